@@ -1,0 +1,27 @@
+import type { NatsConnection } from "nats";
+import { token } from "./plugin.ts";
+
+/**
+ * The accounts of the data plane. BUS holds the room streams, CTL the key-value and object stores; peers are in PEERS;
+ * AUTH answers logins; SYS watches and cuts. Source: spec 9.
+ */
+export type InternalAccount = "BUS" | "CTL" | "AUTH" | "SYS";
+
+/** The NATS that carries the data plane. */
+export interface Nats {
+  /** A live connection of unibus itself in an account; it comes back by itself. One for each account, shared. */
+  connection(account: InternalAccount): Promise<NatsConnection>;
+  /** Signs what the auth callout answers: a JWT's text in, its Ed25519 signature out. */
+  readonly issuer: { readonly nkey: string; sign(text: string): Uint8Array };
+  /** First tokens of room subjects. */
+  readonly namespaces: readonly string[];
+  /** How many copies of a stream the cluster keeps. */
+  readonly replicas: number;
+  /** The URLs that peers dial. */
+  urls(): { readonly nats: readonly string[]; readonly ws: readonly string[] };
+  /** The pid of the server that unibus carries, or null. */
+  pid(): number | null;
+}
+
+/** The data plane's server. */
+export const Nats = token<Nats>("nats");

@@ -1,0 +1,189 @@
+/**
+ * What a plugin is. A plugin gets nothing that is not written here, built-in or not.
+ * Order of a life: `setup` acquires, `start` goes live, what was given to `onStop` releases, last first.
+ */
+import type { Static, TObject, TSchema } from "@sinclair/typebox";
+import type { Info } from "../wire/api.ts";
+import type { Caller } from "./auth.ts";
+
+/** A service's name. Two tokens with one id are one token, whichever copy of this file made them. */
+export interface Token<T> {
+  readonly id: string;
+  readonly _type?: T;
+}
+
+/** Names a service. The id is the noun (`room-store`); third parties prefix theirs (`acme.audit`). */
+export function token<T>(id: string): Token<T> {
+  return { id };
+}
+
+/** Tokens by the name under which a plugin uses them. */
+export type Tokens = Readonly<Record<string, Token<unknown>>>;
+
+/** The services of some tokens, under the same names. */
+export type Served<P extends Tokens> = { readonly [K in keyof P]: P[K] extends Token<infer T> ? T : never };
+
+/** HTTP methods that a route may have. */
+export type Method = "GET" | "POST" | "PUT" | "DELETE";
+
+/** Who may call a route: anybody, an active user, an active admin. There is no default. */
+export type Access = "public" | "signed" | "admin";
+
+/** The schemas of a route. Params and query arrive as text and are converted; unknown fields are refused in bodies. */
+export interface Shape {
+  readonly params?: TObject;
+  readonly query?: TObject;
+  readonly body?: TSchema;
+  /** Absent: 204 without a body. */
+  readonly reply?: TSchema;
+  /** Status of a success. Default 200, or 204 where there is no reply. */
+  readonly status?: 200 | 201;
+  /** One line for the reference. */
+  readonly summary: string;
+}
+
+type StaticOf<S> = S extends TSchema ? Static<S> : undefined;
+
+/** One request to a route, its parts checked. A public route has no caller. */
+export type Call<A extends Access, S extends Shape> = {
+  readonly params: StaticOf<S["params"]>;
+  readonly query: StaticOf<S["query"]>;
+  readonly body: StaticOf<S["body"]>;
+  /** Aborts when the client goes away or the deadline passes. */
+  readonly signal: AbortSignal;
+} & (A extends "public" ? unknown : { readonly caller: Caller });
+
+const madeByHand = Symbol.for("unibus.raw-reply");
+
+/** A reply whose bytes the handler made itself. */
+export interface RawReply {
+  readonly [madeByHand]: true;
+  readonly body: string | Uint8Array | Blob;
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Answers with bytes as they are, for replies where writing JSON by hand pays. */
+export function rawReply(
+  body: string | Uint8Array | Blob,
+  options: { status?: number; headers?: Record<string, string> } = {},
+): RawReply {
+  const headers = options.headers ?? { "content-type": "application/json;charset=utf-8" };
+  return { [madeByHand]: true, body, status: options.status ?? 200, headers };
+}
+
+/** Whether a handler's result is a reply made by hand. */
+export function isRawReply(value: unknown): value is RawReply {
+  return typeof value === "object" && value !== null && madeByHand in value;
+}
+
+/** A route as the kernel keeps it: data, so that one file owns access, limits and errors. */
+export interface Route {
+  readonly method: Method;
+  readonly path: `/${string}`;
+  readonly access: Access;
+  readonly shape: Shape;
+  readonly handle: (call: Call<"signed", Shape>) => Promise<unknown>;
+}
+
+/** Declares a route. Params are written `:name`. */
+export function route<A extends Access, S extends Shape>(
+  method: Method,
+  path: `/${string}`,
+  access: A,
+  shape: S,
+  handle: (call: Call<A, S>) => Promise<StaticOf<S["reply"]> | RawReply>,
+): Route {
+  return { method, path, access, shape, handle: handle as unknown as Route["handle"] };
+}
+
+/** A log whose lines carry the plugin's name. Fields are for machines, the message for people. */
+export interface Log {
+  debug(message: string, fields?: Record<string, unknown>): void;
+  info(message: string, fields?: Record<string, unknown>): void;
+  warn(message: string, fields?: Record<string, unknown>): void;
+  error(message: string, fields?: Record<string, unknown>): void;
+}
+
+/** Facts about the bus as a whole that no plugin owns. */
+export interface Site {
+  readonly version: string;
+  /** The folder that holds all state; each plugin names its own files in it. */
+  readonly dataDir: string;
+  readonly flags: Readonly<Record<string, boolean>>;
+  /** `public_url` of the configuration, without a slash at the end, or null. */
+  readonly publicUrl: string | null;
+  /** Further host[:port] values that signatures may name. */
+  readonly hosts: readonly string[];
+  readonly listener: {
+    readonly hostname: string;
+    /** The bound port; 0 before the bus listens. */
+    port(): number;
+    readonly tls: boolean;
+    /** Whether others than this machine can reach it. */
+    readonly isPublic: boolean;
+    readonly allowCleartext: boolean;
+  };
+}
+
+/** What a plugin works with. */
+export interface Context<C> {
+  /** Checked against the plugin's schema; unknown keys were refused. */
+  readonly config: C;
+  readonly site: Site;
+  readonly log: Log;
+  /** Milliseconds since the epoch; tests replace it. */
+  readonly now: () => number;
+  /** Aborts when the bus begins to stop. */
+  readonly signal: AbortSignal;
+  /** Write it on the line after each acquire. Called in reverse over all plugins, also when a later setup throws. */
+  onStop(release: () => unknown): void;
+}
+
+/** Whether a plugin can do its work now. `detail` is safe to show. */
+export interface Health {
+  readonly ok: boolean;
+  readonly detail?: string;
+}
+
+/** A plugin that is set up. */
+export interface Live<P extends Tokens> {
+  /** Every provided token, no more. */
+  readonly services: Served<P>;
+  readonly routes?: readonly Route[];
+  /** Facts for /healthz: auth, tls, cluster, store, acl, durability. */
+  readonly posture?: Readonly<Record<string, string>>;
+  /** Facts for /info, asked when it is asked. */
+  info?(): Partial<Info>;
+  /** After every setup and before the bus listens: loops, consumers. */
+  start?(): Promise<void>;
+  health?(): Promise<Health>;
+}
+
+/** A plugin: one default export of one file. */
+export interface Plugin<
+  C extends TObject = TObject,
+  P extends Tokens = Tokens,
+  R extends Tokens = Tokens,
+  O extends Tokens = Tokens,
+> {
+  readonly name: string;
+  readonly api: 1;
+  readonly config: C;
+  readonly provides?: P;
+  readonly requires?: R;
+  readonly optional?: O;
+  setup(ctx: Context<Static<C>>, use: Served<R> & Partial<Served<O>>): Promise<Live<P>>;
+}
+
+type None = Record<never, never>;
+
+/** Declares a plugin, so that the compiler checks it. */
+export function definePlugin<
+  C extends TObject,
+  P extends Tokens = None,
+  R extends Tokens = None,
+  O extends Tokens = None,
+>(plugin: Plugin<C, P, R, O>): Plugin<C, P, R, O> {
+  return plugin;
+}

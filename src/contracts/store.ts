@@ -1,0 +1,199 @@
+/**
+ * The ports of a store. A store stores: rules live above, once. A port returns the record, null for a miss, or throws;
+ * a boolean only says who won a race. Every port throws `unavailable` when its backend does not answer in time.
+ * Times are milliseconds since the epoch; keys are lowercase hex.
+ */
+import type { UserRole } from "../wire/api.ts";
+import type { MemberLine, Policy } from "../wire/statement.ts";
+import { token } from "./plugin.ts";
+
+/** Whether a user may do anything at all. */
+export type UserStatus = "active" | "revoked";
+
+/** A user. Source: spec 7. */
+export interface UserRecord {
+  readonly signPub: string;
+  readonly endpoint: string;
+  readonly kexPub: string | null;
+  readonly kexSig: string | null;
+  readonly handle: string;
+  readonly role: UserRole;
+  readonly status: UserStatus;
+  readonly createdAt: number;
+  readonly revokedAt: number | null;
+  /** Grows with every change of the record; what `replaceUser` compares. */
+  readonly revision: number;
+}
+
+/** The active admins, as one record, so that two removals cannot each leave the other. */
+export interface AdminRoster {
+  readonly admins: readonly string[];
+  readonly revision: number;
+}
+
+/** Users by key. */
+export interface UserStore {
+  getUser(signPub: string): Promise<UserRecord | null>;
+  getUserByEndpoint(endpoint: string): Promise<UserRecord | null>;
+  /** Errors: conflict when the key is known, whatever its status; the row is untouched then. */
+  insertUser(user: UserRecord): Promise<void>;
+  /** Stores `user` in place of the record with the same key and revision; false when another change came first. */
+  replaceUser(user: UserRecord): Promise<boolean>;
+  /** False when there was none. */
+  deleteUser(signPub: string): Promise<boolean>;
+  /** By key, those after `after`. */
+  listUsers(after: string | null, limit: number): Promise<UserRecord[]>;
+  getRoster(): Promise<AdminRoster>;
+  /** Compare-and-set on the revision. */
+  replaceRoster(roster: AdminRoster): Promise<boolean>;
+}
+
+/** An invite. The token itself is never stored. Source: spec 7. */
+export interface InviteRecord {
+  readonly id: string;
+  readonly tokenHash: string;
+  readonly handle: string;
+  readonly role: UserRole;
+  readonly expiresAt: number;
+  readonly createdAt: number;
+  readonly usedAt: number | null;
+  readonly usedSignPub: string | null;
+  readonly usedKexPub: string | null;
+}
+
+/** Invites by id. */
+export interface InviteStore {
+  /** Errors: conflict when the id is known. */
+  insertInvite(invite: InviteRecord): Promise<void>;
+  getInvite(id: string): Promise<InviteRecord | null>;
+  /** True for exactly one caller, whoever races; false for a used or unknown one. */
+  claimInvite(id: string, claim: { signPub: string; kexPub: string; at: number }): Promise<boolean>;
+  deleteInvite(id: string): Promise<boolean>;
+  /** Those not used, by creation, at most `limit`. */
+  listPendingInvites(limit: number): Promise<InviteRecord[]>;
+}
+
+/** A room. Source: spec 3. */
+export interface RoomRecord {
+  readonly roomId: string;
+  readonly subject: string;
+  readonly policy: Policy;
+  readonly epoch: number;
+  readonly keyCheck: string;
+  readonly version: number;
+  /** Hex sha256 of the newest statement. */
+  readonly statementHash: string;
+  readonly creator: string;
+  readonly createdAt: number;
+  /** Set when the room was deleted: a tombstone, which keeps its id from ever being used again. */
+  readonly deletedAt: number | null;
+  /** Whether some member's stay is open although they left. Kept by the store. */
+  readonly rekeyPending: boolean;
+}
+
+/** One stay of one member: the signed line and what readers need beside it. */
+export interface StayRecord extends MemberLine {
+  readonly kex_sig: string;
+  readonly handle: string;
+  /** Left, revoked or deleted, and not signed out yet: access is gone. */
+  readonly left: boolean;
+}
+
+/** A room key of one epoch, sealed to one member. */
+export interface SealedKeyRecord {
+  readonly endpoint: string;
+  readonly epoch: number;
+  readonly sealedKey: string;
+}
+
+/** A statement as it was taken. */
+export interface StatementRecord {
+  readonly version: number;
+  readonly text: string;
+  readonly by: string;
+  readonly sig: string;
+}
+
+/** A room's first version, whole. */
+export interface NewRoom {
+  readonly room: RoomRecord;
+  readonly stay: StayRecord;
+  readonly keys: readonly SealedKeyRecord[];
+  readonly statement: StatementRecord;
+}
+
+/** One version more. `stays` holds those that are new or differ, by (endpoint, since). */
+export interface RoomChange {
+  readonly room: RoomRecord;
+  readonly stays: readonly StayRecord[];
+  readonly keys: readonly SealedKeyRecord[];
+  readonly statement: StatementRecord;
+}
+
+/** A room that somebody is in, and their stay. */
+export interface Membership {
+  readonly room: RoomRecord;
+  readonly stay: StayRecord;
+}
+
+/**
+ * Rooms with their members, keys and statements.
+ * Crash order, where the backend has no transaction: removals before, additions after the room entry, which is the commit
+ * point; readers ignore what is newer than it. So a crash denies and never admits. Source: spec 10.
+ */
+export interface RoomStore {
+  /** Errors: conflict when the subject or the id is taken; gone when the id belonged to a deleted room. */
+  insertRoom(room: NewRoom): Promise<void>;
+  /** Also a deleted one, as a tombstone. */
+  getRoom(roomId: string): Promise<RoomRecord | null>;
+  /** The open stay, left or not. */
+  getStay(roomId: string, endpoint: string): Promise<StayRecord | null>;
+  /** Every stay, by endpoint, then since. */
+  listStays(roomId: string): Promise<StayRecord[]>;
+  /** Live rooms with an open stay that was not left, by room id. */
+  listRoomsOf(endpoint: string): Promise<Membership[]>;
+  /** Live rooms that somebody created. */
+  countRoomsBy(creator: string): Promise<number>;
+  /** The key of an epoch, or of the latest where `epoch` is null. */
+  getSealedKey(roomId: string, endpoint: string, epoch: number | null): Promise<SealedKeyRecord | null>;
+  /** Ascending from version `from`. */
+  listStatements(roomId: string, from: number, limit: number): Promise<StatementRecord[]>;
+  /** Compare-and-set on `room.version - 1` of a live room; false when another change came first. */
+  applyChange(change: RoomChange): Promise<boolean>;
+  /** Marks the open stay left; false when there is none or it is marked. */
+  markLeft(roomId: string, endpoint: string): Promise<boolean>;
+  /** The first step of a deletion: from here on the room reads as deleted. False when it already did. */
+  markDeleted(roomId: string, at: number): Promise<boolean>;
+  /** The last step: removes all but the tombstone, then frees the subject. Idempotent. */
+  purgeRoom(roomId: string): Promise<void>;
+  /** Tombstones included, by room id, those after `after`. */
+  listRooms(after: string | null, limit: number): Promise<RoomRecord[]>;
+}
+
+/** One row of a whole store, in an order in which it can be written again. */
+export type SnapshotRow =
+  | { readonly kind: "user"; readonly user: UserRecord }
+  | { readonly kind: "invite"; readonly invite: InviteRecord }
+  | { readonly kind: "room"; readonly room: RoomRecord }
+  | { readonly kind: "stay"; readonly roomId: string; readonly stay: StayRecord }
+  | { readonly kind: "key"; readonly roomId: string; readonly key: SealedKeyRecord }
+  | { readonly kind: "statement"; readonly roomId: string; readonly statement: StatementRecord };
+
+/** The whole of a store, to move it or to compare it. */
+export interface Snapshot {
+  /** Users, invites, then room by room with its parts, each by its key; revisions read 0, as they belong to the store. */
+  exportAll(): AsyncIterable<SnapshotRow>;
+  /** Writes rows as they are, whatever is there. Idempotent. */
+  importAll(rows: AsyncIterable<SnapshotRow> | Iterable<SnapshotRow>): Promise<void>;
+  /** Writes a consistent copy of the backend's own files to a path that does not exist. */
+  backup(file: string): Promise<void>;
+}
+
+/** The rooms. */
+export const RoomStore = token<RoomStore>("room-store");
+/** The users. */
+export const UserStore = token<UserStore>("user-store");
+/** The invites. */
+export const InviteStore = token<InviteStore>("invite-store");
+/** The whole store. */
+export const Snapshot = token<Snapshot>("snapshot");

@@ -1,0 +1,40 @@
+import type { WhenFull } from "../wire/room-stream.ts";
+import { token } from "./plugin.ts";
+
+/** What a stream needs to know of its room. */
+export interface StreamRoom {
+  readonly roomId: string;
+  readonly subject: string;
+}
+
+/** A run of frames out of a room's stream. */
+export interface FrameRun {
+  /** As published, oldest first. */
+  readonly frames: readonly Uint8Array[];
+  /** Sequences of the first and the last of them; 0 where there is none. */
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  /** Whether older frames are left. */
+  readonly more: boolean;
+}
+
+/** Owns the JetStream stream of each persisted room: nobody else makes, changes or removes one. Source: spec 8. */
+export interface RoomStreams {
+  /** What a room may hold, in bytes, and what happens then. */
+  readonly bytesMax: number;
+  readonly whenFull: WhenFull;
+  /** Makes the stream, or mends it, or finds it right and changes nothing. Errors: unavailable. */
+  ensure(room: StreamRoom): Promise<void>;
+  /**
+   * The last `limit` frames before sequence `before`.
+   * Shape: at most 8 MiB of frames, the newest kept; at least one where there is one. Moves no reader's position.
+   * Units: `limit` in frames, 1..1000; 5 s in all.
+   * Errors: unavailable when JetStream does not answer. A deleted sequence is skipped, nothing else is.
+   */
+  last(room: StreamRoom, page: { readonly limit: number; readonly before: number | null }): Promise<FrameRun>;
+  /** Removes the stream with all its consumers. Idempotent. Errors: unavailable. */
+  remove(roomId: string): Promise<void>;
+}
+
+/** The streams of persisted rooms. */
+export const RoomStreams = token<RoomStreams>("room-streams");

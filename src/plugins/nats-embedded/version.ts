@@ -1,0 +1,17 @@
+/** The oldest nats-server that unibus runs on. Source: spec 12. */
+export const natsServerVersionMin = "2.12.7";
+
+/**
+ * Whether a version is another or newer.
+ * Shape: `MAJOR.MINOR.PATCH`, what follows is ignored; what does not parse counts as older.
+ */
+export function versionAtLeast(version: string, min: string): boolean {
+  const parts = (text: string) => (/^v?(\d+)\.(\d+)\.(\d+)/.exec(text) ?? []).slice(1).map(Number);
+  const [have, want] = [parts(version), parts(min)];
+  if (have.length !== 3) return false;
+  for (let i = 0; i < 3; i++) {
+    const difference = (have[i] ?? 0) - (want[i] ?? 0);
+    if (difference !== 0) return difference > 0;
+  }
+  return true;
+}

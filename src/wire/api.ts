@@ -1,0 +1,203 @@
+/**
+ * The shape of every HTTP request and reply. Keys are hex, sealed keys and signatures base64-std, times RFC 3339 UTC with
+ * milliseconds. Unknown fields are refused. Source: spec 6.
+ */
+import { type Static, type TProperties, Type } from "@sinclair/typebox";
+import { devicePattern, endpointPattern, handleLengthMax, keyPattern, ulidPattern } from "./names.ts";
+
+const Strict = <T extends TProperties>(properties: T) => Type.Object(properties, { additionalProperties: false });
+
+/** A key in hex, either case. */
+export const Key = Type.String({ pattern: keyPattern, description: "a 32-byte key in hex" });
+/** An Ed25519 signature in base64-std. */
+export const Signature = Type.String({
+  pattern: "^[A-Za-z0-9+/]{86}==$",
+  description: "an Ed25519 signature, base64-std",
+});
+/** A NaCl anonymous sealed box of a 32-byte key: 80 bytes in base64-std. */
+export const SealedKey = Type.String({
+  pattern: "^[A-Za-z0-9+/]{107}=$",
+  description: "a sealed room key, base64-std",
+});
+/** RFC 3339 UTC with milliseconds. */
+export const Time = Type.String({ description: "RFC 3339 UTC with milliseconds" });
+/** The name that people see. Not unique. */
+export const Handle = Type.String({
+  minLength: 1,
+  maxLength: handleLengthMax,
+  pattern: "^[^\\u0000-\\u001f\\u007f]+$",
+});
+/** A user's role. */
+export const UserRole = Type.Union([Type.Literal("admin"), Type.Literal("member")]);
+/** A user's role. */
+export type UserRole = Static<typeof UserRole>;
+/** A member's role in a room. */
+export const MemberRole = Type.Union([Type.Literal("owner"), Type.Literal("member")]);
+
+/** A signed room statement as a client sends it. */
+export const Statement = Strict({
+  text: Type.String({ minLength: 1, maxLength: 16_384 }),
+  by: Key,
+  sig: Signature,
+});
+/** A statement as one sends it. */
+export type Statement = Static<typeof Statement>;
+
+/** What a room demands of its frames. */
+export const PolicyShape = Strict({ encrypt: Type.Boolean(), persist: Type.Boolean(), sign_msgs: Type.Boolean() });
+
+const room = {
+  room_id: Type.String(),
+  subject: Type.String(),
+  epoch: Type.Integer(),
+  policy: PolicyShape,
+};
+
+/** A room, as its creation answers. */
+export const Room = Strict({ ...room, created_at: Time });
+/** A room, as a member sees it. */
+export const RoomView = Strict({
+  ...room,
+  created_at: Time,
+  role: MemberRole,
+  version: Type.Integer(),
+  rekey_pending: Type.Boolean(),
+  bytes_max: Type.Integer(),
+  when_full: Type.Union([Type.Literal("refuse"), Type.Literal("drop_oldest")]),
+});
+/** The rooms of one member, by room id. */
+export const RoomList = Type.Array(
+  Strict({ ...room, role: MemberRole, version: Type.Integer(), rekey_pending: Type.Boolean() }),
+);
+
+/** POST /rooms. */
+export const CreateRoom = Strict({ statement: Statement, sealed_key: Type.Optional(SealedKey) });
+
+/** `{id}` of a room. */
+export const RoomParams = Strict({ id: Type.String({ pattern: ulidPattern }) });
+/** `{endpoint}` of a member. */
+export const MemberParams = Strict({
+  id: Type.String({ pattern: ulidPattern }),
+  endpoint: Type.String({ pattern: endpointPattern }),
+});
+/** `{endpoint}` of a peer. */
+export const EndpointParams = Strict({ endpoint: Type.String({ pattern: endpointPattern }) });
+
+/** The most members of a room. Source: spec 3. */
+export const membersMax = 5_000;
+
+/** POST /rooms/{id}/members. */
+export const AddMembers = Strict({
+  members: Type.Array(
+    Strict({ endpoint: Type.String({ pattern: endpointPattern }), sealed_key: Type.Optional(SealedKey) }),
+    { minItems: 1, maxItems: membersMax },
+  ),
+  statement: Statement,
+});
+
+/** One stay of one member: the line that the members hash covers, and what a reader needs beside it. */
+export const Member = Strict({
+  endpoint: Type.String(),
+  sign_pub: Type.String(),
+  kex_pub: Type.String(),
+  kex_sig: Type.String(),
+  role: MemberRole,
+  since: Type.Integer(),
+  until: Type.Integer(),
+  left: Type.Boolean(),
+  handle: Type.String(),
+});
+/** GET /rooms/{id}/members: every line. */
+export const MemberList = Strict({ version: Type.Integer(), members: Type.Array(Member) });
+
+/** ?from= of the statements, a version. */
+export const StatementsQuery = Type.Object({
+  from: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
+});
+/** How many statements one reply holds. Source: spec 6. */
+export const statementsMax = 1_000;
+/** GET /rooms/{id}/statements. */
+export const StatementList = Strict({
+  statements: Type.Array(
+    Strict({ version: Type.Integer(), text: Type.String(), by: Type.String(), sig: Type.String() }),
+  ),
+  more: Type.Boolean(),
+});
+
+/** ?epoch= of a key; the latest where it is absent. */
+export const KeyQuery = Type.Object({
+  epoch: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
+});
+/** GET /rooms/{id}/key. */
+export const RoomKey = Strict({ epoch: Type.Integer(), sealed_key: Type.String() });
+
+/** How many frames a history reply holds, at most, and where nothing is asked. Source: spec 8. */
+export const historyLimit = { max: 1_000, default: 200 } as const;
+/** How many bytes of frames a history reply holds. Source: spec 8. */
+export const historyBytesMax = 8 * 1_048_576;
+/** ?limit=&before= of a history; whatever is no number counts as absent in `limit`. */
+export const HistoryQuery = Type.Object({
+  limit: Type.Optional(Type.String()),
+  before: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
+});
+/** GET /rooms/{id}/history: frames exactly as published, base64-std, oldest first. */
+export const History = Strict({
+  messages: Type.Array(Type.String()),
+  first_seq: Type.Integer(),
+  last_seq: Type.Integer(),
+  more: Type.Boolean(),
+});
+
+/** ?device= of a durable. */
+export const DeviceQuery = Type.Object({ device: Type.Optional(Type.String({ pattern: devicePattern })) });
+
+/** GET /directory: active users only. */
+export const Directory = Strict({
+  members: Type.Array(
+    Strict({
+      sign_pub: Type.String(),
+      endpoint: Type.String(),
+      handle: Type.String(),
+      role: UserRole,
+      kex_pub: Type.Union([Type.String(), Type.Null()]),
+      kex_sig: Type.Union([Type.String(), Type.Null()]),
+    }),
+  ),
+});
+
+/** PUT /users/me/keys. */
+export const PutKeys = Strict({ kex_pub: Key, kex_sig: Signature });
+
+/** GET /info: what a client needs beside the control URL. */
+export const Info = Strict({
+  name: Type.String(),
+  version: Type.String(),
+  auth: Type.String(),
+  nats: Type.Array(Type.String()),
+  ws: Type.Array(Type.String()),
+  namespaces: Type.Array(Type.String()),
+  time: Time,
+});
+/** What GET /info answers. */
+export type Info = Static<typeof Info>;
+
+/** GET /healthz: the process lives, and under which rules. */
+export const HealthReport = Strict({
+  status: Type.Literal("ok"),
+  version: Type.String(),
+  posture: Type.Record(Type.String(), Type.String()),
+  flags: Type.Record(Type.String(), Type.Boolean()),
+});
+/** GET /readyz: whether each plugin can work. */
+export const ReadinessReport = Strict({
+  ready: Type.Boolean(),
+  plugins: Type.Record(Type.String(), Strict({ ok: Type.Boolean(), detail: Type.Optional(Type.String()) })),
+});
+
+/** Every reply that is no success. */
+export const ErrorReply = Strict({ error: Type.String(), code: Type.String() });
+
+/** The largest JSON body, in bytes. Source: spec 5. */
+export const bodyBytesMax = 1_048_576;
+/** What all bodies in memory may hold together, in bytes. Source: spec 5. */
+export const bodiesBytesMax = 64 * 1_048_576;

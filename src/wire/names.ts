@@ -1,0 +1,144 @@
+import { sha256 } from "@noble/hashes/sha2.js";
+import { base32nopad } from "@scure/base";
+import { fromHex, toBase64Url } from "./encoding.ts";
+
+/** The namespaces that every bus has; the configuration may add more. Source: spec 3. */
+export const builtinNamespaces = ["proc", "rpc", "room", "agent"] as const;
+
+/** The longest subject, in characters. Source: spec 3. */
+export const subjectLengthMax = 200;
+
+/** First tokens that belong to NATS or to unibus and never become a namespace. Source: spec 9. */
+export const reservedNamespaces = ["unibus", "_INBOX", "_DELIVER", "_R_"] as const;
+
+/** The longest handle, in characters. */
+export const handleLengthMax = 64;
+
+const token = /^[A-Za-z0-9_-]+$/;
+
+/** Fully random ids of rooms and frames: Crockford base32, 48 bits of time. Source: spec 4. */
+export const ulidPattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$";
+
+const ulidShape = new RegExp(ulidPattern);
+
+/** Endpoint ids: base64url of a sha256. */
+export const endpointPattern = "^[A-Za-z0-9_-]{43}$";
+
+/** Keys in bodies: hex of 32 bytes, either case. */
+export const keyPattern = "^[0-9a-fA-F]{64}$";
+
+/** Device names of durables. Source: spec 8. */
+export const devicePattern = "^[a-z0-9]{1,16}$";
+
+/** Whether a text is a ULID. */
+export function isUlid(text: string): boolean {
+  return ulidShape.test(text);
+}
+
+/**
+ * The endpoint id of an Ed25519 public key. Fixed.
+ * Shape: 43 characters, base64url without padding of sha256(key).
+ * Source: spec 2.
+ */
+export function endpointId(signPub: Uint8Array | string): string {
+  return toBase64Url(sha256(typeof signPub === "string" ? keyBytes(signPub) : signPub));
+}
+
+/** A user key as it is stored: lowercase. Source: spec 2. */
+export function normalKey(key: string): string {
+  return key.toLowerCase();
+}
+
+/** The 32 bytes of a key in hex. A caller has checked its shape: anything else is a programmer's error. */
+export function keyBytes(key: string): Uint8Array {
+  const bytes = fromHex(key);
+  if (bytes?.length !== 32) throw new TypeError("a key has 64 hex digits");
+  return bytes;
+}
+
+const nkeyUserPrefix = 20 << 3;
+
+function crc16(bytes: Uint8Array): number {
+  let crc = 0;
+  for (const byte of bytes) {
+    crc ^= byte << 8;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1;
+  }
+  return crc & 0xffff;
+}
+
+function encodeNkey(prefix: number, key: Uint8Array): string {
+  const raw = new Uint8Array(35);
+  raw[0] = prefix;
+  raw.set(key, 1);
+  new DataView(raw.buffer).setUint16(33, crc16(raw.subarray(0, 33)), true);
+  return base32nopad.encode(raw);
+}
+
+/** The NATS user nkey (`U...`) of an Ed25519 public key. Fixed. Source: spec 2. */
+export function userNkey(signPub: Uint8Array): string {
+  return encodeNkey(nkeyUserPrefix, signPub);
+}
+
+/** The NATS account nkey (`A...`) of an Ed25519 public key: who signs what the auth callout answers. */
+export function accountNkey(signPub: Uint8Array): string {
+  return encodeNkey(0, signPub);
+}
+
+/** The Ed25519 public key of a NATS user nkey, or null when it is none. */
+export function keyOfUserNkey(nkey: string): Uint8Array | null {
+  if (!/^U[A-Z2-7]{55}$/.test(nkey)) return null;
+  const key = base32nopad.decode(nkey).slice(1, 33);
+  return userNkey(key) === nkey ? key : null;
+}
+
+/**
+ * Why a subject may not name a room, or null when it may.
+ * Source: spec 3.
+ */
+export function subjectFault(subject: string, namespaces: readonly string[]): string | null {
+  if (subject.length > subjectLengthMax) return `a subject has at most ${subjectLengthMax} characters`;
+  const tokens = subject.split(".");
+  if (tokens.length < 2) return "a subject has at least two tokens, as in room.general";
+  if (!tokens.every((part) => token.test(part))) return "each token of a subject matches [A-Za-z0-9_-]+";
+  if (!namespaces.includes(tokens[0] ?? "")) return `a subject begins with one of ${namespaces.join(", ")}`;
+  return null;
+}
+
+/** Why a text may not be an added namespace, or null when it may. */
+export function namespaceFault(namespace: string): string | null {
+  if (!token.test(namespace)) return "a namespace matches [A-Za-z0-9_-]+";
+  if (namespace.startsWith("_") || (reservedNamespaces as readonly string[]).includes(namespace)) {
+    return "names that begin with _ and the name unibus are taken";
+  }
+  return null;
+}
+
+/** A name in which JetStream finds no special character. */
+export function sanitize(name: string): string {
+  return name.replace(/[^A-Za-z0-9_]/g, "_");
+}
+
+/** The JetStream stream of a persisted room. Fixed. Source: spec 8. */
+export function streamName(roomId: string): string {
+  return `UNIBUS_${sanitize(roomId)}`;
+}
+
+/** The device of a durable where none is named. Source: spec 8. */
+export const mainDevice = "main";
+
+/** The push consumer of one member's device on a persisted room. Source: spec 8. */
+export function consumerName(roomId: string, endpoint: string, device: string = mainDevice): string {
+  const name = `${sanitize(roomId)}_${sanitize(endpoint)}`;
+  return device === mainDevice ? name : `${name}_${device}`;
+}
+
+/** The subject to which a durable delivers. Source: spec 8. */
+export function deliverSubject(endpoint: string, roomId: string, device: string): string {
+  return `_DELIVER.${endpoint}.${roomId}.${device}`;
+}
+
+/** The subject of a notice to one peer. Source: spec 9. */
+export function noticeSubject(endpoint: string, kind: string): string {
+  return `unibus.user.${endpoint}.${kind}`;
+}
