@@ -25,7 +25,7 @@ const pinned = "2.15.1";
 const root = join(import.meta.dir, "..");
 const cache = join(root, ".cache", "nats-server");
 const cached = join(cache, "nats-server");
-const sumFile = `${cached}.sha256`;
+const sumFile = `${cached}.json`;
 const goOs = process.platform === "win32" ? "windows" : process.platform;
 const goArch = process.arch === "x64" ? "amd64" : process.arch;
 

@@ -1,5 +1,6 @@
 /** What a third party's plugin imports: `unibus/plugin`. */
 export { Type } from "@sinclair/typebox";
+export * from "../wire/address.ts";
 export * from "../wire/api.ts";
 export * from "../wire/encoding.ts";
 export * from "../wire/errors.ts";
@@ -11,5 +12,7 @@ export * from "./auth.ts";
 export * from "./nats.ts";
 export * from "./plugin.ts";
 export * from "./rooms.ts";
+export * from "./signature.ts";
 export * from "./store.ts";
 export * from "./streams.ts";
+export * from "./users.ts";

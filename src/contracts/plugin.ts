@@ -34,6 +34,8 @@ export interface Shape {
   readonly params?: TObject;
   readonly query?: TObject;
   readonly body?: TSchema;
+  /** Largest body, in bytes, where it is not 1 MiB. */
+  readonly bodyBytesMax?: number;
   /** Absent: 204 without a body. */
   readonly reply?: TSchema;
   /** Status of a success. Default 200, or 204 where there is no reply. */
@@ -48,6 +50,7 @@ type StaticOf<S> = S extends TSchema ? Static<S> : undefined;
 export type Call<A extends Access, S extends Shape> = {
   readonly params: StaticOf<S["params"]>;
   readonly query: StaticOf<S["query"]>;
+  /** Checked when it is first read, so that existence and membership are answered before. */
   readonly body: StaticOf<S["body"]>;
   /** Aborts when the client goes away or the deadline passes. */
   readonly signal: AbortSignal;

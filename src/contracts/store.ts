@@ -21,7 +21,10 @@ export interface UserRecord {
   readonly status: UserStatus;
   readonly createdAt: number;
   readonly revokedAt: number | null;
-  /** Grows with every change of the record; what `replaceUser` compares. */
+  /**
+   * Grows with every change of the record; what `replaceUser` compares. The store's own: what is inserted is ignored,
+   * and a record that was deleted and inserted again has another one.
+   */
   readonly revision: number;
 }
 
@@ -138,14 +141,16 @@ export interface Membership {
 
 /**
  * Rooms with their members, keys and statements.
- * Crash order, where the backend has no transaction: removals before, additions after the room entry, which is the commit
- * point; readers ignore what is newer than it. So a crash denies and never admits. Source: spec 10.
+ * Crash order, where the backend has no transaction: removals before, additions after the room entry, which is the
+ * commit point; readers ignore what is newer than it. So a crash denies and never admits. Source: spec 10.
  */
 export interface RoomStore {
   /** Errors: conflict when the subject or the id is taken; gone when the id belonged to a deleted room. */
   insertRoom(room: NewRoom): Promise<void>;
   /** Also a deleted one, as a tombstone. */
   getRoom(roomId: string): Promise<RoomRecord | null>;
+  /** The room that claims a subject: live, or deleted and not purged yet. */
+  findRoomId(subject: string): Promise<string | null>;
   /** The open stay, left or not. */
   getStay(roomId: string, endpoint: string): Promise<StayRecord | null>;
   /** Every stay, by endpoint, then since. */
@@ -158,13 +163,16 @@ export interface RoomStore {
   getSealedKey(roomId: string, endpoint: string, epoch: number | null): Promise<SealedKeyRecord | null>;
   /** Ascending from version `from`. */
   listStatements(roomId: string, from: number, limit: number): Promise<StatementRecord[]>;
-  /** Compare-and-set on `room.version - 1` of a live room; false when another change came first. */
+  /**
+   * Compare-and-set on `room.version - 1` of a live room; false when another change came first, and nothing is changed.
+   * A stay that was marked left stays so, whatever the change says of it: the mark may be the newer of the two.
+   */
   applyChange(change: RoomChange): Promise<boolean>;
   /** Marks the open stay left; false when there is none or it is marked. */
   markLeft(roomId: string, endpoint: string): Promise<boolean>;
   /** The first step of a deletion: from here on the room reads as deleted. False when it already did. */
   markDeleted(roomId: string, at: number): Promise<boolean>;
-  /** The last step: removes all but the tombstone, then frees the subject. Idempotent. */
+  /** The last step: removes all but the tombstone, then frees the subject. Idempotent; does nothing to a live room. */
   purgeRoom(roomId: string): Promise<void>;
   /** Tombstones included, by room id, those after `after`. */
   listRooms(after: string | null, limit: number): Promise<RoomRecord[]>;
@@ -181,11 +189,17 @@ export type SnapshotRow =
 
 /** The whole of a store, to move it or to compare it. */
 export interface Snapshot {
-  /** Users, invites, then room by room with its parts, each by its key; revisions read 0, as they belong to the store. */
+  /** Users, invites, then room by room with its parts, each by its key; revisions read 0: they belong to the store. */
   exportAll(): AsyncIterable<SnapshotRow>;
-  /** Writes rows as they are, whatever is there. Idempotent. */
+  /**
+   * Writes rows as they are, whatever is there. Idempotent.
+   * The roster is no row: it is made anew from the active admins. A deleted room claims its subject while it has stays.
+   */
   importAll(rows: AsyncIterable<SnapshotRow> | Iterable<SnapshotRow>): Promise<void>;
-  /** Writes a consistent copy of the backend's own files to a path that does not exist. */
+  /**
+   * Writes a consistent copy of the backend's own files to a path that does not exist.
+   * Errors: conflict when the path is there; what it holds is untouched.
+   */
   backup(file: string): Promise<void>;
 }
 

@@ -1,4 +1,3 @@
-import type { WhenFull } from "../wire/room-stream.ts";
 import { token } from "./plugin.ts";
 
 /** What a stream needs to know of its room. */
@@ -20,9 +19,6 @@ export interface FrameRun {
 
 /** Owns the JetStream stream of each persisted room: nobody else makes, changes or removes one. Source: spec 8. */
 export interface RoomStreams {
-  /** What a room may hold, in bytes, and what happens then. */
-  readonly bytesMax: number;
-  readonly whenFull: WhenFull;
   /** Makes the stream, or mends it, or finds it right and changes nothing. Errors: unavailable. */
   ensure(room: StreamRoom): Promise<void>;
   /**

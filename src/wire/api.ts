@@ -1,8 +1,8 @@
 /**
- * The shape of every HTTP request and reply. Keys are hex, sealed keys and signatures base64-std, times RFC 3339 UTC with
- * milliseconds. Unknown fields are refused. Source: spec 6.
+ * The shape of every HTTP request and reply. Keys are hex, sealed keys and signatures base64-std, times RFC 3339 UTC
+ * with milliseconds. Unknown fields are refused. Source: spec 6.
  */
-import { type Static, type TProperties, Type } from "@sinclair/typebox";
+import { type Static, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { devicePattern, endpointPattern, handleLengthMax, keyPattern, ulidPattern } from "./names.ts";
 
 const Strict = <T extends TProperties>(properties: T) => Type.Object(properties, { additionalProperties: false });
@@ -11,12 +11,12 @@ const Strict = <T extends TProperties>(properties: T) => Type.Object(properties,
 export const Key = Type.String({ pattern: keyPattern, description: "a 32-byte key in hex" });
 /** An Ed25519 signature in base64-std. */
 export const Signature = Type.String({
-  pattern: "^[A-Za-z0-9+/]{86}==$",
+  pattern: "^[A-Za-z0-9+/]{85}[AQgw]==$",
   description: "an Ed25519 signature, base64-std",
 });
 /** A NaCl anonymous sealed box of a 32-byte key: 80 bytes in base64-std. */
 export const SealedKey = Type.String({
-  pattern: "^[A-Za-z0-9+/]{107}=$",
+  pattern: "^[A-Za-z0-9+/]{106}[AEIMQUYcgkosw048]=$",
   description: "a sealed room key, base64-std",
 });
 /** RFC 3339 UTC with milliseconds. */
@@ -110,6 +110,9 @@ export const Member = Strict({
 /** GET /rooms/{id}/members: every line. */
 export const MemberList = Strict({ version: Type.Integer(), members: Type.Array(Member) });
 
+/** What a change of members answers: the room's new version. */
+export const Members = Strict({ version: Type.Integer() });
+
 /** ?from= of the statements, a version. */
 export const StatementsQuery = Type.Object({
   from: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
@@ -201,3 +204,36 @@ export const ErrorReply = Strict({ error: Type.String(), code: Type.String() });
 export const bodyBytesMax = 1_048_576;
 /** What all bodies in memory may hold together, in bytes. Source: spec 5. */
 export const bodiesBytesMax = 64 * 1_048_576;
+
+const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+
+/** GET /users: everybody, also the revoked. */
+export const UserList = Strict({
+  users: Type.Array(
+    Strict({
+      sign_pub: Type.String(),
+      endpoint: Type.String(),
+      kex_pub: Nullable(Type.String()),
+      kex_sig: Nullable(Type.String()),
+      handle: Type.String(),
+      role: UserRole,
+      status: Type.Union([Type.Literal("active"), Type.Literal("revoked")]),
+      created_at: Time,
+      revoked_at: Nullable(Time),
+    }),
+  ),
+});
+
+/** POST /users. */
+export const AddUser = Strict({
+  sign_pub: Key,
+  handle: Handle,
+  role: UserRole,
+  kex_pub: Type.Optional(Key),
+  kex_sig: Type.Optional(Signature),
+});
+/** What POST /users answers. */
+export const UserAdded = Strict({ sign_pub: Type.String(), endpoint: Type.String() });
+
+/** `{sign_pub}` of a user. */
+export const UserParams = Strict({ sign_pub: Key });

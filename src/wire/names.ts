@@ -8,8 +8,11 @@ export const builtinNamespaces = ["proc", "rpc", "room", "agent"] as const;
 /** The longest subject, in characters. Source: spec 3. */
 export const subjectLengthMax = 200;
 
+/** The first token of every subject to which a durable delivers. Source: spec 8. */
+export const deliverRoot = "_DELIVER";
+
 /** First tokens that belong to NATS or to unibus and never become a namespace. Source: spec 9. */
-export const reservedNamespaces = ["unibus", "_INBOX", "_DELIVER", "_R_"] as const;
+export const reservedNamespaces = ["unibus", "_INBOX", deliverRoot, "_R_"] as const;
 
 /** The longest handle, in characters. */
 export const handleLengthMax = 64;
@@ -135,7 +138,7 @@ export function consumerName(roomId: string, endpoint: string, device: string = 
 
 /** The subject to which a durable delivers. Source: spec 8. */
 export function deliverSubject(endpoint: string, roomId: string, device: string): string {
-  return `_DELIVER.${endpoint}.${roomId}.${device}`;
+  return `${deliverRoot}.${endpoint}.${roomId}.${device}`;
 }
 
 /** The subject of a notice to one peer. Source: spec 9. */

@@ -129,7 +129,7 @@ export function lineName(index: number): string {
 
 /**
  * Reads a statement, or says in one sentence which line is wrong.
- * It checks shape alone: whether room_id and subject are allowed, and whether the state is true, is the caller's to ask.
+ * It checks shape alone: whether room_id and subject are allowed, and whether the state is true, is for the caller.
  */
 export function parseStatement(text: string): ParsedStatement | { readonly fault: string } {
   const lines = text.split("\n");
@@ -158,7 +158,7 @@ export function parseStatement(text: string): ParsedStatement | { readonly fault
     /^[01]{3}$/.test(policy),
     numberShape.test(epoch) && Number(epoch) <= epochMax,
     hashShape.test(check) && (check === zeroHash) === (policy[0] === "0"),
-    ownerKeys.every((key) => hashShape.test(key)),
+    ownerKeys.every((key, i) => hashShape.test(key) && (i === 0 || key > (ownerKeys[i - 1] ?? ""))),
     hashShape.test(members),
   ];
   const wrong = shapes.indexOf(false);

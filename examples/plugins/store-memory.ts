@@ -1,0 +1,265 @@
+import {
+  type AdminRoster,
+  definePlugin,
+  type InviteRecord,
+  InviteStore,
+  type RoomRecord,
+  RoomStore,
+  type SealedKeyRecord,
+  Snapshot,
+  type SnapshotRow,
+  type StatementRecord,
+  type StayRecord,
+  Type,
+  UnibusError,
+  type UserRecord,
+  UserStore,
+} from "unibus/plugin";
+
+/** A room with its parts: stays by endpoint and since, keys by endpoint and epoch, statements by version. */
+interface Entry {
+  room: RoomRecord;
+  claimsSubject: boolean;
+  readonly stays: Map<string, StayRecord>;
+  readonly keys: Map<string, SealedKeyRecord>;
+  readonly statements: Map<number, StatementRecord>;
+}
+
+class Memory {
+  readonly users = new Map<string, UserRecord>();
+  readonly invites = new Map<string, InviteRecord>();
+  readonly rooms = new Map<string, Entry>();
+  roster: AdminRoster = { admins: [], revision: 0 };
+  revision = 0;
+  stopped = false;
+}
+
+/** What every port asks first. */
+type Open = () => Memory;
+
+const stayKey = (stay: StayRecord) => `${stay.endpoint} ${String(stay.since).padStart(10, "0")}`;
+const keyKey = (key: SealedKeyRecord) => `${key.endpoint} ${String(key.epoch).padStart(10, "0")}`;
+
+const sorted = <K extends string | number, V>(map: ReadonlyMap<K, V>): V[] =>
+  [...map].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
+
+const after = <V>(map: ReadonlyMap<string, V>, key: string | null, limit: number): V[] =>
+  sorted(new Map([...map].filter(([own]) => key === null || own > key))).slice(0, limit);
+
+const conflict = (what: string) => new UnibusError("conflict", what);
+
+const openStays = (entry: Entry) => [...entry.stays.values()].filter((stay) => stay.until === 0);
+const openStay = (entry: Entry | undefined, endpoint: string) =>
+  entry && openStays(entry).find((stay) => stay.endpoint === endpoint);
+const claimant = ({ rooms }: Memory, subject: string) =>
+  [...rooms.values()].find((entry) => entry.claimsSubject && entry.room.subject === subject);
+const asRoom = (entry: Entry): RoomRecord => ({
+  ...entry.room,
+  rekeyPending: openStays(entry).some((stay) => stay.left),
+});
+
+function createEntry(room: RoomRecord): Entry {
+  return { room, claimsSubject: room.deletedAt === null, stays: new Map(), keys: new Map(), statements: new Map() };
+}
+
+const userStore = (open: Open): UserStore => ({
+  getUser: async (signPub) => open().users.get(signPub) ?? null,
+  getUserByEndpoint: async (endpoint) => [...open().users.values()].find((one) => one.endpoint === endpoint) ?? null,
+  async insertUser(user) {
+    const memory = open();
+    if (memory.users.has(user.signPub)) throw conflict(`the key ${user.signPub} is a user already (change that one)`);
+    memory.users.set(user.signPub, { ...user, revision: ++memory.revision });
+  },
+  async replaceUser(user) {
+    const memory = open();
+    if (memory.users.get(user.signPub)?.revision !== user.revision) return false;
+    memory.users.set(user.signPub, { ...user, revision: ++memory.revision });
+    return true;
+  },
+  deleteUser: async (signPub) => open().users.delete(signPub),
+  listUsers: async (key, limit) => after(open().users, key, limit),
+  getRoster: async () => open().roster,
+  async replaceRoster({ admins, revision }) {
+    const memory = open();
+    if (memory.roster.revision !== revision) return false;
+    memory.roster = { admins, revision: revision + 1 };
+    return true;
+  },
+});
+
+const inviteStore = (open: Open): InviteStore => ({
+  async insertInvite(invite) {
+    const { invites } = open();
+    if (invites.has(invite.id)) throw conflict(`the invite ${invite.id} is there already (make another token)`);
+    invites.set(invite.id, invite);
+  },
+  getInvite: async (id) => open().invites.get(id) ?? null,
+  async claimInvite(id, { signPub, kexPub, at }) {
+    const { invites } = open();
+    const invite = invites.get(id);
+    if (!invite || invite.usedAt !== null) return false;
+    invites.set(id, { ...invite, usedAt: at, usedSignPub: signPub, usedKexPub: kexPub });
+    return true;
+  },
+  deleteInvite: async (id) => open().invites.delete(id),
+  listPendingInvites: async (limit) =>
+    sorted(open().invites)
+      .filter((invite) => invite.usedAt === null)
+      .sort((a, b) => a.createdAt - b.createdAt)
+      .slice(0, limit),
+});
+
+type RoomWrites = "insertRoom" | "applyChange" | "markLeft" | "markDeleted" | "purgeRoom";
+type RoomReads = Omit<RoomStore, RoomWrites>;
+
+const roomReads = (open: Open): RoomReads => ({
+  async getRoom(roomId) {
+    const entry = open().rooms.get(roomId);
+    return entry ? asRoom(entry) : null;
+  },
+  findRoomId: async (subject) => claimant(open(), subject)?.room.roomId ?? null,
+  getStay: async (roomId, endpoint) => openStay(open().rooms.get(roomId), endpoint) ?? null,
+  listStays: async (roomId) => sorted(open().rooms.get(roomId)?.stays ?? new Map<string, StayRecord>()),
+  listRoomsOf: async (endpoint) =>
+    sorted(open().rooms).flatMap((entry) => {
+      const stay = openStay(entry, endpoint);
+      return entry.room.deletedAt === null && stay && !stay.left ? [{ room: asRoom(entry), stay }] : [];
+    }),
+  countRoomsBy: async (creator) =>
+    [...open().rooms.values()].filter(({ room }) => room.creator === creator && room.deletedAt === null).length,
+  async getSealedKey(roomId, endpoint, epoch) {
+    const own = sorted(open().rooms.get(roomId)?.keys ?? new Map<string, SealedKeyRecord>());
+    return own.findLast((key) => key.endpoint === endpoint && (epoch === null || key.epoch === epoch)) ?? null;
+  },
+  listStatements: async (roomId, from, limit) =>
+    sorted(open().rooms.get(roomId)?.statements ?? new Map<number, StatementRecord>())
+      .filter(({ version }) => version >= from)
+      .slice(0, limit),
+  listRooms: async (key, limit) => after(open().rooms, key, limit).map(asRoom),
+});
+
+const roomStore = (open: Open): RoomStore => ({
+  ...roomReads(open),
+  async insertRoom({ room, stay, keys, statement }) {
+    const { rooms } = open();
+    const known = rooms.get(room.roomId);
+    if (known?.room.deletedAt === null) throw conflict(`the room id ${room.roomId} is taken (choose a fresh one)`);
+    if (known) throw new UnibusError("gone", `the room id ${room.roomId} was deleted (choose a fresh one)`);
+    if (claimant(open(), room.subject)) {
+      throw conflict(`the subject ${room.subject} belongs to another room (choose another)`);
+    }
+    const entry = createEntry(room);
+    entry.stays.set(stayKey(stay), stay);
+    for (const key of keys) entry.keys.set(keyKey(key), key);
+    entry.statements.set(statement.version, statement);
+    rooms.set(room.roomId, entry);
+  },
+  async applyChange({ room, stays, keys, statement }) {
+    const entry = open().rooms.get(room.roomId);
+    if (!entry || entry.room.deletedAt !== null || entry.room.version !== room.version - 1) return false;
+    const { epoch, keyCheck, version, statementHash } = room;
+    entry.room = { ...entry.room, epoch, keyCheck, version, statementHash };
+    for (const stay of stays) {
+      const left = stay.left || entry.stays.get(stayKey(stay))?.left === true;
+      entry.stays.set(stayKey(stay), { ...stay, left });
+    }
+    for (const key of keys) entry.keys.set(keyKey(key), key);
+    entry.statements.set(statement.version, statement);
+    return true;
+  },
+  async markLeft(roomId, endpoint) {
+    const entry = open().rooms.get(roomId);
+    const stay = openStay(entry, endpoint);
+    if (!stay || stay.left) return false;
+    entry?.stays.set(stayKey(stay), { ...stay, left: true });
+    return true;
+  },
+  async markDeleted(roomId, at) {
+    const entry = open().rooms.get(roomId);
+    if (entry?.room.deletedAt !== null) return false;
+    entry.room = { ...entry.room, deletedAt: at };
+    return true;
+  },
+  async purgeRoom(roomId) {
+    const { rooms } = open();
+    const room = rooms.get(roomId)?.room;
+    if (room && room.deletedAt !== null) rooms.set(roomId, createEntry(room));
+  },
+});
+
+function* rowsOf(memory: Memory): Generator<SnapshotRow> {
+  for (const user of sorted(memory.users)) yield { kind: "user", user: { ...user, revision: 0 } };
+  for (const invite of sorted(memory.invites)) yield { kind: "invite", invite };
+  for (const entry of sorted(memory.rooms)) {
+    const { roomId } = entry.room;
+    yield { kind: "room", room: asRoom(entry) };
+    for (const stay of sorted(entry.stays)) yield { kind: "stay", roomId, stay };
+    for (const key of sorted(entry.keys)) yield { kind: "key", roomId, key };
+    for (const statement of sorted(entry.statements)) yield { kind: "statement", roomId, statement };
+  }
+}
+
+function put(memory: Memory, row: SnapshotRow): void {
+  if (row.kind === "user") memory.users.set(row.user.signPub, { ...row.user, revision: ++memory.revision });
+  else if (row.kind === "invite") memory.invites.set(row.invite.id, row.invite);
+  else if (row.kind === "room") {
+    const entry = memory.rooms.get(row.room.roomId) ?? createEntry(row.room);
+    entry.room = row.room;
+    memory.rooms.set(row.room.roomId, entry);
+  } else {
+    const entry = memory.rooms.get(row.roomId);
+    if (!entry) throw new UnibusError("invalid", `the room ${row.roomId} comes after its parts (write it first)`);
+    if (row.kind === "key") entry.keys.set(keyKey(row.key), row.key);
+    else if (row.kind === "statement") entry.statements.set(row.statement.version, row.statement);
+    else {
+      entry.stays.set(stayKey(row.stay), row.stay);
+      // A deleted room that still has stays was not purged: it keeps its subject.
+      entry.claimsSubject = true;
+    }
+  }
+}
+
+const snapshot = (open: Open): Snapshot => ({
+  async *exportAll() {
+    yield* rowsOf(open());
+  },
+  async importAll(rows) {
+    const memory = open();
+    for await (const row of rows) put(memory, row);
+    const admins = sorted(memory.users).filter((user) => user.role === "admin" && user.status === "active");
+    memory.roster = { admins: admins.map((user) => user.signPub), revision: memory.roster.revision + 1 };
+  },
+  async backup(file) {
+    const lines = [...rowsOf(open())].map((row) => `${JSON.stringify(row)}\n`);
+    if (await Bun.file(file).exists()) throw conflict(`${file} is there already (choose another file)`);
+    await Bun.write(file, lines);
+  },
+});
+
+/** A store that forgets everything when the bus stops: for trying things out, and to show what a store is. */
+export default definePlugin({
+  name: "store-memory",
+  api: 1,
+  config: Type.Object({}),
+  provides: { RoomStore, UserStore, InviteStore, Snapshot },
+  async setup(ctx) {
+    const memory = new Memory();
+    ctx.onStop(() => {
+      memory.stopped = true;
+    });
+    const open = () => {
+      if (memory.stopped) throw new UnibusError("unavailable", "the store has stopped");
+      return memory;
+    };
+    return {
+      services: {
+        RoomStore: roomStore(open),
+        UserStore: userStore(open),
+        InviteStore: inviteStore(open),
+        Snapshot: snapshot(open),
+      },
+      posture: { store: "memory" },
+      health: async () => ({ ok: !memory.stopped }),
+    };
+  },
+});

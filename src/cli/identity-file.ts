@@ -1,0 +1,84 @@
+import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import { link, mkdir, open, unlink } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { type Identity, identityText, parseIdentity } from "../client/identity.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+
+/** More than any identity file holds, in bytes. */
+const fileBytesMax = 4_096;
+
+/** Where the identity of this user is, if nobody says otherwise. Source: spec 14. */
+export function defaultIdentityFile(env: Readonly<Record<string, string | undefined>> = process.env): string {
+  const config = env.XDG_CONFIG_HOME;
+  const base = config && isAbsolute(config) ? config : join(env.HOME || homedir(), ".config");
+  return join(base, "unibus", "identity.json");
+}
+
+const codeOf = (error: unknown): string =>
+  typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
+
+const refuse = (what: string, mend: string, cause?: unknown): UnibusError =>
+  new UnibusError("invalid", `${what} (${mend})`, { cause });
+
+async function readSmall(file: string): Promise<string> {
+  try {
+    // Without O_NONBLOCK the open of a named pipe would wait for a writer for ever.
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = await handle.stat();
+    if (!stat.isFile()) throw refuse(`${file} is no file`, "name an identity file with --identity");
+    if (stat.size > fileBytesMax) throw refuse(`${file} is too large for an identity`, "name another with --identity");
+    return await handle.readFile("utf8");
+  } catch (cause) {
+    if (isUnibusError(cause)) throw cause;
+    const code = codeOf(cause);
+    if (code === "ENOENT" || code === "ENOTDIR") {
+      const mend = "make one with `identity new`, or name one with --identity";
+      throw new UnibusError("not_found", `no identity at ${file} (${mend})`, { cause });
+    }
+    throw refuse(`${file} cannot be read: ${code}`, "name an identity file that you may read with --identity", cause);
+  }
+}
+
+/**
+ * The identity in a file. A file that is not as it must be is never changed and never replaced.
+ * Errors: not_found; invalid when it is corrupt, names the file and repeats no key.
+ */
+export async function readIdentityFile(file: string): Promise<Identity> {
+  const text = await readSmall(file);
+  return parseIdentity(text).catch((cause: unknown) => {
+    throw isUnibusError(cause) ? new UnibusError(cause.code, `${file}: ${cause.message}`, { cause }) : cause;
+  });
+}
+
+/**
+ * Writes an identity to a new file that only its owner may read, all of it or nothing.
+ * Folders that are missing are made, for the owner alone.
+ * Errors: conflict when the file exists, whatever it holds; invalid when it cannot be written.
+ */
+export async function writeIdentityFile(file: string, identity: Identity): Promise<void> {
+  const folder = dirname(resolve(file));
+  const draft = join(folder, `.identity-${randomUUID()}`);
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await writeDraft(draft, identityText(identity));
+    // A link never replaces what is there, and the name appears with the whole content behind it.
+    await link(draft, file);
+  } catch (cause) {
+    const code = codeOf(cause);
+    if (code === "EEXIST") {
+      const mend = "it is never overwritten: name another with --out, or move it away";
+      throw new UnibusError("conflict", `${file} exists (${mend})`, { cause });
+    }
+    throw refuse(`${file} cannot be written: ${code}`, "name another place with --out", cause);
+  } finally {
+    await unlink(draft).catch(() => undefined);
+  }
+}
+
+async function writeDraft(draft: string, text: string): Promise<void> {
+  await using handle = await open(draft, "wx", 0o600);
+  await handle.writeFile(text);
+  await handle.sync();
+}

@@ -1,0 +1,103 @@
+import { Command, Option } from "commander";
+import { generateIdentity, type Identity } from "../client/identity.ts";
+import { identityFromWords, newWords, walletWords } from "../client/wallet.ts";
+import { defaultIdentityFile, readIdentityFile, writeIdentityFile } from "./identity-file.ts";
+import { type Fields, type PrintOptions, printFields, printLine, printNote } from "./print.ts";
+
+/** Far more than twelve words take, in characters. */
+const typedCharsMax = 4_096;
+
+/** Names the identity file for every command that reads or makes one. */
+const identityVariable = "UNIBUS_IDENTITY";
+
+/** `--identity FILE`, or the environment, for every command that acts as a peer. */
+export function identityOption(): Option {
+  return new Option("--identity <file>", "the identity file (default: that of this user)").env(identityVariable);
+}
+
+/** The file that an option or the environment names, or that of this user. */
+export function identityFileOf(named: string | undefined): string {
+  return named || defaultIdentityFile();
+}
+
+/** What others may know of an identity. */
+export function publicFields(identity: Identity): Fields {
+  return {
+    endpoint: identity.endpoint,
+    sign_pub: identity.signPubHex,
+    kex_pub: identity.kexPubHex,
+    kex_sig: identity.kexSig,
+  };
+}
+
+async function store(identity: Identity, out: string | undefined): Promise<void> {
+  const file = identityFileOf(out);
+  await writeIdentityFile(file, identity);
+  printNote(`identity written to ${file}`);
+}
+
+async function makeNew(options: { out?: string; words?: boolean } & PrintOptions): Promise<void> {
+  const words = options.words ? newWords() : null;
+  const identity = words === null ? await generateIdentity() : await identityFromWords(words);
+  await store(identity, options.out);
+  const fields = publicFields(identity);
+  if (options.json) return printFields(words === null ? fields : { ...fields, words }, options);
+  printFields(fields);
+  if (words === null) return;
+  printLine("");
+  printLine(`Keep these ${walletWords} words on paper. Who has them is you, and they are not shown again:`);
+  printLine(words);
+}
+
+async function show(options: { identity?: string } & PrintOptions): Promise<void> {
+  printFields(publicFields(await readIdentityFile(identityFileOf(options.identity))), options);
+}
+
+/** What was typed or piped in: to the end, or to the end of the line that completes the words. */
+async function typedWords(): Promise<string> {
+  if (process.stdin.isTTY) printNote(`Type the ${walletWords} words, then Enter:`);
+  const decoder = new TextDecoder();
+  let typed = "";
+  for await (const chunk of Bun.stdin.stream()) {
+    typed += decoder.decode(chunk, { stream: true });
+    const complete = typed.endsWith("\n") && typed.trim().split(/\s+/).length >= walletWords;
+    if (complete || typed.length > typedCharsMax) break;
+  }
+  return typed;
+}
+
+async function restore(options: { out?: string } & PrintOptions): Promise<void> {
+  const identity = await identityFromWords(await typedWords());
+  await store(identity, options.out);
+  printFields(publicFields(identity), options);
+}
+
+/** `identity new|show|restore`. Source: spec 14. */
+export function identityCommand(): Command {
+  const command = new Command("identity").description("the key pairs that make this peer");
+  const out = () =>
+    new Option("--out <file>", "the file to write, which must not exist (default: that of this user)").env(
+      identityVariable,
+    );
+  const json = () => new Option("--json", "print JSON");
+  command
+    .command("new")
+    .description("make an identity and print its public half")
+    .addOption(out())
+    .option("--words", "make it from twelve words, and print them once")
+    .addOption(json())
+    .action(makeNew);
+  command
+    .command("show")
+    .description("print the public half of an identity")
+    .addOption(identityOption())
+    .addOption(json())
+    .action(show);
+  command
+    .command("restore")
+    .description("make the identity again from its twelve words, read from stdin")
+    .addOption(out())
+    .addOption(json())
+    .action(restore);
+  return command;
+}

@@ -1,0 +1,36 @@
+import pino from "pino";
+import pretty from "pino-pretty";
+import type { Log } from "../contracts/plugin.ts";
+
+/** How log lines look: for people, or for machines. */
+export type LogFormat = "text" | "json";
+
+/** An error as the log shows it, with what caused it. */
+function told(cause: unknown): unknown {
+  if (!(cause instanceof Error)) return cause;
+  const { name, message, stack, cause: deeper } = cause;
+  return { name, message, stack, ...(deeper === undefined ? {} : { cause: told(deeper) }) };
+}
+
+/**
+ * Logs on stderr, by name of a plugin. Without a transport: those run in threads that the executable does not carry.
+ * Shape: text for people on a terminal, else JSON lines, unless `format` says which.
+ */
+export function makeLog(format: LogFormat | undefined): (name: string) => Log {
+  const isTerminal = process.stderr.isTTY === true;
+  const asText = format === undefined ? isTerminal : format === "text";
+  const target = pino.destination({ fd: 2, sync: true });
+  const stream = asText
+    ? pretty({ destination: 2, sync: true, colorize: isTerminal && !process.env["NO_COLOR"], ignore: "pid,hostname" })
+    : target;
+  const root = pino({ level: process.env["UNIBUS_DEBUG"] ? "debug" : "info", base: null }, stream);
+  return (name) => {
+    const child = root.child({ plugin: name });
+    const line =
+      (level: keyof Log) =>
+      (message: string, fields: Record<string, unknown> = {}): void => {
+        child[level]("cause" in fields ? { ...fields, cause: told(fields["cause"]) } : fields, message);
+      };
+    return { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
+  };
+}

@@ -1,0 +1,59 @@
+import { Command, CommanderError } from "commander";
+import { isUnibusError } from "../wire/errors.ts";
+import { identityCommand } from "./identity.ts";
+import { planCommand } from "./plan.ts";
+import { printLine } from "./print.ts";
+import { serveCommand } from "./serve.ts";
+import { userCommand } from "./user.ts";
+import { version } from "./version.ts";
+
+/** Exit codes. Source: spec 14. */
+const exit = { done: 0, failed: 1, usage: 2 } as const;
+
+function makeProgram(): Command {
+  const program = new Command("unibus")
+    .description("an end-to-end-encrypted message bus in one executable")
+    .helpCommand(false)
+    .showHelpAfterError("(see --help)");
+  program.addCommand(serveCommand());
+  program.addCommand(planCommand());
+  program.addCommand(userCommand());
+  program.addCommand(identityCommand());
+  program
+    .command("version")
+    .description("print the version")
+    .action(() => printLine(version));
+  overrideExit(program);
+  return program;
+}
+
+/** Errors of usage are thrown by every command, not only by the first. */
+function overrideExit(command: Command): void {
+  command.exitOverride().showHelpAfterError("(see --help)");
+  for (const inner of command.commands) overrideExit(inner);
+}
+
+/** Says what went wrong, in one line; with UNIBUS_DEBUG also where. */
+function tell(error: unknown): void {
+  const message = isUnibusError(error) ? error.message : `something went wrong: ${(error as Error)?.message ?? error}`;
+  process.stderr.write(`error: ${message.replaceAll("\n", " ")}\n`);
+  for (let at = error; process.env["UNIBUS_DEBUG"] && at instanceof Error; at = at.cause) {
+    process.stderr.write(`${at.stack ?? at.message}\n`);
+  }
+}
+
+/** Runs one command line and gives its exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  const program = makeProgram();
+  try {
+    await program.parseAsync(argv, { from: "user" });
+    return exit.done;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // Asked for help or the version: commander ends by an exception there, too.
+      return error.exitCode === 0 ? exit.done : exit.usage;
+    }
+    tell(error);
+    return exit.failed;
+  }
+}

@@ -1,0 +1,82 @@
+import { Command, Option } from "commander";
+import { Nats } from "../contracts/nats.ts";
+import { type Bus, boot } from "../kernel/boot.ts";
+import { dialled } from "../wire/address.ts";
+import { bootOptions } from "./bus.ts";
+import { DirectoryLock, openDataDir, type Ready } from "./data-dir.ts";
+import { type LogFormat, makeLog } from "./log.ts";
+import { printFields } from "./print.ts";
+import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
+import { version } from "./version.ts";
+
+const addressOption = (name: string, what: string, usual: string): Option =>
+  new Option(`--${name} <host:port>`, `${what} (default: ${usual}; port 0: any free one)`).env(`UNIBUS_${name.toUpperCase()}`);
+
+function readyOf({ site, service }: Bus): Ready {
+  const { hostname, port, tls } = site.listener;
+  const nats = service(Nats);
+  const urls = nats?.urls();
+  return {
+    pid: process.pid,
+    version,
+    http: `${tls ? "https" : "http"}://${dialled({ hostname, port: port() })}`,
+    nats: urls?.nats[0] ?? "",
+    ws: urls?.ws[0] ?? "",
+    nats_pid: nats?.pid() ?? null,
+  };
+}
+
+/** Resolves with the first signal that asks to stop; a second one ends the process at once. */
+function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const ask = (): void => {
+      if (asked) process.exit(1);
+      asked = true;
+      resolve();
+    };
+    process.on("SIGTERM", ask);
+    process.on("SIGINT", ask);
+  });
+}
+
+async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
+  const stopAsked = stopSignal();
+  const log = makeLog(options.log);
+  const lock = new DirectoryLock(openDataDir(options.data));
+  try {
+    const bus = await boot(bootOptions(options, log));
+    try {
+      const ready = readyOf(bus);
+      printFields({ unibus: version, http: ready.http, nats: ready.nats, ws: ready.ws, data: bus.site.dataDir });
+      lock.announce(ready);
+      await stopAsked;
+      log("kernel").info("stopping");
+    } finally {
+      lock.withdraw();
+      await bus.stop();
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+/** `serve`. Source: spec 14. */
+export function serveCommand(): Command {
+  return new Command("serve")
+    .description("run the bus: both planes, with the nats-server it carries")
+    .addOption(dataOption())
+    .addOption(addressOption("http", "the control plane", "127.0.0.1:8470"))
+    .addOption(addressOption("nats", "NATS clients", "127.0.0.1:4250"))
+    .addOption(addressOption("ws", "WebSocket clients", "127.0.0.1:8480"))
+    .addOption(pluginsOption())
+    .addOption(flagOption())
+    .addOption(setOption())
+    .addOption(new Option("--public-url <url>", "the URL under which people reach this bus").env("UNIBUS_PUBLIC_URL"))
+    .addOption(
+      new Option("--log <format>", "log lines (default: text on a terminal, else json)")
+        .choices(["text", "json"])
+        .env("UNIBUS_LOG"),
+    )
+    .action(serve);
+}

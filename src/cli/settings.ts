@@ -1,0 +1,113 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { InvalidArgumentError, Option } from "commander";
+import manifestDefault from "../../plugins.json";
+import { type Manifest, type Overrides, parseManifest } from "../kernel/manifest.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { dataDirDefault } from "./data-dir.ts";
+
+type Flag = readonly [name: string, on: boolean];
+type Setting = readonly [plugin: string, key: string, value: unknown];
+
+/** The options that say which bus a command means and how it is configured. */
+export interface BusOptions {
+  readonly data: string;
+  readonly plugins?: string;
+  readonly flag?: readonly Flag[];
+  readonly set?: readonly Setting[];
+  readonly http?: string;
+  readonly nats?: string;
+  readonly ws?: string;
+  readonly publicUrl?: string;
+}
+
+function parseFlag(text: string): Flag {
+  const [, name, state] = /^([a-z][a-z0-9-]*)=(on|off)$/.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError("Write NAME=on or NAME=off.");
+  return [name, state === "on"];
+}
+
+/** A value is JSON, or else a text. */
+function parseValue(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function parseSetting(text: string): Setting {
+  const [, plugin, key, value] = /^([a-z][a-z0-9.-]*)\.([a-z_]+)=(.*)$/s.exec(text) ?? [];
+  if (plugin === undefined || key === undefined || value === undefined) {
+    throw new InvalidArgumentError("Write PLUGIN.KEY=VALUE.");
+  }
+  return [plugin, key, parseValue(value)];
+}
+
+const collected =
+  <T>(parse: (text: string) => T) =>
+  (text: string, before: readonly T[] = []): readonly T[] => [...before, parse(text)];
+
+/** `--data DIR`. */
+export function dataOption(): Option {
+  return new Option("--data <dir>", "the folder of all state").env("UNIBUS_DATA").default(dataDirDefault);
+}
+
+/** `--plugins FILE`. */
+export function pluginsOption(): Option {
+  const what = "the configuration (default: plugins.json in the data directory, or the built-in one)";
+  return new Option("--plugins <file>", what).env("UNIBUS_PLUGINS");
+}
+
+/** `--flag NAME=on|off`, as often as needed. The environment takes a comma list in UNIBUS_FLAGS. */
+export function flagOption(): Option {
+  return new Option("--flag <name=on|off>", "turns a feature flag of the configuration on or off")
+    .argParser(collected(parseFlag));
+}
+
+/** `--set PLUGIN.KEY=VALUE`, as often as needed. The environment takes one a line in UNIBUS_SET. */
+export function setOption(): Option {
+  return new Option("--set <plugin.key=value>", "sets one key of a plugin, or of http; a value is JSON, or else a text")
+    .argParser(collected(parseSetting));
+}
+
+/** What the environment gives beside the options, options first. */
+function listed<T>(given: readonly T[] | undefined, variable: string, separator: string, parse: (text: string) => T): T[] {
+  const texts = (process.env[variable] ?? "").split(separator).filter((text) => text.trim() !== "");
+  try {
+    return [...texts.map((text) => parse(text.trim())), ...(given ?? [])];
+  } catch (error) {
+    throw new UnibusError("invalid", `${variable}: ${(error as Error).message}`);
+  }
+}
+
+/** The overrides of some options and of the environment. */
+export function overridesOf(options: BusOptions): Overrides {
+  const settings: Record<string, Record<string, unknown>> = {};
+  const put = (plugin: string, key: string, value: unknown): void => {
+    if (value === undefined) return;
+    const keys = (settings[plugin] ??= {});
+    keys[key] = value;
+  };
+  put("nats-embedded", "binary", process.env["UNIBUS_NATS_SERVER"] || undefined);
+  for (const [plugin, key, value] of listed(options.set, "UNIBUS_SET", "\n", parseSetting)) put(plugin, key, value);
+  put("http", "listen", options.http);
+  put("http", "public_url", options.publicUrl);
+  put("nats-embedded", "listen", options.nats);
+  put("nats-embedded", "ws", options.ws);
+  return { flags: Object.fromEntries(listed(options.flag, "UNIBUS_FLAGS", ",", parseFlag)), settings };
+}
+
+/** The configuration that a command works with, and the file that messages name. */
+export function manifestOf(options: BusOptions): { manifest: Manifest; file: string } {
+  const beside = join(options.data, "plugins.json");
+  const file = options.plugins ?? (existsSync(beside) ? beside : null);
+  if (file === null) return { manifest: manifestDefault as Manifest, file: "built-in plugins.json" };
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new UnibusError("invalid", `${file}: it cannot be read (correct --plugins)`, { cause: error });
+  }
+  return { manifest: parseManifest(text, file), file: resolve(file) };
+}

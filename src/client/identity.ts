@@ -1,0 +1,135 @@
+import sodium from "libsodium-wrappers";
+import { bytesOf, fromBase64, toBase64, toHex } from "../wire/encoding.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { endpointId, userNkey } from "../wire/names.ts";
+import { keysText } from "../wire/sign.ts";
+import { openRoomKey } from "./keys.ts";
+
+/** The fields of an identity file and the size of each in bytes. Fixed. Source: spec 2. */
+export const identityFields = { sign_pub: 32, sign_priv: 64, kex_pub: 32, kex_priv: 32 } as const;
+
+type Field = keyof typeof identityFields;
+
+const signable = /^unibus-[a-z]+-v[1-9][0-9]*(\n|$)/;
+
+/**
+ * The two key pairs of a peer.
+ * Its private keys stay out of JSON and of what a console prints. Source: spec 2.
+ */
+export class Identity {
+  readonly signPub: Uint8Array;
+  readonly kexPub: Uint8Array;
+  /** The user key: lowercase hex of `signPub`. */
+  readonly signPubHex: string;
+  readonly kexPubHex: string;
+  readonly endpoint: string;
+  /** The name of the same key in NATS, `U...`. */
+  readonly nkey: string;
+  /** Vouches for `kexPub`, base64-std; it travels wherever kex_pub does. */
+  readonly kexSig: string;
+  readonly #signPriv: Uint8Array;
+  readonly #kexPriv: Uint8Array;
+
+  /** Both seeds have 32 bytes, and libsodium is ready: `identityFromSeeds` sees to both. */
+  constructor(signSeed: Uint8Array, kexPriv: Uint8Array) {
+    const sign = sodium.crypto_sign_seed_keypair(signSeed);
+    this.signPub = sign.publicKey;
+    this.#signPriv = sign.privateKey;
+    this.#kexPriv = kexPriv.slice();
+    this.kexPub = sodium.crypto_scalarmult_base(this.#kexPriv);
+    this.signPubHex = toHex(this.signPub);
+    this.kexPubHex = toHex(this.kexPub);
+    this.endpoint = endpointId(this.signPub);
+    this.nkey = userNkey(this.signPub);
+    this.kexSig = toBase64(this.sign(keysText(this.signPubHex, this.kexPubHex)));
+  }
+
+  /** 64 bytes: the seed, then `signPub`. */
+  get signPriv(): Uint8Array {
+    return this.#signPriv.slice();
+  }
+
+  /** 32 bytes. */
+  get kexPriv(): Uint8Array {
+    return this.#kexPriv.slice();
+  }
+
+  /** The Ed25519 signature of a text whose first line is `unibus-<kind>-v<n>`; nothing else is ever signed. */
+  sign(text: string): Uint8Array {
+    if (!signable.test(text)) throw new TypeError("an identity signs only text that begins with unibus-<kind>-v<n>");
+    return sodium.crypto_sign_detached(bytesOf(text), this.#signPriv);
+  }
+
+  /** The room key that was sealed to this identity, or null when it was not. Shape: `sealed` base64-std. */
+  openRoomKey(sealed: string): Uint8Array | null {
+    return openRoomKey(sealed, this.kexPub, this.#kexPriv);
+  }
+}
+
+/** The identity of an Ed25519 seed and an X25519 private key, 32 bytes each. */
+export async function identityFromSeeds(signSeed: Uint8Array, kexPriv: Uint8Array): Promise<Identity> {
+  await sodium.ready;
+  if (signSeed.length !== 32 || kexPriv.length !== 32) throw new TypeError("both seeds have 32 bytes");
+  return new Identity(signSeed, kexPriv);
+}
+
+/** A new identity out of fresh random bytes. */
+export async function generateIdentity(): Promise<Identity> {
+  await sodium.ready;
+  return new Identity(sodium.randombytes_buf(32), sodium.randombytes_buf(32));
+}
+
+const fault = (what: string): never => {
+  throw new UnibusError("invalid", `${what} (restore it from a copy, or from its words with \`identity restore\`)`);
+};
+
+function fieldsOf(text: string): Record<Field, Uint8Array> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return fault("the identity is not JSON");
+  }
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return fault("the identity is no JSON object");
+  const given = json as Record<string, unknown>;
+  const unknownField = Object.keys(given).find((name) => !Object.hasOwn(identityFields, name));
+  if (unknownField !== undefined) fault(`the identity has an unknown field ${JSON.stringify(unknownField)}`);
+  const read = (name: Field): Uint8Array => {
+    const value = Object.hasOwn(given, name) ? given[name] : undefined;
+    if (typeof value !== "string") return fault(`${name} of the identity is missing or no text`);
+    const bytes = fromBase64(value) ?? fault(`${name} of the identity is not base64`);
+    const size = identityFields[name];
+    return bytes.length === size ? bytes : fault(`${name} of the identity has ${bytes.length} bytes, not ${size}`);
+  };
+  return {
+    sign_pub: read("sign_pub"),
+    sign_priv: read("sign_priv"),
+    kex_pub: read("kex_pub"),
+    kex_priv: read("kex_priv"),
+  };
+}
+
+/**
+ * Reads the text of an identity file.
+ * Errors: invalid for anything but four keys of the right size that belong together; it repeats no key.
+ * Source: spec 2.
+ */
+export async function parseIdentity(text: string): Promise<Identity> {
+  const { sign_pub, sign_priv, kex_pub, kex_priv } = fieldsOf(text);
+  const identity = await identityFromSeeds(sign_priv.slice(0, 32), kex_priv);
+  if (toHex(sign_priv.slice(32)) !== identity.signPubHex) fault("the two halves of sign_priv do not belong together");
+  if (toHex(sign_pub) !== identity.signPubHex) fault("sign_pub and sign_priv do not belong together");
+  if (toHex(kex_pub) !== identity.kexPubHex) fault("kex_pub and kex_priv do not belong together");
+  return identity;
+}
+
+/** The text of an identity file: it holds the private keys. */
+export function identityText(identity: Identity): string {
+  const fields: Record<Field, string> = {
+    sign_pub: toBase64(identity.signPub),
+    sign_priv: toBase64(identity.signPriv),
+    kex_pub: toBase64(identity.kexPub),
+    kex_priv: toBase64(identity.kexPriv),
+  };
+  return `${JSON.stringify(fields, null, 2)}\n`;
+}

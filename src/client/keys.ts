@@ -1,0 +1,69 @@
+import sodium from "libsodium-wrappers";
+import { bytesOf, fromBase64, toBase64 } from "../wire/encoding.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { keyBytes } from "../wire/names.ts";
+import { keysText } from "../wire/sign.ts";
+
+/** The size of a room key, in bytes. */
+export const roomKeyBytes = 32;
+
+/**
+ * Resolves when the cryptography can be used; every other function of this file needs that.
+ * An Identity exists only after it.
+ */
+export const cryptoReady: Promise<void> = sodium.ready;
+
+/**
+ * Whether a signature over a text holds under an Ed25519 public key.
+ * Anything that is no signature or no key is a signature that does not hold; so is a key of small order.
+ */
+export function verifyText(signPub: Uint8Array, text: string, sig: Uint8Array): boolean {
+  if (signPub.length !== 32 || sig.length !== 64) return false;
+  return sodium.crypto_sign_verify_detached(sig, bytesOf(text), signPub);
+}
+
+/**
+ * Whether a user vouched for a kex key: nobody seals to a key where this is false.
+ * Shape: keys in hex, the signature base64-std. Source: spec 2.
+ */
+export function vouchesFor(signPub: string, kexPub: string, kexSig: string): boolean {
+  const sig = fromBase64(kexSig);
+  const text = keysText(signPub.toLowerCase(), kexPub.toLowerCase());
+  return sig !== null && verifyText(keyBytes(signPub), text, sig);
+}
+
+/** A fresh room key. Source: spec 3. */
+export function newRoomKey(): Uint8Array {
+  return sodium.randombytes_buf(roomKeyBytes);
+}
+
+/**
+ * A room key that only the holder of a kex key can open, base64-std.
+ * Errors: invalid when the kex key is of low order. The caller has checked `vouchesFor`.
+ * Source: spec 3.
+ */
+export function sealRoomKey(roomKey: Uint8Array, kexPub: Uint8Array): string {
+  if (roomKey.length !== roomKeyBytes) throw new TypeError(`a room key has ${roomKeyBytes} bytes`);
+  try {
+    return toBase64(sodium.crypto_box_seal(roomKey, kexPub));
+  } catch (cause) {
+    throw new UnibusError("invalid", "nothing can be sealed to this kex_pub (its owner needs a new identity)", {
+      cause,
+    });
+  }
+}
+
+/**
+ * The room key in a sealed box, or null when the box is not for these keys, is damaged, or holds something else.
+ * Shape: `sealed` base64-std.
+ */
+export function openRoomKey(sealed: string, kexPub: Uint8Array, kexPriv: Uint8Array): Uint8Array | null {
+  const box = fromBase64(sealed);
+  if (box === null) return null;
+  try {
+    const key = sodium.crypto_box_seal_open(box, kexPub, kexPriv);
+    return key.length === roomKeyBytes ? key : null;
+  } catch {
+    return null;
+  }
+}

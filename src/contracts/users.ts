@@ -1,0 +1,28 @@
+import type { UserRole } from "../wire/api.ts";
+import { token } from "./plugin.ts";
+import type { UserRecord } from "./store.ts";
+
+/** A user to be. */
+export interface NewUser {
+  readonly signPub: string;
+  readonly handle: string;
+  readonly role: UserRole;
+  /** Both or none. */
+  readonly kexPub?: string | undefined;
+  readonly kexSig?: string | undefined;
+}
+
+/** The rules about users, whoever asks: a route, an invite, a command on the host. Source: spec 7. */
+export interface Users {
+  /** Errors: invalid for keys that may not be used; conflict when the key is known, whatever its status. */
+  add(user: NewUser): Promise<UserRecord>;
+  /** Errors: not_found; conflict for the last active admin where `keepAdmin` is asked. Idempotent. */
+  revoke(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
+  /** Removes the row; memberships stay, inert. Errors as of `revoke`. */
+  remove(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
+  /** Everybody, also the revoked, by key. */
+  list(): Promise<UserRecord[]>;
+}
+
+/** The users' rules. */
+export const Users = token<Users>("users");

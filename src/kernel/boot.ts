@@ -1,0 +1,232 @@
+/** The main path: select, load, order, check, set up, start, listen. Stopping is the same backwards. */
+import { Auth } from "../contracts/auth.ts";
+import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
+import { type Address, isLoopback, parseAddress } from "../wire/address.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { type Builtins, loadPlugin } from "./external.ts";
+import { healthRoutes, type Running } from "./health.ts";
+import { type Listener, listen } from "./http.ts";
+import { checked, type HttpConfig, HttpConfig as HttpSchema, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
+import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "./plan.ts";
+
+/** How long one plugin may take to load, to be set up, and to start, each, in milliseconds. */
+export const setupBudgetMs = 30_000;
+/** How long one plugin may take to let go of one thing, in milliseconds. */
+const releaseBudgetMs = 10_000;
+
+/** What a bus is made from. */
+export interface BootOptions {
+  readonly manifest: Manifest;
+  /** The manifest's file, for messages and for paths relative to it. */
+  readonly file: string;
+  readonly overrides: Overrides;
+  readonly builtins: Builtins;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  readonly dataDir: string;
+  /** The log of a plugin, or of the kernel. */
+  readonly log: (name: string) => Log;
+  readonly now?: () => number;
+  readonly setupBudgetMs?: number;
+}
+
+/** A plan: what would be set up, in order, with which configuration. */
+export interface Plan {
+  readonly flags: Readonly<Record<string, boolean>>;
+  readonly http: HttpConfig;
+  readonly plugins: readonly (Chosen & { readonly config: Record<string, unknown> })[];
+}
+
+/** A bus that listens. */
+export interface Bus {
+  readonly site: Site;
+  /** The service of a token, or undefined where no plugin provides it. */
+  service<T>(token: Token<T>): T | undefined;
+  /** Refuses new requests, finishes those in flight, then releases everything, last first. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Selects, loads, orders and checks; sets nothing up. Errors: invalid, naming file, plugin and mend. */
+export async function planBus(options: BootOptions): Promise<Plan> {
+  const { manifest, file, overrides } = options;
+  const flags = flagsInForce(manifest, overrides, file);
+  const chosen: Chosen[] = [];
+  for (const row of rowsInForce(manifest, flags)) {
+    const load = loadPlugin(row, { builtins: options.builtins, file, requirePins: manifest.require_pins ?? false });
+    chosen.push({ row, plugin: await inTime(load, options.setupBudgetMs, row.use, "to load") });
+  }
+  const names = chosen.map(({ plugin }) => plugin.name);
+  for (const name of Object.keys(overrides.settings)) {
+    if (name !== "http" && !names.includes(name)) {
+      throw refusal("--set", `no plugin ${name} in the plan`, `there are: http, ${names.join(", ")}`);
+    }
+  }
+  const configured = (name: string, given: unknown): Record<string, unknown> =>
+    withEnvironment({ ...(given as object), ...overrides.settings[name] }, options.environment, `${file}, ${name}`);
+  return {
+    flags,
+    http: checked(HttpSchema, configured("http", manifest.http ?? {}), `${file}, http`),
+    plugins: inOrder(chosen, file).map(({ row, plugin }) => {
+      const config = configured(plugin.name, row.config ?? {});
+      return { row, plugin, config: checked(plugin.config, config, `${file}, plugin ${plugin.name}`) as typeof config };
+    }),
+  };
+}
+
+/** A bus that is being put together. */
+interface Assembly {
+  readonly bus: Bus;
+  readonly running: readonly Running[];
+  readonly release: AsyncDisposableStack;
+}
+
+/** Sets the plugins of a plan up, in order. Errors: whatever one refuses; all that was acquired is released by then. */
+async function assemble(options: BootOptions, plan: Plan, address: Address, port: () => number): Promise<Assembly> {
+  const log = options.log("kernel");
+  const stopping = new AbortController();
+  const release = new AsyncDisposableStack();
+  const site = siteOf(options, plan, address, port);
+  const services = new Map<string, unknown>();
+  const running: Running[] = [];
+  let stopped: Promise<void> | undefined;
+  const stop = (): Promise<void> => {
+    stopping.abort();
+    stopped ??= release.disposeAsync();
+    return stopped;
+  };
+  try {
+    for (const { plugin, config } of plan.plugins) {
+      const onStop = (act: () => unknown): void => release.defer(() => letGo(act, plugin.name, log));
+      const now = options.now ?? Date.now;
+      const context = { config, site, log: options.log(plugin.name), now, signal: stopping.signal, onStop };
+      const setup = plugin.setup(context, served(plugin, services));
+      const live = await inTime(setup, options.setupBudgetMs, plugin.name, "to be set up");
+      provide(plugin, live, services, options.file);
+      running.push({ name: plugin.name, live });
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const service = <T>(token: Token<T>) => services.get(token.id) as T | undefined;
+  return { bus: { site, service, stop }, running, release };
+}
+
+/** Sets up what some tokens need and no more, for a command on the host: nothing starts, nothing listens. */
+export async function bootServices(options: BootOptions, tokens: readonly Token<unknown>[]): Promise<Bus> {
+  const plan = await planBus(options);
+  const plugins = closure(plan.plugins, tokens);
+  return (await assemble(options, { ...plan, plugins }, listenAddress(plan.http.listen), () => 0)).bus;
+}
+
+/** Boots a bus. Errors: whatever a plugin refuses; all that was acquired is released by then. */
+export async function boot(options: BootOptions): Promise<Bus> {
+  const plan = await planBus(options);
+  const now = options.now ?? Date.now;
+  const log = options.log("kernel");
+  const address = listenAddress(plan.http.listen);
+  let listener: Listener | undefined;
+  const { bus, running, release } = await assemble(options, plan, address, () => listener?.port ?? 0);
+  try {
+    const routes = [...healthRoutes(bus.site, running, now), ...running.flatMap(({ live }) => live.routes ?? [])];
+    const auth = bus.service(Auth);
+    checkRoutes(routes, auth, options.file);
+    for (const { name, live } of running) {
+      if (live.start !== undefined) await inTime(live.start(), options.setupBudgetMs, name, "to start");
+    }
+    listener = listen({ config: plan.http, ...address, routes, auth, log, now });
+    const { stop } = listener;
+    release.defer(() => letGo(stop, "http", log));
+    return bus;
+  } catch (error) {
+    await bus.stop();
+    throw error;
+  }
+}
+
+function siteOf(options: BootOptions, plan: Plan, address: Address, port: () => number): Site {
+  return {
+    version: options.version,
+    dataDir: options.dataDir,
+    flags: plan.flags,
+    publicUrl: checkedUrl(plan.http.public_url),
+    hosts: (plan.http.hosts ?? []).map((host) => host.toLowerCase()),
+    listener: {
+      hostname: address.hostname,
+      port,
+      tls: false,
+      isPublic: !isLoopback(address.hostname),
+      allowCleartext: plan.http.allow_cleartext === true || (plan.http.trusted_proxies ?? []).length > 0,
+    },
+  };
+}
+
+function listenAddress(text = "127.0.0.1:8470"): Address {
+  const address = parseAddress(text);
+  if (address === null) throw refusal("http.listen", `${text} is no address`, "as in 127.0.0.1:8470 or [::1]:8470");
+  return address;
+}
+
+function checkedUrl(url: string | undefined): string | null {
+  if (url === undefined) return null;
+  const parsed = URL.canParse(url) ? new URL(url) : null;
+  if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.search !== "" || parsed.hash !== "") {
+    throw refusal("http.public_url", `${url} is no http or https URL`, "as in https://bus.example.org");
+  }
+  return url.replace(/\/+$/, "");
+}
+
+function served(plugin: Plugin, services: ReadonlyMap<string, unknown>): Record<string, never> {
+  const wanted = Object.entries({ ...plugin.requires, ...plugin.optional } as Tokens);
+  const found = wanted.filter(([, token]) => services.has(token.id));
+  return Object.fromEntries(found.map(([name, token]) => [name, services.get(token.id) as never]));
+}
+
+function provide(plugin: Plugin, live: Live<Tokens>, services: Map<string, unknown>, file: string): void {
+  const provides = plugin.provides ?? {};
+  const given = live.services as Readonly<Record<string, unknown>>;
+  for (const [name, token] of Object.entries(provides)) {
+    if (given[name] === undefined) {
+      throw refusal(file, `plugin ${plugin.name} promises ${token.id} and does not give it`, "return it from setup");
+    }
+    services.set(token.id, given[name]);
+  }
+  const extra = Object.keys(given).find((name) => !Object.hasOwn(provides, name));
+  if (extra !== undefined) {
+    throw refusal(file, `plugin ${plugin.name} gives ${extra} without declaring it`, "name it under provides");
+  }
+}
+
+function checkRoutes(routes: readonly Route[], auth: Auth | undefined, file: string): void {
+  const seen = new Set<string>();
+  for (const { method, path, access } of routes) {
+    const name = `${method} ${path}`;
+    if (seen.has(name)) throw refusal(file, `two plugins answer ${name}`, "remove one of them");
+    seen.add(name);
+    if (access !== "public" && auth === undefined) {
+      throw refusal(file, `${name} needs a caller and no plugin provides auth`, `add { "use": "auth" }`);
+    }
+  }
+}
+
+async function inTime<T>(work: Promise<T>, budgetMs = setupBudgetMs, name: string, doing: string): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const message = `plugin ${name} took more than ${budgetMs} ms ${doing} (see its log)`;
+    timer = setTimeout(() => reject(new UnibusError("unavailable", message)), budgetMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** One release: its failure is told and keeps no other from running. */
+async function letGo(act: () => unknown, name: string, log: Log): Promise<void> {
+  try {
+    await inTime(Promise.resolve(act()), releaseBudgetMs, name, "to stop");
+  } catch (error) {
+    log.error(`${name} did not stop cleanly`, { cause: error });
+  }
+}

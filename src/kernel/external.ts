@@ -1,0 +1,102 @@
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, isAbsolute, resolve } from "node:path";
+import * as typebox from "@sinclair/typebox";
+import * as typeboxValue from "@sinclair/typebox/value";
+import * as contracts from "../contracts/index.ts";
+import type { Plugin } from "../contracts/plugin.ts";
+import { type Row, refusal } from "./manifest.ts";
+
+/** Loads a built-in plugin when it is asked for. */
+export type Builtins = Readonly<Record<string, () => Promise<{ readonly default: unknown }>>>;
+
+const virtualModules: Record<string, Record<string, unknown>> = {
+  "unibus/plugin": contracts,
+  "@sinclair/typebox": typebox,
+  "@sinclair/typebox/value": typeboxValue,
+};
+
+let served = false;
+
+/** Gives plugin files the executable's own copy of the contracts: one class, one token, one TypeBox. */
+function serveContracts(): void {
+  if (served) return;
+  served = true;
+  Bun.plugin({
+    name: "unibus",
+    setup(build) {
+      for (const [name, exports] of Object.entries(virtualModules)) {
+        build.module(name, () => ({ exports, loader: "object" }));
+      }
+    },
+  });
+}
+
+const isFile = (use: string): boolean => use.startsWith("./") || use.startsWith("../") || isAbsolute(use);
+
+/** The file that a row names, checked against its pin. */
+function pinnedFile(row: Row, manifestFile: string, requirePins: boolean): string {
+  const file = resolve(dirname(manifestFile), row.use);
+  if (!existsSync(file)) throw refusal(manifestFile, `plugin ${row.use}: no file at ${file}`, "correct the path");
+  const sum = createHash("sha256").update(readFileSync(file)).digest("hex");
+  if (row.sha256 === undefined && requirePins) {
+    throw refusal(manifestFile, `plugin ${row.use} has no sha256 and require_pins is set`, `add "sha256": "${sum}"`);
+  }
+  if (row.sha256 !== undefined && row.sha256 !== sum) {
+    throw refusal(
+      manifestFile,
+      `plugin ${row.use} has the sha256 ${sum}, not ${row.sha256}`,
+      "see what changed in the file, then correct the pin",
+    );
+  }
+  return file;
+}
+
+/** Why a module's default export is no plugin, or null when it is one. */
+function pluginFault(value: unknown): { what: string; mend: string } | null {
+  if (typeof value !== "object" || value === null || typeof (value as Plugin).setup !== "function") {
+    return { what: "registers nothing", mend: "export default definePlugin({...})" };
+  }
+  const { name, api, config } = value as Plugin;
+  if (typeof name !== "string" || name === "") return { what: "has no name", mend: "give it one" };
+  if (api !== 1) return { what: `is written for plugin api ${String(api)}`, mend: "this bus has api 1" };
+  if (typeof config !== "object" || config === null) {
+    return { what: "has no config schema", mend: "config: Type.Object({}) where there is none" };
+  }
+  return null;
+}
+
+async function importFile(file: string, row: Row, manifestFile: string): Promise<{ default?: unknown }> {
+  serveContracts();
+  try {
+    return (await import(file)) as { default?: unknown };
+  } catch (error) {
+    const what = String((error as { message?: unknown }).message ?? error).split("\n")[0];
+    throw refusal(manifestFile, `plugin ${row.use} does not load: ${what}`, `see ${file}`);
+  }
+}
+
+/**
+ * The plugin that a row names: a built-in, or a file beside the manifest.
+ * Errors: invalid, naming the file, the plugin and the mend.
+ */
+export async function loadPlugin(
+  row: Row,
+  options: { readonly builtins: Builtins; readonly file: string; readonly requirePins: boolean },
+): Promise<Plugin> {
+  const load = Object.hasOwn(options.builtins, row.use) ? options.builtins[row.use] : undefined;
+  if (load === undefined && !isFile(row.use)) {
+    const known = Object.keys(options.builtins).join(", ");
+    throw refusal(options.file, `unknown plugin ${row.use}`, `built in: ${known}; a file begins with ./`);
+  }
+  if (load !== undefined && row.sha256 !== undefined) {
+    throw refusal(options.file, `plugin ${row.use} is built in and takes no sha256`, "remove the pin");
+  }
+  const module =
+    load !== undefined
+      ? await load()
+      : await importFile(pinnedFile(row, options.file, options.requirePins), row, options.file);
+  const fault = pluginFault(module.default);
+  if (fault !== null) throw refusal(options.file, `plugin ${row.use} ${fault.what}`, fault.mend);
+  return module.default as Plugin;
+}

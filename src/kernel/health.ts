@@ -1,0 +1,52 @@
+import { type Health, type Live, type Route, rawReply, route, type Site, type Tokens } from "../contracts/plugin.ts";
+import { HealthReport, Info, ReadinessReport } from "../wire/api.ts";
+import { isUnibusError } from "../wire/errors.ts";
+
+/** How long one plugin may take to say how it is, in milliseconds. */
+const healthTimeoutMs = 2_000;
+
+/** A plugin that is set up, with its name. */
+export interface Running {
+  readonly name: string;
+  readonly live: Live<Tokens>;
+}
+
+async function healthOf({ live }: Running): Promise<Health> {
+  if (live.health === undefined) return { ok: true };
+  const late = new Promise<Health>((resolve) => {
+    setTimeout(resolve, healthTimeoutMs, { ok: false, detail: "does not answer" }).unref();
+  });
+  const asked = live.health().catch(
+    (error: unknown): Health => ({ ok: false, detail: isUnibusError(error) ? error.message : "failed" }),
+  );
+  return Promise.race([asked, late]);
+}
+
+/** GET /info, /healthz and /readyz: what the plugins say of themselves, put together. */
+export function healthRoutes(site: Site, running: readonly Running[], now: () => number): Route[] {
+  const posture = (): Record<string, string> =>
+    Object.assign(
+      { auth: "none", tls: String(site.listener.tls), cluster: "off", store: "none", acl: "none", durability: "none" },
+      ...running.map(({ live }) => live.posture ?? {}),
+    );
+  return [
+    route("GET", "/info", "public", { summary: "What a client needs beside the control URL", reply: Info }, async () =>
+      Object.assign(
+        { name: "unibus", version: site.version, auth: "none", nats: [], ws: [], namespaces: [] },
+        ...running.map(({ live }) => live.info?.() ?? {}),
+        { time: new Date(now()).toISOString() },
+      ),
+    ),
+    route("GET", "/healthz", "public", { summary: "Whether the process lives", reply: HealthReport }, async () => ({
+      status: "ok" as const,
+      version: site.version,
+      posture: posture(),
+      flags: { ...site.flags },
+    })),
+    route("GET", "/readyz", "public", { summary: "Whether every plugin can work", reply: ReadinessReport }, async () => {
+      const reports = await Promise.all(running.map(async (one) => [one.name, await healthOf(one)] as const));
+      const ready = reports.every(([, health]) => health.ok);
+      return rawReply(JSON.stringify({ ready, plugins: Object.fromEntries(reports) }), { status: ready ? 200 : 503 });
+    }),
+  ];
+}

@@ -1,0 +1,96 @@
+import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { UnibusError } from "../wire/errors.ts";
+
+const Strict = <T extends Parameters<typeof Type.Object>[0]>(properties: T) =>
+  Type.Object(properties, { additionalProperties: false });
+
+/** `plugins.json`, key `http`: the listener. Source: spec 14. */
+export const HttpConfig = Strict({
+  listen: Type.Optional(Type.String({ description: "HOST:PORT, port 0 for any free one" })),
+  public_url: Type.Optional(Type.String({ description: "the URL under which people reach this bus" })),
+  hosts: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "further host[:port] of this bus" })),
+  cors_origins: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "exact origins of web pages" })),
+  trusted_proxies: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "IPs or CIDRs" })),
+  allow_cleartext: Type.Optional(Type.Boolean({ description: "a public bind without TLS" })),
+  rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: "requests a second for one client" })),
+});
+/** The listener's configuration. */
+export type HttpConfig = Static<typeof HttpConfig>;
+
+/** One plugin of the configuration. */
+const Row = Strict({
+  use: Type.String({ minLength: 1, description: "a built-in's name, or the path of a file" }),
+  when: Type.Optional(Type.String({ description: "a flag that must be on" })),
+  unless: Type.Optional(Type.String({ description: "a flag that must be off" })),
+  sha256: Type.Optional(Type.String({ pattern: "^[0-9a-f]{64}$", description: "what the file must hash to" })),
+  config: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+});
+/** One plugin of the configuration. */
+export type Row = Static<typeof Row>;
+
+/** `plugins.json`: the only run-time configuration. */
+export const Manifest = Strict({
+  flags: Type.Optional(Type.Record(Type.String({ pattern: "^[a-z][a-z0-9-]*$" }), Type.Boolean())),
+  require_pins: Type.Optional(Type.Boolean({ description: "refuse plugin files without sha256" })),
+  http: Type.Optional(HttpConfig),
+  plugins: Type.Array(Row, { maxItems: 256 }),
+});
+/** The configuration of a bus. */
+export type Manifest = Static<typeof Manifest>;
+
+/** What `--flag` and `--set` change. */
+export interface Overrides {
+  readonly flags: Readonly<Record<string, boolean>>;
+  /** By plugin name or `http`, then by key. */
+  readonly settings: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+}
+
+/** A refusal at boot: `what` went wrong in `where`, and the `mend`. */
+export function refusal(where: string, what: string, mend: string): UnibusError {
+  return new UnibusError("invalid", `${where}: ${what} (${mend})`);
+}
+
+/**
+ * Checks a value against a schema and gives it back.
+ * Errors: invalid, with the first key that is wrong and what belongs there.
+ */
+export function checked<S extends TSchema>(schema: S, value: unknown, where: string): Static<S> {
+  const first = Value.Errors(schema, value).First();
+  if (first === undefined) return value as Static<S>;
+  const key = first.path.slice(1).replaceAll("/", ".") || "the whole value";
+  const known = Object.keys((schema as { properties?: object }).properties ?? {});
+  if (first.message === "Unexpected property") {
+    throw refusal(where, `unknown key ${key}`, known.length > 0 ? `known keys: ${known.join(", ")}` : "remove it");
+  }
+  const wanted = (first.schema as { description?: string }).description;
+  throw refusal(where, `${key}: ${first.message.toLowerCase()}`, wanted ?? "correct it");
+}
+
+/** Replaces `${env:NAME}` in every text of a value. Errors: invalid when a variable is not set. */
+export function withEnvironment<T>(value: T, environment: Readonly<Record<string, string | undefined>>, where: string): T {
+  const replace = (text: string) =>
+    text.replace(/\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g, (_, name: string) => {
+      const found = environment[name];
+      if (found === undefined) throw refusal(where, `\${env:${name}} is not set`, `set ${name} in the environment`);
+      return found;
+    });
+  const walk = (node: unknown): unknown => {
+    if (typeof node === "string") return replace(node);
+    if (Array.isArray(node)) return node.map(walk);
+    if (typeof node !== "object" || node === null) return node;
+    return Object.fromEntries(Object.entries(node).map(([key, inner]) => [key, walk(inner)]));
+  };
+  return walk(value) as T;
+}
+
+/** Reads a manifest's text. Errors: invalid, naming the file. */
+export function parseManifest(text: string, file: string): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw refusal(file, `not JSON: ${(error as Error).message}`, "correct the file");
+  }
+  return checked(Manifest, value, file);
+}

@@ -1,0 +1,96 @@
+import type { Plugin } from "../contracts/plugin.ts";
+import { type Manifest, type Overrides, type Row, refusal } from "./manifest.ts";
+
+/** A plugin with the row that chose it. */
+export interface Chosen {
+  readonly row: Row;
+  readonly plugin: Plugin;
+}
+
+/** The flags in force. Errors: invalid for a flag that the manifest does not declare. */
+export function flagsInForce(manifest: Manifest, overrides: Overrides, file: string): Record<string, boolean> {
+  const flags = { ...manifest.flags };
+  const known = Object.keys(flags);
+  const mend = known.length > 0 ? `flags of ${file}: ${known.join(", ")}` : `${file} declares no flag`;
+  for (const [name, on] of Object.entries(overrides.flags)) {
+    if (!Object.hasOwn(flags, name)) throw refusal("--flag", `unknown flag ${name}`, mend);
+    flags[name] = on;
+  }
+  for (const row of manifest.plugins) {
+    for (const name of [row.when, row.unless]) {
+      if (name !== undefined && !Object.hasOwn(flags, name)) {
+        throw refusal(file, `plugin ${row.use} asks for the unknown flag ${name}`, `declare it under "flags"`);
+      }
+    }
+  }
+  return flags;
+}
+
+/** The rows whose flags hold, in file order. */
+export function rowsInForce(manifest: Manifest, flags: Readonly<Record<string, boolean>>): Row[] {
+  return manifest.plugins.filter(
+    (row) => (row.when === undefined || flags[row.when]) && (row.unless === undefined || !flags[row.unless]),
+  );
+}
+
+const ids = (tokens: Plugin["provides"]): string[] => Object.values(tokens ?? {}).map((token) => token.id);
+
+/**
+ * The plugins in an order in which each finds what it uses; ties keep the order of the file.
+ * Errors: invalid for a name or a token given twice, a token that nobody provides, a cycle.
+ */
+export function inOrder(chosen: readonly Chosen[], file: string): Chosen[] {
+  const byName = new Map<string, Chosen>();
+  const providers = new Map<string, string>();
+  for (const one of chosen) {
+    const { name } = one.plugin;
+    if (byName.has(name)) throw refusal(file, `plugin ${name} stands there twice`, "remove one of the rows");
+    byName.set(name, one);
+    for (const id of ids(one.plugin.provides)) {
+      const other = providers.get(id);
+      if (other !== undefined) {
+        throw refusal(file, `plugins ${other} and ${name} both provide ${id}`, "choose one by a flag");
+      }
+      providers.set(id, name);
+    }
+  }
+  const needs = (one: Chosen): string[] => {
+    const required = ids(one.plugin.requires);
+    const missing = required.find((id) => !providers.has(id));
+    if (missing !== undefined) {
+      throw refusal(file, `plugin ${one.plugin.name} needs ${missing}, which no plugin provides`, `add one that does`);
+    }
+    return [...required, ...ids(one.plugin.optional)].flatMap((id) => providers.get(id) ?? []);
+  };
+  const done = new Set<string>();
+  const ordered: Chosen[] = [];
+  const visit = (one: Chosen, path: readonly string[]): void => {
+    const { name } = one.plugin;
+    if (done.has(name)) return;
+    if (path.includes(name)) {
+      const cycle = [...path.slice(path.indexOf(name)), name].join(" -> ");
+      throw refusal(file, `plugins need each other in a circle: ${cycle}`, "break it with a token of its own");
+    }
+    for (const need of needs(one)) {
+      const provider = byName.get(need);
+      if (provider !== undefined) visit(provider, [...path, name]);
+    }
+    done.add(name);
+    ordered.push(one);
+  };
+  for (const one of chosen) visit(one, []);
+  return ordered;
+}
+
+/** Of plugins in order, those that some tokens need, directly or not. */
+export function closure<C extends Chosen>(ordered: readonly C[], tokens: readonly { readonly id: string }[]): C[] {
+  const wanted = new Set(tokens.map(({ id }) => id));
+  const kept: C[] = [];
+  // Backwards, so that each plugin is met after all that need it.
+  for (const one of [...ordered].reverse()) {
+    if (!ids(one.plugin.provides).some((id) => wanted.has(id))) continue;
+    for (const id of ids(one.plugin.requires)) wanted.add(id);
+    kept.unshift(one);
+  }
+  return kept;
+}

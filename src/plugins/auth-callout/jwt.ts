@@ -1,0 +1,99 @@
+import { createHash } from "node:crypto";
+import type { Nats } from "../../contracts/nats.ts";
+
+/** What a peer may do on its connection. Lists of subjects; never empty, as NATS takes an empty list for everything. */
+export interface Permissions {
+  readonly publish: readonly string[];
+  readonly subscribe: readonly string[];
+}
+
+/** A login that the auth callout is asked about. */
+export interface LoginRequest {
+  readonly serverId: string;
+  readonly userNkey: string;
+  readonly nkey: string;
+  readonly sig: string;
+  readonly nonce: string;
+  readonly address: string;
+}
+
+/** The account of peers. */
+const peerAccount = "PEERS";
+const unlimited = -1;
+
+const base64Url = (text: string | Uint8Array): string => Buffer.from(text).toString("base64url");
+const header = base64Url(JSON.stringify({ typ: "JWT", alg: "ed25519-nkey" }));
+
+function signed(claims: Record<string, unknown>, issuer: Nats["issuer"]): string {
+  const jti = createHash("sha256").update(JSON.stringify(claims)).digest("base64url");
+  const text = `${header}.${base64Url(JSON.stringify({ ...claims, jti, iss: issuer.nkey }))}`;
+  return `${text}.${base64Url(issuer.sign(text))}`;
+}
+
+const textOf = (value: unknown): string => (typeof value === "string" ? value : "");
+
+/** Reads the request of nats-server. It came over a connection that only nats-server and unibus can use. */
+export function readLogin(jwt: string): LoginRequest {
+  const claims = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as {
+    nats?: {
+      server_id?: { id?: unknown };
+      user_nkey?: unknown;
+      client_info?: { nonce?: unknown; host?: unknown };
+      connect_opts?: { nkey?: unknown; sig?: unknown };
+    };
+  };
+  const nats = claims.nats ?? {};
+  return {
+    serverId: textOf(nats.server_id?.id),
+    userNkey: textOf(nats.user_nkey),
+    nkey: textOf(nats.connect_opts?.nkey),
+    sig: textOf(nats.connect_opts?.sig),
+    nonce: textOf(nats.client_info?.nonce),
+    address: textOf(nats.client_info?.host),
+  };
+}
+
+/** The answer that lets a peer in. Units: `expiresAt` in seconds since the epoch. */
+export function admission(
+  login: LoginRequest,
+  peer: { readonly name: string; readonly permissions: Permissions; readonly expiresAt: number },
+  options: { readonly issuer: Nats["issuer"]; readonly nowS: number },
+): string {
+  const user = signed(
+    {
+      sub: login.userNkey,
+      aud: peerAccount,
+      name: peer.name,
+      iat: options.nowS,
+      exp: peer.expiresAt,
+      nats: {
+        type: "user",
+        version: 2,
+        pub: { allow: peer.permissions.publish },
+        sub: { allow: peer.permissions.subscribe },
+        subs: unlimited,
+        data: unlimited,
+        payload: unlimited,
+      },
+    },
+    options.issuer,
+  );
+  return response(login, { jwt: user }, options);
+}
+
+/** The answer that keeps somebody out. It says no more than that. */
+export function denial(
+  login: LoginRequest,
+  options: { readonly issuer: Nats["issuer"]; readonly nowS: number },
+): string {
+  return response(login, { error: "not admitted" }, options);
+}
+
+function response(
+  login: LoginRequest,
+  answer: { readonly jwt: string } | { readonly error: string },
+  { issuer, nowS }: { readonly issuer: Nats["issuer"]; readonly nowS: number },
+): string {
+  const nats = { ...answer, type: "authorization_response", version: 2 };
+  return signed({ sub: login.userNkey, aud: login.serverId, iat: nowS, nats }, issuer);
+}

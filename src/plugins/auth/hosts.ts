@@ -1,0 +1,40 @@
+import { networkInterfaces } from "node:os";
+import type { Site } from "../../contracts/plugin.ts";
+import { isLoopback, parseAddress, urlHost } from "../../wire/address.ts";
+
+/** The names by which signatures may call this bus, so that none is good at another. Source: spec 5. */
+export interface HostNames {
+  /** Whether a request may be signed for this host[:port]. */
+  accepts(host: string): boolean;
+  /** The hosts for which a NATS login may be signed: no port, IPv6 in brackets. */
+  logins(): readonly string[];
+}
+
+const everywhere = new Set(["0.0.0.0", "::"]);
+
+/** The addresses at which a listener is bound, in the form of a URL's host. */
+function boundHosts({ hostname }: Site["listener"]): string[] {
+  if (!everywhere.has(hostname)) return [urlHost(hostname.toLowerCase())];
+  return Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => urlHost(address)));
+}
+
+/** A host[:port] without its port. */
+function withoutPort(host: string): string {
+  return host.replace(/:\d+$/, "");
+}
+
+/** The accepted names of a site: loopback with any port, `public_url`, the bound addresses, the setting `hosts`. */
+export function hostNames(site: Site): HostNames {
+  const published = site.publicUrl === null ? [] : [new URL(site.publicUrl).host];
+  const fixed = new Set([...published, ...site.hosts]);
+  const bound = boundHosts(site.listener);
+  return {
+    accepts(host) {
+      if (fixed.has(host)) return true;
+      const { hostname, port } = parseAddress(host) ?? { hostname: host.replace(/^\[|\]$/g, ""), port: null };
+      if (isLoopback(hostname)) return true;
+      return port === site.listener.port() && bound.includes(urlHost(hostname));
+    },
+    logins: () => [...new Set(["127.0.0.1", "localhost", "[::1]", ...[...fixed].map(withoutPort), ...bound])],
+  };
+}

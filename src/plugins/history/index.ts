@@ -1,0 +1,62 @@
+/** The history of persisted rooms: read by sequence, so that no reader's position moves. */
+import { Type } from "@sinclair/typebox";
+import { definePlugin, rawReply, route } from "../../contracts/plugin.ts";
+import { Rooms } from "../../contracts/rooms.ts";
+import { type FrameRun, RoomStreams } from "../../contracts/streams.ts";
+import { History, HistoryQuery, historyLimit, RoomParams } from "../../wire/api.ts";
+
+const nothing: FrameRun = { frames: [], firstSeq: 0, lastSeq: 0, more: false };
+
+/** How many frames are asked for: what is no positive number counts as not asked. Source: spec 8. */
+export function limitOf(text: string | undefined): number {
+  const asked = /^\d+$/.test(text ?? "") ? Number(text) : 0;
+  return asked > 0 ? Math.min(asked, historyLimit.max) : historyLimit.default;
+}
+
+/** The reply's JSON by hand: of what it holds, base64 needs no escaping. */
+function historyJson({ frames, firstSeq, lastSeq, more }: FrameRun): string {
+  const messages = frames
+    .map((frame) => `"${Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength).toString("base64")}"`)
+    .join(",");
+  return `{"messages":[${messages}],"first_seq":${firstSeq},"last_seq":${lastSeq},"more":${more}}`;
+}
+
+/** Answers GET /rooms/{id}/history. */
+export default definePlugin({
+  name: "history",
+  api: 1,
+  config: Type.Object({}, { additionalProperties: false }),
+  requires: { rooms: Rooms },
+  optional: { streams: RoomStreams },
+  async setup(_, { rooms, streams }) {
+    return {
+      services: {},
+      routes: [
+        route(
+          "GET",
+          "/rooms/:id/history",
+          "signed",
+          { summary: "The last frames of a room", params: RoomParams, query: HistoryQuery, reply: History },
+          async ({ params, query, caller }) => {
+            const { room } = await rooms.member(params.id, caller.endpoint);
+            if (!room.policy.persist || streams === undefined) return rawReply(historyJson(nothing));
+            const page = { limit: limitOf(query.limit), before: query.before ?? null };
+            const run = await streams.last(room, page);
+            // The read may have made the stream anew for a room that was deleted meanwhile: then the deletion wins.
+            if (run.frames.length === 0) await stillThere(room.roomId, caller.endpoint, rooms, streams);
+            return rawReply(historyJson(run));
+          },
+        ),
+      ],
+    };
+  },
+});
+
+async function stillThere(roomId: string, endpoint: string, rooms: Rooms, streams: RoomStreams): Promise<void> {
+  try {
+    await rooms.member(roomId, endpoint);
+  } catch (error) {
+    if ((error as { code?: unknown }).code === "gone") await streams.remove(roomId);
+    throw error;
+  }
+}

@@ -1,0 +1,11 @@
+/** Every built-in plugin, loaded when a plan asks for it. */
+export const builtins = {
+  "nats-embedded": () => import("./nats-embedded/index.ts"),
+  "store-sqlite": () => import("./store-sqlite/index.ts"),
+  "room-streams": () => import("./room-streams/index.ts"),
+  auth: () => import("./auth/index.ts"),
+  users: () => import("./users/index.ts"),
+  rooms: () => import("./rooms/index.ts"),
+  history: () => import("./history/index.ts"),
+  "auth-callout": () => import("./auth-callout/index.ts"),
+} as const;

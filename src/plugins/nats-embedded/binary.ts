@@ -1,0 +1,45 @@
+import { createHash } from "node:crypto";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import carried from "../../../.cache/nats-server/nats-server" with { type: "file" };
+import manifest from "../../../.cache/nats-server/nats-server.json" with { type: "json" };
+import { UnibusError } from "../../wire/errors.ts";
+import { natsServerVersionMin, versionAtLeast } from "./version.ts";
+
+/** What a written copy is recognised by without reading it again. */
+const stampOf = (file: string): string => {
+  const { size, mtimeMs, ctimeMs, ino } = statSync(file);
+  return JSON.stringify({ sha256: manifest.sha256, size, mtimeMs, ctimeMs, ino });
+};
+
+/**
+ * The path of the nats-server that this executable carries, written to `folder` on first use.
+ * Shape: folder and file are 0700; the file is checked by sha256 when it is written and whenever it was touched since.
+ */
+export async function carriedServer(folder: string): Promise<string> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const file = join(folder, `nats-server-${manifest.sha256.slice(0, 16)}`);
+  const stamp = `${file}.stamp`;
+  if (existsSync(file) && existsSync(stamp) && readFileSync(stamp, "utf8") === stampOf(file)) return file;
+  const fresh = `${file}.new`;
+  await Bun.write(fresh, Bun.file(carried));
+  chmodSync(fresh, 0o700);
+  if (createHash("sha256").update(readFileSync(fresh)).digest("hex") !== manifest.sha256) {
+    throw new UnibusError("internal", `the nats-server written to ${folder} is damaged (is the disk full?)`);
+  }
+  renameSync(fresh, file);
+  writeFileSync(stamp, stampOf(file), { mode: 0o600 });
+  return file;
+}
+
+/**
+ * A nats-server that the operator chose, when it is new enough.
+ * Errors: invalid, with its version and the mend.
+ */
+export function chosenServer(file: string): string {
+  const done = existsSync(file) ? Bun.spawnSync([file, "--version"], { stdin: "ignore" }) : null;
+  const version = /v(\d+\.\d+\.\d+)/.exec(done?.stdout.toString() ?? "")?.[1] ?? "of unknown version";
+  if (versionAtLeast(version, natsServerVersionMin)) return file;
+  const mend = `needs ${natsServerVersionMin} or newer: leave nats-embedded.binary out to use the one inside`;
+  throw new UnibusError("invalid", `nats-server ${file} is ${done === null ? "not there" : version} (${mend})`);
+}

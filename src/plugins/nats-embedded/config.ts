@@ -1,0 +1,78 @@
+import type { InternalAccount } from "../../contracts/nats.ts";
+import { type Address, urlHost } from "../../wire/address.ts";
+import { natsPayloadBytesMax } from "../../wire/room-stream.ts";
+import { type Internal, internalUser } from "./internal.ts";
+
+/** What the server's configuration depends on. */
+export interface ServerSettings {
+  readonly internal: Internal;
+  readonly issuer: string;
+  readonly namespaces: readonly string[];
+  readonly listen: Address;
+  readonly ws: Address;
+  readonly storeDir: string;
+  readonly portsDir: string;
+  readonly durability: "os" | "disk";
+  /** Bytes on disk that the room streams, and the key-value stores, may use. */
+  readonly bytesMax: { readonly bus: number; readonly ctl: number };
+  /** Connections of peers in all. */
+  readonly connectionsMax: number;
+}
+
+/** Seconds that a login may take: thousands at once wait for the auth callout. Source: spec 9. */
+const loginTimeoutS = 10;
+
+/**
+ * The configuration of the nats-server that unibus carries: three accounts, and what may pass between them.
+ * Exports are always wildcards: with a literal subject the isolation of the reply subject breaks.
+ * Source: spec 9.
+ */
+export function serverConfig(settings: ServerSettings): Record<string, unknown> {
+  const { internal, namespaces, bytesMax } = settings;
+  const users = (account: InternalAccount) => [{ user: internalUser(account), password: internal.passwords[account] }];
+  const accounts: InternalAccount[] = ["BUS", "CTL", "AUTH", "SYS"];
+  const services = [...namespaces.map((namespace) => `${namespace}.>`), "$JS.ACK.>"];
+  const streams = ["_DELIVER.>", "unibus.user.>"];
+  const storage = (bytes: number) => ({ max_mem: 0, max_file: bytes, max_streams: -1, max_consumers: -1 });
+  return {
+    listen: address(settings.listen),
+    websocket: { listen: address(settings.ws), no_tls: true },
+    ports_file_dir: settings.portsDir,
+    max_payload: natsPayloadBytesMax,
+    max_connections: settings.connectionsMax,
+    write_deadline: "10s",
+    logtime: false,
+    jetstream: {
+      store_dir: settings.storeDir,
+      max_mem: 0,
+      max_file: bytesMax.bus + bytesMax.ctl,
+      ...(settings.durability === "disk" ? { sync_interval: "always" } : {}),
+    },
+    authorization: {
+      timeout: loginTimeoutS,
+      auth_callout: { issuer: settings.issuer, account: "AUTH", auth_users: accounts.map(internalUser) },
+    },
+    system_account: "SYS",
+    accounts: {
+      BUS: {
+        users: users("BUS"),
+        jetstream: storage(bytesMax.bus),
+        exports: [...services.map((service) => ({ service })), ...streams.map((stream) => ({ stream }))],
+      },
+      CTL: { users: users("CTL"), jetstream: storage(bytesMax.ctl) },
+      AUTH: { users: users("AUTH") },
+      SYS: { users: users("SYS") },
+      PEERS: {
+        imports: [
+          ...services.map((subject) => ({ service: { account: "BUS", subject } })),
+          ...streams.map((subject) => ({ stream: { account: "BUS", subject } })),
+        ],
+      },
+    },
+  };
+}
+
+/** `host:port` for nats-server: port 0 becomes -1, any free one. */
+function address({ hostname, port }: Address): string {
+  return `${urlHost(hostname)}:${port === 0 ? -1 : port}`;
+}

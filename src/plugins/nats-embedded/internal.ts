@@ -1,0 +1,61 @@
+import { createPrivateKey, createPublicKey, randomBytes, sign } from "node:crypto";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { type Static, Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import type { InternalAccount, Nats } from "../../contracts/nats.ts";
+import { fromBase64, toBase64 } from "../../wire/encoding.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { accountNkey } from "../../wire/names.ts";
+
+const Secret = Type.String({ pattern: "^[A-Za-z0-9+/]{43}=$" });
+const Internal = Type.Object(
+  {
+    issuer_seed: Secret,
+    passwords: Type.Object({ BUS: Secret, CTL: Secret, AUTH: Secret, SYS: Secret }, { additionalProperties: false }),
+  },
+  { additionalProperties: false },
+);
+
+/** What unibus itself logs in with, and the seed of the key that vouches for peers. 32 random bytes each, base64-std. */
+export type Internal = Static<typeof Internal>;
+
+/** The user name of unibus itself in an account. */
+export function internalUser(account: InternalAccount): string {
+  return `unibus-${account.toLowerCase()}`;
+}
+
+/**
+ * Reads the internal identity, or makes it on the first boot.
+ * Errors: invalid when the file is there and not readable as such: it is never made anew silently.
+ */
+export function internalIdentity(file: string): Internal {
+  if (existsSync(file)) {
+    const value = readJson(file);
+    if (Value.Check(Internal, value)) return value;
+    throw new UnibusError("invalid", `${file} is damaged (restore it from a backup, or remove it to make a new one)`);
+  }
+  const secret = () => toBase64(randomBytes(32));
+  const made = { issuer_seed: secret(), passwords: { BUS: secret(), CTL: secret(), AUTH: secret(), SYS: secret() } };
+  const fresh = `${file}.new`;
+  writeFileSync(fresh, `${JSON.stringify(made, null, 2)}\n`, { mode: 0o600 });
+  renameSync(fresh, file);
+  return made;
+}
+
+function readJson(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    return null;
+  }
+}
+
+const pkcs8Ed25519 = Buffer.from("302e020100300506032b657004220420", "hex");
+
+/** The account key that signs what the auth callout answers. */
+export function issuerOf(internal: Internal): Nats["issuer"] {
+  const seed = fromBase64(internal.issuer_seed) ?? new Uint8Array(32);
+  const key = createPrivateKey({ key: Buffer.concat([pkcs8Ed25519, seed]), format: "der", type: "pkcs8" });
+  const spki = createPublicKey(key).export({ format: "der", type: "spki" });
+  return { nkey: accountNkey(spki.subarray(-32)), sign: (text) => sign(null, Buffer.from(text), key) };
+}

@@ -1,0 +1,203 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Log } from "../../contracts/plugin.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { launchCommand } from "./launch.ts";
+
+/** How long nats-server may take until it listens, in milliseconds. */
+const startTimeoutMs = 20_000;
+/** How long nats-server may take to end after SIGTERM, in milliseconds. */
+const stopTimeoutMs = 5_000;
+/** Pauses between restarts, doubled each time, in milliseconds. */
+const restartPauseMs = { first: 25, most: 2_000 } as const;
+/** How many lines of nats-server's own log are kept to explain a failure. */
+const tailLinesMax = 20;
+const pollMs = 2;
+
+/** Where a nats-server listens, as it says itself. */
+export interface Ports {
+  readonly nats: number;
+  readonly ws: number;
+}
+
+/** What a supervised nats-server is started from. */
+export interface ProcessOptions {
+  readonly binary: string;
+  readonly folder: string;
+  /** The configuration's text; `ports` are those of the start before, so that a restart keeps its addresses. */
+  readonly config: (ports: Ports | null) => string;
+  readonly log: Log;
+}
+
+/** The folder in which nats-server says where it listens. */
+export function portsFolder(folder: string): string {
+  return join(folder, "ports");
+}
+
+/** The command line of a process, or null when it is gone or a zombie. */
+function commandLine(pid: number): string | null {
+  try {
+    const state = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "")[0];
+    return state === "Z" || state === "X" ? null : readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
+  } catch {
+    return null;
+  }
+}
+
+async function until(holds: () => boolean, timeoutMs: number): Promise<boolean> {
+  const end = performance.now() + timeoutMs;
+  while (!holds()) {
+    if (performance.now() > end) return false;
+    await Bun.sleep(pollMs);
+  }
+  return true;
+}
+
+/** Keeps one nats-server running: started, watched, restarted when it dies, ended last. */
+export class NatsProcess {
+  readonly #options: ProcessOptions;
+  readonly #configFile: string;
+  readonly #pidFile: string;
+  readonly #tail: string[] = [];
+  #child: Bun.Subprocess<"ignore", "ignore", "pipe"> | null = null;
+  #ports: Ports | null = null;
+  #stopping = false;
+  #restarting = false;
+  #restartPauseMs: number = restartPauseMs.first;
+
+  constructor(options: ProcessOptions) {
+    this.#options = options;
+    this.#configFile = join(options.folder, "nats.conf");
+    this.#pidFile = join(options.folder, "nats.pid");
+  }
+
+  /** The pid while it runs. */
+  get pid(): number | null {
+    return this.#child?.pid ?? null;
+  }
+
+  /** Starts it and waits until it listens. Errors: unavailable, with nats-server's own words. */
+  async start(): Promise<Ports> {
+    mkdirSync(portsFolder(this.#options.folder), { recursive: true, mode: 0o700 });
+    await this.#endOrphan();
+    return this.#run();
+  }
+
+  /** Ends it: SIGTERM, then SIGKILL. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    const child = this.#child;
+    if (child === null) return;
+    child.kill("SIGTERM");
+    if (!(await until(() => this.#child === null, stopTimeoutMs))) child.kill("SIGKILL");
+    await child.exited;
+    rmSync(this.#pidFile, { force: true });
+  }
+
+  /** A kill -9 of unibus may leave its nats-server: the pid file and our configuration's path both name it. */
+  async #endOrphan(): Promise<void> {
+    if (!existsSync(this.#pidFile)) return;
+    const pid = Number(readFileSync(this.#pidFile, "utf8"));
+    const isOurs = () => commandLine(pid)?.includes(this.#configFile) ?? false;
+    if (!Number.isInteger(pid) || pid <= 1 || !isOurs()) return;
+    this.#options.log.warn("ending the nats-server of a crashed run", { pid });
+    process.kill(pid, "SIGTERM");
+    if (!(await until(() => !isOurs(), stopTimeoutMs)) && isOurs()) process.kill(pid, "SIGKILL");
+    await until(() => !isOurs(), stopTimeoutMs);
+  }
+
+  async #run(): Promise<Ports> {
+    const { folder, binary, config } = this.#options;
+    const ports = portsFolder(folder);
+    for (const file of readdirSync(ports)) rmSync(join(ports, file), { force: true });
+    writeFileSync(this.#configFile, config(this.#ports), { mode: 0o600 });
+    const child = Bun.spawn(command([binary, "-c", this.#configFile]), {
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "pipe",
+      // Ctrl-C goes to the whole foreground group: nats-server is not in it, so that the drain still has it.
+      detached: true,
+      env: {},
+      onExit: (ended, code) => this.#ended(ended.pid, code),
+    });
+    child.unref();
+    this.#child = child;
+    writeFileSync(this.#pidFile, String(child.pid), { mode: 0o600 });
+    this.#watchLog(child.stderr);
+    const file = () => readdirSync(ports).find((name) => name.endsWith(`_${child.pid}.ports`));
+    await until(() => this.#child !== child || file() !== undefined, startTimeoutMs);
+    const name = this.#child === child ? file() : undefined;
+    if (name === undefined) {
+      child.kill("SIGKILL");
+      throw new UnibusError("unavailable", `nats-server did not start: ${this.#why()}`);
+    }
+    this.#ports = readPorts(join(ports, name));
+    this.#restartPauseMs = restartPauseMs.first;
+    return this.#ports;
+  }
+
+  #ended(pid: number, code: number | null): void {
+    if (this.#child?.pid !== pid) return;
+    this.#child = null;
+    // Before the first start succeeded there is nothing to keep alive: the start itself fails.
+    if (this.#stopping || this.#ports === null) return;
+    this.#options.log.error("nats-server ended, starting it again", { pid, code, said: this.#why() });
+    this.#restart();
+  }
+
+  #restart(): void {
+    if (this.#restarting) return;
+    this.#restarting = true;
+    const pause = this.#restartPauseMs;
+    this.#restartPauseMs = Math.min(restartPauseMs.most, pause * 2);
+    setTimeout(() => {
+      this.#restarting = false;
+      if (this.#stopping) return;
+      this.#run().catch((error: unknown) => {
+        this.#options.log.error("nats-server does not start again", { cause: error });
+        // One that still lives is being ended, and its end starts the next.
+        if (this.#child === null) this.#restart();
+      });
+    }, pause);
+  }
+
+  async #watchLog(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for await (const chunk of stream) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) this.#logLine(line);
+    }
+    if (rest !== "") this.#logLine(rest);
+  }
+
+  #logLine(line: string): void {
+    const text = line.replace(/^\[\d+\]\s*/, "").trim();
+    if (text === "") return;
+    this.#tail.push(text);
+    if (this.#tail.length > tailLinesMax) this.#tail.shift();
+    if (/^\[FTL\]/.test(text)) this.#options.log.error(text);
+    else this.#options.log.debug(text);
+  }
+
+  /** The reason that nats-server gave last, as far as it gave one. */
+  #why(): string {
+    const telling = this.#tail.filter((line) => /\[(FTL|ERR)\]|^nats-server:|error:/i.test(line)).at(-1);
+    return (telling ?? this.#tail.at(-1) ?? "it said nothing").replace(/^\[\w+\]\s*/, "");
+  }
+}
+
+/** How to start nats-server so that it ends with this process, where the system can do that. */
+function command(argv: readonly string[]): string[] {
+  if (process.platform !== "linux") return [...argv];
+  const compiled = import.meta.path.startsWith("/$bunfs/");
+  const self = compiled ? [launchCommand] : [join(import.meta.dir, "launch.ts")];
+  return [process.execPath, ...self, String(process.pid), ...argv];
+}
+
+function readPorts(file: string): Ports {
+  const said = JSON.parse(readFileSync(file, "utf8")) as { nats?: string[]; websocket?: string[] };
+  const port = (urls: string[] | undefined) => Number(/:(\d+)$/.exec(urls?.[0] ?? "")?.[1] ?? 0);
+  return { nats: port(said.nats), ws: port(said.websocket) };
+}

@@ -1,0 +1,88 @@
+/** The owner of the JetStream stream of each persisted room. */
+import { Type } from "@sinclair/typebox";
+import { Nats } from "../../contracts/nats.ts";
+import { definePlugin } from "../../contracts/plugin.ts";
+import { RoomStore } from "../../contracts/store.ts";
+import { RoomStreams, type StreamRoom } from "../../contracts/streams.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { streamName } from "../../wire/names.ts";
+import { type RoomStreamConfig, roomStreamConfig } from "../../wire/room-stream.ts";
+import { type ApiReply, JetStream, jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
+import { lastFrames } from "./last.ts";
+import { sweepEvery } from "./sweep.ts";
+
+/** Fields that the byte limit of a room changes after its creation. */
+const changedLater = new Set<string>(["max_bytes", "discard"]);
+
+/** Whether a stream has the configuration that a room's must have. */
+function isRight(info: StreamInfo, wanted: RoomStreamConfig): boolean {
+  return Object.entries(wanted).every(
+    ([key, value]) => changedLater.has(key) || JSON.stringify(info.config[key]) === JSON.stringify(value),
+  );
+}
+
+/** Provides the room streams over BUS. */
+export default definePlugin({
+  name: "room-streams",
+  api: 1,
+  config: Type.Object({}, { additionalProperties: false }),
+  provides: { streams: RoomStreams },
+  requires: { nats: Nats },
+  optional: { rooms: RoomStore },
+  async setup({ log, now, signal }, { nats, rooms }) {
+    const js = new JetStream(await nats.connection("BUS"));
+    const configOf = ({ roomId, subject }: StreamRoom) =>
+      roomStreamConfig({ roomId, subject, replicas: nats.replicas, bytesMax: -1, whenFull: "refuse" });
+
+    const create = async (room: StreamRoom): Promise<StreamInfo> => {
+      const config = configOf(room);
+      const expected = [jsCode.nameInUse, jsCode.subjectsOverlap];
+      const made = refuseOthers(await js.call<StreamInfo>(`STREAM.CREATE.${config.name}`, config), ...expected);
+      if (made.error?.err_code === jsCode.subjectsOverlap) {
+        const mend = "choose another, or try again in a minute if you have just deleted it";
+        throw new UnibusError("conflict", `the subject ${room.subject} belongs to another room (${mend})`);
+      }
+      return made.error === undefined ? made : mend(room);
+    };
+
+    /** The stream is there with another configuration: bring it in line, but keep what the byte limit set. */
+    const mend = async (room: StreamRoom): Promise<StreamInfo> => {
+      const config = configOf(room);
+      const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${config.name}`));
+      if (isRight(info, config)) return info;
+      const { max_bytes, discard } = info.config;
+      return refuseOthers(await js.call<StreamInfo>(`STREAM.UPDATE.${config.name}`, { ...config, max_bytes, discard }));
+    };
+
+    /** The stream's state, whatever had to be done for it. */
+    const ensured = async (room: StreamRoom): Promise<StreamInfo> => {
+      const name = streamName(room.roomId);
+      const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${name}`), jsCode.streamNotFound);
+      if (info.error !== undefined) return create(room);
+      return isRight(info, configOf(room)) ? info : mend(room);
+    };
+
+    const streams: RoomStreams = {
+      async ensure(room) {
+        await create(room);
+      },
+      async last(room, page) {
+        const info = await ensured(room);
+        return lastFrames(js, streamName(room.roomId), info.state, page);
+      },
+      async remove(roomId) {
+        refuseOthers(await js.call<ApiReply>(`STREAM.DELETE.${streamName(roomId)}`), jsCode.streamNotFound);
+      },
+    };
+    return {
+      services: { streams },
+      async start() {
+        if (rooms !== undefined) sweepEvery({ js, rooms, streams, log, now, signal });
+      },
+      async health() {
+        refuseOthers(await js.call<ApiReply>("INFO"));
+        return { ok: true };
+      },
+    };
+  },
+});

@@ -1,0 +1,151 @@
+import { createInbox, Events, type Msg, type NatsConnection } from "nats";
+import { UnibusError } from "../../wire/errors.ts";
+
+/** How long one call of the JetStream API may take, in milliseconds. */
+const callTimeoutMs = 5_000;
+
+/** Codes of the JetStream API that mean something other than failure. */
+export const jsCode = { streamNotFound: 10059, nameInUse: 10058, subjectsOverlap: 10065 } as const;
+
+/** What JetStream answers to a call. */
+export interface ApiReply {
+  readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string };
+}
+
+/** A stream as JetStream describes it. */
+export interface StreamInfo extends ApiReply {
+  readonly config: Readonly<Record<string, unknown>>;
+  /** RFC 3339. */
+  readonly created: string;
+  readonly state: {
+    readonly messages: number;
+    readonly bytes: number;
+    readonly first_seq: number;
+    readonly last_seq: number;
+  };
+}
+
+/** One message out of a stream. */
+export interface StoredMessage {
+  readonly seq: number;
+  readonly data: Uint8Array;
+}
+
+/** The error for whatever JetStream does that is no answer. */
+export function unanswered(cause: unknown): UnibusError {
+  return new UnibusError("unavailable", "the message store does not answer (try again)", { cause });
+}
+
+interface Headers {
+  readonly status: string;
+  /** The last value of a header: a publisher's own come first. */
+  last(name: string): string | undefined;
+}
+
+/** Reads the header block leniently: a publisher chose most of it, and nothing of theirs may stop a read. */
+function headersOf(message: Msg): Headers {
+  const { data } = message;
+  // Every message of the library has it; its public type does not say so.
+  const size = (message as Msg & { size(): number }).size();
+  const bytes = size - message.subject.length - (message.reply?.length ?? 0) - data.byteLength;
+  const lines = Buffer.from(data.buffer, data.byteOffset - bytes, bytes).toString("latin1").split("\r\n");
+  return {
+    status: /^NATS\/1\.0 (\d{3})/.exec(lines[0] ?? "")?.[1] ?? "",
+    last: (name) =>
+      lines
+        .findLast((line) => line.startsWith(`${name}:`))
+        ?.slice(name.length + 1)
+        .trim(),
+  };
+}
+
+/** The JetStream API over one connection. What is under way when the connection breaks fails at once. */
+export class JetStream {
+  readonly #connection: NatsConnection;
+  readonly #waiting = new Set<(error: unknown) => void>();
+  #isUp = true;
+
+  constructor(connection: NatsConnection) {
+    this.#connection = connection;
+    void this.#watch();
+  }
+
+  /**
+   * One call of the API.
+   * Errors: unavailable when there is no answer. JetStream's own errors are in the reply: see `refuseOthers`.
+   */
+  call<R extends ApiReply>(subject: string, body: unknown = ""): Promise<R> {
+    const payload = body === "" ? "" : JSON.stringify(body);
+    return this.#guarded(async () => {
+      const reply = await this.#connection.request(`$JS.API.${subject}`, payload, { timeout: callTimeoutMs });
+      return reply.json<R>();
+    });
+  }
+
+  /**
+   * Reads a stream from sequence `from` by batched direct get, which moves no consumer.
+   * Shape: ascending, at most `to - from + 1`; cut short at the newer end once `bytesMax` is reached.
+   * Units: `bytesMax` in bytes with headers, one message more at most; `timeoutMs` in all.
+   * Errors: unavailable for every answer that is neither a message nor "no message found".
+   */
+  read(
+    stream: string,
+    run: { readonly from: number; readonly to: number; readonly bytesMax: number; readonly timeoutMs: number },
+  ): Promise<StoredMessage[]> {
+    const inbox = createInbox();
+    const messages: StoredMessage[] = [];
+    const { promise, resolve, reject } = Promise.withResolvers<StoredMessage[]>();
+    const timer = setTimeout(reject, run.timeoutMs, "timeout");
+    const subscription = this.#connection.subscribe(inbox, {
+      callback: (error, message) => {
+        if (error !== null) return reject(error);
+        const headers = headersOf(message);
+        if (headers.last("Nats-Stream") !== undefined) {
+          messages.push({ seq: Number(headers.last("Nats-Sequence")), data: message.data });
+          return undefined;
+        }
+        if (headers.status === "404") return resolve([]);
+        const isWhole = Number(headers.last("Nats-Last-Sequence")) === messages.at(-1)?.seq;
+        if (headers.status === "204" && isWhole) return resolve(messages);
+        return reject(`status ${headers.status} after ${messages.length} messages`);
+      },
+    });
+    const request = { seq: run.from, batch: run.to - run.from + 1, max_bytes: run.bytesMax };
+    return this.#guarded(async () => {
+      this.#connection.publish(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(request), { reply: inbox });
+      return await promise;
+    }).finally(() => {
+      clearTimeout(timer);
+      subscription.unsubscribe();
+    });
+  }
+
+  async #guarded<T>(work: () => Promise<T>): Promise<T> {
+    if (!this.#isUp || this.#connection.isClosed()) throw unanswered("disconnected");
+    const { promise: broken, reject } = Promise.withResolvers<never>();
+    this.#waiting.add(reject);
+    try {
+      return await Promise.race([work(), broken]);
+    } catch (error) {
+      throw unanswered(error);
+    } finally {
+      this.#waiting.delete(reject);
+    }
+  }
+
+  async #watch(): Promise<void> {
+    for await (const { type } of this.#connection.status()) {
+      if (type === Events.Reconnect) this.#isUp = true;
+      if (type !== Events.Disconnect) continue;
+      this.#isUp = false;
+      for (const fail of this.#waiting) fail("disconnected");
+    }
+  }
+}
+
+/** Passes a reply on whose error, if any, has an expected code. Errors: unavailable. */
+export function refuseOthers<R extends ApiReply>(reply: R, ...expected: readonly number[]): R {
+  const code = reply.error?.err_code;
+  if (reply.error !== undefined && (code === undefined || !expected.includes(code))) throw unanswered(reply.error);
+  return reply;
+}

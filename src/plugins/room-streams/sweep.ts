@@ -1,0 +1,80 @@
+import type { Log } from "../../contracts/plugin.ts";
+import type { RoomRecord, RoomStore } from "../../contracts/store.ts";
+import type { RoomStreams } from "../../contracts/streams.ts";
+import { isUlid, streamName } from "../../wire/names.ts";
+import { type ApiReply, type JetStream, jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
+
+/** How often streams and rows are compared, in milliseconds. */
+const sweepEveryMs = 60_000;
+/** A stream without a row that is younger may belong to a room that is being created, in milliseconds. */
+const orphanAgeMs = 60_000;
+const pageSize = 1_000;
+
+/** What a sweep works with. */
+export interface SweepParts {
+  readonly js: JetStream;
+  readonly rooms: RoomStore;
+  readonly streams: RoomStreams;
+  readonly log: Log;
+  readonly now: () => number;
+  readonly signal: AbortSignal;
+}
+
+/** Names of every room stream there is. Pages by what JetStream answers. */
+async function streamNames(js: JetStream): Promise<Set<string>> {
+  const names = new Set<string>();
+  for (let offset = 0; ; ) {
+    const page = refuseOthers(
+      await js.call<ApiReply & { total: number; streams: string[] | null }>("STREAM.NAMES", { offset }),
+    );
+    const found = page.streams ?? [];
+    for (const name of found) if (name.startsWith(streamName(""))) names.add(name);
+    offset += found.length;
+    if (found.length === 0 || offset >= page.total) return names;
+  }
+}
+
+/** Removes streams that have no row, ends deletions that were cut short, and makes streams that rows lack. */
+export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts): Promise<void> {
+  const orphans = await streamNames(js);
+  for (let after: string | null = null; !signal.aborted; ) {
+    const page: RoomRecord[] = await rooms.listRooms(after, pageSize);
+    for (const room of page) {
+      const hadStream = orphans.delete(streamName(room.roomId));
+      if (room.deletedAt !== null) {
+        if (hadStream) await streams.remove(room.roomId);
+        await rooms.purgeRoom(room.roomId);
+      } else if (room.policy.persist && !hadStream) {
+        await streams.ensure(room);
+      }
+    }
+    const last = page.at(-1);
+    if (last === undefined || page.length < pageSize) break;
+    after = last.roomId;
+  }
+  for (const name of orphans) {
+    if (signal.aborted) return;
+    const roomId = name.slice(streamName("").length);
+    const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${name}`), jsCode.streamNotFound);
+    if (info.error !== undefined || now() - Date.parse(info.created) < orphanAgeMs || !isUlid(roomId)) continue;
+    // The list of rows was read after the list of streams: a room made since then has one by now.
+    if ((await rooms.getRoom(roomId)) !== null) continue;
+    log.warn("removing a stream that belongs to no room", { stream: name });
+    await streams.remove(roomId);
+  }
+}
+
+/** Sweeps now, and again and again until the bus stops. A sweep that fails is told and run again. */
+export function sweepEvery(parts: SweepParts): void {
+  const run = async (): Promise<void> => {
+    try {
+      await sweep(parts);
+    } catch (error) {
+      if (!parts.signal.aborted) parts.log.warn("a sweep of the streams failed", { cause: error });
+    }
+    if (parts.signal.aborted) return;
+    const timer = setTimeout(run, sweepEveryMs);
+    parts.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
+  };
+  void run();
+}

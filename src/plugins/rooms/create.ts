@@ -1,0 +1,128 @@
+import type { Caller } from "../../contracts/auth.ts";
+import type { NewRoom, RoomRecord, RoomStore, StayRecord } from "../../contracts/store.ts";
+import type { RoomStreams } from "../../contracts/streams.ts";
+import type { Statement } from "../../wire/api.ts";
+import { sha256Hex } from "../../wire/encoding.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { isUlid, normalKey, subjectFault } from "../../wire/names.ts";
+import { type ParsedStatement, zeroHash } from "../../wire/statement.ts";
+import type { KeyedLock } from "./keyed-lock.ts";
+import { checkText, readStatement, stateOf } from "./statements.ts";
+
+/** What creating a room depends on. */
+export interface CreateRules {
+  readonly store: RoomStore;
+  readonly streams: RoomStreams | undefined;
+  /** Held by room id, then by subject. */
+  readonly places: KeyedLock;
+  readonly namespaces: readonly string[];
+  /** Namespaces in which only admins may create. */
+  readonly adminNamespaces: ReadonlySet<string>;
+  readonly perUserMax: number;
+  readonly allowUnencrypted: boolean;
+  readonly now: () => number;
+}
+
+const refuse = (code: "invalid" | "forbidden" | "conflict" | "quota", message: string) => new UnibusError(code, message);
+
+function checkCreator(parsed: ParsedStatement, statement: Statement, caller: Caller): void {
+  if (parsed.version !== 1) {
+    throw refuse("conflict", `a new room begins at version 1, not ${parsed.version} (sign its first statement)`);
+  }
+  const isOnlyOwner = parsed.owners.length === 1 && parsed.owners[0] === caller.signPub;
+  if (!isOnlyOwner || normalKey(statement.by) !== caller.signPub) {
+    throw refuse("forbidden", "whoever creates a room signs it and is its only owner (sign it yourself)");
+  }
+}
+
+function checkPlace(parsed: ParsedStatement, caller: Caller, rules: CreateRules): void {
+  if (!isUlid(parsed.roomId)) throw refuse("invalid", "line 2 (room_id) of the statement is no ULID (make a fresh one)");
+  const fault = subjectFault(parsed.subject, rules.namespaces);
+  if (fault !== null) throw refuse("invalid", `line 5 (subject) of the statement: ${fault}`);
+  const namespace = parsed.subject.split(".")[0] ?? "";
+  if (rules.adminNamespaces.has(namespace) && caller.role !== "admin") {
+    throw refuse("forbidden", `only admins create rooms in ${namespace} (ask one, or choose another namespace)`);
+  }
+  if (!parsed.policy.encrypt && !rules.allowUnencrypted) {
+    throw refuse("forbidden", "a bus on a public address takes encrypted rooms only (or set rooms.allow_unencrypted)");
+  }
+}
+
+/** Errors: invalid unless there is a key exactly where the room is encrypted. */
+export function checkSealedKey(encrypt: boolean, sealedKey: string | undefined): void {
+  if (encrypt && sealedKey === undefined) {
+    throw refuse("invalid", "sealed_key is missing and the room is encrypted (seal the room key to each member)");
+  }
+  if (!encrypt && sealedKey !== undefined) {
+    throw refuse("invalid", "there is a sealed_key and the room is not encrypted (leave it out)");
+  }
+}
+
+/** What is stored of a room that its creator's statement makes. Errors: as of POST /rooms. */
+async function newRoom(
+  body: { readonly statement: Statement; readonly sealed_key?: string },
+  caller: Caller,
+  rules: CreateRules,
+): Promise<NewRoom> {
+  const parsed = readStatement(body.statement);
+  checkCreator(parsed, body.statement, caller);
+  checkPlace(parsed, caller, rules);
+  const { endpoint, signPub, handle, kexPub, kexSig } = caller;
+  if (kexPub === null || kexSig === null) {
+    throw refuse("conflict", "your user has no kex_pub yet (PUT /users/me/keys first)");
+  }
+  checkSealedKey(parsed.policy.encrypt, body.sealed_key);
+  const stay: StayRecord = {
+    ...{ endpoint, sign_pub: signPub, kex_pub: kexPub, role: "owner" as const, since: 1, until: 0 },
+    ...{ kex_sig: kexSig, handle, left: false },
+  };
+  const room: RoomRecord = {
+    roomId: parsed.roomId,
+    subject: parsed.subject,
+    policy: parsed.policy,
+    epoch: 1,
+    keyCheck: parsed.keyCheck,
+    version: 1,
+    statementHash: sha256Hex(body.statement.text),
+    creator: endpoint,
+    createdAt: rules.now(),
+    deletedAt: null,
+    rekeyPending: false,
+  };
+  const statement = await checkText(body.statement, stateOf(room, [stay], zeroHash));
+  const keys = body.sealed_key === undefined ? [] : [{ endpoint, epoch: 1, sealedKey: body.sealed_key }];
+  return { room, stay, keys, statement };
+}
+
+/**
+ * Creates a room: its stream first, then its row, so that the first message after the reply is kept.
+ * Errors: invalid, forbidden, conflict, gone, quota as of POST /rooms; unavailable, and then there is no row.
+ */
+export async function createRoom(
+  body: { readonly statement: Statement; readonly sealed_key?: string },
+  caller: Caller,
+  rules: CreateRules,
+): Promise<RoomRecord> {
+  const made = await newRoom(body, caller, rules);
+  const { room } = made;
+  if ((await rules.store.countRoomsBy(caller.endpoint)) >= rules.perUserMax) {
+    throw refuse("quota", `you have ${rules.perUserMax} rooms, the most there may be (delete one)`);
+  }
+  // One creation for an id and a subject at a time: the loser must not touch the stream of the winner.
+  await rules.places.hold(room.roomId, () => rules.places.hold(room.subject, () => place(made, rules)));
+  return room;
+}
+
+async function place(made: NewRoom, { store, streams }: CreateRules): Promise<void> {
+  const { roomId, subject, policy } = made.room;
+  const isTaken = (await store.getRoom(roomId)) !== null || (await store.findRoomId(subject)) !== null;
+  // The store refuses a taken place and says which way it is taken.
+  if (isTaken || !policy.persist || streams === undefined) return store.insertRoom(made);
+  await streams.ensure(made.room);
+  try {
+    await store.insertRoom(made);
+  } catch (error) {
+    await streams.remove(roomId);
+    throw error;
+  }
+}

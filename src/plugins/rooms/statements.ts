@@ -1,0 +1,60 @@
+import { verifySignature } from "../../contracts/signature.ts";
+import type { RoomRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import type { Statement } from "../../wire/api.ts";
+import { fromBase64 } from "../../wire/encoding.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { normalKey } from "../../wire/names.ts";
+import {
+  firstDifference,
+  lineName,
+  ownersOf,
+  type ParsedStatement,
+  parseStatement,
+  type RoomState,
+  statementText,
+} from "../../wire/statement.ts";
+
+const invalid = (message: string): UnibusError => new UnibusError("invalid", message);
+
+/** The state that a room's statement fixed. `prev` is the hash that the next statement names. */
+export function stateOf(room: RoomRecord, stays: readonly StayRecord[], prev: string): RoomState {
+  const { roomId, version, subject, policy, epoch, keyCheck } = room;
+  return { roomId, version, prev, subject, policy, epoch, keyCheck, lines: stays };
+}
+
+/** Reads a statement's text. Errors: invalid, naming the line. */
+export function readStatement(statement: Statement): ParsedStatement {
+  const parsed = parseStatement(statement.text);
+  if ("fault" in parsed) throw invalid(`${parsed.fault} (build it from the room's state)`);
+  return parsed;
+}
+
+/** Errors: conflict when the statement is not the next version of the room; forbidden when no owner made it. */
+export function checkTurn(statement: Statement, parsed: ParsedStatement, room: RoomRecord, stays: readonly StayRecord[]): void {
+  if (parsed.version !== room.version + 1) {
+    const versions = `the statement has version ${parsed.version}, the room is at ${room.version}`;
+    throw new UnibusError("conflict", `${versions} (read the room again and sign its next version)`);
+  }
+  if (!ownersOf(stays).includes(normalKey(statement.by))) {
+    throw new UnibusError("forbidden", "the statement is not by an owner of the room (an owner signs changes)");
+  }
+}
+
+/**
+ * Compares a statement with the one text that is right, then checks its signature.
+ * Errors: invalid, naming the first line that differs.
+ */
+export async function checkText(statement: Statement, expected: RoomState): Promise<StatementRecord> {
+  const text = statementText(expected);
+  const line = firstDifference(statement.text, text);
+  if (line !== null) {
+    const wanted = text.split("\n")[line] ?? "nothing";
+    throw invalid(`${lineName(line)} of the statement differs: it must be ${wanted} (build it from the room's state)`);
+  }
+  const by = normalKey(statement.by);
+  const sig = fromBase64(statement.sig);
+  if (sig === null || !(await verifySignature(by, text, sig))) {
+    throw invalid("the statement's signature does not fit its text (sign the text as it is)");
+  }
+  return { version: expected.version, text, by, sig: statement.sig };
+}

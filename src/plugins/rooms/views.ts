@@ -1,0 +1,19 @@
+import type { Membership, RoomRecord, StayRecord } from "../../contracts/store.ts";
+
+const base = ({ roomId, subject, epoch, policy }: RoomRecord) => ({ room_id: roomId, subject, epoch, policy });
+
+/** A room as its creation answers. */
+export function roomReply(room: RoomRecord) {
+  return { ...base(room), created_at: new Date(room.createdAt).toISOString() };
+}
+
+/** A room as one of its members sees it in a list. */
+export function roomListEntry({ room, stay }: Membership) {
+  return { ...base(room), role: stay.role, version: room.version, rekey_pending: room.rekeyPending };
+}
+
+/** One stay, in the order of the signed line. */
+export function memberReply(stay: StayRecord) {
+  const { endpoint, sign_pub, kex_pub, kex_sig, role, since, until, left, handle } = stay;
+  return { endpoint, sign_pub, kex_pub, kex_sig, role, since, until, left, handle };
+}

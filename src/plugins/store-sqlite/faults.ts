@@ -1,0 +1,73 @@
+import { SQLiteError } from "bun:sqlite";
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
+
+/** What has gone wrong with a database: for anybody to read, and for who can mend it. */
+interface Fault {
+  readonly message: string;
+  readonly mend: (file: string) => string;
+}
+
+const busy: Fault = {
+  message: "the store is busy",
+  mend: (file) => `another process holds the database ${file} (let it finish, or stop it)`,
+};
+const damaged: Fault = {
+  message: "the store is damaged",
+  mend: (file) => `${file} is damaged or is no SQLite database (stop unibus and put a backup in its place)`,
+};
+const unopened: Fault = {
+  message: "the store cannot be opened",
+  mend: (file) => `${file} cannot be opened (it must be a file, in a folder that exists and is writable)`,
+};
+const unknown: Fault = {
+  message: "the store does not answer",
+  mend: (file) => `the database ${file} does not answer (the cause says why)`,
+};
+
+/** By SQLite's primary result code. */
+const faults: Readonly<Record<number, Fault>> = {
+  5: busy,
+  6: busy,
+  8: {
+    message: "the store is read-only",
+    mend: (file) => `the database ${file} is read-only (make it and its folder writable for the user who runs unibus)`,
+  },
+  10: {
+    message: "the store's disk does not answer",
+    mend: (file) => `the disk that holds ${file} fails (check the disk, then restart unibus)`,
+  },
+  11: damaged,
+  13: {
+    message: "the store's disk is full",
+    mend: (file) => `the disk that holds ${file} is full (free some space; no restart is needed)`,
+  },
+  14: unopened,
+  26: damaged,
+};
+
+function faultOf(error: unknown): Fault {
+  if (error instanceof SQLiteError) return faults[error.errno & 0xff] ?? unknown;
+  const isFileSystem = error instanceof Error && "syscall" in error;
+  return isFileSystem ? unopened : unknown;
+}
+
+/** Whether SQLite gave up because another connection holds the database. */
+export function isBusy(error: unknown): boolean {
+  return faultOf(error) === busy;
+}
+
+/**
+ * What a port throws in place of a native error.
+ * Shape: `unavailable`; the message is safe to show, the cause names the file and the mend.
+ */
+export function portError(file: string, error: unknown): UnibusError {
+  if (isUnibusError(error)) return error;
+  const fault = faultOf(error);
+  return new UnibusError("unavailable", fault.message, { cause: new Error(fault.mend(file), { cause: error }) });
+}
+
+/** What opening or copying a file throws in place of a native error: one sentence that names the file and the mend. */
+export function fileError(file: string, error: unknown): UnibusError {
+  if (isUnibusError(error)) return error;
+  return new UnibusError("unavailable", faultOf(error).mend(file), { cause: error });
+}

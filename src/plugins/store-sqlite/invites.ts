@@ -1,0 +1,52 @@
+import type { InviteRecord, InviteStore } from "../../contracts/store.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import type { Database } from "./database.ts";
+
+const columns = `id, token_hash AS tokenHash, handle, role, expires_at AS expiresAt, created_at AS createdAt,
+  used_at AS usedAt, used_sign_pub AS usedSignPub, used_kex_pub AS usedKexPub`;
+
+/** Every invite by id. */
+export const selectInvites = `SELECT ${columns} FROM invites ORDER BY id`;
+
+/** Writes an invite as it is; what follows says what happens to one with the same id. */
+export const insertInviteSql = `INTO invites
+  (id, token_hash, handle, role, expires_at, created_at, used, used_at, used_sign_pub, used_kex_pub)
+  VALUES ($id, $tokenHash, $handle, $role, $expiresAt, $createdAt, $usedAt IS NOT NULL, $usedAt, $usedSignPub,
+    $usedKexPub)`;
+
+/** An invite as statements take it. */
+export type InviteBinding = Pick<InviteRecord, keyof InviteRecord>;
+
+/** Invites in SQLite. */
+export function createInvites({ native, read, write }: Database): InviteStore {
+  const insert = native.prepare<never, [InviteBinding]>(`INSERT OR IGNORE ${insertInviteSql}`);
+  const byId = native.prepare<InviteRecord, [string]>(`SELECT ${columns} FROM invites WHERE id = ?`);
+  const claim = native.prepare<never, [number, string, string, string]>(
+    "UPDATE invites SET used = 1, used_at = ?, used_sign_pub = ?, used_kex_pub = ? WHERE id = ? AND used = 0",
+  );
+  const remove = native.prepare<never, [string]>("DELETE FROM invites WHERE id = ?");
+  const pending = native.prepare<InviteRecord, [number]>(
+    `SELECT ${columns} FROM invites WHERE used = 0 ORDER BY created_at, id LIMIT ?`,
+  );
+
+  return {
+    insertInvite(invite) {
+      return write(() => {
+        if (insert.run({ ...invite }).changes === 1) return;
+        throw new UnibusError("conflict", `the invite ${invite.id} is there already (make another token)`);
+      });
+    },
+    async getInvite(id) {
+      return read(() => byId.get(id));
+    },
+    claimInvite(id, { signPub, kexPub, at }) {
+      return write(() => claim.run(at, signPub, kexPub, id).changes === 1);
+    },
+    deleteInvite(id) {
+      return write(() => remove.run(id).changes === 1);
+    },
+    async listPendingInvites(limit) {
+      return read(() => pending.all(limit));
+    },
+  };
+}

@@ -1,0 +1,40 @@
+import type { Database as Native } from "bun:sqlite";
+import type { Log } from "../../contracts/plugin.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import init from "./migrations/0001-init.sql" with { type: "text" };
+
+/** Every change of the schema, in order, from 1. A released one never changes; each only adds. */
+const migrations: readonly { readonly name: string; readonly sql: string }[] = [{ name: "0001-init", sql: init }];
+
+/**
+ * Brings a database to this version's schema, and records each step with its time.
+ * Idempotent, also when several processes open one file at once.
+ * Errors: unavailable when a newer version has written the file.
+ */
+export function migrate(native: Native, file: string, options: { log?: Log | undefined; now: () => number }): void {
+  const step = native.transaction(() => {
+    native.run(`CREATE TABLE IF NOT EXISTS migrations (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  applied_at INTEGER NOT NULL
+) STRICT`);
+    const newest = native.query<{ id: number | null }, []>("SELECT max(id) AS id FROM migrations").get();
+    const applied = newest?.id ?? 0;
+    if (applied > migrations.length) {
+      const versions = `it has migration ${applied}, this one knows ${migrations.length}`;
+      throw new UnibusError(
+        "unavailable",
+        `the database ${file} belongs to a newer unibus: ${versions} (start the newer one, or restore a backup)`,
+      );
+    }
+    const record = native.query<never, [number, string, number]>(
+      "INSERT INTO migrations (id, name, applied_at) VALUES (?, ?, ?)",
+    );
+    migrations.slice(applied).forEach(({ name, sql }, index) => {
+      native.run(sql);
+      record.run(applied + index + 1, name, options.now());
+      options.log?.info(`applied migration ${name}`, { file });
+    });
+  });
+  step.immediate();
+}

@@ -1,0 +1,112 @@
+import type { Membership, RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+
+/** What a room is selected as, from `rooms`. */
+export const roomColumns = `rooms.room_id AS roomId, rooms.subject AS subject, rooms.encrypt AS encrypt,
+  rooms.persist AS persist, rooms.sign_msgs AS signMsgs, rooms.epoch AS epoch, rooms.key_check AS keyCheck,
+  rooms.version AS version, rooms.statement_hash AS statementHash, rooms.creator AS creator,
+  rooms.created_at AS createdAt, rooms.deleted_at AS deletedAt,
+  EXISTS (SELECT 1 FROM stays AS leaving WHERE leaving.room_id = rooms.room_id AND leaving.until_epoch = 0
+    AND leaving.has_left = 1) AS rekeyPending`;
+
+/** What a stay is selected as, from `stays`. */
+export const stayColumns = `stays.endpoint AS endpoint, stays.sign_pub AS sign_pub, stays.kex_pub AS kex_pub,
+  stays.kex_sig AS kex_sig, stays.role AS role, stays.since_epoch AS since, stays.until_epoch AS until,
+  stays.handle AS handle, stays.has_left AS hasLeft`;
+
+/** What a key is selected as. */
+export const keyColumns = "endpoint, epoch, sealed_key AS sealedKey";
+
+/** What a statement is selected as. */
+export const statementColumns = `version, text, signed_by AS "by", sig`;
+
+/** The room that claims a subject. */
+export const selectClaimant = "SELECT room_id AS roomId FROM rooms WHERE subject = ? AND claims_subject = 1";
+
+/** A room as it is selected. */
+export type RoomRow = Omit<RoomRecord, "policy" | "rekeyPending"> & {
+  readonly encrypt: number;
+  readonly persist: number;
+  readonly signMsgs: number;
+  readonly rekeyPending: number;
+};
+
+/** A stay as it is selected. */
+export type StayRow = Omit<StayRecord, "left"> & { readonly hasLeft: number };
+
+/** The record of a row. */
+export function roomOf(row: RoomRow): RoomRecord {
+  return {
+    roomId: row.roomId,
+    subject: row.subject,
+    policy: { encrypt: row.encrypt === 1, persist: row.persist === 1, sign_msgs: row.signMsgs === 1 },
+    epoch: row.epoch,
+    keyCheck: row.keyCheck,
+    version: row.version,
+    statementHash: row.statementHash,
+    creator: row.creator,
+    createdAt: row.createdAt,
+    deletedAt: row.deletedAt,
+    rekeyPending: row.rekeyPending === 1,
+  };
+}
+
+/** The record of a row. */
+export function stayOf(row: StayRow): StayRecord {
+  return {
+    endpoint: row.endpoint,
+    sign_pub: row.sign_pub,
+    kex_pub: row.kex_pub,
+    kex_sig: row.kex_sig,
+    role: row.role,
+    since: row.since,
+    until: row.until,
+    handle: row.handle,
+    left: row.hasLeft === 1,
+  };
+}
+
+/** The record of a row that joins both. */
+export function membershipOf(row: RoomRow & StayRow): Membership {
+  return { room: roomOf(row), stay: stayOf(row) };
+}
+
+/** Writes a room, which claims its subject unless it was deleted. */
+export const insertRoomSql = `INSERT INTO rooms (room_id, subject, claims_subject, encrypt, persist, sign_msgs, epoch,
+  key_check, version, statement_hash, creator, created_at, deleted_at)
+  VALUES ($roomId, $subject, $deletedAt IS NULL, $encrypt, $persist, $signMsgs, $epoch, $keyCheck, $version,
+    $statementHash, $creator, $createdAt, $deletedAt)`;
+
+/** Writes a stay; what follows says what happens to one with the same key. */
+export const insertStaySql = `INSERT INTO stays
+  (room_id, endpoint, since_epoch, until_epoch, sign_pub, kex_pub, kex_sig, role, handle, has_left)
+  VALUES ($roomId, $endpoint, $since, $until, $sign_pub, $kex_pub, $kex_sig, $role, $handle, $left)
+  ON CONFLICT (room_id, endpoint, since_epoch) DO UPDATE SET until_epoch = excluded.until_epoch,
+    sign_pub = excluded.sign_pub, kex_pub = excluded.kex_pub, kex_sig = excluded.kex_sig, role = excluded.role,
+    handle = excluded.handle`;
+
+/** Writes a key over the one with the same epoch. */
+export const insertKeySql = `INSERT OR REPLACE INTO sealed_keys (room_id, endpoint, epoch, sealed_key)
+  VALUES ($roomId, $endpoint, $epoch, $sealedKey)`;
+
+/** Writes a statement over the one with the same version. */
+export const insertStatementSql = `INSERT OR REPLACE INTO statements (room_id, version, text, signed_by, sig)
+  VALUES ($roomId, $version, $text, $by, $sig)`;
+
+/** A room as statements take it. */
+export type RoomBinding = Omit<RoomRecord, "policy" | "rekeyPending"> & {
+  readonly encrypt: boolean;
+  readonly persist: boolean;
+  readonly signMsgs: boolean;
+};
+type OfRoom<T> = Pick<T, keyof T> & { readonly roomId: string };
+/** A stay as statements take it. */
+export type StayBinding = OfRoom<StayRecord>;
+/** A key as statements take it. */
+export type KeyBinding = OfRoom<SealedKeyRecord>;
+/** A statement as statements take it. */
+export type StatementBinding = OfRoom<StatementRecord>;
+
+/** A room as statements take it. */
+export function roomBinding({ policy, rekeyPending: _, ...room }: RoomRecord): RoomBinding {
+  return { ...room, encrypt: policy.encrypt, persist: policy.persist, signMsgs: policy.sign_msgs };
+}

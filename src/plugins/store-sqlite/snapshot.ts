@@ -1,0 +1,155 @@
+import type { Database as Native } from "bun:sqlite";
+import { chmodSync, existsSync, renameSync, rmSync } from "node:fs";
+import type {
+  InviteRecord,
+  SealedKeyRecord,
+  Snapshot,
+  SnapshotRow,
+  StatementRecord,
+  UserRecord,
+} from "../../contracts/store.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import type { Database } from "./database.ts";
+import { fileError, portError } from "./faults.ts";
+import { type InviteBinding, insertInviteSql, selectInvites } from "./invites.ts";
+import {
+  insertKeySql,
+  insertRoomSql,
+  insertStatementSql,
+  insertStaySql,
+  type KeyBinding,
+  keyColumns,
+  type RoomBinding,
+  type RoomRow,
+  roomBinding,
+  roomColumns,
+  roomOf,
+  type StatementBinding,
+  type StayBinding,
+  type StayRow,
+  statementColumns,
+  stayColumns,
+  stayOf,
+} from "./room-rows.ts";
+import { insertUserSql, selectUsers, type UserBinding, userBinding, userChanges } from "./users.ts";
+
+/** How many rows one transaction of an import holds. */
+const importRowsMax = 500;
+
+/** Rows are read one by one as they are asked for, so that a large store never stands in memory. */
+function* rowsOf(reader: Native): Generator<SnapshotRow> {
+  for (const user of reader.prepare<UserRecord, []>(selectUsers).iterate()) {
+    yield { kind: "user", user: { ...user, revision: 0 } };
+  }
+  for (const invite of reader.prepare<InviteRecord, []>(selectInvites).iterate()) yield { kind: "invite", invite };
+  const stays = reader.prepare<StayRow, [string]>(
+    `SELECT ${stayColumns} FROM stays WHERE room_id = ? ORDER BY endpoint, since_epoch`,
+  );
+  const keys = reader.prepare<SealedKeyRecord, [string]>(
+    `SELECT ${keyColumns} FROM sealed_keys WHERE room_id = ? ORDER BY endpoint, epoch`,
+  );
+  const statements = reader.prepare<StatementRecord, [string]>(
+    `SELECT ${statementColumns} FROM statements WHERE room_id = ? ORDER BY version`,
+  );
+  for (const row of reader.prepare<RoomRow, []>(`SELECT ${roomColumns} FROM rooms ORDER BY room_id`).iterate()) {
+    const room = roomOf(row);
+    const { roomId } = room;
+    yield { kind: "room", room };
+    for (const stay of stays.iterate(roomId)) yield { kind: "stay", roomId, stay: stayOf(stay) };
+    for (const key of keys.iterate(roomId)) yield { kind: "key", roomId, key };
+    for (const statement of statements.iterate(roomId)) yield { kind: "statement", roomId, statement };
+  }
+}
+
+function createPut(native: Native): (row: SnapshotRow) => void {
+  const putUser = native.prepare<never, [UserBinding]>(
+    `${insertUserSql} ON CONFLICT (sign_pub) DO UPDATE SET ${userChanges}`,
+  );
+  const putInvite = native.prepare<never, [InviteBinding]>(`INSERT OR REPLACE ${insertInviteSql}`);
+  const putRoom = native.prepare<never, [RoomBinding]>(`${insertRoomSql}
+    ON CONFLICT (room_id) DO UPDATE SET subject = excluded.subject, encrypt = excluded.encrypt,
+      persist = excluded.persist, sign_msgs = excluded.sign_msgs, epoch = excluded.epoch, key_check = excluded.key_check,
+      version = excluded.version, statement_hash = excluded.statement_hash, creator = excluded.creator,
+      created_at = excluded.created_at, deleted_at = excluded.deleted_at`);
+  const putStay = native.prepare<never, [StayBinding]>(`${insertStaySql}, has_left = excluded.has_left`);
+  // A room that has stays was not purged: it claims its subject, deleted or not.
+  const claimSubject = native.prepare<never, [string]>(
+    "UPDATE rooms SET claims_subject = 1 WHERE room_id = ? AND claims_subject = 0",
+  );
+  const putKey = native.prepare<never, [KeyBinding]>(insertKeySql);
+  const putStatement = native.prepare<never, [StatementBinding]>(insertStatementSql);
+
+  return (row) => {
+    switch (row.kind) {
+      case "user":
+        putUser.run(userBinding(row.user));
+        break;
+      case "invite":
+        putInvite.run({ ...row.invite });
+        break;
+      case "room":
+        putRoom.run(roomBinding(row.room));
+        break;
+      case "stay":
+        putStay.run({ ...row.stay, roomId: row.roomId });
+        claimSubject.run(row.roomId);
+        break;
+      case "key":
+        putKey.run({ ...row.key, roomId: row.roomId });
+        break;
+      case "statement":
+        putStatement.run({ ...row.statement, roomId: row.roomId });
+        break;
+    }
+  };
+}
+
+/** The whole of a SQLite store. An export shows one moment, whatever is written while it is read. */
+export function createSnapshot({ native, file, write, freeze }: Database): Snapshot {
+  const put = createPut(native);
+  const makeRoster = native.prepare<never, []>(
+    `UPDATE roster SET revision = revision + 1, admins = (SELECT json_group_array(sign_pub ORDER BY sign_pub)
+       FROM users WHERE role = 'admin' AND status = 'active')`,
+  );
+  const vacuumInto = native.prepare<never, [string]>("VACUUM INTO ?");
+
+  return {
+    async *exportAll() {
+      const reader = freeze();
+      try {
+        yield* rowsOf(reader);
+      } catch (error) {
+        throw portError(file, error);
+      } finally {
+        reader.close(true);
+      }
+    },
+    async importAll(rows) {
+      let batch: SnapshotRow[] = [];
+      const putBatch = () => {
+        const full = batch;
+        batch = [];
+        return write(() => full.forEach(put));
+      };
+      for await (const row of rows) {
+        batch.push(row);
+        if (batch.length === importRowsMax) await putBatch();
+      }
+      await putBatch();
+      await write(() => makeRoster.run());
+    },
+    async backup(copy) {
+      if (existsSync(copy)) throw new UnibusError("conflict", `${copy} is there already (choose another file)`);
+      const part = `${copy}.part`;
+      try {
+        vacuumInto.run(part);
+        chmodSync(part, 0o600);
+        renameSync(part, copy);
+      } catch (error) {
+        throw fileError(copy, error);
+      } finally {
+        rmSync(part, { force: true });
+      }
+    },
+  };
+}

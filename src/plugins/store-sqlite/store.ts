@@ -1,0 +1,52 @@
+import type { Health } from "../../contracts/plugin.ts";
+import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
+import { isUnibusError } from "../../wire/errors.ts";
+import { type Database, type OpenOptions, openDatabase } from "./database.ts";
+import { createInvites } from "./invites.ts";
+import { createRooms } from "./rooms.ts";
+import { createSnapshot } from "./snapshot.ts";
+import { createUsers } from "./users.ts";
+
+/** Every port of a store over one SQLite file. */
+export interface SqliteStore {
+  readonly rooms: RoomStore;
+  readonly users: UserStore;
+  readonly invites: InviteStore;
+  readonly snapshot: Snapshot;
+  /** Whether the store can read, and can write again if its last commit failed. */
+  health(): Promise<Health>;
+  /** Commits what waits, and closes. Idempotent. */
+  close(): void;
+}
+
+/** The ports over an open database. */
+export function storeOver(database: Database): SqliteStore {
+  const { native, read, write } = database;
+  const readProbe = native.prepare<{ revision: number }, []>("SELECT revision FROM roster");
+  const writeProbe = native.prepare<never, []>("UPDATE roster SET revision = revision");
+  return {
+    rooms: createRooms(database),
+    users: createUsers(database),
+    invites: createInvites(database),
+    snapshot: createSnapshot(database),
+    async health() {
+      try {
+        read(() => readProbe.get());
+        if (database.writeFailed()) await write(() => writeProbe.run());
+        return { ok: true };
+      } catch (error) {
+        return { ok: false, ...(isUnibusError(error) && { detail: error.message }) };
+      }
+    },
+    close: database.close,
+  };
+}
+
+/**
+ * Opens the store in a file, which is made where there is none. Several processes may have one file open: each sees the
+ * commits of the others at once.
+ * Errors: unavailable, in one sentence that names the file and the mend.
+ */
+export function openSqliteStore(options: OpenOptions): SqliteStore {
+  return storeOver(openDatabase(options));
+}

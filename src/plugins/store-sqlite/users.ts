@@ -1,0 +1,79 @@
+import type { AdminRoster, UserRecord, UserStore } from "../../contracts/store.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import type { Database } from "./database.ts";
+
+const columns = `sign_pub AS signPub, endpoint, kex_pub AS kexPub, kex_sig AS kexSig, handle, role, status,
+  created_at AS createdAt, revoked_at AS revokedAt, revision`;
+
+/** Every user by key. */
+export const selectUsers = `SELECT ${columns} FROM users ORDER BY sign_pub`;
+
+/**
+ * A user as it is, without its revision.
+ * A first revision is random, so that a record deleted and inserted again never passes for the one before.
+ */
+export const insertUserSql = `INSERT INTO users
+  (sign_pub, endpoint, kex_pub, kex_sig, handle, role, status, created_at, revoked_at, revision)
+  VALUES ($signPub, $endpoint, $kexPub, $kexSig, $handle, $role, $status, $createdAt, $revokedAt,
+    1 + abs(random() % 1000000000000))`;
+
+/** The assignments that change a user, whose key and endpoint never do. */
+export const userChanges = `kex_pub = $kexPub, kex_sig = $kexSig, handle = $handle, role = $role, status = $status,
+  created_at = $createdAt, revoked_at = $revokedAt, revision = revision + 1`;
+
+/** A user as statements take it. */
+export type UserBinding = Omit<UserRecord, "revision">;
+
+/** A user as statements take it. */
+export function userBinding({ revision: _, ...user }: UserRecord): UserBinding {
+  return user;
+}
+
+/** Users in SQLite. */
+export function createUsers({ native, read, write }: Database): UserStore {
+  const byKey = native.prepare<UserRecord, [string]>(`SELECT ${columns} FROM users WHERE sign_pub = ?`);
+  const byEndpoint = native.prepare<UserRecord, [string]>(`SELECT ${columns} FROM users WHERE endpoint = ?`);
+  const insert = native.prepare<never, [UserBinding]>(`${insertUserSql} ON CONFLICT DO NOTHING`);
+  const replace = native.prepare<never, [Omit<UserRecord, "endpoint">]>(
+    `UPDATE users SET ${userChanges} WHERE sign_pub = $signPub AND revision = $revision`,
+  );
+  const remove = native.prepare<never, [string]>("DELETE FROM users WHERE sign_pub = ?");
+  const page = native.prepare<UserRecord, [string, number]>(
+    `SELECT ${columns} FROM users WHERE sign_pub > ? ORDER BY sign_pub LIMIT ?`,
+  );
+  const roster = native.prepare<{ admins: string; revision: number }, []>("SELECT admins, revision FROM roster");
+  const replaceRoster = native.prepare<never, [string, number]>(
+    "UPDATE roster SET admins = ?, revision = revision + 1 WHERE revision = ?",
+  );
+
+  return {
+    async getUser(signPub) {
+      return read(() => byKey.get(signPub));
+    },
+    async getUserByEndpoint(endpoint) {
+      return read(() => byEndpoint.get(endpoint));
+    },
+    insertUser(user) {
+      return write(() => {
+        if (insert.run(userBinding(user)).changes === 1) return;
+        throw new UnibusError("conflict", `the key ${user.signPub} is a user already (change that one)`);
+      });
+    },
+    replaceUser({ endpoint: _, ...user }) {
+      return write(() => replace.run(user).changes === 1);
+    },
+    deleteUser(signPub) {
+      return write(() => remove.run(signPub).changes === 1);
+    },
+    async listUsers(after, limit) {
+      return read(() => page.all(after ?? "", limit));
+    },
+    async getRoster(): Promise<AdminRoster> {
+      const row = read(() => roster.get());
+      return { admins: JSON.parse(row?.admins ?? "[]"), revision: row?.revision ?? 0 };
+    },
+    replaceRoster({ admins, revision }) {
+      return write(() => replaceRoster.run(JSON.stringify(admins), revision).changes === 1);
+    },
+  };
+}

@@ -1,0 +1,30 @@
+/** A place to listen or to dial. */
+export interface Address {
+  /** A name or an IP address, IPv6 without brackets. */
+  readonly hostname: string;
+  readonly port: number;
+}
+
+/** The parts of `HOST:PORT`, IPv6 in brackets, or null. */
+export function parseAddress(text: string): Address | null {
+  const [, v6, name, digits] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]/\s]+)):(\d{1,5})$/.exec(text) ?? [];
+  const hostname = v6 ?? name;
+  const port = Number(digits);
+  return hostname === undefined || port > 65_535 ? null : { hostname, port };
+}
+
+/** A host as it stands in a URL: IPv6 in brackets. */
+export function urlHost(hostname: string): string {
+  return hostname.includes(":") ? `[${hostname}]` : hostname;
+}
+
+/** Where somebody on this machine dials what listens at an address: what listens everywhere, by its loopback name. */
+export function dialled({ hostname, port }: Address): string {
+  const host = hostname === "0.0.0.0" ? "127.0.0.1" : hostname === "::" ? "::1" : hostname;
+  return `${urlHost(host)}:${port}`;
+}
+
+/** Whether a host is this machine's alone. IPv6 with or without brackets. */
+export function isLoopback(hostname: string): boolean {
+  return /^(localhost|\[?::1\]?|127\.\d{1,3}\.\d{1,3}\.\d{1,3})$/.test(hostname);
+}

@@ -1,0 +1,200 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  generateIdentity,
+  Identity,
+  identityFromSeeds,
+  identityText,
+  parseIdentity,
+} from "../../src/client/identity.ts";
+import { newRoomKey, openRoomKey, sealRoomKey, verifyText, vouchesFor } from "../../src/client/keys.ts";
+import { fromBase64, toBase64, toHex } from "../../src/wire/encoding.ts";
+import { hasCode } from "../../src/wire/errors.ts";
+import { bytes, vectors } from "../support/vectors.ts";
+
+const { keys, sign, keybox } = vectors;
+const known = await identityFromSeeds(bytes(keys.sign_seed), bytes(keys.kex_priv));
+const other = await generateIdentity();
+
+/** The fault that the text of an identity has, or a failure of the test when it has none. */
+async function faultOf(text: string): Promise<string> {
+  const error: unknown = await parseIdentity(text).catch((thrown: unknown) => thrown);
+  if (!hasCode(error, "invalid")) throw new Error("the text was taken for an identity");
+  return error.message;
+}
+
+describe("an identity", () => {
+  test("has the bytes of the vectors", () => {
+    expect(known.signPubHex).toBe(keys.sign_pub);
+    expect(known.kexPubHex).toBe(keys.kex_pub);
+    expect(known.kexSig).toBe(keys.kex_sig);
+    expect(known.endpoint).toBe(vectors.endpoint_id.endpoint_id);
+    expect(known.nkey).toBe(vectors.nkey.nkey);
+    expect(toHex(known.signPriv)).toBe(keys.sign_seed + keys.sign_pub);
+    expect(toHex(known.kexPriv)).toBe(keys.kex_priv);
+    expect(toBase64(known.sign(sign.message))).toBe(sign.sig);
+  });
+
+  test.each([
+    "",
+    "hello",
+    "nonce-of-a-server",
+    "unibus-test",
+    "unibus-test-v",
+    "unibus-test-v0",
+    "unibus--v1",
+    "unibus-test-v1 \nx",
+    " unibus-test-v1\nx",
+    "x\nunibus-test-v1",
+    "unibus-test-v1x\n",
+    "unibus-test-v1\r\n",
+    "UNIBUS-test-v1\n",
+  ])("does not sign %j", (text) => {
+    expect(() => known.sign(text)).toThrow("unibus-<kind>-v<n>");
+  });
+
+  test("shows no private key when it is printed", () => {
+    const shown = Bun.inspect(known) + JSON.stringify(known);
+    for (const secret of [known.signPriv.slice(0, 32), known.kexPriv]) {
+      expect(shown).not.toContain(toHex(secret));
+      expect(shown).not.toContain(toBase64(secret));
+      expect(shown).not.toContain([...secret.slice(0, 8)].join(","));
+      expect(shown).not.toContain([...secret.slice(0, 8)].join(", "));
+    }
+  });
+
+  test("does not change with the bytes it was made of or gave out", async () => {
+    const [seed, kex] = [bytes(keys.sign_seed), bytes(keys.kex_priv)];
+    const made = await identityFromSeeds(seed, kex);
+    for (const given of [seed, kex, made.signPriv, made.kexPriv]) given.fill(0);
+    expect(identityText(made)).toBe(identityText(known));
+  });
+
+  test("is fresh each time", () => {
+    expect(other.endpoint).not.toBe(known.endpoint);
+    expect(other.kexPubHex).not.toBe(known.kexPubHex);
+  });
+
+  test("needs seeds of 32 bytes", async () => {
+    await expect(identityFromSeeds(new Uint8Array(31), new Uint8Array(32))).rejects.toThrow(TypeError);
+    await expect(identityFromSeeds(new Uint8Array(32), new Uint8Array(33))).rejects.toThrow(TypeError);
+  });
+});
+
+describe("the text of an identity", () => {
+  const fields = JSON.parse(identityText(known)) as Record<string, string>;
+
+  test("has four keys in base64 and reads back", async () => {
+    expect(Object.keys(fields)).toEqual(["sign_pub", "sign_priv", "kex_pub", "kex_priv"]);
+    expect(fields.sign_priv).toBe(Buffer.from(keys.sign_seed + keys.sign_pub, "hex").toString("base64"));
+    const again = await parseIdentity(identityText(known));
+    expect(again).toBeInstanceOf(Identity);
+    expect(identityText(again)).toBe(identityText(known));
+  });
+
+  test("reads back for any seeds", async () => {
+    const seed = fc.uint8Array({ minLength: 32, maxLength: 32 });
+    const round = fc.asyncProperty(seed, seed, async (signSeed, kexPriv) => {
+      const made = await identityFromSeeds(signSeed, kexPriv);
+      expect(identityText(await parseIdentity(identityText(made)))).toBe(identityText(made));
+      expect(vouchesFor(made.signPubHex, made.kexPubHex, made.kexSig)).toBe(true);
+    });
+    await fc.assert(round, { numRuns: 20 });
+  });
+
+  test.each([
+    ["nothing", "", "not JSON"],
+    ["half of it", identityText(known).slice(0, 90), "not JSON"],
+    ["a list", "[]", "no JSON object"],
+    ["null", "null", "no JSON object"],
+    ["a number", "7", "no JSON object"],
+  ])("is refused when it is %s", async (_, text, fault) => {
+    expect(await faultOf(text)).toContain(fault);
+  });
+
+  const theirs = JSON.parse(identityText(other)) as Record<string, string>;
+  const short = toBase64(new Uint8Array(31));
+  test.each([
+    ["lacks a key", { kex_priv: undefined }, "kex_priv of the identity is missing"],
+    ["has a number for a key", { sign_pub: 7 }, "sign_pub of the identity is missing or no text"],
+    ["has a field more", { nick: "x" }, 'unknown field "nick"'],
+    ["has no base64", { sign_pub: "!" }, "sign_pub of the identity is not base64"],
+    ["has base64 for URLs", { kex_pub: Buffer.alloc(32, 255).toString("base64url") }, "kex_pub of the identity is not"],
+    ["has a short public key", { sign_pub: short }, "sign_pub of the identity has 31 bytes, not 32"],
+    ["has a seed alone", { sign_priv: toBase64(known.signPriv.slice(0, 32)) }, "has 32 bytes, not 64"],
+    ["has a short kex key", { kex_priv: short }, "kex_priv of the identity has 31 bytes"],
+    ["has another's sign_pub", { sign_pub: theirs.sign_pub }, "sign_pub and sign_priv do not belong"],
+    ["has another's sign_priv", { sign_priv: theirs.sign_priv }, "sign_pub and sign_priv do not belong"],
+    ["has another's kex_pub", { kex_pub: theirs.kex_pub }, "kex_pub and kex_priv do not belong"],
+    ["has two halves", { sign_priv: halves(known, other), sign_pub: theirs.sign_pub }, "two halves"],
+  ])("is refused when it %s", async (_, change, fault) => {
+    const message = await faultOf(JSON.stringify({ ...fields, ...change }));
+    expect(message).toContain(fault);
+    expect(message).toMatch(/\(.*identity restore.*\)$/);
+    for (const secret of [fields.sign_priv, fields.kex_priv]) expect(message).not.toContain(secret ?? "none");
+  });
+});
+
+/** The seed of one identity and the public half of another. */
+function halves(seedOf: Identity, pubOf: Identity): string {
+  return toBase64(new Uint8Array([...seedOf.signPriv.slice(0, 32), ...pubOf.signPub]));
+}
+
+describe("a signature", () => {
+  const sig = fromBase64(sign.sig) ?? new Uint8Array();
+
+  test("holds for its text and key alone", () => {
+    expect(verifyText(known.signPub, sign.message, sig)).toBe(true);
+    expect(verifyText(known.signPub, `${sign.message}!`, sig)).toBe(false);
+    expect(verifyText(other.signPub, sign.message, sig)).toBe(false);
+    expect(verifyText(known.signPub, sign.message, sig.with(0, (sig[0] ?? 0) ^ 1))).toBe(false);
+  });
+
+  test("of another size, or under a key of another size, does not hold", () => {
+    for (const size of [0, 63, 65]) expect(verifyText(known.signPub, sign.message, new Uint8Array(size))).toBe(false);
+    for (const size of [0, 31, 33]) expect(verifyText(new Uint8Array(size), sign.message, sig)).toBe(false);
+  });
+
+  test("under a key of small order does not hold", () => {
+    const identityPoint = new Uint8Array(32).with(0, 1);
+    const forged = new Uint8Array(64).with(0, 1);
+    expect(verifyText(identityPoint, "anything", forged)).toBe(false);
+  });
+
+  test("vouches for one kex key, in hex of either case", () => {
+    expect(vouchesFor(keys.sign_pub, keys.kex_pub, keys.kex_sig)).toBe(true);
+    expect(vouchesFor(keys.sign_pub.toUpperCase(), keys.kex_pub.toUpperCase(), keys.kex_sig)).toBe(true);
+    expect(vouchesFor(keys.sign_pub, other.kexPubHex, keys.kex_sig)).toBe(false);
+    expect(vouchesFor(other.signPubHex, keys.kex_pub, keys.kex_sig)).toBe(false);
+    expect(vouchesFor(keys.sign_pub, keys.kex_pub, keys.kex_sig.replace("=", ""))).toBe(false);
+    expect(vouchesFor(keys.sign_pub, keys.kex_pub, "")).toBe(false);
+  });
+});
+
+describe("a sealed room key", () => {
+  test("of the vectors opens", () => {
+    expect(toHex(known.openRoomKey(keybox.sealed_key) ?? new Uint8Array())).toBe(keybox.room_key);
+  });
+
+  test("opens for its owner alone", () => {
+    const key = newRoomKey();
+    const sealed = sealRoomKey(key, other.kexPub);
+    expect(other.openRoomKey(sealed)).toEqual(key);
+    expect(known.openRoomKey(sealed)).toBeNull();
+    expect(sealRoomKey(key, other.kexPub)).not.toBe(sealed);
+    expect(newRoomKey()).not.toEqual(key);
+  });
+
+  test.each(["", "!", "AAAA", keybox.sealed_key.slice(4), `A${keybox.sealed_key.slice(1)}`])(
+    "%j does not",
+    (sealed) => {
+      expect(openRoomKey(sealed, known.kexPub, known.kexPriv)).toBeNull();
+    },
+  );
+
+  test("is never made for a kex key of low order, and holds 32 bytes", () => {
+    const lowOrder = [new Uint8Array(32), new Uint8Array(32).with(0, 1)];
+    for (const kexPub of lowOrder) expect(() => sealRoomKey(newRoomKey(), kexPub)).toThrow("nothing can be sealed");
+    expect(() => sealRoomKey(new Uint8Array(31), other.kexPub)).toThrow(TypeError);
+  });
+});

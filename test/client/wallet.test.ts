@@ -1,0 +1,55 @@
+import { expect, test } from "bun:test";
+import { mnemonicToSeed } from "@scure/bip39";
+import { identityText } from "../../src/client/identity.ts";
+import { identityFromWords, newWords } from "../../src/client/wallet.ts";
+import { toHex } from "../../src/wire/encoding.ts";
+import { hasCode } from "../../src/wire/errors.ts";
+import { vectors } from "../support/vectors.ts";
+
+const { wallet } = vectors;
+
+test("the words of the vectors make their identity", async () => {
+  const identity = await identityFromWords(wallet.words);
+  expect(toHex(await mnemonicToSeed(wallet.words))).toBe(wallet.bip39_seed);
+  expect(toHex(identity.signPriv.slice(0, 32))).toBe(wallet.sign_seed);
+  expect(identity.signPubHex).toBe(wallet.sign_pub);
+  expect(toHex(identity.kexPriv)).toBe(wallet.kex_priv);
+  expect(identity.kexPubHex).toBe(wallet.kex_pub);
+  expect(identity.endpoint).toBe(wallet.endpoint_id);
+});
+
+test("words are read in any case, spacing and width", async () => {
+  const wanted = identityText(await identityFromWords(wallet.words));
+  const words = wallet.words.split(" ");
+  for (const typed of [
+    `  ${words.join("\n")}\r\n`,
+    wallet.words.toUpperCase(),
+    words.join("\u3000"),
+    `\t${wallet.words}`,
+  ]) {
+    expect(identityText(await identityFromWords(typed))).toBe(wanted);
+  }
+});
+
+test("new words are twelve, make an identity, and are new", async () => {
+  const words = newWords();
+  expect(words.split(" ")).toHaveLength(12);
+  expect((await identityFromWords(words)).endpoint).toMatch(/^[A-Za-z0-9_-]{43}$/);
+  expect(newWords()).not.toBe(words);
+});
+
+const eleven = wallet.words.split(" ").slice(0, 11).join(" ");
+test.each([
+  ["nothing", "", "not 0"],
+  ["eleven", eleven, "not 11"],
+  ["thirteen", `${wallet.words} about`, "not 13"],
+  ["24, valid elsewhere", `${"abandon ".repeat(23)}art`, "not 24"],
+  ["a word of no list", `${eleven} zebraa`, "word 12 "],
+  ["a word of another list", `abaisser ${eleven}`, "word 1 "],
+  ["a wrong checksum", `${eleven} abandon`, "do not fit together"],
+])("%s are refused", async (_, words, why) => {
+  const error: unknown = await identityFromWords(words).catch((thrown: unknown) => thrown);
+  if (!hasCode(error, "invalid")) throw new Error("the words were taken");
+  expect(error.message).toContain(why);
+  for (const secret of ["abandon", "zebraa", "abaisser"]) expect(error.message).not.toContain(secret);
+});

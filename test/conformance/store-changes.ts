@@ -1,0 +1,201 @@
+import { describe, expect, test } from "bun:test";
+import type { OpenStore } from "./store.ts";
+import {
+  callers,
+  change,
+  changeOf,
+  peer,
+  roomIdSample,
+  roomSample,
+  sealedSample,
+  staySample,
+  upTo,
+  winners,
+  withStore,
+} from "./store-samples.ts";
+
+const roomId = roomIdSample(1);
+const owner = staySample(1, { role: "owner" });
+
+/** Changes of a room, and leaves. */
+export function changeCases(open: OpenStore): void {
+  describe("changes", () => {
+    test(
+      "all of a change is there once it is taken",
+      withStore(open, async (store) => {
+        const { rooms } = store;
+        await rooms.insertRoom(roomSample(1));
+        const added = upTo(200).map((n) => staySample(n + 2));
+        const keys = upTo(200).map((n) => sealedSample(n + 2, 1));
+        const first = await change(store, roomId, { stays: added, keys });
+        expect(await rooms.getRoom(roomId)).toEqual(first.room);
+        const byEndpoint = [owner, ...added].sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1));
+        expect(await rooms.listStays(roomId)).toEqual(byEndpoint);
+        for (const key of keys) expect(await rooms.getSealedKey(roomId, key.endpoint, null)).toEqual(key);
+
+        const promoted = staySample(2, { role: "owner" });
+        const second = await change(store, roomId, { stays: [promoted] });
+        expect(await rooms.getStay(roomId, peer(2))).toEqual(promoted);
+        expect(await rooms.listStays(roomId)).toHaveLength(201);
+        expect(await rooms.listStatements(roomId, 1, 10)).toEqual([
+          roomSample(1).statement,
+          first.statement,
+          second.statement,
+        ]);
+      }),
+    );
+
+    test(
+      "a change on another version, or of no live room, changes nothing",
+      withStore(open, async ({ rooms }) => {
+        const { room } = roomSample(1);
+        await rooms.insertRoom(roomSample(1));
+        const parts = { stays: [staySample(2)], keys: [sealedSample(2, 1)] };
+        expect(await rooms.applyChange(changeOf({ ...room, version: 2 }, parts))).toBe(false);
+        expect(await rooms.applyChange(changeOf({ ...room, version: 0 }, parts))).toBe(false);
+        expect(await rooms.applyChange(changeOf({ ...room, roomId: roomIdSample(9) }, parts))).toBe(false);
+        expect(await rooms.getRoom(roomId)).toEqual(room);
+        expect(await rooms.getRoom(roomIdSample(9))).toBeNull();
+        await rooms.markDeleted(roomId, 5);
+        expect(await rooms.applyChange(changeOf(room, parts))).toBe(false);
+        expect(await rooms.getRoom(roomId)).toMatchObject({ version: 1, deletedAt: 5 });
+        for (const id of [roomId, roomIdSample(9)]) {
+          expect(await rooms.getStay(id, peer(2))).toBeNull();
+          expect(await rooms.getSealedKey(id, peer(2), null)).toBeNull();
+          expect(await rooms.listStatements(id, 2, 10)).toEqual([]);
+        }
+        expect(await rooms.listRoomsOf(peer(2))).toEqual([]);
+      }),
+    );
+
+    test(
+      "one of many changes wins, and nothing of the others stays",
+      withStore(open, async ({ rooms }) => {
+        const { room } = roomSample(1);
+        await rooms.insertRoom(roomSample(1));
+        const changes = upTo(callers).map((n) =>
+          changeOf(room, {
+            stays: [staySample(n + 2)],
+            keys: [sealedSample(n + 2, 2), sealedSample(1, 2, `caller ${n}`)],
+            rekey: true,
+            salt: `caller ${n}`,
+          }),
+        );
+        const won = await winners(changes.map((one) => rooms.applyChange(one)));
+        expect(won).toHaveLength(1);
+        const n = won[0] ?? -1;
+        const winner = changes[n];
+        expect(await rooms.getRoom(roomId)).toEqual(winner?.room ?? null);
+        expect(await rooms.listStatements(roomId, 2, 10)).toEqual(winner ? [winner.statement] : []);
+        expect(await rooms.getSealedKey(roomId, peer(1), null)).toEqual(sealedSample(1, 2, `caller ${n}`));
+        for (const other of upTo(callers)) {
+          const stay = other === n ? staySample(other + 2) : null;
+          const key = other === n ? sealedSample(other + 2, 2) : null;
+          expect(await rooms.getStay(roomId, peer(other + 2))).toEqual(stay);
+          expect(await rooms.getSealedKey(roomId, peer(other + 2), null)).toEqual(key);
+        }
+        expect(await rooms.listStays(roomId)).toHaveLength(2);
+      }),
+    );
+
+    test(
+      "a reader never sees a part before its version, nor a removed member after it",
+      withStore(open, async (store) => {
+        const { rooms } = store;
+        await rooms.insertRoom(roomSample(1));
+        let done = false;
+        const write = async () => {
+          // Version n signs out member n-1, adds member n, and raises the epoch to n.
+          for (const n of upTo(22).slice(2)) {
+            const gone = n > 2 ? [staySample(n - 1, { since: n - 1, until: n })] : [];
+            const stays = [...gone, staySample(n, { since: n })];
+            await change(store, roomId, { rekey: true, stays, keys: [sealedSample(1, n), sealedSample(n, n)] });
+          }
+          done = true;
+        };
+        const versionNow = async () => (await rooms.getRoom(roomId))?.version ?? 0;
+        const look = async () => {
+          const stays = await rooms.listStays(roomId);
+          const key = await rooms.getSealedKey(roomId, peer(1), null);
+          const newest = (await rooms.listStatements(roomId, 1, 100)).at(-1);
+          const version = await versionNow();
+          expect(Math.max(...stays.map(({ since }) => since))).toBeLessThanOrEqual(version);
+          expect(key?.epoch ?? 0).toBeLessThanOrEqual(version);
+          expect(newest?.version ?? 0).toBeLessThanOrEqual(version);
+          const openNow = (await rooms.listStays(roomId)).filter(({ until }) => until === 0);
+          for (const { endpoint, since } of openNow)
+            if (endpoint !== peer(1)) expect(since).toBeGreaterThanOrEqual(version);
+          for (const n of upTo(version).slice(2)) expect(await rooms.getStay(roomId, peer(n))).toBeNull();
+        };
+        const read = async () => {
+          while (!done) {
+            await look();
+            await Bun.sleep(0);
+          }
+        };
+        await Promise.all([write(), read(), read()]);
+        await look();
+        expect(await versionNow()).toBe(21);
+      }),
+    );
+
+    test(
+      "a leave shows at once, and until the member is signed out",
+      withStore(open, async (store) => {
+        const { rooms } = store;
+        await rooms.insertRoom(roomSample(1));
+        await change(store, roomId, { stays: [staySample(2), staySample(3)] });
+        const marked = await winners(upTo(callers).map(() => rooms.markLeft(roomId, peer(2))));
+        expect(marked).toHaveLength(1);
+        expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { left: true }));
+        expect((await rooms.listStays(roomId)).filter(({ left }) => left)).toHaveLength(1);
+        expect(await rooms.listRoomsOf(peer(2))).toEqual([]);
+        expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(true);
+        expect((await rooms.listRoomsOf(peer(3)))[0]?.room.rekeyPending).toBe(true);
+        expect((await rooms.listRooms(null, 10))[0]?.rekeyPending).toBe(true);
+
+        const out = staySample(2, { until: 2, left: true });
+        await change(store, roomId, { rekey: true, stays: [out], keys: [sealedSample(1, 2), sealedSample(3, 2)] });
+        expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(false);
+        expect(await rooms.getStay(roomId, peer(2))).toBeNull();
+        expect(await rooms.listStays(roomId)).toContainEqual(out);
+        expect(await rooms.markLeft(roomId, peer(2))).toBe(false);
+        expect(await rooms.getSealedKey(roomId, peer(2), null)).toBeNull();
+      }),
+    );
+
+    test(
+      "a change that was prepared before a leave does not undo it",
+      withStore(open, async (store) => {
+        const { rooms } = store;
+        await rooms.insertRoom(roomSample(1));
+        await change(store, roomId, { stays: [staySample(2)] });
+        expect(await rooms.markLeft(roomId, peer(2))).toBe(true);
+        await change(store, roomId, { stays: [staySample(2, { role: "owner" })] });
+        expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { role: "owner", left: true }));
+        expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(true);
+      }),
+    );
+
+    test(
+      "a member added again has two stays",
+      withStore(open, async (store) => {
+        const { rooms } = store;
+        await rooms.insertRoom(roomSample(1));
+        await change(store, roomId, { stays: [staySample(2)], keys: [sealedSample(2, 1)] });
+        await rooms.markLeft(roomId, peer(2));
+        const first = staySample(2, { until: 2, left: true });
+        await change(store, roomId, { rekey: true, stays: [first] });
+        const second = staySample(2, { since: 2 });
+        await change(store, roomId, { stays: [second], keys: [sealedSample(2, 2)] });
+        expect(await rooms.getStay(roomId, peer(2))).toEqual(second);
+        const both = (await rooms.listStays(roomId)).filter(({ endpoint }) => endpoint === peer(2));
+        expect(both).toEqual([first, second]);
+        expect((await rooms.listRoomsOf(peer(2))).map(({ stay }) => stay)).toEqual([second]);
+        expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(false);
+        expect(await rooms.getSealedKey(roomId, peer(2), 1)).toEqual(sealedSample(2, 1));
+        expect(await rooms.getSealedKey(roomId, peer(2), null)).toEqual(sealedSample(2, 2));
+      }),
+    );
+  });
+}

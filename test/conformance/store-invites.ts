@@ -1,0 +1,80 @@
+import { describe, expect, test } from "bun:test";
+import type { OpenStore } from "./store.ts";
+import { callers, epochMs, failure, inviteSample, keySample, upTo, winners, withStore } from "./store-samples.ts";
+
+const claimOf = (n: number) => ({ signPub: keySample(n), kexPub: keySample(1_000 + n), at: epochMs + n });
+
+/** Invites and their single use. */
+export function inviteCases(open: OpenStore): void {
+  describe("invites", () => {
+    test(
+      "every field comes back",
+      withStore(open, async ({ invites }) => {
+        const used = { usedAt: epochMs, usedSignPub: keySample(1), usedKexPub: keySample(2) };
+        const samples = [inviteSample(1), inviteSample(2, { role: "admin", expiresAt: 1 }), inviteSample(3, used)];
+        for (const invite of samples) await invites.insertInvite(invite);
+        for (const invite of samples) expect(await invites.getInvite(invite.id)).toEqual(invite);
+      }),
+    );
+
+    test(
+      "a miss is null, false or empty",
+      withStore(open, async ({ invites }) => {
+        expect(await invites.getInvite(inviteSample(1).id)).toBeNull();
+        expect(await invites.claimInvite(inviteSample(1).id, claimOf(1))).toBe(false);
+        expect(await invites.getInvite(inviteSample(1).id)).toBeNull();
+        expect(await invites.deleteInvite(inviteSample(1).id)).toBe(false);
+        expect(await invites.listPendingInvites(10)).toEqual([]);
+      }),
+    );
+
+    test(
+      "a known id conflicts, and its row is untouched",
+      withStore(open, async ({ invites }) => {
+        await invites.insertInvite(inviteSample(1));
+        expect((await failure(invites.insertInvite(inviteSample(1, { handle: "other" })))).code).toBe("conflict");
+        expect(await invites.getInvite(inviteSample(1).id)).toEqual(inviteSample(1));
+      }),
+    );
+
+    test(
+      "one of many claims wins, and the invite names the winner",
+      withStore(open, async ({ invites }) => {
+        const invite = inviteSample(1);
+        await invites.insertInvite(invite);
+        await invites.insertInvite(inviteSample(2));
+        const won = await winners(upTo(callers).map((n) => invites.claimInvite(invite.id, claimOf(n))));
+        expect(won).toHaveLength(1);
+        const { at, signPub, kexPub } = claimOf(won[0] ?? -1);
+        const spent = { ...invite, usedAt: at, usedSignPub: signPub, usedKexPub: kexPub };
+        expect(await invites.getInvite(invite.id)).toEqual(spent);
+        expect(await invites.claimInvite(invite.id, claimOf(callers))).toBe(false);
+        expect(await invites.getInvite(invite.id)).toEqual(spent);
+        expect(await invites.getInvite(inviteSample(2).id)).toEqual(inviteSample(2));
+      }),
+    );
+
+    test(
+      "a deleted invite cannot be claimed",
+      withStore(open, async ({ invites }) => {
+        await invites.insertInvite(inviteSample(1));
+        expect(await invites.deleteInvite(inviteSample(1).id)).toBe(true);
+        expect(await invites.deleteInvite(inviteSample(1).id)).toBe(false);
+        expect(await invites.claimInvite(inviteSample(1).id, claimOf(1))).toBe(false);
+        expect(await invites.getInvite(inviteSample(1).id)).toBeNull();
+      }),
+    );
+
+    test(
+      "pending invites are by creation, without those that are used",
+      withStore(open, async ({ invites }) => {
+        const samples = upTo(6).map((n) => inviteSample(n, { createdAt: epochMs - n, expiresAt: n }));
+        for (const invite of samples) await invites.insertInvite(invite);
+        await invites.claimInvite(inviteSample(4).id, claimOf(1));
+        const pending = samples.filter((_, n) => n !== 4).reverse();
+        expect(await invites.listPendingInvites(100)).toEqual(pending);
+        expect(await invites.listPendingInvites(2)).toEqual(pending.slice(0, 2));
+      }),
+    );
+  });
+}

@@ -1,0 +1,196 @@
+import { expect } from "bun:test";
+import {
+  type ErrorCode,
+  endpointId,
+  type InviteRecord,
+  isUnibusError,
+  type NewRoom,
+  type Policy,
+  type RoomChange,
+  type RoomRecord,
+  type SealedKeyRecord,
+  type StatementRecord,
+  type StayRecord,
+  sha256Hex,
+  type UserRecord,
+} from "../../src/contracts/index.ts";
+import type { OpenStore, StoreUnderTest } from "./store.ts";
+
+/** How many callers race where only one may win. */
+export const callers = 32;
+
+/** The times of samples begin here. */
+export const epochMs = 1_750_000_000_123;
+
+/** A case with a store of its own. */
+export function withStore(open: OpenStore, work: (store: StoreUnderTest) => Promise<void>): () => Promise<void> {
+  return async () => {
+    const store = await open();
+    try {
+      await work(store);
+    } finally {
+      await store.close();
+    }
+  };
+}
+
+/** The numbers below `count`. */
+export const upTo = (count: number): number[] => [...Array(count).keys()];
+
+/** The code of the UnibusError with which a promise fails, and its message; any other outcome fails the case. */
+export async function failure(promise: Promise<unknown>): Promise<{ code: ErrorCode; message: string }> {
+  const error = await promise.then(
+    () => new Error("it went through"),
+    (thrown: unknown) => thrown,
+  );
+  if (!isUnibusError(error)) throw error;
+  return { code: error.code, message: error.message };
+}
+
+/** How many of some promises came to `true`, or went through where they answer nothing; the others conflicted. */
+export async function winners(promises: readonly Promise<boolean | void>[]): Promise<number[]> {
+  const results = await Promise.all(
+    promises.map((promise) =>
+      promise.then(
+        (won) => won !== false,
+        async (error: unknown) => {
+          expect(await failure(Promise.reject(error))).toMatchObject({ code: "conflict" });
+          return false;
+        },
+      ),
+    ),
+  );
+  return upTo(results.length).filter((index) => results[index]);
+}
+
+/** The n-th key. */
+export const keySample = (n: number): string => sha256Hex(`key ${n}`);
+
+/** The n-th peer. */
+export const peer = (n: number): string => endpointId(keySample(n));
+
+/** Text that a careless store changes: quotes, wide characters, line ends, what looks like a placeholder. */
+const awkward = "Zoë 'n' \"Öl\" 🚌\n$handle ? :x \\ --";
+
+/** The n-th user. */
+export function userSample(n: number, differing: Partial<UserRecord> = {}): UserRecord {
+  return {
+    signPub: keySample(n),
+    endpoint: peer(n),
+    kexPub: sha256Hex(`kex ${n}`),
+    kexSig: `${"a".repeat(85)}${n % 10}==`,
+    handle: `${awkward} ${n}`,
+    role: "member",
+    status: "active",
+    createdAt: epochMs + n,
+    revokedAt: null,
+    revision: 0,
+    ...differing,
+  };
+}
+
+/** The n-th invite. */
+export function inviteSample(n: number, differing: Partial<InviteRecord> = {}): InviteRecord {
+  const tokenHash = sha256Hex(`token ${n}`);
+  return {
+    id: tokenHash.slice(0, 32),
+    tokenHash,
+    handle: `${awkward} ${n}`,
+    role: "member",
+    expiresAt: epochMs + 604_800_000,
+    createdAt: epochMs + n,
+    usedAt: null,
+    usedSignPub: null,
+    usedKexPub: null,
+    ...differing,
+  };
+}
+
+/** The n-th room's id; they ascend. */
+export const roomIdSample = (n: number): string => `01J${String(n).padStart(23, "0")}`;
+
+/** The n-th peer's stay. */
+export function staySample(n: number, differing: Partial<StayRecord> = {}): StayRecord {
+  const { kexPub, kexSig, signPub, handle } = userSample(n);
+  return {
+    endpoint: peer(n),
+    sign_pub: signPub,
+    kex_pub: kexPub ?? "",
+    kex_sig: kexSig ?? "",
+    role: "member",
+    since: 1,
+    until: 0,
+    handle,
+    left: false,
+    ...differing,
+  };
+}
+
+/** A key sealed to the n-th peer. */
+export function sealedSample(n: number, epoch: number, salt = ""): SealedKeyRecord {
+  return { endpoint: peer(n), epoch, sealedKey: `${sha256Hex(`${n} ${epoch} ${salt}`)}${"+/".repeat(21)}A=` };
+}
+
+/** A statement, whose text differs by `salt`. */
+export function statementSample(roomId: string, version: number, salt = ""): StatementRecord {
+  const text = `unibus-room-v1\n${roomId}\n${version}\n${salt}`;
+  return { version, text, by: keySample(1), sig: `${"b".repeat(86)}==` };
+}
+
+const policySample: Policy = { encrypt: true, persist: false, sign_msgs: true };
+
+/** The n-th room, which peer 1 creates. */
+export function roomSample(n: number, differing: Partial<RoomRecord> = {}): NewRoom {
+  const roomId = differing.roomId ?? roomIdSample(n);
+  const statement = statementSample(roomId, 1);
+  const room: RoomRecord = {
+    roomId,
+    subject: `room.number-${n}`,
+    policy: policySample,
+    epoch: 1,
+    keyCheck: sha256Hex(`check ${n}`),
+    version: 1,
+    statementHash: sha256Hex(statement.text),
+    creator: peer(1),
+    createdAt: epochMs + n,
+    deletedAt: null,
+    rekeyPending: false,
+    ...differing,
+  };
+  return { room, stay: staySample(1, { role: "owner" }), keys: [sealedSample(1, 1)], statement };
+}
+
+/** What a change brings beside its statement. */
+export interface ChangeParts {
+  readonly stays?: readonly StayRecord[];
+  readonly keys?: readonly SealedKeyRecord[];
+  /** Whether the epoch rises. */
+  readonly rekey?: boolean;
+  readonly salt?: string;
+}
+
+/** The change that follows on a room's record. */
+export function changeOf(
+  room: RoomRecord,
+  { stays = [], keys = [], rekey = false, salt = "" }: ChangeParts,
+): RoomChange {
+  const version = room.version + 1;
+  const statement = statementSample(room.roomId, version, salt);
+  const next: RoomRecord = {
+    ...room,
+    version,
+    statementHash: sha256Hex(statement.text),
+    epoch: room.epoch + (rekey ? 1 : 0),
+    keyCheck: rekey ? sha256Hex(`check ${version} ${salt}`) : room.keyCheck,
+  };
+  return { room: next, stays, keys, statement };
+}
+
+/** Applies a change on top of what the store holds, which must win. */
+export async function change({ rooms }: StoreUnderTest, roomId: string, parts: ChangeParts): Promise<RoomChange> {
+  const room = await rooms.getRoom(roomId);
+  if (!room) throw new Error(`no room ${roomId}`);
+  const made = changeOf(room, parts);
+  expect(await rooms.applyChange(made)).toBe(true);
+  return made;
+}

@@ -1,0 +1,37 @@
+import { describe } from "bun:test";
+import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../src/contracts/index.ts";
+import { brokenCases } from "./store-broken.ts";
+import { changeCases } from "./store-changes.ts";
+import { deletionCases } from "./store-deletion.ts";
+import { inviteCases } from "./store-invites.ts";
+import { roomCases } from "./store-rooms.ts";
+import { snapshotCases } from "./store-snapshot.ts";
+import { userCases } from "./store-users.ts";
+
+/** A store that a case has for itself. */
+export interface StoreUnderTest {
+  readonly rooms: RoomStore;
+  readonly users: UserStore;
+  readonly invites: InviteStore;
+  readonly snapshot: Snapshot;
+  /** Takes away what the store stands on, for good: from here on every port must throw `unavailable`. */
+  breakBackend(): unknown;
+  /** Releases everything; also after `breakBackend`. */
+  close(): unknown;
+}
+
+/** Opens an empty store. Several are open at once. */
+export type OpenStore = () => Promise<StoreUnderTest>;
+
+/** Every promise of the store's ports, as tests. A store passes all of them or is none: there are no skips. */
+export function storeConformance(name: string, open: OpenStore): void {
+  describe(`store ${name}`, () => {
+    userCases(open);
+    inviteCases(open);
+    roomCases(open);
+    changeCases(open);
+    deletionCases(open);
+    snapshotCases(open);
+    brokenCases(open);
+  });
+}

@@ -1,0 +1,179 @@
+import { Database as Native } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { mkdirSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { isUnibusError } from "../../../src/contracts/index.ts";
+import { busyTimeoutMs, openDatabase } from "../../../src/plugins/store-sqlite/database.ts";
+import { openSqliteStore, storeOver } from "../../../src/plugins/store-sqlite/store.ts";
+import { keySample, roomSample, upTo, userSample } from "../../conformance/store-samples.ts";
+import { thrownBy, withFile } from "./folder.ts";
+
+test("a power cut loses nothing: write-ahead log, synchronous FULL, and the keys are enforced", () =>
+  withFile((file) => {
+    const { native, close } = openDatabase({ file });
+    const pragma = (name: string) =>
+      Object.values(native.query<Record<string, unknown>, []>(`PRAGMA ${name}`).get() ?? {})[0];
+    expect(pragma("journal_mode")).toBe("wal");
+    expect(pragma("synchronous")).toBe(2);
+    expect(pragma("foreign_keys")).toBe(1);
+    expect(pragma("busy_timeout")).toBe(busyTimeoutMs);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(statSync(`${file}-wal`).mode & 0o777).toBe(0o600);
+    close();
+  }));
+
+test("closing ends the connection, and takes its log away", () =>
+  withFile(async (file) => {
+    const store = openSqliteStore({ file });
+    const waiting = Promise.all(upTo(2_500).map((n) => store.users.insertUser(userSample(n))));
+    store.close();
+    store.close();
+    await waiting;
+    expect(await Bun.file(`${file}-wal`).exists()).toBe(false);
+    expect(await store.health()).toEqual({ ok: false, detail: "the store does not answer" });
+    const again = openSqliteStore({ file });
+    expect(await again.users.getUser(keySample(1))).not.toBeNull();
+    again.close();
+  }));
+
+/** Opens a broken file: one sentence, the file, the mend; and the file is left as it was. */
+async function refusedWith(file: string, sentence: string): Promise<void> {
+  expect(await thrownBy(() => openSqliteStore({ file }))).toMatchObject({ code: "unavailable", message: sentence });
+}
+
+const damaged = (file: string) =>
+  `${file} is damaged or is no SQLite database (stop unibus and put a backup in its place)`;
+const unopened = (file: string) =>
+  `${file} cannot be opened (it must be a file, in a folder that exists and is writable)`;
+
+test("a file that is no database is refused, and left as it is", () =>
+  withFile(async (file) => {
+    const text = "this is a letter, not a database\n".repeat(300);
+    writeFileSync(file, text);
+    await refusedWith(file, damaged(file));
+    expect(readFileSync(file, "utf8")).toBe(text);
+  }));
+
+test("a damaged database is refused", () =>
+  withFile(async (file) => {
+    const store = openSqliteStore({ file });
+    await Promise.all(upTo(500).map((n) => store.users.insertUser(userSample(n))));
+    store.close();
+    const { size } = statSync(file);
+    truncateSync(file, size / 2);
+    await refusedWith(file, damaged(file));
+  }));
+
+test("damage that shows later makes a port unavailable, and its cause names the file", () =>
+  withFile(async (file) => {
+    const store = openSqliteStore({ file });
+    await Promise.all(upTo(500).map((n) => store.users.insertUser(userSample(n))));
+    const { native, close } = openDatabase({ file });
+    const root = native
+      .query<{ rootpage: number }, []>("SELECT rootpage FROM sqlite_schema WHERE name = 'users'")
+      .get();
+    close();
+    store.close();
+    const handle = openSync(file, "r+");
+    writeSync(handle, Buffer.alloc(4096, 0xff), 0, 4096, ((root?.rootpage ?? 1) - 1) * 4096);
+    const again = openSqliteStore({ file });
+    const thrown = await thrownBy(() => again.users.getUser(keySample(1)));
+    expect(thrown).toMatchObject({ code: "unavailable", message: "the store is damaged" });
+    expect(isUnibusError(thrown) && thrown.cause).toMatchObject({ message: damaged(file) });
+    again.close();
+  }));
+
+test("a folder in the file's place, and a file in the folder's, are refused", () =>
+  withFile(async (file) => {
+    mkdirSync(file);
+    await refusedWith(file, unopened(file));
+    const plain = join(dirname(file), "plain");
+    writeFileSync(plain, "");
+    await refusedWith(join(plain, "unibus.db"), unopened(join(plain, "unibus.db")));
+  }));
+
+test("a read-only database answers reads, and refuses writes", () =>
+  withFile(async (file) => {
+    const database = openDatabase({ file });
+    const store = storeOver(database);
+    await store.users.insertUser(userSample(1));
+    database.native.run("PRAGMA query_only = ON");
+    const thrown = await thrownBy(() => store.users.insertUser(userSample(2)));
+    expect(thrown).toMatchObject({ code: "unavailable", message: "the store is read-only" });
+    expect(await store.users.getUser(keySample(1))).not.toBeNull();
+    store.close();
+  }));
+
+test("a full disk refuses what does not fit, keeps the rest, and heals without a restart", () =>
+  withFile(async (file) => {
+    const database = openDatabase({ file });
+    const store = storeOver(database);
+    const pages = database.native.query<{ page_count: number }, []>("PRAGMA page_count").get()?.page_count ?? 0;
+    database.native.run(`PRAGMA max_page_count = ${pages + 4}`);
+    const stored: number[] = [];
+    let thrown: unknown;
+    for (const n of upTo(1_000)) {
+      thrown = await store.users.insertUser(userSample(n)).catch((error: unknown) => error);
+      if (thrown !== undefined) break;
+      stored.push(n);
+    }
+    expect(thrown).toMatchObject({ code: "unavailable", message: "the store's disk is full" });
+    const mend = `the disk that holds ${file} is full (free some space; no restart is needed)`;
+    expect(isUnibusError(thrown) && thrown.cause).toMatchObject({ message: mend });
+    for (const n of stored) expect(await store.users.getUser(keySample(n))).not.toBeNull();
+    expect(await store.users.getUser(keySample(stored.length))).toBeNull();
+
+    database.native.run("PRAGMA max_page_count = 100000");
+    await store.users.insertUser(userSample(stored.length));
+    expect(await store.health()).toEqual({ ok: true });
+    store.close();
+  }));
+
+test("another process that keeps the database to itself makes writes unavailable, and reads go on", () =>
+  withFile(async (file) => {
+    const database = openDatabase({ file });
+    const store = storeOver(database);
+    database.native.run("PRAGMA busy_timeout = 1");
+    const other = new Native(file);
+    other.run("BEGIN IMMEDIATE");
+    const thrown = await thrownBy(() => store.users.insertUser(userSample(1)));
+    expect(thrown).toMatchObject({ code: "unavailable", message: "the store is busy" });
+    expect(await store.health()).toEqual({ ok: false, detail: "the store is busy" });
+    expect(await store.users.getUser(keySample(1))).toBeNull();
+    other.run("ROLLBACK");
+    other.close(true);
+    expect(await store.health()).toEqual({ ok: true });
+    await store.users.insertUser(userSample(1));
+    store.close();
+  }));
+
+test("a backup is a whole database", () =>
+  withFile(async (file) => {
+    const store = openSqliteStore({ file });
+    await Promise.all(upTo(50).map((n) => store.users.insertUser(userSample(n))));
+    const copy = `${file}.copy`;
+    await store.snapshot.backup(copy);
+    const thrown = await thrownBy(() => store.snapshot.backup(join(dirname(file), "nowhere", "copy")));
+    expect(thrown).toMatchObject({ code: "unavailable" });
+    const opened = openSqliteStore({ file: copy });
+    const rows = await Array.fromAsync(opened.snapshot.exportAll());
+    expect(rows).toEqual(await Array.fromAsync(store.snapshot.exportAll()));
+    expect(statSync(copy).mode & 0o777).toBe(0o600);
+    opened.close();
+    store.close();
+  }));
+
+test("an export shows one moment, whatever is written meanwhile", () =>
+  withFile(async (file) => {
+    const store = openSqliteStore({ file });
+    for (const n of upTo(3)) await store.users.insertUser(userSample(n));
+    const seen: string[] = [];
+    for await (const row of store.snapshot.exportAll()) {
+      seen.push(row.kind === "user" ? row.user.signPub : row.kind);
+      await store.rooms.insertRoom(roomSample(seen.length));
+      await store.users.insertUser(userSample(100 + seen.length));
+      await store.users.deleteUser(keySample(0));
+    }
+    expect(seen).toEqual(upTo(3).map(keySample).sort());
+    store.close();
+  }));

@@ -1,0 +1,244 @@
+import { describe, expect, test } from "bun:test";
+import {
+  codeIn,
+  type Import,
+  importsOf,
+  judge,
+  parsed,
+  placeOf,
+  projectTree,
+  type Rule,
+  type Tree,
+  treeOf,
+  visit,
+} from "./rules.ts";
+
+/** Which imports the files below `from` may have. The first row that fits a file is its row. */
+interface Arrow {
+  /** A folder, or a file, or the beginning of a file's name. `*` is one name, which `$1` repeats. */
+  readonly from: string;
+  /** Paths, by their beginning; packages, by name; `node:`; `bun`; `packages` for any. `type ` before one: as type. */
+  readonly may: readonly string[];
+}
+
+const wire = ["src/wire/", "@sinclair/typebox"];
+const hashes = ["@noble/hashes", "@scure/base"];
+const runtime = ["bun", "node:"];
+const kernel = ["src/kernel/", "src/contracts/", ...wire, ...runtime, "package.json"];
+const natsClient = ["nats", "nats.ws", "#nats"];
+
+/** Packages that `packages` does not mean: one folder owns each of them. */
+const owned = new Set(["elysia", "commander"]);
+
+const arrows: readonly Arrow[] = [
+  { from: "src/wire/", may: [...wire, ...hashes] },
+  { from: "src/contracts/nats.ts", may: ["src/contracts/", ...wire, "type nats"] },
+  { from: "src/contracts/", may: ["src/contracts/", ...wire] },
+  { from: "src/kernel/http", may: [...kernel, "elysia"] },
+  { from: "src/kernel/", may: kernel },
+  { from: "src/plugins/index.ts", may: ["src/plugins/", "src/contracts/"] },
+  {
+    from: "src/plugins/web/",
+    may: ["src/plugins/web/", "src/web/", "src/contracts/", ...wire, ...runtime, "packages"],
+  },
+  { from: "src/plugins/*/", may: ["src/plugins/$1/", "src/contracts/", ...wire, ...runtime, "packages"] },
+  {
+    from: "src/client/",
+    may: ["src/client/", ...wire, ...natsClient, "libsodium-wrappers", "@noble/", "@scure/"],
+  },
+  { from: "src/web/", may: ["src/web/", "src/client/", ...wire] },
+  {
+    from: "src/cli/",
+    may: [
+      ...["src/cli/", "src/kernel/", "src/plugins/index.ts", "src/client/", "src/contracts/", ...wire],
+      ...[...runtime, "packages", "commander", "package.json"],
+    ],
+  },
+  { from: "examples/plugins/", may: ["unibus/plugin"] },
+  { from: "scripts/", may: ["scripts/", "src/plugins/", "src/wire/", ...runtime, "packages", "package.json"] },
+];
+
+/** Imports that no row allows, each with the reason why it stands. One that nothing uses is a finding. */
+const exceptions: readonly { readonly from: string; readonly to: string; readonly because: string }[] = [
+  {
+    from: "src/plugins/nats-embedded/binary.ts",
+    to: ".cache/nats-server/",
+    because: "the executable carries the nats-server that the build put there",
+  },
+  {
+    from: "src/cli/main.ts",
+    to: "src/plugins/nats-embedded/launch.ts",
+    because: "the executable starts itself with a hidden command, which then becomes nats-server",
+  },
+  {
+    from: "src/cli/",
+    to: "src/plugins/store-sqlite/store.ts",
+    because: "commands on a data directory work on its database, also while no server runs",
+  },
+];
+
+const escaped = (text: string) => text.replace(/[.+?^${}()|[\]\\]/g, "\\$&");
+
+function rowOf(path: string): readonly string[] | null {
+  for (const { from, may } of arrows) {
+    const found = new RegExp(`^${escaped(from).replace("*", "([^/]+)")}`).exec(path);
+    if (found !== null) return may.map((target) => target.replace("$1", found[1] ?? ""));
+  }
+  return null;
+}
+
+function allowed(one: Import, may: readonly string[]): boolean {
+  return may.some((target) => {
+    if (target.startsWith("type ")) return one.isType && one.to === target.slice(5);
+    if (target === "packages") return one.isPackage && !owned.has(one.to);
+    return target.endsWith("/") ? one.to.startsWith(target) : one.to === target;
+  });
+}
+
+const excepted = (from: string, to: string) =>
+  exceptions.filter((row) => from.startsWith(row.from) && to.startsWith(row.to));
+
+const forbidden: Rule = {
+  name: "imports follow the arrows",
+  because: "a reader then knows where a thing can come from, and a built-in plugin gets nothing that others do not",
+  check: (tree) =>
+    codeIn(tree, "src/", "examples/", "scripts/").flatMap((file) => {
+      const may = rowOf(file.path);
+      if (may === null) return [`${file.path} -> no row of the table is for this folder`];
+      return importsOf(file)
+        .filter((one) => !allowed(one, may) && excepted(file.path, one.to).length === 0)
+        .map((one) => `${file.path} -> ${one.isPackage ? one.specifier : one.to}`);
+    }),
+  bad: { "src/wire/a.ts": 'import { b } from "../kernel/b.ts";' },
+  good: { "src/kernel/a.ts": 'import { b } from "../wire/b.ts";' },
+};
+
+const refused: readonly (readonly [string, string])[] = [
+  ["src/wire/a.ts", 'import sodium from "libsodium-wrappers";'],
+  ["src/wire/a.ts", 'import { hash } from "node:crypto";'],
+  ["src/contracts/store.ts", 'import type { NatsConnection } from "nats";'],
+  ["src/contracts/nats.ts", 'import { connect } from "nats";'],
+  ["src/kernel/boot.ts", 'import { Elysia } from "elysia";'],
+  ["src/kernel/boot.ts", 'const x = import("../plugins/index.ts");'],
+  ["src/plugins/rooms/index.ts", 'import { x } from "../auth/index.ts";'],
+  ["src/plugins/rooms/index.ts", 'export { boot } from "../../kernel/boot.ts";'],
+  ["src/plugins/rooms/index.ts", 'import { Elysia } from "elysia";'],
+  ["src/client/index.ts", 'import { readFile } from "node:fs/promises";'],
+  ["src/client/index.ts", 'import type { Rooms } from "../contracts/rooms.ts";'],
+  ["src/cli/main.ts", 'import { x } from "../plugins/rooms/rules.ts";'],
+  ["src/cli/main.ts", 'import { x } from "../../test/support/x.ts";'],
+  ["src/kernel/boot.ts", 'let x: import("../cli/main.ts").X;'],
+  ["examples/plugins/echo.ts", 'import { x } from "../../src/contracts/index.ts";'],
+  ["src/new/a.ts", 'import "node:fs";'],
+];
+
+/** The path of an import cycle through `start`, or null. */
+function cycleFrom(start: string, edges: ReadonlyMap<string, readonly string[]>): string[] | null {
+  const seen = new Set<string>();
+  const walk = (path: string, trail: readonly string[]): string[] | null => {
+    for (const next of edges.get(path) ?? []) {
+      if (next === start) return [...trail, next];
+      if (seen.has(next)) continue;
+      seen.add(next);
+      const found = walk(next, [...trail, next]);
+      if (found !== null) return found;
+    }
+    return null;
+  };
+  return walk(start, [start]);
+}
+
+function cycles(tree: Tree): string[] {
+  const edges = new Map(
+    codeIn(tree, "src/").map((file) => [
+      file.path,
+      importsOf(file)
+        .filter((one) => !one.isType && tree.has(one.to))
+        .map((one) => one.to),
+    ]),
+  );
+  // Of each cycle only the round that begins at its first file, so that it is named once.
+  return [...edges.keys()].flatMap((path) => {
+    const found = cycleFrom(path, edges);
+    return found === null || found.some((other) => other < path) ? [] : [found.join(" -> ")];
+  });
+}
+
+const noCycles: Rule = {
+  name: "no file of src imports itself in the end",
+  because: "a cycle means two files are one; types alone may point back, for they are gone when the program runs",
+  check: cycles,
+  bad: {
+    "src/a.ts": 'import "./b.ts";',
+    "src/b.ts": 'export * from "./c.ts";',
+    "src/c.ts": 'import { a } from "./a.ts";',
+  },
+  good: { "src/a.ts": 'import "./b.ts";', "src/b.ts": 'import type { A } from "./a.ts";' },
+};
+
+const hostGlobals = new Set(["Buffer", "Bun", "process", "require", "__dirname", "__filename"]);
+
+const browserSafe: Rule = {
+  name: "wire and client use no name that a browser lacks",
+  because: "the same code runs in the browser",
+  check: (tree) =>
+    codeIn(tree, "src/wire/", "src/client/", "src/web/").flatMap((file) => {
+      const found: string[] = [];
+      visit(parsed(file).program, (node, parent) => {
+        if (node.type !== "Identifier" || !hostGlobals.has(node.name)) return;
+        const isMember = parent?.type === "MemberExpression" && parent.property === node && !parent.computed;
+        const isKey = parent?.type === "Property" && parent.key === node && !parent.shorthand;
+        if (!isMember && !isKey) found.push(`${placeOf(file, node.start)} ${node.name}`);
+      });
+      return found;
+    }),
+  bad: { "src/wire/a.ts": "export const a = Buffer.from([]);" },
+  good: { "src/wire/a.ts": "export const a = { Buffer: 1 }.Buffer;", "src/cli/a.ts": "process.exit();" },
+};
+
+const readable: Rule = {
+  name: "every file can be read by the rules",
+  because: "a rule that sees half of a file passes the other half",
+  check: (tree) =>
+    codeIn(tree, "src/", "test/", "bench/", "scripts/", "examples/").flatMap((file) =>
+      parsed(file).errors.map((error) => `${file.path}: ${error}`),
+    ),
+  bad: { "src/a.ts": "export const = 1;" },
+  good: { "src/a.ts": "export const a: number = 1;", "src/b.d.ts": 'declare module "*.sql";' },
+};
+
+const liveExceptions: Rule = {
+  name: "each exception to the arrows is used and says why",
+  because: "an exception that outlives its cause lets the next one in unseen",
+  check: (tree) => {
+    const used = new Set(
+      codeIn(tree, "src/", "examples/", "scripts/").flatMap((file) =>
+        importsOf(file).flatMap((one) => excepted(file.path, one.to)),
+      ),
+    );
+    const whole = tree.has("src/cli/main.ts");
+    return exceptions
+      .filter((row) => (whole && !used.has(row)) || row.because.split(" ").length < 4)
+      .map((row) => `${row.from} -> ${row.to}`);
+  },
+  bad: { "src/cli/main.ts": "" },
+};
+
+describe("arrows", () => {
+  test("the project is read, and all of it", () => {
+    const tree = projectTree();
+    for (const path of ["package.json", "src/wire/names.ts", "test/tidy/arrows.test.ts", ".gitignore"]) {
+      expect(tree.has(path)).toBe(true);
+    }
+    expect([...tree.keys()].filter((path) => /(^|\/)(node_modules|\.git|\.cache|dist)\//.test(path))).toEqual([]);
+    expect(codeIn(tree, "src/").flatMap(importsOf).length).toBeGreaterThan(50);
+  });
+  judge(readable);
+  judge(forbidden);
+  test.each(refused)("%s may not hold %s", (path, text) => {
+    expect(forbidden.check(treeOf({ [path]: text }))).toHaveLength(1);
+  });
+  judge(liveExceptions);
+  judge(noCycles);
+  judge(browserSafe);
+});

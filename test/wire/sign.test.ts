@@ -1,0 +1,55 @@
+import { describe, expect, test } from "bun:test";
+import { identityFromSeeds } from "../../src/client/identity.ts";
+import { bytesOf, toBase64, toBase64Url } from "../../src/wire/encoding.ts";
+import * as sign from "../../src/wire/sign.ts";
+import { bytes, vectors } from "../support/vectors.ts";
+
+const identity = await identityFromSeeds(bytes(vectors.keys.sign_seed), bytes(vectors.keys.kex_priv));
+
+describe("the texts that are signed", () => {
+  test.each(vectors.control_request)("of a request: $target", (given) => {
+    const text = sign.requestText({
+      host: given.host,
+      method: given.method,
+      target: given.target,
+      ts: given.ts,
+      nonce: given.nonce,
+      bodyHash: given.body_hash,
+    });
+    expect(text).toBe(given.text);
+    expect(toBase64(identity.sign(text))).toBe(given.sig);
+  });
+
+  test("of a login", () => {
+    const given = vectors.nats_connect;
+    const text = sign.natsText(given.host, given.nonce);
+    expect(text).toBe(given.text);
+    expect(toBase64Url(identity.sign(text))).toBe(given.sig);
+  });
+
+  test("of a kex key", () => {
+    const given = vectors.keys;
+    const text = sign.keysText(given.sign_pub, given.kex_pub);
+    expect(text).toBe(given.text);
+    expect(toBase64(identity.sign(text))).toBe(given.kex_sig);
+  });
+
+  test.each(vectors.frame)("of a frame: $plaintext", (given) => {
+    const unsigned = given.wire.replace(/"sig":"[^"]*",/, "");
+    const text = sign.frameText(given.room_id, unsigned);
+    expect(text).toBe(given.signing_text);
+    expect(toBase64(identity.sign(text))).toBe(given.sig);
+  });
+
+  test("hold no line that a nonce or a target could add", () => {
+    const request = { host: "h", method: "GET", target: "/", ts: "1", nonce: "n", bodyHash: "b" };
+    expect(bytesOf(sign.requestText(request)).filter((byte) => byte === 10)).toHaveLength(6);
+  });
+});
+
+test("the headers are fixed", () => {
+  expect<string[]>(Object.values(sign.signatureHeaders)).toEqual(
+    ["host", "pub", "ts", "nonce", "body", "sig"].map((name) => `x-unibus-${name}`),
+  );
+  expect(sign.skewSMax).toBe(30);
+});
