@@ -9,7 +9,7 @@ const out = join(root, "dist", "unibus");
 /** What keeps a bunfig.toml or a .env in the working directory from running inside the executable. */
 const closed = ["--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv"];
 
-/** Compiles, and gives the path of the executable. Errors: Bun's own words. No `--minify`: Elysia reads handler source. */
+/** Compiles, and gives the executable's path. Errors: Bun's own words. No `--minify`: Elysia reads handler source. */
 export async function build(): Promise<string> {
   await natsServer();
   mkdirSync(join(root, "dist"), { recursive: true });

@@ -74,7 +74,7 @@ function keep(file: string, from: string): string {
 }
 
 function fromEnvironment(): string {
-  const file = process.env["UNIBUS_NATS_SERVER"];
+  const file = process.env.UNIBUS_NATS_SERVER;
   if (!file) throw new Miss("not set");
   if (!existsSync(file)) throw new Miss(`no file at ${file}`);
   if (existsSync(sumFile) && existsSync(cached) && sha256(file) === sha256(cached)) return cached;
@@ -175,7 +175,7 @@ export async function natsServer(): Promise<string> {
     } catch (error) {
       if (!(error instanceof Miss)) throw error;
       misses.push(`  ${name}: ${error.message}`);
-      if (name !== "UNIBUS_NATS_SERVER" || process.env["UNIBUS_NATS_SERVER"]) {
+      if (name !== "UNIBUS_NATS_SERVER" || process.env.UNIBUS_NATS_SERVER) {
         console.error(`nats-server: ${name}: ${error.message}`);
       }
     }

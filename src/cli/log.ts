@@ -21,15 +21,15 @@ export function makeLog(format: LogFormat | undefined): (name: string) => Log {
   const asText = format === undefined ? isTerminal : format === "text";
   const target = pino.destination({ fd: 2, sync: true });
   const stream = asText
-    ? pretty({ destination: 2, sync: true, colorize: isTerminal && !process.env["NO_COLOR"], ignore: "pid,hostname" })
+    ? pretty({ destination: 2, sync: true, colorize: isTerminal && !process.env.NO_COLOR, ignore: "pid,hostname" })
     : target;
-  const root = pino({ level: process.env["UNIBUS_DEBUG"] ? "debug" : "info", base: null }, stream);
+  const root = pino({ level: process.env.UNIBUS_DEBUG ? "debug" : "info", base: null }, stream);
   return (name) => {
     const child = root.child({ plugin: name });
     const line =
       (level: keyof Log) =>
       (message: string, fields: Record<string, unknown> = {}): void => {
-        child[level]("cause" in fields ? { ...fields, cause: told(fields["cause"]) } : fields, message);
+        child[level]("cause" in fields ? { ...fields, cause: told(fields.cause) } : fields, message);
       };
     return { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
   };

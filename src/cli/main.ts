@@ -8,5 +8,3 @@ if (process.argv[2] === launchCommand) {
 
 const { run } = await import("./program.ts");
 process.exit(await run(process.argv.slice(2)));
-
-export {};

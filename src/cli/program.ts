@@ -37,7 +37,7 @@ function overrideExit(command: Command): void {
 function tell(error: unknown): void {
   const message = isUnibusError(error) ? error.message : `something went wrong: ${(error as Error)?.message ?? error}`;
   process.stderr.write(`error: ${message.replaceAll("\n", " ")}\n`);
-  for (let at = error; process.env["UNIBUS_DEBUG"] && at instanceof Error; at = at.cause) {
+  for (let at = error; process.env.UNIBUS_DEBUG && at instanceof Error; at = at.cause) {
     process.stderr.write(`${at.stack ?? at.message}\n`);
   }
 }

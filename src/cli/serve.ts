@@ -9,8 +9,8 @@ import { printFields } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
 import { version } from "./version.ts";
 
-const addressOption = (name: string, what: string, usual: string): Option =>
-  new Option(`--${name} <host:port>`, `${what} (default: ${usual}; port 0: any free one)`).env(`UNIBUS_${name.toUpperCase()}`);
+const addressOption = (flags: string, what: string, usual: string, variable: string): Option =>
+  new Option(flags, `${what} (default: ${usual}; port 0: any free one)`).env(variable);
 
 function readyOf({ site, service }: Bus): Ready {
   const { hostname, port, tls } = site.listener;
@@ -66,9 +66,9 @@ export function serveCommand(): Command {
   return new Command("serve")
     .description("run the bus: both planes, with the nats-server it carries")
     .addOption(dataOption())
-    .addOption(addressOption("http", "the control plane", "127.0.0.1:8470"))
-    .addOption(addressOption("nats", "NATS clients", "127.0.0.1:4250"))
-    .addOption(addressOption("ws", "WebSocket clients", "127.0.0.1:8480"))
+    .addOption(addressOption("--http <host:port>", "the control plane", "127.0.0.1:8470", "UNIBUS_HTTP"))
+    .addOption(addressOption("--nats <host:port>", "NATS clients", "127.0.0.1:4250", "UNIBUS_NATS"))
+    .addOption(addressOption("--ws <host:port>", "WebSocket clients", "127.0.0.1:8480", "UNIBUS_WS"))
     .addOption(pluginsOption())
     .addOption(flagOption())
     .addOption(setOption())

@@ -61,18 +61,26 @@ export function pluginsOption(): Option {
 
 /** `--flag NAME=on|off`, as often as needed. The environment takes a comma list in UNIBUS_FLAGS. */
 export function flagOption(): Option {
-  return new Option("--flag <name=on|off>", "turns a feature flag of the configuration on or off")
-    .argParser(collected(parseFlag));
+  return new Option("--flag <name=on|off>", "turns a feature flag of the configuration on or off").argParser(
+    collected(parseFlag),
+  );
 }
 
 /** `--set PLUGIN.KEY=VALUE`, as often as needed. The environment takes one a line in UNIBUS_SET. */
 export function setOption(): Option {
-  return new Option("--set <plugin.key=value>", "sets one key of a plugin, or of http; a value is JSON, or else a text")
-    .argParser(collected(parseSetting));
+  return new Option(
+    "--set <plugin.key=value>",
+    "sets one key of a plugin, or of http; a value is JSON, or else a text",
+  ).argParser(collected(parseSetting));
 }
 
 /** What the environment gives beside the options, options first. */
-function listed<T>(given: readonly T[] | undefined, variable: string, separator: string, parse: (text: string) => T): T[] {
+function listed<T>(
+  given: readonly T[] | undefined,
+  variable: string,
+  separator: string,
+  parse: (text: string) => T,
+): T[] {
   const texts = (process.env[variable] ?? "").split(separator).filter((text) => text.trim() !== "");
   try {
     return [...texts.map((text) => parse(text.trim())), ...(given ?? [])];
@@ -86,10 +94,9 @@ export function overridesOf(options: BusOptions): Overrides {
   const settings: Record<string, Record<string, unknown>> = {};
   const put = (plugin: string, key: string, value: unknown): void => {
     if (value === undefined) return;
-    const keys = (settings[plugin] ??= {});
-    keys[key] = value;
+    settings[plugin] = { ...settings[plugin], [key]: value };
   };
-  put("nats-embedded", "binary", process.env["UNIBUS_NATS_SERVER"] || undefined);
+  put("nats-embedded", "binary", process.env.UNIBUS_NATS_SERVER || undefined);
   for (const [plugin, key, value] of listed(options.set, "UNIBUS_SET", "\n", parseSetting)) put(plugin, key, value);
   put("http", "listen", options.http);
   put("http", "public_url", options.publicUrl);

@@ -64,7 +64,13 @@ async function add(handle: string, options: AddOptions): Promise<void> {
 
 async function list(options: HostOptions): Promise<void> {
   const users = await withUsers(options, (rules) => rules.list());
-  const rows = users.map(({ handle, role, status, signPub, endpoint }) => ({ handle, role, status, sign_pub: signPub, endpoint }));
+  const rows = users.map(({ handle, role, status, signPub, endpoint }) => ({
+    handle,
+    role,
+    status,
+    sign_pub: signPub,
+    endpoint,
+  }));
   if (options.json) return printLine(JSON.stringify({ users: rows }));
   if (rows.length === 0) printNote("no users yet (unibus user add)");
   for (const row of rows) printLine([row.handle, row.role, row.status, row.sign_pub].join("\t"));

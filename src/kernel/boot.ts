@@ -6,7 +6,15 @@ import { UnibusError } from "../wire/errors.ts";
 import { type Builtins, loadPlugin } from "./external.ts";
 import { healthRoutes, type Running } from "./health.ts";
 import { type Listener, listen } from "./http.ts";
-import { checked, type HttpConfig, HttpConfig as HttpSchema, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
+import {
+  checked,
+  type HttpConfig,
+  HttpConfig as HttpSchema,
+  type Manifest,
+  type Overrides,
+  refusal,
+  withEnvironment,
+} from "./manifest.ts";
 import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "./plan.ts";
 
 /** How long one plugin may take to load, to be set up, and to start, each, in milliseconds. */

@@ -16,9 +16,9 @@ async function healthOf({ live }: Running): Promise<Health> {
   const late = new Promise<Health>((resolve) => {
     setTimeout(resolve, healthTimeoutMs, { ok: false, detail: "does not answer" }).unref();
   });
-  const asked = live.health().catch(
-    (error: unknown): Health => ({ ok: false, detail: isUnibusError(error) ? error.message : "failed" }),
-  );
+  const asked = live
+    .health()
+    .catch((error: unknown): Health => ({ ok: false, detail: isUnibusError(error) ? error.message : "failed" }));
   return Promise.race([asked, late]);
 }
 
@@ -43,10 +43,16 @@ export function healthRoutes(site: Site, running: readonly Running[], now: () =>
       posture: posture(),
       flags: { ...site.flags },
     })),
-    route("GET", "/readyz", "public", { summary: "Whether every plugin can work", reply: ReadinessReport }, async () => {
-      const reports = await Promise.all(running.map(async (one) => [one.name, await healthOf(one)] as const));
-      const ready = reports.every(([, health]) => health.ok);
-      return rawReply(JSON.stringify({ ready, plugins: Object.fromEntries(reports) }), { status: ready ? 200 : 503 });
-    }),
+    route(
+      "GET",
+      "/readyz",
+      "public",
+      { summary: "Whether every plugin can work", reply: ReadinessReport },
+      async () => {
+        const reports = await Promise.all(running.map(async (one) => [one.name, await healthOf(one)] as const));
+        const ready = reports.every(([, health]) => health.ok);
+        return rawReply(JSON.stringify({ ready, plugins: Object.fromEntries(reports) }), { status: ready ? 200 : 503 });
+      },
+    ),
   ];
 }

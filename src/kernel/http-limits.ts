@@ -1,4 +1,5 @@
 import { BlockList, isIP, isIPv4 } from "node:net";
+import { plainAddress } from "../wire/address.ts";
 import { refusal } from "./manifest.ts";
 
 /** Requests a second for one client where the configuration says nothing. */
@@ -7,23 +8,6 @@ export const rateDefault = 100;
 const burstS = 2;
 /** How many clients are remembered: past it the one unseen for longest is forgotten. */
 const clientsMax = 100_000;
-
-/** The IPv4 address in an IPv6-mapped one; any other address as it is. */
-export function plainAddress(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
-  return mapped?.[1] ?? address;
-}
-
-/** What the limiter counts as one client: an IPv4 address, or the /64 of an IPv6 address. */
-export function clientKey(address: string): string {
-  if (!address.includes(":")) return address;
-  const [head = "", tail] = (address.split("%")[0] ?? "").split("::");
-  const front = head === "" ? [] : head.split(":");
-  const back = tail === undefined || tail === "" ? [] : tail.split(":");
-  const zeros = tail === undefined ? 0 : 8 - front.length - back.length;
-  const groups = [...front, ...Array<string>(Math.max(0, zeros)).fill("0"), ...back];
-  return `${groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16)).join(":")}::/64`;
-}
 
 /** Token buckets by client. Memory is bounded whatever addresses come. */
 export class Limiter {

@@ -68,7 +68,11 @@ export function checked<S extends TSchema>(schema: S, value: unknown, where: str
 }
 
 /** Replaces `${env:NAME}` in every text of a value. Errors: invalid when a variable is not set. */
-export function withEnvironment<T>(value: T, environment: Readonly<Record<string, string | undefined>>, where: string): T {
+export function withEnvironment<T>(
+  value: T,
+  environment: Readonly<Record<string, string | undefined>>,
+  where: string,
+): T {
   const replace = (text: string) =>
     text.replace(/\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g, (_, name: string) => {
       const found = environment[name];

@@ -48,7 +48,7 @@ export async function failure(promise: Promise<unknown>): Promise<{ code: ErrorC
 }
 
 /** How many of some promises came to `true`, or went through where they answer nothing; the others conflicted. */
-export async function winners(promises: readonly Promise<boolean | void>[]): Promise<number[]> {
+export async function winners(promises: readonly Promise<unknown>[]): Promise<number[]> {
   const results = await Promise.all(
     promises.map((promise) =>
       promise.then(

@@ -33,6 +33,7 @@ const owned = new Set(["elysia", "commander"]);
 const arrows: readonly Arrow[] = [
   { from: "src/wire/", may: [...wire, ...hashes] },
   { from: "src/contracts/nats.ts", may: ["src/contracts/", ...wire, "type nats"] },
+  { from: "src/contracts/signature.ts", may: ["src/contracts/", ...wire, "node:"] },
   { from: "src/contracts/", may: ["src/contracts/", ...wire] },
   { from: "src/kernel/http", may: [...kernel, "elysia"] },
   { from: "src/kernel/", may: kernel },
@@ -51,7 +52,7 @@ const arrows: readonly Arrow[] = [
     from: "src/cli/",
     may: [
       ...["src/cli/", "src/kernel/", "src/plugins/index.ts", "src/client/", "src/contracts/", ...wire],
-      ...[...runtime, "packages", "commander", "package.json"],
+      ...[...runtime, "packages", "commander", "package.json", "plugins.json"],
     ],
   },
   { from: "examples/plugins/", may: ["unibus/plugin"] },
@@ -69,11 +70,6 @@ const exceptions: readonly { readonly from: string; readonly to: string; readonl
     from: "src/cli/main.ts",
     to: "src/plugins/nats-embedded/launch.ts",
     because: "the executable starts itself with a hidden command, which then becomes nats-server",
-  },
-  {
-    from: "src/cli/",
-    to: "src/plugins/store-sqlite/store.ts",
-    because: "commands on a data directory work on its database, also while no server runs",
   },
 ];
 

@@ -11,7 +11,7 @@ import { permissionsOf } from "./permissions.ts";
 const subject = "$SYS.REQ.USER.AUTH";
 const queue = "unibus";
 
-/** How long permissions hold, in seconds, and by how much that varies, so that not all expire at once. Source: spec 9. */
+/** How long permissions hold, in seconds; it varies so that not all expire at once. Source: spec 9. */
 const permissionsLife = { seconds: 3_600, spread: 0.1 } as const;
 
 /** Decides logins over the AUTH account. No answer, an error or an unknown key denies. */

@@ -8,7 +8,7 @@ import { fromBase64Url, toHex } from "../../wire/encoding.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { keyOfUserNkey, keyPattern, normalKey } from "../../wire/names.ts";
 import { natsText, signatureHeaders } from "../../wire/sign.ts";
-import { hostNames } from "./hosts.ts";
+import { type HostNames, hostNames } from "./hosts.ts";
 import { NonceJournal } from "./nonces.ts";
 import { checkSkew, promisedHash, readSignature } from "./request.ts";
 
@@ -36,6 +36,46 @@ const callerOf = ({ signPub, endpoint, handle, role, kexPub, kexSig }: UserRecor
 const keyShape = new RegExp(keyPattern);
 const nonceShape = /^[A-Za-z0-9_-]{11,64}$/;
 
+interface Parts {
+  readonly users: UserStore;
+  readonly hosts: HostNames;
+  readonly nonces: NonceJournal;
+  readonly now: () => number;
+}
+
+async function activeUser(users: UserStore, signPub: string): Promise<Caller | null> {
+  const user = await users.getUser(signPub);
+  return user?.status === "active" ? callerOf(user) : null;
+}
+
+/** The caller whose signature a request carries. Order of the checks: spec 5. */
+async function signedCaller(head: RequestHead, { users, hosts, nonces, now }: Parts): Promise<Identified> {
+  const signed = readSignature(head);
+  if (!hosts.accepts(signed.host)) {
+    const ours = hosts.logins().join(", ");
+    const message = `the request is signed for ${signed.host}, this bus is ${ours} (dial it, or set http.hosts)`;
+    throw new UnibusError("wrong_host", message);
+  }
+  checkSkew(signed.ts, now());
+  const caller = await activeUser(users, signed.signPub);
+  if (caller === null) {
+    throw new UnibusError("unauthenticated", "this key is no active user here (ask an admin for an invite)");
+  }
+  if (!(await verifySignature(signed.signPub, signed.text, signed.sig))) {
+    throw new UnibusError("unauthenticated", "the signature does not fit the request (sign the text of kind request)");
+  }
+  nonces.claim(signed.nonce, signed.signPub, now());
+  return { caller, signed: true, bodyHash: signed.bodyHash };
+}
+
+/** The caller that a request names without proof: for development on loopback. */
+async function namedCaller(head: RequestHead, users: UserStore): Promise<Identified> {
+  const pub = head.header(signatureHeaders.pub);
+  const caller = pub !== null && keyShape.test(pub) ? await activeUser(users, normalKey(pub)) : null;
+  return { caller, signed: false, bodyHash: promisedHash(head) };
+}
+
+/** Provides authentication over the users of the store. */
 export default definePlugin({
   name: "auth",
   api: 1,
@@ -45,71 +85,36 @@ export default definePlugin({
   async setup({ config, site, log, now, onStop }, { users }) {
     const mode: AuthMode = config.mode ?? "enforce";
     const { listener } = site;
-    const refuse = (what: string, mend: string) => new UnibusError("invalid", `auth.mode: ${what} (${mend})`);
-    if (mode !== "enforce" && listener.isPublic) throw refuse(`${mode} on a public bind`, "set it to enforce");
-    if (mode !== "enforce" && listener.tls) throw refuse(`${mode} with TLS`, "set it to enforce");
+    const refuse = (what: string) => new UnibusError("invalid", `auth.mode: ${mode} ${what} (set it to enforce)`);
+    if (mode !== "enforce" && listener.isPublic) throw refuse("on a public bind");
+    if (mode !== "enforce" && listener.tls) throw refuse("with TLS");
     const hosts = hostNames(site);
     const nonces = new NonceJournal(site.dataDir, now());
     onStop(() => nonces.close());
-
-    const active = async (signPub: string): Promise<Caller | null> => {
-      const user = await users.getUser(signPub);
-      return user?.status === "active" ? callerOf(user) : null;
-    };
-
-    const signedBy = async (head: RequestHead): Promise<Identified> => {
-      const signed = readSignature(head);
-      if (!hosts.accepts(signed.host)) {
-        const ours = hosts.logins().join(", ");
-        const message = `the request is signed for ${signed.host}, this bus is ${ours} (dial it, or set http.hosts)`;
-        throw new UnibusError("wrong_host", message);
-      }
-      checkSkew(signed.ts, now());
-      const caller = await active(signed.signPub);
-      if (caller === null) {
-        throw new UnibusError("unauthenticated", "this key is no active user here (ask an admin for an invite)");
-      }
-      if (!(await verifySignature(signed.signPub, signed.text, signed.sig))) {
-        throw new UnibusError("unauthenticated", "the signature does not fit the request (sign the text of kind request)");
-      }
-      nonces.claim(signed.nonce, signed.signPub, now());
-      return { caller, signed: true, bodyHash: signed.bodyHash };
-    };
-
-    const named = async (head: RequestHead): Promise<Identified> => {
-      const pub = head.header(signatureHeaders.pub);
-      const caller = pub !== null && keyShape.test(pub) ? await active(normalKey(pub)) : null;
-      return { caller, signed: false, bodyHash: promisedHash(head) };
-    };
-
-    return {
-      services: {
-        auth: {
-          mode,
-          async identify(head) {
-            if (mode === "enforce") return signedBy(head);
-            try {
-              return await signedBy(head);
-            } catch (error) {
-              if (hasCode(error, "rate_limited") || hasCode(error, "unavailable")) throw error;
-              if (mode === "soft") log.warn("a request without a valid signature was let through", { cause: error });
-              return named(head);
-            }
-          },
-          async login({ nkey, sig, nonce }) {
-            const key = keyOfUserNkey(nkey);
-            const bytes = fromBase64Url(sig);
-            if (key === null || bytes === null || !nonceShape.test(nonce)) return null;
-            const signPub = toHex(key);
-            const texts = hosts.logins().map((host) => natsText(host, nonce));
-            if (config.stock_clients ?? true) texts.push(nonce);
-            const checks = await Promise.all(texts.map((text) => verifySignature(signPub, text, bytes)));
-            return checks.includes(true) ? active(signPub) : null;
-          },
-        },
+    const parts: Parts = { users, hosts, nonces, now };
+    const auth: Auth = {
+      mode,
+      async identify(head) {
+        if (mode === "enforce") return signedCaller(head, parts);
+        try {
+          return await signedCaller(head, parts);
+        } catch (error) {
+          if (hasCode(error, "rate_limited") || hasCode(error, "unavailable")) throw error;
+          if (mode === "soft") log.warn("a request without a valid signature was let through", { cause: error });
+          return namedCaller(head, users);
+        }
       },
-      posture: { auth: mode },
-      info: () => ({ auth: mode }),
+      async login({ nkey, sig, nonce }) {
+        const key = keyOfUserNkey(nkey);
+        const bytes = fromBase64Url(sig);
+        if (key === null || bytes === null || !nonceShape.test(nonce)) return null;
+        const signPub = toHex(key);
+        const texts = hosts.logins().map((host) => natsText(host, nonce));
+        if (config.stock_clients ?? true) texts.push(nonce);
+        const checks = await Promise.all(texts.map((text) => verifySignature(signPub, text, bytes)));
+        return checks.includes(true) ? activeUser(users, signPub) : null;
+      },
     };
+    return { services: { auth }, posture: { auth: mode }, info: () => ({ auth: mode }) };
   },
 });

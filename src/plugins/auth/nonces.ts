@@ -4,7 +4,7 @@ import { toBase64, toHex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { keyBytes } from "../../wire/names.ts";
 
-/** How long a nonce is remembered, in milliseconds: past it no clock that is accepted can still use it. Source: spec 5. */
+/** How long a nonce is remembered, in milliseconds: past it no accepted clock can still use it. Source: spec 5. */
 export const nonceLifeMs = 62_000;
 /** Live nonces of one user, and of all. Source: spec 5. */
 export const noncesMax = { user: 20_000, all: 1_000_000 } as const;
@@ -17,8 +17,8 @@ const recordBytes = nonceBytes + keyLength + 8;
 const stepMs = 1_000;
 
 /**
- * The nonces of requests that were admitted. One that lives is never forgotten, also not over a kill -9: each is appended
- * to a file before its request is admitted. Two files take turns, so that neither grows for ever.
+ * The nonces of requests that were admitted. One that lives is never forgotten, also not over a kill -9: each is
+ * appended to a file before its request is admitted. Two files take turns, so that neither grows for ever.
  */
 export class NonceJournal {
   readonly #users = new Map<string, string>();
@@ -55,8 +55,8 @@ export class NonceJournal {
   /**
    * Remembers a nonce for its user, synchronously.
    * Shape: `nonce` canonical base64-std of 16 bytes; `user` a key in hex.
-   * Errors: unauthenticated when it was used; rate_limited for a user with too many; unavailable when there is no room or
-   * the file cannot be written.
+   * Errors: unauthenticated when it was used; rate_limited for a user with too many; unavailable when there is no
+   * room or the file cannot be written.
    */
   claim(nonce: string, user: string, now: number): void {
     this.#forget(now);
@@ -64,7 +64,9 @@ export class NonceJournal {
       throw new UnibusError("unauthenticated", "this nonce was used before (sign each request with a fresh one)");
     }
     if ((this.#counts.get(user) ?? 0) >= noncesMax.user) {
-      throw new UnibusError("rate_limited", "too many requests of this user (try again in a minute)", { retryAfterS: 5 });
+      throw new UnibusError("rate_limited", "too many requests of this user (try again in a minute)", {
+        retryAfterS: 5,
+      });
     }
     if (this.#users.size >= noncesMax.all) {
       throw new UnibusError("unavailable", "too many requests at the moment (try again)", { retryAfterS: 5 });

@@ -1,5 +1,7 @@
+import { randomBytes } from "node:crypto";
 import type { InternalAccount } from "../../contracts/nats.ts";
 import { type Address, urlHost } from "../../wire/address.ts";
+import { deliverRoot, userNkey } from "../../wire/names.ts";
 import { natsPayloadBytesMax } from "../../wire/room-stream.ts";
 import { type Internal, internalUser } from "./internal.ts";
 
@@ -32,7 +34,7 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
   const users = (account: InternalAccount) => [{ user: internalUser(account), password: internal.passwords[account] }];
   const accounts: InternalAccount[] = ["BUS", "CTL", "AUTH", "SYS"];
   const services = [...namespaces.map((namespace) => `${namespace}.>`), "$JS.ACK.>"];
-  const streams = ["_DELIVER.>", "unibus.user.>"];
+  const streams = [`${deliverRoot}.>`, "unibus.user.>"];
   const storage = (bytes: number) => ({ max_mem: 0, max_file: bytes, max_streams: -1, max_consumers: -1 });
   return {
     listen: address(settings.listen),
@@ -62,6 +64,8 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
       CTL: { users: users("CTL"), jetstream: storage(bytesMax.ctl) },
       AUTH: { users: users("AUTH") },
       SYS: { users: users("SYS") },
+      // nats-server sends a nonce to sign only where it knows an nkey. This one is nobody's, and is denied like any.
+      NONCE: { users: [{ nkey: userNkey(randomBytes(32)) }] },
       PEERS: {
         imports: [
           ...services.map((subject) => ({ service: { account: "BUS", subject } })),

@@ -43,6 +43,7 @@ function allNamespaces(added: readonly string[]): string[] {
   return [...new Set([...builtinNamespaces, ...added])];
 }
 
+/** Provides the data plane by a nats-server of its own. */
 export default definePlugin({
   name: "nats-embedded",
   api: 1,

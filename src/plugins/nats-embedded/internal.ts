@@ -16,7 +16,7 @@ const Internal = Type.Object(
   { additionalProperties: false },
 );
 
-/** What unibus itself logs in with, and the seed of the key that vouches for peers. 32 random bytes each, base64-std. */
+/** What unibus logs in with itself, and the seed of the key that vouches for peers: 32 bytes each, base64-std. */
 export type Internal = Static<typeof Internal>;
 
 /** The user name of unibus itself in an account. */

@@ -124,16 +124,18 @@ export class NatsProcess {
     this.#child = child;
     writeFileSync(this.#pidFile, String(child.pid), { mode: 0o600 });
     this.#watchLog(child.stderr);
-    const file = () => readdirSync(ports).find((name) => name.endsWith(`_${child.pid}.ports`));
-    await until(() => this.#child !== child || file() !== undefined, startTimeoutMs);
-    const name = this.#child === child ? file() : undefined;
-    if (name === undefined) {
+    let said: Ports | null = null;
+    await until(() => {
+      said = readPorts(ports, child.pid);
+      return said !== null || this.#child !== child;
+    }, startTimeoutMs);
+    if (said === null) {
       child.kill("SIGKILL");
       throw new UnibusError("unavailable", `nats-server did not start: ${this.#why()}`);
     }
-    this.#ports = readPorts(join(ports, name));
+    this.#ports = said;
     this.#restartPauseMs = restartPauseMs.first;
-    return this.#ports;
+    return said;
   }
 
   #ended(pid: number, code: number | null): void {
@@ -196,8 +198,15 @@ function command(argv: readonly string[]): string[] {
   return [process.execPath, ...self, String(process.pid), ...argv];
 }
 
-function readPorts(file: string): Ports {
-  const said = JSON.parse(readFileSync(file, "utf8")) as { nats?: string[]; websocket?: string[] };
-  const port = (urls: string[] | undefined) => Number(/:(\d+)$/.exec(urls?.[0] ?? "")?.[1] ?? 0);
-  return { nats: port(said.nats), ws: port(said.websocket) };
+/** What nats-server wrote into the folder, or null as long as that is not there, or not whole. */
+function readPorts(folder: string, pid: number): Ports | null {
+  const name = readdirSync(folder).find((file) => file.endsWith(`_${pid}.ports`));
+  if (name === undefined) return null;
+  try {
+    const said = JSON.parse(readFileSync(join(folder, name), "utf8")) as { nats?: string[]; websocket?: string[] };
+    const port = (urls: string[] | undefined) => Number(/:(\d+)$/.exec(urls?.[0] ?? "")?.[1] ?? 0);
+    return { nats: port(said.nats), ws: port(said.websocket) };
+  } catch {
+    return null;
+  }
 }

@@ -48,7 +48,9 @@ function headersOf(message: Msg): Headers {
   // Every message of the library has it; its public type does not say so.
   const size = (message as Msg & { size(): number }).size();
   const bytes = size - message.subject.length - (message.reply?.length ?? 0) - data.byteLength;
-  const lines = Buffer.from(data.buffer, data.byteOffset - bytes, bytes).toString("latin1").split("\r\n");
+  const lines = Buffer.from(data.buffer, data.byteOffset - bytes, bytes)
+    .toString("latin1")
+    .split("\r\n");
   return {
     status: /^NATS\/1\.0 (\d{3})/.exec(lines[0] ?? "")?.[1] ?? "",
     last: (name) =>

@@ -23,7 +23,8 @@ export interface CreateRules {
   readonly now: () => number;
 }
 
-const refuse = (code: "invalid" | "forbidden" | "conflict" | "quota", message: string) => new UnibusError(code, message);
+const refuse = (code: "invalid" | "forbidden" | "conflict" | "quota", message: string) =>
+  new UnibusError(code, message);
 
 function checkCreator(parsed: ParsedStatement, statement: Statement, caller: Caller): void {
   if (parsed.version !== 1) {
@@ -36,7 +37,8 @@ function checkCreator(parsed: ParsedStatement, statement: Statement, caller: Cal
 }
 
 function checkPlace(parsed: ParsedStatement, caller: Caller, rules: CreateRules): void {
-  if (!isUlid(parsed.roomId)) throw refuse("invalid", "line 2 (room_id) of the statement is no ULID (make a fresh one)");
+  if (!isUlid(parsed.roomId))
+    throw refuse("invalid", "line 2 (room_id) of the statement is no ULID (make a fresh one)");
   const fault = subjectFault(parsed.subject, rules.namespaces);
   if (fault !== null) throw refuse("invalid", `line 5 (subject) of the statement: ${fault}`);
   const namespace = parsed.subject.split(".")[0] ?? "";

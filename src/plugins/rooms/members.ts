@@ -1,5 +1,12 @@
 import type { Caller } from "../../contracts/auth.ts";
-import type { Membership, RoomStore, SealedKeyRecord, StayRecord, UserRecord, UserStore } from "../../contracts/store.ts";
+import type {
+  Membership,
+  RoomStore,
+  SealedKeyRecord,
+  StayRecord,
+  UserRecord,
+  UserStore,
+} from "../../contracts/store.ts";
 import { membersMax, type Statement } from "../../wire/api.ts";
 import { sha256Hex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -74,7 +81,10 @@ export async function addMembers(
   const statement = await checkText(body.statement, { ...state, prev: room.statementHash });
   const changed = { ...room, version: state.version, statementHash: sha256Hex(statement.text) };
   if (!(await store.applyChange({ room: changed, stays: added, keys, statement }))) {
-    throw new UnibusError("conflict", "another change of the room came first (read it again and sign the next version)");
+    throw new UnibusError(
+      "conflict",
+      "another change of the room came first (read it again and sign the next version)",
+    );
   }
 }
 

@@ -30,7 +30,12 @@ export function readStatement(statement: Statement): ParsedStatement {
 }
 
 /** Errors: conflict when the statement is not the next version of the room; forbidden when no owner made it. */
-export function checkTurn(statement: Statement, parsed: ParsedStatement, room: RoomRecord, stays: readonly StayRecord[]): void {
+export function checkTurn(
+  statement: Statement,
+  parsed: ParsedStatement,
+  room: RoomRecord,
+  stays: readonly StayRecord[],
+): void {
   if (parsed.version !== room.version + 1) {
     const versions = `the statement has version ${parsed.version}, the room is at ${room.version}`;
     throw new UnibusError("conflict", `${versions} (read the room again and sign its next version)`);

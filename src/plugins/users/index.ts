@@ -4,7 +4,7 @@ import { definePlugin, route } from "../../contracts/plugin.ts";
 import { RoomStore, type UserRecord, UserStore } from "../../contracts/store.ts";
 import { Users } from "../../contracts/users.ts";
 import { AddUser, Directory, PutKeys, UserAdded, UserList, UserParams } from "../../wire/api.ts";
-import { setKexKey, userRules } from "./rules.ts";
+import { setKexKey, UserRules } from "./rules.ts";
 
 const time = (ms: number): string => new Date(ms).toISOString();
 
@@ -26,18 +26,24 @@ export default definePlugin({
   requires: { store: UserStore },
   optional: { rooms: RoomStore },
   async setup({ now }, { store, rooms }) {
-    const users = userRules(store, rooms, now);
+    const users = new UserRules(store, rooms, now);
     return {
       services: { users },
       routes: [
         route("GET", "/directory", "signed", { summary: "Active users", reply: Directory }, async () => ({
           members: (await users.list()).filter(({ status }) => status === "active").map(publicUser),
         })),
-        route("PUT", "/users/me/keys", "signed", { summary: "One's own kex key, once", body: PutKeys }, async (call) => {
-          const { kex_pub, kex_sig } = call.body;
-          await setKexKey(store, call.caller.signPub, kex_pub, kex_sig);
-          return undefined;
-        }),
+        route(
+          "PUT",
+          "/users/me/keys",
+          "signed",
+          { summary: "One's own kex key, once", body: PutKeys },
+          async (call) => {
+            const { kex_pub, kex_sig } = call.body;
+            await setKexKey(store, call.caller.signPub, kex_pub, kex_sig);
+            return undefined;
+          },
+        ),
         route("GET", "/users", "admin", { summary: "Every user", reply: UserList }, async () => ({
           users: (await users.list()).map((user) => ({
             ...publicUser(user),

@@ -19,92 +19,100 @@ async function untilWon<T>(attempt: () => Promise<T | undefined>): Promise<T> {
 }
 
 /** The rules about users over a store; `rooms` where there are any. */
-export function userRules(store: UserStore, rooms: RoomStore | undefined, now: () => number): Users {
-  const found = async (signPub: string): Promise<UserRecord> => {
-    const user = await store.getUser(normalKey(signPub));
+export class UserRules implements Users {
+  readonly #store: UserStore;
+  readonly #rooms: RoomStore | undefined;
+  readonly #now: () => number;
+
+  constructor(store: UserStore, rooms: RoomStore | undefined, now: () => number) {
+    this.#store = store;
+    this.#rooms = rooms;
+    this.#now = now;
+  }
+
+  async add(user: NewUser): Promise<UserRecord> {
+    const signPub = checkSignKey(user.signPub);
+    if ((user.kexPub === undefined) !== (user.kexSig === undefined)) {
+      throw new UnibusError("invalid", "kex_pub and kex_sig go together (send both or none)");
+    }
+    const kex =
+      user.kexPub === undefined || user.kexSig === undefined
+        ? { kexPub: null, kexSig: null }
+        : await checkKexKey(signPub, user.kexPub, user.kexSig);
+    const { handle, role } = user;
+    const record: UserRecord = {
+      ...{ signPub, endpoint: endpointId(signPub), ...kex, handle, role },
+      ...{ status: "active" as const, createdAt: this.#now(), revokedAt: null, revision: 0 },
+    };
+    await this.#store.insertUser(record);
+    if (role === "admin") await this.#joinRoster(signPub);
+    return record;
+  }
+
+  async revoke(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
+    const user = await this.#leaving(signPub, keepAdmin);
+    await untilWon(async () => {
+      const current = await this.#found(signPub);
+      if (current.status === "revoked") return true;
+      const revoked = { ...current, status: "revoked" as const, revokedAt: this.#now() };
+      return (await this.#store.replaceUser(revoked)) || undefined;
+    });
+    await this.#leaveRooms(user.endpoint);
+  }
+
+  async remove(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
+    const user = await this.#leaving(signPub, keepAdmin);
+    await this.#store.deleteUser(user.signPub);
+    await this.#leaveRooms(user.endpoint);
+  }
+
+  async list(): Promise<UserRecord[]> {
+    const all: UserRecord[] = [];
+    for (let after: string | null = null; ; ) {
+      const page: UserRecord[] = await this.#store.listUsers(after, pageSize);
+      all.push(...page);
+      const last = page.at(-1);
+      if (last === undefined || page.length < pageSize) return all;
+      after = last.signPub;
+    }
+  }
+
+  async #found(signPub: string): Promise<UserRecord> {
+    const user = await this.#store.getUser(normalKey(signPub));
     if (user === null) throw new UnibusError("not_found", "there is no such user (see the list of users)");
     return user;
-  };
+  }
 
-  /** The roster is changed before an admin goes, and after one comes: at every moment it names only real admins. */
-  const joinRoster = (signPub: string): Promise<true> =>
-    untilWon(async () => {
-      const { admins, revision } = await store.getRoster();
-      if (admins.includes(signPub)) return true;
-      return (await store.replaceRoster({ admins: [...admins, signPub], revision })) || undefined;
-    });
-
-  const leaveRoster = (signPub: string, keepAdmin: boolean): Promise<true> =>
-    untilWon(async () => {
-      const { admins, revision } = await store.getRoster();
-      if (!admins.includes(signPub)) return true;
-      const left = admins.filter((admin) => admin !== signPub);
+  /** The roster changes before an admin goes and after one comes: at every moment it names only real admins. */
+  async #leaving(signPub: string, keepAdmin: boolean): Promise<UserRecord> {
+    const user = await this.#found(signPub);
+    if (user.role !== "admin" || user.status !== "active") return user;
+    await untilWon(async () => {
+      const { admins, revision } = await this.#store.getRoster();
+      if (!admins.includes(user.signPub)) return true;
+      const left = admins.filter((admin) => admin !== user.signPub);
       if (keepAdmin && left.length === 0) {
         throw new UnibusError("conflict", "this is the last active admin (make another one first)");
       }
-      return (await store.replaceRoster({ admins: left, revision })) || undefined;
+      return (await this.#store.replaceRoster({ admins: left, revision })) || undefined;
     });
+    return user;
+  }
+
+  async #joinRoster(signPub: string): Promise<void> {
+    await untilWon(async () => {
+      const { admins, revision } = await this.#store.getRoster();
+      if (admins.includes(signPub)) return true;
+      return (await this.#store.replaceRoster({ admins: [...admins, signPub], revision })) || undefined;
+    });
+  }
 
   /** Access went with the user; the mark tells the rooms' owners to sign the user out. */
-  const leaveRooms = async (endpoint: string): Promise<void> => {
-    for (const { room } of (await rooms?.listRoomsOf(endpoint)) ?? []) await rooms?.markLeft(room.roomId, endpoint);
-  };
-
-  return {
-    async add(user: NewUser) {
-      const signPub = checkSignKey(user.signPub);
-      if ((user.kexPub === undefined) !== (user.kexSig === undefined)) {
-        throw new UnibusError("invalid", "kex_pub and kex_sig go together (send both or none)");
-      }
-      const kex =
-        user.kexPub === undefined || user.kexSig === undefined
-          ? { kexPub: null, kexSig: null }
-          : await checkKexKey(signPub, user.kexPub, user.kexSig);
-      const record: UserRecord = {
-        signPub,
-        endpoint: endpointId(signPub),
-        ...kex,
-        handle: user.handle,
-        role: user.role,
-        status: "active",
-        createdAt: now(),
-        revokedAt: null,
-        revision: 0,
-      };
-      await store.insertUser(record);
-      if (user.role === "admin") await joinRoster(signPub);
-      return record;
-    },
-
-    async revoke(signPub, { keepAdmin }) {
-      const user = await found(signPub);
-      if (user.role === "admin" && user.status === "active") await leaveRoster(user.signPub, keepAdmin);
-      await untilWon(async () => {
-        const current = await found(signPub);
-        if (current.status === "revoked") return true;
-        return (await store.replaceUser({ ...current, status: "revoked", revokedAt: now() })) || undefined;
-      });
-      await leaveRooms(user.endpoint);
-    },
-
-    async remove(signPub, { keepAdmin }) {
-      const user = await found(signPub);
-      if (user.role === "admin" && user.status === "active") await leaveRoster(user.signPub, keepAdmin);
-      await store.deleteUser(user.signPub);
-      await leaveRooms(user.endpoint);
-    },
-
-    async list() {
-      const all: UserRecord[] = [];
-      for (let after: string | null = null; ; ) {
-        const page: UserRecord[] = await store.listUsers(after, pageSize);
-        all.push(...page);
-        const last = page.at(-1);
-        if (last === undefined || page.length < pageSize) return all;
-        after = last.signPub;
-      }
-    },
-  };
+  async #leaveRooms(endpoint: string): Promise<void> {
+    for (const { room } of (await this.#rooms?.listRoomsOf(endpoint)) ?? []) {
+      await this.#rooms?.markLeft(room.roomId, endpoint);
+    }
+  }
 }
 
 /** Stores a user's kex key, once. Errors: invalid; conflict when another is there. */

@@ -1,0 +1,185 @@
+/** The compiled executable as its users meet it: a child process, a data directory, sockets. */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const pollMs = 5;
+const readyTimeoutMs = 30_000;
+const stopTimeoutMs = 15_000;
+
+/** The executable that `npm test` built, or the one that lies in dist. */
+export const executable = process.env.UNIBUS_TEST_BIN || resolve(import.meta.dir, "../../dist/unibus");
+
+if (!existsSync(executable)) throw new Error("dist/unibus is not there: run `npm run build` first");
+
+/** Waits for a condition. Fails, naming it, when it does not hold in time. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await Bun.sleep(pollMs);
+  }
+}
+
+/** Whether a process is there and no zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !"ZX".includes(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "")[0] ?? "X");
+  } catch {
+    return false;
+  }
+}
+
+/** What a command line left. */
+export interface Done {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A temporary folder that goes with the scope that holds it. */
+export class Folder implements Disposable {
+  readonly path = mkdtempSync(join(tmpdir(), "unibus-test-"));
+
+  file(...names: string[]): string {
+    return join(this.path, ...names);
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+const environment = (home: string, extra: Record<string, string>): Record<string, string> => ({
+  PATH: process.env.PATH ?? "",
+  HOME: home,
+  XDG_CONFIG_HOME: join(home, ".config"),
+  NO_COLOR: "1",
+  ...extra,
+});
+
+/** Runs the executable once, in a folder, with nothing of this process's environment but PATH. */
+export async function unibus(
+  folder: Folder,
+  args: readonly string[],
+  options: { readonly env?: Record<string, string>; readonly stdin?: string } = {},
+): Promise<Done> {
+  const child = Bun.spawn([executable, ...args], {
+    cwd: folder.path,
+    env: environment(folder.path, options.env ?? {}),
+    stdin: new TextEncoder().encode(options.stdin ?? ""),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [stdout, stderr, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  return { code, stdout, stderr };
+}
+
+/** What `ready.json` says. */
+export interface Ready {
+  readonly pid: number;
+  readonly version: string;
+  readonly http: string;
+  readonly nats: string;
+  readonly ws: string;
+  readonly nats_pid: number;
+}
+
+/** A running `unibus serve` on free loopback ports. Ends with the scope that holds it. */
+export class Server implements AsyncDisposable {
+  readonly folder: Folder;
+  readonly #ownsFolder: boolean;
+  #child: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  #output: Promise<[string, string]>;
+  ready: Ready;
+
+  private constructor(folder: Folder, ownsFolder: boolean, child: Bun.Subprocess<"ignore", "pipe", "pipe">) {
+    this.folder = folder;
+    this.#ownsFolder = ownsFolder;
+    this.#child = child;
+    this.#output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    this.ready = { pid: 0, version: "", http: "", nats: "", ws: "", nats_pid: 0 };
+  }
+
+  /** The data directory. */
+  get data(): string {
+    return this.folder.file("data");
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Resolves with the exit code. */
+  get exited(): Promise<number> {
+    return this.#child.exited;
+  }
+
+  /** Starts one and waits until it is ready. A folder that is given is kept; else it goes with the server. */
+  static async start(
+    options: {
+      readonly folder?: Folder;
+      readonly args?: readonly string[];
+      readonly env?: Record<string, string>;
+    } = {},
+  ): Promise<Server> {
+    const folder = options.folder ?? new Folder();
+    const args = options.args ?? [];
+    const free = ["--http", "--nats", "--ws"].filter((name) => !args.includes(name));
+    const child = Bun.spawn(
+      [executable, "serve", "--data", folder.file("data"), ...free.flatMap((name) => [name, "127.0.0.1:0"]), ...args],
+      {
+        cwd: folder.path,
+        env: environment(folder.path, options.env ?? {}),
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "pipe",
+      },
+    );
+    const server = new Server(folder, options.folder === undefined, child);
+    const file = folder.file("data", "ready.json");
+    const read = (): Ready | null => {
+      if (!existsSync(file)) return null;
+      const ready = JSON.parse(readFileSync(file, "utf8")) as Ready;
+      return ready.pid === child.pid ? ready : null;
+    };
+    try {
+      await until("ready.json", () => child.exitCode !== null || read() !== null, readyTimeoutMs);
+    } catch (error) {
+      child.kill("SIGKILL");
+      throw error;
+    }
+    const ready = read();
+    if (ready === null) {
+      const { stderr } = await server.output();
+      throw new Error(`serve ended with exit ${child.exitCode}: ${stderr}`);
+    }
+    server.ready = ready;
+    return server;
+  }
+
+  /** Everything that it printed. Resolves when it has ended. */
+  async output(): Promise<{ stdout: string; stderr: string }> {
+    const [stdout, stderr] = await this.#output;
+    return { stdout, stderr };
+  }
+
+  /** Ends it by a signal and gives its exit code. */
+  async end(signal: "SIGTERM" | "SIGINT" | "SIGKILL" = "SIGTERM"): Promise<number> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill(signal);
+    const late = Bun.sleep(stopTimeoutMs).then(() => this.#child.kill("SIGKILL"));
+    const code = await this.#child.exited;
+    void late;
+    return code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+    if (this.ready.nats_pid > 1) await until("nats-server ended", () => !isAlive(this.ready.nats_pid));
+    if (this.#ownsFolder) this.folder[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,226 @@
+/** A peer made of raw parts: signed HTTP, statements and a stock NATS client, without the SDK. */
+import { createHash, createPrivateKey, randomBytes, sign } from "node:crypto";
+import { type ConnectionOptions, connect, type NatsConnection, type nkeyAuthenticator } from "nats";
+import { ulid } from "ulid";
+import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
+import { natsText, requestText, signatureHeaders } from "../../src/wire/sign.ts";
+import {
+  keyCheck,
+  type MemberLine,
+  nextState,
+  type Policy,
+  type RoomState,
+  type StateChange,
+  statementText,
+  zeroHash,
+} from "../../src/wire/statement.ts";
+import { type Server, unibus, until } from "./executable.ts";
+
+/** A reply, read whole. */
+export interface Reply {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  /** The body as JSON, or null. */
+  readonly json: Record<string, unknown>;
+}
+
+/** The headers of a signed request. `skewS` and the rest are for requests that are wrong on purpose. */
+export function signedHeaders(
+  identity: Identity,
+  request: {
+    readonly url: string;
+    readonly method: string;
+    readonly target: string;
+    readonly body?: string | Uint8Array;
+    readonly host?: string;
+    readonly skewS?: number;
+    readonly nonce?: string;
+  },
+): Record<string, string> {
+  const host = request.host ?? new URL(request.url).host;
+  const ts = String(Math.floor(Date.now() / 1000) + (request.skewS ?? 0));
+  const nonce = request.nonce ?? randomBytes(16).toString("base64");
+  const bodyHash = createHash("sha256")
+    .update(request.body ?? "")
+    .digest("hex");
+  const text = requestText({ host, method: request.method, target: request.target, ts, nonce, bodyHash });
+  return {
+    [signatureHeaders.host]: host,
+    [signatureHeaders.pub]: identity.signPubHex,
+    [signatureHeaders.ts]: ts,
+    [signatureHeaders.nonce]: nonce,
+    [signatureHeaders.body]: bodyHash,
+    [signatureHeaders.sig]: Buffer.from(identity.sign(text)).toString("base64"),
+  };
+}
+
+async function replyOf(response: Response): Promise<Reply> {
+  const text = await response.text();
+  let json: Record<string, unknown> = {};
+  try {
+    json = JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    // Not every reply has a JSON body.
+  }
+  return { status: response.status, headers: response.headers, text, json };
+}
+
+/** Sends a request as it is. */
+export async function send(url: string, init: RequestInit = {}): Promise<Reply> {
+  return replyOf(await fetch(url, init));
+}
+
+/** Sends a signed request; `identity` null sends it unsigned. */
+export async function call(
+  base: string,
+  identity: Identity | null,
+  method: string,
+  target: string,
+  body?: unknown,
+): Promise<Reply> {
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const headers =
+    identity === null
+      ? {}
+      : signedHeaders(identity, { url: base, method, target, ...(text === undefined ? {} : { body: text }) });
+  return send(`${base}${target}`, { method, headers, ...(text === undefined ? {} : { body: text }) });
+}
+
+/** A room as its owner's client keeps it. */
+export interface OwnRoom {
+  readonly owner: Identity;
+  readonly state: RoomState;
+  readonly key: Uint8Array | null;
+}
+
+const lineOf = (identity: Identity, role: MemberLine["role"]): MemberLine => ({
+  endpoint: identity.endpoint,
+  sign_pub: identity.signPubHex,
+  kex_pub: identity.kexPubHex,
+  role,
+  since: 1,
+  until: 0,
+});
+
+/** A policy by the names of what is on. */
+export function policy(...on: readonly (keyof Policy)[]): Policy {
+  return { encrypt: on.includes("encrypt"), persist: on.includes("persist"), sign_msgs: on.includes("sign_msgs") };
+}
+
+/** The first version of a room, not posted yet. */
+export function newRoom(owner: Identity, subject: string, rules: Policy, roomId: string = ulid()): OwnRoom {
+  const key = rules.encrypt ? newRoomKey() : null;
+  const state: RoomState = {
+    ...{ roomId, version: 1, prev: zeroHash, subject, policy: rules, epoch: 1 },
+    keyCheck: key === null ? zeroHash : keyCheck(roomId, 1, key),
+    lines: [lineOf(owner, "owner")],
+  };
+  return { owner, state, key };
+}
+
+/** A statement of a room's state, signed by an owner. */
+export function statementOf(state: RoomState, by: Identity): { text: string; by: string; sig: string } {
+  const text = statementText(state);
+  return { text, by: by.signPubHex, sig: Buffer.from(by.sign(text)).toString("base64") };
+}
+
+const sealed = (room: OwnRoom, to: Identity): { sealed_key?: string } =>
+  room.key === null ? {} : { sealed_key: sealRoomKey(room.key, to.kexPub) };
+
+/** The body that creates a room. */
+export function createBody(room: OwnRoom): Record<string, unknown> {
+  return { statement: statementOf(room.state, room.owner), ...sealed(room, room.owner) };
+}
+
+/** The body that adds members, and the room as it is then. */
+export function addBody(room: OwnRoom, ...members: readonly Identity[]): { body: unknown; room: OwnRoom } {
+  const change: StateChange = { kind: "add", members: members.map((member) => lineOf(member, "member")) };
+  const state = nextState(room.state, change);
+  const list = members.map((member) => ({ endpoint: member.endpoint, ...sealed(room, member) }));
+  return { body: { members: list, statement: statementOf(state, room.owner) }, room: { ...room, state } };
+}
+
+let subjects = 0;
+
+/** A subject that nobody else in this run uses. */
+export function freshSubject(namespace = "room"): string {
+  subjects += 1;
+  return `${namespace}.t${process.pid}-${subjects}-${randomBytes(3).toString("hex")}`;
+}
+
+/** Creates a room. Fails unless it is answered by 201. */
+export async function createRoom(server: Server, owner: Identity, rules: Policy, subject?: string): Promise<OwnRoom> {
+  const room = newRoom(owner, subject ?? freshSubject(), rules);
+  const reply = await call(server.ready.http, owner, "POST", "/rooms", createBody(room));
+  if (reply.status !== 201) throw new Error(`POST /rooms: ${reply.status} ${reply.text}`);
+  return room;
+}
+
+/** Adds members to a room. Fails unless it is answered by 201. Gives the room as it is then. */
+export async function addMembers(server: Server, room: OwnRoom, ...members: readonly Identity[]): Promise<OwnRoom> {
+  const { body, room: next } = addBody(room, ...members);
+  const target = `/rooms/${room.state.roomId}/members`;
+  const reply = await call(server.ready.http, room.owner, "POST", target, body);
+  if (reply.status !== 201) throw new Error(`POST ${target}: ${reply.status} ${reply.text}`);
+  return next;
+}
+
+/** Makes a user by the command on the host, and waits until the running server knows it. */
+export async function addUser(server: Server, handle: string, options: { admin?: boolean } = {}): Promise<Identity> {
+  const identity = await generateIdentity();
+  const keys = ["--sign-pub", identity.signPubHex, "--kex-pub", identity.kexPubHex, "--kex-sig", identity.kexSig];
+  const args = ["user", "add", handle, ...keys, "--data", server.data, ...(options.admin ? ["--admin"] : [])];
+  const done = await unibus(server.folder, args);
+  if (done.code !== 0) throw new Error(`user add: ${done.stderr}`);
+  await until("the server knows the user", async () => {
+    return (await call(server.ready.http, identity, "GET", "/directory")).status === 200;
+  });
+  return identity;
+}
+
+/** Makes a user over HTTP, as an admin does. */
+export async function postUser(server: Server, admin: Identity, handle: string): Promise<Identity> {
+  const user = await generateIdentity();
+  const { signPubHex, kexPubHex, kexSig } = user;
+  const body = { sign_pub: signPubHex, handle, role: "member", kex_pub: kexPubHex, kex_sig: kexSig };
+  const reply = await call(server.ready.http, admin, "POST", "/users", body);
+  if (reply.status !== 201) throw new Error(`POST /users: ${reply.status} ${reply.text}`);
+  return user;
+}
+
+/** A NATS connection of a peer. It signs the text of kind `nats`, or, as stock tools do, the bare nonce. */
+export async function dial(
+  server: Server,
+  identity: Identity,
+  options: { readonly stock?: boolean; readonly url?: string } & Partial<ConnectionOptions> = {},
+): Promise<NatsConnection> {
+  const { stock, url, ...rest } = options;
+  const target = url ?? server.ready.nats;
+  const seedless = (nonce?: string) => {
+    const text = stock ? (nonce ?? "") : natsText(new URL(target).hostname, nonce ?? "");
+    return { nkey: identity.nkey, sig: Buffer.from(rawSign(identity, text)).toString("base64url") };
+  };
+  return connect({
+    servers: target.replace(/^nats:/, ""),
+    authenticator: seedless as ReturnType<typeof nkeyAuthenticator>,
+    inboxPrefix: `_INBOX.${identity.endpoint}.a`,
+    reconnect: false,
+    ...rest,
+  });
+}
+
+/** Signs any bytes, as a stock NATS tool that holds the key would. The identity itself refuses what is no kind of ours. */
+export function rawSign(identity: Identity, text: string): Uint8Array {
+  const seed = identity.signPriv.subarray(0, 32);
+  const pkcs8 = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);
+  return sign(null, Buffer.from(text), createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" }));
+}
+
+/** The frames that a member reads back, as they were published. */
+export async function history(server: Server, member: Identity, room: OwnRoom, query = ""): Promise<Buffer[]> {
+  const reply = await call(server.ready.http, member, "GET", `/rooms/${room.state.roomId}/history${query}`);
+  if (reply.status !== 200) throw new Error(`GET history: ${reply.status} ${reply.text}`);
+  return (reply.json.messages as string[]).map((message) => Buffer.from(message, "base64"));
+}
