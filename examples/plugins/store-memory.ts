@@ -101,7 +101,16 @@ const inviteStore = (open: Open): InviteStore => ({
     invites.set(id, { ...invite, usedAt: at, usedSignPub: signPub, usedKexPub: kexPub });
     return true;
   },
-  deleteInvite: async (id) => open().invites.delete(id),
+  async completeInvite(id, at) {
+    const { invites } = open();
+    const invite = invites.get(id);
+    if (invite?.usedAt == null || invite.completedAt !== null) return;
+    invites.set(id, { ...invite, completedAt: at });
+  },
+  async deleteInvite(id) {
+    const { invites } = open();
+    return invites.get(id)?.usedAt === null && invites.delete(id);
+  },
   listPendingInvites: async (limit) =>
     sorted(open().invites)
       .filter((invite) => invite.usedAt === null)

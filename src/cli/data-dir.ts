@@ -14,6 +14,8 @@ export interface Ready {
   readonly nats: string;
   readonly ws: string;
   readonly nats_pid: number | null;
+  /** Where people reach it, where that is another URL than `http`. */
+  readonly public_url?: string;
 }
 
 /** Makes a data directory, for its owner alone. Errors: invalid when it cannot be used. */
@@ -58,6 +60,15 @@ export class DirectoryLock {
     }
     rmSync(readyFile(folder), { force: true });
     writeFileSync(pidFile(folder), String(process.pid), { mode: 0o600 });
+  }
+
+  /** Keeps the first admin's link where only the owner of the directory reads it; null takes it away. */
+  keepAdminLink(link: string | null): void {
+    const file = join(this.#folder, "admin-link");
+    rmSync(file, { force: true });
+    if (link === null) return;
+    writeFileSync(`${file}.new`, `${link}\n`, { mode: 0o600 });
+    renameSync(`${file}.new`, file);
   }
 
   /** Says that everything answers. */

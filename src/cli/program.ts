@@ -1,6 +1,9 @@
 import { Command, CommanderError } from "commander";
 import { isUnibusError } from "../wire/errors.ts";
+import { botCommand } from "./bot.ts";
 import { identityCommand } from "./identity.ts";
+import { inviteCommand } from "./invite.ts";
+import { joinCommand } from "./join.ts";
 import { planCommand } from "./plan.ts";
 import { printLine } from "./print.ts";
 import { serveCommand } from "./serve.ts";
@@ -18,7 +21,10 @@ function makeProgram(): Command {
   program.addCommand(serveCommand());
   program.addCommand(planCommand());
   program.addCommand(userCommand());
+  program.addCommand(inviteCommand());
+  program.addCommand(botCommand());
   program.addCommand(identityCommand());
+  program.addCommand(joinCommand());
   program
     .command("version")
     .description("print the version")

@@ -1,11 +1,14 @@
 import { Command, Option } from "commander";
+import { Invites } from "../contracts/invites.ts";
 import { Nats } from "../contracts/nats.ts";
+import type { Log } from "../contracts/plugin.ts";
 import { type Bus, boot } from "../kernel/boot.ts";
 import { dialled } from "../wire/address.ts";
+import { joinLink } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
 import { DirectoryLock, openDataDir, type Ready } from "./data-dir.ts";
 import { type LogFormat, makeLog } from "./log.ts";
-import { printFields } from "./print.ts";
+import { printFields, printLine } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
 import { version } from "./version.ts";
 
@@ -13,6 +16,7 @@ const addressOption = (flags: string, what: string, usual: string, variable: str
   new Option(flags, `${what} (default: ${usual}; port 0: any free one)`).env(variable);
 
 function readyOf({ site, service }: Bus): Ready {
+  const { publicUrl } = site;
   const { hostname, port, tls } = site.listener;
   const nats = service(Nats);
   const urls = nats?.urls();
@@ -23,7 +27,21 @@ function readyOf({ site, service }: Bus): Ready {
     nats: urls?.nats[0] ?? "",
     ws: urls?.ws[0] ?? "",
     nats_pid: nats?.pid() ?? null,
+    ...(publicUrl === null ? {} : { public_url: publicUrl }),
   };
+}
+
+/**
+ * While there is no admin: a link that makes the first, shown on a terminal only, else kept in the data directory.
+ * Never in the log.
+ */
+async function offerFirstAdmin({ service, site }: Bus, lock: DirectoryLock): Promise<void> {
+  const made = await service(Invites)?.firstAdmin();
+  const link = made == null ? null : joinLink(site.url(), made.token);
+  if (link === null || process.stdout.isTTY) lock.keepAdminLink(null);
+  if (link === null) return;
+  if (process.stdout.isTTY) printLine(`\nNo admin yet. This link makes the first, once, within an hour:\n  ${link}\n`);
+  else lock.keepAdminLink(link);
 }
 
 /** Resolves with the first signal that asks to stop; a second one ends the process at once. */
@@ -40,6 +58,16 @@ function stopSignal(): Promise<void> {
   });
 }
 
+/** Takes up renewed TLS files. One that cannot be read changes nothing. */
+async function reload(bus: Bus, log: Log): Promise<void> {
+  try {
+    await bus.reload();
+    log.info("took up the TLS files again");
+  } catch (error) {
+    log.error("the TLS files were not taken up: the old ones stay in force", { cause: error });
+  }
+}
+
 async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   const stopAsked = stopSignal();
   const log = makeLog(options.log);
@@ -49,7 +77,9 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
     try {
       const ready = readyOf(bus);
       printFields({ unibus: version, http: ready.http, nats: ready.nats, ws: ready.ws, data: bus.site.dataDir });
+      await offerFirstAdmin(bus, lock);
       lock.announce(ready);
+      process.on("SIGHUP", () => void reload(bus, log("kernel")));
       await stopAsked;
       log("kernel").info("stopping");
     } finally {
@@ -73,6 +103,8 @@ export function serveCommand(): Command {
     .addOption(flagOption())
     .addOption(setOption())
     .addOption(new Option("--public-url <url>", "the URL under which people reach this bus").env("UNIBUS_PUBLIC_URL"))
+    .addOption(new Option("--tls-cert <file>", "a certificate chain, PEM").env("UNIBUS_TLS_CERT"))
+    .addOption(new Option("--tls-key <file>", "the certificate's key, PEM").env("UNIBUS_TLS_KEY"))
     .addOption(
       new Option("--log <format>", "log lines (default: text on a terminal, else json)")
         .choices(["text", "json"])

@@ -19,6 +19,8 @@ export interface BusOptions {
   readonly nats?: string;
   readonly ws?: string;
   readonly publicUrl?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
 }
 
 function parseFlag(text: string): Flag {
@@ -100,6 +102,8 @@ export function overridesOf(options: BusOptions): Overrides {
   for (const [plugin, key, value] of listed(options.set, "UNIBUS_SET", "\n", parseSetting)) put(plugin, key, value);
   put("http", "listen", options.http);
   put("http", "public_url", options.publicUrl);
+  put("http", "tls_cert", options.tlsCert);
+  put("http", "tls_key", options.tlsKey);
   put("nats-embedded", "listen", options.nats);
   put("nats-embedded", "ws", options.ws);
   return { flags: Object.fromEntries(listed(options.flag, "UNIBUS_FLAGS", ",", parseFlag)), settings };

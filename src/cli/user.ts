@@ -1,36 +1,12 @@
 import { Command, InvalidArgumentError } from "commander";
 import { Users } from "../contracts/users.ts";
-import { bootServices } from "../kernel/boot.ts";
-import { UnibusError } from "../wire/errors.ts";
-import { handleLengthMax, keyPattern } from "../wire/names.ts";
-import { bootOptions } from "./bus.ts";
+import { keyPattern } from "../wire/names.ts";
+import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
 import { readIdentityFile } from "./identity-file.ts";
-import { makeLog } from "./log.ts";
-import { type PrintOptions, printFields, printLine, printNote } from "./print.ts";
-import { type BusOptions, dataOption, flagOption, pluginsOption } from "./settings.ts";
-
-type HostOptions = BusOptions & PrintOptions;
-
-/** Runs `work` with the users' rules over the store of a data directory, whether or not a server runs on it. */
-async function withUsers<T>(options: HostOptions, work: (users: Users) => Promise<T>): Promise<T> {
-  const bus = await bootServices(bootOptions(options, makeLog("json")), [Users]);
-  try {
-    const users = bus.service(Users);
-    if (users === undefined) throw new UnibusError("invalid", "no plugin provides users (see unibus plan)");
-    return await work(users);
-  } finally {
-    await bus.stop();
-  }
-}
+import { printFields, printLine, printNote } from "./print.ts";
 
 function keyArgument(text: string): string {
   if (!new RegExp(keyPattern).test(text)) throw new InvalidArgumentError("A sign_pub has 64 hex digits.");
-  return text;
-}
-
-function handleArgument(text: string): string {
-  const isFine = text.length > 0 && text.length <= handleLengthMax && !/[\u0000-\u001f\u007f]/.test(text);
-  if (!isFine) throw new InvalidArgumentError(`A handle has 1 to ${handleLengthMax} characters.`);
   return text;
 }
 
@@ -58,12 +34,12 @@ async function keysOf(options: AddOptions): Promise<{ signPub: string; kexPub?: 
 async function add(handle: string, options: AddOptions): Promise<void> {
   const keys = await keysOf(options);
   const role = options.admin ? "admin" : "member";
-  const user = await withUsers(options, (users) => users.add({ ...keys, handle, role }));
+  const user = await onHost(options, Users, (users) => users.add({ ...keys, handle, role }));
   printFields({ handle, role, sign_pub: user.signPub, endpoint: user.endpoint }, options);
 }
 
 async function list(options: HostOptions): Promise<void> {
-  const users = await withUsers(options, (rules) => rules.list());
+  const users = await onHost(options, Users, (rules) => rules.list());
   const rows = users.map(({ handle, role, status, signPub, endpoint }) => ({
     handle,
     role,
@@ -77,21 +53,19 @@ async function list(options: HostOptions): Promise<void> {
 }
 
 async function revoke(signPub: string, options: HostOptions): Promise<void> {
-  await withUsers(options, (users) => users.revoke(signPub, { keepAdmin: false }));
+  await onHost(options, Users, (users) => users.revoke(signPub, { keepAdmin: false }));
   printNote(`revoked ${signPub.toLowerCase()}`);
 }
 
 async function remove(signPub: string, options: HostOptions): Promise<void> {
-  await withUsers(options, (users) => users.remove(signPub, { keepAdmin: false }));
+  await onHost(options, Users, (users) => users.remove(signPub, { keepAdmin: false }));
   printNote(`deleted ${signPub.toLowerCase()}`);
 }
 
 /** `user add|list|revoke|delete`, on a data directory. Source: spec 14. */
 export function userCommand(): Command {
   const command = new Command("user").description("the users of a data directory, also while the server runs");
-  const onHost = (inner: Command): Command =>
-    inner.addOption(dataOption()).addOption(pluginsOption()).addOption(flagOption());
-  onHost(command.command("add"))
+  hostCommand(command.command("add"))
     .description("add a user by its public keys")
     .argument("<handle>", "the name that people see", handleArgument)
     .option("--identity <file>", "take the keys of an identity file")
@@ -101,12 +75,12 @@ export function userCommand(): Command {
     .option("--admin", "make it an admin")
     .option("--json", "print JSON")
     .action(add);
-  onHost(command.command("list")).description("list every user").option("--json", "print JSON").action(list);
-  onHost(command.command("revoke"))
+  hostCommand(command.command("list")).description("list every user").option("--json", "print JSON").action(list);
+  hostCommand(command.command("revoke"))
     .description("take a user's access away; the key stays known")
     .argument("<sign_pub>", "the user's key", keyArgument)
     .action(revoke);
-  onHost(command.command("delete"))
+  hostCommand(command.command("delete"))
     .description("remove a user; its memberships stay, inert")
     .argument("<sign_pub>", "the user's key", keyArgument)
     .action(remove);

@@ -34,8 +34,12 @@ export interface Shape {
   readonly params?: TObject;
   readonly query?: TObject;
   readonly body?: TSchema;
+  /** The body is bytes, which the handler takes as they come. */
+  readonly stream?: true;
   /** Largest body, in bytes, where it is not 1 MiB. */
   readonly bodyBytesMax?: number;
+  /** `tight` where strangers may try secrets: the client's bucket is then much smaller. */
+  readonly rate?: "tight";
   /** Absent: 204 without a body. */
   readonly reply?: TSchema;
   /** Status of a success. Default 200, or 204 where there is no reply. */
@@ -54,7 +58,13 @@ export type Call<A extends Access, S extends Shape> = {
   readonly body: StaticOf<S["body"]>;
   /** Aborts when the client goes away or the deadline passes. */
   readonly signal: AbortSignal;
-} & (A extends "public" ? unknown : { readonly caller: Caller });
+} & (A extends "public" ? unknown : { readonly caller: Caller }) &
+  (S extends { readonly stream: true }
+    ? {
+        /** Chunks of the body. What ends without an error is the body that was signed, within its cap. */
+        readonly stream: AsyncIterable<Uint8Array>;
+      }
+    : unknown);
 
 const madeByHand = Symbol.for("unibus.raw-reply");
 
@@ -116,6 +126,8 @@ export interface Site {
   readonly flags: Readonly<Record<string, boolean>>;
   /** `public_url` of the configuration, without a slash at the end, or null. */
   readonly publicUrl: string | null;
+  /** The URL at which people reach this bus: `publicUrl`, or the listener's own. */
+  url(): string;
   /** Further host[:port] values that signatures may name. */
   readonly hosts: readonly string[];
   readonly listener: {

@@ -62,6 +62,8 @@ export interface InviteRecord {
   readonly usedAt: number | null;
   readonly usedSignPub: string | null;
   readonly usedKexPub: string | null;
+  /** When the user of the claim was there: past it the claim makes no user again. */
+  readonly completedAt: number | null;
 }
 
 /** Invites by id. */
@@ -71,6 +73,9 @@ export interface InviteStore {
   getInvite(id: string): Promise<InviteRecord | null>;
   /** True for exactly one caller, whoever races; false for a used or unknown one. */
   claimInvite(id: string, claim: { signPub: string; kexPub: string; at: number }): Promise<boolean>;
+  /** Notes that the claim's user is there. Idempotent; does nothing to one that is not used. */
+  completeInvite(id: string, at: number): Promise<void>;
+  /** Removes one that is not used; false when it is used or unknown. */
   deleteInvite(id: string): Promise<boolean>;
   /** Those not used, by creation, at most `limit`. */
   listPendingInvites(limit: number): Promise<InviteRecord[]>;

@@ -16,6 +16,8 @@ export interface NewUser {
 export interface Users {
   /** Errors: invalid for keys that may not be used; conflict when the key is known, whatever its status. */
   add(user: NewUser): Promise<UserRecord>;
+  /** Adds a user whose keys were checked by `checkSignKey` and `checkKexKey`. Errors: conflict as of `add`. */
+  admit(user: NewUser & { readonly kexPub: string; readonly kexSig: string }): Promise<UserRecord>;
   /** Errors: not_found; conflict for the last active admin where `keepAdmin` is asked. Idempotent. */
   revoke(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
   /** Removes the row; memberships stay, inert. Errors as of `revoke`. */

@@ -1,20 +1,13 @@
 /** The main path: select, load, order, check, set up, start, listen. Stopping is the same backwards. */
 import { Auth } from "../contracts/auth.ts";
+import { inTime } from "../contracts/deadline.ts";
 import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
-import { type Address, isLoopback, parseAddress } from "../wire/address.ts";
-import { UnibusError } from "../wire/errors.ts";
+import { type Address, baseUrl, dialled, isLoopback, parseAddress } from "../wire/address.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { type Builtins, loadPlugin } from "./external.ts";
 import { healthRoutes, type Running } from "./health.ts";
 import { type Listener, listen } from "./http.ts";
-import {
-  checked,
-  type HttpConfig,
-  HttpConfig as HttpSchema,
-  type Manifest,
-  type Overrides,
-  refusal,
-  withEnvironment,
-} from "./manifest.ts";
+import { checked, HttpConfig, isTls, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
 import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "./plan.ts";
 
 /** How long one plugin may take to load, to be set up, and to start, each, in milliseconds. */
@@ -50,18 +43,20 @@ export interface Bus {
   readonly site: Site;
   /** The service of a token, or undefined where no plugin provides it. */
   service<T>(token: Token<T>): T | undefined;
+  /** Takes up new TLS files. Errors: invalid, and then the old ones stay in force. */
+  reload(): Promise<void>;
   /** Refuses new requests, finishes those in flight, then releases everything, last first. Idempotent. */
   stop(): Promise<void>;
 }
 
 /** Selects, loads, orders and checks; sets nothing up. Errors: invalid, naming file, plugin and mend. */
 export async function planBus(options: BootOptions): Promise<Plan> {
-  const { manifest, file, overrides } = options;
+  const { manifest, file, overrides, builtins } = options;
   const flags = flagsInForce(manifest, overrides, file);
   const chosen: Chosen[] = [];
   for (const row of rowsInForce(manifest, flags)) {
-    const load = loadPlugin(row, { builtins: options.builtins, file, requirePins: manifest.require_pins ?? false });
-    chosen.push({ row, plugin: await inTime(load, options.setupBudgetMs, row.use, "to load") });
+    const load = () => loadPlugin(row, { builtins, file, requirePins: manifest.require_pins ?? false });
+    chosen.push({ row, plugin: await within(load, options.setupBudgetMs, row.use, "to load") });
   }
   const names = chosen.map(({ plugin }) => plugin.name);
   for (const name of Object.keys(overrides.settings)) {
@@ -73,7 +68,7 @@ export async function planBus(options: BootOptions): Promise<Plan> {
     withEnvironment({ ...(given as object), ...overrides.settings[name] }, options.environment, `${file}, ${name}`);
   return {
     flags,
-    http: checked(HttpSchema, configured("http", manifest.http ?? {}), `${file}, http`),
+    http: checked(HttpConfig, configured("http", manifest.http ?? {}), `${file}, http`),
     plugins: inOrder(chosen, file).map(({ row, plugin }) => {
       const config = configured(plugin.name, row.config ?? {});
       return { row, plugin, config: checked(plugin.config, config, `${file}, plugin ${plugin.name}`) as typeof config };
@@ -81,15 +76,8 @@ export async function planBus(options: BootOptions): Promise<Plan> {
   };
 }
 
-/** A bus that is being put together. */
-interface Assembly {
-  readonly bus: Bus;
-  readonly running: readonly Running[];
-  readonly release: AsyncDisposableStack;
-}
-
 /** Sets the plugins of a plan up, in order. Errors: whatever one refuses; all that was acquired is released by then. */
-async function assemble(options: BootOptions, plan: Plan, address: Address, port: () => number): Promise<Assembly> {
+async function assemble(options: BootOptions, plan: Plan, address: Address, port: () => number) {
   const log = options.log("kernel");
   const stopping = new AbortController();
   const release = new AsyncDisposableStack();
@@ -104,11 +92,13 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
   };
   try {
     for (const { plugin, config } of plan.plugins) {
-      const onStop = (act: () => unknown): void => release.defer(() => letGo(act, plugin.name, log));
+      const free = (act: () => unknown) => letGo(act, plugin.name, log);
+      // What a setup acquires after its budget, when all is released already, is released at once.
+      const onStop = (act: () => unknown) => (release.disposed ? void free(act) : release.defer(() => free(act)));
       const now = options.now ?? Date.now;
       const context = { config, site, log: options.log(plugin.name), now, signal: stopping.signal, onStop };
-      const setup = plugin.setup(context, served(plugin, services));
-      const live = await inTime(setup, options.setupBudgetMs, plugin.name, "to be set up");
+      const setup = () => plugin.setup(context, served(plugin, services));
+      const live = await within(setup, options.setupBudgetMs, plugin.name, "to be set up");
       provide(plugin, live, services, options.file);
       running.push({ name: plugin.name, live });
     }
@@ -117,7 +107,8 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
     throw error;
   }
   const service = <T>(token: Token<T>) => services.get(token.id) as T | undefined;
-  return { bus: { site, service, stop }, running, release };
+  const bus: Bus = { site, service, stop, reload: async () => undefined };
+  return { bus, running, release };
 }
 
 /** Sets up what some tokens need and no more, for a command on the host: nothing starts, nothing listens. */
@@ -133,6 +124,7 @@ export async function boot(options: BootOptions): Promise<Bus> {
   const now = options.now ?? Date.now;
   const log = options.log("kernel");
   const address = listenAddress(plan.http.listen);
+  checkExposure(plan.http, address);
   let listener: Listener | undefined;
   const { bus, running, release } = await assemble(options, plan, address, () => listener?.port ?? 0);
   try {
@@ -140,12 +132,12 @@ export async function boot(options: BootOptions): Promise<Bus> {
     const auth = bus.service(Auth);
     checkRoutes(routes, auth, options.file);
     for (const { name, live } of running) {
-      if (live.start !== undefined) await inTime(live.start(), options.setupBudgetMs, name, "to start");
+      await within(() => live.start?.(), options.setupBudgetMs, name, "to start");
     }
     listener = listen({ config: plan.http, ...address, routes, auth, log, now });
     const { stop } = listener;
     release.defer(() => letGo(stop, "http", log));
-    return bus;
+    return { ...bus, reload: listener.reload };
   } catch (error) {
     await bus.stop();
     throw error;
@@ -153,16 +145,22 @@ export async function boot(options: BootOptions): Promise<Bus> {
 }
 
 function siteOf(options: BootOptions, plan: Plan, address: Address, port: () => number): Site {
+  const { public_url = null } = plan.http;
+  const publicUrl = public_url === null ? null : baseUrl(public_url);
+  if (public_url !== null && publicUrl === null) {
+    throw refusal("http.public_url", `${public_url} is no http or https URL`, "as in https://bus.example.org");
+  }
   return {
     version: options.version,
     dataDir: options.dataDir,
     flags: plan.flags,
-    publicUrl: checkedUrl(plan.http.public_url),
+    publicUrl,
+    url: () => publicUrl ?? `${isTls(plan.http) ? "https" : "http"}://${dialled({ ...address, port: port() })}`,
     hosts: (plan.http.hosts ?? []).map((host) => host.toLowerCase()),
     listener: {
       hostname: address.hostname,
       port,
-      tls: false,
+      tls: isTls(plan.http),
       isPublic: !isLoopback(address.hostname),
       allowCleartext: plan.http.allow_cleartext === true || (plan.http.trusted_proxies ?? []).length > 0,
     },
@@ -175,13 +173,12 @@ function listenAddress(text = "127.0.0.1:8470"): Address {
   return address;
 }
 
-function checkedUrl(url: string | undefined): string | null {
-  if (url === undefined) return null;
-  const parsed = URL.canParse(url) ? new URL(url) : null;
-  if (parsed === null || !/^https?:$/.test(parsed.protocol) || parsed.search !== "" || parsed.hash !== "") {
-    throw refusal("http.public_url", `${url} is no http or https URL`, "as in https://bus.example.org");
-  }
-  return url.replace(/\/+$/, "");
+/** A public address without TLS shows every reply, key and membership to whoever is on the way. */
+function checkExposure(http: HttpConfig, { hostname }: Address): void {
+  const isBehindProxy = (http.trusted_proxies ?? []).length > 0;
+  if (isLoopback(hostname) || isTls(http) || isBehindProxy || http.allow_cleartext) return;
+  const mend = "set --tls-cert and --tls-key, or http.trusted_proxies, or http.allow_cleartext";
+  throw refusal(`http.listen ${hostname}`, "a public address needs TLS", mend);
 }
 
 function served(plugin: Plugin, services: ReadonlyMap<string, unknown>): Record<string, never> {
@@ -217,23 +214,20 @@ function checkRoutes(routes: readonly Route[], auth: Auth | undefined, file: str
   }
 }
 
-async function inTime<T>(work: Promise<T>, budgetMs = setupBudgetMs, name: string, doing: string): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    const message = `plugin ${name} took more than ${budgetMs} ms ${doing} (see its log)`;
-    timer = setTimeout(() => reject(new UnibusError("unavailable", message)), budgetMs);
+/** Within its budget: a plugin that hangs is named, and so is one that fails with an error of its own. */
+function within<T>(work: () => T | Promise<T>, ms = setupBudgetMs, name: string, doing: string): Promise<T> {
+  const late = () => new UnibusError("unavailable", `plugin ${name} took more than ${ms} ms ${doing} (see its log)`);
+  return inTime(Promise.try(work), ms, late).catch((error: unknown) => {
+    if (isUnibusError(error)) throw error;
+    const message = `plugin ${name} failed ${doing}: ${(error as Error | null)?.message ?? error} (see its source)`;
+    throw new UnibusError("internal", message, { cause: error });
   });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** One release: its failure is told and keeps no other from running. */
 async function letGo(act: () => unknown, name: string, log: Log): Promise<void> {
   try {
-    await inTime(Promise.resolve(act()), releaseBudgetMs, name, "to stop");
+    await within(act, releaseBudgetMs, name, "to stop");
   } catch (error) {
     log.error(`${name} did not stop cleanly`, { cause: error });
   }

@@ -43,11 +43,8 @@ function pinnedFile(row: Row, manifestFile: string, requirePins: boolean): strin
     throw refusal(manifestFile, `plugin ${row.use} has no sha256 and require_pins is set`, `add "sha256": "${sum}"`);
   }
   if (row.sha256 !== undefined && row.sha256 !== sum) {
-    throw refusal(
-      manifestFile,
-      `plugin ${row.use} has the sha256 ${sum}, not ${row.sha256}`,
-      "see what changed in the file, then correct the pin",
-    );
+    const what = `plugin ${row.use} has the sha256 ${sum}, not ${row.sha256}`;
+    throw refusal(manifestFile, what, "see what changed in the file, then correct the pin");
   }
   return file;
 }
@@ -92,10 +89,8 @@ export async function loadPlugin(
   if (load !== undefined && row.sha256 !== undefined) {
     throw refusal(options.file, `plugin ${row.use} is built in and takes no sha256`, "remove the pin");
   }
-  const module =
-    load !== undefined
-      ? await load()
-      : await importFile(pinnedFile(row, options.file, options.requirePins), row, options.file);
+  const fromFile = () => importFile(pinnedFile(row, options.file, options.requirePins), row, options.file);
+  const module = await (load ?? fromFile)();
   const fault = pluginFault(module.default);
   if (fault !== null) throw refusal(options.file, `plugin ${row.use} ${fault.what}`, fault.mend);
   return module.default as Plugin;

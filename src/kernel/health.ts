@@ -1,6 +1,7 @@
+import { inTime } from "../contracts/deadline.ts";
 import { type Health, type Live, type Route, rawReply, route, type Site, type Tokens } from "../contracts/plugin.ts";
 import { HealthReport, Info, ReadinessReport } from "../wire/api.ts";
-import { isUnibusError } from "../wire/errors.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
 
 /** How long one plugin may take to say how it is, in milliseconds. */
 const healthTimeoutMs = 2_000;
@@ -13,13 +14,10 @@ export interface Running {
 
 async function healthOf({ live }: Running): Promise<Health> {
   if (live.health === undefined) return { ok: true };
-  const late = new Promise<Health>((resolve) => {
-    setTimeout(resolve, healthTimeoutMs, { ok: false, detail: "does not answer" }).unref();
-  });
-  const asked = live
-    .health()
-    .catch((error: unknown): Health => ({ ok: false, detail: isUnibusError(error) ? error.message : "failed" }));
-  return Promise.race([asked, late]);
+  const late = () => new UnibusError("unavailable", "does not answer");
+  return inTime(live.health(), healthTimeoutMs, late).catch(
+    (error: unknown): Health => ({ ok: false, detail: isUnibusError(error) ? error.message : "failed" }),
+  );
 }
 
 /** GET /info, /healthz and /readyz: what the plugins say of themselves, put together. */

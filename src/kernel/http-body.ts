@@ -1,3 +1,4 @@
+import { inTime } from "../contracts/deadline.ts";
 import { bodiesBytesMax } from "../wire/api.ts";
 import { UnibusError } from "../wire/errors.ts";
 
@@ -34,47 +35,64 @@ export function checkDeclared(request: Request, bytesMax: number): void {
 
 const tooLarge = (bytesMax: number) => new UnibusError("too_large", `the body is over ${bytesMax} bytes (send less)`);
 
-async function within<T>(work: Promise<T>, ms: number): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    const error = new UnibusError("timeout", "the body came too slowly (send it faster)");
-    timer = setTimeout(() => reject(error), Math.max(0, ms));
-  });
+/** The error for a body that is not the one that was signed. */
+export function otherBody(): UnibusError {
+  return new UnibusError("invalid", "the body is not the one that X-Unibus-Body promises (send the body you signed)");
+}
+
+const tooSlow = () => new UnibusError("timeout", "the body came too slowly (send it faster)");
+
+/** What a body must keep to. */
+export interface BodyRules {
+  readonly bytesMax: number;
+  /** Lowercase hex sha256 that was promised, or null. */
+  readonly hash: string | null;
+}
+
+/**
+ * A body, chunk by chunk; what ends without an error is the body that was promised.
+ * Errors: too_large past the cap, timeout for a sender that trickles, invalid for another body than the promised one.
+ */
+export async function* bodyChunks(request: Request, { bytesMax, hash }: BodyRules): AsyncGenerator<Uint8Array> {
+  const hasher = hash === null ? null : new Bun.CryptoHasher("sha256");
+  const reader = request.body?.getReader();
+  const began = performance.now();
+  let size = 0;
   try {
-    return await Promise.race([work, late]);
+    while (reader !== undefined) {
+      const left = bodyGraceMs + size / bodyRateMin - (performance.now() - began);
+      const { done, value } = await inTime(reader.read(), left, tooSlow);
+      if (done) break;
+      size += value.byteLength;
+      if (size > bytesMax) throw tooLarge(bytesMax);
+      hasher?.update(value);
+      yield value;
+    }
+    if (hasher !== null && hasher.digest("hex") !== hash) throw otherBody();
   } finally {
-    clearTimeout(timer);
+    // What is still to come is nobody's: the reply closes the connection.
+    reader?.cancel().catch(() => undefined);
   }
 }
 
 /**
  * Reads a body, whole, and hands it to `use` while its bytes count against the budget of all bodies.
- * Errors: too_large past the cap, timeout for a sender that trickles, unavailable when the budget is spent.
+ * Errors: as of `bodyChunks`; unavailable when the budget is spent.
  */
 export async function withBody<T>(
-  request: Request,
-  bytesMax: number,
+  chunks: AsyncIterable<Uint8Array>,
   use: (body: Uint8Array) => Promise<T>,
 ): Promise<T> {
-  if (request.body === null) return use(new Uint8Array(0));
-  const began = performance.now();
-  const chunks: Uint8Array[] = [];
+  const parts: Uint8Array[] = [];
   let size = 0;
-  const reader = request.body.getReader();
   try {
-    for (;;) {
-      const left = bodyGraceMs + size / bodyRateMin - (performance.now() - began);
-      const { done, value } = await within(reader.read(), left);
-      if (done) break;
-      if (size + value.byteLength > bytesMax) throw tooLarge(bytesMax);
-      hold(value.byteLength);
-      size += value.byteLength;
-      chunks.push(value);
+    for await (const chunk of chunks) {
+      hold(chunk.byteLength);
+      size += chunk.byteLength;
+      parts.push(chunk);
     }
-    return await use(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, size));
+    return await use(parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts, size));
   } finally {
     held -= size;
-    // What is still to come is nobody's: the reply closes the connection.
-    reader.cancel().catch(() => undefined);
   }
 }

@@ -4,8 +4,11 @@ import { Value } from "@sinclair/typebox/value";
 import type { Auth, Caller, Identified } from "../contracts/auth.ts";
 import type { Call, Route, Shape } from "../contracts/plugin.ts";
 import { bodyBytesMax } from "../wire/api.ts";
+import { sha256Hex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
-import { announcesBody, checkDeclared, withBody } from "./http-body.ts";
+import { faultOf } from "../wire/fault.ts";
+import { pathFault, type Target, targetOf } from "../wire/target.ts";
+import { bodyChunks, checkDeclared, otherBody, withBody } from "./http-body.ts";
 
 /** A request as its route sees it, and whether bytes of its body may still come. */
 export interface Incoming {
@@ -25,37 +28,19 @@ function checker(schema: TSchema | undefined, convert: boolean): Checker {
   return (given, part) => {
     const value = convert ? Value.Convert(schema, given) : given;
     if (compiled.Check(value)) return value;
-    const first = compiled.Errors(value).First();
-    const wanted = first?.schema.description === undefined ? "" : ` (wanted: ${first.schema.description})`;
-    const key = first?.path.slice(1).replaceAll("/", ".") ?? "";
-    throw new UnibusError("invalid", `${key === "" ? part : `${part}, ${key}`}: ${first?.message ?? "wrong"}${wanted}`);
+    const fault = faultOf(schema, value);
+    const wanted = fault?.wanted === undefined ? "" : ` (wanted: ${fault.wanted})`;
+    const where = fault?.key ? `${part}, ${fault.key}` : part;
+    throw new UnibusError("invalid", `${where}: ${fault?.message ?? "wrong"}${wanted}`);
   };
 }
 
-/** A request's target exactly as it was sent, and its parts. Errors: invalid for a Host that is not one host. */
-export function targetOf(request: Request): { target: string; path: string; query: string } {
+/** A request's target exactly as it was sent. Errors: invalid for a Host that is not one host. */
+export function requestTarget(request: Request): Target {
+  const target = targetOf(request.url);
   const host = request.headers.get("host");
-  const start = request.url.indexOf("/", request.url.indexOf("//") + 2);
-  if (!/^https?:\/\//.test(request.url) || start === -1 || host === null || host.includes(",")) {
-    throw new UnibusError("invalid", "the Host header is not one host[:port] (send one)");
-  }
-  const target = request.url.slice(start);
-  const mark = target.indexOf("?");
-  if (mark === -1) return { target, path: target, query: "" };
-  return { target, path: target.slice(0, mark), query: target.slice(mark + 1) };
-}
-
-/** Refuses escapes in a path that hide a separator or are no UTF-8. */
-function checkEscapes(path: string): void {
-  if (!path.includes("%")) return;
-  if (/%2f|%5c|%00/i.test(path)) {
-    throw new UnibusError("invalid", "the path hides a separator in an escape (write it plainly)");
-  }
-  try {
-    decodeURIComponent(path);
-  } catch {
-    throw new UnibusError("invalid", "the path holds a bad escape (write %XX of UTF-8)");
-  }
+  if (target !== null && host !== null && !host.includes(",")) return target;
+  throw new UnibusError("invalid", "the Host header is not one host[:port] (send one)");
 }
 
 function checkAccess({ access }: Route, identified: Identified | undefined): Caller | null {
@@ -70,11 +55,8 @@ function checkAccess({ access }: Route, identified: Identified | undefined): Cal
   return caller;
 }
 
-function checkHash(bytes: Uint8Array, promised: string | null | undefined): void {
-  if (promised === null || promised === undefined) return;
-  if (new Bun.CryptoHasher("sha256").update(bytes).digest("hex") === promised) return;
-  throw new UnibusError("invalid", "the body is not the one that X-Unibus-Body promises (send the body you signed)");
-}
+const noBytes: Uint8Array = new Uint8Array(0);
+const noBytesHash = sha256Hex(noBytes);
 
 function parseJson(bytes: Uint8Array): unknown {
   try {
@@ -93,28 +75,39 @@ export function routeHandler(route: Route, auth: Auth | undefined): Handler {
   const bytesMax = shape.bodyBytesMax ?? bodyBytesMax;
   return async (incoming) => {
     const { request } = incoming;
-    const { target, path, query } = targetOf(request);
-    checkEscapes(path);
+    const { target, path, query } = requestTarget(request);
+    const fault = pathFault(path);
+    if (fault !== null) throw new UnibusError("invalid", fault);
     checkDeclared(request, bytesMax);
     const head = { method: request.method, target, header: (name: string) => request.headers.get(name) };
     const identified = route.access === "public" ? undefined : await auth?.identify(head);
     const caller = checkAccess(route, identified);
-    if (shape.body === undefined && announcesBody(request)) {
+    const hash = identified?.bodyHash ?? null;
+    const call = {
+      params: checkParams(incoming.params, "path"),
+      query: checkQuery(query === "" ? {} : Object.fromEntries(new URLSearchParams(query)), "query"),
+      signal: request.signal,
+      caller,
+      // A getter, so that existence and membership are answered before a body is looked at.
+      get body() {
+        return checkBody(parseJson(bytes), "body");
+      },
+      stream: bodyChunks(request, { bytesMax, hash }),
+    };
+    let bytes = noBytes;
+    const handle = () => route.handle(call as unknown as Call<"signed", Shape>);
+    if (shape.stream === true) return handle();
+    if (!incoming.bodyPending) {
+      if (hash !== null && hash !== noBytesHash) throw otherBody();
+      return handle();
+    }
+    if (shape.body === undefined) {
       throw new UnibusError("invalid", `${route.method} ${path} takes no body (send none)`);
     }
-    return withBody(request, bytesMax, async (bytes) => {
+    return withBody(call.stream, (read) => {
       incoming.bodyPending = false;
-      checkHash(bytes, identified?.bodyHash);
-      const call = {
-        params: checkParams(incoming.params, "path"),
-        query: checkQuery(Object.fromEntries(new URLSearchParams(query)), "query"),
-        get body() {
-          return checkBody(parseJson(bytes), "body");
-        },
-        signal: request.signal,
-        caller,
-      };
-      return route.handle(call as unknown as Call<"signed", Shape>);
+      bytes = read;
+      return handle();
     });
   };
 }

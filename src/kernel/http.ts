@@ -1,19 +1,25 @@
 /** The HTTP side: routes as data in, replies out. The one file that knows Elysia. */
 import { Elysia } from "elysia";
 import type { Auth } from "../contracts/auth.ts";
+import { Limiter } from "../contracts/limiter.ts";
 import { isRawReply, type Log, type Route } from "../contracts/plugin.ts";
+import { readTlsFiles } from "../contracts/tls.ts";
 import { clientKey } from "../wire/address.ts";
-import { isUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
+import { asUnibusError, isUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
 import { requestIdHeader } from "../wire/sign.ts";
 import { announcesBody } from "./http-body.ts";
-import { type Incoming, routeHandler, targetOf } from "./http-handler.ts";
-import { checkedOrigins, clientAddress, corsHeaders, Limiter, proxyList, rateDefault } from "./http-limits.ts";
-import { type HttpConfig, refusal } from "./manifest.ts";
+import { type Incoming, requestTarget, routeHandler } from "./http-handler.ts";
+import { clientAddress, corsHeaders, proxyList } from "./http-limits.ts";
+import { type HttpConfig, isTls, refusal } from "./manifest.ts";
 
 /** How long requests in flight may take after the bus began to stop, in milliseconds. Source: spec 14. */
 const drainMs = 5_000;
 /** How often the drain looks whether they have ended, in milliseconds. */
 const drainPollMs = 5;
+/** Requests a second for one client where the configuration says nothing. */
+const rateDefault = 100;
+/** What of the rate a client has for trying secrets, and for signatures that are none. */
+const tightShare = 0.1;
 /** How long a silent connection lives, in seconds. */
 const idleTimeoutS = 30;
 
@@ -33,6 +39,8 @@ export interface HttpOptions {
 /** A bound HTTP side. */
 export interface Listener {
   readonly port: number;
+  /** Takes up new TLS files: new connections see them, none is cut. */
+  reload(): Promise<void>;
   /** Refuses new requests, lets those in flight finish for 5 s, then ends. */
   stop(): Promise<void>;
 }
@@ -40,19 +48,17 @@ export interface Listener {
 /** Makes replies: each with a request id and, for an allowed origin, its CORS headers. */
 class Replies {
   readonly #boot = Math.floor(Math.random() * 2 ** 40).toString(36);
-  readonly #log: Log;
-  readonly #origins: readonly string[];
   #count = 0;
 
-  constructor(log: Log, origins: readonly string[]) {
-    this.#log = log;
-    this.#origins = origins;
-  }
+  constructor(
+    private readonly log: Log,
+    private readonly origins: readonly string[],
+  ) {}
 
   /** The answer to a preflight. Errors: forbidden for a foreign origin. */
   preflight(origin: string): Response {
-    const headers = corsHeaders(origin, this.#origins);
-    if (Object.keys(headers).length > 0) return new Response(null, { status: 204, headers });
+    const headers = corsHeaders(origin, this.origins);
+    if (headers.vary !== undefined) return new Response(null, { status: 204, headers });
     throw new UnibusError("forbidden", "this origin is not allowed here (see http.cors_origins)");
   }
 
@@ -64,9 +70,7 @@ class Replies {
 
   /** What went wrong, as far as it is safe to show; the cause goes to the log with the request's id. */
   failure(request: Request, error: unknown, bodyPending: boolean): Response {
-    const known = isUnibusError(error)
-      ? error
-      : new UnibusError("internal", "something went wrong here", { cause: error });
+    const known = asUnibusError(error);
     const headers: Record<string, string> = { ...jsonHeaders };
     // What is left of the body would be read as the next request, or be waited for.
     if (bodyPending) headers.connection = "close";
@@ -75,7 +79,7 @@ class Replies {
     const reply = this.#make(request, body, statusOf[known.code], headers);
     if (reply.status >= 500) {
       const id = reply.headers.get(requestIdHeader);
-      this.#log.error(known.message, { request_id: id, method: request.method, code: known.code, cause: known.cause });
+      this.log.error(known.message, { request_id: id, method: request.method, code: known.code, cause: known.cause });
     }
     return reply;
   }
@@ -83,7 +87,7 @@ class Replies {
   #make(request: Request, body: BodyInit | null, status: number, headers: Readonly<Record<string, string>>): Response {
     this.#count += 1;
     const id = `${this.#boot}-${this.#count.toString(36)}`;
-    const cors = corsHeaders(request.headers.get("origin"), this.#origins);
+    const cors = corsHeaders(request.headers.get("origin"), this.origins);
     return new Response(body, { status, headers: { ...headers, [requestIdHeader]: id, ...cors } });
   }
 }
@@ -97,94 +101,143 @@ function pathTable(routes: readonly Route[]): (path: string) => string[] {
   return (path) => table.filter(({ shape }) => shape.test(path)).map(({ method }) => method);
 }
 
-function miss(path: string, methods: readonly string[]): UnibusError {
-  if (methods.length === 0) return new UnibusError("not_found", "there is no such path (see /openapi.json)");
-  return new UnibusError("method_not_allowed", `${path} takes ${methods.join(", ")}`);
-}
+/** The requests of one bus: let in, handed to their routes, counted while they are in flight. */
+class Requests {
+  readonly replies: Replies;
+  readonly #limiter: Limiter;
+  /** For what strangers try: secrets, and signatures that are none. */
+  readonly #tightLimiter: Limiter;
+  readonly #trusted: (address: string) => boolean;
+  readonly #methodsOf: (path: string) => string[];
+  inFlight = 0;
+  stopping = false;
 
-/** Lets a request in: CORS first, then the rate limit. Gives a reply where that is all there is to say. */
-function gate(app: Elysia, options: HttpOptions, replies: Replies): (request: Request) => Response | undefined {
-  const { config, now } = options;
-  const limiter = new Limiter(config.rate ?? rateDefault);
-  const trusted = proxyList(config.trusted_proxies ?? []);
-  return (request) => {
-    const { path } = targetOf(request);
+  constructor(private readonly options: HttpOptions) {
+    const { cors_origins = [], trusted_proxies = [], rate = rateDefault } = options.config;
+    this.#limiter = new Limiter(rate);
+    this.#tightLimiter = new Limiter(rate * tightShare);
+    this.#trusted = proxyList(trusted_proxies);
+    this.#methodsOf = pathTable(options.routes);
+    this.replies = new Replies(options.log, cors_origins);
+  }
+
+  /** Lets a request in: CORS first, then the rate limit. Gives a reply where that is all there is to say. */
+  admit(request: Request, app: Elysia): Response | undefined {
+    if (this.stopping) throw new UnibusError("unavailable", "the bus is stopping (try another node, or again)");
+    const { path } = requestTarget(request);
     const origin = request.headers.get("origin");
     if (request.method === "OPTIONS" && origin !== null && request.headers.has("access-control-request-method")) {
-      return replies.preflight(origin);
+      return this.replies.preflight(origin);
     }
-    if (path === "/healthz") return undefined;
+    if (path !== "/healthz") this.#limiter.demand(this.#client(request, app), this.options.now());
+    return undefined;
+  }
+
+  /** A request that no route took. */
+  miss(request: Request): UnibusError {
+    const { path } = requestTarget(request);
+    const methods = this.#methodsOf(path);
+    if (methods.length === 0) return new UnibusError("not_found", "there is no such path (see /openapi.json)");
+    return new UnibusError("method_not_allowed", `${path} takes ${methods.join(", ")}`);
+  }
+
+  /** The way of a request through its route. */
+  route(route: Route, app: Elysia): (context: Pick<Incoming, "request" | "params">) => Promise<Response> {
+    const handle = routeHandler(route, this.options.auth);
+    return async ({ request, params }) => {
+      const began = performance.now();
+      const incoming: Incoming = { request, params, bodyPending: announcesBody(request) };
+      // The idle timeout runs from the start of a request and bytes do not renew it: bodies have their own deadline.
+      if (incoming.bodyPending) app.server?.timeout(request, 0);
+      this.inFlight += 1;
+      let reply: Response;
+      try {
+        if (route.shape.rate === "tight") this.#takeTight(request, app);
+        const result = await handle(incoming).catch((error: unknown) => {
+          // Whoever fails to authenticate again and again is told to wait instead.
+          if (isUnibusError(error) && statusOf[error.code] === 401) this.#takeTight(request, app);
+          throw error;
+        });
+        reply = this.replies.success(route, request, result);
+      } catch (error) {
+        reply = this.replies.failure(request, error, incoming.bodyPending);
+      }
+      this.inFlight -= 1;
+      if (this.options.config.access_log) this.#tell(route, request, reply, performance.now() - began);
+      return reply;
+    };
+  }
+
+  #client(request: Request, app: Elysia): string {
     const peer = app.server?.requestIP(request)?.address ?? "";
-    const client = clientAddress(peer, request.headers.get("x-forwarded-for"), trusted);
-    const waitS = limiter.take(clientKey(client), now());
-    if (waitS === 0) return undefined;
-    throw new UnibusError("rate_limited", `too many requests (try again in ${waitS} s)`, { retryAfterS: waitS });
-  };
+    return clientKey(clientAddress(peer, request.headers.get("x-forwarded-for"), this.#trusted));
+  }
+
+  #takeTight(request: Request, app: Elysia): void {
+    this.#tightLimiter.demand(this.#client(request, app), this.options.now());
+  }
+
+  /** One line, with the route's path instead of the request's: no query, no name, no secret. */
+  #tell(route: Route, request: Request, reply: Response, ms: number): void {
+    const { status, headers } = reply;
+    const fields = { method: request.method, path: route.path, status, ms: Math.round(ms * 10) / 10 };
+    this.options.log.info("request", { ...fields, request_id: headers.get(requestIdHeader) });
+  }
 }
 
-/** Binds the listener. Errors: invalid when the address is taken or cannot be bound. */
-export function listen(options: HttpOptions): Listener {
+/** Binds an app that serves the requests. Errors: invalid when the address is taken or cannot be bound. */
+function bind(requests: Requests, options: HttpOptions, port: number): Elysia {
+  const { replies } = requests;
   const app = new Elysia({ normalize: false });
-  const replies = new Replies(options.log, checkedOrigins(options.config.cors_origins ?? []));
-  const admit = gate(app, options, replies);
-  const methodsOf = pathTable(options.routes);
-  const state = { inFlight: 0, stopping: false };
-
   app.onRequest(({ request }) => {
     try {
-      if (state.stopping) throw new UnibusError("unavailable", "the bus is stopping (try another node, or again)");
-      return admit(request);
+      return requests.admit(request, app);
     } catch (error) {
       return replies.failure(request, error, announcesBody(request));
     }
   });
-  app.onError(({ request, code, error }) => {
-    const path = code === "NOT_FOUND" ? targetOf(request).path : "";
-    const told = code === "NOT_FOUND" ? miss(path, methodsOf(path)) : error;
-    return replies.failure(request, told, announcesBody(request));
-  });
+  app.onError(({ request, code, error }) =>
+    replies.failure(request, code === "NOT_FOUND" ? requests.miss(request) : error, announcesBody(request)),
+  );
   for (const route of options.routes) {
-    const handle = routeHandler(route, options.auth);
-    const serve = async ({ request, params }: { request: Request; params: Record<string, string> }) => {
-      const incoming: Incoming = { request, params, bodyPending: announcesBody(request) };
-      // The idle timeout runs from the start of a request and bytes do not renew it: bodies have their own deadline.
-      if (incoming.bodyPending) app.server?.timeout(request, 0);
-      state.inFlight += 1;
-      try {
-        return replies.success(route, request, await handle(incoming));
-      } catch (error) {
-        return replies.failure(request, error, incoming.bodyPending);
-      } finally {
-        state.inFlight -= 1;
-      }
-    };
-    app.route(route.method, route.path, serve as never, { parse: "none" } as never);
+    app.route(route.method, route.path, requests.route(route, app) as never, { parse: "none" } as never);
   }
-  bind(app, options);
-  return {
-    port: app.server?.port ?? options.port,
-    async stop() {
-      state.stopping = true;
-      const end = performance.now() + drainMs;
-      while (state.inFlight > 0 && performance.now() < end) await Bun.sleep(drainPollMs);
-      await app.server?.stop(true);
-    },
-  };
-}
-
-function bind(app: Elysia, { hostname, port }: HttpOptions): void {
+  const { hostname, config } = options;
   try {
     app.listen({
-      hostname,
-      port,
+      ...{ hostname, port, idleTimeout: idleTimeoutS, development: false },
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      idleTimeout: idleTimeoutS,
-      development: false,
-      reusePort: false,
+      ...(isTls(config) ? { tls: readTlsFiles(config.tls_cert, config.tls_key), reusePort: true } : {}),
     });
   } catch (error) {
     const taken = (error as { code?: string }).code === "EADDRINUSE";
     const what = taken ? "the address is in use" : "the address cannot be bound";
     throw refusal(`http.listen ${hostname}:${port}`, what, "choose another with --http HOST:PORT");
   }
+  return app;
+}
+
+/** Binds the listener. Errors: invalid when the address is taken or cannot be bound, or a TLS file is not readable. */
+export function listen(options: HttpOptions): Listener {
+  const requests = new Requests(options);
+  const isShared = isTls(options.config);
+  // A port that is shared with the next certificate's listener would hide that somebody else has it.
+  if (isShared) Bun.listen({ ...options, socket: { data: () => undefined } }).stop(true);
+  let app = bind(requests, options, options.port);
+  const port = app.server?.port ?? options.port;
+  return {
+    port,
+    async reload() {
+      if (!isShared) return;
+      const next = bind(requests, options, port);
+      await app.server?.stop();
+      app = next;
+    },
+    async stop() {
+      requests.stopping = true;
+      const end = performance.now() + drainMs;
+      while (requests.inFlight > 0 && performance.now() < end) await Bun.sleep(drainPollMs);
+      await app.server?.stop(true);
+    },
+  };
 }

@@ -1,6 +1,6 @@
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
 import { UnibusError } from "../wire/errors.ts";
+import { faultOf } from "../wire/fault.ts";
 
 const Strict = <T extends Parameters<typeof Type.Object>[0]>(properties: T) =>
   Type.Object(properties, { additionalProperties: false });
@@ -10,13 +10,26 @@ export const HttpConfig = Strict({
   listen: Type.Optional(Type.String({ description: "HOST:PORT, port 0 for any free one" })),
   public_url: Type.Optional(Type.String({ description: "the URL under which people reach this bus" })),
   hosts: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "further host[:port] of this bus" })),
-  cors_origins: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "exact origins of web pages" })),
+  cors_origins: Type.Optional(
+    Type.Array(
+      Type.String({ pattern: "^https?://[a-z0-9.:[\\]-]+$", description: "an exact origin: https://chat.example.org" }),
+      { maxItems: 64, description: "exact origins of web pages" },
+    ),
+  ),
   trusted_proxies: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "IPs or CIDRs" })),
   allow_cleartext: Type.Optional(Type.Boolean({ description: "a public bind without TLS" })),
+  tls_cert: Type.Optional(Type.String({ description: "the file of a certificate chain, PEM" })),
+  tls_key: Type.Optional(Type.String({ description: "the file of the certificate's key, PEM" })),
+  access_log: Type.Optional(Type.Boolean({ description: "a log line for each request" })),
   rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: "requests a second for one client" })),
 });
 /** The listener's configuration. */
 export type HttpConfig = Static<typeof HttpConfig>;
+
+/** Whether a listener speaks TLS: one of the two files is enough to mean it. */
+export function isTls(http: HttpConfig): boolean {
+  return http.tls_cert !== undefined || http.tls_key !== undefined;
+}
 
 /** One plugin of the configuration. */
 const Row = Strict({
@@ -31,7 +44,9 @@ export type Row = Static<typeof Row>;
 
 /** `plugins.json`: the only run-time configuration. */
 export const Manifest = Strict({
-  flags: Type.Optional(Type.Record(Type.String({ pattern: "^[a-z][a-z0-9-]*$" }), Type.Boolean())),
+  flags: Type.Optional(
+    Type.Record(Type.String({ pattern: "^[a-z][a-z0-9-]*$" }), Type.Boolean(), { additionalProperties: false }),
+  ),
   require_pins: Type.Optional(Type.Boolean({ description: "refuse plugin files without sha256" })),
   http: Type.Optional(HttpConfig),
   plugins: Type.Array(Row, { maxItems: 256 }),
@@ -56,15 +71,13 @@ export function refusal(where: string, what: string, mend: string): UnibusError 
  * Errors: invalid, with the first key that is wrong and what belongs there.
  */
 export function checked<S extends TSchema>(schema: S, value: unknown, where: string): Static<S> {
-  const first = Value.Errors(schema, value).First();
-  if (first === undefined) return value as Static<S>;
-  const key = first.path.slice(1).replaceAll("/", ".") || "the whole value";
-  const known = Object.keys((schema as { properties?: object }).properties ?? {});
-  if (first.message === "Unexpected property") {
-    throw refusal(where, `unknown key ${key}`, known.length > 0 ? `known keys: ${known.join(", ")}` : "remove it");
-  }
-  const wanted = (first.schema as { description?: string }).description;
-  throw refusal(where, `${key}: ${first.message.toLowerCase()}`, wanted ?? "correct it");
+  const fault = faultOf(schema, value);
+  if (fault === null) return value as Static<S>;
+  const { message, wanted, known } = fault;
+  const key = fault.key || "the whole value";
+  if (message !== "Unexpected property")
+    throw refusal(where, `${key}: ${message.toLowerCase()}`, wanted ?? "correct it");
+  throw refusal(where, `unknown key ${key}`, known.length > 0 ? `known keys: ${known.join(", ")}` : "remove it");
 }
 
 /** Replaces `${env:NAME}` in every text of a value. Errors: invalid when a variable is not set. */
@@ -75,7 +88,7 @@ export function withEnvironment<T>(
 ): T {
   const replace = (text: string) =>
     text.replace(/\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g, (_, name: string) => {
-      const found = environment[name];
+      const found = Object.hasOwn(environment, name) ? environment[name] : undefined;
       if (found === undefined) throw refusal(where, `\${env:${name}} is not set`, `set ${name} in the environment`);
       return found;
     });
@@ -90,11 +103,13 @@ export function withEnvironment<T>(
 
 /** Reads a manifest's text. Errors: invalid, naming the file. */
 export function parseManifest(text: string, file: string): Manifest {
-  let value: unknown;
+  let value: { plugins?: unknown } | null;
   try {
     value = JSON.parse(text);
   } catch (error) {
     throw refusal(file, `not JSON: ${(error as Error).message}`, "correct the file");
   }
+  const rows = Array.isArray(value?.plugins) ? value.plugins : [];
+  for (const row of rows) checked(Row, row, `${file}, plugin ${row?.use ?? "without a name"}`);
   return checked(Manifest, value, file);
 }

@@ -5,6 +5,7 @@ export const builtins = {
   "room-streams": () => import("./room-streams/index.ts"),
   auth: () => import("./auth/index.ts"),
   users: () => import("./users/index.ts"),
+  invites: () => import("./invites/index.ts"),
   rooms: () => import("./rooms/index.ts"),
   history: () => import("./history/index.ts"),
   "auth-callout": () => import("./auth-callout/index.ts"),

@@ -48,3 +48,10 @@ export function clientKey(address: string): string {
     .map((group) => Number.parseInt(group, 16).toString(16))
     .join(":")}::/64`;
 }
+
+/** An http or https URL to which paths are appended: no query, no fragment, no slash at the end; else null. */
+export function baseUrl(text: string): string | null {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !/^https?:$/.test(url.protocol) || url.search !== "" || url.hash !== "") return null;
+  return text.replace(/\/+$/, "");
+}

@@ -237,3 +237,42 @@ export const UserAdded = Strict({ sign_pub: Type.String(), endpoint: Type.String
 
 /** `{sign_pub}` of a user. */
 export const UserParams = Strict({ sign_pub: Key });
+
+/** How long an invite is good where nothing is asked, and at most, in seconds. Source: spec 7. */
+export const inviteTtlS = { default: 7 * 86_400, max: 366 * 86_400 } as const;
+
+/** POST /invites. */
+export const CreateInvite = Strict({
+  handle: Handle,
+  role: Type.Optional(UserRole),
+  ttl_s: Type.Optional(Type.Integer({ minimum: 1, maximum: inviteTtlS.max, description: "seconds, 1 to a year" })),
+});
+/** What POST /invites answers: the token is shown this once. */
+export const InviteCreated = Strict({ id: Type.String(), token: Type.String(), expires_at: Time, link: Type.String() });
+/** GET /invites: pending ones, without their tokens. */
+export const InviteList = Strict({
+  invites: Type.Array(
+    Strict({ id: Type.String(), handle: Type.String(), role: UserRole, created_at: Time, expires_at: Time }),
+  ),
+});
+/** `{id}` of an invite. */
+export const InviteParams = Strict({ id: Type.String({ pattern: "^[0-9a-f]{32}$" }) });
+
+/** POST /register. */
+export const Register = Strict({
+  token: Type.String({ minLength: 1, maxLength: 256, description: "what follows # in the join link" }),
+  sign_pub: Key,
+  kex_pub: Key,
+  kex_sig: Signature,
+});
+/** What POST /register answers. */
+export const Registered = Strict({
+  sign_pub: Type.String(),
+  endpoint: Type.String(),
+  handle: Type.String(),
+  role: UserRole,
+});
+/** What POST /register answers. */
+export type Registered = Static<typeof Registered>;
+/** The largest body of POST /register, in bytes. Source: spec 5. */
+export const registerBytesMax = 4_096;

@@ -49,6 +49,11 @@ export function isUnibusError(error: unknown): error is UnibusError {
   return typeof error === "object" && error !== null && (error as { [brand]?: unknown })[brand] === true;
 }
 
+/** An error as it may be shown: itself, or `internal` with it as the cause. */
+export function asUnibusError(error: unknown): UnibusError {
+  return isUnibusError(error) ? error : new UnibusError("internal", "something went wrong here", { cause: error });
+}
+
 /** Whether an error is a UnibusError of that code. */
 export function hasCode(error: unknown, code: ErrorCode): error is UnibusError {
   return isUnibusError(error) && error.code === code;

@@ -141,6 +141,11 @@ export function deliverSubject(endpoint: string, roomId: string, device: string)
   return `${deliverRoot}.${endpoint}.${roomId}.${device}`;
 }
 
+/** The link by which an invite's token is handed over: the fragment never reaches a server log. Source: spec 7. */
+export function joinLink(url: string, token: string): string {
+  return `${url}/join#${token}`;
+}
+
 /** The subject of a notice to one peer. Source: spec 9. */
 export function noticeSubject(endpoint: string, kind: string): string {
   return `unibus.user.${endpoint}.${kind}`;

@@ -15,6 +15,9 @@ export const signatureHeaders = {
   sig: "x-unibus-sig",
 } as const;
 
+/** Every header that a client of the control plane may send, for browsers that ask. */
+export const requestHeaders: readonly string[] = ["content-type", "authorization", ...Object.values(signatureHeaders)];
+
 /** The header that names a request in the log. */
 export const requestIdHeader = "x-request-id";
 

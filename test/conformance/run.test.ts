@@ -29,6 +29,7 @@ async function openPlugin(plugin: StorePlugin): Promise<StoreUnderTest> {
         dataDir,
         flags: {},
         publicUrl: null,
+        url: () => "",
         hosts: [],
         listener: { hostname: "127.0.0.1", port: () => 0, tls: false, isPublic: false, allowCleartext: false },
       },

@@ -34,6 +34,7 @@ const calls: Readonly<Record<string, (store: StoreUnderTest) => Promise<unknown>
   getInvite: ({ invites }) => invites.getInvite(inviteSample(1).id),
   claimInvite: ({ invites }) =>
     invites.claimInvite(inviteSample(1).id, { signPub: keySample(1), kexPub: keySample(2), at: 1 }),
+  completeInvite: ({ invites }) => invites.completeInvite(inviteSample(1).id, 1),
   deleteInvite: ({ invites }) => invites.deleteInvite(inviteSample(1).id),
   listPendingInvites: ({ invites }) => invites.listPendingInvites(10),
   insertRoom: ({ rooms }) => rooms.insertRoom(roomSample(2)),

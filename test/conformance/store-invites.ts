@@ -10,7 +10,7 @@ export function inviteCases(open: OpenStore): void {
     test(
       "every field comes back",
       withStore(open, async ({ invites }) => {
-        const used = { usedAt: epochMs, usedSignPub: keySample(1), usedKexPub: keySample(2) };
+        const used = { usedAt: epochMs, usedSignPub: keySample(1), usedKexPub: keySample(2), completedAt: epochMs + 1 };
         const samples = [inviteSample(1), inviteSample(2, { role: "admin", expiresAt: 1 }), inviteSample(3, used)];
         for (const invite of samples) await invites.insertInvite(invite);
         for (const invite of samples) expect(await invites.getInvite(invite.id)).toEqual(invite);
@@ -62,6 +62,22 @@ export function inviteCases(open: OpenStore): void {
         expect(await invites.deleteInvite(inviteSample(1).id)).toBe(false);
         expect(await invites.claimInvite(inviteSample(1).id, claimOf(1))).toBe(false);
         expect(await invites.getInvite(inviteSample(1).id)).toBeNull();
+      }),
+    );
+
+    test(
+      "a used invite is completed once and cannot be deleted, one that is not used is not completed",
+      withStore(open, async ({ invites }) => {
+        const invite = inviteSample(1);
+        await invites.insertInvite(invite);
+        await invites.completeInvite(invite.id, 5);
+        expect(await invites.getInvite(invite.id)).toEqual(invite);
+        await invites.claimInvite(invite.id, claimOf(1));
+        await invites.completeInvite(invite.id, 6);
+        await invites.completeInvite(invite.id, 7);
+        expect((await invites.getInvite(invite.id))?.completedAt).toBe(6);
+        expect(await invites.deleteInvite(invite.id)).toBe(false);
+        expect(await invites.getInvite(invite.id)).not.toBeNull();
       }),
     );
 

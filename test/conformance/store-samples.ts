@@ -102,6 +102,7 @@ export function inviteSample(n: number, differing: Partial<InviteRecord> = {}): 
     usedAt: null,
     usedSignPub: null,
     usedKexPub: null,
+    completedAt: null,
     ...differing,
   };
 }

@@ -8,7 +8,8 @@ CREATE TABLE invites (
   used INTEGER NOT NULL,
   used_at INTEGER,
   used_sign_pub TEXT,
-  used_kex_pub TEXT
+  used_kex_pub TEXT,
+  completed_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX invites_pending ON invites (created_at, id) WHERE used = 0;

@@ -211,7 +211,7 @@ export async function dial(
   });
 }
 
-/** Signs any bytes, as a stock NATS tool that holds the key would. The identity itself refuses what is no kind of ours. */
+/** Signs any text, as a stock NATS tool with the key would: the identity itself refuses what is no kind of ours. */
 export function rawSign(identity: Identity, text: string): Uint8Array {
   const seed = identity.signPriv.subarray(0, 32);
   const pkcs8 = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);

@@ -3,16 +3,16 @@ import { UnibusError } from "../../wire/errors.ts";
 import type { Database } from "./database.ts";
 
 const columns = `id, token_hash AS tokenHash, handle, role, expires_at AS expiresAt, created_at AS createdAt,
-  used_at AS usedAt, used_sign_pub AS usedSignPub, used_kex_pub AS usedKexPub`;
+  used_at AS usedAt, used_sign_pub AS usedSignPub, used_kex_pub AS usedKexPub, completed_at AS completedAt`;
 
 /** Every invite by id. */
 export const selectInvites = `SELECT ${columns} FROM invites ORDER BY id`;
 
 /** Writes an invite as it is; what follows says what happens to one with the same id. */
 export const insertInviteSql = `INTO invites
-  (id, token_hash, handle, role, expires_at, created_at, used, used_at, used_sign_pub, used_kex_pub)
+  (id, token_hash, handle, role, expires_at, created_at, used, used_at, used_sign_pub, used_kex_pub, completed_at)
   VALUES ($id, $tokenHash, $handle, $role, $expiresAt, $createdAt, $usedAt IS NOT NULL, $usedAt, $usedSignPub,
-    $usedKexPub)`;
+    $usedKexPub, $completedAt)`;
 
 /** An invite as statements take it. */
 export type InviteBinding = Pick<InviteRecord, keyof InviteRecord>;
@@ -24,7 +24,10 @@ export function createInvites({ native, read, write }: Database): InviteStore {
   const claim = native.prepare<never, [number, string, string, string]>(
     "UPDATE invites SET used = 1, used_at = ?, used_sign_pub = ?, used_kex_pub = ? WHERE id = ? AND used = 0",
   );
-  const remove = native.prepare<never, [string]>("DELETE FROM invites WHERE id = ?");
+  const remove = native.prepare<never, [string]>("DELETE FROM invites WHERE id = ? AND used = 0");
+  const complete = native.prepare<never, [number, string]>(
+    "UPDATE invites SET completed_at = ? WHERE id = ? AND used = 1 AND completed_at IS NULL",
+  );
   const pending = native.prepare<InviteRecord, [number]>(
     `SELECT ${columns} FROM invites WHERE used = 0 ORDER BY created_at, id LIMIT ?`,
   );
@@ -41,6 +44,11 @@ export function createInvites({ native, read, write }: Database): InviteStore {
     },
     claimInvite(id, { signPub, kexPub, at }) {
       return write(() => claim.run(at, signPub, kexPub, id).changes === 1);
+    },
+    completeInvite(id, at) {
+      return write(() => {
+        complete.run(at, id);
+      });
     },
     deleteInvite(id) {
       return write(() => remove.run(id).changes === 1);

@@ -1,4 +1,4 @@
-import { checkKexKey, checkSignKey } from "../../contracts/signature.ts";
+import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signature.ts";
 import type { RoomStore, UserRecord, UserStore } from "../../contracts/store.ts";
 import type { NewUser, Users } from "../../contracts/users.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -35,13 +35,19 @@ export class UserRules implements Users {
     if ((user.kexPub === undefined) !== (user.kexSig === undefined)) {
       throw new UnibusError("invalid", "kex_pub and kex_sig go together (send both or none)");
     }
-    const kex =
-      user.kexPub === undefined || user.kexSig === undefined
-        ? { kexPub: null, kexSig: null }
-        : await checkKexKey(signPub, user.kexPub, user.kexSig);
-    const { handle, role } = user;
+    const { kexPub, kexSig } = user;
+    if (kexPub === undefined || kexSig === undefined) return this.#insert({ ...user, signPub }, null);
+    return this.#insert({ ...user, signPub }, await checkKexKey(signPub, kexPub, kexSig));
+  }
+
+  async admit(user: NewUser & KexKey): Promise<UserRecord> {
+    return this.#insert(user, user);
+  }
+
+  async #insert({ signPub, handle, role }: NewUser, kex: KexKey | null): Promise<UserRecord> {
     const record: UserRecord = {
-      ...{ signPub, endpoint: endpointId(signPub), ...kex, handle, role },
+      ...{ signPub, endpoint: endpointId(signPub), handle, role },
+      ...{ kexPub: kex?.kexPub ?? null, kexSig: kex?.kexSig ?? null },
       ...{ status: "active" as const, createdAt: this.#now(), revokedAt: null, revision: 0 },
     };
     await this.#store.insertUser(record);

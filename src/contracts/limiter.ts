@@ -1,0 +1,39 @@
+import { UnibusError } from "../wire/errors.ts";
+
+/** How many seconds of its rate a client may use at once. */
+const burstS = 2;
+/** How many clients are remembered: past it the one unseen for longest is forgotten. */
+const clientsMax = 100_000;
+
+/** Token buckets by client. Memory is bounded whatever addresses come. */
+export class Limiter {
+  readonly #buckets = new Map<string, { tokens: number; at: number }>();
+
+  constructor(readonly perSecond: number) {}
+
+  /** Takes one token: 0 when there was one, else the seconds after which to try again. */
+  take(client: string, nowMs: number): number {
+    const burst = Math.max(1, this.perSecond * burstS);
+    const bucket = this.#buckets.get(client) ?? { tokens: burst, at: nowMs };
+    bucket.tokens = Math.min(burst, bucket.tokens + (Math.max(0, nowMs - bucket.at) / 1000) * this.perSecond);
+    bucket.at = nowMs;
+    this.#buckets.delete(client);
+    this.#buckets.set(client, bucket);
+    if (this.#buckets.size > clientsMax) {
+      const oldest = this.#buckets.keys().next().value;
+      if (oldest !== undefined) this.#buckets.delete(oldest);
+    }
+    if (bucket.tokens >= 1) {
+      bucket.tokens -= 1;
+      return 0;
+    }
+    return Math.max(1, Math.ceil((1 - bucket.tokens) / this.perSecond));
+  }
+
+  /** Takes one token. Errors: rate_limited, with the seconds after which to try again. */
+  demand(client: string, nowMs: number): void {
+    const waitS = this.take(client, nowMs);
+    if (waitS === 0) return;
+    throw new UnibusError("rate_limited", `too many requests (try again in ${waitS} s)`, { retryAfterS: waitS });
+  }
+}

@@ -1,0 +1,70 @@
+/** Invites: how people become users without an admin ever seeing a private key. */
+import { Type } from "@sinclair/typebox";
+import { Invites } from "../../contracts/invites.ts";
+import { definePlugin, route } from "../../contracts/plugin.ts";
+import { InviteStore, UserStore } from "../../contracts/store.ts";
+import { Users } from "../../contracts/users.ts";
+import * as api from "../../wire/api.ts";
+import { joinLink } from "../../wire/names.ts";
+import { InviteRules } from "./rules.ts";
+
+const time = (ms: number): string => new Date(ms).toISOString();
+
+/** Provides the invites' rules and their routes. */
+export default definePlugin({
+  name: "invites",
+  api: 1,
+  config: Type.Object({}, { additionalProperties: false }),
+  provides: { invites: Invites },
+  requires: { store: InviteStore, userStore: UserStore, users: Users },
+  async setup({ site, now }, { store, userStore, users }) {
+    const invites = new InviteRules({ store, userStore, users, now });
+    return {
+      services: { invites },
+      routes: [
+        route(
+          "POST",
+          "/invites",
+          "admin",
+          { summary: "Makes an invite", body: api.CreateInvite, reply: api.InviteCreated, status: 201 },
+          async ({ body: { handle, role = "member", ttl_s = api.inviteTtlS.default } }) => {
+            const { invite, token } = await invites.create({ handle, role, ttlS: ttl_s });
+            return { id: invite.id, token, expires_at: time(invite.expiresAt), link: joinLink(site.url(), token) };
+          },
+        ),
+        route("GET", "/invites", "admin", { summary: "Pending invites", reply: api.InviteList }, async () => ({
+          invites: (await invites.pending()).map(({ id, handle, role, createdAt, expiresAt }) => ({
+            ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
+          })),
+        })),
+        route(
+          "DELETE",
+          "/invites/:id",
+          "admin",
+          { summary: "Cancels a pending invite", params: api.InviteParams },
+          async ({ params }) => {
+            await invites.cancel(params.id);
+            return undefined;
+          },
+        ),
+        route(
+          "POST",
+          "/register",
+          "public",
+          {
+            summary: "Redeems an invite",
+            body: api.Register,
+            bodyBytesMax: api.registerBytesMax,
+            rate: "tight",
+            reply: api.Registered,
+            status: 201,
+          },
+          async ({ body: { token, sign_pub, kex_pub, kex_sig } }) => {
+            const user = await invites.redeem({ token, signPub: sign_pub, kexPub: kex_pub, kexSig: kex_sig });
+            return { sign_pub: user.signPub, endpoint: user.endpoint, handle: user.handle, role: user.role };
+          },
+        ),
+      ],
+    };
+  },
+});

@@ -1,0 +1,139 @@
+import { randomBytes } from "node:crypto";
+import type { Invites, MadeInvite, Redeemer } from "../../contracts/invites.ts";
+import { checkKexKey, checkSignKey } from "../../contracts/signature.ts";
+import type { InviteRecord, InviteStore, UserRecord, UserStore } from "../../contracts/store.ts";
+import type { Users } from "../../contracts/users.ts";
+import type { UserRole } from "../../wire/api.ts";
+import { sha256Hex, toHex } from "../../wire/encoding.ts";
+import { hasCode, UnibusError } from "../../wire/errors.ts";
+
+/** Invites that wait, at most. Source: spec 7. */
+const pendingMax = 1_000;
+/** How long the same token and keys are answered again, in milliseconds. Source: spec 7. */
+const resumeMs = 10 * 60_000;
+/** The first admin's invite: its handle, and how long it is good, in seconds. Source: spec 7. */
+const firstAdminInvite = { handle: "admin", role: "admin" as const, ttlS: 3_600 };
+
+/** Whose keys they are, checked. */
+type KexOwner = Pick<Redeemer, "signPub" | "kexPub" | "kexSig">;
+
+const idOf = (tokenHash: string): string => tokenHash.slice(0, 32);
+
+/** An expiry that is no number counts as past. */
+const isExpired = ({ expiresAt }: InviteRecord, now: number): boolean => !(expiresAt > now);
+
+/** The rules about invites over a store. */
+export class InviteRules implements Invites {
+  readonly #store: InviteStore;
+  readonly #users: Users;
+  readonly #userStore: UserStore;
+  readonly #now: () => number;
+
+  constructor(parts: { store: InviteStore; users: Users; userStore: UserStore; now: () => number }) {
+    this.#store = parts.store;
+    this.#users = parts.users;
+    this.#userStore = parts.userStore;
+    this.#now = parts.now;
+  }
+
+  async create({ handle, role, ttlS }: { handle: string; role: UserRole; ttlS: number }): Promise<MadeInvite> {
+    await this.#makeRoom();
+    const token = toHex(randomBytes(32));
+    const tokenHash = sha256Hex(token);
+    const createdAt = this.#now();
+    const invite: InviteRecord = {
+      ...{ id: idOf(tokenHash), tokenHash, handle, role, createdAt, expiresAt: createdAt + ttlS * 1_000 },
+      ...{ usedAt: null, usedSignPub: null, usedKexPub: null, completedAt: null },
+    };
+    await this.#store.insertInvite(invite);
+    return { invite, token };
+  }
+
+  async pending(): Promise<InviteRecord[]> {
+    const all = await this.#store.listPendingInvites(pendingMax);
+    return all.filter((invite) => !isExpired(invite, this.#now()));
+  }
+
+  async cancel(id: string): Promise<void> {
+    if (await this.#store.deleteInvite(id)) return;
+    throw new UnibusError("not_found", "there is no such pending invite (see the list of invites)");
+  }
+
+  async redeem(redeemer: Redeemer): Promise<UserRecord> {
+    // Keys first: a bad one must not spend the invite.
+    const signPub = checkSignKey(redeemer.signPub);
+    const { kexPub, kexSig } = await checkKexKey(signPub, redeemer.kexPub, redeemer.kexSig);
+    const tokenHash = sha256Hex(redeemer.token);
+    const invite = await this.#store.getInvite(idOf(tokenHash));
+    if (invite === null || invite.tokenHash !== tokenHash) {
+      throw new UnibusError("not_found", "there is no such invite (ask for a new link)");
+    }
+    const claim = { signPub, kexPub, at: this.#now() };
+    if (invite.usedAt !== null) return this.#resume(invite, { ...claim, kexSig });
+    if (isExpired(invite, claim.at)) {
+      throw new UnibusError("gone", "this invite has expired (ask for a new link)");
+    }
+    if (!(await this.#store.claimInvite(invite.id, claim))) {
+      const current = await this.#store.getInvite(invite.id);
+      if (current === null) throw new UnibusError("not_found", "this invite was cancelled (ask for a new link)");
+      return this.#resume(current, { ...claim, kexSig });
+    }
+    return this.#admit(invite, { signPub, kexPub, kexSig });
+  }
+
+  async firstAdmin(): Promise<MadeInvite | null> {
+    if ((await this.#userStore.getRoster()).admins.length > 0) return null;
+    const { handle, role, ttlS } = firstAdminInvite;
+    for (const invite of await this.#store.listPendingInvites(pendingMax)) {
+      const isOfABootBefore = invite.expiresAt - invite.createdAt === ttlS * 1_000;
+      if (invite.handle === handle && invite.role === role && isOfABootBefore)
+        await this.#store.deleteInvite(invite.id);
+    }
+    return this.create(firstAdminInvite);
+  }
+
+  /** A claim that was answered, or cut short: by the same keys and soon, it is answered again. */
+  async #resume(invite: InviteRecord, keys: KexOwner & { readonly at: number }): Promise<UserRecord> {
+    const isSame = invite.usedSignPub === keys.signPub && invite.usedKexPub === keys.kexPub;
+    const used = new UnibusError("conflict", "this invite is used (ask for a new link)");
+    if (!isSame || keys.at - (invite.usedAt ?? 0) >= resumeMs) throw used;
+    const made = await this.#madeBy(invite, keys);
+    if (made !== null) return made;
+    if (invite.completedAt !== null) throw used;
+    try {
+      return await this.#admit(invite, keys);
+    } catch (error) {
+      // Another of the same requests may have come first.
+      const theirs = hasCode(error, "conflict") ? await this.#madeBy(invite, keys) : null;
+      if (theirs !== null) return theirs;
+      throw error;
+    }
+  }
+
+  /** The user that a claim made, as long as it is active: one that was there before is not the claim's. */
+  async #madeBy(invite: InviteRecord, { signPub, kexPub }: KexOwner): Promise<UserRecord | null> {
+    const user = await this.#userStore.getUser(signPub);
+    const isIts = user !== null && user.kexPub === kexPub && user.createdAt >= (invite.usedAt ?? 0);
+    return isIts && user.status === "active" ? user : null;
+  }
+
+  async #admit(invite: InviteRecord, keys: { signPub: string; kexPub: string; kexSig: string }): Promise<UserRecord> {
+    const { handle, role } = invite;
+    const { signPub, kexPub, kexSig } = keys;
+    // Both at once: where the store can, they are one commit.
+    const added = this.#users.admit({ signPub, kexPub, kexSig, handle, role });
+    const [user] = await Promise.allSettled([added, this.#store.completeInvite(invite.id, this.#now())]);
+    if (user.status === "rejected") throw user.reason;
+    return user.value;
+  }
+
+  /** Errors: quota when as many wait as may. */
+  async #makeRoom(): Promise<void> {
+    const waiting = await this.#store.listPendingInvites(pendingMax);
+    if (waiting.length < pendingMax) return;
+    const expired = waiting.filter((invite) => isExpired(invite, this.#now()));
+    for (const { id } of expired) await this.#store.deleteInvite(id);
+    if (expired.length > 0) return;
+    throw new UnibusError("quota", `${pendingMax} invites are pending, the most there may be (cancel one)`);
+  }
+}
