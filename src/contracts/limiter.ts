@@ -2,26 +2,32 @@ import { UnibusError } from "../wire/errors.ts";
 
 /** How many seconds of its rate a client may use at once. */
 const burstS = 2;
-/** How many clients are remembered: past it the one unseen for longest is forgotten. */
+/** How many clients are remembered: past it those unseen for longest are forgotten. */
 const clientsMax = 100_000;
+
+interface Bucket {
+  tokens: number;
+  at: number;
+}
 
 /** Token buckets by client. Memory is bounded whatever addresses come. */
 export class Limiter {
-  readonly #buckets = new Map<string, { tokens: number; at: number }>();
+  /** Those seen since the last turn, and those of the turn before: half of all that are remembered, each at most. */
+  #recent = new Map<string, Bucket>();
+  #earlier = new Map<string, Bucket>();
 
   constructor(readonly perSecond: number) {}
 
   /** Takes one token: 0 when there was one, else the seconds after which to try again. */
   take(client: string, nowMs: number): number {
     const burst = Math.max(1, this.perSecond * burstS);
-    const bucket = this.#buckets.get(client) ?? { tokens: burst, at: nowMs };
+    const bucket = this.#recent.get(client) ?? this.#earlier.get(client) ?? { tokens: burst, at: nowMs };
     bucket.tokens = Math.min(burst, bucket.tokens + (Math.max(0, nowMs - bucket.at) / 1000) * this.perSecond);
     bucket.at = nowMs;
-    this.#buckets.delete(client);
-    this.#buckets.set(client, bucket);
-    if (this.#buckets.size > clientsMax) {
-      const oldest = this.#buckets.keys().next().value;
-      if (oldest !== undefined) this.#buckets.delete(oldest);
+    this.#recent.set(client, bucket);
+    if (this.#recent.size >= clientsMax / 2) {
+      this.#earlier = this.#recent;
+      this.#recent = new Map();
     }
     if (bucket.tokens >= 1) {
       bucket.tokens -= 1;

@@ -4,6 +4,7 @@
  */
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import type { Info } from "../wire/api.ts";
+import type { ErrorCode } from "../wire/errors.ts";
 import type { Caller } from "./auth.ts";
 
 /** A service's name. Two tokens with one id are one token, whichever copy of this file made them. */
@@ -42,8 +43,12 @@ export interface Shape {
   readonly rate?: "tight";
   /** Absent: 204 without a body. */
   readonly reply?: TSchema;
+  /** The media type of a success that is bytes. */
+  readonly replyType?: string;
   /** Status of a success. Default 200, or 204 where there is no reply. */
   readonly status?: 200 | 201;
+  /** What else this route may answer, beside what any route may. */
+  readonly errors?: readonly ErrorCode[];
   /** One line for the reference. */
   readonly summary: string;
 }

@@ -1,6 +1,7 @@
 /** The main path: select, load, order, check, set up, start, listen. Stopping is the same backwards. */
 import { Auth } from "../contracts/auth.ts";
 import { inTime } from "../contracts/deadline.ts";
+import { openApiRoute } from "../contracts/openapi.ts";
 import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
 import { type Address, baseUrl, dialled, isLoopback, parseAddress } from "../wire/address.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
@@ -129,6 +130,7 @@ export async function boot(options: BootOptions): Promise<Bus> {
   const { bus, running, release } = await assemble(options, plan, address, () => listener?.port ?? 0);
   try {
     const routes = [...healthRoutes(bus.site, running, now), ...running.flatMap(({ live }) => live.routes ?? [])];
+    routes.push(openApiRoute(routes, bus.site.version));
     const auth = bus.service(Auth);
     checkRoutes(routes, auth, options.file);
     for (const { name, live } of running) {

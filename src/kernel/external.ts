@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, isAbsolute, resolve } from "node:path";
 import * as typebox from "@sinclair/typebox";
 import * as typeboxValue from "@sinclair/typebox/value";
@@ -37,7 +37,8 @@ const isFile = (use: string): boolean => use.startsWith("./") || use.startsWith(
 /** The file that a row names, checked against its pin. */
 function pinnedFile(row: Row, manifestFile: string, requirePins: boolean): string {
   const file = resolve(dirname(manifestFile), row.use);
-  if (!existsSync(file)) throw refusal(manifestFile, `plugin ${row.use}: no file at ${file}`, "correct the path");
+  const isThere = existsSync(file) && statSync(file).isFile();
+  if (!isThere) throw refusal(manifestFile, `plugin ${row.use}: no file at ${file}`, "correct the path");
   const sum = createHash("sha256").update(readFileSync(file)).digest("hex");
   if (row.sha256 === undefined && requirePins) {
     throw refusal(manifestFile, `plugin ${row.use} has no sha256 and require_pins is set`, `add "sha256": "${sum}"`);
@@ -68,7 +69,7 @@ async function importFile(file: string, row: Row, manifestFile: string): Promise
   try {
     return (await import(file)) as { default?: unknown };
   } catch (error) {
-    const what = String((error as { message?: unknown }).message ?? error).split("\n")[0];
+    const what = String((error as { message?: unknown } | null)?.message ?? error).split("\n")[0];
     throw refusal(manifestFile, `plugin ${row.use} does not load: ${what}`, `see ${file}`);
   }
 }

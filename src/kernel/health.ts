@@ -13,9 +13,9 @@ export interface Running {
 }
 
 async function healthOf({ live }: Running): Promise<Health> {
-  if (live.health === undefined) return { ok: true };
+  const asked = async () => (await live.health?.()) ?? { ok: true };
   const late = () => new UnibusError("unavailable", "does not answer");
-  return inTime(live.health(), healthTimeoutMs, late).catch(
+  return inTime(asked(), healthTimeoutMs, late).catch(
     (error: unknown): Health => ({ ok: false, detail: isUnibusError(error) ? error.message : "failed" }),
   );
 }

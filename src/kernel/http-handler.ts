@@ -1,13 +1,12 @@
 import type { TSchema } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
-import { Value } from "@sinclair/typebox/value";
 import type { Auth, Caller, Identified } from "../contracts/auth.ts";
 import type { Call, Route, Shape } from "../contracts/plugin.ts";
 import { bodyBytesMax } from "../wire/api.ts";
 import { sha256Hex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
-import { faultOf } from "../wire/fault.ts";
-import { pathFault, type Target, targetOf } from "../wire/target.ts";
+import { faultOf, valuesOf } from "../wire/fault.ts";
+import { isHost, pathFault, type Target, targetOf } from "../wire/target.ts";
 import { bodyChunks, checkDeclared, otherBody, withBody } from "./http-body.ts";
 
 /** A request as its route sees it, and whether bytes of its body may still come. */
@@ -26,7 +25,7 @@ function checker(schema: TSchema | undefined, convert: boolean): Checker {
   if (schema === undefined) return () => undefined;
   const compiled: TypeCheck<TSchema> = TypeCompiler.Compile(schema);
   return (given, part) => {
-    const value = convert ? Value.Convert(schema, given) : given;
+    const value = convert ? valuesOf(schema, given as Record<string, string>) : given;
     if (compiled.Check(value)) return value;
     const fault = faultOf(schema, value);
     const wanted = fault?.wanted === undefined ? "" : ` (wanted: ${fault.wanted})`;
@@ -38,8 +37,7 @@ function checker(schema: TSchema | undefined, convert: boolean): Checker {
 /** A request's target exactly as it was sent. Errors: invalid for a Host that is not one host. */
 export function requestTarget(request: Request): Target {
   const target = targetOf(request.url);
-  const host = request.headers.get("host");
-  if (target !== null && host !== null && !host.includes(",")) return target;
+  if (target !== null && isHost(request.headers.get("host") ?? "")) return target;
   throw new UnibusError("invalid", "the Host header is not one host[:port] (send one)");
 }
 

@@ -7,10 +7,10 @@ import { refusal } from "./manifest.ts";
 export function proxyList(entries: readonly string[]): (address: string) => boolean {
   const list = new BlockList();
   for (const entry of entries) {
-    const [address = "", bits] = entry.split("/");
+    const [, address = "", bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(entry) ?? [];
     const family = isIPv4(address) ? "ipv4" : "ipv6";
     const prefix = bits === undefined ? (family === "ipv4" ? 32 : 128) : Number(bits);
-    if (isIP(address) === 0 || !Number.isInteger(prefix) || prefix < 0 || prefix > (family === "ipv4" ? 32 : 128)) {
+    if (isIP(address) === 0 || prefix > (family === "ipv4" ? 32 : 128)) {
       throw refusal("http.trusted_proxies", `${entry} is no IP address and no CIDR`, "as in 10.0.0.0/8");
     }
     list.addSubnet(address, prefix, family);

@@ -14,14 +14,13 @@ import { type HttpConfig, isTls, refusal } from "./manifest.ts";
 
 /** How long requests in flight may take after the bus began to stop, in milliseconds. Source: spec 14. */
 const drainMs = 5_000;
-/** How often the drain looks whether they have ended, in milliseconds. */
-const drainPollMs = 5;
 /** Requests a second for one client where the configuration says nothing. */
 const rateDefault = 100;
 /** What of the rate a client has for trying secrets, and for signatures that are none. */
 const tightShare = 0.1;
 /** How long a silent connection lives, in seconds. */
 const idleTimeoutS = 30;
+const idleTimeoutSMax = 255;
 
 const jsonHeaders = { "content-type": "application/json;charset=utf-8" };
 
@@ -158,6 +157,8 @@ class Requests {
           if (isUnibusError(error) && statusOf[error.code] === 401) this.#takeTight(request, app);
           throw error;
         });
+        // The same timeout would cut a slow download: the longest there is bounds it instead.
+        if (isRawReply(result) && result.body instanceof Blob) app.server?.timeout(request, idleTimeoutSMax);
         reply = this.replies.success(route, request, result);
       } catch (error) {
         reply = this.replies.failure(request, error, incoming.bodyPending);
@@ -188,7 +189,7 @@ class Requests {
 /** Binds an app that serves the requests. Errors: invalid when the address is taken or cannot be bound. */
 function bind(requests: Requests, options: HttpOptions, port: number): Elysia {
   const { replies } = requests;
-  const app = new Elysia({ normalize: false });
+  const app = new Elysia({ normalize: false, strictPath: true });
   app.onRequest(({ request }) => {
     try {
       return requests.admit(request, app);
@@ -236,7 +237,7 @@ export function listen(options: HttpOptions): Listener {
     async stop() {
       requests.stopping = true;
       const end = performance.now() + drainMs;
-      while (requests.inFlight > 0 && performance.now() < end) await Bun.sleep(drainPollMs);
+      while (requests.inFlight > 0 && performance.now() < end) await Bun.sleep(5);
       await app.server?.stop(true);
     },
   };

@@ -31,7 +31,6 @@ export function isTls(http: HttpConfig): boolean {
   return http.tls_cert !== undefined || http.tls_key !== undefined;
 }
 
-/** One plugin of the configuration. */
 const Row = Strict({
   use: Type.String({ minLength: 1, description: "a built-in's name, or the path of a file" }),
   when: Type.Optional(Type.String({ description: "a flag that must be on" })),

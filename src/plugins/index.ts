@@ -7,6 +7,8 @@ export const builtins = {
   users: () => import("./users/index.ts"),
   invites: () => import("./invites/index.ts"),
   rooms: () => import("./rooms/index.ts"),
+  blobs: () => import("./blobs/index.ts"),
+  "blobs-disk": () => import("./blobs-disk/index.ts"),
   history: () => import("./history/index.ts"),
   "auth-callout": () => import("./auth-callout/index.ts"),
 } as const;

@@ -276,3 +276,10 @@ export const Registered = Strict({
 export type Registered = Static<typeof Registered>;
 /** The largest body of POST /register, in bytes. Source: spec 5. */
 export const registerBytesMax = 4_096;
+
+/** The largest blob, in bytes. Source: spec 5. */
+export const blobBytesMax = 16 * 1_048_576;
+/** What POST /blobs answers. */
+export const BlobStored = Strict({ hash: Type.String() });
+/** `{hash}` of a blob. */
+export const BlobParams = Strict({ hash: Type.String({ pattern: "^[0-9a-f]{64}$" }) });

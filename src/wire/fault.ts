@@ -24,3 +24,15 @@ export function faultOf(schema: TSchema, value: unknown): Fault | null {
     known: Object.keys(properties),
   };
 }
+
+/**
+ * The values that the texts of a path or a query stand for by a schema.
+ * Shape: a number that is not exactly what was written stays a text, and then does not fit.
+ */
+export function valuesOf(schema: TSchema, texts: Readonly<Record<string, string>>): unknown {
+  const values = Value.Convert(schema, { ...texts }) as Record<string, unknown>;
+  for (const [key, text] of Object.entries(texts)) {
+    if (typeof values[key] === "number" && values[key] !== Number(text)) values[key] = text;
+  }
+  return values;
+}

@@ -17,6 +17,13 @@ export function targetOf(url: string): Target | null {
   return { target, path: target.slice(0, mark), query: target.slice(mark + 1) };
 }
 
+const hostShape = /^(\[[0-9a-f:.]+\]|[^\s,:/?#@[\]]+)(:\d{1,5})?$/i;
+
+/** Whether a Host header is one host[:port], IPv6 in brackets. */
+export function isHost(text: string): boolean {
+  return hostShape.test(text);
+}
+
 /** Why a path may not be routed, or null: an escape that hides a separator, or that is no UTF-8. */
 export function pathFault(path: string): string | null {
   if (!path.includes("%")) return null;

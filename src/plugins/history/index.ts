@@ -36,7 +36,13 @@ export default definePlugin({
           "GET",
           "/rooms/:id/history",
           "signed",
-          { summary: "The last frames of a room", params: RoomParams, query: HistoryQuery, reply: History },
+          {
+            summary: "The last frames of a room",
+            errors: ["forbidden", "not_found", "gone"],
+            params: RoomParams,
+            query: HistoryQuery,
+            reply: History,
+          },
           async ({ params, query, caller }) => {
             const { room } = await rooms.member(params.id, caller.endpoint);
             if (!room.policy.persist || streams === undefined) return rawReply(historyJson(nothing));

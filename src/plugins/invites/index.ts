@@ -26,7 +26,13 @@ export default definePlugin({
           "POST",
           "/invites",
           "admin",
-          { summary: "Makes an invite", body: api.CreateInvite, reply: api.InviteCreated, status: 201 },
+          {
+            summary: "Makes an invite",
+            errors: ["quota"],
+            body: api.CreateInvite,
+            reply: api.InviteCreated,
+            status: 201,
+          },
           async ({ body: { handle, role = "member", ttl_s = api.inviteTtlS.default } }) => {
             const { invite, token } = await invites.create({ handle, role, ttlS: ttl_s });
             return { id: invite.id, token, expires_at: time(invite.expiresAt), link: joinLink(site.url(), token) };
@@ -41,7 +47,7 @@ export default definePlugin({
           "DELETE",
           "/invites/:id",
           "admin",
-          { summary: "Cancels a pending invite", params: api.InviteParams },
+          { summary: "Cancels a pending invite", errors: ["not_found"], params: api.InviteParams },
           async ({ params }) => {
             await invites.cancel(params.id);
             return undefined;
@@ -53,6 +59,7 @@ export default definePlugin({
           "public",
           {
             summary: "Redeems an invite",
+            errors: ["not_found", "conflict", "gone"],
             body: api.Register,
             bodyBytesMax: api.registerBytesMax,
             rate: "tight",

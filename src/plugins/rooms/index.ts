@@ -60,24 +60,42 @@ function roomRoutes({ store, streams, rooms, rules, capacity }: Parts): Route[] 
       "POST",
       "/rooms",
       "signed",
-      { summary: "Creates a room", body: api.CreateRoom, reply: api.Room, status: 201 },
+      {
+        summary: "Creates a room",
+        errors: ["forbidden", "conflict", "gone", "quota"],
+        body: api.CreateRoom,
+        reply: api.Room,
+        status: 201,
+      },
       async (call) => roomReply(await createRoom(call.body, call.caller, rules)),
     ),
-    route("GET", "/rooms/:id", "signed", { summary: "A room", ...room, reply: api.RoomView }, async (call) => {
-      const membership = await rooms.member(call.params.id, call.caller.endpoint);
-      return { ...roomReply(membership.room), ...roomListEntry(membership), ...capacity };
-    }),
-    route("DELETE", "/rooms/:id", "signed", { summary: "Deletes a room for ever", ...room }, async (call) => {
-      const { id } = call.params;
-      const found = await store.getRoom(id);
-      if (found === null) throw new UnibusError("not_found", "there is no such room");
-      if (found.deletedAt !== null) throw gone();
-      checkMayDelete(await store.getStay(id, call.caller.endpoint), call.caller);
-      if (!(await store.markDeleted(id, rules.now()))) throw gone();
-      await streams?.remove(id);
-      await store.purgeRoom(id);
-      return undefined;
-    }),
+    route(
+      "GET",
+      "/rooms/:id",
+      "signed",
+      { summary: "A room", errors: ["forbidden", "not_found", "gone"], ...room, reply: api.RoomView },
+      async (call) => {
+        const membership = await rooms.member(call.params.id, call.caller.endpoint);
+        return { ...roomReply(membership.room), ...roomListEntry(membership), ...capacity };
+      },
+    ),
+    route(
+      "DELETE",
+      "/rooms/:id",
+      "signed",
+      { summary: "Deletes a room for ever", errors: ["forbidden", "not_found", "gone"], ...room },
+      async (call) => {
+        const { id } = call.params;
+        const found = await store.getRoom(id);
+        if (found === null) throw new UnibusError("not_found", "there is no such room");
+        if (found.deletedAt !== null) throw gone();
+        checkMayDelete(await store.getStay(id, call.caller.endpoint), call.caller);
+        if (!(await store.markDeleted(id, rules.now()))) throw gone();
+        await streams?.remove(id);
+        await store.purgeRoom(id);
+        return undefined;
+      },
+    ),
   ];
 }
 
@@ -88,7 +106,12 @@ function memberRoutes({ store, users, rooms }: Parts): Route[] {
       "GET",
       "/rooms/:id/members",
       "signed",
-      { summary: "Every stay of every member", ...room, reply: api.MemberList },
+      {
+        summary: "Every stay of every member",
+        errors: ["forbidden", "not_found", "gone"],
+        ...room,
+        reply: api.MemberList,
+      },
       async (call) => {
         const { id } = call.params;
         const membership = await rooms.member(id, call.caller.endpoint);
@@ -100,7 +123,14 @@ function memberRoutes({ store, users, rooms }: Parts): Route[] {
       "POST",
       "/rooms/:id/members",
       "signed",
-      { summary: "Adds members", ...room, body: api.AddMembers, reply: api.Members, status: 201 },
+      {
+        summary: "Adds members",
+        errors: ["forbidden", "not_found", "gone", "conflict", "quota"],
+        ...room,
+        body: api.AddMembers,
+        reply: api.Members,
+        status: 201,
+      },
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         const { body } = call;
@@ -112,7 +142,13 @@ function memberRoutes({ store, users, rooms }: Parts): Route[] {
       "GET",
       "/rooms/:id/statements",
       "signed",
-      { summary: "The room's signed history", ...room, query: api.StatementsQuery, reply: api.StatementList },
+      {
+        summary: "The room's signed history",
+        errors: ["forbidden", "not_found", "gone"],
+        ...room,
+        query: api.StatementsQuery,
+        reply: api.StatementList,
+      },
       async (call) => {
         await rooms.member(call.params.id, call.caller.endpoint);
         const found = await store.listStatements(call.params.id, call.query.from ?? 1, api.statementsMax + 1);
@@ -123,7 +159,13 @@ function memberRoutes({ store, users, rooms }: Parts): Route[] {
       "GET",
       "/rooms/:id/key",
       "signed",
-      { summary: "One's own sealed room key", ...room, query: api.KeyQuery, reply: api.RoomKey },
+      {
+        summary: "One's own sealed room key",
+        errors: ["forbidden", "not_found", "gone"],
+        ...room,
+        query: api.KeyQuery,
+        reply: api.RoomKey,
+      },
       async (call) => {
         const { id } = call.params;
         await rooms.member(id, call.caller.endpoint);
@@ -136,7 +178,7 @@ function memberRoutes({ store, users, rooms }: Parts): Route[] {
       "GET",
       "/members/:endpoint/rooms",
       "signed",
-      { summary: "One's own rooms", params: api.EndpointParams, reply: api.RoomList },
+      { summary: "One's own rooms", errors: ["forbidden"], params: api.EndpointParams, reply: api.RoomList },
       async (call) => {
         if (call.params.endpoint !== call.caller.endpoint) {
           throw new UnibusError("forbidden", "one sees one's own rooms only (ask for yours)");

@@ -37,7 +37,7 @@ export default definePlugin({
           "PUT",
           "/users/me/keys",
           "signed",
-          { summary: "One's own kex key, once", body: PutKeys },
+          { summary: "One's own kex key, once", errors: ["not_found", "conflict"], body: PutKeys },
           async (call) => {
             const { kex_pub, kex_sig } = call.body;
             await setKexKey(store, call.caller.signPub, kex_pub, kex_sig);
@@ -56,7 +56,7 @@ export default definePlugin({
           "POST",
           "/users",
           "admin",
-          { summary: "Adds a user", body: AddUser, reply: UserAdded, status: 201 },
+          { summary: "Adds a user", errors: ["conflict"], body: AddUser, reply: UserAdded, status: 201 },
           async ({ body: { sign_pub, handle, role, kex_pub, kex_sig } }) => {
             const added = await users.add({ signPub: sign_pub, handle, role, kexPub: kex_pub, kexSig: kex_sig });
             return { sign_pub: added.signPub, endpoint: added.endpoint };
@@ -66,7 +66,7 @@ export default definePlugin({
           "POST",
           "/users/:sign_pub/revoke",
           "admin",
-          { summary: "Takes a user's access away", params: UserParams },
+          { summary: "Takes a user's access away", errors: ["not_found", "conflict"], params: UserParams },
           async ({ params }) => {
             await users.revoke(params.sign_pub, { keepAdmin: true });
             return undefined;
@@ -76,7 +76,7 @@ export default definePlugin({
           "DELETE",
           "/users/:sign_pub",
           "admin",
-          { summary: "Removes a user", params: UserParams },
+          { summary: "Removes a user", errors: ["not_found", "conflict"], params: UserParams },
           async ({ params }) => {
             await users.remove(params.sign_pub, { keepAdmin: true });
             return undefined;

@@ -1,0 +1,89 @@
+import { type TObject, type TSchema, Type } from "@sinclair/typebox";
+import { ErrorReply } from "../wire/api.ts";
+import { type ErrorCode, statusOf } from "../wire/errors.ts";
+import { requestIdHeader, signatureHeaders } from "../wire/sign.ts";
+import { type Route, route } from "./plugin.ts";
+
+/** Codes that any route may answer. */
+const anywhere: readonly ErrorCode[] = ["invalid", "rate_limited", "internal", "unavailable"];
+const whereSigned: readonly ErrorCode[] = ["unauthenticated", "wrong_host", "clock_skew"];
+const whereBody: readonly ErrorCode[] = ["timeout", "too_large", "unsupported"];
+
+/** The codes that a route may answer, by status. */
+export function errorsOf({ access, shape }: Route): Map<number, ErrorCode[]> {
+  const codes = new Set<ErrorCode>([
+    ...anywhere,
+    ...(access === "public" ? [] : whereSigned),
+    ...(access === "admin" ? (["forbidden"] as const) : []),
+    ...whereBody,
+    ...(shape.errors ?? []),
+  ]);
+  const byStatus = new Map<number, ErrorCode[]>();
+  for (const code of codes) byStatus.set(statusOf[code], [...(byStatus.get(statusOf[code]) ?? []), code]);
+  return new Map([...byStatus].sort(([a], [b]) => a - b));
+}
+
+const parameters = (schema: TObject | undefined, place: "path" | "query") =>
+  Object.entries(schema?.properties ?? {}).map(([name, inner]) => ({
+    name,
+    in: place,
+    required: schema?.required?.includes(name) ?? false,
+    schema: inner,
+  }));
+
+const content = (schema: TSchema, type = "application/json") => ({ [type]: { schema } });
+
+const bytes: TSchema = { type: "string", format: "binary" } as unknown as TSchema;
+
+function success({ shape }: Route): Record<string, unknown> {
+  const headers = { [requestIdHeader]: { schema: { type: "string" } } };
+  if (shape.replyType !== undefined) {
+    return { 200: { description: "The bytes", headers, content: content(bytes, shape.replyType) } };
+  }
+  if (shape.reply === undefined) return { 204: { description: "Done", headers } };
+  const reply = { description: "Done", headers, content: content(shape.reply) };
+  const statuses = shape.stream === true ? [200, 201] : [shape.status ?? 200];
+  return Object.fromEntries(statuses.map((status) => [status, reply]));
+}
+
+function operation(route: Route): Record<string, unknown> {
+  const { shape, access } = route;
+  const failures = [...errorsOf(route)].map(([status, codes]) => [
+    status,
+    { description: codes.join(", "), content: content({ $ref: "#/components/schemas/Error" } as unknown as TSchema) },
+  ]);
+  const type = shape.stream === true ? "application/octet-stream" : "application/json";
+  const body = shape.stream === true ? bytes : shape.body;
+  return {
+    summary: shape.summary,
+    parameters: [...parameters(shape.params, "path"), ...parameters(shape.query, "query")],
+    ...(body === undefined ? {} : { requestBody: { required: true, content: content(body, type) } }),
+    ...(access === "public"
+      ? {}
+      : { security: [Object.fromEntries(Object.keys(signatureHeaders).map((k) => [k, []]))] }),
+    "x-access": access,
+    responses: { ...Object.fromEntries(failures), ...success(route) },
+  };
+}
+
+/** The OpenAPI 3.1 document of some routes: nothing in it is written by hand. */
+export function openApiDocument(routes: readonly Route[], version: string): Record<string, unknown> {
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const route of routes) {
+    const path = route.path.replace(/:([a-z_]+)/g, "{$1}");
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route) };
+  }
+  const schemes = Object.entries(signatureHeaders).map(([key, name]) => [key, { type: "apiKey", in: "header", name }]);
+  return {
+    openapi: "3.1.0",
+    info: { title: "unibus control plane", version },
+    paths,
+    components: { schemas: { Error: ErrorReply }, securitySchemes: Object.fromEntries(schemes) },
+  };
+}
+
+/** GET /openapi.json: the document of all routes, its own included once it is among them. */
+export function openApiRoute(routes: readonly Route[], version: string): Route {
+  const shape = { summary: "This document", reply: Type.Unknown() };
+  return route("GET", "/openapi.json", "public", shape, async () => openApiDocument(routes, version));
+}

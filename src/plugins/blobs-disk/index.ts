@@ -1,0 +1,127 @@
+/** Blobs as files: one for each hash, and a second name for it in the folder of whoever brought it. */
+import { randomUUID } from "node:crypto";
+import { mkdirSync, rmSync } from "node:fs";
+import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { Type } from "@sinclair/typebox";
+import { BlobStore, type PutBlob } from "../../contracts/blobs.ts";
+import { definePlugin } from "../../contracts/plugin.ts";
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
+
+const isCode = (error: unknown, code: string): boolean => (error as { code?: unknown }).code === code;
+
+const unwritable = (cause: unknown): UnibusError => {
+  const mend = isCode(cause, "ENOSPC") ? "its disk is full" : "see its log";
+  return new UnibusError("unavailable", `the server cannot store the blob (${mend})`, { cause });
+};
+
+/** Makes what a folder names outlive a power cut. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes what comes into a new file, and gives its hash. */
+async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>): Promise<string> {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for await (const chunk of chunks) {
+    hasher.update(chunk);
+    for (let at = 0; at < chunk.byteLength; ) at += (await file.write(chunk, at)).bytesWritten;
+  }
+  await file.sync();
+  return hasher.digest("hex");
+}
+
+/** Blobs below one folder. */
+class DiskBlobs implements BlobStore {
+  readonly #charged = new Map<string, Promise<number>>();
+
+  constructor(private readonly folder: string) {
+    // What a crash left half written.
+    rmSync(this.#incoming, { recursive: true, force: true });
+    mkdirSync(this.#incoming, { recursive: true, mode: 0o700 });
+  }
+
+  async put(chunks: AsyncIterable<Uint8Array>, owner: string): Promise<PutBlob> {
+    const draft = join(this.#incoming, randomUUID());
+    try {
+      const file = await open(draft, "wx", 0o600);
+      const hash = await receive(file, chunks).finally(() => file.close());
+      return { hash, isNew: await this.#keep(draft, hash, owner) };
+    } catch (error) {
+      throw isUnibusError(error) ? error : unwritable(error);
+    } finally {
+      await rm(draft, { force: true });
+    }
+  }
+
+  async get(hash: string): Promise<{ size: number; body: Blob } | null> {
+    const file = Bun.file(this.#fileOf(hash));
+    return (await file.exists()) ? { size: file.size, body: file } : null;
+  }
+
+  bytesOf(owner: string): Promise<number> {
+    const known = this.#charged.get(owner) ?? this.#sum(owner);
+    this.#charged.set(owner, known);
+    return known;
+  }
+
+  get #incoming(): string {
+    return join(this.folder, "incoming");
+  }
+
+  #fileOf(hash: string): string {
+    return join(this.folder, "by-hash", hash.slice(0, 2), hash);
+  }
+
+  #ownerFolder(owner: string): string {
+    return join(this.folder, "by-owner", owner);
+  }
+
+  /** Gives the draft its name, once. The charge comes first: a crash in between leaves no blob that nobody pays for. */
+  async #keep(draft: string, hash: string, owner: string): Promise<boolean> {
+    const file = this.#fileOf(hash);
+    if (await Bun.file(file).exists()) return false;
+    const charge = join(this.#ownerFolder(owner), hash);
+    for (const path of [file, charge]) await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const charged = await this.bytesOf(owner);
+    const isCharged = await link(draft, charge).then(
+      () => true,
+      (error: unknown) => {
+        if (isCode(error, "EEXIST")) return false;
+        throw error;
+      },
+    );
+    const { size } = await stat(draft);
+    if (isCharged) this.#charged.set(owner, Promise.resolve(charged + size));
+    await rename(draft, file);
+    for (const path of [file, charge]) await syncFolder(dirname(path));
+    return true;
+  }
+
+  async #sum(owner: string): Promise<number> {
+    const folder = this.#ownerFolder(owner);
+    const names = await readdir(folder).catch((error: unknown) => {
+      if (isCode(error, "ENOENT")) return [];
+      throw error;
+    });
+    let bytes = 0;
+    for (const name of names) bytes += (await stat(join(folder, name))).size;
+    return bytes;
+  }
+}
+
+/** Provides blobs on the disk of this node. */
+export default definePlugin({
+  name: "blobs-disk",
+  api: 1,
+  config: Type.Object({}, { additionalProperties: false }),
+  provides: { blobs: BlobStore },
+  async setup({ site }) {
+    return { services: { blobs: new DiskBlobs(join(site.dataDir, "blobs")) } };
+  },
+});

@@ -1,0 +1,105 @@
+/** Blobs: encrypted by their senders, kept by hash, for every user who knows the hash. */
+import { Type } from "@sinclair/typebox";
+import { BlobStore } from "../../contracts/blobs.ts";
+import { definePlugin, rawReply, route } from "../../contracts/plugin.ts";
+import { BlobParams, BlobStored, blobBytesMax } from "../../wire/api.ts";
+import { UnibusError } from "../../wire/errors.ts";
+
+const Config = Type.Object(
+  {
+    bytes_per_user: Type.Optional(Type.Integer({ minimum: 1, description: "bytes of blobs that one user may bring" })),
+  },
+  { additionalProperties: false },
+);
+
+/** Bytes of one user's blobs where nothing is set. Source: spec 9. */
+const bytesPerUserDefault = 1_073_741_824;
+
+const downloadHeaders = {
+  "content-type": "application/octet-stream",
+  "content-disposition": "attachment",
+  "x-content-type-options": "nosniff",
+  "cache-control": "private, max-age=31536000, immutable",
+};
+
+/** Counts what is under way, so that many uploads at once do not pass a quota that each of them keeps. */
+class Quota {
+  readonly #underWay = new Map<string, number>();
+
+  constructor(
+    private readonly blobs: BlobStore,
+    private readonly bytesMax: number,
+  ) {}
+
+  /** The chunks of an upload as they come. Errors: quota at the first byte that is too much. */
+  async *counted(chunks: AsyncIterable<Uint8Array>, owner: string): AsyncGenerator<Uint8Array> {
+    let mine = 0;
+    try {
+      for await (const chunk of chunks) {
+        mine += chunk.byteLength;
+        this.#add(owner, chunk.byteLength);
+        if ((await this.blobs.bytesOf(owner)) + (this.#underWay.get(owner) ?? 0) > this.bytesMax) {
+          throw new UnibusError("quota", `your blobs may have ${this.bytesMax} bytes in all (ask an admin for more)`);
+        }
+        yield chunk;
+      }
+    } finally {
+      this.#add(owner, -mine);
+    }
+  }
+
+  #add(owner: string, bytes: number): void {
+    const sum = (this.#underWay.get(owner) ?? 0) + bytes;
+    if (sum === 0) this.#underWay.delete(owner);
+    else this.#underWay.set(owner, sum);
+  }
+}
+
+/** Answers POST /blobs and GET /blobs/{hash}. */
+export default definePlugin({
+  name: "blobs",
+  api: 1,
+  config: Config,
+  requires: { blobs: BlobStore },
+  async setup({ config }, { blobs }) {
+    const quota = new Quota(blobs, config.bytes_per_user ?? bytesPerUserDefault);
+    return {
+      services: {},
+      routes: [
+        route(
+          "POST",
+          "/blobs",
+          "signed",
+          {
+            summary: "Stores a ciphertext: 201, or 200 when it is known",
+            errors: ["quota"],
+            stream: true,
+            bodyBytesMax: blobBytesMax,
+            reply: BlobStored,
+            status: 201,
+          },
+          async ({ stream, caller }) => {
+            const { hash, isNew } = await blobs.put(quota.counted(stream, caller.endpoint), caller.endpoint);
+            return rawReply(JSON.stringify({ hash }), { status: isNew ? 201 : 200 });
+          },
+        ),
+        route(
+          "GET",
+          "/blobs/:hash",
+          "signed",
+          {
+            summary: "A ciphertext, as an attachment",
+            errors: ["not_found"],
+            params: BlobParams,
+            replyType: "application/octet-stream",
+          },
+          async ({ params }) => {
+            const blob = await blobs.get(params.hash);
+            if (blob === null) throw new UnibusError("not_found", "there is no such blob (check the hash)");
+            return rawReply(blob.body, { headers: downloadHeaders });
+          },
+        ),
+      ],
+    };
+  },
+});
