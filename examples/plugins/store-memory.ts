@@ -55,7 +55,7 @@ const claimant = ({ rooms }: Memory, subject: string) =>
   [...rooms.values()].find((entry) => entry.claimsSubject && entry.room.subject === subject);
 const asRoom = (entry: Entry): RoomRecord => ({
   ...entry.room,
-  rekeyPending: openStays(entry).some((stay) => stay.left),
+  rekeyPending: openStays(entry).some((stay) => stay.leftAt !== null),
 });
 
 function createEntry(room: RoomRecord): Entry {
@@ -118,7 +118,14 @@ const inviteStore = (open: Open): InviteStore => ({
       .slice(0, limit),
 });
 
-type RoomWrites = "insertRoom" | "applyChange" | "markLeft" | "markDeleted" | "purgeRoom";
+type RoomWrites =
+  | "addDevice"
+  | "removeDevice"
+  | "insertRoom"
+  | "applyChange"
+  | "markLeft"
+  | "markDeleted"
+  | "purgeRoom";
 type RoomReads = Omit<RoomStore, RoomWrites>;
 
 const roomReads = (open: Open): RoomReads => ({
@@ -132,7 +139,7 @@ const roomReads = (open: Open): RoomReads => ({
   listRoomsOf: async (endpoint) =>
     sorted(open().rooms).flatMap((entry) => {
       const stay = openStay(entry, endpoint);
-      return entry.room.deletedAt === null && stay && !stay.left ? [{ room: asRoom(entry), stay }] : [];
+      return entry.room.deletedAt === null && stay && stay.leftAt === null ? [{ room: asRoom(entry), stay }] : [];
     }),
   countRoomsBy: async (creator) =>
     [...open().rooms.values()].filter(({ room }) => room.creator === creator && room.deletedAt === null).length,
@@ -169,19 +176,32 @@ const roomStore = (open: Open): RoomStore => ({
     const { epoch, keyCheck, version, statementHash } = room;
     entry.room = { ...entry.room, epoch, keyCheck, version, statementHash };
     for (const stay of stays) {
-      const left = stay.left || entry.stays.get(stayKey(stay))?.left === true;
-      entry.stays.set(stayKey(stay), { ...stay, left });
+      const { leftAt = stay.leftAt, devices = stay.devices } = entry.stays.get(stayKey(stay)) ?? {};
+      entry.stays.set(stayKey(stay), { ...stay, leftAt: leftAt ?? stay.leftAt, devices });
     }
     for (const key of keys) entry.keys.set(keyKey(key), key);
     entry.statements.set(statement.version, statement);
     return true;
   },
-  async markLeft(roomId, endpoint) {
+  async markLeft(roomId, endpoint, at) {
     const entry = open().rooms.get(roomId);
     const stay = openStay(entry, endpoint);
-    if (!stay || stay.left) return false;
-    entry?.stays.set(stayKey(stay), { ...stay, left: true });
+    if (!stay || stay.leftAt !== null) return false;
+    entry?.stays.set(stayKey(stay), { ...stay, leftAt: at });
     return true;
+  },
+  async addDevice(roomId, endpoint, device) {
+    const entry = open().rooms.get(roomId);
+    const stay = openStay(entry, endpoint);
+    if (!stay) return null;
+    const devices = [...new Set([...stay.devices, device])].sort();
+    entry?.stays.set(stayKey(stay), { ...stay, devices });
+    return devices;
+  },
+  async removeDevice(roomId, endpoint, device) {
+    const entry = open().rooms.get(roomId);
+    const stay = openStay(entry, endpoint);
+    if (stay) entry?.stays.set(stayKey(stay), { ...stay, devices: stay.devices.filter((name) => name !== device) });
   },
   async markDeleted(roomId, at) {
     const entry = open().rooms.get(roomId);

@@ -103,8 +103,10 @@ export interface RoomRecord {
 export interface StayRecord extends MemberLine {
   readonly kex_sig: string;
   readonly handle: string;
-  /** Left, revoked or deleted, and not signed out yet: access is gone. */
-  readonly left: boolean;
+  /** When they left, were revoked or deleted, and were not signed out yet: access is gone. Null: they did not. */
+  readonly leftAt: number | null;
+  /** The devices that have a durable here, by name. The store's own: a change does not touch them. */
+  readonly devices: readonly string[];
 }
 
 /** A room key of one epoch, sealed to one member. */
@@ -174,7 +176,11 @@ export interface RoomStore {
    */
   applyChange(change: RoomChange): Promise<boolean>;
   /** Marks the open stay left; false when there is none or it is marked. */
-  markLeft(roomId: string, endpoint: string): Promise<boolean>;
+  markLeft(roomId: string, endpoint: string, at: number): Promise<boolean>;
+  /** Notes a device of the open stay. Gives all of them then, or null when there is no open stay. Idempotent. */
+  addDevice(roomId: string, endpoint: string, device: string): Promise<readonly string[] | null>;
+  /** Forgets a device of the open stay. Idempotent. */
+  removeDevice(roomId: string, endpoint: string, device: string): Promise<void>;
   /** The first step of a deletion: from here on the room reads as deleted. False when it already did. */
   markDeleted(roomId: string, at: number): Promise<boolean>;
   /** The last step: removes all but the tombstone, then frees the subject. Idempotent; does nothing to a live room. */

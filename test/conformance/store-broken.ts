@@ -5,6 +5,7 @@ import { hasCode } from "../../src/contracts/index.ts";
 import type { OpenStore, StoreUnderTest } from "./store.ts";
 import {
   changeOf,
+  epochMs,
   inviteSample,
   keySample,
   peer,
@@ -47,7 +48,9 @@ const calls: Readonly<Record<string, (store: StoreUnderTest) => Promise<unknown>
   getSealedKey: ({ rooms }) => rooms.getSealedKey(roomId, peer(1), null),
   listStatements: ({ rooms }) => rooms.listStatements(roomId, 1, 10),
   applyChange: ({ rooms }) => rooms.applyChange(changeOf(roomSample(1).room, { stays: [staySample(2)] })),
-  markLeft: ({ rooms }) => rooms.markLeft(roomId, peer(1)),
+  addDevice: ({ rooms }) => rooms.addDevice(roomId, peer(1), "phone"),
+  removeDevice: ({ rooms }) => rooms.removeDevice(roomId, peer(1), "phone"),
+  markLeft: ({ rooms }) => rooms.markLeft(roomId, peer(1), epochMs),
   markDeleted: ({ rooms }) => rooms.markDeleted(roomId, 1),
   purgeRoom: ({ rooms }) => rooms.purgeRoom(roomId),
   listRooms: ({ rooms }) => rooms.listRooms(null, 10),

@@ -4,6 +4,7 @@ import {
   callers,
   change,
   changeOf,
+  epochMs,
   peer,
   roomIdSample,
   roomSample,
@@ -145,22 +146,37 @@ export function changeCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2), staySample(3)] });
-        const marked = await winners(upTo(callers).map(() => rooms.markLeft(roomId, peer(2))));
+        const marked = await winners(upTo(callers).map(() => rooms.markLeft(roomId, peer(2), epochMs)));
         expect(marked).toHaveLength(1);
-        expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { left: true }));
-        expect((await rooms.listStays(roomId)).filter(({ left }) => left)).toHaveLength(1);
+        expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { leftAt: epochMs }));
+        expect((await rooms.listStays(roomId)).filter(({ leftAt }) => leftAt !== null)).toHaveLength(1);
         expect(await rooms.listRoomsOf(peer(2))).toEqual([]);
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(true);
         expect((await rooms.listRoomsOf(peer(3)))[0]?.room.rekeyPending).toBe(true);
         expect((await rooms.listRooms(null, 10))[0]?.rekeyPending).toBe(true);
 
-        const out = staySample(2, { until: 2, left: true });
+        const out = staySample(2, { until: 2, leftAt: epochMs });
         await change(store, roomId, { rekey: true, stays: [out], keys: [sealedSample(1, 2), sealedSample(3, 2)] });
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(false);
         expect(await rooms.getStay(roomId, peer(2))).toBeNull();
         expect(await rooms.listStays(roomId)).toContainEqual(out);
-        expect(await rooms.markLeft(roomId, peer(2))).toBe(false);
+        expect(await rooms.markLeft(roomId, peer(2), epochMs)).toBe(false);
         expect(await rooms.getSealedKey(roomId, peer(2), null)).toBeNull();
+      }),
+    );
+
+    test(
+      "devices belong to the open stay, each once, and no change touches them",
+      withStore(open, async ({ rooms }) => {
+        await rooms.insertRoom(roomSample(1));
+        expect(await rooms.addDevice(roomId, peer(9), "main")).toBeNull();
+        expect(await rooms.addDevice(roomId, peer(1), "phone")).toEqual(["phone"]);
+        expect(await rooms.addDevice(roomId, peer(1), "main")).toEqual(["main", "phone"]);
+        expect(await rooms.addDevice(roomId, peer(1), "main")).toEqual(["main", "phone"]);
+        expect((await rooms.listRoomsOf(peer(1)))[0]?.stay.devices).toEqual(["main", "phone"]);
+        await rooms.removeDevice(roomId, peer(1), "phone");
+        await rooms.removeDevice(roomId, peer(1), "phone");
+        expect((await rooms.getStay(roomId, peer(1)))?.devices).toEqual(["main"]);
       }),
     );
 
@@ -170,9 +186,9 @@ export function changeCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2)] });
-        expect(await rooms.markLeft(roomId, peer(2))).toBe(true);
+        expect(await rooms.markLeft(roomId, peer(2), epochMs)).toBe(true);
         await change(store, roomId, { stays: [staySample(2, { role: "owner" })] });
-        expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { role: "owner", left: true }));
+        expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { role: "owner", leftAt: epochMs }));
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(true);
       }),
     );
@@ -183,8 +199,8 @@ export function changeCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2)], keys: [sealedSample(2, 1)] });
-        await rooms.markLeft(roomId, peer(2));
-        const first = staySample(2, { until: 2, left: true });
+        await rooms.markLeft(roomId, peer(2), epochMs);
+        const first = staySample(2, { until: 2, leftAt: epochMs });
         await change(store, roomId, { rekey: true, stays: [first] });
         const second = staySample(2, { since: 2 });
         await change(store, roomId, { stays: [second], keys: [sealedSample(2, 2)] });

@@ -3,6 +3,7 @@ import type { OpenStore } from "./store.ts";
 import {
   callers,
   change,
+  epochMs,
   failure,
   peer,
   roomIdSample,
@@ -42,7 +43,7 @@ export function deletionCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2), staySample(3)], keys: [sealedSample(2, 1)] });
-        await rooms.markLeft(roomId, peer(3));
+        await rooms.markLeft(roomId, peer(3), epochMs);
         await rooms.markDeleted(roomId, 9);
         await Promise.all([rooms.purgeRoom(roomId), rooms.purgeRoom(roomId)]);
         expect(await rooms.getRoom(roomId)).toMatchObject({

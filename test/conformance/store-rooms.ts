@@ -4,6 +4,7 @@ import type { OpenStore } from "./store.ts";
 import {
   callers,
   change,
+  epochMs,
   failure,
   peer,
   roomIdSample,
@@ -50,7 +51,7 @@ export function roomCases(open: OpenStore): void {
           expect(await rooms.getStay(roomId, peer(9))).toBeNull();
           expect(await rooms.getSealedKey(roomId, peer(9), null)).toBeNull();
           expect(await rooms.getSealedKey(roomId, peer(1), 2)).toBeNull();
-          expect(await rooms.markLeft(roomId, peer(9))).toBe(false);
+          expect(await rooms.markLeft(roomId, peer(9), epochMs)).toBe(false);
           expect(await rooms.listStatements(roomId, 2, 10)).toEqual([]);
         }
         expect(await rooms.getRoom(nowhere)).toBeNull();
@@ -119,10 +120,10 @@ export function roomCases(open: OpenStore): void {
           await change(store, roomIdSample(n), { stays: [staySample(2)] });
         }
         await rooms.insertRoom(roomSample(7));
-        await rooms.markLeft(roomIdSample(2), peer(2));
+        await rooms.markLeft(roomIdSample(2), peer(2), epochMs);
         await rooms.markDeleted(roomIdSample(3), 1);
         await change(store, roomIdSample(4), { stays: [staySample(2, { until: 2 })], rekey: true });
-        await rooms.markLeft(roomIdSample(5), peer(1));
+        await rooms.markLeft(roomIdSample(5), peer(1), epochMs);
         const found = await rooms.listRoomsOf(peer(2));
         expect(found.map(({ room }) => room.roomId)).toEqual([1, 5, 6].map(roomIdSample));
         for (const { room, stay } of found) {

@@ -122,7 +122,8 @@ export function staySample(n: number, differing: Partial<StayRecord> = {}): Stay
     since: 1,
     until: 0,
     handle,
-    left: false,
+    leftAt: null,
+    devices: [],
     ...differing,
   };
 }

@@ -6,6 +6,7 @@ import type { Snapshot, SnapshotRow } from "../../src/contracts/index.ts";
 import type { OpenStore, StoreUnderTest } from "./store.ts";
 import {
   change,
+  epochMs,
   failure,
   inviteSample,
   keySample,
@@ -36,7 +37,7 @@ async function fill(store: StoreUnderTest): Promise<void> {
   await change(store, busy, { stays: [staySample(2), staySample(3)], keys: [sealedSample(2, 1), sealedSample(3, 1)] });
   await change(store, busy, { rekey: true, stays: [staySample(2, { until: 2 })], keys: [sealedSample(1, 2)] });
   await change(store, busy, { stays: [staySample(2, { since: 2 })], keys: [sealedSample(2, 2)] });
-  await rooms.markLeft(busy, peer(3));
+  await rooms.markLeft(busy, peer(3), epochMs);
   await rooms.markDeleted(roomIdSample(2), 50);
   await rooms.markDeleted(roomIdSample(3), 60);
   await rooms.purgeRoom(roomIdSample(3));
@@ -78,7 +79,7 @@ export function snapshotCases(open: OpenStore): void {
         );
         expect(counts).toEqual({ user: 4, invite: 2, room: 5, stay: 7, key: 8, statement: 7 });
         expect(rows).toContainEqual({ kind: "user", user: userSample(2, { kexPub: null, kexSig: null }) });
-        const left = staySample(3, { left: true });
+        const left = staySample(3, { leftAt: epochMs });
         expect(rows).toContainEqual({ kind: "stay", roomId: roomIdSample(1), stay: left });
       }),
     );

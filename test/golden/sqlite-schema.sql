@@ -73,13 +73,14 @@ CREATE TABLE stays (
   kex_sig TEXT NOT NULL,
   role TEXT NOT NULL,
   handle TEXT NOT NULL,
-  has_left INTEGER NOT NULL,
+  left_at INTEGER,
+  devices TEXT NOT NULL,
   PRIMARY KEY (room_id, endpoint, since_epoch)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX stays_current ON stays (endpoint, room_id) WHERE until_epoch = 0 AND has_left = 0;
+CREATE INDEX stays_current ON stays (endpoint, room_id) WHERE until_epoch = 0 AND left_at IS NULL;
 
-CREATE INDEX stays_leaving ON stays (room_id) WHERE until_epoch = 0 AND has_left = 1;
+CREATE INDEX stays_leaving ON stays (room_id) WHERE until_epoch = 0 AND left_at IS NOT NULL;
 
 CREATE TABLE users (
   sign_pub TEXT PRIMARY KEY,

@@ -76,7 +76,7 @@ async function newRoom(
   checkSealedKey(parsed.policy.encrypt, body.sealed_key);
   const stay: StayRecord = {
     ...{ endpoint, sign_pub: signPub, kex_pub: kexPub, role: "owner" as const, since: 1, until: 0 },
-    ...{ kex_sig: kexSig, handle, left: false },
+    ...{ kex_sig: kexSig, handle, leftAt: null, devices: [] },
   };
   const room: RoomRecord = {
     roomId: parsed.roomId,

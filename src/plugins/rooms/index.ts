@@ -205,7 +205,7 @@ export default definePlugin({
         if (room === null) throw new UnibusError("not_found", "there is no such room");
         if (room.deletedAt !== null) throw gone();
         const stay = await store.getStay(roomId, endpoint);
-        if (stay === null || stay.left) {
+        if (stay === null || stay.leftAt !== null) {
           throw new UnibusError("forbidden", "you are no member of this room (an owner can add you)");
         }
         return { room, stay };

@@ -34,7 +34,8 @@ const stayOf = (user: UserRecord & { kexPub: string; kexSig: string }, since: nu
   until: 0,
   kex_sig: user.kexSig,
   handle: user.handle,
-  left: false,
+  leftAt: null,
+  devices: [],
 });
 
 /** The user who is to be added. Errors: not_found for no active user; conflict for one without a kex key. */
@@ -90,7 +91,7 @@ export async function addMembers(
 
 /** The rooms' rule of who may delete: an owner, or an admin. Errors: forbidden. */
 export function checkMayDelete(stay: StayRecord | null, caller: Caller): void {
-  const owns = stay !== null && !stay.left && stay.role === "owner";
+  const owns = stay !== null && stay.leftAt === null && stay.role === "owner";
   if (!owns && caller.role !== "admin") {
     throw new UnibusError("forbidden", "only an owner of the room or an admin may delete it (ask one)");
   }

@@ -14,6 +14,6 @@ export function roomListEntry({ room, stay }: Membership) {
 
 /** One stay, in the order of the signed line. */
 export function memberReply(stay: StayRecord) {
-  const { endpoint, sign_pub, kex_pub, kex_sig, role, since, until, left, handle } = stay;
-  return { endpoint, sign_pub, kex_pub, kex_sig, role, since, until, left, handle };
+  const { endpoint, sign_pub, kex_pub, kex_sig, role, since, until, leftAt, handle } = stay;
+  return { endpoint, sign_pub, kex_pub, kex_sig, role, since, until, left: leftAt !== null, handle };
 }

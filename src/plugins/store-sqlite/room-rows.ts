@@ -6,12 +6,12 @@ export const roomColumns = `rooms.room_id AS roomId, rooms.subject AS subject, r
   rooms.version AS version, rooms.statement_hash AS statementHash, rooms.creator AS creator,
   rooms.created_at AS createdAt, rooms.deleted_at AS deletedAt,
   EXISTS (SELECT 1 FROM stays AS leaving WHERE leaving.room_id = rooms.room_id AND leaving.until_epoch = 0
-    AND leaving.has_left = 1) AS rekeyPending`;
+    AND leaving.left_at IS NOT NULL) AS rekeyPending`;
 
 /** What a stay is selected as, from `stays`. */
 export const stayColumns = `stays.endpoint AS endpoint, stays.sign_pub AS sign_pub, stays.kex_pub AS kex_pub,
   stays.kex_sig AS kex_sig, stays.role AS role, stays.since_epoch AS since, stays.until_epoch AS until,
-  stays.handle AS handle, stays.has_left AS hasLeft`;
+  stays.handle AS handle, stays.left_at AS leftAt, stays.devices AS devices`;
 
 /** What a key is selected as. */
 export const keyColumns = "endpoint, epoch, sealed_key AS sealedKey";
@@ -31,7 +31,7 @@ export type RoomRow = Omit<RoomRecord, "policy" | "rekeyPending"> & {
 };
 
 /** A stay as it is selected. */
-export type StayRow = Omit<StayRecord, "left"> & { readonly hasLeft: number };
+export type StayRow = Omit<StayRecord, "devices"> & { readonly devices: string };
 
 /** The record of a row. */
 export function roomOf(row: RoomRow): RoomRecord {
@@ -50,6 +50,16 @@ export function roomOf(row: RoomRow): RoomRecord {
   };
 }
 
+/** Device names as they are stored: none of them holds a space. */
+export function devicesOf(text: string): string[] {
+  return text.split(" ").filter((device) => device !== "");
+}
+
+/** A stay as statements take it. */
+export function stayBinding(roomId: string, stay: StayRecord): StayBinding {
+  return { ...stay, devices: stay.devices.join(" "), roomId };
+}
+
 /** The record of a row. */
 export function stayOf(row: StayRow): StayRecord {
   return {
@@ -61,7 +71,8 @@ export function stayOf(row: StayRow): StayRecord {
     since: row.since,
     until: row.until,
     handle: row.handle,
-    left: row.hasLeft === 1,
+    leftAt: row.leftAt,
+    devices: devicesOf(row.devices),
   };
 }
 
@@ -78,8 +89,8 @@ export const insertRoomSql = `INSERT INTO rooms (room_id, subject, claims_subjec
 
 /** Writes a stay; what follows says what happens to one with the same key. */
 export const insertStaySql = `INSERT INTO stays
-  (room_id, endpoint, since_epoch, until_epoch, sign_pub, kex_pub, kex_sig, role, handle, has_left)
-  VALUES ($roomId, $endpoint, $since, $until, $sign_pub, $kex_pub, $kex_sig, $role, $handle, $left)
+  (room_id, endpoint, since_epoch, until_epoch, sign_pub, kex_pub, kex_sig, role, handle, left_at, devices)
+  VALUES ($roomId, $endpoint, $since, $until, $sign_pub, $kex_pub, $kex_sig, $role, $handle, $leftAt, $devices)
   ON CONFLICT (room_id, endpoint, since_epoch) DO UPDATE SET until_epoch = excluded.until_epoch,
     sign_pub = excluded.sign_pub, kex_pub = excluded.kex_pub, kex_sig = excluded.kex_sig, role = excluded.role,
     handle = excluded.handle`;
@@ -100,7 +111,7 @@ export type RoomBinding = Omit<RoomRecord, "policy" | "rekeyPending"> & {
 };
 type OfRoom<T> = Pick<T, keyof T> & { readonly roomId: string };
 /** A stay as statements take it. */
-export type StayBinding = OfRoom<StayRecord>;
+export type StayBinding = OfRoom<StayRow>;
 /** A key as statements take it. */
 export type KeyBinding = OfRoom<SealedKeyRecord>;
 /** A statement as statements take it. */

@@ -2,6 +2,7 @@ import type { RoomChange, RoomStore, SealedKeyRecord, StatementRecord } from "..
 import { UnibusError } from "../../wire/errors.ts";
 import type { Database } from "./database.ts";
 import {
+  devicesOf,
   insertKeySql,
   insertRoomSql,
   insertStatementSql,
@@ -19,6 +20,7 @@ import {
   type StayRow,
   selectClaimant,
   statementColumns,
+  stayBinding,
   stayColumns,
   stayOf,
 } from "./room-rows.ts";
@@ -27,7 +29,7 @@ import {
 const purgeRowsMax = 5_000;
 
 type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom">;
-type Changes = Pick<RoomStore, "insertRoom" | "applyChange" | "markLeft">;
+type Changes = Pick<RoomStore, "insertRoom" | "applyChange" | "markLeft" | "addDevice" | "removeDevice">;
 type Reads = Omit<RoomStore, keyof Deletion | keyof Changes>;
 
 function createReads({ native, read }: Database): Reads {
@@ -41,7 +43,7 @@ function createReads({ native, read }: Database): Reads {
   );
   const roomsOf = native.prepare<RoomRow & StayRow, [string]>(
     `SELECT ${roomColumns}, ${stayColumns} FROM stays JOIN rooms ON rooms.room_id = stays.room_id
-     WHERE stays.endpoint = ? AND stays.until_epoch = 0 AND stays.has_left = 0 AND rooms.deleted_at IS NULL
+     WHERE stays.endpoint = ? AND stays.until_epoch = 0 AND stays.left_at IS NULL AND rooms.deleted_at IS NULL
      ORDER BY stays.room_id`,
   );
   const countBy = native.prepare<{ count: number }, [string]>(
@@ -105,15 +107,34 @@ function createChanges({ native, write }: Database): Changes {
      WHERE room_id = $roomId AND version = $version - 1 AND deleted_at IS NULL`,
   );
   // Whoever was marked left after the change was prepared stays so.
-  const putStay = native.prepare<never, [StayBinding]>(`${insertStaySql}, has_left = max(has_left, excluded.has_left)`);
+  const putStay = native.prepare<never, [StayBinding]>(
+    `${insertStaySql}, left_at = coalesce(left_at, excluded.left_at)`,
+  );
   const putKey = native.prepare<never, [KeyBinding]>(insertKeySql);
   const putStatement = native.prepare<never, [StatementBinding]>(insertStatementSql);
-  const leave = native.prepare<never, [string, string]>(
-    "UPDATE stays SET has_left = 1 WHERE room_id = ? AND endpoint = ? AND until_epoch = 0 AND has_left = 0",
+  const leave = native.prepare<never, [number, string, string]>(
+    "UPDATE stays SET left_at = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0 AND left_at IS NULL",
+  );
+  const devices = native.prepare<{ devices: string }, [string, string]>(
+    "SELECT devices FROM stays WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
+  );
+  const setDevices = native.prepare<never, [string, string, string]>(
+    "UPDATE stays SET devices = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
   );
 
+  const changeDevices = (roomId: string, endpoint: string, change: (names: Set<string>) => unknown) =>
+    write(() => {
+      const row = devices.get(roomId, endpoint);
+      if (!row) return null;
+      const names = new Set(devicesOf(row.devices));
+      change(names);
+      const sorted = [...names].sort();
+      setDevices.run(sorted.join(" "), roomId, endpoint);
+      return sorted;
+    });
+
   const putParts = (roomId: string, { stays, keys, statement }: Omit<RoomChange, "room">): void => {
-    for (const stay of stays) putStay.run({ ...stay, roomId });
+    for (const stay of stays) putStay.run(stayBinding(roomId, stay));
     for (const key of keys) putKey.run({ ...key, roomId });
     putStatement.run({ ...statement, roomId });
   };
@@ -143,8 +164,12 @@ function createChanges({ native, write }: Database): Changes {
         return true;
       });
     },
-    markLeft(roomId, endpoint) {
-      return write(() => leave.run(roomId, endpoint).changes > 0);
+    markLeft(roomId, endpoint, at) {
+      return write(() => leave.run(at, roomId, endpoint).changes > 0);
+    },
+    addDevice: (roomId, endpoint, device) => changeDevices(roomId, endpoint, (names) => names.add(device)),
+    async removeDevice(roomId, endpoint, device) {
+      await changeDevices(roomId, endpoint, (names) => names.delete(device));
     },
   };
 }

@@ -28,6 +28,7 @@ import {
   type StayBinding,
   type StayRow,
   statementColumns,
+  stayBinding,
   stayColumns,
   stayOf,
 } from "./room-rows.ts";
@@ -71,7 +72,8 @@ function createPut(native: Native): (row: SnapshotRow) => void {
       persist = excluded.persist, sign_msgs = excluded.sign_msgs, epoch = excluded.epoch, key_check = excluded.key_check,
       version = excluded.version, statement_hash = excluded.statement_hash, creator = excluded.creator,
       created_at = excluded.created_at, deleted_at = excluded.deleted_at`);
-  const putStay = native.prepare<never, [StayBinding]>(`${insertStaySql}, has_left = excluded.has_left`);
+  const putStay = native.prepare<never, [StayBinding]>(`${insertStaySql}, left_at = excluded.left_at,
+    devices = excluded.devices`);
   // A room that has stays was not purged: it claims its subject, deleted or not.
   const claimSubject = native.prepare<never, [string]>(
     "UPDATE rooms SET claims_subject = 1 WHERE room_id = ? AND claims_subject = 0",
@@ -91,7 +93,7 @@ function createPut(native: Native): (row: SnapshotRow) => void {
         putRoom.run(roomBinding(row.room));
         break;
       case "stay":
-        putStay.run({ ...row.stay, roomId: row.roomId });
+        putStay.run(stayBinding(row.roomId, row.stay));
         claimSubject.run(row.roomId);
         break;
       case "key":

@@ -116,7 +116,7 @@ export class UserRules implements Users {
   /** Access went with the user; the mark tells the rooms' owners to sign the user out. */
   async #leaveRooms(endpoint: string): Promise<void> {
     for (const { room } of (await this.#rooms?.listRoomsOf(endpoint)) ?? []) {
-      await this.#rooms?.markLeft(room.roomId, endpoint);
+      await this.#rooms?.markLeft(room.roomId, endpoint, this.#now());
     }
   }
 }

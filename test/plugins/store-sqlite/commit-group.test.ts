@@ -5,6 +5,7 @@ import { connect, databaseOver, openDatabase } from "../../../src/plugins/store-
 import { openSqliteStore, type SqliteStore, storeOver } from "../../../src/plugins/store-sqlite/store.ts";
 import {
   changeOf,
+  epochMs,
   keySample,
   peer,
   roomIdSample,
@@ -60,7 +61,7 @@ const steps: Readonly<Record<string, (store: SqliteStore) => Promise<unknown>>> 
   addition: ({ rooms }) =>
     rooms.applyChange(changeOf(room, { stays: [staySample(2), staySample(3)], keys: [sealedSample(2, 1)] })),
   removal: ({ rooms }) => rooms.applyChange(removal),
-  markLeft: ({ rooms }) => rooms.markLeft(roomId, peer(3)),
+  markLeft: ({ rooms }) => rooms.markLeft(roomId, peer(3), epochMs),
   markDeleted: ({ rooms }) => rooms.markDeleted(roomId, 9),
 };
 
