@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { UnibusError } from "../wire/errors.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
 
 /** Where a data directory is when nothing names one. */
 export const dataDirDefault = "./unibus-data";
@@ -18,6 +18,36 @@ export interface Ready {
   readonly public_url?: string;
 }
 
+/** What the system says when a disk takes no more, and what that means. */
+const fullDisk: Readonly<Record<string, readonly [why: string, mend: string]>> = {
+  ENOSPC: ["the disk is full", "free some space"],
+  SQLITE_FULL: ["the disk is full", "free some space"],
+  EDQUOT: ["the disk quota is used up", "free some space"],
+  EFBIG: ["files may not grow as large as is needed", "see ulimit -f"],
+};
+
+function fullDiskError(folder: string, error: unknown): UnibusError | null {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    // What a plugin has put into words is better than what can be said here.
+    if (isUnibusError(at) && at.code !== "internal") return null;
+    const [why, mend] = fullDisk[(at as { code?: string }).code ?? ""] ?? [];
+    if (why === undefined) continue;
+    const message = `data directory ${folder}: ${why} (${mend}, or choose another with --data)`;
+    return new UnibusError("invalid", message, { cause: error });
+  }
+  return null;
+}
+
+/** An error of a server on a data directory, in words where the disk takes no more; any other as it is. */
+export function dataDirError(folder: string, error: unknown): unknown {
+  return fullDiskError(folder, error) ?? error;
+}
+
+function unusable(folder: string, error: unknown): UnibusError {
+  const message = `data directory ${folder}: it cannot be written (choose another with --data)`;
+  return fullDiskError(folder, error) ?? new UnibusError("invalid", message, { cause: error });
+}
+
 /** Makes a data directory, for its owner alone. Errors: invalid when it cannot be used. */
 export function openDataDir(path: string): string {
   const folder = resolve(path);
@@ -25,8 +55,7 @@ export function openDataDir(path: string): string {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     accessSync(folder, constants.W_OK | constants.X_OK);
   } catch (error) {
-    const why = (error as { code?: string }).code === "ENOSPC" ? "the disk is full" : "it cannot be written";
-    throw new UnibusError("invalid", `data directory ${path}: ${why} (choose another with --data)`, { cause: error });
+    throw unusable(folder, error);
   }
   return folder;
 }
@@ -34,30 +63,31 @@ export function openDataDir(path: string): string {
 const readyFile = (folder: string): string => join(folder, "ready.json");
 const pidFile = (folder: string): string => join(folder, "serve.pid");
 
+/** SQLite's exclusive lock on a file of the directory: it ends with the process, however that ends. */
+function lock(folder: string): Database {
+  let taken: Database | undefined;
+  try {
+    taken = new Database(join(folder, "serve.lock"), { create: true });
+    taken.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
+    return taken;
+  } catch (error) {
+    taken?.close();
+    if ((error as { code?: string }).code !== "SQLITE_BUSY") throw unusable(folder, error);
+    const pid = existsSync(pidFile(folder)) ? readFileSync(pidFile(folder), "utf8") : "unknown";
+    const mend = "stop it, or choose another directory with --data";
+    throw new UnibusError("conflict", `data directory ${folder} is served by process ${pid} (${mend})`);
+  }
+}
+
 /** A data directory that this process alone serves. */
 export class DirectoryLock {
   readonly #folder: string;
   readonly #lock: Database;
 
-  /**
-   * Takes the directory: SQLite's exclusive lock on a file in it, which ends with the process however it ends.
-   * Errors: conflict, with the pid of the server that has it.
-   */
+  /** Takes the directory. Errors: conflict, with the pid of the server that has it; invalid when it cannot be used. */
   constructor(folder: string) {
     this.#folder = folder;
-    this.#lock = new Database(join(folder, "serve.lock"), { create: true });
-    try {
-      this.#lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
-    } catch (error) {
-      this.#lock.close();
-      if ((error as { code?: string }).code !== "SQLITE_BUSY") {
-        const message = `data directory ${folder}: it cannot be locked (is the disk full or read-only?)`;
-        throw new UnibusError("invalid", message, { cause: error });
-      }
-      const pid = existsSync(pidFile(folder)) ? readFileSync(pidFile(folder), "utf8") : "unknown";
-      const mend = "stop it, or choose another directory with --data";
-      throw new UnibusError("conflict", `data directory ${folder} is served by process ${pid} (${mend})`);
-    }
+    this.#lock = lock(folder);
     rmSync(readyFile(folder), { force: true });
     writeFileSync(pidFile(folder), String(process.pid), { mode: 0o600 });
   }

@@ -1,4 +1,4 @@
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { isUnibusError } from "../wire/errors.ts";
 import { botCommand } from "./bot.ts";
 import { identityCommand } from "./identity.ts";
@@ -36,6 +36,7 @@ function makeProgram(): Command {
 /** Errors of usage are thrown by every command, not only by the first. */
 function overrideExit(command: Command): void {
   command.exitOverride().showHelpAfterError("(see --help)");
+  command.addHelpText("beforeAll", ({ error }) => (error ? "error: no command was named (choose one of these)\n" : ""));
   for (const inner of command.commands) overrideExit(inner);
 }
 
@@ -55,6 +56,11 @@ export async function run(argv: readonly string[]): Promise<number> {
     await program.parseAsync(argv, { from: "user" });
     return exit.done;
   } catch (error) {
+    if (error instanceof InvalidArgumentError) {
+      // One that commander has told already comes as another class.
+      process.stderr.write(`error: ${error.message}\n(see --help)\n`);
+      return exit.usage;
+    }
     if (error instanceof CommanderError) {
       // Asked for help or the version: commander ends by an exception there, too.
       return error.exitCode === 0 ? exit.done : exit.usage;

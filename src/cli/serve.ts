@@ -6,7 +6,7 @@ import { type Bus, boot } from "../kernel/boot.ts";
 import { dialled } from "../wire/address.ts";
 import { joinLink } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
-import { DirectoryLock, openDataDir, type Ready } from "./data-dir.ts";
+import { DirectoryLock, dataDirError, openDataDir, type Ready } from "./data-dir.ts";
 import { type LogFormat, makeLog } from "./log.ts";
 import { printFields, printLine } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
@@ -71,7 +71,8 @@ async function reload(bus: Bus, log: Log): Promise<void> {
 async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   const stopAsked = stopSignal();
   const log = makeLog(options.log);
-  const lock = new DirectoryLock(openDataDir(options.data));
+  const folder = openDataDir(options.data);
+  const lock = new DirectoryLock(folder);
   try {
     const bus = await boot(bootOptions(options, log));
     try {
@@ -86,6 +87,8 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
       lock.withdraw();
       await bus.stop();
     }
+  } catch (error) {
+    throw dataDirError(folder, error);
   } finally {
     lock.release();
   }

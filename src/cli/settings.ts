@@ -79,16 +79,21 @@ export function setOption(): Option {
 /** What the environment gives beside the options, options first. */
 function listed<T>(
   given: readonly T[] | undefined,
+  option: string,
   variable: string,
   separator: string,
   parse: (text: string) => T,
 ): T[] {
-  const texts = (process.env[variable] ?? "").split(separator).filter((text) => text.trim() !== "");
-  try {
-    return [...texts.map((text) => parse(text.trim())), ...(given ?? [])];
-  } catch (error) {
-    throw new UnibusError("invalid", `${variable}: ${(error as Error).message}`);
-  }
+  const texts = (process.env[variable] ?? "").split(separator).map((text) => text.trim());
+  const parsed = texts.filter(Boolean).map((text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      const what = `option '${option}' value '${text}' from env '${variable}' is invalid`;
+      throw new InvalidArgumentError(`${what}. ${(error as Error).message}`);
+    }
+  });
+  return [...parsed, ...(given ?? [])];
 }
 
 /** The overrides of some options and of the environment. */
@@ -99,14 +104,15 @@ export function overridesOf(options: BusOptions): Overrides {
     settings[plugin] = { ...settings[plugin], [key]: value };
   };
   put("nats-embedded", "binary", process.env.UNIBUS_NATS_SERVER || undefined);
-  for (const [plugin, key, value] of listed(options.set, "UNIBUS_SET", "\n", parseSetting)) put(plugin, key, value);
+  for (const [plugin, key, value] of listed(options.set, "--set", "UNIBUS_SET", "\n", parseSetting))
+    put(plugin, key, value);
   put("http", "listen", options.http);
   put("http", "public_url", options.publicUrl);
   put("http", "tls_cert", options.tlsCert);
   put("http", "tls_key", options.tlsKey);
   put("nats-embedded", "listen", options.nats);
   put("nats-embedded", "ws", options.ws);
-  return { flags: Object.fromEntries(listed(options.flag, "UNIBUS_FLAGS", ",", parseFlag)), settings };
+  return { flags: Object.fromEntries(listed(options.flag, "--flag", "UNIBUS_FLAGS", ",", parseFlag)), settings };
 }
 
 /** The configuration that a command works with, and the file that messages name. */

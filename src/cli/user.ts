@@ -22,7 +22,7 @@ interface AddOptions extends HostOptions {
 async function keysOf(options: AddOptions): Promise<{ signPub: string; kexPub?: string; kexSig?: string }> {
   const { identity, signPub, kexPub, kexSig } = options;
   if ((identity === undefined) === (signPub === undefined)) {
-    throw new InvalidArgumentError("error: name the key by --identity FILE or by --sign-pub HEX (one of the two)");
+    throw new InvalidArgumentError("name the key by --identity FILE or by --sign-pub HEX (one of the two)");
   }
   if (identity !== undefined) {
     const read = await readIdentityFile(identity);

@@ -14,6 +14,7 @@ export * from "./deadline.ts";
 export * from "./invites.ts";
 export * from "./limiter.ts";
 export * from "./nats.ts";
+export * from "./notices.ts";
 export * from "./openapi.ts";
 export * from "./plugin.ts";
 export * from "./rooms.ts";

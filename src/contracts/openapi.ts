@@ -57,7 +57,9 @@ function operation(route: Route): Record<string, unknown> {
   return {
     summary: shape.summary,
     parameters: [...parameters(shape.params, "path"), ...parameters(shape.query, "query")],
-    ...(body === undefined ? {} : { requestBody: { required: true, content: content(body, type) } }),
+    ...(body === undefined
+      ? {}
+      : { requestBody: { required: shape.bodyOptional !== true, content: content(body, type) } }),
     ...(access === "public"
       ? {}
       : { security: [Object.fromEntries(Object.keys(signatureHeaders).map((k) => [k, []]))] }),

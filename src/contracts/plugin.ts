@@ -35,6 +35,8 @@ export interface Shape {
   readonly params?: TObject;
   readonly query?: TObject;
   readonly body?: TSchema;
+  /** Whether the body may be left out. */
+  readonly bodyOptional?: true;
   /** The body is bytes, which the handler takes as they come. */
   readonly stream?: true;
   /** Largest body, in bytes, where it is not 1 MiB. */
@@ -60,7 +62,7 @@ export type Call<A extends Access, S extends Shape> = {
   readonly params: StaticOf<S["params"]>;
   readonly query: StaticOf<S["query"]>;
   /** Checked when it is first read, so that existence and membership are answered before. */
-  readonly body: StaticOf<S["body"]>;
+  readonly body: StaticOf<S["body"]> | (S extends { readonly bodyOptional: true } ? undefined : never);
   /** Aborts when the client goes away or the deadline passes. */
   readonly signal: AbortSignal;
 } & (A extends "public" ? unknown : { readonly caller: Caller }) &

@@ -6,6 +6,13 @@ export interface StreamRoom {
   readonly subject: string;
 }
 
+/** Where a durable delivers. */
+export interface Durable {
+  readonly stream: string;
+  readonly consumer: string;
+  readonly deliver: string;
+}
+
 /** A run of frames out of a room's stream. */
 export interface FrameRun {
   /** As published, oldest first. */
@@ -28,6 +35,16 @@ export interface RoomStreams {
    * Errors: unavailable when JetStream does not answer. A deleted sequence is skipped, nothing else is.
    */
   last(room: StreamRoom, page: { readonly limit: number; readonly before: number | null }): Promise<FrameRun>;
+  /**
+   * Makes the durable consumer of a member's device, or finds it there. What it delivers begins at the last ack.
+   * Errors: unavailable.
+   */
+  bind(room: StreamRoom, endpoint: string, device: string): Promise<Durable>;
+  /**
+   * Brings the durables of a room in line with its members: now, and again until it is done. Call it after members or
+   * devices went.
+   */
+  settle(room: StreamRoom): void;
   /** Removes the stream with all its consumers. Idempotent. Errors: unavailable. */
   remove(roomId: string): Promise<void>;
 }

@@ -88,7 +88,7 @@ export function routeHandler(route: Route, auth: Auth | undefined): Handler {
       caller,
       // A getter, so that existence and membership are answered before a body is looked at.
       get body() {
-        return checkBody(parseJson(bytes), "body");
+        return bytes.length === 0 && shape.bodyOptional ? undefined : checkBody(parseJson(bytes), "body");
       },
       stream: bodyChunks(request, { bytesMax, hash }),
     };

@@ -204,18 +204,21 @@ function bind(requests: Requests, options: HttpOptions, port: number): Elysia {
     app.route(route.method, route.path, requests.route(route, app) as never, { parse: "none" } as never);
   }
   const { hostname, config } = options;
+  const tls = isTls(config) ? { tls: readTlsFiles(config.tls_cert, config.tls_key), reusePort: true } : {};
+  const usual = { idleTimeout: idleTimeoutS, development: false, maxRequestBodySize: Number.MAX_SAFE_INTEGER };
+  binding(options, () => app.listen({ hostname, port, ...usual, ...tls }));
+  return app;
+}
+
+/** Does what binds the address. Errors: invalid when it is taken or cannot be bound. */
+function binding({ hostname, port }: HttpOptions, bindIt: () => unknown): void {
   try {
-    app.listen({
-      ...{ hostname, port, idleTimeout: idleTimeoutS, development: false },
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      ...(isTls(config) ? { tls: readTlsFiles(config.tls_cert, config.tls_key), reusePort: true } : {}),
-    });
+    bindIt();
   } catch (error) {
     const taken = (error as { code?: string }).code === "EADDRINUSE";
     const what = taken ? "the address is in use" : "the address cannot be bound";
     throw refusal(`http.listen ${hostname}:${port}`, what, "choose another with --http HOST:PORT");
   }
-  return app;
 }
 
 /** Binds the listener. Errors: invalid when the address is taken or cannot be bound, or a TLS file is not readable. */
@@ -223,7 +226,7 @@ export function listen(options: HttpOptions): Listener {
   const requests = new Requests(options);
   const isShared = isTls(options.config);
   // A port that is shared with the next certificate's listener would hide that somebody else has it.
-  if (isShared) Bun.listen({ ...options, socket: { data: () => undefined } }).stop(true);
+  if (isShared) binding(options, () => Bun.listen({ ...options, socket: { data: () => undefined } }).stop(true));
   let app = bind(requests, options, options.port);
   const port = app.server?.port ?? options.port;
   return {

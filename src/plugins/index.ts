@@ -10,5 +10,6 @@ export const builtins = {
   blobs: () => import("./blobs/index.ts"),
   "blobs-disk": () => import("./blobs-disk/index.ts"),
   history: () => import("./history/index.ts"),
+  durables: () => import("./durables/index.ts"),
   "auth-callout": () => import("./auth-callout/index.ts"),
 } as const;

@@ -95,6 +95,14 @@ export const AddMembers = Strict({
   statement: Statement,
 });
 
+const KeyList = Type.Array(Strict({ endpoint: Type.String({ pattern: endpointPattern }), sealed_key: SealedKey }), {
+  maxItems: membersMax,
+});
+/** POST /rooms/{id}/rekey, and the body of a kick: a sealed key for each member who stays. */
+export const Rotate = Strict({ statement: Statement, keys: Type.Optional(KeyList) });
+/** PUT /rooms/{id}/members/{endpoint}/role. */
+export const SetRole = Strict({ role: MemberRole, statement: Statement });
+
 /** One stay of one member: the line that the members hash covers, and what a reader needs beside it. */
 export const Member = Strict({
   endpoint: Type.String(),
@@ -153,6 +161,11 @@ export const History = Strict({
 
 /** ?device= of a durable. */
 export const DeviceQuery = Type.Object({ device: Type.Optional(Type.String({ pattern: devicePattern })) });
+
+/** What PUT /rooms/{id}/durable answers. */
+export const DurableBound = Strict({ stream: Type.String(), consumer: Type.String(), deliver: Type.String() });
+/** Devices of one member in one room, at most. Source: spec 8. */
+export const devicesMax = 8;
 
 /** GET /directory: active users only. */
 export const Directory = Strict({

@@ -57,6 +57,7 @@ const arrows: readonly Arrow[] = [
     ],
   },
   { from: "examples/plugins/", may: ["unibus/plugin"] },
+  { from: "examples/", may: ["src/client/", ...wire, ...runtime, "packages"] },
   { from: "scripts/", may: ["scripts/", "src/plugins/", "src/wire/", ...runtime, "packages", "package.json"] },
 ];
 

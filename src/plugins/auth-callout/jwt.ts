@@ -10,6 +10,8 @@ export interface Permissions {
 /** A login that the auth callout is asked about. */
 export interface LoginRequest {
   readonly serverId: string;
+  /** The connection's id on that server. */
+  readonly cid: number;
   readonly userNkey: string;
   readonly nkey: string;
   readonly sig: string;
@@ -38,13 +40,14 @@ export function readLogin(jwt: string): LoginRequest {
     nats?: {
       server_id?: { id?: unknown };
       user_nkey?: unknown;
-      client_info?: { nonce?: unknown; host?: unknown };
+      client_info?: { id?: unknown; nonce?: unknown; host?: unknown };
       connect_opts?: { nkey?: unknown; sig?: unknown };
     };
   };
   const nats = claims.nats ?? {};
   return {
     serverId: textOf(nats.server_id?.id),
+    cid: Number(nats.client_info?.id ?? 0),
     userNkey: textOf(nats.user_nkey),
     nkey: textOf(nats.connect_opts?.nkey),
     sig: textOf(nats.connect_opts?.sig),

@@ -1,5 +1,5 @@
 import type { Membership } from "../../contracts/store.ts";
-import { consumerName, deliverRoot, noticeSubject, streamName } from "../../wire/names.ts";
+import { consumerName, deliverRoot, mainDevice, noticeSubject, streamName } from "../../wire/names.ts";
 import type { Permissions } from "./jwt.ts";
 
 /**
@@ -10,18 +10,19 @@ import type { Permissions } from "./jwt.ts";
  */
 export function permissionsOf(endpoint: string, memberships: readonly Membership[]): Permissions {
   const subjects = memberships.map(({ room }) => room.subject);
-  const persisted = memberships.filter(({ room }) => room.policy.persist).map(({ room }) => room.roomId);
+  const persisted = memberships.filter(({ room }) => room.policy.persist);
+  const acks = persisted.flatMap(({ room: { roomId }, stay }) =>
+    [...new Set([mainDevice, ...stay.devices])].map(
+      (device) => `$JS.ACK.${streamName(roomId)}.${consumerName(roomId, endpoint, device)}.>`,
+    ),
+  );
   return {
-    publish: [
-      "_INBOX.*.r.>",
-      ...subjects,
-      ...persisted.map((roomId) => `$JS.ACK.${streamName(roomId)}.${consumerName(roomId, endpoint)}.>`),
-    ],
+    publish: ["_INBOX.*.r.>", ...subjects, ...acks],
     subscribe: [
       `_INBOX.${endpoint}.>`,
       noticeSubject(endpoint, ">"),
       ...subjects,
-      ...persisted.map((roomId) => `${deliverRoot}.${endpoint}.${roomId}.*`),
+      ...persisted.map(({ room }) => `${deliverRoot}.${endpoint}.${room.roomId}.*`),
     ],
   };
 }

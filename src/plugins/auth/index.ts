@@ -4,7 +4,7 @@ import { Auth, type AuthMode, type Caller, type Identified, type RequestHead } f
 import { definePlugin } from "../../contracts/plugin.ts";
 import { verifySignature } from "../../contracts/signature.ts";
 import { type UserRecord, UserStore } from "../../contracts/store.ts";
-import { fromBase64Url, toHex } from "../../wire/encoding.ts";
+import { fromBase64, fromBase64Url, toHex } from "../../wire/encoding.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { keyOfUserNkey, keyPattern, normalKey } from "../../wire/names.ts";
 import { natsText, signatureHeaders } from "../../wire/sign.ts";
@@ -106,7 +106,8 @@ export default definePlugin({
       },
       async login({ nkey, sig, nonce }) {
         const key = keyOfUserNkey(nkey);
-        const bytes = fromBase64Url(sig);
+        // Some clients send it padded, as the older protocol did.
+        const bytes = fromBase64Url(sig) ?? fromBase64(sig);
         if (key === null || bytes === null || !nonceShape.test(nonce)) return null;
         const signPub = toHex(key);
         const texts = hosts.logins().map((host) => natsText(host, nonce));

@@ -6,6 +6,9 @@ import manifest from "../../../.cache/nats-server/nats-server.json" with { type:
 import { UnibusError } from "../../wire/errors.ts";
 import { natsServerVersionMin, versionAtLeast } from "./version.ts";
 
+/** How long a nats-server may take to say its version, in milliseconds. */
+const versionTimeoutMs = 5_000;
+
 /** What a written copy is recognised by without reading it again. */
 const stampOf = (file: string): string => {
   const { size, mtimeMs, ctimeMs, ino } = statSync(file);
@@ -32,14 +35,24 @@ export async function carriedServer(folder: string): Promise<string> {
   return file;
 }
 
+/** What a nats-server says of its version, or why it says nothing. */
+function versionOf(file: string): string {
+  if (!existsSync(file)) return "not there";
+  try {
+    const { stdout } = Bun.spawnSync([file, "--version"], { stdin: "ignore", timeout: versionTimeoutMs });
+    return /v(\d+\.\d+\.\d+)/.exec(stdout.toString())?.[1] ?? "of unknown version";
+  } catch {
+    return "no executable";
+  }
+}
+
 /**
  * A nats-server that the operator chose, when it is new enough.
  * Errors: invalid, with its version and the mend.
  */
 export function chosenServer(file: string): string {
-  const done = existsSync(file) ? Bun.spawnSync([file, "--version"], { stdin: "ignore" }) : null;
-  const version = /v(\d+\.\d+\.\d+)/.exec(done?.stdout.toString() ?? "")?.[1] ?? "of unknown version";
+  const version = versionOf(file);
   if (versionAtLeast(version, natsServerVersionMin)) return file;
   const mend = `needs ${natsServerVersionMin} or newer: leave nats-embedded.binary out to use the one inside`;
-  throw new UnibusError("invalid", `nats-server ${file} is ${done === null ? "not there" : version} (${mend})`);
+  throw new UnibusError("invalid", `nats-server ${file} is ${version} (${mend})`);
 }

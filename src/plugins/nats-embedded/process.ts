@@ -123,7 +123,7 @@ export class NatsProcess {
     child.unref();
     this.#child = child;
     writeFileSync(this.#pidFile, String(child.pid), { mode: 0o600 });
-    this.#watchLog(child.stderr);
+    const told = this.#watchLog(child.stderr);
     let said: Ports | null = null;
     await until(() => {
       said = readPorts(ports, child.pid);
@@ -131,7 +131,9 @@ export class NatsProcess {
     }, startTimeoutMs);
     if (said === null) {
       child.kill("SIGKILL");
-      throw new UnibusError("unavailable", `nats-server did not start: ${this.#why()}`);
+      // Its last words may still be on their way.
+      await told;
+      throw startError(this.#why());
     }
     this.#ports = said;
     this.#restartPauseMs = restartPauseMs.first;
@@ -179,8 +181,7 @@ export class NatsProcess {
     if (text === "") return;
     this.#tail.push(text);
     if (this.#tail.length > tailLinesMax) this.#tail.shift();
-    if (/^\[FTL\]/.test(text)) this.#options.log.error(text);
-    else this.#options.log.debug(text);
+    this.#options.log.debug(text);
   }
 
   /** The reason that nats-server gave last, as far as it gave one. */
@@ -188,6 +189,18 @@ export class NatsProcess {
     const telling = this.#tail.filter((line) => /\[(FTL|ERR)\]|^nats-server:|error:/i.test(line)).at(-1);
     return (telling ?? this.#tail.at(-1) ?? "it said nothing").replace(/^\[\w+\]\s*/, "");
   }
+}
+
+/** Why nats-server did not start, by its own words. */
+function startError(why: string): UnibusError {
+  if (!/\blisten tcp\b/.test(why)) {
+    return new UnibusError("unavailable", `nats-server did not start: ${why} (see nats-embedded in the plan)`);
+  }
+  const [setting, option] = /websocket/.test(why) ? ["ws", "--ws"] : ["listen", "--nats"];
+  const [, address = ""] = /listen tcp (\S+): bind/.exec(why) ?? /port: (\S+),/.exec(why) ?? [];
+  const what = /already in use/.test(why) ? "the address is in use" : "the address cannot be bound";
+  const message = `nats-embedded.${setting} ${address}: ${what} (choose another with ${option} HOST:PORT)`;
+  return new UnibusError("invalid", message, { cause: new Error(why) });
 }
 
 /** How to start nats-server so that it ends with this process, where the system can do that. */

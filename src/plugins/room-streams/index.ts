@@ -7,6 +7,7 @@ import { RoomStreams, type StreamRoom } from "../../contracts/streams.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { streamName } from "../../wire/names.ts";
 import { type RoomStreamConfig, roomStreamConfig } from "../../wire/room-stream.ts";
+import { Durables } from "./durables.ts";
 import { type ApiReply, JetStream, jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
 import { lastFrames } from "./last.ts";
 import { sweepEvery } from "./sweep.ts";
@@ -27,8 +28,8 @@ export default definePlugin({
   api: 1,
   config: Type.Object({}, { additionalProperties: false }),
   provides: { streams: RoomStreams },
-  requires: { nats: Nats },
-  optional: { rooms: RoomStore },
+  requires: { nats: Nats, rooms: RoomStore },
+
   async setup({ log, now, signal }, { nats, rooms }) {
     const js = new JetStream(await nats.connection("BUS"));
     const configOf = ({ roomId, subject }: StreamRoom) =>
@@ -62,7 +63,10 @@ export default definePlugin({
       return isRight(info, configOf(room)) ? info : mend(room);
     };
 
+    const durables = new Durables({ js, rooms, log, signal });
     const streams: RoomStreams = {
+      bind: (room, endpoint, device) => durables.bind(room, endpoint, device),
+      settle: (room) => durables.settle(room),
       async ensure(room) {
         await create(room);
       },
@@ -77,7 +81,7 @@ export default definePlugin({
     return {
       services: { streams },
       async start() {
-        if (rooms !== undefined) sweepEvery({ js, rooms, streams, log, now, signal });
+        sweepEvery({ js, rooms, streams, log, now, signal });
       },
       async health() {
         refuseOthers(await js.call<ApiReply>("INFO"));

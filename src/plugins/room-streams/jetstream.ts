@@ -5,7 +5,12 @@ import { UnibusError } from "../../wire/errors.ts";
 const callTimeoutMs = 5_000;
 
 /** Codes of the JetStream API that mean something other than failure. */
-export const jsCode = { streamNotFound: 10059, nameInUse: 10058, subjectsOverlap: 10065 } as const;
+export const jsCode = {
+  streamNotFound: 10059,
+  consumerNotFound: 10014,
+  nameInUse: 10058,
+  subjectsOverlap: 10065,
+} as const;
 
 /** What JetStream answers to a call. */
 export interface ApiReply {

@@ -34,8 +34,11 @@ async function streamNames(js: JetStream): Promise<Set<string>> {
   }
 }
 
-/** Removes streams that have no row, ends deletions that were cut short, and makes streams that rows lack. */
-export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts): Promise<void> {
+/**
+ * Removes streams that have no row, ends deletions that were cut short, and makes streams that rows lack. The first one
+ * also settles the durables that a run before may have left.
+ */
+export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts, isFirst = false): Promise<void> {
   const orphans = await streamNames(js);
   for (let after: string | null = null; !signal.aborted; ) {
     const page: RoomRecord[] = await rooms.listRooms(after, pageSize);
@@ -46,6 +49,8 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts
         await rooms.purgeRoom(room.roomId);
       } else if (room.policy.persist && !hadStream) {
         await streams.ensure(room);
+      } else if (room.policy.persist && isFirst) {
+        streams.settle(room);
       }
     }
     const last = page.at(-1);
@@ -66,9 +71,11 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts
 
 /** Sweeps now, and again and again until the bus stops. A sweep that fails is told and run again. */
 export function sweepEvery(parts: SweepParts): void {
+  let isFirst = true;
   const run = async (): Promise<void> => {
     try {
-      await sweep(parts);
+      await sweep(parts, isFirst);
+      isFirst = false;
     } catch (error) {
       if (!parts.signal.aborted) parts.log.warn("a sweep of the streams failed", { cause: error });
     }

@@ -52,14 +52,14 @@ async function candidate(users: UserStore, endpoint: string): Promise<UserRecord
 }
 
 /**
- * Adds members under one statement.
+ * Adds members under one statement. Gives their endpoints.
  * Errors: forbidden, not_found, conflict, invalid, quota as of POST /rooms/{id}/members.
  */
 export async function addMembers(
   membership: Membership,
   body: AddMembersBody,
   { store, users }: { readonly store: RoomStore; readonly users: UserStore },
-): Promise<void> {
+): Promise<string[]> {
   checkOwner(membership);
   const { room } = membership;
   const parsed = readStatement(body.statement);
@@ -87,6 +87,7 @@ export async function addMembers(
       "another change of the room came first (read it again and sign the next version)",
     );
   }
+  return added.map(({ endpoint }) => endpoint);
 }
 
 /** The rooms' rule of who may delete: an owner, or an admin. Errors: forbidden. */

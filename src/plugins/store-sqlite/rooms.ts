@@ -29,8 +29,9 @@ import {
 const purgeRowsMax = 5_000;
 
 type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom">;
-type Changes = Pick<RoomStore, "insertRoom" | "applyChange" | "markLeft" | "addDevice" | "removeDevice">;
-type Reads = Omit<RoomStore, keyof Deletion | keyof Changes>;
+type Changes = Pick<RoomStore, "insertRoom" | "applyChange" | "markLeft">;
+type Devices = Pick<RoomStore, "addDevice" | "removeDevice">;
+type Reads = Omit<RoomStore, keyof Deletion | keyof Changes | keyof Devices>;
 
 function createReads({ native, read }: Database): Reads {
   const byId = native.prepare<RoomRow, [string]>(`SELECT ${roomColumns} FROM rooms WHERE room_id = ?`);
@@ -115,24 +116,6 @@ function createChanges({ native, write }: Database): Changes {
   const leave = native.prepare<never, [number, string, string]>(
     "UPDATE stays SET left_at = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0 AND left_at IS NULL",
   );
-  const devices = native.prepare<{ devices: string }, [string, string]>(
-    "SELECT devices FROM stays WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
-  );
-  const setDevices = native.prepare<never, [string, string, string]>(
-    "UPDATE stays SET devices = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
-  );
-
-  const changeDevices = (roomId: string, endpoint: string, change: (names: Set<string>) => unknown) =>
-    write(() => {
-      const row = devices.get(roomId, endpoint);
-      if (!row) return null;
-      const names = new Set(devicesOf(row.devices));
-      change(names);
-      const sorted = [...names].sort();
-      setDevices.run(sorted.join(" "), roomId, endpoint);
-      return sorted;
-    });
-
   const putParts = (roomId: string, { stays, keys, statement }: Omit<RoomChange, "room">): void => {
     for (const stay of stays) putStay.run(stayBinding(roomId, stay));
     for (const key of keys) putKey.run({ ...key, roomId });
@@ -167,6 +150,29 @@ function createChanges({ native, write }: Database): Changes {
     markLeft(roomId, endpoint, at) {
       return write(() => leave.run(at, roomId, endpoint).changes > 0);
     },
+  };
+}
+
+function createDevices({ native, write }: Database): Devices {
+  const devices = native.prepare<{ devices: string }, [string, string]>(
+    "SELECT devices FROM stays WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
+  );
+  const setDevices = native.prepare<never, [string, string, string]>(
+    "UPDATE stays SET devices = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
+  );
+
+  const changeDevices = (roomId: string, endpoint: string, change: (names: Set<string>) => unknown) =>
+    write(() => {
+      const row = devices.get(roomId, endpoint);
+      if (!row) return null;
+      const names = new Set(devicesOf(row.devices));
+      change(names);
+      const sorted = [...names].sort();
+      setDevices.run(sorted.join(" "), roomId, endpoint);
+      return sorted;
+    });
+
+  return {
     addDevice: (roomId, endpoint, device) => changeDevices(roomId, endpoint, (names) => names.add(device)),
     async removeDevice(roomId, endpoint, device) {
       await changeDevices(roomId, endpoint, (names) => names.delete(device));
@@ -210,5 +216,10 @@ function createDeletion({ native, write }: Database): Deletion {
 
 /** Rooms in SQLite. */
 export function createRooms(database: Database): RoomStore {
-  return { ...createReads(database), ...createChanges(database), ...createDeletion(database) };
+  return {
+    ...createReads(database),
+    ...createChanges(database),
+    ...createDevices(database),
+    ...createDeletion(database),
+  };
 }

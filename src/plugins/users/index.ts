@@ -1,5 +1,7 @@
 /** Users: the directory that everybody reads, one's own kex key, and what admins do. */
 import { Type } from "@sinclair/typebox";
+import { Nats } from "../../contracts/nats.ts";
+import { Notices } from "../../contracts/notices.ts";
 import { definePlugin, route } from "../../contracts/plugin.ts";
 import { RoomStore, type UserRecord, UserStore } from "../../contracts/store.ts";
 import { Users } from "../../contracts/users.ts";
@@ -24,9 +26,9 @@ export default definePlugin({
   config: Type.Object({}, { additionalProperties: false }),
   provides: { users: Users },
   requires: { store: UserStore },
-  optional: { rooms: RoomStore },
-  async setup({ now }, { store, rooms }) {
-    const users = new UserRules(store, rooms, now);
+  optional: { rooms: RoomStore, nats: Nats },
+  async setup({ now }, { store, rooms, nats }) {
+    const users = new UserRules({ store, rooms, notices: new Notices(nats), now });
     return {
       services: { users },
       routes: [

@@ -1,3 +1,4 @@
+import type { Notices } from "../../contracts/notices.ts";
 import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signature.ts";
 import type { RoomStore, UserRecord, UserStore } from "../../contracts/store.ts";
 import type { NewUser, Users } from "../../contracts/users.ts";
@@ -22,12 +23,14 @@ async function untilWon<T>(attempt: () => Promise<T | undefined>): Promise<T> {
 export class UserRules implements Users {
   readonly #store: UserStore;
   readonly #rooms: RoomStore | undefined;
+  readonly #notices: Notices;
   readonly #now: () => number;
 
-  constructor(store: UserStore, rooms: RoomStore | undefined, now: () => number) {
-    this.#store = store;
-    this.#rooms = rooms;
-    this.#now = now;
+  constructor(parts: { store: UserStore; rooms: RoomStore | undefined; notices: Notices; now: () => number }) {
+    this.#store = parts.store;
+    this.#rooms = parts.rooms;
+    this.#notices = parts.notices;
+    this.#now = parts.now;
   }
 
   async add(user: NewUser): Promise<UserRecord> {
@@ -64,12 +67,14 @@ export class UserRules implements Users {
       return (await this.#store.replaceUser(revoked)) || undefined;
     });
     await this.#leaveRooms(user.endpoint);
+    this.#notices.tell([user.endpoint], "revoked", null);
   }
 
   async remove(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
     const user = await this.#leaving(signPub, keepAdmin);
     await this.#store.deleteUser(user.signPub);
     await this.#leaveRooms(user.endpoint);
+    this.#notices.tell([user.endpoint], "revoked", null);
   }
 
   async list(): Promise<UserRecord[]> {
@@ -117,6 +122,10 @@ export class UserRules implements Users {
   async #leaveRooms(endpoint: string): Promise<void> {
     for (const { room } of (await this.#rooms?.listRoomsOf(endpoint)) ?? []) {
       await this.#rooms?.markLeft(room.roomId, endpoint, this.#now());
+      const stays = (await this.#rooms?.listStays(room.roomId)) ?? [];
+      const owners = stays.filter(({ role, until, leftAt }) => role === "owner" && until === 0 && leftAt === null);
+      const told = owners.map((owner) => owner.endpoint);
+      this.#notices.tell(told, "rekey_pending", room.roomId);
     }
   }
 }

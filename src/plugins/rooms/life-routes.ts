@@ -1,0 +1,57 @@
+import { type Route, route } from "../../contracts/plugin.ts";
+import * as api from "../../wire/api.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { checkOwner } from "./members.ts";
+import type { Parts } from "./parts.ts";
+
+/** Changes of a room that exists: kick, leave, rekey, role. */
+export function lifeRoutes({ rooms, life }: Parts): Route[] {
+  const errors = ["forbidden", "not_found", "gone", "conflict", "quota"] as const;
+  const member = { params: api.MemberParams, errors };
+  return [
+    route(
+      "DELETE",
+      "/rooms/:id/members/:endpoint",
+      "signed",
+      {
+        summary: "Kicks a member (an owner, with a body), or leaves (oneself, without)",
+        ...member,
+        body: api.Rotate,
+        bodyOptional: true,
+      },
+      async (call) => {
+        const { id, endpoint } = call.params;
+        const membership = await rooms.member(id, call.caller.endpoint);
+        const isSelf = endpoint === call.caller.endpoint;
+        if (!isSelf) checkOwner(membership);
+        const { body } = call;
+        if (body !== undefined) await life.rotate(membership, body, endpoint);
+        else if (isSelf) await life.leave(membership);
+        else throw new UnibusError("invalid", "a kick carries its statement and keys (sign the next version)");
+        return undefined;
+      },
+    ),
+    route(
+      "POST",
+      "/rooms/:id/rekey",
+      "signed",
+      { summary: "Makes a new epoch", params: api.RoomParams, errors, body: api.Rotate, reply: api.Members },
+      async (call) => {
+        const membership = await rooms.member(call.params.id, call.caller.endpoint);
+        checkOwner(membership);
+        return { version: await life.rotate(membership, call.body, null) };
+      },
+    ),
+    route(
+      "PUT",
+      "/rooms/:id/members/:endpoint/role",
+      "signed",
+      { summary: "Makes or unmakes an owner", ...member, body: api.SetRole, reply: api.Members },
+      async (call) => {
+        const membership = await rooms.member(call.params.id, call.caller.endpoint);
+        checkOwner(membership);
+        return { version: await life.setRole(membership, call.body, call.params.endpoint) };
+      },
+    ),
+  ];
+}

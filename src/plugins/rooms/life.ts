@@ -1,0 +1,173 @@
+import type { NoticeKind, Notices } from "../../contracts/notices.ts";
+import type { Membership, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import type { RoomStreams } from "../../contracts/streams.ts";
+import type { Statement } from "../../wire/api.ts";
+import { sha256Hex } from "../../wire/encoding.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { lineName, nextState, ownersMax, type RoomRole, statementLines, statementText } from "../../wire/statement.ts";
+import type { KeyedLock } from "./keyed-lock.ts";
+import { checkOwner } from "./members.ts";
+import { checkText, checkTurn, readStatement, stateOf } from "./statements.ts";
+
+/** How many of those who left last a statement may not have known of. Source: spec 3. */
+const leaversMax = 64;
+
+/** A new epoch as its owner sends it. */
+export interface RotateBody {
+  readonly statement: Statement;
+  readonly keys?: readonly { readonly endpoint: string; readonly sealed_key: string }[];
+}
+
+/** What the life of a room depends on. */
+export interface LifeParts {
+  readonly store: RoomStore;
+  readonly streams: RoomStreams | undefined;
+  readonly notices: Notices;
+  /** Held by room id while somebody leaves: of two last owners one stays. */
+  readonly places: KeyedLock;
+  readonly now: () => number;
+}
+
+const isOpen = ({ until }: StayRecord): boolean => until === 0;
+const isIn = (stay: StayRecord): boolean => isOpen(stay) && stay.leftAt === null;
+
+const lost = () =>
+  new UnibusError("conflict", "another change of the room came first (read it again and sign the next version)");
+
+const noMember = (endpoint: string) => new UnibusError("not_found", `${endpoint} is no member of this room`);
+
+const lastOwner = () =>
+  new UnibusError("conflict", "the last owner cannot go (make another member an owner, or delete the room)");
+
+/** Changes of a room that exists, each under a statement, and the leave, which needs none. */
+export class RoomLife {
+  constructor(private readonly parts: LifeParts) {}
+
+  /**
+   * A new epoch: signs out who left and, where one is named, a member who is kicked. Gives the new version.
+   * Errors: forbidden, not_found, conflict, invalid as of POST /rooms/{id}/rekey.
+   */
+  async rotate(membership: Membership, body: RotateBody, kicked: string | null): Promise<number> {
+    checkOwner(membership);
+    const { room } = membership;
+    const stays = await this.parts.store.listStays(room.roomId);
+    const parsed = readStatement(body.statement);
+    checkTurn(body.statement, parsed, room, stays);
+    if (kicked !== null && !stays.some((stay) => isOpen(stay) && stay.endpoint === kicked)) throw noMember(kicked);
+    if (room.policy.encrypt && parsed.keyCheck === room.keyCheck) {
+      const line = lineName(statementLines.indexOf("key_check"));
+      throw new UnibusError("invalid", `${line} of the statement is that of the epoch before (make a new key)`);
+    }
+    const leavers = stays
+      .filter((stay) => isOpen(stay) && stay.leftAt !== null)
+      .sort((a, b) => (a.leftAt ?? 0) - (b.leftAt ?? 0))
+      .map(({ endpoint }) => endpoint);
+    const before = stateOf(room, stays, "");
+    const stateWithout = (gone: readonly string[]) => ({
+      ...nextState(before, { kind: "rotate", gone: new Set(gone), keyCheck: parsed.keyCheck }),
+      prev: room.statementHash,
+    });
+    const kickedList = kicked === null ? [] : [kicked];
+    const gone = new Set([...leavers, ...kickedList]);
+    const state = stateWithout([...gone]);
+    if (body.statement.text !== statementText(state)) {
+      for (let unknown = 1; unknown <= Math.min(leaversMax, leavers.length); unknown++) {
+        const earlier = stateWithout([...leavers.slice(0, -unknown), ...kickedList]);
+        if (body.statement.text === statementText(earlier)) throw lost();
+      }
+    }
+    const statement = await checkText(body.statement, state);
+    const staying = stays.filter((stay) => isOpen(stay) && !gone.has(stay.endpoint));
+    if (!staying.some(({ role }) => role === "owner")) throw lastOwner();
+    const keys = checkKeys(body.keys ?? [], room.policy.encrypt, staying, state.epoch);
+    const closed = stays.filter((stay) => isOpen(stay) && gone.has(stay.endpoint));
+    const signedOut = closed.map((stay) => ({ ...stay, until: state.epoch }));
+    const { version, epoch, keyCheck } = state;
+    await this.#apply({ ...room, version, epoch, keyCheck }, signedOut, keys, statement);
+    this.#settle(membership);
+    this.#tell(signedOut, "removed", room.roomId);
+    this.#tell(staying, "rekeyed", room.roomId);
+    return version;
+  }
+
+  /** Makes or unmakes an owner. Gives the new version. Errors: as of PUT /rooms/{id}/members/{endpoint}/role. */
+  async setRole(
+    membership: Membership,
+    body: { readonly statement: Statement; readonly role: RoomRole },
+    endpoint: string,
+  ): Promise<number> {
+    checkOwner(membership);
+    const { room } = membership;
+    const stays = await this.parts.store.listStays(room.roomId);
+    const parsed = readStatement(body.statement);
+    checkTurn(body.statement, parsed, room, stays);
+    const stay = stays.find((one) => isIn(one) && one.endpoint === endpoint);
+    if (stay === undefined) throw noMember(endpoint);
+    const owners = stays.filter((one) => isIn(one) && one.role === "owner" && one.endpoint !== endpoint);
+    if (body.role === "member" && owners.length === 0) throw lastOwner();
+    if (body.role === "owner" && owners.length >= ownersMax) {
+      throw new UnibusError("quota", `a room has at most ${ownersMax} owners (unmake one)`);
+    }
+    const next = nextState(stateOf(room, stays, ""), { kind: "role", endpoint, role: body.role });
+    const statement = await checkText(body.statement, { ...next, prev: room.statementHash });
+    await this.#apply({ ...room, version: next.version }, [{ ...stay, role: body.role }], [], statement);
+    this.#tell([stay], "role", room.roomId);
+    return next.version;
+  }
+
+  /** Takes a member's own access away at once; an owner's client signs them out later. Errors: conflict. */
+  async leave({ room, stay }: Membership): Promise<void> {
+    const { store, places, now } = this.parts;
+    const others = await places.hold(room.roomId, async () => {
+      const stays = (await store.listStays(room.roomId)).filter((one) => isIn(one) && one.endpoint !== stay.endpoint);
+      if (stay.role === "owner" && !stays.some(({ role }) => role === "owner")) throw lastOwner();
+      await store.markLeft(room.roomId, stay.endpoint, now());
+      return stays;
+    });
+    this.#settle({ room, stay });
+    this.#tell([stay], "removed", room.roomId);
+    this.#tell(
+      others.filter(({ role }) => role === "owner"),
+      "rekey_pending",
+      room.roomId,
+    );
+  }
+
+  async #apply(
+    room: Membership["room"],
+    stays: readonly StayRecord[],
+    keys: readonly SealedKeyRecord[],
+    statement: StatementRecord,
+  ): Promise<void> {
+    const changed = { ...room, statementHash: sha256Hex(statement.text) };
+    if (!(await this.parts.store.applyChange({ room: changed, stays, keys, statement }))) throw lost();
+  }
+
+  #settle({ room }: Membership): void {
+    if (room.policy.persist) this.parts.streams?.settle(room);
+  }
+
+  #tell(stays: readonly StayRecord[], kind: NoticeKind, roomId: string): void {
+    this.parts.notices.tell(
+      stays.map(({ endpoint }) => endpoint),
+      kind,
+      roomId,
+    );
+  }
+}
+
+/** The sealed keys of a new epoch. Errors: invalid unless there is exactly one for each who stays, where one is due. */
+function checkKeys(
+  keys: NonNullable<RotateBody["keys"]>,
+  encrypt: boolean,
+  staying: readonly StayRecord[],
+  epoch: number,
+): SealedKeyRecord[] {
+  const due = new Set(encrypt ? staying.map(({ endpoint }) => endpoint) : []);
+  const given = new Set(keys.map(({ endpoint }) => endpoint));
+  if (given.size !== keys.length || given.size !== due.size || keys.some(({ endpoint }) => !due.has(endpoint))) {
+    const wanted = encrypt ? "exactly one sealed key for each member who stays" : "no keys: the room is not encrypted";
+    throw new UnibusError("invalid", `keys must be ${wanted} (read the members again)`);
+  }
+  return keys.map(({ endpoint, sealed_key }) => ({ endpoint, epoch, sealedKey: sealed_key }));
+}

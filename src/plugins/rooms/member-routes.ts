@@ -1,0 +1,104 @@
+import { type Route, route } from "../../contracts/plugin.ts";
+import * as api from "../../wire/api.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { addMembers } from "./members.ts";
+import type { Parts } from "./parts.ts";
+import { memberReply, roomListEntry } from "./views.ts";
+
+/** Members and statements of a room. */
+export function memberRoutes({ store, users, rooms, notices }: Parts): Route[] {
+  const room = { params: api.RoomParams };
+  return [
+    route(
+      "GET",
+      "/rooms/:id/members",
+      "signed",
+      {
+        summary: "Every stay of every member",
+        errors: ["forbidden", "not_found", "gone"],
+        ...room,
+        reply: api.MemberList,
+      },
+      async (call) => {
+        const { id } = call.params;
+        const membership = await rooms.member(id, call.caller.endpoint);
+        const stays = await store.listStays(id);
+        return { version: membership.room.version, members: stays.map(memberReply) };
+      },
+    ),
+    route(
+      "POST",
+      "/rooms/:id/members",
+      "signed",
+      {
+        summary: "Adds members",
+        errors: ["forbidden", "not_found", "gone", "conflict", "quota"],
+        ...room,
+        body: api.AddMembers,
+        reply: api.Members,
+        status: 201,
+      },
+      async (call) => {
+        const membership = await rooms.member(call.params.id, call.caller.endpoint);
+        const { body } = call;
+        notices.tell(await addMembers(membership, body, { store, users }), "joined", call.params.id);
+        return { version: membership.room.version + 1 };
+      },
+    ),
+    route(
+      "GET",
+      "/rooms/:id/statements",
+      "signed",
+      {
+        summary: "The room's signed history",
+        errors: ["forbidden", "not_found", "gone"],
+        ...room,
+        query: api.StatementsQuery,
+        reply: api.StatementList,
+      },
+      async (call) => {
+        await rooms.member(call.params.id, call.caller.endpoint);
+        const found = await store.listStatements(call.params.id, call.query.from ?? 1, api.statementsMax + 1);
+        return { statements: found.slice(0, api.statementsMax), more: found.length > api.statementsMax };
+      },
+    ),
+  ];
+}
+
+/** What a member reads for itself: its key, its rooms. */
+export function ownRoutes({ store, rooms }: Parts): Route[] {
+  const room = { params: api.RoomParams };
+  return [
+    route(
+      "GET",
+      "/rooms/:id/key",
+      "signed",
+      {
+        summary: "One's own sealed room key",
+        errors: ["forbidden", "not_found", "gone"],
+        ...room,
+        query: api.KeyQuery,
+        reply: api.RoomKey,
+      },
+      async (call) => {
+        const { id } = call.params;
+        await rooms.member(id, call.caller.endpoint);
+        const key = await store.getSealedKey(id, call.caller.endpoint, call.query.epoch ?? null);
+        if (key === null) throw new UnibusError("not_found", "you have no key of that epoch (you joined later?)");
+        return { epoch: key.epoch, sealed_key: key.sealedKey };
+      },
+    ),
+    route(
+      "GET",
+      "/members/:endpoint/rooms",
+      "signed",
+      { summary: "One's own rooms", errors: ["forbidden"], params: api.EndpointParams, reply: api.RoomList },
+      async (call) => {
+        if (call.params.endpoint !== call.caller.endpoint) {
+          throw new UnibusError("forbidden", "one sees one's own rooms only (ask for yours)");
+        }
+        return (await rooms.of(call.caller.endpoint)).map(roomListEntry);
+      },
+    ),
+  ];
+}

@@ -1,0 +1,24 @@
+import type { Notices } from "../../contracts/notices.ts";
+import type { Rooms } from "../../contracts/rooms.ts";
+import type { RoomStore, UserStore } from "../../contracts/store.ts";
+import type { RoomStreams } from "../../contracts/streams.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import type { CreateRules } from "./create.ts";
+import type { RoomLife } from "./life.ts";
+
+/** The error for a room that was deleted. */
+export function gone(): UnibusError {
+  return new UnibusError("gone", "this room was deleted (its id is never used again)");
+}
+
+/** What the routes of the rooms work with. */
+export interface Parts {
+  readonly store: RoomStore;
+  readonly users: UserStore;
+  readonly streams: RoomStreams | undefined;
+  readonly rooms: Rooms;
+  readonly rules: CreateRules;
+  readonly life: RoomLife;
+  readonly notices: Notices;
+  readonly capacity: { readonly bytes_max: number; readonly when_full: "refuse" | "drop_oldest" };
+}

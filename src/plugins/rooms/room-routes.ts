@@ -1,0 +1,56 @@
+import { type Route, route } from "../../contracts/plugin.ts";
+import * as api from "../../wire/api.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { createRoom } from "./create.ts";
+import { checkMayDelete } from "./members.ts";
+import { gone, type Parts } from "./parts.ts";
+import { roomListEntry, roomReply } from "./views.ts";
+
+/** Making, reading and deleting rooms. */
+export function roomRoutes({ store, streams, rooms, rules, capacity, notices }: Parts): Route[] {
+  const room = { params: api.RoomParams };
+  return [
+    route(
+      "POST",
+      "/rooms",
+      "signed",
+      {
+        summary: "Creates a room",
+        errors: ["forbidden", "conflict", "gone", "quota"],
+        body: api.CreateRoom,
+        reply: api.Room,
+        status: 201,
+      },
+      async (call) => roomReply(await createRoom(call.body, call.caller, rules)),
+    ),
+    route(
+      "GET",
+      "/rooms/:id",
+      "signed",
+      { summary: "A room", errors: ["forbidden", "not_found", "gone"], ...room, reply: api.RoomView },
+      async (call) => {
+        const membership = await rooms.member(call.params.id, call.caller.endpoint);
+        return { ...roomReply(membership.room), ...roomListEntry(membership), ...capacity };
+      },
+    ),
+    route(
+      "DELETE",
+      "/rooms/:id",
+      "signed",
+      { summary: "Deletes a room for ever", errors: ["forbidden", "not_found", "gone"], ...room },
+      async (call) => {
+        const { id } = call.params;
+        const found = await store.getRoom(id);
+        if (found === null) throw new UnibusError("not_found", "there is no such room");
+        if (found.deletedAt !== null) throw gone();
+        checkMayDelete(await store.getStay(id, call.caller.endpoint), call.caller);
+        if (!(await store.markDeleted(id, rules.now()))) throw gone();
+        const members = (await store.listStays(id)).filter(({ until }) => until === 0).map(({ endpoint }) => endpoint);
+        notices.tell(members, "deleted", id);
+        await streams?.remove(id);
+        await store.purgeRoom(id);
+        return undefined;
+      },
+    ),
+  ];
+}
