@@ -13,17 +13,22 @@ async function add(handle: string, options: HostOptions & { readonly out: string
     throw new UnibusError("conflict", `${options.out} is there already (name another file with --out)`);
   }
   const identity = await generateIdentity();
-  await onHost(options, Users, async (users) => {
-    const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = identity;
-    await users.add({ signPub, kexPub, kexSig, handle, role: "member" });
-    try {
-      await writeIdentityFile(options.out, identity);
-    } catch (error) {
-      // Nobody could ever be this user.
-      await users.remove(signPub, { keepAdmin: false });
-      throw error;
-    }
-  });
+  await onHost(
+    options,
+    Users,
+    async (users) => {
+      const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = identity;
+      await users.add({ signPub, kexPub, kexSig, handle, role: "member" });
+      try {
+        await writeIdentityFile(options.out, identity);
+      } catch (error) {
+        // Nobody could ever be this user.
+        await users.remove(signPub, { keepAdmin: false });
+        throw error;
+      }
+    },
+    { creates: true },
+  );
   printFields({ handle, ...publicFields(identity) }, options);
 }
 

@@ -5,16 +5,15 @@ import { openDataDir } from "./data-dir.ts";
 import { type BusOptions, manifestOf, overridesOf } from "./settings.ts";
 import { version } from "./version.ts";
 
-/** What the kernel boots or plans from, by a command's options. */
-export function bootOptions(options: BusOptions, log: (name: string) => Log): BootOptions {
-  const dataDir = openDataDir(options.data);
-  return {
-    ...manifestOf(options),
-    overrides: overridesOf(options),
-    builtins,
-    environment: process.env,
-    version,
-    dataDir,
-    log,
-  };
+/** What the kernel boots or plans from, by a command's options. `openDir` gives the data directory's path. */
+export function bootOptions(
+  options: BusOptions,
+  log: (name: string) => Log,
+  openDir: (path: string) => string = openDataDir,
+): BootOptions {
+  const overrides = overridesOf(options);
+  const { manifest, file } = manifestOf(options);
+  // Made last: a command line that is wrong leaves nothing behind.
+  const dataDir = openDir(options.data);
+  return { manifest, file, overrides, builtins, environment: process.env, version, dataDir, log };
 }

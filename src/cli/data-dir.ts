@@ -48,9 +48,17 @@ function unusable(folder: string, error: unknown): UnibusError {
   return fullDiskError(folder, error) ?? new UnibusError("invalid", message, { cause: error });
 }
 
+/** Errors: not_found for a data directory that is not there. */
+export function checkDataDir(path: string): void {
+  if (existsSync(path)) return;
+  throw new UnibusError("not_found", `there is no data directory ${path} (name it with --data)`);
+}
+
 /** Makes a data directory, for its owner alone. Errors: invalid when it cannot be used. */
 export function openDataDir(path: string): string {
   const folder = resolve(path);
+  // Whatever is written below is its owner's alone, whichever library writes it.
+  process.umask(0o077);
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     accessSync(folder, constants.W_OK | constants.X_OK);
@@ -63,12 +71,14 @@ export function openDataDir(path: string): string {
 const readyFile = (folder: string): string => join(folder, "ready.json");
 const pidFile = (folder: string): string => join(folder, "serve.pid");
 
-/** SQLite's exclusive lock on a file of the directory: it ends with the process, however that ends. */
+/** Takes a directory: by SQLite's exclusive lock on a file in it, which ends with the process however that ends. */
 function lock(folder: string): Database {
   let taken: Database | undefined;
   try {
     taken = new Database(join(folder, "serve.lock"), { create: true });
     taken.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
+    rmSync(readyFile(folder), { force: true });
+    writeFileSync(pidFile(folder), String(process.pid), { mode: 0o600 });
     return taken;
   } catch (error) {
     taken?.close();
@@ -84,12 +94,10 @@ export class DirectoryLock {
   readonly #folder: string;
   readonly #lock: Database;
 
-  /** Takes the directory. Errors: conflict, with the pid of the server that has it; invalid when it cannot be used. */
+  /** Errors: conflict, with the pid of the server that has it; invalid when it cannot be used. */
   constructor(folder: string) {
     this.#folder = folder;
     this.#lock = lock(folder);
-    rmSync(readyFile(folder), { force: true });
-    writeFileSync(pidFile(folder), String(process.pid), { mode: 0o600 });
   }
 
   /** Keeps the first admin's link where only the owner of the directory reads it; null takes it away. */

@@ -6,7 +6,7 @@ import { bootServices } from "../kernel/boot.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { handleLengthMax } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
-import type { Ready } from "./data-dir.ts";
+import { checkDataDir, type Ready } from "./data-dir.ts";
 import { makeLog } from "./log.ts";
 import type { PrintOptions } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption } from "./settings.ts";
@@ -19,12 +19,17 @@ export function hostCommand(command: Command): Command {
   return command.addOption(dataOption()).addOption(pluginsOption()).addOption(flagOption());
 }
 
-/** Runs `work` with one service over the store of a data directory, whether or not a server runs on it. */
+/**
+ * Runs `work` with one service over the store of a data directory, whether or not a server runs on it.
+ * `creates`: whether it makes the directory where there is none. Errors: not_found where it does not.
+ */
 export async function onHost<S, T>(
   options: HostOptions,
   token: Token<S>,
   work: (service: S, site: { readonly url: string }) => Promise<T>,
+  { creates = false }: { readonly creates?: boolean } = {},
 ): Promise<T> {
+  if (!creates) checkDataDir(options.data);
   const bus = await bootServices(bootOptions(options, makeLog("json")), [token]);
   try {
     const service = bus.service(token);

@@ -27,6 +27,7 @@ export function publicFields(identity: Identity): Fields {
     sign_pub: identity.signPubHex,
     kex_pub: identity.kexPubHex,
     kex_sig: identity.kexSig,
+    nkey: identity.nkey,
   };
 }
 

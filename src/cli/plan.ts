@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { Command } from "commander";
 import { planBus } from "../kernel/boot.ts";
 import { bootOptions } from "./bus.ts";
@@ -9,7 +10,7 @@ const ids = (tokens: Readonly<Record<string, { readonly id: string }>> | undefin
   Object.values(tokens ?? {}).map(({ id }) => id);
 
 async function plan(options: BusOptions & PrintOptions): Promise<void> {
-  const { flags, plugins } = await planBus(bootOptions(options, makeLog("json")));
+  const { flags, plugins } = await planBus(bootOptions(options, makeLog("json"), resolve));
   const rows = plugins.map(({ plugin, row }) => ({
     name: plugin.name,
     use: row.use,

@@ -16,8 +16,7 @@ const exit = { done: 0, failed: 1, usage: 2 } as const;
 function makeProgram(): Command {
   const program = new Command("unibus")
     .description("an end-to-end-encrypted message bus in one executable")
-    .helpCommand(false)
-    .showHelpAfterError("(see --help)");
+    .helpCommand(false);
   program.addCommand(serveCommand());
   program.addCommand(planCommand());
   program.addCommand(userCommand());
@@ -34,10 +33,9 @@ function makeProgram(): Command {
 }
 
 /** Errors of usage are thrown by every command, not only by the first. */
-function overrideExit(command: Command): void {
-  command.exitOverride().showHelpAfterError("(see --help)");
-  command.addHelpText("beforeAll", ({ error }) => (error ? "error: no command was named (choose one of these)\n" : ""));
-  for (const inner of command.commands) overrideExit(inner);
+function overrideExit(command: Command, path = command.name()): void {
+  command.exitOverride().showHelpAfterError(`(see ${path} --help)`);
+  for (const inner of command.commands) overrideExit(inner, `${path} ${inner.name()}`);
 }
 
 /** Says what went wrong, in one line; with UNIBUS_DEBUG also where. */

@@ -6,7 +6,7 @@ import { type Bus, boot } from "../kernel/boot.ts";
 import { dialled } from "../wire/address.ts";
 import { joinLink } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
-import { DirectoryLock, dataDirError, openDataDir, type Ready } from "./data-dir.ts";
+import { DirectoryLock, dataDirError, type Ready } from "./data-dir.ts";
 import { type LogFormat, makeLog } from "./log.ts";
 import { printFields, printLine } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
@@ -71,10 +71,10 @@ async function reload(bus: Bus, log: Log): Promise<void> {
 async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   const stopAsked = stopSignal();
   const log = makeLog(options.log);
-  const folder = openDataDir(options.data);
-  const lock = new DirectoryLock(folder);
+  const setup = bootOptions(options, log);
+  const lock = new DirectoryLock(setup.dataDir);
   try {
-    const bus = await boot(bootOptions(options, log));
+    const bus = await boot(setup);
     try {
       const ready = readyOf(bus);
       printFields({ unibus: version, http: ready.http, nats: ready.nats, ws: ready.ws, data: bus.site.dataDir });
@@ -88,7 +88,7 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
       await bus.stop();
     }
   } catch (error) {
-    throw dataDirError(folder, error);
+    throw dataDirError(setup.dataDir, error);
   } finally {
     lock.release();
   }

@@ -104,12 +104,13 @@ export function overridesOf(options: BusOptions): Overrides {
     settings[plugin] = { ...settings[plugin], [key]: value };
   };
   put("nats-embedded", "binary", process.env.UNIBUS_NATS_SERVER || undefined);
-  for (const [plugin, key, value] of listed(options.set, "--set", "UNIBUS_SET", "\n", parseSetting))
-    put(plugin, key, value);
+  for (const setting of listed(options.set, "--set", "UNIBUS_SET", "\n", parseSetting)) put(...setting);
   put("http", "listen", options.http);
   put("http", "public_url", options.publicUrl);
   put("http", "tls_cert", options.tlsCert);
   put("http", "tls_key", options.tlsKey);
+  put("nats-embedded", "tls_cert", options.tlsCert);
+  put("nats-embedded", "tls_key", options.tlsKey);
   put("nats-embedded", "listen", options.nats);
   put("nats-embedded", "ws", options.ws);
   return { flags: Object.fromEntries(listed(options.flag, "--flag", "UNIBUS_FLAGS", ",", parseFlag)), settings };

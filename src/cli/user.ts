@@ -34,7 +34,7 @@ async function keysOf(options: AddOptions): Promise<{ signPub: string; kexPub?: 
 async function add(handle: string, options: AddOptions): Promise<void> {
   const keys = await keysOf(options);
   const role = options.admin ? "admin" : "member";
-  const user = await onHost(options, Users, (users) => users.add({ ...keys, handle, role }));
+  const user = await onHost(options, Users, (users) => users.add({ ...keys, handle, role }), { creates: true });
   printFields({ handle, role, sign_pub: user.signPub, endpoint: user.endpoint }, options);
 }
 

@@ -139,7 +139,7 @@ export interface Site {
   readonly hosts: readonly string[];
   readonly listener: {
     readonly hostname: string;
-    /** The bound port; 0 before the bus listens. */
+    /** The bound port; before the bus listens, the configured one, which may be 0. */
     port(): number;
     readonly tls: boolean;
     /** Whether others than this machine can reach it. */

@@ -1,9 +1,17 @@
+import type { WhenFull } from "../wire/room-stream.ts";
 import { token } from "./plugin.ts";
 
 /** What a stream needs to know of its room. */
 export interface StreamRoom {
   readonly roomId: string;
   readonly subject: string;
+}
+
+/** What a room may hold, and what happens to a publish beyond it. */
+export interface Capacity {
+  /** Bytes, with headers and JetStream's own. */
+  readonly bytesMax: number;
+  readonly whenFull: WhenFull;
 }
 
 /** Where a durable delivers. */
@@ -45,6 +53,12 @@ export interface RoomStreams {
    * devices went.
    */
   settle(room: StreamRoom): void;
+  /**
+   * Gives every stream that has passed a size its limit, and brings earlier limits in line. Before that a stream has
+   * none, because nats-server reserves what it is given.
+   * Errors: unavailable.
+   */
+  enforce(capacity: Capacity): Promise<void>;
   /** Removes the stream with all its consumers. Idempotent. Errors: unavailable. */
   remove(roomId: string): Promise<void>;
 }

@@ -127,7 +127,7 @@ export async function boot(options: BootOptions): Promise<Bus> {
   const address = listenAddress(plan.http.listen);
   checkExposure(plan.http, address);
   let listener: Listener | undefined;
-  const { bus, running, release } = await assemble(options, plan, address, () => listener?.port ?? 0);
+  const { bus, running, release } = await assemble(options, plan, address, () => listener?.port ?? address.port);
   try {
     const routes = [...healthRoutes(bus.site, running, now), ...running.flatMap(({ live }) => live.routes ?? [])];
     routes.push(openApiRoute(routes, bus.site.version));

@@ -21,8 +21,7 @@ export function proxyList(entries: readonly string[]): (address: string) => bool
 /** Who sent a request: the peer, or, behind trusted proxies, the first address from the right that is none of them. */
 export function clientAddress(peer: string, forwarded: string | null, trusted: (address: string) => boolean): string {
   let client = plainAddress(peer);
-  if (forwarded === null) return client;
-  const hops = forwarded.split(",").map((hop) => plainAddress(hop.trim()));
+  const hops = (forwarded ?? "").split(",").map((hop) => plainAddress(hop.trim()));
   while (trusted(client)) {
     const hop = hops.pop();
     if (hop === undefined || isIP(hop) === 0) break;

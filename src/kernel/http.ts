@@ -20,7 +20,6 @@ const rateDefault = 100;
 const tightShare = 0.1;
 /** How long a silent connection lives, in seconds. */
 const idleTimeoutS = 30;
-const idleTimeoutSMax = 255;
 
 const jsonHeaders = { "content-type": "application/json;charset=utf-8" };
 
@@ -158,7 +157,7 @@ class Requests {
           throw error;
         });
         // The same timeout would cut a slow download: the longest there is bounds it instead.
-        if (isRawReply(result) && result.body instanceof Blob) app.server?.timeout(request, idleTimeoutSMax);
+        if (isRawReply(result) && result.body instanceof Blob) app.server?.timeout(request, 255);
         reply = this.replies.success(route, request, result);
       } catch (error) {
         reply = this.replies.failure(request, error, incoming.bodyPending);

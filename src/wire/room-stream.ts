@@ -9,6 +9,11 @@ export const dedupWindowMs = 120_000;
 /** The largest NATS message: a frame of 1 MiB and 64 KiB for its headers. Source: spec 9. */
 export const natsPayloadBytesMax = 1_048_576 + 65_536;
 
+/** How JetStream calls what happens to a publish into a full stream. */
+export function discardOf(whenFull: WhenFull): "new" | "old" {
+  return whenFull === "refuse" ? "new" : "old";
+}
+
 /** The JetStream configuration of a room's stream, with JetStream's own field names. */
 export interface RoomStreamConfig {
   readonly name: string;
@@ -48,7 +53,7 @@ export function roomStreamConfig(room: {
     subjects: [room.subject],
     retention: "limits",
     storage: "file",
-    discard: room.whenFull === "refuse" ? "new" : "old",
+    discard: discardOf(room.whenFull),
     num_replicas: room.replicas,
     max_bytes: room.bytesMax,
     max_msg_size: natsPayloadBytesMax,

@@ -28,6 +28,8 @@ export class InviteRules implements Invites {
   readonly #users: Users;
   readonly #userStore: UserStore;
   readonly #now: () => number;
+  /** One is made after the other: each sees how many wait. */
+  #making: Promise<unknown> = Promise.resolve();
 
   constructor(parts: { store: InviteStore; users: Users; userStore: UserStore; now: () => number }) {
     this.#store = parts.store;
@@ -36,7 +38,13 @@ export class InviteRules implements Invites {
     this.#now = parts.now;
   }
 
-  async create({ handle, role, ttlS }: { handle: string; role: UserRole; ttlS: number }): Promise<MadeInvite> {
+  create(invite: { handle: string; role: UserRole; ttlS: number }): Promise<MadeInvite> {
+    const made = this.#making.then(() => this.#make(invite));
+    this.#making = made.catch(() => undefined);
+    return made;
+  }
+
+  async #make({ handle, role, ttlS }: { handle: string; role: UserRole; ttlS: number }): Promise<MadeInvite> {
     await this.#makeRoom();
     const token = toHex(randomBytes(32));
     const tokenHash = sha256Hex(token);
@@ -78,7 +86,7 @@ export class InviteRules implements Invites {
       if (current === null) throw new UnibusError("not_found", "this invite was cancelled (ask for a new link)");
       return this.#resume(current, { ...claim, kexSig });
     }
-    return this.#admit(invite, { signPub, kexPub, kexSig });
+    return this.#complete({ ...invite, usedAt: claim.at }, { signPub, kexPub, kexSig });
   }
 
   async firstAdmin(): Promise<MadeInvite | null> {
@@ -100,6 +108,11 @@ export class InviteRules implements Invites {
     const made = await this.#madeBy(invite, keys);
     if (made !== null) return made;
     if (invite.completedAt !== null) throw used;
+    return this.#complete(invite, keys);
+  }
+
+  /** Makes the user of a claim, or finds it made. */
+  async #complete(invite: InviteRecord, keys: KexOwner): Promise<UserRecord> {
     try {
       return await this.#admit(invite, keys);
     } catch (error) {
@@ -113,11 +126,12 @@ export class InviteRules implements Invites {
   /** The user that a claim made, as long as it is active: one that was there before is not the claim's. */
   async #madeBy(invite: InviteRecord, { signPub, kexPub }: KexOwner): Promise<UserRecord | null> {
     const user = await this.#userStore.getUser(signPub);
-    const isIts = user !== null && user.kexPub === kexPub && user.createdAt >= (invite.usedAt ?? 0);
-    return isIts && user.status === "active" ? user : null;
+    if (user === null || user.status !== "active" || user.createdAt < (invite.usedAt ?? 0)) return null;
+    const isIts = user.kexPub === kexPub && user.handle === invite.handle && user.role === invite.role;
+    return isIts ? user : null;
   }
 
-  async #admit(invite: InviteRecord, keys: { signPub: string; kexPub: string; kexSig: string }): Promise<UserRecord> {
+  async #admit(invite: InviteRecord, keys: KexOwner): Promise<UserRecord> {
     const { handle, role } = invite;
     const { signPub, kexPub, kexSig } = keys;
     // Both at once: where the store can, they are one commit.
@@ -132,7 +146,7 @@ export class InviteRules implements Invites {
     const waiting = await this.#store.listPendingInvites(pendingMax);
     if (waiting.length < pendingMax) return;
     const expired = waiting.filter((invite) => isExpired(invite, this.#now()));
-    for (const { id } of expired) await this.#store.deleteInvite(id);
+    await Promise.all(expired.map(({ id }) => this.#store.deleteInvite(id)));
     if (expired.length > 0) return;
     throw new UnibusError("quota", `${pendingMax} invites are pending, the most there may be (cancel one)`);
   }

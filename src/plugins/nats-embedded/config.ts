@@ -17,6 +17,10 @@ export interface ServerSettings {
   readonly durability: "os" | "disk";
   /** Bytes on disk that the room streams, and the key-value stores, may use. */
   readonly bytesMax: { readonly bus: number; readonly ctl: number };
+  /** Certificate and key files for clients, or null for cleartext. */
+  readonly tls: { readonly cert: string; readonly key: string } | null;
+  /** Exact origins of web pages that may open a WebSocket; null: pages of the WebSocket's own origin. */
+  readonly origins: readonly string[] | null;
   /** Connections of peers in all. */
   readonly connectionsMax: number;
 }
@@ -36,9 +40,16 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
   const services = [...namespaces.map((namespace) => `${namespace}.>`), "$JS.ACK.>"];
   const streams = [`${deliverRoot}.>`, "unibus.user.>"];
   const storage = (bytes: number) => ({ max_mem: 0, max_file: bytes, max_streams: -1, max_consumers: -1 });
+  const { tls, origins } = settings;
+  const files = tls === null ? null : { cert_file: tls.cert, key_file: tls.key, min_version: "1.2" };
   return {
     listen: address(settings.listen),
-    websocket: { listen: address(settings.ws), no_tls: true },
+    ...(files === null ? {} : { tls: { ...files, handshake_first: "auto" } }),
+    websocket: {
+      listen: address(settings.ws),
+      ...(files === null ? { no_tls: true } : { tls: files }),
+      ...(origins === null ? { same_origin: true } : { allowed_origins: origins }),
+    },
     ports_file_dir: settings.portsDir,
     max_payload: natsPayloadBytesMax,
     max_connections: settings.connectionsMax,

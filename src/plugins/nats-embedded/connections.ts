@@ -1,4 +1,4 @@
-import { connect, Events, type NatsConnection } from "nats";
+import { connect, Events, type NatsConnection, type TlsOptions } from "nats";
 import type { InternalAccount } from "../../contracts/nats.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -13,14 +13,16 @@ const connectTimeoutMs = 5_000;
 export class Connections {
   readonly #url: string;
   readonly #internal: Internal;
+  readonly #isTls: boolean;
   readonly #log: Log;
   readonly #made = new Map<InternalAccount, Promise<NatsConnection>>();
   readonly #down = new Set<InternalAccount>();
 
-  constructor(url: string, internal: Internal, log: Log) {
+  constructor(url: string, options: { internal: Internal; isTls: boolean; log: Log }) {
     this.#url = url;
-    this.#internal = internal;
-    this.#log = log;
+    this.#internal = options.internal;
+    this.#isTls = options.isTls;
+    this.#log = options.log;
   }
 
   /** Whether every connection that was asked for is there. */
@@ -54,6 +56,8 @@ export class Connections {
       reconnectTimeWait: reconnectPauseMs,
       reconnectJitter: reconnectPauseMs,
       timeout: connectTimeoutMs,
+      // Over loopback to the child that says it listens there; its certificate names the bus, not this machine.
+      ...(this.#isTls ? { tls: { rejectUnauthorized: false } as TlsOptions } : {}),
       ignoreClusterUpdates: true,
     }).catch((error: unknown) => {
       throw new UnibusError("unavailable", "nats-server does not answer", { cause: error });

@@ -1,14 +1,15 @@
 /** The nats-server that unibus carries: writes its configuration, supervises it, connects to it. */
-import { mkdirSync, statfsSync } from "node:fs";
-import { join } from "node:path";
-import { Type } from "@sinclair/typebox";
+import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { type Static, Type } from "@sinclair/typebox";
 import { type InternalAccount, Nats } from "../../contracts/nats.ts";
-import { definePlugin } from "../../contracts/plugin.ts";
-import { type Address, dialled, parseAddress } from "../../wire/address.ts";
+import { definePlugin, type Site } from "../../contracts/plugin.ts";
+import { readTlsFiles } from "../../contracts/tls.ts";
+import { type Address, dialled, isLoopback, parseAddress } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { builtinNamespaces, namespaceFault } from "../../wire/names.ts";
 import { carriedServer, chosenServer } from "./binary.ts";
-import { serverConfig } from "./config.ts";
+import { type ServerSettings, serverConfig } from "./config.ts";
 import { Connections } from "./connections.ts";
 import { internalIdentity, issuerOf } from "./internal.ts";
 import { NatsProcess, type Ports, portsFolder } from "./process.ts";
@@ -21,10 +22,21 @@ const Config = Type.Object(
     durability: Type.Optional(Type.Union([Type.Literal("os"), Type.Literal("disk")], { description: "os or disk" })),
     bus_bytes_max: Type.Optional(Type.Integer({ minimum: 1_048_576, description: "disk for all rooms, in bytes" })),
     binary: Type.Optional(Type.String({ minLength: 1, description: "another nats-server executable" })),
+    tls_cert: Type.Optional(Type.String({ description: "the file of a certificate chain, PEM" })),
+    tls_key: Type.Optional(Type.String({ description: "the file of the certificate's key, PEM" })),
+    ws_origins: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "exact origins of web pages" })),
+    advertise: Type.Optional(
+      Type.Object(
+        { nats: Type.Array(Type.String(), { maxItems: 16 }), ws: Type.Array(Type.String(), { maxItems: 16 }) },
+        { additionalProperties: false, description: "the URLs that peers dial, where they are others than listen" },
+      ),
+    ),
     connections_max: Type.Optional(Type.Integer({ minimum: 16, description: "connections in all" })),
   },
   { additionalProperties: false },
 );
+
+type Config = Static<typeof Config>;
 
 /** The part of the free disk that the room streams may take, and the key-value stores. Source: spec 9. */
 const diskShare = { bus: 0.8, ctl: 0.1 } as const;
@@ -43,6 +55,57 @@ function allNamespaces(added: readonly string[]): string[] {
   return [...new Set([...builtinNamespaces, ...added])];
 }
 
+/** Certificate and key, checked to be there; null where none is set. Errors: invalid when one is missing or no PEM. */
+function tlsFiles({ tls_cert, tls_key }: Config): { cert: string; key: string } | null {
+  if (tls_cert === undefined && tls_key === undefined) return null;
+  readTlsFiles(tls_cert, tls_key);
+  return { cert: resolve(tls_cert ?? ""), key: resolve(tls_key ?? "") };
+}
+
+/** Peers' frames may be encrypted, their logins and subjects are not: a public address needs TLS, too. */
+function checkExposure(site: Site, setting: string, { hostname }: Address, isTls: boolean): void {
+  if (isLoopback(hostname) || isTls || site.listener.allowCleartext) return;
+  const mend = "set --tls-cert and --tls-key, or http.allow_cleartext";
+  throw new UnibusError("invalid", `nats-embedded.${setting} ${hostname}: a public address needs TLS (${mend})`);
+}
+
+/** Origins of pages that may open a WebSocket: those set, or the pages of this bus itself. */
+function webOrigins(config: Config, { publicUrl, listener }: Site): readonly string[] | null {
+  if (config.ws_origins !== undefined && config.ws_origins.length > 0) return config.ws_origins;
+  if (publicUrl !== null) return [new URL(publicUrl).origin];
+  const port = listener.port();
+  const scheme = listener.tls ? "https" : "http";
+  return port === 0 ? null : ["127.0.0.1", "localhost", "[::1]"].map((host) => `${scheme}://${host}:${port}`);
+}
+
+/**
+ * Bytes for the room streams and for the key-value stores. Kept in a file: what a server may use must not shrink because
+ * it uses it.
+ */
+function diskLimits(folder: string, busBytesMax: number | undefined): { bus: number; ctl: number } {
+  const file = join(folder, "limits.json");
+  const { bavail, bsize } = statfsSync(folder);
+  const now = { bus: Math.floor(bavail * bsize * diskShare.bus), ctl: Math.floor(bavail * bsize * diskShare.ctl) };
+  const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as typeof now) : now;
+  const limits = { bus: Math.max(now.bus, before.bus), ctl: Math.max(now.ctl, before.ctl) };
+  writeFileSync(file, JSON.stringify(limits), { mode: 0o600 });
+  return { ...limits, bus: busBytesMax ?? limits.bus };
+}
+
+/** The URLs that peers dial. */
+function peerUrls(config: Config, site: Site, listen: Address, ws: Address, isTls: boolean) {
+  const publicHost = site.publicUrl === null ? null : new URL(site.publicUrl).hostname;
+  // What listens everywhere is best dialled by the name under which people know this bus.
+  const at = (address: Address): string =>
+    /^(0\.0\.0\.0|::)$/.test(address.hostname) && publicHost !== null
+      ? `${publicHost}:${address.port}`
+      : dialled(address);
+  return {
+    nats: config.advertise?.nats ?? [`${isTls ? "tls" : "nats"}://${at(listen)}`],
+    ws: config.advertise?.ws ?? [`${isTls ? "wss" : "ws"}://${at(ws)}`],
+  };
+}
+
 /** Provides the data plane by a nats-server of its own. */
 export default definePlugin({
   name: "nats-embedded",
@@ -57,44 +120,31 @@ export default definePlugin({
     const namespaces = allNamespaces(config.namespaces ?? []);
     const listen = configured(config.listen ?? "127.0.0.1:4250", "listen");
     const ws = configured(config.ws ?? "127.0.0.1:8480", "ws");
+    const tls = tlsFiles(config);
+    checkExposure(site, "listen", listen, tls !== null);
+    checkExposure(site, "ws", ws, tls !== null);
     const durability = config.durability ?? "os";
-    const disk = statfsSync(folder);
-    const free = disk.bavail * disk.bsize;
-    const settings = {
-      internal,
-      issuer: issuer.nkey,
-      namespaces,
+    const settings: Omit<ServerSettings, "listen" | "ws"> = {
+      ...{ internal, issuer: issuer.nkey, namespaces, durability, tls, origins: webOrigins(config, site) },
       storeDir: join(folder, "store"),
       portsDir: portsFolder(folder),
-      durability,
-      bytesMax: {
-        bus: config.bus_bytes_max ?? Math.floor(free * diskShare.bus),
-        ctl: Math.floor(free * diskShare.ctl),
-      },
+      bytesMax: diskLimits(folder, config.bus_bytes_max),
       connectionsMax: config.connections_max ?? 65_536,
     };
-    const server = new NatsProcess({
-      binary: config.binary === undefined ? await carriedServer(join(folder, "bin")) : chosenServer(config.binary),
-      folder,
-      log,
-      config: (ports: Ports | null) =>
-        JSON.stringify(
-          serverConfig({
-            ...settings,
-            listen: { ...listen, port: ports?.nats ?? listen.port },
-            ws: { ...ws, port: ports?.ws ?? ws.port },
-          }),
-          null,
-          1,
-        ),
-    });
+    const configText = (ports: Ports | null): string => {
+      const at = { listen: { ...listen, port: ports?.nats ?? listen.port }, ws: { ...ws, port: ports?.ws ?? ws.port } };
+      return JSON.stringify(serverConfig({ ...settings, ...at }), null, 1);
+    };
+    const binary = config.binary === undefined ? await carriedServer(join(folder, "bin")) : chosenServer(config.binary);
+    const server = new NatsProcess({ binary, folder, log, config: configText });
     onStop(() => server.stop());
     const ports = await server.start();
-    const urls = {
-      nats: [`nats://${dialled({ ...listen, port: ports.nats })}`] as const,
-      ws: [`ws://${dialled({ ...ws, port: ports.ws })}`] as const,
-    };
-    const connections = new Connections(urls.nats[0], internal, log);
+    const reload = () => server.signal("SIGHUP");
+    process.on("SIGHUP", reload);
+    onStop(() => process.off("SIGHUP", reload));
+    const urls = peerUrls(config, site, { ...listen, port: ports.nats }, { ...ws, port: ports.ws }, tls !== null);
+    const own = dialled({ ...listen, port: ports.nats });
+    const connections = new Connections(own, { internal, isTls: tls !== null, log });
     onStop(() => connections.close());
     await connections.get("BUS");
     return {

@@ -83,6 +83,11 @@ export class NatsProcess {
     return this.#run();
   }
 
+  /** Sends it a signal, if it runs. */
+  signal(name: "SIGHUP"): void {
+    this.#child?.kill(name);
+  }
+
   /** Ends it: SIGTERM, then SIGKILL. */
   async stop(): Promise<void> {
     this.#stopping = true;

@@ -7,6 +7,7 @@ import { RoomStreams, type StreamRoom } from "../../contracts/streams.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { streamName } from "../../wire/names.ts";
 import { type RoomStreamConfig, roomStreamConfig } from "../../wire/room-stream.ts";
+import { enforceCapacity } from "./capacity.ts";
 import { Durables } from "./durables.ts";
 import { type ApiReply, JetStream, jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
 import { lastFrames } from "./last.ts";
@@ -67,6 +68,7 @@ export default definePlugin({
     const streams: RoomStreams = {
       bind: (room, endpoint, device) => durables.bind(room, endpoint, device),
       settle: (room) => durables.settle(room),
+      enforce: (capacity) => enforceCapacity(js, capacity, log),
       async ensure(room) {
         await create(room);
       },

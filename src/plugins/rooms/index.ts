@@ -2,10 +2,10 @@
 import { Type } from "@sinclair/typebox";
 import { Nats } from "../../contracts/nats.ts";
 import { Notices } from "../../contracts/notices.ts";
-import { definePlugin } from "../../contracts/plugin.ts";
+import { definePlugin, type Log } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
 import { RoomStore, UserStore } from "../../contracts/store.ts";
-import { RoomStreams } from "../../contracts/streams.ts";
+import { type Capacity, RoomStreams } from "../../contracts/streams.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { builtinNamespaces } from "../../wire/names.ts";
 import type { CreateRules } from "./create.ts";
@@ -36,6 +36,25 @@ const Config = Type.Object(
 /** Live rooms of one creator where nothing is set. Source: spec 9. */
 const perUserDefault = 1_000;
 
+/** Bytes that a persisted room may hold where nothing is set. Source: spec 8. */
+const bytesMaxDefault = 1_073_741_824;
+/** How often rooms are looked at that have grown past their limit, in milliseconds. Source: spec 8. */
+const enforceEveryMs = 10_000;
+
+/** Gives rooms that have passed their limit a limit, again and again until the bus stops. */
+function enforceEvery(streams: RoomStreams | undefined, capacity: Capacity, log: Log, signal: AbortSignal): void {
+  const run = async (): Promise<void> => {
+    try {
+      await streams?.enforce(capacity);
+    } catch (error) {
+      if (!signal.aborted) log.warn("rooms that are full could not be looked at yet", { cause: error });
+    }
+  };
+  const timer = setInterval(run, enforceEveryMs);
+  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  void run();
+}
+
 /** Errors: invalid for a namespace that this bus does not have. */
 function adminNamespaces(create: Readonly<Record<string, "user" | "admin">>, known: readonly string[]): Set<string> {
   const unknown = Object.keys(create).find((namespace) => !known.includes(namespace));
@@ -53,7 +72,7 @@ export default definePlugin({
   provides: { rooms: Rooms },
   requires: { store: RoomStore, users: UserStore },
   optional: { streams: RoomStreams, nats: Nats },
-  async setup({ config, site, now }, { store, users, streams, nats }) {
+  async setup({ config, site, log, now, signal }, { store, users, streams, nats }) {
     const namespaces = nats?.namespaces ?? builtinNamespaces;
     const rooms: Rooms = {
       async member(roomId, endpoint) {
@@ -78,11 +97,12 @@ export default definePlugin({
       allowUnencrypted: config.allow_unencrypted === true || !site.listener.isPublic,
       now,
     };
-    const capacity = { bytes_max: config.bytes_max ?? 1_073_741_824, when_full: config.when_full ?? "refuse" };
+    const capacity = { bytesMax: config.bytes_max ?? bytesMaxDefault, whenFull: config.when_full ?? "refuse" };
     const notices = new Notices(nats);
     const life = new RoomLife({ store, streams, notices, places: rules.places, now });
     const parts: Parts = { store, users, streams, rooms, rules, life, notices, capacity };
     return {
+      start: async () => enforceEvery(streams, capacity, log, signal),
       services: { rooms },
       routes: [roomRoutes, memberRoutes, ownRoutes, lifeRoutes].flatMap((routes) => routes(parts)),
     };

@@ -1,7 +1,7 @@
 import type { Notices } from "../../contracts/notices.ts";
 import type { Rooms } from "../../contracts/rooms.ts";
 import type { RoomStore, UserStore } from "../../contracts/store.ts";
-import type { RoomStreams } from "../../contracts/streams.ts";
+import type { Capacity, RoomStreams } from "../../contracts/streams.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import type { CreateRules } from "./create.ts";
 import type { RoomLife } from "./life.ts";
@@ -20,5 +20,5 @@ export interface Parts {
   readonly rules: CreateRules;
   readonly life: RoomLife;
   readonly notices: Notices;
-  readonly capacity: { readonly bytes_max: number; readonly when_full: "refuse" | "drop_oldest" };
+  readonly capacity: Capacity;
 }

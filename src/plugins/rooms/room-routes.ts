@@ -9,6 +9,10 @@ import { roomListEntry, roomReply } from "./views.ts";
 /** Making, reading and deleting rooms. */
 export function roomRoutes({ store, streams, rooms, rules, capacity, notices }: Parts): Route[] {
   const room = { params: api.RoomParams };
+  const clear = async (roomId: string): Promise<void> => {
+    await streams?.remove(roomId);
+    await store.purgeRoom(roomId);
+  };
   return [
     route(
       "POST",
@@ -30,7 +34,9 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices }: 
       { summary: "A room", errors: ["forbidden", "not_found", "gone"], ...room, reply: api.RoomView },
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
-        return { ...roomReply(membership.room), ...roomListEntry(membership), ...capacity };
+        const { bytesMax, whenFull } = capacity;
+        const entry = roomListEntry(membership);
+        return { ...roomReply(membership.room), ...entry, bytes_max: bytesMax, when_full: whenFull };
       },
     ),
     route(
@@ -42,13 +48,16 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices }: 
         const { id } = call.params;
         const found = await store.getRoom(id);
         if (found === null) throw new UnibusError("not_found", "there is no such room");
-        if (found.deletedAt !== null) throw gone();
+        if (found.deletedAt !== null) {
+          // A deletion that was cut short still claims the subject: asking again ends it.
+          if ((await store.findRoomId(found.subject)) === id) await clear(id);
+          throw gone();
+        }
         checkMayDelete(await store.getStay(id, call.caller.endpoint), call.caller);
         if (!(await store.markDeleted(id, rules.now()))) throw gone();
         const members = (await store.listStays(id)).filter(({ until }) => until === 0).map(({ endpoint }) => endpoint);
         notices.tell(members, "deleted", id);
-        await streams?.remove(id);
-        await store.purgeRoom(id);
+        await clear(id);
         return undefined;
       },
     ),

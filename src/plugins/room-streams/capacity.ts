@@ -1,0 +1,41 @@
+import type { Log } from "../../contracts/plugin.ts";
+import type { Capacity } from "../../contracts/streams.ts";
+import { streamName } from "../../wire/names.ts";
+import { discardOf } from "../../wire/room-stream.ts";
+import { type ApiReply, type JetStream, refuseOthers, type StreamInfo } from "./jetstream.ts";
+
+interface StreamPage extends ApiReply {
+  readonly total: number;
+  readonly streams: readonly StreamInfo[] | null;
+}
+
+/** Whether a stream must be given its limit, or another than it has. */
+function isDue({ config, state }: StreamInfo, { bytesMax, whenFull }: Capacity): boolean {
+  const limit = Number(config.max_bytes);
+  if (limit === -1) return state.bytes > bytesMax;
+  return limit !== bytesMax || config.discard !== discardOf(whenFull);
+}
+
+/**
+ * Gives every room stream that has passed its limit that limit. One that cannot be given is told, and tried again next
+ * time. Errors: unavailable.
+ */
+export async function enforceCapacity(js: JetStream, capacity: Capacity, log: Log): Promise<void> {
+  const account = refuseOthers(await js.call<ApiReply & { storage: number; reserved_storage?: number }>("INFO"));
+  // As long as all rooms together are below one room's limit, and none has a limit, none can be due.
+  if (account.storage <= capacity.bytesMax && !account.reserved_storage) return;
+  for (let offset = 0; ; ) {
+    const page = refuseOthers(await js.call<StreamPage>("STREAM.LIST", { offset }));
+    const streams = page.streams ?? [];
+    for (const info of streams) {
+      const name = String(info.config.name);
+      if (!name.startsWith(streamName("")) || !isDue(info, capacity)) continue;
+      const limits = { max_bytes: capacity.bytesMax, discard: discardOf(capacity.whenFull) };
+      const reply = await js.call<ApiReply>(`STREAM.UPDATE.${name}`, { ...info.config, ...limits });
+      if (reply.error === undefined) log.info("a room is full", { stream: name, bytes: info.state.bytes });
+      else log.warn("a room that is full could not be given its limit", { stream: name, cause: reply.error });
+    }
+    offset += streams.length;
+    if (streams.length === 0 || offset >= page.total) return;
+  }
+}
