@@ -30,7 +30,7 @@ export async function onHost<S, T>(
   { creates = false }: { readonly creates?: boolean } = {},
 ): Promise<T> {
   if (!creates) checkDataDir(options.data);
-  const bus = await bootServices(bootOptions(options, makeLog("json")), [token]);
+  const bus = await bootServices(bootOptions(options, await makeLog("json")), [token]);
   try {
     const service = bus.service(token);
     if (service === undefined) throw new UnibusError("invalid", `no plugin provides ${token.id} (see unibus plan)`);

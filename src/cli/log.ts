@@ -1,5 +1,4 @@
-import pino from "pino";
-import pretty from "pino-pretty";
+import pino, { type DestinationStream } from "pino";
 import type { Log } from "../contracts/plugin.ts";
 
 /** How log lines look: for people, or for machines. */
@@ -12,17 +11,21 @@ function told(cause: unknown): unknown {
   return { name, message, stack, ...(deeper === undefined ? {} : { cause: told(deeper) }) };
 }
 
+/** Loaded where people read the log: the machines' form starts and idles without it. */
+async function textStream(isTerminal: boolean): Promise<DestinationStream> {
+  const { default: pretty } = await import("pino-pretty");
+  const colorize = isTerminal && !process.env.NO_COLOR;
+  return pretty({ destination: 2, sync: true, colorize, ignore: "pid,hostname" });
+}
+
 /**
  * Logs on stderr, by name of a plugin. Without a transport: those run in threads that the executable does not carry.
  * Shape: text for people on a terminal, else JSON lines, unless `format` says which.
  */
-export function makeLog(format: LogFormat | undefined): (name: string) => Log {
+export async function makeLog(format: LogFormat | undefined): Promise<(name: string) => Log> {
   const isTerminal = process.stderr.isTTY === true;
   const asText = format === undefined ? isTerminal : format === "text";
-  const target = pino.destination({ fd: 2, sync: true });
-  const stream = asText
-    ? pretty({ destination: 2, sync: true, colorize: isTerminal && !process.env.NO_COLOR, ignore: "pid,hostname" })
-    : target;
+  const stream = asText ? await textStream(isTerminal) : pino.destination({ fd: 2, sync: true });
   const root = pino({ level: process.env.UNIBUS_DEBUG ? "debug" : "info", base: null }, stream);
   return (name) => {
     const child = root.child({ plugin: name });

@@ -10,7 +10,7 @@ const ids = (tokens: Readonly<Record<string, { readonly id: string }>> | undefin
   Object.values(tokens ?? {}).map(({ id }) => id);
 
 async function plan(options: BusOptions & PrintOptions): Promise<void> {
-  const { flags, plugins } = await planBus(bootOptions(options, makeLog("json"), resolve));
+  const { flags, plugins } = await planBus(bootOptions(options, await makeLog("json"), resolve));
   const rows = plugins.map(({ plugin, row }) => ({
     name: plugin.name,
     use: row.use,

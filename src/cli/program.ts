@@ -1,33 +1,31 @@
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { isUnibusError } from "../wire/errors.ts";
-import { botCommand } from "./bot.ts";
-import { identityCommand } from "./identity.ts";
-import { inviteCommand } from "./invite.ts";
-import { joinCommand } from "./join.ts";
-import { planCommand } from "./plan.ts";
 import { printLine } from "./print.ts";
-import { serveCommand } from "./serve.ts";
-import { userCommand } from "./user.ts";
 import { version } from "./version.ts";
 
 /** Exit codes. Source: spec 14. */
 const exit = { done: 0, failed: 1, usage: 2 } as const;
 
-function makeProgram(): Command {
+/** The commands in the order of the help. One is loaded when it is needed: `serve` starts without what others use. */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import("./serve.ts")).serveCommand(),
+  plan: async () => (await import("./plan.ts")).planCommand(),
+  user: async () => (await import("./user.ts")).userCommand(),
+  invite: async () => (await import("./invite.ts")).inviteCommand(),
+  bot: async () => (await import("./bot.ts")).botCommand(),
+  identity: async () => (await import("./identity.ts")).identityCommand(),
+  join: async () => (await import("./join.ts")).joinCommand(),
+  version: async () => new Command("version").description("print the version").action(() => printLine(version)),
+};
+
+/** The program with the command that a line begins with; with all of them for help and for mistakes. */
+async function makeProgram(first: string | undefined): Promise<Command> {
   const program = new Command("unibus")
     .description("an end-to-end-encrypted message bus in one executable")
-    .helpCommand(false);
-  program.addCommand(serveCommand());
-  program.addCommand(planCommand());
-  program.addCommand(userCommand());
-  program.addCommand(inviteCommand());
-  program.addCommand(botCommand());
-  program.addCommand(identityCommand());
-  program.addCommand(joinCommand());
-  program
-    .command("version")
-    .description("print the version")
-    .action(() => printLine(version));
+    .helpCommand(false)
+    .addHelpText("beforeAll", ({ error }) => (error ? "error: no command was named (choose one of these)\n" : ""));
+  const named = Object.entries(commands).filter(([name]) => name === first);
+  for (const [, load] of named.length > 0 ? named : Object.entries(commands)) program.addCommand(await load());
   overrideExit(program);
   return program;
 }
@@ -49,7 +47,7 @@ function tell(error: unknown): void {
 
 /** Runs one command line and gives its exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
-  const program = makeProgram();
+  const program = await makeProgram(argv[0]);
   try {
     await program.parseAsync(argv, { from: "user" });
     return exit.done;

@@ -70,7 +70,7 @@ async function reload(bus: Bus, log: Log): Promise<void> {
 
 async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   const stopAsked = stopSignal();
-  const log = makeLog(options.log);
+  const log = await makeLog(options.log);
   const setup = bootOptions(options, log);
   const lock = new DirectoryLock(setup.dataDir);
   try {

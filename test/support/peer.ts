@@ -224,3 +224,19 @@ export async function history(server: Server, member: Identity, room: OwnRoom, q
   if (reply.status !== 200) throw new Error(`GET history: ${reply.status} ${reply.text}`);
   return (reply.json.messages as string[]).map((message) => Buffer.from(message, "base64"));
 }
+
+/** The body that kicks members, or only rekeys where none is named, and the room as it is then. */
+export function kickBody(
+  room: OwnRoom,
+  gone: readonly Identity[],
+  staying: readonly Identity[],
+): { body: Record<string, unknown>; room: OwnRoom } {
+  const key = room.key === null ? null : newRoomKey();
+  const epoch = room.state.epoch + 1;
+  const check = key === null ? zeroHash : keyCheck(room.state.roomId, epoch, key);
+  const away = new Set(gone.map(({ endpoint }) => endpoint));
+  const state = nextState(room.state, { kind: "rotate", gone: away, keyCheck: check });
+  const next = { ...room, state, key };
+  const keys = staying.map((member) => ({ endpoint: member.endpoint, ...sealed(next, member) }));
+  return { body: { statement: statementOf(state, room.owner), ...(key === null ? {} : { keys }) }, room: next };
+}

@@ -46,7 +46,8 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts
       const hadStream = orphans.delete(streamName(room.roomId));
       if (room.deletedAt !== null) {
         if (hadStream) await streams.remove(room.roomId);
-        await rooms.purgeRoom(room.roomId);
+        // The subject is freed last: a tombstone that claims it no more has nothing left to purge.
+        if ((await rooms.findRoomId(room.subject)) === room.roomId) await rooms.purgeRoom(room.roomId);
       } else if (room.policy.persist && !hadStream) {
         await streams.ensure(room);
       } else if (room.policy.persist && isFirst) {

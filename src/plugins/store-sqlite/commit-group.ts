@@ -18,8 +18,13 @@ export interface CommitGroup {
   write<T>(work: () => T): Promise<T>;
   /** Commits now what waits. */
   flush(): void;
-  /** Undoes what a failed commit left open, so that no reader sees it. */
-  recover(): void;
+  /**
+   * Opens a transaction for the reads of this turn of the event loop: taking SQLite's lock costs more than a read.
+   * What a failed commit left open is undone before, so that no reader sees it.
+   */
+  beginReads(): void;
+  /** Ends that transaction, or undoes what a failed commit left: nothing is open then. */
+  endReads(): void;
   /** Whether the last commit failed. */
   failed(): boolean;
 }
@@ -33,11 +38,14 @@ interface Pending {
 interface Transaction {
   /** Does the work of a group, and returns how each of its callers is to be told. */
   commitAll(group: readonly Pending[]): (() => void)[];
+  /** Undoes what is open: a commit that failed, or the reads of this turn. */
   recover(): void;
+  beginReads(): void;
 }
 
 function createTransaction(native: Native, file: string): Transaction {
   const begin = native.prepare<never, []>("BEGIN IMMEDIATE");
+  const beginReading = native.prepare<never, []>("BEGIN");
   const commit = native.prepare<never, []>("COMMIT");
   const rollback = native.prepare<never, []>("ROLLBACK");
   const savepoint = native.prepare<never, []>("SAVEPOINT one");
@@ -59,12 +67,30 @@ function createTransaction(native: Native, file: string): Transaction {
     return settle;
   };
 
+  let isReading = false;
+
   const recover = (): void => {
+    isReading = false;
     if (native.inTransaction) rollback.run();
+  };
+
+  const endTurn = (): void => {
+    try {
+      if (isReading) recover();
+    } catch {
+      // It is tried again before the next read or write, which fails as long as this does.
+    }
   };
 
   return {
     recover,
+    beginReads() {
+      if (isReading) return;
+      recover();
+      beginReading.run();
+      isReading = true;
+      setImmediate(endTurn);
+    },
     commitAll(group) {
       recover();
       begin.run();
@@ -77,7 +103,7 @@ function createTransaction(native: Native, file: string): Transaction {
 
 /** The one writer of a connection. */
 export function createCommitGroup(native: Native, file: string): CommitGroup {
-  const { commitAll, recover } = createTransaction(native, file);
+  const { commitAll, recover, beginReads } = createTransaction(native, file);
   const waiting: Pending[] = [];
   let lastFailed = false;
 
@@ -125,7 +151,8 @@ export function createCommitGroup(native: Native, file: string): CommitGroup {
     flush() {
       while (waiting.length > 0) commitNext();
     },
-    recover,
+    beginReads,
+    endReads: recover,
     failed: () => lastFailed,
   };
 }

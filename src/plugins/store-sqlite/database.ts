@@ -24,10 +24,12 @@ const walRetryMs = 20;
 export interface Database {
   readonly native: Native;
   readonly file: string;
-  /** Runs reads, which see every commit made so far, by any process. Errors: unavailable. */
+  /** Runs reads. They see every commit made before this turn of the event loop, by any process. Errors: unavailable. */
   read<T>(work: () => T): T;
   /** Runs `work` in a transaction; settles once it is on disk. Errors: what `work` throws, unavailable. */
   write<T>(work: () => T): Promise<T>;
+  /** Runs what no transaction may be open for. Errors: native. */
+  alone(work: () => void): void;
   /** Another connection, which sees the database as it is at its first read. The caller closes it. */
   freeze(): Native;
   /** Whether the last commit failed. */
@@ -77,13 +79,17 @@ export function databaseOver(native: Native, file: string): Database {
     file,
     read(work) {
       try {
-        group.recover();
+        group.beginReads();
         return work();
       } catch (error) {
         throw portError(file, error);
       }
     },
     write: group.write,
+    alone(work) {
+      group.endReads();
+      work();
+    },
     freeze() {
       if (!open) throw new UnibusError("unavailable", "the store is closed");
       try {

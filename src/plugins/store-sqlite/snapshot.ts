@@ -107,7 +107,7 @@ function createPut(native: Native): (row: SnapshotRow) => void {
 }
 
 /** The whole of a SQLite store. An export shows one moment, whatever is written while it is read. */
-export function createSnapshot({ native, file, write, freeze }: Database): Snapshot {
+export function createSnapshot({ native, file, write, alone, freeze }: Database): Snapshot {
   const put = createPut(native);
   const makeRoster = native.prepare<never, []>(
     `UPDATE roster SET revision = revision + 1, admins = (SELECT json_group_array(sign_pub ORDER BY sign_pub)
@@ -144,7 +144,7 @@ export function createSnapshot({ native, file, write, freeze }: Database): Snaps
       if (existsSync(copy)) throw new UnibusError("conflict", `${copy} is there already (choose another file)`);
       const part = `${copy}.part`;
       try {
-        vacuumInto.run(part);
+        alone(() => vacuumInto.run(part));
         chmodSync(part, 0o600);
         renameSync(part, copy);
       } catch (error) {

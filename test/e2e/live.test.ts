@@ -1,0 +1,131 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
+import type { Identity } from "../../src/client/identity.ts";
+import { Live } from "../../src/client/live.ts";
+import { Server, until } from "../support/executable.ts";
+import {
+  addMembers,
+  addUser,
+  call,
+  createRoom,
+  dial,
+  kickBody,
+  type OwnRoom,
+  policy,
+  postUser,
+} from "../support/peer.ts";
+
+let server: Server;
+let admin: Identity;
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  admin = await addUser(server, "root", { admin: true });
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+/** A peer that collects what it receives, and keeps itself in line with its rooms. */
+async function livePeer(identity: Identity): Promise<{ live: Live; got: string[]; troubles: unknown[] }> {
+  const got: string[] = [];
+  const troubles: unknown[] = [];
+  const live = await Live.connect({
+    identity,
+    servers: [server.ready.nats],
+    readSubjects: async () => {
+      const reply = await call(server.ready.http, identity, "GET", `/members/${identity.endpoint}/rooms`);
+      return (reply.json as unknown as { subject: string }[]).map(({ subject }) => subject);
+    },
+    onMessage: ({ data }) => got.push(Buffer.from(data).toString()),
+    keyOf: (data) => createHash("sha256").update(data).digest("hex"),
+    onTrouble: (error) => troubles.push(error),
+  });
+  return { live, got, troubles };
+}
+
+async function kick(room: OwnRoom, member: Identity, ...staying: Identity[]): Promise<OwnRoom> {
+  const { body, room: next } = kickBody(room, [member], staying);
+  const target = `/rooms/${room.state.roomId}/members/${member.endpoint}`;
+  const reply = await call(server.ready.http, room.owner, "DELETE", target, body);
+  if (reply.status !== 204) throw new Error(`${reply.status} ${reply.text}`);
+  return next;
+}
+
+test("a member that is added receives without a call of its own, and one that is kicked nothing more", async () => {
+  const [ana, bob, cleo] = await Promise.all(["ana", "bob", "cleo"].map((name) => postUser(server, admin, name)));
+  if (!ana || !bob || !cleo) throw new Error("users");
+  let room = await createRoom(server, ana, policy());
+  room = await addMembers(server, room, cleo);
+  const sender = await dial(server, ana);
+  const b = await livePeer(bob);
+  const c = await livePeer(cleo);
+
+  room = await addMembers(server, room, bob);
+  await until("bob follows the room", () => b.live.subjects.includes(room.state.subject));
+  sender.publish(room.state.subject, "welcome");
+  await until("bob has it", () => b.got.includes("welcome"));
+
+  // An old login of bob's that does not mend itself: it is cut.
+  const stock = await dial(server, bob, { stock: true });
+  const closed = stock.closed();
+  room = await kick(room, bob, ana, cleo);
+  await closed;
+  await until("bob follows nothing", () => b.live.subjects.length === 0);
+  for (let i = 0; i < 50; i++) sender.publish(room.state.subject, `after ${i}`);
+  await sender.flush();
+  await until("cleo has all", () => c.got.includes("after 49"));
+  expect(c.got).toEqual(["welcome", ...Array.from({ length: 50 }, (_, i) => `after ${i}`)]);
+  expect(b.got).toEqual(["welcome"]);
+
+  const again = await dial(server, bob);
+  const errors: string[] = [];
+  void (async () => {
+    for await (const { data } of again.status()) errors.push(String(data));
+  })();
+  again.publish(room.state.subject, "let me in");
+  await again.flush();
+  await until("the publish is refused", () => errors.some((error) => /permission/i.test(error)));
+  await Promise.all([b.live.close(), c.live.close(), sender.close(), again.close()]);
+}, 60_000);
+
+test("no message is lost or doubled while memberships change", async () => {
+  const total = 20_000;
+  const changes = 18;
+  const [owner, reader] = await Promise.all(["owner", "reader"].map((name) => postUser(server, admin, name)));
+  if (!owner || !reader) throw new Error("users");
+  const room = await addMembers(server, await createRoom(server, owner, policy()), reader);
+  const peer = await livePeer(reader);
+  const sender = await dial(server, owner);
+  let isSending = true;
+  const changing = (async () => {
+    for (let i = 0; i < changes; i++) {
+      const side = await createRoom(server, owner, policy());
+      await addMembers(server, side, reader);
+      await until("the change is taken up", () => peer.live.subjects.includes(side.state.subject));
+    }
+    isSending = false;
+  })();
+  let sent = 0;
+  while (sent < total || isSending) {
+    for (let burst = 0; burst < 50; burst++) sender.publish(room.state.subject, `m${sent++}`);
+    await sender.flush();
+  }
+  await changing;
+  await until("all have come", () => peer.got.length >= sent, 30_000);
+  expect(peer.got.length).toBe(sent);
+  expect(peer.got).toEqual(Array.from({ length: sent }, (_, i) => `m${i}`));
+  await Promise.all([peer.live.close(), sender.close()]);
+}, 120_000);
+
+for (const [how, act] of [
+  ["revoked", (user: Identity) => call(server.ready.http, admin, "POST", `/users/${user.signPubHex}/revoke`)],
+  ["deleted", (user: Identity) => call(server.ready.http, admin, "DELETE", `/users/${user.signPubHex}`)],
+] as const) {
+  test(`a user who is ${how} is cut and cannot come back`, async () => {
+    const user = await postUser(server, admin, how);
+    const connection = await dial(server, user);
+    const closed = connection.closed();
+    expect((await act(user)).status).toBe(204);
+    await closed;
+    await expect(dial(server, user)).rejects.toThrow();
+  });
+}
