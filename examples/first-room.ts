@@ -3,14 +3,14 @@
  * Run it with `bun examples/first-room.ts [path of the executable, default dist/unibus]`, or `npm run example`.
  * It prints each command or request and what came back, and exits 0 only if the same bytes came back every time.
  */
-import { createPrivateKey, randomBytes, sign } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { type Authenticator, connect } from "nats";
+import { connect, nkeyAuthenticator } from "nats";
 import { ulid } from "ulid";
 import { type Identity, parseIdentity } from "../src/client/identity.ts";
-import { sha256Hex, toBase64, toBase64Url } from "../src/wire/encoding.ts";
+import { sha256Hex, toBase64 } from "../src/wire/encoding.ts";
 import { requestText, signatureHeaders } from "../src/wire/sign.ts";
 import { type MemberLine, statementText, zeroHash } from "../src/wire/statement.ts";
 
@@ -88,20 +88,15 @@ async function createRoom(http: string, owner: Identity, subject: string): Promi
   return json.room_id as string;
 }
 
-/** How every NATS client with an nkey logs in: it signs the nonce that the server sends. */
-function nkeyLogin({ nkey, signPub, signPriv }: Identity): Authenticator {
-  const [x, d] = [toBase64Url(signPub), toBase64Url(signPriv.slice(0, 32))];
-  const key = createPrivateKey({ key: { kty: "OKP", crv: "Ed25519", x, d }, format: "jwk" });
-  return (nonce = "") => ({ nkey, sig: toBase64Url(sign(null, Buffer.from(nonce), key)) });
-}
-
-/** Publishes with a stock NATS client, which knows the nkey and nothing else of unibus. */
-async function publish(nats: string, who: Identity, subject: string, messages: readonly Buffer[]): Promise<void> {
-  console.log(`NATS login with the nkey of ana, ${messages.length} messages published into ${subject}`);
-  const client = await connect({ servers: nats, authenticator: nkeyLogin(who) });
+/** Publishes with a stock NATS client, which knows the nkey's seed and nothing of unibus. */
+async function publish(nats: string, subject: string, messages: readonly Buffer[]): Promise<void> {
+  const authenticator = nkeyAuthenticator(
+    new TextEncoder().encode(readFileSync(join(folder, "ana.nk"), "utf8").trim()),
+  );
+  const client = await connect({ servers: nats, authenticator });
   for (const message of messages) client.publish(subject, message);
   await client.drain();
-  show(`logged in as ${who.nkey}`);
+  console.log(`a stock NATS client, logged in by ana.nk: ${messages.length} messages published into ${subject}`);
 }
 
 /** Reads the room's history and compares it with what was published. */
@@ -126,7 +121,8 @@ try {
   await unibus("user", "add", "ana", "--identity", "ana.json");
   const ana = await parseIdentity(readFileSync(join(folder, "ana.json"), "utf8"));
   const roomId = await createRoom(server.http, ana, subject);
-  await publish(server.nats, ana, subject, sent);
+  await unibus("identity", "nkey", "--identity", "ana.json", "--out", "ana.nk");
+  await publish(server.nats, subject, sent);
   await readBack(server.http, ana, roomId, sent);
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
     await end(server, signal);

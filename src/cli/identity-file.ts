@@ -52,17 +52,22 @@ export async function readIdentityFile(file: string): Promise<Identity> {
   });
 }
 
+/** Writes an identity to a new file. Errors: as of `writePrivateFile`. */
+export async function writeIdentityFile(file: string, identity: Identity): Promise<void> {
+  await writePrivateFile(file, identityText(identity));
+}
+
 /**
- * Writes an identity to a new file that only its owner may read, all of it or nothing.
+ * Writes a new file that only its owner may read, all of it or nothing.
  * Folders that are missing are made, for the owner alone.
  * Errors: conflict when the file exists, whatever it holds; invalid when it cannot be written.
  */
-export async function writeIdentityFile(file: string, identity: Identity): Promise<void> {
+export async function writePrivateFile(file: string, text: string): Promise<void> {
   const folder = dirname(resolve(file));
   const draft = join(folder, `.identity-${randomUUID()}`);
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeDraft(draft, identityText(identity));
+    await writeDraft(draft, text);
     // A link never replaces what is there, and the name appears with the whole content behind it.
     await link(draft, file);
   } catch (cause) {

@@ -1,7 +1,8 @@
 import { Command, Option } from "commander";
 import { generateIdentity, type Identity } from "../client/identity.ts";
 import { identityFromWords, newWords, walletWords } from "../client/wallet.ts";
-import { defaultIdentityFile, readIdentityFile, writeIdentityFile } from "./identity-file.ts";
+import { userNkeySeed } from "../wire/names.ts";
+import { defaultIdentityFile, readIdentityFile, writeIdentityFile, writePrivateFile } from "./identity-file.ts";
 import { type Fields, type PrintOptions, printFields, printLine, printNote } from "./print.ts";
 
 /** Far more than twelve words take, in characters. */
@@ -54,6 +55,14 @@ async function show(options: { identity?: string } & PrintOptions): Promise<void
   printFields(publicFields(await readIdentityFile(identityFileOf(options.identity))), options);
 }
 
+/** Gives stock NATS tools the same key in their own form. */
+async function exportNkey(options: { identity?: string; out: string }): Promise<void> {
+  const identity = await readIdentityFile(identityFileOf(options.identity));
+  await writePrivateFile(options.out, `${userNkeySeed(identity.signPriv.subarray(0, 32))}\n`);
+  printNote(`the private key, for NATS tools, written to ${options.out}`);
+  printLine(identity.nkey);
+}
+
 /** What was typed or piped in: to the end, or to the end of the line that completes the words. */
 async function typedWords(): Promise<string> {
   if (process.stdin.isTTY) printNote(`Type the ${walletWords} words, then Enter:`);
@@ -73,7 +82,7 @@ async function restore(options: { out?: string } & PrintOptions): Promise<void> 
   printFields(publicFields(identity), options);
 }
 
-/** `identity new|show|restore`. Source: spec 14. */
+/** `identity new|show|nkey|restore`. Source: spec 14. */
 export function identityCommand(): Command {
   const command = new Command("identity").description("the key pairs that make this peer");
   const out = () =>
@@ -94,6 +103,12 @@ export function identityCommand(): Command {
     .addOption(identityOption())
     .addOption(json())
     .action(show);
+  command
+    .command("nkey")
+    .description("write the signing key as a seed file for stock NATS tools, and print the nkey")
+    .addOption(identityOption())
+    .requiredOption("--out <file>", "the file to write, which must not exist")
+    .action(exportNkey);
   command
     .command("restore")
     .description("make the identity again from its twelve words, read from stdin")

@@ -23,8 +23,9 @@ type Checker = (value: unknown, part: string) => unknown;
 
 function checker(schema: TSchema | undefined, convert: boolean): Checker {
   if (schema === undefined) return () => undefined;
-  const compiled: TypeCheck<TSchema> = TypeCompiler.Compile(schema);
+  let compiled: TypeCheck<TSchema> | undefined;
   return (given, part) => {
+    compiled ??= TypeCompiler.Compile(schema);
     const value = convert ? valuesOf(schema, given as Record<string, string>) : given;
     if (compiled.Check(value)) return value;
     const fault = faultOf(schema, value);

@@ -60,6 +60,7 @@ export function keyBytes(key: string): Uint8Array {
 }
 
 const nkeyUserPrefix = 20 << 3;
+const nkeySeedPrefix = 18 << 3;
 
 function crc16(bytes: Uint8Array): number {
   let crc = 0;
@@ -70,22 +71,28 @@ function crc16(bytes: Uint8Array): number {
   return crc & 0xffff;
 }
 
-function encodeNkey(prefix: number, key: Uint8Array): string {
-  const raw = new Uint8Array(35);
-  raw[0] = prefix;
-  raw.set(key, 1);
-  new DataView(raw.buffer).setUint16(33, crc16(raw.subarray(0, 33)), true);
+function encodeNkey(prefix: readonly number[], key: Uint8Array): string {
+  const raw = new Uint8Array(prefix.length + key.length + 2);
+  raw.set(prefix);
+  raw.set(key, prefix.length);
+  const end = raw.length - 2;
+  new DataView(raw.buffer).setUint16(end, crc16(raw.subarray(0, end)), true);
   return base32nopad.encode(raw);
 }
 
 /** The NATS user nkey (`U...`) of an Ed25519 public key. Fixed. Source: spec 2. */
 export function userNkey(signPub: Uint8Array): string {
-  return encodeNkey(nkeyUserPrefix, signPub);
+  return encodeNkey([nkeyUserPrefix], signPub);
+}
+
+/** The seed of a NATS user nkey (`SU...`), as stock NATS tools read it from a file. It is the private key. */
+export function userNkeySeed(signSeed: Uint8Array): string {
+  return encodeNkey([nkeySeedPrefix | (nkeyUserPrefix >> 5), (nkeyUserPrefix & 31) << 3], signSeed);
 }
 
 /** The NATS account nkey (`A...`) of an Ed25519 public key: who signs what the auth callout answers. */
 export function accountNkey(signPub: Uint8Array): string {
-  return encodeNkey(0, signPub);
+  return encodeNkey([0], signPub);
 }
 
 /** The Ed25519 public key of a NATS user nkey, or null when it is none. */

@@ -2,6 +2,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { fromSeed } from "nkeys.js";
 import { defaultIdentityFile, readIdentityFile, writeIdentityFile } from "../../src/cli/identity-file.ts";
 import { fieldLines } from "../../src/cli/print.ts";
 import { generateIdentity, identityText, parseIdentity } from "../../src/client/identity.ts";
@@ -166,6 +167,7 @@ describe("the command", () => {
         sign_pub: identity.signPubHex,
         kex_pub: identity.kexPubHex,
         kex_sig: identity.kexSig,
+        nkey: identity.nkey,
       }),
     );
   });
@@ -179,6 +181,7 @@ describe("the command", () => {
       sign_pub: identity.signPubHex,
       kex_pub: identity.kexPubHex,
       kex_sig: identity.kexSig,
+      nkey: identity.nkey,
     });
     for (const secret of [identity.signPriv.slice(0, 32), identity.kexPriv]) {
       for (const form of ["hex", "base64"] as const) {
@@ -208,7 +211,7 @@ describe("the command", () => {
     const again = fresh();
     const restored = await run(["restore", "--out", again], { stdin: `${words}\n` });
     expect(restored.code).toBe(0);
-    expect(restored.stdout).toBe(`${lines.slice(0, 4).join("\n")}\n`);
+    expect(restored.stdout).toBe(`${lines.slice(0, 5).join("\n")}\n`);
     expect(await readFile(again, "utf8")).toBe(await readFile(file, "utf8"));
   });
 
@@ -242,4 +245,17 @@ describe("the command", () => {
     expect(wrong.stderr).toStartWith("error: the words do not fit together");
     expect(await failure(stat(dirname(file)))).not.toBeNull();
   });
+});
+
+test("nkey writes a seed file that stock tools take, once, and prints the nkey alone", async () => {
+  const [file, seed] = [fresh(), fresh()];
+  await run(["new", "--out", file]);
+  const done = await run(["nkey", "--identity", file, "--out", seed]);
+  const identity = await readIdentityFile(file);
+  expect(done).toMatchObject({ code: 0, stdout: `${identity.nkey}\n` });
+  const text = await readFile(seed, "utf8");
+  expect(fromSeed(new TextEncoder().encode(text.trim())).getPublicKey()).toBe(identity.nkey);
+  expect((await stat(seed)).mode & 0o777).toBe(0o600);
+  expect((await run(["nkey", "--identity", file, "--out", seed])).code).toBe(1);
+  expect(await readFile(seed, "utf8")).toBe(text);
 });

@@ -41,6 +41,15 @@ describe("keys", () => {
 });
 
 describe("nkeys", () => {
+  test("a seed is what NATS's own code writes", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (seed) => {
+        const theirs = new TextDecoder().decode(Codec.encodeSeed(Prefix.User, seed));
+        expect(names.userNkeySeed(seed)).toBe(theirs);
+      }),
+    );
+  });
+
   const ascii = (code: Uint8Array) => new TextDecoder().decode(code);
 
   test("are those of the vectors", () => {

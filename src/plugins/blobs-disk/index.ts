@@ -25,6 +25,16 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** Makes a folder and those above it, so that a power cut does not take them back. */
+async function makeFolder(folder: string): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let at = dirname(folder); at.length >= dirname(first).length; at = dirname(at)) await syncFolder(at);
+}
+
+/** What became of a draft, and the bytes that its owner is charged. */
+type Named = PutBlob & { readonly charge: number };
+
 /** Writes what comes into a new file, and gives its hash. */
 async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>): Promise<string> {
   const hasher = new Bun.CryptoHasher("sha256");
@@ -39,6 +49,8 @@ async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>): Pro
 /** Blobs below one folder. */
 class DiskBlobs implements BlobStore {
   readonly #charged = new Map<string, Promise<number>>();
+  /** Those that are getting their names, by hash. */
+  readonly #naming = new Map<string, Promise<unknown>>();
 
   constructor(private readonly folder: string) {
     // What a crash left half written.
@@ -48,15 +60,25 @@ class DiskBlobs implements BlobStore {
 
   async put(chunks: AsyncIterable<Uint8Array>, owner: string): Promise<PutBlob> {
     const draft = join(this.#incoming, randomUUID());
+    let named: Named;
     try {
       const file = await open(draft, "wx", 0o600);
       const hash = await receive(file, chunks).finally(() => file.close());
-      return { hash, isNew: await this.#keep(draft, hash, owner) };
+      named = await this.#inTurn(hash, () => this.#name(draft, hash, owner));
     } catch (error) {
       throw isUnibusError(error) ? error : unwritable(error);
     } finally {
-      await rm(draft, { force: true });
+      // One that cannot be removed goes at the next start.
+      await rm(draft, { force: true }).catch(() => undefined);
     }
+    const { hash, isNew, charge } = named;
+    // The last step, so that whoever counts what is under way counts no byte twice for longer than this turn.
+    if (charge > 0)
+      this.#charged.set(
+        owner,
+        this.bytesOf(owner).then((bytes) => bytes + charge),
+      );
+    return { hash, isNew };
   }
 
   async get(hash: string): Promise<{ size: number; body: Blob } | null> {
@@ -65,7 +87,12 @@ class DiskBlobs implements BlobStore {
   }
 
   bytesOf(owner: string): Promise<number> {
-    const known = this.#charged.get(owner) ?? this.#sum(owner);
+    const known =
+      this.#charged.get(owner) ??
+      this.#sum(owner).catch((error: unknown) => {
+        this.#charged.delete(owner);
+        throw unwritable(error);
+      });
     this.#charged.set(owner, known);
     return known;
   }
@@ -82,13 +109,25 @@ class DiskBlobs implements BlobStore {
     return join(this.folder, "by-owner", owner);
   }
 
+  /** One after the other for each hash: who comes second finds the blob there. */
+  async #inTurn<T>(hash: string, work: () => Promise<T>): Promise<T> {
+    const turn = (this.#naming.get(hash) ?? Promise.resolve()).then(work, work);
+    this.#naming.set(hash, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#naming.get(hash) === turn) this.#naming.delete(hash);
+    }
+  }
+
   /** Gives the draft its name, once. The charge comes first: a crash in between leaves no blob that nobody pays for. */
-  async #keep(draft: string, hash: string, owner: string): Promise<boolean> {
+  async #name(draft: string, hash: string, owner: string): Promise<Named> {
     const file = this.#fileOf(hash);
-    if (await Bun.file(file).exists()) return false;
+    if (await Bun.file(file).exists()) return { hash, isNew: false, charge: 0 };
     const charge = join(this.#ownerFolder(owner), hash);
-    for (const path of [file, charge]) await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    const charged = await this.bytesOf(owner);
+    for (const path of [file, charge]) await makeFolder(dirname(path));
+    // Known before there is one file more to count.
+    await this.bytesOf(owner);
     const isCharged = await link(draft, charge).then(
       () => true,
       (error: unknown) => {
@@ -97,10 +136,9 @@ class DiskBlobs implements BlobStore {
       },
     );
     const { size } = await stat(draft);
-    if (isCharged) this.#charged.set(owner, Promise.resolve(charged + size));
     await rename(draft, file);
     for (const path of [file, charge]) await syncFolder(dirname(path));
-    return true;
+    return { hash, isNew: true, charge: isCharged ? size : 0 };
   }
 
   async #sum(owner: string): Promise<number> {

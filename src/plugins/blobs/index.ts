@@ -22,6 +22,13 @@ const downloadHeaders = {
   "cache-control": "private, max-age=31536000, immutable",
 };
 
+async function* counted(chunks: AsyncIterable<Uint8Array>, count: (bytes: number) => Promise<void>) {
+  for await (const chunk of chunks) {
+    await count(chunk.byteLength);
+    yield chunk;
+  }
+}
+
 /** Counts what is under way, so that many uploads at once do not pass a quota that each of them keeps. */
 class Quota {
   readonly #underWay = new Map<string, number>();
@@ -31,18 +38,22 @@ class Quota {
     private readonly bytesMax: number,
   ) {}
 
-  /** The chunks of an upload as they come. Errors: quota at the first byte that is too much. */
-  async *counted(chunks: AsyncIterable<Uint8Array>, owner: string): AsyncGenerator<Uint8Array> {
+  /** Runs `put` on the chunks of an upload, which are counted until it is over. Errors: quota at the first byte too much. */
+  async during<T>(
+    chunks: AsyncIterable<Uint8Array>,
+    owner: string,
+    put: (counted: AsyncIterable<Uint8Array>) => Promise<T>,
+  ): Promise<T> {
     let mine = 0;
+    const { blobs, bytesMax } = this;
+    const count = async (bytes: number): Promise<void> => {
+      mine += bytes;
+      this.#add(owner, bytes);
+      if ((await blobs.bytesOf(owner)) + (this.#underWay.get(owner) ?? 0) <= bytesMax) return;
+      throw new UnibusError("quota", `your blobs may have ${bytesMax} bytes in all (ask an admin for more)`);
+    };
     try {
-      for await (const chunk of chunks) {
-        mine += chunk.byteLength;
-        this.#add(owner, chunk.byteLength);
-        if ((await this.blobs.bytesOf(owner)) + (this.#underWay.get(owner) ?? 0) > this.bytesMax) {
-          throw new UnibusError("quota", `your blobs may have ${this.bytesMax} bytes in all (ask an admin for more)`);
-        }
-        yield chunk;
-      }
+      return await put(counted(chunks, count));
     } finally {
       this.#add(owner, -mine);
     }
@@ -79,7 +90,8 @@ export default definePlugin({
             status: 201,
           },
           async ({ stream, caller }) => {
-            const { hash, isNew } = await blobs.put(quota.counted(stream, caller.endpoint), caller.endpoint);
+            const { endpoint } = caller;
+            const { hash, isNew } = await quota.during(stream, endpoint, (chunks) => blobs.put(chunks, endpoint));
             return rawReply(JSON.stringify({ hash }), { status: isNew ? 201 : 200 });
           },
         ),

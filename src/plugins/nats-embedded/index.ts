@@ -79,8 +79,8 @@ function webOrigins(config: Config, { publicUrl, listener }: Site): readonly str
 }
 
 /**
- * Bytes for the room streams and for the key-value stores. Kept in a file: what a server may use must not shrink because
- * it uses it.
+ * Bytes for the room streams and for the key-value stores. Kept in a file: what a server may use must not shrink
+ * because it uses it.
  */
 function diskLimits(folder: string, busBytesMax: number | undefined): { bus: number; ctl: number } {
   const file = join(folder, "limits.json");

@@ -1,8 +1,15 @@
 import { createInbox, Events, type Msg, type NatsConnection } from "nats";
 import { UnibusError } from "../../wire/errors.ts";
+import { ByteGate } from "./byte-gate.ts";
 
 /** How long one call of the JetStream API may take, in milliseconds. */
 const callTimeoutMs = 5_000;
+
+/**
+ * What batched reads may bring at once, in bytes. They have no flow control: with 64 MiB on their way nats-server takes
+ * unibus for a slow consumer and cuts the connection, and with it everybody's reads.
+ */
+const readsBytesMax = 28 * 1_048_576;
 
 /** Codes of the JetStream API that mean something other than failure. */
 export const jsCode = {
@@ -36,6 +43,14 @@ export interface StoredMessage {
   readonly data: Uint8Array;
 }
 
+/** A run of sequences to be read at once. Units: `bytesMax` in bytes with headers; `timeoutMs` in all. */
+interface BatchedRead {
+  readonly from: number;
+  readonly to: number;
+  readonly bytesMax: number;
+  readonly timeoutMs: number;
+}
+
 /** The error for whatever JetStream does that is no answer. */
 export function unanswered(cause: unknown): UnibusError {
   return new UnibusError("unavailable", "the message store does not answer (try again)", { cause });
@@ -53,16 +68,15 @@ function headersOf(message: Msg): Headers {
   // Every message of the library has it; its public type does not say so.
   const size = (message as Msg & { size(): number }).size();
   const bytes = size - message.subject.length - (message.reply?.length ?? 0) - data.byteLength;
-  const lines = Buffer.from(data.buffer, data.byteOffset - bytes, bytes)
-    .toString("latin1")
-    .split("\r\n");
+  const block = Buffer.from(data.buffer, data.byteOffset - bytes, bytes).toString("latin1");
   return {
-    status: /^NATS\/1\.0 (\d{3})/.exec(lines[0] ?? "")?.[1] ?? "",
-    last: (name) =>
-      lines
-        .findLast((line) => line.startsWith(`${name}:`))
-        ?.slice(name.length + 1)
-        .trim(),
+    status: /^NATS\/1\.0 (\d{3})/.exec(block)?.[1] ?? "",
+    last: (name) => {
+      const start = block.lastIndexOf(`\r\n${name}:`);
+      if (start === -1) return undefined;
+      const value = start + name.length + 3;
+      return block.slice(value, block.indexOf("\r\n", value)).trim();
+    },
   };
 }
 
@@ -70,6 +84,7 @@ function headersOf(message: Msg): Headers {
 export class JetStream {
   readonly #connection: NatsConnection;
   readonly #waiting = new Set<(error: unknown) => void>();
+  readonly #reads = new ByteGate(readsBytesMax);
   #isUp = true;
 
   constructor(connection: NatsConnection) {
@@ -95,14 +110,18 @@ export class JetStream {
    * Units: `bytesMax` in bytes with headers, one message more at most; `timeoutMs` in all.
    * Errors: unavailable for every answer that is neither a message nor "no message found".
    */
-  read(
-    stream: string,
-    run: { readonly from: number; readonly to: number; readonly bytesMax: number; readonly timeoutMs: number },
-  ): Promise<StoredMessage[]> {
+  read(stream: string, run: BatchedRead): Promise<StoredMessage[]> {
+    const end = performance.now() + run.timeoutMs;
+    const late = () => unanswered("too many reads at once");
+    return this.#reads.hold(run.bytesMax, run.timeoutMs, late, () =>
+      this.#guarded(() => this.#batch(stream, { ...run, timeoutMs: end - performance.now() })),
+    );
+  }
+
+  async #batch(stream: string, run: BatchedRead): Promise<StoredMessage[]> {
     const inbox = createInbox();
     const messages: StoredMessage[] = [];
     const { promise, resolve, reject } = Promise.withResolvers<StoredMessage[]>();
-    const timer = setTimeout(reject, run.timeoutMs, "timeout");
     const subscription = this.#connection.subscribe(inbox, {
       callback: (error, message) => {
         if (error !== null) return reject(error);
@@ -117,14 +136,15 @@ export class JetStream {
         return reject(`status ${headers.status} after ${messages.length} messages`);
       },
     });
-    const request = { seq: run.from, batch: run.to - run.from + 1, max_bytes: run.bytesMax };
-    return this.#guarded(async () => {
+    const timer = setTimeout(reject, Math.max(0, run.timeoutMs), "timeout");
+    try {
+      const request = { seq: run.from, batch: run.to - run.from + 1, max_bytes: run.bytesMax };
       this.#connection.publish(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(request), { reply: inbox });
       return await promise;
-    }).finally(() => {
+    } finally {
       clearTimeout(timer);
       subscription.unsubscribe();
-    });
+    }
   }
 
   async #guarded<T>(work: () => Promise<T>): Promise<T> {

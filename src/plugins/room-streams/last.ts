@@ -5,6 +5,9 @@ import type { JetStream, StoredMessage, StreamInfo } from "./jetstream.ts";
 /** How long one read may take, in milliseconds. Source: spec 8. */
 const readTimeoutMs = 5_000;
 
+/** The least that a read is let bring, in bytes: small rooms have frames above their average, too. */
+const readBytesMin = 262_144;
+
 const nothing: FrameRun = { frames: [], firstSeq: 0, lastSeq: 0, more: false };
 
 /**
@@ -25,14 +28,17 @@ export async function lastFrames(
   let bytesLeft = historyBytesMax;
   let to = Math.min(state.last_seq, (page.before ?? Number.MAX_SAFE_INTEGER) - 1);
   let window = Math.max(1, Math.min(page.limit, Math.floor(historyBytesMax / averageBytes)));
+  // Reads share what may be on its way at once: one asks for what it is likely to need, then for all it may have.
+  let bytesMax = Math.min(historyBytesMax, Math.max(readBytesMin, Math.ceil(2 * averageBytes * window)));
   while (count < page.limit && to >= state.first_seq && state.messages > 0) {
     const from = Math.max(state.first_seq, to - Math.min(window, page.limit - count) + 1);
     const timeoutMs = Math.max(1, end - performance.now());
-    const read = await js.read(stream, { from, to, bytesMax: historyBytesMax, timeoutMs });
+    const read = await js.read(stream, { from, to, bytesMax, timeoutMs });
     const messages = read.filter(({ seq }) => seq <= to);
     const isCut = (read.at(-1)?.seq ?? to) < to;
     if (isCut && window > 1) {
-      window = Math.max(1, Math.floor(window / 2));
+      if (bytesMax === historyBytesMax) window = Math.floor(window / 2);
+      bytesMax = historyBytesMax;
       continue;
     }
     const kept = newestWithin(messages, count === 0 && found.length === 0, bytesLeft);
