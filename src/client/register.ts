@@ -34,7 +34,9 @@ export async function register({ url, token }: JoinLink, identity: Identity): Pr
   const { signPubHex: sign_pub, kexPubHex: kex_pub, kexSig: kex_sig } = identity;
   const body = JSON.stringify({ token, sign_pub, kex_pub, kex_sig });
   const headers = { "content-type": "application/json" };
-  const reply = await fetch(`${url}/register`, { method: "POST", headers, body }).catch((error: unknown) => {
+  // The token is for this bus alone: it is not sent on to wherever a reply points.
+  const request = { method: "POST", headers, body, redirect: "manual" } as const;
+  const reply = await fetch(`${url}/register`, request).catch((error: unknown) => {
     throw new UnibusError("unavailable", `${url} cannot be reached (is the bus running there?)`, { cause: error });
   });
   const answer = (await reply.json().catch(() => null)) as (Registered & { error?: string; code?: string }) | null;

@@ -19,14 +19,12 @@ function hold(bytes: number): void {
 
 /** Whether a request says that a body follows its head. */
 export function announcesBody(request: Request): boolean {
-  const declared = request.headers.get("content-length");
-  return (declared !== null && declared !== "0") || request.headers.has("transfer-encoding");
+  return (request.headers.get("content-length") ?? "0") !== "0" || request.headers.has("transfer-encoding");
 }
 
 /** Refuses by the head alone what would be refused later: a declared size over the cap, an encoded body. */
 export function checkDeclared(request: Request, bytesMax: number): void {
-  const declared = Number(request.headers.get("content-length") ?? 0);
-  if (declared > bytesMax) throw tooLarge(bytesMax);
+  if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge(bytesMax);
   const encoding = request.headers.get("content-encoding");
   if (encoding !== null && encoding.toLowerCase() !== "identity") {
     throw new UnibusError("unsupported", `Content-Encoding ${encoding} is not taken (send the body as it is)`);
@@ -40,6 +38,8 @@ export function otherBody(): UnibusError {
   return new UnibusError("invalid", "the body is not the one that X-Unibus-Body promises (send the body you signed)");
 }
 
+const brokenOff = (cause: unknown) =>
+  Promise.reject(new UnibusError("invalid", "the body broke off (send all of it)", { cause }));
 const tooSlow = () => new UnibusError("timeout", "the body came too slowly (send it faster)");
 
 /** What a body must keep to. */
@@ -51,7 +51,7 @@ export interface BodyRules {
 
 /**
  * A body, chunk by chunk; what ends without an error is the body that was promised.
- * Errors: too_large past the cap, timeout for a sender that trickles, invalid for another body than the promised one.
+ * Errors: too_large past the cap, timeout for one that trickles, invalid for one that breaks off or is another one.
  */
 export async function* bodyChunks(request: Request, { bytesMax, hash }: BodyRules): AsyncGenerator<Uint8Array> {
   const hasher = hash === null ? null : new Bun.CryptoHasher("sha256");
@@ -61,7 +61,7 @@ export async function* bodyChunks(request: Request, { bytesMax, hash }: BodyRule
   try {
     while (reader !== undefined) {
       const left = bodyGraceMs + size / bodyRateMin - (performance.now() - began);
-      const { done, value } = await inTime(reader.read(), left, tooSlow);
+      const { done, value } = await inTime(reader.read().catch(brokenOff), left, tooSlow);
       if (done) break;
       size += value.byteLength;
       if (size > bytesMax) throw tooLarge(bytesMax);

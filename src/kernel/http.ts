@@ -232,9 +232,9 @@ export function listen(options: HttpOptions): Listener {
     port,
     async reload() {
       if (!isShared) return;
-      const next = bind(requests, options, port);
-      await app.server?.stop();
-      app = next;
+      const old = app;
+      app = bind(requests, options, port);
+      await old.server?.stop();
     },
     async stop() {
       requests.stopping = true;

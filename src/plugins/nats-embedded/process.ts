@@ -199,7 +199,8 @@ export class NatsProcess {
 /** Why nats-server did not start, by its own words. */
 function startError(why: string): UnibusError {
   if (!/\blisten tcp\b/.test(why)) {
-    return new UnibusError("unavailable", `nats-server did not start: ${why} (see nats-embedded in the plan)`);
+    const mend = /no space left/.test(why) ? "free some space on the disk" : "see nats-embedded in the plan";
+    return new UnibusError("unavailable", `nats-server did not start: ${why} (${mend})`);
   }
   const [setting, option] = /websocket/.test(why) ? ["ws", "--ws"] : ["listen", "--nats"];
   const [, address = ""] = /listen tcp (\S+): bind/.exec(why) ?? /port: (\S+),/.exec(why) ?? [];

@@ -18,12 +18,18 @@ export interface RotateBody {
   readonly keys?: readonly { readonly endpoint: string; readonly sealed_key: string }[];
 }
 
+/** A new role as an owner sends it. */
+export interface RoleBody {
+  readonly statement: Statement;
+  readonly role: RoomRole;
+}
+
 /** What the life of a room depends on. */
 export interface LifeParts {
   readonly store: RoomStore;
   readonly streams: RoomStreams | undefined;
   readonly notices: Notices;
-  /** Held by room id while somebody leaves: of two last owners one stays. */
+  /** Held by room id while somebody leaves or an owner changes the room: of two last owners one stays. */
   readonly places: KeyedLock;
   readonly now: () => number;
 }
@@ -47,7 +53,11 @@ export class RoomLife {
    * A new epoch: signs out who left and, where one is named, a member who is kicked. Gives the new version.
    * Errors: forbidden, not_found, conflict, invalid as of POST /rooms/{id}/rekey.
    */
-  async rotate(membership: Membership, body: RotateBody, kicked: string | null): Promise<number> {
+  rotate(membership: Membership, body: RotateBody, kicked: string | null): Promise<number> {
+    return this.parts.places.hold(membership.room.roomId, () => this.#rotate(membership, body, kicked));
+  }
+
+  async #rotate(membership: Membership, body: RotateBody, kicked: string | null): Promise<number> {
     checkOwner(membership);
     const { room } = membership;
     const stays = await this.parts.store.listStays(room.roomId);
@@ -91,11 +101,11 @@ export class RoomLife {
   }
 
   /** Makes or unmakes an owner. Gives the new version. Errors: as of PUT /rooms/{id}/members/{endpoint}/role. */
-  async setRole(
-    membership: Membership,
-    body: { readonly statement: Statement; readonly role: RoomRole },
-    endpoint: string,
-  ): Promise<number> {
+  setRole(membership: Membership, body: RoleBody, endpoint: string): Promise<number> {
+    return this.parts.places.hold(membership.room.roomId, () => this.#setRole(membership, body, endpoint));
+  }
+
+  async #setRole(membership: Membership, body: RoleBody, endpoint: string): Promise<number> {
     checkOwner(membership);
     const { room } = membership;
     const stays = await this.parts.store.listStays(room.roomId);

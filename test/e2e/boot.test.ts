@@ -1,0 +1,255 @@
+import { describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Folder, isAlive, Server, unibus, until } from "../support/executable.ts";
+import { addUser, createRoom, dial, history, policy, send } from "../support/peer.ts";
+
+const mode = (file: string): string => (statSync(file).mode & 0o777).toString(8);
+const statusOf = async (server: Server, path: string): Promise<number> =>
+  (await send(`${server.ready.http}${path}`)).status;
+
+/** The nats-server that a data directory carries. */
+function carried(server: Server): string {
+  const bin = join(server.data, "nats", "bin");
+  return join(bin, readdirSync(bin).find((name) => /^nats-server-[0-9a-f]+$/.test(name)) ?? "missing");
+}
+
+describe("a server that answers", () => {
+  test("says so in ready.json, for its owner alone, and prints the same addresses", async () => {
+    await using server = await Server.start();
+    const ready = JSON.parse(readFileSync(join(server.data, "ready.json"), "utf8"));
+    expect(ready).toEqual({
+      pid: server.pid,
+      version: expect.stringMatching(/^\d+\.\d+\.\d+/),
+      http: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
+      nats: expect.stringMatching(/^nats:\/\/127\.0\.0\.1:\d+$/),
+      ws: expect.stringMatching(/^ws:\/\/127\.0\.0\.1:\d+$/),
+      nats_pid: expect.any(Number),
+    });
+    expect(isAlive(ready.nats_pid)).toBe(true);
+    expect((await send(`${ready.http}/info`)).json).toMatchObject({ nats: [ready.nats], ws: [ready.ws] });
+    for (const file of ["ready.json", "internal.json", "unibus.db", "serve.pid", "admin-link", "nats/nats.conf"]) {
+      expect([file, mode(join(server.data, file))]).toEqual([file, "600"]);
+    }
+    for (const folder of ["", "nats", "nats/bin"]) expect(mode(join(server.data, folder))).toBe("700");
+    expect(mode(carried(server))).toBe("700");
+    await server.end();
+    const { stdout } = await server.output();
+    for (const address of [ready.http, ready.nats, ready.ws]) expect(stdout).toContain(`${address}\n`);
+  }, 30_000);
+
+  test.each(["SIGTERM", "SIGINT"] as const)(
+    "ends on %s: exit 0, no process left, no ready.json",
+    async (signal) => {
+      await using server = await Server.start();
+      expect(await server.end(signal)).toBe(0);
+      expect(isAlive(server.ready.nats_pid)).toBe(false);
+      for (const name of ["ready.json", "serve.pid"]) expect(existsSync(join(server.data, name))).toBe(false);
+      const { stderr } = await server.output();
+      expect(stderr).not.toMatch(/"level":(50|60)/);
+    },
+    30_000,
+  );
+
+  test("ends when it is asked while it boots, and leaves nothing", async () => {
+    using folder = new Folder();
+    await using first = await Server.start({ folder });
+    await first.end();
+    const plugin = `import { definePlugin, Type } from "unibus/plugin";
+      export default definePlugin({ name: "asking", api: 1, config: Type.Object({}), setup: async () => {
+        process.kill(process.pid, "SIGTERM");
+        return { services: {} };
+      } });`;
+    writeFileSync(folder.file("asking.ts"), plugin);
+    writeFileSync(folder.file("plugins.json"), '{"plugins": [{"use": "nats-embedded"}, {"use": "./asking.ts"}]}');
+    const addresses = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
+    const done = await unibus(folder, ["serve", "--data", "data", "--plugins", "plugins.json", ...addresses]);
+    expect(done.code).toBe(0);
+    expect(existsSync(folder.file("data", "ready.json"))).toBe(false);
+  }, 30_000);
+
+  test("ends at once on a second signal, whatever a plugin still does", async () => {
+    using folder = new Folder();
+    const plugin = `import { definePlugin, Type } from "unibus/plugin";
+      export default definePlugin({ name: "clinging", api: 1, config: Type.Object({}), setup: async ({ onStop, log }) => {
+        onStop(() => { log.info("holding on"); return new Promise(() => {}); });
+        return { services: {} };
+      } });`;
+    writeFileSync(folder.file("clinging.ts"), plugin);
+    writeFileSync(folder.file("plugins.json"), '{"plugins": [{"use": "nats-embedded"}, {"use": "./clinging.ts"}]}');
+    await using server = await Server.start({ folder, args: ["--plugins", "plugins.json"] });
+    process.kill(server.pid, "SIGTERM");
+    await until("ready.json is gone", () => !existsSync(join(server.data, "ready.json")));
+    const asked = performance.now();
+    process.kill(server.pid, "SIGTERM");
+    expect(await server.exited).toBe(1);
+    // A release has ten seconds: it was not waited for.
+    expect(performance.now() - asked).toBeLessThan(5_000);
+    await until("nats-server ended", () => !isAlive(server.ready.nats_pid));
+  }, 30_000);
+
+  test("is the only one on its data directory: a second is refused with the pid, and does it no harm", async () => {
+    await using server = await Server.start();
+    const before = readFileSync(join(server.data, "ready.json"), "utf8");
+    const done = await unibus(server.folder, ["serve", "--data", server.data, "--http", "127.0.0.1:0"]);
+    expect(done.code).toBe(1);
+    const mend = "stop it, or choose another directory with --data";
+    expect(done.stderr).toBe(`error: data directory ${server.data} is served by process ${server.pid} (${mend})\n`);
+    expect(readFileSync(join(server.data, "ready.json"), "utf8")).toBe(before);
+    expect(readFileSync(join(server.data, "serve.pid"), "utf8")).toBe(String(server.pid));
+    expect(await statusOf(server, "/readyz")).toBe(200);
+    expect(isAlive(server.ready.nats_pid)).toBe(true);
+  }, 30_000);
+});
+
+describe("a server that was killed", () => {
+  test("takes its nats-server with it, and the next one starts over the traces", async () => {
+    using folder = new Folder();
+    await using killed = await Server.start({ folder });
+    await killed.end("SIGKILL");
+    await until("nats-server ended", () => !isAlive(killed.ready.nats_pid));
+    expect(existsSync(join(killed.data, "ready.json"))).toBe(true);
+    await using next = await Server.start({ folder });
+    expect(await statusOf(next, "/readyz")).toBe(200);
+  }, 30_000);
+
+  test("may leave a nats-server, which the next one ends", async () => {
+    using folder = new Folder();
+    await using killed = await Server.start({ folder });
+    await killed.end("SIGKILL");
+    await until("nats-server ended", () => !isAlive(killed.ready.nats_pid));
+    const nats = join(killed.data, "nats");
+    const orphan = Bun.spawn([carried(killed), "-c", join(nats, "nats.conf")], { stderr: "ignore", stdout: "ignore" });
+    writeFileSync(join(nats, "nats.pid"), String(orphan.pid));
+    await using next = await Server.start({ folder });
+    await orphan.exited;
+    expect(next.ready.nats_pid).not.toBe(orphan.pid);
+    expect(await statusOf(next, "/readyz")).toBe(200);
+    await next.end();
+    expect((await next.output()).stderr).toContain("ending the nats-server of a crashed run");
+  }, 30_000);
+
+  test("may leave a pid that is another's by now: that one is left alone", async () => {
+    using folder = new Folder();
+    await using killed = await Server.start({ folder });
+    await killed.end("SIGKILL");
+    await until("nats-server ended", () => !isAlive(killed.ready.nats_pid));
+    const foreign = Bun.spawn(["sleep", "600"]);
+    try {
+      for (const name of ["nats/nats.pid", "serve.pid"]) writeFileSync(join(killed.data, name), String(foreign.pid));
+      await using next = await Server.start({ folder });
+      expect(await statusOf(next, "/readyz")).toBe(200);
+      expect(isAlive(foreign.pid)).toBe(true);
+      await next.end();
+      expect(isAlive(foreign.pid)).toBe(true);
+    } finally {
+      foreign.kill("SIGKILL");
+    }
+  }, 30_000);
+
+  test.each(["garbage", "", "-1", "0", "1"])(
+    "may leave a pid file that says nothing: %j",
+    async (text) => {
+      using folder = new Folder();
+      await using first = await Server.start({ folder });
+      await first.end();
+      writeFileSync(join(first.data, "nats", "nats.pid"), text);
+      await using next = await Server.start({ folder });
+      expect(await statusOf(next, "/readyz")).toBe(200);
+    },
+    30_000,
+  );
+});
+
+describe("a nats-server that dies", () => {
+  test("is started again on the same ports; /readyz says so meanwhile, and rooms keep their frames", async () => {
+    await using server = await Server.start();
+    const ana = await addUser(server, "ana");
+    const room = await createRoom(server, ana, policy("persist"));
+    const before = await dial(server, ana);
+    before.publish(room.state.subject, "before");
+    await before.flush();
+    await before.close();
+
+    // It cannot start again before the test lets it.
+    const binary = carried(server);
+    chmodSync(binary, 0o000);
+    process.kill(server.ready.nats_pid, "SIGKILL");
+    await until("/readyz is 503", async () => (await statusOf(server, "/readyz")) === 503);
+    const unready = await send(`${server.ready.http}/readyz`);
+    expect(unready.json).toMatchObject({ ready: false, plugins: { "nats-embedded": { ok: false } } });
+    expect(await statusOf(server, "/healthz")).toBe(200);
+    chmodSync(binary, 0o700);
+    await until("/readyz is 200", async () => (await statusOf(server, "/readyz")) === 200);
+
+    expect((await send(`${server.ready.http}/info`)).json).toMatchObject({ nats: [server.ready.nats] });
+    const after = await dial(server, ana);
+    after.publish(room.state.subject, "after");
+    await after.flush();
+    await after.close();
+    await until("both frames are there", async () => (await history(server, ana, room)).length === 2);
+    expect((await history(server, ana, room)).map(String)).toEqual(["before", "after"]);
+
+    const restarted = Number(readFileSync(join(server.data, "nats", "nats.pid"), "utf8"));
+    expect(await server.end()).toBe(0);
+    expect(isAlive(restarted)).toBe(false);
+  }, 60_000);
+});
+
+/** A process with all that it started, by what the system says of each. */
+function tree(pid: number): number[] {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, "utf8").replace(/^.*\) /s, "");
+      parents.set(Number(name), Number(stat.split(" ")[1]));
+    } catch {
+      // It has ended since the folder was read.
+    }
+  }
+  const below = (parent: number): number[] =>
+    [...parents].filter(([, above]) => above === parent).flatMap(([child]) => [child, ...below(child)]);
+  return [pid, ...below(pid)];
+}
+
+test("no secret stands in a command line, an environment or the log", async () => {
+  await using server = await Server.start({ env: { UNIBUS_DEBUG: "1" } });
+  const link = readFileSync(join(server.data, "admin-link"), "utf8");
+  await addUser(server, "ana");
+  const internal = JSON.parse(readFileSync(join(server.data, "internal.json"), "utf8"));
+  const secrets: string[] = [internal.issuer_seed, ...Object.values<string>(internal.passwords)];
+  secrets.push(new URL(link.trim()).hash.slice(1));
+  expect(secrets.filter((secret) => secret.length > 20)).toHaveLength(6);
+  const pids = tree(server.pid);
+  expect(pids).toContain(server.ready.nats_pid);
+  const seen = pids.flatMap((pid) =>
+    ["cmdline", "environ"].map((name) => readFileSync(`/proc/${pid}/${name}`, "utf8")),
+  );
+  await server.end();
+  const { stdout, stderr } = await server.output();
+  for (const secret of secrets) expect([...seen, stdout, stderr].some((text) => text.includes(secret))).toBe(false);
+}, 30_000);
+
+test("files in the working directory do nothing, whatever they are called", async () => {
+  using folder = new Folder();
+  const evil = `require("node:fs").writeFileSync(${JSON.stringify(folder.file("ran"))}, "");`;
+  const planted: Record<string, string> = {
+    "bunfig.toml": 'preload = ["./evil.ts"]\n[test]\npreload = ["./evil.ts"]\n',
+    ".env": "UNIBUS_FLAGS=evil=on\nUNIBUS_SET=evil.key=1\nUNIBUS_LOG=text\nUNIBUS_DEBUG=1\n",
+    ".env.local": "UNIBUS_PLUGINS=./evil.json\n",
+    ".env.production": "UNIBUS_PLUGINS=./evil.json\n",
+    "package.json": '{"name":"evil","type":"commonjs","imports":{"#nats":"./evil.ts"},"main":"./evil.ts"}',
+    "tsconfig.json": '{"compilerOptions":{"paths":{"*":["./evil.ts"]}}}',
+    "plugins.json": '{"plugins":[{"use":"./evil.ts"}]}',
+    "evil.ts": evil,
+  };
+  for (const [name, text] of Object.entries(planted)) writeFileSync(folder.file(name), text);
+  await using server = await Server.start({ folder });
+  expect((await send(`${server.ready.http}/healthz`)).json).toMatchObject({ flags: {}, posture: { store: "sqlite" } });
+  expect(await statusOf(server, "/readyz")).toBe(200);
+  await server.end();
+  expect(existsSync(folder.file("ran"))).toBe(false);
+  const { stderr } = await server.output();
+  for (const line of stderr.trim().split("\n")) expect(JSON.parse(line)).toBeObject();
+  expect(stderr).not.toContain("evil");
+}, 30_000);

@@ -1,0 +1,233 @@
+import { describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { generateIdentity } from "../../src/client/identity.ts";
+import { parseJoinLink, register } from "../../src/client/register.ts";
+import { Folder, Server, unibus } from "../support/executable.ts";
+import { createRoom, dial, history, policy, send } from "../support/peer.ts";
+import { refusal } from "./refusal.ts";
+
+const root = resolve(import.meta.dir, "../..");
+const example = join(root, "examples/plugins.json");
+
+interface Rows {
+  readonly flags: Readonly<Record<string, boolean>>;
+  readonly plugins: readonly { readonly use: string; readonly when?: string; readonly unless?: string }[];
+}
+const rowsOf = (file: string): Rows => JSON.parse(readFileSync(file, "utf8")) as Rows;
+
+/** The source of a plugin, and a manifest that holds it beside the data plane, in a folder. */
+function planted(folder: Folder, source: string, row: object = {}, others: readonly object[] = []): string[] {
+  writeFileSync(folder.file("own.ts"), source);
+  const plugins = [{ use: "nats-embedded" }, { use: "./own.ts", ...row }, ...others];
+  writeFileSync(folder.file("own.json"), JSON.stringify({ plugins }));
+  return ["--plugins", "own.json"];
+}
+const plugin = (rest: string, head = ""): string =>
+  `import { definePlugin, rawReply, route, token, Type, UnibusError } from "unibus/plugin";
+   ${head}
+   export default definePlugin({ name: "own", api: 1, config: Type.Object({}, { additionalProperties: false }), ${rest} });`;
+const answers = (expression: string): string =>
+  `setup: async () => ({ services: {}, routes: [
+     route("GET", "/own", "public", { summary: "Answers." }, async () => rawReply(JSON.stringify(${expression}))),
+   ] })`;
+
+describe("the example configuration", () => {
+  test("is the built-in one, with a flag that changes the store, and a route", () => {
+    const rows = rowsOf(example);
+    expect(rows.flags).toEqual({ ephemeral: false });
+    const same = rows.plugins.filter(({ use }) => !use.startsWith("./")).map(({ use }) => use);
+    expect(same).toEqual(rowsOf(join(root, "plugins.json")).plugins.map(({ use }) => use));
+    expect(rows.plugins.filter(({ use }) => use.startsWith("./"))).toEqual([
+      { use: "./plugins/store-memory.ts", when: "ephemeral" },
+      { use: "./plugins/echo.ts" },
+    ]);
+  });
+
+  test("keeps everything in memory with the flag on: rooms, users, and nothing after a restart", async () => {
+    using folder = new Folder();
+    const args = ["--plugins", example, "--flag", "ephemeral=on"];
+    const admin = await generateIdentity();
+    const health = async (server: Server) => (await send(`${server.ready.http}/healthz`)).json;
+    {
+      await using server = await Server.start({ folder, args });
+      expect(await health(server)).toMatchObject({ posture: { store: "memory" }, flags: { ephemeral: true } });
+      expect((await send(`${server.ready.http}/readyz`)).json).toMatchObject({
+        plugins: { "store-memory": { ok: true } },
+      });
+      expect(await send(`${server.ready.http}/echo/hello`)).toMatchObject({ status: 200, json: { echo: "hello" } });
+      await register(parseJoinLink(readFileSync(join(server.data, "admin-link"), "utf8")), admin);
+      const room = await createRoom(server, admin, policy("persist"));
+      const peer = await dial(server, admin);
+      peer.publish(room.state.subject, "hello");
+      await peer.flush();
+      expect((await history(server, admin, room)).map(String)).toEqual(["hello"]);
+      await peer.close();
+      expect(existsSync(join(server.data, "unibus.db"))).toBe(false);
+    }
+    await using forgetful = await Server.start({ folder, args });
+    await register(parseJoinLink(readFileSync(join(forgetful.data, "admin-link"), "utf8")), admin);
+  }, 60_000);
+
+  test("keeps to SQLite with the flag off, as the file says", async () => {
+    await using server = await Server.start({ args: ["--plugins", example] });
+    const health = (await send(`${server.ready.http}/healthz`)).json;
+    expect(health).toMatchObject({ posture: { store: "sqlite" }, flags: { ephemeral: false } });
+    expect(await send(`${server.ready.http}/echo/hello`)).toMatchObject({ status: 200, json: { echo: "hello" } });
+  }, 30_000);
+});
+
+describe("a plugin file that cannot be taken is refused, naming file, plugin and mend:", () => {
+  const fine = plugin("setup: async () => ({ services: {} })");
+  const sum = createHash("sha256").update(fine).digest("hex");
+  const cyclic = plugin(
+    'provides: { a: token("a") }, requires: { b: token("b") }, setup: async () => ({ services: {} })',
+  );
+  const other = cyclic
+    .replace('"own"', '"other"')
+    .replace('token("a")', 'token("b")')
+    .replace('b: token("b")', 'b: token("a")');
+  const cases: readonly (readonly [string, string, object, readonly object[], string])[] = [
+    ["another sha256", fine, { sha256: "0".repeat(64) }, [], `plugin ./own.ts has the sha256 ${sum}, not 000000000000`],
+    ["nothing registered", "export const a = 1;", {}, [], "plugin ./own.ts registers nothing (export default define"],
+    ["another api", fine.replace("api: 1", "api: 2"), {}, [], "plugin ./own.ts is written for plugin api 2 (this bus"],
+    ["a syntax error", "export default {", {}, [], "plugin ./own.ts does not load: "],
+    ["a missing module", 'import "./gone.ts";', {}, [], "plugin ./own.ts does not load: "],
+    ["an unknown key", fine, { config: { speed: 1 } }, [], "plugin own: unknown key speed (remove it)"],
+    ["an unknown key of its row", fine, { only: 1 }, [], "plugin ./own.ts: unknown key only (known keys: use, when, "],
+    [
+      "the same plugin twice",
+      fine,
+      {},
+      [{ use: "./own.ts" }],
+      "plugin own stands there twice (remove one of the rows)",
+    ],
+    [
+      "two providers",
+      plugin('provides: { users: token("user-store") }, setup: async () => ({ services: {} })'),
+      {},
+      [{ use: "store-sqlite" }],
+      "plugins own and store-sqlite both provide user-store (choose one by a flag)",
+    ],
+    ["a cycle", cyclic, {}, [{ use: "./other.ts" }], "plugins need each other in a circle: own -> other -> own (break"],
+    [
+      "a token that nobody gives",
+      plugin('requires: { a: token("acme.a") }, setup: async () => ({ services: {} })'),
+      {},
+      [],
+      "plugin own needs acme.a, which no plugin provides (add one that does)",
+    ],
+    ["a file that is not there", fine, {}, [{ use: "./gone.ts" }], "plugin ./gone.ts: no file at "],
+    [
+      "a route without auth",
+      plugin(`setup: async () => ({ services: {}, routes: [
+       route("GET", "/own", "signed", { summary: "Asks." }, async () => undefined)] })`),
+      {},
+      [],
+      "GET /own needs a caller",
+    ],
+    ["a setup that throws", plugin('setup: async () => { throw new Error("no luck") }'), {}, [], ""],
+  ];
+  test.each(cases)("%s", async (name, source, row, others, message) => {
+    using folder = new Folder();
+    writeFileSync(folder.file("other.ts"), other);
+    const line = await refusal(folder, planted(folder, source, row, others));
+    if (name === "a setup that throws") {
+      expect(line).toBe("error: plugin own failed to be set up: no luck (see its source)");
+    } else {
+      expect(line).toMatch(/^error: [^:]*own\.json[:,] /);
+      expect(line).toContain(message);
+    }
+  });
+
+  test("no pin where pins are required", async () => {
+    using folder = new Folder();
+    planted(folder, fine);
+    const manifest = { require_pins: true, plugins: [{ use: "nats-embedded" }, { use: "./own.ts" }] };
+    writeFileSync(folder.file("own.json"), JSON.stringify(manifest));
+    const line = await refusal(folder, ["--plugins", "own.json"]);
+    expect(line).toEndWith(`plugin ./own.ts has no sha256 and require_pins is set (add "sha256": "${sum}")`);
+  });
+});
+
+describe("a plugin in the executable", () => {
+  const own = async (server: Server) => (await send(`${server.ready.http}/own`)).json;
+
+  test("is one file that carries its packages, pinned by its sha256", async () => {
+    using folder = new Folder();
+    const source = plugin(answers("decodeTime(ulid(1_000))"), 'import { decodeTime, ulid } from "ulid";');
+    mkdirSync(folder.file("source", "node_modules"), { recursive: true });
+    cpSync(join(root, "node_modules/ulid"), folder.file("source", "node_modules", "ulid"), { recursive: true });
+    writeFileSync(folder.file("source", "own.ts"), source);
+    const flags = ["--target", "bun", "--external", "unibus/plugin", "--outfile", folder.file("own.ts")];
+    const built = Bun.spawnSync([process.execPath, "build", folder.file("source", "own.ts"), ...flags]);
+    expect(built.stderr.toString()).toBe("");
+    const bundle = readFileSync(folder.file("own.ts"), "utf8");
+    const sha256 = createHash("sha256").update(bundle).digest("hex");
+    await using server = await Server.start({ folder, args: planted(folder, bundle, { sha256 }) });
+    expect(await own(server)).toEqual(1_000 as never);
+  }, 30_000);
+
+  test("shares unibus's TypeBox, though another copy lies beside it", async () => {
+    using folder = new Folder();
+    const copy = folder.file("node_modules", "@sinclair", "typebox");
+    mkdirSync(dirname(copy), { recursive: true });
+    cpSync(join(root, "node_modules/@sinclair/typebox"), copy, { recursive: true });
+    const head = `import * as theirs from "@sinclair/typebox"; import { Value } from "@sinclair/typebox/value";`;
+    const source = plugin(answers("[theirs.Type === Type, Value.Check(Type.Literal(1), 1)]"), head);
+    await using server = await Server.start({ folder, args: planted(folder, source) });
+    expect(await own(server)).toEqual([true, true] as never);
+  }, 30_000);
+
+  test("may be of several files, and have errors of its own that are known by their code", async () => {
+    using folder = new Folder();
+    writeFileSync(folder.file("part.ts"), "export const part: string = 'of another file';");
+    const throws = '(() => { throw new UnibusError("gone", part); })()';
+    const source = plugin(answers(throws), 'import { part } from "./part.ts";');
+    await using server = await Server.start({ folder, args: planted(folder, source) });
+    const body = { error: "of another file", code: "gone" };
+    expect(await send(`${server.ready.http}/own`)).toMatchObject({ status: 410, json: body });
+  }, 30_000);
+});
+
+describe("plan", () => {
+  test("prints the flags, and the plugins in the order in which they would be set up; nothing is", async () => {
+    using folder = new Folder();
+    const args = ["plan", "--data", "data", "--plugins", example];
+    const off = await unibus(folder, args);
+    expect([off.code, off.stderr]).toEqual([0, ""]);
+    expect(off.stdout).toStartWith("flag ephemeral is off\n");
+    expect(off.stdout).toMatch(/\n *\d+ +store-sqlite +gives room-store, user-store, /);
+    expect(off.stdout).toMatch(/\n *\d+ +echo +gives routes\n/);
+    const on = await unibus(folder, [...args, "--flag", "ephemeral=on"]);
+    expect(on.stdout).toStartWith("flag ephemeral is on\n");
+    expect(on.stdout).toMatch(/store-memory +gives room-store/);
+    expect(on.stdout).not.toContain("store-sqlite");
+    expect(existsSync(folder.file("data"))).toBe(false);
+  });
+
+  test("prints JSON: each plugin after all that it needs", async () => {
+    using folder = new Folder();
+    const done = await unibus(folder, ["plan", "--data", "data", "--json"]);
+    const { flags, plugins } = JSON.parse(done.stdout) as {
+      flags: unknown;
+      plugins: { name: string; use: string; provides: string[]; requires: string[]; optional: string[] }[];
+    };
+    expect(flags).toEqual({});
+    const uses = rowsOf(join(root, "plugins.json")).plugins.map(({ use }) => use);
+    expect(plugins.map(({ use }) => use).sort()).toEqual([...uses].sort());
+    const given = new Set<string>();
+    for (const one of plugins) {
+      expect([one.name, one.requires.filter((id) => !given.has(id))]).toEqual([one.name, []]);
+      for (const id of one.provides) given.add(id);
+    }
+  });
+
+  test("refuses what serve would refuse", async () => {
+    using folder = new Folder();
+    const done = await unibus(folder, ["plan", "--data", "data", "--flag", "big=on"]);
+    expect([done.code, done.stdout]).toEqual([1, ""]);
+    expect(done.stderr).toBe("error: --flag: unknown flag big (built-in plugins.json declares no flag)\n");
+  });
+});

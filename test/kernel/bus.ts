@@ -1,0 +1,246 @@
+/** A bus out of a test's own plugins, in this process, on a free loopback port. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TObject, Type } from "@sinclair/typebox";
+import { Auth } from "../../src/contracts/auth.ts";
+import { definePlugin, type Live, type Log, type Route, type Tokens } from "../../src/contracts/plugin.ts";
+import { type BootOptions, type Bus, boot } from "../../src/kernel/boot.ts";
+import type { HttpConfig, Overrides, Row } from "../../src/kernel/manifest.ts";
+import { hasCode, type UnibusError } from "../../src/wire/errors.ts";
+
+/** One line of a bus's log. */
+export interface Line {
+  readonly level: keyof Log;
+  readonly plugin: string;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/** A log that keeps its lines. */
+export function recorder(): { readonly lines: Line[]; readonly log: (name: string) => Log } {
+  const lines: Line[] = [];
+  const log = (plugin: string): Log => {
+    const at =
+      (level: keyof Log) =>
+      (message: string, fields: Record<string, unknown> = {}) => {
+        lines.push({ level, plugin, message, fields });
+      };
+    return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+  };
+  return { lines, log };
+}
+
+/** What a test changes about a boot. */
+export interface Changes {
+  readonly rows?: readonly Row[];
+  readonly flags?: Readonly<Record<string, boolean>>;
+  readonly http?: HttpConfig;
+  readonly overrides?: Partial<Overrides>;
+  readonly file?: string;
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly requirePins?: boolean;
+  readonly setupBudgetMs?: number;
+  readonly now?: () => number;
+  readonly log?: (name: string) => Log;
+}
+
+/** Boot options over plugins that stand in for the built-in ones, all of them in the plan unless `rows` says which. */
+export function optionsOf(plugins: readonly { readonly name: string }[], changes: Changes = {}): BootOptions {
+  const { rows, flags, http, overrides, requirePins, setupBudgetMs, now } = changes;
+  return {
+    manifest: {
+      plugins: [...(rows ?? plugins.map(({ name }) => ({ use: name })))],
+      http: { listen: "127.0.0.1:0", ...http },
+      ...(flags === undefined ? {} : { flags }),
+      ...(requirePins === undefined ? {} : { require_pins: requirePins }),
+    },
+    file: changes.file ?? "test.json",
+    overrides: { flags: {}, settings: {}, ...overrides },
+    builtins: Object.fromEntries(plugins.map((plugin) => [plugin.name, async () => ({ default: plugin })])),
+    environment: changes.environment ?? {},
+    version: "0.0.0",
+    dataDir: "none",
+    log: changes.log ?? recorder().log,
+    ...(setupBudgetMs === undefined ? {} : { setupBudgetMs }),
+    ...(now === undefined ? {} : { now }),
+  };
+}
+
+/** A bus that listens, and stops with the scope that holds it. */
+export interface Serving extends AsyncDisposable {
+  readonly bus: Bus;
+  readonly port: number;
+  readonly url: string;
+  readonly lines: Line[];
+}
+
+/** Boots a bus. */
+export async function serving(plugins: readonly { readonly name: string }[], changes: Changes = {}): Promise<Serving> {
+  const { lines, log } = recorder();
+  const bus = await boot(optionsOf(plugins, { log, ...changes }));
+  const port = bus.site.listener.port();
+  return { bus, port, url: `http://127.0.0.1:${port}`, lines, [Symbol.asyncDispose]: () => bus.stop() };
+}
+
+type Given = Live<Record<never, never>>;
+
+/** A plugin that answers routes and does no more. */
+export function answering(name: string, ...routes: readonly Route[]) {
+  return definePlugin({
+    name,
+    api: 1,
+    config: Type.Object({}),
+    setup: async (): Promise<Given> => ({ services: {}, routes }),
+  });
+}
+
+/** A plugin with tokens; what it serves under each is its own name. */
+export function providing(
+  name: string,
+  tokens: { readonly provides?: Tokens; readonly requires?: Tokens; readonly optional?: Tokens },
+  setup: () => void = () => undefined,
+) {
+  return definePlugin<TObject, Tokens, Tokens, Tokens>({
+    name,
+    api: 1,
+    config: Type.Object({}, { additionalProperties: false }),
+    ...tokens,
+    async setup() {
+      setup();
+      return { services: Object.fromEntries(Object.keys(tokens.provides ?? {}).map((key) => [key, name as never])) };
+    },
+  });
+}
+
+/** Auth of a test: the header `x-who` names the caller, and `x-who: root` is an admin. Counts how often it is asked. */
+export function nameAuth(options: { readonly signed?: boolean } = {}) {
+  const asked: string[] = [];
+  const plugin = definePlugin({
+    name: "name-auth",
+    api: 1,
+    config: Type.Object({}),
+    provides: { auth: Auth },
+    async setup() {
+      const auth: Auth = {
+        mode: "enforce",
+        async identify({ target, header }) {
+          asked.push(target);
+          const who = header("x-who");
+          const role = who === "root" ? "admin" : "member";
+          const keys = { signPub: "00", endpoint: "E", kexPub: null, kexSig: null };
+          const caller = who === null ? null : { ...keys, handle: who, role: role as "admin" | "member" };
+          return { caller, signed: options.signed ?? true, bodyHash: header("x-hash") };
+        },
+        login: async () => null,
+      };
+      return { services: { auth } };
+    },
+  });
+  return { plugin, asked };
+}
+
+/** The refusal of some work. Fails when it is none. */
+export async function refusalOf(work: () => unknown): Promise<UnibusError> {
+  try {
+    await work();
+  } catch (error) {
+    if (hasCode(error, "invalid")) return error;
+    throw error;
+  }
+  throw new Error("it was not refused");
+}
+
+/** Files in a temporary folder that goes with the scope that holds it. */
+export class Files implements Disposable {
+  readonly path = mkdtempSync(join(tmpdir(), "unibus-kernel-"));
+
+  /** Writes a file and gives its path. */
+  write(name: string, text: string): string {
+    const file = join(this.path, name);
+    writeFileSync(file, text);
+    return file;
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+/** A reply as its bytes say. */
+export interface RawAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: string;
+}
+
+/** A TCP connection on which a test writes what no client would. */
+export class Wire implements Disposable {
+  readonly #socket;
+  /** Resolves when the other side has closed the connection. */
+  readonly closed: Promise<void>;
+  #text = "";
+  #seen: () => void = () => undefined;
+  #ended = false;
+
+  constructor(port: number) {
+    this.#socket = connect({ host: "127.0.0.1", port });
+    this.#socket.setEncoding("latin1");
+    this.#socket.on("data", (text) => {
+      this.#text += text;
+      this.#seen();
+    });
+    // A connection that the other side cuts while we write is what some tests are about.
+    this.#socket.on("error", () => undefined);
+    this.closed = new Promise((resolve) => {
+      this.#socket.on("close", () => {
+        this.#ended = true;
+        this.#seen();
+        resolve();
+      });
+    });
+  }
+
+  /** Writes text, each character one byte. Resolves when it has left, or the connection is gone. */
+  write(text: string): Promise<void> {
+    return new Promise((resolve) => this.#socket.write(text, "latin1", () => resolve()));
+  }
+
+  /** The next reply, whole. */
+  async answer(): Promise<RawAnswer> {
+    for (;;) {
+      const found = this.#take();
+      if (found !== null) return found;
+      if (this.#ended) throw new Error(`the connection ended after: ${JSON.stringify(this.#text)}`);
+      await new Promise<void>((resolve) => {
+        this.#seen = resolve;
+      });
+    }
+  }
+
+  #take(): RawAnswer | null {
+    const end = this.#text.indexOf("\r\n\r\n");
+    if (end === -1) return null;
+    const [first = "", ...lines] = this.#text.slice(0, end).split("\r\n");
+    const headers = new Headers(
+      lines.map((line): [string, string] => [line.split(": ")[0] ?? "", line.split(": ")[1] ?? ""]),
+    );
+    const length = Number(headers.get("content-length") ?? 0);
+    const body = this.#text.slice(end + 4, end + 4 + length);
+    if (body.length < length) return null;
+    this.#text = this.#text.slice(end + 4 + length);
+    return { status: Number(first.split(" ")[1]), headers, body };
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.destroy();
+  }
+}
+
+/** Sends one request as written and gives its reply. */
+export async function raw(port: number, text: string): Promise<RawAnswer> {
+  using wire = new Wire(port);
+  await wire.write(text);
+  return await wire.answer();
+}

@@ -1,0 +1,175 @@
+import { describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { token } from "../../src/contracts/plugin.ts";
+import { loadPlugin } from "../../src/kernel/external.ts";
+import type { Row } from "../../src/kernel/manifest.ts";
+import { Files, providing, raw, refusalOf, serving } from "./bus.ts";
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+const builtins = { auth: async () => ({ default: providing("auth", {}) }) };
+
+/** The smallest plugin file. */
+const source = (name: string, rest = ""): string =>
+  `import { definePlugin, Type } from "unibus/plugin";
+   ${rest}
+   export default definePlugin({ name: "${name}", api: 1, config: Type.Object({}), setup: async () => ({ services: {} }) });`;
+
+/** What loading one row of a manifest in a folder gives. */
+function load(folder: Files, row: Row, requirePins = false): Promise<{ readonly name: string }> {
+  return loadPlugin(row, { builtins, file: folder.write("plugins.json", "{}"), requirePins });
+}
+
+describe("a plugin file", () => {
+  test("is found beside the manifest, also by an absolute path, and its relative imports work", async () => {
+    using folder = new Files();
+    folder.write("part.ts", "export const part: string = 'a part';");
+    const file = folder.write("own.ts", source("own", 'import { part } from "./part.ts"; console.assert(part);'));
+    expect((await load(folder, { use: "./own.ts" })).name).toBe("own");
+    expect((await load(folder, { use: file })).name).toBe("own");
+  });
+
+  test("is checked against its sha256 before a line of it runs", async () => {
+    using folder = new Files();
+    const text = source("pinned", "(globalThis as { ran?: boolean }).ran = true;");
+    const file = folder.write("pinned.ts", text);
+    const pin = "0".repeat(64);
+    const { message } = await refusalOf(() => load(folder, { use: "./pinned.ts", sha256: pin }));
+    const what = `plugin ./pinned.ts has the sha256 ${sha256(text)}, not ${pin}`;
+    expect(message).toBe(
+      `${resolve(file, "../plugins.json")}: ${what} (see what changed in the file, then correct the pin)`,
+    );
+    expect("ran" in globalThis).toBe(false);
+    expect((await load(folder, { use: "./pinned.ts", sha256: sha256(text) })).name).toBe("pinned");
+    expect("ran" in globalThis).toBe(true);
+    Reflect.deleteProperty(globalThis, "ran");
+  });
+
+  test("needs a sha256 where require_pins is set, and the refusal gives it", async () => {
+    using folder = new Files();
+    const text = source("loose");
+    folder.write("loose.ts", text);
+    const { message } = await refusalOf(() => load(folder, { use: "./loose.ts" }, true));
+    const what = "plugin ./loose.ts has no sha256 and require_pins is set";
+    expect(message).toEndWith(`plugins.json: ${what} (add "sha256": "${sha256(text)}")`);
+    expect((await load(folder, { use: "./loose.ts", sha256: sha256(text) }, true)).name).toBe("loose");
+    expect((await load(folder, { use: "auth" }, true)).name).toBe("auth");
+  });
+
+  const broken: readonly (readonly [string, string, RegExp])[] = [
+    ["has a syntax error", "export default {", /does not load: .+ \(see .+broken\.ts\)$/],
+    ["imports a file that is not there", 'import "./gone.ts";', /does not load: .*gone\.ts.* \(see .+broken\.ts\)$/],
+    ["imports a package that is not there", 'import "no-such-package";', /no-such-package.* \(see .+broken\.ts\)$/],
+    [
+      "imports a name that unibus/plugin lacks",
+      'import { nope } from "unibus/plugin"; nope();',
+      /does not load: .*nope/,
+    ],
+    ["throws", 'throw new Error("not today\\nat some place");', /does not load: not today \(see .+broken\.ts\)$/],
+    ["throws what is no error", "throw null;", /does not load: null \(see/],
+    ["exports no default", "export const a = 1;", /registers nothing \(export default definePlugin/],
+    ["exports something else", "export default { name: 'x', api: 1 };", /registers nothing \(export default/],
+    ["exports null", "export default null;", /registers nothing/],
+    ["has no name", "export default { api: 1, config: {}, setup() {} };", /has no name \(give it one\)$/],
+    [
+      "is written for another api",
+      "export default { name: 'x', api: 2, config: {}, setup() {} };",
+      /is written for plugin api 2 \(this bus has api 1\)$/,
+    ],
+    ["says no api", "export default { name: 'x', config: {}, setup() {} };", /for plugin api undefined \(/],
+    [
+      "has no schema",
+      "export default { name: 'x', api: 1, setup() {} };",
+      /has no config schema \(config: Type\.Object\(\{\}\)/,
+    ],
+  ];
+  test.each(broken)("that %s is refused, naming manifest, plugin and mend", async (_, text, telling) => {
+    using folder = new Files();
+    folder.write("broken.ts", text);
+    const { message } = await refusalOf(() => load(folder, { use: "./broken.ts" }));
+    expect(message).toStartWith(`${join(folder.path, "plugins.json")}: plugin ./broken.ts `);
+    expect(message).toMatch(telling);
+    expect(message).not.toContain("\n");
+  });
+});
+
+describe("a row", () => {
+  test.each([
+    ["missing", "unknown plugin missing (built in: auth; a file begins with ./)"],
+    ["own.ts", "unknown plugin own.ts (built in: auth; a file begins with ./)"],
+    ["toString", "unknown plugin toString (built in: auth; a file begins with ./)"],
+  ])("that names no plugin is refused: %s", async (use, message) => {
+    using folder = new Files();
+    expect((await refusalOf(() => load(folder, { use }))).message).toEndWith(`plugins.json: ${message}`);
+  });
+
+  test("that names no file is refused", async () => {
+    using folder = new Files();
+    const { message } = await refusalOf(() => load(folder, { use: "./gone.ts" }));
+    expect(message).toEndWith(`plugin ./gone.ts: no file at ${join(folder.path, "gone.ts")} (correct the path)`);
+  });
+
+  test("that names a folder is refused", async () => {
+    using folder = new Files();
+    mkdirSync(join(folder.path, "folder"));
+    const { message } = await refusalOf(() => load(folder, { use: "./folder" }));
+    expect(message).toEndWith(`plugin ./folder: no file at ${join(folder.path, "folder")} (correct the path)`);
+  });
+
+  test("that pins a built-in plugin is refused", async () => {
+    using folder = new Files();
+    const { message } = await refusalOf(() => load(folder, { use: "auth", sha256: "0".repeat(64) }));
+    expect(message).toEndWith("plugins.json: plugin auth is built in and takes no sha256 (remove the pin)");
+  });
+});
+
+describe("a plugin with a world of its own", () => {
+  test("shares unibus's TypeBox, whatever copy lies beside it", async () => {
+    using folder = new Files();
+    const own = join(folder.path, "node_modules", "@sinclair", "typebox");
+    cpSync(resolve(import.meta.dir, "../../node_modules/@sinclair/typebox"), own, { recursive: true });
+    for (const part of ["index.mjs", "value/index.mjs"]) {
+      writeFileSync(join(own, "build", "esm", part), "export const Type = null; export const Value = null;");
+    }
+    folder.write(
+      "own.ts",
+      `import { Type } from "@sinclair/typebox";
+       import { Value } from "@sinclair/typebox/value";
+       import { Type as Ours, definePlugin } from "unibus/plugin";
+       if (Type !== Ours || !Value.Check(Type.String(), "x")) throw new Error("another copy");
+       export default definePlugin({ name: "own", api: 1, config: Type.Object({}), setup: async () => ({ services: {} }) });`,
+    );
+    expect((await load(folder, { use: "./own.ts" })).name).toBe("own");
+  });
+
+  test("serves and uses a service by the token's id, and its errors are known by their brand", async () => {
+    using folder = new Files();
+    // Nothing of unibus/plugin: what another copy of it would have made.
+    const file = folder.write(
+      "foreign.ts",
+      `class UnibusError extends Error {
+         readonly [Symbol.for("unibus.error")] = true;
+         readonly code = "gone";
+       }
+       const config = { type: "object", properties: {}, [Symbol.for("TypeBox.Kind")]: "Object" };
+       const handle = async () => { throw new UnibusError("it was here"); };
+       const shape = { summary: "Fails." };
+       export default {
+         name: "foreign", api: 1, config, requires: { word: { id: "acme.word" } }, provides: { echo: { id: "acme.echo" } },
+         setup: async (_: unknown, { word }: { word: string }) => ({
+           services: { echo: word + word },
+           routes: [{ method: "GET", path: "/foreign", access: "public", shape, handle }],
+         }),
+       };`,
+    );
+    const word = providing("word", { provides: { word: token<string>("acme.word") } });
+    await using bus = await serving([word], {
+      rows: [{ use: file }, { use: "word" }],
+      file: folder.write("p.json", ""),
+    });
+    expect(bus.bus.service(token<string>("acme.echo"))).toBe("wordword");
+    const { status, body } = await raw(bus.port, "GET /foreign HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    expect([status, JSON.parse(body)]).toEqual([410, { error: "it was here", code: "gone" }]);
+  });
+});

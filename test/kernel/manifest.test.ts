@@ -1,0 +1,111 @@
+import { describe, expect, test } from "bun:test";
+import { Type } from "@sinclair/typebox";
+import fc from "fast-check";
+import { checked, parseManifest, withEnvironment } from "../../src/kernel/manifest.ts";
+import { refusalOf } from "./bus.ts";
+
+const file = "plugins.json";
+const reference = (name: string): string => `\${env:${name}}`;
+const told = async (manifest: unknown): Promise<string> =>
+  (await refusalOf(() => parseManifest(JSON.stringify(manifest), file))).message;
+
+describe("a manifest is refused, naming the file, the key and the mend", () => {
+  test("that is no JSON", async () => {
+    const { message } = await refusalOf(() => parseManifest("{", file));
+    expect(message).toMatch(/^plugins\.json: not JSON: .+ \(correct the file\)$/);
+  });
+
+  const cases: readonly (readonly [string, unknown, string])[] = [
+    ["a list", [], "plugins.json: the whole value: expected object (correct it)"],
+    ["null", null, "plugins.json: the whole value: expected object (correct it)"],
+    ["no plugins", {}, "plugins.json: plugins: expected required property (correct it)"],
+    [
+      "an unknown key",
+      { plugins: [], flag: {} },
+      "plugins.json: unknown key flag (known keys: flags, require_pins, http, plugins)",
+    ],
+    [
+      "an unknown key of http",
+      { plugins: [], http: { port: 1 } },
+      "plugins.json: unknown key http.port (known keys: listen, public_url, hosts, cors_origins, trusted_proxies, " +
+        "allow_cleartext, tls_cert, tls_key, access_log, rate)",
+    ],
+    [
+      "an unknown key of a plugin's row",
+      { plugins: [{ use: "auth" }, { use: "rooms", only: "x" }] },
+      "plugins.json, plugin rooms: unknown key only (known keys: use, when, unless, sha256, config)",
+    ],
+    [
+      "a row without use",
+      { plugins: [{ use: "auth" }, { when: "x" }] },
+      "plugins.json, plugin without a name: use: expected required property (a built-in's name, or the path of a file)",
+    ],
+    [
+      "a row that is a text",
+      { plugins: ["auth"] },
+      "plugins.json, plugin without a name: the whole value: expected object",
+    ],
+    ["a flag that is a text", { plugins: [], flags: { a: "on" } }, "plugins.json: flags.a: expected boolean"],
+    ["a flag in capitals", { plugins: [], flags: { Big: true } }, "plugins.json: unknown key flags.Big"],
+    [
+      "a pin that is no sha256",
+      { plugins: [{ use: "./a.ts", sha256: "AB" }] },
+      "plugins.json, plugin ./a.ts: sha256: expected string to match '^[0-9a-f]{64}$' (what the file must hash to)",
+    ],
+    [
+      "a rate of nothing",
+      { plugins: [], http: { rate: 0 } },
+      "plugins.json: http.rate: expected number to be greater than 0 (requests a second for one client)",
+    ],
+    [
+      "too many plugins",
+      { plugins: Array.from({ length: 257 }, () => ({ use: "auth" })) },
+      "plugins.json: plugins: expected array length to be less or equal to 256",
+    ],
+  ];
+  test.each(cases)("%s", async (_, manifest, message) => {
+    expect(await told(manifest)).toStartWith(message);
+  });
+});
+
+test("a manifest that is right is given back as it is", () => {
+  const manifest = {
+    flags: { big: false },
+    require_pins: true,
+    http: { listen: "127.0.0.1:1" },
+    plugins: [{ use: "./a.ts", when: "big", unless: "big", sha256: "0".repeat(64), config: { a: { b: [1] } } }],
+  };
+  expect(parseManifest(JSON.stringify(manifest), file)).toEqual(manifest);
+});
+
+test("the mend of a wrong key of a plugin lists that plugin's keys, or says to remove it", async () => {
+  const deep = Type.Object({ in: Type.Object({ a: Type.Optional(Type.String()) }, { additionalProperties: false }) });
+  const wrong = await refusalOf(() => checked(deep, { in: { b: 1 } }, "here"));
+  expect(wrong.message).toBe("here: unknown key in.b (known keys: a)");
+  const empty = Type.Object({}, { additionalProperties: false });
+  expect((await refusalOf(() => checked(empty, { b: 1 }, "here"))).message).toBe("here: unknown key b (remove it)");
+});
+
+describe("a reference to the environment", () => {
+  test("is replaced in every text, at any depth, as often as it stands there", () => {
+    const [a, b] = [reference("A"), reference("B_2")];
+    const value = { a, b: [`x${a}y${b}`, { c: b }], d: 4, e: null, f: true };
+    const seen = withEnvironment(value, { A: "one", B_2: "" }, "here");
+    expect(seen).toEqual({ a: "one", b: ["xoney", { c: "" }], d: 4, e: null, f: true });
+  });
+
+  test("is not looked for in what it was replaced by", () => {
+    const environment = { A: reference("B"), B: "no" };
+    expect(withEnvironment(reference("A"), environment, "here")).toBe(reference("B"));
+  });
+
+  test.each(["NOT_SET", "toString", "constructor", "__proto__"])("that is not set is refused: %s", async (name) => {
+    const { message } = await refusalOf(() => withEnvironment({ a: reference(name) }, {}, "f, plugin p"));
+    expect(message).toBe(`f, plugin p: ${reference(name)} is not set (set ${name} in the environment)`);
+  });
+
+  test("changes nothing where it does not stand", () => {
+    const json = fc.jsonValue().filter((value) => !JSON.stringify(value).includes("env:"));
+    fc.assert(fc.property(json, (value) => expect(withEnvironment(value, {}, "here")).toEqual(value)));
+  });
+});

@@ -1,0 +1,138 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { type Plugin, type Tokens, token } from "../../src/contracts/plugin.ts";
+import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "../../src/kernel/plan.ts";
+import { providing, refusalOf } from "./bus.ts";
+
+const tokens = (...ids: string[]): Tokens => Object.fromEntries(ids.map((id) => [id, token(id)]));
+const file = "plugins.json";
+
+/** A plugin by what it gives and needs. */
+function one(name: string, gives: string[], needs: string[] = [], likes: string[] = []): Chosen {
+  const plugin = providing(name, {
+    provides: tokens(...gives),
+    requires: tokens(...needs),
+    optional: tokens(...likes),
+  });
+  return { row: { use: name }, plugin: plugin as unknown as Plugin };
+}
+const names = (chosen: readonly Chosen[]): string[] => chosen.map(({ plugin }) => plugin.name);
+
+describe("flags", () => {
+  const manifest = {
+    flags: { big: false, odd: true },
+    plugins: [
+      { use: "a", when: "big" },
+      { use: "b", unless: "odd" },
+    ],
+  };
+  const none = { flags: {}, settings: {} };
+
+  test("are those of the file, changed by --flag", () => {
+    expect(flagsInForce(manifest, none, file)).toEqual({ big: false, odd: true });
+    expect(flagsInForce(manifest, { flags: { big: true }, settings: {} }, file)).toEqual({ big: true, odd: true });
+  });
+
+  test.each(["huge", "constructor"])("that the file does not declare are refused: --flag %s=on", async (flag) => {
+    const { message } = await refusalOf(() => flagsInForce(manifest, { flags: { [flag]: true }, settings: {} }, file));
+    expect(message).toBe(`--flag: unknown flag ${flag} (flags of plugins.json: big, odd)`);
+  });
+
+  test("say so where the file declares none", async () => {
+    const { message } = await refusalOf(() =>
+      flagsInForce({ plugins: [] }, { flags: { big: true }, settings: {} }, file),
+    );
+    expect(message).toBe("--flag: unknown flag big (plugins.json declares no flag)");
+  });
+
+  test.each(["when", "unless"])("that a row asks for under `%s` must be declared", async (key) => {
+    const { message } = await refusalOf(() => flagsInForce({ plugins: [{ use: "a", [key]: "huge" }] }, none, file));
+    expect(message).toBe('plugins.json: plugin a asks for the unknown flag huge (declare it under "flags")');
+  });
+
+  test("select rows, which keep the order of the file", () => {
+    const rows = [
+      { use: "a", when: "x" },
+      { use: "b", unless: "x" },
+      { use: "c" },
+      { use: "d", when: "x", unless: "y" },
+    ];
+    const kept = (flags: Record<string, boolean>) => rowsInForce({ plugins: rows }, flags).map(({ use }) => use);
+    expect(kept({ x: true, y: false })).toEqual(["a", "c", "d"]);
+    expect(kept({ x: false, y: false })).toEqual(["b", "c"]);
+    expect(kept({ x: true, y: true })).toEqual(["a", "c"]);
+  });
+});
+
+describe("the order", () => {
+  test("puts each plugin after what it uses, and keeps the file's order otherwise", () => {
+    const chosen = [one("web", [], ["rooms"]), one("x", []), one("rooms", ["rooms"], ["store"], ["log"])];
+    const rest = [one("y", []), one("store", ["store"]), one("log", ["log"])];
+    expect(names(inOrder([...chosen, ...rest], file))).toEqual(["store", "log", "rooms", "web", "x", "y"]);
+  });
+
+  test("does without an optional token that nobody gives", () => {
+    expect(names(inOrder([one("a", [], [], ["nothing"])], file))).toEqual(["a"]);
+  });
+
+  const refused: readonly (readonly [string, readonly Chosen[], string])[] = [
+    [
+      "two providers of a token",
+      [one("a", ["store"]), one("b", ["log", "store"])],
+      "plugins.json: plugins a and b both provide store (choose one by a flag)",
+    ],
+    [
+      "a plugin twice",
+      [one("a", []), one("a", [])],
+      "plugins.json: plugin a stands there twice (remove one of the rows)",
+    ],
+    [
+      "a token that nobody gives",
+      [one("a", [], ["store"])],
+      "plugins.json: plugin a needs store, which no plugin provides (add one that does)",
+    ],
+    [
+      "a cycle, with its path and nothing beside it",
+      [one("z", [], ["a"]), one("a", ["a"], ["b"]), one("b", ["b"], ["c"]), one("c", ["c"], [], ["a"])],
+      "plugins.json: plugins need each other in a circle: a -> b -> c -> a (break it with a token of its own)",
+    ],
+    [
+      "a plugin that needs itself",
+      [one("a", ["a"], ["a"])],
+      "plugins.json: plugins need each other in a circle: a -> a (break it with a token of its own)",
+    ],
+  ];
+  test.each(refused)("is refused for %s", async (_, chosen, message) => {
+    expect((await refusalOf(() => inOrder(chosen, file))).message).toBe(message);
+  });
+
+  test("holds for any plugins without a cycle, in any order of the file", () => {
+    // Plugin i gives token i and may need tokens of lower numbers only.
+    const graph = fc.array(fc.array(fc.nat()), { minLength: 1, maxLength: 12 }).chain((needs) => {
+      const all = needs.map((own, i) =>
+        one(`p${i}`, [`t${i}`], i === 0 ? [] : [...new Set(own.map((n) => `t${n % i}`))]),
+      );
+      return fc.shuffledSubarray(all, { minLength: all.length });
+    });
+    fc.assert(
+      fc.property(graph, (chosen) => {
+        const ordered = inOrder(chosen, file);
+        expect(names(ordered).sort()).toEqual(names(chosen).sort());
+        const given = new Set<string>();
+        for (const { plugin } of ordered) {
+          for (const { id } of Object.values(plugin.requires ?? {})) expect(given.has(id)).toBe(true);
+          for (const { id } of Object.values(plugin.provides ?? {})) given.add(id);
+        }
+      }),
+    );
+  });
+});
+
+test("a closure keeps what some tokens need, directly or not, and nothing else", () => {
+  const ordered = [one("log", ["log"]), one("store", ["store"], ["log"]), one("nats", ["nats"])];
+  const rest = [one("users", ["users"], ["store"], ["nats"]), one("web", [], ["users"])];
+  const kept = (id: string) => names(closure([...ordered, ...rest], [token(id)]));
+  expect(kept("users")).toEqual(["log", "store", "users"]);
+  expect(kept("nats")).toEqual(["nats"]);
+  expect(kept("nobody")).toEqual([]);
+});
