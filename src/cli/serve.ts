@@ -80,7 +80,10 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
       printFields({ unibus: version, http: ready.http, nats: ready.nats, ws: ready.ws, data: bus.site.dataDir });
       await offerFirstAdmin(bus, lock);
       lock.announce(ready);
-      process.on("SIGHUP", () => void reload(bus, log("kernel")));
+      let reloaded = Promise.resolve();
+      process.on("SIGHUP", () => {
+        reloaded = reloaded.then(() => reload(bus, log("kernel")));
+      });
       await stopAsked;
       log("kernel").info("stopping");
     } finally {

@@ -3,7 +3,7 @@ import { Elysia } from "elysia";
 import type { Auth } from "../contracts/auth.ts";
 import { Limiter } from "../contracts/limiter.ts";
 import { isRawReply, type Log, type Route } from "../contracts/plugin.ts";
-import { readTlsFiles } from "../contracts/tls.ts";
+import { handOver, readTlsFiles } from "../contracts/tls.ts";
 import { clientKey } from "../wire/address.ts";
 import { asUnibusError, isUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
 import { requestIdHeader } from "../wire/sign.ts";
@@ -223,18 +223,19 @@ function binding({ hostname, port }: HttpOptions, bindIt: () => unknown): void {
 /** Binds the listener. Errors: invalid when the address is taken or cannot be bound, or a TLS file is not readable. */
 export function listen(options: HttpOptions): Listener {
   const requests = new Requests(options);
-  const isShared = isTls(options.config);
   // A port that is shared with the next certificate's listener would hide that somebody else has it.
-  if (isShared) binding(options, () => Bun.listen({ ...options, socket: { data: () => undefined } }).stop(true));
+  if (isTls(options.config))
+    binding(options, () => Bun.listen({ ...options, socket: { data: () => undefined } }).stop(true));
   let app = bind(requests, options, options.port);
   const port = app.server?.port ?? options.port;
   return {
     port,
     async reload() {
-      if (!isShared) return;
+      if (!isTls(options.config)) return;
       const old = app;
       app = bind(requests, options, port);
-      await old.server?.stop();
+      await handOver(port);
+      void old.server?.stop();
     },
     async stop() {
       requests.stopping = true;

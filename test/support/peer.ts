@@ -240,3 +240,66 @@ export function kickBody(
   const keys = staying.map((member) => ({ endpoint: member.endpoint, ...sealed(next, member) }));
   return { body: { statement: statementOf(state, room.owner), ...(key === null ? {} : { keys }) }, room: next };
 }
+
+/** The path of a room, or of a part of it. */
+export function at(room: OwnRoom, part = ""): string {
+  return `/rooms/${room.state.roomId}${part}`;
+}
+
+/** The body that makes or unmakes an owner, and the room as it is then. */
+export function roleBody(
+  room: OwnRoom,
+  member: Identity,
+  role: MemberLine["role"],
+): { body: Record<string, unknown>; room: OwnRoom } {
+  const state = nextState(room.state, { kind: "role", endpoint: member.endpoint, role });
+  return { body: { role, statement: statementOf(state, room.owner) }, room: { ...room, state } };
+}
+
+/** Makes or unmakes an owner. Fails unless it is answered by 200. Gives the room as it is then. */
+export async function setRole(
+  server: Server,
+  room: OwnRoom,
+  member: Identity,
+  role: MemberLine["role"],
+): Promise<OwnRoom> {
+  const { body, room: next } = roleBody(room, member, role);
+  const reply = await call(server.ready.http, room.owner, "PUT", at(room, `/members/${member.endpoint}/role`), body);
+  if (reply.status !== 200) throw new Error(`PUT role: ${reply.status} ${reply.text}`);
+  return next;
+}
+
+/** Kicks a member. Fails unless it is answered by 204. Gives the room as it is then. */
+export async function kick(server: Server, room: OwnRoom, member: Identity, ...staying: Identity[]): Promise<OwnRoom> {
+  const { body, room: next } = kickBody(room, [member], staying);
+  const reply = await call(server.ready.http, room.owner, "DELETE", at(room, `/members/${member.endpoint}`), body);
+  if (reply.status !== 204) throw new Error(`DELETE member: ${reply.status} ${reply.text}`);
+  return next;
+}
+
+/** Leaves a room. */
+export function leave(server: Server, room: OwnRoom, member: Identity): Promise<Reply> {
+  return call(server.ready.http, member, "DELETE", at(room, `/members/${member.endpoint}`));
+}
+
+/** What a connection is refused, as it is told. */
+export function refusalsOf(connection: NatsConnection): string[] {
+  const refusals: string[] = [];
+  void (async () => {
+    for await (const { type, data } of connection.status()) if (type === "error") refusals.push(String(data));
+  })();
+  return refusals;
+}
+
+/** The notices that a connection of a peer gets from now on, as `kind room_id`. */
+export async function noticesOf(connection: NatsConnection, identity: Identity): Promise<string[]> {
+  const notices: string[] = [];
+  connection.subscribe(`unibus.user.${identity.endpoint}.*`, {
+    callback: (_, message) => {
+      const { room_id } = message.json<{ room_id?: string }>();
+      notices.push([message.subject.split(".")[3], ...(room_id === undefined ? [] : [room_id])].join(" "));
+    },
+  });
+  await connection.flush();
+  return notices;
+}

@@ -5,11 +5,22 @@ import type { Logins, Place } from "./logins.ts";
 
 /** How often connected peers are looked at for changes that no notice told, in milliseconds. Source: spec 7. */
 const lookEveryMs = 1_000;
+/** In so many looks each connected peer's permissions are compared once: a notice may be lost. */
+const looksForAll = 10;
+
+/** How the names begin under which unibus itself is connected. */
+const internalUsers = "unibus-";
+/** How many connections one page of nats-server's list brings. */
+const pageSize = 1_024;
+/** How long a page may take, in milliseconds. */
+const pageTimeoutMs = 5_000;
 
 /** What the cutter listens on. */
 export interface CutterParts {
   readonly system: NatsConnection;
   readonly bus: NatsConnection;
+  /** The connection over which logins are answered. */
+  readonly answering: NatsConnection;
   readonly logins: Logins;
   /** Whether a peer is an active user. */
   readonly isActive: (endpoint: string) => Promise<boolean>;
@@ -28,7 +39,8 @@ function placeOf(data: Uint8Array): Place | null {
  * Watches connections come and go, and cuts those whose peer may do less: when a notice says so, when a login finishes
  * after its permissions shrank, and, for what a command on the host changed, by looking.
  */
-export function startCutter({ system, bus, logins, isActive, log, signal }: CutterParts): Subscription[] {
+export function startCutter(parts: CutterParts): Subscription[] {
+  const { system, bus, logins, isActive, log, signal } = parts;
   const onEvent = (act: (place: Place) => unknown) => (error: Error | null, message: { data: Uint8Array }) => {
     const place = error === null ? placeOf(message.data) : null;
     if (place !== null) act(place);
@@ -42,21 +54,63 @@ export function startCutter({ system, bus, logins, isActive, log, signal }: Cutt
       },
     }),
   ];
-  void watchServer(system, logins);
+  void watchServer(
+    system,
+    () => logins.clear(),
+    () => void reconcile(parts),
+  );
+  void watchServer(parts.answering, null, () => void reconcile(parts));
   void look(logins, isActive, log, signal);
   return subscriptions;
 }
 
-async function watchServer(system: NatsConnection, logins: Logins): Promise<void> {
-  for await (const { type } of system.status()) if (type === Events.Disconnect) logins.clear();
+async function watchServer(connection: NatsConnection, onDown: (() => void) | null, onUp: () => void): Promise<void> {
+  for await (const { type } of connection.status()) {
+    if (type === Events.Disconnect) onDown?.();
+    if (type === Events.Reconnect) onUp();
+  }
+}
+
+/** A connection as nats-server lists it. */
+interface Listed {
+  readonly cid: number;
+  readonly start: string;
+  readonly authorized_user?: string;
+}
+
+/**
+ * Compares the connections that there are with those that were let in, after nobody listened for a while. What became a
+ * connection meanwhile is rechecked; what unibus did not let in is cut, and comes back: a login that nobody was asked
+ * about would else wait until it times out.
+ */
+export async function reconcile({ system, answering, logins, log, signal }: CutterParts): Promise<void> {
+  try {
+    await Promise.all([system.flush(), answering.flush()]);
+    const since = Date.now();
+    const server = system.info?.server_id ?? "";
+    for (let offset = 0, total = 1; offset < total && !signal.aborted; offset += pageSize) {
+      const body = JSON.stringify({ auth: true, limit: pageSize, offset });
+      const reply = await system.request(`$SYS.REQ.SERVER.${server}.CONNZ`, body, { timeout: pageTimeoutMs });
+      const { data } = reply.json<{ data?: { total: number; connections?: Listed[] } }>();
+      total = data?.total ?? 0;
+      for (const { cid, start, authorized_user } of data?.connections ?? []) {
+        if (authorized_user?.startsWith(internalUsers)) continue;
+        if (logins.has({ server, cid })) void logins.connected({ server, cid });
+        else if (Date.parse(start) < since) void logins.kick({ server, cid }, "it came while no login was answered");
+      }
+    }
+  } catch (error) {
+    if (!signal.aborted) log.warn("the connections that there are could not be compared", { cause: error });
+  }
 }
 
 async function look(logins: Logins, isActive: CutterParts["isActive"], log: Log, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
+  for (let turn = 0; !signal.aborted; turn = (turn + 1) % looksForAll) {
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs).unref());
-    for (const endpoint of signal.aborted ? [] : logins.endpoints) {
+    for (const [index, endpoint] of signal.aborted ? [] : logins.endpoints.entries()) {
       try {
-        if (!(await isActive(endpoint))) await logins.recheck(endpoint);
+        // Asked first: while the store does not answer nobody is cut for it.
+        if (!(await isActive(endpoint)) || index % looksForAll === turn) await logins.recheck(endpoint);
       } catch (error) {
         log.warn("a connected peer could not be looked up", { cause: error });
         break;

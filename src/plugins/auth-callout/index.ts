@@ -8,7 +8,7 @@ import { definePlugin } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
 import { UserStore } from "../../contracts/store.ts";
 import { clientKey } from "../../wire/address.ts";
-import { startCutter } from "./cutter.ts";
+import { reconcile, startCutter } from "./cutter.ts";
 import { admission, denial, type LoginRequest, readLogin } from "./jwt.ts";
 import { Logins } from "./logins.ts";
 import { permissionsOf } from "./permissions.ts";
@@ -84,7 +84,8 @@ export default definePlugin({
       }
     };
 
-    const watching = startCutter({ system, bus, logins, isActive, log, signal });
+    const cutter = { system, bus, answering: connection, logins, isActive, log, signal };
+    const watching = startCutter(cutter);
     const deciding = connection.subscribe(subject, {
       queue,
       callback: (error, message) => {
@@ -94,7 +95,8 @@ export default definePlugin({
     onStop(() => {
       for (const subscription of [deciding, ...watching]) subscription.unsubscribe();
     });
-    await Promise.all([connection.flush(), system.flush(), bus.flush()]);
+    await bus.flush();
+    await reconcile(cutter);
     return { services: {}, posture: { acl: "callout" } };
   },
 });

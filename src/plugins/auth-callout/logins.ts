@@ -57,6 +57,11 @@ export class Logins {
     return this.#byEndpoint.get(endpoint)?.size ?? 0;
   }
 
+  /** Whether a connection was let in. */
+  has(place: Place): boolean {
+    return this.#byPlace.has(keyOf(place));
+  }
+
   /** Remembers what a login was answered with. */
   admit(place: Place, endpoint: string, permissions: Permissions): void {
     this.#forgetStale();
@@ -93,25 +98,27 @@ export class Logins {
 
   /** Cuts the connections of a peer that hold more than it may do now. An error while finding out cuts them, too. */
   async recheck(endpoint: string): Promise<void> {
-    const mine = this.#byEndpoint.get(endpoint);
-    if (mine === undefined) return;
+    // One that is admitted from here on may be granted more than is read here; it is rechecked when it connects.
+    const mine = [...(this.#byEndpoint.get(endpoint) ?? [])];
+    if (mine.length === 0) return;
     const permissions = await this.parts.permissionsNow(endpoint).catch((error: unknown) => {
       this.parts.log.warn("a peer's permissions could not be read: its connections are cut", { cause: error });
       return null;
     });
     const allowed = permissions === null ? new Set<string>() : allOf(permissions);
-    const cut = [...mine].filter(
+    const cut = mine.filter(
       ({ granted, isConnected }) => isConnected && ![...granted].every((subject) => allowed.has(subject)),
     );
-    await Promise.all(cut.map((login) => this.#kick(login)));
+    await Promise.all(cut.map((login) => this.kick(login, "it held more than its peer may do")));
   }
 
-  /** KICK is a request: without a reply subject nats-server ignores it. */
-  async #kick({ server, cid, endpoint }: Login): Promise<void> {
+  /** Cuts a connection. KICK is a request: without a reply subject nats-server ignores it. */
+  async kick({ server, cid }: Place, why: string): Promise<void> {
+    const endpoint = this.#byPlace.get(keyOf({ server, cid }))?.endpoint ?? null;
     try {
       const body = JSON.stringify({ cid });
       await this.parts.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
-      this.parts.log.info("cut a connection that held more than its peer may do", { endpoint });
+      this.parts.log.info("cut a connection", { endpoint, why });
     } catch (error) {
       this.parts.log.warn("a connection could not be cut yet", { endpoint, cause: error });
     }

@@ -3,7 +3,7 @@ import type { Membership, RoomStore, SealedKeyRecord, StatementRecord, StayRecor
 import type { RoomStreams } from "../../contracts/streams.ts";
 import type { Statement } from "../../wire/api.ts";
 import { sha256Hex } from "../../wire/encoding.ts";
-import { UnibusError } from "../../wire/errors.ts";
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { lineName, nextState, ownersMax, type RoomRole, statementLines, statementText } from "../../wire/statement.ts";
 import type { KeyedLock } from "./keyed-lock.ts";
 import { checkOwner } from "./members.ts";
@@ -44,6 +44,20 @@ const noMember = (endpoint: string) => new UnibusError("not_found", `${endpoint}
 
 const lastOwner = () =>
   new UnibusError("conflict", "the last owner cannot go (make another member an owner, or delete the room)");
+
+/**
+ * Stores a change, then lets its effects follow. An answer can be lost where the change is not: then they follow, too.
+ * They are hints, and read the truth.
+ */
+async function withEffect(change: () => Promise<unknown>, effect: () => void): Promise<void> {
+  try {
+    await change();
+  } catch (error) {
+    if (!isUnibusError(error) || error.code !== "conflict") effect();
+    throw error;
+  }
+  effect();
+}
 
 /** Changes of a room that exists, each under a statement, and the leave, which needs none. */
 export class RoomLife {
@@ -93,10 +107,14 @@ export class RoomLife {
     const closed = stays.filter((stay) => isOpen(stay) && gone.has(stay.endpoint));
     const signedOut = closed.map((stay) => ({ ...stay, until: state.epoch }));
     const { version, epoch, keyCheck } = state;
-    await this.#apply({ ...room, version, epoch, keyCheck }, signedOut, keys, statement);
-    this.#settle(membership);
-    this.#tell(signedOut, "removed", room.roomId);
-    this.#tell(staying, "rekeyed", room.roomId);
+    await withEffect(
+      () => this.#apply({ ...room, version, epoch, keyCheck }, signedOut, keys, statement),
+      () => {
+        this.#settle(membership);
+        this.#tell(signedOut, "removed", room.roomId);
+        this.#tell(staying, "rekeyed", room.roomId);
+      },
+    );
     return version;
   }
 
@@ -120,27 +138,29 @@ export class RoomLife {
     }
     const next = nextState(stateOf(room, stays, ""), { kind: "role", endpoint, role: body.role });
     const statement = await checkText(body.statement, { ...next, prev: room.statementHash });
-    await this.#apply({ ...room, version: next.version }, [{ ...stay, role: body.role }], [], statement);
-    this.#tell([stay], "role", room.roomId);
+    await withEffect(
+      () => this.#apply({ ...room, version: next.version }, [{ ...stay, role: body.role }], [], statement),
+      () => this.#tell([stay], "role", room.roomId),
+    );
     return next.version;
   }
 
   /** Takes a member's own access away at once; an owner's client signs them out later. Errors: conflict. */
-  async leave({ room, stay }: Membership): Promise<void> {
+  leave({ room, stay }: Membership): Promise<void> {
     const { store, places, now } = this.parts;
-    const others = await places.hold(room.roomId, async () => {
+    return places.hold(room.roomId, async () => {
       const stays = (await store.listStays(room.roomId)).filter((one) => isIn(one) && one.endpoint !== stay.endpoint);
-      if (stay.role === "owner" && !stays.some(({ role }) => role === "owner")) throw lastOwner();
-      await store.markLeft(room.roomId, stay.endpoint, now());
-      return stays;
+      const owners = stays.filter(({ role }) => role === "owner");
+      if (stay.role === "owner" && owners.length === 0) throw lastOwner();
+      await withEffect(
+        () => store.markLeft(room.roomId, stay.endpoint, now()),
+        () => {
+          this.#settle({ room, stay });
+          this.#tell([stay], "removed", room.roomId);
+          this.#tell(owners, "rekey_pending", room.roomId);
+        },
+      );
     });
-    this.#settle({ room, stay });
-    this.#tell([stay], "removed", room.roomId);
-    this.#tell(
-      others.filter(({ role }) => role === "owner"),
-      "rekey_pending",
-      room.roomId,
-    );
   }
 
   async #apply(

@@ -10,6 +10,8 @@ import { roomListEntry, roomReply } from "./views.ts";
 export function roomRoutes({ store, streams, rooms, rules, capacity, notices }: Parts): Route[] {
   const room = { params: api.RoomParams };
   const clear = async (roomId: string): Promise<void> => {
+    const members = (await store.listStays(roomId)).filter(({ until }) => until === 0).map(({ endpoint }) => endpoint);
+    notices.tell(members, "deleted", roomId);
     await streams?.remove(roomId);
     await store.purgeRoom(roomId);
   };
@@ -55,8 +57,6 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices }: 
         }
         checkMayDelete(await store.getStay(id, call.caller.endpoint), call.caller);
         if (!(await store.markDeleted(id, rules.now()))) throw gone();
-        const members = (await store.listStays(id)).filter(({ until }) => until === 0).map(({ endpoint }) => endpoint);
-        notices.tell(members, "deleted", id);
         await clear(id);
         return undefined;
       },

@@ -1,0 +1,77 @@
+/** Making a publisher believe that its frame is stored, and guessing where its answer comes. Source: spec 9, 13. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { streamName } from "../../src/wire/names.ts";
+import { Server } from "../support/executable.ts";
+import { type Cast, castOf } from "../support/inside.ts";
+import { addMembers, createRoom, dial, type OwnRoom, policy } from "../support/peer.ts";
+import { hpub, pub, rawPeer } from "../support/raw-nats.ts";
+
+let server: Server;
+let people: Cast<"ana" | "mallory">;
+let shared: OwnRoom;
+let own: OwnRoom;
+
+beforeAll(async () => {
+  server = await Server.start();
+  people = await castOf(server, "ana", "mallory");
+  shared = await addMembers(server, await createRoom(server, people.ana, policy("persist")), people.mallory);
+  own = await createRoom(server, people.mallory, policy("persist"));
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+const inboxOf = (token: string) => `_INBOX.${people.ana.endpoint}.a.${token}`;
+const forged = () => JSON.stringify({ stream: streamName(shared.state.roomId), seq: 1 });
+
+describe("an inbox of PubAcks, even when its token is known,", () => {
+  test("takes nothing from a peer", async () => {
+    using ana = await rawPeer(server.ready.nats, people.ana);
+    const inbox = inboxOf("known");
+    await ana.exchange(`SUB ${inbox} 1\r\n`);
+    using mallory = await rawPeer(server.ready.nats, people.mallory);
+    for (const message of [pub(inbox, forged()), hpub(inbox, "NATS/1.0\r\nA: b\r\n\r\n", forged())]) {
+      expect(await mallory.exchange(message)).toContain("Permissions Violation for Publish");
+    }
+    expect(await ana.exchange()).toBe("PONG\r\n");
+
+    // The owner's own publish is answered there, by JetStream.
+    await ana.exchange(pub(shared.state.subject, "mine", inbox));
+    const connection = await dial(server, people.ana);
+    await connection.request(shared.state.subject, "and one more");
+    await connection.close();
+    expect(await ana.exchange()).toContain("PONG");
+    expect(ana.received).toContain(streamName(shared.state.roomId));
+  });
+
+  test("gets of another room at most that room's own PubAck, which names its stream", async () => {
+    using ana = await rawPeer(server.ready.nats, people.ana);
+    const inbox = inboxOf("misdirected");
+    await ana.exchange(`SUB ${inbox} 1\r\n`);
+    const connection = await dial(server, people.mallory);
+    connection.publish(own.state.subject, "bait", { reply: inbox });
+    connection.publish(own.state.subject, forged(), { reply: inbox });
+    // The answers of one stream come in order: after this one, those are out.
+    await connection.request(own.state.subject, "last");
+    await connection.close();
+    await ana.exchange();
+    expect(ana.received).not.toContain(streamName(shared.state.roomId));
+    for (const answer of ana.received.match(/\{"stream".*\}/g) ?? []) {
+      expect(JSON.parse(answer)).toMatchObject({ stream: streamName(own.state.roomId) });
+    }
+  });
+});
+
+test("a guessed inbox cannot be listened to, and the answer comes to its owner alone", async () => {
+  using mallory = await rawPeer(server.ready.nats, people.mallory);
+  const inbox = inboxOf("guessed");
+  const guesses = [inbox, inboxOf("*"), inboxOf(">"), inbox.replace(".a.", ".r."), inbox.replace(".a.", ".*.")];
+  for (const [i, guess] of guesses.entries()) {
+    expect(await mallory.exchange(`SUB ${guess} ${i + 1}\r\n`)).toContain("Permissions Violation for Subscription");
+  }
+  const ana = await dial(server, people.ana, { inboxPrefix: `_INBOX.${people.ana.endpoint}.a` });
+  const ack = (await ana.request(shared.state.subject, "secret")).json<{ stream: string }>();
+  expect(ack.stream).toBe(streamName(shared.state.roomId));
+  const direct = await ana.request(shared.state.subject, "again", { noMux: true, reply: inbox, timeout: 5_000 });
+  expect(direct.subject).toBe(inbox);
+  await ana.close();
+  expect(await mallory.exchange()).toBe("PONG\r\n");
+});

@@ -1,0 +1,96 @@
+/** Speaking where one may not: rooms, notices, deliveries, inboxes of PubAcks, acks of others. Source: spec 9, 13. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { NatsConnection } from "nats";
+import { consumerName, deliverSubject, noticeSubject, streamName } from "../../src/wire/names.ts";
+import { Server } from "../support/executable.ts";
+import { type Cast, castOf, inside, jetStream, streamState } from "../support/inside.ts";
+import { addMembers, createRoom, dial, history, type OwnRoom, policy } from "../support/peer.ts";
+import { hpub, pub, rawPeer } from "../support/raw-nats.ts";
+
+let server: Server;
+let people: Cast<"ana" | "bob" | "eve">;
+let bus: NatsConnection;
+let ours: OwnRoom;
+let theirs: OwnRoom;
+
+beforeAll(async () => {
+  server = await Server.start();
+  people = await castOf(server, "ana", "bob", "eve");
+  bus = await inside(server);
+  ours = await addMembers(server, await createRoom(server, people.ana, policy("persist")), people.bob);
+  theirs = await createRoom(server, people.ana, policy("persist"));
+});
+afterAll(async () => {
+  await bus.close();
+  await server[Symbol.asyncDispose]();
+});
+
+const ackOf = (room: OwnRoom, endpoint: string) => {
+  const { roomId } = room.state;
+  return `$JS.ACK.${streamName(roomId)}.${consumerName(roomId, endpoint)}.1.1.1.1.0`;
+};
+
+/** Where a peer who is in `ours` and not in `theirs` may not speak. */
+function forbidden(self: "bob" | "eve"): string[] {
+  const { ana } = people;
+  const own = people[self].endpoint;
+  const [room, other] = [ours.state, theirs.state];
+  return [
+    ...[other.subject, `${room.subject}.more`, "room.nobodys", "proc.x.y", "rpc.x", "agent.x.in"],
+    ...(self === "eve" ? [room.subject, ackOf(ours, own)] : []),
+    ...[noticeSubject(ana.endpoint, "joined"), noticeSubject(ana.endpoint, "revoked"), noticeSubject(own, "joined")],
+    ...[deliverSubject(ana.endpoint, room.roomId, "main"), deliverSubject(own, room.roomId, "main")],
+    ...[`_INBOX.${ana.endpoint}.a.token`, `_INBOX.${own}.a.token`, `_INBOX.${ana.endpoint}`, "_INBOX.r.x"],
+    ...[`_INBOX.${ana.endpoint}.x.token`, `_INBOX.${ana.endpoint}.r`, "_R_.abcdef.1"],
+    ...["$SYS.REQ.USER.AUTH", "$SYS.REQ.USER.INFO", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.PEERS.CONNZ"],
+    ...["$SYS.REQ.SERVER.PING.KICK", "$SYS.ACCOUNT.PEERS.CONNECT", "$SRV.PING"],
+    ...[ackOf(ours, ana.endpoint), ackOf(theirs, ana.endpoint), ackOf(theirs, own)],
+    ...[`$JS.ACK.${streamName(room.roomId)}.x.1.1.1.1.0`, "$JS.ACK.x"],
+  ];
+}
+
+describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
+  test("may speak at none of it, with headers or without, and nobody hears anything", async () => {
+    using victim = await rawPeer(server.ready.nats, people.ana);
+    const listened = [
+      ...[theirs.state.subject, `_INBOX.${people.ana.endpoint}.>`, noticeSubject(people.ana.endpoint, ">")],
+      `_DELIVER.${people.ana.endpoint}.${ours.state.roomId}.*`,
+    ];
+    await victim.exchange(...listened.map((subject, i) => `SUB ${subject} ${i + 1}\r\n`));
+    using peer = await rawPeer(server.ready.nats, people[who]);
+    for (const subject of forbidden(who)) {
+      for (const message of [pub(subject, "x"), hpub(subject, "NATS/1.0\r\nA: b\r\n\r\n", "x", "_INBOX.x.r.y")]) {
+        const said = await peer.exchange(message);
+        expect([subject, said]).toEqual([subject, expect.stringContaining("Permissions Violation for Publish to")]);
+      }
+    }
+    expect(await victim.exchange()).toBe("PONG\r\n");
+    expect((await streamState(bus, theirs))?.messages).toBe(0);
+    expect(await history(server, people.ana, theirs)).toEqual([]);
+  });
+});
+
+test("nobody acknowledges for another: the other's messages stay pending", async () => {
+  const stream = streamName(ours.state.roomId);
+  const durable = consumerName(ours.state.roomId, people.ana.endpoint);
+  const config = { durable_name: durable, ack_policy: "explicit", ack_wait: 60_000_000_000 };
+  await jetStream(bus, `CONSUMER.DURABLE.CREATE.${stream}.${durable}`, { stream_name: stream, config });
+  const ana = await dial(server, people.ana);
+  await ana.request(ours.state.subject, "to be read");
+  // A delivered message keeps its own subject: only a subscription of its own finds it.
+  const options = { timeout: 5_000, noMux: true };
+  const delivered = await bus.request(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`, "1", options);
+  expect(delivered.string()).toBe("to be read");
+  const info = () => jetStream<{ num_ack_pending: number }>(bus, `CONSUMER.INFO.${stream}.${durable}`);
+
+  using bob = await rawPeer(server.ready.nats, people.bob);
+  for (const word of ["", "+ACK", "+TERM", "+NXT"]) {
+    expect(await bob.exchange(pub(delivered.reply ?? "", word))).toContain("Permissions Violation for Publish");
+  }
+  expect((await info()).num_ack_pending).toBe(1);
+
+  // Its own the same subject acknowledges: here with an answer, so that it is seen to have arrived.
+  await ana.request(delivered.reply ?? "", "", { timeout: 5_000 });
+  expect((await info()).num_ack_pending).toBe(0);
+  await ana.close();
+});

@@ -1,0 +1,230 @@
+/** Every route for every kind of caller. A route that the table does not name fails the test. Source: spec 5, 6. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { signatureHeaders } from "../../src/wire/sign.ts";
+import { Server } from "../support/executable.ts";
+import { type Cast, castOf } from "../support/inside.ts";
+import {
+  addBody,
+  addMembers,
+  call,
+  createBody,
+  createRoom,
+  dial,
+  freshSubject,
+  kickBody,
+  newRoom,
+  type OwnRoom,
+  policy,
+  postUser,
+  type Reply,
+  roleBody,
+  send,
+  signedHeaders,
+} from "../support/peer.ts";
+
+const callers = ["none", "bad", "stranger", "outsider", "member", "owner", "admin"] as const;
+type Caller = (typeof callers)[number];
+
+let server: Server;
+let people: Cast<"outsider" | "member" | "owner">;
+let stranger: Identity;
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=1000000"] });
+  people = await castOf(server, "outsider", "member", "owner");
+  stranger = await generateIdentity();
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+/** Whose key a caller shows; nobody and a forger show the owner's, who may do most. */
+function identityOf(caller: Caller): Identity {
+  if (caller === "stranger") return stranger;
+  return caller === "none" || caller === "bad" ? people.owner : people[caller];
+}
+
+/** A persisted, encrypted room of owner and member with a frame in it. */
+async function room(): Promise<OwnRoom> {
+  const made = await createRoom(server, people.owner, policy("encrypt", "persist"));
+  const shared = await addMembers(server, made, people.member);
+  const owner = await dial(server, people.owner);
+  await owner.request(shared.state.subject, "frame");
+  await owner.close();
+  return shared;
+}
+
+const asAdmin = async (method: string, target: string, body?: unknown): Promise<Record<string, unknown>> =>
+  (await call(server.ready.http, people.admin, method, target, body)).json;
+
+interface Asked {
+  readonly target: string;
+  readonly body?: unknown;
+}
+
+/** One route: what is asked of it, made anew for each caller, and what each of `callers` gets, in their order. */
+interface Row {
+  readonly ask: (who: Identity) => Asked | Promise<Asked>;
+  readonly statuses: string;
+}
+
+const open = "200 200 200 200 200 200 200";
+const everyUser = (status: number) => `401 401 401 ${`${status} `.repeat(4).trim()}`;
+const membersOnly = "401 401 401 403 200 200 403";
+const adminsOnly = (status: number) => `401 401 401 403 403 403 ${status}`;
+const asIs = (target: string) => () => ({ target });
+const inRoom = (part: string) => async () => ({ target: `/rooms/${(await room()).state.roomId}${part}` });
+const ownersOnly = (status: number) => `401 401 401 403 403 ${status} 403`;
+/** A change of a room that its caller signs, whether or not the room is theirs. */
+async function changed(who: Identity, part: string, change: (own: OwnRoom) => { body: unknown }): Promise<Asked> {
+  const shared = await room();
+  return { target: `/rooms/${shared.state.roomId}${part}`, body: change({ ...shared, owner: who }).body };
+}
+const newUser = async () => {
+  const { signPubHex } = await generateIdentity();
+  return { sign_pub: signPubHex, handle: "new", role: "member" };
+};
+
+const table: Readonly<Record<string, Row>> = {
+  "GET /info": { ask: asIs("/info"), statuses: open },
+  "GET /healthz": { ask: asIs("/healthz"), statuses: open },
+  "GET /readyz": { ask: asIs("/readyz"), statuses: open },
+  "GET /openapi.json": { ask: asIs("/openapi.json"), statuses: open },
+  "POST /rooms": {
+    ask: (who) => ({ target: "/rooms", body: createBody(newRoom(who, freshSubject(), policy("persist"))) }),
+    statuses: everyUser(201),
+  },
+  "GET /rooms/{id}": { ask: inRoom(""), statuses: membersOnly },
+  "DELETE /rooms/{id}": { ask: inRoom(""), statuses: "401 401 401 403 403 204 204" },
+  "GET /rooms/{id}/members": { ask: inRoom("/members"), statuses: membersOnly },
+  "POST /rooms/{id}/members": {
+    ask: (who) => changed(who, "/members", (own) => addBody(own, people.outsider)),
+    statuses: ownersOnly(201),
+  },
+  "GET /rooms/{id}/statements": { ask: inRoom("/statements"), statuses: membersOnly },
+  "GET /rooms/{id}/key": { ask: inRoom("/key"), statuses: membersOnly },
+  "GET /rooms/{id}/history": { ask: inRoom("/history"), statuses: membersOnly },
+  "PUT /rooms/{id}/durable": { ask: inRoom("/durable"), statuses: membersOnly },
+  "DELETE /rooms/{id}/durable": { ask: inRoom("/durable"), statuses: "401 401 401 403 204 204 403" },
+  "DELETE /rooms/{id}/members/{endpoint}": {
+    ask: (who) => changed(who, `/members/${people.member.endpoint}`, (own) => kickBody(own, [people.member], [who])),
+    statuses: ownersOnly(204),
+  },
+  "PUT /rooms/{id}/members/{endpoint}/role": {
+    ask: (who) =>
+      changed(who, `/members/${people.member.endpoint}/role`, (own) => roleBody(own, people.member, "owner")),
+    statuses: ownersOnly(200),
+  },
+  "POST /rooms/{id}/rekey": {
+    ask: (who) => changed(who, "/rekey", (own) => kickBody(own, [], [people.member, people.owner])),
+    statuses: ownersOnly(200),
+  },
+  "GET /members/{endpoint}/rooms": {
+    ask: () => ({ target: `/members/${people.member.endpoint}/rooms` }),
+    statuses: "401 401 401 403 200 403 403",
+  },
+  "GET /directory": { ask: asIs("/directory"), statuses: everyUser(200) },
+  "PUT /users/me/keys": {
+    ask: ({ kexPubHex, kexSig }) => ({ target: "/users/me/keys", body: { kex_pub: kexPubHex, kex_sig: kexSig } }),
+    statuses: everyUser(204),
+  },
+  "GET /users": { ask: asIs("/users"), statuses: adminsOnly(200) },
+  "POST /users": { ask: async () => ({ target: "/users", body: await newUser() }), statuses: adminsOnly(201) },
+  "POST /users/{sign_pub}/revoke": {
+    ask: async () => ({ target: `/users/${(await postUser(server, people.admin, "x")).signPubHex}/revoke` }),
+    statuses: adminsOnly(204),
+  },
+  "DELETE /users/{sign_pub}": {
+    ask: async () => ({ target: `/users/${(await postUser(server, people.admin, "x")).signPubHex}` }),
+    statuses: adminsOnly(204),
+  },
+  "GET /invites": { ask: asIs("/invites"), statuses: adminsOnly(200) },
+  "POST /invites": { ask: () => ({ target: "/invites", body: { handle: "new" } }), statuses: adminsOnly(201) },
+  "DELETE /invites/{id}": {
+    ask: async () => ({ target: `/invites/${(await asAdmin("POST", "/invites", { handle: "new" })).id}` }),
+    statuses: adminsOnly(204),
+  },
+  "POST /register": {
+    ask: async () => {
+      const { token } = await asAdmin("POST", "/invites", { handle: "new" });
+      const { signPubHex, kexPubHex, kexSig } = await generateIdentity();
+      return { target: "/register", body: { token, sign_pub: signPubHex, kex_pub: kexPubHex, kex_sig: kexSig } };
+    },
+    statuses: "201 201 201 201 201 201 201",
+  },
+  "POST /blobs": { ask: () => ({ target: "/blobs", body: crypto.randomUUID() }), statuses: everyUser(201) },
+  "GET /blobs/{hash}": {
+    ask: async () => ({ target: `/blobs/${(await asAdmin("POST", "/blobs", crypto.randomUUID())).hash}` }),
+    statuses: everyUser(200),
+  },
+};
+
+const codes: Readonly<Record<number, string>> = {
+  401: "unauthenticated",
+  403: "forbidden",
+  404: "not_found",
+  410: "gone",
+};
+
+async function request(caller: Caller, method: string, { target, body }: Asked): Promise<Reply> {
+  if (caller === "none") return call(server.ready.http, null, method, target, body);
+  if (caller !== "bad") return call(server.ready.http, identityOf(caller), method, target, body);
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const given = text === undefined ? {} : { body: text };
+  const headers = signedHeaders(people.owner, { url: server.ready.http, method, target, ...given });
+  const sig = Buffer.from(headers[signatureHeaders.sig] ?? "", "base64");
+  sig[0] = (sig[0] ?? 0) ^ 1;
+  return send(`${server.ready.http}${target}`, {
+    method,
+    headers: { ...headers, [signatureHeaders.sig]: sig.toString("base64") },
+    ...given,
+  });
+}
+
+test("the table names every route of the running bus, and no other", async () => {
+  const { paths } = (await send(`${server.ready.http}/openapi.json`)).json as { paths: Record<string, object> };
+  const served = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+  );
+  expect(served.sort()).toEqual(Object.keys(table).sort());
+});
+
+describe("each kind of caller gets what the table says:", () => {
+  for (const [name, { ask, statuses }] of Object.entries(table)) {
+    const [method = "", path = ""] = name.split(" ");
+    for (const [i, caller] of callers.entries()) {
+      const status = Number(statuses.split(" ")[i]);
+      test(`${method} ${path} by ${caller}: ${status}`, async () => {
+        const reply = await request(caller, method, await ask(identityOf(caller)));
+        expect([reply.status, reply.json.code]).toEqual([status, codes[status] as never]);
+      });
+    }
+  }
+});
+
+describe("a room that is not there", () => {
+  const inRooms = Object.keys(table).filter((name) => name.includes("/rooms/{id}"));
+  const nowhere = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+  const bodyFor = (name: string) => (/^POST|role$/.test(name) ? {} : undefined);
+
+  for (const name of inRooms) {
+    const [method = "", path = ""] = name.split(" ");
+    test(`${name}: 401 before 404, and 404 before anything of the body`, async () => {
+      const target = path.replace("{id}", nowhere).replace("{endpoint}", people.member.endpoint);
+      for (const caller of callers) {
+        const reply = await request(caller, method, { target, body: bodyFor(name) });
+        const status = ["none", "bad", "stranger"].includes(caller) ? 401 : 404;
+        expect([caller, reply.status, reply.json.code]).toEqual([caller, status, codes[status] as never]);
+      }
+    });
+
+    test(`${name}: 410 for everybody once it was deleted`, async () => {
+      const { state } = await room();
+      expect((await request("owner", "DELETE", { target: `/rooms/${state.roomId}` })).status).toBe(204);
+      const target = path.replace("{id}", state.roomId).replace("{endpoint}", people.member.endpoint);
+      for (const caller of ["outsider", "member", "owner", "admin"] as const) {
+        const reply = await request(caller, method, { target, body: bodyFor(name) });
+        expect([caller, reply.status, reply.json.code]).toEqual([caller, 410, "gone"]);
+      }
+    });
+  }
+});

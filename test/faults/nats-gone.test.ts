@@ -1,0 +1,172 @@
+/** nats-server is killed, or hangs, under reads: 503 or the whole right list, never a short one. Source: spec 8, 14. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { isAlive, Server, until } from "../support/executable.ts";
+import { type Cast, castOf, inside, jetStream } from "../support/inside.ts";
+import {
+  call,
+  createBody,
+  createRoom,
+  dial,
+  freshSubject,
+  history,
+  newRoom,
+  type OwnRoom,
+  policy,
+  type Reply,
+} from "../support/peer.ts";
+
+const readers = 6;
+const count = 300;
+/** The bound of a whole read, and what it takes to notice. */
+const answerMsMax = 7_000;
+
+let server: Server;
+let people: Cast<"ana">;
+let room: OwnRoom;
+let frames: string[];
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=1000000"] });
+  people = await castOf(server, "ana");
+  room = await createRoom(server, people.ana, policy("persist"));
+  frames = Array.from({ length: count }, (_, i) => `frame ${i} ${"x".repeat(i)}`);
+  const ana = await dial(server, people.ana);
+  for (const frame of frames.slice(0, -1)) ana.publish(room.state.subject, frame);
+  await ana.request(room.state.subject, frames.at(-1), { timeout: 10_000 });
+  await ana.close();
+});
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+});
+
+const natsPid = () => Number(readFileSync(join(server.data, "nats", "nats.pid"), "utf8"));
+const read = () => call(server.ready.http, people.ana, "GET", `/rooms/${room.state.roomId}/history?limit=1000`);
+const textsOf = (reply: Reply) =>
+  (reply.json.messages as string[]).map((text) => Buffer.from(text, "base64").toString());
+const isReady = async () => (await fetch(`${server.ready.http}/readyz`)).status === 200;
+
+/** Right, or refused; anything between fails. */
+function expectWholeOrRefused(reply: Reply): void {
+  if (reply.status === 200) expect(textsOf(reply)).toEqual(frames);
+  else expect([reply.status, reply.json.code]).toEqual([503, "unavailable"]);
+}
+
+/** Reads over and over until `enough`, from several readers at once. Gives how many replies had which status. */
+async function readUntil(enough: () => boolean): Promise<Map<number, number>> {
+  const statuses = new Map<number, number>();
+  const reader = async (): Promise<void> => {
+    while (!enough()) {
+      const began = performance.now();
+      const reply = await read();
+      expect(performance.now() - began).toBeLessThan(answerMsMax);
+      expectWholeOrRefused(reply);
+      statuses.set(reply.status, (statuses.get(reply.status) ?? 0) + 1);
+    }
+  };
+  await Promise.all(Array.from({ length: readers }, reader));
+  return statuses;
+}
+
+/** Creates a room in a bad moment: made whole, or refused and not there at all. Gives whether it was made. */
+async function createNow(): Promise<boolean> {
+  const made = newRoom(people.ana, freshSubject(), policy("persist"));
+  const body = createBody(made);
+  const target = `/rooms/${made.state.roomId}`;
+  const reply = await call(server.ready.http, people.ana, "POST", "/rooms", body);
+  expect([201, 503]).toContain(reply.status);
+  const shown = await call(server.ready.http, people.ana, "GET", target);
+  expect(shown.status).toBe(reply.status === 201 ? 200 : 404);
+  if (reply.status === 201) return true;
+  await until("the bus is whole again", isReady);
+  expect((await call(server.ready.http, people.ana, "POST", "/rooms", body)).status).toBe(201);
+  expect(await history(server, people.ana, made)).toEqual([]);
+  return false;
+}
+
+describe("nats-server killed under concurrent reads", () => {
+  test("no read is ever short, and all heals", async () => {
+    for (let round = 0; round < 3; round++) {
+      const pid = natsPid();
+      let isOver = false;
+      const reading = readUntil(() => isOver);
+      process.kill(pid, "SIGKILL");
+      const created = Array.from({ length: 3 }, createNow);
+      await until("it is dead", () => !isAlive(pid));
+      await until("another one runs", () => natsPid() !== pid && isAlive(natsPid()));
+      await until("the bus is whole again", isReady);
+      await Promise.all(created);
+      isOver = true;
+      const statuses = await reading;
+      expect([...statuses.keys()].filter((status) => ![200, 503].includes(status))).toEqual([]);
+      expect(textsOf(await read())).toEqual(frames);
+    }
+  }, 60_000);
+
+  test("it comes back at the same addresses, with all streams", async () => {
+    const info = (await (await fetch(`${server.ready.http}/info`)).json()) as { nats: string[]; ws: string[] };
+    expect(info).toMatchObject({ nats: [server.ready.nats], ws: [server.ready.ws] });
+    const ana = await dial(server, people.ana);
+    expect((await ana.request(room.state.subject, "one more")).json<{ seq: number }>().seq).toBe(count + 1);
+    frames.push("one more");
+    await ana.close();
+  });
+});
+
+describe("nats-server hangs under concurrent reads", () => {
+  test("every read and every creation is refused within its bound, and all heals", async () => {
+    const pid = natsPid();
+    const made = newRoom(people.ana, freshSubject(), policy("persist"));
+    const body = createBody(made);
+    process.kill(pid, "SIGSTOP");
+    try {
+      const began = performance.now();
+      const [created, ...reads] = await Promise.all([
+        call(server.ready.http, people.ana, "POST", "/rooms", body),
+        ...Array.from({ length: readers }, read),
+      ]);
+      expect(performance.now() - began).toBeLessThan(answerMsMax);
+      expect([created.status, created.json.code]).toEqual([503, "unavailable"]);
+      for (const reply of reads) expect([reply.status, reply.json.code]).toEqual([503, "unavailable"]);
+      // What needs no NATS goes on.
+      expect((await call(server.ready.http, people.ana, "GET", `/rooms/${made.state.roomId}`)).status).toBe(404);
+      expect((await call(server.ready.http, people.ana, "GET", `/rooms/${room.state.roomId}`)).status).toBe(200);
+      expect((await fetch(`${server.ready.http}/readyz`)).status).toBe(503);
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    await until("the bus is whole again", isReady);
+    expect(textsOf(await read())).toEqual(frames);
+    expect((await call(server.ready.http, people.ana, "POST", "/rooms", body)).status).toBe(201);
+    expect(await history(server, people.ana, made)).toEqual([]);
+  }, 30_000);
+});
+
+describe("a stream deleted behind the back of the bus", () => {
+  test("is made anew by a read of the history, and the next frame is captured", async () => {
+    const lost = await createRoom(server, people.ana, policy("persist"));
+    const ana = await dial(server, people.ana);
+    await ana.request(lost.state.subject, "lost with its stream");
+    expect(await history(server, people.ana, lost)).toHaveLength(1);
+    const bus = await inside(server);
+    await jetStream(bus, `STREAM.DELETE.UNIBUS_${lost.state.roomId}`);
+    await bus.close();
+
+    expect(await history(server, people.ana, lost)).toEqual([]);
+    const next = Buffer.from("captured");
+    const ack = (await ana.request(lost.state.subject, next)).json<{ stream: string; seq: number }>();
+    expect(ack).toMatchObject({ stream: `UNIBUS_${lost.state.roomId}`, seq: 1 });
+    expect(await history(server, people.ana, lost)).toEqual([next]);
+    await ana.close();
+  });
+
+  test("is not made anew for a room that does not keep its frames", async () => {
+    const quiet = await createRoom(server, people.ana, policy());
+    expect(await history(server, people.ana, quiet)).toEqual([]);
+    const bus = await inside(server);
+    const info = await jetStream<{ error?: { err_code: number } }>(bus, `STREAM.INFO.UNIBUS_${quiet.state.roomId}`);
+    await bus.close();
+    expect(info.error?.err_code).toBe(10059);
+  });
+});

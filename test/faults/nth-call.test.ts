@@ -1,0 +1,260 @@
+/** The Nth call of the store, of the streams, of JetStream fails, for every N: all or nothing is there afterwards. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { NatsConnection } from "nats";
+import type { Identity } from "../../src/client/identity.ts";
+import { Nats } from "../../src/contracts/nats.ts";
+import { RoomStore, UserStore } from "../../src/contracts/store.ts";
+import { RoomStreams } from "../../src/contracts/streams.ts";
+import { UnibusError } from "../../src/wire/errors.ts";
+import { until } from "../support/executable.ts";
+import { type FaultMoment, FaultPlan } from "../support/faulty.ts";
+import { bootInProcess, type InProcess } from "../support/in-process.ts";
+import { type Cast, castOf } from "../support/inside.ts";
+import {
+  addBody,
+  addMembers,
+  call,
+  createBody,
+  createRoom,
+  dial,
+  freshSubject,
+  history,
+  newRoom,
+  type OwnRoom,
+  policy,
+  type Reply,
+} from "../support/peer.ts";
+
+/** More calls than any request makes: a loop that passes it would never end. */
+const callsMax = 60;
+/** What a log may show and a reply may not. */
+const inside = "SELECT secret FROM inside at /inside.ts:1:1";
+
+const unavailable = () =>
+  new UnibusError("unavailable", "it does not answer (try again)", { cause: new Error(inside) });
+const plans = {
+  store: new FaultPlan(unavailable),
+  streams: new FaultPlan(unavailable),
+  jetstream: new FaultPlan(() => new Error(inside)),
+};
+type Layer = keyof typeof plans;
+
+let running: InProcess;
+let people: Cast<"ana" | "bob">;
+
+beforeAll(async () => {
+  const busConnection = (service: object) => {
+    const nats = service as Nats;
+    let made: NatsConnection | undefined;
+    const connection: Nats["connection"] = async (account) => {
+      if (account !== "BUS") return nats.connection(account);
+      made ??= plans.jetstream.wrap(await nats.connection(account), ["request", "publish"], ["publish"]);
+      return made;
+    };
+    return { ...nats, connection };
+  };
+  running = await bootInProcess({
+    between: {
+      [RoomStore.id]: (store) => plans.store.wrap(store),
+      [UserStore.id]: (store) => plans.store.wrap(store),
+      [RoomStreams.id]: (streams) => plans.streams.wrap(streams, ["ensure", "last", "remove"]),
+      [Nats.id]: busConnection,
+    },
+  });
+  people = await castOf(running.server, "ana", "bob");
+});
+afterAll(() => running[Symbol.asyncDispose]());
+
+const ask = (who: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
+  call(running.server.ready.http, who, method, target, body);
+const at = (room: OwnRoom, part = "") => `/rooms/${room.state.roomId}${part}`;
+
+/** Everything that somebody sees of a room, each with its status. */
+async function seen(who: Identity, room: OwnRoom) {
+  const parts = ["", "/members", "/statements", "/key", "/history"];
+  const replies = await Promise.all(parts.map((part) => ask(who, "GET", at(room, part))));
+  const list = (await ask(who, "GET", `/members/${who.endpoint}/rooms`)).json as unknown as { room_id: string }[];
+  return {
+    statuses: [...new Set(replies.map(({ status }) => status))],
+    isListed: list.some(({ room_id }) => room_id === room.state.roomId),
+    members: replies[1]?.json as { version?: number; members?: unknown[] },
+    statements: (replies[2]?.json.statements as unknown[] | undefined)?.length,
+  };
+}
+
+/** A frame published by a peer that speaks only NATS is in the history. */
+async function expectCaptured(room: OwnRoom): Promise<void> {
+  const ana = await dial(running.server, people.ana);
+  const text = crypto.randomUUID();
+  ana.publish(room.state.subject, text);
+  await ana.flush();
+  await ana.close();
+  await until(
+    "the frame is stored",
+    async () => {
+      const frames = await history(running.server, people.ana, room);
+      return frames.some((frame) => frame.toString() === text);
+    },
+    2_000,
+  );
+}
+
+/** One request, and what must hold after it failed. */
+interface Scenario {
+  readonly act: () => Promise<Reply>;
+  readonly success: number;
+  readonly afterwards: (reply: Reply) => Promise<void>;
+}
+
+/** Plays a scenario with the first call failing, then the second, until all went through. Gives what failed. */
+async function forEveryCall(layer: Layer, moment: FaultMoment, prepare: () => Promise<Scenario>): Promise<string[]> {
+  const plan = plans[layer];
+  const failed: string[] = [];
+  for (let nth = 1; nth <= callsMax; nth++) {
+    const { act, success, afterwards } = await prepare();
+    // What runs by itself, as a sweep does, has to be over: it would take the fault.
+    await until("nothing is under way", () => Object.values(plans).every(({ underWay }) => underWay === 0));
+    plan.arm(nth, moment);
+    const reply = await act();
+    plan.rest();
+    if (plan.failed === null) {
+      expect([nth, reply.status]).toEqual([nth, success]);
+      return failed;
+    }
+    failed.push(plan.failed);
+    expect([plan.failed, [503, success].includes(reply.status)]).toEqual([plan.failed, true]);
+    expect(reply.text).not.toContain("inside");
+    if (reply.status === 503) expect(reply.json.code).toBe("unavailable");
+    await afterwards(reply);
+  }
+  throw new Error(`more than ${callsMax} calls`);
+}
+
+const layers: readonly Layer[] = ["store", "streams", "jetstream"];
+const moments: readonly FaultMoment[] = ["before", "after"];
+const all = (test: (layer: Layer, moment: FaultMoment) => void) => {
+  for (const layer of layers) for (const moment of moments) test(layer, moment);
+};
+
+const creation = async (): Promise<Scenario> => {
+  const { ana } = people;
+  const room = newRoom(ana, freshSubject(), policy("encrypt", "persist"));
+  const body = createBody(room);
+  const post = () => ask(ana, "POST", "/rooms", body);
+  return {
+    act: post,
+    success: 201,
+    async afterwards() {
+      const isThere = (await ask(ana, "GET", at(room))).status === 200;
+      // Before anything else: reading the history would make a stream that is missing.
+      if (isThere) await expectCaptured(room);
+      const { statuses, isListed } = await seen(ana, room);
+      expect([statuses, isListed]).toEqual([[isThere ? 200 : 404], isThere]);
+      // The same again: what is there is said to be there, what is not is made.
+      const again = await post();
+      expect([isThere, again.status]).toEqual([isThere, isThere ? 409 : 201]);
+      const now = await seen(ana, room);
+      expect(now).toMatchObject({ statuses: [200], isListed: true, statements: 1, members: { version: 1 } });
+      expect(now.members.members).toHaveLength(1);
+      await expectCaptured(room);
+    },
+  };
+};
+
+const addition = async (): Promise<Scenario> => {
+  const { ana, bob } = people;
+  const room = await createRoom(running.server, ana, policy("encrypt", "persist"));
+  const { body } = addBody(room, bob);
+  const post = () => ask(ana, "POST", at(room, "/members"), body);
+  return {
+    act: post,
+    success: 201,
+    async afterwards() {
+      const [owner, added] = [await seen(ana, room), await seen(bob, room)];
+      const isIn = added.isListed;
+      expect(owner).toMatchObject({ statuses: [200], statements: isIn ? 2 : 1, members: { version: isIn ? 2 : 1 } });
+      expect(owner.members.members).toHaveLength(isIn ? 2 : 1);
+      expect(added.statuses).toEqual([isIn ? 200 : 403]);
+      expect((await post()).status).toBe(isIn ? 409 : 201);
+      expect(await seen(bob, room)).toMatchObject({ statuses: [200], isListed: true, statements: 2 });
+    },
+  };
+};
+
+const deletion = async (): Promise<Scenario> => {
+  const { ana, bob } = people;
+  const made = await createRoom(running.server, ana, policy("encrypt", "persist"));
+  const room = await addMembers(running.server, made, bob);
+  const remove = () => ask(ana, "DELETE", at(room));
+  return {
+    act: remove,
+    success: 204,
+    async afterwards() {
+      for (const who of [ana, bob]) {
+        const { statuses, isListed } = await seen(who, room);
+        expect([
+          [[410], false],
+          [[200], true],
+        ]).toContainEqual([statuses, isListed]);
+      }
+      expect([204, 410]).toContain((await remove()).status);
+      for (const who of [ana, bob]) expect(await seen(who, room)).toMatchObject({ statuses: [410], isListed: false });
+      // Its place is free again, and nothing of it is left there.
+      const next = await createRoom(running.server, ana, policy("persist"), room.state.subject);
+      expect(await history(running.server, ana, next)).toEqual([]);
+      await expectCaptured(next);
+      const again = await ask(
+        ana,
+        "POST",
+        "/rooms",
+        createBody(newRoom(ana, freshSubject(), policy(), room.state.roomId)),
+      );
+      expect([again.status, again.json.code]).toEqual([410, "gone"]);
+    },
+  };
+};
+
+const reading = async (): Promise<Scenario> => {
+  const { ana } = people;
+  const room = await createRoom(running.server, ana, policy("persist"));
+  const nats = await dial(running.server, ana);
+  const frames = ["one", "two", "three"].map((text) => Buffer.from(text));
+  for (const frame of frames) await nats.request(room.state.subject, frame);
+  await nats.close();
+  return {
+    act: () => ask(ana, "GET", at(room, "/history")),
+    success: 200,
+    async afterwards(reply) {
+      if (reply.status === 200) expect(reply.json.messages).toHaveLength(frames.length);
+      expect(await history(running.server, ana, room)).toEqual(frames);
+    },
+  };
+};
+
+describe("whichever call fails, a reader sees all or nothing, and asking again completes:", () => {
+  all((layer, moment) => {
+    test(`POST /rooms, a call of ${layer} fails ${moment} it is made`, async () => {
+      const failed = await forEveryCall(layer, moment, creation);
+      const expected = { store: "insertRoom", streams: "ensure", jetstream: "request" };
+      expect(failed).toContain(expected[layer]);
+    });
+
+    test(`DELETE /rooms/{id}, a call of ${layer} fails ${moment} it is made`, async () => {
+      const failed = await forEveryCall(layer, moment, deletion);
+      const expected = { store: "purgeRoom", streams: "remove", jetstream: "request" };
+      expect(failed).toContain(expected[layer]);
+    });
+
+    test(`GET /rooms/{id}/history, a call of ${layer} fails ${moment} it is made`, async () => {
+      const failed = await forEveryCall(layer, moment, reading);
+      const expected = { store: "getStay", streams: "last", jetstream: "publish" };
+      expect(failed).toContain(expected[layer]);
+    });
+  });
+
+  for (const moment of moments) {
+    test(`POST /rooms/{id}/members, a call of store fails ${moment} it is made`, async () => {
+      expect(await forEveryCall("store", moment, addition)).toContain("applyChange");
+    });
+  }
+});

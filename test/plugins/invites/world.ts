@@ -1,0 +1,72 @@
+/** Invites and users over SQLite, in this process, with a clock that stands still until a test moves it. */
+import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import type { Redeemer } from "../../../src/contracts/invites.ts";
+import { Notices } from "../../../src/contracts/notices.ts";
+import type { InviteStore } from "../../../src/contracts/store.ts";
+import { InviteRules } from "../../../src/plugins/invites/rules.ts";
+import { openSqliteStore, type SqliteStore } from "../../../src/plugins/store-sqlite/store.ts";
+import { UserRules } from "../../../src/plugins/users/rules.ts";
+import { type ErrorCode, isUnibusError } from "../../../src/wire/errors.ts";
+import { withFile } from "../store-sqlite/folder.ts";
+
+/** When every test begins, in milliseconds. */
+export const startMs = 1_750_000_000_000;
+
+/** What a test works with. */
+export interface World {
+  readonly file: string;
+  readonly store: SqliteStore;
+  readonly users: UserRules;
+  readonly invites: InviteRules;
+  /** Moves the clock. */
+  pass(ms: number): void;
+  /** The rules over a store of invites that differs from the real one in some ports. */
+  over(changed: Partial<InviteStore>): InviteRules;
+}
+
+/** A test with a world of its own. */
+export function inWorld(work: (world: World) => Promise<void>): () => Promise<void> {
+  return () =>
+    withFile(async (file) => {
+      let nowMs = startMs;
+      const now = () => nowMs;
+      const store = openSqliteStore({ file, now });
+      const users = new UserRules({ store: store.users, rooms: store.rooms, notices: new Notices(undefined), now });
+      const over = (changed: Partial<InviteStore>) =>
+        new InviteRules({ store: { ...store.invites, ...changed }, userStore: store.users, users, now });
+      const pass = (ms: number) => {
+        nowMs += ms;
+      };
+      try {
+        await work({ file, store, users, invites: over({}), over, pass });
+      } finally {
+        store.close();
+      }
+    });
+}
+
+/** Somebody with a token. */
+export function holder(token: string, { signPubHex, kexPubHex, kexSig }: Identity): Redeemer {
+  return { token, signPub: signPubHex, kexPub: kexPubHex, kexSig };
+}
+
+/** Fresh identities. */
+export function people(count: number): Promise<Identity[]> {
+  return Promise.all(Array.from({ length: count }, () => generateIdentity()));
+}
+
+/** Two who do not know each other. */
+export async function pair(): Promise<readonly [Identity, Identity]> {
+  return [await generateIdentity(), await generateIdentity()];
+}
+
+/** What some work comes to: `done`, or the code of its refusal. Any other error fails the test. */
+export async function outcome(work: Promise<unknown>): Promise<ErrorCode | "done"> {
+  try {
+    await work;
+    return "done";
+  } catch (error) {
+    if (isUnibusError(error)) return error.code;
+    throw error;
+  }
+}

@@ -1,0 +1,237 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
+import { connect, type NatsConnection } from "nats";
+import { type ApiReply, JetStream, type StreamInfo } from "../../../src/plugins/room-streams/jetstream.ts";
+import { lastFrames } from "../../../src/plugins/room-streams/last.ts";
+import { historyBytesMax } from "../../../src/wire/api.ts";
+import { bootInProcess, type InProcess } from "../../support/in-process.ts";
+import { secretsOf } from "../../support/inside.ts";
+
+const mebibyte = 1_048_576;
+let running: InProcess;
+let nats: NatsConnection;
+let js: JetStream;
+
+beforeAll(async () => {
+  running = await bootInProcess();
+  const pass = secretsOf(running.server).passwords.BUS ?? "";
+  nats = await connect({ servers: new URL(running.server.ready.nats).host, user: "unibus-bus", pass });
+  js = new JetStream(nats);
+});
+afterAll(async () => {
+  await nats.close();
+  await running[Symbol.asyncDispose]();
+});
+
+let streams = 0;
+/** A stream of its own, from which messages may be deleted. */
+async function stream(): Promise<{ name: string; subject: string }> {
+  streams += 1;
+  const [name, subject] = [`TEST_${streams}`, `test.${streams}`];
+  const made = await js.call(`STREAM.CREATE.${name}`, {
+    name,
+    subjects: [subject],
+    storage: "file",
+    allow_direct: true,
+  });
+  expect(made.error).toBeUndefined();
+  return { name, subject };
+}
+/** Publishes and waits until all of it is stored. */
+async function publish(subject: string, frames: readonly Uint8Array[]): Promise<void> {
+  for (const frame of frames.slice(0, -1)) nats.publish(subject, frame);
+  const last = frames.at(-1);
+  if (last !== undefined) await nats.request(subject, last, { timeout: 10_000 });
+}
+const stateOf = async (name: string) => (await js.call<StreamInfo>(`STREAM.INFO.${name}`)).state;
+const last = async (name: string, limit: number, before: number | null = null) =>
+  lastFrames(js, name, await stateOf(name), { limit, before });
+const remove = (name: string, seq: number) => js.call<ApiReply>(`STREAM.MSG.DELETE.${name}`, { seq });
+const texts = (run: { frames: readonly Uint8Array[] }) => run.frames.map((frame) => Buffer.from(frame).toString());
+const numbered = (count: number) => Array.from({ length: count }, (_, i) => Buffer.from(`${i + 1}`));
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `${from + i}`);
+
+describe("of an empty stream", () => {
+  test("there is nothing, whatever is asked", async () => {
+    const { name } = await stream();
+    for (const before of [null, 0, 1, 99]) {
+      expect(await last(name, 10, before)).toEqual({ frames: [], firstSeq: 0, lastSeq: 0, more: false });
+    }
+  });
+
+  test("from which all was deleted there is nothing", async () => {
+    const { name, subject } = await stream();
+    await publish(subject, numbered(3));
+    for (const seq of [1, 2, 3]) await remove(name, seq);
+    expect(await last(name, 10)).toEqual({ frames: [], firstSeq: 0, lastSeq: 0, more: false });
+  });
+});
+
+describe("of a stream", () => {
+  test("the last ones come, oldest first, with their sequences and whether there are more", async () => {
+    const { name, subject } = await stream();
+    await publish(subject, numbered(20));
+    const run = await last(name, 5);
+    expect(texts(run)).toEqual(range(16, 20));
+    expect(run).toMatchObject({ firstSeq: 16, lastSeq: 20, more: true });
+    expect(await last(name, 20)).toMatchObject({ firstSeq: 1, lastSeq: 20, more: false });
+    expect(texts(await last(name, 1_000))).toEqual(range(1, 20));
+  });
+
+  test("those before a sequence come, down to the first", async () => {
+    const { name, subject } = await stream();
+    await publish(subject, numbered(20));
+    expect(texts(await last(name, 5, 16))).toEqual(range(11, 15));
+    expect(texts(await last(name, 5, 3))).toEqual(["1", "2"]);
+    expect(await last(name, 5, 2)).toMatchObject({ firstSeq: 1, lastSeq: 1, more: false });
+    for (const before of [0, 1]) expect((await last(name, 5, before)).frames).toEqual([]);
+    expect(texts(await last(name, 5, 1_000))).toEqual(range(16, 20));
+  });
+
+  test("read page by page, every frame comes once", async () => {
+    const { name, subject } = await stream();
+    await publish(subject, numbered(97));
+    for (const limit of [1, 7, 10, 96, 97, 98]) {
+      const pages: string[][] = [];
+      for (let before: number | null = null; ; ) {
+        const run = await last(name, limit, before);
+        pages.unshift(texts(run));
+        if (!run.more) break;
+        before = run.firstSeq;
+      }
+      expect(pages.flat()).toEqual(range(1, 97));
+    }
+  });
+
+  test("whose first messages are gone, more is told by what is left", async () => {
+    const { name, subject } = await stream();
+    await publish(subject, numbered(10));
+    for (const seq of [1, 2, 3]) await remove(name, seq);
+    expect(await last(name, 10)).toMatchObject({ firstSeq: 4, lastSeq: 10, more: false });
+    expect(await last(name, 6)).toMatchObject({ firstSeq: 5, more: true });
+    expect((await last(name, 10, 4)).frames).toEqual([]);
+  });
+});
+
+describe("a deleted sequence is skipped, and nothing else is:", () => {
+  const kept = (count: number, gone: ReadonlySet<number>) => range(1, count).filter((text) => !gone.has(Number(text)));
+
+  const cases: Readonly<Record<string, readonly number[]>> = {
+    "in the middle": [10, 11, 12],
+    "at the end": [29, 30],
+    "at both ends": [1, 2, 30],
+    "every second": Array.from({ length: 15 }, (_, i) => 2 * i + 2),
+    "all but one": Array.from({ length: 30 }, (_, i) => i + 1).filter((seq) => seq !== 17),
+  };
+  for (const [where, seqs] of Object.entries(cases)) {
+    test(where, async () => {
+      const { name, subject } = await stream();
+      await publish(subject, numbered(30));
+      for (const seq of seqs) await remove(name, seq);
+      const left = kept(30, new Set(seqs));
+      expect(texts(await last(name, 1_000))).toEqual(left);
+      const pages: string[][] = [];
+      for (let before: number | null = null; ; ) {
+        const run = await last(name, 4, before);
+        expect(run.frames.length).toBeLessThanOrEqual(4);
+        pages.unshift(texts(run));
+        if (!run.more || run.frames.length === 0) break;
+        before = run.firstSeq;
+      }
+      expect(pages.flat()).toEqual(left);
+    });
+  }
+});
+
+describe("within 8 MiB the newest are kept:", () => {
+  test("frames of 1 MiB", async () => {
+    const { name, subject } = await stream();
+    const frames = Array.from({ length: 12 }, (_, i) => Buffer.alloc(mebibyte, i));
+    await publish(subject, frames);
+    const run = await last(name, 1_000);
+    expect(run.frames.map((frame) => frame[0])).toEqual([4, 5, 6, 7, 8, 9, 10, 11]);
+    expect(run).toMatchObject({ firstSeq: 5, lastSeq: 12, more: true });
+    const rest = await last(name, 1_000, run.firstSeq);
+    expect(rest.frames.map((frame) => frame[0])).toEqual([0, 1, 2, 3]);
+    expect(rest.more).toBe(false);
+  });
+
+  test("small frames after large ones, and large ones after small ones", async () => {
+    for (const sizes of [
+      [...Array<number>(10).fill(mebibyte), ...Array<number>(300).fill(10)],
+      [...Array<number>(300).fill(10), ...Array<number>(10).fill(mebibyte)],
+      Array.from({ length: 60 }, (_, i) => (i % 3 === 0 ? 700_000 : 5_000)),
+    ]) {
+      const { name, subject } = await stream();
+      const frames = sizes.map((size, i) => Buffer.concat([Buffer.from(`${i}:`), Buffer.alloc(size)]));
+      await publish(subject, frames);
+      for (const limit of [1_000, 50, 3]) {
+        const run = await last(name, limit);
+        expect(run.lastSeq).toBe(frames.length);
+        expectNewest(run, frames, limit);
+      }
+    }
+  });
+
+  test("of any sizes, in pages, every frame comes once", async () => {
+    const { name, subject } = await stream();
+    const frames = Array.from({ length: 40 }, (_, i) => randomBytes((i * 7_919_777) % mebibyte));
+    await publish(subject, frames);
+    const pages: Uint8Array[][] = [];
+    for (let before: number | null = null; ; ) {
+      const run = await last(name, 1_000, before);
+      expectNewest(run, frames.slice(0, before === null ? undefined : before - 1), 1_000);
+      pages.unshift([...run.frames]);
+      if (!run.more) break;
+      before = run.firstSeq;
+    }
+    expect(pages.length).toBeGreaterThan(1);
+    expect(pages.flat().map((frame) => Buffer.from(frame).toString("hex"))).toEqual(
+      frames.map((f) => f.toString("hex")),
+    );
+  }, 20_000);
+});
+
+/** As many of the newest as fit, but at least one, and none left out that would have fitted. */
+function expectNewest(run: { frames: readonly Uint8Array[] }, frames: readonly Buffer[], limit: number): void {
+  const sizes = run.frames.map(({ byteLength }) => byteLength);
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  const newest = frames.slice(frames.length - run.frames.length);
+  expect(sizes).toEqual(newest.map(({ byteLength }) => byteLength));
+  expect(Buffer.concat([...run.frames]).equals(Buffer.concat(newest))).toBe(true);
+  expect(run.frames.length).toBeGreaterThan(0);
+  if (run.frames.length > 1) expect(bytes).toBeLessThanOrEqual(historyBytesMax);
+  const next = frames[frames.length - run.frames.length - 1];
+  if (next !== undefined && run.frames.length < limit) expect(bytes + next.byteLength).toBeGreaterThan(historyBytesMax);
+}
+
+describe("what JetStream does not answer is unavailable, never a shorter list:", () => {
+  test("a stream that is not there", async () => {
+    const state = { messages: 5, bytes: 500, first_seq: 1, last_seq: 5 };
+    const read = lastFrames(js, "TEST_NOT_THERE", state, { limit: 5, before: null });
+    expect(
+      await read.then(
+        () => "read",
+        (error: { code?: string }) => error.code,
+      ),
+    ).toBe("unavailable");
+  });
+
+  test("a connection that is closed", async () => {
+    const { name, subject } = await stream();
+    await publish(subject, numbered(3));
+    const state = await stateOf(name);
+    const pass = secretsOf(running.server).passwords.BUS ?? "";
+    const own = await connect({ servers: new URL(running.server.ready.nats).host, user: "unibus-bus", pass });
+    const reader = new JetStream(own);
+    expect((await lastFrames(reader, name, state, { limit: 5, before: null })).frames).toHaveLength(3);
+    await own.close();
+    const read = lastFrames(reader, name, state, { limit: 5, before: null });
+    expect(
+      await read.then(
+        () => "read",
+        (error: { code?: string }) => error.code,
+      ),
+    ).toBe("unavailable");
+  });
+});

@@ -1,0 +1,166 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { UserStore } from "../../../src/contracts/store.ts";
+import { Users } from "../../../src/contracts/users.ts";
+import { hasCode, isUnibusError, UnibusError } from "../../../src/wire/errors.ts";
+import { FaultPlan } from "../../support/faulty.ts";
+import { bootInProcess, type InProcess } from "../../support/in-process.ts";
+
+const racers = 32;
+const rounds = 5;
+const plan = new FaultPlan(() => new UnibusError("unavailable", "the store does not answer"));
+let running: InProcess;
+let users: Users;
+let store: UserStore;
+
+function must<T>(service: T | undefined): T {
+  if (service === undefined) throw new Error("the bus lacks a service");
+  return service;
+}
+
+beforeAll(async () => {
+  running = await bootInProcess({ between: { [UserStore.id]: (port) => plan.wrap(port) } });
+  users = must(running.bus.service(Users));
+  store = must(running.bus.service(UserStore));
+});
+afterAll(() => running[Symbol.asyncDispose]());
+
+async function made(role: "admin" | "member"): Promise<Identity> {
+  const identity = await generateIdentity();
+  await users.add({ signPub: identity.signPubHex, handle: role, role });
+  return identity;
+}
+const admins = async (): Promise<string[]> =>
+  (await users.list())
+    .filter(({ role, status }) => role === "admin" && status === "active")
+    .map(({ signPub }) => signPub);
+const roster = async (): Promise<readonly string[]> => (await store.getRoster()).admins;
+/** Nobody of the rounds before. */
+async function withoutAdmins(): Promise<void> {
+  for (const signPub of await admins()) await users.revoke(signPub, { keepAdmin: false });
+}
+const codeOf = (error: unknown) => (isUnibusError(error) ? error.code : String(error));
+
+describe("the last admin", () => {
+  for (const way of ["revoke", "remove"] as const) {
+    test(`${racers} at once who ${way} two admins leave one, whichever`, async () => {
+      for (let round = 0; round < rounds; round++) {
+        await withoutAdmins();
+        const [one, other] = [await made("admin"), await made("admin")];
+        const done = await Promise.allSettled(
+          Array.from({ length: racers }, (_, i) => users[way]((i % 2 ? one : other).signPubHex, { keepAdmin: true })),
+        );
+        const left = await admins();
+        expect(left).toHaveLength(1);
+        expect(await roster()).toEqual(left);
+        const refused = done.flatMap((result) => (result.status === "rejected" ? [codeOf(result.reason)] : []));
+        // Those who came late to one that is gone by then find nothing to do, or nobody.
+        expect(refused.filter((code) => code !== "conflict" && code !== "not_found")).toEqual([]);
+        expect(refused.filter((code) => code === "conflict").length).toBeGreaterThanOrEqual(1);
+      }
+    });
+  }
+
+  test("of many, removed and revoked in any order, is one", async () => {
+    await withoutAdmins();
+    const many = await Promise.all(Array.from({ length: 8 }, () => made("admin")));
+    expect([...(await roster())].sort()).toEqual(many.map(({ signPubHex }) => signPubHex).sort());
+    await Promise.allSettled(
+      many.flatMap(({ signPubHex }) => [
+        users.revoke(signPubHex, { keepAdmin: true }),
+        users.remove(signPubHex, { keepAdmin: true }),
+      ]),
+    );
+    expect(await admins()).toHaveLength(1);
+    expect(await roster()).toEqual(await admins());
+  });
+
+  test("may go by a command on the host, and the next one that comes is the only one", async () => {
+    await withoutAdmins();
+    expect(await roster()).toEqual([]);
+    const next = await made("admin");
+    expect(await roster()).toEqual([next.signPubHex]);
+    expect(await users.revoke(next.signPubHex, { keepAdmin: true }).then(() => "gone", codeOf)).toBe("conflict");
+  });
+
+  test("that was revoked is no admin again by being revoked again, and others are not touched", async () => {
+    await withoutAdmins();
+    const [one, other] = [await made("admin"), await made("admin")];
+    const member = await made("member");
+    await users.revoke(one.signPubHex.toUpperCase(), { keepAdmin: true });
+    await users.revoke(one.signPubHex, { keepAdmin: true });
+    await users.revoke(member.signPubHex, { keepAdmin: true });
+    expect(await admins()).toEqual([other.signPubHex]);
+    expect((await store.getUser(one.signPubHex))?.revokedAt).toBeGreaterThan(0);
+  });
+});
+
+describe("whichever call of the store fails while an admin is revoked", () => {
+  for (const moment of ["before", "after"] as const) {
+    test(`(${moment} it is made) the roster names only real admins, and asking again completes`, async () => {
+      for (let nth = 1; ; nth++) {
+        plan.rest();
+        await withoutAdmins();
+        const [one, other] = [await made("admin"), await made("admin")];
+        plan.arm(nth, moment);
+        const outcome = await users.revoke(one.signPubHex, { keepAdmin: true }).then(() => "done", codeOf);
+        plan.rest();
+        const real = await admins();
+        expect(await roster()).toEqual(expect.arrayContaining([other.signPubHex]));
+        for (const admin of await roster()) expect(real).toContain(admin);
+        await users.revoke(one.signPubHex, { keepAdmin: true });
+        expect(await admins()).toEqual([other.signPubHex]);
+        expect(await roster()).toEqual([other.signPubHex]);
+        if (plan.failed === null) {
+          expect(outcome).toBe("done");
+          expect(nth).toBeGreaterThan(3);
+          break;
+        }
+        expect(outcome).toBe("unavailable");
+      }
+    });
+  }
+});
+
+describe("a user", () => {
+  test("is added once, whoever races, and the first row stays", async () => {
+    const { signPubHex } = await generateIdentity();
+    const done = await Promise.allSettled(
+      Array.from({ length: racers }, (_, i) => {
+        const signPub = i % 2 ? signPubHex : signPubHex.toUpperCase();
+        return users.add({ signPub, handle: `racer ${i}`, role: "member" });
+      }),
+    );
+    const won = done.flatMap((result) => (result.status === "fulfilled" ? [result.value.handle] : []));
+    expect(won).toHaveLength(1);
+    for (const result of done) if (result.status === "rejected") expect(codeOf(result.reason)).toBe("conflict");
+    expect((await store.getUser(signPubHex))?.handle).toBe(won[0] ?? "");
+  });
+
+  test("that was revoked is not added again: the row is untouched", async () => {
+    const one = await made("member");
+    await users.revoke(one.signPubHex, { keepAdmin: true });
+    const before = await store.getUser(one.signPubHex);
+    const again = users.add({ signPub: one.signPubHex, handle: "again", role: "admin" });
+    expect(await again.then(() => "added", codeOf)).toBe("conflict");
+    expect(await store.getUser(one.signPubHex)).toEqual(before);
+    expect(await roster()).not.toContain(one.signPubHex);
+  });
+
+  test("that nobody knows is not found, revoked or removed", async () => {
+    const { signPubHex } = await generateIdentity();
+    for (const way of ["revoke", "remove"] as const) {
+      const outcome = await users[way](signPubHex, { keepAdmin: true }).catch((error: unknown) => error);
+      expect(hasCode(outcome, "not_found")).toBe(true);
+    }
+  });
+
+  test("has both kex fields or none", async () => {
+    const { signPubHex, kexPubHex, kexSig } = await generateIdentity();
+    for (const half of [{ kexPub: kexPubHex }, { kexSig }]) {
+      const added = users.add({ signPub: signPubHex, handle: "half", role: "member", ...half });
+      expect(await added.then(() => "added", codeOf)).toBe("invalid");
+    }
+    expect(await store.getUser(signPubHex)).toBeNull();
+  });
+});

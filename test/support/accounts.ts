@@ -1,0 +1,56 @@
+/** People who join by a link: with the executable, as a newcomer does, or over bare HTTP, as a tool does. */
+import { readFileSync } from "node:fs";
+import { type Identity, parseIdentity } from "../../src/client/identity.ts";
+import { type Done, type Folder, type Server, unibus } from "./executable.ts";
+import { call, type Reply, send } from "./peer.ts";
+
+/** The identity in a file that the executable wrote. */
+export function identityAt(folder: Folder, file: string): Promise<Identity> {
+  return parseIdentity(readFileSync(folder.file(file), "utf8"));
+}
+
+/** The token of a join link. */
+export function tokenOf(link: string): string {
+  return link.split("#")[1] ?? "";
+}
+
+/** The first admin's link, as the server kept it. */
+export function adminLink(server: Server): string {
+  return readFileSync(server.folder.file("data", "admin-link"), "utf8").trim();
+}
+
+/** `unibus join`, with an identity file of its own. */
+export function join(folder: Folder, link: string, file: string): Promise<Done> {
+  return unibus(folder, ["join", link, "--identity", folder.file(file), "--json"]);
+}
+
+/** The first admin, who came by the link that the server kept. */
+export async function firstAdmin(server: Server): Promise<Identity> {
+  const done = await join(server.folder, adminLink(server), "admin.json");
+  if (done.code !== 0) throw new Error(`join: ${done.stderr}`);
+  return identityAt(server.folder, "admin.json");
+}
+
+/** POST /register. */
+export function register(base: string, token: string, identity: Identity): Promise<Reply> {
+  const { signPubHex: sign_pub, kexPubHex: kex_pub, kexSig: kex_sig } = identity;
+  const body = JSON.stringify({ token, sign_pub, kex_pub, kex_sig });
+  return send(`${base}/register`, { method: "POST", body });
+}
+
+/** POST /invites. Fails unless it is answered by 201. */
+export async function invite(
+  server: Server,
+  admin: Identity,
+  body: { readonly handle: string; readonly role?: "admin" | "member"; readonly ttl_s?: number },
+): Promise<{ id: string; token: string; expires_at: string; link: string }> {
+  const reply = await call(server.ready.http, admin, "POST", "/invites", body);
+  if (reply.status !== 201) throw new Error(`POST /invites: ${reply.status} ${reply.text}`);
+  return reply.json as Awaited<ReturnType<typeof invite>>;
+}
+
+/** The handles in the directory, sorted. */
+export async function handles(server: Server, reader: Identity): Promise<string[]> {
+  const { json } = await call(server.ready.http, reader, "GET", "/directory");
+  return (json.members as { handle: string }[]).map(({ handle }) => handle).sort();
+}

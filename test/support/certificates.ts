@@ -1,0 +1,40 @@
+/** Certificates of an authority that exists for one test. */
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { Folder } from "./executable.ts";
+
+/** Certificate and key, as files. */
+export interface CertificateFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** An authority with a key of its own. Goes with the scope that holds it. */
+export class Authority implements Disposable {
+  readonly #folder = new Folder();
+  /** What a client trusts, PEM. */
+  readonly file = this.#folder.file("ca.pem");
+
+  constructor() {
+    this.#openssl(`req -x509 ${newKey("ca.key")} -subj /CN=authority -days 2 -out ca.pem`);
+  }
+
+  /** A certificate for this machine. The name tells it from others. */
+  issue(name: string): CertificateFiles {
+    writeFileSync(this.#folder.file("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
+    this.#openssl(`req ${newKey(`${name}.key`)} -subj /CN=${name} -out ${name}.csr`);
+    const signed = `-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out ${name}.pem`;
+    this.#openssl(`x509 -req -in ${name}.csr ${signed}`);
+    return { cert: this.#folder.file(`${name}.pem`), key: this.#folder.file(`${name}.key`) };
+  }
+
+  [Symbol.dispose](): void {
+    this.#folder[Symbol.dispose]();
+  }
+
+  #openssl(args: string): void {
+    execFileSync("openssl", args.split(" "), { cwd: this.#folder.path, stdio: "pipe" });
+  }
+}
+
+const newKey = (file: string): string => `-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ${file}`;

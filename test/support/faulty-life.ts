@@ -1,0 +1,100 @@
+/** A bus whose store, streams and JetStream fail where a plan says so, and what came of it as a table. */
+import type { NatsConnection } from "nats";
+import { Nats } from "../../src/contracts/nats.ts";
+import { RoomStore, UserStore } from "../../src/contracts/store.ts";
+import { RoomStreams } from "../../src/contracts/streams.ts";
+import { UnibusError } from "../../src/wire/errors.ts";
+import { until } from "./executable.ts";
+import { type FaultMoment, FaultPlan } from "./faulty.ts";
+import { bootInProcess, type InProcess } from "./in-process.ts";
+import type { Reply } from "./peer.ts";
+
+/** More calls than any request makes: a loop that passes it would never end. */
+const callsMax = 60;
+
+const unavailable = () => new UnibusError("unavailable", "it does not answer (try again)");
+
+/** One request, and what must hold after it failed. */
+export interface Scenario {
+  readonly act: () => Promise<Reply>;
+  readonly success: number;
+  /** Holds after a fault: asks again, and throws where somebody sees a half. */
+  readonly afterwards: (reply: Reply) => Promise<void>;
+}
+
+/** The ports whose calls can fail. */
+export type Layer = "store" | "streams" | "jetstream";
+
+/** A bus of which one call at a time fails. */
+export class FaultyBus implements AsyncDisposable {
+  readonly #plans: Readonly<Record<Layer, FaultPlan>>;
+  readonly running: InProcess;
+  /** One line for each fault that was played. */
+  readonly table: string[] = [];
+
+  private constructor(running: InProcess, plans: Readonly<Record<Layer, FaultPlan>>) {
+    this.running = running;
+    this.#plans = plans;
+  }
+
+  /** Boots one. No call fails at first. */
+  static async start(): Promise<FaultyBus> {
+    const plans = {
+      store: new FaultPlan(unavailable),
+      streams: new FaultPlan(unavailable),
+      jetstream: new FaultPlan(() => new Error("no answer")),
+    };
+    const busConnection = (service: object): object => {
+      const nats = service as Nats;
+      let made: NatsConnection | undefined;
+      const connection: Nats["connection"] = async (account) => {
+        if (account !== "BUS") return nats.connection(account);
+        made ??= plans.jetstream.wrap(await nats.connection(account), ["request", "publish"], ["publish"]);
+        return made;
+      };
+      return { ...nats, connection };
+    };
+    const running = await bootInProcess({
+      between: {
+        [RoomStore.id]: (store) => plans.store.wrap(store),
+        [UserStore.id]: (store) => plans.store.wrap(store),
+        [RoomStreams.id]: (streams) => plans.streams.wrap(streams, ["ensure", "last", "remove", "bind"]),
+        [Nats.id]: busConnection,
+      },
+    });
+    return new FaultyBus(running, plans);
+  }
+
+  /** Plays a scenario with the first call failing, then the second, until all went through. Gives what failed. */
+  async play(name: string, layer: Layer, moment: FaultMoment, prepare: () => Promise<Scenario>): Promise<string[]> {
+    const plan = this.#plans[layer];
+    const failed: string[] = [];
+    for (let nth = 1; nth <= callsMax; nth++) {
+      const { act, success, afterwards } = await prepare();
+      // What runs by itself, as a sweep does, has to be over: it would take the fault.
+      const plans = Object.values(this.#plans);
+      await until("nothing is under way", () => plans.every(({ underWay }) => underWay === 0));
+      plan.arm(nth, moment);
+      const reply = await act();
+      plan.rest();
+      if (plan.failed === null) {
+        if (reply.status !== success) throw new Error(`without a fault ${name} answers ${reply.status} ${reply.text}`);
+        return failed;
+      }
+      failed.push(plan.failed);
+      const what = `${name}, ${layer}, call ${nth} (${plan.failed}) fails ${moment} it is made: ${reply.status}`;
+      if (![503, success].includes(reply.status)) throw new Error(`${what} ${reply.text}`);
+      try {
+        await afterwards(reply);
+      } catch (error) {
+        throw new Error(`${what}, and then: ${(error as Error).message}`, { cause: error });
+      }
+      this.table.push(`${what}, whole, and asking again completes`);
+    }
+    throw new Error(`more than ${callsMax} calls`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.running[Symbol.asyncDispose]();
+  }
+}

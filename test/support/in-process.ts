@@ -1,0 +1,71 @@
+/** A bus inside the test's own process, with its real plugins, so that a test can stand between them. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Log, Plugin } from "../../src/contracts/plugin.ts";
+import { type Bus, boot } from "../../src/kernel/boot.ts";
+import { parseManifest } from "../../src/kernel/manifest.ts";
+import { builtins } from "../../src/plugins/index.ts";
+import { Folder, type Server } from "./executable.ts";
+
+/** Stands between a plugin and those who use it: gets what it provides, gives what they see. By token id. */
+export type Between = Readonly<Record<string, (service: object) => object>>;
+
+/** A bus, and what the helpers for the executable want to know of it. */
+export interface InProcess extends AsyncDisposable {
+  readonly bus: Bus;
+  /** For helpers that speak HTTP and NATS to a server: its addresses, and nothing of a process. */
+  readonly server: Server;
+}
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+const manifestFile = join(import.meta.dir, "..", "..", "plugins.json");
+
+function standingBetween(plugin: Plugin, between: Between): Plugin {
+  return {
+    ...plugin,
+    async setup(context, use) {
+      const live = await plugin.setup(context, use);
+      const services = Object.entries(plugin.provides ?? {}).map(([name, { id }]) => {
+        const service = (live.services as Readonly<Record<string, object>>)[name] ?? {};
+        return [name, between[id]?.(service) ?? service];
+      });
+      return { ...live, services: Object.fromEntries(services) };
+    },
+  };
+}
+
+/** Boots a bus on free loopback ports in a folder of its own. */
+export async function bootInProcess(options: { between?: Between; now?: () => number } = {}): Promise<InProcess> {
+  const folder = new Folder();
+  const { between = {}, now } = options;
+  const wrapped = Object.entries(builtins).map(([name, load]) => {
+    const plugin = async () => ({ default: standingBetween((await load()).default as unknown as Plugin, between) });
+    return [name, plugin] as const;
+  });
+  const free = "127.0.0.1:0";
+  const bus = await boot({
+    manifest: parseManifest(readFileSync(manifestFile, "utf8"), manifestFile),
+    file: manifestFile,
+    overrides: {
+      flags: {},
+      settings: { http: { listen: free, rate: 1_000_000 }, "nats-embedded": { listen: free, ws: free } },
+    },
+    builtins: Object.fromEntries(wrapped),
+    environment: {},
+    version: "0.0.0",
+    dataDir: folder.path,
+    log: () => silent,
+    ...(now === undefined ? {} : { now }),
+  });
+  const http = bus.site.url();
+  const { nats, ws } = (await (await fetch(`${http}/info`)).json()) as { nats: string[]; ws: string[] };
+  const ready = { pid: process.pid, version: "0.0.0", http, nats: nats[0] ?? "", ws: ws[0] ?? "", nats_pid: 0 };
+  return {
+    bus,
+    server: { ready, folder, data: folder.path } as unknown as Server,
+    async [Symbol.asyncDispose]() {
+      await bus.stop();
+      folder[Symbol.dispose]();
+    },
+  };
+}

@@ -1,0 +1,49 @@
+/** Looks behind unibus: its own NATS accounts, and a bus with the people that most tests need. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { connect, type NatsConnection } from "nats";
+import type { Identity } from "../../src/client/identity.ts";
+import { streamName } from "../../src/wire/names.ts";
+import type { Server } from "./executable.ts";
+import { addUser, type OwnRoom, postUser } from "./peer.ts";
+
+/** An admin and some members, by name. */
+export type Cast<N extends string> = Readonly<Record<N | "admin", Identity>>;
+
+/** Makes an admin by the command on the host, and members over HTTP. */
+export async function castOf<N extends string>(server: Server, ...names: readonly N[]): Promise<Cast<N>> {
+  const admin = await addUser(server, "admin", { admin: true });
+  const made = await Promise.all(names.map(async (name) => [name, await postUser(server, admin, name)] as const));
+  return { ...(Object.fromEntries(made) as Record<N, Identity>), admin } as Cast<N>;
+}
+
+/** The secrets that unibus logs in with. */
+export function secretsOf(server: Server): { issuer_seed: string; passwords: Readonly<Record<string, string>> } {
+  return JSON.parse(readFileSync(join(server.data, "internal.json"), "utf8")) as ReturnType<typeof secretsOf>;
+}
+
+/** A connection as unibus itself, which no peer can have. */
+export async function inside(server: Server, account: "BUS" | "CTL" | "AUTH" | "SYS" = "BUS"): Promise<NatsConnection> {
+  const { host } = new URL(server.ready.nats);
+  const pass = secretsOf(server).passwords[account] ?? "";
+  return connect({ servers: host, user: `unibus-${account.toLowerCase()}`, pass });
+}
+
+/** One call of the JetStream API. */
+export async function jetStream<R = Record<string, unknown>>(
+  connection: NatsConnection,
+  subject: string,
+  body?: unknown,
+): Promise<R> {
+  const payload = body === undefined ? "" : JSON.stringify(body);
+  return (await connection.request(`$JS.API.${subject}`, payload, { timeout: 10_000 })).json<R>();
+}
+
+/** How many messages the stream of a room holds, and the sequence of its last; null when there is no stream. */
+export async function streamState(
+  connection: NatsConnection,
+  room: OwnRoom,
+): Promise<{ messages: number; last_seq: number; consumer_count: number } | null> {
+  type Info = { state?: { messages: number; last_seq: number; consumer_count: number } };
+  return (await jetStream<Info>(connection, `STREAM.INFO.${streamName(room.state.roomId)}`)).state ?? null;
+}

@@ -1,0 +1,124 @@
+/** A NATS client of bare bytes: it sends what no client library would, and shows what comes back as it came. */
+import { connect as openSocket } from "node:net";
+import type { Identity } from "../../src/client/identity.ts";
+import { natsText } from "../../src/wire/sign.ts";
+import { until } from "./executable.ts";
+import { rawSign } from "./peer.ts";
+
+/** What INFO says, as far as a login needs it. */
+export interface ServerInfo {
+  readonly nonce?: string;
+  readonly max_payload: number;
+}
+
+/** The fields of CONNECT that name who logs in. */
+export type Credentials = Readonly<Record<string, string>>;
+
+const bytesOf = (part: string | Uint8Array): Uint8Array =>
+  typeof part === "string" ? new Uint8Array(Buffer.from(part, "latin1")) : part;
+
+/** One connection, over TCP or WebSocket. Ends with the scope that holds it. */
+export class RawNats implements Disposable {
+  /** Everything that came, one character a byte. */
+  received = "";
+  isClosed = false;
+  #write: (bytes: Uint8Array) => void = () => undefined;
+  #end: () => void = () => undefined;
+
+  /** Connects and waits for INFO. */
+  static async open(url: string): Promise<RawNats> {
+    const raw = new RawNats();
+    const { protocol, hostname, port } = new URL(url);
+    if (protocol === "ws:") raw.#useWebSocket(url);
+    else raw.#useSocket(hostname, Number(port));
+    await until("INFO", () => raw.received.includes("\r\n") || raw.isClosed);
+    return raw;
+  }
+
+  get info(): ServerInfo {
+    return JSON.parse(/^INFO (.*)\r\n/.exec(this.received)?.[1] ?? "{}") as ServerInfo;
+  }
+
+  /** Sends text or bytes as they are. */
+  write(...parts: readonly (string | Uint8Array)[]): void {
+    this.#write(Buffer.concat(parts.map(bytesOf)));
+  }
+
+  /** Sends and waits until the server has taken all of it in, or has hung up. Gives what came meanwhile. */
+  async exchange(...parts: readonly (string | Uint8Array)[]): Promise<string> {
+    const mark = this.received.length;
+    this.write(...parts, "PING\r\n");
+    await until("PONG", () => this.isClosed || /(^|\r\n)PONG\r\n/.test(this.received.slice(mark)));
+    return this.received.slice(mark);
+  }
+
+  /** Logs in. Gives the server's refusal, or "" when it lets the connection in. */
+  async login(credentials: Credentials): Promise<string> {
+    const options = { verbose: false, pedantic: false, headers: true, no_responders: true, lang: "raw", version: "0" };
+    const answer = await this.exchange(`CONNECT ${JSON.stringify({ ...options, ...credentials })}\r\n`);
+    return /(^|\r\n)PONG\r\n/.test(answer) ? "" : (/-ERR '([^']*)'/.exec(answer)?.[1] ?? "hung up");
+  }
+
+  [Symbol.dispose](): void {
+    this.#end();
+  }
+
+  #take(bytes: Uint8Array): void {
+    this.received += Buffer.from(bytes).toString("latin1");
+    if (/(^|\r\n)PING\r\n$/.test(this.received)) this.write("PONG\r\n");
+  }
+
+  #useSocket(host: string, port: number): void {
+    const socket = openSocket({ host, port });
+    socket.on("data", (bytes) => this.#take(bytesOf(bytes)));
+    socket.on("close", () => {
+      this.isClosed = true;
+    });
+    // A connection that is cut shows as closed.
+    socket.on("error", () => undefined);
+    this.#write = (bytes) => socket.write(bytes);
+    this.#end = () => socket.destroy();
+  }
+
+  #useWebSocket(url: string): void {
+    const socket = new WebSocket(url);
+    const opened = Promise.withResolvers<void>();
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => opened.resolve();
+    socket.onmessage = ({ data }) => this.#take(new Uint8Array(data as ArrayBuffer));
+    socket.onclose = () => {
+      this.isClosed = true;
+    };
+    this.#write = (bytes) => void opened.promise.then(() => this.isClosed || socket.send(new Uint8Array(bytes)));
+    this.#end = () => socket.close();
+  }
+}
+
+/** The login of an identity at a connection: over the text of kind `nats`, or, as stock tools do, over the nonce. */
+export function loginOf(identity: Identity, raw: RawNats, options: { host?: string; stock?: boolean } = {}) {
+  const nonce = raw.info.nonce ?? "";
+  const text = options.stock ? nonce : natsText(options.host ?? "127.0.0.1", nonce);
+  return { nkey: identity.nkey, sig: Buffer.from(rawSign(identity, text)).toString("base64url") };
+}
+
+/** A connection of an identity that is in. */
+export async function rawPeer(url: string, identity: Identity): Promise<RawNats> {
+  const raw = await RawNats.open(url);
+  const refusal = await raw.login(loginOf(identity, raw));
+  if (refusal !== "") throw new Error(`login: ${refusal}`);
+  return raw;
+}
+
+/** A publish with a header block of any bytes, also such as are no headers. */
+export function hpub(subject: string, headers: string | Uint8Array, payload: string | Uint8Array, reply = ""): Buffer {
+  const [block, data] = [bytesOf(headers), bytesOf(payload)];
+  const head = `HPUB ${subject} ${reply}${reply === "" ? "" : " "}${block.length} ${block.length + data.length}\r\n`;
+  return Buffer.concat([Buffer.from(head), block, data, Buffer.from("\r\n")]);
+}
+
+/** A publish without headers. */
+export function pub(subject: string, payload: string | Uint8Array, reply = ""): Buffer {
+  const data = bytesOf(payload);
+  const head = `PUB ${subject} ${reply}${reply === "" ? "" : " "}${data.length}\r\n`;
+  return Buffer.concat([Buffer.from(head), data, Buffer.from("\r\n")]);
+}

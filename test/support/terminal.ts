@@ -1,0 +1,39 @@
+/** A command line at a terminal: what a person sees, in one text. */
+import { executable, type Folder } from "./executable.ts";
+
+/** A process whose stdin, stdout and stderr are one terminal. Ends with the scope that holds it. */
+export class AtTerminal implements AsyncDisposable {
+  readonly #child: Bun.Subprocess;
+  /** Everything that it showed, and that was typed. */
+  said = "";
+
+  constructor(folder: Folder, args: readonly string[]) {
+    const decoder = new TextDecoder();
+    this.#child = Bun.spawn([executable, ...args], {
+      cwd: folder.path,
+      env: { PATH: process.env.PATH ?? "", HOME: folder.path, TERM: "xterm", NO_COLOR: "1" },
+      terminal: {
+        cols: 400,
+        rows: 50,
+        data: (_, bytes) => {
+          this.said += decoder.decode(bytes, { stream: true }).replaceAll("\r\n", "\n");
+        },
+      },
+    });
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Resolves with the exit code. */
+  get exited(): Promise<number> {
+    return this.#child.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child.exitCode === null) this.#child.kill("SIGTERM");
+    await this.#child.exited;
+    this.#child.terminal?.close();
+  }
+}
