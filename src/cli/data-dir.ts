@@ -69,6 +69,11 @@ export function openDataDir(path: string): string {
 }
 
 const readyFile = (folder: string): string => join(folder, "ready.json");
+/** Whether a server that answers runs on a directory. */
+export function isServed(folder: string): boolean {
+  return existsSync(readyFile(folder));
+}
+
 const pidFile = (folder: string): string => join(folder, "serve.pid");
 
 /** Takes a directory: by SQLite's exclusive lock on a file in it, which ends with the process however that ends. */

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { Token } from "../contracts/plugin.ts";
-import { bootServices } from "../kernel/boot.ts";
+import { type BootOptions, bootServices } from "../kernel/boot.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { handleLengthMax } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
@@ -21,16 +21,21 @@ export function hostCommand(command: Command): Command {
 
 /**
  * Runs `work` with one service over the store of a data directory, whether or not a server runs on it.
- * `creates`: whether it makes the directory where there is none. Errors: not_found where it does not.
+ * `creates`: whether it makes the directory where there is none. `insteadOf`: plugins by the name of the built-in whose
+ * place they take. Errors: not_found where it does not.
  */
 export async function onHost<S, T>(
   options: HostOptions,
   token: Token<S>,
   work: (service: S, site: { readonly url: string }) => Promise<T>,
-  { creates = false }: { readonly creates?: boolean } = {},
+  {
+    creates = false,
+    insteadOf = {},
+  }: { readonly creates?: boolean; readonly insteadOf?: BootOptions["builtins"] } = {},
 ): Promise<T> {
   if (!creates) checkDataDir(options.data);
-  const bus = await bootServices(bootOptions(options, await makeLog("json")), [token]);
+  const setup = bootOptions(options, await makeLog("json"));
+  const bus = await bootServices({ ...setup, builtins: { ...setup.builtins, ...insteadOf } }, [token]);
   try {
     const service = bus.service(token);
     if (service === undefined) throw new UnibusError("invalid", `no plugin provides ${token.id} (see unibus plan)`);

@@ -12,6 +12,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   plan: async () => (await import("./plan.ts")).planCommand(),
   user: async () => (await import("./user.ts")).userCommand(),
   invite: async () => (await import("./invite.ts")).inviteCommand(),
+  doctor: async () => (await import("./doctor.ts")).doctorCommand(),
   bot: async () => (await import("./bot.ts")).botCommand(),
   identity: async () => (await import("./identity.ts")).identityCommand(),
   join: async () => (await import("./join.ts")).joinCommand(),

@@ -34,6 +34,8 @@ export interface LiveOptions {
 const nonceShape = /^[A-Za-z0-9_-]{15,64}$/;
 /** Pauses between attempts to come back, in milliseconds, with full jitter. Source: spec 9. */
 const backoffMs = { first: 100, most: 10_000 } as const;
+/** How long one attempt may take, in milliseconds: a login that a starting server lost is made again. */
+const attemptTimeoutMs = 3_000;
 /** Connections are swapped well before their permissions expire, in milliseconds. */
 const swapEveryMs = 45 * 60_000;
 /** Reads that notices may cause: this many at once, then one a second. Source: spec 9. */
@@ -192,6 +194,7 @@ export class Live {
       servers: servers.filter((url) => dialledHost(url) === host).map((url) => url.replace(/^nats:\/\//, "")),
       authenticator: loginFor(identity, host),
       inboxPrefix: `_INBOX.${identity.endpoint}.a`,
+      timeout: attemptTimeoutMs,
       maxReconnectAttempts: -1,
       reconnectDelayHandler: () =>
         Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** Math.min(attempt++, 10)),

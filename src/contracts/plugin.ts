@@ -78,14 +78,14 @@ const madeByHand = Symbol.for("unibus.raw-reply");
 /** A reply whose bytes the handler made itself. */
 export interface RawReply {
   readonly [madeByHand]: true;
-  readonly body: string | Uint8Array | Blob;
+  readonly body: string | Uint8Array | Blob | ReadableStream<Uint8Array>;
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
 }
 
 /** Answers with bytes as they are, for replies where writing JSON by hand pays. */
 export function rawReply(
-  body: string | Uint8Array | Blob,
+  body: RawReply["body"],
   options: { status?: number; headers?: Record<string, string> } = {},
 ): RawReply {
   const headers = options.headers ?? { "content-type": "application/json;charset=utf-8" };

@@ -18,7 +18,10 @@ function attempt<T>(read: () => T): T | null {
   }
 }
 
-/** Reads certificate and key, now. Errors: invalid, naming the option, when one is missing, no PEM, or not the other's. */
+/**
+ * Reads certificate and key, now.
+ * Errors: invalid, naming the option, for one that is missing, or no PEM, or not the other's.
+ */
 export function readTlsFiles(certFile: string | undefined, keyFile: string | undefined): TlsFiles {
   const refuse = (option: string, what: string) =>
     new UnibusError("invalid", `${option}: ${what} (give both --tls-cert and --tls-key)`);

@@ -42,10 +42,9 @@ const brokenOff = (cause: unknown) =>
   Promise.reject(new UnibusError("invalid", "the body broke off (send all of it)", { cause }));
 const tooSlow = () => new UnibusError("timeout", "the body came too slowly (send it faster)");
 
-/** What a body must keep to. */
+/** What a body must keep to; `hash` is the sha256 in lowercase hex, where one was promised. */
 export interface BodyRules {
   readonly bytesMax: number;
-  /** Lowercase hex sha256 that was promised, or null. */
   readonly hash: string | null;
 }
 
@@ -88,11 +87,12 @@ export async function withBody<T>(
   try {
     for await (const chunk of chunks) {
       hold(chunk.byteLength);
-      size += chunk.byteLength;
-      parts.push(chunk);
+      size += parts[parts.push(chunk) - 1]?.byteLength ?? 0;
     }
     return await use(parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts, size));
   } finally {
+    // Freed now: until the next garbage collection they would be memory beside the budget.
+    for (const { buffer } of parts) (buffer as ArrayBuffer).transfer(0);
     held -= size;
   }
 }

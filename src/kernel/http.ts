@@ -224,8 +224,7 @@ function binding({ hostname, port }: HttpOptions, bindIt: () => unknown): void {
 export function listen(options: HttpOptions): Listener {
   const requests = new Requests(options);
   // A port that is shared with the next certificate's listener would hide that somebody else has it.
-  if (isTls(options.config))
-    binding(options, () => Bun.listen({ ...options, socket: { data: () => undefined } }).stop(true));
+  if (isTls(options.config)) binding(options, () => Bun.listen({ ...options, socket: { data() {} } }).stop(true));
   let app = bind(requests, options, options.port);
   const port = app.server?.port ?? options.port;
   return {

@@ -13,3 +13,8 @@ export const builtins = {
   durables: () => import("./durables/index.ts"),
   "auth-callout": () => import("./auth-callout/index.ts"),
 } as const;
+
+/** What stands in, for a command on the host, for plugins that only the server itself may run. */
+export const attached = {
+  "nats-embedded": () => import("./nats-embedded/attached.ts"),
+} as const;

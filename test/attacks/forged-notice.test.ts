@@ -1,4 +1,4 @@
-/** A notice that unibus did not send: peers send none, and a trick that makes one causes a bounded re-read. Source: spec 9, 13. */
+/** A notice that unibus did not send: a trick that makes one causes a bounded re-read. Source: spec 9, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Live } from "../../src/client/live.ts";
 import { Server } from "../support/executable.ts";

@@ -32,7 +32,9 @@ test("logins from one address are served at a rate, whoever makes them, and agai
   await using server = await Server.start({ args: ["--set", "auth-callout.logins_per_second=5"] });
   const { ana, bob } = await castOf(server, "ana", "bob");
   using before = await rawPeer(server.ready.nats, ana);
-  const answers = await Promise.all(Array.from({ length: 40 }, (_, index) => login(server, index % 2 === 0 ? ana : bob)));
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, (_, index) => login(server, index % 2 === 0 ? ana : bob)),
+  );
   const isIn = answers.filter((answer) => answer === "").length;
   expect(isIn).toBeGreaterThanOrEqual(5);
   expect(isIn).toBeLessThanOrEqual(20);

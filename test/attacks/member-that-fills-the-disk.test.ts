@@ -1,10 +1,21 @@
-/** A member that fills its room, or all of the rooms' disk: it learns so, and nobody else is stopped. Source: spec 8, 9, 13. */
+/** A member that fills its room, or the disk of all rooms: nobody else is stopped. Source: spec 8, 9, 13. */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { NatsConnection } from "nats";
 import { Server, until } from "../support/executable.ts";
 import { castOf, inside, streamState } from "../support/inside.ts";
-import { addMembers, at, call, createRoom, dial, history, kick, type OwnRoom, policy, postUser } from "../support/peer.ts";
+import {
+  addMembers,
+  at,
+  call,
+  createRoom,
+  dial,
+  history,
+  kick,
+  type OwnRoom,
+  policy,
+  postUser,
+} from "../support/peer.ts";
 
 /** What JetStream answers to a publish that it does not keep. */
 interface PubAck {
@@ -38,10 +49,14 @@ for (const whenFull of ["refuse", "drop_oldest"] as const) {
       await until("the publisher is refused", async () => (await publish(writer, full)).error !== undefined, 25_000);
       expect((await publish(writer, full)).error?.description).toMatch(/maximum bytes/);
     } else {
-      await until("the oldest go", async () => {
-        expect((await publish(writer, full)).error).toBeUndefined();
-        return (await history(server, ana, full, "?limit=1000")).length * frame <= bytesMax;
-      }, 25_000);
+      await until(
+        "the oldest go",
+        async () => {
+          expect((await publish(writer, full)).error).toBeUndefined();
+          return (await history(server, ana, full, "?limit=1000")).length * frame <= bytesMax;
+        },
+        25_000,
+      );
       expect(await streamState(bus, full)).toMatchObject({ last_seq: expect.any(Number) });
     }
     // What is live still passes, and other rooms keep everything.

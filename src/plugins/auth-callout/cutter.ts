@@ -80,8 +80,7 @@ interface Listed {
 
 /**
  * Compares the connections that there are with those that were let in, after nobody listened for a while. What became a
- * connection meanwhile is rechecked; what unibus did not let in is cut, and comes back: a login that nobody was asked
- * about would else wait until it times out.
+ * connection meanwhile is rechecked; what is in and unknown is cut, and comes back.
  */
 export async function reconcile({ system, answering, logins, log, signal }: CutterParts): Promise<void> {
   try {
@@ -94,9 +93,10 @@ export async function reconcile({ system, answering, logins, log, signal }: Cutt
       const { data } = reply.json<{ data?: { total: number; connections?: Listed[] } }>();
       total = data?.total ?? 0;
       for (const { cid, start, authorized_user } of data?.connections ?? []) {
-        if (authorized_user?.startsWith(internalUsers)) continue;
+        // One without a user is logging in: it is told by its own event, or times out.
+        if (authorized_user === undefined || authorized_user.startsWith(internalUsers)) continue;
         if (logins.has({ server, cid })) void logins.connected({ server, cid });
-        else if (Date.parse(start) < since) void logins.kick({ server, cid }, "it came while no login was answered");
+        else if (Date.parse(start) < since) void logins.kick({ server, cid }, "nobody knows what it was granted");
       }
     }
   } catch (error) {

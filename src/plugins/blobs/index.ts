@@ -38,7 +38,10 @@ class Quota {
     private readonly bytesMax: number,
   ) {}
 
-  /** Runs `put` on the chunks of an upload, which are counted until it is over. Errors: quota at the first byte too much. */
+  /**
+   * Runs `put` on the chunks of an upload, which are counted until it is over.
+   * Errors: quota at the first byte too much.
+   */
   async during<T>(
     chunks: AsyncIterable<Uint8Array>,
     owner: string,

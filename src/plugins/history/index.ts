@@ -1,9 +1,10 @@
 /** The history of persisted rooms: read by sequence, so that no reader's position moves. */
 import { Type } from "@sinclair/typebox";
-import { definePlugin, rawReply, route } from "../../contracts/plugin.ts";
+import { definePlugin, route } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
 import { type FrameRun, RoomStreams } from "../../contracts/streams.ts";
 import { History, HistoryQuery, historyLimit, RoomParams } from "../../wire/api.ts";
+import { Outgoing } from "./outgoing.ts";
 
 const nothing: FrameRun = { frames: [], firstSeq: 0, lastSeq: 0, more: false };
 
@@ -29,6 +30,7 @@ export default definePlugin({
   requires: { rooms: Rooms },
   optional: { streams: RoomStreams },
   async setup(_, { rooms, streams }) {
+    const outgoing = new Outgoing();
     return {
       services: {},
       routes: [
@@ -45,12 +47,14 @@ export default definePlugin({
           },
           async ({ params, query, caller }) => {
             const { room } = await rooms.member(params.id, caller.endpoint);
-            if (!room.policy.persist || streams === undefined) return rawReply(historyJson(nothing));
-            const page = { limit: limitOf(query.limit), before: query.before ?? null };
-            const run = await streams.last(room, page);
-            // The read may have made the stream anew for a room that was deleted meanwhile: then the deletion wins.
-            if (run.frames.length === 0) await stillThere(room.roomId, caller.endpoint, rooms, streams);
-            return rawReply(historyJson(run));
+            return outgoing.reply(caller.endpoint, async () => {
+              if (!room.policy.persist || streams === undefined) return historyJson(nothing);
+              const page = { limit: limitOf(query.limit), before: query.before ?? null };
+              const run = await streams.last(room, page);
+              // The read may have made the stream anew for a room that was deleted meanwhile: then the deletion wins.
+              if (run.frames.length === 0) await stillThere(room.roomId, caller.endpoint, rooms, streams);
+              return historyJson(run);
+            });
           },
         ),
       ],

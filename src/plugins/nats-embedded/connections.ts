@@ -5,8 +5,11 @@ import { UnibusError } from "../../wire/errors.ts";
 import { type Internal, internalUser } from "./internal.ts";
 import { natsServerVersionMin, versionAtLeast } from "./version.ts";
 
-/** Pause between attempts to come back, in milliseconds. */
-const reconnectPauseMs = 20;
+/**
+ * Pause between attempts to come back, in milliseconds. Short: a peer that is back before unibus waits for an answer to
+ * its login that nobody gives.
+ */
+const reconnectPauseMs = 3;
 const connectTimeoutMs = 5_000;
 
 /** The connections of unibus itself: one for each account, made when first asked for, kept for ever. */

@@ -14,7 +14,8 @@ import { Connections } from "./connections.ts";
 import { internalIdentity, issuerOf } from "./internal.ts";
 import { NatsProcess, type Ports, portsFolder } from "./process.ts";
 
-const Config = Type.Object(
+/** What can be set of the nats-server that unibus carries. */
+export const Config = Type.Object(
   {
     listen: Type.Optional(Type.String({ description: "HOST:PORT for NATS clients" })),
     ws: Type.Optional(Type.String({ description: "HOST:PORT for WebSocket clients" })),

@@ -59,7 +59,7 @@ export class Durables {
     for (let next = this.#next(); next !== undefined && !signal.aborted; next = this.#next()) {
       this.#unsettled.delete(next.roomId);
       try {
-        await this.#settleNow(next);
+        await this.settleNow(next.roomId);
       } catch (error) {
         if (signal.aborted) break;
         log.warn("the durables of a room could not be settled yet", { room_id: next.roomId, cause: error });
@@ -74,20 +74,25 @@ export class Durables {
     return this.#unsettled.values().next().value;
   }
 
-  async #settleNow({ roomId }: StreamRoom): Promise<void> {
+  /** Consumers of a room that belong to no device of a member. Errors: unavailable. */
+  async strangersOf(roomId: string): Promise<string[]> {
     const { js, rooms } = this.parts;
-    const stream = streamName(roomId);
     // Consumers first: one that is made after this list belongs to a device that the stays show by then.
-    const names = await consumerNames(js, stream);
+    const names = await consumerNames(js, streamName(roomId));
     const stays = await rooms.listStays(roomId);
     const wanted = new Set(
       stays
         .filter(({ until, leftAt }) => until === 0 && leftAt === null)
         .flatMap(({ endpoint, devices }) => devices.map((device) => consumerName(roomId, endpoint, device))),
     );
-    for (const name of names) {
-      if (wanted.has(name)) continue;
-      const reply = await js.call<ApiReply>(`CONSUMER.DELETE.${stream}.${name}`);
+    return names.filter((name) => !wanted.has(name));
+  }
+
+  /** Brings a room's consumers in line with its members, once. Errors: unavailable. */
+  async settleNow(roomId: string): Promise<void> {
+    const stream = streamName(roomId);
+    for (const name of await this.strangersOf(roomId)) {
+      const reply = await this.parts.js.call<ApiReply>(`CONSUMER.DELETE.${stream}.${name}`);
       refuseOthers(reply, jsCode.consumerNotFound, jsCode.streamNotFound);
     }
   }

@@ -1,5 +1,6 @@
 /** The owner of the JetStream stream of each persisted room. */
 import { Type } from "@sinclair/typebox";
+import { Doctor } from "../../contracts/doctor.ts";
 import { Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { RoomStore } from "../../contracts/store.ts";
@@ -8,6 +9,7 @@ import { UnibusError } from "../../wire/errors.ts";
 import { streamName } from "../../wire/names.ts";
 import { type RoomStreamConfig, roomStreamConfig } from "../../wire/room-stream.ts";
 import { enforceCapacity } from "./capacity.ts";
+import { makeDoctor } from "./doctor.ts";
 import { Durables } from "./durables.ts";
 import { type ApiReply, JetStream, jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
 import { lastFrames } from "./last.ts";
@@ -28,7 +30,7 @@ export default definePlugin({
   name: "room-streams",
   api: 1,
   config: Type.Object({}, { additionalProperties: false }),
-  provides: { streams: RoomStreams },
+  provides: { streams: RoomStreams, doctor: Doctor },
   requires: { nats: Nats, rooms: RoomStore },
 
   async setup({ log, now, signal }, { nats, rooms }) {
@@ -81,7 +83,7 @@ export default definePlugin({
       },
     };
     return {
-      services: { streams },
+      services: { streams, doctor: makeDoctor({ js, rooms, streams, now }, durables) },
       async start() {
         sweepEvery({ js, rooms, streams, log, now, signal });
       },

@@ -21,7 +21,7 @@ export interface SweepParts {
 }
 
 /** Names of every room stream there is. Pages by what JetStream answers. */
-async function streamNames(js: JetStream): Promise<Set<string>> {
+export async function streamNames(js: JetStream): Promise<Set<string>> {
   const names = new Set<string>();
   for (let offset = 0; ; ) {
     const page = refuseOthers(
@@ -34,29 +34,35 @@ async function streamNames(js: JetStream): Promise<Set<string>> {
   }
 }
 
+/** Every room, tombstones included, by id. */
+export async function* roomPages(rooms: RoomStore): AsyncGenerator<RoomRecord> {
+  for (let after: string | null = null; ; ) {
+    const page: RoomRecord[] = await rooms.listRooms(after, pageSize);
+    yield* page;
+    const last = page.at(-1);
+    if (last === undefined || page.length < pageSize) return;
+    after = last.roomId;
+  }
+}
+
 /**
  * Removes streams that have no row, ends deletions that were cut short, and makes streams that rows lack. The first one
  * also settles the durables that a run before may have left.
  */
 export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts, isFirst = false): Promise<void> {
   const orphans = await streamNames(js);
-  for (let after: string | null = null; !signal.aborted; ) {
-    const page: RoomRecord[] = await rooms.listRooms(after, pageSize);
-    for (const room of page) {
-      const hadStream = orphans.delete(streamName(room.roomId));
-      if (room.deletedAt !== null) {
-        if (hadStream) await streams.remove(room.roomId);
-        // The subject is freed last: a tombstone that claims it no more has nothing left to purge.
-        if ((await rooms.findRoomId(room.subject)) === room.roomId) await rooms.purgeRoom(room.roomId);
-      } else if (room.policy.persist && !hadStream) {
-        await streams.ensure(room);
-      } else if (room.policy.persist && isFirst) {
-        streams.settle(room);
-      }
+  for await (const room of roomPages(rooms)) {
+    if (signal.aborted) return;
+    const hadStream = orphans.delete(streamName(room.roomId));
+    if (room.deletedAt !== null) {
+      if (hadStream) await streams.remove(room.roomId);
+      // The subject is freed last: a tombstone that claims it no more has nothing left to purge.
+      if ((await rooms.findRoomId(room.subject)) === room.roomId) await rooms.purgeRoom(room.roomId);
+    } else if (room.policy.persist && !hadStream) {
+      await streams.ensure(room);
+    } else if (room.policy.persist && isFirst) {
+      streams.settle(room);
     }
-    const last = page.at(-1);
-    if (last === undefined || page.length < pageSize) break;
-    after = last.roomId;
   }
   for (const name of orphans) {
     if (signal.aborted) return;

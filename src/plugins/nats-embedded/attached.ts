@@ -1,0 +1,46 @@
+/** The nats-server that a running unibus carries, for a command on the same data directory: it starts none. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type InternalAccount, Nats } from "../../contracts/nats.ts";
+import { definePlugin } from "../../contracts/plugin.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { builtinNamespaces } from "../../wire/names.ts";
+import { Connections } from "./connections.ts";
+import { Config } from "./index.ts";
+import { internalIdentity, issuerOf } from "./internal.ts";
+import { portsFolder } from "./process.ts";
+
+/** Where the nats-server of a data directory listens. Errors: unavailable when it says nowhere. */
+function listening(folder: string): string {
+  const pidFile = join(folder, "nats.pid");
+  const pid = existsSync(pidFile) ? readFileSync(pidFile, "utf8") : "";
+  const ports = portsFolder(folder);
+  const file = (existsSync(ports) ? readdirSync(ports) : []).find((name) => name.endsWith(`_${pid}.ports`));
+  const said = file === undefined ? {} : (JSON.parse(readFileSync(join(ports, file), "utf8")) as { nats?: string[] });
+  const url = said.nats?.[0];
+  if (url === undefined) throw new UnibusError("unavailable", "no server runs on this data directory (start it first)");
+  return url;
+}
+
+/** Provides the data plane by the nats-server that is there. */
+export default definePlugin({
+  name: "nats-embedded",
+  api: 1,
+  config: Config,
+  provides: { nats: Nats },
+  async setup({ site, log, onStop }) {
+    const url = new URL(listening(join(site.dataDir, "nats")));
+    const internal = internalIdentity(join(site.dataDir, "internal.json"));
+    const connections = new Connections(url.host, { internal, isTls: url.protocol === "tls:", log });
+    onStop(() => connections.close());
+    const nats: Nats = {
+      issuer: issuerOf(internal),
+      namespaces: builtinNamespaces,
+      replicas: 1,
+      connection: (account: InternalAccount) => connections.get(account),
+      urls: () => ({ nats: [], ws: [] }),
+      pid: () => null,
+    };
+    return { services: { nats } };
+  },
+});

@@ -1,0 +1,100 @@
+/** Tokens, links and keys of people in command lines, environments, logs and replies. Source: spec 7, 13. */
+import { expect, test } from "bun:test";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join as path } from "node:path";
+import { adminLink, firstAdmin, identityAt, invite, join, register, tokenOf } from "../support/accounts.ts";
+import { isAlive, Server, unibus } from "../support/executable.ts";
+import { secretsOf } from "../support/inside.ts";
+import { call } from "../support/peer.ts";
+
+const read = (file: string) => {
+  try {
+    return readFileSync(file, "latin1");
+  } catch {
+    return "";
+  }
+};
+
+/** What others on the machine may see of a process, and of all below it. */
+function shownBy(root: number): string {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync("/proc").filter((one) => /^\d+$/.test(one))) {
+    parents.set(Number(name), Number(/^PPid:\s+(\d+)$/m.exec(read(`/proc/${name}/status`))?.[1] ?? 0));
+  }
+  const isBelow = (pid: number): boolean =>
+    pid === root || ((parents.get(pid) ?? 0) > 0 && isBelow(parents.get(pid) ?? 0));
+  const tree = [...parents.keys()].filter(isBelow);
+  expect(tree.length).toBeGreaterThanOrEqual(2);
+  return tree.map((pid) => `${read(`/proc/${pid}/cmdline`)}\n${read(`/proc/${pid}/environ`)}`).join("\n");
+}
+
+/** Every file of the data directory, as text, but those that hold secrets by their nature. */
+function stateOf(folder: string): string {
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true });
+  const kept = files.filter((entry) => entry.isFile() && !/^(nats-server-|internal\.json|admin-link)/.test(entry.name));
+  return kept.map(({ parentPath, name }) => read(path(parentPath, name))).join("\n");
+}
+
+test("nothing that lets somebody in stands in an argument, a log, or the state of the server", async () => {
+  await using server = await Server.start({ env: { UNIBUS_DEBUG: "1" }, args: ["--set", "http.access_log=true"] });
+  const { folder } = server;
+  const { http } = server.ready;
+  const firstLink = adminLink(server);
+  const admin = await firstAdmin(server);
+  const made = await invite(server, admin, { handle: "ana" });
+  const cancelled = await invite(server, admin, { handle: "bo" });
+  const byHost = await unibus(folder, ["invite", "new", "cy", "--data", "data"], { env: { UNIBUS_DEBUG: "1" } });
+  const bot = await unibus(folder, ["bot", "add", "robot", "--out", "bot.json", "--data", "data"]);
+
+  // Redeemed, refused, repeated, wrong in every part: each is a way into a log.
+  const joined = await join(folder, made.link, "ana.json");
+  const ana = await identityAt(folder, "ana.json");
+  const robot = await identityAt(folder, "bot.json");
+  const late = await join(folder, made.link, "late.json");
+  await register(http, tokenOf(byHost.stdout.trim()), ana);
+  await call(http, admin, "DELETE", `/invites/${cancelled.id}`);
+  const body = { token: cancelled.token, sign_pub: "zz", kex_pub: 1 };
+  await call(http, null, "POST", "/register", body);
+  await call(http, null, "POST", `/register?token=${cancelled.token}`, body);
+  await call(http, null, "GET", `/join?token=${cancelled.token}`);
+  await call(http, ana, "GET", "/invites");
+  const listed = await call(http, admin, "GET", "/invites");
+
+  const internal = secretsOf(server);
+  const tokens = [firstLink, made.link, byHost.stdout.trim()].map(tokenOf).concat(cancelled.token);
+  const keys = [admin, ana, robot].flatMap(({ signPriv, kexPriv }) =>
+    [signPriv, signPriv.subarray(0, 32), kexPriv].flatMap((bytes) => [
+      Buffer.from(bytes).toString("hex"),
+      Buffer.from(bytes).toString("base64").replace(/=+$/, "").slice(0, 40),
+    ]),
+  );
+  const passwords = [internal.issuer_seed, ...Object.values(internal.passwords)];
+  const secrets = [...tokens, ...keys, ...passwords];
+  expect(tokens.every((token) => /^[0-9a-f]{64}$/.test(token))).toBe(true);
+  const expectNone = (where: string, text: string, which: readonly string[] = secrets): void => {
+    for (const secret of which) expect([where, text.includes(secret)]).toEqual([where, false]);
+  };
+
+  expect([joined.code, late.code, bot.code]).toEqual([0, 1, 0]);
+  expectNone("process tree", shownBy(server.pid));
+  // Who makes a link shows it, on stdout alone.
+  for (const [where, { stdout, stderr }] of Object.entries({ joined, late, bot })) expectNone(where, stdout + stderr);
+  expectNone("stderr of invite new", byHost.stderr);
+  expectNone("list of invites", listed.text);
+  expectNone("users", (await call(http, admin, "GET", "/users")).text);
+  expectNone("info", (await call(http, null, "GET", "/info")).text);
+  // Its own nats-server has to be told the passwords: in a file, which is its owner's.
+  const ofPeople = [...tokens, ...keys];
+  expectNone("state", stateOf(server.data), ofPeople);
+  for (const name of ["admin-link", "internal.json"]) {
+    expect([name, statSync(path(server.data, name)).mode & 0o777]).toEqual([name, 0o600]);
+  }
+
+  const { nats_pid } = server.ready;
+  expect(await server.end()).toBe(0);
+  expect(isAlive(nats_pid)).toBe(false);
+  const { stdout, stderr } = await server.output();
+  expect(stderr).toContain('"/register"');
+  expectNone("log", stdout + stderr);
+  expectNone("state after the end", stateOf(server.data), ofPeople);
+}, 30_000);
