@@ -75,7 +75,7 @@ export async function* bodyChunks(request: Request, { bytesMax, hash }: BodyRule
 }
 
 /**
- * Reads a body, whole, and hands it to `use` while its bytes count against the budget of all bodies.
+ * Reads a body, whole, for `use`, and frees it after. Meanwhile its bytes count against the budget of all bodies.
  * Errors: as of `bodyChunks`; unavailable when the budget is spent.
  */
 export async function withBody<T>(
@@ -87,11 +87,11 @@ export async function withBody<T>(
   try {
     for await (const chunk of chunks) {
       hold(chunk.byteLength);
-      size += parts[parts.push(chunk) - 1]?.byteLength ?? 0;
+      size += chunk.byteLength;
+      parts.push(chunk);
     }
     return await use(parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts, size));
   } finally {
-    // Freed now: until the next garbage collection they would be memory beside the budget.
     for (const { buffer } of parts) (buffer as ArrayBuffer).transfer(0);
     held -= size;
   }

@@ -1,4 +1,4 @@
-/** Clients behind one proxy that would share one bucket, so that one of them locks the others out. Source: spec 5, 13. */
+/** Clients behind one proxy that would share one bucket, and lock each other out. Source: spec 5, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { request as ask, createServer, type Server as Listener } from "node:http";
 import { generateIdentity } from "../../src/client/identity.ts";

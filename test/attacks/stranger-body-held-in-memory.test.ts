@@ -1,4 +1,4 @@
-/** Hundreds of senders whose bodies never end: what strangers send is not held, what users send is bounded. Source: spec 5, 13. */
+/** Hundreds of senders whose bodies never end: strangers' are not held, users' are bounded. Source: spec 5, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";

@@ -10,7 +10,11 @@ const stopTimeoutMs = 15_000;
 /** The executable that `npm test` built, or the one that lies in dist. */
 export const executable = process.env.UNIBUS_TEST_BIN || resolve(import.meta.dir, "../../dist/unibus");
 
-if (!existsSync(executable)) throw new Error("dist/unibus is not there: run `npm run build` first");
+/** The command line of the executable. Tests that only borrow from this file need none. */
+function command(args: readonly string[]): string[] {
+  if (!existsSync(executable)) throw new Error("dist/unibus is not there: run `npm run build` first");
+  return [executable, ...args];
+}
 
 /** Waits for a condition. Fails, naming it, when it does not hold in time. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
@@ -64,7 +68,7 @@ export async function unibus(
   args: readonly string[],
   options: { readonly env?: Record<string, string>; readonly stdin?: string } = {},
 ): Promise<Done> {
-  const child = Bun.spawn([executable, ...args], {
+  const child = Bun.spawn(command(args), {
     cwd: folder.path,
     env: environment(folder.path, options.env ?? {}),
     stdin: new TextEncoder().encode(options.stdin ?? ""),
@@ -131,7 +135,7 @@ export class Server implements AsyncDisposable {
     const args = options.args ?? [];
     const free = ["--http", "--nats", "--ws"].filter((name) => !args.includes(name));
     const child = Bun.spawn(
-      [executable, "serve", "--data", folder.file("data"), ...free.flatMap((name) => [name, "127.0.0.1:0"]), ...args],
+      command(["serve", "--data", folder.file("data"), ...free.flatMap((name) => [name, "127.0.0.1:0"]), ...args]),
       {
         cwd: folder.path,
         env: environment(folder.path, options.env ?? {}),

@@ -34,7 +34,7 @@ const arrows: readonly Arrow[] = [
   { from: "src/wire/", may: [...wire, ...hashes] },
   { from: "src/contracts/nats.ts", may: ["src/contracts/", ...wire, "type nats"] },
   { from: "src/contracts/signature.ts", may: ["src/contracts/", ...wire, "node:"] },
-  { from: "src/contracts/tls.ts", may: ["src/contracts/", ...wire, "node:"] },
+  { from: "src/contracts/tls.ts", may: ["src/contracts/", ...wire, ...runtime] },
   { from: "src/contracts/", may: ["src/contracts/", ...wire] },
   { from: "src/kernel/http", may: [...kernel, "elysia"] },
   { from: "src/kernel/", may: kernel },

@@ -1,0 +1,22 @@
+import { createHash } from "node:crypto";
+import type { Identity } from "../../src/client/identity.ts";
+import { Live, type LiveMessage } from "../../src/client/live.ts";
+import type { Server } from "../../test/support/executable.ts";
+import { call } from "../../test/support/peer.ts";
+
+/** Settings under which no quota of logins stands between a bench and the work. */
+export const unlimitedLogins: readonly string[] = ["--set", "auth-callout.logins_per_second=1000000"];
+
+/** A connection that keeps itself in line with its peer's rooms. */
+export function livePeer(server: Server, identity: Identity, onMessage: (message: LiveMessage) => void): Promise<Live> {
+  return Live.connect({
+    identity,
+    servers: [server.ready.nats],
+    readSubjects: async () => {
+      const reply = await call(server.ready.http, identity, "GET", `/members/${identity.endpoint}/rooms`);
+      return (reply.json as unknown as { subject: string }[]).map(({ subject }) => subject);
+    },
+    onMessage,
+    keyOf: (data) => createHash("sha256").update(data).digest("base64"),
+  });
+}

@@ -1,0 +1,209 @@
+/** From an empty folder to people who know each other, by the executable alone. Source: spec 7, 14. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { adminLink, firstAdmin, handles, identityAt, invite, join, register, tokenOf } from "../support/accounts.ts";
+import { Folder, Server, unibus, until } from "../support/executable.ts";
+import { call } from "../support/peer.ts";
+import { AtTerminal } from "../support/terminal.ts";
+
+const modeOf = (file: string) => statSync(file).mode & 0o777;
+const linkShape = /^http:\/\/127\.0\.0\.1:\d+\/join#[0-9a-f]{64}$/;
+
+test("a newcomer serves, joins as the admin, invites a second person, and both are in the directory", async () => {
+  await using server = await Server.start();
+  const { folder } = server;
+  const first = adminLink(server);
+  expect(first).toMatch(linkShape);
+  expect(modeOf(folder.file("data", "admin-link"))).toBe(0o600);
+
+  const joined = await join(folder, first, "admin.json");
+  expect(joined.code).toBe(0);
+  const admin = await identityAt(folder, "admin.json");
+  expect(modeOf(folder.file("admin.json"))).toBe(0o600);
+  const shown = JSON.parse(joined.stdout) as Record<string, string>;
+  expect(shown).toMatchObject({ handle: "admin", role: "admin", sign_pub: admin.signPubHex, url: server.ready.http });
+  // Nobody is at a terminal: the words are not shown, for they would end in a log.
+  expect(joined.stderr).not.toMatch(/words/);
+
+  const made = await unibus(folder, ["invite", "new", "Bea", "--data", "data"]);
+  expect(made.stdout.trim()).toMatch(linkShape);
+  expect(made.stderr).toMatch(/^good once, until .*; to cancel it: unibus invite cancel [0-9a-f]{32}\n$/);
+  const second = await unibus(folder, ["join", "-", "--identity", "bea.json"], { stdin: `\n  ${made.stdout}\n` });
+  expect([second.code, second.stdout]).toEqual([0, expect.stringMatching(/^handle +Bea$/m)]);
+  const bea = await identityAt(folder, "bea.json");
+  expect(await handles(server, bea)).toEqual(["Bea", "admin"]);
+  const entry = { sign_pub: bea.signPubHex, endpoint: bea.endpoint, handle: "Bea", role: "member" };
+  const { json } = await call(server.ready.http, admin, "GET", "/directory");
+  expect(json.members).toContainEqual({ ...entry, kex_pub: bea.kexPubHex, kex_sig: bea.kexSig });
+
+  // The link was good once. Whoever lost the reply asks again with the same identity.
+  expect((await join(folder, first, "late.json")).stderr).toMatch(/^error: this invite is used/m);
+  expect((await join(folder, first, "admin.json")).code).toBe(0);
+  expect(await server.end()).toBe(0);
+  const { stdout, stderr } = await server.output();
+  for (const link of [first, made.stdout.trim()]) expect(stdout + stderr).not.toContain(tokenOf(link));
+
+  await using again = await Server.start({ folder });
+  expect(existsSync(folder.file("data", "admin-link"))).toBe(false);
+  expect(await handles(again, admin)).toEqual(["Bea", "admin"]);
+}, 30_000);
+
+describe("at a terminal", () => {
+  test("the admin's link is printed and kept in no file; the words are shown once, and restore the identity", async () => {
+    using folder = new Folder();
+    writeFileSync(folder.file("words.txt"), "");
+    const ports = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
+    await using server = new AtTerminal(folder, ["serve", "--data", "data", ...ports]);
+    await until("ready.json", () => existsSync(folder.file("data", "ready.json")));
+    const link = /^ *(http:\S+\/join#[0-9a-f]{64})$/m.exec(server.said)?.[1] ?? "";
+    expect(server.said).toContain("This link makes the first, once, within an hour");
+    expect(link).toMatch(linkShape);
+    expect(existsSync(folder.file("data", "admin-link"))).toBe(false);
+    expect(server.said.split(tokenOf(link))).toHaveLength(2);
+
+    await using joining = new AtTerminal(folder, ["join", link, "--identity", "me.json"]);
+    expect(await joining.exited).toBe(0);
+    await until("the words", () => /role +admin/.test(joining.said));
+    const words = /^((?:[a-z]+ ){11}[a-z]+)$/m.exec(joining.said)?.[1] ?? "";
+    expect(words.split(" ")).toHaveLength(12);
+    const me = await identityAt(folder, "me.json");
+    const again = await unibus(folder, ["identity", "restore", "--out", "again.json", "--json"], { stdin: words });
+    expect([again.code, JSON.parse(again.stdout).endpoint]).toEqual([0, me.endpoint]);
+    expect(readFileSync(folder.file("again.json"), "utf8")).toBe(readFileSync(folder.file("me.json"), "utf8"));
+    const refused = await unibus(folder, ["identity", "restore", "--out", "again.json"], { stdin: words });
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(/^error: again\.json exists/)]);
+  }, 30_000);
+});
+
+test("the admin's link is renewed at each start while there is no admin, and the one before is void", async () => {
+  using folder = new Folder();
+  const links: string[] = [];
+  for (let start = 0; start < 2; start++) {
+    await using server = await Server.start({ folder });
+    links.push(adminLink(server));
+    await server.end();
+  }
+  await using server = await Server.start({ folder });
+  expect(new Set([...links, adminLink(server)]).size).toBe(3);
+  const root = await generateIdentity();
+  for (const link of links) {
+    expect((await register(server.ready.http, tokenOf(link), root)).json.code).toBe("not_found");
+  }
+  expect((await register(server.ready.http, tokenOf(adminLink(server)), root)).status).toBe(201);
+}, 30_000);
+
+describe("on one bus", () => {
+  let server: Server;
+  let admin: Identity;
+  const host = (...args: string[]) => unibus(server.folder, [...args, "--data", "data"]);
+  const as = (who: Identity, method: string, target: string, body?: unknown) =>
+    call(server.ready.http, who, method, target, body);
+
+  beforeAll(async () => {
+    server = await Server.start();
+    admin = await firstAdmin(server);
+  });
+  afterAll(() => server[Symbol.asyncDispose]());
+
+  test("invites are made, listed without their tokens, and cancelled, by command and over HTTP", async () => {
+    const made = JSON.parse((await host("invite", "new", "Cy", "--admin", "--ttl", "60", "--json")).stdout);
+    const other = await invite(server, admin, { handle: "Di", ttl_s: 120 });
+    expect(other.link).toBe(`${server.ready.http}/join#${other.token}`);
+    const listed = (await as(admin, "GET", "/invites")).json.invites as Record<string, string>[];
+    expect(listed).toHaveLength(2);
+    expect(listed[0]).toMatchObject({ id: made.id, handle: "Cy", role: "admin", expires_at: made.expires_at });
+    expect(Object.keys(listed[0] ?? {}).sort()).toEqual(["created_at", "expires_at", "handle", "id", "role"]);
+    const shown = JSON.parse((await host("invite", "list", "--json")).stdout);
+    expect(shown.invites).toEqual(listed);
+    const ttl = Date.parse(listed[1]?.expires_at ?? "") - Date.parse(listed[1]?.created_at ?? "");
+    expect(ttl).toBe(120_000);
+
+    expect((await host("invite", "cancel", made.id)).code).toBe(0);
+    expect((await host("invite", "cancel", made.id)).stderr).toMatch(/^error: there is no such pending invite/);
+    expect((await as(admin, "DELETE", `/invites/${other.id}`)).status).toBe(204);
+    expect((await as(admin, "DELETE", `/invites/${other.id}`)).status).toBe(404);
+    expect((await host("invite", "list")).stdout).toBe("");
+    const late = await generateIdentity();
+    for (const token of [tokenOf(made.link), other.token]) {
+      expect((await register(server.ready.http, token, late)).status).toBe(404);
+    }
+    expect((await host("invite", "new", "Cy", "--ttl", "0")).code).toBe(2);
+  });
+
+  test("bad keys leave an invite usable, a registered key spends it, and an expired one says so", async () => {
+    const [ana, eve] = [await generateIdentity(), await generateIdentity()];
+    const { token } = await invite(server, admin, { handle: "Ana" });
+    const body = { token, sign_pub: ana.signPubHex, kex_pub: ana.kexPubHex, kex_sig: eve.kexSig };
+    const bad = await as(admin, "POST", "/register", body);
+    expect([bad.status, bad.json.code]).toEqual([400, "invalid"]);
+    expect((await register(server.ready.http, token, ana)).json).toMatchObject({ handle: "Ana", role: "member" });
+    expect((await register(server.ready.http, token, ana)).status).toBe(201);
+    expect((await register(server.ready.http, token, eve)).status).toBe(409);
+    const next = await invite(server, admin, { handle: "Eve", role: "admin" });
+    expect((await register(server.ready.http, next.token, ana)).status).toBe(409);
+    expect((await register(server.ready.http, next.token, eve)).status).toBe(409);
+    const short = await invite(server, admin, { handle: "Eve", ttl_s: 1 });
+    await until("it has expired", async () => Date.now() >= Date.parse(short.expires_at));
+    const gone = await register(server.ready.http, short.token, eve);
+    expect([gone.status, gone.json.code]).toEqual([410, "gone"]);
+  });
+
+  test("bot add registers and then writes; a file that is there is refused and nothing registered", async () => {
+    const added = await host("bot", "add", "robot", "--out", "bot.json", "--json");
+    expect([added.code, JSON.parse(added.stdout).handle]).toEqual([0, "robot"]);
+    expect(modeOf(server.folder.file("bot.json"))).toBe(0o600);
+    const bot = await identityAt(server.folder, "bot.json");
+    expect(await handles(server, bot)).toContain("robot");
+    const before = await handles(server, admin);
+    for (const out of ["bot.json", "data", "no/such/../../bot.json"]) {
+      const refused = await host("bot", "add", "second", "--out", out);
+      expect([out, refused.code, refused.stderr.startsWith("error: ")]).toEqual([out, 1, true]);
+    }
+    writeFileSync(server.folder.file("plain"), "");
+    expect((await host("bot", "add", "third", "--out", "plain/bot.json")).code).toBe(1);
+    expect(await handles(server, admin)).toEqual(before);
+    expect(readdirSync(server.folder.path).filter((name) => name.startsWith(".identity"))).toEqual([]);
+  });
+
+  test("a deleted user is denied at once, also by a command on the host, and its key may join again", async () => {
+    const { token } = await invite(server, admin, { handle: "Flo" });
+    expect((await join(server.folder, `${server.ready.http}/join#${token}`, "flo.json")).code).toBe(0);
+    const flo = await identityAt(server.folder, "flo.json");
+    expect((await as(flo, "GET", "/directory")).status).toBe(200);
+    expect((await host("user", "delete", flo.signPubHex.toUpperCase())).code).toBe(0);
+    expect((await as(flo, "GET", "/directory")).status).toBe(401);
+    expect((await host("user", "delete", flo.signPubHex)).stderr).toMatch(/^error: there is no such user/);
+    // The spent invite does not bring it back, another one does.
+    expect((await register(server.ready.http, token, flo)).status).toBe(409);
+    const again = await invite(server, admin, { handle: "Flo" });
+    expect((await register(server.ready.http, again.token, flo)).status).toBe(201);
+    expect((await as(admin, "POST", `/users/${flo.signPubHex}/revoke`)).status).toBe(204);
+    expect((await as(flo, "GET", "/directory")).status).toBe(401);
+    const third = await invite(server, admin, { handle: "Flo" });
+    expect((await register(server.ready.http, third.token, flo)).status).toBe(409);
+  });
+
+  test("the last active admin stays, over HTTP", async () => {
+    const second = await generateIdentity();
+    const body = { sign_pub: second.signPubHex, handle: "second", role: "admin" };
+    const targets = (who: Identity) =>
+      [["POST", `/users/${who.signPubHex}/revoke`] as const, ["DELETE", `/users/${who.signPubHex}`] as const] as const;
+    for (const [method, target] of targets(admin)) {
+      const refused = await as(admin, method, target);
+      expect([refused.status, refused.json]).toEqual([
+        409,
+        { error: "this is the last active admin (make another one first)", code: "conflict" },
+      ]);
+    }
+    expect((await as(admin, "POST", "/users", body)).status).toBe(201);
+    // Two admins who remove each other at once: one of them stays.
+    const removals = await Promise.all([
+      as(admin, "DELETE", `/users/${second.signPubHex}`),
+      as(second, "POST", `/users/${admin.signPubHex}/revoke`),
+    ]);
+    expect(removals.filter(({ status }) => status === 204)).toHaveLength(1);
+    const left = removals[0]?.status === 204 ? admin : second;
+    for (const [method, target] of targets(left)) expect((await as(left, method, target)).status).toBe(409);
+  });
+});

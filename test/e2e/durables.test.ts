@@ -1,0 +1,243 @@
+/** Durables: a device gets what it missed, and nothing once its member is gone. Source: spec 8. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { NatsConnection } from "nats";
+import type { Identity } from "../../src/client/identity.ts";
+import { consumerName, deliverSubject, streamName } from "../../src/wire/names.ts";
+import { Folder, Server, until } from "../support/executable.ts";
+import { type Cast, castOf, inside, jetStream } from "../support/inside.ts";
+import {
+  addMembers,
+  at,
+  call,
+  createRoom,
+  dial,
+  kick,
+  leave,
+  noticesOf,
+  type OwnRoom,
+  policy,
+  type Reply,
+  refusalsOf,
+} from "../support/peer.ts";
+
+let server: Server;
+let people: Cast<"ana" | "bob" | "cleo">;
+let bus: NatsConnection;
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  people = await castOf(server, "ana", "bob", "cleo");
+  bus = await inside(server);
+});
+afterAll(async () => {
+  await bus.close();
+  await server[Symbol.asyncDispose]();
+});
+
+const ask = (method: "PUT" | "DELETE", who: Identity, room: OwnRoom, device?: string): Promise<Reply> => {
+  const query = device === undefined ? "" : `?device=${device}`;
+  return call(server.ready.http, who, method, at(room, `/durable${query}`));
+};
+
+async function consumers(connection: NatsConnection, { state }: OwnRoom): Promise<string[]> {
+  const subject = `CONSUMER.NAMES.${streamName(state.roomId)}`;
+  return (await jetStream<{ consumers?: string[] | null }>(connection, subject)).consumers ?? [];
+}
+
+async function roomOf(...members: Identity[]): Promise<OwnRoom> {
+  const room = await createRoom(server, people.ana, policy("persist"));
+  return members.length === 0 ? room : addMembers(server, room, ...members);
+}
+
+async function publish(room: OwnRoom, texts: readonly string[]): Promise<void> {
+  const sender = await dial(server, people.ana);
+  for (const text of texts) sender.publish(room.state.subject, text);
+  await sender.drain();
+}
+
+const numbered = (name: string, count: number) => Array.from({ length: count }, (_, index) => `${name} ${index}`);
+
+/** A device that is connected: what it got, and, unless it is told not to, its acks. */
+async function device(who: Identity, room: OwnRoom, options: { name?: string; acks?: boolean } = {}) {
+  const { name = "main", acks = true } = options;
+  const connection = await dial(server, who);
+  const refusals = refusalsOf(connection);
+  const got: string[] = [];
+  connection.subscribe(deliverSubject(who.endpoint, room.state.roomId, name), {
+    callback: (_, message) => {
+      got.push(message.string());
+      if (acks && message.reply !== undefined) connection.publish(message.reply, "+ACK");
+    },
+  });
+  await connection.flush();
+  const bound = await ask("PUT", who, room, name);
+  expect(bound.status).toBe(200);
+  return { connection, got, refusals };
+}
+
+describe("a device", () => {
+  test("gets the backlog at its first bind, later what it missed, and what it did not ack", async () => {
+    const room = await roomOf(people.bob);
+    const backlog = numbered("before", 100);
+    await publish(room, backlog);
+    const first = await device(people.bob, room);
+    await until("the backlog is there", () => first.got.length >= 100);
+    expect(first.got).toEqual(backlog);
+    await first.connection.drain();
+
+    const missed = numbered("missed", 500);
+    await publish(room, missed);
+    const second = await device(people.bob, room);
+    await until("all that was missed is there", () => second.got.length >= 500);
+    await second.connection.flush();
+    expect(second.got).toEqual(missed);
+    await second.connection.drain();
+
+    // It takes a message and ends before the ack.
+    const third = await device(people.bob, room, { acks: false });
+    await publish(room, ["in flight"]);
+    await until("it has the message", () => third.got.length > 0);
+    await third.connection.close();
+    const fourth = await device(people.bob, room);
+    await until("the message comes again", () => fourth.got.length > 0, 25_000);
+    expect(fourth.got).toEqual(["in flight"]);
+    await fourth.connection.close();
+  }, 60_000);
+
+  test("has a consumer by its member's and its own name, and others do not disturb it", async () => {
+    const room = await roomOf(people.bob, people.cleo);
+    const { roomId } = room.state;
+    const { endpoint } = people.bob;
+    const bound = await ask("PUT", people.bob, room);
+    const main = consumerName(roomId, endpoint);
+    expect(bound.json).toEqual({
+      stream: streamName(roomId),
+      consumer: main,
+      deliver: `_DELIVER.${endpoint}.${roomId}.main`,
+    });
+    const phone = await ask("PUT", people.bob, room, "phone");
+    const deliver = `_DELIVER.${endpoint}.${roomId}.phone`;
+    expect(phone.json).toEqual({ stream: streamName(roomId), consumer: `${main}_phone`, deliver });
+    expect((await ask("PUT", people.cleo, room)).status).toBe(200);
+    // Again: found, not made.
+    expect((await ask("PUT", people.bob, room, "phone")).json).toEqual(phone.json);
+    const all = [main, `${main}_phone`, consumerName(roomId, people.cleo.endpoint)];
+    expect((await consumers(bus, room)).sort()).toEqual(all.sort());
+
+    expect((await ask("DELETE", people.bob, room, "phone")).status).toBe(204);
+    await until("the phone's consumer is gone", async () => (await consumers(bus, room)).length === 2);
+    expect(await consumers(bus, room)).not.toContain(`${main}_phone`);
+    expect((await ask("DELETE", people.bob, room, "unknown")).status).toBe(204);
+    expect((await consumers(bus, room)).length).toBe(2);
+  });
+
+  test("that is new sends a notice, and a connection made after it may acknowledge", async () => {
+    const room = await roomOf(people.bob);
+    await publish(room, ["one"]);
+    const watching = await dial(server, people.bob);
+    const notices = await noticesOf(watching, people.bob);
+    const early = await device(people.bob, room, { name: "tablet" });
+    await until("the notice has come", () => notices.includes(`durable ${room.state.roomId}`));
+    await until("the message has come", () => early.got.includes("one"));
+    // Its login was before the device: it may receive and not acknowledge.
+    await until("the ack is refused", () => early.refusals.some((text) => /permission/i.test(text)));
+    await early.connection.close();
+    const late = await device(people.bob, room, { name: "tablet" });
+    await until("it comes again", () => late.got.includes("one"), 25_000);
+    await late.connection.flush();
+    expect(late.refusals).toEqual([]);
+    const info = `CONSUMER.INFO.${streamName(room.state.roomId)}.${consumerName(room.state.roomId, people.bob.endpoint, "tablet")}`;
+    await until("the ack counts", async () => {
+      return (await jetStream<{ num_ack_pending: number }>(bus, info)).num_ack_pending === 0;
+    });
+    // A device that is known tells nobody.
+    expect(notices.filter((notice) => notice.startsWith("durable"))).toHaveLength(1);
+    await Promise.all([late.connection.close(), watching.close()]);
+  }, 40_000);
+
+  test("is one of eight", async () => {
+    const room = await roomOf(people.bob);
+    const names = [undefined, "d1", "d2", "d3", "d4", "d5", "d6", "d7"];
+    for (const name of names) expect((await ask("PUT", people.bob, room, name)).status).toBe(200);
+    const ninth = await ask("PUT", people.bob, room, "d8");
+    expect([ninth.status, ninth.json.code]).toEqual([429, "quota"]);
+    expect((await ask("PUT", people.bob, room, "d7")).status).toBe(200);
+    expect((await ask("DELETE", people.bob, room, "d1")).status).toBe(204);
+    expect((await ask("PUT", people.bob, room, "d8")).status).toBe(200);
+    await until("eight consumers are there", async () => (await consumers(bus, room)).length === 8);
+  });
+
+  test("is refused by a bad name, in a room that keeps nothing, and to strangers", async () => {
+    const room = await roomOf();
+    for (const name of ["Phone", "a-b", "a.b", "*", "%3E", "a".repeat(17), ""]) {
+      expect([name, (await ask("PUT", people.ana, room, name)).status]).toEqual([name, 400]);
+    }
+    const plain = await createRoom(server, people.ana, policy());
+    for (const method of ["PUT", "DELETE"] as const) {
+      expect((await ask(method, people.ana, plain)).json).toMatchObject({ code: "conflict" });
+      expect((await ask(method, people.bob, room)).json).toMatchObject({ code: "forbidden" });
+    }
+    expect(await consumers(bus, room)).toEqual([]);
+  });
+});
+
+const ways = {
+  kicked: (room: OwnRoom) => kick(server, room, people.bob, people.ana, people.cleo),
+  gone: async (room: OwnRoom) => expect((await leave(server, room, people.bob)).status).toBe(204),
+};
+
+for (const [what, act] of Object.entries(ways)) {
+  test(`the devices of a member who is ${what} are gone, and their subjects refused`, async () => {
+    const room = await roomOf(people.bob, people.cleo);
+    const main = await device(people.bob, room);
+    expect((await ask("PUT", people.bob, room, "phone")).status).toBe(200);
+    expect((await ask("PUT", people.cleo, room)).status).toBe(200);
+    const closed = main.connection.closed();
+    await act(room);
+    await closed;
+    const left = [consumerName(room.state.roomId, people.cleo.endpoint)];
+    await until("bob's consumers are gone", async () => (await consumers(bus, room)).length === 1);
+    expect(await consumers(bus, room)).toEqual(left);
+    expect((await ask("PUT", people.bob, room)).status).toBe(403);
+    await publish(room, ["after"]);
+
+    const back = await dial(server, people.bob);
+    const refusals = refusalsOf(back);
+    const got: string[] = [];
+    const subject = deliverSubject(people.bob.endpoint, room.state.roomId, "main");
+    back.subscribe(subject, { callback: (error, message) => void (error ?? got.push(message.string())) });
+    await back.flush();
+    await until("the subscription is refused", () => refusals.some((text) => /permission/i.test(text)));
+    expect(got).toEqual([]);
+    expect(main.got).toEqual([]);
+    await back.close();
+    expect(await consumers(bus, room)).toEqual(left);
+  }, 20_000);
+}
+
+test("a durable that survived a crash of the removal is gone after the next boot", async () => {
+  using folder = new Folder();
+  const before = await Server.start({ folder });
+  const cast = await castOf(before, "ana", "bob");
+  const room = await addMembers(before, await createRoom(before, cast.ana, policy("persist")), cast.bob);
+  await kick(before, room, cast.bob, cast.ana);
+  const stream = streamName(room.state.roomId);
+  const survivor = consumerName(room.state.roomId, cast.bob.endpoint);
+  const owned = await call(before.ready.http, cast.ana, "PUT", at(room, "/durable"));
+  expect(owned.status).toBe(200);
+  const connection = await inside(before);
+  await until("bob has no consumer", async () => !(await consumers(connection, room)).includes(survivor));
+  // As if the process had died between the commit and the removal.
+  const deliver = deliverSubject(cast.bob.endpoint, room.state.roomId, "main");
+  const config = { durable_name: survivor, deliver_subject: deliver, ack_policy: "explicit" };
+  await jetStream(connection, `CONSUMER.DURABLE.CREATE.${stream}.${survivor}`, { stream_name: stream, config });
+  expect(await consumers(connection, room)).toContain(survivor);
+  await connection.close();
+  await before.end("SIGKILL");
+
+  await using after = await Server.start({ folder });
+  const again = await inside(after);
+  await until("the survivor is gone", async () => !(await consumers(again, room)).includes(survivor));
+  expect(await consumers(again, room)).toEqual([consumerName(room.state.roomId, cast.ana.endpoint)]);
+  await again.close();
+}, 40_000);

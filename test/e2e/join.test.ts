@@ -1,0 +1,134 @@
+/** Where a join link may lead, and what it says. Source: spec 7, 9, 14. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, writeFileSync } from "node:fs";
+import { adminLink, firstAdmin, identityAt, invite, join, tokenOf } from "../support/accounts.ts";
+import { Folder, Server, unibus } from "../support/executable.ts";
+import { send, signedHeaders } from "../support/peer.ts";
+
+const token = "a1".repeat(32);
+
+describe("join refuses, and makes no identity,", () => {
+  test.each([
+    ["plain http to another machine", `http://bus.example.org/join#${token}`, "not encrypted on the way"],
+    ["plain http to an address of the network", `http://192.0.2.1:1/join#${token}`, "not encrypted on the way"],
+    ["plain http to a name that begins like this machine", `http://localhost.example.org/join#${token}`, "encrypted"],
+    ["plain http to a name that hides in the user's part", `http://127.0.0.1@example.org/join#${token}`, "encrypted"],
+    ["a link without its token", "https://bus.example.org/join", "no join link"],
+    ["a token that is cut short", `https://bus.example.org/join#${token.slice(2)}`, "no join link"],
+    ["another scheme", `ftp://bus.example.org/join#${token}`, "no join link"],
+    ["what is no link", "hello", "no join link"],
+    ["nothing", "", "no join link"],
+  ])("%s", async (_, link, why) => {
+    using folder = new Folder();
+    const done = await join(folder, link, "me.json");
+    expect([done.code, done.stdout]).toEqual([1, ""]);
+    expect(done.stderr).toStartWith("error: ");
+    expect(done.stderr).toContain(why);
+    expect(done.stderr).not.toContain(token);
+    expect(existsSync(folder.file("me.json"))).toBe(false);
+  });
+
+  test("two links, or none", async () => {
+    using folder = new Folder();
+    const link = `http://127.0.0.1:1/join#${token}`;
+    expect((await unibus(folder, ["join"])).code).toBe(2);
+    expect((await unibus(folder, ["join", link, link])).code).toBe(2);
+  });
+});
+
+test("a bus that is not there leaves the identity, which the next try takes up", async () => {
+  using folder = new Folder();
+  const done = await join(folder, `http://127.0.0.1:1/join#${token}`, "me.json");
+  expect([done.code, done.stderr]).toEqual([1, expect.stringContaining("127.0.0.1:1 cannot be reached")]);
+  expect(done.stderr).not.toContain(token);
+  const made = await identityAt(folder, "me.json");
+  await using server = await Server.start({ folder });
+  expect((await join(folder, adminLink(server), "me.json")).code).toBe(0);
+  expect((await identityAt(folder, "me.json")).endpoint).toBe(made.endpoint);
+}, 20_000);
+
+test("an identity file that is corrupt is told of, not replaced, and nothing is redeemed", async () => {
+  await using server = await Server.start();
+  writeFileSync(server.folder.file("me.json"), "{}");
+  const link = adminLink(server);
+  const done = await join(server.folder, link, "me.json");
+  expect([done.code, done.stderr]).toEqual([1, expect.stringMatching(/^error: .*me\.json/)]);
+  expect((await join(server.folder, link, "new.json")).code).toBe(0);
+}, 20_000);
+
+test("a token goes to nobody to whom the bus sends it on", async () => {
+  using folder = new Folder();
+  const seen: string[] = [];
+  using other = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: async (request) => {
+      seen.push(await request.text());
+      return Response.json({ handle: "x", role: "member" });
+    },
+  });
+  for (const status of [301, 302, 303, 307, 308]) {
+    using bus = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: () => new Response(null, { status, headers: { location: `http://127.0.0.1:${other.port}/register` } }),
+    });
+    const done = await join(folder, `http://127.0.0.1:${bus.port}/join#${token}`, "me.json");
+    expect([status, done.code, done.stderr]).toEqual([status, 1, expect.stringContaining(`answered ${status}`)]);
+  }
+  expect(seen).toEqual([]);
+}, 20_000);
+
+test.each(["<html>busy</html>", '{"error":"no"}', "null", ""])(
+  "what is no answer of a bus is told as that: %s",
+  async (body) => {
+    using folder = new Folder();
+    using bus = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(body, { status: 502 }) });
+    const done = await join(folder, `http://127.0.0.1:${bus.port}/join#${token}`, "me.json");
+    expect(done.code).toBe(1);
+    expect(done.stderr).toMatch(/error: (no|http:\S+ answered 502, which is no answer of a bus)\n$/);
+  },
+);
+
+test("a public URL is what links say, also those of commands on the host, and requests may be signed for it", async () => {
+  const publicUrl = "https://Bus.Example.org/chat/";
+  await using server = await Server.start({ args: ["--public-url", publicUrl] });
+  const base = "https://Bus.Example.org/chat";
+  expect(adminLink(server)).toStartWith(`${base}/join#`);
+  const { folder } = server;
+  // What stands in front is not here: the same token works at the bus itself.
+  const local = `${server.ready.http}/join#${tokenOf(adminLink(server))}`;
+  expect((await join(folder, local, "admin.json")).code).toBe(0);
+  const admin = await identityAt(folder, "admin.json");
+  expect((await invite(server, admin, { handle: "Bea" })).link).toStartWith(`${base}/join#`);
+  const made = await unibus(folder, ["invite", "new", "Cy", "--data", "data"]);
+  expect(made.stdout).toStartWith(`${base}/join#`);
+
+  const signedFor = async (host: string) => {
+    const target = "/directory";
+    const headers = signedHeaders(admin, { url: server.ready.http, method: "GET", target, host });
+    return (await send(`${server.ready.http}${target}`, { headers })).json.code ?? "fine";
+  };
+  expect(await signedFor("bus.example.org")).toBe("fine");
+  for (const host of ["bus.example.org:8443", "example.org", "chat.bus.example.org"]) {
+    expect([host, await signedFor(host)]).toEqual([host, "wrong_host"]);
+  }
+}, 20_000);
+
+test.each(["ftp://bus.example.org", "bus.example.org", "https://bus.example.org/?x=1", "https://bus.example.org/#x"])(
+  "a public URL that is none is refused: %s",
+  async (publicUrl) => {
+    using folder = new Folder();
+    const done = await unibus(folder, ["serve", "--public-url", publicUrl, "--http", "127.0.0.1:0"]);
+    expect([done.code, done.stderr]).toEqual([1, expect.stringMatching(/^error: http\.public_url: .*\(as in https/)]);
+  },
+);
+
+test("without a public URL a command on the host takes that of the running server", async () => {
+  await using server = await Server.start();
+  await firstAdmin(server);
+  const made = await unibus(server.folder, ["invite", "new", "Bea", "--data", "data", "--json"]);
+  const { link } = JSON.parse(made.stdout) as { link: string };
+  expect(link).toStartWith(`${server.ready.http}/join#`);
+  expect((await join(server.folder, link, "bea.json")).code).toBe(0);
+}, 20_000);

@@ -1,0 +1,275 @@
+/** TLS of the control plane, its renewal under load, and what a public address asks for. Source: spec 5. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { connect as dialTls } from "node:tls";
+import { generateIdentity } from "../../src/client/identity.ts";
+import { adminLink, identityAt } from "../support/accounts.ts";
+import { Authority, type CertificateFiles } from "../support/certificates.ts";
+import { Folder, Server, unibus, until } from "../support/executable.ts";
+import { createBody, freshSubject, newRoom, policy, signedHeaders } from "../support/peer.ts";
+import { AtTerminal } from "../support/terminal.ts";
+import { refusal } from "./refusal.ts";
+
+let authority: Authority;
+let [one, two]: CertificateFiles[] = [];
+beforeAll(() => {
+  authority = new Authority();
+  [one, two] = [authority.issue("one"), authority.issue("two")];
+});
+afterAll(() => authority[Symbol.dispose]());
+
+/** A request by a client that trusts the authority. */
+async function get(url: string, init: RequestInit = {}): Promise<Response> {
+  return fetch(url, { ...init, tls: { ca: readFileSync(authority.file, "utf8") } });
+}
+
+/** Certificate files that a test replaces. */
+class Renewable implements Disposable {
+  readonly #folder = new Folder();
+  readonly #files = { cert: this.#folder.file("tls.pem"), key: this.#folder.file("tls.key") };
+  /** What `serve` is told. */
+  readonly args = ["--tls-cert", this.#files.cert, "--tls-key", this.#files.key];
+
+  constructor(first: CertificateFiles | undefined) {
+    this.place(first);
+  }
+
+  place(next: CertificateFiles | undefined): void {
+    if (next === undefined) throw new Error("no certificate was issued");
+    copyFileSync(next.cert, this.#files.cert);
+    copyFileSync(next.key, this.#files.key);
+  }
+
+  /** Puts other files in place and asks the server to take them up. */
+  renew(server: { readonly pid: number }, next: CertificateFiles | undefined): void {
+    this.place(next);
+    process.kill(server.pid, "SIGHUP");
+  }
+
+  /** Breaks the files and asks the server to take them up. */
+  spoil(server: { readonly pid: number }, cert: string | null, key: string | null): void {
+    if (cert !== null) writeFileSync(this.#files.cert, cert);
+    if (key !== null) writeFileSync(this.#files.key, key);
+    process.kill(server.pid, "SIGHUP");
+  }
+
+  [Symbol.dispose](): void {
+    this.#folder[Symbol.dispose]();
+  }
+}
+
+type Reachable = Pick<Server, "ready">;
+
+/** The name in the certificate that a new connection is shown, or why there is none. */
+function shown(server: Reachable, versions: { min?: "TLSv1"; max?: "TLSv1.1" | "TLSv1.2" } = {}): Promise<string> {
+  const { hostname, port } = new URL(server.ready.http);
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const socket = dialTls({
+    host: hostname,
+    port: Number(port),
+    ca: readFileSync(authority.file),
+    ...(versions.min === undefined ? {} : { minVersion: versions.min }),
+    ...(versions.max === undefined ? {} : { maxVersion: versions.max }),
+  });
+  socket.on("secureConnect", () => resolve(`${socket.getPeerCertificate().subject.CN}`));
+  socket.on("error", (error) => resolve(error.message));
+  return promise.finally(() => socket.destroy());
+}
+
+test("https works for a client that trusts the authority; plain http, old versions and strangers' authorities do not", async () => {
+  using files = new Renewable(one);
+  await using server = await Server.start({ args: files.args });
+  expect(server.ready.http).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
+  const health = await get(`${server.ready.http}/healthz`);
+  expect(await health.json()).toMatchObject({ posture: { tls: "true", auth: "enforce" } });
+  expect(get(server.ready.http.replace("https", "http"))).rejects.toThrow();
+  expect(fetch(`${server.ready.http}/healthz`)).rejects.toThrow();
+  expect(await shown(server)).toBe("one");
+  expect(await shown(server, { max: "TLSv1.2" })).toBe("one");
+  expect(await shown(server, { min: "TLSv1", max: "TLSv1.1" })).not.toBe("one");
+  const { host } = new URL(server.ready.http);
+  const old = Bun.spawnSync(["openssl", "s_client", "-connect", host, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], {
+    stdin: new TextEncoder().encode(""),
+    stderr: "pipe",
+  });
+  expect([old.exitCode, old.stderr.toString()]).toEqual([1, expect.stringMatching(/alert protocol version/)]);
+}, 20_000);
+
+test("the first admin joins by an https link, and signs for it", async () => {
+  using files = new Renewable(one);
+  await using server = await Server.start({ args: files.args });
+  const link = adminLink(server);
+  expect(link).toStartWith(`${server.ready.http}/join#`);
+  const args = ["join", link, "--identity", "admin.json"];
+  const strange = await unibus(server.folder, args);
+  expect([strange.code, strange.stderr]).toEqual([1, expect.stringContaining("cannot be reached")]);
+  const joined = await unibus(server.folder, args, { env: { NODE_EXTRA_CA_CERTS: authority.file } });
+  expect([joined.code, joined.stderr]).toEqual([0, ""]);
+  const admin = await identityAt(server.folder, "admin.json");
+  const headers = signedHeaders(admin, { url: server.ready.http, method: "GET", target: "/directory" });
+  expect((await get(`${server.ready.http}/directory`, { headers })).status).toBe(200);
+}, 20_000);
+
+describe("SIGHUP", () => {
+  /** Requests in a loop, some at a time, each on a connection of its own or on one that is kept. */
+  function traffic(server: Server, atOnce: number) {
+    const failures: string[] = [];
+    const counts = { done: 0 };
+    let going = true;
+    const loop = async (keepalive: boolean): Promise<void> => {
+      while (going) {
+        const headers = keepalive ? {} : { connection: "close" };
+        const status = await get(`${server.ready.http}/info`, { headers, keepalive }).then(
+          async (reply) => `${reply.status} ${(await reply.json()) === null}`,
+          (error: Error) => error.message,
+        );
+        if (status === "200 false") counts.done += 1;
+        else failures.push(status);
+      }
+    };
+    const loops = Array.from({ length: atOnce }, (_, index) => loop(index % 2 === 0));
+    const stop = async (): Promise<string[]> => {
+      going = false;
+      await Promise.all(loops);
+      return failures;
+    };
+    return { counts, stop };
+  }
+
+  test("takes up new certificates while 50 requests are in flight at all times: none fails", async () => {
+    using files = new Renewable(one);
+    await using server = await Server.start({ args: [...files.args, "--set", "http.rate=1000000"] });
+    const { counts, stop } = traffic(server, 50);
+    await until("requests flow", () => counts.done > 100);
+    for (let round = 0; round < 3; round++) {
+      for (const [next, name] of [
+        [two, "two"],
+        [one, "one"],
+      ] as const) {
+        files.renew(server, next);
+        await until(`${name} is shown`, async () => (await shown(server)) === name);
+      }
+      const before = counts.done;
+      await until("requests flow on", () => counts.done > before + 100);
+    }
+    expect(await stop()).toEqual([]);
+    // None of the listeners before is left: a hundred new connections see the newest.
+    files.renew(server, two);
+    await until("two is shown", async () => (await shown(server)) === "two");
+    const seen = await Promise.all(Array.from({ length: 100 }, () => shown(server)));
+    expect(new Set(seen)).toEqual(new Set(["two"]));
+  }, 60_000);
+
+  test("many times at once leaves the newest certificate alone", async () => {
+    using files = new Renewable(one);
+    await using server = await Server.start({ args: files.args });
+    for (let i = 0; i < 5; i++) files.renew(server, i % 2 === 0 ? one : two);
+    files.renew(server, two);
+    let inARow = 0;
+    await until("only the newest is shown", async () => {
+      inARow = (await shown(server)) === "two" ? inARow + 1 : 0;
+      return inARow === 50;
+    });
+    expect(await server.end()).toBe(0);
+    expect(await shown(server)).not.toMatch(/one|two/);
+  }, 30_000);
+
+  test("keeps the old certificate when a file is broken or missing, and says so", async () => {
+    using files = new Renewable(one);
+    using folder = new Folder();
+    const ports = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
+    await using live = new AtTerminal(folder, ["serve", "--data", "data", ...ports, ...files.args]);
+    const file = folder.file("data", "ready.json");
+    await until("ready.json", () => existsSync(file));
+    const server: Reachable = { ready: JSON.parse(readFileSync(file, "utf8")) };
+    const told = (what: string) => live.said.split(what).length - 1;
+    const pem = (kind: string) => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
+    const broken: readonly (readonly [string | null, string | null])[] = [
+      ["", null],
+      ["no PEM at all", null],
+      [pem("CERTIFICATE"), null],
+      [readFileSync(two?.cert ?? "", "utf8"), null],
+      [null, pem("PRIVATE KEY")],
+    ];
+    for (const [index, [cert, key]] of broken.entries()) {
+      files.spoil(live, cert, key);
+      await until(`refusal ${index + 1}`, () => told("were not taken up") === index + 1);
+      expect([index, await shown(server)]).toEqual([index, "one"]);
+    }
+    expect(told("took up the TLS files")).toBe(0);
+    files.renew(live, two);
+    await until("two is shown", async () => (await shown(server)) === "two");
+    expect((await get(`${server.ready.http}/healthz`)).status).toBe(200);
+  }, 30_000);
+
+  test("does nothing to a server without TLS", async () => {
+    await using server = await Server.start();
+    for (let i = 0; i < 3; i++) process.kill(server.pid, "SIGHUP");
+    expect((await fetch(`${server.ready.http}/healthz`)).status).toBe(200);
+    expect(await server.end()).toBe(0);
+  }, 20_000);
+});
+
+describe("serve refuses, in one line that names the setting and the mend,", () => {
+  const everywhere = ["--http", "0.0.0.0:0"];
+  const set = (text: string) => ["--set", text];
+  const tls = () => ["--tls-cert", one?.cert ?? "", "--tls-key", one?.key ?? ""];
+  const cases: readonly (readonly [string, () => string[], RegExp])[] = [
+    ["a certificate without its key", () => tls().slice(0, 2), /--tls-key: is missing/],
+    ["a key without its certificate", () => tls().slice(2), /--tls-cert: is missing/],
+    ["the key of another certificate", () => [...tls().slice(0, 3), two?.key ?? ""], /--tls-cert.*--tls-key/],
+    ["a public address without TLS", () => everywhere, /http\.listen 0\.0\.0\.0.*--tls-cert.*http\.allow_cleartext/],
+    ["soft with TLS", () => [...tls(), ...set("auth.mode=soft")], /auth\.mode: soft with TLS.*enforce/],
+    ["off with TLS", () => [...tls(), ...set("auth.mode=off")], /auth\.mode: off with TLS.*enforce/],
+    ["off on a public address with TLS", () => [...everywhere, ...tls(), ...set("auth.mode=off")], /auth\.mode: off/],
+    [
+      "soft behind a proxy on a public address",
+      () => [...everywhere, ...set("auth.mode=soft"), ...set('http.trusted_proxies=["10.0.0.0/8"]')],
+      /auth\.mode: soft on a public bind/,
+    ],
+  ];
+  test.each(cases)("%s", async (_, args, message) => {
+    using folder = new Folder();
+    expect(await refusal(folder, args())).toMatch(message);
+  });
+});
+
+describe("a public address", () => {
+  const everywhere = ["--http", "0.0.0.0:0"];
+
+  /** Makes an unencrypted room, and an encrypted one: the statuses of both. */
+  async function rooms(server: Server): Promise<number[]> {
+    const owner = await generateIdentity();
+    const keys = ["--sign-pub", owner.signPubHex, "--kex-pub", owner.kexPubHex, "--kex-sig", owner.kexSig];
+    const added = await unibus(server.folder, ["user", "add", "owner", ...keys, "--data", "data"]);
+    expect(added.code).toBe(0);
+    const statuses: number[] = [];
+    for (const rules of [policy(), policy("encrypt")]) {
+      const body = JSON.stringify(createBody(newRoom(owner, freshSubject(), rules)));
+      const headers = signedHeaders(owner, { url: server.ready.http, method: "POST", target: "/rooms", body });
+      const reply = await get(`${server.ready.http}/rooms`, { method: "POST", headers, body });
+      if (reply.status !== 201) expect(await reply.json()).toMatchObject({ code: "forbidden" });
+      statuses.push(reply.status);
+    }
+    return statuses;
+  }
+
+  test("in the clear is served where the setting says so, and takes no unencrypted room", async () => {
+    await using server = await Server.start({ args: [...everywhere, "--set", "http.allow_cleartext=true"] });
+    expect(server.ready.http).toMatch(/^http:\/\/127\.0\.0\.1:/);
+    expect(await rooms(server)).toEqual([403, 201]);
+  }, 20_000);
+
+  test("with TLS takes one where the setting says so", async () => {
+    using files = new Renewable(one);
+    const args = [...files.args, ...everywhere, "--set", "rooms.allow_unencrypted=true"];
+    await using server = await Server.start({ args });
+    expect(await rooms(server)).toEqual([201, 201]);
+  }, 20_000);
+
+  test("with TLS takes none otherwise", async () => {
+    using files = new Renewable(one);
+    await using server = await Server.start({ args: [...files.args, ...everywhere] });
+    expect(await rooms(server)).toEqual([403, 201]);
+  }, 20_000);
+});
