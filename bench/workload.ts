@@ -2,7 +2,7 @@
 
 /** What one figure is to reach. None of the three: it is there to be read beside the others. */
 export interface Goal {
-  readonly unit: "ms" | "/s" | "MB" | "";
+  readonly unit: "ms" | "/s" | "MB" | "MB/s" | "";
   readonly atMost?: number;
   readonly atLeast?: number;
   /** The least share of the limit. */

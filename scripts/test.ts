@@ -13,7 +13,7 @@ const bin = (name: string) => join(root, "node_modules", ".bin", name);
 const isQuick = process.argv.includes("--quick");
 
 /** Test folders that start the executable, or are slow for another reason. */
-const slow = ["test/e2e", "test/attacks", "test/faults"];
+const slow = ["test/e2e", "test/attacks", "test/faults", "test/fuzz"];
 const quick = ["test/wire", "test/kernel", "test/plugins", "test/client", "test/cli", "test/conformance", "test/tidy"];
 
 /** Runs a step; its output is shown. Gives its exit code. */

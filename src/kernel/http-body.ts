@@ -49,7 +49,7 @@ export interface BodyRules {
 }
 
 /**
- * A body, chunk by chunk; what ends without an error is the body that was promised.
+ * A body, chunk by chunk, also the one too many; what ends without an error is the body that was promised.
  * Errors: too_large past the cap, timeout for one that trickles, invalid for one that breaks off or is another one.
  */
 export async function* bodyChunks(request: Request, { bytesMax, hash }: BodyRules): AsyncGenerator<Uint8Array> {
@@ -63,9 +63,9 @@ export async function* bodyChunks(request: Request, { bytesMax, hash }: BodyRule
       const { done, value } = await inTime(reader.read().catch(brokenOff), left, tooSlow);
       if (done) break;
       size += value.byteLength;
-      if (size > bytesMax) throw tooLarge(bytesMax);
       hasher?.update(value);
       yield value;
+      if (size > bytesMax) throw tooLarge(bytesMax);
     }
     if (hasher !== null && hasher.digest("hex") !== hash) throw otherBody();
   } finally {
@@ -86,9 +86,9 @@ export async function withBody<T>(
   let size = 0;
   try {
     for await (const chunk of chunks) {
+      parts.push(chunk);
       hold(chunk.byteLength);
       size += chunk.byteLength;
-      parts.push(chunk);
     }
     return await use(parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts, size));
   } finally {

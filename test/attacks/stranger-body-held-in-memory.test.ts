@@ -1,17 +1,14 @@
 /** Hundreds of senders whose bodies never end: strangers' are not held, users' are bounded. Source: spec 5, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/identity.ts";
 import { Server, until } from "../support/executable.ts";
+import { bytesEach, flood, growth, type Poured, signatureLines } from "../support/flood.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import { call, signedHeaders } from "../support/peer.ts";
 
 const mebibyte = 1_048_576;
 const senders = 200;
-/** What each would send, if anybody let it. */
-const bytesEach = 400 * mebibyte;
-/** What the runtime may take in reserve while it refuses; a body of each would be twenty times that. */
+/** What the runtime may take in reserve while it refuses; a body of each would be six times that. */
 const reserveBytes = 32 * mebibyte;
 /** What all bodies in memory may hold together. */
 const budgetBytes = 64 * mebibyte;
@@ -23,68 +20,20 @@ beforeAll(async () => {
   people = await castOf(server, "ana", "bo");
   // What the first requests cost in memory is nobody's attack.
   for (let i = 0; i < 200; i++) await call(server.ready.http, people.ana, "GET", "/directory");
-  await flood(() => []);
+  await flood(server, senders, () => []);
 }, 30_000);
 afterAll(() => server[Symbol.asyncDispose]());
 
-const statusKiB = (name: string) =>
-  Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${server.pid}/status`, "utf8"))?.[1]);
-
-/** By how many bytes the server's memory rose at its highest while `work` ran. */
-async function growth(work: () => Promise<void>): Promise<number> {
-  // Starts the peak anew.
-  writeFileSync(`/proc/${server.pid}/clear_refs`, "5");
-  const before = statusKiB("VmRSS");
-  await work();
-  return (statusKiB("VmHWM") - before) * 1_024;
-}
-
-const lines = (headers: Record<string, string>) => Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
-const part = Buffer.alloc(mebibyte / 4, "x");
-const chunk = Buffer.concat([Buffer.from(`${part.length.toString(16)}\r\n`), part, Buffer.from("\r\n")]);
-
-/** One sender of chunks without end. Gives the status line and how much the server took off its hands. */
-async function pour(target: string, more: readonly string[]): Promise<{ status: string; sent: number }> {
-  const { hostname, port, host } = new URL(server.ready.http);
-  const socket = connect(Number(port), hostname);
-  const ended = Promise.withResolvers<void>();
-  let reply = "";
-  socket.on("data", (bytes) => {
-    reply += bytes.toString();
-  });
-  socket.on("error", () => undefined);
-  socket.on("close", () => ended.resolve());
-  const head = [`POST ${target} HTTP/1.1`, `Host: ${host}`, "Transfer-Encoding: chunked", ...more];
-  socket.write(`${head.join("\r\n")}\r\n\r\n`);
-  let sent = 0;
-  while (sent < bytesEach && !socket.destroyed) {
-    sent += part.length;
-    if (socket.write(chunk)) continue;
-    await Promise.race([new Promise((resolve) => socket.once("drain", resolve)), ended.promise]);
-  }
-  socket.destroy();
-  await ended.promise;
-  return { status: reply.slice(9, 12), sent };
-}
-
-/** All senders at once. */
-function flood(more: (index: number) => readonly string[], target = "/rooms") {
-  return Promise.all(Array.from({ length: senders }, (_, index) => pour(target, more(index))));
-}
-
-const signedBy = (who: Identity, target = "/rooms") =>
-  lines(signedHeaders(who, { url: server.ready.http, method: "POST", target }));
-
 /** Floods, and asks as a user meanwhile. */
 async function expectHarmless(
-  more: (index: number) => readonly string[],
+  lines: () => readonly string[],
   statuses: readonly string[],
   growthMax: number,
 ): Promise<void> {
   let going = true;
-  let poured: Awaited<ReturnType<typeof flood>> = [];
-  const grown = await growth(async () => {
-    const over = flood(more).finally(() => {
+  let poured: Poured[] = [];
+  const grown = await growth(server, async () => {
+    const over = flood(server, senders, lines).finally(() => {
       going = false;
     });
     await until("it is over", async () => {
@@ -107,18 +56,18 @@ test(`${senders} strangers who send without end, unsigned: refused, and nothing 
 
 test(`${senders} who sign, but are no users: likewise`, async () => {
   const stranger = await generateIdentity();
-  await expectHarmless(() => signedBy(stranger), ["401"], reserveBytes);
+  await expectHarmless(() => signatureLines(server, stranger, "/rooms"), ["401"], reserveBytes);
 }, 30_000);
 
 test(`${senders} bodies of a user at once are bounded by the one budget`, async () => {
-  await expectHarmless(() => signedBy(people.ana), ["413", "503"], budgetBytes + reserveBytes);
+  await expectHarmless(() => signatureLines(server, people.ana, "/rooms"), ["413", "503"], budgetBytes + reserveBytes);
   expect((await call(server.ready.http, people.ana, "GET", "/directory")).status).toBe(200);
 }, 30_000);
 
 test(`${senders} at /register, which takes no signature, are cut at its 4 KiB`, async () => {
-  let poured: Awaited<ReturnType<typeof flood>> = [];
-  const grown = await growth(async () => {
-    poured = await flood(() => [], "/register");
+  let poured: Poured[] = [];
+  const grown = await growth(server, async () => {
+    poured = await flood(server, senders, () => [], "/register");
   });
   for (const { status } of poured) expect(["", "413"]).toContain(status);
   expect(grown).toBeLessThan(reserveBytes);

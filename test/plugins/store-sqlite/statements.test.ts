@@ -1,0 +1,211 @@
+/**
+ * How many SQL statements each route costs, so that nobody makes it grow unseen. The one user look-up of the signature
+ * is among the reads. What a reply does not wait for is not counted.
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
+import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { expectGolden } from "../../support/golden.ts";
+import { bootInProcess, type InProcess } from "../../support/in-process.ts";
+import {
+  addBody,
+  addMembers,
+  at,
+  call,
+  createBody,
+  createRoom,
+  freshSubject,
+  kickBody,
+  newRoom,
+  type OwnRoom,
+  policy,
+  postUser,
+  roleBody,
+} from "../../support/peer.ts";
+import { type Counts, StatementCounter } from "./counting.ts";
+
+/** How often each route is asked: the least of the counts has no work of the background in it. */
+const rounds = 3;
+
+/** One request that must succeed. */
+interface Ask {
+  readonly as?: Identity | null;
+  readonly target: string;
+  readonly body?: unknown;
+  readonly status?: number;
+}
+
+let counter: StatementCounter;
+let live: InProcess;
+let admin: Identity;
+let ana: Identity;
+let bo: Identity;
+let shared: OwnRoom;
+
+beforeAll(async () => {
+  counter = new StatementCounter();
+  live = await bootInProcess();
+  admin = await generateIdentity();
+  const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = admin;
+  const users = live.bus.service({ id: "users" }) as { add(user: object): Promise<unknown> };
+  await users.add({ signPub, kexPub, kexSig, handle: "root", role: "admin" });
+  [ana, bo] = [await postUser(live.server, admin, "ana"), await postUser(live.server, admin, "bo")];
+  shared = await room(policy("encrypt", "persist"));
+});
+afterAll(async () => {
+  await live[Symbol.asyncDispose]();
+  counter[Symbol.dispose]();
+});
+
+/** A room of ana's with bo in it. */
+async function room(rules = policy("encrypt")): Promise<OwnRoom> {
+  return addMembers(live.server, await createRoom(live.server, ana, rules), bo);
+}
+
+const keysOf = ({ signPubHex, kexPubHex, kexSig }: Identity) => ({
+  ...{ sign_pub: signPubHex, kex_pub: kexPubHex, kex_sig: kexSig },
+});
+
+async function invited(): Promise<{ id: string; token: string }> {
+  const { json } = await call(live.server.ready.http, admin, "POST", "/invites", { handle: "guest" });
+  return json as { id: string; token: string };
+}
+
+const hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+const asks: Readonly<Record<string, () => Ask | Promise<Ask>>> = {
+  "GET /info": () => ({ as: null, target: "/info" }),
+  "GET /healthz": () => ({ as: null, target: "/healthz" }),
+  "GET /readyz": () => ({ as: null, target: "/readyz" }),
+  "GET /openapi.json": () => ({ as: null, target: "/openapi.json" }),
+  "POST /rooms": () => ({
+    target: "/rooms",
+    body: createBody(newRoom(ana, freshSubject(), policy("encrypt", "persist"))),
+    status: 201,
+  }),
+  "GET /rooms/{id}": () => ({ as: bo, target: at(shared) }),
+  "DELETE /rooms/{id}": async () => ({ target: at(await room()), status: 204 }),
+  "GET /rooms/{id}/members": () => ({ as: bo, target: at(shared, "/members") }),
+  "POST /rooms/{id}/members": async () => {
+    const made = await createRoom(live.server, ana, policy("encrypt"));
+    return { target: at(made, "/members"), body: addBody(made, bo).body, status: 201 };
+  },
+  "GET /rooms/{id}/statements": () => ({ as: bo, target: at(shared, "/statements") }),
+  "GET /rooms/{id}/key": () => ({ as: bo, target: at(shared, "/key") }),
+  "DELETE /rooms/{id}/members/{endpoint}": async () => {
+    const made = await room();
+    return { target: at(made, `/members/${bo.endpoint}`), body: kickBody(made, [bo], [ana]).body, status: 204 };
+  },
+  "POST /rooms/{id}/rekey": async () => {
+    const made = await room();
+    return { target: at(made, "/rekey"), body: kickBody(made, [], [ana, bo]).body };
+  },
+  "PUT /rooms/{id}/members/{endpoint}/role": async () => {
+    const made = await room();
+    return { target: at(made, `/members/${bo.endpoint}/role`), body: roleBody(made, bo, "owner").body };
+  },
+  "GET /rooms/{id}/history": () => ({ as: bo, target: at(shared, "/history") }),
+  "PUT /rooms/{id}/durable": async () => ({ as: bo, target: at(await room(policy("persist")), "/durable") }),
+  "DELETE /rooms/{id}/durable": async () => {
+    const made = await room(policy("persist"));
+    await call(live.server.ready.http, bo, "PUT", at(made, "/durable"));
+    return { as: bo, target: at(made, "/durable"), status: 204 };
+  },
+  "GET /members/{endpoint}/rooms": () => ({ target: `/members/${ana.endpoint}/rooms` }),
+  "GET /directory": () => ({ target: "/directory" }),
+  "PUT /users/me/keys": async () => {
+    const late = await generateIdentity();
+    const { sign_pub, ...kex } = keysOf(late);
+    await call(live.server.ready.http, admin, "POST", "/users", { sign_pub, handle: "late", role: "member" });
+    return { as: late, target: "/users/me/keys", body: kex, status: 204 };
+  },
+  "GET /users": () => ({ as: admin, target: "/users" }),
+  "POST /users": async () => ({
+    ...{ as: admin, target: "/users", status: 201 },
+    body: { ...keysOf(await generateIdentity()), handle: "x", role: "member" },
+  }),
+  "POST /users/{sign_pub}/revoke": async () => {
+    const user = await postUser(live.server, admin, "gone");
+    return { as: admin, target: `/users/${user.signPubHex}/revoke`, status: 204 };
+  },
+  "DELETE /users/{sign_pub}": async () => {
+    const user = await postUser(live.server, admin, "gone");
+    return { as: admin, target: `/users/${user.signPubHex}`, status: 204 };
+  },
+  "POST /invites": () => ({ as: admin, target: "/invites", body: { handle: "guest" }, status: 201 }),
+  "GET /invites": () => ({ as: admin, target: "/invites" }),
+  "DELETE /invites/{id}": async () => ({ as: admin, target: `/invites/${(await invited()).id}`, status: 204 }),
+  "POST /register": async () => ({
+    ...{ as: null, target: "/register", status: 201 },
+    body: { token: (await invited()).token, ...keysOf(await generateIdentity()) },
+  }),
+  "POST /blobs": () => ({ target: "/blobs", body: randomBytes(64).toString("hex"), status: 201 }),
+  "GET /blobs/{hash}": async () => {
+    await call(live.server.ready.http, ana, "POST", "/blobs");
+    return { target: `/blobs/${hash}` };
+  },
+};
+
+/** What one request costs. */
+async function costOf(name: string, ask: Ask): Promise<Counts> {
+  const before = counter.counts;
+  const [method = ""] = name.split(" ");
+  const who = ask.as === undefined ? ana : ask.as;
+  const reply = await call(live.server.ready.http, who, method, ask.target, ask.body);
+  const after = counter.counts;
+  expect([name, reply.status, reply.text.slice(0, 200)]).toEqual([name, ask.status ?? 200, expect.anything()]);
+  return {
+    reads: after.reads - before.reads,
+    writes: after.writes - before.writes,
+    commits: after.commits - before.commits,
+  };
+}
+
+/** Waits until nothing that an earlier request began runs any more. */
+async function quiet(): Promise<void> {
+  for (let seen = ""; seen !== JSON.stringify(counter.counts); ) {
+    seen = JSON.stringify(counter.counts);
+    await Bun.sleep(10);
+  }
+}
+
+test("every route costs what it did", async () => {
+  const { paths } = (await call(live.server.ready.http, null, "GET", "/openapi.json")).json;
+  const names = Object.entries(paths as Record<string, object>).flatMap(([path, methods]) =>
+    Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+  );
+  expect(names.filter((name) => asks[name] === undefined)).toEqual([]);
+
+  const costs: Record<string, Counts> = {};
+  for (const name of names.toSorted()) {
+    const seen: Counts[] = [];
+    for (let round = 0; round < rounds; round++) {
+      const ask = await asks[name]?.();
+      await quiet();
+      if (ask !== undefined) seen.push(await costOf(name, ask));
+    }
+    const least = (of: (counts: Counts) => number) => Math.min(...seen.map(of));
+    costs[name] = {
+      reads: least(({ reads }) => reads),
+      writes: least(({ writes }) => writes),
+      commits: least(({ commits }) => commits),
+    };
+  }
+  const lines = Object.entries(costs).map(([name, counts]) => `  ${JSON.stringify(name)}: ${JSON.stringify(counts)}`);
+  expectGolden("statements.json", `{\n${lines.join(",\n")}\n}\n`);
+}, 30_000);
+
+test("the cost of a list or a room does not grow with who is in it", async () => {
+  const crowd: Identity[] = [];
+  for (let i = 0; i < 20; i++) crowd.push(await postUser(live.server, admin, `m${i}`));
+  const small = await createRoom(live.server, ana, policy("encrypt"));
+  const large = await addMembers(live.server, await createRoom(live.server, ana, policy("encrypt")), ...crowd);
+  for (const part of ["", "/members", "/statements", "/key"]) {
+    await quiet();
+    const [one, many] = [
+      await costOf("GET", { target: at(small, part) }),
+      await costOf("GET", { target: at(large, part) }),
+    ];
+    expect([part, many]).toEqual([part, one]);
+  }
+});

@@ -1,0 +1,81 @@
+/** Senders of bodies without end, and what they do to a server's memory. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import type { Identity } from "../../src/client/identity.ts";
+import type { Server } from "./executable.ts";
+import { signedHeaders } from "./peer.ts";
+
+const chunkBytes = 262_144;
+const part = Buffer.alloc(chunkBytes, "x");
+const chunk = Buffer.concat([Buffer.from(`${chunkBytes.toString(16)}\r\n`), part, Buffer.from("\r\n")]);
+
+/** What each sender would send, if anybody let it. */
+export const bytesEach = 400 * 1_048_576;
+
+/** The memory of a server, in bytes: now, or at its highest since `growth` began. */
+function memory({ pid }: Server, field: "VmRSS" | "VmHWM"): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * 1_024;
+}
+
+/** By how many bytes a server's memory rose at its highest while `work` ran. */
+export async function growth(server: Server, work: () => Promise<unknown>): Promise<number> {
+  // Starts the peak anew.
+  writeFileSync(`/proc/${server.pid}/clear_refs`, "5");
+  const before = memory(server, "VmRSS");
+  await work();
+  return memory(server, "VmHWM") - before;
+}
+
+/** The signature of somebody who promises an empty body, as lines of a head. */
+export function signatureLines(server: Server, who: Identity, target: string): string[] {
+  const headers = signedHeaders(who, { url: server.ready.http, method: "POST", target });
+  return Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+}
+
+/** What became of one sender: the status, or "" when the connection was cut first, and what the server took of it. */
+export interface Poured {
+  readonly status: string;
+  readonly sent: number;
+}
+
+/** Sends a body until the server hangs up: in chunks, or, where a length is declared, as it is. */
+export async function pour(
+  server: Server,
+  {
+    target,
+    lines,
+    declared,
+  }: { readonly target: string; readonly lines: readonly string[]; readonly declared?: boolean },
+): Promise<Poured> {
+  const { hostname, port, host } = new URL(server.ready.http);
+  const socket = connect(Number(port), hostname);
+  const ended = Promise.withResolvers<void>();
+  let reply = "";
+  socket.on("data", (bytes) => {
+    reply += bytes.toString();
+  });
+  socket.on("error", () => undefined);
+  socket.on("close", () => ended.resolve());
+  const size = declared ? `Content-Length: ${bytesEach}` : "Transfer-Encoding: chunked";
+  socket.write(`${[`POST ${target} HTTP/1.1`, `Host: ${host}`, size, ...lines].join("\r\n")}\r\n\r\n`);
+  let sent = 0;
+  while (sent < bytesEach && !socket.destroyed) {
+    sent += chunkBytes;
+    if (socket.write(declared ? part : chunk)) continue;
+    await Promise.race([new Promise((resolve) => socket.once("drain", resolve)), ended.promise]);
+  }
+  socket.destroy();
+  await ended.promise;
+  return { status: reply.slice(9, 12), sent };
+}
+
+/** Many senders at once. */
+export function flood(
+  server: Server,
+  senders: number,
+  lines: () => readonly string[],
+  target = "/rooms",
+): Promise<Poured[]> {
+  return Promise.all(Array.from({ length: senders }, () => pour(server, { target, lines: lines() })));
+}
