@@ -1,13 +1,17 @@
 /** Runs the workloads, or those that are named, and prints one table. Every figure is to be read beside its limit. */
 import { cpus } from "node:os";
 import { ackedPublish } from "./acked-publish.ts";
+import { blobs } from "./blobs.ts";
+import { bodies } from "./bodies.ts";
 import { boot } from "./boot.ts";
 import { connects } from "./connects.ts";
 import { createRooms } from "./create-room.ts";
 import { cut } from "./cut.ts";
 import { history200, history1000 } from "./history.ts";
 import { idleMemory } from "./idle-memory.ts";
+import { limiter } from "./limiter.ts";
 import { livePermission } from "./live-permission.ts";
+import { register } from "./register.ts";
 import { signedGet } from "./signed-get.ts";
 import { sqliteRegister } from "./sqlite-register.ts";
 import { type Goal, isReached, type Measured, type Workload } from "./workload.ts";
@@ -24,6 +28,10 @@ const workloads: readonly Workload[] = [
   connects,
   cut,
   livePermission,
+  register,
+  bodies,
+  blobs,
+  limiter,
 ];
 
 const columns = ["workload", "figure", "measured", "goal", "limit", "ratio", ""] as const;

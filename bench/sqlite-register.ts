@@ -40,7 +40,7 @@ async function register(
 }
 
 /** Commits a second of one row each, one after the other, with synchronous FULL. */
-async function bareCommits(file: string): Promise<number> {
+export async function bareCommits(file: string): Promise<number> {
   const database = new Database(file, { create: true });
   database.run("PRAGMA journal_mode = WAL");
   database.run("PRAGMA synchronous = FULL");

@@ -14,7 +14,16 @@ const isQuick = process.argv.includes("--quick");
 
 /** Test folders that start the executable, or are slow for another reason. */
 const slow = ["test/e2e", "test/attacks", "test/faults", "test/fuzz"];
-const quick = ["test/wire", "test/kernel", "test/plugins", "test/client", "test/cli", "test/conformance", "test/tidy"];
+const quick = [
+  "test/wire",
+  "test/properties",
+  "test/kernel",
+  "test/plugins",
+  "test/client",
+  "test/cli",
+  "test/conformance",
+  "test/tidy",
+];
 
 /** Runs a step; its output is shown. Gives its exit code. */
 async function step(name: string, command: readonly string[], env: Record<string, string> = {}): Promise<number> {

@@ -71,6 +71,7 @@ async function reload(bus: Bus, log: Log): Promise<void> {
 async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   const stopAsked = stopSignal();
   const log = await makeLog(options.log);
+  process.on("unhandledRejection", (cause) => log("kernel").error("a failure that nobody took up", { cause }));
   const setup = bootOptions(options, log);
   const lock = new DirectoryLock(setup.dataDir);
   try {

@@ -19,9 +19,11 @@ export interface PutBlob {
 export interface BlobStore {
   /**
    * Stores what comes, hashed while it comes; nobody sees part of it, and an error of `chunks` leaves nothing.
+   * Shape: the chunks are the store's from then on, who gave them uses them no more; `hash` is what they hash to once
+   * they have ended without an error, where their source sees to that, else null.
    * Errors: those of `chunks`; unavailable when it cannot be written.
    */
-  put(chunks: AsyncIterable<Uint8Array>, owner: string): Promise<PutBlob>;
+  put(chunks: AsyncIterable<Uint8Array>, owner: string, hash: string | null): Promise<PutBlob>;
   get(hash: string): Promise<StoredBlob | null>;
   /** Bytes charged to an owner. */
   bytesOf(owner: string): Promise<number>;

@@ -69,7 +69,10 @@ export type Call<A extends Access, S extends Shape> = {
   (S extends { readonly stream: true }
     ? {
         /** Chunks of the body. What ends without an error is the body that was signed, within its cap. */
-        readonly stream: AsyncIterable<Uint8Array>;
+        readonly stream: AsyncIterable<Uint8Array> & {
+          /** Lowercase hex sha256 of what ends without an error, where the request promised one. */
+          readonly hash: string | null;
+        };
       }
     : unknown);
 

@@ -46,19 +46,25 @@ const lowOrderU = new Set([
 
 const curveD = 37095705934669439343138083508754565189542113879843219016388785533085940283555n;
 
-function power(base: bigint, exponent: bigint): bigint {
-  let result = 1n;
-  for (let b = base % p25519, e = exponent; e > 0n; e >>= 1n, b = (b * b) % p25519) {
-    if (e & 1n) result = (result * b) % p25519;
+/** The Jacobi symbol of `a` over p: 1 for a square, -1 for a number that is none, 0 for 0. */
+function symbol(a: bigint): number {
+  let [top, bottom, sign] = [a % p25519, p25519, 1];
+  while (top !== 0n) {
+    for (; (top & 1n) === 0n; top >>= 1n) {
+      const eighth = bottom & 7n;
+      if (eighth === 3n || eighth === 5n) sign = -sign;
+    }
+    [top, bottom] = [bottom, top];
+    if ((top & 3n) === 3n && (bottom & 3n) === 3n) sign = -sign;
+    top %= bottom;
   }
-  return result;
+  return bottom === 1n ? sign : 0;
 }
 
-/** Whether some point of edwards25519 has this y: whether (y^2 - 1) / (d y^2 + 1) is a square. */
+/** Whether some point of edwards25519 has this y: (y^2 - 1) / (d y^2 + 1), and so their product, is a square. */
 function isOnCurve(y: bigint): boolean {
   const yy = (y * y) % p25519;
-  const quotient = ((yy - 1n + p25519) * power(curveD * yy + 1n, p25519 - 2n)) % p25519;
-  return quotient === 0n || power(quotient, (p25519 - 1n) / 2n) === 1n;
+  return symbol((yy - 1n + p25519) * (curveD * yy + 1n)) !== -1;
 }
 
 /**

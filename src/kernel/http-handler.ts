@@ -91,7 +91,7 @@ export function routeHandler(route: Route, auth: Auth | undefined): Handler {
       get body() {
         return bytes.length === 0 && shape.bodyOptional ? undefined : checkBody(parseJson(bytes), "body");
       },
-      stream: bodyChunks(request, { bytesMax, hash }),
+      stream: Object.assign(bodyChunks(request, { bytesMax, hash }), { hash }),
     };
     let bytes = noBytes;
     const handle = () => route.handle(call as unknown as Call<"signed", Shape>);

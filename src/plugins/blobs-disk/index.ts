@@ -35,15 +35,29 @@ async function makeFolder(folder: string): Promise<void> {
 /** What became of a draft, and the bytes that its owner is charged. */
 type Named = PutBlob & { readonly charge: number };
 
-/** Writes what comes into a new file, and gives its hash. */
-async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>): Promise<string> {
-  const hasher = new Bun.CryptoHasher("sha256");
-  for await (const chunk of chunks) {
-    hasher.update(chunk);
-    for (let at = 0; at < chunk.byteLength; ) at += (await file.write(chunk, at)).bytesWritten;
+async function write(file: FileHandle, chunk: Uint8Array): Promise<void> {
+  for (let at = 0; at < chunk.byteLength; ) at += (await file.write(chunk, at)).bytesWritten;
+  // Freed now: what waits for the garbage collection grows with every upload that is under way.
+  if (chunk.byteLength === chunk.buffer.byteLength) (chunk.buffer as ArrayBuffer).transfer(0);
+}
+
+/** Writes what comes into a new file, each chunk while the next one comes, and gives the hash of all. */
+async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>, known: string | null): Promise<string> {
+  const hasher = known === null ? new Bun.CryptoHasher("sha256") : null;
+  let writing = Promise.resolve();
+  try {
+    for await (const chunk of chunks) {
+      hasher?.update(chunk);
+      await writing;
+      writing = write(file, chunk);
+      // Told when it is awaited: until then the next chunk may be long in coming.
+      writing.catch(() => undefined);
+    }
+  } finally {
+    await writing;
   }
   await file.sync();
-  return hasher.digest("hex");
+  return known ?? hasher?.digest("hex") ?? "";
 }
 
 /** Blobs below one folder. */
@@ -58,12 +72,12 @@ class DiskBlobs implements BlobStore {
     mkdirSync(this.#incoming, { recursive: true, mode: 0o700 });
   }
 
-  async put(chunks: AsyncIterable<Uint8Array>, owner: string): Promise<PutBlob> {
+  async put(chunks: AsyncIterable<Uint8Array>, owner: string, known: string | null): Promise<PutBlob> {
     const draft = join(this.#incoming, randomUUID());
     let named: Named;
     try {
       const file = await open(draft, "wx", 0o600);
-      const hash = await receive(file, chunks).finally(() => file.close());
+      const hash = await receive(file, chunks, known).finally(() => file.close());
       named = await this.#inTurn(hash, () => this.#name(draft, hash, owner));
     } catch (error) {
       throw isUnibusError(error) ? error : unwritable(error);
@@ -125,7 +139,7 @@ class DiskBlobs implements BlobStore {
     const file = this.#fileOf(hash);
     if (await Bun.file(file).exists()) return { hash, isNew: false, charge: 0 };
     const charge = join(this.#ownerFolder(owner), hash);
-    for (const path of [file, charge]) await makeFolder(dirname(path));
+    await Promise.all([file, charge].map((path) => makeFolder(dirname(path))));
     // Known before there is one file more to count.
     await this.bytesOf(owner);
     const isCharged = await link(draft, charge).then(
@@ -137,7 +151,7 @@ class DiskBlobs implements BlobStore {
     );
     const { size } = await stat(draft);
     await rename(draft, file);
-    for (const path of [file, charge]) await syncFolder(dirname(path));
+    await Promise.all([file, charge].map((path) => syncFolder(dirname(path))));
     return { hash, isNew: true, charge: isCharged ? size : 0 };
   }
 

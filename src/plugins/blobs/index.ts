@@ -94,7 +94,9 @@ export default definePlugin({
           },
           async ({ stream, caller }) => {
             const { endpoint } = caller;
-            const { hash, isNew } = await quota.during(stream, endpoint, (chunks) => blobs.put(chunks, endpoint));
+            const { hash, isNew } = await quota.during(stream, endpoint, (chunks) =>
+              blobs.put(chunks, endpoint, stream.hash),
+            );
             return rawReply(JSON.stringify({ hash }), { status: isNew ? 201 : 200 });
           },
         ),

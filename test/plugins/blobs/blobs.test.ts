@@ -21,6 +21,14 @@ describe("a blob", () => {
     expect(await shelf.get("0".repeat(64))).toBeNull();
   });
 
+  test("whose hash is promised is stored under it, and known again without the promise", async () => {
+    using shelf = await Shelf.open();
+    const bytes = bytesOf(1, 700_000);
+    expect(await shelf.post("ana", pieces(bytes), hashOf(bytes))).toMatchObject({ status: 201, hash: hashOf(bytes) });
+    expect(await shelf.post("bo", pieces(bytes))).toMatchObject({ status: 200, hash: hashOf(bytes) });
+    expect((await shelf.get(hashOf(bytes)))?.bytes).toEqual(bytes);
+  });
+
   test("may be empty", async () => {
     using shelf = await Shelf.open();
     const nothing = new Uint8Array();

@@ -26,7 +26,7 @@ export function bytesOf(seed: number, size = 1_000): Uint8Array {
 export async function* pieces(bytes: Uint8Array, size = 256 * 1_024): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.byteLength; at += size) {
     await new Promise((resolve) => setImmediate(resolve));
-    yield bytes.subarray(at, at + size);
+    yield bytes.slice(at, at + size);
   }
 }
 
@@ -65,9 +65,9 @@ export class Shelf implements Disposable {
     return new Shelf(path, services.blobs, routes);
   }
 
-  /** POST /blobs. */
-  async post(owner: string, chunks: AsyncIterable<Uint8Array>): Promise<Posted> {
-    const call = { stream: chunks, caller: { endpoint: owner } };
+  /** POST /blobs; `hash` where the request promises one, which its chunks then keep. */
+  async post(owner: string, chunks: AsyncIterable<Uint8Array>, hash: string | null = null): Promise<Posted> {
+    const call = { stream: Object.assign(chunks, { hash }), caller: { endpoint: owner } };
     try {
       const reply = (await this.#handle("POST")(call as never)) as RawReply;
       const { hash } = JSON.parse(reply.body as string) as { hash: string };
