@@ -55,6 +55,8 @@ describe("at a terminal", () => {
     writeFileSync(folder.file("words.txt"), "");
     const ports = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
     await using server = new AtTerminal(folder, ["serve", "--data", "data", ...ports]);
+    // What is written on a terminal comes a little later than a file.
+    await until("a link", () => /join#[0-9a-f]{64}\n/.test(server.said));
     await until("ready.json", () => existsSync(folder.file("data", "ready.json")));
     const link = /^ *(http:\S+\/join#[0-9a-f]{64})$/m.exec(server.said)?.[1] ?? "";
     expect(server.said).toContain("This link makes the first, once, within an hour");
