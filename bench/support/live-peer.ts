@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Identity } from "../../src/client/identity.ts";
-import { Live, type LiveMessage } from "../../src/client/live.ts";
+import type { LiveMessage } from "../../src/client/line.ts";
+import { Live } from "../../src/client/live.ts";
 import type { Server } from "../../test/support/executable.ts";
 import { call } from "../../test/support/peer.ts";
 
@@ -17,6 +18,6 @@ export function livePeer(server: Server, identity: Identity, onMessage: (message
       return (reply.json as unknown as { subject: string }[]).map(({ subject }) => subject);
     },
     onMessage,
-    keyOf: (data) => createHash("sha256").update(data).digest("base64"),
+    keyOf: ({ data }) => createHash("sha256").update(data).digest("base64"),
   });
 }

@@ -1,21 +1,12 @@
-import { type Authenticator, connect, Events, type NatsConnection, type NatsError, type Subscription } from "nats";
-import { toBase64Url } from "../wire/encoding.ts";
+import type { NatsConnection } from "nats";
 import { UnibusError } from "../wire/errors.ts";
-import { deliverRoot, noticeSubject } from "../wire/names.ts";
-import { natsText } from "../wire/sign.ts";
 import type { Identity } from "./identity.ts";
-import { Recent } from "./recent.ts";
+import { type Dial, Line, type LiveMessage } from "./line.ts";
+import { Merge } from "./merge.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
-/** A message as it came. */
-export interface LiveMessage {
-  readonly subject: string;
-  readonly data: Uint8Array;
-  readonly reply: string | undefined;
-}
-
 /** What a live connection is made from. */
-export interface LiveOptions {
+export interface LiveOptions extends Dial {
   readonly identity: Identity;
   /** The data plane's URLs, as GET /info gives them. */
   readonly servers: readonly string[];
@@ -23,106 +14,85 @@ export interface LiveOptions {
   readonly readSubjects: () => Promise<readonly string[]>;
   readonly onMessage: (message: LiveMessage) => void;
   /** What two copies of one message have in common, or null for what has no copies. */
-  readonly keyOf: (data: Uint8Array) => string | null;
+  readonly keyOf: (message: LiveMessage) => string | null;
   /** Told of notices after the new permissions are in force. */
-  readonly onNotice?: (kind: string) => void;
+  readonly onNotice?: (kind: string, data: Uint8Array) => void;
+  /** Told when the connection is there again after a break: what was published meanwhile did not come. */
+  readonly onGap?: () => void;
+  /** Told when the connection broke. It comes back by itself. */
+  readonly onDown?: () => void;
   /** Told of what goes wrong and mends itself. */
   readonly onTrouble?: (error: unknown) => void;
 }
 
-/** Nonces that a login signs: what else a server might send could be a text of ours. Source: spec 9. */
-const nonceShape = /^[A-Za-z0-9_-]{15,64}$/;
-/** Pauses between attempts to come back, in milliseconds, with full jitter. Source: spec 9. */
+/** Pauses between attempts, in milliseconds, with full jitter. Source: spec 9. */
 const backoffMs = { first: 100, most: 10_000 } as const;
-/** How long one attempt may take, in milliseconds: a login that a starting server lost is made again. */
-const attemptTimeoutMs = 3_000;
 /** Connections are swapped well before their permissions expire, in milliseconds. */
 const swapEveryMs = 45 * 60_000;
 /** Reads that notices may cause: this many at once, then one a second. Source: spec 9. */
 const noticeReads = { burst: 20, perSecond: 1 } as const;
-/** How many messages are remembered to tell doubles of a swap. */
-const recentMax = 20_000;
+/**
+ * How long the old connection stays beside the new one, in milliseconds. A publish that was under way when the new one
+ * subscribed, or came from a server that did not know of it yet, reaches the old one alone.
+ */
+const overlapMs = 1_000;
+/** How many connections one peer has at most while it swaps. */
+const linesMax = 8;
 
-/** The host of a login's text: as dialled, without its port. */
-const dialledHost = (url: string): string => {
-  const { hostname } = new URL(url.includes("://") ? url : `nats://${url}`);
-  return hostname;
-};
-
-/** Signs a login for one host. Errors: unauthenticated for a nonce that is none. */
-function loginFor(identity: Identity, host: string): Authenticator {
-  return (nonce?: string) => {
-    if (nonce === undefined || !nonceShape.test(nonce)) {
-      throw new UnibusError("unauthenticated", "the server asked to sign what is no nonce (do not trust it)");
-    }
-    return { nkey: identity.nkey, sig: toBase64Url(identity.sign(natsText(host, nonce))) };
-  };
-}
-
-/** One connection with its subscriptions. */
-class Line {
-  readonly #subscriptions = new Map<string, Subscription>();
-
-  constructor(
-    readonly connection: NatsConnection,
-    private readonly onMessage: (message: LiveMessage) => void,
-    private readonly onTrouble: (error: unknown) => void,
-  ) {}
-
-  /** Brings the subscriptions in line, and returns when the server knows. */
-  async follow(subjects: readonly string[]): Promise<void> {
-    const wanted = new Set(subjects);
-    for (const [subject, subscription] of this.#subscriptions) {
-      if (wanted.has(subject) && !subscription.isClosed()) continue;
-      if (!subscription.isClosed()) subscription.unsubscribe();
-      this.#subscriptions.delete(subject);
-    }
-    for (const subject of wanted) {
-      if (this.#subscriptions.has(subject)) continue;
-      const callback = (error: NatsError | null, message: { subject: string; data: Uint8Array; reply?: string }) => {
-        if (error !== null) this.onTrouble(error);
-        else this.onMessage({ subject: message.subject, data: message.data, reply: message.reply });
-      };
-      this.#subscriptions.set(subject, this.connection.subscribe(subject, { callback }));
-    }
-    await this.connection.flush();
-  }
-}
+/** Notices after which nothing that a peer may do on the data plane is different. */
+const withoutEffect = new Set(["rekeyed", "rekey_pending", "role"]);
 
 /**
  * A peer's connection to the data plane that takes up new permissions by itself, without losing or doubling a message:
- * the next connection is made, subscribed and flushed before the old one is drained, and hands over in order.
+ * the next connection is made, subscribed and flushed, and works beside the old one for a moment before that goes.
  */
 export class Live {
-  readonly #recent = new Recent(recentMax);
   readonly #reads = new TokenBucket(noticeReads.burst, noticeReads.perSecond);
+  readonly #merge: Merge<Line>;
+  /** Lines that are on their way out, oldest first. */
+  readonly #retiring = new Map<Line, ReturnType<typeof setTimeout>>();
+  /** The newest line that is ready: it is published on. */
   #line: Line | null = null;
-  /** While a swap is under way: the connection that still delivers, and what the next one has brought meanwhile. */
-  #handover: { readonly from: Line | null; readonly held: LiveMessage[] } | null = null;
   #subjects: readonly string[] = [];
+  /** Subjects that are followed beside those of the rooms. */
+  #extra: readonly string[] = [];
   #refreshing: Promise<void> | null = null;
   #again = false;
+  #recovering: Promise<void> | null = null;
+  #nextServer = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #closed = false;
+  readonly #closing = new AbortController();
 
-  private constructor(private readonly options: LiveOptions) {}
+  private constructor(private readonly options: LiveOptions) {
+    this.#merge = new Merge(options.keyOf, options.onMessage);
+    this.#nextServer = Math.floor(Math.random() * options.servers.length);
+  }
 
   /** Connects, reads the peer's rooms, and follows them. Errors: those of the login and of `readSubjects`. */
   static async connect(options: LiveOptions): Promise<Live> {
     const live = new Live(options);
-    await live.#swap();
+    await live.#firstOf(options.servers.length);
     return live;
   }
 
-  /** The connection in use, for publishing and asking. It changes with every swap: do not keep it. */
+  /** The connection in use, for publishing. It changes with every swap: do not keep it. Errors: unavailable. */
   get connection(): NatsConnection {
-    if (this.#line === null || this.#closed) throw new UnibusError("unavailable", "this connection is closed");
-    return this.#line.connection;
+    const connection = this.#line?.connection;
+    if (connection === undefined || connection.isClosed() || this.#closing.signal.aborted) {
+      throw new UnibusError("unavailable", "there is no connection to the bus at the moment (try again)");
+    }
+    return connection;
   }
 
   /** The subjects that are followed now. */
   get subjects(): readonly string[] {
     return this.#subjects;
+  }
+
+  /** Follows these subjects beside those of the rooms, from now on and over every swap. Ready when the server knows. */
+  async alsoFollow(subjects: readonly string[]): Promise<void> {
+    this.#extra = [...subjects];
+    await this.#line?.follow([...this.#subjects, ...this.#extra]);
   }
 
   /** Reads the truth and takes it up. Calls during one are one more, after it. */
@@ -139,44 +109,111 @@ export class Live {
 
   /** Ends the connection, after what is under way. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     clearTimeout(this.#timer);
-    await this.#line?.connection.drain().catch(() => undefined);
+    for (const timer of this.#retiring.values()) clearTimeout(timer);
+    await Promise.all(this.#merge.lines.map((line) => line.retire()));
   }
 
   async #refreshUntilQuiet(): Promise<void> {
     do {
       this.#again = false;
       await this.#reads.take();
-      if (this.#closed) return;
-      await this.#swap();
+      if (this.#closing.signal.aborted) return;
+      // While there is no connection another is on its way, and reads the truth itself.
+      if (this.#recovering === null) await this.#swap();
     } while (this.#again);
   }
 
-  /** Makes the next connection, then hands over. One that fails leaves the old one in force. */
+  /** Connects to one of the servers, each tried once. */
+  async #firstOf(attempts: number): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#swap();
+      } catch (error) {
+        if (attempt >= attempts) throw error;
+      }
+    }
+  }
+
+  /** Makes the next connection and lets the one before go. One that fails leaves the old one in force. */
   async #swap(): Promise<void> {
-    const rooms = await this.options.readSubjects();
-    const durables = this.#subjects.filter((subject) => subject.startsWith(deliverRoot));
-    const subjects = [...rooms, ...durables];
-    const { endpoint } = this.options.identity;
-    const old = this.#line;
-    const handover = { from: old, held: [] as LiveMessage[] };
-    this.#handover = handover;
-    const next = await this.#dial();
+    const { servers } = this.options;
+    // The login comes after: it is answered with these permissions, or newer ones.
+    const subjects = await this.options.readSubjects();
+    const next = await Line.dial(
+      servers[this.#nextServer++ % servers.length] ?? "",
+      this.options,
+      (message, line) => this.#receive(message, line),
+      (error) => this.#trouble(error),
+    );
+    this.#merge.add(next);
     try {
-      await next.follow([noticeSubject(endpoint, "*"), `_INBOX.${endpoint}.>`, ...subjects]);
-      if (this.#closed) throw new UnibusError("unavailable", "this connection is closed");
+      await next.follow([...subjects, ...this.#extra]);
+      this.#closing.signal.throwIfAborted();
+      this.#subjects = subjects;
     } catch (error) {
-      this.#handover = null;
+      this.#merge.remove(next);
       await next.connection.close();
       throw error;
     }
+    const old = this.#line;
     this.#line = next;
-    this.#subjects = subjects;
-    await old?.connection.drain().catch((error: unknown) => this.#trouble(error));
-    this.#handover = null;
-    for (const message of handover.held) this.#deliver(message);
+    void this.#whenClosed(next);
+    if (old !== null) this.#retireLater(old);
     this.#swapLater();
+  }
+
+  /** Lets an old line go after a moment; the oldest sooner where there are too many. */
+  #retireLater(old: Line): void {
+    const timer = setTimeout(() => void this.#retire(old), overlapMs);
+    this.#retiring.set(old, timer);
+    const [oldest] = this.#retiring.keys();
+    if (this.#retiring.size >= linesMax && oldest !== undefined) void this.#retire(oldest);
+  }
+
+  async #retire(old: Line): Promise<void> {
+    clearTimeout(this.#retiring.get(old));
+    if (!this.#retiring.delete(old)) return;
+    await old.retire();
+    // The old one may have been ahead: its successors first bring what it has told already.
+    const others = this.#merge.lines.filter((line) => line !== old && !line.connection.isClosed());
+    await Promise.allSettled(others.map((line) => line.connection.flush()));
+    this.#merge.remove(old);
+  }
+
+  /** What broke says nothing more; where it was the one in use, another is made. */
+  async #whenClosed(line: Line): Promise<void> {
+    await line.connection.closed();
+    if (line !== this.#line) return this.#retire(line);
+    this.#merge.remove(line);
+    if (this.#closing.signal.aborted) return;
+    this.options.onDown?.();
+    this.#recovering ??= this.#recover().finally(() => {
+      this.#recovering = null;
+    });
+  }
+
+  async #recover(): Promise<void> {
+    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
+      try {
+        await this.#swap();
+        this.options.onGap?.();
+        return;
+      } catch (error) {
+        this.#trouble(error);
+      }
+      await this.#pause(Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** Math.min(attempt, 10)));
+    }
+  }
+
+  /** Waits, at most until the end. */
+  async #pause(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#closing.signal.addEventListener("abort", () => resolve(), { once: true });
+    await promise;
+    clearTimeout(timer);
   }
 
   #swapLater(): void {
@@ -185,73 +222,31 @@ export class Live {
     (this.#timer as { unref?: () => void }).unref?.();
   }
 
-  async #dial(): Promise<Line> {
-    const { identity, servers } = this.options;
-    const server = servers[Math.floor(Math.random() * servers.length)] ?? "";
-    const host = dialledHost(server);
-    let attempt = 0;
-    const connection = await connect({
-      servers: servers.filter((url) => dialledHost(url) === host).map((url) => url.replace(/^nats:\/\//, "")),
-      authenticator: loginFor(identity, host),
-      inboxPrefix: `_INBOX.${identity.endpoint}.a`,
-      timeout: attemptTimeoutMs,
-      maxReconnectAttempts: -1,
-      reconnectDelayHandler: () =>
-        Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** Math.min(attempt++, 10)),
-      ignoreClusterUpdates: true,
-      ...(server.startsWith("tls:") ? { tls: {} } : {}),
-    });
-    const line = new Line(
-      connection,
-      (message) => this.#receive(message, line),
-      (error) => this.#trouble(error),
-    );
-    void this.#watch(line, () => {
-      attempt = 0;
-    });
-    return line;
-  }
-
-  /** After a break the login was a new one: what the peer may do may have changed without a notice. */
-  async #watch(line: Line, onUp: () => void): Promise<void> {
-    for await (const { type, data } of line.connection.status()) {
-      if (type === Events.Error) this.#trouble(data);
-      if (type !== Events.Reconnect) continue;
-      onUp();
-      if (line === this.#line) void this.#try();
-    }
-  }
-
   #receive(message: LiveMessage, line: Line): void {
     const notice = /^unibus\.user\.[^.]+\.(\w+)$/.exec(message.subject)?.[1];
-    if (notice !== undefined) return void this.#noticed(notice, line);
-    // Until the old connection has given all it has, the next one waits: so messages stay in order.
-    const { from, held } = this.#handover ?? { from: null, held: [] };
-    if (from !== null && line !== from) held.push(message);
-    else this.#deliver(message);
+    if (notice === undefined) this.#merge.take(line, message);
+    else void this.#noticed(notice, message.data, line);
   }
 
-  #deliver(message: LiveMessage): void {
-    const key = this.options.keyOf(message.data);
-    if (key !== null && !this.#recent.add(`${message.subject} ${key}`)) return;
-    this.options.onMessage(message);
-  }
-
-  async #noticed(kind: string, line: Line): Promise<void> {
+  async #noticed(kind: string, data: Uint8Array, line: Line): Promise<void> {
     if (line !== this.#line) return;
-    if (kind !== "rekeyed" && kind !== "rekey_pending" && kind !== "role") await this.#try();
-    this.options.onNotice?.(kind);
+    if (!withoutEffect.has(kind)) await this.#try();
+    this.options.onNotice?.(kind, data);
   }
 
+  /** Takes up the truth, again and again until it could be read: a notice comes once. */
   async #try(): Promise<void> {
-    try {
-      await this.refresh();
-    } catch (error) {
-      this.#trouble(error);
+    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
+      try {
+        return await this.refresh();
+      } catch (error) {
+        this.#trouble(error);
+      }
+      await this.#pause(Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** Math.min(attempt, 10)));
     }
   }
 
   #trouble(error: unknown): void {
-    if (!this.#closed) this.options.onTrouble?.(error);
+    if (!this.#closing.signal.aborted) this.options.onTrouble?.(error);
   }
 }

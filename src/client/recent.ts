@@ -4,6 +4,11 @@ export class Recent {
 
   constructor(private readonly max: number) {}
 
+  /** Whether a key is remembered. */
+  has(key: string): boolean {
+    return this.#keys.has(key);
+  }
+
   /** Whether the key was new; it is remembered either way. */
   add(key: string): boolean {
     if (this.#keys.has(key)) return false;

@@ -1,0 +1,94 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { LiveMessage } from "../../src/client/line.ts";
+import { Merge } from "../../src/client/merge.ts";
+
+/** A line that carries some subjects. */
+const line = (...subjects: string[]) => ({ carries: (subject: string) => subjects.includes(subject) });
+type Line = ReturnType<typeof line>;
+
+function start(): { merge: Merge<Line>; got: string[]; say(from: Line, ...texts: string[]): void } {
+  const got: string[] = [];
+  const textOf = ({ data }: LiveMessage) => new TextDecoder().decode(data);
+  const merge = new Merge<Line>(textOf, (message) => got.push(textOf(message)));
+  const say = (from: Line, ...texts: string[]) => {
+    for (const text of texts) {
+      merge.take(from, { subject: "room.a", data: new TextEncoder().encode(text), reply: undefined });
+    }
+  };
+  return { merge, got, say };
+}
+
+describe("merge", () => {
+  test("while two lines carry a subject the older one speaks, and what it lacked comes when it goes", () => {
+    const { merge, got, say } = start();
+    const [a, b] = [line("room.a"), line("room.a")];
+    merge.add(a);
+    say(a, "1");
+    merge.add(b);
+    say(b, "3", "4");
+    expect(got).toEqual(["1"]);
+    say(a, "2", "3");
+    expect(got).toEqual(["1", "2", "3"]);
+    merge.remove(a);
+    expect(got).toEqual(["1", "2", "3", "4"]);
+    say(b, "5");
+    expect(got).toEqual(["1", "2", "3", "4", "5"]);
+  });
+
+  test("a subject that only the newer line carries comes at once", () => {
+    const { merge, got, say } = start();
+    const [a, b] = [line(), line("room.a")];
+    merge.add(a);
+    merge.add(b);
+    say(b, "1");
+    expect(got).toEqual(["1"]);
+  });
+
+  test("whatever the lines' delays and lives, each message comes once and in order", () => {
+    const total = 40;
+    const lives = fc.array(fc.record({ from: fc.nat(total), lasts: fc.integer({ min: 5, max: 15 }) }), {
+      maxLength: 3,
+    });
+    fc.assert(
+      fc.property(lives, fc.array(fc.nat(9), { minLength: 400, maxLength: 400 }), (spans, choices) => {
+        const { merge, got, say } = start();
+        // Each line is subscribed before the one before it ends, as a swap sees to it; each has a queue of its own.
+        const sources: { line: Line; queue: string[]; open: boolean }[] = [];
+        const open = () => {
+          const made = { line: line("room.a"), queue: [] as string[], open: true };
+          sources.push(made);
+          merge.add(made.line);
+        };
+        const read = (index: number) => {
+          const source = sources[index % sources.length];
+          const next = source?.open ? source.queue.shift() : undefined;
+          if (source && next !== undefined) say(source.line, next);
+        };
+        const drain = (source: (typeof sources)[number]) => {
+          for (const text of source.queue.splice(0)) say(source.line, text);
+        };
+        const end = (source: (typeof sources)[number]) => {
+          if (!source.open || sources.filter((one) => one.open).length < 2) return;
+          drain(source);
+          for (const other of sources) if (other.open && other !== source) drain(other);
+          source.open = false;
+          merge.remove(source.line);
+        };
+        open();
+        for (let number = 0; number < total; number++) {
+          for (const { from, lasts } of spans) {
+            if (from === number) open();
+            if (from + lasts === number)
+              end(sources[0]?.open ? sources[0] : (sources.find((one) => one.open) as never));
+          }
+          for (const source of sources) if (source.open) source.queue.push(String(number));
+          for (let turn = 0; turn < 10; turn++) read(choices[(number * 10 + turn) % choices.length] ?? 0);
+        }
+        for (const source of sources) if (source.open) drain(source);
+        for (const source of [...sources]) end(source);
+        expect(got).toEqual(Array.from({ length: total }, (_, number) => String(number)));
+      }),
+    );
+  });
+});
