@@ -4,7 +4,7 @@ import type { NatsConnection } from "nats";
 import { createRoom, dial, policy } from "../test/support/peer.ts";
 import { BareNats, bareStream, createStream } from "./support/bare-nats.ts";
 import { makeUsers, startBus } from "./support/bus.ts";
-import { each, median, quantile, timed } from "./support/measure.ts";
+import { each, median, timed } from "./support/measure.ts";
 import { workload } from "./workload.ts";
 
 const frame = randomBytes(512);
@@ -12,15 +12,23 @@ const rounds = 7;
 const publishes = 4_000;
 const inFlight = 32;
 
-async function rate(connection: NatsConnection, subject: string): Promise<number> {
-  const ms = await timed(() => each(publishes, inFlight, () => connection.request(subject, frame)));
-  return (publishes / ms) * 1_000;
+type Publish = { readonly connection: NatsConnection; readonly subject: string };
+
+async function rate({ connection, subject }: Publish, waiting: number): Promise<number> {
+  const count = waiting === 1 ? publishes / 4 : publishes;
+  const ms = await timed(() => each(count, waiting, () => connection.request(subject, frame)));
+  return (count / ms) * 1_000;
 }
 
-async function latency(connection: NatsConnection, subject: string): Promise<number> {
-  const taken: number[] = [];
-  for (let index = 0; index < 500; index++) taken.push(await timed(() => connection.request(subject, frame)));
-  return quantile(taken, 0.5);
+/** Both in turn, so that what else the machine does meets both. */
+async function compare(bus: Publish, bare: Publish, waiting: number): Promise<{ value: number; limit: number }> {
+  const taken = { bus: [] as number[], bare: [] as number[] };
+  for (const warmUp of [bus, bare]) await rate(warmUp, waiting);
+  for (let round = 0; round < rounds; round++) {
+    taken.bus.push(await rate(bus, waiting));
+    taken.bare.push(await rate(bare, waiting));
+  }
+  return { value: median(taken.bus), limit: median(taken.bare) };
 }
 
 async function measure() {
@@ -32,24 +40,19 @@ async function measure() {
   const config = bareStream(0);
   const [member, plain] = [await dial(server, owner), await bare.connect()];
   await createStream(plain, config);
-  const [mine, theirs] = [room.state.subject, config.subjects[0]];
-  for (const warmUp of [() => rate(member, mine), () => rate(plain, theirs)]) await warmUp();
-  const taken = { bus: [] as number[], bare: [] as number[] };
-  for (let round = 0; round < rounds; round++) {
-    taken.bus.push(await rate(member, mine));
-    taken.bare.push(await rate(plain, theirs));
-  }
-  const p50 = { value: await latency(member, mine), limit: await latency(plain, theirs) };
+  const mine = { connection: member, subject: room.state.subject };
+  const theirs = { connection: plain, subject: config.subjects[0] };
+  const figures = { rate: await compare(mine, theirs, 1), pipelined: await compare(mine, theirs, inFlight) };
   await Promise.all([member.close(), plain.close()]);
-  return { rate: { value: median(taken.bus), limit: median(taken.bare) }, p50 };
+  return figures;
 }
 
 /** What the accounts cost a publish that is stored. */
 export const ackedPublish = workload({
   name: "acked-publish",
-  goal: { rate: { unit: "/s", ofLimit: 0.8 }, p50: { unit: "ms" } },
+  goal: { rate: { unit: "/s", ofLimit: 0.8 }, pipelined: { unit: "/s" } },
   recipe:
-    `${publishes} publishes of ${frame.byteLength} B, ${inFlight} waiting for their ack, by a member across the accounts, ` +
-    `median of ${rounds}; p50: one at a time; limit: the same on a bare nats-server with the same stream`,
+    `publishes of ${frame.byteLength} B by a member across the accounts, each waiting for the ack of the one before, ` +
+    `median of ${rounds}; pipelined: ${inFlight} waiting; limit: the same on a bare nats-server with the same stream`,
   run: measure,
 });

@@ -114,8 +114,10 @@ export default definePlugin({
         const signPub = toHex(key);
         const texts = hosts.logins().map((host) => natsText(host, nonce));
         if (config.stock_clients ?? true) texts.push(nonce);
+        // Read once: another login may set it while this one waits, and a form would be left out.
+        const first = lastForm;
         for (let i = 0; i < texts.length; i++) {
-          const place = (lastForm + i) % texts.length;
+          const place = (first + i) % texts.length;
           if (!(await verifySignature(signPub, texts[place] ?? "", bytes))) continue;
           lastForm = place;
           return activeUser(users, signPub);
