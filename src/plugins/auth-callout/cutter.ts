@@ -1,4 +1,5 @@
 import { Events, type NatsConnection, type Subscription } from "nats";
+import type { NoticeKind } from "../../contracts/notices.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { noticeSubject } from "../../wire/names.ts";
 import type { Logins, Place } from "./logins.ts";
@@ -14,6 +15,9 @@ const internalUsers = "unibus-";
 const pageSize = 1_024;
 /** How long a page may take, in milliseconds. */
 const pageTimeoutMs = 5_000;
+
+/** Notices after which a peer may do less. After a kick all who stay are told of the new key: they are not looked at. */
+const takingAway: ReadonlySet<string> = new Set<NoticeKind>(["removed", "deleted", "revoked"]);
 
 /** What the cutter listens on. */
 export interface CutterParts {
@@ -50,7 +54,8 @@ export function startCutter(parts: CutterParts): Subscription[] {
     system.subscribe("$SYS.ACCOUNT.PEERS.DISCONNECT", { callback: onEvent((place) => logins.ended(place)) }),
     bus.subscribe(noticeSubject("*", "*"), {
       callback: (error, { subject }) => {
-        if (error === null) void logins.recheck(subject.split(".")[2] ?? "");
+        const [, , endpoint = "", kind = ""] = subject.split(".");
+        if (error === null && takingAway.has(kind)) void logins.recheck(endpoint);
       },
     }),
   ];
