@@ -49,7 +49,7 @@ async function change(server: Server, owner: Identity, reader: Identity, other: 
   for (let index = 0; index < changes.own; index++) {
     const side: OwnRoom = await createRoom(server, owner, policy());
     await addMembers(server, side, reader);
-    await until("the change is taken up", () => live.subjects.includes(side.state.subject));
+    await until("the change is taken up", () => live.followed.includes(side.state.subject));
   }
   for (let index = 0; index < changes.others; index += 2) {
     const side = await createRoom(server, owner, policy());

@@ -11,6 +11,7 @@ import { history200, history1000 } from "./history.ts";
 import { idleMemory } from "./idle-memory.ts";
 import { limiter } from "./limiter.ts";
 import { livePermission } from "./live-permission.ts";
+import { openFrames } from "./open-frames.ts";
 import { register } from "./register.ts";
 import { signedGet } from "./signed-get.ts";
 import { sqliteRegister } from "./sqlite-register.ts";
@@ -29,6 +30,7 @@ const workloads: readonly Workload[] = [
   cut,
   livePermission,
   register,
+  openFrames,
   bodies,
   blobs,
   limiter,

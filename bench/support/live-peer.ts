@@ -10,13 +10,15 @@ export const unlimitedLogins: readonly string[] = ["--set", "auth-callout.logins
 
 /** A connection that keeps itself in line with its peer's rooms. */
 export function livePeer(server: Server, identity: Identity, onMessage: (message: LiveMessage) => void): Promise<Live> {
+  let subjects: string[] = [];
   return Live.connect({
     identity,
     servers: [server.ready.nats],
-    readSubjects: async () => {
+    readTruth: async () => {
       const reply = await call(server.ready.http, identity, "GET", `/members/${identity.endpoint}/rooms`);
-      return (reply.json as unknown as { subject: string }[]).map(({ subject }) => subject);
+      subjects = (reply.json as unknown as { subject: string }[]).map(({ subject }) => subject);
     },
+    subjects: () => subjects,
     onMessage,
     keyOf: ({ data }) => createHash("sha256").update(data).digest("base64"),
   });

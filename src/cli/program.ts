@@ -14,8 +14,10 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   invite: async () => (await import("./invite.ts")).inviteCommand(),
   doctor: async () => (await import("./doctor.ts")).doctorCommand(),
   bot: async () => (await import("./bot.ts")).botCommand(),
+  cluster: async () => (await import("./cluster.ts")).clusterCommand(),
   identity: async () => (await import("./identity.ts")).identityCommand(),
   join: async () => (await import("./join.ts")).joinCommand(),
+  vectors: async () => (await import("./vectors.ts")).vectorsCommand(),
   version: async () => new Command("version").description("print the version").action(() => printLine(version)),
 };
 

@@ -1,9 +1,10 @@
-import { type Authenticator, connect, type NatsConnection, type NatsError, type Subscription } from "nats";
+import { type Authenticator, connect, type NatsConnection, type NatsError, type Subscription } from "#nats";
 import { toBase64Url } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { noticeSubject } from "../wire/names.ts";
 import { natsText } from "../wire/sign.ts";
 import type { Identity } from "./identity.ts";
+import { waitFor } from "./wait.ts";
 
 /** A message as it came. */
 export interface LiveMessage {
@@ -104,11 +105,8 @@ export class Line {
 
   /** Ends it after it has given all it has, or after a while. */
   async retire(): Promise<void> {
-    const drained = this.connection.isClosed() ? null : this.connection.drain().catch(() => undefined);
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, drainTimeoutMs);
-    await Promise.race([drained, late]);
-    clearTimeout(timer);
+    const late = AbortSignal.timeout(drainTimeoutMs);
+    if (!this.connection.isClosed()) await waitFor(this.connection.drain(), late).catch(() => undefined);
     await this.connection.close();
   }
 

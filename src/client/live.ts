@@ -1,17 +1,20 @@
-import type { NatsConnection } from "nats";
+import type { NatsConnection } from "#nats";
 import { UnibusError } from "../wire/errors.ts";
 import type { Identity } from "./identity.ts";
 import { type Dial, Line, type LiveMessage } from "./line.ts";
 import { Merge } from "./merge.ts";
 import { TokenBucket } from "./token-bucket.ts";
+import { pause } from "./wait.ts";
 
 /** What a live connection is made from. */
 export interface LiveOptions extends Dial {
   readonly identity: Identity;
   /** The data plane's URLs, as GET /info gives them. */
   readonly servers: readonly string[];
-  /** The subjects that the peer may use now, read over HTTP: the truth that a notice only hints at. */
-  readonly readSubjects: () => Promise<readonly string[]>;
+  /** Reads over HTTP what the peer may do now: the truth that a notice only hints at. */
+  readonly readTruth: () => Promise<void>;
+  /** The subjects to follow, as far as is known at this moment. */
+  readonly subjects: () => readonly string[];
   readonly onMessage: (message: LiveMessage) => void;
   /** What two copies of one message have in common, or null for what has no copies. */
   readonly keyOf: (message: LiveMessage) => string | null;
@@ -53,9 +56,7 @@ export class Live {
   readonly #retiring = new Map<Line, ReturnType<typeof setTimeout>>();
   /** The newest line that is ready: it is published on. */
   #line: Line | null = null;
-  #subjects: readonly string[] = [];
-  /** Subjects that are followed beside those of the rooms. */
-  #extra: readonly string[] = [];
+  #followed: readonly string[] = [];
   #refreshing: Promise<void> | null = null;
   #again = false;
   #recovering: Promise<void> | null = null;
@@ -68,7 +69,7 @@ export class Live {
     this.#nextServer = Math.floor(Math.random() * options.servers.length);
   }
 
-  /** Connects, reads the peer's rooms, and follows them. Errors: those of the login and of `readSubjects`. */
+  /** Connects, reads the peer's rooms, and follows them. Errors: those of the login and of `readTruth`. */
   static async connect(options: LiveOptions): Promise<Live> {
     const live = new Live(options);
     await live.#firstOf(options.servers.length);
@@ -84,15 +85,28 @@ export class Live {
     return connection;
   }
 
-  /** The subjects that are followed now. */
-  get subjects(): readonly string[] {
-    return this.#subjects;
+  /** Whether there is a connection at the moment. */
+  get isUp(): boolean {
+    return this.#line !== null && !this.#line.connection.isClosed() && !this.isClosed;
   }
 
-  /** Follows these subjects beside those of the rooms, from now on and over every swap. Ready when the server knows. */
-  async alsoFollow(subjects: readonly string[]): Promise<void> {
-    this.#extra = [...subjects];
-    await this.#line?.follow([...this.#subjects, ...this.#extra]);
+  /** Whether it was closed for good. */
+  get isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** The subjects that are followed now. */
+  get followed(): readonly string[] {
+    return this.#followed;
+  }
+
+  /** Follows what `subjects` says now. Ready when the server knows; without a connection, when there is one again. */
+  async follow(): Promise<void> {
+    const line = this.#line;
+    if (line === null || line.connection.isClosed()) return;
+    const subjects = this.options.subjects();
+    await line.follow(subjects);
+    if (line === this.#line) this.#followed = subjects;
   }
 
   /** Reads the truth and takes it up. Calls during one are one more, after it. */
@@ -140,7 +154,7 @@ export class Live {
   async #swap(): Promise<void> {
     const { servers } = this.options;
     // The login comes after: it is answered with these permissions, or newer ones.
-    const subjects = await this.options.readSubjects();
+    await this.options.readTruth();
     const next = await Line.dial(
       servers[this.#nextServer++ % servers.length] ?? "",
       this.options,
@@ -149,9 +163,8 @@ export class Live {
     );
     this.#merge.add(next);
     try {
-      await next.follow([...subjects, ...this.#extra]);
+      await next.follow(this.options.subjects());
       this.#closing.signal.throwIfAborted();
-      this.#subjects = subjects;
     } catch (error) {
       this.#merge.remove(next);
       await next.connection.close();
@@ -161,6 +174,8 @@ export class Live {
     this.#line = next;
     void this.#whenClosed(next);
     if (old !== null) this.#retireLater(old);
+    // What was asked for while this one was made went to the one before.
+    await this.follow();
     this.#swapLater();
   }
 
@@ -203,17 +218,14 @@ export class Live {
       } catch (error) {
         this.#trouble(error);
       }
-      await this.#pause(Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** Math.min(attempt, 10)));
+      await this.#backOff(attempt);
     }
   }
 
-  /** Waits, at most until the end. */
-  async #pause(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
-    this.#closing.signal.addEventListener("abort", () => resolve(), { once: true });
-    await promise;
-    clearTimeout(timer);
+  /** Waits before the next attempt, at most until the end. */
+  async #backOff(attempt: number): Promise<void> {
+    const ms = Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** Math.min(attempt, 10));
+    await pause(ms, this.#closing.signal).catch(() => undefined);
   }
 
   #swapLater(): void {
@@ -242,7 +254,7 @@ export class Live {
       } catch (error) {
         this.#trouble(error);
       }
-      await this.#pause(Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** Math.min(attempt, 10)));
+      await this.#backOff(attempt);
     }
   }
 

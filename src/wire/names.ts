@@ -17,7 +17,10 @@ export const reservedNamespaces = ["unibus", "_INBOX", deliverRoot, "_R_"] as co
 /** The longest handle, in characters. */
 export const handleLengthMax = 64;
 
-const token = /^[A-Za-z0-9_-]+$/;
+/** One token of a subject. Source: spec 3. */
+export const subjectTokenPattern = "[A-Za-z0-9_-]+";
+
+const token = new RegExp(`^${subjectTokenPattern}$`);
 
 /** Fully random ids of rooms and frames: Crockford base32, 48 bits of time. Source: spec 4. */
 export const ulidPattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$";
@@ -156,4 +159,20 @@ export function joinLink(url: string, token: string): string {
 /** The subject of a notice to one peer. Source: spec 9. */
 export function noticeSubject(endpoint: string, kind: string): string {
   return `unibus.user.${endpoint}.${kind}`;
+}
+
+/** The key-value buckets of the replicated control plane. Fixed. Source: spec 10. */
+export const buckets = {
+  rooms: "UNIBUS_rooms",
+  members: "UNIBUS_members",
+  roomsByMember: "UNIBUS_rooms_by_member",
+  roomKeys: "UNIBUS_room_keys",
+  users: "UNIBUS_users",
+  invites: "UNIBUS_invites",
+  nonces: "UNIBUS_nonces",
+} as const;
+
+/** The JetStream stream that is a bucket. */
+export function bucketStream(bucket: string): string {
+  return `KV_${bucket}`;
 }

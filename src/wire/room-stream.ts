@@ -1,3 +1,4 @@
+import { frameBytesMax } from "./frame.ts";
 import { streamName } from "./names.ts";
 
 /** What happens to a publish into a room that has reached its byte limit. */
@@ -6,8 +7,8 @@ export type WhenFull = "refuse" | "drop_oldest";
 /** How long JetStream remembers a Nats-Msg-Id, in milliseconds. */
 export const dedupWindowMs = 120_000;
 
-/** The largest NATS message: a frame of 1 MiB and 64 KiB for its headers. Source: spec 9. */
-export const natsPayloadBytesMax = 1_048_576 + 65_536;
+/** The largest NATS message: a frame and 64 KiB for its headers. Source: spec 9. */
+export const natsPayloadBytesMax = frameBytesMax + 65_536;
 
 /** How JetStream calls what happens to a publish into a full stream. */
 export function discardOf(whenFull: WhenFull): "new" | "old" {

@@ -36,10 +36,10 @@ test("an answer that a member has sent onto a notice subject causes re-reads at 
   const live = await Live.connect({
     identity: people.ana,
     servers: [server.ready.nats],
-    readSubjects: async () => {
+    readTruth: async () => {
       reads += 1;
-      return [room.state.subject];
     },
+    subjects: () => [room.state.subject],
     onMessage: () => undefined,
     keyOf: () => null,
   });
@@ -56,6 +56,6 @@ test("an answer that a member has sent onto a notice subject causes re-reads at 
   await live.refresh();
   const seconds = (performance.now() - began) / 1000;
   expect(reads).toBeLessThanOrEqual(1 + burst + Math.ceil(seconds) + 1);
-  expect(live.subjects).toEqual([room.state.subject]);
+  expect(live.followed).toEqual([room.state.subject]);
   await live.close();
 }, 30_000);

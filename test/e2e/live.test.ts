@@ -28,13 +28,15 @@ afterAll(() => server[Symbol.asyncDispose]());
 async function livePeer(identity: Identity): Promise<{ live: Live; got: string[]; troubles: unknown[] }> {
   const got: string[] = [];
   const troubles: unknown[] = [];
+  let subjects: string[] = [];
   const live = await Live.connect({
     identity,
     servers: [server.ready.nats],
-    readSubjects: async () => {
+    readTruth: async () => {
       const reply = await call(server.ready.http, identity, "GET", `/members/${identity.endpoint}/rooms`);
-      return (reply.json as unknown as { subject: string }[]).map(({ subject }) => subject);
+      subjects = (reply.json as unknown as { subject: string }[]).map(({ subject }) => subject);
     },
+    subjects: () => subjects,
     onMessage: ({ data }) => got.push(Buffer.from(data).toString()),
     keyOf: ({ data }) => createHash("sha256").update(data).digest("hex"),
     onTrouble: (error) => troubles.push(error),
@@ -60,7 +62,7 @@ test("a member that is added receives without a call of its own, and one that is
   const c = await livePeer(cleo);
 
   room = await addMembers(server, room, bob);
-  await until("bob follows the room", () => b.live.subjects.includes(room.state.subject));
+  await until("bob follows the room", () => b.live.followed.includes(room.state.subject));
   sender.publish(room.state.subject, "welcome");
   await until("bob has it", () => b.got.includes("welcome"));
 
@@ -69,7 +71,7 @@ test("a member that is added receives without a call of its own, and one that is
   const closed = stock.closed();
   room = await kick(room, bob, ana, cleo);
   await closed;
-  await until("bob follows nothing", () => b.live.subjects.length === 0);
+  await until("bob follows nothing", () => b.live.followed.length === 0);
   for (let i = 0; i < 50; i++) sender.publish(room.state.subject, `after ${i}`);
   await sender.flush();
   await until("cleo has all", () => c.got.includes("after 49"));
@@ -103,7 +105,7 @@ test("of 100,000 messages none is lost, doubled or out of order while membership
     for (let i = 0; i < own; i++) {
       const side = await createRoom(server, owner, policy());
       await addMembers(server, side, reader);
-      await until("the change is taken up", () => peer.live.subjects.includes(side.state.subject));
+      await until("the change is taken up", () => peer.live.followed.includes(side.state.subject));
     }
     for (let i = 0; i < others; i++) {
       const side = await createRoom(server, owner, policy());

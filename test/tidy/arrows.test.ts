@@ -26,6 +26,7 @@ const hashes = ["@noble/hashes", "@scure/base"];
 const runtime = ["bun", "node:"];
 const kernel = ["src/kernel/", "src/contracts/", ...wire, ...runtime, "package.json"];
 const natsClient = ["nats", "nats.ws", "#nats"];
+const client = ["src/client/", ...wire, ...natsClient, "libsodium-wrappers", "@noble/", "@scure/"];
 
 /** Packages that `packages` does not mean: one folder owns each of them. */
 const owned = new Set(["elysia", "commander"]);
@@ -33,6 +34,7 @@ const owned = new Set(["elysia", "commander"]);
 const arrows: readonly Arrow[] = [
   { from: "src/wire/", may: [...wire, ...hashes] },
   { from: "src/contracts/nats.ts", may: ["src/contracts/", ...wire, "type nats"] },
+  { from: "src/contracts/secret-file.ts", may: ["src/contracts/", ...wire, "node:"] },
   { from: "src/contracts/signature.ts", may: ["src/contracts/", ...wire, "node:"] },
   { from: "src/contracts/tls.ts", may: ["src/contracts/", ...wire, ...runtime] },
   { from: "src/contracts/", may: ["src/contracts/", ...wire] },
@@ -44,10 +46,8 @@ const arrows: readonly Arrow[] = [
     may: ["src/plugins/web/", "src/web/", "src/contracts/", ...wire, ...runtime, "packages"],
   },
   { from: "src/plugins/*/", may: ["src/plugins/$1/", "src/contracts/", ...wire, ...runtime, "packages"] },
-  {
-    from: "src/client/",
-    may: ["src/client/", ...wire, ...natsClient, "libsodium-wrappers", "@noble/", "@scure/"],
-  },
+  { from: "src/client/*-node.ts", may: [...client, "node:"] },
+  { from: "src/client/", may: client },
   { from: "src/web/", may: ["src/web/", "src/client/", ...wire] },
   {
     from: "src/cli/",

@@ -132,11 +132,18 @@ export function placeOf(file: SourceFile, offset: number): string {
   return `${file.path}:${lineAt(file, offset)}`;
 }
 
-function importOf(file: SourceFile, specifier: string, isType: boolean): Import {
-  if (specifier.startsWith(".")) {
-    const to = normalize(join(dirname(file.path), specifier)).replaceAll("\\", "/");
-    return { to, specifier, isPackage: false, isType };
-  }
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  readonly imports?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+};
+
+/** What a specifier stands for: itself, or each file that package.json gives it under some condition. */
+function targetsOf(file: SourceFile, specifier: string): string[] {
+  if (specifier.startsWith(".")) return [normalize(join(dirname(file.path), specifier)).replaceAll("\\", "/")];
+  return Object.values(manifest.imports?.[specifier] ?? { itself: specifier }).map((path) => path.replace(/^\.\//, ""));
+}
+
+function importOf(specifier: string, to: string, isType: boolean): Import {
+  if (/^[.#]/.test(specifier)) return { to, specifier, isPackage: false, isType };
   if (specifier.startsWith("node:")) return { to: "node:", specifier, isPackage: false, isType };
   if (specifier === "bun" || specifier.startsWith("bun:")) return { to: "bun", specifier, isPackage: false, isType };
   const name = specifier
@@ -144,7 +151,7 @@ function importOf(file: SourceFile, specifier: string, isType: boolean): Import 
     .slice(0, specifier.startsWith("@") ? 2 : 1)
     .join("/");
   const own = name === "unibus";
-  return { to: own ? specifier : name, specifier, isPackage: !own && !name.startsWith("#"), isType };
+  return { to: own ? specifier : name, specifier, isPackage: !own, isType };
 }
 
 const importLists = new WeakMap<SourceFile, Import[]>();
@@ -156,7 +163,8 @@ export function importsOf(file: SourceFile): Import[] {
   const found: Import[] = [];
   const add = (source: Node | null, isType: boolean): void => {
     if (source?.type === "Literal" && typeof source.value === "string") {
-      found.push(importOf(file, source.value, isType));
+      const specifier = source.value;
+      found.push(...targetsOf(file, specifier).map((to) => importOf(specifier, to, isType)));
     }
   };
   visit(parsed(file).program, (node) => {

@@ -1,0 +1,83 @@
+/** Opens a room's history again and again, in Bun or Node, and prints how many frames a second, with the raw limit. */
+import { createPublicKey, verify } from "node:crypto";
+import sodium from "libsodium-wrappers";
+import { openFrames, sealFrame } from "../../src/client/frames.ts";
+import { generateIdentity } from "../../src/client/identity.ts";
+import { newRoomKey } from "../../src/client/keys.ts";
+import { newUlid } from "../../src/client/ulid.ts";
+import { bytesOf, fromBase64, toBase64Url } from "../../src/wire/encoding.ts";
+import { decodeFrame, type Frame, frameAad, frameSigningText, isDropped } from "../../src/wire/frame.ts";
+import { median } from "./measure.ts";
+
+/** What this prints, in frames a second. */
+export interface OpenRates {
+  readonly opened: number;
+  /** libsodium's decryption and the platform's verification of what was taken apart beforehand, and nothing else. */
+  readonly raw: number;
+}
+
+const frames = 10_000;
+/** As many as one reply of the history holds. */
+const page = 1_000;
+const payloadBytes = 200;
+const rounds = 5;
+
+const identity = await generateIdentity();
+const policy = { encrypt: true, persist: true, sign_msgs: true };
+const roomKey = newRoomKey();
+const room = { roomId: newUlid(), subject: "room.bench", policy, epoch: 1, roomKey };
+const opening = { roomId: room.roomId, policy, roomKey, signPub: identity.signPubHex };
+
+const wire = Array.from({ length: frames }, () => {
+  const payload = crypto.getRandomValues(new Uint8Array(payloadBytes));
+  return sealFrame({ id: newUlid(), payload }, room, identity);
+});
+
+async function open(): Promise<number> {
+  let opened = 0;
+  for (let at = 0; at < frames; at += page) {
+    const decoded = wire.slice(at, at + page).map(decodeFrame);
+    const list = decoded.flatMap((frame) => (isDropped(frame) ? [] : [[frame, opening] as const]));
+    for (const one of await openFrames(list)) if (!isDropped(one) && one.verified) opened += 1;
+  }
+  return opened;
+}
+
+const parts = wire.map((bytes) => {
+  const frame = decodeFrame(bytes) as Frame;
+  const [ciphertext, nonce, sig] = [frame.p, frame.n, frame.sig].map((text = "") => fromBase64(text) as Uint8Array);
+  const [aad, text] = [bytesOf(frameAad(room.roomId, frame)), bytesOf(frameSigningText(room.roomId, frame))];
+  return { ciphertext, nonce, sig, aad, text } as Record<"ciphertext" | "nonce" | "sig" | "aad" | "text", Uint8Array>;
+});
+const key = createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x: toBase64Url(identity.signPub) }, format: "jwk" });
+
+async function raw(): Promise<number> {
+  let held = 0;
+  for (let at = 0; at < frames; at += page) {
+    const checks = parts.slice(at, at + page).map(({ ciphertext, nonce, sig, aad, text }) => {
+      const check = new Promise<boolean>((resolve) => verify(null, text, key, sig, (_, holds) => resolve(holds)));
+      sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(null, ciphertext, aad, nonce, roomKey);
+      return check;
+    });
+    held += (await Promise.all(checks)).filter(Boolean).length;
+  }
+  return held;
+}
+
+async function perSecond(work: () => Promise<number>): Promise<number> {
+  const began = performance.now();
+  const done = await work();
+  if (done !== frames) throw new Error(`${done} of ${frames} frames opened`);
+  return (frames * 1000) / (performance.now() - began);
+}
+
+const rates: { opened: number[]; raw: number[] } = { opened: [], raw: [] };
+for (let round = -1; round < rounds; round++) {
+  const [opened, limit] = [await perSecond(open), await perSecond(raw)];
+  // The first round warms up.
+  if (round < 0) continue;
+  rates.opened.push(opened);
+  rates.raw.push(limit);
+}
+const result: OpenRates = { opened: median(rates.opened), raw: median(rates.raw) };
+console.log(JSON.stringify(result));

@@ -1,0 +1,138 @@
+import { hasCode } from "../wire/errors.ts";
+import { type Dropped, type DropReason, decodeFrame, type Frame, isDropped } from "../wire/frame.ts";
+import { type Opened, openFrame } from "./frames.ts";
+import { Recent } from "./recent.ts";
+import type { RoomKeys } from "./room-keys.ts";
+import { TokenBucket } from "./token-bucket.ts";
+import type { RoomTrust } from "./trust.ts";
+import { ulidTimeMs } from "./ulid.ts";
+import { memberAt, type VerifiedMember, type VerifiedRoom } from "./verified-room.ts";
+
+/** How long live frames of an epoch are taken after the next one was learned of, in milliseconds. Source: spec 4. */
+const oldEpochMs = 60_000;
+/** A frame that is older than its sender's newest by this much is late, in milliseconds. Source: spec 4. */
+const lateMs = 600_000;
+/** How many frames are remembered to tell repeats. */
+const repeatsMax = 65_536;
+/** Reads of the room that frames of unknown epochs may cause: so many at once, then one a second. */
+const epochReads = { burst: 5, perSecond: 1 } as const;
+
+/** A frame that holds, as the application is given it. */
+export interface Received extends Opened {
+  readonly sender: VerifiedMember;
+  /** Older than its sender's newest by 10 minutes: held back on the way, perhaps. */
+  readonly late: boolean;
+}
+
+/** Where a frame came from: what is checked of it besides. */
+export type Origin = "live" | "history";
+
+/** What a receiver needs. */
+export interface ReceiverParts {
+  readonly trust: RoomTrust;
+  readonly keys: RoomKeys;
+  /** Told of each frame that is dropped. */
+  readonly onDrop: (reason: DropReason) => void;
+}
+
+/**
+ * Makes of the bytes that came for one room what its members said, and drops what is anything else.
+ * It never throws for what a frame holds. Source: spec 4.
+ */
+export class Receiver {
+  readonly #reads = new TokenBucket(epochReads.burst, epochReads.perSecond);
+  readonly #newest = new Map<string, number>();
+  #seen = new Recent(repeatsMax);
+  /** The newest epoch that was seen, and when. */
+  #epoch: { readonly number: number; readonly sinceMs: number } | null = null;
+
+  constructor(private readonly parts: ReceiverParts) {}
+
+  /** Whether a frame was told of before; it is remembered either way. */
+  isRepeat({ from, id }: Frame): boolean {
+    return !this.#seen.add(`${from}.${id}`);
+  }
+
+  /** Whether a frame was told of. */
+  knows({ from, id }: Frame): boolean {
+    return this.#seen.has(`${from}.${id}`);
+  }
+
+  /**
+   * What was said in some bytes, or null for what was dropped. Repeats are for the caller: it knows the order.
+   * Errors: room_forked; unavailable where the room's key or members cannot be read at the moment.
+   */
+  async open(bytes: Uint8Array, origin: Origin): Promise<Received | null> {
+    const frame = decodeFrame(bytes);
+    const result = isDropped(frame) ? frame : await this.#check(frame, origin);
+    if (!isDropped(result)) return result;
+    this.parts.onDrop(result.drop);
+    return null;
+  }
+
+  /** Counts a frame that the caller dropped. */
+  drop(reason: DropReason): void {
+    this.parts.onDrop(reason);
+  }
+
+  async #check(frame: Frame, origin: Origin): Promise<Received | Dropped> {
+    const { trust, keys } = this.parts;
+    const { room } = trust;
+    if (frame.s !== room.state.subject) return { drop: "wrong_subject" };
+    if (frame.e > room.state.epoch) return this.#checkAhead(frame, origin);
+    this.#note(room);
+    if (origin === "live" && this.#isOld(frame)) return { drop: "old_epoch" };
+    const sender = memberAt(room, frame.from, frame.e);
+    if (sender === null) return { drop: "not_a_member" };
+    const roomKey = await this.#keyOf(keys, frame.e);
+    const { roomId, policy } = room.state;
+    const opened = await openFrame(frame, { roomId, policy, roomKey, signPub: sender.sign_pub });
+    return isDropped(opened) ? opened : { ...opened, sender, late: this.#isLate(frame) };
+  }
+
+  /** A frame of an epoch that is not known yet: the room is read, and what is above that read was never signed. */
+  async #checkAhead(frame: Frame, origin: Origin): Promise<Received | Dropped> {
+    const { trust } = this.parts;
+    await this.#reads.take();
+    const room = await trust.refresh();
+    if (frame.e <= room.state.epoch) return this.#check(frame, origin);
+    // Anyone can write a number: only a member's signature makes it a contradiction.
+    const sender = memberAt(room, frame.from, room.state.epoch);
+    if (sender === null || frame.sig === undefined) return { drop: "not_a_member" };
+    const { roomId, policy } = room.state;
+    const signed = await openFrame(frame, {
+      ...{ roomId, roomKey: null, signPub: sender.sign_pub },
+      policy: { ...policy, encrypt: false, sign_msgs: true },
+    });
+    if (isDropped(signed) && signed.drop === "bad_signature") return signed;
+    await trust.reach(frame.e);
+    return this.#check(frame, origin);
+  }
+
+  /** The key of an epoch; null where this peer has none. Errors: all but that. */
+  async #keyOf(keys: RoomKeys, epoch: number): Promise<Uint8Array | null> {
+    try {
+      return await keys.key(epoch);
+    } catch (error) {
+      if (hasCode(error, "not_found")) return null;
+      throw error;
+    }
+  }
+
+  #note({ state }: VerifiedRoom): void {
+    if (this.#epoch?.number === state.epoch) return;
+    // What was the newest when the room was opened began at an unknown time: nothing older is taken live.
+    this.#epoch = { number: state.epoch, sinceMs: this.#epoch === null ? 0 : Date.now() };
+  }
+
+  #isOld({ e }: Frame): boolean {
+    return this.#epoch !== null && e < this.#epoch.number && Date.now() - this.#epoch.sinceMs > oldEpochMs;
+  }
+
+  #isLate({ from, id }: Frame): boolean {
+    const timeMs = ulidTimeMs(id);
+    const newest = this.#newest.get(from) ?? 0;
+    if (timeMs > newest) this.#newest.set(from, timeMs);
+    return timeMs < newest - lateMs;
+  }
+}

@@ -1,0 +1,92 @@
+import sodium from "libsodium-wrappers";
+import { blobBytesMax } from "../wire/api.ts";
+import { bytesOf, sha256Hex, toBase64 } from "../wire/encoding.ts";
+import { UnibusError } from "../wire/errors.ts";
+import * as wire from "../wire/frame.ts";
+import type { Policy } from "../wire/statement.ts";
+import type { Identity } from "./identity.ts";
+
+/** The size of a nonce of XChaCha20-Poly1305 (IETF), in bytes. */
+export const nonceBytes = 24;
+
+/** By how much a ciphertext is longer than its plaintext, in bytes. */
+export const sealBytes = 16;
+
+/** What a sender says in a frame. */
+export interface Draft {
+  /** Fresh for each frame. */
+  readonly id: string;
+  /** Default: a publish. */
+  readonly t?: wire.FrameType;
+  readonly payload?: Uint8Array | undefined;
+  readonly b?: wire.BlobRef | undefined;
+  readonly thr?: string | undefined;
+  readonly re?: string | undefined;
+}
+
+/** The room that a frame is for, as its newest statement has it. */
+export interface SendingRoom {
+  readonly roomId: string;
+  readonly subject: string;
+  readonly policy: Policy;
+  readonly epoch: number;
+  /** The key of that epoch, 32 bytes; null where the room does not encrypt. */
+  readonly roomKey: Uint8Array | null;
+}
+
+/** The room and epoch whose key seals a blob. */
+export interface BlobRoom {
+  readonly roomId: string;
+  readonly epoch: number;
+  readonly roomKey: Uint8Array;
+}
+
+/** A blob as it is stored, and what opens it. */
+export interface SealedBlob {
+  readonly ciphertext: Uint8Array;
+  readonly ref: wire.BlobRef;
+}
+
+/** XChaCha20-Poly1305 (IETF). A nonce serves once: under a second text it gives both away. */
+export function encrypt(plaintext: Uint8Array, aad: string, nonce: Uint8Array, key: Uint8Array): Uint8Array {
+  return sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, bytesOf(aad), null, nonce, key);
+}
+
+/** What was encrypted, or null when key, nonce, additional data or a bit of the ciphertext is another. */
+export function decrypt(ciphertext: Uint8Array, aad: string, nonce: Uint8Array, key: Uint8Array): Uint8Array | null {
+  try {
+    return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(null, ciphertext, bytesOf(aad), nonce, key);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * `sealFrame` under a nonce that is given, which serves once: only the vectors call it elsewhere.
+ * Errors: those of `sealFrame`.
+ */
+export function sealFrameUnder(nonce: Uint8Array, draft: Draft, room: SendingRoom, identity: Identity): Uint8Array {
+  const { id, t = wire.frameTypes.PUB, payload = new Uint8Array(), b, thr, re } = draft;
+  const { roomId, policy } = room;
+  const plain: wire.Frame = { t, s: room.subject, from: identity.endpoint, id, e: room.epoch, b, thr, re };
+  let frame = plain;
+  if (policy.encrypt) {
+    if (room.roomKey === null) throw new TypeError("a room that encrypts has a key");
+    const bound = { ...plain, n: toBase64(nonce) };
+    frame = { ...bound, p: toBase64(encrypt(payload, wire.frameAad(roomId, bound), nonce, room.roomKey)) };
+  } else if (payload.length > 0) frame = { ...plain, p: toBase64(payload) };
+  if (!policy.sign_msgs) return wire.encodeFrame(frame);
+  return wire.encodeFrame({ ...frame, sig: toBase64(identity.sign(wire.frameSigningText(roomId, frame))) });
+}
+
+/**
+ * `sealBlob` under a nonce that is given, which serves once: only the vectors call it elsewhere.
+ * Errors: those of `sealBlob`.
+ */
+export function sealBlobUnder(nonce: Uint8Array, plaintext: Uint8Array, room: BlobRoom): SealedBlob {
+  if (plaintext.length > blobBytesMax - sealBytes) {
+    throw new UnibusError("too_large", "a blob has at most 16 MiB (send it in parts)");
+  }
+  const ciphertext = encrypt(plaintext, wire.blobAad(room.roomId, room.epoch), nonce, room.roomKey);
+  return { ciphertext, ref: { h: sha256Hex(ciphertext), n: toBase64(nonce), sz: ciphertext.length } };
+}

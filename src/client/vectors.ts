@@ -1,0 +1,235 @@
+import { mnemonicToSeed } from "@scure/bip39";
+import sodium from "libsodium-wrappers";
+import { bytesOf, fromBase64, sha256Hex, toBase64, toBase64Url, toHex } from "../wire/encoding.ts";
+import {
+  blobAad,
+  blobRefText,
+  decodeFrame,
+  type Frame,
+  frameAad,
+  frameSigningText,
+  frameTypes,
+  isDropped,
+} from "../wire/frame.ts";
+import { keysText, natsText, requestText } from "../wire/sign.ts";
+import {
+  keyCheck,
+  type MemberLine,
+  memberLinesText,
+  nextState,
+  ownersOf,
+  type Policy,
+  policyDigits,
+  type RoomState,
+  statementText,
+  zeroHash,
+} from "../wire/statement.ts";
+import { type Identity, identityFromSeeds } from "./identity.ts";
+import { type Draft, encrypt, sealBlobUnder, sealFrameUnder } from "./sealing.ts";
+import { identityFromWords } from "./wallet.ts";
+
+/** What went in, and what follows from it; in hex, base64 or as text, as it is used elsewhere. */
+export type Vector = Readonly<Record<string, string | number>>;
+
+/** Every group of the vectors: one, or a list of them. Source: spec 4. */
+export type Vectors = Readonly<Record<string, Vector | readonly Vector[]>>;
+
+/** So many bytes in a row, each one more than the one before. */
+const run = (first: number, count = 32) => Uint8Array.from({ length: count }, (_, i) => first + i);
+
+const signSeed = run(0x00);
+const kexPriv = run(0x20);
+const roomId = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+const subject = "room.general";
+const host = "127.0.0.1";
+const roomKeys = [run(0x80), run(0xc0)] as const;
+const frameIds = {
+  publish: "01BX5ZZKBKACTAV9WEVGEMMVRZ",
+  thread: "01BX5ZZKBKACTAV9WEVGEMMVS0",
+  answered: "01BX5ZZKBKACTAV9WEVGEMMVS1",
+  reaction: "01BX5ZZKBKACTAV9WEVGEMMVS2",
+} as const;
+const blobNonce = run(0xa0, 24);
+const frameNonce = run(0xb8, 24);
+const blobText = bytesOf("hello");
+const blobRoom = { roomId, epoch: 1, roomKey: roomKeys[0] };
+
+const signer = (by: Identity): Vector => ({ sign_seed: toHex(by.signPriv.slice(0, 32)), sign_pub: by.signPubHex });
+
+function keyVectors(by: Identity): Vectors {
+  const message = "unibus-test-v1\nhello";
+  return {
+    endpoint_id: { ...signer(by), endpoint_id: by.endpoint },
+    nkey: { ...signer(by), nkey: by.nkey },
+    sign: { ...signer(by), message, sig: toBase64(by.sign(message)) },
+    keys: {
+      ...signer(by),
+      kex_priv: toHex(by.kexPriv),
+      kex_pub: by.kexPubHex,
+      text: keysText(by.signPubHex, by.kexPubHex),
+      kex_sig: by.kexSig,
+    },
+  };
+}
+
+function requestVector(by: Identity, target: string, body: string, nonce: Uint8Array): Vector {
+  const bodyHash = sha256Hex(body);
+  const request = { host: `${host}:8470`, method: "PUT", target, ts: "1700000000", nonce: toBase64(nonce) };
+  const text = requestText({ ...request, bodyHash });
+  return { ...signer(by), ...request, body, body_hash: bodyHash, text, sig: toBase64(by.sign(text)) };
+}
+
+function loginVectors(by: Identity): Vectors {
+  const keys = JSON.stringify({ kex_pub: by.kexPubHex, kex_sig: by.kexSig });
+  const nonce = "A".repeat(15);
+  const text = natsText(host, nonce);
+  return {
+    control_request: [
+      requestVector(by, "/users/me/keys", keys, run(0x00, 16)),
+      requestVector(by, `/rooms/${roomId}/durable?device=phone`, "", run(0x10, 16)),
+    ],
+    nats_connect: { ...signer(by), host, nonce, nkey: by.nkey, text, sig: toBase64Url(by.sign(text)) },
+  };
+}
+
+function statementVector(by: Identity, state: RoomState): Vector {
+  const text = statementText(state);
+  const lines = memberLinesText(state.lines);
+  return {
+    ...signer(by),
+    room_id: state.roomId,
+    version: state.version,
+    prev: state.prev,
+    subject: state.subject,
+    policy: policyDigits(state.policy),
+    epoch: state.epoch,
+    key_check: state.keyCheck,
+    owners: ownersOf(state.lines).join(","),
+    member_lines: lines,
+    members: sha256Hex(lines),
+    text,
+    text_hash: sha256Hex(text),
+    by: by.signPubHex,
+    sig: toBase64(by.sign(text)),
+  };
+}
+
+const lineOf = ({ endpoint, signPubHex: sign_pub, kexPubHex: kex_pub }: Identity) => ({ endpoint, sign_pub, kex_pub });
+
+/** A room that its owner makes, adds somebody to, and kicks them from. */
+function roomVectors(owner: Identity, other: Identity): Vectors {
+  const checks = roomKeys.map((key, i) => keyCheck(roomId, i + 1, key)) as [string, string];
+  const owning: MemberLine = { ...lineOf(owner), role: "owner", since: 1, until: 0 };
+  const policy: Policy = { encrypt: true, persist: true, sign_msgs: true };
+  const start = { roomId, version: 1, prev: zeroHash, subject, policy, epoch: 1, keyCheck: checks[0], lines: [owning] };
+  const added = nextState(start, { kind: "add", members: [lineOf(other)] });
+  const kicked = nextState(added, { kind: "rotate", gone: new Set([other.endpoint]), keyCheck: checks[1] });
+  return {
+    key_check: roomKeys.map((key, i) => {
+      return { room_id: roomId, epoch: i + 1, room_key: toHex(key), key_check: checks[i] ?? "" };
+    }),
+    room_statement: [start, added, kicked].map((state) => statementVector(owner, state)),
+  };
+}
+
+/** A sealed room key, made as `sealRoomKey` makes it but for the ephemeral key, and opened again. */
+function keyboxVector(to: Identity): Vector {
+  const ephemeralPriv = run(0xe0);
+  const ephemeralPub = sodium.crypto_scalarmult_base(ephemeralPriv);
+  const nonce = sodium.crypto_generichash(24, new Uint8Array([...ephemeralPub, ...to.kexPub]), null);
+  const box = sodium.crypto_box_easy(roomKeys[0], nonce, to.kexPub, ephemeralPriv);
+  const sealed = toBase64(new Uint8Array([...ephemeralPub, ...box]));
+  return {
+    kex_priv: toHex(to.kexPriv),
+    kex_pub: to.kexPubHex,
+    ephemeral_priv: toHex(ephemeralPriv),
+    sealed_key: sealed,
+    room_key: toHex(to.openRoomKey(sealed) ?? new Uint8Array()),
+  };
+}
+
+function blobVectors(): Vectors {
+  const { ciphertext, ref } = sealBlobUnder(blobNonce, blobText, blobRoom);
+  const aad = blobAad(roomId, blobRoom.epoch);
+  const nonce = toHex(blobNonce);
+  const [plaintext, key] = [toHex(blobText), toHex(blobRoom.roomKey)];
+  const sealed = toHex(encrypt(blobText, aad, blobNonce, blobRoom.roomKey));
+  return {
+    aead: { key, nonce, aad, plaintext, ciphertext: sealed },
+    blob: {
+      room_id: roomId,
+      epoch: blobRoom.epoch,
+      room_key: key,
+      nonce,
+      plaintext,
+      aad,
+      ciphertext: toHex(ciphertext),
+      h: ref.h,
+      sz: ref.sz,
+      ref: blobRefText(ref),
+    },
+  };
+}
+
+/** What a frame's bytes say of it once they are decoded again. */
+function frameVector(by: Identity, plaintext: string, draft: Draft, roomKey: Uint8Array | null): Vector {
+  const policy: Policy = { encrypt: roomKey !== null, persist: true, sign_msgs: true };
+  const payload = bytesOf(plaintext);
+  const room = { roomId, subject, policy, epoch: 1, roomKey };
+  const wire = sealFrameUnder(frameNonce, { ...draft, payload }, room, by);
+  const frame = decodeFrame(wire);
+  if (isDropped(frame)) throw new TypeError(`a frame of the vectors is dropped: ${frame.drop}`);
+  return {
+    ...signer(by),
+    room_id: roomId,
+    plaintext,
+    ...(roomKey === null ? {} : sealedFields(frame, roomKey)),
+    signing_text: frameSigningText(roomId, frame),
+    sig: frame.sig ?? "",
+    wire: new TextDecoder().decode(wire),
+  };
+}
+
+function sealedFields(frame: Frame, roomKey: Uint8Array): Vector {
+  const hexOf = (text = "") => toHex(fromBase64(text) ?? new Uint8Array());
+  const aad = frameAad(roomId, frame);
+  return { room_key: toHex(roomKey), nonce: hexOf(frame.n), aad, ciphertext: hexOf(frame.p) };
+}
+
+function frameVectors(by: Identity): Vectors {
+  const b = sealBlobUnder(blobNonce, blobText, blobRoom).ref;
+  const publish = { id: frameIds.publish, b, thr: frameIds.thread, re: frameIds.answered };
+  const reaction = { id: frameIds.reaction, t: frameTypes.REACT, re: frameIds.publish };
+  return { frame: [frameVector(by, "hello, room", publish, roomKeys[0]), frameVector(by, "👍", reaction, null)] };
+}
+
+async function walletVector(): Promise<Vector> {
+  const words = `${"abandon ".repeat(11)}about`;
+  const made = await identityFromWords(words);
+  return {
+    ...signer(made),
+    words,
+    bip39_seed: toHex(await mnemonicToSeed(words)),
+    kex_priv: toHex(made.kexPriv),
+    kex_pub: made.kexPubHex,
+    endpoint_id: made.endpoint,
+  };
+}
+
+/**
+ * The deterministic vectors by which another implementation checks itself, computed by the code that is in use.
+ * Source: spec 4.
+ */
+export async function computeVectors(): Promise<Vectors> {
+  const identity = await identityFromSeeds(signSeed, kexPriv);
+  const other = await identityFromSeeds(run(0x40), run(0x60));
+  return {
+    ...keyVectors(identity),
+    ...roomVectors(identity, other),
+    ...blobVectors(),
+    keybox: keyboxVector(identity),
+    ...frameVectors(identity),
+    ...loginVectors(identity),
+    wallet: await walletVector(),
+  };
+}

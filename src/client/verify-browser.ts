@@ -1,0 +1,33 @@
+import sodium from "libsodium-wrappers";
+import { bytesOf } from "../wire/encoding.ts";
+import { SoundKeys } from "./sound-keys.ts";
+
+/** A key with what the browser made of it: null where it knows no Ed25519, or the page is not in a secure context. */
+interface BrowserKey {
+  readonly raw: Uint8Array;
+  readonly native: Promise<CryptoKey | null>;
+}
+
+async function importKey(raw: Uint8Array<ArrayBuffer>): Promise<CryptoKey | null> {
+  try {
+    return await crypto.subtle.importKey("raw", raw, "Ed25519", false, ["verify"]);
+  } catch {
+    return null;
+  }
+}
+
+const keys = new SoundKeys((raw): BrowserKey => ({ raw, native: importKey(raw) }));
+
+/**
+ * Whether a signature over a text holds under an Ed25519 public key in hex, checked beside the page's own thread where
+ * the browser can, else by libsodium.
+ * Anything that is no signature is one that does not hold; under a key that is not sound, nothing does.
+ */
+export async function signatureHolds(signPub: string, text: string, sig: Uint8Array): Promise<boolean> {
+  const key = keys.of(signPub);
+  if (key === null || sig.length !== 64) return false;
+  const [message, native] = [bytesOf(text), await key.native];
+  if (native !== null) return crypto.subtle.verify("Ed25519", native, new Uint8Array(sig), new Uint8Array(message));
+  await sodium.ready;
+  return sodium.crypto_sign_verify_detached(sig, message, key.raw);
+}

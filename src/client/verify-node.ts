@@ -1,0 +1,19 @@
+import { createPublicKey, verify } from "node:crypto";
+import { bytesOf, toBase64Url } from "../wire/encoding.ts";
+import { SoundKeys } from "./sound-keys.ts";
+
+const keys = new SoundKeys((signPub) =>
+  createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x: toBase64Url(signPub) }, format: "jwk" }),
+);
+
+/**
+ * Whether a signature over a text holds under an Ed25519 public key in hex, checked on a thread of the pool.
+ * Anything that is no signature is one that does not hold; under a key that is not sound, nothing does.
+ */
+export function signatureHolds(signPub: string, text: string, sig: Uint8Array): Promise<boolean> {
+  const key = keys.of(signPub);
+  if (key === null || sig.length !== 64) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    verify(null, bytesOf(text), key, sig, (error, holds) => resolve(error === null && holds));
+  });
+}

@@ -1,0 +1,3 @@
+module unibus.test/golden/frames
+
+go 1.21
