@@ -13,6 +13,19 @@ export interface LiveMessage {
   readonly reply: string | undefined;
 }
 
+/** What a server did not allow: `operation` is publish or subscription. */
+export interface Refusal {
+  readonly operation: string;
+  readonly subject: string;
+}
+
+/** What a line tells. */
+export interface LineEvents {
+  readonly onMessage: (message: LiveMessage, line: Line) => void;
+  readonly onRefusal: (refusal: Refusal) => void;
+  readonly onTrouble: (error: unknown) => void;
+}
+
 /** What a connection is dialled with, beside its URL. */
 export interface Dial {
   readonly identity: Identity;
@@ -51,8 +64,7 @@ export class Line {
   private constructor(
     readonly connection: NatsConnection,
     identity: Identity,
-    private readonly onMessage: (message: LiveMessage, line: Line) => void,
-    private readonly onTrouble: (error: unknown) => void,
+    private readonly events: LineEvents,
   ) {
     this.#inbox = `_INBOX.${identity.endpoint}.`;
     this.#notices = noticeSubject(identity.endpoint, "");
@@ -60,12 +72,7 @@ export class Line {
   }
 
   /** Connects to one server. Errors: those of the login. */
-  static async dial(
-    url: string,
-    { identity, tls }: Dial,
-    onMessage: (message: LiveMessage, line: Line) => void,
-    onTrouble: (error: unknown) => void,
-  ): Promise<Line> {
+  static async dial(url: string, { identity, tls }: Dial, events: LineEvents): Promise<Line> {
     const { hostname } = new URL(url);
     const connection = await connect({
       servers: url.replace(/^nats:\/\//, ""),
@@ -76,7 +83,7 @@ export class Line {
       ignoreClusterUpdates: true,
       ...(url.startsWith("tls:") ? { tls: tls ?? {} } : {}),
     });
-    return new Line(connection, identity, onMessage, onTrouble);
+    return new Line(connection, identity, events);
   }
 
   /** Whether what is published to a subject comes over this connection. */
@@ -95,8 +102,9 @@ export class Line {
     for (const subject of wanted) {
       if (this.#subscriptions.has(subject)) continue;
       const callback = (error: NatsError | null, message: { subject: string; data: Uint8Array; reply?: string }) => {
-        if (error !== null) this.onTrouble(error);
-        else this.onMessage({ subject: message.subject, data: message.data, reply: message.reply }, this);
+        // A refusal is told as such: it comes here, too.
+        if (error !== null) return;
+        this.events.onMessage({ subject: message.subject, data: message.data, reply: message.reply }, this);
       };
       this.#subscriptions.set(subject, this.connection.subscribe(subject, { callback }));
     }
@@ -111,6 +119,10 @@ export class Line {
   }
 
   async #watch(): Promise<void> {
-    for await (const { type, data } of this.connection.status()) if (type === "error") this.onTrouble(data);
+    for await (const { type, data, permissionContext } of this.connection.status()) {
+      if (type !== "error") continue;
+      if (permissionContext === undefined) this.events.onTrouble(data);
+      else this.events.onRefusal(permissionContext);
+    }
   }
 }

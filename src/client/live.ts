@@ -1,7 +1,7 @@
 import type { NatsConnection } from "#nats";
 import { UnibusError } from "../wire/errors.ts";
 import type { Identity } from "./identity.ts";
-import { type Dial, Line, type LiveMessage } from "./line.ts";
+import { type Dial, Line, type LiveMessage, type Refusal } from "./line.ts";
 import { Merge } from "./merge.ts";
 import { TokenBucket } from "./token-bucket.ts";
 import { pause } from "./wait.ts";
@@ -24,6 +24,8 @@ export interface LiveOptions extends Dial {
   readonly onGap?: () => void;
   /** Told when the connection broke. It comes back by itself. */
   readonly onDown?: () => void;
+  /** Told of what a server did not allow: permissions may be newer than the connection, or gone. */
+  readonly onRefusal?: (refusal: Refusal) => void;
   /** Told of what goes wrong and mends itself. */
   readonly onTrouble?: (error: unknown) => void;
 }
@@ -155,12 +157,11 @@ export class Live {
     const { servers } = this.options;
     // The login comes after: it is answered with these permissions, or newer ones.
     await this.options.readTruth();
-    const next = await Line.dial(
-      servers[this.#nextServer++ % servers.length] ?? "",
-      this.options,
-      (message, line) => this.#receive(message, line),
-      (error) => this.#trouble(error),
-    );
+    const next = await Line.dial(servers[this.#nextServer++ % servers.length] ?? "", this.options, {
+      onMessage: (message, line) => this.#receive(message, line),
+      onRefusal: (refusal) => this.options.onRefusal?.(refusal),
+      onTrouble: (error) => this.#trouble(error),
+    });
     this.#merge.add(next);
     try {
       await next.follow(this.options.subjects());

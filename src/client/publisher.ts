@@ -1,4 +1,4 @@
-import { headers, type NatsConnection } from "#nats";
+import { headers, type MsgHdrs, type NatsConnection } from "#nats";
 import { UnibusError } from "../wire/errors.ts";
 import { streamName } from "../wire/names.ts";
 import type { Live } from "./live.ts";
@@ -16,8 +16,8 @@ const retryPauseMs = 50;
 export interface Outgoing {
   readonly roomId: string;
   readonly subject: string;
-  /** `<from>.<id>`: by it JetStream knows a second copy. Source: spec 8. */
-  readonly dedupId: string;
+  /** `<from>.<id>`, by which JetStream knows a second copy; null where nothing is kept. Source: spec 8. */
+  readonly dedupId: string | null;
   readonly bytes: Uint8Array;
   /** Where a reply is to come. */
   readonly reply?: string;
@@ -83,6 +83,15 @@ function sequenceOf(ack: Ack, roomId: string, attempt: number): number {
     throw new UnibusError("forbidden", "the bus called a new message a copy, and did not store it (do not trust it)");
   }
   return ack.seq ?? 0;
+}
+
+/** The options of a publish: a header by which JetStream knows a second copy, and where answers go. */
+function optionsOf(dedupId: string | null, reply: string | undefined): { headers?: MsgHdrs; reply?: string } {
+  const options = reply === undefined ? {} : { reply };
+  if (dedupId === null) return options;
+  const dedup = headers();
+  dedup.set("Nats-Msg-Id", dedupId);
+  return { ...options, headers: dedup };
 }
 
 /** One attempt that waits for its ack. */
@@ -197,9 +206,7 @@ export class Publisher {
     });
     const timer = setTimeout(() => settle("late"), within);
     try {
-      const dedup = headers();
-      dedup.set("Nats-Msg-Id", dedupId);
-      connection.publish(subject, bytes, { reply: inbox.subject, headers: dedup });
+      connection.publish(subject, bytes, optionsOf(dedupId, inbox.subject));
       const end = signal === undefined ? await ended : await waitFor(ended, signal);
       if (end === "refused")
         throw new UnibusError("forbidden", `the bus refuses messages to ${subject} (are you a member?)`);

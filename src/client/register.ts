@@ -1,7 +1,13 @@
-import { baseUrl, isLoopback } from "../wire/address.ts";
-import type { Registered } from "../wire/api.ts";
-import { type ErrorCode, statusOf, UnibusError } from "../wire/errors.ts";
+import { baseUrl } from "../wire/address.ts";
+import { Registered, registerBytesMax } from "../wire/api.ts";
+import { bytesOf } from "../wire/encoding.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { exchange, isCleartext, unreached } from "./http.ts";
 import type { Identity } from "./identity.ts";
+import { contentOf } from "./reply.ts";
+
+/** How long a bus may take to redeem an invite, in milliseconds. */
+const registerTimeoutMs = 30_000;
 
 /** What a join link says. */
 export interface JoinLink {
@@ -20,7 +26,7 @@ export function parseJoinLink(link: string): JoinLink {
   if (url === null || token === undefined) {
     throw new UnibusError("invalid", "that is no join link (paste it whole, as in https://bus.example.org/join#...)");
   }
-  if (url.startsWith("http:") && !isLoopback(new URL(url).hostname)) {
+  if (isCleartext(url)) {
     throw new UnibusError("invalid", `${url} is not encrypted on the way (ask for an https link)`);
   }
   return { url, token };
@@ -32,16 +38,11 @@ export function parseJoinLink(link: string): JoinLink {
  */
 export async function register({ url, token }: JoinLink, identity: Identity): Promise<Registered> {
   const { signPubHex: sign_pub, kexPubHex: kex_pub, kexSig: kex_sig } = identity;
-  const body = JSON.stringify({ token, sign_pub, kex_pub, kex_sig });
-  const headers = { "content-type": "application/json" };
-  // The token is for this bus alone: it is not sent on to wherever a reply points.
-  const request = { method: "POST", headers, body, redirect: "manual" } as const;
-  const reply = await fetch(`${url}/register`, request).catch((error: unknown) => {
-    throw new UnibusError("unavailable", `${url} cannot be reached (is the bus running there?)`, { cause: error });
-  });
-  const answer = (await reply.json().catch(() => null)) as (Registered & { error?: string; code?: string }) | null;
-  if (reply.ok && answer !== null) return answer;
-  const isCode = (code: string | undefined): code is ErrorCode => code !== undefined && Object.hasOwn(statusOf, code);
-  const code = isCode(answer?.code) ? answer.code : "unavailable";
-  throw new UnibusError(code, answer?.error ?? `${url} answered ${reply.status}, which is no answer of a bus`);
+  const body = bytesOf(JSON.stringify({ token, sign_pub, kex_pub, kex_sig }));
+  const limits = { bytesMax: registerBytesMax, timeoutMs: registerTimeoutMs };
+  try {
+    return contentOf(Registered, await exchange(url, { method: "POST", target: "/register", body, ...limits }), url);
+  } catch (error) {
+    throw isUnibusError(error) ? error : unreached(url, error);
+  }
 }

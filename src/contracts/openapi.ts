@@ -1,24 +1,24 @@
 import { type TObject, type TSchema, Type } from "@sinclair/typebox";
 import { ErrorReply } from "../wire/api.ts";
-import { type ErrorCode, statusOf } from "../wire/errors.ts";
+import { type ReplyCode, statusOf } from "../wire/errors.ts";
 import { requestIdHeader, signatureHeaders } from "../wire/sign.ts";
 import { type Route, route } from "./plugin.ts";
 
 /** Codes that any route may answer. */
-const anywhere: readonly ErrorCode[] = ["invalid", "rate_limited", "internal", "unavailable"];
-const whereSigned: readonly ErrorCode[] = ["unauthenticated", "wrong_host", "clock_skew"];
-const whereBody: readonly ErrorCode[] = ["timeout", "too_large", "unsupported"];
+const anywhere: readonly ReplyCode[] = ["invalid", "rate_limited", "internal", "unavailable"];
+const whereSigned: readonly ReplyCode[] = ["unauthenticated", "wrong_host", "clock_skew"];
+const whereBody: readonly ReplyCode[] = ["timeout", "too_large", "unsupported"];
 
 /** The codes that a route may answer, by status. */
-export function errorsOf({ access, shape }: Route): Map<number, ErrorCode[]> {
-  const codes = new Set<ErrorCode>([
+export function errorsOf({ access, shape }: Route): Map<number, ReplyCode[]> {
+  const codes = new Set<ReplyCode>([
     ...anywhere,
     ...(access === "public" ? [] : whereSigned),
     ...(access === "admin" ? (["forbidden"] as const) : []),
     ...whereBody,
     ...(shape.errors ?? []),
   ]);
-  const byStatus = new Map<number, ErrorCode[]>();
+  const byStatus = new Map<number, ReplyCode[]>();
   for (const code of codes) byStatus.set(statusOf[code], [...(byStatus.get(statusOf[code]) ?? []), code]);
   return new Map([...byStatus].sort(([a], [b]) => a - b));
 }

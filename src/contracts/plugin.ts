@@ -4,7 +4,7 @@
  */
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import type { Info } from "../wire/api.ts";
-import type { ErrorCode } from "../wire/errors.ts";
+import type { ReplyCode } from "../wire/errors.ts";
 import type { Caller } from "./auth.ts";
 
 /** A service's name. Two tokens with one id are one token, whichever copy of this file made them. */
@@ -50,7 +50,7 @@ export interface Shape {
   /** Status of a success. Default 200, or 204 where there is no reply. */
   readonly status?: 200 | 201;
   /** What else this route may answer, beside what any route may. */
-  readonly errors?: readonly ErrorCode[];
+  readonly errors?: readonly ReplyCode[];
   /** One line for the reference. */
   readonly summary: string;
 }
@@ -140,6 +140,8 @@ export interface Site {
   url(): string;
   /** Further host[:port] values that signatures may name. */
   readonly hosts: readonly string[];
+  /** What the plugins of the plan say of their configuration, before any is set up. */
+  readonly facts: Readonly<Record<string, string>>;
   readonly listener: {
     readonly hostname: string;
     /** The bound port; before the bus listens, the configured one, which may be 0. */
@@ -198,6 +200,10 @@ export interface Plugin<
   readonly provides?: P;
   readonly requires?: R;
   readonly optional?: O;
+  /** How long its setup may take, in milliseconds, where that is longer than for others. */
+  readonly setupBudgetMs?: number;
+  /** What its configuration alone says, for another plugin's refusal at boot: pure, and asked before any setup. */
+  facts?(config: Static<C>): Readonly<Record<string, string>>;
   setup(ctx: Context<Static<C>>, use: Served<R> & Partial<Served<O>>): Promise<Live<P>>;
 }
 

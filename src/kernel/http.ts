@@ -5,7 +5,7 @@ import { Limiter } from "../contracts/limiter.ts";
 import { isRawReply, type Log, type Route } from "../contracts/plugin.ts";
 import { handOver, readTlsFiles } from "../contracts/tls.ts";
 import { clientKey } from "../wire/address.ts";
-import { asUnibusError, isUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
+import { asUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
 import { requestIdHeader } from "../wire/sign.ts";
 import { announcesBody } from "./http-body.ts";
 import { type Incoming, requestTarget, routeHandler } from "./http-handler.ts";
@@ -153,7 +153,7 @@ class Requests {
         if (route.shape.rate === "tight") this.#takeTight(request, app);
         const result = await handle(incoming).catch((error: unknown) => {
           // Whoever fails to authenticate again and again is told to wait instead.
-          if (isUnibusError(error) && statusOf[error.code] === 401) this.#takeTight(request, app);
+          if (statusOf[asUnibusError(error).code] === 401) this.#takeTight(request, app);
           throw error;
         });
         // The same timeout would cut a slow download: the longest there is bounds it instead.

@@ -21,8 +21,14 @@ export const statusOf = {
   unavailable: 503,
 } as const;
 
-/** A stable name for what went wrong. */
-export type ErrorCode = keyof typeof statusOf;
+/** A code that a reply may carry. */
+export type ReplyCode = keyof typeof statusOf;
+
+/**
+ * A stable name for what went wrong. Only a client finds `room_forked`: the bus contradicts what a room's owners
+ * signed, so no reply carries it. Source: spec 3, 5.
+ */
+export type ErrorCode = ReplyCode | "room_forked";
 
 const brand = Symbol.for("unibus.error");
 
@@ -36,11 +42,18 @@ export class UnibusError extends Error {
   readonly code: ErrorCode;
   /** Seconds after which to try again, where the server knows. */
   readonly retryAfterS: number | undefined;
+  /** Names the request in the server's log, where a reply said so. */
+  readonly requestId: string | undefined;
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; retryAfterS?: number } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; retryAfterS?: number | undefined; requestId?: string | undefined } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryAfterS = options.retryAfterS;
+    this.requestId = options.requestId;
   }
 }
 
@@ -49,9 +62,18 @@ export function isUnibusError(error: unknown): error is UnibusError {
   return typeof error === "object" && error !== null && (error as { [brand]?: unknown })[brand] === true;
 }
 
-/** An error as it may be shown: itself, or `internal` with it as the cause. */
-export function asUnibusError(error: unknown): UnibusError {
-  return isUnibusError(error) ? error : new UnibusError("internal", "something went wrong here", { cause: error });
+/** Whether a text is a code that a reply may carry. */
+export function isReplyCode(text: unknown): text is ReplyCode {
+  return typeof text === "string" && Object.hasOwn(statusOf, text);
+}
+
+/** An error as a reply may show it. */
+export type ShownError = UnibusError & { readonly code: ReplyCode };
+
+/** An error as a reply may show it: itself, or `internal` with it as the cause. */
+export function asUnibusError(error: unknown): ShownError {
+  const shown = isUnibusError(error) && isReplyCode(error.code) ? error : null;
+  return (shown ?? new UnibusError("internal", "something went wrong here", { cause: error })) as ShownError;
 }
 
 /** Whether an error is a UnibusError of that code. */

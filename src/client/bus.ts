@@ -1,0 +1,371 @@
+import { dataUrls } from "#nats";
+import type { Info } from "../wire/api.ts";
+import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
+import type { DropReason } from "../wire/frame.ts";
+import { decodeFrame, isDropped } from "../wire/frame.ts";
+import { deliverRoot, isUlid } from "../wire/names.ts";
+import type { Policy } from "../wire/statement.ts";
+import { ControlPlane } from "./control.ts";
+import { Directory } from "./directory.ts";
+import { Events, type Unlisten } from "./events.ts";
+import type { Identity } from "./identity.ts";
+import type { LiveMessage, Refusal } from "./line.ts";
+import { Live } from "./live.ts";
+import { Publisher } from "./publisher.ts";
+import { Replies } from "./replies.ts";
+import { Room } from "./room.ts";
+import { createRoom, RoomChanges } from "./room-changes.ts";
+import { RoomKeys } from "./room-keys.ts";
+import type { ClientState } from "./state.ts";
+import type { Lost } from "./tail.ts";
+import { RoomTrust, type TrustParts } from "./trust.ts";
+import { Vouched } from "./vouched.ts";
+import { pause, waitFor } from "./wait.ts";
+
+/** What may wait to be sent where nothing is said. */
+const sendLimits = { messagesMax: 10_000, bytesMax: 64 * 1_048_576 } as const;
+/** How many rooms are read at once after a break. */
+const refreshBatch = 8;
+/** How long an owner's client waits, by chance, before it signs out who left: another owner's may be quicker. */
+const settleWithinMs = 500;
+
+/** The two modes that have a name. Source: spec 3. */
+export const modes = {
+  nats: { encrypt: false, persist: false, sign_msgs: false },
+  matrix: { encrypt: true, persist: true, sign_msgs: true },
+} as const satisfies Record<string, Policy>;
+
+/** What a bus is connected with. */
+export interface ConnectOptions {
+  /** The address of the bus, or several of one bus, the preferred first. */
+  readonly urls: readonly string[];
+  readonly identity: Identity;
+  /** Where versions, owners and handles are remembered, so that the bus cannot go back. */
+  readonly state: ClientState;
+  /** Whether the data plane is connected to when it is first needed, and not at once. Default: false. */
+  readonly lazy?: boolean;
+  /** Whether this client, where it owns a room, signs out who left by itself. Default: true. */
+  readonly settles?: boolean;
+  /** What may wait to be sent. Default: 10,000 messages and 64 MiB. */
+  readonly sendLimits?: { readonly messagesMax: number; readonly bytesMax: number };
+  /** Options of TLS beyond the system's own trust. */
+  readonly tls?: { readonly ca?: string };
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a bus tells besides messages. */
+export type BusEvents = {
+  /** The connection to the data plane broke, or is there again. */
+  readonly status: "connected" | "disconnected";
+  /** The bus, or somebody on it, did what an honest one does not. */
+  readonly suspicious: {
+    readonly roomId: string | null;
+    readonly what: DropReason | "room_forked";
+    readonly error?: UnibusError;
+  };
+  /** This peer came into a room, or is in it no more. */
+  readonly rooms: { readonly roomId: string | null; readonly kind: string };
+  /** Messages of a room that is not kept were missed, or came faster than they were read. */
+  readonly lost: { readonly roomId: string; readonly why: Lost };
+  /** What goes wrong and mends itself, and what a listener threw. */
+  readonly trouble: unknown;
+  readonly warning: string;
+};
+
+/** Drops that happen among honest peers: a swap of connections, a rekey on its way. */
+const harmless: ReadonlySet<DropReason> = new Set(["repeat", "old_epoch"]);
+
+/** A room in the list of one's rooms. It is the bus's word until the room is opened. */
+export interface RoomEntry {
+  readonly id: string;
+  readonly subject: string;
+  readonly role: "owner" | "member";
+  readonly policy: Policy;
+  readonly epoch: number;
+  readonly rekeyPending: boolean;
+}
+
+/** One bus, as one peer has it: rooms, people, and what happens. */
+export class Bus implements AsyncDisposable {
+  readonly directory: Directory;
+  readonly #control: ControlPlane;
+  readonly #events = new Events<BusEvents>((error) => this.#trouble(error));
+  readonly #replies: Replies;
+  readonly #rooms = new Map<string, Promise<Room>>();
+  readonly #bySubject = new Map<string, Room>();
+  readonly #deliveries = new Map<string, (message: LiveMessage) => void>();
+  readonly #closing = new AbortController();
+  readonly #trustParts: TrustParts;
+  #data: Promise<{ readonly live: Live; readonly publisher: Publisher }> | null = null;
+
+  private constructor(
+    private readonly options: ConnectOptions,
+    control: ControlPlane,
+    /** What the bus says of itself. */
+    readonly info: Info,
+  ) {
+    this.#control = control;
+    const vouched = new Vouched();
+    const { state } = options;
+    this.#trustParts = { control, state, vouched, signal: this.#closing.signal };
+    this.directory = new Directory(control, state, vouched);
+    this.#replies = new Replies(options.identity.endpoint);
+  }
+
+  /** Connects. Errors: unavailable when nobody answers; unauthenticated for who is no user. */
+  static async connect(options: ConnectOptions): Promise<Bus> {
+    const warnings: string[] = [];
+    const { urls, identity, signal } = options;
+    const control = new ControlPlane({ urls, identity, onWarning: (warning) => warnings.push(warning) });
+    const bus = new Bus(options, control, await control.info(signal));
+    // Listeners are there in the next turn.
+    setTimeout(() => {
+      for (const warning of warnings) bus.#events.tell("warning", warning);
+    });
+    if (options.lazy !== true) await waitFor(bus.#dataPlane(), signal);
+    return bus;
+  }
+
+  get identity(): Identity {
+    return this.options.identity;
+  }
+
+  /** The requests over HTTP, for what has no method here. */
+  get control(): ControlPlane {
+    return this.#control;
+  }
+
+  /** Listens to what happens, until what is returned is called. */
+  on<K extends keyof BusEvents>(name: K, listener: (detail: BusEvents[K]) => void): Unlisten {
+    return this.#events.on(name, listener);
+  }
+
+  /** One's rooms, by id. Errors: those of GET rooms. */
+  async rooms(signal?: AbortSignal): Promise<RoomEntry[]> {
+    const list = await this.#control.rooms(signal);
+    return list.map(({ room_id: id, subject, role, policy, epoch, rekey_pending: rekeyPending }) => {
+      return { id, subject, role, policy, epoch, rekeyPending };
+    });
+  }
+
+  /**
+   * A room by its id or its subject, verified. The same room is one object.
+   * Errors: not_found, forbidden, gone; room_forked.
+   */
+  async room(name: string, signal?: AbortSignal): Promise<Room> {
+    this.#closing.signal.throwIfAborted();
+    const known = this.#bySubject.get(name);
+    if (known !== undefined) return known;
+    const id = isUlid(name) ? name : await this.#idOf(name, signal);
+    const room = await waitFor(this.#rooms.get(id) ?? this.#keep(id, this.#open(id)), signal);
+    if (!isUlid(name) && room.subject !== name) {
+      throw new UnibusError("room_forked", `the bus shows room ${id} as ${name}, its owners signed ${room.subject}`);
+    }
+    return room;
+  }
+
+  /** Makes a room, which this peer owns. Errors: conflict for a subject that is taken; invalid, forbidden, quota. */
+  async createRoom(subject: string, policy: Policy | keyof typeof modes, signal?: AbortSignal): Promise<Room> {
+    const draft = { subject, policy: typeof policy === "string" ? modes[policy] : policy };
+    const { trust, keys } = await createRoom(draft, this.#trustParts, signal);
+    // The connection that there is does not know of it.
+    if (this.#data !== null) await (await this.#data).live.refresh();
+    return this.#keep(trust.roomId, Promise.resolve(this.#roomOf(trust, keys)));
+  }
+
+  /** Ends everything, after what is under way. */
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    const data = await this.#data?.catch(() => null);
+    this.#closing.abort(new UnibusError("unavailable", "this bus was closed (connect again)"));
+    for (const room of await Promise.allSettled(this.#rooms.values())) {
+      if (room.status === "fulfilled") room.value.reader.end(null);
+    }
+    await data?.live.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #idOf(subject: string, signal: AbortSignal | undefined): Promise<string> {
+    const entry = (await this.rooms(signal)).find((room) => room.subject === subject);
+    if (entry !== undefined) return entry.id;
+    throw new UnibusError("not_found", `you are in no room ${subject} (see your rooms, or ask its owner to add you)`);
+  }
+
+  #keep(id: string, opening: Promise<Room>): Promise<Room> {
+    this.#rooms.set(id, opening);
+    opening.catch((error: unknown) => {
+      if (this.#rooms.get(id) === opening) this.#rooms.delete(id);
+      this.#suspect(id, error);
+    });
+    return opening;
+  }
+
+  async #open(id: string): Promise<Room> {
+    const trust = await RoomTrust.open(id, this.#trustParts);
+    return this.#roomOf(trust, new RoomKeys(trust, this.#control, this.#closing.signal));
+  }
+
+  #roomOf(trust: RoomTrust, keys: RoomKeys): Room {
+    return new Room({
+      trust,
+      keys,
+      changes: new RoomChanges(trust, keys, this.#trustParts),
+      control: this.#control,
+      directory: this.directory,
+      replies: this.#replies,
+      data: () => this.#dataPlane(),
+      follow: (room, follows) => this.#follow(room, follows),
+      deliver: (subject, take) => this.#deliver(subject, take),
+      onDrop: (room, what) => {
+        if (!harmless.has(what)) this.#events.tell("suspicious", { roomId: room.id, what });
+      },
+      onLost: (room, why) => this.#events.tell("lost", { roomId: room.id, why }),
+      onTrouble: (error) => {
+        this.#suspect(trust.roomId, error);
+        this.#trouble(error);
+      },
+      signal: this.#closing.signal,
+    });
+  }
+
+  async #follow(room: Room, follows: boolean): Promise<void> {
+    if (follows) this.#bySubject.set(room.subject, room);
+    else if (this.#bySubject.get(room.subject) === room) this.#bySubject.delete(room.subject);
+    if (follows || this.#data !== null) await (await this.#dataPlane()).live.follow();
+  }
+
+  async #deliver(subject: string, take: ((message: LiveMessage) => void) | null): Promise<void> {
+    if (take === null) this.#deliveries.delete(subject);
+    else this.#deliveries.set(subject, take);
+    await (await this.#dataPlane()).live.follow();
+  }
+
+  #dataPlane(): Promise<{ readonly live: Live; readonly publisher: Publisher }> {
+    this.#closing.signal.throwIfAborted();
+    if (this.#data !== null) return this.#data;
+    const connecting = this.#connectData();
+    this.#data = connecting;
+    connecting.catch(() => {
+      if (this.#data === connecting) this.#data = null;
+    });
+    return connecting;
+  }
+
+  async #connectData(): Promise<{ readonly live: Live; readonly publisher: Publisher }> {
+    const { identity, tls } = this.options;
+    let publisher: Publisher | null = null;
+    const servers = dataUrls(this.info);
+    if (servers.length === 0) {
+      throw new UnibusError("unavailable", "the bus names no address of its data plane that is as safe as its own");
+    }
+    const live = await Live.connect({
+      identity,
+      tls,
+      servers,
+      readTruth: async () => void (await this.#control.rooms(this.#closing.signal)),
+      subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.keys()],
+      keyOf: copyKey,
+      onMessage: (message) => this.#take(message),
+      onNotice: (kind, data) => void this.#noticed(kind, data),
+      onDown: () => {
+        publisher?.broken();
+        this.#events.tell("status", "disconnected");
+      },
+      onGap: () => {
+        this.#events.tell("status", "connected");
+        void this.#afterGap();
+      },
+      onRefusal: (refusal) => this.#refused(refusal, publisher),
+      onTrouble: (error) => this.#trouble(error),
+    });
+    publisher = new Publisher(live, this.#replies, this.options.sendLimits ?? sendLimits);
+    this.#events.tell("status", "connected");
+    return { live, publisher };
+  }
+
+  #take(message: LiveMessage): void {
+    if (message.subject.startsWith("_INBOX.")) this.#replies.take(message);
+    else if (message.subject.startsWith(deliverRoot)) this.#deliveries.get(message.subject)?.(message);
+    else this.#bySubject.get(message.subject)?.reader.take(message);
+  }
+
+  /** Permissions may be newer than the connection: then another one is made. */
+  #refused({ operation, subject }: Refusal, publisher: Publisher | null): void {
+    if (operation === "publish") publisher?.refused(subject);
+    else void this.#data?.then(({ live }) => live.refresh()).catch((error) => this.#trouble(error));
+  }
+
+  /** A notice is a hint: what it is about is read. Source: spec 9. */
+  async #noticed(kind: string, data: Uint8Array): Promise<void> {
+    const roomId = roomIdIn(data);
+    this.#events.tell("rooms", { roomId, kind });
+    if (roomId === null) return;
+    const known = await this.#rooms.get(roomId)?.catch(() => null);
+    if (known) await this.#refresh(known);
+    if (kind === "rekey_pending" && this.options.settles !== false) await this.#settle(roomId);
+  }
+
+  async #refresh(room: Room): Promise<void> {
+    try {
+      await room.refresh(this.#closing.signal);
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      const isOver = ["forbidden", "gone", "not_found", "room_forked"].includes(isUnibusError(error) ? error.code : "");
+      this.#suspect(room.id, error);
+      if (!isOver) return this.#trouble(error);
+      this.#rooms.delete(room.id);
+      room.reader.end(error);
+    }
+  }
+
+  /** Signs out who left, where this peer owns the room. */
+  async #settle(roomId: string): Promise<void> {
+    try {
+      await pause(Math.random() * settleWithinMs, this.#closing.signal);
+      const room = await this.room(roomId);
+      const isOwner = room.state.owners.includes(this.identity.signPubHex);
+      if (isOwner && room.members.some(({ left }) => left)) await room.membership.rekey();
+    } catch (error) {
+      // Another owner's client was quicker, or the next notice brings it here again.
+      if (!this.#closing.signal.aborted && !hasCode(error, "conflict")) this.#trouble(error);
+    }
+  }
+
+  /** What changed while the connection was away came without a notice. */
+  async #afterGap(): Promise<void> {
+    const rooms: Room[] = [];
+    for (const one of await Promise.allSettled(this.#rooms.values()))
+      if (one.status === "fulfilled") rooms.push(one.value);
+    for (const room of rooms) room.reader.gap();
+    for (let at = 0; at < rooms.length && !this.#closing.signal.aborted; at += refreshBatch) {
+      await Promise.all(rooms.slice(at, at + refreshBatch).map((room) => this.#refresh(room)));
+    }
+  }
+
+  #suspect(roomId: string, error: unknown): void {
+    if (hasCode(error, "room_forked")) this.#events.tell("suspicious", { roomId, what: "room_forked", error });
+  }
+
+  #trouble(error: unknown): void {
+    if (!this.#closing.signal.aborted) this.#events.tell("trouble", error);
+  }
+}
+
+/** What two copies of a message have in common: a frame's sender and id, a delivery's ack. */
+function copyKey({ subject, data, reply }: LiveMessage): string | null {
+  if (subject.startsWith(deliverRoot)) return reply ?? null;
+  const frame = decodeFrame(data);
+  return isDropped(frame) ? null : `${frame.from}.${frame.id}.${frame.sig ?? ""}`;
+}
+
+function roomIdIn(data: Uint8Array): string | null {
+  try {
+    const { room_id } = JSON.parse(new TextDecoder().decode(data)) as { room_id?: unknown };
+    return typeof room_id === "string" && isUlid(room_id) ? room_id : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,168 @@
+import type { Static } from "@sinclair/typebox";
+import { signatureHolds } from "#verify";
+import type { StatementList } from "../wire/api.ts";
+import { fromBase64, sha256Hex } from "../wire/encoding.ts";
+import type { UnibusError } from "../wire/errors.ts";
+import { ownersMax, type ParsedStatement, parseStatement, zeroHash } from "../wire/statement.ts";
+import { type RoomPin, roomForked } from "./state.ts";
+
+/** A statement as a bus gives it. */
+export type GivenStatement = Static<typeof StatementList>["statements"][number];
+
+/** A statement that holds. */
+export interface Link {
+  readonly text: string;
+  /** Hex sha256 of the text: what the next one names. */
+  readonly hash: string;
+  readonly parsed: ParsedStatement;
+}
+
+/** How many versions back the hash of a statement is remembered. */
+const hashesMax = 4_096;
+
+const policyName = ({ encrypt, persist, sign_msgs }: ParsedStatement["policy"]) => `${encrypt}${persist}${sign_msgs}`;
+
+/** What is wrong with the step from one statement to the next, or null. Source: spec 3. */
+function stepFault(before: Link, next: ParsedStatement): string | null {
+  const old = before.parsed;
+  if (next.prev !== before.hash) return "does not follow the one before";
+  if (next.subject !== old.subject) return "changes the room's subject";
+  if (policyName(next.policy) !== policyName(old.policy)) return "changes the room's policy";
+  if (next.epoch !== old.epoch && next.epoch !== old.epoch + 1) return "leaps over an epoch";
+  const isSameKey = next.keyCheck === old.keyCheck;
+  if (next.epoch === old.epoch && !isSameKey) return "changes the key within an epoch";
+  if (next.epoch !== old.epoch && isSameKey && next.policy.encrypt) return "keeps the key in a new epoch";
+  return null;
+}
+
+/** What is wrong with a room's first statement, or null. */
+function firstFault({ prev, epoch, owners }: ParsedStatement): string | null {
+  if (prev !== zeroHash || epoch !== 1) return "is no beginning";
+  return owners.length === 1 ? null : "has more than one owner at the beginning";
+}
+
+/**
+ * The signed history of a room, verified as it comes: from the first statement, or from one that the client has seen.
+ * Errors: room_forked for whatever does not follow. Source: spec 3.
+ */
+export class Chain {
+  #head: Link | null = null;
+  #start: Link | null = null;
+  readonly #hashes = new Map<number, string>();
+  readonly #keyChecks = new Map<number, string>();
+
+  #expected: RoomPin | null = null;
+
+  constructor(readonly roomId: string) {}
+
+  /** The newest statement. */
+  get head(): Link | null {
+    return this.#head;
+  }
+
+  /** From which version on statements are wanted: the newest again, so that another text of it is noticed. */
+  get from(): number {
+    return this.#head?.parsed.version ?? this.#expected?.version ?? 1;
+  }
+
+  /** From here on the statement of the pin's version must be the one that was pinned. An empty chain begins there. */
+  expect(pin: RoomPin): void {
+    const known = this.#hashes.get(pin.version);
+    if (known !== undefined && known !== pin.hash) throw this.forked(`version ${pin.version} has two texts`);
+    this.#expected = pin;
+  }
+
+  /** The hash of a version, where it is known and not long ago. */
+  hashAt(version: number): string | null {
+    return this.#hashes.get(version) ?? null;
+  }
+
+  /** The key_check of an epoch, where it is known. */
+  keyCheckAt(epoch: number): string | null {
+    return this.#keyChecks.get(epoch) ?? null;
+  }
+
+  /** Takes the statements that follow, the newest known one again first. */
+  async take(given: readonly GivenStatement[]): Promise<void> {
+    for (const one of given) {
+      const head = this.#head;
+      const parsed = this.#parse(one);
+      const hash = sha256Hex(one.text);
+      if (head !== null && parsed.version === head.parsed.version) {
+        if (hash !== head.hash) throw this.forked(`version ${parsed.version} has two texts`);
+        continue;
+      }
+      const isPinned = head === null && this.#expected !== null;
+      if (parsed.version !== (head === null ? this.from : head.parsed.version + 1)) {
+        throw this.forked(`statement ${parsed.version} is out of turn`);
+      }
+      if (parsed.version === this.#expected?.version && hash !== this.#expected.hash) {
+        throw this.forked(`version ${parsed.version} is not the one that this client has seen`);
+      }
+      const link = { text: one.text, hash, parsed };
+      if (!isPinned) await this.#check(head, link, one);
+      this.#add(link);
+    }
+  }
+
+  /**
+   * Learns the key_checks of the epochs before the statement where this chain began.
+   * Shape: `read` gives the statements from a version on. Each names the hash of the one before, and the last that of
+   * the beginning: so they need no signature.
+   */
+  async learnPast(read: (from: number) => Promise<readonly GivenStatement[]>): Promise<void> {
+    const start = this.#start?.parsed;
+    if (start === undefined || start.version === 1 || this.#keyChecks.has(1)) return;
+    const checks = new Map<number, string>();
+    let [version, hash] = [0, zeroHash];
+    while (version < start.version - 1) {
+      const given = (await read(version + 1)).filter((one) => one.version < start.version);
+      if (given.length === 0) throw this.forked("its first statements are missing");
+      for (const one of given) {
+        const parsed = this.#parse(one);
+        if (parsed.version !== version + 1 || parsed.prev !== hash) {
+          throw this.forked(`statement ${parsed.version} does not follow the one before`);
+        }
+        checks.set(parsed.epoch, parsed.keyCheck);
+        [version, hash] = [parsed.version, sha256Hex(one.text)];
+      }
+    }
+    if (hash !== start.prev) throw this.forked("its first statements are not those that the later ones follow");
+    for (const [epoch, check] of checks) this.#keyChecks.set(epoch, check);
+  }
+
+  /** The error of a room that contradicts itself. */
+  forked(what: string): UnibusError {
+    return roomForked(this.roomId, what);
+  }
+
+  #parse(given: GivenStatement): ParsedStatement {
+    const parsed = parseStatement(given.text);
+    if ("fault" in parsed) throw this.forked(parsed.fault);
+    if (parsed.roomId !== this.roomId) throw this.forked("it was given a statement of another room");
+    if (parsed.version !== given.version || parsed.owners.length > ownersMax) {
+      throw this.forked(`statement ${parsed.version} is not what it is said to be`);
+    }
+    return parsed;
+  }
+
+  /** Whether a statement follows, and an owner of the version before signed it. */
+  async #check(head: Link | null, { text, parsed }: Link, { by, sig }: GivenStatement): Promise<void> {
+    const fault = head === null ? firstFault(parsed) : stepFault(head, parsed);
+    if (fault !== null) throw this.forked(`statement ${parsed.version} ${fault}`);
+    const signers = head?.parsed.owners ?? parsed.owners;
+    const bytes = fromBase64(sig);
+    if (!signers.includes(by) || bytes === null || !(await signatureHolds(by, text, bytes))) {
+      throw this.forked(`statement ${parsed.version} is not signed by an owner`);
+    }
+  }
+
+  #add(link: Link): void {
+    const { version, epoch, keyCheck } = link.parsed;
+    this.#start ??= link;
+    this.#head = link;
+    this.#hashes.set(version, link.hash);
+    this.#hashes.delete(version - hashesMax);
+    this.#keyChecks.set(epoch, keyCheck);
+  }
+}

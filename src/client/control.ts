@@ -1,0 +1,287 @@
+import type { Static, TSchema } from "@sinclair/typebox";
+import * as api from "../wire/api.ts";
+import { bytesOf } from "../wire/encoding.ts";
+import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
+import { devicePattern, endpointPattern, ulidPattern } from "../wire/names.ts";
+import { type Ask, busUrl, exchange, isCleartext, unreached } from "./http.ts";
+import type { Identity } from "./identity.ts";
+import { contentOf } from "./reply.ts";
+import { pause } from "./wait.ts";
+
+/** How many addresses of one bus a client takes. */
+const urlsMax = 16;
+/** How often a GET is sent that the bus asks to send later, and the longest pause that is waited for, in seconds. */
+const patience = { attempts: 4, pauseSMax: 10 } as const;
+/** How long one request and its reply may take, in milliseconds. */
+const timeoutMs = { json: 30_000, blob: 300_000 } as const;
+/** The largest replies that are read, in bytes. Lists grow with the bus: their limit is a guard of memory alone. */
+const replyBytesMax = {
+  single: 1_048_576,
+  list: 64 * 1_048_576,
+  statements: api.statementsMax * 20_000,
+  history: Math.ceil(api.historyBytesMax / 3) * 4 + 1_048_576,
+} as const;
+
+type Method = Ask["method"];
+type BytesMax = keyof typeof replyBytesMax;
+
+/** What a control plane is made from. */
+export interface ControlOptions {
+  /** The addresses of one bus, the preferred first. */
+  readonly urls: readonly string[];
+  readonly identity: Identity;
+  /** Told what the user should know and nothing else shows, such as an address that is not encrypted. */
+  readonly onWarning?: (message: string) => void;
+}
+
+/** One request's body and limits. */
+export interface RequestOptions {
+  readonly body?: unknown;
+  readonly signal?: AbortSignal | undefined;
+  readonly size?: BytesMax;
+}
+
+/**
+ * The HTTP API of one bus, as one peer uses it: signed, with the next address where one does not answer.
+ *
+ * A request whose answer was lost is sent again, signed anew: to the next address or, where there is one alone, once
+ * more to it. So a change may have been made by the copy before. Nothing is made twice by that: a statement fits one
+ * version, and a second copy is answered by `conflict`, `gone` or `forbidden`; whoever gets one of these reads the
+ * room again and looks for its own statement, as `RoomChanges` does.
+ *
+ * A clock that is off is an error, never followed: a bus that could shift the time of our signatures could keep one
+ * for later.
+ * Errors: what the bus answers; unavailable when no address answers, or one answers what is not in the API; the
+ * signal's reason when the caller gives up.
+ */
+export class ControlPlane {
+  readonly urls: readonly string[];
+  readonly identity: Identity;
+  /** The address that answered last. */
+  #at = 0;
+
+  constructor({ urls, identity, onWarning }: ControlOptions) {
+    this.urls = [...new Set(urls.map(busUrl))];
+    this.identity = identity;
+    if (this.urls.length === 0 || this.urls.length > urlsMax) {
+      throw new UnibusError("invalid", `a bus has 1 to ${urlsMax} addresses, not ${this.urls.length} (name them)`);
+    }
+    for (const url of this.urls.filter(isCleartext)) {
+      onWarning?.(`${url} is not encrypted on the way: others can see who talks to whom (use https)`);
+    }
+  }
+
+  /** Sends a signed request and gives what the reply says, by its schema. */
+  async request<S extends TSchema>(
+    method: Method,
+    target: string,
+    reply: S,
+    { body, signal, size = "single" }: RequestOptions = {},
+  ): Promise<Static<S>> {
+    const bytes = body === undefined ? undefined : bytesOf(JSON.stringify(body));
+    const limits = { bytesMax: replyBytesMax[size], timeoutMs: timeoutMs.json };
+    const found = await this.#ask({ method, target, body: bytes, signer: this.identity, signal, ...limits });
+    return contentOf(reply, found.body, found.url);
+  }
+
+  /** Sends a signed request whose success says nothing. */
+  async #order(method: Method, target: string, { body, signal }: RequestOptions): Promise<void> {
+    const bytes = body === undefined ? undefined : bytesOf(JSON.stringify(body));
+    const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.json };
+    await this.#ask({ method, target, body: bytes, signer: this.identity, signal, ...limits });
+  }
+
+  /** Sends a request, again where a GET is told to wait. */
+  async #ask(ask: Ask): Promise<{ readonly body: Uint8Array<ArrayBuffer>; readonly url: string }> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#askAll(ask);
+      } catch (error) {
+        const pauseS = hasCode(error, "rate_limited") || hasCode(error, "unavailable") ? error.retryAfterS : undefined;
+        const isOver = attempt === patience.attempts || ask.method !== "GET";
+        if (isOver || pauseS === undefined || pauseS > patience.pauseSMax) throw error;
+        // Later than asked, by chance: clients that were refused together do not come back together.
+        await pause(1_000 * (pauseS + Math.random() * Math.max(1, pauseS)), ask.signal);
+      }
+    }
+  }
+
+  /** Sends a request to one address after another until one answers. */
+  async #askAll(ask: Ask): Promise<{ readonly body: Uint8Array<ArrayBuffer>; readonly url: string }> {
+    const isAlone = this.urls.length === 1;
+    // An idle connection may be closed while a request is on its way: one address alone gets a second try.
+    const tries = isAlone ? [0, 0] : this.urls.map((_, i) => (this.#at + i) % this.urls.length);
+    let isCopied = false;
+    let cause: unknown;
+    for (let at = tries.shift(); at !== undefined; at = tries.shift()) {
+      ask.signal?.throwIfAborted();
+      const url = this.urls[at] ?? "";
+      try {
+        const body = await exchange(url, ask);
+        this.#at = at;
+        return { body, url };
+      } catch (error) {
+        if (hasCode(error, "unauthenticated") && !isCopied) {
+          // Bun and browsers send a request again by themselves when its connection breaks: the copy's nonce is used.
+          isCopied = true;
+          tries.unshift(at);
+          continue;
+        }
+        if (isUnibusError(error)) throw error;
+        ask.signal?.throwIfAborted();
+        cause = error;
+        if (isAlone && (error as { name?: unknown })?.name === "TimeoutError") break;
+      }
+    }
+    throw unreached(this.urls.join(", "), cause);
+  }
+
+  /**
+   * What a client needs beside an address of the bus.
+   * From an https address only tls and wss URLs of the data plane are let through. Source: spec 9.
+   */
+  async info(signal?: AbortSignal): Promise<api.Info> {
+    const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.json };
+    const { body, url } = await this.#ask({ method: "GET", target: "/info", signal, ...limits });
+    const info = contentOf(api.Info, body, url);
+    const isTaken = (one: string) => url.startsWith("http:") || /^(tls|wss):\/\//.test(one);
+    return { ...info, nats: info.nats.filter(isTaken), ws: info.ws.filter(isTaken) };
+  }
+
+  /** One's own rooms, by room id. */
+  async rooms(signal?: AbortSignal): Promise<Static<typeof api.RoomList>> {
+    const target = `/members/${this.identity.endpoint}/rooms`;
+    return this.request("GET", target, api.RoomList, { signal, size: "list" });
+  }
+
+  /** Errors: forbidden, not_found, gone; so for all that names a room. */
+  async room(roomId: string, signal?: AbortSignal): Promise<Static<typeof api.RoomView>> {
+    return this.request("GET", at(roomId), api.RoomView, { signal });
+  }
+
+  /** Errors: conflict for a subject or an id that is taken. */
+  async createRoom(body: Static<typeof api.CreateRoom>, signal?: AbortSignal): Promise<Static<typeof api.Room>> {
+    return this.request("POST", "/rooms", api.Room, { body, signal });
+  }
+
+  async deleteRoom(roomId: string, signal?: AbortSignal): Promise<void> {
+    return this.#order("DELETE", at(roomId), { signal });
+  }
+
+  /** Every stay of every member. */
+  async members(roomId: string, signal?: AbortSignal): Promise<Static<typeof api.MemberList>> {
+    return this.request("GET", at(roomId, "/members"), api.MemberList, { signal, size: "list" });
+  }
+
+  /** The statements from a version on, as many as one reply holds. */
+  async statements(roomId: string, from: number, signal?: AbortSignal): Promise<Static<typeof api.StatementList>> {
+    const target = at(roomId, `/statements?from=${from}`);
+    return this.request("GET", target, api.StatementList, { signal, size: "statements" });
+  }
+
+  /** Gives the room's new version. Errors: conflict when another change came first. */
+  async addMembers(roomId: string, body: Static<typeof api.AddMembers>, signal?: AbortSignal): Promise<number> {
+    return (await this.request("POST", at(roomId, "/members"), api.Members, { body, signal })).version;
+  }
+
+  /** Errors: conflict when another change came first. */
+  async kick(roomId: string, endpoint: string, body: Static<typeof api.Rotate>, signal?: AbortSignal): Promise<void> {
+    return this.#order("DELETE", at(roomId, `/members/${fit(endpoint, endpointShape)}`), { body, signal });
+  }
+
+  /** Errors: conflict for the last owner. */
+  async leave(roomId: string, signal?: AbortSignal): Promise<void> {
+    return this.#order("DELETE", at(roomId, `/members/${this.identity.endpoint}`), { signal });
+  }
+
+  /** Gives the room's new version. Errors: conflict when another change came first. */
+  async rekey(roomId: string, body: Static<typeof api.Rotate>, signal?: AbortSignal): Promise<number> {
+    return (await this.request("POST", at(roomId, "/rekey"), api.Members, { body, signal })).version;
+  }
+
+  /** Gives the room's new version. Errors: conflict when another change came first, or for the last owner. */
+  async setRole(
+    roomId: string,
+    endpoint: string,
+    body: Static<typeof api.SetRole>,
+    signal?: AbortSignal,
+  ): Promise<number> {
+    const target = at(roomId, `/members/${fit(endpoint, endpointShape)}/role`);
+    return (await this.request("PUT", target, api.Members, { body, signal })).version;
+  }
+
+  /** One's own sealed key of an epoch. Errors: not_found where one was not in the room. */
+  async roomKey(roomId: string, epoch: number, signal?: AbortSignal): Promise<Static<typeof api.RoomKey>> {
+    return this.request("GET", at(roomId, `/key?epoch=${epoch}`), api.RoomKey, { signal });
+  }
+
+  /** The last frames of a room, or those before a sequence, oldest first. */
+  async history(
+    roomId: string,
+    page: { readonly limit?: number; readonly before?: number },
+    signal?: AbortSignal,
+  ): Promise<Static<typeof api.History>> {
+    const query = Object.entries(page).map(([name, value]) => `${name}=${value}`);
+    const target = at(roomId, `/history${query.length === 0 ? "" : `?${query.join("&")}`}`);
+    return this.request("GET", target, api.History, { signal, size: "history" });
+  }
+
+  /** Binds a device's durable. Errors: conflict when the room is not persisted; quota. */
+  async bindDurable(roomId: string, device: string, signal?: AbortSignal): Promise<Static<typeof api.DurableBound>> {
+    return this.request("PUT", at(roomId, `/durable?device=${fit(device, deviceShape)}`), api.DurableBound, { signal });
+  }
+
+  async unbindDurable(roomId: string, device: string, signal?: AbortSignal): Promise<void> {
+    return this.#order("DELETE", at(roomId, `/durable?device=${fit(device, deviceShape)}`), { signal });
+  }
+
+  /** Stores a ciphertext and gives its hash. Errors: too_large, quota. */
+  async putBlob(ciphertext: Uint8Array, signal?: AbortSignal): Promise<string> {
+    const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.blob };
+    const blob = { target: "/blobs", body: ciphertext, contentType: "application/octet-stream" };
+    const { body, url } = await this.#ask({ method: "POST", ...blob, signer: this.identity, signal, ...limits });
+    return contentOf(api.BlobStored, body, url).hash;
+  }
+
+  /** The bytes that the bus gives for a hash: the reader checks them. Errors: not_found. */
+  async getBlob(hash: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    const limits = { bytesMax: api.blobBytesMax, timeoutMs: timeoutMs.blob };
+    return (
+      await this.#ask({
+        method: "GET",
+        target: `/blobs/${fit(hash, hashShape)}`,
+        signer: this.identity,
+        signal,
+        ...limits,
+      })
+    ).body;
+  }
+
+  /** Active users, as the bus names them: `Directory` checks their keys. */
+  async directory(signal?: AbortSignal): Promise<Static<typeof api.Directory>> {
+    return this.request("GET", "/directory", api.Directory, { signal, size: "list" });
+  }
+
+  /** Tells the bus one's own kex key, once. Errors: conflict when another one is there. */
+  async putKeys(signal?: AbortSignal): Promise<void> {
+    const { kexPubHex: kex_pub, kexSig: kex_sig } = this.identity;
+    return this.#order("PUT", "/users/me/keys", { body: { kex_pub, kex_sig }, signal });
+  }
+}
+
+const endpointShape = new RegExp(endpointPattern);
+const deviceShape = new RegExp(devicePattern);
+const hashShape = /^[0-9a-f]{64}$/;
+const roomShape = new RegExp(ulidPattern);
+
+/** A part of a target. A bus may have chosen it: what has another shape could become another request. */
+function fit(part: string, shape: RegExp): string {
+  if (!shape.test(part))
+    throw new UnibusError("invalid", `${JSON.stringify(part)} is no name that fits here (check it)`);
+  return part;
+}
+
+/** The target of a room, or of a part of it. */
+function at(roomId: string, part = ""): string {
+  return `/rooms/${fit(roomId, roomShape)}${part}`;
+}

@@ -1,0 +1,101 @@
+import type { Static } from "@sinclair/typebox";
+import type { Directory as DirectoryReply } from "../wire/api.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { endpointId, endpointPattern, keyPattern, normalKey } from "../wire/names.ts";
+import type { ControlPlane } from "./control.ts";
+import type { ClientState } from "./state.ts";
+import type { PeerKeys, Vouched } from "./vouched.ts";
+
+type Entry = Static<typeof DirectoryReply>["members"][number];
+
+/** A user as the bus lists them. The handle is the bus's word: who it names, only the keys say. */
+export interface Peer {
+  readonly endpoint: string;
+  readonly sign_pub: string;
+  readonly handle: string;
+  readonly role: Entry["role"];
+  /** Null before the user has brought a kex key: then nothing can be sealed to them. */
+  readonly keys: PeerKeys | null;
+}
+
+/** A user who was looked up. */
+export interface Found extends Peer {
+  /**
+   * The endpoint for which the handle was used first, where it is another one now: the user is warned, and says by
+   * `approve` whether that is right. Null where nothing has changed.
+   */
+  readonly pinned: string | null;
+}
+
+const endpointShape = new RegExp(endpointPattern);
+const keyShape = new RegExp(keyPattern);
+
+const distrust = (what: string): UnibusError =>
+  new UnibusError("forbidden", `${what} (the bus does not tell the truth: ask them for their endpoint, and an admin)`);
+
+function peerOf({ endpoint, sign_pub, handle, role, kex_pub, kex_sig }: Entry): Peer {
+  const keys = kex_pub === null || kex_sig === null ? null : { endpoint, sign_pub, kex_pub, kex_sig };
+  return { endpoint, sign_pub, handle, role, keys };
+}
+
+/** The users of a bus, each checked when they are looked up. Source: spec 2, 14. */
+export class Directory {
+  constructor(
+    private readonly control: ControlPlane,
+    private readonly state: ClientState,
+    private readonly vouched: Vouched,
+  ) {}
+
+  /** Active users, to be shown: nothing of them is checked but that each endpoint is that of its key. */
+  async list(signal?: AbortSignal): Promise<Peer[]> {
+    const { members } = await this.control.directory(signal);
+    return members
+      .filter((one) => /^[0-9a-f]{64}$/.test(one.sign_pub) && endpointId(one.sign_pub) === one.endpoint)
+      .map(peerOf);
+  }
+
+  /**
+   * The users who are meant by handles, keys or endpoints, in their order.
+   * Shape: what looks like an endpoint or a key is never taken for a handle: somebody may have chosen one that does.
+   * A handle's endpoint is pinned at its first use.
+   * Errors: not_found; conflict for a handle that several have, with their endpoints; forbidden where the bus shows
+   * keys that do not belong together.
+   */
+  async find(who: readonly string[], signal?: AbortSignal): Promise<Found[]> {
+    const { members } = await this.control.directory(signal);
+    const found: Found[] = [];
+    for (const name of who) found.push(await this.#find(name, members));
+    return found;
+  }
+
+  /** Takes the endpoint that a handle has now as the right one: the user has asked them. */
+  approve({ handle, endpoint }: Pick<Found, "handle" | "endpoint">): Promise<void> {
+    return this.state.repinHandle(handle, endpoint);
+  }
+
+  async #find(name: string, members: readonly Entry[]): Promise<Found> {
+    const isHandle = !endpointShape.test(name) && !keyShape.test(name);
+    const meant = isHandle
+      ? members.filter(({ handle }) => handle === name)
+      : members.filter(({ endpoint, sign_pub }) => endpoint === name || sign_pub === normalKey(name));
+    const [entry] = meant;
+    const shown = JSON.stringify(name);
+    if (entry === undefined) throw new UnibusError("not_found", `no user here is ${shown} (see the directory)`);
+    if (meant.length > 1) {
+      const endpoints = meant.map(({ endpoint }) => endpoint).join(", ");
+      throw new UnibusError("conflict", `several users are ${shown}: ${endpoints} (name one by its endpoint)`);
+    }
+    const peer = peerOf(entry);
+    await this.#check(peer, shown);
+    const first = isHandle ? await this.state.pinHandle(name, peer.endpoint) : peer.endpoint;
+    return { ...peer, pinned: first === peer.endpoint ? null : first };
+  }
+
+  async #check({ endpoint, sign_pub, keys }: Peer, shown: string): Promise<void> {
+    if (!/^[0-9a-f]{64}$/.test(sign_pub) || endpointId(sign_pub) !== endpoint) {
+      throw distrust(`${shown} has an endpoint that is not that of their key`);
+    }
+    const fault = keys === null ? null : await this.vouched.faultOf(keys);
+    if (fault !== null) throw distrust(`${shown} ${fault}`);
+  }
+}

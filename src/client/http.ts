@@ -1,0 +1,88 @@
+import { baseUrl, isLoopback } from "../wire/address.ts";
+import { sha256Hex, toBase64 } from "../wire/encoding.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { requestText, signatureHeaders } from "../wire/sign.ts";
+import type { Identity } from "./identity.ts";
+import { bodyOf, refusalOf } from "./reply.ts";
+
+/** How much of a refusal is read, in bytes. */
+const refusalBytesMax = 65_536;
+
+/** One request, and what its reply may cost. */
+export interface Ask {
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  /** path?query, exactly as it is sent. */
+  readonly target: string;
+  readonly body?: Uint8Array | undefined;
+  /** JSON where nothing is said. */
+  readonly contentType?: string;
+  /** Who signs; nobody, where the route is for anyone. */
+  readonly signer?: Identity | undefined;
+  readonly bytesMax: number;
+  /** For the request and its whole reply. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The address of a bus, to which targets are appended.
+ * Errors: invalid for what is no http or https URL, and for one with a user, a query or a fragment.
+ */
+export function busUrl(text: string): string {
+  const url = baseUrl(text.trim());
+  if (url === null || new URL(url).username !== "" || new URL(url).password !== "") {
+    throw new UnibusError("invalid", `${JSON.stringify(text)} is no address of a bus (as in https://bus.example.org)`);
+  }
+  return url;
+}
+
+/** Whether requests to a bus, who sends them and what they name can be read on the way. Source: spec 9. */
+export function isCleartext(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  return protocol === "http:" && !isLoopback(hostname);
+}
+
+/** The headers of a signed request: a fresh nonce, and the host as it is dialled. Source: spec 5. */
+function signedHeaders(base: string, { method, target, body }: Ask, signer: Identity): Record<string, string> {
+  const { host } = new URL(base);
+  const ts = String(Math.floor(Date.now() / 1000));
+  const nonce = toBase64(crypto.getRandomValues(new Uint8Array(16)));
+  const bodyHash = sha256Hex(body ?? "");
+  return {
+    [signatureHeaders.host]: host,
+    [signatureHeaders.pub]: signer.signPubHex,
+    [signatureHeaders.ts]: ts,
+    [signatureHeaders.nonce]: nonce,
+    [signatureHeaders.body]: bodyHash,
+    [signatureHeaders.sig]: toBase64(signer.sign(requestText({ host, method, target, ts, nonce, bodyHash }))),
+  };
+}
+
+/**
+ * Sends a request to one bus, and gives the body of its success.
+ * Errors: a UnibusError for whatever was answered and is no success; what the transport throws, as it comes, where
+ * there was no whole answer. A redirect is no success: a signature, or a token, is for this bus alone.
+ */
+export async function exchange(base: string, ask: Ask): Promise<Uint8Array<ArrayBuffer>> {
+  const { method, target, body, contentType = "application/json", signer, bytesMax, timeoutMs, signal } = ask;
+  const limit = AbortSignal.timeout(timeoutMs);
+  const reply = await fetch(`${base}${target}`, {
+    method,
+    headers: {
+      ...(body === undefined ? {} : { "content-type": contentType }),
+      ...(signer === undefined ? {} : signedHeaders(base, ask, signer)),
+    },
+    ...(body === undefined ? {} : { body: body as BodyInit }),
+    redirect: "manual",
+    credentials: "omit",
+    cache: "no-store",
+    signal: signal === undefined ? limit : AbortSignal.any([limit, signal]),
+  });
+  if (reply.ok) return bodyOf(reply, bytesMax, base);
+  throw refusalOf(reply, await bodyOf(reply, refusalBytesMax, base), base);
+}
+
+/** The error for a bus that gave no answer. */
+export function unreached(url: string, cause: unknown): UnibusError {
+  return new UnibusError("unavailable", `${url} cannot be reached (is the bus running there?)`, { cause });
+}

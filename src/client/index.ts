@@ -1,0 +1,42 @@
+/** The client of unibus, for Bun, Node and browsers. Published as `unibus/client`. */
+import { openState } from "#state";
+import { Bus, type ConnectOptions } from "./bus.ts";
+import { MemoryState } from "./state.ts";
+
+export { type ErrorCode, isUnibusError, UnibusError } from "../wire/errors.ts";
+export type { BlobRef, DropReason } from "../wire/frame.ts";
+export type { Policy, RoomRole } from "../wire/statement.ts";
+export { Bus, type BusEvents, type ConnectOptions, modes, type RoomEntry } from "./bus.ts";
+export type { Found, Peer } from "./directory.ts";
+export type { Durable, DurableOptions } from "./durable.ts";
+export { generateIdentity, Identity, identityText, parseIdentity } from "./identity.ts";
+export { Message, type MessageKind } from "./message.ts";
+export type { SendOptions } from "./publisher.ts";
+export { parseJoinLink, register } from "./register.ts";
+export type { Room, RoomStats, SayOptions, Sent } from "./room.ts";
+export type { HistoryPage, Messages, ReadOptions } from "./room-reader.ts";
+export { type ClientState, MemoryState, type StatePlace } from "./state.ts";
+export { identityFromWords, newWords } from "./wallet.ts";
+
+/** What `connect` takes: one address or several, and where to remember what was seen. */
+export type ClientOptions = Omit<ConnectOptions, "urls" | "state"> & {
+  /** The address of the bus. */
+  readonly url?: string;
+  /** Several addresses of one bus, the preferred first. */
+  readonly urls?: readonly string[];
+  /**
+   * A folder of this identity alone (in a browser: the name of a database), in which versions, owners and handles are
+   * remembered, so that the bus cannot go back; or `memory`, which forgets them with the program.
+   */
+  readonly state: string | "memory";
+};
+
+/**
+ * Connects to a bus.
+ * Errors: invalid for a wrong address; unavailable when nobody answers; unauthenticated for who is no user.
+ */
+export async function connect({ url, urls = [], state, ...options }: ClientOptions): Promise<Bus> {
+  const all = url === undefined ? urls : [url, ...urls];
+  const memory = state === "memory" ? new MemoryState() : openState({ folder: state, bus: all[0] ?? "" });
+  return Bus.connect({ ...options, urls: all, state: memory });
+}

@@ -1,0 +1,214 @@
+import type { ControlPlane } from "./control.ts";
+import { Feed } from "./feed.ts";
+import { framesOf, pagesAfter } from "./history-pages.ts";
+import type { LiveMessage } from "./line.ts";
+import type { Message } from "./message.ts";
+import type { Received, Receiver } from "./receiver.ts";
+import { Recent } from "./recent.ts";
+import { type Lost, Tail, type Told } from "./tail.ts";
+
+/** How many messages a reader may be behind where nothing is said. */
+const queueDefault = 10_000;
+
+/** Which messages are read. */
+export interface ReadOptions {
+  /** The whole history, what comes from now on, or the last message and what comes. Default: now. */
+  readonly from?: "start" | "now" | "last";
+  /** How many messages the reader may be behind before it is left. Default: 10,000. */
+  readonly queueMax?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Messages as they come. It begins when it is made; `return`, or the end of a `for await`, gives it up. */
+export interface Messages extends AsyncIterableIterator<Message, undefined, undefined>, AsyncDisposable {
+  /** Resolves when everything that is said from then on will come. */
+  readonly ready: Promise<void>;
+}
+
+/** One page of a room's history, oldest first. */
+export interface HistoryPage {
+  readonly messages: readonly Message[];
+  /** What `before` takes to read the page before. */
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly more: boolean;
+}
+
+/** What a reader of a room needs. */
+export interface ReaderParts {
+  readonly roomId: string;
+  readonly persist: boolean;
+  readonly receiver: Receiver;
+  readonly control: ControlPlane;
+  /** Begins or ends to follow the room's subject. */
+  readonly follow: (follows: boolean) => Promise<void>;
+  /** What a frame is to the application. */
+  readonly messageOf: (told: Told) => Message;
+  readonly onLost: (why: Lost) => void;
+  readonly onTrouble: (error: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
+interface Tailing {
+  readonly tail: Tail;
+  readonly ready: Promise<void>;
+  readonly stop: AbortController;
+}
+
+/** What a room says, to as many readers as there are. It follows the room while there is one. */
+export class RoomReader {
+  readonly #feeds = new Set<Feed>();
+  #tailing: Tailing | null = null;
+  #received = 0;
+
+  constructor(private readonly parts: ReaderParts) {}
+
+  /** How many frames were told. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Messages as an async iterator. Errors while reading: quota for a reader who is too slow; forbidden, gone. */
+  messages({ from = "now", queueMax = queueDefault, signal }: ReadOptions = {}): Messages {
+    const kept = this.parts.persist ? from : "now";
+    const { feed, ready } = this.attach(queueMax, kept === "start");
+    const stop = () => feed.end(signal?.reason);
+    signal?.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) stop();
+    const run = this.#read(feed, kept, ready);
+    const end = async () => {
+      signal?.removeEventListener("abort", stop);
+      this.detach(feed);
+      await run.return(undefined);
+      return { done: true as const, value: undefined };
+    };
+    return {
+      ready,
+      next: () => run.next(),
+      return: end,
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+      [Symbol.asyncDispose]: async () => void (await end()),
+    };
+  }
+
+  /** A page of history, verified; what does not hold is dropped and counted. Errors: those of GET history. */
+  async history(
+    page: { readonly limit?: number; readonly before?: number },
+    signal?: AbortSignal,
+  ): Promise<HistoryPage> {
+    const { messages, first_seq, last_seq, more } = await this.parts.control.history(this.parts.roomId, page, signal);
+    const opened = await this.#openKept(framesOf(messages), new Recent(messages.length + 1));
+    return { messages: opened.map((one) => this.#messageOf(one)), firstSeq: first_seq, lastSeq: last_seq, more };
+  }
+
+  /** Frames as they come from now on, until `detach`. `ready` resolves when all that is said from then on will come. */
+  attach(max: number = queueDefault, lapses = false): { readonly feed: Feed; readonly ready: Promise<void> } {
+    const feed = new Feed(max, lapses);
+    this.#feeds.add(feed);
+    this.#tailing ??= this.#follow();
+    const { ready } = this.#tailing;
+    ready.catch((error: unknown) => feed.end(error));
+    return { feed, ready };
+  }
+
+  /** Gives a feed up. */
+  detach(feed: Feed): void {
+    feed.end();
+    this.#feeds.delete(feed);
+    if (this.#feeds.size === 0) this.#unfollow();
+  }
+
+  /** Takes what came live to the room's subject. */
+  take(message: LiveMessage): void {
+    this.#tailing?.tail.take(message);
+  }
+
+  /** The connection was away. */
+  gap(): void {
+    this.#tailing?.tail.gap();
+  }
+
+  /** Ends all reading, with an error where there is one. */
+  end(error: unknown): void {
+    for (const feed of this.#feeds) feed.end(error);
+    this.#feeds.clear();
+    this.#unfollow();
+  }
+
+  #follow(): Tailing {
+    const { follow, signal, onLost } = this.parts;
+    const stop = new AbortController();
+    const tail = new Tail({
+      ...this.parts,
+      signal: AbortSignal.any([signal, stop.signal]),
+      onLost,
+      onTold: (told) => {
+        this.#received += 1;
+        for (const feed of this.#feeds) feed.push(told);
+      },
+    });
+    // Messages are taken from here on; where the room's stream was then is read after.
+    const ready = follow(true).then(() => tail.begin());
+    const tailing = { tail, ready, stop };
+    ready.catch(() => {
+      if (this.#tailing === tailing) this.#tailing = null;
+    });
+    return tailing;
+  }
+
+  #unfollow(): void {
+    if (this.#tailing === null) return;
+    this.#tailing.stop.abort();
+    this.#tailing = null;
+    void this.parts.follow(false).catch(this.parts.onTrouble);
+  }
+
+  /** What was said before, where that is asked for, then what comes: each once, without a hole. */
+  async *#read(feed: Feed, from: "start" | "now" | "last", ready: Promise<void>): AsyncGenerator<Message, undefined> {
+    const seen = new Recent(2 * queueDefault);
+    try {
+      await ready;
+      if (from === "last") for (const one of await this.#lastKept(seen)) yield this.#messageOf(one);
+      if (from === "start") yield* this.#readKept(feed, seen);
+      for (let told = await feed.next(); told !== null; told = await feed.next()) {
+        if (!seen.has(keyOf(told.received))) yield this.parts.messageOf(told);
+      }
+      return undefined;
+    } finally {
+      this.detach(feed);
+    }
+  }
+
+  async #lastKept(seen: Recent): Promise<Received[]> {
+    const { messages } = await this.parts.control.history(this.parts.roomId, { limit: 1 });
+    return this.#openKept(framesOf(messages), seen);
+  }
+
+  /** The room's history, up to where what came live begins. */
+  async *#readKept(feed: Feed, seen: Recent): AsyncGenerator<Message, void> {
+    const { control, roomId, signal } = this.parts;
+    let cursor = 0;
+    do {
+      feed.takeLapse();
+      for await (const { frames, upTo } of pagesAfter(control, roomId, cursor, signal)) {
+        for (const one of await this.#openKept(frames, seen)) yield this.#messageOf(one);
+        cursor = upTo;
+      }
+      // What was too much to keep meanwhile is in the history by now.
+    } while (feed.takeLapse());
+    feed.stopLapsing();
+  }
+
+  async #openKept(frames: readonly Uint8Array[], seen: Recent): Promise<Received[]> {
+    const opened = await Promise.all(frames.map((bytes) => this.parts.receiver.open(bytes, "history")));
+    return opened.filter((one): one is Received => one !== null && seen.add(keyOf(one)));
+  }
+
+  #messageOf(received: Received): Message {
+    return this.parts.messageOf({ received, reply: undefined });
+  }
+}
+
+const keyOf = ({ frame }: Received): string => `${frame.from}.${frame.id}`;

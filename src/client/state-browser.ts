@@ -1,0 +1,107 @@
+/** The state of a client in IndexedDB. Chosen by `#state` in a browser. */
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { type ClientState, corruptState, laterPin, pinOf, type RoomPin, type StatePlace } from "./state.ts";
+
+const stores = { rooms: "rooms", handles: "handles" } as const;
+
+type Store = keyof typeof stores;
+
+const failed = (cause: unknown): UnibusError =>
+  new UnibusError("unavailable", "the browser keeps nothing for this page (allow it to store data)", { cause });
+
+function opened(name: string): Promise<IDBDatabase> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open(name, 1);
+    request.onupgradeneeded = () => {
+      for (const store of Object.values(stores)) request.result.createObjectStore(store);
+    };
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(failed(request.error));
+    request.onblocked = () => reject(failed(null));
+  });
+}
+
+/** Rooms by id, handles by bus and handle. What is read and written in one transaction no other page comes between. */
+class DatabaseState implements ClientState {
+  #database: Promise<IDBDatabase> | null = null;
+
+  constructor(private readonly place: StatePlace) {}
+
+  room(roomId: string): Promise<RoomPin | null> {
+    return this.#change("rooms", roomId, (kept) => ({ answer: this.#pin(roomId, kept) }));
+  }
+
+  saveRoom(roomId: string, pin: RoomPin): Promise<RoomPin> {
+    return this.#change("rooms", roomId, (kept) => {
+      const holds = laterPin(roomId, this.#pin(roomId, kept), pin);
+      return { answer: holds, put: holds };
+    });
+  }
+
+  handle(handle: string): Promise<string | null> {
+    return this.#change("handles", this.#handleKey(handle), (kept) => ({ answer: this.#endpoint(handle, kept) }));
+  }
+
+  pinHandle(handle: string, endpoint: string): Promise<string> {
+    return this.#change("handles", this.#handleKey(handle), (kept) => {
+      const first = this.#endpoint(handle, kept) ?? endpoint;
+      return { answer: first, put: first };
+    });
+  }
+
+  async repinHandle(handle: string, endpoint: string): Promise<void> {
+    await this.#change("handles", this.#handleKey(handle), () => ({ answer: null, put: endpoint }));
+  }
+
+  #pin(roomId: string, kept: unknown): RoomPin | null {
+    const pin = kept === undefined ? null : pinOf(kept);
+    if (kept !== undefined && pin === null) throw corruptState(`room ${roomId}`);
+    return pin;
+  }
+
+  #endpoint(handle: string, kept: unknown): string | null {
+    if (kept !== undefined && typeof kept !== "string") throw corruptState(`handle ${JSON.stringify(handle)}`);
+    return kept ?? null;
+  }
+
+  #handleKey(handle: string): string[] {
+    return [this.place.bus, handle];
+  }
+
+  /** Reads one entry, decides, and writes it where the decision has a `put`, all in one transaction. */
+  async #change<T>(
+    store: Store,
+    key: IDBValidKey,
+    decide: (kept: unknown) => { readonly answer: T; readonly put?: unknown },
+  ): Promise<T> {
+    this.#database ??= opened(this.place.folder);
+    const database = await this.#database.catch((error: unknown) => {
+      this.#database = null;
+      throw isUnibusError(error) ? error : failed(error);
+    });
+    return new Promise<T>((resolve, reject) => {
+      // Strict: what was shown to be pinned survives a power cut.
+      const transaction = database.transaction(stores[store], "readwrite", { durability: "strict" });
+      const entries = transaction.objectStore(stores[store]);
+      const read = entries.get(key);
+      let answer: { readonly value: T } | null = null;
+      read.onsuccess = () => {
+        try {
+          const decision = decide(read.result);
+          if (decision.put !== undefined) entries.put(decision.put, key);
+          answer = { value: decision.answer };
+        } catch (error) {
+          reject(error);
+          transaction.abort();
+        }
+      };
+      transaction.oncomplete = () => (answer === null ? reject(failed(null)) : resolve(answer.value));
+      transaction.onabort = () => reject(failed(transaction.error));
+    });
+  }
+}
+
+/** The state that is kept in a database of this origin. Nothing is made before there is something to remember. */
+export function openState(place: StatePlace): ClientState {
+  return new DatabaseState(place);
+}

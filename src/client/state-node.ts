@@ -1,0 +1,157 @@
+/** The state of a client as files. Chosen by `#state` where there is a file system. */
+import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { sha256Hex } from "../wire/encoding.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { isUlid } from "../wire/names.ts";
+import { type ClientState, corruptState, laterPin, pinOf, type RoomPin, type StatePlace } from "./state.ts";
+
+/** How often a read is made again that another process overtook. */
+const attemptsMax = 100;
+
+const codeOf = (error: unknown): unknown => (error as { code?: unknown } | null)?.code;
+
+/** What `work` gives, or `other` where a name is missing or taken, as `code` says. Errors: unavailable. */
+async function unless<T, O>(code: "ENOENT" | "EEXIST", other: O, work: () => Promise<T>): Promise<T | O> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (codeOf(cause) === code) return other;
+    if (isUnibusError(cause)) throw cause;
+    const mend = "see that its folder can be read and written, and has room";
+    throw new UnibusError("unavailable", `the client's memory cannot be used: ${String(codeOf(cause))} (${mend})`, {
+      cause,
+    });
+  }
+}
+
+/** Lets what was written into a folder survive a power cut. Some systems cannot, and need not. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder).catch(() => null);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
+/** Writes a file whole, then gives it its name by `place`. Its folders are for their owner alone, and so is it. */
+async function write(folder: string, text: string, place: (draft: string) => Promise<void>): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const draft = join(folder, `.${crypto.randomUUID()}`);
+  try {
+    const handle = await open(draft, "wx", 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await place(draft);
+    await syncFolder(folder);
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
+
+/**
+ * Rooms: `rooms/<room_id>/<version>.json`, of which the highest holds. A version's file is made once and never
+ * changed, and only lower ones are removed, so no process can take a room back, and none has to lock it.
+ */
+class FileState implements ClientState {
+  constructor(private readonly place: StatePlace) {}
+
+  async room(roomId: string): Promise<RoomPin | null> {
+    const folder = this.#roomFolder(roomId);
+    for (let attempt = 1; attempt <= attemptsMax; attempt++) {
+      const [newest] = await this.#versions(folder);
+      if (newest === undefined) return null;
+      const file = join(folder, `${newest}.json`);
+      const text = await unless("ENOENT", null, () => readFile(file, "utf8"));
+      // A later version has come between the two reads, and this one has gone.
+      if (text === null) continue;
+      const pin = pinOf(this.#json(file, text));
+      if (pin?.version !== newest) throw corruptState(file);
+      return pin;
+    }
+    throw new UnibusError("unavailable", "the client's memory changes too fast (try again)");
+  }
+
+  async saveRoom(roomId: string, pin: RoomPin): Promise<RoomPin> {
+    const folder = this.#roomFolder(roomId);
+    for (let attempt = 1; attempt <= attemptsMax; attempt++) {
+      const kept = await this.room(roomId);
+      const holds = laterPin(roomId, kept, pin);
+      if (holds === kept) return kept;
+      const file = join(folder, `${pin.version}.json`);
+      const isOurs = await unless("EEXIST", false, async () => {
+        await write(folder, JSON.stringify(holds), (draft) => link(draft, file));
+        return true;
+      });
+      // Another process has pinned this version meanwhile: whether it saw the same is compared again.
+      if (!isOurs) continue;
+      const older = (await this.#versions(folder)).slice(1);
+      await Promise.all(older.map((version) => rm(join(folder, `${version}.json`), { force: true })));
+      return (await this.room(roomId)) ?? holds;
+    }
+    throw new UnibusError("unavailable", "the client's memory changes too fast (try again)");
+  }
+
+  async handle(handle: string): Promise<string | null> {
+    const file = this.#handleFile(handle);
+    const text = await unless("ENOENT", null, () => readFile(file, "utf8"));
+    if (text === null) return null;
+    const { handle: of, endpoint } = (this.#json(file, text) ?? {}) as Record<string, unknown>;
+    if (of !== handle || typeof endpoint !== "string") throw corruptState(file);
+    return endpoint;
+  }
+
+  async pinHandle(handle: string, endpoint: string): Promise<string> {
+    const kept = await this.handle(handle);
+    if (kept !== null) return kept;
+    const file = this.#handleFile(handle);
+    await unless("EEXIST", null, () =>
+      write(this.#handleFolder, JSON.stringify({ handle, endpoint }), (draft) => link(draft, file)),
+    );
+    return (await this.handle(handle)) ?? endpoint;
+  }
+
+  async repinHandle(handle: string, endpoint: string): Promise<void> {
+    const file = this.#handleFile(handle);
+    await unless("EEXIST", null, () =>
+      write(this.#handleFolder, JSON.stringify({ handle, endpoint }), (draft) => rename(draft, file)),
+    );
+  }
+
+  /** The versions that are kept of a room, the highest first. */
+  async #versions(folder: string): Promise<number[]> {
+    const names = await unless("ENOENT", [], () => readdir(folder));
+    return names
+      .flatMap((name) => /^([1-9][0-9]{0,15})\.json$/.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => b - a);
+  }
+
+  #roomFolder(roomId: string): string {
+    if (!isUlid(roomId)) throw new UnibusError("invalid", "that is no room's id (it is a ULID)");
+    return join(this.place.folder, "rooms", roomId);
+  }
+
+  get #handleFolder(): string {
+    return join(this.place.folder, "handles");
+  }
+
+  #handleFile(handle: string): string {
+    return join(this.#handleFolder, `${sha256Hex(`${this.place.bus}\n${handle}`)}.json`);
+  }
+
+  #json(file: string, text: string): unknown {
+    try {
+      return JSON.parse(text);
+    } catch (cause) {
+      throw corruptState(file, cause);
+    }
+  }
+}
+
+/** The state that is kept in a folder. Nothing is written before there is something to remember. */
+export function openState(place: StatePlace): ClientState {
+  return new FileState(place);
+}

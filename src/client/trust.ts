@@ -1,0 +1,218 @@
+import type { Static } from "@sinclair/typebox";
+import type { MemberList, RoomView } from "../wire/api.ts";
+import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
+import { policyDigits, statementText } from "../wire/statement.ts";
+import { Chain, type Link } from "./chain.ts";
+import type { ControlPlane } from "./control.ts";
+import type { ClientState } from "./state.ts";
+import { isOneLine, leaversOf, type VerifiedMember, type VerifiedRoom, verifiedRoom } from "./verified-room.ts";
+import type { PeerKeys, Vouched } from "./vouched.ts";
+import { OneAtATime, pause, waitFor } from "./wait.ts";
+
+/** How often a room is read that changes while it is read. */
+const readAttemptsMax = 6;
+/** The longest pause between two such reads, in milliseconds. */
+const readPauseMsMax = 100;
+/** How many members' keys are checked at once. */
+const vouchBatch = 256;
+
+const unavailable = (what: string, roomId: string): UnibusError =>
+  new UnibusError("unavailable", `room ${roomId} cannot be read: ${what} (try again)`);
+
+/** What the trust in rooms is made from, the same for all rooms of a client. */
+export interface TrustParts {
+  readonly control: ControlPlane;
+  readonly state: ClientState;
+  readonly vouched: Vouched;
+  /** Ends what is under way when the client closes. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * What a client believes of one room: what its owners signed, in an order that never goes back.
+ *
+ * The bus shows members and statements; each statement follows the one before, from the first or from the newest that
+ * this client has seen, and is signed by an owner of the version before; the members are those that the newest one
+ * names, each with a kex key that its user vouches for. The newest version is remembered before it is believed.
+ * Whatever contradicts this is `room_forked`, and stays so for as long as this object lives: nothing is to be sent.
+ * What it cannot know: whether the bus hides a newer version from a client that never saw it.
+ * Source: spec 3.
+ */
+export class RoomTrust {
+  readonly roomId: string;
+  readonly #chain: Chain;
+  readonly #reading = new OneAtATime(() => this.#guarded(() => this.#refresh()));
+  readonly #pastReading = new OneAtATime(() => this.#guarded(() => this.#learnPast()));
+  #room: VerifiedRoom | null = null;
+  #fork: UnibusError | null = null;
+
+  private constructor(
+    roomId: string,
+    private readonly parts: TrustParts,
+  ) {
+    this.roomId = roomId;
+    this.#chain = new Chain(roomId);
+  }
+
+  /** Reads and verifies a room. Errors: room_forked; what the bus answers; those of the client's memory. */
+  static async open(roomId: string, parts: TrustParts, signal?: AbortSignal): Promise<RoomTrust> {
+    const trust = new RoomTrust(roomId, parts);
+    await trust.refresh(signal);
+    return trust;
+  }
+
+  /** The room as it was verified last. Errors: room_forked. */
+  get room(): VerifiedRoom {
+    if (this.#fork !== null) throw this.#fork;
+    if (this.#room === null) throw new UnibusError("unavailable", `room ${this.roomId} was not read yet (try again)`);
+    return this.#room;
+  }
+
+  /** Reads what is new, in a read that begins after this call, and verifies it. Errors: those of `open`. */
+  refresh(signal?: AbortSignal): Promise<VerifiedRoom> {
+    return waitFor(this.#reading.run(), signal);
+  }
+
+  /**
+   * The room at an epoch or later: reads it again where the epoch is above the one that is known.
+   * Errors: room_forked when the epoch is above the one of that read. Any peer can write a number into a frame, so
+   * the caller has checked that a member signed it, or that it opened.
+   */
+  async reach(epoch: number, signal?: AbortSignal): Promise<VerifiedRoom> {
+    if (this.room.state.epoch >= epoch) return this.room;
+    const room = await this.refresh(signal);
+    if (room.state.epoch >= epoch) return room;
+    throw this.fork(`it is said to be in epoch ${epoch}, and the bus shows none above ${room.state.epoch}`);
+  }
+
+  /** The key_check that the owners signed for an epoch. Errors: not_found for one that the room has not had. */
+  async keyCheckAt(epoch: number, signal?: AbortSignal): Promise<string> {
+    if (this.room.state.epoch >= epoch && this.#chain.keyCheckAt(epoch) === null) {
+      await waitFor(this.#pastReading.run(), signal);
+    }
+    const check = this.#chain.keyCheckAt(epoch);
+    if (check === null) throw new UnibusError("not_found", `room ${this.roomId} has had no epoch ${epoch} yet`);
+    return check;
+  }
+
+  /** The hash of a version's statement, where it is known and not long ago. */
+  hashAt(version: number): string | null {
+    return this.#chain.hashAt(version);
+  }
+
+  /** Gives the room up, and the error that says why. */
+  fork(what: string): UnibusError {
+    this.#fork ??= this.#chain.forked(what);
+    return this.#fork;
+  }
+
+  async #guarded<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#fork !== null) throw this.#fork;
+    try {
+      const done = await work();
+      if (this.#fork !== null) throw this.#fork;
+      return done;
+    } catch (error) {
+      if (hasCode(error, "room_forked")) this.#fork ??= error;
+      throw error;
+    }
+  }
+
+  async #refresh(): Promise<VerifiedRoom> {
+    const known = this.#room;
+    if (known !== null && (await this.#isUnchanged(known))) return known;
+    this.#room = await this.#read();
+    return this.#room;
+  }
+
+  /** Whether the room is still as it is known: one small reply, which may not contradict what was signed. */
+  async #isUnchanged(known: VerifiedRoom): Promise<boolean> {
+    const { control, state, signal } = this.parts;
+    const pin = await state.room(this.roomId);
+    const seen = await control.room(this.roomId, signal);
+    this.#checkView(seen, known);
+    this.#checkFloor(seen.version, Math.max(known.state.version, pin?.version ?? 0));
+    return seen.version === known.state.version && !seen.rekey_pending && leaversOf(known).size === 0;
+  }
+
+  #checkView(seen: Static<typeof RoomView>, { state }: VerifiedRoom): void {
+    const isSame = seen.subject === state.subject && policyDigits(seen.policy) === policyDigits(state.policy);
+    if (!isSame || seen.room_id !== this.roomId)
+      throw this.#chain.forked("the bus says another subject or policy of it");
+    if (seen.version === state.version && seen.epoch !== state.epoch) {
+      throw this.#chain.forked("the bus says another epoch of it than was signed");
+    }
+  }
+
+  #checkFloor(version: number, floor: number): void {
+    if (version < floor) throw this.#chain.forked(`it went back from version ${floor} to ${version}`);
+  }
+
+  /** Reads the room until its parts belong together: a change may come between them. */
+  async #read(): Promise<VerifiedRoom> {
+    for (let attempt = 1; ; attempt++) {
+      const read = await this.#readOnce();
+      if (!isUnibusError(read)) return read;
+      if (attempt === readAttemptsMax) throw read;
+      await pause(Math.random() * readPauseMsMax, this.parts.signal);
+    }
+  }
+
+  /** The room, or what to say where its parts still do not belong together when it has been read often enough. */
+  async #readOnce(): Promise<VerifiedRoom | UnibusError> {
+    const { control, state, signal } = this.parts;
+    const pin = await state.room(this.roomId);
+    if (pin !== null) this.#chain.expect(pin);
+    // What was seen before the members were asked for is what they may not go behind.
+    const floor = Math.max(this.#chain.head?.parsed.version ?? 0, pin?.version ?? 0);
+    const list = await control.members(this.roomId, signal);
+    this.#checkFloor(list.version, floor);
+    const { parsed, text, hash } = await this.#follow();
+    this.#checkFloor(parsed.version, floor);
+    if (list.version > parsed.version) return unavailable(`the bus shows no statement ${list.version}`, this.roomId);
+    const lines = this.#linesOf(list);
+    const { roomId, version, prev, subject, policy, epoch, keyCheck, owners } = parsed;
+    const read = { roomId, version, prev, subject, policy, epoch, keyCheck, lines };
+    if (statementText(read) !== text) return this.#chain.forked("its members are not those that its owners signed");
+    await this.#checkKeys(lines);
+    const kept = await state.saveRoom(this.roomId, { version, hash, epoch, owners, firstOwners: owners });
+    // Another process of this identity is ahead: what it has seen must be shown here, too.
+    if (kept.version > version) return unavailable("it changes too fast", this.roomId);
+    return verifiedRoom(read, hash, kept.firstOwners);
+  }
+
+  /** Takes the statements that are new. Gives the newest. */
+  async #follow(): Promise<Link> {
+    const { control, signal } = this.parts;
+    for (;;) {
+      const { from } = this.#chain;
+      const { statements, more } = await control.statements(this.roomId, from, signal);
+      if (statements.length === 0) throw this.#chain.forked(`the bus shows no statement ${from}`);
+      await this.#chain.take(statements);
+      const { head } = this.#chain;
+      if (!more && head !== null) return head;
+      if (this.#chain.from === from) {
+        throw unavailable("the bus cuts its statements short", this.roomId);
+      }
+    }
+  }
+
+  async #learnPast(): Promise<void> {
+    const { control, signal } = this.parts;
+    await this.#chain.learnPast(async (from) => (await control.statements(this.roomId, from, signal)).statements);
+  }
+
+  #linesOf({ members }: Static<typeof MemberList>): VerifiedMember[] {
+    if (!members.every(isOneLine)) throw this.#chain.forked("its members are not as members are");
+    return members;
+  }
+
+  async #checkKeys(members: readonly PeerKeys[]): Promise<void> {
+    for (let at = 0; at < members.length; at += vouchBatch) {
+      const batch = members.slice(at, at + vouchBatch);
+      const faults = await Promise.all(batch.map((member) => this.parts.vouched.faultOf(member)));
+      const wrong = faults.findIndex((fault) => fault !== null);
+      if (wrong !== -1) throw this.#chain.forked(`its member ${batch[wrong]?.endpoint} ${faults[wrong]}`);
+    }
+  }
+}

@@ -1,0 +1,106 @@
+/** A server whose directory swaps keys or handles: nothing is sealed to a stranger unseen. Source: spec 2, 13, 14. */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import type { Static } from "@sinclair/typebox";
+import type * as api from "../../src/wire/api.ts";
+import { Server } from "../support/executable.ts";
+import { HostileServer } from "../support/hostile-server.ts";
+import { type Cast, castOf } from "../support/inside.ts";
+import { failureOf, keysOf, trustingPeer } from "../support/trusting-peer.ts";
+
+type DirectoryList = Static<typeof api.Directory>;
+
+let server: Server;
+let people: Cast<"ana" | "bob" | "cleo" | "mallory">;
+let way: HostileServer;
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  people = await castOf(server, "ana", "bob", "cleo", "mallory");
+  way = await HostileServer.start(server.ready.http);
+});
+afterEach(() => way.honest());
+afterAll(async () => {
+  await way[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+});
+
+/** The directory as bob reads it, by the way that lies, with a fresh memory. */
+const directoryOfBob = () => trustingPeer(people.bob, [way.url]).directory;
+
+describe("a directory that", () => {
+  const listed = (alter: (list: DirectoryList["members"]) => DirectoryList["members"]) => () =>
+    way.alter<DirectoryList>("/directory", (json) => ({ members: alter(json.members) }));
+  const cleoAs = (more: () => Partial<DirectoryList["members"][number]>) =>
+    listed((list) => list.map((one) => (one.endpoint === people.cleo.endpoint ? { ...one, ...more() } : one)));
+
+  test("tells the truth is read by handle, key and endpoint", async () => {
+    const directory = directoryOfBob();
+    const { endpoint, signPubHex } = people.cleo;
+    const found = await directory.find(["cleo", signPubHex.toUpperCase(), endpoint]);
+    expect(found.map((one) => [one.keys, one.handle, one.pinned])).toEqual(
+      Array(3).fill([keysOf(people.cleo), "cleo", null]),
+    );
+    for (const who of ["nobody", "f".repeat(64), "A".repeat(43), ""]) {
+      expect((await failureOf(() => directory.find([who]))).code).toBe("not_found");
+    }
+    expect((await directory.list()).map(({ handle }) => handle).sort()).toEqual([
+      "admin",
+      "ana",
+      "bob",
+      "cleo",
+      "mallory",
+    ]);
+  });
+
+  test("swaps keys is not believed", async () => {
+    const directory = directoryOfBob();
+    const swaps: readonly (readonly [() => Partial<DirectoryList["members"][number]>, string])[] = [
+      [() => ({ kex_pub: people.mallory.kexPubHex }), "does not vouch"],
+      [() => ({ kex_pub: people.mallory.kexPubHex, kex_sig: people.mallory.kexSig }), "does not vouch"],
+      [() => ({ kex_sig: "AAAA" }), "does not vouch"],
+      [() => ({ sign_pub: people.mallory.signPubHex }), "not that of their key"],
+      [() => ({ kex_pub: "00".repeat(32) }), "does not vouch"],
+    ];
+    for (const [more, why] of swaps) {
+      cleoAs(more)();
+      const error = await failureOf(() => directory.find(["cleo"]));
+      expect([error.code, error.message]).toEqual(["forbidden", expect.stringContaining(why)]);
+    }
+    cleoAs(() => ({ kex_pub: null, kex_sig: null }))();
+    expect((await directory.find(["cleo"]))[0]?.keys).toBeNull();
+  });
+
+  test("gives a handle to another is told of until the user approves", async () => {
+    const directory = directoryOfBob();
+    await directory.find(["cleo"]);
+    const renamed = listed((list) =>
+      list.map((one) => ({
+        ...one,
+        handle: one.handle === "mallory" ? "cleo" : one.handle === "cleo" ? "x" : one.handle,
+      })),
+    );
+    renamed();
+    for (let i = 0; i < 2; i++) {
+      const [found] = await directory.find(["cleo"]);
+      expect([found?.endpoint, found?.pinned]).toEqual([people.mallory.endpoint, people.cleo.endpoint]);
+    }
+    const [found] = await directory.find(["cleo"]);
+    if (found !== undefined) await directory.approve(found);
+    expect((await directory.find(["cleo"]))[0]?.pinned).toBeNull();
+  });
+
+  test("has two of a handle, or a handle that looks like somebody's key, names nobody by it", async () => {
+    const directory = directoryOfBob();
+    listed((list) => list.map((one) => ({ ...one, handle: "ana" })))();
+    const error = await failureOf(() => directory.find(["ana"]));
+    expect([error.code, error.message]).toEqual(["conflict", expect.stringContaining(people.cleo.endpoint)]);
+    const gone = people.cleo.endpoint;
+    listed((list) =>
+      list
+        .filter(({ endpoint }) => endpoint !== gone)
+        .map((one) => ({ ...one, handle: gone }))
+        .slice(0, 1),
+    )();
+    expect((await failureOf(() => directory.find([gone]))).code).toBe("not_found");
+  });
+});

@@ -1,0 +1,302 @@
+/** How a client asks a bus, and what it makes of what comes back. Source: spec 5, 9, 11. */
+import { afterAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { Type } from "@sinclair/typebox";
+import { Check } from "@sinclair/typebox/value";
+import { ControlPlane } from "../../src/client/control.ts";
+import { busUrl } from "../../src/client/http.ts";
+import { identityFromSeeds } from "../../src/client/identity.ts";
+import { verifyText } from "../../src/client/keys.ts";
+import { newUlid } from "../../src/client/ulid.ts";
+import * as api from "../../src/wire/api.ts";
+import { fromBase64, sha256Hex } from "../../src/wire/encoding.ts";
+import { hasCode, isUnibusError, type UnibusError } from "../../src/wire/errors.ts";
+import { requestText } from "../../src/wire/sign.ts";
+import { Authority } from "../support/certificates.ts";
+import { HostileServer } from "../support/hostile-server.ts";
+import { bytes, vectors } from "../support/vectors.ts";
+
+const identity = await identityFromSeeds(bytes(vectors.keys.sign_seed), bytes(vectors.keys.kex_priv));
+const info = { name: "unibus", version: "1", auth: "enforce", nats: [], ws: [], namespaces: [], time: "now" };
+const anything = Type.Unknown();
+const opened: Bun.Server<unknown>[] = [];
+afterAll(() => Promise.all(opened.map((server) => server.stop(true))));
+
+/** A server that answers as it is told, and what it was asked. */
+function listener(answer: (request: Request, count: number) => Response | Promise<Response>) {
+  const asked: { readonly request: Request; readonly body: string }[] = [];
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: async (request) => {
+      asked.push({ request, body: await request.clone().text() });
+      return answer(request, asked.length);
+    },
+  });
+  opened.push(server);
+  return { url: `http://127.0.0.1:${server.port}`, asked, stop: () => server.stop(true) };
+}
+
+/** An address at which nobody answers. */
+async function deadUrl(): Promise<string> {
+  const { url, stop } = listener(() => new Response());
+  await stop();
+  return url;
+}
+
+const refusal = (code: string, status: number, headers: Record<string, string> = {}) =>
+  Response.json({ error: `it is ${code}`, code }, { status, headers });
+
+async function failureOf(work: () => Promise<unknown>): Promise<UnibusError> {
+  try {
+    await work();
+  } catch (error) {
+    if (isUnibusError(error)) return error;
+    throw error;
+  }
+  throw new Error("it did not fail");
+}
+
+const controlOf = (...urls: string[]) => new ControlPlane({ urls, identity });
+
+describe("a request", () => {
+  test("is signed for the host as it is dialled, its target and its body, with a fresh nonce each time", async () => {
+    const bus = listener(() => Response.json({}));
+    const port = new URL(bus.url).port;
+    const control = controlOf(`http://LOCALHOST:${port}/`);
+    await control.request("POST", "/a?b=%20c", anything, { body: { d: "é" } });
+    await control.request("GET", "/e", anything);
+    for (const { request, body } of bus.asked) {
+      const header = (name: string) => request.headers.get(`x-unibus-${name}`) ?? "";
+      const { pathname, search } = new URL(request.url);
+      const text = requestText({
+        ...{ host: `localhost:${port}`, method: request.method, target: `${pathname}${search}`, ts: header("ts") },
+        ...{ nonce: header("nonce"), bodyHash: sha256Hex(body) },
+      });
+      expect([header("host"), header("pub")]).toEqual([`localhost:${port}`, identity.signPubHex]);
+      expect(verifyText(identity.signPub, text, fromBase64(header("sig")) ?? new Uint8Array())).toBe(true);
+      expect(Math.abs(Number(header("ts")) - Date.now() / 1000)).toBeLessThan(5);
+    }
+    expect(bus.asked.map(({ body }) => body)).toEqual(['{"d":"é"}', ""]);
+    expect(new Set(bus.asked.map(({ request }) => request.headers.get("x-unibus-nonce"))).size).toBe(2);
+  });
+
+  test("goes to the next address where one does not answer, and stays there, signed anew", async () => {
+    const bus = listener(() => Response.json({}));
+    const control = controlOf(await deadUrl(), bus.url, await deadUrl());
+    for (const method of ["GET", "POST", "PUT", "DELETE"] as const) await control.request(method, "/x", anything);
+    const { host } = new URL(bus.url);
+    expect(bus.asked.map(({ request }) => request.headers.get("x-unibus-host"))).toEqual([host, host, host, host]);
+  });
+
+  test("does not go on from an address that refuses it", async () => {
+    const other = listener(() => Response.json({}));
+    for (const [code, status] of [
+      ["forbidden", 403],
+      ["clock_skew", 401],
+      ["internal", 500],
+      ["unavailable", 503],
+    ] as const) {
+      const bus = listener(() => refusal(code, status));
+      const error = await failureOf(() => controlOf(bus.url, other.url).request("POST", "/x", anything, { body: {} }));
+      expect([error.code, error.message, bus.asked.length]).toEqual([code, `it is ${code}`, 1]);
+    }
+    expect(other.asked).toEqual([]);
+  });
+
+  test("is sent once more to the one address there is, when its answer was lost", async () => {
+    const bus = listener(() => Response.json({ done: true }));
+    await using way = await HostileServer.start(bus.url);
+    way.tell((answer) => (way.asked.length === 1 ? null : answer));
+    expect(await controlOf(way.url).request("POST", "/x", anything, { body: {} })).toEqual({ done: true });
+    expect(new Set(bus.asked.map(({ request }) => request.headers.get("x-unibus-nonce"))).size).toBe(2);
+    const error = await failureOf(async () => controlOf(await deadUrl()).request("GET", "/x", anything));
+    expect([error.code, error.message]).toEqual(["unavailable", expect.stringContaining("cannot be reached")]);
+  });
+
+  test("that is told to wait is made again where it only reads, and not for ever", async () => {
+    const calm = listener((_, count) =>
+      count < 3 ? refusal("rate_limited", 429, { "retry-after": "0" }) : Response.json({ done: true }),
+    );
+    expect(await controlOf(calm.url).request("GET", "/x", anything)).toEqual({ done: true });
+    const busy = listener(() => refusal("unavailable", 503, { "retry-after": "0" }));
+    expect((await failureOf(() => controlOf(busy.url).request("GET", "/x", anything))).code).toBe("unavailable");
+    expect([calm.asked.length, busy.asked.length]).toEqual([3, 4]);
+    const others: readonly (readonly ["GET" | "POST", string, number, Record<string, string>])[] = [
+      ["POST", "rate_limited", 429, { "retry-after": "0" }],
+      ["GET", "rate_limited", 429, { "retry-after": "3600" }],
+      ["GET", "quota", 429, { "retry-after": "0" }],
+      ["GET", "unavailable", 503, {}],
+    ];
+    for (const [method, code, status, headers] of others) {
+      const bus = listener(() => refusal(code, status, headers));
+      const error = await failureOf(() => controlOf(bus.url).request(method, "/x", anything));
+      expect([error.code as string, bus.asked.length]).toEqual([code, 1]);
+    }
+  }, 20_000);
+
+  test("ends when the caller gives up: before it, during it, and while it waits", async () => {
+    const silent = listener(() => new Promise<Response>(() => undefined));
+    const busy = listener(() => refusal("rate_limited", 429, { "retry-after": "10" }));
+    const why = new Error("enough");
+    const outcome = (work: Promise<unknown>) => work.catch((error: unknown) => error);
+    expect(await outcome(controlOf(silent.url).info(AbortSignal.abort(why)))).toBe(why);
+    for (const bus of [silent, busy]) {
+      const stop = new AbortController();
+      const asked = bus.asked.length;
+      const ended = outcome(controlOf(bus.url).info(stop.signal));
+      while (bus.asked.length === asked) await Bun.sleep(1);
+      stop.abort(why);
+      expect(await ended).toBe(why);
+    }
+    expect([silent.asked.length, busy.asked.length]).toEqual([1, 1]);
+  });
+
+  test("names nothing that could make it another one", async () => {
+    const bus = listener(() => Response.json({}));
+    const control = controlOf(bus.url);
+    const room = newUlid();
+    const uses = [
+      () => control.room("../users"),
+      () => control.leave(`${room}?x=`),
+      () => control.kick(room, "../../rekey", { statement: { text: "x", by: "x", sig: "x" } }),
+      () => control.getBlob(`${"0".repeat(63)}/`),
+      () => control.bindDurable(room, "a&b"),
+    ];
+    for (const use of uses) expect((await failureOf(use)).code).toBe("invalid");
+    expect(bus.asked).toEqual([]);
+  });
+});
+
+describe("a reply", () => {
+  test("that refuses says what, when to try again, and its name in the log", async () => {
+    const headers = { "retry-after": "7", "x-request-id": "abc-12" };
+    const bus = listener(() => refusal("quota", 429, headers));
+    const error = await failureOf(() => controlOf(bus.url).request("PUT", "/x", anything));
+    expect(error).toMatchObject({ code: "quota", message: "it is quota", retryAfterS: 7, requestId: "abc-12" });
+  });
+
+  test("that refuses in other words is not believed, and cannot steer a terminal", async () => {
+    const refusals: readonly (readonly [Response, string])[] = [
+      [new Response("<html>", { status: 502 }), "answered 502, which is no answer of a bus"],
+      [Response.json(null, { status: 500 }), "answered 500"],
+      [Response.json({ error: { a: 1 }, code: 3 }, { status: 400 }), "answered 400"],
+      [Response.json({ error: "x", code: "room_forked" }, { status: 400 }), "x"],
+      [Response.json({ error: "x", code: "__proto__" }, { status: 400 }), "x"],
+      [Response.json({ error: "a\u001b[2J\u202eb\r\nc", code: "x" }, { status: 400 }), "a [2J b c"],
+      [Response.json({ error: "y".repeat(9_999), code: "x" }, { status: 400 }), `${"y".repeat(500)}...`],
+      [new Response("z".repeat(100_000), { status: 500 }), "answered more than 65536 bytes"],
+      [new Response(null, { status: 302, headers: { location: "/healthz" } }), "answered 302"],
+      [new Response(null, { status: 304 }), "answered 304"],
+    ];
+    for (const [reply, message] of refusals) {
+      const bus = listener(() => reply);
+      const error = await failureOf(() => controlOf(bus.url).request("PUT", "/x", anything));
+      expect([message, error.code, error.message]).toEqual([message, "unavailable", expect.stringContaining(message)]);
+      if (message.length < 20 && !message.startsWith("answered")) expect(error.message).toBe(message);
+      expect(bus.asked).toHaveLength(1);
+    }
+  });
+
+  test("is what the API says, fields that a newer bus adds apart", async () => {
+    const newer = listener(() => Response.json({ ...info, more: [1], time: "now" }));
+    expect(await controlOf(newer.url).info()).toMatchObject(info);
+    const replies = [
+      "",
+      "{",
+      "[]",
+      "null",
+      "1",
+      JSON.stringify({ ...info, nats: ["a", 1] }),
+      '{"name":"unibus"}',
+      "\xff",
+    ];
+    for (const reply of replies) {
+      const bus = listener(() => new Response(reply));
+      const error = await failureOf(() => controlOf(bus.url).info());
+      expect([reply, error.code, error.message]).toEqual([
+        reply,
+        "unavailable",
+        expect.stringContaining("not in the API"),
+      ]);
+    }
+    expect(Check(api.Info, { ...info, more: 1 })).toBe(false);
+  });
+
+  test("is read to its limit, also one that says nothing of its size or is packed", async () => {
+    const large = Buffer.alloc(1_048_577, " ");
+    const packed = Bun.gzipSync(Buffer.alloc(50_000_000, " "));
+    const stream = () =>
+      new ReadableStream({
+        pull(controller) {
+          controller.enqueue(large.subarray(0, 65_536));
+        },
+      });
+    const replies: readonly (() => Response)[] = [
+      () => new Response(large),
+      () => new Response(stream()),
+      () => new Response(packed, { headers: { "content-encoding": "gzip" } }),
+    ];
+    for (const reply of replies) {
+      const bus = listener(reply);
+      const error = await failureOf(() => controlOf(bus.url).info());
+      expect([error.code, error.message]).toEqual(["unavailable", expect.stringContaining("more than 1048576 bytes")]);
+    }
+    const fits = listener(() => new Response(JSON.stringify(info).padEnd(1_048_576)));
+    expect(await controlOf(fits.url).info()).toEqual(info);
+  });
+
+  test("of an https bus names only encrypted ways to the data plane", async () => {
+    const nats = ["nats://a:1", "tls://a:2", "tls:b"];
+    const ws = ["ws://a:3", "wss://a:4"];
+    const bus = listener(() => Response.json({ ...info, nats, ws }));
+    expect(await controlOf(bus.url).info()).toMatchObject({ nats, ws });
+    using authority = new Authority();
+    const { cert, key } = authority.issue("bus");
+    const tls = { cert: readFileSync(cert), key: readFileSync(key) };
+    const fetch = () => Response.json({ ...info, nats, ws });
+    await using secure = Bun.serve({ hostname: "127.0.0.1", port: 0, tls, fetch });
+    const home = new URL("../../src/client/", import.meta.url).pathname;
+    const script = `
+      const { ControlPlane } = await import("${home}control.ts");
+      const { generateIdentity } = await import("${home}identity.ts");
+      const urls = ["https://127.0.0.1:${secure.port}"];
+      console.log(JSON.stringify(await new ControlPlane({ urls, identity: await generateIdentity() }).info()));
+    `;
+    const env = { PATH: process.env.PATH ?? "", NODE_EXTRA_CA_CERTS: authority.file };
+    const child = Bun.spawn([process.execPath, "-e", script], { env, stderr: "inherit" });
+    expect(JSON.parse(await new Response(child.stdout).text())).toMatchObject({
+      nats: ["tls://a:2"],
+      ws: ["wss://a:4"],
+    });
+  }, 20_000);
+});
+
+describe("an address", () => {
+  test.each(["ftp://a", "a", "", "http://a?b", "http://a#b", "http://user@a", "https://:pw@a", "http://"])(
+    "is not %s",
+    (url) => expect(() => busUrl(url)).toThrow("no address of a bus"),
+  );
+
+  test("that others can listen to is told of, once each", () => {
+    const warnings: string[] = [];
+    const urls = ["http://bus.example.org", "http://127.0.0.1:1", "https://bus.example.org", "http://bus.example.org/"];
+    const control = new ControlPlane({ urls, identity, onWarning: (message) => warnings.push(message) });
+    expect(control.urls).toEqual(urls.slice(0, 3));
+    expect(warnings).toEqual([expect.stringContaining("http://bus.example.org is not encrypted")]);
+  });
+
+  test("there must be, and not more than a bus has", () => {
+    const many = Array.from({ length: 17 }, (_, i) => `http://127.0.0.1:${i + 1}`);
+    for (const urls of [[], many]) {
+      const error: unknown = (() => {
+        try {
+          return controlOf(...urls);
+        } catch (thrown) {
+          return thrown;
+        }
+      })();
+      expect(hasCode(error, "invalid")).toBe(true);
+    }
+  });
+});

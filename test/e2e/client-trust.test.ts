@@ -1,0 +1,243 @@
+/** Rooms as the client's layers make, change and believe them, against a real bus. Source: spec 3. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { identityText } from "../../src/client/identity.ts";
+import type { RoomTrust } from "../../src/client/trust.ts";
+import { leaversOf, memberAt, memberNow } from "../../src/client/verified-room.ts";
+import { sha256Hex, toHex } from "../../src/wire/encoding.ts";
+import { Folder, Server } from "../support/executable.ts";
+import { HostileServer } from "../support/hostile-server.ts";
+import { type Cast, castOf } from "../support/inside.ts";
+import { freshSubject, policy } from "../support/peer.ts";
+import { failureOf, type HeldRoom, keysOf, type TrustingPeer, trustingPeer } from "../support/trusting-peer.ts";
+
+let server: Server;
+let people: Cast<"ana" | "bob" | "cleo" | "dan">;
+let ana: TrustingPeer;
+let bob: TrustingPeer;
+let cleo: TrustingPeer;
+const matrix = policy("encrypt", "persist", "sign_msgs");
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  people = await castOf(server, "ana", "bob", "cleo", "dan");
+  const peer = (name: keyof typeof people) => trustingPeer(people[name], [server.ready.http]);
+  [ana, bob, cleo] = [peer("ana"), peer("bob"), peer("cleo")];
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+const all = () => [people.bob, people.cleo].map(keysOf);
+const brief = ({ room }: RoomTrust) => ({
+  version: room.state.version,
+  epoch: room.state.epoch,
+  present: room.present.map(({ endpoint }) => endpoint).sort(),
+});
+const endpoints = (...names: (keyof typeof people)[]) => names.map((name) => people[name].endpoint).sort();
+const keyOf = async ({ keys }: HeldRoom, epoch: number) => toHex((await keys.key(epoch)) ?? new Uint8Array());
+
+describe("a room", () => {
+  test("lives: made, joined, kicked from, rekeyed, shared, left, joined again, deleted", async () => {
+    const subject = freshSubject();
+    const mine = await ana.create(matrix, subject);
+    const { roomId } = mine.trust;
+    expect(brief(mine.trust)).toEqual({ version: 1, epoch: 1, present: endpoints("ana") });
+    expect(mine.trust.room.state).toMatchObject({ subject, policy: matrix, roomId });
+
+    await mine.changes.add(all());
+    const [bobs, cleos] = [await bob.open(roomId), await cleo.open(roomId)];
+    const key1 = await keyOf(mine, 1);
+    expect(key1).toMatch(/^[0-9a-f]{64}$/);
+    for (const held of [bobs, cleos]) {
+      expect([brief(held.trust), await keyOf(held, 1)]).toEqual([brief(mine.trust), key1]);
+    }
+
+    await mine.changes.kick(people.cleo.endpoint);
+    expect(brief(mine.trust)).toEqual({ version: 3, epoch: 2, present: endpoints("ana", "bob") });
+    await bobs.trust.refresh();
+    const key2 = await keyOf(bobs, 2);
+    expect([await keyOf(mine, 2), key2 === key1]).toEqual([key2, false]);
+    expect((await failureOf(() => cleos.trust.refresh())).code).toBe("forbidden");
+    const { room } = bobs.trust;
+    expect([1, 2].map((epoch) => memberAt(room, people.cleo.endpoint, epoch)?.until)).toEqual([2, undefined]);
+
+    await mine.changes.rekey();
+    await mine.changes.setRole(people.bob.endpoint, "owner");
+    expect(await mine.changes.setRole(people.bob.endpoint, "owner")).toBe(mine.trust.room);
+    await bobs.trust.refresh();
+    expect([bobs.trust.room.owners.length, bobs.trust.room.ownersChanged]).toEqual([2, true]);
+
+    // Ana leaves; bob signs her out, and has what he needs to add cleo to the next epoch.
+    await mine.changes.leave();
+    await mine.changes.leave();
+    await bobs.trust.refresh();
+    expect([...leaversOf(bobs.trust.room)]).toEqual(endpoints("ana"));
+    await bobs.changes.rekey();
+    expect(brief(bobs.trust)).toEqual({ version: 6, epoch: 4, present: endpoints("bob") });
+    expect(leaversOf(bobs.trust.room).size).toBe(0);
+    await bobs.changes.add([keysOf(people.cleo), keysOf(people.ana)]);
+
+    const again = await cleo.open(roomId);
+    expect(await keyOf(again, 4)).toBe(await keyOf(bobs, 4));
+    expect(await keyOf(again, 1)).toBe(key1);
+    expect((await failureOf(() => again.keys.key(2))).code).toBe("not_found");
+    expect(again.trust.room.firstOwners).toEqual([people.ana.signPubHex]);
+    expect(memberNow(again.trust.room, people.cleo.endpoint)?.since).toBe(4);
+
+    await bobs.changes.delete();
+    await bobs.changes.delete();
+    expect((await failureOf(() => again.trust.refresh())).code).toBe("gone");
+  });
+
+  test("that is not encrypted has no keys, and everything else", async () => {
+    const mine = await ana.create(policy());
+    await mine.changes.add(all());
+    await mine.changes.kick(people.bob.endpoint);
+    await mine.changes.rekey();
+    expect(brief(mine.trust)).toEqual({ version: 4, epoch: 3, present: endpoints("ana", "cleo") });
+    const cleos = await cleo.open(mine.trust.roomId);
+    expect([await mine.keys.key(1), await cleos.keys.key(3)]).toEqual([null, null]);
+  });
+
+  test("is read again from what is known: nothing is asked twice", async () => {
+    await using way = await HostileServer.start(server.ready.http);
+    const mine = await ana.create(matrix);
+    await mine.changes.add(all());
+    const bobs = await trustingPeer(people.bob, [way.url]).open(mine.trust.roomId);
+    const asked = async (work: () => Promise<unknown>) => {
+      way.asked.length = 0;
+      await work();
+      return way.asked.map((line) => line.replace(/.*\/rooms\/\w+/, ""));
+    };
+    expect(await asked(() => bobs.trust.refresh())).toEqual([""]);
+    expect(await asked(() => Promise.all([1, 1, 1].map((epoch) => bobs.keys.key(epoch))))).toEqual(["/key?epoch=1"]);
+    expect(await asked(() => failureOf(() => bobs.keys.key(2)))).toEqual([]);
+    await mine.changes.rekey();
+    expect(await asked(() => bobs.trust.reach(2))).toEqual(["", "/members", "/statements?from=2"]);
+    expect(await asked(() => bobs.trust.reach(2))).toEqual([]);
+    expect(await asked(() => Promise.all([1, 2].map(() => bobs.trust.refresh())))).toEqual(["", ""]);
+  });
+
+  test("that a client has seen before is read from there, and its past when an old key is asked for", async () => {
+    await using way = await HostileServer.start(server.ready.http);
+    const mine = await ana.create(matrix);
+    await mine.changes.add(all());
+    const { state } = bob;
+    await bob.open(mine.trust.roomId);
+    for (let i = 0; i < 3; i++) await mine.changes.rekey();
+    const later = await trustingPeer(people.bob, [way.url], state).open(mine.trust.roomId);
+    expect(way.asked.filter((line) => line.includes("statements"))).toEqual([expect.stringContaining("?from=2")]);
+    const again = await trustingPeer(people.bob, [way.url], state).open(mine.trust.roomId);
+    expect(await keyOf(again, 4)).toBe(await keyOf(mine, 4));
+    expect(way.asked.at(-1)).toContain("/key?epoch=4");
+    expect(await keyOf(again, 1)).toBe(await keyOf(mine, 1));
+    expect(way.asked.at(-1)).toContain("?from=1");
+    expect(await keyOf(later, 2)).toBe(await keyOf(again, 2));
+  });
+});
+
+test("the same code verifies a room in Node", async () => {
+  const node = Bun.which("node");
+  if (node === null) throw new Error("node is not there: install Node 20 or newer");
+  using folder = new Folder();
+  const entrypoints = [join(import.meta.dir, "../support/node-peer.ts")];
+  const built = await Bun.build({ entrypoints, target: "node", outdir: folder.path });
+  expect(built.success).toBe(true);
+  const mine = await ana.create(matrix);
+  await mine.changes.add(all());
+  await mine.changes.rekey();
+  const child = Bun.spawn([node, folder.file("node-peer.js")], { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+  const identity = identityText(people.bob);
+  child.stdin.write(
+    JSON.stringify({ url: server.ready.http, identity, folder: folder.file("state"), room: mine.trust.roomId }),
+  );
+  await child.stdin.end();
+  const { hash, owners } = mine.trust.room;
+  const key = sha256Hex((await mine.keys.key(2)) ?? "");
+  expect(JSON.parse(await new Response(child.stdout).text())).toEqual({
+    ...{ version: 3, epoch: 2, key },
+    pin: { version: 3, epoch: 2, hash, owners, firstOwners: owners },
+  });
+}, 20_000);
+
+describe("a change", () => {
+  test("that another owner overtakes is made anew", async () => {
+    const mine = await ana.create(matrix);
+    await mine.changes.add(all());
+    await mine.changes.setRole(people.bob.endpoint, "owner");
+    const bobs = await bob.open(mine.trust.roomId);
+    const changes = [
+      ...[mine, bobs, mine, bobs].map(({ changes }) => changes.rekey()),
+      mine.changes.add([keysOf(people.dan)]),
+      bobs.changes.setRole(people.cleo.endpoint, "owner"),
+    ];
+    // Each may lose every race it has: then it says so, and nothing is half done.
+    const done = (await Promise.allSettled(changes)).filter(({ status }) => status === "fulfilled").length;
+    expect(done).toBeGreaterThanOrEqual(3);
+    await Promise.all([mine, bobs].map(({ trust }) => trust.refresh()));
+    expect(mine.trust.room.state).toEqual(bobs.trust.room.state);
+    expect(mine.trust.room.state.version).toBe(3 + done);
+    expect(await keyOf(mine, mine.trust.room.state.epoch)).toBe(await keyOf(bobs, mine.trust.room.state.epoch));
+  });
+
+  test("whose answers are lost is done once", async () => {
+    await using way = await HostileServer.start(server.ready.http);
+    let lost = 0;
+    way.tell((answer, { method }) => {
+      if (method === "GET" || answer.status >= 400) return answer;
+      lost += 1;
+      return null;
+    });
+    const mine = await trustingPeer(people.ana, [way.url]).create(matrix);
+    await mine.changes.add(all());
+    await mine.changes.setRole(people.bob.endpoint, "owner");
+    await mine.changes.kick(people.cleo.endpoint);
+    await mine.changes.rekey();
+    expect(brief(mine.trust)).toEqual({ version: 5, epoch: 3, present: endpoints("ana", "bob") });
+    await mine.changes.leave();
+    expect(lost).toBe(6);
+    const bobs = await bob.open(mine.trust.roomId);
+    expect([...leaversOf(bobs.trust.room)]).toEqual(endpoints("ana"));
+    expect(await keyOf(bobs, 3)).toMatch(/^[0-9a-f]{64}$/);
+    const second = await trustingPeer(people.bob, [way.url]).open(mine.trust.roomId);
+    await second.changes.delete();
+    expect(lost).toBe(7);
+  });
+
+  test("that is refused says why, and changes nothing", async () => {
+    const mine = await ana.create(matrix);
+    await mine.changes.add([keysOf(people.bob)]);
+    const bobs = await bob.open(mine.trust.roomId);
+    const stranger = keysOf(people.dan);
+    const refused: readonly (readonly [string, () => Promise<unknown>])[] = [
+      ["forbidden", () => bobs.changes.add([stranger])],
+      ["forbidden", () => bobs.changes.rekey()],
+      ["conflict", () => mine.changes.add([keysOf(people.bob)])],
+      ["conflict", () => mine.changes.leave()],
+      ["conflict", () => mine.changes.setRole(people.ana.endpoint, "member")],
+      ["not_found", () => mine.changes.kick(people.dan.endpoint)],
+      ["not_found", () => mine.changes.setRole(people.dan.endpoint, "owner")],
+      ["invalid", () => mine.changes.kick(people.ana.endpoint)],
+      ["invalid", () => mine.changes.add([{ ...stranger, kex_pub: keysOf(people.cleo).kex_pub }])],
+      ["invalid", () => mine.changes.add([{ ...stranger, endpoint: people.cleo.endpoint }])],
+      ["forbidden", () => bobs.changes.delete()],
+      ["conflict", () => ana.create(matrix, mine.trust.room.state.subject)],
+    ];
+    for (const [index, [code, change]] of refused.entries()) {
+      expect([index, (await failureOf(change)).code as string]).toEqual([index, code]);
+    }
+    await mine.trust.refresh();
+    expect(brief(mine.trust)).toEqual({ version: 2, epoch: 1, present: endpoints("ana", "bob") });
+  });
+
+  test("adds one who left and was not signed out yet, in an epoch of their own", async () => {
+    const mine = await ana.create(matrix);
+    await mine.changes.add(all());
+    await (await bob.open(mine.trust.roomId)).changes.leave();
+    await mine.changes.add([keysOf(people.bob)]);
+    expect(brief(mine.trust)).toEqual({ version: 4, epoch: 2, present: endpoints("ana", "bob", "cleo") });
+    expect(mine.trust.room.members.get(people.bob.endpoint)?.map(({ since, until }) => [since, until])).toEqual([
+      [1, 2],
+      [2, 0],
+    ]);
+  });
+});

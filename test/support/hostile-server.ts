@@ -1,0 +1,119 @@
+/** A bus that does not tell the truth: a proxy on loopback that alters what the real one answers, or loses it. */
+import { createServer, type Server as HttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/** A request as it came. */
+export interface Asked {
+  readonly method: string;
+  /** path?query. */
+  readonly target: string;
+  readonly headers: IncomingMessage["headers"];
+  readonly body: Buffer;
+}
+
+/** A reply, before it is told. */
+export interface Answer {
+  status: number;
+  headers: Record<string, string | string[] | undefined>;
+  body: Buffer;
+}
+
+/** What becomes of a reply: another one, itself, or none at all: then the connection breaks. */
+export type Lie = (answer: Answer, asked: Asked) => Answer | null | Promise<Answer | null>;
+
+/** What is answered without asking the real bus; null for what is passed on. */
+export type Pretence = (asked: Asked) => Answer | null;
+
+/** The reply with another JSON body. */
+export function withJson(answer: Answer, json: unknown): Answer {
+  return { ...answer, body: Buffer.from(JSON.stringify(json)) };
+}
+
+async function bodyOf(stream: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+/** The proxy. Ends with the scope that holds it; the real bus goes on. */
+export class HostileServer implements AsyncDisposable {
+  /** Whatever it was asked, in order, as `METHOD target`. */
+  readonly asked: string[] = [];
+  readonly #http: HttpServer;
+  #lie: Lie = (answer) => answer;
+  #pretence: Pretence = () => null;
+
+  private constructor(private readonly target: string) {
+    this.#http = createServer((incoming, outgoing) => {
+      this.#serve(incoming, outgoing).catch(() => incoming.socket.destroy());
+    });
+  }
+
+  /** Starts one before a bus, on a port of its own. It tells the truth until it is told to lie. */
+  static async start(target: string): Promise<HostileServer> {
+    const server = new HostileServer(target);
+    await new Promise<void>((resolve) => server.#http.listen(0, "127.0.0.1", resolve));
+    return server;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}`;
+  }
+
+  /** What it does from now on. */
+  tell(lie: Lie): void {
+    this.#lie = lie;
+  }
+
+  /** From now on the JSON of successful replies to GETs whose path ends so is what `alter` makes of it. */
+  alter<T>(pathEnd: string, alter: (json: T, asked: Asked) => unknown): void {
+    this.tell((answer, asked) => {
+      const isMeant = asked.method === "GET" && (asked.target.split("?")[0] ?? "").endsWith(pathEnd);
+      if (!isMeant || answer.status !== 200) return answer;
+      return withJson(answer, alter(JSON.parse(answer.body.toString()) as T, asked));
+    });
+  }
+
+  /** What it answers by itself from now on. */
+  pretend(pretence: Pretence): void {
+    this.#pretence = pretence;
+  }
+
+  /** From now on it tells the truth. */
+  honest(): void {
+    this.tell((answer) => answer);
+    this.pretend(() => null);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise((resolve) => this.#http.close(resolve));
+    this.#http.closeAllConnections();
+    await closed;
+  }
+
+  async #serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    const { method = "", url: target = "", headers } = incoming;
+    this.asked.push(`${method} ${target}`);
+    const body = await bodyOf(incoming);
+    const asked = { method, target, headers, body };
+    const answer = await this.#lie(this.#pretence(asked) ?? (await this.#forward(asked)), asked);
+    if (answer === null) return void incoming.socket.destroy();
+    const { "content-length": _, "transfer-encoding": __, connection: ___, ...rest } = answer.headers;
+    outgoing.writeHead(answer.status, { ...rest, "content-length": answer.body.byteLength });
+    outgoing.end(answer.body);
+  }
+
+  /** Asks the real bus. The signature names this proxy's address: a bus takes any loopback name. */
+  #forward({ method, target, headers, body }: Asked): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const forwarded = request(`${this.target}${target}`, { method, headers }, (reply) => {
+        bodyOf(reply).then(
+          (bytes) => resolve({ status: reply.statusCode ?? 0, headers: reply.headers, body: bytes }),
+          reject,
+        );
+      });
+      forwarded.on("error", reject);
+      forwarded.end(body);
+    });
+  }
+}

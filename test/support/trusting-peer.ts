@@ -1,0 +1,62 @@
+/** A peer made of the client's own layers below the bus object: control plane, memory, trust, keys, changes. */
+import { ControlPlane } from "../../src/client/control.ts";
+import { Directory } from "../../src/client/directory.ts";
+import type { Identity } from "../../src/client/identity.ts";
+import { createRoom, RoomChanges } from "../../src/client/room-changes.ts";
+import { RoomKeys } from "../../src/client/room-keys.ts";
+import { type ClientState, MemoryState } from "../../src/client/state.ts";
+import { RoomTrust } from "../../src/client/trust.ts";
+import { type PeerKeys, Vouched } from "../../src/client/vouched.ts";
+import type { UnibusError } from "../../src/wire/errors.ts";
+import { isUnibusError } from "../../src/wire/errors.ts";
+import type { Policy } from "../../src/wire/statement.ts";
+import { freshSubject } from "./peer.ts";
+
+/** A room as a peer holds it. */
+export interface HeldRoom {
+  readonly trust: RoomTrust;
+  readonly keys: RoomKeys;
+  readonly changes: RoomChanges;
+}
+
+/** A peer with its own memory, which may be given. */
+export function trustingPeer(identity: Identity, urls: readonly string[], state: ClientState = new MemoryState()) {
+  const control = new ControlPlane({ urls, identity });
+  const parts = { control, state, vouched: new Vouched() };
+  const held = (trust: RoomTrust, keys: RoomKeys): HeldRoom => ({
+    ...{ trust, keys, changes: new RoomChanges(trust, keys, parts) },
+  });
+  return {
+    identity,
+    control,
+    state,
+    directory: new Directory(control, state, parts.vouched),
+    async create(policy: Policy, subject = freshSubject()): Promise<HeldRoom> {
+      const { trust, keys } = await createRoom({ subject, policy }, parts);
+      return held(trust, keys);
+    },
+    async open(roomId: string): Promise<HeldRoom> {
+      const trust = await RoomTrust.open(roomId, parts);
+      return held(trust, new RoomKeys(trust, control));
+    },
+  };
+}
+
+/** A peer as `trustingPeer` makes it. */
+export type TrustingPeer = ReturnType<typeof trustingPeer>;
+
+/** An identity's own keys, as a directory shows them. */
+export function keysOf({ endpoint, signPubHex, kexPubHex, kexSig }: Identity): PeerKeys {
+  return { endpoint, sign_pub: signPubHex, kex_pub: kexPubHex, kex_sig: kexSig };
+}
+
+/** What something fails with. Fails when it does not, or in a way that is not ours. */
+export async function failureOf(work: () => Promise<unknown>): Promise<UnibusError> {
+  try {
+    await work();
+  } catch (error) {
+    if (isUnibusError(error)) return error;
+    throw error;
+  }
+  throw new Error("it did not fail");
+}
