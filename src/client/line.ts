@@ -104,7 +104,9 @@ export class Line {
       const callback = (error: NatsError | null, message: { subject: string; data: Uint8Array; reply?: string }) => {
         // A refusal is told as such: it comes here, too.
         if (error !== null) return;
-        this.events.onMessage({ subject: message.subject, data: message.data, reply: message.reply }, this);
+        // What a durable delivers carries the room's subject: the subscription's own says where it came.
+        const came = /[*>]$/.test(subject) ? message.subject : subject;
+        this.events.onMessage({ subject: came, data: message.data, reply: message.reply }, this);
       };
       this.#subscriptions.set(subject, this.connection.subscribe(subject, { callback }));
     }

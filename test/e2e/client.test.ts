@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Bus, connect, type Message } from "../../src/client/index.ts";
 import type { Identity } from "../../src/client/identity.ts";
+import { type Bus, connect, type Message } from "../../src/client/index.ts";
 import { Server, until } from "../support/executable.ts";
 import { addUser, freshSubject, postUser } from "../support/peer.ts";
 
@@ -35,7 +35,12 @@ describe("a conversation", () => {
     await until("bob has it", () => got.length === 1);
     const [hello] = got;
     if (hello === undefined) throw new Error("no message");
-    expect([hello.text, hello.id, hello.from, hello.handle]).toEqual(["hello bob", first.id, ana.identity.endpoint, "ana"]);
+    expect([hello.text, hello.id, hello.from, hello.handle]).toEqual([
+      "hello bob",
+      first.id,
+      ana.identity.endpoint,
+      "ana",
+    ]);
     expect([hello.verified, hello.late, hello.kind]).toEqual([true, false, "pub"]);
     const answer = await theirs.reply(hello, "hello ana");
     await theirs.react(hello, "👍");
