@@ -3,7 +3,7 @@ import type { ControlPlane } from "./control.ts";
 
 /** The most frames of one page. Source: spec 8. */
 const pageMax = 1_000;
-/** A page of this size may have been cut short by its size, in characters of base64: 8 MiB less one frame. Source: spec 8. */
+/** A page of this size may have been cut short: 8 MiB less one frame, in characters of base64. Source: spec 8. */
 const perhapsCut = Math.floor(((8 * 1_048_576 - 1_200_000) * 4) / 3);
 
 /** Frames of a room as they were published, oldest first. */

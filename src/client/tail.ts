@@ -18,8 +18,7 @@ export interface Told {
   readonly reply: string | undefined;
 }
 
-/** Why something was missed which nothing brings back: it was said while the connection was away, it came too fast, or it could not
- * be read. */
+/** Why something was missed for good: the connection was away, it came too fast, or it could not be read. */
 export type Lost = "gap" | "overflow" | "unreadable";
 
 /** What a tail needs. */
@@ -60,7 +59,7 @@ export class Tail {
 
   constructor(private readonly parts: TailParts) {}
 
-  /** Begins after the newest frame of the moment. Call it when live frames come already. Errors: those of GET history. */
+  /** Begins after the newest frame of the moment: when live frames come already. Errors: those of GET history. */
   async begin(): Promise<void> {
     if (!this.parts.persist) return;
     const { control, roomId, signal } = this.parts;
