@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { natsServerVersionMin, versionAtLeast } from "../src/plugins/nats-embedded/version.ts";
+import { natsServerVersionMin, versionAtLeast } from "../src/wire/nats-version.ts";
 
 const pinned = "2.15.1";
 const root = join(import.meta.dir, "..");

@@ -48,6 +48,7 @@ const after = <V>(map: ReadonlyMap<string, V>, key: string | null, limit: number
 
 const conflict = (what: string) => new UnibusError("conflict", what);
 
+const isOwnerIn = ({ role, until, leftAt }: StayRecord) => role === "owner" && until === 0 && leftAt === null;
 const openStays = (entry: Entry) => [...entry.stays.values()].filter((stay) => stay.until === 0);
 const openStay = (entry: Entry | undefined, endpoint: string) =>
   entry && openStays(entry).find((stay) => stay.endpoint === endpoint);
@@ -173,21 +174,26 @@ const roomStore = (open: Open): RoomStore => ({
   async applyChange({ room, stays, keys, statement }) {
     const entry = open().rooms.get(room.roomId);
     if (!entry || entry.room.deletedAt !== null || entry.room.version !== room.version - 1) return false;
-    const { epoch, keyCheck, version, statementHash } = room;
-    entry.room = { ...entry.room, epoch, keyCheck, version, statementHash };
+    const after = new Map(entry.stays);
     for (const stay of stays) {
       const { leftAt = stay.leftAt, devices = stay.devices } = entry.stays.get(stayKey(stay)) ?? {};
-      entry.stays.set(stayKey(stay), { ...stay, leftAt: leftAt ?? stay.leftAt, devices });
+      after.set(stayKey(stay), { ...stay, leftAt: leftAt ?? stay.leftAt, devices });
     }
+    if (![...after.values()].some(isOwnerIn)) return false;
+    const { epoch, keyCheck, version, statementHash } = room;
+    entry.room = { ...entry.room, epoch, keyCheck, version, statementHash };
+    for (const [key, stay] of after) entry.stays.set(key, stay);
     for (const key of keys) entry.keys.set(keyKey(key), key);
     entry.statements.set(statement.version, statement);
     return true;
   },
-  async markLeft(roomId, endpoint, at) {
+  async markLeft(roomId, endpoint, at, { keepOwner = false } = {}) {
     const entry = open().rooms.get(roomId);
     const stay = openStay(entry, endpoint);
-    if (!stay || stay.leftAt !== null) return false;
-    entry?.stays.set(stayKey(stay), { ...stay, leftAt: at });
+    if (!entry || !stay || stay.leftAt !== null) return false;
+    const isNeeded = isOwnerIn(stay) && [...entry.stays.values()].filter(isOwnerIn).length === 1;
+    if (keepOwner && isNeeded) throw conflict("the last owner cannot go (make another member an owner)");
+    entry.stays.set(stayKey(stay), { ...stay, leftAt: at });
     return true;
   },
   async addDevice(roomId, endpoint, device) {

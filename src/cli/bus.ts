@@ -11,8 +11,8 @@ export function bootOptions(
   log: (name: string) => Log,
   openDir: (path: string) => string = openDataDir,
 ): BootOptions {
-  const overrides = overridesOf(options);
   const { manifest, file } = manifestOf(options);
+  const overrides = overridesOf(options, manifest);
   // Made last: a command line that is wrong leaves nothing behind.
   const dataDir = openDir(options.data);
   return { manifest, file, overrides, builtins, environment: process.env, version, dataDir, log };

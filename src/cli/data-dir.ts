@@ -74,6 +74,19 @@ export function isServed(folder: string): boolean {
   return existsSync(readyFile(folder));
 }
 
+const flagsFile = (folder: string): string => join(folder, "flags.json");
+
+/** The flags with which a directory was served last: what a command on it goes by. Errors: invalid when damaged. */
+export function servedFlags(folder: string): Readonly<Record<string, boolean>> {
+  if (!existsSync(flagsFile(folder))) return {};
+  try {
+    return JSON.parse(readFileSync(flagsFile(folder), "utf8")) as Record<string, boolean>;
+  } catch (error) {
+    const mend = "remove it, and name the flags by --flag until the directory is served again";
+    throw new UnibusError("invalid", `${flagsFile(folder)} is damaged (${mend})`, { cause: error });
+  }
+}
+
 const pidFile = (folder: string): string => join(folder, "serve.pid");
 
 /** Takes a directory: by SQLite's exclusive lock on a file in it, which ends with the process however that ends. */
@@ -114,11 +127,16 @@ export class DirectoryLock {
     renameSync(`${file}.new`, file);
   }
 
-  /** Says that everything answers. */
-  announce(ready: Ready): void {
-    const fresh = `${readyFile(this.#folder)}.new`;
-    writeFileSync(fresh, `${JSON.stringify(ready)}\n`, { mode: 0o600 });
-    renameSync(fresh, readyFile(this.#folder));
+  /** Says that everything answers, and under which flags. */
+  announce(ready: Ready, flags: Readonly<Record<string, boolean>>): void {
+    // The flags first: a command that finds a server goes by them.
+    this.#write(flagsFile(this.#folder), flags);
+    this.#write(readyFile(this.#folder), ready);
+  }
+
+  #write(file: string, value: unknown): void {
+    writeFileSync(`${file}.new`, `${JSON.stringify(value)}\n`, { mode: 0o600 });
+    renameSync(`${file}.new`, file);
   }
 
   /** Takes that back. */

@@ -1,25 +1,15 @@
 import { Command } from "commander";
 import { Doctor } from "../contracts/doctor.ts";
-import { attached } from "../plugins/index.ts";
-import { UnibusError } from "../wire/errors.ts";
-import { checkDataDir, isServed } from "./data-dir.ts";
 import { type HostOptions, hostCommand, onHost } from "./host.ts";
 import { printLine, printNote } from "./print.ts";
 
 async function examine(options: HostOptions & { readonly mend?: boolean }): Promise<void> {
-  checkDataDir(options.data);
-  if (!isServed(options.data)) {
-    throw new UnibusError(
-      "unavailable",
-      `no server runs on ${options.data} (start it by unibus serve, then ask again)`,
-    );
-  }
   const work = async (doctor: Doctor) => {
     const findings = await doctor.examine();
     if (options.mend) for (const finding of findings) await doctor.mend(finding);
     return findings;
   };
-  const found = await onHost(options, Doctor, work, { insteadOf: attached });
+  const found = await onHost(options, Doctor, work, { needsServer: true });
   if (options.json) return printLine(JSON.stringify({ findings: found, mended: options.mend === true }));
   for (const { kind, stream, consumer } of found) {
     printLine([kind.replaceAll("_", " "), stream, ...(consumer === undefined ? [] : [consumer])].join("\t"));

@@ -2,11 +2,13 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { Token } from "../contracts/plugin.ts";
-import { type BootOptions, bootServices } from "../kernel/boot.ts";
+import { type BootOptions, type Bus, bootServices, planBus } from "../kernel/boot.ts";
+import { closure } from "../kernel/plan.ts";
+import { attached } from "../plugins/index.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { handleLengthMax } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
-import { checkDataDir, type Ready } from "./data-dir.ts";
+import { checkDataDir, DirectoryLock, isServed, type Ready, servedFlags } from "./data-dir.ts";
 import { makeLog } from "./log.ts";
 import type { PrintOptions } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption } from "./settings.ts";
@@ -19,29 +21,73 @@ export function hostCommand(command: Command): Command {
   return command.addOption(dataOption()).addOption(pluginsOption()).addOption(flagOption());
 }
 
+/** What a command on a data directory boots from: its flags are those with which the directory was served last. */
+async function hostSetup(options: HostOptions): Promise<BootOptions> {
+  const setup = bootOptions(options, await makeLog("json"));
+  const known = Object.keys(setup.manifest.flags ?? {});
+  const served = Object.entries(servedFlags(setup.dataDir)).filter(([name]) => known.includes(name));
+  const { overrides } = setup;
+  return { ...setup, overrides: { ...overrides, flags: { ...Object.fromEntries(served), ...overrides.flags } } };
+}
+
+/** Takes a directory; null where a server that answers has it. Errors: conflict while one only starts. */
+function lockUnlessServed(dataDir: string): DirectoryLock | null {
+  try {
+    return new DirectoryLock(dataDir);
+  } catch (error) {
+    if (isServed(dataDir)) return null;
+    throw error;
+  }
+}
+
+/** The same setup, its nats-server at ports where it is in nobody's way. */
+function onFreePorts(setup: BootOptions): BootOptions {
+  const { settings } = setup.overrides;
+  const nats = { ...settings["nats-embedded"], listen: "127.0.0.1:0", ws: "127.0.0.1:0" };
+  return { ...setup, overrides: { ...setup.overrides, settings: { ...settings, "nats-embedded": nats } } };
+}
+
+/** Boots what a token needs. What only one process may run is borrowed from the server, or run while there is none. */
+async function bootOnHost(
+  setup: BootOptions,
+  token: Token<unknown>,
+): Promise<{ bus: Bus; lock: DirectoryLock | null }> {
+  const isNeeded = closure((await planBus(setup)).plugins, [token]).some(({ plugin }) => plugin.name in attached);
+  const lock = isNeeded ? lockUnlessServed(setup.dataDir) : null;
+  const builtins = { ...setup.builtins, ...attached };
+  try {
+    const bus = await bootServices(lock === null ? { ...setup, builtins } : onFreePorts(setup), [token]);
+    return { bus, lock };
+  } catch (error) {
+    lock?.release();
+    throw error;
+  }
+}
+
 /**
  * Runs `work` with one service over the store of a data directory, whether or not a server runs on it.
- * `creates`: whether it makes the directory where there is none. `insteadOf`: plugins by the name of the built-in whose
- * place they take. Errors: not_found where it does not.
+ * `creates`: whether it makes the directory where there is none. `needsServer`: whether a server must run on it.
+ * Errors: not_found for a directory that is not there; unavailable without the server that is needed.
  */
 export async function onHost<S, T>(
   options: HostOptions,
   token: Token<S>,
   work: (service: S, site: { readonly url: string }) => Promise<T>,
-  {
-    creates = false,
-    insteadOf = {},
-  }: { readonly creates?: boolean; readonly insteadOf?: BootOptions["builtins"] } = {},
+  { creates = false, needsServer = false }: { readonly creates?: boolean; readonly needsServer?: boolean } = {},
 ): Promise<T> {
   if (!creates) checkDataDir(options.data);
-  const setup = bootOptions(options, await makeLog("json"));
-  const bus = await bootServices({ ...setup, builtins: { ...setup.builtins, ...insteadOf } }, [token]);
+  if (needsServer && !isServed(options.data)) {
+    const mend = "start it by unibus serve, then ask again";
+    throw new UnibusError("unavailable", `no server runs on ${options.data} (${mend})`);
+  }
+  const { bus, lock } = await bootOnHost(await hostSetup(options), token);
   try {
     const service = bus.service(token);
     if (service === undefined) throw new UnibusError("invalid", `no plugin provides ${token.id} (see unibus plan)`);
     return await work(service, { url: bus.site.publicUrl ?? servedUrl(bus.site.dataDir) ?? bus.site.url() });
   } finally {
     await bus.stop();
+    lock?.release();
   }
 }
 

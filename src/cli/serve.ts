@@ -72,7 +72,13 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   const stopAsked = stopSignal();
   const log = await makeLog(options.log);
   process.on("unhandledRejection", (cause) => log("kernel").error("a failure that nobody took up", { cause }));
-  const setup = bootOptions(options, log);
+  const stopping = new AbortController();
+  let isStopAsked = false;
+  void stopAsked.then(() => {
+    isStopAsked = true;
+    stopping.abort();
+  });
+  const setup = { ...bootOptions(options, log), stopping };
   const lock = new DirectoryLock(setup.dataDir);
   try {
     const bus = await boot(setup);
@@ -80,7 +86,7 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
       const ready = readyOf(bus);
       printFields({ unibus: version, http: ready.http, nats: ready.nats, ws: ready.ws, data: bus.site.dataDir });
       await offerFirstAdmin(bus, lock);
-      lock.announce(ready);
+      lock.announce(ready, bus.site.flags);
       let reloaded = Promise.resolve();
       process.on("SIGHUP", () => {
         reloaded = reloaded.then(() => reload(bus, log("kernel")));
@@ -92,7 +98,8 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
       await bus.stop();
     }
   } catch (error) {
-    throw dataDirError(setup.dataDir, error);
+    // Asked to stop while it waited for something: then it did what it was asked.
+    if (!isStopAsked) throw dataDirError(setup.dataDir, error);
   } finally {
     lock.release();
   }

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
 import manifestDefault from "../../plugins.json";
 import { type Manifest, type Overrides, parseManifest } from "../kernel/manifest.ts";
+import { rowsInForce } from "../kernel/plan.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { dataDirDefault } from "./data-dir.ts";
 
@@ -96,24 +97,30 @@ function listed<T>(
   return [...parsed, ...(given ?? [])];
 }
 
-/** The overrides of some options and of the environment. */
-export function overridesOf(options: BusOptions): Overrides {
+/**
+ * The overrides of some options and of the environment. What they say of every server in general is for nats-server
+ * only where unibus carries one.
+ */
+export function overridesOf(options: BusOptions, manifest: Manifest): Overrides {
+  const flags = Object.fromEntries(listed(options.flag, "--flag", "UNIBUS_FLAGS", ",", parseFlag));
+  const rows = rowsInForce(manifest, { ...manifest.flags, ...flags });
+  const isCarried = rows.some(({ use }) => use === "nats-embedded");
   const settings: Record<string, Record<string, unknown>> = {};
   const put = (plugin: string, key: string, value: unknown): void => {
     if (value === undefined) return;
     settings[plugin] = { ...settings[plugin], [key]: value };
   };
-  put("nats-embedded", "binary", process.env.UNIBUS_NATS_SERVER || undefined);
+  if (isCarried) put("nats-embedded", "binary", process.env.UNIBUS_NATS_SERVER || undefined);
   for (const setting of listed(options.set, "--set", "UNIBUS_SET", "\n", parseSetting)) put(...setting);
   put("http", "listen", options.http);
   put("http", "public_url", options.publicUrl);
   put("http", "tls_cert", options.tlsCert);
   put("http", "tls_key", options.tlsKey);
-  put("nats-embedded", "tls_cert", options.tlsCert);
-  put("nats-embedded", "tls_key", options.tlsKey);
+  if (isCarried) put("nats-embedded", "tls_cert", options.tlsCert);
+  if (isCarried) put("nats-embedded", "tls_key", options.tlsKey);
   put("nats-embedded", "listen", options.nats);
   put("nats-embedded", "ws", options.ws);
-  return { flags: Object.fromEntries(listed(options.flag, "--flag", "UNIBUS_FLAGS", ",", parseFlag)), settings };
+  return { flags, settings };
 }
 
 /** The configuration that a command works with, and the file that messages name. */

@@ -13,10 +13,13 @@ export interface Nats {
   connection(account: InternalAccount): Promise<NatsConnection>;
   /** Signs what the auth callout answers: a JWT's text in, its Ed25519 signature out. */
   readonly issuer: { readonly nkey: string; sign(text: string): Uint8Array };
+  /**
+   * The ids of the servers whose connections this unibus watches and cuts: its own, or, where somebody else runs them,
+   * all that answer. Errors: unavailable.
+   */
+  watched(): Promise<readonly string[]>;
   /** First tokens of room subjects. */
   readonly namespaces: readonly string[];
-  /** How many copies of a stream the cluster keeps. */
-  readonly replicas: number;
   /** The URLs that peers dial. */
   urls(): { readonly nats: readonly string[]; readonly ws: readonly string[] };
   /** The pid of the server that unibus carries, or null. */

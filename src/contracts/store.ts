@@ -73,8 +73,12 @@ export interface InviteStore {
   getInvite(id: string): Promise<InviteRecord | null>;
   /** True for exactly one caller, whoever races; false for a used or unknown one. */
   claimInvite(id: string, claim: { signPub: string; kexPub: string; at: number }): Promise<boolean>;
-  /** Notes that the claim's user is there. Idempotent; does nothing to one that is not used. */
-  completeInvite(id: string, at: number): Promise<void>;
+  /**
+   * Notes that the claim's user is there. Idempotent; does nothing to one that is not used.
+   * `made` resolves when the user is there: a store waits for it, and notes nothing where it fails, unless it commits
+   * both together.
+   */
+  completeInvite(id: string, at: number, made?: Promise<unknown>): Promise<void>;
   /** Removes one that is not used; false when it is used or unknown. */
   deleteInvite(id: string): Promise<boolean>;
   /** Those not used, by creation, at most `limit`. */
@@ -132,7 +136,9 @@ export interface NewRoom {
   readonly statement: StatementRecord;
 }
 
-/** One version more. `stays` holds those that are new or differ, by (endpoint, since). */
+/**
+ * One version more. `stays` holds those that are new or differ, by (endpoint, since); `keys` are of the room's epoch.
+ */
 export interface RoomChange {
   readonly room: RoomRecord;
   readonly stays: readonly StayRecord[];
@@ -172,11 +178,15 @@ export interface RoomStore {
   listStatements(roomId: string, from: number, limit: number): Promise<StatementRecord[]>;
   /**
    * Compare-and-set on `room.version - 1` of a live room; false when another change came first, and nothing is changed.
-   * A stay that was marked left stays so, whatever the change says of it: the mark may be the newer of the two.
+   * A stay that was marked left stays so, whatever the change says of it: the mark may be the newer of the two. Where
+   * with such marks no owner would be in, they came first: false.
    */
   applyChange(change: RoomChange): Promise<boolean>;
-  /** Marks the open stay left; false when there is none or it is marked. */
-  markLeft(roomId: string, endpoint: string, at: number): Promise<boolean>;
+  /**
+   * Marks the open stay left; false when there is none or it is marked.
+   * Errors: conflict where `keepOwner` is set and no other owner is in, whoever leaves or changes roles at once.
+   */
+  markLeft(roomId: string, endpoint: string, at: number, options?: { readonly keepOwner?: boolean }): Promise<boolean>;
   /** Notes a device of the open stay. Gives all of them then, or null when there is no open stay. Idempotent. */
   addDevice(roomId: string, endpoint: string, device: string): Promise<readonly string[] | null>;
   /** Forgets a device of the open stay. Idempotent. */

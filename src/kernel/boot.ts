@@ -30,6 +30,8 @@ export interface BootOptions {
   readonly log: (name: string) => Log;
   readonly now?: () => number;
   readonly setupBudgetMs?: number;
+  /** Aborted from outside, it ends a boot that still waits for something; what was acquired is released. */
+  readonly stopping?: AbortController;
 }
 
 /** A plan: what would be set up, in order, with which configuration. */
@@ -77,10 +79,9 @@ export async function planBus(options: BootOptions): Promise<Plan> {
   };
 }
 
-/** Sets the plugins of a plan up, in order. Errors: whatever one refuses; all that was acquired is released by then. */
-async function assemble(options: BootOptions, plan: Plan, address: Address, port: () => number) {
-  const log = options.log("kernel");
-  const stopping = new AbortController();
+/** Sets plugins of a plan up, in order. Errors: whatever one refuses; all that was acquired is released by then. */
+async function assemble(options: BootOptions, plan: Plan, address: Address, port: () => number, some = plan.plugins) {
+  const stopping = options.stopping ?? new AbortController();
   const release = new AsyncDisposableStack();
   const site = siteOf(options, plan, address, port);
   const services = new Map<string, unknown>();
@@ -92,14 +93,15 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
     return stopped;
   };
   try {
-    for (const { plugin, config } of plan.plugins) {
-      const free = (act: () => unknown) => letGo(act, plugin.name, log);
+    for (const { plugin, config } of some) {
+      const free = (act: () => unknown) => letGo(act, plugin.name, options.log("kernel"));
       // What a setup acquires after its budget, when all is released already, is released at once.
       const onStop = (act: () => unknown) => (release.disposed ? void free(act) : release.defer(() => free(act)));
-      const now = options.now ?? Date.now;
-      const context = { config, site, log: options.log(plugin.name), now, signal: stopping.signal, onStop };
+      const { signal } = stopping;
+      signal.throwIfAborted();
+      const context = { config, site, log: options.log(plugin.name), now: options.now ?? Date.now, signal, onStop };
       const setup = () => plugin.setup(context, served(plugin, services));
-      const live = await within(setup, options.setupBudgetMs, plugin.name, "to be set up");
+      const live = await within(setup, options.setupBudgetMs ?? plugin.setupBudgetMs, plugin.name, "to be set up");
       provide(plugin, live, services, options.file);
       running.push({ name: plugin.name, live });
     }
@@ -108,15 +110,13 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
     throw error;
   }
   const service = <T>(token: Token<T>) => services.get(token.id) as T | undefined;
-  const bus: Bus = { site, service, stop, reload: async () => undefined };
-  return { bus, running, release };
+  return { bus: { site, service, stop, reload: async () => undefined } as Bus, running, release };
 }
 
 /** Sets up what some tokens need and no more, for a command on the host: nothing starts, nothing listens. */
 export async function bootServices(options: BootOptions, tokens: readonly Token<unknown>[]): Promise<Bus> {
   const plan = await planBus(options);
-  const plugins = closure(plan.plugins, tokens);
-  return (await assemble(options, { ...plan, plugins }, listenAddress(plan.http.listen), () => 0)).bus;
+  return (await assemble(options, plan, listenAddress(plan.http.listen), () => 0, closure(plan.plugins, tokens))).bus;
 }
 
 /** Boots a bus. Errors: whatever a plugin refuses; all that was acquired is released by then. */
@@ -159,6 +159,7 @@ function siteOf(options: BootOptions, plan: Plan, address: Address, port: () => 
     publicUrl,
     url: () => publicUrl ?? `${isTls(plan.http) ? "https" : "http"}://${dialled({ ...address, port: port() })}`,
     hosts: (plan.http.hosts ?? []).map((host) => host.toLowerCase()),
+    facts: Object.assign({}, ...plan.plugins.map(({ plugin, config }) => plugin.facts?.(config) ?? {})),
     listener: {
       hostname: address.hostname,
       port,
@@ -177,8 +178,7 @@ function listenAddress(text = "127.0.0.1:8470"): Address {
 
 /** A public address without TLS shows every reply, key and membership to whoever is on the way. */
 function checkExposure(http: HttpConfig, { hostname }: Address): void {
-  const isBehindProxy = (http.trusted_proxies ?? []).length > 0;
-  if (isLoopback(hostname) || isTls(http) || isBehindProxy || http.allow_cleartext) return;
+  if (isLoopback(hostname) || isTls(http) || http.allow_cleartext || (http.trusted_proxies ?? []).length > 0) return;
   const mend = "set --tls-cert and --tls-key, or http.trusted_proxies, or http.allow_cleartext";
   throw refusal(`http.listen ${hostname}`, "a public address needs TLS", mend);
 }

@@ -157,7 +157,7 @@ class Requests {
           throw error;
         });
         // The same timeout would cut a slow download: the longest there is bounds it instead.
-        if (isRawReply(result) && result.body instanceof Blob) app.server?.timeout(request, 255);
+        if (isRawReply(result) && typeof result.body === "object") app.server?.timeout(request, 255);
         reply = this.replies.success(route, request, result);
       } catch (error) {
         reply = this.replies.failure(request, error, incoming.bodyPending);

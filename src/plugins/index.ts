@@ -1,7 +1,9 @@
 /** Every built-in plugin, loaded when a plan asks for it. */
 export const builtins = {
   "nats-embedded": () => import("./nats-embedded/index.ts"),
+  "nats-external": () => import("./nats-external/index.ts"),
   "store-sqlite": () => import("./store-sqlite/index.ts"),
+  "store-kv": () => import("./store-kv/index.ts"),
   "room-streams": () => import("./room-streams/index.ts"),
   auth: () => import("./auth/index.ts"),
   users: () => import("./users/index.ts"),
@@ -9,6 +11,7 @@ export const builtins = {
   rooms: () => import("./rooms/index.ts"),
   blobs: () => import("./blobs/index.ts"),
   "blobs-disk": () => import("./blobs-disk/index.ts"),
+  "blobs-nats": () => import("./blobs-nats/index.ts"),
   history: () => import("./history/index.ts"),
   durables: () => import("./durables/index.ts"),
   "auth-callout": () => import("./auth-callout/index.ts"),

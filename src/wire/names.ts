@@ -176,3 +176,11 @@ export const buckets = {
 export function bucketStream(bucket: string): string {
   return `KV_${bucket}`;
 }
+
+/** The object store of the blobs of a cluster. Fixed. Source: spec 10. */
+export const blobBucket = "UNIBUS_blobs";
+
+/** The JetStream stream that is an object store. */
+export function objectStream(bucket: string): string {
+  return `OBJ_${bucket}`;
+}

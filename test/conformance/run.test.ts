@@ -1,9 +1,11 @@
+import { afterAll } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import memory from "../../examples/plugins/store-memory.ts";
 import type { Context, InviteStore, Live, Log, RoomStore, Snapshot, UserStore } from "../../src/contracts/index.ts";
 import sqlite from "../../src/plugins/store-sqlite/index.ts";
+import { KvServer } from "../plugins/store-kv/server.ts";
 import { type StoreUnderTest, storeConformance } from "./index.ts";
 
 type StoreTokens = {
@@ -31,6 +33,7 @@ async function openPlugin(plugin: StorePlugin): Promise<StoreUnderTest> {
         publicUrl: null,
         url: () => "",
         hosts: [],
+        facts: {},
         listener: { hostname: "127.0.0.1", port: () => 0, tls: false, isPublic: false, allowCleartext: false },
       },
       log: silent,
@@ -59,3 +62,35 @@ async function openPlugin(plugin: StorePlugin): Promise<StoreUnderTest> {
 
 storeConformance("sqlite", () => openPlugin(sqlite));
 storeConformance("memory", () => openPlugin(memory));
+
+/** More than the suite opens at once and after each other. */
+const accountsMax = 200;
+const servers: KvServer[] = [];
+let shared: Promise<KvServer> | undefined;
+
+async function startServer(accounts: number): Promise<KvServer> {
+  const server = await KvServer.start(accounts);
+  servers.push(server);
+  return server;
+}
+
+/** A store in an empty account of one server for all; the case that takes its backend away gets a server of its own. */
+async function openKv(): Promise<StoreUnderTest> {
+  shared ??= startServer(accountsMax);
+  const server = await shared;
+  const { rooms, users, invites, snapshot, connection } = await server.store(server.freshAccount());
+  return {
+    ...{ rooms, users, invites, snapshot },
+    async breakBackend() {
+      shared = undefined;
+      await server.kill();
+    },
+    close: () => connection.close(),
+  };
+}
+
+storeConformance("kv", openKv);
+
+afterAll(async () => {
+  for (const server of servers) await server[Symbol.asyncDispose]();
+});

@@ -5,6 +5,7 @@ import {
   change,
   changeOf,
   epochMs,
+  failure,
   peer,
   roomIdSample,
   roomSample,
@@ -190,6 +191,32 @@ export function changeCases(open: OpenStore): void {
         await change(store, roomId, { stays: [staySample(2, { role: "owner" })] });
         expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { role: "owner", leftAt: epochMs }));
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(true);
+      }),
+    );
+
+    test(
+      "of the owners who go at once one stays, and no change takes the last one away",
+      withStore(open, async (store) => {
+        const { rooms } = store;
+        await rooms.insertRoom(roomSample(1));
+        const owners = upTo(4).map((n) => n + 1);
+        await change(store, roomId, { stays: owners.slice(1).map((n) => staySample(n, { role: "owner" })) });
+        const went = await winners(owners.map((n) => rooms.markLeft(roomId, peer(n), epochMs, { keepOwner: true })));
+        expect(went).toHaveLength(3);
+        const last = owners.find((_, index) => !went.includes(index)) ?? 0;
+        const { code } = await failure(rooms.markLeft(roomId, peer(last), epochMs, { keepOwner: true }));
+        expect(code).toBe("conflict");
+        expect(await rooms.getStay(roomId, peer(last))).toEqual(staySample(last, { role: "owner" }));
+
+        const { room } = roomSample(1);
+        const demotion = changeOf({ ...room, version: 2 }, { stays: [staySample(last)] });
+        expect(await rooms.applyChange(demotion)).toBe(false);
+        expect((await rooms.getRoom(roomId))?.version).toBe(2);
+        expect(await rooms.getStay(roomId, peer(last))).toEqual(staySample(last, { role: "owner" }));
+        expect(await rooms.listStatements(roomId, 3, 10)).toEqual([]);
+        await change(store, roomId, { stays: [staySample(last), staySample(9, { role: "owner" })] });
+        // Whoever is revoked goes, owner or not.
+        expect(await rooms.markLeft(roomId, peer(9), epochMs)).toBe(true);
       }),
     );
 

@@ -17,6 +17,10 @@ interface Rows {
 }
 const rowsOf = (file: string): Rows => JSON.parse(readFileSync(file, "utf8")) as Rows;
 
+/** The built-in configuration: its flags, and what is in force while all of them are off. */
+const builtIn = rowsOf(join(root, "plugins.json"));
+const usesInForce = builtIn.plugins.filter(({ when }) => when === undefined).map(({ use }) => use);
+
 /** The source of a plugin, and a manifest that holds it beside the data plane, in a folder. */
 function planted(folder: Folder, source: string, row: object = {}, others: readonly object[] = []): string[] {
   writeFileSync(folder.file("own.ts"), source);
@@ -34,11 +38,11 @@ const answers = (expression: string): string =>
    ] })`;
 
 describe("the example configuration", () => {
-  test("is the built-in one, with a flag that changes the store, and a route", () => {
+  test("is the built-in one with its flags off, with a flag that changes the store, and a route", () => {
     const rows = rowsOf(example);
     expect(rows.flags).toEqual({ ephemeral: false });
     const same = rows.plugins.filter(({ use }) => !use.startsWith("./")).map(({ use }) => use);
-    expect(same).toEqual(rowsOf(join(root, "plugins.json")).plugins.map(({ use }) => use));
+    expect(same).toEqual(usesInForce);
     expect(rows.plugins.filter(({ use }) => use.startsWith("./"))).toEqual([
       { use: "./plugins/store-memory.ts", when: "ephemeral" },
       { use: "./plugins/echo.ts" },
@@ -214,9 +218,9 @@ describe("plan", () => {
       flags: unknown;
       plugins: { name: string; use: string; provides: string[]; requires: string[]; optional: string[] }[];
     };
-    expect(flags).toEqual({});
-    const uses = rowsOf(join(root, "plugins.json")).plugins.map(({ use }) => use);
-    expect(plugins.map(({ use }) => use).sort()).toEqual([...uses].sort());
+    expect(flags).toEqual(builtIn.flags);
+    expect(Object.values(builtIn.flags)).not.toContain(true);
+    expect(plugins.map(({ use }) => use).sort()).toEqual([...usesInForce].sort());
     const given = new Set<string>();
     for (const one of plugins) {
       expect([one.name, one.requires.filter((id) => !given.has(id))]).toEqual([one.name, []]);
@@ -228,6 +232,7 @@ describe("plan", () => {
     using folder = new Folder();
     const done = await unibus(folder, ["plan", "--data", "data", "--flag", "big=on"]);
     expect([done.code, done.stdout]).toEqual([1, ""]);
-    expect(done.stderr).toBe("error: --flag: unknown flag big (built-in plugins.json declares no flag)\n");
+    const known = Object.keys(builtIn.flags).join(", ");
+    expect(done.stderr).toBe(`error: --flag: unknown flag big (flags of built-in plugins.json: ${known})\n`);
   });
 });

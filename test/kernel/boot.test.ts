@@ -174,6 +174,14 @@ const never = () => new Promise<never>(() => undefined);
 const caught = async (options: BootOptions): Promise<unknown> => boot(options).catch((error: unknown) => error);
 
 describe("the budget names the plugin", () => {
+  test("that has one of its own for its setup", async () => {
+    const slow = definePlugin({ name: "slow", api: 1, config: none, setupBudgetMs: 20, setup: never });
+    const error = await caught(optionsOf([slow]));
+    expect(hasCode(error, "unavailable") && error.message).toBe(
+      "plugin slow took more than 20 ms to be set up (see its log)",
+    );
+  });
+
   test.each(["setup", "start"] as const)("that hangs in %s, and the others are released", async (act) => {
     const events: string[] = [];
     const plugins = [noting(events, "quick", {}), noting(events, "slow", { [act]: never })];

@@ -129,11 +129,14 @@ export class Server implements AsyncDisposable {
       readonly folder?: Folder;
       readonly args?: readonly string[];
       readonly env?: Record<string, string>;
+      /** False for one whose NATS somebody else runs. */
+      readonly carriesNats?: boolean;
     } = {},
   ): Promise<Server> {
     const folder = options.folder ?? new Folder();
     const args = options.args ?? [];
-    const free = ["--http", "--nats", "--ws"].filter((name) => !args.includes(name));
+    const listeners = options.carriesNats === false ? ["--http"] : ["--http", "--nats", "--ws"];
+    const free = listeners.filter((name) => !args.includes(name));
     const child = Bun.spawn(
       command(["serve", "--data", folder.file("data"), ...free.flatMap((name) => [name, "127.0.0.1:0"]), ...args]),
       {

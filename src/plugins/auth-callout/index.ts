@@ -10,7 +10,7 @@ import { UserStore } from "../../contracts/store.ts";
 import { clientKey } from "../../wire/address.ts";
 import { reconcile, startCutter } from "./cutter.ts";
 import { admission, denial, type LoginRequest, readLogin } from "./jwt.ts";
-import { Logins } from "./logins.ts";
+import { Logins, userName } from "./logins.ts";
 import { permissionsOf } from "./permissions.ts";
 
 const Config = Type.Object(
@@ -68,7 +68,8 @@ export default definePlugin({
         const { endpoint } = caller;
         const permissions = permissionsOf(endpoint, await rooms.of(endpoint));
         logins.admit({ server: login.serverId, cid: login.cid }, endpoint, permissions);
-        return admission(login, { name: endpoint, permissions, expiresAt: expiry(nowS) }, { issuer, nowS });
+        const name = userName(endpoint, permissions);
+        return admission(login, { name, permissions, expiresAt: expiry(nowS) }, { issuer, nowS });
       } catch (error) {
         log.debug("a login was denied because it could not be decided", { cause: error });
         return denial(login, { issuer, nowS });
@@ -84,7 +85,8 @@ export default definePlugin({
       }
     };
 
-    const cutter = { system, bus, answering: connection, logins, isActive, log, signal };
+    const watched = () => nats.watched();
+    const cutter = { system, bus, answering: connection, watched, logins, isActive, log, now, signal };
     const watching = startCutter(cutter);
     const deciding = connection.subscribe(subject, {
       queue,
@@ -96,7 +98,7 @@ export default definePlugin({
       for (const subscription of [deciding, ...watching]) subscription.unsubscribe();
     });
     await bus.flush();
-    await reconcile(cutter);
+    await reconcile(cutter, "all");
     return { services: {}, posture: { acl: "callout" } };
   },
 });

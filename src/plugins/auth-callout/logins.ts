@@ -1,9 +1,13 @@
+import { createHash } from "node:crypto";
 import type { NatsConnection } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
+import { endpointPattern } from "../../wire/names.ts";
 import type { Permissions } from "./jwt.ts";
 
 /** How long an admitted login may take to become a connection, in milliseconds. */
 const connectWithinMs = 30_000;
+/** Longer than permissions hold, in milliseconds. Source: spec 9. */
+const connectionLifeMs = 7_200_000;
 /** How long nats-server may take to cut a connection, in milliseconds. */
 const kickTimeoutMs = 2_000;
 
@@ -15,9 +19,12 @@ export interface Place {
 
 interface Login extends Place {
   readonly endpoint: string;
-  readonly granted: ReadonlySet<string>;
+  /** All that it may do; only the digest where another node answered. */
+  granted: ReadonlySet<string> | string;
   readonly at: number;
   isConnected: boolean;
+  /** Whether it was missing when the connections were listed last. */
+  isMissed: boolean;
 }
 
 const keyOf = ({ server, cid }: Place): string => `${server}/${cid}`;
@@ -25,6 +32,25 @@ const keyOf = ({ server, cid }: Place): string => `${server}/${cid}`;
 /** Everything that permissions allow, as one set. */
 function allOf({ publish, subscribe }: Permissions): Set<string> {
   return new Set([...publish.map((subject) => `p ${subject}`), ...subscribe.map((subject) => `s ${subject}`)]);
+}
+
+function digestOf(granted: ReadonlySet<string>): string {
+  return createHash("sha256")
+    .update([...granted].sort().join("\n"))
+    .digest("base64url")
+    .slice(0, digestLength);
+}
+
+/** How long the digest of a grant is, in characters: 132 bits. */
+const digestLength = 22;
+const userShape = new RegExp(`^(${endpointPattern.slice(1, -1)})\\.([A-Za-z0-9_-]{${digestLength}})$`);
+
+/**
+ * The name under which nats-server lists a peer's connection: its endpoint, and a digest of what it was granted, by
+ * which a node that did not answer the login tells whether that is what the peer may do now.
+ */
+export function userName(endpoint: string, permissions: Permissions): string {
+  return `${endpoint}.${digestOf(allOf(permissions))}`;
 }
 
 /** What the logins depend on. */
@@ -65,8 +91,12 @@ export class Logins {
   /** Remembers what a login was answered with. */
   admit(place: Place, endpoint: string, permissions: Permissions): void {
     this.#forgetStale();
-    const login: Login = { ...place, endpoint, granted: allOf(permissions), at: this.parts.now(), isConnected: false };
+    this.#remember(place, endpoint, allOf(permissions), false);
+  }
+
+  #remember(place: Place, endpoint: string, granted: Login["granted"], isConnected: boolean): void {
     this.ended(place);
+    const login: Login = { ...place, endpoint, granted, at: this.parts.now(), isConnected, isMissed: false };
     this.#byPlace.set(keyOf(place), login);
     const same = this.#byEndpoint.get(endpoint) ?? new Set();
     this.#byEndpoint.set(endpoint, same.add(login));
@@ -78,6 +108,24 @@ export class Logins {
     if (login === undefined) return;
     login.isConnected = true;
     await this.recheck(login.endpoint);
+  }
+
+  /** Takes up a connection whose login another node answered. One that holds anything but what it may now is cut. */
+  async adopt(place: Place, user: string): Promise<void> {
+    const [, endpoint, digest] = userShape.exec(user) ?? [];
+    if (endpoint === undefined || digest === undefined) return this.kick(place, "nobody knows what it was granted");
+    // Remembered before its peer's permissions are read, so that it misses no notice meanwhile.
+    this.#remember(place, endpoint, digest, true);
+    await this.recheck(endpoint);
+  }
+
+  /** Forgets the connections of a server that were missing from its list twice, and had come before it was made. */
+  settle(server: string, listed: ReadonlySet<number>, since: number): void {
+    for (const login of this.#byPlace.values()) {
+      if (login.server !== server || !login.isConnected || login.at >= since) continue;
+      if (!listed.has(login.cid) && login.isMissed) this.ended(login);
+      login.isMissed = !listed.has(login.cid);
+    }
   }
 
   /** A connection is gone. */
@@ -106,9 +154,13 @@ export class Logins {
       return null;
     });
     const allowed = permissions === null ? new Set<string>() : allOf(permissions);
-    const cut = mine.filter(
-      ({ granted, isConnected }) => isConnected && ![...granted].every((subject) => allowed.has(subject)),
-    );
+    const digest = permissions === null ? null : digestOf(allowed);
+    const cut = mine.filter((login) => {
+      if (login.granted === digest) login.granted = allowed;
+      const { granted } = login;
+      const isWithin = typeof granted !== "string" && [...granted].every((subject) => allowed.has(subject));
+      return login.isConnected && !isWithin;
+    });
     await Promise.all(cut.map((login) => this.kick(login, "it held more than its peer may do")));
   }
 
@@ -125,10 +177,11 @@ export class Logins {
   }
 
   #forgetStale(): void {
-    const limit = this.parts.now() - connectWithinMs;
+    const now = this.parts.now();
     for (const login of this.#byPlace.values()) {
-      if (login.at > limit) return;
-      if (!login.isConnected) this.ended(login);
+      if (login.at > now - connectWithinMs) return;
+      // One on another node's server, whose end nobody told: its permissions have expired, and it with them.
+      if (!login.isConnected || login.at < now - connectionLifeMs) this.ended(login);
     }
   }
 }

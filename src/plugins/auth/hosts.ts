@@ -6,6 +6,8 @@ import { isLoopback, parseAddress, urlHost } from "../../wire/address.ts";
 export interface HostNames {
   /** Whether a request may be signed for this host[:port]. */
   accepts(host: string): boolean;
+  /** Whether other nodes of this bus may accept it, too. */
+  isShared(host: string): boolean;
   /** The hosts for which a NATS login may be signed: no port, IPv6 in brackets. */
   logins(): readonly string[];
 }
@@ -23,8 +25,11 @@ function withoutPort(host: string): string {
   return host.replace(/:\d+$/, "");
 }
 
-/** The accepted names of a site: loopback with any port, `public_url`, the bound addresses, the setting `hosts`. */
-export function hostNames(site: Site): HostNames {
+/**
+ * The accepted names of a site: loopback, `public_url`, the bound addresses, the setting `hosts`. Loopback goes with
+ * any port, but in a cluster only with its own: nodes of one machine differ in nothing else.
+ */
+export function hostNames(site: Site, isCluster = false): HostNames {
   const published = site.publicUrl === null ? [] : [new URL(site.publicUrl).host];
   const fixed = new Set([...published, ...site.hosts]);
   const bound = boundHosts(site.listener);
@@ -32,9 +37,10 @@ export function hostNames(site: Site): HostNames {
     accepts(host) {
       if (fixed.has(host)) return true;
       const { hostname, port } = parseAddress(host) ?? { hostname: host.replace(/^\[|\]$/g, ""), port: null };
-      if (isLoopback(hostname)) return true;
+      if (isLoopback(hostname)) return !isCluster || port === site.listener.port();
       return port === site.listener.port() && bound.includes(urlHost(hostname));
     },
+    isShared: (host) => fixed.has(host),
     logins: () => [...new Set(["127.0.0.1", "localhost", "[::1]", ...[...fixed].map(withoutPort), ...bound])],
   };
 }

@@ -1,6 +1,7 @@
 /** Who is calling: signed requests and NATS logins, checked against the active users. */
 import { Type } from "@sinclair/typebox";
 import { Auth, type AuthMode, type Caller, type Identified, type RequestHead } from "../../contracts/auth.ts";
+import { SharedNonces } from "../../contracts/nonces.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { verifySignature } from "../../contracts/signature.ts";
 import { type UserRecord, UserStore } from "../../contracts/store.ts";
@@ -40,6 +41,8 @@ interface Parts {
   readonly users: UserStore;
   readonly hosts: HostNames;
   readonly nonces: NonceJournal;
+  /** Where several nodes are one bus. */
+  readonly shared: SharedNonces | undefined;
   readonly now: () => number;
 }
 
@@ -49,7 +52,7 @@ async function activeUser(users: UserStore, signPub: string): Promise<Caller | n
 }
 
 /** The caller whose signature a request carries. Order of the checks: spec 5. */
-async function signedCaller(head: RequestHead, { users, hosts, nonces, now }: Parts): Promise<Identified> {
+async function signedCaller(head: RequestHead, { users, hosts, nonces, shared, now }: Parts): Promise<Identified> {
   const signed = readSignature(head);
   if (!hosts.accepts(signed.host)) {
     const ours = hosts.logins().join(", ");
@@ -65,6 +68,8 @@ async function signedCaller(head: RequestHead, { users, hosts, nonces, now }: Pa
     throw new UnibusError("unauthenticated", "the signature does not fit the request (sign the text of kind request)");
   }
   nonces.claim(signed.nonce, signed.signPub, now());
+  // One that is signed for this node's own address every other node refuses.
+  if (hosts.isShared(signed.host)) await shared?.claim(signed.nonce, signed.signPub, now());
   return { caller, signed: true, bodyHash: signed.bodyHash };
 }
 
@@ -82,16 +87,18 @@ export default definePlugin({
   config: Config,
   provides: { auth: Auth },
   requires: { users: UserStore },
-  async setup({ config, site, log, now, onStop }, { users }) {
+  optional: { shared: SharedNonces },
+  facts: ({ mode }) => ({ auth: mode ?? "enforce" }),
+  async setup({ config, site, log, now, onStop }, { users, shared }) {
     const mode: AuthMode = config.mode ?? "enforce";
     const { listener } = site;
     const refuse = (what: string) => new UnibusError("invalid", `auth.mode: ${mode} ${what} (set it to enforce)`);
     if (mode !== "enforce" && listener.isPublic) throw refuse("on a public bind");
     if (mode !== "enforce" && listener.tls) throw refuse("with TLS");
-    const hosts = hostNames(site);
+    const hosts = hostNames(site, shared !== undefined);
     const nonces = new NonceJournal(site.dataDir, now());
     onStop(() => nonces.close());
-    const parts: Parts = { users, hosts, nonces, now };
+    const parts: Parts = { users, hosts, nonces, shared, now };
     /** Clients of one bus mostly sign in one form: the one that fitted last is tried first. */
     let lastForm = 0;
     const auth: Auth = {

@@ -1,5 +1,6 @@
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { usedNonce } from "../../contracts/nonces.ts";
 import { toBase64, toHex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { keyBytes } from "../../wire/names.ts";
@@ -61,7 +62,7 @@ export class NonceJournal {
   claim(nonce: string, user: string, now: number): void {
     this.#forget(now);
     if (this.#users.has(nonce)) {
-      throw new UnibusError("unauthenticated", "this nonce was used before (sign each request with a fresh one)");
+      throw usedNonce();
     }
     if ((this.#counts.get(user) ?? 0) >= noncesMax.user) {
       throw new UnibusError("rate_limited", "too many requests of this user (try again in a minute)", {

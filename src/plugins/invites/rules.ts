@@ -106,7 +106,10 @@ export class InviteRules implements Invites {
     const used = new UnibusError("conflict", "this invite is used (ask for a new link)");
     if (!isSame || keys.at - (invite.usedAt ?? 0) >= resumeMs) throw used;
     const made = await this.#madeBy(invite, keys);
-    if (made !== null) return made;
+    if (made !== null) {
+      if (invite.completedAt === null) await this.#store.completeInvite(invite.id, this.#now());
+      return made;
+    }
     if (invite.completedAt !== null) throw used;
     return this.#complete(invite, keys);
   }
@@ -136,7 +139,7 @@ export class InviteRules implements Invites {
     const { signPub, kexPub, kexSig } = keys;
     // Both at once: where the store can, they are one commit.
     const added = this.#users.admit({ signPub, kexPub, kexSig, handle, role });
-    const [user] = await Promise.allSettled([added, this.#store.completeInvite(invite.id, this.#now())]);
+    const [user] = await Promise.allSettled([added, this.#store.completeInvite(invite.id, this.#now(), added)]);
     if (user.status === "rejected") throw user.reason;
     return user.value;
   }

@@ -36,8 +36,8 @@ export default definePlugin({
     const nats: Nats = {
       issuer: issuerOf(internal),
       namespaces: builtinNamespaces,
-      replicas: 1,
       connection: (account: InternalAccount) => connections.get(account),
+      watched: async () => [],
       urls: () => ({ nats: [], ws: [] }),
       pid: () => null,
     };

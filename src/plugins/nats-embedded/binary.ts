@@ -4,7 +4,7 @@ import { join } from "node:path";
 import carried from "../../../.cache/nats-server/nats-server" with { type: "file" };
 import manifest from "../../../.cache/nats-server/nats-server.json" with { type: "json" };
 import { UnibusError } from "../../wire/errors.ts";
-import { natsServerVersionMin, versionAtLeast } from "./version.ts";
+import { natsServerVersionMin, versionAtLeast } from "../../wire/nats-version.ts";
 
 /** How long a nats-server may take to say its version, in milliseconds. */
 const versionTimeoutMs = 5_000;

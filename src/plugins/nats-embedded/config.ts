@@ -3,6 +3,7 @@ import type { InternalAccount } from "../../contracts/nats.ts";
 import { type Address, urlHost } from "../../wire/address.ts";
 import { deliverRoot, userNkey } from "../../wire/names.ts";
 import { natsPayloadBytesMax } from "../../wire/room-stream.ts";
+import type { Cluster } from "./cluster.ts";
 import { type Internal, internalUser } from "./internal.ts";
 
 /** What the server's configuration depends on. */
@@ -23,10 +24,19 @@ export interface ServerSettings {
   readonly origins: readonly string[] | null;
   /** Connections of peers in all. */
   readonly connectionsMax: number;
+  /** This node's part in a cluster, or null for a node alone. */
+  readonly cluster: Cluster | null;
 }
 
 /** Seconds that a login may take: thousands at once wait for the auth callout. Source: spec 9. */
 const loginTimeoutS = 10;
+/** Seconds that another node may take to log in to the route port. */
+const routeLoginTimeoutS = 5;
+/** How often a route is tried, and how many answers may be missing: a node that hangs is given up within 10 s. */
+const routePing = { interval: "3s", max: 2 } as const;
+
+/** The user name of one node at another. */
+const routeUser = "unibus-route";
 
 /**
  * The configuration of the nats-server that unibus carries: three accounts, and what may pass between them.
@@ -55,6 +65,7 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
     max_connections: settings.connectionsMax,
     write_deadline: "10s",
     logtime: false,
+    ...(settings.cluster === null ? {} : clusterConfig(settings.cluster)),
     jetstream: {
       store_dir: settings.storeDir,
       max_mem: 0,
@@ -83,6 +94,26 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
           ...streams.map((subject) => ({ stream: { account: "BUS", subject } })),
         ],
       },
+    },
+  };
+}
+
+/** One connection for all accounts between two nodes, and peers are told of no node but by unibus. Source: spec 11. */
+function clusterConfig({ serverName, name, listen, routes, secrets, tls }: Cluster): Record<string, unknown> {
+  const login = `${routeUser}:${secrets.route}`;
+  const files = tls === null ? null : { cert_file: tls.cert, key_file: tls.key, ca_file: tls.ca, verify: true };
+  return {
+    server_name: serverName,
+    cluster: {
+      name,
+      listen: address(listen),
+      routes: routes.map(({ hostname, port }) => `nats-route://${login}@${urlHost(hostname)}:${port}`),
+      authorization: { user: routeUser, password: secrets.route, timeout: routeLoginTimeoutS },
+      pool_size: -1,
+      no_advertise: true,
+      ping_interval: routePing.interval,
+      ping_max: routePing.max,
+      ...(files === null ? {} : { tls: { ...files, min_version: "1.2", timeout: routeLoginTimeoutS } }),
     },
   };
 }

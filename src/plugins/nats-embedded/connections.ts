@@ -2,8 +2,8 @@ import { connect, Events, type NatsConnection, type TlsOptions } from "nats";
 import type { InternalAccount } from "../../contracts/nats.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { natsServerVersionMin, versionAtLeast } from "../../wire/nats-version.ts";
 import { type Internal, internalUser } from "./internal.ts";
-import { natsServerVersionMin, versionAtLeast } from "./version.ts";
 
 /**
  * Pause between attempts to come back, in milliseconds. Short: a peer that is back before unibus waits for an answer to

@@ -9,10 +9,13 @@ import { type Address, dialled, isLoopback, parseAddress } from "../../wire/addr
 import { UnibusError } from "../../wire/errors.ts";
 import { builtinNamespaces, namespaceFault } from "../../wire/names.ts";
 import { carriedServer, chosenServer } from "./binary.ts";
+import { type Cluster, ClusterConfig, checkStore, clusterOf } from "./cluster.ts";
 import { type ServerSettings, serverConfig } from "./config.ts";
 import { Connections } from "./connections.ts";
-import { internalIdentity, issuerOf } from "./internal.ts";
+import { type Internal, internalIdentity, issuerOf, keepInternal } from "./internal.ts";
 import { NatsProcess, type Ports, portsFolder } from "./process.ts";
+import { quorumOf, quorumTimeoutMs, untilQuorum } from "./quorum.ts";
+import { RouteTrouble } from "./route-trouble.ts";
 
 /** What can be set of the nats-server that unibus carries. */
 export const Config = Type.Object(
@@ -33,6 +36,7 @@ export const Config = Type.Object(
       ),
     ),
     connections_max: Type.Optional(Type.Integer({ minimum: 16, description: "connections in all" })),
+    cluster: Type.Optional(ClusterConfig),
   },
   { additionalProperties: false },
 );
@@ -41,6 +45,9 @@ type Config = Static<typeof Config>;
 
 /** The part of the free disk that the room streams may take, and the key-value stores. Source: spec 9. */
 const diskShare = { bus: 0.8, ctl: 0.1 } as const;
+
+/** How long the setup of a node alone may take, in milliseconds. */
+const startBudgetMs = 30_000;
 
 function configured(text: string, setting: string): Address {
   const address = parseAddress(text);
@@ -107,37 +114,62 @@ function peerUrls(config: Config, site: Site, listen: Address, ws: Address, isTl
   };
 }
 
+/** What unibus logs in with: its own, or, in a cluster, what every node derives; kept for commands on the host. */
+function internalOf(dataDir: string, cluster: Cluster | null): Internal {
+  const file = join(dataDir, "internal.json");
+  if (cluster === null) return internalIdentity(file);
+  keepInternal(file, cluster.secrets.internal);
+  return cluster.secrets.internal;
+}
+
+/** What the server's configuration depends on, checked. */
+function settingsOf(config: Config, site: Site, folder: string): ServerSettings {
+  const listen = configured(config.listen ?? "127.0.0.1:4250", "listen");
+  const ws = configured(config.ws ?? "127.0.0.1:8480", "ws");
+  const tls = tlsFiles(config);
+  checkExposure(site, "listen", listen, tls !== null);
+  checkExposure(site, "ws", ws, tls !== null);
+  const namespaces = allNamespaces(config.namespaces ?? []);
+  const cluster = clusterOf(config.cluster, site);
+  const storeDir = join(folder, "store");
+  checkStore(storeDir, cluster);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const internal = internalOf(site.dataDir, cluster);
+  return {
+    ...{ internal, issuer: issuerOf(internal).nkey, namespaces, listen, ws, tls, cluster, storeDir },
+    durability: config.durability ?? "os",
+    origins: webOrigins(config, site),
+    portsDir: portsFolder(folder),
+    bytesMax: diskLimits(folder, config.bus_bytes_max),
+    connectionsMax: config.connections_max ?? 65_536,
+  };
+}
+
 /** Provides the data plane by a nats-server of its own. */
 export default definePlugin({
   name: "nats-embedded",
   api: 1,
   config: Config,
+  setupBudgetMs: quorumTimeoutMs + startBudgetMs,
   provides: { nats: Nats },
-  async setup({ config, site, log, onStop }) {
+  async setup({ config, site, log, signal, onStop }) {
     const folder = join(site.dataDir, "nats");
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const internal = internalIdentity(join(site.dataDir, "internal.json"));
-    const issuer = issuerOf(internal);
-    const namespaces = allNamespaces(config.namespaces ?? []);
-    const listen = configured(config.listen ?? "127.0.0.1:4250", "listen");
-    const ws = configured(config.ws ?? "127.0.0.1:8480", "ws");
-    const tls = tlsFiles(config);
-    checkExposure(site, "listen", listen, tls !== null);
-    checkExposure(site, "ws", ws, tls !== null);
-    const durability = config.durability ?? "os";
-    const settings: Omit<ServerSettings, "listen" | "ws"> = {
-      ...{ internal, issuer: issuer.nkey, namespaces, durability, tls, origins: webOrigins(config, site) },
-      storeDir: join(folder, "store"),
-      portsDir: portsFolder(folder),
-      bytesMax: diskLimits(folder, config.bus_bytes_max),
-      connectionsMax: config.connections_max ?? 65_536,
-    };
+    const settings = settingsOf(config, site, folder);
+    const { listen, ws, internal, tls, cluster, namespaces } = settings;
     const configText = (ports: Ports | null): string => {
       const at = { listen: { ...listen, port: ports?.nats ?? listen.port }, ws: { ...ws, port: ports?.ws ?? ws.port } };
       return JSON.stringify(serverConfig({ ...settings, ...at }), null, 1);
     };
     const binary = config.binary === undefined ? await carriedServer(join(folder, "bin")) : chosenServer(config.binary);
-    const server = new NatsProcess({ binary, folder, log, config: configText });
+    const trouble = new RouteTrouble(log);
+    const onLine = (line: string) => trouble.see(line);
+    const server = new NatsProcess({
+      binary,
+      folder,
+      log,
+      config: configText,
+      ...(cluster === null ? {} : { onLine }),
+    });
     onStop(() => server.stop());
     const ports = await server.start();
     const reload = () => server.signal("SIGHUP");
@@ -148,22 +180,23 @@ export default definePlugin({
     const connections = new Connections(own, { internal, isTls: tls !== null, log });
     onStop(() => connections.close());
     await connections.get("BUS");
+    if (cluster !== null) await untilQuorum(await connections.get("SYS"), log, signal);
+    const connection = (account: InternalAccount) => connections.get(account);
     return {
       services: {
         nats: {
-          issuer,
-          namespaces,
-          replicas: 1,
-          connection: (account: InternalAccount) => connections.get(account),
+          ...{ issuer: issuerOf(internal), namespaces, connection },
+          watched: async () => [(await connections.get("SYS")).info?.server_id ?? ""],
           urls: () => urls,
           pid: () => server.pid,
         },
       },
-      posture: { durability, cluster: "off" },
-      info: () => ({ nats: [...urls.nats], ws: [...urls.ws], namespaces }),
+      posture: { durability: settings.durability, cluster: cluster?.name ?? "off" },
+      info: () => ({ nats: [...urls.nats], ws: [...urls.ws], namespaces: [...namespaces] }),
       async health() {
         if (server.pid === null) return { ok: false, detail: "nats-server is being restarted" };
-        return connections.isUp ? { ok: true } : { ok: false, detail: "no connection to nats-server" };
+        if (!connections.isUp) return { ok: false, detail: "no connection to nats-server" };
+        return cluster === null ? { ok: true } : quorumOf(await connections.get("SYS"));
       },
     };
   },

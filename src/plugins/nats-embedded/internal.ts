@@ -1,8 +1,9 @@
-import { createPrivateKey, createPublicKey, randomBytes, sign } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import type { InternalAccount, Nats } from "../../contracts/nats.ts";
+import { signingKey } from "../../contracts/signature.ts";
 import { fromBase64, toBase64 } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { accountNkey } from "../../wire/names.ts";
@@ -36,10 +37,22 @@ export function internalIdentity(file: string): Internal {
   }
   const secret = () => toBase64(randomBytes(32));
   const made = { issuer_seed: secret(), passwords: { BUS: secret(), CTL: secret(), AUTH: secret(), SYS: secret() } };
-  const fresh = `${file}.new`;
-  writeFileSync(fresh, `${JSON.stringify(made, null, 2)}\n`, { mode: 0o600 });
-  renameSync(fresh, file);
+  write(file, textOf(made));
   return made;
+}
+
+/** Keeps an internal identity that was derived from a cluster's secret, for commands on the host. */
+export function keepInternal(file: string, internal: Internal): void {
+  const text = textOf(internal);
+  if (!existsSync(file) || readFileSync(file, "utf8") !== text) write(file, text);
+}
+
+const textOf = (internal: Internal): string => `${JSON.stringify(internal, null, 2)}\n`;
+
+function write(file: string, text: string): void {
+  const fresh = `${file}.new`;
+  writeFileSync(fresh, text, { mode: 0o600 });
+  renameSync(fresh, file);
 }
 
 function readJson(file: string): unknown {
@@ -50,12 +63,9 @@ function readJson(file: string): unknown {
   }
 }
 
-const pkcs8Ed25519 = Buffer.from("302e020100300506032b657004220420", "hex");
-
 /** The account key that signs what the auth callout answers. */
 export function issuerOf(internal: Internal): Nats["issuer"] {
   const seed = fromBase64(internal.issuer_seed) ?? new Uint8Array(32);
-  const key = createPrivateKey({ key: Buffer.concat([pkcs8Ed25519, seed]), format: "der", type: "pkcs8" });
-  const spki = createPublicKey(key).export({ format: "der", type: "spki" });
-  return { nkey: accountNkey(spki.subarray(-32)), sign: (text) => sign(null, Buffer.from(text), key) };
+  const { pub, sign } = signingKey(seed);
+  return { nkey: accountNkey(pub), sign };
 }

@@ -27,6 +27,8 @@ export interface ProcessOptions {
   /** The configuration's text; `ports` are those of the start before, so that a restart keeps its addresses. */
   readonly config: (ports: Ports | null) => string;
   readonly log: Log;
+  /** Sees each line that nats-server logs. */
+  readonly onLine?: (line: string) => void;
 }
 
 /** The folder in which nats-server says where it listens. */
@@ -187,6 +189,7 @@ export class NatsProcess {
     this.#tail.push(text);
     if (this.#tail.length > tailLinesMax) this.#tail.shift();
     this.#options.log.debug(text);
+    this.#options.onLine?.(text);
   }
 
   /** The reason that nats-server gave last, as far as it gave one. */

@@ -3,6 +3,7 @@ import { Type } from "@sinclair/typebox";
 import { Doctor } from "../../contracts/doctor.ts";
 import { Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
+import { Replicas } from "../../contracts/replicas.ts";
 import { RoomStore } from "../../contracts/store.ts";
 import { RoomStreams, type StreamRoom } from "../../contracts/streams.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -32,14 +33,17 @@ export default definePlugin({
   config: Type.Object({}, { additionalProperties: false }),
   provides: { streams: RoomStreams, doctor: Doctor },
   requires: { nats: Nats, rooms: RoomStore },
+  optional: { replicas: Replicas },
 
-  async setup({ log, now, signal }, { nats, rooms }) {
+  async setup({ log, now, signal }, { nats, rooms, replicas }) {
     const js = new JetStream(await nats.connection("BUS"));
-    const configOf = ({ roomId, subject }: StreamRoom) =>
-      roomStreamConfig({ roomId, subject, replicas: nats.replicas, bytesMax: -1, whenFull: "refuse" });
+    const configOf = async ({ roomId, subject }: StreamRoom) => {
+      const copies = (await replicas?.count()) ?? 1;
+      return roomStreamConfig({ roomId, subject, replicas: copies, bytesMax: -1, whenFull: "refuse" });
+    };
 
     const create = async (room: StreamRoom): Promise<StreamInfo> => {
-      const config = configOf(room);
+      const config = await configOf(room);
       const expected = [jsCode.nameInUse, jsCode.subjectsOverlap];
       const made = refuseOthers(await js.call<StreamInfo>(`STREAM.CREATE.${config.name}`, config), ...expected);
       if (made.error?.err_code === jsCode.subjectsOverlap) {
@@ -51,7 +55,7 @@ export default definePlugin({
 
     /** The stream is there with another configuration: bring it in line, but keep what the byte limit set. */
     const mend = async (room: StreamRoom): Promise<StreamInfo> => {
-      const config = configOf(room);
+      const config = await configOf(room);
       const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${config.name}`));
       if (isRight(info, config)) return info;
       const { max_bytes, discard } = info.config;
@@ -63,7 +67,7 @@ export default definePlugin({
       const name = streamName(room.roomId);
       const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${name}`), jsCode.streamNotFound);
       if (info.error !== undefined) return create(room);
-      return isRight(info, configOf(room)) ? info : mend(room);
+      return isRight(info, await configOf(room)) ? info : mend(room);
     };
 
     const durables = new Durables({ js, rooms, log, signal });

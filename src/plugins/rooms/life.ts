@@ -7,7 +7,7 @@ import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { lineName, nextState, ownersMax, type RoomRole, statementLines, statementText } from "../../wire/statement.ts";
 import type { KeyedLock } from "./keyed-lock.ts";
 import { checkOwner } from "./members.ts";
-import { checkText, checkTurn, readStatement, stateOf } from "./statements.ts";
+import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
 
 /** How many of those who left last a statement may not have known of. Source: spec 3. */
 const leaversMax = 64;
@@ -37,9 +37,6 @@ export interface LifeParts {
 const isOpen = ({ until }: StayRecord): boolean => until === 0;
 const isIn = (stay: StayRecord): boolean => isOpen(stay) && stay.leftAt === null;
 
-const lost = () =>
-  new UnibusError("conflict", "another change of the room came first (read it again and sign the next version)");
-
 const noMember = (endpoint: string) => new UnibusError("not_found", `${endpoint} is no member of this room`);
 
 const lastOwner = () =>
@@ -68,7 +65,12 @@ export class RoomLife {
    * Errors: forbidden, not_found, conflict, invalid as of POST /rooms/{id}/rekey.
    */
   rotate(membership: Membership, body: RotateBody, kicked: string | null): Promise<number> {
-    return this.parts.places.hold(membership.room.roomId, () => this.#rotate(membership, body, kicked));
+    return this.#hold(membership, () => this.#rotate(membership, body, kicked));
+  }
+
+  #hold<T>({ room }: Membership, change: () => Promise<T>): Promise<T> {
+    const { places, store } = this.parts;
+    return places.hold(room.roomId, () => whileUnchanged(store, room, change));
   }
 
   async #rotate(membership: Membership, body: RotateBody, kicked: string | null): Promise<number> {
@@ -120,7 +122,7 @@ export class RoomLife {
 
   /** Makes or unmakes an owner. Gives the new version. Errors: as of PUT /rooms/{id}/members/{endpoint}/role. */
   setRole(membership: Membership, body: RoleBody, endpoint: string): Promise<number> {
-    return this.parts.places.hold(membership.room.roomId, () => this.#setRole(membership, body, endpoint));
+    return this.#hold(membership, () => this.#setRole(membership, body, endpoint));
   }
 
   async #setRole(membership: Membership, body: RoleBody, endpoint: string): Promise<number> {
@@ -153,7 +155,8 @@ export class RoomLife {
       const owners = stays.filter(({ role }) => role === "owner");
       if (stay.role === "owner" && owners.length === 0) throw lastOwner();
       await withEffect(
-        () => store.markLeft(room.roomId, stay.endpoint, now()),
+        // On another node an owner may leave, or be unmade, at the same moment: only the store sees both.
+        () => store.markLeft(room.roomId, stay.endpoint, now(), { keepOwner: true }),
         () => {
           this.#settle({ room, stay });
           this.#tell([stay], "removed", room.roomId);

@@ -12,7 +12,7 @@ import { sha256Hex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { nextState } from "../../wire/statement.ts";
 import { checkSealedKey } from "./create.ts";
-import { checkText, checkTurn, readStatement, stateOf } from "./statements.ts";
+import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
 
 /** What the body of POST /rooms/{id}/members says. */
 export interface AddMembersBody {
@@ -38,9 +38,24 @@ const stayOf = (user: UserRecord & { kexPub: string; kexSig: string }, since: nu
   devices: [],
 });
 
+/** Who is looked up at once: one after the other, thousands take seconds where the store is not in this process. */
+const lookUpsMax = 64;
+
+async function usersAt(users: UserStore, endpoints: readonly string[]): Promise<Map<string, UserRecord | null>> {
+  const found = new Map<string, UserRecord | null>();
+  for (let at = 0; at < endpoints.length; at += lookUpsMax) {
+    const some = endpoints.slice(at, at + lookUpsMax);
+    await Promise.all(
+      some.map(async (endpoint) => {
+        found.set(endpoint, await users.getUserByEndpoint(endpoint));
+      }),
+    );
+  }
+  return found;
+}
+
 /** The user who is to be added. Errors: not_found for no active user; conflict for one without a kex key. */
-async function candidate(users: UserStore, endpoint: string): Promise<UserRecord & { kexPub: string; kexSig: string }> {
-  const user = await users.getUserByEndpoint(endpoint);
+function candidate(user: UserRecord | null, endpoint: string): UserRecord & { kexPub: string; kexSig: string } {
   if (user?.status !== "active") {
     throw new UnibusError("not_found", `${endpoint} is no active user here (see /directory)`);
   }
@@ -55,7 +70,15 @@ async function candidate(users: UserStore, endpoint: string): Promise<UserRecord
  * Adds members under one statement. Gives their endpoints.
  * Errors: forbidden, not_found, conflict, invalid, quota as of POST /rooms/{id}/members.
  */
-export async function addMembers(
+export function addMembers(
+  membership: Membership,
+  body: AddMembersBody,
+  parts: { readonly store: RoomStore; readonly users: UserStore },
+): Promise<string[]> {
+  return whileUnchanged(parts.store, membership.room, () => add(membership, body, parts));
+}
+
+async function add(
   membership: Membership,
   body: AddMembersBody,
   { store, users }: { readonly store: RoomStore; readonly users: UserStore },
@@ -66,12 +89,16 @@ export async function addMembers(
   const stays = await store.listStays(room.roomId);
   checkTurn(body.statement, parsed, room, stays);
   const open = new Set(stays.filter(({ until }) => until === 0).map(({ endpoint }) => endpoint));
+  const found = await usersAt(
+    users,
+    body.members.map(({ endpoint }) => endpoint),
+  );
   const added: StayRecord[] = [];
   const keys: SealedKeyRecord[] = [];
   for (const { endpoint, sealed_key } of body.members) {
     if (open.has(endpoint)) throw new UnibusError("conflict", `${endpoint} is in the room already (leave it out)`);
     open.add(endpoint);
-    added.push(stayOf(await candidate(users, endpoint), room.epoch));
+    added.push(stayOf(candidate(found.get(endpoint) ?? null, endpoint), room.epoch));
     checkSealedKey(room.policy.encrypt, sealed_key);
     if (sealed_key !== undefined) keys.push({ endpoint, epoch: room.epoch, sealedKey: sealed_key });
   }
@@ -81,12 +108,7 @@ export async function addMembers(
   const state = nextState(stateOf(room, stays, ""), { kind: "add", members: added });
   const statement = await checkText(body.statement, { ...state, prev: room.statementHash });
   const changed = { ...room, version: state.version, statementHash: sha256Hex(statement.text) };
-  if (!(await store.applyChange({ room: changed, stays: added, keys, statement }))) {
-    throw new UnibusError(
-      "conflict",
-      "another change of the room came first (read it again and sign the next version)",
-    );
-  }
+  if (!(await store.applyChange({ room: changed, stays: added, keys, statement }))) throw lost();
   return added.map(({ endpoint }) => endpoint);
 }
 

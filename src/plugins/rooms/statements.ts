@@ -1,8 +1,8 @@
 import { verifySignature } from "../../contracts/signature.ts";
-import type { RoomRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import type { RoomRecord, RoomStore, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import type { Statement } from "../../wire/api.ts";
 import { fromBase64 } from "../../wire/encoding.ts";
-import { UnibusError } from "../../wire/errors.ts";
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { normalKey } from "../../wire/names.ts";
 import {
   firstDifference,
@@ -20,6 +20,25 @@ const invalid = (message: string): UnibusError => new UnibusError("invalid", mes
 export function stateOf(room: RoomRecord, stays: readonly StayRecord[], prev: string): RoomState {
   const { roomId, version, subject, policy, epoch, keyCheck } = room;
   return { roomId, version, prev, subject, policy, epoch, keyCheck, lines: stays };
+}
+
+/** The error for a change that another came before. */
+export function lost(): UnibusError {
+  return new UnibusError("conflict", "another change of the room came first (read it again and sign the next version)");
+}
+
+/**
+ * Judges a change of a room as it was read. Its stays are read after it, so they may be those of a newer version: a
+ * refusal counts only while the room is as it was. Errors: those of `judge`; conflict when the room has changed.
+ */
+export async function whileUnchanged<T>(store: RoomStore, room: RoomRecord, judge: () => Promise<T>): Promise<T> {
+  try {
+    return await judge();
+  } catch (error) {
+    const isRefusal = isUnibusError(error) && error.code !== "conflict" && error.code !== "unavailable";
+    if (isRefusal && (await store.getRoom(room.roomId))?.version !== room.version) throw lost();
+    throw error;
+  }
 }
 
 /** Reads a statement's text. Errors: invalid, naming the line. */

@@ -94,6 +94,9 @@ function createReads({ native, read }: Database): Reads {
   };
 }
 
+/** Undoes a change that came too late: the owner on whom it counted has left since. */
+const noOwnerIn = new UnibusError("conflict", "no owner would be in the room (read it again)");
+
 function createChanges({ native, write }: Database): Changes {
   const known = native.prepare<{ deletedAt: number | null }, [string]>(
     "SELECT deleted_at AS deletedAt FROM rooms WHERE room_id = ?",
@@ -115,6 +118,9 @@ function createChanges({ native, write }: Database): Changes {
   const putStatement = native.prepare<never, [StatementBinding]>(insertStatementSql);
   const leave = native.prepare<never, [number, string, string]>(
     "UPDATE stays SET left_at = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0 AND left_at IS NULL",
+  );
+  const ownerIn = native.prepare<{ found: 1 }, [string]>(
+    `SELECT 1 AS found FROM stays WHERE room_id = ? AND role = 'owner' AND until_epoch = 0 AND left_at IS NULL LIMIT 1`,
   );
   const putParts = (roomId: string, { stays, keys, statement }: Omit<RoomChange, "room">): void => {
     for (const stay of stays) putStay.run(stayBinding(roomId, stay));
@@ -144,11 +150,19 @@ function createChanges({ native, write }: Database): Changes {
       return write(() => {
         if (advance.run({ roomId, epoch, keyCheck, version, statementHash }).changes === 0) return false;
         putParts(roomId, parts);
+        if (!ownerIn.get(roomId)) throw noOwnerIn;
         return true;
+      }).catch((error: unknown) => {
+        if (error === noOwnerIn) return false;
+        throw error;
       });
     },
-    markLeft(roomId, endpoint, at) {
-      return write(() => leave.run(at, roomId, endpoint).changes > 0);
+    markLeft(roomId, endpoint, at, { keepOwner = false } = {}) {
+      return write(() => {
+        const isMarked = leave.run(at, roomId, endpoint).changes > 0;
+        if (!isMarked || !keepOwner || ownerIn.get(roomId)) return isMarked;
+        throw new UnibusError("conflict", "the last owner cannot go (make another member an owner)");
+      });
     },
   };
 }

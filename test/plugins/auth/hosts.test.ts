@@ -8,6 +8,7 @@ function siteAt(hostname: string, more: { publicUrl?: string; hosts?: string[] }
     version: "0.0.0",
     dataDir: "",
     flags: {},
+    facts: {},
     publicUrl: more.publicUrl ?? null,
     url: () => "",
     hosts: more.hosts ?? [],
@@ -79,5 +80,25 @@ describe("the hosts for which a login may be signed", () => {
     const wanted = ["127.0.0.1", "localhost", "[::1]", "bus.example", "other.example", "[2001:db8::5]", "192.0.2.1"];
     expect([...logins].sort()).toEqual(wanted.sort());
     expect(new Set(logins).size).toBe(logins.length);
+  });
+});
+
+describe("in a cluster", () => {
+  const site = siteAt("127.0.0.1", { publicUrl: "https://bus.example", hosts: ["other.example:99"] });
+  const { accepts, isShared } = hostNames(site, true);
+
+  test("loopback goes with the node's own port only", () => {
+    for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`]) {
+      expect([host, accepts(host), isShared(host)]).toEqual([host, true, false]);
+    }
+    for (const host of ["localhost", "127.0.0.1", "[::1]:9", `127.0.0.1:${port + 1}`]) {
+      expect([host, accepts(host)]).toEqual([host, false]);
+    }
+  });
+
+  test("the published names are those that nodes share", () => {
+    for (const host of ["bus.example", "other.example:99"]) {
+      expect([host, accepts(host), isShared(host)]).toEqual([host, true, true]);
+    }
   });
 });

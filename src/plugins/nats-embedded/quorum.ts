@@ -1,0 +1,68 @@
+import type { NatsConnection } from "nats";
+import type { Log } from "../../contracts/plugin.ts";
+import { UnibusError } from "../../wire/errors.ts";
+
+/** How long nats-server may take to say how it is, in milliseconds: less than a health check may. */
+const askTimeoutMs = 1_500;
+
+/** How long a node that starts waits for the others, in milliseconds. Source: spec 10. */
+export const quorumTimeoutMs = 120_000;
+/** How often it looks whether they are there, in milliseconds. */
+const lookEveryMs = 50;
+/** In so many looks it says once that it waits. */
+const looksForWord = 60;
+
+interface Answer<T> {
+  readonly data?: T;
+  readonly error?: { readonly description?: string };
+}
+
+async function ask<T>(system: NatsConnection, what: string, body: unknown): Promise<T> {
+  const subject = `$SYS.REQ.SERVER.${system.info?.server_id}.${what}`;
+  const reply = await system.request(subject, JSON.stringify(body), { timeout: askTimeoutMs });
+  const { data, error } = reply.json<Answer<T>>();
+  if (data !== undefined) return data;
+  throw new UnibusError("unavailable", `nats-server does not say ${what}: ${error?.description ?? "nothing"}`);
+}
+
+/** Whether a node and those it hears are enough, and it knows all that they agreed on. */
+export interface Quorum {
+  readonly ok: boolean;
+  /** Safe to show. */
+  readonly detail: string;
+}
+
+/**
+ * How a node stands in its cluster, by its own nats-server.
+ * Shape: ok only with a leader that it is current with, and routes to so many nodes that with it they are a majority.
+ * Errors: unavailable, or what the connection throws, when nats-server does not answer in time.
+ */
+export async function quorumOf(system: NatsConnection): Promise<Quorum> {
+  const [health, jetStream, routes] = await Promise.all([
+    ask<{ status: string; error?: string }>(system, "HEALTHZ", { "js-meta-only": true }),
+    ask<{ meta_cluster?: { cluster_size?: number } }>(system, "JSZ", {}),
+    ask<{ routes?: readonly { remote_id: string }[] }>(system, "ROUTEZ", {}),
+  ]);
+  const size = jetStream.meta_cluster?.cluster_size ?? 0;
+  const here = 1 + new Set(routes.routes?.map(({ remote_id }) => remote_id)).size;
+  const detail = `${here} of ${Math.max(size, here)} nodes are here`;
+  if (here <= size / 2) return { ok: false, detail: `no quorum: ${detail}` };
+  return health.status === "ok" ? { ok: true, detail } : { ok: false, detail: `${detail}; ${health.error}` };
+}
+
+/**
+ * Waits until a node that starts has a quorum, and says meanwhile in the log what it waits for.
+ * Errors: unavailable when that takes too long, with how many nodes are here.
+ */
+export async function untilQuorum(system: NatsConnection, log: Log, signal: AbortSignal): Promise<void> {
+  const begun = performance.now();
+  for (let look = 1; !signal.aborted; look++) {
+    const { ok, detail } = await quorumOf(system).catch(() => ({ ok: false, detail: "nats-server does not answer" }));
+    if (ok) return log.info("the cluster has a quorum", { detail });
+    if (performance.now() - begun > quorumTimeoutMs) {
+      throw new UnibusError("unavailable", `${detail} (start the others; the log says why one cannot join)`);
+    }
+    if (look % looksForWord === 0) log.warn("waiting for the other nodes of the cluster", { detail });
+    await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
+  }
+}

@@ -1,0 +1,44 @@
+import { hkdfSync } from "node:crypto";
+import { readSecretFile } from "../../contracts/secret-file.ts";
+import { fromBase64, toBase64, toHex } from "../../wire/encoding.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import type { Internal } from "./internal.ts";
+
+/** How long the secret of a cluster is, and whatever is derived from it, in bytes. */
+const secretBytes = 32;
+
+/** What all nodes of a cluster know, and nobody else. */
+export interface ClusterSecrets {
+  /** What a node logs in to another's route port with. */
+  readonly route: string;
+  readonly internal: Internal;
+}
+
+/**
+ * The secret of a cluster, as `unibus cluster init` writes it: 32 bytes, base64-std.
+ * Shape: from a file that only its owner can read, or from a variable of the environment.
+ * Errors: invalid, naming the setting.
+ */
+export function readClusterSecret(from: { readonly file?: string; readonly variable?: string }): Uint8Array {
+  const { file, variable } = from;
+  const setting = `nats-embedded.cluster.${file === undefined && variable !== undefined ? "secret_env" : "secret_file"}`;
+  const text = file === undefined ? process.env[variable ?? ""]?.trim() : readSecretFile(setting, file);
+  if (text === undefined || text === "") {
+    const mend = "unibus cluster init --out FILE makes a secret, the same file is for every node";
+    throw new UnibusError("invalid", `${setting}: a cluster needs a secret (${mend})`);
+  }
+  const secret = fromBase64(text);
+  if (secret?.length === secretBytes) return secret;
+  const mend = "copy the file of another node, or make one for all of them by unibus cluster init --out FILE";
+  throw new UnibusError("invalid", `${setting}: this is no cluster's secret (${mend})`);
+}
+
+/** Everything that a cluster's secret gives, the same on every node. Labels are fixed. */
+export function deriveSecrets(secret: Uint8Array): ClusterSecrets {
+  const derived = (what: string): Uint8Array =>
+    new Uint8Array(hkdfSync("sha256", secret, new Uint8Array(0), `unibus-cluster-${what}-v1`, secretBytes));
+  const text = (what: string): string => toBase64(derived(what));
+  const passwords = { BUS: text("bus"), CTL: text("ctl"), AUTH: text("auth"), SYS: text("sys") };
+  // The route's stands in a URL.
+  return { route: toHex(derived("route")), internal: { issuer_seed: text("issuer"), passwords } };
+}

@@ -1,0 +1,111 @@
+import { type Authenticator, connect, Events, type NatsConnection } from "nats";
+import type { InternalAccount } from "../../contracts/nats.ts";
+import type { Log } from "../../contracts/plugin.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { natsServerVersionMin, versionAtLeast } from "../../wire/nats-version.ts";
+import { natsPayloadBytesMax } from "../../wire/room-stream.ts";
+
+/** Pause between attempts to come back, in milliseconds; it varies so that nodes do not come at once. */
+const reconnectPause = { ms: 50, jitterMs: 50 } as const;
+const connectTimeoutMs = 5_000;
+
+/** Where servers are, and how unibus is let in. */
+export interface Access {
+  readonly servers: readonly string[];
+  readonly credentials: Readonly<Record<InternalAccount, Authenticator>>;
+  /** The file of the authority that vouches for the servers' certificates; null for the system's. */
+  readonly ca: string | null;
+}
+
+/** Why an account cannot be entered. `isThere`: a server let another account in, so that silence is no lack of one. */
+function whyNot(account: InternalAccount, servers: readonly string[], isThere: boolean, cause: unknown): UnibusError {
+  const code = (cause as { code?: string } | null)?.code ?? "";
+  const where = `nats-external: ${servers.join(", ")}`;
+  if (isThere || code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
+    const mend = `see nats-external.credentials.${account}, and auth_users of the server's auth_callout`;
+    return new UnibusError("invalid", `${where}: the credentials of ${account} are not let in (${mend})`, { cause });
+  }
+  const mend = "see nats-external.servers, and ca where the servers have TLS";
+  return new UnibusError("unavailable", `${where}: no server answers (${mend})`, { cause });
+}
+
+/** The connections of unibus itself to servers of somebody else: one for each account, kept for ever. */
+export class Connections {
+  readonly #access: Access;
+  readonly #log: Log;
+  readonly #made = new Map<InternalAccount, Promise<NatsConnection>>();
+  readonly #down = new Set<InternalAccount>();
+  #wasThere = false;
+
+  constructor(access: Access, log: Log) {
+    this.#access = access;
+    this.#log = log;
+  }
+
+  /** Whether every connection that was asked for is there. */
+  get isUp(): boolean {
+    return this.#down.size === 0;
+  }
+
+  /** The connection of an account. Errors: unavailable; invalid for a server that cannot carry unibus. */
+  get(account: InternalAccount): Promise<NatsConnection> {
+    const known = this.#made.get(account);
+    if (known !== undefined) return known;
+    const made = this.#connect(account);
+    this.#made.set(account, made);
+    made.catch(() => this.#made.delete(account));
+    return made;
+  }
+
+  /** Closes all of them. */
+  async close(): Promise<void> {
+    const all = [...this.#made.values()];
+    this.#made.clear();
+    await Promise.allSettled(all.map(async (one) => (await one).close()));
+  }
+
+  /** What connects as somebody. */
+  dial(authenticator: Authenticator, options: { readonly reconnect?: boolean } = {}): Promise<NatsConnection> {
+    const { servers, ca } = this.#access;
+    const isTls = servers.some((server) => server.startsWith("tls:"));
+    return connect({
+      servers: servers.map((server) => server.replace(/^(nats|tls):\/\//, "")),
+      authenticator,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: reconnectPause.ms,
+      reconnectJitter: reconnectPause.jitterMs,
+      timeout: connectTimeoutMs,
+      ...(isTls ? { tls: ca === null ? {} : { caFile: ca } } : {}),
+      ...options,
+    });
+  }
+
+  async #connect(account: InternalAccount): Promise<NatsConnection> {
+    const { servers, credentials } = this.#access;
+    const connection = await this.dial(credentials[account]).catch((cause: unknown) => {
+      throw whyNot(account, servers, this.#wasThere, cause);
+    });
+    const { version = "of unknown version", max_payload: bytes = 0 } = connection.info ?? {};
+    const refuse = async (what: string): Promise<never> => {
+      await connection.close();
+      throw new UnibusError("invalid", `nats-external: ${connection.getServer()}: ${what}`);
+    };
+    if (!versionAtLeast(version, natsServerVersionMin)) {
+      await refuse(`nats-server is ${version} (use ${natsServerVersionMin} or newer)`);
+    }
+    if (bytes < natsPayloadBytesMax) await refuse(`max_payload is ${bytes} (set it to ${natsPayloadBytesMax} or more)`);
+    this.#wasThere = true;
+    void this.#watch(account, connection);
+    return connection;
+  }
+
+  async #watch(account: InternalAccount, connection: NatsConnection): Promise<void> {
+    for await (const { type } of connection.status()) {
+      if (type === Events.Disconnect) this.#down.add(account);
+      if (type === Events.Reconnect) {
+        this.#down.delete(account);
+        this.#log.info("connected to a nats-server again", { account });
+      }
+    }
+  }
+}

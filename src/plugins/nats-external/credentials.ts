@@ -1,0 +1,39 @@
+import { base32nopad } from "@scure/base";
+import { type Authenticator, credsAuthenticator, nkeyAuthenticator, nkeys, usernamePasswordAuthenticator } from "nats";
+import type { Nats } from "../../contracts/nats.ts";
+import { readSecretFile } from "../../contracts/secret-file.ts";
+import { signingKey } from "../../contracts/signature.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { accountNkey } from "../../wire/names.ts";
+
+/** Where the seed begins in what an nkey seed encodes, and how long it is, in bytes. */
+const seedPlace = { from: 2, to: 34 } as const;
+
+/**
+ * How unibus logs in to one account, by a file that only its owner can read.
+ * Shape: a `.creds` file; or the seed of a user nkey (`SU...`); or a user name and a password, a line each.
+ * Errors: invalid, naming the setting.
+ */
+export function readCredentials(setting: string, file: string): Authenticator {
+  const text = readSecretFile(setting, file);
+  if (text.includes("BEGIN NATS USER JWT")) return credsAuthenticator(Buffer.from(text));
+  if (/^SU[A-Z2-7]{56}$/.test(text)) return nkeyAuthenticator(Buffer.from(text));
+  const [user, password, ...more] = text.split(/\r?\n/);
+  if (user && password && more.length === 0) return usernamePasswordAuthenticator(user, password);
+  const forms = "a .creds file, the seed of a user nkey, or a user name and a password, a line each";
+  throw new UnibusError("invalid", `${setting}: ${file} holds no credentials (${forms})`);
+}
+
+/** The key that signs what the auth callout answers, by the file of an account nkey's seed (`SA...`). Errors: invalid. */
+export function readIssuer(setting: string, file: string): Nats["issuer"] {
+  const text = readSecretFile(setting, file);
+  try {
+    // Checks prefix and checksum.
+    const nkey = nkeys.fromSeed(Buffer.from(text)).getPublicKey();
+    const { pub, sign } = signingKey(base32nopad.decode(text).slice(seedPlace.from, seedPlace.to));
+    if (accountNkey(pub) === nkey) return { nkey, sign };
+  } catch {
+    // Told below, without what the file holds.
+  }
+  throw new UnibusError("invalid", `${setting}: ${file} is no account nkey's seed (nk -gen account makes one)`);
+}

@@ -1,0 +1,128 @@
+/** NATS servers run by someone else: connects to them, and refuses those that cannot carry unibus. */
+import { existsSync } from "node:fs";
+import { Type } from "@sinclair/typebox";
+import { RequestStrategy } from "nats";
+import { type InternalAccount, Nats } from "../../contracts/nats.ts";
+import { definePlugin, type Site } from "../../contracts/plugin.ts";
+import { isLoopback, parseAddress } from "../../wire/address.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { builtinNamespaces, namespaceFault } from "../../wire/names.ts";
+import { checkServers } from "./checks.ts";
+import { Connections } from "./connections.ts";
+import { readCredentials, readIssuer } from "./credentials.ts";
+
+const File = Type.String({ minLength: 1 });
+const Config = Type.Object(
+  {
+    servers: Type.String({ minLength: 1, description: "nats:// or tls:// URLs, a comma between them" }),
+    credentials: Type.Object(
+      { BUS: File, CTL: File, AUTH: File, SYS: File },
+      { additionalProperties: false, description: "by account the file by which unibus logs in" },
+    ),
+    issuer_seed_file: Type.String({ minLength: 1, description: "the seed of the auth callout's issuer" }),
+    ca: Type.Optional(Type.String({ minLength: 1, description: "who vouches for the servers' certificates, PEM" })),
+    namespaces: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "further first tokens" })),
+    advertise: Type.Optional(
+      Type.Object(
+        { nats: Type.Array(Type.String(), { maxItems: 16 }), ws: Type.Array(Type.String(), { maxItems: 16 }) },
+        { additionalProperties: false, description: "the URLs that peers dial, where they are others than servers" },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/** How long servers may take to say that they are there, in milliseconds. */
+const pingWaitMs = 500;
+/** How old the list of servers may be, in milliseconds. */
+const serversAgeMsMax = 5_000;
+
+function serverUrls(text: string, site: Site): string[] {
+  const urls = text.split(",").map((url) => url.trim());
+  for (const url of urls) {
+    const [, scheme, rest = ""] = /^(nats|tls):\/\/([^/@]+)\/?$/.exec(url) ?? [];
+    const address = parseAddress(rest);
+    if (address === null) {
+      const form = "as in tls://nats.example.org:4222, without a password";
+      throw new UnibusError("invalid", `nats-external.servers: this is no NATS URL (${form})`);
+    }
+    if (scheme === "tls" || isLoopback(address.hostname) || site.listener.allowCleartext) continue;
+    const mend = "use tls://, or set http.allow_cleartext";
+    throw new UnibusError("invalid", `nats-external.servers: ${url} goes beyond this machine without TLS (${mend})`);
+  }
+  return urls.map((url) => url.replace(/\/$/, ""));
+}
+
+function allNamespaces(added: readonly string[]): string[] {
+  for (const namespace of added) {
+    const fault = namespaceFault(namespace);
+    if (fault !== null) throw new UnibusError("invalid", `nats-external.namespaces: ${namespace}: ${fault}`);
+  }
+  return [...new Set([...builtinNamespaces, ...added])];
+}
+
+/** The ids of all servers that answer, asked anew when the list is old. */
+function serverList(connections: Connections): () => Promise<readonly string[]> {
+  let known: { readonly ids: Promise<readonly string[]>; readonly at: number } | null = null;
+  const ask = async (): Promise<readonly string[]> => {
+    const system = await connections.get("SYS");
+    const options = { strategy: RequestStrategy.Timer, maxWait: pingWaitMs } as const;
+    const ids = new Set<string>();
+    for await (const reply of await system.requestMany("$SYS.REQ.SERVER.PING", "", options)) {
+      const id = reply.json<{ server?: { id?: string } }>().server?.id;
+      if (id !== undefined) ids.add(id);
+    }
+    return [...ids];
+  };
+  return () => {
+    if (known === null || performance.now() - known.at > serversAgeMsMax) {
+      known = { ids: ask(), at: performance.now() };
+      known.ids.catch(() => {
+        known = null;
+      });
+    }
+    return known.ids;
+  };
+}
+
+/** Provides the data plane by servers that somebody else runs. */
+export default definePlugin({
+  name: "nats-external",
+  api: 1,
+  config: Config,
+  provides: { nats: Nats },
+  async setup({ config, site, log, onStop }) {
+    const servers = serverUrls(config.servers, site);
+    const namespaces = allNamespaces(config.namespaces ?? []);
+    const ca = config.ca ?? null;
+    if (ca !== null && !existsSync(ca)) {
+      throw new UnibusError("invalid", `nats-external.ca: ${ca} is not there (name a PEM file)`);
+    }
+    const issuer = readIssuer("nats-external.issuer_seed_file", config.issuer_seed_file);
+    const read = (account: InternalAccount) =>
+      readCredentials(`nats-external.credentials.${account}`, config.credentials[account]);
+    const credentials = { BUS: read("BUS"), CTL: read("CTL"), AUTH: read("AUTH"), SYS: read("SYS") };
+    const connections = new Connections({ servers, credentials, ca }, log);
+    onStop(() => connections.close());
+    await checkServers(connections, namespaces);
+    const urls = { nats: config.advertise?.nats ?? servers, ws: config.advertise?.ws ?? [] };
+    return {
+      services: {
+        nats: {
+          ...{ issuer, namespaces },
+          connection: (account) => connections.get(account),
+          watched: serverList(connections),
+          urls: () => urls,
+          pid: () => null,
+        },
+      },
+      posture: { durability: "external", cluster: "external" },
+      info: () => ({ nats: [...urls.nats], ws: [...urls.ws], namespaces: [...namespaces] }),
+      async health() {
+        if (!connections.isUp) return { ok: false, detail: "no connection to a nats-server" };
+        await (await connections.get("SYS")).flush();
+        return { ok: true };
+      },
+    };
+  },
+});

@@ -1,0 +1,109 @@
+import type { Replicas } from "../../contracts/replicas.ts";
+import { asUnibusError, isUnibusError, UnibusError } from "../../wire/errors.ts";
+import { bucketStream, buckets } from "../../wire/names.ts";
+import { type CallReply, type Calls, expectReply, isCode, kvCode } from "./calls.ts";
+import { sharedNonceLifeMs } from "./nonces.ts";
+
+/** How long the buckets may take to open, in milliseconds: nodes find each other first. Source: spec 10. */
+export const openTimeoutMs = 120_000;
+/** How long one attempt may take: what is asked before the cluster has a leader is never answered. */
+const attemptTimeoutMs = 1_500;
+const retryMs = 250;
+/** How old a count of copies may be, in milliseconds. */
+const countAgeMsMax = 10_000;
+
+interface StreamReply extends CallReply {
+  readonly config: Readonly<Record<string, unknown>> & { readonly num_replicas: number };
+}
+
+/** The stream that is a bucket: a key-value bucket whose reads only its leader answers. */
+function bucketConfig(name: string, replicas: number): StreamReply["config"] {
+  const maxAgeMs = name === buckets.nonces ? sharedNonceLifeMs : 0;
+  return {
+    name: bucketStream(name),
+    subjects: [`$KV.${name}.>`],
+    retention: "limits",
+    storage: "file",
+    discard: "new",
+    num_replicas: replicas,
+    max_msgs_per_subject: 1,
+    max_msgs: -1,
+    max_bytes: -1,
+    max_age: maxAgeMs * 1_000_000,
+    max_msg_size: -1,
+    max_consumers: -1,
+    // A copy that lags would show what was revoked.
+    allow_direct: false,
+    allow_rollup_hdrs: true,
+    deny_delete: false,
+    deny_purge: false,
+  };
+}
+
+/** Opens one bucket, or makes it. One that is there keeps its copies. */
+async function open(calls: Calls, name: string, replicas: number): Promise<void> {
+  const wanted = bucketConfig(name, replicas);
+  const call = (verb: string, body: unknown) =>
+    calls.call<StreamReply>(`STREAM.${verb}.${bucketStream(name)}`, body, attemptTimeoutMs);
+  const info = expectReply(await call("INFO", {}), kvCode.streamNotFound);
+  if (info.error !== undefined) {
+    const made = await call("CREATE", wanted);
+    if (isCode(made, kvCode.replicasNotSupported)) {
+      const mend = "set it to 1, or give nats-server a cluster";
+      throw new UnibusError("invalid", `store-kv.replicas is ${replicas} and this is no cluster (${mend})`);
+    }
+    // One that another node has made meanwhile counts as a failure: the next attempt looks at it.
+    expectReply(made);
+    return;
+  }
+  const config = { ...wanted, num_replicas: info.config.num_replicas };
+  const isRight = Object.entries(config).every(
+    ([key, value]) => JSON.stringify(info.config[key]) === JSON.stringify(value),
+  );
+  if (!isRight) expectReply(await call("UPDATE", config));
+}
+
+/** How the buckets are opened. */
+export interface OpenBuckets {
+  /** Copies of a bucket that is made. */
+  readonly replicas: number;
+  /** Told once when the first attempt fails. */
+  readonly onWait: (cause: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Opens every bucket. Errors: invalid for more copies than there can be; unavailable when they do not open in time. */
+export async function openBuckets(calls: Calls, { replicas, onWait, signal }: OpenBuckets): Promise<void> {
+  const end = performance.now() + openTimeoutMs;
+  let isTold = false;
+  const opened = async (name: string): Promise<void> => {
+    for (;;) {
+      try {
+        return await open(calls, name, replicas);
+      } catch (error) {
+        if (!isUnibusError(error) || error.code !== "unavailable" || signal.aborted) throw asUnibusError(error);
+        if (performance.now() > end) {
+          const mend = "start the other nodes of the cluster, or see nats-server's log";
+          throw new UnibusError("unavailable", `the buckets of the store do not open (${mend})`, { cause: error });
+        }
+        if (!isTold) onWait(error);
+        isTold = true;
+        await new Promise((resolve) => setTimeout(resolve, retryMs));
+      }
+    }
+  };
+  await Promise.all(Object.values(buckets).map(opened));
+}
+
+/** The copies of the rooms' bucket. */
+export function createReplicas(calls: Calls, now: () => number): Replicas {
+  let known = { count: 0, at: Number.NEGATIVE_INFINITY };
+  return {
+    async count() {
+      if (Math.abs(now() - known.at) < countAgeMsMax) return known.count;
+      const info = expectReply(await calls.read<StreamReply>(`STREAM.INFO.${bucketStream(buckets.rooms)}`, {}));
+      known = { count: info.config.num_replicas, at: now() };
+      return known.count;
+    },
+  };
+}

@@ -1,0 +1,54 @@
+/** The store of a cluster: the whole control plane in replicated key-value buckets. */
+
+import { Type } from "@sinclair/typebox";
+import { Nats } from "../../contracts/nats.ts";
+import { SharedNonces } from "../../contracts/nonces.ts";
+import { definePlugin } from "../../contracts/plugin.ts";
+import { Replicas } from "../../contracts/replicas.ts";
+import { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
+import { openTimeoutMs } from "./buckets.ts";
+import { openKvStore } from "./store.ts";
+
+const Config = Type.Object(
+  {
+    replicas: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 5, default: 1, description: "copies of each bucket, when it is made" }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/** How long the setup may take beyond the opening of the buckets, in milliseconds. */
+const setupRestMs = 10_000;
+
+/** Provides the store, and what the nodes of a cluster share. */
+export default definePlugin({
+  name: "store-kv",
+  api: 1,
+  config: Config,
+  facts: () => ({ store_nodes: "many" }),
+  setupBudgetMs: openTimeoutMs + setupRestMs,
+  provides: { RoomStore, UserStore, InviteStore, Snapshot, SharedNonces, Replicas },
+  requires: { nats: Nats },
+  async setup({ config, log, now, signal }, { nats }) {
+    const onWait = (cause: unknown) => log.warn("the store's buckets do not open yet; trying again", { cause });
+    const store = await openKvStore(await nats.connection("CTL"), {
+      replicas: config.replicas ?? 1,
+      onWait,
+      signal,
+      now,
+    });
+    return {
+      services: {
+        RoomStore: store.rooms,
+        UserStore: store.users,
+        InviteStore: store.invites,
+        Snapshot: store.snapshot,
+        SharedNonces: store.nonces,
+        Replicas: store.replicas,
+      },
+      posture: { store: "kv" },
+      health: store.health,
+    };
+  },
+});

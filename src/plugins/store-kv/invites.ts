@@ -1,0 +1,121 @@
+import type { InviteRecord, InviteStore } from "../../contracts/store.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { buckets } from "../../wire/names.ts";
+import { Bucket, untilMade } from "./bucket.ts";
+import { type Calls, sideBySide } from "./calls.ts";
+
+/** How long an invite may be noted and not be there, in milliseconds: by then its making has failed. */
+const makingMsMax = 600_000;
+
+/** When each pending invite was noted, by id. */
+type Pending = Readonly<Record<string, number>>;
+
+/** The invites' part of the buckets. */
+export interface InviteBuckets {
+  readonly invites: Bucket<InviteRecord>;
+  /** Ids of invites that may wait, so that reading those needs no list of the bucket. */
+  readonly pending: Bucket<Pending>;
+  readonly now: () => number;
+}
+
+/** The invites' part of the buckets. */
+export function inviteBuckets(calls: Calls, now: () => number): InviteBuckets {
+  return {
+    invites: new Bucket(calls, buckets.invites),
+    pending: new Bucket(calls, buckets.invites, { prefix: "pending." }),
+    now,
+  };
+}
+
+/** The one key of what waits. */
+const pendingKey = "all";
+
+/** Notes ids of invites, before the invites are there. */
+function note({ pending, now }: InviteBuckets, ids: readonly string[]): Promise<void> {
+  return pending.update(pendingKey, (known) => {
+    const added = ids.filter((id) => known?.[id] === undefined).map((id) => [id, now()]);
+    return added.length === 0 ? known : { ...known, ...Object.fromEntries(added) };
+  });
+}
+
+/** Takes ids off that wait no more. */
+function forget({ pending }: InviteBuckets, ids: readonly string[]): Promise<void> {
+  const gone = new Set(ids);
+  return pending.update(pendingKey, (known) => {
+    const kept = Object.entries(known ?? {}).filter(([id]) => !gone.has(id));
+    return kept.length === Object.keys(known ?? {}).length ? known : Object.fromEntries(kept);
+  });
+}
+
+/** Writes invites over whatever is there. */
+export async function putInvites(kv: InviteBuckets, invites: readonly InviteRecord[]): Promise<void> {
+  if (invites.length === 0) return;
+  await note(
+    kv,
+    invites.filter(({ usedAt }) => usedAt === null).map(({ id }) => id),
+  );
+  await sideBySide(invites, (invite) => kv.invites.put(invite.id, invite));
+}
+
+/** Invites in their bucket. Using one is a compare-and-set of its entry. */
+export function createInvites(kv: InviteBuckets): InviteStore {
+  /** Replaces an invite by what `change` makes of it; false where that is null. */
+  const changed = (id: string, change: (invite: InviteRecord) => InviteRecord | null): Promise<boolean> =>
+    untilMade(async () => {
+      const { value, revision } = await kv.invites.get(id);
+      const next = value && change(value);
+      if (next === null) return { result: false };
+      return (await kv.invites.replace(id, next, revision)) === null ? null : { result: true };
+    });
+
+  return {
+    async insertInvite(invite) {
+      if (invite.usedAt === null) await note(kv, [invite.id]);
+      if ((await kv.invites.create(invite.id, invite)) !== null) return;
+      throw new UnibusError("conflict", `the invite ${invite.id} is there already (make another token)`);
+    },
+    async getInvite(id) {
+      return (await kv.invites.get(id)).value;
+    },
+    async claimInvite(id, { signPub, kexPub, at }) {
+      const claim = { usedAt: at, usedSignPub: signPub, usedKexPub: kexPub };
+      const won = await changed(id, (invite) => (invite.usedAt === null ? { ...invite, ...claim } : null));
+      if (won) await forget(kv, [id]).catch(() => undefined);
+      return won;
+    },
+    async completeInvite(id, at, made) {
+      // A claim that counts as completed makes no user again: were it noted first, a failure would burn the invite.
+      await made;
+      await changed(id, (invite) =>
+        invite.usedAt === null || invite.completedAt !== null ? null : { ...invite, completedAt: at },
+      );
+    },
+    async deleteInvite(id) {
+      const removed = await untilMade(async () => {
+        const { value, revision } = await kv.invites.get(id);
+        if (value === null || value.usedAt !== null) return { result: false };
+        return (await kv.invites.remove(id, revision)) ? { result: true } : null;
+      });
+      if (removed) await forget(kv, [id]).catch(() => undefined);
+      return removed;
+    },
+    async listPendingInvites(limit) {
+      const noted = Object.entries((await kv.pending.get(pendingKey)).value ?? {});
+      const found = await sideBySide(noted, async ([id, notedAt]) => {
+        return { id, notedAt, value: (await kv.invites.get(id)).value };
+      });
+      const past = found.filter(({ value, notedAt }) =>
+        value === null ? kv.now() - notedAt > makingMsMax : value.usedAt !== null,
+      );
+      if (past.length > 0)
+        await forget(
+          kv,
+          past.map(({ id }) => id),
+        ).catch(() => undefined);
+      return found
+        .flatMap(({ value }) => (value?.usedAt === null ? [value] : []))
+        .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
+        .slice(0, limit);
+    },
+  };
+}

@@ -1,0 +1,18 @@
+import { type SharedNonces, usedNonce } from "../../contracts/nonces.ts";
+import { sha256Hex } from "../../wire/encoding.ts";
+import { buckets } from "../../wire/names.ts";
+import { Bucket } from "./bucket.ts";
+import type { Calls } from "./calls.ts";
+
+/** How long a shared nonce is remembered, in milliseconds: longer than any clock that is accepted. Source: spec 5. */
+export const sharedNonceLifeMs = 120_000;
+
+/** Nonces in their bucket, which forgets each after its time: a nonce is one create. */
+export function createNonces(calls: Calls): SharedNonces {
+  const nonces = new Bucket<string>(calls, buckets.nonces);
+  return {
+    async claim(nonce, user) {
+      if ((await nonces.replace(sha256Hex(nonce), user, 0)) === null) throw usedNonce();
+    },
+  };
+}

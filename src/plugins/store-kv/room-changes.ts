@@ -1,0 +1,173 @@
+import type { RoomChange, RoomStore, StayRecord } from "../../contracts/store.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { untilMade } from "./bucket.ts";
+import { sideBySide } from "./calls.ts";
+import { PageGone, type PagesMade } from "./pages.ts";
+import { type EpochKeys, isLeaving, isOwnerIn, type RoomBuckets, type RoomEntry } from "./room-entry.ts";
+import type { RoomIndex } from "./room-index.ts";
+import { Turns } from "./turns.ts";
+
+type Changes = Pick<RoomStore, "applyChange" | "markLeft" | "addDevice" | "removeDevice">;
+
+const noPages: PagesMade = { pages: [], made: [], replaced: [] };
+
+/** What a change adds to a number of stays. */
+const gained = (is: (stay: StayRecord) => boolean, known: StayRecord | undefined, stay: StayRecord): number =>
+  Number(is(stay)) - Number(known !== undefined && is(known));
+
+/** Parts that were written for a next entry, and that entry. */
+interface Prepared {
+  readonly entry: RoomEntry;
+  readonly stays: PagesMade;
+  readonly keys: PagesMade;
+}
+
+/** Changes of a room: parts under new names first, then its entry by compare-and-set. Losers take their parts back. */
+export class RoomChanges implements Changes {
+  readonly #kv: RoomBuckets;
+  readonly #index: RoomIndex;
+  readonly #turns = new Turns();
+
+  constructor(kv: RoomBuckets, index: RoomIndex) {
+    this.#kv = kv;
+    this.#index = index;
+  }
+
+  async applyChange(change: RoomChange): Promise<boolean> {
+    const { roomId, version } = change.room;
+    const isTaken = await this.#change(roomId, async (entry, revision) => {
+      if (entry.room.version !== version - 1 || entry.room.deletedAt !== null) return null;
+      const prepared = await this.#next(entry, revision, change);
+      // Whoever left since the change was made may have been the owner on whom it counted.
+      if (prepared.entry.owners > 0) return prepared;
+      await this.#discard(roomId, prepared);
+      return null;
+    });
+    if (!isTaken) return false;
+    const isIn = new Set(change.stays.filter(({ until }) => until === 0).map(({ endpoint }) => endpoint));
+    const closed = change.stays.filter(({ endpoint }) => !isIn.has(endpoint));
+    // Where one stays noted, its reader finds that the room says otherwise.
+    await sideBySide(closed, ({ endpoint }) => this.#index.exit(endpoint, roomId, version).catch(() => undefined));
+    return true;
+  }
+
+  markLeft(roomId: string, endpoint: string, at: number, { keepOwner = false } = {}): Promise<boolean> {
+    return this.#changeStay(roomId, endpoint, (stay, { owners }) => {
+      if (stay.leftAt !== null) return null;
+      if (keepOwner && isOwnerIn(stay) && owners === 1) {
+        throw new UnibusError("conflict", "the last owner cannot go (make another member an owner)");
+      }
+      return { ...stay, leftAt: at };
+    });
+  }
+
+  async addDevice(roomId: string, endpoint: string, device: string): Promise<readonly string[] | null> {
+    let devices: readonly string[] | null = null;
+    await this.#changeStay(roomId, endpoint, (stay) => {
+      devices = [...new Set([...stay.devices, device])].sort();
+      return stay.devices.includes(device) ? null : { ...stay, devices };
+    });
+    return devices;
+  }
+
+  async removeDevice(roomId: string, endpoint: string, device: string): Promise<void> {
+    await this.#changeStay(roomId, endpoint, (stay) =>
+      stay.devices.includes(device) ? { ...stay, devices: stay.devices.filter((name) => name !== device) } : null,
+    );
+  }
+
+  /** Changes the open stay of somebody; false where there is none, or `change` leaves it as it is. */
+  #changeStay(
+    roomId: string,
+    endpoint: string,
+    change: (stay: StayRecord, entry: RoomEntry) => StayRecord | null,
+  ): Promise<boolean> {
+    return this.#change(roomId, async (entry) => {
+      const stay = await this.#kv.openStay(entry, endpoint);
+      const changed = stay === null ? null : change(stay, entry);
+      if (stay === null || changed === null) return null;
+      const stays = await this.#kv.stays.changed(roomId, entry.stays, [changed]);
+      const leaving = entry.leaving + gained(isLeaving, stay, changed);
+      const owners = entry.owners + gained(isOwnerIn, stay, changed);
+      return { entry: { ...entry, stays: stays.pages, leaving, owners }, stays, keys: noPages };
+    });
+  }
+
+  /** Replaces a room's entry by what `prepare` makes of it, whoever changes it meanwhile. False where it makes null. */
+  async #change(
+    roomId: string,
+    prepare: (entry: RoomEntry, revision: number) => Promise<Prepared | null>,
+  ): Promise<boolean> {
+    const attempt = async (): Promise<{ readonly result: Prepared | null } | null> => {
+      const found = await this.#kv.find(roomId);
+      if (found === null) return { result: null };
+      let prepared: Prepared | null;
+      try {
+        prepared = await prepare(found.entry, found.revision);
+      } catch (error) {
+        if (error instanceof PageGone) return null;
+        throw error;
+      }
+      if (prepared === null) return { result: null };
+      if ((await this.#kv.entries.replace(roomId, prepared.entry, found.revision)) !== null)
+        return { result: prepared };
+      await this.#discard(roomId, prepared);
+      return null;
+    };
+    const made = await this.#turns.take(roomId, () => untilMade(attempt));
+    if (made !== null) await this.#erase(roomId, made.stays.replaced, made.keys.replaced);
+    return made !== null;
+  }
+
+  /** The entry that follows on another by a change, with all its parts written. Errors: PageGone. */
+  async #next(entry: RoomEntry, revision: number, change: RoomChange): Promise<Prepared> {
+    const { roomId, epoch, keyCheck, version, statementHash } = change.room;
+    let { leaving, owners } = entry;
+    const merge = (known: StayRecord | undefined, given: StayRecord): StayRecord => {
+      const stay = { ...given, leftAt: known?.leftAt ?? given.leftAt, devices: known?.devices ?? given.devices };
+      leaving += gained(isLeaving, known, stay);
+      owners += gained(isOwnerIn, known, stay);
+      return stay;
+    };
+    const entering = change.stays.filter(({ until }) => until === 0);
+    const [stays, keys] = await Promise.all([
+      this.#kv.stays.changed(roomId, entry.stays, change.stays, merge),
+      this.#nextKeys(entry, revision, change),
+      entry.statement === null ? null : this.#kv.fileStatement(roomId, entry.statement),
+      sideBySide(entering, ({ endpoint }) => this.#index.enter(endpoint, roomId, version)),
+    ]);
+    const next: RoomEntry = {
+      room: { ...entry.room, epoch, keyCheck, version, statementHash },
+      statement: change.statement,
+      stays: stays.pages,
+      keys: keys.epochKeys,
+      leaving,
+      owners,
+    };
+    return { entry: next, stays, keys: keys.made };
+  }
+
+  async #nextKeys(
+    { keys: before }: RoomEntry,
+    revision: number,
+    { room, keys }: RoomChange,
+  ): Promise<{ readonly epochKeys: EpochKeys | null; readonly made: PagesMade }> {
+    const { roomId, epoch } = room;
+    if (keys.length === 0) return { epochKeys: before, made: noPages };
+    if (keys.some((key) => key.epoch !== epoch)) throw new TypeError("a change brings keys of the room's epoch");
+    const sealed = keys.map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey }));
+    const isSame = before?.epoch === epoch;
+    if (before !== null && !isSame) await this.#kv.fileKeys(roomId, { ...before, asOf: revision });
+    const made = await this.#kv.keys.changed(roomId, isSame ? before.pages : [], sealed);
+    const older = isSame ? before.older : (before?.epoch ?? null);
+    return { epochKeys: { epoch, pages: made.pages, older }, made };
+  }
+
+  #discard(roomId: string, { stays, keys }: Prepared): Promise<void> {
+    return this.#erase(roomId, stays.made, keys.made);
+  }
+
+  async #erase(roomId: string, stayPages: readonly string[], keyPages: readonly string[]): Promise<void> {
+    await Promise.all([this.#kv.stays.erase(roomId, stayPages), this.#kv.keys.erase(roomId, keyPages)]);
+  }
+}

@@ -1,0 +1,109 @@
+import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { sideBySide } from "./calls.ts";
+import { PageGone } from "./pages.ts";
+import {
+  type EpochKeys,
+  fileOf,
+  isLeaving,
+  isOwnerIn,
+  type RoomBuckets,
+  type RoomEntry,
+  recordOf,
+} from "./room-entry.ts";
+import type { RoomIndex } from "./room-index.ts";
+
+/** A room with all its parts. */
+export interface WholeRoom {
+  readonly room: RoomRecord;
+  readonly stays: readonly StayRecord[];
+  readonly keys: readonly SealedKeyRecord[];
+  readonly statements: readonly StatementRecord[];
+}
+
+/** The keys of every epoch of a room, newest first. Errors: PageGone. */
+async function allKeys(kv: RoomBuckets, { room, keys }: RoomEntry): Promise<EpochKeys[]> {
+  const all: EpochKeys[] = [];
+  for (let at = keys; at !== null; ) {
+    all.push(at);
+    if (at.older === null) break;
+    at = (await kv.filedKeys.get(kv.epochKey(room.roomId, at.older))).value;
+    if (at === null) throw new PageGone(`keys of ${room.roomId}`);
+  }
+  return all;
+}
+
+/** A room in one state, whole, each part sorted; null where there is none. Errors: unavailable. */
+export function wholeRoom(kv: RoomBuckets, roomId: string): Promise<WholeRoom | null> {
+  return kv.reading(roomId, async (entry) => {
+    const [stays, epochs, statements] = await Promise.all([
+      kv.stays.all(roomId, entry.stays),
+      allKeys(kv, entry),
+      kv.statementsOf(entry, 1, entry.room.version),
+    ]);
+    const keys: SealedKeyRecord[] = [];
+    for (const { epoch, pages } of epochs) {
+      for (const key of await kv.keys.all(roomId, pages)) keys.push({ ...key, epoch });
+    }
+    keys.sort((a, b) => (a.endpoint === b.endpoint ? a.epoch - b.epoch : a.endpoint < b.endpoint ? -1 : 1));
+    return { room: recordOf(entry), stays, keys, statements };
+  });
+}
+
+/** Claims a subject for a room that is written as it is. Errors: conflict when another room has it. */
+async function putClaim(kv: RoomBuckets, { roomId, subject }: RoomRecord): Promise<void> {
+  const claim = (await kv.claims.get(subject)).value;
+  if (claim?.roomId === roomId) return;
+  const holder = claim === null ? null : await kv.find(claim.roomId);
+  if (holder?.entry.room.subject === subject) {
+    throw new UnibusError("conflict", `the subject ${subject} belongs to the room ${claim?.roomId} (delete that one)`);
+  }
+  await kv.claims.put(subject, { roomId });
+}
+
+/** Writes the keys of every epoch. Gives those that the room's entry holds. */
+async function putKeys(kv: RoomBuckets, roomId: string, keys: readonly SealedKeyRecord[], asOf: number) {
+  let newest = null as EpochKeys | null;
+  for (const [epoch, some] of [...Map.groupBy(keys, (key) => key.epoch)].sort(([a], [b]) => a - b)) {
+    if (newest !== null) await kv.filedKeys.put(kv.epochKey(roomId, newest.epoch), { ...newest, asOf });
+    const sealed = some.map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey }));
+    const { pages } = await kv.keys.changed(roomId, [], sealed);
+    newest = { epoch, pages, older: newest?.epoch ?? null };
+  }
+  return newest;
+}
+
+async function putStatements(kv: RoomBuckets, roomId: string, statements: readonly StatementRecord[]): Promise<void> {
+  const files = Map.groupBy(statements, ({ version }) => fileOf(version));
+  await sideBySide([...files], ([file, some]) => kv.statements.put(`${roomId}.${file}`, some));
+}
+
+/** Writes a room with its parts in place of what is there. Its entry comes last. Errors: conflict, unavailable. */
+export async function putRoom(kv: RoomBuckets, index: RoomIndex, whole: WholeRoom): Promise<void> {
+  const { rekeyPending: _, ...room } = whole.room;
+  const { roomId, creator, deletedAt, version } = room;
+  const found = await kv.find(roomId);
+  // A deleted room that still has stays was not purged: it keeps its subject.
+  if (deletedAt === null || whole.stays.length > 0) await putClaim(kv, whole.room);
+  const statements = [...whole.statements].sort((a, b) => a.version - b.version);
+  const open = whole.stays.filter(({ until }) => until === 0);
+  const [stays, keys] = await Promise.all([
+    kv.stays.changed(roomId, [], whole.stays),
+    putKeys(kv, roomId, whole.keys, found?.revision ?? 0),
+    putStatements(kv, roomId, statements.slice(0, -1)),
+    deletedAt === null ? index.noteCreated(creator, roomId, true) : index.dropCreated(creator, roomId),
+    sideBySide(open, ({ endpoint }) => index.enter(endpoint, roomId, version)),
+  ]);
+  const entry: RoomEntry = {
+    room,
+    statement: statements.at(-1) ?? null,
+    stays: stays.pages,
+    keys,
+    leaving: whole.stays.filter(isLeaving).length,
+    owners: whole.stays.filter(isOwnerIn).length,
+  };
+  await kv.entries.put(roomId, entry);
+  const ids = (pages: RoomEntry["stays"] = []) => pages.map(({ id }) => id);
+  await kv.stays.erase(roomId, ids(found?.entry.stays));
+  await kv.keys.erase(roomId, ids(found?.entry.keys?.pages));
+}

@@ -1,0 +1,123 @@
+import type { NewRoom } from "../../contracts/store.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { untilMade } from "./bucket.ts";
+import { isOwnerIn, type RoomBuckets, type RoomEntry } from "./room-entry.ts";
+import type { RoomIndex } from "./room-index.ts";
+
+/** After what time a claim whose room is not there may be taken over, in milliseconds. Source: spec 10. */
+const claimLifeMs = 60_000;
+
+/** What making a room works with. */
+export interface MakingParts {
+  readonly kv: RoomBuckets;
+  readonly index: RoomIndex;
+  readonly now: () => number;
+}
+
+function takenSubject(subject: string): UnibusError {
+  return new UnibusError("conflict", `the subject ${subject} belongs to another room (choose another)`);
+}
+
+/** Errors: conflict, or gone, when a room id was used. */
+async function checkFresh({ kv }: MakingParts, roomId: string): Promise<void> {
+  const { value } = await kv.entries.get(roomId);
+  if (value === null) return;
+  if (value.room !== null && value.room.deletedAt === null) {
+    throw new UnibusError("conflict", `the room id ${roomId} belongs to another room (choose a fresh one)`);
+  }
+  throw new UnibusError("gone", `the room id ${roomId} belonged to a deleted room (choose a fresh one)`);
+}
+
+/** Whether what claims a subject may lose it: a room that is another's by now, or one that was never made. */
+async function mayLose({ kv, now }: MakingParts, subject: string, roomId: string, since: number): Promise<boolean> {
+  const { value } = await kv.entries.get(roomId);
+  if (value !== null) return value.room?.subject !== subject;
+  if (now() - since < claimLifeMs) return false;
+  // Whoever began to make that room may still be at it: from here on they find its place taken.
+  return (await kv.entries.create(roomId, { room: null })) !== null;
+}
+
+/** Claims a subject for a room. Gives the claim's revision, or null where it was the room's own before. */
+function claim(parts: MakingParts, subject: string, roomId: string): Promise<number | null> {
+  const { claims } = parts.kv;
+  return untilMade(async () => {
+    const { value, revision, at } = await claims.get(subject);
+    if (value?.roomId === roomId) return { result: null };
+    if (value !== null && !(await mayLose(parts, subject, value.roomId, at))) throw takenSubject(subject);
+    const made = await claims.replace(subject, { roomId }, revision);
+    return made === null ? null : { result: made };
+  });
+}
+
+/** The first entry of a room whose parts are written. */
+async function firstEntry({ kv, index }: MakingParts, { room, stay, keys, statement }: NewRoom): Promise<RoomEntry> {
+  const { roomId, creator, epoch } = room;
+  const [stays, keyPages] = await Promise.all([
+    kv.stays.changed(roomId, [], [stay]),
+    kv.keys.changed(
+      roomId,
+      [],
+      keys.map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey })),
+    ),
+    index.noteCreated(creator, roomId, false),
+    index.enter(stay.endpoint, roomId, room.version),
+  ]);
+  const { rekeyPending: _, ...record } = room;
+  return {
+    room: record,
+    statement,
+    stays: stays.pages,
+    keys: keyPages.pages.length === 0 ? null : { epoch, pages: keyPages.pages, older: null },
+    leaving: 0,
+    owners: isOwnerIn(stay) ? 1 : 0,
+  };
+}
+
+/**
+ * Makes a room: the subject's claim first, its entry last. Nothing of it is there before the entry is.
+ * Errors: conflict, gone, unavailable. After an error that is no answer the same room may be made again.
+ */
+export async function makeRoom(parts: MakingParts, made: NewRoom): Promise<void> {
+  const { kv, index } = parts;
+  const { roomId, subject, creator } = made.room;
+  await checkFresh(parts, roomId);
+  const claimed = await claim(parts, subject, roomId);
+  const entry = await firstEntry(parts, made);
+  if ((await kv.entries.create(roomId, entry)) !== null) {
+    // Without it the room counts all the same, after a look at its entry.
+    await index.noteCreated(creator, roomId, true).catch(() => undefined);
+    return;
+  }
+  await discard(parts, made, entry, claimed);
+  await checkFresh(parts, roomId);
+  throw new UnibusError("unavailable", "the room's id was taken and freed meanwhile (try again)");
+}
+
+/** Takes back what a room that lost its id to another has written. What stays behind is in nobody's way. */
+async function discard(
+  { kv, index }: MakingParts,
+  { room, stay }: NewRoom,
+  entry: RoomEntry,
+  claimed: number | null,
+): Promise<void> {
+  const { roomId, subject, creator } = room;
+  const winner = await kv.find(roomId);
+  const ids = (pages: RoomEntry["stays"]) => pages.map(({ id }) => id);
+  await Promise.all([
+    claimed !== null && winner?.entry.room.subject !== subject ? kv.claims.remove(subject, claimed) : null,
+    winner?.entry.room.creator === creator ? null : index.dropCreated(creator, roomId),
+    (await isIn(kv, winner?.entry, stay.endpoint)) ? null : index.exit(stay.endpoint, roomId, room.version),
+    kv.stays.erase(roomId, ids(entry.stays)),
+    kv.keys.erase(roomId, ids(entry.keys?.pages ?? [])),
+  ]);
+}
+
+/** Whether somebody is in a room that was made; one that has changed since counts as yes. */
+async function isIn(kv: RoomBuckets, entry: RoomEntry | undefined, endpoint: string): Promise<boolean> {
+  if (entry === undefined) return false;
+  if (entry.room.version > 1) return true;
+  return kv.openStay(entry, endpoint).then(
+    (stay) => stay !== null,
+    () => true,
+  );
+}

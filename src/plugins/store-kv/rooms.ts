@@ -1,0 +1,139 @@
+import type { Membership, RoomStore, SealedKeyRecord } from "../../contracts/store.ts";
+import { untilMade } from "./bucket.ts";
+import { sideBySide } from "./calls.ts";
+import { PageGone } from "./pages.ts";
+import { RoomChanges } from "./room-changes.ts";
+import { type EpochKeys, type RoomBuckets, type RoomEntry, recordOf } from "./room-entry.ts";
+import type { RoomIndex } from "./room-index.ts";
+import { type MakingParts, makeRoom } from "./room-making.ts";
+
+type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom">;
+type Reads = Omit<RoomStore, keyof Deletion | keyof RoomChanges | "insertRoom">;
+
+/** The keys of an epoch, or of the newest one that has any. */
+async function keysAt(kv: RoomBuckets, entry: RoomEntry, epoch: number | null): Promise<EpochKeys | null> {
+  const { keys, room } = entry;
+  if (keys === null || epoch === null || epoch === keys.epoch) return keys;
+  if (epoch > keys.epoch) return null;
+  return (await kv.filedKeys.get(kv.epochKey(room.roomId, epoch))).value;
+}
+
+async function sealedKeyOf(
+  kv: RoomBuckets,
+  entry: RoomEntry,
+  endpoint: string,
+  epoch: number | null,
+): Promise<SealedKeyRecord | null> {
+  const { roomId } = entry.room;
+  for (let at = await keysAt(kv, entry, epoch); at !== null; ) {
+    const page = await kv.keys.around(roomId, at.pages, endpoint);
+    const found = page.find((key) => key.endpoint === endpoint);
+    if (found !== undefined) return { endpoint, epoch: at.epoch, sealedKey: found.sealedKey };
+    // Who is in has the newest: only for others is it looked for further back.
+    if (epoch !== null || at.older === null) return null;
+    at = (await kv.filedKeys.get(kv.epochKey(roomId, at.older))).value;
+    if (at === null) throw new PageGone(`keys of ${roomId}`);
+  }
+  return null;
+}
+
+function createReads(kv: RoomBuckets, index: RoomIndex): Reads {
+  const membership = async (roomId: string, endpoint: string): Promise<Membership | null> =>
+    kv.reading(roomId, async (entry) => {
+      const stay = entry.room.deletedAt === null ? await kv.openStay(entry, endpoint) : null;
+      return stay === null || stay.leftAt !== null ? null : { room: recordOf(entry), stay };
+    });
+  const isLiveBy = async (roomId: string, creator: string): Promise<boolean> => {
+    const room = (await kv.find(roomId))?.entry.room;
+    return room?.creator === creator && room.deletedAt === null;
+  };
+
+  return {
+    async getRoom(roomId) {
+      const found = await kv.find(roomId);
+      return found && recordOf(found.entry);
+    },
+    async findRoomId(subject) {
+      const roomId = (await kv.claims.get(subject)).value?.roomId;
+      const room = roomId === undefined ? undefined : (await kv.find(roomId))?.entry.room;
+      return room?.subject === subject ? room.roomId : null;
+    },
+    getStay: (roomId, endpoint) => kv.reading(roomId, (entry) => kv.openStay(entry, endpoint)),
+    async listStays(roomId) {
+      return (await kv.reading(roomId, ({ stays }) => kv.stays.all(roomId, stays))) ?? [];
+    },
+    async listRoomsOf(endpoint) {
+      const all = await sideBySide(await index.roomsOf(endpoint), (roomId) => membership(roomId, endpoint));
+      return all.filter((one) => one !== null);
+    },
+    async countRoomsBy(creator) {
+      const { made, open } = await index.createdBy(creator);
+      const live = await sideBySide(open, (roomId) => isLiveBy(roomId, creator));
+      return made.length + live.filter(Boolean).length;
+    },
+    getSealedKey: (roomId, endpoint, epoch) => kv.reading(roomId, (entry) => sealedKeyOf(kv, entry, endpoint, epoch)),
+    async listStatements(roomId, from, limit) {
+      return (await kv.reading(roomId, (entry) => kv.statementsOf(entry, from, limit))) ?? [];
+    },
+    async listRooms(after, limit) {
+      const ids = (await kv.entries.keys("*")).filter((roomId) => after === null || roomId > after);
+      const rooms: ReturnType<typeof recordOf>[] = [];
+      while (rooms.length < limit && ids.length > 0) {
+        const some = await sideBySide(ids.splice(0, limit - rooms.length), (roomId) => kv.find(roomId));
+        for (const found of some) if (found !== null) rooms.push(recordOf(found.entry));
+      }
+      return rooms;
+    },
+  };
+}
+
+function createDeletion(kv: RoomBuckets, index: RoomIndex): Deletion {
+  /** Changes the entry of a room; null where `change` gives null. */
+  const changed = (roomId: string, change: (entry: RoomEntry) => RoomEntry | null): Promise<RoomEntry | null> =>
+    untilMade(async () => {
+      const found = await kv.find(roomId);
+      const next = found && change(found.entry);
+      if (found === null || next === null) return { result: null };
+      return (await kv.entries.replace(roomId, next, found.revision)) === null ? null : { result: next };
+    });
+
+  return {
+    async markDeleted(roomId, at) {
+      const marked = await changed(roomId, (entry) =>
+        entry.room.deletedAt === null ? { ...entry, room: { ...entry.room, deletedAt: at } } : null,
+      );
+      // Where it stays noted, the purge takes it off.
+      if (marked !== null) await index.dropCreated(marked.room.creator, roomId).catch(() => undefined);
+      return marked !== null;
+    },
+    async purgeRoom(roomId) {
+      const room = (await kv.find(roomId))?.entry.room;
+      if (room === undefined || room.deletedAt === null) return;
+      const stays = (await kv.reading(roomId, (entry) => kv.stays.all(roomId, entry.stays))) ?? [];
+      const open = stays.filter(({ until }) => until === 0);
+      await sideBySide(open, ({ endpoint }) => index.exit(endpoint, roomId, room.version));
+      await index.dropCreated(room.creator, roomId);
+      // Its parts are no longer named before they go, so that no reader misses one.
+      const bare = { statement: null, stays: [], keys: null, leaving: 0, owners: 0 };
+      await changed(roomId, (entry) => ({ ...entry, ...bare }));
+      await Promise.all([kv.stayPages, kv.keyPages, kv.statements].map((parts) => parts.erase(`${roomId}.>`)));
+      const { value, revision } = await kv.claims.get(room.subject);
+      if (value?.roomId === roomId) await kv.claims.remove(room.subject, revision);
+    },
+  };
+}
+
+/** Rooms in their buckets. */
+export function createRooms(parts: MakingParts): RoomStore {
+  const { kv, index } = parts;
+  const changes = new RoomChanges(kv, index);
+  return {
+    ...createReads(kv, index),
+    ...createDeletion(kv, index),
+    insertRoom: (made) => makeRoom(parts, made),
+    applyChange: (change) => changes.applyChange(change),
+    markLeft: (roomId, endpoint, at, options) => changes.markLeft(roomId, endpoint, at, options),
+    addDevice: (roomId, endpoint, device) => changes.addDevice(roomId, endpoint, device),
+    removeDevice: (roomId, endpoint, device) => changes.removeDevice(roomId, endpoint, device),
+  };
+}

@@ -1,0 +1,146 @@
+import { existsSync, renameSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
+import type { InviteRecord, Snapshot, SnapshotRow, UserRecord, UserStore } from "../../contracts/store.ts";
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
+import { sideBySide } from "./calls.ts";
+import { type InviteBuckets, putInvites } from "./invites.ts";
+import type { RoomBuckets } from "./room-entry.ts";
+import { putRoom, type WholeRoom, wholeRoom } from "./room-import.ts";
+import type { RoomIndex } from "./room-index.ts";
+import { putRoster, putUsers, type UserBuckets } from "./users.ts";
+
+/** How many users or invites are read or written together. */
+const batchSize = 500;
+
+/** What a snapshot is read from and written to. */
+export interface SnapshotParts {
+  readonly kv: RoomBuckets;
+  readonly index: RoomIndex;
+  readonly users: UserStore;
+  readonly userKv: UserBuckets;
+  readonly inviteKv: InviteBuckets;
+}
+
+async function* allUsers(users: UserStore): AsyncGenerator<UserRecord> {
+  for (let after: string | null = null; ; ) {
+    const page: UserRecord[] = await users.listUsers(after, batchSize);
+    yield* page;
+    const last = page.at(-1);
+    if (last === undefined || page.length < batchSize) return;
+    after = last.signPub;
+  }
+}
+
+async function* allInvites({ invites }: InviteBuckets): AsyncGenerator<InviteRecord> {
+  const ids = await invites.keys("*");
+  while (ids.length > 0) {
+    const some = await sideBySide(ids.splice(0, batchSize), (id) => invites.get(id));
+    for (const { value } of some) if (value !== null) yield value;
+  }
+}
+
+async function* rowsOf({ kv, users, inviteKv }: SnapshotParts): AsyncGenerator<SnapshotRow> {
+  for await (const user of allUsers(users)) yield { kind: "user", user: { ...user, revision: 0 } };
+  for await (const invite of allInvites(inviteKv)) yield { kind: "invite", invite };
+  for (const roomId of await kv.entries.keys("*")) {
+    const whole = await wholeRoom(kv, roomId);
+    if (whole === null) continue;
+    yield { kind: "room", room: whole.room };
+    for (const stay of whole.stays) yield { kind: "stay", roomId, stay };
+    for (const key of whole.keys) yield { kind: "key", roomId, key };
+    for (const statement of whole.statements) yield { kind: "statement", roomId, statement };
+  }
+}
+
+type Gathered = { -readonly [K in keyof WholeRoom]: WholeRoom[K] extends readonly (infer T)[] ? T[] : WholeRoom[K] };
+
+/** Rows on their way in: users and invites in batches, a room once all of it is there. */
+class Import {
+  readonly #parts: SnapshotParts;
+  readonly #users = new Map<string, UserRecord>();
+  readonly #invites = new Map<string, InviteRecord>();
+  #room: Gathered | null = null;
+
+  constructor(parts: SnapshotParts) {
+    this.#parts = parts;
+  }
+
+  async take(row: SnapshotRow): Promise<void> {
+    if (row.kind === "user") {
+      this.#users.set(row.user.signPub, row.user);
+      if (this.#users.size >= batchSize) await this.flush();
+    } else if (row.kind === "invite") {
+      this.#invites.set(row.invite.id, row.invite);
+      if (this.#invites.size >= batchSize) await this.flush();
+    } else if (row.kind === "room") {
+      await this.flush();
+      this.#room = { room: row.room, stays: [], keys: [], statements: [] };
+    } else this.#takePart(row);
+  }
+
+  #takePart(row: Extract<SnapshotRow, { readonly roomId: string }>): void {
+    const room = this.#room;
+    if (room?.room.roomId !== row.roomId) {
+      throw new UnibusError("invalid", `a part of the room ${row.roomId} does not follow its room (sort the rows)`);
+    }
+    if (row.kind === "stay") room.stays.push(row.stay);
+    else if (row.kind === "key") room.keys.push(row.key);
+    else room.statements.push(row.statement);
+  }
+
+  /** Writes what has come. */
+  async flush(): Promise<void> {
+    const { kv, index, userKv, inviteKv } = this.#parts;
+    await putUsers(userKv, [...this.#users.values()]);
+    await putInvites(inviteKv, [...this.#invites.values()]);
+    if (this.#room !== null) await putRoom(kv, index, this.#room);
+    this.#users.clear();
+    this.#invites.clear();
+    this.#room = null;
+  }
+}
+
+async function writeLines(file: string, rows: AsyncIterable<SnapshotRow>): Promise<void> {
+  const handle = await open(file, "wx", 0o600);
+  try {
+    for await (const row of rows) await handle.write(`${JSON.stringify(row)}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * The whole of the buckets. Each room of an export is in one state; rooms may be of different moments.
+ * A backup is the export, one row of JSON a line.
+ */
+export function createSnapshot(parts: SnapshotParts): Snapshot {
+  return {
+    exportAll: () => rowsOf(parts),
+    async importAll(rows) {
+      const incoming = new Import(parts);
+      for await (const row of rows) await incoming.take(row);
+      await incoming.flush();
+      const admins: string[] = [];
+      for await (const { signPub, role, status } of allUsers(parts.users)) {
+        if (role === "admin" && status === "active") admins.push(signPub);
+      }
+      await putRoster(parts.userKv, admins);
+    },
+    async backup(file) {
+      if (existsSync(file)) throw new UnibusError("conflict", `${file} is there already (choose another file)`);
+      const part = `${file}.${crypto.randomUUID()}.part`;
+      try {
+        await writeLines(part, rowsOf(parts));
+        renameSync(part, file);
+      } catch (error) {
+        if (isUnibusError(error)) throw error;
+        throw new UnibusError("unavailable", `${file} cannot be written (it must be in a folder with free space)`, {
+          cause: error,
+        });
+      } finally {
+        rmSync(part, { force: true });
+      }
+    },
+  };
+}

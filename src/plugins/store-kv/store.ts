@@ -1,0 +1,91 @@
+import type { NatsConnection } from "nats";
+import { inTime } from "../../contracts/deadline.ts";
+import type { SharedNonces } from "../../contracts/nonces.ts";
+import type { Health } from "../../contracts/plugin.ts";
+import type { Replicas } from "../../contracts/replicas.ts";
+import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
+import { isUnibusError } from "../../wire/errors.ts";
+import { createReplicas, type OpenBuckets, openBuckets } from "./buckets.ts";
+import { Calls, unanswered } from "./calls.ts";
+import { createInvites, inviteBuckets } from "./invites.ts";
+import { createNonces } from "./nonces.ts";
+import { RoomBuckets } from "./room-entry.ts";
+import { RoomIndex } from "./room-index.ts";
+import { createRooms } from "./rooms.ts";
+import { createSnapshot } from "./snapshot.ts";
+import { createUsers, userBuckets } from "./users.ts";
+
+/** How long an operation may take in all, in milliseconds: longer than each of the calls that it makes. */
+const opTimeoutMs = 8_000;
+/** How long a change of a room may take, which may write a part for each of thousands of members. */
+const changeTimeoutMs = 30_000;
+
+/** Every port of a store over the buckets of one account. */
+export interface KvStore {
+  readonly rooms: RoomStore;
+  readonly users: UserStore;
+  readonly invites: InviteStore;
+  readonly snapshot: Snapshot;
+  readonly nonces: SharedNonces;
+  readonly replicas: Replicas;
+  /** Whether the leader of the buckets answers. */
+  health(): Promise<Health>;
+}
+
+type Port = object;
+type Operation = (...values: readonly unknown[]) => Promise<unknown>;
+
+/** A port whose every operation is bounded; those named take longer. */
+function bounded<P extends Port>(port: P, longer: readonly (keyof P)[] = []): P {
+  const late = () => unanswered("the operation took too long");
+  const limits = Object.entries(port).map(([name, operation]: [string, Operation]) => {
+    const ms = longer.includes(name as keyof P) ? changeTimeoutMs : opTimeoutMs;
+    const limited: Operation = (...values) =>
+      inTime(
+        Promise.try(() => operation(...values)),
+        ms,
+        late,
+      );
+    return [name, limited];
+  });
+  return Object.fromEntries(limits) as P;
+}
+
+/** How a store is opened. */
+export interface KvOptions extends OpenBuckets {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/**
+ * Opens the store over a connection of the account that holds the buckets. Several nodes may have it open: what one
+ * commits, the next read of every other sees.
+ * Errors: as of `openBuckets`.
+ */
+export async function openKvStore(connection: NatsConnection, options: KvOptions): Promise<KvStore> {
+  const { now } = options;
+  const calls = new Calls(connection);
+  await openBuckets(calls, options);
+  const replicas = createReplicas(calls, now);
+  const kv = new RoomBuckets(calls, replicas);
+  const index = new RoomIndex(calls);
+  const userKv = userBuckets(calls, replicas);
+  const inviteKv = inviteBuckets(calls, now);
+  const users = bounded(createUsers(userKv), ["listUsers"]);
+  return {
+    rooms: bounded(createRooms({ kv, index, now }), ["insertRoom", "applyChange", "purgeRoom", "listRooms"]),
+    users,
+    invites: bounded(createInvites(inviteKv)),
+    snapshot: createSnapshot({ kv, index, users, userKv, inviteKv }),
+    nonces: bounded(createNonces(calls)),
+    replicas: bounded(replicas),
+    async health() {
+      try {
+        await users.getRoster();
+        return { ok: true };
+      } catch (error) {
+        return { ok: false, ...(isUnibusError(error) && { detail: error.message }) };
+      }
+    },
+  };
+}

@@ -1,0 +1,107 @@
+import type { Replicas } from "../../contracts/replicas.ts";
+import type { AdminRoster, UserRecord, UserStore } from "../../contracts/store.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { buckets, endpointId } from "../../wire/names.ts";
+import { Bucket, untilMade } from "./bucket.ts";
+import { type Calls, sideBySide } from "./calls.ts";
+import { Lease } from "./lease.ts";
+
+/** Lists of keys, by the first digit of the keys that each holds. */
+const lists = "0123456789abcdef".split("");
+
+type StoredUser = Omit<UserRecord, "revision">;
+
+/** The users' part of the buckets. */
+export interface UserBuckets {
+  /** By endpoint, which follows from the key: both find a user in one read. */
+  readonly users: Bucket<StoredUser>;
+  /** Keys of users that there are or were, so that reading all needs no list of the bucket. */
+  readonly lists: Bucket<readonly string[]>;
+  readonly roster: Bucket<readonly string[]>;
+}
+
+/** The users' part of the buckets. */
+export function userBuckets(calls: Calls, replicas: Replicas): UserBuckets {
+  const lease = new Lease(calls, buckets.users, replicas);
+  return {
+    users: new Bucket(calls, buckets.users, { lease }),
+    lists: new Bucket(calls, buckets.users, { prefix: "list." }),
+    roster: new Bucket(calls, buckets.users, { prefix: "admins.", lease }),
+  };
+}
+
+/** The one key of the roster. */
+const rosterKey = "active";
+
+/** Notes the keys of users, before the users are there. */
+async function note(kv: UserBuckets, keys: readonly string[]): Promise<void> {
+  await sideBySide([...Map.groupBy(keys, (key) => key.charAt(0))], ([digit, added]) =>
+    kv.lists.update(digit, (known) => {
+      const all = new Set([...(known ?? []), ...added]);
+      return all.size === known?.length ? known : [...all].sort();
+    }),
+  );
+}
+
+/** Writes users over whatever is there. */
+export async function putUsers(kv: UserBuckets, users: readonly UserRecord[]): Promise<void> {
+  await note(
+    kv,
+    users.map(({ signPub }) => signPub),
+  );
+  await sideBySide(users, ({ revision: _, ...user }) => kv.users.put(user.endpoint, user));
+}
+
+/** Makes the roster anew. */
+export async function putRoster(kv: UserBuckets, admins: readonly string[]): Promise<void> {
+  await kv.roster.put(rosterKey, admins);
+}
+
+async function find(kv: UserBuckets, endpoint: string): Promise<UserRecord | null> {
+  const { value, revision } = await kv.users.get(endpoint);
+  return value && { ...value, revision };
+}
+
+/** Users in their bucket. A record's revision is that of its entry. */
+export function createUsers(kv: UserBuckets): UserStore {
+  return {
+    getUser: (signPub) => find(kv, endpointId(signPub)),
+    getUserByEndpoint: (endpoint) => find(kv, endpoint),
+    async insertUser({ revision: _, ...user }) {
+      await note(kv, [user.signPub]);
+      if ((await kv.users.create(user.endpoint, user)) !== null) return;
+      throw new UnibusError("conflict", `the key ${user.signPub} is a user already (change that one)`);
+    },
+    async replaceUser({ revision, ...user }) {
+      // A compare-and-set on revision 0 would make a user that is not there.
+      if ((await kv.users.get(user.endpoint)).value === null) return false;
+      return (await kv.users.replace(user.endpoint, user, revision)) !== null;
+    },
+    deleteUser(signPub) {
+      const endpoint = endpointId(signPub);
+      return untilMade(async () => {
+        const { value, revision } = await kv.users.get(endpoint);
+        if (value === null) return { result: false };
+        return (await kv.users.remove(endpoint, revision)) ? { result: true } : null;
+      });
+    },
+    async listUsers(after, limit) {
+      const digits = lists.filter((digit) => after === null || digit >= after.charAt(0));
+      const listed = await sideBySide(digits, async (digit) => (await kv.lists.get(digit)).value ?? []);
+      const keys = listed.flat().filter((signPub) => after === null || signPub > after);
+      const users: UserRecord[] = [];
+      while (users.length < limit && keys.length > 0) {
+        const some = await sideBySide(keys.splice(0, limit - users.length), (key) => find(kv, endpointId(key)));
+        for (const user of some) if (user !== null) users.push(user);
+      }
+      return users;
+    },
+    async getRoster(): Promise<AdminRoster> {
+      const { value, revision } = await kv.roster.get(rosterKey);
+      return { admins: value ?? [], revision };
+    },
+    async replaceRoster({ admins, revision }) {
+      return (await kv.roster.replace(rosterKey, admins, revision)) !== null;
+    },
+  };
+}

@@ -1,0 +1,148 @@
+/** A node that does not know the cluster's secret, or is not of its authority. Source: spec 11, 13. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { connect } from "nats";
+import { Authority } from "../support/certificates.ts";
+import { Cluster, readiness } from "../support/cluster.ts";
+import { Folder, unibus, until } from "../support/executable.ts";
+import { castOf, secretsOf } from "../support/inside.ts";
+import { createRoom, dial, policy } from "../support/peer.ts";
+
+const natsServer = resolve(import.meta.dir, "../../.cache/nats-server/nats-server");
+/** The index of a node that the cluster does not know. */
+const stranger = 3;
+
+async function expectThree(cluster: Cluster): Promise<void> {
+  for (const server of cluster.nodes) {
+    const { plugins } = await readiness(server);
+    expect(plugins["nats-embedded"]).toEqual({ ok: true, detail: "3 of 3 nodes are here" });
+  }
+}
+
+describe("into a cluster without TLS, on loopback,", () => {
+  let cluster: Cluster;
+  let shared: Folder;
+  beforeAll(async () => {
+    shared = new Folder();
+    cluster = await Cluster.start({ env: { UNIBUS_DEBUG: "1" } });
+  }, 60_000);
+  afterAll(async () => {
+    await cluster[Symbol.asyncDispose]();
+    shared[Symbol.dispose]();
+  });
+
+  /** The setting of a stranger: it names the cluster's nodes, and itself, which they do not name. */
+  const strange = (otherwise: Record<string, unknown>) => {
+    const routes = [0, 1, 2, stranger].map((index) => `nats-route://127.0.0.1:${cluster.routePort(index)}`);
+    return { routes, ...otherwise };
+  };
+
+  test("a node with another secret cannot come, and both sides say why", async () => {
+    const secret_file = shared.file("other");
+    expect(await unibus(shared, ["cluster", "init", "--out", secret_file])).toMatchObject({ code: 0 });
+    await using other = cluster.bootNode(stranger, strange({ secret_file }));
+    await until("it says why", () => other.log.includes("this node cannot join: its secret is not the cluster's"));
+    await until("it waits", () => other.log.includes("no quorum: 1 of 4 nodes are here"));
+    expect(other.isReady).toBe(false);
+    await expectThree(cluster);
+  });
+
+  test("a node without a secret does not start, and none starts whose secret others can read", async () => {
+    const open = shared.file("open");
+    writeFileSync(open, readFileSync(cluster.secretFile), { mode: 0o600 });
+    chmodSync(open, 0o640);
+    const cases = [
+      [{ secret_file: undefined }, "nats-embedded.cluster.secret_file: a cluster needs a secret (unibus cluster init"],
+      [{ secret_file: open }, `nats-embedded.cluster.secret_file: ${open} can be read by others (chmod 600 ${open})`],
+    ] as const;
+    for (const [otherwise, message] of cases) {
+      await using lone = cluster.bootNode(stranger, strange(otherwise));
+      expect(await lone.exited).toBe(1);
+      expect(lone.log).toContain(message);
+    }
+  });
+
+  test("a nats-server of the attacker's own hears nothing, and is no member", async () => {
+    const listen = `127.0.0.1:${cluster.routePort(stranger)}`;
+    const accounts = Object.fromEntries(
+      ["BUS", "CTL", "SYS"].map((name) => [name, { users: [{ user: name, password: "x" }] }]),
+    );
+    const routes = [0, 1, 2].map((index) => `nats-route://127.0.0.1:${cluster.routePort(index)}`);
+    const config = { server_name: "evil", listen: "127.0.0.1:-1", accounts, system_account: "SYS" };
+    const ports = { ports_file_dir: shared.path };
+    const file = shared.file("evil.conf");
+    writeFileSync(
+      file,
+      JSON.stringify({ ...config, ...ports, cluster: { name: "test", listen, routes, pool_size: -1 } }),
+    );
+    const child = Bun.spawn([natsServer, "-c", file], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+    let log = "";
+    const reading = (async () => {
+      for await (const chunk of child.stderr) log += Buffer.from(chunk).toString();
+    })();
+    try {
+      await until("it was refused", () => log.includes("Route Error 'Authorization Violation'"));
+      const portsFile = shared.file(`nats-server_${child.pid}.ports`);
+      await until("it says where it listens", () => existsSync(portsFile) && readFileSync(portsFile).length > 2);
+      const said = readFileSync(portsFile, "utf8");
+      const { nats } = JSON.parse(said) as { nats: string[] };
+      const evil = await connect({ servers: nats[0] ?? "", user: "BUS", pass: "x" });
+      const heard: string[] = [];
+      evil.subscribe(">", { callback: (_, message) => heard.push(message.subject) });
+      await evil.flush();
+      const { ana } = await castOf(cluster.node(0), "ana");
+      const room = await createRoom(cluster.node(0), ana, policy("persist"));
+      const peer = await dial(cluster.node(0), ana);
+      for (let i = 0; i < 20; i++) await peer.request(room.state.subject, "secret");
+      await peer.close();
+      await evil.flush();
+      expect(heard.filter((subject) => !subject.startsWith("_INBOX"))).toEqual([]);
+      await evil.close();
+    } finally {
+      child.kill("SIGKILL");
+      await child.exited;
+      await reading;
+    }
+    await expectThree(cluster);
+  });
+
+  test("the secret, and what is derived from it, stand in no command line and in no log", async () => {
+    const { passwords, issuer_seed } = secretsOf(cluster.node(0));
+    const config = readFileSync(resolve(cluster.node(0).data, "nats", "nats.conf"), "utf8");
+    const route = /"password": ?"([0-9a-f]{64})"/.exec(config)?.[1] ?? "";
+    expect(route).toHaveLength(64);
+    const secret = readFileSync(cluster.secretFile, "utf8").trim();
+    const servers = [...cluster.nodes];
+    for (const server of servers) {
+      expect(secretsOf(server).passwords).toEqual(passwords);
+      for (const pid of [server.pid, server.ready.nats_pid]) {
+        expect(readFileSync(`/proc/${pid}/cmdline`, "utf8")).not.toContain(secret);
+      }
+    }
+    await cluster.endNode(2);
+    const last = servers[2];
+    const { stdout, stderr } = (await last?.output()) ?? { stdout: "", stderr: "" };
+    expect(stderr).toContain("Route");
+    for (const text of [secret, route, issuer_seed, ...Object.values(passwords)]) {
+      expect((stdout + stderr).includes(text)).toBe(false);
+    }
+  });
+});
+
+test("a node whose certificate is of another authority cannot come, though it knows the secret; its log says why", async () => {
+  using authority = new Authority();
+  using other = new Authority();
+  const tls = (node: number) => {
+    const from = node === stranger ? other : authority;
+    return { ...from.issue(`node-${node}`), ca: from.file };
+  };
+  await using cluster = await Cluster.start({ tls });
+  await expectThree(cluster);
+  const routes = [0, 1, 2, stranger].map((index) => `nats-route://127.0.0.1:${cluster.routePort(index)}`);
+  await using node = cluster.bootNode(stranger, { routes });
+  await until("it says why", () => node.log.includes("certificates of all nodes come from one authority"));
+  await until("it waits", () => node.log.includes("no quorum: 1 of 4 nodes are here"));
+  expect(node.isReady).toBe(false);
+  await expectThree(cluster);
+}, 60_000);

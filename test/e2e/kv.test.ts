@@ -1,0 +1,132 @@
+/** One node whose control plane is in key-value buckets, by the executable alone. Source: spec 7, 10. */
+import { expect, test } from "bun:test";
+import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { buckets } from "../../src/wire/names.ts";
+import { firstAdmin, handles, invite, register } from "../support/accounts.ts";
+import { Folder, isAlive, Server, unibus, until } from "../support/executable.ts";
+import { inside, jetStream } from "../support/inside.ts";
+import {
+  addMembers,
+  addUser,
+  at,
+  call,
+  createRoom,
+  dial,
+  freshSubject,
+  history,
+  kick,
+  type OwnRoom,
+  policy,
+  postUser,
+} from "../support/peer.ts";
+
+const decentralized = ["--flag", "decentralized=on"];
+const start = (folder: Folder, ...args: string[]) => Server.start({ folder, args: [...decentralized, ...args] });
+const statusOf = async (server: Server, who: Identity, method: string, target: string) =>
+  (await call(server.ready.http, who, method, target)).status;
+
+async function say(server: Server, who: Identity, { state }: OwnRoom, text: string): Promise<void> {
+  const connection = await dial(server, who);
+  await connection.request(state.subject, text);
+  await connection.close();
+}
+
+test("rooms, invites and users live in the buckets, and outlive a stop and a kill -9", async () => {
+  using folder = new Folder();
+  let room: OwnRoom;
+  let ana: Identity;
+  const bob = await generateIdentity();
+  {
+    await using server = await start(folder);
+    const health = await (await fetch(`${server.ready.http}/healthz`)).json();
+    expect(health).toMatchObject({ posture: { store: "kv" }, flags: { decentralized: true } });
+    expect((await fetch(`${server.ready.http}/readyz`)).status).toBe(200);
+    const admin = await firstAdmin(server);
+    ana = await postUser(server, admin, "ana");
+    const made = await invite(server, admin, { handle: "bob" });
+    expect((await register(server.ready.http, made.token, bob)).status).toBe(201);
+    expect((await register(server.ready.http, made.token, await generateIdentity())).status).toBe(409);
+    room = await addMembers(server, await createRoom(server, ana, policy("encrypt", "persist")), bob);
+    await say(server, ana, room, "one");
+    expect(await history(server, bob, room)).toEqual([Buffer.from("one")]);
+    expect(await statusOf(server, admin, "GET", at(room))).toBe(403);
+    const ctl = await inside(server, "CTL");
+    const { streams } = await jetStream<{ streams: string[] }>(ctl, "STREAM.NAMES");
+    expect([...streams].sort()).toEqual(
+      Object.values(buckets)
+        .map((name) => `KV_${name}`)
+        .sort(),
+    );
+    await ctl.close();
+    expect(await server.end()).toBe(0);
+  }
+  {
+    await using server = await start(folder);
+    expect(await handles(server, ana)).toEqual(["admin", "ana", "bob"]);
+    expect(await history(server, bob, room)).toEqual([Buffer.from("one")]);
+    room = await kick(server, room, bob, ana);
+    expect(await statusOf(server, bob, "GET", at(room))).toBe(403);
+    await server.end("SIGKILL");
+    await until("nats-server went with it", () => !isAlive(server.ready.nats_pid));
+  }
+  await using server = await start(folder);
+  expect(await statusOf(server, bob, "GET", at(room))).toBe(403);
+  expect(await statusOf(server, ana, "GET", at(room))).toBe(200);
+  expect(await statusOf(server, ana, "DELETE", at(room))).toBe(204);
+  expect(await statusOf(server, ana, "GET", at(room))).toBe(410);
+  await createRoom(server, ana, policy("persist"), room.state.subject);
+}, 60_000);
+
+test("a revocation denies the next request and cuts live connections, whoever revokes", async () => {
+  using folder = new Folder();
+  await using server = await start(folder);
+  const admin = await addUser(server, "admin", { admin: true });
+  for (const byHost of [false, true]) {
+    const eve = await postUser(server, admin, `eve ${byHost}`);
+    const room = await createRoom(server, eve, policy("persist"), freshSubject());
+    const connection = await dial(server, eve, { reconnect: false });
+    if (byHost)
+      expect((await unibus(server.folder, ["user", "revoke", eve.signPubHex, "--data", "data"])).code).toBe(0);
+    else expect(await statusOf(server, admin, "POST", `/users/${eve.signPubHex}/revoke`)).toBe(204);
+    expect(await statusOf(server, eve, "GET", at(room))).toBe(401);
+    await until("the connection is cut", () => connection.isClosed(), 5_000);
+  }
+  const last = await call(server.ready.http, admin, "POST", `/users/${admin.signPubHex}/revoke`);
+  expect(last.status).toBe(409);
+}, 60_000);
+
+test("commands on the host find the store of the server, while it runs, before it first did and after", async () => {
+  using folder = new Folder();
+  const list = async (...more: string[]) => {
+    const { stdout, code } = await unibus(folder, ["user", "list", "--data", "data", "--json", ...more]);
+    expect(code).toBe(0);
+    return (JSON.parse(stdout) as { users: { handle: string }[] }).users.map(({ handle }) => handle).sort();
+  };
+  const add = async (handle: string, ...more: string[]) => {
+    const { signPubHex } = await generateIdentity();
+    const args = ["user", "add", handle, "--sign-pub", signPubHex, "--data", "data", ...more];
+    expect((await unibus(folder, args)).code).toBe(0);
+  };
+  await add("early", ...decentralized);
+  {
+    await using server = await start(folder);
+    await add("during");
+    expect(await list()).toEqual(["during", "early"]);
+    expect(server.ready.pid).toBe(server.pid);
+    const both = await unibus(folder, ["serve", "--data", "data", ...decentralized]);
+    expect([both.code, both.stderr]).toEqual([1, expect.stringContaining(`process ${server.pid}`)]);
+  }
+  await add("late");
+  expect(await list()).toEqual(["during", "early", "late"]);
+  // What is named on the command line goes before what the directory was served with.
+  expect(await list("--flag", "decentralized=off")).toEqual([]);
+  expect(await list()).toEqual(["during", "early", "late"]);
+}, 60_000);
+
+test("more copies than there are servers are refused by name, before anything listens", async () => {
+  using folder = new Folder();
+  const free = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
+  const args = ["serve", "--data", "data", ...free, ...decentralized, "--set", "store-kv.replicas=3"];
+  const { code, stderr } = await unibus(folder, args);
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/^error: store-kv\.replicas is 3 .*cluster.*$/m)]);
+}, 60_000);

@@ -1,0 +1,152 @@
+/** The buckets themselves: how they are made and opened, and that whatever is wrong with them denies. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import type { NatsConnection } from "nats";
+import { openBuckets } from "../../../src/plugins/store-kv/buckets.ts";
+import { Calls } from "../../../src/plugins/store-kv/calls.ts";
+import { sharedNonceLifeMs } from "../../../src/plugins/store-kv/nonces.ts";
+import { buckets } from "../../../src/wire/names.ts";
+import { failure, peer, roomIdSample, roomSample, staySample, userSample } from "../../conformance/store-samples.ts";
+import { jetStream } from "../../support/inside.ts";
+import { KvServer } from "./server.ts";
+
+const claimLifeMs = 60_000;
+const roomId = roomIdSample(1);
+const { subject } = roomSample(1).room;
+
+let server: KvServer;
+beforeAll(async () => {
+  server = await KvServer.start(16);
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+type Info = { config: Record<string, unknown> };
+const infoOf = (connection: NatsConnection, name: string) => jetStream<Info>(connection, `STREAM.INFO.KV_${name}`);
+const publish = (connection: NatsConnection, key: string, value: string) => connection.request(`$KV.${key}`, value);
+const codesOf = (reads: readonly Promise<unknown>[]) =>
+  Promise.all(reads.map(async (read) => (await failure(read)).code));
+const opening = (replicas: number, signal = new AbortController().signal) => ({
+  replicas,
+  onWait: () => undefined,
+  signal,
+});
+
+test("each bucket is made once, with reads that its leader answers alone", async () => {
+  const account = server.freshAccount();
+  const [{ connection }] = await Promise.all([server.store(account), server.store(account)]);
+  const names: string[] = Object.values(buckets);
+  expect(names).toEqual(
+    ["rooms", "members", "rooms_by_member", "room_keys", "users", "invites", "nonces"].map((name) => `UNIBUS_${name}`),
+  );
+  for (const name of names) {
+    const { config } = await infoOf(connection, name);
+    expect(config).toMatchObject({ allow_direct: false, max_msgs_per_subject: 1, num_replicas: 1, storage: "file" });
+    expect(config.max_age).toBe(name === buckets.nonces ? sharedNonceLifeMs * 1_000_000 : 0);
+  }
+});
+
+test("a bucket whose copies may be read is brought in line, and keeps what it holds", async () => {
+  const account = server.freshAccount();
+  const { connection, users } = await server.store(account);
+  await users.insertUser(userSample(1));
+  const { config } = await infoOf(connection, buckets.users);
+  await jetStream(connection, `STREAM.UPDATE.KV_${buckets.users}`, { ...config, allow_direct: true });
+  const again = await server.store(account);
+  expect((await infoOf(connection, buckets.users)).config.allow_direct).toBe(false);
+  expect(await again.users.getUserByEndpoint(peer(1))).not.toBeNull();
+});
+
+test("more copies than there are servers are refused at once, by the setting's name", async () => {
+  const calls = new Calls(await server.connection(server.freshAccount()));
+  const refused = await failure(openBuckets(calls, opening(3)));
+  expect(refused).toMatchObject({ code: "invalid", message: expect.stringContaining("store-kv.replicas is 3") });
+});
+
+test("where nothing answers yet, opening goes on until it does, or the bus stops", async () => {
+  const told = Promise.withResolvers<void>();
+  const stopping = new AbortController();
+  await using alone = await KvServer.start(1);
+  const calls = new Calls(await alone.connection(alone.freshAccount()));
+  await alone.kill();
+  const opened = failure(openBuckets(calls, { ...opening(1, stopping.signal), onWait: () => told.resolve() }));
+  await told.promise;
+  stopping.abort();
+  expect((await opened).code).toBe("unavailable");
+});
+
+test("an entry that cannot be read denies", async () => {
+  const { connection, users, rooms, invites } = await server.store(server.freshAccount());
+  await publish(connection, `${buckets.users}.${peer(1)}`, "{");
+  await publish(connection, `${buckets.rooms}.${roomId}`, "");
+  await publish(connection, `${buckets.invites}.id`, "null");
+  const reads = [
+    users.getUserByEndpoint(peer(1)),
+    ...[rooms.getRoom(roomId), rooms.getStay(roomId, peer(1)), rooms.listStays(roomId)],
+    invites.getInvite("id"),
+  ];
+  expect(new Set(await codesOf(reads))).toEqual(new Set(["unavailable"]));
+});
+
+test("a room of which a part is missing denies, and never reads as if nobody were in it", async () => {
+  const { connection, rooms } = await server.store(server.freshAccount());
+  await rooms.insertRoom(roomSample(1));
+  for (const name of [buckets.members, buckets.roomKeys]) await jetStream(connection, `STREAM.PURGE.KV_${name}`, {});
+  const reads = [
+    rooms.getStay(roomId, peer(1)),
+    rooms.listStays(roomId),
+    rooms.listRoomsOf(peer(1)),
+    rooms.getSealedKey(roomId, peer(1), null),
+    rooms.markLeft(roomId, peer(1), 1),
+  ];
+  expect(new Set(await codesOf(reads))).toEqual(new Set(["unavailable"]));
+});
+
+test("a room that somebody only may be in, by the list of their rooms, is not theirs", async () => {
+  const { connection, rooms } = await server.store(server.freshAccount());
+  await rooms.insertRoom(roomSample(1));
+  const noted = JSON.stringify({ [roomId]: 1, [roomIdSample(9)]: 1 });
+  await publish(connection, `${buckets.roomsByMember}.${peer(2)}`, noted);
+  await publish(connection, `${buckets.roomsByMember}.creator.${peer(2)}`, noted.replaceAll(":1", ":0"));
+  expect(await rooms.listRoomsOf(peer(2))).toEqual([]);
+  expect(await rooms.countRoomsBy(peer(2))).toBe(0);
+});
+
+test("a claim whose room is not there is taken over after its time, and whoever made it comes too late", async () => {
+  const account = server.freshAccount();
+  let ahead = 0;
+  const { connection, rooms } = await server.store(account, { now: () => Date.now() + ahead });
+  await publish(connection, `${buckets.rooms}.subject.${subject}`, JSON.stringify({ roomId }));
+  expect(await rooms.findRoomId(subject)).toBeNull();
+  const heir = roomSample(2, { subject });
+  ahead = claimLifeMs - 10_000;
+  expect((await failure(rooms.insertRoom(heir))).code).toBe("conflict");
+  ahead = claimLifeMs + 1_000;
+  await rooms.insertRoom(heir);
+  expect(await rooms.findRoomId(subject)).toBe(roomIdSample(2));
+  expect((await failure(rooms.insertRoom(roomSample(1)))).code).toBe("gone");
+  expect(await rooms.getRoom(roomId)).toBeNull();
+  expect(await rooms.getStay(roomId, peer(1))).toBeNull();
+  expect((await rooms.listRooms(null, 10)).map((room) => room.roomId)).toEqual([roomIdSample(2)]);
+});
+
+test("a claim is its room's own again, and one by a room of another subject holds nothing", async () => {
+  const { connection, rooms } = await server.store(server.freshAccount());
+  await publish(connection, `${buckets.rooms}.subject.${subject}`, JSON.stringify({ roomId }));
+  await rooms.insertRoom(roomSample(1));
+  expect(await rooms.getStay(roomId, peer(1))).toEqual(staySample(1, { role: "owner" }));
+  await publish(connection, `${buckets.rooms}.subject.room.other`, JSON.stringify({ roomId }));
+  expect(await rooms.findRoomId("room.other")).toBeNull();
+  await rooms.insertRoom(roomSample(3, { subject: "room.other" }));
+  expect(await rooms.findRoomId("room.other")).toBe(roomIdSample(3));
+});
+
+test("the number of copies is that of the rooms' bucket", async () => {
+  const { replicas } = await server.store(server.freshAccount());
+  expect(await replicas.count()).toBe(1);
+});
+
+test("a shared nonce that nobody can look up is not good", async () => {
+  await using alone = await KvServer.start(1);
+  const { nonces } = await alone.store(alone.freshAccount());
+  await alone.kill();
+  expect((await failure(nonces.claim("AAAAAAAAAAAAAAAAAAAAAA==", "a", 1))).code).toBe("unavailable");
+});
