@@ -1,4 +1,5 @@
 import sodium from "libsodium-wrappers";
+import { signerOf } from "#verify";
 import { bytesOf, fromBase64, toBase64, toHex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { endpointId, userNkey } from "../wire/names.ts";
@@ -28,6 +29,7 @@ export class Identity {
   /** Vouches for `kexPub`, base64-std; it travels wherever kex_pub does. */
   readonly kexSig: string;
   readonly #signPriv: Uint8Array;
+  readonly #signer: (message: Uint8Array) => Uint8Array;
   readonly #kexPriv: Uint8Array;
 
   /** Both seeds have 32 bytes, and libsodium is ready: `identityFromSeeds` sees to both. */
@@ -35,6 +37,7 @@ export class Identity {
     const sign = sodium.crypto_sign_seed_keypair(signSeed);
     this.signPub = sign.publicKey;
     this.#signPriv = sign.privateKey;
+    this.#signer = signerOf(sign.privateKey);
     this.#kexPriv = kexPriv.slice();
     this.kexPub = sodium.crypto_scalarmult_base(this.#kexPriv);
     this.signPubHex = toHex(this.signPub);
@@ -57,7 +60,7 @@ export class Identity {
   /** The Ed25519 signature of a text whose first line is `unibus-<kind>-v<n>`; nothing else is ever signed. */
   sign(text: string): Uint8Array {
     if (!signable.test(text)) throw new TypeError("an identity signs only text that begins with unibus-<kind>-v<n>");
-    return sodium.crypto_sign_detached(bytesOf(text), this.#signPriv);
+    return this.#signer(bytesOf(text));
   }
 
   /** The room key that was sealed to this identity, or null when it was not. Shape: `sealed` base64-std. */

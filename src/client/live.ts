@@ -16,7 +16,7 @@ export interface LiveOptions extends Dial {
   /** The subjects to follow, as far as is known at this moment. */
   readonly subjects: () => readonly string[];
   readonly onMessage: (message: LiveMessage) => void;
-  /** What two copies of one message have in common, or null for what has no copies. */
+  /** What two copies of one message have in common, or null for what may come twice while connections are swapped. */
   readonly keyOf: (message: LiveMessage) => string | null;
   /** Told of notices after the new permissions are in force. */
   readonly onNotice?: (kind: string, data: Uint8Array) => void;

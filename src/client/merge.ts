@@ -21,7 +21,10 @@ export class Merge<L extends Source> {
   #delivered = new Recent(rememberedMax);
   readonly #held = new Map<string, { readonly place: number; readonly message: LiveMessage }>();
 
-  /** `keyOf` gives what two copies of a message have in common, or null for what has no copies. */
+  /**
+   * `keyOf` gives what two copies of a message have in common, or null for what comes at once, and twice if it came
+   * twice: a line that is on its way out no longer brings what others wait for.
+   */
   constructor(
     private readonly keyOf: (message: LiveMessage) => string | null,
     private readonly deliver: (message: LiveMessage) => void,
@@ -40,14 +43,16 @@ export class Merge<L extends Source> {
   /** Takes what a line brought. */
   take(line: L, message: LiveMessage): void {
     const place = this.#lines.get(line) ?? -1;
-    const isAlone = this.#lines.size === 1 && place !== -1;
-    const key = isAlone ? null : this.keyOf(message);
+    const key = this.#lines.size === 1 && place !== -1 ? null : this.keyOf(message);
+    if (key === null) {
+      this.deliver(message);
+      return;
+    }
     const name = `${message.subject} ${key}`;
-    if (key !== null && this.#delivered.has(name)) return;
-    const waits = !isAlone && this.#held.size < rememberedMax && this.#isCarriedBefore(place, message.subject);
-    if (key === null && !waits) this.deliver(message);
-    else if (key !== null && waits) this.#hold(name, place, message);
-    else if (key !== null) this.#pass(name, message);
+    if (this.#delivered.has(name)) return;
+    const waits = this.#held.size < rememberedMax && this.#isCarriedBefore(place, message.subject);
+    if (waits) this.#hold(name, place, message);
+    else this.#pass(name, message);
   }
 
   /** Lets a line go: what waited for it comes now. */

@@ -31,3 +31,11 @@ export async function signatureHolds(signPub: string, text: string, sig: Uint8Ar
   await sodium.ready;
   return sodium.crypto_sign_verify_detached(sig, message, key.raw);
 }
+
+/**
+ * What signs with an Ed25519 private key.
+ * Shape: `signPriv` 64 bytes, the seed and then the public key; libsodium is ready.
+ */
+export function signerOf(signPriv: Uint8Array): (message: Uint8Array) => Uint8Array {
+  return (message) => sodium.crypto_sign_detached(message, signPriv);
+}

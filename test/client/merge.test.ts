@@ -36,6 +36,19 @@ describe("merge", () => {
     expect(got).toEqual(["1", "2", "3", "4", "5"]);
   });
 
+  test("what has no copies comes at once, whoever carries its subject", () => {
+    const got: string[] = [];
+    const merge = new Merge<Line>(
+      () => null,
+      ({ subject }) => got.push(subject),
+    );
+    const [a, b] = [line("inbox"), line("inbox")];
+    merge.add(a);
+    merge.add(b);
+    merge.take(b, { subject: "inbox", data: new Uint8Array(), reply: undefined });
+    expect(got).toEqual(["inbox"]);
+  });
+
   test("a subject that only the newer line carries comes at once", () => {
     const { merge, got, say } = start();
     const [a, b] = [line(), line("room.a")];
