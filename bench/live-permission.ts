@@ -19,10 +19,10 @@ const aheadMost = 5_000;
 
 /** From the HTTP reply of the addition to the first message that the member gets, while the sender never pauses. */
 async function firstMessage(server: Server, owner: Identity, users: readonly Identity[]): Promise<number[]> {
-  const sender = await dial(server, owner);
   const taken: number[] = [];
   for (const user of users.slice(0, additions)) {
     const room = await createRoom(server, owner, policy());
+    const sender = await dial(server, owner);
     const first = Promise.withResolvers<number>();
     const live = await livePeer(server, user, () => first.resolve(performance.now()));
     let isThere = false;
@@ -38,9 +38,8 @@ async function firstMessage(server: Server, owner: Identity, users: readonly Ide
     taken.push((await first.promise) - answeredAt);
     isThere = true;
     await publishing;
-    await live.close();
+    await Promise.all([live.close(), sender.close()]);
   }
-  await sender.close();
   return taken;
 }
 
