@@ -12,7 +12,8 @@ const secretBytes = 32;
 /** How many copies nats-server keeps at most. Source: spec 10. */
 const replicasMax = 5;
 
-function replicasArgument(text: string): number {
+/** A number of copies on the command line. */
+export function replicasArgument(text: string): number {
   const replicas = Number(text);
   if (Number.isInteger(replicas) && replicas >= 1 && replicas <= replicasMax) return replicas;
   throw new InvalidArgumentError(`Copies, 1 to ${replicasMax}.`);

@@ -4,6 +4,7 @@ import { Nats } from "../contracts/nats.ts";
 import type { Log } from "../contracts/plugin.ts";
 import { type Bus, boot } from "../kernel/boot.ts";
 import { dialled } from "../wire/address.ts";
+import { hasCode } from "../wire/errors.ts";
 import { joinLink } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
 import { DirectoryLock, dataDirError, type Ready } from "./data-dir.ts";
@@ -29,6 +30,23 @@ function readyOf({ site, service }: Bus): Ready {
     nats_pid: nats?.pid() ?? null,
     ...(publicUrl === null ? {} : { public_url: publicUrl }),
   };
+}
+
+/** How long a store may take to answer after the start, in milliseconds: one in a cluster first agrees who leads. */
+const storeWaitMs = 120_000;
+const storeRetryMs = 250;
+
+/** What a store answers, as soon as it does. Errors: those of `ask`; unavailable when it never does. */
+async function onceAnswered<T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  const end = performance.now() + storeWaitMs;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!hasCode(error, "unavailable") || signal.aborted || performance.now() > end) throw error;
+      await Bun.sleep(storeRetryMs);
+    }
+  }
 }
 
 /**
@@ -85,7 +103,7 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
     try {
       const ready = readyOf(bus);
       printFields({ unibus: version, http: ready.http, nats: ready.nats, ws: ready.ws, data: bus.site.dataDir });
-      await offerFirstAdmin(bus, lock);
+      await onceAnswered(() => offerFirstAdmin(bus, lock), stopping.signal);
       lock.announce(ready, bus.site.flags);
       let reloaded = Promise.resolve();
       process.on("SIGHUP", () => {

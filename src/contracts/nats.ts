@@ -18,6 +18,11 @@ export interface Nats {
    * all that answer. Errors: unavailable.
    */
   watched(): Promise<readonly string[]>;
+  /**
+   * Whether this node is the one that makes what all nodes share, for the others to find: mostly one is, at times none
+   * or two. A node alone always is. Errors: unavailable.
+   */
+  leads(): Promise<boolean>;
   /** First tokens of room subjects. */
   readonly namespaces: readonly string[];
   /** The URLs that peers dial. */

@@ -1,10 +1,11 @@
-import { verify } from "node:crypto";
+import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 import { isSoundKexKey, isSoundSignKey } from "../wire/curve.ts";
 import { fromBase64, fromHex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { keyBytes, normalKey } from "../wire/names.ts";
 import { keysText } from "../wire/sign.ts";
 
+const pkcs8Ed25519 = Buffer.from("302e020100300506032b657004220420", "hex");
 const spkiEd25519 = Buffer.from("302a300506032b6570032100", "hex");
 
 /**
@@ -20,6 +21,13 @@ export function verifySignature(signPub: string, text: string, sig: Uint8Array):
       resolve(error === null && good);
     });
   });
+}
+
+/** The Ed25519 key of a seed of 32 bytes: its public half, and what signs with it. */
+export function signingKey(seed: Uint8Array): { readonly pub: Uint8Array; sign(text: string): Uint8Array } {
+  const key = createPrivateKey({ key: Buffer.concat([pkcs8Ed25519, seed]), format: "der", type: "pkcs8" });
+  const spki = createPublicKey(key).export({ format: "der", type: "spki" });
+  return { pub: spki.subarray(-32), sign: (text) => sign(null, Buffer.from(text), key) };
 }
 
 /**

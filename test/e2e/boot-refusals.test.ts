@@ -175,7 +175,7 @@ describe("a bus that would stand open is refused, naming the setting:", () => {
 
 describe("configuration that is wrong is refused, naming file or option, and the mend:", () => {
   test.each([
-    [["--flag", "big=on"], "error: --flag: unknown flag big (built-in plugins.json declares no flag)"],
+    [["--flag", "big=on"], "error: --flag: unknown flag big (flags of built-in plugins.json: "],
     [["--set", "nope.key=1"], "error: --set: no plugin nope in the plan (there are: http, nats-embedded, "],
     [["--set", "auth.key=1"], "error: built-in plugins.json, plugin auth: unknown key key (known keys: mode, "],
     [["--set", "auth.mode=loose"], "error: built-in plugins.json, plugin auth: mode: expected union value (enforce, "],

@@ -20,7 +20,7 @@ const comparedAtOnce = 32;
 /** How long a page may take, in milliseconds. */
 const pageTimeoutMs = 5_000;
 
-/** Notices after which a peer may do less. After a kick all who stay are told of the new key: they are not looked at. */
+/** Notices after which a peer may do less. Who stays after a kick is told of the new key, and not looked at for it. */
 const takingAway: ReadonlySet<string> = new Set<NoticeKind>(["removed", "deleted", "revoked"]);
 
 /** What the cutter listens on. */

@@ -1,6 +1,5 @@
 /** Answers nats-server's question who may log in, and with which permissions; cuts those who may do less by now. */
 import { Type } from "@sinclair/typebox";
-import type { Msg } from "nats";
 import { Auth } from "../../contracts/auth.ts";
 import { Limiter } from "../../contracts/limiter.ts";
 import { Nats } from "../../contracts/nats.ts";
@@ -9,9 +8,10 @@ import { Rooms } from "../../contracts/rooms.ts";
 import { UserStore } from "../../contracts/store.ts";
 import { clientKey } from "../../wire/address.ts";
 import { reconcile, startCutter } from "./cutter.ts";
-import { admission, denial, type LoginRequest, readLogin } from "./jwt.ts";
+import { admission, denial, type LoginRequest } from "./jwt.ts";
 import { Logins, userName } from "./logins.ts";
 import { permissionsOf } from "./permissions.ts";
+import { Questions } from "./questions.ts";
 
 const Config = Type.Object(
   {
@@ -22,9 +22,6 @@ const Config = Type.Object(
   },
   { additionalProperties: false },
 );
-
-const subject = "$SYS.REQ.USER.AUTH";
-const queue = "unibus";
 
 /** Logins a second from one address where nothing is set. */
 const loginsPerSecondDefault = 200;
@@ -76,26 +73,13 @@ export default definePlugin({
       }
     };
 
-    const decide = async (message: Msg): Promise<void> => {
-      try {
-        message.respond(await answer(readLogin(message.string())));
-      } catch (error) {
-        // No answer denies.
-        log.warn("a login request could not be read", { cause: error });
-      }
-    };
-
     const watched = () => nats.watched();
     const cutter = { system, bus, answering: connection, watched, logins, isActive, log, now, signal };
     const watching = startCutter(cutter);
-    const deciding = connection.subscribe(subject, {
-      queue,
-      callback: (error, message) => {
-        if (error === null) void decide(message);
-      },
-    });
+    const questions = new Questions(connection, answer, log);
     onStop(() => {
-      for (const subscription of [deciding, ...watching]) subscription.unsubscribe();
+      questions.stop();
+      for (const subscription of watching) subscription.unsubscribe();
     });
     await bus.flush();
     await reconcile(cutter, "all");

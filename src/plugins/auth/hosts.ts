@@ -20,6 +20,14 @@ function boundHosts({ hostname }: Site["listener"]): string[] {
   return Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => urlHost(address)));
 }
 
+/** The names that every machine has for itself. */
+const loopbackNames: readonly string[] = ["127.0.0.1", "localhost", "[::1]"];
+
+/** A host and its port; null where it names none. */
+function partsOf(host: string): { readonly hostname: string; readonly port: number | null } {
+  return parseAddress(host) ?? { hostname: host.replace(/^\[|\]$/g, ""), port: null };
+}
+
 /** A host[:port] without its port. */
 function withoutPort(host: string): string {
   return host.replace(/:\d+$/, "");
@@ -27,7 +35,8 @@ function withoutPort(host: string): string {
 
 /**
  * The accepted names of a site: loopback, `public_url`, the bound addresses, the setting `hosts`. Loopback goes with
- * any port, but in a cluster only with its own: nodes of one machine differ in nothing else.
+ * any port, but in a cluster only with its own: nodes of one machine differ in nothing else. Nodes of several machines
+ * mostly have one port, so that a name of loopback is one that they share.
  */
 export function hostNames(site: Site, isCluster = false): HostNames {
   const published = site.publicUrl === null ? [] : [new URL(site.publicUrl).host];
@@ -36,11 +45,12 @@ export function hostNames(site: Site, isCluster = false): HostNames {
   return {
     accepts(host) {
       if (fixed.has(host)) return true;
-      const { hostname, port } = parseAddress(host) ?? { hostname: host.replace(/^\[|\]$/g, ""), port: null };
-      if (isLoopback(hostname)) return !isCluster || port === site.listener.port();
-      return port === site.listener.port() && bound.includes(urlHost(hostname));
+      const { hostname, port } = partsOf(host);
+      if (!isCluster && isLoopback(hostname)) return true;
+      const name = urlHost(hostname);
+      return port === site.listener.port() && (loopbackNames.includes(name) || bound.includes(name));
     },
-    isShared: (host) => fixed.has(host),
-    logins: () => [...new Set(["127.0.0.1", "localhost", "[::1]", ...[...fixed].map(withoutPort), ...bound])],
+    isShared: (host) => fixed.has(host) || (isCluster && isLoopback(partsOf(host).hostname)),
+    logins: () => [...new Set([...loopbackNames, ...[...fixed].map(withoutPort), ...bound])],
   };
 }

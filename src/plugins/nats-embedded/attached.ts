@@ -38,6 +38,7 @@ export default definePlugin({
       namespaces: builtinNamespaces,
       connection: (account: InternalAccount) => connections.get(account),
       watched: async () => [],
+      leads: async () => true,
       urls: () => ({ nats: [], ws: [] }),
       pid: () => null,
     };

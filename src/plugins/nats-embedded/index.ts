@@ -14,7 +14,7 @@ import { type ServerSettings, serverConfig } from "./config.ts";
 import { Connections } from "./connections.ts";
 import { type Internal, internalIdentity, issuerOf, keepInternal } from "./internal.ts";
 import { NatsProcess, type Ports, portsFolder } from "./process.ts";
-import { quorumOf, quorumTimeoutMs, untilQuorum } from "./quorum.ts";
+import { leadsCluster, quorumOf, quorumTimeoutMs, untilQuorum } from "./quorum.ts";
 import { RouteTrouble } from "./route-trouble.ts";
 
 /** What can be set of the nats-server that unibus carries. */
@@ -187,6 +187,7 @@ export default definePlugin({
         nats: {
           ...{ issuer: issuerOf(internal), namespaces, connection },
           watched: async () => [(await connections.get("SYS")).info?.server_id ?? ""],
+          leads: async () => cluster === null || leadsCluster(await connections.get("SYS"), cluster.serverName),
           urls: () => urls,
           pid: () => server.pid,
         },

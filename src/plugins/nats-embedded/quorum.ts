@@ -25,6 +25,15 @@ async function ask<T>(system: NatsConnection, what: string, body: unknown): Prom
   throw new UnibusError("unavailable", `nats-server does not say ${what}: ${error?.description ?? "nothing"}`);
 }
 
+interface JetStream {
+  readonly meta_cluster?: { readonly cluster_size?: number; readonly leader?: string };
+}
+
+/** Whether a node's nats-server leads its cluster. Errors: as of `quorumOf`. */
+export async function leadsCluster(system: NatsConnection, serverName: string): Promise<boolean> {
+  return (await ask<JetStream>(system, "JSZ", {})).meta_cluster?.leader === serverName;
+}
+
 /** Whether a node and those it hears are enough, and it knows all that they agreed on. */
 export interface Quorum {
   readonly ok: boolean;
@@ -40,7 +49,7 @@ export interface Quorum {
 export async function quorumOf(system: NatsConnection): Promise<Quorum> {
   const [health, jetStream, routes] = await Promise.all([
     ask<{ status: string; error?: string }>(system, "HEALTHZ", { "js-meta-only": true }),
-    ask<{ meta_cluster?: { cluster_size?: number } }>(system, "JSZ", {}),
+    ask<JetStream>(system, "JSZ", {}),
     ask<{ routes?: readonly { remote_id: string }[] }>(system, "ROUTEZ", {}),
   ]);
   const size = jetStream.meta_cluster?.cluster_size ?? 0;

@@ -24,7 +24,7 @@ export function readCredentials(setting: string, file: string): Authenticator {
   throw new UnibusError("invalid", `${setting}: ${file} holds no credentials (${forms})`);
 }
 
-/** The key that signs what the auth callout answers, by the file of an account nkey's seed (`SA...`). Errors: invalid. */
+/** The key that signs what the auth callout answers: an account nkey's seed (`SA...`) in a file. Errors: invalid. */
 export function readIssuer(setting: string, file: string): Nats["issuer"] {
   const text = readSecretFile(setting, file);
   try {

@@ -112,6 +112,7 @@ export default definePlugin({
           ...{ issuer, namespaces },
           connection: (account) => connections.get(account),
           watched: serverList(connections),
+          leads: async () => true,
           urls: () => urls,
           pid: () => null,
         },

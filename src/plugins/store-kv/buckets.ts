@@ -1,14 +1,18 @@
 import type { Replicas } from "../../contracts/replicas.ts";
 import { asUnibusError, isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { bucketStream, buckets } from "../../wire/names.ts";
-import { type CallReply, type Calls, expectReply, isCode, kvCode } from "./calls.ts";
+import { type CallReply, type Calls, expectReply, isCode, kvCode, unanswered } from "./calls.ts";
 import { sharedNonceLifeMs } from "./nonces.ts";
 
 /** How long the buckets may take to open, in milliseconds: nodes find each other first. Source: spec 10. */
 export const openTimeoutMs = 120_000;
 /** How long one attempt may take: what is asked before the cluster has a leader is never answered. */
 const attemptTimeoutMs = 1_500;
-const retryMs = 250;
+/** How long a look at a bucket may take, in milliseconds: one without a leader is looked at again soon. */
+const lookTimeoutMs = 500;
+const retryMs = 100;
+/** After how long a node that does not lead makes what is missing, too, in milliseconds. */
+const ownTurnAfterMs = 5_000;
 /** How old a count of copies may be, in milliseconds. */
 const countAgeMsMax = 10_000;
 
@@ -41,12 +45,17 @@ function bucketConfig(name: string, replicas: number): StreamReply["config"] {
 }
 
 /** Opens one bucket, or makes it. One that is there keeps its copies. */
-async function open(calls: Calls, name: string, replicas: number): Promise<void> {
+async function open(calls: Calls, name: string, replicas: number, mayMake: () => Promise<boolean>): Promise<void> {
   const wanted = bucketConfig(name, replicas);
   const call = (verb: string, body: unknown) =>
-    calls.call<StreamReply>(`STREAM.${verb}.${bucketStream(name)}`, body, attemptTimeoutMs);
+    calls.call<StreamReply>(
+      `STREAM.${verb}.${bucketStream(name)}`,
+      body,
+      verb === "INFO" ? lookTimeoutMs : attemptTimeoutMs,
+    );
   const info = expectReply(await call("INFO", {}), kvCode.streamNotFound);
   if (info.error !== undefined) {
+    if (!(await mayMake())) throw unanswered("another node makes the bucket");
     const made = await call("CREATE", wanted);
     if (isCode(made, kvCode.replicasNotSupported)) {
       const mend = "set it to 1, or give nats-server a cluster";
@@ -67,19 +76,25 @@ async function open(calls: Calls, name: string, replicas: number): Promise<void>
 export interface OpenBuckets {
   /** Copies of a bucket that is made. */
   readonly replicas: number;
+  /** Whether this node is the one that makes buckets. Where nobody says so, it is. Errors: unavailable. */
+  readonly leads?: () => Promise<boolean>;
   /** Told once when the first attempt fails. */
   readonly onWait: (cause: unknown) => void;
   readonly signal: AbortSignal;
 }
 
 /** Opens every bucket. Errors: invalid for more copies than there can be; unavailable when they do not open in time. */
-export async function openBuckets(calls: Calls, { replicas, onWait, signal }: OpenBuckets): Promise<void> {
-  const end = performance.now() + openTimeoutMs;
+export async function openBuckets(calls: Calls, options: OpenBuckets): Promise<void> {
+  const { replicas, onWait, signal, leads = async () => true } = options;
+  const begun = performance.now();
+  const end = begun + openTimeoutMs;
+  // Made by several nodes at once, a bucket may stay without a leader for some seconds.
+  const mayMake = async () => performance.now() - begun > ownTurnAfterMs || (await leads());
   let isTold = false;
   const opened = async (name: string): Promise<void> => {
     for (;;) {
       try {
-        return await open(calls, name, replicas);
+        return await open(calls, name, replicas, mayMake);
       } catch (error) {
         if (!isUnibusError(error) || error.code !== "unavailable" || signal.aborted) throw asUnibusError(error);
         if (performance.now() > end) {

@@ -34,6 +34,7 @@ export default definePlugin({
     const onWait = (cause: unknown) => log.warn("the store's buckets do not open yet; trying again", { cause });
     const store = await openKvStore(await nats.connection("CTL"), {
       replicas: config.replicas ?? 1,
+      leads: () => nats.leads(),
       onWait,
       signal,
       now,

@@ -87,13 +87,19 @@ describe("in a cluster", () => {
   const site = siteAt("127.0.0.1", { publicUrl: "https://bus.example", hosts: ["other.example:99"] });
   const { accepts, isShared } = hostNames(site, true);
 
-  test("loopback goes with the node's own port only", () => {
+  test("loopback goes with the node's own port only, which nodes of other machines have, too", () => {
     for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`]) {
-      expect([host, accepts(host), isShared(host)]).toEqual([host, true, false]);
+      expect([host, accepts(host), isShared(host)]).toEqual([host, true, true]);
     }
-    for (const host of ["localhost", "127.0.0.1", "[::1]:9", `127.0.0.1:${port + 1}`]) {
+    for (const host of ["localhost", "127.0.0.1", "[::1]:9", `127.0.0.1:${port + 1}`, `127.0.0.2:${port}`]) {
       expect([host, accepts(host)]).toEqual([host, false]);
     }
+  });
+
+  test("an address that one node has is not shared", () => {
+    const there = hostNames(siteAt("192.0.2.1"), true);
+    const host = `192.0.2.1:${port}`;
+    expect([there.accepts(host), there.isShared(host)]).toEqual([true, false]);
   });
 
   test("the published names are those that nodes share", () => {

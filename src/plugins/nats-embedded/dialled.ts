@@ -1,0 +1,102 @@
+/** A nats-server at a given address, for a command that moves data: it starts none, and enters as one of its nodes. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { Type } from "@sinclair/typebox";
+import { connect, type NatsConnection, type TlsOptions } from "nats";
+import { type InternalAccount, Nats } from "../../contracts/nats.ts";
+import { definePlugin } from "../../contracts/plugin.ts";
+import { type Address, isLoopback, parseAddress, urlHost } from "../../wire/address.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { builtinNamespaces } from "../../wire/names.ts";
+import { natsServerVersionMin, versionAtLeast } from "../../wire/nats-version.ts";
+import { Config } from "./index.ts";
+import { type Internal, internalIdentity, internalUser, issuerOf } from "./internal.ts";
+
+const connectTimeoutMs = 5_000;
+/** How often a connection that broke is tried again before it counts as gone. */
+const reconnectsMax = 20;
+
+/** What the settings of the row are, and where to dial. */
+const DialConfig = Type.Object(
+  { ...Config.properties, dial: Type.String(), dial_ca: Type.Optional(Type.String({ minLength: 1 })) },
+  { additionalProperties: false },
+);
+
+/** Where to dial, and by which authority its certificate is checked; null for cleartext on this machine. */
+interface Target {
+  readonly address: Address;
+  readonly tls: TlsOptions | null;
+}
+
+/** Errors: invalid for a URL that is none, and for another machine without an authority. Source: spec 10. */
+function targetOf(url: string, ca: string | undefined): Target {
+  const [, scheme, rest = ""] = /^(nats|tls):\/\/([^/@]+)\/?$/.exec(url) ?? [];
+  const address = parseAddress(rest);
+  if (address === null) throw new UnibusError("invalid", `${url} is no NATS URL (as in nats://127.0.0.1:4250)`);
+  if (ca !== undefined) {
+    if (!existsSync(ca)) throw new UnibusError("invalid", `--ca ${ca} is not there (name a PEM file)`);
+    // TLS before a word is spoken: what stands in between cannot talk this side out of it.
+    return { address, tls: { caFile: ca, handshakeFirst: true } };
+  }
+  if (isLoopback(address.hostname))
+    return { address, tls: scheme === "tls" ? ({ rejectUnauthorized: false } as TlsOptions) : null };
+  const mend = "name by --ca the authority of its certificate";
+  throw new UnibusError("invalid", `${url} is another machine, where the password needs TLS (${mend})`);
+}
+
+async function dial({ address, tls }: Target, internal: Internal, account: InternalAccount): Promise<NatsConnection> {
+  const where = `${urlHost(address.hostname)}:${address.port}`;
+  const connection = await connect({
+    servers: where,
+    user: internalUser(account),
+    pass: internal.passwords[account],
+    maxReconnectAttempts: reconnectsMax,
+    timeout: connectTimeoutMs,
+    ignoreClusterUpdates: true,
+    ...(tls === null ? {} : { tls }),
+  }).catch((cause: unknown) => {
+    const isRefused = (cause as { code?: string }).code === "AUTHORIZATION_VIOLATION";
+    const mend = isRefused
+      ? "name by --data a directory of one of its nodes, whose internal.json lets in"
+      : "is the bus running there, and is the URL its NATS address?";
+    const what = isRefused ? "does not let this identity in" : "does not answer";
+    throw new UnibusError("unavailable", `the nats-server at ${where} ${what} (${mend})`, { cause });
+  });
+  const version = connection.info?.version ?? "of unknown version";
+  if (versionAtLeast(version, natsServerVersionMin)) return connection;
+  await connection.close();
+  throw new UnibusError("invalid", `nats-server is ${version} (use ${natsServerVersionMin} or newer)`);
+}
+
+/** Provides the data plane by the nats-server at an address. */
+export default definePlugin({
+  name: "nats-embedded",
+  api: 1,
+  config: DialConfig,
+  provides: { nats: Nats },
+  async setup({ config, site, onStop }) {
+    const target = targetOf(config.dial, config.dial_ca);
+    const file = join(site.dataDir, "internal.json");
+    if (!existsSync(file)) {
+      const mend = "name by --data a directory of a node of that bus";
+      throw new UnibusError("not_found", `there is no ${file}, which lets this command in (${mend})`);
+    }
+    const internal = internalIdentity(file);
+    const made = new Map<InternalAccount, Promise<NatsConnection>>();
+    onStop(() => Promise.allSettled([...made.values()].map(async (one) => (await one).close())));
+    const nats: Nats = {
+      issuer: issuerOf(internal),
+      namespaces: builtinNamespaces,
+      connection(account) {
+        const known = made.get(account) ?? dial(target, internal, account);
+        made.set(account, known);
+        return known;
+      },
+      watched: async () => [],
+      leads: async () => true,
+      urls: () => ({ nats: [], ws: [] }),
+      pid: () => null,
+    };
+    return { services: { nats } };
+  },
+});
