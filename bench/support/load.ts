@@ -7,6 +7,8 @@ import { quantile } from "./measure.ts";
 export interface LoadJob {
   readonly hostname: string;
   readonly port: number;
+  /** What requests are signed for, where it is another name than the address. */
+  readonly host?: string;
   readonly inFlight: number;
   readonly requests: number;
   /** Each of them asks for its own target, in turn. `seed` is the signing key in hex. */
@@ -23,8 +25,7 @@ const pkcs8Ed25519 = "302e020100300506032b657004220420";
 const noBody = createHash("sha256").update("").digest("hex");
 
 /** The requests of a job, as they go over the wire. */
-function signedRequests({ hostname, port, requests, users }: LoadJob): Buffer[] {
-  const host = `${hostname}:${port}`;
+function signedRequests({ hostname, port, host = `${hostname}:${port}`, requests, users }: LoadJob): Buffer[] {
   const keys = users.map(({ seed }) =>
     createPrivateKey({ key: Buffer.from(pkcs8Ed25519 + seed, "hex"), format: "der", type: "pkcs8" }),
   );

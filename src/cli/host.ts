@@ -22,7 +22,7 @@ export function hostCommand(command: Command): Command {
 }
 
 /** What a command on a data directory boots from: its flags are those with which the directory was served last. */
-async function hostSetup(options: HostOptions): Promise<BootOptions> {
+export async function hostSetup(options: HostOptions): Promise<BootOptions> {
   const setup = bootOptions(options, await makeLog("json"));
   const known = Object.keys(setup.manifest.flags ?? {});
   const served = Object.entries(servedFlags(setup.dataDir)).filter(([name]) => known.includes(name));
@@ -47,16 +47,19 @@ function onFreePorts(setup: BootOptions): BootOptions {
   return { ...setup, overrides: { ...setup.overrides, settings: { ...settings, "nats-embedded": nats } } };
 }
 
-/** Boots what a token needs. What only one process may run is borrowed from the server, or run while there is none. */
-async function bootOnHost(
+/**
+ * Boots what some tokens need. What only one process may run is borrowed from the server, or run while there is none:
+ * then with the lock, which is released after the bus has stopped.
+ */
+export async function bootOnHost(
   setup: BootOptions,
-  token: Token<unknown>,
+  tokens: readonly Token<unknown>[],
 ): Promise<{ bus: Bus; lock: DirectoryLock | null }> {
-  const isNeeded = closure((await planBus(setup)).plugins, [token]).some(({ plugin }) => plugin.name in attached);
+  const isNeeded = closure((await planBus(setup)).plugins, tokens).some(({ plugin }) => plugin.name in attached);
   const lock = isNeeded ? lockUnlessServed(setup.dataDir) : null;
   const builtins = { ...setup.builtins, ...attached };
   try {
-    const bus = await bootServices(lock === null ? { ...setup, builtins } : onFreePorts(setup), [token]);
+    const bus = await bootServices(lock === null ? { ...setup, builtins } : onFreePorts(setup), tokens);
     return { bus, lock };
   } catch (error) {
     lock?.release();
@@ -80,7 +83,7 @@ export async function onHost<S, T>(
     const mend = "start it by unibus serve, then ask again";
     throw new UnibusError("unavailable", `no server runs on ${options.data} (${mend})`);
   }
-  const { bus, lock } = await bootOnHost(await hostSetup(options), token);
+  const { bus, lock } = await bootOnHost(await hostSetup(options), [token]);
   try {
     const service = bus.service(token);
     if (service === undefined) throw new UnibusError("invalid", `no plugin provides ${token.id} (see unibus plan)`);

@@ -21,3 +21,8 @@ export const builtins = {
 export const attached = {
   "nats-embedded": () => import("./nats-embedded/attached.ts"),
 } as const;
+
+/** What stands in where a command names the nats-server that it means by its address. */
+export const dialled = {
+  "nats-embedded": () => import("./nats-embedded/dialled.ts"),
+} as const;

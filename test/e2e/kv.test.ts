@@ -1,7 +1,7 @@
 /** One node whose control plane is in key-value buckets, by the executable alone. Source: spec 7, 10. */
 import { expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/identity.ts";
-import { buckets } from "../../src/wire/names.ts";
+import { blobBucket, buckets, objectStream } from "../../src/wire/names.ts";
 import { firstAdmin, handles, invite, register } from "../support/accounts.ts";
 import { Folder, isAlive, Server, unibus, until } from "../support/executable.ts";
 import { inside, jetStream } from "../support/inside.ts";
@@ -52,11 +52,8 @@ test("rooms, invites and users live in the buckets, and outlive a stop and a kil
     expect(await statusOf(server, admin, "GET", at(room))).toBe(403);
     const ctl = await inside(server, "CTL");
     const { streams } = await jetStream<{ streams: string[] }>(ctl, "STREAM.NAMES");
-    expect([...streams].sort()).toEqual(
-      Object.values(buckets)
-        .map((name) => `KV_${name}`)
-        .sort(),
-    );
+    const all = [...Object.values(buckets).map((name) => `KV_${name}`), objectStream(blobBucket)];
+    expect([...streams].sort()).toEqual(all.sort());
     await ctl.close();
     expect(await server.end()).toBe(0);
   }

@@ -4,16 +4,21 @@ import { mkdirSync, rmSync } from "node:fs";
 import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Type } from "@sinclair/typebox";
-import { BlobStore, type PutBlob } from "../../contracts/blobs.ts";
+import { BlobStore, type ChargedBlob, type PutBlob, unwritableBlob } from "../../contracts/blobs.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 
 const isCode = (error: unknown, code: string): boolean => (error as { code?: unknown }).code === code;
 
-const unwritable = (cause: unknown): UnibusError => {
-  const mend = isCode(cause, "ENOSPC") ? "its disk is full" : "see its log";
-  return new UnibusError("unavailable", `the server cannot store the blob (${mend})`, { cause });
-};
+const unwritable = (cause: unknown) => unwritableBlob(cause, isCode(cause, "ENOSPC"));
+
+/** The names in a folder; none where it is not there. */
+function namesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch((error: unknown) => {
+    if (isCode(error, "ENOENT")) return [];
+    throw error;
+  });
+}
 
 /** Makes what a folder names outlive a power cut. */
 async function syncFolder(folder: string): Promise<void> {
@@ -67,7 +72,11 @@ class DiskBlobs implements BlobStore {
   readonly #naming = new Map<string, Promise<unknown>>();
 
   constructor(private readonly folder: string) {
-    // What a crash left half written.
+    mkdirSync(this.#incoming, { recursive: true, mode: 0o700 });
+  }
+
+  /** Removes what a crash left half written. Only for the server: a command on the host may run beside it. */
+  clear(): void {
     rmSync(this.#incoming, { recursive: true, force: true });
     mkdirSync(this.#incoming, { recursive: true, mode: 0o700 });
   }
@@ -109,6 +118,18 @@ class DiskBlobs implements BlobStore {
       });
     this.#charged.set(owner, known);
     return known;
+  }
+
+  async *list(): AsyncGenerator<ChargedBlob> {
+    try {
+      for (const owner of await namesIn(this.#ownerFolder(""))) {
+        for (const hash of await namesIn(this.#ownerFolder(owner))) {
+          if (await Bun.file(this.#fileOf(hash)).exists()) yield { hash, owner };
+        }
+      }
+    } catch (error) {
+      throw new UnibusError("unavailable", "the blobs cannot be listed (see the folder's modes)", { cause: error });
+    }
   }
 
   get #incoming(): string {
@@ -157,12 +178,8 @@ class DiskBlobs implements BlobStore {
 
   async #sum(owner: string): Promise<number> {
     const folder = this.#ownerFolder(owner);
-    const names = await readdir(folder).catch((error: unknown) => {
-      if (isCode(error, "ENOENT")) return [];
-      throw error;
-    });
     let bytes = 0;
-    for (const name of names) bytes += (await stat(join(folder, name))).size;
+    for (const name of await namesIn(folder)) bytes += (await stat(join(folder, name))).size;
     return bytes;
   }
 }
@@ -174,6 +191,7 @@ export default definePlugin({
   config: Type.Object({}, { additionalProperties: false }),
   provides: { blobs: BlobStore },
   async setup({ site }) {
-    return { services: { blobs: new DiskBlobs(join(site.dataDir, "blobs")) } };
+    const blobs = new DiskBlobs(join(site.dataDir, "blobs"));
+    return { services: { blobs }, start: async () => blobs.clear() };
   },
 });

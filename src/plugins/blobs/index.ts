@@ -1,6 +1,6 @@
 /** Blobs: encrypted by their senders, kept by hash, for every user who knows the hash. */
 import { Type } from "@sinclair/typebox";
-import { BlobStore } from "../../contracts/blobs.ts";
+import { BlobStore, overQuota } from "../../contracts/blobs.ts";
 import { definePlugin, rawReply, route } from "../../contracts/plugin.ts";
 import { BlobParams, BlobStored, blobBytesMax } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -53,7 +53,7 @@ class Quota {
       mine += bytes;
       this.#add(owner, bytes);
       if ((await blobs.bytesOf(owner)) + (this.#underWay.get(owner) ?? 0) <= bytesMax) return;
-      throw new UnibusError("quota", `your blobs may have ${bytesMax} bytes in all (ask an admin for more)`);
+      throw overQuota(bytesMax);
     };
     try {
       return await put(counted(chunks, count));
@@ -76,7 +76,8 @@ export default definePlugin({
   config: Config,
   requires: { blobs: BlobStore },
   async setup({ config }, { blobs }) {
-    const quota = new Quota(blobs, config.bytes_per_user ?? bytesPerUserDefault);
+    const bytesMax = config.bytes_per_user ?? bytesPerUserDefault;
+    const quota = new Quota(blobs, bytesMax);
     return {
       services: {},
       routes: [
@@ -95,7 +96,7 @@ export default definePlugin({
           async ({ stream, caller }) => {
             const { endpoint } = caller;
             const { hash, isNew } = await quota.during(stream, endpoint, (chunks) =>
-              blobs.put(chunks, endpoint, stream.hash),
+              blobs.put(chunks, endpoint, stream.hash, bytesMax),
             );
             return rawReply(JSON.stringify({ hash }), { status: isNew ? 201 : 200 });
           },

@@ -1,210 +1,93 @@
-/** Blobs on a disk: whole or not at all, once, and charged to whoever brought them. Source: spec 6, 9. */
+/** Blobs on a disk: what every store of blobs promises, and what a crash and a folder may do to them. */
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bytesOf, hashOf, mebibyte, pieces, Shelf } from "./shelf.ts";
+import disk from "../../../src/plugins/blobs-disk/index.ts";
+import { blobCases } from "./cases.ts";
+import { bytesOf, contextOf, hashOf, type OpenBlobs, pieces, Shelf } from "./shelf.ts";
 
-describe("a blob", () => {
-  test("comes back as it was, as an attachment that no browser reads as something else", async () => {
-    using shelf = await Shelf.open();
-    for (const size of [4, 1_000, mebibyte, 3 * mebibyte + 1]) {
-      const bytes = bytesOf(size, size);
-      expect(await shelf.post("ana", pieces(bytes))).toMatchObject({ status: 201, hash: hashOf(bytes) });
-      const found = await shelf.get(hashOf(bytes));
-      expect(found?.headers).toMatchObject({
-        "content-type": "application/octet-stream",
-        "content-disposition": "attachment",
-        "x-content-type-options": "nosniff",
-      });
-      expect(hashOf(found?.bytes ?? new Uint8Array())).toBe(hashOf(bytes));
-    }
-    expect(await shelf.get("0".repeat(64))).toBeNull();
-  });
+/** Every file below a folder, by its path. */
+function filesIn(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  const found = readdirSync(folder, { recursive: true, withFileTypes: true });
+  return found.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+}
 
-  test("whose hash is promised is stored under it, and known again without the promise", async () => {
-    using shelf = await Shelf.open();
-    const bytes = bytesOf(1, 700_000);
-    expect(await shelf.post("ana", pieces(bytes), hashOf(bytes))).toMatchObject({ status: 201, hash: hashOf(bytes) });
-    expect(await shelf.post("bo", pieces(bytes))).toMatchObject({ status: 200, hash: hashOf(bytes) });
-    expect((await shelf.get(hashOf(bytes)))?.bytes).toEqual(bytes);
-  });
+/** Blobs in a folder, as a server opens them. */
+async function openDisk(path = mkdtempSync(join(tmpdir(), "unibus-blobs-"))): Promise<OpenBlobs & { path: string }> {
+  const { services, start } = await disk.setup(contextOf(path, {}), {});
+  await start?.();
+  const drafts = () => filesIn(join(path, "blobs", "incoming"));
+  return {
+    path,
+    store: services.blobs,
+    leftovers: async () => drafts(),
+    underWay: async () => drafts().reduce((sum, file) => sum + statSync(file).size, 0),
+    again: () => openDisk(path),
+    close: () => rmSync(path, { recursive: true, force: true }),
+  };
+}
 
-  test("may be empty", async () => {
-    using shelf = await Shelf.open();
-    const nothing = new Uint8Array();
-    expect(await shelf.post("ana", pieces(nothing))).toMatchObject({ status: 201, hash: hashOf(nothing) });
-    expect((await shelf.get(hashOf(nothing)))?.bytes).toHaveLength(0);
-  });
+blobCases("blobs-disk", () => openDisk());
 
-  test("that is known is answered 200, whoever brings it, and charged to the first alone", async () => {
-    using shelf = await Shelf.open();
-    const bytes = bytesOf(1, 5_000);
-    expect((await shelf.post("ana", pieces(bytes))).status).toBe(201);
-    for (const owner of ["ana", "bo", "ana"]) expect((await shelf.post(owner, pieces(bytes))).status).toBe(200);
-    expect([await shelf.store.bytesOf("ana"), await shelf.store.bytesOf("bo")]).toEqual([5_000, 0]);
-    using again = await Shelf.open(undefined, shelf.path);
-    expect([await again.store.bytesOf("ana"), await again.store.bytesOf("bo")]).toEqual([5_000, 0]);
-  });
-
-  test("that comes many times at once is there once, and charged once", async () => {
-    using shelf = await Shelf.open();
-    const bytes = bytesOf(1, mebibyte);
-    const owners = Array.from({ length: 12 }, (_, i) => `owner${i % 3}`);
-    const posted = await Promise.all(owners.map((owner) => shelf.post(owner, pieces(bytes))));
-    expect(new Set(posted.map(({ hash }) => hash))).toEqual(new Set([hashOf(bytes)]));
-    const charges = () => Promise.all([0, 1, 2].map((i) => shelf.store.bytesOf(`owner${i}`)));
-    expect((await charges()).reduce((sum, one) => sum + one)).toBe(mebibyte);
-    using again = await Shelf.open(undefined, shelf.path);
-    const later = await Promise.all([0, 1, 2].map((i) => again.store.bytesOf(`owner${i}`)));
-    expect(later).toEqual(await charges());
-  });
-
-  test("is its owner's alone on the disk", async () => {
-    using shelf = await Shelf.open();
+describe("on the disk", () => {
+  test("a blob is its owner's alone", async () => {
+    const blobs = await openDisk();
+    await using shelf = await Shelf.open(blobs);
     await shelf.post("ana", pieces(bytesOf(1)));
-    expect(shelf.files().length).toBeGreaterThan(0);
-    for (const file of shelf.files()) expect(statSync(file).mode & 0o077).toBe(0);
-    expect(statSync(join(shelf.path, "blobs", "incoming")).mode & 0o077).toBe(0);
-  });
-});
-
-describe("what does not come whole", () => {
-  /** Some pieces, then an error, or a wait that the test ends. */
-  async function* broken(count: number, then: () => Promise<void>): AsyncGenerator<Uint8Array> {
-    for (let i = 0; i < count; i++) yield bytesOf(i, 300_000);
-    await then();
-  }
-
-  test("leaves no file, is charged to nobody, and the error is told as it is", async () => {
-    using shelf = await Shelf.open();
-    const fails = async () => {
-      throw new Error("the sender went away");
-    };
-    // What the sender's side throws is no error of the disk, yet no caller sees more of it than that.
-    const posted = await shelf.post("ana", broken(4, fails));
-    expect(posted).toMatchObject({ status: "unavailable", hash: null });
-    expect(posted.message).not.toContain("went away");
-    expect(shelf.files()).toEqual([]);
-    expect(await shelf.store.bytesOf("ana")).toBe(0);
+    const files = filesIn(join(blobs.path, "blobs"));
+    expect(files).toHaveLength(2);
+    for (const file of files) expect(statSync(file).mode & 0o077).toBe(0);
+    expect(statSync(join(blobs.path, "blobs", "incoming")).mode & 0o077).toBe(0);
   });
 
-  test("cannot be read while it comes: a hash is there whole or not at all", async () => {
-    using shelf = await Shelf.open();
-    const whole = Buffer.concat([0, 1, 2].map((i) => bytesOf(i, 300_000)));
-    const hash = hashOf(whole);
-    const more = Promise.withResolvers<void>();
-    const posting = shelf.post(
-      "ana",
-      broken(3, () => more.promise),
-    );
-    let largest = 0;
-    while (largest < whole.length) {
-      await Bun.sleep(1);
-      expect(await shelf.get(hash)).toBeNull();
-      largest = Math.max(0, ...shelf.files().map((file) => statSync(file).size));
-    }
-    more.resolve();
-    let seen = await shelf.get(hash);
-    while (seen === null) {
-      await Bun.sleep(1);
-      seen = await shelf.get(hash);
-    }
-    expect(hashOf(seen.bytes)).toBe(hash);
-    expect((await posting).status).toBe(201);
-  });
-
-  test("because of a crash is cleared at the next start, and what is whole stays", async () => {
-    using shelf = await Shelf.open();
+  test("what a crash left half is cleared when a server starts, not by a command beside it, and what is whole stays", async () => {
+    const blobs = await openDisk();
+    await using shelf = await Shelf.open(blobs);
     const kept = bytesOf(1);
     await shelf.post("ana", pieces(kept));
-    const draft = join(shelf.path, "blobs", "incoming", "half");
+    const draft = join(blobs.path, "blobs", "incoming", "half");
     writeFileSync(draft, bytesOf(2));
-    using again = await Shelf.open(undefined, shelf.path);
-    expect(again.files()).not.toContain(draft);
-    expect(again.files()).toHaveLength(2);
+    await disk.setup(contextOf(blobs.path, {}), {});
+    expect(existsSync(draft)).toBe(true);
+    await using again = await Shelf.open(await blobs.again());
+    expect(existsSync(draft)).toBe(false);
+    expect(filesIn(join(blobs.path, "blobs"))).toHaveLength(2);
     expect((await again.get(hashOf(kept)))?.bytes).toEqual(kept);
   });
 
-  test("because of a crash between the charge and the name is completed by the same blob, charged once", async () => {
-    using shelf = await Shelf.open();
+  test("a crash between the charge and the name is completed by the same blob, charged once", async () => {
+    const blobs = await openDisk();
+    await using shelf = await Shelf.open(blobs);
     const bytes = bytesOf(1, 4_000);
     const hash = hashOf(bytes);
-    const folder = join(shelf.path, "blobs", "by-owner", "ana");
+    const folder = join(blobs.path, "blobs", "by-owner", "ana");
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, hash), bytes);
     expect(await shelf.get(hash)).toBeNull();
+    expect(await Array.fromAsync(shelf.store.list())).toEqual([]);
     expect((await shelf.post("ana", pieces(bytes))).status).toBe(201);
     expect(await shelf.store.bytesOf("ana")).toBe(4_000);
     expect((await shelf.get(hash))?.bytes).toEqual(bytes);
   });
 
-  test("because the disk cannot be written is unavailable, with the mend, and nothing of a path", async () => {
-    using shelf = await Shelf.open();
-    rmSync(join(shelf.path, "blobs"), { recursive: true });
-    writeFileSync(join(shelf.path, "blobs"), "in the way");
+  test("a folder that cannot be written is unavailable, with the mend, and nothing of a path", async () => {
+    const blobs = await openDisk();
+    await using shelf = await Shelf.open(blobs);
+    rmSync(join(blobs.path, "blobs"), { recursive: true });
+    writeFileSync(join(blobs.path, "blobs"), "in the way");
     const posted = await shelf.post("ana", pieces(bytesOf(1)));
     expect(posted).toMatchObject({ status: "unavailable", message: "the server cannot store the blob (see its log)" });
-    expect(readFileSync(join(shelf.path, "blobs"), "utf8")).toBe("in the way");
-  });
-});
-
-describe("the quota", () => {
-  test("is told with its size and the mend, and ends at the byte", async () => {
-    using shelf = await Shelf.open(10_000);
-    expect((await shelf.post("ana", pieces(bytesOf(1, 4_000)))).status).toBe(201);
-    expect((await shelf.post("ana", pieces(bytesOf(2, 6_000)))).status).toBe(201);
-    const refused = await shelf.post("ana", pieces(bytesOf(3, 4)));
-    expect(refused).toMatchObject({
-      status: "quota",
-      message: "your blobs may have 10000 bytes in all (ask an admin for more)",
-    });
-    expect((await shelf.post("bo", pieces(bytesOf(3, 10_000)))).status).toBe(201);
-    expect((await shelf.post("cy", pieces(bytesOf(4, 10_001)))).status).toBe("quota");
-    expect(await shelf.store.bytesOf("cy")).toBe(0);
-    expect(shelf.files()).toHaveLength(6);
-  });
-
-  test("is refused at the first byte too much, not at the end", async () => {
-    using shelf = await Shelf.open(1_000);
-    let taken = 0;
-    async function* endless(): AsyncGenerator<Uint8Array> {
-      for (; taken < 100_000; taken += 400) yield bytesOf(taken, 400);
-    }
-    expect((await shelf.post("ana", endless())).status).toBe("quota");
-    expect(taken).toBeLessThanOrEqual(1_200);
-    expect(shelf.files()).toEqual([]);
-  });
-
-  test("holds for many uploads at once, whatever order they end in", async () => {
-    using shelf = await Shelf.open(8 * mebibyte);
-    const posted = await Promise.all(
-      Array.from({ length: 24 }, (_, i) => shelf.post("ana", pieces(bytesOf(i, mebibyte), 1_024 * (64 + 8 * i)))),
-    );
-    const stored = posted.filter(({ status }) => status === 201).length;
-    expect(posted.filter(({ status }) => status === "quota")).toHaveLength(24 - stored);
-    expect(stored).toBeLessThanOrEqual(8);
-    expect(await shelf.store.bytesOf("ana")).toBe(stored * mebibyte);
-    using again = await Shelf.open(8 * mebibyte, shelf.path);
-    expect(await again.store.bytesOf("ana")).toBe(stored * mebibyte);
-  });
-
-  test("counts each of many that fit", async () => {
-    using shelf = await Shelf.open(8 * mebibyte);
-    for (let round = 0; round < 2; round++) {
-      const some = [0, 1, 2, 3].map((i) => shelf.post("ana", pieces(bytesOf(round * 4 + i, mebibyte))));
-      expect((await Promise.all(some)).map(({ status }) => status)).toEqual([201, 201, 201, 201]);
-    }
-    expect(await shelf.store.bytesOf("ana")).toBe(8 * mebibyte);
-    expect((await shelf.post("ana", pieces(bytesOf(9, 4)))).status).toBe("quota");
-  });
-
-  test("is given back by an upload that breaks off", async () => {
-    using shelf = await Shelf.open(mebibyte);
-    async function* breaksOff(): AsyncGenerator<Uint8Array> {
-      yield bytesOf(1, 900_000);
-      throw new Error("gone");
-    }
-    for (let i = 0; i < 5; i++) expect((await shelf.post("ana", breaksOff())).status).toBe("unavailable");
-    expect((await shelf.post("ana", pieces(bytesOf(2, mebibyte)))).status).toBe(201);
+    expect(readFileSync(join(blobs.path, "blobs"), "utf8")).toBe("in the way");
   });
 });

@@ -1,12 +1,8 @@
-/** The blobs plugin over a disk, in this process: its routes as a request reaches them. */
+/** The blobs plugin over a store, in this process: its routes as a request reaches them. */
 import { createHash } from "node:crypto";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { BlobStore } from "../../../src/contracts/blobs.ts";
 import type { Context, Log, RawReply, Route, Site } from "../../../src/contracts/plugin.ts";
 import blobsPlugin from "../../../src/plugins/blobs/index.ts";
-import disk from "../../../src/plugins/blobs-disk/index.ts";
 import { type ErrorCode, isUnibusError } from "../../../src/wire/errors.ts";
 
 /** One mebibyte. */
@@ -31,11 +27,13 @@ export async function* pieces(bytes: Uint8Array, size = 256 * 1_024): AsyncGener
 }
 
 const silent = (): undefined => undefined;
-const log: Log = { debug: silent, info: silent, warn: silent, error: silent };
+/** A log that nobody reads. */
+export const silentLog: Log = { debug: silent, info: silent, warn: silent, error: silent };
 
-function contextOf<C>(dataDir: string, config: C): Context<C> {
+/** What a plugin is set up with, in a data directory. */
+export function contextOf<C>(dataDir: string, config: C, signal = new AbortController().signal): Context<C> {
   const site = { dataDir } as Site;
-  return { config, site, log, now: Date.now, signal: new AbortController().signal, onStop: silent };
+  return { config, site, log: silentLog, now: Date.now, signal, onStop: silent };
 }
 
 /** What a POST came to. */
@@ -45,24 +43,38 @@ export interface Posted {
   readonly message: string;
 }
 
-/** Blobs in a temporary folder, which goes with the scope that holds it. */
-export class Shelf implements Disposable {
+/** A store of blobs that a test opened. */
+export interface OpenBlobs {
+  readonly store: BlobStore;
+  /** What uploads left that is no whole blob: files, or entries of uploads and their chunks. */
+  leftovers(): Promise<string[]>;
+  /** Bytes that are stored of uploads that are not whole. */
+  underWay(): Promise<number>;
+  /** Opens the same blobs once more, as the next start or another node does. */
+  again(): Promise<OpenBlobs>;
+  close(): unknown;
+}
+
+/** The routes over a store, which closes with the scope that holds them. */
+export class Shelf implements AsyncDisposable {
   readonly #routes: readonly Route[];
 
   private constructor(
-    readonly path: string,
-    readonly store: BlobStore,
+    readonly blobs: OpenBlobs,
     routes: readonly Route[],
   ) {
     this.#routes = routes;
   }
 
-  /** A shelf with a quota for each user; `path` where it opens one that is there. */
-  static async open(bytesMax?: number, path = mkdtempSync(join(tmpdir(), "unibus-blobs-"))): Promise<Shelf> {
-    const { services } = await disk.setup(contextOf(path, {}), {});
+  /** A shelf with a quota for each user. */
+  static async open(blobs: OpenBlobs, bytesMax?: number): Promise<Shelf> {
     const config = bytesMax === undefined ? {} : { bytes_per_user: bytesMax };
-    const { routes = [] } = await blobsPlugin.setup(contextOf(path, config), services);
-    return new Shelf(path, services.blobs, routes);
+    const { routes = [] } = await blobsPlugin.setup(contextOf("", config), { blobs: blobs.store });
+    return new Shelf(blobs, routes);
+  }
+
+  get store(): BlobStore {
+    return this.blobs.store;
   }
 
   /** POST /blobs; `hash` where the request promises one, which its chunks then keep. */
@@ -82,21 +94,15 @@ export class Shelf implements Disposable {
   async get(hash: string): Promise<{ headers: Readonly<Record<string, string>>; bytes: Uint8Array } | null> {
     try {
       const reply = (await this.#handle("GET")({ params: { hash } } as never)) as RawReply;
-      return { headers: reply.headers, bytes: await (reply.body as Blob).bytes() };
+      return { headers: reply.headers, bytes: await new Response(reply.body as ReadableStream).bytes() };
     } catch (error) {
       if (isUnibusError(error) && error.code === "not_found") return null;
       throw error;
     }
   }
 
-  /** Every file below the folder, by its path. */
-  files(): string[] {
-    const found = readdirSync(join(this.path, "blobs"), { recursive: true, withFileTypes: true });
-    return found.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
-  }
-
-  [Symbol.dispose](): void {
-    rmSync(this.path, { recursive: true, force: true });
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.blobs.close();
   }
 
   #handle(method: string): Route["handle"] {

@@ -1,0 +1,169 @@
+/**
+ * The file of a backup, the same for every store: lines of JSON. A header with format and version, the rows in the
+ * order of an export, and an end line with their number and the sha256 of all that stands before it.
+ */
+import { createHash, randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { type FileHandle, link, open, unlink } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import type { SnapshotRow } from "../contracts/store.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { RowCounter, type RowCounts } from "./backup-rows.ts";
+
+const format = "unibus-backup";
+const formatVersion = 1;
+/** The longest line, in bytes: more than any row has. */
+const lineBytesMax = 16 * 1_048_576;
+/** How much is gathered before it is written, in bytes. */
+const bufferBytes = 1_048_576;
+
+/** A backup that was written or read whole. */
+export interface BackupFile extends RowCounts {
+  /** Of all that stands before the end line, lowercase hex. */
+  readonly sha256: string;
+}
+
+const isRow = (value: unknown): value is SnapshotRow => {
+  const { kind } = value as { kind?: unknown };
+  return typeof kind === "string" && ["user", "invite", "room", "stay", "key", "statement"].includes(kind);
+};
+
+/** Lines that are hashed and written some at a time. */
+class Lines {
+  readonly #file: FileHandle;
+  readonly #hash = createHash("sha256");
+  #gathered = "";
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  async add(value: unknown): Promise<void> {
+    this.#gathered += `${JSON.stringify(value)}\n`;
+    if (this.#gathered.length >= bufferBytes) await this.#flush();
+  }
+
+  /** Writes the end line. Gives the hash of what stands before it. */
+  async end(rows: number): Promise<string> {
+    await this.#flush();
+    const sha256 = this.#hash.digest("hex");
+    await this.#file.writeFile(`${JSON.stringify({ end: { rows, sha256 } })}\n`);
+    await this.#file.sync();
+    return sha256;
+  }
+
+  async #flush(): Promise<void> {
+    const text = this.#gathered;
+    this.#gathered = "";
+    this.#hash.update(text);
+    await this.#file.writeFile(text);
+  }
+}
+
+const isThere = (file: string, cause?: unknown) =>
+  new UnibusError("conflict", `${file} exists (it is never overwritten: name another file)`, { cause });
+
+/**
+ * Writes a backup to a new file that only its owner may read: all of it or nothing. `tell` hears how far it is.
+ * Errors: conflict when the file exists; invalid when it cannot be written; those of `rows`.
+ */
+export async function writeBackup(
+  file: string,
+  rows: AsyncIterable<SnapshotRow>,
+  tell: (rows: number) => void = () => undefined,
+): Promise<BackupFile> {
+  if (existsSync(file)) throw isThere(file);
+  const folder = dirname(resolve(file));
+  const draft = join(folder, `.unibus-backup-${randomUUID()}`);
+  const counter = new RowCounter();
+  try {
+    const handle = await open(draft, "wx", 0o600);
+    let sha256: string;
+    try {
+      const lines = new Lines(handle);
+      await lines.add({ format, version: formatVersion, created_at: new Date().toISOString() });
+      for await (const row of counter.pass(rows, tell)) await lines.add(row);
+      sha256 = await lines.end(counter.counts.rows);
+    } finally {
+      await handle.close();
+    }
+    // A link never replaces what is there, and the name appears with the whole content behind it.
+    await link(draft, file);
+    const above = await open(folder, "r");
+    await above.sync().finally(() => above.close());
+    return { ...counter.counts, sha256 };
+  } catch (cause) {
+    if (isUnibusError(cause)) throw cause;
+    const code = (cause as { code?: string }).code ?? "";
+    if (code === "EEXIST") throw isThere(file, cause);
+    throw new UnibusError("invalid", `${file} cannot be written: ${code} (name another place)`, { cause });
+  } finally {
+    await unlink(draft).catch(() => undefined);
+  }
+}
+
+/** The lines of a file, with their line feeds. Errors: invalid for a line that is too long. */
+async function* linesOf(file: string): AsyncGenerator<Buffer> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of Bun.file(file).stream()) {
+    let bytes = rest.byteLength === 0 ? Buffer.from(chunk) : Buffer.concat([rest, chunk]);
+    for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10)) {
+      yield bytes.subarray(0, end + 1);
+      bytes = bytes.subarray(end + 1);
+    }
+    if (bytes.byteLength > lineBytesMax) throw damaged(file, "a line is too long");
+    rest = bytes;
+  }
+  if (rest.byteLength > 0) yield rest;
+}
+
+function damaged(file: string, what: string, cause?: unknown): UnibusError {
+  return new UnibusError("invalid", `${file}: ${what} (use another backup)`, { cause });
+}
+
+function parsed(file: string, line: Buffer, number: number): Record<string, unknown> {
+  try {
+    const value = JSON.parse(line.toString()) as unknown;
+    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
+  } catch {
+    // Told below, with the number of the line.
+  }
+  throw damaged(file, `line ${number} is no JSON object`);
+}
+
+function checkHeader(file: string, header: Record<string, unknown>): void {
+  if (header.format !== format) throw new UnibusError("invalid", `${file} is no backup of unibus (name another file)`);
+  if (header.version === formatVersion) return;
+  const mend = "restore it with the unibus that wrote it, or a newer one";
+  throw new UnibusError("invalid", `${file} has version ${header.version} of the format (${mend})`);
+}
+
+/**
+ * The rows of a backup. What ends without an error is the whole backup, as it was written: read it once to know that,
+ * before its rows are used.
+ * Errors: not_found; invalid for a file that is cut, changed, or none.
+ */
+export async function* readBackup(file: string): AsyncGenerator<SnapshotRow> {
+  if (!existsSync(file)) throw new UnibusError("not_found", `there is no file ${file} (name a backup)`);
+  const hash = createHash("sha256");
+  let number = 0;
+  let isWhole = false;
+  for await (const line of linesOf(file)) {
+    number += 1;
+    if (isWhole) throw damaged(file, "more follows after its end");
+    const value = parsed(file, line, number);
+    if (number === 1) checkHeader(file, value);
+    const { end } = value as { end?: { rows?: unknown; sha256?: unknown } };
+    if (end !== undefined) {
+      if (end.rows !== number - 2) throw damaged(file, `it should hold ${end.rows} rows and holds ${number - 2}`);
+      if (end.sha256 !== hash.digest("hex")) throw damaged(file, "its content is not what its end line says");
+      isWhole = true;
+      continue;
+    }
+    hash.update(line);
+    if (number === 1) continue;
+    if (!isRow(value)) throw damaged(file, `line ${number} is no row`);
+    yield value;
+  }
+  if (!isWhole) throw damaged(file, "it is cut: its end is missing");
+}

@@ -1,0 +1,91 @@
+import type { Calls } from "./calls.ts";
+import { blobStream, subjects } from "./stream.ts";
+
+/** How old what is known of a charge may be, in milliseconds. */
+const ageMsMax = 1_000;
+/** How many owners are remembered. */
+const ownersMax = 10_000;
+/** How often a read is made again because a commit came between. */
+const readsMax = 5;
+
+/** What an owner is charged, and the revision on which a change depends. */
+export interface Charge {
+  readonly bytes: number;
+  readonly revision: number;
+}
+
+interface Known {
+  bytes: number;
+  at: number;
+  /** Commits of this node under way. */
+  commits: number;
+  /** Grows with each commit of this node that begins or ends. */
+  turn: number;
+}
+
+/**
+ * What owners are charged. The stream says it; what is remembered spares the way there for each chunk of an upload. A
+ * commit of this node shows only when it has ended: who counts what is under way beside it counts no byte twice.
+ */
+export class Charges {
+  readonly #calls: Calls;
+  readonly #known = new Map<string, Known>();
+
+  constructor(calls: Calls) {
+    this.#calls = calls;
+  }
+
+  /** What the stream says. Errors: unavailable. */
+  async read(owner: string): Promise<Charge> {
+    const found = await this.#calls.last(blobStream, subjects.charge(owner));
+    if (found === null) return { bytes: 0, revision: 0 };
+    const { bytes } = JSON.parse(Buffer.from(found.data).toString()) as { bytes: number };
+    return { bytes, revision: found.seq };
+  }
+
+  /** Bytes of an owner, as of a moment ago. Errors: unavailable. */
+  async bytesOf(owner: string): Promise<number> {
+    for (let reads = 0; ; reads++) {
+      const known = this.#of(owner);
+      const isFresh = performance.now() - known.at < ageMsMax;
+      if (isFresh || (known.commits > 0 && known.at > Number.NEGATIVE_INFINITY)) return known.bytes;
+      const { turn } = known;
+      const { bytes } = await this.read(owner);
+      if (known.turn !== turn && reads < readsMax) continue;
+      this.note(owner, bytes);
+      return bytes;
+    }
+  }
+
+  /** Runs a commit. What it notes shows when it has ended. Errors: those of `commit`. */
+  async during<T>(owner: string, commit: () => Promise<T>): Promise<T> {
+    await this.bytesOf(owner);
+    const known = this.#of(owner);
+    known.commits += 1;
+    known.turn += 1;
+    try {
+      return await commit();
+    } finally {
+      known.commits -= 1;
+      known.turn += 1;
+    }
+  }
+
+  /** Notes what an owner is charged now: never less than before, whichever of two answers comes first. */
+  note(owner: string, bytes: number): void {
+    const known = this.#of(owner);
+    known.bytes = Math.max(known.bytes, bytes);
+    known.at = performance.now();
+  }
+
+  #of(owner: string): Known {
+    const known = this.#known.get(owner);
+    if (known !== undefined) return known;
+    if (this.#known.size >= ownersMax) {
+      for (const [name, { commits }] of this.#known) if (commits === 0) this.#known.delete(name);
+    }
+    const fresh = { bytes: 0, at: Number.NEGATIVE_INFINITY, commits: 0, turn: 0 };
+    this.#known.set(owner, fresh);
+    return fresh;
+  }
+}

@@ -1,0 +1,43 @@
+/** Blobs of a cluster: in a replicated object store, so that every node serves what any of them took. */
+import { Type } from "@sinclair/typebox";
+import { BlobStore } from "../../contracts/blobs.ts";
+import { Nats } from "../../contracts/nats.ts";
+import { definePlugin } from "../../contracts/plugin.ts";
+import { Replicas } from "../../contracts/replicas.ts";
+import { isUnibusError } from "../../wire/errors.ts";
+import { Calls, expectReply } from "./calls.ts";
+import { NatsBlobs } from "./store.ts";
+import { blobStream, openStream, streamOpenTimeoutMs } from "./stream.ts";
+import { sweepEvery } from "./sweep.ts";
+
+/** How long the setup may take beyond the opening of the stream, in milliseconds. */
+const setupRestMs = 10_000;
+
+/** Provides blobs in JetStream, with as many copies as the control plane has when their stream is made. */
+export default definePlugin({
+  name: "blobs-nats",
+  api: 1,
+  config: Type.Object({}, { additionalProperties: false }),
+  setupBudgetMs: streamOpenTimeoutMs + setupRestMs,
+  provides: { blobs: BlobStore },
+  requires: { nats: Nats },
+  optional: { replicas: Replicas },
+  async setup({ log, now, signal }, { nats, replicas }) {
+    const calls = new Calls(await nats.connection("CTL"));
+    await openStream(calls, { replicas: (await replicas?.count()) ?? 1, leads: () => nats.leads(), signal });
+    return {
+      services: { blobs: new NatsBlobs(calls, log) },
+      async start() {
+        sweepEvery({ calls, log, now, signal });
+      },
+      async health() {
+        try {
+          expectReply(await calls.api(`STREAM.INFO.${blobStream}`, {}));
+          return { ok: true };
+        } catch (error) {
+          return { ok: false, ...(isUnibusError(error) && { detail: error.message }) };
+        }
+      },
+    };
+  },
+});

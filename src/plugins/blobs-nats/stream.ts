@@ -1,0 +1,140 @@
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
+import { blobBucket, objectStream } from "../../wire/names.ts";
+import { blobCode, type Calls, expectReply, isCode, type Reply, unanswered } from "./calls.ts";
+
+/** How long the stream may take to open, in milliseconds: nodes find each other first. Source: spec 10. */
+export const streamOpenTimeoutMs = 120_000;
+/** How long one attempt may take: what is asked before the cluster has a leader is never answered. */
+const attemptTimeoutMs = 1_500;
+/** How long a look at the stream may take, in milliseconds: while it has no leader, it is looked at again soon. */
+const lookTimeoutMs = 500;
+const retryMs = 100;
+/** After how long a node that does not lead makes the stream, too, in milliseconds. */
+const ownTurnAfterMs = 5_000;
+
+/** The stream of all blobs. */
+export const blobStream = objectStream(blobBucket);
+
+const root = `$O.${blobBucket}`;
+
+/**
+ * What the stream holds, by subject.
+ * `blob`: what is there, one message for each hash. `charge`: the bytes of an owner, the last message counts. `open`:
+ * an upload, from before its first chunk until it is over. `chunk`: the bytes of an upload, in order.
+ */
+export const subjects = {
+  blob: (hash: string) => `${root}.M.${hash}`,
+  charge: (owner: string) => `${root}.Q.${owner}`,
+  open: (upload: string) => `${root}.U.${upload}`,
+  chunk: (upload: string) => `${root}.C.${upload}`,
+} as const;
+
+/** The header by which a message is stored only if the last one of its subject has that sequence (0: there is none). */
+export const expectedLast = "Nats-Expected-Last-Subject-Sequence";
+/** The header that has `expectedLast` speak of another subject. */
+export const expectedLastOf = "Nats-Expected-Last-Subject-Sequence-Subject";
+
+type Info = Reply & { readonly config: Readonly<Record<string, unknown>> };
+
+function configOf(replicas: number): Info["config"] {
+  return {
+    name: blobStream,
+    subjects: [`${root}.>`],
+    retention: "limits",
+    storage: "file",
+    discard: "new",
+    num_replicas: replicas,
+    max_msgs_per_subject: -1,
+    max_msgs: -1,
+    // Not here: nats-server would reserve it, times the copies.
+    max_bytes: -1,
+    max_age: 0,
+    // Chunks never change, so any copy may serve them; all that may change is asked of the leader.
+    allow_direct: true,
+    allow_atomic: true,
+    allow_rollup_hdrs: false,
+    deny_delete: false,
+    deny_purge: false,
+  };
+}
+
+const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+/** Opens the stream, or makes it. One that is there keeps its copies. */
+async function openOnce(calls: Calls, replicas: number, mayMake: () => Promise<boolean>): Promise<void> {
+  const call = (verb: string, body: unknown, timeoutMs = attemptTimeoutMs) =>
+    calls.api<Info>(`STREAM.${verb}.${blobStream}`, body, timeoutMs);
+  const info = expectReply(await call("INFO", {}, lookTimeoutMs), blobCode.streamNotFound);
+  if (info.error !== undefined) {
+    if (!(await mayMake())) throw unanswered("another node makes the stream");
+    expectReply(await call("CREATE", configOf(replicas)));
+    return;
+  }
+  const wanted = { ...configOf(replicas), num_replicas: info.config.num_replicas };
+  const isRight = Object.entries(wanted).every(([key, value]) => same(info.config[key], value));
+  if (!isRight) expectReply(await call("UPDATE", { ...info.config, ...wanted }));
+}
+
+/** How the stream is opened. */
+export interface OpenStream {
+  /** Copies, where it is made. */
+  readonly replicas: number;
+  /** Whether this node is the one that makes it. Errors: unavailable. */
+  leads(): Promise<boolean>;
+  readonly signal: AbortSignal;
+}
+
+/** Opens the stream, trying again while nobody answers. Errors: unavailable when it does not open in time. */
+export async function openStream(calls: Calls, { replicas, leads, signal }: OpenStream): Promise<void> {
+  const begun = performance.now();
+  // Made by several nodes at once, a stream may stay without a leader for some seconds.
+  const mayMake = async () => performance.now() - begun > ownTurnAfterMs || (await leads());
+  for (;;) {
+    try {
+      return await openOnce(calls, replicas, mayMake);
+    } catch (error) {
+      if (!isUnibusError(error) || signal.aborted) throw error;
+      if (performance.now() - begun > streamOpenTimeoutMs) {
+        const mend = "start the other nodes of the cluster, or see nats-server's log";
+        throw new UnibusError("unavailable", `the store of the blobs does not open (${mend})`, { cause: error });
+      }
+      await new Promise((resolve) => setTimeout(resolve, retryMs));
+    }
+  }
+}
+
+type Page = Reply & {
+  readonly total?: number;
+  readonly state: { readonly subjects?: Readonly<Record<string, number>> };
+};
+
+/** Pages of a list of subjects: nats-server names 100,000 in each. */
+const pagesMax = 1_000;
+
+/**
+ * The last tokens of the subjects below one of `subjects`, and how many messages each has. Never on a request's path.
+ * Errors: unavailable, also for more than can be listed.
+ */
+export async function* listSubjects(calls: Calls, kind: keyof typeof subjects): AsyncGenerator<[string, number]> {
+  const prefix = subjects[kind]("");
+  for (let pages = 0, offset = 0; ; pages++) {
+    const query = { subjects_filter: `${prefix}>`, offset };
+    const { state, total = 0 } = expectReply(await calls.api<Page>(`STREAM.INFO.${blobStream}`, query));
+    const found = Object.entries(state.subjects ?? {});
+    for (const [subject, count] of found) yield [subject.slice(prefix.length), count];
+    offset += found.length;
+    if (found.length === 0 || offset >= total) return;
+    if (pages === pagesMax) throw new UnibusError("unavailable", "there are too many blobs to list (see the docs)");
+  }
+}
+
+/** Removes the messages of a subject, but the last `keep`. */
+export async function purge(calls: Calls, subject: string, keep = 0): Promise<void> {
+  const query = keep === 0 ? { filter: subject } : { filter: subject, keep };
+  expectReply(await calls.api(`STREAM.PURGE.${blobStream}`, query));
+}
+
+/** Whether a reply says that a compare-and-set was lost, or may have been. */
+export function isLost(reply: Reply): boolean {
+  return isCode(reply, blobCode.wrongLastSequence, blobCode.wrongLastSequenceNow);
+}

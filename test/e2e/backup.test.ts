@@ -1,0 +1,147 @@
+/** Backups by the executable: whole, private, for either store, never at the cost of what is there. Source: spec 10. */
+import { describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { generateIdentity } from "../../src/client/identity.ts";
+import { executable, Folder, Server, unibus, until } from "../support/executable.ts";
+import { addUser } from "../support/peer.ts";
+import { fillDatabase, rowsIn, rowsOf } from "../support/stored.ts";
+
+const keyValue = ["--flag", "decentralized=on"];
+const backup = (folder: Folder, data: string, out: string, ...args: string[]) =>
+  unibus(folder, ["backup", "--data", data, "--out", out, ...args]);
+const restore = (folder: Folder, data: string, file: string, ...args: string[]) =>
+  unibus(folder, ["restore", "--data", data, file, ...args]);
+
+/** A folder with a filled data directory and its backup. */
+async function backedUp(users?: number): Promise<{ folder: Folder; file: string; rows: string[] }> {
+  const folder = new Folder();
+  await fillDatabase(folder, "data", users);
+  expect((await backup(folder, "data", "b.jsonl")).code).toBe(0);
+  const file = folder.file("b.jsonl");
+  return { folder, file, rows: rowsIn(file) };
+}
+
+describe("a backup", () => {
+  test("says what it holds, is its owner's alone, and never overwrites", async () => {
+    const { folder, file, rows } = await backedUp();
+    using _ = folder;
+    expect(rows).toHaveLength(44);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(readdirSync(folder.path).sort()).toEqual(["b.jsonl", "data"]);
+    const text = readFileSync(file, "utf8");
+    const head = text.slice(0, text.trimEnd().lastIndexOf("\n") + 1);
+    const sha256 = createHash("sha256").update(head).digest("hex");
+    expect(JSON.parse(text.slice(head.length))).toEqual({ end: { rows: 44, sha256 } });
+    expect(JSON.parse(text.split("\n")[0] ?? "")).toMatchObject({ format: "unibus-backup", version: 1 });
+
+    const again = await backup(folder, "data", "b.jsonl");
+    expect([again.code, again.stdout, readFileSync(file, "utf8")]).toEqual([1, "", text]);
+    expect(again.stderr).toBe("error: b.jsonl exists (it is never overwritten: name another file)\n");
+    const { stdout } = await backup(folder, "data", "c.jsonl", "--json");
+    expect(JSON.parse(stdout)).toMatchObject({ file: "c.jsonl", users: 10, invites: 3, rooms: 6, rows: 44 });
+    expect((await backup(folder, "data", "no/such/b.jsonl")).stderr).toMatch(
+      /^error: no\/such\/b\.jsonl cannot be written/,
+    );
+    expect((await backup(folder, "nowhere", "d.jsonl")).stderr).toContain("there is no data directory nowhere");
+    expect((await unibus(folder, ["backup", "--help"])).stdout).toMatch(/no private key and no\s+message/);
+  });
+
+  test("goes from either store into the other, and is then the same", async () => {
+    const { folder, rows } = await backedUp();
+    using _ = folder;
+    expect(await restore(folder, "kv", "b.jsonl", ...keyValue)).toMatchObject({ code: 0 });
+    expect(await rowsOf(folder, "kv", ...keyValue)).toEqual(rows);
+    expect(await backup(folder, "kv", "kv.jsonl", ...keyValue)).toMatchObject({ code: 0 });
+    expect(await restore(folder, "sqlite", "kv.jsonl")).toMatchObject({ code: 0 });
+    expect(await rowsOf(folder, "sqlite")).toEqual(rows);
+  }, 60_000);
+
+  test("is taken while the server runs, and a restored user may log in", async () => {
+    using folder = new Folder();
+    await using server = await Server.start({ folder });
+    const ana = await addUser(server, "ana", { admin: true });
+    expect((await backup(folder, "data", "b.jsonl")).code).toBe(0);
+    expect((await restore(folder, "other", "b.jsonl")).code).toBe(0);
+    const { stdout } = await unibus(folder, ["user", "list", "--data", "other", "--json"]);
+    expect(JSON.parse(stdout)).toMatchObject({ users: [{ handle: "ana", role: "admin", sign_pub: ana.signPubHex }] });
+  });
+});
+
+describe("a restore", () => {
+  test("refuses a file that is cut, changed or none, and then writes nothing", async () => {
+    const { folder, file } = await backedUp();
+    using _ = folder;
+    const text = readFileSync(file, "utf8");
+    const lines = text.trimEnd().split("\n");
+    const wrong: Record<string, [content: string, said: string]> = {
+      cut: [text.slice(0, text.length / 2), "is no JSON object"],
+      "without its end": [`${lines.slice(0, -1).join("\n")}\n`, "it is cut: its end is missing"],
+      "without a row": [`${lines.toSpliced(5, 1).join("\n")}\n`, "it should hold 44 rows and holds 43"],
+      changed: [text.replace('"role":"member"', '"role":"admin"'), "its content is not what its end line says"],
+      "with more": [`${text}{}\n`, "more follows after its end"],
+      newer: [text.replace('"version":1', '"version":2'), "has version 2 of the format"],
+      other: ["SQLite format 3\n", "line 1 is no JSON object"],
+      "no backup": ['{"a":1}\n', "is no backup of unibus"],
+      empty: ["", "it is cut"],
+    };
+    for (const [name, [content, said]] of Object.entries(wrong)) {
+      writeFileSync(folder.file("wrong.jsonl"), content);
+      const done = await restore(folder, "fresh", "wrong.jsonl");
+      expect([name, done.code, done.stdout]).toEqual([name, 1, ""]);
+      expect(done.stderr).toContain(said);
+      expect(existsSync(folder.file("fresh"))).toBe(false);
+    }
+    expect((await restore(folder, "fresh", "missing.jsonl")).stderr).toContain("there is no file missing.jsonl");
+  });
+
+  for (const [store, ...flags] of [["sqlite"], ["kv", ...keyValue]] as const) {
+    test(`goes into an empty store only: what is in one of ${store} stays as it is`, async () => {
+      const { folder } = await backedUp();
+      using _ = folder;
+      const key = (await generateIdentity()).signPubHex;
+      expect((await unibus(folder, ["user", "add", "zoe", "--sign-pub", key, "--data", "used", ...flags])).code).toBe(
+        0,
+      );
+      const before = await rowsOf(folder, "used", ...flags);
+      const done = await restore(folder, "used", "b.jsonl", ...flags);
+      expect([done.code, done.stdout]).toEqual([1, ""]);
+      expect(done.stderr).toContain(`error: the store is not empty: it holds user ${key}, which the backup does not`);
+      expect(await rowsOf(folder, "used", ...flags)).toEqual(before);
+    }, 60_000);
+
+    test(`into a bus of ${store} that runs and that nobody uses yet voids the first admin's link`, async () => {
+      const { folder, rows } = await backedUp();
+      using _ = folder;
+      using target = new Folder();
+      await using server = await Server.start({ folder: target, args: [...flags] });
+      expect(existsSync(target.file("data", "admin-link"))).toBe(true);
+      const done = await restore(folder, server.data, "b.jsonl");
+      expect([done.code, done.stderr]).toEqual([0, expect.stringContaining("is void: it was for the first admin")]);
+      expect(await rowsOf(folder, server.data)).toEqual(rows);
+    }, 60_000);
+  }
+
+  test("that was killed in the middle is completed by the next one of the same file, and of no other", async () => {
+    const { folder, rows } = await backedUp(6_000);
+    using _ = folder;
+    const child = Bun.spawn([executable, "restore", "--data", "fresh", "b.jsonl"], {
+      cwd: folder.path,
+      ...{ stdin: "ignore", stdout: "ignore", stderr: "ignore" },
+    });
+    const log = folder.file("fresh", "unibus.db-wal");
+    await until("some of it is written", () => existsSync(log) && statSync(log).size > 400_000);
+    child.kill("SIGKILL");
+    await child.exited;
+    const half = await rowsOf(folder, "fresh");
+    expect(half.length).toBeGreaterThan(0);
+    expect(half.length).toBeLessThan(rows.length);
+    await fillDatabase(folder, "small", 3);
+    expect((await backup(folder, "small", "small.jsonl")).code).toBe(0);
+    expect((await restore(folder, "fresh", "small.jsonl")).stderr).toContain("the store is not empty");
+    expect(await rowsOf(folder, "fresh")).toEqual(half);
+    expect((await restore(folder, "fresh", "b.jsonl")).code).toBe(0);
+    expect(await rowsOf(folder, "fresh")).toEqual(rows);
+    expect((await restore(folder, "fresh", "b.jsonl")).code).toBe(0);
+  }, 60_000);
+});

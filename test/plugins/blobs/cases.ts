@@ -1,0 +1,190 @@
+/** What every store of blobs promises: whole or not at all, once, charged to whoever brought it. Source: spec 6, 9. */
+import { describe, expect, test } from "bun:test";
+import { bytesOf, hashOf, mebibyte, type OpenBlobs, pieces, Shelf } from "./shelf.ts";
+
+/** The cases; `open` opens an empty store. */
+export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
+  describe(`${name}: a blob`, () => {
+    test("comes back as it was, as an attachment that no browser reads as something else", async () => {
+      await using shelf = await Shelf.open(await open());
+      for (const size of [4, 1_000, mebibyte, 3 * mebibyte + 1]) {
+        const bytes = bytesOf(size, size);
+        expect(await shelf.post("ana", pieces(bytes))).toMatchObject({ status: 201, hash: hashOf(bytes) });
+        const found = await shelf.get(hashOf(bytes));
+        expect(found?.headers).toMatchObject({
+          "content-type": "application/octet-stream",
+          "content-disposition": "attachment",
+          "x-content-type-options": "nosniff",
+        });
+        expect(hashOf(found?.bytes ?? new Uint8Array())).toBe(hashOf(bytes));
+      }
+      expect(await shelf.get("0".repeat(64))).toBeNull();
+    });
+
+    test("whose hash is promised is stored under it, and known again without the promise", async () => {
+      await using shelf = await Shelf.open(await open());
+      const bytes = bytesOf(1, 700_000);
+      expect(await shelf.post("ana", pieces(bytes), hashOf(bytes))).toMatchObject({ status: 201, hash: hashOf(bytes) });
+      expect(await shelf.post("bo", pieces(bytes))).toMatchObject({ status: 200, hash: hashOf(bytes) });
+      expect((await shelf.get(hashOf(bytes)))?.bytes).toEqual(bytes);
+    });
+
+    test("may be empty", async () => {
+      await using shelf = await Shelf.open(await open());
+      const nothing = new Uint8Array();
+      expect(await shelf.post("ana", pieces(nothing))).toMatchObject({ status: 201, hash: hashOf(nothing) });
+      expect((await shelf.get(hashOf(nothing)))?.bytes).toHaveLength(0);
+    });
+
+    test("that is known is answered 200, whoever brings it, and charged to the first alone", async () => {
+      await using shelf = await Shelf.open(await open());
+      const bytes = bytesOf(1, 5_000);
+      expect((await shelf.post("ana", pieces(bytes))).status).toBe(201);
+      for (const owner of ["ana", "bo", "ana"]) expect((await shelf.post(owner, pieces(bytes))).status).toBe(200);
+      expect([await shelf.store.bytesOf("ana"), await shelf.store.bytesOf("bo")]).toEqual([5_000, 0]);
+      await using again = await Shelf.open(await shelf.blobs.again());
+      expect([await again.store.bytesOf("ana"), await again.store.bytesOf("bo")]).toEqual([5_000, 0]);
+    });
+
+    test("that comes many times at once is there once, and charged once", async () => {
+      await using shelf = await Shelf.open(await open());
+      const bytes = bytesOf(1, mebibyte);
+      const owners = Array.from({ length: 12 }, (_, i) => `owner${i % 3}`);
+      const posted = await Promise.all(owners.map((owner) => shelf.post(owner, pieces(bytes))));
+      expect(new Set(posted.map(({ hash }) => hash))).toEqual(new Set([hashOf(bytes)]));
+      const charges = () => Promise.all([0, 1, 2].map((i) => shelf.store.bytesOf(`owner${i}`)));
+      expect((await charges()).reduce((sum, one) => sum + one)).toBe(mebibyte);
+      await using again = await Shelf.open(await shelf.blobs.again());
+      const later = await Promise.all([0, 1, 2].map((i) => again.store.bytesOf(`owner${i}`)));
+      expect(later).toEqual(await charges());
+    });
+  });
+
+  describe(`${name}: what does not come whole`, () => {
+    /** Some pieces, then an error, or a wait that the test ends. */
+    async function* broken(count: number, then: () => Promise<void>): AsyncGenerator<Uint8Array> {
+      for (let i = 0; i < count; i++) yield bytesOf(i, 300_000);
+      await then();
+    }
+
+    test("leaves no file, is charged to nobody, and the error is told as it is", async () => {
+      await using shelf = await Shelf.open(await open());
+      const fails = async () => {
+        throw new Error("the sender went away");
+      };
+      // What the sender's side throws is no error of the disk, yet no caller sees more of it than that.
+      const posted = await shelf.post("ana", broken(4, fails));
+      expect(posted).toMatchObject({ status: "unavailable", hash: null });
+      expect(posted.message).not.toContain("went away");
+      expect(await shelf.blobs.leftovers()).toEqual([]);
+      expect(await shelf.store.bytesOf("ana")).toBe(0);
+    });
+
+    test("cannot be read while it comes: a hash is there whole or not at all", async () => {
+      await using shelf = await Shelf.open(await open());
+      const whole = Buffer.concat([0, 1, 2].map((i) => bytesOf(i, 300_000)));
+      const hash = hashOf(whole);
+      const more = Promise.withResolvers<void>();
+      const posting = shelf.post(
+        "ana",
+        broken(3, () => more.promise),
+      );
+      let largest = 0;
+      while (largest < whole.length / 2) {
+        await Bun.sleep(1);
+        expect(await shelf.get(hash)).toBeNull();
+        largest = await shelf.blobs.underWay();
+      }
+      more.resolve();
+      let seen = await shelf.get(hash);
+      while (seen === null) {
+        await Bun.sleep(1);
+        seen = await shelf.get(hash);
+      }
+      expect(hashOf(seen.bytes)).toBe(hash);
+      expect((await posting).status).toBe(201);
+    });
+  });
+
+  describe(`${name}: the quota`, () => {
+    test("is told with its size and the mend, and ends at the byte", async () => {
+      await using shelf = await Shelf.open(await open(), 10_000);
+      expect((await shelf.post("ana", pieces(bytesOf(1, 4_000)))).status).toBe(201);
+      expect((await shelf.post("ana", pieces(bytesOf(2, 6_000)))).status).toBe(201);
+      const refused = await shelf.post("ana", pieces(bytesOf(3, 4)));
+      expect(refused).toMatchObject({
+        status: "quota",
+        message: "your blobs may have 10000 bytes in all (ask an admin for more)",
+      });
+      expect((await shelf.post("bo", pieces(bytesOf(3, 10_000)))).status).toBe(201);
+      expect((await shelf.post("cy", pieces(bytesOf(4, 10_001)))).status).toBe("quota");
+      expect(await shelf.store.bytesOf("cy")).toBe(0);
+      expect(await Array.fromAsync(shelf.store.list())).toHaveLength(3);
+      expect(await shelf.blobs.leftovers()).toEqual([]);
+    });
+
+    test("is refused at the first byte too much, not at the end", async () => {
+      await using shelf = await Shelf.open(await open(), 1_000);
+      let taken = 0;
+      async function* endless(): AsyncGenerator<Uint8Array> {
+        for (; taken < 100_000; taken += 400) yield bytesOf(taken, 400);
+      }
+      expect((await shelf.post("ana", endless())).status).toBe("quota");
+      expect(taken).toBeLessThanOrEqual(1_200);
+      expect(await shelf.blobs.leftovers()).toEqual([]);
+    });
+
+    test("holds for many uploads at once, whatever order they end in", async () => {
+      await using shelf = await Shelf.open(await open(), 8 * mebibyte);
+      const posted = await Promise.all(
+        Array.from({ length: 24 }, (_, i) => shelf.post("ana", pieces(bytesOf(i, mebibyte), 1_024 * (64 + 8 * i)))),
+      );
+      const stored = posted.filter(({ status }) => status === 201).length;
+      expect(posted.filter(({ status }) => status === "quota")).toHaveLength(24 - stored);
+      expect(stored).toBeLessThanOrEqual(8);
+      expect(await shelf.store.bytesOf("ana")).toBe(stored * mebibyte);
+      await using again = await Shelf.open(await shelf.blobs.again());
+      expect(await again.store.bytesOf("ana")).toBe(stored * mebibyte);
+    });
+
+    test("counts each of many that fit", async () => {
+      await using shelf = await Shelf.open(await open(), 8 * mebibyte);
+      for (let round = 0; round < 2; round++) {
+        const some = [0, 1, 2, 3].map((i) => shelf.post("ana", pieces(bytesOf(round * 4 + i, mebibyte))));
+        expect((await Promise.all(some)).map(({ status }) => status)).toEqual([201, 201, 201, 201]);
+      }
+      expect(await shelf.store.bytesOf("ana")).toBe(8 * mebibyte);
+      expect((await shelf.post("ana", pieces(bytesOf(9, 4)))).status).toBe("quota");
+    });
+
+    test("is given back by an upload that breaks off", async () => {
+      await using shelf = await Shelf.open(await open(), mebibyte);
+      async function* breaksOff(): AsyncGenerator<Uint8Array> {
+        yield bytesOf(1, 900_000);
+        throw new Error("gone");
+      }
+      for (let i = 0; i < 5; i++) expect((await shelf.post("ana", breaksOff())).status).toBe("unavailable");
+      expect((await shelf.post("ana", pieces(bytesOf(2, mebibyte)))).status).toBe(201);
+    });
+  });
+
+  test("every blob is listed once, with who is charged for it", async () => {
+    await using shelf = await Shelf.open(await open());
+    expect(await Array.fromAsync(shelf.store.list())).toEqual([]);
+    for (const [owner, seed] of [
+      ["ana", 1],
+      ["bo", 2],
+      ["ana", 3],
+      ["bo", 1],
+    ] as const) {
+      await shelf.post(owner, pieces(bytesOf(seed)));
+    }
+    const listed = (await Array.fromAsync(shelf.store.list())).map(({ hash, owner }) => `${owner} ${hash}`);
+    const wanted = [
+      ["ana", 1],
+      ["bo", 2],
+      ["ana", 3],
+    ] as const;
+    expect(listed.sort()).toEqual(wanted.map(([owner, seed]) => `${owner} ${hashOf(bytesOf(seed))}`).sort());
+  });
+}
