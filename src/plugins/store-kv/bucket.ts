@@ -72,6 +72,14 @@ export async function untilMade<R>(attempt: () => Promise<{ readonly result: R }
   throw tooBusy();
 }
 
+type Change<T> = (value: T | null) => T | null;
+
+interface Waiting<T> {
+  readonly change: Change<T>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
 /**
  * The keys of one bucket that begin with a prefix, with values that are JSON. Reads go to the leader of its stream.
  * Errors: unavailable for every answer that does not say what is there.
@@ -82,6 +90,8 @@ export class Bucket<T> {
   readonly #root: string;
   readonly #lease: Lease | undefined;
   readonly #turns = new Turns();
+  /** Changes that no write has taken up yet, by key. */
+  readonly #waiting = new Map<string, Waiting<T>[]>();
 
   /** With a lease every read is made while the leader is certain: what decides who may do something needs one. */
   constructor(calls: Calls, name: string, { prefix = "", lease }: { prefix?: string; lease?: Lease } = {}) {
@@ -132,17 +142,35 @@ export class Bucket<T> {
   }
 
   /**
-   * Changes what a key holds, however many change it at once. `change` gives the new value, or what it was given to
-   * leave it as it is.
+   * Changes what a key holds, however many change it at once: those that come while a write is under way are one write
+   * together. `change` gives the new value, or what it was given to leave it as it is.
    */
-  update(key: string, change: (value: T | null) => T | null): Promise<void> {
+  update(key: string, change: Change<T>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const waiting = this.#waiting.get(key);
+      const mine = { change, resolve, reject };
+      if (waiting !== undefined) return void waiting.push(mine);
+      this.#waiting.set(key, [mine]);
+      void this.#turns.take(key, () => this.#updateAll(key));
+    });
+  }
+
+  /** Makes the changes of a key that wait by now, in their order, by one write. */
+  async #updateAll(key: string): Promise<void> {
+    const group = this.#waiting.get(key) ?? [];
+    this.#waiting.delete(key);
     const attempt = async () => {
       const { value, revision } = await this.get(key);
-      const next = change(value);
+      const next = group.reduce((held, { change }) => change(held) ?? held, value);
       const isDone = next === value || next === null || (await this.replace(key, next, revision)) !== null;
       return isDone ? { result: undefined } : null;
     };
-    return this.#turns.take(key, () => untilMade(attempt));
+    try {
+      await untilMade(attempt);
+      for (const { resolve } of group) resolve();
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+    }
   }
 
   /** Removes keys without a trace: one, or by a pattern all that it fits. For keys that are written once. */

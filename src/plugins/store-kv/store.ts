@@ -5,6 +5,8 @@ import type { Health } from "../../contracts/plugin.ts";
 import type { Replicas } from "../../contracts/replicas.ts";
 import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
 import { isUnibusError } from "../../wire/errors.ts";
+import { buckets } from "../../wire/names.ts";
+import { Bucket } from "./bucket.ts";
 import { createReplicas, type OpenBuckets, openBuckets } from "./buckets.ts";
 import { Calls, unanswered } from "./calls.ts";
 import { createInvites, inviteBuckets } from "./invites.ts";
@@ -19,6 +21,8 @@ import { createUsers, userBuckets } from "./users.ts";
 const opTimeoutMs = 8_000;
 /** How long a change of a room may take, which may write a part for each of thousands of members. */
 const changeTimeoutMs = 30_000;
+/** A key, and a room, that nobody has: reading it tells whether its bucket answers. */
+const nobodys = "0";
 
 /** Every port of a store over the buckets of one account. */
 export interface KvStore {
@@ -28,7 +32,7 @@ export interface KvStore {
   readonly snapshot: Snapshot;
   readonly nonces: SharedNonces;
   readonly replicas: Replicas;
-  /** Whether the leader of the buckets answers. */
+  /** Whether the leader of every bucket answers: each bucket has its own, and gets a new one in its own time. */
   health(): Promise<Health>;
 }
 
@@ -72,8 +76,10 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
   const userKv = userBuckets(calls, replicas);
   const inviteKv = inviteBuckets(calls, now);
   const users = bounded(createUsers(userKv), ["listUsers"]);
+  const rooms = bounded(createRooms({ kv, index, now }), ["insertRoom", "applyChange", "purgeRoom", "listRooms"]);
+  const every = Object.values(buckets).map((name) => new Bucket(calls, name));
   return {
-    rooms: bounded(createRooms({ kv, index, now }), ["insertRoom", "applyChange", "purgeRoom", "listRooms"]),
+    rooms,
     users,
     invites: bounded(createInvites(inviteKv)),
     snapshot: createSnapshot({ kv, index, users, userKv, inviteKv }),
@@ -81,7 +87,8 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
     replicas: bounded(replicas),
     async health() {
       try {
-        await users.getRoster();
+        // These two are read under a lease, which a leader that was cut off does not have.
+        await Promise.all([users.getRoster(), rooms.getRoom(nobodys), ...every.map((bucket) => bucket.get(nobodys))]);
         return { ok: true };
       } catch (error) {
         return { ok: false, ...(isUnibusError(error) && { detail: error.message }) };
