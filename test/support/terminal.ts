@@ -7,11 +7,11 @@ export class AtTerminal implements AsyncDisposable {
   /** Everything that it showed, and that was typed. */
   said = "";
 
-  constructor(folder: Folder, args: readonly string[]) {
+  constructor(folder: Folder, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
     const decoder = new TextDecoder();
     this.#child = Bun.spawn([executable, ...args], {
       cwd: folder.path,
-      env: { PATH: process.env.PATH ?? "", HOME: folder.path, TERM: "xterm", NO_COLOR: "1" },
+      env: { PATH: process.env.PATH ?? "", HOME: folder.path, TERM: "xterm", NO_COLOR: "1", ...env },
       terminal: {
         cols: 400,
         rows: 50,
@@ -24,6 +24,11 @@ export class AtTerminal implements AsyncDisposable {
 
   get pid(): number {
     return this.#child.pid;
+  }
+
+  /** Types, as a person does: Enter is `\r`. */
+  type(keys: string): void {
+    this.#child.terminal?.write(keys);
   }
 
   /** Resolves with the exit code. */

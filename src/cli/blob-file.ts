@@ -1,0 +1,76 @@
+import { randomUUID } from "node:crypto";
+import { open, rename, rm } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import type { Room } from "../client/index.ts";
+import { blobBytesMax } from "../wire/api.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import type { NamedBlob } from "./blob-ref.ts";
+import { sizeText } from "./message-lines.ts";
+import { Progress } from "./progress.ts";
+
+/** How often the terminal is told that work goes on, in milliseconds. */
+const tellEveryMs = 100;
+
+/** What is said on a terminal while a transfer is under way: how long it takes already. */
+async function shown<T>(what: string, work: () => Promise<T>): Promise<T> {
+  using progress = new Progress(`${what}, seconds:`);
+  const began = performance.now();
+  const timer = setInterval(() => progress.tell(Math.floor((performance.now() - began) / 1_000)), tellEveryMs);
+  try {
+    return await work();
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+async function contentOf(path: string): Promise<Uint8Array> {
+  const file = path === "-" ? Bun.stdin : Bun.file(path);
+  if (path !== "-" && file.size > blobBytesMax) throw tooLarge(path);
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of file.stream()) {
+      size += chunk.length;
+      if (size > blobBytesMax) throw tooLarge(path);
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    if (isUnibusError(cause)) throw cause;
+    const code = String((cause as { code?: unknown }).code);
+    throw new UnibusError("invalid", `${path} cannot be read: ${code} (correct the name)`, { cause });
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+const tooLarge = (path: string): UnibusError =>
+  new UnibusError("too_large", `${path} is larger than ${sizeText(blobBytesMax)} (split it)`);
+
+/** Stores a file in a room, encrypted. Errors: invalid for a file that cannot be read; those of `putBlob`. */
+export async function putFile(room: Room, path: string, signal: AbortSignal): Promise<NamedBlob> {
+  const content = await contentOf(path);
+  // Read in the same turn as the epoch whose key seals it.
+  const { epoch } = room;
+  const blob = await shown(`storing ${path}, ${sizeText(content.length)}`, () => room.putBlob(content, signal));
+  return { blob, epoch };
+}
+
+/** What a blob's name means, decrypted. Errors: those of `getBlob`. */
+export async function fetchBlob(room: Room, named: NamedBlob, signal: AbortSignal): Promise<Uint8Array> {
+  return shown(`fetching ${sizeText(named.blob.sz)}`, () => room.getBlob(named, signal));
+}
+
+/** Writes a file, all of it or nothing; one that is there is replaced. Errors: invalid. */
+export async function writeWhole(path: string, content: Uint8Array): Promise<void> {
+  const draft = join(dirname(resolve(path)), `.unibus-${randomUUID()}`);
+  try {
+    {
+      await using handle = await open(draft, "wx", 0o600);
+      await handle.writeFile(content);
+    }
+    await rename(draft, path);
+  } catch (cause) {
+    await rm(draft, { force: true });
+    const code = String((cause as { code?: unknown }).code);
+    throw new UnibusError("invalid", `${path} cannot be written: ${code} (name another with --out)`, { cause });
+  }
+}

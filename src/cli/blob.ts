@@ -1,0 +1,58 @@
+import { Command } from "commander";
+import type { Bus, Room } from "../client/index.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { isUlid } from "../wire/names.ts";
+import { fetchBlob, putFile, writeWhole } from "./blob-file.ts";
+import { type NamedBlob, parseRefWord, refWord } from "./blob-ref.ts";
+import { sizeText } from "./message-lines.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { printNote, writeOut } from "./print.ts";
+import { messageById } from "./since.ts";
+
+async function put(name: string, file: string, options: PeerOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const named = await putFile(await openRoom(bus, name, signal), file, signal);
+    const ref = refWord(named);
+    await writeOut(options.json ? `${JSON.stringify({ ref, size: named.blob.sz })}\n` : `${ref}\n`);
+  });
+}
+
+/** What a word on the command line names: a blob by itself, or by the message that brought it. */
+async function namedBy(bus: Bus, room: Room, ref: string, signal: AbortSignal): Promise<NamedBlob> {
+  if (isUlid(ref)) {
+    const { blob, epoch } = await messageById(bus, room, ref, signal);
+    if (blob !== null) return { blob, epoch };
+    throw new UnibusError("not_found", `message ${ref} brought no file (name another)`);
+  }
+  const named = parseRefWord(ref);
+  if (named !== null) return named;
+  throw new UnibusError("invalid", "that names no blob (take what blob put printed, or a message's id)");
+}
+
+async function get(name: string, ref: string, options: PeerOptions & { readonly out: string }): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal);
+    const content = await fetchBlob(room, await namedBy(bus, room, ref, signal), signal);
+    if (options.out === "-") return writeOut(content);
+    await writeWhole(options.out, content);
+    printNote(`${sizeText(content.length)} written to ${options.out}`);
+  });
+}
+
+/** `blob put|get`. Source: spec 14. */
+export function blobCommand(): Command {
+  const command = new Command("blob").description("files of a room, encrypted with its key");
+  peerCommand(command.command("put"))
+    .description("store a file, and print the reference that opens it; send --attach also tells the room")
+    .argument("<room>", "its id or its subject, of a room that encrypts")
+    .argument("<file>", "what to store, up to 16 MiB; -: stdin")
+    .option("--json", "print JSON")
+    .action(put);
+  peerCommand(command.command("get"))
+    .description("fetch a file of a room and decrypt it")
+    .argument("<room>", "its id or its subject")
+    .argument("<ref>", "what blob put printed, or the id of the message that brought the file")
+    .requiredOption("--out <file>", "where to write it; one that is there is replaced; -: stdout")
+    .action(get);
+  return command;
+}

@@ -1,0 +1,107 @@
+import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
+import { linesOf } from "./input.ts";
+import { writeOut } from "./print.ts";
+
+/** How many typed lines may wait; while there are more, no more are read. */
+const waitingMax = 100;
+
+/** Where a person, or a pipe, talks with a room: lines out, lines in. */
+export interface ChatScreen {
+  /** What is typed, line by line, until the person has enough. */
+  readonly typed: AsyncIterable<string>;
+  /** Shows a line. */
+  say(line: string): Promise<void>;
+  /** Gives the terminal back. */
+  close(): void;
+}
+
+/** A terminal: what is said appears above the line that is being typed. */
+class TerminalScreen implements ChatScreen {
+  readonly #reader: Interface;
+  readonly #waiting: string[] = [];
+  #isClosed = false;
+  #wake: () => void = () => undefined;
+
+  constructor(private readonly prompt: string) {
+    this.#reader = createInterface({ input: process.stdin, output: process.stdout, prompt, terminal: true });
+    this.#reader.on("line", (line) => this.#take(line));
+    this.#reader.on("close", () => this.#end());
+    // In this mode Ctrl-C is a key, and no signal.
+    this.#reader.on("SIGINT", () => this.#reader.close());
+    this.#reader.prompt();
+  }
+
+  get typed(): AsyncIterable<string> {
+    return this.#lines();
+  }
+
+  async say(line: string): Promise<void> {
+    if (this.#isClosed) return writeOut(`${line}\n`);
+    this.#clear(this.#reader.getCursorPos().rows);
+    await writeOut(`${line}\n`);
+    if (!this.#isClosed) this.#reader.prompt(true);
+  }
+
+  close(): void {
+    if (!this.#isClosed) this.#reader.close();
+  }
+
+  #take(line: string): void {
+    // What was typed comes back as a message: its echo goes.
+    const width = Bun.stringWidth(this.prompt) + Bun.stringWidth(line);
+    this.#clear(Math.floor(width / (process.stdout.columns || width + 1)) + 1);
+    this.#reader.prompt();
+    this.#waiting.push(line);
+    if (this.#waiting.length >= waitingMax) this.#reader.pause();
+    this.#wake();
+  }
+
+  #clear(rowsUp: number): void {
+    moveCursor(process.stdout, 0, -rowsUp);
+    cursorTo(process.stdout, 0);
+    clearScreenDown(process.stdout);
+  }
+
+  #end(): void {
+    this.#clear(0);
+    this.#isClosed = true;
+    this.#wake();
+  }
+
+  async *#lines(): AsyncGenerator<string, void> {
+    for (;;) {
+      const line = this.#waiting.shift();
+      if (line !== undefined) {
+        yield line;
+        if (!this.#isClosed) this.#reader.resume();
+      } else if (this.#isClosed) {
+        return;
+      } else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+  }
+}
+
+/** Pipes: lines, and nothing else. */
+class PipeScreen implements ChatScreen {
+  readonly typed = textsOf(Bun.stdin.stream());
+
+  say(line: string): Promise<void> {
+    return writeOut(`${line}\n`);
+  }
+
+  close(): void {}
+}
+
+async function* textsOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, void> {
+  const decoder = new TextDecoder();
+  for await (const line of linesOf(stream)) yield decoder.decode(line);
+}
+
+/** The terminal that this process has, or its pipes. */
+export function openScreen(prompt: string): ChatScreen {
+  return process.stdin.isTTY && process.stdout.isTTY ? new TerminalScreen(prompt) : new PipeScreen();
+}

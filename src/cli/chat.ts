@@ -1,0 +1,182 @@
+import { Command } from "commander";
+import type { Bus, Message, Room } from "../client/index.ts";
+import { Recent } from "../client/recent.ts";
+import { pause, waitFor } from "../client/wait.ts";
+import { type ChatScreen, openScreen } from "./chat-screen.ts";
+import { lastMessages } from "./history.ts";
+import { MessageLines } from "./message-lines.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { painter, safeText } from "./terminal-text.ts";
+
+/** How many messages are shown at first. */
+const shownFirst = 20;
+/** How many messages have a number by which one can answer them. */
+const numberedMax = 1_000;
+/** How long the end waits for what was said last to come back, in milliseconds. */
+const echoWaitMs = 2_000;
+
+const help = [
+  "/who                  who is in the room",
+  "/react [NUMBER] EMOJI react to a message: the newest, or the one with that number",
+  "/reply NUMBER TEXT    answer a message, in its thread",
+  "/quit                 leave the chat, not the room (also Ctrl-D)",
+  "//TEXT                say something that begins with a slash",
+];
+
+/** A message is told from others by its id together with its sender. */
+const keyOf = ({ from, id }: { readonly from: string; readonly id: string }): string => `${from}.${id}`;
+
+/** One person in one room. */
+class Chat {
+  readonly #lines: MessageLines;
+  readonly #paint = painter();
+  readonly #seen = new Recent(numberedMax);
+  readonly #numbered = new Map<number, Message>();
+  readonly #said = new Set<string>();
+  #number = 0;
+  #present: ReadonlyMap<string, string>;
+  #whenShown: () => void = () => undefined;
+
+  constructor(
+    private readonly bus: Bus,
+    private readonly room: Room,
+    private readonly screen: ChatScreen,
+    private readonly signal: AbortSignal,
+  ) {
+    this.#lines = new MessageLines(room, true);
+    this.#present = this.#namesNow();
+  }
+
+  /** Shows the last messages, then what comes, while what is typed is said. Errors: forbidden, gone. */
+  async run(): Promise<void> {
+    using changes = new DisposableStack();
+    changes.defer(this.bus.on("rooms", ({ roomId }) => void (roomId === this.room.id && this.#refreshed())));
+    await using messages = this.room.messages({ signal: this.signal });
+    await messages.ready;
+    const { subject, members } = this.room;
+    await this.#note(`${subject}, ${members.length} members; /help says what else one can type`);
+    for (const message of await lastMessages(this.room, shownFirst, this.signal)) await this.#show(message);
+    const reading = (async () => {
+      for await (const message of messages) await this.#show(message);
+    })();
+    await Promise.race([reading, this.#talk()]);
+  }
+
+  async #talk(): Promise<void> {
+    for await (const line of this.screen.typed) {
+      if (this.signal.aborted || /^\/quit\s*$/.test(line)) break;
+      try {
+        await this.#typed(line);
+      } catch (error) {
+        await this.#note(`not sent: ${(error as Error).message}`);
+      }
+    }
+    const shown = new Promise<void>((resolve) => {
+      this.#whenShown = resolve;
+    });
+    if (this.#said.size > 0) await waitFor(Promise.race([shown, pause(echoWaitMs, this.signal)]), this.signal);
+  }
+
+  async #typed(line: string): Promise<void> {
+    const [, command, rest = ""] = /^\/(\w+)\s*(.*)$/.exec(line) ?? [];
+    if (line.trim() === "") return;
+    if (command === undefined) return this.#say(this.room.send(line.replace(/^\/\//, "/"), { signal: this.signal }));
+    if (command === "who") return this.#who();
+    if (command === "react") return this.#react(rest);
+    if (command === "reply") return this.#reply(rest);
+    if (command !== "help") await this.#note(`there is no /${command}`);
+    for (const one of help) await this.#note(one);
+  }
+
+  async #say(sending: Promise<{ readonly id: string }>): Promise<void> {
+    const key = keyOf({ from: this.bus.identity.endpoint, id: (await sending).id });
+    // It may have come back before it was acknowledged.
+    if (!this.#seen.has(key)) this.#said.add(key);
+  }
+
+  async #react(rest: string): Promise<void> {
+    const [, number, emoji = ""] = /^(?:(\d+)\s+)?(\S.*)$/.exec(rest.trim()) ?? [];
+    const message = this.#numbered.get(number === undefined ? this.#number : Number(number));
+    if (message === undefined || emoji === "") return this.#note("write /react [NUMBER] EMOJI");
+    await this.#say(this.room.react(message, emoji, { signal: this.signal }));
+  }
+
+  async #reply(rest: string): Promise<void> {
+    const [, number, text = ""] = /^(\d+)\s+(\S.*)$/.exec(rest) ?? [];
+    const message = this.#numbered.get(Number(number));
+    if (message === undefined) return this.#note("write /reply NUMBER TEXT");
+    await this.#say(this.room.reply(message, text, { signal: this.signal }));
+  }
+
+  async #who(): Promise<void> {
+    for (const { endpoint: from, handle, role, left } of this.room.members) {
+      await this.#note(`${this.#lines.nameOf({ from, handle })}  ${role}${left ? ", left" : ""}  ${from}`);
+    }
+  }
+
+  async #show(message: Message): Promise<void> {
+    if (!this.#seen.add(keyOf(message))) return;
+    await this.#tellChanges();
+    const isNumbered = message.kind === "pub";
+    if (isNumbered) this.#keep(message);
+    const mark = isNumbered ? String(this.#number) : "";
+    await this.screen.say(`${this.#paint(mark.padStart(3), "dim")} ${this.#lines.lineOf(message)}`);
+    this.#said.delete(keyOf(message));
+    if (this.#said.size === 0) this.#whenShown();
+  }
+
+  #keep(message: Message): void {
+    this.#number += 1;
+    this.#numbered.set(this.#number, message);
+    this.#numbered.delete(this.#number - numberedMax);
+  }
+
+  /** Somebody changed the room; where this peer is out of it, the reading ends by itself. */
+  async #refreshed(): Promise<void> {
+    await this.room
+      .refresh(this.signal)
+      .then(() => this.#tellChanges())
+      .catch(() => undefined);
+  }
+
+  /** Who came in and who is out, as the owners signed it. */
+  async #tellChanges(): Promise<void> {
+    const before = this.#present;
+    this.#present = this.#namesNow();
+    for (const [endpoint, name] of this.#present) if (!before.has(endpoint)) await this.#note(`* ${name} came in`);
+    for (const [endpoint, name] of before) if (!this.#present.has(endpoint)) await this.#note(`* ${name} is out`);
+  }
+
+  #namesNow(): ReadonlyMap<string, string> {
+    const names = this.room.members.map(({ endpoint: from, handle }) => {
+      return [from, this.#lines.nameOf({ from, handle })] as const;
+    });
+    return new Map(names);
+  }
+
+  #note(text: string): Promise<void> {
+    return this.screen.say(this.#paint(safeText(text), "dim"));
+  }
+}
+
+async function chat(name: string, options: PeerOptions): Promise<void> {
+  const talk = async (bus: Bus, signal: AbortSignal) => {
+    const room = await openRoom(bus, name, signal);
+    const screen = openScreen("> ");
+    try {
+      await new Chat(bus, room, screen, signal).run();
+    } finally {
+      screen.close();
+    }
+  };
+  await asPeer(options, talk, { follows: true });
+}
+
+/** `chat ROOM`: talk, line by line. Source: spec 14. */
+export function chatCommand(): Command {
+  return peerCommand(new Command("chat"))
+    .description("talk in a room, line by line, from its last messages on")
+    .argument("<room>", "its id or its subject")
+    .addHelpText("after", `\nIn the chat:\n${help.map((line) => `  ${line}`).join("\n")}`)
+    .action(chat);
+}

@@ -1,0 +1,179 @@
+import { Command } from "commander";
+import { openFrame } from "../client/frames.ts";
+import type { Bus, Room } from "../client/index.ts";
+import { fromBase64 } from "../wire/encoding.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { decodeFrame, encodeFrame, type Frame, isDropped } from "../wire/frame.ts";
+import { DemoBus } from "./demo-bus.ts";
+import { interruption } from "./interrupt.ts";
+import { printLine, writeOut } from "./print.ts";
+import { painter } from "./terminal-text.ts";
+
+/** What a demonstration takes at most, in milliseconds. */
+const demoMs = 60_000;
+/** How much is shown of an id, a key or a ciphertext. */
+const shownLength = 8;
+
+const paint = painter();
+
+/** A step of the story. */
+function tell(text: string): void {
+  printLine(`\n${paint(text, "cyan")}`);
+}
+
+/** What came of it; long ids, keys and ciphertexts are cut. */
+function show(text: string): void {
+  printLine(`  ${text.replace(/[A-Za-z0-9_+/=-]{24,}/g, (long) => `${long.slice(0, shownLength)}…`)}`);
+}
+
+const failed = (what: string): UnibusError =>
+  new UnibusError("internal", `the demonstration failed: ${what} (report it)`);
+
+/** What refuses some work, in words. Errors: internal where nothing does. */
+async function refusalOf(what: string, work: () => Promise<unknown>): Promise<string> {
+  try {
+    await work();
+  } catch (error) {
+    if (isUnibusError(error)) return `${error.code}: ${error.message}`;
+    throw error;
+  }
+  throw failed(`${what} was not refused`);
+}
+
+/** A talk in which each thing is shown as one member hears it, live. */
+class Talk implements AsyncDisposable {
+  readonly #heard;
+
+  constructor(
+    listener: Room,
+    private readonly signal: AbortSignal,
+  ) {
+    this.#heard = listener.messages({ signal });
+  }
+
+  async say(room: Room, text: string): Promise<void> {
+    await this.#heard.ready;
+    await room.send(text, { signal: this.signal });
+    const { value: message } = await this.#heard.next();
+    if (message?.text !== text || !message.verified) throw failed(`${text} did not arrive as it was said`);
+    show(`${paint(message.handle.padEnd(3), "green")}  ${message.text}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#heard[Symbol.asyncDispose]();
+  }
+}
+
+/** The frames that a bus holds of a room, as it holds them. */
+async function framesOf(bus: Bus, room: Room, signal: AbortSignal): Promise<Frame[]> {
+  const { messages } = await bus.control.history(room.id, { limit: 100 }, signal);
+  return messages.map((text) => {
+    const frame = decodeFrame(fromBase64(text) ?? new Uint8Array());
+    if (isDropped(frame)) throw failed(`the bus holds a frame that is ${frame.drop}`);
+    return frame;
+  });
+}
+
+interface Scene {
+  readonly ana: Bus;
+  readonly bob: Bus;
+  readonly eve: Bus;
+  readonly signal: AbortSignal;
+}
+
+/** Three people in a room: what they hear, and what the bus has of it. */
+async function converse({ ana, bob, eve, signal }: Scene) {
+  tell("ana makes room.demo, which is encrypted, persisted and signed, and lets bob and eve in");
+  const room = await ana.createRoom("room.demo", "matrix", signal);
+  await room.membership.add(["bob", "eve"], signal);
+  const { version, epoch } = room.state.state;
+  show(`room ${room.id}, statement ${version}, signed by ana; epoch ${epoch}, its key sealed to each of them`);
+  const [bobs, eves] = await Promise.all([bob.room("room.demo", signal), eve.room("room.demo", signal)]);
+
+  tell("They talk, as bob hears it");
+  await using talk = new Talk(bobs, signal);
+  await talk.say(room, "The launch code is 4711.");
+  await talk.say(eves, "Thank you! Noted.");
+  await talk.say(bobs, "ana, are you sure about eve?");
+
+  tell("What the bus has of the first of these");
+  const [first] = await framesOf(ana, room, signal);
+  if (first === undefined) throw failed("the room is empty");
+  show(new TextDecoder().decode(encodeFrame(first)));
+  return { room, bobs, eves, first };
+}
+
+/** One of the three is put out: what of her is refused, and what would not even help her. */
+async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<ReturnType<typeof converse>>): Promise<void> {
+  const { room, bobs, eves, first } = talked;
+  const sealed = await eve.control.roomKey(room.id, 1, signal);
+  const roomKey = eve.identity.openRoomKey(sealed.sealed_key);
+
+  tell("ana puts eve out: a statement that she signs, and a new key for those who stay");
+  await room.membership.kick("eve", signal);
+  const { version, epoch } = room.state.state;
+  show(
+    `statement ${version}, signed by ana; epoch ${epoch}; members: ${room.members
+      .map(({ handle }) => handle)
+      .sort()
+      .join(", ")}`,
+  );
+  await bobs.refresh(signal);
+  {
+    await using talk = new Talk(bobs, signal);
+    await talk.say(room, "I changed the code. It is 8086.");
+    await talk.say(bobs, "Good.");
+  }
+
+  tell("eve asks the bus for the history, for the new key, and to be heard");
+  show(await refusalOf("the history", () => eve.control.history(room.id, { limit: 10 }, signal)));
+  show(await refusalOf("the key", () => eve.control.roomKey(room.id, epoch, signal)));
+  show(await refusalOf("the message", () => eves.send("What is the new code?", { timeoutMs: 10_000, signal })));
+
+  tell("And if the bus were hers, with all that it holds, and she had kept every key that she was given?");
+  for (const frame of [first, (await framesOf(bob, room, signal)).at(-2)]) {
+    if (frame === undefined) throw failed("the room is empty");
+    const opening = { roomId: room.id, policy: room.state.state.policy, roomKey, signPub: ana.identity.signPubHex };
+    const opened = await openFrame(frame, opening);
+    if (isDropped(opened) !== (frame !== first))
+      throw failed("eve's key opens what it should not, or not what it should");
+    const text = isDropped(opened) ? opened.drop : `"${new TextDecoder().decode(opened.payload)}"`;
+    show(`epoch ${frame.e}, message ${frame.id}: ${text}`);
+  }
+
+  tell("bob, who stayed, reads it all");
+  for (const { handle, text } of (await bobs.history({}, signal)).messages)
+    show(`${paint(handle.padEnd(3), "green")}  ${text}`);
+}
+
+async function demo(): Promise<void> {
+  const asked = interruption();
+  const signal = AbortSignal.any([asked, AbortSignal.timeout(demoMs)]);
+  const began = performance.now();
+  const elapsed = () => `${((performance.now() - began) / 1_000).toFixed(1)} s`;
+  try {
+    tell("A bus of its own, in a temporary folder, with nats-server inside");
+    await using bus = await DemoBus.start(signal);
+    show(`${bus.url}, after ${elapsed()}`);
+    tell("Three people make their keys; the bus is told the public halves");
+    const [ana, bob, eve] = [
+      await bus.join("ana", signal),
+      await bus.join("bob", signal),
+      await bus.join("eve", signal),
+    ];
+    for (const [name, { identity }] of Object.entries({ ana, bob, eve })) show(`${name}  ${identity.endpoint}`);
+    const scene = { ana, bob, eve, signal };
+    await partWays(scene, await converse(scene));
+  } catch (error) {
+    throw asked.aborted ? asked.reason : error;
+  }
+  tell(`Done in ${elapsed()}. The bus has ended, and its folder is gone.`);
+  await writeOut("");
+}
+
+/** `demo`: the whole story on one screen, on a bus that lives as long as it. */
+export function demoCommand(): Command {
+  return new Command("demo")
+    .description("see it work: a bus of its own, three people, an encrypted room, and one who is put out")
+    .action(demo);
+}

@@ -1,0 +1,51 @@
+import { Command } from "commander";
+import type { Message, Room } from "../client/index.ts";
+import { linePrinter } from "./message-lines.ts";
+import { countArgument } from "./numbers.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { writeOut } from "./print.ts";
+
+/** How many messages are printed: where nothing is said, and at most. */
+const limits = { usual: 200, most: 10_000, page: 1_000 } as const;
+
+interface HistoryOptions extends PeerOptions {
+  readonly limit: number;
+  readonly ids?: boolean;
+}
+
+/** The last messages of a room, oldest first, page by page backwards. */
+export async function lastMessages(room: Room, limit: number, signal: AbortSignal): Promise<Message[]> {
+  const pages: (readonly Message[])[] = [];
+  let before: number | undefined;
+  for (let left = limit; left > 0; ) {
+    const place = before === undefined ? {} : { before };
+    const page = await room.history({ limit: Math.min(left, limits.page), ...place }, signal);
+    pages.unshift(page.messages);
+    left -= page.messages.length;
+    if (!page.more || page.firstSeq === 0) break;
+    before = page.firstSeq;
+  }
+  return pages.flat();
+}
+
+async function history(name: string, options: HistoryOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal);
+    const print = linePrinter(room, options);
+    for (const message of await lastMessages(room, options.limit, signal)) {
+      signal.throwIfAborted();
+      await writeOut(print(message));
+    }
+  });
+}
+
+/** `history ROOM`: what was said. Source: spec 14. */
+export function historyCommand(): Command {
+  return peerCommand(new Command("history"))
+    .description("print the last messages that a room keeps, oldest first; a ? marks what nobody signed")
+    .argument("<room>", "its id or its subject")
+    .option("--limit <n>", `how many at most, up to ${limits.most}`, countArgument(1, limits.most), limits.usual)
+    .option("--ids", "print the id of each message before it")
+    .option("--json", "print one JSON object a line")
+    .action(history);
+}

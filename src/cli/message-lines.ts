@@ -1,0 +1,115 @@
+import type { Message, Room } from "../client/index.ts";
+import { toBase64 } from "../wire/encoding.ts";
+import { refWord } from "./blob-ref.ts";
+import { colourOf, painter, safeJson, safeText } from "./terminal-text.ts";
+
+/** How many messages are remembered, so that what answers one can say which. */
+const rememberedMax = 1_000;
+/** How much of a message is repeated by what answers it, in characters. */
+const excerptLengthMax = 30;
+/** How much of an id or an endpoint tells one from another. */
+const shortLength = 6;
+
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Bytes as text, or null for what is no UTF-8. */
+export function textOf(data: Uint8Array): string | null {
+  try {
+    return strict.decode(data);
+  } catch {
+    return null;
+  }
+}
+
+/** A size as people say it. */
+export function sizeText(bytes: number): string {
+  if (bytes < 1_024) return `${bytes} B`;
+  return bytes < 1_048_576 ? `${(bytes / 1_024).toFixed(1)} KiB` : `${(bytes / 1_048_576).toFixed(1)} MiB`;
+}
+
+/**
+ * A message as JSON: `{id, from, handle, time, kind, text | data, thread?, re?, blob?, verified, late}`.
+ * Shape: `data` is base64-std, where the data is no UTF-8; `blob` is what `blob get` takes.
+ */
+export function messageJson(message: Message): string {
+  const { id, from, handle, timeMs, kind, data, thread, replyTo, blob, epoch, verified, late } = message;
+  const text = textOf(data);
+  return safeJson({
+    ...{ id, from, handle, time: new Date(timeMs).toISOString(), kind },
+    ...(text === null ? { data: toBase64(data) } : { text }),
+    ...(thread === null ? {} : { thread }),
+    ...(replyTo === null ? {} : { re: replyTo }),
+    ...(blob === null ? {} : { blob: refWord({ blob, epoch }) }),
+    ...{ verified, late },
+  });
+}
+
+const two = (number: number): string => String(number).padStart(2, "0");
+
+/** Messages of one room as lines for people: what others wrote is escaped, so that it paints nothing. */
+export class MessageLines {
+  readonly #paint = painter();
+  readonly #excerpts = new Map<string, string>();
+
+  constructor(
+    private readonly room: Room,
+    /** Whether the time is that of the day alone. */
+    private readonly isBrief = false,
+  ) {}
+
+  /** The name of a peer: its handle, with a piece of its endpoint where another member is called the same. */
+  nameOf({ from, handle }: { readonly from: string; readonly handle: string }): string {
+    const isShared = this.room.members.some((one) => one.handle === handle && one.endpoint !== from);
+    const name = safeText(handle) || "?";
+    return isShared ? `${name}#${from.slice(0, shortLength)}` : name;
+  }
+
+  /** One message as one line: time, handle, text. A `?` after the name says that no signature was checked. */
+  lineOf(message: Message): string {
+    const name = this.nameOf(message);
+    const shown = this.#paint(`${name}${message.verified ? "" : "?"}`, colourOf(message.from));
+    const line = `${this.#paint(this.#timeOf(message), "dim")}  ${shown}  ${this.#whatOf(message)}`;
+    this.#remember(message, name);
+    return message.late ? `${line}  ${this.#paint("(late)", "yellow")}` : line;
+  }
+
+  #timeOf({ timeMs }: Message): string {
+    const at = new Date(timeMs);
+    const clock = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+    return this.isBrief ? clock : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
+  }
+
+  #whatOf({ kind, data, replyTo, blob, id }: Message): string {
+    const text = textOf(data);
+    const words = text === null ? `[${sizeText(data.length)}, not text]` : safeText(text);
+    const file = blob === null ? "" : ` ${this.#paint(`[file, ${sizeText(blob.sz)}: ${id}]`, "dim")}`;
+    if (kind === "react") return `${words} ${this.#paint(`to ${this.#excerptOf(replyTo)}`, "dim")}`;
+    if (kind !== "pub") return `* ${kind}${words === "" ? "" : `: ${words}`}`;
+    const to = replyTo === null ? "" : `${this.#paint(`(to ${this.#excerptOf(replyTo)})`, "dim")} `;
+    return `${to}${words}${file}`;
+  }
+
+  #excerptOf(id: string | null): string {
+    return this.#excerpts.get(id ?? "") ?? `…${(id ?? "").slice(-shortLength)}`;
+  }
+
+  #remember({ id, kind, data }: Message, name: string): void {
+    if (kind !== "pub") return;
+    const text = safeText(textOf(data) ?? "");
+    const isLong = text.length > excerptLengthMax;
+    const cut = isLong ? `${[...text.slice(0, excerptLengthMax)].slice(0, -1).join("")}…` : text;
+    this.#excerpts.set(id, `${name} "${cut}"`);
+    const [oldest] = this.#excerpts.keys();
+    if (this.#excerpts.size > rememberedMax && oldest !== undefined) this.#excerpts.delete(oldest);
+  }
+}
+
+/** How the messages of a room are printed: for people, or as JSON. */
+export function linePrinter(
+  room: Room,
+  { json, ids }: { readonly json?: boolean | undefined; readonly ids?: boolean | undefined },
+): (message: Message) => string {
+  if (json) return (message) => `${messageJson(message)}\n`;
+  const lines = new MessageLines(room);
+  return (message) => `${ids ? `${message.id}  ` : ""}${lines.lineOf(message)}\n`;
+}

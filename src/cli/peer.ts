@@ -1,0 +1,148 @@
+import { homedir } from "node:os";
+import { isAbsolute, join } from "node:path";
+import { type Command, Option } from "commander";
+import type { Bus, Room } from "../client/index.ts";
+import { connect } from "../client/index.ts";
+import { waitFor } from "../client/wait.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { identityFileOf, identityOption } from "./identity.ts";
+import { readIdentityFile } from "./identity-file.ts";
+import { interruption } from "./interrupt.ts";
+import { type PrintOptions, printNote, readerGone } from "./print.ts";
+import { safeText } from "./terminal-text.ts";
+
+/** Where a bus is that nobody has moved. */
+const urlDefault = "http://127.0.0.1:8470";
+
+/** The options of a command that acts as a peer. */
+export interface PeerOptions extends PrintOptions {
+  readonly url: string;
+  readonly identity?: string;
+}
+
+/** Gives a command the options that say which peer acts, and on which bus. */
+export function peerCommand(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--url <urls>", "the bus; several addresses of one bus with commas between")
+        .env("UNIBUS_URL")
+        .default(urlDefault),
+    )
+    .addOption(identityOption());
+}
+
+/** Where what this identity has seen is remembered, so that a bus cannot take its word back. */
+function stateFolder(endpoint: string): string {
+  const { XDG_STATE_HOME: state, HOME: home } = process.env;
+  const base = state && isAbsolute(state) ? state : join(home || homedir(), ".local", "state");
+  return join(base, "unibus", endpoint);
+}
+
+function urlsOf(list: string): string[] {
+  const urls = list.split(",").map((url) => url.trim());
+  return urls.filter(Boolean);
+}
+
+const messageOf = (error: unknown): string =>
+  isUnibusError(error) ? error.message : String((error as Error)?.message ?? error);
+
+/** What happens besides messages, on stderr: each thing once, however often it happens. */
+function tellOf(bus: Bus, follows: boolean): void {
+  const told = new Set<string>();
+  const once = (note: string): void => {
+    if (told.has(note) || told.size >= notesMax) return;
+    told.add(note);
+    printNote(safeText(note));
+  };
+  bus.on("warning", (warning) => once(`warning: ${warning}`));
+  bus.on("suspicious", ({ roomId, what, error }) => once(`warning: ${suspicions(roomId, what, error)}`));
+  bus.on("lost", ({ why }) => once(`warning: messages were missed for good: ${why} (a room that persists has none)`));
+  bus.on("trouble", (error) => once(`warning: ${messageOf(error)}`));
+  if (!follows) return;
+  let isUp = true;
+  bus.on("status", (status) => {
+    if (isUp !== (status === "connected")) printNote(isUp ? "the connection broke; trying again" : "connected again");
+    isUp = status === "connected";
+  });
+}
+
+/** More different notes than a person reads. */
+const notesMax = 100;
+
+function suspicions(roomId: string | null, what: string, error: UnibusError | undefined): string {
+  if (error !== undefined) return error.message;
+  if (what !== "not_decryptable")
+    return `messages in ${roomId} were dropped: ${what} (their sender, or the bus, is at fault)`;
+  return `messages in ${roomId} cannot be read: you had no key when they were sealed, or they are false`;
+}
+
+/** How a command acts as a peer. */
+export interface Acting {
+  /**
+   * Whether it goes on until it is asked to stop, which is its end and no failure. Such a peer also signs out, where it
+   * owns a room, who left it.
+   */
+  readonly follows?: boolean;
+}
+
+/**
+ * Connects as the peer that the options name, does some work, and closes whatever comes. The data plane is connected
+ * to when it is first needed. The signal asks the work to stop.
+ * Errors: those of the work; `Interrupted` where it was asked to stop before it was done.
+ */
+export async function asPeer(
+  options: PeerOptions,
+  work: (bus: Bus, signal: AbortSignal) => Promise<void>,
+  { follows = false }: Acting = {},
+): Promise<void> {
+  const identity = await readIdentityFile(identityFileOf(options.identity));
+  const asked = interruption();
+  const signal = AbortSignal.any([asked, readerGone]);
+  const isOver = () => readerGone.aborted || (follows && asked.aborted);
+  try {
+    const place = { urls: urlsOf(options.url), state: stateFolder(identity.endpoint) };
+    await using bus = await connect({ ...place, identity, lazy: true, settles: follows, signal });
+    tellOf(bus, follows);
+    // One that follows ends by itself what it has begun.
+    await (follows ? work(bus, signal) : waitFor(work(bus, signal), signal));
+  } catch (error) {
+    if (isOver()) return;
+    throw asked.aborted ? asked.reason : error;
+  }
+}
+
+/** A room by its id or its subject. It says when others own it than this peer saw at first. */
+export async function openRoom(bus: Bus, name: string, signal: AbortSignal): Promise<Room> {
+  const room = await bus.room(name, signal);
+  if (room.state.ownersChanged) {
+    printNote(`note: ${room.subject} has other owners than when you saw it first (see unibus room members)`);
+  }
+  return room;
+}
+
+/** Gives a command `--approve`, for those that look people up by handle. */
+export function approveOption(): Option {
+  return new Option("--approve", "take the peer that a handle names now, where it named another before");
+}
+
+/**
+ * The endpoints of peers that are named by handle, sign_pub or endpoint.
+ * Errors: those of `directory.find`; forbidden for a handle that names another peer than at first, unless approved.
+ */
+export async function endpointsOf(
+  bus: Bus,
+  who: readonly string[],
+  { approve, signal }: { readonly approve?: boolean | undefined; readonly signal: AbortSignal },
+): Promise<string[]> {
+  const found = await bus.directory.find(who, signal);
+  for (const one of found) {
+    if (one.pinned === null) continue;
+    if (approve !== true) {
+      const what = `${JSON.stringify(one.handle)} is ${one.endpoint} now, and was ${one.pinned} when you first used it`;
+      throw new UnibusError("forbidden", `${what} (ask them which is theirs; if it is the new one, add --approve)`);
+    }
+    await bus.directory.approve(one);
+    printNote(`${safeText(one.handle)} is ${one.endpoint} from now on`);
+  }
+  return found.map(({ endpoint }) => endpoint);
+}

@@ -1,0 +1,42 @@
+import { Command } from "commander";
+import { wholeOf } from "./input.ts";
+import { messageJson, textOf } from "./message-lines.ts";
+import { countArgument } from "./numbers.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { writeOut } from "./print.ts";
+import { safeLines } from "./terminal-text.ts";
+
+/** How long an answer may take: where nothing is said, and at most, in milliseconds. */
+const answerMs = { usual: 5_000, most: 3_600_000 } as const;
+
+interface RequestOptions extends PeerOptions {
+  readonly timeout: number;
+}
+
+/** An answer as it is: byte for byte for a program, and harmless for a terminal. */
+function shown(data: Uint8Array): Uint8Array | string {
+  if (!process.stdout.isTTY) return data;
+  return `${safeLines(textOf(data) ?? new TextDecoder().decode(data)).replace(/\n$/, "")}\n`;
+}
+
+async function request(name: string, text: string, options: RequestOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const [room, data] = await Promise.all([
+      openRoom(bus, name, signal),
+      text === "-" ? wholeOf(Bun.stdin.stream(), "what came on stdin") : text,
+    ]);
+    const answer = await room.request(data, { timeoutMs: options.timeout, signal });
+    await writeOut(options.json ? `${messageJson(answer)}\n` : shown(answer.data));
+  });
+}
+
+/** `request ROOM TEXT`: ask, and print the first answer. Source: spec 14. */
+export function requestCommand(): Command {
+  return peerCommand(new Command("request"))
+    .description("ask a room, and print the first answer, byte for byte")
+    .argument("<room>", "its id or its subject")
+    .argument("<text>", "what to ask; -: all of stdin")
+    .option("--timeout <ms>", "how long to wait", countArgument(1, answerMs.most), answerMs.usual)
+    .option("--json", "print the answer as JSON, as history does")
+    .action(request);
+}

@@ -1,0 +1,204 @@
+import { Argument, Command, Option } from "commander";
+import { modes, type Policy, type Room, type RoomRole } from "../client/index.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { subjectFault } from "../wire/names.ts";
+import { approveOption, asPeer, endpointsOf, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { printFields, printNote, writeOut } from "./print.ts";
+import { policyText } from "./rooms.ts";
+import { safeJson, safeText } from "./terminal-text.ts";
+
+interface NewOptions extends PeerOptions {
+  readonly mode?: keyof typeof modes;
+  readonly encrypt?: boolean;
+  readonly persist?: boolean;
+  readonly sign?: boolean;
+}
+
+/** The policy that options name. Nothing said is everything on: who wants less says so. */
+function policyOf({ mode, encrypt, persist, sign }: NewOptions): Policy {
+  const isSaid = [encrypt, persist, sign].some((one) => one === true);
+  const base = modes[mode ?? (isSaid ? "nats" : "matrix")];
+  return {
+    encrypt: base.encrypt || encrypt === true,
+    persist: base.persist || persist === true,
+    sign_msgs: base.sign_msgs || sign === true,
+  };
+}
+
+/** What a room is, by what its owners signed. */
+function describe(room: Room) {
+  const { roomId, subject, policy, epoch, version } = room.state.state;
+  return { room_id: roomId, subject, policy, epoch, version };
+}
+
+async function makeNew(subject: string, options: NewOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const fault = subjectFault(subject, bus.info.namespaces);
+    if (fault !== null) throw new UnibusError("invalid", `${subject}: ${fault} (write it as in room.team)`);
+    const room = await bus.createRoom(subject, policyOf(options), signal);
+    const { policy, ...fields } = describe(room);
+    if (options.json) await writeOut(`${safeJson({ ...fields, policy })}\n`);
+    else printFields({ ...fields, policy: policyText(policy) });
+  });
+}
+
+/** What an owner should know, and do. */
+function advise(room: Room, me: string): void {
+  const { members, subject } = room;
+  const owners = members.filter(({ role }) => role === "owner");
+  if (!owners.some(({ sign_pub }) => sign_pub === me)) return;
+  if (members.some(({ left }) => left)) {
+    printNote(`note: somebody left ${subject}, and its key is the same yet (unibus room rekey ${subject})`);
+  }
+  if (owners.length === 1 && members.length > 1) {
+    const mend = `unibus room role ${subject} WHO owner`;
+    printNote(`note: you alone own ${subject}: if you lose your key, nobody can change it any more (${mend})`);
+  }
+}
+
+async function show(name: string, options: PeerOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal);
+    const { policy, ...fields } = describe(room);
+    const mine = room.members.find(({ endpoint }) => endpoint === bus.identity.endpoint);
+    const more = {
+      role: mine?.role ?? "none",
+      members: room.members.length,
+      owners: room.state.owners.length,
+      rekey_pending: room.members.some(({ left }) => left),
+    };
+    if (options.json) return writeOut(`${safeJson({ ...fields, policy, ...more })}\n`);
+    printFields({ ...fields, policy: policyText(policy), ...more });
+    advise(room, bus.identity.signPubHex);
+  });
+}
+
+async function members(name: string, options: PeerOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal);
+    const rows = room.members.map(({ handle, role, endpoint, sign_pub, since, left }) => {
+      return { handle, role, endpoint, sign_pub, since, left };
+    });
+    rows.sort((a, b) => (a.role === b.role ? (a.handle < b.handle ? -1 : 1) : a.role === "owner" ? -1 : 1));
+    if (options.json) return writeOut(`${safeJson({ members: rows })}\n`);
+    for (const { handle, role, endpoint, since, left } of rows) {
+      const line = [safeText(handle), role, endpoint, `since epoch ${since}`, ...(left ? ["left"] : [])];
+      await writeOut(`${line.join("\t")}\n`);
+    }
+  });
+}
+
+interface WhoOptions extends PeerOptions {
+  readonly approve?: boolean;
+}
+
+async function add(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal);
+    const endpoints = await endpointsOf(bus, who, { ...options, signal });
+    await room.membership.add(endpoints, signal);
+    printNote(`added ${endpoints.join(", ")}`);
+    advise(room, bus.identity.signPubHex);
+  });
+}
+
+/**
+ * Members by handle, sign_pub or endpoint. A handle is looked up where a change of it is noticed; a member who is no
+ * user any more is named by what the owners signed.
+ */
+async function membersNamed(room: Room, who: readonly string[], find: (who: string[]) => Promise<string[]>) {
+  const signed = (name: string) =>
+    room.members.find(({ endpoint, sign_pub }) => endpoint === name || sign_pub === name.toLowerCase())?.endpoint;
+  const found: string[] = [];
+  for (const name of who) found.push(...(await (signed(name) === undefined ? find([name]) : [signed(name) ?? name])));
+  return found;
+}
+
+async function kick(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal);
+    const find = (one: string[]) => endpointsOf(bus, one, { ...options, signal });
+    for (const endpoint of await membersNamed(room, who, find)) {
+      await room.membership.kick(endpoint, signal);
+      printNote(`kicked ${endpoint}; ${room.subject} is in epoch ${room.epoch}`);
+    }
+  });
+}
+
+async function setRole(name: string, who: string, role: RoomRole, options: WhoOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal);
+    const find = (one: string[]) => endpointsOf(bus, one, { ...options, signal });
+    for (const endpoint of await membersNamed(room, [who], find)) {
+      await room.membership.setRole(endpoint, role, signal);
+      printNote(`${endpoint} is ${role} of ${room.subject}`);
+    }
+  });
+}
+
+/** A change of a whole room, and what is told when it is made. */
+async function change(name: string, options: PeerOptions, work: (room: Room, signal: AbortSignal) => Promise<string>) {
+  await asPeer(options, async (bus, signal) => {
+    printNote(await work(await openRoom(bus, name, signal), signal));
+  });
+}
+
+async function leave(room: Room, signal: AbortSignal): Promise<string> {
+  const { subject } = room;
+  await room.leave(signal);
+  return `left ${subject}`;
+}
+
+async function remove(room: Room, signal: AbortSignal): Promise<string> {
+  const { subject, id } = room;
+  await room.delete(signal);
+  return `deleted ${subject} (${id}), with all that it kept`;
+}
+
+async function rekey(room: Room, signal: AbortSignal): Promise<string> {
+  await room.membership.rekey(signal);
+  return `${room.subject} is in epoch ${room.epoch}`;
+}
+
+/** `room new`, with the options that make its policy. */
+function newCommand(): Command {
+  return peerCommand(new Command("new"))
+    .description("make a room that you own: encrypted, persisted and signed, unless options say otherwise")
+    .argument("<subject>", "what it is called, as in room.team or proc.sensor.7")
+    .addOption(new Option("--mode <mode>", "matrix: everything on; nats: everything off").choices(Object.keys(modes)))
+    .option("--encrypt", "encrypt messages")
+    .option("--persist", "keep messages")
+    .option("--sign", "have every message signed")
+    .option("--json", "print JSON")
+    .action(makeNew);
+}
+
+/** `room new|show|members|add|kick|leave|delete|rekey|role`. Source: spec 14. */
+export function roomCommand(): Command {
+  const command = new Command("room")
+    .description("make a room, see it, and change who is in it")
+    .addCommand(newCommand());
+  const on = (name: string, description: string) =>
+    peerCommand(command.command(name)).description(description).argument("<room>", "its id or its subject");
+  const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
+  on("show", "print what the owners signed of a room").option("--json", "print JSON").action(show);
+  on("members", "list who is in a room").option("--json", "print JSON").action(members);
+  on("add", "let peers in: they read from now on").argument("<who...>", whoText).addOption(approveOption()).action(add);
+  on("kick", "put members out, and give the others a new key")
+    .argument("<who...>", whoText)
+    .addOption(approveOption())
+    .action(kick);
+  on("leave", "leave a room").action((name: string, options: PeerOptions) => change(name, options, leave));
+  on("delete", "delete a room for ever, with all that it kept").action((name: string, options: PeerOptions) =>
+    change(name, options, remove),
+  );
+  on("rekey", "give a room a new key, and sign out who left").action((name: string, options: PeerOptions) =>
+    change(name, options, rekey),
+  );
+  on("role", "make a member an owner, or an owner a member")
+    .argument("<who>", whoText)
+    .addArgument(new Argument("<role>", "what they are to be").choices(["owner", "member"]))
+    .addOption(approveOption())
+    .action(setRole);
+  return command;
+}

@@ -1,0 +1,165 @@
+import { basename } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { Bus, Room, SayOptions, Sent } from "../client/index.ts";
+import { waitFor } from "../client/wait.ts";
+import { hasCode, UnibusError } from "../wire/errors.ts";
+import { isUlid } from "../wire/names.ts";
+import { putFile } from "./blob-file.ts";
+import { linesOf, wholeOf } from "./input.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { printNote, writeOut } from "./print.ts";
+import { messageById } from "./since.ts";
+
+/** How many messages are on their way at once. */
+const inFlightMax = 256;
+
+interface SendOptions extends PeerOptions {
+  readonly lines?: boolean;
+  readonly file?: string;
+  readonly attach?: string;
+  readonly replyTo?: string;
+  readonly thread?: string;
+}
+
+/** A message's id on a command line. */
+export function idArgument(text: string): string {
+  if (isUlid(text)) return text;
+  throw new InvalidArgumentError("Name a message by its id.");
+}
+
+/** A file, opened. Errors: not_found for one that is not there. */
+async function opened(path: string): Promise<ReadableStream<Uint8Array>> {
+  const file = Bun.file(path);
+  if (await file.exists()) return file.stream();
+  throw new UnibusError("not_found", `there is no file ${path} (correct the name)`);
+}
+
+/** The one message that a command line names. */
+async function dataOf(text: string | undefined, { file, attach }: SendOptions): Promise<Uint8Array | string> {
+  if (text !== undefined && text !== "-") return text;
+  if (file !== undefined) return wholeOf(await opened(file), file);
+  if (text === undefined && attach !== undefined) return basename(attach);
+  if (process.stdin.isTTY) printNote("Type the message, then Ctrl-D:");
+  return wholeOf(Bun.stdin.stream(), "what came on stdin");
+}
+
+const printed = ({ id, seq }: Sent, { json }: SendOptions): string =>
+  json ? `${JSON.stringify(seq === null ? { id } : { id, seq })}\n` : `${id}\n`;
+
+/**
+ * Messages in their order, several on their way at once. Those on their way when the connection breaks are sent again
+ * by the client, once each, and may change places with each other; those behind wait for them.
+ */
+class Pipeline {
+  readonly #flying = new Set<Promise<void>>();
+  #fault: unknown = null;
+  #isTorn = false;
+  /** How many have arrived. */
+  sent = 0;
+
+  constructor(
+    private readonly send: (data: Uint8Array) => Promise<void>,
+    bus: Bus,
+  ) {
+    bus.on("status", (status) => {
+      if (status === "disconnected") this.#isTorn = true;
+    });
+  }
+
+  /** Sends the next one as soon as its turn comes. Errors: those of one before. */
+  async push(data: Uint8Array): Promise<void> {
+    // The first opens the connection and the key for all that follow.
+    const atOnce = this.sent === 0 ? 1 : inFlightMax;
+    while (this.#flying.size >= atOnce) await Promise.race(this.#flying);
+    if (this.#isTorn) await this.#settled();
+    this.#isTorn = false;
+    this.#throwFault();
+    const flight: Promise<void> = this.send(data)
+      .then(
+        () => {
+          this.sent += 1;
+        },
+        (error: unknown) => {
+          this.#fault ??= error;
+        },
+      )
+      .finally(() => this.#flying.delete(flight));
+    this.#flying.add(flight);
+  }
+
+  /** Resolves when all have arrived. Errors: those of any. */
+  async end(): Promise<void> {
+    await this.#settled();
+    this.#throwFault();
+  }
+
+  async #settled(): Promise<void> {
+    await Promise.all(this.#flying);
+  }
+
+  #throwFault(): void {
+    if (this.#fault !== null) throw this.#fault;
+  }
+}
+
+async function sendLines(bus: Bus, room: Room, options: SendOptions, place: SayOptions): Promise<void> {
+  const pipeline = new Pipeline(async (data) => {
+    const sent = await room.send(data, place);
+    if (options.json) await writeOut(printed(sent, options));
+  }, bus);
+  const pump = async (): Promise<void> => {
+    for await (const line of linesOf(Bun.stdin.stream())) await pipeline.push(line);
+    await pipeline.end();
+  };
+  try {
+    await waitFor(pump(), place.signal);
+  } finally {
+    printNote(`${pipeline.sent} sent`);
+  }
+}
+
+/** Where a message belongs. What answers one is in its thread, or begins one. */
+async function placeOf(bus: Bus, room: Room, { replyTo, thread }: SendOptions, signal: AbortSignal) {
+  if (replyTo === undefined || thread !== undefined) return { replyTo, thread };
+  const answered = await messageById(bus, room, replyTo, signal).catch((error: unknown) => {
+    // A room that keeps nothing cannot say in which thread it was.
+    if (hasCode(error, "not_found")) return null;
+    throw error;
+  });
+  return { replyTo, thread: answered?.thread ?? replyTo };
+}
+
+async function send(name: string, text: string | undefined, options: SendOptions): Promise<void> {
+  const { lines, file, attach } = options;
+  if (text !== undefined && (lines || file !== undefined)) {
+    throw new InvalidArgumentError("what to send is named twice: by TEXT, --lines or --file (choose one)");
+  }
+  await asPeer(options, async (bus, signal) => {
+    // What is to be sent and the room are read at the same time.
+    const [room, data] = await Promise.all([openRoom(bus, name, signal), lines ? "" : dataOf(text, options)]);
+    const place = { ...(await placeOf(bus, room, options, signal)), signal };
+    if (lines) return sendLines(bus, room, options, place);
+    const { blob, epoch } = attach === undefined ? { epoch: room.epoch } : await putFile(room, attach, signal);
+    if (epoch !== room.epoch) {
+      throw new UnibusError("conflict", `${room.subject} got a new key while the file was stored (send it again)`);
+    }
+    await writeOut(printed(await room.send(data, { ...place, blob }), options));
+  });
+}
+
+/** `send ROOM`: say something. Source: spec 14. */
+export function sendCommand(): Command {
+  return peerCommand(new Command("send"))
+    .description("say something in a room, and print the message's id once it is there")
+    .argument("<room>", "its id or its subject")
+    .argument("[text]", "what to say; - or nothing: all of stdin")
+    .addOption(
+      new Option("--lines", "one message for each line of stdin, in their order").conflicts(["file", "attach"]),
+    )
+    .option("--file <file>", "say what is in a file")
+    .option("--attach <file>", "store a file encrypted, and have the message name it (see blob get)")
+    .option("--reply-to <id>", "answer a message", idArgument)
+    .option("--thread <id>", "the message that began the thread (default: the one that is answered)", idArgument)
+    .option("--json", "print JSON")
+    .action(send);
+}

@@ -1,0 +1,101 @@
+import { Command } from "commander";
+import type { Bus, Room } from "../client/index.ts";
+import { Request } from "../client/message.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { wholeOf } from "./input.ts";
+import { countArgument } from "./numbers.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { printNote } from "./print.ts";
+import { safeText } from "./terminal-text.ts";
+
+/** How many requests are worked on at once: where nothing is said, and at most. */
+const parallel = { usual: 4, most: 256 } as const;
+/** How long a command may take: where nothing is said, and at most, in milliseconds. */
+const commandMs = { usual: 30_000, most: 3_600_000 } as const;
+
+interface ServeOptions extends PeerOptions {
+  readonly parallel: number;
+  readonly timeout: number;
+}
+
+/** Who asks, for the command that answers. */
+function environmentOf({ id, from, handle }: Request): Record<string, string | undefined> {
+  return { ...process.env, UNIBUS_REQUEST_ID: id, UNIBUS_REQUEST_FROM: from, UNIBUS_REQUEST_HANDLE: handle };
+}
+
+/** What a command makes of a request. Errors: internal where it fails; timeout; too_large. */
+async function outputOf(command: readonly string[], request: Request, { timeout }: ServeOptions): Promise<Uint8Array> {
+  const child = Bun.spawn([...command], {
+    env: environmentOf(request),
+    stdin: request.data,
+    stdout: "pipe",
+    stderr: "inherit",
+    timeout,
+    killSignal: "SIGKILL",
+  });
+  try {
+    const output = await wholeOf(child.stdout, "its output");
+    const code = await child.exited;
+    if (child.signalCode === "SIGKILL") throw new UnibusError("timeout", `it took more than ${timeout} ms`);
+    if (code !== 0) throw new UnibusError("internal", `it ended with ${child.signalCode ?? `exit ${code}`}`);
+    return output;
+  } finally {
+    child.kill("SIGKILL");
+    await child.exited;
+  }
+}
+
+async function answer(request: Request, command: readonly string[], options: ServeOptions): Promise<void> {
+  const shown = `${safeText(request.handle)}: ${request.id}`;
+  try {
+    await request.respond(await outputOf(command, request, options));
+    printNote(`answered ${shown}`);
+  } catch (error) {
+    const why = isUnibusError(error) ? error.message : String((error as Error).message);
+    printNote(`no answer to ${shown}: ${safeText(why)}`);
+  }
+}
+
+/** Answers requests until it is asked to stop, those under way included. Errors: forbidden, gone. */
+async function serve(room: Room, command: readonly string[], options: ServeOptions, signal: AbortSignal) {
+  const working = new Set<Promise<void>>();
+  const messages = room.messages({ signal });
+  try {
+    await messages.ready;
+    printNote(`answering in ${room.subject}`);
+    for await (const message of messages) {
+      if (!(message instanceof Request)) continue;
+      const work: Promise<void> = answer(message, command, options).finally(() => working.delete(work));
+      working.add(work);
+      // What comes meanwhile waits in the reader's queue.
+      while (working.size >= options.parallel && !signal.aborted) await Promise.race(working);
+    }
+  } finally {
+    await Promise.all(working);
+  }
+}
+
+async function serveRpc(name: string, command: readonly string[], options: ServeOptions): Promise<void> {
+  if (Bun.which(command[0] ?? "") === null) {
+    throw new UnibusError("not_found", `there is no command ${command[0]} (correct what stands after --)`);
+  }
+  const work = async (bus: Bus, signal: AbortSignal) =>
+    serve(await openRoom(bus, name, signal), command, options, signal);
+  await asPeer(options, work, { follows: true });
+}
+
+/** `serve-rpc ROOM -- COMMAND...`: answer requests by a command. Source: spec 14. */
+export function serveRpcCommand(): Command {
+  return peerCommand(new Command("serve-rpc"))
+    .description("answer a room's requests by a command: the request on its stdin, the answer its stdout")
+    .usage("[options] <room> -- <command...>")
+    .argument("<room>", "its id or its subject")
+    .argument("<command...>", "the command, after --; if it fails, there is no answer")
+    .option("--parallel <n>", "how many at once", countArgument(1, parallel.most), parallel.usual)
+    .option("--timeout <ms>", "when a command is ended", countArgument(1, commandMs.most), commandMs.usual)
+    .addHelpText(
+      "after",
+      "\nThe command finds who asks in UNIBUS_REQUEST_FROM (endpoint), UNIBUS_REQUEST_HANDLE and UNIBUS_REQUEST_ID.",
+    )
+    .action(serveRpc);
+}

@@ -1,0 +1,43 @@
+import { Command, InvalidArgumentError } from "commander";
+import type { Bus, Message } from "../client/index.ts";
+import { isUlid } from "../wire/names.ts";
+import { linePrinter } from "./message-lines.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { printNote, writeOut } from "./print.ts";
+import { messagesSince } from "./since.ts";
+
+interface TailOptions extends PeerOptions {
+  readonly since?: string;
+  readonly ids?: boolean;
+}
+
+function sinceArgument(text: string): string {
+  if (text === "all" || isUlid(text)) return text;
+  throw new InvalidArgumentError("Name a message by its id, or write all.");
+}
+
+async function tail(name: string, options: TailOptions): Promise<void> {
+  const { since } = options;
+  const follow = async (bus: Bus, signal: AbortSignal) => {
+    const room = await openRoom(bus, name, signal);
+    const print = linePrinter(room, options);
+    await using live = room.messages({ from: since === "all" ? "start" : "now", signal });
+    await live.ready;
+    printNote(`following ${room.subject}; Ctrl-C ends it`);
+    const messages: AsyncIterable<Message> =
+      since === undefined || since === "all" ? live : messagesSince(bus, room, { id: since, live, signal });
+    for await (const message of messages) await writeOut(print(message));
+  };
+  await asPeer(options, follow, { follows: true });
+}
+
+/** `tail ROOM`: what is said, as it comes. Source: spec 14. */
+export function tailCommand(): Command {
+  return peerCommand(new Command("tail"))
+    .description("print what is said in a room from now on: time, handle and text; a ? marks what nobody signed")
+    .argument("<room>", "its id or its subject")
+    .option("--since <id>", "begin after this message; all: with everything that is kept", sinceArgument)
+    .option("--ids", "print the id of each message before it")
+    .option("--json", "print one JSON object a line")
+    .action(tail);
+}

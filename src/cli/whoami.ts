@@ -1,0 +1,21 @@
+import { Command } from "commander";
+import { publicFields } from "./identity.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
+import { printFields } from "./print.ts";
+
+async function whoami(options: PeerOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const [me] = await bus.directory.find([bus.identity.endpoint], signal);
+    if (me === undefined) return;
+    const { handle, role } = me;
+    printFields({ url: options.url, handle, role, ...publicFields(bus.identity) }, options);
+  });
+}
+
+/** `whoami`: who this peer is to the bus. */
+export function whoamiCommand(): Command {
+  return peerCommand(new Command("whoami"))
+    .description("print who you are to the bus: handle, role and public keys")
+    .option("--json", "print JSON")
+    .action(whoami);
+}

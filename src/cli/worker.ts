@@ -1,0 +1,95 @@
+import { Command } from "commander";
+import type { Bus, Room } from "../client/index.ts";
+import { pause } from "../client/wait.ts";
+import { countArgument } from "./numbers.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { printNote, writeOut } from "./print.ts";
+import { safeText } from "./terminal-text.ts";
+
+/** Between two ticks: where nothing is said, and at most, in milliseconds. */
+const everyMs = { usual: 1_000, most: 86_400_000 } as const;
+/** How many ticks may wait for their ack; what would be more is left out. */
+const unackedMax = 64;
+/** The most ticks that one may ask for. */
+const countMax = 1_000_000_000;
+
+interface WorkerOptions extends PeerOptions {
+  readonly every: number;
+  readonly count?: number;
+}
+
+/** What a worker has counted. */
+class Counters {
+  sent = 0;
+  acked = 0;
+  failed = 0;
+  received = 0;
+
+  get unacked(): number {
+    return this.sent - this.acked - this.failed;
+  }
+}
+
+/** What a worker tells of itself. */
+function tick(number: number, { sent, acked, failed, received }: Counters): string {
+  const [uptime_ms, rss_bytes] = [Math.round(process.uptime() * 1_000), process.memoryUsage.rss()];
+  return JSON.stringify({ tick: number, uptime_ms, rss_bytes, sent, acked, failed, received });
+}
+
+function lineOf(number: number, { sent, acked, failed, received }: Counters, { json }: WorkerOptions): string {
+  if (json) return `${JSON.stringify({ tick: number, sent, acked, failed, received })}\n`;
+  return `tick ${number}  sent ${sent}  acked ${acked}  failed ${failed}  received ${received}\n`;
+}
+
+async function run(bus: Bus, room: Room, options: WorkerOptions, signal: AbortSignal): Promise<void> {
+  const counters = new Counters();
+  const ended = Promise.withResolvers<never>();
+  const onEnd = (error: unknown) => ended.reject(error ?? signal.reason);
+  const count = ({ from }: { readonly from: string }) => {
+    if (from !== bus.identity.endpoint) counters.received += 1;
+  };
+  const stop = await room.onMessage(count, { onEnd, signal });
+  ended.promise.catch(() => undefined);
+  const flying = new Set<Promise<void>>();
+  try {
+    for (let number = 1; number <= (options.count ?? countMax); number++) {
+      if (counters.unacked < unackedMax) {
+        const data = tick(number, counters);
+        counters.sent += 1;
+        const flight: Promise<void> = room
+          .send(data, { signal })
+          .then(
+            () => {
+              counters.acked += 1;
+            },
+            (error: unknown) => {
+              counters.failed += 1;
+              if (!signal.aborted) printNote(`warning: ${safeText(String((error as Error).message))}`);
+            },
+          )
+          .finally(() => flying.delete(flight));
+        flying.add(flight);
+      }
+      const isLast = number === options.count;
+      await Promise.race([isLast ? Promise.all(flying) : pause(options.every, signal), ended.promise]);
+      await writeOut(lineOf(number, counters, options));
+    }
+  } finally {
+    stop();
+  }
+}
+
+/** `worker ROOM`: tell a room regularly that one is alive, and how it goes. Source: spec 14. */
+export function workerCommand(): Command {
+  return peerCommand(new Command("worker"))
+    .description("send a tick of telemetry regularly, and print what was sent, acknowledged and received")
+    .argument("<room>", "its id or its subject")
+    .option("--every <ms>", "between two ticks", countArgument(1, everyMs.most), everyMs.usual)
+    .option("--count <n>", "end after so many ticks", countArgument(1, countMax))
+    .option("--json", "print one JSON object a line")
+    .action((name: string, options: WorkerOptions) =>
+      asPeer(options, async (bus, signal) => run(bus, await openRoom(bus, name, signal), options, signal), {
+        follows: true,
+      }),
+    );
+}

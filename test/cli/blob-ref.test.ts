@@ -1,0 +1,36 @@
+import { expect, test } from "bun:test";
+import { type NamedBlob, parseRefWord, refWord } from "../../src/cli/blob-ref.ts";
+import { blobBytesMax } from "../../src/wire/api.ts";
+import { epochMax } from "../../src/wire/statement.ts";
+
+const named: NamedBlob = {
+  blob: {
+    h: "ab".repeat(32),
+    n: Buffer.from(Uint8Array.from({ length: 24 }, (_, i) => 255 - i)).toString("base64"),
+    sz: 12,
+  },
+  epoch: 3,
+};
+
+test("a reference is one word that a shell leaves alone, and reads back as what it was", () => {
+  const word = refWord(named);
+  expect(word).toMatch(/^[A-Za-z0-9._-]+$/);
+  expect(parseRefWord(word)).toEqual(named);
+  const largest = { blob: { ...named.blob, sz: blobBytesMax }, epoch: epochMax };
+  expect(parseRefWord(refWord(largest))).toEqual(largest);
+});
+
+test("what is no reference is none", () => {
+  const [h = "", n = "", sz = "", e = ""] = refWord(named).split(".");
+  const wrong = [
+    [h.toUpperCase(), n, sz, e],
+    [h, n.slice(1), sz, e],
+    [h, n, String(blobBytesMax + 1), e],
+    [h, n, "012", e],
+    [h, n, sz, "0"],
+    [h, n, sz, String(epochMax + 1)],
+    [h, n, sz],
+    [h, n, sz, e, e],
+  ];
+  for (const parts of wrong) expect([parts.join("."), parseRefWord(parts.join("."))]).toEqual([parts.join("."), null]);
+});

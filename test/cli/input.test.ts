@@ -1,0 +1,58 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { linesOf, wholeOf } from "../../src/cli/input.ts";
+import { frameBytesMax } from "../../src/wire/frame.ts";
+
+/** A stream of some chunks. */
+const streamOf = (chunks: readonly Uint8Array[]) =>
+  new ReadableStream<Uint8Array>({
+    start(controller) {
+      for (const chunk of chunks) controller.enqueue(chunk);
+      controller.close();
+    },
+  });
+
+async function linesIn(chunks: readonly Uint8Array[]): Promise<string[]> {
+  const lines: string[] = [];
+  for await (const line of linesOf(streamOf(chunks))) lines.push(Buffer.from(line).toString("latin1"));
+  return lines;
+}
+
+const bytes = (text: string) => new Uint8Array(Buffer.from(text, "latin1"));
+
+describe("lines", () => {
+  test("an empty one is one, what is unended is one, and nothing is none", async () => {
+    expect(await linesIn([bytes("a\n\nb")])).toEqual(["a", "", "b"]);
+    expect(await linesIn([bytes("a\n")])).toEqual(["a"]);
+    expect(await linesIn([bytes("\n")])).toEqual([""]);
+    expect(await linesIn([])).toEqual([]);
+  });
+
+  test("wherever chunks are cut, the lines are the same", async () => {
+    const text = fc.string({ unit: fc.constantFrom("a", "\n", "\xff") });
+    await fc.assert(
+      fc.asyncProperty(fc.array(text), async (parts) => {
+        const whole = parts.join("");
+        const expected = whole.split("\n");
+        if (expected.at(-1) === "") expected.pop();
+        expect(await linesIn(parts.map(bytes))).toEqual(expected);
+      }),
+    );
+  });
+
+  test("one that no message can hold is refused, and those before it are given", async () => {
+    const half = new Uint8Array(frameBytesMax / 2 + 1).fill(0x61);
+    const lines: number[] = [];
+    const read = async () => {
+      for await (const line of linesOf(streamOf([bytes("first\n"), half, half]))) lines.push(line.length);
+    };
+    await expect(read()).rejects.toMatchObject({ code: "too_large" });
+    expect(lines).toEqual([5]);
+  });
+});
+
+test("a whole is bounded", async () => {
+  expect(await wholeOf(streamOf([bytes("a\n"), bytes("b")]), "it")).toEqual(bytes("a\nb"));
+  const large = new Uint8Array(frameBytesMax + 1);
+  await expect(wholeOf(streamOf([large]), "it")).rejects.toMatchObject({ code: "too_large" });
+});

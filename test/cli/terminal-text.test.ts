@@ -1,0 +1,38 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { colourOf, safeJson, safeLines, safeText } from "../../src/cli/terminal-text.ts";
+
+/** Whatever a terminal obeys, or hides: controls, C1 among them, directions, separators. */
+const steering = /[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/u;
+
+describe("texts of others", () => {
+  test("what steers a terminal is shown as what it is", () => {
+    expect(safeText("\x1b[31mred\x07\r\n\ttab\x7f\u009b")).toBe("\\x1b[31mred\\x07\\r\\n\\ttab\\x7f\\x9b");
+    expect(safeText("\u202egnp.exe\u2028\ufeff")).toBe("\\u{202e}gnp.exe\\u{2028}\\u{feff}");
+    expect(safeLines("one\n\ttwo\x1b[2J")).toBe("one\n\ttwo\\x1b[2J");
+  });
+
+  test("words of all languages and joined emoji stay as they are", () => {
+    const fine = "Grüße, 你好, مرحبا, 👩‍👩‍👧 \\x1b";
+    expect([safeText(fine), safeLines(fine)]).toEqual([fine, fine]);
+    expect(safeJson(fine)).toBe(JSON.stringify(fine));
+  });
+
+  test("no text paints, and JSON reads back as what it was", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), (text) => {
+        expect(safeText(text)).not.toMatch(steering);
+        expect(safeJson({ text })).not.toMatch(steering);
+        expect(JSON.parse(safeJson({ text }))).toEqual({ text });
+      }),
+    );
+  });
+});
+
+test("a peer has one colour", () => {
+  expect(colourOf("On49ZFFjluEY0HLGu1Qob9Wkf9heqzrZBV6BG1OBbYk")).toBe(
+    colourOf("On49ZFFjluEY0HLGu1Qob9Wkf9heqzrZBV6BG1OBbYk"),
+  );
+  const many = Array.from({ length: 50 }, (_, i) => colourOf(`${i}`));
+  expect(new Set(many).size).toBeGreaterThan(3);
+});

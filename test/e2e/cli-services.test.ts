@@ -1,0 +1,219 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import type { Identity } from "../../src/client/identity.ts";
+import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";
+import { Server, until } from "../support/executable.ts";
+import { addUser, freshSubject } from "../support/peer.ts";
+
+/** More than any of these takes on a busy machine, in milliseconds. */
+const patienceMs = 60_000;
+
+let server: Server;
+let admin: Identity;
+let ana: CliPeer;
+let bob: CliPeer;
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  admin = await addUser(server, "root", { admin: true });
+  ana = await CliPeer.join(server, admin, "ana");
+  bob = await CliPeer.join(server, admin, "bob");
+}, patienceMs);
+afterAll(async () => {
+  ana[Symbol.dispose]();
+  bob[Symbol.dispose]();
+  await server[Symbol.asyncDispose]();
+});
+
+async function roomOfTwo(namespace: string, ...options: string[]): Promise<string> {
+  const subject = freshSubject(namespace);
+  await ana.ok(["room", "new", subject, ...options]);
+  await ana.ok(["room", "add", subject, "bob"]);
+  return subject;
+}
+
+/** A responder of bob's that answers already. */
+async function answering(subject: string, options: readonly string[], ...command: string[]): Promise<Running> {
+  const service = bob.start(["serve-rpc", subject, ...options, "--", ...command]);
+  await until("it answers", () => service.stderr.includes(`answering in ${subject}`));
+  return service;
+}
+
+describe("requests", () => {
+  test(
+    "a command answers what is on its stdin by its stdout, byte for byte, and knows who asks",
+    async () => {
+      for (const mode of ["matrix", "nats"]) {
+        const subject = await roomOfTwo("rpc", "--mode", mode);
+        await using upper = await answering(subject, [], "tr", "a-z", "A-Z");
+        expect(await ana.ok(["request", subject, "shout"])).toBe("SHOUT");
+        expect(await ana.ok(["request", subject, "-"], "line\nline\n")).toBe("LINE\nLINE\n");
+        const answer = JSON.parse(await ana.ok(["request", subject, "json", "--json"]));
+        expect(answer).toMatchObject({ handle: "bob", text: "JSON", verified: mode === "matrix" });
+        expect(await upper.end("SIGTERM")).toBe(0);
+      }
+      const subject = await roomOfTwo("rpc");
+      const who = 'echo "$UNIBUS_REQUEST_HANDLE $UNIBUS_REQUEST_FROM"; printf "\\377"';
+      await using _service = await answering(subject, [], "bash", "-c", who);
+      const { data } = JSON.parse(await ana.ok(["request", subject, "who", "--json"]));
+      expect(Buffer.from(data, "base64").toString("latin1")).toBe(`ana ${ana.identity.endpoint}\n\xff`);
+    },
+    2 * patienceMs,
+  );
+
+  test(
+    "a command that fails, or takes too long, answers nothing, and says so; the next one is answered",
+    async () => {
+      const subject = await roomOfTwo("rpc");
+      const script = 'read -r what; [ "$what" = fail ] && exit 3; [ "$what" = hang ] && exec sleep 600; echo "$what"';
+      await using service = await answering(subject, ["--timeout", "500"], "bash", "-c", script);
+      for (const [what, why] of [
+        ["fail", "exit 3"],
+        ["hang", "more than 500 ms"],
+      ] as const) {
+        const { code, stdout, stderr } = await ana.run(["request", subject, what, "--timeout", "1500"]);
+        expect([code, stdout]).toEqual([1, ""]);
+        expect(stderr).toMatch(/^error: nobody answered in time \(.+\)\n$/);
+        await until("it is logged", () => service.stderr.includes(why));
+      }
+      expect(await ana.ok(["request", subject, "fine"])).toBe("fine\n");
+    },
+    patienceMs,
+  );
+
+  test(
+    "several are worked on at once, and no more than that",
+    async () => {
+      const subject = await roomOfTwo("rpc");
+      const running = bob.folder.file("running");
+      const log = bob.folder.file("log");
+      const script = `mkdir "${running}.$$"; ls -d "${running}".* | wc -l >> "${log}"; sleep 0.3; rmdir "${running}.$$"; echo ok`;
+      await using _service = await answering(subject, ["--parallel", "2"], "bash", "-c", script);
+      const ask = () => ana.ok(["request", subject, "go", "--timeout", "20000"]);
+      expect(await Promise.all([ask(), ask(), ask(), ask(), ask(), ask()])).toEqual([
+        "ok\n",
+        "ok\n",
+        "ok\n",
+        "ok\n",
+        "ok\n",
+        "ok\n",
+      ]);
+      const most = Math.max(...readFileSync(log, "utf8").trim().split("\n").map(Number));
+      expect(most).toBe(2);
+    },
+    patienceMs,
+  );
+
+  test(
+    "asked to stop, it finishes what it works on; put out of the room, it ends with 1",
+    async () => {
+      const subject = await roomOfTwo("rpc");
+      const begun = bob.folder.file("begun");
+      await using slow = await answering(subject, [], "bash", "-c", `touch "${begun}"; sleep 0.5; echo done`);
+      const asking = ana.ok(["request", subject, "go", "--timeout", "20000"]);
+      await until("it works on it", () => existsSync(begun));
+      process.kill(slow.pid, "SIGTERM");
+      expect(await asking).toBe("done\n");
+      expect(await slow.end("eof")).toBe(0);
+      await using service = await answering(subject, [], "cat");
+      await ana.ok(["room", "kick", subject, "bob"]);
+      expect(await service.end("eof")).toBe(1);
+      expect(service.stderr).toMatch(/^error: .+ \(.+\)$/m);
+    },
+    patienceMs,
+  );
+});
+
+describe("files", () => {
+  test(
+    "a file goes there and back, by reference, by message, and through pipes",
+    async () => {
+      const subject = await roomOfTwo("room");
+      const content = crypto.getRandomValues(new Uint8Array(300_000));
+      writeFileSync(ana.folder.file("picture.bin"), content);
+      const ref = (await ana.ok(["blob", "put", subject, "picture.bin"])).trim();
+      expect(ref).toMatch(/^[0-9a-f]{64}\.[A-Za-z0-9_-]{32}\.300016\.1$/);
+      await bob.ok(["blob", "get", subject, ref, "--out", "copy.bin"]);
+      expect(new Uint8Array(readFileSync(bob.folder.file("copy.bin")))).toEqual(content);
+
+      const id = (await ana.ok(["send", subject, "look at this", "--attach", "picture.bin"])).trim();
+      const [message] = jsonLines(await bob.ok(["history", subject, "--json"]));
+      expect(message).toMatchObject({ id, text: "look at this" });
+      expect(await bob.ok(["history", subject])).toContain(`look at this [file, 293.0 KiB: ${id}]`);
+      for (const name of [id, String(message?.blob)]) {
+        await bob.ok(["blob", "get", subject, name, "--out", "again.bin"]);
+        expect(new Uint8Array(readFileSync(bob.folder.file("again.bin")))).toEqual(content);
+      }
+      const small = (await ana.ok(["blob", "put", subject, "-", "--json"], "from stdin")).trim();
+      expect(await bob.ok(["blob", "get", subject, JSON.parse(small).ref, "--out", "-"])).toBe("from stdin");
+    },
+    patienceMs,
+  );
+
+  test(
+    "a reference of a former epoch opens after a rekey; who came later, and who is out, cannot open it",
+    async () => {
+      const subject = await roomOfTwo("room");
+      using cleo = await CliPeer.join(server, admin, "cleo");
+      const ref = (await ana.ok(["blob", "put", subject, "-"], "of the first epoch")).trim();
+      await ana.ok(["room", "rekey", subject]);
+      await ana.ok(["room", "add", subject, "cleo"]);
+      expect(await bob.ok(["blob", "get", subject, ref, "--out", "-"])).toBe("of the first epoch");
+      expect((await cleo.run(["blob", "get", subject, ref, "--out", "f"])).code).toBe(1);
+      expect(existsSync(cleo.folder.file("f"))).toBe(false);
+      const { room_id } = JSON.parse(await ana.ok(["room", "show", subject, "--json"]));
+      await ana.ok(["room", "kick", subject, "bob"]);
+      expect((await bob.run(["blob", "get", room_id, ref, "--out", "-"])).code).toBe(1);
+    },
+    patienceMs,
+  );
+
+  test(
+    "another blob's bytes, a message without a file, a room that does not encrypt are refused",
+    async () => {
+      const subject = await roomOfTwo("room");
+      const [one, two] = [
+        await ana.ok(["blob", "put", subject, "-"], "1"),
+        await ana.ok(["blob", "put", subject, "-"], "2"),
+      ];
+      const mixed = [one.split(".")[0], ...two.trim().split(".").slice(1)].join(".");
+      const plain = await roomOfTwo("room", "--persist");
+      const id = (await ana.ok(["send", subject, "no file"])).trim();
+      for (const args of [
+        ["blob", "get", subject, mixed, "--out", "-"],
+        ["blob", "get", subject, id, "--out", "-"],
+        ["blob", "put", plain, "-"],
+      ]) {
+        const { code, stdout, stderr } = await ana.run(args);
+        expect([code, stdout]).toEqual([1, ""]);
+        expect(stderr).toMatch(/^error: .+ \(.+\)\n$/);
+      }
+    },
+    patienceMs,
+  );
+});
+
+describe("worker", () => {
+  test(
+    "it ticks, counts what was sent, acknowledged and received, and the others hear its telemetry",
+    async () => {
+      const subject = await roomOfTwo("proc");
+      await using other = bob.start(["worker", subject, "--every", "50", "--json"]);
+      await other.until("it ticks", (lines) => lines.length >= 2);
+      const stdout = await ana.ok(["worker", subject, "--every", "100", "--count", "5", "--json"]);
+      const ticks = jsonLines(stdout);
+      expect(ticks.map(({ tick }) => tick)).toEqual([1, 2, 3, 4, 5]);
+      const last = ticks.at(-1);
+      expect(last).toMatchObject({ sent: 5, acked: 5, failed: 0 });
+      expect(Number(last?.received)).toBeGreaterThan(0);
+      await other.until("it heard them", (lines) => Number(jsonLines(lines.at(-1) ?? "")[0]?.received) >= 5);
+      expect(await other.end("SIGINT")).toBe(0);
+      const told = jsonLines(await bob.ok(["history", subject, "--json"])).map(({ text }) => JSON.parse(String(text)));
+      expect(told[0]).toMatchObject({ tick: 1, sent: 0, uptime_ms: expect.any(Number), rss_bytes: expect.any(Number) });
+      expect(await ana.ok(["worker", subject, "--every", "1", "--count", "1"])).toMatch(
+        /^tick 1 {2}sent 1 {2}acked 1 {2}failed 0 {2}received \d+\n$/,
+      );
+    },
+    patienceMs,
+  );
+});

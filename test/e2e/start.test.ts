@@ -1,0 +1,148 @@
+import { expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { executable, Folder, until } from "../support/executable.ts";
+
+/** More than a guide takes on a busy machine, in milliseconds. */
+const patienceMs = 120_000;
+
+const root = join(import.meta.dir, "..", "..");
+
+interface Block {
+  readonly kind: string;
+  readonly text: string;
+}
+
+/** The fenced blocks of a page, in their order. */
+function blocksOf(page: string): Block[] {
+  const text = readFileSync(join(root, "docs", page), "utf8");
+  return [...text.matchAll(/^```([^\n]*)\n(.*?)^```$/gms)].map(([, kind = "", inner = ""]) => ({ kind, text: inner }));
+}
+
+/** A reader in an empty folder, with a shell, `unibus` on the path, and ports that nobody else uses. */
+class Reader implements AsyncDisposable {
+  readonly folder = new Folder();
+  readonly #children: { readonly line: string; readonly child: Bun.Subprocess; readonly said: () => string }[] = [];
+  readonly #env: Record<string, string>;
+  #exports = "";
+
+  constructor() {
+    mkdirSync(this.folder.file("bin"));
+    symlinkSync(executable, this.folder.file("bin", "unibus"));
+    const free = "127.0.0.1:0";
+    const ports = { UNIBUS_HTTP: free, UNIBUS_NATS: free, UNIBUS_WS: free };
+    const path = `${this.folder.file("bin")}:${process.env.PATH}`;
+    this.#env = { PATH: path, HOME: this.folder.path, NO_COLOR: "1", ...ports };
+    mkdirSync(this.folder.file("work"));
+  }
+
+  file(name: string): string {
+    return this.folder.file("work", name);
+  }
+
+  #spawn(line: string): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+    const stdio = { stdin: "ignore", stdout: "pipe", stderr: "pipe" } as const;
+    return Bun.spawn(["bash", "-c", `${this.#exports}${line}`], {
+      cwd: this.folder.file("work"),
+      env: this.#env,
+      ...stdio,
+    });
+  }
+
+  /** Runs a line. What says that it is refused has to be. Gives what it printed. */
+  async run(line: string): Promise<string> {
+    if (line.startsWith("export ")) this.#exports += `${line}\n`;
+    const child = this.#spawn(line);
+    const output = [new Response(child.stdout).text(), new Response(child.stderr).text()];
+    const [code, stdout = "", stderr = ""] = [await child.exited, ...(await Promise.all(output))];
+    if (code !== (line.includes("# refused") ? 1 : 0)) throw new Error(`${line}\nexit ${code}: ${stderr}`);
+    return stdout;
+  }
+
+  /** Runs a line in another terminal, and waits until it is at work. */
+  async start(line: string): Promise<void> {
+    const child = this.#spawn(`exec env ${line}`);
+    let said = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      void (async () => {
+        for await (const chunk of stream) said += new TextDecoder().decode(chunk);
+      })();
+    }
+    this.#children.push({ line, child, said: () => said });
+    if (line === "unibus serve") await this.#served();
+    if (line.includes("tail")) await until("it follows", () => said.includes("following"));
+    if (line.includes("serve-rpc")) await until("it answers", () => said.includes("answering"));
+  }
+
+  /** What a line that runs in another terminal has said so far. */
+  said(part: string): string {
+    return this.#children.find(({ line }) => line.includes(part))?.said() ?? "";
+  }
+
+  async #served(): Promise<void> {
+    const file = this.file("unibus-data/ready.json");
+    await until("the bus is ready", () => existsSync(file));
+    const ready = JSON.parse(readFileSync(file, "utf8")) as { http: string; nats: string };
+    this.#env.UNIBUS_URL = ready.http;
+    this.#env.NATS = ready.nats;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { child } of this.#children.toReversed()) {
+      child.kill("SIGTERM");
+      await child.exited;
+    }
+    this.folder[Symbol.dispose]();
+  }
+}
+
+const linesOf = ({ text }: Block): string[] => text.split("\n").filter(Boolean);
+
+test(
+  "docs/start.md: every command of it, from an empty folder",
+  async () => {
+    await using reader = new Reader();
+    const printed = new Map<string, string>();
+    for (const block of blocksOf("start.md")) {
+      expect(["sh", "sh background"]).toContain(block.kind);
+      for (const line of linesOf(block)) {
+        if (block.kind === "sh background") await reader.start(line);
+        else printed.set(line, await reader.run(line));
+      }
+    }
+    expect(printed.get("unibus whoami")).toMatch(/^handle +ana$/m);
+    expect(printed.get("unibus history room.team")).toEndWith("  ana  nobody here but me\n");
+    expect(printed.get("unibus history room.team --limit 5")).toMatch(/ 996\n.* 997\n.* 998\n.* 999\n.* 1000\n$/s);
+    expect(JSON.parse(printed.get("unibus history room.team --limit 1 --json") ?? "")).toMatchObject({ text: "1000" });
+    expect(printed.get('unibus request rpc.upper "is anybody there?"')).toBe("IS ANYBODY THERE?");
+    expect(printed.get("unibus chat room.team")).toContain("ana  1000\n");
+    expect(readFileSync(reader.file("copy.txt"), "utf8")).toBe("the minutes of today\n");
+    await until("bob heard ana", () =>
+      /ana {2}hello bob\n.*ana {2}1000\n.*the minutes \[file/s.test(reader.said("tail")),
+    );
+    expect(reader.said("tail")).not.toContain("without bob");
+  },
+  patienceMs,
+);
+
+test(
+  "docs/by-hand.md: every command and program of it",
+  async () => {
+    await using reader = new Reader();
+    await reader.start("unibus serve");
+    symlinkSync(join(root, "node_modules"), reader.file("node_modules"));
+    for (const { kind, text } of blocksOf("by-hand.md")) {
+      const [, name] = /^\/\/ (\w+\.mjs)\b/.exec(text) ?? [];
+      if (kind === "js" && name !== undefined) writeFileSync(reader.file(name), text);
+      if (name === "create.mjs") expect(await reader.run("node create.mjs room.first")).toContain("status: 201");
+      if (kind !== "") continue;
+      for (const line of linesOf({ kind, text })) {
+        // The packages are there already.
+        if (!line.startsWith("npm install")) await reader.run(line.replace(/nats:\/\/127\.0\.0\.1:\d+/, '"$NATS"'));
+      }
+    }
+    const { rooms } = JSON.parse(await reader.run("unibus rooms --identity ana.json --json"));
+    expect(await reader.run(`node history.mjs ${rooms[0].room_id}`)).toBe("hello\nagain\n");
+  },
+  patienceMs,
+);
