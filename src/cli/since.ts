@@ -39,12 +39,20 @@ export interface Place {
   readonly signal: AbortSignal;
 }
 
-/** What was said after a message, and then what comes, each once. Errors: not_found; those of reading. */
-export async function* messagesSince(bus: Bus, room: Room, { id, live, signal }: Place): AsyncGenerator<Message> {
+/** What was said after a message, and then what comes, each once. Errors: not_found; while reading, those of that. */
+export async function messagesSince(bus: Bus, room: Room, place: Place): Promise<AsyncGenerator<Message>> {
+  return messagesFrom(room, (await pagesFrom(bus, room, place.id, place.signal)).reverse(), place);
+}
+
+async function* messagesFrom(
+  room: Room,
+  ends: readonly number[],
+  { id, live, signal }: Place,
+): AsyncGenerator<Message> {
   const seen = new Recent(seenMax);
   const isNew = (message: Message): boolean => seen.add(`${message.from}.${message.id}`);
   let isAfter = false;
-  for (const end of (await pagesFrom(bus, room, id, signal)).reverse()) {
+  for (const end of ends) {
     const { messages } = await room.history({ limit: pageMax, before: end }, signal);
     for (const message of messages) {
       if (isNew(message) && isAfter) yield message;

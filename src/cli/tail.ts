@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
-import type { Bus, Message } from "../client/index.ts";
+import type { Bus } from "../client/index.ts";
 import { isUlid } from "../wire/names.ts";
 import { linePrinter } from "./message-lines.ts";
 import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
@@ -23,9 +23,9 @@ async function tail(name: string, options: TailOptions): Promise<void> {
     const print = linePrinter(room, options);
     await using live = room.messages({ from: since === "all" ? "start" : "now", signal });
     await live.ready;
+    const isFromId = since !== undefined && since !== "all";
+    const messages = isFromId ? await messagesSince(bus, room, { id: since, live, signal }) : live;
     printNote(`following ${room.subject}; Ctrl-C ends it`);
-    const messages: AsyncIterable<Message> =
-      since === undefined || since === "all" ? live : messagesSince(bus, room, { id: since, live, signal });
     for await (const message of messages) await writeOut(print(message));
   };
   await asPeer(options, follow, { follows: true });
