@@ -4,6 +4,8 @@ import { ackedPublish } from "./acked-publish.ts";
 import { blobs } from "./blobs.ts";
 import { bodies } from "./bodies.ts";
 import { boot } from "./boot.ts";
+import { clientDelivery, clientPublish, clientRekey, clientRooms, clientSend } from "./client.ts";
+import { clusterFailover, clusterRead, clusterRegister, clusterRooms, clusterStart } from "./cluster.ts";
 import { connects } from "./connects.ts";
 import { createRooms } from "./create-room.ts";
 import { cut } from "./cut.ts";
@@ -34,6 +36,16 @@ const workloads: readonly Workload[] = [
   bodies,
   blobs,
   limiter,
+  clientPublish,
+  clientDelivery,
+  clientRekey,
+  clientRooms,
+  clientSend,
+  clusterStart,
+  clusterRegister,
+  clusterRead,
+  clusterFailover,
+  clusterRooms,
 ];
 
 const columns = ["workload", "figure", "measured", "goal", "limit", "ratio", ""] as const;

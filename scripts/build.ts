@@ -1,6 +1,7 @@
-/** Compiles the executable, with nats-server inside: `dist/unibus`. */
+/** Compiles the executable, with nats-server inside: `dist/unibus`. Run by itself, also the npm package's modules. */
 import { mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { buildClient, sizesOf } from "./build-client.ts";
 import { natsServer } from "./nats-server.ts";
 
 const root = join(import.meta.dir, "..");
@@ -35,6 +36,7 @@ if (import.meta.main) {
   try {
     const file = await build();
     console.log(`dist/unibus  ${Math.round(statSync(file).size / 1e6)} MB`);
+    console.log(sizesOf(await buildClient()));
   } catch (error) {
     console.error(`error: ${(error as Error).message}`);
     process.exit(1);

@@ -8,22 +8,22 @@ import { build } from "./build.ts";
 import { natsServer } from "./nats-server.ts";
 
 const root = join(import.meta.dir, "..");
-const report = join(root, ".cache", `junit-${process.pid}.xml`);
+const report = (run: string) => join(root, ".cache", `junit-${run}-${process.pid}.xml`);
 const bin = (name: string) => join(root, "node_modules", ".bin", name);
 const isQuick = process.argv.includes("--quick");
 
 /** Test folders that start the executable, or are slow for another reason. */
-const slow = ["test/e2e", "test/attacks", "test/faults", "test/fuzz"];
-const quick = [
-  "test/wire",
-  "test/properties",
-  "test/kernel",
-  "test/plugins",
-  "test/client",
-  "test/cli",
-  "test/conformance",
-  "test/tidy",
-];
+const slow = ["e2e", "attacks", "faults", "fuzz", "sdk", "interop"];
+const quick = ["wire", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"];
+/** Tests that start several servers and watch how they get along: one at a time, or two cores are too few for them. */
+const alone =
+  /^test\/(e2e\/(cluster|gapless|migrate)|faults\/(cluster-|chaos\/|store-kv-quorum)|attacks\/replay-on-another-node)/;
+
+/** The test files of some folders, by name. */
+function testsIn(folders: readonly string[]): string[] {
+  const all = folders.flatMap((folder) => [...new Bun.Glob(`test/${folder}/**/*.test.ts`).scanSync(root)]);
+  return all.map((file) => file.replaceAll("\\", "/")).sort();
+}
 
 /** Runs a step; its output is shown. Gives its exit code. */
 async function step(name: string, command: readonly string[], env: Record<string, string> = {}): Promise<number> {
@@ -38,10 +38,10 @@ async function step(name: string, command: readonly string[], env: Record<string
 }
 
 /** What the runner's report counts. No report, or one without tests, counts as a failure. */
-function counted(): { passed: number; failed: number } {
+function counted(file: string): { passed: number; failed: number } {
   const text = (() => {
     try {
-      return readFileSync(report, "utf8");
+      return readFileSync(file, "utf8");
     } catch {
       return "";
     }
@@ -67,21 +67,24 @@ await natsServer().catch((error: Error) => {
 await gate("types", [bin("tsc"), "--noEmit", "-p", "."]);
 await gate("lint", [bin("biome"), "check", "--error-on-warnings", "."]);
 const executable = isQuick ? "" : await build();
-const folders = isQuick ? quick : [...quick, ...slow];
-const runner = [
-  process.execPath,
-  "test",
-  "--parallel=2",
-  "--only-failures",
-  "--reporter=junit",
-  `--reporter-outfile=${report}`,
-  ...folders,
+const files = testsIn(isQuick ? quick : [...quick, ...slow]);
+const runs = [
+  { name: "tests", atOnce: 2, files: files.filter((file) => !alone.test(file)) },
+  { name: "clusters", atOnce: 1, files: files.filter((file) => alone.test(file)) },
 ];
-const code = await step("tests", runner, { UNIBUS_TEST_BIN: executable, NO_COLOR: "1" });
-const { passed, failed } = counted();
-rmSync(report, { force: true });
-if (code !== 0 && failed === 0) bad.push("the test runner");
-if (passed === 0) bad.push("no test ran");
+let [passed, failed] = [0, 0];
+for (const run of runs.filter(({ files }) => files.length > 0)) {
+  const options = [`--parallel=${run.atOnce}`, "--only-failures", "--reporter=junit"];
+  const runner = [process.execPath, "test", ...options, `--reporter-outfile=${report(run.name)}`];
+  const env = { UNIBUS_TEST_BIN: executable, NO_COLOR: "1" };
+  const code = await step(run.name, [...runner, ...run.files.map((file) => `./${file}`)], env);
+  const counts = counted(report(run.name));
+  rmSync(report(run.name), { force: true });
+  if (code !== 0 && counts.failed === 0) bad.push(`the runner of ${run.name}`);
+  if (counts.passed === 0) bad.push(`no test ran in ${run.name}`);
+  passed += counts.passed;
+  failed += counts.failed;
+}
 if (bad.length > 0) console.log(`failed: ${bad.join(", ")}`);
 console.log(`${passed} passed, ${failed + bad.length} failed`);
 process.exit(failed + bad.length === 0 ? 0 : 1);

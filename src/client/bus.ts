@@ -8,6 +8,7 @@ import type { Policy } from "../wire/statement.ts";
 import { ControlPlane } from "./control.ts";
 import { Directory } from "./directory.ts";
 import { Events, type Unlisten } from "./events.ts";
+import { Hints } from "./hints.ts";
 import type { Identity } from "./identity.ts";
 import type { LiveMessage, Refusal } from "./line.ts";
 import { Live } from "./live.ts";
@@ -75,6 +76,9 @@ export type BusEvents = {
 /** Drops that happen among honest peers: a swap of connections, a rekey on its way. */
 const harmless: ReadonlySet<DropReason> = new Set(["repeat", "old_epoch"]);
 
+/** What a read of a room that is over for this peer says. */
+const isOver: ReadonlySet<string> = new Set(["forbidden", "gone", "not_found", "room_forked"]);
+
 /** A room in the list of one's rooms. It is the bus's word until the room is opened. */
 export interface RoomEntry {
   readonly id: string;
@@ -90,6 +94,7 @@ export class Bus implements AsyncDisposable {
   readonly directory: Directory;
   readonly #control: ControlPlane;
   readonly #events = new Events<BusEvents>((error) => this.#trouble(error));
+  readonly #hints = new Hints((roomId, hasLeft) => this.#readHinted(roomId, hasLeft));
   readonly #replies: Replies;
   readonly #rooms = new Map<string, Promise<Room>>();
   readonly #bySubject = new Map<string, Room>();
@@ -209,7 +214,7 @@ export class Bus implements AsyncDisposable {
   }
 
   #roomOf(trust: RoomTrust, keys: RoomKeys): Room {
-    return new Room({
+    const room = new Room({
       trust,
       keys,
       changes: new RoomChanges(trust, keys, this.#trustParts),
@@ -223,12 +228,10 @@ export class Bus implements AsyncDisposable {
         if (!harmless.has(what)) this.#events.tell("suspicious", { roomId: room.id, what });
       },
       onLost: (room, why) => this.#events.tell("lost", { roomId: room.id, why }),
-      onTrouble: (error) => {
-        this.#suspect(trust.roomId, error);
-        this.#trouble(error);
-      },
+      onTrouble: (error) => this.#failed(room, error),
       signal: this.#closing.signal,
     });
+    return room;
   }
 
   async #follow(room: Room, follows: boolean): Promise<void> {
@@ -269,15 +272,18 @@ export class Bus implements AsyncDisposable {
       subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.keys()],
       keyOf: copyKey,
       onMessage: (message) => this.#take(message),
-      onNotice: (kind, data) => void this.#noticed(kind, data),
+      onNotice: (kind, data) => this.#noticed(kind, data),
       onDown: () => {
         publisher?.broken();
+        this.#tellReaders("away");
         this.#events.tell("status", "disconnected");
       },
-      onGap: () => {
+      onUp: () => {
+        this.#tellReaders("back");
         this.#events.tell("status", "connected");
-        void this.#afterGap();
+        void this.#readAll();
       },
+      onGap: () => this.#tellReaders("torn"),
       onRefusal: (refusal) => this.#refused(refusal, publisher),
       onTrouble: (error) => this.#trouble(error),
     });
@@ -299,13 +305,22 @@ export class Bus implements AsyncDisposable {
   }
 
   /** A notice is a hint: what it is about is read. Source: spec 9. */
-  async #noticed(kind: string, data: Uint8Array): Promise<void> {
+  #noticed(kind: string, data: Uint8Array): void {
     const roomId = roomIdIn(data);
     this.#events.tell("rooms", { roomId, kind });
-    if (roomId === null) return;
+    const settles = kind === "rekey_pending" && this.options.settles !== false;
+    if (roomId !== null && (settles || this.#rooms.has(roomId))) this.#hints.take(roomId, settles);
+  }
+
+  async #readHinted(roomId: string, hasLeft: boolean): Promise<void> {
+    if (this.#closing.signal.aborted) return;
     const known = await this.#rooms.get(roomId)?.catch(() => null);
     if (known) await this.#refresh(known);
-    if (kind === "rekey_pending" && this.options.settles !== false) await this.#settle(roomId);
+    if (hasLeft) await this.#settle(roomId);
+  }
+
+  #tellReaders(is: "away" | "back" | "torn"): void {
+    for (const room of this.#bySubject.values()) room.reader.connection(is);
   }
 
   async #refresh(room: Room): Promise<void> {
@@ -313,12 +328,21 @@ export class Bus implements AsyncDisposable {
       await room.refresh(this.#closing.signal);
     } catch (error) {
       if (this.#closing.signal.aborted) return;
-      const isOver = ["forbidden", "gone", "not_found", "room_forked"].includes(isUnibusError(error) ? error.code : "");
-      this.#suspect(room.id, error);
-      if (!isOver) return this.#trouble(error);
-      this.#rooms.delete(room.id);
-      room.reader.end(error);
+      if (isUnibusError(error) && isOver.has(error.code)) this.#end(room, error);
+      else this.#trouble(error);
     }
+  }
+
+  /** A room that contradicts itself is given up, and whoever reads it is told. */
+  #failed(room: Room, error: unknown): void {
+    if (hasCode(error, "room_forked")) this.#end(room, error);
+    else this.#trouble(error);
+  }
+
+  #end(room: Room, error: UnibusError): void {
+    this.#suspect(room.id, error);
+    this.#rooms.delete(room.id);
+    room.reader.end(error);
   }
 
   /** Signs out who left, where this peer owns the room. */
@@ -335,11 +359,10 @@ export class Bus implements AsyncDisposable {
   }
 
   /** What changed while the connection was away came without a notice. */
-  async #afterGap(): Promise<void> {
+  async #readAll(): Promise<void> {
     const rooms: Room[] = [];
     for (const one of await Promise.allSettled(this.#rooms.values()))
       if (one.status === "fulfilled") rooms.push(one.value);
-    for (const room of rooms) room.reader.gap();
     for (let at = 0; at < rooms.length && !this.#closing.signal.aborted; at += refreshBatch) {
       await Promise.all(rooms.slice(at, at + refreshBatch).map((room) => this.#refresh(room)));
     }

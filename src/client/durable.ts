@@ -1,12 +1,14 @@
 import { UnibusError } from "../wire/errors.ts";
-import { deliverSubject, mainDevice } from "../wire/names.ts";
+import { consumerName, deliverSubject, mainDevice, streamName } from "../wire/names.ts";
 import type { ControlPlane } from "./control.ts";
 import type { LiveMessage } from "./line.ts";
 import type { Live } from "./live.ts";
-import type { Received, Receiver } from "./receiver.ts";
+import type { Newest, Received, Receiver } from "./receiver.ts";
 
 /** How often the bus is told that a message is still worked on, in milliseconds: it waits 10 s. Source: spec 8. */
 const progressEveryMs = 4_000;
+/** How many messages wait to be worked on: the bus sends 32 before it waits for an ack. What is more comes again. */
+const waitingMax = 64;
 
 /** Which place is followed. */
 export interface DurableOptions {
@@ -32,7 +34,13 @@ export interface DurableParts {
  */
 export class Durable implements AsyncDisposable {
   readonly #subject: string;
+  /** Acks go to this place's own consumer, wherever the bus says. */
+  readonly #acks: string;
+  /** The acks of what waits or is worked on. */
+  readonly #waiting = new Set<string>();
+  readonly #newest: Newest = new Map();
   #working: Promise<void> = Promise.resolve();
+  #progress: ReturnType<typeof setInterval> | undefined;
   #isClosed = false;
 
   private constructor(
@@ -40,7 +48,9 @@ export class Durable implements AsyncDisposable {
     private readonly onReceived: (received: Received) => unknown,
     readonly device: string,
   ) {
-    this.#subject = deliverSubject(parts.control.identity.endpoint, parts.roomId, device);
+    const { endpoint } = parts.control.identity;
+    this.#subject = deliverSubject(endpoint, parts.roomId, device);
+    this.#acks = `$JS.ACK.${streamName(parts.roomId)}.${consumerName(parts.roomId, endpoint, device)}.`;
   }
 
   /** Binds a device. Errors: conflict for a room that is not kept; quota for too many devices; forbidden, gone. */
@@ -82,24 +92,39 @@ export class Durable implements AsyncDisposable {
   }
 
   #take({ data, reply }: LiveMessage): void {
-    if (reply === undefined || !reply.startsWith("$JS.ACK.")) return;
-    this.#working = this.#working.then(() => this.#work(data, reply)).catch(this.parts.onTrouble);
+    if (this.#isClosed || reply?.startsWith(this.#acks) !== true) return;
+    if (this.#waiting.size >= waitingMax || this.#waiting.has(reply)) return;
+    this.#waiting.add(reply);
+    this.#progress ??= setInterval(() => this.#sayProgress(), progressEveryMs);
+    this.#working = this.#working
+      .then(() => this.#work(data, reply))
+      .catch(this.parts.onTrouble)
+      .finally(() => this.#done(reply));
   }
 
   async #work(data: Uint8Array, ack: string): Promise<void> {
     // What waits when it is closed is not worked on: it comes again.
     if (this.#isClosed) return;
-    const say = (word: string) => this.parts.live.connection.publish(ack, word);
-    const progress = setInterval(() => {
-      if (this.parts.live.isUp) say("+WPI");
-    }, progressEveryMs);
+    const received = await this.parts.receiver.open(data, "history", this.#newest);
+    if (received !== null) await this.onReceived(received);
+    // What does not hold is done with, too: it would come again for ever.
+    this.parts.live.line.publish(ack, "+ACK");
+  }
+
+  /** What waits for its turn is worked on, too: else the bus would send it again. */
+  #sayProgress(): void {
+    if (!this.parts.live.isUp) return;
     try {
-      const received = await this.parts.receiver.open(data, "history");
-      if (received !== null) await this.onReceived(received);
-      // What does not hold is done with, too: it would come again for ever.
-      say("+ACK");
-    } finally {
-      clearInterval(progress);
+      for (const ack of this.#waiting) this.parts.live.line.publish(ack, "+WPI");
+    } catch (error) {
+      this.parts.onTrouble(error);
     }
+  }
+
+  #done(ack: string): void {
+    this.#waiting.delete(ack);
+    if (this.#waiting.size > 0) return;
+    clearInterval(this.#progress);
+    this.#progress = undefined;
   }
 }

@@ -40,6 +40,25 @@ export class Feed {
     this.lapses = false;
   }
 
+  get isEnded(): boolean {
+    return this.#end !== null;
+  }
+
+  /** The frame that is next, if there is one. */
+  peek(): Told | undefined {
+    return this.#queue[0];
+  }
+
+  /** Resolves when there is something to read, or the end. */
+  async came(): Promise<void> {
+    while (this.#queue.length === 0 && this.#end === null && !this.#hasLapsed) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = null;
+    }
+  }
+
   /** Ends the feed after what is in it; with an error where there is one. */
   end(error: unknown = null): void {
     this.#end ??= { error };
@@ -53,10 +72,7 @@ export class Feed {
       if (told !== undefined) return told;
       if (this.#end?.error) throw this.#end.error;
       if (this.#end !== null) return null;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      this.#wake = null;
+      await this.came();
     }
   }
 }

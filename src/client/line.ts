@@ -1,10 +1,19 @@
-import { type Authenticator, connect, type NatsConnection, type NatsError, type Subscription } from "#nats";
+import {
+  type Authenticator,
+  connect,
+  headers,
+  type NatsConnection,
+  type NatsError,
+  type PublishOptions,
+  type Subscription,
+  type SubscriptionOptions,
+} from "#nats";
 import { toBase64Url } from "../wire/encoding.ts";
-import { UnibusError } from "../wire/errors.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { noticeSubject } from "../wire/names.ts";
 import { natsText } from "../wire/sign.ts";
 import type { Identity } from "./identity.ts";
-import { waitFor } from "./wait.ts";
+import { pause, waitFor } from "./wait.ts";
 
 /** A message as it came. */
 export interface LiveMessage {
@@ -26,6 +35,12 @@ export interface LineEvents {
   readonly onTrouble: (error: unknown) => void;
 }
 
+/** Where answers to a publish go, and by which id JetStream knows a second copy of it. */
+export interface Marks {
+  readonly reply?: string | undefined;
+  readonly dedupId?: string | null;
+}
+
 /** What a connection is dialled with, beside its URL. */
 export interface Dial {
   readonly identity: Identity;
@@ -42,10 +57,22 @@ const pingEveryMs = 10_000;
 /** How long a connection may take to give all it has, in milliseconds. */
 const drainTimeoutMs = 2_000;
 
+/** What the NATS client says, as an error of ours. */
+function lineError(what: string, cause: unknown): UnibusError {
+  return isUnibusError(cause) ? cause : new UnibusError("unavailable", `${what} (try again)`, { cause });
+}
+
+/** Why a login failed. Errors of the connection alone say that it may be tried again. */
+function dialError(cause: unknown): UnibusError {
+  const code = (cause as { code?: unknown } | null)?.code;
+  if (code !== "AUTHORIZATION_VIOLATION") return lineError("the data plane of the bus cannot be reached", cause);
+  return new UnibusError("unauthenticated", "the data plane refused the login (is this an active user?)", { cause });
+}
+
 /** Signs a login for one host. Errors: unauthenticated for a nonce that is none. */
 function loginFor(identity: Identity, host: string): Authenticator {
   return (nonce?: string) => {
-    if (nonce === undefined || !nonceShape.test(nonce)) {
+    if (typeof nonce !== "string" || !nonceShape.test(nonce)) {
       throw new UnibusError("unauthenticated", "the server asked to sign what is no nonce (do not trust it)");
     }
     return { nkey: identity.nkey, sig: toBase64Url(identity.sign(natsText(host, nonce))) };
@@ -60,6 +87,8 @@ export class Line {
   readonly #subscriptions = new Map<string, Subscription>();
   readonly #inbox: string;
   readonly #notices: string;
+  /** Who waits for the server: told when the connection ends, of which the NATS client says nothing. */
+  readonly #flushing = new Set<(error: UnibusError) => void>();
 
   private constructor(
     readonly connection: NatsConnection,
@@ -69,21 +98,64 @@ export class Line {
     this.#inbox = `_INBOX.${identity.endpoint}.`;
     this.#notices = noticeSubject(identity.endpoint, "");
     void this.#watch();
+    void connection.closed().then(() => {
+      const error = lineError("the connection to the bus broke", undefined);
+      for (const fail of this.#flushing) fail(error);
+      this.#flushing.clear();
+    });
   }
 
-  /** Connects to one server. Errors: those of the login. */
+  /** Connects to one server. Errors: unavailable; unauthenticated when the login is refused. */
   static async dial(url: string, { identity, tls }: Dial, events: LineEvents): Promise<Line> {
     const { hostname } = new URL(url);
-    const connection = await connect({
-      servers: url.replace(/^nats:\/\//, ""),
-      authenticator: loginFor(identity, hostname),
-      timeout: attemptTimeoutMs,
-      pingInterval: pingEveryMs,
-      reconnect: false,
-      ignoreClusterUpdates: true,
-      ...(url.startsWith("tls:") ? { tls: tls ?? {} } : {}),
+    try {
+      const connection = await connect({
+        servers: url.replace(/^nats:\/\//, ""),
+        authenticator: loginFor(identity, hostname),
+        timeout: attemptTimeoutMs,
+        pingInterval: pingEveryMs,
+        reconnect: false,
+        ignoreClusterUpdates: true,
+        ...(url.startsWith("tls:") ? { tls: tls ?? {} } : {}),
+      });
+      return new Line(connection, identity, events);
+    } catch (error) {
+      throw dialError(error);
+    }
+  }
+
+  get isClosed(): boolean {
+    return this.connection.isClosed();
+  }
+
+  /** Publishes. Errors: unavailable when this connection takes nothing any more. */
+  publish(subject: string, data: Uint8Array | string, { reply, dedupId }: Marks = {}): void {
+    const options: PublishOptions = reply === undefined ? {} : { reply };
+    if (dedupId) {
+      options.headers = headers();
+      options.headers.set("Nats-Msg-Id", dedupId);
+    }
+    try {
+      this.connection.publish(subject, data, options);
+    } catch (error) {
+      throw lineError("the connection to the bus takes no message", error);
+    }
+  }
+
+  /** Resolves when the server has taken in what was sent before. Errors: unavailable when the connection ends first. */
+  flush(): Promise<void> {
+    const failed = (error: unknown) => lineError("the connection to the bus broke", error);
+    if (this.isClosed) return Promise.reject(failed(undefined));
+    return new Promise<void>((resolve, reject) => {
+      this.#flushing.add(reject);
+      this.connection.flush().then(
+        () => {
+          this.#flushing.delete(reject);
+          resolve();
+        },
+        (error: unknown) => reject(failed(error)),
+      );
     });
-    return new Line(connection, identity, events);
   }
 
   /** Whether what is published to a subject comes over this connection. */
@@ -103,21 +175,35 @@ export class Line {
       if (this.#subscriptions.has(subject)) continue;
       const callback = (error: NatsError | null, message: { subject: string; data: Uint8Array; reply?: string }) => {
         // A refusal is told as such: it comes here, too.
-        if (error !== null) return;
+        if (error !== null) return void this.#subscriptions.delete(subject);
         // What a durable delivers carries the room's subject: the subscription's own says where it came.
         const came = /[*>]$/.test(subject) ? message.subject : subject;
         this.events.onMessage({ subject: came, data: message.data, reply: message.reply }, this);
       };
-      this.#subscriptions.set(subject, this.connection.subscribe(subject, { callback }));
+      this.#subscriptions.set(subject, this.#subscribe(subject, callback));
     }
-    await this.connection.flush();
+    await this.flush();
   }
 
-  /** Ends it after it has given all it has, or after a while. */
-  async retire(): Promise<void> {
+  /** Ends it after it has given all it has, or after a while. Gives whether it has given all. */
+  async retire(): Promise<boolean> {
     const late = AbortSignal.timeout(drainTimeoutMs);
-    if (!this.connection.isClosed()) await waitFor(this.connection.drain(), late).catch(() => undefined);
+    const broken = this.connection.closed().then(() => pause(0, undefined));
+    const drained = this.isClosed
+      ? false
+      : await waitFor(Promise.race([this.connection.drain().then(() => true), broken.then(() => false)]), late).catch(
+          () => false,
+        );
     await this.connection.close();
+    return drained;
+  }
+
+  #subscribe(subject: string, callback: NonNullable<SubscriptionOptions["callback"]>): Subscription {
+    try {
+      return this.connection.subscribe(subject, { callback });
+    } catch (error) {
+      throw lineError("the connection to the bus broke", error);
+    }
   }
 
   async #watch(): Promise<void> {

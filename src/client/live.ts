@@ -1,10 +1,9 @@
-import type { NatsConnection } from "#nats";
 import { UnibusError } from "../wire/errors.ts";
 import type { Identity } from "./identity.ts";
 import { type Dial, Line, type LiveMessage, type Refusal } from "./line.ts";
 import { Merge } from "./merge.ts";
 import { TokenBucket } from "./token-bucket.ts";
-import { pause } from "./wait.ts";
+import { pause, waitFor } from "./wait.ts";
 
 /** What a live connection is made from. */
 export interface LiveOptions extends Dial {
@@ -20,10 +19,12 @@ export interface LiveOptions extends Dial {
   readonly keyOf: (message: LiveMessage) => string | null;
   /** Told of notices after the new permissions are in force. */
   readonly onNotice?: (kind: string, data: Uint8Array) => void;
-  /** Told when the connection is there again after a break: what was published meanwhile did not come. */
-  readonly onGap?: () => void;
-  /** Told when the connection broke. It comes back by itself. */
+  /** Told when the connection broke, before anything comes by the next one. It comes back by itself. */
   readonly onDown?: () => void;
+  /** Told when the connection is there again after a break: what was published meanwhile did not come. */
+  readonly onUp?: () => void;
+  /** Told when an old connection went before it had given all it had: something may be missed without a break. */
+  readonly onGap?: () => void;
   /** Told of what a server did not allow: permissions may be newer than the connection, or gone. */
   readonly onRefusal?: (refusal: Refusal) => void;
   /** Told of what goes wrong and mends itself. */
@@ -41,8 +42,12 @@ const noticeReads = { burst: 20, perSecond: 1 } as const;
  * subscribed, or came from a server that did not know of it yet, reaches the old one alone.
  */
 const overlapMs = 1_000;
+/** How long a server may take to know what a new connection follows, in milliseconds. */
+const followTimeoutMs = 10_000;
 /** How many connections one peer has at most while it swaps. */
 const linesMax = 8;
+/** The longest notice, in bytes, and how many are remembered to tell the copies that other connections bring. */
+const notices = { bytesMax: 256, rememberedMax: 1_000 } as const;
 
 /** Notices after which nothing that a peer may do on the data plane is different. */
 const withoutEffect = new Set(["rekeyed", "rekey_pending", "role"]);
@@ -62,6 +67,10 @@ export class Live {
   #refreshing: Promise<void> | null = null;
   #again = false;
   #recovering: Promise<void> | null = null;
+  /** The swap under way: the next begins after it, so that an older line never subscribes after a newer one. */
+  #swapping: Promise<unknown> = Promise.resolve();
+  /** Notices of the last moment, oldest first, and by which lines they came. */
+  readonly #noticed = new Map<string, { readonly atMs: number; readonly lines: Set<Line> }>();
   #nextServer = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #closing = new AbortController();
@@ -79,17 +88,16 @@ export class Live {
   }
 
   /** The connection in use, for publishing. It changes with every swap: do not keep it. Errors: unavailable. */
-  get connection(): NatsConnection {
-    const connection = this.#line?.connection;
-    if (connection === undefined || connection.isClosed() || this.#closing.signal.aborted) {
+  get line(): Line {
+    if (this.#line === null || !this.isUp) {
       throw new UnibusError("unavailable", "there is no connection to the bus at the moment (try again)");
     }
-    return connection;
+    return this.#line;
   }
 
   /** Whether there is a connection at the moment. */
   get isUp(): boolean {
-    return this.#line !== null && !this.#line.connection.isClosed() && !this.isClosed;
+    return this.#line !== null && !this.#line.isClosed && !this.isClosed;
   }
 
   /** Whether it was closed for good. */
@@ -104,8 +112,25 @@ export class Live {
 
   /** Follows what `subjects` says now. Ready when the server knows; without a connection, when there is one again. */
   async follow(): Promise<void> {
-    const line = this.#line;
-    if (line === null || line.connection.isClosed()) return;
+    while (!this.isClosed) {
+      const line = this.#line;
+      if (line === null) return;
+      try {
+        await this.#followOn(line);
+        // Who came into a room after this login is refused: the next connection may follow it.
+        if (this.options.subjects().some((subject) => !line.carries(subject))) await this.refresh();
+        return;
+      } catch (error) {
+        if (!line.isClosed) throw error;
+      }
+      // The next one follows what is wanted when it is made.
+      await line.connection.closed();
+      await this.#recovering;
+      if (line === this.#line) return;
+    }
+  }
+
+  async #followOn(line: Line): Promise<void> {
     const subjects = this.options.subjects();
     await line.follow(subjects);
     if (line === this.#line) this.#followed = subjects;
@@ -153,7 +178,13 @@ export class Live {
   }
 
   /** Makes the next connection and lets the one before go. One that fails leaves the old one in force. */
-  async #swap(): Promise<void> {
+  #swap(): Promise<void> {
+    const swap = this.#swapping.then(() => this.#swapNow());
+    this.#swapping = swap.catch(() => undefined);
+    return swap;
+  }
+
+  async #swapNow(): Promise<void> {
     const { servers } = this.options;
     // The login comes after: it is answered with these permissions, or newer ones.
     await this.options.readTruth();
@@ -164,7 +195,7 @@ export class Live {
     });
     this.#merge.add(next);
     try {
-      await next.follow(this.options.subjects());
+      await waitFor(next.follow(this.options.subjects()), AbortSignal.timeout(followTimeoutMs));
       this.#closing.signal.throwIfAborted();
     } catch (error) {
       this.#merge.remove(next);
@@ -174,9 +205,10 @@ export class Live {
     const old = this.#line;
     this.#line = next;
     void this.#whenClosed(next);
-    if (old !== null) this.#retireLater(old);
+    // One that broke is gone already, with whatever it had.
+    if (old !== null && this.#merge.lines.includes(old)) this.#retireLater(old);
     // What was asked for while this one was made went to the one before.
-    await this.follow();
+    await this.#followOn(next);
     this.#swapLater();
   }
 
@@ -191,10 +223,13 @@ export class Live {
   async #retire(old: Line): Promise<void> {
     clearTimeout(this.#retiring.get(old));
     if (!this.#retiring.delete(old)) return;
-    await old.retire();
+    const hasGivenAll = await old.retire();
+    if (this.isClosed) return;
+    // Before what its successors hold comes: what is missing comes before that.
+    if (!hasGivenAll) this.options.onGap?.();
     // The old one may have been ahead: its successors first bring what it has told already.
-    const others = this.#merge.lines.filter((line) => line !== old && !line.connection.isClosed());
-    await Promise.allSettled(others.map((line) => line.connection.flush()));
+    const others = this.#merge.lines.filter((line) => line !== old && !line.isClosed);
+    await Promise.allSettled(others.map((line) => line.flush()));
     this.#merge.remove(old);
   }
 
@@ -202,20 +237,26 @@ export class Live {
   async #whenClosed(line: Line): Promise<void> {
     await line.connection.closed();
     if (line !== this.#line) return this.#retire(line);
+    if (!this.isClosed) this.options.onDown?.();
     this.#merge.remove(line);
-    if (this.#closing.signal.aborted) return;
-    this.options.onDown?.();
+    this.#restore();
+  }
+
+  #restore(): void {
+    if (this.isClosed) return;
     this.#recovering ??= this.#recover().finally(() => {
       this.#recovering = null;
+      // It may have broken again at this very moment.
+      if (!this.isUp) this.#restore();
     });
   }
 
   async #recover(): Promise<void> {
-    for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
+    for (let attempt = 0; !this.isClosed; attempt++) {
       try {
-        await this.#swap();
-        this.options.onGap?.();
-        return;
+        await this.#swapping;
+        if (!this.isUp) await this.#swap();
+        if (this.isUp) return this.options.onUp?.();
       } catch (error) {
         this.#trouble(error);
       }
@@ -238,13 +279,33 @@ export class Live {
   #receive(message: LiveMessage, line: Line): void {
     const notice = /^unibus\.user\.[^.]+\.(\w+)$/.exec(message.subject)?.[1];
     if (notice === undefined) this.#merge.take(line, message);
-    else void this.#noticed(notice, message.data, line);
+    else void this.#take(notice, message.data, line);
   }
 
-  async #noticed(kind: string, data: Uint8Array, line: Line): Promise<void> {
-    if (line !== this.#line) return;
+  async #take(kind: string, data: Uint8Array, line: Line): Promise<void> {
+    if (data.length > notices.bytesMax || this.#isCopy(`${kind} ${new TextDecoder().decode(data)}`, line)) return;
     if (!withoutEffect.has(kind)) await this.#try();
     this.options.onNotice?.(kind, data);
+  }
+
+  /**
+   * Whether another line has brought this notice. Each line may lack what the others have: so all are listened to, and
+   * what came twice by one line was said twice.
+   */
+  #isCopy(notice: string, line: Line): boolean {
+    const nowMs = performance.now();
+    for (const [name, { atMs }] of this.#noticed) {
+      if (nowMs - atMs < overlapMs && this.#noticed.size < notices.rememberedMax) break;
+      this.#noticed.delete(name);
+    }
+    const lines = this.#noticed.get(notice)?.lines;
+    if (lines !== undefined && !lines.has(line)) {
+      lines.add(line);
+      return true;
+    }
+    this.#noticed.delete(notice);
+    this.#noticed.set(notice, { atMs: nowMs, lines: new Set([line]) });
+    return false;
   }
 
   /** Takes up the truth, again and again until it could be read: a notice comes once. */

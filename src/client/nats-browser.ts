@@ -1,7 +1,14 @@
 /** The NATS client in a browser, over WebSocket. Chosen by `#nats`. */
 import type { Info } from "../wire/api.ts";
 
-export type { Authenticator, MsgHdrs, NatsConnection, NatsError, Subscription } from "nats.ws";
+export type {
+  Authenticator,
+  NatsConnection,
+  NatsError,
+  PublishOptions,
+  Subscription,
+  SubscriptionOptions,
+} from "nats.ws";
 export { connect, headers } from "nats.ws";
 
 /** The addresses at which this platform reaches the data plane. */

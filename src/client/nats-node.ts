@@ -1,7 +1,14 @@
 /** The NATS client where there are sockets. Chosen by `#nats`. */
 import type { Info } from "../wire/api.ts";
 
-export type { Authenticator, MsgHdrs, NatsConnection, NatsError, Subscription } from "nats";
+export type {
+  Authenticator,
+  NatsConnection,
+  NatsError,
+  PublishOptions,
+  Subscription,
+  SubscriptionOptions,
+} from "nats";
 export { connect, headers } from "nats";
 
 /** The addresses at which this platform reaches the data plane. */

@@ -1,6 +1,7 @@
-import { headers, type MsgHdrs, type NatsConnection } from "#nats";
 import { UnibusError } from "../wire/errors.ts";
 import { streamName } from "../wire/names.ts";
+import { dedupWindowMs } from "../wire/room-stream.ts";
+import type { Line } from "./line.ts";
 import type { Live } from "./live.ts";
 import type { Replies } from "./replies.ts";
 import { pause, waitFor } from "./wait.ts";
@@ -69,9 +70,10 @@ function refusalOf(ack: Ack | null): UnibusError | null {
   return new UnibusError("unavailable", "the room cannot store messages at the moment (try again)");
 }
 
-/** What JetStream refuses in answer to a request, or null for any other answer. */
-export function refusalIn(data: Uint8Array): UnibusError | null {
-  return refusalOf(ackOf(data));
+/** Whether something is JetStream's answer, or the server's empty one, and no peer's; with its error where it refuses. */
+export function answerOfServer(data: Uint8Array): { readonly refusal: UnibusError | null } | null {
+  const ack = ackOf(data);
+  return ack === null && data.length > 0 ? null : { refusal: refusalOf(ack) };
 }
 
 /** The sequence that an ack promises. Errors: quota, unavailable; forbidden for what is no promise for this room. */
@@ -85,20 +87,24 @@ function sequenceOf(ack: Ack, roomId: string, attempt: number): number {
   return ack.seq ?? 0;
 }
 
-/** The options of a publish: a header by which JetStream knows a second copy, and where answers go. */
-function optionsOf(dedupId: string | null, reply: string | undefined): { headers?: MsgHdrs; reply?: string } {
-  const options = reply === undefined ? {} : { reply };
-  if (dedupId === null) return options;
-  const dedup = headers();
-  dedup.set("Nats-Msg-Id", dedupId);
-  return { ...options, headers: dedup };
-}
-
-/** One attempt that waits for its ack. */
+/** One attempt that waits for its ack, or for the server to have taken it in. */
 interface Waiting {
   readonly subject: string;
   readonly settle: (end: Ack | Unacked) => void;
 }
+
+/** One attempt: over which line, the how manieth it is, and when it must be over, in milliseconds. */
+interface Attempt {
+  readonly line: Line;
+  readonly count: number;
+  readonly endMs: number;
+}
+
+const lateError = () =>
+  new UnibusError(
+    "timeout",
+    "the message could not be sent in time (it may have arrived: look before it is sent anew)",
+  );
 
 /**
  * Publishes frames over whatever connection there is. What waits is bounded: more is refused.
@@ -108,7 +114,7 @@ export class Publisher {
   readonly #waiting = new Set<Waiting>();
   #messages = 0;
   #bytes = 0;
-  #flushing: { readonly of: NatsConnection; readonly done: Promise<boolean> } | null = null;
+  #flushing: { readonly of: Line; readonly done: Promise<boolean> } | null = null;
 
   constructor(
     private readonly live: Live,
@@ -128,44 +134,47 @@ export class Publisher {
 
   /** Sends a frame to be stored, and gives its sequence. Errors: those of `send`; quota for a full room; forbidden. */
   store(outgoing: Outgoing, options: SendOptions = {}): Promise<number> {
-    return this.#try(outgoing, options, (connection, attempt, within) => {
-      return this.#storeOnce(connection, outgoing, { attempt, within, signal: options.signal });
+    let firstMs = 0;
+    return this.#try(outgoing, options, async (attempt) => {
+      firstMs ||= performance.now();
+      // JetStream has forgotten the first copy by then, and would store another.
+      if (performance.now() - firstMs > dedupWindowMs - ackTimeoutMs) throw lateError();
+      const end = await this.#storeOnce(outgoing, attempt, options.signal);
+      return typeof end === "string" ? end : sequenceOf(end, outgoing.roomId, attempt.count);
     });
   }
 
   /**
    * Hands a frame to the server.
-   * Errors: quota when too much waits already; timeout; unavailable without a connection where that is asked for; the
-   * signal's reason.
+   * Errors: quota when too much waits already; timeout; unavailable without a connection where that is asked for;
+   * forbidden; the signal's reason.
    */
   async send(outgoing: Outgoing, options: SendOptions = {}): Promise<void> {
-    await this.#try(outgoing, options, async (connection) => {
-      connection.publish(
-        outgoing.subject,
-        outgoing.bytes,
-        outgoing.reply === undefined ? {} : { reply: outgoing.reply },
-      );
-      return (await waitFor(this.#flush(connection), options.signal)) ? true : null;
-    });
+    await this.#try(outgoing, options, (attempt) => this.#sendOnce(outgoing, attempt, options.signal));
   }
 
-  /** Attempts until one gives something; null asks for the next. */
+  /** Attempts until one gives something. Permissions may be newer than the line: one that is refused gets a new one. */
   async #try<T>(
-    { bytes }: Outgoing,
+    { bytes, subject }: Outgoing,
     options: SendOptions,
-    attemptOnce: (connection: NatsConnection, attempt: number, withinMs: number) => Promise<T | null>,
+    once: (attempt: Attempt) => Promise<T | Unacked>,
   ): Promise<T> {
     if (this.#messages >= this.limits.messagesMax || this.#bytes + bytes.length > this.limits.bytesMax) {
       throw new UnibusError("quota", "too many messages wait to be sent (wait for those before)");
     }
     this.#messages += 1;
     this.#bytes += bytes.length;
-    const deadline = Date.now() + (options.timeoutMs ?? sendTimeoutMs);
+    const endMs = performance.now() + (options.timeoutMs ?? sendTimeoutMs);
+    let isRefused = false;
     try {
-      for (let attempt = 1; ; attempt++) {
-        const connection = await this.#connection(options, deadline);
-        const done = await attemptOnce(connection, attempt, Math.min(ackTimeoutMs, deadline - Date.now()));
-        if (done !== null) return done;
+      for (let count = 1; ; count++) {
+        const end = await once({ line: await this.#line(options, endMs), count, endMs });
+        if (end === "refused") {
+          if (isRefused)
+            throw new UnibusError("forbidden", `the bus refuses messages to ${subject} (are you a member?)`);
+          isRefused = true;
+          await waitFor(this.live.refresh(), options.signal);
+        } else if (end !== "late" && end !== "broken") return end;
       }
     } finally {
       this.#messages -= 1;
@@ -174,46 +183,32 @@ export class Publisher {
   }
 
   /** The connection, or, where that is asked for, the next one. */
-  async #connection({ offline, signal }: SendOptions, deadline: number): Promise<NatsConnection> {
+  async #line({ offline, signal }: SendOptions, endMs: number): Promise<Line> {
     for (;;) {
       signal?.throwIfAborted();
-      if (Date.now() >= deadline) {
-        throw new UnibusError(
-          "timeout",
-          "the message could not be sent in time (it may have arrived: look before it is sent anew)",
-        );
-      }
-      if (this.live.isUp) return this.live.connection;
-      if (offline === "refuse" || this.live.isClosed) return this.live.connection;
+      if (performance.now() >= endMs) throw lateError();
+      if (this.live.isUp || offline === "refuse" || this.live.isClosed) return this.live.line;
       await pause(retryPauseMs, signal);
     }
   }
 
   async #storeOnce(
-    connection: NatsConnection,
-    { subject, bytes, dedupId, roomId }: Outgoing,
-    { attempt, within, signal }: { attempt: number; within: number; signal: AbortSignal | undefined },
-  ): Promise<number | null> {
-    let settle: Waiting["settle"] = () => undefined;
-    const ended = new Promise<Ack | Unacked>((resolve) => {
-      settle = resolve;
-    });
-    const waiting = { subject, settle };
-    this.#waiting.add(waiting);
+    { subject, bytes, dedupId }: Outgoing,
+    { line, endMs }: Attempt,
+    signal: AbortSignal | undefined,
+  ): Promise<Ack | Unacked> {
+    const { ended, waiting } = this.#wait(subject);
     const inbox = this.replies.open("a", ({ data }) => {
       const ack = ackOf(data);
-      if (ack !== null) settle(ack);
+      if (ack !== null) waiting.settle(ack);
     });
-    const timer = setTimeout(() => settle("late"), within);
+    const timer = setTimeout(() => waiting.settle("late"), Math.min(ackTimeoutMs, endMs - performance.now()));
     try {
-      connection.publish(subject, bytes, optionsOf(dedupId, inbox.subject));
-      const end = signal === undefined ? await ended : await waitFor(ended, signal);
-      if (end === "refused")
-        throw new UnibusError("forbidden", `the bus refuses messages to ${subject} (are you a member?)`);
-      if (end === "late" || end === "broken") return null;
-      const refusal = refusalOf(end);
+      line.publish(subject, bytes, { dedupId, reply: inbox.subject });
+      const end = await waitFor(ended, signal);
+      const refusal = typeof end === "string" ? null : refusalOf(end);
       if (refusal !== null) throw refusal;
-      return sequenceOf(end, roomId, attempt);
+      return end;
     } finally {
       clearTimeout(timer);
       inbox[Symbol.dispose]();
@@ -221,17 +216,47 @@ export class Publisher {
     }
   }
 
+  async #sendOnce(
+    { subject, bytes, reply }: Outgoing,
+    { line, endMs }: Attempt,
+    signal: AbortSignal | undefined,
+  ): Promise<true | Unacked> {
+    const { ended, waiting } = this.#wait(subject);
+    const timer = setTimeout(() => waiting.settle("late"), endMs - performance.now());
+    try {
+      line.publish(subject, bytes, { reply });
+      const taken = this.#flush(line).then((isTaken): true | Unacked => isTaken || "broken");
+      const end = await waitFor(Promise.race([taken, ended]), signal);
+      return typeof end === "object" ? true : end;
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(waiting);
+    }
+  }
+
+  #wait(subject: string): { readonly ended: Promise<Ack | Unacked>; readonly waiting: Waiting } {
+    let settle: Waiting["settle"] = () => undefined;
+    const ended = new Promise<Ack | Unacked>((resolve) => {
+      settle = resolve;
+    });
+    const waiting = { subject, settle };
+    this.#waiting.add(waiting);
+    return { ended, waiting };
+  }
+
   /** All that is published in one turn is asked for at once. False: the connection broke before it was there. */
-  #flush(connection: NatsConnection): Promise<boolean> {
-    if (this.#flushing?.of === connection) return this.#flushing.done;
+  #flush(line: Line): Promise<boolean> {
+    if (this.#flushing?.of === line) return this.#flushing.done;
     const done = Promise.resolve().then(async () => {
       this.#flushing = null;
-      return connection.flush().then(
+      const isTaken = await line.flush().then(
         () => true,
         () => false,
       );
+      // What the server refused it has said by now: that is told in this turn.
+      return isTaken;
     });
-    this.#flushing = { of: connection, done };
+    this.#flushing = { of: line, done };
     return done;
   }
 }

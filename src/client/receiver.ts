@@ -14,8 +14,8 @@ const oldEpochMs = 60_000;
 const lateMs = 600_000;
 /** How many frames are remembered to tell repeats. */
 const repeatsMax = 65_536;
-/** Reads of the room that frames of unknown epochs may cause: so many at once, then one a second. */
-const epochReads = { burst: 5, perSecond: 1 } as const;
+/** Reads of the room that frames of unknown epochs or senders may cause: so many at once, then one a second. */
+const unknownReads = { burst: 5, perSecond: 1 } as const;
 
 /** A frame that holds, as the application is given it. */
 export interface Received extends Opened {
@@ -26,6 +26,9 @@ export interface Received extends Opened {
 
 /** Where a frame came from: what is checked of it besides. */
 export type Origin = "live" | "history";
+
+/** By sender, the time of the newest frame of those that are read together, in milliseconds since 1970. */
+export type Newest = Map<string, number>;
 
 /** What a receiver needs. */
 export interface ReceiverParts {
@@ -40,11 +43,11 @@ export interface ReceiverParts {
  * It never throws for what a frame holds. Source: spec 4.
  */
 export class Receiver {
-  readonly #reads = new TokenBucket(epochReads.burst, epochReads.perSecond);
-  readonly #newest = new Map<string, number>();
-  #seen = new Recent(repeatsMax);
-  /** The newest epoch that was seen, and when. */
-  #epoch: { readonly number: number; readonly sinceMs: number } | null = null;
+  readonly #reads = new TokenBucket(unknownReads.burst, unknownReads.perSecond);
+  readonly #newest: Newest = new Map();
+  readonly #seen = new Recent(repeatsMax);
+  /** The read of the room that is about to begin. */
+  #ahead: Promise<VerifiedRoom> | null = null;
 
   constructor(private readonly parts: ReceiverParts) {}
 
@@ -60,12 +63,13 @@ export class Receiver {
 
   /**
    * What was said in some bytes, or null for what was dropped. Repeats are for the caller: it knows the order.
+   * Whoever reads old frames gives a `newest` of their own: against what comes live all of them would be late.
    * Errors: room_forked; unavailable where the room's key or members cannot be read at the moment.
    */
-  async open(bytes: Uint8Array, origin: Origin): Promise<Received | null> {
+  async open(bytes: Uint8Array, origin: Origin, newest = this.#newest): Promise<Received | null> {
     const frame = decodeFrame(bytes);
     const result = isDropped(frame) ? frame : await this.#check(frame, origin);
-    if (!isDropped(result)) return result;
+    if (!isDropped(result)) return { ...result, late: isLate(result.frame, newest) };
     this.parts.onDrop(result.drop);
     return null;
   }
@@ -75,26 +79,25 @@ export class Receiver {
     this.parts.onDrop(reason);
   }
 
-  async #check(frame: Frame, origin: Origin): Promise<Received | Dropped> {
+  async #check(frame: Frame, origin: Origin): Promise<Checked | Dropped> {
     const { trust, keys } = this.parts;
     const { room } = trust;
     if (frame.s !== room.state.subject) return { drop: "wrong_subject" };
     if (frame.e > room.state.epoch) return this.#checkAhead(frame, origin);
-    this.#note(room);
-    if (origin === "live" && this.#isOld(frame)) return { drop: "old_epoch" };
-    const sender = memberAt(room, frame.from, frame.e);
+    if (origin === "live" && Date.now() - trust.newerSinceMs(frame.e) > oldEpochMs) return { drop: "old_epoch" };
+    // Whoever was added a moment ago is not known yet: that begins no epoch.
+    const sender = memberAt(room, frame.from, frame.e) ?? memberAt(await this.#readAhead(), frame.from, frame.e);
     if (sender === null) return { drop: "not_a_member" };
     const roomKey = await this.#keyOf(keys, frame.e);
     const { roomId, policy } = room.state;
     const opened = await openFrame(frame, { roomId, policy, roomKey, signPub: sender.sign_pub });
-    return isDropped(opened) ? opened : { ...opened, sender, late: this.#isLate(frame) };
+    return isDropped(opened) ? opened : { ...opened, sender };
   }
 
   /** A frame of an epoch that is not known yet: the room is read, and what is above that read was never signed. */
-  async #checkAhead(frame: Frame, origin: Origin): Promise<Received | Dropped> {
+  async #checkAhead(frame: Frame, origin: Origin): Promise<Checked | Dropped> {
     const { trust } = this.parts;
-    await this.#reads.take();
-    const room = await trust.refresh();
+    const room = await this.#readAhead();
     if (frame.e <= room.state.epoch) return this.#check(frame, origin);
     // Anyone can write a number: only a member's signature makes it a contradiction.
     const sender = memberAt(room, frame.from, room.state.epoch);
@@ -109,6 +112,15 @@ export class Receiver {
     return this.#check(frame, origin);
   }
 
+  /** Frames that come before a read begins share it: junk does not make those behind it wait for one read each. */
+  #readAhead(): Promise<VerifiedRoom> {
+    this.#ahead ??= this.#reads.take().then(() => {
+      this.#ahead = null;
+      return this.parts.trust.refresh();
+    });
+    return this.#ahead;
+  }
+
   /** The key of an epoch; null where this peer has none. Errors: all but that. */
   async #keyOf(keys: RoomKeys, epoch: number): Promise<Uint8Array | null> {
     try {
@@ -118,21 +130,13 @@ export class Receiver {
       throw error;
     }
   }
+}
 
-  #note({ state }: VerifiedRoom): void {
-    if (this.#epoch?.number === state.epoch) return;
-    // What was the newest when the room was opened began at an unknown time: nothing older is taken live.
-    this.#epoch = { number: state.epoch, sinceMs: this.#epoch === null ? 0 : Date.now() };
-  }
+type Checked = Omit<Received, "late">;
 
-  #isOld({ e }: Frame): boolean {
-    return this.#epoch !== null && e < this.#epoch.number && Date.now() - this.#epoch.sinceMs > oldEpochMs;
-  }
-
-  #isLate({ from, id }: Frame): boolean {
-    const timeMs = ulidTimeMs(id);
-    const newest = this.#newest.get(from) ?? 0;
-    if (timeMs > newest) this.#newest.set(from, timeMs);
-    return timeMs < newest - lateMs;
-  }
+function isLate({ from, id }: Frame, newest: Newest): boolean {
+  const timeMs = ulidTimeMs(id);
+  const newestMs = newest.get(from) ?? 0;
+  if (timeMs > newestMs) newest.set(from, timeMs);
+  return timeMs < newestMs - lateMs;
 }

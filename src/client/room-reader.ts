@@ -3,12 +3,15 @@ import { Feed } from "./feed.ts";
 import { framesOf, pagesAfter } from "./history-pages.ts";
 import type { LiveMessage } from "./line.ts";
 import type { Message } from "./message.ts";
-import type { Received, Receiver } from "./receiver.ts";
+import type { Newest, Received, Receiver } from "./receiver.ts";
 import { Recent } from "./recent.ts";
-import { type Lost, Tail, type Told } from "./tail.ts";
+import { type Lost, settle, Tail, type Told } from "./tail.ts";
+import { pause } from "./wait.ts";
 
 /** How many messages a reader may be behind where nothing is said. */
 const queueDefault = 10_000;
+/** How many of the last messages are read to tell the last: what comes live meanwhile may be among them. */
+const lastOverlap = 256;
 
 /** Which messages are read. */
 export interface ReadOptions {
@@ -75,7 +78,8 @@ export class RoomReader {
     const stop = () => feed.end(signal?.reason);
     signal?.addEventListener("abort", stop, { once: true });
     if (signal?.aborted) stop();
-    const run = this.#read(feed, kept, ready);
+    const seen = new Recent(2 * Math.max(queueMax, queueDefault));
+    const run = this.#read(feed, kept, ready, new Kept(this.parts.receiver, seen));
     const end = async () => {
       signal?.removeEventListener("abort", stop);
       this.detach(feed);
@@ -99,7 +103,7 @@ export class RoomReader {
     signal?: AbortSignal,
   ): Promise<HistoryPage> {
     const { messages, first_seq, last_seq, more } = await this.parts.control.history(this.parts.roomId, page, signal);
-    const opened = await this.#openKept(framesOf(messages), new Recent(messages.length + 1));
+    const opened = await new Kept(this.parts.receiver, new Recent(messages.length + 1)).open(framesOf(messages));
     return { messages: opened.map((one) => this.#messageOf(one)), firstSeq: first_seq, lastSeq: last_seq, more };
   }
 
@@ -125,9 +129,12 @@ export class RoomReader {
     this.#tailing?.tail.take(message);
   }
 
-  /** The connection was away. */
-  gap(): void {
-    this.#tailing?.tail.gap();
+  /** The connection is away, there again, or went without having given all. */
+  connection(is: "away" | "back" | "torn"): void {
+    const tail = this.#tailing?.tail;
+    if (is === "away") tail?.away();
+    else if (is === "back") tail?.back();
+    else tail?.gap();
   }
 
   /** Ends all reading, with an error where there is one. */
@@ -166,14 +173,18 @@ export class RoomReader {
   }
 
   /** What was said before, where that is asked for, then what comes: each once, without a hole. */
-  async *#read(feed: Feed, from: "start" | "now" | "last", ready: Promise<void>): AsyncGenerator<Message, undefined> {
-    const seen = new Recent(2 * queueDefault);
+  async *#read(
+    feed: Feed,
+    from: "start" | "now" | "last",
+    ready: Promise<void>,
+    kept: Kept,
+  ): AsyncGenerator<Message, undefined> {
     try {
       await ready;
-      if (from === "last") for (const one of await this.#lastKept(seen)) yield this.#messageOf(one);
-      if (from === "start") yield* this.#readKept(feed, seen);
+      if (from === "last") for (const one of (await this.#lastKept(kept)).slice(-1)) yield this.#messageOf(one);
+      if (from === "start") yield* this.#readKept(feed, kept);
       for (let told = await feed.next(); told !== null; told = await feed.next()) {
-        if (!seen.has(keyOf(told.received))) yield this.parts.messageOf(told);
+        if (!kept.has(told.received)) yield this.parts.messageOf(told);
       }
       return undefined;
     } finally {
@@ -181,29 +192,31 @@ export class RoomReader {
     }
   }
 
-  async #lastKept(seen: Recent): Promise<Received[]> {
-    const { messages } = await this.parts.control.history(this.parts.roomId, { limit: 1 });
-    return this.#openKept(framesOf(messages), seen);
+  async #lastKept(kept: Kept): Promise<Received[]> {
+    const { messages } = await this.parts.control.history(this.parts.roomId, { limit: lastOverlap });
+    return kept.open(framesOf(messages));
   }
 
   /** The room's history, up to where what came live begins. */
-  async *#readKept(feed: Feed, seen: Recent): AsyncGenerator<Message, void> {
+  async *#readKept(feed: Feed, kept: Kept): AsyncGenerator<Message, void> {
     const { control, roomId, signal } = this.parts;
     let cursor = 0;
-    do {
-      feed.takeLapse();
+    let endMs = Number.POSITIVE_INFINITY;
+    for (;;) {
       for await (const { frames, upTo } of pagesAfter(control, roomId, cursor, signal)) {
-        for (const one of await this.#openKept(frames, seen)) yield this.#messageOf(one);
+        for (const one of await kept.open(frames)) yield this.#messageOf(one);
         cursor = upTo;
       }
       // What was too much to keep meanwhile is in the history by now.
-    } while (feed.takeLapse());
+      if (feed.takeLapse()) continue;
+      endMs = Math.min(endMs, performance.now() + settle.withinMs);
+      const first = feed.peek();
+      if (feed.isEnded || performance.now() >= endMs || (first !== undefined && kept.has(first.received))) break;
+      // What was said before this reader came may still be on its way into the history.
+      await Promise.race([feed.came(), pause(endMs - performance.now(), signal)]);
+      await pause(settle.pauseMs, signal);
+    }
     feed.stopLapsing();
-  }
-
-  async #openKept(frames: readonly Uint8Array[], seen: Recent): Promise<Received[]> {
-    const opened = await Promise.all(frames.map((bytes) => this.parts.receiver.open(bytes, "history")));
-    return opened.filter((one): one is Received => one !== null && seen.add(keyOf(one)));
   }
 
   #messageOf(received: Received): Message {
@@ -211,4 +224,21 @@ export class RoomReader {
   }
 }
 
-const keyOf = ({ frame }: Received): string => `${frame.from}.${frame.id}`;
+/** Frames of a history that one reader reads, each once. */
+class Kept {
+  readonly #newest: Newest = new Map();
+
+  constructor(
+    private readonly receiver: Receiver,
+    private readonly seen: Recent,
+  ) {}
+
+  has({ frame }: Received): boolean {
+    return this.seen.has(`${frame.from}.${frame.id}`);
+  }
+
+  async open(frames: readonly Uint8Array[]): Promise<Received[]> {
+    const opened = await Promise.all(frames.map((bytes) => this.receiver.open(bytes, "history", this.#newest)));
+    return opened.filter((one): one is Received => one !== null && this.seen.add(`${one.frame.from}.${one.frame.id}`));
+  }
+}

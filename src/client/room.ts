@@ -9,7 +9,7 @@ import { openBlob, sealBlob, sealFrame } from "./frames.ts";
 import type { Live } from "./live.ts";
 import { Membership } from "./membership.ts";
 import { Message, Request } from "./message.ts";
-import { type Publisher, refusalIn, type SendOptions } from "./publisher.ts";
+import { answerOfServer, type Publisher, type SendOptions } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
 import { type Replies, waitingAt } from "./replies.ts";
 import type { RoomChanges } from "./room-changes.ts";
@@ -24,6 +24,8 @@ import { waitFor } from "./wait.ts";
 
 /** How long a request waits for its reply where nothing is said, in milliseconds. */
 const requestTimeoutMs = 5_000;
+/** How many requests are answered at once: more are not answered. */
+const answersMax = 1_000;
 
 /** What a room is made from. */
 export interface RoomParts {
@@ -74,9 +76,12 @@ export class Room {
   readonly reader: RoomReader;
   /** Who is in it, and changing that. */
   readonly membership: Membership;
+  /** It never changes. */
+  readonly subject: string;
   readonly #receiver: Receiver;
   readonly #dropped: Partial<Record<DropReason, number>> = {};
   #stopAnswering: (() => void) | null = null;
+  #answering = 0;
 
   constructor(private readonly parts: RoomParts) {
     const { trust, keys, changes, control, directory, onTrouble, signal } = parts;
@@ -84,6 +89,7 @@ export class Room {
       this.#dropped[reason] = (this.#dropped[reason] ?? 0) + 1;
       parts.onDrop(this, reason);
     };
+    this.subject = trust.room.state.subject;
     this.#receiver = new Receiver({ trust, keys, onDrop });
     this.membership = new Membership(trust, changes, directory);
     this.reader = new RoomReader({
@@ -106,10 +112,6 @@ export class Room {
   /** The room as its owners signed it. Errors: room_forked. */
   get state(): VerifiedRoom {
     return this.parts.trust.room;
-  }
-
-  get subject(): string {
-    return this.state.state.subject;
   }
 
   get epoch(): number {
@@ -162,14 +164,14 @@ export class Room {
       settle = resolve;
     });
     const inbox = this.parts.replies.open("r", ({ data: bytes }) => {
-      const refusal = refusalIn(bytes);
-      if (refusal !== null) settle(refusal);
-      else void this.#answerIn(bytes, draft.id).then((answer) => answer && settle(answer), settle);
+      const server = answerOfServer(bytes);
+      if (server?.refusal) settle(server.refusal);
+      if (server === null) void this.#answerIn(bytes, draft.id).then((answer) => answer && settle(answer), settle);
     });
     const within = options.timeoutMs ?? requestTimeoutMs;
     const timer = setTimeout(() => settle(new UnibusError("timeout", "nobody answered in time (try again)")), within);
     try {
-      if (!live.isUp && options.offline === "refuse") void live.connection;
+      if (!live.isUp && options.offline === "refuse") void live.line;
       const outgoing = { ...(await this.#sealed(draft, options.signal)), reply: inbox.subject };
       await publisher.send(outgoing, { ...options, timeoutMs: within });
       const end = await waitFor(answered, options.signal);
@@ -320,10 +322,19 @@ export class Room {
   }
 
   async #answer(request: Request, answer: Answer): Promise<void> {
+    if (this.#answering >= answersMax) {
+      this.parts.onTrouble(
+        new UnibusError("quota", `a request came while ${answersMax} were answered (answer faster)`),
+      );
+      return;
+    }
+    this.#answering += 1;
     try {
       await request.respond(await answer(request));
     } catch (error) {
       this.parts.onTrouble(error);
+    } finally {
+      this.#answering -= 1;
     }
   }
 

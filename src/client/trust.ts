@@ -13,6 +13,8 @@ import { OneAtATime, pause, waitFor } from "./wait.ts";
 const readAttemptsMax = 6;
 /** The longest pause between two such reads, in milliseconds. */
 const readPauseMsMax = 100;
+/** Of how many epochs it is remembered when they were learned of. */
+const learnedMax = 64;
 /** How many members' keys are checked at once. */
 const vouchBatch = 256;
 
@@ -45,6 +47,8 @@ export class RoomTrust {
   readonly #pastReading = new OneAtATime(() => this.#guarded(() => this.#learnPast()));
   #room: VerifiedRoom | null = null;
   #fork: UnibusError | null = null;
+  /** When each of the last epochs was learned of, ascending. */
+  readonly #learned = new Map<number, number>();
 
   private constructor(
     roomId: string,
@@ -100,6 +104,12 @@ export class RoomTrust {
     return this.#chain.hashAt(version);
   }
 
+  /** Since when an epoch above this one is known, in milliseconds since 1970; infinity for none. */
+  newerSinceMs(epoch: number): number {
+    for (const [learned, atMs] of this.#learned) if (learned > epoch) return atMs;
+    return Number.POSITIVE_INFINITY;
+  }
+
   /** Gives the room up, and the error that says why. */
   fork(what: string): UnibusError {
     this.#fork ??= this.#chain.forked(what);
@@ -122,6 +132,9 @@ export class RoomTrust {
     const known = this.#room;
     if (known !== null && (await this.#isUnchanged(known))) return known;
     this.#room = await this.#read();
+    const { epoch } = this.#room.state;
+    if (!this.#learned.has(epoch)) this.#learned.set(epoch, Date.now());
+    for (const old of this.#learned.keys()) if (this.#learned.size > learnedMax) this.#learned.delete(old);
     return this.#room;
   }
 

@@ -141,3 +141,30 @@ for (const [how, act] of [
     await expect(dial(server, user)).rejects.toThrow();
   });
 }
+
+test("who follows a room in the moment of joining it follows it when that is said", async () => {
+  const [ana, bob] = await Promise.all(["ana", "bob"].map((name) => postUser(server, admin, name)));
+  if (!ana || !bob) throw new Error("users");
+  const got: string[] = [];
+  const subjects: string[] = [];
+  const live = await Live.connect({
+    identity: bob,
+    servers: [server.ready.nats],
+    readTruth: async () => undefined,
+    subjects: () => subjects,
+    onMessage: ({ data }) => got.push(Buffer.from(data).toString()),
+    keyOf: () => null,
+  });
+  for (let i = 0; i < 5; i++) {
+    const room = await createRoom(server, ana, policy());
+    const sender = await dial(server, ana);
+    await addMembers(server, room, bob);
+    // The login of this connection is older than the membership, and the notice of it is on its way.
+    subjects.push(room.state.subject);
+    await live.follow();
+    sender.publish(room.state.subject, `first ${i}`);
+    await sender.drain();
+    await until("bob has what was said then", () => got.includes(`first ${i}`), 2_000);
+  }
+  await live.close();
+});

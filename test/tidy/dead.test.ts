@@ -13,8 +13,11 @@ const heads: Readonly<Record<string, string>> = {
   "src/plugins/": "src/plugins/index.ts",
 };
 
-/** Packages that work without being imported by a file of src. */
-const unimported: readonly string[] = [];
+/** Packages that work without being imported: tools, and types. */
+const unimported: readonly string[] = ["@biomejs/biome", "@types/libsodium-wrappers", "bun", "bun-types", "typescript"];
+
+/** What whoever installs the package gets beside it. All else is inside its modules, or in the executable. */
+const shipped: readonly string[] = ["@sinclair/typebox"];
 
 interface Manifest {
   readonly exports?: Readonly<Record<string, string | Readonly<Record<string, string>>>>;
@@ -66,41 +69,50 @@ const deadFiles: Rule = {
   },
 };
 
+const code = ["src/", "test/", "bench/", "scripts/", "examples/"] as const;
+
 const unusedPackages: Rule = {
-  name: "every dependency is imported by src",
+  name: "every dependency is imported",
   because: "each one is downloaded, audited and trusted",
   check: (tree) => {
     if (!Object.values(heads).every((head) => tree.has(head))) return [];
     const used = new Set([
-      ...codeIn(tree, "src/")
+      ...codeIn(tree, ...code)
         .flatMap(importsOf)
         .map((one) => one.to),
       ...unimported,
     ]);
-    return Object.keys(manifestOf(tree).dependencies ?? {}).filter((name) => !used.has(name));
+    const { dependencies, devDependencies } = manifestOf(tree);
+    return Object.keys({ ...dependencies, ...devDependencies }).filter((name) => !used.has(name));
   },
   bad: {
     ...Object.fromEntries(Object.values(heads).map((head) => [head, 'import "used/deep";'])),
-    "package.json": '{ "dependencies": { "used": "1.0.0", "unused": "1.0.0" } }',
+    "package.json": '{ "dependencies": { "used": "1.0.0" }, "devDependencies": { "unused": "1.0.0" } }',
   },
   good: { "package.json": '{ "dependencies": { "used": "1.0.0" } }', "src/a.ts": 'import "used";' },
 };
 
+const shippedPackages: Rule = {
+  name: "the published package brings along what its modules import, and no more",
+  because: "who installs the client wants neither a web server nor a command line",
+  check: (tree) => Object.keys(manifestOf(tree).dependencies ?? {}).filter((name) => !shipped.includes(name)),
+  bad: { "package.json": '{ "dependencies": { "commander": "1.0.0" } }' },
+  good: { "package.json": '{ "dependencies": { "@sinclair/typebox": "1.0.0" } }' },
+};
+
 const undeclaredPackages: Rule = {
-  name: "every imported package is declared where it is needed",
-  because: "one that only another brings along can go with it; what src needs must reach who installs unibus",
+  name: "every imported package is declared",
+  because: "one that only another brings along can go with it",
   check: (tree) => {
-    const { dependencies = {}, devDependencies = {} } = manifestOf(tree);
-    const missing = (known: readonly string[], ...folders: string[]) =>
-      codeIn(tree, ...folders).flatMap((file) =>
-        importsOf(file)
-          .filter((one) => one.isPackage && !known.includes(one.to))
-          .map((one) => `${file.path} -> ${one.to}`),
-      );
-    const all = [...Object.keys(dependencies), ...Object.keys(devDependencies)];
-    return [...missing(Object.keys(dependencies), "src/"), ...missing(all, "test/", "bench/", "scripts/", "examples/")];
+    const { dependencies, devDependencies } = manifestOf(tree);
+    const known = new Set(Object.keys({ ...dependencies, ...devDependencies }));
+    return codeIn(tree, ...code).flatMap((file) =>
+      importsOf(file)
+        .filter((one) => one.isPackage && !known.has(one.to))
+        .map((one) => `${file.path} -> ${one.to}`),
+    );
   },
-  bad: { "package.json": '{ "devDependencies": { "dev": "1.0.0" } }', "src/a.ts": 'import "dev";' },
+  bad: { "package.json": '{ "devDependencies": { "dev": "1.0.0" } }', "src/a.ts": 'import "other";' },
   good: {
     "package.json": '{ "dependencies": { "@a/b": "1.0.0" }, "devDependencies": { "dev": "1.0.0" } }',
     "src/a.ts": 'import "@a/b/deep.js"; import "node:fs"; import "bun:sqlite"; import "unibus/plugin";',
@@ -122,5 +134,5 @@ const exactVersions: Rule = {
 };
 
 describe("dead code", () => {
-  for (const rule of [deadFiles, unusedPackages, undeclaredPackages, exactVersions]) judge(rule);
+  for (const rule of [deadFiles, unusedPackages, shippedPackages, undeclaredPackages, exactVersions]) judge(rule);
 });

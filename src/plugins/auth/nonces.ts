@@ -5,7 +5,10 @@ import { toBase64, toHex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { keyBytes } from "../../wire/names.ts";
 
-/** How long a nonce is remembered, in milliseconds: past it no accepted clock can still use it. Source: spec 5. */
+/**
+ * How long a nonce is remembered, in milliseconds, by the clock and in fact: past it no accepted clock can still use
+ * it. Source: spec 5.
+ */
 export const nonceLifeMs = 62_000;
 /** Live nonces of one user, and of all. Source: spec 5. */
 export const noncesMax = { user: 20_000, all: 1_000_000 } as const;
@@ -24,8 +27,9 @@ const stepMs = 1_000;
 export class NonceJournal {
   readonly #users = new Map<string, string>();
   readonly #counts = new Map<string, number>();
-  /** Oldest first: until when, and how many nonces of `#users`, which keeps the order in which they came. */
-  readonly #steps: { until: number; count: number }[] = [];
+  /** Oldest first: until when, since when, how many nonces of `#users`, which keeps the order in which they came. */
+  readonly #steps: { until: number; since: number; count: number }[] = [];
+  readonly #elapsedMs: () => number;
   readonly #current: string;
   readonly #previous: string;
   readonly #record = Buffer.alloc(recordBytes);
@@ -33,15 +37,19 @@ export class NonceJournal {
   #size = 0;
   #since: number;
 
-  /** Opens the journal in a folder and reads what a run before left. */
-  constructor(folder: string, now: number) {
+  /**
+   * Opens the journal in a folder and reads what a run before left. `elapsedMs` goes on evenly, however the clock is
+   * set: one that jumps ahead and comes back must not have made anything forgotten.
+   */
+  constructor(folder: string, now: number, elapsedMs = () => performance.now()) {
+    this.#elapsedMs = elapsedMs;
     this.#current = join(folder, "nonces");
     this.#previous = join(folder, "nonces.old");
     for (const file of [this.#previous, this.#current]) this.#read(file, now);
     const compacted = `${this.#current}.new`;
     rmSync(compacted, { force: true });
     this.#file = openSync(compacted, "a", 0o600);
-    this.#since = now;
+    this.#since = elapsedMs();
     // Until when each lives is no longer known one by one: the longest that any can, which only errs on the safe side.
     for (const [nonce, user] of this.#users) this.#append(nonce, user, now + nonceLifeMs);
     renameSync(compacted, this.#current);
@@ -72,7 +80,7 @@ export class NonceJournal {
     if (this.#users.size >= noncesMax.all) {
       throw new UnibusError("unavailable", "too many requests at the moment (try again)", { retryAfterS: 5 });
     }
-    if (now - this.#since >= nonceLifeMs) this.#turn(now);
+    if (this.#elapsedMs() - this.#since >= nonceLifeMs) this.#turn();
     this.#append(nonce, user, now + nonceLifeMs);
     this.#remember(nonce, user, now + nonceLifeMs);
   }
@@ -85,13 +93,18 @@ export class NonceJournal {
   #remember(nonce: string, user: string, until: number): void {
     this.#users.set(nonce, user);
     this.#counts.set(user, (this.#counts.get(user) ?? 0) + 1);
+    const since = this.#elapsedMs();
     const last = this.#steps.at(-1);
-    if (last !== undefined && until <= last.until) last.count += 1;
-    else this.#steps.push({ until: until + stepMs, count: 1 });
+    if (last === undefined || until > last.until)
+      return void this.#steps.push({ until: until + stepMs, since, count: 1 });
+    last.count += 1;
+    last.since = since;
   }
 
   #forget(now: number): void {
-    for (let step = this.#steps[0]; step !== undefined && step.until <= now; step = this.#steps[0]) {
+    const before = this.#elapsedMs() - nonceLifeMs;
+    const isPast = (step: { until: number; since: number }) => step.until <= now && step.since <= before;
+    for (let step = this.#steps[0]; step !== undefined && isPast(step); step = this.#steps[0]) {
       this.#steps.shift();
       for (const [nonce, user] of this.#users) {
         if (step.count-- === 0) break;
@@ -118,7 +131,7 @@ export class NonceJournal {
   }
 
   /** All of the older file has expired by now: the newer takes its place. */
-  #turn(now: number): void {
+  #turn(): void {
     const fresh = `${this.#current}.new`;
     rmSync(fresh, { force: true });
     const file = openSync(fresh, "a", 0o600);
@@ -127,7 +140,7 @@ export class NonceJournal {
     closeSync(this.#file);
     this.#file = file;
     this.#size = 0;
-    this.#since = now;
+    this.#since = this.#elapsedMs();
   }
 
   #read(file: string, now: number): void {

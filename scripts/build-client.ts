@@ -1,0 +1,227 @@
+/**
+ * Builds what the npm package is made of, into `dist`: the client for browsers and for Node and Bun, what a plugin
+ * imports, the suites that it runs, and the types of all of them.
+ */
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { gzipSync } from "node:zlib";
+import type { BunPlugin } from "bun";
+
+const root = join(import.meta.dir, "..");
+const natsFolder = join(root, "node_modules", "nats.ws", "lib");
+
+/** The most that the client for browsers may weigh, compressed as a server sends it, in bytes. */
+export const browserBytesMax = 250_000;
+
+/** Where a bundle runs. */
+export type Platform = "browser" | "node" | "bun";
+
+/**
+ * What a browser must not get. `crypto` is asked for by libraries that find the browser's own first. Of the NATS
+ * client, JetStream, services and seed keys are left out: a peer has no JetStream API, and signs with its own key.
+ */
+const lean: BunPlugin = {
+  name: "lean",
+  setup(build) {
+    const natsLib = realpathSync(natsFolder);
+    const file = (...names: string[]) => JSON.stringify(join(natsLib, ...names));
+    const nats = [
+      `export { connect } from ${file("src", "connect.js")};`,
+      `export { headers } from ${file("nats-base-client", "headers.js")};`,
+    ];
+    const empty = { path: "empty", namespace: "lean" };
+    build.onResolve({ filter: /^(node:)?crypto$/ }, () => empty);
+    build.onResolve({ filter: /^nats\.ws$/ }, () => ({ path: "nats", namespace: "lean" }));
+    build.onResolve({ filter: /^nkeys\.js$|\/jetstream\/|^\.\/(service|serviceclient|bench)$/ }, ({ importer }) =>
+      importer.startsWith(natsLib) ? empty : undefined,
+    );
+    build.onLoad({ filter: /./, namespace: "lean" }, ({ path }) => {
+      return { contents: path === "nats" ? nats.join("\n") : "export default {};", loader: "js" };
+    });
+  },
+};
+
+/** One bundle. */
+export interface Bundle {
+  /** Paths from the root, or absolute. */
+  readonly entry: string;
+  readonly platform: Platform;
+  readonly folder: string;
+  /** The file's name without `.js`. */
+  readonly name: string;
+  /** Packages that stay imports. */
+  readonly external?: readonly string[];
+}
+
+/** Bundles one entry as an ES module with its source map, and gives the module's file. Errors: Bun's own words. */
+export async function bundle({ entry, platform, folder, name, external = [] }: Bundle): Promise<string> {
+  const { outputs } = await Bun.build({
+    entrypoints: [join(root, relative(root, entry))],
+    target: platform,
+    format: "esm",
+    outdir: folder,
+    naming: { entry: `${name}.js` },
+    external: [...external],
+    sourcemap: "linked",
+    minify: platform === "browser",
+    plugins: platform === "browser" ? [lean] : [],
+  });
+  const made = outputs.find(({ kind }) => kind === "entry-point");
+  if (made === undefined) throw new Error(`${entry} made no module`);
+  nameSources(`${made.path}.map`);
+  return made.path;
+}
+
+/** Names the sources of a map by their place in the project: where it was built is nobody's business. */
+function nameSources(file: string): void {
+  const map = JSON.parse(readFileSync(file, "utf8")) as { sources: string[] };
+  const nameOf = (path: string) => (/^[a-z]+:/.test(path) ? path : relative(root, resolve(dirname(file), path)));
+  const sources = map.sources.map((path) => `unibus:///${nameOf(path)}`);
+  writeFileSync(file, JSON.stringify({ ...map, sources }));
+}
+
+/** The modules of the package by their folder in `dist`. What is external is imported from where it is installed. */
+const modules: readonly (Omit<Bundle, "folder"> & { readonly folder: string })[] = [
+  { entry: "src/client/index.ts", platform: "browser", folder: "client", name: "browser" },
+  { entry: "src/client/index.ts", platform: "node", folder: "client", name: "node" },
+  {
+    ...{ entry: "src/contracts/index.ts", platform: "bun", folder: "plugin", name: "index" },
+    external: ["@sinclair/typebox"],
+  },
+  { entry: "test/conformance/index.ts", platform: "bun", folder: "testing", name: "index", external: ["bun:test"] },
+];
+
+/** Heads of the declarations that the package exports, and what each has to refer to. */
+const heads: Readonly<Record<string, string>> = {
+  "src/client/index.d.ts": '/// <reference lib="esnext.disposable" />\n',
+  "src/contracts/index.d.ts": '/// <reference lib="esnext.disposable" />\n',
+  "test/conformance/index.d.ts": "",
+};
+
+const imported = /(\bfrom\s*|\bimport\s*\(\s*)"([^"]+)"/g;
+
+/** Declarations as others can read them: relative imports end in `.js`, and the NATS client's own types stay inside. */
+function portable(text: string): string {
+  return text
+    .replace(/^import (?:type )?\{([^}]*)\} from "#nats";$/gm, (_, names: string) => {
+      const words = names.split(",").map((name) => name.replace("type ", "").trim());
+      return words.map((name) => `type ${name} = unknown;`).join("\n");
+    })
+    .replace(imported, (all, before: string, to: string) =>
+      to.startsWith(".") ? `${before}"${to.replace(/\.ts$/, ".js")}"` : all,
+    );
+}
+
+/** Writes the declarations that can be reached from the heads into a folder. Errors: those of the compiler. */
+function declare(folder: string): void {
+  const raw = join(folder, "..", "raw");
+  const tsc = join(root, "node_modules", ".bin", "tsc");
+  const done = Bun.spawnSync([tsc, "-p", join(root, "tsconfig.types.json"), "--outDir", raw], { cwd: root });
+  if (!done.success) throw new Error(`the types cannot be written:\n${done.stdout}${done.stderr}`);
+  const wanted = Object.keys(heads);
+  const seen = new Set<string>();
+  for (let file = wanted.shift(); file !== undefined; file = wanted.shift()) {
+    if (seen.has(file)) continue;
+    seen.add(file);
+    const text = portable(readFileSync(join(raw, file), "utf8"));
+    for (const [, , to = ""] of text.matchAll(imported)) {
+      if (to.startsWith(".")) wanted.push(join(dirname(file), to).replace(/\.js$/, ".d.ts"));
+    }
+    mkdirSync(join(folder, dirname(file)), { recursive: true });
+    writeFileSync(join(folder, file), `${heads[file] ?? ""}${text}`);
+  }
+  rmSync(raw, { recursive: true });
+}
+
+/** The packages whose code is in a bundle, by its source map. */
+function packagesIn(file: string): string[] {
+  const { sources } = JSON.parse(readFileSync(`${file}.map`, "utf8")) as { sources: string[] };
+  return sources.flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? []);
+}
+
+/** The licences of everything that the bundles carry. */
+function licences(files: readonly string[]): string {
+  const names = [...new Set(files.flatMap(packagesIn))].sort();
+  const texts = names.map((name) => {
+    const folder = join(root, "node_modules", name);
+    const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+    const text =
+      file === undefined
+        ? `${license}, see https://www.npmjs.com/package/${name}`
+        : readFileSync(join(folder, file), "utf8");
+    return `${name} ${version} (${license})\n\n${text.trim()}\n`;
+  });
+  return `What the modules beside this file carry.\n\n${texts.join(`\n${"-".repeat(80)}\n\n`)}`;
+}
+
+/** All files below a folder, by their path in it. */
+const filesIn = (folder: string): string[] =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)));
+
+/** Puts a folder's files over another's, one by one, so that no reader misses one; then takes away the rest. */
+function place(from: string, to: string): void {
+  const fresh = filesIn(from);
+  for (const file of fresh) {
+    mkdirSync(join(to, dirname(file)), { recursive: true });
+    renameSync(join(from, file), join(to, file));
+  }
+  const stale = filesIn(to).filter((file) => !fresh.includes(file));
+  for (const file of stale) rmSync(join(to, file), { force: true });
+}
+
+/** A module that was built: its path below the folder, and its size as it is and compressed, in bytes. */
+export interface Built {
+  readonly file: string;
+  readonly bytes: number;
+  readonly gzipBytes: number;
+}
+
+/** Builds everything into a folder. Errors: Bun's and the compiler's own words; one that names a bundle too large. */
+export async function buildClient(dist: string = join(root, "dist")): Promise<Built[]> {
+  mkdirSync(dist, { recursive: true });
+  const aside = mkdtempSync(join(dist, ".client-"));
+  try {
+    const files = await Promise.all(modules.map((one) => bundle({ ...one, folder: join(aside, "made", one.folder) })));
+    declare(join(aside, "made", "types"));
+    writeFileSync(join(aside, "made", "client", "LICENSES.txt"), licences(files));
+    const built = files.map((path): Built => {
+      const bytes = readFileSync(path);
+      const file = relative(join(aside, "made"), path);
+      return { file, bytes: bytes.length, gzipBytes: gzipSync(bytes, { level: 9 }).length };
+    });
+    const large = built.find(({ file, gzipBytes }) => file === "client/browser.js" && gzipBytes > browserBytesMax);
+    if (large !== undefined)
+      throw new Error(`${large.file} has ${large.gzipBytes} B compressed, at most ${browserBytesMax}`);
+    for (const folder of readdirSync(join(aside, "made"))) place(join(aside, "made", folder), join(dist, folder));
+    return built;
+  } finally {
+    rmSync(aside, { recursive: true, force: true });
+  }
+}
+
+/** What was built, a line for each module. */
+export function sizesOf(built: readonly Built[]): string {
+  const kB = (bytes: number) => `${Math.round(bytes / 1_000)} kB`;
+  return built.map(({ file, bytes, gzipBytes }) => `dist/${file}  ${kB(bytes)}, ${kB(gzipBytes)} gz`).join("\n");
+}
+
+if (import.meta.main) {
+  try {
+    console.log(sizesOf(await buildClient()));
+  } catch (error) {
+    console.error(`error: ${(error as Error).message}`);
+    process.exit(1);
+  }
+}

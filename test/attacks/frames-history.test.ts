@@ -1,0 +1,129 @@
+/**
+ * A server that answers history with what it likes: other rooms' frames, altered ones, the same again, another order.
+ * What no member said there is dropped and counted; what it leaves out nobody can know. Source: spec 4, 8, 13.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { type Message, modes } from "../../src/client/index.ts";
+import { type Server, until } from "../support/executable.ts";
+import { HostileScene, rewritten } from "../support/hostile-scene.ts";
+
+let server: Server;
+let admin: Identity;
+let scene: HostileScene;
+
+/** What a history answers. */
+interface History {
+  messages: string[];
+  first_seq: number;
+  last_seq: number;
+  more: boolean;
+}
+
+beforeAll(async () => {
+  ({ server, admin } = await HostileScene.server());
+  scene = await HostileScene.open(server, { admin });
+  for (let i = 0; i < 5; i++) await scene.mine.send(`m${i}`);
+  await until("bob has all", () => scene.texts.length === 5);
+});
+afterAll(async () => {
+  await scene[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+});
+
+const encoded = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
+const decoded = (text = "") => Buffer.from(text, "base64");
+const texts = (messages: readonly Message[]) => messages.map(({ text }) => text);
+
+/** What bob reads while the server alters what it answers, and what he dropped meanwhile. */
+async function readAltered(alter: (messages: string[]) => string[] | Promise<string[]>) {
+  const before = { ...scene.dropped };
+  scene.hostile.http.tell(async (answer, asked) => {
+    if (!asked.target.includes("/history") || answer.status !== 200) return answer;
+    const history = JSON.parse(answer.body.toString()) as History;
+    return { ...answer, body: Buffer.from(JSON.stringify({ ...history, messages: await alter(history.messages) })) };
+  });
+  try {
+    const page = await scene.theirs.history();
+    const dropped = Object.entries(scene.dropped).map(([reason, count]) => [reason, count - (before[reason] ?? 0)]);
+    return { got: texts(page.messages), dropped: Object.fromEntries(dropped.filter(([, count]) => count !== 0)) };
+  } finally {
+    scene.hostile.http.honest();
+  }
+}
+
+const all = ["m0", "m1", "m2", "m3", "m4"];
+
+describe("a page of history", () => {
+  test("without what another room's members said, however it is labelled", async () => {
+    const other = await scene.ana.createRoom(`room.other-${process.pid}`, modes.matrix);
+    await other.membership.add(scene.bob.identity.endpoint);
+    await other.send("said elsewhere");
+    const [foreign] = (await scene.ana.control.history(other.id, { limit: 1 })).messages;
+    const renamed = encoded(rewritten(decoded(foreign), { s: scene.mine.subject }));
+    expect(await readAltered((messages) => [foreign ?? "", ...messages, renamed])).toEqual({
+      got: all,
+      dropped: { wrong_subject: 1, bad_signature: 1 },
+    });
+  });
+
+  test("without frames of strangers, altered ones and junk", async () => {
+    const stranger = encoded(await scene.frame({ by: scene.eve }));
+    const junk = ["", "!", encoded(Buffer.from("junk"))];
+    const read = await readAltered((messages) => {
+      const altered = encoded(rewritten(decoded(messages[2]), { e: 1, re: "01ARZ3NDEKTSV4RRFFQ69G5FAV" }));
+      return [stranger, ...messages.slice(0, 2), altered, ...messages.slice(3), ...junk];
+    });
+    expect(read).toEqual({
+      got: ["m0", "m1", "m3", "m4"],
+      dropped: { not_a_member: 1, bad_signature: 1, not_json: 3 },
+    });
+  });
+
+  test("with each message once, whatever comes twice", async () => {
+    expect((await readAltered((messages) => [...messages, ...messages])).got).toEqual(all);
+  });
+
+  test("in the order that the server says, and without what it leaves out: that is not detected", async () => {
+    expect((await readAltered((messages) => messages.toReversed())).got).toEqual(all.toReversed());
+    expect((await readAltered((messages) => messages.slice(3))).got).toEqual(["m3", "m4"]);
+  });
+
+  test("of another shape is refused as no answer of a bus", async () => {
+    const shapes = [
+      { messages: [1] },
+      { messages: null },
+      { messages: [], first_seq: "1", last_seq: 1, more: false },
+      [],
+    ];
+    for (const shape of shapes) {
+      scene.hostile.http.alter("/history", () => shape);
+      await expect(scene.theirs.history()).rejects.toMatchObject({ code: "unavailable" });
+    }
+    scene.hostile.http.honest();
+  });
+});
+
+describe("a history that never ends", () => {
+  test("is read as far as its reader reads, and given up with it", async () => {
+    scene.hostile.http.alter("/history", (history: History) => ({ ...history, last_seq: 2 ** 52, more: true }));
+    const messages = scene.theirs.messages({ from: "start" });
+    const got: string[] = [];
+    for await (const { text } of messages) if (got.push(text) === all.length) break;
+    expect(got).toEqual(all);
+    scene.hostile.http.honest();
+  });
+});
+
+test("a member's frame of an epoch that is not makes the history a contradiction, until its owner kicks them", async () => {
+  await using at = await HostileScene.open(server, { admin });
+  const poison = encoded(await at.frame({ by: at.cleo.identity, epoch: 9 }));
+  at.hostile.http.alter("/history", (history: History) => ({ ...history, messages: [...history.messages, poison] }));
+  await expect(at.theirs.history()).rejects.toMatchObject({ code: "room_forked" });
+  await expect(at.theirs.send("still here?")).rejects.toMatchObject({ code: "room_forked" });
+  await at.mine.membership.kick(at.cleo.identity.endpoint);
+  await at.mine.send("without cleo");
+  const again = await at.bob.room(at.mine.id);
+  expect(texts((await again.history()).messages)).toEqual(["without cleo"]);
+  expect(again.stats().dropped).toEqual({ not_a_member: 1 });
+});

@@ -1,0 +1,211 @@
+/**
+ * Frames that no member said so, injected by the server or by whoever gets that far: re-labelled, replayed, altered, not
+ * canonical, of strangers, of one who was kicked, of epochs that are over or are not. Source: spec 4, 13.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, setSystemTime, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { newUlid } from "../../src/client/ulid.ts";
+import { frameBytesMax } from "../../src/wire/frame.ts";
+import { type Server, until } from "../support/executable.ts";
+import { HostileScene, rewritten } from "../support/hostile-scene.ts";
+
+let server: Server;
+let admin: Identity;
+let scene: HostileScene;
+
+beforeAll(async () => {
+  ({ server, admin } = await HostileScene.server());
+  scene = await HostileScene.open(server, { admin });
+});
+afterEach(() => setSystemTime());
+afterAll(async () => {
+  await scene[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+});
+
+const base64 = (size: number) => Buffer.from(crypto.getRandomValues(new Uint8Array(size))).toString("base64");
+
+/** Bob drops these bytes for this reason, is told of it, and goes on. */
+async function expectDropped(at: HostileScene, bytes: Uint8Array | string, reason: string): Promise<void> {
+  const before = at.dropped[reason] ?? 0;
+  const told = at.suspicious.length;
+  at.inject(bytes);
+  await until(`it is dropped as ${reason}: ${JSON.stringify(at.dropped)}`, () => (at.dropped[reason] ?? 0) > before);
+  expect(at.dropped[reason]).toBe(before + 1);
+  const isHarmless = reason === "repeat" || reason === "old_epoch";
+  expect(at.suspicious.slice(told).map(({ what }) => what as string)).toEqual(isHarmless ? [] : [reason]);
+}
+
+/** What is said now reaches bob, and nothing but that. */
+async function expectSound(at: HostileScene): Promise<void> {
+  const texts = at.texts.slice();
+  const { id } = await at.mine.send("honest");
+  await until("bob has it", () => at.got.some((message) => message.id === id));
+  expect(at.texts).toEqual([...texts, "honest"]);
+  expect(at.ended).toBeUndefined();
+  expect(at.trouble).toEqual([]);
+}
+
+const whole = (by: Identity) => scene.frame({ by, text: "said by ana, never sent" });
+
+const attacks: Readonly<Record<string, readonly [string, () => Promise<Uint8Array | string>]>> = {
+  "text that is no JSON": ["not_json", async () => "what is this"],
+  "an empty message": ["not_json", async () => ""],
+  "JSON that is no frame": ["not_canonical", async () => "{}"],
+  "a frame with a key twice": [
+    "not_canonical",
+    async () => new TextDecoder().decode(await whole(scene.ana.identity)).replace('{"t":0', '{"t":0,"t":0'),
+  ],
+  "a frame with a space": [
+    "not_canonical",
+    async () => new TextDecoder().decode(await whole(scene.ana.identity)).replace(",", ", "),
+  ],
+  "more than 1 MiB": ["too_large", async () => "x".repeat(frameBytesMax + 1)],
+  "a frame of another room under this subject": [
+    "wrong_subject",
+    async () => scene.frame({ by: scene.ana.identity, subject: "room.other" }),
+  ],
+  "a frame of another room, its subject rewritten": [
+    "bad_signature",
+    async () =>
+      rewritten(await scene.frame({ by: scene.ana.identity, subject: "room.other" }), { s: scene.mine.subject }),
+  ],
+  "a frame signed for another room on this subject": [
+    "bad_signature",
+    async () => scene.frame({ by: scene.ana.identity, roomId: newUlid() }),
+  ],
+  "a frame of one who is no member, with the room's key": ["not_a_member", async () => scene.frame({ by: scene.eve })],
+  "a member's name on a stranger's frame": [
+    "bad_signature",
+    async () => rewritten(await scene.frame({ by: scene.eve }), { from: scene.cleo.identity.endpoint }),
+  ],
+  "another member's name on a member's frame": [
+    "bad_signature",
+    async () => rewritten(await whole(scene.ana.identity), { from: scene.cleo.identity.endpoint }),
+  ],
+  "another payload": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { p: base64(48) })],
+  "another nonce": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { n: base64(24) })],
+  "another signature": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { sig: base64(64) })],
+  "another id": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { id: newUlid() })],
+  "another type": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { t: 4 })],
+  "another thread": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { thr: newUlid() })],
+  "no signature": ["unsigned", async () => rewritten(await whole(scene.ana.identity), { sig: undefined })],
+  "a member's frame in the clear": [
+    "not_decryptable",
+    async () =>
+      scene.frame({
+        ...{ by: scene.ana.identity, roomKey: null },
+        policy: { encrypt: false, persist: true, sign_msgs: true },
+      }),
+  ],
+  "a member's frame under a key that the server made": [
+    "not_decryptable",
+    async () => scene.frame({ by: scene.ana.identity, roomKey: crypto.getRandomValues(new Uint8Array(32)) }),
+  ],
+  "an epoch that is not, by a stranger": ["not_a_member", async () => scene.frame({ by: scene.eve, epoch: 7 })],
+  "an epoch that is not, its signature none": [
+    "bad_signature",
+    async () => rewritten(await whole(scene.ana.identity), { e: 7 }),
+  ],
+};
+
+describe("in an encrypted room whose messages are signed", () => {
+  for (const [what, [reason, make]] of Object.entries(attacks)) {
+    test(`${what} is dropped: ${reason}`, async () => {
+      await expectDropped(scene, await make(), reason);
+      await expectSound(scene);
+    });
+  }
+
+  test("a frame that is replayed is told once", async () => {
+    const { id } = await scene.mine.send("once");
+    await until("bob has it", () => scene.got.some((message) => message.id === id));
+    const { messages } = await scene.ana.control.history(scene.mine.id, { limit: 1 });
+    const bytes = Buffer.from(messages[0] ?? "", "base64");
+    for (let i = 0; i < 3; i++) await expectDropped(scene, bytes, "repeat");
+    await expectSound(scene);
+  });
+
+  test("what the server held back for more than 10 minutes is marked late", async () => {
+    const [by, roomKey] = [scene.cleo.identity, await scene.key()];
+    const held = await scene.frame({ by, roomKey, text: "held back" });
+    setSystemTime(Date.now() + 11 * 60_000);
+    const fresh = await scene.frame({ by, roomKey, text: "fresh" });
+    setSystemTime();
+    scene.inject(fresh);
+    scene.inject(held);
+    await until("bob has both", () => scene.texts.includes("held back"));
+    expect(scene.got.slice(-2).map(({ text, late }) => [text, late])).toEqual([
+      ["fresh", false],
+      ["held back", true],
+    ]);
+  });
+
+  test("a thousand frames of unknown epochs keep an honest one waiting for one read of the room", async () => {
+    const junk = await Promise.all(
+      Array.from({ length: 1_000 }, async (_, i) => rewritten(await scene.frame({ by: scene.eve }), { e: 1_000 + i })),
+    );
+    const before = scene.hostile.http.asked.length;
+    const dropped = scene.dropped.not_a_member ?? 0;
+    for (const bytes of junk) scene.inject(bytes);
+    const began = performance.now();
+    await expectSound(scene);
+    expect(performance.now() - began).toBeLessThan(10_000);
+    expect(scene.dropped.not_a_member).toBe(dropped + 1_000);
+    expect(scene.hostile.http.asked.length - before).toBeLessThan(20);
+  });
+});
+
+describe("when a member is kicked", () => {
+  test("what they signed for the new epoch is dropped at once, for the old one after a minute", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const oldKey = await at.key();
+    const kicked = at.cleo.identity;
+    await at.mine.membership.kick(kicked.endpoint);
+    await until("bob knows the new epoch", () => at.theirs.epoch === 2);
+    // Even one to whom somebody gave the new key.
+    await expectDropped(at, await at.frame({ by: kicked, epoch: 2 }), "not_a_member");
+    await expectDropped(at, await at.frame({ by: kicked, epoch: 2, roomKey: oldKey }), "not_a_member");
+    // It may have been under way.
+    at.inject(await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "under way" }));
+    await until("bob has it", () => at.texts.includes("under way"));
+    setSystemTime(Date.now() + 61_000);
+    await expectDropped(at, await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "too late" }), "old_epoch");
+    setSystemTime();
+    await expectSound(at);
+  });
+
+  test("a client that opens the room later takes what is still under way, and no more", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const oldKey = await at.key();
+    await at.mine.membership.kick(at.cleo.identity.endpoint);
+    await until("bob knows the new epoch", () => at.theirs.epoch === 2);
+    const old = (text: string) => at.frame({ by: at.ana.identity, epoch: 1, roomKey: oldKey, text });
+    at.inject(await old("from one who did not know yet"));
+    await until("bob has it", () => at.texts.length === 1);
+    setSystemTime(Date.now() + 61_000);
+    await expectDropped(at, await old("replayed"), "old_epoch");
+  });
+});
+
+describe("a member's signature on an epoch that is not", () => {
+  test("is a contradiction: the room is given up, nothing is sent, and whoever reads is told", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    at.inject(await at.frame({ by: at.cleo.identity, epoch: 2 }));
+    await until("bob's reading ends", () => at.ended !== undefined);
+    expect(at.ended).toMatchObject({ code: "room_forked" });
+    expect(at.suspicious.map(({ what }) => what)).toEqual(["room_forked"]);
+    await expect(at.theirs.send("still here?")).rejects.toMatchObject({ code: "room_forked" });
+    expect(at.texts).toEqual([]);
+  });
+});
+
+describe("a peer that was added a moment ago", () => {
+  test("is heard by those who do not know of it yet", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    await at.mine.membership.add(at.eve.endpoint);
+    at.inject(await at.frame({ by: at.eve, text: "I am new" }));
+    await until("bob has it", () => at.texts.includes("I am new"));
+    expect(at.dropped).toEqual({});
+  });
+});

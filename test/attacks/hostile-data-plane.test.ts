@@ -1,0 +1,195 @@
+/**
+ * A NATS server that acknowledges what it did not store, answers where nobody asked, and makes a client write where it
+ * likes: each is refused or reported, and nothing of it reaches the application. Source: spec 8, 9, 13.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { newUlid } from "../../src/client/ulid.ts";
+import { streamName } from "../../src/wire/names.ts";
+import { type Server, until } from "../support/executable.ts";
+import type { Carried, Tamper } from "../support/hostile-nats.ts";
+import { HostileScene, rewritten } from "../support/hostile-scene.ts";
+
+let server: Server;
+let admin: Identity;
+let scene: HostileScene;
+
+beforeAll(async () => {
+  ({ server, admin } = await HostileScene.server());
+  scene = await HostileScene.open(server, { admin });
+});
+afterEach(() => {
+  scene.hostile.tamper = (message) => [message];
+});
+afterAll(async () => {
+  await scene[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+});
+
+const isAck = ({ subject }: Carried) => subject.startsWith(`_INBOX.${scene.bob.identity.endpoint}.a.`);
+const said = (message: Carried, json: unknown): Carried => ({ ...message, data: Buffer.from(JSON.stringify(json)) });
+const stream = () => streamName(scene.mine.id);
+
+/** The acks that bob gets are what this makes of them. */
+function acks(alter: (message: Carried) => readonly Carried[]): Tamper {
+  return (message) => (isAck(message) ? alter(message) : [message]);
+}
+
+const stored = async () => (await scene.mine.history({ limit: 1 })).lastSeq;
+
+describe("an ack", () => {
+  const lies: Readonly<Record<string, readonly [() => unknown, string]>> = {
+    "of another room's stream": [() => ({ stream: streamName(newUlid()), seq: 7 }), "forbidden"],
+    "of no stream": [() => ({ stream: "", seq: 7 }), "forbidden"],
+    "without a sequence": [() => ({ stream: stream() }), "forbidden"],
+    "with a sequence that is none": [() => ({ stream: stream(), seq: "7" }), "forbidden"],
+    "that calls the first attempt a copy": [() => ({ stream: stream(), seq: 1, duplicate: true }), "forbidden"],
+    "that refuses": [() => ({ error: { code: 503, err_code: 10_077 }, stream: stream() }), "quota"],
+    "that refuses for another reason": [() => ({ error: {} }), "unavailable"],
+  };
+  for (const [what, [lie, code]] of Object.entries(lies)) {
+    test(`${what} is an error of the sender's: ${code}`, async () => {
+      scene.hostile.tamper = acks((message) => [said(message, lie())]);
+      await expect(scene.theirs.send("is it stored?")).rejects.toMatchObject({ code });
+    });
+  }
+
+  test("that is junk is none: the message is tried again until its time is over", async () => {
+    scene.hostile.tamper = acks((message) => [said(message, "stored!"), { ...message, data: Buffer.from("{") }]);
+    await expect(scene.theirs.send("is it stored?", { timeoutMs: 300 })).rejects.toMatchObject({ code: "timeout" });
+  });
+
+  test("that is lost costs a second attempt with the same id, and nothing is stored twice", async () => {
+    const before = await stored();
+    let lost = 0;
+    scene.hostile.tamper = acks((message) => (lost++ === 0 ? [] : [message]));
+    const published = scene.hostile.published.length;
+    const { id, seq } = await scene.theirs.send("once");
+    expect(seq).toBe(before + 1);
+    expect(await stored()).toBe(before + 1);
+    const copies = scene.hostile.published.slice(published).filter(({ subject }) => subject === scene.mine.subject);
+    const dedupIds = copies.map(({ headers }) => /Nats-Msg-Id: *(\S+)/.exec(String(headers))?.[1]);
+    expect(dedupIds).toEqual([`${scene.bob.identity.endpoint}.${id}`, `${scene.bob.identity.endpoint}.${id}`]);
+    expect(copies[0]?.data).toEqual(copies[1]?.data as Buffer);
+  }, 20_000);
+
+  test("from the server's own mouth for what nobody sent changes nothing", async () => {
+    const count = scene.hostile.inject(`_INBOX.${scene.bob.identity.endpoint}.a.${"A".repeat(22)}`, "{}");
+    expect(count).toBe(1);
+    expect((await scene.theirs.send("still sound")).seq).toBeGreaterThan(0);
+  });
+});
+
+describe("a request", () => {
+  test("whose reply subject is another's inbox, a room, JetStream or a notice is told, and not answered there", async () => {
+    const stop = await scene.theirs.respond(({ text }) => `answer to ${text}`);
+    const { endpoint } = scene.ana.identity;
+    const replies = [
+      `_INBOX.${scene.cleo.identity.endpoint}.r.${"A".repeat(22)}`,
+      `_INBOX.${endpoint}.a.${"A".repeat(22)}`,
+      `_INBOX.${endpoint}.r.short`,
+      `_INBOX.${endpoint}.r.${"A".repeat(22)}.x`,
+      `_INBOX.${endpoint}.r.*`,
+      scene.mine.subject,
+      `$JS.ACK.${stream()}.x.1.1.1.1.1`,
+      `unibus.user.${endpoint}.revoked`,
+      `_DELIVER.${endpoint}.${scene.mine.id}.main`,
+    ];
+    const before = scene.hostile.published.length;
+    for (const [i, reply] of replies.entries()) {
+      const bytes = await scene.frame({ by: scene.ana.identity, text: `bait ${i}` });
+      scene.hostile.inject(scene.mine.subject, bytes, reply);
+    }
+    await until("bob was told all", () => scene.texts.includes(`bait ${replies.length - 1}`));
+    // One that is honest comes after them, and is answered where it was asked.
+    expect((await scene.mine.request("honest?")).text).toBe("answer to honest?");
+    const written = scene.hostile.published.slice(before).map(({ subject }) => subject);
+    expect(written.filter((subject) => subject.startsWith("_INBOX."))).toHaveLength(1);
+    expect(written.filter((subject) => replies.includes(subject))).toEqual([]);
+    stop();
+  });
+
+  test("is answered once, however often the server shows it", async () => {
+    const asked: string[] = [];
+    const stop = await scene.theirs.respond(({ text }) => {
+      asked.push(text);
+      return "yes";
+    });
+    const shown: Tamper = (message) => [message, message, { ...message, reply: message.reply?.replace(/.$/, "_") }];
+    scene.hostile.tamper = (message) => (message.subject === scene.mine.subject ? shown(message) : [message]);
+    expect((await scene.mine.request("once?")).text).toBe("yes");
+    expect(asked).toEqual(["once?"]);
+    stop();
+  });
+
+  test("gets no reply of a stranger, for another request, of another room, altered or junk", async () => {
+    const { ana, cleo, eve, hostile } = scene;
+    const stop = await scene.mine.respond(() => "the true answer");
+    const isReply = ({ subject }: Carried) => subject.startsWith(`_INBOX.${scene.bob.identity.endpoint}.r.`);
+    const forged = async (re: string) => [
+      await scene.frame({ by: eve, text: "of a stranger", re }),
+      await scene.frame({ by: cleo.identity, text: "for another request", re: newUlid() }),
+      await scene.frame({ by: cleo.identity, text: "for none" }),
+      await scene.frame({ by: cleo.identity, text: "of another room", re, roomId: newUlid() }),
+      rewritten(await scene.frame({ by: cleo.identity, text: "renamed", re }), { from: ana.identity.endpoint }),
+      Buffer.from("junk"),
+      Buffer.from(""),
+    ];
+    hostile.tamper = (message) => (isReply(message) ? [] : [message]);
+    const published = hostile.published.length;
+    const asking = scene.theirs.request("who are you?", { timeoutMs: 10_000 });
+    await until("it is asked", () => hostile.published.length > published);
+    const request = hostile.published[published];
+    const { id } = JSON.parse(String(request?.data)) as { id: string };
+    for (const bytes of await forged(id)) hostile.inject(request?.reply ?? "", bytes);
+    const answer = await scene.frame({ by: ana.identity, text: "the true answer", re: id });
+    hostile.inject(request?.reply ?? "", answer);
+    expect((await asking).text).toBe("the true answer");
+    stop();
+  });
+
+  test("in a room that is kept is no suspicion: the server's own ack comes to the same place", async () => {
+    const before = scene.suspicious.length;
+    const stop = await scene.mine.respond(() => "here");
+    expect((await scene.theirs.request("where?")).text).toBe("here");
+    stop();
+    await expect(scene.theirs.request("and now?", { timeoutMs: 200 })).rejects.toMatchObject({ code: "timeout" });
+    expect(scene.suspicious.slice(before)).toEqual([]);
+  });
+});
+
+describe("a message that the server holds back from one connection", () => {
+  test("is not missed where it is kept: the next break brings it", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    at.hostile.tamper = (message) => (message.subject === at.mine.subject ? [] : [message]);
+    for (let i = 0; i < 3; i++) await at.mine.send(`hidden ${i}`);
+    at.hostile.tamper = (message) => [message];
+    // Nothing says so until then: a quiet room looks the same.
+    expect(at.texts).toEqual([]);
+    at.hostile.proxy.cutAll();
+    await until("bob has them", () => at.texts.length === 3);
+    expect(at.texts).toEqual(["hidden 0", "hidden 1", "hidden 2"]);
+    expect(at.suspicious).toEqual([]);
+  });
+});
+
+describe("a delivery of a durable", () => {
+  test("is acknowledged to its own consumer alone, whatever subject the server names", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const got: string[] = [];
+    await using _durable = await at.theirs.durable(({ text }) => got.push(text));
+    await at.mine.send("kept");
+    await until("bob has it", () => got.includes("kept"));
+    const before = at.hostile.published.length;
+    const deliver = `_DELIVER.${at.bob.identity.endpoint}.${at.mine.id}.main`;
+    const subjects = [`$JS.ACK.${streamName(newUlid())}.x.1.1.1.1.1`, at.mine.subject, "$JS.API.STREAM.DELETE.x"];
+    for (const subject of subjects) {
+      at.hostile.inject(deliver, await at.frame({ by: at.ana.identity, text: "bait" }), subject);
+    }
+    await at.mine.send("kept, too");
+    await until("bob has it", () => got.includes("kept, too"));
+    expect(got).toEqual(["kept", "kept, too"]);
+    const written = at.hostile.published.slice(before).map(({ subject }) => subject);
+    expect(written.every((subject) => subject.startsWith(`$JS.ACK.${streamName(at.mine.id)}.`))).toBe(true);
+  });
+});

@@ -1,0 +1,112 @@
+/**
+ * A server that has a client sign what it likes: its nonce is the text of a request, or another bus's, or none. The
+ * client signs the text of kind `nats` for the host that it dialled, and nothing else. Source: spec 2, 9, 13.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { connect, isUnibusError } from "../../src/client/index.ts";
+import { verifySignature } from "../../src/contracts/signature.ts";
+import { natsText, requestText } from "../../src/wire/sign.ts";
+import type { Server } from "../support/executable.ts";
+import { HostileNats } from "../support/hostile-nats.ts";
+import { HostileScene } from "../support/hostile-scene.ts";
+import { postUser } from "../support/peer.ts";
+
+let server: Server;
+let admin: Identity;
+let hostile: HostileNats;
+let bob: Identity;
+
+beforeAll(async () => {
+  ({ server, admin } = await HostileScene.server());
+  hostile = await HostileNats.start(server);
+  bob = await postUser(server, admin, "bob");
+});
+afterAll(async () => {
+  await hostile[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+});
+
+const request = requestText({
+  host: "127.0.0.1:8470",
+  method: "POST",
+  target: "/users/x/revoke",
+  ts: "1800000000",
+  nonce: Buffer.alloc(16, 1).toString("base64"),
+  bodyHash: "0".repeat(64),
+});
+
+/** How a client fares whose server says this in INFO; null when it is let in. */
+async function dialWith(info: HostileNats["info"]): Promise<string | null> {
+  hostile.info = info;
+  const before = hostile.logins.length;
+  try {
+    await using _bus = await connect({ url: hostile.url, identity: bob, state: "memory" });
+    return null;
+  } catch (error) {
+    expect(isUnibusError(error)).toBe(true);
+    return `${(error as { code: string }).code}, ${hostile.logins.length - before} logins`;
+  } finally {
+    hostile.info = (honest) => honest;
+  }
+}
+
+describe("a nonce", () => {
+  const odd: Readonly<Record<string, unknown>> = {
+    "the text of a request": request,
+    "the text of a request on one line": request.replaceAll("\n", " "),
+    "a text of another kind": "unibus-keys-v1\n00\n11",
+    "with a line feed before it": "\nabcdefghijklmnop",
+    "with a line feed after it": "abcdefghijklmnop\n",
+    empty: "",
+    "too short": "abcdefghijklmn",
+    "too long": "a".repeat(65),
+    "of letters that no nonce has": "abcdefghijklmn+=",
+    "that is no text": { nonce: "abcdefghijklmnop" },
+    "a number": 123_456_789_012_345,
+  };
+  for (const [what, nonce] of Object.entries(odd)) {
+    test(`${what} is not signed`, async () => {
+      expect(await dialWith((info) => ({ ...info, nonce }))).toMatch(/^unauthenticated, 0 logins$/);
+    });
+  }
+
+  test("that is none is not answered by a login", async () => {
+    expect(await dialWith(({ nonce: _, ...info }) => info)).toMatch(/^(unauthenticated|unavailable), 0 logins$/);
+  });
+
+  test("of another bus is signed for the host that was dialled, and for nothing else", async () => {
+    const nonce = "anotherbussnonce";
+    expect(await dialWith((info) => ({ ...info, nonce }))).toMatch(/^unauthenticated, 1 logins$/);
+    const { sig, nkey } = hostile.logins.at(-1) as { sig: string; nkey: string };
+    expect(nkey).toBe(bob.nkey);
+    const bytes = new Uint8Array(Buffer.from(sig, "base64url"));
+    const holds = (text: string) => verifySignature(bob.signPubHex, text, bytes);
+    expect(await holds(natsText("127.0.0.1", nonce))).toBe(true);
+    for (const text of [nonce, natsText("localhost", nonce), natsText("bus.example", nonce), request]) {
+      expect(await holds(text)).toBe(false);
+    }
+  });
+});
+
+describe("what else INFO says", () => {
+  test("is taken only as far as it is needed: neither other servers nor no headers lead the client astray", async () => {
+    expect(await dialWith((info) => ({ ...info, connect_urls: ["127.0.0.1:1"], ldm: true }))).toBeNull();
+    const logins = hostile.logins.length;
+    expect(await dialWith((info) => info)).toBeNull();
+    expect(hostile.logins.length).toBe(logins + 1);
+  });
+
+  test("makes a send fail as an error of ours, when the server takes no headers or nothing at all", async () => {
+    await using ana = await connect({ url: server.ready.http, identity: admin, state: "memory" });
+    const room = await ana.createRoom(`room.info-${process.pid}`, "matrix");
+    await room.membership.add(bob.endpoint);
+    for (const lie of [{ headers: false }, { max_payload: 10 }]) {
+      hostile.info = (info) => ({ ...info, ...lie });
+      await using bus = await connect({ url: hostile.url, identity: bob, state: "memory" });
+      const theirs = await bus.room(room.id);
+      await expect(theirs.send("x", { timeoutMs: 500 })).rejects.toMatchObject({ code: "unavailable" });
+      hostile.info = (info) => info;
+    }
+  });
+});

@@ -1,0 +1,62 @@
+/**
+ * A server that floods a client with notices, true and forged: they are hints, and cost a bounded number of reads.
+ * Source: spec 9, 13.
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { newUlid } from "../../src/client/ulid.ts";
+import { type Server, until } from "../support/executable.ts";
+import { HostileScene } from "../support/hostile-scene.ts";
+
+/** Reads that notices may cause at once; one a second after. Source: spec 9. */
+const burst = 20;
+
+let server: Server;
+let admin: Identity;
+let scene: HostileScene;
+
+beforeAll(async () => {
+  ({ server, admin } = await HostileScene.server());
+  scene = await HostileScene.open(server, { admin });
+});
+afterAll(async () => {
+  await scene[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+});
+
+for (const kind of ["rekeyed", "role", "rekey_pending", "joined", "removed", "deleted", "revoked", "nonsense"]) {
+  test(`5,000 forged notices "${kind}" change nothing and cause a bounded number of reads`, async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const { asked } = at.hostile.http;
+    const before = asked.length;
+    const began = performance.now();
+    const subject = `unibus.user.${at.bob.identity.endpoint}.${kind}`;
+    for (let i = 0; i < 5_000; i++) {
+      const room_id = i % 2 === 0 ? at.mine.id : newUlid();
+      at.hostile.inject(subject, JSON.stringify({ room_id }));
+    }
+    const { id } = await at.mine.send("honest");
+    await until("bob has it", () => at.got.some((message) => message.id === id));
+    const reads = asked.slice(before).filter((one) => !one.includes("/history")).length;
+    const seconds = (performance.now() - began) / 1_000;
+    // A swap of connections reads one's rooms; a room is read in three requests at most.
+    expect(reads).toBeLessThanOrEqual(3 * (burst + Math.ceil(seconds)) + (burst + Math.ceil(seconds)));
+    expect([at.texts, at.ended, at.theirs.epoch]).toEqual([["honest"], undefined, 1]);
+    expect(at.suspicious).toEqual([]);
+  }, 30_000);
+}
+
+test("notices that are no notices are looked past", async () => {
+  const { endpoint } = scene.bob.identity;
+  const bodies = ["", "{", "null", "[]", '{"room_id":7}', '{"room_id":"../users"}', "x".repeat(1_000_000), "\u0000"];
+  for (const body of bodies) {
+    for (const kind of ["rekeyed", "joined", "a.b", ""]) {
+      const subject = `unibus.user.${endpoint}.${kind}`;
+      if (kind !== "" && kind !== "a.b") scene.hostile.inject(subject, body);
+    }
+  }
+  const { id } = await scene.mine.send("honest");
+  await until("bob has it", () => scene.got.some((message) => message.id === id));
+  expect(scene.hostile.http.asked.filter((one) => one.includes("users"))).toEqual([]);
+  expect(scene.trouble).toEqual([]);
+});

@@ -1,0 +1,144 @@
+/** The client's parts in a real browser: the vectors, the memory in IndexedDB, and what the bundle is made of. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { browserBytesMax, buildClient, bundle } from "../../scripts/build-client.ts";
+import type { RoomPin } from "../../src/client/state.ts";
+import { newUlid } from "../../src/client/ulid.ts";
+import { sha256Hex } from "../../src/wire/encoding.ts";
+import type { Given, offered as Offered, Use } from "../support/browser-page.ts";
+import { startChromium } from "../support/chromium.ts";
+import { Folder } from "../support/executable.ts";
+import { vectors } from "../support/vectors.ts";
+
+declare const offered: typeof Offered;
+
+const html = '<!doctype html><title>unibus</title><script type="module" src="/page.js"></script>';
+let folder: Folder;
+let origin: Bun.Server<undefined>;
+let browser: Browser;
+let page: Page;
+
+beforeAll(async () => {
+  folder = new Folder();
+  const entry = join("test", "support", "browser-page.ts");
+  const file = await bundle({ entry, platform: "browser", folder: folder.path, name: "page" });
+  const pages = {
+    "/page.js": new Response(Bun.file(file)),
+    "/": new Response(html, { headers: { "content-type": "text/html" } }),
+  };
+  origin = Bun.serve({ hostname: "127.0.0.1", port: 0, routes: pages });
+  browser = await startChromium();
+  page = await browser.newPage();
+  await open();
+}, 120_000);
+afterAll(async () => {
+  await browser?.close();
+  await origin?.stop(true);
+  folder[Symbol.dispose]();
+}, 30_000);
+
+/** Opens the page anew, as it is after the browser was closed. */
+async function open(): Promise<void> {
+  await page.goto(`http://127.0.0.1:${origin.port}/`);
+  await page.waitForFunction(() => "offered" in globalThis);
+}
+
+const use = (one: Use): Promise<Given> => page.evaluate((given) => offered.use(given), one);
+
+test("the vectors are the same in a browser", async () => {
+  expect(await page.evaluate(() => offered.computeVectors())).toEqual(vectors as never);
+});
+
+const ana = sha256Hex("ana");
+const bob = sha256Hex("bob");
+const pin = (version: number, more: Partial<RoomPin> = {}): RoomPin => ({
+  ...{ version, hash: sha256Hex(`text ${version}`), epoch: 1, owners: [ana], firstOwners: [ana] },
+  ...more,
+});
+
+describe.each([
+  ["in memory", undefined],
+  ["in IndexedDB", "unibus-test"],
+])("a state %s", (_, name) => {
+  const of = name === undefined ? {} : { folder: name };
+  const room = (id: string) => use({ ...of, call: "room", with: [id] });
+  const save = (id: string, given: RoomPin) => use({ ...of, call: "saveRoom", with: [id, given] });
+
+  test("gives back the newest of a room, and what it was first", async () => {
+    const [id, other] = [newUlid(), newUlid()];
+    expect(await room(id)).toEqual({ value: null });
+    expect(await save(id, pin(3))).toEqual({ value: pin(3) });
+    const later = pin(12, { owners: [bob], firstOwners: [bob], epoch: 4 });
+    const kept = { value: { ...later, firstOwners: [ana] } };
+    for (const one of [later, pin(9), later]) expect(await save(id, one)).toEqual(kept);
+    expect([await room(id), await room(other)]).toEqual([kept, { value: null }]);
+  });
+
+  test("takes no second text for a version, whoever is first", async () => {
+    const id = newUlid();
+    const texts = Array.from({ length: 8 }, (_, index) => pin(3, { hash: sha256Hex(`text ${index}`) }));
+    const given = await Promise.all(texts.map((text) => save(id, text)));
+    expect(given.filter((one) => "value" in one)).toHaveLength(1);
+    expect(given.filter((one) => "code" in one && one.code === "room_forked")).toHaveLength(7);
+    expect(await room(id)).toEqual(given.find((one) => "value" in one) as Given);
+  });
+
+  test("keeps the first endpoint of a handle, for each bus, until another one is approved", async () => {
+    const handle = (call: Use["call"], endpoint?: string, bus = "https://one.example.org") =>
+      use({ ...of, bus, call, with: endpoint === undefined ? ["ana"] : ["ana", endpoint] });
+    expect(await handle("handle")).toEqual({ value: null });
+    expect([await handle("pinHandle", "one"), await handle("pinHandle", "two")]).toEqual([
+      { value: "one" },
+      { value: "one" },
+    ]);
+    await handle("repinHandle", "three");
+    expect(await handle("handle")).toEqual({ value: "three" });
+    expect(await handle("handle", undefined, "https://two.example.org")).toEqual({ value: null });
+  });
+});
+
+describe("a state in IndexedDB", () => {
+  test("is there after the page was opened anew", async () => {
+    const id = newUlid();
+    const of = { folder: `unibus-${newUlid()}` };
+    await use({ ...of, call: "saveRoom", with: [id, pin(5)] });
+    await open();
+    expect(await use({ ...of, call: "room", with: [id] })).toEqual({ value: pin(5) });
+    expect(await page.evaluate(() => offered.names())).toContain(of.folder);
+  });
+
+  test("says that it is damaged, and is not made anew", async () => {
+    const id = newUlid();
+    const of = { folder: `unibus-${newUlid()}` };
+    await use({ ...of, call: "saveRoom", with: [id, pin(5)] });
+    await use({ ...of, bus: "b", call: "pinHandle", with: ["ana", "x"] });
+    for (const bad of [null, "{", 7, { ...pin(5), owners: [] }]) {
+      await page.evaluate(([name, key, value]) => offered.spoil(name, "rooms", key, value), [
+        of.folder,
+        id,
+        bad,
+      ] as const);
+      for (const call of ["room", "saveRoom"] as const) {
+        expect(await use({ ...of, call, with: [id, pin(6)] })).toEqual({ code: "invalid" });
+      }
+    }
+    await page.evaluate((name) => offered.spoil(name, "handles", ["b", "ana"], 7), of.folder);
+    for (const call of ["handle", "pinHandle"] as const) {
+      expect(await use({ ...of, bus: "b", call, with: ["ana", "y"] })).toEqual({ code: "invalid" });
+    }
+  });
+});
+
+test("the bundle for browsers imports nothing, asks Node for nothing, and is small", async () => {
+  using out = new Folder();
+  const built = await buildClient(out.path);
+  const text = readFileSync(out.file("client", "browser.js"), "utf8");
+  const imports = new Bun.Transpiler({ loader: "js" }).scanImports(text);
+  expect(imports.filter(({ kind }) => kind === "import-statement")).toEqual([]);
+  const asks = text.matchAll(/\b(?:require|import)\s*\(\s*["'`][^"'`]*["'`]/g);
+  expect([...asks].map(([ask]) => ask)).toEqual([]);
+  const browserJs = built.find(({ file }) => file === join("client", "browser.js"));
+  expect(browserJs?.gzipBytes).toBeLessThan(browserBytesMax);
+}, 30_000);

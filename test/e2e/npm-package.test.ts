@@ -1,0 +1,158 @@
+/** The npm package as its users have it: packed, installed in empty projects without a registry, run, type-checked. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { identityText } from "../../src/client/identity.ts";
+import { Folder, Server } from "../support/executable.ts";
+import { nodePath } from "../support/node-run.ts";
+import { addUser, freshSubject } from "../support/peer.ts";
+
+const root = join(import.meta.dir, "..", "..");
+const consumer = join(root, "test", "support", "consumer");
+const bunTypes = join(root, "node_modules", "bun-types");
+const tsc = join(root, "node_modules", ".bin", "tsc");
+const bytesMax = 4_000_000;
+const slowMs = 120_000;
+
+let folder: Folder;
+let packed: { readonly filename: string; readonly size: number; readonly files: readonly { readonly path: string }[] };
+let typebox: string;
+
+interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command in a folder, with a home of its own: no cache and no setting of this machine helps it. */
+async function run(command: readonly string[], cwd: string, env: Record<string, string> = {}): Promise<Ran> {
+  const clean = {
+    ...{ PATH: process.env.PATH ?? "", HOME: folder.path, NO_COLOR: "1", npm_config_update_notifier: "false" },
+    ...{ BUN_INSTALL_CACHE_DIR: folder.file("bun-cache"), npm_config_cache: folder.file("npm-cache"), ...env },
+  };
+  const child = Bun.spawn([...command], { cwd, env: clean, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return { code: await child.exited, stdout, stderr };
+}
+
+/** What a command that ends well printed. */
+async function printed(command: readonly string[], cwd: string, env?: Record<string, string>): Promise<string> {
+  const { code, stdout, stderr } = await run(command, cwd, env);
+  if (code !== 0) throw new Error(`${command.join(" ")}: exit ${code}\n${stdout}${stderr}`);
+  return stdout;
+}
+
+/** Packs a package, and gives what npm says of it. */
+async function pack(source: string, ...options: string[]): Promise<typeof packed> {
+  const command = ["npm", "pack", source, "--json", "--silent", "--pack-destination", folder.path, ...options];
+  // What a package's own script prints comes before.
+  const said = await printed(command, root);
+  return JSON.parse(said.slice(said.indexOf("[\n"))).at(0);
+}
+
+/** An empty project that has the package and the one that it needs, from their files alone. */
+async function project(name: string, tool: "npm" | "bun"): Promise<string> {
+  const home = folder.file(name);
+  mkdirSync(home);
+  const files = { unibus: `file:../${packed.filename}`, "@sinclair/typebox": `file:../${typebox}` };
+  const overrides = tool === "bun" ? { overrides: { "@sinclair/typebox": files["@sinclair/typebox"] } } : {};
+  writeFileSync(join(home, "package.json"), JSON.stringify({ type: "module", dependencies: files, ...overrides }));
+  const nowhere = "http://127.0.0.1:9";
+  if (tool === "npm") await printed(["npm", "install", "--offline", "--no-audit", "--no-fund"], home);
+  else await printed([process.execPath, "install", "--registry", nowhere], home);
+  expect(readdirSync(join(home, "node_modules")).filter((entry) => !entry.startsWith("."))).toEqual([
+    "@sinclair",
+    "unibus",
+  ]);
+  return home;
+}
+
+/** Checks the types of some files of a project, with no types but those that are named. */
+function checked(home: string, files: readonly string[], options: object): Promise<Ran> {
+  const base = { strict: true, noEmit: true, types: [], target: "ES2022", lib: ["ES2022", "DOM"] };
+  writeFileSync(join(home, "tsconfig.json"), JSON.stringify({ compilerOptions: { ...base, ...options }, files }));
+  return run([tsc, "-p", "."], home);
+}
+
+beforeAll(async () => {
+  folder = new Folder();
+  packed = await pack(".");
+  typebox = (await pack("./node_modules/@sinclair/typebox", "--ignore-scripts")).filename;
+}, slowMs);
+afterAll(() => folder[Symbol.dispose]());
+
+test("the package has what it is made of, and no more", () => {
+  const tops = new Set(
+    packed.files.map(({ path }) =>
+      path
+        .split("/")
+        .slice(0, path.startsWith("dist/") ? 2 : 1)
+        .join("/"),
+    ),
+  );
+  expect([...tops].sort()).toEqual([
+    ...["LICENSE", "README.md", "dist/client", "dist/plugin", "dist/testing", "dist/types", "package.json"],
+  ]);
+  expect(packed.size).toBeLessThan(bytesMax);
+});
+
+describe("in an empty project", () => {
+  let server: Server | undefined;
+  let args: (subject: string) => string[];
+
+  beforeAll(async () => {
+    const bus = await Server.start();
+    server = bus;
+    const identity = identityText(await addUser(bus, "ana", { admin: true }));
+    args = (subject) => [bus.ready.http, subject, identity];
+  }, slowMs);
+  afterAll(() => server?.[Symbol.asyncDispose](), slowMs);
+
+  test.each(["node", "bun"] as const)(
+    "of %s the client works",
+    async (platform) => {
+      const home = await project(platform, platform === "node" ? "npm" : "bun");
+      for (const file of ["client.mjs", "typed.ts"]) cpSync(join(consumer, file), join(home, file));
+      const program = [platform === "node" ? nodePath() : process.execPath, "client.mjs"];
+      const said = await printed([...program, ...args(freshSubject())], home);
+      expect(JSON.parse(said)).toEqual({ texts: ["from the package"], code: "not_found" });
+      expect(existsSync(join(home, "state", "rooms"))).toBe(true);
+      for (const options of [
+        { module: "NodeNext", moduleResolution: "NodeNext" },
+        { module: "ESNext", moduleResolution: "bundler", exactOptionalPropertyTypes: true },
+      ]) {
+        expect(await checked(home, ["typed.ts"], options)).toEqual({ code: 0, stdout: "", stderr: "" });
+      }
+    },
+    slowMs,
+  );
+});
+
+test(
+  "a plugin is written, typed, tested and bundled against it under Bun",
+  async () => {
+    const home = await project("plugin", "bun");
+    cpSync(join(root, "examples", "plugins"), home, { recursive: true });
+    const show = 'import echo from "./echo.ts"; console.log(echo.name, echo.api);';
+    writeFileSync(join(home, "show.ts"), show);
+    expect(await printed([process.execPath, "show.ts"], home)).toBe("echo 1\n");
+    const bundled = ["build", "echo.ts", "--target", "bun", "--external", "unibus/plugin", "--outfile", "out.js"];
+    await printed([process.execPath, ...bundled], home);
+    expect(readFileSync(join(home, "out.js"), "utf8")).toContain('from "unibus/plugin"');
+    const suite = readFileSync(join(consumer, "store-suite.ts"), "utf8");
+    writeFileSync(
+      join(home, "store.test.ts"),
+      suite.replace("../../../examples/plugins/store-memory.ts", "./store-memory"),
+    );
+    const options = { module: "ESNext", moduleResolution: "bundler", skipLibCheck: true, types: [bunTypes] };
+    const typed = { ...options, target: "ESNext", lib: ["ESNext"] };
+    expect(await checked(home, ["echo.ts", "store-memory.ts", "store.test.ts"], typed)).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "",
+    });
+    const { code, stderr } = await run([process.execPath, "test", "store.test.ts"], home);
+    expect([code, /[1-9]\d+ pass/.test(stderr), /^ 0 fail/m.test(stderr)]).toEqual([0, true, true]);
+  },
+  slowMs,
+);

@@ -1,0 +1,22 @@
+/**
+ * Three nodes under load while one after the other is killed, halted, cut off and misled: what was acknowledged stays,
+ * and who was removed stays out. `bun run chaos -- --minutes N` makes it longer. Source: spec 10, 11, 13.
+ */
+import { expect, test } from "bun:test";
+import { runChaos } from "./run.ts";
+
+const seed = Number(process.env.UNIBUS_CHAOS_SEED ?? Math.floor(Math.random() * 1e9));
+const forMs = Number(process.env.UNIBUS_CHAOS_MS ?? 60_000);
+/** What is added to the time of the faults for the start, the last of them, and the reading at the end. */
+const aroundMs = 180_000;
+
+test(
+  `whatever breaks, nothing acknowledged is lost and nobody removed gets in (UNIBUS_CHAOS_SEED=${seed})`,
+  async () => {
+    const { violations, surprises, lines, checks } = await runChaos({ seed, forMs });
+    console.log([`chaos, UNIBUS_CHAOS_SEED=${seed}`, ...lines].join("\n  "));
+    expect([...violations, ...surprises]).toEqual([]);
+    for (const way of ["http", "login"]) expect(checks[way]).toBeGreaterThan(0);
+  },
+  forMs + aroundMs,
+);

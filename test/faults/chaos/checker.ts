@@ -1,0 +1,154 @@
+/** Judges a run: what a bus must never do, whatever breaks. Pure. */
+import type { Happening, Remains } from "./record.ts";
+
+/**
+ * How long a live connection of somebody who was removed may still be heard, in milliseconds, where every node works:
+ * it is cut at once, and what it had sent by then may be acknowledged.
+ */
+export const cutMsMax = 2_000;
+/** The same, counted from when all is whole again: a node that was cut off looks at its connections by and by. */
+export const cutAfterFaultMsMax = 20_000;
+
+/** What somebody saw who must not have. */
+export interface Verdict {
+  readonly violations: readonly string[];
+  /** Questions of those who were removed that were answered, by way. */
+  readonly checks: Readonly<Record<string, number>>;
+  readonly unanswered: number;
+  /** How often a live connection was heard after the removal, within the bounds or not, and how late at most. */
+  readonly admitted: number;
+  readonly latestMs: number;
+}
+
+type Of<K extends Happening["kind"]> = Extract<Happening, { kind: K }>;
+type All = readonly Happening[];
+
+const of = <K extends Happening["kind"]>(all: All, kind: K): Of<K>[] =>
+  all.filter((one): one is Of<K> => one.kind === kind);
+
+const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
+
+/** Every frame that was acknowledged is read back by every node, and no two have one place. */
+function framesLost(all: All, remains: Remains): string[] {
+  const frames = of(all, "frame");
+  const found: string[] = [];
+  for (const [node, rooms] of remains.frames.entries()) {
+    const read = new Map([...rooms].map(([room, texts]) => [room, new Set(texts)]));
+    const lost = frames.filter(({ room, text }) => !read.get(room)?.has(text));
+    const names = lost.slice(0, 5).map(({ room, text, seq }) => `${text} (${seq} of ${room})`);
+    if (lost.length > 0) found.push(`node ${node} has lost ${lost.length} acknowledged frames: ${names.join(", ")}`);
+  }
+  const places = new Map<string, string>();
+  for (const { room, seq, text } of frames) {
+    const other = places.get(`${room} ${seq}`);
+    if (other !== undefined) found.push(`${other} and ${text} were both acknowledged as ${seq} of ${room}`);
+    places.set(`${room} ${seq}`, text);
+  }
+  return found;
+}
+
+/** For how long after its removal a connection may be heard: no time, but for one that was there before. */
+function graceMs(check: Of<"check">, removedAt: number, faults: readonly Of<"fault">[]): number {
+  if (check.way !== "publish") return 0;
+  const near = faults.filter(({ began, mended }) => mended + cutAfterFaultMsMax > removedAt && began < check.began);
+  const whole = Math.max(...near.map(({ mended }) => mended), Number.NEGATIVE_INFINITY);
+  return Math.max(cutMsMax, whole + cutAfterFaultMsMax - removedAt);
+}
+
+type Admission = Of<"check"> & { readonly removedAt: number };
+
+/** What was let in that came after the removal. */
+function admissions(all: All): Admission[] {
+  const removals = new Map(of(all, "removed").map((one) => [`${one.who} ${one.room}`, one.at]));
+  return of(all, "check").flatMap((check) => {
+    const removedAt = removals.get(`${check.who} ${check.room}`) ?? Number.POSITIVE_INFINITY;
+    return check.outcome === "admitted" && check.began > removedAt ? [{ ...check, removedAt }] : [];
+  });
+}
+
+/** Nobody gets in whose removal was acknowledged before they asked. */
+function staleAllows(all: All): string[] {
+  const faults = of(all, "fault");
+  return admissions(all).flatMap((check) => {
+    const late = check.began - check.removedAt;
+    if (late <= graceMs(check, check.removedAt, faults)) return [];
+    const from = check.room === null ? "the bus" : check.room;
+    return [
+      `node ${check.node} admitted ${check.who} by ${check.way}, ${seconds(late)} after the removal from ${from}`,
+    ];
+  });
+}
+
+/** What a room was acknowledged to be is seen by every later read, and neither version nor epoch goes back. */
+function goneBack(all: All): string[] {
+  const rooms = Map.groupBy(
+    all.filter((one) => one.kind === "read" || one.kind === "change"),
+    ({ room }) => room,
+  );
+  return [...rooms].flatMap(([room, happenings]) => {
+    const known: { at: number; version: number; epoch: number }[] = [];
+    const found: string[] = [];
+    for (const one of happenings.toSorted((a, b) => a.at - b.at)) {
+      const epoch = one.kind === "read" ? one.epoch : 0;
+      if (one.kind === "read") {
+        // Only what was told before the question was asked binds its answer.
+        const behind = known.findLast(({ at }) => at < one.began);
+        if (behind !== undefined && (behind.version > one.version || behind.epoch > one.epoch)) {
+          const [was, is] = [`${behind.version}/${behind.epoch}`, `${one.version}/${one.epoch}`];
+          found.push(`node ${one.node} showed ${room} at version/epoch ${is} after ${was} had been seen`);
+        }
+      }
+      const last = known.at(-1) ?? { version: 0, epoch: 0 };
+      const next = { version: Math.max(last.version, one.version), epoch: Math.max(last.epoch, epoch) };
+      known.push({ at: one.at, ...next });
+    }
+    return found;
+  });
+}
+
+/** An invite makes one user, who is the one that was told so. */
+function invitesTwice(all: All, { users }: Remains): string[] {
+  const winners = Map.groupBy(of(all, "redeemed"), ({ handle }) => handle);
+  const handles = new Set([...winners.keys(), ...users.keys()]);
+  return [...handles].flatMap((handle) => {
+    const told = new Set(winners.get(handle)?.map(({ who }) => who));
+    const there = new Set(users.get(handle));
+    if (told.size > 1) return [`the invite of ${handle} was redeemed by ${told.size}`];
+    if (there.size > 1) return [`the invite of ${handle} made ${there.size} users`];
+    return [...told].filter((who) => !there.has(who)).map((who) => `${who} redeemed ${handle} and is no user`);
+  });
+}
+
+/** A subject belongs to one room, which is the one that was told so. */
+function ownersTwice(all: All, { rooms }: Remains): string[] {
+  const claims = Map.groupBy(of(all, "claimed"), ({ subject }) => subject);
+  const subjects = new Set([...claims.keys(), ...rooms.keys()]);
+  return [...subjects].flatMap((subject) => {
+    const told = new Set(claims.get(subject)?.map(({ room }) => room));
+    const there = new Set(rooms.get(subject));
+    if (told.size > 1) return [`${subject} was given to ${told.size} rooms`];
+    if (there.size > 1) return [`${subject} belongs to ${there.size} rooms`];
+    return [...told].filter((room) => !there.has(room)).map((room) => `${room} was given ${subject} and is not there`);
+  });
+}
+
+/** What a run proves. */
+export function judge(all: All, remains: Remains): Verdict {
+  const checks = of(all, "check");
+  const answered = checks.filter(({ outcome }) => outcome !== "unanswered");
+  const admitted = admissions(all);
+  const byWay = Object.groupBy(answered, ({ way }) => way);
+  return {
+    violations: [
+      ...framesLost(all, remains),
+      ...staleAllows(all),
+      ...goneBack(all),
+      ...invitesTwice(all, remains),
+      ...ownersTwice(all, remains),
+    ],
+    checks: Object.fromEntries(Object.entries(byWay).map(([way, list]) => [way, list?.length ?? 0])),
+    unanswered: checks.length - answered.length,
+    admitted: admitted.length,
+    latestMs: Math.max(0, ...admitted.map(({ began, removedAt }) => began - removedAt)),
+  };
+}

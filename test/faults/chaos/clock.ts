@@ -1,0 +1,78 @@
+/** The clock of one process, in the hands of the test: a library that is loaded before its own. */
+import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
+import type { Folder } from "../../support/executable.ts";
+
+/** What the C library answers about the time of day, moved by what stands in a file. */
+const source = `
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+static volatile long long *shift;
+static int (*real)(clockid_t, struct timespec *);
+static void find(void) { real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime"); }
+__attribute__((constructor)) static void begin(void) {
+  const char *file = getenv("CLOCK_SHIFT_FILE");
+  int fd = file ? open(file, O_RDONLY) : -1;
+  find();
+  if (fd < 0) return;
+  void *at = mmap(0, sizeof *shift, PROT_READ, MAP_SHARED, fd, 0);
+  if (at != MAP_FAILED) shift = at;
+}
+int clock_gettime(clockid_t id, struct timespec *to) {
+  if (!real) find();
+  int result = real(id, to);
+  if (result == 0 && shift && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) to->tv_sec += *shift;
+  return result;
+}
+int gettimeofday(struct timeval *to, void *zone) {
+  struct timespec now;
+  (void)zone;
+  int result = clock_gettime(CLOCK_REALTIME, &now);
+  to->tv_sec = now.tv_sec;
+  to->tv_usec = now.tv_nsec / 1000;
+  return result;
+}
+time_t time(time_t *to) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (to) *to = now.tv_sec;
+  return now.tv_sec;
+}
+`;
+
+const bytesOf = (seconds: number): Uint8Array => new Uint8Array(new BigInt64Array([BigInt(seconds)]).buffer);
+
+/** A clock that a process takes for its own. nats-server asks the system itself: that one is not moved. */
+export class Clock {
+  readonly #file: string;
+  /** The environment of the process. */
+  readonly env: Record<string, string>;
+
+  private constructor(library: string, file: string) {
+    this.#file = file;
+    this.env = { LD_PRELOAD: library, CLOCK_SHIFT_FILE: file };
+  }
+
+  /** Builds one; null where this machine has no C compiler. */
+  static async make(folder: Folder): Promise<Clock | null> {
+    const compiler = Bun.which("cc");
+    if (compiler === null || process.platform !== "linux") return null;
+    const [code, library, file] = [folder.file("clock.c"), folder.file("clock.so"), folder.file("clock")];
+    writeFileSync(code, source);
+    writeFileSync(file, bytesOf(0));
+    const made = Bun.spawnSync([compiler, "-shared", "-fPIC", "-O2", "-o", library, code, "-ldl"]);
+    if (!made.success) throw new Error(`cc: ${made.stderr.toString()}`);
+    return new Clock(library, file);
+  }
+
+  /** Sets it ahead of the true time, or behind; 0 sets it right. */
+  shift(seconds: number): void {
+    const file = openSync(this.#file, "r+");
+    writeSync(file, bytesOf(seconds), 0, 8, 0);
+    closeSync(file);
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * A reader whose connection breaks at the worst moments, whose history lags behind, or who is too slow: each message
+ * once and in order, or it is told. Source: spec 8, 9.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { type BusEvents, modes } from "../../src/client/index.ts";
+import { type Server, until } from "../support/executable.ts";
+import { HostileScene } from "../support/hostile-scene.ts";
+
+let server: Server;
+let admin: Identity;
+
+beforeAll(async () => {
+  ({ server, admin } = await HostileScene.server());
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+const row = (count: number, from = 0) => Array.from({ length: count }, (_, i) => `m${from + i}`);
+
+async function sendAll(at: HostileScene, texts: readonly string[]): Promise<void> {
+  for (const text of texts) await at.mine.send(text);
+}
+
+describe("where messages are kept", () => {
+  test("what was said while the connection was away comes before what came after", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    await sendAll(at, row(5));
+    at.hostile.proxy.isRefusing = true;
+    at.hostile.proxy.cutAll();
+    await sendAll(at, row(5, 5));
+    at.hostile.proxy.isRefusing = false;
+    await until("bob is back", () => at.hostile.followed.includes(at.mine.subject));
+    await sendAll(at, row(5, 10));
+    await until("bob has all", () => at.texts.length >= 15);
+    expect(at.texts).toEqual(row(15));
+    expect(at.suspicious).toEqual([]);
+  });
+
+  test("also when the history does not have it yet, and what comes live is ahead of it", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    let lag = 0;
+    at.hostile.http.tell(async (answer, asked) => {
+      if (!asked.target.includes("/history") || lag === 0) return answer;
+      // The stream as it was some messages ago.
+      lag -= 1;
+      const limit = Number(/limit=(\d+)/.exec(asked.target)?.[1]);
+      const history = await at.ana.control.history(at.mine.id, { limit, before: 6 });
+      return { ...answer, body: Buffer.from(JSON.stringify(history)) };
+    });
+    await sendAll(at, row(5));
+    await until("bob has these", () => at.texts.length === 5);
+    at.hostile.proxy.isRefusing = true;
+    at.hostile.proxy.cutAll();
+    await sendAll(at, row(5, 5));
+    lag = 6;
+    at.hostile.proxy.isRefusing = false;
+    await until("bob is back", () => at.hostile.followed.includes(at.mine.subject));
+    await sendAll(at, row(5, 10));
+    await until("bob has all", () => at.texts.length >= 15);
+    expect(at.texts).toEqual(row(15));
+  });
+
+  test("when the old connection breaks in the moment in which both are there", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    await sendAll(at, row(3));
+    // The server holds back what the old connection would bring: the new one alone has it.
+    const side = await at.ana.createRoom(`room.side-${process.pid}`, modes.nats);
+    await side.membership.add(at.bob.identity.endpoint);
+    await until("bob has two connections", () => at.hostile.proxy.links.size === 2);
+    const [oldest] = at.hostile.proxy.links;
+    at.hostile.hold(oldest, true);
+    await sendAll(at, row(3, 3));
+    oldest?.cut();
+    await sendAll(at, row(3, 6));
+    await until("bob has all", () => at.texts.length >= 9);
+    expect(at.texts).toEqual(row(9));
+  });
+
+  test("from the start, while others speak", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    await sendAll(at, row(20));
+    const cleos = await at.cleo.room(at.mine.id);
+    const got: string[] = [];
+    const messages = cleos.messages({ from: "start" });
+    const sending = sendAll(at, row(40, 20));
+    for await (const { text } of messages) if (got.push(text) === 60) break;
+    await sending;
+    expect(got).toEqual(row(60));
+  });
+
+  test("the last and what comes: in order, also when they come at once", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    await sendAll(at, row(10));
+    const cleos = await at.cleo.room(at.mine.id);
+    for (let round = 0; round < 5; round++) {
+      const got: number[] = [];
+      const next = Number((await cleos.history({ limit: 1 })).messages[0]?.text.slice(1)) + 1;
+      const messages = cleos.messages({ from: "last" });
+      const sending = sendAll(at, row(10, next));
+      for await (const { text } of messages) {
+        got.push(Number(text.slice(1)));
+        if (got.at(-1) === next + 9) break;
+      }
+      await sending;
+      const [first = 0] = got;
+      expect(got).toEqual(Array.from({ length: next + 10 - first }, (_, i) => first + i));
+    }
+  });
+
+  test("a reader who is too slow is told and left, and does not hold the others up", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const slow = at.theirs.messages({ queueMax: 10 });
+    await slow.ready;
+    await sendAll(at, row(30));
+    await until("the other reader has all", () => at.texts.length === 30);
+    const got: string[] = [];
+    const end = (async () => {
+      for await (const { text } of slow) got.push(text);
+    })();
+    await expect(end).rejects.toMatchObject({ code: "quota" });
+    expect(got).toEqual(row(10));
+  });
+
+  test("from the start, one who is too slow reads it all the same: it is in the history", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    await sendAll(at, row(30));
+    const slow = at.theirs.messages({ from: "start", queueMax: 10 });
+    const got: string[] = [];
+    const first = await slow.next();
+    got.push(first.value?.text ?? "");
+    await sendAll(at, row(50, 30));
+    for await (const { text } of slow) if (got.push(text) === 80) break;
+    expect(got).toEqual(row(80));
+  });
+
+  test("a place that is kept for a device goes on where it was, over a break in the middle of the work", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const got: string[] = [];
+    await using _durable = await at.theirs.durable(async ({ text }) => {
+      got.push(text);
+      if (got.length === 3) at.hostile.proxy.cutAll();
+    });
+    await sendAll(at, row(40));
+    await until("all were worked on", () => new Set(got).size === 40, 60_000);
+    const firstTimes = [...new Set(got)];
+    expect(firstTimes.toSorted()).toEqual(row(40).toSorted());
+  }, 90_000);
+});
+
+describe("where nothing is kept", () => {
+  test("a break is told as a loss, once, and what comes after it comes", async () => {
+    await using at = await HostileScene.open(server, { admin, mode: "nats" });
+    const lost: BusEvents["lost"][] = [];
+    at.bob.on("lost", (what) => lost.push(what));
+    at.hostile.proxy.isRefusing = true;
+    at.hostile.proxy.cutAll();
+    await at.mine.send("unheard");
+    at.hostile.proxy.isRefusing = false;
+    await until("bob is back", () => at.hostile.followed.includes(at.mine.subject));
+    await until("it is told", () => lost.length > 0);
+    await at.mine.send("heard");
+    await until("bob has it", () => at.texts.includes("heard"));
+    expect(at.texts).toEqual(["heard"]);
+    expect(lost).toEqual([{ roomId: at.mine.id, why: "gap" }]);
+  });
+});

@@ -1,0 +1,131 @@
+/**
+ * A sender without a connection, with one that stalls, or whose permissions are older than its rooms: each message is
+ * stored once, sent, or refused with an error; none is lost in silence. Source: spec 8, 9.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { connect } from "../../src/client/index.ts";
+import { type Server, until } from "../support/executable.ts";
+import { HostileNats } from "../support/hostile-nats.ts";
+import { HostileScene } from "../support/hostile-scene.ts";
+import { freshSubject, postUser } from "../support/peer.ts";
+
+let server: Server;
+let admin: Identity;
+
+beforeAll(async () => {
+  ({ server, admin } = await HostileScene.server());
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+/** Bob loses his connection and gets no other until `back`. */
+async function cutOff(at: HostileScene): Promise<{ back: () => Promise<void> }> {
+  let isUp = true;
+  at.bob.on("status", (status) => {
+    isUp = status === "connected";
+  });
+  at.hostile.proxy.isRefusing = true;
+  at.hostile.proxy.cutAll();
+  await until("bob knows it", () => !isUp);
+  return {
+    back: async () => {
+      at.hostile.proxy.isRefusing = false;
+      await until("bob is back", () => isUp);
+    },
+  };
+}
+
+for (const mode of ["matrix", "nats"] as const) {
+  describe(`without a connection, in a room of mode ${mode}`, () => {
+    test("a message waits and is sent once, in its turn; or is refused at once where that is asked for", async () => {
+      await using at = await HostileScene.open(server, { admin, mode });
+      const cleos: string[] = [];
+      await (await at.cleo.room(at.mine.id)).onMessage(({ text }) => cleos.push(text));
+      const { back } = await cutOff(at);
+      const waiting = [at.theirs.send("one"), at.theirs.send("two"), at.theirs.send("three")];
+      await expect(at.theirs.send("never", { offline: "refuse" })).rejects.toMatchObject({ code: "unavailable" });
+      await expect(at.theirs.send("too long", { timeoutMs: 100 })).rejects.toMatchObject({ code: "timeout" });
+      const giveUp = AbortSignal.timeout(50);
+      await expect(at.theirs.send("given up", { signal: giveUp })).rejects.toMatchObject({ name: "TimeoutError" });
+      await back();
+      await Promise.all(waiting);
+      await at.theirs.send("four");
+      await until("cleo has all", () => cleos.includes("four"));
+      expect(cleos).toEqual(["one", "two", "three", "four"]);
+    });
+
+    test("what waits is bounded: more is refused", async () => {
+      const identity = await postUser(server, admin, "dora");
+      await using at = await HostileScene.open(server, { admin, mode });
+      await at.mine.membership.add(identity.endpoint);
+      await using hostile = await HostileNats.start(server);
+      const sendLimits = { messagesMax: 5, bytesMax: 10_000 };
+      await using dora = await connect({ url: hostile.url, identity, state: "memory", sendLimits });
+      const room = await dora.room(at.mine.id);
+      hostile.proxy.isRefusing = true;
+      hostile.proxy.cutAll();
+      const ends = Array.from({ length: 8 }, (_, i) =>
+        room.send(`m${i}`, { timeoutMs: 1_000 }).catch((error) => error),
+      );
+      const codes = (await Promise.all(ends)).map((end: { code?: string }) => end.code);
+      expect(codes).toEqual([...Array(5).fill("timeout"), ...Array(3).fill("quota")]);
+      await expect(room.send("x".repeat(20_000), { timeoutMs: 500 })).rejects.toMatchObject({ code: "quota" });
+    });
+  });
+
+  describe(`with permissions that are older than the room, in a room of mode ${mode}`, () => {
+    test("a peer that was added in this moment sends all the same", async () => {
+      const identity = await postUser(server, admin, "eva");
+      await using ana = await connect({ url: server.ready.http, identity: admin, state: "memory" });
+      await using hostile = await HostileNats.start(server);
+      await using eva = await connect({ url: hostile.url, identity, state: "memory" });
+      // No notice reaches her.
+      hostile.tamper = (message) => (message.subject.startsWith("unibus.user.") ? [] : [message]);
+      const room = await ana.createRoom(freshSubject(), mode);
+      const got: string[] = [];
+      await room.onMessage(({ text }) => got.push(text));
+      await room.membership.add(identity.endpoint);
+      await (await eva.room(room.id)).send("here I am");
+      await until("it came", () => got.includes("here I am"));
+      expect(got).toEqual(["here I am"]);
+    });
+
+    test("one who is in no longer is told so", async () => {
+      await using at = await HostileScene.open(server, { admin, mode });
+      at.hostile.tamper = (message) => (message.subject.startsWith("unibus.user.") ? [] : [message]);
+      await at.mine.membership.kick(at.bob.identity.endpoint);
+      await expect(at.theirs.send("let me in", { timeoutMs: 10_000 })).rejects.toMatchObject({ code: "forbidden" });
+    });
+  });
+}
+
+test("a stalled nats-server: what is sent meanwhile arrives once when it goes on", async () => {
+  await using at = await HostileScene.open(server, { admin });
+  const pid = server.ready.nats_pid;
+  process.kill(pid, "SIGSTOP");
+  let sending: Promise<unknown>;
+  try {
+    sending = Promise.all(["a", "b", "c"].map((text) => at.theirs.send(text, { timeoutMs: 60_000 })));
+    // Longer than one attempt waits for its ack.
+    await Bun.sleep(7_000);
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  await sending;
+  await until("bob has them", () => at.texts.length >= 3);
+  expect(at.texts).toEqual(["a", "b", "c"]);
+  expect((await at.mine.history()).lastSeq).toBe(3);
+}, 90_000);
+
+test("of several addresses the first dead: the next is taken, also when it dies later", async () => {
+  await using at = await HostileScene.open(server, { admin });
+  const identity = await postUser(server, admin, "fay");
+  await at.mine.membership.add(identity.endpoint);
+  const dead = "http://127.0.0.1:9";
+  await using bus = await connect({ urls: [dead, at.hostile.url, server.ready.http], identity, state: "memory" });
+  const room = await bus.room(at.mine.id);
+  expect((await room.send("first")).seq).toBe(1);
+  at.hostile.http.tell(() => null);
+  await room.refresh();
+  expect((await room.history()).messages.map(({ text }) => text)).toEqual(["first"]);
+});

@@ -1,0 +1,126 @@
+/** Three commands start three nodes, and whatever is done at one is done at all. Source: spec 1, 10, 11. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createHash, randomBytes } from "node:crypto";
+import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { connect } from "../../src/client/index.ts";
+import { streamName } from "../../src/wire/names.ts";
+import { invite, register } from "../support/accounts.ts";
+import { unibus, until } from "../support/executable.ts";
+import { castOf } from "../support/inside.ts";
+import {
+  addMembers,
+  at,
+  call,
+  createRoom,
+  dial,
+  freshSubject,
+  history,
+  kick,
+  policy,
+  send,
+  signedHeaders,
+} from "../support/peer.ts";
+import { Nodes, nodesCount } from "./chaos/nodes.ts";
+
+const all = Array.from({ length: nodesCount }, (_, index) => index);
+const other = (node: number, by = 1) => (node + by) % nodesCount;
+
+let nodes: Nodes;
+let admin: Identity;
+let ana: Identity;
+let bob: Identity;
+
+beforeAll(async () => {
+  nodes = await Nodes.start();
+  ({ admin, ana, bob } = await castOf(nodes.at(0), "ana", "bob"));
+}, 60_000);
+afterAll(() => nodes[Symbol.asyncDispose]());
+
+const statusesOf = (who: Identity, target: string): Promise<number[]> =>
+  Promise.all(all.map(async (node) => (await call(nodes.url(node), who, "GET", target)).status));
+
+describe("users and invites", () => {
+  test.each(all)("a user that is added on the host of node %i signs, and logs in, on all", async (node) => {
+    const user = await generateIdentity();
+    const keys = ["--sign-pub", user.signPubHex, "--kex-pub", user.kexPubHex, "--kex-sig", user.kexSig];
+    const { folder, data } = nodes.at(node);
+    expect(await unibus(folder, ["user", "add", `u${node}`, ...keys, "--data", data])).toMatchObject({ code: 0 });
+    expect(await statusesOf(user, "/directory")).toEqual([200, 200, 200]);
+    for (const there of all) await (await dial(nodes.at(there), user)).close();
+  });
+
+  test.each(all)("an invite of node %i is redeemed on another, once, and the user is on all", async (node) => {
+    const { token } = await invite(nodes.at(node), admin, { handle: `i${node}` });
+    const user = await generateIdentity();
+    expect((await register(nodes.url(other(node)), token, user)).status).toBe(201);
+    for (const there of all) {
+      expect((await register(nodes.url(there), token, await generateIdentity())).status).toBe(409);
+    }
+    expect(await statusesOf(user, "/directory")).toEqual([200, 200, 200]);
+  });
+});
+
+describe("rooms", () => {
+  test.each(all)("one that is made on node %i is joined, written, read and left on the others", async (node) => {
+    const subject = freshSubject();
+    const made = await createRoom(nodes.at(node), ana, policy("encrypt", "persist"), subject);
+    const room = await addMembers(nodes.at(other(node)), made, bob);
+    expect(await statusesOf(bob, at(room))).toEqual([200, 200, 200]);
+    for (const there of all) {
+      const connection = await dial(nodes.at(there), bob);
+      const ack = (await connection.request(subject, `from ${there}`)).json<{ stream: string }>();
+      expect(ack.stream).toBe(streamName(room.state.roomId));
+      await connection.close();
+    }
+    for (const there of all) {
+      expect((await history(nodes.at(there), ana, room)).map(String)).toEqual(["from 0", "from 1", "from 2"]);
+    }
+    await kick(nodes.at(other(node, 2)), room, bob, ana);
+    expect(await statusesOf(bob, at(room))).toEqual([403, 403, 403]);
+    expect((await call(nodes.url(other(node)), ana, "DELETE", at(room))).status).toBe(204);
+    expect(await statusesOf(ana, at(room))).toEqual([410, 410, 410]);
+  });
+
+  test("people who use the client on different nodes talk to each other", async () => {
+    await using here = await connect({ url: nodes.url(0), identity: ana, state: "memory" });
+    await using there = await connect({ url: nodes.url(1), identity: bob, state: "memory" });
+    const mine = await here.createRoom(freshSubject(), "matrix");
+    await mine.membership.add(bob.endpoint);
+    const theirs = await there.room(mine.id);
+    const [heard, answered]: [string[], string[]] = [[], []];
+    await theirs.onMessage(({ text, from }) => from === ana.endpoint && heard.push(text));
+    await mine.onMessage(({ text, from }) => from === bob.endpoint && answered.push(text));
+    for (let n = 0; n < 20; n++) await mine.send(`${n}`);
+    await theirs.send("all of it");
+    await until("each has what the other said", () => heard.length === 20 && answered.length === 1);
+    expect(heard).toEqual(Array.from({ length: 20 }, (_, n) => `${n}`));
+    expect((await theirs.history()).messages).toHaveLength(21);
+  });
+});
+
+describe("blobs", () => {
+  test.each(all)(
+    "one that is put on node %i is got on all, also when that node is gone",
+    async (node) => {
+      const bytes = randomBytes(300_000);
+      const hash = createHash("sha256").update(bytes).digest("hex");
+      const url = nodes.url(node);
+      const headers = signedHeaders(ana, { url, method: "POST", target: "/blobs", body: bytes });
+      expect((await send(`${url}/blobs`, { method: "POST", headers, body: bytes })).json).toEqual({ hash });
+      const got = async (there: number): Promise<boolean> => {
+        const signed = { url: nodes.url(there), method: "GET", target: `/blobs/${hash}` };
+        const reply = await fetch(`${signed.url}${signed.target}`, { headers: signedHeaders(bob, signed) });
+        return reply.status === 200 && Buffer.from(await reply.arrayBuffer()).equals(bytes);
+      };
+      expect(await Promise.all(all.map(got))).toEqual([true, true, true]);
+      await nodes.kill(node);
+      await until("the others have it", async () =>
+        (await Promise.all([other(node), other(node, 2)].map(got))).every(Boolean),
+      );
+      await nodes.boot(node);
+      await nodes.untilReady();
+      expect(await got(node)).toBe(true);
+    },
+    60_000,
+  );
+});

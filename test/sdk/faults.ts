@@ -1,0 +1,193 @@
+/** What goes wrong: connections, limits, identities, and callers who give up. */
+import {
+  type Bus,
+  type ClientOptions,
+  connect,
+  generateIdentity,
+  Identity,
+  identityFromWords,
+  identityText,
+  isUnibusError,
+  newWords,
+  parseIdentity,
+  parseJoinLink,
+  type Room,
+} from "unibus/client";
+import { equal, errorOf, ok, refused, until } from "./expect.ts";
+import { type Case, freshSubject, newcomer, type Stage } from "./stage.ts";
+
+async function connecting(stage: Stage): Promise<void> {
+  const identity = await stage.user("ana");
+  const options: ClientOptions = { url: stage.url, identity, state: "memory" };
+  {
+    await using bus = await connect(options);
+    equal([bus.identity.endpoint, bus.info.auth], [identity.endpoint, "enforce"]);
+  }
+  // The first address is nobody's: the next one answers.
+  const nobody = "http://127.0.0.1:9";
+  await using bus = await connect({ ...options, url: nobody, urls: [stage.url] });
+  equal(await bus.rooms(), []);
+  await refused("unavailable", () => connect({ ...options, url: nobody }));
+  await refused("invalid", () => connect({ ...options, url: "no address" }));
+  await bus.close();
+  await bus.close();
+  await refused("unavailable", () => bus.room("room.closed"));
+}
+
+async function identities(stage: Stage): Promise<void> {
+  const stranger = await generateIdentity();
+  await refused("unauthenticated", () => connect({ url: stage.url, identity: stranger, state: "memory" }));
+  const text = identityText(stranger);
+  equal((await parseIdentity(text)).endpoint, stranger.endpoint);
+  const other = JSON.parse(identityText(await generateIdentity())) as { sign_pub: string };
+  const mixed = JSON.stringify({ ...(JSON.parse(text) as object), sign_pub: other.sign_pub });
+  for (const wrong of ["", "{}", mixed, text.replace(/"kex_priv": "..../, '"kex_priv": "AAAA')]) {
+    const error = await refused("invalid", () => parseIdentity(wrong));
+    const { sign_priv } = JSON.parse(text) as { sign_priv: string };
+    ok(!error.message.includes(sign_priv), "no key is repeated");
+  }
+  ok(!JSON.stringify(stranger).includes((JSON.parse(text) as { sign_priv: string }).sign_priv), "no key is printed");
+  const words = newWords();
+  const made = await identityFromWords(words);
+  ok(made instanceof Identity, "an identity is one");
+  equal((await identityFromWords(` ${words.toUpperCase()} `)).endpoint, made.endpoint);
+  await refused("invalid", () => identityFromWords("one two three"));
+  await refused("invalid", () => parseJoinLink("http://bus.example.org/join#abc"));
+}
+
+async function typedErrors(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const mine = await ana.createRoom(freshSubject(), "matrix");
+  await refused("not_found", () => ana.room("room.that-is-not"));
+  await refused("not_found", () => mine.membership.add("nobody-of-that-name"));
+  await refused("conflict", () => bob.createRoom(mine.subject, "matrix"));
+  await refused("invalid", () => ana.createRoom("$JS.API.x", "matrix"));
+  await refused("too_large", () => mine.send(new Uint8Array(1_048_576)));
+  const error = await refused("forbidden", () => bob.room(mine.id));
+  ok(/^[\w-]{8,}$/.test(error.requestId ?? ""), `the bus names the request: ${error.requestId}`);
+}
+
+async function signals(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  const reason = new Error("the caller gives up");
+  const given = AbortSignal.abort(reason);
+  const works: (() => unknown)[] = [
+    () => connect({ url: stage.url, identity: ana.identity, state: "memory", signal: given }),
+    () => ana.rooms(given),
+    () => ana.createRoom(freshSubject(), "matrix", given),
+    () => room.send("no", { signal: given }),
+    () => room.request("no", { signal: given }),
+    () => room.history({}, given),
+    () => room.putBlob(new Uint8Array(10), given),
+    () => room.membership.rekey(given),
+  ];
+  for (const work of works) ok((await errorOf(work)) === reason, `the signal's reason ends ${work}`);
+  const later = new AbortController();
+  const asking = errorOf(() => room.request("does anybody hear me", { signal: later.signal }));
+  const reading = errorOf(async () => {
+    for await (const _ of room.messages({ signal: later.signal })) later.abort(reason);
+  });
+  await room.messages().ready;
+  await room.send("one");
+  ok((await asking) === reason && (await reading) === reason, "what is under way ends, too");
+  // The request may have been published before it was given up; nothing else was.
+  ok(
+    (await room.history()).messages.every(({ text }) => text !== "no"),
+    "nothing was sent",
+  );
+}
+
+async function slowReader(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  const slow = room.messages({ queueMax: 10 });
+  const quick = room.messages();
+  await Promise.all([slow.ready, quick.ready]);
+  for (let index = 0; index < 30; index++) await room.send(`m${index}`);
+  const got: string[] = [];
+  for await (const { text } of quick) if (got.push(text) === 30) break;
+  const error = await refused("quota", async () => {
+    for await (const _ of slow);
+  });
+  ok(error.message.includes("10 messages behind"), error.message);
+}
+
+/** Messages one after another, each when the one before is stored. */
+async function sendMany(room: Room, from: number, to: number): Promise<void> {
+  for (let index = from; index < to; index++) await room.send(`m${index}`);
+}
+
+async function reconnect(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const mine = await ana.createRoom(freshSubject(), "matrix");
+  await mine.membership.add(bob.identity.endpoint);
+  const theirs = await bob.room(mine.id);
+  const got: string[] = [];
+  await theirs.onMessage(({ text }) => got.push(text));
+  const told: string[] = [];
+  const watch = (bus: Bus) => bus.on("status", (status) => told.push(status));
+  for (const bus of [ana, bob]) watch(bus);
+  await sendMany(mine, 0, 10);
+  await stage.killNats();
+  // What is said while nobody is there waits, and is stored once.
+  await sendMany(mine, 10, 20);
+  await until("both were away and are back", () => told.filter((status) => status === "connected").length >= 2);
+  await sendMany(mine, 20, 30);
+  const wanted = Array.from({ length: 30 }, (_, index) => `m${index}`);
+  await until("bob has all", () => got.length >= wanted.length);
+  equal(got, wanted);
+  equal(
+    (await mine.history()).messages.map(({ text }) => text),
+    wanted,
+  );
+  equal(told.filter((status) => status === "disconnected").length >= 2, true, "both were told");
+}
+
+async function offline(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  let status = "connected";
+  ana.on("status", (now) => {
+    status = now;
+  });
+  const down = (async () => {
+    await until("the connection broke", () => status === "disconnected");
+    return errorOf(() => room.send("at once or never", { offline: "refuse" }));
+  })();
+  await stage.killNats();
+  const error = await down;
+  ok(isUnibusError(error) && error.code === "unavailable", `refused: ${error}`);
+  await until("it is back", () => status === "connected");
+  equal((await room.send("here again")).seq, 1);
+}
+
+async function memory(stage: Stage): Promise<void> {
+  const identity = await stage.user("ana");
+  const state = stage.place();
+  let id = "";
+  {
+    await using bus = await connect({ url: stage.url, identity, state });
+    const room = await bus.createRoom(freshSubject(), "matrix");
+    id = room.id;
+    await room.membership.rekey();
+    await room.send("remember");
+  }
+  await using bus = await connect({ url: stage.url, identity, state });
+  const room = await bus.room(id);
+  equal([room.epoch, (await room.history()).messages.map(({ text }) => text)], [2, ["remember"]]);
+}
+
+/** Cases of what goes wrong. */
+export const faults: readonly Case[] = [
+  { name: "connect: one address of several, nobody, no address; close", run: connecting },
+  { name: "a wrong identity is refused, words make one", run: identities },
+  { name: "errors have codes, and name their request", run: typedErrors },
+  { name: "a caller who gives up gets the signal's reason", run: signals },
+  { name: "a reader who is too slow is left, the others are not", run: slowReader },
+  { name: "what was seen is remembered over connections", run: memory },
+  { name: "nats-server dies: all come back, nothing is lost or doubled", run: reconnect },
+  { name: "without a connection a message is refused where that is asked for", run: offline },
+];

@@ -1,0 +1,155 @@
+/** Who is in a room: kicks, rekeys, roles, leaving, and what each may read then. */
+import type { Bus, Message, Room } from "unibus/client";
+import { equal, ok, refused, until } from "./expect.ts";
+import { busOf, type Case, freshSubject, newcomer, type Stage } from "./stage.ts";
+
+const texts = (messages: readonly Message[]): string[] => messages.map(({ text }) => text);
+
+/** A room of the first, with the others in it, as each of them has it. */
+async function roomOf(owner: Bus, ...others: Bus[]): Promise<[Room, ...Room[]]> {
+  const mine = await owner.createRoom(freshSubject(), "matrix");
+  if (others.length > 0) await mine.membership.add(others.map(({ identity }) => identity.endpoint));
+  return [mine, ...(await Promise.all(others.map((bus) => bus.room(mine.id))))];
+}
+
+/** Reads until the end, and says how it came. */
+async function readAll(room: Room, got: string[]): Promise<unknown> {
+  try {
+    for await (const { text } of room.messages()) got.push(text);
+    return "closed";
+  } catch (error) {
+    return (error as { code?: unknown }).code;
+  }
+}
+
+async function kick(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  await using cleo = await newcomer(stage, "cleo");
+  const [mine, bobs, cleos] = (await roomOf(ana, bob, cleo)) as [Room, Room, Room];
+  const got: Message[] = [];
+  await cleos.onMessage((message) => got.push(message));
+  const seen: string[] = [];
+  const reading = readAll(bobs, seen);
+  await bobs.messages().ready;
+  await mine.send("for all");
+  await until("bob has it", () => seen.length === 1);
+  await mine.membership.kick(bob.identity.endpoint);
+  equal(mine.epoch, 2);
+  await mine.send("without bob");
+  await until("cleo has both", () => got.length === 2);
+  equal(
+    [texts(got), got.map(({ epoch }) => epoch)],
+    [
+      ["for all", "without bob"],
+      [1, 2],
+    ],
+  );
+  // What follows is closed to him, and he to the room.
+  equal([await reading, seen], ["forbidden", ["for all"]]);
+  await refused("forbidden", () => bobs.history());
+  await refused("forbidden", () => bobs.refresh());
+  await refused("forbidden", () => bobs.send("let me in", { timeoutMs: 3_000 }));
+  await refused("forbidden", () => bob.room(mine.id));
+  equal(await bob.rooms(), []);
+  // Where he is taken in again he reads from then on: what was said without him stays closed.
+  await mine.membership.add(bob.identity.endpoint);
+  await mine.send("welcome back");
+  await using again = await busOf(stage, bob.identity);
+  const { messages } = await (await again.room(mine.id)).history();
+  equal(texts(messages).includes("welcome back"), true);
+}
+
+async function rekey(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const [mine, theirs] = (await roomOf(ana, bob)) as [Room, Room];
+  for (const epoch of [1, 2, 3]) {
+    equal(mine.epoch, epoch);
+    await mine.send(`in ${epoch}`);
+    await mine.membership.rekey();
+  }
+  const { messages } = await theirs.history();
+  equal(
+    [texts(messages), messages.map(({ epoch }) => epoch)],
+    [
+      ["in 1", "in 2", "in 3"],
+      [1, 2, 3],
+    ],
+  );
+  await theirs.send("from bob");
+  equal(texts((await mine.history({ limit: 1 })).messages), ["from bob"]);
+  equal([theirs.epoch, theirs.stats().dropped], [4, {}]);
+}
+
+async function roles(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  await using cleo = await newcomer(stage, "cleo");
+  const [mine, theirs] = (await roomOf(ana, bob)) as [Room, Room];
+  await refused("forbidden", () => theirs.membership.add(cleo.identity.endpoint));
+  await mine.membership.setRole(bob.identity.endpoint, "owner");
+  await theirs.refresh();
+  await theirs.membership.add(cleo.identity.endpoint);
+  equal(theirs.members.map(({ handle }) => handle).sort(), ["ana", "bob", "cleo"]);
+  await theirs.membership.setRole(ana.identity.endpoint, "member");
+  await mine.refresh();
+  await refused("forbidden", () => mine.membership.kick(cleo.identity.endpoint));
+  await refused("conflict", () => theirs.membership.setRole(bob.identity.endpoint, "member"));
+}
+
+async function leave(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const [mine, theirs] = (await roomOf(ana, bob)) as [Room, Room];
+  await refused("conflict", () => mine.leave());
+  await theirs.send("goodbye");
+  await theirs.leave();
+  await refused("forbidden", () => theirs.history());
+  // The owner's client hears of it, signs him out, and begins a new epoch by itself.
+  await until("bob is signed out", () => mine.epoch === 2 && mine.members.length === 1);
+  equal((await ana.rooms()).find(({ id }) => id === mine.id)?.rekeyPending, false);
+  equal(texts((await mine.history()).messages), ["goodbye"]);
+}
+
+async function deletion(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const [mine, theirs] = (await roomOf(ana, bob)) as [Room, Room];
+  await refused("forbidden", () => theirs.delete());
+  const reading = readAll(theirs, []);
+  await theirs.messages().ready;
+  await mine.delete();
+  equal(await reading, "gone");
+  await refused("gone", () => mine.history());
+  await refused("gone", () => bob.room(mine.id));
+}
+
+async function lists(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const told: string[] = [];
+  bob.on("rooms", ({ kind, roomId }) => told.push(`${kind} ${roomId}`));
+  const [mine] = await roomOf(ana);
+  await mine.membership.add(bob.identity.signPubHex);
+  await until("bob is told", () => told.includes(`joined ${mine.id}`));
+  const [entry] = await bob.rooms();
+  equal([entry?.id, entry?.subject, entry?.role, entry?.epoch], [mine.id, mine.subject, "member", 1]);
+  const room = await bob.room(mine.subject);
+  ok(room === (await bob.room(mine.id)), "the same room is one object");
+  const people = await bob.directory.list();
+  ok(
+    people.some(({ endpoint }) => endpoint === ana.identity.endpoint),
+    "ana is in the directory",
+  );
+}
+
+/** Cases of membership. */
+export const members: readonly Case[] = [
+  { name: "one's rooms, and the directory", run: lists },
+  { name: "who is kicked reads nothing that follows", run: kick },
+  { name: "a rekey begins an epoch, and members read over it", run: rekey },
+  { name: "owners make and unmake owners", run: roles },
+  { name: "who leaves is signed out by the owner's client", run: leave },
+  { name: "a deleted room is gone for all", run: deletion },
+];

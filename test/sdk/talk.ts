@@ -1,0 +1,183 @@
+/** What peers say to each other: live, from history, in threads, as requests, with blobs. */
+import { type Message, modes, type Room } from "unibus/client";
+import { equal, ok, refused, until } from "./expect.ts";
+import { busOf, type Case, freshSubject, newcomer, type Stage } from "./stage.ts";
+
+const texts = (messages: readonly Message[]): string[] => messages.map(({ text }) => text);
+
+const numbers = (from: number, to: number): string[] =>
+  Array.from({ length: to - from }, (_, index) => `m${from + index}`);
+
+/** Reads so many messages and leaves; `meanwhile` begins when the first may come. */
+async function take(room: Room, from: "start" | "now", count: number, meanwhile?: () => Promise<unknown>) {
+  const messages = room.messages({ from });
+  await messages.ready;
+  const got: string[] = [];
+  const reading = async () => {
+    for await (const { text } of messages) if (got.push(text) === count) break;
+  };
+  await Promise.all([reading(), meanwhile?.()]);
+  return got;
+}
+
+async function conversation(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const mine = await ana.createRoom(freshSubject(), "matrix");
+  equal((await mine.send("alone")).seq, 1);
+  await mine.membership.add(bob.identity.endpoint);
+  const theirs = await bob.room(mine.subject);
+  const got: Message[] = [];
+  const stop = await theirs.onMessage((message) => got.push(message));
+  const { id } = await mine.send("hello bob");
+  await until("bob has it", () => got.length === 1);
+  const hello = got[0] as Message;
+  equal([hello.id, hello.from, hello.handle, hello.text], [id, ana.identity.endpoint, "ana", "hello bob"]);
+  equal([hello.kind, hello.verified, hello.late, hello.epoch], ["pub", true, false, 1]);
+  ok(Math.abs(hello.timeMs - Date.now()) < 600_000, "the time is now");
+  const answer = await theirs.reply(hello, "hello ana");
+  await theirs.react(hello, "👍");
+  await until("bob hears himself", () => got.length === 3);
+  equal([got[1]?.id, got[1]?.replyTo, got[1]?.thread], [answer.id, hello.id, hello.id]);
+  equal([got[2]?.kind, got[2]?.text, got[2]?.replyTo], ["react", "👍", hello.id]);
+  await mine.send(new Uint8Array([0, 255, 1]));
+  await mine.send(JSON.stringify({ n: 1 }));
+  await until("bytes and JSON", () => got.length === 5);
+  equal([got[3]?.data, got[4]?.json<{ n: number }>().n], [new Uint8Array([0, 255, 1]), 1]);
+  stop();
+  const { received, dropped } = theirs.stats();
+  equal([received, dropped], [5, {}]);
+}
+
+async function history(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  equal(await room.history(), { messages: [], firstSeq: 0, lastSeq: 0, more: false });
+  for (const text of numbers(0, 6)) await room.send(text);
+  const last = await room.history({ limit: 2 });
+  equal([texts(last.messages), last.firstSeq, last.lastSeq, last.more], [["m4", "m5"], 5, 6, true]);
+  const before = await room.history({ before: last.firstSeq });
+  equal([texts(before.messages), before.more], [numbers(0, 4), false]);
+}
+
+async function places(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  const send = async (from: number, to: number) => {
+    for (const text of numbers(from, to)) await room.send(text);
+  };
+  await send(0, 20);
+  equal(await take(room, "start", 40, () => send(20, 40)), numbers(0, 40));
+  equal(await take(room, "now", 20, () => send(40, 60)), numbers(40, 60));
+  const got: string[] = [];
+  const sending: Promise<void>[] = [];
+  for await (const { text } of room.messages({ from: "last" })) {
+    if (got.push(text) === 1) sending.push(send(60, 80));
+    if (got.length === 21) break;
+  }
+  await Promise.all(sending);
+  equal(got, numbers(59, 80));
+}
+
+async function unkept(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const mine = await ana.createRoom(freshSubject("proc"), "nats");
+  equal(mine.state.state.policy, modes.nats);
+  await mine.membership.add(bob.identity.endpoint);
+  const reading = take(await bob.room(mine.id), "now", 5, async () => {
+    for (const text of numbers(0, 5)) equal((await mine.send(text)).seq, null);
+  });
+  equal(await reading, numbers(0, 5));
+  equal((await mine.history()).messages, []);
+}
+
+async function requests(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  for (const mode of ["matrix", "nats"] as const) {
+    const mine = await ana.createRoom(freshSubject("rpc"), mode);
+    await mine.membership.add(bob.identity.endpoint);
+    const theirs = await bob.room(mine.id);
+    const stop = await theirs.respond(({ text }) => text.toUpperCase());
+    const answers = await Promise.all(["one", "two", "three"].map((text) => mine.request(text)));
+    equal(texts(answers), ["ONE", "TWO", "THREE"]);
+    equal(answers[0]?.from, bob.identity.endpoint);
+    stop();
+    await refused("timeout", () => mine.request("again", { timeoutMs: 300 }));
+  }
+}
+
+async function blobs(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const mine = await ana.createRoom(freshSubject(), "matrix");
+  await mine.membership.add(bob.identity.endpoint);
+  const bytes = Uint8Array.from({ length: 1_500_000 }, (_, index) => (index * 7) % 251);
+  await mine.send("a picture", { blob: await mine.putBlob(bytes) });
+  const theirs = await bob.room(mine.id);
+  const [message] = (await theirs.history()).messages;
+  equal(message?.text, "a picture");
+  equal(await theirs.getBlob(message as Message), bytes);
+  await refused("not_found", () => theirs.getBlob({ blob: null, epoch: 1 }));
+  const stranger = { ...(message as Message).blob, n: "A".repeat(32) } as NonNullable<Message["blob"]>;
+  await refused("invalid", () => theirs.getBlob({ blob: stranger, epoch: 1 }));
+}
+
+async function durables(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  const identity = await stage.user("bob");
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  await room.membership.add(identity.endpoint);
+  for (const text of numbers(0, 3)) await room.send(text);
+  for (const [device, wanted] of [
+    ["main", numbers(0, 3)],
+    ["phone", [...numbers(0, 3), "away"]],
+  ] as const) {
+    const got: string[] = [];
+    {
+      await using bob = await busOf(stage, identity);
+      await using _place = await (await bob.room(room.id)).durable(({ text }) => got.push(text), { device });
+      await until("the backlog is there", () => got.length === wanted.length);
+    }
+    equal(got, wanted);
+    if (device === "main") await room.send("away");
+  }
+  await using bob = await busOf(stage, identity);
+  const got: string[] = [];
+  const place = await (await bob.room(room.id)).durable(({ text }) => got.push(text));
+  await until("what was missed is there, and no more", () => got.length === 1);
+  equal(got, ["away"]);
+  await place.forget();
+  const unkeptRoom = await bob.createRoom(freshSubject("proc"), "nats");
+  await refused("conflict", () => unkeptRoom.durable(() => undefined));
+}
+
+async function listeners(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  const troubles: unknown[] = [];
+  ana.on("trouble", (error) => troubles.push(error));
+  const fault = new Error("the application's own");
+  await room.onMessage(() => {
+    throw fault;
+  });
+  const ended: unknown[] = [];
+  await room.onMessage(() => Promise.reject(fault), { onEnd: (error) => ended.push(error) });
+  await room.send("for all");
+  await until("both have ended", () => troubles.length === 1 && ended.length === 1);
+  ok(troubles[0] === fault && ended[0] === fault, "each is told the error as it was thrown");
+  equal((await room.send("still here")).seq, 2);
+}
+
+/** Cases of conversations. */
+export const talk: readonly Case[] = [
+  { name: "two peers talk: text, bytes, JSON, replies, threads, reactions", run: conversation },
+  { name: "history is paged, oldest first", run: history },
+  { name: "messages from the start, from now on, and from the last one", run: places },
+  { name: "a room that is not kept says what comes, and nothing else", run: unkept },
+  { name: "requests are answered, or time out", run: requests },
+  { name: "blobs are opened by members", run: blobs },
+  { name: "durables bring what was missed, each device its own", run: durables },
+  { name: "an application that throws breaks its own reader alone", run: listeners },
+];

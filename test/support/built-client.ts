@@ -1,0 +1,24 @@
+/** The package as it is built, in a folder of its own, so that no test meets half of another's build. */
+import { copyFileSync, mkdirSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { buildClient, bundle, type Platform } from "../../scripts/build-client.ts";
+import type { Folder } from "./executable.ts";
+
+const root = join(import.meta.dir, "..", "..");
+
+/** Builds the package into a folder's `node_modules/unibus`, where its programs find it. Gives the package's folder. */
+export async function installBuilt(folder: Folder): Promise<string> {
+  const home = folder.file("node_modules", "unibus");
+  mkdirSync(home, { recursive: true });
+  copyFileSync(join(root, "package.json"), join(home, "package.json"));
+  await buildClient(join(home, "dist"));
+  mkdirSync(folder.file("node_modules", "@sinclair"));
+  symlinkSync(join(root, "node_modules", "@sinclair", "typebox"), folder.file("node_modules", "@sinclair", "typebox"));
+  return home;
+}
+
+/** A program of test/sdk as one module, which imports the client from where it is installed. Gives its file. */
+export function programOf(folder: Folder, name: string, platform: Platform): Promise<string> {
+  const entry = join("test", "sdk", `${name}.ts`);
+  return bundle({ entry, platform, folder: folder.path, name, external: ["unibus/client"] });
+}

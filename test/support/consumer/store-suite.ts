@@ -1,0 +1,26 @@
+/** How somebody tests a store of their own. It stands beside their plugin. */
+import { storeConformance } from "unibus/testing";
+import memory from "../../../examples/plugins/store-memory.ts";
+
+const log = { debug() {}, info() {}, warn() {}, error() {} };
+
+storeConformance("memory", async () => {
+  const releases: (() => unknown)[] = [];
+  const onStop = (release: () => unknown) => void releases.push(release);
+  const listener = { hostname: "127.0.0.1", port: () => 0, tls: false, isPublic: false, allowCleartext: false };
+  const where = {
+    version: "0",
+    dataDir: ".",
+    flags: {},
+    publicUrl: null,
+    url: () => "",
+    hosts: [],
+    facts: {},
+    listener,
+  };
+  const { signal } = new AbortController();
+  const { services } = await memory.setup({ config: {}, site: where, log, now: Date.now, signal, onStop }, {});
+  const close = () => releases.splice(0).map((release) => release());
+  const { RoomStore: rooms, UserStore: users, InviteStore: invites, Snapshot: snapshot } = services;
+  return { rooms, users, invites, snapshot, breakBackend: close, close };
+});

@@ -1,0 +1,120 @@
+/** A room whose reader is behind a server that does what it is told: the scene of most attacks on the data plane. */
+import { sealFrame } from "../../src/client/frames.ts";
+import type { Identity } from "../../src/client/identity.ts";
+import { type Bus, type BusEvents, connect, type Message, type Policy, type Room } from "../../src/client/index.ts";
+import type { Draft } from "../../src/client/sealing.ts";
+import { newUlid } from "../../src/client/ulid.ts";
+import { bytesOf } from "../../src/wire/encoding.ts";
+import { Server, until } from "./executable.ts";
+import { HostileNats } from "./hostile-nats.ts";
+import { addUser, freshSubject, postUser } from "./peer.ts";
+import { trustingPeer } from "./trusting-peer.ts";
+
+/** What a frame is forged with, where it is not the room's own. */
+export interface Forgery extends Partial<Draft> {
+  readonly by: Identity;
+  readonly text?: string;
+  readonly subject?: string;
+  readonly roomId?: string;
+  readonly epoch?: number;
+  readonly policy?: Policy;
+  readonly roomKey?: Uint8Array | null;
+}
+
+/** The scene: ana owns the room, bob reads it through the hostile server, cleo is a member, eve is none. */
+export class HostileScene implements AsyncDisposable {
+  readonly got: Message[] = [];
+  readonly suspicious: BusEvents["suspicious"][] = [];
+  readonly trouble: unknown[] = [];
+  /** With what bob's reading ended; undefined while it goes on. */
+  ended: unknown;
+
+  private constructor(
+    readonly server: Server,
+    readonly hostile: HostileNats,
+    readonly ana: Bus,
+    readonly bob: Bus,
+    readonly cleo: Bus,
+    readonly eve: Identity,
+    /** As ana has it. */
+    readonly mine: Room,
+    /** As bob has it. */
+    readonly theirs: Room,
+  ) {}
+
+  /** Sets it up. A server that is given is kept. */
+  static async open(
+    server: Server,
+    { admin, mode = "matrix" }: { readonly admin: Identity; readonly mode?: "matrix" | "nats" | Policy },
+  ): Promise<HostileScene> {
+    const hostile = await HostileNats.start(server);
+    const join = async (name: string, url: string): Promise<Bus> =>
+      connect({ url, identity: await postUser(server, admin, name), state: "memory" });
+    const ana = await join("ana", server.ready.http);
+    const bob = await join("bob", hostile.url);
+    const cleo = await join("cleo", server.ready.http);
+    const mine = await ana.createRoom(freshSubject(), mode);
+    await mine.membership.add([bob.identity.endpoint, cleo.identity.endpoint]);
+    const theirs = await bob.room(mine.id);
+    const eve = await postUser(server, admin, "eve");
+    const scene = new HostileScene(server, hostile, ana, bob, cleo, eve, mine, theirs);
+    bob.on("suspicious", (what) => scene.suspicious.push(what));
+    bob.on("trouble", (error) => scene.trouble.push(error));
+    await theirs.onMessage((message) => scene.got.push(message), {
+      onEnd: (error) => {
+        scene.ended = error;
+      },
+    });
+    // While connections are swapped what comes twice may be a copy: it is not counted.
+    await until("bob has one connection", () => hostile.proxy.links.size === 1);
+    return scene;
+  }
+
+  /** A server with an admin, for `open`. */
+  static async server(): Promise<{ readonly server: Server; readonly admin: Identity }> {
+    const server = await Server.start({ args: ["--set", "http.rate=100000"] });
+    return { server, admin: await addUser(server, "root", { admin: true }) };
+  }
+
+  /** The texts that bob was given. */
+  get texts(): string[] {
+    return this.got.map(({ text }) => text);
+  }
+
+  /** What bob dropped, by reason. */
+  get dropped(): Readonly<Record<string, number>> {
+    return this.theirs.stats().dropped;
+  }
+
+  /** The room's key of an epoch, as its owner has it. */
+  async key(epoch = this.mine.epoch): Promise<Uint8Array> {
+    const { keys } = await trustingPeer(this.ana.identity, [this.server.ready.http]).open(this.mine.id);
+    const key = await keys.key(epoch);
+    if (key === null) throw new Error("this room has no keys");
+    return key;
+  }
+
+  /** The bytes of a frame, in all that is not said otherwise as a member would write it. */
+  async frame({ by, text = "forged", ...other }: Forgery): Promise<Uint8Array> {
+    const { policy, epoch } = this.mine.state.state;
+    const { subject = this.mine.subject, roomId = this.mine.id, roomKey, ...draft } = other;
+    const given = { subject, roomId, policy: other.policy ?? policy, epoch: other.epoch ?? epoch };
+    const key = roomKey === undefined && given.policy.encrypt ? await this.key() : (roomKey ?? null);
+    return sealFrame({ id: newUlid(), payload: bytesOf(text), ...draft }, { ...given, roomKey: key }, by);
+  }
+
+  /** Sends bytes to bob as if somebody had said them in the room. */
+  inject(bytes: Uint8Array | string, subject = this.mine.subject): void {
+    if (this.hostile.inject(subject, bytes) === 0) throw new Error("nobody listens");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const bus of [this.ana, this.bob, this.cleo]) await bus.close();
+    await this.hostile[Symbol.asyncDispose]();
+  }
+}
+
+/** The bytes of a frame with some of its fields written anew, in their order. */
+export function rewritten(frame: Uint8Array, fields: Readonly<Record<string, unknown>>): Uint8Array {
+  return bytesOf(JSON.stringify({ ...(JSON.parse(new TextDecoder().decode(frame)) as object), ...fields }));
+}

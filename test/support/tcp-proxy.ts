@@ -1,0 +1,84 @@
+/** A proxy on loopback before a TCP server: its connections can be cut, and what they carry can be changed. */
+import { type AddressInfo, createServer, connect as openSocket, type Server, type Socket } from "node:net";
+
+/** One connection of a client, with the one to the server behind it. */
+export interface Link {
+  /** Cuts it both ways, without a goodbye. */
+  cut(): void;
+  /** Bytes of ours among those of the server. */
+  toClient(bytes: Uint8Array): void;
+  /** Bytes of ours among those of the client. */
+  toServer(bytes: Uint8Array): void;
+}
+
+/** What becomes of the bytes of one connection: what it gives goes on. */
+export interface Filter {
+  fromServer(bytes: Buffer): Uint8Array;
+  fromClient(bytes: Buffer): Uint8Array;
+}
+
+const plain: Filter = { fromServer: (bytes) => bytes, fromClient: (bytes) => bytes };
+
+/** Hands bytes on, as fast as the other end takes them. */
+function pour(from: Socket, to: Socket, change: (bytes: Buffer) => Uint8Array): void {
+  from.on("data", (bytes: Buffer) => {
+    if (!to.write(change(bytes))) from.pause();
+  });
+  to.on("drain", () => from.resume());
+  from.on("error", () => to.destroy());
+  from.on("close", () => to.destroy());
+}
+
+/** The proxy. Ends with the scope that holds it. */
+export class TcpProxy implements AsyncDisposable {
+  /** The connections that are there, oldest first. */
+  readonly links = new Set<Link>();
+  /** Whether it hangs up on whoever comes. */
+  isRefusing = false;
+  readonly #server: Server;
+
+  private constructor(target: URL, filterOf: (link: Link) => Filter) {
+    this.#server = createServer((client) => {
+      if (this.isRefusing) return void client.destroy();
+      const server = openSocket({ host: target.hostname, port: Number(target.port), noDelay: true });
+      client.setNoDelay(true);
+      const link: Link = {
+        cut: () => {
+          client.destroy();
+          server.destroy();
+        },
+        toClient: (bytes) => void client.write(bytes),
+        toServer: (bytes) => void server.write(bytes),
+      };
+      this.links.add(link);
+      client.on("close", () => this.links.delete(link));
+      const filter = filterOf(link);
+      pour(server, client, (bytes) => filter.fromServer(bytes));
+      pour(client, server, (bytes) => filter.fromClient(bytes));
+    });
+  }
+
+  /** Starts one before a server, on a port of its own. */
+  static async start(url: string, filterOf: (link: Link) => Filter = () => plain): Promise<TcpProxy> {
+    const proxy = new TcpProxy(new URL(url), filterOf);
+    await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
+    return proxy;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Cuts all connections that are there. Gives how many. */
+  cutAll(): number {
+    const { size } = this.links;
+    for (const link of [...this.links]) link.cut();
+    return size;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.cutAll();
+    await closed;
+  }
+}
