@@ -25,6 +25,9 @@ function testsIn(folders: readonly string[]): string[] {
   return all.map((file) => file.replaceAll("\\", "/")).sort();
 }
 
+/** How long a test may take that says nothing of it, in milliseconds: it ends what hangs, and judges nobody's speed. */
+const testTimeoutMs = 60_000;
+
 /** Runs a step; its output is shown. Gives its exit code. */
 async function step(name: string, command: readonly string[], env: Record<string, string> = {}): Promise<number> {
   const began = performance.now();
@@ -74,7 +77,7 @@ const runs = [
 ];
 let [passed, failed] = [0, 0];
 for (const run of runs.filter(({ files }) => files.length > 0)) {
-  const options = [`--parallel=${run.atOnce}`, "--only-failures", "--reporter=junit"];
+  const options = [`--parallel=${run.atOnce}`, `--timeout=${testTimeoutMs}`, "--only-failures", "--reporter=junit"];
   const runner = [process.execPath, "test", ...options, `--reporter-outfile=${report(run.name)}`];
   const env = { UNIBUS_TEST_BIN: executable, NO_COLOR: "1" };
   const code = await step(run.name, [...runner, ...run.files.map((file) => `./${file}`)], env);

@@ -50,7 +50,10 @@ export default definePlugin({
             return outgoing.reply(caller.endpoint, async () => {
               if (!room.policy.persist || streams === undefined) return historyJson(nothing);
               const page = { limit: limitOf(query.limit), before: query.before ?? null };
-              const run = await streams.last(room, page);
+              const run = await streams.last(room, page).catch(async (error: unknown) => {
+                await stillThere(room.roomId, caller.endpoint, rooms, streams);
+                throw error;
+              });
               // The read may have made the stream anew for a room that was deleted meanwhile: then the deletion wins.
               if (run.frames.length === 0) await stillThere(room.roomId, caller.endpoint, rooms, streams);
               return historyJson(run);
