@@ -10,7 +10,7 @@ import { Directory } from "./directory.ts";
 import { Events, type Unlisten } from "./events.ts";
 import { Hints } from "./hints.ts";
 import type { Identity } from "./identity.ts";
-import type { LiveMessage, Refusal } from "./line.ts";
+import type { LiveMessage } from "./line.ts";
 import { Live } from "./live.ts";
 import { Publisher } from "./publisher.ts";
 import { Replies } from "./replies.ts";
@@ -284,7 +284,8 @@ export class Bus implements AsyncDisposable {
         void this.#readAll();
       },
       onGap: () => this.#tellReaders("torn"),
-      onRefusal: (refusal) => this.#refused(refusal, publisher),
+      // What it may not follow is the affair of who asks to follow it.
+      onRefusal: ({ operation, subject }) => void (operation === "publish" && publisher?.refused(subject)),
       onTrouble: (error) => this.#trouble(error),
     });
     publisher = new Publisher(live, this.#replies, this.options.sendLimits ?? sendLimits);
@@ -296,12 +297,6 @@ export class Bus implements AsyncDisposable {
     if (message.subject.startsWith("_INBOX.")) this.#replies.take(message);
     else if (message.subject.startsWith(deliverRoot)) this.#deliveries.get(message.subject)?.(message);
     else this.#bySubject.get(message.subject)?.reader.take(message);
-  }
-
-  /** Permissions may be newer than the connection: then another one is made. */
-  #refused({ operation, subject }: Refusal, publisher: Publisher | null): void {
-    if (operation === "publish") publisher?.refused(subject);
-    else void this.#data?.then(({ live }) => live.refresh()).catch((error) => this.#trouble(error));
   }
 
   /** A notice is a hint: what it is about is read. Source: spec 9. */

@@ -70,7 +70,7 @@ function refusalOf(ack: Ack | null): UnibusError | null {
   return new UnibusError("unavailable", "the room cannot store messages at the moment (try again)");
 }
 
-/** Whether something is JetStream's answer, or the server's empty one, and no peer's; with its error where it refuses. */
+/** The error in JetStream's answer, or in the server's empty one; null for what is a peer's. */
 export function answerOfServer(data: Uint8Array): { readonly refusal: UnibusError | null } | null {
   const ack = ackOf(data);
   return ack === null && data.length > 0 ? null : { refusal: refusalOf(ack) };
@@ -254,6 +254,7 @@ export class Publisher {
         () => false,
       );
       // What the server refused it has said by now: that is told in this turn.
+      await pause(0, undefined);
       return isTaken;
     });
     this.#flushing = { of: line, done };

@@ -67,7 +67,7 @@ export class Tail {
   /** Whether history is to be read before the queue goes on, and how often that came to be. */
   #isTorn = false;
   #tears = 0;
-  /** The first frame that came live after it tore, by a sound connection: when the history has it, it has all before. */
+  /** The first frame that came live after that, by a sound connection: when history has it, it has all before. */
   #firstAfter: Frame | null = null;
   /** Wakes who waits for that. */
   #onFirstAfter: () => void = () => undefined;

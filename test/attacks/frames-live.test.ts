@@ -1,6 +1,6 @@
 /**
- * Frames that no member said so, injected by the server or by whoever gets that far: re-labelled, replayed, altered, not
- * canonical, of strangers, of one who was kicked, of epochs that are over or are not. Source: spec 4, 13.
+ * Frames that no member said so, injected by the server or by whoever gets that far: re-labelled, replayed, altered,
+ * not canonical, of strangers, of one who was kicked, of epochs that are over or are not. Source: spec 4, 13.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, setSystemTime, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";

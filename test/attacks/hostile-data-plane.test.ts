@@ -4,6 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";
+import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
 import { newUlid } from "../../src/client/ulid.ts";
 import { streamName } from "../../src/wire/names.ts";
 import { type Server, until } from "../support/executable.ts";
@@ -191,5 +192,38 @@ describe("a delivery of a durable", () => {
     expect(got).toEqual(["kept", "kept, too"]);
     const written = at.hostile.published.slice(before).map(({ subject }) => subject);
     expect(written.every((subject) => subject.startsWith(`$JS.ACK.${streamName(at.mine.id)}.`))).toBe(true);
+  });
+});
+
+describe("a server that wants the words in the clear", () => {
+  test("gets nothing by saying that the room is not encrypted: the room is given up", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const inClear = { encrypt: false, persist: true, sign_msgs: false };
+    at.hostile.http.tell((answer, asked) => {
+      const isMeant = /^\/(rooms\/\w+|members\/[\w-]+\/rooms)$/.test(asked.target) && answer.status === 200;
+      if (!isMeant) return answer;
+      const json = JSON.parse(answer.body.toString()) as object | object[];
+      const lied = Array.isArray(json)
+        ? json.map((one) => ({ ...one, policy: inClear }))
+        : { ...json, policy: inClear };
+      return { ...answer, body: Buffer.from(JSON.stringify(lied)) };
+    });
+    const before = at.hostile.published.length;
+    await at.theirs.send("a secret");
+    const sent = at.hostile.published.slice(before).map(({ data }) => String(data));
+    expect(sent).toHaveLength(1);
+    expect(sent.join()).not.toContain(Buffer.from("a secret").toString("base64").slice(0, 8));
+    await expect(at.theirs.refresh()).rejects.toMatchObject({ code: "room_forked" });
+    await expect(at.theirs.send("another secret")).rejects.toMatchObject({ code: "room_forked" });
+    expect(at.hostile.published.slice(before + 1).filter(({ subject }) => subject === at.mine.subject)).toEqual([]);
+  });
+
+  test("gets nothing by a key of its own: nothing is sent under it", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const made = sealRoomKey(newRoomKey(), at.bob.identity.kexPub);
+    at.hostile.http.alter("/key", (key: object) => ({ ...key, sealed_key: made }));
+    const before = at.hostile.published.length;
+    await expect(at.theirs.send("a secret")).rejects.toMatchObject({ code: "room_forked" });
+    expect(at.hostile.published.length).toBe(before);
   });
 });

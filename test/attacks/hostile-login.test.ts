@@ -28,7 +28,7 @@ afterAll(async () => {
 });
 
 const request = requestText({
-  host: "127.0.0.1:8470",
+  host: "bus.example",
   method: "POST",
   target: "/users/x/revoke",
   ts: "1800000000",

@@ -114,7 +114,8 @@ export async function runChaos({ seed, forMs }: RunOptions): Promise<Report> {
   const load = new Load(scene);
   for (let made = 0; made < crowd.rooms; made++) await load.party(crowd.members);
   const began = clockMs();
-  const acting = begin(load);
+  // Told at the end, so that the nodes are ended, too.
+  const acting = begin(load).catch((error: unknown) => scene.surprises.push(`somebody failed: ${String(error)}`));
   try {
     await breakThings(scene, randomOf(seed), began + forMs);
   } finally {

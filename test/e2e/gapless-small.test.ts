@@ -1,0 +1,165 @@
+/**
+ * 50,000 messages while the reader's connection is cut 100 times, nats-server dies twice and the reader's permissions
+ * change 50 times: the application sees each exactly once, in the order of its sender. Source: spec 8, 9.
+ */
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Bus, connect, isUnibusError, type Room } from "../../src/client/index.ts";
+import { Server, until } from "../support/executable.ts";
+import { HostileServer } from "../support/hostile-server.ts";
+import { addUser, freshSubject, postUser } from "../support/peer.ts";
+import { TcpProxy } from "../support/tcp-proxy.ts";
+
+const messagesCount = 16_000;
+const sendersCount = 8;
+const cutsCount = 32;
+const restartsCount = 2;
+const changesCount = 16;
+const eachCount = messagesCount / sendersCount;
+
+/** What a reader was given, checked as it comes: of each sender the next one, and no other. */
+class Log {
+  readonly #next = new Map<string, number>();
+  readonly faults: string[] = [];
+  count = 0;
+
+  take(from: string, text: string): void {
+    const wanted = this.#next.get(from) ?? 0;
+    if (text !== String(wanted) && this.faults.length < 20)
+      this.faults.push(`${from}: ${text} where ${wanted} is next`);
+    this.#next.set(from, Number(text) + 1);
+    this.count += 1;
+  }
+}
+
+/** Reads a room to the end of what is sent, from the start of it or from now on. */
+function reading(room: Room, from: "start" | "now") {
+  const log = new Log();
+  const messages = room.messages({ from, queueMax: messagesCount });
+  const done = (async () => {
+    for await (const message of messages) {
+      log.take(message.from, message.text);
+      if (log.count >= messagesCount) return;
+    }
+  })();
+  return { log, done, ready: messages.ready };
+}
+
+/** Sends a row of numbers, each after the one before is stored. */
+async function sendAll(room: Room, onSent: () => void): Promise<void> {
+  for (let i = 0; i < eachCount; i++) {
+    await room.send(String(i), { timeoutMs: 60_000 });
+    onSent();
+  }
+}
+
+/** Does something until it is done: a bus whose nats-server is away says so. */
+async function insist(work: () => Promise<unknown>): Promise<void> {
+  for (;;) {
+    try {
+      await work();
+      return;
+    } catch (error) {
+      if (!isUnibusError(error) || !["unavailable", "internal", "conflict"].includes(error.code)) throw error;
+      if (error.code === "conflict") return;
+      await Bun.sleep(50);
+    }
+  }
+}
+
+test("each message is told exactly once, in order", async () => {
+  await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  const admin = await addUser(server, "root", { admin: true });
+  await using proxy = await TcpProxy.start(server.ready.nats);
+  await using front = await HostileServer.start(server.ready.http);
+  front.alter("/info", (info: object) => ({ ...info, nats: [`nats://127.0.0.1:${proxy.port}`] }));
+  const open = async (name: string, url: string): Promise<Bus> =>
+    connect({ url, identity: await postUser(server, admin, name), state: "memory" });
+
+  await using ana = await open("ana", server.ready.http);
+  await using bob = await open("bob", front.url);
+  await using cleo = await open("cleo", front.url);
+  const senders = await Promise.all(
+    Array.from({ length: sendersCount }, (_, i) => open(`sender${i}`, server.ready.http)),
+  );
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  const side = await ana.createRoom(freshSubject(), "nats");
+  await room.membership.add([bob, cleo, ...senders].map(({ identity }) => identity.endpoint));
+  const seen: Record<string, number> = {};
+  for (const bus of [bob, cleo, ...senders]) {
+    bus.on("suspicious", ({ what }) => {
+      seen[`suspicious ${what}`] = (seen[`suspicious ${what}`] ?? 0) + 1;
+    });
+    bus.on("lost", ({ why }) => {
+      seen[`lost ${why}`] = (seen[`lost ${why}`] ?? 0) + 1;
+    });
+  }
+  let reconnects = 0;
+  bob.on("status", (status) => {
+    if (status === "connected") reconnects += 1;
+  });
+
+  const live = reading(await bob.room(room.id), "now");
+  await live.ready;
+  const began = performance.now();
+  let sent = 0;
+  const sending = Promise.all(
+    senders.map(async (bus) =>
+      sendAll(await bus.room(room.id), () => {
+        sent += 1;
+      }),
+    ),
+  );
+  const progress = () => Math.min(sent, live.log.count) / messagesCount;
+  const whenAt = (share: number) => until(`${share} of all`, () => progress() >= share, 240_000);
+
+  const done = { cuts: 0, restarts: 0, changes: 0 };
+  const cutting = (async () => {
+    for (; done.cuts < cutsCount; done.cuts++) {
+      await whenAt((done.cuts + 0.5) / cutsCount);
+      await until("there is something to cut", () => proxy.links.size > 0);
+      proxy.cutAll();
+    }
+  })();
+  const restarting = (async () => {
+    for (; done.restarts < restartsCount; done.restarts++) {
+      await whenAt((done.restarts + 1) / (restartsCount + 1));
+      process.kill(Number(readFileSync(join(server.data, "nats", "nats.pid"), "utf8")), "SIGKILL");
+    }
+  })();
+  const changing = (async () => {
+    for (; done.changes < changesCount; done.changes++) {
+      await whenAt((done.changes + 0.3) / changesCount);
+      const isIn = done.changes % 2 === 1;
+      const { endpoint } = bob.identity;
+      await insist(() => (isIn ? side.membership.kick(endpoint) : side.membership.add(endpoint)));
+    }
+  })();
+  const late = (async () => {
+    await whenAt(0.5);
+    const one = reading(await cleo.room(room.id), "start");
+    await one.done;
+    return one;
+  })();
+
+  await Promise.all([sending, cutting, restarting, changing]);
+  await live.done;
+  const joined = await late;
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  const { lastSeq } = await room.history({ limit: 1 });
+  const dropped = (await bob.room(room.id)).stats().dropped;
+  console.log(
+    `${live.log.count} told of ${sent} sent, ${lastSeq} stored, in ${seconds} s; ${JSON.stringify(done)}; ` +
+      `reader reconnected ${reconnects} times, dropped ${JSON.stringify(dropped)}; ${JSON.stringify(seen)}`,
+  );
+  for (const { log } of [live, joined]) {
+    expect(log.faults).toEqual([]);
+    expect(log.count).toBe(messagesCount);
+  }
+  expect(lastSeq).toBe(messagesCount);
+  expect(done).toEqual({ cuts: cutsCount, restarts: restartsCount, changes: changesCount });
+  expect(reconnects).toBeGreaterThanOrEqual(cutsCount);
+  expect(seen).toEqual({});
+  for (const bus of senders) await bus.close();
+}, 300_000);

@@ -1,0 +1,188 @@
+/**
+ * A peer in Go, with crypto of its own, in a real room of a real bus: it reads what the SDK writes and writes what the
+ * SDK reads, over a change of epoch, too. Source: spec 2, 3, 4, 9.
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { identityText } from "../../src/client/identity.ts";
+import { connect, type Message, type Room } from "../../src/client/index.ts";
+import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
+import { Folder, Server, until } from "../support/executable.ts";
+import { HostileServer } from "../support/hostile-server.ts";
+import { addUser, freshSubject, postUser } from "../support/peer.ts";
+
+const source = join(import.meta.dir, "go");
+
+let folder: Folder;
+let program: string;
+
+/** Builds the Go program. Its modules are pinned by go.sum. */
+beforeAll(async () => {
+  folder = new Folder();
+  program = folder.file("peer");
+  const go = Bun.which("go");
+  if (go === null) throw new Error("go is not on the PATH: this test builds a peer in Go (install Go 1.24 or newer)");
+  const command = [go, "build", "-mod=readonly", "-trimpath", "-o", program, "."];
+  const build = Bun.spawn(command, { cwd: source, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const [said, code] = await Promise.all([new Response(build.stderr).text(), build.exited]);
+  if (code !== 0) throw new Error(`go build: ${said}`);
+}, 300_000);
+afterAll(() => folder[Symbol.dispose]());
+
+/** Something that the Go peer tells. */
+interface GoEvent {
+  readonly event: string;
+  readonly error?: string;
+  readonly [name: string]: unknown;
+}
+
+/** The running Go peer. */
+class GoPeer implements AsyncDisposable {
+  readonly events: GoEvent[] = [];
+  readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
+  #errors = "";
+
+  constructor(settings: unknown) {
+    this.#child = Bun.spawn([program], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+    this.#write(settings);
+    void this.#read();
+    void new Response(this.#child.stderr).text().then((text) => {
+      this.#errors = text;
+    });
+  }
+
+  /** Tells it to do something, and gives what it then tells under this name. */
+  async tell(order: unknown, event: string): Promise<GoEvent> {
+    const mark = this.events.length;
+    this.#write(order);
+    return this.next(event, mark);
+  }
+
+  /** The next thing of this name that it tells. */
+  async next(event: string, mark = 0): Promise<GoEvent> {
+    const found = () => this.events.slice(mark).find((one) => one.event === event || one.event === "failed");
+    await until(`Go tells ${event}`, () => found() !== undefined || this.#errors !== "");
+    const one = found();
+    if (one === undefined || one.event !== event) throw new Error(`Go: ${one?.error ?? this.#errors}`);
+    return one;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.stdin.end();
+    await this.#child.exited;
+  }
+
+  #write(line: unknown): void {
+    this.#child.stdin.write(`${JSON.stringify(line)}\n`);
+    this.#child.stdin.flush();
+  }
+
+  async #read(): Promise<void> {
+    let rest = "";
+    for await (const chunk of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + chunk).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) this.events.push(JSON.parse(line) as GoEvent);
+    }
+  }
+}
+
+test("Go and the SDK read each other, live and from history, before and after a rekey", async () => {
+  await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  const admin = await addUser(server, "root", { admin: true });
+  const [anas, gos] = [await postUser(server, admin, "ana"), await postUser(server, admin, "go")] as const;
+  await using ana = await connect({ url: server.ready.http, identity: anas, state: "memory" });
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  await room.membership.add(gos.endpoint);
+  const got: Message[] = [];
+  await room.onMessage((message) => got.push(message));
+  const before = await room.send("before Go came");
+
+  const { http, nats } = server.ready;
+  const identity = JSON.parse(identityText(gos)) as unknown;
+  await using go = new GoPeer({ http, nats, identity, room_id: room.id });
+  expect(await go.next("ready")).toMatchObject({ endpoint: gos.endpoint });
+  expect(await go.next("room")).toEqual({ event: "room", subject: room.subject, epoch: 1, keys: 1 });
+
+  await speak(room, go, got, { go: gos.endpoint, sdk: anas.endpoint, epoch: 1 });
+  await room.membership.rekey();
+  expect(await go.tell({ do: "refresh" }, "room")).toMatchObject({ epoch: 2, keys: 2 });
+  await speak(room, go, got, { go: gos.endpoint, sdk: anas.endpoint, epoch: 2 });
+
+  // Both read the same history, of both epochs.
+  const { messages } = await room.history();
+  const told = await go.tell({ do: "history" }, "history");
+  const kept = told.messages as { id: string; from: string; text: string; error?: string }[];
+  expect(kept.map(({ id, from, text, error }) => [id, from, text, error])).toEqual(
+    messages.map(({ id, from, text }) => [id, from, text, undefined]),
+  );
+  expect(kept[0]).toMatchObject({ id: before.id, text: "before Go came" });
+  expect(kept).toHaveLength(1 + 2 * 7);
+  expect(room.stats().dropped).toEqual({});
+}, 60_000);
+
+/** Each says something to the other, in every way: a message, a reply, a reaction, a request. */
+async function speak(
+  room: Room,
+  go: GoPeer,
+  got: Message[],
+  { go: goEndpoint, sdk, epoch }: { readonly go: string; readonly sdk: string; readonly epoch: number },
+): Promise<void> {
+  const mark = go.events.length;
+  const text = `from the SDK in ${epoch}: ünïcödé 👋`;
+  const first = await room.send(text);
+  const heard = await go.next("heard", mark);
+  expect(heard).toMatchObject({ id: first.id, from: sdk, epoch, kind: 0, text, thread: "", reply_to: "" });
+
+  const answered = { do: "send", text: `from Go in ${epoch}: ünïcödé 👋`, thread: first.id, reply_to: first.id };
+  const sent = await go.tell(answered, "sent");
+  const here = () => got.find(({ id }) => id === sent.id);
+  await until("the SDK has it", () => here() !== undefined);
+  expect(here()).toMatchObject({ from: goEndpoint, epoch, kind: "pub", verified: true, late: false, handle: "go" });
+  expect([here()?.text, here()?.thread, here()?.replyTo]).toEqual([answered.text, first.id, first.id]);
+
+  const reaction = await go.tell({ do: "react", text: "👍", reply_to: first.id }, "sent");
+  await until("the SDK has it", () => got.some(({ id, kind }) => id === reaction.id && kind === "react"));
+  await room.react({ id: String(sent.id), thread: null }, "🎉");
+  await until("Go has it", () => go.events.slice(mark).some(({ kind, text }) => kind === 6 && text === "🎉"));
+
+  expect((await room.request("ping from the SDK")).text).toBe("pong from Go");
+  const stop = await room.respond((request) => `pong to ${request.text}`);
+  expect(await go.tell({ do: "request", text: "ping from Go" }, "answer")).toMatchObject({
+    ...{ from: sdk, text: "pong to ping from Go" },
+  });
+  stop();
+  await room.send("the end");
+  await until("Go has it", () => go.events.slice(mark).some(({ text }) => text === "the end"));
+  expect(go.events.slice(mark).filter(({ error }) => error !== undefined)).toEqual([]);
+}
+
+test("the Go peer checks for itself: it believes no key, no member and no statement that was not signed", async () => {
+  await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  await using hostile = await HostileServer.start(server.ready.http);
+  const admin = await addUser(server, "root", { admin: true });
+  const gos = await postUser(server, admin, "go");
+  await using ana = await connect({ url: server.ready.http, identity: admin, state: "memory" });
+  const room = await ana.createRoom(freshSubject(), "matrix");
+  await room.membership.add(gos.endpoint);
+  const settings = {
+    ...{ http: hostile.url, nats: server.ready.nats, room_id: room.id },
+    identity: JSON.parse(identityText(gos)) as unknown,
+  };
+  const lies: Readonly<Record<string, readonly [string, (json: Record<string, unknown[]>) => unknown]>> = {
+    "the key of epoch 1 is not": ["/key", () => ({ epoch: 1, sealed_key: sealRoomKey(newRoomKey(), gos.kexPub) })],
+    "the members are not": ["/members", ({ members = [], ...rest }) => ({ ...rest, members: members.slice(1) })],
+    "statement 2 does not follow": [
+      "/statements",
+      ({ statements = [] }) => ({ statements: [statements[0], statements[0]], more: false }),
+    ],
+  };
+  for (const [error, [path, lie]] of Object.entries(lies)) {
+    hostile.alter(path, lie);
+    await using go = new GoPeer(settings);
+    await expect(go.next("ready")).rejects.toThrow(error);
+  }
+  hostile.honest();
+  await using go = new GoPeer(settings);
+  await go.next("ready");
+});
