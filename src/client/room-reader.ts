@@ -5,7 +5,7 @@ import type { LiveMessage } from "./line.ts";
 import type { Message } from "./message.ts";
 import type { Newest, Received, Receiver } from "./receiver.ts";
 import { Recent } from "./recent.ts";
-import { type Lost, settle, Tail, type Told } from "./tail.ts";
+import { type Lost, mended, settle, Tail, type Told } from "./tail.ts";
 import { pause } from "./wait.ts";
 
 /** How many messages a reader may be behind where nothing is said. */
@@ -193,8 +193,14 @@ export class RoomReader {
   }
 
   async #lastKept(kept: Kept): Promise<Received[]> {
-    const { messages } = await this.parts.control.history(this.parts.roomId, { limit: lastOverlap });
-    return kept.open(framesOf(messages));
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const { messages } = await this.parts.control.history(this.parts.roomId, { limit: lastOverlap });
+        return await kept.open(framesOf(messages));
+      } catch (error) {
+        await mended(error, attempt, this.parts);
+      }
+    }
   }
 
   /** The room's history, up to where what came live begins. */
@@ -202,10 +208,16 @@ export class RoomReader {
     const { control, roomId, signal } = this.parts;
     let cursor = 0;
     let endMs = Number.POSITIVE_INFINITY;
-    for (;;) {
-      for await (const { frames, upTo } of pagesAfter(control, roomId, cursor, signal)) {
-        for (const one of await kept.open(frames)) yield this.#messageOf(one);
-        cursor = upTo;
+    for (let attempt = 0; ; ) {
+      try {
+        for await (const { frames, upTo } of pagesAfter(control, roomId, cursor, signal)) {
+          for (const one of await kept.open(frames)) yield this.#messageOf(one);
+          cursor = upTo;
+          attempt = 0;
+        }
+      } catch (error) {
+        await mended(error, attempt++, this.parts);
+        continue;
       }
       // What was too much to keep meanwhile is in the history by now.
       if (feed.takeLapse()) continue;

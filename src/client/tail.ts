@@ -177,16 +177,14 @@ export class Tail {
 
   /** Reads what was missed, until it could be read. It stays torn when the connection goes meanwhile. */
   async #mend(): Promise<void> {
-    const { signal, onTrouble } = this.parts;
+    const { signal } = this.parts;
     for (let attempt = 0; this.#isTorn && !signal.aborted && !this.#isHeld; attempt++) {
       try {
         await this.#readOn(this.#tears);
       } catch (error) {
-        if (signal.aborted) return;
-        onTrouble(error);
-        if (isUnibusError(error) && isOver.has(error.code)) this.#isTorn = false;
-        const ms = Math.random() * Math.min(retryMs.most, retryMs.first * 2 ** Math.min(attempt, 10));
-        await pause(ms, signal).catch(() => undefined);
+        await mended(error, attempt, this.parts).catch(() => {
+          this.#isTorn = false;
+        });
       }
     }
   }
@@ -262,3 +260,15 @@ export class Tail {
 
 /** After these errors there is nothing more to read. */
 const isOver: ReadonlySet<string> = new Set(["room_forked", "gone", "forbidden", "not_found"]);
+
+/** Tells of what went wrong with a read and waits before the next. Errors: those after which there is none. */
+export async function mended(
+  error: unknown,
+  attempt: number,
+  { signal, onTrouble }: Pick<TailParts, "signal" | "onTrouble">,
+): Promise<void> {
+  signal.throwIfAborted();
+  onTrouble(error);
+  if (isUnibusError(error) && isOver.has(error.code)) throw error;
+  await pause(Math.random() * Math.min(retryMs.most, retryMs.first * 2 ** Math.min(attempt, 10)), signal);
+}

@@ -5,10 +5,12 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { identityText } from "../../src/client/identity.ts";
 import { type Bus, connect, isUnibusError, type Room } from "../../src/client/index.ts";
 import { Server, until } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { addUser, freshSubject, postUser } from "../support/peer.ts";
+import type { Sending } from "../support/sender-program.ts";
 import { TcpProxy } from "../support/tcp-proxy.ts";
 
 const messagesCount = 50_000;
@@ -46,11 +48,34 @@ function reading(room: Room, from: "start" | "now") {
   return { log, done, ready: messages.ready };
 }
 
-/** Sends a row of numbers, each after the one before is stored. */
-async function sendAll(room: Room, onSent: () => void): Promise<void> {
-  for (let i = 0; i < eachCount; i++) {
-    await room.send(String(i), { timeoutMs: 60_000 });
-    onSent();
+/** Senders in a process of their own, and how many of their messages are stored. */
+class Senders implements Disposable {
+  sent = 0;
+  /** What they were told beside that. */
+  told = "";
+  readonly done: Promise<void>;
+  readonly #child: Bun.Subprocess<"pipe", "pipe", "inherit">;
+
+  constructor(sending: Sending) {
+    const command = [process.execPath, join(import.meta.dir, "../support/sender-program.ts")];
+    this.#child = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+    this.#child.stdin.write(JSON.stringify(sending));
+    this.#child.stdin.end();
+    this.done = this.#read();
+  }
+
+  [Symbol.dispose](): void {
+    this.#child.kill();
+  }
+
+  async #read(): Promise<void> {
+    for await (const chunk of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
+      for (const line of chunk.split("\n").filter(Boolean)) {
+        if (line.startsWith("done ")) this.told = line.slice(5);
+        else this.sent = Math.max(this.sent, Number(line) || 0);
+      }
+    }
+    if ((await this.#child.exited) !== 0) throw new Error("a sender failed");
   }
 }
 
@@ -80,14 +105,14 @@ test("each message is told exactly once, in order", async () => {
   await using ana = await open("ana", server.ready.http);
   await using bob = await open("bob", front.url);
   await using cleo = await open("cleo", front.url);
-  const senders = await Promise.all(
-    Array.from({ length: sendersCount }, (_, i) => open(`sender${i}`, server.ready.http)),
+  const identities = await Promise.all(
+    Array.from({ length: sendersCount }, (_, i) => postUser(server, admin, `sender${i}`)),
   );
   const room = await ana.createRoom(freshSubject(), "matrix");
   const side = await ana.createRoom(freshSubject(), "nats");
-  await room.membership.add([bob, cleo, ...senders].map(({ identity }) => identity.endpoint));
+  await room.membership.add([bob.identity, cleo.identity, ...identities].map(({ endpoint }) => endpoint));
   const seen: Record<string, number> = {};
-  for (const bus of [bob, cleo, ...senders]) {
+  for (const bus of [bob, cleo]) {
     bus.on("suspicious", ({ what }) => {
       seen[`suspicious ${what}`] = (seen[`suspicious ${what}`] ?? 0) + 1;
     });
@@ -103,15 +128,11 @@ test("each message is told exactly once, in order", async () => {
   const live = reading(await bob.room(room.id), "now");
   await live.ready;
   const began = performance.now();
-  let sent = 0;
-  const sending = Promise.all(
-    senders.map(async (bus) =>
-      sendAll(await bus.room(room.id), () => {
-        sent += 1;
-      }),
-    ),
-  );
-  const progress = () => Math.min(sent, live.log.count) / messagesCount;
+  using senders = new Senders({
+    ...{ url: server.ready.http, roomId: room.id, count: eachCount },
+    identities: identities.map(identityText),
+  });
+  const progress = () => Math.min(senders.sent, live.log.count) / messagesCount;
   const whenAt = (share: number) => until(`${share} of all`, () => progress() >= share, 240_000);
 
   const done = { cuts: 0, restarts: 0, changes: 0 };
@@ -143,14 +164,14 @@ test("each message is told exactly once, in order", async () => {
     return one;
   })();
 
-  await Promise.all([sending, cutting, restarting, changing]);
+  await Promise.all([senders.done, cutting, restarting, changing]);
   await live.done;
   const joined = await late;
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   const { lastSeq } = await room.history({ limit: 1 });
   const dropped = (await bob.room(room.id)).stats().dropped;
   console.log(
-    `${live.log.count} told of ${sent} sent, ${lastSeq} stored, in ${seconds} s; ${JSON.stringify(done)}; ` +
+    `${live.log.count} told of ${senders.sent} sent, ${lastSeq} stored, in ${seconds} s; ${JSON.stringify(done)}; ` +
       `reader reconnected ${reconnects} times, dropped ${JSON.stringify(dropped)}; ${JSON.stringify(seen)}`,
   );
   for (const { log } of [live, joined]) {
@@ -159,7 +180,7 @@ test("each message is told exactly once, in order", async () => {
   }
   expect(lastSeq).toBe(messagesCount);
   expect(done).toEqual({ cuts: cutsCount, restarts: restartsCount, changes: changesCount });
-  expect(reconnects).toBeGreaterThanOrEqual(cutsCount);
-  expect(seen).toEqual({});
-  for (const bus of senders) await bus.close();
+  // A cut may fall into the time in which it is away anyhow.
+  expect(reconnects).toBeGreaterThan(cutsCount / 2);
+  expect([seen, senders.told]).toEqual([{}, "{}"]);
 }, 300_000);

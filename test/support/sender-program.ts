@@ -1,0 +1,38 @@
+/**
+ * A program: some peers, each of which sends a row of numbers into a room, one after the other is stored. Its input is
+ * JSON; it prints how many are stored by now, and at last `done` with what was told beside that.
+ */
+import { parseIdentity } from "../../src/client/identity.ts";
+import { connect } from "../../src/client/index.ts";
+
+/** What it is told. */
+export interface Sending {
+  readonly url: string;
+  readonly roomId: string;
+  /** Identity files, one for each sender. */
+  readonly identities: readonly string[];
+  /** How many each sends. */
+  readonly count: number;
+}
+
+const reportEach = 50;
+
+const { url, roomId, identities, count } = (await Bun.stdin.json()) as Sending;
+const told: Record<string, number> = {};
+let stored = 0;
+
+async function sendAll(identity: string): Promise<void> {
+  await using bus = await connect({ url, identity: await parseIdentity(identity), state: "memory" });
+  bus.on("suspicious", ({ what }) => {
+    told[what] = (told[what] ?? 0) + 1;
+  });
+  const room = await bus.room(roomId);
+  for (let i = 0; i < count; i++) {
+    await room.send(String(i), { timeoutMs: 60_000 });
+    stored += 1;
+    if (stored % reportEach === 0) console.log(stored);
+  }
+}
+
+await Promise.all(identities.map(sendAll));
+console.log(`done ${JSON.stringify(told)}`);
