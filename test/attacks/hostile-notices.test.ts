@@ -24,16 +24,23 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-for (const kind of ["rekeyed", "role", "rekey_pending", "joined", "removed", "deleted", "revoked", "nonsense"]) {
-  test(`5,000 forged notices "${kind}" change nothing and cause a bounded number of reads`, async () => {
+for (const kinds of [
+  ["rekeyed"],
+  ["joined"],
+  ["rekey_pending"],
+  ["role", "removed", "deleted", "revoked", "nonsense"],
+]) {
+  test(`5,000 forged notices "${kinds}" change nothing and cause a bounded number of reads`, async () => {
     await using at = await HostileScene.open(server, { admin });
     const { asked } = at.hostile.http;
     const before = asked.length;
     const began = performance.now();
-    const subject = `unibus.user.${at.bob.identity.endpoint}.${kind}`;
     for (let i = 0; i < 5_000; i++) {
       const room_id = i % 2 === 0 ? at.mine.id : newUlid();
+      const subject = `unibus.user.${at.bob.identity.endpoint}.${kinds[i % kinds.length]}`;
       at.hostile.inject(subject, JSON.stringify({ room_id }));
+      // Not in one go: each of these turns could cause a read.
+      if (i % 25 === 0) await Bun.sleep(5);
     }
     const { id } = await at.mine.send("honest");
     await until("bob has it", () => at.got.some((message) => message.id === id));

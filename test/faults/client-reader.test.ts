@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";
 import { type BusEvents, modes } from "../../src/client/index.ts";
+import { settle } from "../../src/client/tail.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileScene } from "../support/hostile-scene.ts";
 
@@ -28,7 +29,10 @@ describe("where messages are kept", () => {
     await sendAll(at, row(5));
     at.hostile.proxy.isRefusing = true;
     at.hostile.proxy.cutAll();
-    await sendAll(at, row(5, 5));
+    // It is away for longer than what came is waited for in the history.
+    await sendAll(at, row(2, 5));
+    await Bun.sleep(1.25 * settle.withinMs);
+    await sendAll(at, row(3, 7));
     at.hostile.proxy.isRefusing = false;
     await until("bob is back", () => at.hostile.followed.includes(at.mine.subject));
     await sendAll(at, row(5, 10));
@@ -64,13 +68,14 @@ describe("where messages are kept", () => {
   test("when the old connection breaks in the moment in which both are there", async () => {
     await using at = await HostileScene.open(server, { admin });
     await sendAll(at, row(3));
-    // The server holds back what the old connection would bring: the new one alone has it.
     const side = await at.ana.createRoom(`room.side-${process.pid}`, modes.nats);
     await side.membership.add(at.bob.identity.endpoint);
     await until("bob has two connections", () => at.hostile.proxy.links.size === 2);
-    const [oldest] = at.hostile.proxy.links;
-    at.hostile.hold(oldest, true);
+    // What was said while the new one subscribed is on its way by the old one alone, and never comes.
+    const [oldest, newest] = at.hostile.proxy.links;
+    for (const link of [oldest, newest]) at.hostile.hold(link, true);
     await sendAll(at, row(3, 3));
+    at.hostile.hold(newest, false);
     oldest?.cut();
     await sendAll(at, row(3, 6));
     await until("bob has all", () => at.texts.length >= 9);
@@ -164,4 +169,23 @@ describe("where nothing is kept", () => {
     expect(at.texts).toEqual(["heard"]);
     expect(lost).toEqual([{ roomId: at.mine.id, why: "gap" }]);
   });
+});
+
+test("a history that does not answer for a while is asked again: who reads it is told of trouble, no more", async () => {
+  await using at = await HostileScene.open(server, { admin });
+  await sendAll(at, row(5));
+  for (const from of ["start", "last"] as const) {
+    let refusals = 3;
+    at.hostile.http.tell((answer, asked) => {
+      // The first read is that of the reader itself: whoever begins while nothing answers is told at once.
+      if (!asked.target.includes("/history") || asked.target.endsWith("limit=1") || refusals-- <= 0) return answer;
+      return { ...answer, status: 503, body: Buffer.from('{"error":"away","code":"unavailable"}') };
+    });
+    const messages = at.theirs.messages({ from });
+    const first = await messages.next();
+    expect(first.value?.text).toBe(from === "start" ? "m0" : "m4");
+    expect(refusals).toBeLessThanOrEqual(0);
+    await messages.return?.();
+  }
+  expect(at.trouble.length).toBeGreaterThanOrEqual(6);
 });
