@@ -106,6 +106,9 @@ const lateError = () =>
     "the message could not be sent in time (it may have arrived: look before it is sent anew)",
   );
 
+/** What is left until a moment of `performance.now()`, in milliseconds. */
+const leftMs = (endMs: number): number => Math.max(0, endMs - performance.now());
+
 /**
  * Publishes frames over whatever connection there is. What waits is bounded: more is refused.
  * A message that was stored is tried with the same id until the stream's own word for it is here.
@@ -202,7 +205,7 @@ export class Publisher {
       const ack = ackOf(data);
       if (ack !== null) waiting.settle(ack);
     });
-    const timer = setTimeout(() => waiting.settle("late"), Math.min(ackTimeoutMs, endMs - performance.now()));
+    const timer = setTimeout(() => waiting.settle("late"), Math.min(ackTimeoutMs, leftMs(endMs)));
     try {
       line.publish(subject, bytes, { dedupId, reply: inbox.subject });
       const end = await waitFor(ended, signal);
@@ -222,7 +225,7 @@ export class Publisher {
     signal: AbortSignal | undefined,
   ): Promise<true | Unacked> {
     const { ended, waiting } = this.#wait(subject);
-    const timer = setTimeout(() => waiting.settle("late"), endMs - performance.now());
+    const timer = setTimeout(() => waiting.settle("late"), leftMs(endMs));
     try {
       line.publish(subject, bytes, { reply });
       const taken = this.#flush(line).then((isTaken): true | Unacked => isTaken || "broken");
