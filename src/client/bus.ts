@@ -268,6 +268,7 @@ export class Bus implements AsyncDisposable {
       identity,
       tls,
       servers,
+      findServers: async () => [...new Set((await this.#control.infos(this.#closing.signal)).flatMap(dataUrls))],
       readTruth: async () => void (await this.#control.rooms(this.#closing.signal)),
       subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.keys()],
       keyOf: copyKey,

@@ -13,7 +13,7 @@ const urlsMax = 16;
 /** How often a GET is sent that the bus asks to send later, and the longest pause that is waited for, in seconds. */
 const patience = { attempts: 4, pauseSMax: 10 } as const;
 /** How long one request and its reply may take, in milliseconds. */
-const timeoutMs = { json: 30_000, blob: 300_000 } as const;
+const timeoutMs = { info: 5_000, json: 30_000, blob: 300_000 } as const;
 /** The largest replies that are read, in bytes. Lists grow with the bus: their limit is a guard of memory alone. */
 const replyBytesMax = {
   single: 1_048_576,
@@ -143,9 +143,17 @@ export class ControlPlane {
   async info(signal?: AbortSignal): Promise<api.Info> {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.json };
     const { body, url } = await this.#ask({ method: "GET", target: "/info", signal, ...limits });
-    const info = contentOf(api.Info, body, url);
-    const isTaken = (one: string) => url.startsWith("http:") || /^(tls|wss):\/\//.test(one);
-    return { ...info, nats: info.nats.filter(isTaken), ws: info.ws.filter(isTaken) };
+    return infoOf(body, url);
+  }
+
+  /** What each address that answers says, those first that are preferred. Errors: unavailable when none does. */
+  async infos(signal?: AbortSignal): Promise<api.Info[]> {
+    const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.info };
+    const ask = async (url: string) =>
+      infoOf(await exchange(url, { method: "GET", target: "/info", signal, ...limits }), url);
+    const infos = await Promise.all(this.urls.map((url) => ask(url).catch(() => [])));
+    if (infos.flat().length === 0) throw unreached(this.urls.join(", "), "no address answered");
+    return infos.flat();
   }
 
   /** One's own rooms, by room id. */
@@ -279,6 +287,13 @@ function fit(part: string, shape: RegExp): string {
   if (!shape.test(part))
     throw new UnibusError("invalid", `${JSON.stringify(part)} is no name that fits here (check it)`);
   return part;
+}
+
+/** What a reply to GET /info says, without what is less safe than the address that gave it. */
+function infoOf(body: Uint8Array<ArrayBuffer>, url: string): api.Info {
+  const info = contentOf(api.Info, body, url);
+  const isTaken = (one: string) => url.startsWith("http:") || /^(tls|wss):\/\//.test(one);
+  return { ...info, nats: info.nats.filter(isTaken), ws: info.ws.filter(isTaken) };
 }
 
 /** The target of a room, or of a part of it. */

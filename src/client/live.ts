@@ -10,6 +10,8 @@ export interface LiveOptions extends Dial {
   readonly identity: Identity;
   /** The data plane's URLs, as GET /info gives them. */
   readonly servers: readonly string[];
+  /** Reads anew where the data plane is: asked for when no server that is known can be reached. */
+  readonly findServers?: () => Promise<readonly string[]>;
   /** Reads over HTTP what the peer may do now: the truth that a notice only hints at. */
   readonly readTruth: () => Promise<void>;
   /** The subjects to follow, as far as is known at this moment. */
@@ -71,12 +73,14 @@ export class Live {
   #swapping: Promise<unknown> = Promise.resolve();
   /** Notices of the last moment, oldest first, and by which lines they came. */
   readonly #noticed = new Map<string, { readonly atMs: number; readonly lines: Set<Line> }>();
+  #servers: readonly string[];
   #nextServer = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #closing = new AbortController();
 
   private constructor(private readonly options: LiveOptions) {
     this.#merge = new Merge(options.keyOf, options.onMessage);
+    this.#servers = options.servers;
     this.#nextServer = Math.floor(Math.random() * options.servers.length);
   }
 
@@ -185,7 +189,7 @@ export class Live {
   }
 
   async #swapNow(): Promise<void> {
-    const { servers } = this.options;
+    const servers = this.#servers;
     // The login comes after: it is answered with these permissions, or newer ones.
     await this.options.readTruth();
     const next = await Line.dial(servers[this.#nextServer++ % servers.length] ?? "", this.options, {
@@ -261,6 +265,17 @@ export class Live {
         this.#trouble(error);
       }
       await this.#backOff(attempt);
+      await this.#findServers();
+    }
+  }
+
+  /** Learns where the data plane is now. Where nobody says it, it is looked for where it was. */
+  async #findServers(): Promise<void> {
+    try {
+      const found = await this.options.findServers?.();
+      if (found !== undefined && found.length > 0) this.#servers = found;
+    } catch (error) {
+      this.#trouble(error);
     }
   }
 

@@ -193,7 +193,7 @@ export class BootingNode implements AsyncDisposable {
     const free = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
     this.#child = Bun.spawn([executable, "serve", "--data", this.#data, ...free], {
       cwd: folder.path,
-      env: { PATH: process.env.PATH ?? "", HOME: folder.path, ...(process.env.H2DEBUG ? { UNIBUS_DEBUG: "1" } : {}) },
+      env: { PATH: process.env.PATH ?? "", HOME: folder.path },
       ...{ stdin: "ignore", stdout: "ignore", stderr: "pipe" },
     });
     this.#read = this.#readLog();

@@ -1,0 +1,70 @@
+/**
+ * A client that knows all three nodes talks on while each of them is killed in turn: what was acked is stored once, and
+ * told once, in order; whatever it asks of the bus meanwhile is done once. Source: spec 8, 9.
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { type Bus, connect } from "../../src/client/index.ts";
+import { until } from "../support/executable.ts";
+import { castOf } from "../support/inside.ts";
+import { freshSubject } from "../support/peer.ts";
+import { Nodes, nodesCount } from "./chaos/nodes.ts";
+
+/** How many messages are acked before a node dies, while it is away, and when it is back. */
+const each = 10;
+
+let nodes: Nodes;
+let ana: Identity;
+let bob: Identity;
+
+beforeAll(async () => {
+  nodes = await Nodes.start();
+  ({ ana, bob } = await castOf(nodes.at(0), "ana", "bob"));
+}, 60_000);
+afterAll(() => nodes[Symbol.asyncDispose]());
+
+const open = (identity: Identity, first: number): Promise<Bus> => {
+  const urls = nodes.urls.map((_, i) => nodes.url((first + i) % nodesCount));
+  return connect({ urls, identity, state: "memory" });
+};
+
+test("each node killed in turn", async () => {
+  await using here = await open(ana, 0);
+  await using there = await open(bob, 1);
+  const mine = await here.createRoom(freshSubject(), "matrix");
+  await mine.membership.add(bob.endpoint);
+  const theirs = await there.room(mine.id);
+  const told: string[] = [];
+  await theirs.onMessage(({ text }) => told.push(text));
+  const sent: string[] = [];
+  const talk = async (): Promise<void> => {
+    for (let i = 0; i < each; i++) {
+      const text = `${sent.length}`;
+      await mine.send(text, { timeoutMs: 60_000 });
+      sent.push(text);
+    }
+  };
+  for (let node = 0; node < nodesCount; node++) {
+    await talk();
+    const talking = talk();
+    await nodes.kill(node);
+    await talking;
+    // A change, and a read of all there is, by what is left.
+    const before = mine.epoch;
+    await until("the two that are left change the room", () =>
+      mine.membership.rekey().then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect(mine.epoch).toBeGreaterThan(before);
+    await talk();
+    await nodes.boot(node);
+    await nodes.untilReady();
+  }
+  await talk();
+  await until("bob was told all", () => told.length >= sent.length);
+  expect(told).toEqual(sent);
+  const { messages } = await theirs.history({ limit: 1_000 });
+  expect(messages.map(({ text }) => text)).toEqual(sent);
+}, 180_000);
