@@ -1,4 +1,5 @@
 import sodium from "libsodium-wrappers";
+import { openBox, sealBox } from "#seal";
 import { bytesOf, fromBase64, toBase64 } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { keyBytes } from "../wire/names.ts";
@@ -45,7 +46,7 @@ export function newRoomKey(): Uint8Array {
 export function sealRoomKey(roomKey: Uint8Array, kexPub: Uint8Array): string {
   if (roomKey.length !== roomKeyBytes) throw new TypeError(`a room key has ${roomKeyBytes} bytes`);
   try {
-    return toBase64(sodium.crypto_box_seal(roomKey, kexPub));
+    return toBase64(sealBox(roomKey, kexPub));
   } catch (cause) {
     throw new UnibusError("invalid", "nothing can be sealed to this kex_pub (its owner needs a new identity)", {
       cause,
@@ -61,7 +62,7 @@ export function openRoomKey(sealed: string, kexPub: Uint8Array, kexPriv: Uint8Ar
   const box = fromBase64(sealed);
   if (box === null) return null;
   try {
-    const key = sodium.crypto_box_seal_open(box, kexPub, kexPriv);
+    const key = openBox(box, kexPub, kexPriv);
     return key.length === roomKeyBytes ? key : null;
   } catch {
     return null;
