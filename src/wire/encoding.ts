@@ -1,15 +1,7 @@
-import { sha256 } from "@noble/hashes/sha2.js";
-import { base64, base64urlnopad, hex } from "@scure/base";
+import { hex } from "@scure/base";
+import { decode, encode, sha256 } from "#bytes";
 
 const utf8 = new TextEncoder();
-
-const orNull = (decode: (text: string) => Uint8Array, text: string): Uint8Array | null => {
-  try {
-    return decode(text);
-  } catch {
-    return null;
-  }
-};
 
 /** The UTF-8 bytes of a text. */
 export function bytesOf(text: string): Uint8Array {
@@ -21,26 +13,30 @@ export const toHex: (bytes: Uint8Array) => string = hex.encode;
 
 /** The bytes of hex in either case, or null when it is none. */
 export function fromHex(text: string): Uint8Array | null {
-  return /^[0-9a-fA-F]*$/.test(text) ? orNull(hex.decode, text.toLowerCase()) : null;
+  return text.length % 2 === 0 && /^[0-9a-fA-F]*$/.test(text) ? hex.decode(text.toLowerCase()) : null;
 }
 
 /** Standard base64 with padding. */
-export const toBase64: (bytes: Uint8Array) => string = base64.encode;
+export function toBase64(bytes: Uint8Array): string {
+  return encode(bytes, "base64");
+}
 
 /**
  * The bytes of standard base64, or null when it is not canonical.
  * Canonical: padded, no white space, zero trailing bits, so that each byte string has one text.
  */
 export function fromBase64(text: string): Uint8Array | null {
-  return /^[A-Za-z0-9+/]*={0,2}$/.test(text) ? orNull(base64.decode, text) : null;
+  return /^[A-Za-z0-9+/]*={0,2}$/.test(text) ? decode(text, "base64") : null;
 }
 
 /** URL-safe base64 without padding. */
-export const toBase64Url: (bytes: Uint8Array) => string = base64urlnopad.encode;
+export function toBase64Url(bytes: Uint8Array): string {
+  return encode(bytes, "base64url");
+}
 
 /** The bytes of canonical URL-safe base64 without padding, or null. */
 export function fromBase64Url(text: string): Uint8Array | null {
-  return /^[A-Za-z0-9_-]*$/.test(text) ? orNull(base64urlnopad.decode, text) : null;
+  return /^[A-Za-z0-9_-]*$/.test(text) ? decode(text, "base64url") : null;
 }
 
 /** sha256 of bytes, or of a text's UTF-8 bytes, in lowercase hex. */

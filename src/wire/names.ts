@@ -1,5 +1,5 @@
-import { sha256 } from "@noble/hashes/sha2.js";
 import { base32nopad } from "@scure/base";
+import { sha256 } from "#bytes";
 import { fromHex, toBase64Url } from "./encoding.ts";
 
 /** The namespaces that every bus has; the configuration may add more. Source: spec 3. */

@@ -1,5 +1,4 @@
-import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesOf, sha256Hex, toHex } from "./encoding.ts";
+import { bytesOf, sha256Hex } from "./encoding.ts";
 
 /** A role in a room. */
 export type RoomRole = "owner" | "member";
@@ -63,10 +62,7 @@ export const epochMax = 2 ** 31 - 1;
 
 /** Hex sha256 by which a member recognises the room key of an epoch. Source: spec 3. */
 export function keyCheck(roomId: string, epoch: number, roomKey: Uint8Array): string {
-  const hash = sha256.create();
-  hash.update(bytesOf(`unibus-key-v1\n${roomId}\n${epoch}\n`));
-  hash.update(roomKey);
-  return toHex(hash.digest());
+  return sha256Hex(new Uint8Array([...bytesOf(`unibus-key-v1\n${roomId}\n${epoch}\n`), ...roomKey]));
 }
 
 /** Three digits: encrypt, persist, sign_msgs. */

@@ -1,0 +1,36 @@
+/** What each platform does with bytes is the same. */
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import * as browser from "../../src/wire/bytes-browser.ts";
+import * as node from "../../src/wire/bytes-node.ts";
+
+const someBytes = fc.uint8Array({ maxLength: 300 });
+const form = fc.constantFrom("base64" as const, "base64url" as const);
+
+test("hashes and texts are the same, and plain byte arrays", () => {
+  fc.assert(
+    fc.property(someBytes, form, (bytes, form) => {
+      expect(node.sha256(bytes)).toEqual(browser.sha256(bytes));
+      const text = node.encode(bytes, form);
+      expect(browser.encode(bytes, form)).toBe(text);
+      for (const { decode } of [node, browser]) expect(decode(text, form)).toEqual(bytes);
+      expect(Object.getPrototypeOf(node.decode(text, form))).toBe(Uint8Array.prototype);
+    }),
+  );
+});
+
+test("a part of a larger buffer is read, and no more", () => {
+  const part = new Uint8Array([1, 2, 3, 4, 5, 6]).subarray(2, 4);
+  expect(node.encode(part, "base64")).toBe("AwQ=");
+  expect(node.sha256(part)).toEqual(browser.sha256(new Uint8Array([3, 4])));
+});
+
+test("the same texts are none", () => {
+  const text = fc.string({ unit: fc.constantFrom(..."AQgwzZ09+/-_="), maxLength: 9 });
+  fc.assert(
+    fc.property(text, form, (text, form) => {
+      expect(node.decode(text, form)).toEqual(browser.decode(text, form));
+    }),
+    { numRuns: 5_000 },
+  );
+});
