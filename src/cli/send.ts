@@ -46,33 +46,20 @@ async function dataOf(text: string | undefined, { file, attach }: SendOptions): 
 const printed = ({ id, seq }: Sent, { json }: SendOptions): string =>
   json ? `${JSON.stringify(seq === null ? { id } : { id, seq })}\n` : `${id}\n`;
 
-/**
- * Messages in their order, several on their way at once. Those on their way when the connection breaks are sent again
- * by the client, once each, and may change places with each other; those behind wait for them.
- */
+/** Messages in their order, several on their way at once. */
 class Pipeline {
   readonly #flying = new Set<Promise<void>>();
   #fault: unknown = null;
-  #isTorn = false;
   /** How many have arrived. */
   sent = 0;
 
-  constructor(
-    private readonly send: (data: Uint8Array) => Promise<void>,
-    bus: Bus,
-  ) {
-    bus.on("status", (status) => {
-      if (status === "disconnected") this.#isTorn = true;
-    });
-  }
+  constructor(private readonly send: (data: Uint8Array) => Promise<void>) {}
 
   /** Sends the next one as soon as its turn comes. Errors: those of one before. */
   async push(data: Uint8Array): Promise<void> {
     // The first opens the connection and the key for all that follow.
     const atOnce = this.sent === 0 ? 1 : inFlightMax;
     while (this.#flying.size >= atOnce) await Promise.race(this.#flying);
-    if (this.#isTorn) await this.#settled();
-    this.#isTorn = false;
     this.#throwFault();
     const flight: Promise<void> = this.send(data)
       .then(
@@ -102,11 +89,11 @@ class Pipeline {
   }
 }
 
-async function sendLines(bus: Bus, room: Room, options: SendOptions, place: SayOptions): Promise<void> {
+async function sendLines(room: Room, options: SendOptions, place: SayOptions): Promise<void> {
   const pipeline = new Pipeline(async (data) => {
     const sent = await room.send(data, place);
     if (options.json) await writeOut(printed(sent, options));
-  }, bus);
+  });
   const pump = async (): Promise<void> => {
     for await (const line of linesOf(Bun.stdin.stream())) await pipeline.push(line);
     await pipeline.end();
@@ -138,7 +125,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
     // What is to be sent and the room are read at the same time.
     const [room, data] = await Promise.all([openRoom(bus, name, signal), lines ? "" : dataOf(text, options)]);
     const place = { ...(await placeOf(bus, room, options, signal)), signal };
-    if (lines) return sendLines(bus, room, options, place);
+    if (lines) return sendLines(room, options, place);
     const { blob, epoch } = attach === undefined ? { epoch: room.epoch } : await putFile(room, attach, signal);
     if (epoch !== room.epoch) {
       throw new UnibusError("conflict", `${room.subject} got a new key while the file was stored (send it again)`);

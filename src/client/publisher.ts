@@ -93,6 +93,14 @@ interface Waiting {
   readonly settle: (end: Ack | Unacked) => void;
 }
 
+/** A message that waits for a connection. */
+interface Parked {
+  /** Its place among all that were sent. */
+  readonly place: number;
+  readonly endMs: number;
+  readonly goOn: () => void;
+}
+
 /** One attempt: over which line, the how manieth it is, and when it must be over, in milliseconds. */
 interface Attempt {
   readonly line: Line;
@@ -110,11 +118,14 @@ const lateError = () =>
 const leftMs = (endMs: number): number => Math.max(0, endMs - performance.now());
 
 /**
- * Publishes frames over whatever connection there is. What waits is bounded: more is refused.
+ * Publishes frames over whatever connection there is. What waits is bounded: more is refused. After a break all that
+ * has no ack is sent again, in the order in which it was sent at first.
  * A message that was stored is tried with the same id until the stream's own word for it is here.
  */
 export class Publisher {
   readonly #waiting = new Set<Waiting>();
+  #parked: Parked[] = [];
+  #places = 0;
   #messages = 0;
   #bytes = 0;
   #flushing: { readonly of: Line; readonly done: Promise<boolean> } | null = null;
@@ -167,11 +178,12 @@ export class Publisher {
     }
     this.#messages += 1;
     this.#bytes += bytes.length;
+    const place = this.#places++;
     const endMs = performance.now() + (options.timeoutMs ?? sendTimeoutMs);
     let isRefused = false;
     try {
       for (let count = 1; ; count++) {
-        const end = await once({ line: await this.#line(options, endMs), count, endMs });
+        const end = await once({ line: await this.#line(place, endMs, options), count, endMs });
         if (end === "refused") {
           if (isRefused)
             throw new UnibusError("forbidden", `the bus refuses messages to ${subject} (are you a member?)`);
@@ -185,13 +197,33 @@ export class Publisher {
     }
   }
 
-  /** The connection, or, where that is asked for, the next one. */
-  async #line({ offline, signal }: SendOptions, endMs: number): Promise<Line> {
+  /** The connection, or, where that is asked for, the next one, when it is this message's turn. */
+  async #line(place: number, endMs: number, { offline, signal }: SendOptions): Promise<Line> {
     for (;;) {
       signal?.throwIfAborted();
       if (performance.now() >= endMs) throw lateError();
-      if (this.live.isUp || offline === "refuse" || this.live.isClosed) return this.live.line;
-      await pause(retryPauseMs, signal);
+      if (offline === "refuse" || this.live.isClosed) return this.live.line;
+      if (this.live.isUp && this.#parked.length === 0) return this.live.line;
+      await waitFor(this.#park(place, endMs), signal);
+    }
+  }
+
+  #park(place: number, endMs: number): Promise<void> {
+    return new Promise((goOn) => {
+      this.#parked.push({ place, endMs, goOn });
+      if (this.#parked.length === 1) void this.#callParked();
+    });
+  }
+
+  /** Lets those who wait go on when there is a connection, the first one first; and each whose time is over. */
+  async #callParked(): Promise<void> {
+    while (this.#parked.length > 0) {
+      await pause(retryPauseMs, undefined);
+      const [nowMs, isOver] = [performance.now(), this.live.isUp || this.live.isClosed];
+      const isCalled = ({ endMs }: Parked) => isOver || nowMs >= endMs;
+      const called = this.#parked.filter(isCalled);
+      this.#parked = this.#parked.filter((parked) => !isCalled(parked));
+      for (const { goOn } of called.sort((a, b) => a.place - b.place)) goOn();
     }
   }
 

@@ -117,6 +117,30 @@ test("a stalled nats-server: what is sent meanwhile arrives once when it goes on
   expect((await at.mine.history()).lastSeq).toBe(3);
 }, 90_000);
 
+test("many at once, while the connection breaks again and again: each once, in the order in which they were sent", async () => {
+  await using at = await HostileScene.open(server, { admin });
+  const texts = Array.from({ length: 2_000 }, (_, i) => `${i}`);
+  let stored = 0;
+  const cutting = (async () => {
+    for (let share = 1; share < 10; share++) {
+      await until(`${share} tenths are stored`, () => stored >= (texts.length / 10) * share);
+      at.hostile.proxy.cutAll();
+    }
+  })();
+  const sending: Promise<unknown>[] = [];
+  for (const text of texts) {
+    sending.push(at.theirs.send(text).then(() => void stored++));
+    await Bun.sleep(1);
+  }
+  await Promise.all([...sending, cutting]);
+  const kept: string[] = [];
+  for await (const { text } of at.mine.messages({ from: "start", queueMax: texts.length })) {
+    kept.push(text);
+    if (kept.length === texts.length) break;
+  }
+  expect(kept).toEqual(texts);
+}, 90_000);
+
 test("of several addresses the first dead: the next is taken, also when it dies later", async () => {
   await using at = await HostileScene.open(server, { admin });
   const identity = await postUser(server, admin, "fay");
