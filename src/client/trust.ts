@@ -178,9 +178,11 @@ export class RoomTrust {
     if (pin !== null) this.#chain.expect(pin);
     // What was seen before the members were asked for is what they may not go behind.
     const floor = Math.max(this.#chain.head?.parsed.version ?? 0, pin?.version ?? 0);
-    const list = await control.members(this.roomId, signal);
+    const reads = [control.members(this.roomId, signal), this.#follow()] as const;
+    // Also where one fails, the next read must not meet the other.
+    await Promise.allSettled(reads);
+    const [list, { parsed, text, hash }] = await Promise.all(reads);
     this.#checkFloor(list.version, floor);
-    const { parsed, text, hash } = await this.#follow();
     this.#checkFloor(parsed.version, floor);
     if (list.version > parsed.version) return unavailable(`the bus shows no statement ${list.version}`, this.roomId);
     const lines = this.#linesOf(list);
