@@ -30,6 +30,34 @@ export interface Found extends Peer {
 const endpointShape = new RegExp(endpointPattern);
 const keyShape = new RegExp(keyPattern);
 
+/** What a user is called. */
+interface Named {
+  readonly endpoint: string;
+  readonly sign_pub: string;
+  readonly handle: string;
+}
+
+/** Whether a name is one that somebody chose: what looks like an endpoint or a key never is. */
+const isHandle = (name: string): boolean => !endpointShape.test(name) && !keyShape.test(name);
+
+/**
+ * The one of some users who is meant by a handle, a key or an endpoint, or null.
+ * Errors: conflict for a handle that several have, with their endpoints.
+ */
+export function meant<User extends Named>(name: string, users: readonly User[]): User | null {
+  const found = isHandle(name)
+    ? users.filter(({ handle }) => handle === name)
+    : users.filter(({ endpoint, sign_pub }) => endpoint === name || sign_pub === normalKey(name));
+  if (found.length > 1) {
+    const endpoints = found.map(({ endpoint }) => endpoint).join(", ");
+    throw new UnibusError(
+      "conflict",
+      `several users are ${JSON.stringify(name)}: ${endpoints} (name one by its endpoint)`,
+    );
+  }
+  return found[0] ?? null;
+}
+
 const distrust = (what: string): UnibusError =>
   new UnibusError("forbidden", `${what} (the bus does not tell the truth: ask them for their endpoint, and an admin)`);
 
@@ -56,8 +84,8 @@ export class Directory {
 
   /**
    * The users who are meant by handles, keys or endpoints, in their order.
-   * Shape: what looks like an endpoint or a key is never taken for a handle: somebody may have chosen one that does.
-   * A handle's endpoint is pinned at its first use.
+   * Shape: what looks like an endpoint or a key is never taken for a handle: somebody may have chosen one that does. A
+   * handle's endpoint is pinned at its first use.
    * Errors: not_found; conflict for a handle that several have, with their endpoints; forbidden where the bus shows
    * keys that do not belong together.
    */
@@ -68,27 +96,27 @@ export class Directory {
     return found;
   }
 
+  /**
+   * The endpoint for which a name was used first, where it is another than this one. Null where it is the same, for a
+   * first use, which pins it, and for what is no handle.
+   */
+  async pinned(name: string, endpoint: string): Promise<string | null> {
+    const first = isHandle(name) ? await this.state.pinHandle(name, endpoint) : endpoint;
+    return first === endpoint ? null : first;
+  }
+
   /** Takes the endpoint that a handle has now as the right one: the user has asked them. */
   approve({ handle, endpoint }: Pick<Found, "handle" | "endpoint">): Promise<void> {
     return this.state.repinHandle(handle, endpoint);
   }
 
   async #find(name: string, members: readonly Entry[]): Promise<Found> {
-    const isHandle = !endpointShape.test(name) && !keyShape.test(name);
-    const meant = isHandle
-      ? members.filter(({ handle }) => handle === name)
-      : members.filter(({ endpoint, sign_pub }) => endpoint === name || sign_pub === normalKey(name));
-    const [entry] = meant;
     const shown = JSON.stringify(name);
-    if (entry === undefined) throw new UnibusError("not_found", `no user here is ${shown} (see the directory)`);
-    if (meant.length > 1) {
-      const endpoints = meant.map(({ endpoint }) => endpoint).join(", ");
-      throw new UnibusError("conflict", `several users are ${shown}: ${endpoints} (name one by its endpoint)`);
-    }
+    const entry = meant(name, members);
+    if (entry === null) throw new UnibusError("not_found", `no user here is ${shown} (see the directory)`);
     const peer = peerOf(entry);
     await this.#check(peer, shown);
-    const first = isHandle ? await this.state.pinHandle(name, peer.endpoint) : peer.endpoint;
-    return { ...peer, pinned: first === peer.endpoint ? null : first };
+    return { ...peer, pinned: await this.pinned(name, peer.endpoint) };
   }
 
   async #check({ endpoint, sign_pub, keys }: Peer, shown: string): Promise<void> {

@@ -1,6 +1,6 @@
 import { UnibusError } from "../wire/errors.ts";
 import type { RoomRole } from "../wire/statement.ts";
-import type { Directory, Found } from "./directory.ts";
+import { type Directory, type Found, meant } from "./directory.ts";
 import type { RoomChanges } from "./room-changes.ts";
 import type { RoomTrust } from "./trust.ts";
 import type { VerifiedMember } from "./verified-room.ts";
@@ -32,12 +32,19 @@ export class Membership {
     await this.changes.add(peers, signal);
   }
 
-  /** Takes a member out, into a new epoch whose key they do not get. Errors: not_found, forbidden, conflict. */
+  /**
+   * Takes a member out, into a new epoch whose key they do not get.
+   * Errors: not_found, conflict; forbidden, also for a handle that means somebody else than at its first use.
+   */
   async kick(who: string, signal?: AbortSignal): Promise<void> {
     await this.changes.kick(await this.#memberOf(who, signal), signal);
   }
 
-  /** Makes a member an owner, or no owner. Errors: not_found, forbidden, conflict for the last owner. */
+  /**
+   * Makes a member an owner, or no owner.
+   * Errors: not_found; conflict for the last owner; forbidden, also for a handle that means somebody else than at its
+   * first use.
+   */
   async setRole(who: string, role: RoomRole, signal?: AbortSignal): Promise<void> {
     await this.changes.setRole(await this.#memberOf(who, signal), role, signal);
   }
@@ -49,24 +56,22 @@ export class Membership {
 
   async #find(who: readonly string[], signal: AbortSignal | undefined): Promise<Found[]> {
     const found = await this.directory.find(who, signal);
-    const changed = found.find(({ pinned }) => pinned !== null);
-    if (changed === undefined) return found;
-    throw new UnibusError(
-      "forbidden",
-      `${changed.handle} is another user than at first: ${changed.endpoint}, before ${changed.pinned} (ask them, then approve it)`,
-    );
+    for (const one of found) refuseChanged(one);
+    return found;
   }
 
   async #memberOf(who: string, signal: AbortSignal | undefined): Promise<string> {
-    if (this.present.some(({ endpoint }) => endpoint === who)) return who;
-    const named = this.present.filter(({ handle, sign_pub }) => handle === who || sign_pub === who.toLowerCase());
-    const [only] = named;
-    if (named.length === 1 && only !== undefined) return only.endpoint;
-    if (named.length > 1) {
-      const endpoints = named.map(({ endpoint }) => endpoint).join(", ");
-      throw new UnibusError("conflict", `several members are ${who}: ${endpoints} (name one by its endpoint)`);
-    }
-    const [found] = await this.#find([who], signal);
-    return found?.endpoint ?? who;
+    const member = meant(who, this.present);
+    if (member === null) return (await this.#find([who], signal))[0]?.endpoint ?? who;
+    const { endpoint, handle } = member;
+    refuseChanged({ endpoint, handle, pinned: await this.directory.pinned(who, endpoint) });
+    return endpoint;
   }
+}
+
+/** Errors: forbidden for a handle that means somebody else than at its first use: the bus chooses who has it. */
+function refuseChanged({ handle, endpoint, pinned }: Pick<Found, "handle" | "endpoint" | "pinned">): void {
+  if (pinned === null) return;
+  const change = `${endpoint}, before ${pinned}`;
+  throw new UnibusError("forbidden", `${handle} is another user than at first: ${change} (ask them, then approve it)`);
 }

@@ -1,10 +1,12 @@
 /** A server whose directory swaps keys or handles: nothing is sealed to a stranger unseen. Source: spec 2, 13, 14. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
+import { connect } from "../../src/client/index.ts";
 import type * as api from "../../src/wire/api.ts";
 import { Server } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { type Cast, castOf } from "../support/inside.ts";
+import { freshSubject } from "../support/peer.ts";
 import { failureOf, keysOf, trustingPeer } from "../support/trusting-peer.ts";
 
 type DirectoryList = Static<typeof api.Directory>;
@@ -102,5 +104,36 @@ describe("a directory that", () => {
         .slice(0, 1),
     )();
     expect((await failureOf(() => directory.find([gone]))).code).toBe("not_found");
+  });
+});
+
+describe("a list of members that", () => {
+  type MemberList = Static<typeof api.MemberList>;
+  const named = (handleOf: (one: MemberList["members"][number]) => string) =>
+    way.alter<MemberList>("/members", (json) => ({
+      ...json,
+      members: json.members.map((one) => ({ ...one, handle: handleOf(one) })),
+    }));
+
+  test("gives a handle to another has nobody kicked and nobody made an owner by it", async () => {
+    const { ana, bob, cleo, mallory } = people;
+    await using bus = await connect({ url: way.url, identity: ana, state: "memory", lazy: true });
+    const room = await bus.createRoom(freshSubject(), "matrix");
+    await room.membership.add(["cleo", "mallory"]);
+    named(({ endpoint, handle }) => (endpoint === mallory.endpoint ? "cleo" : handle === "cleo" ? "x" : handle));
+    await room.refresh();
+    await room.membership.rekey();
+    const before = room.state.state.version;
+    for (const change of [() => room.membership.setRole("cleo", "owner"), () => room.membership.kick("cleo")]) {
+      const error = await failureOf(change);
+      expect([error.code, error.message]).toEqual(["forbidden", expect.stringContaining(cleo.endpoint)]);
+    }
+    named(({ endpoint }) => (endpoint === mallory.endpoint ? bob.endpoint : endpoint));
+    await room.membership.rekey();
+    expect((await failureOf(() => room.membership.kick(bob.endpoint))).code).toBe("not_found");
+    expect(room.state.state.version).toBe(before + 1);
+    expect(room.membership.present.map(({ endpoint }) => endpoint)).toContain(mallory.endpoint);
+    await room.membership.setRole(cleo.endpoint, "owner");
+    expect(room.state.owners).toContain(cleo.signPubHex);
   });
 });
