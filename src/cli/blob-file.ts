@@ -1,10 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import type { Room } from "../client/index.ts";
+import type { Room, StoredBlob } from "../client/index.ts";
 import { blobBytesMax } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
-import type { NamedBlob } from "./blob-ref.ts";
 import { sizeText } from "./message-lines.ts";
 import { Progress } from "./progress.ts";
 
@@ -46,16 +45,13 @@ const tooLarge = (path: string): UnibusError =>
   new UnibusError("too_large", `${path} is larger than ${sizeText(blobBytesMax)} (split it)`);
 
 /** Stores a file in a room, encrypted. Errors: invalid for a file that cannot be read; those of `putBlob`. */
-export async function putFile(room: Room, path: string, signal: AbortSignal): Promise<NamedBlob> {
+export async function putFile(room: Room, path: string, signal: AbortSignal): Promise<StoredBlob> {
   const content = await contentOf(path);
-  // Read in the same turn as the epoch whose key seals it.
-  const { epoch } = room;
-  const blob = await shown(`storing ${path}, ${sizeText(content.length)}`, () => room.putBlob(content, signal));
-  return { blob, epoch };
+  return shown(`storing ${path}, ${sizeText(content.length)}`, () => room.putBlob(content, signal));
 }
 
 /** What a blob's name means, decrypted. Errors: those of `getBlob`. */
-export async function fetchBlob(room: Room, named: NamedBlob, signal: AbortSignal): Promise<Uint8Array> {
+export async function fetchBlob(room: Room, named: StoredBlob, signal: AbortSignal): Promise<Uint8Array> {
   return shown(`fetching ${sizeText(named.blob.sz)}`, () => room.getBlob(named, signal));
 }
 

@@ -1,13 +1,7 @@
-import type { BlobRef } from "../client/index.ts";
+import type { StoredBlob } from "../client/index.ts";
 import { blobBytesMax } from "../wire/api.ts";
 import { fromBase64, fromBase64Url, toBase64, toBase64Url } from "../wire/encoding.ts";
 import { epochMax } from "../wire/statement.ts";
-
-/** A blob as a command line names it: where it is, and the epoch whose key opens it. */
-export interface NamedBlob {
-  readonly blob: BlobRef;
-  readonly epoch: number;
-}
 
 const shape = /^([0-9a-f]{64})\.([A-Za-z0-9_-]{32})\.(0|[1-9][0-9]{0,7})\.([1-9][0-9]{0,9})$/;
 
@@ -15,13 +9,13 @@ const shape = /^([0-9a-f]{64})\.([A-Za-z0-9_-]{32})\.(0|[1-9][0-9]{0,7})\.([1-9]
  * A blob's name in one word: `<sha256 of the ciphertext>.<nonce, base64url>.<size>.<epoch>`. It is no secret: only the
  * room's key opens the blob.
  */
-export function refWord({ blob, epoch }: NamedBlob): string {
+export function refWord({ blob, epoch }: StoredBlob): string {
   const nonce = toBase64Url(fromBase64(blob.n) ?? new Uint8Array());
   return [blob.h, nonce, blob.sz, epoch].join(".");
 }
 
 /** What a word names, or null for what is no blob's name. */
-export function parseRefWord(text: string): NamedBlob | null {
+export function parseRefWord(text: string): StoredBlob | null {
   const [, h, nonce, size, epochText] = shape.exec(text) ?? [];
   const bytes = fromBase64Url(nonce ?? "");
   if (h === undefined || bytes === null) return null;

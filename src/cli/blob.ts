@@ -1,9 +1,9 @@
 import { Command } from "commander";
-import type { Bus, Room } from "../client/index.ts";
+import type { Bus, Room, StoredBlob } from "../client/index.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { isUlid } from "../wire/names.ts";
 import { fetchBlob, putFile, writeWhole } from "./blob-file.ts";
-import { type NamedBlob, parseRefWord, refWord } from "./blob-ref.ts";
+import { parseRefWord, refWord } from "./blob-ref.ts";
 import { sizeText } from "./message-lines.ts";
 import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
@@ -18,7 +18,7 @@ async function put(name: string, file: string, options: PeerOptions): Promise<vo
 }
 
 /** What a word on the command line names: a blob by itself, or by the message that brought it. */
-async function namedBy(bus: Bus, room: Room, ref: string, signal: AbortSignal): Promise<NamedBlob> {
+async function namedBy(bus: Bus, room: Room, ref: string, signal: AbortSignal): Promise<StoredBlob> {
   if (isUlid(ref)) {
     const { blob, epoch } = await messageById(bus, room, ref, signal);
     if (blob !== null) return { blob, epoch };

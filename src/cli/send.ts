@@ -126,10 +126,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
     const [room, data] = await Promise.all([openRoom(bus, name, signal), lines ? "" : dataOf(text, options)]);
     const place = { ...(await placeOf(bus, room, options, signal)), signal };
     if (lines) return sendLines(room, options, place);
-    const { blob, epoch } = attach === undefined ? { epoch: room.epoch } : await putFile(room, attach, signal);
-    if (epoch !== room.epoch) {
-      throw new UnibusError("conflict", `${room.subject} got a new key while the file was stored (send it again)`);
-    }
+    const blob = attach === undefined ? undefined : await putFile(room, attach, signal);
     await writeOut(printed(await room.send(data, { ...place, blob }), options));
   });
 }

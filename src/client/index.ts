@@ -13,7 +13,7 @@ export { generateIdentity, Identity, identityText, parseIdentity } from "./ident
 export { Message, type MessageKind } from "./message.ts";
 export type { SendOptions } from "./publisher.ts";
 export { parseJoinLink, register } from "./register.ts";
-export type { Room, RoomStats, SayOptions, Sent } from "./room.ts";
+export type { Room, RoomStats, SayOptions, Sent, StoredBlob } from "./room.ts";
 export type { HistoryPage, Messages, ReadOptions } from "./room-reader.ts";
 export { type ClientState, MemoryState, type StatePlace } from "./state.ts";
 export { identityFromWords, newWords } from "./wallet.ts";

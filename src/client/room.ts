@@ -51,7 +51,14 @@ export interface SayOptions extends SendOptions {
   readonly thread?: string | undefined;
   /** The id of the message that this one answers. */
   readonly replyTo?: string | undefined;
-  readonly blob?: BlobRef | undefined;
+  /** What `putBlob` gave. */
+  readonly blob?: StoredBlob | undefined;
+}
+
+/** A blob of a room, and the epoch whose key opens it: what `putBlob` gives and `getBlob` takes, as any message is. */
+export interface StoredBlob {
+  readonly blob: BlobRef;
+  readonly epoch: number;
 }
 
 /** Where a message is. */
@@ -135,9 +142,14 @@ export class Room {
 
   /**
    * Says something. Where the room is kept, it is stored when this returns.
-   * Errors: too_large, quota, forbidden, timeout, unavailable, room_forked; the signal's reason.
+   * Errors: too_large, quota, forbidden, timeout, unavailable, room_forked; conflict for a blob of an earlier epoch;
+   * the signal's reason.
    */
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
+    // A message says one epoch, which is that of its blob, too; it is sealed in the same turn.
+    if (options.blob !== undefined && options.blob.epoch !== this.epoch) {
+      throw new UnibusError("conflict", `${this.subject} has got a new key since the blob was stored (store it again)`);
+    }
     return this.#say({ ...draftOf(data), ...placeOf(options) }, options);
   }
 
@@ -243,13 +255,13 @@ export class Room {
     return Durable.bind(parts, (received) => onMessage(new Message(received)), options);
   }
 
-  /** Encrypts a blob with the room's key and stores it. `send` takes the reference. Errors: too_large, quota. */
-  async putBlob(plaintext: Uint8Array, signal?: AbortSignal): Promise<BlobRef> {
+  /** Encrypts a blob with the room's key and stores it. `send` takes what it gives. Errors: too_large, quota. */
+  async putBlob(plaintext: Uint8Array, signal?: AbortSignal): Promise<StoredBlob> {
     const { epoch, roomId } = this.state.state;
     const roomKey = await this.#blobKey(epoch, signal);
     const { ciphertext, ref } = sealBlob(plaintext, { roomId, epoch, roomKey });
     await this.parts.control.putBlob(ciphertext, signal);
-    return ref;
+    return { blob: ref, epoch };
   }
 
   /** The blob that a message names, decrypted. Errors: not_found; invalid for bytes that are not what it names. */
@@ -356,6 +368,6 @@ const draftOf = (data: Uint8Array | string): Draft => ({
   payload: typeof data === "string" ? bytesOf(data) : data,
 });
 
-function placeOf({ thread, replyTo, blob }: SayOptions): Partial<Draft> {
-  return { thr: thread, re: replyTo, b: blob };
+function placeOf({ thread, replyTo, blob }: SayOptions): Pick<Draft, "thr" | "re" | "b"> {
+  return { thr: thread, re: replyTo, b: blob?.blob };
 }

@@ -46,8 +46,9 @@ test("what follows a kick stays closed to who was kicked", async () => {
   const heard = old.received.length;
 
   await mine.membership.kick(bobIdentity.endpoint);
-  const blob = await mine.putBlob(new TextEncoder().encode(secrets[0]));
-  await mine.send(secrets[0] ?? "", { blob });
+  const put = await mine.putBlob(new TextEncoder().encode(secrets[0]));
+  await mine.send(secrets[0] ?? "", { blob: put });
+  const { blob } = put;
   await mine.membership.rekey();
   await mine.send(secrets[1] ?? "");
 

@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
-import { type NamedBlob, parseRefWord, refWord } from "../../src/cli/blob-ref.ts";
+import { parseRefWord, refWord } from "../../src/cli/blob-ref.ts";
+import type { StoredBlob } from "../../src/client/index.ts";
 import { blobBytesMax } from "../../src/wire/api.ts";
 import { epochMax } from "../../src/wire/statement.ts";
 
-const named: NamedBlob = {
+const named: StoredBlob = {
   blob: {
     h: "ab".repeat(32),
     n: Buffer.from(Uint8Array.from({ length: 24 }, (_, i) => 255 - i)).toString("base64"),

@@ -120,6 +120,10 @@ async function blobs(stage: Stage): Promise<void> {
   equal(message?.text, "a picture");
   equal(await theirs.getBlob(message as Message), bytes);
   await refused("not_found", () => theirs.getBlob({ blob: null, epoch: 1 }));
+  const stale = await mine.putBlob(bytes);
+  await mine.membership.rekey();
+  await refused("conflict", () => mine.send("too late", { blob: stale }));
+  equal(await mine.getBlob(stale), bytes);
   const stranger = { ...(message as Message).blob, n: "A".repeat(32) } as NonNullable<Message["blob"]>;
   await refused("invalid", () => theirs.getBlob({ blob: stranger, epoch: 1 }));
 }
