@@ -273,6 +273,23 @@ describe("a reply", () => {
 });
 
 describe("an address", () => {
+  test("of which no answer comes says why, and the mend", async () => {
+    using authority = new Authority();
+    const { cert, key } = authority.issue("bus");
+    const tls = { cert: readFileSync(cert), key: readFileSync(key) };
+    await using strange = Bun.serve({ hostname: "127.0.0.1", port: 0, tls, fetch: () => Response.json(info) });
+    const plain = listener(() => Response.json(info)).url.replace("http:", "https:");
+    const cases: readonly (readonly [string, RegExp])[] = [
+      [`https://127.0.0.1:${strange.port}`, /certificate that is not trusted here: \w+ \(NODE_EXTRA_CA_CERTS/],
+      [plain, /does not speak TLS: \w+ \(is it http/],
+      ["http://127.0.0.1:9", /cannot be reached: \w+ \(is the bus running there/],
+    ];
+    for (const [url, said] of cases) {
+      const error = await failureOf(() => controlOf(url).info());
+      expect([error.code, error.message]).toEqual(["unavailable", expect.stringMatching(said)]);
+    }
+  });
+
   test.each(["ftp://a", "a", "", "http://a?b", "http://a#b", "http://user@a", "https://:pw@a", "http://"])(
     "is not %s",
     (url) => expect(() => busUrl(url)).toThrow("no address of a bus"),
