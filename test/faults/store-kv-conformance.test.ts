@@ -1,0 +1,54 @@
+/** The store's promises where each bucket has three copies on three servers. */
+import { afterAll } from "bun:test";
+import { bucketStream, buckets } from "../../src/wire/names.ts";
+import { type StoreUnderTest, storeConformance } from "../conformance/index.ts";
+import { jetStream } from "../support/inside.ts";
+import { KvCluster } from "../support/kv-cluster.ts";
+
+/** More than a case opens at once. */
+const accountsMax = 8;
+
+let cluster: Promise<KvCluster> | undefined;
+const clusters: KvCluster[] = [];
+const free: string[] = [];
+let opened = 0;
+
+async function startCluster(): Promise<KvCluster> {
+  const started = await KvCluster.start(accountsMax);
+  clusters.push(started);
+  free.splice(0, free.length, ...Array.from({ length: accountsMax }, (_, n) => `A${n}`));
+  return started;
+}
+
+/** A store over buckets that are empty: those of a case before are emptied, as making them takes a second. */
+async function open(): Promise<StoreUnderTest> {
+  cluster ??= startCluster();
+  const servers = await cluster;
+  const account = free.shift();
+  if (account === undefined) throw new Error("too many stores are open");
+  const { rooms, users, invites, snapshot, connection } = await servers.store(
+    opened++ % servers.children.length,
+    account,
+  );
+  let isGone = false;
+  return {
+    ...{ rooms, users, invites, snapshot },
+    async breakBackend() {
+      isGone = true;
+      cluster = undefined;
+      for (const child of servers.children) child.kill("SIGKILL");
+    },
+    async close() {
+      if (isGone) return;
+      for (const name of Object.values(buckets)) await jetStream(connection, `STREAM.PURGE.${bucketStream(name)}`);
+      free.push(account);
+      await connection.close();
+    },
+  };
+}
+
+storeConformance("kv, three copies", open);
+
+afterAll(async () => {
+  for (const one of clusters) await one[Symbol.asyncDispose]();
+}, 60_000);
