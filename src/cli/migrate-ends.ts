@@ -31,6 +31,8 @@ export function keyValueOptions(command: Command): Command {
 
 /** One end that is open. */
 export interface OpenEnd extends End {
+  /** The store's name. */
+  readonly store: string | null;
   close(): Promise<void>;
 }
 
@@ -40,7 +42,7 @@ function endOf(bus: Bus, lock: DirectoryLock | null = null): OpenEnd {
     throw new UnibusError("invalid", "no plugin provides a store (see unibus plan)");
   }
   return {
-    ...{ snapshot, invites },
+    ...{ snapshot, invites, store: bus.site.facts.store ?? null },
     blobs: bus.service(BlobStore),
     async close() {
       await bus.stop();
@@ -49,19 +51,23 @@ function endOf(bus: Bus, lock: DirectoryLock | null = null): OpenEnd {
   };
 }
 
-/** Opens a database file, and, where `withBlobs`, the blobs in the folder beside it. */
-export async function openFile(file: string, withBlobs: boolean): Promise<OpenEnd> {
+/** What a database file is opened by, and, where `withBlobs`, the blobs in the folder beside it. */
+export async function fileSetup(file: string, withBlobs = false): Promise<BootOptions> {
   const rows = [
     { use: "store-sqlite", config: { file: basename(file) } },
     ...(withBlobs ? [{ use: "blobs-disk" }] : []),
   ];
-  const setup: BootOptions = {
+  return {
     manifest: { plugins: rows },
     file: `--db ${file}`,
     overrides: { flags: {}, settings: {} },
     ...{ builtins, environment: {}, version, dataDir: dirname(resolve(file)), log: await makeLog("json") },
   };
-  return endOf(await bootServices(setup, tokens));
+}
+
+/** Opens a database file, and, where `withBlobs`, the blobs in the folder beside it. */
+export async function openFile(file: string, withBlobs: boolean): Promise<OpenEnd> {
+  return endOf(await bootServices(await fileSetup(file, withBlobs), tokens));
 }
 
 /**

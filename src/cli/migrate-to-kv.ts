@@ -7,6 +7,7 @@ import { isServed } from "./data-dir.ts";
 import { clearTarget, copyBlobs, copyRows, countDifferences, countRows } from "./migrate-copy.ts";
 import { keyValueOptions, type MigrateOptions, type OpenEnd, openFile, openKeyValue } from "./migrate-ends.ts";
 import { printFields, printNote } from "./print.ts";
+import { noteBrought } from "./store-record.ts";
 
 interface ToKvOptions extends MigrateOptions {
   /** False by --no-backup. */
@@ -21,6 +22,11 @@ async function keepCopy(from: OpenEnd, file: string): Promise<string> {
   await from.snapshot.backup(copy);
   printNote(`copied the database to ${copy}`);
   return copy;
+}
+
+/** The name of the source, where it is the data directory's own. */
+function nameIn({ data, db }: ToKvOptions, { store }: OpenEnd): string | null {
+  return dirname(resolve(db)) === resolve(data) ? store : null;
 }
 
 /** Copies what one end has to the other, and compares. Errors: conflict when they differ after. */
@@ -41,7 +47,7 @@ async function bring(from: OpenEnd, options: ToKvOptions): Promise<void> {
     const differences = await countDifferences(from.snapshot, to.snapshot);
     const { lost = 0, ...brought } = blobs ?? {};
     printFields({ ...counts, ...brought, ...copy, differences, equal: differences + lost === 0 }, options);
-    if (differences + lost === 0) return;
+    if (differences + lost === 0) return noteBrought(options.data, nameIn(options, from), to.store);
     const mend = "stop the server on the database, so that nothing changes, and run this again";
     throw new UnibusError("conflict", `the two stores differ: ${differences} rows, ${lost} blobs (${mend})`);
   } finally {

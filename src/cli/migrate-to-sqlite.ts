@@ -4,8 +4,16 @@ import { Command } from "commander";
 import { UnibusError } from "../wire/errors.ts";
 import { isServed } from "./data-dir.ts";
 import { copyBlobs, copyRows, countDifferences, countRows } from "./migrate-copy.ts";
-import { keyValueOptions, type MigrateOptions, type OpenEnd, openFile, openKeyValue } from "./migrate-ends.ts";
+import {
+  fileSetup,
+  keyValueOptions,
+  type MigrateOptions,
+  type OpenEnd,
+  openFile,
+  openKeyValue,
+} from "./migrate-ends.ts";
 import { printFields, printNote } from "./print.ts";
+import { noteBrought, storeOf } from "./store-record.ts";
 
 function isThere(file: string): UnibusError {
   return new UnibusError("conflict", `${file} exists (it is never overwritten: name another file with --db)`);
@@ -58,6 +66,9 @@ async function toSqlite(options: MigrateOptions): Promise<void> {
   try {
     await fill(draft, from, options);
     publish(draft, db);
+    if (dirname(resolve(db)) === resolve(options.data)) {
+      noteBrought(options.data, from.store, await storeOf(await fileSetup(db)));
+    }
   } finally {
     await from.close();
     removeDraft(draft);

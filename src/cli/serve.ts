@@ -11,6 +11,7 @@ import { DirectoryLock, dataDirError, type Ready } from "./data-dir.ts";
 import { type LogFormat, makeLog } from "./log.ts";
 import { printFields, printLine } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
+import { checkStore, noteServed, storeOf } from "./store-record.ts";
 import { version } from "./version.ts";
 
 const addressOption = (flags: string, what: string, usual: string, variable: string): Option =>
@@ -99,11 +100,14 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   const setup = { ...bootOptions(options, log), stopping };
   const lock = new DirectoryLock(setup.dataDir);
   try {
+    const store = await storeOf(setup);
+    checkStore(setup.dataDir, store);
     const bus = await boot(setup);
     try {
       const ready = readyOf(bus);
       printFields({ unibus: version, http: ready.http, nats: ready.nats, ws: ready.ws, data: bus.site.dataDir });
       await onceAnswered(() => offerFirstAdmin(bus, lock), stopping.signal);
+      noteServed(setup.dataDir, store);
       lock.announce(ready, bus.site.flags);
       let reloaded = Promise.resolve();
       process.on("SIGHUP", () => {

@@ -26,7 +26,7 @@ export default definePlugin({
   name: "store-kv",
   api: 1,
   config: Config,
-  facts: () => ({ store_nodes: "many" }),
+  facts: () => ({ store: "kv", store_nodes: "many" }),
   setupBudgetMs: openTimeoutMs + setupRestMs,
   provides: { RoomStore, UserStore, InviteStore, Snapshot, SharedNonces, Replicas },
   requires: { nats: Nats },

@@ -2,12 +2,14 @@ import { join } from "node:path";
 import { definePlugin, InviteStore, RoomStore, Snapshot, Type, UserStore } from "../../contracts/index.ts";
 import { openSqliteStore } from "./store.ts";
 
+const fileDefault = "unibus.db";
+
 const Config = Type.Object(
   {
     file: Type.Optional(
       Type.String({
         pattern: "^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
-        default: "unibus.db",
+        default: fileDefault,
         description: "the database's name in the data directory",
       }),
     ),
@@ -20,9 +22,10 @@ export default definePlugin({
   name: "store-sqlite",
   api: 1,
   config: Config,
+  facts: ({ file = fileDefault }) => ({ store: `sqlite ${file}` }),
   provides: { RoomStore, UserStore, InviteStore, Snapshot },
   async setup(ctx) {
-    const file = join(ctx.site.dataDir, ctx.config.file ?? "unibus.db");
+    const file = join(ctx.site.dataDir, ctx.config.file ?? fileDefault);
     const store = openSqliteStore({ file, log: ctx.log, now: ctx.now });
     ctx.onStop(store.close);
     return {
