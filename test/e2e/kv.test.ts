@@ -18,6 +18,8 @@ import {
   type OwnRoom,
   policy,
   postUser,
+  send,
+  signedHeaders,
 } from "../support/peer.ts";
 
 const decentralized = ["--flag", "decentralized=on"];
@@ -126,4 +128,26 @@ test("more copies than there are servers are refused by name, before anything li
   const args = ["serve", "--data", "data", ...free, ...decentralized, "--set", "store-kv.replicas=3"];
   const { code, stderr } = await unibus(folder, args);
   expect([code, stderr]).toEqual([1, expect.stringMatching(/^error: store-kv\.replicas is 3 .*cluster.*$/m)]);
+}, 60_000);
+
+test("blobs fill their part of the disk that is set, and the control plane goes on", async () => {
+  using folder = new Folder();
+  const bytesMax = 16 * 1_048_576;
+  await using server = await start(folder, "--set", `nats-embedded.ctl_bytes_max=${bytesMax}`);
+  const ana = await addUser(server, "ana", { admin: true });
+  const put = async (): Promise<number> => {
+    const body = crypto.getRandomValues(new Uint8Array(65_536));
+    const headers = signedHeaders(ana, { url: server.ready.http, method: "POST", target: "/blobs", body });
+    return (await send(`${server.ready.http}/blobs`, { method: "POST", headers, body })).status;
+  };
+  let taken = 0;
+  let last = 201;
+  while (last === 201 && taken * 65_536 < 2 * bytesMax) {
+    last = await put();
+    if (last === 201) taken += 1;
+  }
+  expect([last, taken * 65_536 > bytesMax / 2]).toEqual([503, true]);
+  const bob = await postUser(server, ana, "bob");
+  expect((await call(server.ready.http, ana, "POST", `/users/${bob.signPubHex}/revoke`)).status).toBe(204);
+  expect(await statusOf(server, bob, "GET", "/directory")).toBe(401);
 }, 60_000);

@@ -25,6 +25,12 @@ export const Config = Type.Object(
     namespaces: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "further first tokens" })),
     durability: Type.Optional(Type.Union([Type.Literal("os"), Type.Literal("disk")], { description: "os or disk" })),
     bus_bytes_max: Type.Optional(Type.Integer({ minimum: 1_048_576, description: "disk for all rooms, in bytes" })),
+    ctl_bytes_max: Type.Optional(
+      Type.Integer({
+        minimum: 16_777_216,
+        description: "disk for what the nodes of a cluster share, blobs too, in bytes",
+      }),
+    ),
     binary: Type.Optional(Type.String({ minLength: 1, description: "another nats-server executable" })),
     tls_cert: Type.Optional(Type.String({ description: "the file of a certificate chain, PEM" })),
     tls_key: Type.Optional(Type.String({ description: "the file of the certificate's key, PEM" })),
@@ -90,14 +96,14 @@ function webOrigins(config: Config, { publicUrl, listener }: Site): readonly str
  * Bytes for the room streams and for the key-value stores. Kept in a file: what a server may use must not shrink
  * because it uses it.
  */
-function diskLimits(folder: string, busBytesMax: number | undefined): { bus: number; ctl: number } {
+function diskLimits(folder: string, { bus_bytes_max, ctl_bytes_max }: Config): { bus: number; ctl: number } {
   const file = join(folder, "limits.json");
   const { bavail, bsize } = statfsSync(folder);
   const now = { bus: Math.floor(bavail * bsize * diskShare.bus), ctl: Math.floor(bavail * bsize * diskShare.ctl) };
   const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as typeof now) : now;
   const limits = { bus: Math.max(now.bus, before.bus), ctl: Math.max(now.ctl, before.ctl) };
   writeFileSync(file, JSON.stringify(limits), { mode: 0o600 });
-  return { ...limits, bus: busBytesMax ?? limits.bus };
+  return { bus: bus_bytes_max ?? limits.bus, ctl: ctl_bytes_max ?? limits.ctl };
 }
 
 /** The URLs that peers dial. */
@@ -140,7 +146,7 @@ function settingsOf(config: Config, site: Site, folder: string): ServerSettings 
     durability: config.durability ?? "os",
     origins: webOrigins(config, site),
     portsDir: portsFolder(folder),
-    bytesMax: diskLimits(folder, config.bus_bytes_max),
+    bytesMax: diskLimits(folder, config),
     connectionsMax: config.connections_max ?? 65_536,
   };
 }
