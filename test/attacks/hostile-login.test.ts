@@ -10,7 +10,9 @@ import { natsText, requestText } from "../../src/wire/sign.ts";
 import type { Server } from "../support/executable.ts";
 import { HostileNats } from "../support/hostile-nats.ts";
 import { HostileScene } from "../support/hostile-scene.ts";
+import { HostileServer } from "../support/hostile-server.ts";
 import { postUser } from "../support/peer.ts";
+import { TcpProxy } from "../support/tcp-proxy.ts";
 
 let server: Server;
 let admin: Identity;
@@ -86,6 +88,25 @@ describe("a nonce", () => {
     for (const text of [nonce, natsText("localhost", nonce), natsText("bus.example", nonce), request]) {
       expect(await holds(text)).toBe(false);
     }
+  });
+});
+
+describe("a bus that passes a login on to another bus, byte by byte", () => {
+  const through = async (address: string): Promise<string> => {
+    await using other = await HostileServer.start(server.ready.http);
+    await using relay = await TcpProxy.start(server.ready.nats, undefined, address);
+    other.alter("/info", (info: object) => ({ ...info, nats: [`nats://${address}:${relay.port}`] }));
+    try {
+      await using bus = await connect({ url: other.url, identity: bob, state: "memory" });
+      return bus.identity.endpoint;
+    } catch (error) {
+      return isUnibusError(error) ? error.code : String(error);
+    }
+  };
+
+  test("gets in at a name of that bus alone", async () => {
+    expect(await through("127.0.0.1")).toBe(bob.endpoint);
+    expect(await through("127.0.0.2")).toBe("unauthenticated");
   });
 });
 

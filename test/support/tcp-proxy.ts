@@ -58,10 +58,14 @@ export class TcpProxy implements AsyncDisposable {
     });
   }
 
-  /** Starts one before a server, on a port of its own. */
-  static async start(url: string, filterOf: (link: Link) => Filter = () => plain): Promise<TcpProxy> {
+  /** Starts one before a server, on a port of its own, at an address of loopback. */
+  static async start(
+    url: string,
+    filterOf: (link: Link) => Filter = () => plain,
+    address = "127.0.0.1",
+  ): Promise<TcpProxy> {
     const proxy = new TcpProxy(new URL(url), filterOf);
-    await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => proxy.#server.listen(0, address, resolve));
     return proxy;
   }
 
