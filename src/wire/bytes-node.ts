@@ -7,7 +7,7 @@ export function sha256(data: Uint8Array): Uint8Array {
 
 /** The text of some bytes: `base64` with padding, `base64url` without. */
 export function encode(data: Uint8Array, form: "base64" | "base64url"): string {
-  return Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString(form);
+  return Buffer.from(data).toString(form);
 }
 
 /** The bytes of a text, or null when they have another one in that form. */
