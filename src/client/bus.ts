@@ -112,7 +112,8 @@ export class Bus implements AsyncDisposable {
     this.#control = control;
     const vouched = new Vouched();
     const { state } = options;
-    this.#trustParts = { control, state, vouched, signal: this.#closing.signal };
+    const onFork = (roomId: string, error: UnibusError) => void this.#forked(roomId, error);
+    this.#trustParts = { control, state, vouched, signal: this.#closing.signal, onFork };
     this.directory = new Directory(control, state, vouched);
     this.#replies = new Replies(options.identity.endpoint);
   }
@@ -201,9 +202,8 @@ export class Bus implements AsyncDisposable {
 
   #keep(id: string, opening: Promise<Room>): Promise<Room> {
     this.#rooms.set(id, opening);
-    opening.catch((error: unknown) => {
+    opening.catch(() => {
       if (this.#rooms.get(id) === opening) this.#rooms.delete(id);
-      this.#suspect(id, error);
     });
     return opening;
   }
@@ -228,7 +228,8 @@ export class Bus implements AsyncDisposable {
         if (!harmless.has(what)) this.#events.tell("suspicious", { roomId: room.id, what });
       },
       onLost: (room, why) => this.#events.tell("lost", { roomId: room.id, why }),
-      onTrouble: (error) => this.#failed(room, error),
+      // A room that contradicts itself is told of by its trust.
+      onTrouble: (error) => void (hasCode(error, "room_forked") || this.#trouble(error)),
       signal: this.#closing.signal,
     });
     return room;
@@ -330,13 +331,13 @@ export class Bus implements AsyncDisposable {
   }
 
   /** A room that contradicts itself is given up, and whoever reads it is told. */
-  #failed(room: Room, error: unknown): void {
-    if (hasCode(error, "room_forked")) this.#end(room, error);
-    else this.#trouble(error);
+  async #forked(roomId: string, error: UnibusError): Promise<void> {
+    this.#events.tell("suspicious", { roomId, what: "room_forked", error });
+    const room = await this.#rooms.get(roomId)?.catch(() => null);
+    if (room) this.#end(room, error);
   }
 
   #end(room: Room, error: UnibusError): void {
-    this.#suspect(room.id, error);
     this.#rooms.delete(room.id);
     room.reader.end(error);
   }
@@ -362,10 +363,6 @@ export class Bus implements AsyncDisposable {
     for (let at = 0; at < rooms.length && !this.#closing.signal.aborted; at += refreshBatch) {
       await Promise.all(rooms.slice(at, at + refreshBatch).map((room) => this.#refresh(room)));
     }
-  }
-
-  #suspect(roomId: string, error: unknown): void {
-    if (hasCode(error, "room_forked")) this.#events.tell("suspicious", { roomId, what: "room_forked", error });
   }
 
   #trouble(error: unknown): void {

@@ -28,6 +28,8 @@ export interface TrustParts {
   readonly vouched: Vouched;
   /** Ends what is under way when the client closes. */
   readonly signal?: AbortSignal;
+  /** Told once of a room that contradicts itself, whoever finds it. */
+  readonly onFork?: (roomId: string, error: UnibusError) => void;
 }
 
 /**
@@ -112,8 +114,14 @@ export class RoomTrust {
 
   /** Gives the room up, and the error that says why. */
   fork(what: string): UnibusError {
-    this.#fork ??= this.#chain.forked(what);
-    return this.#fork;
+    return this.#giveUp(this.#chain.forked(what));
+  }
+
+  #giveUp(error: UnibusError): UnibusError {
+    if (this.#fork !== null) return this.#fork;
+    this.#fork = error;
+    this.parts.onFork?.(this.roomId, error);
+    return error;
   }
 
   async #guarded<T>(work: () => Promise<T>): Promise<T> {
@@ -123,8 +131,7 @@ export class RoomTrust {
       if (this.#fork !== null) throw this.#fork;
       return done;
     } catch (error) {
-      if (hasCode(error, "room_forked")) this.#fork ??= error;
-      throw error;
+      throw hasCode(error, "room_forked") ? this.#giveUp(error) : error;
     }
   }
 

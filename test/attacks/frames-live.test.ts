@@ -188,6 +188,20 @@ describe("when a member is kicked", () => {
   });
 });
 
+describe("a contradiction that the application's own call finds", () => {
+  test("is told once, and ends whoever reads", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    at.hostile.http.alter<{ members: object[] }>("/members", (list) => ({ ...list, members: list.members.slice(1) }));
+    await at.mine.membership.rekey();
+    await expect(at.theirs.membership.rekey()).rejects.toMatchObject({ code: "room_forked" });
+    await until("bob's reading ends", () => at.ended !== undefined);
+    expect(at.suspicious).toEqual([
+      { roomId: at.mine.id, what: "room_forked", error: expect.objectContaining({ code: "room_forked" }) },
+    ]);
+    expect(at.trouble).toEqual([]);
+  });
+});
+
 describe("a member's signature on an epoch that is not", () => {
   test("is a contradiction: the room is given up, nothing is sent, and whoever reads is told", async () => {
     await using at = await HostileScene.open(server, { admin });
