@@ -1,6 +1,7 @@
 /** Three nodes under load, and how the fixtures of one node fit them. */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import type { InviteRecord } from "../../src/contracts/store.ts";
 import { openKvStore } from "../../src/plugins/store-kv/store.ts";
@@ -14,9 +15,21 @@ import { each, timed } from "./measure.ts";
 /** A name that all nodes of a bench share. */
 export const sharedHost = "bus.example.org:8470";
 
-/** Starts a cluster on which no limit stands between a bench and the work. */
-export function startCluster(): Promise<Cluster> {
-  return Cluster.start({ settings: { http: { rate: 10_000_000, hosts: [sharedHost] } } });
+/** Starts a cluster on which no limit stands between a bench and the work. `ownAddress`: there is an `ownHost`. */
+export function startCluster({ ownAddress = false } = {}): Promise<Cluster> {
+  const everywhere = { args: ["--http", "0.0.0.0:0"] };
+  const http = { rate: 10_000_000, hosts: [sharedHost], ...(ownAddress && { allow_cleartext: true }) };
+  return Cluster.start({ settings: { http }, ...(ownAddress && everywhere) });
+}
+
+/**
+ * What a request is signed for that only this node takes: an address of the machine. Names of loopback do not do, since
+ * all nodes share them. Undefined where the machine has no other.
+ */
+export function ownHost({ ready }: Server): string | undefined {
+  const all = Object.values(networkInterfaces()).flatMap((some) => some ?? []);
+  const own = all.find(({ internal, family }) => !internal && family === "IPv4");
+  return own && `${own.address}:${new URL(ready.http).port}`;
 }
 
 /** Runs one of the load processes beside this file. */

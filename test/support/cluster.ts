@@ -36,6 +36,8 @@ export interface ClusterOptions {
   /** Further settings, by plugin. */
   readonly settings?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   readonly env?: Record<string, string>;
+  /** Arguments of every node. */
+  readonly args?: readonly string[];
   /** Route TLS of each node. */
   readonly tls?: (node: number) => { readonly cert: string; readonly key: string; readonly ca: string };
 }
@@ -138,7 +140,8 @@ export class Cluster implements AsyncDisposable {
   /** Starts a node, or starts it again, and waits until it is ready. */
   async startNode(index: number): Promise<Server> {
     this.configure(index);
-    const server = await Server.start({ folder: this.folder(index), env: this.#options.env ?? {} });
+    const { env = {}, args = [] } = this.#options;
+    const server = await Server.start({ folder: this.folder(index), env, args });
     this.#running.set(index, server);
     return server;
   }
