@@ -76,10 +76,10 @@ export default definePlugin({
     const namespaces = nats?.namespaces ?? builtinNamespaces;
     const rooms: Rooms = {
       async member(roomId, endpoint) {
-        const room = await store.getRoom(roomId);
+        // Both at once: what a store has to find out first it finds out once.
+        const [room, stay] = await Promise.all([store.getRoom(roomId), store.getStay(roomId, endpoint)]);
         if (room === null) throw new UnibusError("not_found", "there is no such room");
         if (room.deletedAt !== null) throw gone();
-        const stay = await store.getStay(roomId, endpoint);
         if (stay === null || stay.leftAt !== null) {
           throw new UnibusError("forbidden", "you are no member of this room (an owner can add you)");
         }
