@@ -1,7 +1,9 @@
 import { UnibusError } from "../../wire/errors.ts";
 import { bucketStream } from "../../wire/names.ts";
 import { type CallReply, type Calls, expectReply, isCode, kvCode, unanswered } from "./calls.ts";
-import type { Lease } from "./lease.ts";
+import type { CertainReads } from "./certain-reads.ts";
+import type { Entry } from "./entry.ts";
+import { Recent } from "./recent.ts";
 import { Turns } from "./turns.ts";
 
 /** The largest value, in bytes: what one NATS message takes, less its headers. */
@@ -10,15 +12,28 @@ const valueBytesMax = 1_048_576;
 const attemptsMax = 100;
 /** How long a change waits before it is made again, at most, in milliseconds. */
 const pauseMsMax = 20;
+/** How long a value may have been known, in milliseconds, that is replaced without another look at it. */
+const latelyMs = 1_000;
+/** How much JSON of known values is kept, in bytes. */
+const latelyBytesMax = 4 * 1_048_576;
 /** Pages of a list of keys: nats-server names 100,000 in each. */
 const keyPagesMax = 100;
 
-/** What a key holds. A key without a value has null, and the revision of its removal, or 0 where there was none. */
-export interface Entry<T> {
-  readonly value: T | null;
+/** What a key held a moment ago. */
+interface Lately<T> {
+  readonly value: T;
   readonly revision: number;
-  /** When it was written, by the server's clock; 0 where nothing was. */
-  readonly at: number;
+  /** When it became known, on the clock that never jumps. */
+  readonly since: number;
+}
+
+/** How a bucket is read. */
+interface BucketOptions {
+  readonly prefix?: string;
+  /** What decides who may do something is read with certainty, by reads of the same bucket. */
+  readonly reads?: CertainReads;
+  /** Whether a change begins with what was known a moment ago: whether that still held, its write finds out. */
+  readonly recalls?: boolean;
 }
 
 interface MessageReply extends CallReply {
@@ -41,10 +56,10 @@ const operationHeader = "KV-Operation";
 const isMarker = (hdrs: string | undefined): boolean => bytesOf(hdrs).includes(`\r\n${operationHeader}: `);
 
 /** The value of a message. Errors: unavailable for one that is none: what cannot be read is not nothing. */
-function readValue<T>(data: string | undefined): T {
+function readValue<T>(json: Buffer): T {
   let value: T | null;
   try {
-    value = JSON.parse(bytesOf(data).toString()) as T | null;
+    value = JSON.parse(json.toString()) as T | null;
   } catch (error) {
     throw unanswered(error);
   }
@@ -88,34 +103,38 @@ export class Bucket<T> {
   readonly #calls: Calls;
   readonly #stream: string;
   readonly #root: string;
-  readonly #lease: Lease | undefined;
+  readonly #reads: CertainReads | undefined;
   readonly #turns = new Turns();
   /** Changes that no write has taken up yet, by key. */
   readonly #waiting = new Map<string, Waiting<T>[]>();
+  readonly #lately: Recent<Lately<T>> | null;
 
-  /** With a lease every read is made while the leader is certain: what decides who may do something needs one. */
-  constructor(calls: Calls, name: string, { prefix = "", lease }: { prefix?: string; lease?: Lease } = {}) {
+  constructor(calls: Calls, name: string, { prefix = "", reads, recalls = false }: BucketOptions = {}) {
     this.#calls = calls;
-    this.#lease = lease;
+    this.#reads = reads;
+    this.#lately = recalls ? new Recent(latelyBytesMax) : null;
     this.#stream = bucketStream(name);
     this.#root = `$KV.${name}.${prefix}`;
   }
 
   /** What a key holds. */
   get(key: string): Promise<Entry<T>> {
-    return this.#lease === undefined ? this.#read(key) : this.#lease.during(() => this.#read(key));
+    return this.#reads === undefined ? this.#read(key) : this.#reads.get(this.#root + key, () => this.#read(key));
   }
 
   async #read(key: string): Promise<Entry<T>> {
     const query = { last_by_subj: this.#root + key };
     const reply = await this.#calls.read<MessageReply>(`STREAM.MSG.GET.${this.#stream}`, query);
-    if (isCode(reply, kvCode.noMessage)) return { value: null, revision: 0, at: 0 };
+    if (isCode(reply, kvCode.noMessage)) return { value: null, revision: 0, at: 0, bytes: 0 };
     const { message } = expectReply(reply);
     if (message === undefined) throw unanswered("an answer without a message");
     const { seq: revision, time, data, hdrs } = message;
     const at = Date.parse(time);
-    if (isMarker(hdrs)) return { value: null, revision, at };
-    return { value: readValue<T>(data), revision, at };
+    if (isMarker(hdrs)) return { value: null, revision, at, bytes: 0 };
+    const json = bytesOf(data);
+    const value = readValue<T>(json);
+    this.#note(key, value, revision, json.byteLength);
+    return { value, revision, at, bytes: json.byteLength };
   }
 
   /** Writes a key, whatever it holds. */
@@ -142,6 +161,37 @@ export class Bucket<T> {
   }
 
   /**
+   * Replaces what a key holds by what `change` makes of it, whoever changes it meanwhile. False where that is null.
+   * `change` may be asked more than once. Errors: those of `change`.
+   */
+  async change(key: string, change: Change<T>): Promise<boolean> {
+    if (await this.#changeLately(key, change)) return true;
+    return untilMade(async () => {
+      const { value, revision } = await this.get(key);
+      const next = change(value);
+      if (next === null) return { result: false };
+      return (await this.replace(key, next, revision)) === null ? null : { result: true };
+    });
+  }
+
+  /** Makes a change of what was known a moment ago. That it is not to be made says nothing: something else may hold. */
+  async #changeLately(key: string, change: Change<T>): Promise<boolean> {
+    const lately = this.#lately?.get(key);
+    if (lately === undefined || performance.now() - lately.since > latelyMs) return false;
+    let next: T | null;
+    try {
+      next = change(lately.value);
+    } catch {
+      return false;
+    }
+    return next !== null && (await this.replace(key, next, lately.revision)) !== null;
+  }
+
+  #note(key: string, value: T, revision: number, bytes: number): void {
+    this.#lately?.set(key, { value, revision, since: performance.now() }, bytes);
+  }
+
+  /**
    * Changes what a key holds, however many change it at once: those that come while a write is under way are one write
    * together. `change` gives the new value, or what it was given to leave it as it is.
    */
@@ -159,14 +209,12 @@ export class Bucket<T> {
   async #updateAll(key: string): Promise<void> {
     const group = this.#waiting.get(key) ?? [];
     this.#waiting.delete(key);
-    const attempt = async () => {
-      const { value, revision } = await this.get(key);
+    const all = (value: T | null): T | null => {
       const next = group.reduce((held, { change }) => change(held) ?? held, value);
-      const isDone = next === value || next === null || (await this.replace(key, next, revision)) !== null;
-      return isDone ? { result: undefined } : null;
+      return next === value ? null : next;
     };
     try {
-      await untilMade(attempt);
+      await this.change(key, all);
       for (const { resolve } of group) resolve();
     } catch (error) {
       for (const { reject } of group) reject(error);
@@ -194,7 +242,9 @@ export class Bucket<T> {
 
   async #write(key: string, value: T | null, revision: number | null): Promise<number | null> {
     const payload = value === null ? "" : JSON.stringify(value);
-    if (Buffer.byteLength(payload) > valueBytesMax) {
+    const bytes = Buffer.byteLength(payload);
+    this.#lately?.delete(key);
+    if (bytes > valueBytesMax) {
       throw new UnibusError("too_large", "this has become larger than the store takes (use several rooms)");
     }
     const fields = {
@@ -208,7 +258,9 @@ export class Bucket<T> {
       // A write of the same key is under way, and it is open how it ends: what is there now decides.
       return (await this.get(key)).revision === revision ? null : { result: null };
     };
-    return untilMade(attempt);
+    const made = await untilMade(attempt);
+    if (made !== null && value !== null) this.#note(key, value, made, bytes);
+    return made;
   }
 
   #stored({ stream, seq }: { readonly stream: string; readonly seq: number }): number {

@@ -1,4 +1,4 @@
-import { Events, headers, type MsgHdrs, type NatsConnection } from "nats";
+import { Events, headers, type Msg, type MsgHdrs, type NatsConnection } from "nats";
 import { UnibusError } from "../../wire/errors.ts";
 
 /** How long one call of JetStream may take in all, in milliseconds. */
@@ -110,6 +110,22 @@ export class Calls {
     for (const [name, value] of Object.entries(fields)) made.set(name, value);
     try {
       return await this.#request<PublishReply>(subject, payload, { timeout: timeoutMs, headers: made });
+    } catch (error) {
+      throw unanswered(error);
+    }
+  }
+
+  /** Hears what is sent to a subject, until what it gives is called. Errors: unavailable on a closed connection. */
+  subscribe(subject: string, take: (message: Msg) => void): () => void {
+    try {
+      const subscription = this.#connection.subscribe(subject, {
+        callback: (error, message) => {
+          if (error === null) take(message);
+        },
+      });
+      return () => {
+        if (!this.#connection.isClosed()) subscription.unsubscribe();
+      };
     } catch (error) {
       throw unanswered(error);
     }

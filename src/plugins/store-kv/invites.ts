@@ -7,6 +7,9 @@ import { type Calls, sideBySide } from "./calls.ts";
 /** How long an invite may be noted and not be there, in milliseconds: by then its making has failed. */
 const makingMsMax = 600_000;
 
+/** After how long ids are taken off that wait no more, many at once, in milliseconds. */
+const forgetAfterMs = 500;
+
 /** When each pending invite was noted, by id. */
 type Pending = Readonly<Record<string, number>>;
 
@@ -21,8 +24,8 @@ export interface InviteBuckets {
 /** The invites' part of the buckets. */
 export function inviteBuckets(calls: Calls, now: () => number): InviteBuckets {
   return {
-    invites: new Bucket(calls, buckets.invites),
-    pending: new Bucket(calls, buckets.invites, { prefix: "pending." }),
+    invites: new Bucket(calls, buckets.invites, { recalls: true }),
+    pending: new Bucket(calls, buckets.invites, { prefix: "pending.", recalls: true }),
     now,
   };
 }
@@ -40,11 +43,26 @@ function note({ pending, now }: InviteBuckets, ids: readonly string[]): Promise<
 
 /** Takes ids off that wait no more. */
 function forget({ pending }: InviteBuckets, ids: readonly string[]): Promise<void> {
-  const gone = new Set(ids);
   return pending.update(pendingKey, (known) => {
-    const kept = Object.entries(known ?? {}).filter(([id]) => !gone.has(id));
-    return kept.length === Object.keys(known ?? {}).length ? known : Object.fromEntries(kept);
+    if (known === null || !ids.some((id) => id in known)) return known;
+    const kept: Record<string, number> = { ...known };
+    for (const id of ids) delete kept[id];
+    return kept;
   });
+}
+
+/** Takes ids off a moment later: one that stays noted does not wait for who reads the list. */
+function createForgetting(kv: InviteBuckets): (id: string) => void {
+  let gone: string[] = [];
+  const forgetAll = () => {
+    const ids = gone;
+    gone = [];
+    forget(kv, ids).catch(() => undefined);
+  };
+  return (id) => {
+    gone.push(id);
+    if (gone.length === 1) setTimeout(forgetAll, forgetAfterMs).unref();
+  };
 }
 
 /** Writes invites over whatever is there. */
@@ -59,14 +77,9 @@ export async function putInvites(kv: InviteBuckets, invites: readonly InviteReco
 
 /** Invites in their bucket. Using one is a compare-and-set of its entry. */
 export function createInvites(kv: InviteBuckets): InviteStore {
-  /** Replaces an invite by what `change` makes of it; false where that is null. */
+  const forgetSoon = createForgetting(kv);
   const changed = (id: string, change: (invite: InviteRecord) => InviteRecord | null): Promise<boolean> =>
-    untilMade(async () => {
-      const { value, revision } = await kv.invites.get(id);
-      const next = value && change(value);
-      if (next === null) return { result: false };
-      return (await kv.invites.replace(id, next, revision)) === null ? null : { result: true };
-    });
+    kv.invites.change(id, (invite) => invite && change(invite));
 
   return {
     async insertInvite(invite) {
@@ -80,7 +93,7 @@ export function createInvites(kv: InviteBuckets): InviteStore {
     async claimInvite(id, { signPub, kexPub, at }) {
       const claim = { usedAt: at, usedSignPub: signPub, usedKexPub: kexPub };
       const won = await changed(id, (invite) => (invite.usedAt === null ? { ...invite, ...claim } : null));
-      if (won) await forget(kv, [id]).catch(() => undefined);
+      if (won) forgetSoon(id);
       return won;
     },
     async completeInvite(id, at, made) {
@@ -96,7 +109,7 @@ export function createInvites(kv: InviteBuckets): InviteStore {
         if (value === null || value.usedAt !== null) return { result: false };
         return (await kv.invites.remove(id, revision)) ? { result: true } : null;
       });
-      if (removed) await forget(kv, [id]).catch(() => undefined);
+      if (removed) forgetSoon(id);
       return removed;
     },
     async listPendingInvites(limit) {

@@ -1,9 +1,12 @@
 import { randomBytes } from "node:crypto";
 import type { Bucket } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
+import { Recent } from "./recent.ts";
 
 /** Records of one page. A full one is split. */
 const recordsMax = 128;
+/** How much JSON of pages is held at once, in bytes. */
+const heldBytesMax = 16 * 1_048_576;
 
 /** A page of records: the key of its first, and the name under which it is kept, which is never used again. */
 export interface PageRef {
@@ -30,6 +33,8 @@ const before = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 export class Pages<T> {
   readonly #bucket: Bucket<readonly T[]>;
   readonly #keyOf: (record: T) => string;
+  /** A page is read once: what an entry names stays as it is, also where it was erased since. */
+  readonly #held = new Recent<readonly T[]>(heldBytesMax);
 
   constructor(bucket: Bucket<readonly T[]>, keyOf: (record: T) => string) {
     this.#bucket = bucket;
@@ -99,8 +104,11 @@ export class Pages<T> {
   }
 
   async #read(roomId: string, { id }: PageRef): Promise<readonly T[]> {
-    const { value } = await this.#bucket.get(`${roomId}.${id}`);
+    const held = this.#held.get(id);
+    if (held !== undefined) return held;
+    const { value, bytes } = await this.#bucket.get(`${roomId}.${id}`);
     if (value === null) throw new PageGone(`page ${id} of ${roomId}`);
+    this.#held.set(id, value, bytes);
     return value;
   }
 

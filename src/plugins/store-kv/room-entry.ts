@@ -1,9 +1,8 @@
-import type { Replicas } from "../../contracts/replicas.ts";
 import type { RoomRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket, tooBusy } from "./bucket.ts";
 import { type Calls, sideBySide } from "./calls.ts";
-import { Lease } from "./lease.ts";
+import type { CertainReads } from "./certain-reads.ts";
 import { PageGone, type PageRef, Pages } from "./pages.ts";
 
 /** How often a reader begins anew because the room changed under it. */
@@ -97,8 +96,8 @@ export class RoomBuckets {
   readonly stayPages: Bucket<readonly StayRecord[]>;
   readonly keyPages: Bucket<readonly SealedKey[]>;
 
-  constructor(calls: Calls, replicas: Replicas) {
-    this.entries = new Bucket(calls, buckets.rooms, { lease: new Lease(calls, buckets.rooms, replicas) });
+  constructor(calls: Calls, reads: CertainReads) {
+    this.entries = new Bucket(calls, buckets.rooms, { reads });
     this.claims = new Bucket(calls, buckets.rooms, { prefix: "subject." });
     this.statements = new Bucket(calls, buckets.rooms, { prefix: "statement." });
     this.stayPages = new Bucket(calls, buckets.members);

@@ -28,8 +28,8 @@ export class RoomIndex {
   readonly #created: Bucket<ByRoom>;
 
   constructor(calls: Calls) {
-    this.#rooms = new Bucket(calls, buckets.roomsByMember);
-    this.#created = new Bucket(calls, buckets.roomsByMember, { prefix: "creator." });
+    this.#rooms = new Bucket(calls, buckets.roomsByMember, { recalls: true });
+    this.#created = new Bucket(calls, buckets.roomsByMember, { prefix: "creator.", recalls: true });
   }
 
   /** Ids of the rooms in which an endpoint may have an open stay, ascending. */

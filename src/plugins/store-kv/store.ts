@@ -9,6 +9,7 @@ import { buckets } from "../../wire/names.ts";
 import { Bucket } from "./bucket.ts";
 import { createReplicas, type OpenBuckets, openBuckets } from "./buckets.ts";
 import { Calls, unanswered } from "./calls.ts";
+import { CertainReads } from "./certain-reads.ts";
 import { createInvites, inviteBuckets } from "./invites.ts";
 import { createNonces } from "./nonces.ts";
 import { RoomBuckets } from "./room-entry.ts";
@@ -67,13 +68,14 @@ export interface KvOptions extends OpenBuckets {
  * Errors: as of `openBuckets`.
  */
 export async function openKvStore(connection: NatsConnection, options: KvOptions): Promise<KvStore> {
-  const { now } = options;
+  const { now, signal } = options;
   const calls = new Calls(connection);
   await openBuckets(calls, options);
   const replicas = createReplicas(calls, now);
-  const kv = new RoomBuckets(calls, replicas);
+  const readsOf = (bucket: string) => new CertainReads(calls, bucket, replicas, signal);
+  const kv = new RoomBuckets(calls, readsOf(buckets.rooms));
   const index = new RoomIndex(calls);
-  const userKv = userBuckets(calls, replicas);
+  const userKv = userBuckets(calls, readsOf(buckets.users));
   const inviteKv = inviteBuckets(calls, now);
   const users = bounded(createUsers(userKv), ["listUsers"]);
   const rooms = bounded(createRooms({ kv, index, now }), ["insertRoom", "applyChange", "purgeRoom", "listRooms"]);
@@ -87,7 +89,7 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
     replicas: bounded(replicas),
     async health() {
       try {
-        // These two are read under a lease, which a leader that was cut off does not have.
+        // These two are read while their leader is certain, which one that was cut off is not.
         await Promise.all([users.getRoster(), rooms.getRoom(nobodys), ...every.map((bucket) => bucket.get(nobodys))]);
         return { ok: true };
       } catch (error) {

@@ -1,10 +1,9 @@
-import type { Replicas } from "../../contracts/replicas.ts";
 import type { AdminRoster, UserRecord, UserStore } from "../../contracts/store.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { buckets, endpointId } from "../../wire/names.ts";
 import { Bucket, untilMade } from "./bucket.ts";
 import { type Calls, sideBySide } from "./calls.ts";
-import { Lease } from "./lease.ts";
+import type { CertainReads } from "./certain-reads.ts";
 
 /** Lists of keys, by the first digit of the keys that each holds. */
 const lists = "0123456789abcdef".split("");
@@ -21,12 +20,11 @@ export interface UserBuckets {
 }
 
 /** The users' part of the buckets. */
-export function userBuckets(calls: Calls, replicas: Replicas): UserBuckets {
-  const lease = new Lease(calls, buckets.users, replicas);
+export function userBuckets(calls: Calls, reads: CertainReads): UserBuckets {
   return {
-    users: new Bucket(calls, buckets.users, { lease }),
-    lists: new Bucket(calls, buckets.users, { prefix: "list." }),
-    roster: new Bucket(calls, buckets.users, { prefix: "admins.", lease }),
+    users: new Bucket(calls, buckets.users, { reads }),
+    lists: new Bucket(calls, buckets.users, { prefix: "list.", recalls: true }),
+    roster: new Bucket(calls, buckets.users, { prefix: "admins.", reads }),
   };
 }
 

@@ -1,0 +1,54 @@
+/** Changes that begin with what was known a moment ago. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { Bucket } from "../../../src/plugins/store-kv/bucket.ts";
+import { Calls } from "../../../src/plugins/store-kv/calls.ts";
+import { buckets } from "../../../src/wire/names.ts";
+import { upTo } from "../../conformance/store-samples.ts";
+import { Line } from "./line.ts";
+import { KvServer } from "./server.ts";
+
+let server: KvServer;
+beforeAll(async () => {
+  server = await KvServer.start(4);
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+/** A list of numbers as two processes have it, and the line of the first. */
+async function two() {
+  const account = server.freshAccount();
+  await server.store(account);
+  const line = new Line();
+  const options = { prefix: "list.", recalls: true };
+  const listOf = (calls: Calls) => new Bucket<readonly number[]>(calls, buckets.users, options);
+  const mine = listOf(new Calls(line.wrap(await server.connection(account))));
+  return { line, mine, theirs: listOf(new Calls(await server.connection(account))) };
+}
+
+const adding = (n: number) => (known: readonly number[] | null) => (known?.includes(n) ? known : [...(known ?? []), n]);
+
+test("changes one after the other are one read together, and a change by another process is not lost", async () => {
+  const { line, mine, theirs } = await two();
+  for (const n of upTo(10)) await mine.update("a", adding(n));
+  expect(line.count("MSG.GET")).toBe(1);
+  await theirs.update("a", adding(10));
+  await mine.update("a", adding(11));
+  expect((await theirs.get("a")).value).toEqual(upTo(12));
+  await Promise.all(upTo(40).map((n) => (n % 2 === 0 ? mine : theirs).update("a", adding(100 + n))));
+  expect((await mine.get("a")).value).toHaveLength(52);
+});
+
+test("that there is nothing to change, or no place, is never said of what was known before", async () => {
+  const { mine, theirs } = await two();
+  await mine.update("a", adding(1));
+  await theirs.change("a", () => []);
+  await mine.update("a", adding(1));
+  expect((await theirs.get("a")).value).toEqual([1]);
+  const orFull = (known: readonly number[] | null) => {
+    if ((known?.length ?? 0) > 0) throw new Error("full");
+    return [2];
+  };
+  await theirs.change("a", () => []);
+  expect(await mine.change("a", orFull)).toBe(true);
+  expect((await theirs.get("a")).value).toEqual([2]);
+  await expect(mine.change("a", orFull)).rejects.toThrow("full");
+});
