@@ -28,6 +28,60 @@ const open = (identity: Identity, first: number): Promise<Bus> => {
   return connect({ urls, identity, state: "memory" });
 };
 
+/** The longest time between two moments, in milliseconds, until what is returned is called. */
+function longestGap(): { mark: () => void; readonly ms: () => number } {
+  let [last, longest] = [performance.now(), 0];
+  const mark = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+  };
+  return { mark, ms: () => Math.round(longest) };
+}
+
+test("each node stopped and started again in turn, as for an upgrade", async () => {
+  await using here = await open(ana, 0);
+  await using there = await open(bob, 1);
+  const mine = await here.createRoom(freshSubject(), "matrix");
+  await mine.membership.add(bob.endpoint);
+  const told: string[] = [];
+  await (await there.room(mine.id)).onMessage(({ text }) => told.push(text));
+  const sent: string[] = [];
+  const [acks, reads] = [longestGap(), longestGap()];
+  let isOver = false;
+  const talking = (async () => {
+    while (!isOver) {
+      const text = `${sent.length}`;
+      await mine.send(text, { timeoutMs: 60_000 });
+      sent.push(text);
+      acks.mark();
+      await Bun.sleep(5);
+    }
+  })();
+  const reading = (async () => {
+    while (!isOver) {
+      const isRead = await here.rooms().then(
+        () => true,
+        () => false,
+      );
+      if (isRead) reads.mark();
+      await Bun.sleep(20);
+    }
+  })();
+  for (let node = 0; node < nodesCount; node++) {
+    await nodes.stop(node);
+    await nodes.boot(node);
+    await nodes.untilReady();
+  }
+  isOver = true;
+  await Promise.all([talking, reading]);
+  await until("bob was told all", () => told.length >= sent.length);
+  expect(told).toEqual(sent);
+  console.log(
+    `rolling: ${sent.length} messages; longest without an ack ${acks.ms()} ms, without a read ${reads.ms()} ms`,
+  );
+}, 180_000);
+
 test("each node killed in turn", async () => {
   await using here = await open(ana, 0);
   await using there = await open(bob, 1);

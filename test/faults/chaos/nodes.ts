@@ -135,6 +135,13 @@ export class Nodes implements AsyncDisposable {
     this.#servers[index] = await Server.start({ folder: this.#folder(index), args, env });
   }
 
+  /** Stops a node in order. */
+  async stop(index: number): Promise<void> {
+    const server = this.at(index);
+    this.#servers[index] = null;
+    await server.end("SIGTERM");
+  }
+
   /** kill -9 of a node, and of its nats-server. */
   async kill(index: number): Promise<void> {
     const server = this.at(index);
