@@ -98,6 +98,26 @@ describe("rooms", () => {
   });
 });
 
+test("a node whose directory is lost has all again, and is one of the two that hold when another goes", async () => {
+  const room = await createRoom(nodes.at(0), ana, policy("persist"));
+  const connection = await dial(nodes.at(0), ana);
+  for (let n = 0; n < 50; n++) await connection.request(room.state.subject, `${n}`);
+  await connection.close();
+  const { endpoint } = bob;
+  await nodes.kill(1);
+  nodes.lose(1);
+  await nodes.boot(1);
+  await nodes.untilReady();
+  await nodes.kill(0);
+  const read = async (): Promise<string[]> => (await history(nodes.at(1), ana, room)).map(String);
+  const texts = Array.from({ length: 50 }, (_, n) => `${n}`);
+  await until("it gives what was said", async () => (await read().catch(() => [])).join() === texts.join());
+  const { json } = await call(nodes.url(1), ana, "GET", "/directory");
+  expect((json.members as { endpoint: string }[]).map((one) => one.endpoint)).toContain(endpoint);
+  await nodes.boot(0);
+  await nodes.untilReady();
+}, 120_000);
+
 describe("blobs", () => {
   test.each(all)(
     "one that is put on node %i is got on all, also when that node is gone",

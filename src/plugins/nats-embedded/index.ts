@@ -14,8 +14,9 @@ import { type ServerSettings, serverConfig } from "./config.ts";
 import { Connections } from "./connections.ts";
 import { type Internal, internalIdentity, issuerOf, keepInternal } from "./internal.ts";
 import { NatsProcess, type Ports, portsFolder } from "./process.ts";
-import { leadsCluster, quorumOf, quorumTimeoutMs, untilQuorum } from "./quorum.ts";
+import { leadsCluster, quorumTimeoutMs, untilQuorum } from "./quorum.ts";
 import { RouteTrouble } from "./route-trouble.ts";
+import { Standing } from "./standing.ts";
 
 /** What can be set of the nats-server that unibus carries. */
 export const Config = Type.Object(
@@ -188,6 +189,7 @@ export default definePlugin({
     await connections.get("BUS");
     if (cluster !== null) await untilQuorum(await connections.get("SYS"), log, signal);
     const connection = (account: InternalAccount) => connections.get(account);
+    const standing = new Standing();
     return {
       services: {
         nats: {
@@ -203,7 +205,7 @@ export default definePlugin({
       async health() {
         if (server.pid === null) return { ok: false, detail: "nats-server is being restarted" };
         if (!connections.isUp) return { ok: false, detail: "no connection to nats-server" };
-        return cluster === null ? { ok: true } : quorumOf(await connections.get("SYS"));
+        return cluster === null ? { ok: true } : standing.look(await connections.get("SYS"));
       },
     };
   },

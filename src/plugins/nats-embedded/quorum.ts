@@ -17,7 +17,8 @@ interface Answer<T> {
   readonly error?: { readonly description?: string };
 }
 
-async function ask<T>(system: NatsConnection, what: string, body: unknown): Promise<T> {
+/** What a nats-server says of itself. Errors: unavailable, or what the connection throws, without an answer in time. */
+export async function ask<T>(system: NatsConnection, what: string, body: unknown): Promise<T> {
   const subject = `$SYS.REQ.SERVER.${system.info?.server_id}.${what}`;
   const reply = await system.request(subject, JSON.stringify(body), { timeout: askTimeoutMs });
   const { data, error } = reply.json<Answer<T>>();

@@ -1,5 +1,5 @@
 /** Three nodes that the test can kill, halt, cut off and mislead, each started by one command. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { bucketStream, type buckets, streamName } from "../../../src/wire/names.ts";
 import { readiness } from "../../support/cluster.ts";
@@ -151,6 +151,11 @@ export class Nodes implements AsyncDisposable {
     signal(pid, "SIGKILL");
     await ended;
     await until("its nats-server ended", () => !isAlive(pid));
+  }
+
+  /** Takes the data directory of a node away that does not run. */
+  lose(index: number): void {
+    rmSync(this.#folder(index).file("data"), { recursive: true, force: true });
   }
 
   /** A node stands still: it answers nothing, and its connections stay open. */
