@@ -4,7 +4,7 @@ import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { connect } from "nats";
 import { Authority } from "../support/certificates.ts";
-import { Cluster, readiness } from "../support/cluster.ts";
+import { areReady, Cluster, readiness } from "../support/cluster.ts";
 import { Folder, unibus, until } from "../support/executable.ts";
 import { castOf, secretsOf } from "../support/inside.ts";
 import { createRoom, dial, policy } from "../support/peer.ts";
@@ -14,6 +14,8 @@ const natsServer = resolve(import.meta.dir, "../../.cache/nats-server/nats-serve
 const stranger = 3;
 
 async function expectThree(cluster: Cluster): Promise<void> {
+  // A node that has just started is catching up.
+  await until("all are ready", () => areReady(cluster));
   for (const server of cluster.nodes) {
     const { plugins } = await readiness(server);
     expect(plugins["nats-embedded"]).toEqual({ ok: true, detail: "3 of 3 nodes are here" });

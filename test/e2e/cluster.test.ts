@@ -30,7 +30,7 @@ describe("three nodes that start at once", () => {
   afterAll(() => cluster[Symbol.asyncDispose]());
 
   test("are ready, know each other, and say which cluster they are", async () => {
-    expect(await areReady(cluster)).toBe(true);
+    await until("all are ready", () => areReady(cluster));
     for (const server of cluster.nodes) {
       const { plugins } = await readiness(server);
       expect(plugins["nats-embedded"]).toEqual({ ok: true, detail: "3 of 3 nodes are here" });
