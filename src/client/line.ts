@@ -20,6 +20,8 @@ export interface LiveMessage {
   readonly subject: string;
   readonly data: Uint8Array;
   readonly reply: string | undefined;
+  /** By which connection it came: a later one has a higher number. */
+  readonly connection: number;
 }
 
 /** What a server did not allow: `operation` is publish or subscription. */
@@ -84,6 +86,8 @@ function loginFor(identity: Identity, host: string): Authenticator {
  * answered with the permissions of that moment.
  */
 export class Line {
+  static #count = 0;
+  readonly #number = ++Line.#count;
   readonly #subscriptions = new Map<string, Subscription>();
   readonly #inbox: string;
   readonly #notices: string;
@@ -178,7 +182,8 @@ export class Line {
         if (error !== null) return void this.#subscriptions.delete(subject);
         // What a durable delivers carries the room's subject: the subscription's own says where it came.
         const came = /[*>]$/.test(subject) ? message.subject : subject;
-        this.events.onMessage({ subject: came, data: message.data, reply: message.reply }, this);
+        const { data, reply } = message;
+        this.events.onMessage({ subject: came, data, reply, connection: this.#number }, this);
       };
       this.#subscriptions.set(subject, this.#subscribe(subject, callback));
     }

@@ -69,6 +69,8 @@ export class Tail {
   #tears = 0;
   /** The first frame that came live after that, by a sound connection: when history has it, it has all before. */
   #firstAfter: Frame | null = null;
+  /** The newest connection by which something came, and the first that is sound: not the one that broke, nor older. */
+  #connection = { newest: 0, soundFrom: 0 };
   /** Wakes who waits for that. */
   #onFirstAfter: () => void = () => undefined;
 
@@ -86,12 +88,15 @@ export class Tail {
   }
 
   /** Takes what came live. */
-  take({ data, reply }: LiveMessage): void {
+  take({ data, reply, connection }: LiveMessage): void {
+    this.#connection.newest = Math.max(this.#connection.newest, connection);
     if (this.#queue.length >= queued.messagesMax || this.#bytes + data.length > queued.bytesMax) {
       this.#tear("overflow");
       return;
     }
-    if (this.#isTorn && !this.#isAway && this.#firstAfter === null) this.#noteFirst(data);
+    // Some may come by the next connection before it is known to be there.
+    const isSound = connection >= this.#connection.soundFrom;
+    if (this.#isTorn && isSound && this.#firstAfter === null) this.#noteFirst(data);
     const opening = this.parts.receiver.open(data, "live");
     // Looked at when its turn comes.
     opening.catch(() => undefined);
@@ -103,6 +108,7 @@ export class Tail {
   /** The connection is away: what comes until it is `back` waits until that is known which did not come. */
   away(): void {
     this.#isAway = true;
+    this.#connection.soundFrom = this.#connection.newest + 1;
     if (this.parts.persist) this.#tear("gap");
   }
 

@@ -13,7 +13,7 @@ function start(): { merge: Merge<Line>; got: string[]; say(from: Line, ...texts:
   const merge = new Merge<Line>(textOf, (message) => got.push(textOf(message)));
   const say = (from: Line, ...texts: string[]) => {
     for (const text of texts) {
-      merge.take(from, { subject: "room.a", data: new TextEncoder().encode(text), reply: undefined });
+      merge.take(from, { subject: "room.a", data: new TextEncoder().encode(text), reply: undefined, connection: 1 });
     }
   };
   return { merge, got, say };
@@ -45,7 +45,7 @@ describe("merge", () => {
     const [a, b] = [line("inbox"), line("inbox")];
     merge.add(a);
     merge.add(b);
-    merge.take(b, { subject: "inbox", data: new Uint8Array(), reply: undefined });
+    merge.take(b, { subject: "inbox", data: new Uint8Array(), reply: undefined, connection: 1 });
     expect(got).toEqual(["inbox"]);
   });
 

@@ -22,6 +22,16 @@ async function sendAll(at: HostileScene, texts: readonly string[]): Promise<void
   for (const text of texts) await at.mine.send(text);
 }
 
+/** While `isLagging` says so, bob is given the stream as it was five messages after its beginning. */
+function lagging(at: HostileScene, isLagging: () => boolean): void {
+  at.hostile.http.tell(async (answer, asked) => {
+    if (!asked.target.includes("/history") || !isLagging()) return answer;
+    const limit = Number(/limit=(\d+)/.exec(asked.target)?.[1]);
+    const history = await at.ana.control.history(at.mine.id, { limit, before: 6 });
+    return { ...answer, body: Buffer.from(JSON.stringify(history)) };
+  });
+}
+
 describe("where messages are kept", () => {
   test("what was said while the connection was away comes before what came after", async () => {
     await using at = await HostileScene.open(server, { admin });
@@ -40,14 +50,7 @@ describe("where messages are kept", () => {
   test("also when the history does not have it yet, and what comes live is ahead of it", async () => {
     await using at = await HostileScene.open(server, { admin });
     let lag = 0;
-    at.hostile.http.tell(async (answer, asked) => {
-      if (!asked.target.includes("/history") || lag === 0) return answer;
-      // The stream as it was some messages ago.
-      lag -= 1;
-      const limit = Number(/limit=(\d+)/.exec(asked.target)?.[1]);
-      const history = await at.ana.control.history(at.mine.id, { limit, before: 6 });
-      return { ...answer, body: Buffer.from(JSON.stringify(history)) };
-    });
+    lagging(at, () => lag-- > 0);
     await sendAll(at, row(5));
     await until("bob has these", () => at.texts.length === 5);
     at.hostile.proxy.isRefusing = true;
@@ -57,6 +60,31 @@ describe("where messages are kept", () => {
     at.hostile.proxy.isRefusing = false;
     await until("bob is back", () => at.hostile.followed.includes(at.mine.subject));
     await sendAll(at, row(5, 10));
+    await until("bob has all", () => at.texts.length >= 15);
+    expect(at.texts).toEqual(row(15));
+  });
+
+  test("also when all that comes after does so before the new connection is known to be there", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    let lag = 0;
+    lagging(at, () => lag-- > 0);
+    await sendAll(at, row(5));
+    await until("bob has these", () => at.texts.length === 5);
+    at.hostile.proxy.isRefusing = true;
+    at.hostile.proxy.cutAll();
+    await sendAll(at, row(5, 5));
+    lag = 6;
+    at.hostile.silentOn = at.mine.subject;
+    let came = 0;
+    at.hostile.tamper = (message) => {
+      if (message.subject === at.mine.subject) came += 1;
+      return [message];
+    };
+    at.hostile.proxy.isRefusing = false;
+    await until("bob follows", () => at.hostile.followed.includes(at.mine.subject));
+    await sendAll(at, row(5, 10));
+    await until("they came to him", () => came === 5);
+    at.hostile.speak();
     await until("bob has all", () => at.texts.length >= 15);
     expect(at.texts).toEqual(row(15));
   });

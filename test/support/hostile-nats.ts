@@ -73,8 +73,11 @@ export class HostileNats implements AsyncDisposable {
   info: (info: Record<string, unknown>) => Record<string, unknown> = (info) => info;
   /** What becomes of a message to a client. */
   tamper: Tamper = (message) => [message];
+  /** A subject: who follows it is not told that the server knows; what comes by that reaches them all the same. */
+  silentOn: string | null = null;
   #proxy: TcpProxy | null = null;
   readonly #held = new Set<Link>();
+  readonly #unsaid: Link[] = [];
   readonly #subscriptions = new Map<Link, Map<string, string>>();
 
   private constructor(readonly http: HostileServer) {}
@@ -83,7 +86,7 @@ export class HostileNats implements AsyncDisposable {
   static async start(server: Server): Promise<HostileNats> {
     const hostile = new HostileNats(await HostileServer.start(server.ready.http));
     hostile.#proxy = await TcpProxy.start(server.ready.nats, (link) => hostile.#filter(link));
-    hostile.http.alter("/info", (info: object) => ({ ...info, nats: [hostile.natsUrl] }));
+    hostile.http.nats = [hostile.natsUrl];
     return hostile;
   }
 
@@ -122,6 +125,12 @@ export class HostileNats implements AsyncDisposable {
     return count;
   }
 
+  /** Tells clients what they were not told. */
+  speak(): void {
+    this.silentOn = null;
+    for (const link of this.#unsaid.splice(0)) link.toClient(Buffer.from("PONG\r\n"));
+  }
+
   /** From now on nothing more comes by a connection, or all that comes by it is lost no longer. */
   hold(link: Link | undefined, isHeld: boolean): void {
     if (link === undefined) return;
@@ -142,7 +151,8 @@ export class HostileNats implements AsyncDisposable {
       if (payload !== null) out.push(...this.#tampered(line, payload));
       else if (line.startsWith("INFO ")) {
         out.push(Buffer.from(`INFO ${JSON.stringify(this.info(JSON.parse(line.slice(5))))}\r\n`));
-      } else out.push(raw);
+      } else if (line === "PONG" && [...subscriptions.values()].includes(this.silentOn ?? "")) this.#unsaid.push(link);
+      else out.push(raw);
     });
     const fromClient = new Splitter((line, payload) => this.#note(line, payload, subscriptions));
     return {

@@ -39,6 +39,8 @@ async function bodyOf(stream: IncomingMessage): Promise<Buffer> {
 export class HostileServer implements AsyncDisposable {
   /** Whatever it was asked, in order, as `METHOD target`. */
   readonly asked: string[] = [];
+  /** What GET /info names as the data plane, whatever else it is told to say; null for the real one. */
+  nats: readonly string[] | null = null;
   readonly #http: HttpServer;
   #lie: Lie = (answer) => answer;
   #pretence: Pretence = () => null;
@@ -96,11 +98,16 @@ export class HostileServer implements AsyncDisposable {
     this.asked.push(`${method} ${target}`);
     const body = await bodyOf(incoming);
     const asked = { method, target, headers, body };
-    const answer = await this.#lie(this.#pretence(asked) ?? (await this.#forward(asked)), asked);
+    const answer = this.#led(await this.#lie(this.#pretence(asked) ?? (await this.#forward(asked)), asked), target);
     if (answer === null) return void incoming.socket.destroy();
     const { "content-length": _, "transfer-encoding": __, connection: ___, ...rest } = answer.headers;
     outgoing.writeHead(answer.status, { ...rest, "content-length": answer.body.byteLength });
     outgoing.end(answer.body);
+  }
+
+  #led(answer: Answer | null, target: string): Answer | null {
+    if (answer === null || this.nats === null || target !== "/info") return answer;
+    return withJson(answer, { ...(JSON.parse(answer.body.toString()) as object), nats: this.nats });
   }
 
   /** Asks the real bus. The signature names this proxy's address: a bus takes any loopback name. */
