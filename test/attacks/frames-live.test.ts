@@ -133,6 +133,8 @@ describe("in an encrypted room whose messages are signed", () => {
     const fresh = await scene.frame({ by, roomKey, text: "fresh" });
     setSystemTime();
     scene.inject(fresh);
+    // Of two that come at once either may be checked first.
+    await until("bob has the newer one", () => scene.texts.includes("fresh"));
     scene.inject(held);
     await until("bob has both", () => scene.texts.includes("held back"));
     expect(scene.got.slice(-2).map(({ text, late }) => [text, late])).toEqual([
