@@ -2,6 +2,14 @@ import { mnemonicToSeed } from "@scure/bip39";
 import sodium from "libsodium-wrappers";
 import { bytesOf, fromBase64, sha256Hex, toBase64, toBase64Url, toHex } from "../wire/encoding.ts";
 import {
+  fingerprintWords,
+  roomFingerprint,
+  roomFingerprintText,
+  roomLink,
+  userFingerprint,
+  userFingerprintText,
+} from "../wire/fingerprint.ts";
+import {
   blobAad,
   blobRefText,
   decodeFrame,
@@ -124,11 +132,37 @@ function roomVectors(owner: Identity, other: Identity): Vectors {
   const start = { roomId, version: 1, prev: zeroHash, subject, policy, epoch: 1, keyCheck: checks[0], lines: [owning] };
   const added = nextState(start, { kind: "add", members: [lineOf(other)] });
   const kicked = nextState(added, { kind: "rotate", gone: new Set([other.endpoint]), keyCheck: checks[1] });
+  const first = statementVector(owner, start);
   return {
     key_check: roomKeys.map((key, i) => {
       return { room_id: roomId, epoch: i + 1, room_key: toHex(key), key_check: checks[i] ?? "" };
     }),
-    room_statement: [start, added, kicked].map((state) => statementVector(owner, state)),
+    room_statement: [first, ...[added, kicked].map((state) => statementVector(owner, state))],
+    ...fingerprintVectors(owner, first),
+  };
+}
+
+/** The fingerprint of a person, and of the room that the statements are about. */
+function fingerprintVectors(by: Identity, { text = "", sig = "" }: Vector): Vectors {
+  const first = { text: String(text), by: by.signPubHex, sig: String(sig) };
+  const [ofRoom, ofUser] = [roomFingerprint(first), userFingerprint(by.signPubHex)];
+  const url = "https://bus.example.org";
+  return {
+    room_fingerprint: {
+      ...first,
+      room_id: roomId,
+      hashed_text: roomFingerprintText(first),
+      fingerprint: ofRoom,
+      words: fingerprintWords(ofRoom),
+      public_url: url,
+      link: roomLink({ url, roomId, fingerprint: ofRoom }),
+    },
+    user_fingerprint: {
+      ...signer(by),
+      hashed_text: userFingerprintText(by.signPubHex),
+      fingerprint: ofUser,
+      words: fingerprintWords(ofUser),
+    },
   };
 }
 

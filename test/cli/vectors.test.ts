@@ -10,7 +10,7 @@ import { vectors as golden } from "../support/vectors.ts";
 const root = join(import.meta.dir, "..", "..");
 const groups = [
   ...["endpoint_id", "nkey", "sign", "keys", "room_statement", "key_check", "aead", "keybox", "frame", "blob"],
-  ...["control_request", "nats_connect", "wallet"],
+  ...["control_request", "nats_connect", "wallet", "room_fingerprint", "user_fingerprint"],
 ];
 
 const computed = await computeVectors();

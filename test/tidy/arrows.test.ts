@@ -33,6 +33,7 @@ const owned = new Set(["elysia", "commander"]);
 
 const arrows: readonly Arrow[] = [
   { from: "src/wire/*-node.ts", may: [...wire, "node:"] },
+  { from: "src/wire/fingerprint.ts", may: [...wire, "@scure/bip39"] },
   { from: "src/wire/", may: [...wire, ...hashes] },
   { from: "src/contracts/nats.ts", may: ["src/contracts/", ...wire, "type nats"] },
   { from: "src/contracts/secret-file.ts", may: ["src/contracts/", ...wire, "node:"] },
