@@ -1,4 +1,4 @@
-import { TokenBucket } from "./token-bucket.ts";
+import { TokenBucket } from "../lib/token-bucket.ts";
 
 /** Rooms that wait to be read, at most: what is more is read when something else leads there. */
 const waitingMax = 1_000;

@@ -1,8 +1,8 @@
+import { TokenBucket } from "../lib/token-bucket.ts";
 import { UnibusError } from "../wire/errors.ts";
 import type { Identity } from "./identity.ts";
 import { type Dial, Line, type LiveMessage, type Refusal } from "./line.ts";
 import { Merge } from "./merge.ts";
-import { TokenBucket } from "./token-bucket.ts";
 import { pause, waitFor } from "./wait.ts";
 
 /** What a live connection is made from. */

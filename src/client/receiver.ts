@@ -1,9 +1,9 @@
+import { TokenBucket } from "../lib/token-bucket.ts";
 import { hasCode } from "../wire/errors.ts";
 import { type Dropped, type DropReason, decodeFrame, type Frame, isDropped } from "../wire/frame.ts";
 import { type Opened, openFrame } from "./frames.ts";
 import { Recent } from "./recent.ts";
 import type { RoomKeys } from "./room-keys.ts";
-import { TokenBucket } from "./token-bucket.ts";
 import type { RoomTrust } from "./trust.ts";
 import { ulidTimeMs } from "./ulid.ts";
 import { memberAt, type VerifiedMember, type VerifiedRoom } from "./verified-room.ts";

@@ -1,0 +1,17 @@
+import { expect, test } from "bun:test";
+import { TokenBucket } from "../../src/lib/token-bucket.ts";
+
+test("gives its burst at once, then waits its rate", async () => {
+  const bucket = new TokenBucket(5, 50);
+  const began = performance.now();
+  for (let i = 0; i < 5; i++) await bucket.take();
+  expect(performance.now() - began).toBeLessThan(15);
+  await bucket.take();
+  await bucket.take();
+  expect(performance.now() - began).toBeGreaterThan(25);
+});
+
+test("tryTake gives no more than the burst, and never waits", () => {
+  const bucket = new TokenBucket(3, 0.001);
+  expect(Array.from({ length: 10 }, () => bucket.tryTake())).toEqual([true, true, true, ...Array(7).fill(false)]);
+});
