@@ -5,8 +5,8 @@ import type { Token } from "../contracts/plugin.ts";
 import { type BootOptions, type Bus, bootServices, planBus } from "../kernel/boot.ts";
 import { closure } from "../kernel/plan.ts";
 import { attached } from "../plugins/index.ts";
-import { UnibusError } from "../wire/errors.ts";
-import { handleLengthMax } from "../wire/names.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { checkHandle } from "../wire/handles.ts";
 import { bootOptions } from "./bus.ts";
 import { checkDataDir, DirectoryLock, isServed, type Ready, servedFlags } from "./data-dir.ts";
 import { makeLog } from "./log.ts";
@@ -102,9 +102,11 @@ function servedUrl(dataDir: string): string | null {
   return public_url ?? http;
 }
 
-/** A handle on the command line. */
+/** A handle on the command line, in its normal form. */
 export function handleArgument(text: string): string {
-  const isFine = text.length > 0 && text.length <= handleLengthMax && !/[\u0000-\u001f\u007f]/.test(text);
-  if (!isFine) throw new InvalidArgumentError(`A handle has 1 to ${handleLengthMax} characters.`);
-  return text;
+  try {
+    return checkHandle(text);
+  } catch (error) {
+    throw isUnibusError(error) ? new InvalidArgumentError(error.message) : error;
+  }
 }

@@ -1,6 +1,7 @@
 import type { Static } from "@sinclair/typebox";
 import type { Directory as DirectoryReply } from "../wire/api.ts";
 import { UnibusError } from "../wire/errors.ts";
+import { lookAlike } from "../wire/looks.ts";
 import { endpointId, endpointPattern, keyPattern, normalKey } from "../wire/names.ts";
 import type { ControlPlane } from "./control.ts";
 import type { ClientState } from "./state.ts";
@@ -41,18 +42,19 @@ interface Named {
 const isHandle = (name: string): boolean => !endpointShape.test(name) && !keyShape.test(name);
 
 /**
- * The one of some users who is meant by a handle, a key or an endpoint, or null.
- * Errors: conflict for a handle that several have, with their endpoints.
+ * The user that a handle, a key or an endpoint names among some users, or null. A handle names every user with the
+ * same look: `b0b` is `bob`.
+ * Errors: conflict for a handle that several users have, or that looks like theirs, with their endpoints.
  */
 export function meant<User extends Named>(name: string, users: readonly User[]): User | null {
   const found = isHandle(name)
-    ? users.filter(({ handle }) => handle === name)
+    ? users.filter(({ handle }) => lookAlike(handle, name))
     : users.filter(({ endpoint, sign_pub }) => endpoint === name || sign_pub === normalKey(name));
   if (found.length > 1) {
     const endpoints = found.map(({ endpoint }) => endpoint).join(", ");
     throw new UnibusError(
       "conflict",
-      `several users are ${JSON.stringify(name)}: ${endpoints} (name one by its endpoint)`,
+      `several users are called ${JSON.stringify(name)} or look like it: ${endpoints} (name one by its endpoint)`,
     );
   }
   return found[0] ?? null;

@@ -18,7 +18,10 @@ export interface Redeemer {
 
 /** The rules about invites, whoever asks: a route, or a command on the host. Source: spec 7. */
 export interface Invites {
-  /** Units: `ttlS` in seconds. Errors: quota past 1,000 pending ones. */
+  /**
+   * Makes an invite; its handle is stored in its normal form (`checkHandle`).
+   * Units: `ttlS` in seconds. Errors: invalid for a handle that may not be used; quota past 1,000 pending invites.
+   */
   create(invite: { readonly handle: string; readonly role: UserRole; readonly ttlS: number }): Promise<MadeInvite>;
   /** Those that can still be redeemed, by creation. */
   pending(): Promise<InviteRecord[]>;

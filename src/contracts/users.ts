@@ -14,9 +14,15 @@ export interface NewUser {
 
 /** The rules about users, whoever asks: a route, an invite, a command on the host. Source: spec 7. */
 export interface Users {
-  /** Errors: invalid for keys that may not be used; conflict when the key is known, whatever its status. */
+  /**
+   * Adds a user; the handle is stored in its normal form (`checkHandle`).
+   * Errors: invalid for a handle or keys that may not be used; conflict when the key is known, whatever its status.
+   */
   add(user: NewUser): Promise<UserRecord>;
-  /** Adds a user whose keys were checked by `checkSignKey` and `checkKexKey`. Errors: conflict as of `add`. */
+  /**
+   * Adds a user whose keys were checked by `checkSignKey` and `checkKexKey`, and whose handle an invite carries: it was
+   * checked when the invite was made. Errors: conflict as of `add`.
+   */
   admit(user: NewUser & { readonly kexPub: string; readonly kexSig: string }): Promise<UserRecord>;
   /** Errors: not_found; conflict for the last active admin where `keepAdmin` is asked. Idempotent. */
   revoke(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;

@@ -3,7 +3,8 @@
  * with milliseconds. Unknown fields are refused. Source: spec 6.
  */
 import { type Static, type TProperties, type TSchema, Type } from "@sinclair/typebox";
-import { devicePattern, endpointPattern, handleLengthMax, keyPattern, ulidPattern } from "./names.ts";
+import { handleLengthMax } from "./handles.ts";
+import { devicePattern, endpointPattern, keyPattern, ulidPattern } from "./names.ts";
 
 const Strict = <T extends TProperties>(properties: T) => Type.Object(properties, { additionalProperties: false });
 
@@ -21,11 +22,11 @@ export const SealedKey = Type.String({
 });
 /** RFC 3339 UTC with milliseconds. */
 export const Time = Type.String({ description: "RFC 3339 UTC with milliseconds" });
-/** The name that people see. Not unique. */
+/** The name that people see, as it is given: `checkHandle` says whether it may be one. Not unique. */
 export const Handle = Type.String({
   minLength: 1,
-  maxLength: handleLengthMax,
-  pattern: "^[^\\u0000-\\u001f\\u007f]+$",
+  maxLength: 4 * handleLengthMax,
+  description: `1 to ${handleLengthMax} characters once composed (NFC) and trimmed, none of them invisible or a control`,
 });
 /** A user's role. */
 export const UserRole = Type.Union([Type.Literal("admin"), Type.Literal("member")]);

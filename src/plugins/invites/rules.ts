@@ -6,6 +6,7 @@ import type { Users } from "../../contracts/users.ts";
 import type { UserRole } from "../../wire/api.ts";
 import { sha256Hex, toHex } from "../../wire/encoding.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
+import { checkHandle } from "../../wire/handles.ts";
 
 /** Invites that wait, at most. Source: spec 7. */
 const pendingMax = 1_000;
@@ -38,8 +39,9 @@ export class InviteRules implements Invites {
     this.#now = parts.now;
   }
 
-  create(invite: { handle: string; role: UserRole; ttlS: number }): Promise<MadeInvite> {
-    const made = this.#making.then(() => this.#make(invite));
+  async create(invite: { handle: string; role: UserRole; ttlS: number }): Promise<MadeInvite> {
+    const handle = checkHandle(invite.handle);
+    const made = this.#making.then(() => this.#make({ ...invite, handle }));
     this.#making = made.catch(() => undefined);
     return made;
   }

@@ -3,6 +3,7 @@ import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signatur
 import type { RoomStore, UserRecord, UserStore } from "../../contracts/store.ts";
 import type { NewUser, Users } from "../../contracts/users.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { checkHandle } from "../../wire/handles.ts";
 import { endpointId, normalKey } from "../../wire/names.ts";
 
 /** How many users one read of the store brings. */
@@ -33,7 +34,8 @@ export class UserRules implements Users {
     this.#now = parts.now;
   }
 
-  async add(user: NewUser): Promise<UserRecord> {
+  async add(given: NewUser): Promise<UserRecord> {
+    const user = { ...given, handle: checkHandle(given.handle) };
     const signPub = checkSignKey(user.signPub);
     if ((user.kexPub === undefined) !== (user.kexSig === undefined)) {
       throw new UnibusError("invalid", "kex_pub and kex_sig go together (send both or none)");
