@@ -6,8 +6,11 @@ import { isUnibusError, UnibusError } from "../wire/errors.ts";
 /** Where a data directory is when nothing names one. */
 export const dataDirDefault = "./unibus-data";
 
-/** What a server that answers says of itself, in `<data>/ready.json`. Source: spec 14. */
-export interface Ready {
+/**
+ * A running server, in `<data>/serving.json` from when its listeners are open, and in `<data>/ready.json` from when
+ * /readyz first answers 200. Source: spec 14.
+ */
+export interface ServerRecord {
   readonly pid: number;
   readonly version: string;
   readonly http: string;
@@ -68,10 +71,23 @@ export function openDataDir(path: string): string {
   return folder;
 }
 
+const servingFile = (folder: string): string => join(folder, "serving.json");
 const readyFile = (folder: string): string => join(folder, "ready.json");
-/** Whether a server that answers runs on a directory. */
+
+/** The server that listens for a directory, or null. Errors: invalid when its record is damaged. */
+export function servedBy(folder: string): ServerRecord | null {
+  const file = servingFile(folder);
+  if (!existsSync(file)) return null;
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as ServerRecord;
+  } catch (cause) {
+    throw new UnibusError("invalid", `${file} is damaged (restart the server that runs on ${folder})`, { cause });
+  }
+}
+
+/** Whether a server listens for a directory. */
 export function isServed(folder: string): boolean {
-  return existsSync(readyFile(folder));
+  return existsSync(servingFile(folder));
 }
 
 const flagsFile = (folder: string): string => join(folder, "flags.json");
@@ -87,6 +103,10 @@ export function servedFlags(folder: string): Readonly<Record<string, boolean>> {
   }
 }
 
+function removeRecords(folder: string): void {
+  for (const file of [readyFile(folder), servingFile(folder)]) rmSync(file, { force: true });
+}
+
 const pidFile = (folder: string): string => join(folder, "serve.pid");
 
 /** Takes a directory: by SQLite's exclusive lock on a file in it, which ends with the process however that ends. */
@@ -95,7 +115,7 @@ function lock(folder: string): Database {
   try {
     taken = new Database(join(folder, "serve.lock"), { create: true });
     taken.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
-    rmSync(readyFile(folder), { force: true });
+    removeRecords(folder);
     writeFileSync(pidFile(folder), String(process.pid), { mode: 0o600 });
     return taken;
   } catch (error) {
@@ -127,11 +147,23 @@ export class DirectoryLock {
     renameSync(`${file}.new`, file);
   }
 
-  /** Says that everything answers, and under which flags. */
-  announce(ready: Ready, flags: Readonly<Record<string, boolean>>): void {
+  /** Writes serving.json: the listeners are open. `flags` are those in force. */
+  announceServing(server: ServerRecord, flags: Readonly<Record<string, boolean>>): void {
     // The flags first: a command that finds a server goes by them.
     this.#write(flagsFile(this.#folder), flags);
-    this.#write(readyFile(this.#folder), ready);
+    this.#write(servingFile(this.#folder), server);
+  }
+
+  /** Writes ready.json: every plugin can do its work. */
+  announceReady(server: ServerRecord): void {
+    this.#write(readyFile(this.#folder), server);
+  }
+
+  /** Rewrites those of the two files that are there: something about the server has changed. */
+  update(server: ServerRecord): void {
+    for (const file of [servingFile(this.#folder), readyFile(this.#folder)]) {
+      if (existsSync(file)) this.#write(file, server);
+    }
   }
 
   #write(file: string, value: unknown): void {
@@ -139,9 +171,9 @@ export class DirectoryLock {
     renameSync(`${file}.new`, file);
   }
 
-  /** Takes that back. */
+  /** Removes serving.json and ready.json. */
   withdraw(): void {
-    rmSync(readyFile(this.#folder), { force: true });
+    removeRecords(this.#folder);
   }
 
   /** Gives the directory up. */

@@ -1,5 +1,3 @@
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { Token } from "../contracts/plugin.ts";
 import { type BootOptions, type Bus, bootServices, planBus } from "../kernel/boot.ts";
@@ -8,7 +6,7 @@ import { attached } from "../plugins/index.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { checkHandle } from "../wire/handles.ts";
 import { bootOptions } from "./bus.ts";
-import { checkDataDir, DirectoryLock, isServed, type Ready, servedFlags } from "./data-dir.ts";
+import { checkDataDir, DirectoryLock, isServed, servedBy, servedFlags } from "./data-dir.ts";
 import { makeLog } from "./log.ts";
 import type { PrintOptions } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption } from "./settings.ts";
@@ -96,10 +94,8 @@ export async function onHost<S, T>(
 
 /** The URL at which people reach the server that runs on a data directory, or null. */
 function servedUrl(dataDir: string): string | null {
-  const file = join(dataDir, "ready.json");
-  if (!existsSync(file)) return null;
-  const { http, public_url } = JSON.parse(readFileSync(file, "utf8")) as Ready;
-  return public_url ?? http;
+  const server = servedBy(dataDir);
+  return server === null ? null : (server.public_url ?? server.http);
 }
 
 /** A handle on the command line, in its normal form. */

@@ -7,7 +7,7 @@ import { dialled } from "../wire/address.ts";
 import { hasCode } from "../wire/errors.ts";
 import { joinLink } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
-import { DirectoryLock, dataDirError, type Ready } from "./data-dir.ts";
+import { DirectoryLock, dataDirError, type ServerRecord } from "./data-dir.ts";
 import { type LogFormat, makeLog } from "./log.ts";
 import { printFields, printLine } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
@@ -17,7 +17,7 @@ import { version } from "./version.ts";
 const addressOption = (flags: string, what: string, usual: string, variable: string): Option =>
   new Option(flags, `${what} (default: ${usual}; port 0: any free one)`).env(variable);
 
-function readyOf({ site, service }: Bus): Ready {
+function recordOf({ site, service }: Bus): ServerRecord {
   const { publicUrl } = site;
   const { hostname, port, tls } = site.listener;
   const nats = service(Nats);
@@ -36,6 +36,8 @@ function readyOf({ site, service }: Bus): Ready {
 /** How long a store may take to answer after the start, in milliseconds: one in a cluster first agrees who leads. */
 const storeWaitMs = 120_000;
 const storeRetryMs = 250;
+/** Pause between two looks at whether a starting server is ready, in milliseconds. */
+const readyPollMs = 100;
 
 /** What a store answers, as soon as it does. Errors: those of `ask`; unavailable when it never does. */
 async function onceAnswered<T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
@@ -61,6 +63,26 @@ async function offerFirstAdmin({ service, site }: Bus, lock: DirectoryLock): Pro
   if (link === null) return;
   if (process.stdout.isTTY) printLine(`\nNo admin yet. This link makes the first, once, within an hour:\n  ${link}\n`);
   else lock.keepAdminLink(link);
+}
+
+/**
+ * Resolves when every plugin can do its work. Logs why it waits, once for each reason.
+ * Errors: the signal's reason once it is aborted.
+ */
+async function untilReady(bus: Bus, log: Log, signal: AbortSignal): Promise<void> {
+  let loggedReason = "";
+  for (;;) {
+    signal.throwIfAborted();
+    const { ready, plugins } = await bus.readiness();
+    if (ready) return;
+    const reasons = Object.entries(plugins).flatMap(([name, { ok, detail = "cannot work" }]) =>
+      ok ? [] : [`${name}: ${detail}`],
+    );
+    const reason = reasons.join("; ");
+    if (reason !== loggedReason) log.warn(`not ready yet: ${reason}`);
+    loggedReason = reason;
+    await Bun.sleep(readyPollMs);
+  }
 }
 
 /** Resolves with the first signal that asks to stop; a second one ends the process at once. */
@@ -104,15 +126,18 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
     checkStore(setup.dataDir, store);
     const bus = await boot(setup);
     try {
-      const ready = readyOf(bus);
-      printFields({ unibus: version, http: ready.http, nats: ready.nats, ws: ready.ws, data: bus.site.dataDir });
-      await onceAnswered(() => offerFirstAdmin(bus, lock), stopping.signal);
       noteServed(setup.dataDir, store);
-      lock.announce(ready, bus.site.flags);
+      lock.announceServing(recordOf(bus), bus.site.flags);
+      bus.service(Nats)?.onRestart?.(() => lock.update(recordOf(bus)));
       let reloaded = Promise.resolve();
       process.on("SIGHUP", () => {
         reloaded = reloaded.then(() => reload(bus, log("kernel")));
       });
+      await untilReady(bus, log("kernel"), stopping.signal);
+      await onceAnswered(() => offerFirstAdmin(bus, lock), stopping.signal);
+      const { http, nats, ws } = recordOf(bus);
+      printFields({ unibus: version, http, nats, ws, data: bus.site.dataDir });
+      lock.announceReady(recordOf(bus));
       await stopAsked;
       log("kernel").info("stopping");
     } finally {

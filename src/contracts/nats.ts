@@ -29,6 +29,8 @@ export interface Nats {
   urls(): { readonly nats: readonly string[]; readonly ws: readonly string[] };
   /** The pid of the server that unibus carries, or null. */
   pid(): number | null;
+  /** Calls `listener` each time the carried server listens again after it ended, with its new pid. */
+  onRestart?(listener: (pid: number) => void): void;
 }
 
 /** The data plane's server. */

@@ -4,9 +4,10 @@ import { inTime } from "../contracts/deadline.ts";
 import { openApiRoute } from "../contracts/openapi.ts";
 import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
 import { type Address, baseUrl, dialled, isLoopback, parseAddress } from "../wire/address.ts";
+import type { ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { type Builtins, loadPlugin } from "./external.ts";
-import { healthRoutes, type Running } from "./health.ts";
+import { healthRoutes, type Running, readiness } from "./health.ts";
 import { type Listener, listen } from "./http.ts";
 import { checked, HttpConfig, isTls, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
 import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "./plan.ts";
@@ -46,6 +47,8 @@ export interface Bus {
   readonly site: Site;
   /** The service of a token, or undefined where no plugin provides it. */
   service<T>(token: Token<T>): T | undefined;
+  /** Whether every plugin can do its work now: what /readyz answers. */
+  readiness(): Promise<ReadinessReport>;
   /** Takes up new TLS files. Errors: invalid, and then the old ones stay in force. */
   reload(): Promise<void>;
   /** Refuses new requests, finishes those in flight, then releases everything, last first. Idempotent. */
@@ -110,7 +113,8 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
     throw error;
   }
   const service = <T>(token: Token<T>) => services.get(token.id) as T | undefined;
-  return { bus: { site, service, stop, reload: async () => undefined } as Bus, running, release };
+  const bus: Bus = { site, service, stop, readiness: () => readiness(running), reload: async () => undefined };
+  return { bus, running, release };
 }
 
 /** Sets up what some tokens need and no more, for a command on the host: nothing starts, nothing listens. */

@@ -20,6 +20,12 @@ async function healthOf({ live }: Running): Promise<Health> {
   );
 }
 
+/** Whether every plugin can do its work now, and what each of them reports. */
+export async function readiness(running: readonly Running[]): Promise<ReadinessReport> {
+  const reports = await Promise.all(running.map(async (one) => [one.name, await healthOf(one)] as const));
+  return { ready: reports.every(([, health]) => health.ok), plugins: Object.fromEntries(reports) };
+}
+
 /** GET /info, /healthz and /readyz: what the plugins say of themselves, put together. */
 export function healthRoutes(site: Site, running: readonly Running[], now: () => number): Route[] {
   const posture = (): Record<string, string> =>
@@ -47,9 +53,8 @@ export function healthRoutes(site: Site, running: readonly Running[], now: () =>
       "public",
       { summary: "Whether every plugin can work", reply: ReadinessReport },
       async () => {
-        const reports = await Promise.all(running.map(async (one) => [one.name, await healthOf(one)] as const));
-        const ready = reports.every(([, health]) => health.ok);
-        return rawReply(JSON.stringify({ ready, plugins: Object.fromEntries(reports) }), { status: ready ? 200 : 503 });
+        const report = await readiness(running);
+        return rawReply(JSON.stringify(report), { status: report.ready ? 200 : 503 });
       },
     ),
   ];

@@ -210,6 +210,8 @@ export const ReadinessReport = Strict({
   ready: Type.Boolean(),
   plugins: Type.Record(Type.String(), Strict({ ok: Type.Boolean(), detail: Type.Optional(Type.String()) })),
 });
+/** Whether every plugin can do its work, and what each of them reports. */
+export type ReadinessReport = Static<typeof ReadinessReport>;
 
 /** Every reply that is no success. */
 export const ErrorReply = Strict({ error: Type.String(), code: Type.String() });

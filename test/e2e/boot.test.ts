@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { recordOf } from "../../src/plugins/nats-embedded/process-record.ts";
 import { Folder, isAlive, Server, unibus, until } from "../support/executable.ts";
 import { addUser, createRoom, dial, history, policy, send } from "../support/peer.ts";
 
@@ -28,7 +29,16 @@ describe("a server that answers", () => {
     });
     expect(isAlive(ready.nats_pid)).toBe(true);
     expect((await send(`${ready.http}/info`)).json).toMatchObject({ nats: [ready.nats], ws: [ready.ws] });
-    for (const file of ["ready.json", "internal.json", "unibus.db", "serve.pid", "admin-link", "nats/nats.conf"]) {
+    expect(readFileSync(join(server.data, "serving.json"), "utf8")).toBe(`${JSON.stringify(ready)}\n`);
+    for (const file of [
+      "ready.json",
+      "serving.json",
+      "internal.json",
+      "unibus.db",
+      "serve.pid",
+      "admin-link",
+      "nats/nats.conf",
+    ]) {
       expect([file, mode(join(server.data, file))]).toEqual([file, "600"]);
     }
     for (const folder of ["", "nats", "nats/bin"]) expect(mode(join(server.data, folder))).toBe("700");
@@ -44,12 +54,50 @@ describe("a server that answers", () => {
       await using server = await Server.start();
       expect(await server.end(signal)).toBe(0);
       expect(isAlive(server.ready.nats_pid)).toBe(false);
-      for (const name of ["ready.json", "serve.pid"]) expect(existsSync(join(server.data, name))).toBe(false);
+      for (const name of ["ready.json", "serving.json", "serve.pid"])
+        expect(existsSync(join(server.data, name))).toBe(false);
       const { stderr } = await server.output();
       expect(stderr).not.toMatch(/"level":(50|60)/);
     },
     30_000,
   );
+
+  test("writes ready.json only when /readyz answers 200; serving.json is there before, for commands on the host", async () => {
+    using folder = new Folder();
+    const plugin = `import { definePlugin, Type } from "unibus/plugin";
+      import { existsSync } from "node:fs";
+      const health = async () => ({ ok: existsSync(${JSON.stringify(folder.file("go"))}), detail: "no go yet" });
+      export default definePlugin({ name: "slow", api: 1, config: Type.Object({}),
+        setup: async () => ({ services: {}, health }) });`;
+    writeFileSync(folder.file("slow.ts"), plugin);
+    const rows = ["nats-embedded", "store-sqlite", "room-streams", "auth", "users", "invites", "./slow.ts"];
+    writeFileSync(folder.file("plugins.json"), JSON.stringify({ plugins: rows.map((use) => ({ use })) }));
+    const starting = Server.start({ folder, args: ["--plugins", "plugins.json"] });
+    const file = folder.file("data", "serving.json");
+    await until("serving.json", () => existsSync(file));
+    const { http, nats_pid } = JSON.parse(readFileSync(file, "utf8"));
+    expect((await send(`${http}/readyz`)).json).toMatchObject({ ready: false, plugins: { slow: { ok: false } } });
+    const list = await unibus(folder, ["user", "list", "--data", "data", "--plugins", "plugins.json"]);
+    expect(list.code).toBe(0);
+    // Also a restart of nats-server does not make it ready.
+    process.kill(nats_pid, "SIGTERM");
+    await until("its pid is updated", () => JSON.parse(readFileSync(file, "utf8")).nats_pid !== nats_pid);
+    await until("only one plugin is not ready", async () => {
+      const { plugins } = (await send(`${http}/readyz`)).json as { plugins: Record<string, { ok: boolean }> };
+      return Object.entries(plugins).every(([name, { ok }]) => ok === (name !== "slow"));
+    });
+    expect(existsSync(folder.file("data", "ready.json"))).toBe(false);
+    expect(existsSync(folder.file("data", "admin-link"))).toBe(false);
+    writeFileSync(folder.file("go"), "");
+    await using server = await starting;
+    expect(await statusOf(server, "/readyz")).toBe(200);
+    expect(readFileSync(join(server.data, "ready.json"), "utf8")).toBe(readFileSync(file, "utf8"));
+    expect(server.ready.nats_pid).not.toBe(nats_pid);
+    await server.end();
+    const { stderr } = await server.output();
+    expect(stderr).toContain("not ready yet: slow: no go yet");
+    expect(stderr).toContain("nats-server ended: shut down by a signal of another process");
+  }, 60_000);
 
   test("ends when it is asked while it boots, and leaves nothing", async () => {
     using folder = new Folder();
@@ -120,13 +168,13 @@ describe("a server that was killed", () => {
     await until("nats-server ended", () => !isAlive(killed.ready.nats_pid));
     const nats = join(killed.data, "nats");
     const orphan = Bun.spawn([carried(killed), "-c", join(nats, "nats.conf")], { stderr: "ignore", stdout: "ignore" });
-    writeFileSync(join(nats, "nats.pid"), String(orphan.pid));
+    writeFileSync(join(nats, "process.json"), JSON.stringify(recordOf(orphan.pid, carried(killed))));
     await using next = await Server.start({ folder });
     await orphan.exited;
     expect(next.ready.nats_pid).not.toBe(orphan.pid);
     expect(await statusOf(next, "/readyz")).toBe(200);
     await next.end();
-    expect((await next.output()).stderr).toContain("ending the nats-server of a crashed run");
+    expect((await next.output()).stderr).toContain("ending the nats-server that a crashed server left running");
   }, 30_000);
 
   test("may leave a pid that is another's by now: that one is left alone", async () => {
@@ -147,13 +195,42 @@ describe("a server that was killed", () => {
     }
   }, 30_000);
 
+  test("never ends a process because its arguments name our file, or because it has the recorded pid", async () => {
+    using folder = new Folder();
+    await using killed = await Server.start({ folder });
+    await killed.end("SIGKILL");
+    await until("nats-server ended", () => !isAlive(killed.ready.nats_pid));
+    const nats = join(killed.data, "nats");
+    // An editor with the file open, as it were: another executable, whose command line names our configuration.
+    const foreign = Bun.spawn(["sh", "-c", "read _", join(nats, "nats.conf")], { stdin: "pipe" });
+    const own = recordOf(foreign.pid, carried(killed));
+    const records: unknown[] = [
+      own,
+      { ...own, executable: realpathSync("/bin/sh"), started: `${own?.started}0` },
+      { ...own, executable: realpathSync("/bin/sh"), started: "" },
+      foreign.pid,
+    ];
+    try {
+      for (const record of records) {
+        writeFileSync(join(nats, "nats.pid"), String(foreign.pid));
+        writeFileSync(join(nats, "process.json"), JSON.stringify(record));
+        await using next = await Server.start({ folder });
+        expect(isAlive(foreign.pid)).toBe(true);
+        await next.end();
+        expect(isAlive(foreign.pid)).toBe(true);
+      }
+    } finally {
+      foreign.kill("SIGKILL");
+    }
+  }, 60_000);
+
   test.each(["garbage", "", "-1", "0", "1"])(
     "may leave a pid file that says nothing: %j",
     async (text) => {
       using folder = new Folder();
       await using first = await Server.start({ folder });
       await first.end();
-      writeFileSync(join(first.data, "nats", "nats.pid"), text);
+      for (const name of ["nats.pid", "process.json"]) writeFileSync(join(first.data, "nats", name), text);
       await using next = await Server.start({ folder });
       expect(await statusOf(next, "/readyz")).toBe(200);
     },
@@ -191,8 +268,16 @@ describe("a nats-server that dies", () => {
     expect((await history(server, ana, room)).map(String)).toEqual(["before", "after"]);
 
     const restarted = Number(readFileSync(join(server.data, "nats", "nats.pid"), "utf8"));
+    expect(restarted).not.toBe(server.ready.nats_pid);
+    for (const name of ["ready.json", "serving.json"]) {
+      expect(JSON.parse(readFileSync(join(server.data, name), "utf8"))).toEqual({
+        ...server.ready,
+        nats_pid: restarted,
+      });
+    }
     expect(await server.end()).toBe(0);
     expect(isAlive(restarted)).toBe(false);
+    expect((await server.output()).stderr).toContain("nats-server ended: killed by SIGKILL");
   }, 60_000);
 });
 

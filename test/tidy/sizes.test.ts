@@ -5,8 +5,8 @@ import { codeIn, isNode, judge, lineAt, parsed, type Rule, type SourceFile, visi
 const fileLinesMax = 400;
 const functionLinesMax = 70;
 const columnsMax = 120;
-const kernelLinesMax = 600;
-const kernelHttpLinesMax = 500;
+const kernelLinesMax = 900;
+const kernelHttpLinesMax = 800;
 
 const code = ["src/", "test/", "bench/", "scripts/", "examples/"] as const;
 
@@ -100,8 +100,8 @@ const kernel: Rule = {
       ...fault("http*.ts", total(true), kernelHttpLinesMax),
     ];
   },
-  bad: { "src/kernel/a.ts": many(300), "src/kernel/b.ts": many(301) },
-  good: { "src/kernel/a.ts": many(300), "src/kernel/http.ts": many(301) },
+  bad: { "src/kernel/a.ts": many(450), "src/kernel/b.ts": many(451) },
+  good: { "src/kernel/a.ts": many(450), "src/kernel/http.ts": many(451) },
 };
 
 describe("sizes", () => {

@@ -170,11 +170,15 @@ export default definePlugin({
     const binary = config.binary === undefined ? await carriedServer(join(folder, "bin")) : chosenServer(config.binary);
     const trouble = new RouteTrouble(log);
     const onLine = (line: string) => trouble.see(line);
+    const restartListeners: ((pid: number) => void)[] = [];
     const server = new NatsProcess({
       binary,
       folder,
       log,
       config: configText,
+      onRestart: (pid) => {
+        for (const listener of restartListeners) listener(pid);
+      },
       ...(cluster === null ? {} : { onLine }),
     });
     onStop(() => server.stop());
@@ -198,6 +202,7 @@ export default definePlugin({
           leads: async () => cluster === null || leadsCluster(await connections.get("SYS"), cluster.serverName),
           urls: () => urls,
           pid: () => server.pid,
+          onRestart: (listener) => restartListeners.push(listener),
         },
       },
       posture: { durability: settings.durability, cluster: cluster?.name ?? "off" },

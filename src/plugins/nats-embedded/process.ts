@@ -1,8 +1,11 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import type { Log } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { launchCommand } from "./launch.ts";
+import { isRunning, readRecord, recordOf } from "./process-record.ts";
+import { type Exit, ServerOutput } from "./server-output.ts";
 
 /** How long nats-server may take until it listens, in milliseconds. */
 const startTimeoutMs = 20_000;
@@ -10,8 +13,6 @@ const startTimeoutMs = 20_000;
 const stopTimeoutMs = 5_000;
 /** Pauses between restarts, doubled each time, in milliseconds. */
 const restartPauseMs = { first: 25, most: 2_000 } as const;
-/** How many lines of nats-server's own log are kept to explain a failure. */
-const tailLinesMax = 20;
 const pollMs = 2;
 
 /** Where a nats-server listens, as it says itself. */
@@ -29,21 +30,13 @@ export interface ProcessOptions {
   readonly log: Log;
   /** Sees each line that nats-server logs. */
   readonly onLine?: (line: string) => void;
+  /** Called each time nats-server listens again after it ended, with its new pid. */
+  readonly onRestart?: (pid: number) => void;
 }
 
 /** The folder in which nats-server says where it listens. */
 export function portsFolder(folder: string): string {
   return join(folder, "ports");
-}
-
-/** The command line of a process, or null when it is gone or a zombie. */
-function commandLine(pid: number): string | null {
-  try {
-    const state = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "")[0];
-    return state === "Z" || state === "X" ? null : readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
-  } catch {
-    return null;
-  }
 }
 
 async function until(holds: () => boolean, timeoutMs: number): Promise<boolean> {
@@ -60,7 +53,7 @@ export class NatsProcess {
   readonly #options: ProcessOptions;
   readonly #configFile: string;
   readonly #pidFile: string;
-  readonly #tail: string[] = [];
+  readonly #recordFile: string;
   #child: Bun.Subprocess<"ignore", "ignore", "pipe"> | null = null;
   #ports: Ports | null = null;
   #stopping = false;
@@ -71,6 +64,7 @@ export class NatsProcess {
     this.#options = options;
     this.#configFile = join(options.folder, "nats.conf");
     this.#pidFile = join(options.folder, "nats.pid");
+    this.#recordFile = join(options.folder, "process.json");
   }
 
   /** The pid while it runs. */
@@ -98,19 +92,19 @@ export class NatsProcess {
     child.kill("SIGTERM");
     if (!(await until(() => this.#child === null, stopTimeoutMs))) child.kill("SIGKILL");
     await child.exited;
-    rmSync(this.#pidFile, { force: true });
+    for (const file of [this.#pidFile, this.#recordFile]) rmSync(file, { force: true });
   }
 
-  /** A kill -9 of unibus may leave its nats-server: the pid file and our configuration's path both name it. */
+  /** A kill -9 of unibus may leave its nats-server running: it is ended, and no process but exactly that one. */
   async #endOrphan(): Promise<void> {
-    if (!existsSync(this.#pidFile)) return;
-    const pid = Number(readFileSync(this.#pidFile, "utf8"));
-    const isOurs = () => commandLine(pid)?.includes(this.#configFile) ?? false;
-    if (!Number.isInteger(pid) || pid <= 1 || !isOurs()) return;
-    this.#options.log.warn("ending the nats-server of a crashed run", { pid });
-    process.kill(pid, "SIGTERM");
-    if (!(await until(() => !isOurs(), stopTimeoutMs)) && isOurs()) process.kill(pid, "SIGKILL");
-    await until(() => !isOurs(), stopTimeoutMs);
+    const record = readRecord(this.#recordFile);
+    if (record === null || !isRunning(record)) return;
+    const { pid } = record;
+    this.#options.log.warn("ending the nats-server that a crashed server left running", { pid });
+    const end = (signal: "SIGTERM" | "SIGKILL") => isRunning(record) && process.kill(pid, signal);
+    end("SIGTERM");
+    if (!(await until(() => !isRunning(record), stopTimeoutMs))) end("SIGKILL");
+    await until(() => !isRunning(record), stopTimeoutMs);
   }
 
   async #run(): Promise<Ports> {
@@ -125,12 +119,15 @@ export class NatsProcess {
       // Ctrl-C goes to the whole foreground group: nats-server is not in it, so that the drain still has it.
       detached: true,
       env: {},
-      onExit: (ended, code) => this.#ended(ended.pid, code),
+      onExit: (ended, code, signal) => void this.#ended(ended.pid, output, { code, signal: signalName(signal) }),
     });
     child.unref();
     this.#child = child;
-    writeFileSync(this.#pidFile, String(child.pid), { mode: 0o600 });
-    const told = this.#watchLog(child.stderr);
+    const output = new ServerOutput(child.stderr, (line) => {
+      this.#options.log.debug(line);
+      this.#options.onLine?.(line);
+    });
+    this.#keepRecord(child.pid);
     let said: Ports | null = null;
     await until(() => {
       said = readPorts(ports, child.pid);
@@ -138,22 +135,27 @@ export class NatsProcess {
     }, startTimeoutMs);
     if (said === null) {
       child.kill("SIGKILL");
-      // Its last words may still be on their way.
-      await told;
-      throw startError(this.#why());
+      throw startError(await output.whyNotStarted());
     }
     this.#ports = said;
     this.#restartPauseMs = restartPauseMs.first;
     return said;
   }
 
-  #ended(pid: number, code: number | null): void {
+  #keepRecord(pid: number): void {
+    const record = recordOf(pid, this.#options.binary);
+    writeFileSync(this.#pidFile, String(pid), { mode: 0o600 });
+    writeFileSync(this.#recordFile, JSON.stringify(record), { mode: 0o600 });
+  }
+
+  async #ended(pid: number, output: ServerOutput, exit: Exit): Promise<void> {
     if (this.#child?.pid !== pid) return;
     this.#child = null;
     // Before the first start succeeded there is nothing to keep alive: the start itself fails.
     if (this.#stopping || this.#ports === null) return;
-    this.#options.log.error("nats-server ended, starting it again", { pid, code, said: this.#why() });
     this.#restart();
+    const why = await output.whyEnded(exit);
+    this.#options.log.error(`nats-server ended: ${why}; starting it again`, { pid, ...exit });
   }
 
   #restart(): void {
@@ -164,38 +166,13 @@ export class NatsProcess {
     setTimeout(() => {
       this.#restarting = false;
       if (this.#stopping) return;
-      this.#run().catch((error: unknown) => {
+      const started = () => this.#child !== null && this.#options.onRestart?.(this.#child.pid);
+      this.#run().then(started, (error: unknown) => {
         this.#options.log.error("nats-server does not start again", { cause: error });
         // One that still lives is being ended, and its end starts the next.
         if (this.#child === null) this.#restart();
       });
     }, pause);
-  }
-
-  async #watchLog(stream: ReadableStream<Uint8Array>): Promise<void> {
-    const decoder = new TextDecoder();
-    let rest = "";
-    for await (const chunk of stream) {
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) this.#logLine(line);
-    }
-    if (rest !== "") this.#logLine(rest);
-  }
-
-  #logLine(line: string): void {
-    const text = line.replace(/^\[\d+\]\s*/, "").trim();
-    if (text === "") return;
-    this.#tail.push(text);
-    if (this.#tail.length > tailLinesMax) this.#tail.shift();
-    this.#options.log.debug(text);
-    this.#options.onLine?.(text);
-  }
-
-  /** The reason that nats-server gave last, as far as it gave one. */
-  #why(): string {
-    const telling = this.#tail.filter((line) => /\[(FTL|ERR)\]|^nats-server:|error:/i.test(line)).at(-1);
-    return (telling ?? this.#tail.at(-1) ?? "it said nothing").replace(/^\[\w+\]\s*/, "");
   }
 }
 
@@ -231,4 +208,10 @@ function readPorts(folder: string, pid: number): Ports | null {
   } catch {
     return null;
   }
+}
+
+/** The name of the signal that ended a process. */
+function signalName(signal: number | string | null): string | null {
+  if (typeof signal !== "number") return signal;
+  return Object.entries(constants.signals).find(([, number]) => number === signal)?.[0] ?? `signal ${signal}`;
 }
