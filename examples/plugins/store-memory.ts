@@ -3,6 +3,7 @@ import {
   definePlugin,
   type InviteRecord,
   InviteStore,
+  isOwnerIn,
   type RoomRecord,
   RoomStore,
   type SealedKeyRecord,
@@ -48,12 +49,13 @@ const after = <V>(map: ReadonlyMap<string, V>, key: string | null, limit: number
 
 const conflict = (what: string) => new UnibusError("conflict", what);
 
-const isOwnerIn = ({ role, until, leftAt }: StayRecord) => role === "owner" && until === 0 && leftAt === null;
 const openStays = (entry: Entry) => [...entry.stays.values()].filter((stay) => stay.until === 0);
 const openStay = (entry: Entry | undefined, endpoint: string) =>
   entry && openStays(entry).find((stay) => stay.endpoint === endpoint);
 const claimant = ({ rooms }: Memory, subject: string) =>
   [...rooms.values()].find((entry) => entry.claimsSubject && entry.room.subject === subject);
+const liveBy = ({ rooms }: Memory, creator: string) =>
+  [...rooms.values()].filter(({ room }) => room.creator === creator && room.deletedAt === null).length;
 const asRoom = (entry: Entry): RoomRecord => ({
   ...entry.room,
   rekeyPending: openStays(entry).some((stay) => stay.leftAt !== null),
@@ -89,10 +91,13 @@ const userStore = (open: Open): UserStore => ({
 });
 
 const inviteStore = (open: Open): InviteStore => ({
-  async insertInvite(invite) {
+  async insertInvite(invite, pendingMax = Number.POSITIVE_INFINITY) {
     const { invites } = open();
+    const waiting = [...invites.values()].filter(({ usedAt }) => usedAt === null);
+    if (invite.usedAt === null && waiting.length >= pendingMax) return false;
     if (invites.has(invite.id)) throw conflict(`the invite ${invite.id} is there already (make another token)`);
     invites.set(invite.id, invite);
+    return true;
   },
   getInvite: async (id) => open().invites.get(id) ?? null,
   async claimInvite(id, { signPub, kexPub, at }) {
@@ -119,14 +124,7 @@ const inviteStore = (open: Open): InviteStore => ({
       .slice(0, limit),
 });
 
-type RoomWrites =
-  | "addDevice"
-  | "removeDevice"
-  | "insertRoom"
-  | "applyChange"
-  | "markLeft"
-  | "markDeleted"
-  | "purgeRoom";
+type RoomWrites = "insertRoom" | "applyChange" | "changeStay" | "markDeleted" | "purgeRoom";
 type RoomReads = Omit<RoomStore, RoomWrites>;
 
 const roomReads = (open: Open): RoomReads => ({
@@ -142,8 +140,7 @@ const roomReads = (open: Open): RoomReads => ({
       const stay = openStay(entry, endpoint);
       return entry.room.deletedAt === null && stay && stay.leftAt === null ? [{ room: asRoom(entry), stay }] : [];
     }),
-  countRoomsBy: async (creator) =>
-    [...open().rooms.values()].filter(({ room }) => room.creator === creator && room.deletedAt === null).length,
+  countRoomsBy: async (creator) => liveBy(open(), creator),
   async getSealedKey(roomId, endpoint, epoch) {
     const own = sorted(open().rooms.get(roomId)?.keys ?? new Map<string, SealedKeyRecord>());
     return own.findLast((key) => key.endpoint === endpoint && (epoch === null || key.epoch === epoch)) ?? null;
@@ -157,7 +154,7 @@ const roomReads = (open: Open): RoomReads => ({
 
 const roomStore = (open: Open): RoomStore => ({
   ...roomReads(open),
-  async insertRoom({ room, stay, keys, statement }) {
+  async insertRoom({ room, stay, keys, statement }, liveMax = Number.POSITIVE_INFINITY) {
     const { rooms } = open();
     const known = rooms.get(room.roomId);
     if (known?.room.deletedAt === null) throw conflict(`the room id ${room.roomId} is taken (choose a fresh one)`);
@@ -165,11 +162,13 @@ const roomStore = (open: Open): RoomStore => ({
     if (claimant(open(), room.subject)) {
       throw conflict(`the subject ${room.subject} belongs to another room (choose another)`);
     }
+    if (liveBy(open(), room.creator) >= liveMax) return false;
     const entry = createEntry(room);
     entry.stays.set(stayKey(stay), stay);
     for (const key of keys) entry.keys.set(keyKey(key), key);
     entry.statements.set(statement.version, statement);
     rooms.set(room.roomId, entry);
+    return true;
   },
   async applyChange({ room, stays, keys, statement }) {
     const entry = open().rooms.get(room.roomId);
@@ -187,27 +186,12 @@ const roomStore = (open: Open): RoomStore => ({
     entry.statements.set(statement.version, statement);
     return true;
   },
-  async markLeft(roomId, endpoint, at, { keepOwner = false } = {}) {
+  async changeStay(roomId, endpoint, rule) {
     const entry = open().rooms.get(roomId);
     const stay = openStay(entry, endpoint);
-    if (!entry || !stay || stay.leftAt !== null) return false;
-    const isNeeded = isOwnerIn(stay) && [...entry.stays.values()].filter(isOwnerIn).length === 1;
-    if (keepOwner && isNeeded) throw conflict("the last owner cannot go (make another member an owner)");
-    entry.stays.set(stayKey(stay), { ...stay, leftAt: at });
-    return true;
-  },
-  async addDevice(roomId, endpoint, device) {
-    const entry = open().rooms.get(roomId);
-    const stay = openStay(entry, endpoint);
-    if (!stay) return null;
-    const devices = [...new Set([...stay.devices, device])].sort();
-    entry?.stays.set(stayKey(stay), { ...stay, devices });
-    return devices;
-  },
-  async removeDevice(roomId, endpoint, device) {
-    const entry = open().rooms.get(roomId);
-    const stay = openStay(entry, endpoint);
-    if (stay) entry?.stays.set(stayKey(stay), { ...stay, devices: stay.devices.filter((name) => name !== device) });
+    const changed = stay ? rule(stay, [...(entry?.stays.values() ?? [])].filter(isOwnerIn).length) : null;
+    if (changed) entry?.stays.set(stayKey(changed), changed);
+    return changed;
   },
   async markDeleted(roomId, at) {
     const entry = open().rooms.get(roomId);

@@ -23,6 +23,7 @@ export * from "./replicas.ts";
 export * from "./rooms.ts";
 export * from "./secret-file.ts";
 export * from "./signature.ts";
+export * from "./stay-rules.ts";
 export * from "./store.ts";
 export * from "./streams.ts";
 export * from "./tls.ts";

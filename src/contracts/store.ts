@@ -68,8 +68,12 @@ export interface InviteRecord {
 
 /** Invites by id. */
 export interface InviteStore {
-  /** Errors: conflict when the id is known. */
-  insertInvite(invite: InviteRecord): Promise<void>;
+  /**
+   * Adds an invite. False, and nothing is added, where `pendingMax` others are not used: counted and written in one
+   * step, however many callers add invites at once.
+   * Errors: conflict when the id is known.
+   */
+  insertInvite(invite: InviteRecord, pendingMax?: number): Promise<boolean>;
   getInvite(id: string): Promise<InviteRecord | null>;
   /** True for exactly one caller, whoever races; false for a used or unknown one. */
   claimInvite(id: string, claim: { signPub: string; kexPub: string; at: number }): Promise<boolean>;
@@ -109,9 +113,16 @@ export interface StayRecord extends MemberLine {
   readonly handle: string;
   /** When they left, were revoked or deleted, and were not signed out yet: access is gone. Null: they did not. */
   readonly leftAt: number | null;
-  /** The devices that have a durable here, by name. The store's own: a change does not touch them. */
+  /** The devices that have a durable here, by name, sorted. `applyChange` does not touch them. */
   readonly devices: readonly string[];
 }
+
+/**
+ * What becomes of an open stay: the stay with another `leftAt` or other `devices`, or null to leave it as it is.
+ * Pure, and asked again where another change came first. `ownersIn`: the owners of the room who have not left.
+ * Errors: it throws what refuses the change.
+ */
+export type StayRule = (stay: StayRecord, ownersIn: number) => StayRecord | null;
 
 /** A room key of one epoch, sealed to one member. */
 export interface SealedKeyRecord {
@@ -158,8 +169,12 @@ export interface Membership {
  * commit point; readers ignore what is newer than it. So a crash denies and never admits. Source: spec 10.
  */
 export interface RoomStore {
-  /** Errors: conflict when the subject or the id is taken; gone when the id belonged to a deleted room. */
-  insertRoom(room: NewRoom): Promise<void>;
+  /**
+   * Adds a room. False, and nothing is added, where its creator has `liveMax` live rooms: counted and written in one
+   * step, however many callers on however many nodes add rooms at once.
+   * Errors: conflict when the subject or the id is taken; gone when the id belonged to a deleted room.
+   */
+  insertRoom(room: NewRoom, liveMax?: number): Promise<boolean>;
   /** Also a deleted one, as a tombstone. */
   getRoom(roomId: string): Promise<RoomRecord | null>;
   /** The room that claims a subject: live, or deleted and not purged yet. */
@@ -183,14 +198,11 @@ export interface RoomStore {
    */
   applyChange(change: RoomChange): Promise<boolean>;
   /**
-   * Marks the open stay left; false when there is none or it is marked.
-   * Errors: conflict where `keepOwner` is set and no other owner is in, whoever leaves or changes roles at once.
+   * Replaces the open stay of a member by what `rule` makes of it, in one step: no other change of the room comes in
+   * between. Gives the stay as it is then, or null where there is no open stay or the rule leaves it as it is.
+   * Errors: those of `rule`.
    */
-  markLeft(roomId: string, endpoint: string, at: number, options?: { readonly keepOwner?: boolean }): Promise<boolean>;
-  /** Notes a device of the open stay. Gives all of them then, or null when there is no open stay. Idempotent. */
-  addDevice(roomId: string, endpoint: string, device: string): Promise<readonly string[] | null>;
-  /** Forgets a device of the open stay. Idempotent. */
-  removeDevice(roomId: string, endpoint: string, device: string): Promise<void>;
+  changeStay(roomId: string, endpoint: string, rule: StayRule): Promise<StayRecord | null>;
   /** The first step of a deletion: from here on the room reads as deleted. False when it already did. */
   markDeleted(roomId: string, at: number): Promise<boolean>;
   /** The last step: removes all but the tombstone, then frees the subject. Idempotent; does nothing to a live room. */

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hasCode } from "../../src/contracts/index.ts";
+import { leaving } from "../../src/contracts/stay-rules.ts";
 import type { OpenStore, StoreUnderTest } from "./store.ts";
 import {
   changeOf,
@@ -48,9 +49,7 @@ const calls: Readonly<Record<string, (store: StoreUnderTest) => Promise<unknown>
   getSealedKey: ({ rooms }) => rooms.getSealedKey(roomId, peer(1), null),
   listStatements: ({ rooms }) => rooms.listStatements(roomId, 1, 10),
   applyChange: ({ rooms }) => rooms.applyChange(changeOf(roomSample(1).room, { stays: [staySample(2)] })),
-  addDevice: ({ rooms }) => rooms.addDevice(roomId, peer(1), "phone"),
-  removeDevice: ({ rooms }) => rooms.removeDevice(roomId, peer(1), "phone"),
-  markLeft: ({ rooms }) => rooms.markLeft(roomId, peer(1), epochMs),
+  changeStay: ({ rooms }) => rooms.changeStay(roomId, peer(1), leaving(epochMs)),
   markDeleted: ({ rooms }) => rooms.markDeleted(roomId, 1),
   purgeRoom: ({ rooms }) => rooms.purgeRoom(roomId),
   listRooms: ({ rooms }) => rooms.listRooms(null, 10),

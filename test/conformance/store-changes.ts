@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { leaving, leavingUnlessLast, withDevice, withoutDevice } from "../../src/contracts/stay-rules.ts";
+import { devicesMax } from "../../src/wire/api.ts";
 import type { OpenStore } from "./store.ts";
 import {
   callers,
@@ -147,7 +149,7 @@ export function changeCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2), staySample(3)] });
-        const marked = await winners(upTo(callers).map(() => rooms.markLeft(roomId, peer(2), epochMs)));
+        const marked = await winners(upTo(callers).map(() => rooms.changeStay(roomId, peer(2), leaving(epochMs))));
         expect(marked).toHaveLength(1);
         expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { leftAt: epochMs }));
         expect((await rooms.listStays(roomId)).filter(({ leftAt }) => leftAt !== null)).toHaveLength(1);
@@ -161,7 +163,7 @@ export function changeCases(open: OpenStore): void {
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(false);
         expect(await rooms.getStay(roomId, peer(2))).toBeNull();
         expect(await rooms.listStays(roomId)).toContainEqual(out);
-        expect(await rooms.markLeft(roomId, peer(2), epochMs)).toBe(false);
+        expect(await rooms.changeStay(roomId, peer(2), leaving(epochMs))).toBeNull();
         expect(await rooms.getSealedKey(roomId, peer(2), null)).toBeNull();
       }),
     );
@@ -170,14 +172,37 @@ export function changeCases(open: OpenStore): void {
       "devices belong to the open stay, each once, and no change touches them",
       withStore(open, async ({ rooms }) => {
         await rooms.insertRoom(roomSample(1));
-        expect(await rooms.addDevice(roomId, peer(9), "main")).toBeNull();
-        expect(await rooms.addDevice(roomId, peer(1), "phone")).toEqual(["phone"]);
-        expect(await rooms.addDevice(roomId, peer(1), "main")).toEqual(["main", "phone"]);
-        expect(await rooms.addDevice(roomId, peer(1), "main")).toEqual(["main", "phone"]);
+        expect(await rooms.changeStay(roomId, peer(9), withDevice("main"))).toBeNull();
+        const first = await rooms.changeStay(roomId, peer(1), withDevice("phone"));
+        expect(first).toEqual({ ...owner, devices: ["phone"] });
+        expect(await rooms.getStay(roomId, peer(1))).toEqual(first);
+        const second = await rooms.changeStay(roomId, peer(1), withDevice("main"));
+        expect(second?.devices).toEqual(["main", "phone"]);
+        expect(await rooms.changeStay(roomId, peer(1), withDevice("main"))).toBeNull();
         expect((await rooms.listRoomsOf(peer(1)))[0]?.stay.devices).toEqual(["main", "phone"]);
-        await rooms.removeDevice(roomId, peer(1), "phone");
-        await rooms.removeDevice(roomId, peer(1), "phone");
+        await rooms.changeStay(roomId, peer(1), withoutDevice("phone"));
+        await rooms.changeStay(roomId, peer(1), withoutDevice("phone"));
         expect((await rooms.getStay(roomId, peer(1)))?.devices).toEqual(["main"]);
+      }),
+    );
+
+    test(
+      "a rule of a stay sees every change before it, however many come at once, and what it throws is told",
+      withStore(open, async ({ rooms }) => {
+        await rooms.insertRoom(roomSample(1));
+        const names = ["main", ...upTo(callers).map((n) => `d${n}`)];
+        const outcomes = await Promise.all(
+          names.map((name) =>
+            rooms.changeStay(roomId, peer(1), withDevice(name)).then(
+              () => "added",
+              async (error: unknown) => (await failure(Promise.reject(error))).code,
+            ),
+          ),
+        );
+        const added = names.filter((_, n) => outcomes[n] === "added").sort();
+        expect(added).toHaveLength(devicesMax);
+        expect(new Set(outcomes)).toEqual(new Set(["added", "quota"]));
+        expect((await rooms.getStay(roomId, peer(1)))?.devices).toEqual(added);
       }),
     );
 
@@ -187,7 +212,7 @@ export function changeCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2)] });
-        expect(await rooms.markLeft(roomId, peer(2), epochMs)).toBe(true);
+        expect(await rooms.changeStay(roomId, peer(2), leaving(epochMs))).not.toBeNull();
         await change(store, roomId, { stays: [staySample(2, { role: "owner" })] });
         expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { role: "owner", leftAt: epochMs }));
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(true);
@@ -201,10 +226,10 @@ export function changeCases(open: OpenStore): void {
         await rooms.insertRoom(roomSample(1));
         const owners = upTo(4).map((n) => n + 1);
         await change(store, roomId, { stays: owners.slice(1).map((n) => staySample(n, { role: "owner" })) });
-        const went = await winners(owners.map((n) => rooms.markLeft(roomId, peer(n), epochMs, { keepOwner: true })));
+        const went = await winners(owners.map((n) => rooms.changeStay(roomId, peer(n), leavingUnlessLast(epochMs))));
         expect(went).toHaveLength(3);
         const last = owners.find((_, index) => !went.includes(index)) ?? 0;
-        const { code } = await failure(rooms.markLeft(roomId, peer(last), epochMs, { keepOwner: true }));
+        const { code } = await failure(rooms.changeStay(roomId, peer(last), leavingUnlessLast(epochMs)));
         expect(code).toBe("conflict");
         expect(await rooms.getStay(roomId, peer(last))).toEqual(staySample(last, { role: "owner" }));
 
@@ -216,7 +241,7 @@ export function changeCases(open: OpenStore): void {
         expect(await rooms.listStatements(roomId, 3, 10)).toEqual([]);
         await change(store, roomId, { stays: [staySample(last), staySample(9, { role: "owner" })] });
         // Whoever is revoked goes, owner or not.
-        expect(await rooms.markLeft(roomId, peer(9), epochMs)).toBe(true);
+        expect(await rooms.changeStay(roomId, peer(9), leaving(epochMs))).not.toBeNull();
       }),
     );
 
@@ -226,7 +251,7 @@ export function changeCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2)], keys: [sealedSample(2, 1)] });
-        await rooms.markLeft(roomId, peer(2), epochMs);
+        await rooms.changeStay(roomId, peer(2), leaving(epochMs));
         const first = staySample(2, { until: 2, leftAt: epochMs });
         await change(store, roomId, { rekey: true, stays: [first] });
         const second = staySample(2, { since: 2 });

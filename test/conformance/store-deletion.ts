@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { leaving } from "../../src/contracts/stay-rules.ts";
 import type { OpenStore } from "./store.ts";
 import {
   callers,
@@ -43,7 +44,7 @@ export function deletionCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2), staySample(3)], keys: [sealedSample(2, 1)] });
-        await rooms.markLeft(roomId, peer(3), epochMs);
+        await rooms.changeStay(roomId, peer(3), leaving(epochMs));
         await rooms.markDeleted(roomId, 9);
         await Promise.all([rooms.purgeRoom(roomId), rooms.purgeRoom(roomId)]);
         expect(await rooms.getRoom(roomId)).toMatchObject({

@@ -92,5 +92,23 @@ export function inviteCases(open: OpenStore): void {
         expect(await invites.listPendingInvites(2)).toEqual(pending.slice(0, 2));
       }),
     );
+
+    test(
+      "pending invites stop at the limit, however many are added at once; a used one makes room",
+      withStore(open, async ({ invites }) => {
+        const won = await winners(upTo(callers).map((n) => invites.insertInvite(inviteSample(n), 5)));
+        expect(won).toHaveLength(5);
+        const { id } = inviteSample(won[0] ?? 0);
+        const lost = inviteSample(upTo(callers).find((n) => !won.includes(n)) ?? 0);
+        expect(await invites.getInvite(lost.id)).toBeNull();
+        expect(await invites.insertInvite(lost, 5)).toBe(false);
+        expect(await invites.claimInvite(id, { signPub: keySample(1), kexPub: keySample(2), at: epochMs })).toBe(true);
+        expect(await invites.insertInvite(lost, 5)).toBe(true);
+        expect(await invites.insertInvite(inviteSample(100), 5)).toBe(false);
+        // One that was used before it came here waits for nobody.
+        expect(await invites.insertInvite(inviteSample(101, { usedAt: epochMs }), 5)).toBe(true);
+        expect(await invites.listPendingInvites(100)).toHaveLength(5);
+      }),
+    );
   });
 }

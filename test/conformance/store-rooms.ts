@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { RoomRecord } from "../../src/contracts/index.ts";
+import { leaving } from "../../src/contracts/stay-rules.ts";
 import type { OpenStore } from "./store.ts";
 import {
   callers,
@@ -51,7 +52,7 @@ export function roomCases(open: OpenStore): void {
           expect(await rooms.getStay(roomId, peer(9))).toBeNull();
           expect(await rooms.getSealedKey(roomId, peer(9), null)).toBeNull();
           expect(await rooms.getSealedKey(roomId, peer(1), 2)).toBeNull();
-          expect(await rooms.markLeft(roomId, peer(9), epochMs)).toBe(false);
+          expect(await rooms.changeStay(roomId, peer(9), leaving(epochMs))).toBeNull();
           expect(await rooms.listStatements(roomId, 2, 10)).toEqual([]);
         }
         expect(await rooms.getRoom(nowhere)).toBeNull();
@@ -120,10 +121,10 @@ export function roomCases(open: OpenStore): void {
           await change(store, roomIdSample(n), { stays: [staySample(2)] });
         }
         await rooms.insertRoom(roomSample(7));
-        await rooms.markLeft(roomIdSample(2), peer(2), epochMs);
+        await rooms.changeStay(roomIdSample(2), peer(2), leaving(epochMs));
         await rooms.markDeleted(roomIdSample(3), 1);
         await change(store, roomIdSample(4), { stays: [staySample(2, { until: 2 })], rekey: true });
-        await rooms.markLeft(roomIdSample(5), peer(1), epochMs);
+        await rooms.changeStay(roomIdSample(5), peer(1), leaving(epochMs));
         const found = await rooms.listRoomsOf(peer(2));
         expect(found.map(({ room }) => room.roomId)).toEqual([1, 5, 6].map(roomIdSample));
         for (const { room, stay } of found) {
@@ -144,6 +145,39 @@ export function roomCases(open: OpenStore): void {
         await rooms.purgeRoom(roomIdSample(1));
         expect(await rooms.countRoomsBy(peer(1))).toBe(2);
         expect(await rooms.countRoomsBy(peer(2))).toBe(1);
+      }),
+    );
+
+    test(
+      "a creator's rooms stop at the limit, however many are added at once; a deletion makes room",
+      withStore(open, async ({ rooms }) => {
+        await rooms.insertRoom(roomSample(100, { creator: peer(2) }));
+        const won = await winners(upTo(callers).map((n) => rooms.insertRoom(roomSample(n), 5)));
+        expect(won).toHaveLength(5);
+        expect(await rooms.countRoomsBy(peer(1))).toBe(5);
+        const lost = upTo(callers).find((n) => !won.includes(n)) ?? 0;
+        expect(await rooms.getRoom(roomIdSample(lost))).toBeNull();
+        expect(await rooms.findRoomId(roomSample(lost).room.subject)).toBeNull();
+        // A place that is taken is told before a limit, and counts nothing.
+        expect((await failure(rooms.insertRoom(roomSample(won[0] ?? 0), 5))).code).toBe("conflict");
+        expect(await rooms.insertRoom(roomSample(lost), 5)).toBe(false);
+        await rooms.markDeleted(roomIdSample(won[0] ?? 0), 5);
+        expect(await rooms.insertRoom(roomSample(lost), 5)).toBe(true);
+        expect(await rooms.insertRoom(roomSample(101, { creator: peer(2) }), 2)).toBe(true);
+      }),
+    );
+
+    test(
+      "a room that could not take its place counts for nobody",
+      withStore(open, async ({ rooms }) => {
+        const { subject } = roomSample(1).room;
+        await rooms.insertRoom(roomSample(1));
+        for (const n of [2, 3]) {
+          const taken = roomSample(n, { creator: peer(2), subject });
+          expect((await failure(rooms.insertRoom(taken, 1))).code).toBe("conflict");
+        }
+        expect(await rooms.countRoomsBy(peer(2))).toBe(0);
+        expect(await rooms.insertRoom(roomSample(4, { creator: peer(2) }), 1)).toBe(true);
       }),
     );
 

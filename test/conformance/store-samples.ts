@@ -47,12 +47,12 @@ export async function failure(promise: Promise<unknown>): Promise<{ code: ErrorC
   return { code: error.code, message: error.message };
 }
 
-/** How many of some promises came to `true`, or went through where they answer nothing; the others conflicted. */
+/** Which of some promises won: they came to anything but false or null. The others conflicted. */
 export async function winners(promises: readonly Promise<unknown>[]): Promise<number[]> {
   const results = await Promise.all(
     promises.map((promise) =>
       promise.then(
-        (won) => won !== false,
+        (won) => won !== false && won !== null,
         async (error: unknown) => {
           expect(await failure(Promise.reject(error))).toMatchObject({ code: "conflict" });
           return false;

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Snapshot, SnapshotRow } from "../../src/contracts/index.ts";
+import { leaving } from "../../src/contracts/stay-rules.ts";
 import type { OpenStore, StoreUnderTest } from "./store.ts";
 import {
   change,
@@ -37,7 +38,7 @@ async function fill(store: StoreUnderTest): Promise<void> {
   await change(store, busy, { stays: [staySample(2), staySample(3)], keys: [sealedSample(2, 1), sealedSample(3, 1)] });
   await change(store, busy, { rekey: true, stays: [staySample(2, { until: 2 })], keys: [sealedSample(1, 2)] });
   await change(store, busy, { stays: [staySample(2, { since: 2 })], keys: [sealedSample(2, 2)] });
-  await rooms.markLeft(busy, peer(3), epochMs);
+  await rooms.changeStay(busy, peer(3), leaving(epochMs));
   await rooms.markDeleted(roomIdSample(2), 50);
   await rooms.markDeleted(roomIdSample(3), 60);
   await rooms.purgeRoom(roomIdSample(3));

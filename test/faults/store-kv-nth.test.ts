@@ -1,6 +1,8 @@
 /** The Nth request of each change of several writes fails: a reader sees all or nothing, and a retry completes. */
+
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { hasCode } from "../../src/contracts/index.ts";
+import { leaving, withDevice } from "../../src/contracts/stay-rules.ts";
 import type { KvStore } from "../../src/plugins/store-kv/store.ts";
 import {
   changeOf,
@@ -85,14 +87,14 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     },
     seen: (store, n) => roomSeen(store, n, 1, 2),
   },
-  markLeft: {
+  "changeStay that leaves": {
     prepare: twoIn,
-    act: ({ rooms }, n) => rooms.markLeft(roomIdSample(n), peer(2), epochMs),
+    act: ({ rooms }, n) => rooms.changeStay(roomIdSample(n), peer(2), leaving(epochMs)),
     seen: (store, n) => roomSeen(store, n, 1, 2),
   },
-  addDevice: {
+  "changeStay that adds a device": {
     prepare: twoIn,
-    act: ({ rooms }, n) => rooms.addDevice(roomIdSample(n), peer(2), "phone"),
+    act: ({ rooms }, n) => rooms.changeStay(roomIdSample(n), peer(2), withDevice("phone")),
     seen: (store, n) => roomSeen(store, n, 1, 2),
   },
   markDeleted: {

@@ -34,10 +34,19 @@ function standingBetween(plugin: Plugin, between: Between): Plugin {
   };
 }
 
+/** How a bus in the test's process is booted. */
+export interface BootInProcess {
+  readonly between?: Between;
+  readonly now?: () => number;
+  readonly flags?: Readonly<Record<string, boolean>>;
+  /** By plugin, beside the addresses; what `--set` would say. */
+  readonly settings?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+}
+
 /** Boots a bus on free loopback ports in a folder of its own. */
-export async function bootInProcess(options: { between?: Between; now?: () => number } = {}): Promise<InProcess> {
+export async function bootInProcess(options: BootInProcess = {}): Promise<InProcess> {
   const folder = new Folder();
-  const { between = {}, now } = options;
+  const { between = {}, now, flags = {}, settings = {} } = options;
   const wrapped = Object.entries(builtins).map(([name, load]) => {
     const plugin = async () => ({ default: standingBetween((await load()).default as unknown as Plugin, between) });
     return [name, plugin] as const;
@@ -47,8 +56,12 @@ export async function bootInProcess(options: { between?: Between; now?: () => nu
     manifest: parseManifest(readFileSync(manifestFile, "utf8"), manifestFile),
     file: manifestFile,
     overrides: {
-      flags: {},
-      settings: { http: { listen: free, rate: 1_000_000 }, "nats-embedded": { listen: free, ws: free } },
+      flags,
+      settings: {
+        ...settings,
+        http: { listen: free, rate: 1_000_000 },
+        "nats-embedded": { ...settings["nats-embedded"], listen: free, ws: free },
+      },
     },
     builtins: Object.fromEntries(wrapped),
     environment: {},

@@ -1,5 +1,7 @@
 /** Data directories whose store a test fills, and reads back as a backup says it. */
+
 import { mkdirSync, readFileSync } from "node:fs";
+import { leaving, withDevice } from "../../src/contracts/stay-rules.ts";
 import { openSqliteStore } from "../../src/plugins/store-sqlite/store.ts";
 import {
   change,
@@ -35,8 +37,8 @@ export async function fillDatabase(folder: Folder, data: string, users = 10): Pr
     });
     await change(parts, busy, { rekey: true, stays: [staySample(2, { until: 2 })], keys: [sealedSample(1, 2)] });
     await change(parts, busy, { stays: [staySample(2, { since: 2 })], keys: [sealedSample(2, 2)] });
-    await rooms.addDevice(busy, peer(2), "phone");
-    await rooms.markLeft(busy, peer(3), epochMs);
+    await rooms.changeStay(busy, peer(2), withDevice("phone"));
+    await rooms.changeStay(busy, peer(3), leaving(epochMs));
     await rooms.markDeleted(roomIdSample(2), 50);
     await rooms.markDeleted(roomIdSample(3), 60);
     await rooms.purgeRoom(roomIdSample(3));

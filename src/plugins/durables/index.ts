@@ -4,9 +4,10 @@ import { Nats } from "../../contracts/nats.ts";
 import { Notices } from "../../contracts/notices.ts";
 import { definePlugin, route } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
+import { withDevice, withoutDevice } from "../../contracts/stay-rules.ts";
 import { type Membership, RoomStore } from "../../contracts/store.ts";
 import { type Durable, RoomStreams } from "../../contracts/streams.ts";
-import { DeviceQuery, DurableBound, devicesMax, RoomParams } from "../../wire/api.ts";
+import { DeviceQuery, DurableBound, RoomParams } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { mainDevice } from "../../wire/names.ts";
 
@@ -35,13 +36,7 @@ export default definePlugin({
       const { roomId } = room;
       const { endpoint, devices } = stay;
       const isNew = !devices.includes(device);
-      if (isNew && devices.length >= devicesMax) {
-        throw new UnibusError(
-          "quota",
-          `you have ${devicesMax} devices in this room, the most there may be (remove one)`,
-        );
-      }
-      if (isNew) await store.addDevice(roomId, endpoint, device);
+      if (isNew) await store.changeStay(roomId, endpoint, withDevice(device));
       await streams.ensure(room);
       const bound = await streams.bind(room, endpoint, device);
       try {
@@ -78,7 +73,7 @@ export default definePlugin({
           async ({ params, query, caller }) => {
             const membership = await rooms.member(params.id, caller.endpoint);
             checkPersisted(membership);
-            await store.removeDevice(params.id, caller.endpoint, query.device ?? mainDevice);
+            await store.changeStay(params.id, caller.endpoint, withoutDevice(query.device ?? mainDevice));
             streams.settle(membership.room);
             return undefined;
           },

@@ -29,8 +29,6 @@ export class InviteRules implements Invites {
   readonly #users: Users;
   readonly #userStore: UserStore;
   readonly #now: () => number;
-  /** One is made after the other: each sees how many wait. */
-  #making: Promise<unknown> = Promise.resolve();
 
   constructor(parts: { store: InviteStore; users: Users; userStore: UserStore; now: () => number }) {
     this.#store = parts.store;
@@ -39,15 +37,9 @@ export class InviteRules implements Invites {
     this.#now = parts.now;
   }
 
-  async create(invite: { handle: string; role: UserRole; ttlS: number }): Promise<MadeInvite> {
-    const handle = checkHandle(invite.handle);
-    const made = this.#making.then(() => this.#make({ ...invite, handle }));
-    this.#making = made.catch(() => undefined);
-    return made;
-  }
-
-  async #make({ handle, role, ttlS }: { handle: string; role: UserRole; ttlS: number }): Promise<MadeInvite> {
-    await this.#makeRoom();
+  async create(asked: { handle: string; role: UserRole; ttlS: number }): Promise<MadeInvite> {
+    const { role, ttlS } = asked;
+    const handle = checkHandle(asked.handle);
     const token = toHex(randomBytes(32));
     const tokenHash = sha256Hex(token);
     const createdAt = this.#now();
@@ -55,7 +47,13 @@ export class InviteRules implements Invites {
       ...{ id: idOf(tokenHash), tokenHash, handle, role, createdAt, expiresAt: createdAt + ttlS * 1_000 },
       ...{ usedAt: null, usedSignPub: null, usedKexPub: null, completedAt: null },
     };
-    await this.#store.insertInvite(invite);
+    const add = () => this.#store.insertInvite(invite, pendingMax);
+    if (!(await add())) {
+      await this.#removeExpired();
+      if (!(await add())) {
+        throw new UnibusError("quota", `${pendingMax} invites are pending, the most there may be (cancel one)`);
+      }
+    }
     return { invite, token };
   }
 
@@ -146,13 +144,9 @@ export class InviteRules implements Invites {
     return user.value;
   }
 
-  /** Errors: quota when as many wait as may. */
-  async #makeRoom(): Promise<void> {
+  async #removeExpired(): Promise<void> {
     const waiting = await this.#store.listPendingInvites(pendingMax);
-    if (waiting.length < pendingMax) return;
     const expired = waiting.filter((invite) => isExpired(invite, this.#now()));
     await Promise.all(expired.map(({ id }) => this.#store.deleteInvite(id)));
-    if (expired.length > 0) return;
-    throw new UnibusError("quota", `${pendingMax} invites are pending, the most there may be (cancel one)`);
   }
 }

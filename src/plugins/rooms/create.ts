@@ -50,6 +50,9 @@ function checkPlace(parsed: ParsedStatement, caller: Caller, rules: CreateRules)
   }
 }
 
+const tooManyRooms = ({ perUserMax }: CreateRules) =>
+  refuse("quota", `you have ${perUserMax} rooms, the most that rooms.per_user allows (delete one)`);
+
 /** Errors: invalid unless there is a key exactly where the room is encrypted. */
 export function checkSealedKey(encrypt: boolean, sealedKey: string | undefined): void {
   if (encrypt && sealedKey === undefined) {
@@ -107,22 +110,25 @@ export async function createRoom(
 ): Promise<RoomRecord> {
   const made = await newRoom(body, caller, rules);
   const { room } = made;
-  if ((await rules.store.countRoomsBy(caller.endpoint)) >= rules.perUserMax) {
-    throw refuse("quota", `you have ${rules.perUserMax} rooms, the most there may be (delete one)`);
-  }
+  // So that whoever has too many makes no stream first. What counts is what the store says when it adds the room.
+  if ((await rules.store.countRoomsBy(caller.endpoint)) >= rules.perUserMax) throw tooManyRooms(rules);
   // One creation for an id and a subject at a time: the loser must not touch the stream of the winner.
   await rules.places.hold(room.roomId, () => rules.places.hold(room.subject, () => place(made, rules)));
   return room;
 }
 
-async function place(made: NewRoom, { store, streams }: CreateRules): Promise<void> {
+async function place(made: NewRoom, rules: CreateRules): Promise<void> {
+  const { store, streams, perUserMax } = rules;
   const { roomId, subject, policy } = made.room;
+  const insert = async (): Promise<void> => {
+    if (!(await store.insertRoom(made, perUserMax))) throw tooManyRooms(rules);
+  };
   const isTaken = (await store.getRoom(roomId)) !== null || (await store.findRoomId(subject)) !== null;
   // The store refuses a taken place and says which way it is taken.
-  if (isTaken || !policy.persist || streams === undefined) return store.insertRoom(made);
+  if (isTaken || !policy.persist || streams === undefined) return insert();
   await streams.ensure(made.room);
   try {
-    await store.insertRoom(made);
+    await insert();
   } catch (error) {
     // An answer can be lost where the row is not. A stream that stays behind, empty, is removed by the sweep.
     const row = await store.getRoom(roomId).catch(() => made.room);

@@ -1,4 +1,5 @@
 import type { NoticeKind, Notices } from "../../contracts/notices.ts";
+import { leavingUnlessLast } from "../../contracts/stay-rules.ts";
 import type { Membership, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
 import type { Statement } from "../../wire/api.ts";
@@ -156,7 +157,7 @@ export class RoomLife {
       if (stay.role === "owner" && owners.length === 0) throw lastOwner();
       await withEffect(
         // On another node an owner may leave, or be unmade, at the same moment: only the store sees both.
-        () => store.markLeft(room.roomId, stay.endpoint, now(), { keepOwner: true }),
+        () => store.changeStay(room.roomId, stay.endpoint, leavingUnlessLast(now())),
         () => {
           this.#settle({ room, stay });
           this.#tell([stay], "removed", room.roomId);

@@ -33,12 +33,19 @@ export function inviteBuckets(calls: Calls, now: () => number): InviteBuckets {
 /** The one key of what waits. */
 const pendingKey = "all";
 
-/** Notes ids of invites, before the invites are there. */
-function note({ pending, now }: InviteBuckets, ids: readonly string[]): Promise<void> {
-  return pending.update(pendingKey, (known) => {
+/** Notes ids of invites, before the invites are there. False, and none is noted, where `max` others are. */
+async function note(
+  { pending, now }: InviteBuckets,
+  ids: readonly string[],
+  max = Number.POSITIVE_INFINITY,
+): Promise<boolean> {
+  let isFull = false;
+  await pending.update(pendingKey, (known) => {
     const added = ids.filter((id) => known?.[id] === undefined).map((id) => [id, now()]);
-    return added.length === 0 ? known : { ...known, ...Object.fromEntries(added) };
+    isFull = added.length > 0 && Object.keys(known ?? {}).length + added.length > max;
+    return isFull || added.length === 0 ? known : { ...known, ...Object.fromEntries(added) };
   });
+  return !isFull;
 }
 
 /** Takes ids off that wait no more. */
@@ -75,6 +82,22 @@ export async function putInvites(kv: InviteBuckets, invites: readonly InviteReco
   await sideBySide(invites, (invite) => kv.invites.put(invite.id, invite));
 }
 
+/** Every invite that waits, by creation. Takes off what was noted and does not wait any more. */
+async function readPending(kv: InviteBuckets): Promise<InviteRecord[]> {
+  const noted = Object.entries((await kv.pending.get(pendingKey)).value ?? {});
+  const found = await sideBySide(noted, async ([id, notedAt]) => {
+    return { id, notedAt, value: (await kv.invites.get(id)).value };
+  });
+  const past = found.filter(({ value, notedAt }) =>
+    value === null ? kv.now() - notedAt > makingMsMax : value.usedAt !== null,
+  );
+  const ids = past.map(({ id }) => id);
+  if (ids.length > 0) await forget(kv, ids).catch(() => undefined);
+  return found
+    .flatMap(({ value }) => (value?.usedAt === null ? [value] : []))
+    .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
+}
+
 /** Invites in their bucket. Using one is a compare-and-set of its entry. */
 export function createInvites(kv: InviteBuckets): InviteStore {
   const forgetSoon = createForgetting(kv);
@@ -82,9 +105,14 @@ export function createInvites(kv: InviteBuckets): InviteStore {
     kv.invites.change(id, (invite) => invite && change(invite));
 
   return {
-    async insertInvite(invite) {
-      if (invite.usedAt === null) await note(kv, [invite.id]);
-      if ((await kv.invites.create(invite.id, invite)) !== null) return;
+    async insertInvite(invite, pendingMax) {
+      const reserve = () => note(kv, [invite.id], pendingMax);
+      if (invite.usedAt === null && !(await reserve())) {
+        // Some that are noted may not wait any more.
+        await readPending(kv);
+        if (!(await reserve())) return false;
+      }
+      if ((await kv.invites.create(invite.id, invite)) !== null) return true;
       throw new UnibusError("conflict", `the invite ${invite.id} is there already (make another token)`);
     },
     async getInvite(id) {
@@ -113,22 +141,7 @@ export function createInvites(kv: InviteBuckets): InviteStore {
       return removed;
     },
     async listPendingInvites(limit) {
-      const noted = Object.entries((await kv.pending.get(pendingKey)).value ?? {});
-      const found = await sideBySide(noted, async ([id, notedAt]) => {
-        return { id, notedAt, value: (await kv.invites.get(id)).value };
-      });
-      const past = found.filter(({ value, notedAt }) =>
-        value === null ? kv.now() - notedAt > makingMsMax : value.usedAt !== null,
-      );
-      if (past.length > 0)
-        await forget(
-          kv,
-          past.map(({ id }) => id),
-        ).catch(() => undefined);
-      return found
-        .flatMap(({ value }) => (value?.usedAt === null ? [value] : []))
-        .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
-        .slice(0, limit);
+      return (await readPending(kv)).slice(0, limit);
     },
   };
 }

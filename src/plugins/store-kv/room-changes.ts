@@ -1,13 +1,13 @@
-import type { RoomChange, RoomStore, StayRecord } from "../../contracts/store.ts";
-import { UnibusError } from "../../wire/errors.ts";
+import { isOwnerIn } from "../../contracts/stay-rules.ts";
+import type { RoomChange, RoomStore, StayRecord, StayRule } from "../../contracts/store.ts";
 import { untilMade } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
 import { PageGone, type PagesMade } from "./pages.ts";
-import { type EpochKeys, isLeaving, isOwnerIn, type RoomBuckets, type RoomEntry } from "./room-entry.ts";
+import { type EpochKeys, isLeaving, type RoomBuckets, type RoomEntry } from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
 import { Turns } from "./turns.ts";
 
-type Changes = Pick<RoomStore, "applyChange" | "markLeft" | "addDevice" | "removeDevice">;
+type Changes = Pick<RoomStore, "applyChange" | "changeStay">;
 
 const noPages: PagesMade = { pages: [], made: [], replaced: [] };
 
@@ -51,46 +51,18 @@ export class RoomChanges implements Changes {
     return true;
   }
 
-  markLeft(roomId: string, endpoint: string, at: number, { keepOwner = false } = {}): Promise<boolean> {
-    return this.#changeStay(roomId, endpoint, (stay, { owners }) => {
-      if (stay.leftAt !== null) return null;
-      if (keepOwner && isOwnerIn(stay) && owners === 1) {
-        throw new UnibusError("conflict", "the last owner cannot go (make another member an owner)");
-      }
-      return { ...stay, leftAt: at };
-    });
-  }
-
-  async addDevice(roomId: string, endpoint: string, device: string): Promise<readonly string[] | null> {
-    let devices: readonly string[] | null = null;
-    await this.#changeStay(roomId, endpoint, (stay) => {
-      devices = [...new Set([...stay.devices, device])].sort();
-      return stay.devices.includes(device) ? null : { ...stay, devices };
-    });
-    return devices;
-  }
-
-  async removeDevice(roomId: string, endpoint: string, device: string): Promise<void> {
-    await this.#changeStay(roomId, endpoint, (stay) =>
-      stay.devices.includes(device) ? { ...stay, devices: stay.devices.filter((name) => name !== device) } : null,
-    );
-  }
-
-  /** Changes the open stay of somebody; false where there is none, or `change` leaves it as it is. */
-  #changeStay(
-    roomId: string,
-    endpoint: string,
-    change: (stay: StayRecord, entry: RoomEntry) => StayRecord | null,
-  ): Promise<boolean> {
-    return this.#change(roomId, async (entry) => {
+  async changeStay(roomId: string, endpoint: string, rule: StayRule): Promise<StayRecord | null> {
+    let changed: StayRecord | null = null;
+    const isTaken = await this.#change(roomId, async (entry) => {
       const stay = await this.#kv.openStay(entry, endpoint);
-      const changed = stay === null ? null : change(stay, entry);
+      changed = stay && rule(stay, entry.owners);
       if (stay === null || changed === null) return null;
       const stays = await this.#kv.stays.changed(roomId, entry.stays, [changed]);
       const leaving = entry.leaving + gained(isLeaving, stay, changed);
       const owners = entry.owners + gained(isOwnerIn, stay, changed);
       return { entry: { ...entry, stays: stays.pages, leaving, owners }, stays, keys: noPages };
     });
+    return isTaken ? changed : null;
   }
 
   /** Replaces a room's entry by what `prepare` makes of it, whoever changes it meanwhile. False where it makes null. */

@@ -65,11 +65,6 @@ export function recordOf({ room, leaving }: RoomEntry): RoomRecord {
   return { ...room, rekeyPending: leaving > 0 };
 }
 
-/** Whether a stay is that of an owner who is in. */
-export function isOwnerIn({ role, until, leftAt }: StayRecord): boolean {
-  return role === "owner" && until === 0 && leftAt === null;
-}
-
 /** Whether a stay is open and was marked left. */
 export function isLeaving({ until, leftAt }: StayRecord): boolean {
   return until === 0 && leftAt !== null;

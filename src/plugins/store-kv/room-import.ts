@@ -1,16 +1,9 @@
+import { isOwnerIn } from "../../contracts/stay-rules.ts";
 import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { sideBySide } from "./calls.ts";
 import { PageGone } from "./pages.ts";
-import {
-  type EpochKeys,
-  fileOf,
-  isLeaving,
-  isOwnerIn,
-  type RoomBuckets,
-  type RoomEntry,
-  recordOf,
-} from "./room-entry.ts";
+import { type EpochKeys, fileOf, isLeaving, type RoomBuckets, type RoomEntry, recordOf } from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
 
 /** A room with all its parts. */
@@ -91,7 +84,7 @@ export async function putRoom(kv: RoomBuckets, index: RoomIndex, whole: WholeRoo
     kv.stays.changed(roomId, [], whole.stays),
     putKeys(kv, roomId, whole.keys, found?.revision ?? 0),
     putStatements(kv, roomId, statements.slice(0, -1)),
-    deletedAt === null ? index.noteCreated(creator, roomId, true) : index.dropCreated(creator, roomId),
+    deletedAt === null ? index.noteCreated(creator, roomId) : index.dropCreated(creator, roomId),
     sideBySide(open, ({ endpoint }) => index.enter(endpoint, roomId, version)),
   ]);
   const entry: RoomEntry = {

@@ -6,6 +6,9 @@ import type { Calls } from "./calls.ts";
 /** Rooms that one peer may be in, and that one may have created: what one entry holds. */
 const roomsMax = 20_000;
 
+/** What is noted of a room that was made. */
+const isMade = 1;
+
 /** Numbers by room id. */
 type ByRoom = Readonly<Record<string, number>>;
 
@@ -24,7 +27,7 @@ function checkSize(rooms: ByRoom): ByRoom {
 export class RoomIndex {
   /** By endpoint: the version of the room with which the last stay was to begin. */
   readonly #rooms: Bucket<ByRoom>;
-  /** By endpoint: 1 for a room that was made, 0 for one that may have been. */
+  /** By endpoint: 1 for a room that was made; for one that is being made, when that began in ms (0: long ago). */
   readonly #created: Bucket<ByRoom>;
 
   constructor(calls: Calls) {
@@ -51,18 +54,31 @@ export class RoomIndex {
     );
   }
 
-  /** Ids of the rooms that an endpoint created, and of those that it may have. */
-  async createdBy(endpoint: string): Promise<{ readonly made: string[]; readonly open: string[] }> {
+  /** How many rooms an endpoint created; and those that it began to create, by id, with the time of that in ms. */
+  async createdBy(endpoint: string): Promise<{ readonly made: number; readonly open: ReadonlyMap<string, number> }> {
     const all = Object.entries((await this.#created.get(endpoint)).value ?? {});
-    const ids = (state: number) => all.filter(([, one]) => one === state).map(([roomId]) => roomId);
-    return { made: ids(1), open: ids(0) };
+    const open = all.filter(([, state]) => state !== isMade);
+    return { made: all.length - open.length, open: new Map(open) };
   }
 
-  /** Notes a room that its creator is about to make, or has made. Errors: quota. */
-  async noteCreated(endpoint: string, roomId: string, isMade: boolean): Promise<void> {
-    const state = isMade ? 1 : 0;
+  /**
+   * Notes a room that its creator is about to make. False where `max` others are noted, those that are being made
+   * included: one compare-and-set, whichever nodes they are made on. Errors: quota.
+   */
+  async reserveCreated(endpoint: string, roomId: string, at: number, max: number): Promise<boolean> {
+    let isFull = false;
+    await this.#created.update(endpoint, (known) => {
+      const { [roomId]: mine, ...others } = known ?? {};
+      isFull = Object.keys(others).length >= max;
+      return isFull || mine === isMade ? known : checkSize({ ...known, [roomId]: at });
+    });
+    return !isFull;
+  }
+
+  /** Notes a room that its creator has made. Errors: quota. */
+  async noteCreated(endpoint: string, roomId: string): Promise<void> {
     await this.#created.update(endpoint, (known) =>
-      (known?.[roomId] ?? -1) >= state ? known : checkSize({ ...known, [roomId]: state }),
+      known?.[roomId] === isMade ? known : checkSize({ ...known, [roomId]: isMade }),
     );
   }
 

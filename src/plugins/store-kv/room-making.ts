@@ -1,7 +1,9 @@
+import { isOwnerIn } from "../../contracts/stay-rules.ts";
 import type { NewRoom } from "../../contracts/store.ts";
-import { UnibusError } from "../../wire/errors.ts";
+import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { untilMade } from "./bucket.ts";
-import { isOwnerIn, type RoomBuckets, type RoomEntry } from "./room-entry.ts";
+import { sideBySide } from "./calls.ts";
+import type { RoomBuckets, RoomEntry } from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
 
 /** After what time a claim whose room is not there may be taken over, in milliseconds. Source: spec 10. */
@@ -51,7 +53,7 @@ function claim(parts: MakingParts, subject: string, roomId: string): Promise<num
 
 /** The first entry of a room whose parts are written. */
 async function firstEntry({ kv, index }: MakingParts, { room, stay, keys, statement }: NewRoom): Promise<RoomEntry> {
-  const { roomId, creator, epoch } = room;
+  const { roomId, epoch } = room;
   const [stays, keyPages] = await Promise.all([
     kv.stays.changed(roomId, [], [stay]),
     kv.keys.changed(
@@ -59,7 +61,6 @@ async function firstEntry({ kv, index }: MakingParts, { room, stay, keys, statem
       [],
       keys.map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey })),
     ),
-    index.noteCreated(creator, roomId, false),
     index.enter(stay.endpoint, roomId, room.version),
   ]);
   const { rekeyPending: _, ...record } = room;
@@ -73,20 +74,50 @@ async function firstEntry({ kv, index }: MakingParts, { room, stay, keys, statem
   };
 }
 
+/** Whether a room is there, not deleted, and somebody's creation. */
+export async function isLiveBy(kv: RoomBuckets, roomId: string, creator: string): Promise<boolean> {
+  const room = (await kv.find(roomId))?.entry.room;
+  return room?.creator === creator && room.deletedAt === null;
+}
+
+/** Counts a room for its creator before there is anything of it. False where the creator has `liveMax` others. */
+async function reserve({ kv, index, now }: MakingParts, { room }: NewRoom, liveMax: number): Promise<boolean> {
+  const { roomId, creator } = room;
+  const attempt = () => index.reserveCreated(creator, roomId, now(), liveMax);
+  if (await attempt()) return true;
+  // A creation that was cut short counts until it is certain that its room will never be there.
+  const { open } = await index.createdBy(creator);
+  const old = [...open].filter(([id, at]) => id !== roomId && now() - at > claimLifeMs).map(([id]) => id);
+  if (old.length === 0) return false;
+  await sideBySide(old, async (id) =>
+    (await isLiveBy(kv, id, creator)) ? index.noteCreated(creator, id) : index.dropCreated(creator, id),
+  );
+  return attempt();
+}
+
 /**
- * Makes a room: the subject's claim first, its entry last. Nothing of it is there before the entry is.
+ * Makes a room: it is counted first, then it claims its subject, and its entry comes last. Nothing of it is there
+ * before the entry is. False, and nothing is made, where its creator has `liveMax` rooms.
  * Errors: conflict, gone, unavailable. After an error that is no answer the same room may be made again.
  */
-export async function makeRoom(parts: MakingParts, made: NewRoom): Promise<void> {
+export async function makeRoom(
+  parts: MakingParts,
+  made: NewRoom,
+  liveMax = Number.POSITIVE_INFINITY,
+): Promise<boolean> {
   const { kv, index } = parts;
   const { roomId, subject, creator } = made.room;
   await checkFresh(parts, roomId);
-  const claimed = await claim(parts, subject, roomId);
+  if (!(await reserve(parts, made, liveMax))) return false;
+  const claimed = await claim(parts, subject, roomId).catch(async (error: unknown) => {
+    if (hasCode(error, "conflict") && !(await isLiveBy(kv, roomId, creator))) await index.dropCreated(creator, roomId);
+    throw error;
+  });
   const entry = await firstEntry(parts, made);
   if ((await kv.entries.create(roomId, entry)) !== null) {
     // Without it the room counts all the same, after a look at its entry.
-    await index.noteCreated(creator, roomId, true).catch(() => undefined);
-    return;
+    await index.noteCreated(creator, roomId).catch(() => undefined);
+    return true;
   }
   await discard(parts, made, entry, claimed);
   await checkFresh(parts, roomId);

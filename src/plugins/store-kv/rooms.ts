@@ -5,7 +5,7 @@ import { PageGone } from "./pages.ts";
 import { RoomChanges } from "./room-changes.ts";
 import { type EpochKeys, type RoomBuckets, type RoomEntry, recordOf } from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
-import { type MakingParts, makeRoom } from "./room-making.ts";
+import { isLiveBy, type MakingParts, makeRoom } from "./room-making.ts";
 
 type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom">;
 type Reads = Omit<RoomStore, keyof Deletion | keyof RoomChanges | "insertRoom">;
@@ -43,10 +43,6 @@ function createReads(kv: RoomBuckets, index: RoomIndex): Reads {
       const stay = entry.room.deletedAt === null ? await kv.openStay(entry, endpoint) : null;
       return stay === null || stay.leftAt !== null ? null : { room: recordOf(entry), stay };
     });
-  const isLiveBy = async (roomId: string, creator: string): Promise<boolean> => {
-    const room = (await kv.find(roomId))?.entry.room;
-    return room?.creator === creator && room.deletedAt === null;
-  };
 
   return {
     async getRoom(roomId) {
@@ -68,8 +64,8 @@ function createReads(kv: RoomBuckets, index: RoomIndex): Reads {
     },
     async countRoomsBy(creator) {
       const { made, open } = await index.createdBy(creator);
-      const live = await sideBySide(open, (roomId) => isLiveBy(roomId, creator));
-      return made.length + live.filter(Boolean).length;
+      const live = await sideBySide([...open.keys()], (roomId) => isLiveBy(kv, roomId, creator));
+      return made + live.filter(Boolean).length;
     },
     getSealedKey: (roomId, endpoint, epoch) => kv.reading(roomId, (entry) => sealedKeyOf(kv, entry, endpoint, epoch)),
     async listStatements(roomId, from, limit) {
@@ -130,10 +126,8 @@ export function createRooms(parts: MakingParts): RoomStore {
   return {
     ...createReads(kv, index),
     ...createDeletion(kv, index),
-    insertRoom: (made) => makeRoom(parts, made),
+    insertRoom: (made, liveMax) => makeRoom(parts, made, liveMax),
     applyChange: (change) => changes.applyChange(change),
-    markLeft: (roomId, endpoint, at, options) => changes.markLeft(roomId, endpoint, at, options),
-    addDevice: (roomId, endpoint, device) => changes.addDevice(roomId, endpoint, device),
-    removeDevice: (roomId, endpoint, device) => changes.removeDevice(roomId, endpoint, device),
+    changeStay: (roomId, endpoint, rule) => changes.changeStay(roomId, endpoint, rule),
   };
 }

@@ -28,14 +28,16 @@ export function createInvites({ native, read, write }: Database): InviteStore {
   const complete = native.prepare<never, [number, string]>(
     "UPDATE invites SET completed_at = ? WHERE id = ? AND used = 1 AND completed_at IS NULL",
   );
+  const countPending = native.prepare<{ count: number }, []>("SELECT count(*) AS count FROM invites WHERE used = 0");
   const pending = native.prepare<InviteRecord, [number]>(
     `SELECT ${columns} FROM invites WHERE used = 0 ORDER BY created_at, id LIMIT ?`,
   );
 
   return {
-    insertInvite(invite) {
+    insertInvite(invite, pendingMax = Number.POSITIVE_INFINITY) {
       return write(() => {
-        if (insert.run({ ...invite }).changes === 1) return;
+        if (invite.usedAt === null && (countPending.get()?.count ?? 0) >= pendingMax) return false;
+        if (insert.run({ ...invite }).changes === 1) return true;
         throw new UnibusError("conflict", `the invite ${invite.id} is there already (make another token)`);
       });
     },

@@ -51,13 +51,13 @@ export function roomOf(row: RoomRow): RoomRecord {
 }
 
 /** Device names as they are stored: none of them holds a space. */
-export function devicesOf(text: string): string[] {
-  return text.split(" ").filter((device) => device !== "");
+export function devicesText(devices: readonly string[]): string {
+  return devices.join(" ");
 }
 
 /** A stay as statements take it. */
 export function stayBinding(roomId: string, stay: StayRecord): StayBinding {
-  return { ...stay, devices: stay.devices.join(" "), roomId };
+  return { ...stay, devices: devicesText(stay.devices), roomId };
 }
 
 /** The record of a row. */
@@ -72,7 +72,7 @@ export function stayOf(row: StayRow): StayRecord {
     until: row.until,
     handle: row.handle,
     leftAt: row.leftAt,
-    devices: devicesOf(row.devices),
+    devices: row.devices.split(" ").filter((device) => device !== ""),
   };
 }
 

@@ -2,7 +2,7 @@ import type { RoomChange, RoomStore, SealedKeyRecord, StatementRecord } from "..
 import { UnibusError } from "../../wire/errors.ts";
 import type { Database } from "./database.ts";
 import {
-  devicesOf,
+  devicesText,
   insertKeySql,
   insertRoomSql,
   insertStatementSql,
@@ -25,20 +25,20 @@ import {
   stayOf,
 } from "./room-rows.ts";
 
+const countLiveSql = "SELECT count(*) AS count FROM rooms WHERE creator = ? AND deleted_at IS NULL";
+const selectOpenStay = `SELECT ${stayColumns} FROM stays WHERE room_id = ? AND endpoint = ? AND until_epoch = 0`;
+
 /** How many rows of a purged room one transaction removes, so that a large room does not hold up the others. */
 const purgeRowsMax = 5_000;
 
 type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom">;
-type Changes = Pick<RoomStore, "insertRoom" | "applyChange" | "markLeft">;
-type Devices = Pick<RoomStore, "addDevice" | "removeDevice">;
-type Reads = Omit<RoomStore, keyof Deletion | keyof Changes | keyof Devices>;
+type Changes = Pick<RoomStore, "applyChange" | "changeStay">;
+type Reads = Omit<RoomStore, keyof Deletion | keyof Changes | "insertRoom">;
 
 function createReads({ native, read }: Database): Reads {
   const byId = native.prepare<RoomRow, [string]>(`SELECT ${roomColumns} FROM rooms WHERE room_id = ?`);
   const claimant = native.prepare<{ roomId: string }, [string]>(selectClaimant);
-  const openStay = native.prepare<StayRow, [string, string]>(
-    `SELECT ${stayColumns} FROM stays WHERE room_id = ? AND endpoint = ? AND until_epoch = 0`,
-  );
+  const openStay = native.prepare<StayRow, [string, string]>(selectOpenStay);
   const stays = native.prepare<StayRow, [string]>(
     `SELECT ${stayColumns} FROM stays WHERE room_id = ? ORDER BY endpoint, since_epoch`,
   );
@@ -47,9 +47,7 @@ function createReads({ native, read }: Database): Reads {
      WHERE stays.endpoint = ? AND stays.until_epoch = 0 AND stays.left_at IS NULL AND rooms.deleted_at IS NULL
      ORDER BY stays.room_id`,
   );
-  const countBy = native.prepare<{ count: number }, [string]>(
-    "SELECT count(*) AS count FROM rooms WHERE creator = ? AND deleted_at IS NULL",
-  );
+  const countBy = native.prepare<{ count: number }, [string]>(countLiveSql);
   const key = native.prepare<SealedKeyRecord, [string, string, number | null, number | null]>(
     `SELECT ${keyColumns} FROM sealed_keys WHERE room_id = ? AND endpoint = ? AND (? IS NULL OR epoch = ?)
      ORDER BY epoch DESC LIMIT 1`,
@@ -94,15 +92,54 @@ function createReads({ native, read }: Database): Reads {
   };
 }
 
-/** Undoes a change that came too late: the owner on whom it counted has left since. */
-const noOwnerIn = new UnibusError("conflict", "no owner would be in the room (read it again)");
+/** Writes the parts of a version of a room. Whoever was marked left after they were prepared stays so. */
+function createPutParts({ native }: Database): (roomId: string, parts: Omit<RoomChange, "room">) => void {
+  const putStay = native.prepare<never, [StayBinding]>(
+    `${insertStaySql}, left_at = coalesce(left_at, excluded.left_at)`,
+  );
+  const putKey = native.prepare<never, [KeyBinding]>(insertKeySql);
+  const putStatement = native.prepare<never, [StatementBinding]>(insertStatementSql);
+  return (roomId, { stays, keys, statement }) => {
+    for (const stay of stays) putStay.run(stayBinding(roomId, stay));
+    for (const key of keys) putKey.run({ ...key, roomId });
+    putStatement.run({ ...statement, roomId });
+  };
+}
 
-function createChanges({ native, write }: Database): Changes {
+function createInsert(database: Database): RoomStore["insertRoom"] {
+  const { native, write } = database;
+  const putParts = createPutParts(database);
   const known = native.prepare<{ deletedAt: number | null }, [string]>(
     "SELECT deleted_at AS deletedAt FROM rooms WHERE room_id = ?",
   );
   const claimant = native.prepare<{ roomId: string }, [string]>(selectClaimant);
+  const liveBy = native.prepare<{ count: number }, [string]>(countLiveSql);
   const insertRoom = native.prepare<never, [RoomBinding]>(insertRoomSql);
+  return ({ room, stay, ...parts }, liveMax = Number.POSITIVE_INFINITY) => {
+    const { roomId, subject, creator } = room;
+    return write(() => {
+      const same = known.get(roomId);
+      if (same?.deletedAt === null) {
+        throw new UnibusError("conflict", `the room id ${roomId} belongs to another room (choose a fresh one)`);
+      }
+      if (same) throw new UnibusError("gone", `the room id ${roomId} belonged to a deleted room (choose a fresh one)`);
+      if (claimant.get(subject)) {
+        throw new UnibusError("conflict", `the subject ${subject} belongs to another room (choose another)`);
+      }
+      if ((liveBy.get(creator)?.count ?? 0) >= liveMax) return false;
+      insertRoom.run(roomBinding(room));
+      putParts(roomId, { ...parts, stays: [stay] });
+      return true;
+    });
+  };
+}
+
+/** Undoes a change that came too late: the owner on whom it counted has left since. */
+const noOwnerIn = new UnibusError("conflict", "no owner would be in the room (read it again)");
+
+function createChanges(database: Database): Changes {
+  const { native, write } = database;
+  const putParts = createPutParts(database);
   const advance = native.prepare<
     never,
     [Pick<RoomBinding, "roomId" | "epoch" | "keyCheck" | "version" | "statementHash">]
@@ -110,86 +147,36 @@ function createChanges({ native, write }: Database): Changes {
     `UPDATE rooms SET epoch = $epoch, key_check = $keyCheck, version = $version, statement_hash = $statementHash
      WHERE room_id = $roomId AND version = $version - 1 AND deleted_at IS NULL`,
   );
-  // Whoever was marked left after the change was prepared stays so.
-  const putStay = native.prepare<never, [StayBinding]>(
-    `${insertStaySql}, left_at = coalesce(left_at, excluded.left_at)`,
+  const ownersIn = native.prepare<{ count: number }, [string]>(
+    `SELECT count(*) AS count FROM stays
+     WHERE room_id = ? AND role = 'owner' AND until_epoch = 0 AND left_at IS NULL`,
   );
-  const putKey = native.prepare<never, [KeyBinding]>(insertKeySql);
-  const putStatement = native.prepare<never, [StatementBinding]>(insertStatementSql);
-  const leave = native.prepare<never, [number, string, string]>(
-    "UPDATE stays SET left_at = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0 AND left_at IS NULL",
+  const countOwnersIn = (roomId: string): number => ownersIn.get(roomId)?.count ?? 0;
+  const openStay = native.prepare<StayRow, [string, string]>(selectOpenStay);
+  const setStay = native.prepare<never, [number | null, string, string, string]>(
+    "UPDATE stays SET left_at = ?, devices = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
   );
-  const ownerIn = native.prepare<{ found: 1 }, [string]>(
-    `SELECT 1 AS found FROM stays WHERE room_id = ? AND role = 'owner' AND until_epoch = 0 AND left_at IS NULL LIMIT 1`,
-  );
-  const putParts = (roomId: string, { stays, keys, statement }: Omit<RoomChange, "room">): void => {
-    for (const stay of stays) putStay.run(stayBinding(roomId, stay));
-    for (const key of keys) putKey.run({ ...key, roomId });
-    putStatement.run({ ...statement, roomId });
-  };
 
   return {
-    insertRoom({ room, stay, ...parts }) {
-      const { roomId, subject } = room;
-      return write(() => {
-        const same = known.get(roomId);
-        if (same?.deletedAt === null) {
-          throw new UnibusError("conflict", `the room id ${roomId} belongs to another room (choose a fresh one)`);
-        }
-        if (same)
-          throw new UnibusError("gone", `the room id ${roomId} belonged to a deleted room (choose a fresh one)`);
-        if (claimant.get(subject)) {
-          throw new UnibusError("conflict", `the subject ${subject} belongs to another room (choose another)`);
-        }
-        insertRoom.run(roomBinding(room));
-        putParts(roomId, { ...parts, stays: [stay] });
-      });
-    },
     applyChange({ room, ...parts }) {
       const { roomId, epoch, keyCheck, version, statementHash } = room;
       return write(() => {
         if (advance.run({ roomId, epoch, keyCheck, version, statementHash }).changes === 0) return false;
         putParts(roomId, parts);
-        if (!ownerIn.get(roomId)) throw noOwnerIn;
+        if (countOwnersIn(roomId) === 0) throw noOwnerIn;
         return true;
       }).catch((error: unknown) => {
         if (error === noOwnerIn) return false;
         throw error;
       });
     },
-    markLeft(roomId, endpoint, at, { keepOwner = false } = {}) {
+    changeStay(roomId, endpoint, rule) {
       return write(() => {
-        const isMarked = leave.run(at, roomId, endpoint).changes > 0;
-        if (!isMarked || !keepOwner || ownerIn.get(roomId)) return isMarked;
-        throw new UnibusError("conflict", "the last owner cannot go (make another member an owner)");
+        const row = openStay.get(roomId, endpoint);
+        const changed = row && rule(stayOf(row), countOwnersIn(roomId));
+        if (changed) setStay.run(changed.leftAt, devicesText(changed.devices), roomId, endpoint);
+        return changed;
       });
-    },
-  };
-}
-
-function createDevices({ native, write }: Database): Devices {
-  const devices = native.prepare<{ devices: string }, [string, string]>(
-    "SELECT devices FROM stays WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
-  );
-  const setDevices = native.prepare<never, [string, string, string]>(
-    "UPDATE stays SET devices = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
-  );
-
-  const changeDevices = (roomId: string, endpoint: string, change: (names: Set<string>) => unknown) =>
-    write(() => {
-      const row = devices.get(roomId, endpoint);
-      if (!row) return null;
-      const names = new Set(devicesOf(row.devices));
-      change(names);
-      const sorted = [...names].sort();
-      setDevices.run(sorted.join(" "), roomId, endpoint);
-      return sorted;
-    });
-
-  return {
-    addDevice: (roomId, endpoint, device) => changeDevices(roomId, endpoint, (names) => names.add(device)),
-    async removeDevice(roomId, endpoint, device) {
-      await changeDevices(roomId, endpoint, (names) => names.delete(device));
     },
   };
 }
@@ -232,8 +219,8 @@ function createDeletion({ native, write }: Database): Deletion {
 export function createRooms(database: Database): RoomStore {
   return {
     ...createReads(database),
+    insertRoom: createInsert(database),
     ...createChanges(database),
-    ...createDevices(database),
     ...createDeletion(database),
   };
 }

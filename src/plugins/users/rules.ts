@@ -1,5 +1,6 @@
 import type { Notices } from "../../contracts/notices.ts";
 import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signature.ts";
+import { leaving } from "../../contracts/stay-rules.ts";
 import type { RoomStore, UserRecord, UserStore } from "../../contracts/store.ts";
 import type { NewUser, Users } from "../../contracts/users.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -123,7 +124,7 @@ export class UserRules implements Users {
   /** Access went with the user; the mark tells the rooms' owners to sign the user out. */
   async #leaveRooms(endpoint: string): Promise<void> {
     for (const { room } of (await this.#rooms?.listRoomsOf(endpoint)) ?? []) {
-      await this.#rooms?.markLeft(room.roomId, endpoint, this.#now());
+      await this.#rooms?.changeStay(room.roomId, endpoint, leaving(this.#now()));
       const stays = (await this.#rooms?.listStays(room.roomId)) ?? [];
       const owners = stays.filter(({ role, until, leftAt }) => role === "owner" && until === 0 && leftAt === null);
       const told = owners.map((owner) => owner.endpoint);

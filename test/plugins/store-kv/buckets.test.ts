@@ -1,6 +1,8 @@
 /** The buckets themselves: how they are made and opened, and that whatever is wrong with them denies. */
+
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
+import { leaving } from "../../../src/contracts/stay-rules.ts";
 import { openBuckets } from "../../../src/plugins/store-kv/buckets.ts";
 import { Calls } from "../../../src/plugins/store-kv/calls.ts";
 import { sharedNonceLifeMs } from "../../../src/plugins/store-kv/nonces.ts";
@@ -95,7 +97,7 @@ test("a room of which a part is missing denies, and never reads as if nobody wer
     rooms.listStays(roomId),
     rooms.listRoomsOf(peer(1)),
     rooms.getSealedKey(roomId, peer(1), null),
-    rooms.markLeft(roomId, peer(1), 1),
+    rooms.changeStay(roomId, peer(1), leaving(1)),
   ];
   expect(new Set(await codesOf(reads))).toEqual(new Set(["unavailable"]));
 });

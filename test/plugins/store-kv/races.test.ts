@@ -1,8 +1,11 @@
 /** Three nodes on the same buckets: whoever races, one wins, and nobody's part is lost. */
+
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { Notices } from "../../../src/contracts/notices.ts";
+import { leavingUnlessLast, withDevice } from "../../../src/contracts/stay-rules.ts";
 import type { KvStore } from "../../../src/plugins/store-kv/store.ts";
 import { UserRules } from "../../../src/plugins/users/rules.ts";
+import { devicesMax } from "../../../src/wire/api.ts";
 import {
   callers,
   changeOf,
@@ -103,11 +106,26 @@ test("somebody who is added to many rooms at once is in all of them", async () =
   }
 });
 
-test("devices that are added at once are all there", async () => {
+test("devices that are added at once are all there, up to the limit, whichever nodes add them", async () => {
   await nodeOf(0).rooms.insertRoom(roomSample(1));
-  const names = upTo(12).map((n) => `d${String(n).padStart(2, "0")}`);
-  await Promise.all(names.map((name, n) => nodeOf(n).rooms.addDevice(roomId, peer(1), name)));
-  expect((await nodeOf(2).rooms.getStay(roomId, peer(1)))?.devices).toEqual(names);
+  const names = ["main", ...upTo(devicesMax + 3).map((n) => `d${String(n).padStart(2, "0")}`)];
+  const add = (name: string, n: number) => nodeOf(n).rooms.changeStay(roomId, peer(1), withDevice(name));
+  const outcomes = await Promise.allSettled(names.map(add));
+  const added = names.filter((_, n) => outcomes[n]?.status === "fulfilled").sort();
+  expect(added).toHaveLength(devicesMax);
+  expect((await nodeOf(2).rooms.getStay(roomId, peer(1)))?.devices).toEqual(added);
+});
+
+test("a creator's rooms stop at the limit, whichever nodes make them at once", async () => {
+  const made = upTo(12).map((n) => nodeOf(n).rooms.insertRoom(roomSample(n + 1), 5));
+  expect(await winners(made)).toHaveLength(5);
+  for (const { rooms } of nodes) expect(await rooms.countRoomsBy(peer(1))).toBe(5);
+});
+
+test("pending invites stop at the limit, whichever nodes make them at once", async () => {
+  const made = upTo(12).map((n) => nodeOf(n).invites.insertInvite(inviteSample(n), 5));
+  expect(await winners(made)).toHaveLength(5);
+  for (const { invites } of nodes) expect(await invites.listPendingInvites(100)).toHaveLength(5);
 });
 
 test("a kick and the next addition do not lose the room of who comes back", async () => {
@@ -136,7 +154,7 @@ test("of owners who leave at once on several nodes one stays", async () => {
   const { rooms } = nodeOf(0);
   await rooms.insertRoom(roomSample(1));
   await rooms.applyChange(changeOf(roomSample(1).room, { stays: upTo(9).map((n) => owner(n + 2)) }));
-  const leaves = upTo(10).map((n) => nodeOf(n).rooms.markLeft(roomId, peer(n + 1), epochMs, { keepOwner: true }));
+  const leaves = upTo(10).map((n) => nodeOf(n).rooms.changeStay(roomId, peer(n + 1), leavingUnlessLast(epochMs)));
   expect(await winners(leaves)).toHaveLength(9);
   expect(await ownersIn()).toBe(1);
 });
@@ -149,7 +167,7 @@ test("of an owner who leaves and another who is unmade at once one stays", async
     const two = changeOf(roomSample(n).room, { stays: [owner(2)] });
     await first.rooms.applyChange(two);
     const unmade = second.rooms.applyChange(changeOf(two.room, { stays: [staySample(2)] }));
-    const left = first.rooms.markLeft(id, peer(1), epochMs, { keepOwner: true });
+    const left = first.rooms.changeStay(id, peer(1), leavingUnlessLast(epochMs));
     expect(await winners([unmade, left])).toHaveLength(1);
     const stays = await nodeOf(n + 2).rooms.listStays(id);
     expect(stays.filter((stay) => stay.role === "owner" && stay.leftAt === null)).toHaveLength(1);

@@ -1,6 +1,7 @@
 import type { Database as Native, Statement } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import type { SnapshotRow } from "../../../src/contracts/index.ts";
+import { leaving } from "../../../src/contracts/stay-rules.ts";
 import { connect, databaseOver, openDatabase } from "../../../src/plugins/store-sqlite/database.ts";
 import { openSqliteStore, type SqliteStore, storeOver } from "../../../src/plugins/store-sqlite/store.ts";
 import {
@@ -61,7 +62,7 @@ const steps: Readonly<Record<string, (store: SqliteStore) => Promise<unknown>>> 
   addition: ({ rooms }) =>
     rooms.applyChange(changeOf(room, { stays: [staySample(2), staySample(3)], keys: [sealedSample(2, 1)] })),
   removal: ({ rooms }) => rooms.applyChange(removal),
-  markLeft: ({ rooms }) => rooms.markLeft(roomId, peer(3), epochMs),
+  changeStay: ({ rooms }) => rooms.changeStay(roomId, peer(3), leaving(epochMs)),
   markDeleted: ({ rooms }) => rooms.markDeleted(roomId, 9),
 };
 

@@ -1,0 +1,43 @@
+/** The rules by which one open stay changes without a statement: written once, applied by `RoomStore.changeStay`. */
+import { devicesMax } from "../wire/api.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { mainDevice } from "../wire/names.ts";
+import type { StayRecord, StayRule } from "./store.ts";
+
+/** Whether a stay is that of an owner who is in. */
+export function isOwnerIn({ role, until, leftAt }: StayRecord): boolean {
+  return role === "owner" && until === 0 && leftAt === null;
+}
+
+/** Marks a member as having left, whoever they are: for users who are revoked or deleted. */
+export function leaving(at: number): StayRule {
+  return (stay) => (stay.leftAt === null ? { ...stay, leftAt: at } : null);
+}
+
+/** Marks a member as having left. Errors: conflict for the last owner. */
+export function leavingUnlessLast(at: number): StayRule {
+  return (stay, ownersIn) => {
+    if (stay.leftAt === null && isOwnerIn(stay) && ownersIn === 1) {
+      throw new UnibusError("conflict", "the last owner cannot leave (make another member an owner first)");
+    }
+    return leaving(at)(stay, ownersIn);
+  };
+}
+
+/** Adds a device. Errors: quota for one too many; the main device counts whether it is there or not. Source: spec 8. */
+export function withDevice(device: string): StayRule {
+  return (stay) => {
+    if (stay.devices.includes(device)) return null;
+    if (new Set([...stay.devices, mainDevice, device]).size > devicesMax) {
+      const message = `you have ${devicesMax} devices in this room, the most there may be (remove one)`;
+      throw new UnibusError("quota", message);
+    }
+    return { ...stay, devices: [...stay.devices, device].sort() };
+  };
+}
+
+/** Removes a device. */
+export function withoutDevice(device: string): StayRule {
+  return (stay) =>
+    stay.devices.includes(device) ? { ...stay, devices: stay.devices.filter((name) => name !== device) } : null;
+}
