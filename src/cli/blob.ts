@@ -5,13 +5,13 @@ import { isUlid } from "../wire/names.ts";
 import { fetchBlob, putFile, writeWhole } from "./blob-file.ts";
 import { parseRefWord, refWord } from "./blob-ref.ts";
 import { sizeText } from "./message-lines.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
 import { messageById } from "./since.ts";
 
-async function put(name: string, file: string, options: PeerOptions): Promise<void> {
+async function put(name: string, file: string, options: PeerOptions & RoomChoices): Promise<void> {
   await asPeer(options, async (bus, signal) => {
-    const named = await putFile(await openRoom(bus, name, signal), file, signal);
+    const named = await putFile(await openRoom(bus, name, signal, options), file, signal);
     const ref = refWord(named);
     await writeOut(options.json ? `${JSON.stringify({ ref, size: named.blob.sz })}\n` : `${ref}\n`);
   });
@@ -46,6 +46,7 @@ export function blobCommand(): Command {
     .description("store a file, and print the reference that opens it; send --attach also tells the room")
     .argument("<room>", "its id or its subject, of a room that encrypts")
     .argument("<file>", "what to store, up to 16 MiB; -: stdin")
+    .addOption(sendAnywayOption())
     .option("--json", "print JSON")
     .action(put);
   peerCommand(command.command("get"))

@@ -5,7 +5,7 @@ import { pause, waitFor } from "../client/wait.ts";
 import { type ChatScreen, openScreen } from "./chat-screen.ts";
 import { lastMessages } from "./history.ts";
 import { MessageLines } from "./message-lines.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
 import { painter, safeText } from "./terminal-text.ts";
 
 /** How many messages are shown at first. */
@@ -159,9 +159,9 @@ class Chat {
   }
 }
 
-async function chat(name: string, options: PeerOptions): Promise<void> {
+async function chat(name: string, options: PeerOptions & RoomChoices): Promise<void> {
   const talk = async (bus: Bus, signal: AbortSignal) => {
-    const room = await openRoom(bus, name, signal);
+    const room = await openRoom(bus, name, signal, options);
     const screen = openScreen("> ");
     try {
       await new Chat(bus, room, screen, signal).run();
@@ -177,6 +177,7 @@ export function chatCommand(): Command {
   return peerCommand(new Command("chat"))
     .description("talk in a room, line by line, from its last messages on")
     .argument("<room>", "its id or its subject")
+    .addOption(sendAnywayOption())
     .addHelpText("after", `\nIn the chat:\n${help.map((line) => `  ${line}`).join("\n")}`)
     .action(chat);
 }

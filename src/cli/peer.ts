@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { type Command, Option } from "commander";
-import type { Bus, Room } from "../client/index.ts";
+import type { Bus, BusEvents, Room } from "../client/index.ts";
 import { connect } from "../client/index.ts";
 import { waitFor } from "../client/wait.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
@@ -46,16 +46,17 @@ function urlsOf(list: string): string[] {
 const messageOf = (error: unknown): string =>
   isUnibusError(error) ? error.message : String((error as Error)?.message ?? error);
 
-/** What happens besides messages, on stderr: each thing once, however often it happens. */
+/** Prints what happens besides messages on stderr: each thing once, however often it happens. */
 function tellOf(bus: Bus, follows: boolean): void {
   const told = new Set<string>();
-  const once = (note: string): void => {
-    if (told.has(note) || told.size >= notesMax) return;
+  const once = (note: string, isVital = false): void => {
+    // What members cause must not use up the room for what a person has to act on.
+    if (told.has(note) || (told.size >= notesMax && !isVital)) return;
     told.add(note);
     printNote(safeText(note));
   };
   bus.on("warning", (warning) => once(`warning: ${warning}`));
-  bus.on("suspicious", ({ roomId, what, error }) => once(`warning: ${suspicions(roomId, what, error)}`));
+  bus.on("suspicious", (what) => once(`warning: ${suspicionText(what)}`, what.error !== undefined));
   bus.on("lost", ({ why }) => once(`warning: messages were missed for good: ${why} (a room that persists has none)`));
   bus.on("trouble", (error) => once(`warning: ${messageOf(error)}`));
   if (!follows) return;
@@ -69,11 +70,19 @@ function tellOf(bus: Bus, follows: boolean): void {
 /** More different notes than a person reads. */
 const notesMax = 100;
 
-function suspicions(roomId: string | null, what: string, error: UnibusError | undefined): string {
+/** The rooms that this command opened, by id: to name rooms and people as they are known. */
+const openRooms = new Map<string, Room>();
+
+function suspicionText({ roomId, what, from, error }: BusEvents["suspicious"]): string {
   if (error !== undefined) return error.message;
-  if (what !== "not_decryptable")
-    return `messages in ${roomId} were dropped: ${what} (their sender, or the bus, is at fault)`;
-  return `messages in ${roomId} cannot be read: you had no key when they were sealed, or they are false`;
+  const room = openRooms.get(roomId ?? "");
+  const name = room?.subject ?? roomId;
+  if (what === "not_decryptable" && from === undefined) {
+    return `messages in ${name} cannot be read: you had no key when they were sealed, or they are false`;
+  }
+  if (from === undefined) return `messages in ${name} were dropped: ${what} (their sender, or the bus, is at fault)`;
+  const handle = room?.members.find(({ endpoint }) => endpoint === from)?.handle;
+  return `messages of ${handle === undefined ? from : `${handle} (${from})`} in ${name} were dropped: ${what}`;
 }
 
 /** How a command acts as a peer. */
@@ -111,9 +120,27 @@ export async function asPeer(
   }
 }
 
+/** What a person decided about a room on the command line. */
+export interface RoomChoices {
+  /** Whether to send although an owner signed a later epoch than the bus shows. */
+  readonly sendAnyway?: boolean | undefined;
+}
+
+/** Gives a command that sends `--send-anyway`. */
+export function sendAnywayOption(): Option {
+  return new Option("--send-anyway", "send although an owner has signed a later epoch than the bus shows");
+}
+
 /** A room by its id or its subject. It says when others own it than this peer saw at first. */
-export async function openRoom(bus: Bus, name: string, signal: AbortSignal): Promise<Room> {
+export async function openRoom(
+  bus: Bus,
+  name: string,
+  signal: AbortSignal,
+  { sendAnyway }: RoomChoices = {},
+): Promise<Room> {
   const room = await bus.room(name, signal);
+  openRooms.set(room.id, room);
+  if (sendAnyway) room.sendAnyway();
   if (room.state.ownersChanged) {
     printNote(`note: ${room.subject} has other owners than when you saw it first (see unibus room members)`);
   }

@@ -2,14 +2,14 @@ import { Command } from "commander";
 import { wholeOf } from "./input.ts";
 import { messageJson, textOf } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
 import { writeOut } from "./print.ts";
 import { safeLines } from "./terminal-text.ts";
 
 /** How long an answer may take: where nothing is said, and at most, in milliseconds. */
 const answerMs = { usual: 5_000, most: 3_600_000 } as const;
 
-interface RequestOptions extends PeerOptions {
+interface RequestOptions extends PeerOptions, RoomChoices {
   readonly timeout: number;
 }
 
@@ -22,7 +22,7 @@ function shown(data: Uint8Array): Uint8Array | string {
 async function request(name: string, text: string, options: RequestOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     const [room, data] = await Promise.all([
-      openRoom(bus, name, signal),
+      openRoom(bus, name, signal, options),
       text === "-" ? wholeOf(Bun.stdin.stream(), "what came on stdin") : text,
     ]);
     const answer = await room.request(data, { timeoutMs: options.timeout, signal });
@@ -37,6 +37,7 @@ export function requestCommand(): Command {
     .argument("<room>", "its id or its subject")
     .argument("<text>", "what to ask; -: all of stdin")
     .option("--timeout <ms>", "how long to wait", countArgument(1, answerMs.most), answerMs.usual)
+    .addOption(sendAnywayOption())
     .option("--json", "print the answer as JSON, as history does")
     .action(request);
 }

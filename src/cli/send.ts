@@ -6,14 +6,14 @@ import { hasCode, UnibusError } from "../wire/errors.ts";
 import { isUlid } from "../wire/names.ts";
 import { putFile } from "./blob-file.ts";
 import { linesOf, wholeOf } from "./input.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
 import { messageById } from "./since.ts";
 
 /** How many messages are on their way at once. */
 const inFlightMax = 256;
 
-interface SendOptions extends PeerOptions {
+interface SendOptions extends PeerOptions, RoomChoices {
   readonly lines?: boolean;
   readonly file?: string;
   readonly attach?: string;
@@ -123,7 +123,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
   }
   await asPeer(options, async (bus, signal) => {
     // What is to be sent and the room are read at the same time.
-    const [room, data] = await Promise.all([openRoom(bus, name, signal), lines ? "" : dataOf(text, options)]);
+    const [room, data] = await Promise.all([openRoom(bus, name, signal, options), lines ? "" : dataOf(text, options)]);
     const place = { ...(await placeOf(bus, room, options, signal)), signal };
     if (lines) return sendLines(room, options, place);
     const blob = attach === undefined ? undefined : await putFile(room, attach, signal);
@@ -144,6 +144,7 @@ export function sendCommand(): Command {
     .option("--attach <file>", "store a file encrypted, and have the message name it (see blob get)")
     .option("--reply-to <id>", "answer a message", idArgument)
     .option("--thread <id>", "the message that began the thread (default: the one that is answered)", idArgument)
+    .addOption(sendAnywayOption())
     .option("--json", "print JSON")
     .action(send);
 }

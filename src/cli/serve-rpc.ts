@@ -4,7 +4,7 @@ import { Request } from "../client/message.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { wholeOf } from "./input.ts";
 import { countArgument } from "./numbers.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
 import { printNote } from "./print.ts";
 import { safeText } from "./terminal-text.ts";
 
@@ -13,7 +13,7 @@ const parallel = { usual: 4, most: 256 } as const;
 /** How long a command may take: where nothing is said, and at most, in milliseconds. */
 const commandMs = { usual: 30_000, most: 3_600_000 } as const;
 
-interface ServeOptions extends PeerOptions {
+interface ServeOptions extends PeerOptions, RoomChoices {
   readonly parallel: number;
   readonly timeout: number;
 }
@@ -80,7 +80,7 @@ async function serveRpc(name: string, command: readonly string[], options: Serve
     throw new UnibusError("not_found", `there is no command ${command[0]} (correct what stands after --)`);
   }
   const work = async (bus: Bus, signal: AbortSignal) =>
-    serve(await openRoom(bus, name, signal), command, options, signal);
+    serve(await openRoom(bus, name, signal, options), command, options, signal);
   await asPeer(options, work, { follows: true });
 }
 
@@ -93,6 +93,7 @@ export function serveRpcCommand(): Command {
     .argument("<command...>", "the command, after --; if it fails, there is no answer")
     .option("--parallel <n>", "how many at once", countArgument(1, parallel.most), parallel.usual)
     .option("--timeout <ms>", "when a command is ended", countArgument(1, commandMs.most), commandMs.usual)
+    .addOption(sendAnywayOption())
     .addHelpText(
       "after",
       "\nThe command finds who asks in UNIBUS_REQUEST_FROM (endpoint), UNIBUS_REQUEST_HANDLE and UNIBUS_REQUEST_ID.",

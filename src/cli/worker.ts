@@ -2,7 +2,7 @@ import { Command } from "commander";
 import type { Bus, Room } from "../client/index.ts";
 import { pause } from "../client/wait.ts";
 import { countArgument } from "./numbers.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
 import { safeText } from "./terminal-text.ts";
 
@@ -13,7 +13,7 @@ const unackedMax = 64;
 /** The most ticks that one may ask for. */
 const countMax = 1_000_000_000;
 
-interface WorkerOptions extends PeerOptions {
+interface WorkerOptions extends PeerOptions, RoomChoices {
   readonly every: number;
   readonly count?: number;
 }
@@ -86,9 +86,10 @@ export function workerCommand(): Command {
     .argument("<room>", "its id or its subject")
     .option("--every <ms>", "between two ticks", countArgument(1, everyMs.most), everyMs.usual)
     .option("--count <n>", "end after so many ticks", countArgument(1, countMax))
+    .addOption(sendAnywayOption())
     .option("--json", "print one JSON object a line")
     .action((name: string, options: WorkerOptions) =>
-      asPeer(options, async (bus, signal) => run(bus, await openRoom(bus, name, signal), options, signal), {
+      asPeer(options, async (bus, signal) => run(bus, await openRoom(bus, name, signal, options), options, signal), {
         follows: true,
       }),
     );

@@ -61,7 +61,9 @@ export type BusEvents = {
   /** The bus, or somebody on it, did what an honest one does not. */
   readonly suspicious: {
     readonly roomId: string | null;
-    readonly what: DropReason | "room_forked";
+    readonly what: DropReason | "room_forked" | "room_stale";
+    /** The endpoint that signed what was dropped, where its signature holds; else nobody knows who sent it. */
+    readonly from?: string | undefined;
     readonly error?: UnibusError;
   };
   /** This peer came into a room, or is in it no more. */
@@ -112,8 +114,16 @@ export class Bus implements AsyncDisposable {
     this.#control = control;
     const vouched = new Vouched();
     const { state } = options;
-    const onFork = (roomId: string, error: UnibusError) => void this.#forked(roomId, error);
-    this.#trustParts = { control, state, vouched, signal: this.#closing.signal, onFork };
+    this.#trustParts = {
+      control,
+      state,
+      vouched,
+      signal: this.#closing.signal,
+      onFork: (roomId, error) => void this.#forked(roomId, error),
+      onStale: (roomId, { by: from }, error) =>
+        this.#events.tell("suspicious", { roomId, what: "room_stale", from, error }),
+      onTrouble: (error) => this.#trouble(error),
+    };
     this.directory = new Directory(control, state, vouched);
     this.#replies = new Replies(options.identity.endpoint);
   }
@@ -224,8 +234,8 @@ export class Bus implements AsyncDisposable {
       data: () => this.#dataPlane(),
       follow: (room, follows) => this.#follow(room, follows),
       deliver: (subject, take) => this.#deliver(subject, take),
-      onDrop: (room, what) => {
-        if (!harmless.has(what)) this.#events.tell("suspicious", { roomId: room.id, what });
+      onDrop: (room, { drop: what, signedBy: from }) => {
+        if (!harmless.has(what)) this.#events.tell("suspicious", { roomId: room.id, what, from });
       },
       onLost: (room, why) => this.#events.tell("lost", { roomId: room.id, why }),
       // A room that contradicts itself is told of by its trust.

@@ -57,8 +57,17 @@ export interface Opened {
 
 const bytesIn = (text = ""): Uint8Array => fromBase64(text) ?? new Uint8Array();
 
+/** A frame that was dropped. */
+export interface Refused extends Dropped {
+  /** The endpoint that signed it, where the signature was checked and holds: otherwise any member may have made it. */
+  readonly signedBy?: string | undefined;
+}
+
 /** What is wrong with a frame's signature, or null. Under a key that is not sound none holds: see `SoundKeys`. */
-async function signatureFault(frame: Frame, { roomId, policy, signPub }: Opening): Promise<DropReason | null> {
+export async function signatureFault(
+  frame: Frame,
+  { roomId, policy, signPub }: Pick<Opening, "roomId" | "policy" | "signPub">,
+): Promise<DropReason | null> {
   if (frame.sig === undefined) return policy.sign_msgs ? "unsigned" : null;
   const holds = await signatureHolds(signPub, frameSigningText(roomId, frame), bytesIn(frame.sig));
   return holds ? null : "bad_signature";
@@ -77,21 +86,23 @@ function payloadOf(frame: Frame, { roomId, policy, roomKey }: Opening): Uint8Arr
  * under the key that is given and only if that is sound.
  * Source: spec 4.
  */
-export async function openFrame(frame: Frame, opening: Opening): Promise<Opened | Dropped> {
+export async function openFrame(frame: Frame, opening: Opening): Promise<Opened | Refused> {
   const checking = signatureFault(frame, opening);
   const payload = payloadOf(frame, opening);
   const fault = await checking;
   if (fault !== null) return { drop: fault };
-  return payload === null ? { drop: "not_decryptable" } : { frame, payload, verified: frame.sig !== undefined };
+  const verified = frame.sig !== undefined;
+  if (payload === null) return { drop: "not_decryptable", signedBy: verified ? frame.from : undefined };
+  return { frame, payload, verified };
 }
 
 /**
  * Opens many frames, in their order: while some are decrypted, the signatures of others are checked.
  * Shape: one result for each, as `openFrame` gives it.
  */
-export async function openFrames(list: readonly (readonly [Frame, Opening])[]): Promise<(Opened | Dropped)[]> {
-  const opened: (Opened | Dropped)[] = [];
-  let before: Promise<(Opened | Dropped)[]> = Promise.resolve([]);
+export async function openFrames(list: readonly (readonly [Frame, Opening])[]): Promise<(Opened | Refused)[]> {
+  const opened: (Opened | Refused)[] = [];
+  let before: Promise<(Opened | Refused)[]> = Promise.resolve([]);
   for (let at = 0; at < list.length; at += openBatch) {
     const next = Promise.all(list.slice(at, at + openBatch).map((one) => openFrame(...one)));
     opened.push(...(await before));

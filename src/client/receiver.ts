@@ -1,12 +1,12 @@
 import { TokenBucket } from "../lib/token-bucket.ts";
 import { hasCode } from "../wire/errors.ts";
-import { type Dropped, type DropReason, decodeFrame, type Frame, isDropped } from "../wire/frame.ts";
-import { type Opened, openFrame } from "./frames.ts";
+import { type DropReason, decodeFrame, type Frame, isDropped } from "../wire/frame.ts";
+import { type Opened, openFrame, type Refused, signatureFault } from "./frames.ts";
 import { Recent } from "./recent.ts";
 import type { RoomKeys } from "./room-keys.ts";
 import type { RoomTrust } from "./trust.ts";
 import { ulidTimeMs } from "./ulid.ts";
-import { memberAt, type VerifiedMember, type VerifiedRoom } from "./verified-room.ts";
+import { memberAt, memberNow, type VerifiedMember, type VerifiedRoom } from "./verified-room.ts";
 
 /** How long live frames of an epoch are taken after the next one was learned of, in milliseconds. Source: spec 4. */
 const oldEpochMs = 60_000;
@@ -16,6 +16,11 @@ const lateMs = 600_000;
 const repeatsMax = 65_536;
 /** Reads of the room that frames of unknown epochs or senders may cause: so many at once, then one a second. */
 const unknownReads = { burst: 5, perSecond: 1 } as const;
+/**
+ * After a member signed an epoch that the bus does not show, their next frames of unknown epochs cause no read for this
+ * time, in milliseconds; and how many such members are remembered.
+ */
+const distrust = { ms: 10_000, membersMax: 1_024 } as const;
 
 /** A frame that holds, as the application is given it. */
 export interface Received extends Opened {
@@ -34,8 +39,8 @@ export type Newest = Map<string, number>;
 export interface ReceiverParts {
   readonly trust: RoomTrust;
   readonly keys: RoomKeys;
-  /** Told of each frame that is dropped. */
-  readonly onDrop: (reason: DropReason) => void;
+  /** Called with each frame that is dropped. */
+  readonly onDrop: (refused: Refused) => void;
 }
 
 /**
@@ -48,6 +53,8 @@ export class Receiver {
   readonly #seen = new Recent(repeatsMax);
   /** The read of the room that is about to begin. */
   #ahead: Promise<VerifiedRoom> | null = null;
+  /** Until when a member's word for an unknown epoch is not looked into, by endpoint and `performance.now()`. */
+  readonly #distrusted = new Map<string, number>();
 
   constructor(private readonly parts: ReceiverParts) {}
 
@@ -70,16 +77,16 @@ export class Receiver {
     const frame = decodeFrame(bytes);
     const result = isDropped(frame) ? frame : await this.#check(frame, origin);
     if (!isDropped(result)) return { ...result, late: isLate(result.frame, newest) };
-    this.parts.onDrop(result.drop);
+    this.parts.onDrop(result);
     return null;
   }
 
   /** Counts a frame that the caller dropped. */
   drop(reason: DropReason): void {
-    this.parts.onDrop(reason);
+    this.parts.onDrop({ drop: reason });
   }
 
-  async #check(frame: Frame, origin: Origin): Promise<Checked | Dropped> {
+  async #check(frame: Frame, origin: Origin): Promise<Checked | Refused> {
     const { trust, keys } = this.parts;
     const { room } = trust;
     if (frame.s !== room.state.subject) return { drop: "wrong_subject" };
@@ -94,22 +101,41 @@ export class Receiver {
     return isDropped(opened) ? opened : { ...opened, sender };
   }
 
-  /** A frame of an epoch that is not known yet: the room is read, and what is above that read was never signed. */
-  async #checkAhead(frame: Frame, origin: Origin): Promise<Checked | Dropped> {
+  /**
+   * A frame of an epoch that is not known yet: the room is read, and a frame above what that read shows is dropped.
+   * Anyone can write a number, so this proves nothing about the bus: it ends no reading and no sending. Only an owner's
+   * signature is a claim that is looked into.
+   */
+  async #checkAhead(frame: Frame, origin: Origin): Promise<Checked | Refused> {
     const { trust } = this.parts;
+    // What is forged, or of somebody who was wrong a moment ago, causes no read.
+    const early = await this.#aheadFault(frame, trust.room);
+    const isDistrusted = early.signedBy !== undefined && (this.#distrusted.get(frame.from) ?? 0) > performance.now();
+    if (isDistrusted || early.drop === "bad_signature" || early.drop === "unsigned") return early;
     const room = await this.#readAhead();
     if (frame.e <= room.state.epoch) return this.#check(frame, origin);
-    // Anyone can write a number: only a member's signature makes it a contradiction.
-    const sender = memberAt(room, frame.from, room.state.epoch);
-    if (sender === null || frame.sig === undefined) return { drop: "not_a_member" };
+    const refused = await this.#aheadFault(frame, room);
+    if (refused.signedBy === undefined) return refused;
+    this.#distrust(frame.from);
+    if (memberNow(room, frame.from)?.role === "owner") trust.claims.add({ by: frame.from, epoch: frame.e });
+    return refused;
+  }
+
+  /** Why a frame of a later epoch than a room has is dropped, and who signed it. */
+  async #aheadFault(frame: Frame, room: VerifiedRoom): Promise<Refused> {
+    const sender = memberNow(room, frame.from);
+    if (sender === null) return { drop: "not_a_member" };
     const { roomId, policy } = room.state;
-    const signed = await openFrame(frame, {
-      ...{ roomId, roomKey: null, signPub: sender.sign_pub },
-      policy: { ...policy, encrypt: false, sign_msgs: true },
-    });
-    if (isDropped(signed) && signed.drop === "bad_signature") return signed;
-    await trust.reach(frame.e);
-    return this.#check(frame, origin);
+    const fault = await signatureFault(frame, { roomId, policy, signPub: sender.sign_pub });
+    if (fault !== null) return { drop: fault };
+    return { drop: "epoch_ahead", signedBy: frame.sig === undefined ? undefined : frame.from };
+  }
+
+  #distrust(endpoint: string): void {
+    this.#distrusted.delete(endpoint);
+    this.#distrusted.set(endpoint, performance.now() + distrust.ms);
+    const [oldest] = this.#distrusted.keys();
+    if (this.#distrusted.size > distrust.membersMax && oldest !== undefined) this.#distrusted.delete(oldest);
   }
 
   /** Frames that come before a read begins share it: junk does not make those behind it wait for one read each. */

@@ -5,7 +5,7 @@ import type { ControlPlane } from "./control.ts";
 import type { Directory } from "./directory.ts";
 import { Durable, type DurableOptions, type DurableParts } from "./durable.ts";
 import type { Feed } from "./feed.ts";
-import { openBlob, sealBlob, sealFrame } from "./frames.ts";
+import { openBlob, type Refused, sealBlob, sealFrame } from "./frames.ts";
 import type { Live } from "./live.ts";
 import { Membership } from "./membership.ts";
 import { Message, Request } from "./message.ts";
@@ -39,7 +39,7 @@ export interface RoomParts {
   /** Begins or ends to follow the room's subject. */
   readonly follow: (room: Room, follows: boolean) => Promise<void>;
   readonly deliver: DurableParts["deliver"];
-  readonly onDrop: (room: Room, reason: DropReason) => void;
+  readonly onDrop: (room: Room, refused: Refused) => void;
   readonly onLost: (room: Room, why: Lost) => void;
   readonly onTrouble: (error: unknown) => void;
   readonly signal: AbortSignal;
@@ -89,12 +89,13 @@ export class Room {
   readonly #dropped: Partial<Record<DropReason, number>> = {};
   #stopAnswering: (() => void) | null = null;
   #answering = 0;
+  #sendsAnyway = false;
 
   constructor(private readonly parts: RoomParts) {
     const { trust, keys, changes, control, directory, onTrouble, signal } = parts;
-    const onDrop = (reason: DropReason) => {
-      this.#dropped[reason] = (this.#dropped[reason] ?? 0) + 1;
-      parts.onDrop(this, reason);
+    const onDrop = (refused: Refused) => {
+      this.#dropped[refused.drop] = (this.#dropped[refused.drop] ?? 0) + 1;
+      parts.onDrop(this, refused);
     };
     this.subject = trust.room.state.subject;
     this.#receiver = new Receiver({ trust, keys, onDrop });
@@ -141,9 +142,17 @@ export class Room {
   }
 
   /**
+   * Sends from now on although an owner signed a later epoch than the bus shows (`room_stale`): a person has decided
+   * that the key which the bus shows is good enough.
+   */
+  sendAnyway(): void {
+    this.#sendsAnyway = true;
+  }
+
+  /**
    * Says something. Where the room is kept, it is stored when this returns.
-   * Errors: too_large, quota, forbidden, timeout, unavailable, room_forked; conflict for a blob of an earlier epoch;
-   * the signal's reason.
+   * Errors: too_large, quota, forbidden, timeout, unavailable, room_forked; room_stale where an owner signed a later
+   * epoch than the bus shows; conflict for a blob of an earlier epoch; the signal's reason.
    */
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
     // A message says one epoch, which is that of its blob, too; it is sealed in the same turn.
@@ -257,6 +266,7 @@ export class Room {
 
   /** Encrypts a blob with the room's key and stores it. `send` takes what it gives. Errors: too_large, quota. */
   async putBlob(plaintext: Uint8Array, signal?: AbortSignal): Promise<StoredBlob> {
+    this.#refuseStale();
     const { epoch, roomId } = this.state.state;
     const roomKey = await this.#blobKey(epoch, signal);
     const { ciphertext, ref } = sealBlob(plaintext, { roomId, epoch, roomKey });
@@ -297,7 +307,12 @@ export class Room {
     return { id: draft.id, seq: null };
   }
 
+  #refuseStale(): void {
+    if (!this.#sendsAnyway) this.parts.trust.claims.refuse(this.state);
+  }
+
   async #sealed(draft: Draft, signal: AbortSignal | undefined) {
+    this.#refuseStale();
     const { roomId, subject, policy, epoch } = this.state.state;
     const roomKey = await this.parts.keys.key(epoch, signal);
     const { identity } = this.parts.control;

@@ -1,27 +1,51 @@
 /** The state of a client in IndexedDB. Chosen by `#state` in a browser. */
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
-import { type ClientState, corruptState, laterPin, pinOf, type RoomPin, type StatePlace } from "./state.ts";
+import {
+  type ClientState,
+  corruptState,
+  laterPin,
+  pinOf,
+  type RoomNote,
+  type RoomPin,
+  type StatePlace,
+} from "./state.ts";
 
-const stores = { rooms: "rooms", handles: "handles" } as const;
+const stores = { rooms: "rooms", handles: "handles", notes: "notes" } as const;
+/** Raised when `stores` gets a new one. */
+const databaseVersion = 2;
 
 type Store = keyof typeof stores;
 
 const failed = (cause: unknown): UnibusError =>
   new UnibusError("unavailable", "the browser keeps nothing for this page (allow it to store data)", { cause });
 
-function opened(name: string): Promise<IDBDatabase> {
+/** Opens the database. `onClose` is called when another page needs a later version of it. */
+function opened(name: string, onClose: () => void): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
-    const request = indexedDB.open(name, 1);
+    const request = indexedDB.open(name, databaseVersion);
     request.onupgradeneeded = () => {
-      for (const store of Object.values(stores)) request.result.createObjectStore(store);
+      const { objectStoreNames } = request.result;
+      for (const store of Object.values(stores)) {
+        if (!objectStoreNames.contains(store)) request.result.createObjectStore(store);
+      }
     };
-    request.onsuccess = () => resolve(request.result);
+    request.onsuccess = () => {
+      const database = request.result;
+      database.onversionchange = () => {
+        database.close();
+        onClose();
+      };
+      resolve(database);
+    };
     request.onerror = () => reject(failed(request.error));
     request.onblocked = () => reject(failed(null));
   });
 }
 
-/** Rooms by id, handles by bus and handle. What is read and written in one transaction no other page comes between. */
+/**
+ * Rooms by id, handles by bus and handle, notes by room and name. Each change is one transaction, so that no other page
+ * comes between its read and its write.
+ */
 class DatabaseState implements ClientState {
   #database: Promise<IDBDatabase> | null = null;
 
@@ -53,6 +77,14 @@ class DatabaseState implements ClientState {
     await this.#change("handles", this.#handleKey(handle), () => ({ answer: null, put: endpoint }));
   }
 
+  note(roomId: string, name: RoomNote): Promise<unknown> {
+    return this.#change("notes", [roomId, name], (kept) => ({ answer: kept ?? null }));
+  }
+
+  async saveNote(roomId: string, name: RoomNote, value: object): Promise<void> {
+    await this.#change("notes", [roomId, name], () => ({ answer: null, put: value }));
+  }
+
   #pin(roomId: string, kept: unknown): RoomPin | null {
     const pin = kept === undefined ? null : pinOf(kept);
     if (kept !== undefined && pin === null) throw corruptState(`room ${roomId}`);
@@ -74,7 +106,9 @@ class DatabaseState implements ClientState {
     key: IDBValidKey,
     decide: (kept: unknown) => { readonly answer: T; readonly put?: unknown },
   ): Promise<T> {
-    this.#database ??= opened(this.place.folder);
+    this.#database ??= opened(this.place.folder, () => {
+      this.#database = null;
+    });
     const database = await this.#database.catch((error: unknown) => {
       this.#database = null;
       throw isUnibusError(error) ? error : failed(error);

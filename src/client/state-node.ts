@@ -4,7 +4,15 @@ import { join } from "node:path";
 import { sha256Hex } from "../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { isUlid } from "../wire/names.ts";
-import { type ClientState, corruptState, laterPin, pinOf, type RoomPin, type StatePlace } from "./state.ts";
+import {
+  type ClientState,
+  corruptState,
+  laterPin,
+  pinOf,
+  type RoomNote,
+  type RoomPin,
+  type StatePlace,
+} from "./state.ts";
 
 /** How often a read is made again that another process overtook. */
 const attemptsMax = 100;
@@ -54,6 +62,7 @@ async function write(folder: string, text: string, place: (draft: string) => Pro
 /**
  * Rooms: `rooms/<room_id>/<version>.json`, of which the highest holds. A version's file is made once and never
  * changed, and only lower ones are removed, so no process can take a room back, and none has to lock it.
+ * Notes of a room stand beside them, `rooms/<room_id>/<name>.json`, and are replaced whole.
  */
 class FileState implements ClientState {
   constructor(private readonly place: StatePlace) {}
@@ -118,6 +127,18 @@ class FileState implements ClientState {
     await unless("EEXIST", null, () =>
       write(this.#handleFolder, JSON.stringify({ handle, endpoint }), (draft) => rename(draft, file)),
     );
+  }
+
+  async note(roomId: string, name: RoomNote): Promise<unknown> {
+    const file = join(this.#roomFolder(roomId), `${name}.json`);
+    const text = await unless("ENOENT", null, () => readFile(file, "utf8"));
+    return text === null ? null : this.#json(file, text);
+  }
+
+  async saveNote(roomId: string, name: RoomNote, value: object): Promise<void> {
+    const folder = this.#roomFolder(roomId);
+    const replace = (draft: string) => rename(draft, join(folder, `${name}.json`));
+    await unless("EEXIST", null, () => write(folder, JSON.stringify(value), replace));
   }
 
   /** The versions that are kept of a room, the highest first. */

@@ -33,7 +33,17 @@ export interface ClientState {
   pinHandle(handle: string, endpoint: string): Promise<string>;
   /** Takes another endpoint for a handle, which the user has approved. */
   repinHandle(handle: string, endpoint: string): Promise<void>;
+  /** What was noted of a room under a name, as it was saved, or null. The caller checks its shape. */
+  note(roomId: string, name: RoomNote): Promise<unknown>;
+  /** Replaces a note of a room with a JSON value. Of two processes that write at once, the last one wins. */
+  saveNote(roomId: string, name: RoomNote, value: object): Promise<void>;
 }
+
+/**
+ * What is noted of a room beside its pin, each in a record of its own:
+ * `claims`: later epochs that owners signed and the bus does not show.
+ */
+export type RoomNote = "claims";
 
 /** Where a state is kept. */
 export interface StatePlace {
@@ -80,6 +90,7 @@ export function corruptState(where: string, cause?: unknown): UnibusError {
 export class MemoryState implements ClientState {
   readonly #rooms = new Map<string, RoomPin>();
   readonly #handles = new Map<string, string>();
+  readonly #notes = new Map<string, object>();
 
   async room(roomId: string): Promise<RoomPin | null> {
     return this.#rooms.get(roomId) ?? null;
@@ -103,5 +114,13 @@ export class MemoryState implements ClientState {
 
   async repinHandle(handle: string, endpoint: string): Promise<void> {
     this.#handles.set(handle, endpoint);
+  }
+
+  async note(roomId: string, name: RoomNote): Promise<unknown> {
+    return this.#notes.get(`${roomId} ${name}`) ?? null;
+  }
+
+  async saveNote(roomId: string, name: RoomNote, value: object): Promise<void> {
+    this.#notes.set(`${roomId} ${name}`, structuredClone(value));
   }
 }

@@ -4,6 +4,7 @@ import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
 import { policyDigits, statementText } from "../wire/statement.ts";
 import { Chain, type Link } from "./chain.ts";
 import type { ControlPlane } from "./control.ts";
+import { type EpochClaim, EpochClaims } from "./epoch-claims.ts";
 import type { ClientState } from "./state.ts";
 import { isOneLine, leaversOf, type VerifiedMember, type VerifiedRoom, verifiedRoom } from "./verified-room.ts";
 import type { PeerKeys, Vouched } from "./vouched.ts";
@@ -30,6 +31,10 @@ export interface TrustParts {
   readonly signal?: AbortSignal;
   /** Told once of a room that contradicts itself, whoever finds it. */
   readonly onFork?: (roomId: string, error: UnibusError) => void;
+  /** Called once when the bus still shows an older epoch than an owner signed. */
+  readonly onStale?: (roomId: string, claim: EpochClaim, error: UnibusError) => void;
+  /** Called with what goes wrong in the background and is tried again. */
+  readonly onTrouble?: (error: unknown) => void;
 }
 
 /**
@@ -44,6 +49,8 @@ export interface TrustParts {
  */
 export class RoomTrust {
   readonly roomId: string;
+  /** Later epochs that owners signed and the bus does not show. */
+  readonly claims: EpochClaims;
   readonly #chain: Chain;
   readonly #reading = new OneAtATime(() => this.#guarded(() => this.#refresh()));
   readonly #pastReading = new OneAtATime(() => this.#guarded(() => this.#learnPast()));
@@ -58,11 +65,21 @@ export class RoomTrust {
   ) {
     this.roomId = roomId;
     this.#chain = new Chain(roomId);
+    const { state, signal, onStale, onTrouble } = parts;
+    this.claims = new EpochClaims({
+      roomId,
+      state,
+      signal,
+      refresh: () => this.refresh(),
+      onStale: (claim, error) => onStale?.(roomId, claim, error),
+      onTrouble: (error) => onTrouble?.(error),
+    });
   }
 
   /** Reads and verifies a room. Errors: room_forked; what the bus answers; those of the client's memory. */
   static async open(roomId: string, parts: TrustParts, signal?: AbortSignal): Promise<RoomTrust> {
     const trust = new RoomTrust(roomId, parts);
+    await trust.claims.load();
     await trust.refresh(signal);
     return trust;
   }
@@ -77,18 +94,6 @@ export class RoomTrust {
   /** Reads what is new, in a read that begins after this call, and verifies it. Errors: those of `open`. */
   refresh(signal?: AbortSignal): Promise<VerifiedRoom> {
     return waitFor(this.#reading.run(), signal);
-  }
-
-  /**
-   * The room at an epoch or later: reads it again where the epoch is above the one that is known.
-   * Errors: room_forked when the epoch is above the one of that read. Any peer can write a number into a frame, so
-   * the caller has checked that a member signed it, or that it opened.
-   */
-  async reach(epoch: number, signal?: AbortSignal): Promise<VerifiedRoom> {
-    if (this.room.state.epoch >= epoch) return this.room;
-    const room = await this.refresh(signal);
-    if (room.state.epoch >= epoch) return room;
-    throw this.fork(`it is said to be in epoch ${epoch}, and the bus shows none above ${room.state.epoch}`);
   }
 
   /** The key_check that the owners signed for an epoch. Errors: not_found for one that the room has not had. */

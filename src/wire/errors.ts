@@ -25,10 +25,11 @@ export const statusOf = {
 export type ReplyCode = keyof typeof statusOf;
 
 /**
- * A stable name for what went wrong. Only a client finds `room_forked`: the bus contradicts what a room's owners
- * signed, so no reply carries it. Source: spec 3, 5.
+ * A stable name for what went wrong. Only a client finds two of them, so no reply carries these: `room_forked`, the bus
+ * contradicts what a room's owners signed; `room_stale`, an owner signed a message in a later epoch than the bus shows.
+ * Source: spec 3, 5.
  */
-export type ErrorCode = ReplyCode | "room_forked";
+export type ErrorCode = ReplyCode | "room_forked" | "room_stale";
 
 const brand = Symbol.for("unibus.error");
 

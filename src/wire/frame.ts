@@ -65,6 +65,8 @@ export type DropReason =
   | "repeat"
   /** A live one of an epoch that ended a while ago. */
   | "old_epoch"
+  /** Of a later epoch than a fresh read of the room shows. */
+  | "epoch_ahead"
   /** No signature, where the room demands one. */
   | "unsigned"
   /** A signature that does not hold, whether one is demanded or not. */

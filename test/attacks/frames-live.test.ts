@@ -8,6 +8,7 @@ import { newUlid } from "../../src/client/ulid.ts";
 import { frameBytesMax } from "../../src/wire/frame.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileScene, rewritten } from "../support/hostile-scene.ts";
+import { trustingPeer } from "../support/trusting-peer.ts";
 
 let server: Server;
 let admin: Identity;
@@ -204,15 +205,82 @@ describe("a contradiction that the application's own call finds", () => {
   });
 });
 
-describe("a member's signature on an epoch that is not", () => {
-  test("is a contradiction: the room is given up, nothing is sent, and whoever reads is told", async () => {
+describe("a member's signature on an epoch that the bus does not show", () => {
+  const farAhead = 2 ** 31 - 1;
+
+  test("is dropped and reported with its sender: it ends no reading and no sending", async () => {
     await using at = await HostileScene.open(server, { admin });
-    at.inject(await at.frame({ by: at.cleo.identity, epoch: 2 }));
-    await until("bob's reading ends", () => at.ended !== undefined);
-    expect(at.ended).toMatchObject({ code: "room_forked" });
-    expect(at.suspicious.map(({ what }) => what)).toEqual(["room_forked"]);
-    await expect(at.theirs.send("still here?")).rejects.toMatchObject({ code: "room_forked" });
-    expect(at.texts).toEqual([]);
+    const by = at.cleo.identity;
+    const roomKey = await at.key();
+    for (const epoch of [2, 3, farAhead])
+      await expectDropped(at, await at.frame({ by, epoch, roomKey }), "epoch_ahead");
+    expect(at.suspicious.every(({ from }) => from === by.endpoint)).toBe(true);
+    await expectSound(at);
+    await at.theirs.send("still here");
+    await until("ana's history has it", async () => (await at.mine.history()).messages.at(-1)?.text === "still here");
+  });
+
+  test("is looked into once in 10 seconds, however many frames carry it", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const [by, roomKey] = [at.cleo.identity, await at.key()];
+    await expectDropped(at, await at.frame({ by, epoch: 2, roomKey }), "epoch_ahead");
+    await expectSound(at);
+    const reads = () => at.hostile.http.asked.filter((line) => /GET \/rooms\/\w+$/.test(line)).length;
+    const [before, began] = [reads(), performance.now()];
+    for (let round = 0; round < 20; round++) {
+      for (let i = 0; i < 10; i++) at.inject(await at.frame({ by, roomKey, epoch: 3 + round * 10 + i }));
+      await expectSound(at);
+    }
+    expect(at.dropped).toEqual({ epoch_ahead: 201 });
+    expect(reads() - before).toBeLessThanOrEqual(3 * Math.floor((performance.now() - began) / 10_000));
+  });
+
+  test("is taken once the room has got there, also of a member who was wrong before", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const by = at.cleo.identity;
+    await expectDropped(at, await at.frame({ by, epoch: 2, roomKey: await at.key() }), "epoch_ahead");
+    await at.mine.membership.rekey();
+    await until("bob knows the new epoch", () => at.theirs.epoch === 2);
+    at.inject(await at.frame({ by, epoch: 2, text: "now it is so" }));
+    await until("bob has it", () => at.texts.includes("now it is so"));
+  });
+
+  test("of an owner stops sending when a second read shows no more, until that owner is none", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    await at.mine.membership.setRole(at.cleo.identity.endpoint, "owner");
+    await at.theirs.refresh();
+    await expectDropped(at, await at.frame({ by: at.cleo.identity, epoch: 9, roomKey: await at.key() }), "epoch_ahead");
+    await at.theirs.send("one word proves nothing");
+    await until("it is confirmed", () => at.suspicious.some(({ what }) => what === "room_stale"));
+    expect(at.suspicious.at(-1)).toMatchObject({ roomId: at.mine.id, from: at.cleo.identity.endpoint });
+    const stale = { code: "room_stale", message: expect.stringContaining("epoch 9") };
+    await expect(at.theirs.send("stopped")).rejects.toMatchObject(stale);
+    await expect(at.theirs.request("stopped")).rejects.toMatchObject(stale);
+    await expect(at.theirs.putBlob(new Uint8Array(1))).rejects.toMatchObject(stale);
+    // A program that only sends knows it from the state that the reader left.
+    const again = await trustingPeer(at.bob.identity, [at.hostile.url], at.bobState).open(at.mine.id);
+    expect(() => again.trust.claims.refuse(again.trust.room)).toThrow("epoch 9");
+    // Reading goes on, and so does sending where a person says so.
+    await expectSound(at);
+    at.theirs.sendAnyway();
+    await at.theirs.send("a person decided");
+    await at.mine.membership.setRole(at.cleo.identity.endpoint, "member");
+    await again.trust.refresh();
+    again.trust.claims.refuse(again.trust.room);
+  });
+
+  test("of an owner whose epoch the bus shows late is no contradiction", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const endpoint = at.cleo.identity.endpoint;
+    await at.mine.membership.setRole(endpoint, "owner");
+    await at.theirs.refresh();
+    await expectDropped(at, await at.frame({ by: at.cleo.identity, epoch: 2, roomKey: await at.key() }), "epoch_ahead");
+    await at.mine.membership.rekey();
+    await until("bob knows the new epoch", () => at.theirs.epoch === 2);
+    const asked = at.hostile.http.asked.length;
+    await until("the second read is made", () => at.hostile.http.asked.length > asked);
+    await at.theirs.send("nothing is wrong");
+    expect(at.suspicious.map(({ what }) => what)).toEqual(["epoch_ahead"]);
   });
 });
 

@@ -140,7 +140,6 @@ describe("a server that", () => {
       () => owner.keys.key(1),
       () => owner.changes.add([keysOf(people.mallory)]),
       () => owner.changes.rekey(),
-      () => owner.trust.reach(1),
       async () => owner.trust.room,
     ];
     for (const send of sends) expect(await failureOf(send)).toBe(later);
@@ -336,13 +335,5 @@ describe("a server that", () => {
     expect([error.code, error.message]).toEqual(["unavailable", expect.stringContaining("more than 1048576 bytes")]);
     way.honest();
     await bobs.trust.refresh();
-  });
-
-  test("speaks of an epoch that nobody signed makes a room that is given up", async () => {
-    const room = await roomOf();
-    const bobs = await deceived(people.bob).open(room.trust.roomId);
-    expect((await bobs.trust.reach(1)).state.epoch).toBe(1);
-    expect((await failureOf(() => bobs.trust.reach(2))).code).toBe("room_forked");
-    expect((await failureOf(() => bobs.keys.key(1))).code).toBe("room_forked");
   });
 });

@@ -112,8 +112,7 @@ describe("a room", () => {
     expect(await asked(() => Promise.all([1, 1, 1].map((epoch) => bobs.keys.key(epoch))))).toEqual(["/key?epoch=1"]);
     expect(await asked(() => failureOf(() => bobs.keys.key(2)))).toEqual([]);
     await mine.changes.rekey();
-    expect(await asked(() => bobs.trust.reach(2))).toEqual(["", "/members", "/statements?from=2"]);
-    expect(await asked(() => bobs.trust.reach(2))).toEqual([]);
+    expect(await asked(() => bobs.trust.refresh())).toEqual(["", "/members", "/statements?from=2"]);
     expect(await asked(() => Promise.all([1, 2].map(() => bobs.trust.refresh())))).toEqual(["", ""]);
   });
 

@@ -1,13 +1,21 @@
 /** A room whose reader is behind a server that does what it is told: the scene of most attacks on the data plane. */
 import { sealFrame } from "../../src/client/frames.ts";
 import type { Identity } from "../../src/client/identity.ts";
-import { type Bus, type BusEvents, connect, type Message, type Policy, type Room } from "../../src/client/index.ts";
+import {
+  Bus,
+  type BusEvents,
+  type ClientState,
+  MemoryState,
+  type Message,
+  type Policy,
+  type Room,
+} from "../../src/client/index.ts";
 import type { Draft } from "../../src/client/sealing.ts";
 import { newUlid } from "../../src/client/ulid.ts";
 import { bytesOf } from "../../src/wire/encoding.ts";
 import { Server, until } from "./executable.ts";
 import { HostileNats } from "./hostile-nats.ts";
-import { addUser, freshSubject, postUser } from "./peer.ts";
+import { addUser, dial, freshSubject, postUser } from "./peer.ts";
 import { trustingPeer } from "./trusting-peer.ts";
 
 /** What a frame is forged with, where it is not the room's own. */
@@ -30,6 +38,8 @@ export class HostileScene implements AsyncDisposable {
   ended: unknown;
 
   private constructor(
+    /** What bob's client remembers. */
+    readonly bobState: ClientState,
     readonly server: Server,
     readonly hostile: HostileNats,
     readonly ana: Bus,
@@ -48,16 +58,17 @@ export class HostileScene implements AsyncDisposable {
     { admin, mode = "matrix" }: { readonly admin: Identity; readonly mode?: "matrix" | "nats" | Policy },
   ): Promise<HostileScene> {
     const hostile = await HostileNats.start(server);
-    const join = async (name: string, url: string): Promise<Bus> =>
-      connect({ url, identity: await postUser(server, admin, name), state: "memory" });
+    const bobState = new MemoryState();
+    const join = async (name: string, url: string, state: ClientState = new MemoryState()): Promise<Bus> =>
+      Bus.connect({ urls: [url], identity: await postUser(server, admin, name), state });
     const ana = await join("ana", server.ready.http);
-    const bob = await join("bob", hostile.url);
+    const bob = await join("bob", hostile.url, bobState);
     const cleo = await join("cleo", server.ready.http);
     const mine = await ana.createRoom(freshSubject(), mode);
     await mine.membership.add([bob.identity.endpoint, cleo.identity.endpoint]);
     const theirs = await bob.room(mine.id);
     const eve = await postUser(server, admin, "eve");
-    const scene = new HostileScene(server, hostile, ana, bob, cleo, eve, mine, theirs);
+    const scene = new HostileScene(bobState, server, hostile, ana, bob, cleo, eve, mine, theirs);
     bob.on("suspicious", (what) => scene.suspicious.push(what));
     bob.on("trouble", (error) => scene.trouble.push(error));
     await theirs.onMessage((message) => scene.got.push(message), {
@@ -106,6 +117,13 @@ export class HostileScene implements AsyncDisposable {
   /** Sends bytes to bob as if somebody had said them in the room. */
   inject(bytes: Uint8Array | string, subject = this.mine.subject): void {
     if (this.hostile.inject(subject, bytes) === 0) throw new Error("nobody listens");
+  }
+
+  /** Has a member publish bytes in the room, as a NATS client of their own would: the bus stores and delivers them. */
+  async publish(by: Identity, ...frames: readonly Uint8Array[]): Promise<void> {
+    const connection = await dial(this.server, by);
+    for (const bytes of frames) connection.publish(this.mine.subject, bytes);
+    await connection.drain();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

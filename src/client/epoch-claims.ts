@@ -1,0 +1,135 @@
+/**
+ * Later epochs that owners of a room signed and the bus does not show.
+ *
+ * One frame proves nothing about the bus: its sender may have written any number. So a claim counts only if an owner
+ * signed it, and is confirmed only when a second read of the room, 10 seconds later, still shows an older epoch. While
+ * a confirmed claim stands, sending stops with `room_stale`. A claim ends when a read shows its epoch, or when its
+ * owner owns the room no more. Confirmed claims are kept in the client's state, so that they hold for a program that
+ * only sends. Source: spec 3.
+ */
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { epochMax, ownersMax } from "../wire/statement.ts";
+import type { ClientState } from "./state.ts";
+import { memberNow, type VerifiedRoom } from "./verified-room.ts";
+import { pause } from "./wait.ts";
+
+/** After which time a room is read again to confirm a claim, in milliseconds. Source: spec 3. */
+const confirmAfterMs = 10_000;
+
+/** An owner's signed word that the room has reached an epoch. */
+export interface EpochClaim {
+  /** The endpoint of the owner. */
+  readonly by: string;
+  readonly epoch: number;
+}
+
+interface ClaimsParts {
+  readonly roomId: string;
+  readonly state: ClientState;
+  /** Reads the room again, in a read that begins after the call. */
+  readonly refresh: () => Promise<VerifiedRoom>;
+  /** Called once for each claim that was confirmed. */
+  readonly onStale: (claim: EpochClaim, error: UnibusError) => void;
+  readonly onTrouble: (error: unknown) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Errors after which the room is not read again. */
+const isOver: ReadonlySet<string> = new Set(["room_forked", "gone", "forbidden", "not_found"]);
+
+function claimsIn(note: unknown): EpochClaim[] {
+  const { claims } = (note ?? {}) as { claims?: unknown };
+  if (!Array.isArray(claims)) return [];
+  return (claims as Partial<EpochClaim>[]).flatMap(({ by, epoch }) => {
+    const holds = typeof by === "string" && Number.isSafeInteger(epoch) && Number(epoch) <= epochMax;
+    return holds ? [{ by, epoch: Number(epoch) }] : [];
+  });
+}
+
+/** The claims of one room. */
+export class EpochClaims {
+  /** Claims that wait for the second read: when each was made, by `performance.now()`. */
+  readonly #waiting = new Map<string, { readonly epoch: number; readonly atMs: number }>();
+  readonly #confirmed = new Map<string, number>();
+  #isChecking = false;
+
+  constructor(private readonly parts: ClaimsParts) {}
+
+  /** Reads the claims that were confirmed before. Errors: those of the client's state. */
+  async load(): Promise<void> {
+    for (const { by, epoch } of claimsIn(await this.parts.state.note(this.parts.roomId, "claims"))) {
+      this.#confirmed.set(by, epoch);
+    }
+  }
+
+  /** Takes a claim. The caller has checked the signature, and that its signer owns the room. */
+  add({ by, epoch }: EpochClaim): void {
+    const known = Math.max(this.#confirmed.get(by) ?? 0, this.#waiting.get(by)?.epoch ?? 0);
+    if (epoch <= known || this.#waiting.size >= ownersMax) return;
+    // The first claim sets the time: an owner who raises theirs again and again would put the second read off for ever.
+    this.#waiting.set(by, { epoch, atMs: this.#waiting.get(by)?.atMs ?? performance.now() });
+    void this.#check();
+  }
+
+  /** The confirmed claim that the room contradicts, or null. */
+  standing(room: VerifiedRoom): EpochClaim | null {
+    for (const [by, epoch] of this.#confirmed) {
+      if (epoch > room.state.epoch && memberNow(room, by)?.role === "owner") return { by, epoch };
+    }
+    return null;
+  }
+
+  /** Errors: room_stale while a confirmed claim stands. */
+  refuse(room: VerifiedRoom): void {
+    const claim = this.standing(room);
+    if (claim !== null) throw staleError(room, claim);
+  }
+
+  async #check(): Promise<void> {
+    if (this.#isChecking) return;
+    this.#isChecking = true;
+    try {
+      while (this.#waiting.size > 0) {
+        await pause(confirmAfterMs, this.parts.signal);
+        await this.#confirm(performance.now() - confirmAfterMs);
+      }
+    } catch (error) {
+      if (this.parts.signal?.aborted !== true) this.parts.onTrouble(error);
+      this.#waiting.clear();
+    } finally {
+      this.#isChecking = false;
+    }
+  }
+
+  /** Confirms what was claimed before a moment, or forgets it. A read that fails is made again later. */
+  async #confirm(beforeMs: number): Promise<void> {
+    const due = [...this.#waiting].filter(([, { atMs }]) => atMs <= beforeMs);
+    if (due.length === 0) return;
+    let room: VerifiedRoom;
+    try {
+      room = await this.parts.refresh();
+    } catch (error) {
+      if (isUnibusError(error) && isOver.has(error.code)) throw error;
+      this.parts.onTrouble(error);
+      return;
+    }
+    for (const [by, { epoch }] of due) {
+      this.#waiting.delete(by);
+      if (epoch <= room.state.epoch || memberNow(room, by)?.role !== "owner") continue;
+      this.#confirmed.set(by, epoch);
+      this.parts.onStale({ by, epoch }, staleError(room, { by, epoch }));
+    }
+    for (const [by, epoch] of this.#confirmed) {
+      if (epoch <= room.state.epoch || memberNow(room, by)?.role !== "owner") this.#confirmed.delete(by);
+    }
+    const claims = [...this.#confirmed].map(([by, epoch]) => ({ by, epoch }));
+    await this.parts.state.saveNote(this.parts.roomId, "claims", { claims });
+  }
+}
+
+function staleError(room: VerifiedRoom, { by, epoch }: EpochClaim): UnibusError {
+  const { subject, epoch: shown } = room.state;
+  const what = `owner ${by} signed a message in epoch ${epoch} of ${subject}, but the bus shows only epoch ${shown}`;
+  const hint = "ask another member which epoch they see, or send with --send-anyway";
+  return new UnibusError("room_stale", `${what}: nothing was sent (${hint})`);
+}
