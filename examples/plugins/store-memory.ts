@@ -4,6 +4,7 @@ import {
   type InviteRecord,
   InviteStore,
   isOwnerIn,
+  looksOf,
   type RoomRecord,
   RoomStore,
   type SealedKeyRecord,
@@ -81,6 +82,14 @@ const userStore = (open: Open): UserStore => ({
   },
   deleteUser: async (signPub) => open().users.delete(signPub),
   listUsers: async (key, limit) => after(open().users, key, limit),
+  async listActive({ looks, after: endpoint, limit }) {
+    const all = [...open().users.values()].filter(({ status }) => status === "active");
+    const wanted = all.filter(({ handle }) => {
+      const { look1, look2 } = looksOf(handle);
+      return looks === undefined || look1 === looks.look1 || look2 === looks.look2;
+    });
+    return after(new Map(wanted.map((user) => [user.endpoint, user])), endpoint, limit);
+  },
   getRoster: async () => open().roster,
   async replaceRoster({ admins, revision }) {
     const memory = open();

@@ -4,6 +4,8 @@ export * from "../wire/address.ts";
 export * from "../wire/api.ts";
 export * from "../wire/encoding.ts";
 export * from "../wire/errors.ts";
+export * from "../wire/handles.ts";
+export * from "../wire/looks.ts";
 export * from "../wire/names.ts";
 export * from "../wire/room-stream.ts";
 export * from "../wire/sign.ts";

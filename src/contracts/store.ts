@@ -4,6 +4,7 @@
  * Times are milliseconds since the epoch; keys are lowercase hex.
  */
 import type { UserRole } from "../wire/api.ts";
+import type { Looks } from "../wire/looks.ts";
 import type { MemberLine, Policy } from "../wire/statement.ts";
 import { token } from "./plugin.ts";
 
@@ -34,6 +35,15 @@ export interface AdminRoster {
   readonly revision: number;
 }
 
+/** Which active users are asked for. */
+export interface ActiveUsers {
+  /** Those whose handle has one of these looks; all where it is left out. */
+  readonly looks?: Looks | undefined;
+  /** Those behind this endpoint; from the first for null. */
+  readonly after: string | null;
+  readonly limit: number;
+}
+
 /** Users by key. */
 export interface UserStore {
   getUser(signPub: string): Promise<UserRecord | null>;
@@ -46,6 +56,11 @@ export interface UserStore {
   deleteUser(signPub: string): Promise<boolean>;
   /** By key, those after `after`. */
   listUsers(after: string | null, limit: number): Promise<UserRecord[]>;
+  /**
+   * Active users by endpoint. The store keeps an index of the looks of handles (`looksOf`), computed when a handle is
+   * written, and again when `looksVersion` differs from the one they were computed with.
+   */
+  listActive(query: ActiveUsers): Promise<UserRecord[]>;
   getRoster(): Promise<AdminRoster>;
   /** Compare-and-set on the revision. */
   replaceRoster(roster: AdminRoster): Promise<boolean>;

@@ -30,6 +30,7 @@ const calls: Readonly<Record<string, (store: StoreUnderTest) => Promise<unknown>
   replaceUser: ({ users }) => users.replaceUser(userSample(1)),
   deleteUser: ({ users }) => users.deleteUser(keySample(1)),
   listUsers: ({ users }) => users.listUsers(null, 10),
+  listActive: ({ users }) => users.listActive({ after: null, limit: 10 }),
   getRoster: ({ users }) => users.getRoster(),
   replaceRoster: ({ users }) => users.replaceRoster({ admins: [keySample(1)], revision: 0 }),
   insertInvite: ({ invites }) => invites.insertInvite(inviteSample(2)),

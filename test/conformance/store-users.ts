@@ -1,9 +1,15 @@
 import { describe, expect, test } from "bun:test";
-import type { UserRecord, UserStore } from "../../src/contracts/index.ts";
+import { looksOf, type UserRecord, type UserStore } from "../../src/contracts/index.ts";
+import { lookCases } from "../support/handle-cases.ts";
 import type { OpenStore } from "./store.ts";
-import { callers, failure, keySample, upTo, userSample, winners, withStore } from "./store-samples.ts";
+import { callers, failure, keySample, peer, upTo, userSample, winners, withStore } from "./store-samples.ts";
 
 const plain = (user: UserRecord | null): UserRecord | null => user && { ...user, revision: 0 };
+
+const userOf = (endpoint: string): UserRecord | null =>
+  upTo(9)
+    .map((n) => userSample(n))
+    .find((user) => user.endpoint === endpoint) ?? null;
 
 async function known(users: UserStore, signPub: string): Promise<UserRecord> {
   const user = await users.getUser(signPub);
@@ -118,6 +124,86 @@ export function userCases(open: OpenStore): void {
         expect(paged).toEqual(sorted);
         expect((await users.listUsers("0".repeat(64), 1)).map((user) => user.signPub)).toEqual(sorted.slice(0, 1));
       }),
+    );
+
+    test(
+      "active users are listed by endpoint, page by page, as every change leaves them",
+      withStore(open, async ({ users }) => {
+        expect(await users.listActive({ after: null, limit: 10 })).toEqual([]);
+        for (const n of upTo(7)) await users.insertUser(userSample(n));
+        const sorted = upTo(7).map(peer).sort();
+        const listed = async () => (await users.listActive({ after: null, limit: 100 })).map(plain);
+        expect(await listed()).toEqual(sorted.map((endpoint) => userOf(endpoint)));
+        const paged: string[] = [];
+        for (let after: string | null = null; ; ) {
+          const page: UserRecord[] = await users.listActive({ after, limit: 3 });
+          paged.push(...page.map(({ endpoint }) => endpoint));
+          after = page.at(-1)?.endpoint ?? null;
+          if (after === null) break;
+          expect(page.length).toBeLessThanOrEqual(3);
+        }
+        expect(paged).toEqual(sorted);
+        const revoked = { ...(await known(users, keySample(2))), status: "revoked" as const, revokedAt: 5 };
+        expect(await users.replaceUser(revoked)).toBe(true);
+        expect(await users.deleteUser(keySample(4))).toBe(true);
+        await users.insertUser(userSample(8));
+        const left = [0, 1, 3, 5, 6, 8].map(peer).sort();
+        expect((await listed()).map((user) => user?.endpoint)).toEqual(left);
+        const again = await known(users, keySample(2));
+        expect(await users.replaceUser({ ...again, status: "active", revokedAt: null })).toBe(true);
+        expect((await listed()).map((user) => user?.endpoint)).toEqual([...left, peer(2)].sort());
+      }),
+    );
+
+    test(
+      "a handle finds every active user with a look of it, and follows each change",
+      withStore(open, async ({ users }) => {
+        const found = async (handle: string, after: string | null = null, limit = 100) =>
+          (await users.listActive({ looks: looksOf(handle), after, limit })).map(({ endpoint }) => endpoint);
+        const handles = [
+          "bob",
+          "BOB",
+          "b0b",
+          "bo\u0431",
+          "b\u043eb",
+          "\uff42\uff4f\uff42",
+          "Ian",
+          "lan",
+          "Bobby",
+          "Ren\u00e9",
+        ];
+        for (const [n, handle] of handles.entries()) await users.insertUser(userSample(n, { handle }));
+        const bobs = [0, 1, 2, 4, 5].map(peer).sort();
+        expect(await found("bob")).toEqual(bobs);
+        expect(await found("BoB")).toEqual(bobs);
+        expect(await found("bob", bobs[1], 2)).toEqual(bobs.slice(2, 4));
+        // By the first look alone, and by the second alone.
+        expect(await found("ian")).toEqual([peer(6)]);
+        expect(await found("Ian")).toEqual([peer(6), peer(7)].sort());
+        expect(await found("Rene\u0301")).toEqual([peer(9)]);
+        expect(await found("carol")).toEqual([]);
+        const user = await known(users, keySample(2));
+        expect(await users.replaceUser({ ...user, handle: "Carol" })).toBe(true);
+        expect(await found("bob")).toEqual(bobs.filter((endpoint) => endpoint !== peer(2)));
+        expect(await found("caroI")).toEqual([peer(2)]);
+        const revoked = { ...(await known(users, keySample(1))), status: "revoked" as const, revokedAt: 5 };
+        expect(await users.replaceUser(revoked)).toBe(true);
+        expect(await users.deleteUser(keySample(0))).toBe(true);
+        expect(await found("bob")).toEqual([4, 5].map(peer).sort());
+      }),
+    );
+
+    test.each(lookCases.map((one) => [one.name, one] as const))(
+      "%s: either of the two names both",
+      (_, { one, other }) =>
+        withStore(open, async ({ users }) => {
+          await users.insertUser(userSample(1, { handle: one }));
+          await users.insertUser(userSample(2, { handle: other }));
+          for (const handle of [one, other]) {
+            const found = await users.listActive({ looks: looksOf(handle), after: null, limit: 10 });
+            expect(found.map(({ signPub }) => signPub).sort()).toEqual([1, 2].map(keySample).sort());
+          }
+        })(),
     );
 
     test(

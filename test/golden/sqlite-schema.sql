@@ -93,4 +93,10 @@ CREATE TABLE users (
   created_at INTEGER NOT NULL,
   revoked_at INTEGER,
   revision INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+, look1 TEXT NOT NULL DEFAULT '', look2 TEXT NOT NULL DEFAULT '', looks_version TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
+
+CREATE INDEX users_by_look1 ON users (look1);
+
+CREATE INDEX users_by_look2 ON users (look2);
+
+CREATE INDEX users_by_looks_version ON users (looks_version);

@@ -115,6 +115,11 @@ export class Calls {
     }
   }
 
+  /** Sends an empty message that nothing answers. On a closed connection it does nothing. */
+  send(subject: string): void {
+    if (!this.#connection.isClosed()) this.#connection.publish(subject);
+  }
+
   /** Hears what is sent to a subject, until what it gives is called. Errors: unavailable on a closed connection. */
   subscribe(subject: string, take: (message: Msg) => void): () => void {
     try {

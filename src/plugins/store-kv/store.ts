@@ -16,6 +16,7 @@ import { RoomBuckets } from "./room-entry.ts";
 import { RoomIndex } from "./room-index.ts";
 import { createRooms } from "./rooms.ts";
 import { createSnapshot } from "./snapshot.ts";
+import { UserIndex } from "./user-index.ts";
 import { createUsers, userBuckets } from "./users.ts";
 
 /** How long an operation may take in all, in milliseconds: longer than each of the calls that it makes. */
@@ -77,7 +78,7 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
   const index = new RoomIndex(calls);
   const userKv = userBuckets(calls, readsOf(buckets.users));
   const inviteKv = inviteBuckets(calls, now);
-  const users = bounded(createUsers(userKv), ["listUsers"]);
+  const users = bounded(createUsers(userKv, new UserIndex(calls, signal)), ["listUsers", "listActive"]);
   const rooms = bounded(createRooms({ kv, index, now }), ["insertRoom", "applyChange", "purgeRoom", "listRooms"]);
   const every = Object.values(buckets).map((name) => new Bucket(calls, name));
   return {

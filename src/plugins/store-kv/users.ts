@@ -4,6 +4,7 @@ import { buckets, endpointId } from "../../wire/names.ts";
 import { Bucket, untilMade } from "./bucket.ts";
 import { type Calls, sideBySide } from "./calls.ts";
 import type { CertainReads } from "./certain-reads.ts";
+import type { UserIndex } from "./user-index.ts";
 
 /** Lists of keys, by the first digit of the keys that each holds. */
 const lists = "0123456789abcdef".split("");
@@ -61,7 +62,7 @@ async function find(kv: UserBuckets, endpoint: string): Promise<UserRecord | nul
 }
 
 /** Users in their bucket. A record's revision is that of its entry. */
-export function createUsers(kv: UserBuckets): UserStore {
+export function createUsers(kv: UserBuckets, index: UserIndex): UserStore {
   return {
     getUser: (signPub) => find(kv, endpointId(signPub)),
     getUserByEndpoint: (endpoint) => find(kv, endpoint),
@@ -94,6 +95,7 @@ export function createUsers(kv: UserBuckets): UserStore {
       }
       return users;
     },
+    listActive: (query) => index.list(query),
     async getRoster(): Promise<AdminRoster> {
       const { value, revision } = await kv.roster.get(rosterKey);
       return { admins: value ?? [], revision };

@@ -5,6 +5,7 @@ import type { Log } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { createCommitGroup } from "./commit-group.ts";
 import { fileError, isBusy, portError } from "./faults.ts";
+import { refreshLooks } from "./looks.ts";
 import { migrate } from "./migrations.ts";
 
 /** How long a statement waits for another process that writes. The event loop stands still meanwhile. */
@@ -130,6 +131,7 @@ export function openDatabase({ file, log, now = Date.now }: OpenOptions): Databa
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     native = connect(file);
     migrate(native, file, { log, now });
+    refreshLooks(native, file, log);
     return databaseOver(native, file);
   } catch (error) {
     native?.close(true);

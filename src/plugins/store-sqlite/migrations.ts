@@ -2,9 +2,13 @@ import type { Database as Native } from "bun:sqlite";
 import type { Log } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import init from "./migrations/0001-init.sql" with { type: "text" };
+import looks from "./migrations/0002-looks.sql" with { type: "text" };
 
 /** Every change of the schema, in order, from 1. A released one never changes; each only adds. */
-const migrations: readonly { readonly name: string; readonly sql: string }[] = [{ name: "0001-init", sql: init }];
+const migrations: readonly { readonly name: string; readonly sql: string }[] = [
+  { name: "0001-init", sql: init },
+  { name: "0002-looks", sql: looks },
+];
 
 /**
  * Brings a database to this version's schema, and records each step with its time.

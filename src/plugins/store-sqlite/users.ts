@@ -1,6 +1,7 @@
 import type { AdminRoster, UserRecord, UserStore } from "../../contracts/store.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import type { Database } from "./database.ts";
+import { type LooksBinding, looksBinding } from "./looks.ts";
 
 const columns = `sign_pub AS signPub, endpoint, kex_pub AS kexPub, kex_sig AS kexSig, handle, role, status,
   created_at AS createdAt, revoked_at AS revokedAt, revision`;
@@ -8,25 +9,35 @@ const columns = `sign_pub AS signPub, endpoint, kex_pub AS kexPub, kex_sig AS ke
 /** Every user by key. */
 export const selectUsers = `SELECT ${columns} FROM users ORDER BY sign_pub`;
 
+const activePageSql = "status = 'active' AND endpoint > ? ORDER BY endpoint LIMIT ?";
+
+/** Active users behind an endpoint: all of them, or those with one of two looks. */
+export const activeUsersSql = {
+  all: `SELECT ${columns} FROM users WHERE ${activePageSql}`,
+  byLooks: `SELECT ${columns} FROM users WHERE (look1 = ? OR look2 = ?) AND ${activePageSql}`,
+} as const;
+
 /**
  * A user as it is, without its revision.
  * A first revision is random, so that a record deleted and inserted again never passes for the one before.
  */
 export const insertUserSql = `INSERT INTO users
-  (sign_pub, endpoint, kex_pub, kex_sig, handle, role, status, created_at, revoked_at, revision)
-  VALUES ($signPub, $endpoint, $kexPub, $kexSig, $handle, $role, $status, $createdAt, $revokedAt,
-    1 + abs(random() % 1000000000000))`;
+  (sign_pub, endpoint, kex_pub, kex_sig, handle, look1, look2, looks_version, role, status, created_at, revoked_at,
+    revision)
+  VALUES ($signPub, $endpoint, $kexPub, $kexSig, $handle, $look1, $look2, $looksVersion, $role, $status, $createdAt,
+    $revokedAt, 1 + abs(random() % 1000000000000))`;
 
 /** The assignments that change a user, whose key and endpoint never do. */
-export const userChanges = `kex_pub = $kexPub, kex_sig = $kexSig, handle = $handle, role = $role, status = $status,
-  created_at = $createdAt, revoked_at = $revokedAt, revision = revision + 1`;
+export const userChanges = `kex_pub = $kexPub, kex_sig = $kexSig, handle = $handle, look1 = $look1, look2 = $look2,
+  looks_version = $looksVersion, role = $role, status = $status, created_at = $createdAt, revoked_at = $revokedAt,
+  revision = revision + 1`;
 
 /** A user as statements take it. */
-export type UserBinding = Omit<UserRecord, "revision">;
+export type UserBinding = Omit<UserRecord, "revision"> & LooksBinding;
 
-/** A user as statements take it. */
+/** A user as statements take it, with the looks of the handle. */
 export function userBinding({ revision: _, ...user }: UserRecord): UserBinding {
-  return user;
+  return { ...user, ...looksBinding(user.handle) };
 }
 
 /** Users in SQLite. */
@@ -34,13 +45,15 @@ export function createUsers({ native, read, write }: Database): UserStore {
   const byKey = native.prepare<UserRecord, [string]>(`SELECT ${columns} FROM users WHERE sign_pub = ?`);
   const byEndpoint = native.prepare<UserRecord, [string]>(`SELECT ${columns} FROM users WHERE endpoint = ?`);
   const insert = native.prepare<never, [UserBinding]>(`${insertUserSql} ON CONFLICT DO NOTHING`);
-  const replace = native.prepare<never, [Omit<UserRecord, "endpoint">]>(
+  const replace = native.prepare<never, [Omit<UserRecord, "endpoint"> & LooksBinding]>(
     `UPDATE users SET ${userChanges} WHERE sign_pub = $signPub AND revision = $revision`,
   );
   const remove = native.prepare<never, [string]>("DELETE FROM users WHERE sign_pub = ?");
   const page = native.prepare<UserRecord, [string, number]>(
     `SELECT ${columns} FROM users WHERE sign_pub > ? ORDER BY sign_pub LIMIT ?`,
   );
+  const activePage = native.prepare<UserRecord, [string, number]>(activeUsersSql.all);
+  const lookPage = native.prepare<UserRecord, [string, string, string, number]>(activeUsersSql.byLooks);
   const roster = native.prepare<{ admins: string; revision: number }, []>("SELECT admins, revision FROM roster");
   const replaceRoster = native.prepare<never, [string, number]>(
     "UPDATE roster SET admins = ?, revision = revision + 1 WHERE revision = ?",
@@ -60,13 +73,17 @@ export function createUsers({ native, read, write }: Database): UserStore {
       });
     },
     replaceUser({ endpoint: _, ...user }) {
-      return write(() => replace.run(user).changes === 1);
+      return write(() => replace.run({ ...user, ...looksBinding(user.handle) }).changes === 1);
     },
     deleteUser(signPub) {
       return write(() => remove.run(signPub).changes === 1);
     },
     async listUsers(after, limit) {
       return read(() => page.all(after ?? "", limit));
+    },
+    async listActive({ looks, after, limit }) {
+      if (looks === undefined) return read(() => activePage.all(after ?? "", limit));
+      return read(() => lookPage.all(looks.look1, looks.look2, after ?? "", limit));
     },
     async getRoster(): Promise<AdminRoster> {
       const row = read(() => roster.get());
