@@ -5,7 +5,15 @@ import { isUlid } from "../wire/names.ts";
 import { fetchBlob, putFile, writeWhole } from "./blob-file.ts";
 import { parseRefWord, refWord } from "./blob-ref.ts";
 import { sizeText } from "./message-lines.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
+import {
+  asPeer,
+  asReader,
+  openRoom,
+  type PeerOptions,
+  peerCommand,
+  type RoomChoices,
+  sendAnywayOption,
+} from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
 import { messageById } from "./since.ts";
 
@@ -30,7 +38,7 @@ async function namedBy(bus: Bus, room: Room, ref: string, signal: AbortSignal): 
 }
 
 async function get(name: string, ref: string, options: PeerOptions & { readonly out: string }): Promise<void> {
-  await asPeer(options, async (bus, signal) => {
+  await asReader(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal);
     const content = await fetchBlob(room, await namedBy(bus, room, ref, signal), signal);
     if (options.out === "-") return writeOut(content);

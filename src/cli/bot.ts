@@ -13,22 +13,17 @@ async function add(handle: string, options: HostOptions & { readonly out: string
     throw new UnibusError("conflict", `${options.out} is there already (name another file with --out)`);
   }
   const identity = await generateIdentity();
-  await onHost(
-    options,
-    Users,
-    async (users) => {
-      const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = identity;
-      await users.add({ signPub, kexPub, kexSig, handle, role: "member" });
-      try {
-        await writeIdentityFile(options.out, identity);
-      } catch (error) {
-        // Nobody could ever be this user.
-        await users.remove(signPub, { keepAdmin: false });
-        throw error;
-      }
-    },
-    { creates: true },
-  );
+  await onHost(options, Users, async (users) => {
+    const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = identity;
+    await users.add({ signPub, kexPub, kexSig, handle, role: "member" });
+    try {
+      await writeIdentityFile(options.out, identity);
+    } catch (error) {
+      // Nobody could ever be this user.
+      await users.remove(signPub, { keepAdmin: false });
+      throw error;
+    }
+  });
   printFields({ handle, ...publicFields(identity) }, options);
 }
 

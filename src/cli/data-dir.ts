@@ -51,10 +51,15 @@ function unusable(folder: string, error: unknown): UnibusError {
   return fullDiskError(folder, error) ?? new UnibusError("invalid", message, { cause: error });
 }
 
+/** The error for a folder in which there is no bus. */
+export function noBus(path: string): UnibusError {
+  const hint = "name its data directory with --data, or start a new bus there with unibus serve";
+  return new UnibusError("not_found", `there is no bus in ${path} (${hint})`);
+}
+
 /** Errors: not_found for a data directory that is not there. */
 export function checkDataDir(path: string): void {
-  if (existsSync(path)) return;
-  throw new UnibusError("not_found", `there is no data directory ${path} (name it with --data)`);
+  if (!existsSync(path)) throw noBus(path);
 }
 
 /** Makes a data directory, for its owner alone. Errors: invalid when it cannot be used. */
@@ -74,33 +79,39 @@ export function openDataDir(path: string): string {
 const servingFile = (folder: string): string => join(folder, "serving.json");
 const readyFile = (folder: string): string => join(folder, "ready.json");
 
-/** The server that listens for a directory, or null. Errors: invalid when its record is damaged. */
-export function servedBy(folder: string): ServerRecord | null {
-  const file = servingFile(folder);
-  if (!existsSync(file)) return null;
-  try {
-    return JSON.parse(readFileSync(file, "utf8")) as ServerRecord;
-  } catch (cause) {
-    throw new UnibusError("invalid", `${file} is damaged (restart the server that runs on ${folder})`, { cause });
-  }
-}
-
 /** Whether a server listens for a directory. */
 export function isServed(folder: string): boolean {
   return existsSync(servingFile(folder));
 }
 
+/** How a directory was served last, which a command on it goes by. */
+export interface LastServe {
+  readonly flags: Readonly<Record<string, boolean>>;
+  /** The absolute path of the plugins file that `--plugins` named, or null. */
+  readonly plugins: string | null;
+  /** The URL under which people reached it, or null where that is not known. */
+  readonly url: string | null;
+}
+
+const servedFile = (folder: string): string => join(folder, "served.json");
+/** What version 0.1.0 wrote instead: the flags alone. */
 const flagsFile = (folder: string): string => join(folder, "flags.json");
 
-/** The flags with which a directory was served last: what a command on it goes by. Errors: invalid when damaged. */
-export function servedFlags(folder: string): Readonly<Record<string, boolean>> {
-  if (!existsSync(flagsFile(folder))) return {};
+function readJson(file: string): unknown {
   try {
-    return JSON.parse(readFileSync(flagsFile(folder), "utf8")) as Record<string, boolean>;
+    return JSON.parse(readFileSync(file, "utf8"));
   } catch (error) {
-    const mend = "remove it, and name the flags by --flag until the directory is served again";
-    throw new UnibusError("invalid", `${flagsFile(folder)} is damaged (${mend})`, { cause: error });
+    const hint = "remove it, and name --plugins and --flag as you serve it, until it is served again";
+    throw new UnibusError("invalid", `${file} is damaged (${hint})`, { cause: error });
   }
+}
+
+/** How a directory was served last. Errors: invalid for a record that is damaged. */
+export function lastServe(folder: string): LastServe {
+  const nothing: LastServe = { flags: {}, plugins: null, url: null };
+  if (existsSync(servedFile(folder))) return { ...nothing, ...(readJson(servedFile(folder)) as Partial<LastServe>) };
+  if (!existsSync(flagsFile(folder))) return nothing;
+  return { ...nothing, flags: readJson(flagsFile(folder)) as LastServe["flags"] };
 }
 
 function removeRecords(folder: string): void {
@@ -138,19 +149,24 @@ export class DirectoryLock {
     this.#lock = lock(folder);
   }
 
-  /** Keeps the first admin's link where only the owner of the directory reads it; null takes it away. */
-  keepAdminLink(link: string | null): void {
+  /** Keeps the first admin's link where only the owner of the directory reads it. Gives the file. */
+  keepAdminLink(link: string): string {
     const file = join(this.#folder, "admin-link");
-    rmSync(file, { force: true });
-    if (link === null) return;
     writeFileSync(`${file}.new`, `${link}\n`, { mode: 0o600 });
     renameSync(`${file}.new`, file);
+    return file;
   }
 
-  /** Writes serving.json: the listeners are open. `flags` are those in force. */
-  announceServing(server: ServerRecord, flags: Readonly<Record<string, boolean>>): void {
-    // The flags first: a command that finds a server goes by them.
-    this.#write(flagsFile(this.#folder), flags);
+  /** Removes the first admin's link. */
+  dropAdminLink(): void {
+    rmSync(join(this.#folder, "admin-link"), { force: true });
+  }
+
+  /** Writes serving.json: the listeners are open. `served` says how, for commands on the host. */
+  announceServing(server: ServerRecord, served: LastServe): void {
+    // The record first: a command that finds a server goes by it.
+    this.#write(servedFile(this.#folder), served);
+    rmSync(flagsFile(this.#folder), { force: true });
     this.#write(servingFile(this.#folder), server);
   }
 

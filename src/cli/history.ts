@@ -2,7 +2,7 @@ import { Command } from "commander";
 import type { Message, Room } from "../client/index.ts";
 import { linePrinter } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { asReader, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
 import { writeOut } from "./print.ts";
 
 /** How many messages are printed: where nothing is said, and at most. */
@@ -29,7 +29,7 @@ export async function lastMessages(room: Room, limit: number, signal: AbortSigna
 }
 
 async function history(name: string, options: HistoryOptions): Promise<void> {
-  await asPeer(options, async (bus, signal) => {
+  await asReader(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal);
     const print = linePrinter(room, options);
     for (const message of await lastMessages(room, options.limit, signal)) {

@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { Token } from "../contracts/plugin.ts";
 import { type BootOptions, type Bus, bootServices, planBus } from "../kernel/boot.ts";
@@ -6,9 +8,9 @@ import { attached } from "../plugins/index.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { checkHandle } from "../wire/handles.ts";
 import { bootOptions } from "./bus.ts";
-import { checkDataDir, DirectoryLock, isServed, servedBy, servedFlags } from "./data-dir.ts";
+import { checkDataDir, DirectoryLock, isServed, lastServe, noBus } from "./data-dir.ts";
 import { makeLog } from "./log.ts";
-import type { PrintOptions } from "./print.ts";
+import { type PrintOptions, printNote } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption } from "./settings.ts";
 
 /** The options of a command on a data directory. */
@@ -19,11 +21,18 @@ export function hostCommand(command: Command): Command {
   return command.addOption(dataOption()).addOption(pluginsOption()).addOption(flagOption());
 }
 
-/** What a command on a data directory boots from: its flags are those with which the directory was served last. */
+/** What a command on a data directory boots from: the plugins and flags with which it was served last. */
 export async function hostSetup(options: HostOptions): Promise<BootOptions> {
-  const setup = bootOptions(options, await makeLog("json"));
+  const last = lastServe(options.data);
+  const plugins = options.plugins ?? last.plugins ?? undefined;
+  if (options.plugins === undefined && plugins !== undefined && !existsSync(plugins)) {
+    const what = `${plugins}, with which ${options.data} was served last, is not there`;
+    throw new UnibusError("not_found", `${what} (put it back, or name the plugins file with --plugins)`);
+  }
+  const named = plugins === undefined ? options : { ...options, plugins };
+  const setup = bootOptions(named, await makeLog("json"));
   const known = Object.keys(setup.manifest.flags ?? {});
-  const served = Object.entries(servedFlags(setup.dataDir)).filter(([name]) => known.includes(name));
+  const served = Object.entries(last.flags).filter(([name]) => known.includes(name));
   const { overrides } = setup;
   return { ...setup, overrides: { ...overrides, flags: { ...Object.fromEntries(served), ...overrides.flags } } };
 }
@@ -43,6 +52,15 @@ function onFreePorts(setup: BootOptions): BootOptions {
   const { settings } = setup.overrides;
   const nats = { ...settings["nats-embedded"], listen: "127.0.0.1:0", ws: "127.0.0.1:0" };
   return { ...setup, overrides: { ...setup.overrides, settings: { ...settings, "nats-embedded": nats } } };
+}
+
+/** Whether the rows that some tokens are about are there already. Those that are kept elsewhere count as there. */
+async function hasRows(setup: BootOptions, tokens: readonly Token<unknown>[]): Promise<boolean> {
+  const needed = closure((await planBus(setup)).plugins, tokens);
+  const configOf = (name: string) => needed.find(({ plugin }) => plugin.name === name)?.config;
+  const sqlite = configOf("store-sqlite") as { readonly file?: string } | undefined;
+  if (sqlite !== undefined) return existsSync(join(setup.dataDir, sqlite.file ?? "unibus.db"));
+  return configOf("nats-embedded") === undefined || existsSync(join(setup.dataDir, "internal.json"));
 }
 
 /**
@@ -77,25 +95,24 @@ export async function onHost<S, T>(
   { creates = false, needsServer = false }: { readonly creates?: boolean; readonly needsServer?: boolean } = {},
 ): Promise<T> {
   if (!creates) checkDataDir(options.data);
+  const setup = await hostSetup(options);
+  const isNew = !(await hasRows(setup, [token]));
+  if (isNew && !creates) throw noBus(options.data);
   if (needsServer && !isServed(options.data)) {
     const mend = "start it by unibus serve, then ask again";
     throw new UnibusError("unavailable", `no server runs on ${options.data} (${mend})`);
   }
-  const { bus, lock } = await bootOnHost(await hostSetup(options), [token]);
+  const { bus, lock } = await bootOnHost(setup, [token]);
   try {
     const service = bus.service(token);
     if (service === undefined) throw new UnibusError("invalid", `no plugin provides ${token.id} (see unibus plan)`);
-    return await work(service, { url: bus.site.publicUrl ?? servedUrl(bus.site.dataDir) ?? bus.site.url() });
+    const done = await work(service, { url: bus.site.publicUrl ?? lastServe(options.data).url ?? bus.site.url() });
+    if (isNew) printNote(`note: there was no bus in ${options.data}: a new one was made (was --data meant?)`);
+    return done;
   } finally {
     await bus.stop();
     lock?.release();
   }
-}
-
-/** The URL at which people reach the server that runs on a data directory, or null. */
-function servedUrl(dataDir: string): string | null {
-  const server = servedBy(dataDir);
-  return server === null ? null : (server.public_url ?? server.http);
 }
 
 /** A handle on the command line, in its normal form. */

@@ -4,6 +4,7 @@ import { identityFromWords, newWords, walletWords } from "../client/wallet.ts";
 import { userNkeySeed } from "../wire/names.ts";
 import { defaultIdentityFile, readIdentityFile, writeIdentityFile, writePrivateFile } from "./identity-file.ts";
 import { type Fields, type PrintOptions, printFields, printLine, printNote } from "./print.ts";
+import { placeOf } from "./remembered.ts";
 
 /** Far more than twelve words take, in characters. */
 const typedCharsMax = 4_096;
@@ -16,9 +17,9 @@ export function identityOption(): Option {
   return new Option("--identity <file>", "the identity file (default: that of this user)").env(identityVariable);
 }
 
-/** The file that an option or the environment names, or that of this user. */
-export function identityFileOf(named: string | undefined): string {
-  return named || defaultIdentityFile();
+/** The file that an option or the environment names, else the one that goes with the bus in use, else the default. */
+function identityFileOf(named: string | undefined): string {
+  return placeOf({ identity: named }).identity;
 }
 
 /** What others may know of an identity. */
@@ -33,7 +34,7 @@ export function publicFields(identity: Identity): Fields {
 }
 
 async function store(identity: Identity, out: string | undefined): Promise<void> {
-  const file = identityFileOf(out);
+  const file = out || defaultIdentityFile();
   await writeIdentityFile(file, identity);
   printNote(`identity written to ${file}`);
 }

@@ -19,20 +19,15 @@ interface NewOptions extends HostOptions {
 }
 
 async function makeNew(handle: string, options: NewOptions): Promise<void> {
-  await onHost(
-    options,
-    Invites,
-    async (invites, { url }) => {
-      const role = options.admin ? "admin" : "member";
-      const { invite, token } = await invites.create({ handle, role, ttlS: options.ttl });
-      const link = joinLink(url, token);
-      const expires_at = time(invite.expiresAt);
-      if (options.json) return printLine(JSON.stringify({ id: invite.id, handle, role, expires_at, link }));
-      printLine(link);
-      printNote(`good once, until ${expires_at}; to cancel it: unibus invite cancel ${invite.id}`);
-    },
-    { creates: true },
-  );
+  await onHost(options, Invites, async (invites, { url }) => {
+    const role = options.admin ? "admin" : "member";
+    const { invite, token } = await invites.create({ handle, role, ttlS: options.ttl });
+    const link = joinLink(url, token);
+    const expires_at = time(invite.expiresAt);
+    if (options.json) return printLine(JSON.stringify({ id: invite.id, handle, role, expires_at, link }));
+    printLine(link);
+    printNote(`good once, until ${expires_at}; to cancel it: unibus invite cancel ${invite.id}`);
+  });
 }
 
 async function list(options: HostOptions): Promise<void> {

@@ -1,11 +1,14 @@
 import { existsSync } from "node:fs";
 import { Command } from "commander";
 import type { Identity } from "../client/identity.ts";
-import { parseJoinLink, register } from "../client/register.ts";
+import { parseJoinLink } from "../client/join-link.ts";
+import { register } from "../client/register.ts";
 import { identityFromWords, newWords, walletWords } from "../client/wallet.ts";
-import { identityFileOf, identityOption, publicFields } from "./identity.ts";
-import { readIdentityFile, writeIdentityFile } from "./identity-file.ts";
+import { hasCode } from "../wire/errors.ts";
+import { identityOption, publicFields } from "./identity.ts";
+import { defaultIdentityFile, readIdentityFile, writeIdentityFile } from "./identity-file.ts";
 import { type PrintOptions, printFields, printNote } from "./print.ts";
+import { type KnownBus, knownBus, remember, remembered } from "./remembered.ts";
 
 interface JoinOptions extends PrintOptions {
   readonly identity?: string;
@@ -25,18 +28,43 @@ async function identityIn(file: string): Promise<Identity> {
   return identity;
 }
 
-async function join(given: string, options: JoinOptions): Promise<void> {
-  const link = parseJoinLink(given === "-" ? await Bun.stdin.text() : given);
-  const identity = await identityIn(identityFileOf(options.identity));
-  const { handle, role } = await register(link, identity);
-  printFields({ url: link.url, handle, role, ...publicFields(identity) }, options);
+async function join(given: readonly string[], options: JoinOptions): Promise<void> {
+  const link = parseJoinLink(given.length === 1 && given[0] === "-" ? await Bun.stdin.text() : given.join(" "));
+  // A file that cannot be read is found before the invite is spent.
+  remembered();
+  const file = options.identity || defaultIdentityFile();
+  const identity = await identityIn(file);
+  const here = knownBus(link.url, file);
+  try {
+    const { handle, role } = await register(link, identity);
+    printFields({ url: link.url, handle, role, ...publicFields(identity) }, options);
+  } catch (error) {
+    // The answer to an earlier try may have been lost: then this bus is its user's, too.
+    if (hasCode(error, "conflict") && remembered().inUse === null) keep(here);
+    throw error;
+  }
+  keep(here);
+}
+
+/** Remembers the bus: as the one in use only where there is none yet. A file that cannot be written is a note. */
+function keep(here: KnownBus): void {
+  try {
+    const before = remembered().inUse;
+    remember(here, { uses: false });
+    if (before === null) printNote(`commands use ${here.bus} as ${here.identity} now (unibus use URL changes it)`);
+    if (before === null || before.bus === here.bus) return;
+    const identity = here.identity === defaultIdentityFile() ? "" : ` --identity ${here.identity}`;
+    printNote(`commands still use ${before.bus}; to use the new bus: unibus use ${here.bus}${identity}`);
+  } catch (error) {
+    printNote(`note: the bus is not remembered: ${(error as Error).message}`);
+  }
 }
 
 /** `join LINK|-`: become a user of a bus. Source: spec 14. */
 export function joinCommand(): Command {
   return new Command("join")
     .description("become a user of a bus by an invite's link; makes an identity where there is none")
-    .argument("<link>", "the link, or - to read it from stdin")
+    .argument("<link...>", "the link, also with the words around it; - reads it from stdin")
     .addOption(identityOption())
     .option("--json", "print JSON")
     .action(join);

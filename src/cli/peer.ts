@@ -5,18 +5,16 @@ import type { Bus, BusEvents, Room } from "../client/index.ts";
 import { connect } from "../client/index.ts";
 import { waitFor } from "../client/wait.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
-import { identityFileOf, identityOption } from "./identity.ts";
+import { identityOption } from "./identity.ts";
 import { readIdentityFile } from "./identity-file.ts";
 import { interruption } from "./interrupt.ts";
 import { type PrintOptions, printNote, readerGone } from "./print.ts";
+import { placeOf, urlsOf } from "./remembered.ts";
 import { safeText } from "./terminal-text.ts";
-
-/** Where a bus is that nobody has moved. */
-const urlDefault = "http://127.0.0.1:8470";
 
 /** The options of a command that acts as a peer. */
 export interface PeerOptions extends PrintOptions {
-  readonly url: string;
+  readonly url?: string;
   readonly identity?: string;
 }
 
@@ -24,9 +22,10 @@ export interface PeerOptions extends PrintOptions {
 export function peerCommand(command: Command): Command {
   return command
     .addOption(
-      new Option("--url <urls>", "the bus; several addresses of one bus with commas between")
-        .env("UNIBUS_URL")
-        .default(urlDefault),
+      new Option(
+        "--url <urls>",
+        "the bus; several addresses of one bus with commas between (default: the remembered one, see unibus use)",
+      ).env("UNIBUS_URL"),
     )
     .addOption(identityOption());
 }
@@ -36,11 +35,6 @@ function stateFolder(endpoint: string): string {
   const { XDG_STATE_HOME: state, HOME: home } = process.env;
   const base = state && isAbsolute(state) ? state : join(home || homedir(), ".local", "state");
   return join(base, "unibus", endpoint);
-}
-
-function urlsOf(list: string): string[] {
-  const urls = list.split(",").map((url) => url.trim());
-  return urls.filter(Boolean);
 }
 
 const messageOf = (error: unknown): string =>
@@ -92,6 +86,8 @@ export interface Acting {
    * owns a room, who left it.
    */
   readonly follows?: boolean;
+  /** Whether it changes nothing. A command that does says which bus it was, where more than one is known. */
+  readonly reads?: boolean;
 }
 
 /**
@@ -102,14 +98,16 @@ export interface Acting {
 export async function asPeer(
   options: PeerOptions,
   work: (bus: Bus, signal: AbortSignal) => Promise<void>,
-  { follows = false }: Acting = {},
+  { follows = false, reads = false }: Acting = {},
 ): Promise<void> {
-  const identity = await readIdentityFile(identityFileOf(options.identity));
+  const at = placeOf(options);
+  const identity = await readIdentityFile(at.identity);
+  if (at.isOneOfSeveral && !reads) printNote(`bus: ${at.bus}`);
   const asked = interruption();
   const signal = AbortSignal.any([asked, readerGone]);
   const isOver = () => readerGone.aborted || (follows && asked.aborted);
   try {
-    const place = { urls: urlsOf(options.url), state: stateFolder(identity.endpoint) };
+    const place = { urls: urlsOf(at.bus), state: stateFolder(identity.endpoint) };
     await using bus = await connect({ ...place, identity, lazy: true, settles: follows, signal });
     tellOf(bus, follows);
     // One that follows ends by itself what it has begun.
@@ -118,6 +116,14 @@ export async function asPeer(
     if (isOver()) return;
     throw asked.aborted ? asked.reason : error;
   }
+}
+
+/** As `asPeer`, for a command that changes nothing. */
+export async function asReader(
+  options: PeerOptions,
+  work: (bus: Bus, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  await asPeer(options, work, { reads: true });
 }
 
 /** What a person decided about a room on the command line. */

@@ -23,6 +23,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   cluster: async () => (await import("./cluster.ts")).clusterCommand(),
   identity: async () => (await import("./identity.ts")).identityCommand(),
   join: async () => (await import("./join.ts")).joinCommand(),
+  use: async () => (await import("./use.ts")).useCommand(),
   whoami: async () => (await import("./whoami.ts")).whoamiCommand(),
   rooms: async () => (await import("./rooms.ts")).roomsCommand(),
   room: async () => (await import("./room.ts")).roomCommand(),

@@ -2,7 +2,7 @@ import { Argument, Command, Option } from "commander";
 import { modes, type Policy, type Room, type RoomRole } from "../client/index.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { subjectFault } from "../wire/names.ts";
-import { approveOption, asPeer, endpointsOf, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { approveOption, asPeer, asReader, endpointsOf, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
 import { printFields, printNote, writeOut } from "./print.ts";
 import { policyText } from "./rooms.ts";
 import { safeJson, safeText } from "./terminal-text.ts";
@@ -57,7 +57,7 @@ function advise(room: Room, me: string): void {
 }
 
 async function show(name: string, options: PeerOptions): Promise<void> {
-  await asPeer(options, async (bus, signal) => {
+  await asReader(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal);
     const { policy, ...fields } = describe(room);
     const mine = room.members.find(({ endpoint }) => endpoint === bus.identity.endpoint);
@@ -74,7 +74,7 @@ async function show(name: string, options: PeerOptions): Promise<void> {
 }
 
 async function members(name: string, options: PeerOptions): Promise<void> {
-  await asPeer(options, async (bus, signal) => {
+  await asReader(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal);
     const rows = room.members.map(({ handle, role, endpoint, sign_pub, since, left }) => {
       return { handle, role, endpoint, sign_pub, since, left };

@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import type { Bus, Policy, RoomEntry } from "../client/index.ts";
-import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
+import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
 import { safeJson } from "./terminal-text.ts";
 
@@ -29,5 +29,5 @@ export function roomsCommand(): Command {
   return peerCommand(new Command("rooms"))
     .description("list your rooms")
     .option("--json", "print JSON")
-    .action((options: PeerOptions) => asPeer(options, (bus, signal) => printRooms(bus, options, signal)));
+    .action((options: PeerOptions) => asReader(options, (bus, signal) => printRooms(bus, options, signal)));
 }

@@ -53,16 +53,19 @@ async function onceAnswered<T>(ask: () => Promise<T>, signal: AbortSignal): Prom
 }
 
 /**
- * While there is no admin: a link that makes the first, shown on a terminal only, else kept in the data directory.
- * Never in the log.
+ * While there is no admin: a link that makes the first. It is shown on a terminal; without one it is kept in the data
+ * directory, and the log says in which file. The link itself is never in the log.
  */
-async function offerFirstAdmin({ service, site }: Bus, lock: DirectoryLock): Promise<void> {
+async function offerFirstAdmin({ service, site }: Bus, lock: DirectoryLock, log: Log): Promise<void> {
   const made = await service(Invites)?.firstAdmin();
-  const link = made == null ? null : joinLink(site.url(), made.token);
-  if (link === null || process.stdout.isTTY) lock.keepAdminLink(null);
-  if (link === null) return;
-  if (process.stdout.isTTY) printLine(`\nNo admin yet. This link makes the first, once, within an hour:\n  ${link}\n`);
-  else lock.keepAdminLink(link);
+  if (made == null) return lock.dropAdminLink();
+  const link = joinLink(site.url(), made.token);
+  if (process.stdout.isTTY) {
+    lock.dropAdminLink();
+    return printLine(`\nNo admin yet. This link makes the first, once, within an hour:\n  ${link}\n`);
+  }
+  const file = lock.keepAdminLink(link);
+  log.info(`no admin yet: ${file} holds the link that makes the first, once, within an hour (unibus join LINK)`);
 }
 
 /**
@@ -127,14 +130,15 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
     const bus = await boot(setup);
     try {
       noteServed(setup.dataDir, store);
-      lock.announceServing(recordOf(bus), bus.site.flags);
+      const plugins = options.plugins === undefined ? null : setup.file;
+      lock.announceServing(recordOf(bus), { flags: bus.site.flags, plugins, url: bus.site.url() });
       bus.service(Nats)?.onRestart?.(() => lock.update(recordOf(bus)));
       let reloaded = Promise.resolve();
       process.on("SIGHUP", () => {
         reloaded = reloaded.then(() => reload(bus, log("kernel")));
       });
       await untilReady(bus, log("kernel"), stopping.signal);
-      await onceAnswered(() => offerFirstAdmin(bus, lock), stopping.signal);
+      await onceAnswered(() => offerFirstAdmin(bus, lock, log("kernel")), stopping.signal);
       const { http, nats, ws } = recordOf(bus);
       printFields({ unibus: version, http, nats, ws, data: bus.site.dataDir });
       lock.announceReady(recordOf(bus));

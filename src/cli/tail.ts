@@ -28,7 +28,7 @@ async function tail(name: string, options: TailOptions): Promise<void> {
     printNote(`following ${room.subject}; Ctrl-C ends it`);
     for await (const message of messages) await writeOut(print(message));
   };
-  await asPeer(options, follow, { follows: true });
+  await asPeer(options, follow, { follows: true, reads: true });
 }
 
 /** `tail ROOM`: what is said, as it comes. Source: spec 14. */

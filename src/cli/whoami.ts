@@ -1,14 +1,14 @@
 import { Command } from "commander";
 import { publicFields } from "./identity.ts";
-import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
+import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
 import { printFields } from "./print.ts";
 
 async function whoami(options: PeerOptions): Promise<void> {
-  await asPeer(options, async (bus, signal) => {
+  await asReader(options, async (bus, signal) => {
     const [me] = await bus.directory.find([bus.identity.endpoint], signal);
     if (me === undefined) return;
     const { handle, role } = me;
-    printFields({ url: options.url, handle, role, ...publicFields(bus.identity) }, options);
+    printFields({ url: bus.control.urls.join(","), handle, role, ...publicFields(bus.identity) }, options);
   });
 }
 

@@ -25,15 +25,17 @@ export interface Ask {
 }
 
 /**
- * The address of a bus, to which targets are appended.
+ * The address of a bus, to which targets are appended, its scheme and host in lower case.
  * Errors: invalid for what is no http or https URL, and for one with a user, a query or a fragment.
  */
 export function busUrl(text: string): string {
-  const url = baseUrl(text.trim());
-  if (url === null || new URL(url).username !== "" || new URL(url).password !== "") {
-    throw new UnibusError("invalid", `${JSON.stringify(text)} is no address of a bus (as in https://bus.example.org)`);
+  const base = baseUrl(text.trim());
+  const url = base === null ? null : new URL(base);
+  if (url === null || url.username !== "" || url.password !== "") {
+    const hint = "write it as in https://bus.example.org";
+    throw new UnibusError("invalid", `${JSON.stringify(text)} is not the address of a bus (${hint})`);
   }
-  return url;
+  return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
 }
 
 /** Whether requests to a bus, who sends them and what they name can be read on the way. Source: spec 9. */

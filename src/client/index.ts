@@ -10,9 +10,10 @@ export { Bus, type BusEvents, type ConnectOptions, modes, type RoomEntry } from 
 export type { Found, Peer } from "./directory.ts";
 export type { Durable, DurableOptions } from "./durable.ts";
 export { generateIdentity, Identity, identityText, parseIdentity } from "./identity.ts";
+export { type JoinLink, parseJoinLink } from "./join-link.ts";
 export { Message, type MessageKind } from "./message.ts";
 export type { SendOptions } from "./publisher.ts";
-export { parseJoinLink, register } from "./register.ts";
+export { register } from "./register.ts";
 export type { Room, RoomStats, SayOptions, Sent, StoredBlob } from "./room.ts";
 export type { HistoryPage, Messages, ReadOptions } from "./room-reader.ts";
 export { type ClientState, MemoryState, type StatePlace } from "./state.ts";

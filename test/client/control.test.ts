@@ -292,7 +292,7 @@ describe("an address", () => {
 
   test.each(["ftp://a", "a", "", "http://a?b", "http://a#b", "http://user@a", "https://:pw@a", "http://"])(
     "is not %s",
-    (url) => expect(() => busUrl(url)).toThrow("no address of a bus"),
+    (url) => expect(() => busUrl(url)).toThrow("is not the address of a bus"),
   );
 
   test("that others can listen to is told of, once each", () => {

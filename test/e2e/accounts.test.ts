@@ -37,12 +37,15 @@ test("a newcomer serves, joins as the admin, invites a second person, and both a
   const { json } = await call(server.ready.http, admin, "GET", "/directory");
   expect(json.members).toContainEqual({ ...entry, kex_pub: bea.kexPubHex, kex_sig: bea.kexSig });
 
-  // The link was good once. Whoever lost the reply asks again with the same identity.
+  // The link was good once. One whose reply was lost is told that it worked.
   expect((await join(folder, first, "late.json")).stderr).toMatch(/^error: this invite is used/m);
-  expect((await join(folder, first, "admin.json")).code).toBe(0);
+  expect((await join(folder, first, "admin.json")).stderr).toMatch(
+    /^error: this identity is already a user of .*"admin"/m,
+  );
   expect(await server.end()).toBe(0);
   const { stdout, stderr } = await server.output();
   for (const link of [first, made.stdout.trim()]) expect(stdout + stderr).not.toContain(tokenOf(link));
+  expect(stderr).toContain(`no admin yet: ${folder.file("data", "admin-link")} holds the link`);
 
   await using again = await Server.start({ folder });
   expect(existsSync(folder.file("data", "admin-link"))).toBe(false);

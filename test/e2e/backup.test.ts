@@ -43,7 +43,7 @@ describe("a backup", () => {
     expect((await backup(folder, "data", "no/such/b.jsonl")).stderr).toMatch(
       /^error: no\/such\/b\.jsonl cannot be written/,
     );
-    expect((await backup(folder, "nowhere", "d.jsonl")).stderr).toContain("there is no data directory nowhere");
+    expect((await backup(folder, "nowhere", "d.jsonl")).stderr).toContain("there is no bus in nowhere");
     expect((await unibus(folder, ["backup", "--help"])).stdout).toMatch(/no private key and no\s+message/);
   });
 

@@ -77,7 +77,7 @@ test("what does not belong is listed, kept as it is, and mended when it is asked
 test("it says in one line what it needs", async () => {
   using folder = new Folder();
   const missing = await unibus(folder, ["doctor", "--data", folder.file("none")]);
-  expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining("there is no data directory")]);
+  expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining("there is no bus in")]);
   const idle = await Server.start({ folder });
   await idle.end();
   const stopped = await unibus(folder, ["doctor", "--data", idle.data]);

@@ -13,11 +13,12 @@ describe("join refuses, and makes no identity,", () => {
     ["plain http to an address of the network", `http://192.0.2.1:1/join#${token}`, "not encrypted on the way"],
     ["plain http to a name that begins like this machine", `http://localhost.example.org/join#${token}`, "encrypted"],
     ["plain http to a name that hides in the user's part", `http://127.0.0.1@example.org/join#${token}`, "encrypted"],
-    ["a link without its token", "https://bus.example.org/join", "no join link"],
-    ["a token that is cut short", `https://bus.example.org/join#${token.slice(2)}`, "no join link"],
-    ["another scheme", `ftp://bus.example.org/join#${token}`, "no join link"],
-    ["what is no link", "hello", "no join link"],
-    ["nothing", "", "no join link"],
+    ["a link without its token", "https://bus.example.org/join", "has lost its last part"],
+    ["a token that is cut short", `https://bus.example.org/join#${token.slice(2)}`, "is cut off"],
+    ["another scheme", `ftp://bus.example.org/join#${token}`, "not a join link"],
+    ["what is no link", "hello", "not a join link"],
+    ["nothing", "", "there is no link"],
+    ["two links", `https://a.example/join#${token} https://b.example/join#${token}`, "holds two links"],
   ])("%s", async (_, link, why) => {
     using folder = new Folder();
     const done = await join(folder, link, "me.json");
@@ -28,13 +29,34 @@ describe("join refuses, and makes no identity,", () => {
     expect(existsSync(folder.file("me.json"))).toBe(false);
   });
 
-  test("two links, or none", async () => {
+  test("no link", async () => {
     using folder = new Folder();
-    const link = `http://127.0.0.1:1/join#${token}`;
     expect((await unibus(folder, ["join"])).code).toBe(2);
-    expect((await unibus(folder, ["join", link, link])).code).toBe(2);
   });
 });
+
+test("a link is found among the words of a message, on the command line and on stdin", async () => {
+  await using server = await Server.start();
+  const { folder } = server;
+  const words = ["You", "are", "invited:", `<${adminLink(server)}>.`, "See", "you!"];
+  const admin = await unibus(folder, ["join", ...words, "--identity", "admin.json"]);
+  expect([admin.code, admin.stderr]).toEqual([0, expect.not.stringContaining("error")]);
+  const { link } = await invite(server, await identityAt(folder, "admin.json"), { handle: "Bea" });
+  const wrapped = `\ufeff> Hello Bea,\r\n> ${link.slice(0, 60)}\r\n> ${link.slice(60).toUpperCase()}\r\n> Bye`;
+  const bea = await unibus(folder, ["join", "-", "--identity", "bea.json", "--json"], { stdin: wrapped });
+  expect([bea.code, JSON.parse(bea.stdout)]).toEqual([0, expect.objectContaining({ handle: "Bea" })]);
+}, 20_000);
+
+test("a key that is a user already does not spend the invite", async () => {
+  await using server = await Server.start();
+  const admin = await firstAdmin(server);
+  const { link } = await invite(server, admin, { handle: "Bea" });
+  const again = await join(server.folder, link, "admin.json");
+  expect([again.code, again.stdout]).toEqual([1, ""]);
+  expect(again.stderr).toStartWith(`error: this identity is already a user of ${server.ready.http}, "admin" (`);
+  const bea = await join(server.folder, link, "bea.json");
+  expect([bea.code, JSON.parse(bea.stdout)]).toEqual([0, expect.objectContaining({ handle: "Bea" })]);
+}, 20_000);
 
 test("a bus that is not there leaves the identity, which the next try takes up", async () => {
   using folder = new Folder();

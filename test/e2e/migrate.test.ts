@@ -188,7 +188,8 @@ describe("a target by its address", () => {
     const refused = {
       "--db none.db": "error: there is no database none.db (name it with --db)",
       "--nats-url http://127.0.0.1:1": "error: http://127.0.0.1:1 is no NATS URL (as in nats://127.0.0.1:",
-      "--data nowhere": "error: there is no data directory nowhere (name it with --data)",
+      "--data nowhere":
+        "error: there is no bus in nowhere (name its data directory with --data, or start a new bus there",
     };
     for (const [args, said] of Object.entries(refused)) {
       const { code, stdout, stderr } = await toKv(folder, "--no-backup", ...args.split(" "));

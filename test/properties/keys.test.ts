@@ -1,7 +1,7 @@
 /** Keys and links, whatever comes: what is let in is what mathematics and the form allow. Source: spec 2, 7. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { parseJoinLink } from "../../src/client/register.ts";
+import { parseJoinLink } from "../../src/client/join-link.ts";
 import { checkSignKey } from "../../src/contracts/signature.ts";
 import { hasCode } from "../../src/wire/errors.ts";
 import { joinLink } from "../../src/wire/names.ts";

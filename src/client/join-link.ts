@@ -1,0 +1,180 @@
+/**
+ * Reads a join link out of whatever text a person pasted.
+ *
+ * Chat apps, mail programs and terminals change a link on its way: they add punctuation, brackets and trackers, wrap
+ * lines, percent-encode `#`, or put the link into a redirect of their own. So the text is searched, first as it is,
+ * then with its percent-encoding undone, and a line break may be anywhere inside the link. No error repeats the token.
+ */
+import { baseUrl } from "../wire/address.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { isCleartext } from "./http.ts";
+
+/** What a join link says. */
+export interface JoinLink {
+  /** The URL of the bus, its scheme and host in lower case. */
+  readonly url: string;
+  /** 64 lowercase hex digits. */
+  readonly token: string;
+}
+
+/** The longest text that is searched, in characters. */
+const textCharsMax = 65_536;
+/** The digits of a token. */
+const tokenDigits = 64;
+/** How often a percent-encoded text may have been encoded again. */
+const encodingsMax = 3;
+
+const refusal = (what: string): UnibusError => new UnibusError("invalid", what);
+const askAgain = "ask for the link again, or paste it as plain text";
+
+/** Characters that show nothing: zero-width ones, marks of direction, soft hyphens, byte order marks. */
+const invisible = /[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
+
+/** The text without what is not seen and without what mail programs put at the ends and beginnings of lines. */
+function tidied(text: string): string {
+  const lines = text.replace(invisible, "").split(/\r\n?|\n/);
+  return lines.map((line) => line.replace(/^[\s>|]+/, "").replace(/[\s=]+$/, "")).join("\n");
+}
+
+/** The text with one layer of encoding undone: percent signs, HTML's names for `#` and `&`, and urldefense's forms. */
+function decoded(text: string): string {
+  const plain = text
+    .replace(/&amp;/g, "&")
+    .replace(/&#(?:35|x23);/gi, "#")
+    .replace(/\/v2\/url\?u=([^&\s]+)/g, (_, url: string) => {
+      return ` ${url.replace(/-([0-9a-f]{2})/gi, "%$1").replaceAll("_", "/")} `;
+    })
+    .replace(/\/v3\/__(\S+?)__;\S*/g, (_, url: string) => ` ${url.replaceAll("*", "#")} `)
+    .replace(/%\n?([0-9a-f])\n?([0-9a-f])/gi, "%$1$2");
+  return plain.replace(/(?:%[0-9a-f]{2})+/gi, (escapes) => {
+    try {
+      return decodeURIComponent(escapes);
+    } catch {
+      return escapes;
+    }
+  });
+}
+
+/** The text, and then the same with its encoding undone once, twice, and so on. */
+function layersOf(text: string): string[] {
+  const layers = [text];
+  while (layers.length <= encodingsMax) {
+    const next = decoded(layers.at(-1) ?? "");
+    if (next === layers.at(-1)) break;
+    layers.push(next);
+  }
+  return layers;
+}
+
+/** A pattern for `<url>/join#`, or for the same without `#`. `gap` is what may be between any two characters. */
+function pattern(gap: string, end: string): RegExp {
+  const spread = (word: string) => [...word].join(gap);
+  const scheme = `(${spread("http")}${gap}(?:s${gap})?${spread("://")}${gap}`;
+  const base = `(?:(?!https?://)[^\\s<>"\`#?]${gap}){1,300}?)`;
+  return new RegExp(`${scheme}${base}${gap}${spread("/join")}${gap}/?${gap}${end}`, "gi");
+}
+
+const query = "(?:\\?[^\\s#]*)?\\n?";
+const whole = pattern("", `${query}#`);
+const wrapped = pattern("\\n?", `${query}#`);
+const stripped = pattern("\\n?", "(?![\\w/-])");
+/** Links that have lost their scheme. */
+const unschemed =
+  /(?:^|[\s<("'[])((?:localhost|\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)+)(?::\d+)?(?:\/[^\s<>"'`#?]*?)?)\/join\/?(?:\?[^\s#]*)?#/gi;
+
+/** What follows `#`: the token, or how many digits there are in its place. */
+function tokenAt(text: string, at: number): string | number {
+  const digits = /^\s?((?:[0-9a-f]\s{0,8})*)/i.exec(text.slice(at, at + textCharsMax))?.[1] ?? "";
+  const [first = "", ...rest] = digits.trim().split(/\s+/);
+  if (first.length === tokenDigits) return first.toLowerCase();
+  // A token in several pieces: they are joined as long as they are needed, and must then end where a piece ends.
+  let joined = first;
+  for (let next = rest.shift(); joined.length < tokenDigits && next !== undefined; next = rest.shift()) joined += next;
+  if (joined.length === tokenDigits) return joined.toLowerCase();
+  return joined.length < tokenDigits ? joined.length : first.length;
+}
+
+/** What was found in a text: whole links, and the numbers of digits of those that are not whole. */
+interface Search {
+  readonly links: JoinLink[];
+  readonly digits: number[];
+}
+
+function search(text: string, link: RegExp): Search {
+  const found: Search = { links: [], digits: [] };
+  for (const match of text.matchAll(link)) {
+    const url = normalUrl((match[1] ?? "").replaceAll("\n", ""));
+    if (url === null) continue;
+    const token = tokenAt(text, match.index + match[0].length);
+    if (typeof token === "number") found.digits.push(token);
+    else found.links.push({ url, token });
+  }
+  return found;
+}
+
+/** A URL with its scheme and host in lower case, or null. One without a scheme is https, and http on this machine. */
+function normalUrl(text: string): string | null {
+  const isWhole = /^https?:/i.test(text);
+  if (baseUrl(isWhole ? text : `https://${text}`) === null) return null;
+  const bare = (): string => `${isCleartext(`http://${text}`) ? "https" : "http"}://${text}`;
+  const { protocol, username, password, host } = new URL(isWhole ? text : bare());
+  const user = username + (password && ":...");
+  const path = text.replace(/^(https?:\/\/)?[^/]*/i, "").replace(/\/+$/, "");
+  return `${protocol}//${user && `${user}@`}${host}${path}`;
+}
+
+/** What all layers hold, the text as it is first. */
+function searchAll(layers: readonly string[], link: RegExp): Search {
+  const found = layers.map((layer) => search(layer, link));
+  return { links: found.flatMap(({ links }) => links), digits: found.flatMap(({ digits }) => digits) };
+}
+
+/** What is wrong with a text in which there is no whole link. */
+function faultOf(layers: readonly string[], digits: readonly number[]): UnibusError {
+  const [count] = digits;
+  if (count !== undefined && count > tokenDigits) {
+    return refusal(`the link is damaged: ${count} digits follow #, not ${tokenDigits} (${askAgain})`);
+  }
+  if (count !== undefined && count > 0) {
+    return refusal(`the link is cut off: ${count} of its ${tokenDigits} last digits are there (${askAgain})`);
+  }
+  if (count === 0 || layers.some((layer) => layer.search(stripped) !== -1)) {
+    return refusal(`the link has lost its last part, which follows # (${askAgain})`);
+  }
+  return refusal("that is not a join link (paste it whole, as in https://bus.example.org/join#...)");
+}
+
+/**
+ * Finds the one join link, `<url>/join#<token>`, in a text.
+ * Errors: invalid for a text without a whole link, for one with two, and for a link of plain http to another machine,
+ * which would show the token to everybody on the way. No error repeats the token.
+ */
+export function parseJoinLink(text: string): JoinLink {
+  if (text.trim() === "") throw refusal("there is no link (paste the link that you were sent)");
+  if (text.length > textCharsMax) throw refusal("the text is too long (paste the link alone)");
+  const layers = layersOf(tidied(text));
+  const found = [searchAll(layers, whole), searchAll(layers, wrapped)];
+  // A part of a whole link may look like a link without its scheme.
+  if (found[0]?.links.length === 0) found.push(searchAll(layers, unschemed));
+  const [link, ...others] = found.flatMap(({ links }) => links);
+  if (link === undefined) {
+    const digits = found.flatMap((search) => search.digits);
+    throw faultOf(layers, digits);
+  }
+  // Of a link that is wrapped inside its host, the second line alone reads like a link without a scheme.
+  const isSame = ({ url, token }: JoinLink) => token === link.token && hostOf(link.url).endsWith(hostOf(url));
+  if (!others.every(isSame)) throw refusal("the text holds two links (paste one of them)");
+  return checked(link);
+}
+
+const hostOf = (url: string): string => new URL(url).host;
+
+function checked(link: JoinLink): JoinLink {
+  if (isCleartext(link.url)) {
+    throw refusal(`${link.url} is not encrypted on the way (ask for an https link)`);
+  }
+  const { username, password } = new URL(link.url);
+  if (username !== "" || password !== "")
+    throw refusal(`the link names a user before ${hostOf(link.url)} (${askAgain})`);
+  return link;
+}

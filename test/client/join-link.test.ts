@@ -1,0 +1,190 @@
+/** Join links as people paste them. Source: spec 7, 14. */
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { type JoinLink, parseJoinLink } from "../../src/client/join-link.ts";
+import rows from "../cases/join-links.json";
+
+const token = "0123456789abcdef".repeat(4);
+const other = "fedcba9876543210".repeat(4);
+const url = "http://127.0.0.1:8471";
+const base = `${url}/join`;
+const link = `${base}#${token}`;
+
+/** The text of a row, and what its words stand for. */
+function textOf(text: string): string {
+  const words: Readonly<Record<string, string>> = {
+    "BASE#TOKEN-IN-UPPER-CASE": `${base}#${token.toUpperCase()}`,
+    "HTTP://HOST-IN-UPPER-CASE/join#TOKEN": `HTTP://LOCALHOST:8471/join#${token}`,
+    "LINK with a line break after 60 characters": `${link.slice(0, 60)}\n${link.slice(60)}`,
+    "https://safe.example/?url=PERCENT-ENCODED-LINK&data=x": `https://safe.example/?url=${encodeURIComponent(link)}&data=x`,
+    "LINK1 LINK2": `${link} ${base}#${other}`,
+    "BASE#63-HEX-DIGITS": `${base}#${token.slice(1)}`,
+  };
+  return words[text] ?? text.replaceAll("LINK", link).replaceAll("BASE", base).replaceAll("TOKEN", token);
+}
+
+/** What a text gives: the link, or the message of the refusal. */
+function outcome(text: string): JoinLink | string {
+  try {
+    return parseJoinLink(text);
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+const refusals: Readonly<Record<string, string>> = {
+  "fragment stripped":
+    "the link has lost its last part, which follows # (ask for the link again, or paste it as plain text)",
+  "two different links in one text": "the text holds two links",
+  "63 digits": "the link is cut off: 63 of its 64 last digits are there",
+};
+
+describe("as it was pasted", () => {
+  test.each(rows.map(({ name, text, result }) => [name, text, result] as const))("%s", (name, text, result) => {
+    const given = outcome(textOf(text));
+    if (result !== "join") return expect(given).toStartWith(refusals[name] ?? "no such row");
+    const host = name === "upper-case scheme and host" ? "http://localhost:8471" : url;
+    expect(given).toEqual({ url: host, token });
+  });
+});
+
+const https = `https://bus.example.org/team/chat`;
+const long = `${https}/join#${token}`;
+const encoded = encodeURIComponent(long);
+
+describe("and in other ways", () => {
+  test.each([
+    ["quoted mail", `> Hello,\n> please join: ${long.slice(0, 70)}\n> ${long.slice(70)}\n> Bye`],
+    ["quoted-printable", `${long.slice(0, 50)}=\r\n${long.slice(50)}`],
+    ["indented lines", `  ${long.slice(0, 40)}\n    ${long.slice(40, 80)}\n    ${long.slice(80)}\n`],
+    ["a line break that became a space", `${long.slice(0, 70)} ${long.slice(70)}`],
+    ["a next line that begins with hex digits", `${long}\nbeef and cabbage`],
+    ["a wrapped token before such a line", `${long.slice(0, 70)}\n${long.slice(70)}\nbeef and cabbage`],
+    ["the same link twice", `[${long}](${long})`],
+    ["the same link as text and encoded", `https://safe.example/?u=${encoded} ${long}`],
+    ["Slack's brackets", `<${long}|${long}>`],
+    ["typographic quotes", `“${long}”`],
+    ["encoded twice", `https://safe.example/?u=${encodeURIComponent(encoded)}`],
+    ["an encoded link with a line break in an escape", `https://safe.example/?u=${encoded.replace("%23", "%2\n3")}`],
+    ["a line break in %23", long.replace("#", "%\n23")],
+    ["HTML", `<a href="${https}/join&#35;${token}">join</a>`],
+    ["HTML, hex", `<a href='${https}/join&#x23;${token}'>`],
+    ["upper case all over but for the path", long.replace("https://bus.example.org", "HTTPS://BUS.EXAMPLE.ORG")],
+    ["/JOIN", long.replace("/join", "/JOIN")],
+    ["no scheme", long.replace("https://", "")],
+    ["no scheme, in words", `it is (${long.replace("https://", "")})`],
+    [
+      "urldefense v2",
+      `https://urldefense.proofpoint.com/v2/url?u=https-3A__bus.example.org_team_chat_join-23${token}&d=Dw`,
+    ],
+    ["urldefense v3", `https://urldefense.com/v3/__${https}/join*${token}__;Iw!!abc`],
+    ["another link before it", `https://example.org/about then ${long}`],
+    ["another link on the line before it", `https://example.org/about\n${long}`],
+    ["soft hyphens and marks of direction", `\u200e${long.slice(0, 30)}\u00ad${long.slice(30)}\u200f`],
+    ["a tracker on both sides", `${https}/join/?utm_source=a&b=c#${token}?utm_medium=d`],
+    ["a mailto-like wrapper in brackets", `(${https}/join#${token}).`],
+  ])("%s", (_, text) => {
+    expect(outcome(text)).toEqual({ url: https, token });
+  });
+
+  test("a link of this machine without its scheme is http", () => {
+    expect(outcome(link.replace("http://", ""))).toEqual({ url, token });
+  });
+
+  test.each([
+    ["[::1]:8471", "http://[::1]:8471"],
+    ["localhost", "http://localhost"],
+    ["127.0.0.1:80", "http://127.0.0.1"],
+  ])("%s", (host, expected) => {
+    expect(outcome(`http://${host}/join#${token}`)).toEqual({ url: expected, token });
+  });
+
+  test("a line break at any place of the link, with words before and after it", () => {
+    for (let at = 1; at < long.length; at++) {
+      for (const gap of ["\n", "\r\n", "\n  ", " \n> "]) {
+        const text = `You are invited\n${long.slice(0, at)}${gap}${long.slice(at)}\nBye`;
+        expect([at, outcome(text)]).toEqual([at, { url: https, token }]);
+      }
+    }
+  });
+});
+
+describe("refused", () => {
+  test.each([
+    ["65 digits", `${https}/join#${token}a`, "the link is damaged: 65 digits follow #, not 64"],
+    ["a link that an app has shortened", `${https}/join#${token.slice(0, 20)}…`, "the link is cut off: 20 of its 64"],
+    ["nothing after #", `${https}/join#`, "the link has lost its last part"],
+    ["no #, with a tracker", `${https}/join?utm_source=chat`, "the link has lost its last part"],
+    [
+      "no #, in a redirect",
+      `https://safe.example/?u=${encodeURIComponent(`${https}/join`)}`,
+      "the link has lost its last",
+    ],
+    [
+      "two links, one of them wrapped",
+      `${long}\nor ${https}/join#${other.slice(0, 9)}\n${other.slice(9)}`,
+      "the text holds two",
+    ],
+    [
+      "two links, one of them encoded",
+      `${long} ${encodeURIComponent(`${https}/join#${other}`)}`,
+      "the text holds two links",
+    ],
+    ["nothing", " \n", "there is no link"],
+    ["words", "hello", "that is not a join link"],
+    ["another scheme", `ftp://bus.example.org/join#${token}`, "that is not a join link"],
+    ["another path", `https://bus.example.org/joining#${token}`, "that is not a join link"],
+    [
+      "plain http to another machine",
+      `http://bus.example.org/join#${token}`,
+      "http://bus.example.org is not encrypted",
+    ],
+    [
+      "a user before the host",
+      `https://me@bus.example.org/join#${token}`,
+      "the link names a user before bus.example.org",
+    ],
+    ["a password before the host", `https://:pw@bus.example.org/join#${token}`, "the link names a user before"],
+    [
+      "one host hidden in the user's part",
+      `http://127.0.0.1@example.org/join#${token}`,
+      "http://127.0.0.1@example.org is not",
+    ],
+    ["a text without end", `${link} ${"x".repeat(70_000)}`, "the text is too long"],
+  ])("%s", (_, text, why) => {
+    const given = outcome(text);
+    expect(given).toStartWith(why);
+    expect(given).not.toContain(token);
+    expect(given).not.toContain(other);
+  });
+
+  test("no text takes long, and none shows its token in a refusal", () => {
+    const pieces = [
+      "http://",
+      "https://",
+      "/join",
+      "#",
+      token,
+      token.slice(1),
+      "\n",
+      " ",
+      "%23",
+      "&",
+      "a.b",
+      "?",
+      "<",
+      ")",
+    ];
+    const began = performance.now();
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...pieces), { maxLength: 60 }), (parts) => {
+        const given = outcome(parts.join(""));
+        if (typeof given === "string") expect(given).not.toContain(token.slice(0, 32));
+        else expect(given.token).toMatch(/^[0-9a-f]{64}$/);
+      }),
+      { numRuns: 2_000 },
+    );
+    for (const piece of pieces) outcome(piece.repeat(Math.floor(65_000 / piece.length)));
+    expect(performance.now() - began).toBeLessThan(30_000);
+  });
+});
