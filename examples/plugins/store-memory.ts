@@ -3,6 +3,7 @@ import {
   definePlugin,
   type InviteRecord,
   InviteStore,
+  isOverUnaccepted,
   isOwnerIn,
   looksOf,
   type RoomRecord,
@@ -13,9 +14,11 @@ import {
   type StatementRecord,
   type StayRecord,
   Type,
+  type UnacceptedLimits,
   UnibusError,
   type UserRecord,
   UserStore,
+  unacceptedQuota,
 } from "unibus/plugin";
 
 /** A room with its parts: stays by endpoint and since, keys by endpoint and epoch, statements by version. */
@@ -61,6 +64,21 @@ const asRoom = (entry: Entry): RoomRecord => ({
   ...entry.room,
   rekeyPending: openStays(entry).some((stay) => stay.leftAt !== null),
 });
+
+const roomsOf = ({ rooms }: Memory, endpoint: string) =>
+  sorted(rooms).flatMap((entry) => {
+    const stay = openStay(entry, endpoint);
+    return entry.room.deletedAt === null && stay && stay.leftAt === null ? [{ room: asRoom(entry), stay }] : [];
+  });
+
+/** Whether a stay that is added is over the limits on unaccepted memberships. */
+function isOver(memory: Memory, { endpoint, addedBy, acceptedAt }: StayRecord, limits: UnacceptedLimits): boolean {
+  if (acceptedAt !== null) return false;
+  const waiting = roomsOf(memory, endpoint).filter(({ stay }) => stay.acceptedAt === null);
+  const adders = waiting.map(({ stay }) => stay.addedBy);
+  const ofAdder = adders.filter((adder) => adder === addedBy).length;
+  return isOverUnaccepted({ all: adders.length, ofAdder, adders: new Set(adders).size }, limits);
+}
 
 function createEntry(room: RoomRecord): Entry {
   return { room, claimsSubject: room.deletedAt === null, stays: new Map(), keys: new Map(), statements: new Map() };
@@ -144,11 +162,11 @@ const roomReads = (open: Open): RoomReads => ({
   findRoomId: async (subject) => claimant(open(), subject)?.room.roomId ?? null,
   getStay: async (roomId, endpoint) => openStay(open().rooms.get(roomId), endpoint) ?? null,
   listStays: async (roomId) => sorted(open().rooms.get(roomId)?.stays ?? new Map<string, StayRecord>()),
-  listRoomsOf: async (endpoint) =>
-    sorted(open().rooms).flatMap((entry) => {
-      const stay = openStay(entry, endpoint);
-      return entry.room.deletedAt === null && stay && stay.leftAt === null ? [{ room: asRoom(entry), stay }] : [];
-    }),
+  listRoomsOf: async (endpoint, { after: key = null, limit, accepted } = {}) =>
+    roomsOf(open(), endpoint)
+      .filter(({ room }) => key === null || room.roomId > key)
+      .filter(({ stay }) => accepted === undefined || (stay.acceptedAt !== null) === accepted)
+      .slice(0, limit),
   countRoomsBy: async (creator) => liveBy(open(), creator),
   async getSealedKey(roomId, endpoint, epoch) {
     const own = sorted(open().rooms.get(roomId)?.keys ?? new Map<string, SealedKeyRecord>());
@@ -179,13 +197,15 @@ const roomStore = (open: Open): RoomStore => ({
     rooms.set(room.roomId, entry);
     return true;
   },
-  async applyChange({ room, stays, keys, statement }) {
+  async applyChange({ room, stays, keys, statement, unaccepted }) {
     const entry = open().rooms.get(room.roomId);
     if (!entry || entry.room.deletedAt !== null || entry.room.version !== room.version - 1) return false;
+    const refused = unaccepted && stays.find((stay) => isOver(open(), stay, unaccepted));
+    if (refused) throw unacceptedQuota(refused.endpoint);
     const after = new Map(entry.stays);
     for (const stay of stays) {
-      const { leftAt = stay.leftAt, devices = stay.devices } = entry.stays.get(stayKey(stay)) ?? {};
-      after.set(stayKey(stay), { ...stay, leftAt: leftAt ?? stay.leftAt, devices });
+      const { leftAt, devices, acceptedAt, addedBy } = entry.stays.get(stayKey(stay)) ?? stay;
+      after.set(stayKey(stay), { ...stay, leftAt: leftAt ?? stay.leftAt, devices, acceptedAt, addedBy });
     }
     if (![...after.values()].some(isOwnerIn)) return false;
     const { epoch, keyCheck, version, statementHash } = room;

@@ -29,4 +29,5 @@ export * from "./stay-rules.ts";
 export * from "./store.ts";
 export * from "./streams.ts";
 export * from "./tls.ts";
+export * from "./unaccepted.ts";
 export * from "./users.ts";

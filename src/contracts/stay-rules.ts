@@ -24,6 +24,11 @@ export function leavingUnlessLast(at: number): StayRule {
   };
 }
 
+/** Accepts a stay, which is part of its member's grant from then on. A member who left accepts nothing. */
+export function accepting(at: number): StayRule {
+  return (stay) => (stay.acceptedAt === null && stay.leftAt === null ? { ...stay, acceptedAt: at } : null);
+}
+
 /** Adds a device. Errors: quota for one too many; the main device counts whether it is there or not. Source: spec 8. */
 export function withDevice(device: string): StayRule {
   return (stay) => {

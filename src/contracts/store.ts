@@ -7,6 +7,7 @@ import type { UserRole } from "../wire/api.ts";
 import type { Looks } from "../wire/looks.ts";
 import type { MemberLine, Policy } from "../wire/statement.ts";
 import { token } from "./plugin.ts";
+import type { UnacceptedLimits } from "./unaccepted.ts";
 
 /** Whether a user may do anything at all. */
 export type UserStatus = "active" | "revoked";
@@ -130,10 +131,14 @@ export interface StayRecord extends MemberLine {
   readonly leftAt: number | null;
   /** The devices that have a durable here, by name, sorted. `applyChange` does not touch them. */
   readonly devices: readonly string[];
+  /** When the member accepted the stay, so that it counts on the data plane; null: not yet. `applyChange` keeps it. */
+  readonly acceptedAt: number | null;
+  /** The endpoint of the signer of the statement that began the stay; null if it began before this was recorded. */
+  readonly addedBy: string | null;
 }
 
 /**
- * What becomes of an open stay: the stay with another `leftAt` or other `devices`, or null to leave it as it is.
+ * What becomes of an open stay: it with another `leftAt`, `devices` or `acceptedAt`, or null to leave it as it is.
  * Pure, and asked again where another change came first. `ownersIn`: the owners of the room who have not left.
  * Errors: it throws what refuses the change.
  */
@@ -170,6 +175,15 @@ export interface RoomChange {
   readonly stays: readonly StayRecord[];
   readonly keys: readonly SealedKeyRecord[];
   readonly statement: StatementRecord;
+  /** Given where members are added: the limits that hold for new stays, which are not accepted. */
+  readonly unaccepted?: UnacceptedLimits;
+}
+
+/** Which of a member's rooms are listed: those after a room id, so many at most, only accepted or unaccepted ones. */
+export interface RoomsOfOptions {
+  readonly after?: string | null;
+  readonly limit?: number;
+  readonly accepted?: boolean;
 }
 
 /** A room that somebody is in, and their stay. */
@@ -199,7 +213,7 @@ export interface RoomStore {
   /** Every stay, by endpoint, then since. */
   listStays(roomId: string): Promise<StayRecord[]>;
   /** Live rooms with an open stay that was not left, by room id. */
-  listRoomsOf(endpoint: string): Promise<Membership[]>;
+  listRoomsOf(endpoint: string, options?: RoomsOfOptions): Promise<Membership[]>;
   /** Live rooms that somebody created. */
   countRoomsBy(creator: string): Promise<number>;
   /** The key of an epoch, or of the latest where `epoch` is null. */
@@ -209,7 +223,9 @@ export interface RoomStore {
   /**
    * Compare-and-set on `room.version - 1` of a live room; false when another change came first, and nothing is changed.
    * A stay that was marked left stays so, whatever the change says of it: the mark may be the newer of the two. Where
-   * with such marks no owner would be in, they came first: false.
+   * with such marks no owner would be in, they came first: false. What a known stay was accepted at, and by whom it
+   * was added, stays as it is.
+   * Errors: quota where a new stay is over the limits of `unaccepted`: counted and written in one step.
    */
   applyChange(change: RoomChange): Promise<boolean>;
   /**

@@ -124,6 +124,8 @@ export function staySample(n: number, differing: Partial<StayRecord> = {}): Stay
     handle,
     leftAt: null,
     devices: [],
+    acceptedAt: epochMs,
+    addedBy: peer(1),
     ...differing,
   };
 }

@@ -1,5 +1,6 @@
 import { describe } from "bun:test";
 import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../src/contracts/index.ts";
+import { acceptanceCases } from "./store-acceptance.ts";
 import { brokenCases } from "./store-broken.ts";
 import { changeCases } from "./store-changes.ts";
 import { deletionCases } from "./store-deletion.ts";
@@ -30,6 +31,7 @@ export function storeConformance(name: string, open: OpenStore): void {
     inviteCases(open);
     roomCases(open);
     changeCases(open);
+    acceptanceCases(open);
     deletionCases(open);
     snapshotCases(open);
     brokenCases(open);

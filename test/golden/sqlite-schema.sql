@@ -74,13 +74,19 @@ CREATE TABLE stays (
   role TEXT NOT NULL,
   handle TEXT NOT NULL,
   left_at INTEGER,
-  devices TEXT NOT NULL,
+  devices TEXT NOT NULL, accepted_at INTEGER, added_by TEXT,
   PRIMARY KEY (room_id, endpoint, since_epoch)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX stays_accepted ON stays (endpoint, room_id)
+  WHERE until_epoch = 0 AND left_at IS NULL AND accepted_at IS NOT NULL;
 
 CREATE INDEX stays_current ON stays (endpoint, room_id) WHERE until_epoch = 0 AND left_at IS NULL;
 
 CREATE INDEX stays_leaving ON stays (room_id) WHERE until_epoch = 0 AND left_at IS NOT NULL;
+
+CREATE INDEX stays_unaccepted ON stays (endpoint, added_by)
+  WHERE until_epoch = 0 AND left_at IS NULL AND accepted_at IS NULL;
 
 CREATE TABLE users (
   sign_pub TEXT PRIMARY KEY,

@@ -79,7 +79,7 @@ async function newRoom(
   checkSealedKey(parsed.policy.encrypt, body.sealed_key);
   const stay: StayRecord = {
     ...{ endpoint, sign_pub: signPub, kex_pub: kexPub, role: "owner" as const, since: 1, until: 0 },
-    ...{ kex_sig: kexSig, handle, leftAt: null, devices: [] },
+    ...{ kex_sig: kexSig, handle, leftAt: null, devices: [], acceptedAt: rules.now(), addedBy: endpoint },
   };
   const room: RoomRecord = {
     roomId: parsed.roomId,

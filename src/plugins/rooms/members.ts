@@ -7,9 +7,11 @@ import type {
   UserRecord,
   UserStore,
 } from "../../contracts/store.ts";
+import { unacceptedLimits } from "../../contracts/unaccepted.ts";
 import { membersMax, type Statement } from "../../wire/api.ts";
 import { sha256Hex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { endpointId, normalKey } from "../../wire/names.ts";
 import { nextState } from "../../wire/statement.ts";
 import { checkSealedKey } from "./create.ts";
 import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
@@ -25,7 +27,7 @@ export function checkOwner({ stay }: Membership): void {
   if (stay.role !== "owner") throw new UnibusError("forbidden", "only an owner of the room may do this (ask one)");
 }
 
-const stayOf = (user: UserRecord & { kexPub: string; kexSig: string }, since: number): StayRecord => ({
+const stayOf = (user: UserRecord & { kexPub: string; kexSig: string }, since: number, addedBy: string): StayRecord => ({
   endpoint: user.endpoint,
   sign_pub: user.signPub,
   kex_pub: user.kexPub,
@@ -36,6 +38,8 @@ const stayOf = (user: UserRecord & { kexPub: string; kexSig: string }, since: nu
   handle: user.handle,
   leftAt: null,
   devices: [],
+  acceptedAt: null,
+  addedBy,
 });
 
 /** Who is looked up at once: one after the other, thousands take seconds where the store is not in this process. */
@@ -93,12 +97,14 @@ async function add(
     users,
     body.members.map(({ endpoint }) => endpoint),
   );
+  // Whoever signed the statement answers for the add, not whoever brought it.
+  const addedBy = endpointId(normalKey(body.statement.by));
   const added: StayRecord[] = [];
   const keys: SealedKeyRecord[] = [];
   for (const { endpoint, sealed_key } of body.members) {
     if (open.has(endpoint)) throw new UnibusError("conflict", `${endpoint} is in the room already (leave it out)`);
     open.add(endpoint);
-    added.push(stayOf(candidate(found.get(endpoint) ?? null, endpoint), room.epoch));
+    added.push(stayOf(candidate(found.get(endpoint) ?? null, endpoint), room.epoch, addedBy));
     checkSealedKey(room.policy.encrypt, sealed_key);
     if (sealed_key !== undefined) keys.push({ endpoint, epoch: room.epoch, sealedKey: sealed_key });
   }
@@ -108,7 +114,8 @@ async function add(
   const state = nextState(stateOf(room, stays, ""), { kind: "add", members: added });
   const statement = await checkText(body.statement, { ...state, prev: room.statementHash });
   const changed = { ...room, version: state.version, statementHash: sha256Hex(statement.text) };
-  if (!(await store.applyChange({ room: changed, stays: added, keys, statement }))) throw lost();
+  const change = { room: changed, stays: added, keys, statement, unaccepted: unacceptedLimits };
+  if (!(await store.applyChange(change))) throw lost();
   return added.map(({ endpoint }) => endpoint);
 }
 

@@ -36,7 +36,12 @@ export class Pages<T> {
   /** A page is read once: what an entry names stays as it is, also where it was erased since. */
   readonly #held = new Recent<readonly T[]>(heldBytesMax);
 
-  constructor(bucket: Bucket<readonly T[]>, keyOf: (record: T) => string) {
+  /** `whole` completes a record that an earlier version wrote. */
+  constructor(
+    bucket: Bucket<readonly T[]>,
+    keyOf: (record: T) => string,
+    private readonly whole: (record: T) => T = (record) => record,
+  ) {
     this.#bucket = bucket;
     this.#keyOf = keyOf;
   }
@@ -108,8 +113,9 @@ export class Pages<T> {
     if (held !== undefined) return held;
     const { value, bytes } = await this.#bucket.get(`${roomId}.${id}`);
     if (value === null) throw new PageGone(`page ${id} of ${roomId}`);
-    this.#held.set(id, value, bytes);
-    return value;
+    const records = value.map(this.whole);
+    this.#held.set(id, records, bytes);
+    return records;
   }
 
   /** The last page that begins at the key or before it; the first for a key before all. */

@@ -1,10 +1,11 @@
 import { isOwnerIn } from "../../contracts/stay-rules.ts";
 import type { RoomChange, RoomStore, StayRecord, StayRule } from "../../contracts/store.ts";
+import { type UnacceptedLimits, unacceptedQuota } from "../../contracts/unaccepted.ts";
 import { untilMade } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
 import { PageGone, type PagesMade } from "./pages.ts";
-import { type EpochKeys, isLeaving, type RoomBuckets, type RoomEntry } from "./room-entry.ts";
-import type { RoomIndex } from "./room-index.ts";
+import { type EpochKeys, isLeaving, type RoomBuckets, type RoomEntry, unacceptedStay } from "./room-entry.ts";
+import type { RoomIndex, UnacceptedStay } from "./room-index.ts";
 import { Turns } from "./turns.ts";
 
 type Changes = Pick<RoomStore, "applyChange" | "changeStay">;
@@ -14,6 +15,9 @@ const noPages: PagesMade = { pages: [], made: [], replaced: [] };
 /** What a change adds to a number of stays. */
 const gained = (is: (stay: StayRecord) => boolean, known: StayRecord | undefined, stay: StayRecord): number =>
   Number(is(stay)) - Number(known !== undefined && is(known));
+
+const isAcceptance = (before: StayRecord | null, after: StayRecord | null): boolean =>
+  before?.acceptedAt === null && after !== null && after.acceptedAt !== null;
 
 /** Parts that were written for a next entry, and that entry. */
 interface Prepared {
@@ -52,7 +56,9 @@ export class RoomChanges implements Changes {
   }
 
   async changeStay(roomId: string, endpoint: string, rule: StayRule): Promise<StayRecord | null> {
+    let before: StayRecord | null = null;
     let changed: StayRecord | null = null;
+    let version = 0;
     const isTaken = await this.#change(roomId, async (entry) => {
       const stay = await this.#kv.openStay(entry, endpoint);
       changed = stay && rule(stay, entry.owners);
@@ -60,9 +66,16 @@ export class RoomChanges implements Changes {
       const stays = await this.#kv.stays.changed(roomId, entry.stays, [changed]);
       const leaving = entry.leaving + gained(isLeaving, stay, changed);
       const owners = entry.owners + gained(isOwnerIn, stay, changed);
+      if (isAcceptance(stay, changed)) await this.#index.enter(endpoint, roomId, entry.room.version);
+      before = stay;
+      version = entry.room.version;
       return { entry: { ...entry, stays: stays.pages, leaving, owners }, stays, keys: noPages };
     });
-    return isTaken ? changed : null;
+    if (!isTaken) return null;
+    // Where it stays noted, its readers find that the stay is accepted.
+    if (isAcceptance(before, changed))
+      await this.#index.dropUnaccepted(endpoint, roomId, version).catch(() => undefined);
+    return changed;
   }
 
   /** Replaces a room's entry by what `prepare` makes of it, whoever changes it meanwhile. False where it makes null. */
@@ -96,18 +109,29 @@ export class RoomChanges implements Changes {
     const { roomId, epoch, keyCheck, version, statementHash } = change.room;
     let { leaving, owners } = entry;
     const merge = (known: StayRecord | undefined, given: StayRecord): StayRecord => {
-      const stay = { ...given, leftAt: known?.leftAt ?? given.leftAt, devices: known?.devices ?? given.devices };
+      const { devices, acceptedAt, addedBy } = known ?? given;
+      const stay = { ...given, leftAt: known?.leftAt ?? given.leftAt, devices, acceptedAt, addedBy };
       leaving += gained(isLeaving, known, stay);
       owners += gained(isOwnerIn, known, stay);
       return stay;
     };
+    const refused: string[] = [];
     const entering = change.stays.filter(({ until }) => until === 0);
     const [stays, keys] = await Promise.all([
       this.#kv.stays.changed(roomId, entry.stays, change.stays, merge),
       this.#nextKeys(entry, revision, change),
       entry.statement === null ? null : this.#kv.fileStatement(roomId, entry.statement),
-      sideBySide(entering, ({ endpoint }) => this.#index.enter(endpoint, roomId, version)),
+      sideBySide(entering, async (stay) => {
+        if (stay.acceptedAt !== null) await this.#index.enter(stay.endpoint, roomId, version);
+        else if (!(await this.#reserve(unacceptedStay(stay, roomId, version), change.unaccepted)))
+          refused.push(stay.endpoint);
+      }),
     ]);
+    if (refused[0] !== undefined) {
+      // What was noted stays noted: it may be that of a change which another node is about to commit.
+      await this.#erase(roomId, stays.made, keys.made.made);
+      throw unacceptedQuota(refused[0]);
+    }
     const next: RoomEntry = {
       room: { ...entry.room, epoch, keyCheck, version, statementHash },
       statement: change.statement,
@@ -117,6 +141,18 @@ export class RoomChanges implements Changes {
       owners,
     };
     return { entry: next, stays, keys: keys.made };
+  }
+
+  /** Notes an unaccepted stay, where the limits allow it. Stays that are noted and not there do not count. */
+  async #reserve(stay: UnacceptedStay, limits: UnacceptedLimits | undefined): Promise<boolean> {
+    if (await this.#index.reserveUnaccepted(stay, limits)) return true;
+    await this.#index.dropStale(stay.endpoint, stay.adder, async (roomId) => {
+      const open = await this.#kv.reading(roomId, async (entry) =>
+        entry.room.deletedAt === null ? this.#kv.openStay(entry, stay.endpoint) : null,
+      );
+      return open !== null && open.leftAt === null && open.acceptedAt === null;
+    });
+    return this.#index.reserveUnaccepted(stay, limits);
   }
 
   async #nextKeys(

@@ -4,6 +4,7 @@ import { Bucket, tooBusy } from "./bucket.ts";
 import { type Calls, sideBySide } from "./calls.ts";
 import type { CertainReads } from "./certain-reads.ts";
 import { PageGone, type PageRef, Pages } from "./pages.ts";
+import type { UnacceptedStay } from "./room-index.ts";
 
 /** How often a reader begins anew because the room changed under it. */
 const readsMax = 50;
@@ -70,6 +71,17 @@ export function isLeaving({ until, leftAt }: StayRecord): boolean {
   return until === 0 && leftAt !== null;
 }
 
+/** What the index notes of a stay that is not accepted. */
+export function unacceptedStay({ endpoint, addedBy }: StayRecord, roomId: string, version: number): UnacceptedStay {
+  return { endpoint, roomId, version, adder: addedBy ?? "" };
+}
+
+/** A stay as it is kept: before 0.2.0 nobody had to accept one, and nobody noted who added whom. */
+function wholeStay(kept: StayRecord): StayRecord {
+  const { acceptedAt = 0, addedBy = null } = kept as Partial<StayRecord>;
+  return { ...kept, acceptedAt, addedBy };
+}
+
 /** Where statements of a version are filed. */
 export function fileOf(version: number): number {
   return Math.floor((version - 1) / statementsFiled);
@@ -96,7 +108,7 @@ export class RoomBuckets {
     this.claims = new Bucket(calls, buckets.rooms, { prefix: "subject." });
     this.statements = new Bucket(calls, buckets.rooms, { prefix: "statement." });
     this.stayPages = new Bucket(calls, buckets.members);
-    this.stays = new Pages(this.stayPages, stayKey);
+    this.stays = new Pages(this.stayPages, stayKey, wholeStay);
     this.keyPages = new Bucket(calls, buckets.roomKeys);
     this.keys = new Pages(this.keyPages, ({ endpoint }) => endpoint);
     this.filedKeys = new Bucket(calls, buckets.roomKeys);

@@ -3,7 +3,15 @@ import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from ".
 import { UnibusError } from "../../wire/errors.ts";
 import { sideBySide } from "./calls.ts";
 import { PageGone } from "./pages.ts";
-import { type EpochKeys, fileOf, isLeaving, type RoomBuckets, type RoomEntry, recordOf } from "./room-entry.ts";
+import {
+  type EpochKeys,
+  fileOf,
+  isLeaving,
+  type RoomBuckets,
+  type RoomEntry,
+  recordOf,
+  unacceptedStay,
+} from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
 
 /** A room with all its parts. */
@@ -85,7 +93,10 @@ export async function putRoom(kv: RoomBuckets, index: RoomIndex, whole: WholeRoo
     putKeys(kv, roomId, whole.keys, found?.revision ?? 0),
     putStatements(kv, roomId, statements.slice(0, -1)),
     deletedAt === null ? index.noteCreated(creator, roomId) : index.dropCreated(creator, roomId),
-    sideBySide(open, ({ endpoint }) => index.enter(endpoint, roomId, version)),
+    sideBySide(open, async (stay) => {
+      if (stay.acceptedAt !== null) return index.enter(stay.endpoint, roomId, version);
+      await index.reserveUnaccepted(unacceptedStay(stay, roomId, version));
+    }),
   ]);
   const entry: RoomEntry = {
     room,

@@ -37,6 +37,8 @@ async function sealedKeyOf(
   return null;
 }
 
+const isAccepted = ({ stay }: Membership): boolean => stay.acceptedAt !== null;
+
 function createReads(kv: RoomBuckets, index: RoomIndex): Reads {
   const membership = async (roomId: string, endpoint: string): Promise<Membership | null> =>
     kv.reading(roomId, async (entry) => {
@@ -58,9 +60,18 @@ function createReads(kv: RoomBuckets, index: RoomIndex): Reads {
     async listStays(roomId) {
       return (await kv.reading(roomId, ({ stays }) => kv.stays.all(roomId, stays))) ?? [];
     },
-    async listRoomsOf(endpoint) {
-      const all = await sideBySide(await index.roomsOf(endpoint), (roomId) => membership(roomId, endpoint));
-      return all.filter((one) => one !== null);
+    async listRoomsOf(endpoint, { after = null, limit = Number.POSITIVE_INFINITY, accepted } = {}) {
+      const noted = await index.roomsOf(endpoint, accepted);
+      const ids = after === null ? noted : noted.filter((roomId) => roomId > after);
+      const found: Membership[] = [];
+      // What is noted may be over: then the next ones take its place.
+      while (found.length < limit && ids.length > 0) {
+        const some = await sideBySide(ids.splice(0, limit - found.length), (roomId) => membership(roomId, endpoint));
+        for (const one of some) {
+          if (one !== null && (accepted ?? isAccepted(one)) === isAccepted(one)) found.push(one);
+        }
+      }
+      return found;
     },
     async countRoomsBy(creator) {
       const { made, open } = await index.createdBy(creator);

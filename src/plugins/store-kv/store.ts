@@ -75,7 +75,7 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
   const replicas = createReplicas(calls, now);
   const readsOf = (bucket: string) => new CertainReads(calls, bucket, replicas, signal);
   const kv = new RoomBuckets(calls, readsOf(buckets.rooms));
-  const index = new RoomIndex(calls);
+  const index = new RoomIndex(calls, now);
   const userKv = userBuckets(calls, readsOf(buckets.users));
   const inviteKv = inviteBuckets(calls, now);
   const users = bounded(createUsers(userKv, new UserIndex(calls, signal)), ["listUsers", "listActive"]);

@@ -11,7 +11,8 @@ export const roomColumns = `rooms.room_id AS roomId, rooms.subject AS subject, r
 /** What a stay is selected as, from `stays`. */
 export const stayColumns = `stays.endpoint AS endpoint, stays.sign_pub AS sign_pub, stays.kex_pub AS kex_pub,
   stays.kex_sig AS kex_sig, stays.role AS role, stays.since_epoch AS since, stays.until_epoch AS until,
-  stays.handle AS handle, stays.left_at AS leftAt, stays.devices AS devices`;
+  stays.handle AS handle, stays.left_at AS leftAt, stays.devices AS devices, stays.accepted_at AS acceptedAt,
+  stays.added_by AS addedBy`;
 
 /** What a key is selected as. */
 export const keyColumns = "endpoint, epoch, sealed_key AS sealedKey";
@@ -73,6 +74,8 @@ export function stayOf(row: StayRow): StayRecord {
     handle: row.handle,
     leftAt: row.leftAt,
     devices: row.devices.split(" ").filter((device) => device !== ""),
+    acceptedAt: row.acceptedAt,
+    addedBy: row.addedBy,
   };
 }
 
@@ -89,8 +92,10 @@ export const insertRoomSql = `INSERT INTO rooms (room_id, subject, claims_subjec
 
 /** Writes a stay; what follows says what happens to one with the same key. */
 export const insertStaySql = `INSERT INTO stays
-  (room_id, endpoint, since_epoch, until_epoch, sign_pub, kex_pub, kex_sig, role, handle, left_at, devices)
-  VALUES ($roomId, $endpoint, $since, $until, $sign_pub, $kex_pub, $kex_sig, $role, $handle, $leftAt, $devices)
+  (room_id, endpoint, since_epoch, until_epoch, sign_pub, kex_pub, kex_sig, role, handle, left_at, devices,
+   accepted_at, added_by)
+  VALUES ($roomId, $endpoint, $since, $until, $sign_pub, $kex_pub, $kex_sig, $role, $handle, $leftAt, $devices,
+   $acceptedAt, $addedBy)
   ON CONFLICT (room_id, endpoint, since_epoch) DO UPDATE SET until_epoch = excluded.until_epoch,
     sign_pub = excluded.sign_pub, kex_pub = excluded.kex_pub, kex_sig = excluded.kex_sig, role = excluded.role,
     handle = excluded.handle`;

@@ -1,4 +1,6 @@
-import type { RoomChange, RoomStore, SealedKeyRecord, StatementRecord } from "../../contracts/store.ts";
+import type { Database as Native } from "bun:sqlite";
+import type { RoomChange, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import { isOverUnaccepted, type UnacceptedLimits, unacceptedQuota } from "../../contracts/unaccepted.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import type { Database } from "./database.ts";
 import {
@@ -42,11 +44,17 @@ function createReads({ native, read }: Database): Reads {
   const stays = native.prepare<StayRow, [string]>(
     `SELECT ${stayColumns} FROM stays WHERE room_id = ? ORDER BY endpoint, since_epoch`,
   );
-  const roomsOf = native.prepare<RoomRow & StayRow, [string]>(
-    `SELECT ${roomColumns}, ${stayColumns} FROM stays JOIN rooms ON rooms.room_id = stays.room_id
-     WHERE stays.endpoint = ? AND stays.until_epoch = 0 AND stays.left_at IS NULL AND rooms.deleted_at IS NULL
-     ORDER BY stays.room_id`,
-  );
+  // One statement for each, so that each has an index of its own.
+  const roomsOf = (condition: string) =>
+    native.prepare<RoomRow & StayRow, [string, string, number]>(
+      `SELECT ${roomColumns}, ${stayColumns} FROM stays JOIN rooms ON rooms.room_id = stays.room_id
+       WHERE stays.endpoint = ? AND stays.room_id > ? AND stays.until_epoch = 0 AND stays.left_at IS NULL
+         AND rooms.deleted_at IS NULL ${condition}
+       ORDER BY stays.room_id LIMIT ?`,
+    );
+  const allOf = roomsOf("");
+  const acceptedOf = roomsOf("AND stays.accepted_at IS NOT NULL");
+  const unacceptedOf = roomsOf("AND stays.accepted_at IS NULL");
   const countBy = native.prepare<{ count: number }, [string]>(countLiveSql);
   const key = native.prepare<SealedKeyRecord, [string, string, number | null, number | null]>(
     `SELECT ${keyColumns} FROM sealed_keys WHERE room_id = ? AND endpoint = ? AND (? IS NULL OR epoch = ?)
@@ -74,8 +82,9 @@ function createReads({ native, read }: Database): Reads {
     async listStays(roomId) {
       return read(() => stays.all(roomId)).map(stayOf);
     },
-    async listRoomsOf(endpoint) {
-      return read(() => roomsOf.all(endpoint)).map(membershipOf);
+    async listRoomsOf(endpoint, { after = null, limit = -1, accepted } = {}) {
+      const found = accepted === undefined ? allOf : accepted ? acceptedOf : unacceptedOf;
+      return read(() => found.all(endpoint, after ?? "", limit)).map(membershipOf);
     },
     async countRoomsBy(creator) {
       return read(() => countBy.get(creator))?.count ?? 0;
@@ -93,7 +102,9 @@ function createReads({ native, read }: Database): Reads {
 }
 
 /** Writes the parts of a version of a room. Whoever was marked left after they were prepared stays so. */
-function createPutParts({ native }: Database): (roomId: string, parts: Omit<RoomChange, "room">) => void {
+function createPutParts({
+  native,
+}: Database): (roomId: string, parts: Omit<RoomChange, "room" | "unaccepted">) => void {
   const putStay = native.prepare<never, [StayBinding]>(
     `${insertStaySql}, left_at = coalesce(left_at, excluded.left_at)`,
   );
@@ -103,6 +114,27 @@ function createPutParts({ native }: Database): (roomId: string, parts: Omit<Room
     for (const stay of stays) putStay.run(stayBinding(roomId, stay));
     for (const key of keys) putKey.run({ ...key, roomId });
     putStatement.run({ ...statement, roomId });
+  };
+}
+
+/** Whether a stay that is added is over the limits on unaccepted memberships. */
+function createUnacceptedCheck(native: Native): (stay: StayRecord, limits: UnacceptedLimits) => boolean {
+  const live = `FROM stays JOIN rooms ON rooms.room_id = stays.room_id
+     WHERE stays.endpoint = ? AND stays.until_epoch = 0 AND stays.left_at IS NULL AND stays.accepted_at IS NULL
+       AND rooms.deleted_at IS NULL`;
+  const ofAdder = native.prepare<{ count: number }, [string, string]>(
+    `SELECT count(*) AS count ${live} AND stays.added_by = ?`,
+  );
+  const inAll = native.prepare<{ count: number; adders: number }, [string]>(
+    `SELECT count(*) AS count, count(DISTINCT stays.added_by) AS adders ${live}`,
+  );
+  return ({ endpoint, addedBy, acceptedAt }, limits) => {
+    if (acceptedAt !== null || addedBy === null) return false;
+    const mine = ofAdder.get(endpoint, addedBy)?.count ?? 0;
+    // Most adders have none with this user: then the rest need not be counted.
+    if (mine === 0) return false;
+    const { count: all = 0, adders = 0 } = inAll.get(endpoint) ?? {};
+    return isOverUnaccepted({ all, ofAdder: mine, adders }, limits);
   };
 }
 
@@ -153,15 +185,19 @@ function createChanges(database: Database): Changes {
   );
   const countOwnersIn = (roomId: string): number => ownersIn.get(roomId)?.count ?? 0;
   const openStay = native.prepare<StayRow, [string, string]>(selectOpenStay);
-  const setStay = native.prepare<never, [number | null, string, string, string]>(
-    "UPDATE stays SET left_at = ?, devices = ? WHERE room_id = ? AND endpoint = ? AND until_epoch = 0",
+  const setStay = native.prepare<never, [number | null, string, number | null, string, string]>(
+    `UPDATE stays SET left_at = ?, devices = ?, accepted_at = ?
+     WHERE room_id = ? AND endpoint = ? AND until_epoch = 0`,
   );
+  const isOver = createUnacceptedCheck(native);
 
   return {
-    applyChange({ room, ...parts }) {
+    applyChange({ room, unaccepted, ...parts }) {
       const { roomId, epoch, keyCheck, version, statementHash } = room;
       return write(() => {
         if (advance.run({ roomId, epoch, keyCheck, version, statementHash }).changes === 0) return false;
+        const refused = unaccepted && parts.stays.find((stay) => isOver(stay, unaccepted));
+        if (refused) throw unacceptedQuota(refused.endpoint);
         putParts(roomId, parts);
         if (countOwnersIn(roomId) === 0) throw noOwnerIn;
         return true;
@@ -174,7 +210,7 @@ function createChanges(database: Database): Changes {
       return write(() => {
         const row = openStay.get(roomId, endpoint);
         const changed = row && rule(stayOf(row), countOwnersIn(roomId));
-        if (changed) setStay.run(changed.leftAt, devicesText(changed.devices), roomId, endpoint);
+        if (changed) setStay.run(changed.leftAt, devicesText(changed.devices), changed.acceptedAt, roomId, endpoint);
         return changed;
       });
     },

@@ -73,7 +73,7 @@ function createPut(native: Native): (row: SnapshotRow) => void {
       version = excluded.version, statement_hash = excluded.statement_hash, creator = excluded.creator,
       created_at = excluded.created_at, deleted_at = excluded.deleted_at`);
   const putStay = native.prepare<never, [StayBinding]>(`${insertStaySql}, left_at = excluded.left_at,
-    devices = excluded.devices`);
+    devices = excluded.devices, accepted_at = excluded.accepted_at, added_by = excluded.added_by`);
   // A room that has stays was not purged: it claims its subject, deleted or not.
   const claimSubject = native.prepare<never, [string]>(
     "UPDATE rooms SET claims_subject = 1 WHERE room_id = ? AND claims_subject = 0",

@@ -16,7 +16,7 @@ function membership(subject: string, persist: boolean, devices: readonly string[
     },
     stay: {
       ...{ endpoint, sign_pub: "", kex_pub: "", kex_sig: "", handle: "", role: "member", since: 1, until: 0 },
-      ...{ leftAt: null, devices },
+      ...{ leftAt: null, acceptedAt: 1, addedBy: null, devices },
     },
   };
 }

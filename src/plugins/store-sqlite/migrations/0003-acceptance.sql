@@ -1,0 +1,11 @@
+-- A stay counts on the data plane once its member accepted it. Who was in a room before that rule stays in it.
+ALTER TABLE stays ADD COLUMN accepted_at INTEGER;
+-- The endpoint of the signer of the statement that began the stay; NULL where that was not recorded.
+ALTER TABLE stays ADD COLUMN added_by TEXT;
+
+UPDATE stays SET accepted_at = (SELECT created_at FROM rooms WHERE rooms.room_id = stays.room_id);
+
+CREATE INDEX stays_accepted ON stays (endpoint, room_id)
+  WHERE until_epoch = 0 AND left_at IS NULL AND accepted_at IS NOT NULL;
+CREATE INDEX stays_unaccepted ON stays (endpoint, added_by)
+  WHERE until_epoch = 0 AND left_at IS NULL AND accepted_at IS NULL;
