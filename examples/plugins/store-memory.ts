@@ -1,10 +1,15 @@
 import {
   type AdminRoster,
+  type ContestedChain,
+  contestedMax,
+  type DeniedStay,
   definePlugin,
+  type Head,
   type InviteRecord,
   InviteStore,
   isOverUnaccepted,
   isOwnerIn,
+  keptStay,
   looksOf,
   type RoomRecord,
   RoomStore,
@@ -19,6 +24,8 @@ import {
   type UserRecord,
   UserStore,
   unacceptedQuota,
+  type WayBack,
+  WayBackStore,
 } from "unibus/plugin";
 
 /** A room with its parts: stays by endpoint and since, keys by endpoint and epoch, statements by version. */
@@ -35,6 +42,11 @@ class Memory {
   readonly invites = new Map<string, InviteRecord>();
   readonly rooms = new Map<string, Entry>();
   roster: AdminRoster = { admins: [], revision: 0 };
+  wayBack: WayBack | null = null;
+  readonly heads = new Map<string, Head>();
+  readonly denied = new Map<string, DeniedStay>();
+  readonly contested = new Map<string, ContestedChain>();
+  readonly taken = new Map<string, string>();
   revision = 0;
   stopped = false;
 }
@@ -203,10 +215,7 @@ const roomStore = (open: Open): RoomStore => ({
     const refused = unaccepted && stays.find((stay) => isOver(open(), stay, unaccepted));
     if (refused) throw unacceptedQuota(refused.endpoint);
     const after = new Map(entry.stays);
-    for (const stay of stays) {
-      const { leftAt, devices, acceptedAt, addedBy } = entry.stays.get(stayKey(stay)) ?? stay;
-      after.set(stayKey(stay), { ...stay, leftAt: leftAt ?? stay.leftAt, devices, acceptedAt, addedBy });
-    }
+    for (const stay of stays) after.set(stayKey(stay), keptStay(entry.stays.get(stayKey(stay)), stay));
     if (![...after.values()].some(isOwnerIn)) return false;
     const { epoch, keyCheck, version, statementHash } = room;
     entry.room = { ...entry.room, epoch, keyCheck, version, statementHash };
@@ -232,6 +241,69 @@ const roomStore = (open: Open): RoomStore => ({
     const { rooms } = open();
     const room = rooms.get(roomId)?.room;
     if (room && room.deletedAt !== null) rooms.set(roomId, createEntry(room));
+  },
+});
+
+function forgetWayBack({ heads, contested, taken }: Memory): void {
+  for (const map of [heads, contested, taken]) map.clear();
+}
+
+const wayBackStore = (open: Open): WayBackStore => ({
+  getWayBack: async () => open().wayBack,
+  async openWayBack(wayBack) {
+    const memory = open();
+    forgetWayBack(memory);
+    for (const { room } of memory.rooms.values()) {
+      if (room.deletedAt === null) memory.heads.set(room.roomId, { version: room.version, hash: room.statementHash });
+    }
+    memory.wayBack = wayBack;
+  },
+  async closeWayBack() {
+    forgetWayBack(open());
+    open().wayBack = null;
+  },
+  getRestoredHead: async (roomId) => open().heads.get(roomId) ?? null,
+  async denyStays(stays) {
+    const { denied } = open();
+    for (const stay of stays) {
+      const key = `${stay.roomId} ${stay.endpoint} ${String(stay.since).padStart(10, "0")}`;
+      if (!denied.has(key)) denied.set(key, stay);
+    }
+  },
+  listDeniedStays: async (roomId) => sorted(open().denied).filter((stay) => stay.roomId === roomId),
+  async noteContested(chain) {
+    const { contested } = open();
+    const same = [...contested.values()].filter(({ roomId }) => roomId === chain.roomId);
+    const key = `${chain.roomId} ${chain.hash}`;
+    if (!contested.has(key) && same.length < contestedMax) contested.set(key, chain);
+  },
+  listContested: async () => sorted(open().contested),
+  takeChain: async (roomId, hash) => void open().taken.set(roomId, hash),
+  getTakenChain: async (roomId) => open().taken.get(roomId) ?? null,
+  async restoreRoom({ room, expected, base, statements, stays, keys, unaccepted }, liveMax = Number.POSITIVE_INFINITY) {
+    const { rooms } = open();
+    const known = rooms.get(room.roomId);
+    const { version, statementHash, deletedAt } = known?.room ?? {};
+    const isExpected =
+      expected === null
+        ? known === undefined
+        : version === expected.version && statementHash === expected.hash && deletedAt === null;
+    if (!isExpected) return "overtaken";
+    if (!known && claimant(open(), room.subject)) {
+      throw conflict(`the subject ${room.subject} belongs to another room (choose another)`);
+    }
+    if (!known && liveBy(open(), room.creator) >= liveMax) return "too_many_rooms";
+    const brought = unaccepted && stays.filter((stay) => stay.until === 0 && !known?.stays.has(stayKey(stay)));
+    const refused = unaccepted && brought?.find((stay) => isOver(open(), stay, unaccepted));
+    if (refused) throw unacceptedQuota(refused.endpoint);
+    const entry = createEntry(room);
+    for (const stay of stays) entry.stays.set(stayKey(stay), keptStay(known?.stays.get(stayKey(stay)), stay));
+    for (const [name, key] of known?.keys ?? []) if (key.epoch <= base.epoch) entry.keys.set(name, key);
+    for (const key of keys) if (!entry.keys.has(keyKey(key))) entry.keys.set(keyKey(key), key);
+    for (const [at, one] of known?.statements ?? []) if (at <= base.version) entry.statements.set(at, one);
+    for (const statement of statements) entry.statements.set(statement.version, statement);
+    rooms.set(room.roomId, entry);
+    return "restored";
   },
 });
 
@@ -289,7 +361,7 @@ export default definePlugin({
   name: "store-memory",
   api: 1,
   config: Type.Object({}),
-  provides: { RoomStore, UserStore, InviteStore, Snapshot },
+  provides: { RoomStore, UserStore, InviteStore, Snapshot, WayBackStore },
   async setup(ctx) {
     const memory = new Memory();
     ctx.onStop(() => {
@@ -305,6 +377,7 @@ export default definePlugin({
         UserStore: userStore(open),
         InviteStore: inviteStore(open),
         Snapshot: snapshot(open),
+        WayBackStore: wayBackStore(open),
       },
       posture: { store: "memory" },
       health: async () => ({ ok: !memory.stopped }),

@@ -31,3 +31,4 @@ export * from "./streams.ts";
 export * from "./tls.ts";
 export * from "./unaccepted.ts";
 export * from "./users.ts";
+export * from "./way-back.ts";

@@ -3,7 +3,16 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import memory from "../../examples/plugins/store-memory.ts";
-import type { Context, InviteStore, Live, Log, RoomStore, Snapshot, UserStore } from "../../src/contracts/index.ts";
+import type {
+  Context,
+  InviteStore,
+  Live,
+  Log,
+  RoomStore,
+  Snapshot,
+  UserStore,
+  WayBackStore,
+} from "../../src/contracts/index.ts";
 import sqlite from "../../src/plugins/store-sqlite/index.ts";
 import { KvServer } from "../plugins/store-kv/server.ts";
 import { type StoreUnderTest, storeConformance } from "./index.ts";
@@ -13,6 +22,7 @@ type StoreTokens = {
   UserStore: typeof UserStore;
   InviteStore: typeof InviteStore;
   Snapshot: typeof Snapshot;
+  WayBackStore: typeof WayBackStore;
 };
 type StorePlugin = { setup(ctx: Context<Record<never, never>>, use: Record<never, never>): Promise<Live<StoreTokens>> };
 
@@ -52,6 +62,7 @@ async function openPlugin(plugin: StorePlugin): Promise<StoreUnderTest> {
     users: services.UserStore,
     invites: services.InviteStore,
     snapshot: services.Snapshot,
+    wayBack: services.WayBackStore,
     breakBackend: release,
     async close() {
       await release();
@@ -78,9 +89,9 @@ async function startServer(accounts: number): Promise<KvServer> {
 async function openKv(): Promise<StoreUnderTest> {
   shared ??= startServer(accountsMax);
   const server = await shared;
-  const { rooms, users, invites, snapshot, connection } = await server.store(server.freshAccount());
+  const { rooms, users, invites, snapshot, wayBack, connection } = await server.store(server.freshAccount());
   return {
-    ...{ rooms, users, invites, snapshot },
+    ...{ rooms, users, invites, snapshot, wayBack },
     async breakBackend() {
       shared = undefined;
       await server.kill();

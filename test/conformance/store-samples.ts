@@ -8,6 +8,7 @@ import {
   type Policy,
   type RoomChange,
   type RoomRecord,
+  type RoomRestoration,
   type SealedKeyRecord,
   type StatementRecord,
   type StayRecord,
@@ -197,4 +198,33 @@ export async function change({ rooms }: StoreUnderTest, roomId: string, parts: C
   const made = changeOf(room, parts);
   expect(await rooms.applyChange(made)).toBe(true);
   return made;
+}
+
+/** What a restoration brings beside its statements. */
+export interface RestorationParts {
+  readonly stays?: readonly StayRecord[];
+  readonly keys?: readonly SealedKeyRecord[];
+  readonly epoch?: number;
+  readonly salt?: string;
+  /** The version and epoch up to which what the store has stays. Default: all of it. */
+  readonly base?: { readonly version: number; readonly epoch: number };
+}
+
+/** The restoration that brings a room which the store holds as `room` to a version. */
+export function restorationOver(room: RoomRecord, version: number, parts: RestorationParts = {}): RoomRestoration {
+  const { stays = [staySample(1, { role: "owner" })], keys = [], epoch = room.epoch, salt = "" } = parts;
+  const base = parts.base ?? { version: room.version, epoch: room.epoch };
+  const { roomId } = room;
+  const numbers = upTo(version - base.version).map((n) => base.version + 1 + n);
+  const statements = numbers.map((number) => statementSample(roomId, number, salt));
+  const statementHash = sha256Hex(statements.at(-1)?.text ?? "");
+  const keyCheck = sha256Hex(`check ${version} ${salt}`);
+  const next = statements.length === 0 ? room : { ...room, version, epoch, statementHash, keyCheck };
+  return { room: next, expected: { version: room.version, hash: room.statementHash }, base, statements, stays, keys };
+}
+
+/** The restoration that creates a room at a version. */
+export function restorationOf(made: NewRoom, version: number, parts: RestorationParts = {}): RoomRestoration {
+  const base = { version: 0, epoch: 0 };
+  return { ...restorationOver({ ...made.room, version: 0 }, version, { ...parts, base }), expected: null };
 }

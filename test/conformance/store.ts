@@ -1,5 +1,5 @@
 import { describe } from "bun:test";
-import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../src/contracts/index.ts";
+import type { InviteStore, RoomStore, Snapshot, UserStore, WayBackStore } from "../../src/contracts/index.ts";
 import { acceptanceCases } from "./store-acceptance.ts";
 import { brokenCases } from "./store-broken.ts";
 import { changeCases } from "./store-changes.ts";
@@ -8,6 +8,7 @@ import { inviteCases } from "./store-invites.ts";
 import { roomCases } from "./store-rooms.ts";
 import { snapshotCases } from "./store-snapshot.ts";
 import { userCases } from "./store-users.ts";
+import { wayBackCases } from "./store-way-back.ts";
 
 /** A store that a case has for itself. */
 export interface StoreUnderTest {
@@ -15,6 +16,7 @@ export interface StoreUnderTest {
   readonly users: UserStore;
   readonly invites: InviteStore;
   readonly snapshot: Snapshot;
+  readonly wayBack: WayBackStore;
   /** Takes away what the store stands on, for good: from here on every port must throw `unavailable`. */
   breakBackend(): unknown;
   /** Releases everything; also after `breakBackend`. */
@@ -34,6 +36,7 @@ export function storeConformance(name: string, open: OpenStore): void {
     acceptanceCases(open);
     deletionCases(open);
     snapshotCases(open);
+    wayBackCases(open);
     brokenCases(open);
   });
 }

@@ -26,13 +26,13 @@ async function open(): Promise<StoreUnderTest> {
   const servers = await cluster;
   const account = free.shift();
   if (account === undefined) throw new Error("too many stores are open");
-  const { rooms, users, invites, snapshot, connection } = await servers.store(
+  const { rooms, users, invites, snapshot, wayBack, connection } = await servers.store(
     opened++ % servers.children.length,
     account,
   );
   let isGone = false;
   return {
-    ...{ rooms, users, invites, snapshot },
+    ...{ rooms, users, invites, snapshot, wayBack },
     async breakBackend() {
       isGone = true;
       cluster = undefined;

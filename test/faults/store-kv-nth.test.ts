@@ -10,6 +10,8 @@ import {
   inviteSample,
   keySample,
   peer,
+  restorationOf,
+  restorationOver,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -22,7 +24,7 @@ import { type FaultMoment, FaultPlan } from "../support/faulty.ts";
 /** More requests than any change makes: a loop that passes it would never end. */
 const requestsMax = 80;
 /** Cases, each with an account of its own. */
-const accounts = 24;
+const accounts = 32;
 
 let server: KvServer;
 beforeAll(async () => {
@@ -104,6 +106,24 @@ const scenarios: Readonly<Record<string, Scenario>> = {
       const { room, members } = await roomSeen(store, n, 1, 2);
       return { room, listed: members.map(({ isListed }) => isListed) };
     },
+  },
+  "restoreRoom of a room that is there": {
+    prepare: twoIn,
+    act: ({ wayBack }, n) => {
+      const stays = [staySample(1, { role: "owner" }), staySample(3, { since: 2 })];
+      const keys = [sealedSample(1, 2), sealedSample(1, 3), sealedSample(3, 2), sealedSample(3, 3)];
+      const base = { version: 1, epoch: 1 };
+      return wayBack.restoreRoom(restorationOver(second(n), 6, { base, epoch: 3, salt: "other", stays, keys }));
+    },
+    seen: (store, n) => roomSeen(store, n, 1, 2, 3),
+  },
+  "restoreRoom of a room that is not": {
+    prepare: async () => undefined,
+    act: ({ wayBack }, n) => {
+      const keys = [sealedSample(1, 1), sealedSample(1, 2)];
+      return wayBack.restoreRoom(restorationOf(roomSample(n), 6, { epoch: 2, keys }));
+    },
+    seen: (store, n) => roomSeen(store, n, 1),
   },
   insertUser: {
     prepare: async () => undefined,

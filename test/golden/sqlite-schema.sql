@@ -1,3 +1,20 @@
+CREATE TABLE contested_chains (
+  room_id TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  offered_by TEXT NOT NULL,
+  offered_at INTEGER NOT NULL,
+  PRIMARY KEY (room_id, hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE denied_stays (
+  room_id TEXT NOT NULL,
+  endpoint TEXT NOT NULL,
+  since_epoch INTEGER NOT NULL,
+  left_at INTEGER NOT NULL,
+  PRIMARY KEY (room_id, endpoint, since_epoch)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE invites (
   id TEXT PRIMARY KEY,
   token_hash TEXT NOT NULL,
@@ -19,6 +36,12 @@ CREATE TABLE migrations (
   name TEXT NOT NULL,
   applied_at INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE restored_heads (
+  room_id TEXT PRIMARY KEY,
+  version INTEGER NOT NULL,
+  hash TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE rooms (
   room_id TEXT PRIMARY KEY,
@@ -88,6 +111,11 @@ CREATE INDEX stays_leaving ON stays (room_id) WHERE until_epoch = 0 AND left_at 
 CREATE INDEX stays_unaccepted ON stays (endpoint, added_by)
   WHERE until_epoch = 0 AND left_at IS NULL AND accepted_at IS NULL;
 
+CREATE TABLE taken_chains (
+  room_id TEXT PRIMARY KEY,
+  hash TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE users (
   sign_pub TEXT PRIMARY KEY,
   endpoint TEXT NOT NULL UNIQUE,
@@ -106,3 +134,9 @@ CREATE INDEX users_by_look1 ON users (look1);
 CREATE INDEX users_by_look2 ON users (look2);
 
 CREATE INDEX users_by_looks_version ON users (looks_version);
+
+CREATE TABLE way_back (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  opened_at INTEGER NOT NULL,
+  closes_at INTEGER NOT NULL
+) STRICT;

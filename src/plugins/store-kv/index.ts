@@ -6,6 +6,7 @@ import { SharedNonces } from "../../contracts/nonces.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { Replicas } from "../../contracts/replicas.ts";
 import { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
+import { WayBackStore } from "../../contracts/way-back.ts";
 import { openTimeoutMs } from "./buckets.ts";
 import { openKvStore } from "./store.ts";
 
@@ -28,7 +29,7 @@ export default definePlugin({
   config: Config,
   facts: () => ({ store: "kv", store_nodes: "many" }),
   setupBudgetMs: openTimeoutMs + setupRestMs,
-  provides: { RoomStore, UserStore, InviteStore, Snapshot, SharedNonces, Replicas },
+  provides: { RoomStore, UserStore, InviteStore, Snapshot, WayBackStore, SharedNonces, Replicas },
   requires: { nats: Nats },
   async setup({ config, log, now, signal }, { nats }) {
     const onWait = (cause: unknown) => log.warn("the store's buckets do not open yet; trying again", { cause });
@@ -45,6 +46,7 @@ export default definePlugin({
         UserStore: store.users,
         InviteStore: store.invites,
         Snapshot: store.snapshot,
+        WayBackStore: store.wayBack,
         SharedNonces: store.nonces,
         Replicas: store.replicas,
       },

@@ -1,11 +1,11 @@
-import { isOwnerIn } from "../../contracts/stay-rules.ts";
-import type { RoomChange, RoomStore, StayRecord, StayRule } from "../../contracts/store.ts";
+import { isOwnerIn, keptStay } from "../../contracts/stay-rules.ts";
+import type { Membership, RoomChange, RoomStore, StayRecord, StayRule } from "../../contracts/store.ts";
 import { type UnacceptedLimits, unacceptedQuota } from "../../contracts/unaccepted.ts";
 import { untilMade } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
 import { PageGone, type PagesMade } from "./pages.ts";
 import { type EpochKeys, isLeaving, type RoomBuckets, type RoomEntry, unacceptedStay } from "./room-entry.ts";
-import type { RoomIndex, UnacceptedStay } from "./room-index.ts";
+import type { RoomIndex } from "./room-index.ts";
 import { Turns } from "./turns.ts";
 
 type Changes = Pick<RoomStore, "applyChange" | "changeStay">;
@@ -24,6 +24,31 @@ interface Prepared {
   readonly entry: RoomEntry;
   readonly stays: PagesMade;
   readonly keys: PagesMade;
+}
+
+/**
+ * Notes a stay that is about to begin with a version of a room. False where it is not accepted and the limits do not
+ * allow it. Stays that are noted and not there do not count.
+ */
+export async function noteStay(
+  { kv, index }: { readonly kv: RoomBuckets; readonly index: RoomIndex },
+  { room, stay }: Membership,
+  { unaccepted: limits }: { readonly unaccepted?: UnacceptedLimits },
+): Promise<boolean> {
+  const { roomId, version } = room;
+  if (stay.acceptedAt !== null) {
+    await index.enter(stay.endpoint, roomId, version);
+    return true;
+  }
+  const noted = unacceptedStay(stay, roomId, version);
+  if (await index.reserveUnaccepted(noted, limits)) return true;
+  await index.dropStale(noted.endpoint, noted.adder, async (id) => {
+    const open = await kv.reading(id, async (entry) =>
+      entry.room.deletedAt === null ? kv.openStay(entry, noted.endpoint) : null,
+    );
+    return open !== null && open.leftAt === null && open.acceptedAt === null;
+  });
+  return index.reserveUnaccepted(noted, limits);
 }
 
 /** Changes of a room: parts under new names first, then its entry by compare-and-set. Losers take their parts back. */
@@ -109,8 +134,7 @@ export class RoomChanges implements Changes {
     const { roomId, epoch, keyCheck, version, statementHash } = change.room;
     let { leaving, owners } = entry;
     const merge = (known: StayRecord | undefined, given: StayRecord): StayRecord => {
-      const { devices, acceptedAt, addedBy } = known ?? given;
-      const stay = { ...given, leftAt: known?.leftAt ?? given.leftAt, devices, acceptedAt, addedBy };
+      const stay = keptStay(known, given);
       leaving += gained(isLeaving, known, stay);
       owners += gained(isOwnerIn, known, stay);
       return stay;
@@ -120,11 +144,10 @@ export class RoomChanges implements Changes {
     const [stays, keys] = await Promise.all([
       this.#kv.stays.changed(roomId, entry.stays, change.stays, merge),
       this.#nextKeys(entry, revision, change),
-      entry.statement === null ? null : this.#kv.fileStatement(roomId, entry.statement),
+      entry.statement === null ? null : this.#kv.fileStatement(entry, entry.statement),
       sideBySide(entering, async (stay) => {
-        if (stay.acceptedAt !== null) await this.#index.enter(stay.endpoint, roomId, version);
-        else if (!(await this.#reserve(unacceptedStay(stay, roomId, version), change.unaccepted)))
-          refused.push(stay.endpoint);
+        const isNoted = await noteStay({ kv: this.#kv, index: this.#index }, { room: change.room, stay }, change);
+        if (!isNoted) refused.push(stay.endpoint);
       }),
     ]);
     if (refused[0] !== undefined) {
@@ -133,6 +156,7 @@ export class RoomChanges implements Changes {
       throw unacceptedQuota(refused[0]);
     }
     const next: RoomEntry = {
+      ...entry,
       room: { ...entry.room, epoch, keyCheck, version, statementHash },
       statement: change.statement,
       stays: stays.pages,
@@ -143,29 +167,18 @@ export class RoomChanges implements Changes {
     return { entry: next, stays, keys: keys.made };
   }
 
-  /** Notes an unaccepted stay, where the limits allow it. Stays that are noted and not there do not count. */
-  async #reserve(stay: UnacceptedStay, limits: UnacceptedLimits | undefined): Promise<boolean> {
-    if (await this.#index.reserveUnaccepted(stay, limits)) return true;
-    await this.#index.dropStale(stay.endpoint, stay.adder, async (roomId) => {
-      const open = await this.#kv.reading(roomId, async (entry) =>
-        entry.room.deletedAt === null ? this.#kv.openStay(entry, stay.endpoint) : null,
-      );
-      return open !== null && open.leftAt === null && open.acceptedAt === null;
-    });
-    return this.#index.reserveUnaccepted(stay, limits);
-  }
-
   async #nextKeys(
-    { keys: before }: RoomEntry,
+    entry: RoomEntry,
     revision: number,
     { room, keys }: RoomChange,
   ): Promise<{ readonly epochKeys: EpochKeys | null; readonly made: PagesMade }> {
     const { roomId, epoch } = room;
+    const before = entry.keys;
     if (keys.length === 0) return { epochKeys: before, made: noPages };
     if (keys.some((key) => key.epoch !== epoch)) throw new TypeError("a change brings keys of the room's epoch");
     const sealed = keys.map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey }));
     const isSame = before?.epoch === epoch;
-    if (before !== null && !isSame) await this.#kv.fileKeys(roomId, { ...before, asOf: revision });
+    if (before !== null && !isSame) await this.#kv.fileKeys(entry, { ...before, asOf: revision });
     const made = await this.#kv.keys.changed(roomId, isSame ? before.pages : [], sealed);
     const older = isSame ? before.older : (before?.epoch ?? null);
     return { epochKeys: { epoch, pages: made.pages, older }, made };

@@ -34,7 +34,15 @@ export interface RoomEntry {
   readonly leaving: number;
   /** Owners who are in. */
   readonly owners: number;
+  /**
+   * The name under which earlier statements and the keys of earlier epochs are filed. A restoration files all of them
+   * under a new name before it commits, so that a reader of the old entry still finds the old ones. Absent: none.
+   */
+  readonly files?: string;
 }
+
+/** What of a room says where its parts are filed. */
+export type FiledRoom = Pick<RoomEntry, "files"> & { readonly room: Pick<RoomRecord, "roomId"> };
 
 /** What stands for a room that was never made, and never will be: its place was given to another. */
 export interface NoRoom {
@@ -85,6 +93,10 @@ function wholeStay(kept: StayRecord): StayRecord {
 /** Where statements of a version are filed. */
 export function fileOf(version: number): number {
   return Math.floor((version - 1) / statementsFiled);
+}
+
+function filesOf({ room, files }: FiledRoom): string {
+  return files === undefined ? room.roomId : `${room.roomId}.${files}`;
 }
 
 interface SealedKey {
@@ -144,32 +156,43 @@ export class RoomBuckets {
   }
 
   /** Where the keys of an epoch are filed. */
-  epochKey(roomId: string, epoch: number): string {
-    return `${roomId}.epoch-${epoch}`;
+  epochKey(filed: FiledRoom, epoch: number): string {
+    return `${filesOf(filed)}.epoch-${epoch}`;
+  }
+
+  /** Where a file of statements is. */
+  statementsKey(filed: FiledRoom, file: number): string {
+    return `${filesOf(filed)}.${file}`;
+  }
+
+  /** A pattern for every file of statements of a room. */
+  everyFile(filed: FiledRoom): string {
+    return `${filesOf(filed)}.*`;
   }
 
   /** Files the keys of an epoch. One that was filed of a later revision stays. */
-  async fileKeys(roomId: string, filed: FiledKeys): Promise<void> {
-    const key = this.epochKey(roomId, filed.epoch);
+  async fileKeys(room: FiledRoom, filed: FiledKeys): Promise<void> {
+    const key = this.epochKey(room, filed.epoch);
     await this.filedKeys.update(key, (known) => (known !== null && known.asOf >= filed.asOf ? known : filed));
   }
 
   /** Files a statement that was taken. */
-  async fileStatement(roomId: string, statement: StatementRecord): Promise<void> {
-    await this.statements.update(`${roomId}.${fileOf(statement.version)}`, (known) => {
+  async fileStatement(room: FiledRoom, statement: StatementRecord): Promise<void> {
+    await this.statements.update(this.statementsKey(room, fileOf(statement.version)), (known) => {
       const filed = known ?? [];
       return filed.some(({ version }) => version === statement.version) ? known : [...filed, statement];
     });
   }
 
   /** Statements from a version on, ascending, at most `limit`. Errors: PageGone. */
-  async statementsOf({ room, statement }: RoomEntry, from: number, limit: number): Promise<StatementRecord[]> {
+  async statementsOf(entry: RoomEntry, from: number, limit: number): Promise<StatementRecord[]> {
+    const { room, statement } = entry;
     const first = Math.max(1, from);
     if (statement === null || first > room.version) return [];
     const last = Math.min(room.version, first + limit - 1);
     const lastFiled = Math.min(last, statement.version - 1);
     const count = lastFiled < first ? 0 : fileOf(lastFiled) - fileOf(first) + 1;
-    const files = Array.from({ length: count }, (_, index) => `${room.roomId}.${fileOf(first) + index}`);
+    const files = Array.from({ length: count }, (_, index) => this.statementsKey(entry, fileOf(first) + index));
     const filed = await sideBySide(files, async (file) => (await this.statements.get(file)).value ?? []);
     const found = filed.flat().filter(({ version }) => version >= first && version <= lastFiled);
     if (last === statement.version) found.push(statement);

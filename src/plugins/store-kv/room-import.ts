@@ -23,13 +23,13 @@ export interface WholeRoom {
 }
 
 /** The keys of every epoch of a room, newest first. Errors: PageGone. */
-async function allKeys(kv: RoomBuckets, { room, keys }: RoomEntry): Promise<EpochKeys[]> {
+export async function allKeys(kv: RoomBuckets, entry: RoomEntry): Promise<EpochKeys[]> {
   const all: EpochKeys[] = [];
-  for (let at = keys; at !== null; ) {
+  for (let at = entry.keys; at !== null; ) {
     all.push(at);
     if (at.older === null) break;
-    at = (await kv.filedKeys.get(kv.epochKey(room.roomId, at.older))).value;
-    if (at === null) throw new PageGone(`keys of ${room.roomId}`);
+    at = (await kv.filedKeys.get(kv.epochKey(entry, at.older))).value;
+    if (at === null) throw new PageGone(`keys of ${entry.room.roomId}`);
   }
   return all;
 }
@@ -64,9 +64,10 @@ async function putClaim(kv: RoomBuckets, { roomId, subject }: RoomRecord): Promi
 
 /** Writes the keys of every epoch. Gives those that the room's entry holds. */
 async function putKeys(kv: RoomBuckets, roomId: string, keys: readonly SealedKeyRecord[], asOf: number) {
+  const room = { room: { roomId } };
   let newest = null as EpochKeys | null;
   for (const [epoch, some] of [...Map.groupBy(keys, (key) => key.epoch)].sort(([a], [b]) => a - b)) {
-    if (newest !== null) await kv.filedKeys.put(kv.epochKey(roomId, newest.epoch), { ...newest, asOf });
+    if (newest !== null) await kv.filedKeys.put(kv.epochKey(room, newest.epoch), { ...newest, asOf });
     const sealed = some.map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey }));
     const { pages } = await kv.keys.changed(roomId, [], sealed);
     newest = { epoch, pages, older: newest?.epoch ?? null };
@@ -76,7 +77,7 @@ async function putKeys(kv: RoomBuckets, roomId: string, keys: readonly SealedKey
 
 async function putStatements(kv: RoomBuckets, roomId: string, statements: readonly StatementRecord[]): Promise<void> {
   const files = Map.groupBy(statements, ({ version }) => fileOf(version));
-  await sideBySide([...files], ([file, some]) => kv.statements.put(`${roomId}.${file}`, some));
+  await sideBySide([...files], ([file, some]) => kv.statements.put(kv.statementsKey({ room: { roomId } }, file), some));
 }
 
 /** Writes a room with its parts in place of what is there. Its entry comes last. Errors: conflict, unavailable. */

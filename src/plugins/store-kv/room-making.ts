@@ -1,5 +1,5 @@
 import { isOwnerIn } from "../../contracts/stay-rules.ts";
-import type { NewRoom } from "../../contracts/store.ts";
+import type { NewRoom, RoomRecord } from "../../contracts/store.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { untilMade } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
@@ -37,6 +37,18 @@ async function mayLose({ kv, now }: MakingParts, subject: string, roomId: string
   if (now() - since < claimLifeMs) return false;
   // Whoever began to make that room may still be at it: from here on they find its place taken.
   return (await kv.entries.create(roomId, { room: null })) !== null;
+}
+
+/** Claims the subject of a room that was counted, which no longer is where another room has the subject. */
+export async function claimFor(
+  parts: MakingParts,
+  { roomId, subject, creator }: Pick<RoomRecord, "roomId" | "subject" | "creator">,
+): Promise<number | null> {
+  const { kv, index } = parts;
+  return claim(parts, subject, roomId).catch(async (error: unknown) => {
+    if (hasCode(error, "conflict") && !(await isLiveBy(kv, roomId, creator))) await index.dropCreated(creator, roomId);
+    throw error;
+  });
 }
 
 /** Claims a subject for a room. Gives the claim's revision, or null where it was the room's own before. */
@@ -81,8 +93,11 @@ export async function isLiveBy(kv: RoomBuckets, roomId: string, creator: string)
 }
 
 /** Counts a room for its creator before there is anything of it. False where the creator has `liveMax` others. */
-async function reserve({ kv, index, now }: MakingParts, { room }: NewRoom, liveMax: number): Promise<boolean> {
-  const { roomId, creator } = room;
+export async function reserve(
+  { kv, index, now }: MakingParts,
+  { roomId, creator }: Pick<RoomRecord, "roomId" | "creator">,
+  liveMax: number,
+): Promise<boolean> {
   const attempt = () => index.reserveCreated(creator, roomId, now(), liveMax);
   if (await attempt()) return true;
   // A creation that was cut short counts until it is certain that its room will never be there.
@@ -106,13 +121,10 @@ export async function makeRoom(
   liveMax = Number.POSITIVE_INFINITY,
 ): Promise<boolean> {
   const { kv, index } = parts;
-  const { roomId, subject, creator } = made.room;
+  const { roomId, creator } = made.room;
   await checkFresh(parts, roomId);
-  if (!(await reserve(parts, made, liveMax))) return false;
-  const claimed = await claim(parts, subject, roomId).catch(async (error: unknown) => {
-    if (hasCode(error, "conflict") && !(await isLiveBy(kv, roomId, creator))) await index.dropCreated(creator, roomId);
-    throw error;
-  });
+  if (!(await reserve(parts, made.room, liveMax))) return false;
+  const claimed = await claimFor(parts, made.room);
   const entry = await firstEntry(parts, made);
   if ((await kv.entries.create(roomId, entry)) !== null) {
     // Without it the room counts all the same, after a look at its entry.

@@ -12,10 +12,10 @@ type Reads = Omit<RoomStore, keyof Deletion | keyof RoomChanges | "insertRoom">;
 
 /** The keys of an epoch, or of the newest one that has any. */
 async function keysAt(kv: RoomBuckets, entry: RoomEntry, epoch: number | null): Promise<EpochKeys | null> {
-  const { keys, room } = entry;
+  const { keys } = entry;
   if (keys === null || epoch === null || epoch === keys.epoch) return keys;
   if (epoch > keys.epoch) return null;
-  return (await kv.filedKeys.get(kv.epochKey(room.roomId, epoch))).value;
+  return (await kv.filedKeys.get(kv.epochKey(entry, epoch))).value;
 }
 
 async function sealedKeyOf(
@@ -31,7 +31,7 @@ async function sealedKeyOf(
     if (found !== undefined) return { endpoint, epoch: at.epoch, sealedKey: found.sealedKey };
     // Who is in has the newest: only for others is it looked for further back.
     if (epoch !== null || at.older === null) return null;
-    at = (await kv.filedKeys.get(kv.epochKey(roomId, at.older))).value;
+    at = (await kv.filedKeys.get(kv.epochKey(entry, at.older))).value;
     if (at === null) throw new PageGone(`keys of ${roomId}`);
   }
   return null;

@@ -4,6 +4,7 @@ import type { SharedNonces } from "../../contracts/nonces.ts";
 import type { Health } from "../../contracts/plugin.ts";
 import type { Replicas } from "../../contracts/replicas.ts";
 import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
+import type { WayBackStore } from "../../contracts/way-back.ts";
 import { isUnibusError } from "../../wire/errors.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket } from "./bucket.ts";
@@ -18,6 +19,7 @@ import { createRooms } from "./rooms.ts";
 import { createSnapshot } from "./snapshot.ts";
 import { UserIndex } from "./user-index.ts";
 import { createUsers, userBuckets } from "./users.ts";
+import { createWayBack } from "./way-back.ts";
 
 /** How long an operation may take in all, in milliseconds: longer than each of the calls that it makes. */
 const opTimeoutMs = 8_000;
@@ -32,6 +34,7 @@ export interface KvStore {
   readonly users: UserStore;
   readonly invites: InviteStore;
   readonly snapshot: Snapshot;
+  readonly wayBack: WayBackStore;
   readonly nonces: SharedNonces;
   readonly replicas: Replicas;
   /** Whether the leader of every bucket answers: each bucket has its own, and gets a new one in its own time. */
@@ -86,6 +89,7 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
     users,
     invites: bounded(createInvites(inviteKv)),
     snapshot: createSnapshot({ kv, index, users, userKv, inviteKv }),
+    wayBack: bounded(createWayBack(calls, { kv, index, now }), ["restoreRoom", "openWayBack", "listContested"]),
     nonces: bounded(createNonces(calls)),
     replicas: bounded(replicas),
     async health() {

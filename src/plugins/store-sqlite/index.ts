@@ -1,5 +1,13 @@
 import { join } from "node:path";
-import { definePlugin, InviteStore, RoomStore, Snapshot, Type, UserStore } from "../../contracts/index.ts";
+import {
+  definePlugin,
+  InviteStore,
+  RoomStore,
+  Snapshot,
+  Type,
+  UserStore,
+  WayBackStore,
+} from "../../contracts/index.ts";
 import { openSqliteStore } from "./store.ts";
 
 const fileDefault = "unibus.db";
@@ -23,7 +31,7 @@ export default definePlugin({
   api: 1,
   config: Config,
   facts: ({ file = fileDefault }) => ({ store: `sqlite ${file}` }),
-  provides: { RoomStore, UserStore, InviteStore, Snapshot },
+  provides: { RoomStore, UserStore, InviteStore, Snapshot, WayBackStore },
   async setup(ctx) {
     const file = join(ctx.site.dataDir, ctx.config.file ?? fileDefault);
     const store = openSqliteStore({ file, log: ctx.log, now: ctx.now });
@@ -34,6 +42,7 @@ export default definePlugin({
         UserStore: store.users,
         InviteStore: store.invites,
         Snapshot: store.snapshot,
+        WayBackStore: store.wayBack,
       },
       posture: { store: "sqlite" },
       health: store.health,

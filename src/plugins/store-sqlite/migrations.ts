@@ -4,12 +4,14 @@ import { UnibusError } from "../../wire/errors.ts";
 import init from "./migrations/0001-init.sql" with { type: "text" };
 import looks from "./migrations/0002-looks.sql" with { type: "text" };
 import acceptance from "./migrations/0003-acceptance.sql" with { type: "text" };
+import wayBack from "./migrations/0004-way-back.sql" with { type: "text" };
 
 /** Every change of the schema, in order, from 1. A released one never changes; each only adds. */
 const migrations: readonly { readonly name: string; readonly sql: string }[] = [
   { name: "0001-init", sql: init },
   { name: "0002-looks", sql: looks },
   { name: "0003-acceptance", sql: acceptance },
+  { name: "0004-way-back", sql: wayBack },
 ];
 
 /**

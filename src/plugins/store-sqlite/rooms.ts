@@ -4,6 +4,7 @@ import { isOverUnaccepted, type UnacceptedLimits, unacceptedQuota } from "../../
 import { UnibusError } from "../../wire/errors.ts";
 import type { Database } from "./database.ts";
 import {
+  countLiveSql,
   devicesText,
   insertKeySql,
   insertRoomSql,
@@ -25,9 +26,9 @@ import {
   stayBinding,
   stayColumns,
   stayOf,
+  takenSubject,
 } from "./room-rows.ts";
 
-const countLiveSql = "SELECT count(*) AS count FROM rooms WHERE creator = ? AND deleted_at IS NULL";
 const selectOpenStay = `SELECT ${stayColumns} FROM stays WHERE room_id = ? AND endpoint = ? AND until_epoch = 0`;
 
 /** How many rows of a purged room one transaction removes, so that a large room does not hold up the others. */
@@ -118,7 +119,7 @@ function createPutParts({
 }
 
 /** Whether a stay that is added is over the limits on unaccepted memberships. */
-function createUnacceptedCheck(native: Native): (stay: StayRecord, limits: UnacceptedLimits) => boolean {
+export function createUnacceptedCheck(native: Native): (stay: StayRecord, limits: UnacceptedLimits) => boolean {
   const live = `FROM stays JOIN rooms ON rooms.room_id = stays.room_id
      WHERE stays.endpoint = ? AND stays.until_epoch = 0 AND stays.left_at IS NULL AND stays.accepted_at IS NULL
        AND rooms.deleted_at IS NULL`;
@@ -155,9 +156,7 @@ function createInsert(database: Database): RoomStore["insertRoom"] {
         throw new UnibusError("conflict", `the room id ${roomId} belongs to another room (choose a fresh one)`);
       }
       if (same) throw new UnibusError("gone", `the room id ${roomId} belonged to a deleted room (choose a fresh one)`);
-      if (claimant.get(subject)) {
-        throw new UnibusError("conflict", `the subject ${subject} belongs to another room (choose another)`);
-      }
+      if (claimant.get(subject)) throw takenSubject(subject);
       if ((liveBy.get(creator)?.count ?? 0) >= liveMax) return false;
       insertRoom.run(roomBinding(room));
       putParts(roomId, { ...parts, stays: [stay] });

@@ -1,11 +1,13 @@
 import type { Health } from "../../contracts/plugin.ts";
 import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
+import type { WayBackStore } from "../../contracts/way-back.ts";
 import { isUnibusError } from "../../wire/errors.ts";
 import { type Database, type OpenOptions, openDatabase } from "./database.ts";
 import { createInvites } from "./invites.ts";
 import { createRooms } from "./rooms.ts";
 import { createSnapshot } from "./snapshot.ts";
 import { createUsers } from "./users.ts";
+import { createWayBack } from "./way-back.ts";
 
 /** Every port of a store over one SQLite file. */
 export interface SqliteStore {
@@ -13,6 +15,7 @@ export interface SqliteStore {
   readonly users: UserStore;
   readonly invites: InviteStore;
   readonly snapshot: Snapshot;
+  readonly wayBack: WayBackStore;
   /** Whether the store can read, and can write again if its last commit failed. */
   health(): Promise<Health>;
   /** Commits what waits, and closes. Idempotent. */
@@ -29,6 +32,7 @@ export function storeOver(database: Database): SqliteStore {
     users: createUsers(database),
     invites: createInvites(database),
     snapshot: createSnapshot(database),
+    wayBack: createWayBack(database),
     async health() {
       try {
         read(() => readProbe.get());

@@ -21,6 +21,12 @@ storeConformance("memory", async () => {
   const { signal } = new AbortController();
   const { services } = await memory.setup({ config: {}, site: where, log, now: Date.now, signal, onStop }, {});
   const close = () => releases.splice(0).map((release) => release());
-  const { RoomStore: rooms, UserStore: users, InviteStore: invites, Snapshot: snapshot } = services;
-  return { rooms, users, invites, snapshot, breakBackend: close, close };
+  const {
+    RoomStore: rooms,
+    UserStore: users,
+    InviteStore: invites,
+    Snapshot: snapshot,
+    WayBackStore: wayBack,
+  } = services;
+  return { rooms, users, invites, snapshot, wayBack, breakBackend: close, close };
 });

@@ -1,0 +1,206 @@
+/**
+ * Brings a room back by one replacement of its entry. Everything that the new entry names is written before: pages
+ * under new names, as for any change, and the filed statements and keys under a new name for the files of the room.
+ * What the old entry names stays until the new one is committed, so a crash or a lost race leaves the room as it was.
+ */
+import { randomBytes } from "node:crypto";
+import { isOwnerIn, keptStay } from "../../contracts/stay-rules.ts";
+import type { SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import { unacceptedQuota } from "../../contracts/unaccepted.ts";
+import type { RestorationOutcome, RoomRestoration } from "../../contracts/way-back.ts";
+import { untilMade } from "./bucket.ts";
+import { sideBySide } from "./calls.ts";
+import { PageGone } from "./pages.ts";
+import { noteStay } from "./room-changes.ts";
+import {
+  type EpochKeys,
+  type FiledRoom,
+  fileOf,
+  isLeaving,
+  type RoomBuckets,
+  type RoomEntry,
+  stayKey,
+} from "./room-entry.ts";
+import { allKeys } from "./room-import.ts";
+import type { RoomIndex } from "./room-index.ts";
+import { claimFor, isLiveBy, type MakingParts, reserve } from "./room-making.ts";
+
+/** An entry whose parts are written: the pages made for it, and those that it no longer names. */
+interface Prepared {
+  readonly entry: RoomEntry;
+  readonly made: { readonly stays: readonly string[]; readonly keys: readonly string[] };
+  readonly replaced: { readonly stays: readonly string[]; readonly keys: readonly string[] };
+  readonly before: readonly StayRecord[];
+}
+
+const idsOf = (pages: RoomEntry["stays"] = []): string[] => pages.map(({ id }) => id);
+const isOpen = ({ until }: StayRecord): boolean => until === 0;
+
+/** Restorations of rooms. */
+export class RoomRestoring {
+  readonly #kv: RoomBuckets;
+  readonly #index: RoomIndex;
+
+  constructor(private readonly parts: MakingParts) {
+    this.#kv = parts.kv;
+    this.#index = parts.index;
+  }
+
+  restoreRoom(restoration: RoomRestoration, liveMax = Number.POSITIVE_INFINITY): Promise<RestorationOutcome> {
+    return restoration.expected === null ? this.#create(restoration, liveMax) : this.#replace(restoration);
+  }
+
+  async #create(restoration: RoomRestoration, liveMax: number): Promise<RestorationOutcome> {
+    const { room } = restoration;
+    const { roomId, subject, creator } = room;
+    if ((await this.#kv.entries.get(roomId)).value !== null) return "overtaken";
+    if (!(await reserve(this.parts, room, liveMax))) return "too_many_rooms";
+    const claimed = await claimFor(this.parts, room);
+    const prepared = await this.#prepare(null, 0, restoration);
+    if ((await this.#kv.entries.create(roomId, prepared.entry)) !== null) {
+      await this.#index.noteCreated(creator, roomId).catch(() => undefined);
+      return "restored";
+    }
+    await this.#erase(roomId, prepared.made);
+    const winner = (await this.#kv.find(roomId))?.entry.room;
+    if (claimed !== null && winner?.subject !== subject) await this.#kv.claims.remove(subject, claimed);
+    if (!(await isLiveBy(this.#kv, roomId, creator))) await this.#index.dropCreated(creator, roomId);
+    return "overtaken";
+  }
+
+  async #replace(restoration: RoomRestoration): Promise<RestorationOutcome> {
+    const { room, expected } = restoration;
+    const { roomId } = room;
+    const attempt = async (): Promise<{ readonly result: Prepared | null } | null> => {
+      const found = await this.#kv.find(roomId);
+      const { version, statementHash, deletedAt } = found?.entry.room ?? {};
+      const isExpected = version === expected?.version && statementHash === expected?.hash && deletedAt === null;
+      if (found === null || !isExpected) return { result: null };
+      let prepared: Prepared;
+      try {
+        prepared = await this.#prepare(found.entry, found.revision, restoration);
+      } catch (error) {
+        if (error instanceof PageGone) return null;
+        throw error;
+      }
+      if ((await this.#kv.entries.replace(roomId, prepared.entry, found.revision)) !== null) {
+        await this.#eraseStatements(found.entry);
+        return { result: prepared };
+      }
+      await this.#erase(roomId, prepared.made);
+      await this.#eraseStatements(prepared.entry);
+      return null;
+    };
+    const done = await untilMade(attempt);
+    if (done === null) return "overtaken";
+    await this.#erase(roomId, done.replaced);
+    const isIn = new Set(restoration.stays.filter(isOpen).map(({ endpoint }) => endpoint));
+    const out = done.before.filter((stay) => isOpen(stay) && !isIn.has(stay.endpoint));
+    // Where one stays noted, its reader finds that the room says otherwise.
+    await sideBySide(out, ({ endpoint }) => this.#index.exit(endpoint, roomId, room.version).catch(() => undefined));
+    return "restored";
+  }
+
+  /** Writes everything that the room's next entry names, and the entry itself nowhere. Errors: PageGone. */
+  async #prepare(old: RoomEntry | null, revision: number, restoration: RoomRestoration): Promise<Prepared> {
+    const { rekeyPending: _, ...given } = restoration.room;
+    const { roomId, epoch, keyCheck, version, statementHash } = given;
+    const room = old === null ? given : { ...old.room, epoch, keyCheck, version, statementHash };
+    const filed: FiledRoom = { room, files: randomBytes(12).toString("base64url") };
+    const before = old === null ? [] : await this.#kv.stays.all(roomId, old.stays);
+    const known = new Map(before.map((stay) => [stayKey(stay), stay]));
+    const stays = restoration.stays.map((stay) => keptStay(known.get(stayKey(stay)), stay));
+    const refused: string[] = [];
+    const [stayPages, keys, statement] = await Promise.all([
+      this.#kv.stays.changed(roomId, [], stays),
+      this.#keys(old, filed, revision, restoration),
+      this.#statements(old, filed, restoration),
+      sideBySide(stays.filter(isOpen), async (stay) => {
+        const limits = known.has(stayKey(stay)) ? {} : restoration;
+        if (!(await noteStay(this.parts, { room: restoration.room, stay }, limits))) refused.push(stay.endpoint);
+      }),
+    ]);
+    if (refused[0] !== undefined) {
+      await this.#erase(roomId, { stays: stayPages.made, keys: keys.made });
+      await this.#eraseStatements(filed);
+      throw unacceptedQuota(refused[0]);
+    }
+    const leaving = stays.filter(isLeaving).length;
+    const owners = stays.filter(isOwnerIn).length;
+    const parts = { statement, stays: stayPages.pages, keys: keys.newest, leaving, owners };
+    return {
+      entry: { ...old, room, ...parts, files: filed.files as string },
+      made: { stays: stayPages.made, keys: keys.made },
+      replaced: { stays: idsOf(old?.stays), keys: keys.replaced },
+      before,
+    };
+  }
+
+  /** Files the keys of every epoch but the newest that has any, which it gives. Errors: PageGone. */
+  async #keys(old: RoomEntry | null, filed: FiledRoom, revision: number, { base, keys }: RoomRestoration) {
+    const { roomId } = filed.room;
+    const known = old === null ? [] : await allKeys(this.#kv, old);
+    const kept = new Map(known.filter(({ epoch }) => epoch <= base.epoch).map((one) => [one.epoch, one.pages]));
+    const added = Map.groupBy(keys, ({ epoch }: SealedKeyRecord) => epoch);
+    const made: string[] = [];
+    const replaced = known.filter(({ epoch }) => epoch > base.epoch).flatMap(({ pages }) => idsOf(pages));
+    let newest = null as EpochKeys | null;
+    for (const epoch of [...new Set([...kept.keys(), ...added.keys()])].sort((a, b) => a - b)) {
+      let pages = kept.get(epoch) ?? [];
+      const more = (added.get(epoch) ?? []).map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey }));
+      if (more.length > 0) {
+        const changed = await this.#kv.keys.changed(roomId, pages, more, (one, other) => one ?? other);
+        made.push(...changed.made);
+        replaced.push(...changed.replaced);
+        pages = changed.pages;
+      }
+      if (newest !== null) {
+        await this.#kv.filedKeys.put(this.#kv.epochKey(filed, newest.epoch), { ...newest, asOf: revision });
+      }
+      newest = { epoch, pages, older: newest?.epoch ?? null };
+    }
+    return { newest, made, replaced };
+  }
+
+  /** Files every statement but the newest, which it gives. Errors: PageGone. */
+  async #statements(
+    old: RoomEntry | null,
+    filed: FiledRoom,
+    { base, statements }: RoomRestoration,
+  ): Promise<StatementRecord | null> {
+    const last = statements.at(-1)?.version ?? base.version;
+    const added = Map.groupBy(statements, ({ version }) => fileOf(version));
+    const files = Array.from({ length: fileOf(last) + 1 }, (_, file) => file);
+    let newest = null as StatementRecord | null;
+    await sideBySide(files, async (file) => {
+      const kept = old === null || fileOf(base.version) < file ? [] : await this.#filed(old, file, base.version);
+      const all = [...kept, ...(added.get(file) ?? [])];
+      newest = all.find(({ version }) => version === last) ?? newest;
+      const earlier = all.filter(({ version }) => version < last);
+      if (earlier.length > 0) await this.#kv.statements.put(this.#kv.statementsKey(filed, file), earlier);
+    });
+    return newest;
+  }
+
+  /** What a room has of one file of statements, up to a version. Errors: PageGone where one is missing. */
+  async #filed(old: RoomEntry, file: number, upTo: number): Promise<StatementRecord[]> {
+    const found = (await this.#kv.statements.get(this.#kv.statementsKey(old, file))).value ?? [];
+    const newest = old.statement;
+    const all = found.filter(({ version }) => version !== newest?.version && version <= upTo);
+    if (newest !== null && fileOf(newest.version) === file && newest.version <= upTo) all.push(newest);
+    const versions = new Set(all.map(({ version }) => version));
+    for (let version = 1; version <= upTo; version++) {
+      if (fileOf(version) === file && !versions.has(version)) throw new PageGone(`statements of ${old.room.roomId}`);
+    }
+    return all.sort((a, b) => a.version - b.version);
+  }
+
+  async #erase(roomId: string, { stays, keys }: Prepared["made"]): Promise<void> {
+    await Promise.all([this.#kv.stays.erase(roomId, stays), this.#kv.keys.erase(roomId, keys)]);
+  }
+
+  /** Removes the statements that an entry which counts no more has filed. Those that stay behind do nothing. */
+  async #eraseStatements(room: FiledRoom): Promise<void> {
+    await this.#kv.statements.erase(this.#kv.everyFile(room)).catch(() => undefined);
+  }
+}
