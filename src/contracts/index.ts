@@ -22,6 +22,7 @@ export * from "./notices.ts";
 export * from "./openapi.ts";
 export * from "./plugin.ts";
 export * from "./replicas.ts";
+export * from "./reserve.ts";
 export * from "./rooms.ts";
 export * from "./secret-file.ts";
 export * from "./signature.ts";

@@ -6,6 +6,7 @@ import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import type { Info } from "../wire/api.ts";
 import type { ReplyCode } from "../wire/errors.ts";
 import type { Caller } from "./auth.ts";
+import type { SpaceUse } from "./reserve.ts";
 
 /** A service's name. Two tokens with one id are one token, whichever copy of this file made them. */
 export interface Token<T> {
@@ -41,6 +42,11 @@ export interface Shape {
   readonly stream?: true;
   /** Largest body, in bytes, where it is not 1 MiB. */
   readonly bodyBytesMax?: number;
+  /**
+   * What a request does to the store's space, asked of the reserve before its body is read. Without it a GET writes
+   * nothing, and any other request grows what is stored. `judged`: the handler asks.
+   */
+  readonly space?: Exclude<SpaceUse, "nonce"> | "judged";
   /** `tight` where strangers may try secrets: the client's bucket is then much smaller. */
   readonly rate?: "tight";
   /** Absent: 204 without a body. */

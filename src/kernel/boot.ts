@@ -3,6 +3,7 @@ import { Auth } from "../contracts/auth.ts";
 import { inTime } from "../contracts/deadline.ts";
 import { openApiRoute } from "../contracts/openapi.ts";
 import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
+import { StoreReserve } from "../contracts/reserve.ts";
 import { type Address, baseUrl, dialled, isLoopback, parseAddress } from "../wire/address.ts";
 import type { ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
@@ -140,7 +141,7 @@ export async function boot(options: BootOptions): Promise<Bus> {
     for (const { name, live } of running) {
       await within(() => live.start?.(), options.setupBudgetMs, name, "to start");
     }
-    listener = listen({ config: plan.http, ...address, routes, auth, log, now });
+    listener = listen({ config: plan.http, ...address, routes, auth, reserve: bus.service(StoreReserve), log, now });
     const { stop } = listener;
     release.defer(() => letGo(stop, "http", log));
     return { ...bus, reload: listener.reload };

@@ -2,6 +2,7 @@ import type { TSchema } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import type { Auth, Caller, Identified } from "../contracts/auth.ts";
 import type { Call, Route, Shape } from "../contracts/plugin.ts";
+import type { Reserve } from "../contracts/reserve.ts";
 import { bodyBytesMax } from "../wire/api.ts";
 import { sha256Hex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
@@ -65,8 +66,25 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
+/**
+ * Asks the reserve for what a request will write. Gives what takes that back, where it is to be taken back.
+ * Errors: as of `Reserve.admit`.
+ */
+async function admitWrite({ method, shape }: Route, { reserve }: Guards, caller: Caller | null, request: Request) {
+  const use = shape.space ?? (method === "GET" ? "judged" : "grows");
+  if (use === "judged") return undefined;
+  return reserve?.admit(use, caller, Number(request.headers.get("content-length") ?? 0));
+}
+
+/** What stands between a request and its route. */
+export interface Guards {
+  readonly auth: Auth | undefined;
+  readonly reserve: Reserve | undefined;
+}
+
 /** Makes the handler of a route. */
-export function routeHandler(route: Route, auth: Auth | undefined): Handler {
+export function routeHandler(route: Route, guards: Guards): Handler {
+  const { auth } = guards;
   const { shape } = route;
   const checkParams = checker(shape.params, true);
   const checkQuery = checker(shape.query, true);
@@ -94,19 +112,26 @@ export function routeHandler(route: Route, auth: Auth | undefined): Handler {
       stream: Object.assign(bodyChunks(request, { bytesMax, hash }), { hash }),
     };
     let bytes = noBytes;
+    const takeBack = await admitWrite(route, guards, caller, request);
     const handle = () => route.handle(call as unknown as Call<"signed", Shape>);
-    if (shape.stream === true) return handle();
-    if (!incoming.bodyPending) {
-      if (hash !== null && hash !== noBytesHash) throw otherBody();
-      return handle();
-    }
-    if (shape.body === undefined) {
-      throw new UnibusError("invalid", `${route.method} ${path} takes no body (send none)`);
-    }
-    return withBody(call.stream, (read) => {
-      incoming.bodyPending = false;
-      bytes = read;
-      return handle();
+    const answer = async (): Promise<unknown> => {
+      if (shape.stream === true) return handle();
+      if (!incoming.bodyPending) {
+        if (hash !== null && hash !== noBytesHash) throw otherBody();
+        return handle();
+      }
+      if (shape.body === undefined) {
+        throw new UnibusError("invalid", `${route.method} ${path} takes no body (send none)`);
+      }
+      return withBody(call.stream, (read) => {
+        incoming.bodyPending = false;
+        bytes = read;
+        return handle();
+      });
+    };
+    return answer().catch((error: unknown) => {
+      takeBack?.();
+      throw error;
     });
   };
 }

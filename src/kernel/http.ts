@@ -3,6 +3,7 @@ import { Elysia } from "elysia";
 import type { Auth } from "../contracts/auth.ts";
 import { Limiter } from "../contracts/limiter.ts";
 import { isRawReply, type Log, type Route } from "../contracts/plugin.ts";
+import type { Reserve } from "../contracts/reserve.ts";
 import { handOver, readTlsFiles } from "../contracts/tls.ts";
 import { clientKey } from "../wire/address.ts";
 import { asUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
@@ -30,6 +31,7 @@ export interface HttpOptions {
   readonly port: number;
   readonly routes: readonly Route[];
   readonly auth: Auth | undefined;
+  readonly reserve: Reserve | undefined;
   readonly log: Log;
   readonly now: () => number;
 }
@@ -141,7 +143,7 @@ class Requests {
 
   /** The way of a request through its route. */
   route(route: Route, app: Elysia): (context: Pick<Incoming, "request" | "params">) => Promise<Response> {
-    const handle = routeHandler(route, this.options.auth);
+    const handle = routeHandler(route, this.options);
     return async ({ request, params }) => {
       const began = performance.now();
       const incoming: Incoming = { request, params, bodyPending: announcesBody(request) };

@@ -3,6 +3,7 @@ import { Type } from "@sinclair/typebox";
 import { Auth, type AuthMode, type Caller, type Identified, type RequestHead } from "../../contracts/auth.ts";
 import { SharedNonces } from "../../contracts/nonces.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
+import { type Reserve, StoreReserve } from "../../contracts/reserve.ts";
 import { verifySignature } from "../../contracts/signature.ts";
 import { type UserRecord, UserStore } from "../../contracts/store.ts";
 import { fromBase64, fromBase64Url, toHex } from "../../wire/encoding.ts";
@@ -43,6 +44,7 @@ interface Parts {
   readonly nonces: NonceJournal;
   /** Where several nodes are one bus. */
   readonly shared: SharedNonces | undefined;
+  readonly reserve: Reserve | undefined;
   readonly now: () => number;
 }
 
@@ -52,7 +54,8 @@ async function activeUser(users: UserStore, signPub: string): Promise<Caller | n
 }
 
 /** The caller whose signature a request carries. Order of the checks: spec 5. */
-async function signedCaller(head: RequestHead, { users, hosts, nonces, shared, now }: Parts): Promise<Identified> {
+async function signedCaller(head: RequestHead, parts: Parts): Promise<Identified> {
+  const { users, hosts, nonces, shared, reserve, now } = parts;
   const signed = readSignature(head);
   if (!hosts.accepts(signed.host)) {
     const ours = hosts.logins().join(", ");
@@ -67,6 +70,7 @@ async function signedCaller(head: RequestHead, { users, hosts, nonces, shared, n
   if (!(await verifySignature(signed.signPub, signed.text, signed.sig))) {
     throw new UnibusError("unauthenticated", "the signature does not fit the request (sign the text of kind request)");
   }
+  await reserve?.admit("nonce", caller);
   nonces.claim(signed.nonce, signed.signPub, now());
   // One that is signed for this node's own address every other node refuses.
   if (hosts.isShared(signed.host)) await shared?.claim(signed.nonce, signed.signPub, now());
@@ -87,9 +91,9 @@ export default definePlugin({
   config: Config,
   provides: { auth: Auth },
   requires: { users: UserStore },
-  optional: { shared: SharedNonces },
+  optional: { shared: SharedNonces, reserve: StoreReserve },
   facts: ({ mode }) => ({ auth: mode ?? "enforce" }),
-  async setup({ config, site, log, now, onStop }, { users, shared }) {
+  async setup({ config, site, log, now, onStop }, { users, shared, reserve }) {
     const mode: AuthMode = config.mode ?? "enforce";
     const { listener } = site;
     const refuse = (what: string) => new UnibusError("invalid", `auth.mode: ${mode} ${what} (set it to enforce)`);
@@ -98,7 +102,7 @@ export default definePlugin({
     const hosts = hostNames(site, shared !== undefined);
     const nonces = new NonceJournal(site.dataDir, now());
     onStop(() => nonces.close());
-    const parts: Parts = { users, hosts, nonces, shared, now };
+    const parts: Parts = { users, hosts, nonces, shared, reserve, now };
     /** Clients of one bus mostly sign in one form: the one that fitted last is tried first. */
     let lastForm = 0;
     const auth: Auth = {

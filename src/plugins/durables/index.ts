@@ -69,7 +69,7 @@ export default definePlugin({
           "DELETE",
           "/rooms/:id/durable",
           "signed",
-          { summary: "Removes the durable of one's own device", ...shape },
+          { summary: "Removes the durable of one's own device", space: "frees", ...shape },
           async ({ params, query, caller }) => {
             const membership = await rooms.member(params.id, caller.endpoint);
             checkPersisted(membership);

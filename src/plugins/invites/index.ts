@@ -47,7 +47,7 @@ export default definePlugin({
           "DELETE",
           "/invites/:id",
           "admin",
-          { summary: "Cancels a pending invite", errors: ["not_found"], params: api.InviteParams },
+          { summary: "Cancels a pending invite", errors: ["not_found"], space: "frees", params: api.InviteParams },
           async ({ params }) => {
             await invites.cancel(params.id);
             return undefined;

@@ -3,6 +3,7 @@ import { Type } from "@sinclair/typebox";
 import { Nats } from "../../contracts/nats.ts";
 import { Notices } from "../../contracts/notices.ts";
 import { definePlugin, type Log } from "../../contracts/plugin.ts";
+import { StoreReserve } from "../../contracts/reserve.ts";
 import { Rooms } from "../../contracts/rooms.ts";
 import { RoomStore, UserStore } from "../../contracts/store.ts";
 import { type Capacity, RoomStreams } from "../../contracts/streams.ts";
@@ -71,8 +72,8 @@ export default definePlugin({
   config: Config,
   provides: { rooms: Rooms },
   requires: { store: RoomStore, users: UserStore },
-  optional: { streams: RoomStreams, nats: Nats },
-  async setup({ config, site, log, now, signal }, { store, users, streams, nats }) {
+  optional: { streams: RoomStreams, nats: Nats, reserve: StoreReserve },
+  async setup({ config, site, log, now, signal }, { store, users, streams, nats, reserve }) {
     const namespaces = nats?.namespaces ?? builtinNamespaces;
     const rooms: Rooms = {
       async member(roomId, endpoint) {
@@ -99,7 +100,7 @@ export default definePlugin({
     };
     const capacity = { bytesMax: config.bytes_max ?? bytesMaxDefault, whenFull: config.when_full ?? "refuse" };
     const notices = new Notices(nats);
-    const life = new RoomLife({ store, streams, notices, places: rules.places, now });
+    const life = new RoomLife({ store, streams, notices, places: rules.places, reserve, now });
     const parts: Parts = { store, users, streams, rooms, rules, life, notices, capacity };
     return {
       start: async () => enforceEvery(streams, capacity, log, signal),

@@ -18,6 +18,7 @@ export function lifeRoutes({ rooms, life }: Parts): Route[] {
         ...member,
         body: api.Rotate,
         bodyOptional: true,
+        space: "departs",
       },
       async (call) => {
         const { id, endpoint } = call.params;
@@ -35,7 +36,11 @@ export function lifeRoutes({ rooms, life }: Parts): Route[] {
       "POST",
       "/rooms/:id/rekey",
       "signed",
-      { summary: "Makes a new epoch", params: api.RoomParams, errors, body: api.Rotate, reply: api.Members },
+      {
+        ...{ summary: "Makes a new epoch", params: api.RoomParams, errors, body: api.Rotate, reply: api.Members },
+        // It completes leaves, or it does not: only the rule knows.
+        space: "judged",
+      },
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         checkOwner(membership);

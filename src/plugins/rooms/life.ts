@@ -1,4 +1,5 @@
 import type { NoticeKind, Notices } from "../../contracts/notices.ts";
+import type { Reserve } from "../../contracts/reserve.ts";
 import { leavingUnlessLast } from "../../contracts/stay-rules.ts";
 import type { Membership, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
@@ -12,6 +13,9 @@ import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } fr
 
 /** How many of those who left last a statement may not have known of. Source: spec 3. */
 const leaversMax = 64;
+
+/** What a sealed key takes, about, in bytes. */
+const keyBytes = 256;
 
 /** A new epoch as its owner sends it. */
 export interface RotateBody {
@@ -32,6 +36,7 @@ export interface LifeParts {
   readonly notices: Notices;
   /** Held by room id while somebody leaves or an owner changes the room: of two last owners one stays. */
   readonly places: KeyedLock;
+  readonly reserve: Reserve | undefined;
   readonly now: () => number;
 }
 
@@ -110,15 +115,27 @@ export class RoomLife {
     const closed = stays.filter((stay) => isOpen(stay) && gone.has(stay.endpoint));
     const signedOut = closed.map((stay) => ({ ...stay, until: state.epoch }));
     const { version, epoch, keyCheck } = state;
-    await withEffect(
-      () => this.#apply({ ...room, version, epoch, keyCheck }, signedOut, keys, statement),
-      () => {
-        this.#settle(membership);
-        this.#tell(signedOut, "removed", room.roomId);
-        this.#tell(staying, "rekeyed", room.roomId);
-      },
-    );
+    // A kick was admitted by its route.
+    const takeBack = kicked === null ? await this.#admit(membership, gone.size > 0, keys.length) : undefined;
+    try {
+      await withEffect(
+        () => this.#apply({ ...room, version, epoch, keyCheck }, signedOut, keys, statement),
+        () => {
+          this.#settle(membership);
+          this.#tell(signedOut, "removed", room.roomId);
+          this.#tell(staying, "rekeyed", room.roomId);
+        },
+      );
+    } catch (error) {
+      takeBack?.();
+      throw error;
+    }
     return version;
+  }
+
+  #admit({ stay }: Membership, completesLeaves: boolean, keys: number) {
+    const writer = { endpoint: stay.endpoint, role: "member" as const };
+    return this.parts.reserve?.admit(completesLeaves ? "departs" : "grows", writer, keys * keyBytes);
   }
 
   /** Makes or unmakes an owner. Gives the new version. Errors: as of PUT /rooms/{id}/members/{endpoint}/role. */

@@ -45,7 +45,7 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices }: 
       "DELETE",
       "/rooms/:id",
       "signed",
-      { summary: "Deletes a room for ever", errors: ["forbidden", "not_found", "gone"], ...room },
+      { summary: "Deletes a room for ever", errors: ["forbidden", "not_found", "gone"], space: "frees", ...room },
       async (call) => {
         const { id } = call.params;
         const found = await store.getRoom(id);

@@ -20,6 +20,9 @@ export const kvCode = {
   noMessage: 10_037,
   streamNotFound: 10_059,
   replicasNotSupported: 10_074,
+  noSpaceInAccount: 10_002,
+  noResources: 10_023,
+  noSpace: 10_047,
 } as const;
 
 /** What JetStream answers to a call. */
@@ -43,10 +46,17 @@ export function isCode(reply: CallReply, ...codes: readonly number[]): boolean {
   return reply.error !== undefined && codes.includes(reply.error.err_code ?? 0);
 }
 
+/** The error for a store that takes nothing more. */
+function full(cause: unknown): UnibusError {
+  const message = "the store is full (delete rooms or blobs, or raise nats-embedded.ctl_bytes_max)";
+  return new UnibusError("unavailable", message, { cause });
+}
+
 /** Passes a reply on that is no error, or one with an expected code. Errors: unavailable. */
 export function expectReply<R extends CallReply>(reply: R, ...codes: readonly number[]): R {
-  if (reply.error !== undefined && !isCode(reply, ...codes)) throw unanswered(reply.error);
-  return reply;
+  if (reply.error === undefined || isCode(reply, ...codes)) return reply;
+  const isFull = isCode(reply, kvCode.noSpaceInAccount, kvCode.noResources, kvCode.noSpace);
+  throw isFull ? full(reply.error) : unanswered(reply.error);
 }
 
 /** Runs `work` for each of many, some side by side. Gives the results in order. Errors: the first of `work`. */

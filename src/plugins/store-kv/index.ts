@@ -5,6 +5,7 @@ import { Nats } from "../../contracts/nats.ts";
 import { SharedNonces } from "../../contracts/nonces.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { Replicas } from "../../contracts/replicas.ts";
+import { SpaceReserve, StoreReserve } from "../../contracts/reserve.ts";
 import { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
 import { WayBackStore } from "../../contracts/way-back.ts";
 import { openTimeoutMs } from "./buckets.ts";
@@ -29,9 +30,9 @@ export default definePlugin({
   config: Config,
   facts: () => ({ store: "kv", store_nodes: "many" }),
   setupBudgetMs: openTimeoutMs + setupRestMs,
-  provides: { RoomStore, UserStore, InviteStore, Snapshot, WayBackStore, SharedNonces, Replicas },
+  provides: { RoomStore, UserStore, InviteStore, Snapshot, WayBackStore, SharedNonces, Replicas, StoreReserve },
   requires: { nats: Nats },
-  async setup({ config, log, now, signal }, { nats }) {
+  async setup({ config, log, now, signal, onStop }, { nats }) {
     const onWait = (cause: unknown) => log.warn("the store's buckets do not open yet; trying again", { cause });
     const store = await openKvStore(await nats.connection("CTL"), {
       replicas: config.replicas ?? 1,
@@ -40,6 +41,13 @@ export default definePlugin({
       signal,
       now,
     });
+    const reserve = await SpaceReserve.start({
+      measure: store.space,
+      full: "the store is full",
+      hint: "delete rooms or blobs, or raise nats-embedded.ctl_bytes_max",
+      now,
+    });
+    onStop(() => reserve.stop());
     return {
       services: {
         RoomStore: store.rooms,
@@ -49,9 +57,13 @@ export default definePlugin({
         WayBackStore: store.wayBack,
         SharedNonces: store.nonces,
         Replicas: store.replicas,
+        StoreReserve: reserve,
       },
       posture: { store: "kv" },
-      health: store.health,
+      async health() {
+        const health = await store.health();
+        return health.ok ? reserve.health() : health;
+      },
     };
   },
 });

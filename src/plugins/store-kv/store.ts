@@ -3,13 +3,14 @@ import { inTime } from "../../contracts/deadline.ts";
 import type { SharedNonces } from "../../contracts/nonces.ts";
 import type { Health } from "../../contracts/plugin.ts";
 import type { Replicas } from "../../contracts/replicas.ts";
+import type { Space } from "../../contracts/reserve.ts";
 import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
 import type { WayBackStore } from "../../contracts/way-back.ts";
 import { isUnibusError } from "../../wire/errors.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket } from "./bucket.ts";
 import { createReplicas, type OpenBuckets, openBuckets } from "./buckets.ts";
-import { Calls, unanswered } from "./calls.ts";
+import { type CallReply, Calls, expectReply, unanswered } from "./calls.ts";
 import { CertainReads } from "./certain-reads.ts";
 import { createInvites, inviteBuckets } from "./invites.ts";
 import { createNonces } from "./nonces.ts";
@@ -25,6 +26,8 @@ import { createWayBack } from "./way-back.ts";
 const opTimeoutMs = 8_000;
 /** How long a change of a room may take, which may write a part for each of thousands of members. */
 const changeTimeoutMs = 30_000;
+/** The part of the account's disk that only removals may use, and so many bytes at most. Source: spec 9. */
+const reserveMax = { bytes: 268_435_456, share: 0.05 } as const;
 /** A key, and a room, that nobody has: reading it tells whether its bucket answers. */
 const nobodys = "0";
 
@@ -37,6 +40,8 @@ export interface KvStore {
   readonly wayBack: WayBackStore;
   readonly nonces: SharedNonces;
   readonly replicas: Replicas;
+  /** The space of the account that holds the buckets; null where it has no limit. Errors: unavailable. */
+  space(): Promise<Space | null>;
   /** Whether the leader of every bucket answers: each bucket has its own, and gets a new one in its own time. */
   health(): Promise<Health>;
 }
@@ -58,6 +63,19 @@ function bounded<P extends Port>(port: P, longer: readonly (keyof P)[] = []): P 
     return [name, limited];
   });
   return Object.fromEntries(limits) as P;
+}
+
+interface Account extends CallReply {
+  readonly storage: number;
+  readonly limits: { readonly max_storage: number };
+}
+
+/** The space of an account of JetStream. */
+async function spaceOf(calls: Calls): Promise<Space | null> {
+  const { storage, limits } = expectReply(await calls.read<Account>("INFO", ""));
+  const all = limits.max_storage;
+  if (all <= 0) return null;
+  return { free: all - storage, reserve: Math.min(reserveMax.bytes, all * reserveMax.share) };
 }
 
 /** How a store is opened. */
@@ -92,6 +110,7 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
     wayBack: bounded(createWayBack(calls, { kv, index, now }), ["restoreRoom", "openWayBack", "listContested"]),
     nonces: bounded(createNonces(calls)),
     replicas: bounded(replicas),
+    space: () => spaceOf(calls),
     async health() {
       try {
         // These two are read while their leader is certain, which one that was cut off is not.

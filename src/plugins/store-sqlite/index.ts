@@ -1,9 +1,13 @@
+import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import {
   definePlugin,
   InviteStore,
   RoomStore,
   Snapshot,
+  type Space,
+  SpaceReserve,
+  StoreReserve,
   Type,
   UserStore,
   WayBackStore,
@@ -11,6 +15,15 @@ import {
 import { openSqliteStore } from "./store.ts";
 
 const fileDefault = "unibus.db";
+
+/** The free disk that only removals may use: so many bytes, or that part of a smaller disk. Source: spec 9. */
+const reserveMax = { bytes: 67_108_864, share: 0.05 } as const;
+
+/** The space of the disk that holds a folder. */
+async function spaceOf(folder: string): Promise<Space> {
+  const { bavail, blocks, bsize } = await statfs(folder);
+  return { free: bavail * bsize, reserve: Math.min(reserveMax.bytes, blocks * bsize * reserveMax.share) };
+}
 
 const Config = Type.Object(
   {
@@ -31,11 +44,18 @@ export default definePlugin({
   api: 1,
   config: Config,
   facts: ({ file = fileDefault }) => ({ store: `sqlite ${file}` }),
-  provides: { RoomStore, UserStore, InviteStore, Snapshot, WayBackStore },
+  provides: { RoomStore, UserStore, InviteStore, Snapshot, WayBackStore, StoreReserve },
   async setup(ctx) {
     const file = join(ctx.site.dataDir, ctx.config.file ?? fileDefault);
     const store = openSqliteStore({ file, log: ctx.log, now: ctx.now });
     ctx.onStop(store.close);
+    const reserve = await SpaceReserve.start({
+      measure: () => spaceOf(ctx.site.dataDir),
+      full: "the server's disk is full",
+      hint: "free some space; no restart is needed",
+      now: ctx.now,
+    });
+    ctx.onStop(() => reserve.stop());
     return {
       services: {
         RoomStore: store.rooms,
@@ -43,9 +63,13 @@ export default definePlugin({
         InviteStore: store.invites,
         Snapshot: store.snapshot,
         WayBackStore: store.wayBack,
+        StoreReserve: reserve,
       },
       posture: { store: "sqlite" },
-      health: store.health,
+      async health() {
+        const health = await store.health();
+        return health.ok ? reserve.health() : health;
+      },
     };
   },
 });

@@ -68,7 +68,12 @@ export default definePlugin({
           "POST",
           "/users/:sign_pub/revoke",
           "admin",
-          { summary: "Takes a user's access away", errors: ["not_found", "conflict"], params: UserParams },
+          {
+            summary: "Takes a user's access away",
+            errors: ["not_found", "conflict"],
+            space: "frees",
+            params: UserParams,
+          },
           async ({ params }) => {
             await users.revoke(params.sign_pub, { keepAdmin: true });
             return undefined;
@@ -78,7 +83,7 @@ export default definePlugin({
           "DELETE",
           "/users/:sign_pub",
           "admin",
-          { summary: "Removes a user", errors: ["not_found", "conflict"], params: UserParams },
+          { summary: "Removes a user", errors: ["not_found", "conflict"], space: "frees", params: UserParams },
           async ({ params }) => {
             await users.remove(params.sign_pub, { keepAdmin: true });
             return undefined;

@@ -1,0 +1,201 @@
+/** What the reserve of the store admits, in each state, and that every route asks it. Source: spec 9. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { type Space, SpaceReserve, type SpaceUse, StoreReserve } from "../../src/contracts/reserve.ts";
+import { UserStore } from "../../src/contracts/store.ts";
+import { isUnibusError } from "../../src/wire/errors.ts";
+import { bootInProcess, type InProcess } from "../support/in-process.ts";
+import { call } from "../support/peer.ts";
+
+const reserve = 100_000_000;
+const free = { open: reserve + 1_000_000, reserved: reserve - 1, last: reserve / 5 - 1 };
+const uses: readonly SpaceUse[] = ["grows", "frees", "departs", "nonce"];
+const user = { endpoint: "u", role: "member" } as const;
+const admin = { endpoint: "a", role: "admin" } as const;
+
+/** A reserve over a space that a test sets. */
+async function over(space: () => Space | null, now = () => 0): Promise<SpaceReserve> {
+  const made = await SpaceReserve.start({ measure: async () => space(), full: "it is full", hint: "free some", now });
+  made.stop();
+  return made;
+}
+
+const outcome = (admission: Promise<unknown>): Promise<string> =>
+  admission.then(
+    () => "yes",
+    (error: unknown) => (isUnibusError(error) ? error.code : String(error)),
+  );
+
+describe("what is admitted", () => {
+  const expected: Readonly<Record<keyof typeof free, Readonly<Record<string, readonly SpaceUse[]>>>> = {
+    open: { user: uses, admin: uses, nobody: uses },
+    reserved: { user: uses.slice(1), admin: uses.slice(1), nobody: uses.slice(1) },
+    last: { user: [], admin: ["frees", "nonce"], nobody: [] },
+  };
+  for (const state of ["open", "reserved", "last"] as const) {
+    test(state, async () => {
+      for (const [who, writer] of Object.entries({ user, admin, nobody: null })) {
+        for (const use of uses) {
+          const one = await over(() => ({ free: free[state], reserve }));
+          const wanted = expected[state][who]?.includes(use) ? "yes" : "unavailable";
+          expect([who, use, await outcome(one.admit(use, writer))]).toEqual([who, use, wanted]);
+        }
+      }
+    });
+  }
+
+  test("everything, where the space has no known limit", async () => {
+    const one = await over(() => null);
+    for (const use of uses) expect(await outcome(one.admit(use, null))).toBe("yes");
+    expect(one.health()).toEqual({ ok: true });
+  });
+
+  test("health and the refusal say what is full and how to fix it", async () => {
+    const one = await over(() => ({ free: free.reserved, reserve }));
+    expect(one.health()).toEqual({ ok: false, detail: "it is full (free some)" });
+    const error = await one.admit("grows", user).catch((thrown: Error) => thrown.message);
+    expect(error).toBe("it is full: what is left is for removals (free some)");
+  });
+
+  test("it does not flap: what was full opens again with a quarter more than the reserve", async () => {
+    let space: Space = { free: reserve, reserve };
+    const one = await SpaceReserve.start({ measure: async () => space, full: "full", hint: "x", now: () => 0 });
+    expect(one.health().ok).toBe(false);
+    space = { free: reserve * 1.2, reserve };
+    await Bun.sleep(300);
+    expect(one.health().ok).toBe(false);
+    space = { free: reserve * 1.3, reserve };
+    const end = performance.now() + 10_000;
+    while (!one.health().ok && performance.now() < end) await Bun.sleep(20);
+    expect(one.health().ok).toBe(true);
+    one.stop();
+  });
+
+  test("what is admitted counts before it is measured: a burst does not run into the reserve", async () => {
+    let measured = 0;
+    const written = { bytes: 0 };
+    const one = await over(() => {
+      measured += 1;
+      return { free: free.open - written.bytes, reserve };
+    });
+    let admitted = 0;
+    while ((await outcome(one.admit("grows", user, 50_000))) === "yes" && admitted < 1_000) {
+      admitted += 1;
+      written.bytes += 50_000;
+    }
+    expect(admitted).toBeGreaterThan(5);
+    expect(written.bytes).toBeLessThanOrEqual(free.open - reserve);
+    expect(measured).toBeGreaterThan(1);
+  });
+
+  test("an estimate that was too high refuses nobody", async () => {
+    const one = await over(() => ({ free: free.open, reserve }));
+    for (let n = 0; n < 100; n++) expect(await outcome(one.admit("grows", user, 400_000))).toBe("yes");
+  });
+});
+
+describe("kicks and leaves in the reserve", () => {
+  test("are one a minute for each user; one that did not take place is given back", async () => {
+    let now = 0;
+    const one = await over(
+      () => ({ free: free.reserved, reserve }),
+      () => now,
+    );
+    const takeBack = await one.admit("departs", user);
+    expect(await outcome(one.admit("departs", user))).toBe("rate_limited");
+    expect(await outcome(one.admit("departs", { ...user, endpoint: "v" }))).toBe("yes");
+    takeBack?.();
+    expect(await outcome(one.admit("departs", user))).toBe("yes");
+    now = 59_999;
+    expect(await outcome(one.admit("departs", user))).toBe("rate_limited");
+    now = 60_000;
+    expect(await outcome(one.admit("departs", user))).toBe("yes");
+  });
+
+  test("are as many as one likes while there is space", async () => {
+    const one = await over(() => ({ free: free.open, reserve }));
+    for (let n = 0; n < 5; n++) expect(await outcome(one.admit("departs", user))).toBe("yes");
+  });
+});
+
+describe("every route that writes", () => {
+  let running: InProcess;
+  let ana: Identity;
+  let root: Identity;
+  let space: Space = { free: free.open, reserve };
+  beforeAll(async () => {
+    const fake = await SpaceReserve.start({ measure: async () => space, full: "full", hint: "x", now: Date.now });
+    running = await bootInProcess({ between: { [StoreReserve.id]: () => fake } });
+    [ana, root] = await Promise.all([generateIdentity(), generateIdentity()]);
+    for (const [who, role] of [
+      [ana, "member"],
+      [root, "admin"],
+    ] as const) {
+      const { signPubHex, endpoint, kexPubHex, kexSig } = who;
+      await running.bus.service(UserStore)?.insertUser({
+        ...{ signPub: signPubHex, endpoint, kexPub: kexPubHex, kexSig, handle: role, role, status: "active" },
+        ...{ createdAt: 1, revokedAt: null, revision: 0 },
+      });
+    }
+  }, 60_000);
+  afterAll(() => running[Symbol.asyncDispose]());
+
+  /** What admits in the reserve; anything else must be refused, so that a new route cannot be forgotten. */
+  const removals = new Set([
+    "DELETE /invites/{id}",
+    "DELETE /rooms/{id}",
+    "DELETE /rooms/{id}/durable",
+    "DELETE /rooms/{id}/members/{endpoint}",
+    "DELETE /users/{sign_pub}",
+    "POST /users/{sign_pub}/revoke",
+    // The rule decides: it may complete a leave.
+    "POST /rooms/{id}/rekey",
+  ]);
+  const adminRemovals = new Set([...removals].filter((name) => !/members|rekey/.test(name)));
+
+  /** The routes that write, as `METHOD path`, that answer otherwise than by "full" to somebody. */
+  async function admitted(who: Identity): Promise<string[]> {
+    const document = (await (await fetch(`${running.bus.site.url()}/openapi.json`)).json()) as {
+      paths: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+    };
+    const found: string[] = [];
+    for (const [path, methods] of Object.entries(document.paths)) {
+      for (const method of Object.keys(methods).map((name) => name.toUpperCase())) {
+        if (method === "GET") continue;
+        const room = path.startsWith("/rooms") ? "0".repeat(26) : "0".repeat(32);
+        const named: Readonly<Record<string, string>> = { endpoint: "e".repeat(43), id: room };
+        const target = path.replace(/\{([a-z_]+)\}/g, (_, name: string) => named[name] ?? "0".repeat(64));
+        const { status, json } = await call(running.bus.site.url(), who, method, target);
+        const isRefused = status === 503 && /^full: what is left/.test(String(json.error));
+        if (!isRefused) found.push(`${method} ${path}`);
+      }
+    }
+    return found.sort();
+  }
+
+  const untilMeasured = async (isOpen: boolean) => {
+    const end = performance.now() + 10_000;
+    const isReady = async () => (await fetch(`${running.bus.site.url()}/healthz`)).ok;
+    expect(await isReady()).toBe(true);
+    while (performance.now() < end) {
+      const { status } = await call(running.bus.site.url(), root, "POST", "/invites", { handle: "probe" });
+      if ((status === 201) === isOpen) return;
+      await Bun.sleep(50);
+    }
+    throw new Error("it was not measured");
+  };
+
+  test("is refused in the reserve but for removals, and in its last part but for those of admins", async () => {
+    await untilMeasured(true);
+    space = { free: free.reserved, reserve };
+    await untilMeasured(false);
+    expect(await admitted(root)).toEqual([...removals].sort());
+    space = { free: free.last, reserve };
+    const end = performance.now() + 10_000;
+    while ((await call(running.bus.site.url(), ana, "GET", "/directory")).status !== 503 && performance.now() < end) {
+      await Bun.sleep(50);
+    }
+    expect(await admitted(root)).toEqual([...adminRemovals, "POST /rooms/{id}/rekey"].sort());
+    expect(await admitted(ana)).toEqual([]);
+  }, 60_000);
+});
