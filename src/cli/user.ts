@@ -1,5 +1,7 @@
 import { Command, InvalidArgumentError } from "commander";
+import type { UserRecord } from "../contracts/store.ts";
 import { Users } from "../contracts/users.ts";
+import { usersPageMax } from "../wire/api.ts";
 import { keyPattern } from "../wire/names.ts";
 import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
 import { readIdentityFile } from "./identity-file.ts";
@@ -38,18 +40,28 @@ async function add(handle: string, options: AddOptions): Promise<void> {
   printFields({ handle, role, sign_pub: user.signPub, endpoint: user.endpoint }, options);
 }
 
+/** Every user, as a list prints one. */
+async function* rowsOf(users: Users): AsyncGenerator<Record<string, string>> {
+  for (let after: string | null = null; ; ) {
+    const page: UserRecord[] = await users.list(after, usersPageMax);
+    for (const { handle, role, status, signPub, endpoint } of page) {
+      yield { handle, role, status, sign_pub: signPub, endpoint };
+    }
+    after = page.at(-1)?.signPub ?? null;
+    if (after === null) return;
+  }
+}
+
 async function list(options: HostOptions): Promise<void> {
-  const users = await onHost(options, Users, (rules) => rules.list());
-  const rows = users.map(({ handle, role, status, signPub, endpoint }) => ({
-    handle,
-    role,
-    status,
-    sign_pub: signPub,
-    endpoint,
-  }));
-  if (options.json) return printLine(JSON.stringify({ users: rows }));
-  if (rows.length === 0) printNote("no users yet (unibus user add)");
-  for (const row of rows) printLine([row.handle, row.role, row.status, row.sign_pub].join("\t"));
+  await onHost(options, Users, async (users) => {
+    if (options.json) return printLine(JSON.stringify({ users: await Array.fromAsync(rowsOf(users)) }));
+    let count = 0;
+    for await (const { handle, role, status, sign_pub } of rowsOf(users)) {
+      count += 1;
+      printLine([handle, role, status, sign_pub].join("\t"));
+    }
+    if (count === 0) printNote("no users yet (unibus user add)");
+  });
 }
 
 async function revoke(signPub: string, options: HostOptions): Promise<void> {

@@ -17,6 +17,8 @@ const timeoutMs = { info: 5_000, json: 30_000, blob: 300_000 } as const;
 /** The largest replies that are read, in bytes. Lists grow with the bus: their limit is a guard of memory alone. */
 const replyBytesMax = {
   single: 1_048_576,
+  /** A thousand users with their keys, each handle as long as it may be. */
+  page: 2 * 1_048_576,
   list: 64 * 1_048_576,
   statements: api.statementsMax * 20_000,
   history: Math.ceil(api.historyBytesMax / 3) * 4 + 1_048_576,
@@ -32,6 +34,17 @@ export interface ControlOptions {
   readonly identity: Identity;
   /** Told what the user should know and nothing else shows, such as an address that is not encrypted. */
   readonly onWarning?: (message: string) => void;
+}
+
+/** Which users of the directory are asked for; all where nothing is given. Source: spec 6. */
+export interface DirectoryQuery {
+  /** Every user whose handle has the same look. */
+  readonly handle?: string;
+  readonly endpoint?: string;
+  readonly sign_pub?: string;
+  /** The last endpoint of the page before. */
+  readonly after?: string | null;
+  readonly limit?: number;
 }
 
 /** One request's body and limits. */
@@ -265,9 +278,12 @@ export class ControlPlane {
     ).body;
   }
 
-  /** Active users, as the bus names them: `Directory` checks their keys. */
-  async directory(signal?: AbortSignal): Promise<Static<typeof api.Directory>> {
-    return this.request("GET", "/directory", api.Directory, { signal, size: "list" });
+  /** A page of active users that fit a query, as the bus names them: `Directory` checks their keys. */
+  async directory(query: DirectoryQuery, signal?: AbortSignal): Promise<Static<typeof api.Directory>> {
+    const given = Object.entries(query).flatMap(([name, value]) => (value == null ? [] : [[name, String(value)]]));
+    const search = new URLSearchParams(given).toString();
+    const target = search === "" ? "/directory" : `/directory?${search}`;
+    return this.request("GET", target, api.Directory, { signal, size: "page" });
   }
 
   /** Tells the bus one's own kex key, once. Errors: conflict when another one is there. */

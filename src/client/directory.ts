@@ -2,8 +2,8 @@ import type { Static } from "@sinclair/typebox";
 import type { Directory as DirectoryReply } from "../wire/api.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { lookAlike } from "../wire/looks.ts";
-import { endpointId, endpointPattern, keyPattern, normalKey } from "../wire/names.ts";
-import type { ControlPlane } from "./control.ts";
+import { endpointId, endpointPattern, handleLengthMax, keyPattern, normalKey } from "../wire/names.ts";
+import type { ControlPlane, DirectoryQuery } from "./control.ts";
 import type { ClientState } from "./state.ts";
 import type { PeerKeys, Vouched } from "./vouched.ts";
 
@@ -28,6 +28,24 @@ export interface Found extends Peer {
   readonly pinned: string | null;
 }
 
+/** Which page of the directory is asked for. */
+export interface PageOptions {
+  /** The `next` of the page before; null for the first page. */
+  readonly after?: string | null;
+  readonly limit?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A page of users. */
+export interface DirectoryPage {
+  readonly peers: readonly Peer[];
+  /** What the next page is `after`; null for the last page. */
+  readonly next: string | null;
+}
+
+/** How many users with one look a refusal names. */
+const namesakesMax = 20;
+
 const endpointShape = new RegExp(endpointPattern);
 const keyShape = new RegExp(keyPattern);
 
@@ -50,14 +68,26 @@ export function meant<User extends Named>(name: string, users: readonly User[]):
   const found = isHandle(name)
     ? users.filter(({ handle }) => lookAlike(handle, name))
     : users.filter(({ endpoint, sign_pub }) => endpoint === name || sign_pub === normalKey(name));
-  if (found.length > 1) {
-    const endpoints = found.map(({ endpoint }) => endpoint).join(", ");
-    throw new UnibusError(
-      "conflict",
-      `several users are called ${JSON.stringify(name)} or look like it: ${endpoints} (name one by its endpoint)`,
-    );
-  }
+  if (found.length > 1) throw ambiguous(name, found);
   return found[0] ?? null;
+}
+
+function ambiguous(name: string, users: readonly Pick<Named, "endpoint">[]): UnibusError {
+  const endpoints = users.map(({ endpoint }) => endpoint).join(", ");
+  return new UnibusError(
+    "conflict",
+    `several users are called ${JSON.stringify(name)} or look like it: ${endpoints} (name one by its endpoint)`,
+  );
+}
+
+/** What asks the bus for the users that a name may mean. Errors: invalid for what is longer than any handle. */
+function queryOf(name: string): DirectoryQuery {
+  if (endpointShape.test(name)) return { endpoint: name };
+  if (keyShape.test(name)) return { sign_pub: normalKey(name) };
+  const handle = name.normalize("NFC").trim();
+  const { length } = [...handle];
+  if (length <= handleLengthMax) return { handle, limit: namesakesMax };
+  throw new UnibusError("invalid", `a handle of ${length} characters (use at most ${handleLengthMax})`);
 }
 
 const distrust = (what: string): UnibusError =>
@@ -76,26 +106,65 @@ export class Directory {
     private readonly vouched: Vouched,
   ) {}
 
-  /** Active users, to be shown: nothing of them is checked but that each endpoint is that of its key. */
-  async list(signal?: AbortSignal): Promise<Peer[]> {
-    const { members } = await this.control.directory(signal);
-    return members
+  /**
+   * A page of active users by endpoint, to be shown: nothing of them is checked but that each endpoint is that of its
+   * key. Units: `limit` in users, 1,000 at most and by default.
+   */
+  async page({ after = null, limit, signal }: PageOptions = {}): Promise<DirectoryPage> {
+    const query = { after, ...(limit !== undefined && { limit }) };
+    const { members, more } = await this.control.directory(query, signal);
+    const last = members.at(-1)?.endpoint ?? null;
+    if (more && (last === null || (after !== null && last <= after))) throw distrust("the directory never ends");
+    const peers = members
       .filter((one) => /^[0-9a-f]{64}$/.test(one.sign_pub) && endpointId(one.sign_pub) === one.endpoint)
       .map(peerOf);
+    return { peers, next: more ? last : null };
+  }
+
+  /** Active users as `page` gives them, page by page as they are asked for: a bus may have very many. */
+  async *list(options: Omit<PageOptions, "after"> = {}): AsyncGenerator<Peer> {
+    for (let after: string | null = null; ; ) {
+      const { peers, next }: DirectoryPage = await this.page({ ...options, after });
+      yield* peers;
+      if (next === null) return;
+      after = next;
+    }
   }
 
   /**
-   * The users who are meant by handles, keys or endpoints, in their order.
+   * The users who are meant by handles, keys or endpoints, in their order. Only these are asked for.
    * Shape: what looks like an endpoint or a key is never taken for a handle: somebody may have chosen one that does. A
    * handle's endpoint is pinned at its first use.
-   * Errors: not_found; conflict for a handle that several have, with their endpoints; forbidden where the bus shows
-   * keys that do not belong together.
+   * Errors: not_found; conflict for a handle that several have, or that looks like theirs, with their endpoints;
+   * forbidden where the bus shows keys that do not belong together.
    */
   async find(who: readonly string[], signal?: AbortSignal): Promise<Found[]> {
-    const { members } = await this.control.directory(signal);
     const found: Found[] = [];
-    for (const name of who) found.push(await this.#find(name, members));
+    for (const name of who) {
+      found.push(await this.#find(name, await this.#named(name, signal)));
+    }
     return found;
+  }
+
+  /**
+   * Makes sure that a handle names one user alone, as the member of a room that was found by it. What is no handle
+   * passes. Errors: conflict with the endpoints of all who have it, or look like it.
+   */
+  async checkAlone(name: string, endpoint: string, signal?: AbortSignal): Promise<void> {
+    if (!isHandle(name)) return;
+    const others = (await this.#named(name, signal)).filter((one) => lookAlike(one.handle, name));
+    const endpoints = [...new Set([endpoint, ...others.map((one) => one.endpoint)])];
+    if (endpoints.length > 1)
+      throw ambiguous(
+        name,
+        endpoints.map((one) => ({ endpoint: one })),
+      );
+  }
+
+  /** The users whom the bus has for a name. */
+  async #named(name: string, signal: AbortSignal | undefined): Promise<readonly Entry[]> {
+    const { members } = await this.control.directory(queryOf(name), signal);
+    return members;
   }
 
   /**

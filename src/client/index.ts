@@ -7,7 +7,7 @@ export { type ErrorCode, isUnibusError, UnibusError } from "../wire/errors.ts";
 export type { BlobRef, DropReason } from "../wire/frame.ts";
 export type { Policy, RoomRole } from "../wire/statement.ts";
 export { Bus, type BusEvents, type ConnectOptions, modes, type RoomEntry } from "./bus.ts";
-export type { Found, Peer } from "./directory.ts";
+export type { DirectoryPage, Found, PageOptions, Peer } from "./directory.ts";
 export type { Durable, DurableOptions } from "./durable.ts";
 export { generateIdentity, Identity, identityText, parseIdentity } from "./identity.ts";
 export { type JoinLink, parseJoinLink } from "./join-link.ts";

@@ -65,6 +65,8 @@ export class Membership {
     if (member === null) return (await this.#find([who], signal))[0]?.endpoint ?? who;
     const { endpoint, handle } = member;
     refuseChanged({ endpoint, handle, pinned: await this.directory.pinned(who, endpoint) });
+    // Somebody outside the room may have the same look.
+    await this.directory.checkAlone(who, endpoint, signal);
     return endpoint;
   }
 }

@@ -37,7 +37,7 @@ async function userOf(url: string, identity: Identity): Promise<{ readonly handl
   const control = new ControlPlane({ urls: [url], identity });
   await control.info();
   try {
-    const { members } = await control.directory();
+    const { members } = await control.directory({ endpoint: identity.endpoint });
     return members.find(({ endpoint }) => endpoint === identity.endpoint) ?? null;
   } catch (error) {
     if (hasCode(error, "unauthenticated")) return null;

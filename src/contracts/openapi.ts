@@ -43,7 +43,8 @@ function success({ shape }: Route): Record<string, unknown> {
   if (shape.reply === undefined) return { 204: { description: "Done", headers } };
   const reply = { description: "Done", headers, content: content(shape.reply) };
   const statuses = shape.stream === true ? [200, 201] : [shape.status ?? 200];
-  return Object.fromEntries(statuses.map((status) => [status, reply]));
+  const known = shape.etag === true ? { 304: { description: "The reply that If-None-Match names", headers } } : {};
+  return { ...Object.fromEntries(statuses.map((status) => [status, reply])), ...known };
 }
 
 function operation(route: Route): Record<string, unknown> {

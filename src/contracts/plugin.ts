@@ -55,6 +55,8 @@ export interface Shape {
   readonly replyType?: string;
   /** Status of a success. Default 200, or 204 where there is no reply. */
   readonly status?: 200 | 201;
+  /** The reply carries an `ETag`, and is 304 without a body where `If-None-Match` names it. */
+  readonly etag?: true;
   /** What else this route may answer, beside what any route may. */
   readonly errors?: readonly ReplyCode[];
   /** One line for the reference. */

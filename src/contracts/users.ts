@@ -28,8 +28,8 @@ export interface Users {
   revoke(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
   /** Removes the row; memberships stay, inert. Errors as of `revoke`. */
   remove(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
-  /** Everybody, also the revoked, by key. */
-  list(): Promise<UserRecord[]>;
+  /** A page of all users, also the revoked, by key, those after `after`. */
+  list(after: string | null, limit: number): Promise<UserRecord[]>;
 }
 
 /** The users' rules. */

@@ -37,7 +37,7 @@ export function corsHeaders(origin: string | null, origins: readonly string[]): 
     "access-control-allow-origin": origin,
     "access-control-allow-methods": "GET, POST, PUT, DELETE",
     "access-control-allow-headers": requestHeaders.join(", "),
-    "access-control-expose-headers": "X-Request-Id, Retry-After",
+    "access-control-expose-headers": "ETag, Retry-After, X-Request-Id",
     "access-control-max-age": "600",
     vary: "Origin",
   };

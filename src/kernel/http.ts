@@ -9,6 +9,7 @@ import { clientKey } from "../wire/address.ts";
 import { asUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
 import { requestIdHeader } from "../wire/sign.ts";
 import { announcesBody } from "./http-body.ts";
+import { etagOf, isKnown } from "./http-etag.ts";
 import { type Incoming, requestTarget, routeHandler } from "./http-handler.ts";
 import { clientAddress, corsHeaders, proxyList } from "./http-limits.ts";
 import { type HttpConfig, isTls, refusal } from "./manifest.ts";
@@ -65,7 +66,11 @@ class Replies {
   success({ shape }: Route, request: Request, result: unknown): Response {
     if (isRawReply(result)) return this.#make(request, result.body as BodyInit, result.status, result.headers);
     if (shape.reply === undefined) return this.#make(request, null, 204, {});
-    return this.#make(request, JSON.stringify(result), shape.status ?? 200, jsonHeaders);
+    const body = JSON.stringify(result);
+    if (shape.etag !== true) return this.#make(request, body, shape.status ?? 200, jsonHeaders);
+    const etag = etagOf(body);
+    if (isKnown(request.headers.get("if-none-match"), etag)) return this.#make(request, null, 304, { etag });
+    return this.#make(request, body, shape.status ?? 200, { ...jsonHeaders, etag });
   }
 
   /** What went wrong, as far as it is safe to show; the cause goes to the log with the request's id. */

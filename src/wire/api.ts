@@ -3,8 +3,7 @@
  * with milliseconds. Unknown fields are refused. Source: spec 6.
  */
 import { type Static, type TProperties, type TSchema, Type } from "@sinclair/typebox";
-import { handleLengthMax } from "./handles.ts";
-import { devicePattern, endpointPattern, keyPattern, ulidPattern } from "./names.ts";
+import { devicePattern, endpointPattern, handleLengthMax, keyPattern, ulidPattern } from "./names.ts";
 
 const Strict = <T extends TProperties>(properties: T) => Type.Object(properties, { additionalProperties: false });
 
@@ -168,7 +167,23 @@ export const DurableBound = Strict({ stream: Type.String(), consumer: Type.Strin
 /** Devices of one member in one room, at most. Source: spec 8. */
 export const devicesMax = 8;
 
-/** GET /directory: active users only. */
+/** How many users one page holds, at most and where nothing is asked. Source: spec 6. */
+export const usersPageMax = 1_000;
+const PageLimit = Type.Optional(
+  Type.Integer({ minimum: 1, maximum: usersPageMax, description: `users of a page, ${usersPageMax} by default` }),
+);
+
+/** ?handle=&endpoint=&sign_pub=&after=&limit= of the directory. What is given narrows the answer. */
+export const DirectoryQuery = Type.Object({
+  handle: Type.Optional(
+    Type.String({ maxLength: 2 * handleLengthMax, description: "every user whose handle has the same look" }),
+  ),
+  endpoint: Type.Optional(Type.String({ pattern: endpointPattern })),
+  sign_pub: Type.Optional(Key),
+  after: Type.Optional(Type.String({ pattern: endpointPattern, description: "the last endpoint of the page before" })),
+  limit: PageLimit,
+});
+/** GET /directory: active users only, by endpoint. */
 export const Directory = Strict({
   members: Type.Array(
     Strict({
@@ -180,6 +195,7 @@ export const Directory = Strict({
       kex_sig: Type.Union([Type.String(), Type.Null()]),
     }),
   ),
+  more: Type.Boolean({ description: "whether users follow the last of these" }),
 });
 
 /** PUT /users/me/keys. */
@@ -223,7 +239,12 @@ export const bodiesBytesMax = 64 * 1_048_576;
 
 const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
 
-/** GET /users: everybody, also the revoked. */
+/** ?after=&limit= of the list of users. */
+export const UsersQuery = Type.Object({
+  after: Type.Optional(Type.String({ pattern: keyPattern, description: "the last sign_pub of the page before" })),
+  limit: PageLimit,
+});
+/** GET /users: everybody, also the revoked, by sign_pub. */
 export const UserList = Strict({
   users: Type.Array(
     Strict({
@@ -238,6 +259,7 @@ export const UserList = Strict({
       revoked_at: Nullable(Time),
     }),
   ),
+  more: Type.Boolean({ description: "whether users follow the last of these" }),
 });
 
 /** POST /users. */

@@ -4,9 +4,7 @@
  */
 import { UnibusError } from "./errors.ts";
 import { joinsNext, joinsPrevious, transparent, viramas } from "./joining.ts";
-
-/** The longest handle, in characters (code points) of its normal form. Source: spec 7. */
-export const handleLengthMax = 64;
+import { handleLengthMax } from "./names.ts";
 
 const trimmed = /^\p{Zs}+|\p{Zs}+$/gu;
 const blank = /^[\p{White_Space}\u2800]*$/u;

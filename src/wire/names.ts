@@ -14,6 +14,9 @@ export const deliverRoot = "_DELIVER";
 /** First tokens that belong to NATS or to unibus and never become a namespace. Source: spec 9. */
 export const reservedNamespaces = ["unibus", "_INBOX", deliverRoot, "_R_"] as const;
 
+/** The longest handle, in characters (code points) of its normal form. Source: spec 7. */
+export const handleLengthMax = 64;
+
 /** One token of a subject. Source: spec 3. */
 export const subjectTokenPattern = "[A-Za-z0-9_-]+";
 

@@ -16,7 +16,10 @@ export const signatureHeaders = {
 } as const;
 
 /** Every header that a client of the control plane may send, for browsers that ask. */
-export const requestHeaders: readonly string[] = ["content-type", "authorization", ...Object.values(signatureHeaders)];
+export const requestHeaders: readonly string[] = [
+  ...["content-type", "authorization", "if-none-match"],
+  ...Object.values(signatureHeaders),
+];
 
 /** The header that names a request in the log. */
 export const requestIdHeader = "x-request-id";

@@ -6,7 +6,7 @@ import type * as api from "../../src/wire/api.ts";
 import { Server } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { type Cast, castOf } from "../support/inside.ts";
-import { freshSubject } from "../support/peer.ts";
+import { call, freshSubject } from "../support/peer.ts";
 import { failureOf, keysOf, trustingPeer } from "../support/trusting-peer.ts";
 
 type DirectoryList = Static<typeof api.Directory>;
@@ -14,11 +14,15 @@ type DirectoryList = Static<typeof api.Directory>;
 let server: Server;
 let people: Cast<"ana" | "bob" | "cleo" | "mallory">;
 let way: HostileServer;
+/** The real users. */
+let everybody: DirectoryList["members"];
 
 beforeAll(async () => {
   server = await Server.start({ args: ["--set", "http.rate=100000"] });
   people = await castOf(server, "ana", "bob", "cleo", "mallory");
   way = await HostileServer.start(server.ready.http);
+  const { json } = await call(server.ready.http, people.ana, "GET", "/directory");
+  everybody = (json as unknown as DirectoryList).members;
 });
 afterEach(() => way.honest());
 afterAll(async () => {
@@ -30,8 +34,15 @@ afterAll(async () => {
 const directoryOfBob = () => trustingPeer(people.bob, [way.url]).directory;
 
 describe("a directory that", () => {
+  /** Answers as a bus would whose users are what `alter` makes of the real ones. */
   const listed = (alter: (list: DirectoryList["members"]) => DirectoryList["members"]) => () =>
-    way.alter<DirectoryList>("/directory", (json) => ({ members: alter(json.members) }));
+    way.alter<DirectoryList>("/directory", (_, { target }) => {
+      const wanted = [...new URL(target, way.url).searchParams].filter(([name]) => name !== "limit");
+      const members = alter(everybody).filter((one) =>
+        wanted.every(([name, value]) => one[name as "handle" | "endpoint" | "sign_pub"] === value),
+      );
+      return { members, more: false };
+    });
   const cleoAs = (more: () => Partial<DirectoryList["members"][number]>) =>
     listed((list) => list.map((one) => (one.endpoint === people.cleo.endpoint ? { ...one, ...more() } : one)));
 
@@ -45,13 +56,9 @@ describe("a directory that", () => {
     for (const who of ["nobody", "f".repeat(64), "A".repeat(43), ""]) {
       expect((await failureOf(() => directory.find([who]))).code).toBe("not_found");
     }
-    expect((await directory.list()).map(({ handle }) => handle).sort()).toEqual([
-      "admin",
-      "ana",
-      "bob",
-      "cleo",
-      "mallory",
-    ]);
+    const handles: string[] = [];
+    for await (const { handle } of directory.list({ limit: 2 })) handles.push(handle);
+    expect(handles.sort()).toEqual(["admin", "ana", "bob", "cleo", "mallory"]);
   });
 
   test("swaps keys is not believed", async () => {
@@ -104,6 +111,16 @@ describe("a directory that", () => {
         .slice(0, 1),
     )();
     expect((await failureOf(() => directory.find([gone]))).code).toBe("not_found");
+  });
+
+  test("never ends, or answers with others than were asked for, is not followed", async () => {
+    const directory = directoryOfBob();
+    way.alter<DirectoryList>("/directory", () => ({ members: everybody, more: true }));
+    const all = async () => {
+      for await (const { handle } of directory.list()) expect(handle).toBeString();
+    };
+    expect((await failureOf(all)).message).toContain("the directory never ends");
+    expect((await failureOf(() => directory.find(["nobody"]))).code).toBe("not_found");
   });
 });
 

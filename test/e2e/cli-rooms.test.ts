@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import type { Identity } from "../../src/client/identity.ts";
 import { CliPeer } from "../support/cli-peer.ts";
 import { Folder, Server, unibus } from "../support/executable.ts";
+import { HostileServer } from "../support/hostile-server.ts";
 import { addUser, call, freshSubject, postUser } from "../support/peer.ts";
 
 let server: Server;
@@ -27,9 +28,15 @@ describe("who and where", () => {
 
   test("a handle that steers terminals is shown, and steers nothing", async () => {
     // A bus takes no such handle by its rules; one that lies may send it.
-    using ana = await join("a\u202enna\u200b");
-    expect(await ana.ok(["whoami"])).toMatch(/^handle +a\\u\{202e\}nna\\u\{200b\}$/m);
-    const text = await ana.ok(["whoami", "--json"]);
+    using ana = await join("anna");
+    await using way = await HostileServer.start(server.ready.http);
+    way.alter<{ members: object[] }>("/directory", (json) => ({
+      ...json,
+      members: json.members.map((one) => ({ ...one, handle: "a\u202enna\u200b" })),
+    }));
+    const whoami = ["whoami", "--url", way.url];
+    expect(await ana.ok(whoami)).toMatch(/^handle +a\\u\{202e\}nna\\u\{200b\}$/m);
+    const text = await ana.ok([...whoami, "--json"]);
     expect(text).toContain("a\\u202enna\\u200b");
     expect(JSON.parse(text).handle).toBe("a\u202enna\u200b");
   });

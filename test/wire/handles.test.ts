@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { hasCode } from "../../src/wire/errors.ts";
-import { checkHandle, handleLengthMax } from "../../src/wire/handles.ts";
+import { checkHandle } from "../../src/wire/handles.ts";
+import { handleLengthMax } from "../../src/wire/names.ts";
 import { handleCases } from "../support/handle-cases.ts";
 
 /** What becomes of a handle: the stored one, or null where it is refused. */

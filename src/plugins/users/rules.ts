@@ -7,8 +7,6 @@ import { UnibusError } from "../../wire/errors.ts";
 import { checkHandle } from "../../wire/handles.ts";
 import { endpointId, normalKey } from "../../wire/names.ts";
 
-/** How many users one read of the store brings. */
-const pageSize = 1_000;
 /** How often a lost race is run again before the store counts as too busy. */
 const attemptsMax = 100;
 
@@ -80,15 +78,8 @@ export class UserRules implements Users {
     this.#notices.tell([user.endpoint], "revoked", null);
   }
 
-  async list(): Promise<UserRecord[]> {
-    const all: UserRecord[] = [];
-    for (let after: string | null = null; ; ) {
-      const page: UserRecord[] = await this.#store.listUsers(after, pageSize);
-      all.push(...page);
-      const last = page.at(-1);
-      if (last === undefined || page.length < pageSize) return all;
-      after = last.signPub;
-    }
+  list(after: string | null, limit: number): Promise<UserRecord[]> {
+    return this.#store.listUsers(after, limit);
   }
 
   async #found(signPub: string): Promise<UserRecord> {

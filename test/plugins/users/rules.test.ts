@@ -31,7 +31,7 @@ async function made(role: "admin" | "member"): Promise<Identity> {
   return identity;
 }
 const admins = async (): Promise<string[]> =>
-  (await users.list())
+  (await users.list(null, 1_000))
     .filter(({ role, status }) => role === "admin" && status === "active")
     .map(({ signPub }) => signPub);
 const roster = async (): Promise<readonly string[]> => (await store.getRoster()).admins;
