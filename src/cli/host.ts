@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
+import { Denials } from "../contracts/denials.ts";
 import type { Token } from "../contracts/plugin.ts";
 import { type BootOptions, type Bus, bootServices, planBus } from "../kernel/boot.ts";
 import { closure } from "../kernel/plan.ts";
@@ -71,11 +72,13 @@ export async function bootOnHost(
   setup: BootOptions,
   tokens: readonly Token<unknown>[],
 ): Promise<{ bus: Bus; lock: DirectoryLock | null }> {
-  const isNeeded = closure((await planBus(setup)).plugins, tokens).some(({ plugin }) => plugin.name in attached);
+  // A command that takes access away notes that like the server does.
+  const wanted = [...tokens, Denials];
+  const isNeeded = closure((await planBus(setup)).plugins, wanted).some(({ plugin }) => plugin.name in attached);
   const lock = isNeeded ? lockUnlessServed(setup.dataDir) : null;
   const builtins = { ...setup.builtins, ...attached };
   try {
-    const bus = await bootServices(lock === null ? { ...setup, builtins } : onFreePorts(setup), tokens);
+    const bus = await bootServices(lock === null ? { ...setup, builtins } : onFreePorts(setup), wanted);
     return { bus, lock };
   } catch (error) {
     lock?.release();

@@ -4,6 +4,7 @@ export const builtins = {
   "nats-external": () => import("./nats-external/index.ts"),
   "store-sqlite": () => import("./store-sqlite/index.ts"),
   "store-kv": () => import("./store-kv/index.ts"),
+  denials: () => import("./denials/index.ts"),
   "room-streams": () => import("./room-streams/index.ts"),
   auth: () => import("./auth/index.ts"),
   users: () => import("./users/index.ts"),

@@ -1,5 +1,6 @@
 /** Invites: how people become users without an admin ever seeing a private key. */
 import { Type } from "@sinclair/typebox";
+import { Denials } from "../../contracts/denials.ts";
 import { Invites } from "../../contracts/invites.ts";
 import { definePlugin, route } from "../../contracts/plugin.ts";
 import { InviteStore, UserStore } from "../../contracts/store.ts";
@@ -17,8 +18,9 @@ export default definePlugin({
   config: Type.Object({}, { additionalProperties: false }),
   provides: { invites: Invites },
   requires: { store: InviteStore, userStore: UserStore, users: Users },
-  async setup({ site, now }, { store, userStore, users }) {
-    const invites = new InviteRules({ store, userStore, users, now });
+  optional: { denials: Denials },
+  async setup({ site, now }, { store, userStore, users, denials }) {
+    const invites = new InviteRules({ store, userStore, users, denials, now });
     return {
       services: { invites },
       routes: [

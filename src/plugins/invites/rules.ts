@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { Denials } from "../../contracts/denials.ts";
 import type { Invites, MadeInvite, Redeemer } from "../../contracts/invites.ts";
 import { checkKexKey, checkSignKey } from "../../contracts/signature.ts";
 import type { InviteRecord, InviteStore, UserRecord, UserStore } from "../../contracts/store.ts";
@@ -28,12 +29,20 @@ export class InviteRules implements Invites {
   readonly #store: InviteStore;
   readonly #users: Users;
   readonly #userStore: UserStore;
+  readonly #denials: Denials | undefined;
   readonly #now: () => number;
 
-  constructor(parts: { store: InviteStore; users: Users; userStore: UserStore; now: () => number }) {
+  constructor(parts: {
+    readonly store: InviteStore;
+    readonly users: Users;
+    readonly userStore: UserStore;
+    readonly denials?: Denials | undefined;
+    readonly now: () => number;
+  }) {
     this.#store = parts.store;
     this.#users = parts.users;
     this.#userStore = parts.userStore;
+    this.#denials = parts.denials;
     this.#now = parts.now;
   }
 
@@ -63,7 +72,9 @@ export class InviteRules implements Invites {
   }
 
   async cancel(id: string): Promise<void> {
-    if (await this.#store.deleteInvite(id)) return;
+    const isPending = (await this.#store.getInvite(id))?.usedAt === null;
+    if (isPending) await this.#denials?.note("invite-cancelled", id);
+    if (isPending && (await this.#store.deleteInvite(id))) return;
     throw new UnibusError("not_found", "there is no such pending invite (see the list of invites)");
   }
 
@@ -81,6 +92,8 @@ export class InviteRules implements Invites {
     if (isExpired(invite, claim.at)) {
       throw new UnibusError("gone", "this invite has expired (ask for a new link)");
     }
+    // Before the claim: if this process dies between the two, an invite that is still good counts as spent.
+    await this.#denials?.note("invite-spent", invite.id);
     if (!(await this.#store.claimInvite(invite.id, claim))) {
       const current = await this.#store.getInvite(invite.id);
       if (current === null) throw new UnibusError("not_found", "this invite was cancelled (ask for a new link)");
@@ -94,8 +107,9 @@ export class InviteRules implements Invites {
     const { handle, role, ttlS } = firstAdminInvite;
     for (const invite of await this.#store.listPendingInvites(pendingMax)) {
       const isOfABootBefore = invite.expiresAt - invite.createdAt === ttlS * 1_000;
-      if (invite.handle === handle && invite.role === role && isOfABootBefore)
-        await this.#store.deleteInvite(invite.id);
+      if (invite.handle !== handle || invite.role !== role || !isOfABootBefore) continue;
+      await this.#denials?.note("invite-cancelled", invite.id);
+      await this.#store.deleteInvite(invite.id);
     }
     return this.create(firstAdminInvite);
   }

@@ -1,5 +1,6 @@
 /** Rooms: their rules over a store, and the routes by which peers use them. */
 import { Type } from "@sinclair/typebox";
+import { Denials } from "../../contracts/denials.ts";
 import { Nats } from "../../contracts/nats.ts";
 import { Notices } from "../../contracts/notices.ts";
 import { definePlugin, type Log } from "../../contracts/plugin.ts";
@@ -72,8 +73,8 @@ export default definePlugin({
   config: Config,
   provides: { rooms: Rooms },
   requires: { store: RoomStore, users: UserStore },
-  optional: { streams: RoomStreams, nats: Nats, reserve: StoreReserve },
-  async setup({ config, site, log, now, signal }, { store, users, streams, nats, reserve }) {
+  optional: { streams: RoomStreams, nats: Nats, reserve: StoreReserve, denials: Denials },
+  async setup({ config, site, log, now, signal }, { store, users, streams, nats, reserve, denials }) {
     const namespaces = nats?.namespaces ?? builtinNamespaces;
     const rooms: Rooms = {
       async member(roomId, endpoint) {
@@ -100,8 +101,8 @@ export default definePlugin({
     };
     const capacity = { bytesMax: config.bytes_max ?? bytesMaxDefault, whenFull: config.when_full ?? "refuse" };
     const notices = new Notices(nats);
-    const life = new RoomLife({ store, streams, notices, places: rules.places, reserve, now });
-    const parts: Parts = { store, users, streams, rooms, rules, life, notices, capacity };
+    const life = new RoomLife({ store, streams, notices, denials, places: rules.places, reserve, now });
+    const parts: Parts = { store, users, streams, rooms, rules, life, notices, denials, capacity };
     return {
       start: async () => enforceEvery(streams, capacity, log, signal),
       services: { rooms },

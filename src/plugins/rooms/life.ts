@@ -1,3 +1,4 @@
+import { type Denials, stayDenialKey } from "../../contracts/denials.ts";
 import type { NoticeKind, Notices } from "../../contracts/notices.ts";
 import type { Reserve } from "../../contracts/reserve.ts";
 import { leavingUnlessLast } from "../../contracts/stay-rules.ts";
@@ -34,6 +35,7 @@ export interface LifeParts {
   readonly store: RoomStore;
   readonly streams: RoomStreams | undefined;
   readonly notices: Notices;
+  readonly denials: Denials | undefined;
   /** Held by room id while somebody leaves or an owner changes the room: of two last owners one stays. */
   readonly places: KeyedLock;
   readonly reserve: Reserve | undefined;
@@ -167,11 +169,12 @@ export class RoomLife {
 
   /** Takes a member's own access away at once; an owner's client signs them out later. Errors: conflict. */
   leave({ room, stay }: Membership): Promise<void> {
-    const { store, places, now } = this.parts;
+    const { store, places, denials, now } = this.parts;
     return places.hold(room.roomId, async () => {
       const stays = (await store.listStays(room.roomId)).filter((one) => isIn(one) && one.endpoint !== stay.endpoint);
       const owners = stays.filter(({ role }) => role === "owner");
       if (stay.role === "owner" && owners.length === 0) throw lastOwner();
+      await denials?.note("left", stayDenialKey(room.roomId, stay.endpoint, stay.since));
       await withEffect(
         // On another node an owner may leave, or be unmade, at the same moment: only the store sees both.
         () => store.changeStay(room.roomId, stay.endpoint, leavingUnlessLast(now())),

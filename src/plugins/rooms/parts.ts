@@ -1,3 +1,4 @@
+import type { Denials } from "../../contracts/denials.ts";
 import type { Notices } from "../../contracts/notices.ts";
 import type { Rooms } from "../../contracts/rooms.ts";
 import type { RoomStore, UserStore } from "../../contracts/store.ts";
@@ -20,5 +21,6 @@ export interface Parts {
   readonly rules: CreateRules;
   readonly life: RoomLife;
   readonly notices: Notices;
+  readonly denials: Denials | undefined;
   readonly capacity: Capacity;
 }

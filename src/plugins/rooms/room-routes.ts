@@ -7,7 +7,7 @@ import { gone, type Parts } from "./parts.ts";
 import { roomListEntry, roomReply } from "./views.ts";
 
 /** Making, reading and deleting rooms. */
-export function roomRoutes({ store, streams, rooms, rules, capacity, notices }: Parts): Route[] {
+export function roomRoutes({ store, streams, rooms, rules, capacity, notices, denials }: Parts): Route[] {
   const room = { params: api.RoomParams };
   const clear = async (roomId: string): Promise<void> => {
     const members = (await store.listStays(roomId)).filter(({ until }) => until === 0).map(({ endpoint }) => endpoint);
@@ -56,6 +56,7 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices }: 
           throw gone();
         }
         checkMayDelete(await store.getStay(id, call.caller.endpoint), call.caller);
+        await denials?.note("room-deleted", id);
         if (!(await store.markDeleted(id, rules.now()))) throw gone();
         await clear(id);
         return undefined;

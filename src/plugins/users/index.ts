@@ -1,5 +1,6 @@
 /** Users: the directory that everybody reads, one's own kex key, and what admins do. */
 import { Type } from "@sinclair/typebox";
+import { Denials } from "../../contracts/denials.ts";
 import { Nats } from "../../contracts/nats.ts";
 import { Notices } from "../../contracts/notices.ts";
 import { definePlugin, type Route, route } from "../../contracts/plugin.ts";
@@ -123,10 +124,15 @@ export default definePlugin({
   config: Type.Object({}, { additionalProperties: false }),
   provides: { users: Users },
   requires: { store: UserStore },
-  optional: { rooms: RoomStore, nats: Nats },
-  async setup({ now }, { store, rooms, nats }) {
-    const users = new UserRules({ store, rooms, notices: new Notices(nats), now });
+  optional: { rooms: RoomStore, nats: Nats, denials: Denials },
+  async setup({ now, log }, { store, rooms, nats, denials }) {
+    const users = new UserRules({ store, rooms, notices: new Notices(nats), denials, now });
     return {
+      async start() {
+        if (denials !== undefined) return;
+        const fix = 'add { "use": "denials" } to plugins.json';
+        log.warn(`no plugin keeps denials: a restored backup would admit again who was revoked since it (${fix})`);
+      },
       services: { users },
       routes: [...userRoutes(store), ...adminRoutes(users)],
     };

@@ -1,3 +1,4 @@
+import type { Denials } from "../../contracts/denials.ts";
 import type { Notices } from "../../contracts/notices.ts";
 import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signature.ts";
 import { leaving } from "../../contracts/stay-rules.ts";
@@ -24,12 +25,20 @@ export class UserRules implements Users {
   readonly #store: UserStore;
   readonly #rooms: RoomStore | undefined;
   readonly #notices: Notices;
+  readonly #denials: Denials | undefined;
   readonly #now: () => number;
 
-  constructor(parts: { store: UserStore; rooms: RoomStore | undefined; notices: Notices; now: () => number }) {
+  constructor(parts: {
+    readonly store: UserStore;
+    readonly rooms: RoomStore | undefined;
+    readonly notices: Notices;
+    readonly denials?: Denials | undefined;
+    readonly now: () => number;
+  }) {
     this.#store = parts.store;
     this.#rooms = parts.rooms;
     this.#notices = parts.notices;
+    this.#denials = parts.denials;
     this.#now = parts.now;
   }
 
@@ -61,6 +70,7 @@ export class UserRules implements Users {
 
   async revoke(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
     const user = await this.#leaving(signPub, keepAdmin);
+    if (user.status !== "revoked") await this.#denials?.note("user-revoked", user.signPub);
     await untilWon(async () => {
       const current = await this.#found(signPub);
       if (current.status === "revoked") return true;
@@ -73,6 +83,7 @@ export class UserRules implements Users {
 
   async remove(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
     const user = await this.#leaving(signPub, keepAdmin);
+    await this.#denials?.note("user-deleted", user.signPub);
     await this.#store.deleteUser(user.signPub);
     await this.#leaveRooms(user.endpoint);
     this.#notices.tell([user.endpoint], "revoked", null);
