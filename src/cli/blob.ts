@@ -5,15 +5,8 @@ import { isUlid } from "../wire/names.ts";
 import { fetchBlob, putFile, writeWhole } from "./blob-file.ts";
 import { parseRefWord, refWord } from "./blob-ref.ts";
 import { sizeText } from "./message-lines.ts";
-import {
-  asPeer,
-  asReader,
-  openRoom,
-  type PeerOptions,
-  peerCommand,
-  type RoomChoices,
-  sendAnywayOption,
-} from "./peer.ts";
+import { approveOption, openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
+import { asPeer, asReader, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
 import { messageById } from "./since.ts";
 
@@ -37,9 +30,13 @@ async function namedBy(bus: Bus, room: Room, ref: string, signal: AbortSignal): 
   throw new UnibusError("invalid", "that names no blob (take what blob put printed, or a message's id)");
 }
 
-async function get(name: string, ref: string, options: PeerOptions & { readonly out: string }): Promise<void> {
+async function get(
+  name: string,
+  ref: string,
+  options: PeerOptions & RoomChoices & { readonly out: string },
+): Promise<void> {
   await asReader(options, async (bus, signal) => {
-    const room = await openRoom(bus, name, signal);
+    const room = await openRoom(bus, name, signal, options);
     const content = await fetchBlob(room, await namedBy(bus, room, ref, signal), signal);
     if (options.out === "-") return writeOut(content);
     await writeWhole(options.out, content);
@@ -50,17 +47,17 @@ async function get(name: string, ref: string, options: PeerOptions & { readonly 
 /** `blob put|get`. Source: spec 14. */
 export function blobCommand(): Command {
   const command = new Command("blob").description("files of a room, encrypted with its key");
-  peerCommand(command.command("put"))
+  sendingCommand(peerCommand(command.command("put")))
     .description("store a file, and print the reference that opens it; send --attach also tells the room")
-    .argument("<room>", "its id or its subject, of a room that encrypts")
+    .argument("<room>", `${roomText}; the room must encrypt`)
     .argument("<file>", "what to store, up to 16 MiB; -: stdin")
-    .addOption(sendAnywayOption())
     .option("--json", "print JSON")
     .action(put);
   peerCommand(command.command("get"))
     .description("fetch a file of a room and decrypt it")
-    .argument("<room>", "its id or its subject")
+    .argument("<room>", roomText)
     .argument("<ref>", "what blob put printed, or the id of the message that brought the file")
+    .addOption(approveOption())
     .requiredOption("--out <file>", "where to write it; one that is there is replaced; -: stdout")
     .action(get);
   return command;

@@ -5,7 +5,8 @@ import { pause, waitFor } from "../client/wait.ts";
 import { type ChatScreen, openScreen } from "./chat-screen.ts";
 import { lastMessages } from "./history.ts";
 import { MessageLines } from "./message-lines.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
+import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { painter, safeText } from "./terminal-text.ts";
 
 /** How many messages are shown at first. */
@@ -174,10 +175,9 @@ async function chat(name: string, options: PeerOptions & RoomChoices): Promise<v
 
 /** `chat ROOM`: talk, line by line. Source: spec 14. */
 export function chatCommand(): Command {
-  return peerCommand(new Command("chat"))
+  return sendingCommand(peerCommand(new Command("chat")))
     .description("talk in a room, line by line, from its last messages on")
-    .argument("<room>", "its id or its subject")
-    .addOption(sendAnywayOption())
+    .argument("<room>", roomText)
     .addHelpText("after", `\nIn the chat:\n${help.map((line) => `  ${line}`).join("\n")}`)
     .action(chat);
 }

@@ -2,13 +2,14 @@ import { Command } from "commander";
 import type { Message, Room } from "../client/index.ts";
 import { linePrinter } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
-import { asReader, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
+import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
 import { writeOut } from "./print.ts";
 
 /** How many messages are printed: where nothing is said, and at most. */
 const limits = { usual: 200, most: 10_000, page: 1_000 } as const;
 
-interface HistoryOptions extends PeerOptions {
+interface HistoryOptions extends PeerOptions, RoomChoices {
   readonly limit: number;
   readonly ids?: boolean;
 }
@@ -30,7 +31,7 @@ export async function lastMessages(room: Room, limit: number, signal: AbortSigna
 
 async function history(name: string, options: HistoryOptions): Promise<void> {
   await asReader(options, async (bus, signal) => {
-    const room = await openRoom(bus, name, signal);
+    const room = await openRoom(bus, name, signal, options);
     const print = linePrinter(room, options);
     for (const message of await lastMessages(room, options.limit, signal)) {
       signal.throwIfAborted();
@@ -43,9 +44,10 @@ async function history(name: string, options: HistoryOptions): Promise<void> {
 export function historyCommand(): Command {
   return peerCommand(new Command("history"))
     .description("print the last messages that a room keeps, oldest first; a ? marks what nobody signed")
-    .argument("<room>", "its id or its subject")
+    .argument("<room>", roomText)
     .option("--limit <n>", `how many at most, up to ${limits.most}`, countArgument(1, limits.most), limits.usual)
     .option("--ids", "print the id of each message before it")
+    .addOption(approveOption())
     .option("--json", "print one JSON object a line")
     .action(history);
 }

@@ -1,6 +1,7 @@
 import { Command, Option } from "commander";
 import { generateIdentity, type Identity } from "../client/identity.ts";
 import { identityFromWords, newWords, walletWords } from "../client/wallet.ts";
+import { fingerprintWords, userFingerprint } from "../wire/fingerprint.ts";
 import { userNkeySeed } from "../wire/names.ts";
 import { defaultIdentityFile, readIdentityFile, writeIdentityFile, writePrivateFile } from "./identity-file.ts";
 import { type Fields, type PrintOptions, printFields, printLine, printNote } from "./print.ts";
@@ -30,6 +31,7 @@ export function publicFields(identity: Identity): Fields {
     kex_pub: identity.kexPubHex,
     kex_sig: identity.kexSig,
     nkey: identity.nkey,
+    fingerprint: fingerprintWords(userFingerprint(identity.signPubHex)),
   };
 }
 

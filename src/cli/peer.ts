@@ -1,13 +1,14 @@
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { type Command, Option } from "commander";
-import type { Bus, BusEvents, Room } from "../client/index.ts";
+import type { Bus } from "../client/index.ts";
 import { connect } from "../client/index.ts";
 import { waitFor } from "../client/wait.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { identityOption } from "./identity.ts";
 import { readIdentityFile } from "./identity-file.ts";
 import { interruption } from "./interrupt.ts";
+import { suspicionText } from "./open-room.ts";
 import { type PrintOptions, printNote, readerGone } from "./print.ts";
 import { placeOf, urlsOf } from "./remembered.ts";
 import { safeText } from "./terminal-text.ts";
@@ -50,7 +51,11 @@ function tellOf(bus: Bus, follows: boolean): void {
     printNote(safeText(note));
   };
   bus.on("warning", (warning) => once(`warning: ${warning}`));
-  bus.on("suspicious", (what) => once(`warning: ${suspicionText(what)}`, what.error !== undefined));
+  bus.on("suspicious", (what) => {
+    // Whoever opens the room prints it, or refuses.
+    if (what.what === "owner_conflict") return;
+    once(`warning: ${suspicionText(what)}`, what.error !== undefined);
+  });
   bus.on("lost", ({ why }) => once(`warning: messages were missed for good: ${why} (a room that persists has none)`));
   bus.on("trouble", (error) => once(`warning: ${messageOf(error)}`));
   if (!follows) return;
@@ -63,21 +68,6 @@ function tellOf(bus: Bus, follows: boolean): void {
 
 /** More different notes than a person reads. */
 const notesMax = 100;
-
-/** The rooms that this command opened, by id: to name rooms and people as they are known. */
-const openRooms = new Map<string, Room>();
-
-function suspicionText({ roomId, what, from, error }: BusEvents["suspicious"]): string {
-  if (error !== undefined) return error.message;
-  const room = openRooms.get(roomId ?? "");
-  const name = room?.subject ?? roomId;
-  if (what === "not_decryptable" && from === undefined) {
-    return `messages in ${name} cannot be read: you had no key when they were sealed, or they are false`;
-  }
-  if (from === undefined) return `messages in ${name} were dropped: ${what} (their sender, or the bus, is at fault)`;
-  const handle = room?.members.find(({ endpoint }) => endpoint === from)?.handle;
-  return `messages of ${handle === undefined ? from : `${handle} (${from})`} in ${name} were dropped: ${what}`;
-}
 
 /** How a command acts as a peer. */
 export interface Acting {
@@ -124,38 +114,6 @@ export async function asReader(
   work: (bus: Bus, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   await asPeer(options, work, { reads: true });
-}
-
-/** What a person decided about a room on the command line. */
-export interface RoomChoices {
-  /** Whether to send although an owner signed a later epoch than the bus shows. */
-  readonly sendAnyway?: boolean | undefined;
-}
-
-/** Gives a command that sends `--send-anyway`. */
-export function sendAnywayOption(): Option {
-  return new Option("--send-anyway", "send although an owner has signed a later epoch than the bus shows");
-}
-
-/** A room by its id or its subject. It says when others own it than this peer saw at first. */
-export async function openRoom(
-  bus: Bus,
-  name: string,
-  signal: AbortSignal,
-  { sendAnyway }: RoomChoices = {},
-): Promise<Room> {
-  const room = await bus.room(name, signal);
-  openRooms.set(room.id, room);
-  if (sendAnyway) room.sendAnyway();
-  if (room.state.ownersChanged) {
-    printNote(`note: ${room.subject} has other owners than when you saw it first (see unibus room members)`);
-  }
-  return room;
-}
-
-/** Gives a command `--approve`, for those that look people up by handle. */
-export function approveOption(): Option {
-  return new Option("--approve", "take the peer that a handle names now, where it named another before");
 }
 
 /**

@@ -2,7 +2,8 @@ import { Command } from "commander";
 import { wholeOf } from "./input.ts";
 import { messageJson, textOf } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
+import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { writeOut } from "./print.ts";
 import { safeLines } from "./terminal-text.ts";
 
@@ -32,12 +33,11 @@ async function request(name: string, text: string, options: RequestOptions): Pro
 
 /** `request ROOM TEXT`: ask, and print the first answer. Source: spec 14. */
 export function requestCommand(): Command {
-  return peerCommand(new Command("request"))
+  return sendingCommand(peerCommand(new Command("request")))
     .description("ask a room, and print the first answer, byte for byte")
-    .argument("<room>", "its id or its subject")
+    .argument("<room>", roomText)
     .argument("<text>", "what to ask; -: all of stdin")
     .option("--timeout <ms>", "how long to wait", countArgument(1, answerMs.most), answerMs.usual)
-    .addOption(sendAnywayOption())
     .option("--json", "print the answer as JSON, as history does")
     .action(request);
 }

@@ -1,8 +1,9 @@
 import { Argument, Command, Option } from "commander";
-import { modes, type Policy, type Room, type RoomRole } from "../client/index.ts";
+import { fingerprintWords, modes, type Policy, type Room, type RoomRole, userFingerprint } from "../client/index.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { subjectFault } from "../wire/names.ts";
-import { approveOption, asPeer, asReader, endpointsOf, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { approveOption, inspectRoom, openRoom, type RoomChoices, roomText } from "./open-room.ts";
+import { asPeer, asReader, endpointsOf, type PeerOptions, peerCommand } from "./peer.ts";
 import { printFields, printNote, writeOut } from "./print.ts";
 import { policyText } from "./rooms.ts";
 import { safeJson, safeText } from "./terminal-text.ts";
@@ -31,12 +32,17 @@ function describe(room: Room) {
   return { room_id: roomId, subject, policy, epoch, version };
 }
 
+/** How others tell this room from a copy of it. */
+function identityOf(room: Room) {
+  return { trust: room.trust, fingerprint: fingerprintWords(room.fingerprint), link: room.link };
+}
+
 async function makeNew(subject: string, options: NewOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     const fault = subjectFault(subject, bus.info.namespaces);
     if (fault !== null) throw new UnibusError("invalid", `${subject}: ${fault} (write it as in room.team)`);
     const room = await bus.createRoom(subject, policyOf(options), signal);
-    const { policy, ...fields } = describe(room);
+    const { policy, ...fields } = { ...describe(room), ...identityOf(room) };
     if (options.json) await writeOut(`${safeJson({ ...fields, policy })}\n`);
     else printFields({ ...fields, policy: policyText(policy) });
   });
@@ -58,7 +64,7 @@ function advise(room: Room, me: string): void {
 
 async function show(name: string, options: PeerOptions): Promise<void> {
   await asReader(options, async (bus, signal) => {
-    const room = await openRoom(bus, name, signal);
+    const room = await inspectRoom(bus, name, signal);
     const { policy, ...fields } = describe(room);
     const mine = room.members.find(({ endpoint }) => endpoint === bus.identity.endpoint);
     const more = {
@@ -66,6 +72,7 @@ async function show(name: string, options: PeerOptions): Promise<void> {
       members: room.members.length,
       owners: room.state.owners.length,
       rekey_pending: room.members.some(({ left }) => left),
+      ...identityOf(room),
     };
     if (options.json) return writeOut(`${safeJson({ ...fields, policy, ...more })}\n`);
     printFields({ ...fields, policy: policyText(policy), ...more });
@@ -73,28 +80,32 @@ async function show(name: string, options: PeerOptions): Promise<void> {
   });
 }
 
-async function members(name: string, options: PeerOptions): Promise<void> {
+interface MembersOptions extends PeerOptions {
+  readonly fingerprints?: boolean;
+}
+
+async function members(name: string, options: MembersOptions): Promise<void> {
   await asReader(options, async (bus, signal) => {
-    const room = await openRoom(bus, name, signal);
+    const room = await inspectRoom(bus, name, signal);
     const rows = room.members.map(({ handle, role, endpoint, sign_pub, since, left }) => {
-      return { handle, role, endpoint, sign_pub, since, left };
+      const fingerprint = fingerprintWords(userFingerprint(sign_pub));
+      return { handle, role, endpoint, sign_pub, fingerprint, since, left };
     });
     rows.sort((a, b) => (a.role === b.role ? (a.handle < b.handle ? -1 : 1) : a.role === "owner" ? -1 : 1));
     if (options.json) return writeOut(`${safeJson({ members: rows })}\n`);
-    for (const { handle, role, endpoint, since, left } of rows) {
-      const line = [safeText(handle), role, endpoint, `since epoch ${since}`, ...(left ? ["left"] : [])];
+    for (const { handle, role, endpoint, fingerprint, since, left } of rows) {
+      const more = [...(options.fingerprints ? [fingerprint] : []), ...(left ? ["left"] : [])];
+      const line = [safeText(handle), role, endpoint, `since epoch ${since}`, ...more];
       await writeOut(`${line.join("\t")}\n`);
     }
   });
 }
 
-interface WhoOptions extends PeerOptions {
-  readonly approve?: boolean;
-}
+type WhoOptions = PeerOptions & RoomChoices;
 
 async function add(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
-    const room = await openRoom(bus, name, signal);
+    const room = await openRoom(bus, name, signal, options);
     const endpoints = await endpointsOf(bus, who, { ...options, signal });
     await room.membership.add(endpoints, signal);
     printNote(`added ${endpoints.join(", ")}`);
@@ -116,7 +127,7 @@ async function membersNamed(room: Room, who: readonly string[], find: (who: stri
 
 async function kick(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
-    const room = await openRoom(bus, name, signal);
+    const room = await openRoom(bus, name, signal, options);
     const find = (one: string[]) => endpointsOf(bus, one, { ...options, signal });
     for (const endpoint of await membersNamed(room, who, find)) {
       await room.membership.kick(endpoint, signal);
@@ -127,7 +138,7 @@ async function kick(name: string, who: readonly string[], options: WhoOptions): 
 
 async function setRole(name: string, who: string, role: RoomRole, options: WhoOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
-    const room = await openRoom(bus, name, signal);
+    const room = await openRoom(bus, name, signal, options);
     const find = (one: string[]) => endpointsOf(bus, one, { ...options, signal });
     for (const endpoint of await membersNamed(room, [who], find)) {
       await room.membership.setRole(endpoint, role, signal);
@@ -136,10 +147,24 @@ async function setRole(name: string, who: string, role: RoomRole, options: WhoOp
   });
 }
 
-/** A change of a whole room, and what is told when it is made. */
+/** A change of a whole room, and what is reported when it is made. */
 async function change(name: string, options: PeerOptions, work: (room: Room, signal: AbortSignal) => Promise<string>) {
   await asPeer(options, async (bus, signal) => {
-    printNote(await work(await openRoom(bus, name, signal), signal));
+    printNote(await work(await inspectRoom(bus, name, signal), signal));
+  });
+}
+
+/** Marks a room as verified by the words that another member reads aloud; without words it prints them. */
+async function verify(name: string, words: readonly string[], options: PeerOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await inspectRoom(bus, name, signal);
+    if (words.length > 0) await room.verify(words.join(" "));
+    const fields = { room_id: room.id, subject: room.subject, ...identityOf(room) };
+    if (options.json) return writeOut(`${safeJson(fields)}\n`);
+    printFields(fields);
+    if (room.trust === "unverified") {
+      printNote(`compare the words with another member, then: unibus room verify ${room.subject} WORDS`);
+    }
   });
 }
 
@@ -173,16 +198,23 @@ function newCommand(): Command {
     .action(makeNew);
 }
 
-/** `room new|show|members|add|kick|leave|delete|rekey|role`. Source: spec 14. */
+/** `room new|show|verify|members|add|kick|leave|delete|rekey|role`. Source: spec 14. */
 export function roomCommand(): Command {
   const command = new Command("room")
     .description("make a room, see it, and change who is in it")
     .addCommand(newCommand());
   const on = (name: string, description: string) =>
-    peerCommand(command.command(name)).description(description).argument("<room>", "its id or its subject");
+    peerCommand(command.command(name)).description(description).argument("<room>", roomText);
   const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
   on("show", "print what the owners signed of a room").option("--json", "print JSON").action(show);
-  on("members", "list who is in a room").option("--json", "print JSON").action(members);
+  on("verify", "mark a room as verified by the 8 words or the link that another member has; without them, print them")
+    .argument("[words...]", "what the other member sees in unibus room show")
+    .option("--json", "print JSON")
+    .action(verify);
+  on("members", "list who is in a room")
+    .option("--fingerprints", "print the 8 words of each member, to compare with unibus whoami")
+    .option("--json", "print JSON")
+    .action(members);
   on("add", "let peers in: they read from now on").argument("<who...>", whoText).addOption(approveOption()).action(add);
   on("kick", "put members out, and give the others a new key")
     .argument("<who...>", whoText)

@@ -6,7 +6,8 @@ import { hasCode, UnibusError } from "../wire/errors.ts";
 import { isUlid } from "../wire/names.ts";
 import { putFile } from "./blob-file.ts";
 import { linesOf, wholeOf } from "./input.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
+import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
 import { messageById } from "./since.ts";
 
@@ -133,9 +134,9 @@ async function send(name: string, text: string | undefined, options: SendOptions
 
 /** `send ROOM`: say something. Source: spec 14. */
 export function sendCommand(): Command {
-  return peerCommand(new Command("send"))
+  return sendingCommand(peerCommand(new Command("send")))
     .description("say something in a room, and print the message's id once it is there")
-    .argument("<room>", "its id or its subject")
+    .argument("<room>", roomText)
     .argument("[text]", "what to say; - or nothing: all of stdin")
     .addOption(
       new Option("--lines", "one message for each line of stdin, in their order").conflicts(["file", "attach"]),
@@ -144,7 +145,6 @@ export function sendCommand(): Command {
     .option("--attach <file>", "store a file encrypted, and have the message name it (see blob get)")
     .option("--reply-to <id>", "answer a message", idArgument)
     .option("--thread <id>", "the message that began the thread (default: the one that is answered)", idArgument)
-    .addOption(sendAnywayOption())
     .option("--json", "print JSON")
     .action(send);
 }

@@ -4,7 +4,8 @@ import { Request } from "../client/message.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { wholeOf } from "./input.ts";
 import { countArgument } from "./numbers.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
+import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote } from "./print.ts";
 import { safeText } from "./terminal-text.ts";
 
@@ -86,14 +87,13 @@ async function serveRpc(name: string, command: readonly string[], options: Serve
 
 /** `serve-rpc ROOM -- COMMAND...`: answer requests by a command. Source: spec 14. */
 export function serveRpcCommand(): Command {
-  return peerCommand(new Command("serve-rpc"))
+  return sendingCommand(peerCommand(new Command("serve-rpc")))
     .description("answer a room's requests by a command: the request on its stdin, the answer its stdout")
     .usage("[options] <room> -- <command...>")
-    .argument("<room>", "its id or its subject")
+    .argument("<room>", roomText)
     .argument("<command...>", "the command, after --; if it fails, there is no answer")
     .option("--parallel <n>", "how many at once", countArgument(1, parallel.most), parallel.usual)
     .option("--timeout <ms>", "when a command is ended", countArgument(1, commandMs.most), commandMs.usual)
-    .addOption(sendAnywayOption())
     .addHelpText(
       "after",
       "\nThe command finds who asks in UNIBUS_REQUEST_FROM (endpoint), UNIBUS_REQUEST_HANDLE and UNIBUS_REQUEST_ID.",

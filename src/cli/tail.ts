@@ -2,11 +2,12 @@ import { Command, InvalidArgumentError } from "commander";
 import type { Bus } from "../client/index.ts";
 import { isUlid } from "../wire/names.ts";
 import { linePrinter } from "./message-lines.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand } from "./peer.ts";
+import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
 import { messagesSince } from "./since.ts";
 
-interface TailOptions extends PeerOptions {
+interface TailOptions extends PeerOptions, RoomChoices {
   readonly since?: string;
   readonly ids?: boolean;
 }
@@ -19,7 +20,7 @@ function sinceArgument(text: string): string {
 async function tail(name: string, options: TailOptions): Promise<void> {
   const { since } = options;
   const follow = async (bus: Bus, signal: AbortSignal) => {
-    const room = await openRoom(bus, name, signal);
+    const room = await openRoom(bus, name, signal, options);
     const print = linePrinter(room, options);
     await using live = room.messages({ from: since === "all" ? "start" : "now", signal });
     await live.ready;
@@ -35,9 +36,10 @@ async function tail(name: string, options: TailOptions): Promise<void> {
 export function tailCommand(): Command {
   return peerCommand(new Command("tail"))
     .description("print what is said in a room from now on: time, handle and text; a ? marks what nobody signed")
-    .argument("<room>", "its id or its subject")
+    .argument("<room>", roomText)
     .option("--since <id>", "begin after this message; all: with everything that is kept", sinceArgument)
     .option("--ids", "print the id of each message before it")
+    .addOption(approveOption())
     .option("--json", "print one JSON object a line")
     .action(tail);
 }

@@ -15,7 +15,9 @@ async function whoami(options: PeerOptions): Promise<void> {
 /** `whoami`: who this peer is to the bus. */
 export function whoamiCommand(): Command {
   return peerCommand(new Command("whoami"))
-    .description("print who you are to the bus: handle, role and public keys")
+    .description(
+      "print who you are to the bus: handle, role, public keys, and the 8 words by which others recognise your key",
+    )
     .option("--json", "print JSON")
     .action(whoami);
 }

@@ -2,7 +2,8 @@ import { Command } from "commander";
 import type { Bus, Room } from "../client/index.ts";
 import { pause } from "../client/wait.ts";
 import { countArgument } from "./numbers.ts";
-import { asPeer, openRoom, type PeerOptions, peerCommand, type RoomChoices, sendAnywayOption } from "./peer.ts";
+import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
 import { safeText } from "./terminal-text.ts";
 
@@ -81,12 +82,11 @@ async function run(bus: Bus, room: Room, options: WorkerOptions, signal: AbortSi
 
 /** `worker ROOM`: tell a room regularly that one is alive, and how it goes. Source: spec 14. */
 export function workerCommand(): Command {
-  return peerCommand(new Command("worker"))
+  return sendingCommand(peerCommand(new Command("worker")))
     .description("send a tick of telemetry regularly, and print what was sent, acknowledged and received")
-    .argument("<room>", "its id or its subject")
+    .argument("<room>", roomText)
     .option("--every <ms>", "between two ticks", countArgument(1, everyMs.most), everyMs.usual)
     .option("--count <n>", "end after so many ticks", countArgument(1, countMax))
-    .addOption(sendAnywayOption())
     .option("--json", "print one JSON object a line")
     .action((name: string, options: WorkerOptions) =>
       asPeer(options, async (bus, signal) => run(bus, await openRoom(bus, name, signal, options), options, signal), {

@@ -1,10 +1,12 @@
 import { dataUrls } from "#nats";
 import type { Info } from "../wire/api.ts";
 import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
+import { looksLikeRoomLink, parseRoomLink } from "../wire/fingerprint.ts";
 import type { DropReason } from "../wire/frame.ts";
-import { decodeFrame, isDropped } from "../wire/frame.ts";
 import { deliverRoot, isUlid } from "../wire/names.ts";
 import type { Policy } from "../wire/statement.ts";
+import { copyKey, roomIdIn } from "./arrivals.ts";
+import type { BusEvents } from "./bus-events.ts";
 import { ControlPlane } from "./control.ts";
 import { Directory } from "./directory.ts";
 import { Events, type Unlisten } from "./events.ts";
@@ -12,13 +14,13 @@ import { Hints } from "./hints.ts";
 import type { Identity } from "./identity.ts";
 import type { LiveMessage } from "./line.ts";
 import { Live } from "./live.ts";
+import { type OwnerConflict, ownerConflictError, ownerConflicts } from "./owner-check.ts";
 import { Publisher } from "./publisher.ts";
 import { Replies } from "./replies.ts";
 import { Room } from "./room.ts";
 import { createRoom, RoomChanges } from "./room-changes.ts";
 import { RoomKeys } from "./room-keys.ts";
 import type { ClientState } from "./state.ts";
-import type { Lost } from "./tail.ts";
 import { RoomTrust, type TrustParts } from "./trust.ts";
 import { Vouched } from "./vouched.ts";
 import { pause, waitFor } from "./wait.ts";
@@ -53,27 +55,6 @@ export interface ConnectOptions {
   readonly tls?: { readonly ca?: string };
   readonly signal?: AbortSignal | undefined;
 }
-
-/** What a bus tells besides messages. */
-export type BusEvents = {
-  /** The connection to the data plane broke, or is there again. */
-  readonly status: "connected" | "disconnected";
-  /** The bus, or somebody on it, did what an honest one does not. */
-  readonly suspicious: {
-    readonly roomId: string | null;
-    readonly what: DropReason | "room_forked" | "room_stale";
-    /** The endpoint that signed what was dropped, where its signature holds; else nobody knows who sent it. */
-    readonly from?: string | undefined;
-    readonly error?: UnibusError;
-  };
-  /** This peer came into a room, or is in it no more. */
-  readonly rooms: { readonly roomId: string | null; readonly kind: string };
-  /** Messages of a room that is not kept were missed, or came faster than they were read. */
-  readonly lost: { readonly roomId: string; readonly why: Lost };
-  /** What goes wrong and mends itself, and what a listener threw. */
-  readonly trouble: unknown;
-  readonly warning: string;
-};
 
 /** Drops that happen among honest peers: a swap of connections, a rekey on its way. */
 const harmless: ReadonlySet<DropReason> = new Set(["repeat", "old_epoch"]);
@@ -165,15 +146,17 @@ export class Bus implements AsyncDisposable {
   }
 
   /**
-   * A room by its id or its subject, verified. The same room is one object.
-   * Errors: not_found, forbidden, gone; room_forked.
+   * A room by its id, its subject or its link, verified. The same room is one object. One that is opened by its link is
+   * compared with the link's fingerprint before anything is kept of it, and reads `verified` from then on.
+   * Errors: not_found, forbidden, gone; room_forked, also for another room than the link's; invalid for a damaged link.
    */
   async room(name: string, signal?: AbortSignal): Promise<Room> {
     this.#closing.signal.throwIfAborted();
+    if (looksLikeRoomLink(name)) return this.#roomByLink(name, signal);
     const known = this.#bySubject.get(name);
     if (known !== undefined) return known;
     const id = isUlid(name) ? name : await this.#idOf(name, signal);
-    const room = await waitFor(this.#rooms.get(id) ?? this.#keep(id, this.#open(id)), signal);
+    const room = await this.#opened(id, signal);
     if (!isUlid(name) && room.subject !== name) {
       throw new UnibusError("room_forked", `the bus shows room ${id} as ${name}, its owners signed ${room.subject}`);
     }
@@ -204,6 +187,21 @@ export class Bus implements AsyncDisposable {
     return this.close();
   }
 
+  async #roomByLink(text: string, signal: AbortSignal | undefined): Promise<Room> {
+    const link = parseRoomLink(text);
+    if (link === null) {
+      throw new UnibusError("invalid", `not a room link: ${JSON.stringify(text)} (paste it whole, as .../room#ID.HEX)`);
+    }
+    const room = await this.#opened(link.roomId, signal, link.fingerprint);
+    // It may have been open before, by its name.
+    await room.verify(text);
+    return room;
+  }
+
+  #opened(id: string, signal: AbortSignal | undefined, fingerprint?: string): Promise<Room> {
+    return waitFor(this.#rooms.get(id) ?? this.#keep(id, this.#open(id, fingerprint)), signal);
+  }
+
   async #idOf(subject: string, signal: AbortSignal | undefined): Promise<string> {
     const entry = (await this.rooms(signal)).find((room) => room.subject === subject);
     if (entry !== undefined) return entry.id;
@@ -218,15 +216,22 @@ export class Bus implements AsyncDisposable {
     return opening;
   }
 
-  async #open(id: string): Promise<Room> {
-    const trust = await RoomTrust.open(id, this.#trustParts);
-    return this.#roomOf(trust, new RoomKeys(trust, this.#control, this.#closing.signal));
+  async #open(id: string, fingerprint?: string): Promise<Room> {
+    const trust = await RoomTrust.open(id, this.#trustParts, { fingerprint });
+    const found = await ownerConflicts(trust.room, this.identity.endpoint, this.options.state);
+    const conflicts = found.filter(({ endpoint }) => !trust.identity.isApproved(endpoint));
+    if (conflicts.length > 0) {
+      const error = ownerConflictError(trust.room.state.subject, conflicts);
+      this.#events.tell("suspicious", { roomId: id, what: "owner_conflict", from: conflicts[0]?.endpoint, error });
+    }
+    return this.#roomOf(trust, new RoomKeys(trust, this.#control, this.#closing.signal), conflicts);
   }
 
-  #roomOf(trust: RoomTrust, keys: RoomKeys): Room {
+  #roomOf(trust: RoomTrust, keys: RoomKeys, ownerConflicts: readonly OwnerConflict[] = []): Room {
     const room = new Room({
       trust,
       keys,
+      ownerConflicts,
       changes: new RoomChanges(trust, keys, this.#trustParts),
       control: this.#control,
       directory: this.directory,
@@ -358,7 +363,8 @@ export class Bus implements AsyncDisposable {
       await pause(Math.random() * settleWithinMs, this.#closing.signal);
       const room = await this.room(roomId);
       const isOwner = room.state.owners.includes(this.identity.signPubHex);
-      if (isOwner && room.members.some(({ left }) => left)) await room.membership.rekey();
+      if (isOwner && room.ownerConflicts.length === 0 && room.members.some(({ left }) => left))
+        await room.membership.rekey();
     } catch (error) {
       // Another owner's client was quicker, or the next notice brings it here again.
       if (!this.#closing.signal.aborted && !hasCode(error, "conflict")) this.#trouble(error);
@@ -377,21 +383,5 @@ export class Bus implements AsyncDisposable {
 
   #trouble(error: unknown): void {
     if (!this.#closing.signal.aborted) this.#events.tell("trouble", error);
-  }
-}
-
-/** What two copies of a message have in common: a frame's sender and id, a delivery's ack. */
-function copyKey({ subject, data, reply }: LiveMessage): string | null {
-  if (subject.startsWith(deliverRoot)) return reply ?? null;
-  const frame = decodeFrame(data);
-  return isDropped(frame) ? null : `${frame.from}.${frame.id}.${frame.sig ?? ""}`;
-}
-
-function roomIdIn(data: Uint8Array): string | null {
-  try {
-    const { room_id } = JSON.parse(new TextDecoder().decode(data)) as { room_id?: unknown };
-    return typeof room_id === "string" && isUlid(room_id) ? room_id : null;
-  } catch {
-    return null;
   }
 }

@@ -3,6 +3,7 @@ import { signatureHolds } from "#verify";
 import type { StatementList } from "../wire/api.ts";
 import { fromBase64, sha256Hex } from "../wire/encoding.ts";
 import type { UnibusError } from "../wire/errors.ts";
+import { roomFingerprint } from "../wire/fingerprint.ts";
 import { ownersMax, type ParsedStatement, parseStatement, zeroHash } from "../wire/statement.ts";
 import { type RoomPin, roomForked } from "./state.ts";
 
@@ -52,6 +53,9 @@ export class Chain {
   readonly #keyChecks = new Map<number, string>();
 
   #expected: RoomPin | null = null;
+  /** The hash of statement 1, where this chain has been followed back to it. */
+  #firstHash: string | null = null;
+  #fingerprint: string | null = null;
 
   constructor(readonly roomId: string) {}
 
@@ -70,6 +74,11 @@ export class Chain {
     const known = this.#hashes.get(pin.version);
     if (known !== undefined && known !== pin.hash) throw this.forked(`version ${pin.version} has two texts`);
     this.#expected = pin;
+  }
+
+  /** The room's fingerprint, where its first statement was verified here. */
+  get knownFingerprint(): string | null {
+    return this.#fingerprint;
   }
 
   /** The hash of a version, where it is known and not long ago. */
@@ -101,6 +110,7 @@ export class Chain {
       }
       const link = { text: one.text, hash, parsed };
       if (!isPinned) await this.#check(head, link, one);
+      if (!isPinned && head === null) this.#fingerprint = roomFingerprint(one);
       this.#add(link);
     }
   }
@@ -111,10 +121,33 @@ export class Chain {
    * the beginning: so they need no signature.
    */
   async learnPast(read: (from: number) => Promise<readonly GivenStatement[]>): Promise<void> {
+    if (!this.#keyChecks.has(1)) await this.#walkPast(read);
+  }
+
+  /**
+   * The room's fingerprint, from its first statement, whose signature it covers and which is verified here.
+   * Shape: `read` as of `learnPast`. A room that the client has opened before is followed back to its beginning.
+   */
+  async fingerprint(read: (from: number) => Promise<readonly GivenStatement[]>): Promise<string> {
+    if (this.#fingerprint !== null) return this.#fingerprint;
+    if (this.#firstHash === null) await this.#walkPast(read);
+    const [first] = await read(1);
+    if (first === undefined) throw this.forked("its first statement is missing");
+    const link = { text: first.text, hash: sha256Hex(first.text), parsed: this.#parse(first) };
+    if (link.hash !== this.#firstHash)
+      throw this.forked("its first statement is not the one that the later ones follow");
+    await this.#check(null, link, first);
+    this.#fingerprint = roomFingerprint(first);
+    return this.#fingerprint;
+  }
+
+  async #walkPast(read: (from: number) => Promise<readonly GivenStatement[]>): Promise<void> {
     const start = this.#start?.parsed;
-    if (start === undefined || start.version === 1 || this.#keyChecks.has(1)) return;
+    if (start === undefined) return;
+    if (start.version === 1) this.#firstHash = this.#start?.hash ?? null;
+    if (start.version === 1) return;
     const checks = new Map<number, string>();
-    let [version, hash] = [0, zeroHash];
+    let [version, hash, firstHash] = [0, zeroHash, zeroHash];
     while (version < start.version - 1) {
       const given = (await read(version + 1)).filter((one) => one.version < start.version);
       if (given.length === 0) throw this.forked("its first statements are missing");
@@ -125,10 +158,12 @@ export class Chain {
         }
         checks.set(parsed.epoch, parsed.keyCheck);
         [version, hash] = [parsed.version, sha256Hex(one.text)];
+        if (version === 1) firstHash = hash;
       }
     }
     if (hash !== start.prev) throw this.forked("its first statements are not those that the later ones follow");
     for (const [epoch, check] of checks) this.#keyChecks.set(epoch, check);
+    this.#firstHash = firstHash;
   }
 
   /** The error of a room that contradicts itself. */

@@ -4,14 +4,23 @@ import { Bus, type ConnectOptions } from "./bus.ts";
 import { MemoryState } from "./state.ts";
 
 export { type ErrorCode, isUnibusError, UnibusError } from "../wire/errors.ts";
+export {
+  fingerprintWords,
+  parseFingerprint,
+  parseRoomLink,
+  type RoomLink,
+  userFingerprint,
+} from "../wire/fingerprint.ts";
 export type { BlobRef, DropReason } from "../wire/frame.ts";
 export type { Policy, RoomRole } from "../wire/statement.ts";
-export { Bus, type BusEvents, type ConnectOptions, modes, type RoomEntry } from "./bus.ts";
+export { Bus, type ConnectOptions, modes, type RoomEntry } from "./bus.ts";
+export type { BusEvents } from "./bus-events.ts";
 export type { DirectoryPage, Found, PageOptions, Peer } from "./directory.ts";
 export type { Durable, DurableOptions } from "./durable.ts";
 export { generateIdentity, Identity, identityText, parseIdentity } from "./identity.ts";
 export { type JoinLink, parseJoinLink } from "./join-link.ts";
 export { Message, type MessageKind } from "./message.ts";
+export type { OwnerConflict } from "./owner-check.ts";
 export type { SendOptions } from "./publisher.ts";
 export { register } from "./register.ts";
 export type { Room, RoomStats, SayOptions, Sent, StoredBlob } from "./room.ts";

@@ -11,6 +11,8 @@ export class Membership {
     private readonly trust: RoomTrust,
     private readonly changes: RoomChanges,
     private readonly directory: Directory,
+    /** Throws where nothing may be sealed for this room yet. */
+    private readonly guard: () => void,
   ) {}
 
   /** The members of now. `left` are those whom an owner has to sign out. Errors: room_forked. */
@@ -24,6 +26,7 @@ export class Membership {
    * somebody else than at its first use, until `directory.approve` has said that this is right.
    */
   async add(who: string | readonly string[], signal?: AbortSignal): Promise<void> {
+    this.guard();
     const found = await this.#find(typeof who === "string" ? [who] : who, signal);
     const peers = found.map(({ keys, endpoint }) => {
       if (keys !== null) return keys;
@@ -37,6 +40,7 @@ export class Membership {
    * Errors: not_found, conflict; forbidden, also for a handle that means somebody else than at its first use.
    */
   async kick(who: string, signal?: AbortSignal): Promise<void> {
+    this.guard();
     await this.changes.kick(await this.#memberOf(who, signal), signal);
   }
 
@@ -46,11 +50,13 @@ export class Membership {
    * first use.
    */
   async setRole(who: string, role: RoomRole, signal?: AbortSignal): Promise<void> {
+    this.guard();
     await this.changes.setRole(await this.#memberOf(who, signal), role, signal);
   }
 
   /** Begins a new epoch with a new key, and signs out who left. Errors: forbidden. */
   async rekey(signal?: AbortSignal): Promise<void> {
+    this.guard();
     await this.changes.rekey(signal);
   }
 

@@ -1,6 +1,7 @@
 import type { Statement } from "../wire/api.ts";
 import { sha256Hex, toBase64 } from "../wire/encoding.ts";
 import { type ErrorCode, hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
+import { roomFingerprint } from "../wire/fingerprint.ts";
 import { keyBytes } from "../wire/names.ts";
 import {
   keyCheck,
@@ -14,6 +15,7 @@ import {
 } from "../wire/statement.ts";
 import type { Identity } from "./identity.ts";
 import { newRoomKey, sealRoomKey } from "./keys.ts";
+import { RoomIdentity } from "./room-identity.ts";
 import { RoomKeys } from "./room-keys.ts";
 import { RoomTrust, type TrustParts } from "./trust.ts";
 import { newUlid } from "./ulid.ts";
@@ -104,7 +106,8 @@ export async function createRoom(
   }
   const owners = [sign_pub];
   await memory.saveRoom(roomId, { version: 1, hash: statement.hash, epoch: 1, owners, firstOwners: owners });
-  const trust = await RoomTrust.open(roomId, parts, signal);
+  await new RoomIdentity(roomId, memory).keep(roomFingerprint(statement), "created");
+  const trust = await RoomTrust.open(roomId, parts, { signal });
   const keys = new RoomKeys(trust, control, parts.signal);
   if (roomKey !== null) await keys.adopt(1, roomKey);
   return { trust, keys };

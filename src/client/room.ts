@@ -1,22 +1,24 @@
 import { bytesOf } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
+import { parseFingerprint, parseRoomLink, roomLink } from "../wire/fingerprint.ts";
 import { type BlobRef, type DropReason, frameTypes } from "../wire/frame.ts";
+import { type Answer, Answers } from "./answers.ts";
 import type { ControlPlane } from "./control.ts";
 import type { Directory } from "./directory.ts";
 import { Durable, type DurableOptions, type DurableParts } from "./durable.ts";
-import type { Feed } from "./feed.ts";
 import { openBlob, type Refused, sealBlob, sealFrame } from "./frames.ts";
 import type { Live } from "./live.ts";
 import { Membership } from "./membership.ts";
-import { Message, Request } from "./message.ts";
+import { Message } from "./message.ts";
+import { type OwnerConflict, ownerConflictError } from "./owner-check.ts";
 import { answerOfServer, type Publisher, type SendOptions } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
-import { type Replies, waitingAt } from "./replies.ts";
+import type { Replies } from "./replies.ts";
 import type { RoomChanges } from "./room-changes.ts";
 import type { RoomKeys } from "./room-keys.ts";
 import { type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
 import type { Draft } from "./sealing.ts";
-import type { Lost, Told } from "./tail.ts";
+import type { Lost } from "./tail.ts";
 import type { RoomTrust } from "./trust.ts";
 import { newUlid } from "./ulid.ts";
 import type { VerifiedMember, VerifiedRoom } from "./verified-room.ts";
@@ -24,8 +26,6 @@ import { waitFor } from "./wait.ts";
 
 /** How long a request waits for its reply where nothing is said, in milliseconds. */
 const requestTimeoutMs = 5_000;
-/** How many requests are answered at once: more are not answered. */
-const answersMax = 1_000;
 
 /** What a room is made from. */
 export interface RoomParts {
@@ -39,6 +39,8 @@ export interface RoomParts {
   /** Begins or ends to follow the room's subject. */
   readonly follow: (room: Room, follows: boolean) => Promise<void>;
   readonly deliver: DurableParts["deliver"];
+  /** Owners who may be taken for somebody else, and whom nobody has approved. */
+  readonly ownerConflicts: readonly OwnerConflict[];
   readonly onDrop: (room: Room, refused: Refused) => void;
   readonly onLost: (room: Room, why: Lost) => void;
   readonly onTrouble: (error: unknown) => void;
@@ -74,9 +76,6 @@ export interface RoomStats {
   readonly dropped: Readonly<Partial<Record<DropReason, number>>>;
 }
 
-/** What answers requests. */
-export type Answer = (request: Message) => Promise<Uint8Array | string> | Uint8Array | string;
-
 /** A room of which this peer is a member. Source: spec 3, 4, 8. */
 export class Room {
   /** What it says. For the bus: applications read by `messages`. */
@@ -87,9 +86,9 @@ export class Room {
   readonly subject: string;
   readonly #receiver: Receiver;
   readonly #dropped: Partial<Record<DropReason, number>> = {};
-  #stopAnswering: (() => void) | null = null;
-  #answering = 0;
+  readonly #answers: Answers;
   #sendsAnyway = false;
+  #ownerConflicts: readonly OwnerConflict[];
 
   constructor(private readonly parts: RoomParts) {
     const { trust, keys, changes, control, directory, onTrouble, signal } = parts;
@@ -99,14 +98,25 @@ export class Room {
     };
     this.subject = trust.room.state.subject;
     this.#receiver = new Receiver({ trust, keys, onDrop });
-    this.membership = new Membership(trust, changes, directory);
+    this.#ownerConflicts = parts.ownerConflicts;
+    this.membership = new Membership(trust, changes, directory, () => this.#refuseStrangers());
+    this.#answers = new Answers({
+      reader: () => this.reader,
+      me: control.identity.endpoint,
+      send: async (data, { id, subject }) => {
+        const sealed = await this.#sealed({ ...draftOf(data), re: id }, undefined);
+        const { publisher } = await parts.data();
+        await publisher.send({ ...sealed, subject, dedupId: null });
+      },
+      onTrouble,
+    });
     this.reader = new RoomReader({
       roomId: trust.roomId,
       persist: trust.room.state.policy.persist,
       receiver: this.#receiver,
       control,
       follow: (follows) => parts.follow(this, follows),
-      messageOf: (told) => this.#requestOf(told) ?? new Message(told.received),
+      messageOf: (told) => this.#answers.requestOf(told) ?? new Message(told.received),
       onLost: (why) => parts.onLost(this, why),
       onTrouble,
       signal,
@@ -120,6 +130,51 @@ export class Room {
   /** The room as its owners signed it. Errors: room_forked. */
   get state(): VerifiedRoom {
     return this.parts.trust.room;
+  }
+
+  /** Whether a person verified that this is the room which was meant, or it is the bus's word alone. Source: spec 3. */
+  get trust(): "verified" | "unverified" {
+    return this.parts.trust.identity.verifiedBy === null ? "unverified" : "verified";
+  }
+
+  /** The room's fingerprint, 22 hex digits: `fingerprintWords` makes 8 words of it, which members compare. */
+  get fingerprint(): string {
+    return this.parts.trust.identity.fingerprint ?? "";
+  }
+
+  /** A link by which others open this room and no other one. It admits nobody. */
+  get link(): string {
+    return roomLink({ url: this.parts.control.urls[0] ?? "", roomId: this.id, fingerprint: this.fingerprint });
+  }
+
+  /**
+   * Marks the room as verified, by the words, the hex digits or the link that another member gave on another way.
+   * Errors: invalid for what is none of these; room_forked where it is not this room's fingerprint.
+   */
+  async verify(given: string): Promise<void> {
+    const link = parseRoomLink(given);
+    const fingerprint = link?.fingerprint ?? parseFingerprint(given);
+    if (fingerprint === null || (link !== null && link.roomId !== this.id)) {
+      const hint = "give the 8 words or the link that another member sees";
+      throw new UnibusError("invalid", `not a fingerprint of this room: ${JSON.stringify(given)} (${hint})`);
+    }
+    await this.parts.trust.identity.verify(fingerprint, link === null ? "words" : "link");
+  }
+
+  /** Owners who may be taken for somebody else: nothing is sent to the room until they are approved. */
+  get ownerConflicts(): readonly OwnerConflict[] {
+    return this.#ownerConflicts;
+  }
+
+  /** Why nothing is sent while there are such owners. */
+  get ownerConflictError(): UnibusError {
+    return ownerConflictError(this.subject, this.#ownerConflicts);
+  }
+
+  /** Approves the owners who may be taken for somebody else: a person has asked them. */
+  async approveOwners(): Promise<void> {
+    await this.parts.trust.identity.approve(this.#ownerConflicts.map(({ endpoint }) => endpoint));
+    this.#ownerConflicts = [];
   }
 
   get epoch(): number {
@@ -151,8 +206,9 @@ export class Room {
 
   /**
    * Says something. Where the room is kept, it is stored when this returns.
-   * Errors: too_large, quota, forbidden, timeout, unavailable, room_forked; room_stale where an owner signed a later
-   * epoch than the bus shows; conflict for a blob of an earlier epoch; the signal's reason.
+   * Errors: too_large, quota, timeout, unavailable, room_forked; forbidden, also while an owner may be taken for
+   * somebody else; room_stale where an owner signed a later epoch than the bus shows; conflict for a blob of an earlier
+   * epoch; the signal's reason.
    */
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
     // A message says one epoch, which is that of its blob, too; it is sealed in the same turn.
@@ -208,14 +264,8 @@ export class Room {
    * Answers requests with what `answer` gives, until what is returned is called. One that throws answers nothing.
    * Resolves when requests of now on will be answered.
    */
-  async respond(answer: Answer): Promise<() => void> {
-    this.#stopAnswering?.();
-    const { feed, ready } = this.reader.attach();
-    const stop = () => this.reader.detach(feed);
-    this.#stopAnswering = stop;
-    void this.#answerAll(feed, answer);
-    await ready;
-    return stop;
+  respond(answer: Answer): Promise<() => void> {
+    return this.#answers.respond(answer);
   }
 
   /** Messages as an async iterator. Errors while reading: quota for a reader who is too slow; forbidden, gone. */
@@ -266,7 +316,7 @@ export class Room {
 
   /** Encrypts a blob with the room's key and stores it. `send` takes what it gives. Errors: too_large, quota. */
   async putBlob(plaintext: Uint8Array, signal?: AbortSignal): Promise<StoredBlob> {
-    this.#refuseStale();
+    this.#refuse();
     const { epoch, roomId } = this.state.state;
     const roomKey = await this.#blobKey(epoch, signal);
     const { ciphertext, ref } = sealBlob(plaintext, { roomId, epoch, roomKey });
@@ -307,12 +357,18 @@ export class Room {
     return { id: draft.id, seq: null };
   }
 
-  #refuseStale(): void {
+  /** Errors: forbidden, room_stale: nothing is sealed before a person has decided. */
+  #refuse(): void {
+    this.#refuseStrangers();
     if (!this.#sendsAnyway) this.parts.trust.claims.refuse(this.state);
   }
 
+  #refuseStrangers(): void {
+    if (this.#ownerConflicts.length > 0) throw this.ownerConflictError;
+  }
+
   async #sealed(draft: Draft, signal: AbortSignal | undefined) {
-    this.#refuseStale();
+    this.#refuse();
     const { roomId, subject, policy, epoch } = this.state.state;
     const roomKey = await this.parts.keys.key(epoch, signal);
     const { identity } = this.parts.control;
@@ -332,49 +388,6 @@ export class Room {
     const received = await this.#receiver.open(bytes, "live");
     if (received === null || received.frame.re !== requestId) return null;
     return this.#receiver.isRepeat(received.frame) ? null : new Message(received);
-  }
-
-  async #answerAll(feed: Feed, answer: Answer): Promise<void> {
-    try {
-      for (let told = await feed.next(); told !== null; told = await feed.next()) {
-        const request = this.#requestOf(told);
-        // One that takes long does not keep the next waiting.
-        if (request !== null) void this.#answer(request, answer);
-      }
-    } catch (error) {
-      this.parts.onTrouble(error);
-    } finally {
-      this.reader.detach(feed);
-    }
-  }
-
-  async #answer(request: Request, answer: Answer): Promise<void> {
-    if (this.#answering >= answersMax) {
-      this.parts.onTrouble(
-        new UnibusError("quota", `a request came while ${answersMax} were answered (answer faster)`),
-      );
-      return;
-    }
-    this.#answering += 1;
-    try {
-      await request.respond(await answer(request));
-    } catch (error) {
-      this.parts.onTrouble(error);
-    } finally {
-      this.#answering -= 1;
-    }
-  }
-
-  /** A message that waits to be answered, where its sender waits itself: nobody makes this peer write elsewhere. */
-  #requestOf({ received, reply }: Told): Request | null {
-    const { from, id, t } = received.frame;
-    const isAsked = reply !== undefined && waitingAt(reply) === from && t === frameTypes.PUB;
-    if (!isAsked || from === this.parts.control.identity.endpoint) return null;
-    return new Request(received, async (data) => {
-      const sealed = await this.#sealed({ ...draftOf(data), re: id }, undefined);
-      const { publisher } = await this.parts.data();
-      await publisher.send({ ...sealed, subject: reply, dedupId: null });
-    });
   }
 }
 

@@ -3,6 +3,7 @@ import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import {
   type ClientState,
   corruptState,
+  type HandlePin,
   laterPin,
   pinOf,
   type RoomNote,
@@ -77,6 +78,24 @@ class DatabaseState implements ClientState {
     await this.#change("handles", this.#handleKey(handle), () => ({ answer: null, put: endpoint }));
   }
 
+  async handles(): Promise<HandlePin[]> {
+    const database = await this.#open();
+    return new Promise((resolve, reject) => {
+      const pins: HandlePin[] = [];
+      const transaction = database.transaction(stores.handles, "readonly");
+      const read = transaction.objectStore(stores.handles).openCursor();
+      read.onsuccess = () => {
+        const cursor = read.result;
+        if (cursor === null) return;
+        const [bus, handle] = cursor.key as string[];
+        if (bus === this.place.bus && handle !== undefined) pins.push({ handle, endpoint: String(cursor.value) });
+        cursor.continue();
+      };
+      transaction.oncomplete = () => resolve(pins);
+      transaction.onabort = () => reject(failed(transaction.error));
+    });
+  }
+
   note(roomId: string, name: RoomNote): Promise<unknown> {
     return this.#change("notes", [roomId, name], (kept) => ({ answer: kept ?? null }));
   }
@@ -100,19 +119,23 @@ class DatabaseState implements ClientState {
     return [this.place.bus, handle];
   }
 
+  async #open(): Promise<IDBDatabase> {
+    this.#database ??= opened(this.place.folder, () => {
+      this.#database = null;
+    });
+    return this.#database.catch((error: unknown) => {
+      this.#database = null;
+      throw isUnibusError(error) ? error : failed(error);
+    });
+  }
+
   /** Reads one entry, decides, and writes it where the decision has a `put`, all in one transaction. */
   async #change<T>(
     store: Store,
     key: IDBValidKey,
     decide: (kept: unknown) => { readonly answer: T; readonly put?: unknown },
   ): Promise<T> {
-    this.#database ??= opened(this.place.folder, () => {
-      this.#database = null;
-    });
-    const database = await this.#database.catch((error: unknown) => {
-      this.#database = null;
-      throw isUnibusError(error) ? error : failed(error);
-    });
+    const database = await this.#open();
     return new Promise<T>((resolve, reject) => {
       // Strict: what was shown to be pinned survives a power cut.
       const transaction = database.transaction(stores[store], "readwrite", { durability: "strict" });

@@ -7,6 +7,7 @@ import { isUlid } from "../wire/names.ts";
 import {
   type ClientState,
   corruptState,
+  type HandlePin,
   laterPin,
   pinOf,
   type RoomNote,
@@ -105,11 +106,31 @@ class FileState implements ClientState {
 
   async handle(handle: string): Promise<string | null> {
     const file = this.#handleFile(handle);
+    const pin = await this.#handlePin(file);
+    if (pin !== null && pin.handle !== handle) throw corruptState(file);
+    return pin?.endpoint ?? null;
+  }
+
+  async handles(): Promise<HandlePin[]> {
+    const names = await unless("ENOENT", [], () => readdir(this.#handleFolder));
+    const files = names
+      .filter((name) => /^[0-9a-f]{64}\.json$/.test(name))
+      .map((name) => join(this.#handleFolder, name));
+    const pins: HandlePin[] = [];
+    for (const file of files) {
+      const pin = await this.#handlePin(file);
+      // The name of the file says of which bus it is.
+      if (pin !== null && this.#handleFile(pin.handle) === file) pins.push(pin);
+    }
+    return pins;
+  }
+
+  async #handlePin(file: string): Promise<HandlePin | null> {
     const text = await unless("ENOENT", null, () => readFile(file, "utf8"));
     if (text === null) return null;
-    const { handle: of, endpoint } = (this.#json(file, text) ?? {}) as Record<string, unknown>;
-    if (of !== handle || typeof endpoint !== "string") throw corruptState(file);
-    return endpoint;
+    const { handle, endpoint } = (this.#json(file, text) ?? {}) as Record<string, unknown>;
+    if (typeof handle !== "string" || typeof endpoint !== "string") throw corruptState(file);
+    return { handle, endpoint };
   }
 
   async pinHandle(handle: string, endpoint: string): Promise<string> {

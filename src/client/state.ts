@@ -33,6 +33,8 @@ export interface ClientState {
   pinHandle(handle: string, endpoint: string): Promise<string>;
   /** Takes another endpoint for a handle, which the user has approved. */
   repinHandle(handle: string, endpoint: string): Promise<void>;
+  /** All handles that are pinned on this bus, in no order. */
+  handles(): Promise<HandlePin[]>;
   /** What was noted of a room under a name, as it was saved, or null. The caller checks its shape. */
   note(roomId: string, name: RoomNote): Promise<unknown>;
   /** Replaces a note of a room with a JSON value. Of two processes that write at once, the last one wins. */
@@ -41,9 +43,16 @@ export interface ClientState {
 
 /**
  * What is noted of a room beside its pin, each in a record of its own:
- * `claims`: later epochs that owners signed and the bus does not show.
+ * `claims`: later epochs that owners signed and the bus does not show;
+ * `identity`: the room's fingerprint, how it was verified, and which owners were approved.
  */
-export type RoomNote = "claims";
+export type RoomNote = "claims" | "identity";
+
+/** A handle, and the endpoint that it was first used for. */
+export interface HandlePin {
+  readonly handle: string;
+  readonly endpoint: string;
+}
 
 /** Where a state is kept. */
 export interface StatePlace {
@@ -114,6 +123,10 @@ export class MemoryState implements ClientState {
 
   async repinHandle(handle: string, endpoint: string): Promise<void> {
     this.#handles.set(handle, endpoint);
+  }
+
+  async handles(): Promise<HandlePin[]> {
+    return [...this.#handles].map(([handle, endpoint]) => ({ handle, endpoint }));
   }
 
   async note(roomId: string, name: RoomNote): Promise<unknown> {

@@ -2,9 +2,10 @@ import type { Static } from "@sinclair/typebox";
 import type { MemberList, RoomView } from "../wire/api.ts";
 import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
 import { policyDigits, statementText } from "../wire/statement.ts";
-import { Chain, type Link } from "./chain.ts";
+import { Chain, type GivenStatement, type Link } from "./chain.ts";
 import type { ControlPlane } from "./control.ts";
 import { type EpochClaim, EpochClaims } from "./epoch-claims.ts";
+import { RoomIdentity } from "./room-identity.ts";
 import type { ClientState } from "./state.ts";
 import { isOneLine, leaversOf, type VerifiedMember, type VerifiedRoom, verifiedRoom } from "./verified-room.ts";
 import type { PeerKeys, Vouched } from "./vouched.ts";
@@ -51,6 +52,8 @@ export class RoomTrust {
   readonly roomId: string;
   /** Later epochs that owners signed and the bus does not show. */
   readonly claims: EpochClaims;
+  /** The room's fingerprint, and whether a person verified it. */
+  readonly identity: RoomIdentity;
   readonly #chain: Chain;
   readonly #reading = new OneAtATime(() => this.#guarded(() => this.#refresh()));
   readonly #pastReading = new OneAtATime(() => this.#guarded(() => this.#learnPast()));
@@ -66,6 +69,7 @@ export class RoomTrust {
     this.roomId = roomId;
     this.#chain = new Chain(roomId);
     const { state, signal, onStale, onTrouble } = parts;
+    this.identity = new RoomIdentity(roomId, state);
     this.claims = new EpochClaims({
       roomId,
       state,
@@ -76,10 +80,21 @@ export class RoomTrust {
     });
   }
 
-  /** Reads and verifies a room. Errors: room_forked; what the bus answers; those of the client's memory. */
-  static async open(roomId: string, parts: TrustParts, signal?: AbortSignal): Promise<RoomTrust> {
+  /**
+   * Reads and verifies a room. Where a `fingerprint` is given, one that has another is never taken for it.
+   * Errors: room_forked; what the bus answers; those of the client's memory.
+   */
+  static async open(
+    roomId: string,
+    parts: TrustParts,
+    {
+      fingerprint,
+      signal,
+    }: { readonly fingerprint?: string | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<RoomTrust> {
     const trust = new RoomTrust(roomId, parts);
-    await trust.claims.load();
+    if (fingerprint !== undefined) trust.identity.expect(fingerprint);
+    await Promise.all([trust.claims.load(), trust.identity.load()]);
     await trust.refresh(signal);
     return trust;
   }
@@ -202,9 +217,13 @@ export class RoomTrust {
     const read = { roomId, version, prev, subject, policy, epoch, keyCheck, lines };
     if (statementText(read) !== text) return this.#chain.forked("its members are not those that its owners signed");
     await this.#checkKeys(lines);
+    const fingerprint = await this.#fingerprint();
+    // Before anything of a room is kept that is not the one which was meant.
+    this.identity.check(fingerprint);
     const kept = await state.saveRoom(this.roomId, { version, hash, epoch, owners, firstOwners: owners });
     // Another process of this identity is ahead: what it has seen must be shown here, too.
     if (kept.version > version) return unavailable("it changes too fast", this.roomId);
+    await this.identity.keep(fingerprint);
     return verifiedRoom(read, hash, kept.firstOwners);
   }
 
@@ -224,9 +243,19 @@ export class RoomTrust {
     }
   }
 
+  /** What the first statement says, if it was read; else what was kept, so that it is read once. */
+  async #fingerprint(): Promise<string> {
+    const known = this.#chain.knownFingerprint ?? this.identity.fingerprint;
+    return known ?? this.#chain.fingerprint((from) => this.#statements(from));
+  }
+
   async #learnPast(): Promise<void> {
+    await this.#chain.learnPast((from) => this.#statements(from));
+  }
+
+  async #statements(from: number): Promise<readonly GivenStatement[]> {
     const { control, signal } = this.parts;
-    await this.#chain.learnPast(async (from) => (await control.statements(this.roomId, from, signal)).statements);
+    return (await control.statements(this.roomId, from, signal)).statements;
   }
 
   #linesOf({ members }: Static<typeof MemberList>): VerifiedMember[] {

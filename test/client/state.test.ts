@@ -69,6 +69,40 @@ describe.each(kinds)("a state %s", (_, open) => {
   });
 });
 
+describe.each(kinds)("a state %s, beside the pins", (_, open) => {
+  test("lists the handles that are pinned", async () => {
+    using folder = new Folder();
+    const state = open(folder);
+    expect(await state.handles()).toEqual([]);
+    await state.pinHandle("ana", "one");
+    await state.pinHandle("\u0430na/..", "two");
+    await state.repinHandle("ana", "three");
+    const pins = await state.handles();
+    expect(pins.sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1))).toEqual([
+      { handle: "ana", endpoint: "three" },
+      { handle: "\u0430na/..", endpoint: "two" },
+    ]);
+  });
+
+  test("keeps a note of a room under each name, and replaces it whole", async () => {
+    using folder = new Folder();
+    const state = open(folder);
+    const room = newUlid();
+    expect(await state.note(room, "claims")).toBeNull();
+    await state.saveNote(room, "claims", { claims: [1, 2] });
+    await state.saveNote(room, "identity", { fingerprint: "x" });
+    await state.saveNote(room, "claims", { claims: [] });
+    expect(await state.note(room, "claims")).toEqual({ claims: [] });
+    expect(await state.note(room, "identity")).toEqual({ fingerprint: "x" });
+    expect(await state.note(newUlid(), "claims")).toBeNull();
+    // It is no version of the room.
+    expect(await state.room(room)).toBeNull();
+    await state.saveRoom(room, pin(3));
+    await state.saveRoom(room, pin(4));
+    expect(await state.note(room, "identity")).toEqual({ fingerprint: "x" });
+  });
+});
+
 describe("a state in files", () => {
   const open = (folder: Folder, bus = "https://bus.example.org") => openState({ folder: folder.file("state"), bus });
   const roomFolder = (folder: Folder, room: string) => folder.file("state", "rooms", room);
@@ -99,6 +133,7 @@ describe("a state in files", () => {
     await one.pinHandle("ana", "one");
     expect([await two.room(room), await two.handle("ana")]).toEqual([pin(2), null]);
     expect([await two.pinHandle("ana", "two"), await one.handle("ana")]).toEqual(["two", "one"]);
+    expect(await one.handles()).toEqual([{ handle: "ana", endpoint: "one" }]);
   });
 
   test("says that it is damaged, and leaves what it found", async () => {

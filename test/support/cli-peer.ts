@@ -50,6 +50,12 @@ export class Running implements AsyncDisposable {
     return this.lines;
   }
 
+  /** Waits for a note on stderr. */
+  async untilNote(note: string): Promise<void> {
+    await until(note, () => this.#child.exitCode !== null || this.stderr.includes(note));
+    if (!this.stderr.includes(note)) throw new Error(`it ended with exit ${this.#child.exitCode}: ${this.stderr}`);
+  }
+
   /** Ends its stdin, or sends it a signal, and gives its exit code with all that it printed read. */
   async end(by: "SIGINT" | "SIGTERM" | "eof" = "SIGINT"): Promise<number> {
     if (by === "eof") await this.#child.stdin.end();

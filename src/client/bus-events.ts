@@ -1,0 +1,25 @@
+/** What a bus reports besides messages. */
+import type { UnibusError } from "../wire/errors.ts";
+import type { DropReason } from "../wire/frame.ts";
+import type { Lost } from "./tail.ts";
+
+/** Events of a bus, by name, with what a listener is given. */
+export type BusEvents = {
+  /** The connection to the data plane broke, or is there again. */
+  readonly status: "connected" | "disconnected";
+  /** The bus, or somebody on it, did what an honest one does not. */
+  readonly suspicious: {
+    readonly roomId: string | null;
+    readonly what: DropReason | "room_forked" | "room_stale" | "owner_conflict";
+    /** The endpoint that signed what was dropped, where its signature holds; else nobody knows who sent it. */
+    readonly from?: string | undefined;
+    readonly error?: UnibusError;
+  };
+  /** This peer came into a room, or is in it no more. */
+  readonly rooms: { readonly roomId: string | null; readonly kind: string };
+  /** Messages of a room that is not kept were missed, or came faster than they were read. */
+  readonly lost: { readonly roomId: string; readonly why: Lost };
+  /** What goes wrong and mends itself, and what a listener threw. */
+  readonly trouble: unknown;
+  readonly warning: string;
+};
