@@ -60,7 +60,7 @@ export class RoomIdentity {
     this.#expected = fingerprint;
   }
 
-  /** Errors: room_forked where a fingerprint is not the one that a link gave, or that was kept. Nothing is kept then. */
+  /** Errors: room_forked where a fingerprint is not the one that a link gave, or that was kept before. */
   check(fingerprint: string): void {
     for (const wanted of [this.#expected, this.fingerprint]) {
       if (wanted !== null && wanted !== fingerprint) throw this.#mismatch(fingerprint, wanted);

@@ -1,12 +1,12 @@
 import { bytesOf } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { parseFingerprint, parseRoomLink, roomLink } from "../wire/fingerprint.ts";
-import { type BlobRef, type DropReason, frameTypes } from "../wire/frame.ts";
+import { type DropReason, frameTypes } from "../wire/frame.ts";
 import { type Answer, Answers } from "./answers.ts";
 import type { ControlPlane } from "./control.ts";
 import type { Directory } from "./directory.ts";
 import { Durable, type DurableOptions, type DurableParts } from "./durable.ts";
-import { openBlob, type Refused, sealBlob, sealFrame } from "./frames.ts";
+import { type Refused, sealFrame } from "./frames.ts";
 import type { Live } from "./live.ts";
 import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
@@ -14,6 +14,7 @@ import { type OwnerConflict, ownerConflictError } from "./owner-check.ts";
 import { answerOfServer, type Publisher, type SendOptions } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
 import type { Replies } from "./replies.ts";
+import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
 import type { RoomChanges } from "./room-changes.ts";
 import type { RoomKeys } from "./room-keys.ts";
 import { type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
@@ -57,12 +58,6 @@ export interface SayOptions extends SendOptions {
   readonly blob?: StoredBlob | undefined;
 }
 
-/** A blob of a room, and the epoch whose key opens it: what `putBlob` gives and `getBlob` takes, as any message is. */
-export interface StoredBlob {
-  readonly blob: BlobRef;
-  readonly epoch: number;
-}
-
 /** Where a message is. */
 export interface Sent {
   readonly id: string;
@@ -87,6 +82,7 @@ export class Room {
   readonly #receiver: Receiver;
   readonly #dropped: Partial<Record<DropReason, number>> = {};
   readonly #answers: Answers;
+  readonly #blobs: RoomBlobs;
   #sendsAnyway = false;
   #ownerConflicts: readonly OwnerConflict[];
 
@@ -97,6 +93,7 @@ export class Room {
       parts.onDrop(this, refused);
     };
     this.subject = trust.room.state.subject;
+    this.#blobs = new RoomBlobs(trust.roomId, keys, control);
     this.#receiver = new Receiver({ trust, keys, onDrop });
     this.#ownerConflicts = parts.ownerConflicts;
     this.membership = new Membership(trust, changes, directory, () => this.#refuseStrangers());
@@ -317,24 +314,12 @@ export class Room {
   /** Encrypts a blob with the room's key and stores it. `send` takes what it gives. Errors: too_large, quota. */
   async putBlob(plaintext: Uint8Array, signal?: AbortSignal): Promise<StoredBlob> {
     this.#refuse();
-    const { epoch, roomId } = this.state.state;
-    const roomKey = await this.#blobKey(epoch, signal);
-    const { ciphertext, ref } = sealBlob(plaintext, { roomId, epoch, roomKey });
-    await this.parts.control.putBlob(ciphertext, signal);
-    return { blob: ref, epoch };
+    return this.#blobs.put(plaintext, this.epoch, signal);
   }
 
   /** The blob that a message names, decrypted. Errors: not_found; invalid for bytes that are not what it names. */
-  async getBlob({ blob, epoch }: Pick<Message, "blob" | "epoch">, signal?: AbortSignal): Promise<Uint8Array> {
-    if (blob === null) throw new UnibusError("not_found", "this message names no blob (choose another)");
-    const roomKey = await this.#blobKey(epoch, signal);
-    const ciphertext = await this.parts.control.getBlob(blob.h, signal);
-    const opened = openBlob(ciphertext, blob, { roomId: this.id, epoch, roomKey });
-    if (opened instanceof Uint8Array) return opened;
-    throw new UnibusError(
-      "invalid",
-      `the bus gave other bytes than the message names: ${opened.fault} (do not trust it)`,
-    );
+  getBlob(named: Pick<Message, "blob" | "epoch">, signal?: AbortSignal): Promise<Uint8Array> {
+    return this.#blobs.get(named, signal);
   }
 
   /** Leaves the room. Errors: conflict for the last owner. */
@@ -374,13 +359,6 @@ export class Room {
     const { identity } = this.parts.control;
     const bytes = sealFrame(draft, { roomId, subject, policy, epoch, roomKey }, identity);
     return { roomId, subject, bytes, dedupId: policy.persist ? `${identity.endpoint}.${draft.id}` : null };
-  }
-
-  async #blobKey(epoch: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
-    const key = await this.parts.keys.key(epoch, signal);
-    if (key === null)
-      throw new UnibusError("invalid", "this room does not encrypt: it has no blobs (use one that does)");
-    return key;
   }
 
   /** The answer in some bytes to the request with this id, or null. */

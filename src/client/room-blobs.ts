@@ -1,0 +1,49 @@
+/** The blobs of one room: encrypted with its key before they are stored, and checked when they are fetched. */
+import { UnibusError } from "../wire/errors.ts";
+import type { BlobRef } from "../wire/frame.ts";
+import type { ControlPlane } from "./control.ts";
+import { openBlob, sealBlob } from "./frames.ts";
+import type { RoomKeys } from "./room-keys.ts";
+
+/** A blob of a room, and the epoch whose key opens it: what `putBlob` gives and `getBlob` takes, as any message is. */
+export interface StoredBlob {
+  readonly blob: BlobRef;
+  readonly epoch: number;
+}
+
+/** What may name a blob, as a message does. */
+type NamedBlob = { readonly blob: BlobRef | null; readonly epoch: number };
+
+/** Stores and fetches the blobs of one room. */
+export class RoomBlobs {
+  constructor(
+    private readonly roomId: string,
+    private readonly keys: RoomKeys,
+    private readonly control: ControlPlane,
+  ) {}
+
+  /** Encrypts a blob with the key of an epoch and stores it. Errors: too_large, quota; invalid in a plain room. */
+  async put(plaintext: Uint8Array, epoch: number, signal?: AbortSignal): Promise<StoredBlob> {
+    const roomKey = await this.#key(epoch, signal);
+    const { ciphertext, ref } = sealBlob(plaintext, { roomId: this.roomId, epoch, roomKey });
+    await this.control.putBlob(ciphertext, signal);
+    return { blob: ref, epoch };
+  }
+
+  /** The blob that a message names, decrypted. Errors: not_found; invalid for bytes that are not what it names. */
+  async get({ blob, epoch }: NamedBlob, signal?: AbortSignal): Promise<Uint8Array> {
+    if (blob === null) throw new UnibusError("not_found", "this message names no blob (choose another)");
+    const roomKey = await this.#key(epoch, signal);
+    const ciphertext = await this.control.getBlob(blob.h, signal);
+    const opened = openBlob(ciphertext, blob, { roomId: this.roomId, epoch, roomKey });
+    if (opened instanceof Uint8Array) return opened;
+    const what = `the bus gave other bytes than the message names: ${opened.fault}`;
+    throw new UnibusError("invalid", `${what} (do not trust it)`);
+  }
+
+  async #key(epoch: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
+    const key = await this.keys.key(epoch, signal);
+    if (key !== null) return key;
+    throw new UnibusError("invalid", "this room does not encrypt: it has no blobs (use one that does)");
+  }
+}
