@@ -1,6 +1,7 @@
 import type { Static } from "@sinclair/typebox";
 import { signatureHolds } from "#verify";
 import type { StatementList } from "../wire/api.ts";
+import { firstFault, stepFault } from "../wire/chain.ts";
 import { fromBase64, sha256Hex } from "../wire/encoding.ts";
 import type { UnibusError } from "../wire/errors.ts";
 import { roomFingerprint } from "../wire/fingerprint.ts";
@@ -20,27 +21,6 @@ export interface Link {
 
 /** How many versions back the hash of a statement is remembered. */
 const hashesMax = 4_096;
-
-const policyName = ({ encrypt, persist, sign_msgs }: ParsedStatement["policy"]) => `${encrypt}${persist}${sign_msgs}`;
-
-/** What is wrong with the step from one statement to the next, or null. Source: spec 3. */
-function stepFault(before: Link, next: ParsedStatement): string | null {
-  const old = before.parsed;
-  if (next.prev !== before.hash) return "does not follow the one before";
-  if (next.subject !== old.subject) return "changes the room's subject";
-  if (policyName(next.policy) !== policyName(old.policy)) return "changes the room's policy";
-  if (next.epoch !== old.epoch && next.epoch !== old.epoch + 1) return "leaps over an epoch";
-  const isSameKey = next.keyCheck === old.keyCheck;
-  if (next.epoch === old.epoch && !isSameKey) return "changes the key within an epoch";
-  if (next.epoch !== old.epoch && isSameKey && next.policy.encrypt) return "keeps the key in a new epoch";
-  return null;
-}
-
-/** What is wrong with a room's first statement, or null. */
-function firstFault({ prev, epoch, owners }: ParsedStatement): string | null {
-  if (prev !== zeroHash || epoch !== 1) return "is no beginning";
-  return owners.length === 1 ? null : "has more than one owner at the beginning";
-}
 
 /**
  * The signed history of a room, verified as it comes: from the first statement, or from one that the client has seen.
@@ -184,7 +164,7 @@ export class Chain {
   /** Whether a statement follows, and an owner of the version before signed it. */
   async #check(head: Link | null, { text, parsed }: Link, { by, sig }: GivenStatement): Promise<void> {
     const fault = head === null ? firstFault(parsed) : stepFault(head, parsed);
-    if (fault !== null) throw this.forked(`statement ${parsed.version} ${fault}`);
+    if (fault !== null) throw this.forked(`statement ${parsed.version} ${fault.what}`);
     const signers = head?.parsed.owners ?? parsed.owners;
     const bytes = fromBase64(sig);
     if (!signers.includes(by) || bytes === null || !(await signatureHolds(by, text, bytes))) {

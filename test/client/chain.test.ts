@@ -99,8 +99,12 @@ describe("a chain", () => {
     ["goes back an epoch", [...given, signed({ ...nextState(vectorState(2), role), epoch: 1 })], "leaps"],
     ["changes the key within an epoch", [first, resigned(7, checkOf(1))], "key within an epoch"],
     ["keeps the key in a new epoch", [first, second, signed(rotated(checkOf(0)))], "keeps the key"],
-    ["begins with an epoch of its own", [signed(vectorState(0), owner, line(6, "2"))], "no beginning"],
-    ["begins after something", [signed(vectorState(0), owner, line(3, hashOf(1)))], "no beginning"],
+    ["begins with an epoch of its own", [signed(vectorState(0), owner, line(6, "2"))], "does not begin with epoch 1"],
+    [
+      "begins after something",
+      [signed(vectorState(0), owner, line(3, hashOf(1)))],
+      "names a statement before the first",
+    ],
     ["gives a version another text", [first, signed(vectorState(0), owner, line(4, "room.other"))], "two texts"],
   ];
   test.each(wrong)("takes none that %s", async (_, statements, why) => {
