@@ -65,6 +65,7 @@ function operation(route: Route): Record<string, unknown> {
       ? {}
       : { security: [Object.fromEntries(Object.keys(signatureHeaders).map((k) => [k, []]))] }),
     "x-access": access,
+    ...(shape.cost === undefined ? {} : { "x-cost": shape.cost }),
     responses: { ...Object.fromEntries(failures), ...success(route) },
   };
 }

@@ -31,6 +31,9 @@ export type Method = "GET" | "POST" | "PUT" | "DELETE";
 /** Who may call a route: anybody, an active user, an active admin. There is no default. */
 export type Access = "public" | "signed" | "admin";
 
+/** What a read of a route is charged as, where it takes the main thread's time: see `http.user_share`. */
+export type Cost = "list" | "statements" | "history" | "key";
+
 /** The schemas of a route. Params and query arrive as text and are converted; unknown fields are refused in bodies. */
 export interface Shape {
   readonly params?: TObject;
@@ -55,6 +58,8 @@ export interface Shape {
   readonly replyType?: string;
   /** Status of a success. Default 200, or 204 where there is no reply. */
   readonly status?: 200 | 201;
+  /** What a user who reads much is charged, so that nobody takes the server's time from the others. */
+  readonly cost?: Cost;
   /** The reply carries an `ETag`, and is 304 without a body where `If-None-Match` names it. */
   readonly etag?: true;
   /** What else this route may answer, beside what any route may. */
@@ -92,15 +97,18 @@ export interface RawReply {
   readonly body: string | Uint8Array | Blob | ReadableStream<Uint8Array>;
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
+  /** How many bytes the body has, where that is known before they are sent. */
+  readonly size: number | null;
 }
 
 /** Answers with bytes as they are, for replies where writing JSON by hand pays. */
 export function rawReply(
   body: RawReply["body"],
-  options: { status?: number; headers?: Record<string, string> } = {},
+  options: { status?: number; headers?: Record<string, string>; size?: number } = {},
 ): RawReply {
   const headers = options.headers ?? { "content-type": "application/json;charset=utf-8" };
-  return { [madeByHand]: true, body, status: options.status ?? 200, headers };
+  const size = typeof body === "string" || body instanceof Uint8Array ? body.length : (options.size ?? null);
+  return { [madeByHand]: true, body, status: options.status ?? 200, headers, size };
 }
 
 /** Whether a handler's result is a reply made by hand. */

@@ -9,12 +9,15 @@ import { UnibusError } from "../wire/errors.ts";
 import { faultOf, valuesOf } from "../wire/fault.ts";
 import { isHost, pathFault, type Target, targetOf } from "../wire/target.ts";
 import { bodyChunks, checkDeclared, otherBody, withBody } from "./http-body.ts";
+import type { UserShare } from "./http-share.ts";
 
 /** A request as its route sees it, and whether bytes of its body may still come. */
 export interface Incoming {
   readonly request: Request;
   readonly params: Record<string, string>;
   bodyPending: boolean;
+  /** Charges a costly read for the bytes of its reply; null where it failed. */
+  sent?: (bytes: number | null) => void;
 }
 
 /** One route's whole way from head to result. Order of the checks: spec 5. */
@@ -80,6 +83,8 @@ async function admitWrite({ method, shape }: Route, { reserve }: Guards, caller:
 export interface Guards {
   readonly auth: Auth | undefined;
   readonly reserve: Reserve | undefined;
+  /** What bounds the time that one user takes. */
+  readonly share?: UserShare | undefined;
 }
 
 /** Makes the handler of a route. */
@@ -112,6 +117,10 @@ export function routeHandler(route: Route, guards: Guards): Handler {
       stream: Object.assign(bodyChunks(request, { bytesMax, hash }), { hash }),
     };
     let bytes = noBytes;
+    if (shape.cost !== undefined && caller !== null) {
+      const sent = await guards.share?.admit(caller.signPub, shape.cost);
+      if (sent !== undefined) incoming.sent = sent;
+    }
     const takeBack = await admitWrite(route, guards, caller, request);
     const handle = () => route.handle(call as unknown as Call<"signed", Shape>);
     const answer = async (): Promise<unknown> => {
@@ -131,6 +140,7 @@ export function routeHandler(route: Route, guards: Guards): Handler {
     };
     return answer().catch((error: unknown) => {
       takeBack?.();
+      incoming.sent?.(null);
       throw error;
     });
   };

@@ -12,6 +12,7 @@ import { announcesBody } from "./http-body.ts";
 import { etagOf, isKnown } from "./http-etag.ts";
 import { type Incoming, requestTarget, routeHandler } from "./http-handler.ts";
 import { clientAddress, corsHeaders, proxyList } from "./http-limits.ts";
+import { UserShare } from "./http-share.ts";
 import { type HttpConfig, isTls, refusal } from "./manifest.ts";
 
 /** How long requests in flight may take after the bus began to stop, in milliseconds. Source: spec 14. */
@@ -63,10 +64,14 @@ class Replies {
     throw new UnibusError("forbidden", "this origin is not allowed here (see http.cors_origins)");
   }
 
-  success({ shape }: Route, request: Request, result: unknown): Response {
-    if (isRawReply(result)) return this.#make(request, result.body as BodyInit, result.status, result.headers);
+  success({ shape }: Route, { request, sent }: Incoming, result: unknown): Response {
+    if (isRawReply(result)) {
+      sent?.(result.size);
+      return this.#make(request, result.body as BodyInit, result.status, result.headers);
+    }
     if (shape.reply === undefined) return this.#make(request, null, 204, {});
     const body = JSON.stringify(result);
+    sent?.(Buffer.byteLength(body));
     if (shape.etag !== true) return this.#make(request, body, shape.status ?? 200, jsonHeaders);
     const etag = etagOf(body);
     if (isKnown(request.headers.get("if-none-match"), etag)) return this.#make(request, null, 304, { etag });
@@ -114,6 +119,7 @@ class Requests {
   readonly #tightLimiter: Limiter;
   readonly #trusted: (address: string) => boolean;
   readonly #methodsOf: (path: string) => string[];
+  readonly #share: UserShare;
   inFlight = 0;
   stopping = false;
 
@@ -123,6 +129,7 @@ class Requests {
     this.#tightLimiter = new Limiter(rate * tightShare);
     this.#trusted = proxyList(trusted_proxies);
     this.#methodsOf = pathTable(options.routes);
+    this.#share = new UserShare({ share: options.config.user_share });
     this.replies = new Replies(options.log, cors_origins);
   }
 
@@ -138,6 +145,11 @@ class Requests {
     return undefined;
   }
 
+  /** Lets go of what it holds beside the requests. */
+  close(): void {
+    this.#share.close();
+  }
+
   /** A request that no route took. */
   miss(request: Request): UnibusError {
     const { path } = requestTarget(request);
@@ -148,7 +160,7 @@ class Requests {
 
   /** The way of a request through its route. */
   route(route: Route, app: Elysia): (context: Pick<Incoming, "request" | "params">) => Promise<Response> {
-    const handle = routeHandler(route, this.options);
+    const handle = routeHandler(route, { ...this.options, share: this.#share });
     return async ({ request, params }) => {
       const began = performance.now();
       const incoming: Incoming = { request, params, bodyPending: announcesBody(request) };
@@ -165,7 +177,7 @@ class Requests {
         });
         // The same timeout would cut a slow download: the longest there is bounds it instead.
         if (isRawReply(result) && typeof result.body === "object") app.server?.timeout(request, 255);
-        reply = this.replies.success(route, request, result);
+        reply = this.replies.success(route, incoming, result);
       } catch (error) {
         reply = this.replies.failure(request, error, incoming.bodyPending);
       }
@@ -245,6 +257,7 @@ export function listen(options: HttpOptions): Listener {
     },
     async stop() {
       requests.stopping = true;
+      requests.close();
       const end = performance.now() + drainMs;
       while (requests.inFlight > 0 && performance.now() < end) await Bun.sleep(5);
       await app.server?.stop(true);

@@ -22,6 +22,9 @@ export const HttpConfig = Strict({
   tls_key: Type.Optional(Type.String({ description: "the file of the certificate's key, PEM" })),
   access_log: Type.Optional(Type.Boolean({ description: "a log line for each request" })),
   rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: "requests a second for one client" })),
+  user_share: Type.Optional(
+    Type.Number({ exclusiveMinimum: 0, maximum: 1, description: "part of a busy server's time for one user's reads" }),
+  ),
 });
 /** The listener's configuration. */
 export type HttpConfig = Static<typeof HttpConfig>;

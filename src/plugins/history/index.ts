@@ -40,6 +40,7 @@ export default definePlugin({
           "signed",
           {
             summary: "The last frames of a room",
+            cost: "history",
             errors: ["forbidden", "not_found", "gone"],
             params: RoomParams,
             query: HistoryQuery,

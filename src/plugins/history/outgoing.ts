@@ -89,7 +89,7 @@ export class Outgoing {
     const making = make();
     try {
       const json = await inTime(making, timeoutMs - (performance.now() - began), tooSlow);
-      if (json.length > largeBytes) return rawReply(streamOf(json, end), { headers: jsonHeaders });
+      if (json.length > largeBytes) return rawReply(streamOf(json, end), { headers: jsonHeaders, size: json.length });
       end();
       return rawReply(json, { headers: jsonHeaders });
     } catch (error) {

@@ -40,11 +40,17 @@ export default definePlugin({
             return { id: invite.id, token, expires_at: time(invite.expiresAt), link: joinLink(site.url(), token) };
           },
         ),
-        route("GET", "/invites", "admin", { summary: "Pending invites", reply: api.InviteList }, async () => ({
-          invites: (await invites.pending()).map(({ id, handle, role, createdAt, expiresAt }) => ({
-            ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
-          })),
-        })),
+        route(
+          "GET",
+          "/invites",
+          "admin",
+          { summary: "Pending invites", cost: "list", reply: api.InviteList },
+          async () => ({
+            invites: (await invites.pending()).map(({ id, handle, role, createdAt, expiresAt }) => ({
+              ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
+            })),
+          }),
+        ),
         route(
           "DELETE",
           "/invites/:id",

@@ -15,6 +15,7 @@ export function memberRoutes({ store, users, rooms, notices }: Parts): Route[] {
       "signed",
       {
         summary: "Every stay of every member",
+        cost: "list",
         errors: ["forbidden", "not_found", "gone"],
         ...room,
         reply: api.MemberList,
@@ -51,6 +52,7 @@ export function memberRoutes({ store, users, rooms, notices }: Parts): Route[] {
       "signed",
       {
         summary: "The room's signed history",
+        cost: "statements",
         errors: ["forbidden", "not_found", "gone"],
         ...room,
         query: api.StatementsQuery,
@@ -75,6 +77,7 @@ export function ownRoutes({ store, rooms }: Parts): Route[] {
       "signed",
       {
         summary: "One's own sealed room key",
+        cost: "key",
         errors: ["forbidden", "not_found", "gone"],
         ...room,
         query: api.KeyQuery,
@@ -92,7 +95,13 @@ export function ownRoutes({ store, rooms }: Parts): Route[] {
       "GET",
       "/members/:endpoint/rooms",
       "signed",
-      { summary: "One's own rooms", errors: ["forbidden"], params: api.EndpointParams, reply: api.RoomList },
+      {
+        summary: "One's own rooms",
+        cost: "list",
+        errors: ["forbidden"],
+        params: api.EndpointParams,
+        reply: api.RoomList,
+      },
       async (call) => {
         if (call.params.endpoint !== call.caller.endpoint) {
           throw new UnibusError("forbidden", "one sees one's own rooms only (ask for yours)");

@@ -48,6 +48,7 @@ function userRoutes(store: UserStore): Route[] {
       "signed",
       {
         summary: "Active users, or those that a filter names",
+        cost: "list",
         query: DirectoryQuery,
         reply: Directory,
         etag: true,
@@ -78,7 +79,7 @@ function adminRoutes(users: UserRules): Route[] {
       "GET",
       "/users",
       "admin",
-      { summary: "Every user", query: UsersQuery, reply: UserList },
+      { summary: "Every user", cost: "list", query: UsersQuery, reply: UserList },
       async ({ query: { after, limit = usersPageMax } }) => {
         const found = await users.list(after === undefined ? null : normalKey(after), limit + 1);
         return { users: found.slice(0, limit).map(everyUser), more: found.length > limit };

@@ -1,0 +1,115 @@
+/** The time of the main thread that one user's reads may take. Source: spec 9. */
+import { afterEach, describe, expect, test } from "bun:test";
+import { costTable, UserShare } from "../../src/kernel/http-share.ts";
+import { isUnibusError } from "../../src/wire/errors.ts";
+
+const mib = 1_048_576;
+/** Bytes of a list that cost so many milliseconds. */
+const bytesFor = (ms: number): number => ((ms - costTable.list.baseMs) / costTable.list.mibMs) * mib;
+
+let late = true;
+const open: UserShare[] = [];
+/** A share of 1 s in 10. */
+function shareOf(): UserShare {
+  const share = new UserShare({ share: 0.1, isLate: () => late });
+  open.push(share);
+  return share;
+}
+afterEach(() => {
+  late = true;
+  for (const share of open.splice(0)) share.close();
+});
+
+/** A user who has just taken so many milliseconds. */
+async function spend(share: UserShare, user: string, ms: number): Promise<void> {
+  const before = late;
+  late = false;
+  (await share.admit(user, "list"))(bytesFor(ms));
+  late = before;
+}
+
+type Outcome = "done" | "waits" | number;
+/** What becomes of a read within a moment: done, waits, or is refused with the seconds to wait. */
+async function outcome(read: Promise<unknown>, ms = 100): Promise<Outcome> {
+  const failed = (error: unknown): number => {
+    if (isUnibusError(error) && error.code === "rate_limited") return error.retryAfterS ?? 0;
+    throw error;
+  };
+  return Promise.race([read.then(() => "done" as const, failed), Bun.sleep(ms).then(() => "waits" as const)]);
+}
+
+describe("while the loop is late", () => {
+  test("a user within the share goes on, one beyond it waits and is then refused", async () => {
+    const share = shareOf();
+    await spend(share, "small", 900);
+    await spend(share, "large", 1_100);
+    expect(await outcome(share.admit("small", "key"))).toBe("done");
+    expect(await outcome(share.admit("stranger", "history"))).toBe("done");
+    const read = share.admit("large", "key");
+    expect(await outcome(read)).toBe("waits");
+    const refused = await outcome(read, 5_000);
+    expect(refused).toBeGreaterThanOrEqual(1);
+    expect(refused).toBeLessThanOrEqual(10);
+  });
+
+  test("reads are charged at once, with what the last one cost, so that many at once count", async () => {
+    const share = shareOf();
+    await spend(share, "many", 300);
+    const reads = Array.from({ length: 8 }, () => outcome(share.admit("many", "list")));
+    const done = (await Promise.all(reads)).filter((one) => one === "done");
+    expect(done).toHaveLength(3);
+  });
+
+  test("of too many who wait the largest spender is refused first", async () => {
+    const share = shareOf();
+    await spend(share, "larger", 5_000);
+    await spend(share, "large", 2_000);
+    const first = share.admit("larger", "key");
+    const others = Array.from({ length: 64 }, () => share.admit("large", "key"));
+    expect(await outcome(first, 1_000)).toBeGreaterThanOrEqual(1);
+    expect(await outcome(Promise.any(others))).toBe("waits");
+    for (const one of others) one.catch(() => undefined);
+  });
+});
+
+describe("when the loop is on time", () => {
+  test("nobody waits, whatever they took", async () => {
+    const share = shareOf();
+    late = false;
+    for (let i = 0; i < 20; i++) {
+      const read = share.admit("large", "history");
+      expect(await outcome(read)).toBe("done");
+      (await read)(100 * mib);
+    }
+  });
+
+  test("those who wait go on, the smallest spender first", async () => {
+    const share = shareOf();
+    await spend(share, "larger", 5_000);
+    await spend(share, "large", 2_000);
+    const order: string[] = [];
+    const waiting = ["larger", "large"].map(async (user) => {
+      await share.admit(user, "key");
+      order.push(user);
+    });
+    expect(await outcome(Promise.any(waiting))).toBe("waits");
+    late = false;
+    await Promise.all(waiting);
+    expect(order).toEqual(["large", "larger"]);
+  });
+
+  test("the loop is watched: work that blocks it makes it late, for a moment", async () => {
+    const share = new UserShare({ share: 0.1 });
+    open.push(share);
+    (await share.admit("large", "list"))(bytesFor(2_000));
+    const block = (ms: number) => {
+      const end = performance.now() + ms;
+      while (performance.now() < end);
+    };
+    // Under load the loop may be late by itself; blocked it is for certain.
+    block(100);
+    const read = share.admit("large", "key");
+    expect(await outcome(read, 1)).toBe("waits");
+    expect(await outcome(read, 30_000)).not.toBe("waits");
+  });
+});
