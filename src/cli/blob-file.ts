@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import type { Room, StoredBlob } from "../client/index.ts";
 import { blobBytesMax } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { openNamed } from "./input.ts";
 import { sizeText } from "./message-lines.ts";
 import { Progress } from "./progress.ts";
 
@@ -23,12 +24,12 @@ async function shown<T>(what: string, work: () => Promise<T>): Promise<T> {
 }
 
 async function contentOf(path: string): Promise<Uint8Array> {
-  const file = path === "-" ? Bun.stdin : Bun.file(path);
-  if (path !== "-" && file.size > blobBytesMax) throw tooLarge(path);
+  const { stream, size: known } = path === "-" ? { stream: Bun.stdin.stream(), size: null } : await openNamed(path);
+  if (known !== null && known > blobBytesMax) throw tooLarge(path);
   const chunks: Uint8Array[] = [];
   let size = 0;
   try {
-    for await (const chunk of file.stream()) {
+    for await (const chunk of stream) {
       size += chunk.length;
       if (size > blobBytesMax) throw tooLarge(path);
       chunks.push(chunk);
@@ -38,6 +39,8 @@ async function contentOf(path: string): Promise<Uint8Array> {
     const code = String((cause as { code?: unknown }).code);
     throw new UnibusError("invalid", `${path} cannot be read: ${code} (correct the name)`, { cause });
   }
+  if (size === 0)
+    throw new UnibusError("invalid", `${path === "-" ? "stdin" : path} is empty (name a file with content)`);
   return new Uint8Array(Buffer.concat(chunks));
 }
 

@@ -1,3 +1,6 @@
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { InvalidArgumentError } from "commander";
 import { UnibusError } from "../wire/errors.ts";
 import { frameBytesMax } from "../wire/frame.ts";
 
@@ -11,7 +14,7 @@ function joined(chunks: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Some bytes to their end. Errors: too_large for more than any message holds. */
-export async function wholeOf(stream: ReadableStream<Uint8Array>, what: string): Promise<Uint8Array> {
+export async function wholeOf(stream: AsyncIterable<Uint8Array>, what: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of stream) {
@@ -22,8 +25,18 @@ export async function wholeOf(stream: ReadableStream<Uint8Array>, what: string):
   return joined(chunks);
 }
 
+const carriageReturn = 0x0d;
+const byteOrderMark = [0xef, 0xbb, 0xbf] as const;
+
+/** A line without the carriage return of Windows, and the first one without a byte order mark. */
+function plainLine(line: Uint8Array, isFirst: boolean): Uint8Array {
+  const from = isFirst && byteOrderMark.every((byte, at) => line[at] === byte) ? byteOrderMark.length : 0;
+  return line.subarray(from, line.at(-1) === carriageReturn ? line.length - 1 : line.length);
+}
+
 /**
- * Some bytes line by line, without the line ends; what stands behind the last one is a line, too.
+ * Some bytes line by line, without their line ends (LF or CRLF) and without a byte order mark before the first. What
+ * follows the last line end is a line, too.
  * Errors: too_large for a line that is larger than any message.
  */
 export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void> {
@@ -34,7 +47,7 @@ export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerat
     let from = 0;
     for (let at = chunk.indexOf(newline); at !== -1; at = chunk.indexOf(newline, from)) {
       count += 1;
-      yield joined([...rest, chunk.subarray(from, at)]);
+      yield plainLine(joined([...rest, chunk.subarray(from, at)]), count === 1);
       rest = [];
       size = 0;
       from = at + 1;
@@ -44,5 +57,37 @@ export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerat
     size += chunk.length - from;
     if (size > frameBytesMax) throw tooLarge(`line ${count + 1} of stdin`);
   }
-  if (size > 0) yield joined(rest);
+  if (size > 0) yield plainLine(joined(rest), count === 0);
+}
+
+/** A file that a command line names, opened for reading. */
+export interface NamedFile {
+  readonly stream: AsyncIterable<Uint8Array>;
+  /** In bytes; null for a pipe or a device, which does not say. */
+  readonly size: number | null;
+}
+
+/**
+ * Opens a file that a command line names: also a pipe, as of `<(command)`, or a device.
+ * Errors: not_found for one that is not there; invalid for a folder, and for one that cannot be looked at.
+ */
+export async function openNamed(path: string): Promise<NamedFile> {
+  try {
+    const found = await stat(path);
+    if (found.isDirectory()) throw new UnibusError("invalid", `${path} is a folder (name a file)`);
+    if (found.isFile()) return { stream: Bun.file(path).stream(), size: found.size };
+    // Bun cannot stream a device.
+    return { stream: createReadStream(path), size: null };
+  } catch (cause) {
+    const code = String((cause as { code?: unknown }).code);
+    if (code === "ENOENT") throw new UnibusError("not_found", `there is no file ${path} (correct the name)`);
+    if (cause instanceof UnibusError) throw cause;
+    throw new UnibusError("invalid", `${path} cannot be read: ${code} (see that you may read it)`, { cause });
+  }
+}
+
+/** Refuses an empty message. Errors: of usage. */
+export function checkNotEmpty<T extends Uint8Array | string>(data: T, what: string): T {
+  if (data.length > 0) return data;
+  throw new InvalidArgumentError(`there is nothing to send: ${what} is empty (write a message)`);
 }

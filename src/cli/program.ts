@@ -1,8 +1,8 @@
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { isUnibusError } from "../wire/errors.ts";
 import { Interrupted } from "./interrupt.ts";
-import { printLine, writeOut } from "./print.ts";
-import { safeText } from "./terminal-text.ts";
+import { checkStdout, flushOut } from "./print.ts";
+import { safeJson, safeText } from "./terminal-text.ts";
 import { version } from "./version.ts";
 
 /** Exit codes. Source: spec 14. */
@@ -38,7 +38,8 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import("./demo.ts")).demoCommand(),
   completion: async () => (await import("./completion.ts")).completionCommand(() => makeProgram(undefined)),
   vectors: async () => (await import("./vectors.ts")).vectorsCommand(),
-  version: async () => new Command("version").description("print the version").action(() => printLine(version)),
+  version: async () => (await import("./version.ts")).versionCommand(),
+  help: async () => (await import("./help.ts")).helpCommand(() => makeProgram(undefined)),
 };
 
 /** Over which commands of the help a heading stands: over the named one and those that follow it. */
@@ -49,9 +50,10 @@ const headings: Readonly<Record<string, string>> = {
 };
 
 /** The program with the command that a line begins with; with all of them for help and for mistakes. */
-async function makeProgram(first: string | undefined): Promise<Command> {
+async function makeProgram(first: string | undefined, onJson = false): Promise<Command> {
   const program = new Command("unibus")
     .description("an end-to-end-encrypted message bus in one executable")
+    .version(version, "-v, --version", "print the version")
     .helpCommand(false)
     .addHelpText("beforeAll", ({ error }) => (error ? "error: no command was named (choose one of these)\n" : ""));
   const named = Object.entries(commands).filter(([name]) => name === first);
@@ -59,44 +61,74 @@ async function makeProgram(first: string | undefined): Promise<Command> {
     if (headings[name] !== undefined) program.commandsGroup(headings[name]);
     program.addCommand(await load());
   }
-  overrideExit(program);
+  configure(program, onJson);
   return program;
 }
 
-/** Errors of usage are thrown by every command, not only by the first. */
-function overrideExit(command: Command, path = command.name()): void {
-  command.exitOverride().showHelpAfterError(`(see ${path} --help)`);
-  for (const inner of command.commands) overrideExit(inner, `${path} ${inner.name()}`);
+/**
+ * Errors of usage are thrown by every command, not only by the first. Each command takes `--json`: where it prints no
+ * data, its errors alone are JSON.
+ */
+function configure(command: Command, onJson: boolean, path = command.name()): void {
+  command.exitOverride();
+  // The error is printed as JSON when it arrives in `run`.
+  if (onJson) command.configureOutput({ writeErr: () => undefined });
+  else command.showHelpAfterError(`(see ${path} --help)`);
+  const isLeaf = command.commands.length === 0;
+  if (isLeaf && !command.options.some(({ long }) => long === "--json"))
+    command.option("--json", "print errors as JSON");
+  for (const inner of command.commands) configure(inner, onJson, `${path} ${inner.name()}`);
 }
 
-/** Says what went wrong, in one line; with UNIBUS_DEBUG also where. */
-function tell(error: unknown): void {
-  const message = isUnibusError(error) ? error.message : `something went wrong: ${(error as Error)?.message ?? error}`;
-  process.stderr.write(`error: ${safeText(message.replaceAll("\n", " "))}\n`);
+/** Whether a command line asks for JSON. What follows `--` is not for this program. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf("--");
+  return argv.slice(0, end === -1 ? argv.length : end).includes("--json");
+}
+
+/** Prints an error on stderr: one line, or `{"error", "code"}`. Source: spec 14, 17. */
+function printError(error: string, code: string, onJson: boolean): void {
+  const message = error.replaceAll("\n", " ");
+  process.stderr.write(onJson ? `${safeJson({ error: message, code })}\n` : `error: ${safeText(message)}\n`);
+}
+
+/** Says what went wrong; with UNIBUS_DEBUG also where. */
+function tell(error: unknown, onJson: boolean): void {
+  const message = isUnibusError(error) ? error.message : `internal error: ${(error as Error)?.message ?? error}`;
+  printError(message, isUnibusError(error) ? error.code : "internal", onJson);
   for (let at = error; process.env.UNIBUS_DEBUG && at instanceof Error; at = at.cause) {
     process.stderr.write(`${at.stack ?? at.message}\n`);
   }
 }
 
+/** Says what is wrong with a command line. */
+function tellUsage(error: Error, onJson: boolean): void {
+  const isHelp = error instanceof CommanderError && error.code === "commander.help";
+  const message = isHelp ? "no command was named (see unibus --help)" : error.message.replace(/^error: /, "");
+  if (onJson) printError(message, "invalid", true);
+  // Commander has printed its own.
+  else if (error instanceof InvalidArgumentError) process.stderr.write(`error: ${message}\n(see --help)\n`);
+}
+
 /** Runs one command line and gives its exit code. What it printed has been taken by then. */
 export async function run(argv: readonly string[]): Promise<number> {
-  const program = await makeProgram(argv[0]);
+  const onJson = wantsJson(argv);
+  const program = await makeProgram(argv[0], onJson);
   try {
+    // A server may run without a stdout.
+    if (argv[0] !== "serve") checkStdout();
     await program.parseAsync(argv, { from: "user" });
-    await writeOut("");
+    await flushOut();
     return exit.done;
   } catch (error) {
     if (error instanceof Interrupted) return error.exitCode;
-    if (error instanceof InvalidArgumentError) {
-      // One that commander has told already comes as another class.
-      process.stderr.write(`error: ${error.message}\n(see --help)\n`);
-      return exit.usage;
-    }
     if (error instanceof CommanderError) {
       // Asked for help or the version: commander ends by an exception there, too.
-      return error.exitCode === 0 ? exit.done : exit.usage;
+      if (error.exitCode === 0) return exit.done;
+      tellUsage(error, onJson);
+      return exit.usage;
     }
-    tell(error);
+    tell(error, onJson);
     return exit.failed;
   }
 }

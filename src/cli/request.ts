@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { wholeOf } from "./input.ts";
+import { checkNotEmpty, wholeOf } from "./input.ts";
 import { messageJson, textOf } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
@@ -26,7 +26,10 @@ async function request(name: string, text: string, options: RequestOptions): Pro
       openRoom(bus, name, signal, options),
       text === "-" ? wholeOf(Bun.stdin.stream(), "what came on stdin") : text,
     ]);
-    const answer = await room.request(data, { timeoutMs: options.timeout, signal });
+    const answer = await room.request(checkNotEmpty(data, text === "-" ? "stdin" : "TEXT"), {
+      timeoutMs: options.timeout,
+      signal,
+    });
     await writeOut(options.json ? `${messageJson(answer)}\n` : shown(answer.data));
   });
 }

@@ -2,10 +2,10 @@ import { basename } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { Bus, Room, SayOptions, Sent } from "../client/index.ts";
 import { waitFor } from "../client/wait.ts";
-import { hasCode, UnibusError } from "../wire/errors.ts";
+import { hasCode } from "../wire/errors.ts";
 import { isUlid } from "../wire/names.ts";
 import { putFile } from "./blob-file.ts";
-import { linesOf, wholeOf } from "./input.ts";
+import { checkNotEmpty, linesOf, openNamed, wholeOf } from "./input.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote, writeOut } from "./print.ts";
@@ -28,20 +28,13 @@ export function idArgument(text: string): string {
   throw new InvalidArgumentError("Name a message by its id.");
 }
 
-/** A file, opened. Errors: not_found for one that is not there. */
-async function opened(path: string): Promise<ReadableStream<Uint8Array>> {
-  const file = Bun.file(path);
-  if (await file.exists()) return file.stream();
-  throw new UnibusError("not_found", `there is no file ${path} (correct the name)`);
-}
-
-/** The one message that a command line names. */
+/** The one message that a command line names. Errors: of usage for one that is empty. */
 async function dataOf(text: string | undefined, { file, attach }: SendOptions): Promise<Uint8Array | string> {
-  if (text !== undefined && text !== "-") return text;
-  if (file !== undefined) return wholeOf(await opened(file), file);
+  if (text !== undefined && text !== "-") return checkNotEmpty(text, "TEXT");
+  if (file !== undefined) return checkNotEmpty(await wholeOf((await openNamed(file)).stream, file), file);
   if (text === undefined && attach !== undefined) return basename(attach);
   if (process.stdin.isTTY) printNote("Type the message, then Ctrl-D:");
-  return wholeOf(Bun.stdin.stream(), "what came on stdin");
+  return checkNotEmpty(await wholeOf(Bun.stdin.stream(), "what came on stdin"), "stdin");
 }
 
 const printed = ({ id, seq }: Sent, { json }: SendOptions): string =>
@@ -139,7 +132,10 @@ export function sendCommand(): Command {
     .argument("<room>", roomText)
     .argument("[text]", "what to say; - or nothing: all of stdin")
     .addOption(
-      new Option("--lines", "one message for each line of stdin, in their order").conflicts(["file", "attach"]),
+      new Option("--lines", "one message for each line of stdin, also an empty one, in their order").conflicts([
+        "file",
+        "attach",
+      ]),
     )
     .option("--file <file>", "say what is in a file")
     .option("--attach <file>", "store a file encrypted, and have the message name it (see blob get)")

@@ -2,11 +2,12 @@ import { Command } from "commander";
 import type { Bus, Room } from "../client/index.ts";
 import { Request } from "../client/message.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
-import { wholeOf } from "./input.ts";
+import { frameBytesMax } from "../wire/frame.ts";
 import { countArgument } from "./numbers.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote } from "./print.ts";
+import { ProcessGroups, runCommand } from "./process-group.ts";
 import { safeText } from "./terminal-text.ts";
 
 /** How many requests are worked on at once: where nothing is said, and at most. */
@@ -24,32 +25,18 @@ function environmentOf({ id, from, handle }: Request): Record<string, string | u
   return { ...process.env, UNIBUS_REQUEST_ID: id, UNIBUS_REQUEST_FROM: from, UNIBUS_REQUEST_HANDLE: handle };
 }
 
-/** What a command makes of a request. Errors: internal where it fails; timeout; too_large. */
-async function outputOf(command: readonly string[], request: Request, { timeout }: ServeOptions): Promise<Uint8Array> {
-  const child = Bun.spawn([...command], {
-    env: environmentOf(request),
-    stdin: request.data,
-    stdout: "pipe",
-    stderr: "inherit",
-    timeout,
-    killSignal: "SIGKILL",
-  });
-  try {
-    const output = await wholeOf(child.stdout, "its output");
-    const code = await child.exited;
-    if (child.signalCode === "SIGKILL") throw new UnibusError("timeout", `it took more than ${timeout} ms`);
-    if (code !== 0) throw new UnibusError("internal", `it ended with ${child.signalCode ?? `exit ${code}`}`);
-    return output;
-  } finally {
-    child.kill("SIGKILL");
-    await child.exited;
-  }
+/** What answers. */
+interface Service {
+  readonly command: readonly string[];
+  readonly timeoutMs: number;
+  readonly groups: ProcessGroups;
 }
 
-async function answer(request: Request, command: readonly string[], options: ServeOptions): Promise<void> {
+async function answer(request: Request, { command, timeoutMs, groups }: Service): Promise<void> {
+  const run = { command, env: environmentOf(request), stdin: request.data, timeoutMs, bytesMax: frameBytesMax };
   const shown = `${safeText(request.handle)}: ${request.id}`;
   try {
-    await request.respond(await outputOf(command, request, options));
+    await request.respond(await runCommand(run, groups));
     printNote(`answered ${shown}`);
   } catch (error) {
     const why = isUnibusError(error) ? error.message : String((error as Error).message);
@@ -60,19 +47,21 @@ async function answer(request: Request, command: readonly string[], options: Ser
 /** Answers requests until it is asked to stop, those under way included. Errors: forbidden, gone. */
 async function serve(room: Room, command: readonly string[], options: ServeOptions, signal: AbortSignal) {
   const working = new Set<Promise<void>>();
+  const service: Service = { command, timeoutMs: options.timeout, groups: new ProcessGroups() };
   const messages = room.messages({ signal });
   try {
     await messages.ready;
     printNote(`answering in ${room.subject}`);
     for await (const message of messages) {
       if (!(message instanceof Request)) continue;
-      const work: Promise<void> = answer(message, command, options).finally(() => working.delete(work));
+      const work: Promise<void> = answer(message, service).finally(() => working.delete(work));
       working.add(work);
       // What comes meanwhile waits in the reader's queue.
       while (working.size >= options.parallel && !signal.aborted) await Promise.race(working);
     }
   } finally {
     await Promise.all(working);
+    await service.groups.end();
   }
 }
 
@@ -96,7 +85,9 @@ export function serveRpcCommand(): Command {
     .option("--timeout <ms>", "when a command is ended", countArgument(1, commandMs.most), commandMs.usual)
     .addHelpText(
       "after",
-      "\nThe command finds who asks in UNIBUS_REQUEST_FROM (endpoint), UNIBUS_REQUEST_HANDLE and UNIBUS_REQUEST_ID.",
+      "\nA request is answered when the command exits. What it leaves running in its process group is ended when\n" +
+        "serve-rpc stops.\n\n" +
+        "The command finds who asks in UNIBUS_REQUEST_FROM (endpoint), UNIBUS_REQUEST_HANDLE and UNIBUS_REQUEST_ID.",
     )
     .action(serveRpc);
 }

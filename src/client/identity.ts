@@ -1,5 +1,6 @@
 import sodium from "libsodium-wrappers";
 import { signerOf } from "#verify";
+import { withoutByteOrderMark } from "../lib/text.ts";
 import { bytesOf, fromBase64, toBase64, toHex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { endpointId, userNkey } from "../wire/names.ts";
@@ -89,7 +90,7 @@ const fault = (what: string): never => {
 function fieldsOf(text: string): Record<Field, Uint8Array> {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(withoutByteOrderMark(text));
   } catch {
     return fault("the identity is not JSON");
   }

@@ -28,6 +28,10 @@ export function readTlsFiles(certFile: string | undefined, keyFile: string | und
   const read = <T>(option: string, file: string | undefined, parse: (text: string) => T): [string, T] => {
     if (file === undefined) throw refuse(option, "is missing");
     const text = existsSync(file) ? attempt(() => readFileSync(file, "utf8")) : null;
+    if (text?.startsWith("\ufeff")) {
+      const hint = "save it as UTF-8 without one";
+      throw new UnibusError("invalid", `${option}: ${file} begins with a byte order mark (${hint})`);
+    }
     const parsed = text === null ? null : attempt(() => parse(text));
     if (text === null || parsed === null) throw refuse(option, `${file} is no readable PEM file`);
     return [text, parsed];

@@ -1,4 +1,5 @@
 import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { withoutByteOrderMark } from "../lib/text.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { faultOf } from "../wire/fault.ts";
 
@@ -107,7 +108,7 @@ export function withEnvironment<T>(
 export function parseManifest(text: string, file: string): Manifest {
   let value: { plugins?: unknown } | null;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(withoutByteOrderMark(text));
   } catch (error) {
     throw refusal(file, `not JSON: ${(error as Error).message}`, "correct the file");
   }

@@ -28,6 +28,13 @@ describe("lines", () => {
     expect(await linesIn([])).toEqual([]);
   });
 
+  test("a line may end with CRLF, and a byte order mark may stand before the first", async () => {
+    expect(await linesIn([bytes("a\r\n\r\nb\rc\r\nd\r")])).toEqual(["a", "", "b\rc", "d"]);
+    expect(await linesIn([bytes("\xef\xbb\xbfa\n\xef\xbb\xbfb")])).toEqual(["a", "\xef\xbb\xbfb"]);
+    expect(await linesIn([bytes("\xef"), bytes("\xbb\xbf"), bytes("a\r"), bytes("\n")])).toEqual(["a"]);
+    expect(await linesIn([bytes("\xef\xbb\xbf")])).toEqual([""]);
+  });
+
   test("wherever chunks are cut, the lines are the same", async () => {
     const text = fc.string({ unit: fc.constantFrom("a", "\n", "\xff") });
     await fc.assert(

@@ -77,7 +77,7 @@ describe("two peers, two processes", () => {
       await ana.ok(["room", "kick", subject, "bob"]);
       await ana.ok(["send", subject, "not for bob"]);
       expect(await tail.end("eof")).toBe(1);
-      expect(tail.stderr).toMatch(/^error: .+ \(.+\)\n$/m);
+      expect(tail.stderr).toMatch(/^\{"error":".+ \(.+\)","code":"forbidden"\}\n$/m);
       expect(texts(tail.stdout)).not.toContain("not for bob");
     },
     patienceMs,

@@ -1,0 +1,165 @@
+/**
+ * Commands that run in a process group of their own, for `serve-rpc`.
+ *
+ * A command is over when its own process exits, not when everything that it started has closed its stdout. What it left
+ * running goes on: `ProcessGroups` ends it at stop, or when too many groups are left. Nothing survives this process but
+ * by a SIGKILL to it.
+ */
+import { pause } from "../client/wait.ts";
+import { UnibusError } from "../wire/errors.ts";
+
+/** How many groups may be left running: the oldest is ended for the next. */
+const groupsMax = 256;
+/** How often it is looked whether groups are gone, and how long they may take to end at stop, in milliseconds. */
+const groupMs = { look: 1_000, end: 1_000, poll: 20 } as const;
+/**
+ * What a command wrote before it exited is in the pipe by then. When its stdout stays open, it was all read once
+ * nothing came for `quiet`; one that goes on writing is not listened to for longer than `most`. In milliseconds.
+ */
+const drainMs = { quiet: 50, most: 1_000 } as const;
+
+/** Sends a signal to a group, or, with 0, none. Gives whether the group is there. */
+function signalGroup(group: number, signal: "SIGTERM" | "SIGKILL" | 0): boolean {
+  try {
+    process.kill(-group, signal);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The groups of commands that run, and those that commands have left running. */
+export class ProcessGroups {
+  readonly #running = new Set<number>();
+  readonly #groups = new Set<number>();
+  readonly #killAll = (): void => {
+    for (const group of [...this.#running, ...this.#groups]) signalGroup(group, "SIGKILL");
+  };
+  #looking: ReturnType<typeof setInterval> | undefined;
+
+  constructor() {
+    process.on("exit", this.#killAll);
+  }
+
+  /** Takes the group of a command that has begun. */
+  begin(group: number): void {
+    this.#running.add(group);
+  }
+
+  /** Takes a group whose command has exited, where anything of it still runs. */
+  keep(group: number): void {
+    this.#running.delete(group);
+    if (!signalGroup(group, 0)) return;
+    this.#groups.add(group);
+    // The number of a group that is gone may be given to another one: it is forgotten soon.
+    this.#looking ??= setInterval(() => this.#forgetGone(), groupMs.look);
+    this.#looking.unref?.();
+    const [oldest] = this.#groups;
+    if (this.#groups.size <= groupsMax || oldest === undefined) return;
+    signalGroup(oldest, "SIGKILL");
+    this.#groups.delete(oldest);
+  }
+
+  /** Ends all groups: asked first, then by force. */
+  async end(): Promise<void> {
+    this.#forgetGone();
+    for (const group of this.#groups) signalGroup(group, "SIGTERM");
+    const endMs = performance.now() + groupMs.end;
+    while (this.#groups.size > 0 && performance.now() < endMs) {
+      await pause(groupMs.poll, undefined);
+      this.#forgetGone();
+    }
+    this.#killAll();
+    this.#groups.clear();
+    clearInterval(this.#looking);
+    process.off("exit", this.#killAll);
+  }
+
+  #forgetGone(): void {
+    for (const group of this.#groups) if (!signalGroup(group, 0)) this.#groups.delete(group);
+    if (this.#groups.size > 0) return;
+    clearInterval(this.#looking);
+    this.#looking = undefined;
+  }
+}
+
+/** What comes from a stream, up to a size; what comes later is read and dropped, so that its writer does not block. */
+class Output {
+  readonly #chunks: Uint8Array[] = [];
+  #size = 0;
+  #isTaken = false;
+  readonly ended: Promise<void>;
+  /** Rejects with too_large. */
+  readonly overflow: Promise<never>;
+
+  constructor(stream: ReadableStream<Uint8Array>, bytesMax: number) {
+    const overflow = Promise.withResolvers<never>();
+    this.overflow = overflow.promise;
+    this.overflow.catch(() => undefined);
+    this.ended = this.#read(stream, bytesMax, overflow.reject);
+    this.ended.catch(() => undefined);
+  }
+
+  async #read(stream: ReadableStream<Uint8Array>, bytesMax: number, refuse: (error: Error) => void): Promise<void> {
+    for await (const chunk of stream) {
+      if (this.#isTaken) continue;
+      this.#size += chunk.length;
+      if (this.#size <= bytesMax) this.#chunks.push(chunk);
+      else refuse(new UnibusError("too_large", `its output is larger than ${bytesMax} bytes`));
+    }
+  }
+
+  /** Everything, after its writer has exited. */
+  async take(): Promise<Uint8Array> {
+    const endMs = performance.now() + drainMs.most;
+    for (let before = -1; before !== this.#size && performance.now() < endMs; ) {
+      before = this.#size;
+      const isOver = await Promise.race([
+        this.ended.then(() => true),
+        pause(drainMs.quiet, undefined).then(() => false),
+      ]);
+      if (isOver) break;
+    }
+    this.#isTaken = true;
+    return new Uint8Array(Buffer.concat(this.#chunks));
+  }
+}
+
+/** A command, and what it may take. */
+export interface CommandRun {
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: Uint8Array;
+  readonly timeoutMs: number;
+  readonly bytesMax: number;
+}
+
+/**
+ * Runs a command until it exits, and gives what it wrote to stdout. A command that takes too long or writes too much is
+ * ended with its whole group.
+ * Errors: internal where it fails; timeout; too_large.
+ */
+export async function runCommand(run: CommandRun, groups: ProcessGroups): Promise<Uint8Array> {
+  const { command, env, stdin, timeoutMs, bytesMax } = run;
+  const child = Bun.spawn([...command], { env, stdin, stdout: "pipe", stderr: "inherit", detached: true });
+  groups.begin(child.pid);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    signalGroup(child.pid, "SIGKILL");
+  }, timeoutMs);
+  const output = new Output(child.stdout, bytesMax);
+  try {
+    const code = await Promise.race([child.exited, output.overflow]);
+    if (isLate) throw new UnibusError("timeout", `it took more than ${timeoutMs} ms`);
+    if (code !== 0) throw new UnibusError("internal", `it ended with ${child.signalCode ?? `exit ${code}`}`);
+    return await Promise.race([output.take(), output.overflow]);
+  } finally {
+    clearTimeout(timer);
+    if (child.exitCode === null && child.signalCode === null) {
+      signalGroup(child.pid, "SIGKILL");
+      await child.exited;
+    }
+    groups.keep(child.pid);
+  }
+}
