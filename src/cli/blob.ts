@@ -7,14 +7,14 @@ import { parseRefWord, refWord } from "./blob-ref.ts";
 import { sizeText } from "./message-lines.ts";
 import { approveOption, openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asPeer, asReader, type PeerOptions, peerCommand } from "./peer.ts";
-import { printNote, writeOut } from "./print.ts";
+import { printJson, printLine, printNote, writeBytes } from "./print.ts";
 import { messageById } from "./since.ts";
 
 async function put(name: string, file: string, options: PeerOptions & RoomChoices): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     const named = await putFile(await openRoom(bus, name, signal, options), file, signal);
     const ref = refWord(named);
-    await writeOut(options.json ? `${JSON.stringify({ ref, size: named.blob.sz })}\n` : `${ref}\n`);
+    await (options.json ? printJson({ ref, size: named.blob.sz }) : printLine(ref));
   });
 }
 
@@ -38,7 +38,7 @@ async function get(
   await asReader(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal, options);
     const content = await fetchBlob(room, await namedBy(bus, room, ref, signal), signal);
-    if (options.out === "-") return writeOut(content);
+    if (options.out === "-") return writeBytes(content);
     await writeWhole(options.out, content);
     printNote(`${sizeText(content.length)} written to ${options.out}`);
   });

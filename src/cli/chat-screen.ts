@@ -1,6 +1,7 @@
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
 import { linesOf } from "./input.ts";
-import { writeOut } from "./print.ts";
+import { printLine } from "./print.ts";
+import type { Piece } from "./terminal-text.ts";
 
 /** How many typed lines may wait; while there are more, no more are read. */
 const waitingMax = 100;
@@ -10,7 +11,7 @@ export interface ChatScreen {
   /** What is typed, line by line, until the person has enough. */
   readonly typed: AsyncIterable<string>;
   /** Shows a line. */
-  say(line: string): Promise<void>;
+  say(...pieces: readonly Piece[]): Promise<void>;
   /** Gives the terminal back. */
   close(): void;
 }
@@ -35,10 +36,10 @@ class TerminalScreen implements ChatScreen {
     return this.#lines();
   }
 
-  async say(line: string): Promise<void> {
-    if (this.#isClosed) return writeOut(`${line}\n`);
+  async say(...pieces: readonly Piece[]): Promise<void> {
+    if (this.#isClosed) return printLine(...pieces);
     this.#clear(this.#reader.getCursorPos().rows);
-    await writeOut(`${line}\n`);
+    await printLine(...pieces);
     if (!this.#isClosed) this.#reader.prompt(true);
   }
 
@@ -89,8 +90,8 @@ class TerminalScreen implements ChatScreen {
 class PipeScreen implements ChatScreen {
   readonly typed = textsOf(Bun.stdin.stream());
 
-  say(line: string): Promise<void> {
-    return writeOut(`${line}\n`);
+  say(...pieces: readonly Piece[]): Promise<void> {
+    return printLine(...pieces);
   }
 
   close(): void {}

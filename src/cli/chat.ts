@@ -7,7 +7,7 @@ import { lastMessages } from "./history.ts";
 import { MessageLines } from "./message-lines.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
-import { painter, safeText } from "./terminal-text.ts";
+import { painter } from "./terminal-text.ts";
 
 /** How many messages are shown at first. */
 const shownFirst = 20;
@@ -121,7 +121,7 @@ class Chat {
     const isNumbered = message.kind === "pub";
     if (isNumbered) this.#keep(message);
     const mark = isNumbered ? String(this.#number) : "";
-    await this.screen.say(`${this.#paint(mark.padStart(3), "dim")} ${this.#lines.lineOf(message)}`);
+    await this.screen.say(this.#paint(mark.padStart(3), "dim"), " ", ...this.#lines.lineOf(message));
     this.#said.delete(keyOf(message));
     if (this.#said.size === 0) this.#whenShown();
   }
@@ -156,7 +156,7 @@ class Chat {
   }
 
   #note(text: string): Promise<void> {
-    return this.screen.say(this.#paint(safeText(text), "dim"));
+    return this.screen.say(this.#paint(text, "dim"));
   }
 }
 

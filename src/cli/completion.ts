@@ -1,6 +1,6 @@
 import { Argument, Command } from "commander";
 import { type CommandWords, type OptionValue, type Shell, scripts } from "./completion-scripts.ts";
-import { writeOut } from "./print.ts";
+import { printText } from "./print.ts";
 
 /** What follows an option, by how it is written. */
 function takesOf(flags: string, choices: readonly string[] | undefined): OptionValue {
@@ -40,5 +40,5 @@ export function completionCommand(load: () => Promise<Command>): Command {
         "fish:  unibus completion fish > ~/.config/fish/completions/unibus.fish",
       ].join("\n"),
     )
-    .action(async (shell: Shell) => writeOut(scripts[shell](wordsOf(await load()))));
+    .action(async (shell: Shell) => printText(scripts[shell](wordsOf(await load()))));
 }

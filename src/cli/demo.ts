@@ -6,8 +6,8 @@ import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { decodeFrame, encodeFrame, type Frame, isDropped } from "../wire/frame.ts";
 import { DemoBus } from "./demo-bus.ts";
 import { interruption } from "./interrupt.ts";
-import { printLine, writeOut } from "./print.ts";
-import { painter } from "./terminal-text.ts";
+import { flushOut, printLine } from "./print.ts";
+import { type Piece, painter } from "./terminal-text.ts";
 
 /** What a demonstration takes at most, in milliseconds. */
 const demoMs = 60_000;
@@ -18,12 +18,14 @@ const paint = painter();
 
 /** A step of the story. */
 function tell(text: string): void {
-  printLine(`\n${paint(text, "cyan")}`);
+  printLine();
+  printLine(paint(text, "cyan"));
 }
 
 /** What came of it; long ids, keys and ciphertexts are cut. */
-function show(text: string): void {
-  printLine(`  ${text.replace(/[A-Za-z0-9_+/=-]{24,}/g, (long) => `${long.slice(0, shownLength)}…`)}`);
+function show(text: string, speaker: Piece = ""): void {
+  const cut = text.replace(/[A-Za-z0-9_+/=-]{24,}/g, (long) => `${long.slice(0, shownLength)}…`);
+  printLine("  ", speaker, cut);
 }
 
 const failed = (what: string): UnibusError =>
@@ -56,7 +58,7 @@ class Talk implements AsyncDisposable {
     await room.send(text, { signal: this.signal });
     const { value: message } = await this.#heard.next();
     if (message?.text !== text || !message.verified) throw failed(`${text} did not arrive as it was said`);
-    show(`${paint(message.handle.padEnd(3), "green")}  ${message.text}`);
+    show(`  ${message.text}`, paint(message.handle.padEnd(3), "green"));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -143,7 +145,7 @@ async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<Return
 
   tell("bob, who stayed, reads it all");
   for (const { handle, text } of (await bobs.history({}, signal)).messages)
-    show(`${paint(handle.padEnd(3), "green")}  ${text}`);
+    show(`  ${text}`, paint(handle.padEnd(3), "green"));
 }
 
 async function demo(): Promise<void> {
@@ -168,7 +170,7 @@ async function demo(): Promise<void> {
     throw asked.aborted ? asked.reason : error;
   }
   tell(`Done in ${elapsed()}. The bus has ended, and its folder is gone.`);
-  await writeOut("");
+  await flushOut();
 }
 
 /** `demo`: the whole story on one screen, on a bus that lives as long as it. */

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { Doctor } from "../contracts/doctor.ts";
 import { type HostOptions, hostCommand, onHost } from "./host.ts";
-import { printLine, printNote } from "./print.ts";
+import { printJson, printNote, printRow } from "./print.ts";
 
 async function examine(options: HostOptions & { readonly mend?: boolean }): Promise<void> {
   const work = async (doctor: Doctor) => {
@@ -10,9 +10,9 @@ async function examine(options: HostOptions & { readonly mend?: boolean }): Prom
     return findings;
   };
   const found = await onHost(options, Doctor, work, { needsServer: true });
-  if (options.json) return printLine(JSON.stringify({ findings: found, mended: options.mend === true }));
+  if (options.json) return printJson({ findings: found, mended: options.mend === true });
   for (const { kind, stream, consumer } of found) {
-    printLine([kind.replaceAll("_", " "), stream, ...(consumer === undefined ? [] : [consumer])].join("\t"));
+    printRow(kind.replaceAll("_", " "), stream, ...(consumer === undefined ? [] : [consumer]));
   }
   if (found.length === 0) printNote("streams, consumers and rows belong together");
   else printNote(options.mend ? "mended" : "nothing was changed (--mend does)");

@@ -4,7 +4,6 @@ import { linePrinter } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
 import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
-import { writeOut } from "./print.ts";
 
 /** How many messages are printed: where nothing is said, and at most. */
 const limits = { usual: 200, most: 10_000, page: 1_000 } as const;
@@ -35,7 +34,7 @@ async function history(name: string, options: HistoryOptions): Promise<void> {
     const print = linePrinter(room, options);
     for (const message of await lastMessages(room, options.limit, signal)) {
       signal.throwIfAborted();
-      await writeOut(print(message));
+      await print(message);
     }
   });
 }

@@ -3,7 +3,7 @@ import { Invites } from "../contracts/invites.ts";
 import { inviteTtlS } from "../wire/api.ts";
 import { joinLink } from "../wire/names.ts";
 import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
-import { printLine, printNote } from "./print.ts";
+import { printJson, printLine, printNote, printRow } from "./print.ts";
 
 const time = (ms: number): string => new Date(ms).toISOString();
 
@@ -24,7 +24,7 @@ async function makeNew(handle: string, options: NewOptions): Promise<void> {
     const { invite, token } = await invites.create({ handle, role, ttlS: options.ttl });
     const link = joinLink(url, token);
     const expires_at = time(invite.expiresAt);
-    if (options.json) return printLine(JSON.stringify({ id: invite.id, handle, role, expires_at, link }));
+    if (options.json) return printJson({ id: invite.id, handle, role, expires_at, link });
     printLine(link);
     printNote(`good once, until ${expires_at}; to cancel it: unibus invite cancel ${invite.id}`);
   });
@@ -35,9 +35,9 @@ async function list(options: HostOptions): Promise<void> {
   const rows = pending.map(({ id, handle, role, createdAt, expiresAt }) => ({
     ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
   }));
-  if (options.json) return printLine(JSON.stringify({ invites: rows }));
+  if (options.json) return printJson({ invites: rows });
   if (rows.length === 0) printNote("no pending invites (unibus invite new)");
-  for (const row of rows) printLine([row.id, row.handle, row.role, row.expires_at].join("\t"));
+  for (const row of rows) printRow(row.id, row.handle, row.role, row.expires_at);
 }
 
 async function cancel(id: string, options: HostOptions): Promise<void> {

@@ -1,5 +1,6 @@
 import pino, { type DestinationStream } from "pino";
 import type { Log } from "../contracts/plugin.ts";
+import { safeLines } from "./terminal-text.ts";
 
 /** How log lines look: for people, or for machines. */
 export type LogFormat = "text" | "json";
@@ -9,6 +10,17 @@ function told(cause: unknown): unknown {
   if (!(cause instanceof Error)) return cause;
   const { name, message, stack, cause: deeper } = cause;
   return { name, message, stack, ...(deeper === undefined ? {} : { cause: told(deeper) }) };
+}
+
+/** How deep the fields of a log line are looked into. */
+const depthMax = 8;
+
+/** A field of a log line with its texts made harmless: what other people wrote may stand in an error or a name. */
+function harmless(value: unknown, depth = 0): unknown {
+  if (typeof value === "string") return safeLines(value);
+  if (typeof value !== "object" || value === null || depth === depthMax) return value;
+  if (Array.isArray(value)) return value.map((one) => harmless(one, depth + 1));
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, harmless(one, depth + 1)]));
 }
 
 /** Loaded where people read the log: the machines' form starts and idles without it. */
@@ -32,7 +44,8 @@ export async function makeLog(format: LogFormat | undefined): Promise<(name: str
     const line =
       (level: keyof Log) =>
       (message: string, fields: Record<string, unknown> = {}): void => {
-        child[level]("cause" in fields ? { ...fields, cause: told(fields.cause) } : fields, message);
+        const shown = "cause" in fields ? { ...fields, cause: told(fields.cause) } : fields;
+        child[level](harmless(shown) as object, safeLines(message));
       };
     return { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
   };

@@ -1,7 +1,8 @@
 import type { Message, Room } from "../client/index.ts";
 import { toBase64 } from "../wire/encoding.ts";
 import { refWord } from "./blob-ref.ts";
-import { colourOf, painter, safeJson, safeText } from "./terminal-text.ts";
+import { printJson, printLine } from "./print.ts";
+import { colourOf, type Piece, painter } from "./terminal-text.ts";
 
 /** How many messages are remembered, so that what answers one can say which. */
 const rememberedMax = 1_000;
@@ -31,22 +32,22 @@ export function sizeText(bytes: number): string {
  * A message as JSON: `{id, from, handle, time, kind, text | data, thread?, re?, blob?, verified, late}`.
  * Shape: `data` is base64-std, where the data is no UTF-8; `blob` is what `blob get` takes.
  */
-export function messageJson(message: Message): string {
+export function messageFields(message: Message): object {
   const { id, from, handle, timeMs, kind, data, thread, replyTo, blob, epoch, verified, late } = message;
   const text = textOf(data);
-  return safeJson({
+  return {
     ...{ id, from, handle, time: new Date(timeMs).toISOString(), kind },
     ...(text === null ? { data: toBase64(data) } : { text }),
     ...(thread === null ? {} : { thread }),
     ...(replyTo === null ? {} : { re: replyTo }),
     ...(blob === null ? {} : { blob: refWord({ blob, epoch }) }),
     ...{ verified, late },
-  });
+  };
 }
 
 const two = (number: number): string => String(number).padStart(2, "0");
 
-/** Messages of one room as lines for people: what others wrote is escaped, so that it paints nothing. */
+/** Messages of one room as lines for people. */
 export class MessageLines {
   readonly #paint = painter();
   readonly #excerpts = new Map<string, string>();
@@ -60,17 +61,17 @@ export class MessageLines {
   /** The name of a peer: its handle, with a piece of its endpoint where another member is called the same. */
   nameOf({ from, handle }: { readonly from: string; readonly handle: string }): string {
     const isShared = this.room.members.some((one) => one.handle === handle && one.endpoint !== from);
-    const name = safeText(handle) || "?";
+    const name = handle || "?";
     return isShared ? `${name}#${from.slice(0, shortLength)}` : name;
   }
 
   /** One message as one line: time, handle, text. A `?` after the name says that no signature was checked. */
-  lineOf(message: Message): string {
+  lineOf(message: Message): Piece[] {
     const name = this.nameOf(message);
     const shown = this.#paint(`${name}${message.verified ? "" : "?"}`, colourOf(message.from));
-    const line = `${this.#paint(this.#timeOf(message), "dim")}  ${shown}  ${this.#whatOf(message)}`;
+    const line = [this.#paint(this.#timeOf(message), "dim"), "  ", shown, "  ", ...this.#whatOf(message)];
     this.#remember(message, name);
-    return message.late ? `${line}  ${this.#paint("(late)", "yellow")}` : line;
+    return message.late ? [...line, "  ", this.#paint("(late)", "yellow")] : line;
   }
 
   #timeOf({ timeMs }: Message): string {
@@ -79,14 +80,13 @@ export class MessageLines {
     return this.isBrief ? clock : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
   }
 
-  #whatOf({ kind, data, replyTo, blob, id }: Message): string {
-    const text = textOf(data);
-    const words = text === null ? `[${sizeText(data.length)}, not text]` : safeText(text);
-    const file = blob === null ? "" : ` ${this.#paint(`[file, ${sizeText(blob.sz)}: ${id}]`, "dim")}`;
-    if (kind === "react") return `${words} ${this.#paint(`to ${this.#excerptOf(replyTo)}`, "dim")}`;
-    if (kind !== "pub") return `* ${kind}${words === "" ? "" : `: ${words}`}`;
-    const to = replyTo === null ? "" : `${this.#paint(`(to ${this.#excerptOf(replyTo)})`, "dim")} `;
-    return `${to}${words}${file}`;
+  #whatOf({ kind, data, replyTo, blob, id }: Message): Piece[] {
+    const words = textOf(data) ?? `[${sizeText(data.length)}, not text]`;
+    const file = blob === null ? [] : [" ", this.#paint(`[file, ${sizeText(blob.sz)}: ${id}]`, "dim")];
+    if (kind === "react") return [words, " ", this.#paint(`to ${this.#excerptOf(replyTo)}`, "dim")];
+    if (kind !== "pub") return [`* ${kind}${words === "" ? "" : `: ${words}`}`];
+    const to = replyTo === null ? [] : [this.#paint(`(to ${this.#excerptOf(replyTo)})`, "dim"), " "];
+    return [...to, words, ...file];
   }
 
   #excerptOf(id: string | null): string {
@@ -95,7 +95,7 @@ export class MessageLines {
 
   #remember({ id, kind, data }: Message, name: string): void {
     if (kind !== "pub") return;
-    const text = safeText(textOf(data) ?? "");
+    const text = textOf(data) ?? "";
     const isLong = text.length > excerptLengthMax;
     const cut = isLong ? `${[...text.slice(0, excerptLengthMax)].slice(0, -1).join("")}…` : text;
     this.#excerpts.set(id, `${name} "${cut}"`);
@@ -104,12 +104,12 @@ export class MessageLines {
   }
 }
 
-/** How the messages of a room are printed: for people, or as JSON. */
+/** What prints the messages of a room: for people, or as JSON. */
 export function linePrinter(
   room: Room,
   { json, ids }: { readonly json?: boolean | undefined; readonly ids?: boolean | undefined },
-): (message: Message) => string {
-  if (json) return (message) => `${messageJson(message)}\n`;
+): (message: Message) => Promise<void> {
+  if (json) return (message) => printJson(messageFields(message));
   const lines = new MessageLines(room);
-  return (message) => `${ids ? `${message.id}  ` : ""}${lines.lineOf(message)}\n`;
+  return (message) => printLine(ids ? `${message.id}  ` : "", ...lines.lineOf(message));
 }

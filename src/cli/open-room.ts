@@ -2,7 +2,6 @@
 import { type Command, Option } from "commander";
 import type { Bus, BusEvents, Room } from "../client/index.ts";
 import { printNote } from "./print.ts";
-import { safeText } from "./terminal-text.ts";
 
 /** What a person decided about a room on the command line. */
 export interface RoomChoices {
@@ -48,7 +47,7 @@ export async function openRoom(bus: Bus, name: string, signal: AbortSignal, choi
 /** A room to be looked at: an owner who may be taken for somebody else is reported, and the room is not refused. */
 export async function inspectRoom(bus: Bus, name: string, signal: AbortSignal): Promise<Room> {
   const room = await opened(bus, name, signal);
-  if (room.ownerConflicts.length > 0) printNote(safeText(`warning: ${room.ownerConflictError.message}`));
+  if (room.ownerConflicts.length > 0) printNote(`warning: ${room.ownerConflictError.message}`);
   return room;
 }
 

@@ -11,7 +11,6 @@ import { interruption } from "./interrupt.ts";
 import { suspicionText } from "./open-room.ts";
 import { type PrintOptions, printNote, readerGone } from "./print.ts";
 import { placeOf, urlsOf } from "./remembered.ts";
-import { safeText } from "./terminal-text.ts";
 
 /** The options of a command that acts as a peer. */
 export interface PeerOptions extends PrintOptions {
@@ -48,7 +47,7 @@ function tellOf(bus: Bus, follows: boolean): void {
     // What members cause must not use up the room for what a person has to act on.
     if (told.has(note) || (told.size >= notesMax && !isVital)) return;
     told.add(note);
-    printNote(safeText(note));
+    printNote(note);
   };
   bus.on("warning", (warning) => once(`warning: ${warning}`));
   bus.on("suspicious", (what) => {
@@ -133,7 +132,7 @@ export async function endpointsOf(
       throw new UnibusError("forbidden", `${what} (ask them which is theirs; if it is the new one, add --approve)`);
     }
     await bus.directory.approve(one);
-    printNote(`${safeText(one.handle)} is ${one.endpoint} from now on`);
+    printNote(`${one.handle} is ${one.endpoint} from now on`);
   }
   return found.map(({ endpoint }) => endpoint);
 }

@@ -3,7 +3,7 @@ import { Command } from "commander";
 import { planBus } from "../kernel/boot.ts";
 import { bootOptions } from "./bus.ts";
 import { makeLog } from "./log.ts";
-import { type PrintOptions, printLine } from "./print.ts";
+import { type PrintOptions, printJson, printLine } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
 
 const ids = (tokens: Readonly<Record<string, { readonly id: string }>> | undefined): string[] =>
@@ -18,7 +18,7 @@ async function plan(options: BusOptions & PrintOptions): Promise<void> {
     requires: ids(plugin.requires),
     optional: ids(plugin.optional),
   }));
-  if (options.json) return printLine(JSON.stringify({ flags, plugins: rows }));
+  if (options.json) return printJson({ flags, plugins: rows });
   for (const [name, on] of Object.entries(flags)) printLine(`flag ${name} is ${on ? "on" : "off"}`);
   const width = Math.max(0, ...rows.map(({ name }) => name.length));
   rows.forEach(({ name, provides, requires }, index) => {

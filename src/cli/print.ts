@@ -1,6 +1,14 @@
+/**
+ * Everything that a command prints passes here, and is made harmless: what other people wrote may hold characters that
+ * steer a terminal, hide or turn text around. Those are shown by their numbers. JSON escapes them and reads back as it
+ * was; bytes of a file or an answer alone go out as they are.
+ *
+ * What is printed is on its way at once, in order. Who prints much awaits each line, so that a slow reader slows it;
+ * whoever does not is waited for by `flushOut`, at the end.
+ */
 import { readFileSync } from "node:fs";
 import { UnibusError } from "../wire/errors.ts";
-import { safeJson, safeText } from "./terminal-text.ts";
+import { type Piece, safeJson, safeLines, safePieces, safeText } from "./terminal-text.ts";
 
 /** Data that a command prints: a name and a text or a number for each line. */
 export type Fields = Readonly<Record<string, string | number | boolean>>;
@@ -47,8 +55,16 @@ export function checkStdout(): void {
   throw new UnibusError("invalid", "stdout is closed (redirect it to /dev/null to drop what is printed)");
 }
 
-/** Writes data to stdout, and resolves when it was taken: who reads slowly is waited for. Errors: unavailable. */
-export async function writeOut(data: string | Uint8Array): Promise<void> {
+/**
+ * Writes bytes to stdout as they are, and resolves when they were taken. For the content of files and answers alone.
+ * Errors: unavailable.
+ */
+export function writeBytes(bytes: Uint8Array): Promise<void> {
+  return write(bytes);
+}
+
+/** Writes to stdout, and resolves when it was taken: who reads slowly is waited for. Errors: unavailable. */
+async function write(data: string | Uint8Array): Promise<void> {
   if (!gone.signal.aborted) {
     const error = await new Promise<unknown>((resolve) => process.stdout.write(data, resolve));
     // The event that tells of it comes later.
@@ -61,18 +77,18 @@ export async function writeOut(data: string | Uint8Array): Promise<void> {
 
 const pending = new Set<Promise<void>>();
 
-/** Writes data to stdout, where nobody waits for it: `flushOut` does, at the end. */
-function put(data: string): void {
-  const writing: Promise<void> = writeOut(data)
-    .catch(() => undefined)
-    .finally(() => pending.delete(writing));
-  pending.add(writing);
+/** Writes text to stdout. Who does not wait for it leaves that to `flushOut`. */
+function put(data: string): Promise<void> {
+  const writing = write(data);
+  const settled: Promise<void> = writing.catch(() => undefined).finally(() => pending.delete(settled));
+  pending.add(settled);
+  return writing;
 }
 
 /** Resolves when everything that was printed has been taken. Errors: unavailable when stdout took less. */
 export async function flushOut(): Promise<void> {
   await Promise.all(pending);
-  await writeOut("");
+  await write("");
 }
 
 /** Fields as lines, their values under each other. */
@@ -84,16 +100,36 @@ export function fieldLines(fields: Fields): string {
 }
 
 /** Prints fields on stdout, as lines or as JSON. */
-export function printFields(fields: Fields, options: PrintOptions = {}): void {
-  put(options.json ? `${safeJson(fields)}\n` : fieldLines(fields));
+export function printFields(fields: Fields, options: PrintOptions = {}): Promise<void> {
+  return options.json ? printJson(fields) : put(fieldLines(fields));
+}
+
+/** Prints a value on stdout, as one line of JSON. */
+export function printJson(value: unknown): Promise<void> {
+  return put(`${safeJson(value)}\n`);
 }
 
 /** Prints one line of data on stdout. */
-export function printLine(line: string): void {
-  put(`${line}\n`);
+export function printLine(...pieces: readonly Piece[]): Promise<void> {
+  return put(`${safePieces(pieces)}\n`);
+}
+
+/** Prints the cells of a row on stdout, with tabs between. */
+export function printRow(...cells: readonly string[]): Promise<void> {
+  return put(`${cells.map(safeText).join("\t")}\n`);
+}
+
+/** Prints a text of several lines on stdout. It ends its last line itself. */
+export function printText(text: string): Promise<void> {
+  return put(safeLines(text));
 }
 
 /** Tells a person something beside the data, on stderr. */
 export function printNote(note: string): void {
-  process.stderr.write(`${note}\n`);
+  process.stderr.write(`${safeText(note)}\n`);
+}
+
+/** Prints an error on stderr: a text of one or more lines, or a value as JSON. */
+export function printError(error: string | object): void {
+  process.stderr.write(typeof error === "string" ? safeLines(error) : `${safeJson(error)}\n`);
 }

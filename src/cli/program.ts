@@ -1,8 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { isUnibusError } from "../wire/errors.ts";
 import { Interrupted } from "./interrupt.ts";
-import { checkStdout, flushOut } from "./print.ts";
-import { safeJson, safeText } from "./terminal-text.ts";
+import { checkStdout, flushOut, printError } from "./print.ts";
 import { version } from "./version.ts";
 
 /** Exit codes. Source: spec 14. */
@@ -72,8 +71,8 @@ async function makeProgram(first: string | undefined, onJson = false): Promise<C
 function configure(command: Command, onJson: boolean, path = command.name()): void {
   command.exitOverride();
   // The error is printed as JSON when it arrives in `run`.
-  if (onJson) command.configureOutput({ writeErr: () => undefined });
-  else command.showHelpAfterError(`(see ${path} --help)`);
+  command.configureOutput({ writeErr: onJson ? () => undefined : printError });
+  if (!onJson) command.showHelpAfterError(`(see ${path} --help)`);
   const isLeaf = command.commands.length === 0;
   if (isLeaf && !command.options.some(({ long }) => long === "--json"))
     command.option("--json", "print errors as JSON");
@@ -86,18 +85,18 @@ function wantsJson(argv: readonly string[]): boolean {
   return argv.slice(0, end === -1 ? argv.length : end).includes("--json");
 }
 
-/** Prints an error on stderr: one line, or `{"error", "code"}`. Source: spec 14, 17. */
-function printError(error: string, code: string, onJson: boolean): void {
+/** Prints what went wrong: one line, or `{"error", "code"}`. Source: spec 14, 17. */
+function tellError(error: string, code: string, onJson: boolean): void {
   const message = error.replaceAll("\n", " ");
-  process.stderr.write(onJson ? `${safeJson({ error: message, code })}\n` : `error: ${safeText(message)}\n`);
+  printError(onJson ? { error: message, code } : `error: ${message}\n`);
 }
 
 /** Says what went wrong; with UNIBUS_DEBUG also where. */
 function tell(error: unknown, onJson: boolean): void {
   const message = isUnibusError(error) ? error.message : `internal error: ${(error as Error)?.message ?? error}`;
-  printError(message, isUnibusError(error) ? error.code : "internal", onJson);
+  tellError(message, isUnibusError(error) ? error.code : "internal", onJson);
   for (let at = error; process.env.UNIBUS_DEBUG && at instanceof Error; at = at.cause) {
-    process.stderr.write(`${at.stack ?? at.message}\n`);
+    printError(`${at.stack ?? at.message}\n`);
   }
 }
 
@@ -105,9 +104,9 @@ function tell(error: unknown, onJson: boolean): void {
 function tellUsage(error: Error, onJson: boolean): void {
   const isHelp = error instanceof CommanderError && error.code === "commander.help";
   const message = isHelp ? "no command was named (see unibus --help)" : error.message.replace(/^error: /, "");
-  if (onJson) printError(message, "invalid", true);
+  if (onJson) tellError(message, "invalid", true);
   // Commander has printed its own.
-  else if (error instanceof InvalidArgumentError) process.stderr.write(`error: ${message}\n(see --help)\n`);
+  else if (error instanceof InvalidArgumentError) printError(`error: ${message}\n(see --help)\n`);
 }
 
 /** Runs one command line and gives its exit code. What it printed has been taken by then. */

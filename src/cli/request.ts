@@ -1,11 +1,10 @@
 import { Command } from "commander";
 import { checkNotEmpty, wholeOf } from "./input.ts";
-import { messageJson, textOf } from "./message-lines.ts";
+import { messageFields, textOf } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
-import { writeOut } from "./print.ts";
-import { safeLines } from "./terminal-text.ts";
+import { printJson, printText, writeBytes } from "./print.ts";
 
 /** How long an answer may take: where nothing is said, and at most, in milliseconds. */
 const answerMs = { usual: 5_000, most: 3_600_000 } as const;
@@ -14,10 +13,11 @@ interface RequestOptions extends PeerOptions, RoomChoices {
   readonly timeout: number;
 }
 
-/** An answer as it is: byte for byte for a program, and harmless for a terminal. */
-function shown(data: Uint8Array): Uint8Array | string {
-  if (!process.stdout.isTTY) return data;
-  return `${safeLines(textOf(data) ?? new TextDecoder().decode(data)).replace(/\n$/, "")}\n`;
+/** Prints an answer as it is: byte for byte for a program, and as text on a terminal. */
+function printData(data: Uint8Array): Promise<void> {
+  if (!process.stdout.isTTY) return writeBytes(data);
+  const text = textOf(data) ?? new TextDecoder().decode(data);
+  return printText(`${text.replace(/\n$/, "")}\n`);
 }
 
 async function request(name: string, text: string, options: RequestOptions): Promise<void> {
@@ -30,7 +30,7 @@ async function request(name: string, text: string, options: RequestOptions): Pro
       timeoutMs: options.timeout,
       signal,
     });
-    await writeOut(options.json ? `${messageJson(answer)}\n` : shown(answer.data));
+    await (options.json ? printJson(messageFields(answer)) : printData(answer.data));
   });
 }
 

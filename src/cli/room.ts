@@ -4,9 +4,8 @@ import { UnibusError } from "../wire/errors.ts";
 import { subjectFault } from "../wire/names.ts";
 import { approveOption, inspectRoom, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asPeer, asReader, endpointsOf, type PeerOptions, peerCommand } from "./peer.ts";
-import { printFields, printNote, writeOut } from "./print.ts";
+import { printFields, printJson, printNote, printRow } from "./print.ts";
 import { policyText } from "./rooms.ts";
-import { safeJson, safeText } from "./terminal-text.ts";
 
 interface NewOptions extends PeerOptions {
   readonly mode?: keyof typeof modes;
@@ -43,8 +42,7 @@ async function makeNew(subject: string, options: NewOptions): Promise<void> {
     if (fault !== null) throw new UnibusError("invalid", `${subject}: ${fault} (write it as in room.team)`);
     const room = await bus.createRoom(subject, policyOf(options), signal);
     const { policy, ...fields } = { ...describe(room), ...identityOf(room) };
-    if (options.json) await writeOut(`${safeJson({ ...fields, policy })}\n`);
-    else printFields({ ...fields, policy: policyText(policy) });
+    await (options.json ? printJson({ ...fields, policy }) : printFields({ ...fields, policy: policyText(policy) }));
   });
 }
 
@@ -74,7 +72,7 @@ async function show(name: string, options: PeerOptions): Promise<void> {
       rekey_pending: room.members.some(({ left }) => left),
       ...identityOf(room),
     };
-    if (options.json) return writeOut(`${safeJson({ ...fields, policy, ...more })}\n`);
+    if (options.json) return printJson({ ...fields, policy, ...more });
     printFields({ ...fields, policy: policyText(policy), ...more });
     advise(room, bus.identity.signPubHex);
   });
@@ -92,11 +90,10 @@ async function members(name: string, options: MembersOptions): Promise<void> {
       return { handle, role, endpoint, sign_pub, fingerprint, since, left };
     });
     rows.sort((a, b) => (a.role === b.role ? (a.handle < b.handle ? -1 : 1) : a.role === "owner" ? -1 : 1));
-    if (options.json) return writeOut(`${safeJson({ members: rows })}\n`);
+    if (options.json) return printJson({ members: rows });
     for (const { handle, role, endpoint, fingerprint, since, left } of rows) {
       const more = [...(options.fingerprints ? [fingerprint] : []), ...(left ? ["left"] : [])];
-      const line = [safeText(handle), role, endpoint, `since epoch ${since}`, ...more];
-      await writeOut(`${line.join("\t")}\n`);
+      await printRow(handle, role, endpoint, `since epoch ${since}`, ...more);
     }
   });
 }
@@ -160,7 +157,7 @@ async function verify(name: string, words: readonly string[], options: PeerOptio
     const room = await inspectRoom(bus, name, signal);
     if (words.length > 0) await room.verify(words.join(" "));
     const fields = { room_id: room.id, subject: room.subject, ...identityOf(room) };
-    if (options.json) return writeOut(`${safeJson(fields)}\n`);
+    if (options.json) return printJson(fields);
     printFields(fields);
     if (room.trust === "unverified") {
       printNote(`compare the words with another member, then: unibus room verify ${room.subject} WORDS`);

@@ -1,8 +1,7 @@
 import { Command } from "commander";
 import type { Bus, Policy, RoomEntry } from "../client/index.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
-import { printNote, writeOut } from "./print.ts";
-import { safeJson } from "./terminal-text.ts";
+import { printJson, printNote, printRow } from "./print.ts";
 
 /** What a policy has on, in words; one that has nothing on is plain. */
 export function policyText({ encrypt, persist, sign_msgs }: Policy): string {
@@ -16,11 +15,11 @@ function rowOf({ id, subject, role, policy, epoch, rekeyPending }: RoomEntry) {
 
 async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): Promise<void> {
   const rows = (await bus.rooms(signal)).map(rowOf);
-  if (options.json) return writeOut(`${safeJson({ rooms: rows })}\n`);
+  if (options.json) return printJson({ rooms: rows });
   if (rows.length === 0) printNote("you are in no room yet (unibus room new SUBJECT, or ask an owner to add you)");
   for (const { room_id, subject, role, policy, epoch, rekey_pending } of rows) {
     const pending = rekey_pending ? ["rekey pending"] : [];
-    await writeOut(`${[room_id, subject, role, `epoch ${epoch}`, policyText(policy), ...pending].join("\t")}\n`);
+    await printRow(room_id, subject, role, `epoch ${epoch}`, policyText(policy), ...pending);
   }
 }
 

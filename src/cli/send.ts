@@ -8,7 +8,7 @@ import { putFile } from "./blob-file.ts";
 import { checkNotEmpty, linesOf, openNamed, wholeOf } from "./input.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
-import { printNote, writeOut } from "./print.ts";
+import { printJson, printLine, printNote } from "./print.ts";
 import { messageById } from "./since.ts";
 
 /** How many messages are on their way at once. */
@@ -37,8 +37,8 @@ async function dataOf(text: string | undefined, { file, attach }: SendOptions): 
   return checkNotEmpty(await wholeOf(Bun.stdin.stream(), "what came on stdin"), "stdin");
 }
 
-const printed = ({ id, seq }: Sent, { json }: SendOptions): string =>
-  json ? `${JSON.stringify(seq === null ? { id } : { id, seq })}\n` : `${id}\n`;
+const printSent = ({ id, seq }: Sent, { json }: SendOptions): Promise<void> =>
+  json ? printJson(seq === null ? { id } : { id, seq }) : printLine(id);
 
 /** Messages in their order, several on their way at once. */
 class Pipeline {
@@ -86,7 +86,7 @@ class Pipeline {
 async function sendLines(room: Room, options: SendOptions, place: SayOptions): Promise<void> {
   const pipeline = new Pipeline(async (data) => {
     const sent = await room.send(data, place);
-    if (options.json) await writeOut(printed(sent, options));
+    if (options.json) await printSent(sent, options);
   });
   const pump = async (): Promise<void> => {
     for await (const line of linesOf(Bun.stdin.stream())) await pipeline.push(line);
@@ -121,7 +121,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
     const place = { ...(await placeOf(bus, room, options, signal)), signal };
     if (lines) return sendLines(room, options, place);
     const blob = attach === undefined ? undefined : await putFile(room, attach, signal);
-    await writeOut(printed(await room.send(data, { ...place, blob }), options));
+    await printSent(await room.send(data, { ...place, blob }), options);
   });
 }
 

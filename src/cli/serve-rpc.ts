@@ -8,7 +8,6 @@ import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-roo
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote } from "./print.ts";
 import { ProcessGroups, runCommand } from "./process-group.ts";
-import { safeText } from "./terminal-text.ts";
 
 /** How many requests are worked on at once: where nothing is said, and at most. */
 const parallel = { usual: 4, most: 256 } as const;
@@ -34,13 +33,13 @@ interface Service {
 
 async function answer(request: Request, { command, timeoutMs, groups }: Service): Promise<void> {
   const run = { command, env: environmentOf(request), stdin: request.data, timeoutMs, bytesMax: frameBytesMax };
-  const shown = `${safeText(request.handle)}: ${request.id}`;
+  const shown = `${request.handle}: ${request.id}`;
   try {
     await request.respond(await runCommand(run, groups));
     printNote(`answered ${shown}`);
   } catch (error) {
     const why = isUnibusError(error) ? error.message : String((error as Error).message);
-    printNote(`no answer to ${shown}: ${safeText(why)}`);
+    printNote(`no answer to ${shown}: ${why}`);
   }
 }
 

@@ -9,7 +9,7 @@ import { joinLink } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
 import { DirectoryLock, dataDirError, type ServerRecord } from "./data-dir.ts";
 import { type LogFormat, makeLog } from "./log.ts";
-import { printFields, printLine } from "./print.ts";
+import { printFields, printText } from "./print.ts";
 import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
 import { checkStore, noteServed, storeOf } from "./store-record.ts";
 import { version } from "./version.ts";
@@ -62,7 +62,7 @@ async function offerFirstAdmin({ service, site }: Bus, lock: DirectoryLock, log:
   const link = joinLink(site.url(), made.token);
   if (process.stdout.isTTY) {
     lock.dropAdminLink();
-    return printLine(`\nNo admin yet. This link makes the first, once, within an hour:\n  ${link}\n`);
+    return printText(`\nNo admin yet. This link makes the first, once, within an hour:\n  ${link}\n\n`);
   }
   const file = lock.keepAdminLink(link);
   log.info(`no admin yet: ${file} holds the link that makes the first, once, within an hour (unibus join LINK)`);

@@ -4,7 +4,7 @@ import { isUlid } from "../wire/names.ts";
 import { linePrinter } from "./message-lines.ts";
 import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
-import { printNote, writeOut } from "./print.ts";
+import { printNote } from "./print.ts";
 import { messagesSince } from "./since.ts";
 
 interface TailOptions extends PeerOptions, RoomChoices {
@@ -27,7 +27,7 @@ async function tail(name: string, options: TailOptions): Promise<void> {
     const isFromId = since !== undefined && since !== "all";
     const messages = isFromId ? await messagesSince(bus, room, { id: since, live, signal }) : live;
     printNote(`following ${room.subject}; Ctrl-C ends it`);
-    for await (const message of messages) await writeOut(print(message));
+    for await (const message of messages) await print(message);
   };
   await asPeer(options, follow, { follows: true, reads: true });
 }

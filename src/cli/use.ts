@@ -4,9 +4,8 @@ import { isCleartext } from "../client/http.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { identityOption } from "./identity.ts";
 import { defaultIdentityFile } from "./identity-file.ts";
-import { type PrintOptions, printLine, printNote } from "./print.ts";
+import { type PrintOptions, printJson, printNote, printRow } from "./print.ts";
 import { configFile, type KnownBus, knownBus, remember, remembered } from "./remembered.ts";
-import { safeJson } from "./terminal-text.ts";
 
 interface UseOptions extends PrintOptions {
   readonly identity?: string;
@@ -24,7 +23,7 @@ function choose(url: string, options: UseOptions): void {
   const before = options.identity ? undefined : known.find(({ bus }) => bus === asked.bus);
   const chosen = before ?? (options.identity || inUse === null ? asked : { ...asked, identity: inUse.identity });
   remember(chosen, { uses: true });
-  if (options.json) printLine(safeJson(chosen));
+  if (options.json) printJson(chosen);
   else printNote(`commands use ${chosen.bus} as ${chosen.identity} (remembered in ${configFile()})`);
   if (!existsSync(chosen.identity))
     printNote(`note: there is no identity at ${chosen.identity} yet (unibus join LINK)`);
@@ -32,9 +31,9 @@ function choose(url: string, options: UseOptions): void {
 }
 
 function list(known: readonly KnownBus[], { json }: UseOptions): void {
-  if (json) printLine(safeJson({ known }));
+  if (json) printJson({ known });
   else if (known.length === 0) throw new UnibusError("not_found", "no bus is remembered (name one: unibus use URL)");
-  else for (const [at, { bus, identity }] of known.entries()) printLine(`${at === 0 ? "*" : " "} ${bus}\t${identity}`);
+  else for (const [at, { bus, identity }] of known.entries()) printRow(`${at === 0 ? "*" : " "} ${bus}`, identity);
 }
 
 /** `use [URL]`: choose the bus that commands talk to. Source: spec 17. */

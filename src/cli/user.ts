@@ -5,7 +5,7 @@ import { usersPageMax } from "../wire/api.ts";
 import { keyPattern } from "../wire/names.ts";
 import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
 import { readIdentityFile } from "./identity-file.ts";
-import { printFields, printLine, printNote } from "./print.ts";
+import { printFields, printJson, printNote, printRow } from "./print.ts";
 
 function keyArgument(text: string): string {
   if (!new RegExp(keyPattern).test(text)) throw new InvalidArgumentError("A sign_pub has 64 hex digits.");
@@ -54,11 +54,11 @@ async function* rowsOf(users: Users): AsyncGenerator<Record<string, string>> {
 
 async function list(options: HostOptions): Promise<void> {
   await onHost(options, Users, async (users) => {
-    if (options.json) return printLine(JSON.stringify({ users: await Array.fromAsync(rowsOf(users)) }));
+    if (options.json) return printJson({ users: await Array.fromAsync(rowsOf(users)) });
     let count = 0;
     for await (const { handle, role, status, sign_pub } of rowsOf(users)) {
       count += 1;
-      printLine([handle, role, status, sign_pub].join("\t"));
+      await printRow(handle ?? "", role ?? "", status ?? "", sign_pub ?? "");
     }
     if (count === 0) printNote("no users yet (unibus user add)");
   });

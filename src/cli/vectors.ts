@@ -1,10 +1,10 @@
 import { Command } from "commander";
 import { computeVectors } from "../client/vectors.ts";
-import { printLine } from "./print.ts";
+import { printText } from "./print.ts";
 
 /** `vectors`: prints the deterministic vectors as JSON. Source: spec 4. */
 export function vectorsCommand(): Command {
   return new Command("vectors")
     .description("print the test vectors by which other implementations check themselves, as JSON")
-    .action(async () => printLine(JSON.stringify(await computeVectors(), null, 2)));
+    .action(async () => printText(`${JSON.stringify(await computeVectors(), null, 2)}\n`));
 }

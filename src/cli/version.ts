@@ -1,7 +1,6 @@
 import { Command } from "commander";
 import manifest from "../../package.json";
-import { type PrintOptions, printLine } from "./print.ts";
-import { safeJson } from "./terminal-text.ts";
+import { type PrintOptions, printJson, printLine } from "./print.ts";
 
 /** The version of this executable. */
 export const version: string = manifest.version;
@@ -11,5 +10,5 @@ export function versionCommand(): Command {
   return new Command("version")
     .description("print the version")
     .option("--json", "print JSON")
-    .action(({ json }: PrintOptions) => printLine(json ? safeJson({ version }) : version));
+    .action(({ json }: PrintOptions) => (json ? printJson({ version }) : printLine(version)));
 }

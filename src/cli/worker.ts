@@ -4,8 +4,7 @@ import { pause } from "../client/wait.ts";
 import { countArgument } from "./numbers.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
-import { printNote, writeOut } from "./print.ts";
-import { safeText } from "./terminal-text.ts";
+import { printJson, printLine, printNote } from "./print.ts";
 
 /** Between two ticks: where nothing is said, and at most, in milliseconds. */
 const everyMs = { usual: 1_000, most: 86_400_000 } as const;
@@ -37,9 +36,9 @@ function tick(number: number, { sent, acked, failed, received }: Counters): stri
   return JSON.stringify({ tick: number, uptime_ms, rss_bytes, sent, acked, failed, received });
 }
 
-function lineOf(number: number, { sent, acked, failed, received }: Counters, { json }: WorkerOptions): string {
-  if (json) return `${JSON.stringify({ tick: number, sent, acked, failed, received })}\n`;
-  return `tick ${number}  sent ${sent}  acked ${acked}  failed ${failed}  received ${received}\n`;
+function printTick(number: number, { sent, acked, failed, received }: Counters, { json }: WorkerOptions) {
+  if (json) return printJson({ tick: number, sent, acked, failed, received });
+  return printLine(`tick ${number}  sent ${sent}  acked ${acked}  failed ${failed}  received ${received}`);
 }
 
 async function run(bus: Bus, room: Room, options: WorkerOptions, signal: AbortSignal): Promise<void> {
@@ -65,7 +64,7 @@ async function run(bus: Bus, room: Room, options: WorkerOptions, signal: AbortSi
             },
             (error: unknown) => {
               counters.failed += 1;
-              if (!signal.aborted) printNote(`warning: ${safeText(String((error as Error).message))}`);
+              if (!signal.aborted) printNote(`warning: ${String((error as Error).message)}`);
             },
           )
           .finally(() => flying.delete(flight));
@@ -73,7 +72,7 @@ async function run(bus: Bus, room: Room, options: WorkerOptions, signal: AbortSi
       }
       const isLast = number === options.count;
       await Promise.race([isLast ? Promise.all(flying) : pause(options.every, signal), ended.promise]);
-      await writeOut(lineOf(number, counters, options));
+      await printTick(number, counters, options);
     }
   } finally {
     stop();

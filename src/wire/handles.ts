@@ -3,30 +3,14 @@
  * handles by `looks.ts`.
  */
 import { UnibusError } from "./errors.ts";
-import { joinsNext, joinsPrevious, transparent, viramas } from "./joining.ts";
+import { hiddenReplacer } from "./hidden.ts";
 import { handleLengthMax } from "./names.ts";
 
 const trimmed = /^\p{Zs}+|\p{Zs}+$/gu;
 const blank = /^[\p{White_Space}\u2800]*$/u;
 
-/** Emoji with the joiners and variation selectors that belong to them. */
-const emoji =
-  /[0-9#*]\ufe0f\u20e3|\p{ExtPict}(?:[\ufe0e\ufe0f]|\p{EMod})?(?:\u200d\p{ExtPict}(?:[\ufe0e\ufe0f]|\p{EMod})?)*/gu;
-
-/** Joiners that change how letters are written, where IDNA lets them stand (RFC 5892, CONTEXTJ). */
-const contextualJoiner = new RegExp(
-  `(?<=[${viramas}])[\\u200c\\u200d]|(?<=[${joinsNext}][${transparent}]*)\\u200c(?=[${transparent}]*[${joinsPrevious}])`,
-  "gu",
-);
-
-const control = /\p{Cc}/u;
-const direction = /\p{Bidi_Control}/u;
-const refused = /[\p{Cc}\p{Cs}\p{Cn}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]/u;
-
-/** A text without the joiners and variation selectors that are in their place, and without emoji. */
-export function withoutJoiners(text: string): string {
-  return text.replace(emoji, "\u25a1").replace(contextualJoiner, "");
-}
+const refused = "\\p{Cc}\\p{Cs}\\p{Cn}\\p{Zl}\\p{Zp}\\p{Bidi_Control}\\p{Default_Ignorable_Code_Point}\\ufff9-\\ufffb";
+const replaceRefused = hiddenReplacer(refused);
 
 /** The normal form of a handle: NFC, without spaces at its ends. It may still be one that is refused. */
 export function normalHandle(handle: string): string {
@@ -34,15 +18,15 @@ export function normalHandle(handle: string): string {
 }
 
 function kindOf(character: string): string {
-  if (control.test(character)) return "a control character";
-  if (direction.test(character)) return "a character that changes the direction of text";
+  if (/\p{Cc}/u.test(character)) return "a control character";
+  if (/\p{Bidi_Control}/u.test(character)) return "a character that changes the direction of text";
   return /[\p{Cn}\p{Cs}]/u.test(character) ? "not an assigned character" : "invisible";
 }
 
 /** A text in quotes, every character that is not plain to see written by its number. */
 function quoted(text: string): string {
   const written = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return JSON.stringify(text).replace(new RegExp(refused, "gu"), (one) => one.replace(/[\s\S]/g, written));
+  return JSON.stringify(text).replace(new RegExp(`[${refused}]`, "gu"), (one) => one.replace(/[\s\S]/g, written));
 }
 
 /**
@@ -58,7 +42,11 @@ export function checkHandle(given: string): string {
     throw new UnibusError("invalid", `handle has ${[...handle].length} characters (use at most ${handleLengthMax})`);
   }
   if (blank.test(handle)) throw refuse("is blank", `use 1 to ${handleLengthMax} characters`);
-  const [character] = refused.exec(withoutJoiners(handle)) ?? [];
+  let character: string | undefined;
+  replaceRefused(handle, (hidden) => {
+    character ??= hidden;
+    return hidden;
+  });
   if (character === undefined) return handle;
   const number = (character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0");
   throw refuse(`contains U+${number}, which is ${kindOf(character)}`, "remove it");

@@ -1,0 +1,119 @@
+/**
+ * What other people wrote steers no terminal, whichever command shows it. The bus refuses such handles today; a bus
+ * that lies, or a database of an earlier version, may still hold them.
+ */
+import { Database } from "bun:sqlite";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import type { Identity } from "../../src/client/identity.ts";
+import { CliPeer } from "../support/cli-peer.ts";
+import { type Done, Server, unibus } from "../support/executable.ts";
+import { HostileServer } from "../support/hostile-server.ts";
+import { addUser, call, freshSubject } from "../support/peer.ts";
+
+/** Colours, a C1 sequence, a reversal, what hides, and a line of somebody else's making. */
+const evil = "eve\u001b[31m\u009b2J\u202egpj\u2066\u200b\u3164\u00ad\r\nforged\tadmin";
+/** What somebody pasted, in one line: a mistake repeats the lines of the command line as they were. */
+const ownWords = evil.replace("\r\n", "");
+const steering = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}]/u;
+
+let server: Server;
+let admin: Identity;
+let ana: CliPeer;
+let eve: CliPeer;
+let subject: string;
+let way: HostileServer;
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  admin = await addUser(server, "root", { admin: true });
+  [ana, eve] = [await CliPeer.join(server, admin, "ana"), await CliPeer.join(server, admin, "eve")];
+  subject = freshSubject();
+  await ana.ok(["room", "new", subject]);
+  await ana.ok(["room", "add", subject, "eve"]);
+  await eve.run(["room", "accept", subject]);
+  await eve.ok(["send", subject, "-"], `hello ${evil}`);
+  await call(server.ready.http, admin, "POST", "/invites", { handle: "invited" });
+  const database = new Database(join(server.data, "unibus.db"));
+  database.run("UPDATE users SET handle = ? WHERE handle = 'eve'", [evil]);
+  database.run("UPDATE stays SET handle = ? WHERE handle = 'eve'", [evil]);
+  database.run("UPDATE invites SET handle = ?", [evil]);
+  database.close();
+  way = await HostileServer.start(server.ready.http);
+}, 60_000);
+afterAll(async () => {
+  ana?.[Symbol.dispose]();
+  eve?.[Symbol.dispose]();
+  await way?.[Symbol.asyncDispose]();
+  await server?.[Symbol.asyncDispose]();
+});
+
+/** What a command printed holds nothing that steers, but for tabs and line ends of its own, and no line of eve's. */
+function isHarmless({ stdout, stderr }: Done): void {
+  for (const text of [stdout, stderr]) {
+    expect(text.replace(/[\t\n]/g, "")).not.toMatch(steering);
+    expect(text).not.toMatch(/^forged\tadmin/m);
+  }
+}
+
+const host = (...args: string[]): Promise<Done> => unibus(server.folder, [...args, "--data", server.data]);
+
+describe("harmless on a terminal:", () => {
+  const commands: Readonly<Record<string, () => Promise<Done>>> = {
+    "user list": () => host("user", "list"),
+    "user list --json": () => host("user", "list", "--json"),
+    "invite list": () => host("invite", "list"),
+    "invite list --json": () => host("invite", "list", "--json"),
+    doctor: () => host("doctor"),
+    "doctor --json": () => host("doctor", "--json"),
+    plan: () => host("plan"),
+    "plan --json": () => host("plan", "--json"),
+    whoami: () => eve.run(["whoami"]),
+    "whoami --json": () => eve.run(["whoami", "--json"]),
+    rooms: () => ana.run(["rooms"]),
+    "room show": () => ana.run(["room", "show", subject]),
+    "room members": () => ana.run(["room", "members", subject]),
+    "room members --json": () => ana.run(["room", "members", subject, "--json"]),
+    history: () => ana.run(["history", subject]),
+    "history --json": () => ana.run(["history", subject, "--json"]),
+    chat: () => ana.run(["chat", subject], "/who\n/quit\n"),
+    "room kick, by a name that nobody has": () => ana.run(["room", "kick", subject, `${evil}!`]),
+    "room add, by a name that nobody has": () => ana.run(["room", "add", subject, `x${evil}`]),
+    "a mistake on the command line": () => ana.run(["room", ownWords]),
+    "user add": () => host("user", "add", ownWords, "--sign-pub", admin.signPubHex),
+  };
+  test.each(Object.entries(commands))("%s", async (_, run) => {
+    const done = await run();
+    expect(done.stdout + done.stderr).not.toBe("");
+    isHarmless(done);
+  });
+
+  test("rooms whose subject is a bus's lie, and its errors", async () => {
+    way.tell((answer, { target }) => {
+      if (!target.includes("/members/")) return answer;
+      const altered = answer.body.toString().replaceAll(subject, JSON.stringify(evil).slice(1, -1));
+      return { ...answer, body: Buffer.from(altered), headers: { "content-type": "application/json" } };
+    });
+    isHarmless(await ana.run(["rooms", "--url", way.url]));
+    isHarmless(await ana.run(["rooms", "--json", "--url", way.url]));
+    way.tell((answer) => ({
+      ...answer,
+      status: 403,
+      body: Buffer.from(JSON.stringify({ error: evil, code: "forbidden" })),
+      headers: { "content-type": "application/json" },
+    }));
+    const refused = await ana.run(["rooms", "--url", way.url]);
+    expect(refused.code).toBe(1);
+    isHarmless(refused);
+    way.honest();
+  });
+
+  test("JSON reads back as what others wrote", async () => {
+    const { users } = JSON.parse((await host("user", "list", "--json")).stdout) as { users: { handle: string }[] };
+    expect(users.map(({ handle }) => handle)).toContain(evil);
+    const { invites } = JSON.parse((await host("invite", "list", "--json")).stdout) as {
+      invites: { handle: string }[];
+    };
+    expect(invites[0]?.handle).toBe(evil);
+  });
+});

@@ -1,0 +1,40 @@
+import { describe } from "bun:test";
+import { codeIn, judge, lineAt, type Rule } from "./rules.ts";
+
+/** The home of printing, and the one other file that writes: a bar of its own making that moves the cursor. */
+const writers = new Set(["src/cli/print.ts", "src/cli/progress.ts"]);
+/** Files that write bytes as they are: contents of files, and answers for programs. */
+const byteWriters = new Set(["src/cli/print.ts", "src/cli/blob.ts", "src/cli/request.ts"]);
+
+const writing = /process\.std(?:out|err)\.write|\bconsole\.|\bBun\.(?:stdout|stderr|write)\b|writeSync\(\s*[12]\b/g;
+const bytes = /\bwriteBytes\b/g;
+
+const places = (path: string, text: string, pattern: RegExp) =>
+  [...text.matchAll(pattern)].map(({ index, 0: found }) => ({ path, index, found }));
+
+const printing: Rule = {
+  name: "what a command prints passes print.ts",
+  because: "what other people wrote must steer no terminal, whichever command shows it",
+  check: (tree) =>
+    codeIn(tree, "src/cli/").flatMap((file) => {
+      const texts = writers.has(file.path) ? [] : places(file.path, file.text, writing);
+      const raw = byteWriters.has(file.path) ? [] : places(file.path, file.text, bytes);
+      return [...texts, ...raw].map(({ path, index, found }) => `${path}:${lineAt(file, index)} ${found}`);
+    }),
+  bad: {
+    "src/cli/a.ts": "process.stdout.write(name);",
+    "src/cli/b.ts": "console.log(name);",
+    "src/cli/c.ts": "await writeBytes(bytesOf(name));",
+    "src/cli/d.ts": "await Bun.write(Bun.stdout, name);",
+  },
+  good: {
+    "src/cli/print.ts": "process.stdout.write(safe);",
+    "src/cli/blob.ts": "await writeBytes(content);",
+    "src/cli/a.ts": "printLine(name);",
+    "src/plugins/a.ts": "console.error(1);",
+  },
+};
+
+describe("printing", () => {
+  judge(printing);
+});
