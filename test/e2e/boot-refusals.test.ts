@@ -171,6 +171,23 @@ describe("a bus that would stand open is refused, naming the setting:", () => {
     using folder = new Folder();
     expect(await refusal(folder, [...everywhere, ...args])).toStartWith(message);
   });
+
+  const cleartext = ["--set", "http.allow_cleartext=true"];
+  test.each(["--nats", "--ws"].flatMap((option) => ["off", "soft"].map((mode) => [option, mode] as const)))(
+    "%s on a public address with auth.mode=%s",
+    async (option, mode) => {
+      using folder = new Folder();
+      const setting = option === "--nats" ? "nats-embedded.listen" : "nats-embedded.ws";
+      for (const address of ["0.0.0.0:0", "[::]:0"]) {
+        const host = address.slice(0, -2);
+        const what = `a public address needs auth.mode=enforce, not ${mode}`;
+        const args = [option, address, ...cleartext, "--set", `auth.mode=${mode}`];
+        expect(await refusal(folder, args)).toBe(
+          `error: ${setting} ${host.replace(/[[\]]/g, "")}: ${what} (set auth.mode, or listen on 127.0.0.1)`,
+        );
+      }
+    },
+  );
 });
 
 describe("configuration that is wrong is refused, naming file or option, and the mend:", () => {

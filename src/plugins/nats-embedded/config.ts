@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { InternalAccount } from "../../contracts/nats.ts";
+import { tls12Suites } from "../../contracts/tls.ts";
 import { type Address, urlHost } from "../../wire/address.ts";
 import { deliverRoot, userNkey } from "../../wire/names.ts";
 import { natsPayloadBytesMax } from "../../wire/room-stream.ts";
@@ -35,6 +36,9 @@ const routeLoginTimeoutS = 5;
 /** How often a route is tried, and how many answers may be missing: a node that hangs is given up within 10 s. */
 const routePing = { interval: "3s", max: 2 } as const;
 
+/** What holds for every TLS listener. */
+const tlsRules = { min_version: "1.2", cipher_suites: tls12Suites } as const;
+
 /** The user name of one node at another. */
 const routeUser = "unibus-route";
 
@@ -51,7 +55,7 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
   const streams = [`${deliverRoot}.>`, "unibus.user.>"];
   const storage = (bytes: number) => ({ max_mem: 0, max_file: bytes, max_streams: -1, max_consumers: -1 });
   const { tls, origins } = settings;
-  const files = tls === null ? null : { cert_file: tls.cert, key_file: tls.key, min_version: "1.2" };
+  const files = tls === null ? null : { cert_file: tls.cert, key_file: tls.key, ...tlsRules };
   return {
     listen: address(settings.listen),
     ...(files === null ? {} : { tls: { ...files, handshake_first: "auto" } }),
@@ -113,7 +117,7 @@ function clusterConfig({ serverName, name, listen, routes, secrets, tls }: Clust
       no_advertise: true,
       ping_interval: routePing.interval,
       ping_max: routePing.max,
-      ...(files === null ? {} : { tls: { ...files, min_version: "1.2", timeout: routeLoginTimeoutS } }),
+      ...(files === null ? {} : { tls: { ...files, ...tlsRules, timeout: routeLoginTimeoutS } }),
     },
   };
 }

@@ -77,11 +77,20 @@ function tlsFiles({ tls_cert, tls_key }: Config): { cert: string; key: string } 
   return { cert: resolve(tls_cert ?? ""), key: resolve(tls_key ?? "") };
 }
 
-/** Peers' frames may be encrypted, their logins and subjects are not: a public address needs TLS, too. */
+/**
+ * Refuses a public address while requests need no signature; and one without TLS: peers' frames may be encrypted, their
+ * logins and subjects are not.
+ */
 function checkExposure(site: Site, setting: string, { hostname }: Address, isTls: boolean): void {
-  if (isLoopback(hostname) || isTls || site.listener.allowCleartext) return;
-  const mend = "set --tls-cert and --tls-key, or http.allow_cleartext";
-  throw new UnibusError("invalid", `nats-embedded.${setting} ${hostname}: a public address needs TLS (${mend})`);
+  const isPublic = !isLoopback(hostname);
+  const { auth = "none" } = site.facts;
+  const refuse = (what: string, hint: string) =>
+    new UnibusError("invalid", `nats-embedded.${setting} ${hostname}: ${what} (${hint})`);
+  if (isPublic && auth !== "enforce") {
+    throw refuse(`a public address needs auth.mode=enforce, not ${auth}`, "set auth.mode, or listen on 127.0.0.1");
+  }
+  if (!isPublic || isTls || site.listener.allowCleartext) return;
+  throw refuse("a public address needs TLS", "set --tls-cert and --tls-key, or http.allow_cleartext");
 }
 
 /** Origins of pages that may open a WebSocket: those set, or the pages of this bus itself. */
