@@ -47,7 +47,20 @@ function success({ shape }: Route): Record<string, unknown> {
   return { ...Object.fromEntries(statuses.map((status) => [status, reply])), ...known };
 }
 
-function operation(route: Route): Record<string, unknown> {
+/** Routes, and the plugin that answers them. */
+export interface RouteGroup {
+  readonly plugin: string;
+  readonly routes: readonly Route[];
+}
+
+/** A name for an operation, out of its method and path, for clients that are generated: `getRoomsByIdMembers`. */
+function operationId({ method, path }: Route): string {
+  const parts = path.split("/").map((part) => (part.startsWith(":") ? `by_${part.slice(1)}` : part));
+  const words = parts.flatMap((part) => part.split(/[^A-Za-z0-9]+/)).filter(Boolean);
+  return method.toLowerCase() + words.map((word) => (word[0] ?? "").toUpperCase() + word.slice(1)).join("");
+}
+
+function operation(route: Route, plugin: string): Record<string, unknown> {
   const { shape, access } = route;
   const failures = [...errorsOf(route)].map(([status, codes]) => [
     status,
@@ -56,14 +69,14 @@ function operation(route: Route): Record<string, unknown> {
   const type = shape.stream === true ? "application/octet-stream" : "application/json";
   const body = shape.stream === true ? bytes : shape.body;
   return {
+    operationId: operationId(route),
+    tags: [plugin],
     summary: shape.summary,
     parameters: [...parameters(shape.params, "path"), ...parameters(shape.query, "query")],
     ...(body === undefined
       ? {}
       : { requestBody: { required: shape.bodyOptional !== true, content: content(body, type) } }),
-    ...(access === "public"
-      ? {}
-      : { security: [Object.fromEntries(Object.keys(signatureHeaders).map((k) => [k, []]))] }),
+    security: access === "public" ? [] : [Object.fromEntries(Object.keys(signatureHeaders).map((k) => [k, []]))],
     "x-access": access,
     ...(shape.cost === undefined ? {} : { "x-cost": shape.cost }),
     responses: { ...Object.fromEntries(failures), ...success(route) },
@@ -71,23 +84,26 @@ function operation(route: Route): Record<string, unknown> {
 }
 
 /** The OpenAPI 3.1 document of some routes: nothing in it is written by hand. */
-export function openApiDocument(routes: readonly Route[], version: string): Record<string, unknown> {
+export function openApiDocument(groups: readonly RouteGroup[], version: string): Record<string, unknown> {
   const paths: Record<string, Record<string, unknown>> = {};
-  for (const route of routes) {
-    const path = route.path.replace(/:([a-z_]+)/g, "{$1}");
-    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route) };
+  for (const { plugin, routes } of groups) {
+    for (const route of routes) {
+      const path = route.path.replace(/:([a-z_]+)/g, "{$1}");
+      paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route, plugin) };
+    }
   }
   const schemes = Object.entries(signatureHeaders).map(([key, name]) => [key, { type: "apiKey", in: "header", name }]);
   return {
     openapi: "3.1.0",
     info: { title: "unibus control plane", version },
+    tags: groups.filter(({ routes }) => routes.length > 0).map(({ plugin }) => ({ name: plugin })),
     paths,
     components: { schemas: { Error: ErrorReply }, securitySchemes: Object.fromEntries(schemes) },
   };
 }
 
 /** GET /openapi.json: the document of all routes, its own included once it is among them. */
-export function openApiRoute(routes: readonly Route[], version: string): Route {
+export function openApiRoute(groups: readonly RouteGroup[], version: string): Route {
   const shape = { summary: "This document", reply: Type.Unknown() };
-  return route("GET", "/openapi.json", "public", shape, async () => openApiDocument(routes, version));
+  return route("GET", "/openapi.json", "public", shape, async () => openApiDocument(groups, version));
 }

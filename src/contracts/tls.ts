@@ -1,6 +1,5 @@
-import { dlopen, FFIType, ptr } from "bun:ffi";
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { UnibusError } from "../wire/errors.ts";
 
 /** A certificate chain and its key, PEM. */
@@ -42,60 +41,22 @@ export function readTlsFiles(certFile: string | undefined, keyFile: string | und
   return { cert, key };
 }
 
-/** How long a connection that the older listener took may need until its request is there, in milliseconds. */
-const handOverMs = 500;
-
-const solSocket = 1;
-const attachReusePortFilter = 51;
-const returnConstant = 0x06;
-
-/** This process's sockets that listen on a port, by descriptor. */
-function listeningOn(port: number): number[] {
-  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  const rows = ["/proc/net/tcp", "/proc/net/tcp6"].flatMap((file) => readFileSync(file, "utf8").split("\n"));
-  const fields = rows.map((row) => row.trim().split(/\s+/));
-  const links = new Set(
-    fields.filter(([, at, , state]) => at?.endsWith(local) && state === "0A").map((row) => `socket:[${row[9]}]`),
-  );
-  return readdirSync("/proc/self/fd")
-    .map(Number)
-    .filter((fd) => links.has(linkOf(fd)));
-}
-
-function linkOf(fd: number): string {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
-  } catch {
-    // The descriptor with which the folder was read is gone by now.
-    return "";
-  }
-}
-
-/** Has the kernel give every new connection to one of the sockets that share a port, counted by when they came. */
-function steer(fd: number, index: number): void {
-  const filter = new DataView(new ArrayBuffer(8));
-  filter.setUint16(0, returnConstant, true);
-  filter.setUint32(4, index, true);
-  const program = new DataView(new ArrayBuffer(16));
-  program.setUint16(0, 1, true);
-  program.setBigUint64(8, BigInt(ptr(filter)), true);
-  const { i32, u32, ptr: pointer } = FFIType;
-  const libc = dlopen("libc.so.6", { setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 } });
-  libc.symbols.setsockopt(fd, solSocket, attachReusePortFilter, ptr(program), program.byteLength);
-  libc.close();
-}
-
 /**
- * Hands a port over to the listener that was bound last: it gets every new connection, and the others have a moment
- * for what they took before. Without this, connections that wait to be accepted are reset when a listener closes.
- * Shape: where the system cannot do that, only the moment passes.
+ * The cipher suites of TLS 1.2 that a listener offers: forward secrecy and authenticated encryption, no CBC.
+ * By their IANA names, as nats-server wants them. (Those of TLS 1.3 are all good, and cannot be chosen.)
+ * Source: spec 5.
  */
-export async function handOver(port: number): Promise<void> {
-  try {
-    const sockets = process.platform === "linux" ? listeningOn(port) : [];
-    if (sockets[0] !== undefined) steer(sockets[0], sockets.length - 1);
-  } catch {
-    // No /proc, or no such libc: the kernel goes on to spread new connections over all of them.
-  }
-  await new Promise((resolve) => setTimeout(resolve, handOverMs));
-}
+export const tls12Suites: readonly string[] = [
+  "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+  "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+  "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+  "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+  "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+  "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+];
+
+/** The same suites by the names of OpenSSL, as a cipher list. */
+export const tls12Ciphers: string = tls12Suites
+  .map((name) => name.replace(/^TLS_(\w+)_WITH_/, "$1-").replace("_POLY1305_SHA256", "-POLY1305"))
+  .map((name) => name.replace(/AES_(\d+)_/, "AES$1-").replaceAll("_", "-"))
+  .join(":");

@@ -10,6 +10,7 @@ import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { type Builtins, loadPlugin } from "./external.ts";
 import { healthRoutes, type Running, readiness } from "./health.ts";
 import { type Listener, listen } from "./http.ts";
+import { checkAddress } from "./http-port.ts";
 import { checked, HttpConfig, isTls, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
 import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "./plan.ts";
 
@@ -131,11 +132,17 @@ export async function boot(options: BootOptions): Promise<Bus> {
   const log = options.log("kernel");
   const address = listenAddress(plan.http.listen);
   checkExposure(plan.http, address);
+  checkAddress(address);
   let listener: Listener | undefined;
   const { bus, running, release } = await assemble(options, plan, address, () => listener?.port ?? address.port);
   try {
-    const routes = [...healthRoutes(bus.site, running, now), ...running.flatMap(({ live }) => live.routes ?? [])];
-    routes.push(openApiRoute(routes, bus.site.version));
+    const own = healthRoutes(bus.site, running, now);
+    const groups = [
+      { plugin: "bus", routes: own },
+      ...running.map(({ name, live }) => ({ plugin: name, routes: live.routes ?? [] })),
+    ];
+    own.push(openApiRoute(groups, bus.site.version));
+    const routes = groups.flatMap((group) => group.routes);
     const auth = bus.service(Auth);
     checkRoutes(routes, auth, options.file);
     for (const { name, live } of running) {

@@ -8,14 +8,14 @@ import { sha256Hex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { faultOf, valuesOf } from "../wire/fault.ts";
 import { isHost, pathFault, type Target, targetOf } from "../wire/target.ts";
-import { bodyChunks, checkDeclared, otherBody, withBody } from "./http-body.ts";
-import type { UserShare } from "./http-share.ts";
+import { checkDeclared, otherBody, type RequestBody, withBody } from "./http-body.ts";
+import type { UserShare } from "./user-share.ts";
 
-/** A request as its route sees it, and whether bytes of its body may still come. */
+/** A request as its route sees it. */
 export interface Incoming {
   readonly request: Request;
   readonly params: Record<string, string>;
-  bodyPending: boolean;
+  readonly body: RequestBody;
   /** Charges a costly read for the bytes of its reply; null where it failed. */
   sent?: (bytes: number | null) => void;
 }
@@ -114,7 +114,7 @@ export function routeHandler(route: Route, guards: Guards): Handler {
       get body() {
         return bytes.length === 0 && shape.bodyOptional ? undefined : checkBody(parseJson(bytes), "body");
       },
-      stream: Object.assign(bodyChunks(request, { bytesMax, hash }), { hash }),
+      stream: Object.assign(incoming.body.chunks({ bytesMax, hash }), { hash }),
     };
     let bytes = noBytes;
     if (shape.cost !== undefined && caller !== null) {
@@ -125,7 +125,7 @@ export function routeHandler(route: Route, guards: Guards): Handler {
     const handle = () => route.handle(call as unknown as Call<"signed", Shape>);
     const answer = async (): Promise<unknown> => {
       if (shape.stream === true) return handle();
-      if (!incoming.bodyPending) {
+      if (!incoming.body.isPending) {
         if (hash !== null && hash !== noBytesHash) throw otherBody();
         return handle();
       }
@@ -133,7 +133,6 @@ export function routeHandler(route: Route, guards: Guards): Handler {
         throw new UnibusError("invalid", `${route.method} ${path} takes no body (send none)`);
       }
       return withBody(call.stream, (read) => {
-        incoming.bodyPending = false;
         bytes = read;
         return handle();
       });

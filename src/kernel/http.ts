@@ -4,16 +4,17 @@ import type { Auth } from "../contracts/auth.ts";
 import { Limiter } from "../contracts/limiter.ts";
 import { isRawReply, type Log, type Route } from "../contracts/plugin.ts";
 import type { Reserve } from "../contracts/reserve.ts";
-import { handOver, readTlsFiles } from "../contracts/tls.ts";
+import { readTlsFiles, tls12Ciphers } from "../contracts/tls.ts";
 import { clientKey } from "../wire/address.ts";
 import { asUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
 import { requestIdHeader } from "../wire/sign.ts";
-import { announcesBody } from "./http-body.ts";
+import { RequestBody } from "./http-body.ts";
 import { etagOf, isKnown } from "./http-etag.ts";
 import { type Incoming, requestTarget, routeHandler } from "./http-handler.ts";
 import { clientAddress, corsHeaders, proxyList } from "./http-limits.ts";
-import { UserShare } from "./http-share.ts";
-import { type HttpConfig, isTls, refusal } from "./manifest.ts";
+import { binding, handOver, sharePort } from "./http-port.ts";
+import { type HttpConfig, isTls } from "./manifest.ts";
+import { UserShare } from "./user-share.ts";
 
 /** How long requests in flight may take after the bus began to stop, in milliseconds. Source: spec 14. */
 const drainMs = 5_000;
@@ -21,10 +22,12 @@ const drainMs = 5_000;
 const rateDefault = 100;
 /** What of the rate a client has for trying secrets, and for signatures that are none. */
 const tightShare = 0.1;
-/** How long a silent connection lives, in seconds. */
-const idleTimeoutS = 30;
+/** How long an idle connection lives where the configuration says nothing, in seconds. Source: spec 5. */
+const keepaliveSDefault = 75;
 
-const jsonHeaders = { "content-type": "application/json;charset=utf-8" };
+/** What no reply lacks, unless its route says otherwise: nobody on the way keeps it. Source: spec 5. */
+const cacheHeaders = { "cache-control": "no-store" };
+const jsonHeaders = { "content-type": "application/json;charset=utf-8", ...cacheHeaders };
 
 /** What the HTTP side works with. */
 export interface HttpOptions {
@@ -47,6 +50,13 @@ export interface Listener {
   stop(): Promise<void>;
 }
 
+/** What a failure's reply depends on beside the error. */
+interface FailureOptions {
+  /** The request's body, where some of it may have been read. */
+  readonly body?: RequestBody;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /** Makes replies: each with a request id and, for an allowed origin, its CORS headers. */
 class Replies {
   readonly #boot = Math.floor(Math.random() * 2 ** 40).toString(36);
@@ -67,26 +77,31 @@ class Replies {
   success({ shape }: Route, { request, sent }: Incoming, result: unknown): Response {
     if (isRawReply(result)) {
       sent?.(result.size);
-      return this.#make(request, result.body as BodyInit, result.status, result.headers);
+      const own = Object.entries(result.headers).map(([name, value]) => [name.toLowerCase(), value]);
+      return this.#make(request, result.body as BodyInit, result.status, {
+        ...cacheHeaders,
+        ...Object.fromEntries(own),
+      });
     }
-    if (shape.reply === undefined) return this.#make(request, null, 204, {});
+    if (shape.reply === undefined) return this.#make(request, null, 204, cacheHeaders);
     const body = JSON.stringify(result);
     sent?.(Buffer.byteLength(body));
     if (shape.etag !== true) return this.#make(request, body, shape.status ?? 200, jsonHeaders);
-    const etag = etagOf(body);
-    if (isKnown(request.headers.get("if-none-match"), etag)) return this.#make(request, null, 304, { etag });
-    return this.#make(request, body, shape.status ?? 200, { ...jsonHeaders, etag });
+    const tagged = { etag: etagOf(body), "cache-control": "private, no-cache" };
+    if (isKnown(request.headers.get("if-none-match"), tagged.etag)) return this.#make(request, null, 304, tagged);
+    return this.#make(request, body, shape.status ?? 200, { ...jsonHeaders, ...tagged });
   }
 
   /** What went wrong, as far as it is safe to show; the cause goes to the log with the request's id. */
-  failure(request: Request, error: unknown, bodyPending: boolean): Response {
+  failure(request: Request, error: unknown, more: FailureOptions = {}): Response {
     const known = asUnibusError(error);
-    const headers: Record<string, string> = { ...jsonHeaders };
+    const headers: Record<string, string> = { ...jsonHeaders, ...more.headers };
+    const pending = more.body ?? new RequestBody(request);
     // What is left of the body would be read as the next request, or be waited for.
-    if (bodyPending) headers.connection = "close";
+    if (pending.isPending) headers.connection = "close";
     if (known.retryAfterS !== undefined) headers["retry-after"] = String(known.retryAfterS);
-    const body = JSON.stringify({ error: known.message, code: known.code });
-    const reply = this.#make(request, body, statusOf[known.code], headers);
+    const text = JSON.stringify({ error: known.message, code: known.code });
+    const reply = this.#make(request, pending.refusal(text), statusOf[known.code], headers);
     if (reply.status >= 500) {
       const id = reply.headers.get(requestIdHeader);
       this.log.error(known.message, { request_id: id, method: request.method, code: known.code, cause: known.cause });
@@ -150,12 +165,16 @@ class Requests {
     this.#share.close();
   }
 
-  /** A request that no route took. */
-  miss(request: Request): UnibusError {
+  /** The reply to a request that no route took: 404, or 405 with the methods that the path has. */
+  miss(request: Request): Response {
     const { path } = requestTarget(request);
     const methods = this.#methodsOf(path);
-    if (methods.length === 0) return new UnibusError("not_found", "there is no such path (see /openapi.json)");
-    return new UnibusError("method_not_allowed", `${path} takes ${methods.join(", ")}`);
+    if (methods.length === 0) {
+      return this.replies.failure(request, new UnibusError("not_found", "no such route (see /openapi.json)"));
+    }
+    const allow = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
+    const error = new UnibusError("method_not_allowed", `${request.method} is not allowed here (use ${allow})`);
+    return this.replies.failure(request, error, { headers: { allow } });
   }
 
   /** The way of a request through its route. */
@@ -163,9 +182,10 @@ class Requests {
     const handle = routeHandler(route, { ...this.options, share: this.#share });
     return async ({ request, params }) => {
       const began = performance.now();
-      const incoming: Incoming = { request, params, bodyPending: announcesBody(request) };
+      const body = new RequestBody(request);
+      const incoming: Incoming = { request, params, body };
       // The idle timeout runs from the start of a request and bytes do not renew it: bodies have their own deadline.
-      if (incoming.bodyPending) app.server?.timeout(request, 0);
+      if (body.isPending) app.server?.timeout(request, 0);
       this.inFlight += 1;
       let reply: Response;
       try {
@@ -178,8 +198,9 @@ class Requests {
         // The same timeout would cut a slow download: the longest there is bounds it instead.
         if (isRawReply(result) && typeof result.body === "object") app.server?.timeout(request, 255);
         reply = this.replies.success(route, incoming, result);
+        body.leave();
       } catch (error) {
-        reply = this.replies.failure(request, error, incoming.bodyPending);
+        reply = this.replies.failure(request, error, { body });
       }
       this.inFlight -= 1;
       if (this.options.config.access_log) this.#tell(route, request, reply, performance.now() - began);
@@ -204,54 +225,50 @@ class Requests {
   }
 }
 
-/** Binds an app that serves the requests. Errors: invalid when the address is taken or cannot be bound. */
-function bind(requests: Requests, options: HttpOptions, port: number): Elysia {
+/**
+ * Binds an app that serves the requests; `reusePort`: beside another listener of this process.
+ * Errors: invalid when the address is in use or cannot be bound.
+ */
+function bind(requests: Requests, options: HttpOptions, port: number, reusePort: boolean): Elysia {
   const { replies } = requests;
   const app = new Elysia({ normalize: false, strictPath: true });
   app.onRequest(({ request }) => {
     try {
       return requests.admit(request, app);
     } catch (error) {
-      return replies.failure(request, error, announcesBody(request));
+      return replies.failure(request, error);
     }
   });
   app.onError(({ request, code, error }) =>
-    replies.failure(request, code === "NOT_FOUND" ? requests.miss(request) : error, announcesBody(request)),
+    code === "NOT_FOUND" ? requests.miss(request) : replies.failure(request, error),
   );
   for (const route of options.routes) {
     app.route(route.method, route.path, requests.route(route, app) as never, { parse: "none" } as never);
   }
   const { hostname, config } = options;
-  const tls = isTls(config) ? { tls: readTlsFiles(config.tls_cert, config.tls_key), reusePort: true } : {};
-  const usual = { idleTimeout: idleTimeoutS, development: false, maxRequestBodySize: Number.MAX_SAFE_INTEGER };
-  binding(options, () => app.listen({ hostname, port, ...usual, ...tls }));
+  const idleTimeout = config.keepalive_s ?? keepaliveSDefault;
+  const files = isTls(config) ? readTlsFiles(config.tls_cert, config.tls_key) : null;
+  const tls = files === null ? {} : { tls: { ...files, ciphers: tls12Ciphers } };
+  const usual = { idleTimeout, development: false, maxRequestBodySize: Number.MAX_SAFE_INTEGER };
+  binding({ hostname, port }, () => app.listen({ hostname, port, reusePort, ...usual, ...tls }));
   return app;
-}
-
-/** Does what binds the address. Errors: invalid when it is taken or cannot be bound. */
-function binding({ hostname, port }: HttpOptions, bindIt: () => unknown): void {
-  try {
-    bindIt();
-  } catch (error) {
-    const taken = (error as { code?: string }).code === "EADDRINUSE";
-    const what = taken ? "the address is in use" : "the address cannot be bound";
-    throw refusal(`http.listen ${hostname}:${port}`, what, "choose another with --http HOST:PORT");
-  }
 }
 
 /** Binds the listener. Errors: invalid when the address is taken or cannot be bound, or a TLS file is not readable. */
 export function listen(options: HttpOptions): Listener {
   const requests = new Requests(options);
-  // A port that is shared with the next certificate's listener would hide that somebody else has it.
-  if (isTls(options.config)) binding(options, () => Bun.listen({ ...options, socket: { data() {} } }).stop(true));
-  let app = bind(requests, options, options.port);
+  let app = bind(requests, options, options.port, false);
   const port = app.server?.port ?? options.port;
   return {
     port,
     async reload() {
       if (!isTls(options.config)) return;
       const old = app;
-      app = bind(requests, options, port);
+      // Read before anything changes: files that are wrong leave everything as it is.
+      readTlsFiles(options.config.tls_cert, options.config.tls_key);
+      // Where a bound listener cannot be marked, the port is free for a moment, and connections may be refused.
+      if (!sharePort(port)) void old.server?.stop();
+      app = bind(requests, options, port, true);
       await handOver(port);
       void old.server?.stop();
     },

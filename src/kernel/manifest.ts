@@ -22,6 +22,9 @@ export const HttpConfig = Strict({
   tls_cert: Type.Optional(Type.String({ description: "the file of a certificate chain, PEM" })),
   tls_key: Type.Optional(Type.String({ description: "the file of the certificate's key, PEM" })),
   access_log: Type.Optional(Type.Boolean({ description: "a log line for each request" })),
+  keepalive_s: Type.Optional(
+    Type.Integer({ minimum: 5, maximum: 255, description: "seconds that an idle connection lives" }),
+  ),
   rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: "requests a second for one client" })),
   user_share: Type.Optional(
     Type.Number({ exclusiveMinimum: 0, maximum: 1, description: "part of a busy server's time for one user's reads" }),

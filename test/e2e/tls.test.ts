@@ -95,6 +95,28 @@ test("https works for a client that trusts the authority; plain http, old versio
   expect([old.exitCode, old.stderr.toString()]).toEqual([1, expect.stringMatching(/alert protocol version/)]);
 }, 20_000);
 
+test("TLS 1.2 offers no CBC and no key exchange without forward secrecy, on all three listeners", async () => {
+  using files = new Renewable(one);
+  await using server = await Server.start({ args: files.args });
+  const offered = (address: string, ciphers: string): string | undefined => {
+    const done = Bun.spawnSync(["openssl", "s_client", "-connect", address, "-tls1_2", "-cipher", ciphers], {
+      stdin: new TextEncoder().encode(""),
+      stdout: "pipe",
+    });
+    return /Cipher is (\S+)/.exec(done.stdout.toString())?.[1];
+  };
+  const all = Bun.spawnSync(["openssl", "ciphers", "-tls1_2", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"]).stdout.toString();
+  const names = all.trim().split(":");
+  const modern = names.filter((name) => /^ECDHE-.*(GCM|CHACHA20)/.test(name));
+  const rest = names.filter((name) => !name.startsWith("TLS_") && !modern.includes(name));
+  expect(rest).toContain("ECDHE-ECDSA-AES128-SHA");
+  for (const url of [server.ready.http, server.ready.nats, server.ready.ws]) {
+    const { host } = new URL(url.replace(/^\w+:/, "https:"));
+    expect([url, offered(host, `${rest.join(":")}:@SECLEVEL=0`)]).toEqual([url, "(NONE)"]);
+    expect([url, offered(host, modern.join(":"))]).toEqual([url, expect.stringMatching(/^ECDHE-ECDSA-/)]);
+  }
+}, 30_000);
+
 test("the first admin joins by an https link, and signs for it", async () => {
   using files = new Renewable(one);
   await using server = await Server.start({ args: files.args });

@@ -175,6 +175,27 @@ export interface RawAnswer {
   readonly body: string;
 }
 
+/** A body with where it ends, or null as long as it is not whole. */
+type Found = { readonly body: string; readonly end: number } | null;
+
+function declared(text: string, start: number, length: number): Found {
+  const body = text.slice(start, start + length);
+  return body.length < length ? null : { body, end: start + length };
+}
+
+function unchunked(text: string, start: number): Found {
+  let body = "";
+  for (let at = start; ; ) {
+    const line = text.indexOf("\r\n", at);
+    const size = Number.parseInt(text.slice(at, line), 16);
+    const end = line + 2 + size + 2;
+    if (line === -1 || text.length < end) return null;
+    if (size === 0) return { body, end };
+    body += text.slice(line + 2, line + 2 + size);
+    at = end;
+  }
+}
+
 /** A TCP connection on which a test writes what no client would. */
 export class Wire implements Disposable {
   readonly #socket;
@@ -226,11 +247,13 @@ export class Wire implements Disposable {
     const headers = new Headers(
       lines.map((line): [string, string] => [line.split(": ")[0] ?? "", line.split(": ")[1] ?? ""]),
     );
-    const length = Number(headers.get("content-length") ?? 0);
-    const body = this.#text.slice(end + 4, end + 4 + length);
-    if (body.length < length) return null;
-    this.#text = this.#text.slice(end + 4 + length);
-    return { status: Number(first.split(" ")[1]), headers, body };
+    const found =
+      headers.get("transfer-encoding") === "chunked"
+        ? unchunked(this.#text, end + 4)
+        : declared(this.#text, end + 4, Number(headers.get("content-length") ?? 0));
+    if (found === null) return null;
+    this.#text = this.#text.slice(found.end);
+    return { status: Number(first.split(" ")[1]), headers, body: found.body };
   }
 
   [Symbol.dispose](): void {

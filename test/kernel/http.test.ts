@@ -80,15 +80,17 @@ describe("paths", () => {
   });
 
   test.each([
-    ["PUT", "/echo/abc", "/echo/abc takes GET, POST, DELETE"],
-    ["PATCH", "/echo/abc", "/echo/abc takes GET, POST, DELETE"],
-    ["POST", "/healthz", "/healthz takes GET"],
-    ["OPTIONS", "/healthz", "/healthz takes GET"],
-    ["DELETE", "/exact", "/exact takes GET"],
-  ])("%s %s: 405, with the methods that there are", async (method, target, message) => {
+    ["PUT", "/echo/abc", "GET, HEAD, POST, DELETE"],
+    ["PATCH", "/echo/abc", "GET, HEAD, POST, DELETE"],
+    ["POST", "/healthz", "GET, HEAD"],
+    ["OPTIONS", "/healthz", "GET, HEAD"],
+    ["DELETE", "/exact", "GET, HEAD"],
+  ])("%s %s: 405, and Allow names the methods of the path", async (method, target, allow) => {
+    const message = `${method} is not allowed here (use ${allow})`;
     await using bus = await serving([echo]);
     const answer = await raw(bus.port, `${method} ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
     expect([answer.status, errorOf(answer)]).toEqual([405, { error: message, code: "method_not_allowed" }]);
+    expect(answer.headers.get("allow")).toBe(allow);
   });
 
   test("HEAD answers as GET does, without the body", async () => {

@@ -28,7 +28,7 @@ describe("a manifest is refused, naming the file, the key and the mend", () => {
       "an unknown key of http",
       { plugins: [], http: { port: 1 } },
       "plugins.json: unknown key http.port (known keys: listen, public_url, hosts, cors_origins, trusted_proxies, " +
-        "allow_cleartext, tls_cert, tls_key, access_log, rate)",
+        "allow_cleartext, tls_cert, tls_key, access_log, keepalive_s, rate, user_share)",
     ],
     [
       "an unknown key of a plugin's row",

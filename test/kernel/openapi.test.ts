@@ -76,6 +76,24 @@ describe("the document", () => {
     }
   });
 
+  test("gives each operation a name of its own and a tag that is described, and says where no signature is needed", () => {
+    const all = Object.values(document.paths).flatMap((methods) => Object.values(methods)) as readonly object[] as {
+      readonly operationId: string;
+      readonly tags: readonly string[];
+      readonly security: readonly object[];
+      readonly "x-access": string;
+    }[];
+    const ids = all.map(({ operationId }) => operationId);
+    expect(ids.filter((id) => !/^(get|post|put|delete)([A-Z][A-Za-z0-9]*)+$/.test(id))).toEqual([]);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(ids).toContain("getRoomsByIdMembers");
+    const described = (document.tags as { name: string }[]).map(({ name }) => name);
+    expect(new Set(all.flatMap(({ tags }) => tags))).toEqual(new Set(described));
+    for (const { tags, security, ...operation } of all) {
+      expect([tags.length, security.length]).toEqual([1, operation["x-access"] === "public" ? 0 : 1]);
+    }
+  });
+
   test("holds no reference that leads nowhere", () => {
     const text = JSON.stringify(document);
     const targets = [...text.matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, target]) => (target ?? "").split("/"));

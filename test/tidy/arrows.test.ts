@@ -40,7 +40,7 @@ const arrows: readonly Arrow[] = [
   { from: "src/contracts/nats.ts", may: [...lib, "src/contracts/", ...wire, "type nats"] },
   { from: "src/contracts/secret-file.ts", may: [...lib, "src/contracts/", ...wire, "node:"] },
   { from: "src/contracts/signature.ts", may: [...lib, "src/contracts/", ...wire, "node:"] },
-  { from: "src/contracts/tls.ts", may: [...lib, "src/contracts/", ...wire, ...runtime] },
+  { from: "src/contracts/tls.ts", may: [...lib, "src/contracts/", ...wire, "node:"] },
   { from: "src/contracts/", may: [...lib, "src/contracts/", ...wire] },
   { from: "src/kernel/http", may: [...kernel, "elysia"] },
   { from: "src/kernel/", may: kernel },

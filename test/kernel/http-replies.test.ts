@@ -1,0 +1,69 @@
+/** What every reply carries, and how long its connection lives. Source: spec 5. */
+import { expect, spyOn, test } from "bun:test";
+import { Type } from "@sinclair/typebox";
+import { rawReply, route } from "../../src/contracts/plugin.ts";
+import { UnibusError } from "../../src/wire/errors.ts";
+import { answering, nameAuth, serving, Wire } from "./bus.ts";
+
+const one = Type.Object({ n: Type.Integer() });
+const replies = answering(
+  "replies",
+  route("GET", "/json", "signed", { summary: "JSON.", reply: one }, async () => ({ n: 1 })),
+  route("GET", "/tagged", "signed", { summary: "With an ETag.", etag: true, reply: one }, async () => ({ n: 1 })),
+  route("GET", "/raw", "signed", { summary: "Bytes.", reply: Type.Any() }, async () => rawReply("bytes")),
+  route("DELETE", "/none", "signed", { summary: "Nothing." }, async () => undefined),
+  route("POST", "/made", "signed", { summary: "Made.", status: 201, reply: one }, async () => ({ n: 1 })),
+  route("GET", "/failing", "signed", { summary: "Fails." }, async () => {
+    throw new UnibusError("forbidden", "no (ask)");
+  }),
+  route("GET", "/own", "public", { summary: "Says how long.", reply: Type.Any() }, async () =>
+    rawReply("page", { headers: { "Cache-Control": "public, max-age=60" } }),
+  ),
+);
+
+test.each([
+  ["GET", "/json", 200, "no-store"],
+  ["GET", "/raw", 200, "no-store"],
+  ["DELETE", "/none", 204, "no-store"],
+  ["POST", "/made", 201, "no-store"],
+  ["GET", "/failing", 403, "no-store"],
+  ["GET", "/nowhere", 404, "no-store"],
+  ["PUT", "/json", 405, "no-store"],
+  ["GET", "/tagged", 200, "private, no-cache"],
+  ["GET", "/own", 200, "public, max-age=60"],
+] as const)("%s %s: %i with Cache-Control: %s", async (method, path, status, cacheControl) => {
+  await using bus = await serving([replies, nameAuth().plugin]);
+  const reply = await fetch(bus.url + path, { method, headers: { "x-who": "ana" } });
+  expect([reply.status, reply.headers.get("cache-control")]).toEqual([status, cacheControl]);
+});
+
+test("a reply that the client has already says no more than that, and how it may be kept", async () => {
+  await using bus = await serving([replies, nameAuth().plugin]);
+  const headers = { "x-who": "ana", "if-none-match": "*" };
+  const reply = await fetch(`${bus.url}/tagged`, { headers });
+  expect([reply.status, reply.headers.get("cache-control")]).toEqual([304, "private, no-cache"]);
+});
+
+test("an idle connection lives 75 s, or as long as http.keepalive_s says", async () => {
+  const serve = spyOn(Bun, "serve");
+  try {
+    await (await serving([replies, nameAuth().plugin])).bus.stop();
+    await using short = await serving([replies, nameAuth().plugin], { http: { keepalive_s: 5 } });
+    expect(serve.mock.calls.map(([options]) => (options as { idleTimeout?: number }).idleTimeout)).toEqual([75, 5]);
+    using wire = new Wire(short.port);
+    const ask = "GET /own HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    await wire.write(ask);
+    expect((await wire.answer()).status).toBe(200);
+    // Still there after a while; then it is asked nothing more.
+    await Bun.sleep(3_000);
+    const asked = performance.now();
+    await wire.write(ask);
+    expect((await wire.answer()).status).toBe(200);
+    await wire.closed;
+    // The runtime counts in steps of four seconds.
+    expect(performance.now() - asked).toBeGreaterThan(3_000);
+    expect(performance.now() - asked).toBeLessThan(20_000);
+  } finally {
+    serve.mockRestore();
+  }
+}, 40_000);
