@@ -15,6 +15,7 @@ import { placeOf, urlsOf } from "./remembered.ts";
 /** The options of a command that acts as a peer. */
 export interface PeerOptions extends PrintOptions {
   readonly url?: string;
+  readonly dial?: string;
   readonly identity?: string;
 }
 
@@ -27,7 +28,16 @@ export function peerCommand(command: Command): Command {
         "the bus; several addresses of one bus with commas between (default: the remembered one, see unibus use)",
       ).env("UNIBUS_URL"),
     )
+    .addOption(dialOption())
     .addOption(identityOption());
+}
+
+/** The option of a command on the bus's own machine, from where its public address may not be reached. */
+export function dialOption(): Option {
+  return new Option(
+    "--dial <host:port>",
+    "connect there instead, and sign for --url: on the bus's own machine, as in 127.0.0.1:8470",
+  ).env("UNIBUS_DIAL");
 }
 
 /** Where what this identity has seen is remembered, so that a bus cannot take its word back. */
@@ -96,7 +106,7 @@ export async function asPeer(
   const signal = AbortSignal.any([asked, readerGone]);
   const isOver = () => readerGone.aborted || (follows && asked.aborted);
   try {
-    const place = { urls: urlsOf(at.bus), state: stateFolder(identity.endpoint) };
+    const place = { urls: urlsOf(at.bus), dial: options.dial, state: stateFolder(identity.endpoint) };
     await using bus = await connect({ ...place, identity, lazy: true, settles: follows, signal });
     tellOf(bus, follows);
     // One that follows ends by itself what it has begun.

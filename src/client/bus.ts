@@ -51,6 +51,11 @@ export interface ConnectOptions {
   readonly settles?: boolean;
   /** What may wait to be sent. Default: 10,000 messages and 64 MiB. */
   readonly sendLimits?: { readonly messagesMax: number; readonly bytesMax: number };
+  /**
+   * HOST:PORT at which the bus is dialled instead of at its one URL, for which requests and logins are signed all the
+   * same: for programs on its own machine.
+   */
+  readonly dial?: string | undefined;
   /** Options of TLS beyond the system's own trust. */
   readonly tls?: { readonly ca?: string };
   readonly signal?: AbortSignal | undefined;
@@ -112,8 +117,8 @@ export class Bus implements AsyncDisposable {
   /** Connects. Errors: unavailable when nobody answers; unauthenticated for who is no user. */
   static async connect(options: ConnectOptions): Promise<Bus> {
     const warnings: string[] = [];
-    const { urls, identity, signal } = options;
-    const control = new ControlPlane({ urls, identity, onWarning: (warning) => warnings.push(warning) });
+    const { urls, identity, dial, signal } = options;
+    const control = new ControlPlane({ urls, identity, dial, onWarning: (warning) => warnings.push(warning) });
     const bus = new Bus(options, control, await control.info(signal));
     // Listeners are there in the next turn.
     setTimeout(() => {
@@ -280,9 +285,11 @@ export class Bus implements AsyncDisposable {
     if (servers.length === 0) {
       throw new UnibusError("unavailable", "the bus names no address of its data plane that is as safe as its own");
     }
+    const { detour } = this.#control;
     const live = await Live.connect({
       identity,
       tls,
+      nameOf: detour === undefined ? undefined : (url) => detour.nameOf(url),
       servers,
       findServers: async () => [...new Set((await this.#control.infos(this.#closing.signal)).flatMap(dataUrls))],
       readTruth: async () => void (await this.#control.rooms(this.#closing.signal)),

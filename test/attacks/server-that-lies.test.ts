@@ -31,7 +31,7 @@ const empty = Buffer.alloc(0);
 const matrix = policy("encrypt", "persist", "sign_msgs");
 
 beforeAll(async () => {
-  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   people = await castOf(server, "ana", "bob", "cleo", "mallory");
   way = await HostileServer.start(server.ready.http);
   ana = trustingPeer(people.ana, [server.ready.http]);

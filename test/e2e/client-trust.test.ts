@@ -19,7 +19,7 @@ let cleo: TrustingPeer;
 const matrix = policy("encrypt", "persist", "sign_msgs");
 
 beforeAll(async () => {
-  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   people = await castOf(server, "ana", "bob", "cleo", "dan");
   const peer = (name: keyof typeof people) => trustingPeer(people[name], [server.ready.http]);
   [ana, bob, cleo] = [peer("ana"), peer("bob"), peer("cleo")];
