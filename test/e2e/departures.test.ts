@@ -28,7 +28,7 @@ let admin: Identity;
 const matrix = policy("encrypt", "persist", "sign_msgs");
 
 beforeAll(async () => {
-  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   admin = await addUser(server, "root", { admin: true });
 });
 afterAll(() => server[Symbol.asyncDispose]());
