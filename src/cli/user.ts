@@ -64,6 +64,11 @@ async function list(options: HostOptions): Promise<void> {
   });
 }
 
+async function rename(signPub: string, handle: string, options: HostOptions): Promise<void> {
+  await onHost(options, Users, (users) => users.rename(signPub, handle));
+  printNote(`renamed ${signPub.toLowerCase()} to ${handle}`);
+}
+
 async function revoke(signPub: string, options: HostOptions): Promise<void> {
   await onHost(options, Users, (users) => users.revoke(signPub, { keepAdmin: false }));
   printNote(`revoked ${signPub.toLowerCase()}`);
@@ -74,7 +79,7 @@ async function remove(signPub: string, options: HostOptions): Promise<void> {
   printNote(`deleted ${signPub.toLowerCase()}`);
 }
 
-/** `user add|list|revoke|delete`, on a data directory. Source: spec 14. */
+/** `user add|list|rename|revoke|delete`, on a data directory. Source: spec 14. */
 export function userCommand(): Command {
   const command = new Command("user").description("the users of a data directory, also while the server runs");
   hostCommand(command.command("add"))
@@ -88,6 +93,11 @@ export function userCommand(): Command {
     .option("--json", "print JSON")
     .action(add);
   hostCommand(command.command("list")).description("list every user").option("--json", "print JSON").action(list);
+  hostCommand(command.command("rename"))
+    .description("give a user another handle, also in the rooms that it is in")
+    .argument("<sign_pub>", "the user's key", keyArgument)
+    .argument("<handle>", "the name that people will see", handleArgument)
+    .action(rename);
   hostCommand(command.command("revoke"))
     .description("take a user's access away; the key stays known")
     .argument("<sign_pub>", "the user's key", keyArgument)

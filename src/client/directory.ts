@@ -168,17 +168,28 @@ export class Directory {
   }
 
   /**
-   * The endpoint for which a name was used first, where it is another than this one. Null where it is the same, for a
-   * first use, which pins it, and for what is no handle.
+   * The endpoint for which a name, or one that looks like it, was used first, where it is another than this one. Null
+   * where it is the same, for a first use, which pins it, and for what is no handle.
    */
   async pinned(name: string, endpoint: string): Promise<string | null> {
-    const first = isHandle(name) ? await this.state.pinHandle(name, endpoint) : endpoint;
-    return first === endpoint ? null : first;
+    if (!isHandle(name)) return null;
+    const kept = await this.state.handle(name);
+    const known = kept === null ? await this.#pinnedAlike(name) : [kept];
+    const [first = await this.state.pinHandle(name, endpoint)] = known;
+    return first === endpoint || known.includes(endpoint) ? null : first;
   }
 
   /** Takes the endpoint that a handle has now as the right one: the user has asked them. */
-  approve({ handle, endpoint }: Pick<Found, "handle" | "endpoint">): Promise<void> {
-    return this.state.repinHandle(handle, endpoint);
+  async approve({ handle, endpoint }: Pick<Found, "handle" | "endpoint">): Promise<void> {
+    const alike = (await this.state.handles()).filter((pin) => lookAlike(pin.handle, handle));
+    for (const name of new Set([handle, ...alike.map((pin) => pin.handle)])) {
+      await this.state.repinHandle(name, endpoint);
+    }
+  }
+
+  async #pinnedAlike(name: string): Promise<string[]> {
+    const pins = await this.state.handles();
+    return pins.filter(({ handle }) => lookAlike(handle, name)).map((pin) => pin.endpoint);
   }
 
   async #find(name: string, members: readonly Entry[]): Promise<Found> {

@@ -44,10 +44,9 @@ export interface ClientState {
 /**
  * What is noted of a room beside its pin, each in a record of its own:
  * `claims`: later epochs that owners signed and the bus does not show;
- * `identity`: the room's fingerprint, how it was verified, and which owners were approved;
- * `key`: since when this client has seen the room's key, and how many messages were said under it.
+ * `identity`: the room's fingerprint, how it was verified, and which owners were approved.
  */
-export type RoomNote = "claims" | "identity" | "key";
+export type RoomNote = "claims" | "identity";
 
 /** A handle, and the endpoint that it was first used for. */
 export interface HandlePin {

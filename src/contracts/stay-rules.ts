@@ -29,13 +29,18 @@ export function accepting(at: number): StayRule {
   return (stay) => (stay.acceptedAt === null && stay.leftAt === null ? { ...stay, acceptedAt: at } : null);
 }
 
+/** Gives a member another handle, as `Users.rename` gave it to the user. */
+export function renamed(handle: string): StayRule {
+  return (stay) => (stay.handle === handle ? null : { ...stay, handle });
+}
+
 /**
  * What a store writes of a stay that a version of the room brings, by what it has of that stay: a version changes the
  * signed line and nothing else. A mark that the store has may be newer than what the version says.
  */
 export function keptStay(known: StayRecord | undefined, given: StayRecord): StayRecord {
-  const { devices, acceptedAt, addedBy } = known ?? given;
-  return { ...given, leftAt: known?.leftAt ?? given.leftAt, devices, acceptedAt, addedBy };
+  const { devices, acceptedAt, addedBy, handle } = known ?? given;
+  return { ...given, leftAt: known?.leftAt ?? given.leftAt, devices, acceptedAt, addedBy, handle };
 }
 
 /** Adds a device. Errors: quota for one too many; the main device counts whether it is there or not. Source: spec 8. */

@@ -24,6 +24,11 @@ export interface Users {
    * checked when the invite was made. Errors: conflict as of `add`.
    */
   admit(user: NewUser & { readonly kexPub: string; readonly kexSig: string }): Promise<UserRecord>;
+  /**
+   * Gives a user another handle, in its normal form (`checkHandle`), also in the rooms that it is in.
+   * Errors: invalid for a handle that may not be used; not_found. Idempotent: after a failure it is called again.
+   */
+  rename(signPub: string, handle: string): Promise<void>;
   /** Errors: not_found; conflict for the last active admin where `keepAdmin` is asked. Idempotent. */
   revoke(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
   /** Removes the row; memberships stay, inert. Errors as of `revoke`. */

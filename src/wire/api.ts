@@ -273,6 +273,9 @@ export const AddUser = Strict({
 /** What POST /users answers. */
 export const UserAdded = Strict({ sign_pub: Type.String(), endpoint: Type.String() });
 
+/** PUT /users/{sign_pub}. */
+export const RenameUser = Strict({ handle: Handle });
+
 /** `{sign_pub}` of a user. */
 export const UserParams = Strict({ sign_pub: Key });
 

@@ -18,7 +18,7 @@ let way: HostileServer;
 let everybody: DirectoryList["members"];
 
 beforeAll(async () => {
-  server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
+  server = await Server.start({ args: ["--set", "http.rate=100000"] });
   people = await castOf(server, "ana", "bob", "cleo", "mallory");
   way = await HostileServer.start(server.ready.http);
   const { json } = await call(server.ready.http, people.ana, "GET", "/directory");
@@ -96,6 +96,27 @@ describe("a directory that", () => {
     const [found] = await directory.find(["cleo"]);
     if (found !== undefined) await directory.approve(found);
     expect((await directory.find(["cleo"]))[0]?.pinned).toBeNull();
+  });
+
+  test("gives a handle that looks like a known one to another is told of until the user approves", async () => {
+    const directory = directoryOfBob();
+    await directory.find(["cleo"]);
+    listed((list) =>
+      list.map((one) => ({
+        ...one,
+        handle: one.handle === "mallory" ? "cIeo" : one.handle === "cleo" ? "x" : one.handle,
+      })),
+    )();
+    for (let i = 0; i < 2; i++) {
+      const [found] = await directory.find(["cIeo"]);
+      expect([found?.endpoint, found?.pinned]).toEqual([people.mallory.endpoint, people.cleo.endpoint]);
+    }
+    const [found] = await directory.find(["cIeo"]);
+    if (found !== undefined) await directory.approve(found);
+    expect((await directory.find(["cIeo"]))[0]?.pinned).toBeNull();
+    // One look is one person: the name that was known first is theirs now, too.
+    way.honest();
+    expect((await directory.find(["cleo"]))[0]?.pinned).toBe(people.mallory.endpoint);
   });
 
   test("has two of a handle, or a handle that looks like somebody's key, names nobody by it", async () => {

@@ -129,6 +129,13 @@ const table: Readonly<Record<string, Row>> = {
   },
   "GET /users": { ask: asIs("/users"), statuses: adminsOnly(200) },
   "POST /users": { ask: async () => ({ target: "/users", body: await newUser() }), statuses: adminsOnly(201) },
+  "PUT /users/{sign_pub}": {
+    ask: async () => ({
+      target: `/users/${(await postUser(server, people.admin, "x")).signPubHex}`,
+      body: { handle: "another" },
+    }),
+    statuses: adminsOnly(204),
+  },
   "POST /users/{sign_pub}/revoke": {
     ask: async () => ({ target: `/users/${(await postUser(server, people.admin, "x")).signPubHex}/revoke` }),
     statuses: adminsOnly(204),

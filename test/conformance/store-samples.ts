@@ -132,9 +132,8 @@ export function staySample(n: number, differing: Partial<StayRecord> = {}): Stay
 }
 
 /** A key sealed to the n-th peer. */
-export function sealedSample(n: number, epoch: number, salt = "", payer = 1): SealedKeyRecord {
-  const sealedKey = `${sha256Hex(`${n} ${epoch} ${salt}`)}${"+/".repeat(21)}A=`;
-  return { endpoint: peer(n), epoch, sealedKey, chargedTo: peer(payer) };
+export function sealedSample(n: number, epoch: number, salt = ""): SealedKeyRecord {
+  return { endpoint: peer(n), epoch, sealedKey: `${sha256Hex(`${n} ${epoch} ${salt}`)}${"+/".repeat(21)}A=` };
 }
 
 /** A statement, whose text differs by `salt`. */

@@ -29,9 +29,7 @@ let server: Server;
 let people: Cast<"ana" | "bob" | "cleo" | "dan">;
 
 beforeAll(async () => {
-  // A hundred owners are made in less than two minutes.
-  const settings = ["http.rate=100000", "rooms.statements_per_minute=0"];
-  server = await Server.start({ args: settings.flatMap((one) => ["--set", one]) });
+  server = await Server.start({ args: ["--set", "http.rate=100000"] });
   people = await castOf(server, "ana", "bob", "cleo", "dan");
 });
 afterAll(() => server[Symbol.asyncDispose]());

@@ -16,7 +16,6 @@ import {
   zeroHash,
 } from "../../src/wire/statement.ts";
 import { type Server, unibus, until } from "./executable.ts";
-import { hostToSign } from "./host-to-sign.ts";
 
 /** A reply, read whole. */
 export interface Reply {
@@ -40,7 +39,7 @@ export function signedHeaders(
     readonly nonce?: string;
   },
 ): Record<string, string> {
-  const host = request.host ?? hostToSign(request.url);
+  const host = request.host ?? new URL(request.url).host;
   const ts = String(Math.floor(Date.now() / 1000) + (request.skewS ?? 0));
   const nonce = request.nonce ?? randomBytes(16).toString("base64");
   const bodyHash = createHash("sha256")
@@ -200,7 +199,7 @@ export async function dial(
   const { stock, url, ...rest } = options;
   const target = url ?? server.ready.nats;
   const seedless = (nonce?: string) => {
-    const text = stock ? (nonce ?? "") : natsText(hostToSign(target), nonce ?? "");
+    const text = stock ? (nonce ?? "") : natsText(new URL(target).hostname, nonce ?? "");
     return { nkey: identity.nkey, sig: Buffer.from(rawSign(identity, text)).toString("base64url") };
   };
   return connect({

@@ -39,8 +39,7 @@ export default definePlugin({
       connection: (account: InternalAccount) => connections.get(account),
       watched: async () => [],
       leads: async () => true,
-      urls: () => ({ nats: [], ws: [], isAdvertised: false }),
-      isCarried: false,
+      urls: () => ({ nats: [], ws: [] }),
       pid: () => null,
     };
     return { services: { nats } };

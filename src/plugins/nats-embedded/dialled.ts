@@ -94,8 +94,7 @@ export default definePlugin({
       },
       watched: async () => [],
       leads: async () => true,
-      urls: () => ({ nats: [], ws: [], isAdvertised: false }),
-      isCarried: false,
+      urls: () => ({ nats: [], ws: [] }),
       pid: () => null,
     };
     return { services: { nats } };

@@ -19,7 +19,6 @@ import {
   isLeaving,
   type RoomBuckets,
   type RoomEntry,
-  sealedKeys,
   stayKey,
 } from "./room-entry.ts";
 import { allKeys } from "./room-import.ts";
@@ -128,11 +127,9 @@ export class RoomRestoring {
     }
     const leaving = stays.filter(isLeaving).length;
     const owners = stays.filter(isOwnerIn).length;
-    // What it costs is counted from its rows a moment later.
-    const { charges: __, ...uncharged } = old ?? {};
     const parts = { statement, stays: stayPages.pages, keys: keys.newest, leaving, owners };
     return {
-      entry: { ...uncharged, room, ...parts, files: filed.files as string },
+      entry: { ...old, room, ...parts, files: filed.files as string },
       made: { stays: stayPages.made, keys: keys.made },
       replaced: { stays: idsOf(old?.stays), keys: keys.replaced },
       before,
@@ -143,18 +140,16 @@ export class RoomRestoring {
   async #keys(old: RoomEntry | null, filed: FiledRoom, revision: number, { base, keys }: RoomRestoration) {
     const { roomId } = filed.room;
     const known = old === null ? [] : await allKeys(this.#kv, old);
-    const kept = new Map(known.filter(({ epoch }) => epoch <= base.epoch).map((one) => [one.epoch, one]));
+    const kept = new Map(known.filter(({ epoch }) => epoch <= base.epoch).map((one) => [one.epoch, one.pages]));
     const added = Map.groupBy(keys, ({ epoch }: SealedKeyRecord) => epoch);
     const made: string[] = [];
     const replaced = known.filter(({ epoch }) => epoch > base.epoch).flatMap(({ pages }) => idsOf(pages));
     let newest = null as EpochKeys | null;
     for (const epoch of [...new Set([...kept.keys(), ...added.keys()])].sort((a, b) => a - b)) {
-      const before = kept.get(epoch);
-      let pages = before?.pages ?? [];
-      const more = added.get(epoch) ?? [];
-      const { sealed, by } = sealedKeys(more, before === undefined ? more[0]?.chargedTo : before.by);
+      let pages = kept.get(epoch) ?? [];
+      const more = (added.get(epoch) ?? []).map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey }));
       if (more.length > 0) {
-        const changed = await this.#kv.keys.changed(roomId, pages, sealed, (one, other) => one ?? other);
+        const changed = await this.#kv.keys.changed(roomId, pages, more, (one, other) => one ?? other);
         made.push(...changed.made);
         replaced.push(...changed.replaced);
         pages = changed.pages;
@@ -162,7 +157,7 @@ export class RoomRestoring {
       if (newest !== null) {
         await this.#kv.filedKeys.put(this.#kv.epochKey(filed, newest.epoch), { ...newest, asOf: revision });
       }
-      newest = { epoch, pages, older: newest?.epoch ?? null, ...by };
+      newest = { epoch, pages, older: newest?.epoch ?? null };
     }
     return { newest, made, replaced };
   }

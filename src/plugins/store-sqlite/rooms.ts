@@ -22,7 +22,6 @@ import {
   type StayBinding,
   type StayRow,
   selectClaimant,
-  statementBinding,
   statementColumns,
   stayBinding,
   stayColumns,
@@ -35,7 +34,7 @@ const selectOpenStay = `SELECT ${stayColumns} FROM stays WHERE room_id = ? AND e
 /** How many rows of a purged room one transaction removes, so that a large room does not hold up the others. */
 const purgeRowsMax = 5_000;
 
-type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom" | "dropKeys">;
+type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom">;
 type Changes = Pick<RoomStore, "applyChange" | "changeStay">;
 type Reads = Omit<RoomStore, keyof Deletion | keyof Changes | "insertRoom">;
 
@@ -64,9 +63,6 @@ function createReads({ native, read }: Database): Reads {
   );
   const statements = native.prepare<StatementRecord, [string, number, number]>(
     `SELECT ${statementColumns} FROM statements WHERE room_id = ? AND version >= ? ORDER BY version LIMIT ?`,
-  );
-  const rowBytes = native.prepare<{ bytes: number }, [string]>(
-    "SELECT coalesce(sum(bytes), 0) AS bytes FROM row_charges WHERE payer = ?",
   );
   const page = native.prepare<RoomRow, [string, number]>(
     `SELECT ${roomColumns} FROM rooms WHERE room_id > ? ORDER BY room_id LIMIT ?`,
@@ -100,9 +96,6 @@ function createReads({ native, read }: Database): Reads {
     async listStatements(roomId, from, limit) {
       return read(() => statements.all(roomId, from, limit));
     },
-    async rowBytesOf(payer) {
-      return read(() => rowBytes.get(payer))?.bytes ?? 0;
-    },
     async listRooms(after, limit) {
       return read(() => page.all(after ?? "", limit)).map(roomOf);
     },
@@ -121,7 +114,7 @@ function createPutParts({
   return (roomId, { stays, keys, statement }) => {
     for (const stay of stays) putStay.run(stayBinding(roomId, stay));
     for (const key of keys) putKey.run({ ...key, roomId });
-    putStatement.run(statementBinding(roomId, statement));
+    putStatement.run({ ...statement, roomId });
   };
 }
 
@@ -191,8 +184,8 @@ function createChanges(database: Database): Changes {
   );
   const countOwnersIn = (roomId: string): number => ownersIn.get(roomId)?.count ?? 0;
   const openStay = native.prepare<StayRow, [string, string]>(selectOpenStay);
-  const setStay = native.prepare<never, [number | null, string, number | null, string, string]>(
-    `UPDATE stays SET left_at = ?, devices = ?, accepted_at = ?
+  const setStay = native.prepare<never, [number | null, string, number | null, string, string, string]>(
+    `UPDATE stays SET left_at = ?, devices = ?, accepted_at = ?, handle = ?
      WHERE room_id = ? AND endpoint = ? AND until_epoch = 0`,
   );
   const isOver = createUnacceptedCheck(native);
@@ -216,7 +209,10 @@ function createChanges(database: Database): Changes {
       return write(() => {
         const row = openStay.get(roomId, endpoint);
         const changed = row && rule(stayOf(row), countOwnersIn(roomId));
-        if (changed) setStay.run(changed.leftAt, devicesText(changed.devices), changed.acceptedAt, roomId, endpoint);
+        if (changed) {
+          const { leftAt, devices, acceptedAt, handle } = changed;
+          setStay.run(leftAt, devicesText(devices), acceptedAt, handle, roomId, endpoint);
+        }
         return changed;
       });
     },
@@ -243,22 +239,7 @@ function createDeletion({ native, write }: Database): Deletion {
     "UPDATE rooms SET claims_subject = 0 WHERE room_id = ? AND deleted_at IS NOT NULL",
   );
 
-  const dropKeys = native.prepare<never, [string, number]>(
-    `DELETE FROM sealed_keys WHERE (room_id, endpoint, epoch) IN (
-       SELECT sealed_keys.room_id, sealed_keys.endpoint, sealed_keys.epoch
-       FROM (
-         SELECT room_id, endpoint FROM stays WHERE room_id = ? GROUP BY room_id, endpoint HAVING min(until_epoch) > 0
-       ) AS gone
-       JOIN sealed_keys ON sealed_keys.room_id = gone.room_id AND sealed_keys.endpoint = gone.endpoint
-       LIMIT ?
-     )`,
-  );
-
   return {
-    async dropKeys(roomId) {
-      const dropped = await write(() => dropKeys.run(roomId, purgeRowsMax).changes);
-      return dropped < purgeRowsMax ? null : "";
-    },
     markDeleted(roomId, at) {
       return write(() => mark.run(at, roomId).changes === 1);
     },

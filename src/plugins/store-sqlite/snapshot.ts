@@ -27,7 +27,6 @@ import {
   type StatementBinding,
   type StayBinding,
   type StayRow,
-  statementBinding,
   statementColumns,
   stayBinding,
   stayColumns,
@@ -101,7 +100,7 @@ function createPut(native: Native): (row: SnapshotRow) => void {
         putKey.run({ ...row.key, roomId: row.roomId });
         break;
       case "statement":
-        putStatement.run(statementBinding(row.roomId, row.statement));
+        putStatement.run({ ...row.statement, roomId: row.roomId });
         break;
     }
   };

@@ -11,6 +11,7 @@ import {
   Directory,
   DirectoryQuery,
   PutKeys,
+  RenameUser,
   UserAdded,
   UserList,
   UserParams,
@@ -93,6 +94,16 @@ function adminRoutes(users: UserRules): Route[] {
       async ({ body: { sign_pub, handle, role, kex_pub, kex_sig } }) => {
         const added = await users.add({ signPub: sign_pub, handle, role, kexPub: kex_pub, kexSig: kex_sig });
         return { sign_pub: added.signPub, endpoint: added.endpoint };
+      },
+    ),
+    route(
+      "PUT",
+      "/users/:sign_pub",
+      "admin",
+      { summary: "Renames a user", errors: ["not_found"], params: UserParams, body: RenameUser },
+      async ({ params, body }) => {
+        await users.rename(params.sign_pub, body.handle);
+        return undefined;
       },
     ),
     route(

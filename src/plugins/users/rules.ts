@@ -1,7 +1,7 @@
 import type { Denials } from "../../contracts/denials.ts";
 import type { Notices } from "../../contracts/notices.ts";
 import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signature.ts";
-import { leaving } from "../../contracts/stay-rules.ts";
+import { leaving, renamed } from "../../contracts/stay-rules.ts";
 import type { RoomStore, UserRecord, UserStore } from "../../contracts/store.ts";
 import type { NewUser, Users } from "../../contracts/users.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -66,6 +66,18 @@ export class UserRules implements Users {
     await this.#store.insertUser(record);
     if (role === "admin") await this.#joinRoster(signPub);
     return record;
+  }
+
+  async rename(signPub: string, given: string): Promise<void> {
+    const handle = checkHandle(given);
+    const { endpoint } = await this.#found(signPub);
+    await untilWon(async () => {
+      const current = await this.#found(signPub);
+      return current.handle === handle || (await this.#store.replaceUser({ ...current, handle })) || undefined;
+    });
+    for (const { room } of (await this.#rooms?.listRoomsOf(endpoint)) ?? []) {
+      await this.#rooms?.changeStay(room.roomId, endpoint, renamed(handle));
+    }
   }
 
   async revoke(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {

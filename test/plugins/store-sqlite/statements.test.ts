@@ -126,6 +126,10 @@ const asks: Readonly<Record<string, () => Ask | Promise<Ask>>> = {
     ...{ as: admin, target: "/users", status: 201 },
     body: { ...keysOf(await generateIdentity()), handle: "x", role: "member" },
   }),
+  "PUT /users/{sign_pub}": async () => {
+    const user = await postUser(live.server, admin, "one");
+    return { as: admin, target: `/users/${user.signPubHex}`, body: { handle: "another" }, status: 204 };
+  },
   "POST /users/{sign_pub}/revoke": async () => {
     const user = await postUser(live.server, admin, "gone");
     return { as: admin, target: `/users/${user.signPubHex}/revoke`, status: 204 };

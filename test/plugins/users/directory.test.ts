@@ -6,7 +6,7 @@ import { Users } from "../../../src/contracts/users.ts";
 import { peer, upTo, userSample } from "../../conformance/store-samples.ts";
 import { handleCases, lookCases } from "../../support/handle-cases.ts";
 import { bootInProcess, type InProcess } from "../../support/in-process.ts";
-import { call, type Reply, signedHeaders } from "../../support/peer.ts";
+import { addMembers, call, createRoom, policy, type Reply, signedHeaders } from "../../support/peer.ts";
 import { failureOf, trustingPeer } from "../../support/trusting-peer.ts";
 
 type Entry = { readonly endpoint: string; readonly sign_pub: string; readonly handle: string };
@@ -165,6 +165,30 @@ for (const [store, flags] of [
       expect(await handlesOf({ sign_pub })).toEqual([stored]);
       expect(invited).toContain(stored);
       await call(running.server.ready.http, admin, "DELETE", `/users/${sign_pub}`);
+    });
+
+    test.each(handleCases.map((one) => [one.name, one] as const))("a rename: %s", async (_, { given, stored }) => {
+      const { signPubHex } = await added("before the rename");
+      const { http } = running.server.ready;
+      const { status } = await call(http, admin, "PUT", `/users/${signPubHex}`, { handle: given });
+      expect(status).toBe(stored === null ? 400 : 204);
+      expect(await handlesOf({ sign_pub: signPubHex })).toEqual([stored ?? "before the rename"]);
+      if (stored !== null) {
+        expect(await handlesOf({ handle: stored })).toEqual([stored]);
+        expect(await handlesOf({ handle: "before the rename" })).toEqual([]);
+      }
+      await call(http, admin, "DELETE", `/users/${signPubHex}`);
+    });
+
+    test("a user who is renamed has the new handle in their rooms, and nobody else has", async () => {
+      const { http } = running.server.ready;
+      const [owner, member] = [await added("owner of one"), await added("member of one")];
+      const room = await addMembers(running.server, await createRoom(running.server, owner, policy()), member);
+      const put = (key: string) => call(http, admin, "PUT", `/users/${key}`, { handle: "member of two" });
+      expect((await put(member.signPubHex)).status).toBe(204);
+      expect((await put("f".repeat(64))).status).toBe(404);
+      const { json } = await call(http, owner, "GET", `/rooms/${room.state.roomId}/members`);
+      expect((json.members as Entry[]).map(({ handle }) => handle).sort()).toEqual(["member of two", "owner of one"]);
     });
 
     test.each(lookCases.map((one) => [one.name, one] as const))(
