@@ -1,6 +1,7 @@
 import {
   type AdminRoster,
   type ContestedChain,
+  chargesOf,
   contestedMax,
   type DeniedStay,
   definePlugin,
@@ -163,7 +164,7 @@ const inviteStore = (open: Open): InviteStore => ({
       .slice(0, limit),
 });
 
-type RoomWrites = "insertRoom" | "applyChange" | "changeStay" | "markDeleted" | "purgeRoom";
+type RoomWrites = "insertRoom" | "applyChange" | "changeStay" | "dropKeys" | "markDeleted" | "purgeRoom";
 type RoomReads = Omit<RoomStore, RoomWrites>;
 
 const roomReads = (open: Open): RoomReads => ({
@@ -188,6 +189,14 @@ const roomReads = (open: Open): RoomReads => ({
     sorted(open().rooms.get(roomId)?.statements ?? new Map<number, StatementRecord>())
       .filter(({ version }) => version >= from)
       .slice(0, limit),
+  async rowBytesOf(payer) {
+    const charges = [...open().rooms.values()].map((entry) => {
+      const [stays, keys] = [[...entry.stays.values()], [...entry.keys.values()]];
+      const { room } = entry;
+      return chargesOf({ room, stays, keys, statements: [...entry.statements.values()], creator: room.creator });
+    });
+    return charges.reduce((sum, one) => sum + (one.get(payer) ?? 0), 0);
+  },
   listRooms: async (key, limit) => after(open().rooms, key, limit).map(asRoom),
 });
 
@@ -230,6 +239,11 @@ const roomStore = (open: Open): RoomStore => ({
     const changed = stay ? rule(stay, [...(entry?.stays.values() ?? [])].filter(isOwnerIn).length) : null;
     if (changed) entry?.stays.set(stayKey(changed), changed);
     return changed;
+  },
+  async dropKeys(roomId) {
+    const entry = open().rooms.get(roomId);
+    for (const [key, { endpoint }] of entry?.keys ?? []) if (!openStay(entry, endpoint)) entry?.keys.delete(key);
+    return null;
   },
   async markDeleted(roomId, at) {
     const entry = open().rooms.get(roomId);

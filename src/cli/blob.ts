@@ -6,12 +6,12 @@ import { fetchBlob, putFile, writeWhole } from "./blob-file.ts";
 import { parseRefWord, refWord } from "./blob-ref.ts";
 import { sizeText } from "./message-lines.ts";
 import { approveOption, openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
-import { asPeer, asReader, type PeerOptions, peerCommand } from "./peer.ts";
+import { asReader, asSender, type PeerOptions, peerCommand } from "./peer.ts";
 import { printJson, printLine, printNote, writeBytes } from "./print.ts";
 import { messageById } from "./since.ts";
 
 async function put(name: string, file: string, options: PeerOptions & RoomChoices): Promise<void> {
-  await asPeer(options, async (bus, signal) => {
+  await asSender(options, async (bus, signal) => {
     const named = await putFile(await openRoom(bus, name, signal, options), file, signal);
     const ref = refWord(named);
     await (options.json ? printJson({ ref, size: named.blob.sz }) : printLine(ref));

@@ -87,7 +87,7 @@ interface Scene {
 async function converse({ ana, bob, eve, signal }: Scene) {
   tell("ana makes room.demo, which is encrypted, persisted and signed, and lets bob and eve in");
   const room = await ana.createRoom("room.demo", "matrix", signal);
-  await room.membership.add(["bob", "eve"], signal);
+  await room.membership.add(["bob", "eve"], { signal });
   const { version, epoch } = room.state.state;
   show(`room ${room.id}, statement ${version}, signed by ana; epoch ${epoch}, its key sealed to each of them`);
   const [bobs, eves] = await Promise.all([bob.room("room.demo", signal), eve.room("room.demo", signal)]);

@@ -7,11 +7,13 @@ import { identityFromWords, newWords, walletWords } from "../client/wallet.ts";
 import { hasCode } from "../wire/errors.ts";
 import { identityOption, publicFields } from "./identity.ts";
 import { defaultIdentityFile, readIdentityFile, writeIdentityFile } from "./identity-file.ts";
+import { dialOption } from "./peer.ts";
 import { type PrintOptions, printFields, printNote } from "./print.ts";
 import { type KnownBus, knownBus, remember, remembered } from "./remembered.ts";
 
 interface JoinOptions extends PrintOptions {
   readonly identity?: string;
+  readonly dial?: string;
 }
 
 /** The identity of a file, made from fresh words where there is none. The words are shown once, on a terminal only. */
@@ -36,7 +38,7 @@ async function join(given: readonly string[], options: JoinOptions): Promise<voi
   const identity = await identityIn(file);
   const here = knownBus(link.url, file);
   try {
-    const { handle, role } = await register(link, identity);
+    const { handle, role } = await register(link, identity, { dial: options.dial });
     printFields({ url: link.url, handle, role, ...publicFields(identity) }, options);
   } catch (error) {
     // The answer to an earlier try may have been lost: then this bus is its user's, too.
@@ -65,6 +67,7 @@ export function joinCommand(): Command {
   return new Command("join")
     .description("become a user of a bus by an invite's link; makes an identity where there is none")
     .argument("<link...>", "the link, also with the words around it; - reads it from stdin")
+    .addOption(dialOption())
     .addOption(identityOption())
     .option("--json", "print JSON")
     .action(join);

@@ -60,6 +60,13 @@ async function opened(bus: Bus, name: string, signal: AbortSignal): Promise<Room
   return room;
 }
 
+/** A text for members who left and still have the key. */
+export function pendingText({ roomId, subject, left }: BusEvents["rekeyPending"]): string {
+  const members = openRooms.get(roomId)?.members ?? [];
+  const names = left.map((one) => members.find(({ endpoint }) => endpoint === one)?.handle ?? one).join(", ");
+  return `${names} left ${subject} and still has its key, until an owner's client replaces it (ask an owner to connect)`;
+}
+
 /** A text for what is suspicious, with the names of rooms and people where they are known. */
 export function suspicionText({ roomId, what, from, error }: BusEvents["suspicious"]): string {
   if (error !== undefined) return error.message;

@@ -8,13 +8,15 @@ import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { identityOption } from "./identity.ts";
 import { readIdentityFile } from "./identity-file.ts";
 import { interruption } from "./interrupt.ts";
-import { suspicionText } from "./open-room.ts";
+import { keyLifetime } from "./key-lifetime.ts";
+import { pendingText, suspicionText } from "./open-room.ts";
 import { type PrintOptions, printNote, readerGone } from "./print.ts";
 import { placeOf, urlsOf } from "./remembered.ts";
 
 /** The options of a command that acts as a peer. */
 export interface PeerOptions extends PrintOptions {
   readonly url?: string;
+  readonly dial?: string;
   readonly identity?: string;
 }
 
@@ -27,7 +29,16 @@ export function peerCommand(command: Command): Command {
         "the bus; several addresses of one bus with commas between (default: the remembered one, see unibus use)",
       ).env("UNIBUS_URL"),
     )
+    .addOption(dialOption())
     .addOption(identityOption());
+}
+
+/** The option of a command on the bus's own machine, from where its public address may not be reached. */
+export function dialOption(): Option {
+  return new Option(
+    "--dial <host:port>",
+    "connect there instead, and sign for --url: on the bus's own machine, as in 127.0.0.1:8470",
+  ).env("UNIBUS_DIAL");
 }
 
 /** Where what this identity has seen is remembered, so that a bus cannot take its word back. */
@@ -55,6 +66,7 @@ function tellOf(bus: Bus, follows: boolean): void {
     if (what.what === "owner_conflict") return;
     once(`warning: ${suspicionText(what)}`, what.error !== undefined);
   });
+  bus.on("rekeyPending", (pending) => once(`note: ${pendingText(pending)}`, true));
   bus.on("lost", ({ why }) => once(`warning: messages were missed for good: ${why} (a room that persists has none)`));
   bus.on("trouble", (error) => once(`warning: ${messageOf(error)}`));
   if (!follows) return;
@@ -70,11 +82,10 @@ const notesMax = 100;
 
 /** How a command acts as a peer. */
 export interface Acting {
-  /**
-   * Whether it goes on until it is asked to stop, which is its end and no failure. Such a peer also signs out, where it
-   * owns a room, who left it.
-   */
+  /** Whether it goes on until it is asked to stop, which is its end and no failure. */
   readonly follows?: boolean;
+  /** Whether it signs out who left, and replaces old keys, in rooms that it owns. Default: if it follows. */
+  readonly settles?: boolean;
   /** Whether it changes nothing. A command that does says which bus it was, where more than one is known. */
   readonly reads?: boolean;
 }
@@ -87,7 +98,7 @@ export interface Acting {
 export async function asPeer(
   options: PeerOptions,
   work: (bus: Bus, signal: AbortSignal) => Promise<void>,
-  { follows = false, reads = false }: Acting = {},
+  { follows = false, reads = false, settles = follows }: Acting = {},
 ): Promise<void> {
   const at = placeOf(options);
   const identity = await readIdentityFile(at.identity);
@@ -96,8 +107,8 @@ export async function asPeer(
   const signal = AbortSignal.any([asked, readerGone]);
   const isOver = () => readerGone.aborted || (follows && asked.aborted);
   try {
-    const place = { urls: urlsOf(at.bus), state: stateFolder(identity.endpoint) };
-    await using bus = await connect({ ...place, identity, lazy: true, settles: follows, signal });
+    const place = { urls: urlsOf(at.bus), dial: options.dial, state: stateFolder(identity.endpoint) };
+    await using bus = await connect({ ...place, identity, lazy: true, settles, keyLifetime: keyLifetime(), signal });
     tellOf(bus, follows);
     // One that follows ends by itself what it has begun.
     await (follows ? work(bus, signal) : waitFor(work(bus, signal), signal));
@@ -105,6 +116,14 @@ export async function asPeer(
     if (isOver()) return;
     throw asked.aborted ? asked.reason : error;
   }
+}
+
+/** As `asPeer`, for a command that sends to a room: one that this peer owns is settled first. */
+export async function asSender(
+  options: PeerOptions,
+  work: (bus: Bus, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  await asPeer(options, work, { settles: true });
 }
 
 /** As `asPeer`, for a command that changes nothing. */

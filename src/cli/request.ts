@@ -3,7 +3,7 @@ import { checkNotEmpty, wholeOf } from "./input.ts";
 import { messageFields, textOf } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
-import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
+import { asSender, type PeerOptions, peerCommand } from "./peer.ts";
 import { printJson, printText, writeBytes } from "./print.ts";
 
 /** How long an answer may take: where nothing is said, and at most, in milliseconds. */
@@ -21,7 +21,7 @@ function printData(data: Uint8Array): Promise<void> {
 }
 
 async function request(name: string, text: string, options: RequestOptions): Promise<void> {
-  await asPeer(options, async (bus, signal) => {
+  await asSender(options, async (bus, signal) => {
     const [room, data] = await Promise.all([
       openRoom(bus, name, signal, options),
       text === "-" ? wholeOf(Bun.stdin.stream(), "what came on stdin") : text,

@@ -98,13 +98,13 @@ async function members(name: string, options: MembersOptions): Promise<void> {
   });
 }
 
-type WhoOptions = PeerOptions & RoomChoices;
+type WhoOptions = PeerOptions & RoomChoices & { readonly freshKey?: boolean };
 
 async function add(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal, options);
     const endpoints = await endpointsOf(bus, who, { ...options, signal });
-    await room.membership.add(endpoints, signal);
+    await room.membership.add(endpoints, { freshKey: options.freshKey, signal });
     printNote(`added ${endpoints.join(", ")}`);
     advise(room, bus.identity.signPubHex);
   });
@@ -182,6 +182,13 @@ async function rekey(room: Room, signal: AbortSignal): Promise<string> {
   return `${room.subject} is in epoch ${room.epoch}`;
 }
 
+const addHelp = `
+What a new member can read: everything said under the room's present key, also what was said before they were added; in a
+room without encryption, all that it keeps. A key begins with the room, and anew with each kick, leave and rekey, and after
+30 days or 100,000 messages (UNIBUS_KEY_DAYS, UNIBUS_KEY_MESSAGES). Somebody who was a member before always gets a new key.
+
+Example: unibus room add room.team bob --fresh-key`;
+
 /** `room new`, with the options that make its policy. */
 function newCommand(): Command {
   return peerCommand(new Command("new"))
@@ -212,7 +219,12 @@ export function roomCommand(): Command {
     .option("--fingerprints", "print the 8 words of each member, to compare with unibus whoami")
     .option("--json", "print JSON")
     .action(members);
-  on("add", "let peers in: they read from now on").argument("<who...>", whoText).addOption(approveOption()).action(add);
+  on("add", "add members: they can read what was said since the room's present key began, unless --fresh-key")
+    .argument("<who...>", whoText)
+    .option("--fresh-key", "make a new key first, so that they read only what is said from now on")
+    .addOption(approveOption())
+    .addHelpText("after", addHelp)
+    .action(add);
   on("kick", "put members out, and give the others a new key")
     .argument("<who...>", whoText)
     .addOption(approveOption())

@@ -7,7 +7,7 @@ import { isUlid } from "../wire/names.ts";
 import { putFile } from "./blob-file.ts";
 import { checkNotEmpty, linesOf, openNamed, wholeOf } from "./input.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
-import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
+import { asSender, type PeerOptions, peerCommand } from "./peer.ts";
 import { printJson, printLine, printNote } from "./print.ts";
 import { messageById } from "./since.ts";
 
@@ -37,8 +37,10 @@ async function dataOf(text: string | undefined, { file, attach }: SendOptions): 
   return checkNotEmpty(await wholeOf(Bun.stdin.stream(), "what came on stdin"), "stdin");
 }
 
-const printSent = ({ id, seq }: Sent, { json }: SendOptions): Promise<void> =>
-  json ? printJson(seq === null ? { id } : { id, seq }) : printLine(id);
+const printSent = ({ id, seq, rekeyPending }: Sent, { json }: SendOptions): Promise<void> =>
+  json
+    ? printJson({ id, ...(seq === null ? {} : { seq }), ...(rekeyPending ? { rekey_pending: true } : {}) })
+    : printLine(id);
 
 /** Messages in their order, several on their way at once. */
 class Pipeline {
@@ -115,7 +117,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
   if (text !== undefined && (lines || file !== undefined)) {
     throw new InvalidArgumentError("what to send is named twice: by TEXT, --lines or --file (choose one)");
   }
-  await asPeer(options, async (bus, signal) => {
+  await asSender(options, async (bus, signal) => {
     // What is to be sent and the room are read at the same time.
     const [room, data] = await Promise.all([openRoom(bus, name, signal, options), lines ? "" : dataOf(text, options)]);
     const place = { ...(await placeOf(bus, room, options, signal)), signal };

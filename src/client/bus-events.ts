@@ -15,6 +15,8 @@ export type BusEvents = {
     readonly from?: string | undefined;
     readonly error?: UnibusError;
   };
+  /** Members left a room, and what is sent is sealed with a key that they have, until an owner signs them out. */
+  readonly rekeyPending: { readonly roomId: string; readonly subject: string; readonly left: readonly string[] };
   /** This peer came into a room, or is in it no more. */
   readonly rooms: { readonly roomId: string | null; readonly kind: string };
   /** Messages of a room that is not kept were missed, or came faster than they were read. */

@@ -7,54 +7,31 @@ import { deliverRoot, isUlid } from "../wire/names.ts";
 import type { Policy } from "../wire/statement.ts";
 import { copyKey, roomIdIn } from "./arrivals.ts";
 import type { BusEvents } from "./bus-events.ts";
+import type { ConnectOptions } from "./connect-options.ts";
 import { ControlPlane } from "./control.ts";
 import { Directory } from "./directory.ts";
 import { Events, type Unlisten } from "./events.ts";
 import { Hints } from "./hints.ts";
 import type { Identity } from "./identity.ts";
+import { keyLifetimeDefault } from "./key-age.ts";
 import type { LiveMessage } from "./line.ts";
 import { Live } from "./live.ts";
+import { modes } from "./modes.ts";
 import { type OwnerConflict, ownerConflictError, ownerConflicts } from "./owner-check.ts";
 import { Publisher } from "./publisher.ts";
 import { Replies } from "./replies.ts";
 import { Room } from "./room.ts";
 import { createRoom, RoomChanges } from "./room-changes.ts";
 import { RoomKeys } from "./room-keys.ts";
-import type { ClientState } from "./state.ts";
+import { Settlements } from "./settlements.ts";
 import { RoomTrust, type TrustParts } from "./trust.ts";
 import { Vouched } from "./vouched.ts";
-import { pause, waitFor } from "./wait.ts";
+import { waitFor } from "./wait.ts";
 
 /** What may wait to be sent where nothing is said. */
 const sendLimits = { messagesMax: 10_000, bytesMax: 64 * 1_048_576 } as const;
 /** How many rooms are read at once after a break. */
 const refreshBatch = 8;
-/** How long an owner's client waits, by chance, before it signs out who left: another owner's may be quicker. */
-const settleWithinMs = 500;
-
-/** The two modes that have a name. Source: spec 3. */
-export const modes = {
-  nats: { encrypt: false, persist: false, sign_msgs: false },
-  matrix: { encrypt: true, persist: true, sign_msgs: true },
-} as const satisfies Record<string, Policy>;
-
-/** What a bus is connected with. */
-export interface ConnectOptions {
-  /** The address of the bus, or several of one bus, the preferred first. */
-  readonly urls: readonly string[];
-  readonly identity: Identity;
-  /** Where versions, owners and handles are remembered, so that the bus cannot go back. */
-  readonly state: ClientState;
-  /** Whether the data plane is connected to when it is first needed, and not at once. Default: false. */
-  readonly lazy?: boolean;
-  /** Whether this client, where it owns a room, signs out who left by itself. Default: true. */
-  readonly settles?: boolean;
-  /** What may wait to be sent. Default: 10,000 messages and 64 MiB. */
-  readonly sendLimits?: { readonly messagesMax: number; readonly bytesMax: number };
-  /** Options of TLS beyond the system's own trust. */
-  readonly tls?: { readonly ca?: string };
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** Drops that happen among honest peers: a swap of connections, a rekey on its way. */
 const harmless: ReadonlySet<DropReason> = new Set(["repeat", "old_epoch"]);
@@ -70,6 +47,8 @@ export interface RoomEntry {
   readonly policy: Policy;
   readonly epoch: number;
   readonly rekeyPending: boolean;
+  /** Whether this peer made or accepted the room; absent where the bus knows no acceptance. */
+  readonly accepted?: boolean;
 }
 
 /** One bus, as one peer has it: rooms, people, and what happens. */
@@ -84,6 +63,12 @@ export class Bus implements AsyncDisposable {
   readonly #deliveries = new Map<string, (message: LiveMessage) => void>();
   readonly #closing = new AbortController();
   readonly #trustParts: TrustParts;
+  readonly #settlements = new Settlements({
+    isOpen: (roomId) => this.#rooms.has(roomId),
+    open: (roomId) => this.#opened(roomId),
+    list: () => this.rooms(this.#closing.signal),
+    onTrouble: (error) => this.#trouble(error),
+  });
   #data: Promise<{ readonly live: Live; readonly publisher: Publisher }> | null = null;
 
   private constructor(
@@ -112,8 +97,8 @@ export class Bus implements AsyncDisposable {
   /** Connects. Errors: unavailable when nobody answers; unauthenticated for who is no user. */
   static async connect(options: ConnectOptions): Promise<Bus> {
     const warnings: string[] = [];
-    const { urls, identity, signal } = options;
-    const control = new ControlPlane({ urls, identity, onWarning: (warning) => warnings.push(warning) });
+    const { urls, identity, dial, signal } = options;
+    const control = new ControlPlane({ urls, identity, dial, onWarning: (warning) => warnings.push(warning) });
     const bus = new Bus(options, control, await control.info(signal));
     // Listeners are there in the next turn.
     setTimeout(() => {
@@ -140,9 +125,14 @@ export class Bus implements AsyncDisposable {
   /** One's rooms, by id. Errors: those of GET rooms. */
   async rooms(signal?: AbortSignal): Promise<RoomEntry[]> {
     const list = await this.#control.rooms(signal);
-    return list.map(({ room_id: id, subject, role, policy, epoch, rekey_pending: rekeyPending }) => {
-      return { id, subject, role, policy, epoch, rekeyPending };
+    const entries = list.map((one): RoomEntry => {
+      const { room_id: id, subject, role, policy, epoch, rekey_pending: rekeyPending } = one;
+      const { accepted } = one as { accepted?: boolean };
+      return { id, subject, role, policy, epoch, rekeyPending, ...(accepted === undefined ? {} : { accepted }) };
     });
+    const waiting = this.#settlements.listed(entries);
+    if (this.#settles) for (const id of waiting) this.#hints.take(id, true);
+    return entries;
   }
 
   /**
@@ -176,6 +166,7 @@ export class Bus implements AsyncDisposable {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     const data = await this.#data?.catch(() => null);
+    await this.#settlements.ended();
     this.#closing.abort(new UnibusError("unavailable", "this bus was closed (connect again)"));
     for (const room of await Promise.allSettled(this.#rooms.values())) {
       if (room.status === "fulfilled") room.value.reader.end(null);
@@ -198,7 +189,7 @@ export class Bus implements AsyncDisposable {
     return room;
   }
 
-  #opened(id: string, signal: AbortSignal | undefined, fingerprint?: string): Promise<Room> {
+  #opened(id: string, signal?: AbortSignal, fingerprint?: string): Promise<Room> {
     return waitFor(this.#rooms.get(id) ?? this.#keep(id, this.#open(id, fingerprint)), signal);
   }
 
@@ -224,7 +215,9 @@ export class Bus implements AsyncDisposable {
       const error = ownerConflictError(trust.room.state.subject, conflicts);
       this.#events.tell("suspicious", { roomId: id, what: "owner_conflict", from: conflicts[0]?.endpoint, error });
     }
-    return this.#roomOf(trust, new RoomKeys(trust, this.#control, this.#closing.signal), conflicts);
+    const room = this.#roomOf(trust, new RoomKeys(trust, this.#control, this.#closing.signal), conflicts);
+    void this.#settlements.settleRoom(room);
+    return room;
   }
 
   #roomOf(trust: RoomTrust, keys: RoomKeys, ownerConflicts: readonly OwnerConflict[] = []): Room {
@@ -238,6 +231,10 @@ export class Bus implements AsyncDisposable {
       replies: this.#replies,
       data: () => this.#dataPlane(),
       follow: (room, follows) => this.#follow(room, follows),
+      state: this.options.state,
+      keyLifetime: { ...keyLifetimeDefault, ...this.options.keyLifetime },
+      settles: this.#settles,
+      onPending: ({ id: roomId, subject }, left) => this.#events.tell("rekeyPending", { roomId, subject, left }),
       deliver: (subject, take) => this.#deliver(subject, take),
       onDrop: (room, { drop: what, signedBy: from }) => {
         if (!harmless.has(what)) this.#events.tell("suspicious", { roomId: room.id, what, from });
@@ -280,12 +277,14 @@ export class Bus implements AsyncDisposable {
     if (servers.length === 0) {
       throw new UnibusError("unavailable", "the bus names no address of its data plane that is as safe as its own");
     }
+    const { detour } = this.#control;
     const live = await Live.connect({
       identity,
       tls,
+      nameOf: detour === undefined ? undefined : (url) => detour.nameOf(url),
       servers,
       findServers: async () => [...new Set((await this.#control.infos(this.#closing.signal)).flatMap(dataUrls))],
-      readTruth: async () => void (await this.#control.rooms(this.#closing.signal)),
+      readTruth: async () => void (await this.rooms(this.#closing.signal)),
       subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.keys()],
       keyOf: copyKey,
       onMessage: (message) => this.#take(message),
@@ -305,6 +304,8 @@ export class Bus implements AsyncDisposable {
       onRefusal: ({ operation, subject }) => void (operation === "publish" && publisher?.refused(subject)),
       onTrouble: (error) => this.#trouble(error),
     });
+    // Rooms that were opened before had no notices.
+    await this.#readAll();
     publisher = new Publisher(live, this.#replies, this.options.sendLimits ?? sendLimits);
     this.#events.tell("status", "connected");
     return { live, publisher };
@@ -320,7 +321,7 @@ export class Bus implements AsyncDisposable {
   #noticed(kind: string, data: Uint8Array): void {
     const roomId = roomIdIn(data);
     this.#events.tell("rooms", { roomId, kind });
-    const settles = kind === "rekey_pending" && this.options.settles !== false;
+    const settles = kind === "rekey_pending" && this.#settles;
     if (roomId !== null && (settles || this.#rooms.has(roomId))) this.#hints.take(roomId, settles);
   }
 
@@ -328,7 +329,7 @@ export class Bus implements AsyncDisposable {
     if (this.#closing.signal.aborted) return;
     const known = await this.#rooms.get(roomId)?.catch(() => null);
     if (known) await this.#refresh(known);
-    if (hasLeft) await this.#settle(roomId);
+    if (hasLeft) await this.#settlements.settle(roomId);
   }
 
   #tellReaders(is: "away" | "back" | "torn"): void {
@@ -357,18 +358,8 @@ export class Bus implements AsyncDisposable {
     room.reader.end(error);
   }
 
-  /** Signs out who left, where this peer owns the room. */
-  async #settle(roomId: string): Promise<void> {
-    try {
-      await pause(Math.random() * settleWithinMs, this.#closing.signal);
-      const room = await this.room(roomId);
-      const isOwner = room.state.owners.includes(this.identity.signPubHex);
-      if (isOwner && room.ownerConflicts.length === 0 && room.members.some(({ left }) => left))
-        await room.membership.rekey();
-    } catch (error) {
-      // Another owner's client was quicker, or the next notice brings it here again.
-      if (!this.#closing.signal.aborted && !hasCode(error, "conflict")) this.#trouble(error);
-    }
+  get #settles(): boolean {
+    return this.options.settles !== false;
   }
 
   /** What changed while the connection was away came without a notice. */
@@ -378,6 +369,7 @@ export class Bus implements AsyncDisposable {
       if (one.status === "fulfilled") rooms.push(one.value);
     for (let at = 0; at < rooms.length && !this.#closing.signal.aborted; at += refreshBatch) {
       await Promise.all(rooms.slice(at, at + refreshBatch).map((room) => this.#refresh(room)));
+      for (const room of rooms.slice(at, at + refreshBatch)) void this.#settlements.settleRoom(room);
     }
   }
 

@@ -3,7 +3,9 @@ import * as api from "../wire/api.ts";
 import { bytesOf } from "../wire/encoding.ts";
 import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
 import { devicePattern, endpointPattern, ulidPattern } from "../wire/names.ts";
-import { type Ask, busUrl, exchange, isCleartext, unreached } from "./http.ts";
+import { Detour } from "./detour.ts";
+import { unreached } from "./fetch-fault.ts";
+import { type Ask, busUrl, exchange, isCleartext } from "./http.ts";
 import type { Identity } from "./identity.ts";
 import { contentOf } from "./reply.ts";
 import { pause } from "./wait.ts";
@@ -32,6 +34,8 @@ export interface ControlOptions {
   /** The addresses of one bus, the preferred first. */
   readonly urls: readonly string[];
   readonly identity: Identity;
+  /** Where the one address is dialled instead: HOST:PORT. */
+  readonly dial?: string | undefined;
   /** Told what the user should know and nothing else shows, such as an address that is not encrypted. */
   readonly onWarning?: (message: string) => void;
 }
@@ -70,16 +74,22 @@ export interface RequestOptions {
 export class ControlPlane {
   readonly urls: readonly string[];
   readonly identity: Identity;
+  /** Where the bus is dialled, if that is not its address. */
+  readonly detour: Detour | undefined;
   /** The address that answered last. */
   #at = 0;
 
-  constructor({ urls, identity, onWarning }: ControlOptions) {
+  constructor({ urls, identity, dial, onWarning }: ControlOptions) {
     this.urls = [...new Set(urls.map(busUrl))];
     this.identity = identity;
     if (this.urls.length === 0 || this.urls.length > urlsMax) {
       throw new UnibusError("invalid", `a bus has 1 to ${urlsMax} addresses, not ${this.urls.length} (name them)`);
     }
-    for (const url of this.urls.filter(isCleartext)) {
+    if (dial !== undefined && this.urls.length > 1) {
+      throw new UnibusError("invalid", `${JSON.stringify(dial)} is dialled for one address, not ${this.urls.length}`);
+    }
+    this.detour = dial === undefined ? undefined : new Detour(this.urls[0] ?? "", dial);
+    for (const url of this.detour?.isLocal === true ? [] : this.urls.filter(isCleartext)) {
       onWarning?.(`${url} is not encrypted on the way: others can see who talks to whom (use https)`);
     }
   }
@@ -130,7 +140,7 @@ export class ControlPlane {
       ask.signal?.throwIfAborted();
       const url = this.urls[at] ?? "";
       try {
-        const body = await exchange(url, ask);
+        const body = await exchange(url, { ...ask, detour: this.detour });
         this.#at = at;
         return { body, url };
       } catch (error) {
@@ -156,17 +166,29 @@ export class ControlPlane {
   async info(signal?: AbortSignal): Promise<api.Info> {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.json };
     const { body, url } = await this.#ask({ method: "GET", target: "/info", signal, ...limits });
-    return infoOf(body, url);
+    return this.#infoOf(body, url);
   }
 
   /** What each address that answers says, those first that are preferred. Errors: unavailable when none does. */
   async infos(signal?: AbortSignal): Promise<api.Info[]> {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.info };
     const ask = async (url: string) =>
-      infoOf(await exchange(url, { method: "GET", target: "/info", signal, ...limits }), url);
+      this.#infoOf(
+        await exchange(url, { method: "GET", target: "/info", signal, detour: this.detour, ...limits }),
+        url,
+      );
     const infos = await Promise.all(this.urls.map((url) => ask(url).catch(() => [])));
     if (infos.flat().length === 0) throw unreached(this.urls.join(", "), "no address answered");
     return infos.flat();
+  }
+
+  /** What a reply to GET /info says, without what is less safe on the way than the address that gave it. */
+  #infoOf(body: Uint8Array<ArrayBuffer>, url: string): api.Info {
+    const info = contentOf(api.Info, body, url);
+    const isSafe = url.startsWith("http:") || this.detour?.isLocal === true;
+    const taken = (urls: readonly string[]) => urls.filter((one) => isSafe || /^(tls|wss):\/\//.test(one));
+    const led = (urls: string[]) => this.detour?.dataUrls(urls) ?? urls;
+    return { ...info, nats: led(taken(info.nats)), ws: led(taken(info.ws)) };
   }
 
   /** One's own rooms, by room id. */
@@ -303,13 +325,6 @@ function fit(part: string, shape: RegExp): string {
   if (!shape.test(part))
     throw new UnibusError("invalid", `${JSON.stringify(part)} is no name that fits here (check it)`);
   return part;
-}
-
-/** What a reply to GET /info says, without what is less safe than the address that gave it. */
-function infoOf(body: Uint8Array<ArrayBuffer>, url: string): api.Info {
-  const info = contentOf(api.Info, body, url);
-  const isTaken = (one: string) => url.startsWith("http:") || /^(tls|wss):\/\//.test(one);
-  return { ...info, nats: info.nats.filter(isTaken), ws: info.ws.filter(isTaken) };
 }
 
 /** The target of a room, or of a part of it. */

@@ -2,6 +2,7 @@ import { baseUrl, isLoopback } from "../wire/address.ts";
 import { sha256Hex, toBase64 } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { requestText, signatureHeaders } from "../wire/sign.ts";
+import type { Detour } from "./detour.ts";
 import type { Identity } from "./identity.ts";
 import { bodyOf, refusalOf } from "./reply.ts";
 
@@ -22,6 +23,8 @@ export interface Ask {
   /** For the request and its whole reply. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** Where it is sent instead of to the bus's own URL. */
+  readonly detour?: Detour | undefined;
 }
 
 /**
@@ -68,9 +71,12 @@ function signedHeaders(base: string, { method, target, body }: Ask, signer: Iden
 export async function exchange(base: string, ask: Ask): Promise<Uint8Array<ArrayBuffer>> {
   const { method, target, body, contentType = "application/json", signer, bytesMax, timeoutMs, signal } = ask;
   const limit = AbortSignal.timeout(timeoutMs);
-  const reply = await fetch(`${base}${target}`, {
+  const route = await ask.detour?.route();
+  const reply = await fetch(`${route?.origin ?? base}${target}`, {
     method,
+    ...route?.init,
     headers: {
+      ...route?.headers,
       ...(body === undefined ? {} : { "content-type": contentType }),
       ...(signer === undefined ? {} : signedHeaders(base, ask, signer)),
     },
@@ -82,28 +88,4 @@ export async function exchange(base: string, ask: Ask): Promise<Uint8Array<Array
   });
   if (reply.ok) return bodyOf(reply, bytesMax, base);
   throw refusalOf(reply, await bodyOf(reply, refusalBytesMax, base), base);
-}
-
-/** What is wrong where no answer came, by what the platform calls it, and the mend. */
-const faults: readonly { readonly code: RegExp; readonly what: string; readonly mend: string }[] = [
-  { code: /EPROTO|ERR_SSL/, what: "does not speak TLS", mend: "is it http, and not https?" },
-  {
-    code: /CERT|VERIFY|ISSUER|ALTNAME/,
-    what: "has a certificate that is not trusted here",
-    mend: "NODE_EXTRA_CA_CERTS=FILE names an authority of your own",
-  },
-];
-
-/** What the platform calls a failure, or "". */
-function codeOf(failure: unknown): string {
-  const { code, cause } = (failure ?? {}) as { readonly code?: unknown; readonly cause?: unknown };
-  return typeof code === "string" ? code : cause === undefined ? "" : codeOf(cause);
-}
-
-/** The error for a bus that gave no answer. */
-export function unreached(url: string, cause: unknown): UnibusError {
-  const code = codeOf(cause);
-  const rest = { what: "cannot be reached", mend: "is the bus running there?" };
-  const { what, mend } = faults.find((fault) => fault.code.test(code)) ?? rest;
-  return new UnibusError("unavailable", `${url} ${what}${code && `: ${code}`} (${mend})`, { cause });
 }

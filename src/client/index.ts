@@ -1,6 +1,7 @@
 /** The client of unibus, for Bun, Node and browsers. Published as `unibus/client`. */
 import { openState } from "#state";
-import { Bus, type ConnectOptions } from "./bus.ts";
+import { Bus } from "./bus.ts";
+import type { ConnectOptions } from "./connect-options.ts";
 import { MemoryState } from "./state.ts";
 
 export { type ErrorCode, isUnibusError, UnibusError } from "../wire/errors.ts";
@@ -13,19 +14,24 @@ export {
 } from "../wire/fingerprint.ts";
 export type { BlobRef, DropReason } from "../wire/frame.ts";
 export type { Policy, RoomRole } from "../wire/statement.ts";
-export { Bus, type ConnectOptions, modes, type RoomEntry } from "./bus.ts";
+export { Bus, type RoomEntry } from "./bus.ts";
 export type { BusEvents } from "./bus-events.ts";
+export type { ConnectOptions } from "./connect-options.ts";
 export type { DirectoryPage, Found, PageOptions, Peer } from "./directory.ts";
 export type { Durable, DurableOptions } from "./durable.ts";
 export { generateIdentity, Identity, identityText, parseIdentity } from "./identity.ts";
 export { type JoinLink, parseJoinLink } from "./join-link.ts";
+export type { KeyLifetime } from "./key-age.ts";
+export type { AddOptions } from "./membership.ts";
 export { Message, type MessageKind } from "./message.ts";
+export { modes } from "./modes.ts";
 export type { OwnerConflict } from "./owner-check.ts";
 export type { SendOptions } from "./publisher.ts";
 export { register } from "./register.ts";
-export type { Room, RoomStats, SayOptions, Sent } from "./room.ts";
+export type { Room, RoomStats } from "./room.ts";
 export type { StoredBlob } from "./room-blobs.ts";
 export type { HistoryPage, Messages, ReadOptions } from "./room-reader.ts";
+export type { SayOptions, Sent } from "./saying.ts";
 export { type ClientState, MemoryState, type StatePlace } from "./state.ts";
 export { identityFromWords, newWords } from "./wallet.ts";
 

@@ -8,6 +8,7 @@ import {
   type Subscription,
   type SubscriptionOptions,
 } from "#nats";
+import { natsHost } from "../wire/address.ts";
 import { toBase64Url } from "../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { noticeSubject } from "../wire/names.ts";
@@ -48,6 +49,8 @@ export interface Dial {
   readonly identity: Identity;
   /** Options of TLS beyond the system's own trust. */
   readonly tls?: { readonly ca?: string } | undefined;
+  /** The host:port that a login at a URL is signed for, where it is not the one that is dialled. */
+  readonly nameOf?: ((url: string) => string) | undefined;
 }
 
 /** Nonces that a login signs: what else a server might send could be a text of ours. Source: spec 9. */
@@ -65,13 +68,14 @@ function lineError(what: string, cause: unknown): UnibusError {
 }
 
 /** Why a login failed. Errors of the connection alone say that it may be tried again. */
-function dialError(cause: unknown): UnibusError {
+function dialError(cause: unknown, name: string): UnibusError {
   const code = (cause as { code?: unknown } | null)?.code;
   if (code !== "AUTHORIZATION_VIOLATION") return lineError("the data plane of the bus cannot be reached", cause);
-  return new UnibusError("unauthenticated", "the data plane refused the login (is this an active user?)", { cause });
+  const hint = "ask an admin whether this user is active, and whether the bus answers to that name: see http.hosts";
+  return new UnibusError("unauthenticated", `the data plane refused the login for ${name} (${hint})`, { cause });
 }
 
-/** Signs a login for one host. Errors: unauthenticated for a nonce that is none. */
+/** Signs a login for one host:port. Errors: unauthenticated for a nonce that is none. */
 function loginFor(identity: Identity, host: string): Authenticator {
   return (nonce?: string) => {
     if (typeof nonce !== "string" || !nonceShape.test(nonce)) {
@@ -110,21 +114,22 @@ export class Line {
   }
 
   /** Connects to one server. Errors: unavailable; unauthenticated when the login is refused. */
-  static async dial(url: string, { identity, tls }: Dial, events: LineEvents): Promise<Line> {
-    const { hostname } = new URL(url);
+  static async dial(url: string, { identity, tls, nameOf }: Dial, events: LineEvents): Promise<Line> {
+    const name = nameOf?.(url) ?? natsHost(url);
+    const servername = name.slice(0, name.lastIndexOf(":")).replace(/^\[|\]$/g, "");
     try {
       const connection = await connect({
         servers: url.replace(/^nats:\/\//, ""),
-        authenticator: loginFor(identity, hostname),
+        authenticator: loginFor(identity, name),
         timeout: attemptTimeoutMs,
         pingInterval: pingEveryMs,
         reconnect: false,
         ignoreClusterUpdates: true,
-        ...(url.startsWith("tls:") ? { tls: tls ?? {} } : {}),
+        ...(url.startsWith("tls:") ? { tls: { ...tls, ...(nameOf === undefined ? {} : { servername }) } } : {}),
       });
       return new Line(connection, identity, events);
     } catch (error) {
-      throw dialError(error);
+      throw dialError(error, name);
     }
   }
 

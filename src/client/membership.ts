@@ -5,6 +5,13 @@ import type { RoomChanges } from "./room-changes.ts";
 import type { RoomTrust } from "./trust.ts";
 import type { VerifiedMember } from "./verified-room.ts";
 
+/** How peers are added to a room. */
+export interface AddOptions {
+  /** Whether a new key is made first, so that they read only what is said from now on. Default: false. */
+  readonly freshKey?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Who is in a room, and the changes that an owner makes to that. */
 export class Membership {
   constructor(
@@ -21,18 +28,20 @@ export class Membership {
   }
 
   /**
-   * Adds peers by handle, key or endpoint: they read from now on.
+   * Adds peers by handle, key or endpoint. They can read what is said under the room's present key, also what was said
+   * before they came; in a room without `encrypt`, all that it keeps. With `freshKey` a new key is made first, so that
+   * they read only what is said from now on; one who was a member before always gets a new key.
    * Errors: not_found, conflict for one who is in or a handle that several have; forbidden for a handle that means
    * somebody else than at its first use, until `directory.approve` has said that this is right.
    */
-  async add(who: string | readonly string[], signal?: AbortSignal): Promise<void> {
+  async add(who: string | readonly string[], { freshKey, signal }: AddOptions = {}): Promise<void> {
     this.guard();
     const found = await this.#find(typeof who === "string" ? [who] : who, signal);
     const peers = found.map(({ keys, endpoint }) => {
       if (keys !== null) return keys;
       throw new UnibusError("conflict", `${endpoint} has brought no kex key yet (ask them to connect once)`);
     });
-    await this.changes.add(peers, signal);
+    await this.changes.add(peers, { freshKey, signal });
   }
 
   /**

@@ -19,7 +19,7 @@ import { RoomIdentity } from "./room-identity.ts";
 import { RoomKeys } from "./room-keys.ts";
 import { RoomTrust, type TrustParts } from "./trust.ts";
 import { newUlid } from "./ulid.ts";
-import { leaversOf, memberNow, type VerifiedRoom } from "./verified-room.ts";
+import { memberNow, type VerifiedRoom } from "./verified-room.ts";
 import type { PeerKeys, Vouched } from "./vouched.ts";
 import { pause } from "./wait.ts";
 
@@ -62,6 +62,12 @@ async function sealedTo(
     if (sealed.length % sealBatch === 0) await pause(0, undefined);
   }
   return sealed;
+}
+
+/** Errors: conflict for one who is in a room. */
+function refusePresent(room: VerifiedRoom, endpoint: string): void {
+  if (memberNow(room, endpoint) === null) return;
+  throw new UnibusError("conflict", `${endpoint} is in the room already (leave it out)`);
 }
 
 /** Whether the bus has a statement of ours as a room's first. */
@@ -132,18 +138,25 @@ export class RoomChanges {
   }
 
   /**
-   * Adds peers, who read from this epoch on. Those among them who left and were not signed out yet are so first.
+   * Adds peers, who can read what is said in this epoch, also what was said before they came. A new epoch begins first,
+   * so that they read only what is said from now on, where that is asked for, where one of them was a member before
+   * (they must not read what was said while they were out), and where members wait to be signed out.
    * Errors: conflict for one who is in the room; invalid for one whose keys nobody vouches for; not_found, quota.
    */
-  async add(peers: readonly PeerKeys[], signal?: AbortSignal): Promise<VerifiedRoom> {
+  async add(
+    peers: readonly PeerKeys[],
+    {
+      freshKey = false,
+      signal,
+    }: { readonly freshKey?: boolean | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<VerifiedRoom> {
     const room = await this.trust.refresh(signal);
-    const leavers = leaversOf(room);
-    if (peers.some(({ endpoint }) => leavers.has(endpoint))) await this.rekey(signal);
-    return this.#commit(signal, async ({ state, members }) => {
-      const known = peers.find((peer) => members.get(peer.endpoint)?.some(({ until }) => until === 0));
-      if (known !== undefined) {
-        throw new UnibusError("conflict", `${known.endpoint} is in the room already (leave it out)`);
-      }
+    for (const { endpoint } of peers) if (!room.leavers.has(endpoint)) refusePresent(room, endpoint);
+    const wereIn = peers.some(({ endpoint }) => room.members.has(endpoint));
+    if (freshKey || wereIn || room.leavers.size > 0) await this.rekey(signal);
+    return this.#commit(signal, async (room) => {
+      const { state } = room;
+      for (const { endpoint } of peers) refusePresent(room, endpoint);
       for (const peer of peers) {
         const fault = await this.parts.vouched.faultOf(peer);
         if (fault !== null) throw new UnibusError("invalid", `${peer.endpoint} ${fault} (do not add them)`);
@@ -174,6 +187,11 @@ export class RoomChanges {
   /** A new epoch with a new key; signs out all who left. */
   async rekey(signal?: AbortSignal): Promise<VerifiedRoom> {
     return this.#commit(signal, (room) => this.#rotation(room, null, signal));
+  }
+
+  /** As `rekey`, if that is due in the room as it is read: another owner may have been quicker. */
+  async settle(isDue: (room: VerifiedRoom) => boolean, signal?: AbortSignal): Promise<VerifiedRoom> {
+    return this.#commit(signal, async (room) => (isDue(room) ? this.#rotation(room, null, signal) : null));
   }
 
   /** Makes or unmakes an owner, where they have another role. Errors: not_found; conflict for the last owner. */
@@ -216,7 +234,7 @@ export class RoomChanges {
 
   async #rotation(room: VerifiedRoom, kicked: string | null, signal: AbortSignal | undefined): Promise<Change> {
     const { state } = room;
-    const gone = leaversOf(room);
+    const gone = new Set(room.leavers);
     // Nobody signed that they left: it is the bus's word, which may not make an owner sign themselves out.
     if (gone.has(this.#identity.endpoint)) throw new UnibusError("forbidden", "the bus says that you left this room");
     if (kicked !== null) gone.add(kicked);
@@ -268,7 +286,7 @@ export class RoomChanges {
         return after;
       }
       if (failure === null) throw this.trust.fork(`the bus took version ${change.version} and shows another`);
-      const isOvertaken = after.hash !== room.hash || [...leaversOf(after)].join() !== [...leaversOf(room)].join();
+      const isOvertaken = after.hash !== room.hash || [...after.leavers].join() !== [...room.leavers].join();
       if (!hasCode(failure, "conflict") || !isOvertaken || attempt === attemptsMax) throw failure;
     }
   }

@@ -47,6 +47,8 @@ export interface ReaderParts {
   readonly follow: (follows: boolean) => Promise<void>;
   /** What a frame is to the application. */
   readonly messageOf: (told: Told) => Message;
+  /** Called with each frame that came live, once, however many read. */
+  readonly onReceived: () => void;
   readonly onLost: (why: Lost) => void;
   readonly onTrouble: (error: unknown) => void;
   readonly signal: AbortSignal;
@@ -65,6 +67,11 @@ export class RoomReader {
   #received = 0;
 
   constructor(private readonly parts: ReaderParts) {}
+
+  /** Whether somebody reads, so that what this peer says comes here, too. */
+  get isFollowing(): boolean {
+    return this.#tailing !== null;
+  }
 
   /** How many frames were told. */
   get received(): number {
@@ -153,6 +160,7 @@ export class RoomReader {
       onLost,
       onTold: (told) => {
         this.#received += 1;
+        this.parts.onReceived();
         for (const feed of this.#feeds) feed.push(told);
       },
     });

@@ -1,4 +1,3 @@
-import { bytesOf } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { parseFingerprint, parseRoomLink, roomLink } from "../wire/fingerprint.ts";
 import { type DropReason, frameTypes } from "../wire/frame.ts";
@@ -7,26 +6,27 @@ import type { ControlPlane } from "./control.ts";
 import type { Directory } from "./directory.ts";
 import { Durable, type DurableOptions, type DurableParts } from "./durable.ts";
 import { type Refused, sealFrame } from "./frames.ts";
+import { KeyAge, type KeyLifetime } from "./key-age.ts";
 import type { Live } from "./live.ts";
 import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
 import { type OwnerConflict, ownerConflictError } from "./owner-check.ts";
-import { answerOfServer, type Publisher, type SendOptions } from "./publisher.ts";
+import type { Publisher, SendOptions } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
 import type { Replies } from "./replies.ts";
+import { Requests } from "./requests.ts";
 import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
 import type { RoomChanges } from "./room-changes.ts";
 import type { RoomKeys } from "./room-keys.ts";
 import { type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
+import { draftOf, placeOf, type SayOptions, type Sent } from "./saying.ts";
 import type { Draft } from "./sealing.ts";
+import { Settling } from "./settling.ts";
+import type { ClientState } from "./state.ts";
 import type { Lost } from "./tail.ts";
 import type { RoomTrust } from "./trust.ts";
-import { newUlid } from "./ulid.ts";
 import type { VerifiedMember, VerifiedRoom } from "./verified-room.ts";
 import { waitFor } from "./wait.ts";
-
-/** How long a request waits for its reply where nothing is said, in milliseconds. */
-const requestTimeoutMs = 5_000;
 
 /** What a room is made from. */
 export interface RoomParts {
@@ -39,6 +39,13 @@ export interface RoomParts {
   readonly data: () => Promise<{ readonly live: Live; readonly publisher: Publisher }>;
   /** Begins or ends to follow the room's subject. */
   readonly follow: (room: Room, follows: boolean) => Promise<void>;
+  /** Where the age of the room's key is kept, and how long one may live. */
+  readonly state: ClientState;
+  readonly keyLifetime: KeyLifetime;
+  /** Whether this client signs out who left, and replaces old keys, where it owns the room. */
+  readonly settles: boolean;
+  /** Called when members left and no owner has signed them out, once for each set of them. */
+  readonly onPending: (room: Room, left: readonly string[]) => void;
   readonly deliver: DurableParts["deliver"];
   /** Owners who may be taken for somebody else, and whom nobody has approved. */
   readonly ownerConflicts: readonly OwnerConflict[];
@@ -46,23 +53,6 @@ export interface RoomParts {
   readonly onLost: (room: Room, why: Lost) => void;
   readonly onTrouble: (error: unknown) => void;
   readonly signal: AbortSignal;
-}
-
-/** What is said, besides the words. */
-export interface SayOptions extends SendOptions {
-  /** The id of the message that began the thread. */
-  readonly thread?: string | undefined;
-  /** The id of the message that this one answers. */
-  readonly replyTo?: string | undefined;
-  /** What `putBlob` gave. */
-  readonly blob?: StoredBlob | undefined;
-}
-
-/** Where a message is. */
-export interface Sent {
-  readonly id: string;
-  /** Its sequence in the room's stream; null where the room is not kept. */
-  readonly seq: number | null;
 }
 
 /** What was received and what was not. */
@@ -75,6 +65,8 @@ export interface RoomStats {
 export class Room {
   /** What it says. For the bus: applications read by `messages`. */
   readonly reader: RoomReader;
+  /** What an owner's client does by itself. For the bus. */
+  readonly settling: Settling;
   /** Who is in it, and changing that. */
   readonly membership: Membership;
   /** It never changes. */
@@ -83,6 +75,8 @@ export class Room {
   readonly #dropped: Partial<Record<DropReason, number>> = {};
   readonly #answers: Answers;
   readonly #blobs: RoomBlobs;
+  readonly #age: KeyAge;
+  readonly #requests: Requests;
   #sendsAnyway = false;
   #ownerConflicts: readonly OwnerConflict[];
 
@@ -93,9 +87,29 @@ export class Room {
       parts.onDrop(this, refused);
     };
     this.subject = trust.room.state.subject;
+    const { persist } = trust.room.state.policy;
+    this.#age = new KeyAge({
+      roomId: trust.roomId,
+      persist,
+      control,
+      state: parts.state,
+      lifetime: parts.keyLifetime,
+      signal,
+    });
+    this.settling = new Settling({
+      trust,
+      changes,
+      age: this.#age,
+      me: control.identity.signPubHex,
+      isAllowed: () => parts.settles && this.#isClear,
+      onPending: (left) => parts.onPending(this, left),
+      onTrouble,
+      signal,
+    });
     this.#blobs = new RoomBlobs(trust.roomId, keys, control);
     this.#receiver = new Receiver({ trust, keys, onDrop });
     this.#ownerConflicts = parts.ownerConflicts;
+    this.#requests = new Requests({ replies: parts.replies, receiver: this.#receiver, data: parts.data, onTrouble });
     this.membership = new Membership(trust, changes, directory, () => this.#refuseStrangers());
     this.#answers = new Answers({
       reader: () => this.reader,
@@ -109,7 +123,8 @@ export class Room {
     });
     this.reader = new RoomReader({
       roomId: trust.roomId,
-      persist: trust.room.state.policy.persist,
+      persist,
+      onReceived: () => this.#age.count(),
       receiver: this.#receiver,
       control,
       follow: (follows) => parts.follow(this, follows),
@@ -208,10 +223,6 @@ export class Room {
    * epoch; the signal's reason.
    */
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
-    // A message says one epoch, which is that of its blob, too; it is sealed in the same turn.
-    if (options.blob !== undefined && options.blob.epoch !== this.epoch) {
-      throw new UnibusError("conflict", `${this.subject} has got a new key since the blob was stored (store it again)`);
-    }
     return this.#say({ ...draftOf(data), ...placeOf(options) }, options);
   }
 
@@ -231,30 +242,9 @@ export class Room {
    * Errors: timeout when nobody answers; those of `send`.
    */
   async request(data: Uint8Array | string, options: SendOptions = {}): Promise<Message> {
+    this.#refuse();
     const draft = draftOf(data);
-    const { live, publisher } = await waitFor(this.parts.data(), options.signal);
-    let settle: (end: Message | UnibusError) => void = () => undefined;
-    const answered = new Promise<Message | UnibusError>((resolve) => {
-      settle = resolve;
-    });
-    const inbox = this.parts.replies.open("r", ({ data: bytes }) => {
-      const server = answerOfServer(bytes);
-      if (server?.refusal) settle(server.refusal);
-      if (server === null) void this.#answerIn(bytes, draft.id).then((answer) => answer && settle(answer), settle);
-    });
-    const within = options.timeoutMs ?? requestTimeoutMs;
-    const timer = setTimeout(() => settle(new UnibusError("timeout", "nobody answered in time (try again)")), within);
-    try {
-      if (!live.isUp && options.offline === "refuse") void live.line;
-      const outgoing = { ...(await this.#sealed(draft, options.signal)), reply: inbox.subject };
-      await publisher.send(outgoing, { ...options, timeoutMs: within });
-      const end = await waitFor(answered, options.signal);
-      if (end instanceof Message) return end;
-      throw end;
-    } finally {
-      clearTimeout(timer);
-      inbox[Symbol.dispose]();
-    }
+    return this.#requests.request({ id: draft.id, seal: () => this.#sealed(draft, options.signal) }, options);
   }
 
   /**
@@ -314,6 +304,9 @@ export class Room {
   /** Encrypts a blob with the room's key and stores it. `send` takes what it gives. Errors: too_large, quota. */
   async putBlob(plaintext: Uint8Array, signal?: AbortSignal): Promise<StoredBlob> {
     this.#refuse();
+    // A message has a connection, by which it knows of changes: a blob needs none.
+    await this.refresh(signal);
+    await waitFor(this.settling.beforeSealing(), signal);
     return this.#blobs.put(plaintext, this.epoch, signal);
   }
 
@@ -334,12 +327,16 @@ export class Room {
     this.reader.end(null);
   }
 
-  async #say(draft: Draft, options: SendOptions): Promise<Sent> {
-    const outgoing = await this.#sealed(draft, options.signal);
+  async #say(draft: Draft, options: SayOptions): Promise<Sent> {
+    this.#refuse();
+    // The room is read when the connection is made: what is sealed before that could be for one who left since.
     const { publisher } = await waitFor(this.parts.data(), options.signal);
-    if (outgoing.dedupId !== null) return { id: draft.id, seq: await publisher.store(outgoing, options) };
-    await publisher.send(outgoing, options);
-    return { id: draft.id, seq: null };
+    const { rekeyPending, ...outgoing } = await this.#sealed(draft, options.signal, options.blob?.epoch);
+    const seq = outgoing.dedupId === null ? null : await publisher.store(outgoing, options);
+    if (seq === null) await publisher.send(outgoing, options);
+    // What is read comes back here and is counted then.
+    if (!this.reader.isFollowing) this.#age.count();
+    return { id: draft.id, seq, rekeyPending };
   }
 
   /** Errors: forbidden, room_stale: nothing is sealed before a person has decided. */
@@ -352,28 +349,25 @@ export class Room {
     if (this.#ownerConflicts.length > 0) throw this.ownerConflictError;
   }
 
-  async #sealed(draft: Draft, signal: AbortSignal | undefined) {
+  /** Whether nothing is left for a person to decide. */
+  get #isClear(): boolean {
+    return this.#ownerConflicts.length === 0 && this.parts.trust.claims.standing(this.state) === null;
+  }
+
+  /** A draft, sealed with the key of now. Errors: those of `send`; conflict for a blob of another epoch. */
+  async #sealed(draft: Draft, signal: AbortSignal | undefined, blobEpoch?: number) {
     this.#refuse();
+    await waitFor(this.settling.beforeSealing(), signal);
+    // A message says one epoch, which is that of its blob, too.
+    if (blobEpoch !== undefined && blobEpoch !== this.epoch) {
+      throw new UnibusError("conflict", `${this.subject} has got a new key since the blob was stored (store it again)`);
+    }
+    const rekeyPending = this.settling.isPending;
     const { roomId, subject, policy, epoch } = this.state.state;
     const roomKey = await this.parts.keys.key(epoch, signal);
     const { identity } = this.parts.control;
     const bytes = sealFrame(draft, { roomId, subject, policy, epoch, roomKey }, identity);
-    return { roomId, subject, bytes, dedupId: policy.persist ? `${identity.endpoint}.${draft.id}` : null };
+    const dedupId = policy.persist ? `${identity.endpoint}.${draft.id}` : null;
+    return { roomId, subject, bytes, dedupId, rekeyPending };
   }
-
-  /** The answer in some bytes to the request with this id, or null. */
-  async #answerIn(bytes: Uint8Array, requestId: string): Promise<Message | null> {
-    const received = await this.#receiver.open(bytes, "live");
-    if (received === null || received.frame.re !== requestId) return null;
-    return this.#receiver.isRepeat(received.frame) ? null : new Message(received);
-  }
-}
-
-const draftOf = (data: Uint8Array | string): Draft => ({
-  id: newUlid(),
-  payload: typeof data === "string" ? bytesOf(data) : data,
-});
-
-function placeOf({ thread, replyTo, blob }: SayOptions): Pick<Draft, "thr" | "re" | "b"> {
-  return { thr: thread, re: replyTo, b: blob?.blob };
 }

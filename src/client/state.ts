@@ -44,9 +44,10 @@ export interface ClientState {
 /**
  * What is noted of a room beside its pin, each in a record of its own:
  * `claims`: later epochs that owners signed and the bus does not show;
- * `identity`: the room's fingerprint, how it was verified, and which owners were approved.
+ * `identity`: the room's fingerprint, how it was verified, and which owners were approved;
+ * `key`: since when this client has seen the room's key, and how many messages were said under it.
  */
-export type RoomNote = "claims" | "identity";
+export type RoomNote = "claims" | "identity" | "key";
 
 /** A handle, and the endpoint that it was first used for. */
 export interface HandlePin {

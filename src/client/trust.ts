@@ -7,7 +7,7 @@ import type { ControlPlane } from "./control.ts";
 import { type EpochClaim, EpochClaims } from "./epoch-claims.ts";
 import { RoomIdentity } from "./room-identity.ts";
 import type { ClientState } from "./state.ts";
-import { isOneLine, leaversOf, type VerifiedMember, type VerifiedRoom, verifiedRoom } from "./verified-room.ts";
+import { isOneLine, type VerifiedMember, type VerifiedRoom, verifiedRoom } from "./verified-room.ts";
 import type { PeerKeys, Vouched } from "./vouched.ts";
 import { OneAtATime, pause, waitFor } from "./wait.ts";
 
@@ -172,7 +172,7 @@ export class RoomTrust {
     const seen = await control.room(this.roomId, signal);
     this.#checkView(seen, known);
     this.#checkFloor(seen.version, Math.max(known.state.version, pin?.version ?? 0));
-    return seen.version === known.state.version && !seen.rekey_pending && leaversOf(known).size === 0;
+    return seen.version === known.state.version && !seen.rekey_pending && known.leavers.size === 0;
   }
 
   #checkView(seen: Static<typeof RoomView>, { state }: VerifiedRoom): void {

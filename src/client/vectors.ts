@@ -90,13 +90,14 @@ function requestVector(by: Identity, target: string, body: string, nonce: Uint8A
 function loginVectors(by: Identity): Vectors {
   const keys = JSON.stringify({ kex_pub: by.kexPubHex, kex_sig: by.kexSig });
   const nonce = "A".repeat(15);
-  const text = natsText(host, nonce);
+  const dialled = `${host}:4250`;
+  const text = natsText(dialled, nonce);
   return {
     control_request: [
       requestVector(by, "/users/me/keys", keys, run(0x00, 16)),
       requestVector(by, `/rooms/${roomId}/durable?device=phone`, "", run(0x10, 16)),
     ],
-    nats_connect: { ...signer(by), host, nonce, nkey: by.nkey, text, sig: toBase64Url(by.sign(text)) },
+    nats_connect: { ...signer(by), host: dialled, nonce, nkey: by.nkey, text, sig: toBase64Url(by.sign(text)) },
   };
 }
 

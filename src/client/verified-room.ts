@@ -27,6 +27,8 @@ export interface VerifiedRoom {
   readonly members: ReadonlyMap<string, readonly VerifiedMember[]>;
   /** The stays that are open. */
   readonly present: readonly VerifiedMember[];
+  /** The endpoints that left, by the bus's word, and that no owner has signed out yet. */
+  readonly leavers: ReadonlySet<string>;
 }
 
 /** The stay in which a peer was a member at an epoch, or null. */
@@ -38,11 +40,6 @@ export function memberAt(room: VerifiedRoom, endpoint: string, epoch: number): V
 /** The open stay of a peer, or null. */
 export function memberNow(room: VerifiedRoom, endpoint: string): VerifiedMember | null {
   return room.members.get(endpoint)?.find(({ until }) => until === 0) ?? null;
-}
-
-/** The endpoints whose open stay waits to be signed out. */
-export function leaversOf(room: VerifiedRoom): Set<string> {
-  return new Set(room.present.filter(({ left }) => left).map(({ endpoint }) => endpoint));
 }
 
 const endpointShape = new RegExp(endpointPattern);
@@ -76,5 +73,6 @@ export function verifiedRoom(
   for (const stays of members.values()) stays.sort((a, b) => a.since - b.since);
   const present = state.lines.filter(({ until }) => until === 0);
   const ownersChanged = owners.join() !== firstOwners.join();
-  return { state, hash, owners, firstOwners, ownersChanged, members, present };
+  const leavers = new Set(present.filter(({ left }) => left).map(({ endpoint }) => endpoint));
+  return { state, hash, owners, firstOwners, ownersChanged, members, present, leavers };
 }

@@ -25,6 +25,7 @@ export * from "./plugin.ts";
 export * from "./replicas.ts";
 export * from "./reserve.ts";
 export * from "./rooms.ts";
+export * from "./rows.ts";
 export * from "./secret-file.ts";
 export * from "./signature.ts";
 export * from "./stay-rules.ts";

@@ -20,6 +20,27 @@ export class Limiter {
 
   /** Takes one token: 0 when there was one, else the seconds after which to try again. */
   take(client: string, nowMs: number): number {
+    const bucket = this.#bucket(client, nowMs);
+    if (bucket.tokens >= 1) {
+      bucket.tokens -= 1;
+      return 0;
+    }
+    return Math.max(1, Math.ceil((1 - bucket.tokens) / this.perSecond));
+  }
+
+  /**
+   * Takes one token, also one that is yet to come: gives the milliseconds to wait for it, or null, taking none, if they
+   * are more than `waitMsMax`. Clients are served in the order of their calls.
+   */
+  reserve(client: string, nowMs: number, waitMsMax: number): number | null {
+    const bucket = this.#bucket(client, nowMs);
+    const waitMs = Math.max(0, ((1 - bucket.tokens) / this.perSecond) * 1000);
+    if (waitMs > waitMsMax) return null;
+    bucket.tokens -= 1;
+    return waitMs;
+  }
+
+  #bucket(client: string, nowMs: number): Bucket {
     const burst = Math.max(1, this.perSecond * burstS);
     const bucket = this.#recent.get(client) ?? this.#earlier.get(client) ?? { tokens: burst, at: nowMs };
     bucket.tokens = Math.min(burst, bucket.tokens + (Math.max(0, nowMs - bucket.at) / 1000) * this.perSecond);
@@ -29,11 +50,7 @@ export class Limiter {
       this.#earlier = this.#recent;
       this.#recent = new Map();
     }
-    if (bucket.tokens >= 1) {
-      bucket.tokens -= 1;
-      return 0;
-    }
-    return Math.max(1, Math.ceil((1 - bucket.tokens) / this.perSecond));
+    return bucket;
   }
 
   /** Takes one token. Errors: rate_limited, with the seconds after which to try again. */

@@ -1,4 +1,6 @@
 import type { NatsConnection } from "nats";
+import { isNatsUrl } from "../wire/address.ts";
+import { UnibusError } from "../wire/errors.ts";
 import { token } from "./plugin.ts";
 
 /**
@@ -25,12 +27,24 @@ export interface Nats {
   leads(): Promise<boolean>;
   /** First tokens of room subjects. */
   readonly namespaces: readonly string[];
-  /** The URLs that peers dial. */
-  urls(): { readonly nats: readonly string[]; readonly ws: readonly string[] };
+  /** The URLs that peers dial. `isAdvertised`: the operator wrote them down, instead of where the servers listen. */
+  urls(): { readonly nats: readonly string[]; readonly ws: readonly string[]; readonly isAdvertised: boolean };
+  /** Whether the server is unibus's own, on this machine, and not one that somebody else runs. */
+  readonly isCarried: boolean;
   /** The pid of the server that unibus carries, or null. */
   pid(): number | null;
   /** Calls `listener` each time the carried server listens again after it ended, with its new pid. */
   onRestart?(listener: (pid: number) => void): void;
+}
+
+/** Errors: invalid for an advertised URL that is not one, naming the plugin's setting. */
+export function checkAdvertised(plugin: string, advertise: Readonly<Record<string, readonly string[]>> = {}): void {
+  for (const [kind, urls] of Object.entries(advertise)) {
+    const wrong = urls.find((url) => !isNatsUrl(url));
+    if (wrong === undefined) continue;
+    const hint = `as in ${kind === "ws" ? "wss://bus.example.org:8480" : "tls://bus.example.org:4250"}`;
+    throw new UnibusError("invalid", `${plugin}.advertise.${kind}: ${JSON.stringify(wrong)} is not a URL (${hint})`);
+  }
 }
 
 /** The data plane's server. */

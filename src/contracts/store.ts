@@ -149,6 +149,8 @@ export interface SealedKeyRecord {
   readonly endpoint: string;
   readonly epoch: number;
   readonly sealedKey: string;
+  /** The endpoint of the signer of the statement with which the key came: who is charged for it. */
+  readonly chargedTo: string;
 }
 
 /** A statement as it was taken. */
@@ -234,6 +236,13 @@ export interface RoomStore {
    * Errors: those of `rule`.
    */
   changeStay(roomId: string, endpoint: string, rule: StayRule): Promise<StayRecord | null>;
+  /** What somebody is charged for rows, in all rooms: see `rowBytes`. What was committed before the call is in it. */
+  rowBytesOf(payer: string): Promise<number>;
+  /**
+   * Removes some of the sealed keys of those who have no open stay in a room, which nobody can read any more, and
+   * gives them back to their payers. Gives where to go on, as `after` of the next call, or null when there are none.
+   */
+  dropKeys(roomId: string, after: string | null): Promise<string | null>;
   /** The first step of a deletion: from here on the room reads as deleted. False when it already did. */
   markDeleted(roomId: string, at: number): Promise<boolean>;
   /** The last step: removes all but the tombstone, then frees the subject. Idempotent; does nothing to a live room. */

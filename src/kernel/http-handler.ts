@@ -1,6 +1,6 @@
 import type { TSchema } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
-import type { Auth, Caller, Identified } from "../contracts/auth.ts";
+import { type Auth, type Caller, type Identified, requestHead } from "../contracts/auth.ts";
 import type { Call, Route, Shape } from "../contracts/plugin.ts";
 import type { Reserve } from "../contracts/reserve.ts";
 import { bodyBytesMax } from "../wire/api.ts";
@@ -11,10 +11,11 @@ import { isHost, pathFault, type Target, targetOf } from "../wire/target.ts";
 import { checkDeclared, otherBody, type RequestBody, withBody } from "./http-body.ts";
 import type { UserShare } from "./user-share.ts";
 
-/** A request as its route sees it. */
+/** A request as its route sees it. `peer` is the address of its connection. */
 export interface Incoming {
   readonly request: Request;
   readonly params: Record<string, string>;
+  readonly peer: string;
   readonly body: RequestBody;
   /** Charges a costly read for the bytes of its reply; null where it failed. */
   sent?: (bytes: number | null) => void;
@@ -101,7 +102,7 @@ export function routeHandler(route: Route, guards: Guards): Handler {
     const fault = pathFault(path);
     if (fault !== null) throw new UnibusError("invalid", fault);
     checkDeclared(request, bytesMax);
-    const head = { method: request.method, target, header: (name: string) => request.headers.get(name) };
+    const head = requestHead(request, target, incoming.peer);
     const identified = route.access === "public" ? undefined : await auth?.identify(head);
     const caller = checkAccess(route, identified);
     const hash = identified?.bodyHash ?? null;

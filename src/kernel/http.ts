@@ -183,7 +183,7 @@ class Requests {
     return async ({ request, params }) => {
       const began = performance.now();
       const body = new RequestBody(request);
-      const incoming: Incoming = { request, params, body };
+      const incoming: Incoming = { request, params, peer: peerOf(request, app), body };
       // The idle timeout runs from the start of a request and bytes do not renew it: bodies have their own deadline.
       if (body.isPending) app.server?.timeout(request, 0);
       this.inFlight += 1;
@@ -209,8 +209,7 @@ class Requests {
   }
 
   #client(request: Request, app: Elysia): string {
-    const peer = app.server?.requestIP(request)?.address ?? "";
-    return clientKey(clientAddress(peer, request.headers.get("x-forwarded-for"), this.#trusted));
+    return clientKey(clientAddress(peerOf(request, app), request.headers.get("x-forwarded-for"), this.#trusted));
   }
 
   #takeTight(request: Request, app: Elysia): void {
@@ -224,6 +223,8 @@ class Requests {
     this.options.log.info("request", { ...fields, request_id: headers.get(requestIdHeader) });
   }
 }
+
+const peerOf = (request: Request, app: Elysia): string => app.server?.requestIP(request)?.address ?? "";
 
 /**
  * Binds an app that serves the requests; `reusePort`: beside another listener of this process.

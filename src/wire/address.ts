@@ -29,6 +29,26 @@ export function isLoopback(hostname: string): boolean {
   return /^(localhost|\[?::1\]?|127\.\d{1,3}\.\d{1,3}\.\d{1,3})$/.test(hostname);
 }
 
+/** The port that a NATS client dials where a URL of this scheme names none. */
+const natsPorts: Readonly<Record<string, string>> = { "nats:": "4222", "tls:": "4222", "ws:": "80", "wss:": "443" };
+
+/** Whether a text is the URL of a NATS server, without user or query; that of a WebSocket may have a path. */
+export function isNatsUrl(text: string): boolean {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  return (
+    url !== null &&
+    url.protocol in natsPorts &&
+    url.hostname !== "" &&
+    /^([a-z]+:\/\/[^/@?#]+\/?|wss?:\/\/[^@?#]+)$/i.test(text)
+  );
+}
+
+/** The host:port that a login at a NATS URL is signed for: lowercase, IPv6 in brackets, the port always written. */
+export function natsHost(url: string): string {
+  const { protocol, hostname, port } = new URL(url);
+  return `${hostname.toLowerCase()}:${port === "" ? (natsPorts[protocol] ?? "4222") : port}`;
+}
+
 /** The IPv4 address in an IPv6-mapped one; any other address as it is. */
 export function plainAddress(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);

@@ -48,9 +48,15 @@ export function requestText(request: RequestText): string {
   return lines("unibus-request-v1", host, method, target, ts, nonce, bodyHash);
 }
 
-/** The text of kind `nats`: a login. `host` as dialled, IPv6 in brackets, no port; `nonce` of the server's INFO. */
+/**
+ * The text of kind `nats`, which a login signs.
+ * Shape: `host` is host:port as dialled, lowercase, IPv6 in brackets, the port always written (`natsHost` makes it from
+ * a URL); `nonce` comes from the server's INFO. Version 1 had no port, so a bus on the same host name could pass a
+ * login on.
+ * Source: spec 2.
+ */
 export function natsText(host: string, nonce: string): string {
-  return lines("unibus-nats-v1", host, nonce);
+  return lines("unibus-nats-v2", host, nonce);
 }
 
 /** The text of kind `keys`: a user vouches for its own kex key. */

@@ -18,7 +18,7 @@ let way: HostileServer;
 let everybody: DirectoryList["members"];
 
 beforeAll(async () => {
-  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   people = await castOf(server, "ana", "bob", "cleo", "mallory");
   way = await HostileServer.start(server.ready.http);
   const { json } = await call(server.ready.http, people.ana, "GET", "/directory");

@@ -25,7 +25,7 @@ let way: HostileServer;
 let ana: Bus;
 
 beforeAll(async () => {
-  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   people = await castOf(server, "ana", "bob", "mallory");
   way = await HostileServer.start(server.ready.http);
   ana = await Bus.connect({ urls: [server.ready.http], identity: people.ana, state: new MemoryState() });

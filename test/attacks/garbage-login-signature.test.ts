@@ -48,9 +48,9 @@ const logins: Readonly<Record<string, (raw: RawNats) => Credentials>> = {
     sig[10] = (sig[10] ?? 0) ^ 1;
     return { nkey: people.ana.nkey, sig: base64Url(sig) };
   },
-  "a signature over another nonce": () => ({
+  "a signature over another nonce": (raw) => ({
     nkey: people.ana.nkey,
-    sig: signed(people.ana, natsText("127.0.0.1", "A".repeat(15))),
+    sig: signed(people.ana, natsText(raw.host, "A".repeat(15))),
   }),
   "a signature over nothing": () => ({ nkey: people.ana.nkey, sig: signed(people.ana, "") }),
   "a signature of another kind over the nonce": (raw) => ({

@@ -80,7 +80,7 @@ test("what follows a kick stays closed to who was kicked", async () => {
     for (const roomKey of bobsKeys) {
       const { policy } = held.trust.room.state;
       const opening = { roomId: mine.id, policy, roomKey, signPub: anaIdentity.signPubHex };
-      expect(await openFrame(frame, opening)).toEqual({ drop: "not_decryptable" });
+      expect(await openFrame(frame, opening)).toMatchObject({ drop: "not_decryptable" });
     }
   }
   const stored = await call(url, bobIdentity, "GET", `/blobs/${blob.h}`);

@@ -72,7 +72,7 @@ test("what is said in an encrypted room is in no file, no log and no reply", asy
   const open = newMarker("open");
   const said = (what: string) => markers[what] ?? "";
   using folder = new Folder();
-  const server = await Server.start({ folder, args: ["--set", "http.rate=100000"] });
+  const server = await Server.start({ proxied: true, folder, args: ["--set", "http.rate=100000"] });
   const replies: Buffer[] = [];
   const carried: Buffer[] = [];
   try {

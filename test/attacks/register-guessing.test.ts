@@ -53,14 +53,19 @@ test("failures to authenticate are limited likewise, whatever is wrong, and shar
     "one for another host": (server, client, admin) =>
       as(server, client, signedHeaders(admin, { url: server.ready.http, method: "GET", target, host: "other:1" })),
     "an old one": (server, client, admin) =>
-      as(server, client, signedHeaders(admin, { url: server.ready.http, method: "GET", target, skewS: -90 })),
+      as(server, client, signedHeaders(admin, { url: server.ready.http, method: "GET", target, host, skewS: -90 })),
   };
   const target = "/directory";
+  // What comes through a proxy is signed for the proxy's name.
+  const host = "bus.example";
   const as = (server: Server, client: string, headers: Record<string, string>) =>
     send(`${server.ready.http}${target}`, { headers: { ...headers, "x-forwarded-for": client } });
-  const head = (server: Server, who: Identity) => signedHeaders(who, { url: server.ready.http, method: "GET", target });
+  const head = (server: Server, who: Identity) =>
+    signedHeaders(who, { url: server.ready.http, method: "GET", target, host });
 
-  await using server = await Server.start({ args: ["--set", "http.rate=20", ...proxied.slice(2)] });
+  await using server = await Server.start({
+    args: ["--set", "http.rate=20", "--set", `http.hosts=["${host}"]`, ...proxied.slice(2)],
+  });
   const admin = await firstAdmin(server);
   for (const [index, [what, ask]] of Object.entries(wrong).entries()) {
     // One client for each: the wide bucket holds 40, the tight one 4.

@@ -6,7 +6,7 @@ import { type Reply, send, signedHeaders } from "../support/peer.ts";
 
 const racers = 30;
 const get = { method: "GET", target: "/directory" } as const;
-const shared = { "public-url": "bus.example", "http.hosts": "also.example:99" } as const;
+const shared = { "public-url": "localhost:9", "http.hosts": "also.example:99" } as const;
 
 let nodes: Nodes;
 let people: Cast<"ana">;

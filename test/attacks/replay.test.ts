@@ -158,23 +158,46 @@ describe("another bus that knows the same key", () => {
     });
   }
 
-  test("loopback names pass, with any port: the port may be forwarded", async () => {
-    for (const host of ["localhost", "127.0.0.1:1", "[::1]:99", "localhost:65535", "bus-a.example"]) {
+  test("loopback names pass with the bus's own port alone, and never through a proxy or tunnel", async () => {
+    const { port } = new URL(server.ready.http);
+    const own = [`localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`];
+    for (const host of [...own, "bus-a.example"]) {
       expect([host, (await post(headersOf(people.ana, { ...get, host }), get)).status]).toEqual([host, 200]);
+    }
+    const others = ["localhost", "127.0.0.1:1", "[::1]:99", "localhost:65535", `127.0.0.2:${port}`];
+    for (const host of others) {
+      const reply = await post(headersOf(people.ana, { ...get, host }), get);
+      expect([host, ...outcome(reply)]).toEqual([host, 401, "wrong_host"]);
+    }
+    for (const [name, value] of [
+      ["Forwarded", "for=203.0.113.5"],
+      ["X-Forwarded-For", "127.0.0.1"],
+      ["X-Forwarded-Proto", "https"],
+      ["X-Forwarded-Anything", ""],
+      ["Via", "1.1 tunnel"],
+      ["X-Real-IP", "127.0.0.1"],
+    ] as const) {
+      const headers = { ...headersOf(people.ana, { ...get, host: own[0] ?? "" }), [name]: value };
+      expect([name, ...outcome(await post(headers, get))]).toEqual([name, 401, "wrong_host"]);
+      const named = { ...headersOf(people.ana, { ...get, host: "bus-a.example" }), [name]: value };
+      expect([name, (await post(named, get)).status]).toEqual([name, 200]);
     }
   });
 });
 
 test("a request sent again over kill -9 is refused", async () => {
   using folder = new Folder();
-  await using first = await Server.start({ folder });
+  const args = ["--set", 'http.hosts=["bus-a.example"]'];
+  await using first = await Server.start({ folder, args });
   const { ana } = await castOf(first, "ana");
-  const spent = Array.from({ length: 5 }, () => signedHeaders(ana, { url: first.ready.http, ...get }));
+  const spent = Array.from({ length: 5 }, () =>
+    signedHeaders(ana, { url: first.ready.http, host: "bus-a.example", ...get }),
+  );
   for (const headers of spent) expect((await post(headers, get, first.ready.http)).status).toBe(200);
-  const unsent = signedHeaders(ana, { url: first.ready.http, ...get });
+  const unsent = signedHeaders(ana, { url: first.ready.http, host: "bus-a.example", ...get });
   await first.end("SIGKILL");
 
-  await using second = await Server.start({ folder });
+  await using second = await Server.start({ folder, args });
   for (const headers of spent) {
     const reply = await post(headers, get, second.ready.http);
     expect(outcome(reply)).toEqual([401, "unauthenticated"]);

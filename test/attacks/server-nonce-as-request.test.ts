@@ -32,7 +32,7 @@ describe("an identity", () => {
     const identity = await generateIdentity();
     const texts = [
       request,
-      natsText("127.0.0.1", "3bqyfpzAnjQ1Gk0"),
+      natsText("127.0.0.1:4711", "3bqyfpzAnjQ1Gk0"),
       keysText(identity.signPubHex, identity.kexPubHex),
       frameText("01ARZ3NDEKTSV4RRFFQ69G5FAV", "{}"),
       "unibus-room-v1\nx",
@@ -47,9 +47,9 @@ describe("a login signature", () => {
   test("is none of a request, whatever nonce the server chose", async () => {
     const identity = await generateIdentity();
     for (const nonce of [request, `\n${request}`, request.slice("unibus-request-v1\n".length), `x\n${request}`]) {
-      const text = natsText("bus.example", nonce);
+      const text = natsText("bus.example:4711", nonce);
       const sig = identity.sign(text);
-      expect(text.split("\n")[0]).toBe("unibus-nats-v1");
+      expect(text.split("\n")[0]).toBe("unibus-nats-v2");
       expect(await verifySignature(identity.signPubHex, request, sig)).toBe(false);
       expect(await verifySignature(identity.signPubHex, nonce, sig)).toBe(false);
     }
@@ -59,7 +59,7 @@ describe("a login signature", () => {
     const hostile = [request, "x\ny", "\n", "127.0.0.1\nGET"];
     const first = (text: string) => text.split("\n")[0];
     for (const given of hostile) {
-      expect(first(natsText(given, given))).toBe("unibus-nats-v1");
+      expect(first(natsText(given, given))).toBe("unibus-nats-v2");
       expect(first(keysText(given, given))).toBe("unibus-keys-v1");
       expect(first(frameText(given, given))).toBe("unibus-frame-v1");
     }

@@ -132,8 +132,9 @@ export function staySample(n: number, differing: Partial<StayRecord> = {}): Stay
 }
 
 /** A key sealed to the n-th peer. */
-export function sealedSample(n: number, epoch: number, salt = ""): SealedKeyRecord {
-  return { endpoint: peer(n), epoch, sealedKey: `${sha256Hex(`${n} ${epoch} ${salt}`)}${"+/".repeat(21)}A=` };
+export function sealedSample(n: number, epoch: number, salt = "", payer = 1): SealedKeyRecord {
+  const sealedKey = `${sha256Hex(`${n} ${epoch} ${salt}`)}${"+/".repeat(21)}A=`;
+  return { endpoint: peer(n), epoch, sealedKey, chargedTo: peer(payer) };
 }
 
 /** A statement, whose text differs by `salt`. */

@@ -3,6 +3,7 @@ import type { InviteStore, RoomStore, Snapshot, UserStore, WayBackStore } from "
 import { acceptanceCases } from "./store-acceptance.ts";
 import { brokenCases } from "./store-broken.ts";
 import { changeCases } from "./store-changes.ts";
+import { chargeCases } from "./store-charges.ts";
 import { deletionCases } from "./store-deletion.ts";
 import { inviteCases } from "./store-invites.ts";
 import { roomCases } from "./store-rooms.ts";
@@ -33,6 +34,7 @@ export function storeConformance(name: string, open: OpenStore): void {
     inviteCases(open);
     roomCases(open);
     changeCases(open);
+    chargeCases(open);
     acceptanceCases(open);
     deletionCases(open);
     snapshotCases(open);

@@ -142,7 +142,7 @@ test(
       }
     }
     const { rooms } = JSON.parse(await reader.run("unibus rooms --identity ana.json --json"));
-    expect(await reader.run(`node history.mjs ${rooms[0].room_id}`)).toBe("hello\nagain\n");
+    expect(await reader.run(`node history.mjs ${rooms[0].room_id}`)).toBe("hello\nagain\nsigned\n");
   },
   patienceMs,
 );

@@ -43,6 +43,11 @@ CREATE TABLE restored_heads (
   hash TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TRIGGER room_charged AFTER INSERT ON rooms BEGIN
+  INSERT INTO row_charges (payer, room_id, bytes) VALUES (new.creator, new.room_id, 512)
+    ON CONFLICT (payer, room_id) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+
 CREATE TABLE rooms (
   room_id TEXT PRIMARY KEY,
   subject TEXT NOT NULL,
@@ -69,22 +74,83 @@ CREATE TABLE roster (
   revision INTEGER NOT NULL
 ) STRICT;
 
+CREATE TRIGGER charge_gone AFTER UPDATE ON row_charges WHEN new.bytes = 0 BEGIN
+  DELETE FROM row_charges WHERE payer = new.payer AND room_id = new.room_id;
+END;
+
+CREATE TABLE row_charges (
+  payer TEXT NOT NULL,
+  room_id TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (payer, room_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER key_charged AFTER INSERT ON sealed_keys BEGIN
+  INSERT INTO row_charges (payer, room_id, bytes) VALUES (new.charged_to, new.room_id, 256)
+    ON CONFLICT (payer, room_id) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+
+CREATE TRIGGER key_given_back AFTER DELETE ON sealed_keys BEGIN
+  UPDATE row_charges SET bytes = bytes - 256 WHERE payer = old.charged_to AND room_id = old.room_id;
+END;
+
+CREATE TRIGGER key_recharged AFTER UPDATE OF charged_to ON sealed_keys WHEN new.charged_to <> old.charged_to BEGIN
+  UPDATE row_charges SET bytes = bytes - 256 WHERE payer = old.charged_to AND room_id = old.room_id;
+  INSERT INTO row_charges (payer, room_id, bytes) VALUES (new.charged_to, new.room_id, 256)
+    ON CONFLICT (payer, room_id) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+
 CREATE TABLE sealed_keys (
   room_id TEXT NOT NULL REFERENCES rooms (room_id),
   endpoint TEXT NOT NULL,
   epoch INTEGER NOT NULL,
-  sealed_key TEXT NOT NULL,
+  sealed_key TEXT NOT NULL, charged_to TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (room_id, endpoint, epoch)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER statement_charged AFTER INSERT ON statements BEGIN
+  INSERT INTO row_charges (payer, room_id, bytes) VALUES (new.charged_to, new.room_id, 256 + length(new.text))
+    ON CONFLICT (payer, room_id) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+
+CREATE TRIGGER statement_given_back AFTER DELETE ON statements BEGIN
+  UPDATE row_charges SET bytes = bytes - 256 - length(old.text) WHERE payer = old.charged_to AND room_id = old.room_id;
+END;
+
+CREATE TRIGGER statement_recharged AFTER UPDATE OF text, charged_to ON statements
+WHEN new.charged_to <> old.charged_to OR length(new.text) <> length(old.text) BEGIN
+  UPDATE row_charges SET bytes = bytes - 256 - length(old.text) WHERE payer = old.charged_to AND room_id = old.room_id;
+  INSERT INTO row_charges (payer, room_id, bytes) VALUES (new.charged_to, new.room_id, 256 + length(new.text))
+    ON CONFLICT (payer, room_id) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
 
 CREATE TABLE statements (
   room_id TEXT NOT NULL REFERENCES rooms (room_id),
   version INTEGER NOT NULL,
   text TEXT NOT NULL,
   signed_by TEXT NOT NULL,
-  sig TEXT NOT NULL,
+  sig TEXT NOT NULL, charged_to TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (room_id, version)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER stay_charged AFTER INSERT ON stays BEGIN
+  INSERT INTO row_charges (payer, room_id, bytes) VALUES
+    (coalesce(new.added_by, (SELECT creator FROM rooms WHERE room_id = new.room_id)), new.room_id, 512)
+    ON CONFLICT (payer, room_id) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+
+CREATE TRIGGER stay_given_back AFTER DELETE ON stays BEGIN
+  UPDATE row_charges SET bytes = bytes - 512 WHERE room_id = old.room_id
+    AND payer = coalesce(old.added_by, (SELECT creator FROM rooms WHERE room_id = old.room_id));
+END;
+
+CREATE TRIGGER stay_recharged AFTER UPDATE OF added_by ON stays WHEN new.added_by IS NOT old.added_by BEGIN
+  UPDATE row_charges SET bytes = bytes - 512 WHERE room_id = old.room_id
+    AND payer = coalesce(old.added_by, (SELECT creator FROM rooms WHERE room_id = old.room_id));
+  INSERT INTO row_charges (payer, room_id, bytes) VALUES
+    (coalesce(new.added_by, (SELECT creator FROM rooms WHERE room_id = new.room_id)), new.room_id, 512)
+    ON CONFLICT (payer, room_id) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
 
 CREATE TABLE stays (
   room_id TEXT NOT NULL REFERENCES rooms (room_id),

@@ -158,7 +158,7 @@ async function speak(
 }
 
 test("the Go peer checks for itself: it believes no key, no member and no statement that was not signed", async () => {
-  await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  await using server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   await using hostile = await HostileServer.start(server.ready.http);
   const admin = await addUser(server, "root", { admin: true });
   const gos = await postUser(server, admin, "go");

@@ -19,9 +19,9 @@ export class Authority implements Disposable {
     this.#openssl(`req -x509 ${newKey("ca.key")} -subj /CN=authority -days 2 -out ca.pem`);
   }
 
-  /** A certificate for this machine. The name tells it from others. */
-  issue(name: string): CertificateFiles {
-    writeFileSync(this.#folder.file("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
+  /** A certificate for this machine, or for other names. The name tells it from others. */
+  issue(name: string, names = "IP:127.0.0.1,DNS:localhost"): CertificateFiles {
+    writeFileSync(this.#folder.file("names"), `subjectAltName=${names}\n`);
     this.#openssl(`req ${newKey(`${name}.key`)} -subj /CN=${name} -out ${name}.csr`);
     const signed = `-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out ${name}.pem`;
     this.#openssl(`x509 -req -in ${name}.csr ${signed}`);

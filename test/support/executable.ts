@@ -2,6 +2,8 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { notePublicName } from "./host-to-sign.ts";
+import { ProxyPorts } from "./proxy-ports.ts";
 
 const pollMs = 5;
 const readyTimeoutMs = 30_000;
@@ -91,6 +93,7 @@ export interface Ready {
   readonly nats: string;
   readonly ws: string;
   readonly nats_pid: number;
+  readonly public_url?: string;
 }
 
 /** A running `unibus serve` on free loopback ports. Ends with the scope that holds it. */
@@ -131,10 +134,13 @@ export class Server implements AsyncDisposable {
       readonly env?: Record<string, string>;
       /** False for one whose NATS somebody else runs. */
       readonly carriesNats?: boolean;
+      /** Whether `HostileServer` and `TcpProxy` may stand before it: their addresses count as its own then. */
+      readonly proxied?: boolean;
     } = {},
   ): Promise<Server> {
     const folder = options.folder ?? new Folder();
-    const args = options.args ?? [];
+    const proxies = options.proxied === true ? new ProxyPorts() : null;
+    const args = [...(proxies?.args ?? []), ...(options.args ?? [])];
     const listeners = options.carriesNats === false ? ["--http"] : ["--http", "--nats", "--ws"];
     const free = listeners.filter((name) => !args.includes(name));
     const child = Bun.spawn(
@@ -166,6 +172,8 @@ export class Server implements AsyncDisposable {
       throw new Error(`serve ended with exit ${child.exitCode}: ${stderr}`);
     }
     server.ready = ready;
+    notePublicName(ready);
+    proxies?.serve(ready.http, ready.nats, ready.ws);
     return server;
   }
 

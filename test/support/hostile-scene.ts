@@ -83,7 +83,7 @@ export class HostileScene implements AsyncDisposable {
 
   /** A server with an admin, for `open`. */
   static async server(): Promise<{ readonly server: Server; readonly admin: Identity }> {
-    const server = await Server.start({ args: ["--set", "http.rate=100000"] });
+    const server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
     return { server, admin: await addUser(server, "root", { admin: true }) };
   }
 

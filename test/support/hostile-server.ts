@@ -1,6 +1,7 @@
 /** A bus that does not tell the truth: a proxy on loopback that alters what the real one answers, or loses it. */
 import { createServer, type Server as HttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { listenBefore } from "./proxy-ports.ts";
 
 /** A request as it came. */
 export interface Asked {
@@ -54,7 +55,7 @@ export class HostileServer implements AsyncDisposable {
   /** Starts one before a bus, on a port of its own. It tells the truth until it is told to lie. */
   static async start(target: string): Promise<HostileServer> {
     const server = new HostileServer(target);
-    await new Promise<void>((resolve) => server.#http.listen(0, "127.0.0.1", resolve));
+    await listenBefore(target, server.#http);
     return server;
   }
 
@@ -110,7 +111,7 @@ export class HostileServer implements AsyncDisposable {
     return withJson(answer, { ...(JSON.parse(answer.body.toString()) as object), nats: this.nats });
   }
 
-  /** Asks the real bus. The signature names this proxy's address: a bus takes any loopback name. */
+  /** Asks the real bus. The signature names this proxy's address, which the bus was told of at its start. */
   #forward({ method, target, headers, body }: Asked): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const forwarded = request(`${this.target}${target}`, { method, headers }, (reply) => {

@@ -16,6 +16,7 @@ import {
   zeroHash,
 } from "../../src/wire/statement.ts";
 import { type Server, unibus, until } from "./executable.ts";
+import { hostToSign } from "./host-to-sign.ts";
 
 /** A reply, read whole. */
 export interface Reply {
@@ -39,7 +40,7 @@ export function signedHeaders(
     readonly nonce?: string;
   },
 ): Record<string, string> {
-  const host = request.host ?? new URL(request.url).host;
+  const host = request.host ?? hostToSign(request.url);
   const ts = String(Math.floor(Date.now() / 1000) + (request.skewS ?? 0));
   const nonce = request.nonce ?? randomBytes(16).toString("base64");
   const bodyHash = createHash("sha256")
@@ -199,7 +200,7 @@ export async function dial(
   const { stock, url, ...rest } = options;
   const target = url ?? server.ready.nats;
   const seedless = (nonce?: string) => {
-    const text = stock ? (nonce ?? "") : natsText(new URL(target).hostname, nonce ?? "");
+    const text = stock ? (nonce ?? "") : natsText(hostToSign(target), nonce ?? "");
     return { nkey: identity.nkey, sig: Buffer.from(rawSign(identity, text)).toString("base64url") };
   };
   return connect({

@@ -3,6 +3,7 @@ import { connect as openSocket } from "node:net";
 import type { Identity } from "../../src/client/identity.ts";
 import { natsText } from "../../src/wire/sign.ts";
 import { until } from "./executable.ts";
+import { hostToSign } from "./host-to-sign.ts";
 import { rawSign } from "./peer.ts";
 
 /** What INFO says, as far as a login needs it. */
@@ -21,13 +22,19 @@ const bytesOf = (part: string | Uint8Array): Uint8Array =>
 export class RawNats implements Disposable {
   /** Everything that came, one character a byte. */
   received = "";
+  /** The host:port for which a login is signed here. */
+  readonly host: string;
   isClosed = false;
   #write: (bytes: Uint8Array) => void = () => undefined;
   #end: () => void = () => undefined;
 
+  private constructor(host: string) {
+    this.host = host;
+  }
+
   /** Connects and waits for INFO. */
   static async open(url: string): Promise<RawNats> {
-    const raw = new RawNats();
+    const raw = new RawNats(hostToSign(url));
     const { protocol, hostname, port } = new URL(url);
     if (protocol === "ws:") raw.#useWebSocket(url);
     else raw.#useSocket(hostname, Number(port));
@@ -97,7 +104,7 @@ export class RawNats implements Disposable {
 /** The login of an identity at a connection: over the text of kind `nats`, or, as stock tools do, over the nonce. */
 export function loginOf(identity: Identity, raw: RawNats, options: { host?: string; stock?: boolean } = {}) {
   const nonce = raw.info.nonce ?? "";
-  const text = options.stock ? nonce : natsText(options.host ?? "127.0.0.1", nonce);
+  const text = options.stock ? nonce : natsText(options.host ?? raw.host, nonce);
   return { nkey: identity.nkey, sig: Buffer.from(rawSign(identity, text)).toString("base64url") };
 }
 

@@ -1,5 +1,6 @@
 /** A proxy on loopback before a TCP server: its connections can be cut, and what they carry can be changed. */
 import { type AddressInfo, createServer, connect as openSocket, type Server, type Socket } from "node:net";
+import { listenBefore } from "./proxy-ports.ts";
 
 /** One connection of a client, with the one to the server behind it. */
 export interface Link {
@@ -58,14 +59,11 @@ export class TcpProxy implements AsyncDisposable {
     });
   }
 
-  /** Starts one before a server, on a port of its own, at an address of loopback. */
-  static async start(
-    url: string,
-    filterOf: (link: Link) => Filter = () => plain,
-    address = "127.0.0.1",
-  ): Promise<TcpProxy> {
+  /** Starts one before a server. Where an address is given, on a port there of which the server knows nothing. */
+  static async start(url: string, filterOf: (link: Link) => Filter = () => plain, address?: string): Promise<TcpProxy> {
     const proxy = new TcpProxy(new URL(url), filterOf);
-    await new Promise<void>((resolve) => proxy.#server.listen(0, address, resolve));
+    if (address === undefined) await listenBefore(url, proxy.#server);
+    else await new Promise<void>((resolve) => proxy.#server.listen(0, address, resolve));
     return proxy;
   }
 

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Nats } from "../../contracts/nats.ts";
+import { plainAddress } from "../../wire/address.ts";
 
 /** What a peer may do on its connection. Lists of subjects; never empty, as NATS takes an empty list for everything. */
 export interface Permissions {
@@ -16,6 +17,7 @@ export interface LoginRequest {
   readonly nkey: string;
   readonly sig: string;
   readonly nonce: string;
+  /** The address of the client as nats-server sees it. */
   readonly address: string;
 }
 
@@ -52,7 +54,7 @@ export function readLogin(jwt: string): LoginRequest {
     nkey: textOf(nats.connect_opts?.nkey),
     sig: textOf(nats.connect_opts?.sig),
     nonce: textOf(nats.client_info?.nonce),
-    address: textOf(nats.client_info?.host),
+    address: plainAddress(textOf(nats.client_info?.host)),
   };
 }
 

@@ -11,6 +11,11 @@ const connectionLifeMs = 7_200_000;
 /** How long nats-server may take to cut a connection, in milliseconds. */
 const kickTimeoutMs = 2_000;
 
+/** How often the connections of a peer that has as many as it may are counted again, in milliseconds. */
+const recountMs = 1_000;
+/** How long a login that was answered may take to become a connection before it counts as gone, in milliseconds. */
+const settleMs = 3_000;
+
 /** Where a connection is: a server's id and the connection's id there. */
 export interface Place {
   readonly server: string;
@@ -70,6 +75,8 @@ export interface LoginParts {
 export class Logins {
   readonly #byPlace = new Map<string, Login>();
   readonly #byEndpoint = new Map<string, Set<Login>>();
+  /** When the connections of a peer that has as many as it may were counted last, and the next count, if one is due. */
+  readonly #recounts = new Map<string, { readonly atMs: number; readonly next: Promise<void> | null }>();
 
   constructor(private readonly parts: LoginParts) {}
 
@@ -88,9 +95,22 @@ export class Logins {
     return this.#byPlace.has(keyOf(place));
   }
 
+  /**
+   * Takes up a login before anything that decides it is awaited, so that many at once are counted, too. For a peer that
+   * has `max` connections they are counted again first: one whose client has gone no longer counts. `full`: it has them
+   * still; `unsure`: some of them are logins that have not become connections yet, or never will.
+   */
+  async reserve(place: Place, endpoint: string, max: number): Promise<"reserved" | "full" | "unsure"> {
+    if (this.countOf(endpoint) >= max) await this.#recount(endpoint);
+    const same = [...(this.#byEndpoint.get(endpoint) ?? [])];
+    if (same.length >= max) return same.every(({ isConnected }) => isConnected) ? "full" : "unsure";
+    this.#forgetStale();
+    this.#remember(place, endpoint, new Set(), false);
+    return "reserved";
+  }
+
   /** Remembers what a login was answered with. */
   admit(place: Place, endpoint: string, permissions: Permissions): void {
-    this.#forgetStale();
     this.#remember(place, endpoint, allOf(permissions), false);
   }
 
@@ -173,6 +193,59 @@ export class Logins {
       this.parts.log.info("cut a connection", { endpoint, why });
     } catch (error) {
       this.parts.log.warn("a connection could not be cut yet", { endpoint, cause: error });
+    }
+  }
+
+  /** Drops a connection that is not logged in, without an error: its client connects again. */
+  async drop({ server, cid }: Place): Promise<void> {
+    try {
+      const body = JSON.stringify({ cid });
+      await this.parts.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
+    } catch (error) {
+      this.parts.log.debug("could not drop a connection that is not logged in", { cause: error });
+    }
+  }
+
+  /** Forgets the connections of a peer that its servers no longer have, as of now or a moment later: once a second. */
+  #recount(endpoint: string): Promise<void> {
+    const nowMs = performance.now();
+    const known = this.#recounts.get(endpoint) ?? { atMs: Number.NEGATIVE_INFINITY, next: null };
+    if (known.next !== null) return known.next;
+    for (const [other, { atMs, next }] of this.#recounts) {
+      if (next === null && nowMs - atMs > recountMs) this.#recounts.delete(other);
+    }
+    const next = new Promise((resolve) => setTimeout(resolve, Math.max(0, known.atMs + recountMs - nowMs))).then(() => {
+      this.#recounts.set(endpoint, { atMs: performance.now(), next: null });
+      return this.#forgetGone(endpoint);
+    });
+    this.#recounts.set(endpoint, { ...known, next });
+    return next;
+  }
+
+  async #forgetGone(endpoint: string): Promise<void> {
+    await Promise.all([...(this.#byEndpoint.get(endpoint) ?? [])].map((login) => this.#forgetIfGone(login)));
+  }
+
+  async #forgetIfGone(login: Login): Promise<void> {
+    const { server, cid, endpoint, at } = login;
+    // Read before: what becomes a connection while the server is asked is not in its answer yet.
+    const wasConnected = login.isConnected;
+    try {
+      const body = JSON.stringify({ cid, auth: true });
+      const reply = await this.parts.system.request(`$SYS.REQ.SERVER.${server}.CONNZ`, body, {
+        timeout: kickTimeoutMs,
+      });
+      const { data } = reply.json<{ data?: { connections?: { authorized_user?: string }[] } }>();
+      if (data === undefined) return;
+      const [found] = data.connections ?? [];
+      const isThere = found?.authorized_user?.startsWith(endpoint) === true;
+      // A login that was answered may be on its way.
+      const patienceMs = found === undefined && wasConnected ? 0 : settleMs;
+      const isGone = !isThere && this.parts.now() - at > patienceMs;
+      if (isGone && this.#byPlace.get(keyOf(login)) === login) this.ended(login);
+    } catch (error) {
+      // It counts until it is known to be gone.
+      this.parts.log.debug("could not look for a connection", { cause: error });
     }
   }
 

@@ -16,6 +16,10 @@ const absentMax = 64;
 
 const presenceSubject = (serverId: string): string => `unibus.node.${serverId}`;
 
+function respond(message: Msg, answer: string | null): void {
+  if (answer !== null) message.respond(answer);
+}
+
 /**
  * Hears the questions of all nats-servers of a cluster. Each node answers those of the server that it is connected to,
  * so that a node that hangs keeps nobody out elsewhere: a queue group alone would spread them over all nodes. For a
@@ -23,13 +27,14 @@ const presenceSubject = (serverId: string): string => `unibus.node.${serverId}`;
  */
 export class Questions {
   readonly #connection: NatsConnection;
-  readonly #answer: (login: LoginRequest) => Promise<string>;
+  readonly #answer: (login: LoginRequest) => Promise<string | null>;
   readonly #log: Log;
   readonly #subscriptions: Subscription[];
   readonly #absentSince = new Map<string, number>();
   #presence: Subscription;
 
-  constructor(connection: NatsConnection, answer: (login: LoginRequest) => Promise<string>, log: Log) {
+  /** `answer` gives the answer to a login, or null if there is to be none. */
+  constructor(connection: NatsConnection, answer: (login: LoginRequest) => Promise<string | null>, log: Log) {
     this.#connection = connection;
     this.#answer = answer;
     this.#log = log;
@@ -37,10 +42,10 @@ export class Questions {
       if (error === null) void this.#take(message, act);
     };
     const own = hear(async (message, login) => {
-      if (this.#isOwn(login)) message.respond(await answer(login));
+      if (this.#isOwn(login)) respond(message, await answer(login));
     });
     const standIn = hear(async (message, login) => {
-      if (!this.#isOwn(login) && !(await this.#isThere(login.serverId))) message.respond(await this.#answer(login));
+      if (!this.#isOwn(login) && !(await this.#isThere(login.serverId))) respond(message, await this.#answer(login));
     });
     this.#subscriptions = [
       connection.subscribe(questionSubject, { callback: own }),

@@ -6,11 +6,11 @@ import { definePlugin } from "../../contracts/plugin.ts";
 import { type Reserve, StoreReserve } from "../../contracts/reserve.ts";
 import { verifySignature } from "../../contracts/signature.ts";
 import { type UserRecord, UserStore } from "../../contracts/store.ts";
-import { fromBase64, fromBase64Url, toHex } from "../../wire/encoding.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
-import { keyOfUserNkey, keyPattern, normalKey } from "../../wire/names.ts";
-import { natsText, signatureHeaders } from "../../wire/sign.ts";
+import { keyPattern, normalKey } from "../../wire/names.ts";
+import { signatureHeaders } from "../../wire/sign.ts";
 import { type HostNames, hostNames } from "./hosts.ts";
+import { LoginCheck } from "./logins.ts";
 import { NonceJournal } from "./nonces.ts";
 import { checkSkew, promisedHash, readSignature } from "./request.ts";
 
@@ -36,7 +36,6 @@ const callerOf = ({ signPub, endpoint, handle, role, kexPub, kexSig }: UserRecor
 });
 
 const keyShape = new RegExp(keyPattern);
-const nonceShape = /^[A-Za-z0-9_-]{11,64}$/;
 
 interface Parts {
   readonly users: UserStore;
@@ -57,11 +56,8 @@ async function activeUser(users: UserStore, signPub: string): Promise<Caller | n
 async function signedCaller(head: RequestHead, parts: Parts): Promise<Identified> {
   const { users, hosts, nonces, shared, reserve, now } = parts;
   const signed = readSignature(head);
-  if (!hosts.accepts(signed.host)) {
-    const ours = hosts.logins().join(", ");
-    const message = `the request is signed for ${signed.host}, this bus is ${ours} (dial it, or set http.hosts)`;
-    throw new UnibusError("wrong_host", message);
-  }
+  const refusal = hosts.refusal(signed.host, head.origin());
+  if (refusal !== null) throw new UnibusError("wrong_host", refusal);
   checkSkew(signed.ts, now());
   const caller = await activeUser(users, signed.signPub);
   if (caller === null) {
@@ -103,8 +99,7 @@ export default definePlugin({
     const nonces = new NonceJournal(site.dataDir, now());
     onStop(() => nonces.close());
     const parts: Parts = { users, hosts, nonces, shared, reserve, now };
-    /** Clients of one bus mostly sign in one form: the one that fitted last is tried first. */
-    let lastForm = 0;
+    const logins = new LoginCheck(hosts, { acceptsNonce: config.stock_clients ?? true });
     const auth: Auth = {
       mode,
       async identify(head) {
@@ -117,23 +112,12 @@ export default definePlugin({
           return namedCaller(head, users);
         }
       },
-      async login({ nkey, sig, nonce }) {
-        const key = keyOfUserNkey(nkey);
-        // Some clients send it padded, as the older protocol did.
-        const bytes = fromBase64Url(sig) ?? fromBase64(sig);
-        if (key === null || bytes === null || !nonceShape.test(nonce)) return null;
-        const signPub = toHex(key);
-        const texts = hosts.logins().map((host) => natsText(host, nonce));
-        if (config.stock_clients ?? true) texts.push(nonce);
-        // Read once: another login may set it while this one waits, and a form would be left out.
-        const first = lastForm;
-        for (let i = 0; i < texts.length; i++) {
-          const place = (first + i) % texts.length;
-          if (!(await verifySignature(signPub, texts[place] ?? "", bytes))) continue;
-          lastForm = place;
-          return activeUser(users, signPub);
-        }
-        return null;
+      async login(login) {
+        const signed = await logins.check(login);
+        if ("why" in signed) return { caller: null, why: signed.why };
+        const caller = await activeUser(users, signed.signPub);
+        if (caller !== null) return { caller };
+        return { caller: null, why: `the key ${signed.signPub} does not belong to an active user (invite its owner)` };
       },
     };
     return { services: { auth }, posture: { auth: mode }, info: () => ({ auth: mode }) };

@@ -31,6 +31,7 @@ export class InviteRules implements Invites {
   readonly #userStore: UserStore;
   readonly #denials: Denials | undefined;
   readonly #now: () => number;
+  #removing: Promise<boolean> | null = null;
 
   constructor(parts: {
     readonly store: InviteStore;
@@ -57,11 +58,9 @@ export class InviteRules implements Invites {
       ...{ usedAt: null, usedSignPub: null, usedKexPub: null, completedAt: null },
     };
     const add = () => this.#store.insertInvite(invite, pendingMax);
-    if (!(await add())) {
-      await this.#removeExpired();
-      if (!(await add())) {
-        throw new UnibusError("quota", `${pendingMax} invites are pending, the most there may be (cancel one)`);
-      }
+    const isAdded = (await add()) || ((await this.#removeExpired()) && (await add()));
+    if (!isAdded) {
+      throw new UnibusError("quota", `${pendingMax} invites are pending, the most there may be (cancel one)`);
     }
     return { invite, token };
   }
@@ -158,9 +157,18 @@ export class InviteRules implements Invites {
     return user.value;
   }
 
-  async #removeExpired(): Promise<void> {
+  /** Removes pending invites that have expired, once for all who ask at the same time. Gives whether there were any. */
+  #removeExpired(): Promise<boolean> {
+    this.#removing ??= this.#removeThem().finally(() => {
+      this.#removing = null;
+    });
+    return this.#removing;
+  }
+
+  async #removeThem(): Promise<boolean> {
     const waiting = await this.#store.listPendingInvites(pendingMax);
     const expired = waiting.filter((invite) => isExpired(invite, this.#now()));
     await Promise.all(expired.map(({ id }) => this.#store.deleteInvite(id)));
+    return expired.length > 0;
   }
 }

@@ -39,7 +39,8 @@ export default definePlugin({
       connection: (account: InternalAccount) => connections.get(account),
       watched: async () => [],
       leads: async () => true,
-      urls: () => ({ nats: [], ws: [] }),
+      urls: () => ({ nats: [], ws: [], isAdvertised: false }),
+      isCarried: false,
       pid: () => null,
     };
     return { services: { nats } };

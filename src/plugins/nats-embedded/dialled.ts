@@ -94,7 +94,8 @@ export default definePlugin({
       },
       watched: async () => [],
       leads: async () => true,
-      urls: () => ({ nats: [], ws: [] }),
+      urls: () => ({ nats: [], ws: [], isAdvertised: false }),
+      isCarried: false,
       pid: () => null,
     };
     return { services: { nats } };

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
-import { type InternalAccount, Nats } from "../../contracts/nats.ts";
+import { checkAdvertised, type InternalAccount, Nats } from "../../contracts/nats.ts";
 import { definePlugin, type Site } from "../../contracts/plugin.ts";
 import { readTlsFiles } from "../../contracts/tls.ts";
 import { type Address, dialled, isLoopback, parseAddress } from "../../wire/address.ts";
@@ -127,6 +127,7 @@ function peerUrls(config: Config, site: Site, listen: Address, ws: Address, isTl
   return {
     nats: config.advertise?.nats ?? [`${isTls ? "tls" : "nats"}://${at(listen)}`],
     ws: config.advertise?.ws ?? [`${isTls ? "wss" : "ws"}://${at(ws)}`],
+    isAdvertised: config.advertise !== undefined,
   };
 }
 
@@ -169,6 +170,7 @@ export default definePlugin({
   setupBudgetMs: quorumTimeoutMs + startBudgetMs,
   provides: { nats: Nats },
   async setup({ config, site, log, signal, onStop }) {
+    checkAdvertised("nats-embedded", config.advertise);
     const folder = join(site.dataDir, "nats");
     const settings = settingsOf(config, site, folder);
     const { listen, ws, internal, tls, cluster, namespaces } = settings;
@@ -206,7 +208,7 @@ export default definePlugin({
     return {
       services: {
         nats: {
-          ...{ issuer: issuerOf(internal), namespaces, connection },
+          ...{ issuer: issuerOf(internal), namespaces, connection, isCarried: true },
           watched: async () => [(await connections.get("SYS")).info?.server_id ?? ""],
           leads: async () => cluster === null || leadsCluster(await connections.get("SYS"), cluster.serverName),
           urls: () => urls,

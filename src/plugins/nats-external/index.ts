@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
 import { RequestStrategy } from "nats";
-import { type InternalAccount, Nats } from "../../contracts/nats.ts";
+import { checkAdvertised, type InternalAccount, Nats } from "../../contracts/nats.ts";
 import { definePlugin, type Site } from "../../contracts/plugin.ts";
 import { isLoopback, parseAddress } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -92,6 +92,7 @@ export default definePlugin({
   config: Config,
   provides: { nats: Nats },
   async setup({ config, site, log, onStop }) {
+    checkAdvertised("nats-external", config.advertise);
     const servers = serverUrls(config.servers, site);
     const namespaces = allNamespaces(config.namespaces ?? []);
     const ca = config.ca ?? null;
@@ -105,11 +106,12 @@ export default definePlugin({
     const connections = new Connections({ servers, credentials, ca }, log);
     onStop(() => connections.close());
     await checkServers(connections, namespaces);
-    const urls = { nats: config.advertise?.nats ?? servers, ws: config.advertise?.ws ?? [] };
+    const { advertise } = config;
+    const urls = { nats: advertise?.nats ?? servers, ws: advertise?.ws ?? [], isAdvertised: advertise !== undefined };
     return {
       services: {
         nats: {
-          ...{ issuer, namespaces },
+          ...{ issuer, namespaces, isCarried: false },
           connection: (account) => connections.get(account),
           watched: serverList(connections),
           leads: async () => true,

@@ -7,6 +7,7 @@ import { UnibusError } from "../../wire/errors.ts";
 import { isUlid, normalKey, subjectFault } from "../../wire/names.ts";
 import { type ParsedStatement, zeroHash } from "../../wire/statement.ts";
 import type { KeyedLock } from "./keyed-lock.ts";
+import type { RoomQuotas } from "./quotas.ts";
 import { checkText, readStatement, stateOf } from "./statements.ts";
 
 /** What creating a room depends on. */
@@ -19,6 +20,7 @@ export interface CreateRules {
   /** Namespaces in which only admins may create. */
   readonly adminNamespaces: ReadonlySet<string>;
   readonly perUserMax: number;
+  readonly quotas: RoomQuotas;
   readonly allowUnencrypted: boolean;
   readonly now: () => number;
 }
@@ -95,7 +97,8 @@ async function newRoom(
     rekeyPending: false,
   };
   const statement = await checkText(body.statement, stateOf(room, [stay], zeroHash));
-  const keys = body.sealed_key === undefined ? [] : [{ endpoint, epoch: 1, sealedKey: body.sealed_key }];
+  const keys =
+    body.sealed_key === undefined ? [] : [{ endpoint, epoch: 1, sealedKey: body.sealed_key, chargedTo: endpoint }];
   return { room, stay, keys, statement };
 }
 
@@ -113,7 +116,8 @@ export async function createRoom(
   // So that whoever has too many makes no stream first. What counts is what the store says when it adds the room.
   if ((await rules.store.countRoomsBy(caller.endpoint)) >= rules.perUserMax) throw tooManyRooms(rules);
   // One creation for an id and a subject at a time: the loser must not touch the stream of the winner.
-  await rules.places.hold(room.roomId, () => rules.places.hold(room.subject, () => place(made, rules)));
+  const { places, quotas } = rules;
+  await quotas.create(made, () => places.hold(room.roomId, () => places.hold(room.subject, () => place(made, rules))));
   return room;
 }
 

@@ -16,11 +16,18 @@ import { RoomLife } from "./life.ts";
 import { lifeRoutes } from "./life-routes.ts";
 import { memberRoutes, ownRoutes } from "./member-routes.ts";
 import { gone, type Parts } from "./parts.ts";
+import { RoomQuotas } from "./quotas.ts";
 import { roomRoutes } from "./room-routes.ts";
 
 const Config = Type.Object(
   {
     per_user: Type.Optional(Type.Integer({ minimum: 1, description: "live rooms that one user may have created" })),
+    rows_per_owner: Type.Optional(
+      Type.Integer({ minimum: 65_536, description: "bytes of statements, members and sealed keys of one signer" }),
+    ),
+    statements_per_minute: Type.Optional(
+      Type.Integer({ minimum: 0, description: "changes of one room in a minute that remove nobody; 0: no limit" }),
+    ),
     allow_unencrypted: Type.Optional(Type.Boolean({ description: "unencrypted rooms on a public bind" })),
     create: Type.Optional(
       Type.Record(Type.String(), Type.Union([Type.Literal("user"), Type.Literal("admin")]), {
@@ -38,6 +45,9 @@ const Config = Type.Object(
 /** Live rooms of one creator where nothing is set. Source: spec 9. */
 const perUserDefault = 1_000;
 
+/** Bytes of rows of one signer, and statements of one room in a minute, where nothing is set. Source: spec 9. */
+const rowsPerOwnerDefault = 268_435_456;
+const statementsPerMinuteDefault = 60;
 /** Bytes that a persisted room may hold where nothing is set. Source: spec 8. */
 const bytesMaxDefault = 1_073_741_824;
 /** How often rooms are looked at that have grown past their limit, in milliseconds. Source: spec 8. */
@@ -89,6 +99,11 @@ export default definePlugin({
       },
       of: (endpoint) => store.listRoomsOf(endpoint),
     };
+    const limits = {
+      rowsPerOwner: config.rows_per_owner ?? rowsPerOwnerDefault,
+      statementsPerMinute: config.statements_per_minute ?? statementsPerMinuteDefault,
+    };
+    const quotas = new RoomQuotas(store, limits, now);
     const rules: CreateRules = {
       store,
       streams,
@@ -96,12 +111,13 @@ export default definePlugin({
       namespaces,
       adminNamespaces: adminNamespaces(config.create ?? {}, namespaces),
       perUserMax: config.per_user ?? perUserDefault,
+      quotas,
       allowUnencrypted: config.allow_unencrypted === true || !site.listener.isPublic,
       now,
     };
     const capacity = { bytesMax: config.bytes_max ?? bytesMaxDefault, whenFull: config.when_full ?? "refuse" };
     const notices = new Notices(nats);
-    const life = new RoomLife({ store, streams, notices, denials, places: rules.places, reserve, now });
+    const life = new RoomLife({ store, streams, notices, denials, places: rules.places, reserve, quotas, now });
     const parts: Parts = { store, users, streams, rooms, rules, life, notices, denials, capacity };
     return {
       start: async () => enforceEvery(streams, capacity, log, signal),

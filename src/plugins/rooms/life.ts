@@ -1,6 +1,7 @@
 import { type Denials, stayDenialKey } from "../../contracts/denials.ts";
 import type { NoticeKind, Notices } from "../../contracts/notices.ts";
 import type { Reserve } from "../../contracts/reserve.ts";
+import { payerOf } from "../../contracts/rows.ts";
 import { leavingUnlessLast } from "../../contracts/stay-rules.ts";
 import type { Membership, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
@@ -10,6 +11,8 @@ import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { lineName, nextState, ownersMax, type RoomRole, statementLines, statementText } from "../../wire/statement.ts";
 import type { KeyedLock } from "./keyed-lock.ts";
 import { checkOwner } from "./members.ts";
+import type { RoomQuotas } from "./quotas.ts";
+import type { RowLimit } from "./row-quota.ts";
 import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
 
 /** How many of those who left last a statement may not have known of. Source: spec 3. */
@@ -39,6 +42,7 @@ export interface LifeParts {
   /** Held by room id while somebody leaves or an owner changes the room: of two last owners one stays. */
   readonly places: KeyedLock;
   readonly reserve: Reserve | undefined;
+  readonly quotas: RoomQuotas;
   readonly now: () => number;
 }
 
@@ -113,15 +117,19 @@ export class RoomLife {
     const statement = await checkText(body.statement, state);
     const staying = stays.filter((stay) => isOpen(stay) && !gone.has(stay.endpoint));
     if (!staying.some(({ role }) => role === "owner")) throw lastOwner();
-    const keys = checkKeys(body.keys ?? [], room.policy.encrypt, staying, state.epoch);
+    const keys = checkKeys(body.keys ?? [], room.policy.encrypt, staying, {
+      epoch: state.epoch,
+      chargedTo: payerOf(statement),
+    });
     const closed = stays.filter((stay) => isOpen(stay) && gone.has(stay.endpoint));
     const signedOut = closed.map((stay) => ({ ...stay, until: state.epoch }));
     const { version, epoch, keyCheck } = state;
+    const limit = gone.size > 0 ? "removes" : "grows";
     // A kick was admitted by its route.
     const takeBack = kicked === null ? await this.#admit(membership, gone.size > 0, keys.length) : undefined;
     try {
       await withEffect(
-        () => this.#apply({ ...room, version, epoch, keyCheck }, signedOut, keys, statement),
+        () => this.#apply({ ...room, version, epoch, keyCheck }, signedOut, keys, statement, limit),
         () => {
           this.#settle(membership);
           this.#tell(signedOut, "removed", room.roomId);
@@ -161,7 +169,7 @@ export class RoomLife {
     const next = nextState(stateOf(room, stays, ""), { kind: "role", endpoint, role: body.role });
     const statement = await checkText(body.statement, { ...next, prev: room.statementHash });
     await withEffect(
-      () => this.#apply({ ...room, version: next.version }, [{ ...stay, role: body.role }], [], statement),
+      () => this.#apply({ ...room, version: next.version }, [{ ...stay, role: body.role }], [], statement, "grows"),
       () => this.#tell([stay], "role", room.roomId),
     );
     return next.version;
@@ -187,14 +195,19 @@ export class RoomLife {
     });
   }
 
+  /** Stores a change that adds no stay. */
   async #apply(
     room: Membership["room"],
     stays: readonly StayRecord[],
     keys: readonly SealedKeyRecord[],
     statement: StatementRecord,
+    limit: RowLimit,
   ): Promise<void> {
+    const { store, quotas } = this.parts;
     const changed = { ...room, statementHash: sha256Hex(statement.text) };
-    if (!(await this.parts.store.applyChange({ room: changed, stays, keys, statement }))) throw lost();
+    await quotas.change(room, { stays: [], keys, statement }, limit, async () => {
+      if (!(await store.applyChange({ room: changed, stays, keys, statement }))) throw lost();
+    });
   }
 
   #settle({ room }: Membership): void {
@@ -215,7 +228,7 @@ function checkKeys(
   keys: NonNullable<RotateBody["keys"]>,
   encrypt: boolean,
   staying: readonly StayRecord[],
-  epoch: number,
+  { epoch, chargedTo }: { readonly epoch: number; readonly chargedTo: string },
 ): SealedKeyRecord[] {
   const due = new Set(encrypt ? staying.map(({ endpoint }) => endpoint) : []);
   const given = new Set(keys.map(({ endpoint }) => endpoint));
@@ -223,5 +236,5 @@ function checkKeys(
     const wanted = encrypt ? "exactly one sealed key for each member who stays" : "no keys: the room is not encrypted";
     throw new UnibusError("invalid", `keys must be ${wanted} (read the members again)`);
   }
-  return keys.map(({ endpoint, sealed_key }) => ({ endpoint, epoch, sealedKey: sealed_key }));
+  return keys.map(({ endpoint, sealed_key }) => ({ endpoint, epoch, sealedKey: sealed_key, chargedTo }));
 }

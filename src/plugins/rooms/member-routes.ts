@@ -6,7 +6,7 @@ import type { Parts } from "./parts.ts";
 import { memberReply, roomListEntry } from "./views.ts";
 
 /** Members and statements of a room. */
-export function memberRoutes({ store, users, rooms, notices }: Parts): Route[] {
+export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Route[] {
   const room = { params: api.RoomParams };
   return [
     route(
@@ -42,7 +42,11 @@ export function memberRoutes({ store, users, rooms, notices }: Parts): Route[] {
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         const { body } = call;
-        notices.tell(await addMembers(membership, body, { store, users }), "joined", call.params.id);
+        notices.tell(
+          await addMembers(membership, body, { store, users, quotas: rules.quotas }),
+          "joined",
+          call.params.id,
+        );
         return { version: membership.room.version + 1 };
       },
     ),

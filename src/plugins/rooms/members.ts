@@ -14,12 +14,20 @@ import { UnibusError } from "../../wire/errors.ts";
 import { endpointId, normalKey } from "../../wire/names.ts";
 import { nextState } from "../../wire/statement.ts";
 import { checkSealedKey } from "./create.ts";
+import type { RoomQuotas } from "./quotas.ts";
 import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
 
 /** What the body of POST /rooms/{id}/members says. */
 export interface AddMembersBody {
   readonly members: readonly { readonly endpoint: string; readonly sealed_key?: string }[];
   readonly statement: Statement;
+}
+
+/** What adding members depends on. */
+export interface AddParts {
+  readonly store: RoomStore;
+  readonly users: UserStore;
+  readonly quotas: RoomQuotas;
 }
 
 /** Errors: forbidden unless the caller owns the room. */
@@ -74,18 +82,14 @@ function candidate(user: UserRecord | null, endpoint: string): UserRecord & { ke
  * Adds members under one statement. Gives their endpoints.
  * Errors: forbidden, not_found, conflict, invalid, quota as of POST /rooms/{id}/members.
  */
-export function addMembers(
-  membership: Membership,
-  body: AddMembersBody,
-  parts: { readonly store: RoomStore; readonly users: UserStore },
-): Promise<string[]> {
+export function addMembers(membership: Membership, body: AddMembersBody, parts: AddParts): Promise<string[]> {
   return whileUnchanged(parts.store, membership.room, () => add(membership, body, parts));
 }
 
 async function add(
   membership: Membership,
   body: AddMembersBody,
-  { store, users }: { readonly store: RoomStore; readonly users: UserStore },
+  { store, users, quotas }: AddParts,
 ): Promise<string[]> {
   checkOwner(membership);
   const { room } = membership;
@@ -106,7 +110,9 @@ async function add(
     open.add(endpoint);
     added.push(stayOf(candidate(found.get(endpoint) ?? null, endpoint), room.epoch, addedBy));
     checkSealedKey(room.policy.encrypt, sealed_key);
-    if (sealed_key !== undefined) keys.push({ endpoint, epoch: room.epoch, sealedKey: sealed_key });
+    if (sealed_key !== undefined) {
+      keys.push({ endpoint, epoch: room.epoch, sealedKey: sealed_key, chargedTo: addedBy });
+    }
   }
   if (open.size > membersMax) {
     throw new UnibusError("quota", `a room has at most ${membersMax} members (open another one)`);
@@ -115,7 +121,9 @@ async function add(
   const statement = await checkText(body.statement, { ...state, prev: room.statementHash });
   const changed = { ...room, version: state.version, statementHash: sha256Hex(statement.text) };
   const change = { room: changed, stays: added, keys, statement, unaccepted: unacceptedLimits };
-  if (!(await store.applyChange(change))) throw lost();
+  await quotas.change(room, change, "grows", async () => {
+    if (!(await store.applyChange(change))) throw lost();
+  });
   return added.map(({ endpoint }) => endpoint);
 }
 

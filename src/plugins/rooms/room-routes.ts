@@ -14,6 +14,7 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
     notices.tell(members, "deleted", roomId);
     await streams?.remove(roomId);
     await store.purgeRoom(roomId);
+    rules.quotas.rows.forget();
   };
   return [
     route(

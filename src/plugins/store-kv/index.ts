@@ -59,6 +59,12 @@ export default definePlugin({
         Replicas: store.replicas,
         StoreReserve: reserve,
       },
+      async start() {
+        // In the background: only a version before 0.2.0 leaves rooms that are not charged.
+        store.countRows().catch((cause: unknown) => {
+          if (!signal.aborted) log.warn("could not count the rows of all rooms yet; will retry", { cause });
+        });
+      },
       posture: { store: "kv" },
       async health() {
         const health = await store.health();

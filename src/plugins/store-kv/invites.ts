@@ -82,6 +82,17 @@ export async function putInvites(kv: InviteBuckets, invites: readonly InviteReco
   await sideBySide(invites, (invite) => kv.invites.put(invite.id, invite));
 }
 
+/** Cleans up what was noted and does not wait any more, once for all who ask at the same time. */
+function createCleaning(kv: InviteBuckets): () => Promise<unknown> {
+  let underWay: Promise<unknown> | null = null;
+  return () => {
+    underWay ??= readPending(kv).finally(() => {
+      underWay = null;
+    });
+    return underWay;
+  };
+}
+
 /** Every invite that waits, by creation. Takes off what was noted and does not wait any more. */
 async function readPending(kv: InviteBuckets): Promise<InviteRecord[]> {
   const noted = Object.entries((await kv.pending.get(pendingKey)).value ?? {});
@@ -101,6 +112,7 @@ async function readPending(kv: InviteBuckets): Promise<InviteRecord[]> {
 /** Invites in their bucket. Using one is a compare-and-set of its entry. */
 export function createInvites(kv: InviteBuckets): InviteStore {
   const forgetSoon = createForgetting(kv);
+  const clean = createCleaning(kv);
   const changed = (id: string, change: (invite: InviteRecord) => InviteRecord | null): Promise<boolean> =>
     kv.invites.change(id, (invite) => invite && change(invite));
 
@@ -109,7 +121,7 @@ export function createInvites(kv: InviteBuckets): InviteStore {
       const reserve = () => note(kv, [invite.id], pendingMax);
       if (invite.usedAt === null && !(await reserve())) {
         // Some that are noted may not wait any more.
-        await readPending(kv);
+        await clean();
         if (!(await reserve())) return false;
       }
       if ((await kv.invites.create(invite.id, invite)) !== null) return true;

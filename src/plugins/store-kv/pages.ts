@@ -21,6 +21,9 @@ export interface PagesMade {
   readonly replaced: readonly string[];
 }
 
+/** Pages of which none was changed. */
+export const noPages: PagesMade = { pages: [], made: [], replaced: [] };
+
 /** A page that is named and not there: the room has changed meanwhile. */
 export class PageGone extends Error {}
 

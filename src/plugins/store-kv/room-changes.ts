@@ -1,16 +1,26 @@
+import { addedCharges, type Charges, chargesOf } from "../../contracts/rows.ts";
 import { isOwnerIn, keptStay } from "../../contracts/stay-rules.ts";
 import type { Membership, RoomChange, RoomStore, StayRecord, StayRule } from "../../contracts/store.ts";
 import { type UnacceptedLimits, unacceptedQuota } from "../../contracts/unaccepted.ts";
 import { untilMade } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
-import { PageGone, type PagesMade } from "./pages.ts";
-import { type EpochKeys, isLeaving, type RoomBuckets, type RoomEntry, unacceptedStay } from "./room-entry.ts";
+import { dropFrom, type FiledDrops } from "./key-drops.ts";
+import { noPages, PageGone, type PagesMade } from "./pages.ts";
+import {
+  type EpochKeys,
+  isLeaving,
+  type RoomBuckets,
+  type RoomEntry,
+  sealedKeys,
+  unacceptedStay,
+} from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
 import { Turns } from "./turns.ts";
 
-type Changes = Pick<RoomStore, "applyChange" | "changeStay">;
+type Changes = Pick<RoomStore, "applyChange" | "changeStay" | "dropKeys">;
 
-const noPages: PagesMade = { pages: [], made: [], replaced: [] };
+/** Epochs whose keys one step of `dropKeys` looks through. */
+const epochsPerStep = 64;
 
 /** What a change adds to a number of stays. */
 const gained = (is: (stay: StayRecord) => boolean, known: StayRecord | undefined, stay: StayRecord): number =>
@@ -18,6 +28,13 @@ const gained = (is: (stay: StayRecord) => boolean, known: StayRecord | undefined
 
 const isAcceptance = (before: StayRecord | null, after: StayRecord | null): boolean =>
   before?.acceptedAt === null && after !== null && after.acceptedAt !== null;
+
+/** An entry that is charged more, or less. One that is still to be counted stays so. */
+function withCharges(entry: RoomEntry, charges: Charges, sign: 1 | -1): RoomEntry {
+  if (entry.charges === undefined) return entry;
+  const before = new Map(Object.entries(entry.charges));
+  return { ...entry, charges: Object.fromEntries(addedCharges(before, charges, sign)) };
+}
 
 /** Parts that were written for a next entry, and that entry. */
 interface Prepared {
@@ -133,8 +150,10 @@ export class RoomChanges implements Changes {
   async #next(entry: RoomEntry, revision: number, change: RoomChange): Promise<Prepared> {
     const { roomId, epoch, keyCheck, version, statementHash } = change.room;
     let { leaving, owners } = entry;
+    const added: StayRecord[] = [];
     const merge = (known: StayRecord | undefined, given: StayRecord): StayRecord => {
       const stay = keptStay(known, given);
+      if (known === undefined) added.push(stay);
       leaving += gained(isLeaving, known, stay);
       owners += gained(isOwnerIn, known, stay);
       return stay;
@@ -155,8 +174,10 @@ export class RoomChanges implements Changes {
       await this.#erase(roomId, stays.made, keys.made.made);
       throw unacceptedQuota(refused[0]);
     }
+    const { creator } = entry.room;
+    const rows = { stays: added, keys: change.keys, statements: [change.statement], creator };
     const next: RoomEntry = {
-      ...entry,
+      ...withCharges(entry, chargesOf(rows), 1),
       room: { ...entry.room, epoch, keyCheck, version, statementHash },
       statement: change.statement,
       stays: stays.pages,
@@ -176,12 +197,31 @@ export class RoomChanges implements Changes {
     const before = entry.keys;
     if (keys.length === 0) return { epochKeys: before, made: noPages };
     if (keys.some((key) => key.epoch !== epoch)) throw new TypeError("a change brings keys of the room's epoch");
-    const sealed = keys.map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey }));
     const isSame = before?.epoch === epoch;
+    const { sealed, by } = sealedKeys(keys, isSame ? before.by : keys[0]?.chargedTo);
     if (before !== null && !isSame) await this.#kv.fileKeys(entry, { ...before, asOf: revision });
     const made = await this.#kv.keys.changed(roomId, isSame ? before.pages : [], sealed);
     const older = isSame ? before.older : (before?.epoch ?? null);
-    return { epochKeys: { epoch, pages: made.pages, older }, made };
+    return { epochKeys: { epoch, pages: made.pages, older, ...by }, made };
+  }
+
+  /**
+   * A crash before the entry is replaced leaves keys charged that are gone. They are given back with the room.
+   */
+  async dropKeys(roomId: string, after: string | null): Promise<string | null> {
+    const range = { from: after === null ? null : Number(after), epochsMax: epochsPerStep };
+    const filed: FiledDrops = { keys: [], erased: [] };
+    let next: number | null = null;
+    await this.#change(roomId, async (entry) => {
+      const drop = await dropFrom(this.#kv, entry, range, filed);
+      next = drop.next;
+      const keys = [...filed.keys, ...drop.keys];
+      if (keys.length === 0) return null;
+      const charges = chargesOf({ stays: [], keys, statements: [], creator: entry.room.creator });
+      return { entry: { ...withCharges(entry, charges, -1), keys: drop.epochKeys }, stays: noPages, keys: drop.made };
+    });
+    await this.#erase(roomId, [], filed.erased);
+    return next === null ? null : String(next);
   }
 
   #discard(roomId: string, { stays, keys }: Prepared): Promise<void> {

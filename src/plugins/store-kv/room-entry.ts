@@ -1,4 +1,4 @@
-import type { RoomRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket, tooBusy } from "./bucket.ts";
 import { type Calls, sideBySide } from "./calls.ts";
@@ -17,6 +17,8 @@ export interface EpochKeys {
   readonly pages: readonly PageRef[];
   /** The newest epoch before it that has keys. */
   readonly older: number | null;
+  /** Who is charged for those that say nothing else. Absent where rows were not charged yet. */
+  readonly by?: string;
 }
 
 /**
@@ -39,6 +41,8 @@ export interface RoomEntry {
    * under a new name before it commits, so that a reader of the old entry still finds the old ones. Absent: none.
    */
   readonly files?: string;
+  /** What its rows cost, by payer. Absent where that is to be counted: before 0.2.0, and after a restoration. */
+  readonly charges?: Readonly<Record<string, number>>;
 }
 
 /** What of a room says where its parts are filed. */
@@ -99,9 +103,24 @@ function filesOf({ room, files }: FiledRoom): string {
   return files === undefined ? room.roomId : `${room.roomId}.${files}`;
 }
 
-interface SealedKey {
+/** A sealed key as a page holds it. `by`: who is charged for it, where that is not whom its epoch names. */
+export interface SealedKey {
   readonly endpoint: string;
   readonly sealedKey: string;
+  readonly by?: string;
+}
+
+/** Who is charged for a sealed key; the room's creator where nobody was noted. */
+export function chargedTo({ by }: SealedKey, epoch: EpochKeys, { room }: Pick<RoomEntry, "room">): string {
+  return by ?? epoch.by ?? room.creator;
+}
+
+/** Keys of one epoch as pages hold them, and who is charged for those that say nothing. */
+export function sealedKeys(keys: readonly SealedKeyRecord[], by = keys[0]?.chargedTo) {
+  const sealed = keys.map(({ endpoint, sealedKey, chargedTo: payer }): SealedKey => {
+    return payer === by ? { endpoint, sealedKey } : { endpoint, sealedKey, by: payer };
+  });
+  return { sealed, by: by === undefined ? {} : { by } };
 }
 
 /** The rooms' part of the buckets. */

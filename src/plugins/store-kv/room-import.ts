@@ -1,18 +1,24 @@
+import { chargesOf, payerOf } from "../../contracts/rows.ts";
 import { isOwnerIn } from "../../contracts/stay-rules.ts";
 import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { statementLines } from "../../wire/statement.ts";
 import { sideBySide } from "./calls.ts";
 import { PageGone } from "./pages.ts";
 import {
+  chargedTo,
   type EpochKeys,
   fileOf,
   isLeaving,
   type RoomBuckets,
   type RoomEntry,
   recordOf,
+  sealedKeys,
   unacceptedStay,
 } from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
+
+const epochLine = statementLines.indexOf("epoch");
 
 /** A room with all its parts. */
 export interface WholeRoom {
@@ -34,21 +40,41 @@ export async function allKeys(kv: RoomBuckets, entry: RoomEntry): Promise<EpochK
   return all;
 }
 
-/** A room in one state, whole, each part sorted; null where there is none. Errors: unavailable. */
-export function wholeRoom(kv: RoomBuckets, roomId: string): Promise<WholeRoom | null> {
-  return kv.reading(roomId, async (entry) => {
-    const [stays, epochs, statements] = await Promise.all([
-      kv.stays.all(roomId, entry.stays),
-      allKeys(kv, entry),
-      kv.statementsOf(entry, 1, entry.room.version),
-    ]);
-    const keys: SealedKeyRecord[] = [];
-    for (const { epoch, pages } of epochs) {
-      for (const key of await kv.keys.all(roomId, pages)) keys.push({ ...key, epoch });
+/** A room with its parts as one entry of it names them, each sorted. Errors: PageGone. */
+export async function wholeOf(kv: RoomBuckets, entry: RoomEntry): Promise<WholeRoom> {
+  const { roomId } = entry.room;
+  const [stays, epochs, statements] = await Promise.all([
+    kv.stays.all(roomId, entry.stays),
+    allKeys(kv, entry),
+    kv.statementsOf(entry, 1, entry.room.version),
+  ]);
+  const signers = signersOf(statements);
+  const keys: SealedKeyRecord[] = [];
+  for (const one of epochs) {
+    const by = one.by ?? signers.get(one.epoch);
+    const epoch = by === undefined ? one : { ...one, by };
+    for (const key of await kv.keys.all(roomId, one.pages)) {
+      const { endpoint, sealedKey } = key;
+      keys.push({ endpoint, sealedKey, epoch: one.epoch, chargedTo: chargedTo(key, epoch, entry) });
     }
-    keys.sort((a, b) => (a.endpoint === b.endpoint ? a.epoch - b.epoch : a.endpoint < b.endpoint ? -1 : 1));
-    return { room: recordOf(entry), stays, keys, statements };
-  });
+  }
+  keys.sort((a, b) => (a.endpoint === b.endpoint ? a.epoch - b.epoch : a.endpoint < b.endpoint ? -1 : 1));
+  return { room: recordOf(entry), stays, keys, statements };
+}
+
+/** The signer of the statement that began each epoch. */
+export function signersOf(statements: readonly StatementRecord[]): Map<number, string> {
+  const signers = new Map<number, string>();
+  for (const statement of statements) {
+    const epoch = Number(statement.text.split("\n", epochLine + 1)[epochLine] ?? Number.NaN);
+    if (Number.isInteger(epoch) && !signers.has(epoch)) signers.set(epoch, payerOf(statement));
+  }
+  return signers;
+}
+
+/** A room in one state, whole; null where there is none. Errors: unavailable. */
+export function wholeRoom(kv: RoomBuckets, roomId: string): Promise<WholeRoom | null> {
+  return kv.reading(roomId, (entry) => wholeOf(kv, entry));
 }
 
 /** Claims a subject for a room that is written as it is. Errors: conflict when another room has it. */
@@ -68,9 +94,9 @@ async function putKeys(kv: RoomBuckets, roomId: string, keys: readonly SealedKey
   let newest = null as EpochKeys | null;
   for (const [epoch, some] of [...Map.groupBy(keys, (key) => key.epoch)].sort(([a], [b]) => a - b)) {
     if (newest !== null) await kv.filedKeys.put(kv.epochKey(room, newest.epoch), { ...newest, asOf });
-    const sealed = some.map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey }));
+    const { sealed, by } = sealedKeys(some);
     const { pages } = await kv.keys.changed(roomId, [], sealed);
-    newest = { epoch, pages, older: newest?.epoch ?? null };
+    newest = { epoch, pages, older: newest?.epoch ?? null, ...by };
   }
   return newest;
 }
@@ -104,6 +130,7 @@ export async function putRoom(kv: RoomBuckets, index: RoomIndex, whole: WholeRoo
     statement: statements.at(-1) ?? null,
     stays: stays.pages,
     keys,
+    charges: Object.fromEntries(chargesOf({ ...whole, creator })),
     leaving: whole.stays.filter(isLeaving).length,
     owners: whole.stays.filter(isOwnerIn).length,
   };

@@ -1,9 +1,10 @@
+import { chargesOf } from "../../contracts/rows.ts";
 import { isOwnerIn } from "../../contracts/stay-rules.ts";
 import type { NewRoom, RoomRecord } from "../../contracts/store.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { untilMade } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
-import type { RoomBuckets, RoomEntry } from "./room-entry.ts";
+import { type RoomBuckets, type RoomEntry, sealedKeys } from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
 
 /** After what time a claim whose room is not there may be taken over, in milliseconds. Source: spec 10. */
@@ -66,13 +67,10 @@ function claim(parts: MakingParts, subject: string, roomId: string): Promise<num
 /** The first entry of a room whose parts are written. */
 async function firstEntry({ kv, index }: MakingParts, { room, stay, keys, statement }: NewRoom): Promise<RoomEntry> {
   const { roomId, epoch } = room;
+  const { sealed, by } = sealedKeys(keys);
   const [stays, keyPages] = await Promise.all([
     kv.stays.changed(roomId, [], [stay]),
-    kv.keys.changed(
-      roomId,
-      [],
-      keys.map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey })),
-    ),
+    kv.keys.changed(roomId, [], sealed),
     index.enter(stay.endpoint, roomId, room.version),
   ]);
   const { rekeyPending: _, ...record } = room;
@@ -80,7 +78,10 @@ async function firstEntry({ kv, index }: MakingParts, { room, stay, keys, statem
     room: record,
     statement,
     stays: stays.pages,
-    keys: keyPages.pages.length === 0 ? null : { epoch, pages: keyPages.pages, older: null },
+    keys: keyPages.pages.length === 0 ? null : { epoch, pages: keyPages.pages, older: null, ...by },
+    charges: Object.fromEntries(
+      chargesOf({ room, stays: [stay], keys, statements: [statement], creator: room.creator }),
+    ),
     leaving: 0,
     owners: isOwnerIn(stay) ? 1 : 0,
   };

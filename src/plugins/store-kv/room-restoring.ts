@@ -19,6 +19,7 @@ import {
   isLeaving,
   type RoomBuckets,
   type RoomEntry,
+  sealedKeys,
   stayKey,
 } from "./room-entry.ts";
 import { allKeys } from "./room-import.ts";
@@ -127,9 +128,11 @@ export class RoomRestoring {
     }
     const leaving = stays.filter(isLeaving).length;
     const owners = stays.filter(isOwnerIn).length;
+    // What it costs is counted from its rows a moment later.
+    const { charges: __, ...uncharged } = old ?? {};
     const parts = { statement, stays: stayPages.pages, keys: keys.newest, leaving, owners };
     return {
-      entry: { ...old, room, ...parts, files: filed.files as string },
+      entry: { ...uncharged, room, ...parts, files: filed.files as string },
       made: { stays: stayPages.made, keys: keys.made },
       replaced: { stays: idsOf(old?.stays), keys: keys.replaced },
       before,
@@ -140,16 +143,18 @@ export class RoomRestoring {
   async #keys(old: RoomEntry | null, filed: FiledRoom, revision: number, { base, keys }: RoomRestoration) {
     const { roomId } = filed.room;
     const known = old === null ? [] : await allKeys(this.#kv, old);
-    const kept = new Map(known.filter(({ epoch }) => epoch <= base.epoch).map((one) => [one.epoch, one.pages]));
+    const kept = new Map(known.filter(({ epoch }) => epoch <= base.epoch).map((one) => [one.epoch, one]));
     const added = Map.groupBy(keys, ({ epoch }: SealedKeyRecord) => epoch);
     const made: string[] = [];
     const replaced = known.filter(({ epoch }) => epoch > base.epoch).flatMap(({ pages }) => idsOf(pages));
     let newest = null as EpochKeys | null;
     for (const epoch of [...new Set([...kept.keys(), ...added.keys()])].sort((a, b) => a - b)) {
-      let pages = kept.get(epoch) ?? [];
-      const more = (added.get(epoch) ?? []).map(({ endpoint, sealedKey }) => ({ endpoint, sealedKey }));
+      const before = kept.get(epoch);
+      let pages = before?.pages ?? [];
+      const more = added.get(epoch) ?? [];
+      const { sealed, by } = sealedKeys(more, before === undefined ? more[0]?.chargedTo : before.by);
       if (more.length > 0) {
-        const changed = await this.#kv.keys.changed(roomId, pages, more, (one, other) => one ?? other);
+        const changed = await this.#kv.keys.changed(roomId, pages, sealed, (one, other) => one ?? other);
         made.push(...changed.made);
         replaced.push(...changed.replaced);
         pages = changed.pages;
@@ -157,7 +162,7 @@ export class RoomRestoring {
       if (newest !== null) {
         await this.#kv.filedKeys.put(this.#kv.epochKey(filed, newest.epoch), { ...newest, asOf: revision });
       }
-      newest = { epoch, pages, older: newest?.epoch ?? null };
+      newest = { epoch, pages, older: newest?.epoch ?? null, ...by };
     }
     return { newest, made, replaced };
   }

@@ -1,14 +1,16 @@
+import { rowBytes } from "../../contracts/rows.ts";
 import type { Membership, RoomStore, SealedKeyRecord } from "../../contracts/store.ts";
 import { untilMade } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
 import { PageGone } from "./pages.ts";
 import { RoomChanges } from "./room-changes.ts";
-import { type EpochKeys, type RoomBuckets, type RoomEntry, recordOf } from "./room-entry.ts";
+import { chargedTo, type EpochKeys, type RoomBuckets, type RoomEntry, recordOf } from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
 import { isLiveBy, type MakingParts, makeRoom } from "./room-making.ts";
+import type { RowTotals } from "./row-totals.ts";
 
 type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom">;
-type Reads = Omit<RoomStore, keyof Deletion | keyof RoomChanges | "insertRoom">;
+type Reads = Omit<RoomStore, keyof Deletion | keyof RoomChanges | "insertRoom" | "rowBytesOf">;
 
 /** The keys of an epoch, or of the newest one that has any. */
 async function keysAt(kv: RoomBuckets, entry: RoomEntry, epoch: number | null): Promise<EpochKeys | null> {
@@ -28,7 +30,9 @@ async function sealedKeyOf(
   for (let at = await keysAt(kv, entry, epoch); at !== null; ) {
     const page = await kv.keys.around(roomId, at.pages, endpoint);
     const found = page.find((key) => key.endpoint === endpoint);
-    if (found !== undefined) return { endpoint, epoch: at.epoch, sealedKey: found.sealedKey };
+    if (found !== undefined) {
+      return { endpoint, epoch: at.epoch, sealedKey: found.sealedKey, chargedTo: chargedTo(found, at, entry) };
+    }
     // Who is in has the newest: only for others is it looked for further back.
     if (epoch !== null || at.older === null) return null;
     at = (await kv.filedKeys.get(kv.epochKey(entry, at.older))).value;
@@ -121,7 +125,8 @@ function createDeletion(kv: RoomBuckets, index: RoomIndex): Deletion {
       await sideBySide(open, ({ endpoint }) => index.exit(endpoint, roomId, room.version));
       await index.dropCreated(room.creator, roomId);
       // Its parts are no longer named before they go, so that no reader misses one.
-      const bare = { statement: null, stays: [], keys: null, leaving: 0, owners: 0 };
+      const charges = { [room.creator]: rowBytes.room };
+      const bare = { statement: null, stays: [], keys: null, leaving: 0, owners: 0, charges };
       await changed(roomId, (entry) => ({ ...entry, ...bare }));
       await Promise.all([kv.stayPages, kv.keyPages, kv.statements].map((parts) => parts.erase(`${roomId}.>`)));
       const { value, revision } = await kv.claims.get(room.subject);
@@ -131,7 +136,7 @@ function createDeletion(kv: RoomBuckets, index: RoomIndex): Deletion {
 }
 
 /** Rooms in their buckets. */
-export function createRooms(parts: MakingParts): RoomStore {
+export function createRooms(parts: MakingParts, totals: RowTotals): RoomStore {
   const { kv, index } = parts;
   const changes = new RoomChanges(kv, index);
   return {
@@ -140,5 +145,7 @@ export function createRooms(parts: MakingParts): RoomStore {
     insertRoom: (made, liveMax) => makeRoom(parts, made, liveMax),
     applyChange: (change) => changes.applyChange(change),
     changeStay: (roomId, endpoint, rule) => changes.changeStay(roomId, endpoint, rule),
+    dropKeys: (roomId, after) => changes.dropKeys(roomId, after),
+    rowBytesOf: (payer) => totals.of(payer),
   };
 }

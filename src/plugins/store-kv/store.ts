@@ -17,6 +17,7 @@ import { createNonces } from "./nonces.ts";
 import { RoomBuckets } from "./room-entry.ts";
 import { RoomIndex } from "./room-index.ts";
 import { createRooms } from "./rooms.ts";
+import { RowTotals } from "./row-totals.ts";
 import { createSnapshot } from "./snapshot.ts";
 import { UserIndex } from "./user-index.ts";
 import { createUsers, userBuckets } from "./users.ts";
@@ -42,6 +43,8 @@ export interface KvStore {
   readonly replicas: Replicas;
   /** The space of the account that holds the buckets; null where it has no limit. Errors: unavailable. */
   space(): Promise<Space | null>;
+  /** Counts the rows of rooms that were not charged yet. Errors: unavailable. */
+  countRows(): Promise<void>;
   /** Whether the leader of every bucket answers: each bucket has its own, and gets a new one in its own time. */
   health(): Promise<Health>;
 }
@@ -97,10 +100,13 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
   const readsOf = (bucket: string) => new CertainReads(calls, bucket, replicas, signal);
   const kv = new RoomBuckets(calls, readsOf(buckets.rooms));
   const index = new RoomIndex(calls, now);
+  const totals = new RowTotals(calls, kv, signal);
   const userKv = userBuckets(calls, readsOf(buckets.users));
   const inviteKv = inviteBuckets(calls, now);
   const users = bounded(createUsers(userKv, new UserIndex(calls, signal)), ["listUsers", "listActive"]);
-  const rooms = bounded(createRooms({ kv, index, now }), ["insertRoom", "applyChange", "purgeRoom", "listRooms"]);
+  const rooms = bounded(createRooms({ kv, index, now }, totals), [
+    ...(["insertRoom", "applyChange", "dropKeys", "purgeRoom", "listRooms", "rowBytesOf"] as const),
+  ]);
   const every = Object.values(buckets).map((name) => new Bucket(calls, name));
   return {
     rooms,
@@ -111,6 +117,7 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
     nonces: bounded(createNonces(calls)),
     replicas: bounded(replicas),
     space: () => spaceOf(calls),
+    countRows: () => totals.countAll(),
     async health() {
       try {
         // These two are read while their leader is certain, which one that was cut off is not.

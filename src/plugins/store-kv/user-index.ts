@@ -2,34 +2,14 @@
  * The active users of a bucket in memory, by endpoint and by the looks of their handles: what the directory is read
  * from, so that a page of it asks nats-server for one message instead of a thousand.
  *
- * It begins with the first question and follows the bucket by one push consumer, each user's last value first, then
- * what is written. A question is answered once the index has seen the last write that the leader knew when it was
- * asked; an index that hears nothing, or misses a message, begins anew. Looks live in memory alone, so that another
- * version of them needs no migration. About 800 bytes a user.
+ * It follows the bucket: see follower.ts. Looks live in memory alone, so that another version of them needs no
+ * migration. About 800 bytes a user.
  */
-import { createInbox, type Msg } from "nats";
 import type { ActiveUsers, UserRecord } from "../../contracts/store.ts";
 import { type Looks, looksOf } from "../../wire/looks.ts";
-import { bucketStream, buckets } from "../../wire/names.ts";
-import { type CallReply, type Calls, expectReply, isCode, kvCode, unanswered } from "./calls.ts";
-import { ReadIndex } from "./read-index.ts";
-
-/** How often nats-server says that it is still there, and how long it keeps a consumer that nobody hears. */
-const heartbeatMs = 2_000;
-const inactiveMs = 10_000;
-const nanosecondsPerMs = 1_000_000;
-/** After how long without a message or a heartbeat the index begins anew, in milliseconds. */
-const silenceMsMax = 3 * heartbeatMs;
-/** How long the index may stand still behind the leader before it begins anew, in milliseconds. */
-const standstillMs = 2_000;
-/** How often a question waits that long in all, as a large bucket takes a while to load; and how often in vain. */
-const attemptsMax = 12;
-const vainMax = 3;
-
-const root = `$KV.${buckets.users}.`;
-/** Users alone: the other keys of the bucket have a prefix with a dot. */
-const everyUser = `${root}*`;
-const stream = bucketStream(buckets.users);
+import { buckets } from "../../wire/names.ts";
+import type { Calls } from "./calls.ts";
+import { Follower, type Image } from "./follower.ts";
 
 type StoredUser = Omit<UserRecord, "revision">;
 
@@ -37,10 +17,6 @@ type StoredUser = Omit<UserRecord, "revision">;
 interface Held extends Looks {
   readonly json: string;
   readonly revision: number;
-}
-
-interface LastReply extends CallReply {
-  readonly message?: { readonly seq: number };
 }
 
 const before = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
@@ -65,75 +41,13 @@ class LookMap {
   }
 }
 
-/** One life of the index: from the beginning of a consumer to the first sign that something was missed. */
-class Life {
+/** The active users as they are held. */
+class UserImage implements Image {
   readonly #held = new Map<string, Held>();
   readonly #byLook1 = new LookMap();
   readonly #byLook2 = new LookMap();
   /** The endpoints in order; null until a page is asked for. */
   #sorted: string[] | null = null;
-  readonly #waiting = new Set<{ readonly seq: number; readonly resolve: () => void }>();
-  #nth = 0;
-  #seq = 0;
-  #heardAt = performance.now();
-  isOver = false;
-  leave: () => void = () => undefined;
-
-  /** Whether it may still be behind by no more than what is on its way. */
-  get isAlive(): boolean {
-    return !this.isOver && performance.now() - this.#heardAt < silenceMsMax;
-  }
-
-  end(): void {
-    if (this.isOver) return;
-    this.isOver = true;
-    this.leave();
-    for (const { resolve } of this.#waiting) resolve();
-  }
-
-  /** Takes a message of the consumer: a user, a heartbeat, or the question whether to go on. */
-  take(message: Msg, respond: (subject: string) => void): void {
-    if (this.isOver) return;
-    this.#heardAt = performance.now();
-    if ((message.headers?.code ?? 0) > 100) {
-      this.end();
-      return;
-    }
-    if (message.headers?.code === 100) {
-      const stalled = message.reply ?? message.headers.get("Nats-Consumer-Stalled");
-      if (stalled) respond(stalled);
-      const delivered = message.headers.get("Nats-Last-Consumer");
-      if (delivered !== "" && Number(delivered) !== this.#nth) this.end();
-      return;
-    }
-    const parts = (message.reply ?? "").split(".");
-    const [, seq = "", nth = ""] = parts.slice(parts.length > 9 ? 6 : 4);
-    if (Number(nth) !== this.#nth + 1) {
-      this.end();
-      return;
-    }
-    this.#nth += 1;
-    this.#seq = Number(seq);
-    this.#set(message.subject.slice(root.length), message, this.#seq);
-    for (const one of this.#waiting) if (one.seq <= this.#seq) one.resolve();
-  }
-
-  /**
-   * Waits until a sequence was seen. False where that did not come in time, or this life is over, which it is when
-   * nothing came at all.
-   */
-  async reached(seq: number): Promise<boolean> {
-    if (this.#seq >= seq) return !this.isOver;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const mine = { seq, resolve };
-    this.#waiting.add(mine);
-    const [timer, from] = [setTimeout(resolve, standstillMs), this.#seq];
-    await promise;
-    clearTimeout(timer);
-    this.#waiting.delete(mine);
-    if (this.#seq === from) this.end();
-    return !this.isOver && this.#seq >= seq;
-  }
 
   list({ looks, after, limit }: ActiveUsers): UserRecord[] {
     return this.#endpoints(looks, after, limit).flatMap((endpoint) => {
@@ -155,9 +69,8 @@ class Life {
     return this.#sorted.slice(from, from + limit);
   }
 
-  #set(endpoint: string, message: Msg, revision: number): void {
+  set(endpoint: string, json: string, revision: number): void {
     const known = this.#held.get(endpoint);
-    const json = message.headers?.has("KV-Operation") ? "" : message.string();
     const user = json === "" ? null : (JSON.parse(json) as StoredUser);
     const held = user?.status === "active" ? { json, revision, ...looksOf(user.handle) } : null;
     if (known !== undefined) {
@@ -191,76 +104,15 @@ class Life {
 
 /** The active users of the users' bucket. */
 export class UserIndex {
-  readonly #calls: Calls;
-  readonly #last = new ReadIndex(() => this.#readLast());
-  #life: Promise<Life> | null = null;
-  #isStopped = false;
+  readonly #follower: Follower<UserImage>;
 
   constructor(calls: Calls, signal?: AbortSignal) {
-    this.#calls = calls;
-    signal?.addEventListener("abort", () => {
-      this.#isStopped = true;
-      void this.#life?.then((life) => life.end()).catch(() => undefined);
-    });
+    const followed = { bucket: buckets.users, make: () => new UserImage(), name: "users" };
+    this.#follower = new Follower(calls, followed, signal);
   }
 
   /** Active users by endpoint, no older than the last write before this call. Errors: unavailable. */
   async list(query: ActiveUsers): Promise<UserRecord[]> {
-    const seq = await this.#last.next();
-    for (let attempt = 0, vain = 0; attempt < attemptsMax && vain < vainMax; attempt++) {
-      const life = await this.#alive();
-      if (await life.reached(seq)) return life.list(query);
-      if (life.isOver) vain += 1;
-    }
-    throw unanswered("the index of users does not follow the bucket");
-  }
-
-  /** The sequence of the last write of a user; 0 for none. */
-  async #readLast(): Promise<number> {
-    const reply = await this.#calls.read<LastReply>(`STREAM.MSG.GET.${stream}`, { last_by_subj: everyUser });
-    if (isCode(reply, kvCode.noMessage)) return 0;
-    return expectReply(reply).message?.seq ?? 0;
-  }
-
-  /** A life that goes on: the one there is, or another. */
-  async #alive(): Promise<Life> {
-    const current = await this.#life?.catch(() => null);
-    if (current?.isAlive) return current;
-    current?.end();
-    if (this.#isStopped) throw unanswered("the store is closing");
-    const begun = this.#begin();
-    this.#life = begun;
-    // What failed is not kept: the next question tries again.
-    begun.catch(() => {
-      if (this.#life === begun) this.#life = null;
-    });
-    return begun;
-  }
-
-  async #begin(): Promise<Life> {
-    const life = new Life();
-    const inbox = createInbox();
-    const leave = this.#calls.subscribe(inbox, (message) => life.take(message, (subject) => this.#calls.send(subject)));
-    const config = {
-      ...{ deliver_subject: inbox, deliver_policy: "last_per_subject", filter_subject: everyUser },
-      ...{ ack_policy: "none", max_deliver: 1, replay_policy: "instant", num_replicas: 1, mem_storage: true },
-      ...{ flow_control: true, idle_heartbeat: heartbeatMs * nanosecondsPerMs },
-      ...{ inactive_threshold: inactiveMs * nanosecondsPerMs },
-    };
-    try {
-      const body = { stream_name: stream, config };
-      const { name } = expectReply(
-        await this.#calls.call<CallReply & { readonly name: string }>(`CONSUMER.CREATE.${stream}`, body),
-      );
-      life.leave = () => {
-        leave();
-        this.#calls.call(`CONSUMER.DELETE.${stream}.${name}`, {}).catch(() => undefined);
-      };
-      if (life.isOver || this.#isStopped) life.leave();
-      return life;
-    } catch (error) {
-      leave();
-      throw error;
-    }
+    return (await this.#follower.now()).list(query);
   }
 }

@@ -5,6 +5,7 @@ import init from "./migrations/0001-init.sql" with { type: "text" };
 import looks from "./migrations/0002-looks.sql" with { type: "text" };
 import acceptance from "./migrations/0003-acceptance.sql" with { type: "text" };
 import wayBack from "./migrations/0004-way-back.sql" with { type: "text" };
+import rowCharges from "./migrations/0005-row-charges.sql" with { type: "text" };
 
 /** Every change of the schema, in order, from 1. A released one never changes; each only adds. */
 const migrations: readonly { readonly name: string; readonly sql: string }[] = [
@@ -12,6 +13,7 @@ const migrations: readonly { readonly name: string; readonly sql: string }[] = [
   { name: "0002-looks", sql: looks },
   { name: "0003-acceptance", sql: acceptance },
   { name: "0004-way-back", sql: wayBack },
+  { name: "0005-row-charges", sql: rowCharges },
 ];
 
 /**

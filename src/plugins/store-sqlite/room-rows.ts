@@ -1,3 +1,4 @@
+import { payerOf } from "../../contracts/rows.ts";
 import type { Membership, RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
@@ -16,7 +17,7 @@ export const stayColumns = `stays.endpoint AS endpoint, stays.sign_pub AS sign_p
   stays.added_by AS addedBy`;
 
 /** What a key is selected as. */
-export const keyColumns = "endpoint, epoch, sealed_key AS sealedKey";
+export const keyColumns = "endpoint, epoch, sealed_key AS sealedKey, charged_to AS chargedTo";
 
 /** What a statement is selected as. */
 export const statementColumns = `version, text, signed_by AS "by", sig`;
@@ -109,13 +110,20 @@ export const insertStaySql = `INSERT INTO stays
     sign_pub = excluded.sign_pub, kex_pub = excluded.kex_pub, kex_sig = excluded.kex_sig, role = excluded.role,
     handle = excluded.handle`;
 
-/** Writes a key over the one with the same epoch. */
-export const insertKeySql = `INSERT OR REPLACE INTO sealed_keys (room_id, endpoint, epoch, sealed_key)
-  VALUES ($roomId, $endpoint, $epoch, $sealedKey)`;
+/** Adds a key where there is none of the same epoch. */
+export const addKeySql = `INSERT OR IGNORE INTO sealed_keys (room_id, endpoint, epoch, sealed_key, charged_to)
+  VALUES ($roomId, $endpoint, $epoch, $sealedKey, $chargedTo)`;
 
-/** Writes a statement over the one with the same version. */
-export const insertStatementSql = `INSERT OR REPLACE INTO statements (room_id, version, text, signed_by, sig)
-  VALUES ($roomId, $version, $text, $by, $sig)`;
+/** Writes a key over the one with the same epoch. Never by REPLACE: it would be charged twice. */
+export const insertKeySql = `${addKeySql.replace("OR IGNORE ", "")}
+  ON CONFLICT (room_id, endpoint, epoch) DO UPDATE SET sealed_key = excluded.sealed_key,
+    charged_to = excluded.charged_to`;
+
+/** Writes a statement over the one with the same version. Never by REPLACE: it would be charged twice. */
+export const insertStatementSql = `INSERT INTO statements (room_id, version, text, signed_by, sig, charged_to)
+  VALUES ($roomId, $version, $text, $by, $sig, $chargedTo)
+  ON CONFLICT (room_id, version) DO UPDATE SET text = excluded.text, signed_by = excluded.signed_by,
+    sig = excluded.sig, charged_to = excluded.charged_to`;
 
 /** A room as statements take it. */
 export type RoomBinding = Omit<RoomRecord, "policy" | "rekeyPending"> & {
@@ -129,7 +137,12 @@ export type StayBinding = OfRoom<StayRow>;
 /** A key as statements take it. */
 export type KeyBinding = OfRoom<SealedKeyRecord>;
 /** A statement as statements take it. */
-export type StatementBinding = OfRoom<StatementRecord>;
+export type StatementBinding = OfRoom<StatementRecord> & { readonly chargedTo: string };
+
+/** A statement as statements take it. */
+export function statementBinding(roomId: string, statement: StatementRecord): StatementBinding {
+  return { ...statement, roomId, chargedTo: payerOf(statement) };
+}
 
 /** A room as statements take it. */
 export function roomBinding({ policy, rekeyPending: _, ...room }: RoomRecord): RoomBinding {

@@ -22,6 +22,7 @@ import {
   type StayBinding,
   type StayRow,
   selectClaimant,
+  statementBinding,
   statementColumns,
   stayBinding,
   stayColumns,
@@ -34,7 +35,7 @@ const selectOpenStay = `SELECT ${stayColumns} FROM stays WHERE room_id = ? AND e
 /** How many rows of a purged room one transaction removes, so that a large room does not hold up the others. */
 const purgeRowsMax = 5_000;
 
-type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom">;
+type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom" | "dropKeys">;
 type Changes = Pick<RoomStore, "applyChange" | "changeStay">;
 type Reads = Omit<RoomStore, keyof Deletion | keyof Changes | "insertRoom">;
 
@@ -63,6 +64,9 @@ function createReads({ native, read }: Database): Reads {
   );
   const statements = native.prepare<StatementRecord, [string, number, number]>(
     `SELECT ${statementColumns} FROM statements WHERE room_id = ? AND version >= ? ORDER BY version LIMIT ?`,
+  );
+  const rowBytes = native.prepare<{ bytes: number }, [string]>(
+    "SELECT coalesce(sum(bytes), 0) AS bytes FROM row_charges WHERE payer = ?",
   );
   const page = native.prepare<RoomRow, [string, number]>(
     `SELECT ${roomColumns} FROM rooms WHERE room_id > ? ORDER BY room_id LIMIT ?`,
@@ -96,6 +100,9 @@ function createReads({ native, read }: Database): Reads {
     async listStatements(roomId, from, limit) {
       return read(() => statements.all(roomId, from, limit));
     },
+    async rowBytesOf(payer) {
+      return read(() => rowBytes.get(payer))?.bytes ?? 0;
+    },
     async listRooms(after, limit) {
       return read(() => page.all(after ?? "", limit)).map(roomOf);
     },
@@ -114,7 +121,7 @@ function createPutParts({
   return (roomId, { stays, keys, statement }) => {
     for (const stay of stays) putStay.run(stayBinding(roomId, stay));
     for (const key of keys) putKey.run({ ...key, roomId });
-    putStatement.run({ ...statement, roomId });
+    putStatement.run(statementBinding(roomId, statement));
   };
 }
 
@@ -239,7 +246,22 @@ function createDeletion({ native, write }: Database): Deletion {
     "UPDATE rooms SET claims_subject = 0 WHERE room_id = ? AND deleted_at IS NOT NULL",
   );
 
+  const dropKeys = native.prepare<never, [string, number]>(
+    `DELETE FROM sealed_keys WHERE (room_id, endpoint, epoch) IN (
+       SELECT sealed_keys.room_id, sealed_keys.endpoint, sealed_keys.epoch
+       FROM (
+         SELECT room_id, endpoint FROM stays WHERE room_id = ? GROUP BY room_id, endpoint HAVING min(until_epoch) > 0
+       ) AS gone
+       JOIN sealed_keys ON sealed_keys.room_id = gone.room_id AND sealed_keys.endpoint = gone.endpoint
+       LIMIT ?
+     )`,
+  );
+
   return {
+    async dropKeys(roomId) {
+      const dropped = await write(() => dropKeys.run(roomId, purgeRowsMax).changes);
+      return dropped < purgeRowsMax ? null : "";
+    },
     markDeleted(roomId, at) {
       return write(() => mark.run(at, roomId).changes === 1);
     },

@@ -27,6 +27,7 @@ import {
   type StatementBinding,
   type StayBinding,
   type StayRow,
+  statementBinding,
   statementColumns,
   stayBinding,
   stayColumns,
@@ -100,7 +101,7 @@ function createPut(native: Native): (row: SnapshotRow) => void {
         putKey.run({ ...row.key, roomId: row.roomId });
         break;
       case "statement":
-        putStatement.run({ ...row.statement, roomId: row.roomId });
+        putStatement.run(statementBinding(row.roomId, row.statement));
         break;
     }
   };

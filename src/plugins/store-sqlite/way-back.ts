@@ -12,8 +12,8 @@ import {
 } from "../../contracts/way-back.ts";
 import type { Database } from "./database.ts";
 import {
+  addKeySql,
   countLiveSql,
-  insertKeySql,
   insertRoomSql,
   insertStatementSql,
   insertStaySql,
@@ -24,6 +24,7 @@ import {
   type StayBinding,
   type StayRow,
   selectClaimant,
+  statementBinding,
   stayBinding,
   stayColumns,
   stayOf,
@@ -58,7 +59,7 @@ function createRestoring({ native, write }: Database): Restoring {
   const stays = native.prepare<StayRow, [string]>(`SELECT ${stayColumns} FROM stays WHERE room_id = ?`);
   const cutStays = native.prepare<never, [string]>("DELETE FROM stays WHERE room_id = ?");
   const putStay = native.prepare<never, [StayBinding]>(insertStaySql);
-  const addKey = native.prepare<never, [KeyBinding]>(insertKeySql.replace("OR REPLACE", "OR IGNORE"));
+  const addKey = native.prepare<never, [KeyBinding]>(addKeySql);
   const putStatement = native.prepare<never, [StatementBinding]>(insertStatementSql);
   const isOver = createUnacceptedCheck(native);
 
@@ -85,7 +86,7 @@ function createRestoring({ native, write }: Database): Restoring {
         cutStays.run(roomId);
         for (const stay of parts.stays) putStay.run(stayBinding(roomId, keptStay(before.get(stayName(stay)), stay)));
         for (const key of parts.keys) addKey.run({ ...key, roomId });
-        for (const statement of parts.statements) putStatement.run({ ...statement, roomId });
+        for (const statement of parts.statements) putStatement.run(statementBinding(roomId, statement));
         return "restored";
       });
     },

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,7 +84,7 @@ func (p *peer) dial() error {
 		return err
 	}
 	sign := func(nonce []byte) ([]byte, error) {
-		return ed25519.Sign(p.me.signPriv, []byte("unibus-nats-v1\n"+address.Hostname()+"\n"+string(nonce))), nil
+		return ed25519.Sign(p.me.signPriv, []byte("unibus-nats-v2\n"+strings.ToLower(address.Host)+"\n"+string(nonce))), nil
 	}
 	p.conn, err = nats.Connect(p.NATS, nats.Nkey(string(nkey), sign), nats.NoReconnect())
 	if err != nil {

@@ -16,6 +16,7 @@ const head = (headers: Readonly<Record<string, string>>) => ({
   method: "GET",
   target: "/rooms?x=%41",
   header: (name: string) => headers[name] ?? null,
+  origin: () => ({ address: "127.0.0.1", isForwarded: false }),
 });
 const codeOf = (act: () => unknown): string => {
   try {

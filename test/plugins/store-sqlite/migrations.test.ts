@@ -2,11 +2,23 @@ import { Database as Native } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { rowBytes } from "../../../src/contracts/rows.ts";
 import { openDatabase } from "../../../src/plugins/store-sqlite/database.ts";
 import { openSqliteStore } from "../../../src/plugins/store-sqlite/store.ts";
 import { activeUsersSql } from "../../../src/plugins/store-sqlite/users.ts";
 import { looksOf } from "../../../src/wire/looks.ts";
-import { userSample } from "../../conformance/store-samples.ts";
+import { expectedCharges } from "../../conformance/store-charges.ts";
+import {
+  changeOf,
+  keySample,
+  peer,
+  roomIdSample,
+  roomSample,
+  sealedSample,
+  statementSample,
+  staySample,
+  userSample,
+} from "../../conformance/store-samples.ts";
 import { expectGolden } from "../../support/golden.ts";
 import { thrownBy, withFile } from "./folder.ts";
 
@@ -91,6 +103,54 @@ test("users of a database without looks, or with those of another version, are f
         .sort();
     expect(await found("BOB")).toEqual(["b0b", "bob"]);
     expect(await found("Carol")).toEqual(["carol"]);
+    again.close();
+  }));
+
+test("rows of before are charged once: to their signers, an epoch's keys to the signer of what began it", () =>
+  withFile(async (file) => {
+    const first = openSqliteStore({ file });
+    const { rooms } = first;
+    const text = (epoch: number) => `unibus-room-v1\nROOM\n1\n0\nroom.x\n000\n${epoch}\ncheck\nowners\nmembers`;
+    const made = roomSample(1);
+    const signed = (version: number, epoch: number, n: number) => ({
+      ...statementSample(made.room.roomId, version),
+      ...{ text: text(epoch), by: keySample(n) },
+    });
+    await rooms.insertRoom({ ...made, statement: signed(1, 1, 1) });
+    const steps = [
+      { stays: [staySample(2, { role: "owner" }), staySample(3)], keys: [2, 3].map((n) => sealedSample(n, 1)), by: 1 },
+      { stays: [staySample(4)], keys: [sealedSample(4, 1)], by: 2 },
+      { rekey: true, stays: [], keys: [1, 2, 3, 4].map((n) => sealedSample(n, 2)), by: 2 },
+    ];
+    for (const { by, ...parts } of steps) {
+      const room = await rooms.getRoom(made.room.roomId);
+      if (room === null) throw new Error("no room");
+      const change = changeOf(room, parts);
+      await rooms.applyChange({ ...change, statement: signed(change.room.version, change.room.epoch, by) });
+    }
+    await rooms.insertRoom(roomSample(2, { creator: peer(5) }));
+    await rooms.markDeleted(roomIdSample(2), 5);
+    await rooms.purgeRoom(roomIdSample(2));
+    first.close();
+
+    const native = new Native(file);
+    const triggers = native.query<{ name: string }, []>("SELECT name FROM sqlite_schema WHERE type = 'trigger'").all();
+    for (const { name } of triggers) native.run(`DROP TRIGGER ${name}`);
+    native.run("DROP TABLE row_charges");
+    for (const table of ["statements", "sealed_keys"]) native.run(`ALTER TABLE ${table} DROP COLUMN charged_to`);
+    native.run("UPDATE stays SET added_by = NULL");
+    native.run("DELETE FROM migrations WHERE name >= '0005'");
+    native.close(true);
+
+    const again = openSqliteStore({ file });
+    const keyOf = async (n: number, epoch: number) =>
+      (await again.rooms.getSealedKey(roomIdSample(1), peer(n), epoch))?.chargedTo;
+    expect(await Promise.all([keyOf(2, 1), keyOf(4, 1), keyOf(1, 2)])).toEqual([peer(1), peer(1), peer(2)]);
+    const expected = await expectedCharges(again);
+    for (const n of [1, 2, 3, 5])
+      expect([n, await again.rooms.rowBytesOf(peer(n))]).toEqual([n, expected.get(peer(n)) ?? 0]);
+    expect(expected.get(peer(5))).toBe(rowBytes.room);
+    expect(expected.get(peer(2))).toBe(4 * rowBytes.key + 2 * rowBytes.statement + text(1).length * 2);
     again.close();
   }));
 

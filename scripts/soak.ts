@@ -1,0 +1,28 @@
+/** `bun run soak -- NAME`: builds the executable and runs one of the long tests in full. CI runs them small. */
+import { join } from "node:path";
+import { build } from "./build.ts";
+import { natsServer } from "./nats-server.ts";
+
+/** The test file of each soak, and what it takes. */
+const soaks: Readonly<Record<string, { readonly file: string; readonly what: string }>> = {
+  storm: {
+    file: "test/interop/storm.test.ts",
+    what: "2,500 nats.go connections from one address come back after nats-server is killed; about two minutes",
+  },
+};
+
+const [name = "", ...rest] = process.argv.slice(2);
+const soak = soaks[name];
+if (soak === undefined || rest.length > 0) {
+  const known = Object.entries(soaks).map(([one, { what }]) => `  ${one}: ${what}`);
+  console.error(`error: ${JSON.stringify(name)} is not a soak (as in npm run soak -- storm):\n${known.join("\n")}`);
+  process.exit(2);
+}
+await natsServer();
+const root = join(import.meta.dir, "..");
+const child = Bun.spawn([process.execPath, "test", join(root, soak.file), "--timeout", "3600000"], {
+  cwd: root,
+  env: { ...process.env, UNIBUS_TEST_BIN: process.env.UNIBUS_TEST_BIN ?? (await build()), UNIBUS_SOAK: name },
+  stdio: ["ignore", "inherit", "inherit"],
+});
+process.exit(await child.exited);

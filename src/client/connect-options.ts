@@ -1,0 +1,28 @@
+import type { Identity } from "./identity.ts";
+import type { KeyLifetime } from "./key-age.ts";
+import type { ClientState } from "./state.ts";
+
+/** What a bus is connected with. */
+export interface ConnectOptions {
+  /** The address of the bus, or several of one bus, the preferred first. */
+  readonly urls: readonly string[];
+  readonly identity: Identity;
+  /** Where versions, owners and handles are remembered, so that the bus cannot go back. */
+  readonly state: ClientState;
+  /** Whether the data plane is connected to when it is first needed, and not at once. Default: false. */
+  readonly lazy?: boolean;
+  /** Whether this client, where it owns a room, signs out who left and replaces old keys by itself. Default: true. */
+  readonly settles?: boolean;
+  /** When this client, where it owns a room, replaces its key. Default: after 30 days or 100,000 messages. */
+  readonly keyLifetime?: Partial<KeyLifetime>;
+  /** What may wait to be sent. Default: 10,000 messages and 64 MiB. */
+  readonly sendLimits?: { readonly messagesMax: number; readonly bytesMax: number };
+  /**
+   * HOST:PORT at which the bus is dialled instead of at its one URL, for which requests and logins are signed all the
+   * same: for programs on its own machine.
+   */
+  readonly dial?: string | undefined;
+  /** Options of TLS beyond the system's own trust. */
+  readonly tls?: { readonly ca?: string };
+  readonly signal?: AbortSignal | undefined;
+}

@@ -1,0 +1,70 @@
+/**
+ * Requests of one room: a message with a reply inbox, and the first member's answer to it. Any member may publish to
+ * the inbox of a request, so what arrives there is checked like any message, and whatever is no answer is skipped.
+ * Source: spec 9.
+ */
+import { UnibusError } from "../wire/errors.ts";
+import type { Live } from "./live.ts";
+import { Message } from "./message.ts";
+import { answerOfServer, type Outgoing, type Publisher, type SendOptions } from "./publisher.ts";
+import type { Receiver } from "./receiver.ts";
+import type { Replies } from "./replies.ts";
+import { waitFor } from "./wait.ts";
+
+/** How long a request waits for its answer where nothing is said, in milliseconds. */
+const requestTimeoutMs = 5_000;
+
+interface RequestsParts {
+  readonly replies: Replies;
+  readonly receiver: Receiver;
+  readonly data: () => Promise<{ readonly live: Live; readonly publisher: Publisher }>;
+  readonly onTrouble: (error: unknown) => void;
+}
+
+/** A request that is to be sent: its id, and what seals it when there is a connection. */
+export interface RequestDraft {
+  readonly id: string;
+  readonly seal: () => Promise<Outgoing>;
+}
+
+/** The requests of one room. */
+export class Requests {
+  constructor(private readonly parts: RequestsParts) {}
+
+  /** Sends a request and gives the first answer. Errors: timeout when nobody answers; those of sending. */
+  async request({ id, seal }: RequestDraft, options: SendOptions): Promise<Message> {
+    const { live, publisher } = await waitFor(this.parts.data(), options.signal);
+    let settle: (end: Message | UnibusError) => void = () => undefined;
+    const answered = new Promise<Message | UnibusError>((resolve) => {
+      settle = resolve;
+    });
+    // A peer can write what JetStream would: only in the end, where nobody answered, it says why.
+    let refusal: UnibusError | null = null;
+    const inbox = this.parts.replies.open("r", ({ data: bytes }) => {
+      const server = answerOfServer(bytes);
+      if (server !== null) refusal ??= server.refusal;
+      else void this.#answerIn(bytes, id).then((answer) => answer && settle(answer), this.parts.onTrouble);
+    });
+    const within = options.timeoutMs ?? requestTimeoutMs;
+    const timeout = new UnibusError("timeout", "nobody answered in time (try again)");
+    const timer = setTimeout(() => settle(refusal ?? timeout), within);
+    try {
+      if (!live.isUp && options.offline === "refuse") void live.line;
+      await publisher.send({ ...(await seal()), reply: inbox.subject }, { ...options, timeoutMs: within });
+      const end = await waitFor(answered, options.signal);
+      if (end instanceof Message) return end;
+      throw end;
+    } finally {
+      clearTimeout(timer);
+      inbox[Symbol.dispose]();
+    }
+  }
+
+  /** The answer in some bytes to the request with an id, or null. */
+  async #answerIn(bytes: Uint8Array, requestId: string): Promise<Message | null> {
+    const { receiver } = this.parts;
+    const received = await receiver.open(bytes, "live");
+    if (received === null || received.frame.re !== requestId) return null;
+    return receiver.isRepeat(received.frame) ? null : new Message(received);
+  }
+}

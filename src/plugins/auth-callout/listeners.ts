@@ -1,0 +1,60 @@
+import type { NatsConnection } from "nats";
+import type { LoginPlace } from "../../contracts/auth.ts";
+import type { Nats } from "../../contracts/nats.ts";
+import type { Address } from "../../wire/address.ts";
+
+/** How long a nats-server may take to say where it listens, in milliseconds. */
+const askTimeoutMs = 2_000;
+/** Of how many servers the addresses are kept. A server that is started again has another id. */
+const serversMax = 64;
+
+/** What is read of a server's own description. */
+interface Varz {
+  readonly data?: {
+    readonly host?: string;
+    readonly port?: number;
+    readonly websocket?: { readonly host?: string; readonly port?: number };
+  };
+}
+
+/** Where the nats-servers listen, each asked once. One node may answer logins of another node's server. */
+export class Listeners {
+  readonly #known = new Map<string, Promise<readonly Address[]>>();
+
+  constructor(
+    private readonly system: NatsConnection,
+    private readonly nats: Nats,
+  ) {}
+
+  /** Where a login at a server arrived. Errors: those of NATS, if the server does not say where it listens. */
+  async placeOf(serverId: string): Promise<LoginPlace> {
+    const listeners = await this.#listenersOf(serverId);
+    const { nats, ws, isAdvertised } = this.nats.urls();
+    const isHere = this.nats.isCarried && !this.isOfAnotherNode(serverId);
+    return { listeners, isHere, urls: [...nats, ...ws], isAdvertised };
+  }
+
+  /** Whether a server is carried by another node of the cluster. */
+  isOfAnotherNode(serverId: string): boolean {
+    return this.nats.isCarried && serverId !== this.system.info?.server_id;
+  }
+
+  #listenersOf(serverId: string): Promise<readonly Address[]> {
+    const known = this.#known.get(serverId);
+    if (known !== undefined) return known;
+    const [oldest] = this.#known.keys();
+    if (this.#known.size >= serversMax && oldest !== undefined) this.#known.delete(oldest);
+    const asked = this.#ask(serverId);
+    this.#known.set(serverId, asked);
+    asked.catch(() => this.#known.delete(serverId));
+    return asked;
+  }
+
+  async #ask(serverId: string): Promise<readonly Address[]> {
+    const reply = await this.system.request(`$SYS.REQ.SERVER.${serverId}.VARZ`, "", { timeout: askTimeoutMs });
+    const { data } = reply.json<Varz>();
+    return [data, data?.websocket].flatMap((at) =>
+      at?.host !== undefined && at.port !== undefined ? [{ hostname: at.host, port: at.port }] : [],
+    );
+  }
+}

@@ -1,0 +1,56 @@
+import { UnibusError } from "../../wire/errors.ts";
+
+/** The time in which statements are counted, in milliseconds. */
+const windowMs = 60_000;
+/** Rooms whose statements are remembered: past it those are forgotten that have none in the last minute. */
+const roomsMax = 10_000;
+
+/**
+ * How many statements a room may have in a minute: `rooms.statements_per_minute`. Counted by this node, in any 60 s.
+ * A kick and a statement that completes a leave are not asked about. Source: spec 9.
+ */
+export class Pace {
+  readonly #taken = new Map<string, number[]>();
+
+  /** `perMinute` 0: no limit. `now`: milliseconds since the epoch. */
+  constructor(
+    private readonly perMinute: number,
+    private readonly now: () => number,
+  ) {}
+
+  /** Runs the change that a statement makes. One that fails does not count. Errors: quota; those of `change`. */
+  async during<T>(roomId: string, change: () => Promise<T>): Promise<T> {
+    if (this.perMinute === 0) return change();
+    const at = this.#take(roomId);
+    try {
+      return await change();
+    } catch (error) {
+      const taken = this.#taken.get(roomId);
+      if (taken !== undefined) taken.splice(taken.indexOf(at), 1);
+      throw error;
+    }
+  }
+
+  #take(roomId: string): number {
+    const now = this.now();
+    const recent = this.#recent(roomId, now);
+    const [oldest = now] = recent;
+    if (recent.length >= this.perMinute) {
+      const retryAfterS = Math.max(1, Math.ceil((oldest + windowMs - now) / 1_000));
+      const limit = `rooms.statements_per_minute (${this.perMinute})`;
+      const message = `this room has had as many changes as ${limit} allows (try again in ${retryAfterS} s)`;
+      throw new UnibusError("quota", message, { retryAfterS });
+    }
+    if (this.#taken.size >= roomsMax) {
+      for (const room of this.#taken.keys()) if (this.#recent(room, now).length === 0) this.#taken.delete(room);
+    }
+    recent.push(now);
+    this.#taken.set(roomId, recent);
+    return now;
+  }
+
+  /** When the statements of the last minute came, oldest first. A clock that was set back counts them anew. */
+  #recent(roomId: string, now: number): number[] {
+    return (this.#taken.get(roomId) ?? []).filter((at) => at > now - windowMs && at <= now);
+  }
+}

@@ -1,0 +1,92 @@
+import type { SealedKeyRecord } from "../../contracts/store.ts";
+import { noPages, PageGone, type PagesMade } from "./pages.ts";
+import { chargedTo, type EpochKeys, type FiledKeys, type RoomBuckets, type RoomEntry } from "./room-entry.ts";
+
+/** What was taken out of earlier epochs, which is out at once: keys, and pages that nobody names any more. */
+export interface FiledDrops {
+  readonly keys: SealedKeyRecord[];
+  readonly erased: string[];
+}
+
+/** What one step took out of the newest epoch, and where to go on: with an epoch, or nowhere. */
+export interface Drop {
+  /** Their pages were written anew and wait for the room's entry to name them. */
+  readonly keys: readonly SealedKeyRecord[];
+  readonly epochKeys: EpochKeys | null;
+  readonly made: PagesMade;
+  readonly next: number | null;
+}
+
+/** From which epoch on keys are dropped, null for the newest, and in how many. */
+export interface DropRange {
+  readonly from: number | null;
+  readonly epochsMax: number;
+}
+
+/** The keys of one epoch without those of some endpoints; null where there are none. Errors: PageGone. */
+async function without(kv: RoomBuckets, entry: RoomEntry, epoch: EpochKeys, isOut: (endpoint: string) => boolean) {
+  const { roomId } = entry.room;
+  const all = await kv.keys.all(roomId, epoch.pages);
+  const out = all.filter(({ endpoint }) => isOut(endpoint));
+  if (out.length === 0) return null;
+  const kept = all.filter(({ endpoint }) => !isOut(endpoint));
+  const written = kept.length === 0 ? noPages : await kv.keys.changed(roomId, [], kept);
+  const keys = out.map((key) => ({
+    ...{ endpoint: key.endpoint, sealedKey: key.sealedKey },
+    ...{ epoch: epoch.epoch, chargedTo: chargedTo(key, epoch, entry) },
+  }));
+  return { keys, pages: written.pages, made: written.made, replaced: epoch.pages.map(({ id }) => id) };
+}
+
+/**
+ * Takes the keys of those who have no open stay out of some epochs, the newest first. What is taken out of earlier
+ * epochs is added to `filed`, also where it fails later. Errors: PageGone.
+ */
+export async function dropFrom(
+  kv: RoomBuckets,
+  entry: RoomEntry,
+  { from, epochsMax }: DropRange,
+  filed: FiledDrops,
+): Promise<Drop> {
+  const { roomId } = entry.room;
+  const stays = await kv.stays.all(roomId, entry.stays);
+  const isIn = new Set(stays.filter(({ until }) => until === 0).map(({ endpoint }) => endpoint));
+  const isOut = (endpoint: string) => !isIn.has(endpoint);
+  let newest: Omit<Drop, "next"> = { keys: [], epochKeys: entry.keys, made: noPages };
+  if (isIn.size === stays.length || entry.keys === null) return { ...newest, next: null };
+  let epoch = from;
+  let steps = 0;
+  if (epoch === null) {
+    const found = await without(kv, entry, entry.keys, isOut);
+    if (found !== null) {
+      newest = { keys: found.keys, epochKeys: { ...entry.keys, pages: found.pages }, made: found };
+    }
+    epoch = entry.keys.older;
+    steps += 1;
+  }
+  for (; epoch !== null && steps < epochsMax; steps++) epoch = await dropFiled(kv, entry, epoch, isOut, filed);
+  return { ...newest, next: epoch };
+}
+
+/** Takes keys out of an earlier epoch. Gives the one before it. Errors: PageGone. */
+async function dropFiled(
+  kv: RoomBuckets,
+  entry: RoomEntry,
+  epoch: number,
+  isOut: (endpoint: string) => boolean,
+  filed: FiledDrops,
+): Promise<number | null> {
+  const key = kv.epochKey(entry, epoch);
+  const { value } = await kv.filedKeys.get(key);
+  if (value === null) throw new PageGone(`keys of ${entry.room.roomId}`);
+  const found = await without(kv, entry, value, isOut);
+  if (found === null) return value.older;
+  let isTaken = false;
+  await kv.filedKeys.update(key, (known: FiledKeys | null) => {
+    isTaken = JSON.stringify(known?.pages) === JSON.stringify(value.pages);
+    return isTaken && known !== null ? { ...known, pages: found.pages } : known;
+  });
+  if (isTaken) filed.keys.push(...found.keys);
+  filed.erased.push(...(isTaken ? found.replaced : found.made));
+  return value.older;
+}

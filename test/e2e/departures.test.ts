@@ -1,0 +1,348 @@
+/**
+ * Members who left, or come again, and the keys that they hold: an owner's client settles a departure whenever it is
+ * there, and before it sends; who comes again does not read what was said in between. Source: spec 3, 9.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { Bus, type BusEvents, type ClientState, type ConnectOptions, MemoryState } from "../../src/client/index.ts";
+import { decodeFrame, isDropped } from "../../src/wire/frame.ts";
+import { CliPeer } from "../support/cli-peer.ts";
+import { Server, until } from "../support/executable.ts";
+import { HostileNats } from "../support/hostile-nats.ts";
+import {
+  addMembers,
+  addUser,
+  call,
+  createRoom,
+  freshSubject,
+  kick,
+  leave,
+  type OwnRoom,
+  policy,
+  postUser,
+} from "../support/peer.ts";
+import { trustingPeer } from "../support/trusting-peer.ts";
+
+let server: Server;
+let admin: Identity;
+const matrix = policy("encrypt", "persist", "sign_msgs");
+
+beforeAll(async () => {
+  server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
+  admin = await addUser(server, "root", { admin: true });
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+const user = (handle: string) => postUser(server, admin, handle);
+
+/** A client, and what it reports. */
+async function client(identity: Identity, options: Partial<ConnectOptions> = {}) {
+  const state: ClientState = options.state ?? new MemoryState();
+  const bus = await Bus.connect({ urls: [server.ready.http], identity, state, ...options });
+  const pending: BusEvents["rekeyPending"][] = [];
+  const trouble: unknown[] = [];
+  bus.on("rekeyPending", (one) => pending.push(one));
+  bus.on("trouble", (error) => trouble.push(error));
+  return { bus, state, pending, trouble, [Symbol.asyncDispose]: () => bus.close() };
+}
+
+/** What the bus says of a room to its owner. */
+async function viewOf({ owner, state }: OwnRoom) {
+  const { json } = await call(server.ready.http, owner, "GET", `/rooms/${state.roomId}`);
+  const { version, epoch, rekey_pending: pending } = json as { version: number; epoch: number; rekey_pending: boolean };
+  return { version, epoch, pending };
+}
+
+const isSettled = (room: OwnRoom) => async () => !(await viewOf(room)).pending;
+
+/** A room of ana's with members, of whom some left while no client of hers was there. */
+async function abandoned(members: number, left: number, rules = matrix) {
+  const ana = await user("ana");
+  const others = await Promise.all(Array.from({ length: members }, (_, i) => user(`m${i}`)));
+  const room = await addMembers(server, await createRoom(server, ana, rules), ...others);
+  for (const one of others.slice(0, left)) await leave(server, room, one);
+  return { ana, others, room };
+}
+
+/** The epochs of the messages that a room keeps. */
+async function epochsOf(room: OwnRoom): Promise<number[]> {
+  const { json } = await call(server.ready.http, room.owner, "GET", `/rooms/${room.state.roomId}/history`);
+  return (json as { messages: string[] }).messages.map((text) => {
+    const frame = decodeFrame(Buffer.from(text, "base64"));
+    if (isDropped(frame)) throw new Error(frame.drop);
+    return frame.e;
+  });
+}
+
+describe("a departure while no owner is online is settled", () => {
+  test("when an owner's client connects, all that wait in one statement", async () => {
+    const { ana, room } = await abandoned(4, 3);
+    const before = await viewOf(room);
+    expect(before.pending).toBe(true);
+    await using _ = await client(ana);
+    await until("it is settled", isSettled(room));
+    expect(await viewOf(room)).toEqual({ version: before.version + 1, epoch: before.epoch + 1, pending: false });
+  });
+
+  test("when it comes back after a break", async () => {
+    await using way = await HostileNats.start(server);
+    const { ana, others, room } = await abandoned(2, 0);
+    await using mine = await client(ana, { urls: [way.url] });
+    const { version } = await viewOf(room);
+    // It cannot come back before it may read its rooms: notices do not reach it.
+    const isAway = new Promise<void>((resolve) => mine.bus.on("status", (is) => is === "disconnected" && resolve()));
+    way.http.pretend(() => ({ status: 503, headers: {}, body: Buffer.from("{}") }));
+    way.proxy.cutAll();
+    await isAway;
+    await leave(server, room, others[0] as Identity);
+    way.http.honest();
+    await until("it is settled", isSettled(room));
+    expect((await viewOf(room)).version).toBe(version + 1);
+    expect(mine.pending).toEqual([]);
+  });
+
+  test("when the room is first opened", async () => {
+    const { ana, room } = await abandoned(2, 1);
+    await using mine = await client(ana, { lazy: true });
+    await mine.bus.room(room.state.roomId);
+    await until("it is settled", isSettled(room));
+  });
+
+  test("before anything is sealed: a message, a request and a blob are under the new key", async () => {
+    for (const seal of ["send", "blob", "request"] as const) {
+      const { ana, others, room } = await abandoned(2, 0);
+      await using mine = await client(ana, { lazy: true });
+      const opened = await mine.bus.room(room.state.roomId);
+      // Its client has read the room already, and nothing tells it of this.
+      await leave(server, room, others[0] as Identity);
+      if (seal === "send") expect(await opened.send("new key")).toMatchObject({ rekeyPending: false });
+      if (seal === "request") await expect(opened.request("anybody?", { timeoutMs: 300 })).rejects.toThrow();
+      if (seal === "blob") {
+        const blob = await opened.putBlob(new Uint8Array(3));
+        expect(blob.epoch).toBe(2);
+        await opened.send("with it", { blob });
+      }
+      expect([seal, await viewOf(room)]).toMatchObject([seal, { epoch: 2, pending: false }]);
+      if (seal !== "request") expect(await epochsOf(room)).toEqual([2]);
+      expect(mine.pending).toEqual([]);
+    }
+  });
+
+  test("at most once a minute: what leaves next is reported, and does not stop a send", async () => {
+    const { ana, others, room } = await abandoned(4, 1);
+    await using mine = await client(ana);
+    await until("it is settled", isSettled(room));
+    const opened = await mine.bus.room(room.state.roomId);
+    for (const [i, one] of others.slice(1, 3).entries()) {
+      await leave(server, room, one);
+      await until("it is known", async () => (await opened.refresh()).leavers.size === i + 1);
+      expect(await opened.send("all the same")).toMatchObject({ rekeyPending: true });
+    }
+    expect(await viewOf(room)).toMatchObject({ epoch: 2, pending: true });
+    expect(mine.pending.map(({ left }) => left.length)).toEqual([1, 2]);
+    expect(mine.trouble).toEqual([]);
+  });
+
+  test("not by a client that is told not to, nor by a member: a send reports it", async () => {
+    const { ana, others, room } = await abandoned(2, 1);
+    const { roomId, subject } = room.state;
+    for (const [identity, options] of [
+      [ana, { settles: false }],
+      [others[1] as Identity, {}],
+    ] as const) {
+      await using one = await client(identity, options);
+      const opened = await one.bus.room(roomId);
+      for (let i = 0; i < 2; i++) expect(await opened.send("hello")).toMatchObject({ rekeyPending: true });
+      expect(one.pending).toEqual([{ roomId, subject, left: [others[0]?.endpoint ?? ""] }]);
+    }
+    expect(await viewOf(room)).toMatchObject({ epoch: 1, pending: true });
+  });
+
+  test("not in a room that this peer did not accept", async () => {
+    await using way = await HostileNats.start(server);
+    const { ana, room } = await abandoned(2, 1);
+    way.http.alter<object[]>("/rooms", (list) => list.map((one) => ({ ...one, accepted: false })));
+    await using mine = await client(ana, { urls: [way.url] });
+    await mine.bus.rooms();
+    const other = await abandoned(2, 1);
+    await using _ = await client(other.ana);
+    await until("another's is settled", isSettled(other.room));
+    expect((await viewOf(room)).pending).toBe(true);
+    expect(mine.trouble).toEqual([]);
+  });
+
+  test("by whoever of two owners is first, once", async () => {
+    const { ana, others, room } = await abandoned(3, 0);
+    const second = others[2] as Identity;
+    const { changes } = await trustingPeer(ana, [server.ready.http]).open(room.state.roomId);
+    await changes.setRole(second.endpoint, "owner");
+    await leave(server, room, others[0] as Identity);
+    const { version } = await viewOf(room);
+    await using one = await client(ana);
+    await using two = await client(second);
+    await until("it is settled", isSettled(room));
+    const rooms = await Promise.all([one, two].map(({ bus }) => bus.room(room.state.roomId)));
+    await Promise.all(rooms.map((opened) => opened.send("hello")));
+    expect(await viewOf(room)).toEqual({ version: version + 1, epoch: 2, pending: false });
+    expect(await epochsOf(room)).toEqual([2, 2]);
+  });
+});
+
+describe("on the command line", () => {
+  const peerOf = (identity: Identity, handle: string) => new CliPeer(server, identity, handle);
+
+  for (const command of ["send", "request", "tail", "chat", "serve-rpc", "worker", "blob"] as const) {
+    test(`${command} settles what an owner's room waits for`, async () => {
+      const { ana, room } = await abandoned(2, 1);
+      using peer = peerOf(ana, "ana");
+      const { subject } = room.state;
+      const after = { "serve-rpc": ["--", "cat"], send: ["under the new key"], request: ["ping"] } as const;
+      const more = command in after ? after[command as keyof typeof after] : [];
+      if (command === "blob") await peer.ok(["blob", "put", subject, peer.folder.file(".config/unibus/identity.json")]);
+      else if (command === "send") await peer.ok(["send", subject, ...more]);
+      else if (command === "request") await peer.run(["request", subject, ...more, "--timeout", "300"]);
+      else {
+        await using running = peer.start([command, subject, ...more]);
+        await until("it is settled", isSettled(room));
+        await running.end();
+      }
+      expect(await viewOf(room)).toMatchObject({ epoch: 2, pending: false });
+      if (command === "send") expect(await epochsOf(room)).toEqual([2]);
+    });
+  }
+
+  test("a member's send says that it is pending, and so does what only looks", async () => {
+    const { ana, others, room } = await abandoned(2, 1);
+    const { subject } = room.state;
+    using member = peerOf(others[1] as Identity, "m1");
+    const sent = await member.run(["send", subject, "hello"]);
+    expect([sent.code, sent.stderr]).toEqual([0, expect.stringContaining(`m0 left ${subject} and still has its key`)]);
+    expect(JSON.parse(await member.ok(["send", subject, "hello", "--json"]))).toMatchObject({ rekey_pending: true });
+    using owner = peerOf(ana, "ana");
+    for (const look of [["rooms"], ["room", "show", subject], ["room", "members", subject], ["history", subject]]) {
+      await owner.ok(look);
+    }
+    expect(await viewOf(room)).toMatchObject({ epoch: 1, pending: true });
+  });
+});
+
+describe("who is added", () => {
+  const texts = async (identity: Identity, room: OwnRoom) => {
+    await using one = await client(identity, { lazy: true, settles: false });
+    const { messages } = await (await one.bus.room(room.state.roomId)).history();
+    return messages.map(({ text }) => text);
+  };
+
+  test("reads what was said under the present key, with freshKey only what comes", async () => {
+    const { ana, others, room } = await abandoned(1, 0);
+    const [late, fresh] = [await user("late"), await user("fresh")];
+    await using mine = await client(ana);
+    const opened = await mine.bus.room(room.state.roomId);
+    await opened.send("one");
+    await opened.membership.add(late.endpoint);
+    await opened.send("two");
+    await opened.membership.add(fresh.endpoint, { freshKey: true });
+    await opened.send("three");
+    expect(await texts(others[0] as Identity, room)).toEqual(["one", "two", "three"]);
+    expect(await texts(late, room)).toEqual(["one", "two", "three"]);
+    expect(await texts(fresh, room)).toEqual(["three"]);
+  });
+
+  test("again does not read what was said in between, whether they left or were kicked", async () => {
+    const { ana, others, room: made } = await abandoned(2, 0);
+    const [left, kicked] = others as [Identity, Identity];
+    const room = await kick(server, made, kicked, ana, left);
+    await using mine = await client(ana);
+    const opened = await mine.bus.room(room.state.roomId);
+    await leave(server, room, left);
+    await until("it is settled", isSettled(room));
+    await opened.refresh();
+    await opened.send("in between");
+    const { epoch } = opened;
+    await opened.membership.add([left.endpoint, kicked.endpoint]);
+    expect(opened.epoch).toBe(epoch + 1);
+    await opened.send("together again");
+    for (const one of [left, kicked]) expect(await texts(one, room)).toEqual(["together again"]);
+  });
+
+  test("in a room where others wait to be signed out gets a key that those do not have", async () => {
+    const { ana, room } = await abandoned(2, 1);
+    const late = await user("late");
+    const { trust, changes } = await trustingPeer(ana, [server.ready.http]).open(room.state.roomId);
+    const { signPubHex: sign_pub, kexPubHex: kex_pub, kexSig: kex_sig, endpoint } = late;
+    await changes.add([{ endpoint, sign_pub, kex_pub, kex_sig }]);
+    expect([trust.room.leavers.size, trust.room.state.epoch]).toEqual([0, 2]);
+  });
+
+  test("by `room add --fresh-key` on the command line reads only what comes", async () => {
+    using owner = await CliPeer.join(server, admin, "cli-ana");
+    const fresh = await user("cli-fresh");
+    const subject = freshSubject();
+    await owner.ok(["room", "new", subject]);
+    await owner.ok(["send", subject, "before"]);
+    await owner.ok(["room", "add", subject, "--fresh-key", "cli-fresh"]);
+    await owner.ok(["send", subject, "after"]);
+    await using theirs = await client(fresh, { lazy: true });
+    const { messages } = await (await theirs.bus.room(subject)).history();
+    expect(messages.map(({ text }) => text)).toEqual(["after"]);
+    expect(await owner.ok(["room", "add", "--help"])).toContain("What a new member can read");
+  });
+});
+
+describe("an owner's client replaces a key", () => {
+  for (const persist of [true, false]) {
+    test(`after as many messages as it may have, in a room that keeps ${persist ? "them" : "nothing"}`, async () => {
+      const rules = persist ? matrix : policy("encrypt", "sign_msgs");
+      const { ana, room } = await abandoned(1, 0, rules);
+      await using mine = await client(ana, { keyLifetime: { messages: 3 } });
+      const opened = await mine.bus.room(room.state.roomId);
+      await until("the age is looked up", async () => (await mine.state.note(opened.id, "key")) !== null);
+      for (let i = 0; i < 3; i++) await opened.send("one");
+      expect(opened.epoch).toBe(1);
+      await opened.send("under a new key");
+      expect(opened.epoch).toBe(2);
+      await opened.send("under the same");
+      expect([opened.epoch, mine.trouble]).toEqual([2, []]);
+    });
+  }
+
+  test("after as many messages of others, counted over programs", async () => {
+    const { ana, others, room } = await abandoned(1, 0);
+    const state = new MemoryState();
+    {
+      await using mine = await client(ana, { state, keyLifetime: { messages: 3 } });
+      await mine.bus.room(room.state.roomId);
+      await until("the age is looked up", async () => (await state.note(room.state.roomId, "key")) !== null);
+    }
+    await using theirs = await client(others[0] as Identity);
+    const opened = await theirs.bus.room(room.state.roomId);
+    for (let i = 0; i < 3; i++) await opened.send("one");
+    await using mine = await client(ana, { state, keyLifetime: { messages: 3 } });
+    await mine.bus.room(room.state.roomId);
+    await until("the key is replaced", async () => (await viewOf(room)).epoch === 2);
+  });
+
+  test("after as many days, and never where that is set", async () => {
+    const { ana, room } = await abandoned(1, 0);
+    const { roomId } = room.state;
+    const dayMs = 86_400_000;
+    const state = new MemoryState();
+    const note = { epoch: 1, sinceSeq: 0, messages: 0 };
+    await state.saveNote(roomId, "key", { ...note, sinceMs: Date.now() - 31 * dayMs });
+    {
+      await using never = await client(ana, { state, keyLifetime: { days: 0, messages: 0 } });
+      await (await never.bus.room(roomId)).send("hello");
+    }
+    await state.saveNote(roomId, "key", { ...note, sinceMs: Date.now() - 29 * dayMs });
+    {
+      await using young = await client(ana, { state });
+      await (await young.bus.room(roomId)).send("hello");
+    }
+    expect((await viewOf(room)).epoch).toBe(1);
+    await state.saveNote(roomId, "key", { ...note, sinceMs: Date.now() - 30 * dayMs });
+    await using mine = await client(ana, { state });
+    await mine.bus.room(roomId);
+    await until("the key is replaced", async () => (await viewOf(room)).epoch === 2);
+    expect(await state.note(roomId, "key")).toMatchObject({ epoch: 1 });
+  });
+});

@@ -1,0 +1,131 @@
+/**
+ * Many stock nats.go clients at one address, and nats-server is killed: all of them come back, and none closes for
+ * good, as nats.go does after its second authorization error. Small in CI, 2,500 by `npm run soak -- storm`.
+ * Source: spec 9.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import type { Identity } from "../../src/client/identity.ts";
+import { Folder, Server, until } from "../support/executable.ts";
+import { addUser, postUser } from "../support/peer.ts";
+import { isSoak } from "../support/soak.ts";
+
+const isFull = isSoak("storm");
+/** Connections of one user at most. Source: spec 9. */
+const perUser = 32;
+/** In full with the settings as they come; small with a rate that the storm exceeds as much. */
+const size = isFull ? { connections: 2_500, rate: 200 } : { connections: 300, rate: 24 };
+/** How long all of them may take to come back, in milliseconds. */
+const backWithinMs = 30_000;
+/** A busy CI machine is slower than the bus: there this only ends what hangs. */
+const patienceMs = isFull ? 60_000 : 120_000;
+
+/** What the Go program says of its connections. */
+interface Counts {
+  readonly connected: number;
+  readonly closed: number;
+  readonly lost: number;
+  readonly back: number;
+  readonly auth_errors: number;
+  readonly last_back_ms: number;
+}
+
+let folder: Folder;
+let program: string;
+
+beforeAll(async () => {
+  folder = new Folder();
+  program = folder.file("storm");
+  const go = Bun.which("go");
+  if (go === null) throw new Error("go is not on the PATH: this test builds clients in Go (install Go 1.24 or newer)");
+  const command = [go, "build", "-mod=readonly", "-trimpath", "-o", program, "./storm"];
+  const source = join(import.meta.dir, "go");
+  const build = Bun.spawn(command, { cwd: source, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const [said, code] = await Promise.all([new Response(build.stderr).text(), build.exited]);
+  if (code !== 0) throw new Error(`go build: ${said}`);
+}, 300_000);
+afterAll(() => folder[Symbol.dispose]());
+
+/** The running clients. Ends with the scope that holds it. */
+class Storm implements AsyncDisposable {
+  readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
+  readonly #reports: Counts[] = [];
+  #errors = "";
+
+  constructor(settings: unknown) {
+    this.#child = Bun.spawn([program], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+    this.#child.stdin.write(`${JSON.stringify(settings)}\n`);
+    this.#child.stdin.flush();
+    void this.#read();
+    void new Response(this.#child.stderr).text().then((text) => {
+      this.#errors = text;
+    });
+  }
+
+  /** Waits until all have connected. */
+  async ready(): Promise<Counts> {
+    await until("all clients are connected", () => this.#reports.length > 0 || this.#errors !== "", 180_000);
+    if (this.#errors !== "") throw new Error(`Go: ${this.#errors}`);
+    return this.#last;
+  }
+
+  async report(): Promise<Counts> {
+    const mark = this.#reports.length;
+    this.#child.stdin.write("\n");
+    this.#child.stdin.flush();
+    await until("Go answers", () => this.#reports.length > mark || this.#errors !== "");
+    return this.#last;
+  }
+
+  get #last(): Counts {
+    const last = this.#reports.at(-1);
+    if (last === undefined) throw new Error(`Go: ${this.#errors}`);
+    return last;
+  }
+
+  async #read(): Promise<void> {
+    let rest = "";
+    for await (const chunk of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + chunk).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) this.#reports.push(JSON.parse(line) as Counts);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#child.exited;
+  }
+}
+
+const seedOf = ({ signPriv }: Identity): string => Buffer.from(signPriv.subarray(0, 32)).toString("base64");
+
+describe.each([{ stock: false }, { stock: true }])("nats.go clients, stock logins: %p", ({ stock }) => {
+  test(`${size.connections} of one address all come back after nats-server is killed`, async () => {
+    const settings = ["http.rate=1000000", `auth-callout.logins_per_second=${size.rate}`];
+    await using server = await Server.start({ args: settings.flatMap((setting) => ["--set", setting]) });
+    const admin = await addUser(server, "root", { admin: true });
+    const count = Math.ceil(size.connections / perUser);
+    const seeds: string[] = [];
+    for (let i = 0; i < count; i++) seeds.push(seedOf(await postUser(server, admin, `user${i}`)));
+    await using storm = new Storm({ nats: server.ready.nats, seeds, connections: size.connections, stock });
+    expect(await storm.ready()).toMatchObject({ connected: size.connections, closed: 0 });
+
+    process.kill(server.ready.nats_pid, "SIGKILL");
+    let counts = await storm.report();
+    const all = async (): Promise<boolean> => {
+      counts = await storm.report();
+      return counts.back === size.connections || counts.closed > 0;
+    };
+    await until("all are back", all, patienceMs).catch((error: Error) => {
+      throw new Error(`${error.message}: ${JSON.stringify(counts)}`);
+    });
+    console.log(`storm of ${size.connections}, ${stock ? "stock" : "unibus"} logins: ${JSON.stringify(counts)}`);
+    const hopedFor = { connected: size.connections, closed: 0, auth_errors: 0, lost: size.connections };
+    if (!Bun.deepMatch(hopedFor, counts)) {
+      await server.end();
+      throw new Error(`${JSON.stringify(counts)}\n${(await server.output()).stderr.slice(-10_000)}`);
+    }
+    if (isFull) expect(counts.last_back_ms).toBeLessThan(backWithinMs);
+  }, 600_000);
+});

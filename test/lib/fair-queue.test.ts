@@ -1,0 +1,50 @@
+import { expect, test } from "bun:test";
+import { FairQueue } from "../../src/lib/fair-queue.ts";
+
+/** Work that ends when it is told to, and says in which order it was begun. */
+function jobs() {
+  const begun: string[] = [];
+  const ends = new Map<string, () => void>();
+  const job = (name: string) => () => {
+    begun.push(name);
+    return new Promise<string>((resolve) => ends.set(name, () => resolve(name)));
+  };
+  const end = async (name: string): Promise<void> => {
+    ends.get(name)?.();
+    await Bun.sleep(0);
+  };
+  return { begun, job, end };
+}
+
+test("keys take turns, however much one of them brings", async () => {
+  const queue = new FairQueue(1, 100);
+  const { begun, job, end } = jobs();
+  const all = ["a1", "a2", "a3", "a4", "b1", "b2"].map((name) => queue.run(name.charAt(0), job(name)));
+  for (let i = 0; i < all.length; i++) await end(begun.at(-1) ?? "");
+  expect(await Promise.all(all)).toEqual(["a1", "a2", "a3", "a4", "b1", "b2"].map((result) => ({ result })));
+  expect(begun).toEqual(["a1", "a2", "b1", "a3", "b2", "a4"]);
+});
+
+test("runs no more than its number at once, also after a failure", async () => {
+  const queue = new FairQueue(2, 100);
+  let [running, most] = [0, 0];
+  const work = async (fails: boolean) => {
+    most = Math.max(most, ++running);
+    await Bun.sleep(1);
+    running -= 1;
+    if (fails) throw new Error("fails");
+  };
+  const all = Array.from({ length: 20 }, (_, i) => queue.run(String(i % 3), () => work(i % 4 === 0)));
+  const outcomes = await Promise.allSettled(all);
+  expect(outcomes.filter(({ status }) => status === "rejected")).toHaveLength(5);
+  expect([most, running]).toEqual([2, 0]);
+});
+
+test("refuses what is more than may wait", async () => {
+  const queue = new FairQueue(1, 2);
+  const { job, end } = jobs();
+  const all = ["a", "b", "c", "d"].map((name) => queue.run(name, job(name)));
+  expect(await all[3]).toBeNull();
+  for (const name of ["a", "b", "c"]) await end(name);
+  expect(await Promise.all(all.slice(0, 3))).toEqual(["a", "b", "c"].map((result) => ({ result })));
+});
