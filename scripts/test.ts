@@ -14,7 +14,7 @@ const isQuick = process.argv.includes("--quick");
 
 /** Test folders that start the executable, or are slow for another reason. */
 const slow = ["e2e", "attacks", "faults", "fuzz", "sdk", "interop"];
-const quick = ["lib", "wire", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"];
+const quick = ["lib", "wire", "contracts", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"];
 /** Tests that start several servers and watch how they get along: one at a time, or two cores are too few for them. */
 const alone = [
   ...["e2e/cluster", "e2e/gapless", "e2e/migrate", "attacks/replay-on-another-node"],

@@ -14,9 +14,11 @@ export function livePeer(server: Server, identity: Identity, onMessage: (message
   return Live.connect({
     identity,
     servers: [server.ready.nats],
-    readTruth: async () => {
+    readGrant: async () => {
       const reply = await call(server.ready.http, identity, "GET", `/members/${identity.endpoint}/rooms`);
-      subjects = (reply.json as unknown as { subject: string }[]).map(({ subject }) => subject);
+      const rooms = (reply.json as unknown as { subject: string; live: boolean }[]).filter(({ live }) => live);
+      subjects = rooms.map(({ subject }) => subject);
+      return subjects.join();
     },
     subjects: () => subjects,
     onMessage,

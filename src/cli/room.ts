@@ -165,6 +165,17 @@ async function verify(name: string, words: readonly string[], options: PeerOptio
   });
 }
 
+/** Accepts rooms that this peer was added to. Each is verified first. */
+async function accept(names: readonly string[], options: PeerOptions & RoomChoices): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    for (const name of names) {
+      const room = await openRoom(bus, name, signal, options);
+      await bus.accept(room.id, signal);
+      printNote(`accepted ${room.subject}`);
+    }
+  });
+}
+
 async function leave(room: Room, signal: AbortSignal): Promise<string> {
   const { subject } = room;
   await room.leave(signal);
@@ -202,7 +213,7 @@ function newCommand(): Command {
     .action(makeNew);
 }
 
-/** `room new|show|verify|members|add|kick|leave|delete|rekey|role`. Source: spec 14. */
+/** `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role`. Source: spec 14. */
 export function roomCommand(): Command {
   const command = new Command("room")
     .description("make a room, see it, and change who is in it")
@@ -211,6 +222,11 @@ export function roomCommand(): Command {
     peerCommand(command.command(name)).description(description).argument("<room>", roomText);
   const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
   on("show", "print what the owners signed of a room").option("--json", "print JSON").action(show);
+  peerCommand(command.command("accept"))
+    .description("take part in rooms that you were added to; sending to a room or following it accepts it, too")
+    .argument("<room...>", roomText)
+    .addOption(approveOption())
+    .action(accept);
   on("verify", "mark a room as verified by the 8 words or the link that another member has; without them, print them")
     .argument("[words...]", "what the other member sees in unibus room show")
     .option("--json", "print JSON")

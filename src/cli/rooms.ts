@@ -9,24 +9,59 @@ export function policyText({ encrypt, persist, sign_msgs }: Policy): string {
   return on.join(",") || "plain";
 }
 
-function rowOf({ id, subject, role, policy, epoch, rekeyPending }: RoomEntry) {
-  return { room_id: id, subject, role, epoch, policy, rekey_pending: rekeyPending };
+function rowOf({ id, subject, role, policy, epoch, rekeyPending, accepted, live, addedBy }: RoomEntry) {
+  return {
+    ...{ room_id: id, subject, role, epoch, policy, rekey_pending: rekeyPending },
+    ...{ accepted, live, added_by: addedBy },
+  };
+}
+
+/** How many of those who added this peer are looked up. */
+const addersMax = 20;
+
+/** The handles of those who added this peer to rooms that wait to be accepted, by endpoint. */
+async function addersOf(bus: Bus, rooms: readonly RoomEntry[], signal: AbortSignal): Promise<Map<string, string>> {
+  const waiting = rooms.filter(({ accepted }) => !accepted).flatMap(({ addedBy }) => addedBy ?? []);
+  const adders = [...new Set(waiting)].slice(0, addersMax);
+  // A user who is gone has no handle.
+  const named = await Promise.all(
+    adders.map((endpoint) =>
+      bus.directory.find([endpoint], signal).then(
+        ([found]) => [endpoint, found?.handle ?? endpoint] as const,
+        () => [endpoint, endpoint] as const,
+      ),
+    ),
+  );
+  return new Map(named);
+}
+
+/** What a person should know of a room beside what it is. */
+function standing({ rekeyPending, accepted, live, addedBy }: RoomEntry, adders: ReadonlyMap<string, string>): string[] {
+  const by = addedBy === null ? "" : ` (added by ${adders.get(addedBy) ?? addedBy})`;
+  return [
+    ...(rekeyPending ? ["rekey pending"] : []),
+    ...(accepted ? [] : [`not accepted${by}`]),
+    ...(accepted && !live ? ["not live: leave other rooms"] : []),
+  ];
 }
 
 async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): Promise<void> {
-  const rows = (await bus.rooms(signal)).map(rowOf);
-  if (options.json) return printJson({ rooms: rows });
-  if (rows.length === 0) printNote("you are in no room yet (unibus room new SUBJECT, or ask an owner to add you)");
-  for (const { room_id, subject, role, policy, epoch, rekey_pending } of rows) {
-    const pending = rekey_pending ? ["rekey pending"] : [];
-    await printRow(room_id, subject, role, `epoch ${epoch}`, policyText(policy), ...pending);
+  const rooms = await bus.rooms(signal);
+  if (options.json) return printJson({ rooms: rooms.map(rowOf) });
+  if (rooms.length === 0) printNote("you are in no room yet (unibus room new SUBJECT, or ask an owner to add you)");
+  const adders = await addersOf(bus, rooms, signal);
+  for (const room of rooms) {
+    const fields = [room.id, room.subject, room.role, `epoch ${room.epoch}`, policyText(room.policy)];
+    await printRow(...fields, ...standing(room, adders));
   }
+  const waiting = rooms.filter(({ accepted }) => !accepted).length;
+  if (waiting > 0) printNote(`not accepted: ${waiting} (unibus room accept ROOM, or unibus room leave ROOM)`);
 }
 
 /** `rooms`: the rooms of this peer. */
 export function roomsCommand(): Command {
   return peerCommand(new Command("rooms"))
-    .description("list your rooms")
+    .description("list your rooms, and those that you were added to and have not accepted")
     .option("--json", "print JSON")
     .action((options: PeerOptions) => asReader(options, (bus, signal) => printRooms(bus, options, signal)));
 }

@@ -1,5 +1,5 @@
 /** What is read out of data-plane messages before they are verified. */
-import { decodeFrame, isDropped } from "../wire/frame.ts";
+import { type DropReason, decodeFrame, isDropped } from "../wire/frame.ts";
 import { deliverRoot, isUlid } from "../wire/names.ts";
 import type { LiveMessage } from "./line.ts";
 
@@ -18,4 +18,12 @@ export function roomIdIn(data: Uint8Array): string | null {
   } catch {
     return null;
   }
+}
+
+/** Drops that happen among honest peers: a swap of connections, a rekey on its way. */
+const harmless: ReadonlySet<DropReason> = new Set(["repeat", "old_epoch"]);
+
+/** Whether a drop says nothing against its sender or the bus. */
+export function isHarmless(what: DropReason): boolean {
+  return harmless.has(what);
 }

@@ -1,6 +1,7 @@
 /** What a bus reports besides messages. */
 import type { UnibusError } from "../wire/errors.ts";
 import type { DropReason } from "../wire/frame.ts";
+import type { Invitation } from "./acceptances.ts";
 import type { Lost } from "./tail.ts";
 
 /** Events of a bus, by name, with what a listener is given. */
@@ -24,4 +25,6 @@ export type BusEvents = {
   /** What goes wrong and mends itself, and what a listener threw. */
   readonly trouble: unknown;
   readonly warning: string;
+  /** An owner added this peer to a room, which it may accept. */
+  readonly invited: Invitation;
 };

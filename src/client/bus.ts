@@ -1,14 +1,15 @@
 import { dataUrls } from "#nats";
 import type { Info } from "../wire/api.ts";
 import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
-import { looksLikeRoomLink, parseRoomLink } from "../wire/fingerprint.ts";
-import type { DropReason } from "../wire/frame.ts";
+import { looksLikeRoomLink } from "../wire/fingerprint.ts";
 import { deliverRoot, isUlid } from "../wire/names.ts";
 import type { Policy } from "../wire/statement.ts";
-import { copyKey, roomIdIn } from "./arrivals.ts";
+import { Acceptances } from "./acceptances.ts";
+import { copyKey, isHarmless, roomIdIn } from "./arrivals.ts";
 import type { BusEvents } from "./bus-events.ts";
 import type { ConnectOptions } from "./connect-options.ts";
 import { ControlPlane } from "./control.ts";
+import { Deliveries, type DeliveryTaker } from "./deliveries.ts";
 import { Directory } from "./directory.ts";
 import { Events, type Unlisten } from "./events.ts";
 import { Hints } from "./hints.ts";
@@ -23,6 +24,7 @@ import { Replies } from "./replies.ts";
 import { Room } from "./room.ts";
 import { createRoom, RoomChanges } from "./room-changes.ts";
 import { RoomKeys } from "./room-keys.ts";
+import { findRoom, type RoomEntry, roomLinkOf, roomPages } from "./room-list.ts";
 import { Settlements } from "./settlements.ts";
 import { RoomTrust, type TrustParts } from "./trust.ts";
 import { Vouched } from "./vouched.ts";
@@ -33,23 +35,8 @@ const sendLimits = { messagesMax: 10_000, bytesMax: 64 * 1_048_576 } as const;
 /** How many rooms are read at once after a break. */
 const refreshBatch = 8;
 
-/** Drops that happen among honest peers: a swap of connections, a rekey on its way. */
-const harmless: ReadonlySet<DropReason> = new Set(["repeat", "old_epoch"]);
-
 /** What a read of a room that is over for this peer says. */
 const isOver: ReadonlySet<string> = new Set(["forbidden", "gone", "not_found", "room_forked"]);
-
-/** A room in the list of one's rooms. It is the bus's word until the room is opened. */
-export interface RoomEntry {
-  readonly id: string;
-  readonly subject: string;
-  readonly role: "owner" | "member";
-  readonly policy: Policy;
-  readonly epoch: number;
-  readonly rekeyPending: boolean;
-  /** Whether this peer made or accepted the room; absent where the bus knows no acceptance. */
-  readonly accepted?: boolean;
-}
 
 /** One bus, as one peer has it: rooms, people, and what happens. */
 export class Bus implements AsyncDisposable {
@@ -60,13 +47,14 @@ export class Bus implements AsyncDisposable {
   readonly #replies: Replies;
   readonly #rooms = new Map<string, Promise<Room>>();
   readonly #bySubject = new Map<string, Room>();
-  readonly #deliveries = new Map<string, (message: LiveMessage) => void>();
+  readonly #deliveries = new Deliveries();
   readonly #closing = new AbortController();
   readonly #trustParts: TrustParts;
+  readonly #acceptances: Acceptances;
   readonly #settlements = new Settlements({
     isOpen: (roomId) => this.#rooms.has(roomId),
     open: (roomId) => this.#opened(roomId),
-    list: () => this.rooms(this.#closing.signal),
+    list: () => this.#readGrant(),
     onTrouble: (error) => this.#trouble(error),
   });
   #data: Promise<{ readonly live: Live; readonly publisher: Publisher }> | null = null;
@@ -92,6 +80,16 @@ export class Bus implements AsyncDisposable {
     };
     this.directory = new Directory(control, state, vouched);
     this.#replies = new Replies(options.identity.endpoint);
+    this.#acceptances = new Acceptances({
+      control,
+      acceptFrom: new Set(options.acceptFrom),
+      connect: () => this.#dataPlane(),
+      reconnect: async () => void (await (await this.#data)?.live.refresh()),
+      isHeard: () => this.#events.isHeard("invited"),
+      onInvited: (invitation) => this.#events.tell("invited", invitation),
+      onTrouble: (error) => this.#trouble(error),
+      signal: this.#closing.signal,
+    });
   }
 
   /** Connects. Errors: unavailable when nobody answers; unauthenticated for who is no user. */
@@ -122,17 +120,21 @@ export class Bus implements AsyncDisposable {
     return this.#events.on(name, listener);
   }
 
-  /** One's rooms, by id. Errors: those of GET rooms. */
+  /** One's rooms, by id: those that are accepted and those that wait for it. Errors: those of GET rooms. */
   async rooms(signal?: AbortSignal): Promise<RoomEntry[]> {
-    const list = await this.#control.rooms(signal);
-    const entries = list.map((one): RoomEntry => {
-      const { room_id: id, subject, role, policy, epoch, rekey_pending: rekeyPending } = one;
-      const { accepted } = one as { accepted?: boolean };
-      return { id, subject, role, policy, epoch, rekeyPending, ...(accepted === undefined ? {} : { accepted }) };
-    });
-    const waiting = this.#settlements.listed(entries);
-    if (this.#settles) for (const id of waiting) this.#hints.take(id, true);
+    const entries: RoomEntry[] = [];
+    for await (const page of roomPages(this.#control, {}, signal)) entries.push(...page);
+    this.#acceptances.noteListed(entries);
+    this.#noteOwned(entries);
     return entries;
+  }
+
+  /**
+   * Accepts a room by its id, so that its messages come. The application need not do so for a room that it uses.
+   * Errors: not_found, forbidden, gone.
+   */
+  async accept(roomId: string, signal?: AbortSignal): Promise<void> {
+    await this.#acceptances.accept(roomId, signal);
   }
 
   /**
@@ -179,10 +181,7 @@ export class Bus implements AsyncDisposable {
   }
 
   async #roomByLink(text: string, signal: AbortSignal | undefined): Promise<Room> {
-    const link = parseRoomLink(text);
-    if (link === null) {
-      throw new UnibusError("invalid", `not a room link: ${JSON.stringify(text)} (paste it whole, as .../room#ID.HEX)`);
-    }
+    const link = roomLinkOf(text);
     const room = await this.#opened(link.roomId, signal, link.fingerprint);
     // It may have been open before, by its name.
     await room.verify(text);
@@ -194,8 +193,9 @@ export class Bus implements AsyncDisposable {
   }
 
   async #idOf(subject: string, signal: AbortSignal | undefined): Promise<string> {
-    const entry = (await this.rooms(signal)).find((room) => room.subject === subject);
-    if (entry !== undefined) return entry.id;
+    const entry = await findRoom(this.#control, subject, signal);
+    this.#acceptances.noteListed(entry === null ? [] : [entry]);
+    if (entry !== null) return entry.id;
     throw new UnibusError("not_found", `you are in no room ${subject} (see your rooms, or ask its owner to add you)`);
   }
 
@@ -221,7 +221,7 @@ export class Bus implements AsyncDisposable {
   }
 
   #roomOf(trust: RoomTrust, keys: RoomKeys, ownerConflicts: readonly OwnerConflict[] = []): Room {
-    const room = new Room({
+    return new Room({
       trust,
       keys,
       ownerConflicts,
@@ -230,32 +230,33 @@ export class Bus implements AsyncDisposable {
       directory: this.directory,
       replies: this.#replies,
       data: () => this.#dataPlane(),
+      enter: (signal) => this.#acceptances.enter(trust.roomId, signal),
       follow: (room, follows) => this.#follow(room, follows),
       state: this.options.state,
       keyLifetime: { ...keyLifetimeDefault, ...this.options.keyLifetime },
       settles: this.#settles,
       onPending: ({ id: roomId, subject }, left) => this.#events.tell("rekeyPending", { roomId, subject, left }),
-      deliver: (subject, take) => this.#deliver(subject, take),
+      deliver: (subject, taker) => this.#deliver(subject, taker),
       onDrop: (room, { drop: what, signedBy: from }) => {
-        if (!harmless.has(what)) this.#events.tell("suspicious", { roomId: room.id, what, from });
+        if (!isHarmless(what)) this.#events.tell("suspicious", { roomId: room.id, what, from });
       },
       onLost: (room, why) => this.#events.tell("lost", { roomId: room.id, why }),
       // A room that contradicts itself is told of by its trust.
       onTrouble: (error) => void (hasCode(error, "room_forked") || this.#trouble(error)),
       signal: this.#closing.signal,
     });
-    return room;
   }
 
   async #follow(room: Room, follows: boolean): Promise<void> {
+    // The next connection follows it, too, where it has to be accepted first.
     if (follows) this.#bySubject.set(room.subject, room);
     else if (this.#bySubject.get(room.subject) === room) this.#bySubject.delete(room.subject);
+    if (follows) await this.#acceptances.enter(room.id);
     if (follows || this.#data !== null) await (await this.#dataPlane()).live.follow();
   }
 
-  async #deliver(subject: string, take: ((message: LiveMessage) => void) | null): Promise<void> {
-    if (take === null) this.#deliveries.delete(subject);
-    else this.#deliveries.set(subject, take);
+  async #deliver(subject: string, taker: DeliveryTaker | null): Promise<void> {
+    this.#deliveries.set(subject, taker);
     await (await this.#dataPlane()).live.follow();
   }
 
@@ -284,8 +285,8 @@ export class Bus implements AsyncDisposable {
       nameOf: detour === undefined ? undefined : (url) => detour.nameOf(url),
       servers,
       findServers: async () => [...new Set((await this.#control.infos(this.#closing.signal)).flatMap(dataUrls))],
-      readTruth: async () => void (await this.rooms(this.#closing.signal)),
-      subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.keys()],
+      readGrant: () => this.#readGrant(),
+      subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.subjects],
       keyOf: copyKey,
       onMessage: (message) => this.#take(message),
       onNotice: (kind, data) => this.#noticed(kind, data),
@@ -298,22 +299,28 @@ export class Bus implements AsyncDisposable {
         this.#tellReaders("back");
         this.#events.tell("status", "connected");
         void this.#readAll();
+        void this.#acceptances.look();
       },
       onGap: () => this.#tellReaders("torn"),
       // What it may not follow is the affair of who asks to follow it.
-      onRefusal: ({ operation, subject }) => void (operation === "publish" && publisher?.refused(subject)),
+      onRefusal: ({ operation, subject }) => {
+        if (operation !== "publish") return;
+        publisher?.refused(subject);
+        this.#deliveries.refused(subject);
+      },
       onTrouble: (error) => this.#trouble(error),
     });
     // Rooms that were opened before had no notices.
     await this.#readAll();
     publisher = new Publisher(live, this.#replies, this.options.sendLimits ?? sendLimits);
     this.#events.tell("status", "connected");
+    void this.#acceptances.look();
     return { live, publisher };
   }
 
   #take(message: LiveMessage): void {
     if (message.subject.startsWith("_INBOX.")) this.#replies.take(message);
-    else if (message.subject.startsWith(deliverRoot)) this.#deliveries.get(message.subject)?.(message);
+    else if (message.subject.startsWith(deliverRoot)) this.#deliveries.take(message);
     else this.#bySubject.get(message.subject)?.reader.take(message);
   }
 
@@ -321,8 +328,22 @@ export class Bus implements AsyncDisposable {
   #noticed(kind: string, data: Uint8Array): void {
     const roomId = roomIdIn(data);
     this.#events.tell("rooms", { roomId, kind });
+    if (kind === "joined") void this.#acceptances.look();
     const settles = kind === "rekey_pending" && this.#settles;
     if (roomId !== null && (settles || this.#rooms.has(roomId))) this.#hints.take(roomId, settles);
+  }
+
+  /** Reads the rooms that this peer accepted. Gives a text that differs where the next login grants something else. */
+  async #readGrant(): Promise<string> {
+    const { entries, grant } = await this.#acceptances.read();
+    this.#noteOwned(entries);
+    return grant;
+  }
+
+  /** Takes up which rooms this peer owns, and settles those that wait for it. */
+  #noteOwned(entries: readonly RoomEntry[]): void {
+    const waiting = this.#settlements.listed(entries);
+    if (this.#settles) for (const id of waiting) this.#hints.take(id, true);
   }
 
   async #readHinted(roomId: string, hasLeft: boolean): Promise<void> {

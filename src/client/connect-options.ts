@@ -15,6 +15,11 @@ export interface ConnectOptions {
   readonly settles?: boolean;
   /** When this client, where it owns a room, replaces its key. Default: after 30 days or 100,000 messages. */
   readonly keyLifetime?: Partial<KeyLifetime>;
+  /**
+   * Endpoints whose rooms are accepted as soon as they add this peer, for a worker that follows whatever it is added
+   * to. Default: none; a room is accepted when the application uses it, or by `accept`.
+   */
+  readonly acceptFrom?: readonly string[];
   /** What may wait to be sent. Default: 10,000 messages and 64 MiB. */
   readonly sendLimits?: { readonly messagesMax: number; readonly bytesMax: number };
   /**

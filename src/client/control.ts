@@ -191,15 +191,24 @@ export class ControlPlane {
     return { ...info, nats: led(taken(info.nats)), ws: led(taken(info.ws)) };
   }
 
-  /** One's own rooms, by room id. */
-  async rooms(signal?: AbortSignal): Promise<Static<typeof api.RoomList>> {
-    const target = `/members/${this.identity.endpoint}/rooms`;
+  /** A page of one's own rooms, by room id: those after a room, only accepted or unaccepted ones. */
+  async rooms(
+    page: { readonly after?: string; readonly accepted?: boolean } = {},
+    signal?: AbortSignal,
+  ): Promise<Static<typeof api.RoomList>> {
+    const query = Object.entries(page).map(([name, value]) => `${name}=${value}`);
+    const target = `/members/${this.identity.endpoint}/rooms${query.length === 0 ? "" : `?${query.join("&")}`}`;
     return this.request("GET", target, api.RoomList, { signal, size: "list" });
   }
 
   /** Errors: forbidden, not_found, gone; so for all that names a room. */
   async room(roomId: string, signal?: AbortSignal): Promise<Static<typeof api.RoomView>> {
     return this.request("GET", at(roomId), api.RoomView, { signal });
+  }
+
+  /** Accepts one's membership. Idempotent. */
+  async acceptRoom(roomId: string, signal?: AbortSignal): Promise<void> {
+    return this.#order("PUT", at(roomId, "/accept"), { signal });
   }
 
   /** Errors: conflict for a subject or an id that is taken. */

@@ -1,6 +1,7 @@
 import { UnibusError } from "../wire/errors.ts";
 import { consumerName, deliverSubject, mainDevice, streamName } from "../wire/names.ts";
 import type { ControlPlane } from "./control.ts";
+import type { DeliveryTaker } from "./deliveries.ts";
 import type { LiveMessage } from "./line.ts";
 import type { Live } from "./live.ts";
 import type { Newest, Received, Receiver } from "./receiver.ts";
@@ -9,6 +10,9 @@ import type { Newest, Received, Receiver } from "./receiver.ts";
 const progressEveryMs = 4_000;
 /** How many messages wait to be worked on: the bus sends 32 before it waits for an ack. What is more comes again. */
 const waitingMax = 64;
+
+/** How many acks that were sent again are remembered. */
+const sentAgainMax = 1_000;
 
 /** Which place is followed. */
 export interface DurableOptions {
@@ -24,7 +28,7 @@ export interface DurableParts {
   readonly control: ControlPlane;
   readonly receiver: Receiver;
   /** Begins to take what is delivered to a subject, or, without a taker, ends it. */
-  readonly deliver: (subject: string, take: ((message: LiveMessage) => void) | null) => Promise<void>;
+  readonly deliver: (subject: string, taker: DeliveryTaker | null) => Promise<void>;
   readonly onTrouble: (error: unknown) => void;
 }
 
@@ -39,6 +43,10 @@ export class Durable implements AsyncDisposable {
   /** The acks of what waits or is worked on. */
   readonly #waiting = new Set<string>();
   readonly #newest: Newest = new Map();
+  /** Acks that were refused, and those that were sent again since, the oldest first. */
+  readonly #refused = new Set<string>();
+  readonly #sentAgain = new Set<string>();
+  #sendingAgain: Promise<void> | null = null;
   #working: Promise<void> = Promise.resolve();
   #progress: ReturnType<typeof setInterval> | undefined;
   #isClosed = false;
@@ -62,7 +70,8 @@ export class Durable implements AsyncDisposable {
     const durable = new Durable(parts, onReceived, device);
     const subject = durable.#subject;
     // The subscription comes first: what is delivered begins with it.
-    await parts.deliver(subject, (message) => durable.#take(message));
+    const refused = (ack: string) => durable.#ackRefused(ack);
+    await parts.deliver(subject, { take: (message) => durable.#take(message), refused });
     try {
       const { deliver } = await parts.control.bindDurable(parts.roomId, device, signal);
       if (deliver !== subject) throw new UnibusError("forbidden", "the bus delivers elsewhere (do not trust it)");
@@ -109,6 +118,32 @@ export class Durable implements AsyncDisposable {
     if (received !== null) await this.onReceived(received);
     // What does not hold is done with, too: it would come again for ever.
     this.parts.live.line.publish(ack, "+ACK");
+  }
+
+  /** The connection may be older than the consumer: the next one may acknowledge. An ack is sent again once. */
+  #ackRefused(ack: string): void {
+    if (this.#isClosed || !ack.startsWith(this.#acks) || this.#sentAgain.has(ack)) return;
+    this.#refused.add(ack);
+    this.#sendingAgain ??= this.#sendAgain()
+      .catch(this.parts.onTrouble)
+      .finally(() => {
+        this.#sendingAgain = null;
+      });
+  }
+
+  async #sendAgain(): Promise<void> {
+    await this.parts.live.refresh();
+    for (const ack of this.#refused) {
+      this.#refused.delete(ack);
+      // What is still worked on is acknowledged when that has ended.
+      if (this.#waiting.has(ack)) continue;
+      this.#sentAgain.add(ack);
+      this.parts.live.line.publish(ack, "+ACK");
+    }
+    for (const oldest of this.#sentAgain) {
+      if (this.#sentAgain.size <= sentAgainMax) break;
+      this.#sentAgain.delete(oldest);
+    }
   }
 
   /** What waits for its turn is worked on, too: else the bus would send it again. */

@@ -17,6 +17,11 @@ export class Events<M extends EventMap> {
     return () => listeners.delete(listener as (detail: never) => void);
   }
 
+  /** Whether anybody listens. */
+  isHeard(name: keyof M): boolean {
+    return (this.#listeners.get(name)?.size ?? 0) > 0;
+  }
+
   /** Tells all who listen now. */
   tell<K extends keyof M>(name: K, detail: M[K]): void {
     for (const listener of this.#listeners.get(name) ?? []) {

@@ -14,7 +14,8 @@ export {
 } from "../wire/fingerprint.ts";
 export type { BlobRef, DropReason } from "../wire/frame.ts";
 export type { Policy, RoomRole } from "../wire/statement.ts";
-export { Bus, type RoomEntry } from "./bus.ts";
+export type { Invitation } from "./acceptances.ts";
+export { Bus } from "./bus.ts";
 export type { BusEvents } from "./bus-events.ts";
 export type { ConnectOptions } from "./connect-options.ts";
 export type { DirectoryPage, Found, PageOptions, Peer } from "./directory.ts";
@@ -30,6 +31,7 @@ export type { SendOptions } from "./publisher.ts";
 export { register } from "./register.ts";
 export type { Room, RoomStats } from "./room.ts";
 export type { StoredBlob } from "./room-blobs.ts";
+export type { RoomEntry } from "./room-list.ts";
 export type { HistoryPage, Messages, ReadOptions } from "./room-reader.ts";
 export type { SayOptions, Sent } from "./saying.ts";
 export { type ClientState, MemoryState, type StatePlace } from "./state.ts";

@@ -12,8 +12,11 @@ export interface LiveOptions extends Dial {
   readonly servers: readonly string[];
   /** Reads anew where the data plane is: asked for when no server that is known can be reached. */
   readonly findServers?: () => Promise<readonly string[]>;
-  /** Reads over HTTP what the peer may do now: the truth that a notice only hints at. */
-  readonly readTruth: () => Promise<void>;
+  /**
+   * Reads over HTTP what a login grants now: the truth that a notice only hints at. Gives a text that is another one
+   * whenever the grant is.
+   */
+  readonly readGrant: () => Promise<string>;
   /** The subjects to follow, as far as is known at this moment. */
   readonly subjects: () => readonly string[];
   readonly onMessage: (message: LiveMessage) => void;
@@ -51,8 +54,10 @@ const linesMax = 8;
 /** The longest notice, in bytes, and how many are remembered to tell the copies that other connections bring. */
 const notices = { bytesMax: 256, rememberedMax: 1_000 } as const;
 
-/** Notices after which nothing that a peer may do on the data plane is different. */
-const withoutEffect = new Set(["rekeyed", "rekey_pending", "role"]);
+/** Notices after which nothing that a peer may do on the data plane is different: a room waits to be accepted. */
+const withoutEffect = new Set(["joined", "rekeyed", "rekey_pending", "role"]);
+/** The notice of a new consumer, whose acks the next login grants, although the rooms are the same. */
+const newConsumer = "durable";
 
 /**
  * A peer's connection to the data plane that takes up new permissions by itself, without losing or doubling a message:
@@ -66,8 +71,12 @@ export class Live {
   /** The newest line that is ready: it is published on. */
   #line: Line | null = null;
   #followed: readonly string[] = [];
+  /** What the connection in use was granted, as far as it was read before its login. */
+  #grant: string | null = null;
   #refreshing: Promise<void> | null = null;
+  /** Whether another refresh was asked for during this one, and whether one of them needs another connection. */
   #again = false;
+  #isForced = false;
   #recovering: Promise<void> | null = null;
   /** The swap under way: the next begins after it, so that an older line never subscribes after a newer one. */
   #swapping: Promise<unknown> = Promise.resolve();
@@ -84,7 +93,7 @@ export class Live {
     this.#nextServer = Math.floor(Math.random() * options.servers.length);
   }
 
-  /** Connects, reads the peer's rooms, and follows them. Errors: those of the login and of `readTruth`. */
+  /** Connects, reads the peer's rooms, and follows them. Errors: those of the login and of `readGrant`. */
   static async connect(options: LiveOptions): Promise<Live> {
     const live = new Live(options);
     await live.#firstOf(options.servers.length);
@@ -140,8 +149,14 @@ export class Live {
     if (line === this.#line) this.#followed = subjects;
   }
 
-  /** Reads the truth and takes it up. Calls during one are one more, after it. */
+  /** Makes another connection, with the permissions of now. Calls during one are one more, after it. */
   refresh(): Promise<void> {
+    this.#isForced = true;
+    return this.#refresh();
+  }
+
+  /** Reads the grant, and makes another connection where it changed, or where one was asked for. */
+  #refresh(): Promise<void> {
     if (this.#refreshing !== null) {
       this.#again = true;
       return this.#refreshing;
@@ -166,7 +181,9 @@ export class Live {
       await this.#reads.take();
       if (this.#closing.signal.aborted) return;
       // While there is no connection another is on its way, and reads the truth itself.
-      if (this.#recovering === null) await this.#swap();
+      const isForced = this.#isForced;
+      this.#isForced = false;
+      if (this.#recovering === null) await this.#swap({ onlyIfChanged: !isForced });
     } while (this.#again);
   }
 
@@ -182,16 +199,17 @@ export class Live {
   }
 
   /** Makes the next connection and lets the one before go. One that fails leaves the old one in force. */
-  #swap(): Promise<void> {
-    const swap = this.#swapping.then(() => this.#swapNow());
+  #swap(options: { readonly onlyIfChanged?: boolean } = {}): Promise<void> {
+    const swap = this.#swapping.then(() => this.#swapNow(options));
     this.#swapping = swap.catch(() => undefined);
     return swap;
   }
 
-  async #swapNow(): Promise<void> {
+  async #swapNow({ onlyIfChanged = false }: { readonly onlyIfChanged?: boolean }): Promise<void> {
     const servers = this.#servers;
     // The login comes after: it is answered with these permissions, or newer ones.
-    await this.options.readTruth();
+    const grant = await this.options.readGrant();
+    if (onlyIfChanged && this.isUp && grant === this.#grant) return;
     const next = await Line.dial(servers[this.#nextServer++ % servers.length] ?? "", this.options, {
       onMessage: (message, line) => this.#receive(message, line),
       onRefusal: (refusal) => this.options.onRefusal?.(refusal),
@@ -208,6 +226,7 @@ export class Live {
     }
     const old = this.#line;
     this.#line = next;
+    this.#grant = grant;
     void this.#whenClosed(next);
     // One that broke is gone already, with whatever it had.
     if (old !== null && this.#merge.lines.includes(old)) this.#retireLater(old);
@@ -287,7 +306,7 @@ export class Live {
 
   #swapLater(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#try(), swapEveryMs * (0.9 + 0.2 * Math.random()));
+    this.#timer = setTimeout(() => void this.#try({ forced: true }), swapEveryMs * (0.9 + 0.2 * Math.random()));
     (this.#timer as { unref?: () => void }).unref?.();
   }
 
@@ -299,7 +318,7 @@ export class Live {
 
   async #take(kind: string, data: Uint8Array, line: Line): Promise<void> {
     if (data.length > notices.bytesMax || this.#isCopy(`${kind} ${new TextDecoder().decode(data)}`, line)) return;
-    if (!withoutEffect.has(kind)) await this.#try();
+    if (!withoutEffect.has(kind)) await this.#try({ forced: kind === newConsumer });
     this.options.onNotice?.(kind, data);
   }
 
@@ -324,10 +343,10 @@ export class Live {
   }
 
   /** Takes up the truth, again and again until it could be read: a notice comes once. */
-  async #try(): Promise<void> {
+  async #try({ forced }: { readonly forced: boolean }): Promise<void> {
     for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
       try {
-        return await this.refresh();
+        return await (forced ? this.refresh() : this.#refresh());
       } catch (error) {
         this.#trouble(error);
       }

@@ -37,6 +37,8 @@ export interface RoomParts {
   readonly directory: Directory;
   readonly replies: Replies;
   readonly data: () => Promise<{ readonly live: Live; readonly publisher: Publisher }>;
+  /** Makes sure that the room is accepted, because it is used. Errors: forbidden, gone, quota. */
+  readonly enter: (signal: AbortSignal | undefined) => Promise<void>;
   /** Begins or ends to follow the room's subject. */
   readonly follow: (room: Room, follows: boolean) => Promise<void>;
   /** Where the age of the room's key is kept, and how long one may live. */
@@ -223,17 +225,20 @@ export class Room {
    * epoch; the signal's reason.
    */
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
+    await this.parts.enter(options.signal);
     return this.#say({ ...draftOf(data), ...placeOf(options) }, options);
   }
 
   /** Reacts to a message. Errors: those of `send`. */
   async react(to: Pick<Message, "id" | "thread">, emoji: string, options: SendOptions = {}): Promise<Sent> {
     const thread = to.thread === null ? {} : { thr: to.thread };
+    await this.parts.enter(options.signal);
     return this.#say({ ...draftOf(emoji), t: frameTypes.REACT, re: to.id, ...thread }, options);
   }
 
   /** Answers a message, in its thread or beginning one. Errors: those of `send`. */
   async reply(to: Pick<Message, "id" | "thread">, data: Uint8Array | string, options: SendOptions = {}): Promise<Sent> {
+    await this.parts.enter(options.signal);
     return this.#say({ ...draftOf(data), re: to.id, thr: to.thread ?? to.id }, options);
   }
 
@@ -244,6 +249,7 @@ export class Room {
   async request(data: Uint8Array | string, options: SendOptions = {}): Promise<Message> {
     this.#refuse();
     const draft = draftOf(data);
+    await this.parts.enter(options.signal);
     return this.#requests.request({ id: draft.id, seal: () => this.#sealed(draft, options.signal) }, options);
   }
 
@@ -295,6 +301,7 @@ export class Room {
    * is acknowledged when `onMessage` has ended. Source: spec 8.
    */
   async durable(onMessage: (message: Message) => unknown, options: DurableOptions = {}): Promise<Durable> {
+    await this.parts.enter(options.signal);
     const { live } = await this.parts.data();
     const { control, deliver, onTrouble } = this.parts;
     const parts = { live, control, receiver: this.#receiver, roomId: this.id, deliver, onTrouble };

@@ -15,6 +15,7 @@ export * from "./blobs.ts";
 export * from "./deadline.ts";
 export * from "./denials.ts";
 export * from "./doctor.ts";
+export * from "./grant.ts";
 export * from "./invites.ts";
 export * from "./limiter.ts";
 export * from "./nats.ts";

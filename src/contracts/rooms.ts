@@ -8,8 +8,8 @@ export interface Rooms {
    * Errors: not_found, gone (deleted), forbidden (no member, or left), in that order.
    */
   member(roomId: string, endpoint: string): Promise<Membership>;
-  /** Every live room of a peer, by room id. */
-  of(endpoint: string): Promise<Membership[]>;
+  /** The live rooms that a peer made or accepted, by room id: `grantOf` says which of them a login grants. */
+  accepted(endpoint: string): Promise<Membership[]>;
 }
 
 /** The rooms' rules. */

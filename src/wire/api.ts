@@ -65,9 +65,25 @@ export const RoomView = Strict({
   bytes_max: Type.Integer(),
   when_full: Type.Union([Type.Literal("refuse"), Type.Literal("drop_oldest")]),
 });
-/** The rooms of one member, by room id. */
+/** How many rooms one page of a member's rooms holds at most. Source: spec 6. */
+export const roomsMax = 1_000;
+/** Which of one's rooms are listed: those after a room id; only accepted, or only unaccepted ones. */
+export const RoomsQuery = Type.Object({
+  after: Type.Optional(Type.String({ pattern: ulidPattern })),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: roomsMax })),
+  accepted: Type.Optional(Type.Boolean()),
+});
+/** A page of the rooms of one member, by room id. `added_by` is null for who came before that was recorded. */
 export const RoomList = Type.Array(
-  Strict({ ...room, role: MemberRole, version: Type.Integer(), rekey_pending: Type.Boolean() }),
+  Strict({
+    ...room,
+    role: MemberRole,
+    version: Type.Integer(),
+    rekey_pending: Type.Boolean(),
+    accepted: Type.Boolean(),
+    live: Type.Boolean(),
+    added_by: Type.Union([Type.String({ pattern: endpointPattern }), Type.Null()]),
+  }),
 );
 
 /** POST /rooms. */

@@ -36,8 +36,9 @@ test("an answer that a member has sent onto a notice subject causes re-reads at 
   const live = await Live.connect({
     identity: people.ana,
     servers: [server.ready.nats],
-    readTruth: async () => {
+    readGrant: async () => {
       reads += 1;
+      return String(reads);
     },
     subjects: () => [room.state.subject],
     onMessage: () => undefined,
@@ -46,7 +47,7 @@ test("an answer that a member has sent onto a notice subject causes re-reads at 
   const began = performance.now();
   expect(reads).toBe(1);
   using eve = await rawPeer(server.ready.nats, people.eve);
-  const forged = `unibus.user.${people.ana.endpoint}.joined`;
+  const forged = `unibus.user.${people.ana.endpoint}.removed`;
   for (let round = 0; round < 20; round++) {
     await eve.exchange(
       ...Array.from({ length: 100 }, (_, index) => pub(room.state.subject, `${round} ${index}`, forged)),

@@ -30,6 +30,7 @@ test("what follows a kick stays closed to who was kicked", async () => {
   await using cleo = await connect({ url, identity: cleoIdentity, state: "memory" });
   const mine = await ana.createRoom(freshSubject(), "matrix");
   await mine.membership.add([bobIdentity.endpoint, cleoIdentity.endpoint]);
+  await Promise.all([bob.accept(mine.id), cleo.accept(mine.id)]);
   await mine.send("before");
 
   // All that bob has: the room as he verified it, the keys of every epoch he was in, a connection that stays open.

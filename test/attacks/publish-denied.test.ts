@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { consumerName, deliverSubject, noticeSubject, streamName } from "../../src/wire/names.ts";
 import { Server } from "../support/executable.ts";
-import { type Cast, castOf, inside, jetStream, streamState } from "../support/inside.ts";
+import { type Cast, castOf, inside, jetStream, replaceConsumer, streamState } from "../support/inside.ts";
 import { addMembers, createRoom, dial, history, type OwnRoom, policy } from "../support/peer.ts";
 import { hpub, pub, rawPeer } from "../support/raw-nats.ts";
 
@@ -72,9 +72,8 @@ describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
 
 test("nobody acknowledges for another: the other's messages stay pending", async () => {
   const stream = streamName(ours.state.roomId);
-  const durable = consumerName(ours.state.roomId, people.ana.endpoint);
-  const config = { durable_name: durable, ack_policy: "explicit", ack_wait: 60_000_000_000 };
-  await jetStream(bus, `CONSUMER.DURABLE.CREATE.${stream}.${durable}`, { stream_name: stream, config });
+  const own = { room: ours, member: people.ana, config: { ack_wait: 60_000_000_000 } };
+  const durable = await replaceConsumer(server, bus, own);
   const ana = await dial(server, people.ana);
   await ana.request(ours.state.subject, "to be read");
   // A delivered message keeps its own subject: only a subscription of its own finds it.

@@ -57,16 +57,17 @@ describe("a member who is", () => {
       const consumer = consumerName(roomId, bob.endpoint);
       const deliver = deliverSubject(bob.endpoint, roomId, "main");
       const ack = `$JS.ACK.${streamName(roomId)}.${consumer}.1.1.1.1700000000000000000.0`;
-      const attempts = [pub(subject, "x"), pub(ack, "+ACK"), `SUB ${subject} 1\r\n`, `SUB ${deliver} 2\r\n`];
+      const attempts = [pub(subject, "x"), pub(ack, "+ACK"), `SUB ${subject} 1\r\n`];
+      const delivery = `SUB ${deliver} 2\r\n`;
+      expect((await call(server.ready.http, bob, "PUT", at(room, "/durable"))).status).toBe(200);
       const ana = await dial(server, people.ana);
 
       using before = await rawPeer(server.ready.nats, bob);
       using overWs = await rawPeer(server.ready.ws, bob);
-      for (const attempt of attempts) {
+      for (const attempt of [...attempts, delivery]) {
         expect(await before.exchange(attempt)).not.toContain("-ERR");
         expect(await overWs.exchange(attempt)).not.toContain("-ERR");
       }
-      expect((await call(server.ready.http, bob, "PUT", at(room, "/durable"))).status).toBe(200);
       await ana.request(subject, "before", { timeout: 5_000, noMux: true });
       await until("it came live and by the durable", () => before.received.split("before").length > 2);
       const stored = await streamState(bus, room);
@@ -83,7 +84,8 @@ describe("a member who is", () => {
 
       using after = await rawPeer(server.ready.nats, bob);
       for (const attempt of attempts) expect(await after.exchange(attempt)).toContain("-ERR 'Permissions Violation");
-      // Its own inbox stays its own.
+      // Its own inbox stays its own, and so does what would be delivered to it: nothing is.
+      expect(await after.exchange(delivery)).not.toContain("-ERR");
       expect(await after.exchange(`SUB _INBOX.${bob.endpoint}.> 9\r\n`)).not.toContain("-ERR");
       later.publish(subject, "after");
       await later.flush();
@@ -141,8 +143,8 @@ describe("a login under way", () => {
     let reached: () => void = () => undefined;
     const held = (service: object) => {
       const rooms = service as Rooms;
-      const of: Rooms["of"] = async (endpoint) => {
-        const memberships = await rooms.of(endpoint);
+      const accepted: Rooms["accepted"] = async (endpoint) => {
+        const memberships = await rooms.accepted(endpoint);
         const waiting = gate;
         if (waiting !== null) {
           gate = null;
@@ -151,7 +153,7 @@ describe("a login under way", () => {
         }
         return memberships;
       };
-      return { ...rooms, of };
+      return { ...rooms, accepted };
     };
     await using slow = await bootInProcess({ between: { [Rooms.id]: held } });
     const cast = await castOf(slow.server, "ana", "bob");

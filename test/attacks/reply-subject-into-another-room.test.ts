@@ -1,9 +1,9 @@
 /** A publish whose reply subject is another room's: nothing may reach that room's stream. Source: spec 9, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
-import { consumerName, streamName } from "../../src/wire/names.ts";
+import { streamName } from "../../src/wire/names.ts";
 import { Server, until } from "../support/executable.ts";
-import { type Cast, castOf, inside, jetStream, streamState } from "../support/inside.ts";
+import { type Cast, castOf, inside, jetStream, replaceConsumer, streamState } from "../support/inside.ts";
 import { createRoom, dial, history, type OwnRoom, policy } from "../support/peer.ts";
 import { hpub, pub, type RawNats, rawPeer } from "../support/raw-nats.ts";
 
@@ -75,9 +75,9 @@ for (const [what, attack] of Object.entries(publishes)) {
 test("an ack of one's own consumer has JetStream answer into no other room", async () => {
   const victim = await createRoom(server, people.victor, policy("persist"));
   const stream = streamName(mine.state.roomId);
-  const consumer = consumerName(mine.state.roomId, people.mallory.endpoint);
-  const config = { durable_name: consumer, ack_policy: "explicit", max_ack_pending: 100 };
-  await jetStream(bus, `CONSUMER.DURABLE.CREATE.${stream}.${consumer}`, { stream_name: stream, config });
+  const own = { room: mine, member: people.mallory, config: { max_ack_pending: 100 } };
+  const consumer = await replaceConsumer(server, bus, own);
+  using acking = await rawPeer(server.ready.nats, people.mallory);
   const reply = bus.subscribe("take.>");
   bus.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify({ batch: 3 }), { reply: "take.one" });
   const acks: string[] = [];
@@ -91,7 +91,7 @@ test("an ack of one's own consumer has JetStream answer into no other room", asy
   expect(await pending()).toBe(3);
 
   // +NXT asks for the next message to be sent to the reply subject, +ACK with one asks for an answer there.
-  const said = await mallory.exchange(
+  const said = await acking.exchange(
     ...["+NXT", "+NXT 50", '+NXT {"batch":50}', "+ACK", "+WPI"].flatMap((word, i) =>
       [acks[i % 3] ?? "", acks[(i + 1) % 3] ?? ""].map((ack) => pub(ack, word, victim.state.subject)),
     ),

@@ -100,6 +100,7 @@ const table: Readonly<Record<string, Row>> = {
     ask: (who) => changed(who, "/members", (own) => addBody(own, people.outsider)),
     statuses: ownersOnly(201),
   },
+  "PUT /rooms/{id}/accept": { ask: inRoom("/accept"), statuses: "401 401 401 403 204 204 403" },
   "GET /rooms/{id}/statements": { ask: inRoom("/statements"), statuses: membersOnly },
   "GET /rooms/{id}/key": { ask: inRoom("/key"), statuses: membersOnly },
   "GET /rooms/{id}/history": { ask: inRoom("/history"), statuses: membersOnly },

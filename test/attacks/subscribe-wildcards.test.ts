@@ -36,7 +36,7 @@ function forbidden(self: "bob" | "eve"): string[] {
     ...["_INBOX.>", "_INBOX.*", "_INBOX.*.>", "_INBOX.*.a.*", "_INBOX.*.r.>", "_R_.>", "_R_.*"],
     ...[`_INBOX.${ana.endpoint}.>`, `_INBOX.${ana.endpoint}.a.*`, `_INBOX.${ana.endpoint}.a.token`],
     ...["_DELIVER.>", "_DELIVER.*.>", `_DELIVER.${ana.endpoint}.>`, `_DELIVER.*.${room.roomId}.*`],
-    ...[deliverSubject(ana.endpoint, room.roomId, "main"), deliverSubject(people[self].endpoint, other.roomId, "main")],
+    deliverSubject(ana.endpoint, room.roomId, "main"),
     ...["unibus.>", "unibus.user.>", "unibus.*.*.*", noticeSubject(ana.endpoint, "joined")],
     ...[noticeSubject(admin.endpoint, ">"), noticeSubject("*", "revoked")],
     ...["$SYS.>", "$SYS.REQ.USER.AUTH", "$SYS.ACCOUNT.*.CONNECT", "$SYS.REQ.SERVER.>"],

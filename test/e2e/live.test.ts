@@ -32,9 +32,11 @@ async function livePeer(identity: Identity): Promise<{ live: Live; got: string[]
   const live = await Live.connect({
     identity,
     servers: [server.ready.nats],
-    readTruth: async () => {
+    readGrant: async () => {
       const reply = await call(server.ready.http, identity, "GET", `/members/${identity.endpoint}/rooms`);
-      subjects = (reply.json as unknown as { subject: string }[]).map(({ subject }) => subject);
+      const rooms = (reply.json as unknown as { subject: string; live: boolean }[]).filter((room) => room.live);
+      subjects = rooms.map(({ subject }) => subject);
+      return subjects.join();
     },
     subjects: () => subjects,
     onMessage: ({ data }) => got.push(Buffer.from(data).toString()),
@@ -150,7 +152,7 @@ test("who follows a room in the moment of joining it follows it when that is sai
   const live = await Live.connect({
     identity: bob,
     servers: [server.ready.nats],
-    readTruth: async () => undefined,
+    readGrant: async () => "",
     subjects: () => subjects,
     onMessage: ({ data }) => got.push(Buffer.from(data).toString()),
     keyOf: () => null,

@@ -294,7 +294,7 @@ test("everybody concerned is told, and nobody else", async () => {
   const side = await createRoom(server, bob, policy());
   const id = side.state.roomId;
   let room = await addMembers(server, side, ana, cleo, dora);
-  for (const who of ["ana", "cleo", "dora"] as const) await expectTold(who, `joined ${id}`);
+  for (const who of ["ana", "cleo", "dora"] as const) await expectTold(who, `joined ${id}`, `accepted ${id}`);
   room = await setRole(server, room, ana, "owner");
   await expectTold("ana", `role ${id}`);
   expect((await signedOut(room, [], []).post()).status).toBe(200);

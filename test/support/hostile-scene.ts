@@ -66,6 +66,7 @@ export class HostileScene implements AsyncDisposable {
     const cleo = await join("cleo", server.ready.http);
     const mine = await ana.createRoom(freshSubject(), mode);
     await mine.membership.add([bob.identity.endpoint, cleo.identity.endpoint]);
+    await Promise.all([bob.control.acceptRoom(mine.id), cleo.control.acceptRoom(mine.id)]);
     const theirs = await bob.room(mine.id);
     const eve = await postUser(server, admin, "eve");
     const scene = new HostileScene(bobState, server, hostile, ana, bob, cleo, eve, mine, theirs);

@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect, type NatsConnection } from "nats";
 import type { Identity } from "../../src/client/identity.ts";
-import { streamName } from "../../src/wire/names.ts";
+import { consumerName, streamName } from "../../src/wire/names.ts";
 import type { Server } from "./executable.ts";
-import { addUser, type OwnRoom, postUser } from "./peer.ts";
+import { addUser, call, type OwnRoom, postUser } from "./peer.ts";
 
 /** An admin and some members, by name. */
 export type Cast<N extends string> = Readonly<Record<N | "admin", Identity>>;
@@ -37,6 +37,25 @@ export async function jetStream<R = Record<string, unknown>>(
 ): Promise<R> {
   const payload = body === undefined ? "" : JSON.stringify(body);
   return (await connection.request(`$JS.API.${subject}`, payload, { timeout: 10_000 })).json<R>();
+}
+
+/**
+ * Gives a member's main device a consumer of a test's own in place of the one that the bus made: what the member logs
+ * in with from then on may acknowledge on it.
+ */
+export async function replaceConsumer(
+  server: Server,
+  connection: NatsConnection,
+  { room, member, config }: { readonly room: OwnRoom; readonly member: Identity; readonly config: object },
+): Promise<string> {
+  const { roomId } = room.state;
+  const [stream, consumer] = [streamName(roomId), consumerName(roomId, member.endpoint)];
+  const bound = await call(server.ready.http, member, "PUT", `/rooms/${roomId}/durable`);
+  if (bound.status !== 200) throw new Error(`PUT durable: ${bound.status} ${bound.text}`);
+  await jetStream(connection, `CONSUMER.DELETE.${stream}.${consumer}`);
+  const body = { stream_name: stream, config: { durable_name: consumer, ack_policy: "explicit", ...config } };
+  await jetStream(connection, `CONSUMER.DURABLE.CREATE.${stream}.${consumer}`, body);
+  return consumer;
 }
 
 /** How many messages the stream of a room holds, and the sequence of its last; null when there is no stream. */

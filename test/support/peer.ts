@@ -159,12 +159,28 @@ export async function createRoom(server: Server, owner: Identity, rules: Policy,
   return room;
 }
 
-/** Adds members to a room. Fails unless it is answered by 201. Gives the room as it is then. */
-export async function addMembers(server: Server, room: OwnRoom, ...members: readonly Identity[]): Promise<OwnRoom> {
+/** Adds members to a room, none of whom accepts it. Fails unless it is answered by 201. Gives the room afterwards. */
+export async function inviteMembers(server: Server, room: OwnRoom, ...members: readonly Identity[]): Promise<OwnRoom> {
   const { body, room: next } = addBody(room, ...members);
   const target = `/rooms/${room.state.roomId}/members`;
   const reply = await call(server.ready.http, room.owner, "POST", target, body);
   if (reply.status !== 201) throw new Error(`POST ${target}: ${reply.status} ${reply.text}`);
+  return next;
+}
+
+/** Accepts a room as each of some members. Fails unless it is answered by 204. */
+export async function acceptRoom(server: Server, room: OwnRoom, ...members: readonly Identity[]): Promise<void> {
+  const target = `/rooms/${room.state.roomId}/accept`;
+  for (const member of members) {
+    const reply = await call(server.ready.http, member, "PUT", target);
+    if (reply.status !== 204) throw new Error(`PUT ${target}: ${reply.status} ${reply.text}`);
+  }
+}
+
+/** Adds members to a room, all of whom accept it. Fails unless both are answered well. Gives the room as it is then. */
+export async function addMembers(server: Server, room: OwnRoom, ...members: readonly Identity[]): Promise<OwnRoom> {
+  const next = await inviteMembers(server, room, ...members);
+  await acceptRoom(server, next, ...members);
   return next;
 }
 

@@ -1,6 +1,7 @@
 /** Answers nats-server's question who may log in, and with which permissions; cuts those who may do less by now. */
 import { Type } from "@sinclair/typebox";
 import { Auth } from "../../contracts/auth.ts";
+import { grantOf } from "../../contracts/grant.ts";
 import { Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
@@ -10,7 +11,6 @@ import { decisionOf } from "./decision.ts";
 import { LoginGate } from "./gate.ts";
 import { Listeners } from "./listeners.ts";
 import { Logins } from "./logins.ts";
-import { permissionsOf } from "./permissions.ts";
 import { Questions } from "./questions.ts";
 
 const Config = Type.Object(
@@ -46,7 +46,7 @@ export default definePlugin({
     ]);
     const isActive = async (endpoint: string) => (await users.getUserByEndpoint(endpoint))?.status === "active";
     const permissionsNow = async (endpoint: string) =>
-      (await isActive(endpoint)) ? permissionsOf(endpoint, await rooms.of(endpoint)) : null;
+      (await isActive(endpoint)) ? grantOf(endpoint, await rooms.accepted(endpoint)) : null;
     const logins = new Logins({ system, permissionsNow, log, now });
     const perSecond = config.logins_per_second ?? loginsPerSecondDefault;
     const rates = { logins: perSecond, failed: config.failed_logins_per_second ?? perSecond * failedShare };
@@ -54,7 +54,7 @@ export default definePlugin({
       ...{ auth, logins, log, now },
       gate: new LoginGate(rates),
       listeners: new Listeners(system, nats),
-      permissionsOf: async (endpoint) => permissionsOf(endpoint, await rooms.of(endpoint)),
+      permissionsOf: async (endpoint) => grantOf(endpoint, await rooms.accepted(endpoint)),
       issuer: nats.issuer,
       connectionsMax: config.connections_per_user ?? connectionsPerUserDefault,
       loginsPerSecond: perSecond,

@@ -1,12 +1,10 @@
 import { createHash } from "node:crypto";
+import type { Grant } from "../../contracts/grant.ts";
 import type { Nats } from "../../contracts/nats.ts";
 import { plainAddress } from "../../wire/address.ts";
 
-/** What a peer may do on its connection. Lists of subjects; never empty, as NATS takes an empty list for everything. */
-export interface Permissions {
-  readonly publish: readonly string[];
-  readonly subscribe: readonly string[];
-}
+/** What a peer may do on its connection. */
+export type Permissions = Pick<Grant, "publish" | "subscribe" | "subscriptionsMax">;
 
 /** A login that the auth callout is asked about. */
 export interface LoginRequest {
@@ -76,7 +74,7 @@ export function admission(
         version: 2,
         pub: { allow: peer.permissions.publish },
         sub: { allow: peer.permissions.subscribe },
-        subs: unlimited,
+        subs: peer.permissions.subscriptionsMax,
         data: unlimited,
         payload: unlimited,
       },

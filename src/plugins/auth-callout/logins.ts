@@ -35,7 +35,7 @@ interface Login extends Place {
 const keyOf = ({ server, cid }: Place): string => `${server}/${cid}`;
 
 /** Everything that permissions allow, as one set. */
-function allOf({ publish, subscribe }: Permissions): Set<string> {
+function allOf({ publish, subscribe }: Pick<Permissions, "publish" | "subscribe">): Set<string> {
   return new Set([...publish.map((subject) => `p ${subject}`), ...subscribe.map((subject) => `s ${subject}`)]);
 }
 

@@ -22,6 +22,12 @@ function checkPersisted({ room }: Membership): void {
   throw new UnibusError("conflict", "this room keeps no messages, so there is nothing to resume (subscribe to it)");
 }
 
+/** What is not accepted is not in the grant of its member, who could not acknowledge anything. */
+function checkAccepted({ room, stay }: Membership): void {
+  if (stay.acceptedAt !== null) return;
+  throw new UnibusError("conflict", `you have not accepted this room (PUT /rooms/${room.roomId}/accept first)`);
+}
+
 /** Answers PUT and DELETE /rooms/{id}/durable. */
 export default definePlugin({
   name: "durables",
@@ -46,8 +52,8 @@ export default definePlugin({
         streams.settle(room);
         throw error;
       }
-      // A connection may acknowledge for the devices that were there when it logged in: it has to come anew.
-      if (isNew && device !== mainDevice) notices.tell([endpoint], "durable", roomId);
+      // A connection may acknowledge for the devices that existed when it logged in: the peer has to connect again.
+      if (isNew) notices.tell([endpoint], "durable", roomId);
       return bound;
     };
 
@@ -62,6 +68,7 @@ export default definePlugin({
           async ({ params, query, caller }) => {
             const membership = await rooms.member(params.id, caller.endpoint);
             checkPersisted(membership);
+            checkAccepted(membership);
             return bind(membership, query.device ?? mainDevice);
           },
         ),

@@ -34,6 +34,8 @@ const loginTimeoutS = 10;
 /** Seconds that another node may take to log in to the route port. */
 const routeLoginTimeoutS = 5;
 /** How often a route is tried, and how many answers may be missing: a node that hangs is given up within 10 s. */
+/** The longest line of the NATS protocol that a client may send, in bytes. Source: spec 9. */
+const controlLineBytesMax = 1_024;
 const routePing = { interval: "3s", max: 2 } as const;
 
 /** What holds for every TLS listener. */
@@ -66,6 +68,7 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
     },
     ports_file_dir: settings.portsDir,
     max_payload: natsPayloadBytesMax,
+    max_control_line: controlLineBytesMax,
     max_connections: settings.connectionsMax,
     write_deadline: "10s",
     logtime: false,

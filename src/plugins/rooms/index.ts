@@ -97,7 +97,7 @@ export default definePlugin({
         }
         return { room, stay };
       },
-      of: (endpoint) => store.listRoomsOf(endpoint),
+      accepted: (endpoint) => store.listRoomsOf(endpoint, { accepted: true }),
     };
     const limits = {
       rowsPerOwner: config.rows_per_owner ?? rowsPerOwnerDefault,

@@ -68,6 +68,14 @@ async function withEffect(change: () => Promise<unknown>, effect: () => void): P
   effect();
 }
 
+/** Notifies members of a change of their room; those who have not accepted it at a bounded rate. */
+export function tellMembers(notices: Notices, stays: readonly StayRecord[], kind: NoticeKind, roomId: string): void {
+  const endpointsOf = (accepted: boolean) =>
+    stays.filter(({ acceptedAt }) => (acceptedAt !== null) === accepted).map(({ endpoint }) => endpoint);
+  notices.tell(endpointsOf(true), kind, roomId);
+  notices.tellSlowly(endpointsOf(false), kind, roomId);
+}
+
 /** Changes of a room that exists, each under a statement, and the leave, which needs none. */
 export class RoomLife {
   constructor(private readonly parts: LifeParts) {}
@@ -215,11 +223,7 @@ export class RoomLife {
   }
 
   #tell(stays: readonly StayRecord[], kind: NoticeKind, roomId: string): void {
-    this.parts.notices.tell(
-      stays.map(({ endpoint }) => endpoint),
-      kind,
-      roomId,
-    );
+    tellMembers(this.parts.notices, stays, kind, roomId);
   }
 }
 

@@ -1,9 +1,10 @@
 import { type Route, route } from "../../contracts/plugin.ts";
 import * as api from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { acceptRoom, listOwnRooms } from "./acceptance.ts";
 import { addMembers } from "./members.ts";
 import type { Parts } from "./parts.ts";
-import { memberReply, roomListEntry } from "./views.ts";
+import { memberReply } from "./views.ts";
 
 /** Members and statements of a room. */
 export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Route[] {
@@ -42,7 +43,7 @@ export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Ro
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         const { body } = call;
-        notices.tell(
+        notices.tellSlowly(
           await addMembers(membership, body, { store, users, quotas: rules.quotas }),
           "joined",
           call.params.id,
@@ -71,8 +72,9 @@ export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Ro
   ];
 }
 
-/** What a member reads for itself: its key, its rooms. */
-export function ownRoutes({ store, rooms }: Parts): Route[] {
+/** What a member reads and decides for itself: its key, its rooms, whether it accepts one. */
+export function ownRoutes(parts: Parts): Route[] {
+  const { store, rooms } = parts;
   const room = { params: api.RoomParams };
   return [
     route(
@@ -96,21 +98,37 @@ export function ownRoutes({ store, rooms }: Parts): Route[] {
       },
     ),
     route(
+      "PUT",
+      "/rooms/:id/accept",
+      "signed",
+      {
+        summary: "Accepts one's membership, so that it counts on the data plane",
+        errors: ["forbidden", "not_found", "gone"],
+        ...room,
+      },
+      async ({ params, caller }) => {
+        await acceptRoom(params.id, caller.endpoint, parts);
+        return undefined;
+      },
+    ),
+    route(
       "GET",
       "/members/:endpoint/rooms",
       "signed",
       {
-        summary: "One's own rooms",
+        summary: "The rooms that oneself is a member of, accepted or not",
         cost: "list",
         errors: ["forbidden"],
         params: api.EndpointParams,
+        query: api.RoomsQuery,
         reply: api.RoomList,
       },
-      async (call) => {
-        if (call.params.endpoint !== call.caller.endpoint) {
-          throw new UnibusError("forbidden", "one sees one's own rooms only (ask for yours)");
+      async ({ params, query, caller }) => {
+        const { endpoint } = caller;
+        if (params.endpoint !== endpoint) {
+          throw new UnibusError("forbidden", `you can only list your own rooms (GET /members/${endpoint}/rooms)`);
         }
-        return (await rooms.of(call.caller.endpoint)).map(roomListEntry);
+        return listOwnRooms(endpoint, query, parts);
       },
     ),
   ];

@@ -2,16 +2,17 @@ import { type Route, route } from "../../contracts/plugin.ts";
 import * as api from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { createRoom } from "./create.ts";
+import { tellMembers } from "./life.ts";
 import { checkMayDelete } from "./members.ts";
 import { gone, type Parts } from "./parts.ts";
-import { roomListEntry, roomReply } from "./views.ts";
+import { membershipReply, roomReply } from "./views.ts";
 
 /** Making, reading and deleting rooms. */
 export function roomRoutes({ store, streams, rooms, rules, capacity, notices, denials }: Parts): Route[] {
   const room = { params: api.RoomParams };
   const clear = async (roomId: string): Promise<void> => {
-    const members = (await store.listStays(roomId)).filter(({ until }) => until === 0).map(({ endpoint }) => endpoint);
-    notices.tell(members, "deleted", roomId);
+    const members = (await store.listStays(roomId)).filter(({ until }) => until === 0);
+    tellMembers(notices, members, "deleted", roomId);
     await streams?.remove(roomId);
     await store.purgeRoom(roomId);
     rules.quotas.rows.forget();
@@ -38,8 +39,12 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         const { bytesMax, whenFull } = capacity;
-        const entry = roomListEntry(membership);
-        return { ...roomReply(membership.room), ...entry, bytes_max: bytesMax, when_full: whenFull };
+        return {
+          ...roomReply(membership.room),
+          ...membershipReply(membership),
+          bytes_max: bytesMax,
+          when_full: whenFull,
+        };
       },
     ),
     route(

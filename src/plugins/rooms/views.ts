@@ -7,9 +7,16 @@ export function roomReply(room: RoomRecord) {
   return { ...base(room), created_at: new Date(room.createdAt).toISOString() };
 }
 
-/** A room as one of its members sees it in a list. */
-export function roomListEntry({ room, stay }: Membership) {
+/** A room as one of its members reads it. */
+export function membershipReply({ room, stay }: Membership) {
   return { ...base(room), role: stay.role, version: room.version, rekey_pending: room.rekeyPending };
+}
+
+/** A room in the list of a member's rooms. `live`: the member's grant holds it. */
+export function roomListEntry(membership: Membership, live: ReadonlySet<string>) {
+  const { room, stay } = membership;
+  const standing = { accepted: stay.acceptedAt !== null, live: live.has(room.roomId), added_by: stay.addedBy };
+  return { ...membershipReply(membership), ...standing };
 }
 
 /** One stay, in the order of the signed line. */

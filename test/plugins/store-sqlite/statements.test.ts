@@ -15,6 +15,7 @@ import {
   createBody,
   createRoom,
   freshSubject,
+  inviteMembers,
   kickBody,
   newRoom,
   type OwnRoom,
@@ -91,6 +92,10 @@ const asks: Readonly<Record<string, () => Ask | Promise<Ask>>> = {
   "POST /rooms/{id}/members": async () => {
     const made = await createRoom(live.server, ana, policy("encrypt"));
     return { target: at(made, "/members"), body: addBody(made, bo).body, status: 201 };
+  },
+  "PUT /rooms/{id}/accept": async () => {
+    const made = await createRoom(live.server, ana, policy("encrypt"));
+    return { as: bo, target: at(await inviteMembers(live.server, made, bo), "/accept"), status: 204 };
   },
   "GET /rooms/{id}/statements": () => ({ as: bo, target: at(shared, "/statements") }),
   "GET /rooms/{id}/key": () => ({ as: bo, target: at(shared, "/key") }),

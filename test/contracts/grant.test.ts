@@ -1,0 +1,119 @@
+import { describe, expect, test } from "bun:test";
+import { ulid } from "ulid";
+import { grantBytesMax, grantOf } from "../../src/contracts/grant.ts";
+import type { Membership } from "../../src/contracts/store.ts";
+import { zeroHash } from "../../src/wire/statement.ts";
+import { policy } from "../support/peer.ts";
+
+const endpoint = `${"A-b_".repeat(10)}xyz`;
+
+function membership(
+  subject: string,
+  persist: boolean,
+  { devices = [], acceptedAt = 1 }: { readonly devices?: readonly string[]; readonly acceptedAt?: number | null } = {},
+): Membership {
+  const roomId = ulid();
+  return {
+    room: {
+      ...{ roomId, subject, policy: policy(...(persist ? (["persist"] as const) : [])), epoch: 1, keyCheck: zeroHash },
+      ...{ version: 1, statementHash: zeroHash, creator: endpoint, createdAt: 0, deletedAt: null, rekeyPending: false },
+    },
+    stay: {
+      ...{ endpoint, sign_pub: "", kex_pub: "", kex_sig: "", handle: "", role: "member", since: 1, until: 0 },
+      ...{ leftAt: null, acceptedAt, addedBy: null, devices },
+    },
+  };
+}
+
+describe("a peer without a room", () => {
+  test("may answer requests, and hear its inboxes and its notices; no list is empty", () => {
+    expect(grantOf(endpoint, [])).toEqual({
+      publish: ["_INBOX.*.r.>"],
+      subscribe: [`_INBOX.${endpoint}.>`, `_DELIVER.${endpoint}.>`, `unibus.user.${endpoint}.>`],
+      subscriptionsMax: 1_000,
+      roomIds: new Set(),
+    });
+  });
+});
+
+describe("a member", () => {
+  const quiet = membership("rpc.sum", false);
+  const kept = membership("room.general", true, { devices: ["phone", "main"] });
+  const [stream, sanitized] = [`UNIBUS_${kept.room.roomId}`, endpoint.replaceAll("-", "_")];
+  const given = grantOf(endpoint, [quiet, kept]);
+
+  test("speaks in its rooms, acknowledges its own durables, one for each device, and no more", () => {
+    expect([...given.publish].sort()).toEqual(
+      [
+        ...["_INBOX.*.r.>", "rpc.sum", "room.general"],
+        `$JS.ACK.${stream}.${kept.room.roomId}_${sanitized}.>`,
+        `$JS.ACK.${stream}.${kept.room.roomId}_${sanitized}_phone.>`,
+      ].sort(),
+    );
+  });
+
+  test("acknowledges for no device whose consumer does not exist, not even the main one", () => {
+    const { publish } = grantOf(endpoint, [membership("room.general", true)]);
+    expect(publish).toEqual(["_INBOX.*.r.>", "room.general"]);
+  });
+
+  test("hears its rooms, and what is delivered to it", () => {
+    expect([...given.subscribe].sort()).toEqual(
+      [
+        ...[`_INBOX.${endpoint}.>`, `unibus.user.${endpoint}.>`, `_DELIVER.${endpoint}.>`],
+        ...["rpc.sum", "room.general"],
+      ].sort(),
+    );
+  });
+
+  test("may have two subscriptions for each room, one for each device, and a thousand more", () => {
+    expect(given.subscriptionsMax).toBe(2 * 2 + 2 + 1_000);
+  });
+
+  test("has nothing of the JetStream API, of the system, of an inbox for PubAcks", () => {
+    for (const subject of [...given.publish, ...given.subscribe]) {
+      expect(subject).not.toMatch(/^(\$JS\.API|\$SYS|\$KV|\$O|_R_|>|\*)/);
+    }
+    expect(given.publish.some((subject) => /^_INBOX\.[^.]+\.a/.test(subject))).toBe(false);
+    expect(given.publish.some((subject) => subject.startsWith("unibus.") || subject.startsWith("_DELIVER"))).toBe(
+      false,
+    );
+  });
+
+  test("has of two rooms of like names exactly those two", () => {
+    const { publish } = grantOf(endpoint, [membership("room.a", false), membership("room.a.b", false)]);
+    expect([...publish].sort()).toEqual(["_INBOX.*.r.>", "room.a", "room.a.b"]);
+  });
+});
+
+describe("a grant", () => {
+  const long = (n: number) => `room.${String(n).padStart(195, "x")}`;
+  const bytesOf = ({ publish, subscribe }: { publish: readonly string[]; subscribe: readonly string[] }) =>
+    JSON.stringify([...publish, ...subscribe]).length;
+
+  test("holds nothing of what was not accepted", () => {
+    const given = grantOf(endpoint, [
+      membership("room.mine", false),
+      membership("room.not", true, { acceptedAt: null }),
+    ]);
+    expect(given.publish).toEqual(["_INBOX.*.r.>", "room.mine"]);
+    expect(given.subscribe).not.toContain("room.not");
+    expect(given.roomIds.size).toBe(1);
+  });
+
+  test("holds at most 400 KiB, the rooms that were accepted first", () => {
+    const memberships = Array.from({ length: 1_200 }, (_, n) => membership(long(n), true, { acceptedAt: 5_000 - n }));
+    const given = grantOf(endpoint, memberships);
+    expect(bytesOf(given)).toBeLessThan(grantBytesMax + 1_000);
+    expect(bytesOf(given)).toBeGreaterThan(grantBytesMax - 1_000);
+    const oldest = memberships.slice(-given.roomIds.size).map(({ room }) => room.roomId);
+    expect([...given.roomIds].sort()).toEqual(oldest.sort());
+    expect(given.subscriptionsMax).toBe(2 * given.roomIds.size + 1_000);
+  });
+
+  test("counts what the devices of a room take", () => {
+    const devices = Array.from({ length: 8 }, (_, n) => `device${n}`);
+    const memberships = Array.from({ length: 1_000 }, (_, n) => membership(long(n), true, { devices }));
+    expect(bytesOf(grantOf(endpoint, memberships))).toBeLessThan(grantBytesMax + 1_000);
+  });
+});

@@ -1,0 +1,139 @@
+/**
+ * The client accepts a room when the application uses it, reports what it is added to, and follows whom it trusts.
+ * Source: spec 9 "The grant is bounded and fair".
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { connect, type Invitation } from "../../src/client/index.ts";
+import { Server, until } from "../support/executable.ts";
+import { type Cast, castOf, inside } from "../support/inside.ts";
+import { freshSubject, postUser } from "../support/peer.ts";
+
+let server: Server;
+let people: Cast<"ana" | "bob">;
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=1000000"] });
+  people = await castOf(server, "ana", "bob");
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+describe("the client", () => {
+  /** A bus of a new user, and a room that ana added them to. */
+  async function invited(name: string, options: { readonly acceptFrom?: readonly string[] } = {}) {
+    const identity = await postUser(server, people.admin, name);
+    const bus = await connect({ url: server.ready.http, identity, state: "memory", ...options });
+    const owner = await connect({ url: server.ready.http, identity: people.ana, state: "memory" });
+    const theirs = await owner.createRoom(freshSubject(), "matrix");
+    await theirs.membership.add(identity.endpoint);
+    const isAccepted = async () => (await bus.rooms()).find(({ id }) => id === theirs.id)?.accepted;
+    return { bus, owner, theirs, isAccepted, close: () => Promise.all([bus.close(), owner.close()]) };
+  }
+
+  const uses = {
+    "to subscribe": async (scene: Awaited<ReturnType<typeof invited>>) => {
+      const got: string[] = [];
+      await (await scene.bus.room(scene.theirs.subject)).onMessage(({ text }) => got.push(text));
+      await scene.theirs.send("hello");
+      await until("it is heard", () => got.includes("hello"));
+    },
+    "to send": async ({ bus, theirs }: Awaited<ReturnType<typeof invited>>) => {
+      await (await bus.room(theirs.id)).send("hello");
+    },
+    "to request": async ({ bus, theirs }: Awaited<ReturnType<typeof invited>>) => {
+      const stop = await theirs.respond(({ text }) => `${text}!`);
+      expect((await (await bus.room(theirs.subject)).request("hello")).text).toBe("hello!");
+      stop();
+    },
+    "by a durable": async ({ bus, theirs }: Awaited<ReturnType<typeof invited>>) => {
+      const got: string[] = [];
+      await theirs.send("kept");
+      await using _ = await (await bus.room(theirs.id)).durable(({ text }) => got.push(text));
+      await until("it is delivered", () => got.includes("kept"));
+    },
+  };
+
+  for (const [how, use] of Object.entries(uses)) {
+    test(`accepts a room that the application opens ${how}`, async () => {
+      const scene = await invited(`uses ${how}`);
+      expect(await scene.isAccepted()).toBe(false);
+      await use(scene);
+      expect(await scene.isAccepted()).toBe(true);
+      await scene.close();
+    }, 30_000);
+  }
+
+  test("accepts nothing because of a list, a read or a notice", async () => {
+    const scene = await invited("reads");
+    const { bus, theirs } = scene;
+    await theirs.send("before");
+    await bus.rooms();
+    const room = await bus.room(theirs.subject);
+    expect((await room.history()).messages.map(({ text }) => text)).toEqual(["before"]);
+    expect(room.members).toHaveLength(2);
+    await theirs.membership.rekey();
+    await until("the client has the new key", async () => (await room.refresh()).state.epoch === 2);
+    expect(await scene.isAccepted()).toBe(false);
+    await bus.accept(theirs.id);
+    expect(await scene.isAccepted()).toBe(true);
+    await scene.close();
+  }, 30_000);
+
+  test("acknowledges for a device that is newer than its connection, so that nothing comes twice", async () => {
+    const scene = await invited("device");
+    const { bus, theirs } = scene;
+    await bus.accept(theirs.id);
+    for (let n = 0; n < 40; n++) await theirs.send(`kept ${n}`);
+    const got: string[] = [];
+    const durable = await (await bus.room(theirs.id)).durable(({ text }) => got.push(text));
+    // More than the bus sends without an ack: they come only if acks count.
+    await until("all are delivered", () => got.length >= 40, 8_000);
+    const system = await inside(server);
+    const name = `${theirs.id}_${bus.identity.endpoint.replaceAll(/[^A-Za-z0-9_]/g, "_")}`;
+    await until("all are acknowledged", async () => {
+      const reply = await system.request(`$JS.API.CONSUMER.INFO.UNIBUS_${theirs.id}.${name}`);
+      return reply.json<{ num_ack_pending: number }>().num_ack_pending === 0;
+    });
+    expect(got).toEqual(Array.from({ length: 40 }, (_, n) => `kept ${n}`));
+    await durable.close();
+    await Promise.all([system.close(), scene.close()]);
+  }, 30_000);
+
+  test("reports what it is added to, and accepts at once what trusted adders offer", async () => {
+    const { bus, owner, theirs, close } = await invited("worker", { acceptFrom: [people.ana.endpoint] });
+    const told: Invitation[] = [];
+    bus.on("invited", (invitation) => told.push(invitation));
+    const other = await connect({ url: server.ready.http, identity: people.bob, state: "memory" });
+    const refused = await other.createRoom(freshSubject(), "nats");
+    await refused.membership.add(bus.identity.endpoint);
+    const taken = await owner.createRoom(freshSubject(), "nats");
+    await taken.membership.add(bus.identity.endpoint);
+    await until("both are reported", () => told.length >= 2 && told.some(({ roomId }) => roomId === taken.id));
+    const of = (id: string) => told.filter(({ roomId }) => roomId === id);
+    expect(of(refused.id)).toEqual([
+      { roomId: refused.id, subject: refused.subject, addedBy: people.bob.endpoint, accepted: false },
+    ]);
+    expect(of(taken.id)).toEqual([
+      { roomId: taken.id, subject: taken.subject, addedBy: people.ana.endpoint, accepted: true },
+    ]);
+    const rooms = new Map((await bus.rooms()).map(({ id, accepted }) => [id, accepted]));
+    expect([rooms.get(refused.id), rooms.get(taken.id), rooms.get(theirs.id)]).toEqual([false, true, true]);
+    await Promise.all([close(), other.close()]);
+  }, 30_000);
+
+  test("accepts a room by itself once in 30 s, however often it is added and removed", async () => {
+    const scene = await invited("looped");
+    const { bus, theirs } = scene;
+    await (await bus.room(theirs.subject)).send("first");
+    await theirs.membership.kick(bus.identity.endpoint);
+    await theirs.membership.add(bus.identity.endpoint);
+    await until("the client has read that it was out", async () => {
+      return (await bus.room(theirs.id)).members.some(({ endpoint }) => endpoint === bus.identity.endpoint);
+    });
+    await expect((await bus.room(theirs.id)).send("second", { timeoutMs: 3_000 })).rejects.toBeDefined();
+    expect(await scene.isAccepted()).toBe(false);
+    // A person who says so is asked no time.
+    await bus.accept(theirs.id);
+    await (await bus.room(theirs.id)).send("third");
+    await scene.close();
+  }, 30_000);
+});

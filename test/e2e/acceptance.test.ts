@@ -1,0 +1,313 @@
+/**
+ * A membership counts on the data plane once its member accepted it, and a grant is bounded.
+ * Source: spec 6, 9 "The grant is bounded and fair".
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { connect } from "../../src/client/index.ts";
+import { Server, until } from "../support/executable.ts";
+import { type Cast, castOf, inside } from "../support/inside.ts";
+import {
+  acceptRoom,
+  addBody,
+  addMembers,
+  at,
+  call,
+  createRoom,
+  dial,
+  freshSubject,
+  history,
+  inviteMembers,
+  kick,
+  leave,
+  noticesOf,
+  type OwnRoom,
+  policy,
+  postUser,
+  refusalsOf,
+  setRole,
+} from "../support/peer.ts";
+import { pub, rawPeer } from "../support/raw-nats.ts";
+
+interface Listed {
+  readonly room_id: string;
+  readonly accepted: boolean;
+  readonly live: boolean;
+  readonly added_by: string | null;
+}
+
+let server: Server;
+let people: Cast<"ana" | "bob" | "cleo" | "dora">;
+
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=1000000", "--set", "rooms.per_user=5000"] });
+  people = await castOf(server, "ana", "bob", "cleo", "dora");
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+const accept = (who: Identity, room: OwnRoom) => call(server.ready.http, who, "PUT", at(room, "/accept"));
+
+async function listOf(who: Identity, query = ""): Promise<Listed[]> {
+  const reply = await call(server.ready.http, who, "GET", `/members/${who.endpoint}/rooms${query}`);
+  if (reply.status !== 200) throw new Error(`GET rooms: ${reply.status} ${reply.text}`);
+  return reply.json as unknown as Listed[];
+}
+
+const entryOf = async (who: Identity, room: OwnRoom): Promise<Listed | undefined> =>
+  (await listOf(who)).find(({ room_id }) => room_id === room.state.roomId);
+
+const roomWith = async (...members: Identity[]): Promise<OwnRoom> =>
+  members.length === 0
+    ? createRoom(server, people.ana, policy("persist"))
+    : inviteMembers(server, await createRoom(server, people.ana, policy("persist")), ...members);
+
+/** Counts the logins of a peer from now on. */
+async function loginsOf(who: Identity): Promise<{ readonly count: () => number; stop(): Promise<void> }> {
+  const system = await inside(server, "SYS");
+  let count = 0;
+  system.subscribe("$SYS.ACCOUNT.PEERS.CONNECT", {
+    callback: (_, message) => {
+      if (message.json<{ client: { user?: string } }>().client.user?.startsWith(who.endpoint)) count += 1;
+    },
+  });
+  await system.flush();
+  return { count: () => count, stop: () => system.close() };
+}
+
+describe("PUT /rooms/{id}/accept", () => {
+  test("accepts once, tells the member's devices, and says the same again", async () => {
+    const room = await roomWith(people.bob);
+    expect(await entryOf(people.bob, room)).toMatchObject({
+      ...{ accepted: false, live: false, added_by: people.ana.endpoint },
+    });
+    const device = await dial(server, people.bob);
+    const notices = await noticesOf(device, people.bob);
+    for (let n = 0; n < 3; n++) expect((await accept(people.bob, room)).status).toBe(204);
+    expect(await entryOf(people.bob, room)).toMatchObject({ accepted: true, live: true });
+    await until("the notice has come", () => notices.includes(`accepted ${room.state.roomId}`));
+    // Another notice comes after it: there is no second one in between.
+    await setRole(server, room, people.bob, "owner");
+    await until("the next notice has come", () => notices.includes(`role ${room.state.roomId}`));
+    expect(notices).toEqual([`accepted ${room.state.roomId}`, `role ${room.state.roomId}`]);
+    await device.close();
+  });
+
+  test("is refused after leaving or a kick, to strangers, and in no room; a new stay needs a new acceptance", async () => {
+    const left = await roomWith(people.bob, people.cleo);
+    await acceptRoom(server, left, people.bob);
+    expect((await leave(server, left, people.bob)).status).toBe(204);
+    expect((await accept(people.bob, left)).json).toMatchObject({ code: "forbidden" });
+    const kicked = await kick(server, left, people.bob, people.ana, people.cleo);
+    expect((await accept(people.bob, kicked)).status).toBe(403);
+    expect((await accept(people.dora, kicked)).status).toBe(403);
+    const again = await inviteMembers(server, kicked, people.bob);
+    expect(await entryOf(people.bob, again)).toMatchObject({ accepted: false, live: false });
+    expect((await accept(people.bob, again)).status).toBe(204);
+    expect(await entryOf(people.bob, again)).toMatchObject({ accepted: true, live: true });
+
+    expect((await call(server.ready.http, people.bob, "PUT", `/rooms/${"0".repeat(26)}/accept`)).status).toBe(404);
+    expect((await call(server.ready.http, people.ana, "DELETE", at(again))).status).toBe(204);
+    expect((await accept(people.bob, again)).status).toBe(410);
+  });
+
+  test("is not needed for the room that one made", async () => {
+    const room = await roomWith();
+    expect(await entryOf(people.ana, room)).toMatchObject({
+      accepted: true,
+      live: true,
+      added_by: people.ana.endpoint,
+    });
+  });
+});
+
+describe("the list of one's rooms", () => {
+  test("names the signer of the statement that added one, not who brought it", async () => {
+    const room = await setRole(server, await addMembers(server, await roomWith(), people.bob), people.bob, "owner");
+    const { body } = addBody({ ...room, owner: people.bob }, people.cleo);
+    expect((await call(server.ready.http, people.ana, "POST", at(room, "/members"), body)).status).toBe(201);
+    expect(await entryOf(people.cleo, room)).toMatchObject({ added_by: people.bob.endpoint, accepted: false });
+  });
+
+  test("has pages by room id, also of only what is accepted, or is not", async () => {
+    const who = await postUser(server, people.admin, "pages");
+    const rooms: OwnRoom[] = [];
+    for (let n = 0; n < 7; n++) rooms.push(await roomWith(who));
+    const ids = rooms.map(({ state }) => state.roomId).sort();
+    for (const room of rooms.slice(0, 3)) await acceptRoom(server, room, who);
+    const idsOf = async (query: string) => (await listOf(who, query)).map(({ room_id }) => room_id);
+    expect(await idsOf("")).toEqual(ids);
+    expect(await idsOf("?limit=3")).toEqual(ids.slice(0, 3));
+    expect(await idsOf(`?limit=3&after=${ids[2]}`)).toEqual(ids.slice(3, 6));
+    expect(await idsOf(`?limit=3&after=${ids[5]}`)).toEqual(ids.slice(6));
+    expect(await idsOf(`?after=${ids[6]}`)).toEqual([]);
+    const accepted = rooms.slice(0, 3).map(({ state }) => state.roomId);
+    expect(await idsOf("?accepted=true")).toEqual(accepted.sort());
+    expect((await idsOf("?accepted=false")).length).toBe(4);
+    expect((await listOf(who, "?accepted=true&limit=1"))[0]).toMatchObject({ accepted: true, live: true });
+    for (const query of ["?limit=0", "?limit=1001", "?after=x", "?accepted=maybe"]) {
+      const reply = await call(server.ready.http, who, "GET", `/members/${who.endpoint}/rooms${query}`);
+      expect([query, reply.status]).toEqual([query, 400]);
+    }
+  });
+});
+
+describe("a room that is not accepted", () => {
+  test("can be read, and counts on the data plane only once it is accepted", async () => {
+    const room = await roomWith(people.bob);
+    for (const part of ["", "/members", "/statements", "/history"]) {
+      expect((await call(server.ready.http, people.bob, "GET", at(room, part))).status).toBe(200);
+    }
+    expect(await entryOf(people.bob, room)).toMatchObject({ accepted: false });
+    using early = await rawPeer(server.ready.nats, people.bob);
+    const sub = `SUB ${room.state.subject} 1\r\n`;
+    expect(await early.exchange(sub)).toContain("Permissions Violation for Subscription");
+    expect(await early.exchange(pub(room.state.subject, "x"))).toContain("Permissions Violation for Publish");
+    const durable = await call(server.ready.http, people.bob, "PUT", at(room, "/durable"));
+    expect([durable.status, durable.json.code]).toEqual([409, "conflict"]);
+    expect(await history(server, people.ana, room)).toEqual([]);
+
+    await acceptRoom(server, room, people.bob);
+    using late = await rawPeer(server.ready.nats, people.bob);
+    expect(await late.exchange(sub, pub(room.state.subject, "now"))).toContain("now");
+    expect((await call(server.ready.http, people.bob, "PUT", at(room, "/durable"))).status).toBe(200);
+    // The connection that was there stays there, with what it had.
+    expect(early.isClosed).toBe(false);
+  });
+
+  test("that comes, kicks or goes cuts nobody, and causes no login", async () => {
+    const who = await postUser(server, people.admin, "bystander");
+    const bus = await connect({ url: server.ready.http, identity: who, state: "memory" });
+    const mine = await bus.createRoom(freshSubject(), "nats");
+    const got: string[] = [];
+    await mine.onMessage(({ text }) => got.push(text));
+    const logins = await loginsOf(who);
+    for (let n = 0; n < 5; n++) {
+      const kicked = await roomWith(who);
+      await kick(server, kicked, who, people.ana);
+      const deleted = await roomWith(who);
+      expect((await call(server.ready.http, people.ana, "DELETE", at(deleted))).status).toBe(204);
+      await roomWith(who);
+    }
+    // The last of the notices, which are one a second, have come by then.
+    const watching = await dial(server, who);
+    const notices = await noticesOf(watching, who);
+    await until("the last notices have come", () => notices.length > 0);
+    await mine.send("still here");
+    await until("it is heard", () => got.includes("still here"));
+    expect(logins.count()).toBe(1);
+    await Promise.all([logins.stop(), watching.close(), bus.close()]);
+  }, 30_000);
+
+  test("is told of at most once a second, whatever number of rooms there are", async () => {
+    const who = await postUser(server, people.admin, "often-added");
+    const device = await dial(server, who);
+    const notices = await noticesOf(device, who);
+    const began = performance.now();
+    const rooms = await Promise.all(Array.from({ length: 40 }, () => createRoom(server, people.ana, policy())));
+    for (const room of rooms) await inviteMembers(server, room, who);
+    await until("a notice for several rooms has come", () => notices.includes("joined"));
+    const seconds = (performance.now() - began) / 1_000;
+    expect(notices.length).toBeLessThanOrEqual(Math.ceil(seconds) + 1);
+    await device.close();
+  }, 30_000);
+});
+
+describe("the grant of a member of very many rooms", () => {
+  const long = (n: number): string => freshSubject().padEnd(195, "x") + String(n).padStart(5, "0");
+
+  test("holds those that were accepted first, and another has its place when one is left", async () => {
+    const who = await postUser(server, people.admin, "everywhere");
+    const adder = await postUser(server, people.admin, "adder of all");
+    const own = await createRoom(server, who, policy());
+    const rooms: OwnRoom[] = [];
+    // One adder alone may not have so many unaccepted ones at once: each is accepted before the next comes.
+    for (let n = 0; n < 1_050; n++) {
+      rooms.push(await addMembers(server, await createRoom(server, adder, policy(), long(n)), who));
+    }
+    const [first, last] = [rooms[0], rooms.at(-1)];
+    if (first === undefined || last === undefined) throw new Error("rooms");
+    const entries = new Map<string, Listed>();
+    for (let after = ""; ; ) {
+      const page = await listOf(who, after);
+      for (const entry of page) entries.set(entry.room_id, entry);
+      if (page.length < 1_000) break;
+      after = `?after=${page.at(-1)?.room_id}`;
+    }
+    const isLive = ({ state }: OwnRoom) => entries.get(state.roomId)?.live;
+    expect(entries.size).toBe(rooms.length + 1);
+    expect([...entries.values()].every(({ accepted }) => accepted)).toBe(true);
+    expect([isLive(own), isLive(first), isLive(last)]).toEqual([true, true, false]);
+    const live = rooms.filter(isLive);
+    expect(rooms.slice(0, live.length)).toEqual(live);
+    // Both lists name each subject of 200 characters, with quotes and a comma.
+    expect(live.length).toBeGreaterThan(Math.floor((400 * 1_024) / 406) - 2);
+
+    using peer = await rawPeer(server.ready.nats, who);
+    const allowed = [own, first, live.at(-1) ?? first];
+    for (const { state } of allowed) expect(await peer.exchange(`SUB ${state.subject} 1\r\n`)).not.toContain("-ERR");
+    expect(await peer.exchange(`SUB ${last.state.subject} 2\r\n`)).toContain("Permissions Violation");
+
+    expect((await leave(server, first, who)).status).toBe(204);
+    const next = rooms[live.length];
+    if (next === undefined) throw new Error("no room waits");
+    expect(await entryOfPage(who, next)).toMatchObject({ live: true });
+
+    // The client says what is the matter, instead of a refusal of the data plane.
+    await using bus = await connect({ url: server.ready.http, identity: who, state: "memory" });
+    const over = await bus.room(last.state.roomId);
+    await expect(over.send("x")).rejects.toMatchObject({ code: "quota" });
+  }, 120_000);
+
+  async function entryOfPage(who: Identity, { state }: OwnRoom): Promise<Listed | undefined> {
+    const all = [...(await listOf(who)), ...(await listOf(who, `?after=${(await listOf(who)).at(-1)?.room_id}`))];
+    return all.find(({ room_id }) => room_id === state.roomId);
+  }
+});
+
+describe("one adder", () => {
+  test("has at most 100 unaccepted memberships with one user; others add, and what is answered frees", async () => {
+    const [adder, other, who] = await Promise.all(
+      ["adder", "other", "victim"].map((name) => postUser(server, people.admin, name)),
+    );
+    if (!adder || !other || !who) throw new Error("users");
+    const invite = async (by: Identity) => {
+      const room = await createRoom(server, by, policy());
+      return { room, reply: await call(server.ready.http, by, "POST", at(room, "/members"), addBody(room, who).body) };
+    };
+    const rooms: OwnRoom[] = [];
+    for (let n = 0; n < 100; n++) {
+      const { room, reply } = await invite(adder);
+      expect(reply.status).toBe(201);
+      rooms.push(room);
+    }
+    const refused = await invite(adder);
+    expect([refused.reply.status, refused.reply.json.code]).toEqual([429, "quota"]);
+    expect(String(refused.reply.json.error)).toContain(who.endpoint);
+    expect((await invite(other)).reply.status).toBe(201);
+
+    const [accepted, left, deleted] = rooms;
+    if (!accepted || !left || !deleted) throw new Error("rooms");
+    const frees = [
+      () => accept(who, accepted),
+      () => leave(server, left, who),
+      () => call(server.ready.http, adder, "DELETE", at(deleted)),
+    ];
+    for (const free of frees) {
+      expect((await free()).status).toBe(204);
+      expect((await invite(adder)).reply.status).toBe(201);
+      expect((await invite(adder)).reply.status).toBe(429);
+    }
+  }, 60_000);
+});
+
+test("a stock client's connection is refused what was accepted after its login, and has it at the next", async () => {
+  const room = await roomWith(people.cleo);
+  const before = await dial(server, people.cleo);
+  const refusals = refusalsOf(before);
+  await acceptRoom(server, room, people.cleo);
+  before.subscribe(room.state.subject);
+  await until("it is refused", () => refusals.some((text) => /permission/i.test(text)));
+  const after = await dial(server, people.cleo);
+  expect((await after.request(room.state.subject, "stored")).json<{ seq: number }>().seq).toBe(1);
+  await Promise.all([before.close(), after.close()]);
+});
