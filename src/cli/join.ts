@@ -7,13 +7,14 @@ import { identityFromWords, newWords, walletWords } from "../client/wallet.ts";
 import { hasCode } from "../wire/errors.ts";
 import { identityOption, publicFields } from "./identity.ts";
 import { defaultIdentityFile, readIdentityFile, writeIdentityFile } from "./identity-file.ts";
-import { dialOption } from "./peer.ts";
+import { busClockOption, dialOption } from "./peer.ts";
 import { type PrintOptions, printFields, printNote } from "./print.ts";
 import { type KnownBus, knownBus, remember, remembered } from "./remembered.ts";
 
 interface JoinOptions extends PrintOptions {
   readonly identity?: string;
   readonly dial?: string;
+  readonly busClock?: boolean;
 }
 
 /** The identity of a file, made from fresh words where there is none. The words are shown once, on a terminal only. */
@@ -38,7 +39,12 @@ async function join(given: readonly string[], options: JoinOptions): Promise<voi
   const identity = await identityIn(file);
   const here = knownBus(link.url, file);
   try {
-    const { handle, role } = await register(link, identity, { dial: options.dial });
+    const onWarning = (warning: string) => printNote(`warning: ${warning}`);
+    const { handle, role } = await register(link, identity, {
+      dial: options.dial,
+      busClock: options.busClock,
+      onWarning,
+    });
     printFields({ url: link.url, handle, role, ...publicFields(identity) }, options);
   } catch (error) {
     // The answer to an earlier try may have been lost: then this bus is its user's, too.
@@ -69,6 +75,7 @@ export function joinCommand(): Command {
     .argument("<link...>", "the link, also with the words around it; - reads it from stdin")
     .addOption(dialOption())
     .addOption(identityOption())
+    .addOption(busClockOption())
     .option("--json", "print JSON")
     .action(join);
 }

@@ -29,11 +29,12 @@ export function sizeText(bytes: number): string {
 }
 
 /**
- * A message as JSON: `{id, from, handle, time, kind, text | data, thread?, re?, blob?, verified, late}`.
+ * A message as JSON: `{id, from, handle, time, kind, text | data, thread?, re?, blob?, verified, late, early,
+ * clock_unsure?}`.
  * Shape: `data` is base64-std, where the data is no UTF-8; `blob` is what `blob get` takes.
  */
 export function messageFields(message: Message): object {
-  const { id, from, handle, timeMs, kind, data, thread, replyTo, blob, epoch, verified, late } = message;
+  const { id, from, handle, timeMs, kind, data, thread, replyTo, blob, epoch } = message;
   const text = textOf(data);
   return {
     ...{ id, from, handle, time: new Date(timeMs).toISOString(), kind },
@@ -41,7 +42,8 @@ export function messageFields(message: Message): object {
     ...(thread === null ? {} : { thread }),
     ...(replyTo === null ? {} : { re: replyTo }),
     ...(blob === null ? {} : { blob: refWord({ blob, epoch }) }),
-    ...{ verified, late },
+    ...{ verified: message.verified, late: message.late, early: message.early },
+    ...(message.clockUnsure ? { clock_unsure: true } : {}),
   };
 }
 
@@ -71,7 +73,8 @@ export class MessageLines {
     const shown = this.#paint(`${name}${message.verified ? "" : "?"}`, colourOf(message.from));
     const line = [this.#paint(this.#timeOf(message), "dim"), "  ", shown, "  ", ...this.#whatOf(message)];
     this.#remember(message, name);
-    return message.late ? [...line, "  ", this.#paint("(late)", "yellow")] : line;
+    const mark = message.late ? "(late)" : message.early ? "(early)" : null;
+    return mark === null ? line : [...line, "  ", this.#paint(mark, "yellow")];
   }
 
   #timeOf({ timeMs }: Message): string {

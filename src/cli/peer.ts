@@ -18,6 +18,12 @@ export interface PeerOptions extends PrintOptions {
   readonly url?: string;
   readonly dial?: string;
   readonly identity?: string;
+  readonly busClock?: boolean;
+}
+
+/** `--bus-clock`. */
+export function busClockOption(): Option {
+  return new Option("--bus-clock", "follow the bus's clock, however far it differs from this computer's");
 }
 
 /** Gives a command the options that say which peer acts, and on which bus. */
@@ -30,6 +36,7 @@ export function peerCommand(command: Command): Command {
       ).env("UNIBUS_URL"),
     )
     .addOption(dialOption())
+    .addOption(busClockOption())
     .addOption(identityOption());
 }
 
@@ -107,7 +114,8 @@ export async function asPeer(
   const signal = AbortSignal.any([asked, readerGone]);
   const isOver = () => readerGone.aborted || (follows && asked.aborted);
   try {
-    const place = { urls: urlsOf(at.bus), dial: options.dial, state: stateFolder(identity.endpoint) };
+    const { dial, busClock } = options;
+    const place = { urls: urlsOf(at.bus), dial, state: stateFolder(identity.endpoint), busClock };
     await using bus = await connect({ ...place, identity, lazy: true, settles, keyLifetime: keyLifetime(), signal });
     tellOf(bus, follows);
     // One that follows ends by itself what it has begun.

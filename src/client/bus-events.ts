@@ -11,7 +11,7 @@ export type BusEvents = {
   /** The bus, or somebody on it, did what an honest one does not. */
   readonly suspicious: {
     readonly roomId: string | null;
-    readonly what: DropReason | "room_forked" | "room_stale" | "owner_conflict";
+    readonly what: DropReason | "room_forked" | "room_stale" | "owner_conflict" | "clock_moved";
     /** The endpoint that signed what was dropped, where its signature holds; else nobody knows who sent it. */
     readonly from?: string | undefined;
     readonly error?: UnibusError;

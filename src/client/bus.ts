@@ -66,6 +66,7 @@ export class Bus implements AsyncDisposable {
     readonly info: Info,
   ) {
     this.#control = control;
+    control.clock.onMoved = (error) => this.#events.tell("suspicious", { roomId: null, what: "clock_moved", error });
     const vouched = new Vouched();
     const { state } = options;
     this.#trustParts = {
@@ -95,14 +96,13 @@ export class Bus implements AsyncDisposable {
   /** Connects. Errors: unavailable when nobody answers; unauthenticated for who is no user. */
   static async connect(options: ConnectOptions): Promise<Bus> {
     const warnings: string[] = [];
-    const { urls, identity, dial, signal } = options;
-    const control = new ControlPlane({ urls, identity, dial, onWarning: (warning) => warnings.push(warning) });
-    const bus = new Bus(options, control, await control.info(signal));
+    const control = new ControlPlane({ ...options, onWarning: (warning) => void warnings.push(warning) });
+    const bus = new Bus(options, control, await control.info(options.signal));
     // Listeners are there in the next turn.
     setTimeout(() => {
       for (const warning of warnings) bus.#events.tell("warning", warning);
     });
-    if (options.lazy !== true) await waitFor(bus.#dataPlane(), signal);
+    if (options.lazy !== true) await waitFor(bus.#dataPlane(), options.signal);
     return bus;
   }
 

@@ -1,3 +1,4 @@
+import type { OwnClock } from "./clock.ts";
 import type { Identity } from "./identity.ts";
 import type { KeyLifetime } from "./key-age.ts";
 import type { ClientState } from "./state.ts";
@@ -29,5 +30,12 @@ export interface ConnectOptions {
   readonly dial?: string | undefined;
   /** Options of TLS beyond the system's own trust. */
   readonly tls?: { readonly ca?: string };
+  /**
+   * Whether the bus's clock is followed however far it differs from this computer's. Without it the bus's may be 24 h
+   * behind or 5 min ahead. Never over http to another machine. Default: false.
+   */
+  readonly busClock?: boolean | undefined;
+  /** This computer's clocks, where a test replaces them. */
+  readonly ownClock?: OwnClock | undefined;
   readonly signal?: AbortSignal | undefined;
 }

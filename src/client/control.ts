@@ -3,6 +3,7 @@ import * as api from "../wire/api.ts";
 import { bytesOf } from "../wire/encoding.ts";
 import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
 import { devicePattern, endpointPattern, ulidPattern } from "../wire/names.ts";
+import { BusClock, type OwnClock } from "./clock.ts";
 import { Detour } from "./detour.ts";
 import { unreached } from "./fetch-fault.ts";
 import { type Ask, busUrl, exchange, isCleartext } from "./http.ts";
@@ -38,6 +39,10 @@ export interface ControlOptions {
   readonly dial?: string | undefined;
   /** Told what the user should know and nothing else shows, such as an address that is not encrypted. */
   readonly onWarning?: (message: string) => void;
+  /** Whether the bus's clock is followed however far it is off. Default: false. */
+  readonly busClock?: boolean | undefined;
+  /** This computer's clocks, where a test replaces them. */
+  readonly ownClock?: OwnClock | undefined;
 }
 
 /** Which users of the directory are asked for; all where nothing is given. Source: spec 6. */
@@ -66,22 +71,26 @@ export interface RequestOptions {
  * version, and a second copy is answered by `conflict`, `gone` or `forbidden`; whoever gets one of these reads the
  * room again and looks for its own statement, as `RoomChanges` does.
  *
- * A clock that is off is an error, never followed: a bus that could shift the time of our signatures could keep one
- * for later.
+ * Requests are signed with the bus's time, within the bounds of `BusClock`: a bus that could shift the time of our
+ * signatures at will could keep one for later. A request that is refused for its time is sent again once, if the bus's
+ * clock can be taken up again.
  * Errors: what the bus answers; unavailable when no address answers, or one answers what is not in the API; the
  * signal's reason when the caller gives up.
  */
 export class ControlPlane {
   readonly urls: readonly string[];
   readonly identity: Identity;
+  /** The bus's clock: known from the first `info` on. */
+  readonly clock: BusClock;
   /** Where the bus is dialled, if that is not its address. */
   readonly detour: Detour | undefined;
   /** The address that answered last. */
   #at = 0;
 
-  constructor({ urls, identity, dial, onWarning }: ControlOptions) {
+  constructor({ urls, identity, dial, onWarning, busClock, ownClock }: ControlOptions) {
     this.urls = [...new Set(urls.map(busUrl))];
     this.identity = identity;
+    this.clock = new BusClock({ own: ownClock, follows: busClock, onWarning });
     if (this.urls.length === 0 || this.urls.length > urlsMax) {
       throw new UnibusError("invalid", `a bus has 1 to ${urlsMax} addresses, not ${this.urls.length} (name them)`);
     }
@@ -116,10 +125,15 @@ export class ControlPlane {
 
   /** Sends a request, again where a GET is told to wait. */
   async #ask(ask: Ask): Promise<{ readonly body: Uint8Array<ArrayBuffer>; readonly url: string }> {
+    let isLearned = false;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#askAll(ask);
+        return await this.#askAll({ ...ask, nowMs: this.clock.now });
       } catch (error) {
+        if (hasCode(error, "clock_skew") && ask.signer !== undefined && !isLearned) {
+          isLearned = true;
+          if (await this.#learnTime(ask.signal)) continue;
+        }
         const pauseS = hasCode(error, "rate_limited") || hasCode(error, "unavailable") ? error.retryAfterS : undefined;
         const isOver = attempt === patience.attempts || ask.method !== "GET";
         if (isOver || pauseS === undefined || pauseS > patience.pauseSMax) throw error;
@@ -161,22 +175,46 @@ export class ControlPlane {
 
   /**
    * What a client needs beside an address of the bus.
-   * From an https address only tls and wss URLs of the data plane are let through. Source: spec 9.
+   * From an https address only tls and wss URLs of the data plane are let through. The reply's time sets the clock.
+   * Errors: clock_skew where the clocks are too far apart. Source: spec 4, 9.
    */
   async info(signal?: AbortSignal): Promise<api.Info> {
+    const { info, url, sentMs } = await this.#readInfo(signal);
+    this.#learn(info, url, sentMs);
+    return info;
+  }
+
+  /** Takes up the bus's time, if it says it. Gives whether the clock was set by it. Errors: clock_skew. */
+  async #learnTime(signal: AbortSignal | undefined): Promise<boolean> {
+    const read = await this.#readInfo(signal).catch(() => null);
+    signal?.throwIfAborted();
+    return read !== null && this.#learn(read.info, read.url, read.sentMs);
+  }
+
+  async #readInfo(signal: AbortSignal | undefined) {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.json };
+    const sentMs = this.clock.steadyMs();
     const { body, url } = await this.#ask({ method: "GET", target: "/info", signal, ...limits });
-    return this.#infoOf(body, url);
+    return { info: this.#infoOf(body, url), url, sentMs };
+  }
+
+  /** Compares the time of a reply with the clock, or sets the clock by it. Errors: clock_skew. */
+  #learn({ time }: api.Info, url: string, sentMs: number): boolean {
+    const [timeMs, receivedMs] = [Date.parse(time), this.clock.steadyMs()];
+    const isOpen = isCleartext(url) && this.detour?.isLocal !== true;
+    return this.clock.learn({ url, isCleartext: isOpen, timeMs, sentMs, receivedMs });
   }
 
   /** What each address that answers says, those first that are preferred. Errors: unavailable when none does. */
   async infos(signal?: AbortSignal): Promise<api.Info[]> {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.info };
-    const ask = async (url: string) =>
-      this.#infoOf(
-        await exchange(url, { method: "GET", target: "/info", signal, detour: this.detour, ...limits }),
-        url,
-      );
+    const ask = async (url: string) => {
+      const sentMs = this.clock.steadyMs();
+      const request = { method: "GET", target: "/info", signal, detour: this.detour, ...limits } as const;
+      const info = this.#infoOf(await exchange(url, request), url);
+      this.#learn(info, url, sentMs);
+      return info;
+    };
     const infos = await Promise.all(this.urls.map((url) => ask(url).catch(() => [])));
     if (infos.flat().length === 0) throw unreached(this.urls.join(", "), "no address answered");
     return infos.flat();

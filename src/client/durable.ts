@@ -4,7 +4,7 @@ import type { ControlPlane } from "./control.ts";
 import type { DeliveryTaker } from "./deliveries.ts";
 import type { LiveMessage } from "./line.ts";
 import type { Live } from "./live.ts";
-import type { Newest, Received, Receiver } from "./receiver.ts";
+import type { Received, Receiver } from "./receiver.ts";
 
 /** How often the bus is told that a message is still worked on, in milliseconds: it waits 10 s. Source: spec 8. */
 const progressEveryMs = 4_000;
@@ -42,7 +42,6 @@ export class Durable implements AsyncDisposable {
   readonly #acks: string;
   /** The acks of what waits or is worked on. */
   readonly #waiting = new Set<string>();
-  readonly #newest: Newest = new Map();
   /** Acks that were refused, and those that were sent again since, the oldest first. */
   readonly #refused = new Set<string>();
   readonly #sentAgain = new Set<string>();
@@ -114,7 +113,7 @@ export class Durable implements AsyncDisposable {
   async #work(data: Uint8Array, ack: string): Promise<void> {
     // What waits when it is closed is not worked on: it comes again.
     if (this.#isClosed) return;
-    const received = await this.parts.receiver.open(data, "history", this.#newest);
+    const received = await this.parts.receiver.open(data, "history");
     if (received !== null) await this.onReceived(received);
     // What does not hold is done with, too: it would come again for ever.
     this.parts.live.line.publish(ack, "+ACK");

@@ -19,6 +19,8 @@ export interface Ask {
   readonly contentType?: string;
   /** Who signs; nobody, where the route is for anyone. */
   readonly signer?: Identity | undefined;
+  /** The time that is signed, in milliseconds since 1970. */
+  readonly nowMs?: (() => number) | undefined;
   readonly bytesMax: number;
   /** For the request and its whole reply. */
   readonly timeoutMs: number;
@@ -48,9 +50,13 @@ export function isCleartext(url: string): boolean {
 }
 
 /** The headers of a signed request: a fresh nonce, and the host as it is dialled. Source: spec 5. */
-function signedHeaders(base: string, { method, target, body }: Ask, signer: Identity): Record<string, string> {
+function signedHeaders(
+  base: string,
+  { method, target, body, nowMs = Date.now }: Ask,
+  signer: Identity,
+): Record<string, string> {
   const { host } = new URL(base);
-  const ts = String(Math.floor(Date.now() / 1000));
+  const ts = String(Math.floor(nowMs() / 1000));
   const nonce = toBase64(crypto.getRandomValues(new Uint8Array(16)));
   const bodyHash = sha256Hex(body ?? "");
   return {

@@ -38,7 +38,7 @@ export { type ClientState, MemoryState, type StatePlace } from "./state.ts";
 export { identityFromWords, newWords } from "./wallet.ts";
 
 /** What `connect` takes: one address or several, and where to remember what was seen. */
-export type ClientOptions = Omit<ConnectOptions, "urls" | "state"> & {
+export type ClientOptions = Omit<ConnectOptions, "urls" | "state" | "ownClock"> & {
   /** The address of the bus. */
   readonly url?: string;
   /** Several addresses of one bus, the preferred first. */

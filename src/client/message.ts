@@ -29,12 +29,16 @@ export class Message {
   readonly epoch: number;
   /** Whether its signature was checked: without one it is only known to be from some member. */
   readonly verified: boolean;
-  /** Older than its sender's newest by 10 minutes: held back on the way, perhaps. */
+  /** Came live, and is dated more than 10 minutes before it came: held back on the way, perhaps. */
   readonly late: boolean;
+  /** Came live, and is dated more than 10 minutes after it came: its sender's clock is wrong, perhaps. */
+  readonly early: boolean;
+  /** Came live to a computer whose clock disagrees with the bus's: whether it is late cannot be told. */
+  readonly clockUnsure: boolean;
   /** When its sender says that it was made, in milliseconds since 1970. */
   readonly timeMs: number;
 
-  constructor({ frame, payload, verified, sender, late }: Received) {
+  constructor({ frame, payload, verified, sender, mark }: Received) {
     this.id = frame.id;
     this.kind = kinds.get(frame.t) ?? "pub";
     this.from = frame.from;
@@ -45,7 +49,9 @@ export class Message {
     this.blob = frame.b ?? null;
     this.epoch = frame.e;
     this.verified = verified;
-    this.late = late;
+    this.late = mark === "late";
+    this.early = mark === "early";
+    this.clockUnsure = mark === "clock_unsure";
     this.timeMs = ulidTimeMs(frame.id);
   }
 

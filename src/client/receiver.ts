@@ -1,6 +1,7 @@
 import { TokenBucket } from "../lib/token-bucket.ts";
 import { hasCode } from "../wire/errors.ts";
 import { type DropReason, decodeFrame, type Frame, isDropped } from "../wire/frame.ts";
+import type { BusClock } from "./clock.ts";
 import { type Opened, openFrame, type Refused, signatureFault } from "./frames.ts";
 import { Recent } from "./recent.ts";
 import type { RoomKeys } from "./room-keys.ts";
@@ -10,8 +11,8 @@ import { memberAt, memberNow, type VerifiedMember, type VerifiedRoom } from "./v
 
 /** How long live frames of an epoch are taken after the next one was learned of, in milliseconds. Source: spec 4. */
 const oldEpochMs = 60_000;
-/** A frame that is older than its sender's newest by this much is late, in milliseconds. Source: spec 4. */
-const lateMs = 600_000;
+/** A live frame whose time differs by more is late or early, in milliseconds. Source: spec 4. */
+const markMs = 600_000;
 /** How many frames are remembered to tell repeats. */
 const repeatsMax = 65_536;
 /** Reads of the room that frames of unknown epochs or senders may cause: so many at once, then one a second. */
@@ -25,20 +26,23 @@ const distrust = { ms: 10_000, membersMax: 1_024 } as const;
 /** A frame that holds, as the application is given it. */
 export interface Received extends Opened {
   readonly sender: VerifiedMember;
-  /** Older than its sender's newest by 10 minutes: held back on the way, perhaps. */
-  readonly late: boolean;
+  readonly mark: TimeMark | null;
 }
+
+/**
+ * What the time of a frame that came live says: it is more than 10 minutes older or newer than this computer's clock,
+ * or that clock disagrees with the bus's and cannot tell. What is read from a history or a backlog is not marked.
+ */
+export type TimeMark = "late" | "early" | "clock_unsure";
 
 /** Where a frame came from: what is checked of it besides. */
 export type Origin = "live" | "history";
-
-/** By sender, the time of the newest frame of those that are read together, in milliseconds since 1970. */
-export type Newest = Map<string, number>;
 
 /** What a receiver needs. */
 export interface ReceiverParts {
   readonly trust: RoomTrust;
   readonly keys: RoomKeys;
+  readonly clock: BusClock;
   /** Called with each frame that is dropped. */
   readonly onDrop: (refused: Refused) => void;
 }
@@ -49,7 +53,6 @@ export interface ReceiverParts {
  */
 export class Receiver {
   readonly #reads = new TokenBucket(unknownReads.burst, unknownReads.perSecond);
-  readonly #newest: Newest = new Map();
   readonly #seen = new Recent(repeatsMax);
   /** The read of the room that is about to begin. */
   #ahead: Promise<VerifiedRoom> | null = null;
@@ -70,13 +73,14 @@ export class Receiver {
 
   /**
    * What was said in some bytes, or null for what was dropped. Repeats are for the caller: it knows the order.
-   * Whoever reads old frames gives a `newest` of their own: against what comes live all of them would be late.
    * Errors: room_forked; unavailable where the room's key or members cannot be read at the moment.
    */
-  async open(bytes: Uint8Array, origin: Origin, newest = this.#newest): Promise<Received | null> {
+  async open(bytes: Uint8Array, origin: Origin): Promise<Received | null> {
     const frame = decodeFrame(bytes);
+    // When it came counts, not when it could be opened.
+    const mark = isDropped(frame) || origin !== "live" ? null : this.#markOf(frame);
     const result = isDropped(frame) ? frame : await this.#check(frame, origin);
-    if (!isDropped(result)) return { ...result, late: isLate(result.frame, newest) };
+    if (!isDropped(result)) return { ...result, mark };
     this.parts.onDrop(result);
     return null;
   }
@@ -86,12 +90,20 @@ export class Receiver {
     this.parts.onDrop({ drop: reason });
   }
 
+  #markOf({ id }: Frame): TimeMark | null {
+    const { clock } = this.parts;
+    if (!clock.isSure) return "clock_unsure";
+    const aheadMs = ulidTimeMs(id) - clock.wallMs();
+    if (Math.abs(aheadMs) <= markMs) return null;
+    return aheadMs > 0 ? "early" : "late";
+  }
+
   async #check(frame: Frame, origin: Origin): Promise<Checked | Refused> {
-    const { trust, keys } = this.parts;
+    const { trust, keys, clock } = this.parts;
     const { room } = trust;
     if (frame.s !== room.state.subject) return { drop: "wrong_subject" };
     if (frame.e > room.state.epoch) return this.#checkAhead(frame, origin);
-    if (origin === "live" && Date.now() - trust.newerSinceMs(frame.e) > oldEpochMs) return { drop: "old_epoch" };
+    if (origin === "live" && clock.steadyMs() - trust.newerSinceMs(frame.e) > oldEpochMs) return { drop: "old_epoch" };
     // Whoever was added a moment ago is not known yet: that begins no epoch.
     const sender = memberAt(room, frame.from, frame.e) ?? memberAt(await this.#readAhead(), frame.from, frame.e);
     if (sender === null) return { drop: "not_a_member" };
@@ -158,11 +170,4 @@ export class Receiver {
   }
 }
 
-type Checked = Omit<Received, "late">;
-
-function isLate({ from, id }: Frame, newest: Newest): boolean {
-  const timeMs = ulidTimeMs(id);
-  const newestMs = newest.get(from) ?? 0;
-  if (timeMs > newestMs) newest.set(from, timeMs);
-  return timeMs < newestMs - lateMs;
-}
+type Checked = Omit<Received, "mark">;

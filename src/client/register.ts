@@ -12,20 +12,30 @@ import { contentOf } from "./reply.ts";
 /** How long a bus may take to redeem an invite, in milliseconds. */
 const registerTimeoutMs = 30_000;
 
+/** How an invite is redeemed. */
+export interface RegisterOptions {
+  /** HOST:PORT at which the bus is dialled instead of at its URL. */
+  readonly dial?: string | undefined;
+  /** Whether the bus's clock is followed however far it is off. Default: false. */
+  readonly busClock?: boolean | undefined;
+  /** Called with what the user should know. */
+  readonly onWarning?: (message: string) => void;
+}
+
 /**
- * Redeems an invite for an identity. The private keys stay here. The bus is asked first whether it knows the key: an
- * invite is spent only on somebody who can use it.
- * `dial`: where the bus is dialled instead of at its URL.
- * Errors: conflict for a key that is a user already, whose invite stays as it is; what the bus answers; unavailable
- * when it cannot be reached; invalid for what cannot be dialled.
+ * Redeems an invite for an identity. The private keys stay here. The clocks are compared first, and the bus is asked
+ * whether it knows the key: an invite is spent only on somebody who can use it.
+ * Errors: clock_skew for clocks that are too far apart, and conflict for a key that is a user already: both leave the
+ * invite as it is; what the bus answers; unavailable when it cannot be reached; invalid for what cannot be dialled.
  */
 export async function register(
   { url, token }: JoinLink,
   identity: Identity,
-  { dial }: { readonly dial?: string | undefined } = {},
+  options: RegisterOptions = {},
 ): Promise<Registered> {
+  const { dial } = options;
   const detour = dial === undefined ? undefined : new Detour(url, dial);
-  const user = await userOf(url, identity, dial);
+  const user = await userOf(url, identity, options);
   if (user !== null) {
     const who = `this identity is already a user of ${url}, ${JSON.stringify(user.handle)}`;
     throw new UnibusError("conflict", `${who} (the invite was not used: pass it on, or join with another identity)`);
@@ -45,8 +55,12 @@ export async function register(
 }
 
 /** The user whose key an identity is, or null. Errors: those of the bus, and unavailable. */
-async function userOf(url: string, identity: Identity, dial?: string): Promise<{ readonly handle: string } | null> {
-  const control = new ControlPlane({ urls: [url], identity, dial });
+async function userOf(
+  url: string,
+  identity: Identity,
+  options: RegisterOptions,
+): Promise<{ readonly handle: string } | null> {
+  const control = new ControlPlane({ urls: [url], identity, ...options });
   await control.info();
   try {
     const { members } = await control.directory({ endpoint: identity.endpoint });

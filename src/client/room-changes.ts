@@ -92,7 +92,7 @@ export async function createRoom(
   const { control, state: memory } = parts;
   const { identity } = control;
   const { endpoint, signPubHex: sign_pub, kexPubHex: kex_pub } = identity;
-  const roomId = newUlid();
+  const roomId = newUlid(control.clock.now());
   const roomKey = draft.policy.encrypt ? newRoomKey() : null;
   const statement = statementOf(
     {

@@ -3,7 +3,7 @@ import { Feed } from "./feed.ts";
 import { framesOf, pagesAfter } from "./history-pages.ts";
 import type { LiveMessage } from "./line.ts";
 import type { Message } from "./message.ts";
-import type { Newest, Received, Receiver } from "./receiver.ts";
+import type { Received, Receiver } from "./receiver.ts";
 import { Recent } from "./recent.ts";
 import { type Lost, mended, settle, Tail, type Told } from "./tail.ts";
 import { pause } from "./wait.ts";
@@ -246,8 +246,6 @@ export class RoomReader {
 
 /** Frames of a history that one reader reads, each once. */
 class Kept {
-  readonly #newest: Newest = new Map();
-
   constructor(
     private readonly receiver: Receiver,
     private readonly seen: Recent,
@@ -258,7 +256,7 @@ class Kept {
   }
 
   async open(frames: readonly Uint8Array[]): Promise<Received[]> {
-    const opened = await Promise.all(frames.map((bytes) => this.receiver.open(bytes, "history", this.#newest)));
+    const opened = await Promise.all(frames.map((bytes) => this.receiver.open(bytes, "history")));
     return opened.filter((one): one is Received => one !== null && this.seen.add(`${one.frame.from}.${one.frame.id}`));
   }
 }

@@ -76,6 +76,7 @@ export class Room {
   readonly #receiver: Receiver;
   readonly #dropped: Partial<Record<DropReason, number>> = {};
   readonly #answers: Answers;
+  readonly #draftOf = (data: Uint8Array | string) => draftOf(this.parts.control.clock, data);
   readonly #blobs: RoomBlobs;
   readonly #age: KeyAge;
   readonly #requests: Requests;
@@ -109,7 +110,7 @@ export class Room {
       signal,
     });
     this.#blobs = new RoomBlobs(trust.roomId, keys, control);
-    this.#receiver = new Receiver({ trust, keys, onDrop });
+    this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop });
     this.#ownerConflicts = parts.ownerConflicts;
     this.#requests = new Requests({ replies: parts.replies, receiver: this.#receiver, data: parts.data, onTrouble });
     this.membership = new Membership(trust, changes, directory, () => this.#refuseStrangers());
@@ -117,7 +118,7 @@ export class Room {
       reader: () => this.reader,
       me: control.identity.endpoint,
       send: async (data, { id, subject }) => {
-        const sealed = await this.#sealed({ ...draftOf(data), re: id }, undefined);
+        const sealed = await this.#sealed({ ...this.#draftOf(data), re: id }, undefined);
         const { publisher } = await parts.data();
         await publisher.send({ ...sealed, subject, dedupId: null });
       },
@@ -226,20 +227,20 @@ export class Room {
    */
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
     await this.parts.enter(options.signal);
-    return this.#say({ ...draftOf(data), ...placeOf(options) }, options);
+    return this.#say({ ...this.#draftOf(data), ...placeOf(options) }, options);
   }
 
   /** Reacts to a message. Errors: those of `send`. */
   async react(to: Pick<Message, "id" | "thread">, emoji: string, options: SendOptions = {}): Promise<Sent> {
     const thread = to.thread === null ? {} : { thr: to.thread };
     await this.parts.enter(options.signal);
-    return this.#say({ ...draftOf(emoji), t: frameTypes.REACT, re: to.id, ...thread }, options);
+    return this.#say({ ...this.#draftOf(emoji), t: frameTypes.REACT, re: to.id, ...thread }, options);
   }
 
   /** Answers a message, in its thread or beginning one. Errors: those of `send`. */
   async reply(to: Pick<Message, "id" | "thread">, data: Uint8Array | string, options: SendOptions = {}): Promise<Sent> {
     await this.parts.enter(options.signal);
-    return this.#say({ ...draftOf(data), re: to.id, thr: to.thread ?? to.id }, options);
+    return this.#say({ ...this.#draftOf(data), re: to.id, thr: to.thread ?? to.id }, options);
   }
 
   /**
@@ -248,7 +249,7 @@ export class Room {
    */
   async request(data: Uint8Array | string, options: SendOptions = {}): Promise<Message> {
     this.#refuse();
-    const draft = draftOf(data);
+    const draft = this.#draftOf(data);
     await this.parts.enter(options.signal);
     return this.#requests.request({ id: draft.id, seal: () => this.#sealed(draft, options.signal) }, options);
   }

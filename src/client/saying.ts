@@ -1,5 +1,6 @@
 /** What is said in a room besides the words, and what sending gives. */
 import { bytesOf } from "../wire/encoding.ts";
+import type { BusClock } from "./clock.ts";
 import type { SendOptions } from "./publisher.ts";
 import type { StoredBlob } from "./room-blobs.ts";
 import type { Draft } from "./sealing.ts";
@@ -24,9 +25,9 @@ export interface Sent {
   readonly rekeyPending: boolean;
 }
 
-/** A message that is not sealed yet, with a fresh id. */
-export const draftOf = (data: Uint8Array | string): Draft => ({
-  id: newUlid(),
+/** A message that is not sealed yet, with a fresh id of the bus's time. */
+export const draftOf = (clock: BusClock, data: Uint8Array | string): Draft => ({
+  id: newUlid(clock.now()),
   payload: typeof data === "string" ? bytesOf(data) : data,
 });
 

@@ -160,7 +160,7 @@ export class RoomTrust {
     if (known !== null && (await this.#isUnchanged(known))) return known;
     this.#room = await this.#read();
     const { epoch } = this.#room.state;
-    if (!this.#learned.has(epoch)) this.#learned.set(epoch, Date.now());
+    if (!this.#learned.has(epoch)) this.#learned.set(epoch, this.parts.control.clock.steadyMs());
     for (const old of this.#learned.keys()) if (this.#learned.size > learnedMax) this.#learned.delete(old);
     return this.#room;
   }

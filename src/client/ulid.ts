@@ -3,12 +3,13 @@ const timeDigits = 10;
 const randomDigits = 16;
 
 /**
- * A fresh ULID, for rooms and frames: the time, then 80 random bits.
+ * A fresh ULID, for rooms and frames: the time, then 80 random bits. The time is the bus's, in milliseconds since 1970.
  * Shape: two of one millisecond are in no order; only so can nobody guess the next. Source: spec 4.
  */
 export function newUlid(nowMs: number = Date.now()): string {
   let text = "";
-  for (let at = 0, rest = nowMs; at < timeDigits; at++, rest = Math.floor(rest / 32)) text = digits[rest % 32] + text;
+  for (let at = 0, rest = Math.floor(nowMs); at < timeDigits; at++, rest = Math.floor(rest / 32))
+    text = digits[rest % 32] + text;
   // 32 divides 256: five bits of a byte are as random as the byte.
   for (const byte of crypto.getRandomValues(new Uint8Array(randomDigits))) text += digits[byte % 32];
   return text;

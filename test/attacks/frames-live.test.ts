@@ -2,7 +2,7 @@
  * Frames that no member said so, injected by the server or by whoever gets that far: re-labelled, replayed, altered,
  * not canonical, of strangers, of one who was kicked, of epochs that are over or are not. Source: spec 4, 13.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, setSystemTime, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";
 import { newUlid } from "../../src/client/ulid.ts";
 import { frameBytesMax } from "../../src/wire/frame.ts";
@@ -18,7 +18,6 @@ beforeAll(async () => {
   ({ server, admin } = await HostileScene.server());
   scene = await HostileScene.open(server, { admin });
 });
-afterEach(() => setSystemTime());
 afterAll(async () => {
   await scene[Symbol.asyncDispose]();
   await server[Symbol.asyncDispose]();
@@ -127,20 +126,23 @@ describe("in an encrypted room whose messages are signed", () => {
     await expectSound(scene);
   });
 
-  test("what the server held back for more than 10 minutes is marked late", async () => {
+  test("what the server held back for more than 10 minutes is marked late, what is dated ahead early", async () => {
     const [by, roomKey] = [scene.cleo.identity, await scene.key()];
-    const held = await scene.frame({ by, roomKey, text: "held back" });
-    setSystemTime(Date.now() + 11 * 60_000);
-    const fresh = await scene.frame({ by, roomKey, text: "fresh" });
-    setSystemTime();
-    scene.inject(fresh);
-    // Of two that come at once either may be checked first.
-    await until("bob has the newer one", () => scene.texts.includes("fresh"));
-    scene.inject(held);
-    await until("bob has both", () => scene.texts.includes("held back"));
-    expect(scene.got.slice(-2).map(({ text, late }) => [text, late])).toEqual([
-      ["fresh", false],
-      ["held back", true],
+    const dated = (text: string, minutes: number) =>
+      scene.frame({ by, roomKey, text, id: newUlid(Date.now() + minutes * 60_000) });
+    // The order in which they come says nothing.
+    const given = { fresh: 0, "held back": -11, "a little late": -9, ahead: 11, "a little ahead": 9, "fresh again": 0 };
+    for (const [text, minutes] of Object.entries(given)) {
+      scene.inject(await dated(text, minutes));
+      await until(`bob has ${text}`, () => scene.texts.includes(text));
+    }
+    expect(scene.got.slice(-6).map(({ text, late, early, clockUnsure }) => [text, late, early, clockUnsure])).toEqual([
+      ["fresh", false, false, false],
+      ["held back", true, false, false],
+      ["a little late", false, false, false],
+      ["ahead", false, true, false],
+      ["a little ahead", false, false, false],
+      ["fresh again", false, false, false],
     ]);
   });
 
@@ -172,9 +174,14 @@ describe("when a member is kicked", () => {
     // It may have been under way.
     at.inject(await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "under way" }));
     await until("bob has it", () => at.texts.includes("under way"));
-    setSystemTime(Date.now() + 61_000);
+    // What the computer's clock says makes no difference: only time that has passed does.
+    at.clock.wallBy = 61_000;
+    at.inject(await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "still under way" }));
+    await until("bob has it", () => at.texts.includes("still under way"));
+    at.clock.wallBy = -3_600_000;
+    at.clock.steadyBy = 61_000;
     await expectDropped(at, await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "too late" }), "old_epoch");
-    setSystemTime();
+    at.clock.wallBy = 0;
     await expectSound(at);
   });
 
@@ -186,7 +193,7 @@ describe("when a member is kicked", () => {
     const old = (text: string) => at.frame({ by: at.ana.identity, epoch: 1, roomKey: oldKey, text });
     at.inject(await old("from one who did not know yet"));
     await until("bob has it", () => at.texts.length === 1);
-    setSystemTime(Date.now() + 61_000);
+    at.clock.steadyBy = 61_000;
     await expectDropped(at, await old("replayed"), "old_epoch");
   });
 });

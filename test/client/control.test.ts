@@ -17,7 +17,8 @@ import { HostileServer } from "../support/hostile-server.ts";
 import { bytes, vectors } from "../support/vectors.ts";
 
 const identity = await identityFromSeeds(bytes(vectors.keys.sign_seed), bytes(vectors.keys.kex_priv));
-const info = { name: "unibus", version: "1", auth: "enforce", nats: [], ws: [], namespaces: [], time: "now" };
+const iso = (ms: number): string => new Date(ms).toISOString();
+const info = { name: "unibus", version: "1", auth: "enforce", nats: [], ws: [], namespaces: [], time: iso(Date.now()) };
 const anything = Type.Unknown();
 const opened: Bun.Server<unknown>[] = [];
 afterAll(() => Promise.all(opened.map((server) => server.stop(true))));
@@ -99,9 +100,40 @@ describe("a request", () => {
     ] as const) {
       const bus = listener(() => refusal(code, status));
       const error = await failureOf(() => controlOf(bus.url, other.url).request("POST", "/x", anything, { body: {} }));
-      expect([error.code, error.message, bus.asked.length]).toEqual([code, `it is ${code}`, 1]);
+      // One that is refused for its time asks for the bus's.
+      const count = code === "clock_skew" ? 2 : 1;
+      expect([error.code, error.message, bus.asked.length]).toEqual([code, `it is ${code}`, count]);
     }
     expect(other.asked).toEqual([]);
+  });
+
+  test("is signed by the bus's clock, which is taken up once when a request is refused for its time", async () => {
+    for (const aheadMs of [-2 * 3_600_000, 4 * 60_000]) {
+      const busMs = () => Date.now() + aheadMs;
+      const bus = listener((request) => {
+        if (new URL(request.url).pathname === "/info") return Response.json({ ...info, time: iso(busMs()) });
+        const isNear = Math.abs(Number(request.headers.get("x-unibus-ts")) * 1_000 - busMs()) < 30_000;
+        return isNear ? Response.json({ done: true }) : refusal("clock_skew", 401);
+      });
+      const control = controlOf(bus.url);
+      for (const count of [3, 4]) {
+        expect(await control.request("POST", "/x", anything, { body: {} })).toEqual({ done: true });
+        expect(bus.asked.length).toBe(count);
+      }
+    }
+    // One that refuses every time is asked no more than once.
+    const mad = listener((request) =>
+      new URL(request.url).pathname === "/info" ? Response.json(info) : refusal("clock_skew", 401),
+    );
+    expect((await failureOf(() => controlOf(mad.url).request("GET", "/x", anything))).code).toBe("clock_skew");
+    expect(mad.asked.length).toBe(3);
+    const far = listener((request) =>
+      new URL(request.url).pathname === "/info"
+        ? Response.json({ ...info, time: iso(Date.now() + 3_600_000) })
+        : refusal("clock_skew", 401),
+    );
+    const error = await failureOf(() => controlOf(far.url).request("GET", "/x", anything));
+    expect([error.code, error.message]).toEqual(["clock_skew", expect.stringContaining("ahead of this computer's: ")]);
   });
 
   test("is sent once more to the one address there is, when its answer was lost", async () => {
@@ -199,7 +231,7 @@ describe("a reply", () => {
   });
 
   test("is what the API says, fields that a newer bus adds apart", async () => {
-    const newer = listener(() => Response.json({ ...info, more: [1], time: "now" }));
+    const newer = listener(() => Response.json({ ...info, more: [1] }));
     expect(await controlOf(newer.url).info()).toMatchObject(info);
     const replies = [
       "",

@@ -118,7 +118,8 @@ test("commands on the host find the store of the server, while it runs, before i
   await add("late");
   expect(await list()).toEqual(["during", "early", "late"]);
   // What is named on the command line goes before what the directory was served with.
-  expect(await list("--flag", "decentralized=off")).toEqual([]);
+  const other = await unibus(folder, ["user", "list", "--data", "data", "--flag", "decentralized=off"]);
+  expect([other.code, other.stderr]).toEqual([1, expect.stringContaining("there is no bus in data")]);
   expect(await list()).toEqual(["during", "early", "late"]);
 }, 60_000);
 

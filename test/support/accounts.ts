@@ -19,9 +19,11 @@ export function adminLink(server: Server): string {
   return readFileSync(server.folder.file("data", "admin-link"), "utf8").trim();
 }
 
-/** `unibus join`, with an identity file of its own. */
-export function join(folder: Folder, link: string, file: string): Promise<Done> {
-  return unibus(folder, ["join", link, "--identity", folder.file(file), "--json"]);
+/** `unibus join`, with an identity file of its own. Shape: stdout is JSON, an error on stderr is one for people. */
+export async function join(folder: Folder, link: string, file: string): Promise<Done> {
+  const done = await unibus(folder, ["join", link, "--identity", folder.file(file), "--json"]);
+  const stderr = done.stderr.replace(/^\{"error":.*\}$/m, (line) => `error: ${JSON.parse(line).error}`);
+  return { ...done, stderr };
 }
 
 /** The first admin, who came by the link that the server kept. */

@@ -15,6 +15,7 @@ import { newUlid } from "../../src/client/ulid.ts";
 import { bytesOf } from "../../src/wire/encoding.ts";
 import { Server, until } from "./executable.ts";
 import { HostileNats } from "./hostile-nats.ts";
+import { MovedClock } from "./moved-clock.ts";
 import { addUser, dial, freshSubject, postUser } from "./peer.ts";
 import { trustingPeer } from "./trusting-peer.ts";
 
@@ -34,6 +35,8 @@ export class HostileScene implements AsyncDisposable {
   readonly got: Message[] = [];
   readonly suspicious: BusEvents["suspicious"][] = [];
   readonly trouble: unknown[] = [];
+  /** The clocks of bob's computer. */
+  readonly clock: MovedClock;
   /** With what bob's reading ended; undefined while it goes on. */
   ended: unknown;
 
@@ -50,7 +53,10 @@ export class HostileScene implements AsyncDisposable {
     readonly mine: Room,
     /** As bob has it. */
     readonly theirs: Room,
-  ) {}
+    clock: MovedClock,
+  ) {
+    this.clock = clock;
+  }
 
   /** Sets it up. A server that is given is kept. */
   static async open(
@@ -59,8 +65,11 @@ export class HostileScene implements AsyncDisposable {
   ): Promise<HostileScene> {
     const hostile = await HostileNats.start(server);
     const bobState = new MemoryState();
-    const join = async (name: string, url: string, state: ClientState = new MemoryState()): Promise<Bus> =>
-      Bus.connect({ urls: [url], identity: await postUser(server, admin, name), state });
+    const clock = new MovedClock();
+    const join = async (name: string, url: string, state: ClientState = new MemoryState()): Promise<Bus> => {
+      const ownClock = name === "bob" ? clock : undefined;
+      return Bus.connect({ urls: [url], identity: await postUser(server, admin, name), state, ownClock });
+    };
     const ana = await join("ana", server.ready.http);
     const bob = await join("bob", hostile.url, bobState);
     const cleo = await join("cleo", server.ready.http);
@@ -69,7 +78,7 @@ export class HostileScene implements AsyncDisposable {
     await Promise.all([bob.control.acceptRoom(mine.id), cleo.control.acceptRoom(mine.id)]);
     const theirs = await bob.room(mine.id);
     const eve = await postUser(server, admin, "eve");
-    const scene = new HostileScene(bobState, server, hostile, ana, bob, cleo, eve, mine, theirs);
+    const scene = new HostileScene(bobState, server, hostile, ana, bob, cleo, eve, mine, theirs, clock);
     bob.on("suspicious", (what) => scene.suspicious.push(what));
     bob.on("trouble", (error) => scene.trouble.push(error));
     await theirs.onMessage((message) => scene.got.push(message), {

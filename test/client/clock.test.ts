@@ -1,0 +1,174 @@
+/** The bus's clock, as a client keeps it. Source: spec 4. */
+import { describe, expect, test } from "bun:test";
+import { BusClock, type BusClockOptions } from "../../src/client/clock.ts";
+import { isCleartext } from "../../src/client/http.ts";
+import type { UnibusError } from "../../src/wire/errors.ts";
+
+const noon = Date.UTC(2026, 10, 30, 12);
+const [second, minute, hour] = [1_000, 60_000, 3_600_000];
+const secure = "https://bus.example.org";
+
+/** A computer with a clock, and a bus whose clock differs. */
+function scene(options: BusClockOptions = {}, url = secure) {
+  const now = { wallMs: noon, steadyMs: 5_000 };
+  const warnings: string[] = [];
+  const moved: UnibusError[] = [];
+  const own = { wallMs: () => now.wallMs, steadyMs: () => now.steadyMs };
+  const clock = new BusClock({ own, onWarning: (warning) => warnings.push(warning), ...options });
+  clock.onMoved = (error) => moved.push(error);
+  const pass = (ms: number) => {
+    now.wallMs += ms;
+    now.steadyMs += ms;
+  };
+  /** A reply of a bus whose clock is ahead by so much at the moment at which it comes. */
+  const learn = (aheadMs: number, roundTripMs = 0) =>
+    clock.learn({
+      ...{
+        url,
+        isCleartext: isCleartext(url),
+        timeMs: now.wallMs + aheadMs,
+        sentMs: now.steadyMs - roundTripMs,
+        receivedMs: now.steadyMs,
+      },
+    });
+  return { clock, warnings, moved, now, pass, learn };
+}
+
+const codeOf = (work: () => unknown): string => {
+  try {
+    work();
+    return "taken";
+  } catch (error) {
+    return (error as UnibusError).code;
+  }
+};
+
+describe("the first reply", () => {
+  test.each([
+    [0, "taken", false],
+    [30 * second, "taken", false],
+    [-30 * second, "taken", false],
+    [31 * second, "taken", true],
+    [5 * minute, "taken", true],
+    [5 * minute + second, "clock_skew", false],
+    [-24 * hour, "taken", true],
+    [-24 * hour - second, "clock_skew", false],
+  ])("a bus that is ahead by %d ms: %s", (aheadMs, outcome, warns) => {
+    const { clock, warnings, learn } = scene();
+    expect(codeOf(() => learn(aheadMs))).toBe(outcome);
+    expect(clock.now() - noon).toBe(outcome === "taken" ? aheadMs : 0);
+    expect(warnings.length > 0).toBe(warns);
+  });
+
+  test("one that is refused names both times, and says what to do", () => {
+    const { learn } = scene();
+    expect(() => learn(2 * hour + 3 * minute)).toThrow(
+      "the bus's clock is 2 h 3 min ahead of this computer's: 2026-11-30T14:03:00Z there, 2026-11-30T12:00:00Z here " +
+        "(set the clock; to follow the bus's: --bus-clock, in a program busClock)",
+    );
+  });
+
+  test.each([2 * hour, -48 * hour, 365 * 24 * hour])("busClock follows one that is ahead by %d ms", (aheadMs) => {
+    const { clock, warnings, learn } = scene({ follows: true });
+    expect(learn(aheadMs)).toBe(true);
+    expect([clock.now() - noon, clock.isSure, warnings.length]).toEqual([aheadMs, false, 1]);
+  });
+
+  test.each([31 * second, -31 * second, 4 * minute, -2 * hour])(
+    "over http to another machine none of %d ms is",
+    (aheadMs) => {
+      for (const follows of [false, true]) {
+        const { clock, learn } = scene({ follows }, "http://bus.example.org");
+        expect(() => learn(aheadMs)).toThrow("(set the clock; over http the bus's is never followed)");
+        expect(clock.now()).toBe(noon);
+      }
+      const local = scene({}, "http://127.0.0.1:1");
+      expect(local.learn(aheadMs)).toBe(true);
+      expect(local.clock.now() - noon).toBe(aheadMs);
+    },
+  );
+
+  test("over http to another machine the computer's own clock is used where it is near", () => {
+    const { clock, learn } = scene({}, "http://bus.example.org");
+    expect(learn(29 * second)).toBe(true);
+    expect(clock.now()).toBe(noon);
+  });
+
+  test("how long it took is no difference of clocks", () => {
+    for (const [aheadMs, roundTripMs, offset] of [
+      [-3 * second, 4 * second, 0],
+      [-3 * second, 2 * second, -1 * second],
+      [3 * second, 4 * second, 3 * second],
+    ] as const) {
+      const { clock, learn } = scene();
+      learn(aheadMs, roundTripMs);
+      expect(clock.now() - noon).toBe(offset);
+    }
+  });
+
+  test("one that names no time is not an answer", () => {
+    const { clock } = scene();
+    expect(() =>
+      clock.learn({ url: secure, isCleartext: false, timeMs: Number.NaN, sentMs: 0, receivedMs: 0 }),
+    ).toThrow("names no time");
+  });
+});
+
+describe("after it", () => {
+  test("time passes by the monotonic clock, whatever becomes of the computer's", () => {
+    const { clock, now, pass, learn } = scene();
+    learn(-hour);
+    pass(10 * minute);
+    now.wallMs += 7 * hour;
+    expect(clock.now()).toBe(noon - hour + 10 * minute);
+    expect(clock.wallMs()).toBe(noon + 10 * minute + 7 * hour);
+  });
+
+  test("a later word of the bus that differs is reported, once, and not taken", () => {
+    const { clock, moved, pass, learn } = scene();
+    learn(0);
+    pass(minute);
+    for (const aheadMs of [29 * second, -29 * second]) expect(learn(aheadMs)).toBe(false);
+    expect(moved).toEqual([]);
+    for (const aheadMs of [31 * second, 4 * minute, -31 * second]) expect(learn(aheadMs)).toBe(false);
+    expect(moved.map(({ code, message }) => [code, message])).toEqual([
+      ["clock_skew", "the bus's clock is 31 s ahead of where it was before (its old time is kept; ask its operator)"],
+    ]);
+    expect(clock.now()).toBe(noon + minute);
+    // Back again, and off again: that is another report.
+    learn(0);
+    learn(-hour);
+    expect(moved).toHaveLength(2);
+    expect(moved[1]?.message).toContain("1 h behind where it was");
+  });
+
+  test("after a sleep, in which the monotonic clock stood still, the bus's word is taken", () => {
+    const { clock, now, moved, learn } = scene();
+    learn(-2 * minute);
+    now.wallMs += 9 * hour;
+    expect(clock.now()).toBe(noon - 2 * minute);
+    expect(learn(-2 * minute)).toBe(true);
+    expect([clock.now(), moved]).toEqual([noon + 9 * hour - 2 * minute, []]);
+  });
+
+  test("a bus that moves while the computer's clock was set is not believed", () => {
+    const { clock, now, moved, learn } = scene();
+    learn(0);
+    now.wallMs += hour;
+    expect(learn(hour)).toBe(false);
+    expect([clock.now(), moved.length]).toEqual([noon, 1]);
+  });
+
+  test("a clock that agrees within 10 minutes can tell what is late", () => {
+    for (const [aheadMs, isSure] of [
+      [0, true],
+      [-10 * minute, true],
+      [-10 * minute - second, false],
+    ] as const) {
+      const { clock, learn } = scene();
+      expect(clock.isSure).toBe(true);
+      learn(aheadMs);
+      expect([aheadMs, clock.isSure]).toEqual([aheadMs, isSure]);
+    }
+  });
+});
