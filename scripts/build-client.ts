@@ -2,23 +2,12 @@
  * Builds what the npm package is made of, into `dist`: the client for browsers and for Node and Bun, what a plugin
  * imports, the suites that it runs, and the types of all of them.
  */
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { BunPlugin } from "bun";
 
 const root = join(import.meta.dir, "..");
-const natsFolder = join(root, "node_modules", "nats.ws", "lib");
-
 /** The most that the client for browsers may weigh, compressed as a server sends it, in bytes. */
 export const browserBytesMax = 270_000;
 
@@ -26,27 +15,16 @@ export const browserBytesMax = 270_000;
 export type Platform = "browser" | "node" | "bun";
 
 /**
- * What a browser must not get. `crypto` is asked for by libraries that find the browser's own first. Of the NATS
- * client, JetStream, services and seed keys are left out: a peer has no JetStream API, and signs with its own key.
+ * What a browser must not get. `crypto` is asked for by libraries that find the browser's own first. Seed keys of NATS
+ * are left out: a peer signs with its own key.
  */
 const lean: BunPlugin = {
   name: "lean",
   setup(build) {
-    const natsLib = realpathSync(natsFolder);
-    const file = (...names: string[]) => JSON.stringify(join(natsLib, ...names));
-    const nats = [
-      `export { connect } from ${file("src", "connect.js")};`,
-      `export { headers } from ${file("nats-base-client", "headers.js")};`,
-    ];
     const empty = { path: "empty", namespace: "lean" };
     build.onResolve({ filter: /^(node:)?crypto$/ }, () => empty);
-    build.onResolve({ filter: /^nats\.ws$/ }, () => ({ path: "nats", namespace: "lean" }));
-    build.onResolve({ filter: /^nkeys\.js$|\/jetstream\/|^\.\/(service|serviceclient|bench)$/ }, ({ importer }) =>
-      importer.startsWith(natsLib) ? empty : undefined,
-    );
-    build.onLoad({ filter: /./, namespace: "lean" }, ({ path }) => {
-      return { contents: path === "nats" ? nats.join("\n") : "export default {};", loader: "js" };
-    });
+    build.onResolve({ filter: /^@nats-io\/nkeys$/ }, () => empty);
+    build.onLoad({ filter: /./, namespace: "lean" }, () => ({ contents: "export default {};", loader: "js" }));
   },
 };
 
@@ -92,7 +70,7 @@ function nameSources(file: string): void {
 /** The modules of the package by their folder in `dist`. What is external is imported from where it is installed. */
 const modules: readonly (Omit<Bundle, "folder"> & { readonly folder: string })[] = [
   { entry: "src/client/index.ts", platform: "browser", folder: "client", name: "browser" },
-  { entry: "src/client/index.ts", platform: "node", folder: "client", name: "node" },
+  { entry: "src/client/index.ts", platform: "node", folder: "client", name: "node", external: ["ws"] },
   {
     ...{ entry: "src/contracts/index.ts", platform: "bun", folder: "plugin", name: "index" },
     external: ["@sinclair/typebox"],
@@ -109,16 +87,11 @@ const heads: Readonly<Record<string, string>> = {
 
 const imported = /(\bfrom\s*|\bimport\s*\(\s*)"([^"]+)"/g;
 
-/** Declarations as others can read them: relative imports end in `.js`, and the NATS client's own types stay inside. */
+/** Declarations as others can read them: relative imports end in `.js`. */
 function portable(text: string): string {
-  return text
-    .replace(/^import (?:type )?\{([^}]*)\} from "#nats";$/gm, (_, names: string) => {
-      const words = names.split(",").map((name) => name.replace("type ", "").trim());
-      return words.map((name) => `type ${name} = unknown;`).join("\n");
-    })
-    .replace(imported, (all, before: string, to: string) =>
-      to.startsWith(".") ? `${before}"${to.replace(/\.ts$/, ".js")}"` : all,
-    );
+  return text.replace(imported, (all, before: string, to: string) =>
+    to.startsWith(".") ? `${before}"${to.replace(/\.ts$/, ".js")}"` : all,
+  );
 }
 
 /** Writes the declarations that can be reached from the heads into a folder. Errors: those of the compiler. */

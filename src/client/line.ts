@@ -1,19 +1,11 @@
-import {
-  type Authenticator,
-  connect,
-  headers,
-  type NatsConnection,
-  type NatsError,
-  type PublishOptions,
-  type Subscription,
-  type SubscriptionOptions,
-} from "#nats";
+import { dialNats, isLoginRefusal } from "#nats";
 import { natsHost } from "../wire/address.ts";
 import { toBase64Url } from "../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { noticeSubject } from "../wire/names.ts";
 import { natsText } from "../wire/sign.ts";
 import type { Identity } from "./identity.ts";
+import type { DataConnection, NatsDial, NatsMessage, NatsSubscription, Refusal } from "./nats-connection.ts";
 import { pause, waitFor } from "./wait.ts";
 
 /** A message as it came. */
@@ -23,12 +15,6 @@ export interface LiveMessage {
   readonly reply: string | undefined;
   /** By which connection it came: a later one has a higher number. */
   readonly connection: number;
-}
-
-/** What a server did not allow: `operation` is publish or subscription. */
-export interface Refusal {
-  readonly operation: string;
-  readonly subject: string;
 }
 
 /** What a line tells. */
@@ -69,14 +55,13 @@ function lineError(what: string, cause: unknown): UnibusError {
 
 /** Why a login failed. Errors of the connection alone say that it may be tried again. */
 function dialError(cause: unknown, name: string): UnibusError {
-  const code = (cause as { code?: unknown } | null)?.code;
-  if (code !== "AUTHORIZATION_VIOLATION") return lineError("the data plane of the bus cannot be reached", cause);
+  if (!isLoginRefusal(cause)) return lineError("the data plane of the bus cannot be reached", cause);
   const hint = "ask an admin whether this user is active, and whether the bus answers to that name: see http.hosts";
   return new UnibusError("unauthenticated", `the data plane refused the login for ${name} (${hint})`, { cause });
 }
 
 /** Signs a login for one host:port. Errors: unauthenticated for a nonce that is none. */
-function loginFor(identity: Identity, host: string): Authenticator {
+function loginFor(identity: Identity, host: string): NatsDial["authenticator"] {
   return (nonce?: string) => {
     if (typeof nonce !== "string" || !nonceShape.test(nonce)) {
       throw new UnibusError("unauthenticated", "the server asked to sign what is no nonce (do not trust it)");
@@ -92,20 +77,23 @@ function loginFor(identity: Identity, host: string): Authenticator {
 export class Line {
   static #count = 0;
   readonly #number = ++Line.#count;
-  readonly #subscriptions = new Map<string, Subscription>();
+  readonly #subscriptions = new Map<string, NatsSubscription>();
   readonly #inbox: string;
   readonly #notices: string;
   /** Who waits for the server: told when the connection ends, of which the NATS client says nothing. */
   readonly #flushing = new Set<(error: UnibusError) => void>();
 
   private constructor(
-    readonly connection: NatsConnection,
+    readonly connection: DataConnection,
     identity: Identity,
     private readonly events: LineEvents,
   ) {
     this.#inbox = `_INBOX.${identity.endpoint}.`;
     this.#notices = noticeSubject(identity.endpoint, "");
-    void this.#watch();
+    connection.watch({
+      onRefusal: (refusal) => this.events.onRefusal(refusal),
+      onTrouble: (error) => this.events.onTrouble(error),
+    });
     void connection.closed().then(() => {
       const error = lineError("the connection to the bus broke", undefined);
       for (const fail of this.#flushing) fail(error);
@@ -118,14 +106,12 @@ export class Line {
     const name = nameOf?.(url) ?? natsHost(url);
     const servername = name.slice(0, name.lastIndexOf(":")).replace(/^\[|\]$/g, "");
     try {
-      const connection = await connect({
-        servers: url.replace(/^nats:\/\//, ""),
+      const connection = await dialNats({
+        url,
         authenticator: loginFor(identity, name),
-        timeout: attemptTimeoutMs,
-        pingInterval: pingEveryMs,
-        reconnect: false,
-        ignoreClusterUpdates: true,
-        ...(url.startsWith("tls:") ? { tls: { ...tls, ...(nameOf === undefined ? {} : { servername }) } } : {}),
+        timeoutMs: attemptTimeoutMs,
+        pingEveryMs: pingEveryMs,
+        tls: { ca: tls?.ca, servername: nameOf === undefined ? undefined : servername },
       });
       return new Line(connection, identity, events);
     } catch (error) {
@@ -139,13 +125,11 @@ export class Line {
 
   /** Publishes. Errors: unavailable when this connection takes nothing any more. */
   publish(subject: string, data: Uint8Array | string, { reply, dedupId }: Marks = {}): void {
-    const options: PublishOptions = reply === undefined ? {} : { reply };
-    if (dedupId) {
-      options.headers = headers();
-      options.headers.set("Nats-Msg-Id", dedupId);
-    }
     try {
-      this.connection.publish(subject, data, options);
+      this.connection.publish(subject, data, {
+        ...(reply === undefined ? {} : { reply }),
+        ...(dedupId ? { messageId: dedupId } : {}),
+      });
     } catch (error) {
       throw lineError("the connection to the bus takes no message", error);
     }
@@ -182,15 +166,13 @@ export class Line {
     }
     for (const subject of wanted) {
       if (this.#subscriptions.has(subject)) continue;
-      const callback = (error: NatsError | null, message: { subject: string; data: Uint8Array; reply?: string }) => {
-        // A refusal is told as such: it comes here, too.
-        if (error !== null) return void this.#subscriptions.delete(subject);
+      const onMessage = (message: NatsMessage) => {
         // What a durable delivers carries the room's subject: the subscription's own says where it came.
         const came = /[*>]$/.test(subject) ? message.subject : subject;
         const { data, reply } = message;
         this.events.onMessage({ subject: came, data, reply, connection: this.#number }, this);
       };
-      this.#subscriptions.set(subject, this.#subscribe(subject, callback));
+      this.#subscriptions.set(subject, this.#subscribe(subject, onMessage));
     }
     await this.flush();
   }
@@ -208,19 +190,12 @@ export class Line {
     return drained;
   }
 
-  #subscribe(subject: string, callback: NonNullable<SubscriptionOptions["callback"]>): Subscription {
+  #subscribe(subject: string, onMessage: (message: NatsMessage) => void): NatsSubscription {
     try {
-      return this.connection.subscribe(subject, { callback });
+      // A refusal is reported as such: it ends the subscription, too.
+      return this.connection.subscribe(subject, onMessage, () => void this.#subscriptions.delete(subject));
     } catch (error) {
       throw lineError("the connection to the bus broke", error);
-    }
-  }
-
-  async #watch(): Promise<void> {
-    for await (const { type, data, permissionContext } of this.connection.status()) {
-      if (type !== "error") continue;
-      if (permissionContext === undefined) this.events.onTrouble(data);
-      else this.events.onRefusal(permissionContext);
     }
   }
 }

@@ -1,8 +1,10 @@
 import { TokenBucket } from "../lib/token-bucket.ts";
-import { UnibusError } from "../wire/errors.ts";
+import { hasCode, UnibusError } from "../wire/errors.ts";
 import type { Identity } from "./identity.ts";
-import { type Dial, Line, type LiveMessage, type Refusal } from "./line.ts";
+import { type Dial, Line, type LiveMessage } from "./line.ts";
 import { Merge } from "./merge.ts";
+import type { Refusal } from "./nats-connection.ts";
+import { type Attempt, failureOf, ServerList } from "./server-list.ts";
 import { pause, waitFor } from "./wait.ts";
 
 /** What a live connection is made from. */
@@ -59,6 +61,12 @@ const withoutEffect = new Set(["joined", "rekeyed", "rekey_pending", "role"]);
 /** The notice of a new consumer, whose acks the next login grants, although the rooms are the same. */
 const newConsumer = "durable";
 
+/** How one swap is made. `onlyIfChanged`: not at all if the grant is the one of the connection in use. */
+interface SwapOptions {
+  readonly url?: string;
+  readonly onlyIfChanged?: boolean;
+}
+
 /**
  * A peer's connection to the data plane that takes up new permissions by itself, without losing or doubling a message:
  * the next connection is made, subscribed and flushed, and works beside the old one for a moment before that goes.
@@ -82,21 +90,19 @@ export class Live {
   #swapping: Promise<unknown> = Promise.resolve();
   /** Notices of the last moment, oldest first, and by which lines they came. */
   readonly #noticed = new Map<string, { readonly atMs: number; readonly lines: Set<Line> }>();
-  #servers: readonly string[];
-  #nextServer = 0;
+  readonly #servers: ServerList;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #closing = new AbortController();
 
   private constructor(private readonly options: LiveOptions) {
     this.#merge = new Merge(options.keyOf, options.onMessage);
-    this.#servers = options.servers;
-    this.#nextServer = Math.floor(Math.random() * options.servers.length);
+    this.#servers = new ServerList(options.servers);
   }
 
   /** Connects, reads the peer's rooms, and follows them. Errors: those of the login and of `readGrant`. */
   static async connect(options: LiveOptions): Promise<Live> {
     const live = new Live(options);
-    await live.#firstOf(options.servers.length);
+    await live.#first();
     return live;
   }
 
@@ -187,30 +193,35 @@ export class Live {
     } while (this.#again);
   }
 
-  /** Connects to one of the servers, each tried once. */
-  async #firstOf(attempts: number): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
+  /** Connects to one of the servers, each tried once. Errors: of all that were tried. */
+  async #first(): Promise<void> {
+    const attempts: Attempt[] = [];
+    for (let count = 0; count < this.#servers.size; count++) {
+      const url = this.#servers.next();
       try {
-        return await this.#swap();
+        return await this.#swap({ url });
       } catch (error) {
-        if (attempt >= attempts) throw error;
+        // Another address is for a server that cannot be reached, not for one that refuses or cannot be trusted.
+        if (!hasCode(error, "unavailable")) throw error;
+        attempts.push({ url, error });
       }
     }
+    throw failureOf(attempts);
   }
 
   /** Makes the next connection and lets the one before go. One that fails leaves the old one in force. */
-  #swap(options: { readonly onlyIfChanged?: boolean } = {}): Promise<void> {
+  #swap(options: SwapOptions = {}): Promise<void> {
     const swap = this.#swapping.then(() => this.#swapNow(options));
     this.#swapping = swap.catch(() => undefined);
     return swap;
   }
 
-  async #swapNow({ onlyIfChanged = false }: { readonly onlyIfChanged?: boolean }): Promise<void> {
-    const servers = this.#servers;
+  async #swapNow({ url: given, onlyIfChanged = false }: SwapOptions): Promise<void> {
     // The login comes after: it is answered with these permissions, or newer ones.
     const grant = await this.options.readGrant();
     if (onlyIfChanged && this.isUp && grant === this.#grant) return;
-    const next = await Line.dial(servers[this.#nextServer++ % servers.length] ?? "", this.options, {
+    const url = given ?? this.#servers.next();
+    const next = await Line.dial(url, this.options, {
       onMessage: (message, line) => this.#receive(message, line),
       onRefusal: (refusal) => this.options.onRefusal?.(refusal),
       onTrouble: (error) => this.#trouble(error),
@@ -224,6 +235,7 @@ export class Live {
       await next.connection.close();
       throw error;
     }
+    this.#servers.worked(url);
     const old = this.#line;
     this.#line = next;
     this.#grant = grant;
@@ -292,7 +304,7 @@ export class Live {
   async #findServers(): Promise<void> {
     try {
       const found = await this.options.findServers?.();
-      if (found !== undefined && found.length > 0) this.#servers = found;
+      if (found !== undefined && found.length > 0) this.#servers.replace(found);
     } catch (error) {
       this.#trouble(error);
     }

@@ -1,17 +1,10 @@
-/** The NATS client in a browser, over WebSocket. Chosen by `#nats`. */
+/** How a browser reaches the data plane: over WebSocket alone. Chosen by `#nats`. */
 import type { Info } from "../wire/api.ts";
+import { dialWebSocket as dialNats, isWebSocketLoginRefusal as isLoginRefusal } from "./nats-websocket.ts";
 
-export type {
-  Authenticator,
-  NatsConnection,
-  NatsError,
-  PublishOptions,
-  Subscription,
-  SubscriptionOptions,
-} from "nats.ws";
-export { connect, headers } from "nats.ws";
+export { dialNats, isLoginRefusal };
 
-/** The addresses at which this platform reaches the data plane. */
-export function dataUrls(info: Pick<Info, "nats" | "ws">): readonly string[] {
-  return info.ws;
+/** The addresses of the data plane, in the order in which they are tried. */
+export function dataUrls({ ws }: Pick<Info, "nats" | "ws">): readonly string[] {
+  return ws;
 }

@@ -1,17 +1,72 @@
-/** The NATS client where there are sockets. Chosen by `#nats`. */
+/// <reference path="./ws.d.ts" />
+/** How Node and Bun reach the data plane: over TCP, else over WebSocket. Chosen by `#nats`. */
+import { connect, headers } from "nats";
 import type { Info } from "../wire/api.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { type DataConnection, dataConnection, type NatsDial } from "./nats-connection.ts";
+import { dialWebSocket, isWebSocketLoginRefusal } from "./nats-websocket.ts";
 
-export type {
-  Authenticator,
-  NatsConnection,
-  NatsError,
-  PublishOptions,
-  Subscription,
-  SubscriptionOptions,
-} from "nats";
-export { connect, headers } from "nats";
+/** The addresses of the data plane, in the order in which they are tried. */
+export function dataUrls({ nats, ws }: Pick<Info, "nats" | "ws">): readonly string[] {
+  return [...nats, ...ws];
+}
 
-/** The addresses at which this platform reaches the data plane. */
-export function dataUrls(info: Pick<Info, "nats" | "ws">): readonly string[] {
-  return info.nats;
+/** Whether an error says that the server refused the login, and not that it could not be reached. */
+export function isLoginRefusal(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === "AUTHORIZATION_VIOLATION" || isWebSocketLoginRefusal(error);
+}
+
+/** Connects. Errors: the library's own; invalid where this platform has no WebSocket. */
+export async function dialNats(dial: NatsDial): Promise<DataConnection> {
+  if (/^wss?:/.test(dial.url)) return dialWebSocket(dial, (url) => openWebSocket(url, dial.tls));
+  const connection = await connect({
+    servers: dial.url.replace(/^nats:\/\//, ""),
+    authenticator: dial.authenticator,
+    timeout: dial.timeoutMs,
+    pingInterval: dial.pingEveryMs,
+    reconnect: false,
+    ignoreClusterUpdates: true,
+    ...(dial.url.startsWith("tls:") ? { tls: definedOf(dial.tls) } : {}),
+  });
+  return dataConnection(connection as Parameters<typeof dataConnection>[0], {
+    headersOf(messageId) {
+      const made = headers();
+      made.set("Nats-Msg-Id", messageId);
+      return made;
+    },
+    errorIn(status) {
+      const { type, data, permissionContext } = status as {
+        type: string;
+        data: unknown;
+        permissionContext?: { operation: string; subject: string };
+      };
+      if (type !== "error") return null;
+      return permissionContext === undefined ? { error: data } : { refusal: permissionContext };
+    },
+  });
+}
+
+/** Options without those that are undefined: the NATS client takes an undefined one for a value. */
+function definedOf(tls: NatsDial["tls"]): { ca?: string; servername?: string } {
+  const { ca, servername } = tls ?? {};
+  return { ...(ca === undefined ? {} : { ca }), ...(servername === undefined ? {} : { servername }) };
+}
+
+/** A WebSocket of this platform: Bun's own, or the package `ws`, which Node 20 needs. */
+async function openWebSocket(url: string, tls: NatsDial["tls"]): Promise<{ socket: WebSocket; encrypted: boolean }> {
+  const encrypted = url.startsWith("wss:");
+  const options = definedOf(tls);
+  if (process.versions.bun !== undefined) {
+    const init = encrypted && Object.keys(options).length > 0 ? { tls: options } : {};
+    return { socket: new WebSocket(url, init as never), encrypted };
+  }
+  // Node's own WebSocket, from Node 22 on, takes no TLS options.
+  if (globalThis.WebSocket !== undefined && Object.keys(options).length === 0) {
+    return { socket: new WebSocket(url), encrypted };
+  }
+  const module = await import("ws").catch((cause: unknown) => {
+    throw new UnibusError("invalid", "no WebSocket here (install the package ws: npm install ws)", { cause });
+  });
+  const socket = new module.WebSocket(url, { perMessageDeflate: false, ...options }) as unknown as WebSocket;
+  return { socket, encrypted };
 }

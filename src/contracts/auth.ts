@@ -23,6 +23,12 @@ export interface Origin {
 /** Headers by which proxies and tunnels say that they passed a request on. Source: spec 5. */
 const forwarding = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/;
 
+/** Whether a proxy says that it passed a request on. */
+export function isForwarded(headers: { keys(): Iterable<string> }): boolean {
+  for (const name of headers.keys()) if (forwarding.test(name)) return true;
+  return false;
+}
+
 /** What authentication sees of a request: no byte of its body. */
 export interface RequestHead {
   readonly method: string;
@@ -37,7 +43,7 @@ export interface RequestHead {
 export function requestHead(request: Request, target: string, peer: string): RequestHead {
   const { method, headers } = request;
   const origin = (): Origin => {
-    return { address: plainAddress(peer), isForwarded: [...headers.keys()].some((name) => forwarding.test(name)) };
+    return { address: plainAddress(peer), isForwarded: isForwarded(headers) };
   };
   return { method, target, header: (name) => headers.get(name), origin };
 }

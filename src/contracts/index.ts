@@ -29,6 +29,7 @@ export * from "./rooms.ts";
 export * from "./rows.ts";
 export * from "./secret-file.ts";
 export * from "./signature.ts";
+export * from "./socket.ts";
 export * from "./stay-rules.ts";
 export * from "./store.ts";
 export * from "./streams.ts";

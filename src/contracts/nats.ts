@@ -1,6 +1,7 @@
 import type { NatsConnection } from "nats";
-import { isNatsUrl } from "../wire/address.ts";
+import { type Address, isNatsUrl } from "../wire/address.ts";
 import { UnibusError } from "../wire/errors.ts";
+import type { Origin } from "./auth.ts";
 import { token } from "./plugin.ts";
 
 /**
@@ -8,6 +9,16 @@ import { token } from "./plugin.ts";
  * AUTH answers logins; SYS watches and cuts. Source: spec 9.
  */
 export type InternalAccount = "BUS" | "CTL" | "AUTH" | "SYS";
+
+/** What the WebSocket proxy knows of its clients, by the numbers that the carried server gave them. */
+export interface WebSocketClients {
+  /** Where a client comes from; null for one that did not come through the proxy. */
+  originOf(clientId: number): Origin | null;
+  /** Notes that a client's login was accepted. */
+  admitted(clientId: number): void;
+  /** The addresses at which the proxy is reached. */
+  listeners(): readonly Address[];
+}
 
 /** The NATS that carries the data plane. */
 export interface Nats {
@@ -31,6 +42,11 @@ export interface Nats {
   urls(): { readonly nats: readonly string[]; readonly ws: readonly string[]; readonly isAdvertised: boolean };
   /** Whether the server is unibus's own, on this machine, and not one that somebody else runs. */
   readonly isCarried: boolean;
+  /**
+   * The proxy through which WebSocket clients reach the carried server; absent where somebody else runs the
+   * servers.
+   */
+  readonly proxy?: WebSocketClients;
   /** The pid of the server that unibus carries, or null. */
   pid(): number | null;
   /** Calls `listener` each time the carried server listens again after it ended, with its new pid. */

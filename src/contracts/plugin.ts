@@ -7,6 +7,7 @@ import type { Info } from "../wire/api.ts";
 import type { ReplyCode } from "../wire/errors.ts";
 import type { Caller } from "./auth.ts";
 import type { SpaceUse } from "./reserve.ts";
+import type { SocketRoute } from "./socket.ts";
 
 /** A service's name. Two tokens with one id are one token, whichever copy of this file made them. */
 export interface Token<T> {
@@ -194,6 +195,7 @@ export interface Live<P extends Tokens> {
   /** Every provided token, no more. */
   readonly services: Served<P>;
   readonly routes?: readonly Route[];
+  readonly sockets?: readonly SocketRoute[];
   /** Facts for /healthz: auth, tls, cluster, store, acl, durability. */
   readonly posture?: Readonly<Record<string, string>>;
   /** Facts for /info, asked when it is asked. */

@@ -4,7 +4,7 @@ import { inTime } from "../contracts/deadline.ts";
 import { openApiRoute } from "../contracts/openapi.ts";
 import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
 import { StoreReserve } from "../contracts/reserve.ts";
-import { type Address, baseUrl, dialled, isLoopback, parseAddress } from "../wire/address.ts";
+import { type Address, baseUrl, dialled, isLoopback, parseAddress, urlHost } from "../wire/address.ts";
 import type { ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { type Builtins, loadPlugin } from "./external.ts";
@@ -148,7 +148,10 @@ export async function boot(options: BootOptions): Promise<Bus> {
     for (const { name, live } of running) {
       await within(() => live.start?.(), options.setupBudgetMs, name, "to start");
     }
-    listener = listen({ config: plan.http, ...address, routes, auth, reserve: bus.service(StoreReserve), log, now });
+    const sockets = running.flatMap(({ live }) => live.sockets ?? []);
+    const ownOrigins = () => pageOrigins(bus.site);
+    const reserve = bus.service(StoreReserve);
+    listener = listen({ config: plan.http, ...address, routes, sockets, ownOrigins, auth, reserve, log, now });
     const { stop } = listener;
     release.defer(() => letGo(stop, "http", log));
     return { ...bus, reload: listener.reload };
@@ -180,6 +183,14 @@ function siteOf(options: BootOptions, plan: Plan, address: Address, port: () => 
       allowCleartext: plan.http.allow_cleartext === true || (plan.http.trusted_proxies ?? []).length > 0,
     },
   };
+}
+
+/** The origins of the bus's own pages: that of `public_url`, or those under which this machine reaches the listener. */
+function pageOrigins({ publicUrl, listener }: Site): string[] {
+  if (publicUrl !== null) return [new URL(publicUrl).origin];
+  const scheme = listener.tls ? "https" : "http";
+  const names = new Set(["127.0.0.1", "localhost", "[::1]", urlHost(listener.hostname)]);
+  return [...names].map((name) => new URL(`${scheme}://${name}:${listener.port()}`).origin);
 }
 
 function listenAddress(text = "127.0.0.1:8470"): Address {

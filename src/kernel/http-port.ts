@@ -17,14 +17,20 @@ const reusePort = 15;
 const attachReusePortFilter = 51;
 const returnConstant = 0x06;
 
-/** Runs what binds an address. Errors: invalid when the address is in use or cannot be bound. */
-export function binding({ hostname, port }: Address, bind: () => unknown): void {
+/** The setting and the option that name the HTTP listener's address. */
+const httpNames: { readonly setting: string; readonly option: string } = {
+  setting: "http.listen",
+  option: "--http",
+};
+
+/** Runs what binds an address. Errors: invalid, naming the setting, when the address is in use or cannot be bound. */
+export function binding<T>({ hostname, port }: Address, bind: () => T, { setting, option } = httpNames): T {
   try {
-    bind();
+    return bind();
   } catch (error) {
     const isTaken = (error as { code?: string }).code === "EADDRINUSE";
     const what = isTaken ? "the address is in use" : "the address cannot be bound";
-    throw refusal(`http.listen ${hostname}:${port}`, what, "choose another with --http HOST:PORT");
+    throw refusal(`${setting} ${hostname}:${port}`, what, `choose another with ${option} HOST:PORT`);
   }
 }
 

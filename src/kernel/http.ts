@@ -1,9 +1,11 @@
 /** The HTTP side: routes as data in, replies out. The one file that knows Elysia. */
+import type { Server } from "bun";
 import { Elysia } from "elysia";
 import type { Auth } from "../contracts/auth.ts";
 import { Limiter } from "../contracts/limiter.ts";
 import { isRawReply, type Log, type Route } from "../contracts/plugin.ts";
 import type { Reserve } from "../contracts/reserve.ts";
+import type { SocketRoute } from "../contracts/socket.ts";
 import { readTlsFiles, tls12Ciphers } from "../contracts/tls.ts";
 import { clientKey } from "../wire/address.ts";
 import { asUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
@@ -13,6 +15,14 @@ import { etagOf, isKnown } from "./http-etag.ts";
 import { type Incoming, requestTarget, routeHandler } from "./http-handler.ts";
 import { clientAddress, corsHeaders, proxyList } from "./http-limits.ts";
 import { binding, handOver, sharePort } from "./http-port.ts";
+import {
+  listenSockets,
+  OpenSockets,
+  type OwnListener,
+  type SocketData,
+  type UpgradeRules,
+  upgrade,
+} from "./http-sockets.ts";
 import { type HttpConfig, isTls } from "./manifest.ts";
 import { UserShare } from "./user-share.ts";
 
@@ -35,6 +45,9 @@ export interface HttpOptions {
   readonly hostname: string;
   readonly port: number;
   readonly routes: readonly Route[];
+  readonly sockets: readonly SocketRoute[];
+  /** The origins of this bus's own pages. */
+  readonly ownOrigins: () => readonly string[];
   readonly auth: Auth | undefined;
   readonly reserve: Reserve | undefined;
   readonly log: Log;
@@ -118,7 +131,7 @@ class Replies {
 }
 
 /** Which methods a path has, by the route table. */
-function pathTable(routes: readonly Route[]): (path: string) => string[] {
+function pathTable(routes: readonly { readonly method: string; readonly path: string }[]): (path: string) => string[] {
   const table = routes.map(({ method, path }) => {
     const shape = path.replace(/[.*+?^${}()|[\]\\]/g, "\\$&").replace(/:[a-z_]+/g, "[^/]+");
     return { method, shape: new RegExp(`^${shape}$`) };
@@ -129,7 +142,9 @@ function pathTable(routes: readonly Route[]): (path: string) => string[] {
 /** The requests of one bus: let in, handed to their routes, counted while they are in flight. */
 class Requests {
   readonly replies: Replies;
-  readonly #limiter: Limiter;
+  readonly limiter: Limiter;
+  readonly openSockets = new OpenSockets();
+  readonly upgradeRules: UpgradeRules;
   /** For what strangers try: secrets, and signatures that are none. */
   readonly #tightLimiter: Limiter;
   readonly #trusted: (address: string) => boolean;
@@ -140,10 +155,11 @@ class Requests {
 
   constructor(private readonly options: HttpOptions) {
     const { cors_origins = [], trusted_proxies = [], rate = rateDefault } = options.config;
-    this.#limiter = new Limiter(rate);
+    this.limiter = new Limiter(rate);
     this.#tightLimiter = new Limiter(rate * tightShare);
     this.#trusted = proxyList(trusted_proxies);
-    this.#methodsOf = pathTable(options.routes);
+    this.upgradeRules = { ownOrigins: options.ownOrigins, corsOrigins: cors_origins, isTrustedProxy: this.#trusted };
+    this.#methodsOf = pathTable([...options.routes, ...options.sockets.map(({ path }) => ({ method: "GET", path }))]);
     this.#share = new UserShare({ share: options.config.user_share });
     this.replies = new Replies(options.log, cors_origins);
   }
@@ -156,7 +172,7 @@ class Requests {
     if (request.method === "OPTIONS" && origin !== null && request.headers.has("access-control-request-method")) {
       return this.replies.preflight(origin);
     }
-    if (path !== "/healthz") this.#limiter.demand(this.#client(request, app), this.options.now());
+    if (path !== "/healthz") this.limiter.demand(this.#client(request, app), this.options.now());
     return undefined;
   }
 
@@ -208,6 +224,18 @@ class Requests {
     };
   }
 
+  /** The way of an upgrade request to its WebSocket. */
+  socket(route: SocketRoute, app: Elysia): (context: { readonly request: Request }) => Response | undefined {
+    return ({ request }) => {
+      try {
+        if (app.server === null) throw new UnibusError("unavailable", "the bus is stopping (try again)");
+        return upgrade(request, app.server as Server<SocketData>, route, this.upgradeRules);
+      } catch (error) {
+        return this.replies.failure(request, error);
+      }
+    };
+  }
+
   #client(request: Request, app: Elysia): string {
     return clientKey(clientAddress(peerOf(request, app), request.headers.get("x-forwarded-for"), this.#trusted));
   }
@@ -246,12 +274,16 @@ function bind(requests: Requests, options: HttpOptions, port: number, reusePort:
   for (const route of options.routes) {
     app.route(route.method, route.path, requests.route(route, app) as never, { parse: "none" } as never);
   }
+  for (const route of options.sockets) {
+    app.route("GET", route.path, requests.socket(route, app) as never, { parse: "none" } as never);
+  }
   const { hostname, config } = options;
+  const websocket = requests.openSockets.handler as never;
   const idleTimeout = config.keepalive_s ?? keepaliveSDefault;
   const files = isTls(config) ? readTlsFiles(config.tls_cert, config.tls_key) : null;
   const tls = files === null ? {} : { tls: { ...files, ciphers: tls12Ciphers } };
   const usual = { idleTimeout, development: false, maxRequestBodySize: Number.MAX_SAFE_INTEGER };
-  binding({ hostname, port }, () => app.listen({ hostname, port, reusePort, ...usual, ...tls }));
+  binding({ hostname, port }, () => app.listen({ hostname, port, reusePort, ...usual, ...tls, websocket }));
   return app;
 }
 
@@ -260,9 +292,11 @@ export function listen(options: HttpOptions): Listener {
   const requests = new Requests(options);
   let app = bind(requests, options, options.port, false);
   const port = app.server?.port ?? options.port;
+  const own = ownListeners(requests, options);
   return {
     port,
     async reload() {
+      await Promise.all(own.map((listener) => listener.reload()));
       if (!isTls(options.config)) return;
       const old = app;
       // Read before anything changes: files that are wrong leave everything as it is.
@@ -276,9 +310,20 @@ export function listen(options: HttpOptions): Listener {
     async stop() {
       requests.stopping = true;
       requests.close();
+      requests.openSockets.closeAll();
       const end = performance.now() + drainMs;
       while (requests.inFlight > 0 && performance.now() < end) await Bun.sleep(5);
-      await app.server?.stop(true);
+      await Promise.all([app.server?.stop(true), ...own.map((listener) => listener.stop())]);
     },
   };
+}
+
+/** The listeners of the socket routes that have an address of their own. */
+function ownListeners(requests: Requests, { sockets, now }: HttpOptions): OwnListener[] {
+  const { upgradeRules: rules, limiter, openSockets } = requests;
+  return sockets.flatMap((route) =>
+    route.listener === undefined
+      ? []
+      : [listenSockets(route, route.listener, { rules, limiter, sockets: openSockets, now })],
+  );
 }

@@ -26,7 +26,7 @@ const hashes = ["@noble/hashes", "@scure/base"];
 const runtime = ["bun", "node:"];
 const lib = ["src/lib/"];
 const kernel = [...lib, "src/kernel/", "src/contracts/", ...wire, ...runtime, "package.json"];
-const natsClient = ["nats", "nats.ws", "#nats"];
+const natsClient = ["nats", "@nats-io/nats-core", "ws", "#nats"];
 const client = [...lib, "src/client/", ...wire, ...natsClient, "libsodium-wrappers", "@noble/", "@scure/"];
 
 /** Packages that `packages` does not mean: one folder owns each of them. */

@@ -6,7 +6,7 @@
  * error (which it does 10 s after a login without an answer): clients retry after a break, and give up after an error.
  * Source: spec 9.
  */
-import type { Auth, Caller } from "../../contracts/auth.ts";
+import type { Auth, Caller, Origin } from "../../contracts/auth.ts";
 import type { Nats } from "../../contracts/nats.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { TokenBucket } from "../../lib/token-bucket.ts";
@@ -35,6 +35,8 @@ export interface DecisionOptions {
   /** What a peer may do now. */
   readonly permissionsOf: (endpoint: string) => Promise<Permissions>;
   readonly issuer: Nats["issuer"];
+  /** What the WebSocket proxy knows of its clients; undefined if there is no proxy. */
+  readonly proxy: Nats["proxy"];
   /** Connections of one user. */
   readonly connectionsMax: number;
   /** The setting, for the log. */
@@ -45,11 +47,11 @@ export interface DecisionOptions {
 
 /** Makes what answers a login: a JWT, or null if there is to be no answer. It never fails. */
 export function decisionOf(options: DecisionOptions): (login: LoginRequest) => Promise<string | null> {
-  const { auth, gate, listeners, logins, issuer, connectionsMax, log, now } = options;
+  const { auth, gate, listeners, logins, issuer, proxy, connectionsMax, log, now } = options;
   const told = new TokenBucket(1, 1 / tellEveryS);
 
   const deny = (login: LoginRequest, why: string): string => {
-    log.info("login refused", { address: login.address, why });
+    log.info("login refused", { address: originOf(login)?.address ?? login.address, why });
     return denial(login, { issuer, nowS: Math.floor(now() / 1000) });
   };
 
@@ -65,6 +67,7 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
       logins.admit(place, endpoint, permissions);
       const nowS = Math.floor(now() / 1000);
       const peer = { name: userName(endpoint, permissions), permissions, expiresAt: expiry(nowS) };
+      if (login.isWebSocket) proxy?.admitted(login.cid);
       return admission(login, peer, { issuer, nowS });
     } catch (error) {
       logins.ended(place);
@@ -72,10 +75,18 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
     }
   };
 
+  /** Where a login comes from: nats-server sees the proxy instead of its clients, so what the proxy noted counts. */
+  const originOf = (login: LoginRequest): Origin | null => {
+    if (proxy === undefined || !login.isWebSocket) return { address: login.address, isForwarded: false };
+    return listeners.isOfAnotherNode(login.serverId) ? null : proxy.originOf(login.cid);
+  };
+
   /** The answer, or null if there is none in time. */
   const answer = async (login: LoginRequest): Promise<string | null> => {
-    const client = clientKey(login.address);
-    const from = { address: login.address, isForwarded: false };
+    const from = originOf(login);
+    if (from === null && listeners.isOfAnotherNode(login.serverId)) return null;
+    if (from === null) return deny(login, "a WebSocket client that did not come through the proxy");
+    const client = clientKey(from.address);
     const place = await listeners.placeOf(login.serverId);
     const outcome = await gate.check(client, () => auth.login({ ...login, from, place }));
     if (outcome === null) return null;
@@ -96,7 +107,7 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
     if (given === null && told.tryTake()) {
       const hint = `set auth-callout.logins_per_second, now ${options.loginsPerSecond}, if they are all welcome`;
       log.warn(`logins are too fast from one address: some are dropped, to be tried again (${hint})`, {
-        address: login.address,
+        address: originOf(login)?.address,
       });
     }
     // Not at once: a client that connects again without a pause would be the faster for it.

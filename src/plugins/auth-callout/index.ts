@@ -56,6 +56,7 @@ export default definePlugin({
       listeners: new Listeners(system, nats),
       permissionsOf: async (endpoint) => grantOf(endpoint, await rooms.accepted(endpoint)),
       issuer: nats.issuer,
+      proxy: nats.proxy,
       connectionsMax: config.connections_per_user ?? connectionsPerUserDefault,
       loginsPerSecond: perSecond,
     });

@@ -15,8 +15,9 @@ export interface LoginRequest {
   readonly nkey: string;
   readonly sig: string;
   readonly nonce: string;
-  /** The address of the client as nats-server sees it. */
+  /** The address of the client as nats-server sees it: for a WebSocket client that of the proxy. */
   readonly address: string;
+  readonly isWebSocket: boolean;
 }
 
 /** The account of peers. */
@@ -40,7 +41,7 @@ export function readLogin(jwt: string): LoginRequest {
     nats?: {
       server_id?: { id?: unknown };
       user_nkey?: unknown;
-      client_info?: { id?: unknown; nonce?: unknown; host?: unknown };
+      client_info?: { id?: unknown; nonce?: unknown; host?: unknown; type?: unknown };
       connect_opts?: { nkey?: unknown; sig?: unknown };
     };
   };
@@ -53,6 +54,7 @@ export function readLogin(jwt: string): LoginRequest {
     sig: textOf(nats.connect_opts?.sig),
     nonce: textOf(nats.client_info?.nonce),
     address: plainAddress(textOf(nats.client_info?.host)),
+    isWebSocket: textOf(nats.client_info?.type) === "websocket",
   };
 }
 

@@ -28,9 +28,10 @@ export class Listeners {
 
   /** Where a login at a server arrived. Errors: those of NATS, if the server does not say where it listens. */
   async placeOf(serverId: string): Promise<LoginPlace> {
-    const listeners = await this.#listenersOf(serverId);
-    const { nats, ws, isAdvertised } = this.nats.urls();
     const isHere = this.nats.isCarried && !this.isOfAnotherNode(serverId);
+    const proxied = isHere ? (this.nats.proxy?.listeners() ?? []) : [];
+    const listeners = [...(await this.#listenersOf(serverId)), ...proxied];
+    const { nats, ws, isAdvertised } = this.nats.urls();
     return { listeners, isHere, urls: [...nats, ...ws], isAdvertised };
   }
 

@@ -13,7 +13,8 @@ export interface ServerSettings {
   readonly issuer: string;
   readonly namespaces: readonly string[];
   readonly listen: Address;
-  readonly ws: Address;
+  /** Port of the WebSocket listener on loopback, which only unibus's own proxy uses; 0 = any free one. */
+  readonly wsPort: number;
   readonly storeDir: string;
   readonly portsDir: string;
   readonly durability: "os" | "disk";
@@ -21,8 +22,6 @@ export interface ServerSettings {
   readonly bytesMax: { readonly bus: number; readonly ctl: number };
   /** Certificate and key files for clients, or null for cleartext. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
-  /** Exact origins of web pages that may open a WebSocket; null: pages of the WebSocket's own origin. */
-  readonly origins: readonly string[] | null;
   /** Connections of peers in all. */
   readonly connectionsMax: number;
   /** This node's part in a cluster, or null for a node alone. */
@@ -56,16 +55,12 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
   const services = [...namespaces.map((namespace) => `${namespace}.>`), "$JS.ACK.>"];
   const streams = [`${deliverRoot}.>`, "unibus.user.>"];
   const storage = (bytes: number) => ({ max_mem: 0, max_file: bytes, max_streams: -1, max_consumers: -1 });
-  const { tls, origins } = settings;
+  const { tls } = settings;
   const files = tls === null ? null : { cert_file: tls.cert, key_file: tls.key, ...tlsRules };
   return {
     listen: address(settings.listen),
     ...(files === null ? {} : { tls: { ...files, handshake_first: "auto" } }),
-    websocket: {
-      listen: address(settings.ws),
-      ...(files === null ? { no_tls: true } : { tls: files }),
-      ...(origins === null ? { same_origin: true } : { allowed_origins: origins }),
-    },
+    websocket: { listen: address({ hostname: "127.0.0.1", port: settings.wsPort }), no_tls: true },
     ports_file_dir: settings.portsDir,
     max_payload: natsPayloadBytesMax,
     max_control_line: controlLineBytesMax,

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import { checkAdvertised, type InternalAccount, Nats } from "../../contracts/nats.ts";
 import { definePlugin, type Site } from "../../contracts/plugin.ts";
+import type { SocketRoute } from "../../contracts/socket.ts";
 import { readTlsFiles } from "../../contracts/tls.ts";
 import { type Address, dialled, isLoopback, parseAddress } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -17,6 +18,7 @@ import { NatsProcess, type Ports, portsFolder } from "./process.ts";
 import { leadsCluster, quorumTimeoutMs, untilQuorum } from "./quorum.ts";
 import { RouteTrouble } from "./route-trouble.ts";
 import { Standing } from "./standing.ts";
+import { WebSocketProxy } from "./websocket-proxy.ts";
 
 /** What can be set of the nats-server that unibus carries. */
 export const Config = Type.Object(
@@ -52,6 +54,9 @@ type Config = Static<typeof Config>;
 
 /** The part of the free disk that the room streams may take, and the key-value stores. Source: spec 9. */
 const diskShare = { bus: 0.8, ctl: 0.1 } as const;
+
+/** Where the HTTP port serves NATS over WebSocket. Source: spec 17. */
+const webSocketPath = "/nats";
 
 /** How long the setup of a node alone may take, in milliseconds. */
 const startBudgetMs = 30_000;
@@ -93,15 +98,6 @@ function checkExposure(site: Site, setting: string, { hostname }: Address, isTls
   throw refuse("a public address needs TLS", "set --tls-cert and --tls-key, or http.allow_cleartext");
 }
 
-/** Origins of pages that may open a WebSocket: those set, or the pages of this bus itself. */
-function webOrigins(config: Config, { publicUrl, listener }: Site): readonly string[] | null {
-  if (config.ws_origins !== undefined && config.ws_origins.length > 0) return config.ws_origins;
-  if (publicUrl !== null) return [new URL(publicUrl).origin];
-  const port = listener.port();
-  const scheme = listener.tls ? "https" : "http";
-  return port === 0 ? null : ["127.0.0.1", "localhost", "[::1]"].map((host) => `${scheme}://${host}:${port}`);
-}
-
 /**
  * Bytes for the room streams and for the key-value stores. Kept in a file: what a server may use must not shrink
  * because it uses it.
@@ -126,9 +122,54 @@ function peerUrls(config: Config, site: Site, listen: Address, ws: Address, isTl
       : dialled(address);
   return {
     nats: config.advertise?.nats ?? [`${isTls ? "tls" : "nats"}://${at(listen)}`],
-    ws: config.advertise?.ws ?? [`${isTls ? "wss" : "ws"}://${at(ws)}`],
+    ws: config.advertise?.ws ?? [
+      `${isTls ? "wss" : "ws"}://${at(ws)}`,
+      `${site.url().replace(/^http/, "ws")}${webSocketPath}`,
+    ],
     isAdvertised: config.advertise !== undefined,
   };
+}
+
+/** The URLs for `/info`, without those that a client who came by `public_url` cannot or must not use. */
+function reachable(urls: ReturnType<typeof peerUrls>, { advertise }: Config, { publicUrl }: Site) {
+  const isUseful = (url: string): boolean => {
+    if (publicUrl === null) return true;
+    const isSecure = /^(tls|wss):/.test(url) || publicUrl.startsWith("http:");
+    return isSecure && (!isLoopback(new URL(url).hostname) || isLoopback(new URL(publicUrl).hostname));
+  };
+  return {
+    nats: advertise?.nats ?? urls.nats.filter(isUseful),
+    ws: advertise?.ws ?? urls.ws.filter(isUseful),
+  };
+}
+
+/** Where WebSocket clients are served: under a path of the HTTP port, and at an address of its own. */
+class WebSocketAddresses {
+  #port: number;
+  readonly route: SocketRoute;
+
+  constructor(
+    config: Config,
+    private readonly settings: ReturnType<typeof settingsOf>,
+    proxy: WebSocketProxy,
+  ) {
+    const { ws, tls } = settings;
+    this.#port = ws.port;
+    const bound = (port: number) => {
+      this.#port = port;
+    };
+    this.route = {
+      path: webSocketPath,
+      origins: config.ws_origins ?? [],
+      listener: { ...ws, tls, setting: "nats-embedded.ws", option: "--ws", bound },
+      accept: proxy.accept,
+    };
+  }
+
+  /** The address of its own; before the bus listens its port may be 0. */
+  get own(): Address {
+    return { ...this.settings.ws, port: this.#port };
+  }
 }
 
 /** What unibus logs in with: its own, or, in a cluster, what every node derives; kept for commands on the host. */
@@ -140,7 +181,7 @@ function internalOf(dataDir: string, cluster: Cluster | null): Internal {
 }
 
 /** What the server's configuration depends on, checked. */
-function settingsOf(config: Config, site: Site, folder: string): ServerSettings {
+function settingsOf(config: Config, site: Site, folder: string): ServerSettings & { readonly ws: Address } {
   const listen = configured(config.listen ?? "127.0.0.1:4250", "listen");
   const ws = configured(config.ws ?? "127.0.0.1:8480", "ws");
   const tls = tlsFiles(config);
@@ -153,9 +194,8 @@ function settingsOf(config: Config, site: Site, folder: string): ServerSettings 
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const internal = internalOf(site.dataDir, cluster);
   return {
-    ...{ internal, issuer: issuerOf(internal).nkey, namespaces, listen, ws, tls, cluster, storeDir },
+    ...{ internal, issuer: issuerOf(internal).nkey, namespaces, listen, ws, wsPort: 0, tls, cluster, storeDir },
     durability: config.durability ?? "os",
-    origins: webOrigins(config, site),
     portsDir: portsFolder(folder),
     bytesMax: diskLimits(folder, config),
     connectionsMax: config.connections_max ?? 65_536,
@@ -173,10 +213,10 @@ export default definePlugin({
     checkAdvertised("nats-embedded", config.advertise);
     const folder = join(site.dataDir, "nats");
     const settings = settingsOf(config, site, folder);
-    const { listen, ws, internal, tls, cluster, namespaces } = settings;
-    const configText = (ports: Ports | null): string => {
-      const at = { listen: { ...listen, port: ports?.nats ?? listen.port }, ws: { ...ws, port: ports?.ws ?? ws.port } };
-      return JSON.stringify(serverConfig({ ...settings, ...at }), null, 1);
+    const { listen, internal, tls, cluster, namespaces } = settings;
+    const configText = (known: Ports | null): string => {
+      const at = { ...listen, port: known?.nats ?? listen.port };
+      return JSON.stringify(serverConfig({ ...settings, listen: at, wsPort: known?.ws ?? 0 }), null, 1);
     };
     const binary = config.binary === undefined ? await carriedServer(join(folder, "bin")) : chosenServer(config.binary);
     const trouble = new RouteTrouble(log);
@@ -197,7 +237,9 @@ export default definePlugin({
     const reload = () => server.signal("SIGHUP");
     process.on("SIGHUP", reload);
     onStop(() => process.off("SIGHUP", reload));
-    const urls = peerUrls(config, site, { ...listen, port: ports.nats }, { ...ws, port: ports.ws }, tls !== null);
+    const proxy = new WebSocketProxy({ target: () => `ws://127.0.0.1:${server.ports?.ws ?? ports.ws}` });
+    const sockets = new WebSocketAddresses(config, settings, proxy);
+    const urls = () => peerUrls(config, site, { ...listen, port: ports.nats }, sockets.own, tls !== null);
     const own = dialled({ ...listen, port: ports.nats });
     const connections = new Connections(own, { internal, isTls: tls !== null, log });
     onStop(() => connections.close());
@@ -211,13 +253,19 @@ export default definePlugin({
           ...{ issuer: issuerOf(internal), namespaces, connection, isCarried: true },
           watched: async () => [(await connections.get("SYS")).info?.server_id ?? ""],
           leads: async () => cluster === null || leadsCluster(await connections.get("SYS"), cluster.serverName),
-          urls: () => urls,
+          urls,
+          proxy: {
+            originOf: (clientId) => proxy.originOf(clientId),
+            admitted: (clientId) => proxy.admitted(clientId),
+            listeners: () => [sockets.own, { hostname: site.listener.hostname, port: site.listener.port() }],
+          },
           pid: () => server.pid,
           onRestart: (listener) => restartListeners.push(listener),
         },
       },
       posture: { durability: settings.durability, cluster: cluster?.name ?? "off" },
-      info: () => ({ nats: [...urls.nats], ws: [...urls.ws], namespaces: [...namespaces] }),
+      sockets: [sockets.route],
+      info: () => ({ ...reachable(urls(), config, site), namespaces: [...namespaces] }),
       async health() {
         if (server.pid === null) return { ok: false, detail: "nats-server is being restarted" };
         if (!connections.isUp) return { ok: false, detail: "no connection to nats-server" };

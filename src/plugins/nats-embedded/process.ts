@@ -72,6 +72,11 @@ export class NatsProcess {
     return this.#child?.pid ?? null;
   }
 
+  /** Where it listens; null before it was started. */
+  get ports(): Ports | null {
+    return this.#ports;
+  }
+
   /** Starts it and waits until it listens. Errors: unavailable, with nats-server's own words. */
   async start(): Promise<Ports> {
     mkdirSync(portsFolder(this.#options.folder), { recursive: true, mode: 0o700 });

@@ -89,9 +89,9 @@ test("nats-server is told the secret's password, mutual TLS, one connection for 
       issuer: "",
       namespaces: [],
       listen: at,
-      ws: at,
+      wsPort: 0,
     },
-    ...{ storeDir: "", portsDir: "", durability: "os", bytesMax: { bus: 1, ctl: 1 }, tls: null, origins: null },
+    ...{ storeDir: "", portsDir: "", durability: "os", bytesMax: { bus: 1, ctl: 1 }, tls: null },
     connectionsMax: 1,
   });
   const password = cluster?.secrets.route ?? "";

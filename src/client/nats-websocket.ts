@@ -1,0 +1,64 @@
+/** NATS over WebSocket, in browsers, Node and Bun. */
+import { errors, headers, wsconnect } from "@nats-io/nats-core";
+import { type DataConnection, dataConnection, type NatsDial } from "./nats-connection.ts";
+
+/** Whether an error says that the server refused the login, and not that it could not be reached. */
+export function isWebSocketLoginRefusal(error: unknown): boolean {
+  return error instanceof errors.AuthorizationError;
+}
+
+/** Makes a WebSocket, and says whether it is encrypted. */
+export type OpenWebSocket = (url: string) => Promise<{ readonly socket: WebSocket; readonly encrypted: boolean }>;
+
+const openHere: OpenWebSocket = async (url) => {
+  return { socket: new WebSocket(url), encrypted: url.startsWith("wss:") };
+};
+
+/**
+ * Connects. `open` makes the WebSocket where the platform's own does not do.
+ * The library waits for ever for a WebSocket that opens and closes before the server has spoken, as behind a proxy
+ * whose
+ * server is away: here that ends the attempt, and so does the timeout.
+ * Errors: the library's own; a plain Error when the WebSocket closed, or when the time was up.
+ */
+export async function dialWebSocket(dial: NatsDial, open: OpenWebSocket = openHere): Promise<DataConnection> {
+  const { promise: failed, reject: fail } = Promise.withResolvers<never>();
+  failed.catch(() => undefined);
+  let made: WebSocket | null = null;
+  const timer = setTimeout(() => fail(new Error("no answer in time")), dial.timeoutMs);
+  const connecting = wsconnect({
+    servers: dial.url,
+    authenticator: dial.authenticator,
+    timeout: dial.timeoutMs,
+    pingInterval: dial.pingEveryMs,
+    reconnect: false,
+    ignoreClusterUpdates: true,
+    wsFactory: async (url) => {
+      const opened = await open(url);
+      made = opened.socket;
+      made.addEventListener("close", ({ reason }) => fail(new Error(reason || "the WebSocket was closed")));
+      return opened;
+    },
+  });
+  // An attempt that was given up may still succeed: then nobody has its connection.
+  failed.catch(() => connecting.then((late) => late.close()).catch(() => undefined));
+  const connection = await Promise.race([connecting, failed])
+    .catch((error: unknown) => {
+      made?.close();
+      throw error;
+    })
+    .finally(() => clearTimeout(timer));
+  return dataConnection(connection, {
+    headersOf(messageId) {
+      const made = headers();
+      made.set("Nats-Msg-Id", messageId);
+      return made;
+    },
+    errorIn(status) {
+      const { type, error } = status as { type: string; error?: unknown };
+      if (type !== "error") return null;
+      if (!(error instanceof errors.PermissionViolationError)) return { error };
+      return { refusal: { operation: error.operation, subject: error.subject } };
+    },
+  });
+}

@@ -1,0 +1,81 @@
+/**
+ * The addresses of the data plane, in the order in which they are tried: NATS over TCP first, then over WebSocket,
+ * which
+ * reaches more networks and costs more. Nodes of one kind take turns, so that clients spread over them. What
+ * worked last
+ * is tried first: a client behind a firewall does not wait for TCP at every new connection.
+ */
+import { UnibusError } from "../wire/errors.ts";
+
+type Kind = "tcp" | "websocket";
+const kindOf = (url: string): Kind => (/^wss?:/.test(url) ? "websocket" : "tcp");
+
+/** One address that was tried, and how that ended. */
+export interface Attempt {
+  readonly url: string;
+  readonly error: unknown;
+}
+
+/** The addresses of one bus. */
+export class ServerList {
+  #urls: readonly string[];
+  #preferred: Kind = "tcp";
+  /** How many connections were asked for: where the turn of each kind begins. */
+  #turn = Math.floor(Math.random() * 1_000);
+  /** Addresses of this round that were not tried yet. */
+  #round: string[] = [];
+
+  constructor(urls: readonly string[]) {
+    this.#urls = urls;
+  }
+
+  get size(): number {
+    return this.#urls.length;
+  }
+
+  /** Takes new addresses. A round that goes on with the same ones is not begun again: each gets its turn. */
+  replace(urls: readonly string[]): void {
+    const isSame = urls.length === this.#urls.length && urls.every((url) => this.#urls.includes(url));
+    if (isSame) return;
+    this.#urls = urls;
+    this.#round = [];
+  }
+
+  /** The next address to try. Every address is tried once in a round. */
+  next(): string {
+    if (this.#round.length === 0) this.#round = this.#newRound();
+    return this.#round.shift() ?? "";
+  }
+
+  /** Notes that a connection was made: the next one begins a new round, with addresses of the same kind. */
+  worked(url: string): void {
+    this.#preferred = kindOf(url);
+    this.#round = [];
+  }
+
+  #newRound(): string[] {
+    const turn = this.#turn++;
+    const rotated = (kind: Kind): string[] => {
+      const mine = this.#urls.filter((url) => kindOf(url) === kind);
+      const start = mine.length === 0 ? 0 : turn % mine.length;
+      return [...mine.slice(start), ...mine.slice(0, start)];
+    };
+    return this.#preferred === "tcp"
+      ? [...rotated("tcp"), ...rotated("websocket")]
+      : [...rotated("websocket"), ...rotated("tcp")];
+  }
+}
+
+/** The error for addresses of which none could be reached. */
+export function failureOf(attempts: readonly Attempt[]): unknown {
+  if (attempts.length === 1) return attempts[0]?.error;
+  const tried = attempts.map(({ url, error }) => `${url}: ${reasonOf(error)}`).join("; ");
+  const message = `no address of the data plane can be reached: ${tried} (open one of these ports, or try again)`;
+  return new UnibusError("unavailable", message, { cause: attempts.at(-1)?.error });
+}
+
+function reasonOf(error: unknown): string {
+  const cause = (error as { cause?: unknown } | null)?.cause ?? error;
+  const { message, code } = (cause ?? {}) as { message?: unknown; code?: unknown };
+  return typeof message === "string" && message !== "" ? message : String(code ?? "no connection");
+}

@@ -1,0 +1,126 @@
+/** Real reverse proxies in front of a bus: nginx and Caddy, with one certificate and one port. */
+import { existsSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import type { CertificateFiles } from "./certificates.ts";
+import { Folder, until } from "./executable.ts";
+
+/** A free loopback port. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  server.listen(0, "127.0.0.1", resolve);
+  await promise;
+  const address = server.address();
+  await new Promise((closed) => server.close(closed));
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
+
+/** Where a proxy listens and what it passes requests on to. */
+export interface Place {
+  readonly port: number;
+  /** `host:port` of the bus. */
+  readonly target: string;
+  readonly certificate: CertificateFiles;
+}
+
+/** The configuration of docs/operate.md, for nginx. */
+function nginxConfig(folder: Folder, { port, target, certificate }: Place): string {
+  const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+  return `
+daemon off; pid ${folder.file("nginx.pid")}; error_log stderr warn; worker_processes 1;
+events { worker_connections 512; }
+http {
+  access_log off;
+  ${temp.map((name) => `${name}_temp_path ${folder.file(name)};`).join(" ")}
+  map $http_upgrade $connection_upgrade { default upgrade; "" ""; }
+  server {
+    listen 127.0.0.1:${port} ssl;
+    ssl_certificate ${certificate.cert};
+    ssl_certificate_key ${certificate.key};
+    client_max_body_size 33m;
+    location / {
+      proxy_pass http://${target};
+      proxy_http_version 1.1;
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
+      proxy_request_buffering off;
+      proxy_read_timeout 1h;
+    }
+  }
+}
+`;
+}
+
+/** The configuration of docs/operate.md, for Caddy. */
+function caddyConfig({ port, target, certificate }: Place): string {
+  return `
+{
+  admin off
+  auto_https disable_redirects
+}
+https://localhost:${port} {
+  bind 127.0.0.1
+  tls ${certificate.cert} ${certificate.key}
+  reverse_proxy ${target}
+}
+`;
+}
+
+/** A running proxy. Ends with the scope that holds it. */
+export class ReverseProxy implements AsyncDisposable {
+  private constructor(
+    readonly port: number,
+    private readonly child: Bun.Subprocess,
+    private readonly folder: Folder,
+  ) {}
+
+  /** Starts one and waits until it listens. Errors: one that is not installed, with what to install. */
+  static async start(kind: "nginx" | "caddy", place: Place): Promise<ReverseProxy> {
+    const binary = ["/usr/sbin", "/usr/bin", "/usr/local/bin"]
+      .map((dir) => `${dir}/${kind}`)
+      .find((file) => existsSync(file));
+    if (binary === undefined) throw new Error(`${kind} is not installed (Debian: apt-get install ${kind})`);
+    const folder = new Folder();
+    const file = folder.file("config");
+    writeFileSync(file, kind === "nginx" ? nginxConfig(folder, place) : caddyConfig(place));
+    const args =
+      kind === "nginx" ? ["-c", file, "-p", folder.path] : ["run", "--config", file, "--adapter", "caddyfile"];
+    const env = {
+      PATH: process.env.PATH ?? "",
+      HOME: folder.path,
+      XDG_DATA_HOME: folder.path,
+      XDG_CONFIG_HOME: folder.path,
+    };
+    const child = Bun.spawn([binary, ...args], {
+      env,
+      cwd: folder.path,
+      stdio: ["ignore", "ignore", Bun.file(folder.file("log"))],
+    });
+    const proxy = new ReverseProxy(place.port, child, folder);
+    const listens = () =>
+      Bun.connect({ hostname: "127.0.0.1", port: place.port, socket: { data() {} } }).then(
+        (socket) => {
+          socket.end();
+          return true;
+        },
+        () => false,
+      );
+    try {
+      await until(`${kind} listens`, async () => child.exitCode !== null || (await listens()));
+      if (child.exitCode !== null) throw new Error(`${kind} ended: ${await Bun.file(folder.file("log")).text()}`);
+    } catch (error) {
+      await proxy[Symbol.asyncDispose]();
+      throw error;
+    }
+    return proxy;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.child.exitCode === null) this.child.kill("SIGTERM");
+    await this.child.exited;
+    this.folder[Symbol.dispose]();
+  }
+}
