@@ -4,9 +4,9 @@ import sodium from "libsodium-wrappers";
 import { openFrames, sealFrame } from "../../src/client/frames.ts";
 import { generateIdentity } from "../../src/client/identity.ts";
 import { newRoomKey } from "../../src/client/keys.ts";
-import { newUlid } from "../../src/client/ulid.ts";
 import { bytesOf, fromBase64, toBase64Url } from "../../src/wire/encoding.ts";
 import { decodeFrame, type Frame, frameAad, frameSigningText, isDropped } from "../../src/wire/frame.ts";
+import { newUlid } from "../../src/wire/ulid.ts";
 import { median } from "./measure.ts";
 
 /** What this prints, in frames a second. */

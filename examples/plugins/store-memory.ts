@@ -297,21 +297,17 @@ const wayBackStore = (open: Open): WayBackStore => ({
   async restoreRoom({ room, expected, base, statements, stays, keys, unaccepted }, liveMax = Number.POSITIVE_INFINITY) {
     const { rooms } = open();
     const known = rooms.get(room.roomId);
-    const { version, statementHash, deletedAt } = known?.room ?? {};
-    const isExpected =
-      expected === null
-        ? known === undefined
-        : version === expected.version && statementHash === expected.hash && deletedAt === null;
-    if (!isExpected) return "overtaken";
-    if (!known && claimant(open(), room.subject)) {
-      throw conflict(`the subject ${room.subject} belongs to another room (choose another)`);
-    }
+    const { version, statementHash: hash, deletedAt = null } = known?.room ?? {};
+    if (version !== expected?.version || hash !== expected?.hash || deletedAt !== null) return "overtaken";
+    const holder = claimant(open(), room.subject);
+    if (holder && holder !== known) throw conflict(`the subject ${room.subject} belongs to another room`);
     if (!known && liveBy(open(), room.creator) >= liveMax) return "too_many_rooms";
-    const brought = unaccepted && stays.filter((stay) => stay.until === 0 && !known?.stays.has(stayKey(stay)));
+    const before = base.version === 0 ? undefined : known?.stays;
+    const brought = unaccepted && stays.filter((stay) => stay.until === 0 && !before?.has(stayKey(stay)));
     const refused = unaccepted && brought?.find((stay) => isOver(open(), stay, unaccepted));
     if (refused) throw unacceptedQuota(refused.endpoint);
     const entry = createEntry(room);
-    for (const stay of stays) entry.stays.set(stayKey(stay), keptStay(known?.stays.get(stayKey(stay)), stay));
+    for (const stay of stays) entry.stays.set(stayKey(stay), keptStay(before?.get(stayKey(stay)), stay));
     for (const [name, key] of known?.keys ?? []) if (key.epoch <= base.epoch) entry.keys.set(name, key);
     for (const key of keys) if (!entry.keys.has(keyKey(key))) entry.keys.set(keyKey(key), key);
     for (const [at, one] of known?.statements ?? []) if (at <= base.version) entry.statements.set(at, one);

@@ -1,6 +1,6 @@
 import { type BlobRef, type FrameType, frameTypes } from "../wire/frame.ts";
+import { ulidTimeMs } from "../wire/ulid.ts";
 import type { Received } from "./receiver.ts";
-import { ulidTimeMs } from "./ulid.ts";
 
 /** What a message is about. Source: spec 4. */
 export type MessageKind = Lowercase<keyof typeof frameTypes>;

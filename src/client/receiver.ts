@@ -1,12 +1,12 @@
 import { TokenBucket } from "../lib/token-bucket.ts";
 import { hasCode } from "../wire/errors.ts";
 import { type DropReason, decodeFrame, type Frame, isDropped } from "../wire/frame.ts";
+import { ulidTimeMs } from "../wire/ulid.ts";
 import type { BusClock } from "./clock.ts";
 import { type Opened, openFrame, type Refused, signatureFault } from "./frames.ts";
 import { Recent } from "./recent.ts";
 import type { RoomKeys } from "./room-keys.ts";
 import type { RoomTrust } from "./trust.ts";
-import { ulidTimeMs } from "./ulid.ts";
 import { memberAt, memberNow, type VerifiedMember, type VerifiedRoom } from "./verified-room.ts";
 
 /** How long live frames of an epoch are taken after the next one was learned of, in milliseconds. Source: spec 4. */

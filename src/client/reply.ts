@@ -54,14 +54,18 @@ function jsonOf(body: Uint8Array): unknown {
 
 /** The error that a refusal says, with the request's id and when to try again. */
 export function refusalOf(reply: Response, body: Uint8Array, url: string): UnibusError {
-  const { error, code } = (jsonOf(body) ?? {}) as { error?: unknown; code?: unknown };
+  const { error, code, details } = (jsonOf(body) ?? {}) as { error?: unknown; code?: unknown; details?: unknown };
   const message = typeof error === "string" ? plain(error) : "";
   const pauseS = /^\d{1,9}$/.exec(reply.headers.get("retry-after") ?? "")?.[0];
   const requestId = /^[\w-]{1,64}$/.exec(reply.headers.get(requestIdHeader) ?? "")?.[0];
   return new UnibusError(
     isReplyCode(code) ? code : "unavailable",
     message || `${url} answered ${reply.status}, which is no answer of a bus`,
-    { requestId, retryAfterS: pauseS === undefined ? undefined : Math.min(Number(pauseS), retryAfterSMax) },
+    {
+      requestId,
+      retryAfterS: pauseS === undefined ? undefined : Math.min(Number(pauseS), retryAfterSMax),
+      details: typeof details === "object" && details !== null ? { ...details } : undefined,
+    },
   );
 }
 

@@ -13,12 +13,12 @@ import {
   statementText,
   zeroHash,
 } from "../wire/statement.ts";
+import { newUlid } from "../wire/ulid.ts";
 import type { Identity } from "./identity.ts";
 import { newRoomKey, sealRoomKey } from "./keys.ts";
 import { RoomIdentity } from "./room-identity.ts";
 import { RoomKeys } from "./room-keys.ts";
 import { RoomTrust, type TrustParts } from "./trust.ts";
-import { newUlid } from "./ulid.ts";
 import { memberNow, type VerifiedRoom } from "./verified-room.ts";
 import type { PeerKeys, Vouched } from "./vouched.ts";
 import { pause } from "./wait.ts";

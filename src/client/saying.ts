@@ -1,10 +1,10 @@
 /** What is said in a room besides the words, and what sending gives. */
 import { bytesOf } from "../wire/encoding.ts";
+import { newUlid } from "../wire/ulid.ts";
 import type { BusClock } from "./clock.ts";
 import type { SendOptions } from "./publisher.ts";
 import type { StoredBlob } from "./room-blobs.ts";
 import type { Draft } from "./sealing.ts";
-import { newUlid } from "./ulid.ts";
 
 /** What is said, besides the words. */
 export interface SayOptions extends SendOptions {

@@ -1,4 +1,4 @@
-import { noticeSubject } from "../wire/names.ts";
+import { disconnectSubject, noticeSubject } from "../wire/names.ts";
 import type { Nats } from "./nats.ts";
 
 /** What a notice is about. Source: spec 9. */
@@ -65,5 +65,16 @@ export class Notices {
       this.#collect(key, endpoint, kind);
       this.tell([endpoint], kind, collected.size === 1 ? roomId : null);
     }, collectedMs).unref();
+  }
+
+  /**
+   * Asks every node to disconnect the peers whose connections may use a room: they log in again and read the truth.
+   * Peers themselves do not see this.
+   */
+  disconnect(endpoints: Iterable<string>, subject: string): void {
+    const sending = this.nats?.connection("BUS").then((connection) => {
+      for (const endpoint of endpoints) connection.publish(disconnectSubject(endpoint), subject);
+    });
+    sending?.catch(() => undefined);
   }
 }

@@ -42,7 +42,7 @@ function success({ shape }: Route): Record<string, unknown> {
   }
   if (shape.reply === undefined) return { 204: { description: "Done", headers } };
   const reply = { description: "Done", headers, content: content(shape.reply) };
-  const statuses = shape.stream === true ? [200, 201] : [shape.status ?? 200];
+  const statuses = shape.stream === true && shape.body === undefined ? [200, 201] : [shape.status ?? 200];
   const known = shape.etag === true ? { 304: { description: "The reply that If-None-Match names", headers } } : {};
   return { ...Object.fromEntries(statuses.map((status) => [status, reply])), ...known };
 }
@@ -66,8 +66,9 @@ function operation(route: Route, plugin: string): Record<string, unknown> {
     status,
     { description: codes.join(", "), content: content({ $ref: "#/components/schemas/Error" } as unknown as TSchema) },
   ]);
-  const type = shape.stream === true ? "application/octet-stream" : "application/json";
-  const body = shape.stream === true ? bytes : shape.body;
+  const isBytes = shape.stream === true && shape.body === undefined;
+  const type = isBytes ? "application/octet-stream" : "application/json";
+  const body = isBytes ? bytes : shape.body;
   return {
     operationId: operationId(route),
     tags: [plugin],

@@ -42,7 +42,7 @@ export interface Shape {
   readonly body?: TSchema;
   /** Whether the body may be left out. */
   readonly bodyOptional?: true;
-  /** The body is bytes, which the handler takes as they come. */
+  /** The handler takes the body as it comes: bytes, or JSON of the shape `body`, which it checks itself. */
   readonly stream?: true;
   /** Largest body, in bytes, where it is not 1 MiB. */
   readonly bodyBytesMax?: number;

@@ -37,7 +37,10 @@ export interface ContestedChain extends Head {
 
 /** A room as a restoration makes it. */
 export interface RoomRestoration {
-  /** The room after it. A room that the store does not know is created with it. */
+  /**
+   * The room after it, whole. Without a common version (`base` is zero) it takes the place of another room that had
+   * the same id: nothing of that one is kept, and its subject is freed.
+   */
   readonly room: RoomRecord;
   /** The head that the decision was based on: compared and set. Null: the store does not know the room. */
   readonly expected: Head | null;

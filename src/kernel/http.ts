@@ -113,7 +113,7 @@ class Replies {
     // What is left of the body would be read as the next request, or be waited for.
     if (pending.isPending) headers.connection = "close";
     if (known.retryAfterS !== undefined) headers["retry-after"] = String(known.retryAfterS);
-    const text = JSON.stringify({ error: known.message, code: known.code });
+    const text = JSON.stringify({ error: known.message, code: known.code, details: known.details });
     const reply = this.#make(request, pending.refusal(text), statusOf[known.code], headers);
     if (reply.status >= 500) {
       const id = reply.headers.get(requestIdHeader);

@@ -34,12 +34,9 @@ export type UserRole = Static<typeof UserRole>;
 /** A member's role in a room. */
 export const MemberRole = Type.Union([Type.Literal("owner"), Type.Literal("member")]);
 
+const statement = { text: Type.String({ minLength: 1, maxLength: 16_384 }), by: Key, sig: Signature };
 /** A signed room statement as a client sends it. */
-export const Statement = Strict({
-  text: Type.String({ minLength: 1, maxLength: 16_384 }),
-  by: Key,
-  sig: Signature,
-});
+export const Statement = Strict(statement);
 /** A statement as one sends it. */
 export type Statement = Static<typeof Statement>;
 
@@ -133,6 +130,58 @@ export const Member = Strict({
 });
 /** GET /rooms/{id}/members: every line. */
 export const MemberList = Strict({ version: Type.Integer(), members: Type.Array(Member) });
+
+/** The largest body of PUT /rooms/{id}/restore, in bytes. Source: spec 3. */
+export const restoreBytesMax = 32 * 1_048_576;
+/** One statement of a chain, as GET statements gives it: the version may be left out. */
+export const RestoredStatement = Strict({ ...statement, version: Type.Optional(Type.Integer()) });
+/** One line of a room that is restored, as GET members gives it. Further fields of that reply count for nothing. */
+export const RestoredMember = Type.Object({
+  endpoint: Type.String({ pattern: endpointPattern }),
+  sign_pub: Type.String({ pattern: "^[0-9a-f]{64}$" }),
+  kex_pub: Type.String({ pattern: "^[0-9a-f]{64}$" }),
+  kex_sig: Signature,
+  role: MemberRole,
+  since: Type.Integer({ minimum: 1, maximum: 2_147_483_647 }),
+  until: Type.Integer({ minimum: 0, maximum: 2_147_483_647 }),
+  left: Type.Boolean(),
+  handle: Type.String({ maxLength: 1_024 }),
+});
+/** The room key of one epoch, sealed to one member. */
+export const RestoredKey = Strict({
+  endpoint: Type.String({ pattern: endpointPattern }),
+  epoch: Type.Integer({ minimum: 1, maximum: 2_147_483_647 }),
+  sealed_key: SealedKey,
+});
+/** PUT /rooms/{id}/restore: what an owner gives back to a bus that was restored from an older backup. */
+export const Restore = Strict({
+  statements: Type.Array(RestoredStatement),
+  members: Type.Array(RestoredMember),
+  keys: Type.Array(RestoredKey),
+});
+/** PUT /rooms/{id}/restore. */
+export type Restore = Static<typeof Restore>;
+
+/** GET /way-back: whether rooms can be restored, and the chains that an admin has to choose from. */
+export const WayBackReport = Strict({
+  open: Type.Boolean(),
+  opened_at: Type.Union([Time, Type.Null()]),
+  closes_at: Type.Union([Time, Type.Null()]),
+  contested: Type.Array(
+    Strict({
+      room_id: Type.String(),
+      subject: Type.Union([Type.String(), Type.Null()]),
+      version: Type.Integer(),
+      hash: Type.String(),
+      by: Type.String(),
+      at: Time,
+      taken: Type.Boolean(),
+    }),
+  ),
+  more: Type.Boolean(),
+});
+/** PUT /rooms/{id}/way-back: the chain that an admin admits, by the hash of its newest statement. */
+export const TakeChain = Strict({ hash: Type.String({ pattern: "^[0-9a-f]{64}$" }) });
 
 /** What a change of members answers: the room's new version. */
 export const Members = Strict({ version: Type.Integer() });
@@ -246,7 +295,13 @@ export const ReadinessReport = Strict({
 export type ReadinessReport = Static<typeof ReadinessReport>;
 
 /** Every reply that is no success. */
-export const ErrorReply = Strict({ error: Type.String(), code: Type.String() });
+export const ErrorReply = Strict({
+  error: Type.String(),
+  code: Type.String(),
+  details: Type.Optional(
+    Type.Record(Type.String(), Type.Unknown(), { description: "for programs, where there are any" }),
+  ),
+});
 
 /** The largest JSON body, in bytes. Source: spec 5. */
 export const bodyBytesMax = 1_048_576;

@@ -12,6 +12,7 @@ export const statusOf = {
   method_not_allowed: 405,
   timeout: 408,
   conflict: 409,
+  contested: 409,
   gone: 410,
   too_large: 413,
   unsupported: 415,
@@ -45,16 +46,24 @@ export class UnibusError extends Error {
   readonly retryAfterS: number | undefined;
   /** Names the request in the server's log, where a reply said so. */
   readonly requestId: string | undefined;
+  /** What a program needs to know beside the code. Safe to show. */
+  readonly details: Readonly<Record<string, unknown>> | undefined;
 
   constructor(
     code: ErrorCode,
     message: string,
-    options: { cause?: unknown; retryAfterS?: number | undefined; requestId?: string | undefined } = {},
+    options: {
+      cause?: unknown;
+      retryAfterS?: number | undefined;
+      requestId?: string | undefined;
+      details?: Readonly<Record<string, unknown>> | undefined;
+    } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.retryAfterS = options.retryAfterS;
     this.requestId = options.requestId;
+    this.details = options.details;
   }
 }
 

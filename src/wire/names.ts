@@ -161,6 +161,11 @@ export function noticeSubject(endpoint: string, kind: string): string {
   return `unibus.user.${endpoint}.${kind}`;
 }
 
+/** The subject by which nodes are asked to disconnect a peer. No peer may publish to it, or subscribe to it. */
+export function disconnectSubject(endpoint: string): string {
+  return `unibus.disconnect.${endpoint}`;
+}
+
 /** The key-value buckets of the replicated control plane. Fixed. Source: spec 10. */
 export const buckets = {
   rooms: "UNIBUS_rooms",

@@ -4,8 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";
-import { newUlid } from "../../src/client/ulid.ts";
 import { frameBytesMax } from "../../src/wire/frame.ts";
+import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileScene, rewritten } from "../support/hostile-scene.ts";
 import { trustingPeer } from "../support/trusting-peer.ts";

@@ -5,8 +5,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";
 import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
-import { newUlid } from "../../src/client/ulid.ts";
 import { streamName } from "../../src/wire/names.ts";
+import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";
 import type { Carried, Tamper } from "../support/hostile-nats.ts";
 import { HostileScene, rewritten } from "../support/hostile-scene.ts";

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";
-import { newUlid } from "../../src/client/ulid.ts";
+import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileScene } from "../support/hostile-scene.ts";
 

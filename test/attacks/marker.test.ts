@@ -7,7 +7,7 @@ import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "../../src/client/index.ts";
-import { newUlid } from "../../src/client/ulid.ts";
+import { newUlid } from "../../src/wire/ulid.ts";
 import { Folder, Server } from "../support/executable.ts";
 import { HostileNats } from "../support/hostile-nats.ts";
 import { type Cast, castOf } from "../support/inside.ts";

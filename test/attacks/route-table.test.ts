@@ -22,6 +22,7 @@ import {
   send,
   signedHeaders,
 } from "../support/peer.ts";
+import { Story } from "../support/way-back.ts";
 
 const callers = ["none", "bad", "stranger", "outsider", "member", "owner", "admin"] as const;
 type Caller = (typeof callers)[number];
@@ -119,6 +120,16 @@ const table: Readonly<Record<string, Row>> = {
     ask: (who) => changed(who, "/rekey", (own) => kickBody(own, [], [people.member, people.owner])),
     statuses: ownersOnly(200),
   },
+  // On a bus that was not restored: whoever asks, there is no way back.
+  "PUT /rooms/{id}/restore": {
+    ask: async (who) => ({ ...(await inRoom("/restore")()), body: Story.of(who).body(who, 0) }),
+    statuses: everyUser(409),
+  },
+  "PUT /rooms/{id}/way-back": {
+    ask: async () => ({ ...(await inRoom("/way-back")()), body: { hash: "0".repeat(64) } }),
+    statuses: adminsOnly(409),
+  },
+  "GET /way-back": { ask: asIs("/way-back"), statuses: adminsOnly(200) },
   "GET /members/{endpoint}/rooms": {
     ask: () => ({ target: `/members/${people.member.endpoint}/rooms` }),
     statuses: "401 401 401 403 200 403 403",
@@ -170,6 +181,7 @@ const codes: Readonly<Record<number, string>> = {
   401: "unauthenticated",
   403: "forbidden",
   404: "not_found",
+  409: "conflict",
   410: "gone",
 };
 
@@ -210,7 +222,9 @@ describe("each kind of caller gets what the table says:", () => {
 });
 
 describe("a room that is not there", () => {
-  const inRooms = Object.keys(table).filter((name) => name.includes("/rooms/{id}"));
+  // What restores a room is about rooms that are not there: its own attacks are in restore.test.ts.
+  const restores = ["PUT /rooms/{id}/restore", "PUT /rooms/{id}/way-back"];
+  const inRooms = Object.keys(table).filter((name) => name.includes("/rooms/{id}") && !restores.includes(name));
   const nowhere = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
   const bodyFor = (name: string) => (/^POST|role$/.test(name) ? {} : undefined);
 

@@ -4,7 +4,6 @@ import { openBlob, openFrame, openFrames, sealBlob, sealFrame } from "../../src/
 import { generateIdentity, identityFromSeeds } from "../../src/client/identity.ts";
 import { newRoomKey, verifyText } from "../../src/client/keys.ts";
 import { sealBytes } from "../../src/client/sealing.ts";
-import { newUlid, ulidTimeMs } from "../../src/client/ulid.ts";
 import * as browser from "../../src/client/verify-browser.ts";
 import * as node from "../../src/client/verify-node.ts";
 import { blobBytesMax } from "../../src/wire/api.ts";
@@ -20,6 +19,7 @@ import {
 } from "../../src/wire/frame.ts";
 import { isUlid } from "../../src/wire/names.ts";
 import type { Policy } from "../../src/wire/statement.ts";
+import { newUlid, ulidTimeMs } from "../../src/wire/ulid.ts";
 import { looseSignKeys, smallOrderSignKeys } from "../attacks/small-order-keys.ts";
 import { at, bytes, vectors } from "../support/vectors.ts";
 

@@ -4,9 +4,9 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "n
 import { join } from "node:path";
 import { type ClientState, MemoryState, type RoomPin } from "../../src/client/state.ts";
 import { openState } from "../../src/client/state-node.ts";
-import { newUlid } from "../../src/client/ulid.ts";
 import { sha256Hex } from "../../src/wire/encoding.ts";
 import { hasCode } from "../../src/wire/errors.ts";
+import { newUlid } from "../../src/wire/ulid.ts";
 import { Folder } from "../support/executable.ts";
 
 const ana = sha256Hex("ana");

@@ -154,6 +154,38 @@ function restoringCases(open: OpenStore): void {
   );
 
   test(
+    "takes the place of another room that had its id, of which nothing stays",
+    withStore(open, async (store) => {
+      const { rooms, wayBack } = store;
+      const other = await longRoom(store);
+      await rooms.changeStay(roomId, peer(2), leaving(epochMs));
+      const real = roomSample(1, {
+        subject: "room.real",
+        creator: peer(7),
+        policy: { ...other.policy, persist: true },
+      });
+      const stays = [staySample(2, { since: 2 }), staySample(7, { role: "owner" })];
+      const restoration = restorationOf(real, 4, { epoch: 2, salt: "real", stays, keys: [sealedSample(7, 1, "real")] });
+      const expected = headOf(other);
+      const taken = { ...restoration, room: { ...restoration.room, subject: roomSample(2).room.subject }, expected };
+      await rooms.insertRoom(roomSample(2));
+      expect((await failure(wayBack.restoreRoom(taken))).code).toBe("conflict");
+      expect(await current(store)).toMatchObject({ subject: other.subject, version: other.version });
+      expect(await wayBack.restoreRoom({ ...restoration, expected })).toBe("restored");
+      expect(await rooms.getRoom(roomId)).toEqual(restoration.room);
+      expect(await rooms.listStays(roomId)).toEqual(stays.sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1)));
+      expect(await rooms.listStatements(roomId, 1, 100)).toEqual([...restoration.statements]);
+      expect(await rooms.getSealedKey(roomId, peer(7), null)).toEqual(sealedSample(7, 1, "real"));
+      expect(await rooms.getSealedKey(roomId, peer(1), null)).toBeNull();
+      expect(await rooms.listRoomsOf(peer(1))).toHaveLength(1);
+      expect((await rooms.listRoomsOf(peer(7))).map(({ room }) => room.subject)).toEqual(["room.real"]);
+      expect([await rooms.countRoomsBy(peer(1)), await rooms.countRoomsBy(peer(7))]).toEqual([1, 1]);
+      expect(await rooms.findRoomId("room.real")).toBe(roomId);
+      await rooms.insertRoom(roomSample(3, { subject: other.subject }));
+    }),
+  );
+
+  test(
     "counts the live rooms of a creator in the same step",
     withStore(open, async ({ rooms, wayBack }) => {
       await rooms.insertRoom(roomSample(90));

@@ -4,8 +4,8 @@ import fc from "fast-check";
 import { openFrame, sealFrame } from "../../src/client/frames.ts";
 import { generateIdentity } from "../../src/client/identity.ts";
 import { newRoomKey } from "../../src/client/keys.ts";
-import { newUlid } from "../../src/client/ulid.ts";
 import { decodeFrame, encodeFrame, frameBytesMax, isDropped } from "../../src/wire/frame.ts";
+import { newUlid } from "../../src/wire/ulid.ts";
 import { aFrame, aMutation } from "../support/frames.ts";
 
 const runs = 4_000;

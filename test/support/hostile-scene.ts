@@ -11,8 +11,8 @@ import {
   type Room,
 } from "../../src/client/index.ts";
 import type { Draft } from "../../src/client/sealing.ts";
-import { newUlid } from "../../src/client/ulid.ts";
 import { bytesOf } from "../../src/wire/encoding.ts";
+import { newUlid } from "../../src/wire/ulid.ts";
 import { Server, until } from "./executable.ts";
 import { HostileNats } from "./hostile-nats.ts";
 import { MovedClock } from "./moved-clock.ts";

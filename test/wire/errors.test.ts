@@ -12,6 +12,7 @@ test("the codes and their statuses are fixed", () => {
     method_not_allowed: 405,
     timeout: 408,
     conflict: 409,
+    contested: 409,
     gone: 410,
     too_large: 413,
     unsupported: 415,

@@ -1,7 +1,7 @@
 import { Events, type NatsConnection, type Subscription } from "nats";
 import type { NoticeKind } from "../../contracts/notices.ts";
 import type { Log } from "../../contracts/plugin.ts";
-import { noticeSubject } from "../../wire/names.ts";
+import { disconnectSubject, noticeSubject } from "../../wire/names.ts";
 import type { Logins, Place } from "./logins.ts";
 
 /** How often connected peers are looked at for changes that no notice told, in milliseconds. Source: spec 7. */
@@ -77,6 +77,12 @@ export function startCutter(parts: CutterParts): Subscription[] {
       callback: (error, { subject }) => {
         const [, , endpoint = "", kind = ""] = subject.split(".");
         if (error === null && takingAway.has(kind)) begin(logins.recheck(endpoint), log);
+      },
+    }),
+    bus.subscribe(disconnectSubject("*"), {
+      callback: (error, { subject, data }) => {
+        const [, , endpoint = ""] = subject.split(".");
+        if (error === null) begin(logins.disconnect(endpoint, new TextDecoder().decode(data)), log);
       },
     }),
   ];

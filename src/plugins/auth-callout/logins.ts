@@ -184,6 +184,14 @@ export class Logins {
     await Promise.all(cut.map((login) => this.kick(login, "it held more than its peer may do")));
   }
 
+  /** Disconnects a peer's connections that may use a room, and those of which nobody knows what they may use. */
+  async disconnect(endpoint: string, roomSubject: string): Promise<void> {
+    const mine = [...(this.#byEndpoint.get(endpoint) ?? [])].filter(({ granted, isConnected }) => {
+      return isConnected && (typeof granted === "string" || granted.has(`s ${roomSubject}`));
+    });
+    await Promise.all(mine.map((login) => this.kick(login, "a room that it may use was restored")));
+  }
+
   /** Cuts a connection. KICK is a request: without a reply subject nats-server ignores it. */
   async kick({ server, cid }: Place, why: string): Promise<void> {
     const endpoint = this.#byPlace.get(keyOf({ server, cid }))?.endpoint ?? null;

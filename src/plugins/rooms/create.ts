@@ -38,7 +38,8 @@ function checkCreator(parsed: ParsedStatement, statement: Statement, caller: Cal
   }
 }
 
-function checkPlace(parsed: ParsedStatement, caller: Caller, rules: CreateRules): void {
+/** Errors: invalid, forbidden for a room that may not be created here by this caller. */
+export function checkPlace(parsed: ParsedStatement, caller: Caller, rules: CreateRules): void {
   if (!isUlid(parsed.roomId))
     throw refuse("invalid", "line 2 (room_id) of the statement is no ULID (make a fresh one)");
   const fault = subjectFault(parsed.subject, rules.namespaces);
@@ -52,7 +53,8 @@ function checkPlace(parsed: ParsedStatement, caller: Caller, rules: CreateRules)
   }
 }
 
-const tooManyRooms = ({ perUserMax }: CreateRules) =>
+/** The error for a creator who has as many live rooms as there may be. */
+export const tooManyRooms = ({ perUserMax }: CreateRules) =>
   refuse("quota", `you have ${perUserMax} rooms, the most that rooms.per_user allows (delete one)`);
 
 /** Errors: invalid unless there is a key exactly where the room is encrypted. */

@@ -8,6 +8,7 @@ import { StoreReserve } from "../../contracts/reserve.ts";
 import { Rooms } from "../../contracts/rooms.ts";
 import { RoomStore, UserStore } from "../../contracts/store.ts";
 import { type Capacity, RoomStreams } from "../../contracts/streams.ts";
+import { WayBackStore } from "../../contracts/way-back.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { builtinNamespaces } from "../../wire/names.ts";
 import type { CreateRules } from "./create.ts";
@@ -18,6 +19,7 @@ import { memberRoutes, ownRoutes } from "./member-routes.ts";
 import { gone, type Parts } from "./parts.ts";
 import { RoomQuotas } from "./quotas.ts";
 import { roomRoutes } from "./room-routes.ts";
+import { wayBackRoutes } from "./way-back/routes.ts";
 
 const Config = Type.Object(
   {
@@ -82,9 +84,9 @@ export default definePlugin({
   api: 1,
   config: Config,
   provides: { rooms: Rooms },
-  requires: { store: RoomStore, users: UserStore },
+  requires: { store: RoomStore, users: UserStore, wayBack: WayBackStore },
   optional: { streams: RoomStreams, nats: Nats, reserve: StoreReserve, denials: Denials },
-  async setup({ config, site, log, now, signal }, { store, users, streams, nats, reserve, denials }) {
+  async setup({ config, site, log, now, signal }, { store, users, wayBack, streams, nats, reserve, denials }) {
     const namespaces = nats?.namespaces ?? builtinNamespaces;
     const rooms: Rooms = {
       async member(roomId, endpoint) {
@@ -118,11 +120,11 @@ export default definePlugin({
     const capacity = { bytesMax: config.bytes_max ?? bytesMaxDefault, whenFull: config.when_full ?? "refuse" };
     const notices = new Notices(nats);
     const life = new RoomLife({ store, streams, notices, denials, places: rules.places, reserve, quotas, now });
-    const parts: Parts = { store, users, streams, rooms, rules, life, notices, denials, capacity };
+    const parts: Parts = { store, users, streams, rooms, rules, life, notices, denials, capacity, wayBack, log };
     return {
       start: async () => enforceEvery(streams, capacity, log, signal),
       services: { rooms },
-      routes: [roomRoutes, memberRoutes, ownRoutes, lifeRoutes].flatMap((routes) => routes(parts)),
+      routes: [roomRoutes, memberRoutes, ownRoutes, lifeRoutes, wayBackRoutes].flatMap((routes) => routes(parts)),
     };
   },
 });

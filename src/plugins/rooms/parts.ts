@@ -1,8 +1,10 @@
 import type { Denials } from "../../contracts/denials.ts";
 import type { Notices } from "../../contracts/notices.ts";
+import type { Log } from "../../contracts/plugin.ts";
 import type { Rooms } from "../../contracts/rooms.ts";
 import type { RoomStore, UserStore } from "../../contracts/store.ts";
 import type { Capacity, RoomStreams } from "../../contracts/streams.ts";
+import type { WayBackStore } from "../../contracts/way-back.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import type { CreateRules } from "./create.ts";
 import type { RoomLife } from "./life.ts";
@@ -23,4 +25,6 @@ export interface Parts {
   readonly notices: Notices;
   readonly denials: Denials | undefined;
   readonly capacity: Capacity;
+  readonly wayBack: WayBackStore;
+  readonly log: Log;
 }

@@ -77,6 +77,8 @@ export class RoomRestoring {
       const { version, statementHash, deletedAt } = found?.entry.room ?? {};
       const isExpected = version === expected?.version && statementHash === expected?.hash && deletedAt === null;
       if (found === null || !isExpected) return { result: null };
+      const held = found.entry.room;
+      if (room.subject !== held.subject) await claimFor(this.parts, room);
       let prepared: Prepared;
       try {
         prepared = await this.#prepare(found.entry, found.revision, restoration);
@@ -86,6 +88,7 @@ export class RoomRestoring {
       }
       if ((await this.#kv.entries.replace(roomId, prepared.entry, found.revision)) !== null) {
         await this.#eraseStatements(found.entry);
+        await this.#release(held, room);
         return { result: prepared };
       }
       await this.#erase(roomId, prepared.made);
@@ -102,14 +105,26 @@ export class RoomRestoring {
     return "restored";
   }
 
+  /** Gives back what a room held that had the same id: its subject, and its place among its creator's rooms. */
+  async #release(held: RoomEntry["room"], room: RoomEntry["room"]): Promise<void> {
+    const { roomId, subject, creator } = held;
+    if (subject !== room.subject) {
+      const { value, revision } = await this.#kv.claims.get(subject);
+      if (value?.roomId === roomId) await this.#kv.claims.remove(subject, revision).catch(() => undefined);
+    }
+    if (creator === room.creator) return;
+    await this.#index.dropCreated(creator, roomId).catch(() => undefined);
+    await this.#index.noteCreated(room.creator, roomId).catch(() => undefined);
+  }
+
   /** Writes everything that the room's next entry names, and the entry itself nowhere. Errors: PageGone. */
   async #prepare(old: RoomEntry | null, revision: number, restoration: RoomRestoration): Promise<Prepared> {
     const { rekeyPending: _, ...given } = restoration.room;
-    const { roomId, epoch, keyCheck, version, statementHash } = given;
-    const room = old === null ? given : { ...old.room, epoch, keyCheck, version, statementHash };
-    const filed: FiledRoom = { room, files: randomBytes(12).toString("base64url") };
+    const { roomId } = given;
+    const filed: FiledRoom = { room: given, files: randomBytes(12).toString("base64url") };
     const before = old === null ? [] : await this.#kv.stays.all(roomId, old.stays);
-    const known = new Map(before.map((stay) => [stayKey(stay), stay]));
+    const kept = restoration.base.version === 0 ? [] : before;
+    const known = new Map(kept.map((stay) => [stayKey(stay), stay]));
     const stays = restoration.stays.map((stay) => keptStay(known.get(stayKey(stay)), stay));
     const refused: string[] = [];
     const [stayPages, keys, statement] = await Promise.all([
@@ -132,7 +147,7 @@ export class RoomRestoring {
     const { charges: __, ...uncharged } = old ?? {};
     const parts = { statement, stays: stayPages.pages, keys: keys.newest, leaving, owners };
     return {
-      entry: { ...uncharged, room, ...parts, files: filed.files as string },
+      entry: { ...uncharged, room: given, ...parts, files: filed.files as string },
       made: { stays: stayPages.made, keys: keys.made },
       replaced: { stays: idsOf(old?.stays), keys: keys.replaced },
       before,

@@ -1,5 +1,5 @@
 import { keptStay } from "../../contracts/stay-rules.ts";
-import type { StayRecord } from "../../contracts/store.ts";
+import type { RoomRecord, StayRecord } from "../../contracts/store.ts";
 import { unacceptedQuota } from "../../contracts/unaccepted.ts";
 import {
   type ContestedChain,
@@ -44,12 +44,11 @@ function createRestoring({ native, write }: Database): Restoring {
   const claimant = native.prepare<{ roomId: string }, [string]>(selectClaimant);
   const liveBy = native.prepare<{ count: number }, [string]>(countLiveSql);
   const insertRoom = native.prepare<never, [RoomBinding]>(insertRoomSql);
-  type Advance = Pick<RoomBinding, "roomId" | "epoch" | "keyCheck" | "version" | "statementHash"> & {
-    readonly expectedVersion: number;
-    readonly expectedHash: string;
-  };
-  const advance = native.prepare<never, [Advance]>(
-    `UPDATE rooms SET epoch = $epoch, key_check = $keyCheck, version = $version, statement_hash = $statementHash
+  type Replacement = RoomBinding & { readonly expectedVersion: number; readonly expectedHash: string };
+  const replace = native.prepare<never, [Replacement]>(
+    `UPDATE rooms SET subject = $subject, encrypt = $encrypt, persist = $persist, sign_msgs = $signMsgs,
+       creator = $creator, created_at = $createdAt, deleted_at = $deletedAt, epoch = $epoch, key_check = $keyCheck,
+       version = $version, statement_hash = $statementHash
      WHERE room_id = $roomId AND version = $expectedVersion AND statement_hash = $expectedHash AND deleted_at IS NULL`,
   );
   const cutStatements = native.prepare<never, [string, number]>(
@@ -63,23 +62,30 @@ function createRestoring({ native, write }: Database): Restoring {
   const putStatement = native.prepare<never, [StatementBinding]>(insertStatementSql);
   const isOver = createUnacceptedCheck(native);
 
+  const checkSubject = ({ roomId, subject }: RoomRecord): void => {
+    const holder = claimant.get(subject)?.roomId;
+    if (holder !== undefined && holder !== roomId) throw takenSubject(subject);
+  };
+
   return {
     restoreRoom({ room, expected, base, unaccepted, ...parts }, liveMax = Number.POSITIVE_INFINITY) {
-      const { roomId, subject, creator, epoch, keyCheck, version, statementHash } = room;
+      const { roomId, creator } = room;
       return write((): RestorationOutcome => {
         if (expected === null) {
           if (known.get(roomId)) return "overtaken";
-          if (claimant.get(subject)) throw takenSubject(subject);
+          checkSubject(room);
           if ((liveBy.get(creator)?.count ?? 0) >= liveMax) return "too_many_rooms";
           insertRoom.run(roomBinding(room));
         } else {
           const { version: expectedVersion, hash: expectedHash } = expected;
-          const next = { roomId, epoch, keyCheck, version, statementHash, expectedVersion, expectedHash };
-          if (advance.run(next).changes === 0) return "overtaken";
+          checkSubject(room);
+          const next = { ...roomBinding(room), expectedVersion, expectedHash };
+          if (replace.run(next).changes === 0) return "overtaken";
         }
         cutStatements.run(roomId, base.version);
         cutKeys.run(roomId, base.epoch);
-        const before = new Map(stays.all(roomId).map((row) => [stayName(row), stayOf(row)]));
+        const kept = base.version === 0 ? [] : stays.all(roomId);
+        const before = new Map(kept.map((row) => [stayName(row), stayOf(row)]));
         const added = parts.stays.filter((stay) => stay.until === 0 && !before.has(stayName(stay)));
         const refused = unaccepted && added.find((stay) => isOver(stay, unaccepted));
         if (refused) throw unacceptedQuota(refused.endpoint);

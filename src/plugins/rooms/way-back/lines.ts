@@ -1,0 +1,153 @@
+/** The member lines that a restoration offers, checked against its newest statement, the bus's stays and its users. */
+
+import type { Caller } from "../../../contracts/auth.ts";
+import { checkKexKey, checkSignKey } from "../../../contracts/signature.ts";
+import type { StayRecord, UserRecord, UserStore } from "../../../contracts/store.ts";
+import type { DeniedStay } from "../../../contracts/way-back.ts";
+import type { TimeSlices } from "../../../lib/time-slices.ts";
+import { membersMax, type Restore } from "../../../wire/api.ts";
+import { isUnibusError, UnibusError } from "../../../wire/errors.ts";
+import { checkHandle } from "../../../wire/handles.ts";
+import { endpointId } from "../../../wire/names.ts";
+import { type ParsedStatement, statementText } from "../../../wire/statement.ts";
+import { usersAt } from "../members.ts";
+import { wrongLine } from "./chain.ts";
+
+type Line = Restore["members"][number];
+
+/** How many users are looked up between two looks at the time. */
+const lookUpsAtOnce = 64;
+
+const invalid = (line: Line, what: string) =>
+  new UnibusError(
+    "invalid",
+    `the line of ${line.endpoint} since epoch ${line.since}: ${what} (send the lines as signed)`,
+  );
+
+/** Names a stay. */
+export function stayName({ endpoint, since }: Pick<StayRecord, "endpoint" | "since">): string {
+  return `${endpoint} ${since}`;
+}
+
+/** Errors: invalid for lines that are not those of the statement, or that no room can have. */
+export async function checkLines(head: ParsedStatement, lines: readonly Line[], slices: TimeSlices): Promise<void> {
+  const { epoch, version } = head;
+  const open = new Set<string>();
+  const lastUntil = new Map<string, number>();
+  for (const line of [...lines].sort((a, b) => a.since - b.since)) {
+    const { endpoint, since, until } = line;
+    if (endpointId(line.sign_pub) !== endpoint) throw invalid(line, "its sign_pub belongs to another endpoint");
+    if (since > epoch || until > epoch || (until !== 0 && until <= since)) throw invalid(line, "its epochs cannot be");
+    if (open.has(endpoint) || since < (lastUntil.get(endpoint) ?? 0)) throw invalid(line, "it overlaps another one");
+    if (until === 0) open.add(endpoint);
+    lastUntil.set(endpoint, until);
+    if (slices.isOver) await slices.rest();
+  }
+  if (open.size > membersMax) {
+    throw new UnibusError("quota", `a room has at most ${membersMax} members (open another one)`);
+  }
+  const { roomId, prev, subject, policy, keyCheck } = head;
+  const text = statementText({ roomId, version, prev, subject, policy, epoch, keyCheck, lines });
+  const [owners, members] = text.split("\n").slice(8);
+  if (owners !== head.owners.join(",")) throw wrongLine(version, 8, "it is not that of the member lines");
+  if (members !== head.membersHash) throw wrongLine(version, 9, "it is not that of the member lines");
+}
+
+/**
+ * Errors: invalid where the offered lines undo what the bus's own stays say up to the head that the chain follows: a
+ * stay that is missing, that has other keys, or that was over and is open again.
+ */
+export function checkHistory(own: readonly StayRecord[], lines: readonly Line[], baseEpoch: number): void {
+  const offered = new Map(lines.map((line) => [stayName(line), line]));
+  for (const stay of own) {
+    const line = offered.get(stayName(stay));
+    if (line === undefined) {
+      throw new UnibusError(
+        "invalid",
+        `the line of ${stay.endpoint} since epoch ${stay.since} is missing (send all lines)`,
+      );
+    }
+    if (line.kex_pub !== stay.kex_pub) throw invalid(line, "its kex_pub differs from the one that the bus has");
+    if (stay.until !== 0 && (line.until !== stay.until || line.role !== stay.role)) {
+      throw invalid(line, "it was over already, and differs");
+    }
+    if (stay.until === 0 && line.until !== 0 && line.until <= baseEpoch) {
+      throw invalid(line, `it was open in epoch ${baseEpoch}`);
+    }
+  }
+  const known = new Set(own.map(stayName));
+  for (const line of lines) {
+    if (!known.has(stayName(line)) && line.since < baseEpoch)
+      throw invalid(line, "it begins before the bus's own epoch");
+  }
+}
+
+/** What decides how a line is stored. */
+export interface LineContext {
+  readonly users: UserStore;
+  readonly own: readonly StayRecord[];
+  readonly denied: readonly DeniedStay[];
+  readonly caller: Caller;
+  readonly now: number;
+  readonly slices: TimeSlices;
+}
+
+/** A handle that a line brings and no user of this bus confirms; nothing where it may not be a handle. */
+function givenHandle(handle: string): string {
+  try {
+    return checkHandle(handle);
+  } catch (error) {
+    if (isUnibusError(error)) return "";
+    throw error;
+  }
+}
+
+/** The kex_sig of a line: the user's own, or one that vouches for the key all the same. Errors: invalid. */
+async function kexSigOf(line: Line, user: UserRecord | null): Promise<string> {
+  if (user?.kexPub === line.kex_pub && user.kexSig !== null) return user.kexSig;
+  if (user !== null && user.kexPub !== null && line.until === 0) {
+    throw invalid(line, "its kex_pub differs from the one of the bus's user");
+  }
+  try {
+    checkSignKey(line.sign_pub);
+    return (await checkKexKey(line.sign_pub, line.kex_pub, line.kex_sig)).kexSig;
+  } catch (error) {
+    if (isUnibusError(error)) throw invalid(line, error.message);
+    throw error;
+  }
+}
+
+/**
+ * The stays that the offered lines become. Keys are those of the bus's own users; a member who is not an active user
+ * here, or who had left before, reads `left`; nobody whom the restoration brings in has accepted.
+ * Errors: invalid for keys that are not those of the users.
+ */
+export async function staysOf(lines: readonly Line[], context: LineContext): Promise<StayRecord[]> {
+  const { users, own, denied, caller, now, slices } = context;
+  const found = new Map<string, UserRecord | null>();
+  const endpoints = [...new Set(lines.map(({ endpoint }) => endpoint))];
+  while (endpoints.length > 0) {
+    for (const [endpoint, user] of await usersAt(users, endpoints.splice(0, lookUpsAtOnce))) found.set(endpoint, user);
+    if (slices.isOver) await slices.rest();
+  }
+  const known = new Map(own.map((stay) => [stayName(stay), stay]));
+  const left = new Map(denied.map((stay) => [stayName(stay), stay.leftAt]));
+  const stays: StayRecord[] = [];
+  for (const line of lines) {
+    const user = found.get(line.endpoint) ?? null;
+    const before = known.get(stayName(line));
+    const kex_sig = await kexSigOf(line, user);
+    const isOut = line.left || user?.status !== "active";
+    const { endpoint, sign_pub, kex_pub, role, since, until } = line;
+    stays.push({
+      ...{ endpoint, sign_pub, kex_pub, role, since, until, kex_sig },
+      handle: user?.handle ?? before?.handle ?? givenHandle(line.handle),
+      leftAt: before?.leftAt ?? left.get(stayName(line)) ?? (isOut && until === 0 ? now : null),
+      devices: before?.devices ?? [],
+      acceptedAt: before?.acceptedAt ?? null,
+      addedBy: before === undefined ? caller.endpoint : before.addedBy,
+    });
+    if (slices.isOver) await slices.rest();
+  }
+  return stays;
+}

@@ -1,0 +1,229 @@
+/**
+ * Takes a room back whose newer versions a bus has lost, because it was restored from an older backup: an owner brings
+ * the statements that their owners signed, the member lines and the sealed keys. The bus verifies all of it, in slices
+ * of 10 ms, and stores all of it in one step, or nothing.
+ * Refusals come in the order: forbidden, gone, conflict, what creating and adding refuse, invalid. Source: spec 3.
+ */
+
+import type { Caller } from "../../../contracts/auth.ts";
+import type { Log } from "../../../contracts/plugin.ts";
+import { type ChargedRows, chargesOf } from "../../../contracts/rows.ts";
+import type { RoomRecord, RoomStore, StayRecord, UserStore } from "../../../contracts/store.ts";
+import type { RoomStreams } from "../../../contracts/streams.ts";
+import { unacceptedLimits } from "../../../contracts/unaccepted.ts";
+import type { RoomRestoration, WayBackStore } from "../../../contracts/way-back.ts";
+import { TimeSlices } from "../../../lib/time-slices.ts";
+import type { Restore } from "../../../wire/api.ts";
+import { UnibusError } from "../../../wire/errors.ts";
+import { endpointId } from "../../../wire/names.ts";
+import type { ParsedStatement } from "../../../wire/statement.ts";
+import { ulidTimeMs } from "../../../wire/ulid.ts";
+import { type CreateRules, checkPlace, tooManyRooms } from "../create.ts";
+import { gone } from "../parts.ts";
+import { lost } from "../statements.ts";
+import {
+  type ChainStatement,
+  type Comparison,
+  compareChains,
+  lastOf,
+  readChain,
+  verifyChain,
+  wrongLine,
+} from "./chain.ts";
+import { exactKeys, possibleKeys } from "./keys.ts";
+import { checkHistory, checkLines, stayName, staysOf } from "./lines.ts";
+
+/** How long verification works without a pause, in milliseconds. Source: spec 3. */
+const sliceMs = 10;
+
+/** What restoring depends on. */
+export interface RestoringParts {
+  readonly store: RoomStore;
+  readonly users: UserStore;
+  readonly wayBack: WayBackStore;
+  readonly streams: RoomStreams | undefined;
+  readonly rules: CreateRules;
+  readonly log: Log;
+}
+
+/** What a restoration adds to the rows of a room. */
+type AddedRows = Pick<RoomRestoration, "keys" | "statements"> & Pick<ChargedRows, "stays">;
+
+/** What a restoration changed. */
+export interface Restored {
+  readonly room: RoomRecord;
+  readonly before: readonly StayRecord[];
+  readonly after: readonly StayRecord[];
+}
+
+const conflict = (message: string) => new UnibusError("conflict", message);
+
+/** The slices of one restoration. */
+export function restorationSlices(): TimeSlices {
+  return new TimeSlices(sliceMs);
+}
+
+/** Restorations of rooms. */
+export class Restoring {
+  constructor(private readonly parts: RestoringParts) {}
+
+  /** Brings a room back, or adds keys that are absent where no statement is given. Errors: as of the route. */
+  async restore(roomId: string, body: Restore, caller: Caller, slices: TimeSlices): Promise<Restored> {
+    if (body.statements.length === 0) return this.#addKeys(roomId, body, caller, slices);
+    const { store } = this.parts;
+    const last = lastOf(roomId, body.statements);
+    checkMayRestore(last, caller);
+    const room = await store.getRoom(roomId);
+    if (room !== null && room.deletedAt !== null) throw gone();
+    const holder = await store.findRoomId(last.subject);
+    if (holder !== null && holder !== roomId) throw conflict(`the subject ${last.subject} belongs to another room`);
+    const chain = await readChain(roomId, body.statements, slices);
+    const comparison = await compareChains(store, room, chain, slices);
+    if (comparison.added.length === 0) {
+      throw conflict(`the bus has version ${room?.version} of this room already (there is nothing to restore)`);
+    }
+    const verify = () => verifyChain(comparison.base, comparison.added, slices);
+    const parts = comparison.head !== null && comparison.head.hash !== comparison.base?.hash;
+    // A chain that parts from the bus's is told what the bus has, and noted for the admins: only one that holds.
+    if (parts) await verify();
+    if (parts) await this.#checkContest(roomId, comparison, caller);
+    if (comparison.base === null) checkPlace(chain[0]?.parsed ?? last, caller, this.parts.rules);
+    if (!parts) await verify();
+    return this.#store(last, body, comparison, { caller, room, slices });
+  }
+
+  /** Errors: contested where the chains part and no admin has chosen this one; invalid where they part too early. */
+  async #checkContest(roomId: string, { base, added, head, differs }: Comparison, caller: Caller): Promise<void> {
+    if (head === null) return;
+    const { wayBack, log, rules } = this.parts;
+    const restored = await wayBack.getRestoredHead(roomId);
+    const baseVersion = base?.parsed.version ?? 0;
+    if (restored !== null && baseVersion < restored.version) {
+      throw wrongLine(baseVersion + 1, differs ?? 0, "it differs from the statement that the bus was restored with");
+    }
+    const theirs = added.at(-1) as ChainStatement;
+    if ((await wayBack.getTakenChain(roomId)) === theirs.hash) return;
+    const chain = { roomId, version: theirs.parsed.version, hash: theirs.hash, by: caller.signPub, at: rules.now() };
+    await wayBack.noteContested(chain);
+    const yours = { version: chain.version, hash: theirs.hash, signer: theirs.record.by };
+    const bus = { version: head.parsed.version, hash: head.hash, signer: head.record.by };
+    log.warn("a contested chain was offered (unibus way-back take ROOM HASH)", {
+      room_id: roomId,
+      offered: yours,
+      bus,
+    });
+    throw new UnibusError(
+      "contested",
+      `this chain parts from the bus's after version ${baseVersion}: it ends with ${yours.hash}, signed by ` +
+        `${yours.signer}; the bus has ${bus.hash}, signed by ${bus.signer} (an admin chooses one: ` +
+        `unibus way-back take ${roomId} HASH)`,
+      { details: { base: baseVersion, offered: yours, bus } },
+    );
+  }
+
+  async #store(
+    last: ParsedStatement,
+    body: Restore,
+    { base, added, head }: Comparison,
+    {
+      caller,
+      room,
+      slices,
+    }: { readonly caller: Caller; readonly room: RoomRecord | null; readonly slices: TimeSlices },
+  ): Promise<Restored> {
+    const { store, users, wayBack, rules } = this.parts;
+    const { roomId } = last;
+    // A room that only has the same id is another one: nothing of it is kept.
+    const own = base === null ? [] : await store.listStays(roomId);
+    const baseEpoch = base?.parsed.epoch ?? 0;
+    await checkLines(last, body.members, slices);
+    if (head !== null && head.hash === base?.hash) checkHistory(own, body.members, baseEpoch);
+    if (!last.policy.encrypt && body.keys.length > 0) {
+      throw new UnibusError("invalid", "there are keys and the room is not encrypted (leave them out)");
+    }
+    const keyContext = { lines: body.members, epoch: last.epoch, baseEpoch, own, caller: caller.endpoint, slices };
+    const keys = last.policy.encrypt ? await exactKeys(body.keys, keyContext) : [];
+    const denied = await wayBack.listDeniedStays(roomId);
+    const stays = await staysOf(body.members, { users, own, denied, caller, now: rules.now(), slices });
+    const restoration: RoomRestoration = {
+      room: roomAfter(last, added, base === null ? null : room, rules.now()),
+      expected: room && { version: room.version, hash: room.statementHash },
+      base: { version: base?.parsed.version ?? 0, epoch: baseEpoch },
+      statements: added.map(({ record }) => record),
+      stays: stays.sort((a, b) => (a.endpoint === b.endpoint ? a.since - b.since : a.endpoint < b.endpoint ? -1 : 1)),
+      keys,
+      unaccepted: unacceptedLimits,
+    };
+    const before = base === null && room !== null ? await store.listStays(roomId) : own;
+    const known = new Set(own.map(stayName));
+    const rows = { ...restoration, stays: stays.filter((stay) => !known.has(stayName(stay))) };
+    await this.#commit(restoration, room, rows);
+    return { room: restoration.room, before, after: stays };
+  }
+
+  /** Stores a restoration; the stream of a room that it creates comes first, as when a room is created. */
+  async #commit(restoration: RoomRestoration, before: RoomRecord | null, added: AddedRows): Promise<void> {
+    const { streams, wayBack, rules } = this.parts;
+    const { room } = restoration;
+    const { creator } = room;
+    const { stays, keys, statements } = added;
+    const charges = chargesOf({ stays, keys, statements, creator, ...(before === null && { room }) });
+    const store = async (): Promise<void> => {
+      if (streams !== undefined && room.policy.persist && before?.subject !== room.subject) {
+        // The stream of a room that only had the same id holds its messages, and another subject.
+        if (before !== null) await streams.remove(room.roomId);
+        await streams.ensure(room);
+      }
+      const outcome = await wayBack.restoreRoom(restoration, rules.perUserMax);
+      if (outcome === "too_many_rooms") throw tooManyRooms(rules);
+      if (outcome === "overtaken") throw lost();
+    };
+    const charged = () => rules.quotas.rows.during(charges, "grows", store);
+    await rules.places.hold(room.roomId, () => rules.places.hold(room.subject, charged));
+  }
+
+  /** Adds keys that are absent to a room whose statements the bus has. */
+  async #addKeys(roomId: string, body: Restore, caller: Caller, slices: TimeSlices): Promise<Restored> {
+    const { store } = this.parts;
+    const room = await store.getRoom(roomId);
+    if (room === null) throw new UnibusError("invalid", "statements is empty and the bus does not know this room");
+    if (room.deletedAt !== null) throw gone();
+    const [statement] = await store.listStatements(roomId, room.version, 1);
+    if (statement === undefined) throw lost();
+    const head = lastOf(roomId, [statement]);
+    checkMayRestore(head, caller);
+    await checkLines(head, body.members, slices);
+    const own = await store.listStays(roomId);
+    if (!head.policy.encrypt && body.keys.length > 0) {
+      throw new UnibusError("invalid", "there are keys and the room is not encrypted (leave them out)");
+    }
+    const { version, statementHash: hash, epoch } = room;
+    const keys = await possibleKeys(body.keys, { own, epoch, caller: caller.endpoint, slices });
+    const same = { room, expected: { version, hash }, base: { version, epoch }, statements: [], stays: own };
+    await this.#commit({ ...same, keys }, room, { stays: [], keys, statements: [] });
+    return { room, before: own, after: own };
+  }
+}
+
+/** Errors: forbidden for a caller who is not an owner by the newest statement. */
+function checkMayRestore({ owners, version }: ParsedStatement, caller: Caller): void {
+  if (owners.includes(caller.signPub)) return;
+  throw new UnibusError("forbidden", `you are not an owner of the room in version ${version} (ask one to restore it)`);
+}
+
+/** The room's record after a restoration: `known` is the bus's own, where the chains share a statement. */
+function roomAfter(
+  last: ParsedStatement,
+  added: readonly ChainStatement[],
+  known: RoomRecord | null,
+  now: number,
+): RoomRecord {
+  const { roomId, subject, policy, epoch, keyCheck, version } = last;
+  const statementHash = added.at(-1)?.hash ?? "";
+  const state = { epoch, keyCheck, version, statementHash };
+  if (known !== null) return { ...known, ...state };
+  const creator = endpointId(added[0]?.parsed.owners[0] ?? "");
+  // When it was created nobody signed: its id says when it was made.
+  const createdAt = Math.min(now, ulidTimeMs(roomId));
+  return { roomId, subject, policy, creator, createdAt, deletedAt: null, rekeyPending: false, ...state };
+}

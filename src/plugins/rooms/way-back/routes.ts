@@ -1,0 +1,154 @@
+import type { Notices } from "../../../contracts/notices.ts";
+import { type Route, route } from "../../../contracts/plugin.ts";
+import type { RoomRecord, StayRecord } from "../../../contracts/store.ts";
+import type { WayBackStore } from "../../../contracts/way-back.ts";
+import * as api from "../../../wire/api.ts";
+import { UnibusError } from "../../../wire/errors.ts";
+import { tellMembers } from "../life.ts";
+import { gone, type Parts } from "../parts.ts";
+import { readRestoration } from "./body.ts";
+import { Restoring, restorationSlices } from "./restoring.ts";
+import { RestorationTurn } from "./turn.ts";
+
+/** How many contested chains one report shows. */
+const contestedShown = 1_000;
+
+const isIn = ({ until, leftAt }: StayRecord): boolean => until === 0 && leftAt === null;
+const time = (ms: number): string => new Date(ms).toISOString();
+
+/** Whether rooms can be restored now. */
+async function isOpen(wayBack: WayBackStore, now: number): Promise<boolean> {
+  const state = await wayBack.getWayBack();
+  return state !== null && now < state.closesAt;
+}
+
+/** Tells everybody who is in a room, or was, what became of it. Their connections end: they read the truth anew. */
+function tellOf(
+  notices: Notices,
+  { roomId, subject }: RoomRecord,
+  before: readonly StayRecord[],
+  after: readonly StayRecord[],
+): void {
+  const [was, is] = [before, after].map((stays) => new Set(stays.map(({ endpoint }) => endpoint)));
+  const [isOld, isStill] = [
+    ({ endpoint }: StayRecord) => was?.has(endpoint),
+    ({ endpoint }: StayRecord) => is?.has(endpoint),
+  ];
+  tellMembers(
+    notices,
+    before.filter((stay) => !isStill(stay)),
+    "removed",
+    roomId,
+  );
+  tellMembers(
+    notices,
+    after.filter((stay) => isOld(stay)),
+    "rekeyed",
+    roomId,
+  );
+  tellMembers(
+    notices,
+    after.filter((stay) => !isOld(stay)),
+    "joined",
+    roomId,
+  );
+  notices.disconnect(was ?? [], subject);
+}
+
+const closed = () =>
+  new UnibusError("conflict", "the way back is closed (an operator opens it: unibus restore, or unibus way-back open)");
+
+/** What an owner gives back. */
+function restoreRoutes(parts: Parts): Route[] {
+  const { wayBack, rules, streams, notices, log } = parts;
+  const restoring = new Restoring(parts);
+  const turn = new RestorationTurn();
+  return [
+    route(
+      "PUT",
+      "/rooms/:id/restore",
+      "signed",
+      {
+        summary: "Gives a restored bus the versions of a room that it lost (an owner)",
+        errors: ["forbidden", "gone", "conflict", "contested", "quota"],
+        params: api.RoomParams,
+        body: api.Restore,
+        bodyBytesMax: api.restoreBytesMax,
+        stream: true,
+        reply: api.Members,
+      },
+      async (call) => {
+        const { id } = call.params;
+        const { caller } = call;
+        if (!(await isOpen(wayBack, rules.now()))) throw closed();
+        const { room, before, after } = await turn.take(caller, async () => {
+          const slices = restorationSlices();
+          return restoring.restore(id, await readRestoration(call.stream, slices), caller, slices);
+        });
+        if (room.policy.persist) streams?.settle(room);
+        tellOf(notices, room, before.filter(isIn), after.filter(isIn));
+        log.info("a room was restored", { room_id: id, version: room.version, by: caller.endpoint });
+        return { version: room.version };
+      },
+    ),
+  ];
+}
+
+/** What an admin sees and decides. */
+function reportRoutes({ store, wayBack, rules, log }: Parts): Route[] {
+  return [
+    route(
+      "GET",
+      "/way-back",
+      "admin",
+      {
+        summary: "Whether rooms can be restored, and which chains are contested",
+        cost: "list",
+        reply: api.WayBackReport,
+      },
+      async () => {
+        const [state, chains] = await Promise.all([wayBack.getWayBack(), wayBack.listContested()]);
+        const contested = await Promise.all(
+          chains.slice(0, contestedShown).map(async ({ roomId, version, hash, by, at }) => {
+            const [room, taken] = await Promise.all([store.getRoom(roomId), wayBack.getTakenChain(roomId)]);
+            const subject = room?.subject ?? null;
+            return { room_id: roomId, subject, version, hash, by, at: time(at), taken: taken === hash };
+          }),
+        );
+        const [opened_at, closes_at] = state === null ? [null, null] : [time(state.openedAt), time(state.closesAt)];
+        return {
+          open: await isOpen(wayBack, rules.now()),
+          opened_at,
+          closes_at,
+          contested,
+          more: chains.length > contestedShown,
+        };
+      },
+    ),
+    route(
+      "PUT",
+      "/rooms/:id/way-back",
+      "admin",
+      {
+        summary: "Admits one contested chain of a room, by the hash of its newest statement",
+        errors: ["not_found", "gone", "conflict"],
+        params: api.RoomParams,
+        body: api.TakeChain,
+      },
+      async (call) => {
+        const room = await store.getRoom(call.params.id);
+        if (room === null) throw new UnibusError("not_found", "there is no such room");
+        if (room.deletedAt !== null) throw gone();
+        if (!(await isOpen(wayBack, rules.now()))) throw closed();
+        await wayBack.takeChain(call.params.id, call.body.hash);
+        log.warn("a contested chain was admitted", { room_id: call.params.id, hash: call.body.hash });
+        return undefined;
+      },
+    ),
+  ];
+}
+
+/** Bringing rooms back to a bus that was restored from an older backup. */
+export function wayBackRoutes(parts: Parts): Route[] {
+  return [...restoreRoutes(parts), ...reportRoutes(parts)];
+}
