@@ -8,6 +8,7 @@ import { fieldLines } from "../../src/cli/print.ts";
 import { generateIdentity, identityText, parseIdentity } from "../../src/client/identity.ts";
 import { identityFromWords } from "../../src/client/wallet.ts";
 import { hasCode } from "../../src/wire/errors.ts";
+import { fingerprintWords, userFingerprint } from "../../src/wire/fingerprint.ts";
 import { vectors } from "../support/vectors.ts";
 
 const root = await mkdtemp(join(tmpdir(), "unibus-identity-"));
@@ -168,6 +169,7 @@ describe("the command", () => {
         kex_pub: identity.kexPubHex,
         kex_sig: identity.kexSig,
         nkey: identity.nkey,
+        fingerprint: fingerprintWords(userFingerprint(identity.signPubHex)),
       }),
     );
   });
@@ -182,6 +184,7 @@ describe("the command", () => {
       kex_pub: identity.kexPubHex,
       kex_sig: identity.kexSig,
       nkey: identity.nkey,
+      fingerprint: fingerprintWords(userFingerprint(identity.signPubHex)),
     });
     for (const secret of [identity.signPriv.slice(0, 32), identity.kexPriv]) {
       for (const form of ["hex", "base64"] as const) {
@@ -211,7 +214,7 @@ describe("the command", () => {
     const again = fresh();
     const restored = await run(["restore", "--out", again], { stdin: `${words}\n` });
     expect(restored.code).toBe(0);
-    expect(restored.stdout).toBe(`${lines.slice(0, 5).join("\n")}\n`);
+    expect(restored.stdout).toBe(`${lines.slice(0, 6).join("\n")}\n`);
     expect(await readFile(again, "utf8")).toBe(await readFile(file, "utf8"));
   });
 
