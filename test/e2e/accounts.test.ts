@@ -38,10 +38,8 @@ test("a newcomer serves, joins as the admin, invites a second person, and both a
   expect(json.members).toContainEqual({ ...entry, kex_pub: bea.kexPubHex, kex_sig: bea.kexSig });
 
   // The link was good once. One whose reply was lost is told that it worked.
-  expect((await join(folder, first, "late.json")).stderr).toMatch(/^error: this invite is used/m);
-  expect((await join(folder, first, "admin.json")).stderr).toMatch(
-    /^error: this identity is already a user of .*"admin"/m,
-  );
+  expect((await join(folder, first, "late.json")).stderr).toContain("this invite is used");
+  expect((await join(folder, first, "admin.json")).stderr).toMatch(/this identity is already a user of .*admin/);
   expect(await server.end()).toBe(0);
   const { stdout, stderr } = await server.output();
   for (const link of [first, made.stdout.trim()]) expect(stdout + stderr).not.toContain(tokenOf(link));

@@ -25,13 +25,13 @@ let subject: string;
 let way: HostileServer;
 
 beforeAll(async () => {
-  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   admin = await addUser(server, "root", { admin: true });
   [ana, eve] = [await CliPeer.join(server, admin, "ana"), await CliPeer.join(server, admin, "eve")];
   subject = freshSubject();
   await ana.ok(["room", "new", subject]);
   await ana.ok(["room", "add", subject, "eve"]);
-  await eve.run(["room", "accept", subject]);
+  await eve.ok(["room", "accept", subject]);
   await eve.ok(["send", subject, "-"], `hello ${evil}`);
   await call(server.ready.http, admin, "POST", "/invites", { handle: "invited" });
   const database = new Database(join(server.data, "unibus.db"));
@@ -94,8 +94,11 @@ describe("harmless on a terminal:", () => {
       const altered = answer.body.toString().replaceAll(subject, JSON.stringify(evil).slice(1, -1));
       return { ...answer, body: Buffer.from(altered), headers: { "content-type": "application/json" } };
     });
-    isHarmless(await ana.run(["rooms", "--url", way.url]));
-    isHarmless(await ana.run(["rooms", "--json", "--url", way.url]));
+    for (const json of [[], ["--json"]]) {
+      const listed = await ana.run(["rooms", ...json, "--url", way.url]);
+      expect([listed.code, listed.stdout.includes("forged")]).toEqual([0, true]);
+      isHarmless(listed);
+    }
     way.tell((answer) => ({
       ...answer,
       status: 403,
@@ -103,7 +106,7 @@ describe("harmless on a terminal:", () => {
       headers: { "content-type": "application/json" },
     }));
     const refused = await ana.run(["rooms", "--url", way.url]);
-    expect(refused.code).toBe(1);
+    expect([refused.code, refused.stderr.includes("forged")]).toEqual([1, true]);
     isHarmless(refused);
     way.honest();
   });

@@ -10,7 +10,7 @@ let server: Server;
 let admin: Identity;
 
 beforeAll(async () => {
-  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   admin = await addUser(server, "root", { admin: true });
 });
 afterAll(() => server[Symbol.asyncDispose]());
