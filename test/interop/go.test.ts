@@ -9,7 +9,7 @@ import { connect, type Message, type Room } from "../../src/client/index.ts";
 import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
 import { Folder, Server, until } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
-import { addUser, freshSubject, postUser } from "../support/peer.ts";
+import { addUser, call, freshSubject, postUser } from "../support/peer.ts";
 
 const source = join(import.meta.dir, "go");
 
@@ -94,6 +94,7 @@ test("Go and the SDK read each other, live and from history, before and after a 
   await using ana = await connect({ url: server.ready.http, identity: anas, state: "memory" });
   const room = await ana.createRoom(freshSubject(), "matrix");
   await room.membership.add(gos.endpoint);
+  expect((await call(server.ready.http, gos, "PUT", `/rooms/${room.id}/accept`)).status).toBe(204);
   const got: Message[] = [];
   await room.onMessage((message) => got.push(message));
   const before = await room.send("before Go came");
@@ -165,6 +166,7 @@ test("the Go peer checks for itself: it believes no key, no member and no statem
   await using ana = await connect({ url: server.ready.http, identity: admin, state: "memory" });
   const room = await ana.createRoom(freshSubject(), "matrix");
   await room.membership.add(gos.endpoint);
+  expect((await call(server.ready.http, gos, "PUT", `/rooms/${room.id}/accept`)).status).toBe(204);
   const settings = {
     ...{ http: hostile.url, nats: server.ready.nats, room_id: room.id },
     identity: JSON.parse(identityText(gos)) as unknown,

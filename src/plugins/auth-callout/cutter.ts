@@ -12,7 +12,7 @@ const looksForAll = 10;
 const pauseShare = 4;
 
 /** The account of peers. */
-const peerAccount = "PEERS";
+export const peerAccount = "PEERS";
 /** How many connections one page of nats-server's list brings. */
 const pageSize = 1_024;
 /** How many connections are compared at once. */

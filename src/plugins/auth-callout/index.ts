@@ -6,12 +6,13 @@ import { Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
 import { UserStore } from "../../contracts/store.ts";
-import { reconcile, startCutter } from "./cutter.ts";
+import { peerAccount, reconcile, startCutter } from "./cutter.ts";
 import { decisionOf } from "./decision.ts";
 import { LoginGate } from "./gate.ts";
 import { Listeners } from "./listeners.ts";
 import { Logins } from "./logins.ts";
 import { Questions } from "./questions.ts";
+import { guardSubscriptions } from "./subscription-guard.ts";
 
 const Config = Type.Object(
   {
@@ -64,6 +65,7 @@ export default definePlugin({
     const watched = () => nats.watched();
     const cutter = { system, bus, answering: connection, watched, logins, isActive, log, now, signal };
     const watching = startCutter(cutter);
+    void guardSubscriptions({ system, watched, logins, account: peerAccount, log, signal });
     const questions = new Questions(connection, decide, log);
     onStop(() => {
       questions.stop();

@@ -26,6 +26,8 @@ interface Login extends Place {
   readonly endpoint: string;
   /** All that it may do; only the digest where another node answered. */
   granted: ReadonlySet<string> | string;
+  /** How many subscriptions it may have; null where another node answered, until its peer's grant is read. */
+  subscriptionsMax: number | null;
   readonly at: number;
   isConnected: boolean;
   /** Whether it was missing when the connections were listed last. */
@@ -111,12 +113,24 @@ export class Logins {
 
   /** Remembers what a login was answered with. */
   admit(place: Place, endpoint: string, permissions: Permissions): void {
-    this.#remember(place, endpoint, allOf(permissions), false);
+    this.#remember(place, endpoint, allOf(permissions), false, permissions.subscriptionsMax);
   }
 
-  #remember(place: Place, endpoint: string, granted: Login["granted"], isConnected: boolean): void {
+  /** How many subscriptions a connection may have, or null where that is not known. */
+  subscriptionsMax(place: Place): number | null {
+    return this.#byPlace.get(keyOf(place))?.subscriptionsMax ?? null;
+  }
+
+  #remember(
+    place: Place,
+    endpoint: string,
+    granted: Login["granted"],
+    isConnected: boolean,
+    subscriptionsMax: number | null = null,
+  ): void {
     this.ended(place);
-    const login: Login = { ...place, endpoint, granted, at: this.parts.now(), isConnected, isMissed: false };
+    const at = this.parts.now();
+    const login: Login = { ...place, endpoint, granted, subscriptionsMax, at, isConnected, isMissed: false };
     this.#byPlace.set(keyOf(place), login);
     const same = this.#byEndpoint.get(endpoint) ?? new Set();
     this.#byEndpoint.set(endpoint, same.add(login));
@@ -177,6 +191,7 @@ export class Logins {
     const digest = permissions === null ? null : digestOf(allowed);
     const cut = mine.filter((login) => {
       if (login.granted === digest) login.granted = allowed;
+      login.subscriptionsMax ??= permissions?.subscriptionsMax ?? null;
       const { granted } = login;
       const isWithin = typeof granted !== "string" && [...granted].every((subject) => allowed.has(subject));
       return login.isConnected && !isWithin;

@@ -33,6 +33,11 @@ const loginTimeoutS = 10;
 /** Seconds that another node may take to log in to the route port. */
 const routeLoginTimeoutS = 5;
 /** How often a route is tried, and how many answers may be missing: a node that hangs is given up within 10 s. */
+/**
+ * Subscriptions of one connection that nats-server allows whatever its login granted: unibus cuts a connection that has
+ * more than it was granted, a moment later.
+ */
+const connectionSubscriptionsMax = 20_000;
 /** The longest line of the NATS protocol that a client may send, in bytes. Source: spec 9. */
 const controlLineBytesMax = 1_024;
 const routePing = { interval: "3s", max: 2 } as const;
@@ -91,6 +96,7 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
       // nats-server sends a nonce to sign only where it knows an nkey. This one is nobody's, and is denied like any.
       NONCE: { users: [{ nkey: userNkey(randomBytes(32)) }] },
       PEERS: {
+        limits: { max_subscriptions: connectionSubscriptionsMax },
         imports: [
           ...services.map((subject) => ({ service: { account: "BUS", subject } })),
           ...streams.map((subject) => ({ stream: { account: "BUS", subject } })),

@@ -1,0 +1,86 @@
+/**
+ * Attack: 100,000 subscriptions with subjects of 3.5 kB, by which one member took 1 GiB of nats-server. The answer to a
+ * login caps the subscriptions of its connection, one with more is cut, and a line of the protocol has at most 1 KiB.
+ * Source: spec 9.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { Server, until } from "../support/executable.ts";
+import { type Cast, castOf } from "../support/inside.ts";
+import { addMembers, call, createRoom, type OwnRoom, policy } from "../support/peer.ts";
+import { rawPeer } from "../support/raw-nats.ts";
+
+/** What spec 9 lets a connection have besides its rooms and devices. */
+const spare = 1_000;
+const attempts = 100_000;
+/** How many lines are sent before the server's answers are looked at. */
+const atOnce = 500;
+/** Far below the 996 MiB that the attack took, and above what nats-server's own buffers vary by, in MiB. */
+const growthMaxMiB = 40;
+
+let server: Server;
+let people: Cast<"ana" | "eve">;
+beforeAll(async () => {
+  server = await Server.start({ args: ["--set", "http.rate=100000"] });
+  people = await castOf(server, "ana", "eve");
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+/** The memory of nats-server, in MiB. */
+function memoryMiB(): number {
+  const status = readFileSync(`/proc/${server.ready.nats_pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) / 1_024;
+}
+
+/** As many subscriptions to a peer's own inbox as asked for, numbered from `first`. */
+const subscriptions = (endpoint: string, first: number, count: number, token = "x"): string =>
+  Array.from({ length: count }, (_, n) => `SUB _INBOX.${endpoint}.${token}${first + n} ${first + n}\r\n`).join("");
+
+describe("one connection", () => {
+  test("of 100,000 subscriptions is cut, and nats-server's memory stays flat", async () => {
+    using eve = await rawPeer(server.ready.nats, people.eve);
+    const before = memoryMiB();
+    // Near the longest line that is allowed, so that each would cost the most.
+    const token = "y".repeat(900);
+    let sent = 0;
+    for (let first = 1; first <= attempts && !eve.isClosed; first += atOnce, sent += atOnce) {
+      await eve.exchange(subscriptions(people.eve.endpoint, first, atOnce, token));
+      eve.received = eve.received.slice(-100);
+    }
+    await until("it is cut", () => eve.isClosed, 5_000);
+    expect(memoryMiB() - before).toBeLessThan(growthMaxMiB);
+    expect(sent).toBeLessThan(attempts);
+  }, 120_000);
+
+  test("may have two for each room, and one for each device, beyond the thousand", async () => {
+    const made: OwnRoom[] = [];
+    for (let n = 0; n < 3; n++) {
+      made.push(await addMembers(server, await createRoom(server, people.ana, policy("persist")), people.eve));
+    }
+    for (const device of ["main", "phone"]) {
+      const target = `/rooms/${made[0]?.state.roomId}/durable?device=${device}`;
+      expect((await call(server.ready.http, people.eve, "PUT", target)).status).toBe(200);
+    }
+    const cap = spare + 2 * made.length + 2;
+    using within = await rawPeer(server.ready.nats, people.eve);
+    expect(await within.exchange(subscriptions(people.eve.endpoint, 1, cap))).not.toContain("-ERR");
+    using beyond = await rawPeer(server.ready.nats, people.eve);
+    await beyond.exchange(subscriptions(people.eve.endpoint, 1, cap + 1));
+    // The look that finds one too many has seen the other connection, too.
+    await until("the one with one too many is cut", () => beyond.isClosed, 10_000);
+    expect(within.isClosed).toBe(false);
+    expect(await within.exchange()).toBe("PONG\r\n");
+  }, 60_000);
+
+  test("has lines of 1 KiB at most", async () => {
+    const sub = (bytes: number): string => {
+      const line = `SUB _INBOX.${people.eve.endpoint}. 1`;
+      return `SUB _INBOX.${people.eve.endpoint}.${"z".repeat(bytes - line.length)} 1\r\n`;
+    };
+    using short = await rawPeer(server.ready.nats, people.eve);
+    expect(await short.exchange(sub(1_000))).not.toContain("-ERR");
+    using long = await rawPeer(server.ready.nats, people.eve);
+    expect(await long.exchange(sub(1_100))).toContain("maximum control line exceeded");
+    await until("it is hung up", () => long.isClosed);
+  });
+});
