@@ -28,7 +28,10 @@ describe("a server that answers", () => {
       nats_pid: expect.any(Number),
     });
     expect(isAlive(ready.nats_pid)).toBe(true);
-    expect((await send(`${ready.http}/info`)).json).toMatchObject({ nats: [ready.nats], ws: [ready.ws] });
+    expect((await send(`${ready.http}/info`)).json).toMatchObject({
+      nats: [ready.nats],
+      ws: [ready.ws, `${ready.http.replace("http:", "ws:")}/nats`],
+    });
     expect(readFileSync(join(server.data, "serving.json"), "utf8")).toBe(`${JSON.stringify(ready)}\n`);
     for (const file of [
       "ready.json",

@@ -11,6 +11,7 @@ const linesOf = (text: string): string[] =>
     .replace(/127\.0\.0\.1:\d+/g, "ADDRESS")
     .replace(/^(\$ kill -\w+) \d+$/gm, "$1 PID")
     .replace(/\S{8}…/g, "ID")
+    .replace(/^( {2}fingerprint {2})[a-z ]+$/gm, "$1WORDS")
     .trim()
     .split("\n");
 
