@@ -195,7 +195,7 @@ export class ControlPlane {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.json };
     const sentMs = this.clock.steadyMs();
     const { body, url } = await this.#ask({ method: "GET", target: "/info", signal, ...limits });
-    return { info: this.#infoOf(body, url), url, sentMs };
+    return { info: await this.#infoOf(body, url), url, sentMs };
   }
 
   /** Compares the time of a reply with the clock, or sets the clock by it. Errors: clock_skew. */
@@ -211,7 +211,7 @@ export class ControlPlane {
     const ask = async (url: string) => {
       const sentMs = this.clock.steadyMs();
       const request = { method: "GET", target: "/info", signal, detour: this.detour, ...limits } as const;
-      const info = this.#infoOf(await exchange(url, request), url);
+      const info = await this.#infoOf(await exchange(url, request), url);
       this.#learn(info, url, sentMs);
       return info;
     };
@@ -221,12 +221,12 @@ export class ControlPlane {
   }
 
   /** What a reply to GET /info says, without what is less safe on the way than the address that gave it. */
-  #infoOf(body: Uint8Array<ArrayBuffer>, url: string): api.Info {
+  async #infoOf(body: Uint8Array<ArrayBuffer>, url: string): Promise<api.Info> {
     const info = contentOf(api.Info, body, url);
     const isSafe = url.startsWith("http:") || this.detour?.isLocal === true;
     const taken = (urls: readonly string[]) => urls.filter((one) => isSafe || /^(tls|wss):\/\//.test(one));
-    const led = (urls: string[]) => this.detour?.dataUrls(urls) ?? urls;
-    return { ...info, nats: led(taken(info.nats)), ws: led(taken(info.ws)) };
+    const led = async (urls: string[]) => (await this.detour?.dataUrls(urls)) ?? urls;
+    return { ...info, nats: await led(taken(info.nats)), ws: await led(taken(info.ws)) };
   }
 
   /** A page of one's own rooms, by room id: those after a room, only accepted or unaccepted ones. */

@@ -69,18 +69,30 @@ export class Detour {
     return this.#routeTo(await this.#origin);
   }
 
-  /** Where the data plane is dialled that the bus says is at some URLs. */
-  dataUrls(urls: readonly string[]): string[] {
+  /** Where the data plane is dialled that the bus says is at some URLs. Errors: those of `route`. */
+  async dataUrls(urls: readonly string[]): Promise<string[]> {
+    const { origin } = await this.route();
     return urls.map((url) => {
-      const { protocol, hostname } = new URL(url);
       const name = natsHost(url);
-      const port = name.slice(name.lastIndexOf(":") + 1);
-      const dialled = `${protocol}//${urlHost(this.#hostname)}:${port}`;
-      // A bus that is bound to loopback says so: peers elsewhere know it by its public name.
-      const isOwn = isLoopback(hostname) && !isLoopback(this.#public.hostname);
-      this.#names.set(dialled, isOwn ? `${this.#public.hostname}:${port}` : name);
+      const dialled = this.#pathBelow(url, origin) ?? this.#sameHost(url, name);
+      this.#names.set(dialled, name);
       return dialled;
     });
+  }
+
+  /** A WebSocket below the public URL is the bus's own: it is dialled where requests go. Null for any other URL. */
+  #pathBelow(url: string, origin: string): string | null {
+    const { protocol, host, pathname } = new URL(url);
+    const base = this.#public.pathname.replace(/\/$/, "");
+    if (!/^wss?:$/.test(protocol) || host !== this.#public.host || !pathname.startsWith(`${base}/`)) return null;
+    return `${origin.replace(/^http/, "ws")}${pathname.slice(base.length)}`;
+  }
+
+  /** Anything else listens on the same machine, with its own port. */
+  #sameHost(url: string, name: string): string {
+    const { protocol, pathname } = new URL(url);
+    const path = /^wss?:$/.test(protocol) && pathname !== "/" ? pathname : "";
+    return `${protocol}//${urlHost(this.#hostname)}${name.slice(name.lastIndexOf(":"))}${path}`;
   }
 
   /** The host:port for which a login at a dialled URL is signed. */

@@ -33,11 +33,15 @@ export class Limiter {
    * are more than `waitMsMax`. Clients are served in the order of their calls.
    */
   reserve(client: string, nowMs: number, waitMsMax: number): number | null {
-    const bucket = this.#bucket(client, nowMs);
-    const waitMs = Math.max(0, ((1 - bucket.tokens) / this.perSecond) * 1000);
+    const waitMs = this.waitMs(client, nowMs);
     if (waitMs > waitMsMax) return null;
-    bucket.tokens -= 1;
+    this.#bucket(client, nowMs).tokens -= 1;
     return waitMs;
+  }
+
+  /** The milliseconds until there would be a token for a client that is not taken yet. */
+  waitMs(client: string, nowMs: number): number {
+    return Math.max(0, ((1 - this.#bucket(client, nowMs).tokens) / this.perSecond) * 1000);
   }
 
   #bucket(client: string, nowMs: number): Bucket {

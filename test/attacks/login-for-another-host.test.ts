@@ -46,7 +46,7 @@ describe("a login signed for another host or port", () => {
     nothing: () => "",
     "a port alone": (port) => `:${port}`,
     "another port, where a hostile bus or tunnel may listen": (port) => `127.0.0.1:${port + 1}`,
-    "the port of another service here": () => `127.0.0.1:${portOf(open.ready.http)}`,
+    "the port of another bus here": () => `127.0.0.1:${portOf(strict.ready.nats)}`,
     "no port, as version 1 did": () => "127.0.0.1",
     "IPv6 without brackets": (port) => `::1:${port}`,
   };

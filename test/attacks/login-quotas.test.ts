@@ -32,7 +32,8 @@ test("the 33rd connection of a user is refused, and others come in", async () =>
   const { ana, bob } = await castOf(server, "ana", "bob");
   const connections: RawNats[] = [];
   for (let index = 0; index < connectionsMax; index++) connections.push(await rawPeer(server.ready.nats, ana));
-  expect(await login(server, ana)).toBe(denied);
+  // Those connections are young: some may be what a client left behind. So it is to come again, and not to give up.
+  expect(await login(server, ana)).toBe(dropped);
   expect(await login(server, bob)).toBe("");
   for (const connection of connections) expect(connection.isClosed).toBe(false);
   connections[0]?.[Symbol.dispose]();
@@ -46,9 +47,7 @@ test("40 logins of a user at once give 32 connections and no more", async () => 
   const connections = await Promise.all(Array.from({ length: 40 }, () => RawNats.open(server.ready.nats)));
   const answers = await Promise.all(connections.map((raw) => raw.login(loginOf(ana, raw))));
   expect(countOf(answers, "")).toBe(connectionsMax);
-  // One that comes while others are on their way may be dropped instead, and is told when it comes again.
-  expect(countOf(answers, denied) + countOf(answers, dropped)).toBe(40 - connectionsMax);
-  await until("it is told", async () => (await login(server, ana)) === denied);
+  expect(countOf(answers, dropped)).toBe(40 - connectionsMax);
   for (const connection of connections) connection[Symbol.dispose]();
 }, 60_000);
 

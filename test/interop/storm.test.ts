@@ -117,14 +117,15 @@ describe.each([{ stock: false }, { stock: true }])("nats.go clients, stock login
       counts = await storm.report();
       return counts.back === size.connections || counts.closed > 0;
     };
-    await until("all are back", all, patienceMs).catch((error: Error) => {
-      throw new Error(`${error.message}: ${JSON.stringify(counts)}`);
-    });
+    const failure = await until("all are back", all, patienceMs).then(
+      () => "",
+      (error: Error) => `${error.message}: `,
+    );
     console.log(`storm of ${size.connections}, ${stock ? "stock" : "unibus"} logins: ${JSON.stringify(counts)}`);
     const hopedFor = { connected: size.connections, closed: 0, auth_errors: 0, lost: size.connections };
-    if (!Bun.deepMatch(hopedFor, counts)) {
+    if (failure !== "" || !Bun.deepMatch(hopedFor, counts)) {
       await server.end();
-      throw new Error(`${JSON.stringify(counts)}\n${(await server.output()).stderr.slice(-10_000)}`);
+      throw new Error(`${failure}${JSON.stringify(counts)}\n${(await server.output()).stderr.slice(-10_000)}`);
     }
     if (isFull) expect(counts.last_back_ms).toBeLessThan(backWithinMs);
   }, 600_000);

@@ -16,13 +16,13 @@ function jobs() {
   return { begun, job, end };
 }
 
-test("keys take turns, however much one of them brings", async () => {
+test("keys take turns, however much one of them brings, and the newest of a key comes first", async () => {
   const queue = new FairQueue(1, 100);
   const { begun, job, end } = jobs();
-  const all = ["a1", "a2", "a3", "a4", "b1", "b2"].map((name) => queue.run(name.charAt(0), job(name)));
+  const all = ["a1", "a2", "a3", "a4", "b1", "b2"].map((name) => queue.run(name.charAt(0), 60_000, job(name)));
   for (let i = 0; i < all.length; i++) await end(begun.at(-1) ?? "");
   expect(await Promise.all(all)).toEqual(["a1", "a2", "a3", "a4", "b1", "b2"].map((result) => ({ result })));
-  expect(begun).toEqual(["a1", "a2", "b1", "a3", "b2", "a4"]);
+  expect(begun).toEqual(["a1", "a4", "b2", "a3", "b1", "a2"]);
 });
 
 test("runs no more than its number at once, also after a failure", async () => {
@@ -34,7 +34,7 @@ test("runs no more than its number at once, also after a failure", async () => {
     running -= 1;
     if (fails) throw new Error("fails");
   };
-  const all = Array.from({ length: 20 }, (_, i) => queue.run(String(i % 3), () => work(i % 4 === 0)));
+  const all = Array.from({ length: 20 }, (_, i) => queue.run(String(i % 3), 60_000, () => work(i % 4 === 0)));
   const outcomes = await Promise.allSettled(all);
   expect(outcomes.filter(({ status }) => status === "rejected")).toHaveLength(5);
   expect([most, running]).toEqual([2, 0]);
@@ -43,8 +43,28 @@ test("runs no more than its number at once, also after a failure", async () => {
 test("refuses what is more than may wait", async () => {
   const queue = new FairQueue(1, 2);
   const { job, end } = jobs();
-  const all = ["a", "b", "c", "d"].map((name) => queue.run(name, job(name)));
+  const all = ["a", "b", "c", "d"].map((name) => queue.run(name, 60_000, job(name)));
   expect(await all[3]).toBeNull();
   for (const name of ["a", "b", "c"]) await end(name);
   expect(await Promise.all(all.slice(0, 3))).toEqual(["a", "b", "c"].map((result) => ({ result })));
+});
+
+test("gives up what waited too long, and serves what came after it", async () => {
+  const queue = new FairQueue(1, 100);
+  const { begun, job, end } = jobs();
+  const first = queue.run("a", 60_000, job("first"));
+  const late = Array.from({ length: 9 }, (_, i) => queue.run("a", 5, job(`late ${i}`)));
+  const patient = queue.run("a", 60_000, job("patient"));
+  expect(await Promise.all(late)).toEqual(Array(9).fill(null));
+  await end("first");
+  await end("patient");
+  expect([await first, await patient, begun]).toEqual([
+    { result: "first" },
+    { result: "patient" },
+    ["first", "patient"],
+  ]);
+  // Nothing is left of it.
+  const next = queue.run("b", 60_000, job("next"));
+  await end("next");
+  expect(await next).toEqual({ result: "next" });
 });

@@ -82,23 +82,23 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
   };
 
   /** The answer, or null if there is none in time. */
-  const answer = async (login: LoginRequest): Promise<string | null> => {
+  const answer = async (login: LoginRequest, cameMs: number): Promise<string | null> => {
     const from = originOf(login);
     if (from === null && listeners.isOfAnotherNode(login.serverId)) return null;
     if (from === null) return deny(login, "a WebSocket client that did not come through the proxy");
-    const client = clientKey(from.address);
+    const passage = { client: clientKey(from.address), cameMs };
     const place = await listeners.placeOf(login.serverId);
-    const outcome = await gate.check(client, () => auth.login({ ...login, from, place }));
+    const outcome = await gate.check(passage, () => auth.login({ ...login, from, place }));
     if (outcome === null) return null;
     // A node that stands in for another may not know all of its names: that one is asked when it is there again.
     if (outcome.caller === null && listeners.isOfAnotherNode(login.serverId)) return null;
-    if (!(await gate.turn(client, outcome.caller === null ? "failed" : "logins"))) return null;
+    if (!(await gate.turn(passage, outcome.caller === null ? "failed" : "logins"))) return null;
     return outcome.caller === null ? deny(login, outcome.why) : admit(login, outcome.caller);
   };
 
   return async (login) => {
-    const beganMs = performance.now();
-    const given = await answer(login).catch((error: unknown) => {
+    const cameMs = performance.now();
+    const given = await answer(login, cameMs).catch((error: unknown) => {
       if (told.tryTake())
         log.warn("logins cannot be decided now: they are dropped, to be tried again", { cause: error });
       return undefined;
@@ -111,7 +111,7 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
       });
     }
     // Not at once: a client that connects again without a pause would be the faster for it.
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, holdMsMax - (performance.now() - beganMs))));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, holdMsMax - (performance.now() - cameMs))));
     await logins.drop({ server: login.serverId, cid: login.cid });
     return null;
   };

@@ -11,12 +11,12 @@ import { Limiter } from "../../contracts/limiter.ts";
 import { FairQueue } from "../../lib/fair-queue.ts";
 
 /**
- * How long a login waits for its turn, in milliseconds. The most impatient clients, nats.go and jnats, give up after
- * 2 s: a later answer would be spent on a connection that is gone.
+ * How long a login waits in all, in milliseconds. The most impatient clients, nats.go and jnats, give up after 2 s: a
+ * later answer would make a connection that nobody uses and that counts as one of its user.
  */
 export const holdMsMax = 1_500;
-/** How long a login waits for the check of its signature, in milliseconds: late is better than never. */
-const checkMsMax = 5_000;
+/** How long of that it waits for its turn by the rate, in milliseconds: a client may have waited before it got here. */
+const turnMsMax = 500;
 /** Signatures that are checked at once: the other threads of the pool are for requests over HTTP. */
 const checkedAtOnce = 2;
 /** Logins that wait for the check of their signature, at most. */
@@ -30,7 +30,18 @@ export interface GateRates {
   readonly failed: number;
 }
 
-/** Lets logins through at their rate. A client is an address, as `clientKey` gives it. */
+/** A login on its way through the gate. */
+export interface Passage {
+  /** Its address, as `clientKey` gives it. */
+  readonly client: string;
+  /** When it came, as `performance.now()` says. */
+  readonly cameMs: number;
+}
+
+/** How much longer a login waits, in milliseconds. */
+const leftMs = ({ cameMs }: Passage): number => Math.max(0, holdMsMax - (performance.now() - cameMs));
+
+/** Lets logins through at their rate. */
 export class LoginGate {
   readonly #checks = new FairQueue(checkedAtOnce, uncheckedMax);
   readonly #rates: Readonly<Record<keyof GateRates, Limiter>>;
@@ -40,18 +51,23 @@ export class LoginGate {
     this.#rates = { logins: new Limiter(logins), failed: new Limiter(failed) };
   }
 
-  /** Checks a login when its turn has come. Addresses take turns. Null: it waited too long, or too many wait. */
-  async check<T>(client: string, work: () => Promise<T>): Promise<T | null> {
-    const beganMs = performance.now();
-    const isLate = () => performance.now() - beganMs > checkMsMax;
-    const checked = await this.#checks.run(client, async () => (isLate() ? null : { result: await work() }));
+  /**
+   * Checks a login when its turn has come. Addresses take turns, and the newest login of an address comes first. Null,
+   * without a check: its turn did not come in time, or a good login from there could not be answered in time.
+   */
+  async check<T>(passage: Passage, work: () => Promise<T>): Promise<T | null> {
+    const logins = this.#rates.logins;
+    const isHopeless = () => logins.waitMs(passage.client, performance.now()) > turnMsMax;
+    const checked = await this.#checks.run(passage.client, leftMs(passage), async () =>
+      isHopeless() ? null : { result: await work() },
+    );
     return checked?.result?.result ?? null;
   }
 
-  /** Waits until a login may be answered. False: it may not within `holdMsMax`, or too many wait. */
-  async turn(client: string, rate: keyof GateRates): Promise<boolean> {
+  /** Waits until a login may be answered. False: it may not in time, or too many wait. */
+  async turn(passage: Passage, rate: keyof GateRates): Promise<boolean> {
     if (this.#waiting >= waitingMax) return false;
-    const waitMs = this.#rates[rate].reserve(client, performance.now(), holdMsMax);
+    const waitMs = this.#rates[rate].reserve(passage.client, performance.now(), Math.min(turnMsMax, leftMs(passage)));
     if (waitMs === null) return false;
     this.#waiting += 1;
     if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));

@@ -13,6 +13,12 @@ const kickTimeoutMs = 2_000;
 
 /** How often the connections of a peer that has as many as it may are counted again, in milliseconds. */
 const recountMs = 1_000;
+/** How many connections of one peer a server lists. */
+const listedMax = 1_024;
+/** The account of peers. */
+const peerAccount = "PEERS";
+/** A connection that lives longer than this has answered a ping, in milliseconds: see `clientPing` of nats-embedded. */
+const aliveMs = 90_000;
 /** How long a login that was answered may take to become a connection before it counts as gone, in milliseconds. */
 const settleMs = 3_000;
 
@@ -98,14 +104,19 @@ export class Logins {
   }
 
   /**
-   * Takes up a login before anything that decides it is awaited, so that many at once are counted, too. For a peer that
-   * has `max` connections they are counted again first: one whose client has gone no longer counts. `full`: it has them
-   * still; `unsure`: some of them are logins that have not become connections yet, or never will.
+   * Takes up a login before anything that decides it is awaited, so that many at once are counted, too. `full`: the
+   * peer has `max` connections, and its servers say so; `unsure`: some of them may be nobody's. A client that gave up
+   * during its login may leave a connection behind (nats.go does not close it), until that answers no ping.
    */
   async reserve(place: Place, endpoint: string, max: number): Promise<"reserved" | "full" | "unsure"> {
-    if (this.countOf(endpoint) >= max) await this.#recount(endpoint);
-    const same = [...(this.#byEndpoint.get(endpoint) ?? [])];
-    if (same.length >= max) return same.every(({ isConnected }) => isConnected) ? "full" : "unsure";
+    const same = () => [...(this.#byEndpoint.get(endpoint) ?? [])];
+    // One whose client has gone in the meantime becomes no connection, and nothing reports that.
+    const since = this.parts.now() - settleMs;
+    for (const login of same()) if (!login.isConnected && login.at < since) this.ended(login);
+    const isFull = () => same().length >= max;
+    const areOld = () => same().every(({ isConnected, at }) => isConnected && this.parts.now() - at > aliveMs);
+    if (isFull()) await this.#recount(endpoint);
+    if (isFull()) return areOld() ? "full" : "unsure";
     this.#forgetStale();
     this.#remember(place, endpoint, new Set(), false);
     return "reserved";
@@ -229,7 +240,10 @@ export class Logins {
     }
   }
 
-  /** Forgets the connections of a peer that its servers no longer have, as of now or a moment later: once a second. */
+  /**
+   * Forgets the connections of a peer that its servers do not have. Usually their end is reported; but one whose client
+   * left during the login is reported as connected only. Once a second: a call gets the next count, none before it.
+   */
   #recount(endpoint: string): Promise<void> {
     const nowMs = performance.now();
     const known = this.#recounts.get(endpoint) ?? { atMs: Number.NEGATIVE_INFINITY, next: null };
@@ -237,7 +251,8 @@ export class Logins {
     for (const [other, { atMs, next }] of this.#recounts) {
       if (next === null && nowMs - atMs > recountMs) this.#recounts.delete(other);
     }
-    const next = new Promise((resolve) => setTimeout(resolve, Math.max(0, known.atMs + recountMs - nowMs))).then(() => {
+    const pauseMs = Math.max(0, known.atMs + recountMs - nowMs);
+    const next = new Promise((resolve) => setTimeout(resolve, pauseMs)).then(() => {
       this.#recounts.set(endpoint, { atMs: performance.now(), next: null });
       return this.#forgetGone(endpoint);
     });
@@ -246,29 +261,32 @@ export class Logins {
   }
 
   async #forgetGone(endpoint: string): Promise<void> {
-    await Promise.all([...(this.#byEndpoint.get(endpoint) ?? [])].map((login) => this.#forgetIfGone(login)));
+    const byList = new Map<string, Login[]>();
+    for (const login of this.#byEndpoint.get(endpoint) ?? []) {
+      if (!login.isConnected) continue;
+      const digest = typeof login.granted === "string" ? login.granted : digestOf(login.granted);
+      const list = `${login.server} ${endpoint}.${digest}`;
+      byList.set(list, [...(byList.get(list) ?? []), login]);
+    }
+    await Promise.all([...byList].map(([list, logins]) => this.#forgetUnlisted(list, logins)));
   }
 
-  async #forgetIfGone(login: Login): Promise<void> {
-    const { server, cid, endpoint, at } = login;
-    // Read before: what becomes a connection while the server is asked is not in its answer yet.
-    const wasConnected = login.isConnected;
+  async #forgetUnlisted(list: string, logins: readonly Login[]): Promise<void> {
+    const [server, user] = list.split(" ");
     try {
-      const body = JSON.stringify({ cid, auth: true });
+      const body = JSON.stringify({ auth: true, acc: peerAccount, user, limit: listedMax });
       const reply = await this.parts.system.request(`$SYS.REQ.SERVER.${server}.CONNZ`, body, {
         timeout: kickTimeoutMs,
       });
-      const { data } = reply.json<{ data?: { connections?: { authorized_user?: string }[] } }>();
+      const { data } = reply.json<{ data?: { connections?: { cid: number }[] } }>();
       if (data === undefined) return;
-      const [found] = data.connections ?? [];
-      const isThere = found?.authorized_user?.startsWith(endpoint) === true;
-      // A login that was answered may be on its way.
-      const patienceMs = found === undefined && wasConnected ? 0 : settleMs;
-      const isGone = !isThere && this.parts.now() - at > patienceMs;
-      if (isGone && this.#byPlace.get(keyOf(login)) === login) this.ended(login);
+      const listed = new Set(data.connections?.map(({ cid }) => cid));
+      for (const login of logins) {
+        if (!listed.has(login.cid) && this.#byPlace.get(keyOf(login)) === login) this.ended(login);
+      }
     } catch (error) {
-      // It counts until it is known to be gone.
-      this.parts.log.debug("could not look for a connection", { cause: error });
+      // They count until they are known to be gone.
+      this.parts.log.debug("could not list the connections of a peer", { cause: error });
     }
   }
 

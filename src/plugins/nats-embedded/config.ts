@@ -32,6 +32,8 @@ export interface ServerSettings {
 const loginTimeoutS = 10;
 /** Seconds that another node may take to log in to the route port. */
 const routeLoginTimeoutS = 5;
+/** How often a peer is asked whether it is there, and how many answers may be missing: 60 s and it is gone. */
+const clientPing = { interval: "20s", max: 2 } as const;
 /** How often a route is tried, and how many answers may be missing: a node that hangs is given up within 10 s. */
 /**
  * Subscriptions of one connection that nats-server allows whatever its login granted: unibus cuts a connection that has
@@ -71,6 +73,8 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
     max_control_line: controlLineBytesMax,
     max_connections: settings.connectionsMax,
     write_deadline: "10s",
+    ping_interval: clientPing.interval,
+    ping_max: clientPing.max,
     logtime: false,
     ...(settings.cluster === null ? {} : clusterConfig(settings.cluster)),
     jetstream: {

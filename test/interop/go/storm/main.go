@@ -67,24 +67,26 @@ func (s *storm) back(_ *nats.Conn) {
 	s.LastBack = time.Since(s.firstLost).Milliseconds()
 }
 
+// closed is told of a connection that gave up.
+func (s *storm) closed(_ *nats.Conn) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.Closed++
+}
+
 func (s *storm) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 	if strings.Contains(strings.ToLower(err.Error()), "authorization") {
 		atomic.AddInt64(&s.AuthErrors, 1)
 	}
 }
 
+// report asks no connection: one that is on its way back is locked for seconds.
 func (s *storm) report() counts {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	now := s.counts
 	now.AuthErrors = atomic.LoadInt64(&s.AuthErrors)
-	for _, conn := range s.conns {
-		if conn == nil || conn.IsClosed() {
-			now.Closed++
-		} else if conn.IsConnected() {
-			now.Connected++
-		}
-	}
+	now.Connected = int64(len(s.conns)) - now.Lost + now.Back - now.Closed
 	return now
 }
 
@@ -109,7 +111,7 @@ func (s *storm) dial(given settings, seed []byte) (*nats.Conn, error) {
 	for end := time.Now().Add(2 * time.Minute); ; {
 		// Nothing is set of how it comes back: 60 attempts, 2 s apart, each of at most 2 s.
 		conn, err := nats.Connect(given.NATS, nats.Nkey(string(nkey), sign), nats.DisconnectErrHandler(s.lost),
-			nats.ReconnectHandler(s.back), nats.ErrorHandler(s.failed))
+			nats.ReconnectHandler(s.back), nats.ClosedHandler(s.closed), nats.ErrorHandler(s.failed))
 		if err == nil || time.Now().After(end) {
 			return conn, err
 		}
