@@ -94,7 +94,10 @@ async function insist(work: () => Promise<unknown>): Promise<void> {
 }
 
 test("each message is told exactly once, in order", async () => {
-  await using server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
+  await using server = await Server.start({
+    proxied: true,
+    args: ["--set", "http.rate=100000", "--set", "rooms.statements_per_minute=0"],
+  });
   const admin = await addUser(server, "root", { admin: true });
   await using proxy = await TcpProxy.start(server.ready.nats);
   await using front = await HostileServer.start(server.ready.http);

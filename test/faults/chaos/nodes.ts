@@ -97,6 +97,7 @@ export class Nodes implements AsyncDisposable {
     };
     const listen = ["--http", at(ports.http), "--nats", at(ports.nats), "--ws", at(ports.ws)];
     const settings = [`nats-embedded.cluster=${JSON.stringify(cluster)}`, "store-kv.replicas=3", "http.rate=1000000"];
+    settings.push("rooms.statements_per_minute=0");
     const set = settings.flatMap((setting) => ["--set", setting]);
     return [...listen, "--flag", "decentralized=on", ...set, ...(this.#options.args ?? [])];
   }
