@@ -1,6 +1,14 @@
 import { UnibusError } from "../wire/errors.ts";
 import { token } from "./plugin.ts";
 
+/** What a blob is charged at least, in bytes: what one of two bytes costs on disk. Source: spec 9. */
+export const blobBytesMin = 4_096;
+
+/** What a blob is charged, in bytes. */
+export function blobCharge(size: number): number {
+  return Math.max(blobBytesMin, size);
+}
+
 /** A blob that is there. */
 export interface StoredBlob {
   readonly size: number;
@@ -22,7 +30,7 @@ export interface PutBlob {
   readonly isNew: boolean;
 }
 
-/** Ciphertexts by their hash, each charged to whoever brought it first. */
+/** Ciphertexts by their hash, each charged to whoever brought it first, as `blobCharge` says. */
 export interface BlobStore {
   /**
    * Stores what comes, hashed while it comes; nobody sees part of it, and an error of `chunks` leaves nothing.

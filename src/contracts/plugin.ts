@@ -86,6 +86,8 @@ export type Call<A extends Access, S extends Shape> = {
         readonly stream: AsyncIterable<Uint8Array> & {
           /** Lowercase hex sha256 of what ends without an error, where the request promised one. */
           readonly hash: string | null;
+          /** The size that the request declared, in bytes; null for one that comes in chunks. */
+          readonly size: number | null;
         };
       }
     : unknown);

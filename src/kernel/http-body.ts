@@ -25,9 +25,15 @@ function hold(bytes: number): void {
   held += bytes;
 }
 
+/** The size that a request declares, in bytes; null where it declares none. */
+export function declaredSize({ headers }: Request): number | null {
+  const declared = headers.get("content-length");
+  return declared === null ? null : Number(declared);
+}
+
 /** Refuses by the head alone what would be refused later: a declared size over the cap, an encoded body. */
 export function checkDeclared(request: Request, bytesMax: number): void {
-  if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge(bytesMax);
+  if ((declaredSize(request) ?? 0) > bytesMax) throw tooLarge(bytesMax);
   const encoding = request.headers.get("content-encoding");
   if (encoding !== null && encoding.toLowerCase() !== "identity") {
     throw new UnibusError("unsupported", `Content-Encoding ${encoding} is not taken (send the body as it is)`);

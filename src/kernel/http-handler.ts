@@ -8,7 +8,7 @@ import { sha256Hex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { faultOf, valuesOf } from "../wire/fault.ts";
 import { isHost, pathFault, type Target, targetOf } from "../wire/target.ts";
-import { checkDeclared, otherBody, type RequestBody, withBody } from "./http-body.ts";
+import { checkDeclared, declaredSize, otherBody, type RequestBody, withBody } from "./http-body.ts";
 import type { UserShare } from "./user-share.ts";
 
 /** A request as its route sees it. `peer` is the address of its connection. */
@@ -77,7 +77,7 @@ function parseJson(bytes: Uint8Array): unknown {
 async function admitWrite({ method, shape }: Route, { reserve }: Guards, caller: Caller | null, request: Request) {
   const use = shape.space ?? (method === "GET" ? "judged" : "grows");
   if (use === "judged") return undefined;
-  return reserve?.admit(use, caller, Number(request.headers.get("content-length") ?? 0));
+  return reserve?.admit(use, caller, declaredSize(request) ?? 0);
 }
 
 /** What stands between a request and its route. */
@@ -115,7 +115,7 @@ export function routeHandler(route: Route, guards: Guards): Handler {
       get body() {
         return bytes.length === 0 && shape.bodyOptional ? undefined : checkBody(parseJson(bytes), "body");
       },
-      stream: Object.assign(incoming.body.chunks({ bytesMax, hash }), { hash }),
+      stream: Object.assign(incoming.body.chunks({ bytesMax, hash }), { hash, size: declaredSize(request) }),
     };
     let bytes = noBytes;
     if (shape.cost !== undefined && caller !== null) {

@@ -6,18 +6,31 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { blobBytesMin } from "../../src/contracts/blobs.ts";
 import { InviteStore, UserStore } from "../../src/contracts/store.ts";
 import { devicesMax, membersMax, type UserRole } from "../../src/wire/api.ts";
 import { endpointId } from "../../src/wire/names.ts";
 import type { Policy } from "../../src/wire/statement.ts";
 import { inviteSample } from "../conformance/store-samples.ts";
 import { bootInProcess, type InProcess } from "../support/in-process.ts";
-import { addBody, at, call, createBody, createRoom, freshSubject, newRoom, policy } from "../support/peer.ts";
+import {
+  addBody,
+  at,
+  call,
+  createBody,
+  createRoom,
+  freshSubject,
+  newRoom,
+  policy,
+  send,
+  signedHeaders,
+} from "../support/peer.ts";
 
 /** Quotas that are small enough to be reached by a few requests. */
 const roomsMax = 5;
 const pendingMax = 1_000;
 const rowsMax = 65_536;
+const blobsMax = 100_000;
 /** What a room without members costs: tombstone, stay, statement. */
 const roomCost = 1_280 + 400;
 
@@ -33,6 +46,8 @@ interface Race {
 }
 
 class World {
+  #blobs = 0;
+
   constructor(
     readonly running: InProcess,
     readonly admin: Identity,
@@ -56,6 +71,16 @@ class World {
 
   async user(): Promise<Identity> {
     return this.add(await generateIdentity());
+  }
+
+  /** POST /blobs of bytes that nobody has sent yet. */
+  async postBlob(who: Identity, size: number): Promise<Outcome> {
+    const body = new Uint8Array(size);
+    new DataView(body.buffer).setUint16(0, ++this.#blobs);
+    const url = this.running.bus.site.url();
+    const headers = signedHeaders(who, { url, method: "POST", target: "/blobs", body });
+    const reply = await send(`${url}/blobs`, { method: "POST", headers, body });
+    return reply.status === 201 ? "granted" : String(reply.json.code ?? reply.status);
   }
 
   async call(who: Identity, method: string, target: string, body?: unknown): Promise<Outcome> {
@@ -106,6 +131,19 @@ const races: Readonly<Record<string, Race>> = {
   },
 };
 
+const blobRaces: Readonly<Record<string, Race>> = {
+  "blobs of one user": {
+    atOnce: 12,
+    granted: 5,
+    prepare: async (world, who) => () => world.postBlob(who, 20_000),
+  },
+  "blobs of two bytes": {
+    atOnce: 60,
+    granted: Math.floor(blobsMax / blobBytesMin),
+    prepare: async (world, who) => () => world.postBlob(who, 2),
+  },
+};
+
 const rowRaces: Readonly<Record<string, Race>> = {
   "rows of one signer": {
     atOnce: 100,
@@ -121,6 +159,7 @@ for (const [store, flags] of [
   for (const [settings, table] of [
     [{ rooms: { per_user: roomsMax } }, races],
     [{ rooms: { rows_per_owner: rowsMax } }, rowRaces],
+    [{ blobs: { bytes_per_user: blobsMax } }, blobRaces],
   ] as const) {
     describe(`on ${store}, with ${JSON.stringify(settings)}`, () => {
       let world: World;

@@ -4,7 +4,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Type } from "@sinclair/typebox";
-import { BlobStore, type ChargedBlob, type PutBlob, unwritableBlob } from "../../contracts/blobs.ts";
+import { BlobStore, blobCharge, type ChargedBlob, type PutBlob, unwritableBlob } from "../../contracts/blobs.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 
@@ -173,13 +173,13 @@ class DiskBlobs implements BlobStore {
     const { size } = await stat(draft);
     await rename(draft, file);
     await Promise.all([file, charge].map((path) => syncFolder(dirname(path))));
-    return { hash, isNew: true, charge: isCharged ? size : 0 };
+    return { hash, isNew: true, charge: isCharged ? blobCharge(size) : 0 };
   }
 
   async #sum(owner: string): Promise<number> {
     const folder = this.#ownerFolder(owner);
     let bytes = 0;
-    for (const name of await namesIn(folder)) bytes += (await stat(join(folder, name))).size;
+    for (const name of await namesIn(folder)) bytes += blobCharge((await stat(join(folder, name))).size);
     return bytes;
   }
 }

@@ -1,5 +1,6 @@
-import type { Calls } from "./calls.ts";
-import { blobStream, subjects } from "./stream.ts";
+import { blobBytesMin, blobCharge } from "../../contracts/blobs.ts";
+import { type Calls, expectReply } from "./calls.ts";
+import { blobStream, expectedLast, isLost, listSubjects, subjects } from "./stream.ts";
 
 /** How old what is known of a charge may be, in milliseconds. */
 const ageMsMax = 1_000;
@@ -12,6 +13,17 @@ const readsMax = 5;
 export interface Charge {
   readonly bytes: number;
   readonly revision: number;
+}
+
+/** A charge as the stream keeps it. `least`: what each blob was charged at least; absent before 0.2.0. */
+interface KeptCharge {
+  readonly bytes: number;
+  readonly least?: number;
+}
+
+/** The message of a charge. */
+export function chargePayload(bytes: number): string {
+  return JSON.stringify({ bytes, least: blobBytesMin } satisfies KeptCharge);
 }
 
 interface Known {
@@ -37,10 +49,38 @@ export class Charges {
 
   /** What the stream says. Errors: unavailable. */
   async read(owner: string): Promise<Charge> {
+    const { bytes, revision } = await this.#kept(owner);
+    return { bytes, revision };
+  }
+
+  async #kept(owner: string): Promise<Charge & KeptCharge> {
     const found = await this.#calls.last(blobStream, subjects.charge(owner));
-    if (found === null) return { bytes: 0, revision: 0 };
-    const { bytes } = JSON.parse(Buffer.from(found.data).toString()) as { bytes: number };
-    return { bytes, revision: found.seq };
+    if (found === null) return { bytes: 0, revision: 0, least: blobBytesMin };
+    return { ...(JSON.parse(Buffer.from(found.data).toString()) as KeptCharge), revision: found.seq };
+  }
+
+  /**
+   * Charges every blob what it costs at least, once: an older version charged its bytes alone. `sizesOf` gives the
+   * sizes of all blobs by owner, and is asked only where there is such an owner. An owner who changes meanwhile is
+   * left for the next time. Errors: unavailable.
+   */
+  async raise(sizesOf: () => Promise<ReadonlyMap<string, readonly number[]>>): Promise<void> {
+    const old = new Map<string, Charge>();
+    for await (const [owner] of listSubjects(this.#calls, "charge")) {
+      const kept = await this.#kept(owner);
+      if (kept.least !== blobBytesMin) old.set(owner, kept);
+    }
+    if (old.size === 0) return;
+    const sizes = await sizesOf();
+    for (const [owner, { revision }] of old) {
+      const bytes = (sizes.get(owner) ?? []).reduce((sum, size) => sum + blobCharge(size), 0);
+      const headers = { [expectedLast]: String(revision) };
+      const draft = { subject: subjects.charge(owner), payload: chargePayload(bytes), headers };
+      const reply = await this.#calls.publish(draft);
+      if (isLost(reply)) continue;
+      expectReply(reply);
+      this.note(owner, bytes);
+    }
   }
 
   /** Bytes of an owner, as of a moment ago. Errors: unavailable. */

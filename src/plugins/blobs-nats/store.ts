@@ -1,5 +1,6 @@
 import {
   type BlobStore,
+  blobCharge,
   type ChargedBlob,
   overQuota,
   type PutBlob,
@@ -9,7 +10,7 @@ import {
 import type { Log } from "../../contracts/plugin.ts";
 import { isUnibusError, type UnibusError } from "../../wire/errors.ts";
 import { blobCode, type Calls, expectReply, type Reply, unanswered } from "./calls.ts";
-import { Charges } from "./charges.ts";
+import { Charges, chargePayload } from "./charges.ts";
 import { blobStream, expectedLast, isLost, listSubjects, purge, subjects } from "./stream.ts";
 import { type Received, Upload, type UploadState } from "./upload.ts";
 
@@ -111,6 +112,18 @@ export class NatsBlobs implements BlobStore {
     }
   }
 
+  /** Charges blobs of an older version what they cost at least. Errors: unavailable. */
+  raiseCharges(): Promise<void> {
+    return this.#charges.raise(async () => {
+      const sizes = new Map<string, number[]>();
+      for await (const [hash] of listSubjects(this.#calls, "blob")) {
+        const entry = await this.#entry(hash);
+        if (entry !== null) sizes.set(entry.owner, [...(sizes.get(entry.owner) ?? []), entry.size]);
+      }
+      return sizes;
+    });
+  }
+
   /** Commits an upload, once, whoever brings the same blob or charges the same owner. Errors: quota, unavailable. */
   async #commit(upload: Upload, received: Received, owner: string, bytesMax: number): Promise<PutBlob> {
     const { hash, ...parts } = received;
@@ -121,7 +134,7 @@ export class NatsBlobs implements BlobStore {
         await this.#clear(upload);
         return { hash, isNew: false };
       }
-      const bytes = charge.bytes + entry.size;
+      const bytes = charge.bytes + blobCharge(entry.size);
       if (bytes > bytesMax) throw overQuota(bytesMax);
       const reply = await this.#write(upload, { hash, entry, bytes, charge: charge.revision });
       const isDone = reply === null ? await this.#settle(upload, hash) : reply.error === undefined;
@@ -145,7 +158,7 @@ export class NatsBlobs implements BlobStore {
     const state: UploadState = "done";
     const drafts = [
       { subject: subjects.blob(hash), payload: JSON.stringify(entry), headers: after(0) },
-      { subject: subjects.charge(entry.owner), payload: JSON.stringify({ bytes }), headers: after(charge) },
+      { subject: subjects.charge(entry.owner), payload: chargePayload(bytes), headers: after(charge) },
       { subject: subjects.open(upload.id), payload: state, headers: after(upload.marker) },
     ];
     return this.#calls.batch(drafts).catch((cause) => {

@@ -1,13 +1,15 @@
 /** Blobs: encrypted by their senders, kept by hash, for every user who knows the hash. */
 import { Type } from "@sinclair/typebox";
-import { BlobStore, overQuota } from "../../contracts/blobs.ts";
+import { BlobStore, blobBytesMin, blobCharge, overQuota } from "../../contracts/blobs.ts";
 import { definePlugin, rawReply, route } from "../../contracts/plugin.ts";
 import { BlobParams, BlobStored, blobBytesMax } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
 const Config = Type.Object(
   {
-    bytes_per_user: Type.Optional(Type.Integer({ minimum: 1, description: "bytes of blobs that one user may bring" })),
+    bytes_per_user: Type.Optional(
+      Type.Integer({ minimum: blobBytesMin, description: "bytes of blobs that one user may bring" }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -22,16 +24,23 @@ const downloadHeaders = {
   "cache-control": "private, max-age=31536000, immutable",
 };
 
-async function* counted(chunks: AsyncIterable<Uint8Array>, count: (bytes: number) => Promise<void>) {
-  for await (const chunk of chunks) {
-    await count(chunk.byteLength);
-    yield chunk;
-  }
+/** What an owner has under way. */
+interface UnderWay {
+  bytes: number;
+  /** Grows with each upload that ends. */
+  ended: number;
+  uploads: number;
 }
 
-/** Counts what is under way, so that many uploads at once do not pass a quota that each of them keeps. */
+/** How often a refusal is looked at again while uploads of the same owner end. */
+const looksMax = 100;
+
+/**
+ * The quota of blobs. What an upload will cost is reserved before its first byte is read: its declared size, at least
+ * what any blob costs; what comes beyond that, piece by piece. So many uploads at once do not pass a quota together.
+ */
 class Quota {
-  readonly #underWay = new Map<string, number>();
+  readonly #underWay = new Map<string, UnderWay>();
 
   constructor(
     private readonly blobs: BlobStore,
@@ -40,32 +49,57 @@ class Quota {
 
   /**
    * Runs `put` on the chunks of an upload, which are counted until it is over.
-   * Errors: quota at the first byte too much.
+   * Errors: quota at the first byte too much, before any is read where the size is declared.
    */
   async during<T>(
     chunks: AsyncIterable<Uint8Array>,
-    owner: string,
+    { owner, declared }: { readonly owner: string; readonly declared: number | null },
     put: (counted: AsyncIterable<Uint8Array>) => Promise<T>,
   ): Promise<T> {
-    let mine = 0;
-    const { blobs, bytesMax } = this;
-    const count = async (bytes: number): Promise<void> => {
-      mine += bytes;
-      this.#add(owner, bytes);
-      if ((await blobs.bytesOf(owner)) + (this.#underWay.get(owner) ?? 0) <= bytesMax) return;
-      throw overQuota(bytesMax);
+    const mine = this.#underWay.get(owner) ?? { bytes: 0, ended: 0, uploads: 0 };
+    this.#underWay.set(owner, mine);
+    mine.uploads += 1;
+    let reserved = 0;
+    const reserve = async (bytes: number): Promise<void> => {
+      await this.#reserve(owner, mine, bytes);
+      reserved += bytes;
     };
+    async function* counted(): AsyncGenerator<Uint8Array> {
+      let size = 0;
+      for await (const chunk of chunks) {
+        size += chunk.byteLength;
+        if (size > reserved) await reserve(size - reserved);
+        yield chunk;
+      }
+    }
     try {
-      return await put(counted(chunks, count));
+      await reserve(blobCharge(declared ?? 0));
+      return await put(counted());
     } finally {
-      this.#add(owner, -mine);
+      mine.bytes -= reserved;
+      mine.ended += 1;
+      mine.uploads -= 1;
+      if (mine.uploads === 0) this.#underWay.delete(owner);
     }
   }
 
-  #add(owner: string, bytes: number): void {
-    const sum = (this.#underWay.get(owner) ?? 0) + bytes;
-    if (sum === 0) this.#underWay.delete(owner);
-    else this.#underWay.set(owner, sum);
+  /** Errors: quota where it does not fit with what is stored and what is under way. */
+  async #reserve(owner: string, mine: UnderWay, bytes: number): Promise<void> {
+    for (let looks = 1; ; looks++) {
+      const { ended } = mine;
+      const stored = await this.blobs.bytesOf(owner);
+      // An upload that ended meanwhile may be in neither sum, or in both.
+      const isCertain = mine.ended === ended || looks === looksMax;
+      if (isCertain && stored + mine.bytes + bytes <= this.bytesMax) {
+        mine.bytes += bytes;
+        return;
+      }
+      if (isCertain) {
+        // One that is just ending counts twice until this turn of the event loop is over.
+        await new Promise((resolve) => setImmediate(resolve));
+        if (mine.ended === ended || looks === looksMax) throw overQuota(this.bytesMax);
+      }
+    }
   }
 }
 
@@ -95,7 +129,7 @@ export default definePlugin({
           },
           async ({ stream, caller }) => {
             const { endpoint } = caller;
-            const { hash, isNew } = await quota.during(stream, endpoint, (chunks) =>
+            const { hash, isNew } = await quota.during(stream, { owner: endpoint, declared: stream.size }, (chunks) =>
               blobs.put(chunks, endpoint, stream.hash, bytesMax),
             );
             return rawReply(JSON.stringify({ hash }), { status: isNew ? 201 : 200 });

@@ -1,6 +1,7 @@
 /** Blobs in an object store of a real nats-server, by several nodes at once. */
 import { afterAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
+import { blobBytesMin } from "../../../src/contracts/blobs.ts";
 import { Calls } from "../../../src/plugins/blobs-nats/calls.ts";
 import { NatsBlobs } from "../../../src/plugins/blobs-nats/store.ts";
 import { openStream } from "../../../src/plugins/blobs-nats/stream.ts";
@@ -33,6 +34,7 @@ async function subjectsOf(connection: NatsConnection, kind: "C" | "U" | "M" | "Q
 }
 
 interface NatsShelf extends OpenBlobs {
+  raise(): Promise<void>;
   readonly connection: NatsConnection;
   readonly calls: Calls;
   again(): Promise<NatsShelf>;
@@ -60,10 +62,12 @@ async function openNats(
     const known = await Promise.all(uploads.map(isWhole));
     return uploads.filter((_, index) => known[index] !== true);
   };
+  const store = new NatsBlobs(calls, silentLog);
   return {
     connection,
     calls,
-    store: new NatsBlobs(calls, silentLog),
+    store,
+    raise: () => store.raiseCharges(),
     leftovers: async () => [...(await halves("C")), ...(await halves("U"))],
     async underWay() {
       let bytes = 0;
@@ -201,9 +205,30 @@ describe("what breaks off", () => {
     await sweep({ calls: again.calls, log: silentLog, now: Date.now, signal: new AbortController().signal });
     expect(await subjectsOf(again.connection, "U")).toEqual({});
     expect(await subjectsOf(again.connection, "Q")).toEqual({ ana: 1 });
-    expect(await again.store.bytesOf("ana")).toBe(3_000);
+    expect(await again.store.bytesOf("ana")).toBe(3 * blobBytesMin);
     for (let i = 0; i < 3; i++) expect(await again.store.get(hashOf(bytesOf(i)))).not.toBeNull();
     await again.close();
+  });
+
+  test("charges of before are raised once to what each blob costs at least", async () => {
+    const blobs = await openNats();
+    await using shelf = await Shelf.open(blobs, 5 * blobBytesMin);
+    for (let i = 0; i < 3; i++) expect((await shelf.post("ana", pieces(bytesOf(i, 10)))).status).toBe(201);
+    expect((await shelf.post("bo", pieces(bytesOf(9, 9_000)))).status).toBe(201);
+    const charge = `$O.${blobBucket}.Q.`;
+    await blobs.connection.request(`${charge}ana`, JSON.stringify({ bytes: 30 }));
+    await blobs.connection.request(`${charge}bo`, JSON.stringify({ bytes: 9_000 }));
+    const next = await blobs.again();
+    await using later = await Shelf.open(next, 5 * blobBytesMin);
+    expect(await next.store.bytesOf("ana")).toBe(30);
+    await next.raise();
+    expect([await next.store.bytesOf("ana"), await next.store.bytesOf("bo")]).toEqual([3 * blobBytesMin, 9_000]);
+    const before = await subjectsOf(blobs.connection, "Q");
+    await next.raise();
+    expect(await subjectsOf(blobs.connection, "Q")).toEqual(before);
+    for (const [i, status] of [201, 201, "quota"].entries()) {
+      expect((await later.post("ana", pieces(bytesOf(20 + i, 10)))).status).toBe(status as 201);
+    }
   });
 
   test("a blob whose chunks are lost is never answered short", async () => {

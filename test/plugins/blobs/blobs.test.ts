@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { blobBytesMin } from "../../../src/contracts/blobs.ts";
 import disk from "../../../src/plugins/blobs-disk/index.ts";
 import { blobCases } from "./cases.ts";
 import { bytesOf, contextOf, hashOf, type OpenBlobs, pieces, Shelf } from "./shelf.ts";
@@ -77,7 +78,7 @@ describe("on the disk", () => {
     expect(await shelf.get(hash)).toBeNull();
     expect(await Array.fromAsync(shelf.store.list())).toEqual([]);
     expect((await shelf.post("ana", pieces(bytes))).status).toBe(201);
-    expect(await shelf.store.bytesOf("ana")).toBe(4_000);
+    expect(await shelf.store.bytesOf("ana")).toBe(blobBytesMin);
     expect((await shelf.get(hash))?.bytes).toEqual(bytes);
   });
 

@@ -1,5 +1,6 @@
 /** What every store of blobs promises: whole or not at all, once, charged to whoever brought it. Source: spec 6, 9. */
 import { describe, expect, test } from "bun:test";
+import { blobBytesMin } from "../../../src/contracts/blobs.ts";
 import { bytesOf, hashOf, mebibyte, type OpenBlobs, pieces, Shelf } from "./shelf.ts";
 
 /** The cases; `open` opens an empty store. */
@@ -24,7 +25,10 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
     test("whose hash is promised is stored under it, and known again without the promise", async () => {
       await using shelf = await Shelf.open(await open());
       const bytes = bytesOf(1, 700_000);
-      expect(await shelf.post("ana", pieces(bytes), hashOf(bytes))).toMatchObject({ status: 201, hash: hashOf(bytes) });
+      expect(await shelf.post("ana", pieces(bytes), { hash: hashOf(bytes) })).toMatchObject({
+        status: 201,
+        hash: hashOf(bytes),
+      });
       expect(await shelf.post("bo", pieces(bytes))).toMatchObject({ status: 200, hash: hashOf(bytes) });
       expect((await shelf.get(hashOf(bytes)))?.bytes).toEqual(bytes);
     });
@@ -109,8 +113,8 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
   describe(`${name}: the quota`, () => {
     test("is told with its size and the mend, and ends at the byte", async () => {
       await using shelf = await Shelf.open(await open(), 10_000);
-      expect((await shelf.post("ana", pieces(bytesOf(1, 4_000)))).status).toBe(201);
-      expect((await shelf.post("ana", pieces(bytesOf(2, 6_000)))).status).toBe(201);
+      expect((await shelf.post("ana", pieces(bytesOf(1, 4_200)))).status).toBe(201);
+      expect((await shelf.post("ana", pieces(bytesOf(2, 5_800)))).status).toBe(201);
       const refused = await shelf.post("ana", pieces(bytesOf(3, 4)));
       expect(refused).toMatchObject({
         status: "quota",
@@ -124,13 +128,13 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
     });
 
     test("is refused at the first byte too much, not at the end", async () => {
-      await using shelf = await Shelf.open(await open(), 1_000);
+      await using shelf = await Shelf.open(await open(), 6_000);
       let taken = 0;
       async function* endless(): AsyncGenerator<Uint8Array> {
         for (; taken < 100_000; taken += 400) yield bytesOf(taken, 400);
       }
       expect((await shelf.post("ana", endless())).status).toBe("quota");
-      expect(taken).toBeLessThanOrEqual(1_200);
+      expect(taken).toBeLessThanOrEqual(6_400);
       expect(await shelf.blobs.leftovers()).toEqual([]);
     });
 
@@ -145,6 +149,29 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect(await shelf.store.bytesOf("ana")).toBe(stored * mebibyte);
       await using again = await Shelf.open(await shelf.blobs.again());
       expect(await again.store.bytesOf("ana")).toBe(stored * mebibyte);
+    });
+
+    test("of more uploads at once than it holds exactly as many are stored, where they declare their size", async () => {
+      await using shelf = await Shelf.open(await open(), 8 * mebibyte);
+      const all = Array.from({ length: 24 }, (_, i) =>
+        shelf.post("ana", pieces(bytesOf(i, mebibyte), 1_024 * (64 + 8 * i)), { size: mebibyte }),
+      );
+      const posted = await Promise.all(all);
+      expect(posted.filter(({ status }) => status === 201)).toHaveLength(8);
+      expect(posted.filter(({ status }) => status === "quota")).toHaveLength(16);
+      expect(await shelf.store.bytesOf("ana")).toBe(8 * mebibyte);
+    });
+
+    test("charges a blob of two bytes 4 KiB, also many at once, and after the next start", async () => {
+      await using shelf = await Shelf.open(await open(), 10 * blobBytesMin);
+      const tiny = (i: number) => shelf.post("ana", pieces(bytesOf(i, 4)), { size: i % 2 === 0 ? 4 : null });
+      const posted = await Promise.all(Array.from({ length: 30 }, (_, i) => tiny(i)));
+      expect(posted.filter(({ status }) => status === 201)).toHaveLength(10);
+      expect(posted.filter(({ status }) => status === "quota")).toHaveLength(20);
+      expect(await shelf.store.bytesOf("ana")).toBe(10 * blobBytesMin);
+      await using again = await Shelf.open(await shelf.blobs.again(), 10 * blobBytesMin);
+      expect(await again.store.bytesOf("ana")).toBe(10 * blobBytesMin);
+      expect((await again.post("ana", pieces(bytesOf(99, 4)))).status).toBe("quota");
     });
 
     test("counts each of many that fit", async () => {

@@ -78,8 +78,12 @@ export class Shelf implements AsyncDisposable {
   }
 
   /** POST /blobs; `hash` where the request promises one, which its chunks then keep. */
-  async post(owner: string, chunks: AsyncIterable<Uint8Array>, hash: string | null = null): Promise<Posted> {
-    const call = { stream: Object.assign(chunks, { hash }), caller: { endpoint: owner } };
+  async post(
+    owner: string,
+    chunks: AsyncIterable<Uint8Array>,
+    { hash = null, size = null }: { readonly hash?: string | null; readonly size?: number | null } = {},
+  ): Promise<Posted> {
+    const call = { stream: Object.assign(chunks, { hash, size }), caller: { endpoint: owner } };
     try {
       const reply = (await this.#handle("POST")(call as never)) as RawReply;
       const { hash } = JSON.parse(reply.body as string) as { hash: string };
