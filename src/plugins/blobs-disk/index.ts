@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { BlobStore, blobCharge, type ChargedBlob, type PutBlob, unwritableBlob } from "../../contracts/blobs.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 
 const isCode = (error: unknown, code: string): boolean => (error as { code?: unknown }).code === code;
@@ -68,8 +69,8 @@ async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>, know
 /** Blobs below one folder. */
 class DiskBlobs implements BlobStore {
   readonly #charged = new Map<string, Promise<number>>();
-  /** Those that are getting their names, by hash. */
-  readonly #naming = new Map<string, Promise<unknown>>();
+  /** By hash: who comes second finds the blob there. */
+  readonly #naming = new KeyedMutex();
 
   constructor(private readonly folder: string) {
     mkdirSync(this.#incoming, { recursive: true, mode: 0o700 });
@@ -87,7 +88,7 @@ class DiskBlobs implements BlobStore {
     try {
       const file = await open(draft, "wx", 0o600);
       const hash = await receive(file, chunks, known).finally(() => file.close());
-      named = await this.#inTurn(hash, () => this.#name(draft, hash, owner));
+      named = await this.#naming.hold(hash, () => this.#name(draft, hash, owner));
     } catch (error) {
       throw isUnibusError(error) ? error : unwritable(error);
     } finally {
@@ -142,17 +143,6 @@ class DiskBlobs implements BlobStore {
 
   #ownerFolder(owner: string): string {
     return join(this.folder, "by-owner", owner);
-  }
-
-  /** One after the other for each hash: who comes second finds the blob there. */
-  async #inTurn<T>(hash: string, work: () => Promise<T>): Promise<T> {
-    const turn = (this.#naming.get(hash) ?? Promise.resolve()).then(work, work);
-    this.#naming.set(hash, turn);
-    try {
-      return await turn;
-    } finally {
-      if (this.#naming.get(hash) === turn) this.#naming.delete(hash);
-    }
   }
 
   /** Gives the draft its name, once. The charge comes first: a crash in between leaves no blob that nobody pays for. */

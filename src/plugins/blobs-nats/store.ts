@@ -8,6 +8,7 @@ import {
   unwritableBlob,
 } from "../../contracts/blobs.ts";
 import type { Log } from "../../contracts/plugin.ts";
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { isUnibusError, type UnibusError } from "../../wire/errors.ts";
 import { blobCode, type Calls, expectReply, type Reply, unanswered } from "./calls.ts";
 import { Charges, chargePayload } from "./charges.ts";
@@ -51,6 +52,7 @@ export class NatsBlobs implements BlobStore {
   readonly #calls: Calls;
   readonly #log: Log;
   readonly #charges: Charges;
+  readonly #commits = new KeyedMutex();
   #space = { isLeft: true, at: Number.NEGATIVE_INFINITY };
 
   constructor(calls: Calls, log: Log) {
@@ -69,7 +71,9 @@ export class NatsBlobs implements BlobStore {
     try {
       await this.#checkSpace();
       const received = await upload.receive(chunks, known);
-      return await this.#charges.during(owner, () => this.#commit(upload, received, owner, bytesMax));
+      // Commits of one owner would only lose races against each other.
+      const commit = () => this.#commit(upload, received, owner, bytesMax);
+      return await this.#charges.during(owner, () => this.#commits.hold(owner, commit));
     } catch (error) {
       await this.#clear(upload);
       if (isFullDisk(error)) throw unwritableBlob(error, true);

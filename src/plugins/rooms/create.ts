@@ -1,12 +1,12 @@
 import type { Caller } from "../../contracts/auth.ts";
 import type { NewRoom, RoomRecord, RoomStore, StayRecord } from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
+import type { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import type { Statement } from "../../wire/api.ts";
 import { sha256Hex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { isUlid, normalKey, subjectFault } from "../../wire/names.ts";
 import { type ParsedStatement, zeroHash } from "../../wire/statement.ts";
-import type { KeyedLock } from "./keyed-lock.ts";
 import type { RoomQuotas } from "./quotas.ts";
 import { checkText, readStatement, stateOf } from "./statements.ts";
 
@@ -15,7 +15,7 @@ export interface CreateRules {
   readonly store: RoomStore;
   readonly streams: RoomStreams | undefined;
   /** Held by room id, then by subject. */
-  readonly places: KeyedLock;
+  readonly places: KeyedMutex;
   readonly namespaces: readonly string[];
   /** Namespaces in which only admins may create. */
   readonly adminNamespaces: ReadonlySet<string>;

@@ -1,4 +1,5 @@
 /** Rooms: their rules over a store, and the routes by which peers use them. */
+
 import { Type } from "@sinclair/typebox";
 import { Denials } from "../../contracts/denials.ts";
 import { Nats } from "../../contracts/nats.ts";
@@ -9,10 +10,10 @@ import { Rooms } from "../../contracts/rooms.ts";
 import { RoomStore, UserStore } from "../../contracts/store.ts";
 import { type Capacity, RoomStreams } from "../../contracts/streams.ts";
 import { WayBackStore } from "../../contracts/way-back.ts";
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { builtinNamespaces } from "../../wire/names.ts";
 import type { CreateRules } from "./create.ts";
-import { KeyedLock } from "./keyed-lock.ts";
 import { RoomLife } from "./life.ts";
 import { lifeRoutes } from "./life-routes.ts";
 import { memberRoutes, ownRoutes } from "./member-routes.ts";
@@ -109,7 +110,7 @@ export default definePlugin({
     const rules: CreateRules = {
       store,
       streams,
-      places: new KeyedLock(),
+      places: new KeyedMutex(),
       namespaces,
       adminNamespaces: adminNamespaces(config.create ?? {}, namespaces),
       perUserMax: config.per_user ?? perUserDefault,

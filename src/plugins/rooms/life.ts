@@ -5,11 +5,11 @@ import { payerOf } from "../../contracts/rows.ts";
 import { leavingUnlessLast } from "../../contracts/stay-rules.ts";
 import type { Membership, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
+import type { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import type { Statement } from "../../wire/api.ts";
 import { sha256Hex } from "../../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { lineName, nextState, ownersMax, type RoomRole, statementLines, statementText } from "../../wire/statement.ts";
-import type { KeyedLock } from "./keyed-lock.ts";
 import { checkOwner } from "./members.ts";
 import type { RoomQuotas } from "./quotas.ts";
 import type { RowLimit } from "./row-quota.ts";
@@ -40,7 +40,7 @@ export interface LifeParts {
   readonly notices: Notices;
   readonly denials: Denials | undefined;
   /** Held by room id while somebody leaves or an owner changes the room: of two last owners one stays. */
-  readonly places: KeyedLock;
+  readonly places: KeyedMutex;
   readonly reserve: Reserve | undefined;
   readonly quotas: RoomQuotas;
   readonly now: () => number;

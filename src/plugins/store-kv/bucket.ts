@@ -1,10 +1,10 @@
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { bucketStream } from "../../wire/names.ts";
 import { type CallReply, type Calls, expectReply, isCode, kvCode, unanswered } from "./calls.ts";
 import type { CertainReads } from "./certain-reads.ts";
 import type { Entry } from "./entry.ts";
 import { Recent } from "./recent.ts";
-import { Turns } from "./turns.ts";
 
 /** The largest value, in bytes: what one NATS message takes, less its headers. */
 const valueBytesMax = 1_048_576;
@@ -104,7 +104,7 @@ export class Bucket<T> {
   readonly #stream: string;
   readonly #root: string;
   readonly #reads: CertainReads | undefined;
-  readonly #turns = new Turns();
+  readonly #turns = new KeyedMutex();
   /** Changes that no write has taken up yet, by key. */
   readonly #waiting = new Map<string, Waiting<T>[]>();
   readonly #lately: Recent<Lately<T>> | null;
@@ -201,7 +201,7 @@ export class Bucket<T> {
       const mine = { change, resolve, reject };
       if (waiting !== undefined) return void waiting.push(mine);
       this.#waiting.set(key, [mine]);
-      void this.#turns.take(key, () => this.#updateAll(key));
+      void this.#turns.hold(key, () => this.#updateAll(key));
     });
   }
 

@@ -2,6 +2,7 @@ import { addedCharges, type Charges, chargesOf } from "../../contracts/rows.ts";
 import { isOwnerIn, keptStay } from "../../contracts/stay-rules.ts";
 import type { Membership, RoomChange, RoomStore, StayRecord, StayRule } from "../../contracts/store.ts";
 import { type UnacceptedLimits, unacceptedQuota } from "../../contracts/unaccepted.ts";
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { untilMade } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
 import { dropFrom, type FiledDrops } from "./key-drops.ts";
@@ -15,7 +16,6 @@ import {
   unacceptedStay,
 } from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
-import { Turns } from "./turns.ts";
 
 type Changes = Pick<RoomStore, "applyChange" | "changeStay" | "dropKeys">;
 
@@ -72,7 +72,7 @@ export async function noteStay(
 export class RoomChanges implements Changes {
   readonly #kv: RoomBuckets;
   readonly #index: RoomIndex;
-  readonly #turns = new Turns();
+  readonly #turns = new KeyedMutex();
 
   constructor(kv: RoomBuckets, index: RoomIndex) {
     this.#kv = kv;
@@ -141,7 +141,7 @@ export class RoomChanges implements Changes {
       await this.#discard(roomId, prepared);
       return null;
     };
-    const made = await this.#turns.take(roomId, () => untilMade(attempt));
+    const made = await this.#turns.hold(roomId, () => untilMade(attempt));
     if (made !== null) await this.#erase(roomId, made.stays.replaced, made.keys.replaced);
     return made !== null;
   }

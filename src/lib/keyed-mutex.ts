@@ -1,0 +1,16 @@
+/** One at a time for each key, in the order in which they came. Memory is kept for keys that are in use alone. */
+export class KeyedMutex {
+  readonly #last = new Map<string, Promise<unknown>>();
+
+  /** Runs `work` when all earlier work of the key has ended, however it ended. Errors: those of `work`. */
+  async hold<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#last.get(key);
+    const mine = before === undefined ? Promise.try(work) : before.then(work, work);
+    this.#last.set(key, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#last.get(key) === mine) this.#last.delete(key);
+    }
+  }
+}
