@@ -24,6 +24,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   join: async () => (await import("./join.ts")).joinCommand(),
   use: async () => (await import("./use.ts")).useCommand(),
   whoami: async () => (await import("./whoami.ts")).whoamiCommand(),
+  directory: async () => (await import("./directory.ts")).directoryCommand(),
   rooms: async () => (await import("./rooms.ts")).roomsCommand(),
   room: async () => (await import("./room.ts")).roomCommand(),
   send: async () => (await import("./send.ts")).sendCommand(),

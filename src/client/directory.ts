@@ -146,6 +146,12 @@ export class Directory {
     return found;
   }
 
+  /** The users whom a handle, a key or an endpoint may mean, to be shown: several where they look alike. */
+  async named(name: string, signal?: AbortSignal): Promise<Peer[]> {
+    const members = await this.#named(name, signal);
+    return members.filter((one) => !isHandle(name) || lookAlike(one.handle, name)).map(peerOf);
+  }
+
   /**
    * Makes sure that a handle names one user alone, as the member of a room that was found by it. What is no handle
    * passes. Errors: conflict with the endpoints of all who have it, or look like it.

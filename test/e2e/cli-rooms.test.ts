@@ -41,6 +41,18 @@ describe("who and where", () => {
     expect(JSON.parse(text).handle).toBe("a\u202enna\u200b");
   });
 
+  test("directory lists the people of the bus, or those whom a name may mean", async () => {
+    using ana = await join("Ana-Zoë");
+    using other = await join("ana-zoe\u0308");
+    const rows = (await ana.ok(["directory"])).trimEnd().split("\n");
+    expect(rows).toContain(`Ana-Zoë\tmember\t${ana.identity.endpoint}`);
+    expect(rows.filter((row) => row.startsWith("root\tadmin\t"))).toHaveLength(1);
+    const named = (await ana.ok(["directory", "ANA-ZOË", "--json"])).trimEnd().split("\n");
+    const endpoints = named.map((line) => (JSON.parse(line) as { endpoint: string }).endpoint);
+    expect(endpoints.sort()).toEqual([ana.identity.endpoint, other.identity.endpoint].sort());
+    expect(await ana.run(["directory", "nobody"])).toMatchObject({ code: 0, stdout: "" });
+  });
+
   test("what was seen of rooms and people is remembered in the state folder, for its owner alone", async () => {
     using ana = await join("ana");
     const folder = ana.folder.file(".local", "state", "unibus", ana.identity.endpoint);
