@@ -36,6 +36,8 @@ class Chat {
   readonly #said = new Set<string>();
   #number = 0;
   #present: ReadonlyMap<string, string>;
+  /** The room as its members were told last: names are made anew only when it has changed. */
+  #toldState: Room["state"] | null = null;
   #whenShown: () => void = () => undefined;
 
   constructor(
@@ -142,6 +144,8 @@ class Chat {
 
   /** Who came in and who is out, as the owners signed it. */
   async #tellChanges(): Promise<void> {
+    if (this.room.state === this.#toldState) return;
+    this.#toldState = this.room.state;
     const before = this.#present;
     this.#present = this.#namesNow();
     for (const [endpoint, name] of this.#present) if (!before.has(endpoint)) await this.#note(`* ${name} came in`);

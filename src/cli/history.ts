@@ -7,6 +7,8 @@ import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
 
 /** How many messages are printed: where nothing is said, and at most. */
 const limits = { usual: 200, most: 10_000, page: 1_000 } as const;
+/** How many pages are read: members may have filled a room with what does not hold and is dropped. */
+const pagesMax = 64;
 
 interface HistoryOptions extends PeerOptions, RoomChoices {
   readonly limit: number;
@@ -17,15 +19,17 @@ interface HistoryOptions extends PeerOptions, RoomChoices {
 export async function lastMessages(room: Room, limit: number, signal: AbortSignal): Promise<Message[]> {
   const pages: (readonly Message[])[] = [];
   let before: number | undefined;
-  for (let left = limit; left > 0; ) {
+  for (let left = limit; left > 0 && pages.length < pagesMax; ) {
     const place = before === undefined ? {} : { before };
-    const page = await room.history({ limit: Math.min(left, limits.page), ...place }, signal);
+    // Where a page held little, the next is as large as it may be: else junk costs a request for each few frames.
+    const size = pages.length === 0 ? Math.min(left, limits.page) : limits.page;
+    const page = await room.history({ limit: size, ...place }, signal);
     pages.unshift(page.messages);
     left -= page.messages.length;
     if (!page.more || page.firstSeq === 0) break;
     before = page.firstSeq;
   }
-  return pages.flat();
+  return pages.flat().slice(-limit);
 }
 
 async function history(name: string, options: HistoryOptions): Promise<void> {

@@ -47,7 +47,7 @@ async function answer(request: Request, { command, timeoutMs, groups }: Service)
 async function serve(room: Room, command: readonly string[], options: ServeOptions, signal: AbortSignal) {
   const working = new Set<Promise<void>>();
   const service: Service = { command, timeoutMs: options.timeout, groups: new ProcessGroups() };
-  const messages = room.messages({ signal });
+  const messages = room.messages({ whenBehind: "drop", signal });
   try {
     await messages.ready;
     printNote(`answering in ${room.subject}`);

@@ -15,14 +15,22 @@ function idOf(text: string): string | null {
   return frame === null || isDropped(frame) ? null : frame.id;
 }
 
-/** The sequences before which the pages end that lead from a message to now, the oldest last. Errors: not_found. */
+/**
+ * The sequences before which the pages end that lead from a message to now, the oldest last. A page whose bytes name
+ * the message is opened, and counts only if the message holds: anybody in the room can publish bytes with the same id.
+ * Errors: not_found.
+ */
 async function pagesFrom(bus: Bus, room: Room, id: string, signal: AbortSignal): Promise<number[]> {
   const ends: number[] = [];
   for (let before: number | undefined; ; ) {
     const place = before === undefined ? {} : { before };
     const page = await bus.control.history(room.id, { limit: pageMax, ...place }, signal);
-    ends.push(page.last_seq + 1);
-    if (page.messages.some((text) => idOf(text) === id)) return ends;
+    const end = page.last_seq + 1;
+    ends.push(end);
+    if (page.messages.some((text) => idOf(text) === id)) {
+      const { messages } = await room.history({ limit: pageMax, before: end }, signal);
+      if (messages.some((message) => message.id === id)) return ends;
+    }
     if (!page.more || page.messages.length === 0) {
       throw new UnibusError("not_found", `${room.subject} keeps no message ${id} (name another, or --since all)`);
     }

@@ -1,14 +1,14 @@
 /** How a room's requests are answered: which messages are requests, and where their answers may go. */
 import { UnibusError } from "../wire/errors.ts";
 import { frameTypes } from "../wire/frame.ts";
-import type { Feed } from "./feed.ts";
+import { type Feed, lapsed } from "./feed.ts";
 import { type Message, Request } from "./message.ts";
 import { waitingAt } from "./replies.ts";
 import type { RoomReader } from "./room-reader.ts";
 import type { Told } from "./tail.ts";
 
-/** How many requests are answered at once: more are not answered. */
-const answersMax = 1_000;
+/** How many requests are answered at once: in all, and of one sender. More are not answered. */
+const answersMax = { all: 1_000, ofSender: 250 } as const;
 
 /** What answers requests. */
 export type Answer = (request: Message) => Promise<Uint8Array | string> | Uint8Array | string;
@@ -26,6 +26,8 @@ interface AnswersParts {
 export class Answers {
   #stop: (() => void) | null = null;
   #count = 0;
+  /** How many of each sender are being answered. */
+  readonly #bySender = new Map<string, number>();
 
   constructor(private readonly parts: AnswersParts) {}
 
@@ -55,7 +57,7 @@ export class Answers {
   async #answerAll(feed: Feed, answer: Answer): Promise<void> {
     try {
       for (let told = await feed.next(); told !== null; told = await feed.next()) {
-        const request = this.requestOf(told);
+        const request = told === lapsed ? null : this.requestOf(told);
         // One that takes long does not keep the next waiting.
         if (request !== null) void this.#answer(request, answer);
       }
@@ -65,18 +67,23 @@ export class Answers {
   }
 
   async #answer(request: Request, answer: Answer): Promise<void> {
-    if (this.#count >= answersMax) {
-      const what = `a request was not answered: ${answersMax} others are being worked on (answer faster)`;
-      this.parts.onTrouble(new UnibusError("quota", what));
+    const ofSender = this.#bySender.get(request.from) ?? 0;
+    if (this.#count >= answersMax.all || ofSender >= answersMax.ofSender) {
+      const what = `a request of ${request.from} was not answered: ${ofSender} of theirs, ${this.#count} in all`;
+      this.parts.onTrouble(new UnibusError("quota", `${what} are being worked on (answer faster)`));
       return;
     }
     this.#count += 1;
+    this.#bySender.set(request.from, ofSender + 1);
     try {
       await request.respond(await answer(request));
     } catch (error) {
       this.parts.onTrouble(error);
     } finally {
       this.#count -= 1;
+      const left = (this.#bySender.get(request.from) ?? 1) - 1;
+      if (left === 0) this.#bySender.delete(request.from);
+      else this.#bySender.set(request.from, left);
     }
   }
 }

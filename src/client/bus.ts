@@ -52,7 +52,6 @@ export class Bus implements AsyncDisposable {
   readonly #trustParts: TrustParts;
   readonly #acceptances: Acceptances;
   readonly #settlements = new Settlements({
-    isOpen: (roomId) => this.#rooms.has(roomId),
     open: (roomId) => this.#opened(roomId),
     list: () => this.#readGrant(),
     onTrouble: (error) => this.#trouble(error),
@@ -235,6 +234,7 @@ export class Bus implements AsyncDisposable {
       state: this.options.state,
       keyLifetime: { ...keyLifetimeDefault, ...this.options.keyLifetime },
       settles: this.#settles,
+      isAccepted: () => this.#settlements.isMine(trust.roomId),
       onPending: ({ id: roomId, subject }, left) => this.#events.tell("rekeyPending", { roomId, subject, left }),
       deliver: (subject, taker) => this.#deliver(subject, taker),
       onDrop: (room, { drop: what, signedBy: from }) => {

@@ -1,3 +1,4 @@
+import { Semaphore } from "../lib/semaphore.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { keyCheck } from "../wire/statement.ts";
 import type { ControlPlane } from "./control.ts";
@@ -5,8 +6,10 @@ import type { RoomTrust } from "./trust.ts";
 import { memberAt } from "./verified-room.ts";
 import { waitFor } from "./wait.ts";
 
-/** How many epochs' keys are kept open. */
-const keysMax = 256;
+/** How many epochs' keys are kept open: more than a room has in years, or members could make readers ask again. */
+const keysMax = 4_096;
+/** How many keys are read from the bus at once: a page of a history may need many. */
+const readsMax = 4;
 
 /**
  * The room keys of one room that are sealed to this peer, each checked against what the owners signed for its epoch.
@@ -14,6 +17,7 @@ const keysMax = 256;
  */
 export class RoomKeys {
   readonly #keys = new Map<number, Promise<Uint8Array>>();
+  readonly #reads = new Semaphore(readsMax);
 
   constructor(
     private readonly trust: RoomTrust,
@@ -33,7 +37,14 @@ export class RoomKeys {
     if (epoch > room.state.epoch || memberAt(room, this.control.identity.endpoint, epoch) === null) {
       throw new UnibusError("not_found", `you were not in room ${this.trust.roomId} in epoch ${epoch}`);
     }
-    const key = await waitFor(this.#keys.get(epoch) ?? this.#keep(epoch, this.#read(epoch)), signal);
+    const key = await waitFor(
+      this.#keys.get(epoch) ??
+        this.#keep(
+          epoch,
+          this.#reads.run(() => this.#read(epoch)),
+        ),
+      signal,
+    );
     // The room may have been given up since the key was read.
     this.trust.room;
     return key;

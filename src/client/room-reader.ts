@@ -1,5 +1,5 @@
 import type { ControlPlane } from "./control.ts";
-import { Feed } from "./feed.ts";
+import { Feed, lapsed, type Overflow } from "./feed.ts";
 import { framesOf, pagesAfter } from "./history-pages.ts";
 import type { LiveMessage } from "./line.ts";
 import type { Message } from "./message.ts";
@@ -17,8 +17,14 @@ const lastOverlap = 256;
 export interface ReadOptions {
   /** The whole history, what comes from now on, or the last message and what comes. Default: now. */
   readonly from?: "start" | "now" | "last";
-  /** How many messages the reader may be behind before it is left. Default: 10,000. */
+  /** How many messages wait for the reader. Default: 10,000, and 64 MiB. */
   readonly queueMax?: number;
+  /**
+   * What becomes of messages that are too many to wait. `read`: the reader gets them later, from the history; default
+   * where the room is kept. `drop`: they are dropped from the sender who has the most waiting, and `lost` is reported;
+   * default elsewhere, and what a service wants that answers requests: it cannot answer what it reads later.
+   */
+  readonly whenBehind?: "read" | "drop";
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -78,10 +84,10 @@ export class RoomReader {
     return this.#received;
   }
 
-  /** Messages as an async iterator. Errors while reading: quota for a reader who is too slow; forbidden, gone. */
-  messages({ from = "now", queueMax = queueDefault, signal }: ReadOptions = {}): Messages {
+  /** Messages as an async iterator. Errors while reading: forbidden, gone, room_forked. */
+  messages({ from = "now", queueMax = queueDefault, whenBehind = "read", signal }: ReadOptions = {}): Messages {
     const kept = this.parts.persist ? from : "now";
-    const { feed, ready } = this.attach(queueMax, kept === "start");
+    const { feed, ready } = this.attach(queueMax, this.parts.persist && whenBehind === "read" ? "lapse" : "drop");
     const stop = () => feed.end(signal?.reason);
     signal?.addEventListener("abort", stop, { once: true });
     if (signal?.aborted) stop();
@@ -115,8 +121,11 @@ export class RoomReader {
   }
 
   /** Frames as they come from now on, until `detach`. `ready` resolves when all that is said from then on will come. */
-  attach(max: number = queueDefault, lapses = false): { readonly feed: Feed; readonly ready: Promise<void> } {
-    const feed = new Feed(max, lapses);
+  attach(
+    max: number = queueDefault,
+    overflow: Overflow = "drop",
+  ): { readonly feed: Feed; readonly ready: Promise<void> } {
+    const feed = new Feed(max, overflow, () => this.parts.onLost("overflow"));
     this.#feeds.add(feed);
     this.#tailing ??= this.#follow();
     const { ready } = this.#tailing;
@@ -190,9 +199,14 @@ export class RoomReader {
     try {
       await ready;
       if (from === "last") for (const one of (await this.#lastKept(kept)).slice(-1)) yield this.#messageOf(one);
-      if (from === "start") yield* this.#readKept(feed, kept);
+      // Up to where this reader has all.
+      let place = from === "start" ? yield* this.#readKept(feed, kept, 0) : (this.#tailing?.tail.toldUpTo ?? 0);
       for (let told = await feed.next(); told !== null; told = await feed.next()) {
-        if (!kept.has(told.received)) yield this.parts.messageOf(told);
+        if (told === lapsed) place = yield* this.#readKept(feed, kept, place);
+        else {
+          if (kept.add(told.received)) yield this.parts.messageOf(told);
+          place = Math.max(place, told.upTo);
+        }
       }
       return undefined;
     } finally {
@@ -211,10 +225,10 @@ export class RoomReader {
     }
   }
 
-  /** The room's history, up to where what came live begins. */
-  async *#readKept(feed: Feed, kept: Kept): AsyncGenerator<Message, void> {
+  /** The room's history after a sequence, up to where what came live begins. Gives the last sequence that was read. */
+  async *#readKept(feed: Feed, kept: Kept, after: number): AsyncGenerator<Message, number> {
     const { control, roomId, signal } = this.parts;
-    let cursor = 0;
+    let cursor = after;
     let endMs = Number.POSITIVE_INFINITY;
     for (let attempt = 0; ; ) {
       try {
@@ -236,11 +250,11 @@ export class RoomReader {
       await Promise.race([feed.came(), pause(endMs - performance.now(), signal)]);
       await pause(settle.pauseMs, signal);
     }
-    feed.stopLapsing();
+    return cursor;
   }
 
   #messageOf(received: Received): Message {
-    return this.parts.messageOf({ received, reply: undefined });
+    return this.parts.messageOf({ received, reply: undefined, upTo: 0 });
   }
 }
 
@@ -255,8 +269,13 @@ class Kept {
     return this.seen.has(`${frame.from}.${frame.id}`);
   }
 
+  /** Whether a frame is new to the reader; it is remembered either way. */
+  add({ frame }: Received): boolean {
+    return this.seen.add(`${frame.from}.${frame.id}`);
+  }
+
   async open(frames: readonly Uint8Array[]): Promise<Received[]> {
     const opened = await Promise.all(frames.map((bytes) => this.receiver.open(bytes, "history")));
-    return opened.filter((one): one is Received => one !== null && this.seen.add(`${one.frame.from}.${one.frame.id}`));
+    return opened.filter((one): one is Received => one !== null && this.add(one));
   }
 }

@@ -46,6 +46,8 @@ export interface RoomParts {
   readonly keyLifetime: KeyLifetime;
   /** Whether this client signs out who left, and replaces old keys, where it owns the room. */
   readonly settles: boolean;
+  /** Whether this peer made or accepted the room. */
+  readonly isAccepted: () => Promise<boolean>;
   /** Called when members left and no owner has signed them out, once for each set of them. */
   readonly onPending: (room: Room, left: readonly string[]) => void;
   readonly deliver: DurableParts["deliver"];
@@ -105,6 +107,7 @@ export class Room {
       age: this.#age,
       me: control.identity.signPubHex,
       isAllowed: () => parts.settles && this.#isClear,
+      isAccepted: parts.isAccepted,
       onPending: (left) => parts.onPending(this, left),
       onTrouble,
       signal,
@@ -226,20 +229,17 @@ export class Room {
    * epoch; the signal's reason.
    */
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
-    await this.parts.enter(options.signal);
     return this.#say({ ...this.#draftOf(data), ...placeOf(options) }, options);
   }
 
   /** Reacts to a message. Errors: those of `send`. */
   async react(to: Pick<Message, "id" | "thread">, emoji: string, options: SendOptions = {}): Promise<Sent> {
     const thread = to.thread === null ? {} : { thr: to.thread };
-    await this.parts.enter(options.signal);
     return this.#say({ ...this.#draftOf(emoji), t: frameTypes.REACT, re: to.id, ...thread }, options);
   }
 
   /** Answers a message, in its thread or beginning one. Errors: those of `send`. */
   async reply(to: Pick<Message, "id" | "thread">, data: Uint8Array | string, options: SendOptions = {}): Promise<Sent> {
-    await this.parts.enter(options.signal);
     return this.#say({ ...this.#draftOf(data), re: to.id, thr: to.thread ?? to.id }, options);
   }
 
@@ -262,7 +262,10 @@ export class Room {
     return this.#answers.respond(answer);
   }
 
-  /** Messages as an async iterator. Errors while reading: quota for a reader who is too slow; forbidden, gone. */
+  /**
+   * Messages as an async iterator. A reader that is too slow is not ended: see `whenBehind`.
+   * Errors while reading: forbidden, gone, room_forked.
+   */
   messages(options: ReadOptions = {}): Messages {
     return this.reader.messages(options);
   }
@@ -277,7 +280,8 @@ export class Room {
 
   /**
    * Calls `onMessage` with each message, one after another, until what is returned is called. Resolves when what is
-   * said from now on will come. `onEnd` is told when it ends by itself, with the reason.
+   * said from now on will come. `onEnd` is called when it ends by itself, with the reason. What `onMessage` throws is
+   * reported as `trouble`, and the next message follows: what a member sends must not end a reading.
    */
   async onMessage(
     onMessage: (message: Message) => unknown,
@@ -286,7 +290,13 @@ export class Room {
     const messages = this.messages(options);
     void (async () => {
       try {
-        for await (const message of messages) await onMessage(message);
+        for await (const message of messages) {
+          try {
+            await onMessage(message);
+          } catch (error) {
+            this.parts.onTrouble(error);
+          }
+        }
         onEnd?.(null);
       } catch (error) {
         if (onEnd === undefined) this.parts.onTrouble(error);
@@ -337,6 +347,7 @@ export class Room {
 
   async #say(draft: Draft, options: SayOptions): Promise<Sent> {
     this.#refuse();
+    await this.parts.enter(options.signal);
     // The room is read when the connection is made: what is sealed before that could be for one who left since.
     const { publisher } = await waitFor(this.parts.data(), options.signal);
     const { rekeyPending, ...outgoing } = await this.#sealed(draft, options.signal, options.blob?.epoch);

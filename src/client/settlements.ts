@@ -15,7 +15,6 @@ interface ListedRoom {
 }
 
 interface SettlementsParts {
-  readonly isOpen: (roomId: string) => boolean;
   readonly open: (roomId: string) => Promise<Room>;
   /** Reads the list of one's rooms, and hands it to `listed`. */
   readonly list: () => Promise<unknown>;
@@ -40,11 +39,16 @@ export class Settlements {
   /** Settles a room by its id: one that was not accepted causes no work but the reading of one list. */
   async settle(roomId: string): Promise<void> {
     try {
-      if (!this.#isMine(roomId)) await this.parts.list();
-      if (this.#isMine(roomId)) await this.settleRoom(await this.parts.open(roomId));
+      if (await this.isMine(roomId)) await this.settleRoom(await this.parts.open(roomId));
     } catch (error) {
       this.parts.onTrouble(error);
     }
+  }
+
+  /** Whether this peer owns a room, and made or accepted it. Errors: those of the list. */
+  async isMine(roomId: string): Promise<boolean> {
+    if (!this.#owned.has(roomId)) await this.parts.list();
+    return this.#owned.has(roomId);
   }
 
   /** Settles a room that is open. It never fails. */
@@ -57,9 +61,5 @@ export class Settlements {
   /** Resolves when nothing is being settled, or after a while: a change that is half made would be made again. */
   async ended(): Promise<void> {
     if (this.#running.size > 0) await Promise.race([Promise.all(this.#running), pause(graceMs, undefined)]);
-  }
-
-  #isMine(roomId: string): boolean {
-    return this.parts.isOpen(roomId) || this.#owned.has(roomId);
   }
 }

@@ -24,6 +24,8 @@ interface SettlingParts {
   readonly me: string;
   /** Whether this client settles by itself; false also while a person has something to decide about the room. */
   readonly isAllowed: () => boolean;
+  /** Whether this peer made or accepted the room: a stranger's room causes no work. Asked when something is due. */
+  readonly isAccepted: () => Promise<boolean>;
   /** Called with the endpoints of those who left while nobody has signed them out, once for each set of them. */
   readonly onPending: (left: readonly string[]) => void;
   readonly onTrouble: (error: unknown) => void;
@@ -50,7 +52,7 @@ export class Settling {
       if (!this.#isOwner || !this.parts.isAllowed()) return;
       const { state } = this.parts.trust.room;
       if (state.policy.encrypt) await this.parts.age.look(state.epoch);
-      if (!this.#isDue) return;
+      if (!this.#isDue || !(await this.parts.isAccepted())) return;
       await pause(Math.random() * settleWithinMs, this.parts.signal);
       await this.#settle();
     } catch (error) {

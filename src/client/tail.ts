@@ -22,6 +22,8 @@ export const settle = { withinMs: 2_000, pauseMs: 20 } as const;
 export interface Told {
   readonly received: Received;
   readonly reply: string | undefined;
+  /** Everything in the room's stream up to this sequence was told before. */
+  readonly upTo: number;
 }
 
 /** Why something was missed for good: the connection was away, it came too fast, or it could not be read. */
@@ -75,6 +77,11 @@ export class Tail {
   #onFirstAfter: () => void = () => undefined;
 
   constructor(private readonly parts: TailParts) {}
+
+  /** Everything in the room's stream up to this sequence was told; zero in a room that is not kept. */
+  get toldUpTo(): number {
+    return this.#mark.safe;
+  }
 
   /** Begins after the newest frame of the moment: when live frames come already. Errors: those of GET history. */
   async begin(): Promise<void> {
@@ -176,7 +183,7 @@ export class Tail {
     }
     if (received === null) return;
     if (this.parts.receiver.isRepeat(received.frame)) return this.parts.receiver.drop("repeat");
-    this.parts.onTold({ received, reply });
+    this.parts.onTold({ received, reply, upTo: this.#mark.safe });
     this.#sinceLook += 1;
     if (this.parts.persist && this.#sinceLook >= frameCountPerLook) void this.#advance();
   }
@@ -236,7 +243,8 @@ export class Tail {
     });
     const all = await Promise.all(fresh.map((bytes) => receiver.open(bytes, "history")));
     for (const received of all) {
-      if (received !== null && !receiver.isRepeat(received.frame)) onTold({ received, reply: undefined });
+      if (received !== null && !receiver.isRepeat(received.frame))
+        onTold({ received, reply: undefined, upTo: this.#mark.safe });
     }
   }
 

@@ -15,6 +15,7 @@ import {
   call,
   createRoom,
   freshSubject,
+  inviteMembers,
   kick,
   leave,
   type OwnRoom,
@@ -159,15 +160,23 @@ describe("a departure while no owner is online is settled", () => {
   });
 
   test("not in a room that this peer did not accept", async () => {
-    await using way = await HostileNats.start(server);
-    const { ana, room } = await abandoned(2, 1);
-    way.http.alter<object[]>("/rooms", (list) => list.map((one) => ({ ...one, accepted: false })));
-    await using mine = await client(ana, { urls: [way.url] });
-    await mine.bus.rooms();
+    // Bob made ana an owner of his room without asking her, and left.
+    const [bob, ana] = [await user("bob"), await user("ana")];
+    const room = await inviteMembers(server, await createRoom(server, bob, matrix), ana);
+    const { roomId } = room.state;
+    const { changes } = await trustingPeer(bob, [server.ready.http]).open(roomId);
+    await changes.setRole(ana.endpoint, "owner");
+    await leave(server, room, bob);
+    const hers = { ...room, owner: ana };
+    await using mine = await client(ana);
+    expect(await mine.bus.rooms()).toMatchObject([{ id: roomId, accepted: false, rekeyPending: true }]);
+    await mine.bus.room(roomId);
     const other = await abandoned(2, 1);
     await using _ = await client(other.ana);
     await until("another's is settled", isSettled(other.room));
-    expect((await viewOf(room)).pending).toBe(true);
+    expect((await viewOf(hers)).pending).toBe(true);
+    await mine.bus.accept(roomId);
+    await until("it is settled", isSettled(hers));
     expect(mine.trouble).toEqual([]);
   });
 
