@@ -277,8 +277,14 @@ describe("a deletion", () => {
 });
 
 test("everybody concerned is told, and nobody else", async () => {
-  const { ana, bob, cleo, admin } = people;
-  const dora = await postUser(server, admin, "dora");
+  const { admin } = people;
+  // Fresh users: a notice that was collected for another test would come to theirs.
+  const [ana, bob, cleo, dora] = [
+    await postUser(server, admin, "ana-told"),
+    await postUser(server, admin, "bob-told"),
+    await postUser(server, admin, "cleo-told"),
+    await postUser(server, admin, "dora"),
+  ];
   const told = async (who: Identity) => {
     const connection = await dial(server, who, { reconnect: true, reconnectTimeWait: 20, maxReconnectAttempts: -1 });
     return { connection, notices: await noticesOf(connection, who) };
