@@ -6,7 +6,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { type FileHandle, link, open, unlink } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import type { SnapshotRow } from "../contracts/store.ts";
+import type { RoomRecord, SealedKeyRecord, SnapshotRow, StayRecord } from "../contracts/store.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { RowCounter, type RowCounts } from "./backup-rows.ts";
 
@@ -138,16 +138,47 @@ function checkHeader(file: string, header: Record<string, unknown>): void {
   throw new UnibusError("invalid", `${file} has version ${header.version} of the format (${mend})`);
 }
 
+const isCut = (file: string) => damaged(file, "it is cut: its end is missing");
+
+/** When a backup was taken, in milliseconds since the epoch. Errors: as of `readBackup`. */
+export async function backupTime(file: string): Promise<number> {
+  if (!existsSync(file)) throw noFile(file);
+  for await (const line of linesOf(file)) {
+    const header = parsed(file, line, 1);
+    checkHeader(file, header);
+    const at = Date.parse(String(header.created_at));
+    if (!Number.isNaN(at)) return at;
+    throw damaged(file, "its first line does not say when it was taken");
+  }
+  throw isCut(file);
+}
+
+const noFile = (file: string) => new UnibusError("not_found", `there is no file ${file} (name a backup)`);
+
+/** A row as this version has it: rows of 0.1.0 say less. Its members have accepted, and its creator pays for keys. */
+function upgraded(row: SnapshotRow, room: RoomRecord | null): SnapshotRow {
+  if (row.kind === "stay") {
+    const { acceptedAt = room?.createdAt ?? 0, addedBy = null } = row.stay as Partial<StayRecord>;
+    return { ...row, stay: { ...row.stay, acceptedAt, addedBy } };
+  }
+  if (row.kind === "key") {
+    const { chargedTo = room?.creator ?? row.key.endpoint } = row.key as Partial<SealedKeyRecord>;
+    return { ...row, key: { ...row.key, chargedTo } };
+  }
+  return row;
+}
+
 /**
  * The rows of a backup. What ends without an error is the whole backup, as it was written: read it once to know that,
  * before its rows are used.
  * Errors: not_found; invalid for a file that is cut, changed, or none.
  */
 export async function* readBackup(file: string): AsyncGenerator<SnapshotRow> {
-  if (!existsSync(file)) throw new UnibusError("not_found", `there is no file ${file} (name a backup)`);
+  if (!existsSync(file)) throw noFile(file);
   const hash = createHash("sha256");
   let number = 0;
   let isWhole = false;
+  let room: RoomRecord | null = null;
   for await (const line of linesOf(file)) {
     number += 1;
     if (isWhole) throw damaged(file, "more follows after its end");
@@ -163,7 +194,8 @@ export async function* readBackup(file: string): AsyncGenerator<SnapshotRow> {
     hash.update(line);
     if (number === 1) continue;
     if (!isRow(value)) throw damaged(file, `line ${number} is no row`);
-    yield value;
+    if (value.kind === "room") room = value.room;
+    yield upgraded(value, room);
   }
-  if (!isWhole) throw damaged(file, "it is cut: its end is missing");
+  if (!isWhole) throw isCut(file);
 }

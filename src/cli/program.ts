@@ -17,6 +17,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   bot: async () => (await import("./bot.ts")).botCommand(),
   backup: async () => (await import("./backup.ts")).backupCommand(),
   restore: async () => (await import("./restore.ts")).restoreCommand(),
+  "way-back": async () => (await import("./way-back.ts")).wayBackCommand(),
   "migrate-to-kv": async () => (await import("./migrate-to-kv.ts")).migrateToKvCommand(),
   "migrate-to-sqlite": async () => (await import("./migrate-to-sqlite.ts")).migrateToSqliteCommand(),
   cluster: async () => (await import("./cluster.ts")).clusterCommand(),

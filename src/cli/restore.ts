@@ -1,14 +1,33 @@
-import { Command } from "commander";
-import { InviteStore, Snapshot, type SnapshotRow } from "../contracts/store.ts";
+/**
+ * `restore`: brings a backup into an empty store. A backup is older than what came after it, so two things belong to
+ * it: what was denied since is kept out (see `restore-rules.ts`), and the way back is opened, by which owners give the
+ * bus the newer versions of their rooms.
+ */
+import { Command, InvalidArgumentError } from "commander";
+import type { Denial } from "../contracts/denials.ts";
+import { InviteStore, Snapshot, type SnapshotRow, type UserRecord } from "../contracts/store.ts";
+import { WayBackStore, wayBackDays } from "../contracts/way-back.ts";
 import { UnibusError } from "../wire/errors.ts";
-import { readBackup } from "./backup-file.ts";
-import { type Difference, differences, RowCounter, rowText } from "./backup-rows.ts";
+import { keyPattern, normalKey } from "../wire/names.ts";
+import { backupTime, readBackup } from "./backup-file.ts";
+import { type Difference, differences, RowCounter, type RowCounts, rowText } from "./backup-rows.ts";
+import { confirm } from "./confirm.ts";
+import { keepDenials, ownDenials, readDenials } from "./denial-files.ts";
 import { bootOnHost, type HostOptions, hostCommand, hostSetup } from "./host.ts";
 import { voidInvites } from "./migrate-copy.ts";
 import { printFields, printNote } from "./print.ts";
 import { Progress } from "./progress.ts";
+import { type RestoreChanges, type RestoreRules, ruledRows } from "./restore-rules.ts";
 
 type RoomRow = Extract<SnapshotRow, { readonly kind: "room" }>;
+
+interface RestoreOptions extends HostOptions {
+  readonly denials?: readonly string[];
+  readonly admin?: readonly string[];
+  readonly revoke?: readonly string[];
+  readonly trustUsers?: boolean;
+  readonly yes?: boolean;
+}
 
 /** Whether a row of the store is what a restore of the same backup that broke off has left. */
 function isHalfway({ here, there }: Difference): boolean {
@@ -27,10 +46,10 @@ function notEmpty(name: string): UnibusError {
  * The ids of the invites in a store that are in the way, which are the first admin's of a bus that nobody uses yet.
  * Errors: conflict when anything else is there that is not of this backup.
  */
-async function invitesInTheWay(file: string, store: Snapshot): Promise<string[]> {
+async function invitesInTheWay(rows: () => AsyncIterable<SnapshotRow>, store: Snapshot): Promise<string[]> {
   const counter = new RowCounter();
   const ids: string[] = [];
-  for await (const difference of differences(readBackup(file), counter.pass(store.exportAll()))) {
+  for await (const difference of differences(rows(), counter.pass(store.exportAll()))) {
     const { name, here, there } = difference;
     if (there === null || isHalfway(difference)) continue;
     const isUnused = here === null && there.kind === "invite" && there.invite.usedAt === null;
@@ -40,48 +59,188 @@ async function invitesInTheWay(file: string, store: Snapshot): Promise<string[]>
   return ids;
 }
 
-async function restore(file: string, options: HostOptions): Promise<void> {
+/** What a restore will do, found by reading the backup to its end: nothing is written of one that is cut. */
+interface Preview {
+  readonly rules: RestoreRules;
+  readonly counts: RowCounts;
+  readonly changes: RestoreChanges;
+  readonly users: readonly UserRecord[];
+}
+
+async function preview(file: string, rules: RestoreRules): Promise<Preview> {
   const counter = new RowCounter();
-  {
-    // To its end first: nothing is written of one that is cut.
-    using progress = new Progress("checked rows");
-    for await (const _ of counter.pass(readBackup(file), progress.tell));
+  const users: UserRecord[] = [];
+  let changes: RestoreChanges | null = null;
+  using progress = new Progress("checked rows");
+  const rows = ruledRows(readBackup(file), rules, (made) => {
+    changes = made;
+  });
+  for await (const row of counter.pass(rows, progress.tell)) if (row.kind === "user") users.push(row.user);
+  if (changes === null) throw new UnibusError("internal", "the backup was not read to its end");
+  return { rules, counts: counter.counts, changes, users };
+}
+
+/** Errors: invalid for a key that a command line names and that is not in the backup as it must be. */
+function checkNamed({ rules, changes, users }: Preview): void {
+  for (const key of rules.admins ?? []) {
+    if (changes.admins.some(({ signPub }) => signPub === key)) continue;
+    throw new UnibusError("invalid", `--admin ${key} is not an active admin of this backup (name one of its admins)`);
   }
-  const { bus, lock } = await bootOnHost(await hostSetup(options), [Snapshot, InviteStore]);
+  for (const key of rules.revoked) {
+    if (users.some(({ signPub }) => signPub === key) || changes.deleted.some(({ signPub }) => signPub === key))
+      continue;
+    throw new UnibusError("invalid", `--revoke ${key} is not a user of this backup (check the key)`);
+  }
+}
+
+const userLine = ({ handle, role, status, signPub }: UserRecord): string =>
+  `  ${signPub}  ${role}  ${status}  ${handle}`;
+
+/** Prints some users or rooms that the restore treats in a way, where there are any. */
+function printList(title: string, lines: readonly string[]): void {
+  if (lines.length === 0) return;
+  printNote(`${title}:`);
+  for (const line of lines) printNote(line);
+}
+
+/** Says before anything is written what the restore changes, and what of it people will notice. */
+function explain({ rules, changes, users }: Preview): void {
+  printNote(`this backup was taken at ${new Date(rules.takenAt).toISOString()}.`);
+  printNote(
+    "Rooms that changed since then are older here than their members remember: their clients refuse them as forked " +
+      "until an owner gives back what the bus lost (unibus room repair ROOM, within " +
+      `${wayBackDays} days). What they said since is lost unless the streams are brought back, too.`,
+  );
+  printList("deleted since, and not restored", changes.deleted.map(userLine));
+  printList("revoked", changes.revoked.map(userLine));
+  printList("admins who become members", changes.demoted.map(userLine));
+  printList(
+    "rooms that were deleted since",
+    changes.deletedRooms.map((id) => `  ${id}`),
+  );
+  if (changes.cancelled.length > 0) printNote(`invites that are cancelled: ${changes.cancelled.length}`);
+  if (changes.left.length > 0) printNote(`memberships that were left since: ${changes.left.length}`);
+  if (rules.denials === null) printList("users", users.map(userLine));
+  printList("admins", changes.admins.map(userLine));
+  if (changes.admins.length === 0) printNote("there will be no admin: the next start prints a link that makes one");
+}
+
+/** Asks before anything is written. Errors: invalid, conflict where it is not to go on. */
+async function ask({ rules }: Preview, options: RestoreOptions): Promise<void> {
+  if (options.trustUsers) return;
+  if (rules.denials === null) {
+    throw new UnibusError(
+      "invalid",
+      "no denials are known: whoever was revoked, deleted or put out since the backup would be admitted again " +
+        "(name the denials by --denials FILE; or check the users above, keep some out by --revoke SIGN_PUB, name the " +
+        "admins by --admin SIGN_PUB, and add --trust-users)",
+    );
+  }
+  if (!options.yes) await confirm("restore these users, with these admins?");
+}
+
+/** What a restore without denials decided is a denial itself: a later restore of the same backup keeps to it. */
+function decisionsOf({ rules, changes }: Preview): Denial[] {
+  const at = rules.takenAt;
+  const named = changes.revoked.filter(({ signPub }) => rules.revoked.includes(signPub));
+  return [
+    ...named.map(({ signPub }) => ({ kind: "user-revoked" as const, key: signPub, at })),
+    ...changes.demoted.map(({ signPub }) => ({ kind: "admin-lost" as const, key: signPub, at })),
+    ...(rules.denials === null ? changes.cancelled : []).map(({ id }) => ({
+      kind: "invite-cancelled" as const,
+      key: id,
+      at,
+    })),
+  ];
+}
+
+function rulesOf(options: RestoreOptions, takenAt: number): RestoreRules {
+  const own = ownDenials(options.data);
+  const files = [...(options.denials ?? []), ...(own === null ? [] : [own])];
+  const admins = options.admin?.map(normalKey) ?? null;
+  return {
+    denials: files.length === 0 ? null : readDenials(files),
+    admins,
+    revoked: options.revoke?.map(normalKey) ?? [],
+    takenAt,
+  };
+}
+
+async function write(file: string, found: Preview, options: RestoreOptions): Promise<number> {
+  const { rules, counts, changes } = found;
+  const rows = () => ruledRows(readBackup(file), rules);
+  const { bus, lock } = await bootOnHost(await hostSetup(options), [Snapshot, InviteStore, WayBackStore]);
   try {
     const [store, invites] = [bus.service(Snapshot), bus.service(InviteStore)];
-    if (store === undefined || invites === undefined) {
+    const wayBack = bus.service(WayBackStore);
+    if (store === undefined || invites === undefined || wayBack === undefined) {
       throw new UnibusError("invalid", "no plugin provides a store (see unibus plan)");
     }
-    await voidInvites(invites, await invitesInTheWay(file, store));
+    await voidInvites(invites, await invitesInTheWay(rows, store));
+    keepDenials(bus.site.dataDir, [...(rules.denials ?? []), ...decisionsOf(found)]);
+    await wayBack.denyStays(changes.unknownStays);
     {
-      using progress = new Progress("rows", counter.counts.rows);
-      await store.importAll(new RowCounter().pass(readBackup(file), progress.tell));
+      using progress = new Progress("rows", counts.rows);
+      await store.importAll(new RowCounter().pass(rows(), progress.tell));
     }
-    for await (const { name } of differences(readBackup(file), store.exportAll())) {
+    for await (const difference of differences(rows(), store.exportAll())) {
+      if (isHalfway(difference)) continue;
       const mend = "was the bus used meanwhile? stop it and restore into an empty data directory";
-      throw new UnibusError("conflict", `the store differs from the backup in ${name} (${mend})`);
+      throw new UnibusError("conflict", `the store differs from the backup in ${difference.name} (${mend})`);
     }
-    printFields({ file, ...counter.counts }, options);
-    if (!options.json)
-      printNote("room streams and blobs are not in a backup: bring back <data>/nats/store and <data>/blobs");
+    const openedAt = Date.now();
+    const closesAt = openedAt + wayBackDays * 86_400_000;
+    await wayBack.openWayBack({ openedAt, closesAt });
+    return closesAt;
   } finally {
     await bus.stop();
     lock?.release();
   }
 }
 
-/** `restore`. Source: spec 10, 14. */
+async function restore(file: string, options: RestoreOptions): Promise<void> {
+  const found = await preview(file, rulesOf(options, await backupTime(file)));
+  checkNamed(found);
+  explain(found);
+  await ask(found, options);
+  const closesAt = await write(file, found, options);
+  const way_back_until = new Date(closesAt).toISOString();
+  printFields({ file, ...found.counts, way_back_until }, options);
+  if (!options.json)
+    printNote("room streams and blobs are not in a backup: bring back <data>/nats/store and <data>/blobs");
+}
+
+const keyShape = new RegExp(keyPattern);
+
+/** Gathers the values of an option that may be there several times. */
+function gathered(check: (value: string) => boolean, wanted: string) {
+  return (value: string, before: readonly string[] = []): string[] => {
+    if (!check(value)) throw new InvalidArgumentError(wanted);
+    return [...before, value];
+  };
+}
+
+/** `restore`. Source: spec 10, 14, 19. */
 export function restoreCommand(): Command {
+  const keys = gathered((value) => keyShape.test(value), "A sign_pub has 64 hex digits.");
   return hostCommand(new Command("restore"))
     .description("bring a backup into an empty store, of either kind")
     .argument("<file>", "what unibus backup wrote")
+    .option("--denials <file>", "what was denied since; may be there several times", gathered(Boolean, "Name a file."))
+    .option("--admin <sign_pub>", "the admins who stay admins; may be there several times", keys)
+    .option("--revoke <sign_pub>", "a user who stays out; may be there several times", keys)
+    .option("--trust-users", "go on without denials, with the users that are printed")
+    .option("--yes", "go on without asking, where there are denials")
     .option("--json", "print JSON")
     .addHelpText(
       "after",
-      "\nA store that holds anything else is left as it is. One that a restore of the same file left half done is\n" +
+      "\nA backup is older than what came after it. Whoever was put out since is kept out by the denials: the file of\n" +
+        "the data directory is found by itself, others are named by --denials. Without any, every pending invite is\n" +
+        "cancelled, all admins but those named become members, every user is printed, and only --trust-users goes on.\n" +
+        "\nA store that holds anything else is left as it is. One that a restore of the same file left half done is\n" +
         "completed. Messages and blobs are no part of a backup: put <data>/nats/store and <data>/blobs back before the\n" +
-        "bus is served, which removes streams of rooms that it does not know.",
+        "bus is served, which removes streams of rooms that it does not know.\n" +
+        "\nExample: unibus restore --data ./unibus-data --denials /backup/denials backup.jsonl",
     )
     .action(restore);
 }

@@ -16,7 +16,7 @@ const urlsMax = 16;
 /** How often a GET is sent that the bus asks to send later, and the longest pause that is waited for, in seconds. */
 const patience = { attempts: 4, pauseSMax: 10 } as const;
 /** How long one request and its reply may take, in milliseconds. */
-const timeoutMs = { info: 5_000, json: 30_000, blob: 300_000 } as const;
+const timeoutMs = { info: 5_000, json: 30_000, blob: 300_000, restore: 300_000 } as const;
 /** The largest replies that are read, in bytes. Lists grow with the bus: their limit is a guard of memory alone. */
 const replyBytesMax = {
   single: 1_048_576,
@@ -61,6 +61,8 @@ export interface RequestOptions {
   readonly body?: unknown;
   readonly signal?: AbortSignal | undefined;
   readonly size?: BytesMax;
+  /** How long the whole exchange may take, in milliseconds. */
+  readonly withinMs?: number;
 }
 
 /**
@@ -108,10 +110,10 @@ export class ControlPlane {
     method: Method,
     target: string,
     reply: S,
-    { body, signal, size = "single" }: RequestOptions = {},
+    { body, signal, size = "single", withinMs = timeoutMs.json }: RequestOptions = {},
   ): Promise<Static<S>> {
     const bytes = body === undefined ? undefined : bytesOf(JSON.stringify(body));
-    const limits = { bytesMax: replyBytesMax[size], timeoutMs: timeoutMs.json };
+    const limits = { bytesMax: replyBytesMax[size], timeoutMs: withinMs };
     const found = await this.#ask({ method, target, body: bytes, signer: this.identity, signal, ...limits });
     return contentOf(reply, found.body, found.url);
   }
@@ -298,6 +300,20 @@ export class ControlPlane {
   ): Promise<number> {
     const target = at(roomId, `/members/${fit(endpoint, endpointShape)}/role`);
     return (await this.request("PUT", target, api.Members, { body, signal })).version;
+  }
+
+  /**
+   * Gives a bus that was restored from an older backup the versions of a room that it lost. Gives the room's version.
+   * Errors: forbidden, gone, conflict, contested, quota; invalid, whose details may say what the bus has.
+   */
+  async restoreRoom(roomId: string, body: api.Restore, signal?: AbortSignal): Promise<number> {
+    const options = { body, signal, size: "list", withinMs: timeoutMs.restore } as const;
+    return (await this.request("PUT", at(roomId, "/restore"), api.Members, options)).version;
+  }
+
+  /** Admits a contested chain of a room, as an admin. Errors: forbidden, not_found, gone, conflict. */
+  async takeChain(roomId: string, hash: string, signal?: AbortSignal): Promise<void> {
+    return this.#order("PUT", at(roomId, "/way-back"), { body: { hash }, signal });
   }
 
   /** One's own sealed key of an epoch. Errors: not_found where one was not in the room. */

@@ -95,6 +95,9 @@ export interface WayBackStore {
   restoreRoom(restoration: RoomRestoration, liveMax?: number): Promise<RestorationOutcome>;
 }
 
+/** How long the way back stays open after a restore, in days. Source: spec 3. */
+export const wayBackDays = 30;
+
 /** How many contested chains of one room are kept. */
 export const contestedMax = 16;
 

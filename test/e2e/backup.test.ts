@@ -10,8 +10,11 @@ import { fillDatabase, rowsIn, rowsOf } from "../support/stored.ts";
 const keyValue = ["--flag", "decentralized=on"];
 const backup = (folder: Folder, data: string, out: string, ...args: string[]) =>
   unibus(folder, ["backup", "--data", data, "--out", out, ...args]);
-const restore = (folder: Folder, data: string, file: string, ...args: string[]) =>
-  unibus(folder, ["restore", "--data", data, file, ...args]);
+/** A restore after which nothing was denied. */
+const restore = (folder: Folder, data: string, file: string, ...args: string[]) => {
+  writeFileSync(folder.file("no-denials"), "");
+  return unibus(folder, ["restore", "--data", data, file, "--denials", "no-denials", "--yes", ...args]);
+};
 
 /** A folder with a filled data directory and its backup. */
 async function backedUp(users?: number): Promise<{ folder: Folder; file: string; rows: string[] }> {
@@ -122,10 +125,33 @@ describe("a restore", () => {
     }, 60_000);
   }
 
+  test("of 0.1.0, whose rows say less, counts its members as accepted", async () => {
+    const { folder, file } = await backedUp();
+    using _ = folder;
+    const [header = "", ...rest] = readFileSync(file, "utf8").trimEnd().split("\n");
+    const fewer = (name: string, value: unknown) =>
+      ["acceptedAt", "addedBy", "chargedTo"].includes(name) ? undefined : value;
+    const rows = rest.slice(0, -1).map((line) => JSON.stringify(JSON.parse(line, fewer)));
+    const text = [header, ...rows].map((line) => `${line}\n`).join("");
+    const sha256 = createHash("sha256").update(text).digest("hex");
+    writeFileSync(folder.file("old.jsonl"), `${text}${JSON.stringify({ end: { rows: rows.length, sha256 } })}\n`);
+    for (const flags of [[], keyValue]) {
+      const data = `old-${flags.length}`;
+      expect(await restore(folder, data, "old.jsonl", ...flags)).toMatchObject({ code: 0 });
+      const made = (await rowsOf(folder, data, ...flags)).map((line) => JSON.parse(line));
+      const stays = made.flatMap(({ stay }) => (stay === undefined ? [] : [stay]));
+      expect(stays.length).toBeGreaterThan(5);
+      expect(stays.filter(({ acceptedAt }) => !(acceptedAt > 0))).toEqual([]);
+      expect(made.filter(({ key }) => key !== undefined && !/^[A-Za-z0-9_-]{43}$/.test(key.chargedTo))).toEqual([]);
+    }
+  }, 60_000);
+
   test("that was killed in the middle is completed by the next one of the same file, and of no other", async () => {
     const { folder, rows } = await backedUp(6_000);
     using _ = folder;
-    const child = Bun.spawn([executable, "restore", "--data", "fresh", "b.jsonl"], {
+    writeFileSync(folder.file("no-denials"), "");
+    const command = ["restore", "--data", "fresh", "b.jsonl", "--denials", "no-denials", "--yes"];
+    const child = Bun.spawn([executable, ...command], {
       cwd: folder.path,
       ...{ stdin: "ignore", stdout: "ignore", stderr: "ignore" },
     });
