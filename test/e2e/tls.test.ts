@@ -126,7 +126,7 @@ test("the first admin joins by an https link, and signs for it", async () => {
   const strange = await unibus(server.folder, args);
   expect([strange.code, strange.stderr]).toEqual([1, expect.stringMatching(/not trusted here.*NODE_EXTRA_CA_CERTS/)]);
   const joined = await unibus(server.folder, args, { env: { NODE_EXTRA_CA_CERTS: authority.file } });
-  expect([joined.code, joined.stderr]).toEqual([0, ""]);
+  expect([joined.code, joined.stderr]).toEqual([0, expect.stringMatching(/^commands use https:.* now \(.*\)\n$/)]);
   const admin = await identityAt(server.folder, "admin.json");
   const headers = signedHeaders(admin, { url: server.ready.http, method: "GET", target: "/directory" });
   expect((await get(`${server.ready.http}/directory`, { headers })).status).toBe(200);
