@@ -97,6 +97,15 @@ const asks: Readonly<Record<string, () => Ask | Promise<Ask>>> = {
     const made = await createRoom(live.server, ana, policy("encrypt"));
     return { as: bo, target: at(await inviteMembers(live.server, made, bo), "/accept"), status: 204 };
   },
+  "PUT /rooms/{id}/restore": () => ({
+    ...{ target: at(shared, "/restore"), status: 409 },
+    body: { statements: [], members: [], keys: [] },
+  }),
+  "GET /way-back": () => ({ as: admin, target: "/way-back" }),
+  "PUT /rooms/{id}/way-back": () => ({
+    ...{ as: admin, target: at(shared, "/way-back"), status: 409 },
+    body: { hash },
+  }),
   "GET /rooms/{id}/statements": () => ({ as: bo, target: at(shared, "/statements") }),
   "GET /rooms/{id}/key": () => ({ as: bo, target: at(shared, "/key") }),
   "DELETE /rooms/{id}/members/{endpoint}": async () => {
