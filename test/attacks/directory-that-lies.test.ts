@@ -6,7 +6,7 @@ import type * as api from "../../src/wire/api.ts";
 import { Server } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { type Cast, castOf } from "../support/inside.ts";
-import { call, freshSubject } from "../support/peer.ts";
+import { call, freshSubject, postUser } from "../support/peer.ts";
 import { failureOf, keysOf, trustingPeer } from "../support/trusting-peer.ts";
 
 type DirectoryList = Static<typeof api.Directory>;
@@ -173,5 +173,21 @@ describe("a list of members that", () => {
     expect(room.membership.present.map(({ endpoint }) => endpoint)).toContain(mallory.endpoint);
     await room.membership.setRole(cleo.endpoint, "owner");
     expect(room.state.owners).toContain(cleo.signPubHex);
+  });
+
+  test("has a member whose look somebody outside has, too: the handle names neither", async () => {
+    const { ana, cleo, admin } = people;
+    await using bus = await connect({ url: way.url, identity: ana, state: "memory", lazy: true });
+    const room = await bus.createRoom(freshSubject(), "matrix");
+    await room.membership.add("cleo");
+    const outside = await postUser(server, admin, "CLE0");
+    for (const change of [() => room.membership.kick("cleo"), () => room.membership.setRole("cleo", "owner")]) {
+      const error = await failureOf(change);
+      expect(error.code).toBe("conflict");
+      for (const { endpoint } of [cleo, outside]) expect(error.message).toContain(endpoint);
+    }
+    await call(server.ready.http, admin, "DELETE", `/users/${outside.signPubHex}`);
+    await room.membership.kick("cleo");
+    expect(room.membership.present.map(({ endpoint }) => endpoint)).toEqual([ana.endpoint]);
   });
 });
