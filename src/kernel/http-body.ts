@@ -11,7 +11,7 @@ const bodyRateMin = 64;
 const drainBytesMax = 16 * 1_048_576;
 const drainMs = 2_000;
 /** Refused bodies that are read at the same time; beyond that the connection closes at once. */
-const drainsMax = 64;
+const drainsMax = 32;
 
 /** Refused bodies that are being read. */
 let draining = 0;

@@ -181,8 +181,8 @@ describe("what is read of a refused body is bounded", () => {
     await refused.closed;
   });
 
-  test("beyond 64 at a time, and not before, the connection closes at once", async () => {
-    const held = Array.from({ length: 64 }, () => new Refused(mebibyte));
+  test("beyond 32 at a time, and not before, the connection closes at once", async () => {
+    const held = Array.from({ length: 32 }, () => new Refused(mebibyte));
     try {
       await until("all have their reply", () => held.every(({ reply }) => reply.includes("unauthenticated")), 10_000);
       using one = new Refused(mebibyte);
