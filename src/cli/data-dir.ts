@@ -89,6 +89,8 @@ export interface LastServe {
   readonly flags: Readonly<Record<string, boolean>>;
   /** The absolute path of the plugins file that `--plugins` named, or null. */
   readonly plugins: string | null;
+  /** The absolute paths of the plugin files that `--plugin` added. */
+  readonly added: readonly string[];
   /** The URL under which people reached it, or null where that is not known. */
   readonly url: string | null;
 }
@@ -108,7 +110,7 @@ function readJson(file: string): unknown {
 
 /** How a directory was served last. Errors: invalid for a record that is damaged. */
 export function lastServe(folder: string): LastServe {
-  const nothing: LastServe = { flags: {}, plugins: null, url: null };
+  const nothing: LastServe = { flags: {}, plugins: null, added: [], url: null };
   if (existsSync(servedFile(folder))) return { ...nothing, ...(readJson(servedFile(folder)) as Partial<LastServe>) };
   if (!existsSync(flagsFile(folder))) return nothing;
   return { ...nothing, flags: readJson(flagsFile(folder)) as LastServe["flags"] };

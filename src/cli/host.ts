@@ -12,25 +12,30 @@ import { bootOptions } from "./bus.ts";
 import { checkDataDir, DirectoryLock, isServed, lastServe, noBus } from "./data-dir.ts";
 import { makeLog } from "./log.ts";
 import { type PrintOptions, printNote } from "./print.ts";
-import { type BusOptions, dataOption, flagOption, pluginsOption } from "./settings.ts";
+import { type BusOptions, dataOption, flagOption, pluginOption, pluginsOption } from "./settings.ts";
 
 /** The options of a command on a data directory. */
 export type HostOptions = BusOptions & PrintOptions;
 
 /** Gives a command the options that name its data directory and configuration. */
 export function hostCommand(command: Command): Command {
-  return command.addOption(dataOption()).addOption(pluginsOption()).addOption(flagOption());
+  return command.addOption(dataOption()).addOption(pluginsOption()).addOption(pluginOption()).addOption(flagOption());
 }
 
 /** What a command on a data directory boots from: the plugins and flags with which it was served last. */
 export async function hostSetup(options: HostOptions): Promise<BootOptions> {
   const last = lastServe(options.data);
   const plugins = options.plugins ?? last.plugins ?? undefined;
-  if (options.plugins === undefined && plugins !== undefined && !existsSync(plugins)) {
-    const what = `${plugins}, with which ${options.data} was served last, is not there`;
-    throw new UnibusError("not_found", `${what} (put it back, or name the plugins file with --plugins)`);
+  const remembered = [
+    ...(options.plugins === undefined && plugins !== undefined ? [plugins] : []),
+    ...(options.plugin === undefined ? last.added : []),
+  ];
+  const gone = remembered.find((file) => !existsSync(file));
+  if (gone !== undefined) {
+    const what = `${gone}, with which ${options.data} was served last, is not there`;
+    throw new UnibusError("not_found", `${what} (put it back, or name the files with --plugins and --plugin)`);
   }
-  const named = plugins === undefined ? options : { ...options, plugins };
+  const named = { ...options, plugin: options.plugin ?? last.added, ...(plugins === undefined ? {} : { plugins }) };
   const setup = bootOptions(named, await makeLog("json"));
   const known = Object.keys(setup.manifest.flags ?? {});
   const served = Object.entries(last.flags).filter(([name]) => known.includes(name));

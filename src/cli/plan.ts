@@ -4,7 +4,7 @@ import { planBus } from "../kernel/boot.ts";
 import { bootOptions } from "./bus.ts";
 import { makeLog } from "./log.ts";
 import { type PrintOptions, printJson, printLine } from "./print.ts";
-import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
+import { type BusOptions, dataOption, flagOption, pluginOption, pluginsOption, setOption } from "./settings.ts";
 
 const ids = (tokens: Readonly<Record<string, { readonly id: string }>> | undefined): string[] =>
   Object.values(tokens ?? {}).map(({ id }) => id);
@@ -34,6 +34,7 @@ export function planCommand(): Command {
     .description("print the plugins in the order in which serve would set them up")
     .addOption(dataOption())
     .addOption(pluginsOption())
+    .addOption(pluginOption())
     .addOption(flagOption())
     .addOption(setOption())
     .option("--json", "print JSON")

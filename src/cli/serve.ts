@@ -10,7 +10,15 @@ import { bootOptions } from "./bus.ts";
 import { DirectoryLock, dataDirError, type ServerRecord } from "./data-dir.ts";
 import { type LogFormat, makeLog } from "./log.ts";
 import { printFields, printText } from "./print.ts";
-import { type BusOptions, dataOption, flagOption, pluginsOption, setOption } from "./settings.ts";
+import {
+  addedPlugins,
+  type BusOptions,
+  dataOption,
+  flagOption,
+  pluginOption,
+  pluginsOption,
+  setOption,
+} from "./settings.ts";
 import { checkStore, noteServed, storeOf } from "./store-record.ts";
 import { version } from "./version.ts";
 
@@ -131,7 +139,8 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
     try {
       noteServed(setup.dataDir, store);
       const plugins = options.plugins === undefined ? null : setup.file;
-      lock.announceServing(recordOf(bus), { flags: bus.site.flags, plugins, url: bus.site.url() });
+      const added = addedPlugins(options);
+      lock.announceServing(recordOf(bus), { flags: bus.site.flags, plugins, added, url: bus.site.url() });
       bus.service(Nats)?.onRestart?.(() => lock.update(recordOf(bus)));
       let reloaded = Promise.resolve();
       process.on("SIGHUP", () => {
@@ -165,6 +174,7 @@ export function serveCommand(): Command {
     .addOption(addressOption("--nats <host:port>", "NATS clients", "127.0.0.1:4250", "UNIBUS_NATS"))
     .addOption(addressOption("--ws <host:port>", "WebSocket clients", "127.0.0.1:8480", "UNIBUS_WS"))
     .addOption(pluginsOption())
+    .addOption(pluginOption())
     .addOption(flagOption())
     .addOption(setOption())
     .addOption(new Option("--public-url <url>", "the URL under which people reach this bus").env("UNIBUS_PUBLIC_URL"))

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
 import manifestDefault from "../../plugins.json";
-import { type Manifest, type Overrides, parseManifest } from "../kernel/manifest.ts";
+import { extended, type Manifest, type Overrides, parseManifest } from "../kernel/manifest.ts";
 import { rowsInForce } from "../kernel/plan.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { dataDirDefault } from "./data-dir.ts";
@@ -14,6 +14,7 @@ type Setting = readonly [plugin: string, key: string, value: unknown];
 export interface BusOptions {
   readonly data: string;
   readonly plugins?: string;
+  readonly plugin?: readonly string[];
   readonly flag?: readonly Flag[];
   readonly set?: readonly Setting[];
   readonly http?: string;
@@ -60,6 +61,18 @@ export function dataOption(): Option {
 export function pluginsOption(): Option {
   const what = "the configuration (default: plugins.json in the data directory, or the built-in one)";
   return new Option("--plugins <file>", what).env("UNIBUS_PLUGINS");
+}
+
+/** `--plugin FILE`, as often as needed. The environment takes one a line in UNIBUS_PLUGIN. */
+export function pluginOption(): Option {
+  const what = "adds a plugin file to those of the configuration; may be given several times";
+  return new Option("--plugin <file>", what).argParser(collected((text: string) => text));
+}
+
+/** The plugin files that the command line and the environment add, as absolute paths. */
+export function addedPlugins(options: BusOptions): string[] {
+  const files = listed(options.plugin, "--plugin", "UNIBUS_PLUGIN", "\n", (text) => text);
+  return [...new Set(files.map((file) => resolve(file)))];
 }
 
 /** `--flag NAME=on|off`, as often as needed. The environment takes a comma list in UNIBUS_FLAGS. */
@@ -125,6 +138,13 @@ export function overridesOf(options: BusOptions, manifest: Manifest): Overrides 
 
 /** The configuration that a command works with, and the file that messages name. */
 export function manifestOf(options: BusOptions): { manifest: Manifest; file: string } {
+  const { manifest, file } = manifestFile(options);
+  const whole = extended(manifest, manifestDefault as Manifest);
+  const added = addedPlugins(options).map((use) => ({ use }));
+  return { manifest: { ...whole, plugins: [...whole.plugins, ...added] }, file };
+}
+
+function manifestFile(options: BusOptions): { manifest: Manifest; file: string } {
   const beside = join(options.data, "plugins.json");
   const file = options.plugins ?? (existsSync(beside) ? beside : null);
   if (file === null) return { manifest: manifestDefault as Manifest, file: "built-in plugins.json" };

@@ -29,7 +29,7 @@ export interface ReadOptions {
 }
 
 /** Messages as they come. It begins when it is made; `return`, or the end of a `for await`, gives it up. */
-export interface Messages extends AsyncIterableIterator<Message, undefined, undefined>, AsyncDisposable {
+export interface Messages extends AsyncIterableIterator<Message>, AsyncDisposable {
   /** Resolves when everything that is said from then on will come. */
   readonly ready: Promise<void>;
 }

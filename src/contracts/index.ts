@@ -13,6 +13,7 @@ export * from "../wire/statement.ts";
 export * from "./auth.ts";
 export * from "./blobs.ts";
 export * from "./deadline.ts";
+export * from "./declaration.ts";
 export * from "./denials.ts";
 export * from "./doctor.ts";
 export * from "./grant.ts";

@@ -1,8 +1,8 @@
-import { type TObject, type TSchema, Type } from "@sinclair/typebox";
+import { type TSchema, Type } from "@sinclair/typebox";
 import { ErrorReply } from "../wire/api.ts";
 import { type ReplyCode, statusOf } from "../wire/errors.ts";
 import { requestIdHeader, signatureHeaders } from "../wire/sign.ts";
-import { type Route, route } from "./plugin.ts";
+import { type ObjectSchema, type Route, route } from "./plugin.ts";
 
 /** Codes that any route may answer. */
 const anywhere: readonly ReplyCode[] = ["invalid", "rate_limited", "internal", "unavailable"];
@@ -23,7 +23,7 @@ export function errorsOf({ access, shape }: Route): Map<number, ReplyCode[]> {
   return new Map([...byStatus].sort(([a], [b]) => a - b));
 }
 
-const parameters = (schema: TObject | undefined, place: "path" | "query") =>
+const parameters = (schema: ObjectSchema | undefined, place: "path" | "query") =>
   Object.entries(schema?.properties ?? {}).map(([name, inner]) => ({
     name,
     in: place,

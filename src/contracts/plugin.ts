@@ -35,10 +35,20 @@ export type Access = "public" | "signed" | "admin";
 /** What a read of a route is charged as, where it takes the main thread's time: see `http.user_share`. */
 export type Cost = "list" | "statements" | "history" | "key";
 
+/**
+ * A `Type.Object(...)` with whatever properties. TypeBox's own type for that, TObject, makes several versions of
+ * TypeScript give up when it constrains a generic ("excessively deep").
+ */
+export interface ObjectSchema extends TSchema {
+  readonly type: "object";
+  readonly properties: Readonly<Record<string, TSchema>>;
+  readonly required?: readonly string[] | undefined;
+}
+
 /** The schemas of a route. Params and query arrive as text and are converted; unknown fields are refused in bodies. */
 export interface Shape {
-  readonly params?: TObject;
-  readonly query?: TObject;
+  readonly params?: ObjectSchema;
+  readonly query?: ObjectSchema;
   readonly body?: TSchema;
   /** Whether the body may be left out. */
   readonly bodyOptional?: true;

@@ -1,6 +1,7 @@
 /** The main path: select, load, order, check, set up, start, listen. Stopping is the same backwards. */
 import { Auth } from "../contracts/auth.ts";
 import { inTime } from "../contracts/deadline.ts";
+import { liveFault } from "../contracts/declaration.ts";
 import { openApiRoute } from "../contracts/openapi.ts";
 import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
 import { StoreReserve } from "../contracts/reserve.ts";
@@ -107,6 +108,8 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
       const context = { config, site, log: options.log(plugin.name), now: options.now ?? Date.now, signal, onStop };
       const setup = () => plugin.setup(context, served(plugin, services));
       const live = await within(setup, options.setupBudgetMs ?? plugin.setupBudgetMs, plugin.name, "to be set up");
+      const fault = liveFault(live);
+      if (fault !== null) throw refusal(options.file, `plugin ${plugin.name}: ${fault.what}`, fault.hint);
       provide(plugin, live, services, options.file);
       running.push({ name: plugin.name, live });
     }
@@ -217,13 +220,13 @@ function provide(plugin: Plugin, live: Live<Tokens>, services: Map<string, unkno
   const given = live.services as Readonly<Record<string, unknown>>;
   for (const [name, token] of Object.entries(provides)) {
     if (given[name] === undefined) {
-      throw refusal(file, `plugin ${plugin.name} promises ${token.id} and does not give it`, "return it from setup");
+      throw refusal(file, `plugin ${plugin.name} declares ${token.id} but setup did not return it`, "return it");
     }
     services.set(token.id, given[name]);
   }
   const extra = Object.keys(given).find((name) => !Object.hasOwn(provides, name));
   if (extra !== undefined) {
-    throw refusal(file, `plugin ${plugin.name} gives ${extra} without declaring it`, "name it under provides");
+    throw refusal(file, `plugin ${plugin.name} returns ${extra}, which it does not declare`, "name it under provides");
   }
 }
 

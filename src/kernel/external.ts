@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, isAbsolute, resolve } from "node:path";
 import * as typebox from "@sinclair/typebox";
 import * as typeboxValue from "@sinclair/typebox/value";
+import { pluginFault } from "../contracts/declaration.ts";
 import * as contracts from "../contracts/index.ts";
 import type { Plugin } from "../contracts/plugin.ts";
 import { type Row, refusal } from "./manifest.ts";
@@ -50,27 +51,13 @@ function pinnedFile(row: Row, manifestFile: string, requirePins: boolean): strin
   return file;
 }
 
-/** Why a module's default export is no plugin, or null when it is one. */
-function pluginFault(value: unknown): { what: string; mend: string } | null {
-  if (typeof value !== "object" || value === null || typeof (value as Plugin).setup !== "function") {
-    return { what: "registers nothing", mend: "export default definePlugin({...})" };
-  }
-  const { name, api, config } = value as Plugin;
-  if (typeof name !== "string" || name === "") return { what: "has no name", mend: "give it one" };
-  if (api !== 1) return { what: `is written for plugin api ${String(api)}`, mend: "this bus has api 1" };
-  if (typeof config !== "object" || config === null) {
-    return { what: "has no config schema", mend: "config: Type.Object({}) where there is none" };
-  }
-  return null;
-}
-
 async function importFile(file: string, row: Row, manifestFile: string): Promise<{ default?: unknown }> {
   serveContracts();
   try {
     return (await import(file)) as { default?: unknown };
   } catch (error) {
     const what = String((error as { message?: unknown } | null)?.message ?? error).split("\n")[0];
-    throw refusal(manifestFile, `plugin ${row.use} does not load: ${what}`, `see ${file}`);
+    throw refusal(manifestFile, `plugin ${row.use} failed to load: ${what}`, `see ${file}`);
   }
 }
 
@@ -93,6 +80,6 @@ export async function loadPlugin(
   const fromFile = () => importFile(pinnedFile(row, options.file, options.requirePins), row, options.file);
   const module = await (load ?? fromFile)();
   const fault = pluginFault(module.default);
-  if (fault !== null) throw refusal(options.file, `plugin ${row.use} ${fault.what}`, fault.mend);
+  if (fault !== null) throw refusal(options.file, `plugin ${row.use}: ${fault.what}`, fault.hint);
   return module.default as Plugin;
 }

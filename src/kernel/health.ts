@@ -13,7 +13,12 @@ export interface Running {
 }
 
 async function healthOf({ live }: Running): Promise<Health> {
-  const asked = async () => (await live.health?.()) ?? { ok: true };
+  const asked = async (): Promise<Health> => {
+    if (live.health === undefined) return { ok: true };
+    const health: unknown = await live.health();
+    if (typeof (health as Health | null)?.ok === "boolean") return health as Health;
+    return { ok: false, detail: "health() did not return { ok: true } or { ok: false }" };
+  };
   const late = () => new UnibusError("unavailable", "does not answer");
   return inTime(asked(), healthTimeoutMs, late).catch(
     (error: unknown): Health => ({ ok: false, detail: isUnibusError(error) ? error.message : "failed" }),

@@ -50,6 +50,9 @@ export type Row = Static<typeof Row>;
 
 /** `plugins.json`: the only run-time configuration. */
 export const Manifest = Strict({
+  extends: Type.Optional(
+    Type.Literal("builtin", { description: '"builtin": the built-in rows and flags, and those of this file' }),
+  ),
   flags: Type.Optional(
     Type.Record(Type.String({ pattern: "^[a-z][a-z0-9-]*$" }), Type.Boolean(), { additionalProperties: false }),
   ),
@@ -107,14 +110,27 @@ export function withEnvironment<T>(
   return walk(value) as T;
 }
 
-/** Reads a manifest's text. Errors: invalid, naming the file. */
+/**
+ * A manifest in which nothing is left to extend: the built-in rows, but for those that a row of the same `use` takes
+ * the place of, then its own; and the flags of both.
+ */
+export function extended(manifest: Manifest, builtin: Manifest): Manifest {
+  if (manifest.extends === undefined) return manifest;
+  const { extends: _, ...own } = manifest;
+  const isReplaced = (row: Row) => own.plugins.some(({ use }) => use === row.use);
+  const plugins = [...builtin.plugins.filter((row) => !isReplaced(row)), ...own.plugins];
+  return { ...own, flags: { ...builtin.flags, ...own.flags }, plugins };
+}
+
+/** Reads a manifest's text. One that extends may leave `plugins` out. Errors: invalid, naming the file. */
 export function parseManifest(text: string, file: string): Manifest {
-  let value: { plugins?: unknown } | null;
+  let value: { plugins?: unknown; extends?: unknown } | null;
   try {
     value = JSON.parse(withoutByteOrderMark(text));
   } catch (error) {
     throw refusal(file, `not JSON: ${(error as Error).message}`, "correct the file");
   }
+  if (value?.extends !== undefined && value.plugins === undefined) value.plugins = [];
   const rows = Array.isArray(value?.plugins) ? value.plugins : [];
   for (const row of rows) checked(Row, row, `${file}, plugin ${row?.use ?? "without a name"}`);
   return checked(Manifest, value, file);

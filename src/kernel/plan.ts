@@ -44,7 +44,7 @@ export function inOrder(chosen: readonly Chosen[], file: string): Chosen[] {
   const providers = new Map<string, string>();
   for (const one of chosen) {
     const { name } = one.plugin;
-    if (byName.has(name)) throw refusal(file, `plugin ${name} stands there twice`, "remove one of the rows");
+    if (byName.has(name)) throw refusal(file, `plugin ${name} is listed twice`, "remove one of the rows");
     byName.set(name, one);
     for (const id of ids(one.plugin.provides)) {
       const other = providers.get(id);
@@ -69,7 +69,7 @@ export function inOrder(chosen: readonly Chosen[], file: string): Chosen[] {
     if (done.has(name)) return;
     if (path.includes(name)) {
       const cycle = [...path.slice(path.indexOf(name)), name].join(" -> ");
-      throw refusal(file, `plugins need each other in a circle: ${cycle}`, "break it with a token of its own");
+      throw refusal(file, `circular plugin dependency: ${cycle}`, "break it with a token of its own");
     }
     for (const need of needs(one)) {
       const provider = byName.get(need);

@@ -6,6 +6,7 @@ import { identityText } from "../../src/client/identity.ts";
 import { Folder, Server } from "../support/executable.ts";
 import { nodePath } from "../support/node-run.ts";
 import { addUser, freshSubject } from "../support/peer.ts";
+import { installMs, typescripts } from "../support/typescripts/index.ts";
 
 const root = join(import.meta.dir, "..", "..");
 const consumer = join(root, "test", "support", "consumer");
@@ -68,10 +69,10 @@ async function project(name: string, tool: "npm" | "bun"): Promise<string> {
 }
 
 /** Checks the types of some files of a project, with no types but those that are named. */
-function checked(home: string, files: readonly string[], options: object): Promise<Ran> {
+function checked(home: string, files: readonly string[], options: object, compiler = [tsc]): Promise<Ran> {
   const base = { strict: true, noEmit: true, types: [], target: "ES2022", lib: ["ES2022", "DOM"] };
   writeFileSync(join(home, "tsconfig.json"), JSON.stringify({ compilerOptions: { ...base, ...options }, files }));
-  return run([tsc, "-p", "."], home);
+  return run([...compiler, "-p", "."], home);
 }
 
 beforeAll(async () => {
@@ -155,4 +156,25 @@ test(
     expect([code, /[1-9]\d+ pass/.test(stderr), /^ 0 fail/m.test(stderr)]).toEqual([0, true, true]);
   },
   slowMs,
+);
+
+test(
+  "a plugin and a client compile with TypeScript 5.4, 5.9, 6 and 7",
+  async () => {
+    const home = await project("typescripts", "npm");
+    cpSync(join(root, "examples", "plugins", "echo.ts"), join(home, "echo.ts"));
+    for (const file of ["typed.ts", "typed-plugin.ts"]) cpSync(join(consumer, file), join(home, file));
+    const shared = { skipLibCheck: true, moduleDetection: "force", isolatedModules: true };
+    const resolutions = [
+      { module: "NodeNext", moduleResolution: "NodeNext", verbatimModuleSyntax: true },
+      { module: "ESNext", moduleResolution: "bundler", exactOptionalPropertyTypes: true },
+    ];
+    for (const [index, [version, program]] of Object.entries(typescripts()).entries()) {
+      expect(await printed([nodePath(), program, "--version"], home)).toStartWith(`Version ${version}.`);
+      const options = { ...shared, ...resolutions[index % 2] };
+      const ran = await checked(home, ["echo.ts", "typed-plugin.ts", "typed.ts"], options, [nodePath(), program]);
+      expect([version, ran]).toEqual([version, { code: 0, stdout: "", stderr: "" }]);
+    }
+  },
+  installMs + slowMs,
 );

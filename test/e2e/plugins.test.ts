@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { generateIdentity } from "../../src/client/identity.ts";
 import { parseJoinLink } from "../../src/client/join-link.ts";
@@ -13,6 +13,7 @@ const root = resolve(import.meta.dir, "../..");
 const example = join(root, "examples/plugins.json");
 
 interface Rows {
+  readonly extends?: string;
   readonly flags: Readonly<Record<string, boolean>>;
   readonly plugins: readonly { readonly use: string; readonly when?: string; readonly unless?: string }[];
 }
@@ -39,15 +40,16 @@ const answers = (expression: string): string =>
    ] })`;
 
 describe("the example configuration", () => {
-  test("is the built-in one with its flags off, with a flag that changes the store, and a route", () => {
-    const rows = rowsOf(example);
-    expect(rows.flags).toEqual({ ephemeral: false });
-    const same = rows.plugins.filter(({ use }) => !use.startsWith("./")).map(({ use }) => use);
-    expect(same).toEqual(usesInForce);
-    expect(rows.plugins.filter(({ use }) => use.startsWith("./"))).toEqual([
-      { use: "./plugins/store-memory.ts", when: "ephemeral" },
-      { use: "./plugins/echo.ts" },
-    ]);
+  test("is the built-in one, with a flag that changes the store, and a route", () => {
+    expect(rowsOf(example)).toEqual({
+      extends: "builtin",
+      flags: { ephemeral: false },
+      plugins: [
+        { use: "store-sqlite", unless: "ephemeral" },
+        { use: "./plugins/store-memory.ts", when: "ephemeral" },
+        { use: "./plugins/echo.ts" },
+      ],
+    });
   });
 
   test("keeps everything in memory with the flag on: rooms, users, and nothing after a restart", async () => {
@@ -95,19 +97,13 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
     .replace('b: token("b")', 'b: token("a")');
   const cases: readonly (readonly [string, string, object, readonly object[], string])[] = [
     ["another sha256", fine, { sha256: "0".repeat(64) }, [], `plugin ./own.ts has the sha256 ${sum}, not 000000000000`],
-    ["nothing registered", "export const a = 1;", {}, [], "plugin ./own.ts registers nothing (export default define"],
-    ["another api", fine.replace("api: 1", "api: 2"), {}, [], "plugin ./own.ts is written for plugin api 2 (this bus"],
-    ["a syntax error", "export default {", {}, [], "plugin ./own.ts does not load: "],
-    ["a missing module", 'import "./gone.ts";', {}, [], "plugin ./own.ts does not load: "],
+    ["nothing registered", "export const a = 1;", {}, [], "plugin ./own.ts: exports no plugin (export default define"],
+    ["another api", fine.replace("api: 1", "api: 2"), {}, [], "plugin ./own.ts: targets plugin API 2 (this version su"],
+    ["a syntax error", "export default {", {}, [], "plugin ./own.ts failed to load: "],
+    ["a missing module", 'import "./gone.ts";', {}, [], "plugin ./own.ts failed to load: "],
     ["an unknown key", fine, { config: { speed: 1 } }, [], "plugin own: unknown key speed (remove it)"],
     ["an unknown key of its row", fine, { only: 1 }, [], "plugin ./own.ts: unknown key only (known keys: use, when, "],
-    [
-      "the same plugin twice",
-      fine,
-      {},
-      [{ use: "./own.ts" }],
-      "plugin own stands there twice (remove one of the rows)",
-    ],
+    ["the same plugin twice", fine, {}, [{ use: "./own.ts" }], "plugin own is listed twice (remove one of the rows)"],
     [
       "two providers",
       plugin('provides: { users: token("user-store") }, setup: async () => ({ services: {} })'),
@@ -115,7 +111,7 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
       [{ use: "store-sqlite" }],
       "plugins own and store-sqlite both provide user-store (choose one by a flag)",
     ],
-    ["a cycle", cyclic, {}, [{ use: "./other.ts" }], "plugins need each other in a circle: own -> other -> own (break"],
+    ["a cycle", cyclic, {}, [{ use: "./other.ts" }], "circular plugin dependency: own -> other -> own (break"],
     [
       "a token that nobody gives",
       plugin('requires: { a: token("acme.a") }, setup: async () => ({ services: {} })'),
@@ -196,20 +192,59 @@ describe("a plugin in the executable", () => {
   }, 30_000);
 });
 
+test("a plugin that the command line adds serves beside the built-in ones, and host commands remember it", async () => {
+  using folder = new Folder();
+  const file = folder.file("own.ts");
+  writeFileSync(file, plugin(answers("{ from: 'own' }")));
+  await using server = await Server.start({ folder, args: ["--plugin", "own.ts"] });
+  expect((await send(`${server.ready.http}/own`)).json).toEqual({ from: "own" });
+  expect((await send(`${server.ready.http}/healthz`)).json).toMatchObject({ posture: { auth: "enforce" } });
+  expect(JSON.parse(readFileSync(join(server.data, "served.json"), "utf8"))).toMatchObject({ added: [file] });
+  const list = ["user", "list", "--data", "data"];
+  expect((await unibus(folder, list)).code).toBe(0);
+  await server.end();
+  rmSync(file);
+  const what = `${file}, with which data was served last, is not there`;
+  expect(await unibus(folder, list)).toMatchObject({
+    code: 1,
+    stderr: `error: ${what} (put it back, or name the files with --plugins and --plugin)\n`,
+  });
+}, 60_000);
+
 describe("plan", () => {
   test("prints the flags, and the plugins in the order in which they would be set up; nothing is", async () => {
     using folder = new Folder();
     const args = ["plan", "--data", "data", "--plugins", example];
     const off = await unibus(folder, args);
     expect([off.code, off.stderr]).toEqual([0, ""]);
-    expect(off.stdout).toStartWith("flag ephemeral is off\n");
+    expect(off.stdout).toContain("flag ephemeral is off\n");
     expect(off.stdout).toMatch(/\n *\d+ +store-sqlite +gives room-store, user-store, /);
     expect(off.stdout).toMatch(/\n *\d+ +echo +gives routes\n/);
     const on = await unibus(folder, [...args, "--flag", "ephemeral=on"]);
-    expect(on.stdout).toStartWith("flag ephemeral is on\n");
+    expect(on.stdout).toContain("flag ephemeral is on\n");
     expect(on.stdout).toMatch(/store-memory +gives room-store/);
     expect(on.stdout).not.toContain("store-sqlite");
     expect(existsSync(folder.file("data"))).toBe(false);
+  });
+
+  test("with --plugin, or a file that extends the built-in one, keeps every built-in plugin", async () => {
+    using folder = new Folder();
+    writeFileSync(folder.file("own.ts"), plugin("setup: async () => ({ services: {} })"));
+    const extending = { extends: "builtin", plugins: [{ use: "./own.ts" }] };
+    writeFileSync(folder.file("own.json"), JSON.stringify(extending));
+    const all = [...usesInForce, "./own.ts"].map((use) => use.replace("./own.ts", "own")).sort();
+    const planned = async (args: readonly string[], env: Record<string, string> = {}) => {
+      const done = await unibus(folder, ["plan", "--data", "data", "--json", ...args], { env });
+      expect([done.code, done.stderr]).toEqual([0, ""]);
+      return (JSON.parse(done.stdout) as { plugins: { name: string }[] }).plugins.map(({ name }) => name).sort();
+    };
+    expect(await planned(["--plugins", "own.json"])).toEqual(all);
+    expect(await planned(["--plugin", "own.ts"])).toEqual(all);
+    expect(await planned([], { UNIBUS_PLUGIN: "own.ts" })).toEqual(all);
+    // Named twice it is still one file.
+    expect(await planned(["--plugin", "own.ts", "--plugin", "./own.ts"], { UNIBUS_PLUGIN: "own.ts" })).toEqual(all);
+    const gone = await unibus(folder, ["plan", "--data", "data", "--plugin", "gone.ts"]);
+    expect([gone.code, gone.stderr]).toEqual([1, expect.stringContaining(`no file at ${folder.file("gone.ts")} (`)]);
   });
 
   test("prints JSON: each plugin after all that it needs", async () => {

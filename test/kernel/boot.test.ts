@@ -46,7 +46,7 @@ describe("before anything is set up, it is refused, naming file, plugin and mend
       "--flag: unknown flag big (test.json declares no flag)",
     ],
     ["an unknown plugin", { rows: [{ use: "first" }, { use: "nope" }] }, "test.json: unknown plugin nope (built in: "],
-    ["a plugin twice", { rows: [{ use: "first" }, { use: "first" }] }, "test.json: plugin first stands there twice"],
+    ["a plugin twice", { rows: [{ use: "first" }, { use: "first" }] }, "test.json: plugin first is listed twice"],
     [
       "two providers",
       { rows: [{ use: "first" }, { use: "word" }, { use: "other-word" }] },
@@ -60,7 +60,7 @@ describe("before anything is set up, it is refused, naming file, plugin and mend
     [
       "a cycle",
       { rows: [{ use: "first" }, { use: "hen" }, { use: "egg" }] },
-      "test.json: plugins need each other in a circle: hen -> egg -> hen (break it",
+      "test.json: circular plugin dependency: hen -> egg -> hen (break it",
     ],
     [
       "an unknown key of a plugin",
@@ -134,12 +134,12 @@ describe("what shows only when plugins are set up is refused, and everything rel
     [
       "a promised token that is not given",
       [silent],
-      "test.json: plugin silent promises acme.word and does not give it (return it from setup)",
+      "test.json: plugin silent declares acme.word but setup did not return it (return it)",
     ],
     [
       "a service that was not declared",
       [talkative],
-      "test.json: plugin talkative gives extra without declaring it (name it under provides)",
+      "test.json: plugin talkative returns extra, which it does not declare (name it under provides)",
     ],
     [
       "a signed route where nobody provides auth",

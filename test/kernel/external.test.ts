@@ -58,37 +58,41 @@ describe("a plugin file", () => {
   });
 
   const broken: readonly (readonly [string, string, RegExp])[] = [
-    ["has a syntax error", "export default {", /does not load: .+ \(see .+broken\.ts\)$/],
-    ["imports a file that is not there", 'import "./gone.ts";', /does not load: .*gone\.ts.* \(see .+broken\.ts\)$/],
+    ["has a syntax error", "export default {", /failed to load: .+ \(see .+broken\.ts\)$/],
+    ["imports a file that is not there", 'import "./gone.ts";', /failed to load: .*gone\.ts.* \(see .+broken\.ts\)$/],
     ["imports a package that is not there", 'import "no-such-package";', /no-such-package.* \(see .+broken\.ts\)$/],
     [
       "imports a name that unibus/plugin lacks",
       'import { nope } from "unibus/plugin"; nope();',
-      /does not load: .*nope/,
+      /failed to load: .*nope/,
     ],
-    ["throws", 'throw new Error("not today\\nat some place");', /does not load: not today \(see .+broken\.ts\)$/],
-    ["throws what is no error", "throw null;", /does not load: null \(see/],
-    ["exports no default", "export const a = 1;", /registers nothing \(export default definePlugin/],
-    ["exports something else", "export default { name: 'x', api: 1 };", /registers nothing \(export default/],
-    ["exports null", "export default null;", /registers nothing/],
-    ["has no name", "export default { api: 1, config: {}, setup() {} };", /has no name \(give it one\)$/],
+    ["throws", 'throw new Error("not today\\nat some place");', /failed to load: not today \(see .+broken\.ts\)$/],
+    ["throws what is no error", "throw null;", /failed to load: null \(see/],
+    ["exports no default", "export const a = 1;", /exports no plugin \(export default definePlugin/],
+    ["exports something else", "export default { name: 'x', api: 1 };", /exports no plugin \(export default/],
+    ["exports null", "export default null;", /exports no plugin/],
+    [
+      "has no name",
+      "export default { api: 1, config: {}, setup() {} };",
+      /name is missing \(wanted: lowercase letters/,
+    ],
     [
       "is written for another api",
       "export default { name: 'x', api: 2, config: {}, setup() {} };",
-      /is written for plugin api 2 \(this bus has api 1\)$/,
+      /targets plugin API 2 \(this version supports API 1\)$/,
     ],
-    ["says no api", "export default { name: 'x', config: {}, setup() {} };", /for plugin api undefined \(/],
+    ["says no api", "export default { name: 'x', config: {}, setup() {} };", /targets plugin API none \(/],
     [
       "has no schema",
       "export default { name: 'x', api: 1, setup() {} };",
-      /has no config schema \(config: Type\.Object\(\{\}\)/,
+      /config is missing \(wanted: a Type\.Object/,
     ],
   ];
   test.each(broken)("that %s is refused, naming manifest, plugin and mend", async (_, text, telling) => {
     using folder = new Files();
     folder.write("broken.ts", text);
     const { message } = await refusalOf(() => load(folder, { use: "./broken.ts" }));
-    expect(message).toStartWith(`${join(folder.path, "plugins.json")}: plugin ./broken.ts `);
+    expect(message).toStartWith(`${join(folder.path, "plugins.json")}: plugin ./broken.ts`);
     expect(message).toMatch(telling);
     expect(message).not.toContain("\n");
   });

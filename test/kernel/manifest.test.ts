@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import fc from "fast-check";
-import { checked, parseManifest, withEnvironment } from "../../src/kernel/manifest.ts";
+import { checked, extended, type Manifest, parseManifest, withEnvironment } from "../../src/kernel/manifest.ts";
 import { refusalOf } from "./bus.ts";
 
 const file = "plugins.json";
@@ -20,9 +20,14 @@ describe("a manifest is refused, naming the file, the key and the mend", () => {
     ["null", null, "plugins.json: the whole value: expected object (correct it)"],
     ["no plugins", {}, "plugins.json: plugins: expected required property (correct it)"],
     [
+      "another thing to extend",
+      { extends: "./base.json", plugins: [] },
+      `plugins.json: extends: expected 'builtin' ("builtin": the built-in rows and flags, and those of this file)`,
+    ],
+    [
       "an unknown key",
       { plugins: [], flag: {} },
-      "plugins.json: unknown key flag (known keys: flags, require_pins, http, plugins)",
+      "plugins.json: unknown key flag (known keys: extends, flags, require_pins, http, plugins)",
     ],
     [
       "an unknown key of http",
@@ -107,5 +112,37 @@ describe("a reference to the environment", () => {
   test("changes nothing where it does not stand", () => {
     const json = fc.jsonValue().filter((value) => !JSON.stringify(value).includes("env:"));
     fc.assert(fc.property(json, (value) => expect(withEnvironment(value, {}, "here")).toEqual(value)));
+  });
+});
+
+describe("a manifest that extends the built-in one", () => {
+  const builtin: Manifest = {
+    flags: { big: false, odd: true },
+    plugins: [{ use: "a" }, { use: "b", unless: "big" }, { use: "c" }],
+  };
+  const parsed = (manifest: object) => extended(parseManifest(JSON.stringify(manifest), file), builtin);
+
+  test("has all its rows and flags, and its own after them", () => {
+    expect(parsed({ extends: "builtin", plugins: [{ use: "./own.ts" }] })).toEqual({
+      flags: { big: false, odd: true },
+      plugins: [{ use: "a" }, { use: "b", unless: "big" }, { use: "c" }, { use: "./own.ts" }],
+    });
+  });
+
+  test("may leave plugins out, and set what else there is", () => {
+    const http = { rate: 5 };
+    expect(parsed({ extends: "builtin", http, require_pins: true })).toEqual({ ...builtin, http, require_pins: true });
+  });
+
+  test("has its own row in the place of one with the same use, and its own state of a flag", () => {
+    const own = { use: "b", when: "mine", config: { speed: 1 } };
+    expect(parsed({ extends: "builtin", flags: { big: true, mine: false }, plugins: [own] })).toEqual({
+      flags: { big: true, odd: true, mine: false },
+      plugins: [{ use: "a" }, { use: "c" }, own],
+    });
+  });
+
+  test("is the only one that takes anything from it", () => {
+    expect(parsed({ plugins: [{ use: "a" }] })).toEqual({ plugins: [{ use: "a" }] });
   });
 });

@@ -81,11 +81,7 @@ describe("the order", () => {
       [one("a", ["store"]), one("b", ["log", "store"])],
       "plugins.json: plugins a and b both provide store (choose one by a flag)",
     ],
-    [
-      "a plugin twice",
-      [one("a", []), one("a", [])],
-      "plugins.json: plugin a stands there twice (remove one of the rows)",
-    ],
+    ["a plugin twice", [one("a", []), one("a", [])], "plugins.json: plugin a is listed twice (remove one of the rows)"],
     [
       "a token that nobody gives",
       [one("a", [], ["store"])],
@@ -94,12 +90,12 @@ describe("the order", () => {
     [
       "a cycle, with its path and nothing beside it",
       [one("z", [], ["a"]), one("a", ["a"], ["b"]), one("b", ["b"], ["c"]), one("c", ["c"], [], ["a"])],
-      "plugins.json: plugins need each other in a circle: a -> b -> c -> a (break it with a token of its own)",
+      "plugins.json: circular plugin dependency: a -> b -> c -> a (break it with a token of its own)",
     ],
     [
       "a plugin that needs itself",
       [one("a", ["a"], ["a"])],
-      "plugins.json: plugins need each other in a circle: a -> a (break it with a token of its own)",
+      "plugins.json: circular plugin dependency: a -> a (break it with a token of its own)",
     ],
   ];
   test.each(refused)("is refused for %s", async (_, chosen, message) => {

@@ -1,0 +1,174 @@
+/**
+ * Whether what a plugin declares is what `plugin.ts` says. The compiler checks that already, but a plugin may be plain
+ * JavaScript, be built against another version, or be cast: then a misspelt access would open a route to everybody.
+ * So every key and every closed choice is checked again when the bus boots. The tables below are complete by type: a
+ * key or choice that is added to the contract does not compile until it is added here.
+ */
+import { statusOf } from "../wire/errors.ts";
+import type { Access, Cost, Live, Method, Plugin, Route, Shape, Tokens } from "./plugin.ts";
+
+/** What is wrong with a declaration, and how to correct it. */
+export interface DeclarationFault {
+  readonly what: string;
+  readonly hint: string;
+}
+
+/** What a value should be, or null when it is that. */
+type Check = (value: unknown) => string | null;
+type Checks<T> = { readonly [K in keyof T]-?: Check };
+
+/** A closed choice. Its record names every value of the type, or it does not compile. */
+const oneOf = <T extends string>(values: Readonly<Record<T, true>>): Check => {
+  const all = Object.keys(values);
+  return (value) => (typeof value === "string" && all.includes(value) ? null : `one of ${all.join(", ")}`);
+};
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined ? null : check(value);
+const when =
+  (wanted: string, holds: (value: unknown) => boolean): Check =>
+  (value) =>
+    holds(value) ? null : wanted;
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
+const isPositive = (value: unknown) => typeof value === "number" && Number.isInteger(value) && value > 0;
+
+const text = when("a text", isText);
+const func = when("a function", (value) => typeof value === "function");
+const yes = optional(when("true, or left out", (value) => value === true));
+const schema = optional(when("a TypeBox schema", isObject));
+const objectSchema = when("a Type.Object(...)", (value) => isObject(value) && value.type === "object");
+const positive = optional(when("a whole number above 0", isPositive));
+const texts = when("an object of texts", (value) => isObject(value) && Object.values(value).every(isText));
+const tokens = when(
+  "an object of tokens (made by token(...))",
+  (value) => isObject(value) && Object.values(value).every((token) => isObject(token) && isText(token.id)),
+);
+const codes = when(
+  `a list of ${Object.keys(statusOf).join(", ")}`,
+  (value) => Array.isArray(value) && value.every((code) => Object.hasOwn(statusOf, code)),
+);
+
+/** A name as `--set NAME.KEY=VALUE` takes it; `http` is the listener's there. */
+const name = when(
+  "lowercase letters, digits, dots and dashes, and not http",
+  (value) => typeof value === "string" && /^[a-z][a-z0-9.-]*$/.test(value) && value !== "http",
+);
+const path = when(
+  "/ or segments like /word or /:name",
+  (value) => typeof value === "string" && (value === "/" || /^(\/(:[a-z_]+|[A-Za-z0-9._~-]+))+$/.test(value)),
+);
+
+const ofPlugin: Checks<Plugin> = {
+  name,
+  api: when("1", (value) => value === 1),
+  config: objectSchema,
+  provides: optional(tokens),
+  requires: optional(tokens),
+  optional: optional(tokens),
+  setupBudgetMs: positive,
+  facts: optional(func),
+  setup: func,
+};
+
+const ofLive: Checks<Live<Tokens>> = {
+  services: when("an object, {} where the plugin provides none", isObject),
+  routes: optional(when("a list", Array.isArray)),
+  posture: optional(texts),
+  info: optional(func),
+  start: optional(func),
+  health: optional(func),
+};
+
+const ofRoute: Checks<Route> = {
+  method: oneOf<Method>({ GET: true, POST: true, PUT: true, DELETE: true }),
+  path,
+  access: oneOf<Access>({ public: true, signed: true, admin: true }),
+  shape: when("an object", isObject),
+  handle: func,
+};
+
+const ofShape: Checks<Shape> = {
+  params: optional(objectSchema),
+  query: optional(objectSchema),
+  body: schema,
+  bodyOptional: yes,
+  stream: yes,
+  bodyBytesMax: positive,
+  space: optional(oneOf<NonNullable<Shape["space"]>>({ grows: true, frees: true, departs: true, judged: true })),
+  rate: optional(oneOf<NonNullable<Shape["rate"]>>({ tight: true })),
+  reply: schema,
+  replyType: optional(text),
+  status: optional(when("200 or 201", (value) => value === 200 || value === 201)),
+  cost: optional(oneOf<Cost>({ list: true, statements: true, history: true, key: true })),
+  etag: yes,
+  errors: optional(codes),
+  summary: text,
+};
+
+/** A value as a message shows it. */
+function shown(value: unknown): string {
+  if (value === undefined) return "missing";
+  if (typeof value === "function") return "a function";
+  const json = JSON.stringify(value) ?? String(value);
+  return json.length > 60 ? `${json.slice(0, 60)}...` : json;
+}
+
+/** The first key of an object that is unknown or wrong. */
+function faultIn(where: string, value: object, checks: Readonly<Record<string, Check>>): DeclarationFault | null {
+  const known = Object.keys(checks);
+  const unknown = Object.keys(value).find((key) => !known.includes(key));
+  if (unknown !== undefined) return { what: `${where}unknown key ${unknown}`, hint: `known keys: ${known.join(", ")}` };
+  for (const [key, check] of Object.entries(checks)) {
+    const given = (value as Readonly<Record<string, unknown>>)[key];
+    const wanted = check(given);
+    if (wanted !== null) return { what: `${where}${key} is ${shown(given)}`, hint: `wanted: ${wanted}` };
+  }
+  return null;
+}
+
+/** A parameter that the path does not have would be missing from every request. */
+function paramsFault(where: string, { path: declared, shape }: Route): DeclarationFault | null {
+  const inPath = [...declared.matchAll(/:([a-z_]+)/g)].map(([, param]) => param);
+  const odd = Object.keys(shape.params?.properties ?? {}).find((param) => !inPath.includes(param));
+  return odd === undefined ? null : { what: `${where}params has ${odd}`, hint: `write :${odd} in the path, too` };
+}
+
+function routeFault(route: unknown): DeclarationFault | null {
+  if (!isObject(route)) return { what: `a route is ${shown(route)}`, hint: "make it by route(...)" };
+  const known = [route.method, route.path].map((part) => (isText(part) ? part : shown(part)));
+  const where = `route ${known.join(" ")}: `;
+  return (
+    faultIn(where, route, ofRoute) ??
+    faultIn(where, route.shape as Shape, ofShape) ??
+    paramsFault(where, route as unknown as Route)
+  );
+}
+
+/** What is wrong with a plugin before it is set up, or null: any value that a file or a built-in has exported. */
+export function pluginFault(value: unknown): DeclarationFault | null {
+  if (!isObject(value) || typeof value.setup !== "function") {
+    return { what: "exports no plugin", hint: "export default definePlugin({...})" };
+  }
+  if (value.api !== 1)
+    return {
+      what: `targets plugin API ${value.api === undefined ? "none" : shown(value.api)}`,
+      hint: "this version supports API 1",
+    };
+  return faultIn("", value, ofPlugin);
+}
+
+/** What is wrong with what a plugin's setup returned, or null. */
+export function liveFault(value: unknown): DeclarationFault | null {
+  if (!isObject(value)) return { what: `setup returned ${shown(value)}`, hint: "return { services: {} } at least" };
+  const fault = faultIn("setup returned a wrong value: ", value, ofLive);
+  if (fault !== null) return fault;
+  for (const route of (value.routes as readonly unknown[] | undefined) ?? []) {
+    const wrong = routeFault(route);
+    if (wrong !== null) return wrong;
+  }
+  return null;
+}

@@ -1,0 +1,110 @@
+/** Every closed choice and every key of what a plugin declares is checked when the bus boots, whatever compiled it. */
+import { describe, expect, test } from "bun:test";
+import { Type } from "@sinclair/typebox";
+import { boot } from "../../src/kernel/boot.ts";
+import { type Line, nameAuth, optionsOf, recorder, refusalOf } from "./bus.ts";
+
+const handle = async () => undefined;
+const good = { method: "GET", path: "/own", access: "public", shape: { summary: "One." }, handle };
+const minimal = { name: "own", api: 1, config: Type.Object({}) };
+
+/** Why a bus with one plugin of these values does not boot. `released` counts what its setup gave back. */
+async function refused(plugin: object): Promise<string> {
+  const all = [nameAuth().plugin, plugin] as { readonly name: string }[];
+  const options = optionsOf([], { rows: [{ use: "name-auth" }, { use: "own" }] });
+  const builtins = { "name-auth": async () => ({ default: all[0] }), own: async () => ({ default: all[1] }) };
+  return (await refusalOf(() => boot({ ...options, builtins }))).message;
+}
+
+/** The plugin, its setup returning this. */
+const returning = (live: unknown, more: object = {}) => ({ ...minimal, setup: async () => live, ...more });
+const routed = (change: object) => returning({ services: {}, routes: [{ ...good, ...change }] });
+const shaped = (change: object) => routed({ shape: { summary: "One.", ...change } });
+
+test("what is right boots", async () => {
+  const { lines, log } = recorder();
+  const plugin = returning({
+    services: {},
+    routes: [good, { ...good, path: "/own/:a/x-y_z.1~", access: "admin", method: "DELETE" }],
+    posture: { acl: "own" },
+    info: () => ({}),
+    start: async () => undefined,
+    health: async () => ({ ok: true }),
+  });
+  const options = optionsOf([nameAuth().plugin, plugin as never], { log });
+  await (await boot(options)).stop();
+  expect(lines.filter(({ level }: Line) => level === "error")).toEqual([]);
+});
+
+describe("a route is refused, naming plugin, route and the values that there are, for", () => {
+  const access = "(wanted: one of public, signed, admin)";
+  test.each([
+    ["access Admin", { access: "Admin" }, `route GET /own: access is "Admin" ${access}`],
+    ["access adminn", { access: "adminn" }, `route GET /own: access is "adminn" ${access}`],
+    ["no access", { access: undefined }, `route GET /own: access is missing ${access}`],
+    ["access null", { access: null }, `route GET /own: access is null ${access}`],
+    ["access of an object's own", { access: "toString" }, `route GET /own: access is "toString" ${access}`],
+    ["a list that reads like one", { access: ["admin"] }, `route GET /own: access is ["admin"] ${access}`],
+    ["method get", { method: "get" }, 'route get /own: method is "get" (wanted: one of GET, POST, PUT, DELETE)'],
+    ["method PATCH", { method: "PATCH" }, 'route PATCH /own: method is "PATCH" (wanted: one of GET'],
+    ["no method", { method: undefined }, "route missing /own: method is missing (wanted: one of GET"],
+    ["a path without its slash", { path: "own" }, 'route GET own: path is "own" (wanted: / or segments like'],
+    ["a path with a slash at its end", { path: "/own/" }, 'route GET /own/: path is "/own/" (wanted'],
+    ["a wildcard", { path: "/own/*" }, 'route GET /own/*: path is "/own/*" (wanted'],
+    ["a parameter that is not lowercase", { path: "/:userId" }, 'route GET /:userId: path is "/:userId" (wanted'],
+    ["no handler", { handle: undefined }, "route GET /own: handle is missing (wanted: a function)"],
+    ["no shape", { shape: undefined }, "route GET /own: shape is missing (wanted: an object)"],
+    ["an unknown key", { acces: "admin" }, "route GET /own: unknown key acces (known keys: method, path, access"],
+  ])("%s", async (_, change, message) => {
+    expect(await refused(routed(change))).toStartWith(`test.json: plugin own: ${message}`);
+  });
+
+  test.each([
+    [
+      "an unknown key",
+      { bodyByteMax: 4096 },
+      "unknown key bodyByteMax (known keys: params, query, body, bodyOptional,",
+    ],
+    ["another rate", { rate: "strict" }, 'rate is "strict" (wanted: one of tight)'],
+    ["another status", { status: 202 }, "status is 202 (wanted: 200 or 201)"],
+    ["another cost", { cost: "lists" }, 'cost is "lists" (wanted: one of list, statements, history, key)'],
+    ["another space", { space: "grow" }, 'space is "grow" (wanted: one of grows, frees, departs, judged)'],
+    ["a stream that is not true", { stream: "yes" }, 'stream is "yes" (wanted: true, or left out)'],
+    ["an unknown error", { errors: ["nope"] }, 'errors is ["nope"] (wanted: a list of invalid, unauthenticated'],
+    ["a cap of nothing", { bodyBytesMax: -1 }, "bodyBytesMax is -1 (wanted: a whole number above 0)"],
+    ["params that are no object", { params: Type.String() }, 'params is {"type":"string"} (wanted: a Type.Object'],
+    ["params that the path lacks", { params: Type.Object({ a: Type.String() }) }, "params has a (write :a in the path"],
+    ["no summary", { summary: undefined }, "summary is missing (wanted: a text)"],
+  ])("a shape with %s", async (_, change, message) => {
+    expect(await refused(shaped(change))).toStartWith(`test.json: plugin own: route GET /own: ${message}`);
+  });
+});
+
+describe("a plugin is refused, naming it and what it may have, that", () => {
+  test.each([
+    ["returns nothing", returning(undefined), "setup returned missing (return { services: {} } at least)"],
+    ["returns no services", returning({}), "setup returned a wrong value: services is missing (wanted: an object, {}"],
+    ["returns a list of services", returning({ services: [] }), "setup returned a wrong value: services is [] (wanted"],
+    [
+      "returns an unknown key",
+      returning({ services: {}, onStart: handle }),
+      "setup returned a wrong value: unknown key onStart (known keys: services, routes, posture, info, start, health)",
+    ],
+    ["returns one route", returning({ services: {}, routes: good }), "setup returned a wrong value: routes is {"],
+    ["returns what is no route", returning({ services: {}, routes: ["/own"] }), 'a route is "/own" (make it by'],
+    ["returns a start that is none", returning({ services: {}, start: true }), "setup returned a wrong value: start"],
+    [
+      "returns a posture of numbers",
+      returning({ services: {}, posture: { n: 1 } }),
+      "setup returned a wrong value: po",
+    ],
+    ["has an unknown key", returning({ services: {} }, { require: {} }), "unknown key require (known keys: name, api,"],
+    ["has a text for a token", returning({ services: {} }, { requires: { auth: "auth" } }), 'requires is {"auth":"au'],
+    ["has a budget of text", returning({ services: {} }, { setupBudgetMs: "9" }), 'setupBudgetMs is "9" (wanted: a w'],
+    ["has another schema", returning({ services: {} }, { config: Type.String() }), 'config is {"type":"string"} (wan'],
+    ["is called like the listener", returning({ services: {} }, { name: "http" }), 'name is "http" (wanted: lowercase'],
+    ["has a name that --set cannot take", returning({ services: {} }, { name: "My plugin" }), 'name is "My plugin"'],
+  ])("%s", async (_, plugin, message) => {
+    expect(await refused(plugin)).toStartWith(`test.json: plugin own: ${message}`);
+  });
+});

@@ -1,0 +1,63 @@
+/** What a plugin's author writes, and what the compiler has to refuse, with every TypeScript that is supported. */
+import { Auth, definePlugin, rawReply, route, Type, token, UnibusError } from "unibus/plugin";
+
+interface Audit {
+  note(what: string): Promise<void>;
+}
+const Audit = token<Audit>("acme.audit");
+const Notes = token<{ readonly count: number }>("acme.notes");
+
+const params = Type.Object({ id: Type.String(), n: Type.Integer() });
+const query = Type.Object({ after: Type.Optional(Type.String()) });
+const body = Type.Object({
+  words: Type.Array(Type.String()),
+  mode: Type.Union([Type.Literal("a"), Type.Literal("b")]),
+});
+const reply = Type.Object({ by: Type.String(), words: Type.Array(Type.String()) });
+
+const write = route(
+  "POST",
+  "/acme/:id/:n",
+  "signed",
+  { summary: "Writes.", params, query, body, reply, status: 201, errors: ["conflict"] },
+  async ({ params: { id, n }, query: { after }, body: { words, mode }, caller, signal }) => {
+    const text: string = id + n.toFixed() + (after ?? "") + mode;
+    if (signal.aborted || mode === "b") throw new UnibusError("conflict", `${text} is taken (choose another)`);
+    return { by: caller.handle, words };
+  },
+);
+const page = route("GET", "/acme", "public", { summary: "A page." }, async () => rawReply("<p>"));
+const forget = route("DELETE", "/acme", "admin", { summary: "Forgets." }, async () => undefined);
+const upload = route("POST", "/acme", "signed", { summary: "Takes bytes.", stream: true }, async ({ stream }) => {
+  for await (const chunk of stream) if (chunk.byteLength > 9) return undefined;
+  return undefined;
+});
+
+export default definePlugin({
+  name: "acme.notes",
+  api: 1,
+  config: Type.Object({ limit: Type.Optional(Type.Integer()) }, { additionalProperties: false }),
+  provides: { notes: Notes },
+  requires: { auth: Auth },
+  optional: { audit: Audit },
+  async setup({ config, log, onStop }, { auth, audit }) {
+    const limit: number = config.limit ?? 10;
+    onStop(() => log.info("done", { limit, mode: auth.mode }));
+    await audit?.note("set up");
+    // @ts-expect-error: an optional service may be missing.
+    audit.note("unchecked");
+    // @ts-expect-error: the schema has no such key.
+    config.speed;
+    return { services: { notes: { count: limit } }, routes: [write, page, forget, upload] };
+  },
+});
+
+// @ts-expect-error: an access that is none.
+route("GET", "/acme", "Admin", { summary: "Wrong." }, async () => undefined);
+// @ts-expect-error: a public route has no caller.
+route("GET", "/acme", "public", { summary: "Wrong." }, async ({ caller }) => void caller);
+// @ts-expect-error: the reply is another.
+route("GET", "/acme", "public", { summary: "Wrong.", reply }, async () => ({ by: 1, words: [] }));
+const silent = async () => ({ services: {} });
+// @ts-expect-error: the promised service is not returned.
+definePlugin({ name: "x", api: 1, config: Type.Object({}), provides: { n: Notes }, setup: silent });
