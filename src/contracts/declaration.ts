@@ -6,6 +6,7 @@
  */
 import { statusOf } from "../wire/errors.ts";
 import type { Access, Cost, Live, Method, Plugin, Route, Shape, Tokens } from "./plugin.ts";
+import type { SocketRoute } from "./socket.ts";
 
 /** What is wrong with a declaration, and how to correct it. */
 export interface DeclarationFault {
@@ -77,6 +78,7 @@ const ofPlugin: Checks<Plugin> = {
 const ofLive: Checks<Live<Tokens>> = {
   services: when("an object, {} where the plugin provides none", isObject),
   routes: optional(when("a list", Array.isArray)),
+  sockets: optional(when("a list", Array.isArray)),
   posture: optional(texts),
   info: optional(func),
   start: optional(func),
@@ -89,6 +91,13 @@ const ofRoute: Checks<Route> = {
   access: oneOf<Access>({ public: true, signed: true, admin: true }),
   shape: when("an object", isObject),
   handle: func,
+};
+
+const ofSocket: Checks<SocketRoute> = {
+  path,
+  origins: when("a list of texts", (value) => Array.isArray(value) && value.every(isText)),
+  listener: optional(when("an object", isObject)),
+  accept: func,
 };
 
 const ofShape: Checks<Shape> = {
@@ -148,6 +157,11 @@ function routeFault(route: unknown): DeclarationFault | null {
   );
 }
 
+function socketFault(socket: unknown): DeclarationFault | null {
+  if (!isObject(socket)) return { what: `a socket is ${shown(socket)}`, hint: "declare a path, origins and accept" };
+  return faultIn(`socket ${isText(socket.path) ? socket.path : shown(socket.path)}: `, socket, ofSocket);
+}
+
 /** What is wrong with a plugin before it is set up, or null: any value that a file or a built-in has exported. */
 export function pluginFault(value: unknown): DeclarationFault | null {
   if (!isObject(value) || typeof value.setup !== "function") {
@@ -168,6 +182,10 @@ export function liveFault(value: unknown): DeclarationFault | null {
   if (fault !== null) return fault;
   for (const route of (value.routes as readonly unknown[] | undefined) ?? []) {
     const wrong = routeFault(route);
+    if (wrong !== null) return wrong;
+  }
+  for (const socket of (value.sockets as readonly unknown[] | undefined) ?? []) {
+    const wrong = socketFault(socket);
     if (wrong !== null) return wrong;
   }
   return null;

@@ -88,7 +88,7 @@ describe("a plugin is refused, naming it and what it may have, that", () => {
     [
       "returns an unknown key",
       returning({ services: {}, onStart: handle }),
-      "setup returned a wrong value: unknown key onStart (known keys: services, routes, posture, info, start, health)",
+      "setup returned a wrong value: unknown key onStart (known keys: services, routes, sockets, posture, info, start, health)",
     ],
     ["returns one route", returning({ services: {}, routes: good }), "setup returned a wrong value: routes is {"],
     ["returns what is no route", returning({ services: {}, routes: ["/own"] }), 'a route is "/own" (make it by'],
