@@ -46,13 +46,16 @@ export async function* roomPages(
   }
 }
 
-/** One's room with a subject, or null. Those that are accepted are read first: of the others there may be very many. */
+/**
+ * One's room with a subject, or null. Those that are accepted are read first: of the others there may be very many.
+ * They are read again at the end, because another program of this peer may have accepted it between the two.
+ */
 export async function findRoom(
   control: ControlPlane,
   subject: string,
   signal?: AbortSignal,
 ): Promise<RoomEntry | null> {
-  for (const accepted of [true, false]) {
+  for (const accepted of [true, false, true]) {
     for await (const page of roomPages(control, { accepted }, signal)) {
       const entry = page.find((room) => room.subject === subject);
       if (entry !== undefined) return entry;

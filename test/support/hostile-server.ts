@@ -108,7 +108,8 @@ export class HostileServer implements AsyncDisposable {
 
   #led(answer: Answer | null, target: string): Answer | null {
     if (answer === null || this.nats === null || target !== "/info") return answer;
-    return withJson(answer, { ...(JSON.parse(answer.body.toString()) as object), nats: this.nats });
+    // A client that cannot reach it there would go another way, past the hostile one.
+    return withJson(answer, { ...(JSON.parse(answer.body.toString()) as object), nats: this.nats, ws: [] });
   }
 
   /** Asks the real bus. The signature names this proxy's address, which the bus was told of at its start. */
