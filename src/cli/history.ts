@@ -4,6 +4,7 @@ import { linePrinter } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
 import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
+import { lastRaw, printRaw } from "./raw.ts";
 
 /** How many messages are printed: where nothing is said, and at most. */
 const limits = { usual: 200, most: 10_000, page: 1_000 } as const;
@@ -13,6 +14,7 @@ const pagesMax = 64;
 interface HistoryOptions extends PeerOptions, RoomChoices {
   readonly limit: number;
   readonly ids?: boolean;
+  readonly raw?: boolean;
 }
 
 /** The last messages of a room, oldest first, page by page backwards. */
@@ -35,6 +37,10 @@ export async function lastMessages(room: Room, limit: number, signal: AbortSigna
 async function history(name: string, options: HistoryOptions): Promise<void> {
   await asReader(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal, options);
+    if (options.raw) {
+      for (const bytes of await lastRaw(bus, room, options.limit, signal)) await printRaw(bytes, options);
+      return;
+    }
     const print = linePrinter(room, options);
     for (const message of await lastMessages(room, options.limit, signal)) {
       signal.throwIfAborted();
@@ -50,6 +56,7 @@ export function historyCommand(): Command {
     .argument("<room>", roomText)
     .option("--limit <n>", `how many at most, up to ${limits.most}`, countArgument(1, limits.most), limits.usual)
     .option("--ids", "print the id of each message before it")
+    .option("--raw", "print what is stored as it is: unchecked, sealed, also what is no message of a member")
     .addOption(approveOption())
     .option("--json", "print one JSON object a line")
     .action(history);

@@ -67,15 +67,7 @@ export function pendingText({ roomId, subject, left }: BusEvents["rekeyPending"]
   return `${names} left ${subject} and still has its key, until an owner's client replaces it (ask an owner to connect)`;
 }
 
-/** A text for what is suspicious, with the names of rooms and people where they are known. */
-export function suspicionText({ roomId, what, from, error }: BusEvents["suspicious"]): string {
-  if (error !== undefined) return error.message;
-  const room = openRooms.get(roomId ?? "");
-  const name = room?.subject ?? roomId;
-  if (what === "not_decryptable" && from === undefined) {
-    return `messages in ${name} cannot be read: you had no key when they were sealed, or they are false`;
-  }
-  if (from === undefined) return `messages in ${name} were dropped: ${what} (their sender, or the bus, is at fault)`;
-  const handle = room?.members.find(({ endpoint }) => endpoint === from)?.handle;
-  return `messages of ${handle === undefined ? from : `${handle} (${from})`} in ${name} were dropped: ${what}`;
+/** A room that this command opened, by its id. */
+export function openedRoom(roomId: string | null): Room | undefined {
+  return openRooms.get(roomId ?? "");
 }

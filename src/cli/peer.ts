@@ -5,11 +5,12 @@ import type { Bus } from "../client/index.ts";
 import { connect } from "../client/index.ts";
 import { waitFor } from "../client/wait.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { DropNotes } from "./drop-notes.ts";
 import { identityOption } from "./identity.ts";
 import { readIdentityFile } from "./identity-file.ts";
 import { interruption } from "./interrupt.ts";
 import { keyLifetime } from "./key-lifetime.ts";
-import { pendingText, suspicionText } from "./open-room.ts";
+import { pendingText } from "./open-room.ts";
 import { type PrintOptions, printNote, readerGone } from "./print.ts";
 import { placeOf, urlsOf } from "./remembered.ts";
 
@@ -58,8 +59,12 @@ function stateFolder(endpoint: string): string {
 const messageOf = (error: unknown): string =>
   isUnibusError(error) ? error.message : String((error as Error)?.message ?? error);
 
-/** Prints what happens besides messages on stderr: each thing once, however often it happens. */
-function tellOf(bus: Bus, follows: boolean): void {
+/**
+ * Prints what happens besides messages on stderr: each thing once, however often it happens. Gives what counts the
+ * messages that were dropped, to be flushed in the end.
+ */
+function tellOf(bus: Bus, follows: boolean): DropNotes {
+  const drops = new DropNotes(follows);
   const told = new Set<string>();
   const once = (note: string, isVital = false): void => {
     // What members cause must not use up the room for what a person has to act on.
@@ -71,17 +76,19 @@ function tellOf(bus: Bus, follows: boolean): void {
   bus.on("suspicious", (what) => {
     // Whoever opens the room prints it, or refuses.
     if (what.what === "owner_conflict") return;
-    once(`warning: ${suspicionText(what)}`, what.error !== undefined);
+    if (what.error === undefined) drops.take(what);
+    else once(`warning: ${what.error.message}`, true);
   });
   bus.on("rekeyPending", (pending) => once(`note: ${pendingText(pending)}`, true));
   bus.on("lost", ({ why }) => once(`warning: messages were missed for good: ${why} (a room that persists has none)`));
   bus.on("trouble", (error) => once(`warning: ${messageOf(error)}`));
-  if (!follows) return;
+  if (!follows) return drops;
   let isUp = true;
   bus.on("status", (status) => {
     if (isUp !== (status === "connected")) printNote(isUp ? "the connection broke; trying again" : "connected again");
     isUp = status === "connected";
   });
+  return drops;
 }
 
 /** More different notes than a person reads. */
@@ -117,9 +124,13 @@ export async function asPeer(
     const { dial, busClock } = options;
     const place = { urls: urlsOf(at.bus), dial, state: stateFolder(identity.endpoint), busClock };
     await using bus = await connect({ ...place, identity, lazy: true, settles, keyLifetime: keyLifetime(), signal });
-    tellOf(bus, follows);
-    // One that follows ends by itself what it has begun.
-    await (follows ? work(bus, signal) : waitFor(work(bus, signal), signal));
+    const drops = tellOf(bus, follows);
+    try {
+      // One that follows ends by itself what it has begun.
+      await (follows ? work(bus, signal) : waitFor(work(bus, signal), signal));
+    } finally {
+      drops.flush();
+    }
   } catch (error) {
     if (isOver()) return;
     throw asked.aborted ? asked.reason : error;

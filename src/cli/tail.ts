@@ -1,15 +1,17 @@
-import { Command, InvalidArgumentError } from "commander";
-import type { Bus } from "../client/index.ts";
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { Bus, Room } from "../client/index.ts";
 import { isUlid } from "../wire/names.ts";
 import { linePrinter } from "./message-lines.ts";
 import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote } from "./print.ts";
+import { printRaw } from "./raw.ts";
 import { messagesSince } from "./since.ts";
 
 interface TailOptions extends PeerOptions, RoomChoices {
   readonly since?: string;
   readonly ids?: boolean;
+  readonly raw?: boolean;
 }
 
 function sinceArgument(text: string): string {
@@ -17,10 +19,25 @@ function sinceArgument(text: string): string {
   throw new InvalidArgumentError("Name a message by its id, or write all.");
 }
 
+/** Prints whatever comes on the room's subject until it is asked to stop. */
+async function tailRaw(room: Room, options: TailOptions, signal: AbortSignal): Promise<void> {
+  const stop = room.onRaw((bytes) => void printRaw(bytes, options));
+  try {
+    // Reading is what follows the room, and ends where its peer is put out of it.
+    await using live = room.messages({ signal });
+    await live.ready;
+    printNote(`following ${room.subject} as it comes; Ctrl-C ends it`);
+    for await (const _ of live);
+  } finally {
+    stop();
+  }
+}
+
 async function tail(name: string, options: TailOptions): Promise<void> {
   const { since } = options;
   const follow = async (bus: Bus, signal: AbortSignal) => {
     const room = await openRoom(bus, name, signal, options);
+    if (options.raw) return tailRaw(room, options, signal);
     const print = linePrinter(room, options);
     await using live = room.messages({ from: since === "all" ? "start" : "now", signal });
     await live.ready;
@@ -39,6 +56,12 @@ export function tailCommand(): Command {
     .argument("<room>", roomText)
     .option("--since <id>", "begin after this message; all: with everything that is kept", sinceArgument)
     .option("--ids", "print the id of each message before it")
+    .addOption(
+      new Option(
+        "--raw",
+        "print what comes as it is: unchecked, sealed, also what is no message of a member",
+      ).conflicts("since"),
+    )
     .addOption(approveOption())
     .option("--json", "print one JSON object a line")
     .action(tail);

@@ -14,6 +14,8 @@ export type BusEvents = {
     readonly what: DropReason | "room_forked" | "room_stale" | "owner_conflict" | "clock_moved";
     /** The endpoint that signed what was dropped, where its signature holds; else nobody knows who sent it. */
     readonly from?: string | undefined;
+    /** The endpoint that it names as its sender, which anybody could have written. */
+    readonly claims?: string | undefined;
     readonly error?: UnibusError;
   };
   /** Members left a room, and what is sent is sealed with a key that they have, until an owner signs them out. */

@@ -1,13 +1,13 @@
 import { dataUrls } from "#nats";
 import type { Info } from "../wire/api.ts";
-import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
+import { hasCode, UnibusError } from "../wire/errors.ts";
 import { looksLikeRoomLink } from "../wire/fingerprint.ts";
 import { deliverRoot, isUlid } from "../wire/names.ts";
 import type { Policy } from "../wire/statement.ts";
 import { Acceptances } from "./acceptances.ts";
-import { copyKey, isHarmless, roomIdIn } from "./arrivals.ts";
+import { copyKey, endsRoom, isHarmless, roomIdIn } from "./arrivals.ts";
 import type { BusEvents } from "./bus-events.ts";
-import type { ConnectOptions } from "./connect-options.ts";
+import { type ConnectOptions, sendLimitsDefault } from "./connect-options.ts";
 import { ControlPlane } from "./control.ts";
 import { Deliveries, type DeliveryTaker } from "./deliveries.ts";
 import { Directory } from "./directory.ts";
@@ -17,7 +17,8 @@ import type { Identity } from "./identity.ts";
 import { keyLifetimeDefault } from "./key-age.ts";
 import type { LiveMessage } from "./line.ts";
 import { Live } from "./live.ts";
-import { modes } from "./modes.ts";
+import { type modes, policyOf } from "./modes.ts";
+import { Outage } from "./outage.ts";
 import { type OwnerConflict, ownerConflictError, ownerConflicts } from "./owner-check.ts";
 import { Publisher } from "./publisher.ts";
 import { Replies } from "./replies.ts";
@@ -30,13 +31,8 @@ import { RoomTrust, type TrustParts } from "./trust.ts";
 import { Vouched } from "./vouched.ts";
 import { waitFor } from "./wait.ts";
 
-/** What may wait to be sent where nothing is said. */
-const sendLimits = { messagesMax: 10_000, bytesMax: 64 * 1_048_576 } as const;
 /** How many rooms are read at once after a break. */
 const refreshBatch = 8;
-
-/** What a read of a room that is over for this peer says. */
-const isOver: ReadonlySet<string> = new Set(["forbidden", "gone", "not_found", "room_forked"]);
 
 /** One bus, as one peer has it: rooms, people, and what happens. */
 export class Bus implements AsyncDisposable {
@@ -56,6 +52,7 @@ export class Bus implements AsyncDisposable {
     list: () => this.#readGrant(),
     onTrouble: (error) => this.#trouble(error),
   });
+  readonly #outage = new Outage();
   #data: Promise<{ readonly live: Live; readonly publisher: Publisher }> | null = null;
 
   private constructor(
@@ -65,6 +62,7 @@ export class Bus implements AsyncDisposable {
     readonly info: Info,
   ) {
     this.#control = control;
+    control.onAnswer = () => this.#outage.answered();
     control.clock.onMoved = (error) => this.#events.tell("suspicious", { roomId: null, what: "clock_moved", error });
     const vouched = new Vouched();
     const { state } = options;
@@ -156,7 +154,7 @@ export class Bus implements AsyncDisposable {
 
   /** Makes a room, which this peer owns. Errors: conflict for a subject that is taken; invalid, forbidden, quota. */
   async createRoom(subject: string, policy: Policy | keyof typeof modes, signal?: AbortSignal): Promise<Room> {
-    const draft = { subject, policy: typeof policy === "string" ? modes[policy] : policy };
+    const draft = { subject, policy: policyOf(policy) };
     const { trust, keys } = await createRoom(draft, this.#trustParts, signal);
     // The connection that there is does not know of it.
     if (this.#data !== null) await (await this.#data).live.refresh();
@@ -237,8 +235,8 @@ export class Bus implements AsyncDisposable {
       isAccepted: () => this.#settlements.isMine(trust.roomId),
       onPending: ({ id: roomId, subject }, left) => this.#events.tell("rekeyPending", { roomId, subject, left }),
       deliver: (subject, taker) => this.#deliver(subject, taker),
-      onDrop: (room, { drop: what, signedBy: from }) => {
-        if (!isHarmless(what)) this.#events.tell("suspicious", { roomId: room.id, what, from });
+      onDrop: ({ id: roomId }, { drop: what, signedBy: from, claims }) => {
+        if (!isHarmless(what)) this.#events.tell("suspicious", { roomId, what, from, claims });
       },
       onLost: (room, why) => this.#events.tell("lost", { roomId: room.id, why }),
       // A room that contradicts itself is told of by its trust.
@@ -291,11 +289,13 @@ export class Bus implements AsyncDisposable {
       onMessage: (message) => this.#take(message),
       onNotice: (kind, data) => this.#noticed(kind, data),
       onDown: () => {
+        this.#outage.down();
         publisher?.broken();
         this.#tellReaders("away");
         this.#events.tell("status", "disconnected");
       },
       onUp: () => {
+        this.#outage.up();
         this.#tellReaders("back");
         this.#events.tell("status", "connected");
         void this.#readAll();
@@ -312,7 +312,7 @@ export class Bus implements AsyncDisposable {
     });
     // Rooms that were opened before had no notices.
     await this.#readAll();
-    publisher = new Publisher(live, this.#replies, this.options.sendLimits ?? sendLimits);
+    publisher = new Publisher(live, this.#replies, this.options.sendLimits ?? sendLimitsDefault);
     this.#events.tell("status", "connected");
     void this.#acceptances.look();
     return { live, publisher };
@@ -362,7 +362,7 @@ export class Bus implements AsyncDisposable {
       await room.refresh(this.#closing.signal);
     } catch (error) {
       if (this.#closing.signal.aborted) return;
-      if (isUnibusError(error) && isOver.has(error.code)) this.#end(room, error);
+      if (endsRoom(error)) this.#end(room, error);
       else this.#trouble(error);
     }
   }
@@ -395,6 +395,6 @@ export class Bus implements AsyncDisposable {
   }
 
   #trouble(error: unknown): void {
-    if (!this.#closing.signal.aborted) this.#events.tell("trouble", error);
+    if (!this.#closing.signal.aborted && this.#outage.isNews(error)) this.#events.tell("trouble", error);
   }
 }

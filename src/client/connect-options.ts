@@ -3,6 +3,9 @@ import type { Identity } from "./identity.ts";
 import type { KeyLifetime } from "./key-age.ts";
 import type { ClientState } from "./state.ts";
 
+/** What may wait to be sent where nothing is said. */
+export const sendLimitsDefault = { messagesMax: 10_000, bytesMax: 64 * 1_048_576 } as const;
+
 /** What a bus is connected with. */
 export interface ConnectOptions {
   /** The address of the bus, or several of one bus, the preferred first. */

@@ -8,13 +8,16 @@ import { Detour } from "./detour.ts";
 import { unreached } from "./fetch-fault.ts";
 import { type Ask, busUrl, exchange, isCleartext } from "./http.ts";
 import type { Identity } from "./identity.ts";
-import { contentOf } from "./reply.ts";
+import { contentOf, isPassing } from "./reply.ts";
 import { pause } from "./wait.ts";
 
 /** How many addresses of one bus a client takes. */
 const urlsMax = 16;
-/** How often a GET is sent that the bus asks to send later, and the longest pause that is waited for, in seconds. */
-const patience = { attempts: 4, pauseSMax: 10 } as const;
+/**
+ * How often a GET is sent that the bus cannot answer now; the pause where the bus names none, and the longest one that
+ * is waited for, in seconds.
+ */
+const patience = { attempts: 4, pauseS: 0.5, pauseSMax: 10 } as const;
 /** How long one request and its reply may take, in milliseconds. */
 const timeoutMs = { info: 5_000, json: 30_000, blob: 300_000, restore: 300_000 } as const;
 /** The largest replies that are read, in bytes. Lists grow with the bus: their limit is a guard of memory alone. */
@@ -88,6 +91,8 @@ export class ControlPlane {
   readonly detour: Detour | undefined;
   /** The address that answered last. */
   #at = 0;
+  /** Called when an address has answered with success. */
+  onAnswer: () => void = () => undefined;
 
   constructor({ urls, identity, dial, onWarning, busClock, ownClock }: ControlOptions) {
     this.urls = [...new Set(urls.map(busUrl))];
@@ -136,7 +141,7 @@ export class ControlPlane {
           isLearned = true;
           if (await this.#learnTime(ask.signal)) continue;
         }
-        const pauseS = hasCode(error, "rate_limited") || hasCode(error, "unavailable") ? error.retryAfterS : undefined;
+        const pauseS = pauseOf(error);
         const isOver = attempt === patience.attempts || ask.method !== "GET";
         if (isOver || pauseS === undefined || pauseS > patience.pauseSMax) throw error;
         // Later than asked, by chance: clients that were refused together do not come back together.
@@ -158,6 +163,7 @@ export class ControlPlane {
       try {
         const body = await exchange(url, { ...ask, detour: this.detour });
         this.#at = at;
+        this.onAnswer();
         return { body, url };
       } catch (error) {
         if (hasCode(error, "unauthenticated") && !isCopied) {
@@ -376,6 +382,13 @@ export class ControlPlane {
     const { kexPubHex: kex_pub, kexSig: kex_sig } = this.identity;
     return this.#order("PUT", "/users/me/keys", { body: { kex_pub, kex_sig }, signal });
   }
+}
+
+/** After how many seconds a request is sent again, or undefined where that is of no use. */
+function pauseOf(error: unknown): number | undefined {
+  if (hasCode(error, "rate_limited")) return error.retryAfterS;
+  if (!hasCode(error, "unavailable")) return undefined;
+  return error.retryAfterS ?? (isPassing(error) ? patience.pauseS : undefined);
 }
 
 const endpointShape = new RegExp(endpointPattern);

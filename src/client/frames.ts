@@ -61,6 +61,8 @@ const bytesIn = (text = ""): Uint8Array => fromBase64(text) ?? new Uint8Array();
 export interface Refused extends Dropped {
   /** The endpoint that signed it, where the signature was checked and holds: otherwise any member may have made it. */
   readonly signedBy?: string | undefined;
+  /** The endpoint that it names as its sender, which anybody could have written; undefined for what is not a frame. */
+  readonly claims?: string | undefined;
 }
 
 /** What is wrong with a frame's signature, or null. Under a key that is not sound none holds: see `SoundKeys`. */

@@ -2,6 +2,7 @@
 import { openState } from "#state";
 import { Bus } from "./bus.ts";
 import type { ConnectOptions } from "./connect-options.ts";
+import { checkOptions, connectChecks, connectHints } from "./option-checks.ts";
 import { MemoryState } from "./state.ts";
 
 export { type ErrorCode, isUnibusError, UnibusError } from "../wire/errors.ts";
@@ -52,9 +53,12 @@ export type ClientOptions = Omit<ConnectOptions, "urls" | "state" | "ownClock"> 
 
 /**
  * Connects to a bus.
- * Errors: invalid for a wrong address; unavailable when nobody answers; unauthenticated for who is no user.
+ * Errors: invalid for a wrong address or option, which it names; clock_skew for clocks that are too far apart;
+ * unavailable when nobody answers; unauthenticated for a key that is not a user's.
  */
-export async function connect({ url, urls = [], state, ...options }: ClientOptions): Promise<Bus> {
+export async function connect(given: ClientOptions): Promise<Bus> {
+  checkOptions("connect", given, connectChecks, connectHints);
+  const { url, urls = [], state, ...options } = given;
   const all = url === undefined ? urls : [url, ...urls];
   const memory = state === "memory" ? new MemoryState() : openState({ folder: state, bus: all[0] ?? "" });
   return Bus.connect({ ...options, urls: all, state: memory });

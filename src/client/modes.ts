@@ -1,7 +1,24 @@
+import { UnibusError } from "../wire/errors.ts";
 import type { Policy } from "../wire/statement.ts";
+import { checkOptions, isBoolean } from "./option-checks.ts";
 
 /** The two modes that have a name. Source: spec 3. */
 export const modes = {
   nats: { encrypt: false, persist: false, sign_msgs: false },
   matrix: { encrypt: true, persist: true, sign_msgs: true },
 } as const satisfies Record<string, Policy>;
+
+const policyChecks = { encrypt: isBoolean, persist: isBoolean, sign_msgs: isBoolean };
+const bothWays = "say true or false";
+const policyHints = { encrypt: bothWays, persist: bothWays, sign_msgs: bothWays };
+
+/** The policy that a mode's name, or a policy itself, means. Errors: invalid. */
+export function policyOf(given: Policy | keyof typeof modes): Policy {
+  if (typeof given !== "string") {
+    checkOptions("createRoom: policy", given, policyChecks, policyHints);
+    return given;
+  }
+  if (Object.hasOwn(modes, given)) return modes[given];
+  const names = Object.keys(modes).join(" or ");
+  throw new UnibusError("invalid", `createRoom: there is no mode ${JSON.stringify(given)} (choose ${names})`);
+}

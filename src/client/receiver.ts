@@ -81,7 +81,7 @@ export class Receiver {
     const mark = isDropped(frame) || origin !== "live" ? null : this.#markOf(frame);
     const result = isDropped(frame) ? frame : await this.#check(frame, origin);
     if (!isDropped(result)) return { ...result, mark };
-    this.parts.onDrop(result);
+    this.parts.onDrop({ ...result, claims: isDropped(frame) ? undefined : frame.from });
     return null;
   }
 

@@ -58,7 +58,7 @@ export function refusalOf(reply: Response, body: Uint8Array, url: string): Unibu
   const message = typeof error === "string" ? plain(error) : "";
   const pauseS = /^\d{1,9}$/.exec(reply.headers.get("retry-after") ?? "")?.[0];
   const requestId = /^[\w-]{1,64}$/.exec(reply.headers.get(requestIdHeader) ?? "")?.[0];
-  return new UnibusError(
+  const refusal = new UnibusError(
     isReplyCode(code) ? code : "unavailable",
     message || `${url} answered ${reply.status}, which is no answer of a bus`,
     {
@@ -67,6 +67,17 @@ export function refusalOf(reply: Response, body: Uint8Array, url: string): Unibu
       details: typeof details === "object" && details !== null ? { ...details } : undefined,
     },
   );
+  if (passingStatuses.has(reply.status)) passing.add(refusal);
+  return refusal;
+}
+
+/** Statuses of a server, or of a proxy before it, that cannot answer for the moment. */
+const passingStatuses: ReadonlySet<number> = new Set([502, 503, 504]);
+const passing = new WeakSet<Error>();
+
+/** Whether an error is the refusal of a server that cannot answer for the moment: it may a moment later. */
+export function isPassing(error: Error): boolean {
+  return passing.has(error);
 }
 
 const openSchemas = new WeakMap<object, unknown>();

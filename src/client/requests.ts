@@ -12,7 +12,7 @@ import type { Replies } from "./replies.ts";
 import { waitFor } from "./wait.ts";
 
 /** How long a request waits for its answer where nothing is said, in milliseconds. */
-const requestTimeoutMs = 5_000;
+export const requestTimeoutMs = 5_000;
 
 interface RequestsParts {
   readonly replies: Replies;

@@ -3,6 +3,7 @@ import { Feed, lapsed, type Overflow } from "./feed.ts";
 import { framesOf, pagesAfter } from "./history-pages.ts";
 import type { LiveMessage } from "./line.ts";
 import type { Message } from "./message.ts";
+import { checkOptions, historyChecks, isFunction, readChecks } from "./option-checks.ts";
 import type { Received, Receiver } from "./receiver.ts";
 import { Recent } from "./recent.ts";
 import { type Lost, mended, settle, Tail, type Told } from "./tail.ts";
@@ -69,6 +70,7 @@ interface Tailing {
 /** What a room says, to as many readers as there are. It follows the room while there is one. */
 export class RoomReader {
   readonly #feeds = new Set<Feed>();
+  readonly #raw = new Set<(bytes: Uint8Array) => void>();
   #tailing: Tailing | null = null;
   #received = 0;
 
@@ -85,7 +87,9 @@ export class RoomReader {
   }
 
   /** Messages as an async iterator. Errors while reading: forbidden, gone, room_forked. */
-  messages({ from = "now", queueMax = queueDefault, whenBehind = "read", signal }: ReadOptions = {}): Messages {
+  messages(options: ReadOptions = {}): Messages {
+    checkOptions("messages", options, readChecks);
+    const { from = "now", queueMax = queueDefault, whenBehind = "read", signal } = options;
     const kept = this.parts.persist ? from : "now";
     const { feed, ready } = this.attach(queueMax, this.parts.persist && whenBehind === "read" ? "lapse" : "drop");
     const stop = () => feed.end(signal?.reason);
@@ -110,11 +114,38 @@ export class RoomReader {
     };
   }
 
+  /** Calls `onMessage` with each message, one after another, until what is returned is called. */
+  async listen(
+    onMessage: (message: Message) => unknown,
+    { onEnd, ...options }: ReadOptions & { readonly onEnd?: (error: unknown) => void },
+  ): Promise<() => void> {
+    checkOptions("onMessage", onEnd === undefined ? {} : { onEnd }, { onEnd: isFunction });
+    const messages = this.messages(options);
+    void (async () => {
+      try {
+        for await (const message of messages) {
+          try {
+            await onMessage(message);
+          } catch (error) {
+            this.parts.onTrouble(error);
+          }
+        }
+        onEnd?.(null);
+      } catch (error) {
+        if (onEnd === undefined) this.parts.onTrouble(error);
+        else onEnd(error);
+      }
+    })();
+    await messages.ready;
+    return () => void messages.return?.();
+  }
+
   /** A page of history, verified; what does not hold is dropped and counted. Errors: those of GET history. */
   async history(
     page: { readonly limit?: number; readonly before?: number },
     signal?: AbortSignal,
   ): Promise<HistoryPage> {
+    checkOptions("history", page, historyChecks);
     const { messages, first_seq, last_seq, more } = await this.parts.control.history(this.parts.roomId, page, signal);
     const opened = await new Kept(this.parts.receiver, new Recent(messages.length + 1)).open(framesOf(messages));
     return { messages: opened.map((one) => this.#messageOf(one)), firstSeq: first_seq, lastSeq: last_seq, more };
@@ -140,8 +171,21 @@ export class RoomReader {
     if (this.#feeds.size === 0) this.#unfollow();
   }
 
+  /** Calls `onRaw` with the bytes of whatever comes live, until what is returned is called. */
+  listenRaw(onRaw: (bytes: Uint8Array) => void): () => void {
+    this.#raw.add(onRaw);
+    return () => this.#raw.delete(onRaw);
+  }
+
   /** Takes what came live to the room's subject. */
   take(message: LiveMessage): void {
+    for (const onRaw of this.#raw) {
+      try {
+        onRaw(message.data);
+      } catch (error) {
+        this.parts.onTrouble(error);
+      }
+    }
     this.#tailing?.tail.take(message);
   }
 

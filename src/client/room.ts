@@ -10,11 +10,13 @@ import { KeyAge, type KeyLifetime } from "./key-age.ts";
 import type { Live } from "./live.ts";
 import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
+import { checkOptions, checkSaying, durableChecks, sayChecks } from "./option-checks.ts";
+import { Patience } from "./outage.ts";
 import { type OwnerConflict, ownerConflictError } from "./owner-check.ts";
 import type { Publisher, SendOptions } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
 import type { Replies } from "./replies.ts";
-import { Requests } from "./requests.ts";
+import { Requests, requestTimeoutMs } from "./requests.ts";
 import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
 import type { RoomChanges } from "./room-changes.ts";
 import type { RoomKeys } from "./room-keys.ts";
@@ -80,6 +82,7 @@ export class Room {
   readonly #answers: Answers;
   readonly #draftOf = (data: Uint8Array | string) => draftOf(this.parts.control.clock, data);
   readonly #blobs: RoomBlobs;
+  readonly #patience: Patience;
   readonly #age: KeyAge;
   readonly #requests: Requests;
   #sendsAnyway = false;
@@ -112,6 +115,7 @@ export class Room {
       onTrouble,
       signal,
     });
+    this.#patience = new Patience(signal);
     this.#blobs = new RoomBlobs(trust.roomId, keys, control);
     this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop });
     this.#ownerConflicts = parts.ownerConflicts;
@@ -229,17 +233,20 @@ export class Room {
    * epoch; the signal's reason.
    */
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
+    checkSaying("send", data, options, sayChecks);
     return this.#say({ ...this.#draftOf(data), ...placeOf(options) }, options);
   }
 
   /** Reacts to a message. Errors: those of `send`. */
   async react(to: Pick<Message, "id" | "thread">, emoji: string, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("react", emoji, options);
     const thread = to.thread === null ? {} : { thr: to.thread };
     return this.#say({ ...this.#draftOf(emoji), t: frameTypes.REACT, re: to.id, ...thread }, options);
   }
 
   /** Answers a message, in its thread or beginning one. Errors: those of `send`. */
   async reply(to: Pick<Message, "id" | "thread">, data: Uint8Array | string, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("reply", data, options);
     return this.#say({ ...this.#draftOf(data), re: to.id, thr: to.thread ?? to.id }, options);
   }
 
@@ -248,10 +255,14 @@ export class Room {
    * Errors: timeout when nobody answers; those of `send`.
    */
   async request(data: Uint8Array | string, options: SendOptions = {}): Promise<Message> {
+    checkSaying("request", data, options);
     this.#refuse();
     const draft = this.#draftOf(data);
-    await this.parts.enter(options.signal);
-    return this.#requests.request({ id: draft.id, seal: () => this.#sealed(draft, options.signal) }, options);
+    const timeoutMs = options.timeoutMs ?? requestTimeoutMs;
+    const enter = () => this.parts.enter(options.signal);
+    const { leftMs } = await this.#patience.run(enter, { ...options, timeoutMs });
+    const seal = () => this.#sealed(draft, options.signal);
+    return this.#requests.request({ id: draft.id, seal }, { ...options, timeoutMs: leftMs });
   }
 
   /**
@@ -283,28 +294,19 @@ export class Room {
    * said from now on will come. `onEnd` is called when it ends by itself, with the reason. What `onMessage` throws is
    * reported as `trouble`, and the next message follows: what a member sends must not end a reading.
    */
-  async onMessage(
+  onMessage(
     onMessage: (message: Message) => unknown,
-    { onEnd, ...options }: ReadOptions & { readonly onEnd?: (error: unknown) => void } = {},
+    options: ReadOptions & { readonly onEnd?: (error: unknown) => void } = {},
   ): Promise<() => void> {
-    const messages = this.messages(options);
-    void (async () => {
-      try {
-        for await (const message of messages) {
-          try {
-            await onMessage(message);
-          } catch (error) {
-            this.parts.onTrouble(error);
-          }
-        }
-        onEnd?.(null);
-      } catch (error) {
-        if (onEnd === undefined) this.parts.onTrouble(error);
-        else onEnd(error);
-      }
-    })();
-    await messages.ready;
-    return () => void messages.return?.();
+    return this.reader.listen(onMessage, options);
+  }
+
+  /**
+   * Calls `onRaw` with the bytes of whatever comes live to the room's subject, as they came: unchecked, sealed, perhaps
+   * twice, and perhaps no message of a member at all. Only while the room is followed (`messages`, `onMessage`).
+   */
+  onRaw(onRaw: (bytes: Uint8Array) => void): () => void {
+    return this.reader.listenRaw(onRaw);
   }
 
   /**
@@ -312,6 +314,7 @@ export class Room {
    * is acknowledged when `onMessage` has ended. Source: spec 8.
    */
   async durable(onMessage: (message: Message) => unknown, options: DurableOptions = {}): Promise<Durable> {
+    checkOptions("durable", options, durableChecks);
     await this.parts.enter(options.signal);
     const { live } = await this.parts.data();
     const { control, deliver, onTrouble } = this.parts;
@@ -347,12 +350,17 @@ export class Room {
 
   async #say(draft: Draft, options: SayOptions): Promise<Sent> {
     this.#refuse();
-    await this.parts.enter(options.signal);
-    // The room is read when the connection is made: what is sealed before that could be for one who left since.
-    const { publisher } = await waitFor(this.parts.data(), options.signal);
-    const { rekeyPending, ...outgoing } = await this.#sealed(draft, options.signal, options.blob?.epoch);
-    const seq = outgoing.dedupId === null ? null : await publisher.store(outgoing, options);
-    if (seq === null) await publisher.send(outgoing, options);
+    const { signal, blob } = options;
+    // What a room's first message needs is read over HTTP: it waits for that as later ones wait for the connection.
+    const { done, leftMs: timeoutMs } = await this.#patience.run(async () => {
+      await this.parts.enter(signal);
+      // The room is read when the connection is made: what is sealed before that could be for one who left since.
+      const { publisher } = await waitFor(this.parts.data(), signal);
+      return { publisher, ...(await this.#sealed(draft, signal, blob?.epoch)) };
+    }, options);
+    const { publisher, rekeyPending, ...outgoing } = done;
+    const seq = outgoing.dedupId === null ? null : await publisher.store(outgoing, { ...options, timeoutMs });
+    if (seq === null) await publisher.send(outgoing, { ...options, timeoutMs });
     // What is read comes back here and is counted then.
     if (!this.reader.isFollowing) this.#age.count();
     return { id: draft.id, seq, rekeyPending };

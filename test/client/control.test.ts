@@ -151,6 +151,14 @@ describe("a request", () => {
       count < 3 ? refusal("rate_limited", 429, { "retry-after": "0" }) : Response.json({ done: true }),
     );
     expect(await controlOf(calm.url).request("GET", "/x", anything)).toEqual({ done: true });
+    // Also where a server, or a proxy before it, does not say when.
+    for (const status of [502, 503, 504]) {
+      const early = listener((_, count) =>
+        count < 2 ? new Response("<html>", { status }) : Response.json({ done: true }),
+      );
+      expect(await controlOf(early.url).request("GET", "/x", anything)).toEqual({ done: true });
+      expect(early.asked.length).toBe(2);
+    }
     const busy = listener(() => refusal("unavailable", 503, { "retry-after": "0" }));
     expect((await failureOf(() => controlOf(busy.url).request("GET", "/x", anything))).code).toBe("unavailable");
     expect([calm.asked.length, busy.asked.length]).toEqual([3, 4]);
@@ -158,7 +166,7 @@ describe("a request", () => {
       ["POST", "rate_limited", 429, { "retry-after": "0" }],
       ["GET", "rate_limited", 429, { "retry-after": "3600" }],
       ["GET", "quota", 429, { "retry-after": "0" }],
-      ["GET", "unavailable", 503, {}],
+      ["POST", "unavailable", 503, {}],
     ];
     for (const [method, code, status, headers] of others) {
       const bus = listener(() => refusal(code, status, headers));

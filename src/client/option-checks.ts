@@ -1,0 +1,174 @@
+/**
+ * What an application passes to the client, checked when it runs: a program in plain JavaScript, or one that casts its
+ * types away, learns which option is wrong instead of being surprised by what becomes of it.
+ */
+import { UnibusError } from "../wire/errors.ts";
+
+/** Says what a value should be, in words that follow "is not", or null where it is that. */
+type Check = (value: unknown) => string | null;
+
+/** The options that a call takes, each with its check. One that is undefined counts as not given. */
+export type OptionChecks = Readonly<Record<string, Check>>;
+
+const when =
+  (holds: (value: unknown) => boolean, wanted: string): Check =>
+  (value) =>
+    holds(value) ? null : wanted;
+
+/** `true` or `false`. */
+export const isBoolean = when((value) => typeof value === "boolean", "true or false");
+/** A text that is not empty. */
+const isText = when((value) => typeof value === "string" && value !== "", "a text");
+/** A function. */
+export const isFunction = when((value) => typeof value === "function", "a function");
+const isTexts = when(
+  (value) => Array.isArray(value) && value.every((one) => typeof one === "string"),
+  "a list of texts",
+);
+/** An `AbortSignal`, of whatever realm. */
+export const isSignal = when(
+  (value) => typeof (value as AbortSignal | null)?.aborted === "boolean" && "addEventListener" in Object(value),
+  "an AbortSignal",
+);
+const isIdentity = when(
+  (value) => typeof (value as { sign?: unknown } | null)?.sign === "function" && "signPubHex" in Object(value),
+  "an Identity (see generateIdentity and parseIdentity)",
+);
+
+/** A whole number within bounds. */
+function isInteger(least: number, most: number = Number.MAX_SAFE_INTEGER): Check {
+  const wanted = `a whole number from ${least} to ${most}`;
+  return when((value) => Number.isSafeInteger(value) && Number(value) >= least && Number(value) <= most, wanted);
+}
+
+/** A number within bounds. */
+function isNumber(least: number, most: number): Check {
+  const wanted = `a number from ${least} to ${most}`;
+  return when((value) => typeof value === "number" && value >= least && value <= most, wanted);
+}
+
+/** One of some texts. */
+function isOneOf(...choices: readonly string[]): Check {
+  return when((value) => choices.includes(value as string), choices.map((one) => JSON.stringify(one)).join(" or "));
+}
+
+/** The longest time that a timer takes, in milliseconds. */
+const timerMsMax = 2_147_483_647;
+
+/** Milliseconds for a timer. */
+const isMilliseconds = isNumber(0, timerMsMax);
+
+/** A value as an error shows it: short, and never what may be a secret. */
+function shown(value: unknown): string {
+  if (typeof value === "string") return value.length > 40 ? "a text" : JSON.stringify(value);
+  if (value == null || typeof value === "number" || typeof value === "boolean") return String(value);
+  if (Array.isArray(value)) return "a list";
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
+const refused = (message: string): UnibusError => new UnibusError("invalid", message);
+
+/**
+ * Checks the options of a call. `required` names those that may not be missing, each with what to give.
+ * Errors: invalid, naming the call and the option.
+ */
+export function checkOptions(
+  call: string,
+  options: unknown,
+  checks: OptionChecks,
+  required: Readonly<Record<string, string>> = {},
+): void {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw refused(`${call}: its options are ${shown(options)}, not an object (pass { ... })`);
+  }
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined) continue;
+    const check = Object.hasOwn(checks, name) ? checks[name] : undefined;
+    if (check === undefined) {
+      const known = Object.keys(checks).join(", ");
+      throw refused(`${call}: there is no option ${JSON.stringify(name)} (known options: ${known})`);
+    }
+    const wanted = check(value);
+    if (wanted !== null) throw refused(`${call}: option ${name} is ${shown(value)}, not ${wanted} (correct it)`);
+  }
+  for (const [name, hint] of Object.entries(required)) {
+    if ((options as Record<string, unknown>)[name] === undefined) {
+      throw refused(`${call}: option ${name} is missing (${hint})`);
+    }
+  }
+}
+
+/** A check of an object's own options. */
+function isObjectOf(call: string, checks: OptionChecks, required: Readonly<Record<string, string>> = {}): Check {
+  return (value) => {
+    checkOptions(call, value, checks, required);
+    return null;
+  };
+}
+
+function checkData(call: string, data: unknown): void {
+  if (typeof data === "string" || data instanceof Uint8Array) return;
+  const hint = "pass a string or a Uint8Array; JSON.stringify makes a string of an object";
+  throw refused(`${call}: the message is ${shown(data)} (${hint})`);
+}
+
+const sendChecks: OptionChecks = {
+  timeoutMs: isMilliseconds,
+  offline: isOneOf("wait", "refuse"),
+  signal: isSignal,
+};
+
+/** What `send` takes besides. */
+export const sayChecks: OptionChecks = {
+  ...sendChecks,
+  thread: isText,
+  replyTo: isText,
+  blob: when((value) => "blob" in Object(value) && "epoch" in Object(value), "what putBlob gave"),
+};
+
+/** Checks what is said and how. Errors: invalid. */
+export function checkSaying(call: string, data: unknown, options: unknown, checks: OptionChecks = sendChecks): void {
+  checkData(call, data);
+  checkOptions(call, options, checks);
+}
+
+/** What `messages` takes. */
+export const readChecks: OptionChecks = {
+  from: isOneOf("start", "now", "last"),
+  queueMax: isInteger(1, 1_000_000),
+  whenBehind: isOneOf("read", "drop"),
+  signal: isSignal,
+};
+
+/** What `history` takes. */
+export const historyChecks: OptionChecks = { limit: isInteger(1, 1_000), before: isInteger(1) };
+
+/** What `durable` takes. */
+export const durableChecks: OptionChecks = { device: isText, signal: isSignal };
+
+const lifetimeChecks: OptionChecks = { days: isNumber(0, 36_500), messages: isInteger(0) };
+const limitChecks: OptionChecks = { messagesMax: isInteger(1), bytesMax: isInteger(1) };
+const limitHints = { messagesMax: "give both limits", bytesMax: "give both limits" };
+
+/** What `connect` takes. */
+export const connectChecks: OptionChecks = {
+  url: isText,
+  urls: isTexts,
+  identity: isIdentity,
+  state: isText,
+  lazy: isBoolean,
+  settles: isBoolean,
+  keyLifetime: isObjectOf("connect: keyLifetime", lifetimeChecks),
+  acceptFrom: isTexts,
+  sendLimits: isObjectOf("connect: sendLimits", limitChecks, limitHints),
+  dial: isText,
+  tls: isObjectOf("connect: tls", { ca: isText }),
+  busClock: isBoolean,
+  signal: isSignal,
+};
+
+/** What `connect` needs. */
+export const connectHints = {
+  identity: "make one by generateIdentity, or read one by parseIdentity",
+  state: 'name a folder, in a browser a database, for what this client has seen; or "memory", which forgets it',
+} as const;

@@ -1,0 +1,109 @@
+/**
+ * What a client does while the bus does not answer: it reports that once, however many parts of it try again, and what
+ * an application asks for meanwhile waits, in the order in which it was asked for.
+ */
+import { hasCode, UnibusError } from "../wire/errors.ts";
+import type { SendOptions } from "./publisher.ts";
+import { pause, waitFor } from "./wait.ts";
+
+/** Pauses between attempts, in milliseconds, with full jitter. */
+const retryMs = { first: 100, most: 2_000 } as const;
+/** How long a message is tried where nothing is said, in milliseconds. */
+const sendTimeoutMs = 30_000;
+
+/** Whether an error says that the bus, or the way to it, is away for now. */
+function isAway(error: unknown): boolean {
+  return (
+    ["unavailable", "timeout", "rate_limited"].some((code) => hasCode(error, code as "timeout")) || isOfNats(error)
+  );
+}
+
+function isOfNats(error: unknown): boolean {
+  return (error as { name?: unknown } | null)?.name === "NatsError";
+}
+
+/** One outage after another. */
+export class Outage {
+  #isReported = false;
+  #isDown = false;
+
+  /** Whether an error is to be reported: any but those that an outage brings after its first. */
+  isNews(error: unknown): boolean {
+    if (!isAway(error)) return true;
+    const isFirst = !this.#isReported;
+    this.#isReported = true;
+    return isFirst;
+  }
+
+  /** The connection to the data plane broke. */
+  down(): void {
+    this.#isDown = true;
+  }
+
+  /** It is there again, which ends an outage. */
+  up(): void {
+    this.#isDown = false;
+    this.#isReported = false;
+  }
+
+  /** The control plane answered, which ends an outage of it alone. */
+  answered(): void {
+    if (!this.#isDown) this.#isReported = false;
+  }
+}
+
+/** Work that is tried again while the bus is away. What begins later goes on later. */
+export class Patience {
+  #pausing: Promise<void> | null = null;
+  #attempt = 0;
+
+  /** `closing` ends all that waits. */
+  constructor(private readonly closing: AbortSignal) {}
+
+  /**
+   * What `work` gives, once the bus answers, and how much of the time is left, in milliseconds. `offline: "refuse"`
+   * tries once. `timeoutMs`: 30 s where nothing is said.
+   * Errors: those of `work`; unavailable when the time is over; the signal's reason.
+   */
+  async run<T>(
+    work: () => Promise<T>,
+    { timeoutMs = sendTimeoutMs, offline, signal }: SendOptions,
+  ): Promise<{ readonly done: T; readonly leftMs: number }> {
+    const endMs = performance.now() + timeoutMs;
+    for (;;) {
+      if (this.#pausing !== null && offline !== "refuse") await this.#wait(this.#pausing, endMs, signal);
+      this.closing.throwIfAborted();
+      try {
+        const done = await work();
+        this.#attempt = 0;
+        return { done, leftMs: Math.max(0, endMs - performance.now()) };
+      } catch (error) {
+        signal?.throwIfAborted();
+        this.closing.throwIfAborted();
+        if (!hasCode(error, "unavailable") || offline === "refuse" || performance.now() >= endMs) throw error;
+      }
+      // All who wait go on together, in the order in which they began.
+      this.#pausing ??= this.#pause();
+    }
+  }
+
+  async #wait(pausing: Promise<void>, endMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const leftMs = endMs - performance.now();
+    const late = new UnibusError("unavailable", "the bus did not answer in time, and nothing was sent (try again)");
+    if (leftMs <= 0) throw late;
+    const timer = AbortSignal.timeout(leftMs);
+    const signals = signal === undefined ? [timer, this.closing] : [timer, this.closing, signal];
+    await waitFor(pausing, AbortSignal.any(signals)).catch((error: unknown) => {
+      signal?.throwIfAborted();
+      throw timer.aborted ? late : error;
+    });
+  }
+
+  #pause(): Promise<void> {
+    const ms = Math.random() * Math.min(retryMs.most, retryMs.first * 2 ** Math.min(this.#attempt, 10));
+    this.#attempt += 1;
+    return pause(ms, undefined).finally(() => {
+      this.#pausing = null;
+    });
+  }
+}

@@ -1,0 +1,201 @@
+/** What a client does while the bus is away: it waits, in order, and reports it once. Source: spec 8, 17. */
+import { afterEach, expect, test } from "bun:test";
+import type { Identity } from "../../src/client/identity.ts";
+import { type Bus, connect, UnibusError } from "../../src/client/index.ts";
+import { Folder, Server, until } from "../support/executable.ts";
+import { addUser, freshSubject, postUser } from "../support/peer.ts";
+
+const patienceMs = 120_000;
+
+/** A bus that goes away and comes back at the same addresses. */
+class Scene implements AsyncDisposable {
+  readonly #folder = new Folder();
+  #server: Server | null = null;
+  #args: string[] = [];
+  readonly buses: Bus[] = [];
+
+  get server(): Server {
+    if (this.#server === null) throw new Error("the server is away");
+    return this.#server;
+  }
+
+  async start(): Promise<void> {
+    this.#server = await Server.start({ folder: this.#folder, args: ["--set", "http.rate=100000", ...this.#args] });
+    const { http, nats, ws } = this.#server.ready;
+    const at = (url: string) => new URL(url.replace(/^\w+:/, "http:")).host;
+    this.#args = ["--http", at(http), "--nats", at(nats), "--ws", at(ws)];
+  }
+
+  async stop(): Promise<void> {
+    const server = this.#server;
+    this.#server = null;
+    await server?.end("SIGKILL");
+    await server?.[Symbol.asyncDispose]();
+  }
+
+  async connect(identity: Identity, dialled?: number): Promise<Bus> {
+    const dial = dialled === undefined ? undefined : `127.0.0.1:${dialled}`;
+    const bus = await connect({ url: this.server.ready.http, dial, identity, state: "memory" });
+    this.buses.push(bus);
+    return bus;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled(this.buses.map((bus) => bus.close()));
+    await this.stop();
+    this.#folder[Symbol.dispose]();
+  }
+}
+
+/** An HTTP proxy before the bus that may refuse by 503, as one does whose backend is away. */
+class Front implements Disposable {
+  refuses: (pathname: string) => boolean = () => false;
+  asked = 0;
+  readonly #listener: { readonly port: number | undefined; stop(closes: boolean): unknown };
+
+  constructor(url: string) {
+    this.#listener = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: async (request) => {
+        this.asked += 1;
+        const { pathname, search } = new URL(request.url);
+        if (this.refuses(pathname)) return new Response("busy", { status: 503 });
+        const { method, headers } = request;
+        const body = method === "GET" ? null : await request.arrayBuffer();
+        return fetch(`${url}${pathname}${search}`, { method, headers, body });
+      },
+    });
+  }
+
+  get port(): number {
+    return this.#listener.port ?? 0;
+  }
+
+  [Symbol.dispose](): void {
+    void this.#listener.stop(true);
+  }
+}
+
+let scene: Scene | null = null;
+afterEach(async () => {
+  await scene?.[Symbol.asyncDispose]();
+  scene = null;
+});
+
+async function began(): Promise<{ readonly scene: Scene; readonly admin: Identity; readonly ana: Bus }> {
+  scene = new Scene();
+  await scene.start();
+  const admin = await addUser(scene.server, "root", { admin: true });
+  const ana = await scene.connect(await postUser(scene.server, admin, "ana"));
+  return { scene, admin, ana };
+}
+
+test(
+  "the first message of a room waits for the bus, as later ones do, and all keep their order",
+  async () => {
+    const { scene, admin, ana } = await began();
+    const made = await ana.createRoom(freshSubject(), "matrix");
+    const bob = await scene.connect(await postUser(scene.server, admin, "bob"));
+    await made.membership.add(bob.identity.endpoint);
+    // Bob has the room open, and has neither sent nor read anything in it: he lacks its key.
+    const room = await bob.room(made.id);
+    await scene.stop();
+    const refused = await room.send("not now", { offline: "refuse" }).catch((error: UnibusError) => error);
+    expect([refused instanceof UnibusError, (refused as UnibusError).code]).toEqual([true, "unavailable"]);
+    const late = room.send("too late", { timeoutMs: 300 }).catch((error: UnibusError) => error.code);
+    const given = new AbortController();
+    const left = room.send("given up", { signal: given.signal }).catch((error: Error) => error.message);
+    const texts = Array.from({ length: 20 }, (_, i) => `m${i}`);
+    const sending = texts.map((text) => room.send(text, { timeoutMs: 60_000 }));
+    given.abort(new Error("the caller left"));
+    expect(await late).toBe("unavailable");
+    expect(await left).toBe("the caller left");
+    await scene.start();
+    const sent = await Promise.all(sending);
+    const seqs = sent.map(({ seq }) => seq ?? 0);
+    expect(seqs).toEqual(seqs.toSorted((a, b) => a - b));
+    const { messages } = await room.history({ limit: 100 });
+    expect(messages.map(({ text }) => text)).toEqual(texts);
+  },
+  patienceMs,
+);
+
+test(
+  "a first request waits, too, within its time; a bus that is closed meanwhile ends the waiting",
+  async () => {
+    const { scene, admin, ana } = await began();
+    const made = await ana.createRoom(freshSubject(), "matrix");
+    await made.respond(({ text }) => `${text}!`);
+    using front = new Front(scene.server.ready.http);
+    const theirRoom = async (name: string) => {
+      const bus = await scene.connect(await postUser(scene.server, admin, name), front.port);
+      await made.membership.add(bus.identity.endpoint);
+      return { bus, room: await bus.room(made.id) };
+    };
+    const bob = await theirRoom("bob");
+    const cleo = await theirRoom("cleo");
+    front.asked = 0;
+    front.refuses = () => true;
+    const answer = bob.room.request("hello", { timeoutMs: 60_000 });
+    const waiting = cleo.room.send("never", { timeoutMs: 60_000 }).catch((error: UnibusError) => error.message);
+    await until("it was tried again", () => front.asked > 10, 60_000);
+    await cleo.bus.close();
+    expect(await waiting).toContain("this bus was closed");
+    front.refuses = () => false;
+    expect((await answer).text).toBe("hello!");
+  },
+  patienceMs,
+);
+
+test(
+  "one outage is one event, however many rooms are followed and however often it is tried again",
+  async () => {
+    const { scene, ana } = await began();
+    const got: string[] = [];
+    for (let i = 0; i < 5; i++) {
+      const room = await ana.createRoom(freshSubject(), "matrix");
+      await room.onMessage(({ text }) => void got.push(text));
+      await room.send(`first ${i}`);
+    }
+    await until("all came", () => got.length === 5);
+    const trouble: unknown[] = [];
+    const status: string[] = [];
+    ana.on("trouble", (error) => trouble.push(error));
+    ana.on("status", (now) => status.push(now));
+    for (const outage of [1, 2]) {
+      await scene.stop();
+      await until("it is noticed", () => status.length === 2 * outage - 1);
+      const down = performance.now();
+      // Long enough for several attempts of everything that tries again.
+      await until("it was tried again and again", () => performance.now() - down > 4_000);
+      expect(trouble.length).toBeLessThanOrEqual(outage);
+      await scene.start();
+      await until("it is back", () => status.length === 2 * outage, 60_000);
+      expect(trouble.length).toBe(outage);
+    }
+    expect(status).toEqual(["disconnected", "connected", "disconnected", "connected"]);
+  },
+  patienceMs,
+);
+
+test(
+  "a key that the bus cannot give for a moment is asked for again when a room is first used",
+  async () => {
+    const { scene, ana } = await began();
+    const made = await ana.createRoom(freshSubject(), "matrix");
+    await made.send("hello");
+    using front = new Front(scene.server.ready.http);
+    let refusals = 2;
+    let asked = 0;
+    front.refuses = (pathname) => {
+      if (!pathname.endsWith("/key")) return false;
+      asked += 1;
+      return refusals-- > 0;
+    };
+    const again = await scene.connect(ana.identity, front.port);
+    const { messages } = await (await again.room(made.id)).history();
+    expect([messages.map(({ text }) => text), asked]).toEqual([["hello"], 3]);
+  },
+  patienceMs,
+);
