@@ -2,8 +2,8 @@ import type { Static, TSchema } from "@sinclair/typebox";
 import * as api from "../wire/api.ts";
 import { bytesOf } from "../wire/encoding.ts";
 import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
-import { devicePattern, endpointPattern, ulidPattern } from "../wire/names.ts";
 import { BusClock, type OwnClock } from "./clock.ts";
+import { at, deviceShape, endpointShape, fit, hashShape } from "./control-target.ts";
 import { Detour } from "./detour.ts";
 import { unreached } from "./fetch-fault.ts";
 import { type Ask, busUrl, exchange, isCleartext } from "./http.ts";
@@ -389,21 +389,4 @@ function pauseOf(error: unknown): number | undefined {
   if (hasCode(error, "rate_limited")) return error.retryAfterS;
   if (!hasCode(error, "unavailable")) return undefined;
   return error.retryAfterS ?? (isPassing(error) ? patience.pauseS : undefined);
-}
-
-const endpointShape = new RegExp(endpointPattern);
-const deviceShape = new RegExp(devicePattern);
-const hashShape = /^[0-9a-f]{64}$/;
-const roomShape = new RegExp(ulidPattern);
-
-/** A part of a target. A bus may have chosen it: what has another shape could become another request. */
-function fit(part: string, shape: RegExp): string {
-  if (!shape.test(part))
-    throw new UnibusError("invalid", `${JSON.stringify(part)} is no name that fits here (check it)`);
-  return part;
-}
-
-/** The target of a room, or of a part of it. */
-function at(roomId: string, part = ""): string {
-  return `/rooms/${fit(roomId, roomShape)}${part}`;
 }

@@ -171,10 +171,10 @@ const hostOf = (url: string): string => new URL(url).host;
 
 function checked(link: JoinLink): JoinLink {
   if (isCleartext(link.url)) {
-    throw refusal(`${link.url} is not encrypted on the way (ask for an https link)`);
+    throw refusal(`${link.url.replace(/[0-9a-f]{32,}/gi, "...")} is not encrypted on the way (ask for an https link)`);
   }
   const { username, password } = new URL(link.url);
   if (username !== "" || password !== "")
-    throw refusal(`the link names a user before ${hostOf(link.url)} (${askAgain})`);
+    throw refusal(`the link names a user before ${hostOf(link.url).replace(/[0-9a-f]{32,}/gi, "...")} (${askAgain})`);
   return link;
 }

@@ -222,7 +222,7 @@ describe("copies", () => {
   test("need as many nodes: more are refused, with the mend, and nothing is changed", async () => {
     const done = await scale("--replicas", "5");
     expect(done).toMatchObject({ code: 1, stdout: "" });
-    expect(done.stderr).toContain("error: 5 copies need 5 running nodes (start more nodes of the cluster, or scale");
+    expect(done.stderr).toContain("5 copies need 5 running nodes (start more nodes of the cluster, or scale");
     expect(await copiesOf("CTL", "KV_UNIBUS_rooms")).toEqual([1, []]);
     expect(await scale("--replicas", "6")).toMatchObject({ code: 2 });
   });
