@@ -101,7 +101,7 @@ test("each message is told exactly once, in order", async () => {
   const admin = await addUser(server, "root", { admin: true });
   await using proxy = await TcpProxy.start(server.ready.nats);
   await using front = await HostileServer.start(server.ready.http);
-  front.alter("/info", (info: object) => ({ ...info, nats: [`nats://127.0.0.1:${proxy.port}`] }));
+  front.alter("/info", (info: object) => ({ ...info, nats: [`nats://127.0.0.1:${proxy.port}`], ws: [] }));
   const open = async (name: string, url: string): Promise<Bus> =>
     connect({ url, identity: await postUser(server, admin, name), state: "memory" });
 
