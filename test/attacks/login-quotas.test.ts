@@ -4,7 +4,10 @@
  */
 import { expect, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";
+import { UserStore } from "../../src/contracts/store.ts";
+import { UnibusError } from "../../src/wire/errors.ts";
 import { Server, until } from "../support/executable.ts";
+import { bootInProcess } from "../support/in-process.ts";
 import { castOf } from "../support/inside.ts";
 import { loginOf, RawNats, rawPeer } from "../support/raw-nats.ts";
 
@@ -39,6 +42,39 @@ test("the 33rd connection of a user is refused, and others come in", async () =>
   connections[0]?.[Symbol.dispose]();
   await until("there is room for one", async () => (await login(server, ana)) === "");
   for (const connection of connections) connection[Symbol.dispose]();
+}, 60_000);
+
+test("once all of them have answered a ping the 33rd is denied, so that its user learns why it stays out", async () => {
+  let offMs = 0;
+  await using bus = await bootInProcess({ now: () => Date.now() + offMs });
+  const { ana, bob } = await castOf(bus.server, "ana", "bob");
+  const connections: RawNats[] = [];
+  for (let index = 0; index < connectionsMax; index++) connections.push(await rawPeer(bus.server.ready.nats, ana));
+  expect(await login(bus.server, ana)).toBe(dropped);
+  offMs = 120_000;
+  expect(await login(bus.server, ana)).toBe(denied);
+  expect(await login(bus.server, bob)).toBe("");
+  connections[7]?.[Symbol.dispose]();
+  await until("there is room for one", async () => (await login(bus.server, ana)) === "");
+  for (const connection of connections) connection[Symbol.dispose]();
+}, 60_000);
+
+test("while the store cannot say who is a user nobody is let in, and nobody is told that they may not come in", async () => {
+  let isAway = false;
+  const away = (users: object): object =>
+    new Proxy(users, {
+      get(target, name, receiver) {
+        if (isAway && name === "getUser") throw new UnibusError("unavailable", "the store does not answer");
+        return Reflect.get(target, name, receiver);
+      },
+    });
+  await using bus = await bootInProcess({ between: { [UserStore.id]: away } });
+  const { ana } = await castOf(bus.server, "ana");
+  isAway = true;
+  expect(await login(bus.server, ana)).toBe(dropped);
+  expect(await garbage(bus.server, ana)).toBe(denied);
+  isAway = false;
+  expect(await login(bus.server, ana)).toBe("");
 }, 60_000);
 
 test("40 logins of a user at once give 32 connections and no more", async () => {

@@ -6,7 +6,7 @@ import { nkeys } from "nats";
 import { Folder, Server, unibus, until } from "../support/executable.ts";
 import { castOf } from "../support/inside.ts";
 import { addMembers, call, createRoom, dial, history, kick, policy } from "../support/peer.ts";
-import { rawPeer } from "../support/raw-nats.ts";
+import { loginOf, RawNats, rawPeer } from "../support/raw-nats.ts";
 
 const natsServer = resolve(import.meta.dir, "../../.cache/nats-server/nats-server");
 const accountNames = ["BUS", "CTL", "AUTH", "SYS"] as const;
@@ -169,6 +169,25 @@ describe.each(["sqlite", "kv"])("over servers of somebody else, with the store %
     await peer.close();
   }, 30_000);
 });
+
+test("a login that came before unibus did is dropped without an error, and is let in when it comes again", async () => {
+  using keys = new Keys();
+  using folder = new Folder();
+  await using nats = await OtherServer.start(keys, (config) => {
+    // Longer than this test: after it nats-server answers by an authorization error itself.
+    config.authorization.timeout = 120;
+  });
+  configure(folder, keys, nats.url);
+  const first = await Server.start({ folder, carriesNats: false });
+  const { ana } = await castOf(first, "ana");
+  await first.end();
+  using early = await RawNats.open(nats.url);
+  const answer = early.login(loginOf(ana, early));
+  await using _second = await Server.start({ folder, carriesNats: false });
+  expect(await answer).toBe("hung up");
+  using again = await RawNats.open(nats.url);
+  expect(await again.login(loginOf(ana, again))).toBe("");
+}, 60_000);
 
 describe("servers that cannot carry unibus are refused, in a sentence:", () => {
   let keys: Keys;

@@ -12,6 +12,7 @@ import { LoginGate } from "./gate.ts";
 import { Listeners } from "./listeners.ts";
 import { Logins } from "./logins.ts";
 import { Questions } from "./questions.ts";
+import { dropUnasked, type UnaskedOptions } from "./unasked.ts";
 import { guardSubscriptions } from "./subscription-guard.ts";
 
 const Config = Type.Object(
@@ -66,12 +67,19 @@ export default definePlugin({
     const cutter = { system, bus, answering: connection, watched, logins, isActive, log, now, signal };
     const watching = startCutter(cutter);
     void guardSubscriptions({ system, watched, logins, account: peerAccount, log, signal });
-    const questions = new Questions(connection, decide, log);
+    const onUp = () => void dropUnasked(unasked);
+    const questions = new Questions(connection, decide, { log, onUp });
+    const unasked: UnaskedOptions = {
+      ...{ system, answering: connection, watched, log },
+      wasAsked: (place) => questions.wasAsked(place),
+      drop: (place) => logins.drop(place),
+    };
     onStop(() => {
       questions.stop();
       for (const subscription of watching) subscription.unsubscribe();
     });
     await bus.flush();
+    onUp();
     await reconcile(cutter, "all");
     return { services: {}, posture: { acl: "callout" } };
   },

@@ -1,6 +1,7 @@
 import { Events, type Msg, type NatsConnection, type Subscription } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
 import { type LoginRequest, readLogin } from "./jwt.ts";
+import type { Place } from "./logins.ts";
 
 /** Where nats-server asks who may log in. */
 const questionSubject = "$SYS.REQ.USER.AUTH";
@@ -13,6 +14,9 @@ const presenceTimeoutMs = 500;
 const absenceMs = 500;
 /** Servers of which it is known that no unibus is there. */
 const absentMax = 64;
+
+/** How many logins are remembered as asked about. */
+const askedMax = 10_000;
 
 const presenceSubject = (serverId: string): string => `unibus.node.${serverId}`;
 
@@ -31,10 +35,21 @@ export class Questions {
   readonly #log: Log;
   readonly #subscriptions: Subscription[];
   readonly #absentSince = new Map<string, number>();
+  /** Logins that were asked about, the oldest first. */
+  readonly #asked = new Set<string>();
+  readonly #onUp: () => void;
   #presence: Subscription;
 
-  /** `answer` gives the answer to a login, or null if there is to be none. */
-  constructor(connection: NatsConnection, answer: (login: LoginRequest) => Promise<string | null>, log: Log) {
+  /**
+   * `answer` gives the answer to a login, or null if there is to be none. `onUp` is called when questions are heard
+   * again after a break.
+   */
+  constructor(
+    connection: NatsConnection,
+    answer: (login: LoginRequest) => Promise<string | null>,
+    { log, onUp }: { readonly log: Log; readonly onUp: () => void },
+  ) {
+    this.#onUp = onUp;
     this.#connection = connection;
     this.#answer = answer;
     this.#log = log;
@@ -55,6 +70,11 @@ export class Questions {
     void this.#announceAgain();
   }
 
+  /** Whether a login was asked about a short while ago. */
+  wasAsked({ server, cid }: Place): boolean {
+    return this.#asked.has(`${server}/${cid}`);
+  }
+
   /** Hears no more. */
   stop(): void {
     for (const subscription of [...this.#subscriptions, this.#presence]) subscription.unsubscribe();
@@ -62,7 +82,11 @@ export class Questions {
 
   async #take(message: Msg, act: (message: Msg, login: LoginRequest) => Promise<void>): Promise<void> {
     try {
-      await act(message, readLogin(message.string()));
+      const login = readLogin(message.string());
+      this.#asked.add(`${login.serverId}/${login.cid}`);
+      const [oldest] = this.#asked;
+      if (this.#asked.size > askedMax && oldest !== undefined) this.#asked.delete(oldest);
+      await act(message, login);
     } catch (error) {
       // No answer denies.
       this.#log.warn("a login request could not be read", { cause: error });
@@ -84,6 +108,7 @@ export class Questions {
       if (type !== Events.Reconnect) continue;
       this.#presence.unsubscribe();
       this.#presence = this.#announce();
+      this.#onUp();
     }
   }
 
