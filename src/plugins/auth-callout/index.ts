@@ -12,8 +12,8 @@ import { LoginGate } from "./gate.ts";
 import { Listeners } from "./listeners.ts";
 import { Logins } from "./logins.ts";
 import { Questions } from "./questions.ts";
-import { dropUnasked, type UnaskedOptions } from "./unasked.ts";
 import { guardSubscriptions } from "./subscription-guard.ts";
+import { dropUnasked, type UnaskedOptions } from "./unasked.ts";
 
 const Config = Type.Object(
   {
