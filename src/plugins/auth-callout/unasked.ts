@@ -45,8 +45,8 @@ async function waitingOn(server: string, system: NatsConnection): Promise<Place[
 }
 
 /**
- * Drops the logins that arrived while nobody listened, as when nats-server was there before unibus. It would answer them
- * by an authorization error after 10 s, after which clients give up; so they connect again at once.
+ * Drops the logins that arrived while nobody listened, as when nats-server was there before unibus. It would answer
+ * them by an authorization error after 10 s, after which clients give up; so they connect again at once.
  */
 export async function dropUnasked({ system, answering, watched, wasAsked, drop, log }: UnaskedOptions): Promise<void> {
   try {
