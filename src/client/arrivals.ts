@@ -1,7 +1,7 @@
 /** What is read out of data-plane messages before they are verified. */
 import { isUnibusError, type UnibusError } from "../wire/errors.ts";
 import { type DropReason, decodeFrame, isDropped } from "../wire/frame.ts";
-import { deliverRoot, isUlid } from "../wire/names.ts";
+import { deliverRoot } from "../wire/names.ts";
 import type { LiveMessage } from "./line.ts";
 
 /** What two copies of a message have in common: a frame's sender and id, a delivery's ack. */
@@ -9,16 +9,6 @@ export function copyKey({ subject, data, reply }: LiveMessage): string | null {
   if (subject.startsWith(deliverRoot)) return reply ?? null;
   const frame = decodeFrame(data);
   return isDropped(frame) ? null : `${frame.from}.${frame.id}.${frame.sig ?? ""}`;
-}
-
-/** The room that a notice names, or null for what is no notice. */
-export function roomIdIn(data: Uint8Array): string | null {
-  try {
-    const { room_id } = JSON.parse(new TextDecoder().decode(data)) as { room_id?: unknown };
-    return typeof room_id === "string" && isUlid(room_id) ? room_id : null;
-  } catch {
-    return null;
-  }
 }
 
 /** Drops that happen among honest peers: a swap of connections, a rekey on its way. */

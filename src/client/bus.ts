@@ -5,7 +5,7 @@ import { looksLikeRoomLink } from "../wire/fingerprint.ts";
 import { deliverRoot, isUlid } from "../wire/names.ts";
 import type { Policy } from "../wire/statement.ts";
 import { Acceptances } from "./acceptances.ts";
-import { copyKey, endsRoom, isHarmless, roomIdIn } from "./arrivals.ts";
+import { copyKey, endsRoom, isHarmless } from "./arrivals.ts";
 import type { BusEvents } from "./bus-events.ts";
 import { type ConnectOptions, sendLimitsDefault } from "./connect-options.ts";
 import { ControlPlane } from "./control.ts";
@@ -18,6 +18,7 @@ import { keyLifetimeDefault } from "./key-age.ts";
 import type { LiveMessage } from "./line.ts";
 import { Live } from "./live.ts";
 import { type modes, policyOf } from "./modes.ts";
+import type { Notice } from "./notice.ts";
 import { Outage } from "./outage.ts";
 import { type OwnerConflict, ownerConflictError, ownerConflicts } from "./owner-check.ts";
 import { Publisher } from "./publisher.ts";
@@ -77,7 +78,7 @@ export class Bus implements AsyncDisposable {
       onTrouble: (error) => this.#trouble(error),
     };
     this.directory = new Directory(control, state, vouched);
-    this.#replies = new Replies(options.identity.endpoint);
+    this.#replies = new Replies(options.identity.endpoint, () => this.#data?.then(({ live }) => live.followNow()));
     this.#acceptances = new Acceptances({
       control,
       acceptFrom: new Set(options.acceptFrom),
@@ -284,10 +285,10 @@ export class Bus implements AsyncDisposable {
       servers,
       findServers: async () => [...new Set((await this.#control.infos(this.#closing.signal)).flatMap(dataUrls))],
       readGrant: () => this.#readGrant(),
-      subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.subjects],
+      subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.subjects, ...this.#replies.subjects],
       keyOf: copyKey,
       onMessage: (message) => this.#take(message),
-      onNotice: (kind, data) => this.#noticed(kind, data),
+      onNotice: (notice) => this.#noticed(notice),
       onDown: () => {
         this.#outage.down();
         publisher?.broken();
@@ -325,8 +326,7 @@ export class Bus implements AsyncDisposable {
   }
 
   /** A notice is a hint: what it is about is read. Source: spec 9. */
-  #noticed(kind: string, data: Uint8Array): void {
-    const roomId = roomIdIn(data);
+  #noticed({ kind, roomId }: Notice): void {
     this.#events.tell("rooms", { roomId, kind });
     if (kind === "joined") void this.#acceptances.look();
     const settles = kind === "rekey_pending" && this.#settles;

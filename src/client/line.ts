@@ -6,6 +6,7 @@ import { noticeSubject } from "../wire/names.ts";
 import { natsText } from "../wire/sign.ts";
 import type { Identity } from "./identity.ts";
 import type { DataConnection, NatsDial, NatsMessage, NatsSubscription, Refusal } from "./nats-connection.ts";
+import { inboxToken } from "./replies.ts";
 import { pause, waitFor } from "./wait.ts";
 
 /** A message as it came. */
@@ -78,9 +79,10 @@ export class Line {
   static #count = 0;
   readonly #number = ++Line.#count;
   readonly #subscriptions = new Map<string, NatsSubscription>();
-  readonly #inbox: string;
+  /** Below it come the acks of what is published here: nobody else knows it. */
+  readonly acks: string;
   readonly #notices: string;
-  /** Who waits for the server: told when the connection ends, of which the NATS client says nothing. */
+  /** Called when the connection ends, which the NATS client reports to nobody who waits for the server. */
   readonly #flushing = new Set<(error: UnibusError) => void>();
 
   private constructor(
@@ -88,7 +90,7 @@ export class Line {
     identity: Identity,
     private readonly events: LineEvents,
   ) {
-    this.#inbox = `_INBOX.${identity.endpoint}.`;
+    this.acks = `_INBOX.${identity.endpoint}.a.${inboxToken()}`;
     this.#notices = noticeSubject(identity.endpoint, "");
     connection.watch({
       onRefusal: (refusal) => this.events.onRefusal(refusal),
@@ -135,6 +137,12 @@ export class Line {
     }
   }
 
+  /** Calls `act` when this connection ends, until what is returned is called. */
+  onEnd(act: () => void): () => void {
+    this.#flushing.add(act);
+    return () => void this.#flushing.delete(act);
+  }
+
   /** Resolves when the server has taken in what was sent before. Errors: unavailable when the connection ends first. */
   flush(): Promise<void> {
     const failed = (error: unknown) => lineError("the connection to the bus broke", error);
@@ -153,12 +161,13 @@ export class Line {
 
   /** Whether what is published to a subject comes over this connection. */
   carries(subject: string): boolean {
-    return subject.startsWith(this.#inbox) || subject.startsWith(this.#notices) || this.#subscriptions.has(subject);
+    if (this.#subscriptions.has(subject) || subject.startsWith(this.#notices)) return true;
+    return subject.startsWith("_INBOX.") && this.#subscriptions.has(`${subject.slice(0, subject.lastIndexOf("."))}.>`);
   }
 
-  /** Brings the subscriptions in line, and returns when the server knows. Inbox and notices are always among them. */
+  /** Brings the subscriptions in line, and returns when the server knows. Acks and notices are always among them. */
   async follow(subjects: readonly string[]): Promise<void> {
-    const wanted = new Set([`${this.#notices}*`, `${this.#inbox}>`, ...subjects]);
+    const wanted = new Set([`${this.#notices}*`, `${this.acks}.>`, ...subjects]);
     for (const [subject, subscription] of this.#subscriptions) {
       if (wanted.has(subject) && !subscription.isClosed()) continue;
       if (!subscription.isClosed()) subscription.unsubscribe();

@@ -4,6 +4,7 @@ import type { Identity } from "./identity.ts";
 import { type Dial, Line, type LiveMessage } from "./line.ts";
 import { Merge } from "./merge.ts";
 import type { Refusal } from "./nats-connection.ts";
+import { isNoticeSubject, type Notice, noticeIn } from "./notice.ts";
 import { type Attempt, failureOf, ServerList } from "./server-list.ts";
 import { pause, waitFor } from "./wait.ts";
 
@@ -25,7 +26,7 @@ export interface LiveOptions extends Dial {
   /** What two copies of one message have in common, or null for what may come twice while connections are swapped. */
   readonly keyOf: (message: LiveMessage) => string | null;
   /** Told of notices after the new permissions are in force. */
-  readonly onNotice?: (kind: string, data: Uint8Array) => void;
+  readonly onNotice?: (notice: Notice) => void;
   /** Told when the connection broke, before anything comes by the next one. It comes back by itself. */
   readonly onDown?: () => void;
   /** Told when the connection is there again after a break: what was published meanwhile did not come. */
@@ -53,8 +54,8 @@ const overlapMs = 1_000;
 const followTimeoutMs = 10_000;
 /** How many connections one peer has at most while it swaps. */
 const linesMax = 8;
-/** The longest notice, in bytes, and how many are remembered to tell the copies that other connections bring. */
-const notices = { bytesMax: 256, rememberedMax: 1_000 } as const;
+/** How many notices are remembered to recognise the copies that other connections bring. */
+const noticesMax = 1_000;
 
 /** Notices after which nothing that a peer may do on the data plane is different: a room waits to be accepted. */
 const withoutEffect = new Set(["joined", "rekeyed", "rekey_pending", "role"]);
@@ -85,6 +86,7 @@ export class Live {
   /** Whether another refresh was asked for during this one, and whether one of them needs another connection. */
   #again = false;
   #isForced = false;
+  #isOwn = false;
   #recovering: Promise<void> | null = null;
   /** The swap under way: the next begins after it, so that an older line never subscribes after a newer one. */
   #swapping: Promise<unknown> = Promise.resolve();
@@ -155,9 +157,16 @@ export class Live {
     if (line === this.#line) this.#followed = subjects;
   }
 
+  /** Follows what `subjects` says now, before it returns: what is published next finds its subscriptions there. */
+  followNow(): void {
+    this.follow().catch((error: unknown) => this.#trouble(error));
+  }
+
   /** Makes another connection, with the permissions of now. Calls during one are one more, after it. */
   refresh(): Promise<void> {
     this.#isForced = true;
+    // What this peer itself asks for does not wait behind what notices ask for.
+    this.#isOwn = true;
     return this.#refresh();
   }
 
@@ -184,7 +193,9 @@ export class Live {
   async #refreshUntilQuiet(): Promise<void> {
     do {
       this.#again = false;
-      await this.#reads.take();
+      const isOwn = this.#isOwn;
+      this.#isOwn = false;
+      if (!isOwn) await this.#reads.take();
       if (this.#closing.signal.aborted) return;
       // While there is no connection another is on its way, and reads the truth itself.
       const isForced = this.#isForced;
@@ -323,15 +334,16 @@ export class Live {
   }
 
   #receive(message: LiveMessage, line: Line): void {
-    const notice = /^unibus\.user\.[^.]+\.(\w+)$/.exec(message.subject)?.[1];
-    if (notice === undefined) this.#merge.take(line, message);
-    else void this.#take(notice, message.data, line);
+    const notice = noticeIn(message);
+    if (notice !== null) void this.#take(notice, line);
+    else if (!isNoticeSubject(message.subject)) this.#merge.take(line, message);
   }
 
-  async #take(kind: string, data: Uint8Array, line: Line): Promise<void> {
-    if (data.length > notices.bytesMax || this.#isCopy(`${kind} ${new TextDecoder().decode(data)}`, line)) return;
+  async #take(notice: Notice, line: Line): Promise<void> {
+    const { kind, roomId } = notice;
+    if (this.#isCopy(`${kind} ${roomId}`, line)) return;
     if (!withoutEffect.has(kind)) await this.#try({ forced: kind === newConsumer });
-    this.options.onNotice?.(kind, data);
+    this.options.onNotice?.(notice);
   }
 
   /**
@@ -341,7 +353,7 @@ export class Live {
   #isCopy(notice: string, line: Line): boolean {
     const nowMs = performance.now();
     for (const [name, { atMs }] of this.#noticed) {
-      if (nowMs - atMs < overlapMs && this.#noticed.size < notices.rememberedMax) break;
+      if (nowMs - atMs < overlapMs && this.#noticed.size < noticesMax) break;
       this.#noticed.delete(name);
     }
     const lines = this.#noticed.get(notice)?.lines;
@@ -358,7 +370,8 @@ export class Live {
   async #try({ forced }: { readonly forced: boolean }): Promise<void> {
     for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
       try {
-        return await (forced ? this.refresh() : this.#refresh());
+        if (forced) this.#isForced = true;
+        return await this.#refresh();
       } catch (error) {
         this.#trouble(error);
       }

@@ -233,11 +233,13 @@ export class Publisher {
     signal: AbortSignal | undefined,
   ): Promise<Ack | Unacked> {
     const { ended, waiting } = this.#wait(subject);
-    const inbox = this.replies.open("a", ({ data }) => {
+    const inbox = this.replies.openAck(line.acks, ({ data }) => {
       const ack = ackOf(data);
       if (ack !== null) waiting.settle(ack);
     });
     const timer = setTimeout(() => waiting.settle("late"), Math.min(ackTimeoutMs, leftMs(endMs)));
+    // Its ack comes over this connection alone, also while another one replaces it.
+    const forget = line.onEnd(() => waiting.settle("broken"));
     try {
       line.publish(subject, bytes, { dedupId, reply: inbox.subject });
       const end = await waitFor(ended, signal);
@@ -246,6 +248,7 @@ export class Publisher {
       return end;
     } finally {
       clearTimeout(timer);
+      forget();
       inbox[Symbol.dispose]();
       this.#waiting.delete(waiting);
     }

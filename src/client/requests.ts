@@ -40,11 +40,22 @@ export class Requests {
     });
     // A peer can write what JetStream would: only in the end, where nobody answered, it says why.
     let refusal: UnibusError | null = null;
-    const inbox = this.parts.replies.open("r", ({ data: bytes }) => {
+    const { replies, onTrouble } = this.parts;
+    let isAcked = false;
+    const inbox = replies.openRequest(({ data: bytes }) => {
       const server = answerOfServer(bytes);
-      if (server !== null) refusal ??= server.refusal;
-      else void this.#answerIn(bytes, id).then((answer) => answer && settle(answer), this.parts.onTrouble);
+      if (server === null) {
+        const take = (answer: Message | null): void => (answer === null ? replies.unmatched() : settle(answer));
+        void this.#answerIn(bytes, id).then(take, onTrouble);
+        return;
+      }
+      // In a room that keeps its messages one ack comes to the same place.
+      if (isAcked) replies.unmatched();
+      isAcked = true;
+      refusal ??= server.refusal;
     });
+    // Before the request: on one connection the subscription is there when the answer comes.
+    if (live.isUp && !live.line.carries(inbox.subject)) live.followNow();
     const within = options.timeoutMs ?? requestTimeoutMs;
     const timeout = new UnibusError("timeout", "nobody answered in time (try again)");
     const timer = setTimeout(() => settle(refusal ?? timeout), within);

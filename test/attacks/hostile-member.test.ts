@@ -28,7 +28,7 @@ const policies: Readonly<Record<string, Policy>> = {
 /** Publishes all of it as cleo, with reply subjects that name nobody, cleo and ana. */
 async function publishAll(at: HostileScene, frames: readonly Uint8Array[]): Promise<void> {
   const { endpoint } = at.cleo.identity;
-  const token = "A".repeat(22);
+  const token = `${"0".repeat(32)}.${"1".repeat(32)}`;
   const replies = [undefined, `_INBOX.${endpoint}.r.${token}`, `_INBOX.${at.ana.identity.endpoint}.r.${token}`, "a"];
   const connection = await dial(server, at.cleo.identity);
   for (const [i, bytes] of frames.entries()) {

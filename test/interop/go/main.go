@@ -9,7 +9,6 @@ import (
 	"bufio"
 	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -118,11 +117,12 @@ func (p *peer) answer(reply string, request map[string]any) {
 
 // ask publishes a frame and hands each answer to done until that is content. Nobody can guess where the answers come.
 func (p *peer) ask(kind string, msg *nats.Msg, done func(data []byte) bool) error {
-	token := make([]byte, 16)
-	if _, err := rand.Read(token); err != nil {
+	names := make([]byte, 32)
+	if _, err := rand.Read(names); err != nil {
 		return err
 	}
-	msg.Reply = "_INBOX." + p.me.Endpoint + "." + kind + "." + base64.RawURLEncoding.EncodeToString(token)
+	// A session and a token: nobody can send junk to what nobody can guess.
+	msg.Reply = fmt.Sprintf("_INBOX.%s.%s.%x.%x", p.me.Endpoint, kind, names[:16], names[16:])
 	answers, err := p.conn.SubscribeSync(msg.Reply)
 	if err != nil {
 		return err
