@@ -4,6 +4,7 @@
  */
 import { expect, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";
+import { Rooms } from "../../src/contracts/rooms.ts";
 import { UserStore } from "../../src/contracts/store.ts";
 import { UnibusError } from "../../src/wire/errors.ts";
 import { Server, until } from "../support/executable.ts";
@@ -77,10 +78,21 @@ test("while the store cannot say who is a user nobody is let in, and nobody is t
   expect(await login(bus.server, ana)).toBe("");
 }, 60_000);
 
-test("40 logins of a user at once give 32 connections and no more", async () => {
-  await using server = await Server.start();
-  const { ana } = await castOf(server, "ana");
-  const connections = await Promise.all(Array.from({ length: 40 }, () => RawNats.open(server.ready.nats)));
+test("40 logins of a user at once give 32 connections and no more, however long the bus thinks of each", async () => {
+  const slow = (rooms: object): object =>
+    new Proxy(rooms, {
+      get(target, name, receiver) {
+        const value = Reflect.get(target, name, receiver) as unknown;
+        if (name !== "accepted" || typeof value !== "function") return value;
+        return async (...given: unknown[]) => {
+          await Bun.sleep(300);
+          return value.apply(target, given) as unknown;
+        };
+      },
+    });
+  await using bus = await bootInProcess({ between: { [Rooms.id]: slow } });
+  const { ana } = await castOf(bus.server, "ana");
+  const connections = await Promise.all(Array.from({ length: 40 }, () => RawNats.open(bus.server.ready.nats)));
   const answers = await Promise.all(connections.map((raw) => raw.login(loginOf(ana, raw))));
   expect(countOf(answers, "")).toBe(connectionsMax);
   expect(countOf(answers, dropped)).toBe(40 - connectionsMax);
