@@ -5,6 +5,7 @@ import { subjectFault } from "../wire/names.ts";
 import { approveOption, inspectRoom, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asPeer, asReader, endpointsOf, type PeerOptions, peerCommand } from "./peer.ts";
 import { printFields, printJson, printNote, printRow } from "./print.ts";
+import { recoveryCommands } from "./room-recovery.ts";
 import { policyText } from "./rooms.ts";
 
 interface NewOptions extends PeerOptions {
@@ -213,7 +214,7 @@ function newCommand(): Command {
     .action(makeNew);
 }
 
-/** `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role`. Source: spec 14. */
+/** `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role|repair|trust`. Source: spec 14. */
 export function roomCommand(): Command {
   const command = new Command("room")
     .description("make a room, see it, and change who is in it")
@@ -257,5 +258,6 @@ export function roomCommand(): Command {
     .addArgument(new Argument("<role>", "what they are to be").choices(["owner", "member"]))
     .addOption(approveOption())
     .action(setRole);
+  for (const recovery of recoveryCommands()) command.addCommand(recovery);
   return command;
 }

@@ -1,4 +1,5 @@
 import { dataUrls } from "#nats";
+import { Background } from "../lib/background.ts";
 import type { Info } from "../wire/api.ts";
 import { hasCode, UnibusError } from "../wire/errors.ts";
 import { looksLikeRoomLink } from "../wire/fingerprint.ts";
@@ -22,6 +23,7 @@ import type { Notice } from "./notice.ts";
 import { Outage } from "./outage.ts";
 import { type OwnerConflict, ownerConflictError, ownerConflicts } from "./owner-check.ts";
 import { Publisher } from "./publisher.ts";
+import { Recovery } from "./recovery.ts";
 import { Replies } from "./replies.ts";
 import { Room } from "./room.ts";
 import { createRoom, RoomChanges } from "./room-changes.ts";
@@ -37,7 +39,10 @@ const refreshBatch = 8;
 
 /** One bus, as one peer has it: rooms, people, and what happens. */
 export class Bus implements AsyncDisposable {
+  readonly identity: Identity;
   readonly directory: Directory;
+  /** What to do about rooms that went back, on a bus that was restored from a backup. */
+  readonly recovery: Recovery;
   readonly #control: ControlPlane;
   readonly #events = new Events<BusEvents>((error) => this.#trouble(error));
   readonly #hints = new Hints((roomId, hasLeft) => this.#readHinted(roomId, hasLeft));
@@ -46,6 +51,7 @@ export class Bus implements AsyncDisposable {
   readonly #bySubject = new Map<string, Room>();
   readonly #deliveries = new Deliveries();
   readonly #closing = new AbortController();
+  readonly #settles: boolean;
   readonly #trustParts: TrustParts;
   readonly #acceptances: Acceptances;
   readonly #settlements = new Settlements({
@@ -63,6 +69,8 @@ export class Bus implements AsyncDisposable {
     readonly info: Info,
   ) {
     this.#control = control;
+    this.identity = options.identity;
+    this.#settles = options.settles !== false;
     control.onAnswer = () => this.#outage.answered();
     control.clock.onMoved = (error) => this.#events.tell("suspicious", { roomId: null, what: "clock_moved", error });
     const vouched = new Vouched();
@@ -72,12 +80,14 @@ export class Bus implements AsyncDisposable {
       state,
       vouched,
       signal: this.#closing.signal,
+      background: new Background(),
       onFork: (roomId, error) => void this.#forked(roomId, error),
       onStale: (roomId, { by: from }, error) =>
         this.#events.tell("suspicious", { roomId, what: "room_stale", from, error }),
       onTrouble: (error) => this.#trouble(error),
     };
     this.directory = new Directory(control, state, vouched);
+    this.recovery = new Recovery(this.#trustParts);
     this.#replies = new Replies(options.identity.endpoint, () => this.#data?.then(({ live }) => live.followNow()));
     this.#acceptances = new Acceptances({
       control,
@@ -97,15 +107,9 @@ export class Bus implements AsyncDisposable {
     const control = new ControlPlane({ ...options, onWarning: (warning) => void warnings.push(warning) });
     const bus = new Bus(options, control, await control.info(options.signal));
     // Listeners are there in the next turn.
-    setTimeout(() => {
-      for (const warning of warnings) bus.#events.tell("warning", warning);
-    });
+    setTimeout(() => warnings.forEach((warning) => void bus.#events.tell("warning", warning)));
     if (options.lazy !== true) await waitFor(bus.#dataPlane(), options.signal);
     return bus;
-  }
-
-  get identity(): Identity {
-    return this.options.identity;
   }
 
   /** The requests over HTTP, for what has no method here. */
@@ -167,10 +171,10 @@ export class Bus implements AsyncDisposable {
     if (this.#closing.signal.aborted) return;
     const data = await this.#data?.catch(() => null);
     await this.#settlements.ended();
+    await this.#trustParts.background?.settled();
     this.#closing.abort(new UnibusError("unavailable", "this bus was closed (connect again)"));
-    for (const room of await Promise.allSettled(this.#rooms.values())) {
+    for (const room of await Promise.allSettled(this.#rooms.values()))
       if (room.status === "fulfilled") room.value.reader.end(null);
-    }
     await data?.live.close();
   }
 
@@ -377,10 +381,6 @@ export class Bus implements AsyncDisposable {
   #end(room: Room, error: UnibusError): void {
     this.#rooms.delete(room.id);
     room.reader.end(error);
-  }
-
-  get #settles(): boolean {
-    return this.options.settles !== false;
   }
 
   /** What changed while the connection was away came without a notice. */

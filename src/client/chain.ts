@@ -33,6 +33,7 @@ export class Chain {
   readonly #keyChecks = new Map<number, string>();
 
   #expected: RoomPin | null = null;
+  readonly #fresh: GivenStatement[] = [];
   /** The hash of statement 1, where this chain has been followed back to it. */
   #firstHash: string | null = null;
   #fingerprint: string | null = null;
@@ -71,6 +72,16 @@ export class Chain {
     return this.#keyChecks.get(epoch) ?? null;
   }
 
+  /** Where this chain began: the first statement that was taken, by its version and hash. */
+  get start(): { readonly version: number; readonly hash: string } | null {
+    return this.#start === null ? null : { version: this.#start.parsed.version, hash: this.#start.hash };
+  }
+
+  /** The statements that were verified since the last call, in order. A pinned beginning is not among them. */
+  takeFresh(): GivenStatement[] {
+    return this.#fresh.splice(0);
+  }
+
   /** Takes the statements that follow, the newest known one again first. */
   async take(given: readonly GivenStatement[]): Promise<void> {
     for (const one of given) {
@@ -90,6 +101,7 @@ export class Chain {
       }
       const link = { text: one.text, hash, parsed };
       if (!isPinned) await this.#check(head, link, one);
+      if (!isPinned) this.#fresh.push(one);
       if (!isPinned && head === null) this.#fingerprint = roomFingerprint(one);
       this.#add(link);
     }

@@ -15,6 +15,7 @@ import {
 } from "../wire/statement.ts";
 import { newUlid } from "../wire/ulid.ts";
 import type { Identity } from "./identity.ts";
+import { KeptRoom } from "./kept-room.ts";
 import { newRoomKey, sealRoomKey } from "./keys.ts";
 import { RoomIdentity } from "./room-identity.ts";
 import { RoomKeys } from "./room-keys.ts";
@@ -113,6 +114,7 @@ export async function createRoom(
   const owners = [sign_pub];
   await memory.saveRoom(roomId, { version: 1, hash: statement.hash, epoch: 1, owners, firstOwners: owners });
   await new RoomIdentity(roomId, memory).keep(roomFingerprint(statement), "created");
+  await new KeptRoom(roomId, memory).addStatements([{ version: 1, ...wireForm(statement) }]);
   const trust = await RoomTrust.open(roomId, parts, { signal });
   const keys = new RoomKeys(trust, control, parts.signal);
   if (roomKey !== null) await keys.adopt(1, roomKey);

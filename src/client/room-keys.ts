@@ -1,13 +1,16 @@
 import { Semaphore } from "../lib/semaphore.ts";
-import { UnibusError } from "../wire/errors.ts";
+import { hasCode, UnibusError } from "../wire/errors.ts";
 import { keyCheck } from "../wire/statement.ts";
 import type { ControlPlane } from "./control.ts";
+import { sealRoomKey } from "./keys.ts";
 import type { RoomTrust } from "./trust.ts";
 import { memberAt } from "./verified-room.ts";
-import { waitFor } from "./wait.ts";
+import { OneAtATime, pause, waitFor } from "./wait.ts";
 
 /** How many epochs' keys are kept open: more than a room has in years, or members could make readers ask again. */
 const keysMax = 4_096;
+/** How long an owner waits between two keys that it only keeps, in milliseconds. */
+const keepPauseMs = 50;
 /** How many keys are read from the bus at once: a page of a history may need many. */
 const readsMax = 4;
 
@@ -18,13 +21,18 @@ const readsMax = 4;
 export class RoomKeys {
   readonly #keys = new Map<number, Promise<Uint8Array>>();
   readonly #reads = new Semaphore(readsMax);
+  readonly #missing = new OneAtATime(() => this.#readMissing());
 
   constructor(
     private readonly trust: RoomTrust,
     private readonly control: ControlPlane,
     /** Ends what is under way when the client closes. */
     private readonly closing?: AbortSignal,
-  ) {}
+  ) {
+    const keepMissing = () => trust.inBackground(this.#missing.run());
+    trust.onVersion = keepMissing;
+    keepMissing();
+  }
 
   /**
    * The key of an epoch, 32 bytes; null where the owners signed that the room does not encrypt, and only there.
@@ -53,6 +61,7 @@ export class RoomKeys {
   /** Takes a key that this peer made for an epoch which the room has reached. Errors: room_forked, as of `key`. */
   async adopt(epoch: number, roomKey: Uint8Array): Promise<void> {
     await this.#check(epoch, roomKey);
+    await this.#note(epoch, sealRoomKey(roomKey, this.control.identity.kexPub));
     void this.#keep(epoch, Promise.resolve(roomKey));
   }
 
@@ -72,7 +81,31 @@ export class RoomKeys {
     const key = this.control.identity.openRoomKey(given.sealed_key);
     if (key === null) throw this.trust.fork(`what is sealed to you for epoch ${epoch} does not open`);
     await this.#check(epoch, key);
+    await this.#note(epoch, given.sealed_key);
     return key;
+  }
+
+  /** Keeps a sealed key, so that a bus that loses it can get it back. */
+  async #note(epoch: number, sealed: string): Promise<void> {
+    await this.trust.kept.addKey(epoch, sealed).catch(() => undefined);
+  }
+
+  /** Keeps the keys of every epoch, where this peer is an owner: who restores a room seals them again to its members. */
+  async #readMissing(): Promise<void> {
+    const { state, owners, members } = this.trust.room;
+    const { endpoint, signPubHex } = this.control.identity;
+    if (!state.policy.encrypt || !owners.includes(signPubHex)) return;
+    const kept = await this.trust.kept.keys();
+    for (const { since, until } of members.get(endpoint) ?? []) {
+      const last = until === 0 ? state.epoch : until - 1;
+      for (let epoch = since; epoch <= last; epoch++) {
+        if (kept.has(epoch) || this.closing?.aborted) continue;
+        await this.key(epoch).catch((error: unknown) => {
+          if (!hasCode(error, "not_found")) throw error;
+        });
+        await pause(keepPauseMs, this.closing);
+      }
+    }
   }
 
   async #check(epoch: number, key: Uint8Array): Promise<void> {

@@ -63,6 +63,20 @@ class DatabaseState implements ClientState {
     });
   }
 
+  async returnRoom(roomId: string, pin: RoomPin): Promise<void> {
+    await this.#change("rooms", roomId, () => ({ answer: null, put: pin }));
+  }
+
+  async rooms(): Promise<string[]> {
+    const database = await this.#open();
+    return new Promise((resolve, reject) => {
+      const transaction = database.transaction(stores.rooms, "readonly");
+      const read = transaction.objectStore(stores.rooms).getAllKeys();
+      transaction.oncomplete = () => resolve(read.result.map(String));
+      transaction.onabort = () => reject(failed(transaction.error));
+    });
+  }
+
   handle(handle: string): Promise<string | null> {
     return this.#change("handles", this.#handleKey(handle), (kept) => ({ answer: this.#endpoint(handle, kept) }));
   }

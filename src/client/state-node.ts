@@ -104,6 +104,22 @@ class FileState implements ClientState {
     throw new UnibusError("unavailable", "the client's memory changes too fast (try again)");
   }
 
+  async returnRoom(roomId: string, pin: RoomPin): Promise<void> {
+    const folder = this.#roomFolder(roomId);
+    const stamp = crypto.randomUUID();
+    const file = (version: number) => join(folder, `${version}.json`);
+    // What was seen before stays beside it, under a name that nothing reads: it is evidence.
+    for (const version of await this.#versions(folder)) {
+      await unless("ENOENT", null, () => rename(file(version), join(folder, `left-${version}-${stamp}.json`)));
+    }
+    await unless("EEXIST", null, () => write(folder, JSON.stringify(pin), (draft) => rename(draft, file(pin.version))));
+  }
+
+  async rooms(): Promise<string[]> {
+    const names = await unless("ENOENT", [], () => readdir(join(this.place.folder, "rooms")));
+    return names.filter(isUlid);
+  }
+
   async handle(handle: string): Promise<string | null> {
     const file = this.#handleFile(handle);
     const pin = await this.#handlePin(file);

@@ -27,6 +27,13 @@ export interface ClientState {
    * Errors: room_forked when the same version is kept with another hash.
    */
   saveRoom(roomId: string, pin: RoomPin): Promise<RoomPin>;
+  /**
+   * Takes a pin that is older than the one that was kept, or of another chain: a person has decided to follow a bus
+   * that was restored from an older backup.
+   */
+  returnRoom(roomId: string, pin: RoomPin): Promise<void>;
+  /** The ids of all rooms of which a pin is kept, in no order. */
+  rooms(): Promise<string[]>;
   /** The endpoint that a handle was first used for, or null. */
   handle(handle: string): Promise<string | null>;
   /** Notes the endpoint of a handle at its first use. Gives the one that was there first. */
@@ -45,9 +52,10 @@ export interface ClientState {
  * What is noted of a room beside its pin, each in a record of its own:
  * `claims`: later epochs that owners signed and the bus does not show;
  * `identity`: the room's fingerprint, how it was verified, and which owners were approved;
- * `key`: since when this client has seen the room's key, and how many messages were said under it.
+ * `key`: since when this client has seen the room's key, and how many messages were said under it;
+ * `members`, `keys`, `statements-0` and so on: what can be given back to a bus that lost it, see `KeptRoom`.
  */
-export type RoomNote = "claims" | "identity" | "key";
+export type RoomNote = "claims" | "identity" | "key" | "members" | "keys" | `statements-${number}`;
 
 /** A handle, and the endpoint that it was first used for. */
 export interface HandlePin {
@@ -110,6 +118,14 @@ export class MemoryState implements ClientState {
     const holds = laterPin(roomId, this.#rooms.get(roomId) ?? null, pin);
     this.#rooms.set(roomId, holds);
     return holds;
+  }
+
+  async returnRoom(roomId: string, pin: RoomPin): Promise<void> {
+    this.#rooms.set(roomId, pin);
+  }
+
+  async rooms(): Promise<string[]> {
+    return [...this.#rooms.keys()];
   }
 
   async handle(handle: string): Promise<string | null> {

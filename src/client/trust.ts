@@ -1,10 +1,12 @@
 import type { Static } from "@sinclair/typebox";
+import type { Background } from "../lib/background.ts";
 import type { MemberList, RoomView } from "../wire/api.ts";
 import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
 import { policyDigits, statementText } from "../wire/statement.ts";
 import { Chain, type GivenStatement, type Link } from "./chain.ts";
 import type { ControlPlane } from "./control.ts";
 import { type EpochClaim, EpochClaims } from "./epoch-claims.ts";
+import { KeptRoom, verifyPast } from "./kept-room.ts";
 import { RoomIdentity } from "./room-identity.ts";
 import type { ClientState } from "./state.ts";
 import { isOneLine, type VerifiedMember, type VerifiedRoom, verifiedRoom } from "./verified-room.ts";
@@ -34,6 +36,8 @@ export interface TrustParts {
   readonly onFork?: (roomId: string, error: UnibusError) => void;
   /** Called once when the bus still shows an older epoch than an owner signed. */
   readonly onStale?: (roomId: string, claim: EpochClaim, error: UnibusError) => void;
+  /** What goes on beside what callers wait for. */
+  readonly background?: Background;
   /** Called with what goes wrong in the background and is tried again. */
   readonly onTrouble?: (error: unknown) => void;
 }
@@ -54,7 +58,12 @@ export class RoomTrust {
   readonly claims: EpochClaims;
   /** The room's fingerprint, and whether a person verified it. */
   readonly identity: RoomIdentity;
+  /** What can be given back to a bus that lost it. */
+  readonly kept: KeptRoom;
+  /** Called when a new version was read. */
+  onVersion: (() => void) | null = null;
   readonly #chain: Chain;
+  readonly #past = new OneAtATime(() => this.#keepPast());
   readonly #reading = new OneAtATime(() => this.#guarded(() => this.#refresh()));
   readonly #pastReading = new OneAtATime(() => this.#guarded(() => this.#learnPast()));
   #room: VerifiedRoom | null = null;
@@ -70,6 +79,7 @@ export class RoomTrust {
     this.#chain = new Chain(roomId);
     const { state, signal, onStale, onTrouble } = parts;
     this.identity = new RoomIdentity(roomId, state);
+    this.kept = new KeptRoom(roomId, state);
     this.claims = new EpochClaims({
       roomId,
       state,
@@ -132,6 +142,12 @@ export class RoomTrust {
     return Number.POSITIVE_INFINITY;
   }
 
+  /** Lets work go on beside what a caller waits for: a client that closes waits for it a moment. */
+  inBackground(work: Promise<unknown>): void {
+    if (this.parts.background !== undefined) this.parts.background.add(work);
+    else work.catch(() => undefined);
+  }
+
   /** Gives the room up, and the error that says why. */
   fork(what: string): UnibusError {
     return this.#giveUp(this.#chain.forked(what));
@@ -159,7 +175,8 @@ export class RoomTrust {
     const known = this.#room;
     if (known !== null && (await this.#isUnchanged(known))) return known;
     this.#room = await this.#read();
-    const { epoch } = this.#room.state;
+    const { epoch, version } = this.#room.state;
+    if (version !== known?.state.version) this.onVersion?.();
     if (!this.#learned.has(epoch)) this.#learned.set(epoch, this.parts.control.clock.steadyMs());
     for (const old of this.#learned.keys()) if (this.#learned.size > learnedMax) this.#learned.delete(old);
     return this.#room;
@@ -185,7 +202,9 @@ export class RoomTrust {
   }
 
   #checkFloor(version: number, floor: number): void {
-    if (version < floor) throw this.#chain.forked(`it went back from version ${floor} to ${version}`);
+    if (version >= floor) return;
+    const fix = "if its operator restored a backup: an owner runs unibus room repair";
+    throw this.#chain.forked(`it went back from version ${floor} to ${version}, ${fix}`);
   }
 
   /** Reads the room until its parts belong together: a change may come between them. */
@@ -224,6 +243,11 @@ export class RoomTrust {
     // Another process of this identity is ahead: what it has seen must be shown here, too.
     if (kept.version > version) return unavailable("it changes too fast", this.roomId);
     await this.identity.keep(fingerprint);
+    await this.kept.addStatements(this.#chain.takeFresh());
+    await this.kept.setMembers({ version, subject, members: lines });
+    const past = this.#past.run();
+    past.catch((error: unknown) => void (hasCode(error, "room_forked") && this.#giveUp(error)));
+    this.inBackground(past);
     return verifiedRoom(read, hash, kept.firstOwners);
   }
 
@@ -256,6 +280,24 @@ export class RoomTrust {
   async #statements(from: number): Promise<readonly GivenStatement[]> {
     const { control, signal } = this.parts;
     return (await control.statements(this.roomId, from, signal)).statements;
+  }
+
+  /**
+   * Keeps the statements before the one where this client began to read: an earlier version of this program kept none.
+   * Errors: room_forked where they do not lead there.
+   */
+  async #keepPast(): Promise<void> {
+    const [kept, start] = [await this.kept.version(), this.#chain.start];
+    if (kept === null || start === null || kept.complete >= start.version) return;
+    const before = (await this.kept.statements()).get(kept.complete) ?? null;
+    const given: GivenStatement[] = [];
+    for (let from = kept.complete + 1; from <= start.version; from = (given.at(-1)?.version ?? from) + 1) {
+      const page = (await this.#statements(from)).filter(({ version }) => version <= start.version);
+      if (page.length === 0) throw this.#chain.forked("its first statements are missing");
+      given.push(...page);
+    }
+    await verifyPast(this.roomId, before, given, start);
+    await this.kept.addStatements(given);
   }
 
   #linesOf({ members }: Static<typeof MemberList>): VerifiedMember[] {

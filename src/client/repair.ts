@@ -1,0 +1,241 @@
+/**
+ * Gives a bus back what it lost of a room, because it was restored from an older backup: the statements above the bus's
+ * own that this client has kept, the member lines of the newest one, and the room keys that the bus lacks, sealed again
+ * to the members. The bus verifies all of it; what it adds to nobody's trust is checked here first, too.
+ * Source: spec 3, "Way back".
+ */
+import type { Restore } from "../wire/api.ts";
+import { hasCode, UnibusError } from "../wire/errors.ts";
+import { keyBytes } from "../wire/names.ts";
+import { keyCheck } from "../wire/statement.ts";
+import type { GivenStatement } from "./chain.ts";
+import { KeptRoom, linkOf } from "./kept-room.ts";
+import { sealRoomKey } from "./keys.ts";
+import type { TrustParts } from "./trust.ts";
+import type { VerifiedMember } from "./verified-room.ts";
+import { pause } from "./wait.ts";
+
+/** How many keys are sealed before others get their turn. */
+const sealBatch = 64;
+
+/** What the bus has of a room. `version` null: it does not say, because this peer was no member then. */
+interface BusRoom {
+  readonly version: number | null;
+  /** The last version that the bus and this client have in common; zero for none. */
+  readonly common: number;
+  readonly epoch: number;
+  /** The stays that the bus has, as `endpoint since`. */
+  readonly lines: ReadonlySet<string>;
+}
+
+/** A room as this client has kept it. */
+interface Kept {
+  readonly statements: ReadonlyMap<number, GivenStatement>;
+  readonly members: readonly VerifiedMember[];
+  readonly version: number;
+  readonly subject: string;
+  readonly keys: ReadonlyMap<number, string>;
+}
+
+/** What a repair is about to do. */
+export interface RoomRepair {
+  readonly roomId: string;
+  readonly subject: string;
+  /** The newest version that this client has seen. */
+  readonly version: number;
+  /** The version that the bus shows; zero where it does not know the room, null where it does not say. */
+  readonly busVersion: number | null;
+  /** Whether the bus has gone on otherwise: then an admin has to choose. */
+  readonly isContested: boolean;
+  /** Does it. Gives the version that the bus has then. Errors: forbidden, gone, conflict, contested, quota, invalid. */
+  run(signal?: AbortSignal): Promise<number>;
+}
+
+const lineName = ({ endpoint, since }: Pick<VerifiedMember, "endpoint" | "since">): string => `${endpoint} ${since}`;
+const nothing: BusRoom = { version: 0, common: 0, epoch: 0, lines: new Set() };
+
+async function keptOf(roomId: string, { state }: TrustParts): Promise<Kept> {
+  const room = new KeptRoom(roomId, state);
+  const [kept, statements, keys] = await Promise.all([room.version(), room.statements(), room.keys()]);
+  if (kept === null || !statements.has(kept.version)) {
+    throw new UnibusError(
+      "not_found",
+      `this client has kept nothing of room ${roomId} (ask another owner to repair it)`,
+    );
+  }
+  return { ...kept, statements, keys };
+}
+
+/** The statement of a version that was kept. Errors: not_found. */
+function statementAt(kept: Kept, version: number): GivenStatement {
+  const statement = kept.statements.get(version);
+  if (statement !== undefined) return statement;
+  const message = `this client has not kept statement ${version} of ${kept.subject} (ask another owner to repair it)`;
+  throw new UnibusError("not_found", message);
+}
+
+/** The last version up to which the bus has what was kept. */
+async function commonWith(roomId: string, kept: Kept, version: number, parts: TrustParts, signal?: AbortSignal) {
+  const newest = Math.min(version, kept.version);
+  const { statements } = await parts.control.statements(roomId, newest, signal);
+  // Each names the hash of the one before: where one is the same, all before it are.
+  if (statements[0]?.text === kept.statements.get(newest)?.text) return newest;
+  let common = 0;
+  for (let from = 1; from <= newest; ) {
+    const page = (await parts.control.statements(roomId, from, signal)).statements;
+    for (const one of page) {
+      if (one.text !== kept.statements.get(one.version)?.text) return common;
+      common = one.version;
+    }
+    if (page.length === 0) return common;
+    from = common + 1;
+  }
+  return common;
+}
+
+/** What the bus has of a room. Errors: gone; those of reading it. */
+async function busRoomOf(roomId: string, kept: Kept, parts: TrustParts, signal?: AbortSignal): Promise<BusRoom> {
+  const { control } = parts;
+  try {
+    const { version } = await control.room(roomId, signal);
+    const common = await commonWith(roomId, kept, version, parts, signal);
+    const { members } = await control.members(roomId, signal);
+    const epoch = common === 0 ? 0 : linkOf(roomId, statementAt(kept, common)).parsed.epoch;
+    return { version, common, epoch, lines: new Set(members.map(lineName)) };
+  } catch (error) {
+    if (hasCode(error, "not_found")) return nothing;
+    // The bus has it at a version at which this peer was not in it yet, or not any more.
+    if (hasCode(error, "forbidden")) return { ...nothing, version: null };
+    throw error;
+  }
+}
+
+/** Opens, and reads where they are missing, the room keys that this peer holds. */
+class HeldKeys {
+  readonly #opened = new Map<number, Uint8Array | null>();
+
+  constructor(
+    private readonly roomId: string,
+    private readonly kept: Kept,
+    private readonly parts: TrustParts,
+  ) {}
+
+  /** The key of an epoch, checked against what the owners signed. Errors: not_found. */
+  async key(epoch: number, signal?: AbortSignal): Promise<Uint8Array> {
+    let key = this.#opened.get(epoch);
+    if (key === undefined) {
+      key = await this.#read(epoch, signal);
+      this.#opened.set(epoch, key);
+    }
+    if (key !== null) return key;
+    const message = `this client has not kept the room key of epoch ${epoch} (ask another owner to repair it)`;
+    throw new UnibusError("not_found", message);
+  }
+
+  async #read(epoch: number, signal?: AbortSignal): Promise<Uint8Array | null> {
+    const { control } = this.parts;
+    const held = this.kept.keys.get(epoch);
+    const given = held ?? (await control.roomKey(this.roomId, epoch, signal).catch(() => null))?.sealed_key;
+    const key = given === undefined ? null : control.identity.openRoomKey(given);
+    return key !== null && keyCheck(this.roomId, epoch, key) === this.#checkOf(epoch) ? key : null;
+  }
+
+  #checkOf(epoch: number): string | null {
+    for (const one of this.kept.statements.values()) {
+      const { parsed } = linkOf(this.roomId, one);
+      if (parsed.epoch === epoch) return parsed.keyCheck;
+    }
+    return null;
+  }
+}
+
+/** The keys that the bus lacks, sealed to the members who were in at their epochs. Errors: not_found, invalid. */
+async function sealedKeys(roomId: string, kept: Kept, bus: BusRoom, parts: TrustParts, signal?: AbortSignal) {
+  const { policy, epoch: last } = linkOf(roomId, statementAt(kept, kept.version)).parsed;
+  const keys: Restore["keys"] = [];
+  if (!policy.encrypt) return keys;
+  const held = new HeldKeys(roomId, kept, parts);
+  const endOf = ({ until }: VerifiedMember) => (until === 0 ? last : until - 1);
+  const mine = kept.members.filter(({ endpoint }) => endpoint === parts.control.identity.endpoint);
+  for (const line of kept.members) {
+    const fault = await parts.vouched.faultOf(line);
+    if (fault !== null) throw new UnibusError("invalid", `${line.endpoint} ${fault} (do not send them anything)`);
+    const from = bus.lines.has(lineName(line)) ? Math.max(line.since, bus.epoch + 1) : line.since;
+    for (let epoch = from; epoch <= endOf(line); epoch++) {
+      if (!mine.some((own) => own.since <= epoch && epoch <= endOf(own))) continue;
+      const sealed_key = sealRoomKey(await held.key(epoch, signal), keyBytes(line.kex_pub));
+      keys.push({ endpoint: line.endpoint, epoch, sealed_key });
+      if (keys.length % sealBatch === 0) await pause(0, signal);
+    }
+  }
+  return keys;
+}
+
+const wireForm = ({ text, by, sig }: GivenStatement) => ({ text, by, sig });
+
+async function bodyOf(
+  roomId: string,
+  kept: Kept,
+  bus: BusRoom,
+  parts: TrustParts,
+  signal?: AbortSignal,
+): Promise<Restore> {
+  const from = bus.version === null ? 1 : bus.common + 1;
+  const versions = Array.from({ length: Math.max(0, kept.version - from + 1) }, (_, index) => from + index);
+  const statements = versions.map((version) => wireForm(statementAt(kept, version)));
+  const members = kept.members.map(({ endpoint, sign_pub, kex_pub, kex_sig, role, since, until, left, handle }) => {
+    return { endpoint, sign_pub, kex_pub, kex_sig, role, since, until, left, handle };
+  });
+  return { statements, members, keys: await sealedKeys(roomId, kept, bus, parts, signal) };
+}
+
+/** What the bus says that it has, in the refusal of a set of keys; null where it says nothing. */
+function busRoomIn(error: unknown, bus: BusRoom): BusRoom | null {
+  if (!hasCode(error, "invalid") || bus.version !== null) return null;
+  const { epoch, lines } = (error.details ?? {}) as { epoch?: unknown; lines?: unknown };
+  if (!Number.isSafeInteger(epoch) || !Array.isArray(lines)) return null;
+  return { ...bus, epoch: Number(epoch), lines: new Set(lines.map((line) => (line as unknown[]).join(" "))) };
+}
+
+async function send(
+  roomId: string,
+  kept: Kept,
+  bus: BusRoom,
+  parts: TrustParts,
+  signal?: AbortSignal,
+): Promise<number> {
+  try {
+    return await parts.control.restoreRoom(roomId, await bodyOf(roomId, kept, bus, parts, signal), signal);
+  } catch (error) {
+    const known = busRoomIn(error, bus);
+    if (known === null) throw error;
+    return parts.control.restoreRoom(roomId, await bodyOf(roomId, kept, known, parts, signal), signal);
+  }
+}
+
+/**
+ * Finds out what a bus has lost of a room, and how to give it back.
+ * Errors: not_found where this client has kept too little; forbidden for a peer who is not an owner by what it has
+ * kept; gone; conflict where the bus has gone on from what was kept.
+ */
+export async function planRepair(roomId: string, parts: TrustParts, signal?: AbortSignal): Promise<RoomRepair> {
+  const kept = await keptOf(roomId, parts);
+  const { version, subject } = kept;
+  const { owners } = linkOf(roomId, statementAt(kept, version)).parsed;
+  if (!owners.includes(parts.control.identity.signPubHex)) {
+    throw new UnibusError(
+      "forbidden",
+      `you are not an owner of ${subject} in version ${version} (ask one to repair it)`,
+    );
+  }
+  const bus = await busRoomOf(roomId, kept, parts, signal);
+  if (bus.version !== null && bus.version > version && bus.common === version) {
+    const message = `the bus has version ${bus.version} of ${subject}, and you have seen ${version} (nothing to repair)`;
+    throw new UnibusError("conflict", message);
+  }
+  return {
+    ...{ roomId, subject, version, busVersion: bus.version },
+    isContested: bus.version !== null && bus.common < Math.min(bus.version, version),
+    run: (within) => send(roomId, kept, bus, parts, within),
+  };
+}
