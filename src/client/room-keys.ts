@@ -90,7 +90,7 @@ export class RoomKeys {
     await this.trust.kept.addKey(epoch, sealed).catch(() => undefined);
   }
 
-  /** Keeps the keys of every epoch, where this peer is an owner: who restores a room seals them again to its members. */
+  /** Keeps the keys of every epoch, where this peer is an owner: to restore a room is to seal them again. */
   async #readMissing(): Promise<void> {
     const { state, owners, members } = this.trust.room;
     const { endpoint, signPubHex } = this.control.identity;

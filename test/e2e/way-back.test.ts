@@ -1,4 +1,4 @@
-/** A bus restored from an older backup: owners give back what it lost, and who was put out stays out. Source: spec 3. */
+/** A bus restored from an older backup: owners give back what it lost; who was put out stays out. Source: spec 3. */
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/identity.ts";

@@ -10,7 +10,7 @@ const readyTimeoutMs = 30_000;
 const stopTimeoutMs = 15_000;
 
 /** The executable that `npm test` built, or the one that lies in dist. */
-export const executable = process.env.UNIBUS_TEST_BIN || resolve(import.meta.dir, "../../dist/unibus");
+export const executable = process.env.UNIBUS_TEST_BIN || resolve(import.meta.dir ?? ".", "../../dist/unibus");
 
 /** The command line of the executable. Tests that only borrow from this file need none. */
 function command(args: readonly string[]): string[] {
