@@ -93,7 +93,7 @@ describe("completion", () => {
         return (await new Response(child.stdout).text()).trim().split("/").filter(Boolean).sort();
       };
       expect(await complete("ro")).toEqual(["room", "rooms"]);
-      expect(await complete("room", "re")).toEqual(["rekey"]);
+      expect(await complete("room", "re")).toEqual(["rekey", "repair"]);
       expect(await complete("room", "new", "--m")).toEqual(["--mode"]);
       expect(await complete("room", "new", "room.x", "--mode", "")).toEqual(["matrix", "nats"]);
       expect(await complete("room", "role", "room.x", "bob", "o")).toEqual(["owner"]);
