@@ -37,9 +37,12 @@ const stored = (given: string): string | null => {
 
 describe("looks", () => {
   test("do not depend on how a text is composed, nor on its case", () => {
+    // The one mark whose capital is a letter: it moves what follows it, so that case and composition do not commute.
+    const iotaSubscript = /\u0345/;
     fc.assert(
       fc.property(text, (one) => {
         for (const other of [one.normalize("NFC"), one.normalize("NFD")]) expect(looksOf(other)).toEqual(looksOf(one));
+        if (iotaSubscript.test(one.normalize("NFD"))) return;
         for (const other of [one.toUpperCase(), one.toLowerCase()]) {
           expect(looksOf(other.normalize("NFC")).look1).toBe(looksOf(one).look1);
         }
