@@ -17,6 +17,8 @@ FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --home-dir /data unibus && install -d -o unibus -g unibus -m 0700 /data
 COPY --from=build /src/dist/unibus /usr/local/bin/unibus
 COPY plugins.json /etc/unibus/plugins.json
+# What the executable is made of and under which licences, for people and for scanners.
+COPY --from=build /src/dist/LICENSES.txt /src/dist/unibus.cdx.json /usr/share/doc/unibus/
 USER unibus
 WORKDIR /data
 VOLUME /data

@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, 
 import { dirname, join, relative, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { BunPlugin } from "bun";
+import { licencesText, npmParts } from "./licenses.ts";
 
 const root = join(import.meta.dir, "..");
 /** The most that the client for browsers may weigh, compressed as a server sends it, in bytes. */
@@ -115,26 +116,13 @@ function declare(folder: string): void {
   rmSync(raw, { recursive: true });
 }
 
-/** The packages whose code is in a bundle, by its source map. */
-function packagesIn(file: string): string[] {
-  const { sources } = JSON.parse(readFileSync(`${file}.map`, "utf8")) as { sources: string[] };
-  return sources.flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? []);
-}
-
-/** The licences of everything that the bundles carry. */
+/** The licences of the packages whose code is in bundles, by their source maps. */
 function licences(files: readonly string[]): string {
-  const names = [...new Set(files.flatMap(packagesIn))].sort();
-  const texts = names.map((name) => {
-    const folder = join(root, "node_modules", name);
-    const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
-    const text =
-      file === undefined
-        ? `${license}, see https://www.npmjs.com/package/${name}`
-        : readFileSync(join(folder, file), "utf8");
-    return `${name} ${version} (${license})\n\n${text.trim()}\n`;
+  const sources = files.flatMap((file) => {
+    const map = JSON.parse(readFileSync(`${file}.map`, "utf8")) as { sources: string[] };
+    return map.sources.map((path) => path.replace(/^unibus:\/\/\//, `${root}/`));
   });
-  return `What the modules beside this file carry.\n\n${texts.join(`\n${"-".repeat(80)}\n\n`)}`;
+  return `What the modules beside this file carry.\n\n${licencesText(npmParts(sources))}`;
 }
 
 /** All files below a folder, by their path in it. */

@@ -1,8 +1,14 @@
-/** Compiles the executable, with nats-server inside: `dist/unibus`. Run by itself, also the npm package's modules. */
-import { mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from "node:fs";
+/**
+ * Compiles the executable, with nats-server inside: `dist/unibus`, its SBOM `dist/unibus.cdx.json`, and the licences of
+ * all that is in it, `dist/LICENSES.txt`. Run by itself, also the npm package's modules.
+ */
+import { createHash } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildClient, sizesOf } from "./build-client.ts";
+import { collectLicenses, licencesText, ownPart } from "./licenses.ts";
 import { natsServer } from "./nats-server.ts";
+import { sbomOf } from "./sbom.ts";
 
 const root = join(import.meta.dir, "..");
 const dist = join(root, "dist");
@@ -15,7 +21,7 @@ const closed = ["--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv"];
  * No `--minify`: Elysia reads handler source. With `--splitting` a command loads what it needs and no more.
  */
 export async function build(): Promise<string> {
-  await natsServer();
+  const parts = collectLicenses(await natsServer());
   mkdirSync(dist, { recursive: true });
   // Made aside and moved into place: whoever runs the executable meanwhile never meets half of one.
   const aside = mkdtempSync(join(dist, ".build-"));
@@ -24,8 +30,13 @@ export async function build(): Promise<string> {
     const out = ["--outfile", join(aside, "unibus")];
     const done = Bun.spawnSync([process.execPath, "build", ...flags, "src/cli/main.ts", ...out], { cwd: root });
     if (!done.success) throw new Error(done.stderr.toString());
+    const sha256 = createHash("sha256")
+      .update(readFileSync(join(aside, "unibus")))
+      .digest("hex");
+    writeFileSync(join(aside, "unibus.cdx.json"), sbomOf(ownPart(), parts, sha256));
+    writeFileSync(join(aside, "LICENSES.txt"), licencesText([ownPart(), ...parts]));
     // The executable carries its source maps; those beside it are copies.
-    renameSync(join(aside, "unibus"), join(dist, "unibus"));
+    for (const name of ["unibus", "unibus.cdx.json", "LICENSES.txt"]) renameSync(join(aside, name), join(dist, name));
     return join(dist, "unibus");
   } finally {
     rmSync(aside, { recursive: true, force: true });

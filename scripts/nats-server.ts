@@ -21,7 +21,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { natsServerVersionMin, versionAtLeast } from "../src/wire/nats-version.ts";
 
-const pinned = "2.15.1";
+/** The version that is built or fetched where none is found. `licenses/nats-server.json` has its licences. */
+export const natsServerPinned = "2.15.1";
 const root = join(import.meta.dir, "..");
 const cache = join(root, ".cache", "nats-server");
 const cached = join(cache, "nats-server");
@@ -99,7 +100,7 @@ function fromPath(): string {
 function fromGo(): string {
   const out = mkdtempSync(join(tmpdir(), "unibus-nats-"));
   try {
-    run(["go", "install", "-trimpath", "-ldflags", "-s -w", `github.com/nats-io/nats-server/v2@v${pinned}`], {
+    run(["go", "install", "-trimpath", "-ldflags", "-s -w", `github.com/nats-io/nats-server/v2@v${natsServerPinned}`], {
       env: { GOBIN: out, CGO_ENABLED: "0", GOFLAGS: "" },
     });
     return keep(join(out, "nats-server"), "go install");
@@ -117,8 +118,8 @@ async function fetched(url: string): Promise<Uint8Array> {
 }
 
 async function fromRelease(): Promise<string> {
-  const base = `https://github.com/nats-io/nats-server/releases/download/v${pinned}`;
-  const name = `nats-server-v${pinned}-${goOs}-${goArch}`;
+  const base = `https://github.com/nats-io/nats-server/releases/download/v${natsServerPinned}`;
+  const name = `nats-server-v${natsServerPinned}-${goOs}-${goArch}`;
   const sums = new TextDecoder().decode(await fetched(`${base}/SHA256SUMS`));
   const wanted = sums
     .split("\n")

@@ -39,6 +39,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import("./demo.ts")).demoCommand(),
   completion: async () => (await import("./completion.ts")).completionCommand(() => makeProgram(undefined)),
   vectors: async () => (await import("./vectors.ts")).vectorsCommand(),
+  licenses: async () => (await import("./licenses.ts")).licensesCommand(),
   version: async () => (await import("./version.ts")).versionCommand(),
   help: async () => (await import("./help.ts")).helpCommand(() => makeProgram(undefined)),
 };

@@ -73,6 +73,11 @@ const exceptions: readonly { readonly from: string; readonly to: string; readonl
     because: "the executable carries the nats-server that the build put there",
   },
   {
+    from: "src/cli/carried-licenses.ts",
+    to: ".cache/licenses/",
+    because: "the executable carries the licences that the build collected",
+  },
+  {
     from: "src/cli/main.ts",
     to: "src/plugins/nats-embedded/launch.ts",
     because: "the executable starts itself with a hidden command, which then becomes nats-server",

@@ -13,8 +13,14 @@ const heads: Readonly<Record<string, string>> = {
   "src/plugins/": "src/plugins/index.ts",
 };
 
+/** What the validator of CycloneDX loads by itself, where it is there. */
+const validation: readonly string[] = ["ajv", "ajv-formats", "ajv-formats-draft2019"];
+
 /** Packages that work without being imported: tools, and types. */
-const unimported: readonly string[] = ["@biomejs/biome", "@types/libsodium-wrappers", "bun", "bun-types", "typescript"];
+const unimported: readonly string[] = [
+  ...["@biomejs/biome", "@types/libsodium-wrappers", "bun", "bun-types", "typescript"],
+  ...validation,
+];
 
 /** What whoever installs the package gets beside it. All else is inside its modules, or in the executable. */
 const shipped: readonly string[] = ["@sinclair/typebox"];

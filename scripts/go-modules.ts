@@ -1,0 +1,127 @@
+/**
+ * The Go modules that a Go executable is made of, as its linker wrote them into it, and the licence texts of those that
+ * are in nats-server. The texts are kept in `licenses/nats-server.json`, because a build may find its nats-server on
+ * PATH and have neither Go nor a network. Run by itself, this script writes that file from Go's module cache.
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { natsServer } from "./nats-server.ts";
+
+const root = join(import.meta.dir, "..");
+const textsFile = join(root, "licenses", "nats-server.json");
+
+/** A module in a Go executable. `sum`: Go's hash of its source in base64, or null where the linker did not know it. */
+export interface GoModule {
+  readonly path: string;
+  readonly version: string;
+  readonly sum: string | null;
+}
+
+/**
+ * Build information begins with these bytes, and its texts 32 bytes after them, each behind its length; the list of
+ * modules is between two marks of 16 bytes. Source: Go's package debug/buildinfo.
+ */
+const head = { text: "\xff Go buildinf:", bytes: 32, mark: 16 } as const;
+
+/** A text behind its length (a varint), and where the next one begins. */
+function textAt(bytes: Buffer, offset: number): { readonly text: string; readonly end: number } {
+  let [length, at] = [0, offset];
+  for (let shift = 0; shift < 28; shift += 7) {
+    const byte = bytes[at++] ?? 0;
+    length |= (byte & 127) << shift;
+    if (byte < 128) break;
+  }
+  return { text: bytes.toString("latin1", at, at + length), end: at + length };
+}
+
+/**
+ * The modules in a Go executable, its own first, Go's standard library as `std` last.
+ * Errors: one that says that the file holds no build information.
+ */
+export function goModulesIn(executable: Uint8Array): GoModule[] {
+  const bytes = Buffer.from(executable.buffer, executable.byteOffset, executable.byteLength);
+  for (let at = bytes.indexOf(head.text, 0, "latin1"); at !== -1; at = bytes.indexOf(head.text, at + 1, "latin1")) {
+    const go = textAt(bytes, at + head.bytes);
+    if (!go.text.startsWith("go1.")) continue;
+    const lines = textAt(bytes, go.end).text.slice(head.mark, -head.mark).split("\n");
+    const modules = lines.flatMap((line): GoModule[] => {
+      const [kind, path = "", version = "", sum = ""] = line.split("\t");
+      if (kind !== "mod" && kind !== "dep") return [];
+      return [{ path, version, sum: /^h1:(.+)$/.exec(sum)?.[1] ?? null }];
+    });
+    return [...modules, { path: "std", version: `v${go.text.slice(2).split(" ")[0]}`, sum: null }];
+  }
+  throw new Error("the executable holds no build information of Go");
+}
+
+/** A licence as SPDX names it, and its text. */
+export interface GoLicence {
+  readonly version: string;
+  readonly license: string;
+  readonly text: string;
+}
+
+/** The licences of the modules in nats-server, by their paths, as this repository keeps them. */
+export function keptGoLicences(): Readonly<Record<string, GoLicence>> {
+  return JSON.parse(readFileSync(textsFile, "utf8"));
+}
+
+/** The licence of each module, as a person read it: a text has no machine-readable name. */
+const licences: Readonly<Record<string, string>> = {
+  "github.com/nats-io/nats-server/v2": "Apache-2.0",
+  "github.com/antithesishq/antithesis-sdk-go": "MIT",
+  "github.com/google/go-tpm": "Apache-2.0",
+  "github.com/klauspost/compress": "BSD-3-Clause AND Apache-2.0 AND MIT",
+  "github.com/minio/highwayhash": "Apache-2.0",
+  "github.com/nats-io/jwt/v2": "Apache-2.0",
+  "github.com/nats-io/nkeys": "Apache-2.0",
+  "github.com/nats-io/nuid": "Apache-2.0",
+  "golang.org/x/crypto": "BSD-3-Clause",
+  "golang.org/x/sys": "BSD-3-Clause",
+  "golang.org/x/time": "BSD-3-Clause",
+  std: "BSD-3-Clause",
+};
+
+function go(...args: string[]): string {
+  const done = Bun.spawnSync(["go", ...args], { stdin: "ignore" });
+  if (!done.success) throw new Error(`go ${args.join(" ")} failed: ${done.stderr}`);
+  return done.stdout.toString().trim();
+}
+
+/** Where Go keeps a module's source. An upper-case letter is written as `!` and the lower-case one. */
+function folderOf({ path, version }: GoModule): string {
+  if (path === "std") return go("env", "GOROOT");
+  return join(
+    go("env", "GOMODCACHE"),
+    `${path}@${version}`.replace(/[A-Z]/g, (letter) => `!${letter.toLowerCase()}`),
+  );
+}
+
+function licenceOf(module: GoModule): GoLicence {
+  const license = licences[module.path];
+  if (license === undefined) throw new Error(`${module.path} is new (read its licence and name it in this script)`);
+  const files = ["LICENSE", "NOTICE", "PATENTS"].map((name) => join(folderOf(module), name)).filter(existsSync);
+  if (files[0]?.endsWith("LICENSE") !== true) throw new Error(`${module.path} has no LICENSE in Go's module cache`);
+  const text = files.map((file) => readFileSync(file, "utf8").trim()).join("\n\n");
+  return { version: module.version, license, text };
+}
+
+/** What nats-server requires on some platform: another build than this machine's may hold it. */
+function requiredBy(server: GoModule): GoModule[] {
+  const text = readFileSync(join(folderOf(server), "go.mod"), "utf8");
+  return [...text.matchAll(/^\t(\S+) (v\S+)/gm)].flatMap(([, path = "", version = ""]) =>
+    licences[path] === undefined ? [] : [{ path, version, sum: null }],
+  );
+}
+
+if (import.meta.main) {
+  const inside = goModulesIn(readFileSync(await natsServer()));
+  const [server] = inside;
+  if (server === undefined) throw new Error("nats-server names no modules");
+  const others = requiredBy(server).filter(({ path }) => !inside.some((module) => module.path === path));
+  const modules = [...inside, ...others];
+  for (const { path, version } of others) go("mod", "download", `${path}@${version}`);
+  const kept = Object.fromEntries(modules.map((module) => [module.path, licenceOf(module)]));
+  writeFileSync(textsFile, `${JSON.stringify(kept, null, 2)}\n`);
+  console.log(`licenses/nats-server.json: ${modules.length} modules`);
+}

@@ -1,0 +1,4 @@
+declare module "*/licenses/third-party" {
+  const path: string;
+  export default path;
+}

@@ -1,0 +1,58 @@
+import { Command } from "commander";
+import { UnibusError } from "../wire/errors.ts";
+import type { Part } from "./carried-licenses.ts";
+import { type PrintOptions, printJson, printNote, printRow, printText } from "./print.ts";
+
+interface LicensesOptions extends PrintOptions {
+  readonly full?: boolean;
+}
+
+/** The parts that were asked for, each by its name. Errors: not_found. */
+function chosen(parts: readonly Part[], names: readonly string[]): readonly Part[] {
+  if (names.length === 0) return parts;
+  return names.flatMap((name) => {
+    const found = parts.filter((part) => part.name.toLowerCase() === name.toLowerCase());
+    if (found.length > 0) return found;
+    throw new UnibusError("not_found", `the executable carries no "${name}" (see unibus licenses)`);
+  });
+}
+
+/** The texts of licences, each below the part's name. */
+function printTexts(parts: readonly Part[]): void {
+  parts.forEach(({ name, version, license, text }, index) => {
+    const line = index === 0 ? "" : `\n${"-".repeat(80)}\n\n`;
+    void printText(`${line}${name} ${version} (${license})\n\n${text}\n`);
+  });
+}
+
+/** `licenses`: what the executable is made of, and under which terms. */
+export function licensesCommand(): Command {
+  return new Command("licenses")
+    .description(
+      "list what the executable is made of, with versions and licences; with --full or a name, the licence texts",
+    )
+    .argument("[name...]", "print the licence texts of these parts alone")
+    .option("--full", "print all licence texts")
+    .option("--json", "print JSON")
+    .addHelpText("after", "\nFor example: unibus licenses nats-server")
+    .action(async (names: readonly string[], { full, json }: LicensesOptions) => {
+      const { carriedParts } = await import("./carried-licenses.ts");
+      const parts = chosen(carriedParts(), names);
+      const isText = full || names.length > 0;
+      if (json) {
+        await printJson(
+          parts.map(({ name, version, license, purl, text }) => ({
+            name,
+            version,
+            license,
+            purl,
+            ...(isText && { text }),
+          })),
+        );
+      } else if (isText) printTexts(parts);
+      else {
+        for (const { name, version, license } of parts) void printRow(name, version, license);
+        printNote("unibus licenses --full prints the texts of these licences");
+      }
+    });
+}
