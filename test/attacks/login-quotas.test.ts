@@ -60,6 +60,19 @@ test("once all of them have answered a ping the 33rd is denied, so that its user
   for (const connection of connections) connection[Symbol.dispose]();
 }, 60_000);
 
+test("connections that answer no ping, as nats.go leaves behind, keep their user out for less than 25 s", async () => {
+  await using server = await Server.start();
+  const { ana } = await castOf(server, "ana");
+  const connections = await Promise.all(Array.from({ length: connectionsMax }, () => RawNats.open(server.ready.nats)));
+  for (const raw of connections) {
+    raw.answersPings = false;
+    expect(await raw.login(loginOf(ana, raw))).toBe("");
+  }
+  expect(await login(server, ana)).toBe(dropped);
+  await until("there is room for one", async () => (await login(server, ana)) === "", 25_000);
+  for (const connection of connections) connection[Symbol.dispose]();
+}, 60_000);
+
 test("while the store cannot say who is a user nobody is let in, and nobody is told that they may not come in", async () => {
   let isAway = false;
   const away = (users: object): object =>

@@ -25,6 +25,8 @@ export class RawNats implements Disposable {
   /** The host:port for which a login is signed here. */
   readonly host: string;
   isClosed = false;
+  /** Whether the server's pings are answered, as every client does that is still there. */
+  answersPings = true;
   #write: (bytes: Uint8Array) => void = () => undefined;
   #end: () => void = () => undefined;
 
@@ -72,7 +74,7 @@ export class RawNats implements Disposable {
 
   #take(bytes: Uint8Array): void {
     this.received += Buffer.from(bytes).toString("latin1");
-    if (/(^|\r\n)PING\r\n$/.test(this.received)) this.write("PONG\r\n");
+    if (this.answersPings && /(^|\r\n)PING\r\n$/.test(this.received)) this.write("PONG\r\n");
   }
 
   #useSocket(host: string, port: number): void {

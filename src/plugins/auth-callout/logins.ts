@@ -18,7 +18,7 @@ const listedMax = 1_024;
 /** The account of peers. */
 const peerAccount = "PEERS";
 /** A connection that lives longer than this has answered a ping, in milliseconds: see `clientPing` of nats-embedded. */
-const aliveMs = 90_000;
+const aliveMs = 30_000;
 /** How long a login that was answered may take to become a connection before it counts as gone, in milliseconds. */
 const settleMs = 3_000;
 

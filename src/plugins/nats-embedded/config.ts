@@ -32,8 +32,12 @@ export interface ServerSettings {
 const loginTimeoutS = 10;
 /** Seconds that another node may take to log in to the route port. */
 const routeLoginTimeoutS = 5;
-/** How often a peer is asked whether it is there, and how many answers may be missing: 60 s and it is gone. */
-const clientPing = { interval: "20s", max: 2 } as const;
+/**
+ * How often a peer is asked whether it is there, and how many answers may be missing: 15 s after its login it is gone,
+ * 18 s later on. A client that gives up during its login may leave its connection open (nats.go does), and each of them
+ * is one of the user's: while many come back at once, nobody waits longer for them than that.
+ */
+const clientPing = { interval: "6s", max: 2 } as const;
 /** How often a route is tried, and how many answers may be missing: a node that hangs is given up within 10 s. */
 /**
  * Subscriptions of one connection that nats-server allows whatever its login granted: unibus cuts a connection that has
