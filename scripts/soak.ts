@@ -1,6 +1,7 @@
 /** `bun run soak -- NAME`: builds the executable and runs one of the long tests in full. CI runs them small. */
 import { join } from "node:path";
 import { build } from "./build.ts";
+import { runMutants } from "./mutants/run.ts";
 import { natsServer } from "./nats-server.ts";
 
 /** The test file of each soak, and what it takes. */
@@ -11,11 +12,19 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
   },
 };
 
+const mutantsAre =
+  "takes each limit out of a copy of the tree and runs the tests that hold it; about half an hour, or name some";
+
 const [name = "", ...rest] = process.argv.slice(2);
+if (name === "mutants") {
+  await natsServer();
+  process.exit(await runMutants(rest));
+}
 const soak = soaks[name];
 if (soak === undefined || rest.length > 0) {
   const known = Object.entries(soaks).map(([one, { what }]) => `  ${one}: ${what}`);
-  console.error(`error: ${JSON.stringify(name)} is not a soak (as in npm run soak -- storm):\n${known.join("\n")}`);
+  const all = [...known, `  mutants: ${mutantsAre}`].join("\n");
+  console.error(`error: ${JSON.stringify(name)} is not a soak (as in npm run soak -- storm):\n${all}`);
   process.exit(2);
 }
 await natsServer();

@@ -14,6 +14,11 @@ export class Hints {
   /** `read` reads a room, and signs out who left where `hasLeft` says that somebody did. It never fails. */
   constructor(private readonly read: (roomId: string, hasLeft: boolean) => Promise<void>) {}
 
+  /** How many rooms wait to be read. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /** Takes a hint. */
   take(roomId: string, hasLeft: boolean): void {
     const before = this.#waiting.get(roomId);

@@ -3,7 +3,7 @@
  * not canonical, of strangers, of one who was kicked, of epochs that are over or are not. Source: spec 4, 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/identity.ts";
 import { frameBytesMax } from "../../src/wire/frame.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";
@@ -158,6 +158,37 @@ describe("in an encrypted room whose messages are signed", () => {
     expect(performance.now() - began).toBeLessThan(10_000);
     expect(scene.dropped.not_a_member).toBe(dropped + 1_000);
     expect(scene.hostile.http.asked.length - before).toBeLessThan(20);
+  });
+});
+
+describe("junk that is spread over time, epochs and senders", () => {
+  /** Reads of a room that frames of unknown epochs or senders may cause at once; one a second after. */
+  const burst = 5;
+
+  test("causes a bounded number of reads of the room", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const roomKey = await at.key();
+    const strangers = await Promise.all(Array.from({ length: 20 }, () => generateIdentity()));
+    // A stranger's word for the present epoch and for a later one; a member's for a later one, each member's once.
+    const kinds = [
+      (i: number) => at.frame({ by: strangers[i % strangers.length] as Identity, roomKey }),
+      (i: number) => at.frame({ by: strangers[i % strangers.length] as Identity, roomKey, epoch: 2 + i }),
+      (i: number) => at.frame({ by: i % 2 === 0 ? at.cleo.identity : at.ana.identity, roomKey, epoch: 2 + i }),
+    ];
+    const reads = () => at.hostile.http.asked.filter((line) => /GET \/rooms\/\w+$/.test(line)).length;
+    const [before, began] = [reads(), performance.now()];
+    const frames = await Promise.all(Array.from({ length: 180 }, (_, i) => kinds[i % kinds.length]?.(i)));
+    for (const bytes of frames) {
+      at.inject(bytes as Uint8Array);
+      // Each of these comes after the read that the one before could cause.
+      await Bun.sleep(15);
+    }
+    await expectSound(at);
+    const seconds = (performance.now() - began) / 1_000;
+    const made = reads() - before;
+    expect(made).toBeGreaterThanOrEqual(burst);
+    // Ana owns the room: her claims are looked into once more.
+    expect(made).toBeLessThanOrEqual(burst + Math.ceil(seconds) + Math.ceil(seconds / 10));
   });
 });
 

@@ -1,0 +1,15 @@
+/** Every limit that can be taken out of a copy of the code, and the tests that notice it. */
+import { clientMutants } from "./client.ts";
+import { loginMutants } from "./logins.ts";
+import type { Mutant } from "./mutant.ts";
+import { requestMutants } from "./requests.ts";
+import { roomMutants } from "./rooms.ts";
+import { storeMutants } from "./stores.ts";
+
+export const mutants: readonly Mutant[] = [
+  ...clientMutants,
+  ...loginMutants,
+  ...requestMutants,
+  ...roomMutants,
+  ...storeMutants,
+];

@@ -1,0 +1,150 @@
+/**
+ * `npm run soak -- mutants [NAME...]`: takes each limit in the tables beside this file out of a copy of the tree, one
+ * at a time, and runs the tests that hold it. A mutant is killed if one of them fails; one that survives shows a limit
+ * without a test. The same tests run without the edit, too: a test that fails anyway holds nothing.
+ */
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { mutants } from "./index.ts";
+import { type Holder, type Mutant, mutated } from "./mutant.ts";
+
+const root = join(import.meta.dir, "..", "..");
+/** How long one test may take, and a file of tests, in milliseconds: without its limit, code may run for ever. */
+const testTimeoutMs = 60_000;
+const runTimeoutMs = 600_000;
+/** Tests in these folders run the executable, or modules that are built. */
+const built = ["test/e2e/", "test/attacks/", "test/faults/", "test/fuzz/", "test/sdk/", "test/interop/"];
+
+/** A copy of the tree beside it, without what git ignores. Packages and the nats-server are those of the original. */
+function copyTree(): string {
+  mkdirSync(join(root, ".cache"), { recursive: true });
+  const copy = mkdtempSync(join(root, ".cache", "mutants-"));
+  const listed = Bun.spawnSync(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], { cwd: root });
+  if (!listed.success) throw new Error(listed.stderr.toString());
+  for (const file of listed.stdout.toString().split("\0").filter(Boolean)) {
+    if (!Bun.file(join(root, file)).size) continue;
+    mkdirSync(dirname(join(copy, file)), { recursive: true });
+    copyFileSync(join(root, file), join(copy, file));
+  }
+  mkdirSync(join(copy, ".cache"));
+  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"), "dir");
+  symlinkSync(join(root, ".cache", "nats-server"), join(copy, ".cache", "nats-server"), "dir");
+  return copy;
+}
+
+/** What one run of a test file gave. */
+interface Outcome {
+  readonly passed: boolean;
+  /** The tests that failed, by name. */
+  readonly failed: readonly string[];
+  readonly output: string;
+}
+
+async function runTests(copy: string, { file, test }: Holder): Promise<Outcome> {
+  const only = test === undefined ? [] : ["-t", test];
+  const child = Bun.spawn([process.execPath, "test", `./${file}`, "--timeout", `${testTimeoutMs}`, ...only], {
+    cwd: copy,
+    env: { ...process.env, UNIBUS_TEST_BIN: join(copy, "dist", "unibus"), NO_COLOR: "1" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const timer = setTimeout(() => child.kill("SIGKILL"), runTimeoutMs);
+  const [output, errors, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  clearTimeout(timer);
+  const failed = [...errors.matchAll(/^\(fail\) (.*?)(?: \[[\d.]+m?s\])?$/gm)].map(([, name]) => name ?? "");
+  return { passed: code === 0, failed, output: `${output}${errors}` };
+}
+
+/** Whether some tests run the executable. */
+function needsBuild(held: readonly Holder[]): boolean {
+  return held.some(({ file }) => built.some((folder) => file.startsWith(folder)));
+}
+
+/** Builds the executable of a copy. Throws Bun's words where the source does not compile. */
+async function buildIn(copy: string): Promise<void> {
+  const { build } = (await import(join(copy, "scripts", "build.ts"))) as typeof import("../build.ts");
+  await build();
+}
+
+/** The tests without any edit, in a copy of their own: each is run once. */
+class Baseline {
+  readonly #runs = new Map<string, Promise<Outcome>>();
+  #built: Promise<void> | null = null;
+
+  constructor(private readonly copy: string) {}
+
+  /** What a mutant's tests gave that fail without it, or null. */
+  async faultOf({ held }: Mutant): Promise<string | null> {
+    if (needsBuild(held)) this.#built ??= buildIn(this.copy);
+    await this.#built;
+    for (const holder of held) {
+      const key = `${holder.file} ${holder.test ?? ""}`;
+      const run = this.#runs.get(key) ?? runTests(this.copy, holder);
+      this.#runs.set(key, run);
+      const { passed, output } = await run;
+      if (!passed) return output;
+    }
+    return null;
+  }
+}
+
+/** Runs the tests against one mutant. Gives what killed it, or null. */
+async function killerOf(copy: string, mutant: Mutant): Promise<string | null> {
+  const path = join(copy, mutant.file);
+  const source = readFileSync(path, "utf8");
+  const edited = mutated(source, mutant);
+  // What does not parse would be killed by whatever test there is.
+  new Bun.Transpiler({ loader: "ts" }).transformSync(edited);
+  try {
+    writeFileSync(path, edited);
+    if (needsBuild(mutant.held)) await buildIn(copy);
+    for (const holder of mutant.held) {
+      const { passed, failed, output } = await runTests(copy, holder);
+      if (passed) continue;
+      if (process.env.UNIBUS_MUTANTS_LOG) console.log(output);
+      return `${holder.file}: ${failed[0] ?? "ended before its tests did"}`;
+    }
+    return null;
+  } finally {
+    writeFileSync(path, source);
+  }
+}
+
+/** Runs mutants by name, all of them for none. Gives the exit code: 0 if every one was killed. */
+export async function runMutants(names: readonly string[]): Promise<number> {
+  const unknown = names.filter((name) => !mutants.some((mutant) => mutant.name === name));
+  if (unknown.length > 0) {
+    const known = mutants.map(({ name }) => `  ${name}`).join("\n");
+    console.error(`error: ${JSON.stringify(unknown[0])} is not a mutant (choose among these):\n${known}`);
+    return 2;
+  }
+  const chosen = mutants.filter(({ name }) => names.length === 0 || names.includes(name));
+  const [sound, copy] = [copyTree(), copyTree()];
+  const remove = () => [sound, copy].forEach((one) => void rmSync(one, { recursive: true, force: true }));
+  const stop = () => {
+    remove();
+    process.exit(130);
+  };
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, stop);
+  const bad: string[] = [];
+  try {
+    const baseline = new Baseline(sound);
+    for (const mutant of chosen) {
+      const fault = await baseline.faultOf(mutant);
+      const began = performance.now();
+      const killer = fault === null ? await killerOf(copy, mutant) : null;
+      if (killer === null) bad.push(mutant.name);
+      const seconds = ((performance.now() - began) / 1000).toFixed(1);
+      if (fault !== null) console.log(`UNSOUND   ${mutant.name}: its tests fail without the edit\n${fault}`);
+      else
+        console.log(`${killer === null ? "SURVIVED " : "killed   "} ${mutant.name}  (${seconds} s)  ${killer ?? ""}`);
+    }
+  } finally {
+    remove();
+  }
+  console.log(`${chosen.length - bad.length} killed, ${bad.length} not${bad.length > 0 ? `: ${bad.join(", ")}` : ""}`);
+  return bad.length === 0 ? 0 : 1;
+}

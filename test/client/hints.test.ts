@@ -1,0 +1,55 @@
+/** Notices hint at rooms: what they cause is bounded, whatever rooms they name and however long they come. */
+import { expect, test } from "bun:test";
+import { Hints } from "../../src/client/hints.ts";
+import { until } from "../support/executable.ts";
+
+/** Reads that hints may cause at once; one a second after. Source: spec 9. */
+const burst = 20;
+
+test("junk about many rooms, spread over time, causes 20 reads at once and then one a second", async () => {
+  let reads = 0;
+  const hints = new Hints(async () => {
+    reads += 1;
+  });
+  const began = performance.now();
+  // Each of these is about another room, and comes after the reads that the one before could cause.
+  for (let round = 0; round < 150; round++) {
+    hints.take(`room-${round}`, round % 2 === 0);
+    await Bun.sleep(10);
+  }
+  const seconds = (performance.now() - began) / 1_000;
+  expect(reads).toBeGreaterThanOrEqual(burst);
+  expect(reads).toBeLessThanOrEqual(burst + Math.ceil(seconds));
+});
+
+test("hints about one room that come before it is read cause one read, which knows that somebody left", async () => {
+  const read: [string, boolean][] = [];
+  const { promise: isFree, resolve } = Promise.withResolvers<void>();
+  const hints = new Hints(async (roomId, hasLeft) => {
+    read.push([roomId, hasLeft]);
+    await isFree;
+  });
+  hints.take("first", false);
+  await until("the first is read", () => read.length === 1);
+  for (let i = 0; i < 100; i++) hints.take("second", i === 50);
+  resolve();
+  await until("the second is read", () => read.length === 2);
+  expect(read).toEqual([
+    ["first", false],
+    ["second", true],
+  ]);
+});
+
+test("at most 1,000 rooms wait to be read: further ones are forgotten", async () => {
+  const read = new Set<string>();
+  const { promise: isFree, resolve } = Promise.withResolvers<void>();
+  const hints = new Hints(async (roomId) => {
+    read.add(roomId);
+    await isFree;
+  });
+  hints.take("held", false);
+  await until("one is read", () => read.size === 1);
+  for (let i = 0; i < 5_000; i++) hints.take(`room-${i}`, false);
+  expect(hints.waiting).toBe(1_000);
+  resolve();
+});

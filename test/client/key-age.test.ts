@@ -1,0 +1,37 @@
+/** How old a room's key may become where nothing is set: 30 days, and 100,000 messages. Source: spec 3. */
+import { expect, test } from "bun:test";
+import { ControlPlane } from "../../src/client/control.ts";
+import { generateIdentity } from "../../src/client/identity.ts";
+import { KeyAge, keyLifetimeDefault } from "../../src/client/key-age.ts";
+import { MemoryState } from "../../src/client/state.ts";
+
+const dayMs = 86_400_000;
+const roomId = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+/** The age of a key that this client saw first so long ago, in a room that keeps nothing: the bus is not asked. */
+async function ageOf(kept: { readonly days: number; readonly messages: number }): Promise<KeyAge> {
+  const state = new MemoryState();
+  const sinceMs = Date.now() - kept.days * dayMs;
+  await state.saveNote(roomId, "key", { epoch: 1, sinceMs, sinceSeq: 0, messages: kept.messages });
+  const control = new ControlPlane({ urls: ["http://127.0.0.1:1"], identity: await generateIdentity() });
+  const { signal } = new AbortController();
+  const age = new KeyAge({ ...{ roomId, persist: false, control, state }, lifetime: keyLifetimeDefault, signal });
+  await age.look(1);
+  return age;
+}
+
+test("a key is over after 100,000 messages, and not one message earlier", async () => {
+  const age = await ageOf({ days: 0, messages: 99_999 });
+  expect(age.isOver(1)).toBe(false);
+  age.count();
+  expect(age.isOver(1)).toBe(true);
+});
+
+test("a key is over after 30 days, and not after 29", async () => {
+  expect((await ageOf({ days: 29, messages: 0 })).isOver(1)).toBe(false);
+  expect((await ageOf({ days: 30, messages: 0 })).isOver(1)).toBe(true);
+});
+
+test("the age of another epoch than the one that was looked up is not known", async () => {
+  expect((await ageOf({ days: 99, messages: 0 })).isOver(2)).toBe(false);
+});

@@ -1,0 +1,52 @@
+/**
+ * The numbers that the specification fixes. Most tests of a limit use the constant of the code, so that they hold for
+ * whatever value it has; these say which value that is. Source: spec 3, 5, 6, 7, 8, 9.
+ */
+import { expect, test } from "bun:test";
+import { keyLifetimeDefault } from "../../src/client/key-age.ts";
+import { blobBytesMin } from "../../src/contracts/blobs.ts";
+import { grantBytesMax } from "../../src/contracts/grant.ts";
+import { unacceptedLimits } from "../../src/contracts/unaccepted.ts";
+import { nonceLifeMs, noncesMax } from "../../src/plugins/auth/nonces.ts";
+import { holdMsMax } from "../../src/plugins/auth-callout/gate.ts";
+import { overdraftBytes } from "../../src/plugins/rooms/row-quota.ts";
+import * as api from "../../src/wire/api.ts";
+import { frameBytesMax } from "../../src/wire/frame.ts";
+import { handleLengthMax, subjectLengthMax } from "../../src/wire/names.ts";
+import { dedupWindowMs, natsPayloadBytesMax } from "../../src/wire/room-stream.ts";
+import { skewSMax } from "../../src/wire/sign.ts";
+import { epochMax, ownersMax } from "../../src/wire/statement.ts";
+
+const kib = 1_024;
+const mib = 1_048_576;
+
+test("sizes of bodies, in bytes", () => {
+  const { bodyBytesMax, bodiesBytesMax, registerBytesMax, blobBytesMax, restoreBytesMax, historyBytesMax } = api;
+  expect([bodyBytesMax, bodiesBytesMax, registerBytesMax]).toEqual([mib, 64 * mib, 4 * kib]);
+  expect([blobBytesMax, restoreBytesMax, historyBytesMax]).toEqual([16 * mib, 32 * mib, 8 * mib]);
+  expect([frameBytesMax, natsPayloadBytesMax]).toEqual([mib, mib + 64 * kib]);
+});
+
+test("lengths of lists", () => {
+  expect([api.usersPageMax, api.roomsMax, api.statementsMax, api.historyLimit.max]).toEqual([
+    ...[1_000, 1_000, 1_000, 1_000],
+  ]);
+  expect([api.membersMax, ownersMax, api.devicesMax]).toEqual([5_000, 100, 8]);
+});
+
+test("names and epochs", () => {
+  expect([subjectLengthMax, handleLengthMax, epochMax]).toEqual([200, 64, 2 ** 31 - 1]);
+});
+
+test("quotas and grants", () => {
+  expect([grantBytesMax, blobBytesMin, overdraftBytes]).toEqual([400 * kib, 4 * kib, 64 * mib]);
+  expect(unacceptedLimits).toEqual({ perAdder: 100, sharedFrom: 10_000 });
+});
+
+test("times, in milliseconds but for the skew", () => {
+  expect([skewSMax, dedupWindowMs, holdMsMax]).toEqual([30, 120_000, 1_500]);
+  // A signature is good for 30 s on either side of the clock: its nonce has to be known for longer than both.
+  expect(nonceLifeMs).toBeGreaterThan(2_000 * skewSMax);
+  expect(noncesMax).toEqual({ user: 20_000, all: 1_000_000 });
+  expect(keyLifetimeDefault).toEqual({ days: 30, messages: 100_000 });
+});
