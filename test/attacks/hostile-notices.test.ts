@@ -30,10 +30,11 @@ for (const kinds of [
   ["rekey_pending"],
   ["role", "removed", "deleted", "revoked", "nonsense"],
 ]) {
-  test(`5,000 forged notices "${kinds}" change nothing and cause a bounded number of reads`, async () => {
+  test(`5,000 forged notices "${kinds}" change nothing, and cause no login and a bounded number of reads`, async () => {
     await using at = await HostileScene.open(server, { admin });
     const { asked } = at.hostile.http;
     const before = asked.length;
+    const logins = at.hostile.logins.length;
     const began = performance.now();
     for (let i = 0; i < 5_000; i++) {
       const room_id = i % 2 === 0 ? at.mine.id : newUlid();
@@ -49,6 +50,8 @@ for (const kinds of [
     // A swap of connections reads one's rooms; a room is read in three requests at most.
     expect(reads).toBeLessThanOrEqual(3 * (burst + Math.ceil(seconds)) + (burst + Math.ceil(seconds)));
     expect([at.texts, at.ended, at.theirs.epoch]).toEqual([["honest"], undefined, 1]);
+    // What the peer may do is the same, so no notice makes it log in again.
+    expect(at.hostile.logins.length).toBe(logins);
     expect(at.suspicious).toEqual([]);
   }, 30_000);
 }

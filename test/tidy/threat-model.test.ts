@@ -1,6 +1,6 @@
 /** The threat model names the tests that show what it claims: they are there, and no claim is without one. */
 import { expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 const root = join(import.meta.dir, "..", "..");
@@ -16,13 +16,17 @@ function pointsOf(heading: string): string[] {
     .map((point) => point.replace(/\s+/g, " "));
 }
 
+/** The sections in which every point is a promise. */
+const promises = ["What a hostile server cannot do", "What a hostile peer cannot do", "What a stranger cannot do"];
+
 const testsIn = (point: string) => [...point.matchAll(/`(test\/[\w/.-]+)`/g)].map(([, path]) => path ?? "");
 
 test("whatever the threat model calls impossible names a test that tries it", () => {
-  for (const heading of ["What a hostile server cannot do", "What a hostile peer cannot do"]) {
+  for (const heading of promises) {
     const points = pointsOf(heading);
     expect(points.length).toBeGreaterThan(5);
-    expect(points.filter((point) => testsIn(point).length === 0)).toEqual([]);
+    // The last thing that a promise says is what tests it, so that no sentence after it goes untested.
+    expect(points.filter((point) => !/`test\/[^`]+`\)\.\s*$/.test(point))).toEqual([]);
   }
 });
 
@@ -33,5 +37,15 @@ test("the tests that it names are there", () => {
 });
 
 test("it says what is not detected", () => {
-  expect(pointsOf("What is not detected, and what this cannot give").length).toBeGreaterThan(8);
+  const limits = pointsOf("What is not detected, and what this cannot give");
+  expect(limits.length).toBeGreaterThan(8);
+  expect(limits.filter((point) => point.includes("Nobody is asked before being added to a room"))).toHaveLength(1);
+});
+
+test("every attack has a promise: no test of an attack is left out", () => {
+  const attacks = readdirSync(join(root, "test", "attacks"))
+    .filter((name) => name.endsWith(".test.ts"))
+    .map((name) => `test/attacks/${name}`);
+  const named = new Set(testsIn(text));
+  expect(attacks.filter((path) => !named.has(path))).toEqual([]);
 });
