@@ -11,6 +11,7 @@ import { readIdentityFile } from "./identity-file.ts";
 import { interruption } from "./interrupt.ts";
 import { keyLifetime } from "./key-lifetime.ts";
 import { pendingText } from "./open-room.ts";
+import { OutageNotes } from "./outage-notes.ts";
 import { type PrintOptions, printNote, readerGone } from "./print.ts";
 import { placeOf, urlsOf } from "./remembered.ts";
 
@@ -81,12 +82,9 @@ function tellOf(bus: Bus, follows: boolean): DropNotes {
   });
   bus.on("rekeyPending", (pending) => once(`note: ${pendingText(pending)}`, true));
   bus.on("lost", ({ why }) => once(`warning: messages were missed for good: ${why} (a room that persists has none)`));
-  bus.on("trouble", (error) => once(`warning: ${messageOf(error)}`));
-  if (!follows) return drops;
-  let isUp = true;
-  bus.on("status", (status) => {
-    if (isUp !== (status === "connected")) printNote(isUp ? "the connection broke; trying again" : "connected again");
-    isUp = status === "connected";
+  const outage = follows ? new OutageNotes(bus) : null;
+  bus.on("trouble", (error) => {
+    if (outage?.explains(error) !== true) once(`warning: ${messageOf(error)}`);
   });
   return drops;
 }

@@ -2,12 +2,13 @@
 import type { UnibusError } from "../wire/errors.ts";
 import type { DropReason } from "../wire/frame.ts";
 import type { Invitation } from "./acceptances.ts";
+import type { BusStatus } from "./status.ts";
 import type { Lost } from "./tail.ts";
 
 /** Events of a bus, by name, with what a listener is given. */
 export type BusEvents = {
-  /** The connection to the data plane broke, or is there again. */
-  readonly status: "connected" | "disconnected";
+  /** The connection broke, is there again, or was closed: what `bus.status` has become. An outage is one event. */
+  readonly status: BusStatus;
   /** The bus, or somebody on it, did what an honest one does not. */
   readonly suspicious: {
     readonly roomId: string | null;

@@ -30,6 +30,7 @@ import { createRoom, RoomChanges } from "./room-changes.ts";
 import { RoomKeys } from "./room-keys.ts";
 import { findRoom, type RoomEntry, roomLinkOf, roomPages } from "./room-list.ts";
 import { Settlements } from "./settlements.ts";
+import type { BusStatus } from "./status.ts";
 import { RoomTrust, type TrustParts } from "./trust.ts";
 import { Vouched } from "./vouched.ts";
 import { waitFor } from "./wait.ts";
@@ -43,7 +44,6 @@ export class Bus implements AsyncDisposable {
   readonly directory: Directory;
   /** What to do about rooms that went back, on a bus that was restored from a backup. */
   readonly recovery: Recovery;
-  readonly #control: ControlPlane;
   readonly #events = new Events<BusEvents>((error) => this.#trouble(error));
   readonly #hints = new Hints((roomId, hasLeft) => this.#readHinted(roomId, hasLeft));
   readonly #replies: Replies;
@@ -59,16 +59,16 @@ export class Bus implements AsyncDisposable {
     list: () => this.#readGrant(),
     onTrouble: (error) => this.#trouble(error),
   });
-  readonly #outage = new Outage();
+  readonly #outage = new Outage((status) => this.#events.tell("status", status));
   #data: Promise<{ readonly live: Live; readonly publisher: Publisher }> | null = null;
 
   private constructor(
     private readonly options: ConnectOptions,
-    control: ControlPlane,
+    /** The requests over HTTP, for what has no method here. */
+    readonly control: ControlPlane,
     /** What the bus says of itself. */
     readonly info: Info,
   ) {
-    this.#control = control;
     this.identity = options.identity;
     this.#settles = options.settles !== false;
     control.onAnswer = () => this.#outage.answered();
@@ -112,9 +112,9 @@ export class Bus implements AsyncDisposable {
     return bus;
   }
 
-  /** The requests over HTTP, for what has no method here. */
-  get control(): ControlPlane {
-    return this.#control;
+  /** How the bus is connected now. The event `status` reports its changes. */
+  get status(): BusStatus {
+    return this.#outage.status;
   }
 
   /** Listens to what happens, until what is returned is called. */
@@ -125,7 +125,7 @@ export class Bus implements AsyncDisposable {
   /** One's rooms, by id: those that are accepted and those that wait for it. Errors: those of GET rooms. */
   async rooms(signal?: AbortSignal): Promise<RoomEntry[]> {
     const entries: RoomEntry[] = [];
-    for await (const page of roomPages(this.#control, {}, signal)) entries.push(...page);
+    for await (const page of roomPages(this.control, {}, signal)) entries.push(...page);
     this.#acceptances.noteListed(entries);
     this.#noteOwned(entries);
     return entries;
@@ -173,6 +173,7 @@ export class Bus implements AsyncDisposable {
     await this.#settlements.ended();
     await this.#trustParts.background?.settled();
     this.#closing.abort(new UnibusError("unavailable", "this bus was closed (connect again)"));
+    this.#outage.closed(this.#closing.signal.reason);
     for (const room of await Promise.allSettled(this.#rooms.values()))
       if (room.status === "fulfilled") room.value.reader.end(null);
     await data?.live.close();
@@ -195,7 +196,7 @@ export class Bus implements AsyncDisposable {
   }
 
   async #idOf(subject: string, signal: AbortSignal | undefined): Promise<string> {
-    const entry = await findRoom(this.#control, subject, signal);
+    const entry = await findRoom(this.control, subject, signal);
     this.#acceptances.noteListed(entry === null ? [] : [entry]);
     if (entry !== null) return entry.id;
     throw new UnibusError("not_found", `you are in no room ${subject} (see your rooms, or ask its owner to add you)`);
@@ -217,7 +218,7 @@ export class Bus implements AsyncDisposable {
       const error = ownerConflictError(trust.room.state.subject, conflicts);
       this.#events.tell("suspicious", { roomId: id, what: "owner_conflict", from: conflicts[0]?.endpoint, error });
     }
-    const room = this.#roomOf(trust, new RoomKeys(trust, this.#control, this.#closing.signal), conflicts);
+    const room = this.#roomOf(trust, new RoomKeys(trust, this.control, this.#closing.signal), conflicts);
     void this.#settlements.settleRoom(room);
     return room;
   }
@@ -228,7 +229,7 @@ export class Bus implements AsyncDisposable {
       keys,
       ownerConflicts,
       changes: new RoomChanges(trust, keys, this.#trustParts),
-      control: this.#control,
+      control: this.control,
       directory: this.directory,
       replies: this.#replies,
       data: () => this.#dataPlane(),
@@ -281,13 +282,13 @@ export class Bus implements AsyncDisposable {
     if (servers.length === 0) {
       throw new UnibusError("unavailable", "the bus names no address of its data plane that is as safe as its own");
     }
-    const { detour } = this.#control;
+    const { detour } = this.control;
     const live = await Live.connect({
       identity,
       tls,
       nameOf: detour === undefined ? undefined : (url) => detour.nameOf(url),
       servers,
-      findServers: async () => [...new Set((await this.#control.infos(this.#closing.signal)).flatMap(dataUrls))],
+      findServers: async () => [...new Set((await this.control.infos(this.#closing.signal)).flatMap(dataUrls))],
       readGrant: () => this.#readGrant(),
       subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.subjects, ...this.#replies.subjects],
       keyOf: copyKey,
@@ -297,15 +298,14 @@ export class Bus implements AsyncDisposable {
         this.#outage.down();
         publisher?.broken();
         this.#tellReaders("away");
-        this.#events.tell("status", "disconnected");
       },
       onUp: () => {
         this.#outage.up();
         this.#tellReaders("back");
-        this.#events.tell("status", "connected");
         void this.#readAll();
         void this.#acceptances.look();
       },
+      onAttempt: (url, error) => this.#outage.failed({ urls: url === null ? this.control.urls : [url], error }),
       onGap: () => this.#tellReaders("torn"),
       // What it may not follow is the affair of who asks to follow it.
       onRefusal: ({ operation, subject }) => {
@@ -318,7 +318,7 @@ export class Bus implements AsyncDisposable {
     // Rooms that were opened before had no notices.
     await this.#readAll();
     publisher = new Publisher(live, this.#replies, this.options.sendLimits ?? sendLimitsDefault);
-    this.#events.tell("status", "connected");
+    this.#outage.up();
     void this.#acceptances.look();
     return { live, publisher };
   }

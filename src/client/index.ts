@@ -38,6 +38,7 @@ export type { RoomEntry } from "./room-list.ts";
 export type { HistoryPage, Messages, ReadOptions } from "./room-reader.ts";
 export type { SayOptions, Sent } from "./saying.ts";
 export { type ClientState, MemoryState, type StatePlace } from "./state.ts";
+export type { BusStatus, Reconnecting } from "./status.ts";
 export { identityFromWords, newWords } from "./wallet.ts";
 
 /** What `connect` takes: one address or several, and where to remember what was seen. */

@@ -35,6 +35,8 @@ export interface LiveOptions extends Dial {
   readonly onGap?: () => void;
   /** Told of what a server did not allow: permissions may be newer than the connection, or gone. */
   readonly onRefusal?: (refusal: Refusal) => void;
+  /** Reports a failed attempt to reconnect: the address that was dialled, or null where it did not come to that. */
+  readonly onAttempt?: (url: string | null, error: unknown) => void;
   /** Told of what goes wrong and mends itself. */
   readonly onTrouble?: (error: unknown) => void;
 }
@@ -80,6 +82,8 @@ export class Live {
   /** The newest line that is ready: it is published on. */
   #line: Line | null = null;
   #followed: readonly string[] = [];
+  /** The address of the connection that is being made. */
+  #dialled: string | null = null;
   /** What the connection in use was granted, as far as it was read before its login. */
   #grant: string | null = null;
   #refreshing: Promise<void> | null = null;
@@ -228,10 +232,12 @@ export class Live {
   }
 
   async #swapNow({ url: given, onlyIfChanged = false }: SwapOptions): Promise<void> {
+    this.#dialled = null;
     // The login comes after: it is answered with these permissions, or newer ones.
     const grant = await this.options.readGrant();
     if (onlyIfChanged && this.isUp && grant === this.#grant) return;
     const url = given ?? this.#servers.next();
+    this.#dialled = url;
     const next = await Line.dial(url, this.options, {
       onMessage: (message, line) => this.#receive(message, line),
       onRefusal: (refusal) => this.options.onRefusal?.(refusal),
@@ -304,6 +310,7 @@ export class Live {
         if (!this.isUp) await this.#swap();
         if (this.isUp) return this.options.onUp?.();
       } catch (error) {
+        this.options.onAttempt?.(this.#dialled, error);
         this.#trouble(error);
       }
       await this.#backOff(attempt);

@@ -4,6 +4,7 @@
  */
 import { hasCode, UnibusError } from "../wire/errors.ts";
 import type { SendOptions } from "./publisher.ts";
+import { type BusStatus, type FailedAttempt, StatusHolder } from "./status.ts";
 import { pause, waitFor } from "./wait.ts";
 
 /** Pauses between attempts, in milliseconds, with full jitter. */
@@ -22,10 +23,19 @@ function isOfNats(error: unknown): boolean {
   return (error as { name?: unknown } | null)?.name === "NatsError";
 }
 
-/** One outage after another. */
+/** One outage after another: what is reported of each, and how the bus is connected. */
 export class Outage {
   #isReported = false;
-  #isDown = false;
+  readonly #holder: StatusHolder;
+
+  /** `onChange`: see `StatusHolder`. */
+  constructor(onChange: (status: BusStatus) => void) {
+    this.#holder = new StatusHolder(onChange);
+  }
+
+  get status(): BusStatus {
+    return this.#holder.status;
+  }
 
   /** Whether an error is to be reported: any but those that an outage brings after its first. */
   isNews(error: unknown): boolean {
@@ -37,18 +47,28 @@ export class Outage {
 
   /** The connection to the data plane broke. */
   down(): void {
-    this.#isDown = true;
+    this.#holder.broke();
   }
 
-  /** It is there again, which ends an outage. */
+  /** It is there, for the first time or again, which ends an outage. */
   up(): void {
-    this.#isDown = false;
     this.#isReported = false;
+    this.#holder.connected();
+  }
+
+  /** An attempt to reconnect failed. */
+  failed(attempt: FailedAttempt): void {
+    this.#holder.failed(attempt);
+  }
+
+  /** The bus was closed for good. */
+  closed(cause: unknown): void {
+    this.#holder.closed(cause);
   }
 
   /** The control plane answered, which ends an outage of it alone. */
   answered(): void {
-    if (!this.#isDown) this.#isReported = false;
+    if (this.status.state !== "reconnecting") this.#isReported = false;
   }
 }
 

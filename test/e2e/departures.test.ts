@@ -91,7 +91,9 @@ describe("a departure while no owner is online is settled", () => {
     await using mine = await client(ana, { urls: [way.url] });
     const { version } = await viewOf(room);
     // It cannot come back before it may read its rooms: notices do not reach it.
-    const isAway = new Promise<void>((resolve) => mine.bus.on("status", (is) => is === "disconnected" && resolve()));
+    const isAway = new Promise<void>((resolve) =>
+      mine.bus.on("status", (is) => is.state === "reconnecting" && resolve()),
+    );
     way.http.pretend(() => ({ status: 503, headers: {}, body: Buffer.from("{}") }));
     way.proxy.cutAll();
     await isAway;

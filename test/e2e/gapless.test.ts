@@ -125,7 +125,7 @@ test("each message is told exactly once, in order", async () => {
   }
   let reconnects = 0;
   bob.on("status", (status) => {
-    if (status === "connected") reconnects += 1;
+    if (status.state === "connected") reconnects += 1;
   });
 
   const live = reading(await bob.room(room.id), "now");

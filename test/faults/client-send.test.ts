@@ -22,11 +22,13 @@ afterAll(() => server[Symbol.asyncDispose]());
 async function cutOff(at: HostileScene): Promise<{ back: () => Promise<void> }> {
   let isUp = true;
   at.bob.on("status", (status) => {
-    isUp = status === "connected";
+    isUp = status.state === "connected";
   });
   at.hostile.proxy.isRefusing = true;
   at.hostile.proxy.cutAll();
   await until("bob knows it", () => !isUp);
+  const tried = () => (at.bob.status.state === "reconnecting" ? at.bob.status.tried : []);
+  await until("bob's status names the addresses", () => tried().some((url) => url.startsWith("nats://")));
   return {
     back: async () => {
       at.hostile.proxy.isRefusing = false;

@@ -1,7 +1,15 @@
 /** What a client does while the bus is away: it waits, in order, and reports it once. Source: spec 8, 17. */
 import { afterEach, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/identity.ts";
-import { type Bus, connect, UnibusError } from "../../src/client/index.ts";
+import {
+  type Bus,
+  type BusStatus,
+  connect,
+  isUnibusError,
+  type Reconnecting,
+  UnibusError,
+} from "../../src/client/index.ts";
+import { CliPeer } from "../support/cli-peer.ts";
 import { Folder, Server, until } from "../support/executable.ts";
 import { addUser, freshSubject, postUser } from "../support/peer.ts";
 
@@ -162,7 +170,7 @@ test(
     const trouble: unknown[] = [];
     const status: string[] = [];
     ana.on("trouble", (error) => trouble.push(error));
-    ana.on("status", (now) => status.push(now));
+    ana.on("status", (now) => status.push(now.state));
     for (const outage of [1, 2]) {
       await scene.stop();
       await until("it is noticed", () => status.length === 2 * outage - 1);
@@ -174,7 +182,67 @@ test(
       await until("it is back", () => status.length === 2 * outage, 60_000);
       expect(trouble.length).toBe(outage);
     }
-    expect(status).toEqual(["disconnected", "connected", "disconnected", "connected"]);
+    expect(status).toEqual(["reconnecting", "connected", "reconnecting", "connected"]);
+  },
+  patienceMs,
+);
+
+test(
+  "bus.status shows an outage: since when, how often and where it was tried, why it failed; and the end",
+  async () => {
+    const { scene, ana } = await began();
+    const { http } = scene.server.ready;
+    expect(ana.status).toEqual({ state: "connected" });
+    const lazy = await connect({ url: http, identity: ana.identity, state: "memory", lazy: true });
+    expect(lazy.status).toEqual({ state: "connecting" });
+    const seen: BusStatus[] = [];
+    ana.on("status", (status) => seen.push(status));
+    const before = Date.now();
+    await scene.stop();
+    await until("it was tried again", () => ana.status.state === "reconnecting" && ana.status.attempt >= 3);
+    const { since, tried, cause, attempt } = ana.status as Reconnecting;
+    expect(since.getTime()).toBeWithin(before, Date.now() + 1);
+    expect([tried.includes(http), isUnibusError(cause) && cause.code]).toEqual([true, "unavailable"]);
+    await until("it was tried again", () => (ana.status as Reconnecting).attempt > attempt);
+    // One event for the outage, as it began.
+    expect(seen).toEqual([{ state: "reconnecting", since, attempt: 0, tried: [], cause: null }]);
+    await scene.start();
+    await until("it is back", () => ana.status.state === "connected", 60_000);
+    await ana.close();
+    await lazy.close();
+    expect(seen.slice(1)).toEqual([{ state: "connected" }, { state: "closed", cause: expect.any(UnibusError) }]);
+    expect([ana.status, lazy.status.state]).toEqual([seen[2] as BusStatus, "closed"]);
+  },
+  patienceMs,
+);
+
+test(
+  "a command that follows prints an outage in one line, with the reason, and its end in another",
+  async () => {
+    const { scene, admin, ana } = await began();
+    const room = await ana.createRoom(freshSubject(), "matrix");
+    using peer = await CliPeer.join(scene.server, admin, "bob");
+    await room.membership.add(peer.identity.endpoint);
+    await using tail = peer.start(["tail", room.subject]);
+    await tail.untilNote("following");
+    const notes = () =>
+      tail.stderr
+        .split("\n")
+        .slice(0, -1)
+        .filter((line) => !line.startsWith("following"));
+    for (const outage of [1, 2]) {
+      await scene.stop();
+      await until("it is noticed", () => notes().length === 2 * outage - 1);
+      const down = performance.now();
+      await until("it was tried again and again", () => performance.now() - down > 2_000);
+      await scene.start();
+      await until("it is back", () => notes().length === 2 * outage, 60_000);
+    }
+    const pair = [
+      expect.stringMatching(/^(the connection broke; trying again|warning): http:.* cannot be reached: /),
+      expect.stringMatching(/^connected again after \d+ s$/),
+    ];
+    expect(notes()).toEqual([...pair, ...pair]);
   },
   patienceMs,
 );

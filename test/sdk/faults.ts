@@ -131,7 +131,7 @@ async function reconnect(stage: Stage): Promise<void> {
   const got: string[] = [];
   await theirs.onMessage(({ text }) => got.push(text));
   const told: string[] = [];
-  const watch = (bus: Bus) => bus.on("status", (status) => told.push(status));
+  const watch = (bus: Bus) => bus.on("status", (status) => told.push(status.state));
   for (const bus of [ana, bob]) watch(bus);
   await sendMany(mine, 0, 10);
   await stage.killNats();
@@ -146,7 +146,7 @@ async function reconnect(stage: Stage): Promise<void> {
     (await mine.history()).messages.map(({ text }) => text),
     wanted,
   );
-  equal(told.filter((status) => status === "disconnected").length >= 2, true, "both were told");
+  equal(told.filter((status) => status === "reconnecting").length >= 2, true, "both were told");
 }
 
 async function offline(stage: Stage): Promise<void> {
@@ -154,10 +154,10 @@ async function offline(stage: Stage): Promise<void> {
   const room = await ana.createRoom(freshSubject(), "matrix");
   let status = "connected";
   ana.on("status", (now) => {
-    status = now;
+    status = now.state;
   });
   const down = (async () => {
-    await until("the connection broke", () => status === "disconnected");
+    await until("the connection broke", () => status === "reconnecting");
     return errorOf(() => room.send("at once or never", { offline: "refuse" }));
   })();
   await stage.killNats();
