@@ -4,9 +4,14 @@ import { UnibusError } from "../wire/errors.ts";
 import { mainDevice } from "../wire/names.ts";
 import type { StayRecord, StayRule } from "./store.ts";
 
+/** Whether the member of a stay is in the room: it is open, and they have not left. */
+export function isIn({ until, leftAt }: StayRecord): boolean {
+  return until === 0 && leftAt === null;
+}
+
 /** Whether a stay is that of an owner who is in. */
-export function isOwnerIn({ role, until, leftAt }: StayRecord): boolean {
-  return role === "owner" && until === 0 && leftAt === null;
+export function isOwnerIn(stay: StayRecord): boolean {
+  return stay.role === "owner" && isIn(stay);
 }
 
 /** Marks a member as having left, whoever they are: for users who are revoked or deleted. */

@@ -34,20 +34,29 @@ export interface FrameRun {
 
 /** Owns the JetStream stream of each persisted room: nobody else makes, changes or removes one. Source: spec 8. */
 export interface RoomStreams {
-  /** Makes the stream, or mends it, or finds it right and changes nothing. Errors: unavailable. */
+  /**
+   * Makes the stream, or fixes it, or finds it right and changes nothing. The stream of a deleted room that still holds
+   * the subject is removed first.
+   * Errors: conflict when the subject belongs to another room's stream; gone when the room was deleted, also while this
+   * ran: then no stream is left. unavailable.
+   */
   ensure(room: StreamRoom): Promise<void>;
   /**
    * The last `limit` frames before sequence `before`.
    * Shape: at most 8 MiB of frames, the newest kept; at least one where there is one. Moves no reader's position.
    * Units: `limit` in frames, 1..1000; 5 s in all.
-   * Errors: unavailable when JetStream does not answer. A deleted sequence is skipped, nothing else is.
+   * Errors: those of `ensure`. A deleted sequence is skipped, nothing else is.
    */
   last(room: StreamRoom, page: { readonly limit: number; readonly before: number | null }): Promise<FrameRun>;
   /**
-   * Makes the durable consumer of a member's device, or finds it there. What it delivers begins at the last ack.
+   * Makes the durable consumer of a member's device, or finds it there. What it delivers begins at the last ack; where
+   * `isNew`, with the first message, even if an earlier durable of the same name is left. Null, and there is none, when
+   * the device was removed, or its member left, while this ran.
    * Errors: unavailable.
    */
-  bind(room: StreamRoom, endpoint: string, device: string): Promise<Durable>;
+  bind(room: StreamRoom, endpoint: string, device: string, isNew: boolean): Promise<Durable | null>;
+  /** Removes the consumer of a device unless its member has that device (again). Errors: unavailable. */
+  unbind(room: StreamRoom, endpoint: string, device: string): Promise<void>;
   /**
    * Brings the durables of a room in line with its members: now, and again until it is done. Call it after members or
    * devices went.

@@ -1,10 +1,13 @@
 /** A bus inside the test's own process, with its real plugins, so that a test can stand between them. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Log, Plugin } from "../../src/contracts/plugin.ts";
+import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import type { Log, Plugin, Token } from "../../src/contracts/plugin.ts";
+import { UserStore } from "../../src/contracts/store.ts";
 import { type Bus, boot } from "../../src/kernel/boot.ts";
 import { parseManifest } from "../../src/kernel/manifest.ts";
 import { builtins } from "../../src/plugins/index.ts";
+import type { UserRole } from "../../src/wire/api.ts";
 import { Folder, type Server } from "./executable.ts";
 
 /** Stands between a plugin and those who use it: gets what it provides, gives what they see. By token id. */
@@ -81,4 +84,22 @@ export async function bootInProcess(options: BootInProcess = {}): Promise<InProc
       folder[Symbol.dispose]();
     },
   };
+}
+
+/** A service of a bus. Fails where the bus has none. */
+export function serviceOf<T>({ bus }: InProcess, token: Token<T>): T {
+  const service = bus.service(token);
+  if (service === undefined) throw new Error(`the bus has no ${token.id}`);
+  return service;
+}
+
+/** Makes a user without the rules, straight in the store. Admins are not in the roster. */
+export async function insertUser(running: InProcess, handle: string, role: UserRole = "member"): Promise<Identity> {
+  const user = await generateIdentity();
+  const { signPubHex, endpoint, kexPubHex, kexSig } = user;
+  await serviceOf(running, UserStore).insertUser({
+    ...{ signPub: signPubHex, endpoint, kexPub: kexPubHex, kexSig, handle, role, status: "active" },
+    ...{ createdAt: 1, revokedAt: null, revision: 0 },
+  });
+  return user;
 }

@@ -11,6 +11,9 @@ import { DeviceQuery, DurableBound, RoomParams } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { mainDevice } from "../../wire/names.ts";
 
+/** How often a durable is made again because it was removed meanwhile. */
+const attemptsMax = 20;
+
 const shape = {
   params: RoomParams,
   query: DeviceQuery,
@@ -38,23 +41,37 @@ export default definePlugin({
   async setup(_, { rooms, store, streams, nats }) {
     const notices = new Notices(nats);
 
-    const bind = async ({ room, stay }: Membership, device: string): Promise<Durable> => {
-      const { roomId } = room;
-      const { endpoint, devices } = stay;
-      const isNew = !devices.includes(device);
-      if (isNew) await store.changeStay(roomId, endpoint, withDevice(device));
+    /** Makes a device's durable, or finds it there; null where the device was removed while this ran. */
+    const attempt = async (
+      { room, stay }: Membership,
+      device: string,
+    ): Promise<{ readonly bound: Durable; readonly isNew: boolean } | null> => {
+      const { endpoint } = stay;
+      const added = stay.devices.includes(device)
+        ? null
+        : await store.changeStay(room.roomId, endpoint, withDevice(device));
+      const isNew = added !== null;
       await streams.ensure(room);
-      const bound = await streams.bind(room, endpoint, device);
-      try {
-        await rooms.member(roomId, endpoint);
-      } catch (error) {
-        // They left, or were kicked, meanwhile: then that wins.
-        streams.settle(room);
-        throw error;
+      const bound = await streams.bind(room, endpoint, device, isNew);
+      return bound && { bound, isNew };
+    };
+
+    const bind = async (roomId: string, endpoint: string, device: string): Promise<Durable> => {
+      for (let tries = 0; tries < attemptsMax; tries++) {
+        const membership = await rooms.member(roomId, endpoint);
+        checkPersisted(membership);
+        checkAccepted(membership);
+        const made = await attempt(membership, device).catch(async (error: unknown) => {
+          // What failed may be the stream of a room that was deleted meanwhile, or left: then that is the answer.
+          await rooms.member(roomId, endpoint);
+          throw error;
+        });
+        if (made === null) continue;
+        // A connection may acknowledge for the devices that existed when it logged in: the peer has to connect again.
+        if (made.isNew) notices.tell([endpoint], "durable", roomId);
+        return made.bound;
       }
-      // A connection may acknowledge for the devices that existed when it logged in: the peer has to connect again.
-      if (isNew) notices.tell([endpoint], "durable", roomId);
-      return bound;
+      throw new UnibusError("unavailable", "this durable is being removed again and again (try again)");
     };
 
     return {
@@ -65,12 +82,7 @@ export default definePlugin({
           "/rooms/:id/durable",
           "signed",
           { summary: "Makes or finds the durable of one's own device", ...shape, reply: DurableBound },
-          async ({ params, query, caller }) => {
-            const membership = await rooms.member(params.id, caller.endpoint);
-            checkPersisted(membership);
-            checkAccepted(membership);
-            return bind(membership, query.device ?? mainDevice);
-          },
+          async ({ params, query, caller }) => bind(params.id, caller.endpoint, query.device ?? mainDevice),
         ),
         route(
           "DELETE",
@@ -80,8 +92,15 @@ export default definePlugin({
           async ({ params, query, caller }) => {
             const membership = await rooms.member(params.id, caller.endpoint);
             checkPersisted(membership);
-            await store.changeStay(params.id, caller.endpoint, withoutDevice(query.device ?? mainDevice));
-            streams.settle(membership.room);
+            const device = query.device ?? mainDevice;
+            await store.changeStay(params.id, caller.endpoint, withoutDevice(device));
+            try {
+              await streams.unbind(membership.room, caller.endpoint, device);
+            } catch (error) {
+              // The device is gone, whatever becomes of this request: its consumer follows.
+              streams.settle(membership.room);
+              throw error;
+            }
             return undefined;
           },
         ),

@@ -31,8 +31,8 @@ export function makeDoctor(parts: Omit<SweepParts, "log" | "signal">, durables: 
           found.push({ kind: "row_without_stream", stream });
           continue;
         }
-        const consumers = await durables.strangersOf(room.roomId);
-        for (const consumer of consumers) found.push({ kind: "consumer_without_device", stream, consumer });
+        const { strangers } = await durables.compare(room.roomId);
+        for (const { name } of strangers) found.push({ kind: "consumer_without_device", stream, consumer: name });
       }
       for (const stream of names) {
         const roomId = roomIdOf(stream);

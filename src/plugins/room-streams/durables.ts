@@ -1,15 +1,43 @@
+/**
+ * The push consumers of members' devices. What a consumer has to be is in its member's stay: there if the stay is open
+ * and holds the device, else not. Whoever changes the stay changes the consumer afterwards, and looks at the stay again
+ * once that is done. So the last one to touch a consumer has seen the last change of its stay, also where the requests
+ * meet on different nodes. Within one process a consumer changes once at a time, which spares devices a second backlog.
+ */
 import type { Log } from "../../contracts/plugin.ts";
+import { isIn } from "../../contracts/stay-rules.ts";
 import type { RoomStore } from "../../contracts/store.ts";
 import type { Durable, StreamRoom } from "../../contracts/streams.ts";
-import { consumerName, deliverSubject, streamName } from "../../wire/names.ts";
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { consumerName, deliverSubject, mainDevice, streamName } from "../../wire/names.ts";
 import { type ApiReply, type JetStream, jsCode, refuseOthers } from "./jetstream.ts";
 
 /** Frames that a device may hold without an ack. More of the largest would be a slow-consumer loop. Source: spec 8. */
 const ackPendingMax = 32;
 /** How long a device may take for one frame, in nanoseconds. Source: spec 8. */
 const ackWaitNs = 10_000_000_000;
+/** How often a consumer is changed again because its stay changed meanwhile. */
+const attemptsMax = 100;
 /** How long a failed settling waits before it runs again, in milliseconds. */
 const retryMs = 1_000;
+
+/** Whose consumer it is. */
+interface Place {
+  readonly roomId: string;
+  readonly endpoint: string;
+  readonly device: string;
+}
+
+const nameOf = ({ roomId, endpoint, device }: Place): string => consumerName(roomId, endpoint, device);
+
+/** How the consumers of a room differ from the devices of its members. */
+export interface Difference {
+  /** Consumers without a device; `place` null for one of an endpoint that never was in the room. */
+  readonly strangers: readonly { readonly name: string; readonly place: Place | null }[];
+  /** Devices without a consumer. */
+  readonly missing: readonly Place[];
+}
 
 /** What the durables of rooms work with. */
 export interface DurableParts {
@@ -23,14 +51,58 @@ export interface DurableParts {
 export class Durables {
   /** Rooms whose consumers may differ from their members. */
   readonly #unsettled = new Map<string, StreamRoom>();
+  /** By consumer. */
+  readonly #turns = new KeyedMutex();
   #isRunning = false;
 
   constructor(private readonly parts: DurableParts) {}
 
-  /** Makes a device's consumer, or finds it there. Errors: unavailable. */
-  async bind({ roomId }: StreamRoom, endpoint: string, device: string): Promise<Durable> {
-    const stream = streamName(roomId);
-    const consumer = consumerName(roomId, endpoint, device);
+  /** Makes a device's consumer, or finds it there. Null, and there is none, without the device. Errors: unavailable. */
+  bind({ roomId }: StreamRoom, endpoint: string, device: string, isNew: boolean): Promise<Durable | null> {
+    const place = { roomId, endpoint, device };
+    return this.#turns.hold(nameOf(place), async () => {
+      if (isNew) await this.#remove(place);
+      const durable = await this.#make(place);
+      return (await this.#reconcile(place, true)) ? durable : null;
+    });
+  }
+
+  /** Removes a device's consumer unless its member has the device. Errors: unavailable. */
+  async unbind({ roomId }: StreamRoom, endpoint: string, device: string): Promise<void> {
+    const place = { roomId, endpoint, device };
+    await this.#turns.hold(nameOf(place), () => this.#reconcile(place, null));
+  }
+
+  /**
+   * Makes or removes a consumer until it is as its stay says. `isThere` null: nobody knows. Gives whether it is there.
+   * Errors: unavailable.
+   */
+  async #reconcile(place: Place, isThere: boolean | null): Promise<boolean> {
+    for (let tries = 0, is = isThere; tries < attemptsMax; tries++) {
+      const isWanted = await this.#isWanted(place);
+      if (isWanted === is) return isWanted;
+      // Nobody asked for one that was there before its stay was looked at.
+      if (isWanted && is === null) return true;
+      if (isWanted) await this.#make(place);
+      else await this.#remove(place);
+      is = isWanted;
+    }
+    throw new UnibusError("unavailable", "this durable changes too often (try again)");
+  }
+
+  async #isWanted({ roomId, endpoint, device }: Place): Promise<boolean> {
+    const { rooms } = this.parts;
+    const [room, stay] = await Promise.all([rooms.getRoom(roomId), rooms.getStay(roomId, endpoint)]);
+    return room?.deletedAt === null && stay !== null && isIn(stay) && stay.devices.includes(device);
+  }
+
+  #remove(place: Place): Promise<void> {
+    return this.#delete(streamName(place.roomId), nameOf(place));
+  }
+
+  async #make(place: Place): Promise<Durable> {
+    const { roomId, endpoint, device } = place;
+    const [stream, consumer] = [streamName(roomId), nameOf(place)];
     const deliver = deliverSubject(endpoint, roomId, device);
     const config = {
       durable_name: consumer,
@@ -74,27 +146,42 @@ export class Durables {
     return this.#unsettled.values().next().value;
   }
 
-  /** Consumers of a room that belong to no device of a member. Errors: unavailable. */
-  async strangersOf(roomId: string): Promise<string[]> {
+  /** How a room's consumers differ from the devices of its members. Errors: unavailable. */
+  async compare(roomId: string): Promise<Difference> {
     const { js, rooms } = this.parts;
     // Consumers first: one that is made after this list belongs to a device that the stays show by then.
     const names = await consumerNames(js, streamName(roomId));
     const stays = await rooms.listStays(roomId);
-    const wanted = new Set(
-      stays
-        .filter(({ until, leftAt }) => until === 0 && leftAt === null)
-        .flatMap(({ endpoint, devices }) => devices.map((device) => consumerName(roomId, endpoint, device))),
-    );
-    return names.filter((name) => !wanted.has(name));
+    const places = stays
+      .filter(isIn)
+      .flatMap(({ endpoint, devices }) => devices.map((device): Place => ({ roomId, endpoint, device })));
+    const wanted = new Map(places.map((place) => [nameOf(place), place]));
+    // The name of a consumer tells its endpoint only by way of those that the room has, or had.
+    const endpoints = new Map(stays.map(({ endpoint }) => [consumerName(roomId, endpoint), endpoint]));
+    const placeOf = (name: string): Place | null => {
+      const main = name.slice(0, consumerName(roomId, stays[0]?.endpoint ?? "").length);
+      const endpoint = endpoints.get(main);
+      return endpoint === undefined ? null : { roomId, endpoint, device: name.slice(main.length + 1) || mainDevice };
+    };
+    const strangers = names.filter((name) => !wanted.has(name)).map((name) => ({ name, place: placeOf(name) }));
+    const there = new Set(names);
+    return { strangers, missing: [...wanted].filter(([name]) => !there.has(name)).map(([, place]) => place) };
   }
 
   /** Brings a room's consumers in line with its members, once. Errors: unavailable. */
   async settleNow(roomId: string): Promise<void> {
-    const stream = streamName(roomId);
-    for (const name of await this.strangersOf(roomId)) {
-      const reply = await this.parts.js.call<ApiReply>(`CONSUMER.DELETE.${stream}.${name}`);
-      refuseOthers(reply, jsCode.consumerNotFound, jsCode.streamNotFound);
+    const { strangers, missing } = await this.compare(roomId);
+    for (const { name, place } of strangers) {
+      if (place === null) await this.#delete(streamName(roomId), name);
+      // By now its member may have it again.
+      else await this.#turns.hold(name, () => this.#reconcile(place, null));
     }
+    for (const place of missing) await this.#turns.hold(nameOf(place), () => this.#reconcile(place, false));
+  }
+
+  async #delete(stream: string, consumer: string): Promise<void> {
+    const reply = await this.parts.js.call<ApiReply>(`CONSUMER.DELETE.${stream}.${consumer}`);
+    refuseOthers(reply, jsCode.consumerNotFound, jsCode.streamNotFound);
   }
 }
 

@@ -46,8 +46,8 @@ export async function* roomPages(rooms: RoomStore): AsyncGenerator<RoomRecord> {
 }
 
 /**
- * Removes streams that have no row, ends deletions that were cut short, and makes streams that rows lack. The first one
- * also settles the durables that a run before may have left.
+ * Removes streams that have no row, ends deletions that were cut short, and makes streams that rows lack. It also
+ * settles the durables of rooms that somebody left; the first one those of all rooms.
  */
 export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts, isFirst = false): Promise<void> {
   const orphans = await streamNames(js);
@@ -60,7 +60,8 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts
       if ((await rooms.findRoomId(room.subject)) === room.roomId) await rooms.purgeRoom(room.roomId);
     } else if (room.policy.persist && !hadStream) {
       await streams.ensure(room);
-    } else if (room.policy.persist && isFirst) {
+    } else if (room.policy.persist && (isFirst || room.rekeyPending)) {
+      // Whoever was revoked on the host, or by a node that died, has left no other word.
       streams.settle(room);
     }
   }

@@ -1,12 +1,14 @@
 import type { Caller } from "../../contracts/auth.ts";
 import type { NewRoom, RoomRecord, RoomStore, StayRecord } from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
+import { takenRoomId, takenSubject } from "../../contracts/taken.ts";
 import type { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import type { Statement } from "../../wire/api.ts";
 import { sha256Hex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { isUlid, normalKey, subjectFault } from "../../wire/names.ts";
 import { type ParsedStatement, zeroHash } from "../../wire/statement.ts";
+import type { Newcomers } from "./newcomers.ts";
 import type { RoomQuotas } from "./quotas.ts";
 import { checkText, readStatement, stateOf } from "./statements.ts";
 
@@ -21,6 +23,7 @@ export interface CreateRules {
   readonly adminNamespaces: ReadonlySet<string>;
   readonly perUserMax: number;
   readonly quotas: RoomQuotas;
+  readonly newcomers: Newcomers;
   readonly allowUnencrypted: boolean;
   readonly now: () => number;
 }
@@ -117,9 +120,10 @@ export async function createRoom(
   const { room } = made;
   // So that whoever has too many makes no stream first. What counts is what the store says when it adds the room.
   if ((await rules.store.countRoomsBy(caller.endpoint)) >= rules.perUserMax) throw tooManyRooms(rules);
-  // One creation for an id and a subject at a time: the loser must not touch the stream of the winner.
-  const { places, quotas } = rules;
+  // One creation for an id and a subject at a time.
+  const { places, quotas, newcomers } = rules;
   await quotas.create(made, () => places.hold(room.roomId, () => places.hold(room.subject, () => place(made, rules))));
+  await newcomers.check(room.roomId, [made.stay]);
   return room;
 }
 
@@ -129,9 +133,11 @@ async function place(made: NewRoom, rules: CreateRules): Promise<void> {
   const insert = async (): Promise<void> => {
     if (!(await store.insertRoom(made, perUserMax))) throw tooManyRooms(rules);
   };
-  const isTaken = (await store.getRoom(roomId)) !== null || (await store.findRoomId(subject)) !== null;
-  // The store refuses a taken place and says which way it is taken.
-  if (isTaken || !policy.persist || streams === undefined) return insert();
+  if (!policy.persist || streams === undefined) return insert();
+  // The store finds out, too, but only after the stream was made: the loser must not touch that of the winner.
+  const known = await store.getRoom(roomId);
+  if (known !== null) throw takenRoomId(roomId, known.deletedAt !== null);
+  if ((await store.findRoomId(subject)) !== null) throw takenSubject(subject);
   await streams.ensure(made.room);
   try {
     await insert();

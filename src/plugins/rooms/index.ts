@@ -17,6 +17,7 @@ import type { CreateRules } from "./create.ts";
 import { RoomLife } from "./life.ts";
 import { lifeRoutes } from "./life-routes.ts";
 import { memberRoutes, ownRoutes } from "./member-routes.ts";
+import { Newcomers } from "./newcomers.ts";
 import { gone, type Parts } from "./parts.ts";
 import { RoomQuotas } from "./quotas.ts";
 import { roomRoutes } from "./room-routes.ts";
@@ -107,6 +108,7 @@ export default definePlugin({
       statementsPerMinute: config.statements_per_minute ?? statementsPerMinuteDefault,
     };
     const quotas = new RoomQuotas(store, limits, now);
+    const notices = new Notices(nats);
     const rules: CreateRules = {
       store,
       streams,
@@ -115,11 +117,11 @@ export default definePlugin({
       adminNamespaces: adminNamespaces(config.create ?? {}, namespaces),
       perUserMax: config.per_user ?? perUserDefault,
       quotas,
+      newcomers: new Newcomers({ store, users, notices, log, now, signal }),
       allowUnencrypted: config.allow_unencrypted === true || !site.listener.isPublic,
       now,
     };
     const capacity = { bytesMax: config.bytes_max ?? bytesMaxDefault, whenFull: config.when_full ?? "refuse" };
-    const notices = new Notices(nats);
     const life = new RoomLife({ store, streams, notices, denials, places: rules.places, reserve, quotas, now });
     const parts: Parts = { store, users, streams, rooms, rules, life, notices, denials, capacity, wayBack, log };
     return {

@@ -2,7 +2,7 @@ import { type Denials, stayDenialKey } from "../../contracts/denials.ts";
 import type { NoticeKind, Notices } from "../../contracts/notices.ts";
 import type { Reserve } from "../../contracts/reserve.ts";
 import { payerOf } from "../../contracts/rows.ts";
-import { leavingUnlessLast } from "../../contracts/stay-rules.ts";
+import { isIn, leavingUnlessLast } from "../../contracts/stay-rules.ts";
 import type { Membership, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
 import type { KeyedMutex } from "../../lib/keyed-mutex.ts";
@@ -47,7 +47,6 @@ export interface LifeParts {
 }
 
 const isOpen = ({ until }: StayRecord): boolean => until === 0;
-const isIn = (stay: StayRecord): boolean => isOpen(stay) && stay.leftAt === null;
 
 const noMember = (endpoint: string) => new UnibusError("not_found", `${endpoint} is no member of this room`);
 

@@ -43,11 +43,7 @@ export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Ro
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         const { body } = call;
-        notices.tellSlowly(
-          await addMembers(membership, body, { store, users, quotas: rules.quotas }),
-          "joined",
-          call.params.id,
-        );
+        notices.tellSlowly(await addMembers(membership, body, { users, ...rules }), "joined", call.params.id);
         return { version: membership.room.version + 1 };
       },
     ),

@@ -14,8 +14,10 @@ import { UnibusError } from "../../wire/errors.ts";
 import { endpointId, normalKey } from "../../wire/names.ts";
 import { nextState } from "../../wire/statement.ts";
 import { checkSealedKey } from "./create.ts";
+import type { Newcomers } from "./newcomers.ts";
 import type { RoomQuotas } from "./quotas.ts";
 import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
+import { usersAt } from "./users-at.ts";
 
 /** What the body of POST /rooms/{id}/members says. */
 export interface AddMembersBody {
@@ -28,6 +30,7 @@ export interface AddParts {
   readonly store: RoomStore;
   readonly users: UserStore;
   readonly quotas: RoomQuotas;
+  readonly newcomers: Newcomers;
 }
 
 /** Errors: forbidden unless the caller owns the room. */
@@ -49,23 +52,6 @@ const stayOf = (user: UserRecord & { kexPub: string; kexSig: string }, since: nu
   acceptedAt: null,
   addedBy,
 });
-
-/** Who is looked up at once: one after the other, thousands take seconds where the store is not in this process. */
-const lookUpsMax = 64;
-
-/** The users of some endpoints, null for who is none. */
-export async function usersAt(users: UserStore, endpoints: readonly string[]): Promise<Map<string, UserRecord | null>> {
-  const found = new Map<string, UserRecord | null>();
-  for (let at = 0; at < endpoints.length; at += lookUpsMax) {
-    const some = endpoints.slice(at, at + lookUpsMax);
-    await Promise.all(
-      some.map(async (endpoint) => {
-        found.set(endpoint, await users.getUserByEndpoint(endpoint));
-      }),
-    );
-  }
-  return found;
-}
 
 /** The user who is to be added. Errors: not_found for no active user; conflict for one without a kex key. */
 function candidate(user: UserRecord | null, endpoint: string): UserRecord & { kexPub: string; kexSig: string } {
@@ -90,7 +76,7 @@ export function addMembers(membership: Membership, body: AddMembersBody, parts: 
 async function add(
   membership: Membership,
   body: AddMembersBody,
-  { store, users, quotas }: AddParts,
+  { store, users, quotas, newcomers }: AddParts,
 ): Promise<string[]> {
   checkOwner(membership);
   const { room } = membership;
@@ -125,6 +111,7 @@ async function add(
   await quotas.change(room, change, "grows", async () => {
     if (!(await store.applyChange(change))) throw lost();
   });
+  await newcomers.check(room.roomId, added);
   return added.map(({ endpoint }) => endpoint);
 }
 

@@ -1,6 +1,7 @@
 import { chargesOf } from "../../contracts/rows.ts";
 import { isOwnerIn } from "../../contracts/stay-rules.ts";
 import type { NewRoom, RoomRecord } from "../../contracts/store.ts";
+import { takenRoomId, takenSubject } from "../../contracts/taken.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { untilMade } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
@@ -17,18 +18,11 @@ export interface MakingParts {
   readonly now: () => number;
 }
 
-function takenSubject(subject: string): UnibusError {
-  return new UnibusError("conflict", `the subject ${subject} belongs to another room (choose another)`);
-}
-
 /** Errors: conflict, or gone, when a room id was used. */
 async function checkFresh({ kv }: MakingParts, roomId: string): Promise<void> {
   const { value } = await kv.entries.get(roomId);
   if (value === null) return;
-  if (value.room !== null && value.room.deletedAt === null) {
-    throw new UnibusError("conflict", `the room id ${roomId} belongs to another room (choose a fresh one)`);
-  }
-  throw new UnibusError("gone", `the room id ${roomId} belonged to a deleted room (choose a fresh one)`);
+  throw takenRoomId(roomId, value.room === null || value.room.deletedAt !== null);
 }
 
 /** Whether what claims a subject may lose it: a room that is another's by now, or one that was never made. */

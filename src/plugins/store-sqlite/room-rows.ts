@@ -1,6 +1,5 @@
 import { payerOf } from "../../contracts/rows.ts";
 import type { Membership, RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
-import { UnibusError } from "../../wire/errors.ts";
 
 /** What a room is selected as, from `rooms`. */
 export const roomColumns = `rooms.room_id AS roomId, rooms.subject AS subject, rooms.encrypt AS encrypt,
@@ -27,11 +26,6 @@ export const selectClaimant = "SELECT room_id AS roomId FROM rooms WHERE subject
 
 /** Counts the live rooms of a creator. */
 export const countLiveSql = "SELECT count(*) AS count FROM rooms WHERE creator = ? AND deleted_at IS NULL";
-
-/** The error for a room whose subject belongs to another one. */
-export function takenSubject(subject: string): UnibusError {
-  return new UnibusError("conflict", `the subject ${subject} belongs to another room (choose another)`);
-}
 
 /** A room as it is selected. */
 export type RoomRow = Omit<RoomRecord, "policy" | "rekeyPending"> & {

@@ -1,5 +1,6 @@
 import type { Database as Native } from "bun:sqlite";
 import type { RoomChange, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import { takenRoomId, takenSubject } from "../../contracts/taken.ts";
 import { isOverUnaccepted, type UnacceptedLimits, unacceptedQuota } from "../../contracts/unaccepted.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import type { Database } from "./database.ts";
@@ -27,7 +28,6 @@ import {
   stayBinding,
   stayColumns,
   stayOf,
-  takenSubject,
 } from "./room-rows.ts";
 
 const selectOpenStay = `SELECT ${stayColumns} FROM stays WHERE room_id = ? AND endpoint = ? AND until_epoch = 0`;
@@ -159,10 +159,7 @@ function createInsert(database: Database): RoomStore["insertRoom"] {
     const { roomId, subject, creator } = room;
     return write(() => {
       const same = known.get(roomId);
-      if (same?.deletedAt === null) {
-        throw new UnibusError("conflict", `the room id ${roomId} belongs to another room (choose a fresh one)`);
-      }
-      if (same) throw new UnibusError("gone", `the room id ${roomId} belonged to a deleted room (choose a fresh one)`);
+      if (same) throw takenRoomId(roomId, same.deletedAt !== null);
       if (claimant.get(subject)) throw takenSubject(subject);
       if ((liveBy.get(creator)?.count ?? 0) >= liveMax) return false;
       insertRoom.run(roomBinding(room));

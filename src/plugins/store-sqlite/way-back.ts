@@ -1,5 +1,6 @@
 import { keptStay } from "../../contracts/stay-rules.ts";
 import type { RoomRecord, StayRecord } from "../../contracts/store.ts";
+import { takenSubject } from "../../contracts/taken.ts";
 import { unacceptedQuota } from "../../contracts/unaccepted.ts";
 import {
   type ContestedChain,
@@ -28,7 +29,6 @@ import {
   stayBinding,
   stayColumns,
   stayOf,
-  takenSubject,
 } from "./room-rows.ts";
 import { createUnacceptedCheck } from "./rooms.ts";
 

@@ -5,6 +5,7 @@ import { Nats } from "../../contracts/nats.ts";
 import { Notices } from "../../contracts/notices.ts";
 import { definePlugin, type Route, route } from "../../contracts/plugin.ts";
 import { RoomStore, type UserRecord, UserStore } from "../../contracts/store.ts";
+import { RoomStreams } from "../../contracts/streams.ts";
 import { Users } from "../../contracts/users.ts";
 import {
   AddUser,
@@ -136,9 +137,9 @@ export default definePlugin({
   config: Type.Object({}, { additionalProperties: false }),
   provides: { users: Users },
   requires: { store: UserStore },
-  optional: { rooms: RoomStore, nats: Nats, denials: Denials },
-  async setup({ now, log }, { store, rooms, nats, denials }) {
-    const users = new UserRules({ store, rooms, notices: new Notices(nats), denials, now });
+  optional: { rooms: RoomStore, streams: RoomStreams, nats: Nats, denials: Denials },
+  async setup({ now, log }, { store, rooms, streams, nats, denials }) {
+    const users = new UserRules({ store, rooms, streams, notices: new Notices(nats), denials, now });
     return {
       async start() {
         if (denials !== undefined) return;

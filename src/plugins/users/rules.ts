@@ -3,6 +3,7 @@ import type { Notices } from "../../contracts/notices.ts";
 import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signature.ts";
 import { leaving, renamed } from "../../contracts/stay-rules.ts";
 import type { RoomStore, UserRecord, UserStore } from "../../contracts/store.ts";
+import type { RoomStreams } from "../../contracts/streams.ts";
 import type { NewUser, Users } from "../../contracts/users.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { checkHandle } from "../../wire/handles.ts";
@@ -24,6 +25,7 @@ async function untilWon<T>(attempt: () => Promise<T | undefined>): Promise<T> {
 export class UserRules implements Users {
   readonly #store: UserStore;
   readonly #rooms: RoomStore | undefined;
+  readonly #streams: RoomStreams | undefined;
   readonly #notices: Notices;
   readonly #denials: Denials | undefined;
   readonly #now: () => number;
@@ -31,12 +33,14 @@ export class UserRules implements Users {
   constructor(parts: {
     readonly store: UserStore;
     readonly rooms: RoomStore | undefined;
+    readonly streams?: RoomStreams | undefined;
     readonly notices: Notices;
     readonly denials?: Denials | undefined;
     readonly now: () => number;
   }) {
     this.#store = parts.store;
     this.#rooms = parts.rooms;
+    this.#streams = parts.streams;
     this.#notices = parts.notices;
     this.#denials = parts.denials;
     this.#now = parts.now;
@@ -64,7 +68,10 @@ export class UserRules implements Users {
       ...{ status: "active" as const, createdAt: this.#now(), revokedAt: null, revision: 0 },
     };
     await this.#store.insertUser(record);
-    if (role === "admin") await this.#joinRoster(signPub);
+    if (role !== "admin") return record;
+    await this.#joinRoster(signPub);
+    // Somebody who took the new admin's access away meanwhile may have looked for them in the roster too early.
+    if ((await this.#store.getUser(signPub))?.status !== "active") await this.#quitRoster(signPub);
     return record;
   }
 
@@ -83,21 +90,16 @@ export class UserRules implements Users {
   async revoke(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
     const user = await this.#leaving(signPub, keepAdmin);
     if (user.status !== "revoked") await this.#denials?.note("user-revoked", user.signPub);
-    await untilWon(async () => {
-      const current = await this.#found(signPub);
-      if (current.status === "revoked") return true;
-      const revoked = { ...current, status: "revoked" as const, revokedAt: this.#now() };
-      return (await this.#store.replaceUser(revoked)) || undefined;
-    });
-    await this.#leaveRooms(user.endpoint);
+    await this.#takeAccess(user);
     this.#notices.tell([user.endpoint], "revoked", null);
   }
 
   async remove(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
     const user = await this.#leaving(signPub, keepAdmin);
     await this.#denials?.note("user-deleted", user.signPub);
+    // The user goes last: as long as there is one, a deletion that was cut short can be asked for again.
+    await this.#takeAccess(user);
     await this.#store.deleteUser(user.signPub);
-    await this.#leaveRooms(user.endpoint);
     this.#notices.tell([user.endpoint], "revoked", null);
   }
 
@@ -127,6 +129,28 @@ export class UserRules implements Users {
     return user;
   }
 
+  /** Marks a user as revoked, and as having left every room. From the first step on nothing admits the user. */
+  async #takeAccess({ signPub, endpoint, role }: UserRecord): Promise<void> {
+    await untilWon(async () => {
+      const current = await this.#found(signPub);
+      if (current.status === "revoked") return true;
+      const revoked = { ...current, status: "revoked" as const, revokedAt: this.#now() };
+      return (await this.#store.replaceUser(revoked)) || undefined;
+    });
+    // Whoever made this admin may have added them to the roster after it was changed.
+    if (role === "admin") await this.#quitRoster(signPub);
+    await this.#leaveRooms(endpoint);
+  }
+
+  async #quitRoster(signPub: string): Promise<void> {
+    await untilWon(async () => {
+      const { admins, revision } = await this.#store.getRoster();
+      if (!admins.includes(signPub)) return true;
+      const left = admins.filter((admin) => admin !== signPub);
+      return (await this.#store.replaceRoster({ admins: left, revision })) || undefined;
+    });
+  }
+
   async #joinRoster(signPub: string): Promise<void> {
     await untilWon(async () => {
       const { admins, revision } = await this.#store.getRoster();
@@ -143,6 +167,7 @@ export class UserRules implements Users {
       const owners = stays.filter(({ role, until, leftAt }) => role === "owner" && until === 0 && leftAt === null);
       const told = owners.map((owner) => owner.endpoint);
       this.#notices.tell(told, "rekey_pending", room.roomId);
+      if (room.policy.persist) this.#streams?.settle(room);
     }
   }
 }

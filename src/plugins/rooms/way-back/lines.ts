@@ -10,7 +10,7 @@ import { isUnibusError, UnibusError } from "../../../wire/errors.ts";
 import { checkHandle } from "../../../wire/handles.ts";
 import { endpointId } from "../../../wire/names.ts";
 import { type ParsedStatement, statementText } from "../../../wire/statement.ts";
-import { usersAt } from "../members.ts";
+import { usersAt } from "../users-at.ts";
 import { wrongLine } from "./chain.ts";
 
 type Line = Restore["members"][number];

@@ -8,6 +8,7 @@
 import type { Caller } from "../../../contracts/auth.ts";
 import type { Log } from "../../../contracts/plugin.ts";
 import { type ChargedRows, chargesOf } from "../../../contracts/rows.ts";
+import { isIn } from "../../../contracts/stay-rules.ts";
 import type { RoomRecord, RoomStore, StayRecord, UserStore } from "../../../contracts/store.ts";
 import type { RoomStreams } from "../../../contracts/streams.ts";
 import { unacceptedLimits } from "../../../contracts/unaccepted.ts";
@@ -158,6 +159,7 @@ export class Restoring {
     const known = new Set(own.map(stayName));
     const rows = { ...restoration, stays: stays.filter((stay) => !known.has(stayName(stay))) };
     await this.#commit(restoration, room, rows);
+    await rules.newcomers.check(roomId, stays.filter(isIn));
     return { room: restoration.room, before, after: stays };
   }
 

@@ -1,5 +1,6 @@
 import type { Notices } from "../../../contracts/notices.ts";
 import { type Route, route } from "../../../contracts/plugin.ts";
+import { isIn } from "../../../contracts/stay-rules.ts";
 import type { RoomRecord, StayRecord } from "../../../contracts/store.ts";
 import type { WayBackStore } from "../../../contracts/way-back.ts";
 import * as api from "../../../wire/api.ts";
@@ -13,7 +14,6 @@ import { RestorationTurn } from "./turn.ts";
 /** How many contested chains one report shows. */
 const contestedShown = 1_000;
 
-const isIn = ({ until, leftAt }: StayRecord): boolean => until === 0 && leftAt === null;
 const time = (ms: number): string => new Date(ms).toISOString();
 
 /** Whether rooms can be restored now. */
