@@ -45,7 +45,7 @@ export const loginMutants: readonly Mutant[] = [
     file: "src/plugins/nats-embedded/config.ts",
     search: "limits: { max_subscriptions: connectionSubscriptionsMax },",
     replace: "",
-    held: [{ file: manySubscriptions }],
+    held: [{ file: manySubscriptions, test: "own count" }],
   },
   {
     name: "control lines of 1 KiB",
@@ -59,7 +59,7 @@ export const loginMutants: readonly Mutant[] = [
     file: "src/plugins/nats-embedded/config.ts",
     search: "max_connections: settings.connectionsMax,",
     replace: "",
-    held: [{ file: "test/e2e/boot-options.test.ts" }],
+    held: [{ file: loginQuotas, test: "whole server" }],
   },
   {
     name: "connections of one user",

@@ -148,16 +148,20 @@ describe("a request", () => {
     const roomKey = await at.key();
     const ahead = await at.frame({ by: at.cleo.identity, epoch: 9, roomKey });
     const stranger = await at.frame({ by: at.eve, roomKey });
+    let junkIsThere: Promise<void> | null = null;
     hostile.subscribe(at.mine.subject, {
       callback: (_, { reply }) => {
         if (reply === undefined) return;
         const junk = ['{"error":{"code":503,"err_code":10077}}', '{"stream":"X","seq":1}', "", "{}", ahead, stranger];
         for (const bytes of junk) hostile.publish(reply, bytes);
+        junkIsThere = hostile.flush();
       },
     });
     await hostile.flush();
     await at.theirs.respond(async () => {
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      // The server has the junk before it gets the answer, and delivers in that order.
+      await until("the junk is sent", () => junkIsThere !== null);
+      await junkIsThere;
       return "the answer";
     });
     expect((await at.mine.request("a question", { timeoutMs: 20_000 })).text).toBe("the answer");

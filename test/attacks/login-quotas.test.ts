@@ -92,23 +92,33 @@ test("while the store cannot say who is a user nobody is let in, and nobody is t
 }, 60_000);
 
 test("40 logins of a user at once give 32 connections and no more, however long the bus thinks of each", async () => {
+  const all = 40;
+  let [begun, refused] = [0, 0];
+  // Every login that got so far is thought of until the others got so far, too, or were refused.
   const slow = (rooms: object): object =>
     new Proxy(rooms, {
       get(target, name, receiver) {
         const value = Reflect.get(target, name, receiver) as unknown;
         if (name !== "accepted" || typeof value !== "function") return value;
         return async (...given: unknown[]) => {
-          await Bun.sleep(300);
+          begun += 1;
+          await until("each login is thought of or refused", () => begun + refused >= all, 8_000);
           return value.apply(target, given) as unknown;
         };
       },
     });
   await using bus = await bootInProcess({ between: { [Rooms.id]: slow } });
   const { ana } = await castOf(bus.server, "ana");
-  const connections = await Promise.all(Array.from({ length: 40 }, () => RawNats.open(bus.server.ready.nats)));
-  const answers = await Promise.all(connections.map((raw) => raw.login(loginOf(ana, raw))));
+  const connections = await Promise.all(Array.from({ length: all }, () => RawNats.open(bus.server.ready.nats)));
+  const answers = await Promise.all(
+    connections.map(async (raw) => {
+      const answer = await raw.login(loginOf(ana, raw));
+      if (answer === dropped) refused += 1;
+      return answer;
+    }),
+  );
   expect(countOf(answers, "")).toBe(connectionsMax);
-  expect(countOf(answers, dropped)).toBe(40 - connectionsMax);
+  expect(countOf(answers, dropped)).toBe(all - connectionsMax);
   for (const connection of connections) connection[Symbol.dispose]();
 }, 60_000);
 
@@ -152,4 +162,17 @@ test("a stranger's garbage takes nothing from a user at the same address, and is
   expect(countOf(answers, denied)).toBeGreaterThanOrEqual(4);
   expect(countOf(answers, denied)).toBeLessThanOrEqual(4 + 2 * (seconds + 2));
   expect(countOf(answers, denied) + countOf(answers, dropped)).toBe(answers.length);
+}, 60_000);
+
+test("the whole server has no more connections than nats-embedded.connections_max", async () => {
+  const all = 24;
+  await using server = await Server.start({ args: ["--set", `nats-embedded.connections_max=${all}`] });
+  const { ana } = await castOf(server, "ana");
+  // Some of them are those of unibus itself.
+  const opened = await Promise.all(Array.from({ length: all }, () => RawNats.open(server.ready.nats)));
+  const refused = opened.filter(({ received }) => received.includes("maximum connections exceeded"));
+  expect(refused.length).toBeGreaterThan(0);
+  expect(refused.length).toBeLessThan(all);
+  for (const connection of opened) connection[Symbol.dispose]();
+  await until("there is room again", async () => (await login(server, ana)) === "");
 }, 60_000);

@@ -5,7 +5,9 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { Nats } from "../../src/contracts/nats.ts";
 import { Server, until } from "../support/executable.ts";
+import { bootInProcess } from "../support/in-process.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import { addMembers, call, createRoom, type OwnRoom, policy } from "../support/peer.ts";
 import { rawPeer } from "../support/raw-nats.ts";
@@ -70,6 +72,27 @@ describe("one connection", () => {
     await until("the one with one too many is cut", () => beyond.isClosed, 10_000);
     expect(within.isClosed).toBe(false);
     expect(await within.exchange()).toBe("PONG\r\n");
+  }, 60_000);
+
+  test("has 20,000 at most by nats-server's own count, before unibus has counted them", async () => {
+    // The guard of unibus never learns how many there are.
+    const uncounted = <T extends object>(whole: T): T =>
+      new Proxy(whole, {
+        get(target, name) {
+          const value = Reflect.get(target, name, target) as unknown;
+          if (typeof value !== "function") return value;
+          if (name === "connection") return async (account: string) => uncounted(await value.call(target, account));
+          if (name !== "request") return value.bind(target) as unknown;
+          return (subject: string, ...given: unknown[]) =>
+            subject.endsWith(".STATSZ") ? Promise.reject(new Error("not now")) : value.call(target, subject, ...given);
+        },
+      });
+    await using bus = await bootInProcess({ between: { [Nats.id]: uncounted } });
+    const { eve } = await castOf(bus.server, "eve");
+    using peer = await rawPeer(bus.server.ready.nats, eve);
+    // Its login subscribed to nothing.
+    expect(await peer.exchange(subscriptions(eve.endpoint, 1, 20_000))).not.toContain("-ERR");
+    expect(await peer.exchange(subscriptions(eve.endpoint, 20_001, 1))).toContain("maximum subscriptions exceeded");
   }, 60_000);
 
   test("has lines of 1 KiB at most", async () => {

@@ -54,11 +54,10 @@ test("an idle connection lives 75 s, or as long as http.keepalive_s says", async
     const ask = "GET /own HTTP/1.1\r\nHost: localhost\r\n\r\n";
     await wire.write(ask);
     expect((await wire.answer()).status).toBe(200);
-    // Still there after a while; then it is asked nothing more.
-    await Bun.sleep(3_000);
     const asked = performance.now();
     await wire.write(ask);
     expect((await wire.answer()).status).toBe(200);
+    // It is asked nothing more.
     await wire.closed;
     // The runtime counts in steps of four seconds.
     expect(performance.now() - asked).toBeGreaterThan(3_000);

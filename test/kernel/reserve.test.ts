@@ -4,6 +4,7 @@ import { generateIdentity, type Identity } from "../../src/client/identity.ts";
 import { type Space, SpaceReserve, type SpaceUse, StoreReserve } from "../../src/contracts/reserve.ts";
 import { UserStore } from "../../src/contracts/store.ts";
 import { isUnibusError } from "../../src/wire/errors.ts";
+import { until } from "../support/executable.ts";
 import { bootInProcess, type InProcess } from "../support/in-process.ts";
 import { call } from "../support/peer.ts";
 
@@ -59,16 +60,24 @@ describe("what is admitted", () => {
 
   test("it does not flap: what was full opens again with a quarter more than the reserve", async () => {
     let space: Space = { free: reserve, reserve };
-    const one = await SpaceReserve.start({ measure: async () => space, full: "full", hint: "x", now: () => 0 });
-    expect(one.health().ok).toBe(false);
-    space = { free: reserve * 1.2, reserve };
-    await Bun.sleep(300);
-    expect(one.health().ok).toBe(false);
-    space = { free: reserve * 1.3, reserve };
-    const end = performance.now() + 10_000;
-    while (!one.health().ok && performance.now() < end) await Bun.sleep(20);
-    expect(one.health().ok).toBe(true);
-    one.stop();
+    let measured = 0;
+    const measure = async () => {
+      measured += 1;
+      return space;
+    };
+    const one = await SpaceReserve.start({ measure, full: "full", hint: "x", now: () => 0 });
+    try {
+      expect(one.health().ok).toBe(false);
+      space = { free: reserve * 1.2, reserve };
+      const before = measured;
+      // The second of these begins after the first was taken in.
+      await until("it is measured twice", () => measured >= before + 2);
+      expect(one.health().ok).toBe(false);
+      space = { free: reserve * 1.3, reserve };
+      await until("it opens again", () => one.health().ok);
+    } finally {
+      one.stop();
+    }
   });
 
   test("what is admitted counts before it is measured: a burst does not run into the reserve", async () => {
