@@ -1,4 +1,10 @@
-/** The main path: select, load, order, check, set up, start, listen. Stopping is the same backwards. */
+/**
+ * Boots a bus: select the plugins, load, order and check them, set them up, start them, listen. `stop` releases
+ * everything in reverse order.
+ * Each plugin step has a time budget, so a plugin that hangs is named in the error. A boot that fails or is aborted
+ * releases whatever it has acquired before it throws. `unibus serve` calls `boot`; host commands that need only some
+ * services (backup, doctor, user) call `bootServices`.
+ */
 import { Auth } from "../contracts/auth.ts";
 import { inTime } from "../contracts/deadline.ts";
 import { liveFault } from "../contracts/declaration.ts";
@@ -15,50 +21,52 @@ import { checkAddress } from "./http-port.ts";
 import { checked, HttpConfig, isTls, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
 import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "./plan.ts";
 
-/** How long one plugin may take to load, to be set up, and to start, each, in milliseconds. */
+/** Default time budget for each of loading, setting up and starting one plugin, in milliseconds. */
 export const setupBudgetMs = 30_000;
-/** How long one plugin may take to let go of one thing, in milliseconds. */
+/** Timeout for one release callback, in milliseconds. */
 const releaseBudgetMs = 10_000;
 
-/** What a bus is made from. */
+/** The inputs of a boot: manifest, overrides, environment, built-in plugins and logs. */
 export interface BootOptions {
   readonly manifest: Manifest;
-  /** The manifest's file, for messages and for paths relative to it. */
+  /** Path of the manifest file. Error messages quote it, and relative paths in the manifest resolve against it. */
   readonly file: string;
   readonly overrides: Overrides;
   readonly builtins: Builtins;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly dataDir: string;
-  /** The log of a plugin, or of the kernel. */
+  /** Returns the log of a plugin or of the kernel. */
   readonly log: (name: string) => Log;
   readonly now?: () => number;
   readonly setupBudgetMs?: number;
-  /** Aborted from outside, it ends a boot that still waits for something; what was acquired is released. */
+  /** Aborting it from outside ends a boot that is still waiting; everything acquired so far is released. */
   readonly stopping?: AbortController;
 }
 
-/** A plan: what would be set up, in order, with which configuration. */
+/** The result of planning: the plugins to set up, in order, each with its checked configuration. */
 export interface Plan {
   readonly flags: Readonly<Record<string, boolean>>;
   readonly http: HttpConfig;
   readonly plugins: readonly (Chosen & { readonly config: Record<string, unknown> })[];
 }
 
-/** A bus that listens. */
+/** A running bus that accepts requests. */
 export interface Bus {
   readonly site: Site;
-  /** The service of a token, or undefined where no plugin provides it. */
+  /** Returns the service behind a token, or undefined if no plugin provides it. */
   service<T>(token: Token<T>): T | undefined;
-  /** Whether every plugin can do its work now: what /readyz answers. */
+  /** Reports whether every plugin can do its work now. /readyz returns the same report. */
   readiness(): Promise<ReadinessReport>;
-  /** Takes up new TLS files. Errors: invalid, and then the old ones stay in force. */
+  /** Reloads the TLS files. Errors: invalid; the old files then stay in use. */
   reload(): Promise<void>;
-  /** Refuses new requests, finishes those in flight, then releases everything, last first. Idempotent. */
+  /** Refuses new requests, finishes those in flight, then releases everything in reverse order. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** Selects, loads, orders and checks; sets nothing up. Errors: invalid, naming file, plugin and mend. */
+/**
+ * Selects, loads, orders and checks the plugins without setting any up. Errors: invalid, naming file, plugin and fix.
+ */
 export async function planBus(options: BootOptions): Promise<Plan> {
   const { manifest, file, overrides, builtins } = options;
   const flags = flagsInForce(manifest, overrides, file);
@@ -85,7 +93,7 @@ export async function planBus(options: BootOptions): Promise<Plan> {
   };
 }
 
-/** Sets plugins of a plan up, in order. Errors: whatever one refuses; all that was acquired is released by then. */
+/** Sets up the plugins of a plan, in order. Errors: those of a setup; everything acquired is released first. */
 async function assemble(options: BootOptions, plan: Plan, address: Address, port: () => number, some = plan.plugins) {
   const stopping = options.stopping ?? new AbortController();
   const release = new AsyncDisposableStack();
@@ -101,7 +109,7 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
   try {
     for (const { plugin, config } of some) {
       const free = (act: () => unknown) => letGo(act, plugin.name, options.log("kernel"));
-      // What a setup acquires after its budget, when all is released already, is released at once.
+      // A resource that a setup acquires after its budget, once everything is released, is released immediately.
       const onStop = (act: () => unknown) => (release.disposed ? void free(act) : release.defer(() => free(act)));
       const { signal } = stopping;
       signal.throwIfAborted();
@@ -122,13 +130,13 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
   return { bus, running, release };
 }
 
-/** Sets up what some tokens need and no more, for a command on the host: nothing starts, nothing listens. */
+/** Sets up only the plugins that the tokens need, for a command on the host. Nothing starts or listens. */
 export async function bootServices(options: BootOptions, tokens: readonly Token<unknown>[]): Promise<Bus> {
   const plan = await planBus(options);
   return (await assemble(options, plan, listenAddress(plan.http.listen), () => 0, closure(plan.plugins, tokens))).bus;
 }
 
-/** Boots a bus. Errors: whatever a plugin refuses; all that was acquired is released by then. */
+/** Boots a bus. Errors: those of a plugin; everything acquired is released before the error is thrown. */
 export async function boot(options: BootOptions): Promise<Bus> {
   const plan = await planBus(options);
   const now = options.now ?? Date.now;
@@ -188,7 +196,7 @@ function siteOf(options: BootOptions, plan: Plan, address: Address, port: () => 
   };
 }
 
-/** The origins of the bus's own pages: that of `public_url`, or those under which this machine reaches the listener. */
+/** Origins of the bus's own pages: that of `public_url`, or those under which this machine reaches the listener. */
 function pageOrigins({ publicUrl, listener }: Site): string[] {
   if (publicUrl !== null) return [new URL(publicUrl).origin];
   const scheme = listener.tls ? "https" : "http";
@@ -202,7 +210,7 @@ function listenAddress(text = "127.0.0.1:8470"): Address {
   return address;
 }
 
-/** A public address without TLS shows every reply, key and membership to whoever is on the way. */
+/** Refuses a public address without TLS: anyone on the network path could read every reply, key and membership. */
 function checkExposure(http: HttpConfig, { hostname }: Address): void {
   if (isLoopback(hostname) || isTls(http) || http.allow_cleartext || (http.trusted_proxies ?? []).length > 0) return;
   const mend = "set --tls-cert and --tls-key, or http.trusted_proxies, or http.allow_cleartext";
@@ -242,7 +250,7 @@ function checkRoutes(routes: readonly Route[], auth: Auth | undefined, file: str
   }
 }
 
-/** Within its budget: a plugin that hangs is named, and so is one that fails with an error of its own. */
+/** Runs one plugin step within its budget. The error names the plugin, whether the step hung or failed. */
 function within<T>(work: () => T | Promise<T>, ms = setupBudgetMs, name: string, doing: string): Promise<T> {
   const late = () => new UnibusError("unavailable", `plugin ${name} took more than ${ms} ms ${doing} (see its log)`);
   return inTime(Promise.try(work), ms, late).catch((error: unknown) => {
@@ -252,7 +260,7 @@ function within<T>(work: () => T | Promise<T>, ms = setupBudgetMs, name: string,
   });
 }
 
-/** One release: its failure is told and keeps no other from running. */
+/** Runs one release callback. A failure is logged and does not keep the other callbacks from running. */
 async function letGo(act: () => unknown, name: string, log: Log): Promise<void> {
   try {
     await within(act, releaseBudgetMs, name, "to stop");

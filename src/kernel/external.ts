@@ -8,7 +8,7 @@ import * as contracts from "../contracts/index.ts";
 import type { Plugin } from "../contracts/plugin.ts";
 import { type Row, refusal } from "./manifest.ts";
 
-/** Loads a built-in plugin when it is asked for. */
+/** The built-in plugins by name, each with the function that imports it on demand. */
 export type Builtins = Readonly<Record<string, () => Promise<{ readonly default: unknown }>>>;
 
 const virtualModules: Record<string, Record<string, unknown>> = {
@@ -19,7 +19,7 @@ const virtualModules: Record<string, Record<string, unknown>> = {
 
 let served = false;
 
-/** Gives plugin files the executable's own copy of the contracts: one class, one token, one TypeBox. */
+/** Serves the executable's own copy of the contracts and TypeBox to plugin files, so that classes and tokens match. */
 function serveContracts(): void {
   if (served) return;
   served = true;
@@ -35,7 +35,7 @@ function serveContracts(): void {
 
 const isFile = (use: string): boolean => use.startsWith("./") || use.startsWith("../") || isAbsolute(use);
 
-/** The file that a row names, checked against its pin. */
+/** Returns the path of the file that a row names, after checking it against the row's sha256 pin. */
 function pinnedFile(row: Row, manifestFile: string, requirePins: boolean): string {
   const file = resolve(dirname(manifestFile), row.use);
   const isThere = existsSync(file) && statSync(file).isFile();
@@ -62,8 +62,8 @@ async function importFile(file: string, row: Row, manifestFile: string): Promise
 }
 
 /**
- * The plugin that a row names: a built-in, or a file beside the manifest.
- * Errors: invalid, naming the file, the plugin and the mend.
+ * Loads the plugin that a row names: a built-in, or a file next to the manifest. Errors: invalid, naming the file, the
+ * plugin and the fix.
  */
 export async function loadPlugin(
   row: Row,

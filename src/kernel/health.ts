@@ -3,10 +3,10 @@ import { type Health, type Live, type Route, rawReply, route, type Site, type To
 import { HealthReport, Info, ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 
-/** How long one plugin may take to say how it is, in milliseconds. */
+/** How long one plugin's health check may take, in milliseconds. */
 const healthTimeoutMs = 2_000;
 
-/** A plugin that is set up, with its name. */
+/** A plugin that has been set up, with its name. */
 export interface Running {
   readonly name: string;
   readonly live: Live<Tokens>;
@@ -25,13 +25,13 @@ async function healthOf({ live }: Running): Promise<Health> {
   );
 }
 
-/** Whether every plugin can do its work now, and what each of them reports. */
+/** Reports whether every plugin can do its work now, with each plugin's own report. */
 export async function readiness(running: readonly Running[]): Promise<ReadinessReport> {
   const reports = await Promise.all(running.map(async (one) => [one.name, await healthOf(one)] as const));
   return { ready: reports.every(([, health]) => health.ok), plugins: Object.fromEntries(reports) };
 }
 
-/** GET /info, /healthz and /readyz: what the plugins say of themselves, put together. */
+/** The routes GET /info, /healthz and /readyz. Each merges what the plugins report. */
 export function healthRoutes(site: Site, running: readonly Running[], now: () => number): Route[] {
   const posture = (): Record<string, string> =>
     Object.assign(

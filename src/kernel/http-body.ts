@@ -1,21 +1,26 @@
+/**
+ * Reads request bodies within limits of size, time and memory. A `RequestBody` is either read by its route, or drained
+ * (read and thrown away) once the request is refused. `withBody` counts every buffered byte against one budget for all
+ * requests and frees the memory right after use. http.ts and http-handler.ts use it.
+ */
 import { inTime } from "../contracts/deadline.ts";
 import { bodiesBytesMax } from "../wire/api.ts";
 import { UnibusError } from "../wire/errors.ts";
 
-/** How long a body may take whatever its size, in milliseconds. */
+/** Time that every body gets regardless of its size, in milliseconds. */
 const bodyGraceMs = 10_000;
-/** What a sender must keep up after that, in bytes for each millisecond. */
+/** Minimum average rate of a body after the grace period, in bytes per millisecond. */
 const bodyRateMin = 64;
 
-/** How much of a refused body is read and thrown away, in bytes, and for how long, in milliseconds. Source: spec 5. */
+/** How much of a refused body is drained, in bytes, and for how long, in milliseconds. Source: spec 5. */
 const drainBytesMax = 16 * 1_048_576;
 const drainMs = 2_000;
-/** Refused bodies that are read at the same time; beyond that the connection closes at once. */
+/** How many refused bodies are drained concurrently. Beyond that a refused connection closes immediately. */
 const drainsMax = 32;
 
-/** Refused bodies that are being read. */
+/** Number of refused bodies being drained now. */
 let draining = 0;
-/** Bytes of all bodies in memory, over all requests. */
+/** Bytes of all request bodies in memory. */
 let held = 0;
 
 function hold(bytes: number): void {
@@ -25,13 +30,13 @@ function hold(bytes: number): void {
   held += bytes;
 }
 
-/** The size that a request declares, in bytes; null where it declares none. */
+/** The body size that a request declares in Content-Length, in bytes, or null if it declares none. */
 export function declaredSize({ headers }: Request): number | null {
   const declared = headers.get("content-length");
   return declared === null ? null : Number(declared);
 }
 
-/** Refuses by the head alone what would be refused later: a declared size over the cap, an encoded body. */
+/** Refuses, by the headers alone, a declared size over the limit and an encoded body. */
 export function checkDeclared(request: Request, bytesMax: number): void {
   if ((declaredSize(request) ?? 0) > bytesMax) throw tooLarge(bytesMax);
   const encoding = request.headers.get("content-encoding");
@@ -42,7 +47,7 @@ export function checkDeclared(request: Request, bytesMax: number): void {
 
 const tooLarge = (bytesMax: number) => new UnibusError("too_large", `the body is over ${bytesMax} bytes (send less)`);
 
-/** The error for a body that is not the one that was signed. */
+/** The error for a body whose hash differs from the signed hash. */
 export function otherBody(): UnibusError {
   return new UnibusError("invalid", "the body is not the one that X-Unibus-Body promises (send the body you signed)");
 }
@@ -51,18 +56,18 @@ const brokenOff = (cause: unknown) =>
   Promise.reject(new UnibusError("invalid", "the body broke off (send all of it)", { cause }));
 const tooSlow = () => new UnibusError("timeout", "the body came too slowly (send it faster)");
 
-/** Gives the memory of bytes back at once: the garbage collector would wait until much more is in use. */
+/** Frees a chunk's memory immediately. The garbage collector would wait until much more is in use. */
 function free({ buffer }: Uint8Array): void {
   (buffer as ArrayBuffer).transfer(0);
 }
 
-/** What a body must keep to; `hash` is the sha256 in lowercase hex, where one was promised. */
+/** Limits for one body. `hash` is the signed SHA-256 in lowercase hex, or null if the request signed none. */
 export interface BodyRules {
   readonly bytesMax: number;
   readonly hash: string | null;
 }
 
-/** The body of one request: read by its route, or read and thrown away once the request is refused. */
+/** The body of one request: read by its route, or drained once the request is refused. */
 export class RequestBody {
   readonly #request: Request;
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
@@ -74,14 +79,14 @@ export class RequestBody {
     this.#isPending = (headers.get("content-length") ?? "0") !== "0" || headers.has("transfer-encoding");
   }
 
-  /** Whether bytes may still come: the head announced a body, and its end was not read. */
+  /** Whether bytes may still arrive: the headers announced a body, and its end has not been read. */
   get isPending(): boolean {
     return this.#isPending;
   }
 
   /**
-   * A body, chunk by chunk, also the one too many; what ends without an error is the body that was promised.
-   * Errors: too_large past the cap, timeout for one that trickles, invalid for one that breaks off or is another one.
+   * Yields the body chunk by chunk, including the chunk that exceeds the limit. If it ends without an error, the body
+   * matched its hash. Errors: too_large; timeout for a slow body; invalid if it ends early or its hash differs.
    */
   async *chunks({ bytesMax, hash }: BodyRules): AsyncGenerator<Uint8Array> {
     const hasher = hash === null ? null : new Bun.CryptoHasher("sha256");
@@ -98,16 +103,15 @@ export class RequestBody {
     if (hasher !== null && hasher.digest("hex") !== hash) throw otherBody();
   }
 
-  /** Leaves the rest of a body that a route answered without reading it all. */
+  /** Cancels the rest of a body that its route did not read to the end. */
   leave(): void {
     if (this.#isPending) this.#reader?.cancel().catch(() => undefined);
   }
 
   /**
-   * A refusal as the body of its reply. While bytes of the request may still come, the reply is sent at once but ends
-   * only when they have been read and thrown away, at most 16 MiB in at most 2 s: a connection that is closed with
-   * unread bytes is reset, and a client that writes all of its request before it reads would never see the reply.
-   * Source: spec 5.
+   * Returns the reply body of a refusal. While request bytes may still arrive, the reply is sent immediately but ends
+   * only after they are drained, at most 16 MiB in at most 2 s: closing a connection with unread bytes resets it, and a
+   * client that writes its whole request before it reads would never see the reply. Source: spec 5.
    */
   refusal(text: string): string | ReadableStream<Uint8Array> {
     if (!this.#isPending || draining >= drainsMax) return text;
@@ -119,7 +123,7 @@ export class RequestBody {
         try {
           controller.close();
         } catch {
-          // The client went away first, and the stream with it.
+          // The client disconnected first, which closed the stream.
         }
       },
     });
@@ -136,13 +140,13 @@ export class RequestBody {
         free(chunk);
       }
     } catch {
-      // The client is gone, or its time is over: the connection closes either way.
+      // The client disconnected or the time is up. The connection closes either way.
     } finally {
       draining -= 1;
     }
   }
 
-  /** The next chunk, or null at the end. */
+  /** Returns the next chunk, or null at the end. */
   async #next(): Promise<Uint8Array | null> {
     this.#reader ??= this.#request.body?.getReader();
     const { done, value } = (await this.#reader?.read()) ?? { done: true };
@@ -151,10 +155,7 @@ export class RequestBody {
   }
 }
 
-/**
- * Reads a body, whole, for `use`, and frees it after. Meanwhile its bytes count against the budget of all bodies.
- * Errors: as of `bodyChunks`; unavailable when the budget is spent.
- */
+/** Buffers a body for `use`, within the memory budget. Errors: those of `chunks`; unavailable if over the budget. */
 export async function withBody<T>(
   chunks: AsyncIterable<Uint8Array>,
   use: (body: Uint8Array) => Promise<T>,

@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
 
-/** How much of the hash a tag carries, in characters of base64url: 128 bits. */
+/** Length of the hash in a tag, in characters of base64url: 128 bits. */
 const tagLength = 22;
 
-/** The strong entity tag of a reply's body. */
+/** Computes the strong entity tag of a reply's body. */
 export function etagOf(body: string): string {
   return `"${createHash("sha256").update(body).digest("base64url").slice(0, tagLength)}"`;
 }
 
-/** Whether a request's If-None-Match names a tag: then the client has that reply already. Source: RFC 9110, 13.1.2. */
+/** Whether If-None-Match contains the tag, so the client already has this reply. Source: RFC 9110, 13.1.2. */
 export function isKnown(ifNoneMatch: string | null, etag: string): boolean {
   if (ifNoneMatch === null) return false;
   const tags = ifNoneMatch.split(",").map((tag) => tag.trim().replace(/^W\//, ""));

@@ -11,17 +11,17 @@ import { isHost, pathFault, type Target, targetOf } from "../wire/target.ts";
 import { checkDeclared, declaredSize, otherBody, type RequestBody, withBody } from "./http-body.ts";
 import type { UserShare } from "./user-share.ts";
 
-/** A request as its route sees it. `peer` is the address of its connection. */
+/** A request as its route receives it. `peer` is the remote address of its connection. */
 export interface Incoming {
   readonly request: Request;
   readonly params: Record<string, string>;
   readonly peer: string;
   readonly body: RequestBody;
-  /** Charges a costly read for the bytes of its reply; null where it failed. */
+  /** Charges a costly read for the bytes of its reply, or for none (null) if it failed. */
   sent?: (bytes: number | null) => void;
 }
 
-/** One route's whole way from head to result. Order of the checks: spec 5. */
+/** Handles one request from its headers to its result. Order of the checks: spec 5. */
 export type Handler = (incoming: Incoming) => Promise<unknown>;
 
 type Checker = (value: unknown, part: string) => unknown;
@@ -40,7 +40,7 @@ function checker(schema: TSchema | undefined, convert: boolean): Checker {
   };
 }
 
-/** A request's target exactly as it was sent. Errors: invalid for a Host that is not one host. */
+/** Returns the request target exactly as sent. Errors: invalid if Host is not a single host. */
 export function requestTarget(request: Request): Target {
   const target = targetOf(request.url);
   if (target !== null && isHost(request.headers.get("host") ?? "")) return target;
@@ -70,25 +70,22 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-/**
- * Asks the reserve for what a request will write. Gives what takes that back, where it is to be taken back.
- * Errors: as of `Reserve.admit`.
- */
+/** Reserves store space for a write; the result, if any, gives it back. Errors: those of `Reserve.admit`. */
 async function admitWrite({ method, shape }: Route, { reserve }: Guards, caller: Caller | null, request: Request) {
   const use = shape.space ?? (method === "GET" ? "judged" : "grows");
   if (use === "judged") return undefined;
   return reserve?.admit(use, caller, declaredSize(request) ?? 0);
 }
 
-/** What stands between a request and its route. */
+/** The services that check a request before its route runs. */
 export interface Guards {
   readonly auth: Auth | undefined;
   readonly reserve: Reserve | undefined;
-  /** What bounds the time that one user takes. */
+  /** Bounds the server time that one user takes. */
   readonly share?: UserShare | undefined;
 }
 
-/** Makes the handler of a route. */
+/** Creates the handler of a route. */
 export function routeHandler(route: Route, guards: Guards): Handler {
   const { auth } = guards;
   const { shape } = route;
@@ -111,7 +108,7 @@ export function routeHandler(route: Route, guards: Guards): Handler {
       query: checkQuery(query === "" ? {} : Object.fromEntries(new URLSearchParams(query)), "query"),
       signal: request.signal,
       caller,
-      // A getter, so that existence and membership are answered before a body is looked at.
+      // A getter, so that the route checks existence and membership before the body is parsed.
       get body() {
         return bytes.length === 0 && shape.bodyOptional ? undefined : checkBody(parseJson(bytes), "body");
       },

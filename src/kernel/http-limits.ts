@@ -3,7 +3,7 @@ import { plainAddress } from "../wire/address.ts";
 import { requestHeaders } from "../wire/sign.ts";
 import { refusal } from "./manifest.ts";
 
-/** Proxies whose X-Forwarded-For is believed. Errors: invalid for what is no IP and no CIDR. */
+/** Parses the trusted proxies. Errors: invalid for an entry that is neither an IP address nor a CIDR range. */
 export function proxyList(entries: readonly string[]): (address: string) => boolean {
   const list = new BlockList();
   for (const entry of entries) {
@@ -18,7 +18,7 @@ export function proxyList(entries: readonly string[]): (address: string) => bool
   return (address) => isIP(address) !== 0 && list.check(address, isIPv4(address) ? "ipv4" : "ipv6");
 }
 
-/** Who sent a request: the peer, or, behind trusted proxies, the first address from the right that is none of them. */
+/** The address that sent a request: the peer or, behind trusted proxies, the rightmost untrusted forwarded address. */
 export function clientAddress(peer: string, forwarded: string | null, trusted: (address: string) => boolean): string {
   let client = plainAddress(peer);
   const hops = (forwarded ?? "").split(",").map((hop) => plainAddress(hop.trim()));
@@ -30,7 +30,7 @@ export function clientAddress(peer: string, forwarded: string | null, trusted: (
   return client;
 }
 
-/** The CORS headers for an origin, or none. Exact origins only. */
+/** Returns the CORS headers for an origin, or none. Only exact origins match. */
 export function corsHeaders(origin: string | null, origins: readonly string[]): Record<string, string> {
   if (origin === null || !origins.includes(origin)) return {};
   return {

@@ -1,15 +1,15 @@
 /**
- * The port of the HTTP listener. A listener is bound without SO_REUSEPORT, so that a port which another process listens
- * on, whatever that one set, is refused. When a renewed certificate takes the port over, the listener that is there is
- * marked with SO_REUSEPORT, the next one is bound beside it and gets every new connection. (From then on a process of
- * the same user that asks for SO_REUSEPORT itself could join; unibus never does when it starts.)
+ * The port of the HTTP listener. It is bound without SO_REUSEPORT, so binding fails if another process listens on the
+ * port, whatever options that process set. To reload a certificate, the current listener is marked with SO_REUSEPORT
+ * and the next one is bound beside it and gets every new connection. (From then on a process of the same user that asks
+ * for SO_REUSEPORT could join; unibus never does at startup.)
  */
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import type { Address } from "../wire/address.ts";
 import { refusal } from "./manifest.ts";
 
-/** How long a connection that the older listener took may need until its request is there, in milliseconds. */
+/** How long the old listener waits for the requests of connections it has accepted, in milliseconds. */
 const handOverMs = 500;
 
 const solSocket = 1;
@@ -17,13 +17,13 @@ const reusePort = 15;
 const attachReusePortFilter = 51;
 const returnConstant = 0x06;
 
-/** The setting and the option that name the HTTP listener's address. */
+/** The setting and the command-line option that hold the HTTP listener's address. */
 const httpNames: { readonly setting: string; readonly option: string } = {
   setting: "http.listen",
   option: "--http",
 };
 
-/** Runs what binds an address. Errors: invalid, naming the setting, when the address is in use or cannot be bound. */
+/** Runs a bind. Errors: invalid, naming the setting, if the address is in use or cannot be bound. */
 export function binding<T>({ hostname, port }: Address, bind: () => T, { setting, option } = httpNames): T {
   try {
     return bind();
@@ -34,15 +34,12 @@ export function binding<T>({ hostname, port }: Address, bind: () => T, { setting
   }
 }
 
-/**
- * Binds an address and lets it go again: one that is in use is refused before anything else has started.
- * Errors: invalid when the address is in use or cannot be bound.
- */
+/** Binds an address and releases it, to refuse one in use early. Errors: invalid if it cannot be bound. */
 export function checkAddress(address: Address): void {
   if (address.port !== 0) binding(address, () => Bun.listen({ ...address, socket: { data() {} } }).stop(true));
 }
 
-/** This process's sockets that listen on a port, by descriptor. Errors: any, where there is no /proc. */
+/** The descriptors of this process's sockets that listen on a port. Throws on a system without /proc. */
 function listeningOn(port: number): number[] {
   const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
   const rows = ["/proc/net/tcp", "/proc/net/tcp6"].flatMap((file) => readFileSync(file, "utf8").split("\n"));
@@ -59,12 +56,12 @@ function linkOf(fd: number): string {
   try {
     return readlinkSync(`/proc/self/fd/${fd}`);
   } catch {
-    // The descriptor with which the folder was read is gone by now.
+    // The descriptor that read the folder is closed by now.
     return "";
   }
 }
 
-/** Sets an option of a socket. Errors: any, where the system's C library is another or refuses. */
+/** Sets a socket option. Throws if the system has a different C library or refuses. */
 function setOption(fd: number, option: number, value: Uint8Array): void {
   const { i32, u32, ptr: pointer } = FFIType;
   const libc = dlopen("libc.so.6", { setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 } });
@@ -73,19 +70,19 @@ function setOption(fd: number, option: number, value: Uint8Array): void {
   if (result !== 0) throw new Error(`setsockopt ${option} failed`);
 }
 
-/** Lets the next listener of this process share the port. False where the system cannot do that. */
+/** Lets the next listener of this process share the port. Returns false if the system does not support it. */
 export function sharePort(port: number): boolean {
   try {
     const sockets = process.platform === "linux" ? listeningOn(port) : [];
     for (const fd of sockets) setOption(fd, reusePort, new Uint8Array(Int32Array.of(1).buffer));
     return sockets.length > 0;
   } catch {
-    // No /proc, or another C library.
+    // No /proc, or a different C library.
     return false;
   }
 }
 
-/** Has the kernel give every new connection to one of the sockets that share a port, counted by when they came. */
+/** Makes the kernel pass every new connection to one of the sockets that share a port, by their order of binding. */
 function steer(fd: number, index: number): void {
   const filter = new DataView(new ArrayBuffer(8));
   filter.setUint16(0, returnConstant, true);
@@ -97,16 +94,16 @@ function steer(fd: number, index: number): void {
 }
 
 /**
- * Hands a port over to the listener that was bound last: it gets every new connection, and the others have a moment
- * for what they took before. Without this, connections that wait to be accepted are reset when a listener closes.
- * Where the system cannot do that, only the moment passes.
+ * Hands a port over to the listener that was bound last: it gets every new connection, and the others get 500 ms for
+ * the connections they have accepted. Without this, connections that wait to be accepted are reset when a listener
+ * closes. On a system that does not support it, this only waits.
  */
 export async function handOver(port: number): Promise<void> {
   try {
     const sockets = process.platform === "linux" ? listeningOn(port) : [];
     if (sockets[0] !== undefined) steer(sockets[0], sockets.length - 1);
   } catch {
-    // No /proc, or no such libc: the kernel goes on to spread new connections over all of them.
+    // No /proc, or a different C library: the kernel keeps spreading new connections over all listeners.
   }
   await new Promise((resolve) => setTimeout(resolve, handOverMs));
 }

@@ -1,8 +1,7 @@
 /**
  * WebSockets on the HTTP side: checks an upgrade request, then hands the open socket to the plugin that declared the
- * route. The plugin sees a `Socket` and no type of Bun's. Used by http.ts for the HTTP port, and by
- * `listenSockets` for a
- * route with an address of its own.
+ * route. The plugin sees a `Socket` and none of Bun's types. http.ts uses this for the HTTP port, and `listenSockets`
+ * for a route with an address of its own.
  */
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import { isForwarded } from "../contracts/auth.ts";
@@ -14,29 +13,29 @@ import { asUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
 import { clientAddress } from "./http-limits.ts";
 import { binding, handOver, sharePort } from "./http-port.ts";
 
-/** The largest WebSocket message, in bytes: a NATS message of 1 MiB and 64 KiB with what a client sends beside it. */
+/** Largest WebSocket message, in bytes. A NATS message is up to 1 MiB and 64 KiB; a client may batch several. */
 const messageBytesMax = 4 * 1_048_576;
-/** How long a WebSocket may be silent, in seconds. Bun pings it before. */
+/** How long a WebSocket may be silent, in seconds. Bun sends a ping before that. */
 const idleTimeoutS = 120;
-/** Close code of a server that goes away. Source: RFC 6455, 7.4.1. */
+/** WebSocket close code "going away". Source: RFC 6455, 7.4.1. */
 const goingAway = 1001;
 
-/** What the checks of an upgrade depend on. */
+/** The inputs of the checks of an upgrade request. */
 export interface UpgradeRules {
-  /** The origins of this bus's own pages. */
+  /** Origins of this bus's own pages. */
   readonly ownOrigins: () => readonly string[];
-  /** Origins that CORS allows. */
+  /** Origins that `http.cors_origins` allows. */
   readonly corsOrigins: readonly string[];
   readonly isTrustedProxy: (address: string) => boolean;
 }
 
-/** What Bun keeps for each WebSocket. */
+/** The state that Bun attaches to each WebSocket. */
 export interface SocketData {
   readonly open: (socket: Socket) => SocketHandler;
   handler: SocketHandler | null;
 }
 
-/** Whether a web page of this origin may open a WebSocket here. A client that is not a browser sends no Origin. */
+/** Whether a page of this origin may open a WebSocket. A client that is not a browser sends no Origin. */
 function isAllowedOrigin(
   origin: string | null,
   route: SocketRoute,
@@ -45,11 +44,11 @@ function isAllowedOrigin(
   return origin === null || [...route.origins, ...corsOrigins, ...ownOrigins()].includes(origin);
 }
 
-/** The WebSockets of one bus that are open. */
+/** The open WebSockets of one bus. */
 export class OpenSockets {
   readonly #open = new Set<ServerWebSocket<SocketData>>();
 
-  /** What Bun does with the WebSockets of a listener. */
+  /** The WebSocket callbacks for Bun's listener. */
   readonly handler: WebSocketHandler<SocketData> = {
     maxPayloadLength: messageBytesMax,
     closeOnBackpressureLimit: false,
@@ -69,7 +68,6 @@ export class OpenSockets {
     },
   };
 
-  /** Closes all of them. */
   closeAll(): void {
     for (const ws of this.#open) ws.close(goingAway, "the bus is stopping");
   }
@@ -88,8 +86,8 @@ function socketOf(ws: ServerWebSocket<SocketData>): Socket {
 }
 
 /**
- * Answers the upgrade request of a WebSocket. Gives nothing: Bun has answered.
- * Errors: invalid for a request that is not an upgrade; forbidden for a foreign origin; those of the route.
+ * Upgrades a request to a WebSocket. Returns undefined because Bun has already answered. Errors: invalid for a request
+ * that is not an upgrade; forbidden for a foreign origin; those of the route.
  */
 export function upgrade(
   request: Request,
@@ -113,14 +111,14 @@ export function upgrade(
   throw new UnibusError("invalid", "the WebSocket handshake is incomplete (send Sec-WebSocket-Key and -Version)");
 }
 
-/** A socket route that listens on an address of its own. */
+/** A socket route that listens on its own address. */
 export interface OwnListener {
-  /** Takes up new TLS files. */
+  /** Reloads the TLS files. */
   reload(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** Serves a route on its own address. Errors: invalid when the address is in use or cannot be bound. */
+/** Serves a route on its own address. Errors: invalid if the address is in use or cannot be bound. */
 export function listenSockets(
   route: SocketRoute,
   listener: SocketListener,

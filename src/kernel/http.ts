@@ -1,4 +1,9 @@
-/** The HTTP side: routes as data in, replies out. The one file that knows Elysia. */
+/**
+ * The HTTP side: takes routes as data, serves requests. The only file that imports Elysia.
+ * A request passes CORS, the rate limit and its route's handler, and every reply carries a request id. `listen` binds
+ * one listener plus one for each socket route with its own address. `reload` replaces the listener without dropping a
+ * connection; `stop` waits up to 5 s for requests in flight. boot.ts uses it.
+ */
 import type { Server } from "bun";
 import { Elysia } from "elysia";
 import type { Auth } from "../contracts/auth.ts";
@@ -26,27 +31,27 @@ import {
 import { type HttpConfig, isTls } from "./manifest.ts";
 import { UserShare } from "./user-share.ts";
 
-/** How long requests in flight may take after the bus began to stop, in milliseconds. Source: spec 14. */
+/** How long requests in flight may take after the bus begins to stop, in milliseconds. Source: spec 14. */
 const drainMs = 5_000;
-/** Requests a second for one client where the configuration says nothing. */
+/** Default rate limit for one client, in requests per second. */
 const rateDefault = 100;
-/** What of the rate a client has for trying secrets, and for signatures that are none. */
+/** Part of the rate limit that a client gets for guessing secrets and for failed authentication. */
 const tightShare = 0.1;
-/** How long an idle connection lives where the configuration says nothing, in seconds. Source: spec 5. */
+/** Default keep-alive of an idle connection, in seconds. Source: spec 5. */
 const keepaliveSDefault = 75;
 
-/** What no reply lacks, unless its route says otherwise: nobody on the way keeps it. Source: spec 5. */
+/** Default headers of every reply: no cache may store it, unless its route allows that. Source: spec 5. */
 const cacheHeaders = { "cache-control": "no-store" };
 const jsonHeaders = { "content-type": "application/json;charset=utf-8", ...cacheHeaders };
 
-/** What the HTTP side works with. */
+/** The inputs of the HTTP side: configuration, routes and services. */
 export interface HttpOptions {
   readonly config: HttpConfig;
   readonly hostname: string;
   readonly port: number;
   readonly routes: readonly Route[];
   readonly sockets: readonly SocketRoute[];
-  /** The origins of this bus's own pages. */
+  /** Origins of this bus's own pages. */
   readonly ownOrigins: () => readonly string[];
   readonly auth: Auth | undefined;
   readonly reserve: Reserve | undefined;
@@ -57,20 +62,20 @@ export interface HttpOptions {
 /** A bound HTTP side. */
 export interface Listener {
   readonly port: number;
-  /** Takes up new TLS files: new connections see them, none is cut. */
+  /** Reloads the TLS files. New connections use them; existing connections stay open. */
   reload(): Promise<void>;
-  /** Refuses new requests, lets those in flight finish for 5 s, then ends. */
+  /** Refuses new requests, lets those in flight finish for up to 5 s, then closes. */
   stop(): Promise<void>;
 }
 
-/** What a failure's reply depends on beside the error. */
+/** The inputs of an error reply besides the error. */
 interface FailureOptions {
-  /** The request's body, where some of it may have been read. */
+  /** The request's body, if some of it may have been read. */
   readonly body?: RequestBody;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Makes replies: each with a request id and, for an allowed origin, its CORS headers. */
+/** Creates replies, each with a request id and, for an allowed origin, CORS headers. */
 class Replies {
   readonly #boot = Math.floor(Math.random() * 2 ** 40).toString(36);
   #count = 0;
@@ -80,7 +85,7 @@ class Replies {
     private readonly origins: readonly string[],
   ) {}
 
-  /** The answer to a preflight. Errors: forbidden for a foreign origin. */
+  /** Answers a preflight request. Errors: forbidden for a foreign origin. */
   preflight(origin: string): Response {
     const headers = corsHeaders(origin, this.origins);
     if (headers.vary !== undefined) return new Response(null, { status: 204, headers });
@@ -105,12 +110,12 @@ class Replies {
     return this.#make(request, body, shape.status ?? 200, { ...jsonHeaders, ...tagged });
   }
 
-  /** What went wrong, as far as it is safe to show; the cause goes to the log with the request's id. */
+  /** Creates the reply for an error, with only safe details. The cause goes to the log with the request id. */
   failure(request: Request, error: unknown, more: FailureOptions = {}): Response {
     const known = asUnibusError(error);
     const headers: Record<string, string> = { ...jsonHeaders, ...more.headers };
     const pending = more.body ?? new RequestBody(request);
-    // What is left of the body would be read as the next request, or be waited for.
+    // Otherwise the server would parse the rest of the body as the next request, or wait for it.
     if (pending.isPending) headers.connection = "close";
     if (known.retryAfterS !== undefined) headers["retry-after"] = String(known.retryAfterS);
     const text = JSON.stringify({ error: known.message, code: known.code, details: known.details });
@@ -130,7 +135,7 @@ class Replies {
   }
 }
 
-/** Which methods a path has, by the route table. */
+/** Returns a function that looks up the methods of a path in the route table. */
 function pathTable(routes: readonly { readonly method: string; readonly path: string }[]): (path: string) => string[] {
   const table = routes.map(({ method, path }) => {
     const shape = path.replace(/[.*+?^${}()|[\]\\]/g, "\\$&").replace(/:[a-z_]+/g, "[^/]+");
@@ -139,13 +144,13 @@ function pathTable(routes: readonly { readonly method: string; readonly path: st
   return (path) => table.filter(({ shape }) => shape.test(path)).map(({ method }) => method);
 }
 
-/** The requests of one bus: let in, handed to their routes, counted while they are in flight. */
+/** The requests of one bus: rate-limited, routed, and counted while in flight. */
 class Requests {
   readonly replies: Replies;
   readonly limiter: Limiter;
   readonly openSockets = new OpenSockets();
   readonly upgradeRules: UpgradeRules;
-  /** For what strangers try: secrets, and signatures that are none. */
+  /** For guesses by strangers: secrets and failed authentication. */
   readonly #tightLimiter: Limiter;
   readonly #trusted: (address: string) => boolean;
   readonly #methodsOf: (path: string) => string[];
@@ -164,7 +169,7 @@ class Requests {
     this.replies = new Replies(options.log, cors_origins);
   }
 
-  /** Lets a request in: CORS first, then the rate limit. Gives a reply where that is all there is to say. */
+  /** Admits a request: CORS first, then the rate limit. Returns a reply only if it answers the request. */
   admit(request: Request, app: Elysia): Response | undefined {
     if (this.stopping) throw new UnibusError("unavailable", "the bus is stopping (try another node, or again)");
     const { path } = requestTarget(request);
@@ -176,12 +181,12 @@ class Requests {
     return undefined;
   }
 
-  /** Lets go of what it holds beside the requests. */
+  /** Releases the resources that are not tied to a request. */
   close(): void {
     this.#share.close();
   }
 
-  /** The reply to a request that no route took: 404, or 405 with the methods that the path has. */
+  /** The reply to a request without a route: 404, or 405 with the methods that the path has. */
   miss(request: Request): Response {
     const { path } = requestTarget(request);
     const methods = this.#methodsOf(path);
@@ -193,25 +198,25 @@ class Requests {
     return this.replies.failure(request, error, { headers: { allow } });
   }
 
-  /** The way of a request through its route. */
+  /** Returns the function that serves a route's requests. */
   route(route: Route, app: Elysia): (context: Pick<Incoming, "request" | "params">) => Promise<Response> {
     const handle = routeHandler(route, { ...this.options, share: this.#share });
     return async ({ request, params }) => {
       const began = performance.now();
       const body = new RequestBody(request);
       const incoming: Incoming = { request, params, peer: peerOf(request, app), body };
-      // The idle timeout runs from the start of a request and bytes do not renew it: bodies have their own deadline.
+      // Bytes do not renew the idle timeout, which runs from the start of a request. Bodies have their own deadline.
       if (body.isPending) app.server?.timeout(request, 0);
       this.inFlight += 1;
       let reply: Response;
       try {
         if (route.shape.rate === "tight") this.#takeTight(request, app);
         const result = await handle(incoming).catch((error: unknown) => {
-          // Whoever fails to authenticate again and again is told to wait instead.
+          // A client that fails to authenticate repeatedly gets 429 instead.
           if (statusOf[asUnibusError(error).code] === 401) this.#takeTight(request, app);
           throw error;
         });
-        // The same timeout would cut a slow download: the longest there is bounds it instead.
+        // The idle timeout would abort a slow download, so use the longest one that Bun allows.
         if (isRawReply(result) && typeof result.body === "object") app.server?.timeout(request, 255);
         reply = this.replies.success(route, incoming, result);
         body.leave();
@@ -224,7 +229,7 @@ class Requests {
     };
   }
 
-  /** The way of an upgrade request to its WebSocket. */
+  /** Returns the function that upgrades a socket route's requests. */
   socket(route: SocketRoute, app: Elysia): (context: { readonly request: Request }) => Response | undefined {
     return ({ request }) => {
       try {
@@ -244,7 +249,7 @@ class Requests {
     this.#tightLimiter.demand(this.#client(request, app), this.options.now());
   }
 
-  /** One line, with the route's path instead of the request's: no query, no name, no secret. */
+  /** Logs one line, with the route's path instead of the request's: no query, name or secret. */
   #tell(route: Route, request: Request, reply: Response, ms: number): void {
     const { status, headers } = reply;
     const fields = { method: request.method, path: route.path, status, ms: Math.round(ms * 10) / 10 };
@@ -255,8 +260,8 @@ class Requests {
 const peerOf = (request: Request, app: Elysia): string => app.server?.requestIP(request)?.address ?? "";
 
 /**
- * Binds an app that serves the requests; `reusePort`: beside another listener of this process.
- * Errors: invalid when the address is in use or cannot be bound.
+ * Binds an app that serves the requests. `reusePort` binds it beside another listener of this process. Errors: invalid
+ * if the address is in use or cannot be bound.
  */
 function bind(requests: Requests, options: HttpOptions, port: number, reusePort: boolean): Elysia {
   const { replies } = requests;
@@ -287,7 +292,7 @@ function bind(requests: Requests, options: HttpOptions, port: number, reusePort:
   return app;
 }
 
-/** Binds the listener. Errors: invalid when the address is taken or cannot be bound, or a TLS file is not readable. */
+/** Binds the listener. Errors: invalid if the address is in use or cannot be bound, or a TLS file is not readable. */
 export function listen(options: HttpOptions): Listener {
   const requests = new Requests(options);
   let app = bind(requests, options, options.port, false);
@@ -299,9 +304,9 @@ export function listen(options: HttpOptions): Listener {
       await Promise.all(own.map((listener) => listener.reload()));
       if (!isTls(options.config)) return;
       const old = app;
-      // Read before anything changes: files that are wrong leave everything as it is.
+      // Read the files before anything changes, so that bad files leave everything as it is.
       readTlsFiles(options.config.tls_cert, options.config.tls_key);
-      // Where a bound listener cannot be marked, the port is free for a moment, and connections may be refused.
+      // If the listener cannot be marked, the port is free for a moment and connections may be refused.
       if (!sharePort(port)) void old.server?.stop();
       app = bind(requests, options, port, true);
       await handOver(port);
@@ -318,7 +323,7 @@ export function listen(options: HttpOptions): Listener {
   };
 }
 
-/** The listeners of the socket routes that have an address of their own. */
+/** Starts the listeners of the socket routes that have their own address. */
 function ownListeners(requests: Requests, { sockets, now }: HttpOptions): OwnListener[] {
   const { upgradeRules: rules, limiter, openSockets } = requests;
   return sockets.flatMap((route) =>

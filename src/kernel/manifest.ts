@@ -6,7 +6,7 @@ import { faultOf } from "../wire/fault.ts";
 const Strict = <T extends Parameters<typeof Type.Object>[0]>(properties: T) =>
   Type.Object(properties, { additionalProperties: false });
 
-/** `plugins.json`, key `http`: the listener. Source: spec 14. */
+/** Key `http` of `plugins.json`: the configuration of the listener. Source: spec 14. */
 export const HttpConfig = Strict({
   listen: Type.Optional(Type.String({ description: "HOST:PORT, port 0 for any free one" })),
   public_url: Type.Optional(Type.String({ description: "the URL under which people reach this bus" })),
@@ -30,10 +30,10 @@ export const HttpConfig = Strict({
     Type.Number({ exclusiveMinimum: 0, maximum: 1, description: "part of a busy server's time for one user's reads" }),
   ),
 });
-/** The listener's configuration. */
+/** The configuration of the HTTP listener. */
 export type HttpConfig = Static<typeof HttpConfig>;
 
-/** Whether a listener speaks TLS: one of the two files is enough to mean it. */
+/** Whether a listener uses TLS. Setting either file is enough to ask for TLS. */
 export function isTls(http: HttpConfig): boolean {
   return http.tls_cert !== undefined || http.tls_key !== undefined;
 }
@@ -45,10 +45,10 @@ const Row = Strict({
   sha256: Type.Optional(Type.String({ pattern: "^[0-9a-f]{64}$", description: "what the file must hash to" })),
   config: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
 });
-/** One plugin of the configuration. */
+/** One row of the configuration: a plugin and when to use it. */
 export type Row = Static<typeof Row>;
 
-/** `plugins.json`: the only run-time configuration. */
+/** The schema of `plugins.json`, the only run-time configuration. */
 export const Manifest = Strict({
   extends: Type.Optional(
     Type.Literal("builtin", { description: '"builtin": the built-in rows and flags, and those of this file' }),
@@ -63,21 +63,20 @@ export const Manifest = Strict({
 /** The configuration of a bus. */
 export type Manifest = Static<typeof Manifest>;
 
-/** What `--flag` and `--set` change. */
+/** The changes that `--flag` and `--set` make. */
 export interface Overrides {
   readonly flags: Readonly<Record<string, boolean>>;
   /** By plugin name or `http`, then by key. */
   readonly settings: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
-/** A refusal at boot: `what` went wrong in `where`, and the `mend`. */
+/** The error for a configuration that is refused: `what` is wrong in `where`, and the fix (`mend`). */
 export function refusal(where: string, what: string, mend: string): UnibusError {
   return new UnibusError("invalid", `${where}: ${what} (${mend})`);
 }
 
 /**
- * Checks a value against a schema and gives it back.
- * Errors: invalid, with the first key that is wrong and what belongs there.
+ * Checks a value against a schema and returns it. Errors: invalid, naming the first wrong key and the expected value.
  */
 export function checked<S extends TSchema>(schema: S, value: unknown, where: string): Static<S> {
   const fault = faultOf(schema, value);
@@ -89,7 +88,7 @@ export function checked<S extends TSchema>(schema: S, value: unknown, where: str
   throw refusal(where, `unknown key ${key}`, known.length > 0 ? `known keys: ${known.join(", ")}` : "remove it");
 }
 
-/** Replaces `${env:NAME}` in every text of a value. Errors: invalid when a variable is not set. */
+/** Replaces `${env:NAME}` in every string of a value. Errors: invalid if a variable is not set. */
 export function withEnvironment<T>(
   value: T,
   environment: Readonly<Record<string, string | undefined>>,
@@ -111,8 +110,8 @@ export function withEnvironment<T>(
 }
 
 /**
- * A manifest in which nothing is left to extend: the built-in rows, but for those that a row of the same `use` takes
- * the place of, then its own; and the flags of both.
+ * Resolves `extends`: the built-in rows, except those that a row with the same `use` replaces, then the manifest's own
+ * rows, and the flags of both.
  */
 export function extended(manifest: Manifest, builtin: Manifest): Manifest {
   if (manifest.extends === undefined) return manifest;
@@ -122,7 +121,7 @@ export function extended(manifest: Manifest, builtin: Manifest): Manifest {
   return { ...own, flags: { ...builtin.flags, ...own.flags }, plugins };
 }
 
-/** Reads a manifest's text. One that extends may leave `plugins` out. Errors: invalid, naming the file. */
+/** Parses a manifest. One with `extends` may leave out `plugins`. Errors: invalid, naming the file. */
 export function parseManifest(text: string, file: string): Manifest {
   let value: { plugins?: unknown; extends?: unknown } | null;
   try {

@@ -1,13 +1,13 @@
 import type { Plugin } from "../contracts/plugin.ts";
 import { type Manifest, type Overrides, type Row, refusal } from "./manifest.ts";
 
-/** A plugin with the row that chose it. */
+/** A plugin with the row that selected it. */
 export interface Chosen {
   readonly row: Row;
   readonly plugin: Plugin;
 }
 
-/** The flags in force. Errors: invalid for a flag that the manifest does not declare. */
+/** Returns the flags after overrides. Errors: invalid for a flag that the manifest does not declare. */
 export function flagsInForce(manifest: Manifest, overrides: Overrides, file: string): Record<string, boolean> {
   const flags = { ...manifest.flags };
   const known = Object.keys(flags);
@@ -26,7 +26,7 @@ export function flagsInForce(manifest: Manifest, overrides: Overrides, file: str
   return flags;
 }
 
-/** The rows whose flags hold, in file order. */
+/** Returns the rows whose `when` and `unless` flags match, in file order. */
 export function rowsInForce(manifest: Manifest, flags: Readonly<Record<string, boolean>>): Row[] {
   return manifest.plugins.filter(
     (row) => (row.when === undefined || flags[row.when]) && (row.unless === undefined || !flags[row.unless]),
@@ -36,8 +36,8 @@ export function rowsInForce(manifest: Manifest, flags: Readonly<Record<string, b
 const ids = (tokens: Plugin["provides"]): string[] => Object.values(tokens ?? {}).map((token) => token.id);
 
 /**
- * The plugins in an order in which each finds what it uses; ties keep the order of the file.
- * Errors: invalid for a name or a token given twice, a token that nobody provides, a cycle.
+ * Sorts plugins so that each comes after its dependencies; otherwise the file's order is kept. Errors: invalid for a
+ * duplicate name or token, a required token without a provider, or a cycle.
  */
 export function inOrder(chosen: readonly Chosen[], file: string): Chosen[] {
   const byName = new Map<string, Chosen>();
@@ -82,11 +82,11 @@ export function inOrder(chosen: readonly Chosen[], file: string): Chosen[] {
   return ordered;
 }
 
-/** Of plugins in order, those that some tokens need, directly or not. */
+/** Returns the sorted plugins that some tokens need, directly or indirectly. */
 export function closure<C extends Chosen>(ordered: readonly C[], tokens: readonly { readonly id: string }[]): C[] {
   const wanted = new Set(tokens.map(({ id }) => id));
   const kept: C[] = [];
-  // Backwards, so that each plugin is met after all that need it.
+  // Iterate backwards, so that a plugin comes after all that need it.
   for (const one of [...ordered].reverse()) {
     if (!ids(one.plugin.provides).some((id) => wanted.has(id))) continue;
     for (const id of ids(one.plugin.requires)) wanted.add(id);

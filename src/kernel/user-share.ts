@@ -1,15 +1,16 @@
 /**
- * The share of the one thread that a user's costly reads may take: lists, history, statements and keys.
+ * Limits the share of the single main thread that one user's costly reads may take: lists, history, statements, keys.
  *
- * Each read is charged by a fixed table, a base and so much for each byte sent, into a window of 10 s. While the event
- * loop is late, a user whose window holds more than the share waits; the smallest spender goes on first once the loop
- * is on time again. Who has waited too long is refused, as is the largest spender when too many wait. A loop that is
- * on time slows nobody, and what is not charged (changes, revocations, leaves, logins) never waits.
+ * Each read is charged by a fixed table, a base plus a cost for each byte sent, to a sliding window of 10 s. While the
+ * event loop is late, a read waits if its user's window exceeds the share. Once the loop is on time, the waiting user
+ * who spent least continues first. A read that waits too long is refused, and so is the largest spender's when too many
+ * wait. Nothing waits while the loop is on time, and calls without a charge (changes, revocations, leaves, logins)
+ * never wait.
  */
 import type { Cost } from "../contracts/plugin.ts";
 import { UnibusError } from "../wire/errors.ts";
 
-/** What a read costs of the main thread, in milliseconds: in any case, and for each MiB that is sent. Measured. */
+/** Main-thread cost of a read, in milliseconds: a base, and a cost per MiB sent. Measured. */
 export const costTable: Readonly<Record<Cost, { readonly baseMs: number; readonly mibMs: number }>> = {
   list: { baseMs: 0.3, mibMs: 12 },
   statements: { baseMs: 0.3, mibMs: 6 },
@@ -17,22 +18,22 @@ export const costTable: Readonly<Record<Cost, { readonly baseMs: number; readonl
   key: { baseMs: 0.2, mibMs: 4 },
 };
 
-/** The part of the window that a user may take, where the configuration says nothing. Source: spec 9. */
+/** Default part of the window that one user may take. Source: spec 9. */
 export const userShareDefault = 0.25;
 
 const windowMs = 10_000;
 const slots = 10;
 const slotMs = windowMs / slots;
-/** From which delay on the loop counts as late, in milliseconds, and how long it does after that. */
+/** The delay at which the loop counts as late, and how long it counts as late afterwards, in milliseconds. */
 const lateMs = 20;
 const lateHoldMs = 250;
 const tickMs = 10;
-/** How long a read waits, in milliseconds, and how many may. */
+/** How long a read waits at most, in milliseconds, and how many reads may wait. */
 const waitMsMax = 2_000;
 const waitingMax = 64;
 const mib = 1_048_576;
 
-/** What a user was charged of late, in slots of a second. */
+/** A user's charges in the last 10 s, in slots of one second. */
 class Window {
   readonly #ms = new Float64Array(slots);
   #slot = 0;
@@ -48,7 +49,7 @@ class Window {
     return this.#ms.reduce((sum, ms) => sum + ms, 0);
   }
 
-  /** After how many seconds no more than `limitMs` are left of it, when nothing is added. */
+  /** Seconds until at most `limitMs` remain in the window if nothing is added. */
   secondsUntil(limitMs: number, nowMs: number): number {
     let left = this.spent(nowMs);
     for (let i = 1; i <= slots; i++) {
@@ -65,7 +66,7 @@ class Window {
   }
 }
 
-/** Watches how late the event loop is, as long as somebody asks. */
+/** Measures whether the event loop is late, only while it is in use. */
 class LoopWatch {
   #timer: ReturnType<typeof setInterval> | undefined;
   #tickedAt = 0;
@@ -85,7 +86,7 @@ class LoopWatch {
     this.#timer = undefined;
   }
 
-  /** Whether it was late a moment ago, or is while this runs. */
+  /** Whether the loop was late a moment ago or is late now. */
   get isLate(): boolean {
     const now = performance.now();
     return now < this.#lateUntil || now - this.#tickedAt > tickMs + lateMs;
@@ -99,7 +100,7 @@ class LoopWatch {
   }
 }
 
-/** What is known of a user: the window, when it was charged last, and what a read of each kind cost at last. */
+/** A user's window, the time of the last charge, and the last cost of each kind of read. */
 interface Spender {
   readonly window: Window;
   readonly lastMs: Partial<Record<Cost, number>>;
@@ -113,14 +114,14 @@ interface Waiting {
   readonly refuse: () => void;
 }
 
-/** How a share is kept; a test says when the loop is late. */
+/** Options of `UserShare`. A test replaces `isLate`. */
 export interface UserShareOptions {
-  /** The part of the last 10 s, 0 to 1. */
+  /** Part of the last 10 s, from 0 to 1. */
   readonly share?: number | undefined;
   readonly isLate?: () => boolean;
 }
 
-/** The time of the main thread that each user took for costly reads. */
+/** Charges users for costly reads and delays those above their share while the server is busy. */
 export class UserShare {
   readonly #limitMs: number;
   readonly #spenders = new Map<string, Spender>();
@@ -134,10 +135,10 @@ export class UserShare {
   }
 
   /**
-   * Lets a read begin, after a wait where the user has taken too much and the loop is late. It is charged at once, with
-   * what the user's last read of that kind cost, so that many at once count before the first is answered. Gives what
-   * corrects that by the bytes that were sent; null where the read failed.
-   * Errors: rate_limited, with the seconds after which to try again.
+   * Admits a read, after a wait if its user exceeds the share while the loop is late. It is charged up front with the
+   * user's last cost for this kind of read, so that parallel reads count before the first is answered. The returned
+   * function corrects the charge by the bytes sent, or null if the read failed. Errors: rate_limited, with the seconds
+   * after which to retry.
    */
   async admit(user: string, cost: Cost): Promise<(bytes: number | null) => void> {
     this.#watch.begin();
@@ -152,7 +153,7 @@ export class UserShare {
     };
   }
 
-  /** Ends the watch; who waits goes on. */
+  /** Stops measuring and lets all waiting reads continue. */
   close(): void {
     this.#watch.end();
     for (const { go } of this.#waiting.splice(0)) go();
@@ -167,7 +168,7 @@ export class UserShare {
     const spender = this.#spenders.get(user) ?? { window: new Window(), lastMs: {}, at: now };
     spender.window.add(ms, now);
     spender.at = now;
-    // They are in the order of their last charge: those whose window is empty stand first.
+    // The map is ordered by last charge, so users with an empty window come first.
     this.#spenders.delete(user);
     this.#spenders.set(user, spender);
     return spender;
@@ -215,7 +216,7 @@ export class UserShare {
     if (this.#spenders.size === 0 && this.#waiting.length === 0) this.#watch.end();
   }
 
-  /** The first of those who wait, by what they spent. */
+  /** The first waiting read in the given order of its user's spending. */
   #byWaiting(order: (a: number, b: number) => number): Waiting | undefined {
     return this.#waiting.toSorted((a, b) => order(this.#spent(a.user), this.#spent(b.user)))[0];
   }

@@ -1,35 +1,43 @@
+/**
+ * The revoker: disconnects peers whose permissions have shrunk, because NATS freezes permissions at login.
+ * Three sources trigger a recheck: a notice (immediately), the CONNECT event of a login (its permissions may have
+ * shrunk since it was answered), and polling (for changes by a command on the host, which sends no notice). `reconcile`
+ * compares nats-server's connection list with the table in logins.ts after every gap. Started by index.ts.
+ */
 import { Events, type NatsConnection, type Subscription } from "nats";
 import type { NoticeKind } from "../../contracts/notices.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { disconnectSubject, noticeSubject } from "../../wire/names.ts";
 import type { Logins, Place } from "./logins.ts";
 
-/** How often connected peers are looked at for changes that no notice told, in milliseconds. Source: spec 7. */
+/** Polling interval for changes that no notice announced, in milliseconds. Source: spec 7. */
 const lookEveryMs = 1_000;
-/** In so many looks each connected peer's permissions, and the connections that there are, are compared once. */
+/** Every peer's permissions and the connection lists are compared once in this many polls. */
 const looksForAll = 10;
-/** A look is followed by a pause of so many times its own length, so that a slow store is not busy with looks alone. */
+/**
+ * The pause after a poll is at least this many times the poll's duration, so that polling does not load a slow store.
+ */
 const pauseShare = 4;
 
-/** The account of peers. */
+/** The NATS account of peers. */
 export const peerAccount = "PEERS";
-/** How many connections one page of nats-server's list brings. */
+/** Size of one page of nats-server's connection list. */
 const pageSize = 1_024;
-/** How many connections are compared at once. */
+/** How many connections are compared concurrently. */
 const comparedAtOnce = 32;
-/** How long a page may take, in milliseconds. */
+/** Timeout for one page, in milliseconds. */
 const pageTimeoutMs = 5_000;
 
-/** Notices after which a peer may do less. Who stays after a kick is told of the new key, and not looked at for it. */
+/** Notices that reduce permissions. The members who remain after a kick get a notice of the new key, which does not. */
 const takingAway: ReadonlySet<string> = new Set<NoticeKind>(["removed", "deleted", "revoked"]);
 
-/** What the cutter listens on. */
+/** The dependencies of the revoker. */
 export interface CutterParts {
   readonly system: NatsConnection;
   readonly bus: NatsConnection;
   /** The connection over which logins are answered. */
   readonly answering: NatsConnection;
-  /** The servers whose connections are watched here. */
+  /** Returns the servers whose connections this node watches. */
   readonly watched: () => Promise<readonly string[]>;
   readonly logins: Logins;
   /** Whether a peer is an active user. */
@@ -39,7 +47,7 @@ export interface CutterParts {
   readonly signal: AbortSignal;
 }
 
-/** An event of the system account: where it happened, and to whom. */
+/** Parses an event of the system account: the connection's place and its user. */
 function eventOf(data: Uint8Array): { readonly place: Place; readonly user: string } | null {
   type Event = { server?: { id?: string }; client?: { id?: number; user?: string } };
   const { server, client } = JSON.parse(new TextDecoder().decode(data)) as Event;
@@ -47,15 +55,15 @@ function eventOf(data: Uint8Array): { readonly place: Place; readonly user: stri
   return { place: { server: server.id, cid: client.id }, user: client.user ?? "" };
 }
 
-/** Runs what waits for nothing. A failure is told. */
+/** Runs work in the background and logs its failure. */
 function begin(work: Promise<void>, log: Log): void {
   work.catch((cause: unknown) => log.warn("the connections that there are could not be compared", { cause }));
 }
 
 /**
- * Watches connections come and go, and cuts those whose peer may do less: when a notice says so, when a login finishes
- * after its permissions shrank, and, for what a command on the host changed, by looking. Logins that this node answered
- * are watched wherever they are; on the servers that are its own also those that another node answered.
+ * Watches connections and kicks those whose peer may now do less: on a notice, when a login finishes after its
+ * permissions shrank, and by polling for changes made by a command on the host. Logins that this node answered are
+ * watched on every server; logins that another node answered are watched only on this node's own servers.
  */
 export function startCutter(parts: CutterParts): Subscription[] {
   const { system, bus, logins, watched, log } = parts;
@@ -109,7 +117,7 @@ interface Listed {
   readonly authorized_user?: string;
 }
 
-/** Every connection of peers on a server, by its id there. */
+/** Lists all peer connections of a server: connection id to user. */
 async function connectionsOn(server: string, { system, signal }: CutterParts): Promise<Map<number, string>> {
   const found = new Map<number, string>();
   for (let offset = 0, total = 1; offset < total && !signal.aborted; offset += pageSize) {
@@ -123,8 +131,8 @@ async function connectionsOn(server: string, { system, signal }: CutterParts): P
 }
 
 /**
- * Compares the connections that there are with those that are known here: what nobody here let in is taken up, or cut.
- * `all`: nobody listened for a while, so that the known ones are rechecked, too.
+ * Reconciles nats-server's connection lists with the table: adopts unknown connections whose grant is current, kicks
+ * the others. `all` also rechecks known connections, because events may have been missed.
  */
 export async function reconcile(parts: CutterParts, which: "all" | "unknown"): Promise<void> {
   const { system, answering, logins, watched, log, now, signal } = parts;
@@ -146,7 +154,7 @@ export async function reconcile(parts: CutterParts, which: "all" | "unknown"): P
   }
 }
 
-/** Compares what peers hold with what the store says, for ever. */
+/** Polls until the bus stops, comparing each peer's grant with the store. */
 async function look(parts: CutterParts): Promise<void> {
   const { logins, isActive, log, signal } = parts;
   let pauseMs = lookEveryMs;
@@ -157,7 +165,7 @@ async function look(parts: CutterParts): Promise<void> {
     if (turn === 0) await reconcile(parts, "unknown");
     for (const [index, endpoint] of logins.endpoints.entries()) {
       try {
-        // Asked first: while the store does not answer nobody is cut for it.
+        // Read first: a store that does not answer must not cause a kick.
         if (!(await isActive(endpoint)) || index % looksForAll === turn) await logins.recheck(endpoint);
       } catch (error) {
         log.warn("a connected peer could not be looked up", { cause: error });

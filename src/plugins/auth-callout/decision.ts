@@ -1,9 +1,9 @@
 /**
- * Decides one login: checks its signature, paces it, counts it, and gives it its permissions.
+ * Decides one login: checks its signature, applies the rate and connection limits, and grants permissions.
  *
- * Three ends: an admission; a denial, for who may not log in however often they try; and no answer, where the login
- * came too fast or could not be decided now. Then its connection is dropped before nats-server reports an authorization
- * error (which it does 10 s after a login without an answer): clients retry after a break, and give up after an error.
+ * There are three outcomes: an admission; a denial, if retrying cannot help; and no answer, if the login came too fast
+ * or cannot be decided now. In the last case the connection is dropped before nats-server reports an authorization
+ * error (10 s after an unanswered login): clients retry after a disconnect but give up after an error.
  * Source: spec 9.
  */
 import type { Auth, Caller, Origin } from "../../contracts/auth.ts";
@@ -16,9 +16,11 @@ import { admission, denial, type LoginRequest, type Permissions } from "./jwt.ts
 import type { Listeners } from "./listeners.ts";
 import { type Logins, userName } from "./logins.ts";
 
-/** How long permissions hold, in seconds; it varies so that not all expire at once. Source: spec 9. */
+/**
+ * Lifetime of permissions, in seconds, with a random spread so that they do not all expire together. Source: spec 9.
+ */
 const permissionsLife = { seconds: 3_600, spread: 0.1 } as const;
-/** How often the log says that logins were dropped, in seconds. */
+/** Minimum interval between log entries about dropped logins, in seconds. */
 const tellEveryS = 10;
 
 function expiry(nowS: number): number {
@@ -26,26 +28,26 @@ function expiry(nowS: number): number {
   return Math.floor(nowS + seconds * (1 + spread * (2 * Math.random() - 1)));
 }
 
-/** What decides logins. */
+/** The dependencies of a decision. */
 export interface DecisionOptions {
   readonly auth: Auth;
   readonly gate: LoginGate;
   readonly listeners: Listeners;
   readonly logins: Logins;
-  /** What a peer may do now. */
+  /** Returns the current permissions of a peer. */
   readonly permissionsOf: (endpoint: string) => Promise<Permissions>;
   readonly issuer: Nats["issuer"];
-  /** What the WebSocket proxy knows of its clients; undefined if there is no proxy. */
+  /** The WebSocket proxy's view of its clients, or undefined without a proxy. */
   readonly proxy: Nats["proxy"];
-  /** Connections of one user. */
+  /** Maximum number of connections of one user. */
   readonly connectionsMax: number;
-  /** The setting, for the log. */
+  /** The value of the setting `logins_per_second`, for the log. */
   readonly loginsPerSecond: number;
   readonly log: Log;
   readonly now: () => number;
 }
 
-/** Makes what answers a login: a JWT, or null if there is to be no answer. It never fails. */
+/** Returns the function that answers a login: a JWT, or null for no answer. It never throws. */
 export function decisionOf(options: DecisionOptions): (login: LoginRequest) => Promise<string | null> {
   const { auth, gate, listeners, logins, issuer, proxy, connectionsMax, log, now } = options;
   const told = new TokenBucket(1, 1 / tellEveryS);
@@ -75,13 +77,13 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
     }
   };
 
-  /** Where a login comes from: nats-server sees the proxy instead of its clients, so what the proxy noted counts. */
+  /** The origin of a login. nats-server sees the proxy's address, so the proxy's record of the client is used. */
   const originOf = (login: LoginRequest): Origin | null => {
     if (proxy === undefined || !login.isWebSocket) return { address: login.address, isForwarded: false };
     return listeners.isOfAnotherNode(login.serverId) ? null : proxy.originOf(login.cid);
   };
 
-  /** The answer, or null if there is none in time. */
+  /** Returns the answer, or null if there is none in time. */
   const answer = async (login: LoginRequest, cameMs: number): Promise<string | null> => {
     const from = originOf(login);
     if (from === null && listeners.isOfAnotherNode(login.serverId)) return null;
@@ -90,7 +92,7 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
     const place = await listeners.placeOf(login.serverId);
     const outcome = await gate.check(passage, () => auth.login({ ...login, from, place }));
     if (outcome === null) return null;
-    // A node that stands in for another may not know all of its names: that one is asked when it is there again.
+    // A stand-in may not know all names of the other node, which will decide the login itself once it is back.
     if (outcome.caller === null && listeners.isOfAnotherNode(login.serverId)) return null;
     if (!(await gate.turn(passage, outcome.caller === null ? "failed" : "logins"))) return null;
     return outcome.caller === null ? deny(login, outcome.why) : admit(login, outcome.caller);
@@ -110,7 +112,7 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
         address: originOf(login)?.address,
       });
     }
-    // Not at once: a client that connects again without a pause would be the faster for it.
+    // Delayed, so that a client that reconnects without backoff gains no speed by it.
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, holdMsMax - (performance.now() - cameMs))));
     await logins.drop({ server: login.serverId, cid: login.cid });
     return null;

@@ -1,47 +1,47 @@
 /**
- * How fast logins are served, for each address they come from.
+ * Rate limits for logins, by the address they come from.
  *
- * A login that is over the rate is never answered with a denial: nats.go, nats.js and jnats close for good after the
- * second authorization error. It waits for its turn, and if that takes too long its connection is dropped without an
- * error, which every client answers by connecting again. Logins that fail have a rate of their own, so that a
- * stranger's garbage takes nothing from a user at the same address.
+ * A login over the rate is never denied, because nats.go, nats.js and jnats close for good after the second
+ * authorization error. It waits for its turn. If that takes too long, its connection is dropped without an error, and
+ * every client reconnects after that. Failed logins have a separate rate, so that garbage from a stranger does not use
+ * up the rate of a user at the same address.
  * Source: spec 9.
  */
 import { Limiter } from "../../contracts/limiter.ts";
 import { FairQueue } from "../../lib/fair-queue.ts";
 
 /**
- * How long a login waits in all, in milliseconds. The most impatient clients, nats.go and jnats, give up after 2 s: a
- * later answer would make a connection that nobody uses and that counts as one of its user.
+ * How long a login waits in total, in milliseconds. The most impatient clients, nats.go and jnats, give up after 2 s. A
+ * later answer would create a connection that no client uses and that counts towards its user's limit.
  */
 export const holdMsMax = 1_500;
-/** How long of that it waits for its turn by the rate, in milliseconds: a client may have waited before it got here. */
+/** The part of that for the rate limit, in milliseconds. A client may have waited before its login arrived here. */
 const turnMsMax = 500;
-/** Signatures that are checked at once: the other threads of the pool are for requests over HTTP. */
+/** How many signatures are checked concurrently. The other threads of the pool are for HTTP requests. */
 const checkedAtOnce = 2;
-/** Logins that wait for the check of their signature, at most. */
+/** Maximum number of logins that wait for their signature check. */
 const uncheckedMax = 10_000;
-/** Logins that wait for their turn, at most. */
+/** Maximum number of logins that wait for their turn. */
 const waitingMax = 20_000;
 
-/** The rates of a gate, in logins a second from one address; twice that at once. */
+/** The rates of a gate, in logins per second from one address. The burst is twice that. */
 export interface GateRates {
   readonly logins: number;
   readonly failed: number;
 }
 
-/** A login on its way through the gate. */
+/** A login that is passing through the gate. */
 export interface Passage {
-  /** Its address, as `clientKey` gives it. */
+  /** The client's address in the form of `clientKey`. */
   readonly client: string;
-  /** When it came, as `performance.now()` says. */
+  /** Arrival time, from `performance.now()`. */
   readonly cameMs: number;
 }
 
-/** How much longer a login waits, in milliseconds. */
+/** How much longer a login may wait, in milliseconds. */
 const leftMs = ({ cameMs }: Passage): number => Math.max(0, holdMsMax - (performance.now() - cameMs));
 
-/** Lets logins through at their rate. */
+/** Admits logins at the configured rates. */
 export class LoginGate {
   readonly #checks = new FairQueue(checkedAtOnce, uncheckedMax);
   readonly #rates: Readonly<Record<keyof GateRates, Limiter>>;
@@ -52,8 +52,8 @@ export class LoginGate {
   }
 
   /**
-   * Checks a login when its turn has come. Addresses take turns, and the newest login of an address comes first. Null,
-   * without a check: its turn did not come in time, or a good login from there could not be answered in time.
+   * Checks a login when its turn comes. Addresses take turns, and the newest login of an address goes first. Returns
+   * null without a check if the turn does not come in time, or if even a valid login could not be answered in time.
    */
   async check<T>(passage: Passage, work: () => Promise<T>): Promise<T | null> {
     const logins = this.#rates.logins;
@@ -64,7 +64,7 @@ export class LoginGate {
     return checked?.result?.result ?? null;
   }
 
-  /** Waits until a login may be answered. False: it may not in time, or too many wait. */
+  /** Waits until a login may be answered. Returns false if that would be too late or too many logins wait. */
   async turn(passage: Passage, rate: keyof GateRates): Promise<boolean> {
     if (this.#waiting >= waitingMax) return false;
     const waitMs = this.#rates[rate].reserve(passage.client, performance.now(), Math.min(turnMsMax, leftMs(passage)));

@@ -1,4 +1,4 @@
-/** Answers nats-server's question who may log in, and with which permissions; cuts those who may do less by now. */
+/** Answers nats-server's auth callout requests and disconnects peers whose permissions have shrunk. */
 import { Type } from "@sinclair/typebox";
 import { Auth } from "../../contracts/auth.ts";
 import { grantOf } from "../../contracts/grant.ts";
@@ -28,13 +28,13 @@ const Config = Type.Object(
   { additionalProperties: false },
 );
 
-/** Logins a second from one address where nothing is set. */
+/** Default rate of logins from one address, per second. */
 const loginsPerSecondDefault = 200;
-/** Failed logins a second from one address, as a share of all, if nothing is set. */
+/** Default rate of failed logins from one address, as a share of `logins_per_second`. */
 const failedShare = 0.1;
-/** Connections of one user where nothing is set. Source: spec 9. */
+/** Default limit on the connections of one user. Source: spec 9. */
 const connectionsPerUserDefault = 32;
-/** Decides logins over the AUTH account. No answer, an error or an unknown key denies. */
+/** Decides logins over the AUTH account. A missing answer, an error or an unknown key denies the login. */
 export default definePlugin({
   name: "auth-callout",
   api: 1,

@@ -3,10 +3,10 @@ import type { Grant } from "../../contracts/grant.ts";
 import type { Nats } from "../../contracts/nats.ts";
 import { plainAddress } from "../../wire/address.ts";
 
-/** What a peer may do on its connection. */
+/** The permissions of a peer's connection. */
 export type Permissions = Pick<Grant, "publish" | "subscribe" | "subscriptionsMax">;
 
-/** A login that the auth callout is asked about. */
+/** A login that nats-server sends to auth callout. */
 export interface LoginRequest {
   readonly serverId: string;
   /** The connection's id on that server. */
@@ -15,12 +15,12 @@ export interface LoginRequest {
   readonly nkey: string;
   readonly sig: string;
   readonly nonce: string;
-  /** The address of the client as nats-server sees it: for a WebSocket client that of the proxy. */
+  /** The client's address as nats-server sees it. For a WebSocket client this is the proxy's address. */
   readonly address: string;
   readonly isWebSocket: boolean;
 }
 
-/** The account of peers. */
+/** The NATS account of peers. */
 const peerAccount = "PEERS";
 const unlimited = -1;
 
@@ -35,7 +35,7 @@ function signed(claims: Record<string, unknown>, issuer: Nats["issuer"]): string
 
 const textOf = (value: unknown): string => (typeof value === "string" ? value : "");
 
-/** Reads the request of nats-server. It came over a connection that only nats-server and unibus can use. */
+/** Parses an auth callout request. It comes over a connection that only nats-server and unibus can use. */
 export function readLogin(jwt: string): LoginRequest {
   const claims = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as {
     nats?: {
@@ -58,7 +58,7 @@ export function readLogin(jwt: string): LoginRequest {
   };
 }
 
-/** The answer that lets a peer in. Units: `expiresAt` in seconds since the epoch. */
+/** Signs the response that admits a peer. Units: `expiresAt` in seconds since the epoch. */
 export function admission(
   login: LoginRequest,
   peer: { readonly name: string; readonly permissions: Permissions; readonly expiresAt: number },
@@ -86,7 +86,7 @@ export function admission(
   return response(login, { jwt: user }, options);
 }
 
-/** The answer that keeps somebody out. It says no more than that. */
+/** Signs the response that denies a login. It gives no reason. */
 export function denial(
   login: LoginRequest,
   options: { readonly issuer: Nats["issuer"]; readonly nowS: number },

@@ -3,12 +3,12 @@ import type { LoginPlace } from "../../contracts/auth.ts";
 import type { Nats } from "../../contracts/nats.ts";
 import type { Address } from "../../wire/address.ts";
 
-/** How long a nats-server may take to say where it listens, in milliseconds. */
+/** How long a nats-server may take to report its addresses, in milliseconds. */
 const askTimeoutMs = 2_000;
-/** Of how many servers the addresses are kept. A server that is started again has another id. */
+/** How many servers are cached. A restarted server has a new id. */
 const serversMax = 64;
 
-/** What is read of a server's own description. */
+/** The fields used from a server's VARZ report. */
 interface Varz {
   readonly data?: {
     readonly host?: string;
@@ -17,7 +17,7 @@ interface Varz {
   };
 }
 
-/** Where the nats-servers listen, each asked once. One node may answer logins of another node's server. */
+/** Caches where the nats-servers listen. One node may answer logins of another node's server. */
 export class Listeners {
   readonly #known = new Map<string, Promise<readonly Address[]>>();
 
@@ -26,7 +26,7 @@ export class Listeners {
     private readonly nats: Nats,
   ) {}
 
-  /** Where a login at a server arrived. Errors: those of NATS, if the server does not say where it listens. */
+  /** The place where a login arrived. Errors: those of NATS, if the server does not report its addresses. */
   async placeOf(serverId: string): Promise<LoginPlace> {
     const isHere = this.nats.isCarried && !this.isOfAnotherNode(serverId);
     const proxied = isHere ? (this.nats.proxy?.listeners() ?? []) : [];
@@ -35,7 +35,7 @@ export class Listeners {
     return { listeners, isHere, urls: [...nats, ...ws], isAdvertised };
   }
 
-  /** Whether a server is carried by another node of the cluster. */
+  /** Whether the server belongs to another node of the cluster. */
   isOfAnotherNode(serverId: string): boolean {
     return this.nats.isCarried && serverId !== this.system.info?.server_id;
   }

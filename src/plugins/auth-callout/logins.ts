@@ -1,3 +1,10 @@
+/**
+ * The table of peer connections: which logins were admitted, on which server, with which permissions.
+ * A login is reserved while it is decided, admitted when it is answered, connected when nats-server reports the
+ * connection, and removed when that ends. Connections that another node admitted are adopted from nats-server's list.
+ * NATS permissions are fixed for the life of a connection, so `recheck` kicks a connection that holds more than its
+ * peer may have now. Used by decision.ts (limits), cutter.ts (revocation) and subscription-guard.ts.
+ */
 import { createHash } from "node:crypto";
 import type { NatsConnection } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
@@ -6,23 +13,23 @@ import type { Permissions } from "./jwt.ts";
 
 /** How long an admitted login may take to become a connection, in milliseconds. */
 const connectWithinMs = 30_000;
-/** Longer than permissions hold, in milliseconds. Source: spec 9. */
+/** Longer than the permissions of any login last, in milliseconds. Source: spec 9. */
 const connectionLifeMs = 7_200_000;
-/** How long nats-server may take to cut a connection, in milliseconds. */
+/** How long nats-server may take to answer a KICK or CONNZ request, in milliseconds. */
 const kickTimeoutMs = 2_000;
 
-/** How often the connections of a peer that has as many as it may are counted again, in milliseconds. */
+/** Minimum interval between counts of the connections of a peer at its limit, in milliseconds. */
 const recountMs = 1_000;
 /** How many connections of one peer a server lists. */
 const listedMax = 1_024;
-/** The account of peers. */
+/** The NATS account of peers. */
 const peerAccount = "PEERS";
-/** A connection that lives longer than this has answered a ping, in milliseconds: see `clientPing` of nats-embedded. */
+/** A connection older than this has answered a ping, in milliseconds: see `clientPing` of nats-embedded. */
 const aliveMs = 30_000;
-/** How long a login that was answered may take to become a connection before it counts as gone, in milliseconds. */
+/** How long an answered login may take to become a connection before its client counts as gone, in milliseconds. */
 const settleMs = 3_000;
 
-/** Where a connection is: a server's id and the connection's id there. */
+/** The place of a connection: a server's id and the connection's id on that server. */
 export interface Place {
   readonly server: string;
   readonly cid: number;
@@ -30,19 +37,19 @@ export interface Place {
 
 interface Login extends Place {
   readonly endpoint: string;
-  /** All that it may do; only the digest where another node answered. */
+  /** Everything that the login may do, or only its digest if another node answered it. */
   granted: ReadonlySet<string> | string;
-  /** How many subscriptions it may have; null where another node answered, until its peer's grant is read. */
+  /** Subscription limit. Null if another node answered the login, until its peer's grant is read. */
   subscriptionsMax: number | null;
   readonly at: number;
   isConnected: boolean;
-  /** Whether it was missing when the connections were listed last. */
+  /** Whether the connection was missing from the last list. */
   isMissed: boolean;
 }
 
 const keyOf = ({ server, cid }: Place): string => `${server}/${cid}`;
 
-/** Everything that permissions allow, as one set. */
+/** Collects all subjects that permissions allow into one set. */
 function allOf({ publish, subscribe }: Pick<Permissions, "publish" | "subscribe">): Set<string> {
   return new Set([...publish.map((subject) => `p ${subject}`), ...subscribe.map((subject) => `s ${subject}`)]);
 }
@@ -54,63 +61,63 @@ function digestOf(granted: ReadonlySet<string>): string {
     .slice(0, digestLength);
 }
 
-/** How long the digest of a grant is, in characters: 132 bits. */
+/** Length of the digest of a grant, in characters: 132 bits. */
 const digestLength = 22;
 const userShape = new RegExp(`^(${endpointPattern.slice(1, -1)})\\.([A-Za-z0-9_-]{${digestLength}})$`);
 
 /**
- * The name under which nats-server lists a peer's connection: its endpoint, and a digest of what it was granted, by
- * which a node that did not answer the login tells whether that is what the peer may do now.
+ * The name under which nats-server lists a peer's connection: its endpoint and a digest of its grant. The digest lets a
+ * node that did not answer the login check whether the grant is still current.
  */
 export function userName(endpoint: string, permissions: Permissions): string {
   return `${endpoint}.${digestOf(allOf(permissions))}`;
 }
 
-/** What the logins depend on. */
+/** The dependencies of `Logins`. */
 export interface LoginParts {
   /** A connection of the system account. */
   readonly system: NatsConnection;
-  /** What a peer may do now; null when it may not even connect. */
+  /** Returns the current permissions of a peer, or null if it may not connect at all. */
   readonly permissionsNow: (endpoint: string) => Promise<Permissions | null>;
   readonly log: Log;
   readonly now: () => number;
 }
 
 /**
- * The connections that were let in, each with what it was granted. Permissions are frozen for a connection's life, so
- * one that holds more than its peer has now is cut; the peer comes back with less.
+ * The admitted connections, each with its grant. Permissions are fixed for the life of a connection, so a connection
+ * that holds more than its peer has now is kicked, and the peer reconnects with less.
  */
 export class Logins {
   readonly #byPlace = new Map<string, Login>();
   readonly #byEndpoint = new Map<string, Set<Login>>();
-  /** When the connections of a peer that has as many as it may were counted last, and the next count, if one is due. */
+  /** For each peer at its limit: the time of the last count, and the pending count if there is one. */
   readonly #recounts = new Map<string, { readonly atMs: number; readonly next: Promise<void> | null }>();
 
   constructor(private readonly parts: LoginParts) {}
 
-  /** Peers that are connected, or about to be. */
+  /** The peers that are connected or about to be. */
   get endpoints(): string[] {
     return [...this.#byEndpoint.keys()];
   }
 
-  /** Connections of a peer. */
+  /** The number of connections of a peer. */
   countOf(endpoint: string): number {
     return this.#byEndpoint.get(endpoint)?.size ?? 0;
   }
 
-  /** Whether a connection was let in. */
+  /** Whether a connection was admitted. */
   has(place: Place): boolean {
     return this.#byPlace.has(keyOf(place));
   }
 
   /**
-   * Takes up a login before anything that decides it is awaited, so that many at once are counted, too. `full`: the
-   * peer has `max` connections, and its servers say so; `unsure`: some of them may be nobody's. A client that gave up
-   * during its login may leave a connection behind (nats.go does not close it), until that answers no ping.
+   * Reserves a login before anything that decides it is awaited, so that concurrent logins count. `full`: the peer has
+   * `max` connections, confirmed by its servers. `unsure`: some of them may be dead, because a client that gives up
+   * during its login may leave a connection behind (nats.go does not close it) until that fails a ping.
    */
   async reserve(place: Place, endpoint: string, max: number): Promise<"reserved" | "full" | "unsure"> {
     const same = () => [...(this.#byEndpoint.get(endpoint) ?? [])];
-    // One whose client has gone in the meantime becomes no connection, and nothing reports that.
+    // A login whose client has disconnected never becomes a connection, and no event reports that.
     const since = this.parts.now() - settleMs;
     for (const login of same()) if (!login.isConnected && login.at < since) this.ended(login);
     const isFull = () => same().length >= max;
@@ -122,12 +129,12 @@ export class Logins {
     return "reserved";
   }
 
-  /** Remembers what a login was answered with. */
+  /** Records the grant with which a login was answered. */
   admit(place: Place, endpoint: string, permissions: Permissions): void {
     this.#remember(place, endpoint, allOf(permissions), false, permissions.subscriptionsMax);
   }
 
-  /** How many subscriptions a connection may have, or null where that is not known. */
+  /** The subscription limit of a connection, or null if it is not known. */
   subscriptionsMax(place: Place): number | null {
     return this.#byPlace.get(keyOf(place))?.subscriptionsMax ?? null;
   }
@@ -147,7 +154,7 @@ export class Logins {
     this.#byEndpoint.set(endpoint, same.add(login));
   }
 
-  /** A login became a connection: what was taken away since it was answered is taken from it now. */
+  /** Marks a login as connected, and rechecks it: permissions may have shrunk since it was answered. */
   async connected(place: Place): Promise<void> {
     const login = this.#byPlace.get(keyOf(place));
     if (login === undefined) return;
@@ -155,16 +162,16 @@ export class Logins {
     await this.recheck(login.endpoint);
   }
 
-  /** Takes up a connection whose login another node answered. One that holds anything but what it may now is cut. */
+  /** Adopts a connection whose login another node answered. It is kicked unless its grant matches the current one. */
   async adopt(place: Place, user: string): Promise<void> {
     const [, endpoint, digest] = userShape.exec(user) ?? [];
     if (endpoint === undefined || digest === undefined) return this.kick(place, "nobody knows what it was granted");
-    // Remembered before its peer's permissions are read, so that it misses no notice meanwhile.
+    // Recorded before the permissions are read, so that a notice during that read applies to it.
     this.#remember(place, endpoint, digest, true);
     await this.recheck(endpoint);
   }
 
-  /** Forgets the connections of a server that were missing from its list twice, and had come before it was made. */
+  /** Removes connections of a server that were missing from two lists and are older than the second. */
   settle(server: string, listed: ReadonlySet<number>, since: number): void {
     for (const login of this.#byPlace.values()) {
       if (login.server !== server || !login.isConnected || login.at >= since) continue;
@@ -173,7 +180,7 @@ export class Logins {
     }
   }
 
-  /** A connection is gone. */
+  /** Removes a connection that has ended. */
   ended(place: Place): void {
     const login = this.#byPlace.get(keyOf(place));
     if (login === undefined) return;
@@ -183,15 +190,15 @@ export class Logins {
     if (same?.size === 0) this.#byEndpoint.delete(login.endpoint);
   }
 
-  /** Forgets all: their server is gone, and they with it. */
+  /** Removes all connections, because their server is gone. */
   clear(): void {
     this.#byPlace.clear();
     this.#byEndpoint.clear();
   }
 
-  /** Cuts the connections of a peer that hold more than it may do now. An error while finding out cuts them, too. */
+  /** Kicks the connections of a peer that hold more than it may have now, also if its permissions cannot be read. */
   async recheck(endpoint: string): Promise<void> {
-    // One that is admitted from here on may be granted more than is read here; it is rechecked when it connects.
+    // A login admitted after this line may be granted more than is read here; it is rechecked when it connects.
     const mine = [...(this.#byEndpoint.get(endpoint) ?? [])];
     if (mine.length === 0) return;
     const permissions = await this.parts.permissionsNow(endpoint).catch((error: unknown) => {
@@ -210,7 +217,7 @@ export class Logins {
     await Promise.all(cut.map((login) => this.kick(login, "it held more than its peer may do")));
   }
 
-  /** Disconnects a peer's connections that may use a room, and those of which nobody knows what they may use. */
+  /** Kicks a peer's connections that may use a room, and those whose grant is unknown. */
   async disconnect(endpoint: string, roomSubject: string): Promise<void> {
     const mine = [...(this.#byEndpoint.get(endpoint) ?? [])].filter(({ granted, isConnected }) => {
       return isConnected && (typeof granted === "string" || granted.has(`s ${roomSubject}`));
@@ -218,7 +225,7 @@ export class Logins {
     await Promise.all(mine.map((login) => this.kick(login, "a room that it may use was restored")));
   }
 
-  /** Cuts a connection. KICK is a request: without a reply subject nats-server ignores it. */
+  /** Kicks a connection. KICK is a request: nats-server ignores it without a reply subject. */
   async kick({ server, cid }: Place, why: string): Promise<void> {
     const endpoint = this.#byPlace.get(keyOf({ server, cid }))?.endpoint ?? null;
     try {
@@ -230,7 +237,7 @@ export class Logins {
     }
   }
 
-  /** Drops a connection that is not logged in, without an error: its client connects again. */
+  /** Drops a connection that is not logged in, without an authorization error, so that its client reconnects. */
   async drop({ server, cid }: Place): Promise<void> {
     try {
       const body = JSON.stringify({ cid });
@@ -241,8 +248,9 @@ export class Logins {
   }
 
   /**
-   * Forgets the connections of a peer that its servers do not have. Usually their end is reported; but one whose client
-   * left during the login is reported as connected only. Once a second: a call gets the next count, none before it.
+   * Removes the connections of a peer that its servers no longer list. Usually nats-server reports the end of a
+   * connection, but if the client left during the login it reports only the connect. Runs at most once a second; every
+   * caller waits for the next count and never gets an older one.
    */
   #recount(endpoint: string): Promise<void> {
     const nowMs = performance.now();
@@ -285,7 +293,7 @@ export class Logins {
         if (!listed.has(login.cid) && this.#byPlace.get(keyOf(login)) === login) this.ended(login);
       }
     } catch (error) {
-      // They count until they are known to be gone.
+      // They keep counting until they are known to be gone.
       this.parts.log.debug("could not list the connections of a peer", { cause: error });
     }
   }
@@ -294,7 +302,7 @@ export class Logins {
     const now = this.parts.now();
     for (const login of this.#byPlace.values()) {
       if (login.at > now - connectWithinMs) return;
-      // One on another node's server, whose end nobody told: its permissions have expired, and it with them.
+      // On another node's server, and its end was not reported. Its permissions have expired, which closed it.
       if (!login.isConnected || login.at < now - connectionLifeMs) this.ended(login);
     }
   }

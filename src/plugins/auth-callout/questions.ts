@@ -3,19 +3,19 @@ import type { Log } from "../../contracts/plugin.ts";
 import { type LoginRequest, readLogin } from "./jwt.ts";
 import type { Place } from "./logins.ts";
 
-/** Where nats-server asks who may log in. */
+/** The subject of nats-server's auth callout requests. */
 const questionSubject = "$SYS.REQ.USER.AUTH";
-/** Of those who hear a question one stands in for a node that has no unibus. */
+/** Queue group of stand-ins: one member answers for a server whose own node has no running unibus. */
 const standIns = "unibus";
 
-/** How long the unibus of another nats-server may take to say that it is there, in milliseconds. */
+/** How long another node's unibus may take to answer a presence request, in milliseconds. */
 const presenceTimeoutMs = 500;
-/** How long one that was not there is not asked again, in milliseconds. */
+/** How long an absent node is not asked again, in milliseconds. */
 const absenceMs = 500;
-/** Servers of which it is known that no unibus is there. */
+/** How many absent servers are remembered. */
 const absentMax = 64;
 
-/** How many logins are remembered as asked about. */
+/** How many requested logins are remembered. */
 const askedMax = 10_000;
 
 const presenceSubject = (serverId: string): string => `unibus.node.${serverId}`;
@@ -25,9 +25,9 @@ function respond(message: Msg, answer: string | null): void {
 }
 
 /**
- * Hears the questions of all nats-servers of a cluster. Each node answers those of the server that it is connected to,
- * so that a node that hangs keeps nobody out elsewhere: a queue group alone would spread them over all nodes. For a
- * server whose unibus is not there, as while it starts, one of the others answers.
+ * Receives the auth callout requests of all nats-servers in a cluster. Each node answers those of its own server, so
+ * that a hung node blocks no logins elsewhere; a queue group alone would spread them over all nodes. If the unibus of a
+ * server is not running, for example during its start, one of the other nodes answers.
  */
 export class Questions {
   readonly #connection: NatsConnection;
@@ -35,14 +35,14 @@ export class Questions {
   readonly #log: Log;
   readonly #subscriptions: Subscription[];
   readonly #absentSince = new Map<string, number>();
-  /** Logins that were asked about, the oldest first. */
+  /** Logins that were requested, oldest first. */
   readonly #asked = new Set<string>();
   readonly #onUp: () => void;
   #presence: Subscription;
 
   /**
-   * `answer` gives the answer to a login, or null if there is to be none. `onUp` is called when questions are heard
-   * again after a break.
+   * `answer` returns the answer to a login, or null to send none. `onUp` is called when requests arrive again after a
+   * reconnect.
    */
   constructor(
     connection: NatsConnection,
@@ -70,12 +70,12 @@ export class Questions {
     void this.#announceAgain();
   }
 
-  /** Whether a login was asked about a short while ago. */
+  /** Whether a request for this login arrived recently. */
   wasAsked({ server, cid }: Place): boolean {
     return this.#asked.has(`${server}/${cid}`);
   }
 
-  /** Hears no more. */
+  /** Unsubscribes from all requests. */
   stop(): void {
     for (const subscription of [...this.#subscriptions, this.#presence]) subscription.unsubscribe();
   }
@@ -88,7 +88,7 @@ export class Questions {
       if (this.#asked.size > askedMax && oldest !== undefined) this.#asked.delete(oldest);
       await act(message, login);
     } catch (error) {
-      // No answer denies.
+      // Without an answer nats-server denies the login.
       this.#log.warn("a login request could not be read", { cause: error });
     }
   }
@@ -102,7 +102,7 @@ export class Questions {
     return this.#connection.subscribe(subject, { callback: (_, message) => void message.respond() });
   }
 
-  /** A nats-server that was started again has another id. */
+  /** Announces itself after each reconnect: a restarted nats-server has a new id. */
   async #announceAgain(): Promise<void> {
     for await (const { type } of this.#connection.status()) {
       if (type !== Events.Reconnect) continue;
@@ -118,7 +118,7 @@ export class Questions {
       await this.#connection.request(presenceSubject(serverId), "", { timeout: presenceTimeoutMs });
       return true;
     } catch (error) {
-      // Only when nobody listens: one that hangs has its node's logins hang.
+      // Absent only if it has no responders. If it hangs, the logins of its node hang with it.
       if ((error as { code?: unknown }).code !== "503") return true;
       if (this.#absentSince.size >= absentMax) this.#absentSince.clear();
       this.#absentSince.set(serverId, performance.now());

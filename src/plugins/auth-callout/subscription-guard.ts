@@ -1,47 +1,49 @@
 /**
- * Cuts connections that have more subscriptions than their login granted. The JWT of a login names the cap, but
- * nats-server ignores that limit in JWTs that come from auth callout (2.15.1 applies the account's limit alone), and
- * subscriptions take its memory. So the number of all subscriptions is polled, which is cheap, and the connections that
- * have the most are looked at when it has grown.
+ * Kicks connections with more subscriptions than their login granted. The login's JWT contains the limit, but
+ * nats-server ignores it in JWTs from auth callout (2.15.1 applies only the account's limit), and subscriptions use its
+ * memory. So the guard polls the server's total, which is cheap, and lists the connections with the most subscriptions
+ * when the total has changed.
  */
 import type { NatsConnection } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
 import type { Logins } from "./logins.ts";
 
-/** How often the number of all subscriptions of a server is read, in milliseconds. */
+/** Polling interval for a server's total of subscriptions, in milliseconds. */
 const pollMs = 200;
-/** Growth since the last look at the connections after which they are looked at again at once. */
+/** Growth of the total since the last list after which the connections are listed immediately. */
 const growthMax = 500;
-/** How often they are looked at after any smaller change, and without one, in milliseconds. */
+/** Intervals between lists after a smaller change, and without a change, in milliseconds. */
 const lookMs = 1_000;
 const lookAnywayMs = 10_000;
-/** How many connections one look takes: those with the most subscriptions. */
+/** How many connections one list contains, those with the most subscriptions first. */
 const lookedAt = 64;
 /** How long a server may take to answer, in milliseconds. */
 const askTimeoutMs = 2_000;
-/** A poll is followed by a pause of this many times its own length, so that a slow server is not busy with polls. */
+/**
+ * The pause after a poll is at least this many times the poll's duration, so that polling does not load a slow server.
+ */
 const pauseShare = 4;
 
-/** What the guard works with. */
+/** The dependencies of the guard. */
 export interface SubscriptionGuardOptions {
   readonly system: NatsConnection;
-  /** The servers whose connections are watched here. */
+  /** Returns the servers whose connections this node watches. */
   readonly watched: () => Promise<readonly string[]>;
   readonly logins: Logins;
-  /** The account of peers. */
+  /** The NATS account of peers. */
   readonly account: string;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
 
-/** What was seen of one server. */
+/** The last observation of one server. */
 interface Seen {
-  /** All subscriptions at the last look. */
+  /** Total of subscriptions at the last list. */
   subscriptions: number;
   lookedAtMs: number;
 }
 
-/** Watches the subscriptions of every watched server until the signal aborts. It never fails. */
+/** Watches the subscriptions of every watched server until the signal aborts. Never throws. */
 export async function guardSubscriptions(options: SubscriptionGuardOptions): Promise<void> {
   const { watched, log, signal } = options;
   const seen = new Map<string, Seen>();
@@ -74,7 +76,7 @@ async function guardServer(
   const last = seen.get(server) ?? { subscriptions: Number.NEGATIVE_INFINITY, lookedAtMs: Number.NEGATIVE_INFINITY };
   seen.set(server, last);
   const growth = subscriptions - last.subscriptions;
-  // One connection's growth may be hidden by what another one gives up.
+  // Another connection's unsubscribes may hide one connection's growth, so an unchanged total is checked, too.
   const dueMs = growth >= growthMax ? 0 : growth === 0 ? lookAnywayMs : lookMs;
   if (performance.now() - last.lookedAtMs < dueMs) return;
   Object.assign(last, { subscriptions, lookedAtMs: performance.now() });
@@ -84,7 +86,7 @@ async function guardServer(
   const over = (data?.connections ?? []).filter(({ cid, subscriptions: count = 0 }) => {
     return count > (logins.subscriptionsMax({ server, cid }) ?? Number.POSITIVE_INFINITY);
   });
-  // There may be more of them than one look shows.
+  // There may be more offenders than one list contains, so list again at the next poll.
   if (over.length === lookedAt) last.subscriptions = Number.NEGATIVE_INFINITY;
   await Promise.all(over.map(({ cid }) => logins.kick({ server, cid }, "it had too many subscriptions")));
 }

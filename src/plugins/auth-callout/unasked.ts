@@ -2,19 +2,19 @@ import type { NatsConnection } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
 import type { Place } from "./logins.ts";
 
-/** How many connections one page of nats-server's list brings, and how many pages are read. */
+/** Size of one page of nats-server's connection list, and the maximum number of pages. */
 const page = { size: 1_024, max: 100 } as const;
-/** How long a page may take, in milliseconds. */
+/** Timeout for one page, in milliseconds. */
 const pageTimeoutMs = 5_000;
 
-/** What is looked at to find logins that nobody was asked about. */
+/** The dependencies of `dropUnasked`. */
 export interface UnaskedOptions {
   readonly system: NatsConnection;
-  /** The connection over which nats-server asks who may log in. */
+  /** The connection over which nats-server sends auth callout requests. */
   readonly answering: NatsConnection;
-  /** The servers whose logins are answered here. */
+  /** Returns the servers whose logins this node answers. */
   readonly watched: () => Promise<readonly string[]>;
-  /** Whether nats-server asked about a login. */
+  /** Whether nats-server sent a request for a login. */
   readonly wasAsked: (place: Place) => boolean;
   readonly drop: (place: Place) => Promise<void>;
   readonly log: Log;
@@ -23,13 +23,13 @@ export interface UnaskedOptions {
 /** A connection as nats-server lists it. */
 interface Listed {
   readonly cid: number;
-  /** The client library. It is known when the client has sent its login. */
+  /** The client library. Present once the client has sent its login. */
   readonly lang?: string;
   /** Absent until the client is logged in. */
   readonly account?: string;
 }
 
-/** The logins on a server that wait for an answer. */
+/** Lists the logins on a server that wait for an answer. */
 async function waitingOn(server: string, system: NatsConnection): Promise<Place[]> {
   const found: Place[] = [];
   for (let offset = 0, total = 1; offset < total && offset < page.size * page.max; offset += page.size) {
@@ -45,15 +45,16 @@ async function waitingOn(server: string, system: NatsConnection): Promise<Place[
 }
 
 /**
- * Drops the logins that arrived while nobody listened, as when nats-server was there before unibus. It would answer
- * them by an authorization error after 10 s, after which clients give up; so they connect again at once.
+ * Drops logins that arrived before unibus subscribed to auth callout, for example when nats-server started first.
+ * nats-server would answer them with an authorization error after 10 s, after which clients give up. Dropped clients
+ * reconnect immediately.
  */
 export async function dropUnasked({ system, answering, watched, wasAsked, drop, log }: UnaskedOptions): Promise<void> {
   try {
     await answering.flush();
     const servers = await watched();
     const waiting = (await Promise.all(servers.map((server) => waitingOn(server, system)))).flat();
-    // What was asked before the list was made is here by then.
+    // Requests sent before the list was made have arrived by now.
     await answering.flush();
     const unasked = waiting.filter((place) => !wasAsked(place));
     await Promise.all(unasked.map(drop));

@@ -1,10 +1,11 @@
 /**
- * The names of this bus: for which host[:port] a request may be signed, and for which host:port a NATS login.
+ * The names of this bus: the host[:port] that a request may be signed for, and the host:port that a NATS login may be
+ * signed for.
  *
- * A signature names the bus it is meant for, so that no other bus can use it. Some names belong to many machines at
- * once: `127.0.0.1` is every machine's own, `192.168.1.10` exists in every second home. A hostile bus there could have
- * a client sign for such a name and pass the signature on. So a name that the operator wrote down (`public_url`,
- * `hosts`, `advertise`) counts from everywhere; a name that only follows from where the bus is bound counts from peers
+ * A signature names the bus it is meant for, so that no other bus can use it. Some names belong to many machines:
+ * `127.0.0.1` is every machine's own, and `192.168.1.10` exists on many home networks. A hostile bus there could get a
+ * client to sign for such a name and replay the signature here. So a name that the operator configured (`public_url`,
+ * `hosts`, `advertise`) is accepted from everywhere. A name derived from the bind address is accepted only from peers
  * that could have dialled it: loopback names from this machine, private addresses from private addresses.
  * Source: spec 5, 9.
  */
@@ -15,24 +16,24 @@ import type { Site } from "../../contracts/plugin.ts";
 import { type Address, isLoopback, natsHost, parseAddress, urlHost } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
-/** The names by which signatures may call this bus, so that none is valid at another. */
+/** The names by which a signature may address this bus, so that it is not valid at another bus. */
 export interface HostNames {
-  /** Why a request that is signed for this host[:port] is refused, with what to do about it; null if it is accepted. */
+  /** Returns why a request signed for this host[:port] is refused and how to fix it, or null if it is accepted. */
   refusal(host: string, from: Origin): string | null;
-  /** Whether other nodes of this bus may accept the host, too. */
+  /** Whether other nodes of this bus may also accept the host. */
   isShared(host: string): boolean;
-  /** Every host:port for which a NATS login from there may be signed, each once. */
+  /** Lists every host:port that a NATS login from this place and origin may be signed for, without duplicates. */
   logins(place: LoginPlace, from: Origin): readonly string[];
-  /** Why a login that is signed for this host:port is refused, for the log. */
+  /** Returns the reason, for the log, why a login signed for this host:port is refused. */
   loginRefusal(host: string, place: LoginPlace, from: Origin): string;
 }
 
 const everywhere = new Set(["0.0.0.0", "::"]);
 
-/** The names that every machine has for itself. */
+/** The names by which every machine reaches itself. */
 const loopbackNames: readonly string[] = ["127.0.0.1", "localhost", "::1"];
 
-/** How long the list of this machine's addresses is used before it is read again, in milliseconds. */
+/** How long the list of this machine's addresses is cached, in milliseconds. */
 const interfacesAgeMsMax = 5_000;
 
 const privateRanges = new BlockList();
@@ -46,12 +47,12 @@ for (const [net, bits] of [
 privateRanges.addSubnet("fc00::", 7, "ipv6");
 privateRanges.addSubnet("fe80::", 10, "ipv6");
 
-/** Whether an address belongs to a private network: RFC 1918, unique local or link-local. */
+/** Whether an address is in a private network: RFC 1918, unique local or link-local. */
 function isPrivate(address: string): boolean {
   return isIP(address) !== 0 && privateRanges.check(address, isIPv4(address) ? "ipv4" : "ipv6");
 }
 
-/** This machine's own addresses. They change: a machine may get its address after the bus has started. */
+/** Returns a cached reader of this machine's addresses. They can change after the bus has started. */
 function machineAddresses(): () => readonly string[] {
   let known: readonly string[] = [];
   let readAtMs = Number.NEGATIVE_INFINITY;
@@ -64,20 +65,20 @@ function machineAddresses(): () => readonly string[] {
   };
 }
 
-/** The hosts at which something bound to `hostname` is reached; `own`: the addresses of the machine it runs on. */
+/** The hosts at which a listener bound to `hostname` is reached. `own` lists the addresses of its machine. */
 function hostsOf(hostname: string, own: readonly string[]): string[] {
   if (everywhere.has(hostname)) return [...new Set([...loopbackNames, ...own])];
   return isLoopback(hostname) ? [...new Set([...loopbackNames, hostname])] : [hostname.toLowerCase()];
 }
 
-/** A host and its port; null where it names none. */
+/** Splits a host into name and port. The port is null if the host has none. */
 function partsOf(host: string): { readonly hostname: string; readonly port: number | null } {
   return parseAddress(host) ?? { hostname: host.replace(/^\[|\]$/g, ""), port: null };
 }
 
 const hostShape = /^(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?)(:[1-9][0-9]{0,4})?$/;
 
-/** Errors: invalid for an entry of `http.hosts` that no client would ever sign. */
+/** Validates `http.hosts`. Errors: invalid for an entry that no client would ever sign. */
 function checkHosts(hosts: readonly string[]): void {
   const wrong = hosts.find((host) => !hostShape.test(host));
   if (wrong === undefined) return;
@@ -86,8 +87,8 @@ function checkHosts(hosts: readonly string[]): void {
 }
 
 /**
- * Why a name does not count, and what to do about it. `names` are those that do; `otherUrl` is the public URL of a bus
- * that has a name of its own, and `dial` how to sign for it.
+ * Explains why a name is not accepted and how to fix it. `names` are the accepted names, `otherUrl` is the public URL
+ * of a bus with a name of its own, and `dial` explains how to sign for that URL.
  */
 function refusalOf(
   host: string,
@@ -109,12 +110,12 @@ function refusalOf(
   return `${said}${known} (dial a name of this bus, or ${add})`;
 }
 
-/** The names of a site. `isCluster`: several nodes are one bus, and share names. Errors: invalid for `http.hosts`. */
+/** Returns the names of a site. `isCluster`: several nodes share names. Errors: invalid for a bad `http.hosts`. */
 export function hostNames(site: Site, isCluster = false): HostNames {
   checkHosts(site.hosts);
   const published = site.publicUrl === null ? null : new URL(site.publicUrl);
   const fixed = new Set([...(published === null ? [] : [published.host]), ...site.hosts]);
-  // Someone who publishes another name is reached through it: then a loopback peer may be a proxy or a tunnel.
+  // A bus with a published name is reached through it, so a loopback peer may be a proxy or a tunnel.
   const hasOwnName = published !== null && !isLoopback(published.hostname);
   const machine = machineAddresses();
 
@@ -169,7 +170,7 @@ export function hostNames(site: Site, isCluster = false): HostNames {
   };
 }
 
-/** The URL by which a client that dials the public address itself reaches NATS over WebSocket. */
+/** The WebSocket URL of NATS for a client that dials the public address itself. */
 function asWebSocket({ protocol, host }: URL): string {
   return `${protocol === "https:" ? "wss" : "ws"}://${host}`;
 }

@@ -1,4 +1,4 @@
-/** Who is calling: signed requests and NATS logins, checked against the active users. */
+/** Authenticates callers: checks signed requests and NATS logins against the active users. */
 import { Type } from "@sinclair/typebox";
 import { Auth, type AuthMode, type Caller, type Identified, type RequestHead } from "../../contracts/auth.ts";
 import { SharedNonces } from "../../contracts/nonces.ts";
@@ -41,7 +41,7 @@ interface Parts {
   readonly users: UserStore;
   readonly hosts: HostNames;
   readonly nonces: NonceJournal;
-  /** Where several nodes are one bus. */
+  /** Present if several nodes form one bus. */
   readonly shared: SharedNonces | undefined;
   readonly reserve: Reserve | undefined;
   readonly now: () => number;
@@ -52,7 +52,7 @@ async function activeUser(users: UserStore, signPub: string): Promise<Caller | n
   return user?.status === "active" ? callerOf(user) : null;
 }
 
-/** The caller whose signature a request carries. Order of the checks: spec 5. */
+/** Returns the caller that signed a request. Order of the checks: spec 5. */
 async function signedCaller(head: RequestHead, parts: Parts): Promise<Identified> {
   const { users, hosts, nonces, shared, reserve, now } = parts;
   const signed = readSignature(head);
@@ -68,19 +68,19 @@ async function signedCaller(head: RequestHead, parts: Parts): Promise<Identified
   }
   await reserve?.admit("nonce", caller);
   nonces.claim(signed.nonce, signed.signPub, now());
-  // One that is signed for this node's own address every other node refuses.
+  // Other nodes refuse a signature for this node's own address, so its nonce need not be shared.
   if (hosts.isShared(signed.host)) await shared?.claim(signed.nonce, signed.signPub, now());
   return { caller, signed: true, bodyHash: signed.bodyHash };
 }
 
-/** The caller that a request names without proof: for development on loopback. */
+/** Returns the caller that a request names without proof. Only for development on loopback. */
 async function namedCaller(head: RequestHead, users: UserStore): Promise<Identified> {
   const pub = head.header(signatureHeaders.pub);
   const caller = pub !== null && keyShape.test(pub) ? await activeUser(users, normalKey(pub)) : null;
   return { caller, signed: false, bodyHash: promisedHash(head) };
 }
 
-/** Provides authentication over the users of the store. */
+/** Provides authentication against the users in the store. */
 export default definePlugin({
   name: "auth",
   api: 1,

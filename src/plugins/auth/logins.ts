@@ -7,19 +7,19 @@ import { natsText } from "../../wire/sign.ts";
 import type { HostNames } from "./hosts.ts";
 
 const nonceShape = /^[A-Za-z0-9_-]{11,64}$/;
-/** The bare nonce among the hosts for which a login may be signed. */
+/** Placeholder among the hosts for a login that signs the bare nonce. */
 const bareNonce = "";
-/** How many of the hosts that fitted last are tried first. */
+/** How many recently matching hosts are tried first. */
 const rememberedMax = 8;
-/** Refused logins a second of which it is found out why, and how many at once. */
+/** Rate limit for explaining refused logins: per second, and the burst. */
 const explained = { perSecond: 2, burst: 20 } as const;
 
-/** Whose signature a login carries, or why it is none. */
+/** The key that signed a login, or the reason why the signature is not valid. */
 export type CheckedLogin = { readonly signPub: string } | { readonly why: string };
 
-/** Checks the signatures of NATS logins. A login does not say for which host it was signed: each name is tried. */
+/** Verifies the signatures of NATS logins. A login does not name the host it was signed for, so each name is tried. */
 export class LoginCheck {
-  /** Hosts that fitted, the last one first: the clients of a bus mostly dial it by the same few names. */
+  /** Hosts that matched, latest first. Most clients dial a bus by the same few names. */
   #recent: readonly string[] = [];
   readonly #explained = new TokenBucket(explained.burst, explained.perSecond);
 
@@ -28,10 +28,10 @@ export class LoginCheck {
     private readonly options: { readonly acceptsNonce: boolean },
   ) {}
 
-  /** Whose signature a login carries. It never fails. */
+  /** Returns the key that signed a login, or a reason. Never throws. */
   async check({ nkey, sig, nonce, place, from }: SignedLogin): Promise<CheckedLogin> {
     const key = keyOfUserNkey(nkey);
-    // Some clients send it padded, as the older protocol did.
+    // Some clients send padded base64, as the older protocol did.
     const bytes = fromBase64Url(sig) ?? fromBase64(sig);
     if (key === null || bytes === null)
       return { why: "the login has no nkey and signature (log in with a user's nkey)" };
@@ -40,7 +40,7 @@ export class LoginCheck {
     const fits = (text: string) => verifySignature(signPub, text, bytes);
     const names = this.hosts.logins(place, from);
     const candidates = this.options.acceptsNonce ? [...names, bareNonce] : names;
-    // Read once: another login may change the order while this one waits.
+    // Read once: a concurrent login may reorder `#recent` while this one awaits.
     const first = this.#recent.filter((host) => candidates.includes(host));
     for (const host of new Set([...first, ...candidates])) {
       if (!(await fits(host === bareNonce ? nonce : natsText(host, nonce)))) continue;
@@ -51,12 +51,12 @@ export class LoginCheck {
     return { why: await this.#explain({ place, from, nonce }, fits) };
   }
 
-  /** What was signed instead, as far as that can be found out: nothing else shows an operator why a client fails. */
+  /** Finds out what was signed instead, if possible. Without this an operator could not see why a client fails. */
   async #explain(
     { place, from, nonce }: Pick<SignedLogin, "place" | "from" | "nonce">,
     fits: (text: string) => Promise<boolean>,
   ): Promise<string> {
-    // All names that could count from anywhere: as if the peer were here, and as if it were on a private network.
+    // All names that could count from any peer: one on this machine, and one on a private network.
     const anywhere = ["127.0.0.1", "10.0.0.1"].flatMap((address) =>
       this.hosts.logins({ ...place, isAdvertised: true }, { address, isForwarded: false }),
     );

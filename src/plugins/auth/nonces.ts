@@ -1,3 +1,9 @@
+/**
+ * The replay journal of signed requests: a nonce is accepted once per `nonceLifeMs`.
+ * Invariant: a nonce is appended to the file before its request is admitted, and is forgotten only once no clock in the
+ * allowed skew could still use it; a kill -9 loses none. `nonces` is the current file, `nonces.old` the one before it.
+ * The auth plugin claims the nonce of every signed request here.
+ */
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { usedNonce } from "../../contracts/nonces.ts";
@@ -6,28 +12,31 @@ import { UnibusError } from "../../wire/errors.ts";
 import { keyBytes } from "../../wire/names.ts";
 
 /**
- * How long a nonce is remembered, in milliseconds, by the clock and in fact: past it no accepted clock can still use
- * it. Source: spec 5.
+ * How long a nonce is kept, in milliseconds, both by the wall clock and in elapsed time. After that no clock in the
+ * allowed skew can use it. Source: spec 5.
  */
 export const nonceLifeMs = 62_000;
-/** Live nonces of one user, and of all. Source: spec 5. */
+/** Maximum number of live nonces, for one user and in total. Source: spec 5. */
 export const noncesMax = { user: 20_000, all: 1_000_000 } as const;
 
 const nonceBytes = 16;
 const keyLength = 32;
-/** A record: the nonce, the user's key, the time at which it is forgotten (float64, milliseconds). */
+/** Size of a record: the nonce, the user's key, and the expiry time (float64, milliseconds). */
 const recordBytes = nonceBytes + keyLength + 8;
-/** Nonces that are forgotten together, in milliseconds. */
+/** Nonces that expire within this interval are forgotten together, in milliseconds. */
 const stepMs = 1_000;
 
 /**
- * The nonces of requests that were admitted. One that lives is never forgotten, also not over a kill -9: each is
- * appended to a file before its request is admitted. Two files take turns, so that neither grows for ever.
+ * Remembers the nonces of admitted requests. A live nonce is never forgotten, even after a kill -9. The journal
+ * alternates between two files, so that neither grows without limit.
  */
 export class NonceJournal {
   readonly #users = new Map<string, string>();
   readonly #counts = new Map<string, number>();
-  /** Oldest first: until when, since when, how many nonces of `#users`, which keeps the order in which they came. */
+  /**
+   * Oldest first. Each step has an expiry time, the time of its last nonce, and a count of entries in `#users`, which
+   * is in insertion order.
+   */
   readonly #steps: { until: number; since: number; count: number }[] = [];
   readonly #elapsedMs: () => number;
   readonly #current: string;
@@ -38,8 +47,8 @@ export class NonceJournal {
   #since: number;
 
   /**
-   * Opens the journal in a folder and reads what a run before left. `elapsedMs` goes on evenly, however the clock is
-   * set: one that jumps ahead and comes back must not have made anything forgotten.
+   * Opens the journal in a folder and reads the nonces of the previous run. `elapsedMs` is a monotonic clock: a wall
+   * clock that jumps ahead and back must not cause a nonce to be forgotten.
    */
   constructor(folder: string, now: number, elapsedMs = () => performance.now()) {
     this.#elapsedMs = elapsedMs;
@@ -50,22 +59,22 @@ export class NonceJournal {
     rmSync(compacted, { force: true });
     this.#file = openSync(compacted, "a", 0o600);
     this.#since = elapsedMs();
-    // Until when each lives is no longer known one by one: the longest that any can, which only errs on the safe side.
+    // The individual expiry times are not kept after reading. Each nonce gets the maximum, which is only stricter.
     for (const [nonce, user] of this.#users) this.#append(nonce, user, now + nonceLifeMs);
     renameSync(compacted, this.#current);
     rmSync(this.#previous, { force: true });
   }
 
-  /** How many are remembered. */
+  /** The number of nonces in memory. */
   get size(): number {
     return this.#users.size;
   }
 
   /**
-   * Remembers a nonce for its user, synchronously.
-   * Shape: `nonce` canonical base64-std of 16 bytes; `user` a key in hex.
-   * Errors: unauthenticated when it was used; rate_limited for a user with too many; unavailable when there is no
-   * room or the file cannot be written.
+   * Records a nonce for its user, synchronously.
+   * Shape: `nonce` is canonical base64-std of 16 bytes; `user` is a key in hex.
+   * Errors: unauthenticated if the nonce was used before; rate_limited for a user with too many; unavailable if the
+   * journal is full or the file cannot be written.
    */
   claim(nonce: string, user: string, now: number): void {
     this.#forget(now);
@@ -85,7 +94,7 @@ export class NonceJournal {
     this.#remember(nonce, user, now + nonceLifeMs);
   }
 
-  /** Closes the file. */
+  /** Closes the current file. */
   close(): void {
     closeSync(this.#file);
   }
@@ -124,13 +133,13 @@ export class NonceJournal {
       if (writeSync(this.#file, this.#record) !== recordBytes) throw new Error("short write");
       this.#size += recordBytes;
     } catch (error) {
-      // Half a record would shift all that follow.
+      // A partial record would misalign all records after it.
       ftruncateSync(this.#file, this.#size);
       throw new UnibusError("unavailable", "the server cannot write (is its disk full?)", { cause: error });
     }
   }
 
-  /** All of the older file has expired by now: the newer takes its place. */
+  /** Starts a new file. Every nonce in the older file has expired, so the current file replaces it. */
   #turn(): void {
     const fresh = `${this.#current}.new`;
     rmSync(fresh, { force: true });

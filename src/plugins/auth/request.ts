@@ -4,7 +4,7 @@ import { UnibusError } from "../../wire/errors.ts";
 import { keyPattern, normalKey } from "../../wire/names.ts";
 import { requestText, signatureHeaders, skewSMax } from "../../wire/sign.ts";
 
-/** A request's signature as its headers say it, each of the right form. */
+/** The signature of a request, parsed from its headers and checked for shape. */
 export interface SignedHead {
   readonly host: string;
   readonly signPub: string;
@@ -12,7 +12,7 @@ export interface SignedHead {
   readonly nonce: string;
   readonly bodyHash: string;
   readonly sig: Uint8Array;
-  /** What the signature must cover. */
+  /** The text that the signature must cover. */
   readonly text: string;
 }
 
@@ -29,13 +29,13 @@ function header(head: RequestHead, name: string): string {
   return value;
 }
 
-/** The hash that a body must have by its headers, or null where they promise none. */
+/** The body hash from the headers, or null if they contain none. */
 export function promisedHash(head: RequestHead): string | null {
   const hash = head.header(signatureHeaders.body);
   return hash !== null && hashShape.test(hash) ? hash : null;
 }
 
-/** Reads the signature of a request. Errors: unauthenticated, naming the header that is missing or malformed. */
+/** Parses the signature of a request. Errors: unauthenticated, naming the missing or malformed header. */
 export function readSignature(head: RequestHead): SignedHead {
   const names = signatureHeaders;
   const [host, pub, ts] = [header(head, names.host), header(head, names.pub), header(head, names.ts)];
@@ -52,7 +52,7 @@ export function readSignature(head: RequestHead): SignedHead {
   return { host, signPub: normalKey(pub), ts: Number(ts), nonce, bodyHash, sig, text };
 }
 
-/** Errors: clock_skew, which names both times. */
+/** Checks a request's timestamp. Errors: clock_skew, with both times. */
 export function checkSkew(ts: number, nowMs: number): void {
   if (Math.abs(ts - nowMs / 1000) <= skewSMax) return;
   const times = `the request says ${ts}, the server's clock ${Math.floor(nowMs / 1000)}`;

@@ -1,4 +1,9 @@
-/** Blobs as files: one for each hash, and a second name for it in the folder of whoever brought it. */
+/**
+ * Stores blobs as files for a single node: `by-hash/ab/HASH`, and a hard link `by-owner/OWNER/HASH` as the charge.
+ * An upload is written to `incoming`, synced, linked into its owner's folder and then renamed to its hash. The charge
+ * comes first, so a crash can leave a charge without a blob but never a blob without a charge. Used by the blobs plugin
+ * through `BlobStore`, and by backup and restore through `list`.
+ */
 import { randomUUID } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
 import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
@@ -13,7 +18,7 @@ const isCode = (error: unknown, code: string): boolean => (error as { code?: unk
 
 const unwritable = (cause: unknown) => unwritableBlob(cause, isCode(cause, "ENOSPC"));
 
-/** The names in a folder; none where it is not there. */
+/** The names in a folder, or none if the folder does not exist. */
 function namesIn(folder: string): Promise<string[]> {
   return readdir(folder).catch((error: unknown) => {
     if (isCode(error, "ENOENT")) return [];
@@ -21,7 +26,7 @@ function namesIn(folder: string): Promise<string[]> {
   });
 }
 
-/** Makes what a folder names outlive a power cut. */
+/** Syncs a folder, so that its entries survive a power failure. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, "r");
   try {
@@ -31,23 +36,23 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** Makes a folder and those above it, so that a power cut does not take them back. */
+/** Creates a folder and its parents so that they survive a power failure. */
 async function makeFolder(folder: string): Promise<void> {
   const first = await mkdir(folder, { recursive: true, mode: 0o700 });
   if (first === undefined) return;
   for (let at = dirname(folder); at.length >= dirname(first).length; at = dirname(at)) await syncFolder(at);
 }
 
-/** What became of a draft, and the bytes that its owner is charged. */
+/** The result of naming a draft, and the bytes charged to its owner. */
 type Named = PutBlob & { readonly charge: number };
 
 async function write(file: FileHandle, chunk: Uint8Array): Promise<void> {
   for (let at = 0; at < chunk.byteLength; ) at += (await file.write(chunk, at)).bytesWritten;
-  // Freed now: what waits for the garbage collection grows with every upload that is under way.
+  // Freed now: memory that waits for garbage collection would grow with every upload in progress.
   if (chunk.byteLength === chunk.buffer.byteLength) (chunk.buffer as ArrayBuffer).transfer(0);
 }
 
-/** Writes what comes into a new file, each chunk while the next one comes, and gives the hash of all. */
+/** Writes chunks to a new file, each while the next one arrives, and returns the hash of the whole. */
 async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>, known: string | null): Promise<string> {
   const hasher = known === null ? new Bun.CryptoHasher("sha256") : null;
   let writing = Promise.resolve();
@@ -56,7 +61,7 @@ async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>, know
       hasher?.update(chunk);
       await writing;
       writing = write(file, chunk);
-      // Told when it is awaited: until then the next chunk may be long in coming.
+      // The error is thrown at the next await. Until then the next chunk may be a long time coming.
       writing.catch(() => undefined);
     }
   } finally {
@@ -66,17 +71,17 @@ async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>, know
   return known ?? hasher?.digest("hex") ?? "";
 }
 
-/** Blobs below one folder. */
+/** A blob store below one folder. */
 class DiskBlobs implements BlobStore {
   readonly #charged = new Map<string, Promise<number>>();
-  /** By hash: who comes second finds the blob there. */
+  /** By hash: the second upload of the same blob finds it stored. */
   readonly #naming = new KeyedMutex();
 
   constructor(private readonly folder: string) {
     mkdirSync(this.#incoming, { recursive: true, mode: 0o700 });
   }
 
-  /** Removes what a crash left half written. Only for the server: a command on the host may run beside it. */
+  /** Removes unfinished uploads of a crash. Only for the server, because a command on the host may run beside it. */
   clear(): void {
     rmSync(this.#incoming, { recursive: true, force: true });
     mkdirSync(this.#incoming, { recursive: true, mode: 0o700 });
@@ -92,11 +97,11 @@ class DiskBlobs implements BlobStore {
     } catch (error) {
       throw isUnibusError(error) ? error : unwritable(error);
     } finally {
-      // One that cannot be removed goes at the next start.
+      // A draft that cannot be removed is removed at the next start.
       await rm(draft, { force: true }).catch(() => undefined);
     }
     const { hash, isNew, charge } = named;
-    // The last step, so that whoever counts what is under way counts no byte twice for longer than this turn.
+    // The last step, so that a caller that also counts reserved bytes counts none twice for longer than this turn.
     if (charge > 0)
       this.#charged.set(
         owner,
@@ -145,13 +150,13 @@ class DiskBlobs implements BlobStore {
     return join(this.folder, "by-owner", owner);
   }
 
-  /** Gives the draft its name, once. The charge comes first: a crash in between leaves no blob that nobody pays for. */
+  /** Renames the draft to its hash, once. The charge comes first, so that a crash leaves no blob without a charge. */
   async #name(draft: string, hash: string, owner: string): Promise<Named> {
     const file = this.#fileOf(hash);
     if (await Bun.file(file).exists()) return { hash, isNew: false, charge: 0 };
     const charge = join(this.#ownerFolder(owner), hash);
     await Promise.all([file, charge].map((path) => makeFolder(dirname(path))));
-    // Known before there is one file more to count.
+    // Read before there is another file to count.
     await this.bytesOf(owner);
     const isCharged = await link(draft, charge).then(
       () => true,
@@ -174,7 +179,7 @@ class DiskBlobs implements BlobStore {
   }
 }
 
-/** Provides blobs on the disk of this node. */
+/** Provides blob storage on this node's disk. */
 export default definePlugin({
   name: "blobs-disk",
   api: 1,

@@ -1,17 +1,25 @@
+/**
+ * Calls to JetStream's API for the blob store, over one connection.
+ * Every call has a timeout, and pending calls fail as soon as the connection breaks. A failed call throws unavailable;
+ * an error that JetStream itself reports is in the reply, so that callers can handle the codes they expect. All other
+ * files of blobs-nats use this.
+ */
 import { Events, headers, type Msg, type MsgHdrs, type NatsConnection } from "nats";
 import { UnibusError } from "../../wire/errors.ts";
 
-/** How long one call may take, in milliseconds. */
+/** Timeout for one call, in milliseconds. */
 const callTimeoutMs = 5_000;
 
-/** Codes of JetStream that mean something other than failure. */
+/** JetStream error codes that callers handle. */
 export const blobCode = {
   wrongLastSequence: 10_071,
-  /** The same, or that a write of the same subject is under way. */
+  /** The same, or another write of the subject is in progress. */
   wrongLastSequenceNow: 10_164,
   noMessage: 10_037,
   streamNotFound: 10_059,
-  /** Of a batch: what came first of it was dropped, as while too many others are under way. Nothing is stored. */
+  /**
+   * An earlier message of the batch was dropped, for example while too many batches are in progress. Nothing is stored.
+   */
   batchIncomplete: 10_176,
   tooManyBatches: 10_210,
   noSpaceInAccount: 10_002,
@@ -19,18 +27,18 @@ export const blobCode = {
   noSpace: 10_047,
 } as const;
 
-/** What JetStream answers. */
+/** A reply of the JetStream API. */
 export interface Reply {
   readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string };
 }
 
-/** What JetStream answers to a publish. */
+/** JetStream's reply to a publish. */
 export interface Stored extends Reply {
   readonly stream: string;
   readonly seq: number;
 }
 
-/** A message out of a stream. */
+/** A message read from a stream. */
 export interface Found {
   readonly seq: number;
   readonly data: Uint8Array;
@@ -38,24 +46,24 @@ export interface Found {
   readonly at: number;
 }
 
-/** One message on its way into a stream. */
+/** A message to publish into a stream. */
 export interface Draft {
   readonly subject: string;
   readonly payload: string | Uint8Array;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** The error for whatever JetStream does that is no answer. */
+/** The error for a call without a usable reply. */
 export function unanswered(cause: unknown): UnibusError {
   return new UnibusError("unavailable", "the store of the blobs does not answer (try again)", { cause });
 }
 
-/** Whether a reply is an error of one of those codes. */
+/** Whether a reply is an error with one of the codes. */
 export function isCode({ error }: Reply, ...codes: readonly number[]): boolean {
   return error !== undefined && codes.includes(error.err_code ?? 0);
 }
 
-/** Passes a reply on that is no error, or one of an expected code. Errors: unavailable. */
+/** Returns a reply that is not an error or has an expected code. Errors: unavailable. */
 export function expectReply<R extends Reply>(reply: R, ...codes: readonly number[]): R {
   if (reply.error !== undefined && !isCode(reply, ...codes)) throw unanswered(reply.error);
   return reply;
@@ -68,8 +76,8 @@ function headersOf(fields: Readonly<Record<string, string>>): MsgHdrs {
 }
 
 /**
- * JetStream over one connection. Every call is bounded; what is under way when the connection breaks fails at once.
- * Errors: unavailable for whatever is no answer. JetStream's own errors are in the reply: see `expectReply`.
+ * Calls JetStream over one connection. Every call has a timeout, and pending calls fail when the connection breaks.
+ * Errors: unavailable if there is no usable reply. JetStream's own errors are in the reply: see `expectReply`.
  */
 export class Calls {
   readonly #connection: NatsConnection;
@@ -81,17 +89,17 @@ export class Calls {
     void this.#watch();
   }
 
-  /** A call of the API. */
+  /** Calls the JetStream API. */
   async api<R extends Reply>(subject: string, body: unknown, timeoutMs = callTimeoutMs): Promise<R> {
     return (await this.#request(`$JS.API.${subject}`, JSON.stringify(body), timeoutMs)).json<R>();
   }
 
-  /** A publish into a stream. Its payload is the caller's again once this settles. */
+  /** Publishes into a stream. The caller may reuse the payload once this settles. */
   async publish({ subject, payload, headers: fields = {} }: Draft): Promise<Stored> {
     return (await this.#request(subject, payload, callTimeoutMs, headersOf(fields))).json<Stored>();
   }
 
-  /** Publishes that all are stored or none. */
+  /** Publishes several messages atomically: all are stored, or none. */
   async batch(drafts: readonly Draft[]): Promise<Stored> {
     const id = crypto.randomUUID();
     const numbered = drafts.map((draft, index) => ({
@@ -106,17 +114,17 @@ export class Calls {
     return this.publish({ ...last, headers: { ...last.headers, "Nats-Batch-Commit": "1" } });
   }
 
-  /** The last message of a subject, as the stream's leader has it; null where there is none. */
+  /** The last message of a subject, read from the stream's leader, or null if there is none. */
   last(stream: string, subject: string): Promise<Found | null> {
     return this.#get(stream, { last_by_subj: subject });
   }
 
-  /** The first message of a subject from a sequence on: from any copy of the stream, else from its leader. */
+  /** The first message of a subject at or after a sequence, from any replica and otherwise from the leader. */
   async next(stream: string, subject: string, from: number): Promise<Found | null> {
     const query = { seq: from, next_by_subj: subject };
     const reply = await this.#request(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(query), callTimeoutMs);
     const seq = Number(reply.headers?.last("Nats-Sequence") || Number.NaN);
-    // A copy that lags does not have it yet.
+    // A lagging replica does not have the message yet.
     if (!Number.isSafeInteger(seq)) return this.#get(stream, query);
     return { seq, data: reply.data, at: Date.parse(reply.headers?.last("Nats-Time-Stamp") ?? "") };
   }

@@ -2,26 +2,26 @@ import { blobBytesMin, blobCharge } from "../../contracts/blobs.ts";
 import { type Calls, expectReply } from "./calls.ts";
 import { blobStream, expectedLast, isLost, listSubjects, subjects } from "./stream.ts";
 
-/** How old what is known of a charge may be, in milliseconds. */
+/** How long a charge is cached, in milliseconds. */
 const ageMsMax = 1_000;
-/** How many owners are remembered. */
+/** How many owners are cached. */
 const ownersMax = 10_000;
-/** How often a read is made again because a commit came between. */
+/** How often a read is repeated because a commit ran at the same time. */
 const readsMax = 5;
 
-/** What an owner is charged, and the revision on which a change depends. */
+/** An owner's charge, and the revision for a compare-and-set. */
 export interface Charge {
   readonly bytes: number;
   readonly revision: number;
 }
 
-/** A charge as the stream keeps it. `least`: what each blob was charged at least; absent before 0.2.0. */
+/** A charge as stored. `least`: the minimum charge that was applied to each blob; absent before 0.2.0. */
 interface KeptCharge {
   readonly bytes: number;
   readonly least?: number;
 }
 
-/** The message of a charge. */
+/** Encodes the message of a charge. */
 export function chargePayload(bytes: number): string {
   return JSON.stringify({ bytes, least: blobBytesMin } satisfies KeptCharge);
 }
@@ -29,15 +29,15 @@ export function chargePayload(bytes: number): string {
 interface Known {
   bytes: number;
   at: number;
-  /** Commits of this node under way. */
+  /** Number of this node's commits in progress. */
   commits: number;
-  /** Grows with each commit of this node that begins or ends. */
+  /** Incremented when a commit of this node begins or ends. */
   turn: number;
 }
 
 /**
- * What owners are charged. The stream says it; what is remembered spares the way there for each chunk of an upload. A
- * commit of this node shows only when it has ended: who counts what is under way beside it counts no byte twice.
+ * Caches what owners are charged. The stream is authoritative; the cache avoids a read for each chunk of an upload. A
+ * commit of this node becomes visible only when it ends, so a caller that adds reserved bytes counts none twice.
  */
 export class Charges {
   readonly #calls: Calls;
@@ -47,7 +47,7 @@ export class Charges {
     this.#calls = calls;
   }
 
-  /** What the stream says. Errors: unavailable. */
+  /** Reads a charge from the stream. Errors: unavailable. */
   async read(owner: string): Promise<Charge> {
     const { bytes, revision } = await this.#kept(owner);
     return { bytes, revision };
@@ -60,9 +60,9 @@ export class Charges {
   }
 
   /**
-   * Charges every blob what it costs at least, once: an older version charged its bytes alone. `sizesOf` gives the
-   * sizes of all blobs by owner, and is asked only where there is such an owner. An owner who changes meanwhile is
-   * left for the next time. Errors: unavailable.
+   * Raises every blob's charge to the minimum, once: an older version charged only the size. `sizesOf` returns the
+   * sizes of all blobs by owner and is called only if an owner needs it. An owner whose charge changes in the meantime
+   * is left for the next start. Errors: unavailable.
    */
   async raise(sizesOf: () => Promise<ReadonlyMap<string, readonly number[]>>): Promise<void> {
     const old = new Map<string, Charge>();
@@ -83,7 +83,7 @@ export class Charges {
     }
   }
 
-  /** Bytes of an owner, as of a moment ago. Errors: unavailable. */
+  /** The bytes charged to an owner, possibly cached. Errors: unavailable. */
   async bytesOf(owner: string): Promise<number> {
     for (let reads = 0; ; reads++) {
       const known = this.#of(owner);
@@ -97,7 +97,7 @@ export class Charges {
     }
   }
 
-  /** Runs a commit. What it notes shows when it has ended. Errors: those of `commit`. */
+  /** Runs a commit, whose noted charge becomes visible when it ends. Errors: those of `commit`. */
   async during<T>(owner: string, commit: () => Promise<T>): Promise<T> {
     await this.bytesOf(owner);
     const known = this.#of(owner);
@@ -111,7 +111,7 @@ export class Charges {
     }
   }
 
-  /** Notes what an owner is charged now: never less than before, whichever of two answers comes first. */
+  /** Caches an owner's charge. It never decreases, so the order of two answers does not matter. */
   note(owner: string, bytes: number): void {
     const known = this.#of(owner);
     known.bytes = Math.max(known.bytes, bytes);

@@ -1,4 +1,4 @@
-/** Blobs of a cluster: in a replicated object store, so that every node serves what any of them took. */
+/** Stores the blobs of a cluster in a replicated object store, so that every node serves every blob. */
 import { Type } from "@sinclair/typebox";
 import { BlobStore } from "../../contracts/blobs.ts";
 import { Nats } from "../../contracts/nats.ts";
@@ -10,10 +10,10 @@ import { NatsBlobs } from "./store.ts";
 import { blobStream, openStream, streamOpenTimeoutMs } from "./stream.ts";
 import { sweepEvery } from "./sweep.ts";
 
-/** How long the setup may take beyond the opening of the stream, in milliseconds. */
+/** Setup time beyond the opening of the stream, in milliseconds. */
 const setupRestMs = 10_000;
 
-/** Provides blobs in JetStream, with as many copies as the control plane has when their stream is made. */
+/** Provides blob storage in JetStream, with as many replicas as the control plane has when the stream is created. */
 export default definePlugin({
   name: "blobs-nats",
   api: 1,
@@ -29,7 +29,8 @@ export default definePlugin({
     return {
       services: { blobs },
       async start() {
-        // In the background: only a version before 0.2.0 leaves charges to raise. What fails is done at the next start.
+        // In the background, because only a version before 0.2.0 leaves charges to raise. A failure is retried at the
+        // next start.
         blobs.raiseCharges().catch((cause: unknown) => {
           if (!signal.aborted) log.warn("could not charge every blob yet what it costs at least", { cause });
         });

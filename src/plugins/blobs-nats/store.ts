@@ -1,3 +1,10 @@
+/**
+ * The blob store of a cluster, in one JetStream stream (stream.ts has its subjects).
+ * Chunks are written first. Then one atomic batch writes the blob's entry, its owner's charge and the end of the
+ * upload, each with a compare-and-set, so a crash never leaves one without the others. A commit that loses a
+ * compare-and-set is retried; one without an answer is settled by `#settle`. Used by the blobs plugin through
+ * `BlobStore`.
+ */
 import {
   type BlobStore,
   blobCharge,
@@ -15,19 +22,19 @@ import { Charges, chargePayload } from "./charges.ts";
 import { blobStream, expectedLast, isLost, listSubjects, purge, subjects } from "./stream.ts";
 import { type Received, Upload, type UploadState } from "./upload.ts";
 
-/** How often a commit is made again that others came before. */
+/** How often a commit is retried after it lost a compare-and-set. */
 const attemptsMax = 50;
-/** How long one waits before it is made again, at most, in milliseconds. */
+/** Maximum pause before a retry, in milliseconds. */
 const pauseMsMax = 40;
-/** The part of the account's disk that blobs may take: the rest is for the control plane, which must never be full. */
+/** Share of the account's disk that blobs may use. The rest is for the control plane, which must never run out. */
 const diskShareMax = 0.8;
-/** How old what is known of the account's disk may be, in milliseconds. */
+/** How long the account's disk usage is cached, in milliseconds. */
 const spaceAgeMsMax = 1_000;
 
-/** What JetStream says when a disk, a server or an account takes no more. */
+/** JetStream's error codes for a full disk, server or account. */
 const fullCodes: ReadonlySet<number> = new Set([blobCode.noSpaceInAccount, blobCode.noResources, blobCode.noSpace]);
 
-/** A blob as its message says it. */
+/** A blob's entry, as stored in its message. */
 interface BlobEntry extends Omit<Received, "hash"> {
   readonly upload: string;
   readonly owner: string;
@@ -38,15 +45,15 @@ interface Account extends Reply {
   readonly limits: { readonly max_storage: number };
 }
 
-/** Whether an error is that there is no room. */
+/** Whether an error means that the disk is full. */
 const isFullDisk = (error: unknown): boolean => {
   const { cause } = error as { readonly cause?: { readonly err_code?: number } };
   return fullCodes.has(cause?.err_code ?? 0);
 };
 
 /**
- * Blobs in an object store of JetStream, which every node serves. A blob's message, its owner's charge and the end of
- * its upload are one write: there is no moment with one and not the others, whoever crashes.
+ * Stores blobs in a JetStream object store that every node serves. A blob's entry, its owner's charge and the end of
+ * its upload are one atomic write: no crash can leave one without the others.
  */
 export class NatsBlobs implements BlobStore {
   readonly #calls: Calls;
@@ -71,7 +78,7 @@ export class NatsBlobs implements BlobStore {
     try {
       await this.#checkSpace();
       const received = await upload.receive(chunks, known);
-      // Commits of one owner would only lose races against each other.
+      // Parallel commits of one owner would only lose the compare-and-set against each other.
       const commit = () => this.#commit(upload, received, owner, bytesMax);
       return await this.#charges.during(owner, () => this.#commits.hold(owner, commit));
     } catch (error) {
@@ -85,7 +92,7 @@ export class NatsBlobs implements BlobStore {
     const entry = await this.#entry(hash);
     if (entry === null) return null;
     const chunks = this.#chunks(hash, entry);
-    // One that cannot be read is told now, while there is no reply yet.
+    // Read the first chunk now, while an error can still become the reply.
     let ahead: IteratorResult<Uint8Array> | null = await chunks.next();
     const body = new ReadableStream<Uint8Array>(
       {
@@ -99,7 +106,7 @@ export class NatsBlobs implements BlobStore {
           await chunks.return(undefined);
         },
       },
-      // Nothing is read that nobody has asked for yet.
+      // Read nothing before the client asks for it.
       { highWaterMark: 0 },
     );
     return { size: entry.size, body };
@@ -116,7 +123,7 @@ export class NatsBlobs implements BlobStore {
     }
   }
 
-  /** Charges blobs of an older version what they cost at least. Errors: unavailable. */
+  /** Raises the charges of blobs that an older version stored to the minimum charge. Errors: unavailable. */
   raiseCharges(): Promise<void> {
     return this.#charges.raise(async () => {
       const sizes = new Map<string, number[]>();
@@ -128,7 +135,10 @@ export class NatsBlobs implements BlobStore {
     });
   }
 
-  /** Commits an upload, once, whoever brings the same blob or charges the same owner. Errors: quota, unavailable. */
+  /**
+   * Commits an upload exactly once, even if others store the same blob or charge the same owner. Errors: quota,
+   * unavailable.
+   */
   async #commit(upload: Upload, received: Received, owner: string, bytesMax: number): Promise<PutBlob> {
     const { hash, ...parts } = received;
     const entry: BlobEntry = { ...parts, upload: upload.id, owner };
@@ -143,7 +153,7 @@ export class NatsBlobs implements BlobStore {
       const reply = await this.#write(upload, { hash, entry, bytes, charge: charge.revision });
       const isDone = reply === null ? await this.#settle(upload, hash) : reply.error === undefined;
       if (isDone) {
-        // What the upload leaves behind now, or if this fails, a sweep removes.
+        // A sweep removes what remains of the upload if this fails.
         purge(this.#calls, subjects.open(upload.id)).catch(() => undefined);
         this.#charges.note(owner, bytes);
         return { hash, isNew: true };
@@ -155,7 +165,7 @@ export class NatsBlobs implements BlobStore {
     throw unanswered("too many changes at once");
   }
 
-  /** Makes the commit; null when nobody says how it ended. */
+  /** Writes the commit. Returns null if there is no answer, so that the outcome is unknown. */
   async #write(upload: Upload, change: { hash: string; entry: BlobEntry; bytes: number; charge: number }) {
     const { hash, entry, bytes, charge } = change;
     const after = (seq: number) => ({ [expectedLast]: String(seq) });
@@ -171,13 +181,13 @@ export class NatsBlobs implements BlobStore {
     });
   }
 
-  /** Whether a commit took place of which nobody said so: its upload can be given up only if it never will. */
+  /** Determines whether an unanswered commit succeeded: its upload can be given up only if it never will. */
   async #settle(upload: Upload, hash: string): Promise<boolean> {
     if (await upload.giveUp()) return false;
     return (await this.#entry(hash))?.upload === upload.id;
   }
 
-  /** Gives up what was not committed. What cannot be removed now a sweep finds. */
+  /** Gives up an uncommitted upload. A sweep removes it if this fails. */
   async #clear(upload: Upload): Promise<void> {
     await upload.giveUp().catch((cause) => this.#log.debug("an upload is left for the sweep", { cause }));
   }
@@ -187,7 +197,7 @@ export class NatsBlobs implements BlobStore {
     return found === null ? null : (JSON.parse(Buffer.from(found.data).toString()) as BlobEntry);
   }
 
-  /** The chunks of a blob. The last is given only if all of them hash to the blob's name. Errors: unavailable. */
+  /** Yields the chunks of a blob; the last one only if all of them match the blob's hash. Errors: unavailable. */
   async *#chunks(hash: string, entry: BlobEntry): AsyncGenerator<Uint8Array> {
     const hasher = new Bun.CryptoHasher("sha256");
     let from = entry.first;
@@ -206,7 +216,7 @@ export class NatsBlobs implements BlobStore {
     return unanswered("a damaged blob");
   }
 
-  /** Errors: unavailable when blobs would take the disk that the control plane needs. */
+  /** Checks the free disk space. Errors: unavailable if blobs would use the part reserved for the control plane. */
   async #checkSpace(): Promise<void> {
     if (performance.now() - this.#space.at > spaceAgeMsMax) {
       const { storage, limits } = expectReply(await this.#calls.api<Account>("INFO", ""));

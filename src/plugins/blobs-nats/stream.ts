@@ -2,14 +2,14 @@ import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { blobBucket, objectStream } from "../../wire/names.ts";
 import { blobCode, type Calls, expectReply, isCode, type Reply, unanswered } from "./calls.ts";
 
-/** How long the stream may take to open, in milliseconds: nodes find each other first. Source: spec 10. */
+/** How long the stream may take to open, in milliseconds, since nodes must find each other first. Source: spec 10. */
 export const streamOpenTimeoutMs = 120_000;
-/** How long one attempt may take: what is asked before the cluster has a leader is never answered. */
+/** Timeout for one attempt, in milliseconds. A request sent before the cluster has a leader is never answered. */
 const attemptTimeoutMs = 1_500;
-/** How long a look at the stream may take, in milliseconds: while it has no leader, it is looked at again soon. */
+/** Timeout for reading the stream's info, in milliseconds. It is retried soon while the stream has no leader. */
 const lookTimeoutMs = 500;
 const retryMs = 100;
-/** After how long a node that does not lead makes the stream, too, in milliseconds. */
+/** After how long a node that is not the leader also creates the stream, in milliseconds. */
 const ownTurnAfterMs = 5_000;
 
 /** The stream of all blobs. */
@@ -18,9 +18,9 @@ export const blobStream = objectStream(blobBucket);
 const root = `$O.${blobBucket}`;
 
 /**
- * What the stream holds, by subject.
- * `blob`: what is there, one message for each hash. `charge`: the bytes of an owner, the last message counts. `open`:
- * an upload, from before its first chunk until it is over. `chunk`: the bytes of an upload, in order.
+ * The subjects of the stream.
+ * `blob`: the entries, one message for each hash. `charge`: the bytes charged to an owner; the last message counts.
+ * `open`: the state of an upload, from before its first chunk until it ends. `chunk`: the bytes of an upload, in order.
  */
 export const subjects = {
   blob: (hash: string) => `${root}.M.${hash}`,
@@ -29,9 +29,9 @@ export const subjects = {
   chunk: (upload: string) => `${root}.C.${upload}`,
 } as const;
 
-/** The header by which a message is stored only if the last one of its subject has that sequence (0: there is none). */
+/** Header: store a message only if the last one of its subject has this sequence (0: the subject is empty). */
 export const expectedLast = "Nats-Expected-Last-Subject-Sequence";
-/** The header that has `expectedLast` speak of another subject. */
+/** Header: makes `expectedLast` refer to another subject. */
 export const expectedLastOf = "Nats-Expected-Last-Subject-Sequence-Subject";
 
 type Info = Reply & { readonly config: Readonly<Record<string, unknown>> };
@@ -46,10 +46,10 @@ function configOf(replicas: number): Info["config"] {
     num_replicas: replicas,
     max_msgs_per_subject: -1,
     max_msgs: -1,
-    // Not here: nats-server would reserve it, times the copies.
+    // Not set here: nats-server would reserve it, multiplied by the replicas.
     max_bytes: -1,
     max_age: 0,
-    // Chunks never change, so any copy may serve them; all that may change is asked of the leader.
+    // Chunks never change, so any replica may serve them. Everything mutable is read from the leader.
     allow_direct: true,
     allow_atomic: true,
     allow_rollup_hdrs: false,
@@ -60,7 +60,7 @@ function configOf(replicas: number): Info["config"] {
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 
-/** Opens the stream, or makes it. One that is there keeps its copies. */
+/** Opens the stream or creates it. An existing stream keeps its number of replicas. */
 async function openOnce(calls: Calls, replicas: number, mayMake: () => Promise<boolean>): Promise<void> {
   const call = (verb: string, body: unknown, timeoutMs = attemptTimeoutMs) =>
     calls.api<Info>(`STREAM.${verb}.${blobStream}`, body, timeoutMs);
@@ -75,19 +75,19 @@ async function openOnce(calls: Calls, replicas: number, mayMake: () => Promise<b
   if (!isRight) expectReply(await call("UPDATE", { ...info.config, ...wanted }));
 }
 
-/** How the stream is opened. */
+/** Options for opening the stream. */
 export interface OpenStream {
-  /** Copies, where it is made. */
+  /** Number of replicas if the stream is created. */
   readonly replicas: number;
-  /** Whether this node is the one that makes it. Errors: unavailable. */
+  /** Whether this node is the one that creates the stream. Errors: unavailable. */
   leads(): Promise<boolean>;
   readonly signal: AbortSignal;
 }
 
-/** Opens the stream, trying again while nobody answers. Errors: unavailable when it does not open in time. */
+/** Opens the stream, retrying while there is no answer. Errors: unavailable if it does not open in time. */
 export async function openStream(calls: Calls, { replicas, leads, signal }: OpenStream): Promise<void> {
   const begun = performance.now();
-  // Made by several nodes at once, a stream may stay without a leader for some seconds.
+  // A stream that several nodes create at once may have no leader for some seconds.
   const mayMake = async () => performance.now() - begun > ownTurnAfterMs || (await leads());
   for (;;) {
     try {
@@ -108,12 +108,12 @@ type Page = Reply & {
   readonly state: { readonly subjects?: Readonly<Record<string, number>> };
 };
 
-/** Pages of a list of subjects: nats-server names 100,000 in each. */
+/** Maximum number of pages of a subject list. nats-server returns 100,000 subjects in each. */
 const pagesMax = 1_000;
 
 /**
- * The last tokens of the subjects below one of `subjects`, and how many messages each has. Never on a request's path.
- * Errors: unavailable, also for more than can be listed.
+ * Yields the last token of each subject below one of `subjects`, with its number of messages. Too slow for the path of
+ * a request. Errors: unavailable, also if there are too many subjects to list.
  */
 export async function* listSubjects(calls: Calls, kind: keyof typeof subjects): AsyncGenerator<[string, number]> {
   const prefix = subjects[kind]("");
@@ -128,13 +128,13 @@ export async function* listSubjects(calls: Calls, kind: keyof typeof subjects): 
   }
 }
 
-/** Removes the messages of a subject, but the last `keep`. */
+/** Removes the messages of a subject except the last `keep`. */
 export async function purge(calls: Calls, subject: string, keep = 0): Promise<void> {
   const query = keep === 0 ? { filter: subject } : { filter: subject, keep };
   expectReply(await calls.api(`STREAM.PURGE.${blobStream}`, query));
 }
 
-/** Whether a reply says that a compare-and-set was lost, or may have been. */
+/** Whether a compare-and-set failed, or may have failed. */
 export function isLost(reply: Reply): boolean {
   return isCode(reply, blobCode.wrongLastSequence, blobCode.wrongLastSequenceNow);
 }

@@ -3,12 +3,12 @@ import type { Calls } from "./calls.ts";
 import { blobStream, listSubjects, purge, subjects } from "./stream.ts";
 import { giveUp } from "./upload.ts";
 
-/** How often what uploads left behind is looked for, in milliseconds. */
+/** Interval between sweeps for remains of uploads, in milliseconds. */
 const sweepEveryMs = 600_000;
-/** How long an upload may be under way before it counts as broken off, in milliseconds: far longer than any takes. */
+/** Age at which an unfinished upload counts as aborted, in milliseconds: far longer than any upload takes. */
 const uploadAgeMsMax = 3_600_000;
 
-/** What a sweep works with. */
+/** The dependencies of a sweep. */
 export interface SweepParts {
   readonly calls: Calls;
   readonly log: Log;
@@ -16,7 +16,7 @@ export interface SweepParts {
   readonly signal: AbortSignal;
 }
 
-/** Removes what uploads left behind that a crash broke off, and what was charged before the last charge. */
+/** Removes the remains of uploads that a crash aborted, and charges that a later charge replaced. */
 export async function sweep({ calls, log, now, signal }: SweepParts): Promise<void> {
   for await (const [upload] of listSubjects(calls, "open")) {
     if (signal.aborted) return;
@@ -26,7 +26,7 @@ export async function sweep({ calls, log, now, signal }: SweepParts): Promise<vo
     if (state === "done") await purge(calls, subjects.open(upload));
     else if (state === "void" || now() - found.at > uploadAgeMsMax) {
       log.info("removing an upload that broke off", { upload });
-      // Over already: it was given up and its chunks may be there still, or it was committed just now.
+      // It has ended already: it was given up but its chunks may remain, or it was committed just now.
       if (!(await giveUp(calls, upload, found.seq))) log.debug("it is over", { upload });
     }
   }
@@ -36,7 +36,7 @@ export async function sweep({ calls, log, now, signal }: SweepParts): Promise<vo
   }
 }
 
-/** Sweeps now, and again and again until the bus stops. A sweep that fails is told and run again. */
+/** Sweeps now and then at intervals until the bus stops. A failed sweep is logged and retried at the next interval. */
 export function sweepEvery(parts: SweepParts): void {
   const run = async (): Promise<void> => {
     try {

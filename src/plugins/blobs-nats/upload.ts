@@ -2,25 +2,25 @@ import type { UnibusError } from "../../wire/errors.ts";
 import { type Calls, expectReply, type Stored, unanswered } from "./calls.ts";
 import { blobStream, expectedLast, expectedLastOf, isLost, purge, subjects } from "./stream.ts";
 
-/** How large a chunk is, in bytes, but the last of a blob. */
+/** Chunk size in bytes. Only the last chunk of a blob is smaller. */
 const chunkBytes = 524_288;
 
-/** What became of an upload, as its `open` subject says last. */
+/** The state of an upload: the last message on its `open` subject. */
 export type UploadState = "open" | "done" | "void";
 
-/** The error for an upload that was given up behind the back of whoever sends it. */
+/** The error for an upload that a sweep gave up while its client was still sending. */
 function sweptAway(): UnibusError {
   return unanswered("the upload was swept away");
 }
 
-/** The sequence of what was stored. Errors: unavailable; what JetStream said is the cause. */
+/** The sequence of a stored message. Errors: unavailable, with JetStream's error as the cause. */
 export function expectStored(reply: Stored): number {
   const { stream, seq } = expectReply(reply);
   if (stream !== blobStream) throw unanswered(`an ack of ${stream}`);
   return seq;
 }
 
-/** Ends an upload that was not committed, so that it never can be. False when it is over already. */
+/** Gives up an uncommitted upload, so that it can never be committed. Returns false if it has ended already. */
 export async function giveUp(calls: Calls, upload: string, marker: number): Promise<boolean> {
   const state: UploadState = "void";
   const subject = subjects.open(upload);
@@ -32,7 +32,7 @@ export async function giveUp(calls: Calls, upload: string, marker: number): Prom
   return true;
 }
 
-/** Chunks of one size out of chunks of any, in two buffers by turns: a chunk holds until the next but one comes. */
+/** Re-chunks a stream to a fixed size in two alternating buffers. A chunk stays valid until the next but one. */
 async function* evened(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const buffers: Uint8Array[] = [];
   let turn = 0;
@@ -50,24 +50,24 @@ async function* evened(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
       turn = 1 - turn;
       filled = 0;
     }
-    // Freed now: what waits for the garbage collection grows with every upload that is under way.
+    // Freed now: memory that waits for garbage collection would grow with every upload in progress.
     if (chunk.byteLength === chunk.buffer.byteLength) (chunk.buffer as ArrayBuffer).transfer(0);
   }
   if (filled > 0) yield (buffers[turn] as Uint8Array).subarray(0, filled);
 }
 
-/** What an upload came to before it was committed. */
+/** The result of an upload before its commit. */
 export interface Received {
   readonly hash: string;
   readonly size: number;
-  /** How many chunks there are, and the sequence of the first; 0 where there are none. */
+  /** The number of chunks, and the sequence of the first one. Both are 0 for an empty blob. */
   readonly chunks: number;
   readonly first: number;
 }
 
 /**
- * One upload: its `open` subject says that it is under way, and every write of it holds only while it does. So whoever
- * gives it up, this node or a sweep of another, can be sure that nothing of it comes later.
+ * One upload. Its `open` subject marks it as in progress, and every write of it is conditional on that mark. So the
+ * node that gives it up, this one or another node's sweep, can be sure that no later write of it succeeds.
  */
 export class Upload {
   readonly id = crypto.randomUUID().replaceAll("-", "");
@@ -78,12 +78,12 @@ export class Upload {
     this.#calls = calls;
   }
 
-  /** The sequence on which what belongs to this upload depends. */
+  /** The sequence of the mark on which every write of this upload depends. */
   get marker(): number {
     return this.#marker;
   }
 
-  /** Stores what comes, each chunk while the next one comes. Errors: those of `chunks`; unavailable. */
+  /** Stores chunks, each while the next one arrives. Errors: those of `chunks`; unavailable. */
   async receive(chunks: AsyncIterable<Uint8Array>, known: string | null): Promise<Received> {
     await this.#open();
     const hasher = known === null ? new Bun.CryptoHasher("sha256") : null;
@@ -95,7 +95,7 @@ export class Upload {
         const seq = await writing;
         if (result.chunks === 1) result.first = seq;
         writing = this.#write(chunk);
-        // Told when it is awaited: until then the next chunk may be long in coming.
+        // The error is thrown at the next await. Until then the next chunk may be a long time coming.
         writing.catch(() => undefined);
         result.size += chunk.byteLength;
         result.chunks += 1;
@@ -107,7 +107,7 @@ export class Upload {
     return { ...result, hash: known ?? hasher?.digest("hex") ?? "" };
   }
 
-  /** Gives it up. Gives false when it was over already: committed, or given up by a sweep. Errors: unavailable. */
+  /** Gives up the upload. Returns false if it had ended: committed, or given up by a sweep. Errors: unavailable. */
   async giveUp(): Promise<boolean> {
     return this.#marker === 0 || (await giveUp(this.#calls, this.id, this.#marker));
   }

@@ -1,4 +1,9 @@
-/** Blobs: encrypted by their senders, kept by hash, for every user who knows the hash. */
+/**
+ * Blobs: ciphertexts encrypted by their senders, stored by hash, readable by every user who knows the hash.
+ * This plugin has the routes POST /blobs and GET /blobs/{hash} and the quota of each user. A `BlobStore` (blobs-disk or
+ * blobs-nats) stores the bytes. Invariant: stored bytes plus reserved bytes of one user never exceed the quota, even
+ * with many parallel uploads.
+ */
 import { Type } from "@sinclair/typebox";
 import { BlobStore, blobBytesMin, blobCharge, overQuota } from "../../contracts/blobs.ts";
 import { definePlugin, rawReply, route } from "../../contracts/plugin.ts";
@@ -14,7 +19,7 @@ const Config = Type.Object(
   { additionalProperties: false },
 );
 
-/** Bytes of one user's blobs where nothing is set. Source: spec 9. */
+/** Default blob quota of one user, in bytes. Source: spec 9. */
 const bytesPerUserDefault = 1_073_741_824;
 
 const downloadHeaders = {
@@ -24,20 +29,21 @@ const downloadHeaders = {
   "cache-control": "private, max-age=31536000, immutable",
 };
 
-/** What an owner has under way. */
+/** An owner's uploads in progress. */
 interface UnderWay {
   bytes: number;
-  /** Grows with each upload that ends. */
+  /** Incremented when an upload ends. */
   ended: number;
   uploads: number;
 }
 
-/** How often a refusal is looked at again while uploads of the same owner end. */
+/** How often a quota check is repeated while uploads of the same owner end. */
 const looksMax = 100;
 
 /**
- * The quota of blobs. What an upload will cost is reserved before its first byte is read: its declared size, at least
- * what any blob costs; what comes beyond that, piece by piece. So many uploads at once do not pass a quota together.
+ * Enforces the blob quota. An upload's cost is reserved before its first byte is read: its declared size, at least the
+ * minimum charge of a blob. Bytes beyond the declared size are reserved chunk by chunk. So parallel uploads cannot
+ * exceed a quota together.
  */
 class Quota {
   readonly #underWay = new Map<string, UnderWay>();
@@ -48,8 +54,8 @@ class Quota {
   ) {}
 
   /**
-   * Runs `put` on the chunks of an upload, which are counted until it is over.
-   * Errors: quota at the first byte too much, before any is read where the size is declared.
+   * Runs `put` on the chunks of an upload and counts them until the upload ends.
+   * Errors: quota at the first excess byte, or before any byte is read if the declared size is too large.
    */
   async during<T>(
     chunks: AsyncIterable<Uint8Array>,
@@ -83,19 +89,19 @@ class Quota {
     }
   }
 
-  /** Errors: quota where it does not fit with what is stored and what is under way. */
+  /** Reserves bytes. Errors: quota if they do not fit beside the stored and reserved bytes. */
   async #reserve(owner: string, mine: UnderWay, bytes: number): Promise<void> {
     for (let looks = 1; ; looks++) {
       const { ended } = mine;
       const stored = await this.blobs.bytesOf(owner);
-      // An upload that ended meanwhile may be in neither sum, or in both.
+      // An upload that ended during the read may be in neither sum, or in both.
       const isCertain = mine.ended === ended || looks === looksMax;
       if (isCertain && stored + mine.bytes + bytes <= this.bytesMax) {
         mine.bytes += bytes;
         return;
       }
       if (isCertain) {
-        // One that is just ending counts twice until this turn of the event loop is over.
+        // An upload that is ending counts twice until this turn of the event loop is over.
         await new Promise((resolve) => setImmediate(resolve));
         if (mine.ended === ended || looks === looksMax) throw overQuota(this.bytesMax);
       }
@@ -103,7 +109,7 @@ class Quota {
   }
 }
 
-/** Answers POST /blobs and GET /blobs/{hash}. */
+/** Serves POST /blobs and GET /blobs/{hash}. */
 export default definePlugin({
   name: "blobs",
   api: 1,

@@ -1,14 +1,15 @@
 /**
- * The file of the denials, and its copy elsewhere. Lines are appended and flushed in groups: those that come while a
- * group is written are the next group. Several processes may append to one file (the server, and commands on the host),
- * each line with one write. The copy gets whatever the file has gained, whoever wrote it.
+ * The denials file and its copy. Lines are appended and synced in groups: lines that arrive during a write form the
+ * next group. Several processes may append to the same file (the server, and commands on the host), each line with one
+ * write. The copy receives every line that the file gains, from any process. A line that cannot be written stays in
+ * memory and is retried. Used by index.ts.
  */
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import type { Health, Log } from "../../contracts/plugin.ts";
 
-/** How often what could not be written is tried again, and the copy compared, in milliseconds. */
+/** Interval for retrying failed writes and for comparing the copy, in milliseconds. */
 const retryMs = 1_000;
-/** How many lines that could not be written are kept in memory. */
+/** How many unwritten lines are kept in memory. */
 const unwrittenMax = 100_000;
 
 interface Waiting {
@@ -18,7 +19,7 @@ interface Waiting {
 
 const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? error);
 
-/** Appends to a file, whole lines; a last line that was torn off gets its end first. */
+/** Appends whole lines to a file. A torn last line gets its line break first. */
 async function append(file: string, text: string): Promise<void> {
   const handle = await open(file, "a+", 0o600);
   try {
@@ -44,7 +45,7 @@ async function linesIn(file: string): Promise<string[]> {
   return text.split("\n").filter(Boolean);
 }
 
-/** Denials on disk. */
+/** The denials on disk. */
 export class DenialFile {
   readonly #file: string;
   readonly #copy: string | undefined;
@@ -52,9 +53,9 @@ export class DenialFile {
   #waiting: Waiting[] = [];
   #unwritten: string[] = [];
   #writing: Promise<void> | null = null;
-  /** Why the last try of the file, and of its copy, failed. */
+  /** Why the last write of the file, and of its copy, failed. */
   #faults: { readonly file: string | null; readonly copy: string | null } = { file: null, copy: null };
-  /** The size of the file when the copy had all of it, in bytes. */
+  /** Size of the file when the copy was last complete, in bytes. */
   #copiedBytes = -1;
 
   constructor(options: { readonly file: string; readonly copy: string | undefined; readonly log: Log }) {
@@ -63,7 +64,7 @@ export class DenialFile {
     this.#log = options.log;
   }
 
-  /** Appends a line. Resolves when it is on disk, or could not be written at the first try. */
+  /** Appends a line. Resolves when it is on disk, or when the first attempt to write it has failed. */
   add(line: string): Promise<void> {
     return new Promise((done) => {
       this.#waiting.push({ line, done });
@@ -71,25 +72,25 @@ export class DenialFile {
     });
   }
 
-  /** Writes what waits, and brings the copy up to date, also with what another process has appended by now. */
+  /** Writes pending lines and updates the copy, including lines that another process appended. */
   async settle(): Promise<void> {
     await this.#writing;
     await this.#write();
   }
 
-  /** Writes group after group until nothing waits. */
+  /** Writes groups until no line is pending. */
   #write(): Promise<void> {
     const work = async (): Promise<void> => {
       do await this.#run();
       while (this.#waiting.length > 0);
-      // In the same turn as the check: a line that comes after it begins a new round.
+      // In the same turn as the check, so that a later line starts a new round.
       this.#writing = null;
     };
     this.#writing ??= work();
     return this.#writing;
   }
 
-  /** Tries again and compares the copy, every second until `signal` aborts. */
+  /** Retries and compares the copy every second until `signal` aborts. */
   keep(signal: AbortSignal): void {
     const timer = setInterval(() => void this.settle(), retryMs);
     signal.addEventListener("abort", () => clearInterval(timer), { once: true });
@@ -110,13 +111,13 @@ export class DenialFile {
       text === "" && this.#faults.file === null ? null : await this.#try(this.#file, () => append(this.#file, text));
     this.#unwritten = file === null ? [] : [...this.#unwritten, ...group.map(({ line }) => line)].slice(-unwrittenMax);
     for (const { done } of group) done();
-    // While the file itself cannot be used, there is nothing to copy.
+    // Without a readable file there is nothing to copy.
     const isCopied = this.#copy !== undefined && file === null;
     const copy = !isCopied ? this.#faults.copy : await this.#try(this.#copy ?? "", () => this.#bringCopy());
     this.#faults = { file, copy };
   }
 
-  /** Why some work on a file failed, or null. It is logged when it begins to fail, and when it works again. */
+  /** Runs work on a file and returns why it failed, or null. Logs when it begins to fail and when it works again. */
   async #try(file: string, work: () => Promise<void>): Promise<string | null> {
     const before = file === this.#file ? this.#faults.file : this.#faults.copy;
     try {
@@ -130,7 +131,7 @@ export class DenialFile {
     }
   }
 
-  /** Appends to the copy the lines of the file that it lacks, where the file has grown since. */
+  /** Appends the missing lines to the copy if the file has grown. */
   async #bringCopy(): Promise<void> {
     const copy = this.#copy as string;
     const size = await open(this.#file, "r").then(

@@ -1,4 +1,4 @@
-/** Keeps denials in the data directory, and a copy of them where backups go. */
+/** Stores denials in the data directory, and a copy of them where the backups go. */
 import { isAbsolute, join, resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { type DenialKind, Denials, denialLine, denialsFile } from "../../contracts/denials.ts";
@@ -14,7 +14,7 @@ const Config = Type.Object(
   { additionalProperties: false },
 );
 
-/** Provides the denials. */
+/** Provides the denials log. */
 export default definePlugin({
   name: "denials",
   api: 1,
