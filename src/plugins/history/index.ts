@@ -1,4 +1,4 @@
-/** The history of persisted rooms: read by sequence, so that no reader's position moves. */
+/** The history of persisted rooms. It is read by sequence and moves no member's read position. */
 import { Type } from "@sinclair/typebox";
 import { definePlugin, route } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
@@ -8,13 +8,13 @@ import { Outgoing } from "./outgoing.ts";
 
 const nothing: FrameRun = { frames: [], firstSeq: 0, lastSeq: 0, more: false };
 
-/** How many frames are asked for: what is no positive number counts as not asked. Source: spec 8. */
+/** Parses the requested number of frames. Anything but a positive number means the default. Source: spec 8. */
 export function limitOf(text: string | undefined): number {
   const asked = /^\d+$/.test(text ?? "") ? Number(text) : 0;
   return asked > 0 ? Math.min(asked, historyLimit.max) : historyLimit.default;
 }
 
-/** The reply's JSON by hand: of what it holds, base64 needs no escaping. */
+/** Builds the reply's JSON without a serializer: base64 needs no escaping. */
 function historyJson({ frames, firstSeq, lastSeq, more }: FrameRun): string {
   const messages = frames
     .map((frame) => `"${Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength).toString("base64")}"`)
@@ -22,7 +22,7 @@ function historyJson({ frames, firstSeq, lastSeq, more }: FrameRun): string {
   return `{"messages":[${messages}],"first_seq":${firstSeq},"last_seq":${lastSeq},"more":${more}}`;
 }
 
-/** Answers GET /rooms/{id}/history. */
+/** Serves GET /rooms/{id}/history. */
 export default definePlugin({
   name: "history",
   api: 1,
@@ -52,11 +52,11 @@ export default definePlugin({
               if (!room.policy.persist || streams === undefined) return historyJson(nothing);
               const page = { limit: limitOf(query.limit), before: query.before ?? null };
               const run = await streams.last(room, page).catch(async (error: unknown) => {
-                // What failed may be the read of a stream that went with its room.
+                // The failed read may be of a stream that was removed with its room.
                 await rooms.member(room.roomId, caller.endpoint);
                 throw error;
               });
-              // Nothing to read, or nothing any more.
+              // An empty result may mean that the room is gone.
               if (run.frames.length === 0) await rooms.member(room.roomId, caller.endpoint);
               return historyJson(run);
             });

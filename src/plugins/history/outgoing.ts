@@ -2,13 +2,13 @@ import { inTime } from "../../contracts/deadline.ts";
 import { type RawReply, rawReply } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
-/** Histories that are read, or on their way, at once: to one member, and to all. Further ones wait. */
+/** Limits on concurrent history replies, per member and in total. Further reads wait. */
 const readsMax = { member: 4, all: 16 } as const;
-/** How long one may take in all, its wait for a turn included, in milliseconds. Source: spec 8. */
+/** Timeout for one history read, including its wait, in milliseconds. Source: spec 8. */
 const timeoutMs = 5_000;
-/** A reply above this size is handed out as fast as it is read, in bytes. */
+/** A reply larger than this is streamed at the speed of its reader, in bytes. */
 const largeBytes = 1_048_576;
-/** What is handed to the connection at once, in bytes. */
+/** Chunk size of a streamed reply, in bytes. */
 const chunkBytes = 65_536;
 
 const jsonHeaders = { "content-type": "application/json;charset=utf-8" };
@@ -20,7 +20,7 @@ const tooMany = () => {
 
 const tooSlow = () => new UnibusError("unavailable", "the message store does not answer in time (try again)");
 
-/** Lets so many begin at once; further ones wait in the order in which they came. */
+/** A counting semaphore. Waiters acquire it in FIFO order. */
 class Turns {
   readonly #waiting: (() => void)[] = [];
   #free: number;
@@ -29,7 +29,7 @@ class Turns {
     this.#free = max;
   }
 
-  /** Whether nobody is in it. */
+  /** Whether no holder has it. */
   isIdle(max: number): boolean {
     return this.#free === max;
   }
@@ -59,14 +59,16 @@ class Turns {
 }
 
 /**
- * Histories on their way out. A member who asks for many and reads none of them holds few in memory: the next begins
- * when one of those before was read to its end, or its connection is gone.
+ * Limits history replies in memory. A member who requests many and reads none holds only a few: the next read starts
+ * when an earlier reply has been read to its end or its connection is closed.
  */
 export class Outgoing {
   readonly #all = new Turns(readsMax.all);
   readonly #byMember = new Map<string, Turns>();
 
-  /** Answers with JSON that is ASCII, made in its turn. Errors: those of `make`; rate_limited when no turn comes. */
+  /**
+   * Replies with ASCII JSON from `make`, run when its turn comes. Errors: those of `make`; rate_limited; unavailable.
+   */
   async reply(member: string, make: () => Promise<string>): Promise<RawReply> {
     const mine = this.#byMember.get(member) ?? new Turns(readsMax.member);
     this.#byMember.set(member, mine);
@@ -93,7 +95,7 @@ export class Outgoing {
       end();
       return rawReply(json, { headers: jsonHeaders });
     } catch (error) {
-      // What takes too long still holds its memory: its turn ends when it does.
+      // A read that timed out still holds its memory, so release its turn only when it ends.
       making.then(end, end);
       throw error;
     }

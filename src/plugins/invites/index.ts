@@ -1,4 +1,4 @@
-/** Invites: how people become users without an admin ever seeing a private key. */
+/** Invites: how a person becomes a user without an admin ever seeing a private key. */
 import { Type } from "@sinclair/typebox";
 import { Denials } from "../../contracts/denials.ts";
 import { Invites } from "../../contracts/invites.ts";
@@ -11,7 +11,7 @@ import { InviteRules } from "./rules.ts";
 
 const time = (ms: number): string => new Date(ms).toISOString();
 
-/** Provides the invites' rules and their routes. */
+/** Provides the rules and routes of invites. */
 export default definePlugin({
   name: "invites",
   api: 1,

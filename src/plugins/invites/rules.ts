@@ -1,3 +1,10 @@
+/**
+ * The rules of invites: create, list, cancel, redeem.
+ * An invite is pending, then used (claimed by a pair of keys), then completed (its user exists). Exactly one claim
+ * wins, by a compare-and-set in the store. The winner may repeat its request for 10 minutes, so a lost reply or a crash
+ * between claim and user does not lose the invite. index.ts serves this; the kernel's host commands use it as
+ * `Invites`.
+ */
 import { randomBytes } from "node:crypto";
 import type { Denials } from "../../contracts/denials.ts";
 import type { Invites, MadeInvite, Redeemer } from "../../contracts/invites.ts";
@@ -9,22 +16,22 @@ import { sha256Hex, toHex } from "../../wire/encoding.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { checkHandle } from "../../wire/handles.ts";
 
-/** Invites that wait, at most. Source: spec 7. */
+/** Maximum number of pending invites. Source: spec 7. */
 const pendingMax = 1_000;
-/** How long the same token and keys are answered again, in milliseconds. Source: spec 7. */
+/** How long the same token and keys may repeat a redemption, in milliseconds. Source: spec 7. */
 const resumeMs = 10 * 60_000;
-/** The first admin's invite: its handle, and how long it is good, in seconds. Source: spec 7. */
+/** The first admin's invite: its handle, and its lifetime in seconds. Source: spec 7. */
 const firstAdminInvite = { handle: "admin", role: "admin" as const, ttlS: 3_600 };
 
-/** Whose keys they are, checked. */
+/** The verified keys of a person who redeems an invite. */
 type KexOwner = Pick<Redeemer, "signPub" | "kexPub" | "kexSig">;
 
 const idOf = (tokenHash: string): string => tokenHash.slice(0, 32);
 
-/** An expiry that is no number counts as past. */
+/** An expiry that is not a number counts as past. */
 const isExpired = ({ expiresAt }: InviteRecord, now: number): boolean => !(expiresAt > now);
 
-/** The rules about invites over a store. */
+/** Applies the rules of invites to a store. */
 export class InviteRules implements Invites {
   readonly #store: InviteStore;
   readonly #users: Users;
@@ -78,7 +85,7 @@ export class InviteRules implements Invites {
   }
 
   async redeem(redeemer: Redeemer): Promise<UserRecord> {
-    // Keys first: a bad one must not spend the invite.
+    // Check the keys first: bad keys must not use up the invite.
     const signPub = checkSignKey(redeemer.signPub);
     const { kexPub, kexSig } = await checkKexKey(signPub, redeemer.kexPub, redeemer.kexSig);
     const tokenHash = sha256Hex(redeemer.token);
@@ -91,7 +98,7 @@ export class InviteRules implements Invites {
     if (isExpired(invite, claim.at)) {
       throw new UnibusError("gone", "this invite has expired (ask for a new link)");
     }
-    // Before the claim: if this process dies between the two, an invite that is still good counts as spent.
+    // Before the claim: if the process dies between the two, a valid invite counts as spent.
     await this.#denials?.note("invite-spent", invite.id);
     if (!(await this.#store.claimInvite(invite.id, claim))) {
       const current = await this.#store.getInvite(invite.id);
@@ -113,7 +120,7 @@ export class InviteRules implements Invites {
     return this.create(firstAdminInvite);
   }
 
-  /** A claim that was answered, or cut short: by the same keys and soon, it is answered again. */
+  /** Handles a used invite: the same keys get the same answer again for a limited time. */
   async #resume(invite: InviteRecord, keys: KexOwner & { readonly at: number }): Promise<UserRecord> {
     const isSame = invite.usedSignPub === keys.signPub && invite.usedKexPub === keys.kexPub;
     const used = new UnibusError("conflict", "this invite is used (ask for a new link)");
@@ -127,19 +134,19 @@ export class InviteRules implements Invites {
     return this.#complete(invite, keys);
   }
 
-  /** Makes the user of a claim, or finds it made. */
+  /** Creates the user of a claim, or finds it already created. */
   async #complete(invite: InviteRecord, keys: KexOwner): Promise<UserRecord> {
     try {
       return await this.#admit(invite, keys);
     } catch (error) {
-      // Another of the same requests may have come first.
+      // A parallel duplicate of this request may have created it.
       const theirs = hasCode(error, "conflict") ? await this.#madeBy(invite, keys) : null;
       if (theirs !== null) return theirs;
       throw error;
     }
   }
 
-  /** The user that a claim made, as long as it is active: one that was there before is not the claim's. */
+  /** The active user that a claim created, or null. A user older than the claim is not its user. */
   async #madeBy(invite: InviteRecord, { signPub, kexPub }: KexOwner): Promise<UserRecord | null> {
     const user = await this.#userStore.getUser(signPub);
     if (user === null || user.status !== "active" || user.createdAt < (invite.usedAt ?? 0)) return null;
@@ -150,14 +157,14 @@ export class InviteRules implements Invites {
   async #admit(invite: InviteRecord, keys: KexOwner): Promise<UserRecord> {
     const { handle, role } = invite;
     const { signPub, kexPub, kexSig } = keys;
-    // Both at once: where the store can, they are one commit.
+    // Started together, so that a store that supports it can make one commit of both.
     const added = this.#users.admit({ signPub, kexPub, kexSig, handle, role });
     const [user] = await Promise.allSettled([added, this.#store.completeInvite(invite.id, this.#now(), added)]);
     if (user.status === "rejected") throw user.reason;
     return user.value;
   }
 
-  /** Removes pending invites that have expired, once for all who ask at the same time. Gives whether there were any. */
+  /** Removes expired pending invites, once for all concurrent callers. Returns whether there were any. */
   #removeExpired(): Promise<boolean> {
     this.#removing ??= this.#removeThem().finally(() => {
       this.#removing = null;

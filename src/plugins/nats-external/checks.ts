@@ -4,7 +4,7 @@ import { UnibusError } from "../../wire/errors.ts";
 import { deliverRoot } from "../../wire/names.ts";
 import type { Connections } from "./connections.ts";
 
-/** How long a server may take to say something of itself, in milliseconds. */
+/** How long a server may take to answer a check, in milliseconds. */
 const askTimeoutMs = 5_000;
 
 interface Crossing {
@@ -24,7 +24,7 @@ const refuse = (what: string, mend: string): UnibusError =>
 
 const asText = ({ type, subject }: Crossing): string => `${type} ${subject}`;
 
-/** What the accounts BUS and PEERS share, and nothing else. Source: spec 9. */
+/** The exports and imports that the accounts BUS and PEERS must share, and no others. Source: spec 9. */
 function wantedCrossings(namespaces: readonly string[]): string[] {
   const services = [...namespaces.map((namespace) => `${namespace}.>`), "$JS.ACK.>"];
   const streams = [`${deliverRoot}.>`, "unibus.user.>"];
@@ -40,7 +40,7 @@ async function accountOf(system: NatsConnection, name: string): Promise<AccountI
   return data;
 }
 
-/** Each connection is in the account whose name it has. */
+/** Checks that a connection is in the account of its name. */
 async function checkAccount(connections: Connections, account: InternalAccount): Promise<void> {
   const connection = await connections.get(account);
   const reply = await connection.request("$SYS.REQ.USER.INFO", "", { timeout: askTimeoutMs }).catch(() => null);
@@ -52,7 +52,7 @@ async function checkAccount(connections: Connections, account: InternalAccount):
   );
 }
 
-/** Only the wildcards that unibus knows cross from BUS to PEERS: with anything else the isolation of rooms breaks. */
+/** Checks that only unibus's subjects cross from BUS to PEERS. Any other would break the isolation of rooms. */
 function checkCrossings(bus: AccountInfo, peers: AccountInfo, namespaces: readonly string[]): void {
   const wanted = wantedCrossings(namespaces);
   const exported = (bus.exports ?? []).map(asText);
@@ -65,11 +65,11 @@ function checkCrossings(bus: AccountInfo, peers: AccountInfo, namespaces: readon
   if (other !== undefined) throw refuse(`${other} crosses between BUS and PEERS`, "remove that export or import");
 }
 
-/** Whether the servers ask unibus who may log in: somebody unknown tries, and the question is heard. */
+/** Checks that auth callout works: an unknown client logs in, and the request must arrive. */
 async function checkCallout(connections: Connections): Promise<void> {
   const answering = await connections.get("AUTH");
   const { promise: heard, resolve } = Promise.withResolvers<boolean>();
-  // Beside the queue of those who answer: it hears every question and answers none.
+  // Outside the queue group of the responders: it receives every request and answers none.
   const listening = answering.subscribe("$SYS.REQ.USER.AUTH", { callback: () => resolve(true) });
   await answering.flush();
   let nonce: string | undefined;
@@ -82,14 +82,14 @@ async function checkCallout(connections: Connections): Promise<void> {
     (admitted) => admitted.close(),
     () => undefined,
   );
-  // Nobody may be there yet to answer: then the attempt ends much later than its question is heard.
+  // No responder may be running yet. Then the attempt ends long after its request has arrived.
   const isAsked = await Promise.race([heard, tried.then(() => false)]);
   listening.unsubscribe();
   if (nonce === undefined) throw refuse("the servers send no nonce to sign", "give any account a user with an nkey");
   if (!isAsked) throw refuse("the servers do not ask unibus who may log in", "set authorization.auth_callout");
 }
 
-/** Servers that somebody else runs can carry unibus. Errors: invalid, with what is missing; unavailable. */
+/** Checks that existing servers can carry unibus. Errors: invalid, naming what is missing; unavailable. */
 export async function checkServers(connections: Connections, namespaces: readonly string[]): Promise<void> {
   const accounts: readonly InternalAccount[] = ["BUS", "CTL", "AUTH", "SYS"];
   for (const account of accounts) await checkAccount(connections, account);

@@ -5,19 +5,19 @@ import { UnibusError } from "../../wire/errors.ts";
 import { natsServerVersionMin, versionAtLeast } from "../../wire/nats-version.ts";
 import { natsPayloadBytesMax } from "../../wire/room-stream.ts";
 
-/** Pause between attempts to come back, in milliseconds; it varies so that nodes do not come at once. */
+/** Pause between reconnect attempts, with jitter so that nodes do not reconnect at once, in milliseconds. */
 const reconnectPause = { ms: 50, jitterMs: 50 } as const;
 const connectTimeoutMs = 5_000;
 
-/** Where servers are, and how unibus is let in. */
+/** Where the servers are and how unibus logs in. */
 export interface Access {
   readonly servers: readonly string[];
   readonly credentials: Readonly<Record<InternalAccount, Authenticator>>;
-  /** The file of the authority that vouches for the servers' certificates; null for the system's. */
+  /** File of the certificate authority for the servers' certificates, or null for the system's authorities. */
   readonly ca: string | null;
 }
 
-/** Why an account cannot be entered. `isThere`: a server let another account in, so that silence is no lack of one. */
+/** Explains a failed login. `isThere`: a server accepted another account, so the servers are reachable. */
 function whyNot(account: InternalAccount, servers: readonly string[], isThere: boolean, cause: unknown): UnibusError {
   const code = (cause as { code?: string } | null)?.code ?? "";
   const where = `nats-external: ${servers.join(", ")}`;
@@ -29,7 +29,7 @@ function whyNot(account: InternalAccount, servers: readonly string[], isThere: b
   return new UnibusError("unavailable", `${where}: no server answers (${mend})`, { cause });
 }
 
-/** The connections of unibus itself to servers of somebody else: one for each account, kept for ever. */
+/** Unibus's own connections to existing servers: one for each account, reconnecting until closed. */
 export class Connections {
   readonly #access: Access;
   readonly #log: Log;
@@ -42,12 +42,12 @@ export class Connections {
     this.#log = log;
   }
 
-  /** Whether every connection that was asked for is there. */
+  /** Whether every opened connection is up. */
   get isUp(): boolean {
     return this.#down.size === 0;
   }
 
-  /** The connection of an account. Errors: unavailable; invalid for a server that cannot carry unibus. */
+  /** Returns the connection of an account. Errors: unavailable; invalid for a server that cannot carry unibus. */
   get(account: InternalAccount): Promise<NatsConnection> {
     const known = this.#made.get(account);
     if (known !== undefined) return known;
@@ -57,14 +57,13 @@ export class Connections {
     return made;
   }
 
-  /** Closes all of them. */
   async close(): Promise<void> {
     const all = [...this.#made.values()];
     this.#made.clear();
     await Promise.allSettled(all.map(async (one) => (await one).close()));
   }
 
-  /** What connects as somebody. */
+  /** Connects with the given credentials. */
   dial(authenticator: Authenticator, options: { readonly reconnect?: boolean } = {}): Promise<NatsConnection> {
     const { servers, ca } = this.#access;
     const isTls = servers.some((server) => server.startsWith("tls:"));

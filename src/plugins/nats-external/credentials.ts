@@ -6,12 +6,12 @@ import { signingKey } from "../../contracts/signature.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { accountNkey } from "../../wire/names.ts";
 
-/** Where the seed begins in what an nkey seed encodes, and how long it is, in bytes. */
+/** Position of the seed in a decoded nkey seed, in bytes. */
 const seedPlace = { from: 2, to: 34 } as const;
 
 /**
- * How unibus logs in to one account, by a file that only its owner can read.
- * Shape: a `.creds` file; or the seed of a user nkey (`SU...`); or a user name and a password, a line each.
+ * Reads unibus's login for one account from a file that only its owner can read.
+ * Shape: a `.creds` file; or the seed of a user nkey (`SU...`); or a user name and a password on separate lines.
  * Errors: invalid, naming the setting.
  */
 export function readCredentials(setting: string, file: string): Authenticator {
@@ -24,7 +24,7 @@ export function readCredentials(setting: string, file: string): Authenticator {
   throw new UnibusError("invalid", `${setting}: ${file} holds no credentials (${forms})`);
 }
 
-/** The key that signs what the auth callout answers: an account nkey's seed (`SA...`) in a file. Errors: invalid. */
+/** Reads the key that signs auth callout responses, the seed of an account nkey (`SA...`). Errors: invalid. */
 export function readIssuer(setting: string, file: string): Nats["issuer"] {
   const text = readSecretFile(setting, file);
   try {
@@ -33,7 +33,7 @@ export function readIssuer(setting: string, file: string): Nats["issuer"] {
     const { pub, sign } = signingKey(base32nopad.decode(text).slice(seedPlace.from, seedPlace.to));
     if (accountNkey(pub) === nkey) return { nkey, sign };
   } catch {
-    // Told below, without what the file holds.
+    // Reported below, without the content of the file.
   }
   throw new UnibusError("invalid", `${setting}: ${file} is no account nkey's seed (nk -gen account makes one)`);
 }

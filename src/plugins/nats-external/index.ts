@@ -1,4 +1,4 @@
-/** NATS servers run by someone else: connects to them, and refuses those that cannot carry unibus. */
+/** Connects to existing NATS servers, and refuses servers that cannot carry unibus. */
 import { existsSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
 import { RequestStrategy } from "nats";
@@ -32,9 +32,9 @@ const Config = Type.Object(
   { additionalProperties: false },
 );
 
-/** How long servers may take to say that they are there, in milliseconds. */
+/** How long servers may take to answer a ping, in milliseconds. */
 const pingWaitMs = 500;
-/** How old the list of servers may be, in milliseconds. */
+/** How long the list of servers is cached, in milliseconds. */
 const serversAgeMsMax = 5_000;
 
 function serverUrls(text: string, site: Site): string[] {
@@ -61,7 +61,7 @@ function allNamespaces(added: readonly string[]): string[] {
   return [...new Set([...builtinNamespaces, ...added])];
 }
 
-/** The ids of all servers that answer, asked anew when the list is old. */
+/** Returns a cached reader of the ids of all servers that answer a ping. */
 function serverList(connections: Connections): () => Promise<readonly string[]> {
   let known: { readonly ids: Promise<readonly string[]>; readonly at: number } | null = null;
   const ask = async (): Promise<readonly string[]> => {
@@ -85,7 +85,7 @@ function serverList(connections: Connections): () => Promise<readonly string[]> 
   };
 }
 
-/** Provides the data plane by servers that somebody else runs. */
+/** Provides the data plane on NATS servers that unibus does not run. */
 export default definePlugin({
   name: "nats-external",
   api: 1,

@@ -8,11 +8,11 @@ import { handleLengthMax, normalKey } from "../../wire/names.ts";
 /** A page of active users. */
 export interface DirectoryPage {
   readonly users: readonly UserRecord[];
-  /** Whether users follow the last of these. */
+  /** Whether more users follow. */
   readonly more: boolean;
 }
 
-/** The looks that a filter asks for. Errors: invalid for a text that is longer than any handle. */
+/** Computes the looks of a handle filter. Errors: invalid for a text longer than any handle. */
 function looksAsked(handle: string | undefined): Looks | undefined {
   if (handle === undefined) return undefined;
   const { length } = [...handle];
@@ -21,8 +21,8 @@ function looksAsked(handle: string | undefined): Looks | undefined {
 }
 
 /**
- * The active users that a query names, by endpoint. Several filters narrow the answer: a user fits all of them.
- * Errors: invalid for a handle that is too long. Source: spec 6.
+ * Returns the active users that match a query, sorted by endpoint. A user must match every filter. Errors: invalid for
+ * a handle that is too long. Source: spec 6.
  */
 export async function directoryPage(store: UserStore, query: Static<typeof DirectoryQuery>): Promise<DirectoryPage> {
   const { handle, endpoint, sign_pub, after = null, limit = usersPageMax } = query;

@@ -1,4 +1,7 @@
-/** Users: the directory that everybody reads, one's own kex key, and what admins do. */
+/**
+ * Users: the directory for every user, the caller's own kex key, and the routes of admins.
+ * Routes only; rules.ts has the rules. Other plugins use them as `Users`.
+ */
 import { Type } from "@sinclair/typebox";
 import { Denials } from "../../contracts/denials.ts";
 import { Nats } from "../../contracts/nats.ts";
@@ -41,7 +44,7 @@ const everyUser = (user: UserRecord) => ({
   revoked_at: user.revokedAt === null ? null : time(user.revokedAt),
 });
 
-/** What every user may ask. */
+/** The routes for every user. */
 function userRoutes(store: UserStore): Route[] {
   return [
     route(
@@ -74,7 +77,7 @@ function userRoutes(store: UserStore): Route[] {
   ];
 }
 
-/** What admins do. */
+/** The routes for admins. */
 function adminRoutes(users: UserRules): Route[] {
   return [
     route(
@@ -130,7 +133,7 @@ function adminRoutes(users: UserRules): Route[] {
   ];
 }
 
-/** Provides the users' rules and their routes. */
+/** Provides the rules and routes of users. */
 export default definePlugin({
   name: "users",
   api: 1,

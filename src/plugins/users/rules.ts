@@ -1,3 +1,11 @@
+/**
+ * The rules of users: add, rename, revoke, remove.
+ * Invariants: an admin leaves the roster before the user changes and enters it only after the user exists (a race of
+ * the two is repaired by both sides). Through the API the last active admin can be neither revoked nor removed. A
+ * denial is recorded before access is taken away. A departing user is marked as having left each room, and the room's
+ * owners get a notice to rekey. Every change is a compare-and-set, retried when it loses. index.ts and the invites
+ * plugin use this.
+ */
 import type { Denials } from "../../contracts/denials.ts";
 import type { Notices } from "../../contracts/notices.ts";
 import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signature.ts";
@@ -9,10 +17,10 @@ import { UnibusError } from "../../wire/errors.ts";
 import { checkHandle } from "../../wire/handles.ts";
 import { endpointId, normalKey } from "../../wire/names.ts";
 
-/** How often a lost race is run again before the store counts as too busy. */
+/** How often a lost compare-and-set is retried before the store counts as too busy. */
 const attemptsMax = 100;
 
-/** Runs `attempt` until it wins its race. Errors: unavailable when it never does. */
+/** Repeats `attempt` until it returns a result. Errors: unavailable if it never does. */
 async function untilWon<T>(attempt: () => Promise<T | undefined>): Promise<T> {
   for (let i = 0; i < attemptsMax; i++) {
     const result = await attempt();
@@ -21,7 +29,7 @@ async function untilWon<T>(attempt: () => Promise<T | undefined>): Promise<T> {
   throw new UnibusError("unavailable", "too many changes at once (try again)");
 }
 
-/** The rules about users over a store; `rooms` where there are any. */
+/** Applies the rules of users to a store. `rooms` is optional. */
 export class UserRules implements Users {
   readonly #store: UserStore;
   readonly #rooms: RoomStore | undefined;
@@ -70,7 +78,7 @@ export class UserRules implements Users {
     await this.#store.insertUser(record);
     if (role !== "admin") return record;
     await this.#joinRoster(signPub);
-    // Somebody who took the new admin's access away meanwhile may have looked for them in the roster too early.
+    // A concurrent revocation may have looked for the new admin in the roster before the admin was in it.
     if ((await this.#store.getUser(signPub))?.status !== "active") await this.#quitRoster(signPub);
     return record;
   }
@@ -97,7 +105,7 @@ export class UserRules implements Users {
   async remove(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
     const user = await this.#leaving(signPub, keepAdmin);
     await this.#denials?.note("user-deleted", user.signPub);
-    // The user goes last: as long as there is one, a deletion that was cut short can be asked for again.
+    // Delete the user last: while the user exists, an interrupted deletion can be requested again.
     await this.#takeAccess(user);
     await this.#store.deleteUser(user.signPub);
     this.#notices.tell([user.endpoint], "revoked", null);
@@ -113,7 +121,7 @@ export class UserRules implements Users {
     return user;
   }
 
-  /** The roster changes before an admin goes and after one comes: at every moment it names only real admins. */
+  /** The roster drops an admin before the user changes, and gains one only after, so it lists only real admins. */
   async #leaving(signPub: string, keepAdmin: boolean): Promise<UserRecord> {
     const user = await this.#found(signPub);
     if (user.role !== "admin" || user.status !== "active") return user;
@@ -129,7 +137,7 @@ export class UserRules implements Users {
     return user;
   }
 
-  /** Marks a user as revoked, and as having left every room. From the first step on nothing admits the user. */
+  /** Marks a user as revoked and as having left every room. The first step already ends all access. */
   async #takeAccess({ signPub, endpoint, role }: UserRecord): Promise<void> {
     await untilWon(async () => {
       const current = await this.#found(signPub);
@@ -137,7 +145,7 @@ export class UserRules implements Users {
       const revoked = { ...current, status: "revoked" as const, revokedAt: this.#now() };
       return (await this.#store.replaceUser(revoked)) || undefined;
     });
-    // Whoever made this admin may have added them to the roster after it was changed.
+    // The request that added this admin may have put them in the roster after that was read.
     if (role === "admin") await this.#quitRoster(signPub);
     await this.#leaveRooms(endpoint);
   }
@@ -159,7 +167,7 @@ export class UserRules implements Users {
     });
   }
 
-  /** Access went with the user; the mark tells the rooms' owners to sign the user out. */
+  /** Access ended with the user. The mark and the notice make the rooms' owners sign the user out and rekey. */
   async #leaveRooms(endpoint: string): Promise<void> {
     for (const { room } of (await this.#rooms?.listRoomsOf(endpoint)) ?? []) {
       await this.#rooms?.changeStay(room.roomId, endpoint, leaving(this.#now()));
@@ -172,7 +180,7 @@ export class UserRules implements Users {
   }
 }
 
-/** Stores a user's kex key, once. Errors: invalid; conflict when another is there. */
+/** Stores a user's kex key, once. Errors: invalid; conflict if the user has a different one. */
 export async function setKexKey(store: UserStore, signPub: string, kexPub: string, kexSig: string): Promise<void> {
   const kex = await checkKexKey(signPub, kexPub, kexSig);
   await untilWon(async () => {
