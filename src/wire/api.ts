@@ -1,27 +1,29 @@
 /**
- * The shape of every HTTP request and reply. Keys are hex, sealed keys and signatures base64-std, times RFC 3339 UTC
- * with milliseconds. Unknown fields are refused. Source: spec 6.
+ * The TypeBox schema of every HTTP request and reply. The routes of the plugins validate with them, the client derives
+ * its types from them, and the OpenAPI document is made of them.
+ * Keys are hex, sealed keys and signatures are base64-std, times are RFC 3339 UTC with milliseconds. Unknown fields are
+ * refused. Source: spec 6.
  */
 import { type Static, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { devicePattern, endpointPattern, handleLengthMax, keyPattern, ulidPattern } from "./names.ts";
 
 const Strict = <T extends TProperties>(properties: T) => Type.Object(properties, { additionalProperties: false });
 
-/** A key in hex, either case. */
+/** A 32-byte key in hex, upper or lower case. */
 export const Key = Type.String({ pattern: keyPattern, description: "a 32-byte key in hex" });
 /** An Ed25519 signature in base64-std. */
 export const Signature = Type.String({
   pattern: "^[A-Za-z0-9+/]{85}[AQgw]==$",
   description: "an Ed25519 signature, base64-std",
 });
-/** A NaCl anonymous sealed box of a 32-byte key: 80 bytes in base64-std. */
+/** A 32-byte key in a NaCl anonymous sealed box: 80 bytes in base64-std. */
 export const SealedKey = Type.String({
   pattern: "^[A-Za-z0-9+/]{106}[AEIMQUYcgkosw048]=$",
   description: "a sealed room key, base64-std",
 });
-/** RFC 3339 UTC with milliseconds. */
+/** A time in RFC 3339 UTC with milliseconds. */
 export const Time = Type.String({ description: "RFC 3339 UTC with milliseconds" });
-/** The name that people see, as it is given: `checkHandle` says whether it may be one. Not unique. */
+/** A user's display name, as the client sends it; `checkHandle` decides whether it is allowed. Not unique. */
 export const Handle = Type.String({
   minLength: 1,
   maxLength: 4 * handleLengthMax,
@@ -29,7 +31,7 @@ export const Handle = Type.String({
 });
 /** A user's role. */
 export const UserRole = Type.Union([Type.Literal("admin"), Type.Literal("member")]);
-/** A user's role. */
+/** The type of a user's role. */
 export type UserRole = Static<typeof UserRole>;
 /** A member's role in a room. */
 export const MemberRole = Type.Union([Type.Literal("owner"), Type.Literal("member")]);
@@ -37,10 +39,10 @@ export const MemberRole = Type.Union([Type.Literal("owner"), Type.Literal("membe
 const statement = { text: Type.String({ minLength: 1, maxLength: 16_384 }), by: Key, sig: Signature };
 /** A signed room statement as a client sends it. */
 export const Statement = Strict(statement);
-/** A statement as one sends it. */
+/** The type of a signed room statement as a client sends it. */
 export type Statement = Static<typeof Statement>;
 
-/** What a room demands of its frames. */
+/** A room's policy: whether its messages are encrypted, stored and signed. */
 export const PolicyShape = Strict({ encrypt: Type.Boolean(), persist: Type.Boolean(), sign_msgs: Type.Boolean() });
 
 const room = {
@@ -50,9 +52,9 @@ const room = {
   policy: PolicyShape,
 };
 
-/** A room, as its creation answers. */
+/** A room, as POST /rooms returns it. */
 export const Room = Strict({ ...room, created_at: Time });
-/** A room, as a member sees it. */
+/** A room, as one of its members sees it. */
 export const RoomView = Strict({
   ...room,
   created_at: Time,
@@ -62,15 +64,15 @@ export const RoomView = Strict({
   bytes_max: Type.Integer(),
   when_full: Type.Union([Type.Literal("refuse"), Type.Literal("drop_oldest")]),
 });
-/** How many rooms one page of a member's rooms holds at most. Source: spec 6. */
+/** The most rooms on one page of a member's room list. Source: spec 6. */
 export const roomsMax = 1_000;
-/** Which of one's rooms are listed: those after a room id; only accepted, or only unaccepted ones. */
+/** The query of the room list: only rooms after a room id, and only accepted or only unaccepted ones. */
 export const RoomsQuery = Type.Object({
   after: Type.Optional(Type.String({ pattern: ulidPattern })),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: roomsMax })),
   accepted: Type.Optional(Type.Boolean()),
 });
-/** A page of the rooms of one member, by room id. `added_by` is null for who came before that was recorded. */
+/** A page of one member's rooms, sorted by room id. `added_by` is null for members added before the bus recorded it. */
 export const RoomList = Type.Array(
   Strict({
     ...room,
@@ -83,23 +85,23 @@ export const RoomList = Type.Array(
   }),
 );
 
-/** POST /rooms. */
+/** The body of POST /rooms. */
 export const CreateRoom = Strict({ statement: Statement, sealed_key: Type.Optional(SealedKey) });
 
-/** `{id}` of a room. */
+/** The `{id}` path parameter of a room. */
 export const RoomParams = Strict({ id: Type.String({ pattern: ulidPattern }) });
-/** `{endpoint}` of a member. */
+/** The `{id}` and `{endpoint}` path parameters of a room member. */
 export const MemberParams = Strict({
   id: Type.String({ pattern: ulidPattern }),
   endpoint: Type.String({ pattern: endpointPattern }),
 });
-/** `{endpoint}` of a peer. */
+/** The `{endpoint}` path parameter of a user. */
 export const EndpointParams = Strict({ endpoint: Type.String({ pattern: endpointPattern }) });
 
-/** The most members of a room. Source: spec 3. */
+/** The most members that a room may have. Source: spec 3. */
 export const membersMax = 5_000;
 
-/** POST /rooms/{id}/members. */
+/** The body of POST /rooms/{id}/members. */
 export const AddMembers = Strict({
   members: Type.Array(
     Strict({ endpoint: Type.String({ pattern: endpointPattern }), sealed_key: Type.Optional(SealedKey) }),
@@ -111,12 +113,12 @@ export const AddMembers = Strict({
 const KeyList = Type.Array(Strict({ endpoint: Type.String({ pattern: endpointPattern }), sealed_key: SealedKey }), {
   maxItems: membersMax,
 });
-/** POST /rooms/{id}/rekey, and the body of a kick: a sealed key for each member who stays. */
+/** The body of POST /rooms/{id}/rekey, and of a kick: a sealed key for each member who remains. */
 export const Rotate = Strict({ statement: Statement, keys: Type.Optional(KeyList) });
-/** PUT /rooms/{id}/members/{endpoint}/role. */
+/** The body of PUT /rooms/{id}/members/{endpoint}/role. */
 export const SetRole = Strict({ role: MemberRole, statement: Statement });
 
-/** One stay of one member: the line that the members hash covers, and what a reader needs beside it. */
+/** One membership period (a "stay") of one member: the line that the members hash covers, plus what a reader needs. */
 export const Member = Strict({
   endpoint: Type.String(),
   sign_pub: Type.String(),
@@ -128,14 +130,14 @@ export const Member = Strict({
   left: Type.Boolean(),
   handle: Type.String(),
 });
-/** GET /rooms/{id}/members: every line. */
+/** The reply of GET /rooms/{id}/members: every membership period, current and past. */
 export const MemberList = Strict({ version: Type.Integer(), members: Type.Array(Member) });
 
 /** The largest body of PUT /rooms/{id}/restore, in bytes. Source: spec 3. */
 export const restoreBytesMax = 32 * 1_048_576;
-/** One statement of a chain, as GET statements gives it: the version may be left out. */
+/** One statement of a chain, as GET statements returns it. The version is optional. */
 export const RestoredStatement = Strict({ ...statement, version: Type.Optional(Type.Integer()) });
-/** One line of a room that is restored, as GET members gives it. Further fields of that reply count for nothing. */
+/** One member line of a room to restore, as GET members returns it. Other fields of that reply are ignored. */
 export const RestoredMember = Type.Object({
   endpoint: Type.String({ pattern: endpointPattern }),
   sign_pub: Type.String({ pattern: "^[0-9a-f]{64}$" }),
@@ -153,16 +155,16 @@ export const RestoredKey = Strict({
   epoch: Type.Integer({ minimum: 1, maximum: 2_147_483_647 }),
   sealed_key: SealedKey,
 });
-/** PUT /rooms/{id}/restore: what an owner gives back to a bus that was restored from an older backup. */
+/** The body of PUT /rooms/{id}/restore: a room that an owner brings back to a bus restored from an older backup. */
 export const Restore = Strict({
   statements: Type.Array(RestoredStatement),
   members: Type.Array(RestoredMember),
   keys: Type.Array(RestoredKey),
 });
-/** PUT /rooms/{id}/restore. */
+/** The type of the body of PUT /rooms/{id}/restore. */
 export type Restore = Static<typeof Restore>;
 
-/** GET /way-back: whether rooms can be restored, and the chains that an admin has to choose from. */
+/** The reply of GET /way-back: whether rooms can be restored now, and the rival chains that an admin chooses from. */
 export const WayBackReport = Strict({
   open: Type.Boolean(),
   opened_at: Type.Union([Time, Type.Null()]),
@@ -180,19 +182,19 @@ export const WayBackReport = Strict({
   ),
   more: Type.Boolean(),
 });
-/** PUT /rooms/{id}/way-back: the chain that an admin admits, by the hash of its newest statement. */
+/** The body of PUT /rooms/{id}/way-back: the chain that an admin accepts, named by the hash of its newest statement. */
 export const TakeChain = Strict({ hash: Type.String({ pattern: "^[0-9a-f]{64}$" }) });
 
-/** What a change of members answers: the room's new version. */
+/** The reply to a change of members: the room's new version. */
 export const Members = Strict({ version: Type.Integer() });
 
-/** ?from= of the statements, a version. */
+/** The query of GET statements: `from` is the first version to return. */
 export const StatementsQuery = Type.Object({
   from: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
 });
-/** How many statements one reply holds. Source: spec 6. */
+/** The most statements in one reply. Source: spec 6. */
 export const statementsMax = 1_000;
-/** GET /rooms/{id}/statements. */
+/** The reply of GET /rooms/{id}/statements. */
 export const StatementList = Strict({
   statements: Type.Array(
     Strict({ version: Type.Integer(), text: Type.String(), by: Type.String(), sig: Type.String() }),
@@ -200,23 +202,23 @@ export const StatementList = Strict({
   more: Type.Boolean(),
 });
 
-/** ?epoch= of a key; the latest where it is absent. */
+/** The query of GET key: the epoch, or the latest if absent. */
 export const KeyQuery = Type.Object({
   epoch: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
 });
-/** GET /rooms/{id}/key. */
+/** The reply of GET /rooms/{id}/key. */
 export const RoomKey = Strict({ epoch: Type.Integer(), sealed_key: Type.String() });
 
-/** How many frames a history reply holds, at most, and where nothing is asked. Source: spec 8. */
+/** The most frames in one history reply, and the default. Source: spec 8. */
 export const historyLimit = { max: 1_000, default: 200 } as const;
-/** How many bytes of frames a history reply holds. Source: spec 8. */
+/** The most bytes of frames in one history reply. Source: spec 8. */
 export const historyBytesMax = 8 * 1_048_576;
-/** ?limit=&before= of a history; whatever is no number counts as absent in `limit`. */
+/** The query of GET history. A `limit` that is not a number counts as absent. */
 export const HistoryQuery = Type.Object({
   limit: Type.Optional(Type.String()),
   before: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
 });
-/** GET /rooms/{id}/history: frames exactly as published, base64-std, oldest first. */
+/** The reply of GET /rooms/{id}/history: frames exactly as published, in base64-std, oldest first. */
 export const History = Strict({
   messages: Type.Array(Type.String()),
   first_seq: Type.Integer(),
@@ -224,21 +226,21 @@ export const History = Strict({
   more: Type.Boolean(),
 });
 
-/** ?device= of a durable. */
+/** The query that names the device of a durable. */
 export const DeviceQuery = Type.Object({ device: Type.Optional(Type.String({ pattern: devicePattern })) });
 
-/** What PUT /rooms/{id}/durable answers. */
+/** The reply of PUT /rooms/{id}/durable. */
 export const DurableBound = Strict({ stream: Type.String(), consumer: Type.String(), deliver: Type.String() });
-/** Devices of one member in one room, at most. Source: spec 8. */
+/** The most devices of one member in one room. Source: spec 8. */
 export const devicesMax = 8;
 
-/** How many users one page holds, at most and where nothing is asked. Source: spec 6. */
+/** The most users on one page, and the default. Source: spec 6. */
 export const usersPageMax = 1_000;
 const PageLimit = Type.Optional(
   Type.Integer({ minimum: 1, maximum: usersPageMax, description: `users of a page, ${usersPageMax} by default` }),
 );
 
-/** ?handle=&endpoint=&sign_pub=&after=&limit= of the directory. What is given narrows the answer. */
+/** The query of GET /directory. Each parameter that is present narrows the result. */
 export const DirectoryQuery = Type.Object({
   handle: Type.Optional(
     Type.String({ maxLength: 2 * handleLengthMax, description: "every user whose handle has the same look" }),
@@ -248,7 +250,7 @@ export const DirectoryQuery = Type.Object({
   after: Type.Optional(Type.String({ pattern: endpointPattern, description: "the last endpoint of the page before" })),
   limit: PageLimit,
 });
-/** GET /directory: active users only, by endpoint. */
+/** The reply of GET /directory: active users only, sorted by endpoint. */
 export const Directory = Strict({
   members: Type.Array(
     Strict({
@@ -263,10 +265,10 @@ export const Directory = Strict({
   more: Type.Boolean({ description: "whether users follow the last of these" }),
 });
 
-/** PUT /users/me/keys. */
+/** The body of PUT /users/me/keys. */
 export const PutKeys = Strict({ kex_pub: Key, kex_sig: Signature });
 
-/** GET /info: what a client needs beside the control URL. */
+/** The reply of GET /info: what a client needs to know besides the control URL. */
 export const Info = Strict({
   name: Type.String(),
   version: Type.String(),
@@ -276,25 +278,25 @@ export const Info = Strict({
   namespaces: Type.Array(Type.String()),
   time: Time,
 });
-/** What GET /info answers. */
+/** The type of the reply of GET /info. */
 export type Info = Static<typeof Info>;
 
-/** GET /healthz: the process lives, and under which rules. */
+/** The reply of GET /healthz: the process is alive, and this is its security posture. */
 export const HealthReport = Strict({
   status: Type.Literal("ok"),
   version: Type.String(),
   posture: Type.Record(Type.String(), Type.String()),
   flags: Type.Record(Type.String(), Type.Boolean()),
 });
-/** GET /readyz: whether each plugin can work. */
+/** The reply of GET /readyz: whether each plugin can work. */
 export const ReadinessReport = Strict({
   ready: Type.Boolean(),
   plugins: Type.Record(Type.String(), Strict({ ok: Type.Boolean(), detail: Type.Optional(Type.String()) })),
 });
-/** Whether every plugin can do its work, and what each of them reports. */
+/** The type of the readiness report: whether every plugin can work, and the state of each. */
 export type ReadinessReport = Static<typeof ReadinessReport>;
 
-/** Every reply that is no success. */
+/** The body of every error reply. */
 export const ErrorReply = Strict({
   error: Type.String(),
   code: Type.String(),
@@ -305,17 +307,17 @@ export const ErrorReply = Strict({
 
 /** The largest JSON body, in bytes. Source: spec 5. */
 export const bodyBytesMax = 1_048_576;
-/** What all bodies in memory may hold together, in bytes. Source: spec 5. */
+/** The most bytes that all request bodies in memory may use together. Source: spec 5. */
 export const bodiesBytesMax = 64 * 1_048_576;
 
 const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
 
-/** ?after=&limit= of the list of users. */
+/** The query of GET /users. */
 export const UsersQuery = Type.Object({
   after: Type.Optional(Type.String({ pattern: keyPattern, description: "the last sign_pub of the page before" })),
   limit: PageLimit,
 });
-/** GET /users: everybody, also the revoked, by sign_pub. */
+/** The reply of GET /users: every user, including revoked ones, sorted by sign_pub. */
 export const UserList = Strict({
   users: Type.Array(
     Strict({
@@ -333,7 +335,7 @@ export const UserList = Strict({
   more: Type.Boolean({ description: "whether users follow the last of these" }),
 });
 
-/** POST /users. */
+/** The body of POST /users. */
 export const AddUser = Strict({
   sign_pub: Key,
   handle: Handle,
@@ -341,57 +343,57 @@ export const AddUser = Strict({
   kex_pub: Type.Optional(Key),
   kex_sig: Type.Optional(Signature),
 });
-/** What POST /users answers. */
+/** The reply of POST /users. */
 export const UserAdded = Strict({ sign_pub: Type.String(), endpoint: Type.String() });
 
-/** PUT /users/{sign_pub}. */
+/** The body of PUT /users/{sign_pub}. */
 export const RenameUser = Strict({ handle: Handle });
 
-/** `{sign_pub}` of a user. */
+/** The `{sign_pub}` path parameter of a user. */
 export const UserParams = Strict({ sign_pub: Key });
 
-/** How long an invite is good where nothing is asked, and at most, in seconds. Source: spec 7. */
+/** The default and the longest lifetime of an invite, in seconds. Source: spec 7. */
 export const inviteTtlS = { default: 7 * 86_400, max: 366 * 86_400 } as const;
 
-/** POST /invites. */
+/** The body of POST /invites. */
 export const CreateInvite = Strict({
   handle: Handle,
   role: Type.Optional(UserRole),
   ttl_s: Type.Optional(Type.Integer({ minimum: 1, maximum: inviteTtlS.max, description: "seconds, 1 to a year" })),
 });
-/** What POST /invites answers: the token is shown this once. */
+/** The reply of POST /invites. The token is shown only this once. */
 export const InviteCreated = Strict({ id: Type.String(), token: Type.String(), expires_at: Time, link: Type.String() });
-/** GET /invites: pending ones, without their tokens. */
+/** The reply of GET /invites: pending invites, without their tokens. */
 export const InviteList = Strict({
   invites: Type.Array(
     Strict({ id: Type.String(), handle: Type.String(), role: UserRole, created_at: Time, expires_at: Time }),
   ),
 });
-/** `{id}` of an invite. */
+/** The `{id}` path parameter of an invite. */
 export const InviteParams = Strict({ id: Type.String({ pattern: "^[0-9a-f]{32}$" }) });
 
-/** POST /register. */
+/** The body of POST /register. */
 export const Register = Strict({
   token: Type.String({ minLength: 1, maxLength: 256, description: "what follows # in the join link" }),
   sign_pub: Key,
   kex_pub: Key,
   kex_sig: Signature,
 });
-/** What POST /register answers. */
+/** The reply of POST /register. */
 export const Registered = Strict({
   sign_pub: Type.String(),
   endpoint: Type.String(),
   handle: Type.String(),
   role: UserRole,
 });
-/** What POST /register answers. */
+/** The type of the reply of POST /register. */
 export type Registered = Static<typeof Registered>;
 /** The largest body of POST /register, in bytes. Source: spec 5. */
 export const registerBytesMax = 4_096;
 
 /** The largest blob, in bytes. Source: spec 5. */
 export const blobBytesMax = 16 * 1_048_576;
-/** What POST /blobs answers. */
+/** The reply of POST /blobs. */
 export const BlobStored = Strict({ hash: Type.String() });
-/** `{hash}` of a blob. */
+/** The `{hash}` path parameter of a blob. */
 export const BlobParams = Strict({ hash: Type.String({ pattern: "^[0-9a-f]{64}$" }) });

@@ -1,17 +1,20 @@
 /**
- * The rules by which a room's statement may follow the one before it: what a client checks before it believes a room,
- * and what a bus checks before it takes a room back. Whether an owner signed it, the caller checks. Source: spec 3.
+ * The rules by which each statement of a room follows the one before it. A client checks them before it trusts a room,
+ * and a bus checks them before it restores one. The caller verifies that an owner signed each statement. Source: spec
+ * 3.
  */
 import { ownersMax, type ParsedStatement, policyDigits, statementLines, zeroHash } from "./statement.ts";
 
-/** A statement in a chain: its hash is what the next one names. */
+/** A statement in a chain. The next statement contains its hash as `prev`. */
 export interface ChainLink {
-  /** Hex sha256 of the text. */
+  /** Hex sha256 of the statement's text. */
   readonly hash: string;
   readonly parsed: ParsedStatement;
 }
 
-/** Which line of a statement breaks the chain, counted from 0, and how, in words that follow "statement N". */
+/**
+ * The first broken rule of a chain: the statement line, counted from 0, and an explanation that follows "statement N".
+ */
 export interface ChainFault {
   readonly line: number;
   readonly what: string;
@@ -21,7 +24,7 @@ type LineName = (typeof statementLines)[number];
 
 const fault = (name: LineName, what: string): ChainFault => ({ line: statementLines.indexOf(name), what });
 
-/** What is wrong with a room's first statement, or null. */
+/** Checks a room's first statement. Returns null if it is valid. */
 export function firstFault({ version, prev, epoch, owners }: ParsedStatement): ChainFault | null {
   if (version !== 1) return fault("version", "is not the first one");
   if (prev !== zeroHash) return fault("prev", "names a statement before the first one");
@@ -29,7 +32,7 @@ export function firstFault({ version, prev, epoch, owners }: ParsedStatement): C
   return owners.length === 1 ? null : fault("owners", "has more than one owner at the beginning");
 }
 
-/** What is wrong with the step from one statement to the next, or null. */
+/** Checks the step from one statement to the next. Returns null if it is valid. */
 export function stepFault({ hash, parsed: old }: ChainLink, next: ParsedStatement): ChainFault | null {
   if (next.roomId !== old.roomId) return fault("room_id", "is about another room");
   if (next.version !== old.version + 1) return fault("version", `is out of turn after ${old.version}`);

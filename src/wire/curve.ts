@@ -1,12 +1,15 @@
 import { toHex } from "./encoding.ts";
 
-/** Which public keys may be used: under a few, anything verifies, or everybody knows the secret. Source: spec 2. */
+/**
+ * Rejects weak public keys: under a key of small order, any signature verifies, or everyone knows the shared secret.
+ * Source: spec 2.
+ */
 
 const p25519 = 2n ** 255n - 19n;
 const withoutTopBit = 2n ** 255n - 1n;
 const littleEndian = (bytes: Uint8Array): bigint => BigInt(`0x${toHex(bytes.toReversed())}`) & withoutTopBit;
 
-/** The y of every point whose order divides 8. Source: RFC 8032, curve edwards25519. */
+/** The y coordinate of every point whose order divides 8. Source: RFC 8032, curve edwards25519. */
 const smallOrderY = new Set([
   0n,
   1n,
@@ -15,7 +18,7 @@ const smallOrderY = new Set([
   0x7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd84d3d706a17c7n,
 ]);
 
-/** The u of every point of curve25519 and its twist whose order divides 8. Source: RFC 7748. */
+/** The u coordinate of every point of curve25519 and its twist whose order divides 8. Source: RFC 7748. */
 const lowOrderU = new Set([
   0n,
   1n,
@@ -26,7 +29,7 @@ const lowOrderU = new Set([
 
 const curveD = 37095705934669439343138083508754565189542113879843219016388785533085940283555n;
 
-/** The Jacobi symbol of `a` over p: 1 for a square, -1 for a number that is none, 0 for 0. */
+/** The Jacobi symbol of `a` over p: 1 for a square, -1 for a non-square, 0 for 0. */
 function symbol(a: bigint): number {
   let [top, bottom, sign] = [a % p25519, p25519, 1];
   while (top !== 0n) {
@@ -41,15 +44,17 @@ function symbol(a: bigint): number {
   return bottom === 1n ? sign : 0;
 }
 
-/** Whether some point of edwards25519 has this y: (y^2 - 1) / (d y^2 + 1), and so their product, is a square. */
+/**
+ * Reports whether a point of edwards25519 has this y: (y^2 - 1) / (d y^2 + 1), and so the product of both, is a square.
+ */
 function isOnCurve(y: bigint): boolean {
   const yy = (y * y) % p25519;
   return symbol((yy - 1n + p25519) * (curveD * yy + 1n)) !== -1;
 }
 
 /**
- * Whether an Ed25519 public key proves its signer: canonical, on the curve, and not of small order.
- * node:crypto and OpenSSL verify forged signatures under a key of small order, so they are asked only after this.
+ * Reports whether an Ed25519 public key is safe to verify with: canonical, on the curve, and not of small order.
+ * node:crypto and OpenSSL accept forged signatures under a key of small order, so check this before you verify.
  * Source: spec 2.
  */
 export function isSoundSignKey(signPub: Uint8Array): boolean {
@@ -58,7 +63,7 @@ export function isSoundSignKey(signPub: Uint8Array): boolean {
   return y < p25519 && !smallOrderY.has(y) && isOnCurve(y);
 }
 
-/** Whether an X25519 public key gives a secret that others do not know: it is not of low order. Source: spec 2. */
+/** Reports whether an X25519 public key yields a secret shared secret: it must not be of low order. Source: spec 2. */
 export function isSoundKexKey(kexPub: Uint8Array): boolean {
   return kexPub.length === 32 && !lowOrderU.has(littleEndian(kexPub) % p25519);
 }

@@ -1,5 +1,5 @@
 /**
- * Every error code and its HTTP status. Fixed: clients branch on the code.
+ * Every error code of the API and its HTTP status. These never change, because clients branch on the code.
  * Source: spec 5.
  */
 export const statusOf = {
@@ -22,12 +22,13 @@ export const statusOf = {
   unavailable: 503,
 } as const;
 
-/** A code that a reply may carry. */
+/** An error code that an HTTP reply may carry. */
 export type ReplyCode = keyof typeof statusOf;
 
 /**
- * A stable name for what went wrong. Only a client finds two of them, so no reply carries these: `room_forked`, the bus
- * contradicts what a room's owners signed; `room_stale`, an owner signed a message in a later epoch than the bus shows.
+ * A stable error code for programs. Two codes appear only in clients, never in a reply: `room_forked` means that the
+ * bus contradicts what a room's owners signed; `room_stale` means that an owner signed a message in a later epoch than
+ * the bus shows.
  * Source: spec 3, 5.
  */
 export type ErrorCode = ReplyCode | "room_forked" | "room_stale";
@@ -35,18 +36,18 @@ export type ErrorCode = ReplyCode | "room_forked" | "room_stale";
 const brand = Symbol.for("unibus.error");
 
 /**
- * The only error that crosses a plugin's edge.
- * Shape: `code`; `message`, which is safe to show to anybody; `cause`, which is for the log alone.
+ * The only error class that crosses a plugin boundary.
+ * Shape: `code`; `message`, which is safe to show to anyone; `cause`, which only goes to the log.
  */
 export class UnibusError extends Error {
   override readonly name = "UnibusError";
   readonly [brand] = true;
   readonly code: ErrorCode;
-  /** Seconds after which to try again, where the server knows. */
+  /** Seconds to wait before a retry, if the server knows. */
   readonly retryAfterS: number | undefined;
-  /** Names the request in the server's log, where a reply said so. */
+  /** The request's id in the server's log, if the reply carried it. */
   readonly requestId: string | undefined;
-  /** What a program needs to know beside the code. Safe to show. */
+  /** Machine-readable facts besides the code. Safe to show. */
   readonly details: Readonly<Record<string, unknown>> | undefined;
 
   constructor(
@@ -67,26 +68,26 @@ export class UnibusError extends Error {
   }
 }
 
-/** Recognises the error by its brand, so that two copies of this file agree. */
+/** Recognises a UnibusError by its brand, so errors from another copy of this module count too. */
 export function isUnibusError(error: unknown): error is UnibusError {
   return typeof error === "object" && error !== null && (error as { [brand]?: unknown })[brand] === true;
 }
 
-/** Whether a text is a code that a reply may carry. */
+/** Reports whether a text is an error code that a reply may carry. */
 export function isReplyCode(text: unknown): text is ReplyCode {
   return typeof text === "string" && Object.hasOwn(statusOf, text);
 }
 
-/** An error as a reply may show it. */
+/** An error that a reply may show. */
 export type ShownError = UnibusError & { readonly code: ReplyCode };
 
-/** An error as a reply may show it: itself, or `internal` with it as the cause. */
+/** Converts any error to one that a reply may show: the error itself, or `internal` with it as the cause. */
 export function asUnibusError(error: unknown): ShownError {
   const shown = isUnibusError(error) && isReplyCode(error.code) ? error : null;
   return (shown ?? new UnibusError("internal", "something went wrong here", { cause: error })) as ShownError;
 }
 
-/** Whether an error is a UnibusError of that code. */
+/** Reports whether an error is a UnibusError with this code. */
 export function hasCode(error: unknown, code: ErrorCode): error is UnibusError {
   return isUnibusError(error) && error.code === code;
 }

@@ -1,18 +1,18 @@
 import type { TSchema } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 
-/** What is wrong with a value first. */
+/** The first thing that is wrong with a value. */
 export interface Fault {
-  /** The key, its parts joined by dots; empty for the value itself. */
+  /** The path to the wrong key, joined by dots; empty for the value itself. */
   readonly key: string;
   readonly message: string;
-  /** What the schema says of what belongs there. */
+  /** The schema's description of a valid value. */
   readonly wanted: string | undefined;
-  /** The keys that the object around it may have, where one too many is what is wrong. */
+  /** The keys that the object may have; set if the fault is an unknown key. */
   readonly known: readonly string[];
 }
 
-/** Where a value first departs from a schema, or null when it fits. */
+/** Finds the first place where a value violates a schema. Returns null if the value is valid. */
 export function faultOf(schema: TSchema, value: unknown): Fault | null {
   const first = Value.Errors(schema, value).First();
   if (first === undefined) return null;
@@ -26,8 +26,8 @@ export function faultOf(schema: TSchema, value: unknown): Fault | null {
 }
 
 /**
- * The values that the texts of a path or a query stand for by a schema.
- * Shape: a number that is not exactly what was written stays a text, and then does not fit.
+ * Converts the texts of path or query parameters to the types of a schema.
+ * Shape: a number that does not round-trip to the text stays a text, so validation rejects it.
  */
 export function valuesOf(schema: TSchema, texts: Readonly<Record<string, string>>): unknown {
   const values = Value.Convert(schema, { ...texts }) as Record<string, unknown>;

@@ -1,53 +1,54 @@
 /**
- * Fingerprints: short names of a room and of a person that people compare over another channel, and the room link that
- * carries one. A fingerprint is the first 11 bytes of a sha256, written as 22 hex digits or as 8 English BIP39 words
- * (11 bits each, no checksum). A room's covers its first statement, so it never changes; a person's covers their key.
+ * Fingerprints: short names for a room or a person that people compare over another channel, and the room links that
+ * carry one. A fingerprint is the first 11 bytes of a sha256, written as 22 hex digits or as 8 English BIP39 words (11
+ * bits each, no checksum). A room's fingerprint covers its first statement, so it never changes; a person's covers
+ * their signing key.
  */
 import { wordlist } from "@scure/bip39/wordlists/english.js";
 import { baseUrl } from "./address.ts";
 import { sha256Hex } from "./encoding.ts";
 import { isUlid } from "./names.ts";
 
-/** How many hex digits, words and bits of each word a fingerprint has. */
+/** The size of a fingerprint in hex digits, in words, and the bits of each word. */
 const size = { digits: 22, words: 8, wordBits: 11 } as const;
 
-/** A statement as it travels: its text, who signed it (hex) and the signature (base64-std). */
+/** A statement with the signer's key (hex) and the signature (base64-std). */
 interface SignedStatement {
   readonly text: string;
   readonly by: string;
   readonly sig: string;
 }
 
-/** The text whose hash names a room: `first` is the room's statement of version 1. Source: spec 3. */
+/** The text that a room's fingerprint hashes. `first` is the room's statement of version 1. Source: spec 3. */
 export function roomFingerprintText({ text, by, sig }: SignedStatement): string {
   return ["unibus-room-fp-v1", text, by, sig].join("\n");
 }
 
-/** The text whose hash names a person: their signing key in lowercase hex. Source: spec 3. */
+/** The text that a person's fingerprint hashes: their signing key in lowercase hex. Source: spec 3. */
 export function userFingerprintText(signPub: string): string {
   return ["unibus-user-fp-v1", signPub].join("\n");
 }
 
 const shorten = (text: string): string => sha256Hex(text).slice(0, size.digits);
 
-/** A room's fingerprint, 22 hex digits, from its first statement. Source: spec 3. */
+/** A room's fingerprint, 22 hex digits, computed from its first statement. Source: spec 3. */
 export function roomFingerprint(first: SignedStatement): string {
   return shorten(roomFingerprintText(first));
 }
 
-/** A person's fingerprint, 22 hex digits, from their signing key in lowercase hex. Source: spec 3. */
+/** A person's fingerprint, 22 hex digits, computed from their signing key in lowercase hex. Source: spec 3. */
 export function userFingerprint(signPub: string): string {
   return shorten(userFingerprintText(signPub));
 }
 
 const places: ReadonlyMap<string, number> = new Map(wordlist.map((word, place) => [word, place]));
 
-/** Whether a text is a fingerprint in lowercase hex. */
+/** Reports whether a text is a fingerprint in lowercase hex. */
 export function isFingerprint(text: unknown): text is string {
   return typeof text === "string" && /^[0-9a-f]{22}$/.test(text);
 }
 
-/** A fingerprint as 8 words with spaces between. Shape: `fingerprint` is 22 lowercase hex digits. */
+/** Formats a fingerprint as 8 words separated by spaces. Shape: `fingerprint` is 22 lowercase hex digits. */
 export function fingerprintWords(fingerprint: string): string {
   const bits = BigInt(`0x${fingerprint}`);
   const wordAt = (place: number) => {
@@ -58,7 +59,7 @@ export function fingerprintWords(fingerprint: string): string {
 }
 
 /**
- * The fingerprint that a person typed or pasted, as 22 hex digits: the 8 words, or the digits. Null for anything else.
+ * Parses a fingerprint that a person typed or pasted, as 8 words or as digits. Returns 22 hex digits, or null.
  * Shape: case does not matter, and words may be separated by spaces, commas, dots or dashes.
  */
 export function parseFingerprint(text: string): string | null {
@@ -79,29 +80,29 @@ export function parseFingerprint(text: string): string | null {
   return bits.toString(16).padStart(size.digits, "0");
 }
 
-/** What a room link says. */
+/** The contents of a room link. */
 export interface RoomLink {
-  /** The address of the bus that minted the link; the room is looked up on the bus that the client is connected to. */
+  /** The address of the bus that created the link. The client still looks up the room on the bus it is connected to. */
   readonly url: string;
   readonly roomId: string;
   /** 22 lowercase hex digits. */
   readonly fingerprint: string;
 }
 
-/** The link to a room: `<public_url>/room#<room_id>.<fingerprint>`. Source: spec 3. */
+/** Formats the link to a room: `<public_url>/room#<room_id>.<fingerprint>`. Source: spec 3. */
 export function roomLink({ url, roomId, fingerprint }: RoomLink): string {
   return `${url.replace(/\/+$/, "")}/room#${roomId}.${fingerprint}`;
 }
 
-/** Whether a text was meant as a room link, whole or damaged, and not as a room's id or subject. */
+/** Reports whether a text looks like a room link, valid or damaged, rather than a room's id or subject. */
 export function looksLikeRoomLink(text: string): boolean {
   return text.includes("/room") || text.includes("://");
 }
 
-/** What chat programs and people leave around a link, which can never be part of one. */
+/** Characters that chat programs and people leave around a link, and that are never part of one. */
 const around = /^[\s<>()[\]{}"'`\u200b\ufeff]+|[\s<>()[\]{}"'`.,;:!?\u200b\ufeff]+$/g;
 
-/** Reads a room link as people paste it, or gives null. */
+/** Parses a room link as people paste it. Returns null if it is not one. */
 export function parseRoomLink(text: string): RoomLink | null {
   const link = text.replace(around, "");
   const [, base = "", id = "", digits = ""] = /^(\S+)\/room(?:#|%23)(\w{26})\.([0-9a-f]{22})$/i.exec(link) ?? [];

@@ -1,3 +1,9 @@
+/**
+ * The frame: one message on the data plane, as canonical JSON. Encoding is deterministic, so a frame's bytes are what
+ * its sender signed, and any other spelling of the same JSON is rejected. This file decodes, encodes and names the
+ * texts that signatures and encryption cover; it neither verifies nor decrypts. The client's `Publisher` and `Receiver`
+ * use it; the bus carries frames without decoding them. Source: spec 4.
+ */
 import { blobBytesMax } from "./api.ts";
 import { bytesOf } from "./encoding.ts";
 import { UnibusError } from "./errors.ts";
@@ -8,15 +14,17 @@ import { epochMax } from "./statement.ts";
 /** The largest frame on the wire, in bytes. Source: spec 4. */
 export const frameBytesMax = 1_048_576;
 
-/** The types of frames and their numbers. Fixed: 1 to 5 are told to the application, no more. Source: spec 4. */
+/**
+ * The frame types and their numbers. Fixed: the client delivers only types 1 to 5 to the application. Source: spec 4.
+ */
 export const frameTypes = { PUB: 0, INVITE: 1, JOIN: 2, LEAVE: 3, KICK: 4, ACK: 5, REACT: 6 } as const;
 
-/** The number of a frame's type. */
+/** The number of a frame type. */
 export type FrameType = (typeof frameTypes)[keyof typeof frameTypes];
 
-/** Where the bytes of a blob are, and what opens them. */
+/** A reference to an encrypted blob: where its bytes are, and the nonce that decrypts them. */
 export interface BlobRef {
-  /** Hex sha256 of the ciphertext: its name on the bus. */
+  /** Hex sha256 of the ciphertext, which is the blob's name on the bus. */
   readonly h: string;
   /** The AEAD nonce, base64-std of 24 bytes. */
   readonly n: string;
@@ -25,61 +33,63 @@ export interface BlobRef {
 }
 
 /**
- * A frame as its JSON says it: byte fields stay base64-std.
- * Shape: what is empty is absent. `p` is the payload, sealed in a room that encrypts. Source: spec 4.
+ * A decoded frame. Byte fields stay base64-std.
+ * Shape: empty fields are absent. `p` is the payload, encrypted if the room encrypts. Source: spec 4.
  */
 export interface Frame {
   readonly t: FrameType;
-  /** The subject of the room. */
+  /** The room's subject. */
   readonly s: string;
   /** The endpoint id of the sender. */
   readonly from: string;
   readonly id: string;
-  /** The epoch whose key seals the payload. */
+  /** The epoch whose key encrypts the payload. */
   readonly e: number;
   /** The AEAD nonce of the payload, 24 bytes. */
   readonly n?: string | undefined;
   readonly p?: string | undefined;
   readonly b?: BlobRef | undefined;
-  /** 64 bytes over `frameSigningText`. */
+  /** The signature, 64 bytes, over `frameSigningText`. */
   readonly sig?: string | undefined;
-  /** The id of the frame that began the thread. */
+  /** The id of the frame that started the thread. */
   readonly thr?: string | undefined;
-  /** The id of the frame that this one answers. */
+  /** The id of the frame that this one replies to. */
   readonly re?: string | undefined;
 }
 
-/** Why a receiver dropped a frame: what it counts by. Source: spec 4. */
+/** The reason why a receiver dropped a frame; drops are counted per reason. Source: spec 4. */
 export type DropReason =
   /** More than 1 MiB. */
   | "too_large"
-  /** No JSON in UTF-8, a byte order mark included. */
+  /** Not JSON in UTF-8, or it starts with a byte order mark. */
   | "not_json"
-  /** JSON, but not the one text of a frame: a key, its place, the form of a value or its range is another. */
+  /** Valid JSON, but not a canonical frame: a wrong key, key order, value format or range. */
   | "not_canonical"
-  /** Its subject is not the room's. */
+  /** The frame's subject is not the room's. */
   | "wrong_subject"
-  /** Its sender is no member in the frame's epoch. */
+  /** The sender is not a member in the frame's epoch. */
   | "not_a_member"
-  /** A second one of the same sender and id. */
+  /** A duplicate: the same sender and id were seen before. */
   | "repeat"
-  /** A live one of an epoch that ended a while ago. */
+  /** A live frame of an epoch that ended a while ago. */
   | "old_epoch"
-  /** Of a later epoch than a fresh read of the room shows. */
+  /** The epoch is later than a fresh read of the room shows. */
   | "epoch_ahead"
-  /** No signature, where the room demands one. */
+  /** Not signed, but the room requires signatures. */
   | "unsigned"
-  /** A signature that does not hold, whether one is demanded or not. */
+  /** The signature is invalid. Counts whether or not the room requires one. */
   | "bad_signature"
-  /** Sealed with another key or for another place, not sealed where the room encrypts, or sealed where it does not. */
+  /**
+   * Encrypted with another key or for another room, plaintext in an encrypted room, or ciphertext in a plaintext one.
+   */
   | "not_decryptable";
 
-/** A frame that nobody is to see. */
+/** A frame that was dropped, with the reason. */
 export interface Dropped {
   readonly drop: DropReason;
 }
 
-/** Whether something was dropped. */
+/** Reports whether a result is a dropped frame. */
 export function isDropped(one: object): one is Dropped {
   return "drop" in one;
 }
@@ -92,8 +102,8 @@ const subject = `${subjectTokenPattern}(?:\\.${subjectTokenPattern}){1,${subject
 const blobRef = `\\{"h":"([0-9a-f]{64})","n":"(${nonce})","sz":(0|[1-9][0-9]{0,7})\\}`;
 
 /**
- * The closed grammar as one expression, so that no parser decides what a frame is: what it matches has one reading in
- * every language, and is what encoding the result would write again. Ranges are checked apart.
+ * The whole grammar of a frame as one regular expression, so the result never depends on a JSON parser. A matching text
+ * has one reading in every language, and encoding the decoded frame gives the same text. Ranges are checked separately.
  */
 const shape = new RegExp(
   [
@@ -103,7 +113,7 @@ const shape = new RegExp(
   ].join(""),
 );
 
-/** The last four characters of base64 whose trailing bits are zero. */
+/** The last four characters of canonical base64: the trailing bits are zero. */
 const lastFour = new RegExp(`^(?:${base64}{4}|${base64}[AQgw]==|${base64}{2}[AEIMQUYcgkosw048]=)$`);
 
 const isWholeBase64 = (text: string) => text.length % 4 === 0 && lastFour.test(text.slice(-4));
@@ -112,7 +122,7 @@ function refOf(h: string | undefined, n: string | undefined, sz: string | undefi
   return h === undefined || n === undefined ? undefined : { h, n, sz: Number(sz) };
 }
 
-/** The frame that a text is, or null when the text is none. */
+/** Parses a frame's text. Returns null if it does not match the grammar. */
 function parse(text: string): Frame | null {
   const found = shape.exec(text);
   if (found === null) return null;
@@ -138,8 +148,9 @@ function isJson(text: string): boolean {
 }
 
 /**
- * The frame in some bytes, or why they are none.
- * Shape: what it gives encodes to those bytes again. Neither signature nor payload is looked into. Source: spec 4.
+ * Decodes a frame, or returns the reason to drop it.
+ * Shape: encoding the result gives the same bytes. The signature is not verified and the payload not decrypted. Source:
+ * spec 4.
  */
 export function decodeFrame(bytes: Uint8Array): Frame | Dropped {
   if (bytes.length > frameBytesMax) return { drop: "too_large" };
@@ -149,14 +160,14 @@ export function decodeFrame(bytes: Uint8Array): Frame | Dropped {
 
 const plainRef = ({ h, n, sz }: BlobRef): BlobRef => ({ h, n, sz });
 
-/** Keys in their order; JSON leaves out what is undefined, and the grammar knows nothing that would be escaped. */
+/** The frame as JSON with keys in canonical order. JSON omits undefined fields, and no field needs escaping. */
 function jsonOf({ t, s, from, id, e, n, b, thr, re }: Frame, p?: string, sig?: string): string {
   return JSON.stringify({ t, s, from, id, e, n, p, b: b && plainRef(b), sig, thr, re });
 }
 
 /**
- * The bytes of a frame, as every implementation writes them.
- * Errors: too_large above 1 MiB. A frame outside the grammar is a programmer's error. Source: spec 4.
+ * Encodes a frame in canonical form, the same bytes in every implementation.
+ * Errors: too_large above 1 MiB. A frame outside the grammar is a programming error (TypeError). Source: spec 4.
  */
 export function encodeFrame(frame: Frame): Uint8Array {
   const text = jsonOf(frame, frame.p, frame.sig);
@@ -167,29 +178,29 @@ export function encodeFrame(frame: Frame): Uint8Array {
   return bytesOf(text);
 }
 
-/** What a frame's sealed payload is bound to: the room, and all of the frame but payload and signature. */
+/** The additional data (AAD) of a frame's encrypted payload: the room, and the frame without payload and signature. */
 export function frameAad(roomId: string, frame: Frame): string {
   return frameText(roomId, jsonOf(frame));
 }
 
-/** What a frame's signature covers: the room, and all of the frame but the signature. */
+/** The text that a frame's signature covers: the room, and the frame without the signature. */
 export function frameSigningText(roomId: string, frame: Frame): string {
   return frameText(roomId, jsonOf(frame, frame.p));
 }
 
-/** What a sealed blob is bound to. */
+/** The additional data (AAD) of an encrypted blob. */
 export function blobAad(roomId: string, epoch: number): string {
   return `unibus-blob-v1\n${roomId}\n${epoch}`;
 }
 
-/** A blob reference as text, as it stands in a frame. */
+/** Formats a blob reference as it appears in a frame. */
 export function blobRefText(ref: BlobRef): string {
   return JSON.stringify(plainRef(ref));
 }
 
 const refShape = new RegExp(`^${blobRef}$`);
 
-/** The blob reference that a text is, or null when it is none. */
+/** Parses a blob reference. Returns null if the text is not one. */
 export function parseBlobRef(text: string): BlobRef | null {
   const [, h, n, sz] = refShape.exec(text) ?? [];
   const ref = refOf(h, n, sz);

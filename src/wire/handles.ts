@@ -1,6 +1,6 @@
 /**
- * Which texts may be handles, for the bus and for commands on a data directory. Clients need none of this: they compare
- * handles by `looks.ts`.
+ * The rules for handles (display names). The bus and the CLI commands on a data directory enforce them. Clients do not:
+ * they only compare handles with `looks.ts`.
  */
 import { UnibusError } from "./errors.ts";
 import { hiddenReplacer } from "./hidden.ts";
@@ -12,7 +12,7 @@ const blank = /^[\p{White_Space}\u2800]*$/u;
 const refused = "\\p{Cc}\\p{Cs}\\p{Cn}\\p{Zl}\\p{Zp}\\p{Bidi_Control}\\p{Default_Ignorable_Code_Point}\\ufff9-\\ufffb";
 const replaceRefused = hiddenReplacer(refused);
 
-/** The normal form of a handle: NFC, without spaces at its ends. It may still be one that is refused. */
+/** Normalises a handle: NFC, without spaces at either end. The result may still be invalid. */
 export function normalHandle(handle: string): string {
   return handle.normalize("NFC").replace(trimmed, "");
 }
@@ -23,16 +23,16 @@ function kindOf(character: string): string {
   return /[\p{Cn}\p{Cs}]/u.test(character) ? "not an assigned character" : "invisible";
 }
 
-/** A text in quotes, every character that is not plain to see written by its number. */
+/** Quotes a text for an error message, with every invisible character escaped as `\uXXXX`. */
 function quoted(text: string): string {
   const written = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return JSON.stringify(text).replace(new RegExp(`[${refused}]`, "gu"), (one) => one.replace(/[\s\S]/g, written));
 }
 
 /**
- * A handle as it is stored: in its normal form.
- * Errors: invalid, with the reason, for one that is blank, too long, or holds a character that cannot be seen, steers
- * what shows it, or is not assigned. Source: spec 7.
+ * Validates a handle and returns it in the normal form in which it is stored.
+ * Errors: invalid, with the reason, if the handle is blank, too long, or contains a character that is invisible,
+ * changes how text is displayed, or is unassigned. Source: spec 7.
  */
 export function checkHandle(given: string): string {
   const handle = normalHandle(given);

@@ -1,21 +1,21 @@
 /**
- * Characters that a person does not see, or that steer what shows them. Joiners and variation selectors are among them,
- * and yet belong into emoji, and where IDNA lets joiners stand (RFC 5892, CONTEXTJ): those are left alone.
+ * Finds invisible characters and characters that change how text is displayed. Joiners and variation selectors count as
+ * such, except in emoji and where IDNA allows joiners (RFC 5892, CONTEXTJ).
  */
 import { joinsNext, joinsPrevious, transparent, viramas } from "./joining.ts";
 
-/** Emoji with the joiners and variation selectors that belong to them. */
+/** Matches emoji with the joiners and variation selectors that belong to them. */
 const emoji =
   "[0-9#*]\\ufe0f\\u20e3|\\p{ExtPict}(?:[\\ufe0e\\ufe0f]|\\p{EMod})?(?:\\u200d\\p{ExtPict}(?:[\\ufe0e\\ufe0f]|\\p{EMod})?)*";
 
-/** Joiners that change how letters are written, in their place. */
+/** Matches joiners that change how letters are written, in the places where they are allowed. */
 const contextualJoiner =
   `(?<=[${viramas}])[\\u200c\\u200d]|` +
   `(?<=[${joinsNext}][${transparent}]*)\\u200c(?=[${transparent}]*[${joinsPrevious}])`;
 
 /**
- * Makes what replaces each character of a class that is out of its place.
- * Shape: `characters` is a class of a regular expression with flag `u`, without brackets.
+ * Creates a function that replaces each character of a class, unless it is in an allowed place.
+ * Shape: `characters` is a regular expression character class for the `u` flag, without the brackets.
  */
 export function hiddenReplacer(characters: string): (text: string, replace: (hidden: string) => string) => string {
   const some = new RegExp(`[${characters}]`, "u");

@@ -1,17 +1,17 @@
 /**
- * Looks: which handles a person cannot tell apart. A handle has two looks, and two handles look alike if they share
- * the first or the second: `bob` and `b0b`, `alice` and `aIice`, `René` composed and decomposed.
+ * Looks: the forms by which handles that a person cannot tell apart are compared. A handle has two looks, and two
+ * handles look alike if they share the first or the second: `bob` and `b0b`, `alice` and `aIice`, `René` composed and
+ * decomposed.
  *
- * Both ends compute them: the bus, to find the users that a handle names, and clients, to keep pins and to compare
- * owners with them. Stores keep the looks of their users together with `looksVersion`, and compute them again when
- * that differs.
+ * The bus computes looks to find the users that match a handle. Clients compute them to keep pins and to compare owners
+ * with them. Stores index the looks of their users together with `looksVersion`, and recompute them when it differs.
  */
 import { confusables, unicodeVersion } from "./confusables.ts";
 
-/** Counts changes of this file that change looks while the Unicode data stays the same. */
+/** Bump this when a change in this file changes looks while the Unicode data stays the same. */
 const looksRevision = 1;
 
-/** The version of the looks: of the Unicode data and of the functions here. */
+/** The version of the looks: the Unicode version and the revision of this code. */
 export const looksVersion = `${unicodeVersion}-${looksRevision}`;
 
 /** The two looks of a handle. */
@@ -22,7 +22,7 @@ export interface Looks {
 
 const ignorable = /\p{Default_Ignorable_Code_Point}/gu;
 
-/** The table, read at its first use: from a character to the text that stands for it. */
+/** The confusables table, parsed on first use: maps a character to its prototype. */
 let prototypes: ReadonlyMap<string, string> | undefined;
 
 function readTable(): ReadonlyMap<string, string> {
@@ -43,8 +43,8 @@ function fold(text: string): string {
 }
 
 /**
- * The skeleton of a text in NFKC (UTS 39): each character replaced by the one that stands for all that look like it.
- * The table leaves out what NFKC has replaced already.
+ * The skeleton of a text in NFKC (UTS 39): each character is replaced by the prototype of all characters that look like
+ * it. The table omits characters that NFKC has already replaced.
  */
 export function skeleton(text: string): string {
   prototypes ??= readTable();
@@ -56,8 +56,8 @@ export function skeleton(text: string): string {
 }
 
 /**
- * The looks of a handle, as it is stored or as it is asked for.
- * Shape: any text; a handle that was checked has at most 64 characters, so that this takes microseconds.
+ * Computes the looks of a handle, whether stored or searched for.
+ * Shape: any text. A valid handle has at most 64 characters, so this takes microseconds.
  * Source: spec 7.
  */
 export function looksOf(handle: string): Looks {
@@ -65,7 +65,7 @@ export function looksOf(handle: string): Looks {
   return { look1: fold(skeleton(fold(compatible))), look2: fold(skeleton(compatible)) };
 }
 
-/** Whether a person may take one of two handles for the other. */
+/** Reports whether a person may mistake one of two handles for the other. */
 export function lookAlike(one: string, other: string): boolean {
   const [a, b] = [looksOf(one), looksOf(other)];
   return a.look1 === b.look1 || a.look2 === b.look2;

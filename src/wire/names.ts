@@ -1,42 +1,50 @@
+/**
+ * Names and their formats: subjects, endpoint ids, NATS nkeys, and the streams, consumers and buckets of JetStream.
+ * Server and client both derive them here, so the two sides always agree. Names marked "Fixed" never change: data on
+ * disk and other implementations depend on them.
+ */
 import { base32nopad } from "@scure/base";
 import { sha256 } from "#bytes";
 import { fromHex, toBase64Url } from "./encoding.ts";
 
-/** The namespaces that every bus has; the configuration may add more. Source: spec 3. */
+/** The namespaces that every bus has. The configuration may add more. Source: spec 3. */
 export const builtinNamespaces = ["proc", "rpc", "room", "agent"] as const;
 
 /** The longest subject, in characters. Source: spec 3. */
 export const subjectLengthMax = 200;
 
-/** The first token of every subject to which a durable delivers. Source: spec 8. */
+/** The first token of every subject that a durable delivers to. Source: spec 8. */
 export const deliverRoot = "_DELIVER";
 
-/** First tokens that belong to NATS or to unibus and never become a namespace. Source: spec 9. */
+/** First tokens that are reserved for NATS or unibus and never become a namespace. Source: spec 9. */
 export const reservedNamespaces = ["unibus", "_INBOX", deliverRoot, "_R_"] as const;
 
 /** The longest handle, in characters (code points) of its normal form. Source: spec 7. */
 export const handleLengthMax = 64;
 
-/** One token of a subject. Source: spec 3. */
+/** The pattern of one token of a subject. Source: spec 3. */
 export const subjectTokenPattern = "[A-Za-z0-9_-]+";
 
 const token = new RegExp(`^${subjectTokenPattern}$`);
 
-/** Fully random ids of rooms and frames: Crockford base32, 48 bits of time. Source: spec 4. */
+/**
+ * The pattern of a ULID, which identifies rooms and frames: Crockford base32, 48 bits of time, then random bits.
+ * Source: spec 4.
+ */
 export const ulidPattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$";
 
 const ulidShape = new RegExp(ulidPattern);
 
-/** Endpoint ids: base64url of a sha256. */
+/** The pattern of an endpoint id: base64url of a sha256. */
 export const endpointPattern = "^[A-Za-z0-9_-]{43}$";
 
-/** Keys in bodies: hex of 32 bytes, either case. */
+/** The pattern of a key in a request body: hex of 32 bytes, in either case. */
 export const keyPattern = "^[0-9a-fA-F]{64}$";
 
-/** Device names of durables. Source: spec 8. */
+/** The pattern of a device name of a durable. Source: spec 8. */
 export const devicePattern = "^[a-z0-9]{1,16}$";
 
-/** Whether a text is a ULID. */
+/** Reports whether a text is a ULID. */
 export function isUlid(text: string): boolean {
   return ulidShape.test(text);
 }
@@ -50,12 +58,14 @@ export function endpointId(signPub: Uint8Array | string): string {
   return toBase64Url(sha256(typeof signPub === "string" ? keyBytes(signPub) : signPub));
 }
 
-/** A user key as it is stored: lowercase. Source: spec 2. */
+/** A user's key as it is stored: lowercase. Source: spec 2. */
 export function normalKey(key: string): string {
   return key.toLowerCase();
 }
 
-/** The 32 bytes of a key in hex. A caller has checked its shape: anything else is a programmer's error. */
+/**
+ * The 32 bytes of a key in hex. The caller must have validated it: anything else is a programming error (TypeError).
+ */
 export function keyBytes(key: string): Uint8Array {
   const bytes = fromHex(key);
   if (bytes?.length !== 32) throw new TypeError("a key has 64 hex digits");
@@ -93,12 +103,12 @@ export function userNkeySeed(signSeed: Uint8Array): string {
   return encodeNkey([nkeySeedPrefix | (nkeyUserPrefix >> 5), (nkeyUserPrefix & 31) << 3], signSeed);
 }
 
-/** The NATS account nkey (`A...`) of an Ed25519 public key: who signs what the auth callout answers. */
+/** The NATS account nkey (`A...`) of an Ed25519 public key: the account that signs the answers of the auth callout. */
 export function accountNkey(signPub: Uint8Array): string {
   return encodeNkey([0], signPub);
 }
 
-/** The Ed25519 public key of a NATS user nkey, or null when it is none. */
+/** The Ed25519 public key of a NATS user nkey. Returns null if the text is not one. */
 export function keyOfUserNkey(nkey: string): Uint8Array | null {
   if (!/^U[A-Z2-7]{55}$/.test(nkey)) return null;
   const key = base32nopad.decode(nkey).slice(1, 33);
@@ -106,7 +116,7 @@ export function keyOfUserNkey(nkey: string): Uint8Array | null {
 }
 
 /**
- * Why a subject may not name a room, or null when it may.
+ * Checks whether a subject may name a room. Returns the reason why not, or null.
  * Source: spec 3.
  */
 export function subjectFault(subject: string, namespaces: readonly string[]): string | null {
@@ -118,7 +128,7 @@ export function subjectFault(subject: string, namespaces: readonly string[]): st
   return null;
 }
 
-/** Why a text may not be an added namespace, or null when it may. */
+/** Checks whether a namespace may be added. Returns the reason why not, or null. */
 export function namespaceFault(namespace: string): string | null {
   if (!token.test(namespace)) return "a namespace matches [A-Za-z0-9_-]+";
   if (namespace.startsWith("_") || (reservedNamespaces as readonly string[]).includes(namespace)) {
@@ -127,7 +137,7 @@ export function namespaceFault(namespace: string): string | null {
   return null;
 }
 
-/** A name in which JetStream finds no special character. */
+/** Replaces every character that is special in JetStream names. */
 export function sanitize(name: string): string {
   return name.replace(/[^A-Za-z0-9_]/g, "_");
 }
@@ -137,31 +147,34 @@ export function streamName(roomId: string): string {
   return `UNIBUS_${sanitize(roomId)}`;
 }
 
-/** The device of a durable where none is named. Source: spec 8. */
+/** The device name of a durable if none is given. Source: spec 8. */
 export const mainDevice = "main";
 
-/** The push consumer of one member's device on a persisted room. Source: spec 8. */
+/** The push consumer of one member's device in a persisted room. Source: spec 8. */
 export function consumerName(roomId: string, endpoint: string, device: string = mainDevice): string {
   const name = `${sanitize(roomId)}_${sanitize(endpoint)}`;
   return device === mainDevice ? name : `${name}_${device}`;
 }
 
-/** The subject to which a durable delivers. Source: spec 8. */
+/** The subject that a durable delivers to. Source: spec 8. */
 export function deliverSubject(endpoint: string, roomId: string, device: string): string {
   return `${deliverRoot}.${endpoint}.${roomId}.${device}`;
 }
 
-/** The link by which an invite's token is handed over: the fragment never reaches a server log. Source: spec 7. */
+/**
+ * The link that hands over an invite's token. The token is in the fragment, so it never reaches a server log. Source:
+ * spec 7.
+ */
 export function joinLink(url: string, token: string): string {
   return `${url}/join#${token}`;
 }
 
-/** The subject of a notice to one peer. Source: spec 9. */
+/** The subject of a notice to one user. Source: spec 9. */
 export function noticeSubject(endpoint: string, kind: string): string {
   return `unibus.user.${endpoint}.${kind}`;
 }
 
-/** The subject by which nodes are asked to disconnect a peer. No peer may publish to it, or subscribe to it. */
+/** The subject on which nodes are asked to disconnect a user. Users may neither publish nor subscribe to it. */
 export function disconnectSubject(endpoint: string): string {
   return `unibus.disconnect.${endpoint}`;
 }
@@ -177,15 +190,15 @@ export const buckets = {
   nonces: "UNIBUS_nonces",
 } as const;
 
-/** The JetStream stream that is a bucket. */
+/** The JetStream stream behind a key-value bucket. */
 export function bucketStream(bucket: string): string {
   return `KV_${bucket}`;
 }
 
-/** The object store of the blobs of a cluster. Fixed. Source: spec 10. */
+/** The object store that holds the blobs of a cluster. Fixed. Source: spec 10. */
 export const blobBucket = "UNIBUS_blobs";
 
-/** The JetStream stream that is an object store. */
+/** The JetStream stream behind an object store. */
 export function objectStream(bucket: string): string {
   return `OBJ_${bucket}`;
 }

@@ -2,8 +2,8 @@
 export const natsServerVersionMin = "2.12.7";
 
 /**
- * Whether a version is another or newer.
- * Shape: `MAJOR.MINOR.PATCH`, what follows is ignored; what does not parse counts as older.
+ * Reports whether a version is at least `min`.
+ * Shape: `MAJOR.MINOR.PATCH`; a suffix is ignored. A version that does not parse counts as older.
  */
 export function versionAtLeast(version: string, min: string): boolean {
   const parts = (text: string) => (/^v?(\d+)\.(\d+)\.(\d+)/.exec(text) ?? []).slice(1).map(Number);

@@ -1,16 +1,16 @@
 import { frameBytesMax } from "./frame.ts";
 import { streamName } from "./names.ts";
 
-/** What happens to a publish into a room that has reached its byte limit. */
+/** What happens when a message is published to a room that has reached its byte limit. */
 export type WhenFull = "refuse" | "drop_oldest";
 
-/** How long JetStream remembers a Nats-Msg-Id, in milliseconds. */
+/** How long JetStream remembers a Nats-Msg-Id for dedup, in milliseconds. */
 export const dedupWindowMs = 120_000;
 
-/** The largest NATS message: a frame and 64 KiB for its headers. Source: spec 9. */
+/** The largest NATS message, in bytes: a frame plus 64 KiB for its headers. Source: spec 9. */
 export const natsPayloadBytesMax = frameBytesMax + 65_536;
 
-/** How JetStream calls what happens to a publish into a full stream. */
+/** JetStream's discard policy for a `WhenFull` value. */
 export function discardOf(whenFull: WhenFull): "new" | "old" {
   return whenFull === "refuse" ? "new" : "old";
 }
@@ -38,8 +38,9 @@ export interface RoomStreamConfig {
 }
 
 /**
- * The one source for the stream of a persisted room.
- * Units: `bytesMax` in bytes; -1 while the room is below its limit, because nats-server reserves what it is given.
+ * The stream configuration of a persisted room; the only place that defines it.
+ * Units: `bytesMax` in bytes, or -1 while the room is below its limit, because nats-server reserves the configured
+ * size.
  * Source: spec 8.
  */
 export function roomStreamConfig(room: {

@@ -1,6 +1,7 @@
 /**
- * The exact text of every signature. An identity key signs only text whose first line is `unibus-<kind>-v<n>`.
- * Shape: lines joined by one LF, none at the end; keys in lowercase hex.
+ * The exact text that each kind of signature covers. An identity key only signs text whose first line is
+ * `unibus-<kind>-v<n>`.
+ * Shape: lines joined by one LF, without a trailing LF; keys in lowercase hex.
  * Source: spec 2.
  */
 const lines = (...parts: readonly (string | number)[]): string => parts.join("\n");
@@ -15,21 +16,21 @@ export const signatureHeaders = {
   sig: "x-unibus-sig",
 } as const;
 
-/** Every header that a client of the control plane may send, for browsers that ask. */
+/** Every request header that a client of the control plane may send; answers a browser's CORS preflight. */
 export const requestHeaders: readonly string[] = [
   ...["content-type", "authorization", "if-none-match"],
   ...Object.values(signatureHeaders),
 ];
 
-/** The header that names a request in the log. */
+/** The header with the request's id in the server log. */
 export const requestIdHeader = "x-request-id";
 
-/** How far a signer's clock may be off, either way, in seconds. Source: spec 5. */
+/** The largest clock skew of a signer, in either direction, in seconds. Source: spec 5. */
 export const skewSMax = 30;
 
-/** What a request's signature covers, in the order of its lines. */
+/** The fields that a request's signature covers, in the order of its lines. */
 export interface RequestText {
-  /** host[:port] as dialled, lowercase, without the default port. */
+  /** host[:port] as dialled, in lowercase, without the default port. */
   readonly host: string;
   readonly method: string;
   /** path?query exactly as sent. */
@@ -38,33 +39,33 @@ export interface RequestText {
   readonly ts: string;
   /** 16 random bytes, base64-std. */
   readonly nonce: string;
-  /** Lowercase hex sha256 of the body's bytes, also of none. */
+  /** Lowercase hex sha256 of the body's bytes, also for an empty body. */
   readonly bodyHash: string;
 }
 
-/** The text of kind `request`. */
+/** The text that a request signs (kind `request`). */
 export function requestText(request: RequestText): string {
   const { host, method, target, ts, nonce, bodyHash } = request;
   return lines("unibus-request-v1", host, method, target, ts, nonce, bodyHash);
 }
 
 /**
- * The text of kind `nats`, which a login signs.
- * Shape: `host` is host:port as dialled, lowercase, IPv6 in brackets, the port always written (`natsHost` makes it from
- * a URL); `nonce` comes from the server's INFO. Version 1 had no port, so a bus on the same host name could pass a
- * login on.
+ * The text that a NATS login signs (kind `nats`).
+ * Shape: `host` is host:port as dialled, in lowercase, IPv6 in brackets, the port always present (`natsHost` derives it
+ * from a URL); `nonce` comes from the server's INFO. Version 1 had no port, so another bus on the same host name could
+ * relay a login.
  * Source: spec 2.
  */
 export function natsText(host: string, nonce: string): string {
   return lines("unibus-nats-v2", host, nonce);
 }
 
-/** The text of kind `keys`: a user vouches for its own kex key. */
+/** The text by which a user signs their own kex key (kind `keys`). */
 export function keysText(signPub: string, kexPub: string): string {
   return lines("unibus-keys-v1", signPub, kexPub);
 }
 
-/** The text of kind `frame`: `json` is the frame without `sig`. */
+/** The text that a frame signs (kind `frame`). `json` is the frame without `sig`. */
 export function frameText(roomId: string, json: string): string {
   return lines("unibus-frame-v1", roomId, json);
 }

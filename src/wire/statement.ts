@@ -1,16 +1,25 @@
+/**
+ * Room statements: the ten signed lines that fix a room's whole state at one version (subject, policy, epoch, owners,
+ * members). Each statement contains the hash of the one before, so they form a chain; `chain.ts` checks the steps.
+ * Owners' clients build and sign them with `nextState`; the plugin `rooms` computes the same state and compares.
+ * Invariant: the text is the data, and nothing else on the wire repeats it. Source: spec 3.
+ */
 import { bytesOf, sha256Hex } from "./encoding.ts";
 
-/** A role in a room. */
+/** A member's role in a room. */
 export type RoomRole = "owner" | "member";
 
-/** What a room demands of its frames, and whether they are kept. Never changes. Source: spec 3. */
+/** A room's policy: what it requires of frames, and whether they are stored. It never changes. Source: spec 3. */
 export interface Policy {
   readonly encrypt: boolean;
   readonly persist: boolean;
   readonly sign_msgs: boolean;
 }
 
-/** One stay of one member, as the members hash covers it. `until` 0: still in. Units: epochs. Source: spec 3. */
+/**
+ * One membership period (a "stay") of one member, as the members hash covers it: `since` is the epoch in which the
+ * member joined, `until` the epoch in which they left, or 0 while they are a member. Source: spec 3.
+ */
 export interface MemberLine {
   readonly endpoint: string;
   readonly sign_pub: string;
@@ -20,11 +29,11 @@ export interface MemberLine {
   readonly until: number;
 }
 
-/** The whole state of a room that one statement fixes. */
+/** The complete state of a room that one statement fixes. */
 export interface RoomState {
   readonly roomId: string;
   readonly version: number;
-  /** Hex sha256 of the statement before, 64 zeros for version 1. */
+  /** Hex sha256 of the previous statement, or 64 zeros for version 1. */
   readonly prev: string;
   readonly subject: string;
   readonly policy: Policy;
@@ -33,10 +42,10 @@ export interface RoomState {
   readonly lines: readonly MemberLine[];
 }
 
-/** Where a hash is due and there is nothing to hash. */
+/** The placeholder hash, where there is nothing to hash. */
 export const zeroHash = "0".repeat(64);
 
-/** The most owners of a room. Source: spec 3. */
+/** The most owners that a room may have. Source: spec 3. */
 export const ownersMax = 100;
 
 /** The ten lines of a statement, in order. Fixed. Source: spec 3. */
@@ -57,7 +66,7 @@ const kind = "unibus-room-v1";
 const hashShape = /^[0-9a-f]{64}$/;
 const numberShape = /^[1-9][0-9]{0,9}$/;
 
-/** The largest epoch: a frame carries no more. Source: spec 4. */
+/** The largest epoch, limited by the frame format. Source: spec 4. */
 export const epochMax = 2 ** 31 - 1;
 
 /** Hex sha256 by which a member recognises the room key of an epoch. Source: spec 3. */
@@ -65,7 +74,7 @@ export function keyCheck(roomId: string, epoch: number, roomKey: Uint8Array): st
   return sha256Hex(new Uint8Array([...bytesOf(`unibus-key-v1\n${roomId}\n${epoch}\n`), ...roomKey]));
 }
 
-/** Three digits: encrypt, persist, sign_msgs. */
+/** The policy as three digits: encrypt, persist, sign_msgs. */
 export function policyDigits(policy: Policy): string {
   return [policy.encrypt, policy.persist, policy.sign_msgs].map((on) => (on ? "1" : "0")).join("");
 }
@@ -73,7 +82,7 @@ export function policyDigits(policy: Policy): string {
 const byStay = (a: MemberLine, b: MemberLine): number =>
   a.endpoint < b.endpoint ? -1 : a.endpoint > b.endpoint ? 1 : a.since - b.since;
 
-/** The text that the members hash covers: one line for each stay, each ended by LF. */
+/** The text that the members hash covers: one line for each membership period, each ended by LF. */
 export function memberLinesText(lines: readonly MemberLine[]): string {
   return [...lines]
     .sort(byStay)
@@ -81,7 +90,7 @@ export function memberLinesText(lines: readonly MemberLine[]): string {
     .join("");
 }
 
-/** The keys of those who own the room now, ascending. */
+/** The signing keys of the current owners, ascending. */
 export function ownersOf(lines: readonly MemberLine[]): string[] {
   return lines
     .filter((line) => line.role === "owner" && line.until === 0)
@@ -105,7 +114,7 @@ export function statementText(state: RoomState): string {
   ].join("\n");
 }
 
-/** What a statement's text says by itself; the members it names by their hash only. */
+/** The fields of a statement's text. It contains only the hash of the member lines, not the lines. */
 export interface ParsedStatement {
   readonly roomId: string;
   readonly version: number;
@@ -118,14 +127,14 @@ export interface ParsedStatement {
   readonly membersHash: string;
 }
 
-/** The line of a statement, for a sentence about it: `line 7 (epoch)`. */
+/** Names a line of a statement in an error message: `line 7 (epoch)`. */
 export function lineName(index: number): string {
   return `line ${index + 1} (${statementLines[index] ?? "more than ten"})`;
 }
 
 /**
- * Reads a statement, or says in one sentence which line is wrong.
- * It checks shape alone: whether room_id and subject are allowed, and whether the state is true, is for the caller.
+ * Parses a statement, or explains in one sentence which line is malformed.
+ * It only checks the format. The caller checks whether room_id and subject are allowed, and whether the state is true.
  */
 export function parseStatement(text: string): ParsedStatement | { readonly fault: string } {
   const lines = text.split("\n");
@@ -172,7 +181,7 @@ export function parseStatement(text: string): ParsedStatement | { readonly fault
   };
 }
 
-/** The first line in which two statements differ, counted from 0, or null when they are the same text. */
+/** The first line in which two statements differ, counted from 0. Returns null if they are the same text. */
 export function firstDifference(text: string, expected: string): number | null {
   if (text === expected) return null;
   const [a, b] = [text.split("\n"), expected.split("\n")];
@@ -180,13 +189,13 @@ export function firstDifference(text: string, expected: string): number | null {
   return null;
 }
 
-/** What a change of a room does to its lines. Every change of the epoch ends the stays of those who are `gone`. */
+/** A change of a room's member lines. Every new epoch ends the membership periods of the `gone` members. */
 export type StateChange =
   | { readonly kind: "add"; readonly members: readonly Pick<MemberLine, "endpoint" | "sign_pub" | "kex_pub">[] }
   | { readonly kind: "rotate"; readonly gone: ReadonlySet<string>; readonly keyCheck: string }
   | { readonly kind: "role"; readonly endpoint: string; readonly role: RoomRole };
 
-/** The state that follows from a state and a change: what the owner's client signs, and what the server expects. */
+/** Applies a change to a state. The owner's client signs the result, and the server expects the same one. */
 export function nextState(state: RoomState, change: StateChange): RoomState {
   const next = { ...state, version: state.version + 1, prev: sha256Hex(statementText(state)) };
   const isIn = (line: MemberLine, endpoint: string) => line.until === 0 && line.endpoint === endpoint;

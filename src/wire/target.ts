@@ -1,13 +1,16 @@
-/** The target of a request, exactly as it was sent, and its parts. */
+/** A request's target, exactly as sent, split into path and query. */
 export interface Target {
-  /** path?query: what a signature covers. */
+  /** path?query, which a signature covers. */
   readonly target: string;
   readonly path: string;
-  /** Without the question mark. */
+  /** The query without the question mark. */
   readonly query: string;
 }
 
-/** The target of a request's absolute URL, without normalising anything; null where there is no host. */
+/**
+ * Extracts the target from a request's absolute URL without normalising anything. Returns null if the URL has no host
+ * or path.
+ */
 export function targetOf(url: string): Target | null {
   const start = url.indexOf("/", url.indexOf("//") + 2);
   if (!/^https?:\/\//.test(url) || start === -1) return null;
@@ -19,12 +22,15 @@ export function targetOf(url: string): Target | null {
 
 const hostShape = /^(\[[0-9a-f:.]+\]|[^\s,:/?#@[\]]+)(:\d{1,5})?$/i;
 
-/** Whether a Host header is one host[:port], IPv6 in brackets. */
+/** Reports whether a Host header is one host[:port], with IPv6 in brackets. */
 export function isHost(text: string): boolean {
   return hostShape.test(text);
 }
 
-/** Why a path may not be routed, or null: an escape that hides a separator, or that is no UTF-8. */
+/**
+ * Checks whether a path may be routed. Returns the reason why not, or null: an escape hides a separator or is not
+ * UTF-8.
+ */
 export function pathFault(path: string): string | null {
   if (!path.includes("%")) return null;
   if (/%2f|%5c|%00/i.test(path)) return "the path hides a separator in an escape (write it plainly)";
