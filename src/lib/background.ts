@@ -1,8 +1,8 @@
-/** Work that goes on beside what a caller waits for. Whoever ends can wait a moment for what is still under way. */
+/** Tracks background work that no caller waits for, so that shutdown can wait a moment for what is still running. */
 export class Background {
   readonly #running = new Set<Promise<void>>();
 
-  /** Takes up some work. Its failure is the affair of whoever began it. */
+  /** Tracks some work. Its errors are ignored here: the caller that started it handles them. */
   add(work: Promise<unknown>): void {
     const settled: Promise<void> = work.then(
       () => void this.#running.delete(settled),
@@ -11,7 +11,7 @@ export class Background {
     this.#running.add(settled);
   }
 
-  /** Resolves when everything has ended that was taken up by now, or after some milliseconds. */
+  /** Resolves when all work added so far has settled, or after `withinMs` milliseconds. */
   async settled(withinMs = 1_000): Promise<void> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<void>((resolve) => {

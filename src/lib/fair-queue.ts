@@ -1,38 +1,38 @@
 /**
- * Runs work a few at a time on behalf of many keys, for clients that give up when they wait too long. Keys take turns,
- * so that one key with much work does not make the others wait. Within a key the newest comes first: when there is more
- * than can be done, the oldest have given up, and a queue that served them first would serve nobody any more.
+ * Limits concurrency fairly across many keys, for clients that give up when they wait too long. Keys take turns (round
+ * robin), so one busy key does not delay the others. Within a key the order is last in, first out: under overload the
+ * oldest callers have given up already, and serving them first would serve no one in time.
  */
 
-/** One that waits for its turn. */
+/** A caller that waits for its turn. */
 interface Waiting {
   readonly resolve: (isItsTurn: boolean) => void;
   readonly timer: ReturnType<typeof setTimeout>;
   isOver: boolean;
 }
 
-/** What waits for one key, the newest last. Some of it is over: it is taken out when that is half of all. */
+/** The waiting callers of one key, newest last. Entries that gave up stay in it until they are half of it. */
 interface Stack {
   waiting: Waiting[];
   live: number;
 }
 
-/** Runs work a few at a time: keys take turns, and the newest of a key comes first. */
+/** Runs at most `atOnce` works at a time. Keys take turns; within a key the newest caller goes first. */
 export class FairQueue {
   #running = 0;
   #live = 0;
-  /** The key whose turn is next comes first. */
+  /** The keys in round-robin order: the first one is next. */
   readonly #stacks = new Map<string, Stack>();
 
-  /** `atOnce`: how much runs at a time. `waitingMax`: how much waits, over all keys. */
+  /** `atOnce`: how many works run at a time. `waitingMax`: how many callers may wait, over all keys. */
   constructor(
     private readonly atOnce: number,
     private readonly waitingMax: number,
   ) {}
 
   /**
-   * Runs `work` when its turn comes, and gives its result. Null, without running it, if its turn does not come within
-   * `waitMsMax` milliseconds, or if too much waits already.
+   * Runs `work` when its turn comes and returns its result. Returns null without running it if its turn does not come
+   * within `waitMsMax` milliseconds, or if too many callers are waiting already.
    */
   async run<T>(key: string, waitMsMax: number, work: () => Promise<T>): Promise<{ readonly result: T } | null> {
     if (this.#running < this.atOnce) this.#running += 1;
@@ -64,7 +64,7 @@ export class FairQueue {
     one.resolve(false);
   }
 
-  /** Hands the place of what has ended to the next key, which then stands behind the others. */
+  /** Passes the free slot to the next key and moves that key to the end of the order. */
   #next(): void {
     const [first] = this.#stacks;
     if (first === undefined) {

@@ -1,17 +1,18 @@
 /**
- * Reads a JSON object of lists of objects, such as `{"a": [{}, {}], "b": []}`, piece by piece: each element as a text
- * of its own. So a large document is parsed in small steps, and is never in memory as one value.
- * It finds where elements begin and end; whether one is JSON, its own parse says.
+ * A streaming parser for a JSON object of lists of objects, such as `{"a": [{}, {}], "b": []}`. It yields the text of
+ * each element as soon as it is complete, so a large document is parsed in small steps and is never in memory as a
+ * whole. It only finds where elements begin and end; the caller's `JSON.parse` of each element decides whether it is
+ * valid. The restore of a room uses it.
  */
 
-/** One element of a list. */
+/** One element of a list, as text. */
 export interface JsonElement {
-  /** The name of its list. */
+  /** The field name of its list. */
   readonly list: string;
   readonly text: string;
 }
 
-/** What is wrong with a document, in a few words. */
+/** A malformed document. The message follows the name of the document. */
 export class JsonListsError extends Error {}
 
 type State =
@@ -33,14 +34,14 @@ const [quote, backslash, open, close, openList, closeList, comma, colon] = Array
 );
 const isSpace = (byte: number): boolean => byte === 32 || byte === 10 || byte === 13 || byte === 9;
 
-/** Where an element ends: what is open, and whether the place is inside a string. */
+/** The position inside an element: the bracket depth, and whether it is inside a string. */
 interface Nesting {
   depth: number;
   inString: boolean;
   isEscaped: boolean;
 }
 
-/** What the next state is after a byte between elements; undefined where the byte may not be there. */
+/** The transitions of the states between elements, by byte. A byte without an entry is a syntax error. */
 const steps: Readonly<Record<Exclude<State, "in" | "in name">, Readonly<Record<number, State>>>> = {
   start: { [open as number]: "first name" },
   "first name": { [quote as number]: "in name", [close as number]: "end" },
@@ -54,7 +55,7 @@ const steps: Readonly<Record<Exclude<State, "in" | "in name">, Readonly<Record<n
   end: {},
 };
 
-/** A document on its way in. */
+/** An incremental parser for one document. */
 export class JsonLists {
   readonly #names: ReadonlySet<string>;
   readonly #elementBytesMax: number;
@@ -62,18 +63,18 @@ export class JsonLists {
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
   #state: State = "start";
   #name = "";
-  /** The bytes of the element or the name under way that came in earlier pieces. */
+  /** The bytes of the current element or name that came in earlier pieces. */
   #held: Uint8Array[] = [];
   #heldBytes = 0;
   readonly #nesting: Nesting = { depth: 0, inString: false, isEscaped: false };
 
-  /** `names`: the lists that may be there, each once. `elementBytesMax`: the longest element, in bytes. */
+  /** `names`: the allowed fields, each at most once. `elementBytesMax`: the longest element, in bytes. */
   constructor(names: readonly string[], elementBytesMax: number) {
     this.#names = new Set(names);
     this.#elementBytesMax = elementBytesMax;
   }
 
-  /** The elements that end in a piece of the document. Errors: JsonListsError. */
+  /** Parses the next piece and yields the elements that end in it. Errors: JsonListsError. */
   *take(piece: Uint8Array): Generator<JsonElement> {
     let from = 0;
     for (let at = 0; at < piece.length; at++) {
@@ -97,7 +98,7 @@ export class JsonLists {
     if (this.#state === "in" || this.#state === "in name") this.#hold(piece.subarray(from));
   }
 
-  /** Says that nothing more comes. Errors: JsonListsError where the document is not complete. */
+  /** Marks the end of the document. Errors: JsonListsError if the document is incomplete. */
   end(): void {
     if (this.#state !== "end") throw new JsonListsError("ends too early");
   }

@@ -1,8 +1,10 @@
-/** One at a time for each key, in the order in which they came. Memory is kept for keys that are in use alone. */
+/** A mutex per key: runs one work at a time for each key, first in, first out. Only keys in use take memory. */
 export class KeyedMutex {
   readonly #last = new Map<string, Promise<unknown>>();
 
-  /** Runs `work` when all earlier work of the key has ended, however it ended. Errors: those of `work`. */
+  /**
+   * Runs `work` when all earlier work of the key has settled, whether it succeeded or failed. Errors: those of `work`.
+   */
   async hold<T>(key: string, work: () => Promise<T>): Promise<T> {
     const before = this.#last.get(key);
     const mine = before === undefined ? Promise.try(work) : before.then(work, work);

@@ -1,4 +1,4 @@
-/** Lets a number of works run at once; further ones wait in the order in which they came. */
+/** A counting semaphore: runs up to `max` works at once; the others wait, first in, first out. */
 export class Semaphore {
   readonly #waiting: (() => void)[] = [];
   #free: number;
@@ -7,7 +7,7 @@ export class Semaphore {
     this.#free = max;
   }
 
-  /** Runs `work` when its turn comes, and gives what it gives. Errors: those of the work. */
+  /** Runs `work` when a slot is free and returns its result. Errors: those of the work. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free -= 1;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));

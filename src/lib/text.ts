@@ -1,4 +1,4 @@
-/** A text without the byte order mark that some editors write before it. */
+/** Removes the byte order mark that some editors write at the start of a text. */
 export function withoutByteOrderMark(text: string): string {
   return text.startsWith("\ufeff") ? text.slice(1) : text;
 }

@@ -1,16 +1,16 @@
-/** Cuts long work of the one thread into slices, so that other work gets its turn in between. */
+/** Splits long synchronous work into time slices, so that the event loop can run other work in between. */
 export class TimeSlices {
   #begunMs = performance.now();
 
-  /** `lengthMs`: how long a slice lasts, in milliseconds. */
+  /** `lengthMs`: the length of a slice, in milliseconds. */
   constructor(private readonly lengthMs: number) {}
 
-  /** Whether the slice is used up: the work should `rest` at the next place where it can. */
+  /** Reports whether the slice is used up: the work should call `rest` at the next possible place. */
   get isOver(): boolean {
     return performance.now() - this.#begunMs >= this.lengthMs;
   }
 
-  /** Lets whatever waits run, and begins a new slice. */
+  /** Yields to the event loop, then starts a new slice. */
   async rest(): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve));
     this.#begunMs = performance.now();

@@ -1,4 +1,4 @@
-/** A token bucket: `burst` tokens at once, then `perSecond` more each second. */
+/** A token bucket: allows `burst` calls at once, then `perSecond` calls per second. */
 export class TokenBucket {
   #tokens: number;
   #atMs = performance.now();
@@ -10,7 +10,7 @@ export class TokenBucket {
     this.#tokens = burst;
   }
 
-  /** Takes a token and resolves when its turn has come. Callers are served in the order in which they called. */
+  /** Takes a token and resolves when it is available. Callers are served first in, first out. */
   async take(): Promise<void> {
     this.#refill();
     this.#tokens -= 1;
@@ -18,7 +18,7 @@ export class TokenBucket {
     await new Promise((resolve) => setTimeout(resolve, (-this.#tokens / this.perSecond) * 1000));
   }
 
-  /** Takes a token if there is one, and says whether there was. */
+  /** Takes a token if one is available, and reports whether it did. */
   tryTake(): boolean {
     this.#refill();
     if (this.#tokens < 1) return false;
