@@ -2,7 +2,7 @@ import { type Address, plainAddress } from "../wire/address.ts";
 import { token } from "./plugin.ts";
 import type { UserRecord } from "./store.ts";
 
-/** An active user who makes a request or a connection. */
+/** The active user who makes a request or a connection. */
 export interface Caller {
   readonly signPub: string;
   readonly endpoint: string;
@@ -12,34 +12,34 @@ export interface Caller {
   readonly kexSig: string | null;
 }
 
-/** Where a request or a login comes from, as far as the names of the bus depend on it. */
+/** The network origin of a request or a login: what the check of the bus's host names depends on. */
 export interface Origin {
-  /** The address of the connection's other end, IPv4 in its own form. Empty if it is not known. */
+  /** The address of the connection's remote end; a mapped IPv4 address is unwrapped. Empty if unknown. */
   readonly address: string;
-  /** Whether a proxy says that it passed this on: then the address is the proxy's. */
+  /** Whether a proxy forwarded it, by its own account. `address` is then the proxy's. */
   readonly isForwarded: boolean;
 }
 
-/** Headers by which proxies and tunnels say that they passed a request on. Source: spec 5. */
+/** Headers by which proxies and tunnels announce that they forwarded a request. Source: spec 5. */
 const forwarding = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/;
 
-/** Whether a proxy says that it passed a request on. */
+/** Reports whether the headers say that a proxy forwarded the request. */
 export function isForwarded(headers: { keys(): Iterable<string> }): boolean {
   for (const name of headers.keys()) if (forwarding.test(name)) return true;
   return false;
 }
 
-/** What authentication sees of a request: no byte of its body. */
+/** The part of a request that authentication sees: everything but the body. */
 export interface RequestHead {
   readonly method: string;
   /** path?query exactly as sent. */
   readonly target: string;
   header(name: string): string | null;
-  /** Where it comes from. */
+  /** The network origin of the request. */
   origin(): Origin;
 }
 
-/** The head of a request. `peer` is the address of its connection's other end. */
+/** Extracts the head of a request. `peer` is the address of its connection's remote end. */
 export function requestHead(request: Request, target: string, peer: string): RequestHead {
   const { method, headers } = request;
   const origin = (): Origin => {
@@ -48,19 +48,19 @@ export function requestHead(request: Request, target: string, peer: string): Req
   return { method, target, header: (name) => headers.get(name), origin };
 }
 
-/** Where a NATS login arrived. */
+/** The server and listeners at which a NATS login arrived. */
 export interface LoginPlace {
-  /** The addresses at which its nats-server listens for NATS and WebSocket clients. */
+  /** The addresses at which this nats-server listens for NATS and WebSocket clients. */
   readonly listeners: readonly Address[];
-  /** Whether that nats-server runs on this machine, so that this machine's addresses are its own. */
+  /** Whether this nats-server runs on this machine, so that loopback addresses refer to it. */
   readonly isHere: boolean;
-  /** The URLs at which `/info` says that the data plane is. */
+  /** The data plane URLs that `/info` lists. */
   readonly urls: readonly string[];
-  /** Whether the operator wrote these URLs down, so that they count wherever the peer is. */
+  /** Whether the operator configured these URLs, so they are valid names wherever the client is. */
   readonly isAdvertised: boolean;
 }
 
-/** A NATS login. */
+/** A NATS login: the client's nkey and its signature over the server's nonce. */
 export interface SignedLogin {
   readonly nkey: string;
   /** base64url, as NATS sends it. */
@@ -71,36 +71,36 @@ export interface SignedLogin {
   readonly from: Origin;
 }
 
-/** Who logs in, or why nobody does: `why` is for the log alone. */
+/** The user who logged in, or null and the reason. `why` only goes to the log. */
 export type LoginOutcome = { readonly caller: Caller } | { readonly caller: null; readonly why: string };
 
-/** Who calls, and what their body must hash to. */
+/** The result of authenticating a request: the caller, and the hash that the body must have. */
 export interface Identified {
-  /** Null where no mode names one. */
+  /** Null if the request names no user. */
   readonly caller: Caller | null;
-  /** Whether a valid signature named the caller: admin routes take no less. */
+  /** Whether a valid signature identified the caller. Admin routes require it. */
   readonly signed: boolean;
-  /** Lowercase hex sha256 that the body must have, or null where nothing was promised. */
+  /** The lowercase hex sha256 that the body must have, or null if the request declared none. */
   readonly bodyHash: string | null;
 }
 
-/** What is enforced of signatures. Source: spec 5. */
+/** How strictly signatures are enforced. Source: spec 5. */
 export type AuthMode = "enforce" | "soft" | "off";
 
-/** Decides who is calling. */
+/** Authenticates requests and logins. */
 export interface Auth {
   readonly mode: AuthMode;
   /**
-   * Checks the headers of a request, spends its nonce, and finds its user.
-   * Errors: unauthenticated, wrong_host, clock_skew (enforce only); rate_limited, unavailable (every mode).
+   * Checks the headers of a request, spends its nonce, and looks up its user.
+   * Errors: unauthenticated, wrong_host, clock_skew (only in mode enforce); rate_limited, unavailable (in every mode).
    */
   identify(head: RequestHead): Promise<Identified>;
   /**
-   * The active user who signed the nonce of a NATS login for a name of this bus.
-   * The signature is checked before anything is looked up. Errors: unavailable, when the users cannot be read.
+   * Authenticates a NATS login: the active user who signed the nonce for a host name of this bus.
+   * It verifies the signature before it looks anything up. Errors: unavailable if the users cannot be read.
    */
   login(login: SignedLogin): Promise<LoginOutcome>;
 }
 
-/** Authentication. */
+/** The token of the authentication service. */
 export const Auth = token<Auth>("auth");

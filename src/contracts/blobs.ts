@@ -1,55 +1,56 @@
 import { UnibusError } from "../wire/errors.ts";
 import { token } from "./plugin.ts";
 
-/** What a blob is charged at least, in bytes: what one of two bytes costs on disk. Source: spec 9. */
+/** The minimum charge for a blob, in bytes: the disk usage of the smallest file. Source: spec 9. */
 export const blobBytesMin = 4_096;
 
-/** What a blob is charged, in bytes. */
+/** The charge for a blob of a size, in bytes. */
 export function blobCharge(size: number): number {
   return Math.max(blobBytesMin, size);
 }
 
-/** A blob that is there. */
+/** A stored blob. */
 export interface StoredBlob {
   readonly size: number;
-  /** Its bytes, read as they are asked for; what ends without an error is all of them. */
+  /** The bytes, read on demand. A stream that ends without an error is complete. */
   readonly body: Blob | ReadableStream<Uint8Array>;
 }
 
-/** A blob by name, and who is charged for it. */
+/** A blob's hash, and the endpoint that is charged for it. */
 export interface ChargedBlob {
   readonly hash: string;
   readonly owner: string;
 }
 
-/** What a put came to. */
+/** The result of a put. */
 export interface PutBlob {
   /** Lowercase hex sha256 of the bytes. */
   readonly hash: string;
-  /** False when it was there already: then nobody is charged for it. */
+  /** False if the blob existed already; the caller is not charged then. */
   readonly isNew: boolean;
 }
 
-/** Ciphertexts by their hash, each charged to whoever brought it first, as `blobCharge` says. */
+/** Stores encrypted blobs by their hash. Each blob is charged, by `blobCharge`, to the first user who stored it. */
 export interface BlobStore {
   /**
-   * Stores what comes, hashed while it comes; nobody sees part of it, and an error of `chunks` leaves nothing.
-   * Shape: the chunks are the store's from then on, who gave them uses them no more; `hash` is what they hash to once
-   * they have ended without an error, where their source sees to that, else null.
-   * Units: `bytesMax` in bytes, what the owner may be charged in all. A store that several nodes share holds it, since
-   * none of them sees what is under way at the others.
-   * Errors: those of `chunks`; unavailable when it cannot be written; quota, as of `overQuota`.
+   * Stores a stream of chunks and hashes it on the way. A partial blob is never visible, and an error of `chunks`
+   * leaves nothing behind.
+   * Shape: the store owns the chunks once it receives them; the caller must not reuse them. `hash` is the expected hash
+   * if the source verifies it (it then only ends without an error if the hash matches), else null.
+   * Units: `bytesMax` is the owner's total quota in bytes. A store that several nodes share enforces it itself, because
+   * no node sees the uploads in progress on the others.
+   * Errors: those of `chunks`; unavailable if the blob cannot be written; quota, made by `overQuota`.
    */
   put(chunks: AsyncIterable<Uint8Array>, owner: string, hash: string | null, bytesMax: number): Promise<PutBlob>;
-  /** Errors: unavailable when nobody can say. */
+  /** Reads a blob; null if it does not exist. Errors: unavailable if the store cannot be read. */
   get(hash: string): Promise<StoredBlob | null>;
-  /** Bytes charged to an owner; where nodes share the store, as of a second ago at most. Errors: unavailable. */
+  /** Bytes charged to an owner. In a shared store the value may be up to a second old. Errors: unavailable. */
   bytesOf(owner: string): Promise<number>;
-  /** Every blob, in any order. Never on the path of a request. Errors: unavailable. */
+  /** Lists every blob, in any order. Too slow for the path of a request. Errors: unavailable. */
   list(): AsyncIterable<ChargedBlob>;
 }
 
-/** The error for a blob too much. */
+/** The error for a blob that exceeds the owner's quota. */
 export function overQuota(bytesMax: number): UnibusError {
   return new UnibusError("quota", `your blobs may have ${bytesMax} bytes in all (ask an admin for more)`);
 }
@@ -60,5 +61,5 @@ export function unwritableBlob(cause: unknown, isFull: boolean): UnibusError {
   return new UnibusError("unavailable", `the server cannot store the blob (${mend})`, { cause });
 }
 
-/** The blobs. */
+/** The token of the blob store. */
 export const BlobStore = token<BlobStore>("blob-store");

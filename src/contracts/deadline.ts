@@ -1,4 +1,4 @@
-/** What `work` gives, or the error of `late` when it takes longer than `ms`. The work itself goes on. */
+/** Awaits `work`, or rejects with the error of `late` after `ms` milliseconds. The work itself is not cancelled. */
 export async function inTime<T>(work: Promise<T>, ms: number, late: () => Error): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const expired = new Promise<never>((_, reject) => {

@@ -1,24 +1,24 @@
 /**
- * Whether what a plugin declares is what `plugin.ts` says. The compiler checks that already, but a plugin may be plain
- * JavaScript, be built against another version, or be cast: then a misspelt access would open a route to everybody.
- * So every key and every closed choice is checked again when the bus boots. The tables below are complete by type: a
- * key or choice that is added to the contract does not compile until it is added here.
+ * Validates a plugin's declaration against the contract in `plugin.ts` when the bus boots. The compiler checks the
+ * same, but a plugin may be plain JavaScript, built against another version, or cast: a misspelt `access` would then
+ * open a route to everyone. So every key and every closed choice is checked again. The tables below are complete by
+ * type: a key or choice that is added to the contract does not compile until it is added here.
  */
 import { statusOf } from "../wire/errors.ts";
 import type { Access, Cost, Live, Method, Plugin, Route, Shape, Tokens } from "./plugin.ts";
 import type { SocketRoute } from "./socket.ts";
 
-/** What is wrong with a declaration, and how to correct it. */
+/** What is wrong with a declaration, and how to fix it. */
 export interface DeclarationFault {
   readonly what: string;
   readonly hint: string;
 }
 
-/** What a value should be, or null when it is that. */
+/** Checks a value. Returns a description of the valid values, or null if the value is valid. */
 type Check = (value: unknown) => string | null;
 type Checks<T> = { readonly [K in keyof T]-?: Check };
 
-/** A closed choice. Its record names every value of the type, or it does not compile. */
+/** A closed choice. The record must list every value of the type, or it does not compile. */
 const oneOf = <T extends string>(values: Readonly<Record<T, true>>): Check => {
   const all = Object.keys(values);
   return (value) => (typeof value === "string" && all.includes(value) ? null : `one of ${all.join(", ")}`);
@@ -53,7 +53,7 @@ const codes = when(
   (value) => Array.isArray(value) && value.every((code) => Object.hasOwn(statusOf, code)),
 );
 
-/** A name as `--set NAME.KEY=VALUE` takes it; `http` is the listener's there. */
+/** A plugin name as `--set NAME.KEY=VALUE` accepts it. `http` is reserved there for the listener's settings. */
 const name = when(
   "lowercase letters, digits, dots and dashes, and not http",
   (value) => typeof value === "string" && /^[a-z][a-z0-9.-]*$/.test(value) && value !== "http",
@@ -118,7 +118,7 @@ const ofShape: Checks<Shape> = {
   summary: text,
 };
 
-/** A value as a message shows it. */
+/** Formats a value for an error message. */
 function shown(value: unknown): string {
   if (value === undefined) return "missing";
   if (typeof value === "function") return "a function";
@@ -126,7 +126,7 @@ function shown(value: unknown): string {
   return json.length > 60 ? `${json.slice(0, 60)}...` : json;
 }
 
-/** The first key of an object that is unknown or wrong. */
+/** The first unknown key or invalid value of an object. */
 function faultIn(where: string, value: object, checks: Readonly<Record<string, Check>>): DeclarationFault | null {
   const known = Object.keys(checks);
   const unknown = Object.keys(value).find((key) => !known.includes(key));
@@ -139,7 +139,7 @@ function faultIn(where: string, value: object, checks: Readonly<Record<string, C
   return null;
 }
 
-/** A parameter that the path does not have would be missing from every request. */
+/** Finds a declared parameter that the path lacks: it would be missing from every request. */
 function paramsFault(where: string, { path: declared, shape }: Route): DeclarationFault | null {
   const inPath = [...declared.matchAll(/:([a-z_]+)/g)].map(([, param]) => param);
   const odd = Object.keys(shape.params?.properties ?? {}).find((param) => !inPath.includes(param));
@@ -162,7 +162,9 @@ function socketFault(socket: unknown): DeclarationFault | null {
   return faultIn(`socket ${isText(socket.path) ? socket.path : shown(socket.path)}: `, socket, ofSocket);
 }
 
-/** What is wrong with a plugin before it is set up, or null: any value that a file or a built-in has exported. */
+/**
+ * Checks a plugin before its setup runs. `value` is any export of a file or a built-in. Returns null if it is valid.
+ */
 export function pluginFault(value: unknown): DeclarationFault | null {
   if (!isObject(value) || typeof value.setup !== "function") {
     return { what: "exports no plugin", hint: "export default definePlugin({...})" };
@@ -175,7 +177,7 @@ export function pluginFault(value: unknown): DeclarationFault | null {
   return faultIn("", value, ofPlugin);
 }
 
-/** What is wrong with what a plugin's setup returned, or null. */
+/** Checks what a plugin's setup returned. Returns null if it is valid. */
 export function liveFault(value: unknown): DeclarationFault | null {
   if (!isObject(value)) return { what: `setup returned ${shown(value)}`, hint: "return { services: {} } at least" };
   const fault = faultIn("setup returned a wrong value: ", value, ofLive);

@@ -1,15 +1,15 @@
 /**
- * Denials: what took access away, one line each, kept apart from the store. A backup is older than the denials that
- * came after it; `unibus restore` applies them, so that the restored bus does not admit again whom it had put out.
+ * Denials: a log of every removal of access, one line each, kept outside the store. A backup lacks the removals that
+ * came after it, so `unibus restore` replays this log and a restored bus does not readmit anyone it had removed.
  * A line is `<kind> <key> <RFC 3339 time>`. Source: spec 19.
  */
 import { token } from "./plugin.ts";
 
 /**
- * What was denied. The key of each:
+ * The kinds of denial, and the key of each:
  * `user-revoked`, `user-deleted`, `admin-lost`: the user's sign_pub. `invite-spent`, `invite-cancelled`: the invite's
- * id. `left`: room id, endpoint and first epoch of the stay, joined by `/`. `room-deleted`: the room id. `erased`: room
- * id and message id, joined by `/`.
+ * id. `left`: room id, endpoint and first epoch of the membership period, joined by `/`. `room-deleted`: the room id.
+ * `erased`: room id and message id, joined by `/`.
  */
 export const denialKinds = [
   "user-revoked",
@@ -22,35 +22,35 @@ export const denialKinds = [
   "erased",
 ] as const;
 
-/** What was denied. */
+/** A kind of denial. */
 export type DenialKind = (typeof denialKinds)[number];
 
-/** One denial. `at` in milliseconds since the epoch. */
+/** One denial. Units: `at` is in milliseconds since the epoch. */
 export interface Denial {
   readonly kind: DenialKind;
   readonly key: string;
   readonly at: number;
 }
 
-/** Keeps denials. */
+/** The log of denials. */
 export interface Denials {
   /**
-   * Notes a denial; call it before the change that it is about. Resolves when the line is on disk. It never fails: a
-   * line that could not be written is tried again, and the plugin is not healthy meanwhile. A change that takes access
-   * away does not wait for a disk that is full.
+   * Records a denial. Call it before the change itself. Resolves once the line is on disk. It never rejects: a line
+   * that cannot be written is retried in the background, and the plugin reports unhealthy until it is written. So a
+   * full disk never delays a removal of access.
    */
   note(kind: DenialKind, key: string): Promise<void>;
 }
 
-/** The file of the denials in the data directory. */
+/** The name of the denial log in the data directory. */
 export const denialsFile = "denials";
 
-/** The key of a stay that was left. */
+/** The denial key of a membership period that its member left. */
 export function stayDenialKey(roomId: string, endpoint: string, since: number): string {
   return `${roomId}/${endpoint}/${since}`;
 }
 
-/** A denial as a line, with its line feed. */
+/** Formats a denial as a line, including the line feed. */
 export function denialLine({ kind, key, at }: Denial): string {
   return `${kind} ${key} ${new Date(at).toISOString()}\n`;
 }
@@ -58,8 +58,8 @@ export function denialLine({ kind, key, at }: Denial): string {
 const lineShape = /^([a-z-]+) ([A-Za-z0-9_/-]{1,200}) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)$/;
 
 /**
- * The denials in a text, in its order, or the first line that is not one. Empty lines count for nothing, and so does a
- * last line without its line feed: it was being written when the power went, and nobody was told that it is there.
+ * Parses a denial log in order, up to the first invalid line, whose number is `fault`. Empty lines are ignored, and so
+ * is a last line without a line feed: power failed while it was written, so no `note` of it ever resolved.
  */
 export function parseDenials(text: string): { readonly denials: Denial[]; readonly fault: number | null } {
   const denials: Denial[] = [];
@@ -75,5 +75,5 @@ export function parseDenials(text: string): { readonly denials: Denial[]; readon
   return { denials, fault: null };
 }
 
-/** The denials. */
+/** The token of the denial log. */
 export const Denials = token<Denials>("denials");

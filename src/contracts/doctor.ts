@@ -1,23 +1,24 @@
 import { token } from "./plugin.ts";
 
-/** One thing that JetStream keeps and no row knows, or that a row names and JetStream lacks. */
+/** One inconsistency between JetStream and the store: an object without a row, or a row without its object. */
 export interface Finding {
   readonly kind: "stream_without_row" | "row_without_stream" | "consumer_without_device";
   readonly stream: string;
-  /** The consumer, where it is about one. */
+  /** The consumer, if the finding is about one. */
   readonly consumer?: string;
 }
 
-/** Compares what JetStream keeps with the rows of the store. */
+/** Compares JetStream's streams and consumers with the rows of the store. */
 export interface Doctor {
   /**
-   * Everything that does not belong. Rooms that change meanwhile may show as findings that are none a moment later.
+   * Lists every inconsistency. A room that changes during the run may yield findings that no longer hold a moment
+   * later.
    * Errors: unavailable.
    */
   examine(): Promise<Finding[]>;
-  /** Brings one finding in line, if it still is one: rows are right. Idempotent. Errors: unavailable. */
+  /** Repairs one finding if it still holds: JetStream is changed to match the rows. Idempotent. Errors: unavailable. */
   mend(finding: Finding): Promise<void>;
 }
 
-/** The comparison of streams and rows. */
+/** The token of the doctor service. */
 export const Doctor = token<Doctor>("doctor");

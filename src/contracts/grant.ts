@@ -1,42 +1,42 @@
 /**
- * What one login to the data plane grants. A grant holds the rooms that its user made or accepted, those accepted first
- * come first, up to a number of bytes that nats-server takes in the answer to a login. So nobody can take another
- * user's data plane away by adding them to rooms. Source: spec 9, "The grant is bounded and fair".
+ * The data plane permissions of one login. A grant contains the rooms that the user created or accepted, in order of
+ * acceptance, up to the size that nats-server accepts in the reply to a login. So no one can cut a user off from the
+ * data plane by adding them to rooms. Source: spec 9, "The grant is bounded and fair".
  */
 import { consumerName, deliverRoot, noticeSubject, streamName } from "../wire/names.ts";
 import type { Membership } from "./store.ts";
 
 /**
- * The most bytes that the rooms of one grant may take. The answer to a login is a JWT in a JWT, base64 in base64, so
- * that this becomes 711 KiB of the 1 MiB that one NATS message has.
+ * The most bytes that the rooms of one grant may take. The reply to a login is a JWT within a JWT, base64 within
+ * base64, so this becomes 711 KiB of the 1 MiB limit of a NATS message.
  */
 export const grantBytesMax = 400 * 1_024;
-/** Subscriptions of one connection beyond those that its rooms and devices need. */
+/** Extra subscriptions of one connection, on top of those that its rooms and devices need. */
 const spareSubscriptions = 1_000;
-/** What surrounds a subject in JSON: two quotes and a comma. */
+/** The JSON overhead of each subject: two quotes and a comma. */
 const quotesBytes = 3;
 
-/** What a peer may do on its connections. */
+/** The permissions of one user's connections. */
 export interface Grant {
-  /** Subjects, never none: NATS takes an empty list for everything. */
+  /** Subjects. Never empty, because NATS treats an empty list as "allow everything". */
   readonly publish: readonly string[];
   readonly subscribe: readonly string[];
-  /** How many subscriptions one connection may have. */
+  /** The most subscriptions that one connection may have. */
   readonly subscriptionsMax: number;
-  /** The rooms that are in it. */
+  /** The rooms that the grant covers. */
   readonly roomIds: ReadonlySet<string>;
 }
 
-/** Where the devices of a member acknowledge: only for those whose consumer exists. */
+/** The ack subjects of a member's devices; only devices with an existing consumer are listed. */
 function acksOf(endpoint: string, { room: { roomId, policy }, stay }: Membership): string[] {
   if (!policy.persist) return [];
   return stay.devices.map((device) => `$JS.ACK.${streamName(roomId)}.${consumerName(roomId, endpoint, device)}.>`);
 }
 
 /**
- * The grant of a peer.
- * Shape: nothing of JetStream's API, and no response permission. A peer publishes replies into others' `r` inboxes;
- * nobody publishes into an `a` inbox, where PubAcks come. `memberships` that were not accepted are left out.
+ * Computes the grant of a user.
+ * Shape: no access to the JetStream API, and no response permissions. Users publish replies to the `r` inboxes of
+ * others; no user can publish to an `a` inbox, which receives PubAcks. Memberships that were not accepted are left out.
  */
 export function grantOf(endpoint: string, memberships: readonly Membership[]): Grant {
   const publish = ["_INBOX.*.r.>"];
@@ -47,7 +47,7 @@ export function grantOf(endpoint: string, memberships: readonly Membership[]): G
   for (const membership of oldestAcceptedFirst(memberships)) {
     const { subject, roomId } = membership.room;
     const acks = acksOf(endpoint, membership);
-    // Both lists name the subject.
+    // The subject is in both lists.
     const bytes = [subject, subject, ...acks].reduce((sum, entry) => sum + entry.length + quotesBytes, 0);
     if (bytes > bytesLeft) continue;
     bytesLeft -= bytes;

@@ -1,4 +1,4 @@
-/** What a third party's plugin imports: `unibus/plugin`. */
+/** The module that third-party plugins import as `unibus/plugin`. */
 export { Type } from "@sinclair/typebox";
 export * from "../wire/address.ts";
 export * from "../wire/api.ts";

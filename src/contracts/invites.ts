@@ -2,13 +2,13 @@ import type { UserRole } from "../wire/api.ts";
 import { token } from "./plugin.ts";
 import type { InviteRecord, UserRecord } from "./store.ts";
 
-/** An invite that was just made. The token is nowhere else. */
+/** An invite that was just created. The token exists nowhere else. */
 export interface MadeInvite {
   readonly invite: InviteRecord;
   readonly token: string;
 }
 
-/** The keys of somebody who redeems an invite. */
+/** The token and keys of a person who redeems an invite. */
 export interface Redeemer {
   readonly token: string;
   readonly signPub: string;
@@ -16,26 +16,26 @@ export interface Redeemer {
   readonly kexSig: string;
 }
 
-/** The rules about invites, whoever asks: a route, or a command on the host. Source: spec 7. */
+/** The rules for invites; routes and CLI commands both go through them. Source: spec 7. */
 export interface Invites {
   /**
-   * Makes an invite; its handle is stored in its normal form (`checkHandle`).
-   * Units: `ttlS` in seconds. Errors: invalid for a handle that may not be used; quota past 1,000 pending invites.
+   * Creates an invite. Its handle is stored in its normal form (`checkHandle`).
+   * Units: `ttlS` in seconds. Errors: invalid for a handle that is not allowed; quota above 1,000 pending invites.
    */
   create(invite: { readonly handle: string; readonly role: UserRole; readonly ttlS: number }): Promise<MadeInvite>;
-  /** Those that can still be redeemed, by creation. */
+  /** The invites that can still be redeemed, in order of creation. */
   pending(): Promise<InviteRecord[]>;
-  /** Errors: not_found for one that is unknown or used. */
+  /** Cancels an invite. Errors: not_found if it is unknown or used. */
   cancel(id: string): Promise<void>;
   /**
-   * Makes the invite's user, once. The same token and keys are answered again for 10 minutes.
-   * Errors: invalid keys (the invite stays good); not_found; gone when expired; conflict when used, or when the key is
-   * registered (the invite is spent).
+   * Creates the invite's user, once. Within 10 minutes, a retry with the same token and keys gets the same reply.
+   * Errors: invalid keys (the invite stays valid); not_found; gone if expired; conflict if used, or if the key is
+   * registered already (which spends the invite).
    */
   redeem(redeemer: Redeemer): Promise<UserRecord>;
-  /** An invite for the first admin, in place of any made before; null where there is an admin. */
+  /** Creates an invite for the first admin and replaces any earlier one. Returns null if there is an admin. */
   firstAdmin(): Promise<MadeInvite | null>;
 }
 
-/** The invites' rules. */
+/** The token of the invite service. */
 export const Invites = token<Invites>("invites");

@@ -1,8 +1,8 @@
 import { UnibusError } from "../wire/errors.ts";
 
-/** How many seconds of its rate a client may use at once. */
+/** The burst of a client, in seconds of its rate. */
 const burstS = 2;
-/** How many clients are remembered: past it those unseen for longest are forgotten. */
+/** The most clients to remember. Beyond it, the least recently seen ones are forgotten. */
 const clientsMax = 100_000;
 
 interface Bucket {
@@ -10,15 +10,18 @@ interface Bucket {
   at: number;
 }
 
-/** Token buckets by client. Memory is bounded whatever addresses come. */
+/** A token bucket per client. Memory is bounded, however many addresses connect. */
 export class Limiter {
-  /** Those seen since the last turn, and those of the turn before: half of all that are remembered, each at most. */
+  /**
+   * Two generations of buckets, each at most half of `clientsMax`: those seen since the last rotation, and those
+   * before.
+   */
   #recent = new Map<string, Bucket>();
   #earlier = new Map<string, Bucket>();
 
   constructor(readonly perSecond: number) {}
 
-  /** Takes one token: 0 when there was one, else the seconds after which to try again. */
+  /** Takes one token. Returns 0 if one was available, else the seconds to wait before a retry. */
   take(client: string, nowMs: number): number {
     const bucket = this.#bucket(client, nowMs);
     if (bucket.tokens >= 1) {
@@ -29,8 +32,8 @@ export class Limiter {
   }
 
   /**
-   * Takes one token, also one that is yet to come: gives the milliseconds to wait for it, or null, taking none, if they
-   * are more than `waitMsMax`. Clients are served in the order of their calls.
+   * Takes one token, which may become available only later. Returns the milliseconds to wait for it, or null, without
+   * taking one, if the wait exceeds `waitMsMax`. Clients are served in call order.
    */
   reserve(client: string, nowMs: number, waitMsMax: number): number | null {
     const waitMs = this.waitMs(client, nowMs);
@@ -39,7 +42,7 @@ export class Limiter {
     return waitMs;
   }
 
-  /** The milliseconds until there would be a token for a client that is not taken yet. */
+  /** The milliseconds until a client's next token is available. Takes none. */
   waitMs(client: string, nowMs: number): number {
     return Math.max(0, ((1 - this.#bucket(client, nowMs).tokens) / this.perSecond) * 1000);
   }
@@ -57,7 +60,7 @@ export class Limiter {
     return bucket;
   }
 
-  /** Takes one token. Errors: rate_limited, with the seconds after which to try again. */
+  /** Takes one token. Errors: rate_limited, with the seconds to wait before a retry. */
   demand(client: string, nowMs: number): void {
     const waitS = this.take(client, nowMs);
     if (waitS === 0) return;

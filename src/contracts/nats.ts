@@ -5,55 +5,57 @@ import type { Origin } from "./auth.ts";
 import { token } from "./plugin.ts";
 
 /**
- * The accounts of the data plane. BUS holds the room streams, CTL the key-value and object stores; peers are in PEERS;
- * AUTH answers logins; SYS watches and cuts. Source: spec 9.
+ * The NATS accounts of the data plane that unibus itself uses. BUS holds the room streams; CTL the key-value buckets
+ * and object stores; AUTH serves the auth callout; SYS monitors connections and disconnects them. Users are in a fifth
+ * account, PEERS. Source: spec 9.
  */
 export type InternalAccount = "BUS" | "CTL" | "AUTH" | "SYS";
 
-/** What the WebSocket proxy knows of its clients, by the numbers that the carried server gave them. */
+/** The WebSocket proxy's view of its clients, by the client ids of the embedded server. */
 export interface WebSocketClients {
-  /** Where a client comes from; null for one that did not come through the proxy. */
+  /** The network origin of a client; null for a client that did not connect through the proxy. */
   originOf(clientId: number): Origin | null;
-  /** Notes that a client's login was accepted. */
+  /** Records that a client's login was accepted. */
   admitted(clientId: number): void;
-  /** The addresses at which the proxy is reached. */
+  /** The addresses at which the proxy listens. */
   listeners(): readonly Address[];
 }
 
-/** The NATS that carries the data plane. */
+/** The NATS servers that carry the data plane. */
 export interface Nats {
-  /** A live connection of unibus itself in an account; it comes back by itself. One for each account, shared. */
+  /**
+   * unibus's own connection in an account. It reconnects by itself. There is one per account, shared by all callers.
+   */
   connection(account: InternalAccount): Promise<NatsConnection>;
-  /** Signs what the auth callout answers: a JWT's text in, its Ed25519 signature out. */
+  /** Signs the replies of the auth callout: takes a JWT's text, returns its Ed25519 signature. */
   readonly issuer: { readonly nkey: string; sign(text: string): Uint8Array };
   /**
-   * The ids of the servers whose connections this unibus watches and cuts: its own, or, where somebody else runs them,
-   * all that answer. Errors: unavailable.
+   * The ids of the servers whose connections this unibus process monitors and disconnects: its own server, or every
+   * server that answers if the servers are external. Errors: unavailable.
    */
   watched(): Promise<readonly string[]>;
   /**
-   * Whether this node is the one that makes what all nodes share, for the others to find: mostly one is, at times none
-   * or two. A node alone always is. Errors: unavailable.
+   * Whether this node is the leader that creates shared resources for all nodes. Usually exactly one node is, but
+   * briefly none or two may be. A standalone node always is. Errors: unavailable.
    */
   leads(): Promise<boolean>;
-  /** First tokens of room subjects. */
+  /** The first tokens that a room's subject may have. */
   readonly namespaces: readonly string[];
-  /** The URLs that peers dial. `isAdvertised`: the operator wrote them down, instead of where the servers listen. */
-  urls(): { readonly nats: readonly string[]; readonly ws: readonly string[]; readonly isAdvertised: boolean };
-  /** Whether the server is unibus's own, on this machine, and not one that somebody else runs. */
-  readonly isCarried: boolean;
   /**
-   * The proxy through which WebSocket clients reach the carried server; absent where somebody else runs the
-   * servers.
+   * The URLs that clients dial. `isAdvertised`: the operator configured them; otherwise they are the listen addresses.
    */
+  urls(): { readonly nats: readonly string[]; readonly ws: readonly string[]; readonly isAdvertised: boolean };
+  /** Whether unibus runs the server itself on this machine (embedded), rather than using external servers. */
+  readonly isCarried: boolean;
+  /** The proxy through which WebSocket clients reach the embedded server. Absent with external servers. */
   readonly proxy?: WebSocketClients;
-  /** The pid of the server that unibus carries, or null. */
+  /** The process id of the embedded server, or null. */
   pid(): number | null;
-  /** Calls `listener` each time the carried server listens again after it ended, with its new pid. */
+  /** Calls `listener` with the new process id each time the embedded server is up again after it exited. */
   onRestart?(listener: (pid: number) => void): void;
 }
 
-/** Errors: invalid for an advertised URL that is not one, naming the plugin's setting. */
+/** Validates advertised URLs. Errors: invalid for a bad URL; the message names the plugin's setting. */
 export function checkAdvertised(plugin: string, advertise: Readonly<Record<string, readonly string[]>> = {}): void {
   for (const [kind, urls] of Object.entries(advertise)) {
     const wrong = urls.find((url) => !isNatsUrl(url));
@@ -63,5 +65,5 @@ export function checkAdvertised(plugin: string, advertise: Readonly<Record<strin
   }
 }
 
-/** The data plane's server. */
+/** The token of the NATS service. */
 export const Nats = token<Nats>("nats");

@@ -1,20 +1,20 @@
 import { UnibusError } from "../wire/errors.ts";
 import { token } from "./plugin.ts";
 
-/** Nonces that several nodes share: what one of them admitted, none admits again. Source: spec 5. */
+/** A nonce journal that several nodes share: a nonce that one node admitted, no node admits again. Source: spec 5. */
 export interface SharedNonces {
   /**
-   * Spends a nonce. Once it is spent here, it is on every node.
-   * Shape: `nonce` base64-std of 16 bytes; `user` a key in hex. Units: `now` in milliseconds.
-   * Errors: unauthenticated when it was used; unavailable when nobody can say.
+   * Spends a nonce on all nodes.
+   * Shape: `nonce` is base64-std of 16 bytes; `user` is a key in hex. Units: `now` in milliseconds.
+   * Errors: unauthenticated if the nonce was used before; unavailable if the store cannot decide.
    */
   claim(nonce: string, user: string, now: number): Promise<void>;
 }
 
-/** The nonces of a cluster. */
+/** The token of the cluster's nonce journal. */
 export const SharedNonces = token<SharedNonces>("shared-nonces");
 
-/** The error for a nonce that was used, on whichever node. */
+/** The error for a nonce that was used before, on any node. */
 export function usedNonce(): UnibusError {
   return new UnibusError("unauthenticated", "this nonce was used before (sign each request with a fresh one)");
 }

@@ -1,7 +1,7 @@
 import { disconnectSubject, noticeSubject } from "../wire/names.ts";
 import type { Nats } from "./nats.ts";
 
-/** What a notice is about. Source: spec 9. */
+/** The subject matter of a notice. Source: spec 9. */
 export type NoticeKind =
   | "joined"
   | "accepted"
@@ -13,22 +13,22 @@ export type NoticeKind =
   | "durable"
   | "revoked";
 
-/** How long notices of one kind to one peer are collected, in milliseconds. Source: spec 9. */
+/** How long notices of one kind to one user are coalesced, in milliseconds. Source: spec 9. */
 const collectedMs = 1_000;
 
-/** The rooms that a peer is to be notified of when its time has come. */
+/** The rooms of the notices that were coalesced for one user and kind. */
 type Collected = Set<string>;
 
 /**
- * Notifies peers that something about them changed. A notice is a hint, never data: its receiver reads the truth over
- * HTTP, and reads it at the next connect if the notice was missed. So a notice that cannot be sent is not a failure.
+ * Notifies users that something about them changed. A notice is a hint, not data: its receiver reads the current state
+ * over HTTP, and reads it on the next connect if the notice was lost. So a notice that cannot be sent is not an error.
  */
 export class Notices {
   readonly #collecting = new Map<string, Collected>();
 
   constructor(private readonly nats: Nats | undefined) {}
 
-  /** Sends a notice to some peers. `roomId` null: it is about the peer itself. */
+  /** Sends a notice to some users. `roomId` null means that it is about the user. */
   tell(endpoints: Iterable<string>, kind: NoticeKind, roomId: string | null): void {
     const body = JSON.stringify(roomId === null ? {} : { room_id: roomId });
     const sending = this.nats?.connection("BUS").then((connection) => {
@@ -38,8 +38,9 @@ export class Notices {
   }
 
   /**
-   * Sends a notice about a room that the peers have not accepted: at once, but not more than one a second of a kind to
-   * one peer. What comes within that second is one notice after it, which names no room if it is about several.
+   * Sends a notice about a room that the users have not accepted, rate limited to one per second of each kind and user.
+   * The first goes out at once; those within the next second become one notice, which names no room if there are
+   * several.
    */
   tellSlowly(endpoints: Iterable<string>, kind: NoticeKind, roomId: string): void {
     const now: string[] = [];
@@ -68,8 +69,8 @@ export class Notices {
   }
 
   /**
-   * Asks every node to disconnect the peers whose connections may use a room: they log in again and read the truth.
-   * Peers themselves do not see this.
+   * Asks every node to disconnect these users' connections that may use a room. Their clients log in again and get new
+   * permissions. Users cannot see this message.
    */
   disconnect(endpoints: Iterable<string>, subject: string): void {
     const sending = this.nats?.connection("BUS").then((connection) => {

@@ -4,12 +4,12 @@ import { type ReplyCode, statusOf } from "../wire/errors.ts";
 import { requestIdHeader, signatureHeaders } from "../wire/sign.ts";
 import { type ObjectSchema, type Route, route } from "./plugin.ts";
 
-/** Codes that any route may answer. */
+/** The error codes that every route may return. */
 const anywhere: readonly ReplyCode[] = ["invalid", "rate_limited", "internal", "unavailable"];
 const whereSigned: readonly ReplyCode[] = ["unauthenticated", "wrong_host", "clock_skew"];
 const whereBody: readonly ReplyCode[] = ["timeout", "too_large", "unsupported"];
 
-/** The codes that a route may answer, by status. */
+/** The error codes that a route may return, by HTTP status. */
 export function errorsOf({ access, shape }: Route): Map<number, ReplyCode[]> {
   const codes = new Set<ReplyCode>([
     ...anywhere,
@@ -47,13 +47,13 @@ function success({ shape }: Route): Record<string, unknown> {
   return { ...Object.fromEntries(statuses.map((status) => [status, reply])), ...known };
 }
 
-/** Routes, and the plugin that answers them. */
+/** The routes of one plugin. */
 export interface RouteGroup {
   readonly plugin: string;
   readonly routes: readonly Route[];
 }
 
-/** A name for an operation, out of its method and path, for clients that are generated: `getRoomsByIdMembers`. */
+/** An operation id built from method and path, for generated clients: `getRoomsByIdMembers`. */
 function operationId({ method, path }: Route): string {
   const parts = path.split("/").map((part) => (part.startsWith(":") ? `by_${part.slice(1)}` : part));
   const words = parts.flatMap((part) => part.split(/[^A-Za-z0-9]+/)).filter(Boolean);
@@ -84,7 +84,7 @@ function operation(route: Route, plugin: string): Record<string, unknown> {
   };
 }
 
-/** The OpenAPI 3.1 document of some routes: nothing in it is written by hand. */
+/** Generates the OpenAPI 3.1 document of some routes; no part of it is written by hand. */
 export function openApiDocument(groups: readonly RouteGroup[], version: string): Record<string, unknown> {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const { plugin, routes } of groups) {
@@ -103,7 +103,7 @@ export function openApiDocument(groups: readonly RouteGroup[], version: string):
   };
 }
 
-/** GET /openapi.json: the document of all routes, its own included once it is among them. */
+/** The route GET /openapi.json. It serves the document of all routes, including itself once it is in `groups`. */
 export function openApiRoute(groups: readonly RouteGroup[], version: string): Route {
   const shape = { summary: "This document", reply: Type.Unknown() };
   return route("GET", "/openapi.json", "public", shape, async () => openApiDocument(groups, version));

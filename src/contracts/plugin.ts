@@ -1,6 +1,8 @@
 /**
- * What a plugin is. A plugin gets nothing that is not written here, built-in or not.
- * Order of a life: `setup` acquires, `start` goes live, what was given to `onStop` releases, last first.
+ * The plugin API: what a plugin declares, and what it receives. Built-in and third-party plugins get the same, nothing
+ * more.
+ * Lifecycle: `setup` acquires resources, `start` begins work, and the callbacks given to `onStop` release, last first.
+ * The kernel runs it; `declaration.ts` validates declarations at boot.
  */
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import type { Info } from "../wire/api.ts";
@@ -9,35 +11,38 @@ import type { Caller } from "./auth.ts";
 import type { SpaceUse } from "./reserve.ts";
 import type { SocketRoute } from "./socket.ts";
 
-/** A service's name. Two tokens with one id are one token, whichever copy of this file made them. */
+/**
+ * The name of a service, typed with its interface. Tokens with the same id are equal, even from two copies of this
+ * module.
+ */
 export interface Token<T> {
   readonly id: string;
   readonly _type?: T;
 }
 
-/** Names a service. The id is the noun (`room-store`); third parties prefix theirs (`acme.audit`). */
+/** Creates a service token. The id is a noun (`room-store`); third parties use a prefix (`acme.audit`). */
 export function token<T>(id: string): Token<T> {
   return { id };
 }
 
-/** Tokens by the name under which a plugin uses them. */
+/** Tokens under the names by which a plugin refers to them. */
 export type Tokens = Readonly<Record<string, Token<unknown>>>;
 
 /** The services of some tokens, under the same names. */
 export type Served<P extends Tokens> = { readonly [K in keyof P]: P[K] extends Token<infer T> ? T : never };
 
-/** HTTP methods that a route may have. */
+/** The HTTP methods that a route may have. */
 export type Method = "GET" | "POST" | "PUT" | "DELETE";
 
-/** Who may call a route: anybody, an active user, an active admin. There is no default. */
+/** The access level of a route: everyone, any active user, or active admins. There is no default. */
 export type Access = "public" | "signed" | "admin";
 
-/** What a read of a route is charged as, where it takes the main thread's time: see `http.user_share`. */
+/** The cost class of an expensive read, one that occupies the main thread: see `http.user_share`. */
 export type Cost = "list" | "statements" | "history" | "key";
 
 /**
- * A `Type.Object(...)` with whatever properties. TypeBox's own type for that, TObject, makes several versions of
- * TypeScript give up when it constrains a generic ("excessively deep").
+ * The schema `Type.Object(...)` with any properties. TypeBox's own TObject makes several versions of TypeScript fail
+ * when it constrains a generic ("excessively deep").
  */
 export interface ObjectSchema extends TSchema {
   readonly type: "object";
@@ -45,58 +50,63 @@ export interface ObjectSchema extends TSchema {
   readonly required?: readonly string[] | undefined;
 }
 
-/** The schemas of a route. Params and query arrive as text and are converted; unknown fields are refused in bodies. */
+/**
+ * The schemas and options of a route. Path and query parameters arrive as text and are converted. Unknown fields in
+ * bodies are refused.
+ */
 export interface Shape {
   readonly params?: ObjectSchema;
   readonly query?: ObjectSchema;
   readonly body?: TSchema;
-  /** Whether the body may be left out. */
+  /** Set if the body may be left out. */
   readonly bodyOptional?: true;
-  /** The handler takes the body as it comes: bytes, or JSON of the shape `body`, which it checks itself. */
+  /** The handler reads the body as a stream: bytes, or JSON of the schema `body`, which it validates itself. */
   readonly stream?: true;
-  /** Largest body, in bytes, where it is not 1 MiB. */
+  /** The largest body, in bytes. Default 1 MiB. */
   readonly bodyBytesMax?: number;
   /**
-   * What a request does to the store's space, asked of the reserve before its body is read. Without it a GET writes
-   * nothing, and any other request grows what is stored. `judged`: the handler asks.
+   * How a request uses the store's disk space; the reserve is asked before the body is read. By default a GET writes
+   * nothing, and any other request grows the store. `judged`: the handler asks the reserve itself.
    */
   readonly space?: Exclude<SpaceUse, "nonce"> | "judged";
-  /** `tight` where strangers may try secrets: the client's bucket is then much smaller. */
+  /** `tight` for routes on which strangers could guess secrets: a much smaller rate limit per client. */
   readonly rate?: "tight";
-  /** Absent: 204 without a body. */
+  /** If absent, the reply is 204 without a body. */
   readonly reply?: TSchema;
-  /** The media type of a success that is bytes. */
+  /** The media type of a successful reply that consists of bytes. */
   readonly replyType?: string;
-  /** Status of a success. Default 200, or 204 where there is no reply. */
+  /** The status of a successful reply. Default 200, or 204 without a reply schema. */
   readonly status?: 200 | 201;
-  /** What a user who reads much is charged, so that nobody takes the server's time from the others. */
+  /** The cost class charged to the user, so that one heavy reader does not slow down the others. */
   readonly cost?: Cost;
-  /** The reply carries an `ETag`, and is 304 without a body where `If-None-Match` names it. */
+  /** The reply carries an `ETag`, and is 304 without a body if `If-None-Match` matches. */
   readonly etag?: true;
-  /** What else this route may answer, beside what any route may. */
+  /** Further error codes of this route, besides those that every route may return. */
   readonly errors?: readonly ReplyCode[];
-  /** One line for the reference. */
+  /** One line for the API reference. */
   readonly summary: string;
 }
 
 type StaticOf<S> = S extends TSchema ? Static<S> : undefined;
 
-/** One request to a route, its parts checked. A public route has no caller. */
+/** One request to a route, with validated parts. A public route has no caller. */
 export type Call<A extends Access, S extends Shape> = {
   readonly params: StaticOf<S["params"]>;
   readonly query: StaticOf<S["query"]>;
-  /** Checked when it is first read, so that existence and membership are answered before. */
+  /** Validated on first access, so that the handler can check existence and membership first. */
   readonly body: StaticOf<S["body"]> | (S extends { readonly bodyOptional: true } ? undefined : never);
-  /** Aborts when the client goes away or the deadline passes. */
+  /** Aborts when the client disconnects or the deadline passes. */
   readonly signal: AbortSignal;
 } & (A extends "public" ? unknown : { readonly caller: Caller }) &
   (S extends { readonly stream: true }
     ? {
-        /** Chunks of the body. What ends without an error is the body that was signed, within its cap. */
+        /**
+         * The body as chunks. A stream that ends without an error is the complete signed body, within the size limit.
+         */
         readonly stream: AsyncIterable<Uint8Array> & {
-          /** Lowercase hex sha256 of what ends without an error, where the request promised one. */
+          /** The lowercase hex sha256 of the complete body, if the request declared one. */
           readonly hash: string | null;
-          /** The size that the request declared, in bytes; null for one that comes in chunks. */
+          /** The declared size of the body in bytes; null for a chunked body. */
           readonly size: number | null;
         };
       }
@@ -110,11 +120,11 @@ export interface RawReply {
   readonly body: string | Uint8Array | Blob | ReadableStream<Uint8Array>;
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  /** How many bytes the body has, where that is known before they are sent. */
+  /** The size of the body in bytes, if it is known in advance. */
   readonly size: number | null;
 }
 
-/** Answers with bytes as they are, for replies where writing JSON by hand pays. */
+/** Replies with raw bytes, for hot paths where the handler serialises JSON itself. */
 export function rawReply(
   body: RawReply["body"],
   options: { status?: number; headers?: Record<string, string>; size?: number } = {},
@@ -124,12 +134,12 @@ export function rawReply(
   return { [madeByHand]: true, body, status: options.status ?? 200, headers, size };
 }
 
-/** Whether a handler's result is a reply made by hand. */
+/** Reports whether a handler's result is a raw reply. */
 export function isRawReply(value: unknown): value is RawReply {
   return typeof value === "object" && value !== null && madeByHand in value;
 }
 
-/** A route as the kernel keeps it: data, so that one file owns access, limits and errors. */
+/** A route as the kernel stores it: plain data, so that the kernel enforces access, limits and errors in one place. */
 export interface Route {
   readonly method: Method;
   readonly path: `/${string}`;
@@ -138,7 +148,7 @@ export interface Route {
   readonly handle: (call: Call<"signed", Shape>) => Promise<unknown>;
 }
 
-/** Declares a route. Params are written `:name`. */
+/** Declares a route. Path parameters are written `:name`. */
 export function route<A extends Access, S extends Shape>(
   method: Method,
   path: `/${string}`,
@@ -149,7 +159,7 @@ export function route<A extends Access, S extends Shape>(
   return { method, path, access, shape, handle: handle as unknown as Route["handle"] };
 }
 
-/** A log whose lines carry the plugin's name. Fields are for machines, the message for people. */
+/** A logger that adds the plugin's name. Fields are for machines, the message is for people. */
 export interface Log {
   debug(message: string, fields?: Record<string, unknown>): void;
   info(message: string, fields?: Record<string, unknown>): void;
@@ -157,67 +167,70 @@ export interface Log {
   error(message: string, fields?: Record<string, unknown>): void;
 }
 
-/** Facts about the bus as a whole that no plugin owns. */
+/** Facts about the whole bus that do not belong to a plugin. */
 export interface Site {
   readonly version: string;
-  /** The folder that holds all state; each plugin names its own files in it. */
+  /** The directory that holds all state. Each plugin names its own files in it. */
   readonly dataDir: string;
   readonly flags: Readonly<Record<string, boolean>>;
-  /** `public_url` of the configuration, without a slash at the end, or null. */
+  /** The configured `public_url` without a trailing slash, or null. */
   readonly publicUrl: string | null;
-  /** The URL at which people reach this bus: `publicUrl`, or the listener's own. */
+  /** The URL at which people reach this bus: `publicUrl`, or else the listener's own URL. */
   url(): string;
-  /** Further host[:port] values that signatures may name. */
+  /** Further host[:port] values that signatures may be made for. */
   readonly hosts: readonly string[];
-  /** What the plugins of the plan say of their configuration, before any is set up. */
+  /** The `facts` of all configured plugins, collected before the first setup. */
   readonly facts: Readonly<Record<string, string>>;
   readonly listener: {
     readonly hostname: string;
-    /** The bound port; before the bus listens, the configured one, which may be 0. */
+    /** The bound port. Before the bus listens: the configured port, which may be 0. */
     port(): number;
     readonly tls: boolean;
-    /** Whether others than this machine can reach it. */
+    /** Whether other machines can reach it. */
     readonly isPublic: boolean;
     readonly allowCleartext: boolean;
   };
 }
 
-/** What a plugin works with. */
+/** What the kernel passes to a plugin's setup. */
 export interface Context<C> {
-  /** Checked against the plugin's schema; unknown keys were refused. */
+  /** Validated against the plugin's schema. Unknown keys were refused. */
   readonly config: C;
   readonly site: Site;
   readonly log: Log;
-  /** Milliseconds since the epoch; tests replace it. */
+  /** The time in milliseconds since the epoch. Tests replace it. */
   readonly now: () => number;
-  /** Aborts when the bus begins to stop. */
+  /** Aborts when the bus starts to shut down. */
   readonly signal: AbortSignal;
-  /** Write it on the line after each acquire. Called in reverse over all plugins, also when a later setup throws. */
+  /**
+   * Registers a release callback. Call it right after each acquire. Callbacks run in reverse order over all plugins,
+   * even if a later setup throws.
+   */
   onStop(release: () => unknown): void;
 }
 
-/** Whether a plugin can do its work now. `detail` is safe to show. */
+/** Whether a plugin can work now. `detail` is safe to show. */
 export interface Health {
   readonly ok: boolean;
   readonly detail?: string;
 }
 
-/** A plugin that is set up. */
+/** A plugin after setup: its services, routes and hooks. */
 export interface Live<P extends Tokens> {
-  /** Every provided token, no more. */
+  /** Exactly the services that the plugin declares under `provides`. */
   readonly services: Served<P>;
   readonly routes?: readonly Route[];
   readonly sockets?: readonly SocketRoute[];
-  /** Facts for /healthz: auth, tls, cluster, store, acl, durability. */
+  /** Security facts for /healthz: auth, tls, cluster, store, acl, durability. */
   readonly posture?: Readonly<Record<string, string>>;
-  /** Facts for /info, asked when it is asked. */
+  /** Facts for /info, called for each request. */
   info?(): Partial<Info>;
-  /** After every setup and before the bus listens: loops, consumers. */
+  /** Starts loops and consumers. Called after every setup, before the bus listens. */
   start?(): Promise<void>;
   health?(): Promise<Health>;
 }
 
-/** A plugin: one default export of one file. */
+/** A plugin: the default export of one file. */
 export interface Plugin<
   C extends TObject = TObject,
   P extends Tokens = Tokens,
@@ -230,16 +243,19 @@ export interface Plugin<
   readonly provides?: P;
   readonly requires?: R;
   readonly optional?: O;
-  /** How long its setup may take, in milliseconds, where that is longer than for others. */
+  /** The timeout of the setup in milliseconds, if it needs more than the default. */
   readonly setupBudgetMs?: number;
-  /** What its configuration alone says, for another plugin's refusal at boot: pure, and asked before any setup. */
+  /**
+   * Facts derived from the configuration alone, so that other plugins can refuse to boot with it. Pure; called before
+   * any setup.
+   */
   facts?(config: Static<C>): Readonly<Record<string, string>>;
   setup(ctx: Context<Static<C>>, use: Served<R> & Partial<Served<O>>): Promise<Live<P>>;
 }
 
 type None = Record<never, never>;
 
-/** Declares a plugin, so that the compiler checks it. */
+/** Declares a plugin with type checking. */
 export function definePlugin<
   C extends TObject,
   P extends Tokens = None,

@@ -1,10 +1,10 @@
 import { token } from "./plugin.ts";
 
-/** How many copies of the control plane there are, which room streams follow. Source: spec 8. */
+/** The replica count of the control plane, which room streams follow. Source: spec 8. */
 export interface Replicas {
-  /** The number now; it may be some seconds old. Errors: unavailable. */
+  /** The current count; it may be some seconds old. Errors: unavailable. */
   count(): Promise<number>;
 }
 
-/** The copies of the control plane. Where nobody provides it there is one. */
+/** The token of the replica count. Without a provider the count is 1. */
 export const Replicas = token<Replicas>("replicas");

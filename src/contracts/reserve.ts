@@ -1,16 +1,18 @@
 /**
- * The reserve of the store: the last bytes of its space, which only removals may use, so that whoever fills the store
- * cannot stop their own removal. The store measures its space; what may be written when is decided here, once.
+ * The reserve: the last part of the store's disk space, which only removals may use, so that users who fill the store
+ * cannot thereby prevent their own removal. The store measures its space; this file alone decides which writes are
+ * admitted.
  * States: open; reserved (free space is at or below the reserve); last (at or below a fifth of the reserve).
- * The kernel asks before each request that may write; rules ask where only they know what a request is. Source: spec 9.
+ * The kernel asks before each request that may write; plugins ask where only they know what a request does. Source:
+ * spec 9.
  */
 import { UnibusError } from "../wire/errors.ts";
 import type { Caller } from "./auth.ts";
 import { type Health, token } from "./plugin.ts";
 
 /**
- * What a write does to the space. `grows`: it stays. `frees`: a deletion or a revocation. `departs`: a kick, a leave,
- * or the statement that completes one. `nonce`: what each signed request writes.
+ * How a write uses the space. `grows`: it adds data. `frees`: a deletion or a revocation. `departs`: a kick, a leave,
+ * or the statement that completes one. `nonce`: the nonce that each signed request writes.
  */
 export type SpaceUse = "grows" | "frees" | "departs" | "nonce";
 
@@ -21,54 +23,54 @@ export interface Space {
   readonly reserve: number;
 }
 
-/** Who writes: null for a request without a caller. */
+/** The user who writes; null for a request without a caller. */
 export type Writer = Pick<Caller, "endpoint" | "role"> | null;
 
-/** What a store's space admits now. */
+/** Decides which writes the store's free space admits now. */
 export interface Reserve {
   /**
-   * Admits a write or throws. Where it gives a function, the write did not take place if that is called.
-   * Units: `bytes` is the size of what is to be written, where it is known.
-   * Errors: unavailable when the space left is for more urgent writes; rate_limited for a second kick or leave of one
-   * user within a minute in the reserve.
+   * Admits a write or throws. If it returns a function, call that if the write did not happen after all.
+   * Units: `bytes` is the size of the write, if known.
+   * Errors: unavailable if the space left is kept for more urgent writes; rate_limited for a user's second kick or
+   * leave within a minute while in the reserve.
    */
   admit(use: SpaceUse, writer: Writer, bytes?: number): Promise<(() => void) | undefined>;
-  /** Not ready in the reserve, and it says why. */
+  /** Unhealthy while in the reserve, with the reason. */
   health(): Health;
 }
 
-/** How often one user may kick or leave in the reserve, in milliseconds. */
+/** The interval between departures (kicks or leaves) of one user while in the reserve, in milliseconds. */
 const departureEveryMs = 60_000;
-/** Users whose last departure is remembered. */
+/** The most users whose last departure is remembered. */
 const departuresMax = 10_000;
-/** How much more than the reserve must be free before anything grows again, so that the state does not flap. */
+/** Hysteresis: growth is admitted again only when this multiple of the reserve is free, so the state does not flap. */
 const reopenFactor = 1.25;
-/** The part of the reserve that is kept for admins. */
+/** The share of the reserve that is kept for admins. */
 const adminShare = 1 / 5;
-/** How often the space is measured, in milliseconds: more often where little is left above the reserve. */
+/** The interval of measurements in milliseconds: shorter when free space is close to the reserve. */
 const measureEveryMs = { far: 1_000, near: 100 } as const;
-/** Free space above the reserve below which it is measured more often, in bytes. */
+/** The distance to the reserve below which measurements are more frequent, in bytes. */
 const nearBytes = 268_435_456;
-/** What an admitted write is taken to cost beside twice its size, until the space is measured again, in bytes. */
+/** The estimated cost of an admitted write until the next measurement, in bytes, plus twice its size. */
 const writeBytes = 4_096;
 
-/** How a reserve is made. */
+/** The options of a reserve. */
 export interface ReserveOptions {
-  /** Measures the space; null where it has no known limit. Errors: any, and what was measured last holds. */
+  /** Measures the space; null if it has no known limit. If it throws, the last measurement stays valid. */
   readonly measure: () => Promise<Space | null>;
-  /** What is full, and how to fix it: safe to show. */
+  /** What is full, and how to fix it. Both are safe to show. */
   readonly full: string;
   readonly hint: string;
-  /** Milliseconds since the epoch. */
+  /** The time in milliseconds since the epoch. */
   readonly now: () => number;
 }
 
-/** A reserve over whatever can measure its space. */
+/** A reserve over any space that can be measured. */
 export class SpaceReserve implements Reserve {
   readonly #options: ReserveOptions;
   readonly #departures = new Map<string, number>();
   #space: Space | null = null;
-  /** What was admitted since the space was measured, by estimate. */
+  /** The estimated size of the writes admitted since the last measurement. */
   #spent = 0;
   #isReserved = false;
   #measuring: Promise<void> | undefined;
@@ -79,7 +81,7 @@ export class SpaceReserve implements Reserve {
     this.#options = options;
   }
 
-  /** Measures the space, and goes on measuring it until `stop`. Errors: those of the first measurement. */
+  /** Measures the space and starts the periodic measurement, until `stop`. Errors: those of the first measurement. */
   static async start(options: ReserveOptions): Promise<SpaceReserve> {
     const reserve = new SpaceReserve(options);
     reserve.#space = await options.measure();
@@ -88,14 +90,14 @@ export class SpaceReserve implements Reserve {
     return reserve;
   }
 
-  /** Measures no more. */
+  /** Stops the periodic measurement. */
   stop(): void {
     this.#isStopped = true;
     clearTimeout(this.#timer);
   }
 
   async admit(use: SpaceUse, writer: Writer, bytes = 0): Promise<(() => void) | undefined> {
-    // An estimate refuses nobody: it has the space measured.
+    // Never refuse because of an estimate alone: measure first.
     if (this.#spent > 0 && this.#state() !== "open") await this.#measure();
     const state = this.#state();
     if (state === "open") {
@@ -125,7 +127,7 @@ export class SpaceReserve implements Reserve {
     return free > reserve * adminShare ? "reserved" : "last";
   }
 
-  /** Only what was measured opens and closes the reserve. */
+  /** Enters or leaves the reserve. Only a real measurement does. */
   #latch(): void {
     const { free, reserve } = this.#space ?? { free: 1, reserve: 0 };
     this.#isReserved = free <= reserve * (this.#isReserved ? reopenFactor : 1);
@@ -142,7 +144,7 @@ export class SpaceReserve implements Reserve {
     }
     if (this.#departures.size >= departuresMax) {
       for (const [user, at] of this.#departures) if (at + departureEveryMs <= now) this.#departures.delete(user);
-      // Whoever left longest ago may leave again a moment too early.
+      // If all are recent, forget the oldest: that user may leave again a little too early.
       const [oldest] = this.#departures.keys();
       if (this.#departures.size >= departuresMax && oldest !== undefined) this.#departures.delete(oldest);
     }
@@ -161,7 +163,7 @@ export class SpaceReserve implements Reserve {
     this.#timer.unref?.();
   }
 
-  /** Measures the space, once for all who ask at the same time. */
+  /** Measures the space. Concurrent callers share one measurement. */
   #measure(): Promise<void> {
     this.#measuring ??= this.#measureOnce().finally(() => {
       this.#measuring = undefined;
@@ -174,13 +176,13 @@ export class SpaceReserve implements Reserve {
     try {
       this.#space = await this.#options.measure();
       this.#latch();
-      // What was admitted meanwhile may not be in it yet.
+      // The measurement may not include writes that were admitted while it ran, so keep counting those.
       this.#spent -= before;
     } catch {
-      // A store that does not answer says so elsewhere. What was measured last holds.
+      // The store reports its own outage elsewhere. The last measurement stays valid.
     }
   }
 }
 
-/** The reserve of the store, where its space is known. */
+/** The token of the store's reserve; provided if the store's space is known. */
 export const StoreReserve = token<Reserve>("store-reserve");

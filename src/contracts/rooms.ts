@@ -1,16 +1,16 @@
 import { token } from "./plugin.ts";
 import type { Membership } from "./store.ts";
 
-/** Who is in which room, for plugins that must know. */
+/** Room membership, for other plugins. */
 export interface Rooms {
   /**
-   * A live room and the caller's open stay in it.
-   * Errors: not_found, gone (deleted), forbidden (no member, or left), in that order.
+   * Returns a live room and the caller's current membership in it.
+   * Errors: not_found, gone (the room was deleted), forbidden (not a member, or left), checked in that order.
    */
   member(roomId: string, endpoint: string): Promise<Membership>;
-  /** The live rooms that a peer made or accepted, by room id: `grantOf` says which of them a login grants. */
+  /** The live rooms that a user created or accepted, by room id. `grantOf` decides which of them a login grants. */
   accepted(endpoint: string): Promise<Membership[]>;
 }
 
-/** The rooms' rules. */
+/** The token of the room membership service. */
 export const Rooms = token<Rooms>("rooms");

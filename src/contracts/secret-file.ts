@@ -1,20 +1,21 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 
-/** More than any secret that unibus reads, in bytes. */
+/** The largest secret file that unibus reads, in bytes. */
 const secretBytesMax = 16_384;
 
 const othersMayRead = 0o077;
 
 /**
- * The text of a file that only its owner can read.
- * Errors: invalid, naming `setting` and the file, when it is missing, too open, or no small file.
+ * Reads a file that only its owner may read, and trims the text.
+ * Errors: invalid, naming `setting` and the file, if it is missing, readable by others, not a regular file, or too
+ * large.
  */
 export function readSecretFile(setting: string, file: string): string {
   const refuse = (what: string, mend: string, cause?: unknown) =>
     new UnibusError("invalid", `${setting}: ${file} ${what} (${mend})`, { cause });
   try {
-    // Without O_NONBLOCK the open of a named pipe would wait for a writer for ever.
+    // O_NONBLOCK, because opening a named pipe would otherwise block until it has a writer.
     const handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stat = fstatSync(handle);

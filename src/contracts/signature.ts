@@ -9,9 +9,9 @@ const pkcs8Ed25519 = Buffer.from("302e020100300506032b657004220420", "hex");
 const spkiEd25519 = Buffer.from("302a300506032b6570032100", "hex");
 
 /**
- * Whether an Ed25519 signature over a text is good, checked on a thread of its own.
- * Shape: `signPub` 64 hex digits, a key that `checkSignKey` has let in; `sig` 64 bytes.
- * A key that is no point gives false.
+ * Verifies an Ed25519 signature over a text, on a thread of the libuv pool.
+ * Shape: `signPub` is 64 hex digits, a key that `checkSignKey` has accepted; `sig` is 64 bytes.
+ * Returns false for a key that is not a point on the curve.
  */
 export function verifySignature(signPub: string, text: string, sig: Uint8Array): Promise<boolean> {
   if (sig.byteLength !== 64) return Promise.resolve(false);
@@ -23,7 +23,7 @@ export function verifySignature(signPub: string, text: string, sig: Uint8Array):
   });
 }
 
-/** The Ed25519 key of a seed of 32 bytes: its public half, and what signs with it. */
+/** Derives the Ed25519 key pair of a 32-byte seed: the public key, and a function that signs. */
 export function signingKey(seed: Uint8Array): { readonly pub: Uint8Array; sign(text: string): Uint8Array } {
   const key = createPrivateKey({ key: Buffer.concat([pkcs8Ed25519, seed]), format: "der", type: "pkcs8" });
   const spki = createPublicKey(key).export({ format: "der", type: "spki" });
@@ -31,8 +31,9 @@ export function signingKey(seed: Uint8Array): { readonly pub: Uint8Array; sign(t
 }
 
 /**
- * Lets in a signing key that proves its signer, and gives it back in lowercase.
- * Errors: invalid for one that is not canonical, of small order (anything verifies under it), or no point.
+ * Validates a signing key and returns it in lowercase.
+ * Errors: invalid for a key that is not canonical, is of small order (any signature verifies under it), or is not on
+ * the curve.
  * Source: spec 2.
  */
 export function checkSignKey(signPub: string): string {
@@ -42,15 +43,15 @@ export function checkSignKey(signPub: string): string {
   return normalKey(signPub);
 }
 
-/** A kex key with its owner's signature, in the form in which they are stored. */
+/** A kex key with its owner's signature, in the form in which both are stored. */
 export interface KexKey {
   readonly kexPub: string;
   readonly kexSig: string;
 }
 
 /**
- * Lets in a kex key that its user vouches for.
- * Errors: invalid for a key of low order, or a kex_sig that is not the user's.
+ * Validates a kex key that its user has signed.
+ * Errors: invalid for a key of low order, or if kex_sig is not the user's signature.
  * Source: spec 2.
  */
 export async function checkKexKey(signPub: string, kexPub: string, kexSig: string): Promise<KexKey> {

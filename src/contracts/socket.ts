@@ -1,58 +1,57 @@
 /**
- * WebSocket endpoints of plugins. A plugin declares a `SocketRoute`; the kernel owns the listener, checks the Origin,
- * spends the client's rate limit and finds the client's real address before the plugin hears of the connection.
+ * WebSocket endpoints of plugins. A plugin declares a `SocketRoute`. The kernel owns the listener: it checks the
+ * Origin, applies the client's rate limit and determines the client's real address before it calls the plugin.
  */
 import type { Origin } from "./auth.ts";
 
-/** An open WebSocket, as the plugin uses it. */
+/** An open WebSocket, as a plugin uses it. */
 export interface Socket {
-  /** Queues bytes for the client. Gives how many bytes wait to be written now. */
+  /** Queues bytes for the client. Returns the number of bytes that are queued now. */
   send(data: Uint8Array): number;
-  /** Stops reading from the client, so that TCP holds it back. */
+  /** Stops reading from the client, so TCP backpressure slows it down. */
   pause(): void;
-  /** Reads from the client again. */
+  /** Resumes reading from the client. */
   resume(): void;
   /** Closes the connection. Idempotent. */
   close(code: number, reason: string): void;
 }
 
-/** What a plugin does with an open WebSocket. */
+/** A plugin's handler for an open WebSocket. */
 export interface SocketHandler {
-  /** One message. The bytes belong to the handler. */
+  /** Called for each message. The handler owns the bytes. */
   message(data: Uint8Array): void;
-  /** All bytes that waited were written. */
+  /** Called when all queued bytes have been written. */
   drained(): void;
-  /** The connection ended, from either side. Called once. */
+  /** Called once when the connection has ended, from either side. */
   closed(): void;
 }
 
-/** An address of its own on which a socket route is served, besides its path on the HTTP port. */
+/** A separate listen address for a socket route, besides its path on the HTTP port. */
 export interface SocketListener {
   readonly hostname: string;
-  /** 0 = any free port. */
+  /** 0 means any free port. */
   readonly port: number;
-  /** PEM files, or null for cleartext. */
+  /** The texts of PEM files, or null for cleartext. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
-  /** The setting and the option that name this address, for messages. */
+  /** The setting and the command line option of this address, for error messages. */
   readonly setting: string;
   readonly option: string;
-  /** Called once with the port that was bound. */
+  /** Called once with the bound port. */
   bound(port: number): void;
 }
 
 /** A WebSocket endpoint. */
 export interface SocketRoute {
   readonly path: `/${string}`;
-  /** Exact origins of web pages that may connect, besides the pages of this bus itself. */
+  /** The exact Origins of web pages that may connect, besides the bus's own pages. */
   readonly origins: readonly string[];
-  /** Where it is served besides, under any path. */
+  /** A further address that serves this endpoint, on every path. */
   readonly listener?: SocketListener;
   /**
-   * Called before the upgrade is answered. `peer.address` is the client's: behind a trusted proxy, the one that
-   * the proxy
-   * forwarded. What it returns is called with the open socket.
-   * `abandoned` is called instead when the connection ends before it opened.
-   * Errors: any `UnibusError`, which the client gets as the HTTP reply (429, 503).
+   * Called before the upgrade is answered. `peer.address` is the client's address; behind a trusted proxy, the one that
+   * the proxy forwarded. The kernel calls `open` of the result with the open socket, or `abandoned` if the connection
+   * ends before it opens.
+   * Errors: any `UnibusError`; the client gets it as the HTTP reply (429, 503).
    */
   accept(peer: Origin): {
     open(socket: Socket): SocketHandler;

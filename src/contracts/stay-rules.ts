@@ -1,20 +1,23 @@
-/** The rules by which one open stay changes without a statement: written once, applied by `RoomStore.changeStay`. */
+/**
+ * Rules that change one open stay without a statement. They are written once, here; stores apply them in
+ * `RoomStore.changeStay`.
+ */
 import { devicesMax } from "../wire/api.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { mainDevice } from "../wire/names.ts";
 import type { StayRecord, StayRule } from "./store.ts";
 
-/** Whether the member of a stay is in the room: it is open, and they have not left. */
+/** Reports whether the member of a stay is in the room now: the stay is open, and they have not left. */
 export function isIn({ until, leftAt }: StayRecord): boolean {
   return until === 0 && leftAt === null;
 }
 
-/** Whether a stay is that of an owner who is in. */
+/** Reports whether a stay is that of a current owner. */
 export function isOwnerIn(stay: StayRecord): boolean {
   return stay.role === "owner" && isIn(stay);
 }
 
-/** Marks a member as having left, whoever they are: for users who are revoked or deleted. */
+/** Marks a member as having left, even the last owner: for users who are revoked or deleted. */
 export function leaving(at: number): StayRule {
   return (stay) => (stay.leftAt === null ? { ...stay, leftAt: at } : null);
 }
@@ -29,26 +32,27 @@ export function leavingUnlessLast(at: number): StayRule {
   };
 }
 
-/** Accepts a stay, which is part of its member's grant from then on. A member who left accepts nothing. */
+/** Accepts a stay, so that the member's grant covers the room. Has no effect on a member who left. */
 export function accepting(at: number): StayRule {
   return (stay) => (stay.acceptedAt === null && stay.leftAt === null ? { ...stay, acceptedAt: at } : null);
 }
 
-/** Gives a member another handle, as `Users.rename` gave it to the user. */
+/** Changes a member's handle after `Users.rename` changed the user's. */
 export function renamed(handle: string): StayRule {
   return (stay) => (stay.handle === handle ? null : { ...stay, handle });
 }
 
 /**
- * What a store writes of a stay that a version of the room brings, by what it has of that stay: a version changes the
- * signed line and nothing else. A mark that the store has may be newer than what the version says.
+ * Merges a stay from a new version of the room with the stored one. A version only changes the signed fields, so the
+ * store keeps its own devices, acceptance, adder and handle. It also keeps its own `leftAt` mark, which may be newer
+ * than the version.
  */
 export function keptStay(known: StayRecord | undefined, given: StayRecord): StayRecord {
   const { devices, acceptedAt, addedBy, handle } = known ?? given;
   return { ...given, leftAt: known?.leftAt ?? given.leftAt, devices, acceptedAt, addedBy, handle };
 }
 
-/** Adds a device. Errors: quota for one too many; the main device counts whether it is there or not. Source: spec 8. */
+/** Adds a device. Errors: quota above the limit; the main device counts even if it does not exist. Source: spec 8. */
 export function withDevice(device: string): StayRule {
   return (stay) => {
     if (stay.devices.includes(device)) return null;

@@ -1,7 +1,8 @@
 /**
- * The ports of a store. A store stores: rules live above, once. A port returns the record, null for a miss, or throws;
- * a boolean only says who won a race. Every port throws `unavailable` when its backend does not answer in time.
- * Times are milliseconds since the epoch; keys are lowercase hex.
+ * The interfaces of a store: users, invites, rooms, and the snapshot of everything. A store only stores; the rules live
+ * above it, once. `store-sqlite` and `store-kv` implement them, and the same tests run against both. A method returns
+ * the record, null if there is none, or throws; a boolean only says who won a race. Every method throws `unavailable`
+ * if the backend does not answer in time. Times are milliseconds since the epoch; keys are lowercase hex.
  */
 import type { UserRole } from "../wire/api.ts";
 import type { Looks } from "../wire/looks.ts";
@@ -9,7 +10,7 @@ import type { MemberLine, Policy } from "../wire/statement.ts";
 import { token } from "./plugin.ts";
 import type { UnacceptedLimits } from "./unaccepted.ts";
 
-/** Whether a user may do anything at all. */
+/** Whether a user is active or revoked. */
 export type UserStatus = "active" | "revoked";
 
 /** A user. Source: spec 7. */
@@ -24,42 +25,44 @@ export interface UserRecord {
   readonly createdAt: number;
   readonly revokedAt: number | null;
   /**
-   * Grows with every change of the record; what `replaceUser` compares. The store's own: what is inserted is ignored,
-   * and a record that was deleted and inserted again has another one.
+   * Increases with every change of the record; `replaceUser` compares it. The store assigns it: the value given on
+   * insert is ignored, and a record that is deleted and inserted again gets another one.
    */
   readonly revision: number;
 }
 
-/** The active admins, as one record, so that two removals cannot each leave the other. */
+/**
+ * The list of active admins, as a single record, so that two concurrent removals cannot leave the bus without an admin.
+ */
 export interface AdminRoster {
   readonly admins: readonly string[];
   readonly revision: number;
 }
 
-/** Which active users are asked for. */
+/** A query for active users. */
 export interface ActiveUsers {
-  /** Those whose handle has one of these looks; all where it is left out. */
+  /** Only users whose handle has one of these looks; all users if absent. */
   readonly looks?: Looks | undefined;
-  /** Those behind this endpoint; from the first for null. */
+  /** Only users after this endpoint; null starts at the first. */
   readonly after: string | null;
   readonly limit: number;
 }
 
-/** Users by key. */
+/** Stores users by key. */
 export interface UserStore {
   getUser(signPub: string): Promise<UserRecord | null>;
   getUserByEndpoint(endpoint: string): Promise<UserRecord | null>;
-  /** Errors: conflict when the key is known, whatever its status; the row is untouched then. */
+  /** Errors: conflict if the key is known, even as a revoked user's; the row is unchanged then. */
   insertUser(user: UserRecord): Promise<void>;
-  /** Stores `user` in place of the record with the same key and revision; false when another change came first. */
+  /** Replaces the record with the same key and revision; false if another change came first. */
   replaceUser(user: UserRecord): Promise<boolean>;
-  /** False when there was none. */
+  /** Returns false if the user did not exist. */
   deleteUser(signPub: string): Promise<boolean>;
-  /** By key, those after `after`. */
+  /** Lists users by key, after `after`. */
   listUsers(after: string | null, limit: number): Promise<UserRecord[]>;
   /**
-   * Active users by endpoint. The store keeps an index of the looks of handles (`looksOf`), computed when a handle is
-   * written, and again when `looksVersion` differs from the one they were computed with.
+   * Lists active users by endpoint. The store indexes the looks of handles (`looksOf`): it computes them when a handle
+   * is written, and recomputes them when `looksVersion` has changed.
    */
   listActive(query: ActiveUsers): Promise<UserRecord[]>;
   getRoster(): Promise<AdminRoster>;
@@ -78,30 +81,30 @@ export interface InviteRecord {
   readonly usedAt: number | null;
   readonly usedSignPub: string | null;
   readonly usedKexPub: string | null;
-  /** When the user of the claim was there: past it the claim makes no user again. */
+  /** When the user of the claim was created. From then on the claim cannot create the user again. */
   readonly completedAt: number | null;
 }
 
-/** Invites by id. */
+/** Stores invites by id. */
 export interface InviteStore {
   /**
-   * Adds an invite. False, and nothing is added, where `pendingMax` others are not used: counted and written in one
-   * step, however many callers add invites at once.
-   * Errors: conflict when the id is known.
+   * Adds an invite. Returns false and adds nothing if `pendingMax` other invites are unused. Counting and writing are
+   * one atomic step, however many callers add invites at once.
+   * Errors: conflict if the id is known.
    */
   insertInvite(invite: InviteRecord, pendingMax?: number): Promise<boolean>;
   getInvite(id: string): Promise<InviteRecord | null>;
-  /** True for exactly one caller, whoever races; false for a used or unknown one. */
+  /** Claims an invite: true for exactly one of several racing callers; false if it is used or unknown. */
   claimInvite(id: string, claim: { signPub: string; kexPub: string; at: number }): Promise<boolean>;
   /**
-   * Notes that the claim's user is there. Idempotent; does nothing to one that is not used.
-   * `made` resolves when the user is there: a store waits for it, and notes nothing where it fails, unless it commits
-   * both together.
+   * Records that the claim's user exists. Idempotent; has no effect on an unused invite.
+   * `made` resolves once the user exists. A store awaits it, and records nothing if it fails, unless it commits both in
+   * one transaction.
    */
   completeInvite(id: string, at: number, made?: Promise<unknown>): Promise<void>;
-  /** Removes one that is not used; false when it is used or unknown. */
+  /** Removes an unused invite; false if it is used or unknown. */
   deleteInvite(id: string): Promise<boolean>;
-  /** Those not used, by creation, at most `limit`. */
+  /** Lists unused invites in order of creation, at most `limit`. */
   listPendingInvites(limit: number): Promise<InviteRecord[]>;
 }
 
@@ -117,43 +120,46 @@ export interface RoomRecord {
   readonly statementHash: string;
   readonly creator: string;
   readonly createdAt: number;
-  /** Set when the room was deleted: a tombstone, which keeps its id from ever being used again. */
+  /** When the room was deleted. The record is then a tombstone, which keeps the id from being used again. */
   readonly deletedAt: number | null;
-  /** Whether some member's stay is open although they left. Kept by the store. */
+  /** Whether a member left whose stay is still open, so the room needs a new key. Maintained by the store. */
   readonly rekeyPending: boolean;
 }
 
-/** One stay of one member: the signed line and what readers need beside it. */
+/** One stay, which is one membership period of one member: the signed line, plus what readers need with it. */
 export interface StayRecord extends MemberLine {
   readonly kex_sig: string;
   readonly handle: string;
-  /** When they left, were revoked or deleted, and were not signed out yet: access is gone. Null: they did not. */
+  /** When the member left, or was revoked or deleted, before an owner signed it: access has ended. Null if not. */
   readonly leftAt: number | null;
-  /** The devices that have a durable here, by name, sorted. `applyChange` does not touch them. */
+  /** The devices that have a durable in this room, sorted by name. `applyChange` does not change them. */
   readonly devices: readonly string[];
-  /** When the member accepted the stay, so that it counts on the data plane; null: not yet. `applyChange` keeps it. */
+  /**
+   * When the member accepted, which gives access on the data plane; null if not yet. `applyChange` does not change it.
+   */
   readonly acceptedAt: number | null;
   /** The endpoint of the signer of the statement that began the stay; null if it began before this was recorded. */
   readonly addedBy: string | null;
 }
 
 /**
- * What becomes of an open stay: it with another `leftAt`, `devices` or `acceptedAt`, or null to leave it as it is.
- * Pure, and asked again where another change came first. `ownersIn`: the owners of the room who have not left.
- * Errors: it throws what refuses the change.
+ * A function that changes an open stay: returns it with another `leftAt`, `devices`, `acceptedAt` or `handle`, or null
+ * to leave it unchanged.
+ * Pure; called again if another change came first. `ownersIn`: the number of owners of the room who have not left.
+ * Errors: it throws to refuse the change.
  */
 export type StayRule = (stay: StayRecord, ownersIn: number) => StayRecord | null;
 
-/** A room key of one epoch, sealed to one member. */
+/** The room key of one epoch, sealed to one member. */
 export interface SealedKeyRecord {
   readonly endpoint: string;
   readonly epoch: number;
   readonly sealedKey: string;
-  /** The endpoint of the signer of the statement with which the key came: who is charged for it. */
+  /** The endpoint that is charged for the key: the signer of the statement that it came with. */
   readonly chargedTo: string;
 }
 
-/** A statement as it was taken. */
+/** A room statement as the bus accepted it. */
 export interface StatementRecord {
   readonly version: number;
   readonly text: string;
@@ -161,7 +167,7 @@ export interface StatementRecord {
   readonly sig: string;
 }
 
-/** A room's first version, whole. */
+/** The complete first version of a room. */
 export interface NewRoom {
   readonly room: RoomRecord;
   readonly stay: StayRecord;
@@ -170,88 +176,98 @@ export interface NewRoom {
 }
 
 /**
- * One version more. `stays` holds those that are new or differ, by (endpoint, since); `keys` are of the room's epoch.
+ * The next version of a room. `stays` holds only new or changed stays, by (endpoint, since); `keys` are of the room's
+ * epoch.
  */
 export interface RoomChange {
   readonly room: RoomRecord;
   readonly stays: readonly StayRecord[];
   readonly keys: readonly SealedKeyRecord[];
   readonly statement: StatementRecord;
-  /** Given where members are added: the limits that hold for new stays, which are not accepted. */
+  /** The limits for new stays, which are unaccepted. Present if members are added. */
   readonly unaccepted?: UnacceptedLimits;
 }
 
-/** Which of a member's rooms are listed: those after a room id, so many at most, only accepted or unaccepted ones. */
+/**
+ * Options of a member's room list: only rooms after a room id, at most `limit`, only accepted or only unaccepted ones.
+ */
 export interface RoomsOfOptions {
   readonly after?: string | null;
   readonly limit?: number;
   readonly accepted?: boolean;
 }
 
-/** A room that somebody is in, and their stay. */
+/** A room and one member's stay in it. */
 export interface Membership {
   readonly room: RoomRecord;
   readonly stay: StayRecord;
 }
 
 /**
- * Rooms with their members, keys and statements.
- * Crash order, where the backend has no transaction: removals before, additions after the room entry, which is the
- * commit point; readers ignore what is newer than it. So a crash denies and never admits. Source: spec 10.
+ * Stores rooms with their stays, keys and statements.
+ * Write order, for backends without transactions: removals first, then the room entry, which is the commit point, then
+ * additions; readers ignore what is newer than the room entry. So a crash may deny access, but never grants it. Source:
+ * spec 10.
  */
 export interface RoomStore {
   /**
-   * Adds a room. False, and nothing is added, where its creator has `liveMax` live rooms: counted and written in one
-   * step, however many callers on however many nodes add rooms at once.
-   * Errors: conflict when the subject or the id is taken; gone when the id belonged to a deleted room.
+   * Adds a room. Returns false and adds nothing if its creator has `liveMax` live rooms. Counting and writing are one
+   * atomic step, however many callers on however many nodes add rooms at once.
+   * Errors: conflict if the subject or the id is taken; gone if the id belonged to a deleted room.
    */
   insertRoom(room: NewRoom, liveMax?: number): Promise<boolean>;
-  /** Also a deleted one, as a tombstone. */
+  /** Reads a room. A deleted room is returned as a tombstone. */
   getRoom(roomId: string): Promise<RoomRecord | null>;
-  /** The room that claims a subject: live, or deleted and not purged yet. */
+  /** The room that holds a subject: a live one, or a deleted one that is not purged yet. */
   findRoomId(subject: string): Promise<string | null>;
-  /** The open stay, left or not. */
+  /** A member's open stay, whether or not they left. */
   getStay(roomId: string, endpoint: string): Promise<StayRecord | null>;
-  /** Every stay, by endpoint, then since. */
+  /** Lists every stay, by endpoint, then since. */
   listStays(roomId: string): Promise<StayRecord[]>;
-  /** Live rooms with an open stay that was not left, by room id. */
+  /** Lists the live rooms in which a user has an open stay and has not left, by room id. */
   listRoomsOf(endpoint: string, options?: RoomsOfOptions): Promise<Membership[]>;
-  /** Live rooms that somebody created. */
+  /** Counts the live rooms that a user created. */
   countRoomsBy(creator: string): Promise<number>;
-  /** The key of an epoch, or of the latest where `epoch` is null. */
+  /** Reads a member's sealed key of an epoch, or of the latest one if `epoch` is null. */
   getSealedKey(roomId: string, endpoint: string, epoch: number | null): Promise<SealedKeyRecord | null>;
-  /** Ascending from version `from`. */
+  /** Lists statements in ascending order, starting at version `from`. */
   listStatements(roomId: string, from: number, limit: number): Promise<StatementRecord[]>;
   /**
-   * Compare-and-set on `room.version - 1` of a live room; false when another change came first, and nothing is changed.
-   * A stay that was marked left stays so, whatever the change says of it: the mark may be the newer of the two. Where
-   * with such marks no owner would be in, they came first: false. What a known stay was accepted at, and by whom it
-   * was added, stays as it is.
-   * Errors: quota where a new stay is over the limits of `unaccepted`: counted and written in one step.
+   * Applies a new version by compare-and-set on `room.version - 1` of a live room. Returns false and changes nothing if
+   * another change came first.
+   * A stay that is marked left stays so, even if the change says otherwise: the mark may be newer. If these marks would
+   * leave the room without an owner, they came first: false. A known stay keeps its acceptance and its adder.
+   * Errors: quota if a new stay exceeds the limits of `unaccepted`; counting and writing are one atomic step.
    */
   applyChange(change: RoomChange): Promise<boolean>;
   /**
-   * Replaces the open stay of a member by what `rule` makes of it, in one step: no other change of the room comes in
-   * between. Gives the stay as it is then, or null where there is no open stay or the rule leaves it as it is.
+   * Atomically replaces a member's open stay by the result of `rule`: no other change of the room comes between.
+   * Returns the new stay, or null if there is no open stay or the rule leaves it unchanged.
    * Errors: those of `rule`.
    */
   changeStay(roomId: string, endpoint: string, rule: StayRule): Promise<StayRecord | null>;
-  /** What somebody is charged for rows, in all rooms: see `rowBytes`. What was committed before the call is in it. */
+  /**
+   * The bytes that a payer is charged for rows in all rooms: see `rowBytes`. Includes everything committed before the
+   * call.
+   */
   rowBytesOf(payer: string): Promise<number>;
   /**
-   * Removes some of the sealed keys of those who have no open stay in a room, which nobody can read any more, and
-   * gives them back to their payers. Gives where to go on, as `after` of the next call, or null when there are none.
+   * Removes some sealed keys of users without an open stay in the room, which no one can read any more, and refunds
+   * their payers. Returns the cursor for the next call (`after`), or null when it is done.
    */
   dropKeys(roomId: string, after: string | null): Promise<string | null>;
-  /** The first step of a deletion: from here on the room reads as deleted. False when it already did. */
+  /** The first step of a deletion: from now on the room reads as deleted. False if it already was. */
   markDeleted(roomId: string, at: number): Promise<boolean>;
-  /** The last step: removes all but the tombstone, then frees the subject. Idempotent; does nothing to a live room. */
+  /**
+   * The last step of a deletion: removes everything but the tombstone, then frees the subject. Idempotent; has no
+   * effect on a live room.
+   */
   purgeRoom(roomId: string): Promise<void>;
-  /** Tombstones included, by room id, those after `after`. */
+  /** Lists rooms by room id, after `after`, including tombstones. */
   listRooms(after: string | null, limit: number): Promise<RoomRecord[]>;
 }
 
-/** One row of a whole store, in an order in which it can be written again. */
+/** One row of a snapshot. The order of rows allows them to be imported one by one. */
 export type SnapshotRow =
   | { readonly kind: "user"; readonly user: UserRecord }
   | { readonly kind: "invite"; readonly invite: InviteRecord }
@@ -260,27 +276,31 @@ export type SnapshotRow =
   | { readonly kind: "key"; readonly roomId: string; readonly key: SealedKeyRecord }
   | { readonly kind: "statement"; readonly roomId: string; readonly statement: StatementRecord };
 
-/** The whole of a store, to move it or to compare it. */
+/** Exports and imports the whole store, to move or compare it. */
 export interface Snapshot {
-  /** Users, invites, then room by room with its parts, each by its key; revisions read 0: they belong to the store. */
+  /**
+   * Exports users, then invites, then room by room with its parts, each sorted by key. Revisions are 0, because they
+   * belong to the store.
+   */
   exportAll(): AsyncIterable<SnapshotRow>;
   /**
-   * Writes rows as they are, whatever is there. Idempotent.
-   * The roster is no row: it is made anew from the active admins. A deleted room claims its subject while it has stays.
+   * Imports rows as they are, over any existing ones. Idempotent.
+   * The admin roster is not a row: it is rebuilt from the active admins. A deleted room holds its subject while it has
+   * stays.
    */
   importAll(rows: AsyncIterable<SnapshotRow> | Iterable<SnapshotRow>): Promise<void>;
   /**
-   * Writes a consistent copy of the backend's own files to a path that does not exist.
-   * Errors: conflict when the path is there; what it holds is untouched.
+   * Writes a consistent copy of the backend's own files to a new path.
+   * Errors: conflict if the path exists; it is left unchanged.
    */
   backup(file: string): Promise<void>;
 }
 
-/** The rooms. */
+/** The token of the room store. */
 export const RoomStore = token<RoomStore>("room-store");
-/** The users. */
+/** The token of the user store. */
 export const UserStore = token<UserStore>("user-store");
-/** The invites. */
+/** The token of the invite store. */
 export const InviteStore = token<InviteStore>("invite-store");
-/** The whole store. */
+/** The token of the snapshot service. */
 export const Snapshot = token<Snapshot>("snapshot");

@@ -2,13 +2,13 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { UnibusError } from "../wire/errors.ts";
 
-/** A certificate chain and its key, PEM. */
+/** The texts of a certificate chain and its private key, PEM. */
 export interface TlsFiles {
   readonly cert: string;
   readonly key: string;
 }
 
-/** What `read` gives, or null when it throws. */
+/** The result of `read`, or null if it throws. */
 function attempt<T>(read: () => T): T | null {
   try {
     return read();
@@ -18,8 +18,8 @@ function attempt<T>(read: () => T): T | null {
 }
 
 /**
- * Reads certificate and key, now.
- * Errors: invalid, naming the option, for one that is missing, or no PEM, or not the other's.
+ * Reads and checks the certificate and the key.
+ * Errors: invalid, naming the option, if a file is missing or not PEM, or if the two do not match.
  */
 export function readTlsFiles(certFile: string | undefined, keyFile: string | undefined): TlsFiles {
   const refuse = (option: string, what: string) =>
@@ -42,8 +42,8 @@ export function readTlsFiles(certFile: string | undefined, keyFile: string | und
 }
 
 /**
- * The cipher suites of TLS 1.2 that a listener offers: forward secrecy and authenticated encryption, no CBC.
- * By their IANA names, as nats-server wants them. (Those of TLS 1.3 are all good, and cannot be chosen.)
+ * The TLS 1.2 cipher suites that a listener offers: forward secrecy and authenticated encryption, no CBC.
+ * By their IANA names, as nats-server expects them. (The suites of TLS 1.3 are all good, and not configurable.)
  * Source: spec 5.
  */
 export const tls12Suites: readonly string[] = [
@@ -55,7 +55,7 @@ export const tls12Suites: readonly string[] = [
   "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
 ];
 
-/** The same suites by the names of OpenSSL, as a cipher list. */
+/** The same suites by their OpenSSL names, as a cipher list. */
 export const tls12Ciphers: string = tls12Suites
   .map((name) => name.replace(/^TLS_(\w+)_WITH_/, "$1-").replace("_POLY1305_SHA256", "-POLY1305"))
   .map((name) => name.replace(/AES_(\d+)_/, "AES$1-").replaceAll("_", "-"))

@@ -1,32 +1,32 @@
 /**
- * How many memberships a user may be given without having been asked. A membership counts here from the add until its
- * member accepts it, leaves, or is removed. Source: spec 9, "The grant is bounded and fair".
+ * Limits on memberships that a user was given without consent. A membership is unaccepted from the add until its member
+ * accepts it, leaves, or is removed. Source: spec 9, "The grant is bounded and fair".
  */
 import { UnibusError } from "../wire/errors.ts";
 
-/** The unaccepted memberships of one user, counted before another one is added. */
+/** The unaccepted memberships of one user, counted before another is added. */
 export interface UnacceptedCounts {
   readonly all: number;
-  /** Those that the same adder began. */
+  /** Those added by the adder in question. */
   readonly ofAdder: number;
-  /** How many different adders began them. */
+  /** The number of different adders. */
   readonly adders: number;
 }
 
-/** The limits on unaccepted memberships of one user. */
+/** The limits on the unaccepted memberships of one user. */
 export interface UnacceptedLimits {
   /** The most that one adder may have with one user. */
   readonly perAdder: number;
-  /** From this many on, no adder may have more than an equal share of them. */
+  /** From this total on, no adder may have more than an equal share of it. */
   readonly sharedFrom: number;
 }
 
-/** The limits of a bus. */
+/** The default limits of a bus. */
 export const unacceptedLimits: UnacceptedLimits = { perAdder: 100, sharedFrom: 10_000 };
 
 /**
- * Whether an adder has to wait until the user has accepted or left some rooms. An adder who has none with this user is
- * never refused, so that nobody can keep others from adding the user.
+ * Reports whether an adder has to wait until the user has accepted or left some rooms. An adder without any unaccepted
+ * membership with this user is never refused, so no one can keep others from adding the user.
  */
 export function isOverUnaccepted(
   { all, ofAdder, adders }: UnacceptedCounts,

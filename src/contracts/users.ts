@@ -2,40 +2,40 @@ import type { UserRole } from "../wire/api.ts";
 import { token } from "./plugin.ts";
 import type { UserRecord } from "./store.ts";
 
-/** A user to be. */
+/** A user to be added. */
 export interface NewUser {
   readonly signPub: string;
   readonly handle: string;
   readonly role: UserRole;
-  /** Both or none. */
+  /** Both keys or neither. */
   readonly kexPub?: string | undefined;
   readonly kexSig?: string | undefined;
 }
 
-/** The rules about users, whoever asks: a route, an invite, a command on the host. Source: spec 7. */
+/** The rules for users; routes, invites and CLI commands all go through them. Source: spec 7. */
 export interface Users {
   /**
-   * Adds a user; the handle is stored in its normal form (`checkHandle`).
-   * Errors: invalid for a handle or keys that may not be used; conflict when the key is known, whatever its status.
+   * Adds a user. The handle is stored in its normal form (`checkHandle`).
+   * Errors: invalid for a handle or keys that are not allowed; conflict if the key is known, even as a revoked user's.
    */
   add(user: NewUser): Promise<UserRecord>;
   /**
-   * Adds a user whose keys were checked by `checkSignKey` and `checkKexKey`, and whose handle an invite carries: it was
-   * checked when the invite was made. Errors: conflict as of `add`.
+   * Adds a user whose input is already validated: the keys by `checkSignKey` and `checkKexKey`, the handle when its
+   * invite was made. Errors: conflict, as in `add`.
    */
   admit(user: NewUser & { readonly kexPub: string; readonly kexSig: string }): Promise<UserRecord>;
   /**
-   * Gives a user another handle, in its normal form (`checkHandle`), also in the rooms that it is in.
-   * Errors: invalid for a handle that may not be used; not_found. Idempotent: after a failure it is called again.
+   * Changes a user's handle, stored in its normal form (`checkHandle`), including in all of the user's rooms.
+   * Errors: invalid for a handle that is not allowed; not_found. Idempotent: call it again after a failure.
    */
   rename(signPub: string, handle: string): Promise<void>;
-  /** Errors: not_found; conflict for the last active admin where `keepAdmin` is asked. Idempotent. */
+  /** Revokes a user. Errors: not_found; conflict for the last active admin if `keepAdmin` is set. Idempotent. */
   revoke(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
-  /** Removes the row; memberships stay, inert. Errors as of `revoke`. */
+  /** Deletes the user's row. Memberships remain, without effect. Errors: as in `revoke`. */
   remove(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
-  /** A page of all users, also the revoked, by key, those after `after`. */
+  /** A page of all users by key, after `after`, including revoked ones. */
   list(after: string | null, limit: number): Promise<UserRecord[]>;
 }
 
-/** The users' rules. */
+/** The token of the user service. */
 export const Users = token<Users>("users");

@@ -1,25 +1,28 @@
 /**
- * The way back of a bus that was restored from an older backup: the port by which a store keeps its state, and takes a
- * newer version of a room back. The rules live in the plugin `rooms`; a store only stores. Times are milliseconds
- * since the epoch. Source: spec 3, "Way back".
+ * The way back: after a bus is restored from an older backup, owners may for some days bring back newer versions of
+ * their rooms. This is the store's interface for its state, and for restoring one room. The rules live in the plugin
+ * `rooms`; a store only stores. Times are milliseconds since the epoch. Source: spec 3, "Way back".
  */
 import { token } from "./plugin.ts";
 import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "./store.ts";
 import type { UnacceptedLimits } from "./unaccepted.ts";
 
-/** When the way back was opened and until when it stays open. */
+/** When the way back was opened, and when it closes. */
 export interface WayBack {
   readonly openedAt: number;
   readonly closesAt: number;
 }
 
-/** One version of a room, by the hash of its statement (hex sha256 of the text). */
+/** One version of a room, identified by the hash of its statement (hex sha256 of the text). */
 export interface Head {
   readonly version: number;
   readonly hash: string;
 }
 
-/** A stay that its member left after the backup was taken. It has no row yet: it reads `left` when it gets one. */
+/**
+ * A stay that its member left after the backup was taken. The store has no row of it yet; the row is marked left when
+ * it is added.
+ */
 export interface DeniedStay {
   readonly roomId: string;
   readonly endpoint: string;
@@ -27,70 +30,70 @@ export interface DeniedStay {
   readonly leftAt: number;
 }
 
-/** A verified chain of statements that parts from the one that the bus has, above the room's restored head. */
+/** A verified chain of statements that diverges from the bus's own chain above the room's restored head. */
 export interface ContestedChain extends Head {
   readonly roomId: string;
-  /** The sign_pub of the user who offered it. */
+  /** The sign_pub of the user who sent it. */
   readonly by: string;
   readonly at: number;
 }
 
-/** A room as a restoration makes it. */
+/** The restoration of one room. */
 export interface RoomRestoration {
   /**
-   * The room after it, whole. Without a common version (`base` is zero) it takes the place of another room that had
-   * the same id: nothing of that one is kept, and its subject is freed.
+   * The complete room record after the restoration. If the chains have no common version (`base` is zero), it replaces
+   * another room with the same id: nothing of that room is kept, and its subject is freed.
    */
   readonly room: RoomRecord;
-  /** The head that the decision was based on: compared and set. Null: the store does not know the room. */
+  /** The head that the decision was based on, for compare-and-set. Null: the store does not know the room. */
   readonly expected: Head | null;
   /**
-   * The last version, and its epoch, that the store's chain and the new one have in common; zeros where there is none.
+   * The last version, and its epoch, that the store's chain and the new one have in common; zeros if there is none.
    * Statements above that version and sealed keys above that epoch are removed.
    */
   readonly base: { readonly version: number; readonly epoch: number };
-  /** Ascending, without a gap, from the version after `base`. */
+  /** The statements after `base`, ascending, without gaps. */
   readonly statements: readonly StatementRecord[];
-  /** Every stay of the room, by endpoint, then since. The store keeps no other. */
+  /** Every stay of the room, by endpoint, then since. The store removes all others. */
   readonly stays: readonly StayRecord[];
-  /** Keys to add. A key that the store keeps is not replaced. */
+  /** The keys to add. A key that the store keeps is not replaced. */
   readonly keys: readonly SealedKeyRecord[];
-  /** The limits that hold for stays that are new here and not accepted. */
+  /** The limits for stays that are new to the store and unaccepted. */
   readonly unaccepted?: UnacceptedLimits;
 }
 
-/** What became of a restoration: nothing was changed unless it says `restored`. */
+/** The outcome of a restoration. Only `restored` means that something changed. */
 export type RestorationOutcome = "restored" | "overtaken" | "too_many_rooms";
 
-/** The state of the way back, and the one change that only it makes. */
+/** Stores the state of the way back, and restores rooms. */
 export interface WayBackStore {
-  /** Null where it was never opened, or was closed. One whose time has passed is still given. */
+  /** Null if it was never opened, or was closed. An expired one is still returned. */
   getWayBack(): Promise<WayBack | null>;
-  /** Opens it: notes the head of every live room. Earlier heads, contested chains and choices are forgotten. */
+  /** Opens it and records the head of every live room. Discards earlier heads, contested chains and choices. */
   openWayBack(wayBack: WayBack): Promise<void>;
-  /** Closes it, and forgets heads, contested chains and choices. Idempotent. */
+  /** Closes it and discards heads, contested chains and choices. Idempotent. */
   closeWayBack(): Promise<void>;
-  /** The head that a room had when the way back was opened; null for a room that the store did not know then. */
+  /** The head that a room had when the way back was opened; null if the store did not know the room then. */
   getRestoredHead(roomId: string): Promise<Head | null>;
-  /** Notes stays to which the store has no row. Idempotent. */
+  /** Records departed stays that have no row in the store. Idempotent. */
   denyStays(stays: readonly DeniedStay[]): Promise<void>;
-  /** The noted stays of a room. */
+  /** Lists the recorded departed stays of a room. */
   listDeniedStays(roomId: string): Promise<DeniedStay[]>;
-  /** Notes a contested chain, once for each hash. The store keeps those that came first, at most 16 for each room. */
+  /** Records a contested chain, once per hash. Keeps the first 16 for each room. */
   noteContested(chain: ContestedChain): Promise<void>;
-  /** Every contested chain, by room, then hash. */
+  /** Lists every contested chain, by room, then hash. */
   listContested(): Promise<ContestedChain[]>;
-  /** Admits one chain of a room, by the hash of its newest statement, in place of a choice that was made before. */
+  /** Records the admin's choice of a chain, by the hash of its newest statement. Replaces an earlier choice. */
   takeChain(roomId: string, hash: string): Promise<void>;
-  /** The hash of the admitted chain, or null. */
+  /** The hash of the chosen chain, or null. */
   getTakenChain(roomId: string): Promise<string | null>;
   /**
-   * Brings a room back in one step, or changes nothing. `overtaken`: the head is not the expected one, because another
-   * change came first. `too_many_rooms`: the room would be created, and its creator has `liveMax` live rooms, counted
+   * Restores a room atomically, or changes nothing. `overtaken`: the head is not the expected one, because another
+   * change came first. `too_many_rooms`: the room would be created, but its creator has `liveMax` live rooms, counted
    * in the same step.
-   * What the store has of a stay by endpoint and since is kept, as `keptStay` says: its mark `left`, its devices, its
-   * acceptance. The open stays that it does not have count against the limits of `unaccepted`, in the same step.
-   * Errors: conflict when the subject of a room that is created belongs to another room; quota over those limits.
+   * For a known stay (by endpoint and since) the store keeps its `leftAt` mark, devices and acceptance, see `keptStay`.
+   * Open stays that are new to it count against the limits of `unaccepted`, in the same step.
+   * Errors: conflict if the room would be created and its subject belongs to another room; quota above those limits.
    */
   restoreRoom(restoration: RoomRestoration, liveMax?: number): Promise<RestorationOutcome>;
 }
@@ -98,8 +101,8 @@ export interface WayBackStore {
 /** How long the way back stays open after a restore, in days. Source: spec 3. */
 export const wayBackDays = 30;
 
-/** How many contested chains of one room are kept. */
+/** The most contested chains that are kept for one room. */
 export const contestedMax = 16;
 
-/** The way back. */
+/** The token of the way back store. */
 export const WayBackStore = token<WayBackStore>("way-back-store");
