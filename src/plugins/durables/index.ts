@@ -1,4 +1,4 @@
-/** Durables: a member's device gets what it missed, from its last ack on. The server owns the consumers. */
+/** Durables: a member's device receives the messages it missed since its last ack. The server owns the consumers. */
 import { Type } from "@sinclair/typebox";
 import { Nats } from "../../contracts/nats.ts";
 import { Notices } from "../../contracts/notices.ts";
@@ -11,7 +11,7 @@ import { DeviceQuery, DurableBound, RoomParams } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { mainDevice } from "../../wire/names.ts";
 
-/** How often a durable is made again because it was removed meanwhile. */
+/** How often a durable is recreated because a parallel request removed it. */
 const attemptsMax = 20;
 
 const shape = {
@@ -25,13 +25,13 @@ function checkPersisted({ room }: Membership): void {
   throw new UnibusError("conflict", "this room keeps no messages, so there is nothing to resume (subscribe to it)");
 }
 
-/** What is not accepted is not in the grant of its member, who could not acknowledge anything. */
+/** Checks that the member accepted the room: otherwise it is not in the grant, and the member could not ack. */
 function checkAccepted({ room, stay }: Membership): void {
   if (stay.acceptedAt !== null) return;
   throw new UnibusError("conflict", `you have not accepted this room (PUT /rooms/${room.roomId}/accept first)`);
 }
 
-/** Answers PUT and DELETE /rooms/{id}/durable. */
+/** Serves PUT and DELETE /rooms/{id}/durable. */
 export default definePlugin({
   name: "durables",
   api: 1,
@@ -41,7 +41,7 @@ export default definePlugin({
   async setup(_, { rooms, store, streams, nats }) {
     const notices = new Notices(nats);
 
-    /** Makes a device's durable, or finds it there; null where the device was removed while this ran. */
+    /** Creates or finds a device's durable. Returns null if the device was removed in the meantime. */
     const attempt = async (
       { room, stay }: Membership,
       device: string,
@@ -62,12 +62,12 @@ export default definePlugin({
         checkPersisted(membership);
         checkAccepted(membership);
         const made = await attempt(membership, device).catch(async (error: unknown) => {
-          // What failed may be the stream of a room that was deleted meanwhile, or left: then that is the answer.
+          // If the room was deleted or left in the meantime, that is the answer.
           await rooms.member(roomId, endpoint);
           throw error;
         });
         if (made === null) continue;
-        // A connection may acknowledge for the devices that existed when it logged in: the peer has to connect again.
+        // A connection may ack only for the devices that existed when it logged in, so the peer must reconnect.
         if (made.isNew) notices.tell([endpoint], "durable", roomId);
         return made.bound;
       }
@@ -97,7 +97,7 @@ export default definePlugin({
             try {
               await streams.unbind(membership.room, caller.endpoint, device);
             } catch (error) {
-              // The device is gone, whatever becomes of this request: its consumer follows.
+              // The device is already removed, so its consumer must follow, whatever this request returns.
               streams.settle(membership.room);
               throw error;
             }

@@ -1,4 +1,4 @@
-/** The nats-server that a running unibus carries, for a command on the same data directory: it starts none. */
+/** Attaches a command on the same data directory to the nats-server of a running unibus. It starts none. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type InternalAccount, Nats } from "../../contracts/nats.ts";
@@ -10,7 +10,7 @@ import { Config } from "./index.ts";
 import { internalIdentity, issuerOf } from "./internal.ts";
 import { portsFolder } from "./process.ts";
 
-/** Where the nats-server of a data directory listens. Errors: unavailable when it says nowhere. */
+/** Finds the address of a data directory's nats-server. Errors: unavailable if none is running. */
 function listening(folder: string): string {
   const pidFile = join(folder, "nats.pid");
   const pid = existsSync(pidFile) ? readFileSync(pidFile, "utf8") : "";
@@ -22,7 +22,7 @@ function listening(folder: string): string {
   return url;
 }
 
-/** Provides the data plane by the nats-server that is there. */
+/** Provides the data plane with the nats-server that is already running. */
 export default definePlugin({
   name: "nats-embedded",
   api: 1,

@@ -6,18 +6,18 @@ import manifest from "../../../.cache/nats-server/nats-server.json" with { type:
 import { UnibusError } from "../../wire/errors.ts";
 import { natsServerVersionMin, versionAtLeast } from "../../wire/nats-version.ts";
 
-/** How long a nats-server may take to say its version, in milliseconds. */
+/** How long a nats-server may take to print its version, in milliseconds. */
 const versionTimeoutMs = 5_000;
 
-/** What a written copy is recognised by without reading it again. */
+/** Identifies an unpacked copy without reading it again. */
 const stampOf = (file: string): string => {
   const { size, mtimeMs, ctimeMs, ino } = statSync(file);
   return JSON.stringify({ sha256: manifest.sha256, size, mtimeMs, ctimeMs, ino });
 };
 
 /**
- * The path of the nats-server that this executable carries, written to `folder` on first use.
- * Shape: folder and file are 0700; the file is checked by sha256 when it is written and whenever it was touched since.
+ * Returns the path of the embedded nats-server, unpacked to `folder` on first use.
+ * Shape: folder and file have mode 0700; the file's sha256 is checked when it is written and after any change to it.
  */
 export async function carriedServer(folder: string): Promise<string> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -35,7 +35,7 @@ export async function carriedServer(folder: string): Promise<string> {
   return file;
 }
 
-/** What a nats-server says of its version, or why it says nothing. */
+/** The version of a nats-server, or why it has none. */
 function versionOf(file: string): string {
   if (!existsSync(file)) return "not there";
   try {
@@ -46,10 +46,7 @@ function versionOf(file: string): string {
   }
 }
 
-/**
- * A nats-server that the operator chose, when it is new enough.
- * Errors: invalid, with its version and the mend.
- */
+/** Returns the operator's nats-server if it is new enough. Errors: invalid, with its version and the fix. */
 export function chosenServer(file: string): string {
   const version = versionOf(file);
   if (versionAtLeast(version, natsServerVersionMin)) return file;

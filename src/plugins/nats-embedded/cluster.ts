@@ -11,7 +11,7 @@ import { type ClusterSecrets, deriveSecrets, readClusterSecret } from "./secret.
 const Name = Type.String({ pattern: `^${subjectTokenPattern}$`, maxLength: 64 });
 const File = Type.String({ minLength: 1 });
 
-/** What makes a node one of a cluster. Source: spec 14. */
+/** The settings that make a node part of a cluster. Source: spec 14. */
 export const ClusterConfig = Type.Object(
   {
     server_name: Name,
@@ -32,7 +32,7 @@ export const ClusterConfig = Type.Object(
 
 type ClusterConfig = Static<typeof ClusterConfig>;
 
-/** A node's part in a cluster, checked. */
+/** A node's cluster settings, checked. */
 export interface Cluster {
   readonly serverName: string;
   readonly name: string;
@@ -42,7 +42,7 @@ export interface Cluster {
   readonly tls: { readonly cert: string; readonly key: string; readonly ca: string } | null;
 }
 
-/** Where nodes listen for each other when nothing is set. Source: spec 12. */
+/** Default address for connections from other nodes. Source: spec 12. */
 const routeListenDefault = "127.0.0.1:6250";
 
 const refuse = (setting: string, what: string, mend: string): UnibusError =>
@@ -60,7 +60,7 @@ function listenOf(text: string): Address {
   throw refuse(".listen", `${text} is no address with a port`, `as in ${routeListenDefault}`);
 }
 
-/** The files of route TLS; null for a cluster on loopback without. */
+/** The files of route TLS, or null for a cluster on loopback without TLS. */
 function routeTls({ tls = {} }: ClusterConfig, addresses: readonly Address[]): Cluster["tls"] {
   const { cert, key, ca } = tls;
   if (cert === undefined && key === undefined && ca === undefined) {
@@ -83,7 +83,7 @@ function routeTls({ tls = {} }: ClusterConfig, addresses: readonly Address[]): C
   return { cert: resolve(cert ?? ""), key: resolve(key ?? ""), ca: resolve(ca ?? "") };
 }
 
-/** A cluster stands on what its nodes share: proof in every request, and a store that all of them see. */
+/** Checks that nodes share what a cluster needs: signed requests, and a store that all of them see. */
 function checkFacts({ auth = "none", store_nodes = "one" }: Site["facts"]): void {
   if (auth !== "enforce")
     throw refuse("", `a cluster needs auth.mode enforce, not ${auth}`, "set auth.mode to enforce");
@@ -91,7 +91,7 @@ function checkFacts({ auth = "none", store_nodes = "one" }: Site["facts"]): void
   throw refuse("", "the store in this plan serves one node alone", "choose the shared one by --flag decentralized=on");
 }
 
-/** A node's part in a cluster, or null for a node alone. Errors: invalid, naming the setting. Source: spec 5. */
+/** A node's cluster settings, or null for a single node. Errors: invalid, naming the setting. Source: spec 5. */
 export function clusterOf(config: ClusterConfig | undefined, site: Site): Cluster | null {
   if (config === undefined) return null;
   checkFacts(site.facts);
@@ -106,12 +106,12 @@ export function clusterOf(config: ClusterConfig | undefined, site: Site): Cluste
   return { serverName, name, listen, routes, secrets: deriveSecrets(secret), tls };
 }
 
-/** A file that says of which cluster a store is. */
+/** This folder exists only in the store of a cluster node. */
 const metaFolder = join("jetstream", "SYS", "_js_", "_meta_");
 
 /**
- * nats-server deletes the streams of a lone node when that becomes one of a cluster, and a lone node does not see the
- * streams of a cluster's. So a store stays what it is. Errors: invalid.
+ * Checks that a store and its mode match. nats-server deletes the streams of a single node when it joins a cluster, and
+ * a single node does not see the streams of a cluster. Errors: invalid.
  */
 export function checkStore(storeDir: string, cluster: Cluster | null): void {
   const isClustered = existsSync(join(storeDir, metaFolder));

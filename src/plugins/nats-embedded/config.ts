@@ -7,56 +7,56 @@ import { natsPayloadBytesMax } from "../../wire/room-stream.ts";
 import type { Cluster } from "./cluster.ts";
 import { type Internal, internalUser } from "./internal.ts";
 
-/** What the server's configuration depends on. */
+/** The inputs of the server's configuration. */
 export interface ServerSettings {
   readonly internal: Internal;
   readonly issuer: string;
   readonly namespaces: readonly string[];
   readonly listen: Address;
-  /** Port of the WebSocket listener on loopback, which only unibus's own proxy uses; 0 = any free one. */
+  /** Port of the WebSocket listener on loopback, used only by unibus's proxy. 0 means any free port. */
   readonly wsPort: number;
   readonly storeDir: string;
   readonly portsDir: string;
   readonly durability: "os" | "disk";
-  /** Bytes on disk that the room streams, and the key-value stores, may use. */
+  /** Disk space for room streams (`bus`) and key-value stores (`ctl`), in bytes. */
   readonly bytesMax: { readonly bus: number; readonly ctl: number };
   /** Certificate and key files for clients, or null for cleartext. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
-  /** Connections of peers in all. */
+  /** Maximum number of peer connections. */
   readonly connectionsMax: number;
-  /** This node's part in a cluster, or null for a node alone. */
+  /** This node's cluster settings, or null for a single node. */
   readonly cluster: Cluster | null;
 }
 
-/** Seconds that a login may take: thousands at once wait for the auth callout. Source: spec 9. */
+/** How long a login may take, in seconds. Thousands at once may wait for auth callout. Source: spec 9. */
 const loginTimeoutS = 10;
-/** Seconds that another node may take to log in to the route port. */
+/** How long another node may take to log in to the route port, in seconds. */
 const routeLoginTimeoutS = 5;
 /**
- * How often a peer is asked whether it is there, and how many answers may be missing: 15 s after its login it is gone,
- * 18 s later on. A client that gives up during its login may leave its connection open (nats.go does), and each of them
- * is one of the user's: while many come back at once, nobody waits longer for them than that.
+ * Ping interval of clients, and how many pongs may be missing: a dead client is detected 15 s after its login, or 18 s
+ * later on. A client that gives up during its login may leave its connection open (nats.go does), and that counts
+ * towards its user's limit. This bounds how long users wait for such connections when many reconnect at once.
  */
 const clientPing = { interval: "6s", max: 2 } as const;
-/** How often a route is tried, and how many answers may be missing: a node that hangs is given up within 10 s. */
 /**
- * Subscriptions of one connection that nats-server allows whatever its login granted: unibus cuts a connection that has
- * more than it was granted, a moment later.
+ * Subscription limit that nats-server enforces regardless of the login's grant. unibus kicks a connection that exceeds
+ * its own grant a moment later.
  */
 const connectionSubscriptionsMax = 20_000;
 /** The longest line of the NATS protocol that a client may send, in bytes. Source: spec 9. */
 const controlLineBytesMax = 1_024;
+/** Ping interval of routes, and how many pongs may be missing: a node that hangs is given up within 10 s. */
 const routePing = { interval: "3s", max: 2 } as const;
 
-/** What holds for every TLS listener. */
+/** Rules for every TLS listener. */
 const tlsRules = { min_version: "1.2", cipher_suites: tls12Suites } as const;
 
-/** The user name of one node at another. */
+/** The user name by which nodes log in to each other. */
 const routeUser = "unibus-route";
 
 /**
- * The configuration of the nats-server that unibus carries: three accounts, and what may pass between them.
- * Exports are always wildcards: with a literal subject the isolation of the reply subject breaks.
+ * Builds the configuration of the embedded nats-server: its accounts, and the subjects that may cross between them.
+ * Exports are always wildcards: a literal subject would break the isolation of the reply subject.
  * Source: spec 9.
  */
 export function serverConfig(settings: ServerSettings): Record<string, unknown> {
@@ -101,7 +101,7 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
       CTL: { users: users("CTL"), jetstream: storage(bytesMax.ctl) },
       AUTH: { users: users("AUTH") },
       SYS: { users: users("SYS") },
-      // nats-server sends a nonce to sign only where it knows an nkey. This one is nobody's, and is denied like any.
+      // nats-server sends a nonce only if it knows an nkey. Nobody has this nkey's seed, and its login would be denied.
       NONCE: { users: [{ nkey: userNkey(randomBytes(32)) }] },
       PEERS: {
         limits: { max_subscriptions: connectionSubscriptionsMax },
@@ -114,7 +114,10 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
   };
 }
 
-/** One connection for all accounts between two nodes, and peers are told of no node but by unibus. Source: spec 11. */
+/**
+ * The routes of a cluster: one connection for all accounts between two nodes. nats-server does not advertise other
+ * nodes to peers; unibus does. Source: spec 11.
+ */
 function clusterConfig({ serverName, name, listen, routes, secrets, tls }: Cluster): Record<string, unknown> {
   const login = `${routeUser}:${secrets.route}`;
   const files = tls === null ? null : { cert_file: tls.cert, key_file: tls.key, ca_file: tls.ca, verify: true };
@@ -134,7 +137,7 @@ function clusterConfig({ serverName, name, listen, routes, secrets, tls }: Clust
   };
 }
 
-/** `host:port` for nats-server: port 0 becomes -1, any free one. */
+/** Formats `host:port` for nats-server: port 0 becomes -1, any free port. */
 function address({ hostname, port }: Address): string {
   return `${urlHost(hostname)}:${port === 0 ? -1 : port}`;
 }

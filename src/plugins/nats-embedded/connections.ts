@@ -6,13 +6,13 @@ import { natsServerVersionMin, versionAtLeast } from "../../wire/nats-version.ts
 import { type Internal, internalUser } from "./internal.ts";
 
 /**
- * Pause between attempts to come back, in milliseconds. Short: a peer that is back before unibus waits for an answer to
- * its login that nobody gives.
+ * Pause between reconnect attempts, in milliseconds. It is short because auth callout must be back before the peers: a
+ * login that arrives earlier gets no answer.
  */
 const reconnectPauseMs = 3;
 const connectTimeoutMs = 5_000;
 
-/** The connections of unibus itself: one for each account, made when first asked for, kept for ever. */
+/** Unibus's own connections: one for each account, opened on first use, reconnecting until closed. */
 export class Connections {
   readonly #url: string;
   readonly #internal: Internal;
@@ -28,12 +28,12 @@ export class Connections {
     this.#log = options.log;
   }
 
-  /** Whether every connection that was asked for is there. */
+  /** Whether every opened connection is up. */
   get isUp(): boolean {
     return this.#down.size === 0;
   }
 
-  /** The connection of an account. Errors: unavailable; invalid when the server is too old. */
+  /** Returns the connection of an account. Errors: unavailable; invalid if the server is too old. */
   get(account: InternalAccount): Promise<NatsConnection> {
     const known = this.#made.get(account);
     if (known !== undefined) return known;
@@ -43,7 +43,6 @@ export class Connections {
     return made;
   }
 
-  /** Closes all of them. */
   async close(): Promise<void> {
     const all = [...this.#made.values()];
     this.#made.clear();
@@ -59,7 +58,7 @@ export class Connections {
       reconnectTimeWait: reconnectPauseMs,
       reconnectJitter: reconnectPauseMs,
       timeout: connectTimeoutMs,
-      // Over loopback to the child that says it listens there; its certificate names the bus, not this machine.
+      // Over loopback to our own child process. The certificate names the bus, not this machine.
       ...(this.#isTls ? { tls: { rejectUnauthorized: false } as TlsOptions } : {}),
       ignoreClusterUpdates: true,
     }).catch((error: unknown) => {

@@ -1,4 +1,6 @@
-/** A nats-server at a given address, for a command that moves data: it starts none, and enters as one of its nodes. */
+/**
+ * Connects a command that moves data to a nats-server at a given address. It starts none, and logs in as a node does.
+ */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Type } from "@sinclair/typebox";
@@ -13,29 +15,29 @@ import { Config } from "./index.ts";
 import { type Internal, internalIdentity, internalUser, issuerOf } from "./internal.ts";
 
 const connectTimeoutMs = 5_000;
-/** How often a connection that broke is tried again before it counts as gone. */
+/** How often a broken connection is retried before it counts as lost. */
 const reconnectsMax = 20;
 
-/** What the settings of the row are, and where to dial. */
+/** The settings of the plugin's row, plus the address to dial. */
 const DialConfig = Type.Object(
   { ...Config.properties, dial: Type.String(), dial_ca: Type.Optional(Type.String({ minLength: 1 })) },
   { additionalProperties: false },
 );
 
-/** Where to dial, and by which authority its certificate is checked; null for cleartext on this machine. */
+/** The address to dial and its TLS options, or null for cleartext on this machine. */
 interface Target {
   readonly address: Address;
   readonly tls: TlsOptions | null;
 }
 
-/** Errors: invalid for a URL that is none, and for another machine without an authority. Source: spec 10. */
+/** Parses the target. Errors: invalid for a bad URL, or for another machine without a CA. Source: spec 10. */
 function targetOf(url: string, ca: string | undefined): Target {
   const [, scheme, rest = ""] = /^(nats|tls):\/\/([^/@]+)\/?$/.exec(url) ?? [];
   const address = parseAddress(rest);
   if (address === null) throw new UnibusError("invalid", `${url} is no NATS URL (as in nats://127.0.0.1:4250)`);
   if (ca !== undefined) {
     if (!existsSync(ca)) throw new UnibusError("invalid", `--ca ${ca} is not there (name a PEM file)`);
-    // TLS before a word is spoken: what stands in between cannot talk this side out of it.
+    // TLS before any plaintext, so that a man in the middle cannot downgrade the connection.
     return { address, tls: { caFile: ca, handshakeFirst: true } };
   }
   if (isLoopback(address.hostname))
@@ -68,7 +70,7 @@ async function dial({ address, tls }: Target, internal: Internal, account: Inter
   throw new UnibusError("invalid", `nats-server is ${version} (use ${natsServerVersionMin} or newer)`);
 }
 
-/** Provides the data plane by the nats-server at an address. */
+/** Provides the data plane with the nats-server at an address. */
 export default definePlugin({
   name: "nats-embedded",
   api: 1,

@@ -1,4 +1,9 @@
-/** The nats-server that unibus carries: writes its configuration, supervises it, connects to it. */
+/**
+ * The embedded nats-server: writes its configuration, supervises the process, and connects to it.
+ * Setup order: check the settings and the data directory, start nats-server (process.ts), connect (connections.ts), and
+ * in a cluster wait for a quorum (quorum.ts). WebSocket clients come through websocket-proxy.ts. Other plugins use the
+ * `Nats` service; auth-callout decides the logins.
+ */
 import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
@@ -20,7 +25,7 @@ import { RouteTrouble } from "./route-trouble.ts";
 import { Standing } from "./standing.ts";
 import { WebSocketProxy } from "./websocket-proxy.ts";
 
-/** What can be set of the nats-server that unibus carries. */
+/** The settings of the embedded nats-server. */
 export const Config = Type.Object(
   {
     listen: Type.Optional(Type.String({ description: "HOST:PORT for NATS clients" })),
@@ -52,13 +57,13 @@ export const Config = Type.Object(
 
 type Config = Static<typeof Config>;
 
-/** The part of the free disk that the room streams may take, and the key-value stores. Source: spec 9. */
+/** Default share of the free disk for room streams and for key-value stores. Source: spec 9. */
 const diskShare = { bus: 0.8, ctl: 0.1 } as const;
 
-/** Where the HTTP port serves NATS over WebSocket. Source: spec 17. */
+/** The path of the HTTP port that serves NATS over WebSocket. Source: spec 17. */
 const webSocketPath = "/nats";
 
-/** How long the setup of a node alone may take, in milliseconds. */
+/** How long the setup of a single node may take, in milliseconds. */
 const startBudgetMs = 30_000;
 
 function configured(text: string, setting: string): Address {
@@ -75,7 +80,7 @@ function allNamespaces(added: readonly string[]): string[] {
   return [...new Set([...builtinNamespaces, ...added])];
 }
 
-/** Certificate and key, checked to be there; null where none is set. Errors: invalid when one is missing or no PEM. */
+/** The TLS files, or null if none is set. Errors: invalid if one is missing or not PEM. */
 function tlsFiles({ tls_cert, tls_key }: Config): { cert: string; key: string } | null {
   if (tls_cert === undefined && tls_key === undefined) return null;
   readTlsFiles(tls_cert, tls_key);
@@ -83,8 +88,8 @@ function tlsFiles({ tls_cert, tls_key }: Config): { cert: string; key: string } 
 }
 
 /**
- * Refuses a public address while requests need no signature; and one without TLS: peers' frames may be encrypted, their
- * logins and subjects are not.
+ * Refuses a public address while requests need no signature, and one without TLS. Peers' frames may be encrypted, but
+ * their logins and subjects are not.
  */
 function checkExposure(site: Site, setting: string, { hostname }: Address, isTls: boolean): void {
   const isPublic = !isLoopback(hostname);
@@ -99,8 +104,8 @@ function checkExposure(site: Site, setting: string, { hostname }: Address, isTls
 }
 
 /**
- * Bytes for the room streams and for the key-value stores. Kept in a file: what a server may use must not shrink
- * because it uses it.
+ * Disk limits of room streams and key-value stores, in bytes. They are kept in a file, because a limit computed from
+ * the free disk must not shrink as the server uses that disk.
  */
 function diskLimits(folder: string, { bus_bytes_max, ctl_bytes_max }: Config): { bus: number; ctl: number } {
   const file = join(folder, "limits.json");
@@ -115,7 +120,7 @@ function diskLimits(folder: string, { bus_bytes_max, ctl_bytes_max }: Config): {
 /** The URLs that peers dial. */
 function peerUrls(config: Config, site: Site, listen: Address, ws: Address, isTls: boolean) {
   const publicHost = site.publicUrl === null ? null : new URL(site.publicUrl).hostname;
-  // What listens everywhere is best dialled by the name under which people know this bus.
+  // A wildcard address is best dialled by the bus's public name.
   const at = (address: Address): string =>
     /^(0\.0\.0\.0|::)$/.test(address.hostname) && publicHost !== null
       ? `${publicHost}:${address.port}`
@@ -130,7 +135,7 @@ function peerUrls(config: Config, site: Site, listen: Address, ws: Address, isTl
   };
 }
 
-/** The URLs for `/info`, without those that a client who came by `public_url` cannot or must not use. */
+/** The URLs for `/info`, without those that a client of `public_url` cannot or must not use. */
 function reachable(urls: ReturnType<typeof peerUrls>, { advertise }: Config, { publicUrl }: Site) {
   const isUseful = (url: string): boolean => {
     if (publicUrl === null) return true;
@@ -143,7 +148,7 @@ function reachable(urls: ReturnType<typeof peerUrls>, { advertise }: Config, { p
   };
 }
 
-/** Where WebSocket clients are served: under a path of the HTTP port, and at an address of its own. */
+/** The two places that serve WebSocket clients: a path of the HTTP port, and a separate address. */
 class WebSocketAddresses {
   #port: number;
   readonly route: SocketRoute;
@@ -166,13 +171,16 @@ class WebSocketAddresses {
     };
   }
 
-  /** The address of its own; before the bus listens its port may be 0. */
+  /** The separate address. Its port may be 0 until the bus listens. */
   get own(): Address {
     return { ...this.settings.ws, port: this.#port };
   }
 }
 
-/** What unibus logs in with: its own, or, in a cluster, what every node derives; kept for commands on the host. */
+/**
+ * Unibus's internal credentials: its own, or in a cluster those that every node derives. Kept in a file for host
+ * commands.
+ */
 function internalOf(dataDir: string, cluster: Cluster | null): Internal {
   const file = join(dataDir, "internal.json");
   if (cluster === null) return internalIdentity(file);
@@ -180,7 +188,7 @@ function internalOf(dataDir: string, cluster: Cluster | null): Internal {
   return cluster.secrets.internal;
 }
 
-/** What the server's configuration depends on, checked. */
+/** Checks the configuration and returns the settings of the server. */
 function settingsOf(config: Config, site: Site, folder: string): ServerSettings & { readonly ws: Address } {
   const listen = configured(config.listen ?? "127.0.0.1:4250", "listen");
   const ws = configured(config.ws ?? "127.0.0.1:8480", "ws");
@@ -202,7 +210,7 @@ function settingsOf(config: Config, site: Site, folder: string): ServerSettings 
   };
 }
 
-/** Provides the data plane by a nats-server of its own. */
+/** Provides the data plane with an embedded nats-server. */
 export default definePlugin({
   name: "nats-embedded",
   api: 1,

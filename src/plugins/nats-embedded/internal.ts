@@ -17,7 +17,7 @@ const Internal = Type.Object(
   { additionalProperties: false },
 );
 
-/** What unibus logs in with itself, and the seed of the key that vouches for peers: 32 bytes each, base64-std. */
+/** Unibus's internal passwords, and the seed of the key that signs peers' logins: 32 bytes each, base64-std. */
 export type Internal = Static<typeof Internal>;
 
 /** The user name of unibus itself in an account. */
@@ -26,8 +26,8 @@ export function internalUser(account: InternalAccount): string {
 }
 
 /**
- * Reads the internal identity, or makes it on the first boot.
- * Errors: invalid when the file is there and not readable as such: it is never made anew silently.
+ * Reads the internal identity, or creates it on first boot.
+ * Errors: invalid if the file exists but is malformed: it is never silently replaced.
  */
 export function internalIdentity(file: string): Internal {
   if (existsSync(file)) {
@@ -41,7 +41,7 @@ export function internalIdentity(file: string): Internal {
   return made;
 }
 
-/** Keeps an internal identity that was derived from a cluster's secret, for commands on the host. */
+/** Writes the internal identity derived from a cluster's secret to a file, for commands on the host. */
 export function keepInternal(file: string, internal: Internal): void {
   const text = textOf(internal);
   if (!existsSync(file) || readFileSync(file, "utf8") !== text) write(file, text);
@@ -63,7 +63,7 @@ function readJson(file: string): unknown {
   }
 }
 
-/** The account key that signs what the auth callout answers. */
+/** The account key that signs auth callout responses. */
 export function issuerOf(internal: Internal): Nats["issuer"] {
   const seed = fromBase64(internal.issuer_seed) ?? new Uint8Array(32);
   const { pub, sign } = signingKey(seed);

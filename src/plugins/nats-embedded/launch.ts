@@ -1,6 +1,6 @@
 /**
- * Becomes nats-server in the same process, after asking the kernel to end it with its parent.
- * Imported by nothing that is heavy: it stands between unibus and its nats-server at every start.
+ * Turns this process into nats-server after asking the kernel to end it with its parent.
+ * It imports nothing heavy, because it runs at every start of nats-server.
  */
 import { dlopen, FFIType, ptr } from "bun:ffi";
 
@@ -10,7 +10,7 @@ export const launchCommand = "__launch-nats-server";
 const setParentDeathSignal = 1;
 const sigterm = 15;
 
-/** Replaces this process by `argv`, which dies with the process `parent`. Does not return unless it failed. */
+/** Replaces this process by `argv`, which dies with the process `parent`. Returns only by exiting on failure. */
 export function launch(parent: number, argv: readonly string[]): never {
   const libc = dlopen("libc.so.6", {
     prctl: { args: [FFIType.i32, FFIType.u64, FFIType.u64, FFIType.u64, FFIType.u64], returns: FFIType.i32 },
@@ -18,7 +18,7 @@ export function launch(parent: number, argv: readonly string[]): never {
     getppid: { args: [], returns: FFIType.i32 },
   });
   libc.symbols.prctl(setParentDeathSignal, sigterm, 0, 0, 0);
-  // The parent may have died before the line above: then nobody would ever end us.
+  // If the parent died before the call above, no signal will come, so exit now.
   if (libc.symbols.getppid() !== parent) process.exit(1);
   const texts = argv.map((text) => Buffer.from(`${text}\0`));
   const pointers = new BigUint64Array([...texts.map((text) => BigInt(ptr(text))), 0n]);

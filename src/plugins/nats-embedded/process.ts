@@ -1,3 +1,9 @@
+/**
+ * Supervises the nats-server process: start, watch, restart after a crash with backoff, stop last.
+ * The configuration is written before each start. nats-server reports its ports in a file, and a restart keeps them.
+ * Only one instance runs on a data directory: process.json identifies it, so that the next start can end the orphan of
+ * a crash (and only that process). On Linux the kernel ends it when unibus dies (launch.ts). index.ts uses this.
+ */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
@@ -9,32 +15,34 @@ import { type Exit, ServerOutput } from "./server-output.ts";
 
 /** How long nats-server may take until it listens, in milliseconds. */
 const startTimeoutMs = 20_000;
-/** How long nats-server may take to end after SIGTERM, in milliseconds. */
+/** How long nats-server may take to exit after SIGTERM, in milliseconds. */
 const stopTimeoutMs = 5_000;
-/** Pauses between restarts, doubled each time, in milliseconds. */
+/** Restart backoff: the first pause, doubled up to the maximum, in milliseconds. */
 const restartPauseMs = { first: 25, most: 2_000 } as const;
 const pollMs = 2;
 
-/** Where a nats-server listens, as it says itself. */
+/** The ports of a nats-server, from its own report. */
 export interface Ports {
   readonly nats: number;
   readonly ws: number;
 }
 
-/** What a supervised nats-server is started from. */
+/** The inputs of a supervised nats-server. */
 export interface ProcessOptions {
   readonly binary: string;
   readonly folder: string;
-  /** The configuration's text; `ports` are those of the start before, so that a restart keeps its addresses. */
+  /**
+   * Returns the configuration's text. `ports` are those of the previous start, so that a restart keeps its addresses.
+   */
   readonly config: (ports: Ports | null) => string;
   readonly log: Log;
-  /** Sees each line that nats-server logs. */
+  /** Receives each line that nats-server logs. */
   readonly onLine?: (line: string) => void;
-  /** Called each time nats-server listens again after it ended, with its new pid. */
+  /** Called with the new pid each time a restarted nats-server listens. */
   readonly onRestart?: (pid: number) => void;
 }
 
-/** The folder in which nats-server says where it listens. */
+/** The folder in which nats-server reports its ports. */
 export function portsFolder(folder: string): string {
   return join(folder, "ports");
 }
@@ -48,7 +56,7 @@ async function until(holds: () => boolean, timeoutMs: number): Promise<boolean> 
   return true;
 }
 
-/** Keeps one nats-server running: started, watched, restarted when it dies, ended last. */
+/** Keeps one nats-server running. */
 export class NatsProcess {
   readonly #options: ProcessOptions;
   readonly #configFile: string;
@@ -67,29 +75,29 @@ export class NatsProcess {
     this.#recordFile = join(options.folder, "process.json");
   }
 
-  /** The pid while it runs. */
+  /** The pid, or null while it is not running. */
   get pid(): number | null {
     return this.#child?.pid ?? null;
   }
 
-  /** Where it listens; null before it was started. */
+  /** The ports, or null before the first start. */
   get ports(): Ports | null {
     return this.#ports;
   }
 
-  /** Starts it and waits until it listens. Errors: unavailable, with nats-server's own words. */
+  /** Starts it and waits until it listens. Errors: unavailable, with nats-server's own message. */
   async start(): Promise<Ports> {
     mkdirSync(portsFolder(this.#options.folder), { recursive: true, mode: 0o700 });
     await this.#endOrphan();
     return this.#run();
   }
 
-  /** Sends it a signal, if it runs. */
+  /** Sends it a signal if it is running. */
   signal(name: "SIGHUP"): void {
     this.#child?.kill(name);
   }
 
-  /** Ends it: SIGTERM, then SIGKILL. */
+  /** Stops it with SIGTERM, then SIGKILL. */
   async stop(): Promise<void> {
     this.#stopping = true;
     const child = this.#child;
@@ -100,7 +108,7 @@ export class NatsProcess {
     for (const file of [this.#pidFile, this.#recordFile]) rmSync(file, { force: true });
   }
 
-  /** A kill -9 of unibus may leave its nats-server running: it is ended, and no process but exactly that one. */
+  /** Ends a nats-server that survived a kill -9 of unibus, and no process but that one. */
   async #endOrphan(): Promise<void> {
     const record = readRecord(this.#recordFile);
     if (record === null || !isRunning(record)) return;
@@ -121,7 +129,7 @@ export class NatsProcess {
       stdin: "ignore",
       stdout: "ignore",
       stderr: "pipe",
-      // Ctrl-C goes to the whole foreground group: nats-server is not in it, so that the drain still has it.
+      // Ctrl-C goes to the foreground process group. Detached, nats-server stays up for the drain.
       detached: true,
       env: {},
       onExit: (ended, code, signal) => void this.#ended(ended.pid, output, { code, signal: signalName(signal) }),
@@ -156,7 +164,7 @@ export class NatsProcess {
   async #ended(pid: number, output: ServerOutput, exit: Exit): Promise<void> {
     if (this.#child?.pid !== pid) return;
     this.#child = null;
-    // Before the first start succeeded there is nothing to keep alive: the start itself fails.
+    // Before the first successful start there is nothing to restart: the start itself fails.
     if (this.#stopping || this.#ports === null) return;
     this.#restart();
     const why = await output.whyEnded(exit);
@@ -174,14 +182,14 @@ export class NatsProcess {
       const started = () => this.#child !== null && this.#options.onRestart?.(this.#child.pid);
       this.#run().then(started, (error: unknown) => {
         this.#options.log.error("nats-server does not start again", { cause: error });
-        // One that still lives is being ended, and its end starts the next.
+        // A child that is still running is being killed, and its exit triggers the next restart.
         if (this.#child === null) this.#restart();
       });
     }, pause);
   }
 }
 
-/** Why nats-server did not start, by its own words. */
+/** The error for a nats-server that did not start, from its own message. */
 function startError(why: string): UnibusError {
   if (!/\blisten tcp\b/.test(why)) {
     const mend = /no space left/.test(why) ? "free some space on the disk" : "see nats-embedded in the plan";
@@ -194,7 +202,7 @@ function startError(why: string): UnibusError {
   return new UnibusError("invalid", message, { cause: new Error(why) });
 }
 
-/** How to start nats-server so that it ends with this process, where the system can do that. */
+/** The command line that starts nats-server so that it ends with this process, if the system supports that. */
 function command(argv: readonly string[]): string[] {
   if (process.platform !== "linux") return [...argv];
   const compiled = import.meta.path.startsWith("/$bunfs/");
@@ -202,7 +210,7 @@ function command(argv: readonly string[]): string[] {
   return [process.execPath, ...self, String(process.pid), ...argv];
 }
 
-/** What nats-server wrote into the folder, or null as long as that is not there, or not whole. */
+/** Reads nats-server's ports file, or returns null while it is missing or incomplete. */
 function readPorts(folder: string, pid: number): Ports | null {
   const name = readdirSync(folder).find((file) => file.endsWith(`_${pid}.ports`));
   if (name === undefined) return null;

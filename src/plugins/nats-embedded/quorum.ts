@@ -2,14 +2,14 @@ import type { NatsConnection } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
-/** How long nats-server may take to say how it is, in milliseconds: less than a health check may. */
+/** How long nats-server may take to report its state, in milliseconds. Shorter than a health check. */
 const askTimeoutMs = 1_500;
 
-/** How long a node that starts waits for the others, in milliseconds. Source: spec 10. */
+/** How long a starting node waits for the others, in milliseconds. Source: spec 10. */
 export const quorumTimeoutMs = 120_000;
-/** How often it looks whether they are there, in milliseconds. */
+/** How often a starting node checks for the others, in milliseconds. */
 const lookEveryMs = 50;
-/** In so many looks it says once that it waits. */
+/** It logs that it is waiting once in this many checks. */
 const looksForWord = 60;
 
 interface Answer<T> {
@@ -17,7 +17,9 @@ interface Answer<T> {
   readonly error?: { readonly description?: string };
 }
 
-/** What a nats-server says of itself. Errors: unavailable, or what the connection throws, without an answer in time. */
+/**
+ * Requests a report from nats-server. Errors: unavailable, or those of the connection if it does not answer in time.
+ */
 export async function ask<T>(system: NatsConnection, what: string, body: unknown): Promise<T> {
   const subject = `$SYS.REQ.SERVER.${system.info?.server_id}.${what}`;
   const reply = await system.request(subject, JSON.stringify(body), { timeout: askTimeoutMs });
@@ -30,12 +32,12 @@ interface JetStream {
   readonly meta_cluster?: { readonly cluster_size?: number; readonly leader?: string };
 }
 
-/** Whether a node's nats-server leads its cluster. Errors: as of `quorumOf`. */
+/** Whether a node's nats-server leads its cluster. Errors: those of `quorumOf`. */
 export async function leadsCluster(system: NatsConnection, serverName: string): Promise<boolean> {
   return (await ask<JetStream>(system, "JSZ", {})).meta_cluster?.leader === serverName;
 }
 
-/** Whether a node and those it hears are enough, and it knows all that they agreed on. */
+/** Whether a node has a quorum and is up to date with its decisions. */
 export interface Quorum {
   readonly ok: boolean;
   /** Safe to show. */
@@ -43,9 +45,9 @@ export interface Quorum {
 }
 
 /**
- * How a node stands in its cluster, by its own nats-server.
- * Shape: ok only with a leader that it is current with, and routes to so many nodes that with it they are a majority.
- * Errors: unavailable, or what the connection throws, when nats-server does not answer in time.
+ * Checks a node's quorum through its own nats-server.
+ * Shape: `ok` requires a leader, an up-to-date state, and routes to enough nodes for a majority.
+ * Errors: unavailable, or those of the connection, if nats-server does not answer in time.
  */
 export async function quorumOf(system: NatsConnection): Promise<Quorum> {
   const [health, jetStream, routes] = await Promise.all([
@@ -61,8 +63,8 @@ export async function quorumOf(system: NatsConnection): Promise<Quorum> {
 }
 
 /**
- * Waits until a node that starts has a quorum, and says meanwhile in the log what it waits for.
- * Errors: unavailable when that takes too long, with how many nodes are here.
+ * Waits until a starting node has a quorum, and logs what it is waiting for.
+ * Errors: unavailable on timeout, with the number of nodes that are present.
  */
 export async function untilQuorum(system: NatsConnection, log: Log, signal: AbortSignal): Promise<void> {
   const begun = performance.now();

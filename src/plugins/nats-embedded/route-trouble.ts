@@ -1,12 +1,12 @@
 import type { Log } from "../../contracts/plugin.ts";
 
-/** How long the same trouble with routes is not told again, in milliseconds: nodes try again every second. */
+/** How long the same route problem is not logged again, in milliseconds. Nodes retry every second. */
 const quietMs = 600_000;
 
 const secret = "the same file as on the other nodes belongs to nats-embedded.cluster.secret_file";
 const authority = "certificates of all nodes come from one authority, see nats-embedded.cluster.tls";
 
-/** What nats-server says of routes, and what it means. The first row that fits a line is its row. */
+/** Route errors of nats-server and their meaning. The first matching row applies. */
 const troubles: readonly (readonly [said: RegExp, meaning: string])[] = [
   [/Route Error 'Authorization Violation'/, `this node cannot join: its secret is not the cluster's (${secret})`],
   [/rid:\d+ - authentication error/, `a node was not let in: its secret is not this cluster's (${secret})`],
@@ -36,7 +36,7 @@ const troubles: readonly (readonly [said: RegExp, meaning: string])[] = [
   ],
 ];
 
-/** Tells, in words, why nodes do not come together: each reason once in a while. */
+/** Logs in plain words why nodes cannot connect, each reason at most once per interval. */
 export class RouteTrouble {
   readonly #log: Log;
   readonly #toldAt = new Map<string, number>();
@@ -45,7 +45,7 @@ export class RouteTrouble {
     this.#log = log;
   }
 
-  /** Looks at a line that nats-server logged. */
+  /** Checks a line that nats-server logged. */
   see(line: string): void {
     const [, meaning] = troubles.find(([said]) => said.test(line)) ?? [];
     if (meaning === undefined) return;

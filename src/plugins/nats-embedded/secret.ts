@@ -4,19 +4,19 @@ import { fromBase64, toBase64, toHex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import type { Internal } from "./internal.ts";
 
-/** How long the secret of a cluster is, and whatever is derived from it, in bytes. */
+/** Length of a cluster's secret and of each value derived from it, in bytes. */
 const secretBytes = 32;
 
-/** What all nodes of a cluster know, and nobody else. */
+/** The secrets that all nodes of a cluster share. */
 export interface ClusterSecrets {
-  /** What a node logs in to another's route port with. */
+  /** The password by which nodes log in to each other's route port. */
   readonly route: string;
   readonly internal: Internal;
 }
 
 /**
- * The secret of a cluster, as `unibus cluster init` writes it: 32 bytes, base64-std.
- * Shape: from a file that only its owner can read, or from a variable of the environment.
+ * Reads the secret of a cluster, as `unibus cluster init` writes it: 32 bytes, base64-std.
+ * Shape: from a file that only its owner can read, or from an environment variable.
  * Errors: invalid, naming the setting.
  */
 export function readClusterSecret(from: { readonly file?: string; readonly variable?: string }): Uint8Array {
@@ -33,12 +33,12 @@ export function readClusterSecret(from: { readonly file?: string; readonly varia
   throw new UnibusError("invalid", `${setting}: this is no cluster's secret (${mend})`);
 }
 
-/** Everything that a cluster's secret gives, the same on every node. Labels are fixed. */
+/** Derives all values from a cluster's secret, the same on every node. The labels must never change. */
 export function deriveSecrets(secret: Uint8Array): ClusterSecrets {
   const derived = (what: string): Uint8Array =>
     new Uint8Array(hkdfSync("sha256", secret, new Uint8Array(0), `unibus-cluster-${what}-v1`, secretBytes));
   const text = (what: string): string => toBase64(derived(what));
   const passwords = { BUS: text("bus"), CTL: text("ctl"), AUTH: text("auth"), SYS: text("sys") };
-  // The route's stands in a URL.
+  // Hex, because the route's password is part of a URL.
   return { route: toHex(derived("route")), internal: { issuer_seed: text("issuer"), passwords } };
 }

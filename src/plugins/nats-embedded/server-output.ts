@@ -1,21 +1,21 @@
 /** How many lines of nats-server's log are kept to explain a failure. */
 const tailLinesMax = 20;
-/** How long the last output of a process that ended is waited for, in milliseconds. */
+/** How long to wait for the last output of an exited process, in milliseconds. */
 const lastOutputMs = 1_000;
 
 /** How a process ended. */
 export interface Exit {
   readonly code: number | null;
-  /** The signal that ended it, where one did. */
+  /** The signal that ended it, if any. */
   readonly signal: string | null;
 }
 
-/** A line by which nats-server, or the Go runtime, explains why it ends. */
+/** Whether a line by nats-server or the Go runtime explains an exit. */
 const isReason = (line: string): boolean => /\[FTL\]|^nats-server:|^panic:|^fatal error:|^runtime:/.test(line);
 
 const withoutLevel = (line: string): string => line.replace(/^\[\w+\]\s*/, "");
 
-/** Reads the output of one run of nats-server, line by line, and explains how the run ended. */
+/** Reads the output of one nats-server run line by line and explains how the run ended. */
 export class ServerOutput {
   readonly #tail: string[] = [];
   readonly #ended: Promise<void>;
@@ -29,7 +29,7 @@ export class ServerOutput {
     this.#ended = this.#read(stream);
   }
 
-  /** Why it could not start, in its own words. Waits for its last output. */
+  /** Why it could not start, in nats-server's own words. Waits for its last output. */
   async whyNotStarted(): Promise<string> {
     await this.#whole();
     const telling = this.#tail.filter((line) => /\[ERR\]|error:/i.test(line)).at(-1);
@@ -66,7 +66,7 @@ export class ServerOutput {
   #add(line: string): void {
     const text = line.replace(/^\[\d+\]\s*/, "").trim();
     if (text === "") return;
-    // A panic is followed by many lines of stack: its first line is the reason. Of fatal lines it is the last.
+    // Of a panic the first line is the reason, because a long stack trace follows. Of fatal errors it is the last line.
     if (isReason(text) && !/^(panic|fatal error|runtime):/.test(this.#reason ?? "")) this.#reason = text;
     if (text.includes("Initiating Shutdown")) this.#isShutDown = true;
     this.#tail.push(text);

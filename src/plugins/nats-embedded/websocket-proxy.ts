@@ -1,51 +1,49 @@
 /**
- * Carries WebSocket clients to the nats-server inside. nats-server listens on loopback alone, so without help it
- * would see
- * every client at 127.0.0.1. The proxy therefore reads the client's number from the INFO that nats-server sends
- * first, and notes
- * whose it is, before it passes INFO on. No client can log in before it has INFO, so a login that is not noted did not
- * come through this proxy, and is denied.
+ * Proxies WebSocket clients to the embedded nats-server, which listens only on loopback and would otherwise see every
+ * client at 127.0.0.1. The proxy reads the client id from the INFO line that nats-server sends first, and records the
+ * client's address under it before it passes INFO on. No client can log in before INFO, so a login without a record did
+ * not come through this proxy and is denied.
  *
- * Invariants: at most `waiting` connections have not logged in yet, each for 10 s at most. At most
- * `bufferBytesMax` wait in
- * either direction: then the proxy stops reading from the other side. When one side ends, the other ends at once.
+ * Invariants: at most `waitingMax` connections have not logged in yet, each for at most 10 s. At most `bufferBytesMax`
+ * are buffered in each direction; above that the proxy stops reading from the other side (backpressure). When one side
+ * closes, the other is closed immediately.
  */
 import type { Origin } from "../../contracts/auth.ts";
 import type { Socket, SocketHandler, SocketRoute } from "../../contracts/socket.ts";
 import { clientKey } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
-/** Connections that have not logged in yet, at most. Source: spec 17. */
+/** Maximum number of connections that have not logged in. Source: spec 17. */
 export const waitingMax = { perAddress: 64, all: 1_024 } as const;
 /** How long a connection may take to log in, in milliseconds. Source: spec 17. */
 const loginWithinMs = 10_000;
-/** Bytes that may wait in one direction before the proxy stops reading from the other side. Source: spec 17. */
+/** Bytes buffered in one direction before the proxy stops reading from the other side. Source: spec 17. */
 const bufferBytesMax = 1_048_576;
-/** How often a full buffer towards nats-server is looked at, in milliseconds. */
+/** How often a full buffer towards nats-server is checked, in milliseconds. */
 const drainLookMs = 5;
-/** The longest INFO line, in bytes. */
+/** Maximum length of an INFO line, in bytes. */
 const infoBytesMax = 65_536;
 
-/** Close codes. Source: RFC 6455, 7.4.1. */
+/** WebSocket close codes. Source: RFC 6455, 7.4.1. */
 const closeCode = { normal: 1000, policy: 1008, internal: 1011, tryAgain: 1013 } as const;
 
-/** Bun's WebSocket client can stop reading; the types of Bun do not say so. */
+/** Bun's WebSocket client can pause reading, which Bun's types lack. */
 interface PausableWebSocket extends WebSocket {
   pause(): void;
   resume(): void;
 }
 
-/** Where the proxy connects to, and what it needs. */
+/** Options of the proxy. */
 export interface ProxyOptions {
-  /** The URL of nats-server's own WebSocket listener; it changes when nats-server is restarted. */
+  /** Returns the URL of nats-server's own WebSocket listener, which may change when nats-server restarts. */
   readonly target: () => string;
   readonly loginWithinMs?: number;
 }
 
-/** One client that came through the proxy. */
+/** One client of the proxy. */
 interface Client {
   readonly origin: Origin;
-  /** Called when its login was accepted. */
+  /** Called when the client's login was accepted. */
   readonly admitted: () => void;
 }
 
@@ -54,7 +52,7 @@ class WaitingRoom {
   readonly #byAddress = new Map<string, number>();
   #count = 0;
 
-  /** Takes a place. Gives what frees it. Errors: rate_limited for an address, unavailable for all. */
+  /** Takes a place and returns the function that frees it. Errors: rate_limited for an address; unavailable for all. */
   enter(address: string): () => void {
     const key = clientKey(address);
     const mine = this.#byAddress.get(key) ?? 0;
@@ -84,7 +82,7 @@ class WaitingRoom {
   }
 }
 
-/** The clients that came through the proxy, by the numbers that nats-server gave them. */
+/** Proxies WebSocket clients, recorded by the ids that nats-server gives them. */
 export class WebSocketProxy {
   readonly #options: ProxyOptions;
   readonly #waiting = new WaitingRoom();
@@ -94,15 +92,12 @@ export class WebSocketProxy {
     this.#options = options;
   }
 
-  /**
-   * Where the client with this number on our nats-server comes from; null for a connection that did not come
-   * through the proxy.
-   */
+  /** The origin of the client with this id on our nats-server, or null if it did not come through the proxy. */
   originOf(clientId: number): Origin | null {
     return this.#clients.get(clientId)?.origin ?? null;
   }
 
-  /** Notes that a client's login was accepted. */
+  /** Records that a client's login was accepted. */
   admitted(clientId: number): void {
     this.#clients.get(clientId)?.admitted();
   }
@@ -141,7 +136,7 @@ export class WebSocketProxy {
     const pass = (data: Uint8Array): void => {
       if (socket.send(data) > bufferBytesMax) upstream.pause();
     };
-    // nats-server speaks first: a client has nothing to say before the other side is there.
+    // Do not read from the client before nats-server, which speaks first, is connected.
     socket.pause();
     upstream.onopen = () => socket.resume();
     upstream.onerror = () => end(closeCode.tryAgain, "nats-server does not answer");
@@ -168,7 +163,7 @@ export class WebSocketProxy {
         upstream.send(data as Uint8Array<ArrayBuffer>);
         if (upstream.bufferedAmount <= bufferBytesMax || draining !== null) return;
         socket.pause();
-        // A WebSocket client has no event for a buffer that was written.
+        // Bun's WebSocket client has no drain event, so poll.
         draining = setInterval(() => {
           if (upstream.bufferedAmount > bufferBytesMax / 2) return;
           if (draining !== null) clearInterval(draining);
@@ -189,7 +184,7 @@ function joined(head: Uint8Array, tail: Uint8Array): Uint8Array {
   return all;
 }
 
-/** The client's number in the INFO line with which nats-server greets. */
+/** Parses the client id from nats-server's INFO line. */
 function clientNumber(bytes: Uint8Array): number | "incomplete" | "malformed" {
   const end = bytes.indexOf(0x0a);
   if (end === -1) return bytes.length > infoBytesMax ? "malformed" : "incomplete";

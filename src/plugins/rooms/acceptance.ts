@@ -1,4 +1,4 @@
-/** Which of their rooms members take part in: accepting a stay, and the list that says what waits for it. */
+/** A member's acceptance of rooms: accepting a stay, and the list that shows which rooms await acceptance. */
 import type { Static } from "@sinclair/typebox";
 import { grantOf } from "../../contracts/grant.ts";
 import { accepting } from "../../contracts/stay-rules.ts";
@@ -7,8 +7,8 @@ import type { Parts } from "./parts.ts";
 import { roomListEntry } from "./views.ts";
 
 /**
- * Accepts a member's stay, so that it counts on the data plane from the next login on, and notifies the member's other
- * devices. Idempotent. Errors: not_found, gone, forbidden.
+ * Accepts a member's stay, so that the room is in the member's grant from the next login, and notifies the member's
+ * other devices. Idempotent. Errors: not_found, gone, forbidden.
  */
 export async function acceptRoom(
   roomId: string,
@@ -18,11 +18,11 @@ export async function acceptRoom(
   await rooms.member(roomId, endpoint);
   const changed = await store.changeStay(roomId, endpoint, accepting(rules.now()));
   if (changed !== null) notices.tell([endpoint], "accepted", roomId);
-  // It was accepted before, or its member is out since: only the former counts as done.
+  // It was accepted before, which is a success, or the member is out by now, which throws.
   else await rooms.member(roomId, endpoint);
 }
 
-/** A page of a member's rooms, each with whether it is accepted and whether the member's grant holds it. */
+/** Returns a page of a member's rooms, each with its acceptance and whether the member's grant includes it. */
 export async function listOwnRooms(
   endpoint: string,
   { after, limit = roomsMax, accepted }: Static<typeof RoomsQuery>,
@@ -32,7 +32,7 @@ export async function listOwnRooms(
   const page = await store.listRoomsOf(endpoint, { after: after ?? null, limit, ...filter });
   const isWhole = after === undefined && page.length < limit && accepted !== false;
   const isNone = page.every(({ stay }) => stay.acceptedAt === null);
-  // What fits depends on all that the member accepted: that is read only where the page does not show it.
+  // The grant depends on all accepted rooms. They are read only if this page does not contain all of them.
   const all = isNone || isWhole ? page : await rooms.accepted(endpoint);
   const { roomIds } = grantOf(endpoint, all);
   return page.map((membership) => roomListEntry(membership, roomIds));

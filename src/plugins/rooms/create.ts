@@ -12,14 +12,14 @@ import type { Newcomers } from "./newcomers.ts";
 import type { RoomQuotas } from "./quotas.ts";
 import { checkText, readStatement, stateOf } from "./statements.ts";
 
-/** What creating a room depends on. */
+/** The dependencies of creating a room. */
 export interface CreateRules {
   readonly store: RoomStore;
   readonly streams: RoomStreams | undefined;
-  /** Held by room id, then by subject. */
+  /** Locked by room id, then by subject. */
   readonly places: KeyedMutex;
   readonly namespaces: readonly string[];
-  /** Namespaces in which only admins may create. */
+  /** Namespaces in which only admins may create rooms. */
   readonly adminNamespaces: ReadonlySet<string>;
   readonly perUserMax: number;
   readonly quotas: RoomQuotas;
@@ -41,7 +41,7 @@ function checkCreator(parsed: ParsedStatement, statement: Statement, caller: Cal
   }
 }
 
-/** Errors: invalid, forbidden for a room that may not be created here by this caller. */
+/** Checks that this caller may create this room here. Errors: invalid, forbidden. */
 export function checkPlace(parsed: ParsedStatement, caller: Caller, rules: CreateRules): void {
   if (!isUlid(parsed.roomId))
     throw refuse("invalid", "line 2 (room_id) of the statement is no ULID (make a fresh one)");
@@ -56,11 +56,11 @@ export function checkPlace(parsed: ParsedStatement, caller: Caller, rules: Creat
   }
 }
 
-/** The error for a creator who has as many live rooms as there may be. */
+/** The error for a creator at the limit of live rooms. */
 export const tooManyRooms = ({ perUserMax }: CreateRules) =>
   refuse("quota", `you have ${perUserMax} rooms, the most that rooms.per_user allows (delete one)`);
 
-/** Errors: invalid unless there is a key exactly where the room is encrypted. */
+/** Checks that there is a sealed key exactly if the room is encrypted. Errors: invalid. */
 export function checkSealedKey(encrypt: boolean, sealedKey: string | undefined): void {
   if (encrypt && sealedKey === undefined) {
     throw refuse("invalid", "sealed_key is missing and the room is encrypted (seal the room key to each member)");
@@ -70,7 +70,7 @@ export function checkSealedKey(encrypt: boolean, sealedKey: string | undefined):
   }
 }
 
-/** What is stored of a room that its creator's statement makes. Errors: as of POST /rooms. */
+/** Builds the rows of a new room from its creator's statement. Errors: those of POST /rooms. */
 async function newRoom(
   body: { readonly statement: Statement; readonly sealed_key?: string },
   caller: Caller,
@@ -108,8 +108,8 @@ async function newRoom(
 }
 
 /**
- * Creates a room: its stream first, then its row, so that the first message after the reply is kept.
- * Errors: invalid, forbidden, conflict, gone, quota as of POST /rooms; unavailable, and then there is no row.
+ * Creates a room: first its stream, then its row, so that the first message after the reply is stored.
+ * Errors: invalid, forbidden, conflict, gone, quota as in POST /rooms; unavailable, and then no row exists.
  */
 export async function createRoom(
   body: { readonly statement: Statement; readonly sealed_key?: string },
@@ -118,9 +118,9 @@ export async function createRoom(
 ): Promise<RoomRecord> {
   const made = await newRoom(body, caller, rules);
   const { room } = made;
-  // So that whoever has too many makes no stream first. What counts is what the store says when it adds the room.
+  // An early check, to create no stream for a creator over the limit. The store's check at insertion is authoritative.
   if ((await rules.store.countRoomsBy(caller.endpoint)) >= rules.perUserMax) throw tooManyRooms(rules);
-  // One creation for an id and a subject at a time.
+  // One creation at a time for an id and for a subject.
   const { places, quotas, newcomers } = rules;
   await quotas.create(made, () => places.hold(room.roomId, () => places.hold(room.subject, () => place(made, rules))));
   await newcomers.check(room.roomId, [made.stay]);
@@ -134,7 +134,7 @@ async function place(made: NewRoom, rules: CreateRules): Promise<void> {
     if (!(await store.insertRoom(made, perUserMax))) throw tooManyRooms(rules);
   };
   if (!policy.persist || streams === undefined) return insert();
-  // The store finds out, too, but only after the stream was made: the loser must not touch that of the winner.
+  // The store checks this too, but only after the stream exists: the loser must not touch the winner's stream.
   const known = await store.getRoom(roomId);
   if (known !== null) throw takenRoomId(roomId, known.deletedAt !== null);
   if ((await store.findRoomId(subject)) !== null) throw takenSubject(subject);
@@ -142,7 +142,7 @@ async function place(made: NewRoom, rules: CreateRules): Promise<void> {
   try {
     await insert();
   } catch (error) {
-    // An answer can be lost where the row is not. A stream that stays behind, empty, is removed by the sweep.
+    // The insertion may have succeeded although its answer was lost. The sweep removes an empty stream that remains.
     const row = await store.getRoom(roomId).catch(() => made.room);
     if (row === null) await streams.remove(roomId).catch(() => undefined);
     throw error;

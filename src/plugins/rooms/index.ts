@@ -1,4 +1,9 @@
-/** Rooms: their rules over a store, and the routes by which peers use them. */
+/**
+ * Rooms: the rules over a store, and the routes for peers.
+ * create.ts, members.ts and life.ts have the rules of changes, each under a statement that an owner signed; quotas.ts
+ * limits them; way-back/ restores rooms on a bus that was restored from a backup. Other plugins use `Rooms` to check
+ * memberships.
+ */
 
 import { Type } from "@sinclair/typebox";
 import { Denials } from "../../contracts/denials.ts";
@@ -46,18 +51,18 @@ const Config = Type.Object(
   { additionalProperties: false },
 );
 
-/** Live rooms of one creator where nothing is set. Source: spec 9. */
+/** Default limit on the live rooms of one creator. Source: spec 9. */
 const perUserDefault = 1_000;
 
-/** Bytes of rows of one signer, and statements of one room in a minute, where nothing is set. Source: spec 9. */
+/** Default quotas: bytes of rows of one signer, and statements of one room per minute. Source: spec 9. */
 const rowsPerOwnerDefault = 268_435_456;
 const statementsPerMinuteDefault = 60;
-/** Bytes that a persisted room may hold where nothing is set. Source: spec 8. */
+/** Default limit on the size of a persisted room, in bytes. Source: spec 8. */
 const bytesMaxDefault = 1_073_741_824;
-/** How often rooms are looked at that have grown past their limit, in milliseconds. Source: spec 8. */
+/** Interval between checks for rooms over their size limit, in milliseconds. Source: spec 8. */
 const enforceEveryMs = 10_000;
 
-/** Gives rooms that have passed their limit a limit, again and again until the bus stops. */
+/** Periodically applies the byte limit to rooms that have exceeded it, until the bus stops. */
 function enforceEvery(streams: RoomStreams | undefined, capacity: Capacity, log: Log, signal: AbortSignal): void {
   const run = async (): Promise<void> => {
     try {
@@ -71,7 +76,7 @@ function enforceEvery(streams: RoomStreams | undefined, capacity: Capacity, log:
   void run();
 }
 
-/** Errors: invalid for a namespace that this bus does not have. */
+/** Returns the namespaces in which only admins create rooms. Errors: invalid for an unknown namespace. */
 function adminNamespaces(create: Readonly<Record<string, "user" | "admin">>, known: readonly string[]): Set<string> {
   const unknown = Object.keys(create).find((namespace) => !known.includes(namespace));
   if (unknown !== undefined) {
@@ -80,7 +85,7 @@ function adminNamespaces(create: Readonly<Record<string, "user" | "admin">>, kno
   return new Set(Object.keys(create).filter((namespace) => create[namespace] === "admin"));
 }
 
-/** Provides the rooms' rules and their routes. */
+/** Provides the rules and routes of rooms. */
 export default definePlugin({
   name: "rooms",
   api: 1,
@@ -92,7 +97,7 @@ export default definePlugin({
     const namespaces = nats?.namespaces ?? builtinNamespaces;
     const rooms: Rooms = {
       async member(roomId, endpoint) {
-        // Both at once: what a store has to find out first it finds out once.
+        // In parallel, so that the store can share the work of both reads.
         const [room, stay] = await Promise.all([store.getRoom(roomId), store.getStay(roomId, endpoint)]);
         if (room === null) throw new UnibusError("not_found", "there is no such room");
         if (room.deletedAt !== null) throw gone();

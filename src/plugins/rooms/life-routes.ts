@@ -4,7 +4,7 @@ import { UnibusError } from "../../wire/errors.ts";
 import { checkOwner } from "./members.ts";
 import type { Parts } from "./parts.ts";
 
-/** Changes of a room that exists: kick, leave, rekey, role. */
+/** The routes that change an existing room: kick, leave, rekey, role. */
 export function lifeRoutes({ rooms, life }: Parts): Route[] {
   const errors = ["forbidden", "not_found", "gone", "conflict", "quota"] as const;
   const member = { params: api.MemberParams, errors };
@@ -38,7 +38,7 @@ export function lifeRoutes({ rooms, life }: Parts): Route[] {
       "signed",
       {
         ...{ summary: "Makes a new epoch", params: api.RoomParams, errors, body: api.Rotate, reply: api.Members },
-        // It completes leaves, or it does not: only the rule knows.
+        // Whether it completes leaves, only the rule can tell.
         space: "judged",
       },
       async (call) => {

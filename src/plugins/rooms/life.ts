@@ -1,3 +1,10 @@
+/**
+ * Changes of an existing room: a new epoch (rekey, kick, completing leaves), roles, and leaving.
+ * Every change except a leave needs a statement: the next version, signed by an owner, whose text must equal the text
+ * that the server computes. A leave ends access immediately; an owner's client completes it later with a new epoch.
+ * Invariant: a room always keeps an owner. Changes of a room are serialized in this process, and a compare-and-set in
+ * the store detects changes by other nodes. life-routes.ts serves this.
+ */
 import { type Denials, stayDenialKey } from "../../contracts/denials.ts";
 import type { NoticeKind, Notices } from "../../contracts/notices.ts";
 import type { Reserve } from "../../contracts/reserve.ts";
@@ -15,31 +22,31 @@ import type { RoomQuotas } from "./quotas.ts";
 import type { RowLimit } from "./row-quota.ts";
 import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
 
-/** How many of those who left last a statement may not have known of. Source: spec 3. */
+/** How many of the most recent leaves a statement may have missed. Source: spec 3. */
 const leaversMax = 64;
 
-/** What a sealed key takes, about, in bytes. */
+/** Approximate size of a sealed key, in bytes. */
 const keyBytes = 256;
 
-/** A new epoch as its owner sends it. */
+/** The body of a request for a new epoch. */
 export interface RotateBody {
   readonly statement: Statement;
   readonly keys?: readonly { readonly endpoint: string; readonly sealed_key: string }[];
 }
 
-/** A new role as an owner sends it. */
+/** The body of a request for a new role. */
 export interface RoleBody {
   readonly statement: Statement;
   readonly role: RoomRole;
 }
 
-/** What the life of a room depends on. */
+/** The dependencies of `RoomLife`. */
 export interface LifeParts {
   readonly store: RoomStore;
   readonly streams: RoomStreams | undefined;
   readonly notices: Notices;
   readonly denials: Denials | undefined;
-  /** Held by room id while somebody leaves or an owner changes the room: of two last owners one stays. */
+  /** Locked by room id during a leave or an owner's change, so that two last owners cannot both go. */
   readonly places: KeyedMutex;
   readonly reserve: Reserve | undefined;
   readonly quotas: RoomQuotas;
@@ -54,8 +61,8 @@ const lastOwner = () =>
   new UnibusError("conflict", "the last owner cannot go (make another member an owner, or delete the room)");
 
 /**
- * Stores a change, then lets its effects follow. An answer can be lost where the change is not: then they follow, too.
- * They are hints, and read the truth.
+ * Stores a change, then runs its effect. The effect also runs if the answer was lost, because the change may be stored.
+ * Effects are only hints; their receivers read the actual state.
  */
 async function withEffect(change: () => Promise<unknown>, effect: () => void): Promise<void> {
   try {
@@ -67,7 +74,9 @@ async function withEffect(change: () => Promise<unknown>, effect: () => void): P
   effect();
 }
 
-/** Notifies members of a change of their room; those who have not accepted it at a bounded rate. */
+/**
+ * Notifies members of a change of their room. Members who have not accepted the room are notified at a limited rate.
+ */
 export function tellMembers(notices: Notices, stays: readonly StayRecord[], kind: NoticeKind, roomId: string): void {
   const endpointsOf = (accepted: boolean) =>
     stays.filter(({ acceptedAt }) => (acceptedAt !== null) === accepted).map(({ endpoint }) => endpoint);
@@ -75,13 +84,13 @@ export function tellMembers(notices: Notices, stays: readonly StayRecord[], kind
   notices.tellSlowly(endpointsOf(false), kind, roomId);
 }
 
-/** Changes of a room that exists, each under a statement, and the leave, which needs none. */
+/** Changes existing rooms under signed statements, and lets members leave. */
 export class RoomLife {
   constructor(private readonly parts: LifeParts) {}
 
   /**
-   * A new epoch: signs out who left and, where one is named, a member who is kicked. Gives the new version.
-   * Errors: forbidden, not_found, conflict, invalid as of POST /rooms/{id}/rekey.
+   * Starts a new epoch: signs out members who left, and the kicked member if one is given. Returns the new version.
+   * Errors: forbidden, not_found, conflict, invalid as in POST /rooms/{id}/rekey.
    */
   rotate(membership: Membership, body: RotateBody, kicked: string | null): Promise<number> {
     return this.#hold(membership, () => this.#rotate(membership, body, kicked));
@@ -132,7 +141,7 @@ export class RoomLife {
     const signedOut = closed.map((stay) => ({ ...stay, until: state.epoch }));
     const { version, epoch, keyCheck } = state;
     const limit = gone.size > 0 ? "removes" : "grows";
-    // A kick was admitted by its route.
+    // The route has already reserved space for a kick.
     const takeBack = kicked === null ? await this.#admit(membership, gone.size > 0, keys.length) : undefined;
     try {
       await withEffect(
@@ -155,7 +164,7 @@ export class RoomLife {
     return this.parts.reserve?.admit(completesLeaves ? "departs" : "grows", writer, keys * keyBytes);
   }
 
-  /** Makes or unmakes an owner. Gives the new version. Errors: as of PUT /rooms/{id}/members/{endpoint}/role. */
+  /** Grants or revokes ownership. Returns the new version. Errors: those of PUT /rooms/{id}/members/{endpoint}/role. */
   setRole(membership: Membership, body: RoleBody, endpoint: string): Promise<number> {
     return this.#hold(membership, () => this.#setRole(membership, body, endpoint));
   }
@@ -182,7 +191,7 @@ export class RoomLife {
     return next.version;
   }
 
-  /** Takes a member's own access away at once; an owner's client signs them out later. Errors: conflict. */
+  /** Ends a member's own access immediately. An owner's client signs the member out later. Errors: conflict. */
   leave({ room, stay }: Membership): Promise<void> {
     const { store, places, denials, now } = this.parts;
     return places.hold(room.roomId, async () => {
@@ -191,7 +200,7 @@ export class RoomLife {
       if (stay.role === "owner" && owners.length === 0) throw lastOwner();
       await denials?.note("left", stayDenialKey(room.roomId, stay.endpoint, stay.since));
       await withEffect(
-        // On another node an owner may leave, or be unmade, at the same moment: only the store sees both.
+        // On another node an owner may leave or lose the role at the same time. Only the store sees both.
         () => store.changeStay(room.roomId, stay.endpoint, leavingUnlessLast(now())),
         () => {
           this.#settle({ room, stay });
@@ -226,7 +235,7 @@ export class RoomLife {
   }
 }
 
-/** The sealed keys of a new epoch. Errors: invalid unless there is exactly one for each who stays, where one is due. */
+/** Checks the sealed keys of a new epoch: one for each remaining member if encrypted, else none. Errors: invalid. */
 function checkKeys(
   keys: NonNullable<RotateBody["keys"]>,
   encrypt: boolean,

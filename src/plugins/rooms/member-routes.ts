@@ -6,7 +6,7 @@ import { addMembers } from "./members.ts";
 import type { Parts } from "./parts.ts";
 import { memberReply } from "./views.ts";
 
-/** Members and statements of a room. */
+/** The routes for the members and statements of a room. */
 export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Route[] {
   const room = { params: api.RoomParams };
   return [
@@ -68,7 +68,7 @@ export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Ro
   ];
 }
 
-/** What a member reads and decides for itself: its key, its rooms, whether it accepts one. */
+/** The routes for a member's own data: its key, its rooms, and accepting a room. */
 export function ownRoutes(parts: Parts): Route[] {
   const { store, rooms } = parts;
   const room = { params: api.RoomParams };

@@ -19,13 +19,13 @@ import type { RoomQuotas } from "./quotas.ts";
 import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
 import { usersAt } from "./users-at.ts";
 
-/** What the body of POST /rooms/{id}/members says. */
+/** The body of POST /rooms/{id}/members. */
 export interface AddMembersBody {
   readonly members: readonly { readonly endpoint: string; readonly sealed_key?: string }[];
   readonly statement: Statement;
 }
 
-/** What adding members depends on. */
+/** The dependencies of adding members. */
 export interface AddParts {
   readonly store: RoomStore;
   readonly users: UserStore;
@@ -33,7 +33,7 @@ export interface AddParts {
   readonly newcomers: Newcomers;
 }
 
-/** Errors: forbidden unless the caller owns the room. */
+/** Checks that the caller owns the room. Errors: forbidden. */
 export function checkOwner({ stay }: Membership): void {
   if (stay.role !== "owner") throw new UnibusError("forbidden", "only an owner of the room may do this (ask one)");
 }
@@ -53,7 +53,7 @@ const stayOf = (user: UserRecord & { kexPub: string; kexSig: string }, since: nu
   addedBy,
 });
 
-/** The user who is to be added. Errors: not_found for no active user; conflict for one without a kex key. */
+/** Checks the user to add. Errors: not_found if not an active user; conflict without a kex key. */
 function candidate(user: UserRecord | null, endpoint: string): UserRecord & { kexPub: string; kexSig: string } {
   if (user?.status !== "active") {
     throw new UnibusError("not_found", `${endpoint} is no active user here (see /directory)`);
@@ -66,8 +66,8 @@ function candidate(user: UserRecord | null, endpoint: string): UserRecord & { ke
 }
 
 /**
- * Adds members under one statement. Gives their endpoints.
- * Errors: forbidden, not_found, conflict, invalid, quota as of POST /rooms/{id}/members.
+ * Adds members under one statement and returns their endpoints.
+ * Errors: forbidden, not_found, conflict, invalid, quota as in POST /rooms/{id}/members.
  */
 export function addMembers(membership: Membership, body: AddMembersBody, parts: AddParts): Promise<string[]> {
   return whileUnchanged(parts.store, membership.room, () => add(membership, body, parts));
@@ -88,7 +88,7 @@ async function add(
     users,
     body.members.map(({ endpoint }) => endpoint),
   );
-  // Whoever signed the statement answers for the add, not whoever brought it.
+  // The signer of the statement is responsible for the addition, not the caller.
   const addedBy = endpointId(normalKey(body.statement.by));
   const added: StayRecord[] = [];
   const keys: SealedKeyRecord[] = [];
@@ -115,7 +115,7 @@ async function add(
   return added.map(({ endpoint }) => endpoint);
 }
 
-/** The rooms' rule of who may delete: an owner, or an admin. Errors: forbidden. */
+/** Checks that the caller may delete the room: an owner or an admin. Errors: forbidden. */
 export function checkMayDelete(stay: StayRecord | null, caller: Caller): void {
   const owns = stay !== null && stay.leftAt === null && stay.role === "owner";
   if (!owns && caller.role !== "admin") {

@@ -1,7 +1,7 @@
 /**
- * Users who have just become members. They were looked up before the change of the room was stored, so they may have
- * been revoked, deleted or renamed in between, by somebody who did not see them in the room yet. Whoever adds a member
- * therefore looks again afterwards: one of the two sees the other, on one node or on several.
+ * Rechecks users who have just become members. They were read before the change of the room was stored, so a parallel
+ * request may have revoked, deleted or renamed one of them without seeing the new membership. Adding a member therefore
+ * reads the users again afterwards: one of the two requests always sees the other, on one node or several.
  */
 import type { Notices } from "../../contracts/notices.ts";
 import type { Log } from "../../contracts/plugin.ts";
@@ -9,11 +9,11 @@ import { isOwnerIn, leaving, renamed } from "../../contracts/stay-rules.ts";
 import type { RoomStore, StayRecord, UserRecord, UserStore } from "../../contracts/store.ts";
 import { usersAt } from "./users-at.ts";
 
-/** How long a look at the users waits before it is tried again, in milliseconds, and how often it is tried. */
+/** Interval between retries of the check, in milliseconds, and the maximum number of retries. */
 const retryMs = 1_000;
 const attemptsMax = 600;
 
-/** What newcomers are checked with. */
+/** The dependencies of `Newcomers`. */
 export interface NewcomerParts {
   readonly store: RoomStore;
   readonly users: UserStore;
@@ -30,8 +30,8 @@ export class Newcomers {
   constructor(private readonly parts: NewcomerParts) {}
 
   /**
-   * Marks those as left who are not active users any more, and gives the others the handle that they have by now. The
-   * change of the room is stored already: where the store does not answer, this goes on beside the request.
+   * Marks new members who are no longer active users as having left, and updates changed handles. The room's change is
+   * already stored: if the store does not answer, the check continues in the background.
    */
   async check(roomId: string, added: readonly Newcomer[]): Promise<void> {
     try {

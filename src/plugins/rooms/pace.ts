@@ -1,24 +1,24 @@
 import { UnibusError } from "../../wire/errors.ts";
 
-/** The time in which statements are counted, in milliseconds. */
+/** The window in which statements are counted, in milliseconds. */
 const windowMs = 60_000;
-/** Rooms whose statements are remembered: past it those are forgotten that have none in the last minute. */
+/** Maximum number of rooms in memory. Above it, rooms without a statement in the last minute are removed. */
 const roomsMax = 10_000;
 
 /**
- * How many statements a room may have in a minute: `rooms.statements_per_minute`. Counted by this node, in any 60 s.
- * A kick and a statement that completes a leave are not asked about. Source: spec 9.
+ * Rate limit on the statements of one room (`rooms.statements_per_minute`), counted by this node over a sliding 60 s. A
+ * kick and a statement that completes a leave are exempt. Source: spec 9.
  */
 export class Pace {
   readonly #taken = new Map<string, number[]>();
 
-  /** `perMinute` 0: no limit. `now`: milliseconds since the epoch. */
+  /** `perMinute` 0 means no limit. `now` returns milliseconds since the epoch. */
   constructor(
     private readonly perMinute: number,
     private readonly now: () => number,
   ) {}
 
-  /** Runs the change that a statement makes. One that fails does not count. Errors: quota; those of `change`. */
+  /** Runs the change of a statement. A failed change does not count. Errors: quota; those of `change`. */
   async during<T>(roomId: string, change: () => Promise<T>): Promise<T> {
     if (this.perMinute === 0) return change();
     const at = this.#take(roomId);
@@ -49,7 +49,9 @@ export class Pace {
     return now;
   }
 
-  /** When the statements of the last minute came, oldest first. A clock that was set back counts them anew. */
+  /**
+   * Times of a room's statements in the last minute, oldest first. Times in the future (clock set back) are dropped.
+   */
   #recent(roomId: string, now: number): number[] {
     return (this.#taken.get(roomId) ?? []).filter((at) => at > now - windowMs && at <= now);
   }

@@ -9,12 +9,12 @@ import { UnibusError } from "../../wire/errors.ts";
 import type { CreateRules } from "./create.ts";
 import type { RoomLife } from "./life.ts";
 
-/** The error for a room that was deleted. */
+/** The error for a deleted room. */
 export function gone(): UnibusError {
   return new UnibusError("gone", "this room was deleted (its id is never used again)");
 }
 
-/** What the routes of the rooms work with. */
+/** The services that the routes of rooms share. */
 export interface Parts {
   readonly store: RoomStore;
   readonly users: UserStore;

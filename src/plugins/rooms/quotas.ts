@@ -3,21 +3,21 @@ import type { NewRoom, RoomChange, RoomRecord, RoomStore } from "../../contracts
 import { Pace } from "./pace.ts";
 import { type RowLimit, RowQuota } from "./row-quota.ts";
 
-/** Steps in which the keys of members who are out are dropped for one change, at most. */
+/** Maximum number of steps in which keys of former members are dropped for one change. */
 const dropStepsMax = 1_000;
 
-/** The rows that a change adds: of its stays those that are new. */
+/** The rows that a change adds. Of its stays, only the new ones. */
 export type AddedRows = Pick<RoomChange, "stays" | "keys" | "statement">;
 
 /** The settings of the quotas. */
 export interface QuotaSettings {
   /** Bytes of rows that one signer may have. */
   readonly rowsPerOwner: number;
-  /** 0: no limit. */
+  /** 0 means no limit. */
   readonly statementsPerMinute: number;
 }
 
-/** What signers and rooms may write: every statement is stored through here. Source: spec 9. */
+/** The quotas of signers and rooms. Every statement is stored through this class. Source: spec 9. */
 export class RoomQuotas {
   readonly rows: RowQuota;
   readonly #store: RoomStore;
@@ -29,15 +29,15 @@ export class RoomQuotas {
     this.#pace = new Pace(statementsPerMinute, now);
   }
 
-  /** Runs what creates a room. Errors: quota; those of `commit`. */
+  /** Runs the creation of a room. Errors: quota; those of `commit`. */
   create<T>({ room, stay, keys, statement }: NewRoom, commit: () => Promise<T>): Promise<T> {
     const rows = { room, stays: [stay], keys, statements: [statement], creator: room.creator };
     return this.rows.during(chargesOf(rows), "grows", commit);
   }
 
   /**
-   * Runs what stores one version more of a room. One that removes a member is not paced and may overdraw the quota;
-   * before it does, the keys of members who are out are dropped. Errors: quota; those of `commit`.
+   * Runs a change that stores the next version of a room. A removal has no rate limit and may overdraw the row quota,
+   * but keys of former members are dropped before it does. Errors: quota; those of `commit`.
    */
   async change<T>(room: RoomRecord, added: AddedRows, limit: RowLimit, commit: () => Promise<T>): Promise<T> {
     const { stays, keys, statement } = added;
@@ -48,7 +48,7 @@ export class RoomQuotas {
     return store();
   }
 
-  /** Drops keys that nobody can read any more until a change fits, or there are none. */
+  /** Drops keys of former members until the change fits or no such keys remain. */
   async #dropKeys(roomId: string, charges: Charges): Promise<void> {
     let after: string | null = null;
     for (let steps = 0; steps < dropStepsMax; steps++) {

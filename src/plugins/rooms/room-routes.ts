@@ -7,7 +7,7 @@ import { checkMayDelete } from "./members.ts";
 import { gone, type Parts } from "./parts.ts";
 import { membershipReply, roomReply } from "./views.ts";
 
-/** Making, reading and deleting rooms. */
+/** The routes that create, read and delete rooms. */
 export function roomRoutes({ store, streams, rooms, rules, capacity, notices, denials }: Parts): Route[] {
   const room = { params: api.RoomParams };
   const clear = async (roomId: string): Promise<void> => {
@@ -57,7 +57,7 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
         const found = await store.getRoom(id);
         if (found === null) throw new UnibusError("not_found", "there is no such room");
         if (found.deletedAt !== null) {
-          // A deletion that was cut short still claims the subject: asking again ends it.
+          // An interrupted deletion still holds the subject: repeating the request completes it.
           if ((await store.findRoomId(found.subject)) === id) await clear(id);
           throw gone();
         }

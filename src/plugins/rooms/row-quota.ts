@@ -1,8 +1,8 @@
 /**
- * The quota of control-plane rows: `rooms.rows_per_owner` bytes for the signer of each statement. What a change costs
- * is reserved before it is stored, and counts from then on, so that changes that come at once cannot pass the quota
- * together. The sum itself is the store's; a node looks at it again when what it knows is 2 s old, so that nodes of a
- * cluster may pass the quota by what the others admit within that time. Source: spec 9.
+ * The quota of control-plane rows: `rooms.rows_per_owner` bytes for the signer of each statement. A change reserves its
+ * cost before it is stored, so that parallel changes cannot exceed the quota together. The store computes the sum. A
+ * node caches it for 2 s, so the nodes of a cluster may exceed the quota by what the others admit in that time. Source:
+ * spec 9.
  */
 import type { Charges } from "../../contracts/rows.ts";
 import type { RoomStore } from "../../contracts/store.ts";
@@ -10,26 +10,26 @@ import { UnibusError } from "../../wire/errors.ts";
 
 /** How far removals may overdraw the quota, in bytes. Source: spec 9. */
 export const overdraftBytes = 67_108_864;
-/** How old what is known of a payer may be, in milliseconds. */
+/** How long a payer's sum is cached, in milliseconds. */
 const ageMsMax = 2_000;
-/** Payers that are remembered while none of their changes is under way. */
+/** Maximum number of payers in memory without a change in progress. */
 const payersMax = 10_000;
 
-/** What of the quota a change may use: removals overdraw it. */
+/** The kind of a change. A removal may overdraw the quota. */
 export type RowLimit = "grows" | "removes";
 
 interface Known {
-  /** What the store said, and what was committed here since. */
+  /** The sum that the store returned, plus what was committed here since. */
   bytes: number;
   readAt: number;
-  /** What is under way here. */
+  /** Bytes reserved by changes in progress here. */
   reserved: number;
-  /** Grows with each change that begins or ends here. */
+  /** Incremented when a change begins or ends here. */
   changes: number;
   reading: Promise<void> | null;
 }
 
-/** Charges of changes, reserved before they are stored. */
+/** Reserves the cost of changes before they are stored. */
 export class RowQuota {
   readonly #known = new Map<string, Known>();
 
@@ -38,12 +38,10 @@ export class RowQuota {
     private readonly bytesMax: number,
   ) {}
 
-  /**
-   * Runs `commit` with what it will cost reserved. Errors: quota, naming the setting; those of `commit`.
-   */
+  /** Runs `commit` with its cost reserved. Errors: quota, naming the setting; those of `commit`. */
   async during<T>(charges: Charges, limit: RowLimit, commit: () => Promise<T>): Promise<T> {
     await Promise.all([...charges.keys()].map((payer) => this.#refresh(payer)));
-    // From here to the reservation nothing is awaited.
+    // No await between here and the reservation.
     const payers = [...charges].map(([payer, bytes]) => ({ known: this.#of(payer), bytes }));
     if (payers.some(({ known, bytes }) => !this.#hasRoom(known, bytes, limit))) throw this.#over();
     for (const { known, bytes } of payers) {
@@ -60,19 +58,19 @@ export class RowQuota {
         known.reserved -= bytes;
         known.changes += 1;
         if (isDone) known.bytes += bytes;
-        // It may have been stored all the same.
+        // It may have been stored nevertheless, so read the sum again.
         else known.readAt = Number.NEGATIVE_INFINITY;
       }
     }
   }
 
-  /** Whether a change would be within the quota, without its overdraft. Errors: unavailable. */
+  /** Whether a change fits the quota without an overdraft. Errors: unavailable. */
   async fits(charges: Charges): Promise<boolean> {
     await Promise.all([...charges.keys()].map((payer) => this.#refresh(payer)));
     return [...charges].every(([payer, bytes]) => this.#hasRoom(this.#of(payer), bytes, "grows"));
   }
 
-  /** Looks at the store again before the next change of anybody: rows were removed. */
+  /** Expires all cached sums, because rows were removed. */
   forget(): void {
     for (const known of this.#known.values()) known.readAt = Number.NEGATIVE_INFINITY;
   }
@@ -86,7 +84,7 @@ export class RowQuota {
     return new UnibusError("quota", `the signer is over ${quota} (delete a room, or ask an admin for more)`);
   }
 
-  /** Reads a sum again that is old, once for all who wait for it. */
+  /** Reads an expired sum again, once for all concurrent callers. */
   async #refresh(payer: string): Promise<void> {
     const known = this.#of(payer);
     if (performance.now() - known.readAt < ageMsMax) return;
@@ -99,7 +97,7 @@ export class RowQuota {
   async #read(payer: string, known: Known): Promise<void> {
     const [at, changes] = [performance.now(), known.changes];
     const bytes = await this.store.rowBytesOf(payer);
-    // What was under way may be in the sum already, or not: it counts twice rather than not at all.
+    // The sum may or may not include changes in progress. Count them twice rather than not at all.
     const isCertain = known.changes === changes && known.reserved === 0;
     known.bytes = isCertain ? bytes : Math.max(known.bytes, bytes);
     known.readAt = isCertain ? at : Number.NEGATIVE_INFINITY;

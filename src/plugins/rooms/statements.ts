@@ -16,20 +16,20 @@ import {
 
 const invalid = (message: string): UnibusError => new UnibusError("invalid", message);
 
-/** The state that a room's statement fixed. `prev` is the hash that the next statement names. */
+/** The state that a room's last statement describes. `prev` is the hash that the next statement must contain. */
 export function stateOf(room: RoomRecord, stays: readonly StayRecord[], prev: string): RoomState {
   const { roomId, version, subject, policy, epoch, keyCheck } = room;
   return { roomId, version, prev, subject, policy, epoch, keyCheck, lines: stays };
 }
 
-/** The error for a change that another came before. */
+/** The error for a change that lost to another change. */
 export function lost(): UnibusError {
   return new UnibusError("conflict", "another change of the room came first (read it again and sign the next version)");
 }
 
 /**
- * Judges a change of a room as it was read. Its stays are read after it, so they may be those of a newer version: a
- * refusal counts only while the room is as it was. Errors: those of `judge`; conflict when the room has changed.
+ * Judges a change against a room as it was read. The stays are read later and may be of a newer version, so a refusal
+ * is valid only while the room is unchanged. Errors: those of `judge`; conflict if the room has changed.
  */
 export async function whileUnchanged<T>(store: RoomStore, room: RoomRecord, judge: () => Promise<T>): Promise<T> {
   try {
@@ -41,14 +41,14 @@ export async function whileUnchanged<T>(store: RoomStore, room: RoomRecord, judg
   }
 }
 
-/** Reads a statement's text. Errors: invalid, naming the line. */
+/** Parses a statement's text. Errors: invalid, naming the line. */
 export function readStatement(statement: Statement): ParsedStatement {
   const parsed = parseStatement(statement.text);
   if ("fault" in parsed) throw invalid(`${parsed.fault} (build it from the room's state)`);
   return parsed;
 }
 
-/** Errors: conflict when the statement is not the next version of the room; forbidden when no owner made it. */
+/** Checks that a statement is the next version, by an owner. Errors: conflict; forbidden. */
 export function checkTurn(
   statement: Statement,
   parsed: ParsedStatement,
@@ -65,7 +65,7 @@ export function checkTurn(
 }
 
 /**
- * Compares a statement with the one text that is right, then checks its signature.
+ * Compares a statement with the only correct text, then verifies its signature.
  * Errors: invalid, naming the first line that differs.
  */
 export async function checkText(statement: Statement, expected: RoomState): Promise<StatementRecord> {

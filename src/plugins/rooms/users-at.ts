@@ -1,9 +1,9 @@
 import type { UserRecord, UserStore } from "../../contracts/store.ts";
 
-/** Who is looked up at once: one after the other, thousands take seconds where the store is not in this process. */
+/** How many users are read concurrently. Sequential reads of thousands take seconds with a remote store. */
 const lookUpsMax = 64;
 
-/** The users of some endpoints, null for who is none. */
+/** Returns the users of some endpoints, with null for an endpoint without a user. */
 export async function usersAt(users: UserStore, endpoints: readonly string[]): Promise<Map<string, UserRecord | null>> {
   const found = new Map<string, UserRecord | null>();
   for (let at = 0; at < endpoints.length; at += lookUpsMax) {

@@ -1,6 +1,7 @@
 /**
- * Reads the body of a restoration, up to 32 MiB of JSON, without holding up the event loop: element by element, each
- * parsed and checked on its own, in slices. Its bytes are outside the budget of all bodies, so one is read at a time.
+ * Reads the body of a restoration, up to 32 MiB of JSON, without blocking the event loop: each element is parsed and
+ * checked on its own, in time slices. The body is outside the budget of all request bodies, so only one is read at a
+ * time.
  */
 import type { TSchema } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
@@ -10,9 +11,9 @@ import { type Restore, RestoredKey, RestoredMember, RestoredStatement } from "..
 import { UnibusError } from "../../../wire/errors.ts";
 import { faultOf } from "../../../wire/fault.ts";
 
-/** The longest element, in bytes: a statement whose every character is written as an escape. */
+/** Maximum size of an element, in bytes: a statement with every character escaped. */
 const elementBytesMax = 131_072;
-/** How long the body may take to arrive, in milliseconds: while one is read no other restoration begins. */
+/** How long the body may take to arrive, in milliseconds. No other restoration starts while one is read. */
 const arrivalMsMax = 60_000;
 
 type Lists = { -readonly [K in keyof Restore]: Restore[K] };
@@ -43,7 +44,7 @@ function parsed(list: string, index: number, text: string): unknown {
 }
 
 /**
- * The three lists of a restoration's body.
+ * Reads the three lists of a restoration's body.
  * Errors: invalid for a body of another shape; timeout for one that takes over a minute; those of the stream.
  */
 export async function readRestoration(stream: AsyncIterable<Uint8Array>, slices: TimeSlices): Promise<Restore> {

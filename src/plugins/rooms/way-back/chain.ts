@@ -1,4 +1,9 @@
-/** The chain of statements that a restoration offers: read, compared with the bus's own, and verified. */
+/**
+ * The chain of statements in a restoration: parsed, compared with the bus's own chain, and verified.
+ * Each statement contains the hash of the previous one and is signed by an owner of the previous version. The last
+ * statement that both chains share is the base. A chain that continues the bus's head extends it; a chain that differs
+ * after the base forks it (contested). restoring.ts uses this.
+ */
 
 import { verifySignature } from "../../../contracts/signature.ts";
 import type { RoomRecord, RoomStore, StatementRecord } from "../../../contracts/store.ts";
@@ -10,7 +15,7 @@ import { UnibusError } from "../../../wire/errors.ts";
 import { normalKey } from "../../../wire/names.ts";
 import { firstDifference, lineName, type ParsedStatement, parseStatement } from "../../../wire/statement.ts";
 
-/** How many statements one read of the store brings. */
+/** Page size for reading statements from the store. */
 const pageSize = 1_000;
 
 /** A statement of a chain. */
@@ -20,7 +25,7 @@ export interface ChainStatement extends ChainLink {
 
 const invalid = (message: string) => new UnibusError("invalid", message);
 
-/** The error for a line of a statement that is not what it must be. */
+/** The error for an invalid line of a statement. */
 export function wrongLine(version: number, line: number, what: string): UnibusError {
   return invalid(`statement ${version}, ${lineName(line)}: ${what} (send the statements as their owners signed them)`);
 }
@@ -33,7 +38,7 @@ function linkOf(
   return { record, hash: sha256Hex(text), parsed };
 }
 
-/** The last of some offered statements, which says who may offer them. Errors: invalid. */
+/** Parses the last offered statement. Its owners are the ones who may restore. Errors: invalid. */
 export function lastOf(roomId: string, statements: Restore["statements"]): ParsedStatement {
   const parsed = parseStatement(statements.at(-1)?.text ?? "");
   if ("fault" in parsed) throw invalid(`the last statement: ${parsed.fault} (send the statements as they were signed)`);
@@ -41,7 +46,7 @@ export function lastOf(roomId: string, statements: Restore["statements"]): Parse
   return parsed;
 }
 
-/** Reads the offered statements: each of this room, in order and without a gap. Errors: invalid. */
+/** Parses the offered statements: all of this room, in order, without a gap. Errors: invalid. */
 export async function readChain(
   roomId: string,
   statements: Restore["statements"],
@@ -63,7 +68,7 @@ export async function readChain(
   return chain;
 }
 
-/** What a bus has of a room's chain, from the version before the offered ones on. */
+/** Reads the bus's own chain of a room from version `from`. */
 async function ownFrom(
   store: RoomStore,
   room: RoomRecord,
@@ -85,21 +90,21 @@ async function ownFrom(
   return own;
 }
 
-/** How an offered chain and the bus's own belong together. */
+/** How an offered chain relates to the bus's own chain. */
 export interface Comparison {
-  /** The last statement that both have, or null where they have none in common. */
+  /** The last statement in both chains, or null if they share none. */
   readonly base: ChainStatement | null;
-  /** The offered statements after it. */
+  /** The offered statements after the base. */
   readonly added: readonly ChainStatement[];
-  /** The bus's own head, or null where it does not know the room. */
+  /** The bus's own head, or null if the bus does not know the room. */
   readonly head: ChainStatement | null;
-  /** The first line in which the chains differ at the version after the base, counted from 0; null: they do not. */
+  /** The first differing line at the version after the base, counted from 0. Null if the chains do not fork. */
   readonly differs: number | null;
 }
 
 /**
- * Compares an offered chain with the bus's own, where both begin at one version or meet at the one before it.
- * Errors: invalid where they do not meet: the first offered statement follows nothing that the bus has.
+ * Compares an offered chain with the bus's own chain.
+ * Errors: invalid if the first offered statement follows no statement that the bus has.
  */
 export async function compareChains(
   store: RoomStore,
@@ -128,8 +133,8 @@ export async function compareChains(
 }
 
 /**
- * Verifies that statements follow one another from a base, each signed by an owner of the one before it.
- * Errors: invalid, naming the first statement and line that is wrong.
+ * Verifies that statements follow each other from a base, each signed by an owner of the version before it.
+ * Errors: invalid, naming the first wrong statement and line.
  */
 export async function verifyChain(
   base: ChainLink | null,

@@ -1,4 +1,4 @@
-/** The sealed keys that a restoration must bring: exactly those that the bus lacks and the caller can have. */
+/** The sealed keys of a restoration: exactly those that the bus lacks and that the caller can have. */
 
 import type { SealedKeyRecord, StayRecord } from "../../../contracts/store.ts";
 import type { TimeSlices } from "../../../lib/time-slices.ts";
@@ -6,16 +6,16 @@ import type { Restore } from "../../../wire/api.ts";
 import { UnibusError } from "../../../wire/errors.ts";
 import { stayName } from "./lines.ts";
 
-/** What the set of keys depends on. */
+/** The inputs that determine the required keys. */
 export interface KeyContext {
-  /** The lines of the version that is restored. */
+  /** The member lines of the restored version. */
   readonly lines: Restore["members"];
   /** The epoch of that version. */
   readonly epoch: number;
   /** The epoch up to which the bus has keys. */
   readonly baseEpoch: number;
   readonly own: readonly StayRecord[];
-  /** The endpoint of the caller, who has the keys of the epochs in which it was a member. */
+  /** The caller's endpoint. The caller has the keys of the epochs of its own memberships. */
   readonly caller: string;
   readonly slices: TimeSlices;
 }
@@ -25,7 +25,7 @@ type Span = Pick<Restore["members"][number], "endpoint" | "since" | "until">;
 const lastOf = ({ until }: Span, epoch: number): number => (until === 0 ? epoch : until - 1);
 const nameOf = (endpoint: string, epoch: number): string => `${endpoint} ${epoch}`;
 
-/** The epochs of a line of which the bus lacks keys, and the caller has them. */
+/** Yields the epochs of a line whose keys the bus lacks and the caller has. */
 function* wantedOf(line: Span, isKnown: boolean, context: KeyContext, mine: readonly Span[]): Generator<number> {
   const { epoch, baseEpoch } = context;
   const from = isKnown ? Math.max(line.since, baseEpoch + 1) : line.since;
@@ -41,8 +41,8 @@ function wrongSet(what: string, { own, baseEpoch }: KeyContext): UnibusError {
 }
 
 /**
- * The keys of a restoration. Errors: invalid for any other set; its details say what the bus has, because a caller whom
- * the older version does not know cannot read that.
+ * Checks and returns the keys of a restoration. Errors: invalid for any other set of keys. The details contain what the
+ * bus has, because a caller whom the older version does not know cannot read that.
  */
 export async function exactKeys(keys: Restore["keys"], context: KeyContext): Promise<SealedKeyRecord[]> {
   const { lines, caller, own, slices } = context;
@@ -72,7 +72,7 @@ export async function exactKeys(keys: Restore["keys"], context: KeyContext): Pro
   return found;
 }
 
-/** Keys that may be absent on the bus: each of an epoch in which its member was in. Errors: invalid. */
+/** Checks keys that the bus may lack: each must belong to an epoch of its member's membership. Errors: invalid. */
 export async function possibleKeys(
   keys: Restore["keys"],
   { own, epoch: currentEpoch, caller, slices }: Pick<KeyContext, "own" | "epoch" | "caller" | "slices">,

@@ -1,4 +1,9 @@
-/** The member lines that a restoration offers, checked against its newest statement, the bus's stays and its users. */
+/**
+ * The member lines of a restoration, checked against its newest statement, the bus's own stays and its users.
+ * A member line describes one stay: a period of membership from epoch `since` until epoch `until` (0: still open).
+ * `checkLines` compares the lines with the hash and the owners that the statement signed, `checkHistory` keeps them
+ * from rewriting what the bus already knows, and `staysOf` turns them into rows. restoring.ts uses this.
+ */
 
 import type { Caller } from "../../../contracts/auth.ts";
 import { checkKexKey, checkSignKey } from "../../../contracts/signature.ts";
@@ -15,7 +20,7 @@ import { wrongLine } from "./chain.ts";
 
 type Line = Restore["members"][number];
 
-/** How many users are looked up between two looks at the time. */
+/** How many users are read between two checks of the time slice. */
 const lookUpsAtOnce = 64;
 
 const invalid = (line: Line, what: string) =>
@@ -24,12 +29,12 @@ const invalid = (line: Line, what: string) =>
     `the line of ${line.endpoint} since epoch ${line.since}: ${what} (send the lines as signed)`,
   );
 
-/** Names a stay. */
+/** The key of a stay in maps. */
 export function stayName({ endpoint, since }: Pick<StayRecord, "endpoint" | "since">): string {
   return `${endpoint} ${since}`;
 }
 
-/** Errors: invalid for lines that are not those of the statement, or that no room can have. */
+/** Checks the lines for consistency and against the statement. Errors: invalid; quota for too many members. */
 export async function checkLines(head: ParsedStatement, lines: readonly Line[], slices: TimeSlices): Promise<void> {
   const { epoch, version } = head;
   const open = new Set<string>();
@@ -54,8 +59,8 @@ export async function checkLines(head: ParsedStatement, lines: readonly Line[], 
 }
 
 /**
- * Errors: invalid where the offered lines undo what the bus's own stays say up to the head that the chain follows: a
- * stay that is missing, that has other keys, or that was over and is open again.
+ * Checks that the lines do not contradict the bus's own stays up to the chain's base: no stay is missing, has other
+ * keys, or is open again after it ended. Errors: invalid.
  */
 export function checkHistory(own: readonly StayRecord[], lines: readonly Line[], baseEpoch: number): void {
   const offered = new Map(lines.map((line) => [stayName(line), line]));
@@ -82,7 +87,7 @@ export function checkHistory(own: readonly StayRecord[], lines: readonly Line[],
   }
 }
 
-/** What decides how a line is stored. */
+/** The inputs for storing a line. */
 export interface LineContext {
   readonly users: UserStore;
   readonly own: readonly StayRecord[];
@@ -92,7 +97,7 @@ export interface LineContext {
   readonly slices: TimeSlices;
 }
 
-/** A handle that a line brings and no user of this bus confirms; nothing where it may not be a handle. */
+/** Returns a handle from a line that no user of this bus confirms, or an empty string if it is not a valid handle. */
 function givenHandle(handle: string): string {
   try {
     return checkHandle(handle);
@@ -102,7 +107,7 @@ function givenHandle(handle: string): string {
   }
 }
 
-/** The kex_sig of a line: the user's own, or one that vouches for the key all the same. Errors: invalid. */
+/** Returns a valid kex_sig for a line's key: the user's own, or else the line's own. Errors: invalid. */
 async function kexSigOf(line: Line, user: UserRecord | null): Promise<string> {
   if (user?.kexPub === line.kex_pub && user.kexSig !== null) return user.kexSig;
   if (user !== null && user.kexPub !== null && line.until === 0) {
@@ -118,9 +123,9 @@ async function kexSigOf(line: Line, user: UserRecord | null): Promise<string> {
 }
 
 /**
- * The stays that the offered lines become. Keys are those of the bus's own users; a member who is not an active user
- * here, or who had left before, reads `left`; nobody whom the restoration brings in has accepted.
- * Errors: invalid for keys that are not those of the users.
+ * Builds the stays from the lines. Keys must be those of the bus's own users. A member who is not an active user here,
+ * or who had left before, becomes `left`. A stay that the restoration adds is not accepted.
+ * Errors: invalid for keys that differ from the users' keys.
  */
 export async function staysOf(lines: readonly Line[], context: LineContext): Promise<StayRecord[]> {
   const { users, own, denied, caller, now, slices } = context;

@@ -1,8 +1,8 @@
 /**
- * Takes a room back whose newer versions a bus has lost, because it was restored from an older backup: an owner brings
- * the statements that their owners signed, the member lines and the sealed keys. The bus verifies all of it, in slices
- * of 10 ms, and stores all of it in one step, or nothing.
- * Refusals come in the order: forbidden, gone, conflict, what creating and adding refuse, invalid. Source: spec 3.
+ * Restores a room whose newer versions a bus lost because it was restored from an older backup. An owner uploads the
+ * signed statements, the member lines and the sealed keys. The bus verifies everything in slices of 10 ms and stores
+ * all of it in one step, or nothing.
+ * Order of refusals: forbidden, gone, conflict, those of creating a room and adding members, invalid. Source: spec 3.
  */
 
 import type { Caller } from "../../../contracts/auth.ts";
@@ -34,10 +34,10 @@ import {
 import { exactKeys, possibleKeys } from "./keys.ts";
 import { checkHistory, checkLines, stayName, staysOf } from "./lines.ts";
 
-/** How long verification works without a pause, in milliseconds. Source: spec 3. */
+/** How long verification runs without yielding to the event loop, in milliseconds. Source: spec 3. */
 const sliceMs = 10;
 
-/** What restoring depends on. */
+/** The dependencies of `Restoring`. */
 export interface RestoringParts {
   readonly store: RoomStore;
   readonly users: UserStore;
@@ -47,10 +47,10 @@ export interface RestoringParts {
   readonly log: Log;
 }
 
-/** What a restoration adds to the rows of a room. */
+/** The rows that a restoration adds to a room. */
 type AddedRows = Pick<RoomRestoration, "keys" | "statements"> & Pick<ChargedRows, "stays">;
 
-/** What a restoration changed. */
+/** The result of a restoration: the room, and its stays before and after. */
 export interface Restored {
   readonly room: RoomRecord;
   readonly before: readonly StayRecord[];
@@ -59,16 +59,16 @@ export interface Restored {
 
 const conflict = (message: string) => new UnibusError("conflict", message);
 
-/** The slices of one restoration. */
+/** Creates the time slices of one restoration. */
 export function restorationSlices(): TimeSlices {
   return new TimeSlices(sliceMs);
 }
 
-/** Restorations of rooms. */
+/** Restores rooms from the statements of their owners. */
 export class Restoring {
   constructor(private readonly parts: RestoringParts) {}
 
-  /** Brings a room back, or adds keys that are absent where no statement is given. Errors: as of the route. */
+  /** Restores a room, or adds missing keys if no statement is given. Errors: those of the route. */
   async restore(roomId: string, body: Restore, caller: Caller, slices: TimeSlices): Promise<Restored> {
     if (body.statements.length === 0) return this.#addKeys(roomId, body, caller, slices);
     const { store } = this.parts;
@@ -85,7 +85,7 @@ export class Restoring {
     }
     const verify = () => verifyChain(comparison.base, comparison.added, slices);
     const parts = comparison.head !== null && comparison.head.hash !== comparison.base?.hash;
-    // A chain that parts from the bus's is told what the bus has, and noted for the admins: only one that holds.
+    // Verify a fork first: only a valid chain is noted for the admins and gets to see what the bus has.
     if (parts) await verify();
     if (parts) await this.#checkContest(roomId, comparison, caller);
     if (comparison.base === null) checkPlace(chain[0]?.parsed ?? last, caller, this.parts.rules);
@@ -93,7 +93,7 @@ export class Restoring {
     return this.#store(last, body, comparison, { caller, room, slices });
   }
 
-  /** Errors: contested where the chains part and no admin has chosen this one; invalid where they part too early. */
+  /** Handles a fork. Errors: contested unless an admin admitted this chain; invalid if it forks too early. */
   async #checkContest(roomId: string, { base, added, head, differs }: Comparison, caller: Caller): Promise<void> {
     if (head === null) return;
     const { wayBack, log, rules } = this.parts;
@@ -134,7 +134,7 @@ export class Restoring {
   ): Promise<Restored> {
     const { store, users, wayBack, rules } = this.parts;
     const { roomId } = last;
-    // A room that only has the same id is another one: nothing of it is kept.
+    // Without a common base it is a different room with the same id: nothing of the old one is kept.
     const own = base === null ? [] : await store.listStays(roomId);
     const baseEpoch = base?.parsed.epoch ?? 0;
     await checkLines(last, body.members, slices);
@@ -163,7 +163,7 @@ export class Restoring {
     return { room: restoration.room, before, after: stays };
   }
 
-  /** Stores a restoration; the stream of a room that it creates comes first, as when a room is created. */
+  /** Stores a restoration. As in creating a room, the stream is created before the row. */
   async #commit(restoration: RoomRestoration, before: RoomRecord | null, added: AddedRows): Promise<void> {
     const { streams, wayBack, rules } = this.parts;
     const { room } = restoration;
@@ -172,7 +172,7 @@ export class Restoring {
     const charges = chargesOf({ stays, keys, statements, creator, ...(before === null && { room }) });
     const store = async (): Promise<void> => {
       if (streams !== undefined && room.policy.persist && before?.subject !== room.subject) {
-        // The stream of a room that only had the same id holds its messages, and another subject.
+        // The stream of a different room with the same id contains its messages and has another subject.
         if (before !== null) await streams.remove(room.roomId);
         await streams.ensure(room);
       }
@@ -184,7 +184,7 @@ export class Restoring {
     await rules.places.hold(room.roomId, () => rules.places.hold(room.subject, charged));
   }
 
-  /** Adds keys that are absent to a room whose statements the bus has. */
+  /** Adds missing keys to a room whose statements the bus already has. */
   async #addKeys(roomId: string, body: Restore, caller: Caller, slices: TimeSlices): Promise<Restored> {
     const { store } = this.parts;
     const room = await store.getRoom(roomId);
@@ -207,13 +207,13 @@ export class Restoring {
   }
 }
 
-/** Errors: forbidden for a caller who is not an owner by the newest statement. */
+/** Checks that the caller is an owner in the newest statement. Errors: forbidden. */
 function checkMayRestore({ owners, version }: ParsedStatement, caller: Caller): void {
   if (owners.includes(caller.signPub)) return;
   throw new UnibusError("forbidden", `you are not an owner of the room in version ${version} (ask one to restore it)`);
 }
 
-/** The room's record after a restoration: `known` is the bus's own, where the chains share a statement. */
+/** The room's record after a restoration. `known` is the bus's own record if the chains share a statement. */
 function roomAfter(
   last: ParsedStatement,
   added: readonly ChainStatement[],
@@ -225,7 +225,7 @@ function roomAfter(
   const state = { epoch, keyCheck, version, statementHash };
   if (known !== null) return { ...known, ...state };
   const creator = endpointId(added[0]?.parsed.owners[0] ?? "");
-  // When it was created nobody signed: its id says when it was made.
+  // No statement contains the creation time, so it is taken from the room's id.
   const createdAt = Math.min(now, ulidTimeMs(roomId));
   return { roomId, subject, policy, creator, createdAt, deletedAt: null, rekeyPending: false, ...state };
 }

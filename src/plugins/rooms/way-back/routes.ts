@@ -1,3 +1,9 @@
+/**
+ * Routes of the way back: restoring rooms on a bus that was restored from an older backup.
+ * An operator opens the way back for a limited time. Until it closes, an owner may upload the versions of a room that
+ * the bus lost (restoring.ts verifies and stores them, one restoration at a time). If a chain conflicts with the bus's
+ * own, the restoration is refused as contested until an admin admits one of the chains.
+ */
 import type { Notices } from "../../../contracts/notices.ts";
 import { type Route, route } from "../../../contracts/plugin.ts";
 import { isIn } from "../../../contracts/stay-rules.ts";
@@ -11,7 +17,7 @@ import { readRestoration } from "./body.ts";
 import { Restoring, restorationSlices } from "./restoring.ts";
 import { RestorationTurn } from "./turn.ts";
 
-/** How many contested chains one report shows. */
+/** How many contested chains one report contains. */
 const contestedShown = 1_000;
 
 const time = (ms: number): string => new Date(ms).toISOString();
@@ -22,7 +28,10 @@ async function isOpen(wayBack: WayBackStore, now: number): Promise<boolean> {
   return state !== null && now < state.closesAt;
 }
 
-/** Tells everybody who is in a room, or was, what became of it. Their connections end: they read the truth anew. */
+/**
+ * Notifies all former and current members of a restored room, and disconnects those who used it before the restoration,
+ * so that they read the current state.
+ */
 function tellOf(
   notices: Notices,
   { roomId, subject }: RoomRecord,
@@ -58,7 +67,7 @@ function tellOf(
 const closed = () =>
   new UnibusError("conflict", "the way back is closed (an operator opens it: unibus restore, or unibus way-back open)");
 
-/** What an owner gives back. */
+/** The route by which an owner restores a room. */
 function restoreRoutes(parts: Parts): Route[] {
   const { wayBack, rules, streams, notices, log } = parts;
   const restoring = new Restoring(parts);
@@ -94,7 +103,7 @@ function restoreRoutes(parts: Parts): Route[] {
   ];
 }
 
-/** What an admin sees and decides. */
+/** The routes by which admins see and settle contested chains. */
 function reportRoutes({ store, wayBack, rules, log }: Parts): Route[] {
   return [
     route(
@@ -148,7 +157,7 @@ function reportRoutes({ store, wayBack, rules, log }: Parts): Route[] {
   ];
 }
 
-/** Bringing rooms back to a bus that was restored from an older backup. */
+/** The routes that restore rooms on a bus that was itself restored from an older backup. */
 export function wayBackRoutes(parts: Parts): Route[] {
   return [...restoreRoutes(parts), ...reportRoutes(parts)];
 }

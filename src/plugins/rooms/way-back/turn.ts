@@ -1,25 +1,25 @@
 import type { Caller } from "../../../contracts/auth.ts";
 import { UnibusError } from "../../../wire/errors.ts";
 
-/** When a caller who is refused because another restoration runs may try again, in seconds. */
+/** Retry time for a caller refused because another restoration is running, in seconds. */
 const busyRetryS = 5;
-/** A caller whose restoration failed after more than this time waits, in milliseconds. */
+/** A caller whose restoration took longer than this and failed must wait, in milliseconds. */
 const quickMs = 10_000;
-/** How long such a caller waits, as a multiple of the time that the failed one took, and at most, in milliseconds. */
+/** That wait, as a multiple of the failed restoration's duration, and its maximum in milliseconds. */
 const waitFactor = 2;
 const waitMsMax = 300_000;
-/** How many callers who wait are remembered. */
+/** How many waiting callers are remembered. */
 const waitingMax = 1_000;
 
 /**
- * One restoration at a time, because its body is outside the budget of all bodies. A caller who holds the turn for long
- * and achieves nothing gives others a chance before the next try.
+ * A lock that admits one restoration at a time, because its body is outside the budget of all request bodies. A caller
+ * who held the lock for long without success must wait before the next attempt, so that others get a chance.
  */
 export class RestorationTurn {
   #isTaken = false;
   readonly #waitUntilMs = new Map<string, number>();
 
-  /** Runs a restoration. Errors: unavailable, with the time after which to try again; those of `work`. */
+  /** Runs a restoration. Errors: unavailable, with the time after which to retry; those of `work`. */
   async take<T>({ endpoint }: Caller, work: () => Promise<T>): Promise<T> {
     const waitMs = (this.#waitUntilMs.get(endpoint) ?? 0) - performance.now();
     if (this.#isTaken || waitMs > 0) {
