@@ -1,3 +1,10 @@
+/**
+ * A key-value bucket of JetStream, seen as the keys under one prefix with JSON values. It offers reads, writes by
+ * compare-and-set on the key's revision, and retry loops for changes that race with other nodes.
+ * Reads go to the stream's leader, or through `CertainReads` (linearizable) if they decide access. Hot keys can start a
+ * change from a recently known value; the compare-and-set detects a stale one. Many changes of one key on one node are
+ * merged into one write (group commit). Everything in this folder is built on it.
+ */
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { bucketStream } from "../../wire/names.ts";
@@ -6,33 +13,33 @@ import type { CertainReads } from "./certain-reads.ts";
 import type { Entry } from "./entry.ts";
 import { Recent } from "./recent.ts";
 
-/** The largest value, in bytes: what one NATS message takes, less its headers. */
+/** The largest value, in bytes: the limit of a NATS message without its headers. */
 const valueBytesMax = 1_048_576;
-/** How often a change is made again that another came before. */
+/** How often a change is retried after losing a race. */
 const attemptsMax = 100;
-/** How long a change waits before it is made again, at most, in milliseconds. */
+/** The longest random pause before such a retry, in milliseconds. */
 const pauseMsMax = 20;
-/** How long a value may have been known, in milliseconds, that is replaced without another look at it. */
+/** The maximum age of a known value from which a change may start without reading it again, in milliseconds. */
 const latelyMs = 1_000;
-/** How much JSON of known values is kept, in bytes. */
+/** The size of the cache of known values, in bytes of JSON. */
 const latelyBytesMax = 4 * 1_048_576;
-/** Pages of a list of keys: nats-server names 100,000 in each. */
+/** The most pages of a key listing; nats-server returns 100,000 keys per page. */
 const keyPagesMax = 100;
 
-/** What a key held a moment ago. */
+/** A recently known value of a key. */
 interface Lately<T> {
   readonly value: T;
   readonly revision: number;
-  /** When it became known, on the clock that never jumps. */
+  /** When it became known, on the monotonic clock. */
   readonly since: number;
 }
 
-/** How a bucket is read. */
+/** The options of a bucket. */
 interface BucketOptions {
   readonly prefix?: string;
-  /** What decides who may do something is read with certainty, by reads of the same bucket. */
+  /** Linearizable reads over the same bucket. Set for data that decides access. */
   readonly reads?: CertainReads;
-  /** Whether a change begins with what was known a moment ago: whether that still held, its write finds out. */
+  /** Whether a change starts from a recently known value; the write detects whether that was still current. */
   readonly recalls?: boolean;
 }
 
@@ -55,7 +62,10 @@ const bytesOf = (text: string | undefined): Buffer => Buffer.from(text ?? "", "b
 const operationHeader = "KV-Operation";
 const isMarker = (hdrs: string | undefined): boolean => bytesOf(hdrs).includes(`\r\n${operationHeader}: `);
 
-/** The value of a message. Errors: unavailable for one that is none: what cannot be read is not nothing. */
+/**
+ * Parses a message's value. Errors: unavailable if it is malformed, because an unreadable value must not read as
+ * absent.
+ */
 function readValue<T>(json: Buffer): T {
   let value: T | null;
   try {
@@ -67,17 +77,20 @@ function readValue<T>(json: Buffer): T {
   return value;
 }
 
-/** Waits a moment, not the same for everybody. */
+/** Waits for a short random time, so that competing writers do not retry in lockstep. */
 function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, Math.random() * pauseMsMax));
 }
 
-/** The error for a change that others came before again and again. */
+/** The error for a change that lost the race too often. */
 export function tooBusy(): UnibusError {
   return new UnibusError("unavailable", "too many changes at once (try again)");
 }
 
-/** Makes a change until it is made, or another came before it too often. Null asks for another attempt. */
+/**
+ * Repeats a change until it succeeds, or fails with `tooBusy` after too many lost races. `attempt` returns null to be
+ * retried.
+ */
 export async function untilMade<R>(attempt: () => Promise<{ readonly result: R } | null>): Promise<R> {
   for (let tries = 1; tries <= attemptsMax; tries++) {
     const made = await attempt();
@@ -96,8 +109,8 @@ interface Waiting<T> {
 }
 
 /**
- * The keys of one bucket that begin with a prefix, with values that are JSON. Reads go to the leader of its stream.
- * Errors: unavailable for every answer that does not say what is there.
+ * The keys of one bucket under a prefix, with JSON values. Reads go to the leader of its stream.
+ * Errors: unavailable for every reply that does not tell whether the key has a value.
  */
 export class Bucket<T> {
   readonly #calls: Calls;
@@ -105,7 +118,7 @@ export class Bucket<T> {
   readonly #root: string;
   readonly #reads: CertainReads | undefined;
   readonly #turns = new KeyedMutex();
-  /** Changes that no write has taken up yet, by key. */
+  /** Queued changes that no write includes yet, by key. */
   readonly #waiting = new Map<string, Waiting<T>[]>();
   readonly #lately: Recent<Lately<T>> | null;
 
@@ -117,7 +130,7 @@ export class Bucket<T> {
     this.#root = `$KV.${name}.${prefix}`;
   }
 
-  /** What a key holds. */
+  /** Reads a key. */
   get(key: string): Promise<Entry<T>> {
     return this.#reads === undefined ? this.#read(key) : this.#reads.get(this.#root + key, () => this.#read(key));
   }
@@ -137,17 +150,20 @@ export class Bucket<T> {
     return { value, revision, at, bytes: json.byteLength };
   }
 
-  /** Writes a key, whatever it holds. */
+  /** Writes a key unconditionally. */
   async put(key: string, value: T): Promise<void> {
     await this.#write(key, value, null);
   }
 
-  /** Writes a key that holds what it held at a revision (0: nothing ever). Gives the new one; null for a lost race. */
+  /**
+   * Writes a key by compare-and-set on its revision (0: never written). Returns the new revision, or null for a lost
+   * race.
+   */
   replace(key: string, value: T, revision: number): Promise<number | null> {
     return this.#write(key, value, revision);
   }
 
-  /** Writes a key that holds no value. Gives its revision; null when it holds one. */
+  /** Writes a key that has no value. Returns its revision, or null if it has a value. */
   async create(key: string, value: T): Promise<number | null> {
     const made = await this.#write(key, value, 0);
     if (made !== null) return made;
@@ -155,14 +171,15 @@ export class Bucket<T> {
     return entry.value === null ? this.#write(key, value, entry.revision) : null;
   }
 
-  /** Takes the value of a key away that holds what it held at a revision. False for a lost race. */
+  /** Removes the value of a key by compare-and-set on its revision. Returns false for a lost race. */
   async remove(key: string, revision: number): Promise<boolean> {
     return (await this.#write(key, null, revision)) !== null;
   }
 
   /**
-   * Replaces what a key holds by what `change` makes of it, whoever changes it meanwhile. False where that is null.
-   * `change` may be asked more than once. Errors: those of `change`.
+   * Replaces a key's value by the result of `change`, retrying after lost races. Returns false if `change` returns
+   * null.
+   * `change` may be called several times. Errors: those of `change`.
    */
   async change(key: string, change: Change<T>): Promise<boolean> {
     if (await this.#changeLately(key, change)) return true;
@@ -174,7 +191,10 @@ export class Bucket<T> {
     });
   }
 
-  /** Makes a change of what was known a moment ago. That it is not to be made says nothing: something else may hold. */
+  /**
+   * Tries the change against the recently known value first. A null or an error from `change` is inconclusive, because
+   * that value may be stale.
+   */
   async #changeLately(key: string, change: Change<T>): Promise<boolean> {
     const lately = this.#lately?.get(key);
     if (lately === undefined || performance.now() - lately.since > latelyMs) return false;
@@ -192,8 +212,8 @@ export class Bucket<T> {
   }
 
   /**
-   * Changes what a key holds, however many change it at once: those that come while a write is under way are one write
-   * together. `change` gives the new value, or what it was given to leave it as it is.
+   * Changes a key's value with group commit: changes that arrive while a write is in flight share the next write.
+   * `change` returns the new value, or its argument to leave it unchanged.
    */
   update(key: string, change: Change<T>): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -205,7 +225,7 @@ export class Bucket<T> {
     });
   }
 
-  /** Makes the changes of a key that wait by now, in their order, by one write. */
+  /** Applies the queued changes of a key, in order, with one write. */
   async #updateAll(key: string): Promise<void> {
     const group = this.#waiting.get(key) ?? [];
     this.#waiting.delete(key);
@@ -221,12 +241,14 @@ export class Bucket<T> {
     }
   }
 
-  /** Removes keys without a trace: one, or by a pattern all that it fits. For keys that are written once. */
+  /**
+   * Deletes keys without leaving markers: one key, or all that match a pattern. For keys that are written only once.
+   */
   async erase(pattern: string): Promise<void> {
     expectReply(await this.#calls.call<CallReply>(`STREAM.PURGE.${this.#stream}`, { filter: this.#root + pattern }));
   }
 
-  /** Every key that a pattern fits, removed ones too, ascending. Never on the path of a request. */
+  /** Lists every key that matches a pattern, including removed ones, ascending. Too slow for the path of a request. */
   async keys(pattern: string): Promise<string[]> {
     const found = new Set<string>();
     for (let pages = 0, offset = 0; pages < keyPagesMax; pages++) {
@@ -255,7 +277,8 @@ export class Bucket<T> {
       const reply = await this.#calls.publish(this.#root + key, payload, fields);
       if (isCode(reply, kvCode.wrongLastSequence)) return { result: null };
       if (!isCode(reply, kvCode.wrongLastSequenceNow)) return { result: this.#stored(expectReply(reply)) };
-      // A write of the same key is under way, and it is open how it ends: what is there now decides.
+      // A write of the same key is in flight and may still fail. Retry if the value is unchanged; otherwise the race is
+      // lost.
       return (await this.get(key)).revision === revision ? null : { result: null };
     };
     const made = await untilMade(attempt);

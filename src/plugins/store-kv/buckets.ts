@@ -4,23 +4,23 @@ import { bucketStream, buckets } from "../../wire/names.ts";
 import { type CallReply, type Calls, expectReply, isCode, kvCode, unanswered } from "./calls.ts";
 import { sharedNonceLifeMs } from "./nonces.ts";
 
-/** How long the buckets may take to open, in milliseconds: nodes find each other first. Source: spec 10. */
+/** How long opening the buckets may take, in milliseconds; the nodes have to find each other first. Source: spec 10. */
 export const openTimeoutMs = 120_000;
-/** How long one attempt may take: what is asked before the cluster has a leader is never answered. */
+/** The timeout of one attempt, in milliseconds: a request made before the cluster has a leader is never answered. */
 const attemptTimeoutMs = 1_500;
-/** How long a look at a bucket may take, in milliseconds: one without a leader is looked at again soon. */
+/** The timeout of a look at one bucket, in milliseconds. A bucket without a leader is looked at again soon. */
 const lookTimeoutMs = 500;
 const retryMs = 100;
-/** After how long a node that does not lead makes what is missing, too, in milliseconds. */
+/** After this time a node that is not the leader also creates missing buckets, in milliseconds. */
 const ownTurnAfterMs = 5_000;
-/** How old a count of copies may be, in milliseconds. */
+/** The maximum age of a cached replica count, in milliseconds. */
 const countAgeMsMax = 10_000;
 
 interface StreamReply extends CallReply {
   readonly config: Readonly<Record<string, unknown>> & { readonly num_replicas: number };
 }
 
-/** The stream that is a bucket: a key-value bucket whose reads only its leader answers. */
+/** The configuration of the stream behind a bucket. Only its leader answers reads. */
 function bucketConfig(name: string, replicas: number): StreamReply["config"] {
   const maxAgeMs = name === buckets.nonces ? sharedNonceLifeMs : 0;
   return {
@@ -36,7 +36,7 @@ function bucketConfig(name: string, replicas: number): StreamReply["config"] {
     max_age: maxAgeMs * 1_000_000,
     max_msg_size: -1,
     max_consumers: -1,
-    // A copy that lags would show what was revoked.
+    // A lagging replica would return data that was revoked since.
     allow_direct: false,
     allow_rollup_hdrs: true,
     deny_delete: false,
@@ -44,7 +44,7 @@ function bucketConfig(name: string, replicas: number): StreamReply["config"] {
   };
 }
 
-/** Opens one bucket, or makes it. One that is there keeps its copies. */
+/** Opens one bucket, or creates it. An existing one keeps its replica count. */
 async function open(calls: Calls, name: string, replicas: number, mayMake: () => Promise<boolean>): Promise<void> {
   const wanted = bucketConfig(name, replicas);
   const call = (verb: string, body: unknown) =>
@@ -61,7 +61,7 @@ async function open(calls: Calls, name: string, replicas: number, mayMake: () =>
       const mend = "set it to 1, or give nats-server a cluster";
       throw new UnibusError("invalid", `store-kv.replicas is ${replicas} and this is no cluster (${mend})`);
     }
-    // One that another node has made meanwhile counts as a failure: the next attempt looks at it.
+    // If another node created it in the meantime, this fails, and the next attempt finds it.
     expectReply(made);
     return;
   }
@@ -72,23 +72,23 @@ async function open(calls: Calls, name: string, replicas: number, mayMake: () =>
   if (!isRight) expectReply(await call("UPDATE", config));
 }
 
-/** How the buckets are opened. */
+/** The options for opening the buckets. */
 export interface OpenBuckets {
-  /** Copies of a bucket that is made. */
+  /** The replica count of a bucket that is created. */
   readonly replicas: number;
-  /** Whether this node is the one that makes buckets. Where nobody says so, it is. Errors: unavailable. */
+  /** Whether this node is the one that creates buckets. Default: it is. Errors: unavailable. */
   readonly leads?: () => Promise<boolean>;
-  /** Told once when the first attempt fails. */
+  /** Called once when the first attempt fails. */
   readonly onWait: (cause: unknown) => void;
   readonly signal: AbortSignal;
 }
 
-/** Opens every bucket. Errors: invalid for more copies than there can be; unavailable when they do not open in time. */
+/** Opens every bucket. Errors: invalid for more replicas than the cluster supports; unavailable after the timeout. */
 export async function openBuckets(calls: Calls, options: OpenBuckets): Promise<void> {
   const { replicas, onWait, signal, leads = async () => true } = options;
   const begun = performance.now();
   const end = begun + openTimeoutMs;
-  // Made by several nodes at once, a bucket may stay without a leader for some seconds.
+  // If several nodes create a bucket at once, it may have no leader for some seconds.
   const mayMake = async () => performance.now() - begun > ownTurnAfterMs || (await leads());
   let isTold = false;
   const opened = async (name: string): Promise<void> => {
@@ -110,7 +110,7 @@ export async function openBuckets(calls: Calls, options: OpenBuckets): Promise<v
   await Promise.all(Object.values(buckets).map(opened));
 }
 
-/** The copies of the rooms' bucket. */
+/** The replica count of the rooms' bucket. */
 export function createReplicas(calls: Calls, now: () => number): Replicas {
   let known = { count: 0, at: Number.NEGATIVE_INFINITY };
   return {

@@ -1,21 +1,29 @@
+/**
+ * Calls to JetStream over one NATS connection: API reads, API changes, and publishes. It limits how many are in flight,
+ * because nats-server drops requests when too many queue up, and gives each a timeout. When the connection breaks,
+ * every call in flight fails at once. Only reads are retried; a change is sent once, and a caller that gets
+ * `unavailable` does not know whether it took effect. Every other file of this folder goes through it.
+ */
 import { Events, headers, type Msg, type MsgHdrs, type NatsConnection } from "nats";
 import { UnibusError } from "../../wire/errors.ts";
 
-/** How long one call of JetStream may take in all, in milliseconds. */
+/** The total timeout of one JetStream call, in milliseconds. */
 const callTimeoutMs = 5_000;
-/** How long an answer to a read is waited for before it is asked again: a leader that goes drops what it was asked. */
+/**
+ * The timeout after which an unanswered read is sent again, in milliseconds: a departing leader drops pending requests.
+ */
 const readTimeoutMs = 1_600;
-/** Calls under way at once. With ten thousand waiting nats-server drops all of them. */
+/** The most calls in flight. With ten thousand pending, nats-server drops all of them. */
 const callsAtOnceMax = 512;
-/** Calls that may wait for their turn. */
+/** The most calls that may wait for a slot. */
 const callsWaitingMax = 50_000;
-/** Work of one operation under way at once, so that a large one does not hold up the small ones. */
+/** The most parallel calls of one operation, so that a large one does not block the small ones. */
 const sideBySideMax = 64;
 
-/** Codes of JetStream that mean something other than failure. */
+/** JetStream error codes that the store handles specially. */
 export const kvCode = {
   wrongLastSequence: 10_071,
-  /** The same, or that a write of the same key is under way. */
+  /** The same, or a write of the same key is in flight. */
   wrongLastSequenceNow: 10_164,
   noMessage: 10_037,
   streamNotFound: 10_059,
@@ -25,41 +33,43 @@ export const kvCode = {
   noSpace: 10_047,
 } as const;
 
-/** What JetStream answers to a call. */
+/** JetStream's reply to an API call. */
 export interface CallReply {
   readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string };
 }
 
-/** What JetStream answers to a publish. */
+/** JetStream's reply to a publish. */
 export interface PublishReply extends CallReply {
   readonly stream: string;
   readonly seq: number;
 }
 
-/** The error for whatever JetStream does that is no answer. */
+/** The error for a missing or unusable reply of JetStream. */
 export function unanswered(cause: unknown): UnibusError {
   return new UnibusError("unavailable", "the store does not answer (try again)", { cause });
 }
 
-/** Whether a reply is an error of that code. */
+/** Reports whether a reply is an error with one of these codes. */
 export function isCode(reply: CallReply, ...codes: readonly number[]): boolean {
   return reply.error !== undefined && codes.includes(reply.error.err_code ?? 0);
 }
 
-/** The error for a store that takes nothing more. */
+/** The error for a store without free space. */
 function full(cause: unknown): UnibusError {
   const message = "the store is full (delete rooms or blobs, or raise nats-embedded.ctl_bytes_max)";
   return new UnibusError("unavailable", message, { cause });
 }
 
-/** Passes a reply on that is no error, or one with an expected code. Errors: unavailable. */
+/** Returns a reply that is not an error, or is one with an expected code. Errors: unavailable. */
 export function expectReply<R extends CallReply>(reply: R, ...codes: readonly number[]): R {
   if (reply.error === undefined || isCode(reply, ...codes)) return reply;
   const isFull = isCode(reply, kvCode.noSpaceInAccount, kvCode.noResources, kvCode.noSpace);
   throw isFull ? full(reply.error) : unanswered(reply.error);
 }
 
-/** Runs `work` for each of many, some side by side. Gives the results in order. Errors: the first of `work`. */
+/**
+ * Runs `work` for each item with limited concurrency, and returns the results in order. Errors: the first of `work`.
+ */
 export async function sideBySide<A, B>(items: readonly A[], work: (item: A) => Promise<B>): Promise<B[]> {
   const results: B[] = new Array(items.length);
   let next = 0;
@@ -71,8 +81,8 @@ export async function sideBySide<A, B>(items: readonly A[], work: (item: A) => P
 }
 
 /**
- * JetStream over one connection. Every call is bounded; what is under way when the connection breaks fails at once.
- * Errors: unavailable for whatever is no answer. JetStream's own errors are in the reply: see `expectReply`.
+ * JetStream over one connection. Every call has a timeout; calls in flight fail at once when the connection breaks.
+ * Errors: unavailable for a missing or unusable reply. JetStream's own errors are in the reply: see `expectReply`.
  */
 export class Calls {
   readonly #connection: NatsConnection;
@@ -86,7 +96,7 @@ export class Calls {
     void this.#watch();
   }
 
-  /** A call of the API that changes nothing: asked again where no answer comes. */
+  /** An API call that changes nothing. It is sent again if no reply comes. */
   async read<R extends CallReply>(subject: string, body: unknown): Promise<R> {
     const end = performance.now() + callTimeoutMs;
     for (;;) {
@@ -100,7 +110,7 @@ export class Calls {
     }
   }
 
-  /** A call of the API that changes something, made once. */
+  /** An API call that changes something. It is sent once. */
   async call<R extends CallReply>(subject: string, body: unknown, timeoutMs = callTimeoutMs): Promise<R> {
     try {
       return await this.#request<R>(`$JS.API.${subject}`, JSON.stringify(body), { timeout: timeoutMs });
@@ -109,7 +119,7 @@ export class Calls {
     }
   }
 
-  /** A publish into a stream, made once, with headers by name. */
+  /** Publishes into a stream, once. `fields` are the headers by name. */
   async publish(
     subject: string,
     payload: string,
@@ -125,12 +135,12 @@ export class Calls {
     }
   }
 
-  /** Sends an empty message that nothing answers. On a closed connection it does nothing. */
+  /** Publishes an empty message without a reply. Has no effect on a closed connection. */
   send(subject: string): void {
     if (!this.#connection.isClosed()) this.#connection.publish(subject);
   }
 
-  /** Hears what is sent to a subject, until what it gives is called. Errors: unavailable on a closed connection. */
+  /** Subscribes to a subject. Call the returned function to unsubscribe. Errors: unavailable on a closed connection. */
   subscribe(subject: string, take: (message: Msg) => void): () => void {
     try {
       const subscription = this.#connection.subscribe(subject, {

@@ -1,3 +1,12 @@
+/**
+ * Linearizable reads of one bucket, for data that decides access: users and rooms. A revoked user must not be admitted
+ * by a stale replica, nor by a leader that was partitioned away from the majority.
+ * Two mechanisms: a lease proves that the leader still has a majority; under load, a cache is kept valid by a feed of
+ * all writes. Each cached read first asks the leader for its stream position (shared by all concurrent readers, see
+ * `ReadIndex`) and waits until the feed has reached it. Without a feed (few reads) every read goes to the leader.
+ * Invariant: a cached value is returned only if the feed matches the leader's position, leader term and message count;
+ * any doubt falls back to a read from the leader. `Bucket` uses it.
+ */
 import type { Replicas } from "../../contracts/replicas.ts";
 import { bucketStream } from "../../wire/names.ts";
 import type { Calls } from "./calls.ts";
@@ -8,36 +17,38 @@ import { readPulse } from "./pulse.ts";
 import { ReadIndex } from "./read-index.ts";
 import { Recent } from "./recent.ts";
 
-/** How much JSON of one bucket is held at once, in bytes. */
+/** The size of the cache of one bucket, in bytes of JSON. */
 const heldBytesMax = 16 * 1_048_576;
-/** How long the feed may take to see what the leader has, in milliseconds, before the leader is asked instead. */
+/**
+ * How long to wait for the feed to reach the leader's position before reading from the leader instead, in milliseconds.
+ */
 const feedWaitMs = 30;
-/** After how long a feed that lags, or tells of what the leader does not have, is begun anew, in milliseconds. */
+/** After this time a feed that lags, or has entries that the leader lacks, is reopened, in milliseconds. */
 const doubtMsMax = 500;
-/** How long it takes at least from one attempt to begin a feed to the next, in milliseconds. */
+/** The minimum time between two attempts to open a feed, in milliseconds. */
 const reopenMs = 200;
 
-/** Reads within a second from which on a feed is worth what it costs: with fewer all are made of the leader. */
+/** The reads per second that justify a feed. Below it, every read goes to the leader. */
 const readsForFeed = 20;
 const secondMs = 1_000;
-/** After how long without a read the feed ends, in milliseconds. */
+/** The feed is closed after this time without a read, in milliseconds. */
 const idleMsMax = 10_000;
-/** Subjects of which the feed told and the leader did not yet, at most: with more the feed is begun anew. */
+/** The most subjects that the feed is ahead of the leader's last known position. Beyond it, the feed is reopened. */
 const aheadMax = 10_000;
 
-/** What is certain of a bucket, and in which life of what is held: null for nothing. */
+/** The cache generation that is confirmed as current, or null if none is. */
 type Certain = number | null;
 
-/** A read of the leader that may have begun before a write, and the newest write since. */
+/** A read from the leader in flight, and the newest write to its subject that the feed saw in the meantime. */
 interface Fill {
   newest: number;
 }
 
 /**
- * Reads that never give a state older than the last write that was acknowledged before they began. What was read
- * before is given again where the leader's position says that nothing else was written, and is read from the leader
- * where that is not certain. Neither is done unless the leader is certain, too.
- * Errors: those of a read from the leader; unavailable without a leader that is certain.
+ * Reads that never return a state older than the last write acknowledged before the read began. A cached value is
+ * returned if the leader's position confirms that it is current, and is read from the leader otherwise. Both require a
+ * valid leader lease.
+ * Errors: those of a read from the leader; unavailable without a valid lease.
  */
 export class CertainReads {
   readonly #calls: Calls;
@@ -46,11 +57,16 @@ export class CertainReads {
   readonly #index = new ReadIndex<Certain>(() => this.#confirm());
   readonly #held = new Recent<Entry<unknown>>(heldBytesMax);
   readonly #fills = new Map<string, Set<Fill>>();
-  /** Subjects that the feed saw written beyond the leader's last position, by sequence: a read may miss those. */
+  /**
+   * Subjects written after the leader's last known position, as the feed saw it, by sequence. A read may miss those
+   * writes.
+   */
   readonly #ahead = new Map<string, number>();
-  /** A life of what is held ends when a write may have been missed. */
+  /** The generation of the cache. It ends when the cache may have missed a write. */
   #life = 0;
-  /** Messages of the bucket beyond those that the feed counted: one that goes without a message changes it. */
+  /**
+   * Messages in the bucket minus those that the feed counted. It changes if messages vanish without an entry (a purge).
+   */
   #uncounted: number | null = null;
   #feed: Feed | null = null;
   #opening = false;
@@ -69,7 +85,7 @@ export class CertainReads {
     });
   }
 
-  /** What a subject of the bucket holds. `read` reads it from the leader. */
+  /** Reads a subject of the bucket. `read` reads it from the leader. */
   async get<T>(subject: string, read: () => Promise<Entry<T>>): Promise<Entry<T>> {
     const areMany = this.#count();
     if (this.#feed === null) {
@@ -83,7 +99,7 @@ export class CertainReads {
     return this.#read(subject, read);
   }
 
-  /** Counts a read. Gives whether there are many of late. */
+  /** Counts a read, and reports whether the recent rate justifies a feed. */
   #count(): boolean {
     const now = performance.now();
     if (now - this.#reads.since > secondMs) this.#reads = { since: now, count: 0, last: now };
@@ -92,7 +108,7 @@ export class CertainReads {
     return this.#reads.count >= readsForFeed;
   }
 
-  /** Reads from the leader, and holds what it reads unless there is something newer. */
+  /** Reads from the leader, and caches the result unless a newer write is known. */
   async #read<T>(subject: string, read: () => Promise<Entry<T>>): Promise<Entry<T>> {
     const life = this.#uncounted === null ? null : this.#life;
     const fill: Fill = { newest: this.#ahead.get(subject) ?? 0 };
@@ -101,7 +117,7 @@ export class CertainReads {
     try {
       const entry = await this.#lease.during(read);
       const newest = Math.max(fill.newest, this.#held.get(subject)?.revision ?? 0);
-      // What is not there is not held: anybody may ask for keys that nobody has.
+      // Absent values are not cached: anyone can ask for keys that do not exist.
       if (life === this.#life && entry.value !== null && entry.revision >= newest) {
         this.#held.set(subject, entry, entry.bytes);
       }
@@ -112,7 +128,7 @@ export class CertainReads {
     }
   }
 
-  /** Asks the leader for its position and waits for the feed to reach it. Errors: as of the lease. */
+  /** Asks the leader for its position and waits for the feed to reach it. Errors: those of the lease. */
   async #confirm(): Promise<Certain> {
     const feed = this.#feed;
     if (feed === null) return null;
@@ -121,7 +137,7 @@ export class CertainReads {
     if (this.#feed !== feed) return null;
     if (pulse === null) return this.#doubt();
     if (pulse.reign !== feed.base.reign) return this.#drop();
-    // Less than the feed saw: a leader that lags behind a copy, or the stream's past that came back.
+    // The leader's position is behind the feed: it lags behind a replica, or the stream was restored to an older state.
     if (pulse.seq < seen) return this.#doubt();
     const isReached = await feed.reached(pulse.seq, feedWaitMs);
     if (this.#feed !== feed) return null;
@@ -137,7 +153,7 @@ export class CertainReads {
     return this.#life;
   }
 
-  /** Lets go of everything where messages went without one that says so: a purge. */
+  /** Clears the cache if messages vanished without a feed entry: a purge. */
   #compare(uncounted: number): void {
     if (this.#uncounted !== null && this.#uncounted !== uncounted) this.#forget();
     this.#uncounted = uncounted;
@@ -155,7 +171,7 @@ export class CertainReads {
     this.#life += 1;
   }
 
-  /** Ends the feed: the next read begins another. */
+  /** Closes the feed. The next read opens another. */
   #drop(): null {
     this.#feed?.close();
     this.#feed = null;

@@ -1,9 +1,12 @@
-/** What a key holds. A key without a value has null, and the revision of its removal, or 0 where there was none. */
+/**
+ * The state of a key. Without a value: `value` is null, and `revision` is that of its removal, or 0 if it was never
+ * written.
+ */
 export interface Entry<T> {
   readonly value: T | null;
   readonly revision: number;
-  /** When it was written, by the server's clock; 0 where nothing was. */
+  /** When it was written, by the server's clock in milliseconds since the epoch; 0 if never. */
   readonly at: number;
-  /** The size of the value as JSON. */
+  /** The size of the value in bytes of JSON. */
   readonly bytes: number;
 }

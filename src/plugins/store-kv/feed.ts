@@ -1,31 +1,38 @@
+/**
+ * A feed of all writes to a stream from a start position on, without the values: an ordered, ephemeral push consumer
+ * that is never resumed. It reports every written subject to its listener, and keeps recent log entries, by which
+ * `CertainReads` compares the feed with the leader's position.
+ * States: open, then closed (by the owner) or lost (a gap in the deliveries). Invariant: while open, it has delivered
+ * every surviving write up to `position`, in order; it may lag behind the leader.
+ */
 import { createInbox, type Msg } from "nats";
 import { type CallReply, type Calls, expectReply } from "./calls.ts";
 import type { Pulse } from "./pulse.ts";
 
-/** Messages of which the feed remembers when they were written. An index that is older is asked for again. */
+/** The most log entries kept. A position older than all of them cannot be confirmed. */
 const marksMax = 4_096;
-/** Subjects that are written whatever they hold, of which the feed remembers that it saw them. */
+/** The most unconditionally written subjects that the feed remembers as seen. */
 const unconditionalMax = 1_000;
-/** How long nats-server keeps a feed that nobody listens to, in nanoseconds. */
+/** How long nats-server keeps the consumer after the subscriber is gone, in nanoseconds. */
 const inactiveNs = 10_000_000_000;
 
 const expectedHeader = "Nats-Expected-Last-Subject-Sequence";
 
-/** A message of the stream as the feed saw it. */
+/** A log entry: a message of the stream, as the feed saw it. */
 export interface Mark {
   /** When it was written, in nanoseconds since the epoch. */
   readonly at: string;
-  /** How many subjects were new since the feed began. */
+  /** How many new subjects the feed had counted by then. */
   readonly added: number;
 }
 
-/** Whom the feed tells. */
+/** Receives the events of a feed. */
 export interface Listener {
-  /** A subject was written. */
+  /** A subject was written at a sequence. */
   changed(subject: string, seq: number): void;
-  /** The feed goes on, and how many messages there are by its count is not known any more. */
+  /** The feed continues, but its message count is no longer exact. */
   uncounted(): void;
-  /** It cannot be sure that it saw everything, and tells nothing more. */
+  /** The feed may have missed a message. It is closed and sends no more events. */
   lost(): void;
 }
 
@@ -35,7 +42,7 @@ interface Delivery {
   readonly at: string;
 }
 
-/** What a delivery says of itself: `$JS.ACK.[domain.account.]stream.consumer.times.seq.nth.at.pending`. */
+/** Parses a delivery's metadata: `$JS.ACK.[domain.account.]stream.consumer.times.seq.nth.at.pending`. */
 function deliveryOf({ reply = "" }: Msg): Delivery | null {
   const parts = reply.split(".");
   if (parts.length < 9) return null;
@@ -44,11 +51,11 @@ function deliveryOf({ reply = "" }: Msg): Delivery | null {
 }
 
 /**
- * Everything that is written into a stream from one moment on, without the values: an ordered consumer of one life. It
- * comes later than the write, and who uses it compares it with what the leader says.
+ * Everything written to a stream from a start position on, without the values. It trails the writes, so its user
+ * compares it with the leader's position.
  */
 export class Feed {
-  /** Where the stream stood when the feed began. */
+  /** The stream's position when the feed began. */
   readonly base: Pulse;
   readonly #listener: Listener;
   readonly #marks = new Map<number, Mark>();
@@ -67,7 +74,7 @@ export class Feed {
     this.#marks.set(base.seq, { at: base.at, added: 0 });
   }
 
-  /** Begins behind where a stream stood. Errors: unavailable. */
+  /** Opens a feed that starts after a stream position. Errors: unavailable. */
   static async open(calls: Calls, stream: string, base: Pulse, listener: Listener): Promise<Feed> {
     const feed = new Feed(base, listener);
     const inbox = createInbox();
@@ -93,22 +100,22 @@ export class Feed {
     }
   }
 
-  /** Whether it was neither closed nor lost. */
+  /** Whether the feed is neither closed nor lost. */
   get isOpen(): boolean {
     return this.#isOpen;
   }
 
-  /** The sequence of the last message that was seen. */
+  /** The sequence of the last message that was delivered. */
   get position(): number {
     return this.#position;
   }
 
-  /** A message that was seen, or where the feed began. Undefined for one that is long past, or that it did not see. */
+  /** The log entry at a sequence, or at the feed's start. Undefined if it is too old, or was never delivered. */
   markOf(seq: number): Mark | undefined {
     return this.#marks.get(seq);
   }
 
-  /** Waits until a message was seen, or one behind it, and gives whether that came in time. */
+  /** Waits until the feed has reached a sequence. Returns false if it did not within `ms`. */
   async reached(seq: number, ms: number): Promise<boolean> {
     if (this.#position >= seq) return true;
     const { promise, resolve } = Promise.withResolvers<boolean>();
@@ -123,7 +130,7 @@ export class Feed {
     }
   }
 
-  /** Ends it. The listener is told nothing more. */
+  /** Closes the feed. The listener gets no more events. */
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
@@ -141,7 +148,7 @@ export class Feed {
       return;
     }
     this.#nth = nth;
-    // One that was not delivered had gone: written over, which its successor tells, or removed.
+    // A skipped sequence was overwritten (the newer write is delivered too) or removed: the count is inexact then.
     const isCounted = seq === this.#position + 1 && this.#count(message);
     this.#position = seq;
     if (!isCounted) {
@@ -153,7 +160,7 @@ export class Feed {
     for (const { seq: wanted, resolve } of this.#waiting) if (wanted <= seq) resolve(true);
   }
 
-  /** Notes whether the subject is new. Gives whether that is known. */
+  /** Counts the subject if it is new. Returns false if that is unknown. */
   #count({ subject, headers }: Msg): boolean {
     const expected = headers?.get(expectedHeader) ?? "";
     if (expected !== "") {

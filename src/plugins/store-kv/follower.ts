@@ -1,31 +1,31 @@
 /**
- * The values of a bucket in memory, as an image that a caller defines: what is asked about all of them, so that a
- * question does not ask nats-server for each.
+ * Keeps an image of all values of a bucket in memory, so that a query over all of them does not ask nats-server for
+ * each. `UserIndex` (the directory) and `RowTotals` (quotas) use it.
  *
- * It begins with the first question and follows the bucket by one push consumer, each key's last value first, then
- * what is written. A question is answered once the image has seen the last write that the leader knew when it was
- * asked; one that hears nothing, or misses a message, begins anew.
+ * The first query starts it. A push consumer delivers the last value of each key, then all writes. A query waits until
+ * the image has caught up with the last write that the leader had when the query was made, so it is never stale. An
+ * image that misses a message or hears nothing for too long is discarded, and a new one is loaded.
  */
 import { createInbox, type Msg } from "nats";
 import { bucketStream } from "../../wire/names.ts";
 import { type CallReply, type Calls, expectReply, isCode, kvCode, unanswered } from "./calls.ts";
 import { ReadIndex } from "./read-index.ts";
 
-/** How often nats-server says that it is still there, and how long it keeps a consumer that nobody hears. */
+/** The idle heartbeat of the consumer, and how long nats-server keeps it after the subscriber is gone. */
 const heartbeatMs = 2_000;
 const inactiveMs = 10_000;
 const nanosecondsPerMs = 1_000_000;
-/** After how long without a message or a heartbeat the image begins anew, in milliseconds. */
+/** The image is reloaded after this time without a message or heartbeat, in milliseconds. */
 const silenceMsMax = 3 * heartbeatMs;
-/** How long the image may stand still behind the leader before it begins anew, in milliseconds. */
+/** The image is reloaded if it makes no progress for this time while it is behind the leader, in milliseconds. */
 const standstillMs = 2_000;
-/** How often a question waits that long in all, as a large bucket takes a while to load; and how often in vain. */
+/** How many such waits one query may take, because a large bucket takes time to load; and how many may fail. */
 const attemptsMax = 12;
 const vainMax = 3;
 
-/** What becomes of the values. */
+/** The image of a bucket, which the caller defines. */
 export interface Image {
-  /** A key was written. `json` is empty where its value was taken away. */
+  /** Called for each write of a key. `json` is empty if its value was removed. */
   set(key: string, json: string, revision: number): void;
 }
 
@@ -33,7 +33,7 @@ interface LastReply extends CallReply {
   readonly message?: { readonly seq: number };
 }
 
-/** One life of an image: from the beginning of a consumer to the first sign that something was missed. */
+/** One generation of an image: from the start of its consumer until a message may have been missed. */
 class Life<I extends Image> {
   readonly image: I;
   readonly #root: string;
@@ -49,7 +49,7 @@ class Life<I extends Image> {
     this.#root = root;
   }
 
-  /** Whether it may still be behind by no more than what is on its way. */
+  /** Whether it still hears from its consumer, so that it lags by no more than what is in flight. */
   get isAlive(): boolean {
     return !this.isOver && performance.now() - this.#heardAt < silenceMsMax;
   }
@@ -61,7 +61,7 @@ class Life<I extends Image> {
     for (const { resolve } of this.#waiting) resolve();
   }
 
-  /** Takes a message of the consumer: a value, a heartbeat, or the question whether to go on. */
+  /** Handles a message of the consumer: a value, a heartbeat, or a flow control request. */
   take(message: Msg, respond: (subject: string) => void): void {
     if (this.isOver) return;
     this.#heardAt = performance.now();
@@ -90,8 +90,8 @@ class Life<I extends Image> {
   }
 
   /**
-   * Waits until a sequence was seen. False where that did not come in time, or this life is over, which it is when
-   * nothing came at all.
+   * Waits until the image has reached a sequence. Returns false on timeout, or if this generation is over; a wait
+   * without any progress ends it.
    */
   async reached(seq: number): Promise<boolean> {
     if (this.#seq >= seq) return !this.isOver;
@@ -107,15 +107,15 @@ class Life<I extends Image> {
   }
 }
 
-/** What is followed: the keys of a bucket that have no dot, and what their image is made of. */
+/** The bucket to follow (only keys without a dot), and the image to build from it. */
 export interface Followed<I> {
   readonly bucket: string;
   readonly make: () => I;
-  /** What it is, for the error that says that it cannot be read. */
+  /** The name of the index in error messages. */
   readonly name: string;
 }
 
-/** Follows a bucket and answers with an image of its values. */
+/** Follows a bucket and provides the current image of its values. */
 export class Follower<I extends Image> {
   readonly #calls: Calls;
   readonly #followed: Followed<I>;
@@ -136,7 +136,7 @@ export class Follower<I extends Image> {
     });
   }
 
-  /** The image, no older than the last write before this call. To be read at once. Errors: unavailable. */
+  /** The image, at least as new as the last write before this call. Read it synchronously. Errors: unavailable. */
   async now(): Promise<I> {
     const seq = await this.#last.next();
     for (let attempt = 0, vain = 0; attempt < attemptsMax && vain < vainMax; attempt++) {
@@ -147,7 +147,7 @@ export class Follower<I extends Image> {
     throw unanswered(`the index of ${this.#followed.name} does not follow the bucket`);
   }
 
-  /** The sequence of the last write; 0 for none. */
+  /** The sequence of the last write; 0 if there is none. */
   async #readLast(): Promise<number> {
     const reply = await this.#calls.read<LastReply>(`STREAM.MSG.GET.${this.#stream}`, {
       last_by_subj: `${this.#root}*`,
@@ -156,7 +156,7 @@ export class Follower<I extends Image> {
     return expectReply(reply).message?.seq ?? 0;
   }
 
-  /** A life that goes on: the one there is, or another. */
+  /** The current generation if it is alive, else a new one. */
   async #alive(): Promise<Life<I>> {
     const current = await this.#life?.catch(() => null);
     if (current?.isAlive) return current;
@@ -164,7 +164,7 @@ export class Follower<I extends Image> {
     if (this.#isStopped) throw unanswered("the store is closing");
     const begun = this.#begin();
     this.#life = begun;
-    // What failed is not kept: the next question tries again.
+    // Forget a failed start, so that the next query tries again.
     begun.catch(() => {
       if (this.#life === begun) this.#life = null;
     });

@@ -1,4 +1,4 @@
-/** The store of a cluster: the whole control plane in replicated key-value buckets. */
+/** The store of a cluster: the whole control plane in replicated key-value buckets of JetStream. */
 
 import { Type } from "@sinclair/typebox";
 import { Nats } from "../../contracts/nats.ts";
@@ -20,10 +20,10 @@ const Config = Type.Object(
   { additionalProperties: false },
 );
 
-/** How long the setup may take beyond the opening of the buckets, in milliseconds. */
+/** How long the setup may take besides opening the buckets, in milliseconds. */
 const setupRestMs = 10_000;
 
-/** Provides the store, and what the nodes of a cluster share. */
+/** Provides the store's interfaces, and the state that the nodes of a cluster share. */
 export default definePlugin({
   name: "store-kv",
   api: 1,
@@ -60,7 +60,7 @@ export default definePlugin({
         StoreReserve: reserve,
       },
       async start() {
-        // In the background: only a version before 0.2.0 leaves rooms that are not charged.
+        // In the background: only rooms from before version 0.2.0 lack charges.
         store.countRows().catch((cause: unknown) => {
           if (!signal.aborted) log.warn("could not count the rows of all rooms yet; will retry", { cause });
         });

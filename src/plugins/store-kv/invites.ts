@@ -1,27 +1,33 @@
+/**
+ * Invites in their bucket: one entry for each invite, and one list of the ids that may be pending, so that listing and
+ * counting them needs one read. An id is added to the list before its invite is written, and removed some time after
+ * its invite is used or deleted. Invariant: every pending invite is in the list; the list may also contain ids that are
+ * not pending, and readers check each entry. Claiming an invite is a compare-and-set on its entry.
+ */
 import type { InviteRecord, InviteStore } from "../../contracts/store.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket, untilMade } from "./bucket.ts";
 import { type Calls, sideBySide } from "./calls.ts";
 
-/** How long an invite may be noted and not be there, in milliseconds: by then its making has failed. */
+/** After this time an id without an invite counts as a failed creation, in milliseconds. */
 const makingMsMax = 600_000;
 
-/** After how long ids are taken off that wait no more, many at once, in milliseconds. */
+/** The delay before ids are removed from the pending list, to remove many at once, in milliseconds. */
 const forgetAfterMs = 500;
 
-/** When each pending invite was noted, by id. */
+/** The pending list: for each id, when it was added. */
 type Pending = Readonly<Record<string, number>>;
 
-/** The invites' part of the buckets. */
+/** The buckets of the invites. */
 export interface InviteBuckets {
   readonly invites: Bucket<InviteRecord>;
-  /** Ids of invites that may wait, so that reading those needs no list of the bucket. */
+  /** The ids of invites that may be pending, so that reading them does not require listing the bucket. */
   readonly pending: Bucket<Pending>;
   readonly now: () => number;
 }
 
-/** The invites' part of the buckets. */
+/** Creates the buckets of the invites. */
 export function inviteBuckets(calls: Calls, now: () => number): InviteBuckets {
   return {
     invites: new Bucket(calls, buckets.invites, { recalls: true }),
@@ -30,10 +36,12 @@ export function inviteBuckets(calls: Calls, now: () => number): InviteBuckets {
   };
 }
 
-/** The one key of what waits. */
+/** The only key of the pending list. */
 const pendingKey = "all";
 
-/** Notes ids of invites, before the invites are there. False, and none is noted, where `max` others are. */
+/**
+ * Adds ids to the pending list before their invites are written. Returns false and adds none if it has `max` others.
+ */
 async function note(
   { pending, now }: InviteBuckets,
   ids: readonly string[],
@@ -48,7 +56,7 @@ async function note(
   return !isFull;
 }
 
-/** Takes ids off that wait no more. */
+/** Removes ids from the pending list. */
 function forget({ pending }: InviteBuckets, ids: readonly string[]): Promise<void> {
   return pending.update(pendingKey, (known) => {
     if (known === null || !ids.some((id) => id in known)) return known;
@@ -58,7 +66,7 @@ function forget({ pending }: InviteBuckets, ids: readonly string[]): Promise<voi
   });
 }
 
-/** Takes ids off a moment later: one that stays noted does not wait for who reads the list. */
+/** Removes ids from the pending list after a delay. Readers ignore an id that is still in it. */
 function createForgetting(kv: InviteBuckets): (id: string) => void {
   let gone: string[] = [];
   const forgetAll = () => {
@@ -72,7 +80,7 @@ function createForgetting(kv: InviteBuckets): (id: string) => void {
   };
 }
 
-/** Writes invites over whatever is there. */
+/** Writes invites over any existing ones. */
 export async function putInvites(kv: InviteBuckets, invites: readonly InviteRecord[]): Promise<void> {
   if (invites.length === 0) return;
   await note(
@@ -82,7 +90,7 @@ export async function putInvites(kv: InviteBuckets, invites: readonly InviteReco
   await sideBySide(invites, (invite) => kv.invites.put(invite.id, invite));
 }
 
-/** Cleans up what was noted and does not wait any more, once for all who ask at the same time. */
+/** Removes stale ids from the pending list. Concurrent callers share one run. */
 function createCleaning(kv: InviteBuckets): () => Promise<unknown> {
   let underWay: Promise<unknown> | null = null;
   return () => {
@@ -93,7 +101,7 @@ function createCleaning(kv: InviteBuckets): () => Promise<unknown> {
   };
 }
 
-/** Every invite that waits, by creation. Takes off what was noted and does not wait any more. */
+/** Reads every pending invite in order of creation, and removes stale ids from the list. */
 async function readPending(kv: InviteBuckets): Promise<InviteRecord[]> {
   const noted = Object.entries((await kv.pending.get(pendingKey)).value ?? {});
   const found = await sideBySide(noted, async ([id, notedAt]) => {
@@ -109,7 +117,7 @@ async function readPending(kv: InviteBuckets): Promise<InviteRecord[]> {
     .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
 }
 
-/** Invites in their bucket. Using one is a compare-and-set of its entry. */
+/** Implements the invite store. Claiming an invite is a compare-and-set on its entry. */
 export function createInvites(kv: InviteBuckets): InviteStore {
   const forgetSoon = createForgetting(kv);
   const clean = createCleaning(kv);
@@ -120,7 +128,7 @@ export function createInvites(kv: InviteBuckets): InviteStore {
     async insertInvite(invite, pendingMax) {
       const reserve = () => note(kv, [invite.id], pendingMax);
       if (invite.usedAt === null && !(await reserve())) {
-        // Some that are noted may not wait any more.
+        // Some listed ids may be stale.
         await clean();
         if (!(await reserve())) return false;
       }
@@ -137,7 +145,8 @@ export function createInvites(kv: InviteBuckets): InviteStore {
       return won;
     },
     async completeInvite(id, at, made) {
-      // A claim that counts as completed makes no user again: were it noted first, a failure would burn the invite.
+      // A completed claim never creates the user again, so record it only after the user exists. Otherwise a failure
+      // would burn the invite.
       await made;
       await changed(id, (invite) =>
         invite.usedAt === null || invite.completedAt !== null ? null : { ...invite, completedAt: at },

@@ -2,28 +2,28 @@ import type { SealedKeyRecord } from "../../contracts/store.ts";
 import { noPages, PageGone, type PagesMade } from "./pages.ts";
 import { chargedTo, type EpochKeys, type FiledKeys, type RoomBuckets, type RoomEntry } from "./room-entry.ts";
 
-/** What was taken out of earlier epochs, which is out at once: keys, and pages that nobody names any more. */
+/** The keys removed from archived epochs, which takes effect at once, and the pages that are no longer referenced. */
 export interface FiledDrops {
   readonly keys: SealedKeyRecord[];
   readonly erased: string[];
 }
 
-/** What one step took out of the newest epoch, and where to go on: with an epoch, or nowhere. */
+/** The keys that one step removed from the newest epoch, and the epoch to continue with, or null. */
 export interface Drop {
-  /** Their pages were written anew and wait for the room's entry to name them. */
+  /** Their pages were rewritten, and take effect when the room head references them. */
   readonly keys: readonly SealedKeyRecord[];
   readonly epochKeys: EpochKeys | null;
   readonly made: PagesMade;
   readonly next: number | null;
 }
 
-/** From which epoch on keys are dropped, null for the newest, and in how many. */
+/** The epoch to start with (null for the newest), and the most epochs to process. */
 export interface DropRange {
   readonly from: number | null;
   readonly epochsMax: number;
 }
 
-/** The keys of one epoch without those of some endpoints; null where there are none. Errors: PageGone. */
+/** Removes the keys of some endpoints from one epoch; null if there are none. Errors: PageGone. */
 async function without(kv: RoomBuckets, entry: RoomEntry, epoch: EpochKeys, isOut: (endpoint: string) => boolean) {
   const { roomId } = entry.room;
   const all = await kv.keys.all(roomId, epoch.pages);
@@ -39,8 +39,8 @@ async function without(kv: RoomBuckets, entry: RoomEntry, epoch: EpochKeys, isOu
 }
 
 /**
- * Takes the keys of those who have no open stay out of some epochs, the newest first. What is taken out of earlier
- * epochs is added to `filed`, also where it fails later. Errors: PageGone.
+ * Removes the keys of users without an open stay from some epochs, newest first. The keys removed from archived epochs
+ * are added to `filed`, even if a later step fails. Errors: PageGone.
  */
 export async function dropFrom(
   kv: RoomBuckets,
@@ -68,7 +68,7 @@ export async function dropFrom(
   return { ...newest, next: epoch };
 }
 
-/** Takes keys out of an earlier epoch. Gives the one before it. Errors: PageGone. */
+/** Removes keys from an archived epoch. Returns the epoch before it. Errors: PageGone. */
 async function dropFiled(
   kv: RoomBuckets,
   entry: RoomEntry,

@@ -2,18 +2,18 @@ import type { Replicas } from "../../contracts/replicas.ts";
 import { type Calls, expectReply, unanswered } from "./calls.ts";
 
 /**
- * How long a leader that a majority has followed counts as the leader, in milliseconds. nats-server's followers wait at
- * least 4 s before they elect another: as long as this holds, nobody can have changed anything behind its back.
+ * The duration of the leader lease, in milliseconds. nats-server's followers wait at least 4 s before they elect
+ * another leader, so no other leader can have accepted writes while the lease holds.
  */
 const leaseMs = 3_000;
-/** How long the majority may take to answer, in milliseconds. */
+/** The timeout for a majority to confirm the leader, in milliseconds. */
 const confirmTimeoutMs = 2_000;
-/** How often a read is made again because it outlasted the lease. */
+/** How often a read is repeated because the lease ran out during it. */
 const readsMax = 3;
 
 /**
- * The certainty that the leader of a bucket still leads. One that is cut off from the others goes on answering reads
- * for more than ten seconds, as if nobody had been revoked since; a write it cannot finish.
+ * A leader lease: proof that the leader of a bucket still leads. A partitioned leader answers reads for more than ten
+ * seconds, as if no user had been revoked since, but it cannot complete a write.
  */
 export class Lease {
   readonly #calls: Calls;
@@ -28,7 +28,7 @@ export class Lease {
     this.#replicas = replicas;
   }
 
-  /** Runs a read while the leader is certain. Errors: those of the read; unavailable when it is not. */
+  /** Runs a read under the lease. Errors: those of the read; unavailable without a lease. */
   async during<R>(read: () => Promise<R>): Promise<R> {
     for (let reads = 0; reads < readsMax; reads++) {
       await this.#hold();
@@ -38,7 +38,7 @@ export class Lease {
     throw unanswered("the reads outlast the lease");
   }
 
-  /** Renews in time; waits only where the lease has ended. */
+  /** Renews the lease early in the background, and waits only if it has expired. */
   async #hold(): Promise<void> {
     const leftMs = this.#until - performance.now();
     if (leftMs > leaseMs / 2) return;
@@ -51,7 +51,7 @@ export class Lease {
 
   async #confirm(): Promise<void> {
     const from = performance.now();
-    // A single copy has nobody to be cut off from.
+    // A single replica cannot be partitioned from others.
     if ((await this.#replicas.count()) > 1) {
       expectReply(await this.#calls.publish(this.#subject, "1", {}, confirmTimeoutMs));
     }

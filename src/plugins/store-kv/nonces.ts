@@ -4,10 +4,10 @@ import { buckets } from "../../wire/names.ts";
 import { Bucket } from "./bucket.ts";
 import type { Calls } from "./calls.ts";
 
-/** How long a shared nonce is remembered, in milliseconds: longer than any clock that is accepted. Source: spec 5. */
+/** How long a shared nonce is remembered, in milliseconds: longer than the accepted clock skew. Source: spec 5. */
 export const sharedNonceLifeMs = 120_000;
 
-/** Nonces in their bucket, which forgets each after its time: a nonce is one create. */
+/** Implements the nonce journal. Claiming a nonce is one create; the bucket expires it after its lifetime. */
 export function createNonces(calls: Calls): SharedNonces {
   const nonces = new Bucket<string>(calls, buckets.nonces);
   return {

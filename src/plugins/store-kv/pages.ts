@@ -3,43 +3,43 @@ import type { Bucket } from "./bucket.ts";
 import { sideBySide } from "./calls.ts";
 import { Recent } from "./recent.ts";
 
-/** Records of one page. A full one is split. */
+/** The most records of one page. A larger one is split. */
 const recordsMax = 128;
-/** How much JSON of pages is held at once, in bytes. */
+/** The size of the page cache, in bytes of JSON. */
 const heldBytesMax = 16 * 1_048_576;
 
-/** A page of records: the key of its first, and the name under which it is kept, which is never used again. */
+/** A reference to a page: the key of its first record, and its id, which is never reused. */
 export interface PageRef {
   readonly from: string;
   readonly id: string;
 }
 
-/** Pages with some records changed: what now belongs to the room, what was made for it, what it no longer needs. */
+/** The result of a change: the new list of pages, the ids of the pages written, and of those no longer referenced. */
 export interface PagesMade {
   readonly pages: readonly PageRef[];
   readonly made: readonly string[];
   readonly replaced: readonly string[];
 }
 
-/** Pages of which none was changed. */
+/** The result of a change that changed no page. */
 export const noPages: PagesMade = { pages: [], made: [], replaced: [] };
 
-/** A page that is named and not there: the room has changed meanwhile. */
+/** A referenced page does not exist: the room has changed since its head was read. */
 export class PageGone extends Error {}
 
 const before = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /**
- * Records of a room, sorted by a key, in pages that never change: a changed one is written under a new name, and counts
- * once the room's entry names it. So who reads what an entry names sees one state, whoever writes meanwhile.
+ * Sorted records of a room, in immutable pages (copy-on-write). A change writes new pages, which take effect when the
+ * room head references them. So a reader of one room head sees a consistent snapshot, even while others write.
  */
 export class Pages<T> {
   readonly #bucket: Bucket<readonly T[]>;
   readonly #keyOf: (record: T) => string;
-  /** A page is read once: what an entry names stays as it is, also where it was erased since. */
+  /** Pages are immutable, so a cached page stays valid, even if it was erased since. */
   readonly #held = new Recent<readonly T[]>(heldBytesMax);
 
-  /** `whole` completes a record that an earlier version wrote. */
+  /** `whole` fills in fields that an earlier version did not write. */
   constructor(
     bucket: Bucket<readonly T[]>,
     keyOf: (record: T) => string,
@@ -49,18 +49,21 @@ export class Pages<T> {
     this.#keyOf = keyOf;
   }
 
-  /** The page in which a key would be. Errors: PageGone. */
+  /** Reads the page that would contain a key. Errors: PageGone. */
   async around(roomId: string, pages: readonly PageRef[], key: string): Promise<readonly T[]> {
     const page = pages[this.#placeOf(pages, key)];
     return page === undefined ? [] : this.#read(roomId, page);
   }
 
-  /** Every record, sorted. Errors: PageGone. */
+  /** Reads every record, sorted by key. Errors: PageGone. */
   async all(roomId: string, pages: readonly PageRef[]): Promise<T[]> {
     return (await sideBySide(pages, (page) => this.#read(roomId, page))).flat();
   }
 
-  /** Writes pages in which some records are there or differ. `merge` says what becomes of one. Errors: PageGone. */
+  /**
+   * Writes the pages in which records are added or changed. `merge` combines a known record with the new one. Errors:
+   * PageGone.
+   */
   async changed(
     roomId: string,
     pages: readonly PageRef[],
@@ -89,7 +92,7 @@ export class Pages<T> {
     };
   }
 
-  /** Removes pages that no entry names. One that stays behind takes room and does nothing else. */
+  /** Deletes pages that no room head references. A page that remains after a failure only wastes space. */
   async erase(roomId: string, ids: readonly string[]): Promise<void> {
     await sideBySide(ids, (id) => this.#bucket.erase(`${roomId}.${id}`).catch(() => undefined));
   }
@@ -121,7 +124,7 @@ export class Pages<T> {
     return records;
   }
 
-  /** The last page that begins at the key or before it; the first for a key before all. */
+  /** The index of the last page that starts at or before a key; 0 for a key before all pages. */
   #placeOf(pages: readonly PageRef[], key: string): number {
     let [low, high] = [0, pages.length];
     while (low < high) {

@@ -1,17 +1,23 @@
 import { type CallReply, type Calls, expectReply, unanswered } from "./calls.ts";
 
-/** How long a leader may take to say where its stream stands, in milliseconds: whoever waits can read from it. */
+/**
+ * The timeout for the leader's position, in milliseconds. It is short because the caller can read from the leader
+ * instead.
+ */
 const pulseTimeoutMs = 500;
 
-/** Where a stream stands, as the leader says that answered. */
+/** A stream's position, as its leader reported it. */
 export interface Pulse {
-  /** Which stream it is, and who has led it since when: as long as it is the same, nobody else can have answered. */
+  /**
+   * The stream's creation time, its leader, and the start of the leader's term. While it is unchanged, no other leader
+   * can have answered.
+   */
   readonly reign: string;
-  /** The sequence of the last message that was written, also where it is no longer there; 0 for none. */
+  /** The sequence of the last written message, even if that message was deleted; 0 if there is none. */
   readonly seq: number;
-  /** When that was written, in nanoseconds since the epoch. */
+  /** When that message was written, in nanoseconds since the epoch. */
   readonly at: string;
-  /** How many messages there are. */
+  /** The number of messages in the stream. */
   readonly messages: number;
 }
 
@@ -22,16 +28,16 @@ interface InfoReply extends CallReply {
   readonly cluster?: { readonly leader?: string; readonly leader_since?: string };
 }
 
-/** Nanoseconds since the epoch, of a time as nats-server writes it. */
+/** Converts a time of nats-server to nanoseconds since the epoch. */
 function nanosecondsOf(time: string): string {
   const [, seconds, fraction = ""] = /^([^.Z]*)(?:\.(\d+))?Z$/.exec(time) ?? [];
   return `${Date.parse(`${seconds}Z`) / 1_000}${fraction.padEnd(9, "0")}`;
 }
 
 /**
- * Asks the leader where a stream stands. A copy that knows of no leader answers, too: only a leader knows since when it
- * leads, and the stream of a single copy has nobody else.
- * Errors: unavailable, also where it is not certain that a leader answered.
+ * Asks the leader for the position of a stream. A replica that knows no leader also answers, but only a leader reports
+ * the start of its term. A stream with a single replica has no other.
+ * Errors: unavailable, also if the answer may not come from a leader.
  */
 export async function readPulse(calls: Calls, stream: string): Promise<Pulse> {
   const info = expectReply(await calls.call<InfoReply>(`STREAM.INFO.${stream}`, {}, pulseTimeoutMs));

@@ -1,9 +1,10 @@
-/** The end of this turn of the event loop. */
+/** Resolves at the end of the current turn of the event loop. */
 const turnEnd = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /**
- * One question for all who ask at once. An answer serves those only who came before it was asked for: at most one is
- * under way, and whoever comes meanwhile shares the next. Source: Raft's ReadIndex.
+ * Batches concurrent queries into one. An answer only serves callers that arrived before the query was sent, so it is
+ * never stale for them. At most one query is in flight; callers that arrive during it share the next. Source: Raft's
+ * ReadIndex.
  */
 export class ReadIndex<R> {
   readonly #ask: () => Promise<R>;
@@ -14,7 +15,7 @@ export class ReadIndex<R> {
     this.#ask = ask;
   }
 
-  /** An answer that is asked for after this call. Errors: those of the question. */
+  /** Returns an answer to a query sent after this call. Errors: those of the query. */
   next(): Promise<R> {
     this.#coming ??= this.#begin();
     return this.#coming;
@@ -22,7 +23,7 @@ export class ReadIndex<R> {
 
   async #begin(): Promise<R> {
     await this.#underWay;
-    // Whom the answer before let go on mostly have another question at once.
+    // Callers released by the previous answer often have a follow-up query at once: let it join this batch.
     await turnEnd();
     this.#coming = null;
     const answer = this.#ask();

@@ -3,7 +3,7 @@ interface Held<V> {
   readonly size: number;
 }
 
-/** What was used last, by name, within a number of bytes. */
+/** An LRU cache by name, limited by the total size of its values in bytes. */
 export class Recent<V> {
   readonly #held = new Map<string, Held<V>>();
   readonly #bytesMax: number;
@@ -17,7 +17,7 @@ export class Recent<V> {
     return this.#held.has(name);
   }
 
-  /** What is held, which by that counts as used. */
+  /** Returns a cached value and marks it as recently used. */
   get(name: string): V | undefined {
     const held = this.#held.get(name);
     if (held === undefined) return undefined;
@@ -26,7 +26,7 @@ export class Recent<V> {
     return held.value;
   }
 
-  /** Holds something of a size in bytes, and lets go what was not used for the longest time. */
+  /** Caches a value of a size in bytes, and evicts the least recently used ones. */
   set(name: string, value: V, size: number): void {
     this.delete(name);
     this.#held.set(name, { value, size });

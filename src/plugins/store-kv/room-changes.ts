@@ -1,3 +1,9 @@
+/**
+ * Changes of an existing room: new versions, changes of one stay, and dropping old keys. Each change writes its parts
+ * under new names, then replaces the room head by compare-and-set, which commits it; after a lost race it deletes its
+ * parts and retries. On one node the changes of a room are serialised by a mutex. The index entries of members are
+ * added before the commit and removed after it, so the index may contain too much, never too little.
+ */
 import { addedCharges, type Charges, chargesOf } from "../../contracts/rows.ts";
 import { isOwnerIn, keptStay } from "../../contracts/stay-rules.ts";
 import type { Membership, RoomChange, RoomStore, StayRecord, StayRule } from "../../contracts/store.ts";
@@ -19,24 +25,24 @@ import type { RoomIndex } from "./room-index.ts";
 
 type Changes = Pick<RoomStore, "applyChange" | "changeStay" | "dropKeys">;
 
-/** Epochs whose keys one step of `dropKeys` looks through. */
+/** The most epochs whose keys one step of `dropKeys` examines. */
 const epochsPerStep = 64;
 
-/** What a change adds to a number of stays. */
+/** How much one changed stay adds to a count of stays: 1, 0 or -1. */
 const gained = (is: (stay: StayRecord) => boolean, known: StayRecord | undefined, stay: StayRecord): number =>
   Number(is(stay)) - Number(known !== undefined && is(known));
 
 const isAcceptance = (before: StayRecord | null, after: StayRecord | null): boolean =>
   before?.acceptedAt === null && after !== null && after.acceptedAt !== null;
 
-/** An entry that is charged more, or less. One that is still to be counted stays so. */
+/** Adds charges to a room head, or subtracts them. A head whose charges are not counted yet stays so. */
 function withCharges(entry: RoomEntry, charges: Charges, sign: 1 | -1): RoomEntry {
   if (entry.charges === undefined) return entry;
   const before = new Map(Object.entries(entry.charges));
   return { ...entry, charges: Object.fromEntries(addedCharges(before, charges, sign)) };
 }
 
-/** Parts that were written for a next entry, and that entry. */
+/** The next room head, and the parts written for it. */
 interface Prepared {
   readonly entry: RoomEntry;
   readonly stays: PagesMade;
@@ -44,8 +50,8 @@ interface Prepared {
 }
 
 /**
- * Notes a stay that is about to begin with a version of a room. False where it is not accepted and the limits do not
- * allow it. Stays that are noted and not there do not count.
+ * Records in the index a stay that is about to begin with a version of a room. Returns false if it is unaccepted and
+ * over the limits. If those are reached, removes stale index entries first.
  */
 export async function noteStay(
   { kv, index }: { readonly kv: RoomBuckets; readonly index: RoomIndex },
@@ -68,7 +74,10 @@ export async function noteStay(
   return index.reserveUnaccepted(noted, limits);
 }
 
-/** Changes of a room: parts under new names first, then its entry by compare-and-set. Losers take their parts back. */
+/**
+ * Implements the changes of a room: parts under new names first, then the room head by compare-and-set. After a lost
+ * race the parts are deleted.
+ */
 export class RoomChanges implements Changes {
   readonly #kv: RoomBuckets;
   readonly #index: RoomIndex;
@@ -84,7 +93,7 @@ export class RoomChanges implements Changes {
     const isTaken = await this.#change(roomId, async (entry, revision) => {
       if (entry.room.version !== version - 1 || entry.room.deletedAt !== null) return null;
       const prepared = await this.#next(entry, revision, change);
-      // Whoever left since the change was made may have been the owner on whom it counted.
+      // An owner who left after the change was made may have been the only one in it.
       if (prepared.entry.owners > 0) return prepared;
       await this.#discard(roomId, prepared);
       return null;
@@ -92,7 +101,7 @@ export class RoomChanges implements Changes {
     if (!isTaken) return false;
     const isIn = new Set(change.stays.filter(({ until }) => until === 0).map(({ endpoint }) => endpoint));
     const closed = change.stays.filter(({ endpoint }) => !isIn.has(endpoint));
-    // Where one stays noted, its reader finds that the room says otherwise.
+    // If an index entry remains, its readers see in the room head that it is stale.
     await sideBySide(closed, ({ endpoint }) => this.#index.exit(endpoint, roomId, version).catch(() => undefined));
     return true;
   }
@@ -114,13 +123,16 @@ export class RoomChanges implements Changes {
       return { entry: { ...entry, stays: stays.pages, leaving, owners }, stays, keys: noPages };
     });
     if (!isTaken) return null;
-    // Where it stays noted, its readers find that the stay is accepted.
+    // If an index entry remains, its readers see that the stay is accepted.
     if (isAcceptance(before, changed))
       await this.#index.dropUnaccepted(endpoint, roomId, version).catch(() => undefined);
     return changed;
   }
 
-  /** Replaces a room's entry by what `prepare` makes of it, whoever changes it meanwhile. False where it makes null. */
+  /**
+   * Replaces a room's head by the result of `prepare`, retrying after lost races. Returns false if `prepare` returns
+   * null.
+   */
   async #change(
     roomId: string,
     prepare: (entry: RoomEntry, revision: number) => Promise<Prepared | null>,
@@ -146,7 +158,7 @@ export class RoomChanges implements Changes {
     return made !== null;
   }
 
-  /** The entry that follows on another by a change, with all its parts written. Errors: PageGone. */
+  /** Applies a change to a room head and writes all parts of the result. Errors: PageGone. */
   async #next(entry: RoomEntry, revision: number, change: RoomChange): Promise<Prepared> {
     const { roomId, epoch, keyCheck, version, statementHash } = change.room;
     let { leaving, owners } = entry;
@@ -170,7 +182,7 @@ export class RoomChanges implements Changes {
       }),
     ]);
     if (refused[0] !== undefined) {
-      // What was noted stays noted: it may be that of a change which another node is about to commit.
+      // Keep the index entries: they may belong to a change that another node is about to commit.
       await this.#erase(roomId, stays.made, keys.made.made);
       throw unacceptedQuota(refused[0]);
     }
@@ -205,9 +217,7 @@ export class RoomChanges implements Changes {
     return { epochKeys: { epoch, pages: made.pages, older, ...by }, made };
   }
 
-  /**
-   * A crash before the entry is replaced leaves keys charged that are gone. They are given back with the room.
-   */
+  /** A crash before the head is replaced leaves removed keys charged until the room is deleted. */
   async dropKeys(roomId: string, after: string | null): Promise<string | null> {
     const range = { from: after === null ? null : Number(after), epochsMax: epochsPerStep };
     const filed: FiledDrops = { keys: [], erased: [] };

@@ -1,3 +1,11 @@
+/**
+ * The storage format of a room, and the buckets that hold it. One entry per room, the room head, holds its current
+ * state and references its parts: immutable pages of stays and of sealed keys, and archives of older statements and of
+ * the keys of earlier epochs.
+ * Invariant: replacing the room head by compare-and-set is the commit of every change. What a head references never
+ * changes, so a reader of one head sees a consistent room; a part that no head references does not exist for readers.
+ * Every file about rooms in this folder uses it.
+ */
 import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket, tooBusy } from "./bucket.ts";
@@ -6,95 +14,102 @@ import type { CertainReads } from "./certain-reads.ts";
 import { PageGone, type PageRef, Pages } from "./pages.ts";
 import type { UnacceptedStay } from "./room-index.ts";
 
-/** How often a reader begins anew because the room changed under it. */
+/** How often a reader starts over because the room changed while it read. */
 const readsMax = 50;
-/** Statements filed together. */
+/** The number of statements in one archive entry. */
 const statementsFiled = 16;
 
 /** The sealed keys of one epoch. */
 export interface EpochKeys {
   readonly epoch: number;
   readonly pages: readonly PageRef[];
-  /** The newest epoch before it that has keys. */
+  /** The previous epoch that has keys, or null. */
   readonly older: number | null;
-  /** Who is charged for those that say nothing else. Absent where rows were not charged yet. */
+  /** The payer of the keys that do not name their own. Absent in data from before rows were charged. */
   readonly by?: string;
 }
 
 /**
- * A room as its one entry holds it: replacing that entry is the commit of every change. What it names does not change;
- * what it does not name is not there.
+ * The room head: the single entry that holds a room. Replacing it is the commit of every change. Parts that it
+ * references never change; parts that it does not reference do not exist.
  */
 export interface RoomEntry {
   readonly room: Omit<RoomRecord, "rekeyPending">;
-  /** The newest statement. Those before it were filed before it was taken. */
+  /** The newest statement. Earlier ones were archived before it was committed. */
   readonly statement: StatementRecord | null;
   readonly stays: readonly PageRef[];
-  /** The keys of the newest epoch that has any. Those of earlier ones were filed before. */
+  /** The keys of the newest epoch that has any. Those of earlier epochs were archived before. */
   readonly keys: EpochKeys | null;
-  /** Open stays that were marked left. */
+  /** The number of open stays that are marked left. */
   readonly leaving: number;
-  /** Owners who are in. */
+  /** The number of current owners. */
   readonly owners: number;
   /**
-   * The name under which earlier statements and the keys of earlier epochs are filed. A restoration files all of them
-   * under a new name before it commits, so that a reader of the old entry still finds the old ones. Absent: none.
+   * The archive name of earlier statements and of the keys of earlier epochs. A restoration archives all of them under
+   * a new name before it commits, so that a reader of the old head still finds the old ones. If absent, the room id
+   * alone is the name.
    */
   readonly files?: string;
-  /** What its rows cost, by payer. Absent where that is to be counted: before 0.2.0, and after a restoration. */
+  /**
+   * The cost of the room's rows, by payer. Absent until it is counted: for rooms from before 0.2.0, and after a
+   * restoration.
+   */
   readonly charges?: Readonly<Record<string, number>>;
 }
 
-/** What of a room says where its parts are filed. */
+/** The part of a room head that determines the archive keys. */
 export type FiledRoom = Pick<RoomEntry, "files"> & { readonly room: Pick<RoomRecord, "roomId"> };
 
-/** What stands for a room that was never made, and never will be: its place was given to another. */
+/**
+ * A placeholder for a room that was never created and never will be: its creation took too long, and its subject was
+ * given to another room.
+ */
 export interface NoRoom {
   readonly room: null;
 }
 
-/** A subject's claim, made before the room's entry. */
+/** The claim of a subject, written before the room head. */
 export interface Claim {
   readonly roomId: string;
 }
 
-/** The keys of an epoch, as of a revision of the room's entry. */
+/** The archived keys of an epoch, as of a revision of the room head. */
 export interface FiledKeys extends EpochKeys {
   readonly asOf: number;
 }
 
-/** Where a stay is sorted: by endpoint, then since. */
+/** The sort key of a stay: by endpoint, then since. */
 export function stayKey({ endpoint, since }: Pick<StayRecord, "endpoint" | "since">): string {
   return `${endpoint} ${String(since).padStart(10, "0")}`;
 }
 
-/** The place behind every stay of an endpoint. */
+/** A sort key after every stay of an endpoint. */
 export function afterStays(endpoint: string): string {
   return stayKey({ endpoint, since: 9_999_999_999 });
 }
 
-/** The record of an entry. */
+/** The room record of a room head. */
 export function recordOf({ room, leaving }: RoomEntry): RoomRecord {
   return { ...room, rekeyPending: leaving > 0 };
 }
 
-/** Whether a stay is open and was marked left. */
+/** Reports whether a stay is open but marked left, so that an owner still has to sign the member out. */
 export function isLeaving({ until, leftAt }: StayRecord): boolean {
   return until === 0 && leftAt !== null;
 }
 
-/** What the index notes of a stay that is not accepted. */
+/** The index entry of an unaccepted stay. */
 export function unacceptedStay({ endpoint, addedBy }: StayRecord, roomId: string, version: number): UnacceptedStay {
   return { endpoint, roomId, version, adder: addedBy ?? "" };
 }
 
-/** A stay as it is kept: before 0.2.0 nobody had to accept one, and nobody noted who added whom. */
+/** Fills in fields of a stay from before 0.2.0, when stays needed no acceptance and the adder was not recorded. */
 function wholeStay(kept: StayRecord): StayRecord {
   const { acceptedAt = 0, addedBy = null } = kept as Partial<StayRecord>;
   return { ...kept, acceptedAt, addedBy };
 }
 
-/** Where statements of a version are filed. */
+/** The number of the archive entry that holds a version's statement. */
 export function fileOf(version: number): number {
   return Math.floor((version - 1) / statementsFiled);
 }
@@ -103,19 +118,19 @@ function filesOf({ room, files }: FiledRoom): string {
   return files === undefined ? room.roomId : `${room.roomId}.${files}`;
 }
 
-/** A sealed key as a page holds it. `by`: who is charged for it, where that is not whom its epoch names. */
+/** A sealed key as stored in a page. `by` is its payer, if it is not the payer of the epoch. */
 export interface SealedKey {
   readonly endpoint: string;
   readonly sealedKey: string;
   readonly by?: string;
 }
 
-/** Who is charged for a sealed key; the room's creator where nobody was noted. */
+/** The payer of a sealed key; the room's creator if none was recorded. */
 export function chargedTo({ by }: SealedKey, epoch: EpochKeys, { room }: Pick<RoomEntry, "room">): string {
   return by ?? epoch.by ?? room.creator;
 }
 
-/** Keys of one epoch as pages hold them, and who is charged for those that say nothing. */
+/** Converts the keys of one epoch to their stored form, and returns the payer that they share. */
 export function sealedKeys(keys: readonly SealedKeyRecord[], by = keys[0]?.chargedTo) {
   const sealed = keys.map(({ endpoint, sealedKey, chargedTo: payer }): SealedKey => {
     return payer === by ? { endpoint, sealedKey } : { endpoint, sealedKey, by: payer };
@@ -123,7 +138,7 @@ export function sealedKeys(keys: readonly SealedKeyRecord[], by = keys[0]?.charg
   return { sealed, by: by === undefined ? {} : { by } };
 }
 
-/** The rooms' part of the buckets. */
+/** The buckets of the rooms. */
 export class RoomBuckets {
   readonly entries: Bucket<RoomEntry | NoRoom>;
   readonly claims: Bucket<Claim>;
@@ -145,15 +160,16 @@ export class RoomBuckets {
     this.filedKeys = new Bucket(calls, buckets.roomKeys);
   }
 
-  /** A room's entry and its revision, or null for none. */
+  /** Reads a room's head and its revision; null if there is none. */
   async find(roomId: string): Promise<{ readonly entry: RoomEntry; readonly revision: number } | null> {
     const { value, revision } = await this.entries.get(roomId);
     return value === null || value.room === null ? null : { entry: value, revision };
   }
 
   /**
-   * Reads parts of a room in one state of it. Gives null where there is no room.
-   * Errors: unavailable, also where a part is missing for good.
+   * Reads parts of a room in one consistent state; retries if the room changes during the read. Returns null if there
+   * is no such room.
+   * Errors: unavailable, also if a part is permanently missing.
    */
   async reading<R>(roomId: string, read: (entry: RoomEntry, revision: number) => Promise<R>): Promise<R | null> {
     for (let reads = 0; reads < readsMax; reads++) {
@@ -168,34 +184,34 @@ export class RoomBuckets {
     throw tooBusy();
   }
 
-  /** The open stay of an endpoint. Errors: PageGone. */
+  /** Reads the open stay of an endpoint. Errors: PageGone. */
   async openStay({ room, stays }: RoomEntry, endpoint: string): Promise<StayRecord | null> {
     const page = await this.stays.around(room.roomId, stays, afterStays(endpoint));
     return page.find((stay) => stay.endpoint === endpoint && stay.until === 0) ?? null;
   }
 
-  /** Where the keys of an epoch are filed. */
+  /** The archive key of an epoch's keys. */
   epochKey(filed: FiledRoom, epoch: number): string {
     return `${filesOf(filed)}.epoch-${epoch}`;
   }
 
-  /** Where a file of statements is. */
+  /** The archive key of a group of statements. */
   statementsKey(filed: FiledRoom, file: number): string {
     return `${filesOf(filed)}.${file}`;
   }
 
-  /** A pattern for every file of statements of a room. */
+  /** A pattern that matches every archived statement entry of a room. */
   everyFile(filed: FiledRoom): string {
     return `${filesOf(filed)}.*`;
   }
 
-  /** Files the keys of an epoch. One that was filed of a later revision stays. */
+  /** Archives the keys of an epoch, unless they are archived already as of the same or a later revision. */
   async fileKeys(room: FiledRoom, filed: FiledKeys): Promise<void> {
     const key = this.epochKey(room, filed.epoch);
     await this.filedKeys.update(key, (known) => (known !== null && known.asOf >= filed.asOf ? known : filed));
   }
 
-  /** Files a statement that was taken. */
+  /** Archives a committed statement. */
   async fileStatement(room: FiledRoom, statement: StatementRecord): Promise<void> {
     await this.statements.update(this.statementsKey(room, fileOf(statement.version)), (known) => {
       const filed = known ?? [];
@@ -203,7 +219,7 @@ export class RoomBuckets {
     });
   }
 
-  /** Statements from a version on, ascending, at most `limit`. Errors: PageGone. */
+  /** Reads at most `limit` statements from a version on, ascending. Errors: PageGone. */
   async statementsOf(entry: RoomEntry, from: number, limit: number): Promise<StatementRecord[]> {
     const { room, statement } = entry;
     const first = Math.max(1, from);

@@ -40,7 +40,7 @@ export async function allKeys(kv: RoomBuckets, entry: RoomEntry): Promise<EpochK
   return all;
 }
 
-/** A room with its parts as one entry of it names them, each sorted. Errors: PageGone. */
+/** Reads a room with all the parts that one room head references, each sorted. Errors: PageGone. */
 export async function wholeOf(kv: RoomBuckets, entry: RoomEntry): Promise<WholeRoom> {
   const { roomId } = entry.room;
   const [stays, epochs, statements] = await Promise.all([
@@ -72,12 +72,12 @@ export function signersOf(statements: readonly StatementRecord[]): Map<number, s
   return signers;
 }
 
-/** A room in one state, whole; null where there is none. Errors: unavailable. */
+/** Reads a whole room in one consistent state; null if there is none. Errors: unavailable. */
 export function wholeRoom(kv: RoomBuckets, roomId: string): Promise<WholeRoom | null> {
   return kv.reading(roomId, (entry) => wholeOf(kv, entry));
 }
 
-/** Claims a subject for a room that is written as it is. Errors: conflict when another room has it. */
+/** Claims a subject for an imported room. Errors: conflict if another room has it. */
 async function putClaim(kv: RoomBuckets, { roomId, subject }: RoomRecord): Promise<void> {
   const claim = (await kv.claims.get(subject)).value;
   if (claim?.roomId === roomId) return;
@@ -88,7 +88,7 @@ async function putClaim(kv: RoomBuckets, { roomId, subject }: RoomRecord): Promi
   await kv.claims.put(subject, { roomId });
 }
 
-/** Writes the keys of every epoch. Gives those that the room's entry holds. */
+/** Writes the keys of every epoch. Returns the part for the room head: the newest epoch's keys. */
 async function putKeys(kv: RoomBuckets, roomId: string, keys: readonly SealedKeyRecord[], asOf: number) {
   const room = { room: { roomId } };
   let newest = null as EpochKeys | null;
@@ -106,12 +106,12 @@ async function putStatements(kv: RoomBuckets, roomId: string, statements: readon
   await sideBySide([...files], ([file, some]) => kv.statements.put(kv.statementsKey({ room: { roomId } }, file), some));
 }
 
-/** Writes a room with its parts in place of what is there. Its entry comes last. Errors: conflict, unavailable. */
+/** Writes a room with its parts over any existing one. Its head is written last. Errors: conflict, unavailable. */
 export async function putRoom(kv: RoomBuckets, index: RoomIndex, whole: WholeRoom): Promise<void> {
   const { rekeyPending: _, ...room } = whole.room;
   const { roomId, creator, deletedAt, version } = room;
   const found = await kv.find(roomId);
-  // A deleted room that still has stays was not purged: it keeps its subject.
+  // A deleted room with stays was not purged yet, so it keeps its subject.
   if (deletedAt === null || whole.stays.length > 0) await putClaim(kv, whole.room);
   const statements = [...whole.statements].sort((a, b) => a.version - b.version);
   const open = whole.stays.filter(({ until }) => until === 0);

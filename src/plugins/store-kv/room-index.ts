@@ -1,30 +1,36 @@
+/**
+ * The index from users to rooms: the rooms that a user may be in, the unaccepted stays by adder, and the rooms that a
+ * user created. Listings and limits are computed from it, each limit by compare-and-set on one entry.
+ * Invariant: the index may contain too much, never too little. An entry is added before the stay or room is committed,
+ * and removed after it ended. So readers verify every hit against the room head, which alone decides membership.
+ */
 import { isOverUnaccepted, type UnacceptedCounts, type UnacceptedLimits } from "../../contracts/unaccepted.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket } from "./bucket.ts";
 import { type Calls, sideBySide } from "./calls.ts";
 
-/** Rooms that one peer may be in, and that one may have created: what one entry holds. */
+/** The most rooms that one user may be in, or may have created: the capacity of one index entry. */
 const roomsMax = 20_000;
 
-/** What is noted of a room that was made. */
+/** The state of a created room whose creation is complete. */
 const isMade = 1;
 
-/** Unaccepted stays of one peer that its index holds. Beyond that nobody adds the peer to another room. */
+/** The most unaccepted stays in the index of one user. Above it, no one can add the user to another room. */
 const unacceptedMax = 20_000;
-/** After what time a stay that was noted and is not there is not about to be there, in milliseconds. */
+/** After this time an index entry without its stay is stale, because the add must have failed, in milliseconds. */
 const addingMsMax = 60_000;
 
 /** Numbers by room id. */
 type ByRoom = Readonly<Record<string, number>>;
 
-/** A stay that is not accepted: the version of the room with which it was to begin, and when that was noted, in ms. */
+/** An unaccepted stay in the index: the room version that begins it, and when it was added, in milliseconds. */
 type Noted = readonly [version: number, at: number];
 
-/** The unaccepted stays of one peer, by adder, then by room id. */
+/** The unaccepted stays of one user, by adder, then by room id. */
 type Unaccepted = Readonly<Record<string, Readonly<Record<string, Noted>>>>;
 
-/** An unaccepted stay that is to begin. */
+/** An unaccepted stay that is about to begin. */
 export interface UnacceptedStay {
   readonly endpoint: string;
   readonly roomId: string;
@@ -32,7 +38,7 @@ export interface UnacceptedStay {
   readonly adder: string;
 }
 
-/** The same without some rooms of an adder; the very same where that is nothing. */
+/** Removes some rooms of an adder. Returns the same object if there is nothing to remove. */
 function withoutNoted(all: Unaccepted, adder: string, isGone: (roomId: string, noted: Noted) => boolean): Unaccepted {
   const mine = Object.entries(all[adder] ?? {});
   const kept = mine.filter(([roomId, noted]) => !isGone(roomId, noted));
@@ -56,13 +62,13 @@ function checkSize(rooms: ByRoom): ByRoom {
 }
 
 /**
- * Which rooms somebody may be in, and which they created: what to look at, never what holds. Only a room's own entry
- * says who is in it. A room is noted before it, or the stay in it, is committed, and taken off after it went.
+ * The index from users to rooms. It contains candidates only: the room head decides who is a member. An entry is added
+ * before its room or stay is committed, and removed after it ended.
  */
 export class RoomIndex {
-  /** By endpoint: the version of the room with which the last stay was to begin. */
+  /** By endpoint: for each room, the version that began the last stay. */
   readonly #rooms: Bucket<ByRoom>;
-  /** By endpoint: 1 for a room that was made; for one that is being made, when that began in ms (0: long ago). */
+  /** By endpoint: for each created room `isMade`, or the start time of a creation in progress, in ms (0: long ago). */
   readonly #created: Bucket<ByRoom>;
   readonly #unaccepted: Bucket<Unaccepted>;
 
@@ -76,8 +82,8 @@ export class RoomIndex {
   }
 
   /**
-   * Ids of the rooms in which an endpoint may have an open stay, ascending; only those that it may have accepted, or
-   * that it may not have accepted, where that is asked for.
+   * Lists the ids of rooms in which an endpoint may have an open stay, ascending. `accepted` restricts them to rooms
+   * that it may have accepted, or may not have accepted.
    */
   async roomsOf(endpoint: string, accepted?: boolean): Promise<string[]> {
     const [yes, no] = await Promise.all([
@@ -89,8 +95,8 @@ export class RoomIndex {
   }
 
   /**
-   * Notes a stay that is to begin unaccepted. False, and it is not noted, where it is over the limits: one
-   * compare-and-set, whichever nodes add at once.
+   * Adds an unaccepted stay to the index. Returns false and adds nothing if it exceeds the limits. One compare-and-set,
+   * so the limits hold for concurrent adds on all nodes.
    */
   async reserveUnaccepted(stay: UnacceptedStay, limits?: UnacceptedLimits): Promise<boolean> {
     const { endpoint, adder, roomId, version } = stay;
@@ -105,7 +111,7 @@ export class RoomIndex {
     return !isRefused;
   }
 
-  /** Takes stays of an adder off that are noted and, for a while already, are not there. */
+  /** Removes an adder's stale index entries: those that are older than `addingMsMax` and have no stay. */
   async dropStale(endpoint: string, adder: string, isThere: (roomId: string) => Promise<boolean>): Promise<void> {
     const mine = Object.entries((await this.#unaccepted.get(endpoint)).value?.[adder] ?? {});
     const settled = mine.filter(([, [, at]]) => this.now() - at > addingMsMax);
@@ -119,7 +125,7 @@ export class RoomIndex {
     await this.#unaccepted.update(endpoint, (known) => known && withoutNoted(known, adder, isGone));
   }
 
-  /** Takes an unaccepted stay off that began with a version or an earlier one: it was accepted, or is over. */
+  /** Removes an unaccepted stay that a version, or an earlier one, began: it was accepted, or has ended. */
   async dropUnaccepted(endpoint: string, roomId: string, version: number): Promise<void> {
     const isGone = (id: string, [noted]: Noted) => id === roomId && noted <= version;
     await this.#unaccepted.update(endpoint, (known) => {
@@ -128,14 +134,14 @@ export class RoomIndex {
     });
   }
 
-  /** Notes a stay that is accepted, or is about to be, with the version of the room. Errors: quota. */
+  /** Adds an accepted stay, or one about to be accepted, with the room's version. Errors: quota. */
   async enter(endpoint: string, roomId: string, version: number): Promise<void> {
     await this.#rooms.update(endpoint, (known) =>
       (known?.[roomId] ?? -1) >= version ? known : checkSize({ ...known, [roomId]: version }),
     );
   }
 
-  /** Takes a room off that an endpoint left with a version. One that was noted for a later stay remains. */
+  /** Removes a room that an endpoint left with a version. An entry of a later stay remains. */
   async exit(endpoint: string, roomId: string, version: number): Promise<void> {
     await Promise.all([
       this.#rooms.update(endpoint, (known) =>
@@ -145,7 +151,10 @@ export class RoomIndex {
     ]);
   }
 
-  /** How many rooms an endpoint created; and those that it began to create, by id, with the time of that in ms. */
+  /**
+   * Counts the rooms that an endpoint created, and lists those whose creation is in progress, with the start time in
+   * ms.
+   */
   async createdBy(endpoint: string): Promise<{ readonly made: number; readonly open: ReadonlyMap<string, number> }> {
     const all = Object.entries((await this.#created.get(endpoint)).value ?? {});
     const open = all.filter(([, state]) => state !== isMade);
@@ -153,8 +162,8 @@ export class RoomIndex {
   }
 
   /**
-   * Notes a room that its creator is about to make. False where `max` others are noted, those that are being made
-   * included: one compare-and-set, whichever nodes they are made on. Errors: quota.
+   * Adds a room that its creator is about to make. Returns false if `max` others are in the index, including those in
+   * progress. One compare-and-set, so the limit holds on all nodes. Errors: quota.
    */
   async reserveCreated(endpoint: string, roomId: string, at: number, max: number): Promise<boolean> {
     let isFull = false;
@@ -166,14 +175,14 @@ export class RoomIndex {
     return !isFull;
   }
 
-  /** Notes a room that its creator has made. Errors: quota. */
+  /** Marks a room as created. Errors: quota. */
   async noteCreated(endpoint: string, roomId: string): Promise<void> {
     await this.#created.update(endpoint, (known) =>
       known?.[roomId] === isMade ? known : checkSize({ ...known, [roomId]: isMade }),
     );
   }
 
-  /** Takes a room off its creator's. */
+  /** Removes a room from its creator's index entry. */
   async dropCreated(endpoint: string, roomId: string): Promise<void> {
     await this.#created.update(endpoint, (known) => (known?.[roomId] === undefined ? known : without(known, roomId)));
   }

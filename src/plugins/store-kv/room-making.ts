@@ -1,3 +1,10 @@
+/**
+ * Creates rooms in several steps that a crash may interrupt at any point: count the room for its creator, claim its
+ * subject, write its parts, and create the room head, which is the commit. A failed attempt can be repeated with the
+ * same room.
+ * Invariant: without a room head there is no room. A claim or count that a crash left behind expires after a minute;
+ * taking over the claim first occupies the room id with a placeholder, so the slow creator cannot commit any more.
+ */
 import { chargesOf } from "../../contracts/rows.ts";
 import { isOwnerIn } from "../../contracts/stay-rules.ts";
 import type { NewRoom, RoomRecord } from "../../contracts/store.ts";
@@ -8,33 +15,33 @@ import { sideBySide } from "./calls.ts";
 import { type RoomBuckets, type RoomEntry, sealedKeys } from "./room-entry.ts";
 import type { RoomIndex } from "./room-index.ts";
 
-/** After what time a claim whose room is not there may be taken over, in milliseconds. Source: spec 10. */
+/** After this time a subject claim without a room may be taken over, in milliseconds. Source: spec 10. */
 const claimLifeMs = 60_000;
 
-/** What making a room works with. */
+/** The dependencies of room creation. */
 export interface MakingParts {
   readonly kv: RoomBuckets;
   readonly index: RoomIndex;
   readonly now: () => number;
 }
 
-/** Errors: conflict, or gone, when a room id was used. */
+/** Checks that a room id was never used. Errors: conflict, or gone for a deleted room. */
 async function checkFresh({ kv }: MakingParts, roomId: string): Promise<void> {
   const { value } = await kv.entries.get(roomId);
   if (value === null) return;
   throw takenRoomId(roomId, value.room === null || value.room.deletedAt !== null);
 }
 
-/** Whether what claims a subject may lose it: a room that is another's by now, or one that was never made. */
+/** Reports whether a subject claim may be taken over: its room has another subject by now, or was never created. */
 async function mayLose({ kv, now }: MakingParts, subject: string, roomId: string, since: number): Promise<boolean> {
   const { value } = await kv.entries.get(roomId);
   if (value !== null) return value.room?.subject !== subject;
   if (now() - since < claimLifeMs) return false;
-  // Whoever began to make that room may still be at it: from here on they find its place taken.
+  // The creator of that room may still be at work: the placeholder makes their commit fail.
   return (await kv.entries.create(roomId, { room: null })) !== null;
 }
 
-/** Claims the subject of a room that was counted, which no longer is where another room has the subject. */
+/** Claims the subject of a room that was counted for its creator. If another room has the subject, undoes the count. */
 export async function claimFor(
   parts: MakingParts,
   { roomId, subject, creator }: Pick<RoomRecord, "roomId" | "subject" | "creator">,
@@ -46,7 +53,7 @@ export async function claimFor(
   });
 }
 
-/** Claims a subject for a room. Gives the claim's revision, or null where it was the room's own before. */
+/** Claims a subject for a room. Returns the claim's revision, or null if the room had claimed it before. */
 function claim(parts: MakingParts, subject: string, roomId: string): Promise<number | null> {
   const { claims } = parts.kv;
   return untilMade(async () => {
@@ -58,7 +65,7 @@ function claim(parts: MakingParts, subject: string, roomId: string): Promise<num
   });
 }
 
-/** The first entry of a room whose parts are written. */
+/** Writes the parts of a new room and returns its first head. */
 async function firstEntry({ kv, index }: MakingParts, { room, stay, keys, statement }: NewRoom): Promise<RoomEntry> {
   const { roomId, epoch } = room;
   const { sealed, by } = sealedKeys(keys);
@@ -81,13 +88,15 @@ async function firstEntry({ kv, index }: MakingParts, { room, stay, keys, statem
   };
 }
 
-/** Whether a room is there, not deleted, and somebody's creation. */
+/** Reports whether a room exists, is not deleted, and has this creator. */
 export async function isLiveBy(kv: RoomBuckets, roomId: string, creator: string): Promise<boolean> {
   const room = (await kv.find(roomId))?.entry.room;
   return room?.creator === creator && room.deletedAt === null;
 }
 
-/** Counts a room for its creator before there is anything of it. False where the creator has `liveMax` others. */
+/**
+ * Counts a room for its creator before anything of it is written. Returns false if the creator has `liveMax` others.
+ */
 export async function reserve(
   { kv, index, now }: MakingParts,
   { roomId, creator }: Pick<RoomRecord, "roomId" | "creator">,
@@ -95,7 +104,7 @@ export async function reserve(
 ): Promise<boolean> {
   const attempt = () => index.reserveCreated(creator, roomId, now(), liveMax);
   if (await attempt()) return true;
-  // A creation that was cut short counts until it is certain that its room will never be there.
+  // An interrupted creation counts until it is certain that its room will never exist.
   const { open } = await index.createdBy(creator);
   const old = [...open].filter(([id, at]) => id !== roomId && now() - at > claimLifeMs).map(([id]) => id);
   if (old.length === 0) return false;
@@ -106,9 +115,9 @@ export async function reserve(
 }
 
 /**
- * Makes a room: it is counted first, then it claims its subject, and its entry comes last. Nothing of it is there
- * before the entry is. False, and nothing is made, where its creator has `liveMax` rooms.
- * Errors: conflict, gone, unavailable. After an error that is no answer the same room may be made again.
+ * Creates a room: count it, claim its subject, write its parts, then create its head. Before the head exists, the room
+ * does not. Returns false and creates nothing if its creator has `liveMax` rooms.
+ * Errors: conflict, gone, unavailable. After `unavailable` the same room may be created again.
  */
 export async function makeRoom(
   parts: MakingParts,
@@ -122,7 +131,7 @@ export async function makeRoom(
   const claimed = await claimFor(parts, made.room);
   const entry = await firstEntry(parts, made);
   if ((await kv.entries.create(roomId, entry)) !== null) {
-    // Without it the room counts all the same, after a look at its entry.
+    // If this fails, the room counts all the same, because readers of the count check its head.
     await index.noteCreated(creator, roomId).catch(() => undefined);
     return true;
   }
@@ -131,7 +140,7 @@ export async function makeRoom(
   throw new UnibusError("unavailable", "the room's id was taken and freed meanwhile (try again)");
 }
 
-/** Takes back what a room that lost its id to another has written. What stays behind is in nobody's way. */
+/** Undoes the writes of a room that lost its id to another one. Anything left behind is harmless. */
 async function discard(
   { kv, index }: MakingParts,
   { room, stay }: NewRoom,
@@ -150,7 +159,7 @@ async function discard(
   ]);
 }
 
-/** Whether somebody is in a room that was made; one that has changed since counts as yes. */
+/** Reports whether a user is in a newly created room; true if the room has changed since. */
 async function isIn(kv: RoomBuckets, entry: RoomEntry | undefined, endpoint: string): Promise<boolean> {
   if (entry === undefined) return false;
   if (entry.room.version > 1) return true;

@@ -1,7 +1,7 @@
 /**
- * Brings a room back by one replacement of its entry. Everything that the new entry names is written before: pages
- * under new names, as for any change, and the filed statements and keys under a new name for the files of the room.
- * What the old entry names stays until the new one is committed, so a crash or a lost race leaves the room as it was.
+ * Restores a room by one replacement of its head. All parts of the new head are written first: pages under new names,
+ * as in any change, and the archived statements and keys under a new archive name. The parts of the old head stay until
+ * the new one is committed, so a crash or a lost race leaves the room unchanged.
  */
 import { randomBytes } from "node:crypto";
 import { isOwnerIn, keptStay } from "../../contracts/stay-rules.ts";
@@ -26,7 +26,7 @@ import { allKeys } from "./room-import.ts";
 import type { RoomIndex } from "./room-index.ts";
 import { claimFor, isLiveBy, type MakingParts, reserve } from "./room-making.ts";
 
-/** An entry whose parts are written: the pages made for it, and those that it no longer names. */
+/** A new room head whose parts are written, the pages made for it, and the pages that it no longer references. */
 interface Prepared {
   readonly entry: RoomEntry;
   readonly made: { readonly stays: readonly string[]; readonly keys: readonly string[] };
@@ -37,7 +37,7 @@ interface Prepared {
 const idsOf = (pages: RoomEntry["stays"] = []): string[] => pages.map(({ id }) => id);
 const isOpen = ({ until }: StayRecord): boolean => until === 0;
 
-/** Restorations of rooms. */
+/** Implements `WayBackStore.restoreRoom`. */
 export class RoomRestoring {
   readonly #kv: RoomBuckets;
   readonly #index: RoomIndex;
@@ -100,12 +100,12 @@ export class RoomRestoring {
     await this.#erase(roomId, done.replaced);
     const isIn = new Set(restoration.stays.filter(isOpen).map(({ endpoint }) => endpoint));
     const out = done.before.filter((stay) => isOpen(stay) && !isIn.has(stay.endpoint));
-    // Where one stays noted, its reader finds that the room says otherwise.
+    // If an index entry remains, its readers see in the room head that it is stale.
     await sideBySide(out, ({ endpoint }) => this.#index.exit(endpoint, roomId, room.version).catch(() => undefined));
     return "restored";
   }
 
-  /** Gives back what a room held that had the same id: its subject, and its place among its creator's rooms. */
+  /** Releases what a replaced room with the same id held: its subject, and its place in its creator's index entry. */
   async #release(held: RoomEntry["room"], room: RoomEntry["room"]): Promise<void> {
     const { roomId, subject, creator } = held;
     if (subject !== room.subject) {
@@ -117,7 +117,7 @@ export class RoomRestoring {
     await this.#index.noteCreated(room.creator, roomId).catch(() => undefined);
   }
 
-  /** Writes everything that the room's next entry names, and the entry itself nowhere. Errors: PageGone. */
+  /** Writes all parts of the room's next head, but not the head itself. Errors: PageGone. */
   async #prepare(old: RoomEntry | null, revision: number, restoration: RoomRestoration): Promise<Prepared> {
     const { rekeyPending: _, ...given } = restoration.room;
     const { roomId } = given;
@@ -143,7 +143,7 @@ export class RoomRestoring {
     }
     const leaving = stays.filter(isLeaving).length;
     const owners = stays.filter(isOwnerIn).length;
-    // What it costs is counted from its rows a moment later.
+    // Its charges are counted from its rows a moment later.
     const { charges: __, ...uncharged } = old ?? {};
     const parts = { statement, stays: stayPages.pages, keys: keys.newest, leaving, owners };
     return {
@@ -154,7 +154,7 @@ export class RoomRestoring {
     };
   }
 
-  /** Files the keys of every epoch but the newest that has any, which it gives. Errors: PageGone. */
+  /** Archives the keys of every epoch except the newest that has any, which it returns. Errors: PageGone. */
   async #keys(old: RoomEntry | null, filed: FiledRoom, revision: number, { base, keys }: RoomRestoration) {
     const { roomId } = filed.room;
     const known = old === null ? [] : await allKeys(this.#kv, old);
@@ -182,7 +182,7 @@ export class RoomRestoring {
     return { newest, made, replaced };
   }
 
-  /** Files every statement but the newest, which it gives. Errors: PageGone. */
+  /** Archives every statement except the newest, which it returns. Errors: PageGone. */
   async #statements(
     old: RoomEntry | null,
     filed: FiledRoom,
@@ -202,7 +202,7 @@ export class RoomRestoring {
     return newest;
   }
 
-  /** What a room has of one file of statements, up to a version. Errors: PageGone where one is missing. */
+  /** Reads the statements of one archive entry up to a version. Errors: PageGone if one is missing. */
   async #filed(old: RoomEntry, file: number, upTo: number): Promise<StatementRecord[]> {
     const found = (await this.#kv.statements.get(this.#kv.statementsKey(old, file))).value ?? [];
     const newest = old.statement;
@@ -219,7 +219,7 @@ export class RoomRestoring {
     await Promise.all([this.#kv.stays.erase(roomId, stays), this.#kv.keys.erase(roomId, keys)]);
   }
 
-  /** Removes the statements that an entry which counts no more has filed. Those that stay behind do nothing. */
+  /** Deletes the archived statements of a head that is no longer current. Any that remain are harmless. */
   async #eraseStatements(room: FiledRoom): Promise<void> {
     await this.#kv.statements.erase(this.#kv.everyFile(room)).catch(() => undefined);
   }

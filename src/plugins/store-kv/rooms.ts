@@ -1,3 +1,8 @@
+/**
+ * Implements `RoomStore` over the rooms' buckets: reads and deletion are here, creation is in room-making.ts, changes
+ * in room-changes.ts, and charges in row-totals.ts. A deletion first marks the room head, so that the room reads as
+ * deleted, and later purges the parts and frees the subject; the tombstone stays.
+ */
 import { rowBytes } from "../../contracts/rows.ts";
 import type { Membership, RoomStore, SealedKeyRecord } from "../../contracts/store.ts";
 import { untilMade } from "./bucket.ts";
@@ -33,7 +38,7 @@ async function sealedKeyOf(
     if (found !== undefined) {
       return { endpoint, epoch: at.epoch, sealedKey: found.sealedKey, chargedTo: chargedTo(found, at, entry) };
     }
-    // Who is in has the newest: only for others is it looked for further back.
+    // A current member has a key of the newest epoch. Only for past members, look in earlier epochs.
     if (epoch !== null || at.older === null) return null;
     at = (await kv.filedKeys.get(kv.epochKey(entry, at.older))).value;
     if (at === null) throw new PageGone(`keys of ${roomId}`);
@@ -68,7 +73,7 @@ function createReads(kv: RoomBuckets, index: RoomIndex): Reads {
       const noted = await index.roomsOf(endpoint, accepted);
       const ids = after === null ? noted : noted.filter((roomId) => roomId > after);
       const found: Membership[] = [];
-      // What is noted may be over: then the next ones take its place.
+      // Some index entries may be stale; then later ones take their place.
       while (found.length < limit && ids.length > 0) {
         const some = await sideBySide(ids.splice(0, limit - found.length), (roomId) => membership(roomId, endpoint));
         for (const one of some) {
@@ -99,7 +104,7 @@ function createReads(kv: RoomBuckets, index: RoomIndex): Reads {
 }
 
 function createDeletion(kv: RoomBuckets, index: RoomIndex): Deletion {
-  /** Changes the entry of a room; null where `change` gives null. */
+  /** Changes the head of a room. Returns null if `change` returns null. */
   const changed = (roomId: string, change: (entry: RoomEntry) => RoomEntry | null): Promise<RoomEntry | null> =>
     untilMade(async () => {
       const found = await kv.find(roomId);
@@ -113,7 +118,7 @@ function createDeletion(kv: RoomBuckets, index: RoomIndex): Deletion {
       const marked = await changed(roomId, (entry) =>
         entry.room.deletedAt === null ? { ...entry, room: { ...entry.room, deletedAt: at } } : null,
       );
-      // Where it stays noted, the purge takes it off.
+      // If the index entry remains, the purge removes it.
       if (marked !== null) await index.dropCreated(marked.room.creator, roomId).catch(() => undefined);
       return marked !== null;
     },
@@ -124,7 +129,7 @@ function createDeletion(kv: RoomBuckets, index: RoomIndex): Deletion {
       const open = stays.filter(({ until }) => until === 0);
       await sideBySide(open, ({ endpoint }) => index.exit(endpoint, roomId, room.version));
       await index.dropCreated(room.creator, roomId);
-      // Its parts are no longer named before they go, so that no reader misses one.
+      // Remove the references before the parts, so that no reader misses one.
       const charges = { [room.creator]: rowBytes.room };
       const bare = { statement: null, stays: [], keys: null, leaving: 0, owners: 0, charges };
       await changed(roomId, (entry) => ({ ...entry, ...bare }));
@@ -135,7 +140,7 @@ function createDeletion(kv: RoomBuckets, index: RoomIndex): Deletion {
   };
 }
 
-/** Rooms in their buckets. */
+/** Implements the room store. */
 export function createRooms(parts: MakingParts, totals: RowTotals): RoomStore {
   const { kv, index } = parts;
   const changes = new RoomChanges(kv, index);

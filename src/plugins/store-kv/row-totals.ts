@@ -1,9 +1,9 @@
 /**
- * What each payer is charged for rows, over all rooms: the sum of what the rooms' entries say, in memory, by following
- * their bucket. So a change costs no write more, and what a crash leaves behind cannot make the sum wrong.
+ * The bytes that each payer is charged for rows over all rooms: the sum of the charges in the room heads, kept in
+ * memory by following their bucket. So a change needs no extra write, and a crash cannot make the sum wrong.
  *
- * A room whose entry says nothing (of a version before 0.2.0, or restored a moment ago) is counted once, from its
- * rows, and its entry then says it. Until then it counts for nobody.
+ * A room head without charges (from before 0.2.0, or just restored) is counted once from its rows, and the result is
+ * stored in the head. Until then the room is charged to no one.
  */
 import { chargesOf } from "../../contracts/rows.ts";
 import { buckets } from "../../wire/names.ts";
@@ -14,14 +14,14 @@ import { PageGone } from "./pages.ts";
 import type { NoRoom, RoomBuckets, RoomEntry } from "./room-entry.ts";
 import { allKeys, signersOf, wholeOf } from "./room-import.ts";
 
-/** Rooms that are counted in one go before the sum is looked at again. */
+/** How many rooms are counted before the image is read again. */
 const countedTogether = 256;
 
-/** The charges of every room, and their sums. */
+/** The charges of every room, and their sum per payer. */
 class ChargesImage implements Image {
   readonly #rooms = new Map<string, ReadonlyMap<string, number>>();
   #totals = new Map<string, number>();
-  /** Rooms that are to be counted. */
+  /** The rooms whose charges are not counted yet. */
   readonly uncounted = new Set<string>();
 
   set(roomId: string, json: string): void {
@@ -46,7 +46,7 @@ class ChargesImage implements Image {
   }
 }
 
-/** What payers are charged. */
+/** Answers how many bytes a payer is charged. */
 export class RowTotals {
   readonly #kv: RoomBuckets;
   readonly #follower: Follower<ChargesImage>;
@@ -58,15 +58,15 @@ export class RowTotals {
     this.#follower = new Follower(calls, followed, signal);
   }
 
-  /** Bytes, no older than the last change of a room before this call. Errors: unavailable. */
+  /** The bytes charged to a payer, including every change before this call. Errors: unavailable. */
   async of(payer: string): Promise<number> {
     const image = await this.#follower.now();
-    // In the background: one room may have very many rows. What fails is tried again with the next question.
+    // In the background, because one room may have very many rows. A failure is retried with the next query.
     if (image.uncounted.size > 0) void this.countAll().catch(() => undefined);
     return image.totalOf(payer);
   }
 
-  /** Counts every room that is to be counted. Errors: unavailable; what was counted by then stays so. */
+  /** Counts every room without charges. Errors: unavailable; rooms counted by then keep their result. */
   countAll(): Promise<void> {
     this.#counting ??= this.#countAll().finally(() => {
       this.#counting = null;
@@ -81,7 +81,7 @@ export class RowTotals {
   }
 }
 
-/** Counts one room, and notes in its entry what its rows cost. Errors: unavailable. */
+/** Counts one room and stores the charges in its head. Errors: unavailable. */
 function countRoom(kv: RoomBuckets, roomId: string): Promise<void> {
   return untilMade(async () => {
     const found = await kv.find(roomId);
@@ -104,7 +104,7 @@ function countRoom(kv: RoomBuckets, roomId: string): Promise<void> {
   });
 }
 
-/** Notes who is charged for the keys of earlier epochs, which dropping them gives back to. */
+/** Records the payer of the keys of earlier epochs, so that dropping those keys can refund them. */
 async function notePayers(kv: RoomBuckets, entry: RoomEntry, signers: ReadonlyMap<number, string>): Promise<void> {
   const filed = (await allKeys(kv, entry)).slice(1).filter(({ by }) => by === undefined);
   await sideBySide(filed, async ({ epoch }) => {

@@ -9,10 +9,10 @@ import { putRoom, type WholeRoom, wholeRoom } from "./room-import.ts";
 import type { RoomIndex } from "./room-index.ts";
 import { putRoster, putUsers, type UserBuckets } from "./users.ts";
 
-/** How many users or invites are read or written together. */
+/** How many users or invites are read or written at once. */
 const batchSize = 500;
 
-/** What a snapshot is read from and written to. */
+/** The dependencies of a snapshot. */
 export interface SnapshotParts {
   readonly kv: RoomBuckets;
   readonly index: RoomIndex;
@@ -54,7 +54,7 @@ async function* rowsOf({ kv, users, inviteKv }: SnapshotParts): AsyncGenerator<S
 
 type Gathered = { -readonly [K in keyof WholeRoom]: WholeRoom[K] extends readonly (infer T)[] ? T[] : WholeRoom[K] };
 
-/** Rows on their way in: users and invites in batches, a room once all of it is there. */
+/** An import in progress: users and invites are written in batches, and a room once all its rows have arrived. */
 class Import {
   readonly #parts: SnapshotParts;
   readonly #users = new Map<string, UserRecord>();
@@ -88,7 +88,7 @@ class Import {
     else room.statements.push(row.statement);
   }
 
-  /** Writes what has come. */
+  /** Writes all buffered rows. */
   async flush(): Promise<void> {
     const { kv, index, userKv, inviteKv } = this.#parts;
     await putUsers(userKv, [...this.#users.values()]);
@@ -111,8 +111,9 @@ async function writeLines(file: string, rows: AsyncIterable<SnapshotRow>): Promi
 }
 
 /**
- * The whole of the buckets. Each room of an export is in one state; rooms may be of different moments.
- * A backup is the export, one row of JSON a line.
+ * Implements the snapshot of the buckets. Each room of an export is consistent; different rooms may be from different
+ * moments.
+ * A backup is the export as JSON, one row per line.
  */
 export function createSnapshot(parts: SnapshotParts): Snapshot {
   return {

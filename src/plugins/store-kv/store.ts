@@ -23,16 +23,16 @@ import { UserIndex } from "./user-index.ts";
 import { createUsers, userBuckets } from "./users.ts";
 import { createWayBack } from "./way-back.ts";
 
-/** How long an operation may take in all, in milliseconds: longer than each of the calls that it makes. */
+/** The timeout of one operation, in milliseconds: longer than that of each call that it makes. */
 const opTimeoutMs = 8_000;
-/** How long a change of a room may take, which may write a part for each of thousands of members. */
+/** The timeout of a change of a room, which may write parts for thousands of members, in milliseconds. */
 const changeTimeoutMs = 30_000;
-/** The part of the account's disk that only removals may use, and so many bytes at most. Source: spec 9. */
+/** The share of the account's disk space that only removals may use, and its maximum in bytes. Source: spec 9. */
 const reserveMax = { bytes: 268_435_456, share: 0.05 } as const;
-/** A key, and a room, that nobody has: reading it tells whether its bucket answers. */
+/** A key and room id that never exists. Reading it tests whether a bucket answers. */
 const nobodys = "0";
 
-/** Every port of a store over the buckets of one account. */
+/** All interfaces of a store over the buckets of one account. */
 export interface KvStore {
   readonly rooms: RoomStore;
   readonly users: UserStore;
@@ -41,18 +41,20 @@ export interface KvStore {
   readonly wayBack: WayBackStore;
   readonly nonces: SharedNonces;
   readonly replicas: Replicas;
-  /** The space of the account that holds the buckets; null where it has no limit. Errors: unavailable. */
+  /** The space of the account that holds the buckets; null if it has no limit. Errors: unavailable. */
   space(): Promise<Space | null>;
-  /** Counts the rows of rooms that were not charged yet. Errors: unavailable. */
+  /** Counts the rows of rooms without charges. Errors: unavailable. */
   countRows(): Promise<void>;
-  /** Whether the leader of every bucket answers: each bucket has its own, and gets a new one in its own time. */
+  /**
+   * Checks that the leader of every bucket answers. Each bucket has its own leader and elects a new one independently.
+   */
   health(): Promise<Health>;
 }
 
 type Port = object;
 type Operation = (...values: readonly unknown[]) => Promise<unknown>;
 
-/** A port whose every operation is bounded; those named take longer. */
+/** Gives every operation of an interface a timeout. Those named in `longer` get the longer one. */
 function bounded<P extends Port>(port: P, longer: readonly (keyof P)[] = []): P {
   const late = () => unanswered("the operation took too long");
   const limits = Object.entries(port).map(([name, operation]: [string, Operation]) => {
@@ -73,7 +75,7 @@ interface Account extends CallReply {
   readonly limits: { readonly max_storage: number };
 }
 
-/** The space of an account of JetStream. */
+/** Reads the disk space of a JetStream account. */
 async function spaceOf(calls: Calls): Promise<Space | null> {
   const { storage, limits } = expectReply(await calls.read<Account>("INFO", ""));
   const all = limits.max_storage;
@@ -81,16 +83,16 @@ async function spaceOf(calls: Calls): Promise<Space | null> {
   return { free: all - storage, reserve: Math.min(reserveMax.bytes, all * reserveMax.share) };
 }
 
-/** How a store is opened. */
+/** The options for opening the store. */
 export interface KvOptions extends OpenBuckets {
-  /** Milliseconds since the epoch. */
+  /** The time in milliseconds since the epoch. */
   readonly now: () => number;
 }
 
 /**
- * Opens the store over a connection of the account that holds the buckets. Several nodes may have it open: what one
- * commits, the next read of every other sees.
- * Errors: as of `openBuckets`.
+ * Opens the store over a connection in the account that holds the buckets. Several nodes may have it open: a change
+ * that one node commits is visible to the next read on every node.
+ * Errors: those of `openBuckets`.
  */
 export async function openKvStore(connection: NatsConnection, options: KvOptions): Promise<KvStore> {
   const { now, signal } = options;
@@ -120,7 +122,7 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
     countRows: () => totals.countAll(),
     async health() {
       try {
-        // These two are read while their leader is certain, which one that was cut off is not.
+        // These two reads need a leader lease, which a partitioned leader does not get.
         await Promise.all([users.getRoster(), rooms.getRoom(nobodys), ...every.map((bucket) => bucket.get(nobodys))]);
         return { ok: true };
       } catch (error) {

@@ -1,9 +1,9 @@
 /**
- * The active users of a bucket in memory, by endpoint and by the looks of their handles: what the directory is read
- * from, so that a page of it asks nats-server for one message instead of a thousand.
+ * An in-memory index of the active users, by endpoint and by the looks of their handles. It serves the directory, so
+ * that a page of it takes one request to nats-server instead of a thousand.
  *
- * It follows the bucket: see follower.ts. Looks live in memory alone, so that another version of them needs no
- * migration. About 800 bytes a user.
+ * It follows the bucket (see follower.ts). Looks are only in memory, so a new version of them needs no migration. It
+ * takes about 800 bytes per user.
  */
 import type { ActiveUsers, UserRecord } from "../../contracts/store.ts";
 import { type Looks, looksOf } from "../../wire/looks.ts";
@@ -13,7 +13,7 @@ import { Follower, type Image } from "./follower.ts";
 
 type StoredUser = Omit<UserRecord, "revision">;
 
-/** An active user: the record as JSON, which is parsed when it is asked for, and where it is found. */
+/** An active user: the record as JSON, parsed on demand, and the keys by which it is indexed. */
 interface Held extends Looks {
   readonly json: string;
   readonly revision: number;
@@ -21,7 +21,7 @@ interface Held extends Looks {
 
 const before = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Endpoints by look. Most looks belong to one user. */
+/** A map from looks to endpoints. Most looks belong to one user. */
 class LookMap {
   readonly #endpoints = new Map<string, Set<string>>();
 
@@ -41,12 +41,12 @@ class LookMap {
   }
 }
 
-/** The active users as they are held. */
+/** The index of the active users. */
 class UserImage implements Image {
   readonly #held = new Map<string, Held>();
   readonly #byLook1 = new LookMap();
   readonly #byLook2 = new LookMap();
-  /** The endpoints in order; null until a page is asked for. */
+  /** The sorted endpoints; null until the first page is requested. */
   #sorted: string[] | null = null;
 
   list({ looks, after, limit }: ActiveUsers): UserRecord[] {
@@ -89,7 +89,7 @@ class UserImage implements Image {
     else this.#sorted.splice(place, 0, endpoint);
   }
 
-  /** The place of an endpoint among those in order, or behind it. */
+  /** The index of an endpoint in the sorted list, or, with `behind`, the index after it. */
   #placeOf(sorted: readonly string[], endpoint: string, behind: boolean): number {
     let [low, high] = [0, sorted.length];
     while (low < high) {
@@ -102,7 +102,7 @@ class UserImage implements Image {
   }
 }
 
-/** The active users of the users' bucket. */
+/** Answers queries about the active users. */
 export class UserIndex {
   readonly #follower: Follower<UserImage>;
 
@@ -111,7 +111,7 @@ export class UserIndex {
     this.#follower = new Follower(calls, followed, signal);
   }
 
-  /** Active users by endpoint, no older than the last write before this call. Errors: unavailable. */
+  /** Lists active users by endpoint, including every write before this call. Errors: unavailable. */
   async list(query: ActiveUsers): Promise<UserRecord[]> {
     return (await this.#follower.now()).list(query);
   }

@@ -6,21 +6,21 @@ import { type Calls, sideBySide } from "./calls.ts";
 import type { CertainReads } from "./certain-reads.ts";
 import type { UserIndex } from "./user-index.ts";
 
-/** Lists of keys, by the first digit of the keys that each holds. */
+/** The lists of user keys, each named after the first hex digit of its keys. */
 const lists = "0123456789abcdef".split("");
 
 type StoredUser = Omit<UserRecord, "revision">;
 
-/** The users' part of the buckets. */
+/** The buckets of the users. */
 export interface UserBuckets {
-  /** By endpoint, which follows from the key: both find a user in one read. */
+  /** By endpoint. It is derived from the user's key, so one read finds a user by either. */
   readonly users: Bucket<StoredUser>;
-  /** Keys of users that there are or were, so that reading all needs no list of the bucket. */
+  /** The keys of all current and past users, so that listing users does not require listing the bucket. */
   readonly lists: Bucket<readonly string[]>;
   readonly roster: Bucket<readonly string[]>;
 }
 
-/** The users' part of the buckets. */
+/** Creates the buckets of the users. */
 export function userBuckets(calls: Calls, reads: CertainReads): UserBuckets {
   return {
     users: new Bucket(calls, buckets.users, { reads }),
@@ -29,10 +29,10 @@ export function userBuckets(calls: Calls, reads: CertainReads): UserBuckets {
   };
 }
 
-/** The one key of the roster. */
+/** The only key of the roster. */
 const rosterKey = "active";
 
-/** Notes the keys of users, before the users are there. */
+/** Adds the keys of users to the lists, before the users are written. */
 async function note(kv: UserBuckets, keys: readonly string[]): Promise<void> {
   await sideBySide([...Map.groupBy(keys, (key) => key.charAt(0))], ([digit, added]) =>
     kv.lists.update(digit, (known) => {
@@ -42,7 +42,7 @@ async function note(kv: UserBuckets, keys: readonly string[]): Promise<void> {
   );
 }
 
-/** Writes users over whatever is there. */
+/** Writes users over any existing ones. */
 export async function putUsers(kv: UserBuckets, users: readonly UserRecord[]): Promise<void> {
   await note(
     kv,
@@ -51,7 +51,7 @@ export async function putUsers(kv: UserBuckets, users: readonly UserRecord[]): P
   await sideBySide(users, ({ revision: _, ...user }) => kv.users.put(user.endpoint, user));
 }
 
-/** Makes the roster anew. */
+/** Replaces the admin roster. */
 export async function putRoster(kv: UserBuckets, admins: readonly string[]): Promise<void> {
   await kv.roster.put(rosterKey, admins);
 }
@@ -61,7 +61,7 @@ async function find(kv: UserBuckets, endpoint: string): Promise<UserRecord | nul
   return value && { ...value, revision };
 }
 
-/** Users in their bucket. A record's revision is that of its entry. */
+/** Implements the user store. A record's revision is that of its entry. */
 export function createUsers(kv: UserBuckets, index: UserIndex): UserStore {
   return {
     getUser: (signPub) => find(kv, endpointId(signPub)),
@@ -72,7 +72,7 @@ export function createUsers(kv: UserBuckets, index: UserIndex): UserStore {
       throw new UnibusError("conflict", `the key ${user.signPub} is a user already (change that one)`);
     },
     async replaceUser({ revision, ...user }) {
-      // A compare-and-set on revision 0 would make a user that is not there.
+      // A compare-and-set on revision 0 would create a missing user.
       if ((await kv.users.get(user.endpoint)).value === null) return false;
       return (await kv.users.replace(user.endpoint, user, revision)) !== null;
     },

@@ -13,20 +13,20 @@ import { stayKey } from "./room-entry.ts";
 import type { MakingParts } from "./room-making.ts";
 import { RoomRestoring } from "./room-restoring.ts";
 
-/** The one key under which the way back itself is. */
+/** The only key of the way back's state. */
 const stateKey = "state";
 
-/** Null: closed again. */
+/** The state of the way back; null after it was closed. */
 interface State {
   readonly wayBack: WayBack | null;
 }
 
-/** A head as it was noted, and the opening for which it was noted: heads of an earlier one do not count. */
+/** A recorded head, and the opening that it belongs to: heads of an earlier opening do not count. */
 interface NotedHead extends Head {
   readonly openedAt: number;
 }
 
-/** What is known of the contested chains of a room since an opening. */
+/** The contested chains of a room in one opening, and the admin's choice. */
 interface Contest {
   readonly openedAt: number;
   readonly chains: readonly ContestedChain[];
@@ -35,7 +35,7 @@ interface Contest {
 
 type OpenedAt = () => Promise<number | null>;
 
-/** Contested chains and choices among them. */
+/** Implements the contested chains and the choice between them. */
 function createContests(calls: Calls, openedAt: OpenedAt) {
   const contests = new Bucket<Contest>(calls, buckets.rooms, { prefix: "contested." });
 
@@ -44,7 +44,7 @@ function createContests(calls: Calls, openedAt: OpenedAt) {
     return contest.value?.openedAt === opened ? contest.value : null;
   };
 
-  /** Changes what is known of a room's contest. What belongs to another opening counts as nothing. */
+  /** Changes a room's contest. The contest of another opening counts as absent. */
   const changeContest = async (roomId: string, change: (contest: Contest) => Contest | null): Promise<void> => {
     const opened = await openedAt();
     if (opened === null) return;
@@ -73,7 +73,7 @@ function createContests(calls: Calls, openedAt: OpenedAt) {
   } satisfies Partial<WayBackStore>;
 }
 
-/** Stays that were left and have no row. */
+/** Implements the record of departed stays that have no row. */
 function createDenied(calls: Calls) {
   const denied = new Bucket<readonly DeniedStay[]>(calls, buckets.rooms, { prefix: "denied." });
   return {
@@ -96,8 +96,8 @@ function createDenied(calls: Calls) {
 }
 
 /**
- * The way back in the rooms' bucket. Heads, contested chains and choices name the opening that they belong to, so that
- * one write of the state makes those of an earlier opening void.
+ * Implements the way back in the rooms' bucket. Heads, contested chains and choices contain the opening that they
+ * belong to, so a single write of the state invalidates those of an earlier opening.
  */
 export function createWayBack(calls: Calls, making: MakingParts): WayBackStore {
   const states = new Bucket<State>(calls, buckets.rooms, { prefix: "way-back." });
@@ -114,7 +114,7 @@ export function createWayBack(calls: Calls, making: MakingParts): WayBackStore {
     ...createDenied(calls),
     getWayBack,
     async openWayBack(wayBack) {
-      // The heads come first: with the state they count, and before it they count for nothing.
+      // Write the heads first: they only take effect with the state.
       await sideBySide(await kv.entries.keys("*"), async (roomId) => {
         const room = (await kv.find(roomId))?.entry.room;
         if (room === undefined || room.deletedAt !== null) return;
