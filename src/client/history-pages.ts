@@ -19,9 +19,9 @@ export function framesOf(messages: readonly string[]): Uint8Array[] {
 }
 
 /**
- * The frames of a room after a sequence, oldest first, until there are none at the moment of the read.
- * Shape: where frames were deleted a page may begin with some that came before: whoever reads drops repeats.
- * Errors: those of GET history.
+ * The frames of a room after a sequence and none before it, oldest first, until there are none at the moment of the
+ * read. A page is asked for by its number of frames, which is that of its sequences: rooms delete from their beginning
+ * alone. Errors: those of GET history.
  */
 export async function* pagesAfter(
   control: ControlPlane,
@@ -34,7 +34,8 @@ export async function* pagesAfter(
   let step = pageMax;
   while (cursor < end) {
     const before = Math.min(cursor + step, end) + 1;
-    const page = await control.history(roomId, { limit: Math.min(step, pageMax), before }, signal);
+    const limit = Math.min(before - 1 - cursor, pageMax);
+    const page = await control.history(roomId, { limit, before }, signal);
     const size = page.messages.reduce((sum, { length }) => sum + length, 0);
     const isCut = page.more && page.first_seq > cursor + 1 && (step > pageMax || size > perhapsCut);
     if (isCut && step > 1) {

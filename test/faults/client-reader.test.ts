@@ -7,6 +7,7 @@ import type { Identity } from "../../src/client/identity.ts";
 import { type BusEvents, modes } from "../../src/client/index.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileScene } from "../support/hostile-scene.ts";
+import { freshSubject } from "../support/peer.ts";
 
 let server: Server;
 let admin: Identity;
@@ -109,6 +110,24 @@ describe("where messages are kept", () => {
     await sendAll(at, row(3, 6));
     await until("bob has all", () => at.texts.length >= 9);
     expect(at.texts).toEqual(row(9));
+  });
+
+  test("one who reads from now on gets nothing older after a break", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const other = await at.ana.createRoom(freshSubject(), "matrix");
+    await other.membership.add(at.bob.identity.endpoint);
+    for (const text of row(5)) await other.send(text);
+    await at.bob.control.acceptRoom(other.id);
+    const bobs = await at.bob.room(other.id);
+    const got: string[] = [];
+    const stop = await bobs.onMessage(({ text }) => got.push(text), { from: "now" });
+    at.hostile.proxy.isRefusing = true;
+    at.hostile.proxy.cutAll();
+    for (const text of row(5, 5)) await other.send(text);
+    at.hostile.proxy.isRefusing = false;
+    await until("bob has what he missed", () => got.includes("m9"));
+    expect(got).toEqual(row(5, 5));
+    stop();
   });
 
   test("from the start, while others speak", async () => {
