@@ -1,14 +1,35 @@
 import { UnibusError } from "../wire/errors.ts";
 
-/** What is wrong where no answer came, by what the platform calls it, and the mend. */
-const faults: readonly { readonly code: RegExp; readonly what: string; readonly mend: string }[] = [
-  { code: /EPROTO|ERR_SSL/, what: "does not speak TLS", mend: "is it http, and not https?" },
+/** Why no answer came, by the platform's code for it, and how to fix it. The first row that fits is used. */
+const faults: readonly { readonly code: RegExp; readonly what: (url: string) => string; readonly fix: string }[] = [
+  { code: /EPROTO|ERR_SSL/, what: (url) => `${url} does not speak TLS`, fix: "use http:// if it is not encrypted" },
   {
-    code: /CERT|VERIFY|ISSUER|ALTNAME/,
-    what: "has a certificate that is not trusted here",
-    mend: "NODE_EXTRA_CA_CERTS=FILE names an authority of your own",
+    code: /ALTNAME/,
+    what: (url) => `the certificate of ${url} is for another name`,
+    fix: "use the name that the certificate is for; to connect elsewhere, add --dial HOST:PORT",
+  },
+  {
+    code: /EXPIRED|NOT_YET_VALID/,
+    what: (url) => `the certificate of ${url} is not valid now`,
+    fix: "renew it, or set this computer's clock",
+  },
+  {
+    code: /CERT|VERIFY|ISSUER/,
+    what: (url) => `the certificate of ${url} is not trusted`,
+    fix: "if it comes from your own authority, set NODE_EXTRA_CA_CERTS to the file of its certificate",
+  },
+  { code: /ENOTFOUND|EAI_/, what: (url) => `${url} cannot be reached: no such host`, fix: "check the name" },
+  {
+    code: /Malformed_HTTP|HPE_/i,
+    what: (url) => `${url} does not speak HTTP`,
+    fix: "use the bus's http address, which `unibus serve` prints",
   },
 ];
+const rest: (typeof faults)[number] = {
+  code: /^/,
+  what: (url) => `${url} cannot be reached`,
+  fix: "check the address, and that the bus is running there",
+};
 
 /** What the platform calls a failure, or "". */
 export function codeOf(failure: unknown): string {
@@ -19,7 +40,6 @@ export function codeOf(failure: unknown): string {
 /** The error for a bus that gave no answer. */
 export function unreached(url: string, cause: unknown): UnibusError {
   const code = codeOf(cause);
-  const rest = { what: "cannot be reached", mend: "is the bus running there?" };
-  const { what, mend } = faults.find((fault) => fault.code.test(code)) ?? rest;
-  return new UnibusError("unavailable", `${url} ${what}${code && `: ${code}`} (${mend})`, { cause });
+  const { what, fix } = faults.find((fault) => fault.code.test(code)) ?? rest;
+  return new UnibusError("unavailable", `${what(url)}${code && `: ${code}`} (${fix})`, { cause });
 }

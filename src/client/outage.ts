@@ -72,13 +72,29 @@ export class Outage {
   }
 }
 
+interface Waiting {
+  readonly endMs: number;
+  readonly late: () => UnibusError;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** The error for work whose time is over. `last`: what its last attempt failed with, if there was one. */
+function lateError(timeoutMs: number, last: unknown): UnibusError {
+  const what = `the bus did not answer within ${timeoutMs / 1_000} s, and nothing was sent`;
+  if (last === undefined) return new UnibusError("unavailable", `${what} (try again)`);
+  return new UnibusError("unavailable", `${what}: ${(last as Error).message}`, { cause: last });
+}
+
 /** Work that is tried again while the bus is away. What begins later goes on later. */
 export class Patience {
   #pausing: Promise<void> | null = null;
   #attempt = 0;
 
-  /** `closing` ends all that waits. */
-  constructor(private readonly closing: AbortSignal) {}
+  /** `closing` ends all that waits. `onTrouble` gets the first failure of each outage. */
+  constructor(
+    private readonly closing: AbortSignal,
+    private readonly onTrouble: (error: unknown) => void,
+  ) {}
 
   /**
    * What `work` gives, once the bus answers, and how much of the time is left, in milliseconds. `offline: "refuse"`
@@ -90,8 +106,9 @@ export class Patience {
     { timeoutMs = sendTimeoutMs, offline, signal }: SendOptions,
   ): Promise<{ readonly done: T; readonly leftMs: number }> {
     const endMs = performance.now() + timeoutMs;
-    for (;;) {
-      if (this.#pausing !== null && offline !== "refuse") await this.#wait(this.#pausing, endMs, signal);
+    for (let last: unknown; ; ) {
+      const late = () => lateError(timeoutMs, last);
+      if (this.#pausing !== null && offline !== "refuse") await this.#wait(this.#pausing, { endMs, late, signal });
       this.closing.throwIfAborted();
       try {
         const done = await work();
@@ -101,21 +118,22 @@ export class Patience {
         signal?.throwIfAborted();
         this.closing.throwIfAborted();
         if (!hasCode(error, "unavailable") || offline === "refuse" || performance.now() >= endMs) throw error;
+        if (this.#attempt === 0 && this.#pausing === null) this.onTrouble(error);
+        last = error;
       }
       // All who wait go on together, in the order in which they began.
       this.#pausing ??= this.#pause();
     }
   }
 
-  async #wait(pausing: Promise<void>, endMs: number, signal: AbortSignal | undefined): Promise<void> {
+  async #wait(pausing: Promise<void>, { endMs, late, signal }: Waiting): Promise<void> {
     const leftMs = endMs - performance.now();
-    const late = new UnibusError("unavailable", "the bus did not answer in time, and nothing was sent (try again)");
-    if (leftMs <= 0) throw late;
+    if (leftMs <= 0) throw late();
     const timer = AbortSignal.timeout(leftMs);
     const signals = signal === undefined ? [timer, this.closing] : [timer, this.closing, signal];
     await waitFor(pausing, AbortSignal.any(signals)).catch((error: unknown) => {
       signal?.throwIfAborted();
-      throw timer.aborted ? late : error;
+      throw timer.aborted ? late() : error;
     });
   }
 

@@ -9,7 +9,14 @@ const messageLengthMax = 500;
 const retryAfterSMax = 3_600;
 
 const bad = (url: string, what: string): UnibusError =>
-  new UnibusError("unavailable", `${url} ${what}, which is no answer of a bus (check the address)`);
+  new UnibusError("unavailable", `${url} ${what}: this is not a unibus server (check the address)`);
+
+/** What is wrong where a status came without an error of the API. */
+function strangeStatus(url: string, status: number): string {
+  return passingStatuses.has(status)
+    ? `${url} answered ${status}: its proxy cannot reach the bus (start the bus, or correct the proxy's target)`
+    : `${url} answered ${status}: this is not a unibus server (check the address, and http or https)`;
+}
 
 /** A text of somebody else as a terminal may show it: cut, and without what would steer it. */
 function plain(text: string): string {
@@ -60,7 +67,7 @@ export function refusalOf(reply: Response, body: Uint8Array, url: string): Unibu
   const requestId = /^[\w-]{1,64}$/.exec(reply.headers.get(requestIdHeader) ?? "")?.[0];
   const refusal = new UnibusError(
     isReplyCode(code) ? code : "unavailable",
-    message || `${url} answered ${reply.status}, which is no answer of a bus`,
+    message || strangeStatus(url, reply.status),
     {
       requestId,
       retryAfterS: pauseS === undefined ? undefined : Math.min(Number(pauseS), retryAfterSMax),
@@ -97,6 +104,6 @@ function openSchema<S>(schema: S): S {
 /** What a body says. Errors: unavailable when it is not what the schema wants, fields that it does not name apart. */
 export function contentOf<S extends TSchema>(schema: S, body: Uint8Array, url: string): Static<S> {
   const content = jsonOf(body);
-  if (!Check(openSchema(schema), content)) throw bad(url, "answered what is not in the API");
+  if (!Check(openSchema(schema), content)) throw bad(url, "answered something that is not in the API");
   return content as Static<S>;
 }

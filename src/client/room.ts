@@ -115,7 +115,7 @@ export class Room {
       onTrouble,
       signal,
     });
-    this.#patience = new Patience(signal);
+    this.#patience = new Patience(signal, onTrouble);
     this.#blobs = new RoomBlobs(trust.roomId, keys, control);
     this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop });
     this.#ownerConflicts = parts.ownerConflicts;

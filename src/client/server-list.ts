@@ -1,9 +1,7 @@
 /**
  * The addresses of the data plane, in the order in which they are tried: NATS over TCP first, then over WebSocket,
- * which
- * reaches more networks and costs more. Nodes of one kind take turns, so that clients spread over them. What
- * worked last
- * is tried first: a client behind a firewall does not wait for TCP at every new connection.
+ * which reaches more networks and costs more. Nodes of one kind take turns, so that clients spread over them. What
+ * worked last is tried first: a client behind a firewall does not wait for TCP at every new connection.
  */
 import { UnibusError } from "../wire/errors.ts";
 
@@ -66,11 +64,13 @@ export class ServerList {
   }
 }
 
-/** The error for addresses of which none could be reached. */
-export function failureOf(attempts: readonly Attempt[]): unknown {
-  if (attempts.length === 1) return attempts[0]?.error;
+/** The error for addresses of which none could be reached: it names each, and why. */
+export function failureOf(attempts: readonly Attempt[]): UnibusError {
   const tried = attempts.map(({ url, error }) => `${url}: ${reasonOf(error)}`).join("; ");
-  const message = `no address of the data plane can be reached: ${tried} (open one of these ports, or try again)`;
+  const hint = attempts.every(({ url }) => kindOf(url) === "websocket")
+    ? "have the reverse proxy pass WebSockets on, or try again"
+    : "open one of these ports, or try again";
+  const message = `cannot reach the bus's NATS addresses: ${tried} (${hint})`;
   return new UnibusError("unavailable", message, { cause: attempts.at(-1)?.error });
 }
 

@@ -218,7 +218,7 @@ describe("a reply", () => {
 
   test("that refuses in other words is not believed, and cannot steer a terminal", async () => {
     const refusals: readonly (readonly [Response, string])[] = [
-      [new Response("<html>", { status: 502 }), "answered 502, which is no answer of a bus"],
+      [new Response("<html>", { status: 502 }), "answered 502: its proxy cannot reach the bus (start the bus"],
       [Response.json(null, { status: 500 }), "answered 500"],
       [Response.json({ error: { a: 1 }, code: 3 }, { status: 400 }), "answered 400"],
       [Response.json({ error: "x", code: "room_forked" }, { status: 400 }), "x"],
@@ -313,16 +313,17 @@ describe("a reply", () => {
 });
 
 describe("an address", () => {
-  test("of which no answer comes says why, and the mend", async () => {
+  test("of which no answer comes says why, and how to fix it", async () => {
     using authority = new Authority();
     const { cert, key } = authority.issue("bus");
     const tls = { cert: readFileSync(cert), key: readFileSync(key) };
     await using strange = Bun.serve({ hostname: "127.0.0.1", port: 0, tls, fetch: () => Response.json(info) });
     const plain = listener(() => Response.json(info)).url.replace("http:", "https:");
     const cases: readonly (readonly [string, RegExp])[] = [
-      [`https://127.0.0.1:${strange.port}`, /certificate that is not trusted here: \w+ \(NODE_EXTRA_CA_CERTS/],
-      [plain, /does not speak TLS: \w+ \(is it http/],
-      ["http://127.0.0.1:9", /cannot be reached: \w+ \(is the bus running there/],
+      [`https://127.0.0.1:${strange.port}`, /certificate of \S+ is not trusted: \w+ \(.* set NODE_EXTRA_CA_CERTS/],
+      [plain, /does not speak TLS: \w+ \(use http:/],
+      ["http://127.0.0.1:9", /cannot be reached: \w+ \(check the address, and that the bus is running/],
+      ["http://nowhere.invalid", /cannot be reached: no such host: \w+ \(check the name/],
     ];
     for (const [url, said] of cases) {
       const error = await failureOf(() => controlOf(url).info());

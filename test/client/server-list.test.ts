@@ -43,8 +43,14 @@ test("the error of a round names each address and its reason", () => {
     { url: "nats://a:1", error: refused },
     { url: "wss://a/nats", error: new Error("403") },
   ]);
-  expect((error as Error).message).toBe(
-    "no address of the data plane can be reached: nats://a:1: connection refused; wss://a/nats: 403 (open one of these ports, or try again)",
+  expect(error.message).toBe(
+    "cannot reach the bus's NATS addresses: nats://a:1: connection refused; wss://a/nats: 403 (open one of these ports, or try again)",
   );
-  expect(failureOf([{ url: "nats://a:1", error: refused }])).toBe(refused);
+});
+
+test("so does the error of a single WebSocket, with a hint for a reverse proxy", () => {
+  const error = failureOf([{ url: "wss://a/nats", error: new Error("Expected 101 status code") }]);
+  expect(error.message).toBe(
+    "cannot reach the bus's NATS addresses: wss://a/nats: Expected 101 status code (have the reverse proxy pass WebSockets on, or try again)",
+  );
 });

@@ -1,6 +1,6 @@
 /**
- * One port and one certificate: a bus behind nginx, and behind Caddy, whose clients have nothing else. Source: spec
- * 17.
+ * One port and one certificate: a bus behind nginx, and behind Caddy, by the recipes of docs/operate.md, whose clients
+ * have nothing else. Source: spec 17.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { adminLink } from "../support/accounts.ts";
@@ -15,60 +15,103 @@ for (const kind of ["nginx", "caddy"] as const) {
   });
 }
 
-function using_(kind: "nginx" | "caddy"): void {
-  const authority = new Authority();
-  const stack = new AsyncDisposableStack();
-  let url: string;
-  let server: Server;
+/** A bus behind a proxy, and people who trust its authority. Started before all tests of a `describe`. */
+class Site {
+  readonly #authority = new Authority();
+  readonly #stack = new AsyncDisposableStack();
+  readonly env = { NODE_EXTRA_CA_CERTS: this.#authority.file };
+  url = "";
+  #server: Server | undefined;
 
-  beforeAll(async () => {
-    const port = await freePort();
-    url = `https://localhost:${port}`;
-    const settings = ["--public-url", url, "--set", 'http.trusted_proxies=["127.0.0.1"]'];
-    server = stack.use(await Server.start({ args: settings }));
-    const target = new URL(server.ready.http).host;
-    stack.use(await ReverseProxy.start(kind, { port, target, certificate: authority.issue("bus") }));
-  });
-  afterAll(async () => {
-    await stack.disposeAsync();
-    authority[Symbol.dispose]();
-  });
-
-  /** A person with an empty home folder, who trusts the authority. */
-  class Person {
-    readonly folder = stack.use(new Folder());
-    readonly env = { NODE_EXTRA_CA_CERTS: authority.file };
-
-    run(args: readonly string[]): Promise<Done> {
-      return unibus(this.folder, args, { env: this.env });
-    }
-
-    async ok(...args: string[]): Promise<string> {
-      const { code, stdout, stderr } = await this.run(args);
-      if (code !== 0) throw new Error(`unibus ${args.join(" ")}: exit ${code}: ${stderr}`);
-      return stdout;
-    }
-
-    start(...args: string[]): Running {
-      const { path } = this.folder;
-      const home = { PATH: process.env.PATH ?? "", HOME: path, XDG_CONFIG_HOME: `${path}/.config`, NO_COLOR: "1" };
-      return new Running(this.folder, args, { ...home, ...this.env });
-    }
+  get server(): Server {
+    if (this.#server === undefined) throw new Error("not started");
+    return this.#server;
   }
 
+  get authority(): string {
+    return this.#authority.file;
+  }
+
+  async start(kind: "nginx" | "caddy", passesWebSockets = true): Promise<void> {
+    const port = await freePort();
+    this.url = `https://localhost:${port}`;
+    const settings = ["--public-url", this.url, "--set", 'http.trusted_proxies=["127.0.0.1"]'];
+    this.#server = this.#stack.use(await Server.start({ args: settings }));
+    const target = new URL(this.#server.ready.http).host;
+    const certificate = this.#authority.issue("bus");
+    this.#stack.use(await ReverseProxy.start(kind, { port, target, certificate, passesWebSockets }));
+  }
+
+  async stop(): Promise<void> {
+    await this.#stack.disposeAsync();
+    this.#authority[Symbol.dispose]();
+  }
+
+  person(): Person {
+    return new Person(this.#stack.use(new Folder()), this.env);
+  }
+}
+
+/** A person with an empty home folder. */
+class Person {
+  constructor(
+    readonly folder: Folder,
+    readonly env: Readonly<Record<string, string>>,
+  ) {}
+
+  run(args: readonly string[]): Promise<Done> {
+    return unibus(this.folder, args, { env: this.env });
+  }
+
+  async ok(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(args);
+    if (code !== 0) throw new Error(`unibus ${args.join(" ")}: exit ${code}: ${stderr}`);
+    return stdout;
+  }
+
+  start(...args: string[]): Running {
+    const { path } = this.folder;
+    const home = { PATH: process.env.PATH ?? "", HOME: path, XDG_CONFIG_HOME: `${path}/.config`, NO_COLOR: "1" };
+    return new Running(this.folder, args, { ...home, ...this.env });
+  }
+}
+
+describe("behind an nginx that passes no WebSockets on", () => {
+  const site = new Site();
+  beforeAll(() => site.start("nginx", false));
+  afterAll(() => site.stop());
+
+  test("send and tail name the address that cannot be reached, and what to do", async () => {
+    const ana = site.person();
+    await ana.ok("join", adminLink(site.server));
+    await ana.ok("room", "new", "room.team");
+    const address = `${site.url.replace("https:", "wss:")}/nats`;
+    const tail = await ana.run(["tail", "room.team"]);
+    expect([tail.code, tail.stderr]).toEqual([1, expect.stringContaining(address)]);
+    expect(tail.stderr).toContain("(have the reverse proxy pass WebSockets on, or try again)");
+    await using send = ana.start("send", "room.team", "hello");
+    await send.untilNote(address);
+  });
+});
+
+function using_(kind: "nginx" | "caddy"): void {
+  const site = new Site();
+  beforeAll(() => site.start(kind));
+  afterAll(() => site.stop());
+
   test("GET /info names only what can be reached through it", async () => {
-    const reply = await fetch(`${url}/info`, { tls: { ca: await Bun.file(authority.file).text() } });
+    const reply = await fetch(`${site.url}/info`, { tls: { ca: await Bun.file(site.authority).text() } });
     const { nats, ws } = (await reply.json()) as { nats: string[]; ws: string[] };
-    expect([nats, ws]).toEqual([[], [`${url.replace("https:", "wss:")}/nats`]]);
+    expect([nats, ws]).toEqual([[], [`${site.url.replace("https:", "wss:")}/nats`]]);
   });
 
   test("an admin joins, makes a room, and two people talk, live and from the history", async () => {
-    const [ana, bob] = [new Person(), new Person()];
-    await ana.ok("join", adminLink(server));
+    const [ana, bob] = [site.person(), site.person()];
+    await ana.ok("join", adminLink(site.server));
     const link = /https:\S+#[0-9a-f]{64}/.exec(
-      await ana.run(["invite", "new", "bob", "--data", server.data]).then(({ stdout }) => stdout),
+      await ana.run(["invite", "new", "bob", "--data", site.server.data]).then(({ stdout }) => stdout),
     )?.[0];
-    expect(link).toStartWith(`${url}/join#`);
+    expect(link).toStartWith(`${site.url}/join#`);
     await bob.ok("join", link ?? "");
     await ana.ok("room", "new", "room.team");
     await ana.ok("room", "add", "room.team", "bob");

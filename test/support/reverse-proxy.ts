@@ -1,6 +1,7 @@
 /** Real reverse proxies in front of a bus: nginx and Caddy, with one certificate and one port. */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import type { CertificateFiles } from "./certificates.ts";
 import { Folder, until } from "./executable.ts";
 
@@ -22,51 +23,49 @@ export interface Place {
   /** `host:port` of the bus. */
   readonly target: string;
   readonly certificate: CertificateFiles;
+  /** Without it nginx forwards no Upgrade header: what somebody forgets who writes a configuration by hand. */
+  readonly passesWebSockets?: boolean;
 }
 
-/** The configuration of docs/operate.md, for nginx. */
-function nginxConfig(folder: Folder, { port, target, certificate }: Place): string {
+/** The recipe of docs/operate.md for one of them, with the place of a test in it. */
+function recipe(kind: "nginx" | "caddy", changes: readonly (readonly [documented: string, ours: string])[]): string {
+  const guide = readFileSync(join(import.meta.dir, "../../docs/operate.md"), "utf8");
+  const fence = new RegExp(`^${kind}\\b[^\\n]*:\\n\\n\`\`\`\\n(.*?)\\n\`\`\`$`, "ims").exec(guide)?.[1];
+  if (fence === undefined) throw new Error(`docs/operate.md has no recipe for ${kind}`);
+  return changes.reduce((text, [documented, ours]) => {
+    if (!text.includes(documented)) throw new Error(`the recipe for ${kind} has no ${documented}`);
+    return text.replaceAll(documented, ours);
+  }, fence);
+}
+
+function nginxConfig(folder: Folder, { port, target, certificate, passesWebSockets = true }: Place): string {
   const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+  const server = recipe("nginx", [
+    ["listen 443 ssl;", `listen 127.0.0.1:${port} ssl;`],
+    ["server_name bus.example.org;", "server_name localhost;"],
+    ["/etc/ssl/bus.pem", certificate.cert],
+    ["/etc/ssl/bus.key", certificate.key],
+    ["127.0.0.1:8470", target],
+    ...(passesWebSockets ? [] : ([["proxy_set_header Upgrade $http_upgrade;", ""]] as const)),
+  ]);
   return `
 daemon off; pid ${folder.file("nginx.pid")}; error_log stderr warn; worker_processes 1;
 events { worker_connections 512; }
 http {
-  access_log off;
-  ${temp.map((name) => `${name}_temp_path ${folder.file(name)};`).join(" ")}
-  map $http_upgrade $connection_upgrade { default upgrade; "" ""; }
-  server {
-    listen 127.0.0.1:${port} ssl;
-    ssl_certificate ${certificate.cert};
-    ssl_certificate_key ${certificate.key};
-    client_max_body_size 33m;
-    location / {
-      proxy_pass http://${target};
-      proxy_http_version 1.1;
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_request_buffering off;
-      proxy_read_timeout 1h;
-    }
-  }
+access_log off;
+${temp.map((name) => `${name}_temp_path ${folder.file(name)};`).join(" ")}
+${server}
 }
 `;
 }
 
-/** The configuration of docs/operate.md, for Caddy. */
 function caddyConfig({ port, target, certificate }: Place): string {
-  return `
-{
-  admin off
-  auto_https disable_redirects
-}
-https://localhost:${port} {
-  bind 127.0.0.1
-  tls ${certificate.cert} ${certificate.key}
-  reverse_proxy ${target}
-}
-`;
+  const ours = `https://localhost:${port} {\n  bind 127.0.0.1\n  tls ${certificate.cert} ${certificate.key}`;
+  const site = recipe("caddy", [
+    ["bus.example.org {", ours],
+    ["127.0.0.1:8470", target],
+  ]);
+  return `{\n  admin off\n  auto_https disable_redirects\n}\n${site}\n`;
 }
 
 /** A running proxy. Ends with the scope that holds it. */
