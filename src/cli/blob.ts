@@ -23,11 +23,14 @@ async function namedBy(bus: Bus, room: Room, ref: string, signal: AbortSignal): 
   if (isUlid(ref)) {
     const { blob, epoch } = await messageById(bus, room, ref, signal);
     if (blob !== null) return { blob, epoch };
-    throw new UnibusError("not_found", `message ${ref} brought no file (name another)`);
+    throw new UnibusError("not_found", `message ${ref} has no file (name another)`);
   }
   const named = parseRefWord(ref);
   if (named !== null) return named;
-  throw new UnibusError("invalid", "that names no blob (take what blob put printed, or a message's id)");
+  throw new UnibusError(
+    "invalid",
+    "not a file reference (use what blob put printed, or the id of a message with a file)",
+  );
 }
 
 async function get(
@@ -46,9 +49,9 @@ async function get(
 
 /** `blob put|get`. Source: spec 14. */
 export function blobCommand(): Command {
-  const command = new Command("blob").description("files of a room, encrypted with its key");
+  const command = new Command("blob").description("store and fetch files of a room, encrypted with its key");
   sendingCommand(peerCommand(command.command("put")))
-    .description("store a file, and print the reference that opens it; send --attach also tells the room")
+    .description("store a file, and print the reference that opens it (to send it to the room, too: send --attach)")
     .argument("<room>", `${roomText}; the room must encrypt`)
     .argument("<file>", "what to store, up to 16 MiB; -: stdin")
     .option("--json", "print JSON")
@@ -56,9 +59,9 @@ export function blobCommand(): Command {
   peerCommand(command.command("get"))
     .description("fetch a file of a room and decrypt it")
     .argument("<room>", roomText)
-    .argument("<ref>", "what blob put printed, or the id of the message that brought the file")
+    .argument("<ref>", "what blob put printed, or the id of the message with the file")
     .addOption(approveOption())
-    .requiredOption("--out <file>", "where to write it; one that is there is replaced; -: stdout")
+    .requiredOption("--out <file>", "where to write it, also over an existing file; -: stdout")
     .action(get);
   return command;
 }

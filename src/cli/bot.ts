@@ -29,10 +29,10 @@ async function add(handle: string, options: HostOptions & { readonly out: string
 
 /** `bot add`, on a data directory. Source: spec 14. */
 export function botCommand(): Command {
-  const command = new Command("bot").description("users that are programs");
+  const command = new Command("bot").description("add users that are programs");
   hostCommand(command.command("add"))
     .description("make an identity, register it, and write it to a file")
-    .argument("<handle>", "the name that people see", handleArgument)
+    .argument("<handle>", "the name that others see", handleArgument)
     .requiredOption("--out <file>", "the file to write, which must not exist")
     .option("--json", "print JSON")
     .action(add);

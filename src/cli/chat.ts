@@ -17,11 +17,11 @@ const numberedMax = 1_000;
 const echoWaitMs = 2_000;
 
 const help = [
-  "/who                  who is in the room",
-  "/react [NUMBER] EMOJI react to a message: the newest, or the one with that number",
-  "/reply NUMBER TEXT    answer a message, in its thread",
-  "/quit                 leave the chat, not the room (also Ctrl-D)",
-  "//TEXT                say something that begins with a slash",
+  "/who                   list the members",
+  "/react [NUMBER] EMOJI  react to a message: the newest, or the one with that number",
+  "/reply NUMBER TEXT     answer a message, in its thread",
+  "/quit                  leave the chat, not the room (also Ctrl-D)",
+  "//TEXT                 send a text that begins with a slash",
 ];
 
 /** A message is told from others by its id together with its sender. */
@@ -57,7 +57,7 @@ class Chat {
     await using messages = this.room.messages({ signal: this.signal });
     await messages.ready;
     const { subject, members } = this.room;
-    await this.#note(`${subject}, ${members.length} members; /help says what else one can type`);
+    await this.#note(`${subject}, ${members.length} members; type a message, or /help for commands`);
     for (const message of await lastMessages(this.room, shownFirst, this.signal)) await this.#show(message);
     const reading = (async () => {
       for await (const message of messages) await this.#show(message);
@@ -87,7 +87,7 @@ class Chat {
     if (command === "who") return this.#who();
     if (command === "react") return this.#react(rest);
     if (command === "reply") return this.#reply(rest);
-    if (command !== "help") await this.#note(`there is no /${command}`);
+    if (command !== "help") return this.#note(`unknown command /${command} (see /help)`);
     for (const one of help) await this.#note(one);
   }
 
@@ -100,14 +100,14 @@ class Chat {
   async #react(rest: string): Promise<void> {
     const [, number, emoji = ""] = /^(?:(\d+)\s+)?(\S.*)$/.exec(rest.trim()) ?? [];
     const message = this.#numbered.get(number === undefined ? this.#number : Number(number));
-    if (message === undefined || emoji === "") return this.#note("write /react [NUMBER] EMOJI");
+    if (message === undefined || emoji === "") return this.#note("usage: /react [NUMBER] EMOJI");
     await this.#say(this.room.react(message, emoji, { signal: this.signal }));
   }
 
   async #reply(rest: string): Promise<void> {
     const [, number, text = ""] = /^(\d+)\s+(\S.*)$/.exec(rest) ?? [];
     const message = this.#numbered.get(Number(number));
-    if (message === undefined) return this.#note("write /reply NUMBER TEXT");
+    if (message === undefined) return this.#note("usage: /reply NUMBER TEXT");
     await this.#say(this.room.reply(message, text, { signal: this.signal }));
   }
 
@@ -148,8 +148,9 @@ class Chat {
     this.#toldState = this.room.state;
     const before = this.#present;
     this.#present = this.#namesNow();
-    for (const [endpoint, name] of this.#present) if (!before.has(endpoint)) await this.#note(`* ${name} came in`);
-    for (const [endpoint, name] of before) if (!this.#present.has(endpoint)) await this.#note(`* ${name} is out`);
+    for (const [endpoint, name] of this.#present) if (!before.has(endpoint)) await this.#note(`* ${name} joined`);
+    for (const [endpoint, name] of before)
+      if (!this.#present.has(endpoint)) await this.#note(`* ${name} is no longer a member`);
   }
 
   #namesNow(): ReadonlyMap<string, string> {
@@ -180,7 +181,7 @@ async function chat(name: string, options: PeerOptions & RoomChoices): Promise<v
 /** `chat ROOM`: talk, line by line. Source: spec 14. */
 export function chatCommand(): Command {
   return sendingCommand(peerCommand(new Command("chat")))
-    .description("talk in a room, line by line, from its last messages on")
+    .description("talk in a room, line by line; begins with its last 20 messages")
     .argument("<room>", roomText)
     .addHelpText("after", `\nIn the chat:\n${help.map((line) => `  ${line}`).join("\n")}`)
     .action(chat);

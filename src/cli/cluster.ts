@@ -33,7 +33,7 @@ async function scale({ replicas, ...options }: HostOptions & { readonly replicas
 
 /** `cluster init|scale`. Source: spec 14. */
 export function clusterCommand(): Command {
-  const command = new Command("cluster").description("several nodes as one bus");
+  const command = new Command("cluster").description("run several nodes as one bus");
   command
     .command("init")
     .description("make the secret that all nodes of a cluster share")
@@ -41,7 +41,7 @@ export function clusterCommand(): Command {
     .option("--json", "print JSON")
     .action(init);
   hostCommand(command.command("scale"))
-    .description("keep so many copies of the control plane and of the rooms, while the nodes run")
+    .description("change how many nodes keep a copy of everything, while they run")
     .requiredOption("--replicas <n>", `copies, 1 to ${replicasMax}`, replicasArgument)
     .option("--json", "print JSON")
     .action(scale);

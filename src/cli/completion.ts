@@ -29,7 +29,7 @@ function wordsOf(command: Command, path = ""): CommandWords[] {
 /** `completion bash|zsh|fish`: the script that lets a shell complete this command line. `load` gives all of it. */
 export function completionCommand(load: () => Promise<Command>): Command {
   return new Command("completion")
-    .description("print a script by which a shell completes unibus; --help says where it goes")
+    .description("print a completion script for a shell; its --help says where it goes")
     .addArgument(new Argument("<shell>", "which shell").choices(Object.keys(scripts)))
     .addHelpText(
       "after",

@@ -57,7 +57,7 @@ class Talk implements AsyncDisposable {
     await this.#heard.ready;
     await room.send(text, { signal: this.signal });
     const { value: message } = await this.#heard.next();
-    if (message?.text !== text || !message.verified) throw failed(`${text} did not arrive as it was said`);
+    if (message?.text !== text || !message.verified) throw failed(`${text} did not arrive unchanged`);
     show(`  ${message.text}`, paint(message.handle.padEnd(3), "green"));
   }
 
@@ -85,20 +85,20 @@ interface Scene {
 
 /** Three people in a room: what they hear, and what the bus has of it. */
 async function converse({ ana, bob, eve, signal }: Scene) {
-  tell("ana makes room.demo, which is encrypted, persisted and signed, and lets bob and eve in");
+  tell("ana creates room.demo, encrypted, persisted and signed, and adds bob and eve");
   const room = await ana.createRoom("room.demo", "matrix", signal);
   await room.membership.add(["bob", "eve"], { signal });
   const { version, epoch } = room.state.state;
   show(`room ${room.id}, statement ${version}, signed by ana; epoch ${epoch}, its key sealed to each of them`);
   const [bobs, eves] = await Promise.all([bob.room("room.demo", signal), eve.room("room.demo", signal)]);
 
-  tell("They talk, as bob hears it");
+  tell("They talk; this is what bob receives");
   await using talk = new Talk(bobs, signal);
   await talk.say(room, "The launch code is 4711.");
   await talk.say(eves, "Thank you! Noted.");
   await talk.say(bobs, "ana, are you sure about eve?");
 
-  tell("What the bus has of the first of these");
+  tell("All that the bus has of the first message");
   const [first] = await framesOf(ana, room, signal);
   if (first === undefined) throw failed("the room is empty");
   show(new TextDecoder().decode(encodeFrame(first)));
@@ -111,7 +111,7 @@ async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<Return
   const sealed = await eve.control.roomKey(room.id, 1, signal);
   const roomKey = eve.identity.openRoomKey(sealed.sealed_key);
 
-  tell("ana puts eve out: a statement that she signs, and a new key for those who stay");
+  tell("ana removes eve: a statement that ana signs, and a new key for those who stay");
   await room.membership.kick("eve", signal);
   const { version, epoch } = room.state.state;
   show(
@@ -127,12 +127,12 @@ async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<Return
     await talk.say(bobs, "Good.");
   }
 
-  tell("eve asks the bus for the history, for the new key, and to be heard");
+  tell("eve asks the bus for the history and the new key, and tries to send");
   show(await refusalOf("the history", () => eve.control.history(room.id, { limit: 10 }, signal)));
   show(await refusalOf("the key", () => eve.control.roomKey(room.id, epoch, signal)));
   show(await refusalOf("the message", () => eves.send("What is the new code?", { timeoutMs: 10_000, signal })));
 
-  tell("And if the bus were hers, with all that it holds, and she had kept every key that she was given?");
+  tell("What if eve took over the bus, with everything on it, and had kept every key she ever got?");
   for (const frame of [first, (await framesOf(bob, room, signal)).at(-2)]) {
     if (frame === undefined) throw failed("the room is empty");
     const opening = { roomId: room.id, policy: room.state.state.policy, roomKey, signPub: ana.identity.signPubHex };
@@ -143,7 +143,7 @@ async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<Return
     show(`epoch ${frame.e}, message ${frame.id}: ${text}`);
   }
 
-  tell("bob, who stayed, reads it all");
+  tell("bob, who stayed, reads everything");
   for (const { handle, text } of (await bobs.history({}, signal)).messages)
     show(`  ${text}`, paint(handle.padEnd(3), "green"));
 }
@@ -154,10 +154,10 @@ async function demo(): Promise<void> {
   const began = performance.now();
   const elapsed = () => `${((performance.now() - began) / 1_000).toFixed(1)} s`;
   try {
-    tell("A bus of its own, in a temporary folder, with nats-server inside");
+    tell("Starting a bus in a temporary folder, with nats-server inside");
     await using bus = await DemoBus.start(signal);
     show(`${bus.url}, after ${elapsed()}`);
-    tell("Three people make their keys; the bus is told the public halves");
+    tell("Three people make keys; the bus gets only the public halves");
     const [ana, bob, eve] = [
       await bus.join("ana", signal),
       await bus.join("bob", signal),
@@ -169,13 +169,13 @@ async function demo(): Promise<void> {
   } catch (error) {
     throw asked.aborted ? asked.reason : error;
   }
-  tell(`Done in ${elapsed()}. The bus has ended, and its folder is gone.`);
+  tell(`Done in ${elapsed()}. The bus has stopped, and its folder is deleted.`);
   await flushOut();
 }
 
 /** `demo`: the whole story on one screen, on a bus that lives as long as it. */
 export function demoCommand(): Command {
   return new Command("demo")
-    .description("see it work: a bus of its own, three people, an encrypted room, and one who is put out")
+    .description("see it work: a temporary bus, three people, an encrypted room, and one who is removed")
     .action(demo);
 }

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { Doctor } from "../contracts/doctor.ts";
 import { type HostOptions, hostCommand, onHost } from "./host.ts";
-import { printJson, printNote, printRow } from "./print.ts";
+import { printJson, printNote, printTable } from "./print.ts";
 
 async function examine(options: HostOptions & { readonly mend?: boolean }): Promise<void> {
   const work = async (doctor: Doctor) => {
@@ -11,18 +11,20 @@ async function examine(options: HostOptions & { readonly mend?: boolean }): Prom
   };
   const found = await onHost(options, Doctor, work, { needsServer: true });
   if (options.json) return printJson({ findings: found, mended: options.mend === true });
-  for (const { kind, stream, consumer } of found) {
-    printRow(kind.replaceAll("_", " "), stream, ...(consumer === undefined ? [] : [consumer]));
-  }
-  if (found.length === 0) printNote("streams, consumers and rows belong together");
-  else printNote(options.mend ? "mended" : "nothing was changed (--mend does)");
+  const rows = found.map(({ kind, stream, consumer }) => [
+    ...[kind.replaceAll("_", " "), stream],
+    ...(consumer === undefined ? [] : [consumer]),
+  ]);
+  await printTable(["FINDING", "STREAM", "CONSUMER"], rows);
+  if (found.length === 0) printNote("nothing is wrong: all streams, durables and rooms belong together");
+  else printNote(options.mend ? "fixed" : "nothing was changed (to fix it: unibus doctor --mend)");
 }
 
 /** `doctor`. Source: spec 14. */
 export function doctorCommand(): Command {
   return hostCommand(new Command("doctor"))
-    .description("find streams, rooms and durables that do not belong together, while the server runs")
-    .option("--mend", "bring them in line: the rows are right")
+    .description("find streams and durables without a room, and rooms without a stream, while the server runs")
+    .option("--mend", "fix what is found: the rooms in the store are right")
     .option("--json", "print JSON")
     .action(examine);
 }

@@ -3,14 +3,14 @@ import { Command, InvalidArgumentError } from "commander";
 /** `help [COMMAND...]`: the help of a command, or of all. `load` gives the whole program. Source: spec 17. */
 export function helpCommand(load: () => Promise<Command>): Command {
   return new Command("help")
-    .description("print the help of a command, or of all")
+    .description("print the help of a command, or of all commands")
     .argument("[command...]", "the command, as in: unibus help room add")
     .action(async (names: readonly string[]) => {
       let found = await load();
       for (const name of names) {
         const inner = found.commands.find((one) => one.name() === name);
         if (inner === undefined)
-          throw new InvalidArgumentError(`there is no command ${names.join(" ")} (see unibus help)`);
+          throw new InvalidArgumentError(`unknown command: ${names.join(" ")} (see unibus help)`);
         found = inner;
       }
       found.outputHelp();

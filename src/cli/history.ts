@@ -4,6 +4,7 @@ import { linePrinter } from "./message-lines.ts";
 import { countArgument } from "./numbers.ts";
 import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
+import { printNote } from "./print.ts";
 import { lastRaw, printRaw } from "./raw.ts";
 
 /** How many messages are printed: where nothing is said, and at most. */
@@ -34,6 +35,8 @@ export async function lastMessages(room: Room, limit: number, signal: AbortSigna
   return pages.flat().slice(-limit);
 }
 
+const isKept = (room: Room): boolean => room.state.state.policy.persist;
+
 async function history(name: string, options: HistoryOptions): Promise<void> {
   await asReader(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal, options);
@@ -42,7 +45,9 @@ async function history(name: string, options: HistoryOptions): Promise<void> {
       return;
     }
     const print = linePrinter(room, options);
-    for (const message of await lastMessages(room, options.limit, signal)) {
+    const messages = await lastMessages(room, options.limit, signal);
+    if (messages.length === 0) printNote(`no messages in ${room.subject}${isKept(room) ? " yet" : ": it keeps none"}`);
+    for (const message of messages) {
       signal.throwIfAborted();
       await print(message);
     }
@@ -52,11 +57,11 @@ async function history(name: string, options: HistoryOptions): Promise<void> {
 /** `history ROOM`: what was said. Source: spec 14. */
 export function historyCommand(): Command {
   return peerCommand(new Command("history"))
-    .description("print the last messages that a room keeps, oldest first; a ? marks what nobody signed")
+    .description("print the last messages of a room that keeps them, oldest first; ? marks an unsigned one")
     .argument("<room>", roomText)
     .option("--limit <n>", `how many at most, up to ${limits.most}`, countArgument(1, limits.most), limits.usual)
     .option("--ids", "print the id of each message before it")
-    .option("--raw", "print what is stored as it is: unchecked, sealed, also what is no message of a member")
+    .option("--raw", "print what is stored as it is: unchecked and encrypted, also what is not a member's message")
     .addOption(approveOption())
     .option("--json", "print one JSON object a line")
     .action(history);

@@ -27,14 +27,14 @@ async function readSmall(file: string): Promise<string> {
     // Without O_NONBLOCK the open of a named pipe would wait for a writer for ever.
     await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await handle.stat();
-    if (!stat.isFile()) throw refuse(`${file} is no file`, "name an identity file with --identity");
+    if (!stat.isFile()) throw refuse(`${file} is not a file`, "name an identity file with --identity");
     if (stat.size > fileBytesMax) throw refuse(`${file} is too large for an identity`, "name another with --identity");
     return await handle.readFile("utf8");
   } catch (cause) {
     if (isUnibusError(cause)) throw cause;
     const code = codeOf(cause);
     if (code === "ENOENT" || code === "ENOTDIR") {
-      const mend = "make one with `identity new`, or name one with --identity";
+      const mend = "join a bus: unibus join LINK; make one: unibus identity new; or name one: --identity FILE";
       throw new UnibusError("not_found", `no identity at ${file} (${mend})`, { cause });
     }
     throw refuse(`${file} cannot be read: ${code}`, "name an identity file that you may read with --identity", cause);

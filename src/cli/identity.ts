@@ -87,7 +87,7 @@ async function restore(options: { out?: string } & PrintOptions): Promise<void> 
 
 /** `identity new|show|nkey|restore`. Source: spec 14. */
 export function identityCommand(): Command {
-  const command = new Command("identity").description("the key pairs that make this peer");
+  const command = new Command("identity").description("make and show your keys");
   const out = () =>
     new Option("--out <file>", "the file to write, which must not exist (default: that of this user)").env(
       identityVariable,

@@ -80,14 +80,14 @@ export async function openNamed(path: string): Promise<NamedFile> {
     return { stream: createReadStream(path), size: null };
   } catch (cause) {
     const code = String((cause as { code?: unknown }).code);
-    if (code === "ENOENT") throw new UnibusError("not_found", `there is no file ${path} (correct the name)`);
+    if (code === "ENOENT") throw new UnibusError("not_found", `no such file: ${path} (correct the name)`);
     if (cause instanceof UnibusError) throw cause;
-    throw new UnibusError("invalid", `${path} cannot be read: ${code} (see that you may read it)`, { cause });
+    throw new UnibusError("invalid", `${path} cannot be read: ${code} (check its permissions)`, { cause });
   }
 }
 
 /** Refuses an empty message. Errors: of usage. */
 export function checkNotEmpty<T extends Uint8Array | string>(data: T, what: string): T {
   if (data.length > 0) return data;
-  throw new InvalidArgumentError(`there is nothing to send: ${what} is empty (write a message)`);
+  throw new InvalidArgumentError(`nothing to send: ${what} is empty (write a message)`);
 }

@@ -3,7 +3,7 @@ import { Invites } from "../contracts/invites.ts";
 import { inviteTtlS } from "../wire/api.ts";
 import { joinLink } from "../wire/names.ts";
 import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
-import { printJson, printLine, printNote, printRow } from "./print.ts";
+import { printJson, printLine, printNote, printTable } from "./print.ts";
 
 const time = (ms: number): string => new Date(ms).toISOString();
 
@@ -26,7 +26,7 @@ async function makeNew(handle: string, options: NewOptions): Promise<void> {
     const expires_at = time(invite.expiresAt);
     if (options.json) return printJson({ id: invite.id, handle, role, expires_at, link });
     printLine(link);
-    printNote(`good once, until ${expires_at}; to cancel it: unibus invite cancel ${invite.id}`);
+    printNote(`works once, until ${expires_at} (to cancel it: unibus invite cancel ${invite.id})`);
   });
 }
 
@@ -36,8 +36,9 @@ async function list(options: HostOptions): Promise<void> {
     ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
   }));
   if (options.json) return printJson({ invites: rows });
-  if (rows.length === 0) printNote("no pending invites (unibus invite new)");
-  for (const row of rows) printRow(row.id, row.handle, row.role, row.expires_at);
+  if (rows.length === 0) printNote("no pending invites (make one: unibus invite new HANDLE)");
+  const cells = rows.map((row) => [row.id, row.handle, row.role, row.expires_at]);
+  await printTable(["ID", "HANDLE", "ROLE", "EXPIRES"], cells);
 }
 
 async function cancel(id: string, options: HostOptions): Promise<void> {
@@ -47,17 +48,19 @@ async function cancel(id: string, options: HostOptions): Promise<void> {
 
 /** `invite new|list|cancel`, on a data directory. Source: spec 14. */
 export function inviteCommand(): Command {
-  const command = new Command("invite").description("links by which people join, also while the server runs");
+  const command = new Command("invite").description(
+    "manage the links by which people join, also while the server runs",
+  );
   hostCommand(command.command("new"))
-    .description("make a link that makes one user, once")
-    .argument("<handle>", "the name that people will see", handleArgument)
-    .option("--admin", "make an admin")
-    .option("--ttl <seconds>", "how long the link is good", secondsArgument, inviteTtlS.default)
+    .description("make a link with which one person can join, once")
+    .argument("<handle>", "the name that others see", handleArgument)
+    .option("--admin", "the new user is an admin")
+    .option("--ttl <seconds>", "how long the link works", secondsArgument, inviteTtlS.default)
     .option("--json", "print JSON")
     .action(makeNew);
   hostCommand(command.command("list")).description("list pending invites").option("--json", "print JSON").action(list);
   hostCommand(command.command("cancel"))
-    .description("make a pending invite void")
+    .description("cancel a pending invite")
     .argument("<id>", "the invite's id")
     .action(cancel);
   return command;

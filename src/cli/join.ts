@@ -25,7 +25,7 @@ async function identityIn(file: string): Promise<Identity> {
   await writeIdentityFile(file, identity);
   printNote(`identity written to ${file}`);
   if (process.stderr.isTTY) {
-    printNote(`Keep these ${walletWords} words on paper. Who has them is you, and they are not shown again:`);
+    printNote(`Keep these ${walletWords} words on paper. Whoever has them can act as you. They are not shown again:`);
     printNote(words);
   }
   return identity;
@@ -59,7 +59,8 @@ function keep(here: KnownBus): void {
   try {
     const before = remembered().inUse;
     remember(here, { uses: false });
-    if (before === null) printNote(`commands use ${here.bus} as ${here.identity} now (unibus use URL changes it)`);
+    if (before === null)
+      printNote(`commands now use ${here.bus} and the identity ${here.identity} (to change it: unibus use URL)`);
     if (before === null || before.bus === here.bus) return;
     const identity = here.identity === defaultIdentityFile() ? "" : ` --identity ${here.identity}`;
     printNote(`commands still use ${before.bus}; to use the new bus: unibus use ${here.bus}${identity}`);
@@ -71,8 +72,8 @@ function keep(here: KnownBus): void {
 /** `join LINK|-`: become a user of a bus. Source: spec 14. */
 export function joinCommand(): Command {
   return new Command("join")
-    .description("become a user of a bus by an invite's link; makes an identity where there is none")
-    .argument("<link...>", "the link, also with the words around it; - reads it from stdin")
+    .description("become a user of a bus with an invite link; makes an identity if there is none")
+    .argument("<link...>", "the link, with or without the words around it; -: read it from stdin")
     .addOption(dialOption())
     .addOption(identityOption())
     .addOption(busClockOption())

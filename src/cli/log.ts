@@ -27,7 +27,10 @@ function harmless(value: unknown, depth = 0): unknown {
 async function textStream(isTerminal: boolean): Promise<DestinationStream> {
   const { default: pretty } = await import("pino-pretty");
   const colorize = isTerminal && !process.env.NO_COLOR;
-  return pretty({ destination: 2, sync: true, colorize, ignore: "pid,hostname" });
+  return pretty({
+    ...{ destination: 2, sync: true, colorize, singleLine: true },
+    ...{ ignore: "pid,hostname,plugin", messageFormat: "{plugin}: {msg}" },
+  });
 }
 
 /**

@@ -4,6 +4,8 @@ import { refWord } from "./blob-ref.ts";
 import { printJson, printLine } from "./print.ts";
 import { colourOf, type Piece, painter } from "./terminal-text.ts";
 
+/** By how much a stored file is larger than the file, in bytes: the tag of the cipher. */
+const sealBytes = 16;
 /** How many messages are remembered, so that what answers one can say which. */
 const rememberedMax = 1_000;
 /** How much of a message is repeated by what answers it, in characters. */
@@ -84,8 +86,10 @@ export class MessageLines {
   }
 
   #whatOf({ kind, data, replyTo, blob, id }: Message): Piece[] {
-    const words = textOf(data) ?? `[${sizeText(data.length)}, not text]`;
-    const file = blob === null ? [] : [" ", this.#paint(`[file, ${sizeText(blob.sz)}: ${id}]`, "dim")];
+    // Most programs end a text with a newline; --json has it as it is.
+    const words = textOf(data)?.replace(/\r?\n$/, "") ?? `[${sizeText(data.length)}, not text]`;
+    const file =
+      blob === null ? [] : [" ", this.#paint(`[file, ${sizeText(Math.max(0, blob.sz - sealBytes))}: ${id}]`, "dim")];
     if (kind === "react") return [words, " ", this.#paint(`to ${this.#excerptOf(replyTo)}`, "dim")];
     if (kind !== "pub") return [`* ${kind}${words === "" ? "" : `: ${words}`}`];
     const to = replyTo === null ? [] : [this.#paint(`(to ${this.#excerptOf(replyTo)})`, "dim"), " "];

@@ -12,18 +12,18 @@ export interface RoomChoices {
 }
 
 /** What the help says of an argument that names a room. */
-export const roomText = "its id, its subject, or its link (which verifies it)";
+export const roomText = "the room: its subject, its id, or its link (which verifies it)";
 
 /** Gives a command `--approve`, for those that name people by handle or open a room. */
 export function approveOption(): Option {
-  return new Option("--approve", "accept people and room owners whose name was, or looks like, that of somebody else");
+  return new Option("--approve", "accept people and owners whose handle was, or looks like, that of another user");
 }
 
 /** Gives a command that sends to a room the options by which a person decides about it. */
 export function sendingCommand(command: Command): Command {
   return command
     .addOption(approveOption())
-    .option("--send-anyway", "send although an owner has signed a later epoch than the bus shows");
+    .option("--send-anyway", "send although an owner signed a newer key than the bus shows");
 }
 
 /** The rooms that this command opened, by id: to name rooms and people as they are known. */

@@ -26,7 +26,7 @@ export class OutageNotes {
   explains(error: unknown): boolean {
     const isOfOutage = isUnibusError(error) ? ofOutages.includes(error.code) : (error as Error)?.name === "NatsError";
     if (!isOfOutage) return false;
-    const what = this.#since === null ? "warning" : "the connection broke; trying again";
+    const what = this.#since === null ? "warning" : "connection lost; reconnecting";
     if (!this.#isPrinted) printNote(`${what}: ${(error as Error).message}`);
     this.#isPrinted = this.#since !== null;
     this.#printedMs = performance.now();
@@ -40,7 +40,7 @@ export class OutageNotes {
 
   #ended(since: Date): void {
     const seconds = Math.max(1, Math.round((Date.now() - since.getTime()) / 1_000));
-    printNote(this.#isPrinted ? `connected again after ${seconds} s` : "the connection broke, and is there again");
+    printNote(this.#isPrinted ? `reconnected after ${seconds} s` : "the connection was lost and is back");
     this.#since = null;
     this.#isPrinted = false;
     this.#printedMs = Number.NEGATIVE_INFINITY;

@@ -81,7 +81,7 @@ function tellOf(bus: Bus, follows: boolean): DropNotes {
     else once(`warning: ${what.error.message}`, true);
   });
   bus.on("rekeyPending", (pending) => once(`note: ${pendingText(pending)}`, true));
-  bus.on("lost", ({ why }) => once(`warning: messages were missed for good: ${why} (a room that persists has none)`));
+  bus.on("lost", ({ why }) => once(`warning: messages were lost: ${why} (a room that is persisted loses none)`));
   const outage = follows ? new OutageNotes(bus) : null;
   bus.on("trouble", (error) => {
     if (outage?.explains(error) !== true) once(`warning: ${messageOf(error)}`);
@@ -151,15 +151,24 @@ export async function asReader(
   await asPeer(options, work, { reads: true });
 }
 
+/** A person, as commands report one. */
+export interface Named {
+  readonly handle: string;
+  readonly endpoint: string;
+}
+
+/** A person in a note: the handle, and the endpoint that nobody else has. */
+export const nameText = ({ handle, endpoint }: Named): string => `${handle || "?"} (${endpoint})`;
+
 /**
- * The endpoints of peers that are named by handle, sign_pub or endpoint.
+ * The users who are named by handle, sign_pub or endpoint.
  * Errors: those of `directory.find`; forbidden for a handle that names another peer than at first, unless approved.
  */
-export async function endpointsOf(
+export async function usersNamed(
   bus: Bus,
   who: readonly string[],
   { approve, signal }: { readonly approve?: boolean | undefined; readonly signal: AbortSignal },
-): Promise<string[]> {
+): Promise<Named[]> {
   const found = await bus.directory.find(who, signal);
   for (const one of found) {
     if (one.pinned === null) continue;
@@ -169,7 +178,7 @@ export async function endpointsOf(
       throw new UnibusError("forbidden", `${what} (ask them which is theirs; if it is the new one, add --approve)`);
     }
     await bus.directory.approve(one);
-    printNote(`${one.handle} is ${one.endpoint} from now on`);
+    printNote(`${nameText(one)} is approved`);
   }
-  return found.map(({ endpoint }) => endpoint);
+  return found.map(({ handle, endpoint }) => ({ handle, endpoint }));
 }

@@ -31,7 +31,7 @@ async function plan(options: BusOptions & PrintOptions): Promise<void> {
 /** `plan`: what would be set up, in which order, with nothing set up. */
 export function planCommand(): Command {
   return new Command("plan")
-    .description("print the plugins in the order in which serve would set them up")
+    .description("check the configuration, and print the plugins in the order in which serve sets them up")
     .addOption(dataOption())
     .addOption(pluginsOption())
     .addOption(pluginOption())

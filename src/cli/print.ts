@@ -8,7 +8,7 @@
  */
 import { readFileSync } from "node:fs";
 import { UnibusError } from "../wire/errors.ts";
-import { type Piece, safeJson, safeLines, safePieces, safeText } from "./terminal-text.ts";
+import { type Piece, painter, safeJson, safeLines, safePieces, safeText } from "./terminal-text.ts";
 
 /** Data that a command prints: a name and a text or a number for each line. */
 export type Fields = Readonly<Record<string, string | number | boolean>>;
@@ -118,6 +118,35 @@ export function printLine(...pieces: readonly Piece[]): Promise<void> {
 export function printRow(...cells: readonly string[]): Promise<void> {
   return put(`${cells.map(safeText).join("\t")}\n`);
 }
+
+/**
+ * Prints rows on stdout, and gives how many: with tabs between the cells for programs; on a terminal in columns, under
+ * their names. A row may have fewer cells than there are names.
+ */
+export async function printTable(names: readonly string[], rows: Rows): Promise<number> {
+  let count = 0;
+  const shown: string[][] = [];
+  for await (const row of rows) {
+    count += 1;
+    if (process.stdout.isTTY) shown.push(names.map((_, at) => safeText(row[at] ?? "")));
+    else await printRow(...row);
+  }
+  if (shown.length === 0) return count;
+  const columns = names.map((_, at) => at).filter((at) => shown.some((row) => row[at] !== ""));
+  const widthOf = (at: number) => Math.max(...[names, ...shown].map((row) => Bun.stringWidth(row[at] ?? "")));
+  const widths = columns.map(widthOf);
+  const lineOf = (row: readonly string[]) =>
+    columns
+      .map((at, i) => `${row[at]}${" ".repeat((widths[i] ?? 0) - Bun.stringWidth(row[at] ?? ""))}`)
+      .join("  ")
+      .trimEnd();
+  await printLine(painter()(lineOf(names), "dim"));
+  for (const row of shown) await put(`${lineOf(row)}\n`);
+  return count;
+}
+
+/** Rows of cells. */
+type Rows = AsyncIterable<readonly string[]> | Iterable<readonly string[]>;
 
 /** Prints a text of several lines on stdout. It ends its last line itself. */
 export function printText(text: string): Promise<void> {

@@ -46,18 +46,18 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
 
 /** Over which commands of the help a heading stands: over the named one and those that follow it. */
 const headings: Readonly<Record<string, string>> = {
-  serve: "On a data directory:",
-  identity: "As a peer:",
-  demo: "Besides:",
+  serve: "Run a bus (on its host):",
+  identity: "Use a bus:",
+  demo: "More:",
 };
 
 /** The program with the command that a line begins with; with all of them for help and for mistakes. */
 async function makeProgram(first: string | undefined, onJson = false): Promise<Command> {
   const program = new Command("unibus")
-    .description("an end-to-end-encrypted message bus in one executable")
+    .description("An end-to-end-encrypted message bus in one executable. See it work: unibus demo")
     .version(version, "-v, --version", "print the version")
     .helpCommand(false)
-    .addHelpText("beforeAll", ({ error }) => (error ? "error: no command was named (choose one of these)\n" : ""));
+    .addHelpText("beforeAll", ({ error }) => (error ? "error: no command given (choose one of these)\n" : ""));
   const named = Object.entries(commands).filter(([name]) => name === first);
   for (const [name, load] of named.length > 0 ? named : Object.entries(commands)) {
     if (headings[name] !== undefined) program.commandsGroup(headings[name]);
@@ -74,7 +74,10 @@ async function makeProgram(first: string | undefined, onJson = false): Promise<C
 function configure(command: Command, onJson: boolean, path = command.name()): void {
   command.exitOverride();
   // The error is printed as JSON when it arrives in `run`.
-  command.configureOutput({ writeErr: onJson ? () => undefined : printError });
+  command.configureOutput({
+    writeErr: onJson ? () => undefined : printError,
+    outputError: (text, write) => write(usageText(text)),
+  });
   if (!onJson) command.showHelpAfterError(`(see ${path} --help)`);
   const isLeaf = command.commands.length === 0;
   if (isLeaf && !command.options.some(({ long }) => long === "--json"))
@@ -103,10 +106,23 @@ function tell(error: unknown, onJson: boolean): void {
   }
 }
 
+/** What commander says of a command line, in our words: what is wrong with the value given, then the fix. */
+function usageText(text: string): string {
+  return text
+    .replace(/command-argument value '(.*)' is invalid for argument '(\w+)'\. (\w+)/s, (_, value, name, word) =>
+      // A reason that names the argument says it all.
+      word === name ? word : `${name} ${JSON.stringify(value)} is invalid: ${word}`,
+    )
+    .replace(
+      /too many arguments for '(.+)'\. Expected (\d+) arguments? but got (\d+)\./,
+      "too many arguments for '$1': $3 instead of $2 (remove some, or put a text with spaces in quotes)",
+    );
+}
+
 /** Says what is wrong with a command line. */
 function tellUsage(error: Error, onJson: boolean): void {
   const isHelp = error instanceof CommanderError && error.code === "commander.help";
-  const message = isHelp ? "no command was named (see unibus --help)" : error.message.replace(/^error: /, "");
+  const message = isHelp ? "no command given (see unibus --help)" : usageText(error.message.replace(/^error: /, ""));
   if (onJson) tellError(message, "invalid", true);
   // Commander has printed its own.
   else if (error instanceof InvalidArgumentError) printError(`error: ${message}\n(see --help)\n`);

@@ -24,7 +24,7 @@ async function request(name: string, text: string, options: RequestOptions): Pro
   await asSender(options, async (bus, signal) => {
     const [room, data] = await Promise.all([
       openRoom(bus, name, signal, options),
-      text === "-" ? wholeOf(Bun.stdin.stream(), "what came on stdin") : text,
+      text === "-" ? wholeOf(Bun.stdin.stream(), "stdin") : text,
     ]);
     const answer = await room.request(checkNotEmpty(data, text === "-" ? "stdin" : "TEXT"), {
       timeoutMs: options.timeout,
@@ -37,9 +37,9 @@ async function request(name: string, text: string, options: RequestOptions): Pro
 /** `request ROOM TEXT`: ask, and print the first answer. Source: spec 14. */
 export function requestCommand(): Command {
   return sendingCommand(peerCommand(new Command("request")))
-    .description("ask a room, and print the first answer, byte for byte")
+    .description("send a request to a room, and print the first answer, byte for byte")
     .argument("<room>", roomText)
-    .argument("<text>", "what to ask; -: all of stdin")
+    .argument("<text>", "the request; -: all of stdin")
     .option("--timeout <ms>", "how long to wait", countArgument(1, answerMs.most), answerMs.usual)
     .option("--json", "print the answer as JSON, as history does")
     .action(request);

@@ -224,13 +224,17 @@ function gathered(check: (value: string) => boolean, wanted: string) {
 export function restoreCommand(): Command {
   const keys = gathered((value) => keyShape.test(value), "A sign_pub has 64 hex digits.");
   return hostCommand(new Command("restore"))
-    .description("bring a backup into an empty store, of either kind")
+    .description("restore a backup into an empty store, SQLite or key-value")
     .argument("<file>", "what unibus backup wrote")
-    .option("--denials <file>", "what was denied since; may be there several times", gathered(Boolean, "Name a file."))
-    .option("--admin <sign_pub>", "the admins who stay admins; may be there several times", keys)
-    .option("--revoke <sign_pub>", "a user who stays out; may be there several times", keys)
-    .option("--trust-users", "go on without denials, with the users that are printed")
-    .option("--yes", "go on without asking, where there are denials")
+    .option(
+      "--denials <file>",
+      "a file of denials (revocations and the like) since the backup; repeatable",
+      gathered(Boolean, "Name a file."),
+    )
+    .option("--admin <sign_pub>", "an admin who stays an admin; repeatable", keys)
+    .option("--revoke <sign_pub>", "a user who stays revoked; repeatable", keys)
+    .option("--trust-users", "go on without denials, with the users that are listed")
+    .option("--yes", "do not ask, if there are denials")
     .option("--json", "print JSON")
     .addHelpText(
       "after",

@@ -3,8 +3,8 @@ import { fingerprintWords, modes, type Policy, type Room, type RoomRole, userFin
 import { UnibusError } from "../wire/errors.ts";
 import { subjectFault } from "../wire/names.ts";
 import { approveOption, inspectRoom, openRoom, type RoomChoices, roomText } from "./open-room.ts";
-import { asPeer, asReader, endpointsOf, type PeerOptions, peerCommand } from "./peer.ts";
-import { printFields, printJson, printNote, printRow } from "./print.ts";
+import { asPeer, asReader, type Named, nameText, type PeerOptions, peerCommand, usersNamed } from "./peer.ts";
+import { printFields, printJson, printNote, printTable } from "./print.ts";
 import { recoveryCommands } from "./room-recovery.ts";
 import { policyText } from "./rooms.ts";
 
@@ -40,7 +40,8 @@ function identityOf(room: Room) {
 async function makeNew(subject: string, options: NewOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     const fault = subjectFault(subject, bus.info.namespaces);
-    if (fault !== null) throw new UnibusError("invalid", `${subject}: ${fault} (write it as in room.team)`);
+    if (fault !== null)
+      throw new UnibusError("invalid", `${JSON.stringify(subject)} is not a subject: ${fault} (for example room.team)`);
     const room = await bus.createRoom(subject, policyOf(options), signal);
     const { policy, ...fields } = { ...describe(room), ...identityOf(room) };
     await (options.json ? printJson({ ...fields, policy }) : printFields({ ...fields, policy: policyText(policy) }));
@@ -53,11 +54,13 @@ function advise(room: Room, me: string): void {
   const owners = members.filter(({ role }) => role === "owner");
   if (!owners.some(({ sign_pub }) => sign_pub === me)) return;
   if (members.some(({ left }) => left)) {
-    printNote(`note: somebody left ${subject}, and its key is the same yet (unibus room rekey ${subject})`);
+    printNote(
+      `note: a member left ${subject}, and its key is still the same (change it: unibus room rekey ${subject})`,
+    );
   }
   if (owners.length === 1 && members.length > 1) {
-    const mend = `unibus room role ${subject} WHO owner`;
-    printNote(`note: you alone own ${subject}: if you lose your key, nobody can change it any more (${mend})`);
+    const fix = `make another owner: unibus room role ${subject} WHO owner`;
+    printNote(`note: you are the only owner of ${subject}: without your key nobody can change it (${fix})`);
   }
 }
 
@@ -92,10 +95,12 @@ async function members(name: string, options: MembersOptions): Promise<void> {
     });
     rows.sort((a, b) => (a.role === b.role ? (a.handle < b.handle ? -1 : 1) : a.role === "owner" ? -1 : 1));
     if (options.json) return printJson({ members: rows });
-    for (const { handle, role, endpoint, fingerprint, since, left } of rows) {
+    const cells = rows.map(({ handle, role, endpoint, fingerprint, since, left }) => {
       const more = [...(options.fingerprints ? [fingerprint] : []), ...(left ? ["left"] : [])];
-      await printRow(handle, role, endpoint, `since epoch ${since}`, ...more);
-    }
+      return [handle, role, endpoint, `since epoch ${since}`, ...more];
+    });
+    const names = options.fingerprints ? ["FINGERPRINT", "STATE"] : ["STATE"];
+    await printTable(["HANDLE", "ROLE", "ENDPOINT", "READS", ...names], cells);
   });
 }
 
@@ -104,9 +109,10 @@ type WhoOptions = PeerOptions & RoomChoices & { readonly freshKey?: boolean };
 async function add(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal, options);
-    const endpoints = await endpointsOf(bus, who, { ...options, signal });
+    const users = await usersNamed(bus, who, { ...options, signal });
+    const endpoints = users.map(({ endpoint }) => endpoint);
     await room.membership.add(endpoints, { freshKey: options.freshKey, signal });
-    printNote(`added ${endpoints.join(", ")}`);
+    printNote(`added ${users.map(nameText).join(", ")}`);
     advise(room, bus.identity.signPubHex);
   });
 }
@@ -115,21 +121,22 @@ async function add(name: string, who: readonly string[], options: WhoOptions): P
  * Members by handle, sign_pub or endpoint. A handle is looked up where a change of it is noticed; a member who is no
  * user any more is named by what the owners signed.
  */
-async function membersNamed(room: Room, who: readonly string[], find: (who: string[]) => Promise<string[]>) {
-  const signed = (name: string) =>
-    room.members.find(({ endpoint, sign_pub }) => endpoint === name || sign_pub === name.toLowerCase())?.endpoint;
-  const found: string[] = [];
-  for (const name of who) found.push(...(await (signed(name) === undefined ? find([name]) : [signed(name) ?? name])));
+async function membersNamed(room: Room, who: readonly string[], find: (who: string[]) => Promise<Named[]>) {
+  const found: Named[] = [];
+  for (const name of who) {
+    const signed = room.members.find(({ endpoint, sign_pub }) => endpoint === name || sign_pub === name.toLowerCase());
+    found.push(...(signed === undefined ? await find([name]) : [signed]));
+  }
   return found;
 }
 
 async function kick(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal, options);
-    const find = (one: string[]) => endpointsOf(bus, one, { ...options, signal });
-    for (const endpoint of await membersNamed(room, who, find)) {
-      await room.membership.kick(endpoint, signal);
-      printNote(`kicked ${endpoint}; ${room.subject} is in epoch ${room.epoch}`);
+    const find = (one: string[]) => usersNamed(bus, one, { ...options, signal });
+    for (const member of await membersNamed(room, who, find)) {
+      await room.membership.kick(member.endpoint, signal);
+      printNote(`kicked ${nameText(member)}; ${room.subject} has a new key (epoch ${room.epoch})`);
     }
   });
 }
@@ -137,10 +144,10 @@ async function kick(name: string, who: readonly string[], options: WhoOptions): 
 async function setRole(name: string, who: string, role: RoomRole, options: WhoOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal, options);
-    const find = (one: string[]) => endpointsOf(bus, one, { ...options, signal });
-    for (const endpoint of await membersNamed(room, [who], find)) {
-      await room.membership.setRole(endpoint, role, signal);
-      printNote(`${endpoint} is ${role} of ${room.subject}`);
+    const find = (one: string[]) => usersNamed(bus, one, { ...options, signal });
+    for (const member of await membersNamed(room, [who], find)) {
+      await room.membership.setRole(member.endpoint, role, signal);
+      printNote(`${nameText(member)} is now ${role} of ${room.subject}`);
     }
   });
 }
@@ -161,7 +168,7 @@ async function verify(name: string, words: readonly string[], options: PeerOptio
     if (options.json) return printJson(fields);
     printFields(fields);
     if (room.trust === "unverified") {
-      printNote(`compare the words with another member, then: unibus room verify ${room.subject} WORDS`);
+      printNote(`compare the words with another member, then run: unibus room verify ${room.subject} WORDS`);
     }
   });
 }
@@ -186,18 +193,18 @@ async function leave(room: Room, signal: AbortSignal): Promise<string> {
 async function remove(room: Room, signal: AbortSignal): Promise<string> {
   const { subject, id } = room;
   await room.delete(signal);
-  return `deleted ${subject} (${id}), with all that it kept`;
+  return `deleted ${subject} (${id}) and all its messages`;
 }
 
 async function rekey(room: Room, signal: AbortSignal): Promise<string> {
   await room.membership.rekey(signal);
-  return `${room.subject} is in epoch ${room.epoch}`;
+  return `${room.subject} has a new key (epoch ${room.epoch})`;
 }
 
 const addHelp = `
-What a new member can read: everything said under the room's present key, also what was said before they were added; in a
-room without encryption, all that it keeps. A key begins with the room, and anew with each kick, leave and rekey, and after
-30 days or 100,000 messages (UNIBUS_KEY_DAYS, UNIBUS_KEY_MESSAGES). Somebody who was a member before always gets a new key.
+A new member can read every message under the room's current key, also those from before they were added; in a room
+without encryption, all that it keeps. A room gets a new key at each kick, leave and rekey, and after 30 days or 100,000
+messages (UNIBUS_KEY_DAYS, UNIBUS_KEY_MESSAGES). Adding a former member always makes a new key.
 
 Example: unibus room add room.team bob --fresh-key`;
 
@@ -205,11 +212,11 @@ Example: unibus room add room.team bob --fresh-key`;
 function newCommand(): Command {
   return peerCommand(new Command("new"))
     .description("make a room that you own: encrypted, persisted and signed, unless options say otherwise")
-    .argument("<subject>", "what it is called, as in room.team or proc.sensor.7")
+    .argument("<subject>", "its name, for example room.team or proc.sensor.7")
     .addOption(new Option("--mode <mode>", "matrix: everything on; nats: everything off").choices(Object.keys(modes)))
     .option("--encrypt", "encrypt messages")
     .option("--persist", "keep messages")
-    .option("--sign", "have every message signed")
+    .option("--sign", "sign every message")
     .option("--json", "print JSON")
     .action(makeNew);
 }
@@ -217,12 +224,12 @@ function newCommand(): Command {
 /** `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role|repair|trust`. Source: spec 14. */
 export function roomCommand(): Command {
   const command = new Command("room")
-    .description("make a room, see it, and change who is in it")
+    .description("make a room, show it, and change its members")
     .addCommand(newCommand());
   const on = (name: string, description: string) =>
     peerCommand(command.command(name)).description(description).argument("<room>", roomText);
   const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
-  on("show", "print what the owners signed of a room").option("--json", "print JSON").action(show);
+  on("show", "show a room as its owners signed it").option("--json", "print JSON").action(show);
   peerCommand(command.command("accept"))
     .description("take part in rooms that you were added to; sending to a room or following it accepts it, too")
     .argument("<room...>", roomText)
@@ -232,30 +239,30 @@ export function roomCommand(): Command {
     .argument("[words...]", "what the other member sees in unibus room show")
     .option("--json", "print JSON")
     .action(verify);
-  on("members", "list who is in a room")
+  on("members", "list the members of a room")
     .option("--fingerprints", "print the 8 words of each member, to compare with unibus whoami")
     .option("--json", "print JSON")
     .action(members);
-  on("add", "add members: they can read what was said since the room's present key began, unless --fresh-key")
+  on("add", "add members; they can read messages since the current key began, unless --fresh-key")
     .argument("<who...>", whoText)
-    .option("--fresh-key", "make a new key first, so that they read only what is said from now on")
+    .option("--fresh-key", "make a new key first, so that they can read only messages from now on")
     .addOption(approveOption())
     .addHelpText("after", addHelp)
     .action(add);
-  on("kick", "put members out, and give the others a new key")
+  on("kick", "remove members, and give the others a new key")
     .argument("<who...>", whoText)
     .addOption(approveOption())
     .action(kick);
   on("leave", "leave a room").action((name: string, options: PeerOptions) => change(name, options, leave));
-  on("delete", "delete a room for ever, with all that it kept").action((name: string, options: PeerOptions) =>
+  on("delete", "delete a room and all its messages, for ever").action((name: string, options: PeerOptions) =>
     change(name, options, remove),
   );
-  on("rekey", "give a room a new key, and sign out who left").action((name: string, options: PeerOptions) =>
+  on("rekey", "give a room a new key, and sign out members who left").action((name: string, options: PeerOptions) =>
     change(name, options, rekey),
   );
   on("role", "make a member an owner, or an owner a member")
     .argument("<who>", whoText)
-    .addArgument(new Argument("<role>", "what they are to be").choices(["owner", "member"]))
+    .addArgument(new Argument("<role>", "the new role").choices(["owner", "member"]))
     .addOption(approveOption())
     .action(setRole);
   for (const recovery of recoveryCommands()) command.addCommand(recovery);

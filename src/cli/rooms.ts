@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import type { Bus, Policy, RoomEntry } from "../client/index.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
-import { printJson, printNote, printRow } from "./print.ts";
+import { printJson, printNote, printTable } from "./print.ts";
 
 /** What a policy has on, in words; one that has nothing on is plain. */
 export function policyText({ encrypt, persist, sign_msgs }: Policy): string {
@@ -48,20 +48,23 @@ function standing({ rekeyPending, accepted, live, addedBy }: RoomEntry, adders: 
 async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): Promise<void> {
   const rooms = await bus.rooms(signal);
   if (options.json) return printJson({ rooms: rooms.map(rowOf) });
-  if (rooms.length === 0) printNote("you are in no room yet (unibus room new SUBJECT, or ask an owner to add you)");
+  if (rooms.length === 0)
+    printNote("you are not in any room yet (make one: unibus room new room.NAME; or ask an owner to add you)");
   const adders = await addersOf(bus, rooms, signal);
-  for (const room of rooms) {
-    const fields = [room.id, room.subject, room.role, `epoch ${room.epoch}`, policyText(room.policy)];
-    await printRow(...fields, ...standing(room, adders));
-  }
+  const rows = rooms.map((room) => [
+    ...[room.id, room.subject, room.role, `epoch ${room.epoch}`, policyText(room.policy)],
+    ...standing(room, adders),
+  ]);
+  await printTable(["ID", "ROOM", "ROLE", "EPOCH", "POLICY", "STATE", "", ""], rows);
   const waiting = rooms.filter(({ accepted }) => !accepted).length;
-  if (waiting > 0) printNote(`not accepted: ${waiting} (unibus room accept ROOM, or unibus room leave ROOM)`);
+  if (waiting > 0)
+    printNote(`not accepted: ${waiting} (to take part: unibus room accept ROOM; to decline: unibus room leave ROOM)`);
 }
 
 /** `rooms`: the rooms of this peer. */
 export function roomsCommand(): Command {
   return peerCommand(new Command("rooms"))
-    .description("list your rooms, and those that you were added to and have not accepted")
+    .description("list your rooms, also those that you were added to and have not accepted")
     .option("--json", "print JSON")
     .action((options: PeerOptions) => asReader(options, (bus, signal) => printRooms(bus, options, signal)));
 }

@@ -33,8 +33,8 @@ async function dataOf(text: string | undefined, { file, attach }: SendOptions): 
   if (text !== undefined && text !== "-") return checkNotEmpty(text, "TEXT");
   if (file !== undefined) return checkNotEmpty(await wholeOf((await openNamed(file)).stream, file), file);
   if (text === undefined && attach !== undefined) return basename(attach);
-  if (process.stdin.isTTY) printNote("Type the message, then Ctrl-D:");
-  return checkNotEmpty(await wholeOf(Bun.stdin.stream(), "what came on stdin"), "stdin");
+  if (process.stdin.isTTY) printNote("Type the message, then press Ctrl-D:");
+  return checkNotEmpty(await wholeOf(Bun.stdin.stream(), "stdin"), "stdin");
 }
 
 const printSent = ({ id, seq, rekeyPending }: Sent, { json }: SendOptions): Promise<void> =>
@@ -115,7 +115,7 @@ async function placeOf(bus: Bus, room: Room, { replyTo, thread }: SendOptions, s
 async function send(name: string, text: string | undefined, options: SendOptions): Promise<void> {
   const { lines, file, attach } = options;
   if (text !== undefined && (lines || file !== undefined)) {
-    throw new InvalidArgumentError("what to send is named twice: by TEXT, --lines or --file (choose one)");
+    throw new InvalidArgumentError("the message is given twice (choose one of TEXT, --lines and --file)");
   }
   await asSender(options, async (bus, signal) => {
     // What is to be sent and the room are read at the same time.
@@ -130,17 +130,17 @@ async function send(name: string, text: string | undefined, options: SendOptions
 /** `send ROOM`: say something. Source: spec 14. */
 export function sendCommand(): Command {
   return sendingCommand(peerCommand(new Command("send")))
-    .description("say something in a room, and print the message's id once it is there")
+    .description("send a message to a room, and print its id when the bus has it")
     .argument("<room>", roomText)
-    .argument("[text]", "what to say; - or nothing: all of stdin")
+    .argument("[text]", "the message; - or nothing: all of stdin")
     .addOption(
-      new Option("--lines", "one message for each line of stdin, also an empty one, in their order").conflicts([
+      new Option("--lines", "send each line of stdin as one message, also empty ones, in order").conflicts([
         "file",
         "attach",
       ]),
     )
-    .option("--file <file>", "say what is in a file")
-    .option("--attach <file>", "store a file encrypted, and have the message name it (see blob get)")
+    .option("--file <file>", "send the content of a file")
+    .option("--attach <file>", "store a file, encrypted, and name it in the message (see blob get)")
     .option("--reply-to <id>", "answer a message", idArgument)
     .option("--thread <id>", "the message that began the thread (default: the one that is answered)", idArgument)
     .option("--json", "print JSON")

@@ -66,7 +66,7 @@ async function serve(room: Room, command: readonly string[], options: ServeOptio
 
 async function serveRpc(name: string, command: readonly string[], options: ServeOptions): Promise<void> {
   if (Bun.which(command[0] ?? "") === null) {
-    throw new UnibusError("not_found", `there is no command ${command[0]} (correct what stands after --)`);
+    throw new UnibusError("not_found", `command not found: ${command[0]} (correct the command after --)`);
   }
   const work = async (bus: Bus, signal: AbortSignal) =>
     serve(await openRoom(bus, name, signal, options), command, options, signal);
@@ -76,12 +76,12 @@ async function serveRpc(name: string, command: readonly string[], options: Serve
 /** `serve-rpc ROOM -- COMMAND...`: answer requests by a command. Source: spec 14. */
 export function serveRpcCommand(): Command {
   return sendingCommand(peerCommand(new Command("serve-rpc")))
-    .description("answer a room's requests by a command: the request on its stdin, the answer its stdout")
+    .description("answer a room's requests with a command: it gets the request on stdin, and its stdout is the answer")
     .usage("[options] <room> -- <command...>")
     .argument("<room>", roomText)
-    .argument("<command...>", "the command, after --; if it fails, there is no answer")
-    .option("--parallel <n>", "how many at once", countArgument(1, parallel.most), parallel.usual)
-    .option("--timeout <ms>", "when a command is ended", countArgument(1, commandMs.most), commandMs.usual)
+    .argument("<command...>", "the command, after --; a failing command gives no answer")
+    .option("--parallel <n>", "how many requests at once", countArgument(1, parallel.most), parallel.usual)
+    .option("--timeout <ms>", "when a command is killed", countArgument(1, commandMs.most), commandMs.usual)
     .addHelpText(
       "after",
       "\nA request is answered when the command exits. What it leaves running in its process group is ended when\n" +

@@ -70,10 +70,12 @@ async function offerFirstAdmin({ service, site }: Bus, lock: DirectoryLock, log:
   const link = joinLink(site.url(), made.token);
   if (process.stdout.isTTY) {
     lock.dropAdminLink();
-    return printText(`\nNo admin yet. This link makes the first, once, within an hour:\n  ${link}\n\n`);
+    return printText(
+      `\nThere is no admin yet. To become the first, run this within an hour:\n  unibus join ${link}\n\n`,
+    );
   }
   const file = lock.keepAdminLink(link);
-  log.info(`no admin yet: ${file} holds the link that makes the first, once, within an hour (unibus join LINK)`);
+  log.info(`no admin yet: ${file} holds the link for the first (within an hour: unibus join - < ${file})`);
 }
 
 /**
@@ -114,16 +116,16 @@ function stopSignal(): Promise<void> {
 async function reload(bus: Bus, log: Log): Promise<void> {
   try {
     await bus.reload();
-    log.info("took up the TLS files again");
+    log.info("reloaded the TLS files");
   } catch (error) {
-    log.error("the TLS files were not taken up: the old ones stay in force", { cause: error });
+    log.error("could not reload the TLS files: the old ones stay in use", { cause: error });
   }
 }
 
 async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   const stopAsked = stopSignal();
   const log = await makeLog(options.log);
-  process.on("unhandledRejection", (cause) => log("kernel").error("a failure that nobody took up", { cause }));
+  process.on("unhandledRejection", (cause) => log("kernel").error("unhandled promise rejection", { cause }));
   const stopping = new AbortController();
   let isStopAsked = false;
   void stopAsked.then(() => {
@@ -148,8 +150,9 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
       });
       await untilReady(bus, log("kernel"), stopping.signal);
       await onceAnswered(() => offerFirstAdmin(bus, lock, log("kernel")), stopping.signal);
-      const { http, nats, ws } = recordOf(bus);
-      printFields({ unibus: version, http, nats, ws, data: bus.site.dataDir });
+      const { http, nats, ws, public_url } = recordOf(bus);
+      const reached = public_url === undefined ? {} : { public: public_url };
+      printFields({ unibus: version, ...reached, http, nats, ws, data: bus.site.dataDir });
       lock.announceReady(recordOf(bus));
       await stopAsked;
       log("kernel").info("stopping");
@@ -168,11 +171,13 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
 /** `serve`. Source: spec 14. */
 export function serveCommand(): Command {
   return new Command("serve")
-    .description("run the bus: both planes, with the nats-server it carries")
+    .description("run a bus: signed HTTP, and NATS with the nats-server that is inside")
     .addOption(dataOption())
-    .addOption(addressOption("--http <host:port>", "the control plane", "127.0.0.1:8470", "UNIBUS_HTTP"))
-    .addOption(addressOption("--nats <host:port>", "NATS clients", "127.0.0.1:4250", "UNIBUS_NATS"))
-    .addOption(addressOption("--ws <host:port>", "WebSocket clients", "127.0.0.1:8480", "UNIBUS_WS"))
+    .addOption(
+      addressOption("--http <host:port>", "signed HTTP: users, rooms and history", "127.0.0.1:8470", "UNIBUS_HTTP"),
+    )
+    .addOption(addressOption("--nats <host:port>", "NATS: messages", "127.0.0.1:4250", "UNIBUS_NATS"))
+    .addOption(addressOption("--ws <host:port>", "NATS over WebSocket", "127.0.0.1:8480", "UNIBUS_WS"))
     .addOption(pluginsOption())
     .addOption(pluginOption())
     .addOption(flagOption())

@@ -26,7 +26,7 @@ async function tailRaw(room: Room, options: TailOptions, signal: AbortSignal): P
     // Reading is what follows the room, and ends where its peer is put out of it.
     await using live = room.messages({ signal });
     await live.ready;
-    printNote(`following ${room.subject} as it comes; Ctrl-C ends it`);
+    printNote(`following ${room.subject}, raw (Ctrl-C stops)`);
     for await (const _ of live);
   } finally {
     stop();
@@ -43,7 +43,7 @@ async function tail(name: string, options: TailOptions): Promise<void> {
     await live.ready;
     const isFromId = since !== undefined && since !== "all";
     const messages = isFromId ? await messagesSince(bus, room, { id: since, live, signal }) : live;
-    printNote(`following ${room.subject}; Ctrl-C ends it`);
+    printNote(`following ${room.subject} (Ctrl-C stops)`);
     for await (const message of messages) await print(message);
   };
   await asPeer(options, follow, { follows: true, reads: true });
@@ -52,14 +52,14 @@ async function tail(name: string, options: TailOptions): Promise<void> {
 /** `tail ROOM`: what is said, as it comes. Source: spec 14. */
 export function tailCommand(): Command {
   return peerCommand(new Command("tail"))
-    .description("print what is said in a room from now on: time, handle and text; a ? marks what nobody signed")
+    .description("follow a room from now on: time, handle and text of each message; ? marks an unsigned one")
     .argument("<room>", roomText)
-    .option("--since <id>", "begin after this message; all: with everything that is kept", sinceArgument)
+    .option("--since <id>", "begin after this message; all: begin with everything that the room keeps", sinceArgument)
     .option("--ids", "print the id of each message before it")
     .addOption(
       new Option(
         "--raw",
-        "print what comes as it is: unchecked, sealed, also what is no message of a member",
+        "print what arrives as it is: unchecked and encrypted, also what is not a member's message",
       ).conflicts("since"),
     )
     .addOption(approveOption())

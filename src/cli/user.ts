@@ -2,13 +2,18 @@ import { Command, InvalidArgumentError } from "commander";
 import type { UserRecord } from "../contracts/store.ts";
 import { Users } from "../contracts/users.ts";
 import { usersPageMax } from "../wire/api.ts";
-import { keyPattern } from "../wire/names.ts";
+import { UnibusError } from "../wire/errors.ts";
+import { lookAlike } from "../wire/looks.ts";
+import { endpointPattern, keyPattern } from "../wire/names.ts";
 import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
 import { readIdentityFile } from "./identity-file.ts";
-import { printFields, printJson, printNote, printRow } from "./print.ts";
+import { printFields, printJson, printNote, printTable } from "./print.ts";
+
+const isKey = (text: string): boolean => new RegExp(keyPattern).test(text);
+const isEndpoint = (text: string): boolean => new RegExp(endpointPattern).test(text);
 
 function keyArgument(text: string): string {
-  if (!new RegExp(keyPattern).test(text)) throw new InvalidArgumentError("A sign_pub has 64 hex digits.");
+  if (!isKey(text)) throw new InvalidArgumentError("A sign_pub has 64 hex digits.");
   return text;
 }
 
@@ -40,8 +45,11 @@ async function add(handle: string, options: AddOptions): Promise<void> {
   printFields({ handle, role, sign_pub: user.signPub, endpoint: user.endpoint }, options);
 }
 
-/** Every user, as a list prints one. */
-async function* rowsOf(users: Users): AsyncGenerator<Record<string, string>> {
+/** A user, as a list prints one. */
+type Row = Record<"handle" | "role" | "status" | "sign_pub" | "endpoint", string>;
+
+/** Every user, also the revoked. */
+async function* rowsOf(users: Users): AsyncGenerator<Row> {
   for (let after: string | null = null; ; ) {
     const page: UserRecord[] = await users.list(after, usersPageMax);
     for (const { handle, role, status, signPub, endpoint } of page) {
@@ -55,56 +63,88 @@ async function* rowsOf(users: Users): AsyncGenerator<Record<string, string>> {
 async function list(options: HostOptions): Promise<void> {
   await onHost(options, Users, async (users) => {
     if (options.json) return printJson({ users: await Array.fromAsync(rowsOf(users)) });
-    let count = 0;
-    for await (const { handle, role, status, sign_pub } of rowsOf(users)) {
-      count += 1;
-      await printRow(handle ?? "", role ?? "", status ?? "", sign_pub ?? "");
-    }
-    if (count === 0) printNote("no users yet (unibus user add)");
+    const cells = async function* () {
+      for await (const { handle, role, status, sign_pub } of rowsOf(users)) yield [handle, role, status, sign_pub];
+    };
+    const count = await printTable(["HANDLE", "ROLE", "STATUS", "SIGN_PUB"], cells());
+    if (count === 0) printNote("no users yet (invite one: unibus invite new HANDLE)");
   });
 }
 
-async function rename(signPub: string, handle: string, options: HostOptions): Promise<void> {
-  await onHost(options, Users, (users) => users.rename(signPub, handle));
-  printNote(`renamed ${signPub.toLowerCase()} to ${handle}`);
+/**
+ * The key of the user whom a handle, a sign_pub or an endpoint names. What looks like a key or an endpoint is never
+ * taken for a handle. Errors: not_found; conflict for a handle that several users have, or that looks like theirs.
+ */
+async function keyNamed(users: Users, who: string): Promise<string> {
+  if (isKey(who)) return who.toLowerCase();
+  const isNamed = isEndpoint(who)
+    ? (row: Row) => row.endpoint === who
+    : (row: Row) => lookAlike(row.handle, who.normalize("NFC"));
+  const found: Row[] = [];
+  for await (const row of rowsOf(users)) if (isNamed(row)) found.push(row);
+  const [only, ...others] = found;
+  const shown = JSON.stringify(who);
+  if (only === undefined)
+    throw new UnibusError("not_found", `${shown} is not a user of this bus (see unibus user list)`);
+  if (others.length === 0) return only.sign_pub;
+  const all = found.map(({ handle, status, sign_pub }) => `${JSON.stringify(handle)}, ${status}: ${sign_pub}`);
+  throw new UnibusError("conflict", `${shown} may mean ${found.length} users (name one by its key: ${all.join("; ")})`);
 }
 
-async function revoke(signPub: string, options: HostOptions): Promise<void> {
-  await onHost(options, Users, (users) => users.revoke(signPub, { keepAdmin: false }));
-  printNote(`revoked ${signPub.toLowerCase()}`);
+/** Does something to the user whom a command line names, and says so. */
+async function change(
+  who: string,
+  options: HostOptions,
+  work: (users: Users, signPub: string) => Promise<string>,
+): Promise<void> {
+  printNote(await onHost(options, Users, async (users) => work(users, await keyNamed(users, who))));
 }
 
-async function remove(signPub: string, options: HostOptions): Promise<void> {
-  await onHost(options, Users, (users) => users.remove(signPub, { keepAdmin: false }));
-  printNote(`deleted ${signPub.toLowerCase()}`);
-}
+const rename = (who: string, handle: string, options: HostOptions): Promise<void> =>
+  change(who, options, async (users, signPub) => {
+    await users.rename(signPub, handle);
+    return `renamed ${who} to ${handle} (${signPub})`;
+  });
+
+const revoke = (who: string, options: HostOptions): Promise<void> =>
+  change(who, options, async (users, signPub) => {
+    await users.revoke(signPub, { keepAdmin: false });
+    return `revoked ${who} (${signPub})`;
+  });
+
+const remove = (who: string, options: HostOptions): Promise<void> =>
+  change(who, options, async (users, signPub) => {
+    await users.remove(signPub, { keepAdmin: false });
+    return `deleted ${who} (${signPub})`;
+  });
 
 /** `user add|list|rename|revoke|delete`, on a data directory. Source: spec 14. */
 export function userCommand(): Command {
-  const command = new Command("user").description("the users of a data directory, also while the server runs");
+  const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
+  const command = new Command("user").description("manage the users of a data directory, also while the server runs");
   hostCommand(command.command("add"))
     .description("add a user by its public keys")
-    .argument("<handle>", "the name that people see", handleArgument)
+    .argument("<handle>", "the name that others see", handleArgument)
     .option("--identity <file>", "take the keys of an identity file")
     .option("--sign-pub <hex>", "the signing key", keyArgument)
-    .option("--kex-pub <hex>", "the kex key", keyArgument)
-    .option("--kex-sig <base64>", "the user's signature over its kex key")
-    .option("--admin", "make it an admin")
+    .option("--kex-pub <hex>", "the key-exchange key", keyArgument)
+    .option("--kex-sig <base64>", "the user's signature over the key-exchange key")
+    .option("--admin", "make the user an admin")
     .option("--json", "print JSON")
     .action(add);
   hostCommand(command.command("list")).description("list every user").option("--json", "print JSON").action(list);
   hostCommand(command.command("rename"))
-    .description("give a user another handle, also in the rooms that it is in")
-    .argument("<sign_pub>", "the user's key", keyArgument)
-    .argument("<handle>", "the name that people will see", handleArgument)
+    .description("give a user another handle, also in their rooms")
+    .argument("<who>", whoText)
+    .argument("<handle>", "the name that others see", handleArgument)
     .action(rename);
   hostCommand(command.command("revoke"))
-    .description("take a user's access away; the key stays known")
-    .argument("<sign_pub>", "the user's key", keyArgument)
+    .description("end a user's access; the key cannot join again")
+    .argument("<who>", whoText)
     .action(revoke);
   hostCommand(command.command("delete"))
-    .description("remove a user; its memberships stay, inert")
-    .argument("<sign_pub>", "the user's key", keyArgument)
+    .description("remove a user; the key may join again by a new invite")
+    .argument("<who>", whoText)
     .action(remove);
   return command;
 }

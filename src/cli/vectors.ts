@@ -5,6 +5,6 @@ import { printText } from "./print.ts";
 /** `vectors`: prints the deterministic vectors as JSON. Source: spec 4. */
 export function vectorsCommand(): Command {
   return new Command("vectors")
-    .description("print the test vectors by which other implementations check themselves, as JSON")
+    .description("print test vectors for other implementations, as JSON")
     .action(async () => printText(`${JSON.stringify(await computeVectors(), null, 2)}\n`));
 }

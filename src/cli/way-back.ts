@@ -6,7 +6,7 @@ import { isUlid } from "../wire/names.ts";
 import { bootOnHost, type HostOptions, hostCommand, hostSetup } from "./host.ts";
 import { identityOption } from "./identity.ts";
 import { asPeer, type PeerOptions } from "./peer.ts";
-import { printFields, printJson, printNote, printRow } from "./print.ts";
+import { printFields, printJson, printNote, printTable } from "./print.ts";
 
 const dayMs = 86_400_000;
 const time = (ms: number): string => new Date(ms).toISOString();
@@ -68,11 +68,11 @@ async function status(options: HostOptions): Promise<void> {
     const [opened_at, closes_at] = state === null ? ["", ""] : [time(state.openedAt), time(state.closesAt)];
     if (options.json) return printJson({ open: isOpen(state), opened_at, closes_at, contested });
     printFields({ open: isOpen(state), opened_at, closes_at, contested: contested.length });
-    for (const one of contested) {
-      const { subject, room_id, version, hash, by, taken, bus_version, bus_hash } = one;
-      const bus = `the bus: version ${bus_version} ${bus_hash}`;
-      printRow(subject, room_id, `version ${version}`, hash, `offered by ${by}`, bus, ...(taken ? ["taken"] : []));
-    }
+    const rows = contested.map(({ subject, room_id, version, hash, by, taken, bus_version, bus_hash }) => [
+      ...[subject, room_id, `version ${version}`, hash, `offered by ${by}`],
+      ...[`the bus: version ${bus_version} ${bus_hash}`, ...(taken ? ["taken"] : [])],
+    ]);
+    await printTable(["ROOM", "ID", "VERSION", "HASH", "FROM", "INSTEAD OF", "STATE"], rows);
   });
 }
 
@@ -107,7 +107,7 @@ function daysArgument(text: string): number {
 /** `way-back status|open|close|take`. Source: spec 3, "Way back". */
 export function wayBackCommand(): Command {
   const command = new Command("way-back").description(
-    "bring rooms back to a bus that was restored from an older backup, also while the server runs",
+    "let owners repair rooms after a restore from an older backup, also while the server runs",
   );
   hostCommand(command.command("status"))
     .description("print whether rooms can be restored, and which chains are contested")

@@ -16,7 +16,7 @@ async function whoami(options: PeerOptions): Promise<void> {
 export function whoamiCommand(): Command {
   return peerCommand(new Command("whoami"))
     .description(
-      "print who you are to the bus: handle, role, public keys, and the 8 words by which others recognise your key",
+      "show who you are on the bus: handle, role, public keys, and the 8 words by which others verify your key",
     )
     .option("--json", "print JSON")
     .action(whoami);

@@ -82,10 +82,10 @@ async function run(bus: Bus, room: Room, options: WorkerOptions, signal: AbortSi
 /** `worker ROOM`: tell a room regularly that one is alive, and how it goes. Source: spec 14. */
 export function workerCommand(): Command {
   return sendingCommand(peerCommand(new Command("worker")))
-    .description("send a tick of telemetry regularly, and print what was sent, acknowledged and received")
+    .description("send a message regularly, and print how many were sent, acknowledged and received")
     .argument("<room>", roomText)
-    .option("--every <ms>", "between two ticks", countArgument(1, everyMs.most), everyMs.usual)
-    .option("--count <n>", "end after so many ticks", countArgument(1, countMax))
+    .option("--every <ms>", "time between two messages", countArgument(1, everyMs.most), everyMs.usual)
+    .option("--count <n>", "end after this many messages", countArgument(1, countMax))
     .option("--json", "print one JSON object a line")
     .action((name: string, options: WorkerOptions) =>
       asPeer(options, async (bus, signal) => run(bus, await openRoom(bus, name, signal, options), options, signal), {

@@ -57,7 +57,8 @@ export class Requests {
     // Before the request: on one connection the subscription is there when the answer comes.
     if (live.isUp && !live.line.carries(inbox.subject)) live.followNow();
     const within = options.timeoutMs ?? requestTimeoutMs;
-    const timeout = new UnibusError("timeout", "nobody answered in time (try again)");
+    const hint = "see that a member answers, for example by unibus serve-rpc";
+    const timeout = new UnibusError("timeout", `no answer within ${within / 1_000} s (${hint})`);
     const timer = setTimeout(() => settle(refusal ?? timeout), within);
     try {
       if (!live.isUp && options.offline === "refuse") void live.line;

@@ -85,7 +85,7 @@ describe("an identity file", () => {
     const file = fresh();
     const error = await failure(readIdentityFile(file));
     expect(hasCode(error, "not_found") && error.message).toBe(
-      `no identity at ${file} (make one with \`identity new\`, or name one with --identity)`,
+      `no identity at ${file} (join a bus: unibus join LINK; make one: unibus identity new; or name one: --identity FILE)`,
     );
   });
 

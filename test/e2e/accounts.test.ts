@@ -28,7 +28,7 @@ test("a newcomer serves, joins as the admin, invites a second person, and both a
 
   const made = await unibus(folder, ["invite", "new", "Bea", "--data", "data"]);
   expect(made.stdout.trim()).toMatch(linkShape);
-  expect(made.stderr).toMatch(/^good once, until .*; to cancel it: unibus invite cancel [0-9a-f]{32}\n$/);
+  expect(made.stderr).toMatch(/^works once, until .* \(to cancel it: unibus invite cancel [0-9a-f]{32}\)\n$/);
   const second = await unibus(folder, ["join", "-", "--identity", "bea.json"], { stdin: `\n  ${made.stdout}\n` });
   expect([second.code, second.stdout]).toEqual([0, expect.stringMatching(/^handle +Bea$/m)]);
   const bea = await identityAt(folder, "bea.json");
@@ -43,7 +43,9 @@ test("a newcomer serves, joins as the admin, invites a second person, and both a
   expect(await server.end()).toBe(0);
   const { stdout, stderr } = await server.output();
   for (const link of [first, made.stdout.trim()]) expect(stdout + stderr).not.toContain(tokenOf(link));
-  expect(stderr).toContain(`no admin yet: ${folder.file("data", "admin-link")} holds the link`);
+  expect(stderr).toContain(
+    `no admin yet: ${folder.file("data", "admin-link")} holds the link for the first (within an hour: unibus join - < `,
+  );
 
   await using again = await Server.start({ folder });
   expect(existsSync(folder.file("data", "admin-link"))).toBe(false);
@@ -59,8 +61,8 @@ describe("at a terminal", () => {
     // What is written on a terminal comes a little later than a file.
     await until("a link", () => /join#[0-9a-f]{64}\n/.test(server.said));
     await until("ready.json", () => existsSync(folder.file("data", "ready.json")));
-    const link = /^ *(http:\S+\/join#[0-9a-f]{64})$/m.exec(server.said)?.[1] ?? "";
-    expect(server.said).toContain("This link makes the first, once, within an hour");
+    const link = /^ *unibus join (http:\S+\/join#[0-9a-f]{64})$/m.exec(server.said)?.[1] ?? "";
+    expect(server.said).toContain("To become the first, run this within an hour:\n  unibus join http://");
     expect(link).toMatch(linkShape);
     expect(existsSync(folder.file("data", "admin-link"))).toBe(false);
     expect(server.said.split(tokenOf(link))).toHaveLength(2);

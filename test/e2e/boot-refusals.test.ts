@@ -211,9 +211,9 @@ describe("configuration that is wrong is refused, naming file or option, and the
 describe("a command line that is wrong ends by exit 2 and begins with the error:", () => {
   const data = ["serve", "--data", "data"];
   const cases: readonly (readonly [string[], Record<string, string>, string])[] = [
-    [[], {}, "error: no command was named"],
+    [[], {}, "error: no command given"],
     [["nope"], {}, "error: unknown command 'nope'"],
-    [["user"], {}, "error: no command was named"],
+    [["user"], {}, "error: no command given"],
     [["user", "nope"], {}, "error: unknown command 'nope'"],
     [[...data, "--nope"], {}, "error: unknown option '--nope'"],
     [[...data, "extra"], {}, "error: too many arguments for 'serve'"],
@@ -226,7 +226,12 @@ describe("a command line that is wrong ends by exit 2 and begins with the error:
     [data, { UNIBUS_FLAGS: "a=on,b" }, "error: option '--flag' value 'b' from env 'UNIBUS_FLAGS' is invalid. Write "],
     [data, { UNIBUS_SET: "auth.mode=off\nx" }, "error: option '--set' value 'x' from env 'UNIBUS_SET' is invalid. W"],
     [["user", "add", "ana"], {}, "error: name the key by --identity FILE or by --sign-pub HEX (one of the two)"],
-    [["user", "revoke", "abc"], {}, "error: command-argument value 'abc' is invalid for argument 'sign_pub'."],
+    [["invite", "new", "a\u200bb"], {}, 'error: handle "a\\u200bb" contains U+200B'],
+    [
+      ["send", "room.x", "not", "quoted"],
+      {},
+      "error: too many arguments for 'send': 3 instead of 2 (remove some, or put",
+    ],
   ];
   test.each(cases)("%j %j", async (args, env, message) => {
     using folder = new Folder();

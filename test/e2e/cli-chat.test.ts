@@ -35,7 +35,7 @@ async function roomOfTwo(): Promise<string> {
 /** A chat at a terminal that has begun. */
 async function chatting(peer: CliPeer, subject: string): Promise<AtTerminal> {
   const chat = new AtTerminal(peer.folder, ["chat", subject], peer.env);
-  await until("the chat has begun", () => chat.said.includes("members; /help"));
+  await until("the chat has begun", () => chat.said.includes("members; type a message"));
   return chat;
 }
 
@@ -61,7 +61,7 @@ describe("at a terminal", () => {
       his.type("/who\r");
       await until("bob sees who is there", () => his.said.includes(`ana  owner  ${ana.identity.endpoint}\n`));
       his.type("/nonsense\r");
-      await until("bob is helped", () => his.said.includes("there is no /nonsense\n") && his.said.includes("/react"));
+      await until("bob is told what to type", () => his.said.includes("unknown command /nonsense (see /help)\n"));
       his.type("//quit is a word\r");
       await until("a slash can be said", () => hers.said.includes("bob  /quit is a word\n"));
       hers.type("/quit\r");
@@ -97,11 +97,11 @@ describe("at a terminal", () => {
     async () => {
       const subject = await roomOfTwo();
       await using hers = new AtTerminal(ana.folder, ["chat", subject], { ...ana.env, NO_COLOR: "" });
-      await until("the chat has begun", () => hers.said.includes("members; /help"));
+      await until("the chat has begun", () => hers.said.includes("members; type a message"));
       await bob.ok(["send", subject, "colourful"]);
       await until("the name is painted", () => /\x1b\[3\dm[^\x1b]*bob\x1b\[0m {2}colourful\n/.test(hers.said));
       await ana.ok(["room", "kick", subject, "bob"]);
-      await until("it is told", () => hers.said.includes("* bob is out"));
+      await until("it is told", () => hers.said.includes("* bob is no longer a member"));
       hers.type("/quit\r");
       expect(await hers.exited).toBe(0);
     },

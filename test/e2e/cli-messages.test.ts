@@ -63,7 +63,7 @@ describe("two peers, two processes", () => {
       });
       expect(heardByBob.lines.every((line) => /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d {2}\S/.test(line))).toBe(true);
       expect([await heardByAna.end("SIGINT"), await heardByBob.end("SIGTERM")]).toEqual([0, 0]);
-      const note = `following ${subject}; Ctrl-C ends it\n`;
+      const note = `following ${subject} (Ctrl-C stops)\n`;
       expect([heardByAna.stderr, heardByBob.stderr]).toEqual([note, note]);
     },
     patienceMs,
@@ -261,7 +261,7 @@ describe("what is read", () => {
       const cut = '"$1" history "$2" --limit 600 | head -n 1 | wc -l; echo "$PIPESTATUS"';
       expect(await shell(cut)).toEqual(["1\n0\n", ""]);
       const tailed = '"$1" tail "$2" --since all | head -n 2 | wc -l; echo "$PIPESTATUS"';
-      expect(await shell(tailed)).toEqual(["2\n0\n", `following ${subject}; Ctrl-C ends it\n`]);
+      expect(await shell(tailed)).toEqual(["2\n0\n", `following ${subject} (Ctrl-C stops)\n`]);
     },
     patienceMs,
   );

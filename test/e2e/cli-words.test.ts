@@ -26,10 +26,10 @@ describe("version and help", () => {
       ...{
         code: 2,
         stdout: "",
-        stderr: expect.stringMatching(/^error: there is no command nonsense \(see unibus help\)/),
+        stderr: expect.stringMatching(/^error: unknown command: nonsense \(see unibus help\)/),
       },
     });
-    expect((await run("help", "room", "nonsense")).stderr).toStartWith("error: there is no command room nonsense (");
+    expect((await run("help", "room", "nonsense")).stderr).toStartWith("error: unknown command: room nonsense (");
   }, 30_000);
 });
 
@@ -69,6 +69,6 @@ describe("with --json an error is one object on stderr", () => {
         expect([words, (await run("help", ...words)).stdout]).toEqual([words, expect.stringContaining("--json")]);
     }
     const plain = await run("serve-rpc", "room.x", "--", "nonsense-command", "--json");
-    expect(plain.stderr).toStartWith("error: there is no command nonsense-command");
+    expect(plain.stderr).toStartWith("error: command not found: nonsense-command");
   }, 60_000);
 });

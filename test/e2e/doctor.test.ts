@@ -28,7 +28,11 @@ test("a healthy bus has nothing to mend, and asking disturbs nobody", async () =
   const room = await createRoom(server, people.ana, policy("persist"));
   expect((await call(server.ready.http, people.ana, "PUT", at(room, "/durable"))).status).toBe(200);
   const { code, stdout, stderr } = await doctor();
-  expect([code, stdout, stderr]).toEqual([0, "", "streams, consumers and rows belong together\n"]);
+  expect([code, stdout, stderr]).toEqual([
+    0,
+    "",
+    "nothing is wrong: all streams, durables and rooms belong together\n",
+  ]);
   const health = await fetch(`${server.ready.http}/readyz`);
   expect(health.status).toBe(200);
 });

@@ -13,7 +13,7 @@ test("join remembers the first bus and its identity; commands use both", async (
   const { folder } = server;
   expect(fields(await unibus(folder, ["whoami", "--json"]))).toMatchObject({ code: 1 });
   const joined = await unibus(folder, ["join", adminLink(server), "--identity", "admin.json"]);
-  expect([joined.code, joined.stderr]).toEqual([0, expect.stringContaining(`commands use ${server.ready.http}`)]);
+  expect([joined.code, joined.stderr]).toEqual([0, expect.stringContaining(`commands now use ${server.ready.http}`)]);
   const file = folder.file("admin.json");
   expect(config(folder)).toMatchObject({ bus: server.ready.http, identity: file });
   expect(statSync(configOf(folder)).mode & 0o777).toBe(0o600);
@@ -69,7 +69,7 @@ test("a second bus changes nothing before `use`; then it is used with the identi
 test("an option or the environment says more than what is remembered", async () => {
   using folder = new Folder();
   const use = (...args: string[]) => unibus(folder, ["use", ...args]);
-  expect((await use()).stderr).toMatch(/^error: no bus is remembered \(name one: unibus use URL\)/);
+  expect((await use()).stderr).toMatch(/^error: no bus is remembered \(choose one: unibus use URL\)/);
   expect((await use("HTTP://LOCALHOST:1/, http://127.0.0.1:2", "--identity", "x.json")).code).toBe(0);
   expect(config(folder)).toMatchObject({
     bus: "http://localhost:1,http://127.0.0.1:2",

@@ -75,7 +75,7 @@ async function answering(subject: string, options: readonly string[], ...command
   return service;
 }
 
-const nothing = /^error: there is nothing to send: .+ is empty \(write a message\)\n/;
+const nothing = /^error: nothing to send: .+ is empty \(write a message\)\n/;
 
 /** Serves with a certificate and key that were written by a Windows program, and logs in to both planes. */
 async function readsPem(change: (text: string) => string): Promise<void> {
@@ -182,7 +182,7 @@ describe("and its like:", () => {
       await refused(1, /^error: stdin is empty \(/, ["blob", "put", "ROOM", "-"]);
       await refused(1, /^error: folder is a folder \(/, ["blob", "put", "ROOM", "folder"]);
       await refused(1, /^error: folder is a folder \(/, ["send", "ROOM", "look", "--attach", "folder"]);
-      await refused(1, /^error: there is no file missing \(/, ["blob", "put", "ROOM", "missing"]);
+      await refused(1, /^error: no such file: missing \(/, ["blob", "put", "ROOM", "missing"]);
     },
     patienceMs,
   );

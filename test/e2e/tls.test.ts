@@ -124,9 +124,9 @@ test("the first admin joins by an https link, and signs for it", async () => {
   expect(link).toStartWith(`${server.ready.http}/join#`);
   const args = ["join", link, "--identity", "admin.json"];
   const strange = await unibus(server.folder, args);
-  expect([strange.code, strange.stderr]).toEqual([1, expect.stringMatching(/not trusted here.*NODE_EXTRA_CA_CERTS/)]);
+  expect([strange.code, strange.stderr]).toEqual([1, expect.stringMatching(/is not trusted: .*NODE_EXTRA_CA_CERTS/)]);
   const joined = await unibus(server.folder, args, { env: { NODE_EXTRA_CA_CERTS: authority.file } });
-  expect([joined.code, joined.stderr]).toEqual([0, expect.stringMatching(/^commands use https:.* now \(.*\)\n$/)]);
+  expect([joined.code, joined.stderr]).toEqual([0, expect.stringMatching(/^commands now use https:.* \(.*\)\n$/)]);
   const admin = await identityAt(server.folder, "admin.json");
   const headers = signedHeaders(admin, { url: server.ready.http, method: "GET", target: "/directory" });
   expect((await get(`${server.ready.http}/directory`, { headers })).status).toBe(200);
@@ -215,10 +215,10 @@ describe("SIGHUP", () => {
     ];
     for (const [index, [cert, key]] of broken.entries()) {
       files.spoil(live, cert, key);
-      await until(`refusal ${index + 1}`, () => told("were not taken up") === index + 1);
+      await until(`refusal ${index + 1}`, () => told("could not reload the TLS files") === index + 1);
       expect([index, await shown(server)]).toEqual([index, "one"]);
     }
-    expect(told("took up the TLS files")).toBe(0);
+    expect(told("reloaded the TLS files")).toBe(0);
     files.renew(live, two);
     await until("two is shown", async () => (await shown(server)) === "two");
     expect((await get(`${server.ready.http}/healthz`)).status).toBe(200);

@@ -28,25 +28,25 @@ export interface Place {
 }
 
 /** The recipe of docs/operate.md for one of them, with the place of a test in it. */
-function recipe(kind: "nginx" | "caddy", changes: readonly (readonly [documented: string, ours: string])[]): string {
+function recipe(kind: "nginx" | "caddy", changes: readonly (readonly [documented: RegExp, ours: string])[]): string {
   const guide = readFileSync(join(import.meta.dir, "../../docs/operate.md"), "utf8");
   const fence = new RegExp(`^${kind}\\b[^\\n]*:\\n\\n\`\`\`\\n(.*?)\\n\`\`\`$`, "ims").exec(guide)?.[1];
   if (fence === undefined) throw new Error(`docs/operate.md has no recipe for ${kind}`);
   return changes.reduce((text, [documented, ours]) => {
-    if (!text.includes(documented)) throw new Error(`the recipe for ${kind} has no ${documented}`);
-    return text.replaceAll(documented, ours);
+    if (!documented.test(text)) throw new Error(`the recipe for ${kind} has no ${documented}`);
+    return text.replace(documented, () => ours);
   }, fence);
 }
 
 function nginxConfig(folder: Folder, { port, target, certificate, passesWebSockets = true }: Place): string {
   const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
   const server = recipe("nginx", [
-    ["listen 443 ssl;", `listen 127.0.0.1:${port} ssl;`],
-    ["server_name bus.example.org;", "server_name localhost;"],
-    ["/etc/ssl/bus.pem", certificate.cert],
-    ["/etc/ssl/bus.key", certificate.key],
-    ["127.0.0.1:8470", target],
-    ...(passesWebSockets ? [] : ([["proxy_set_header Upgrade $http_upgrade;", ""]] as const)),
+    [/listen 443 ssl;/, `listen 127.0.0.1:${port} ssl;`],
+    [/server_name bus\.example\.org;/, "server_name localhost;"],
+    [/\/etc\/ssl\/bus\.pem/, certificate.cert],
+    [/\/etc\/ssl\/bus\.key/, certificate.key],
+    [/127\.0\.0\.1:\d+(?=;)/, target],
+    ...(passesWebSockets ? [] : ([[/proxy_set_header Upgrade \$http_upgrade;/, ""]] as const)),
   ]);
   return `
 daemon off; pid ${folder.file("nginx.pid")}; error_log stderr warn; worker_processes 1;
@@ -62,8 +62,8 @@ ${server}
 function caddyConfig({ port, target, certificate }: Place): string {
   const ours = `https://localhost:${port} {\n  bind 127.0.0.1\n  tls ${certificate.cert} ${certificate.key}`;
   const site = recipe("caddy", [
-    ["bus.example.org {", ours],
-    ["127.0.0.1:8470", target],
+    [/bus\.example\.org \{/, ours],
+    [/127\.0\.0\.1:\d+$/m, target],
   ]);
   return `{\n  admin off\n  auto_https disable_redirects\n}\n${site}\n`;
 }

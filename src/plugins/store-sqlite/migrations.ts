@@ -43,7 +43,8 @@ export function migrate(native: Native, file: string, options: { log?: Log | und
     migrations.slice(applied).forEach(({ name, sql }, index) => {
       native.run(sql);
       record.run(applied + index + 1, name, options.now());
-      options.log?.info(`applied migration ${name}`, { file });
+      // A new database is no news.
+      options.log?.[applied === 0 ? "debug" : "info"](`applied migration ${name}`, { file });
     });
   });
   step.immediate();

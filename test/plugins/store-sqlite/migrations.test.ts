@@ -43,7 +43,7 @@ test("the schema is the frozen one", () =>
 test("a migration is recorded with its name and time, once", () =>
   withFile((file) => {
     const lines: string[] = [];
-    const log = { debug() {}, info: (line: string) => lines.push(line), warn() {}, error() {} };
+    const log = { debug: (line: string) => lines.push(line), info() {}, warn() {}, error() {} };
     const first = openDatabase({ file, log, now: () => 1234 });
     const rows = recorded(first.native);
     expect(rows).toEqual(known.map((name, index) => ({ id: index + 1, name, applied_at: 1234 })));
