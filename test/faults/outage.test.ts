@@ -239,8 +239,8 @@ test(
       await until("it is back", () => notes().length === 2 * outage, 60_000);
     }
     const pair = [
-      expect.stringMatching(/^(the connection broke; trying again|warning): http:.* cannot be reached: /),
-      expect.stringMatching(/^connected again after \d+ s$/),
+      expect.stringMatching(/^(connection lost; reconnecting|warning): http:.* cannot be reached: /),
+      expect.stringMatching(/^reconnected after \d+ s$/),
     ];
     expect(notes()).toEqual([...pair, ...pair]);
   },
