@@ -2,22 +2,12 @@ import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { executable, Folder, until } from "../support/executable.ts";
+import { type Block, blocksOf, fileNameOf } from "../support/pages.ts";
 
 /** More than a guide takes on a busy machine, in milliseconds. */
 const patienceMs = 120_000;
 
 const root = join(import.meta.dir, "..", "..");
-
-interface Block {
-  readonly kind: string;
-  readonly text: string;
-}
-
-/** The fenced blocks of a page, in their order. */
-function blocksOf(page: string): Block[] {
-  const text = readFileSync(join(root, "docs", page), "utf8");
-  return [...text.matchAll(/^```([^\n]*)\n(.*?)^```$/gms)].map(([, kind = "", inner = ""]) => ({ kind, text: inner }));
-}
 
 /** A reader in an empty folder, with a shell, `unibus` on the path, and ports that nobody else uses. */
 class Reader implements AsyncDisposable {
@@ -71,7 +61,7 @@ class Reader implements AsyncDisposable {
     this.#children.push({ line, child, said: () => said });
     if (line === "unibus serve") await this.#served();
     if (line.includes("tail")) await until("it follows", () => said.includes("following"));
-    if (line.includes("serve-rpc")) await until("it answers", () => said.includes("answering"));
+    if (/serve-rpc|answer\.mjs/.test(line)) await until("it answers", () => said.includes("answering"));
   }
 
   /** What a line that runs in another terminal has said so far. */
@@ -131,18 +121,30 @@ test(
     await using reader = new Reader();
     await reader.start("unibus serve");
     symlinkSync(join(root, "node_modules"), reader.file("node_modules"));
+    const printed: string[] = [];
     for (const { kind, text } of blocksOf("by-hand.md")) {
-      const [, name] = /^\/\/ (\w+\.mjs)\b/.exec(text) ?? [];
-      if (kind === "js" && name !== undefined) writeFileSync(reader.file(name), text);
+      const name = fileNameOf({ kind, text });
+      if (name !== undefined) writeFileSync(reader.file(name), text);
       if (name === "create.mjs") expect(await reader.run("node create.mjs room.first")).toContain("status: 201");
-      if (kind !== "") continue;
-      for (const line of linesOf({ kind, text })) {
+      if (kind === "text") expect(printed.at(-1)).toBe(text);
+      if (name !== undefined || !["", "sh background"].includes(kind)) continue;
+      for (const typed of linesOf({ kind, text })) {
+        const line = typed.replace(/nats:\/\/127\.0\.0\.1:\d+/, '"$NATS"');
+        if (kind === "sh background") await reader.start(line);
         // The packages are there already.
-        if (!line.startsWith("npm install")) await reader.run(line.replace(/nats:\/\/127\.0\.0\.1:\d+/, '"$NATS"'));
+        else if (!line.startsWith("npm install")) printed.push(await reader.run(line));
       }
     }
-    const { rooms } = JSON.parse(await reader.run("unibus rooms --identity ana.json --json"));
-    expect(await reader.run(`node history.mjs ${rooms[0].room_id}`)).toBe("hello\nagain\nsigned\n");
+    const question = "is anybody there?";
+    const told = ["hello", "again", "signed", question].map((line) => `${line}\n`).join("");
+    expect(printed).toContain("IS ANYBODY THERE?\n");
+    // The history, what a durable gives at first, and what it gives then.
+    expect(printed.filter((one) => one === told)).toHaveLength(2);
+    expect(printed[printed.lastIndexOf(told) + 1]).toBe("");
+    const [, byHand = "", byUnibus = ""] = printed.slice(-3);
+    expect(byHand).toMatch(/^\S{8} {2}from the command line\n\S{8} {2}made by hand\n$/);
+    expect(byUnibus).toMatch(/ ana {2}from the command line\n.* ana {2}made by hand\n$/);
+    expect(printed.find((one) => one.includes('"handle":"ana"'))).toContain('"members":[');
   },
   patienceMs,
 );

@@ -16,10 +16,14 @@ const heads: Readonly<Record<string, string>> = {
 /** What the validator of CycloneDX loads by itself, where it is there. */
 const validation: readonly string[] = ["ajv", "ajv-formats", "ajv-formats-draft2019"];
 
+/** What the programs of docs/by-hand.md import. */
+const byHand: readonly string[] = ["@nats-io/transport-node"];
+
 /** Packages that work without being imported: tools, and types. */
 const unimported: readonly string[] = [
   ...["@biomejs/biome", "@types/libsodium-wrappers", "bun", "bun-types", "typescript"],
   ...validation,
+  ...byHand,
 ];
 
 /** What whoever installs the package gets beside it. All else is inside its modules, or in the executable. */
