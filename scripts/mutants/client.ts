@@ -219,4 +219,18 @@ export const clientMutants: readonly Mutant[] = [
     replace: "if (this.#messages < 0) {",
     held: [{ file: "test/faults/client-send.test.ts" }],
   },
+  {
+    name: "size of an answer over HTTP",
+    file: "src/client/http.ts",
+    search: "if (reply.ok) return bodyOf(reply, bytesMax, base);",
+    replace: "if (reply.ok) return bodyOf(reply, bytesMax + Number.MAX_SAFE_INTEGER, base);",
+    held: [{ file: "test/attacks/server-that-lies.test.ts", test: "without end" }],
+  },
+  {
+    name: "pages of offered rooms",
+    file: "src/client/acceptances.ts",
+    search: "await this.#offerReads.take();\n    for await",
+    replace: "for await",
+    held: [{ file: "test/attacks/hostile-notices.test.ts", test: "waits for invitations" }],
+  },
 ];

@@ -152,4 +152,11 @@ export const loginMutants: readonly Mutant[] = [
     replace: "perAddress: 64_000, all: 1_024_000",
     held: [{ file: "test/e2e/websocket.test.ts" }],
   },
+  {
+    name: "bytes that wait for a WebSocket that does not read",
+    file: "src/plugins/nats-embedded/websocket-proxy.ts",
+    search: "if (socket.send(data) > bufferBytesMax) upstream.pause();",
+    replace: "socket.send(data);",
+    held: [{ file: "test/e2e/websocket.test.ts", test: "stops reading" }],
+  },
 ];

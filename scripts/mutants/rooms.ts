@@ -210,4 +210,25 @@ export const roomMutants: readonly Mutant[] = [
     replace: "const sliceMs = 600_000;",
     held: [{ file: attacks, test: "while others are served" }],
   },
+  {
+    name: "size of one element of a restoration",
+    file: "src/plugins/rooms/way-back/body.ts",
+    search: "new JsonLists(Object.keys(lists), elementBytesMax)",
+    replace: "new JsonLists(Object.keys(lists), Number.MAX_SAFE_INTEGER)",
+    held: [{ file: "test/plugins/rooms/restore-body.test.ts" }],
+  },
+  {
+    name: "contested chains of one room, SQLite",
+    file: "src/plugins/store-sqlite/way-back.ts",
+    search: "max: contestedMax",
+    replace: "max: 1_000_000",
+    held: [{ file: "test/conformance/run.test.ts", test: "first contested chains" }],
+  },
+  {
+    name: "contested chains of one room, KV",
+    file: "src/plugins/store-kv/way-back.ts",
+    search: "if (isKnown || contest.chains.length >= contestedMax) return null;",
+    replace: "if (isKnown) return null;",
+    held: [{ file: "test/conformance/run.test.ts", test: "first contested chains" }],
+  },
 ];

@@ -70,3 +70,19 @@ test("notices that are no notices are looked past", async () => {
   expect(scene.hostile.http.asked.filter((one) => one.includes("users"))).toEqual([]);
   expect(scene.trouble).toEqual([]);
 });
+
+test("notices to a peer that waits for invitations cause a bounded number of lists of what it is offered", async () => {
+  await using at = await HostileScene.open(server, { admin });
+  at.bob.on("invited", () => undefined);
+  const lists = () => at.hostile.http.asked.filter((one) => one.includes("accepted=false")).length;
+  const [before, began] = [lists(), performance.now()];
+  for (let i = 0; i < 200; i++) {
+    at.hostile.inject(`unibus.user.${at.bob.identity.endpoint}.joined`, JSON.stringify({ room_id: newUlid() }));
+    // Each comes after the list that the one before could cause.
+    await Bun.sleep(10);
+  }
+  const seconds = (performance.now() - began) / 1_000;
+  const made = lists() - before;
+  expect(made).toBeGreaterThanOrEqual(burst);
+  expect(made).toBeLessThanOrEqual(burst + Math.ceil(seconds));
+}, 30_000);
