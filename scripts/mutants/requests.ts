@@ -9,14 +9,14 @@ export const requestMutants: readonly Mutant[] = [
   {
     name: "nonces of one user",
     file: "src/plugins/auth/nonces.ts",
-    search: "if ((this.#counts.get(user) ?? 0) >= noncesMax.user) {",
+    search: "if ((this.#counts.get(user) ?? 0) >= this.max.user) {",
     replace: "if ((this.#counts.get(user) ?? 0) < 0) {",
     held: [{ file: nonces }],
   },
   {
     name: "nonces of all users",
     file: "src/plugins/auth/nonces.ts",
-    search: "if (this.#users.size >= noncesMax.all) {",
+    search: "if (this.#users.size >= this.max.all) {",
     replace: "if (this.#users.size < 0) {",
     held: [{ file: nonces }],
   },

@@ -8,8 +8,8 @@ import { call, signedHeaders } from "../support/peer.ts";
 
 const mebibyte = 1_048_576;
 const senders = 200;
-/** What the runtime may take in reserve while it refuses; a body of each would be six times that. */
-const reserveBytes = 32 * mebibyte;
+/** What the runtime may take in reserve while it refuses; a body of each would be five times that. */
+const reserveBytes = 40 * mebibyte;
 /** What all bodies in memory may hold together. */
 const budgetBytes = 64 * mebibyte;
 

@@ -48,9 +48,14 @@ export class NonceJournal {
 
   /**
    * Opens the journal in a folder and reads the nonces of the previous run. `elapsedMs` is a monotonic clock: a wall
-   * clock that jumps ahead and back must not cause a nonce to be forgotten.
+   * clock that jumps ahead and back must not cause a nonce to be forgotten. `max`: how many are kept at a time.
    */
-  constructor(folder: string, now: number, elapsedMs = () => performance.now()) {
+  constructor(
+    folder: string,
+    now: number,
+    elapsedMs = () => performance.now(),
+    private readonly max: { readonly user: number; readonly all: number } = noncesMax,
+  ) {
     this.#elapsedMs = elapsedMs;
     this.#current = join(folder, "nonces");
     this.#previous = join(folder, "nonces.old");
@@ -81,12 +86,12 @@ export class NonceJournal {
     if (this.#users.has(nonce)) {
       throw usedNonce();
     }
-    if ((this.#counts.get(user) ?? 0) >= noncesMax.user) {
+    if ((this.#counts.get(user) ?? 0) >= this.max.user) {
       throw new UnibusError("rate_limited", "too many requests of this user (try again in a minute)", {
         retryAfterS: 5,
       });
     }
-    if (this.#users.size >= noncesMax.all) {
+    if (this.#users.size >= this.max.all) {
       throw new UnibusError("unavailable", "too many requests at the moment (try again)", { retryAfterS: 5 });
     }
     if (this.#elapsedMs() - this.#since >= nonceLifeMs) this.#turn();

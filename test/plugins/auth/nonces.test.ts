@@ -122,6 +122,16 @@ describe("limits", () => {
     expect(journal.size).toBe(1);
   });
 
+  test("of all users together are bounded, whoever comes next, until some are forgotten", () => {
+    const journal = new NonceJournal(folder.path, startMs, () => elapsedMs, { user: 4, all: 10 });
+    open.push(journal);
+    const users = Array.from({ length: 5 }, (_, n) => `${n}`.repeat(64));
+    const outcomes = users.flatMap((user) => [0, 1, 2].map(() => claim(journal, fresh(), user, startMs + 1_000)));
+    expect(outcomes).toEqual([...Array(10).fill(null), ...Array(5).fill("unavailable")]);
+    expect([journal.size, fileBytes()]).toEqual([10, 10 * recordBytes]);
+    expect(claim(journal, fresh(), users[0], startMs + nonceLifeMs + 3_000)).toBeNull();
+  });
+
   test("the limit of a user outlives a restart", () => {
     const journal = journalAt();
     for (let n = 0; n < noncesMax.user; n++) journal.claim(nonceOf(n), ana, startMs);
