@@ -1,7 +1,8 @@
 /**
- * Which of its rooms this peer takes part in. Whoever adds a peer to a room does not ask first: so a room counts on the
- * data plane only once its member accepted it. This file accepts a room when the application uses it, accepts what the
- * application's trusted adders offer, and reports what else is offered. Source: spec 9.
+ * Decides which rooms this peer takes part in. An owner can add a peer to a room without its consent, so the data plane
+ * grants a room to a peer only once the peer has accepted it. `Acceptances` accepts a room when the application uses
+ * it, accepts rooms offered by trusted owners (`acceptFrom`), and reports all other offers as invitations. `Bus` owns
+ * the one instance and calls `enter` before a room is read or written. Source: spec 9.
  */
 import { TokenBucket } from "../lib/token-bucket.ts";
 import { UnibusError } from "../wire/errors.ts";
@@ -9,55 +10,57 @@ import type { ControlPlane } from "./control.ts";
 import { type RoomEntry, roomPages } from "./room-list.ts";
 import { OneAtATime, waitFor } from "./wait.ts";
 
-/** How long a room is not accepted again because the application uses it, in milliseconds. Source: spec 9. */
+/** The minimum time between two automatic acceptances of a room, in milliseconds. Source: spec 9. */
 const againAfterMs = 30_000;
-/** How many rooms that were accepted or offered are remembered. */
+/** Maximum number of accepted or offered rooms to remember. */
 const rememberedMax = 20_000;
-/** Pages of offers that are read: this many at once, then one a second. */
+/** Rate limit for reading pages of offers: this many at once, then one a second. */
 const offerReads = { burst: 20, perSecond: 1 } as const;
 
-/** A room that somebody added this peer to. */
+/** A room that an owner added this peer to. */
 export interface Invitation {
   readonly roomId: string;
-  /** It is the bus's word until the room is opened. */
+  /** As the server states it; not verified until the room is opened. */
   readonly subject: string;
-  /** The endpoint of the owner who added this peer; null where the bus did not record it. */
+  /** The endpoint of the owner who added this peer; null if the server did not record it. */
   readonly addedBy: string | null;
-  /** Whether it was accepted already, because `acceptFrom` names who added this peer. */
+  /** Whether the room was accepted automatically because `addedBy` is in `acceptFrom`. */
   readonly accepted: boolean;
 }
 
-/** What acceptance needs. */
+/** The dependencies of `Acceptances`. */
 export interface AcceptancesOptions {
   readonly control: ControlPlane;
-  /** Endpoints whose rooms are accepted as soon as this peer is added to them. */
+  /** Endpoints whose rooms are accepted as soon as they add this peer. */
   readonly acceptFrom: ReadonlySet<string>;
-  /** Connects to the data plane where there is no connection yet. */
+  /** Connects to the data plane if there is no connection yet. */
   readonly connect: () => Promise<unknown>;
-  /** Connects again where there is a connection: its permissions are those of its login. */
+  /**
+   * Reconnects if there is a connection. A connection keeps the permissions of its login, so new ones need a new login.
+   */
   readonly reconnect: () => Promise<void>;
-  /** Whether anybody listens for invitations. */
+  /** Whether the application listens for invitations. */
   readonly isHeard: () => boolean;
   readonly onInvited: (invitation: Invitation) => void;
   readonly onTrouble: (error: unknown) => void;
   readonly signal: AbortSignal;
 }
 
-/** Adds to a set, whose oldest entry goes where it is full. */
+/** Adds an entry to a set and evicts the oldest one if the set is full. */
 function remember(seen: Set<string>, id: string): void {
   seen.delete(id);
   seen.add(id);
   if (seen.size > rememberedMax) for (const oldest of seen) return void seen.delete(oldest);
 }
 
-/** The rooms that this peer accepted, and those that it is offered. */
+/** The rooms that this peer accepted, and those it was offered. */
 export class Acceptances {
-  /** Accepted rooms by id, as they were last read, and whether the grant holds them. */
+  /** Accepted rooms by id, as last read. `live` says whether the grant includes the room. */
   #accepted: ReadonlyMap<string, { readonly live: boolean }> = new Map();
-  /** Rooms that a list said are not accepted. */
+  /** Rooms that a list reported as not accepted. */
   readonly #offered = new Set<string>();
   readonly #invited = new Set<string>();
-  /** When a room was last accepted because it was used, on the clock that never jumps. */
+  /** When each room was last accepted, by the monotonic clock. */
   readonly #acceptedAtMs = new Map<string, number>();
   readonly #entering = new Map<string, Promise<void>>();
   readonly #offerReads = new TokenBucket(offerReads.burst, offerReads.perSecond);
@@ -65,7 +68,7 @@ export class Acceptances {
 
   constructor(private readonly options: AcceptancesOptions) {}
 
-  /** Takes up what a list of rooms says. */
+  /** Records which rooms of a list are accepted and which are only offered. */
   noteListed(entries: readonly RoomEntry[]): void {
     for (const { id, accepted } of entries) {
       if (accepted) this.#offered.delete(id);
@@ -74,7 +77,8 @@ export class Acceptances {
   }
 
   /**
-   * Reads the accepted rooms. `grant` is a text that is another one whenever the next login grants something else.
+   * Reads the accepted rooms. `grant` is a fingerprint of what the next login would grant: it changes whenever that
+   * does.
    * Errors: those of GET rooms.
    */
   async read(): Promise<{ readonly entries: readonly RoomEntry[]; readonly grant: string }> {
@@ -87,8 +91,8 @@ export class Acceptances {
   }
 
   /**
-   * Makes sure that a room which the application uses is in this peer's grant: accepts it where that is not done.
-   * Errors: forbidden, gone; quota for a room that the grant has no place for.
+   * Makes sure that a room the application uses is in this peer's grant. Accepts it if necessary.
+   * Errors: forbidden, gone; quota if the grant is too large to include the room.
    */
   async enter(roomId: string, signal?: AbortSignal): Promise<void> {
     if (this.#accepted.get(roomId)?.live === true) return;
@@ -98,7 +102,8 @@ export class Acceptances {
   }
 
   async #enter(roomId: string): Promise<void> {
-    // Connecting reads what is accepted. Where it is known that this room is not, one login is enough.
+    // Connecting reads the accepted rooms. If this room is known to be unaccepted, accept it first and log in only
+    // once.
     if (!this.#offered.has(roomId)) await this.options.connect();
     if (!this.#accepted.has(roomId) && this.#mayAccept(roomId)) await this.accept(roomId);
     if (this.#accepted.get(roomId)?.live !== false) return;
@@ -108,7 +113,7 @@ export class Acceptances {
     );
   }
 
-  /** Accepts a room because a person or the application says so. Errors: not_found, forbidden, gone. */
+  /** Accepts a room at the request of a person or the application. Errors: not_found, forbidden, gone. */
   async accept(roomId: string, signal?: AbortSignal): Promise<void> {
     await this.options.control.acceptRoom(roomId, signal);
     this.#offered.delete(roomId);
@@ -116,7 +121,7 @@ export class Acceptances {
     await waitFor(this.options.reconnect(), signal);
   }
 
-  /** A peer that is added and removed in a loop accepts, and connects again, at a bounded rate. */
+  /** Bounds how often a peer that is added and removed in a loop accepts the room and reconnects. */
   #mayAccept(roomId: string): boolean {
     const atMs = this.#acceptedAtMs.get(roomId);
     return atMs === undefined || performance.now() - atMs >= againAfterMs;
@@ -132,7 +137,10 @@ export class Acceptances {
     this.#acceptedAtMs.set(roomId, nowMs);
   }
 
-  /** Looks for rooms that are offered, where that matters: accepts those of trusted adders, and reports each once. */
+  /**
+   * Checks for offered rooms, unless no one would act on the result. Accepts those of trusted owners, and reports each
+   * offer once.
+   */
   async look(): Promise<void> {
     if (this.options.acceptFrom.size === 0 && !this.options.isHeard()) return;
     try {

@@ -1,4 +1,4 @@
-/** How a room's requests are answered: which messages are requests, and where their answers may go. */
+/** Answers the requests of a room: recognizes which messages are requests, and decides where an answer may be sent. */
 import { UnibusError } from "../wire/errors.ts";
 import { frameTypes } from "../wire/frame.ts";
 import { type Feed, lapsed } from "./feed.ts";
@@ -7,33 +7,35 @@ import { waitingAt } from "./replies.ts";
 import type { RoomReader } from "./room-reader.ts";
 import type { Told } from "./tail.ts";
 
-/** How many requests are answered at once: in all, and of one sender. More are not answered. */
+/**
+ * Maximum number of requests being answered at once: in total, and for each sender. Requests beyond that are dropped.
+ */
 const answersMax = { all: 1_000, ofSender: 250 } as const;
 
-/** What answers requests. */
+/** The application's handler: returns the answer to a request. */
 export type Answer = (request: Message) => Promise<Uint8Array | string> | Uint8Array | string;
 
 interface AnswersParts {
   readonly reader: () => RoomReader;
-  /** This peer's endpoint: it does not answer itself. */
+  /** This peer's endpoint. A peer does not answer its own requests. */
   readonly me: string;
-  /** Seals an answer to the message with an id, and sends it to a reply subject. */
+  /** Seals an answer to the message with this id, and sends it to the reply subject. */
   readonly send: (data: Uint8Array | string, to: { readonly id: string; readonly subject: string }) => Promise<void>;
   readonly onTrouble: (error: unknown) => void;
 }
 
-/** The answers to one room's requests. */
+/** Answers the requests of one room. */
 export class Answers {
   #stop: (() => void) | null = null;
   #count = 0;
-  /** How many of each sender are being answered. */
+  /** The number of requests being answered, by sender. */
   readonly #bySender = new Map<string, number>();
 
   constructor(private readonly parts: AnswersParts) {}
 
   /**
-   * Answers requests with what `answer` gives, until what is returned is called. One that throws answers nothing.
-   * Resolves when requests of now on will be answered.
+   * Answers requests with what `answer` returns, until the returned function is called. If `answer` throws, no answer
+   * is sent. Resolves when every request from now on will be answered.
    */
   async respond(answer: Answer): Promise<() => void> {
     this.#stop?.();
@@ -46,7 +48,10 @@ export class Answers {
     return stop;
   }
 
-  /** A message that waits to be answered, where its sender waits itself: nobody makes this peer write elsewhere. */
+  /**
+   * The request that a message represents, or null if it asks for no answer. The reply subject must be the sender's own
+   * inbox, so that no sender can make this peer write elsewhere.
+   */
   requestOf({ received, reply }: Told): Request | null {
     const { from, id, t } = received.frame;
     const isAsked = reply !== undefined && waitingAt(reply) === from && t === frameTypes.PUB;
@@ -58,7 +63,7 @@ export class Answers {
     try {
       for (let told = await feed.next(); told !== null; told = await feed.next()) {
         const request = told === lapsed ? null : this.requestOf(told);
-        // One that takes long does not keep the next waiting.
+        // Not awaited: a slow answer must not delay the next one.
         if (request !== null) void this.#answer(request, answer);
       }
     } catch (error) {

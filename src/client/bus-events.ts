@@ -1,31 +1,33 @@
-/** What a bus reports besides messages. */
+/** The events that a bus emits besides messages. */
 import type { UnibusError } from "../wire/errors.ts";
 import type { DropReason } from "../wire/frame.ts";
 import type { Invitation } from "./acceptances.ts";
 import type { BusStatus } from "./status.ts";
 import type { Lost } from "./tail.ts";
 
-/** Events of a bus, by name, with what a listener is given. */
+/** Events of a bus, by name, with the type of their detail. */
 export type BusEvents = {
-  /** The connection broke, is there again, or was closed: what `bus.status` has become. An outage is one event. */
+  /** The connection broke, was restored, or was closed. The detail is the new `bus.status`. One outage is one event. */
   readonly status: BusStatus;
-  /** The bus, or somebody on it, did what an honest one does not. */
+  /** The server, or a user on it, behaved in a way that an honest one would not. */
   readonly suspicious: {
     readonly roomId: string | null;
     readonly what: DropReason | "room_forked" | "room_stale" | "owner_conflict" | "clock_moved";
-    /** The endpoint that signed what was dropped, where its signature holds; else nobody knows who sent it. */
+    /** The endpoint that signed the dropped frame, if its signature is valid. Otherwise the sender is unknown. */
     readonly from?: string | undefined;
-    /** The endpoint that it names as its sender, which anybody could have written. */
+    /** The sender that the frame claims. Unauthenticated: anyone could have written it. */
     readonly claims?: string | undefined;
     readonly error?: UnibusError;
   };
-  /** Members left a room, and what is sent is sealed with a key that they have, until an owner signs them out. */
+  /**
+   * Members left a room, but messages are sealed with a key they hold until an owner signs their removal and rekeys.
+   */
   readonly rekeyPending: { readonly roomId: string; readonly subject: string; readonly left: readonly string[] };
-  /** This peer came into a room, or is in it no more. */
+  /** This peer was added to a room, or is no longer in it. */
   readonly rooms: { readonly roomId: string | null; readonly kind: string };
-  /** Messages of a room that is not kept were missed, or came faster than they were read. */
+  /** Messages of a room without history were missed, or arrived faster than they were read. */
   readonly lost: { readonly roomId: string; readonly why: Lost };
-  /** What goes wrong and mends itself, and what a listener threw. */
+  /** Errors from which the client recovers by itself, and errors that a listener threw. */
   readonly trouble: unknown;
   readonly warning: string;
   /** An owner added this peer to a room, which it may accept. */

@@ -1,3 +1,7 @@
+/**
+ * The entry point of the client: one bus, as one peer uses it. `Bus` creates the parts of the client, wires them
+ * together and keeps one `Room` for each room id. Data-plane messages enter here and go to rooms, inboxes and durables.
+ */
 import { dataUrls } from "#nats";
 import { Background } from "../lib/background.ts";
 import type { Info } from "../wire/api.ts";
@@ -35,14 +39,14 @@ import { RoomTrust, type TrustParts } from "./trust.ts";
 import { Vouched } from "./vouched.ts";
 import { waitFor } from "./wait.ts";
 
-/** How many rooms are read at once after a break. */
+/** How many rooms are read at once after an outage. */
 const refreshBatch = 8;
 
-/** One bus, as one peer has it: rooms, people, and what happens. */
+/** A connection to one bus for one peer: its rooms, users and events. */
 export class Bus implements AsyncDisposable {
   readonly identity: Identity;
   readonly directory: Directory;
-  /** What to do about rooms that went back, on a bus that was restored from a backup. */
+  /** Handles rooms that were rolled back because the server was restored from a backup. */
   readonly recovery: Recovery;
   readonly #events = new Events<BusEvents>((error) => this.#trouble(error));
   readonly #hints = new Hints((roomId, hasLeft) => this.#readHinted(roomId, hasLeft));
@@ -64,9 +68,9 @@ export class Bus implements AsyncDisposable {
 
   private constructor(
     private readonly options: ConnectOptions,
-    /** The requests over HTTP, for what has no method here. */
+    /** The HTTP API, for requests that have no method here. */
     readonly control: ControlPlane,
-    /** What the bus says of itself. */
+    /** The server's description of itself, from GET /info. */
     readonly info: Info,
   ) {
     this.identity = options.identity;
@@ -101,28 +105,28 @@ export class Bus implements AsyncDisposable {
     });
   }
 
-  /** Connects. Errors: unavailable when nobody answers; unauthenticated for who is no user. */
+  /** Connects. Errors: unavailable if no address answers; unauthenticated if the key does not belong to a user. */
   static async connect(options: ConnectOptions): Promise<Bus> {
     const warnings: string[] = [];
     const control = new ControlPlane({ ...options, onWarning: (warning) => void warnings.push(warning) });
     const bus = new Bus(options, control, await control.info(options.signal));
-    // Listeners are there in the next turn.
+    // Emit them in the next turn, when the application has added its listeners.
     setTimeout(() => warnings.forEach((warning) => void bus.#events.tell("warning", warning)));
     if (options.lazy !== true) await waitFor(bus.#dataPlane(), options.signal);
     return bus;
   }
 
-  /** How the bus is connected now. The event `status` reports its changes. */
+  /** The current connection status. The event `status` reports its changes. */
   get status(): BusStatus {
     return this.#outage.status;
   }
 
-  /** Listens to what happens, until what is returned is called. */
+  /** Adds an event listener until the returned function is called. */
   on<K extends keyof BusEvents>(name: K, listener: (detail: BusEvents[K]) => void): Unlisten {
     return this.#events.on(name, listener);
   }
 
-  /** One's rooms, by id: those that are accepted and those that wait for it. Errors: those of GET rooms. */
+  /** This peer's rooms by id, both accepted and only offered ones. Errors: those of GET rooms. */
   async rooms(signal?: AbortSignal): Promise<RoomEntry[]> {
     const entries: RoomEntry[] = [];
     for await (const page of roomPages(this.control, {}, signal)) entries.push(...page);
@@ -131,18 +135,15 @@ export class Bus implements AsyncDisposable {
     return entries;
   }
 
-  /**
-   * Accepts a room by its id, so that its messages come. The application need not do so for a room that it uses.
-   * Errors: not_found, forbidden, gone.
-   */
+  /** Accepts a room by its id. Not needed for a room that is used anyway. Errors: not_found, forbidden, gone. */
   async accept(roomId: string, signal?: AbortSignal): Promise<void> {
     await this.#acceptances.accept(roomId, signal);
   }
 
   /**
-   * A room by its id, its subject or its link, verified. The same room is one object. One that is opened by its link is
-   * compared with the link's fingerprint before anything is kept of it, and reads `verified` from then on.
-   * Errors: not_found, forbidden, gone; room_forked, also for another room than the link's; invalid for a damaged link.
+   * A room by its id, its subject or its link, verified. The same room is always the same object. A link's fingerprint
+   * is checked before anything of the room is stored, and marks it as `verified`.
+   * Errors: not_found, forbidden, gone; room_forked, also if the link is for another room; invalid for a damaged link.
    */
   async room(name: string, signal?: AbortSignal): Promise<Room> {
     this.#closing.signal.throwIfAborted();
@@ -157,16 +158,16 @@ export class Bus implements AsyncDisposable {
     return room;
   }
 
-  /** Makes a room, which this peer owns. Errors: conflict for a subject that is taken; invalid, forbidden, quota. */
+  /** Creates a room that this peer owns. Errors: conflict if the subject is taken; invalid, forbidden, quota. */
   async createRoom(subject: string, policy: Policy | keyof typeof modes, signal?: AbortSignal): Promise<Room> {
     const draft = { subject, policy: policyOf(policy) };
     const { trust, keys } = await createRoom(draft, this.#trustParts, signal);
-    // The connection that there is does not know of it.
+    // The current connection has no permission for the new room.
     if (this.#data !== null) await (await this.#data).live.refresh();
     return this.#keep(trust.roomId, Promise.resolve(this.#roomOf(trust, keys)));
   }
 
-  /** Ends everything, after what is under way. */
+  /** Closes the client after work in progress. */
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     const data = await this.#data?.catch(() => null);
@@ -186,7 +187,7 @@ export class Bus implements AsyncDisposable {
   async #roomByLink(text: string, signal: AbortSignal | undefined): Promise<Room> {
     const link = roomLinkOf(text);
     const room = await this.#opened(link.roomId, signal, link.fingerprint);
-    // It may have been open before, by its name.
+    // The room may already be open, by its name.
     await room.verify(text);
     return room;
   }
@@ -245,14 +246,14 @@ export class Bus implements AsyncDisposable {
         if (!isHarmless(what)) this.#events.tell("suspicious", { roomId, what, from, claims });
       },
       onLost: (room, why) => this.#events.tell("lost", { roomId: room.id, why }),
-      // A room that contradicts itself is told of by its trust.
+      // A fork is reported by `onFork`.
       onTrouble: (error) => void (hasCode(error, "room_forked") || this.#trouble(error)),
       signal: this.#closing.signal,
     });
   }
 
   async #follow(room: Room, follows: boolean): Promise<void> {
-    // The next connection follows it, too, where it has to be accepted first.
+    // Register the room before it is accepted, so that the next connection subscribes to it.
     if (follows) this.#bySubject.set(room.subject, room);
     else if (this.#bySubject.get(room.subject) === room) this.#bySubject.delete(room.subject);
     if (follows) await this.#acceptances.enter(room.id);
@@ -307,7 +308,7 @@ export class Bus implements AsyncDisposable {
       },
       onAttempt: (url, error) => this.#outage.failed({ urls: url === null ? this.control.urls : [url], error }),
       onGap: () => this.#tellReaders("torn"),
-      // What it may not follow is the affair of who asks to follow it.
+      // A denied subscription is handled by the code that asked for it.
       onRefusal: ({ operation, subject }) => {
         if (operation !== "publish") return;
         publisher?.refused(subject);
@@ -315,7 +316,7 @@ export class Bus implements AsyncDisposable {
       },
       onTrouble: (error) => this.#trouble(error),
     });
-    // Rooms that were opened before had no notices.
+    // Rooms that were opened before the connection missed its notices.
     await this.#readAll();
     publisher = new Publisher(live, this.#replies, this.options.sendLimits ?? sendLimitsDefault);
     this.#outage.up();
@@ -329,7 +330,7 @@ export class Bus implements AsyncDisposable {
     else this.#bySubject.get(message.subject)?.reader.take(message);
   }
 
-  /** A notice is a hint: what it is about is read. Source: spec 9. */
+  /** A notice is only a hint: read what it is about. Source: spec 9. */
   #noticed({ kind, roomId }: Notice): void {
     this.#events.tell("rooms", { roomId, kind });
     if (kind === "joined") void this.#acceptances.look();
@@ -337,14 +338,14 @@ export class Bus implements AsyncDisposable {
     if (roomId !== null && (settles || this.#rooms.has(roomId))) this.#hints.take(roomId, settles);
   }
 
-  /** Reads the rooms that this peer accepted. Gives a text that differs where the next login grants something else. */
+  /** Reads the rooms that this peer accepted. Returns a fingerprint of what the next login would grant. */
   async #readGrant(): Promise<string> {
     const { entries, grant } = await this.#acceptances.read();
     this.#noteOwned(entries);
     return grant;
   }
 
-  /** Takes up which rooms this peer owns, and settles those that wait for it. */
+  /** Records which rooms this peer owns, and queues those with a pending rekey. */
   #noteOwned(entries: readonly RoomEntry[]): void {
     const waiting = this.#settlements.listed(entries);
     if (this.#settles) for (const id of waiting) this.#hints.take(id, true);
@@ -371,7 +372,6 @@ export class Bus implements AsyncDisposable {
     }
   }
 
-  /** A room that contradicts itself is given up, and whoever reads it is told. */
   async #forked(roomId: string, error: UnibusError): Promise<void> {
     this.#events.tell("suspicious", { roomId, what: "room_forked", error });
     const room = await this.#rooms.get(roomId)?.catch(() => null);
@@ -383,7 +383,7 @@ export class Bus implements AsyncDisposable {
     room.reader.end(error);
   }
 
-  /** What changed while the connection was away came without a notice. */
+  /** Changes during an outage came without a notice. */
   async #readAll(): Promise<void> {
     const rooms: Room[] = [];
     for (const one of await Promise.allSettled(this.#rooms.values()))

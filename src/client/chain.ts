@@ -1,3 +1,11 @@
+/**
+ * Verifies the signed history of a room: the hash chain of its statements.
+ *
+ * A chain starts at statement 1, or at the version that the client pinned when it last saw the room. It only grows
+ * forward: every statement must name the hash of the one before and be signed by an owner of that version. Older
+ * statements can be walked later, for their key checks and the room's fingerprint; their hashes must lead to the start.
+ * Used by `RoomTrust` to read a room, and by `older-chain.ts` after a restore from a backup.
+ */
 import type { Static } from "@sinclair/typebox";
 import { signatureHolds } from "#verify";
 import type { StatementList } from "../wire/api.ts";
@@ -8,23 +16,23 @@ import { roomFingerprint } from "../wire/fingerprint.ts";
 import { ownersMax, type ParsedStatement, parseStatement, zeroHash } from "../wire/statement.ts";
 import { type RoomPin, roomForked } from "./state.ts";
 
-/** A statement as a bus gives it. */
+/** A statement as the server returns it, not yet verified. */
 export type GivenStatement = Static<typeof StatementList>["statements"][number];
 
-/** A statement that holds. */
+/** A verified statement. */
 export interface Link {
   readonly text: string;
-  /** Hex sha256 of the text: what the next one names. */
+  /** Hex sha256 of the text, which the next statement names as `prev`. */
   readonly hash: string;
   readonly parsed: ParsedStatement;
 }
 
-/** How many versions back the hash of a statement is remembered. */
+/** How many of the latest versions keep their statement's hash in memory. */
 const hashesMax = 4_096;
 
 /**
- * The signed history of a room, verified as it comes: from the first statement, or from one that the client has seen.
- * Errors: room_forked for whatever does not follow. Source: spec 3.
+ * The signed history of a room, verified as it arrives: from the first statement, or from one the client has seen.
+ * Errors: room_forked for a statement that does not follow. Source: spec 3.
  */
 export class Chain {
   #head: Link | null = null;
@@ -34,7 +42,7 @@ export class Chain {
 
   #expected: RoomPin | null = null;
   readonly #fresh: GivenStatement[] = [];
-  /** The hash of statement 1, where this chain has been followed back to it. */
+  /** The hash of statement 1, if this chain was verified back to it. */
   #firstHash: string | null = null;
   #fingerprint: string | null = null;
 
@@ -45,44 +53,46 @@ export class Chain {
     return this.#head;
   }
 
-  /** From which version on statements are wanted: the newest again, so that another text of it is noticed. */
+  /**
+   * The version to read statements from. It includes the newest known one, so that a changed text of it is detected.
+   */
   get from(): number {
     return this.#head?.parsed.version ?? this.#expected?.version ?? 1;
   }
 
-  /** From here on the statement of the pin's version must be the one that was pinned. An empty chain begins there. */
+  /** Requires the statement of the pin's version to have the pinned hash. An empty chain starts at that statement. */
   expect(pin: RoomPin): void {
     const known = this.#hashes.get(pin.version);
     if (known !== undefined && known !== pin.hash) throw this.forked(`version ${pin.version} has two texts`);
     this.#expected = pin;
   }
 
-  /** The room's fingerprint, where its first statement was verified here. */
+  /** The room's fingerprint, if this chain verified the first statement. */
   get knownFingerprint(): string | null {
     return this.#fingerprint;
   }
 
-  /** The hash of a version, where it is known and not long ago. */
+  /** The hash of a version, if it is known and among the latest. */
   hashAt(version: number): string | null {
     return this.#hashes.get(version) ?? null;
   }
 
-  /** The key_check of an epoch, where it is known. */
+  /** The key_check of an epoch, if it is known. */
   keyCheckAt(epoch: number): string | null {
     return this.#keyChecks.get(epoch) ?? null;
   }
 
-  /** Where this chain began: the first statement that was taken, by its version and hash. */
+  /** Version and hash of the first statement in this chain. */
   get start(): { readonly version: number; readonly hash: string } | null {
     return this.#start === null ? null : { version: this.#start.parsed.version, hash: this.#start.hash };
   }
 
-  /** The statements that were verified since the last call, in order. A pinned beginning is not among them. */
+  /** Returns the statements verified since the last call, in order. A pinned start is not included. */
   takeFresh(): GivenStatement[] {
     return this.#fresh.splice(0);
   }
 
-  /** Takes the statements that follow, the newest known one again first. */
+  /** Appends the statements that follow. The newest known one may come first again. */
   async take(given: readonly GivenStatement[]): Promise<void> {
     for (const one of given) {
       const head = this.#head;
@@ -108,17 +118,17 @@ export class Chain {
   }
 
   /**
-   * Learns the key_checks of the epochs before the statement where this chain began.
-   * Shape: `read` gives the statements from a version on. Each names the hash of the one before, and the last that of
-   * the beginning: so they need no signature.
+   * Learns the key_checks of the epochs before the chain's first statement.
+   * Shape: `read` returns the statements from a version on. Each names the hash of the one before it, and the chain's
+   * first statement names the last one's. So they need no signature check.
    */
   async learnPast(read: (from: number) => Promise<readonly GivenStatement[]>): Promise<void> {
     if (!this.#keyChecks.has(1)) await this.#walkPast(read);
   }
 
   /**
-   * The room's fingerprint, from its first statement, whose signature it covers and which is verified here.
-   * Shape: `read` as of `learnPast`. A room that the client has opened before is followed back to its beginning.
+   * The room's fingerprint. It covers the first statement and its signature, which this verifies.
+   * Shape: `read` as for `learnPast`. A room that the client has opened before is walked back to its first statement.
    */
   async fingerprint(read: (from: number) => Promise<readonly GivenStatement[]>): Promise<string> {
     if (this.#fingerprint !== null) return this.#fingerprint;
@@ -158,7 +168,7 @@ export class Chain {
     this.#firstHash = firstHash;
   }
 
-  /** The error of a room that contradicts itself. */
+  /** The error for a room whose statements contradict each other. */
   forked(what: string): UnibusError {
     return roomForked(this.roomId, what);
   }
@@ -173,7 +183,7 @@ export class Chain {
     return parsed;
   }
 
-  /** Whether a statement follows, and an owner of the version before signed it. */
+  /** Checks that a statement follows, and that an owner of the version before signed it. */
   async #check(head: Link | null, { text, parsed }: Link, { by, sig }: GivenStatement): Promise<void> {
     const fault = head === null ? firstFault(parsed) : stepFault(head, parsed);
     if (fault !== null) throw this.forked(`statement ${parsed.version} ${fault.what}`);

@@ -1,61 +1,66 @@
 /**
- * The bus's clock, by which a client dates messages and signs requests.
+ * The server's clock, which the client uses to date messages and to sign requests.
  *
- * The first `/info` of a process says by how much the bus's clock differs from this computer's. From then on the time
- * is counted by the monotonic clock, so that neither a change of this computer's clock nor a later word of the bus
- * moves it. A bus could keep a signature that is dated ahead for later, so the offset has bounds, and over a connection
- * that is not encrypted the bus's clock is never followed.
+ * The first `/info` of a process sets the offset between the server's clock and this computer's. From then on the
+ * monotonic clock counts the time, so that neither a change of this computer's clock nor a later reply of the server
+ * moves it. A malicious server could use a future date to get a signature that it replays later. So the offset is
+ * bounded, and over an unencrypted connection the server's clock is never followed.
  */
 import { UnibusError } from "../wire/errors.ts";
 
-/** How far the bus's clock may differ from this computer's: unnoticed, ahead, and behind, in milliseconds. */
+/**
+ * How far the server's clock may differ from this computer's, in milliseconds: without a warning, ahead, and behind.
+ */
 const offsetMs = { unnoticed: 30_000, ahead: 5 * 60_000, behind: 24 * 3_600_000 } as const;
-/** A clock that differs from the bus's by more cannot tell whether a message is late, in milliseconds. */
+/**
+ * The largest difference from the server's clock at which this computer's clock can judge whether a message is late, in
+ * milliseconds.
+ */
 const sureMs = 10 * 60_000;
 
 /** This computer's clocks. Tests replace them. */
 export interface OwnClock {
   /** Milliseconds since 1970. */
   readonly wallMs: () => number;
-  /** Milliseconds since some moment: never set back. */
+  /** Milliseconds since an arbitrary moment; monotonic. */
   readonly steadyMs: () => number;
 }
 
 const systemClock: OwnClock = { wallMs: () => Date.now(), steadyMs: () => performance.now() };
 
-/** What a clock is made from. */
+/** The options of a `BusClock`. */
 export interface BusClockOptions {
   readonly own?: OwnClock | undefined;
-  /** Whether the bus's clock is followed however far it is off. Never over a cleartext connection. Default: false. */
+  /** Follows the server's clock however large the offset is. Never over a cleartext connection. Default: false. */
   readonly follows?: boolean | undefined;
-  /** Called with what the user should know. */
+  /** Called with warnings for the user. */
   readonly onWarning?: ((message: string) => void) | undefined;
 }
 
-/** A reply to GET /info: what it says, and when it was asked for and came, by the steady clock. */
+/** The time in a reply to GET /info, with the times of the request and of the reply by the monotonic clock. */
 export interface TimeReply {
   readonly url: string;
-  /** Whether others could have changed it on the way. */
+  /** Whether the reply could have been modified on the way. */
   readonly isCleartext: boolean;
   readonly timeMs: number;
   readonly sentMs: number;
   readonly receivedMs: number;
 }
 
-/** The bus's time, as this client keeps it. */
+/** The server's time, as this client keeps it. */
 export class BusClock {
   readonly #own: OwnClock;
-  /** What both clocks said when the offset was learned. */
+  /** Both clocks at the moment when the offset was set. */
   #start: { readonly busMs: number; readonly steadyMs: number; readonly offsetMs: number } | null = null;
   #isMoved = false;
-  /** Called when the bus's clock has moved against its own earlier word: once, until it is back. */
+  /** Called when the server's clock contradicts its own earlier time. Called once, until the clock is right again. */
   onMoved: (error: UnibusError) => void = () => undefined;
 
   constructor(private readonly options: BusClockOptions = {}) {
     this.#own = options.own ?? systemClock;
   }
 
-  /** The bus's time in milliseconds since 1970; this computer's before the bus has said it. */
+  /** The server's time in milliseconds since 1970; this computer's until the first reply. */
   readonly now = (): number =>
     this.#start === null ? this.#own.wallMs() : this.#start.busMs + this.#own.steadyMs() - this.#start.steadyMs;
 
@@ -65,15 +70,15 @@ export class BusClock {
   /** The monotonic clock, in milliseconds. */
   readonly steadyMs = (): number => this.#own.steadyMs();
 
-  /** Whether this computer's clock agreed with the bus's, so that it can tell whether a message is late. */
+  /** Whether this computer's clock agreed with the server's, so that it can judge whether a message is late. */
   get isSure(): boolean {
     return this.#start === null || Math.abs(this.#start.offsetMs) <= sureMs;
   }
 
   /**
-   * Takes the time of a reply: the first one sets the offset, a later one is compared with it. Gives whether the clock
-   * was set by it.
-   * Errors: clock_skew, which names both times, for an offset beyond the bounds.
+   * Learns from the time of a reply: the first one sets the offset, later ones are compared with it. Returns whether
+   * the clock was set.
+   * Errors: clock_skew, which names both times, if the offset is out of bounds.
    */
   learn(reply: TimeReply): boolean {
     if (!Number.isFinite(reply.timeMs))
@@ -81,7 +86,7 @@ export class BusClock {
     if (this.#start !== null) return this.#compare(reply);
     const offset = this.#offsetOf(reply);
     this.#check(reply, offset);
-    // Within the bounds of a cleartext bus, this computer's own clock is as good.
+    // Over cleartext the offset is small here, but it is not authenticated: use this computer's own clock.
     this.#set(reply.isCleartext ? 0 : offset);
     return true;
   }
@@ -90,7 +95,7 @@ export class BusClock {
     this.#start = { busMs: this.#own.wallMs() + offset, steadyMs: this.#own.steadyMs(), offsetMs: offset };
   }
 
-  /** The smallest offset that a reply allows: the bus read its clock at some moment between request and reply. */
+  /** The smallest offset that a reply allows. The server read its clock at some moment between request and reply. */
   #offsetOf({ timeMs, sentMs, receivedMs }: TimeReply): number {
     const wallMs = this.#own.wallMs();
     const least = timeMs - wallMs;
@@ -114,7 +119,7 @@ export class BusClock {
     throw new UnibusError("clock_skew", `${difference}: ${both} (${hint})`);
   }
 
-  /** Compares a later reply with what is known. Only a computer that slept sets the clock again. */
+  /** Compares a later reply with the expected time. Sets the clock again only if this computer was asleep. */
   #compare(reply: TimeReply): boolean {
     const { offsetMs: known } = this.#start ?? { offsetMs: 0 };
     const roundTripMs = reply.receivedMs - reply.sentMs;
@@ -127,7 +132,7 @@ export class BusClock {
       this.#isMoved = false;
       return false;
     }
-    // The monotonic clock stands still while a computer sleeps: then its own clock went on as the bus's did.
+    // The monotonic clock stops while a computer sleeps. Its wall clock went on like the server's.
     if (isNear(this.#own.wallMs() + known)) {
       this.#set(known);
       return true;

@@ -1,3 +1,8 @@
+/**
+ * The client of the control plane, with one method for each request of the HTTP API. It signs requests, fails over
+ * between addresses, retries GETs, and checks the schema and size of each reply. Used by almost all of the client;
+ * `http.ts` makes one exchange, `reply.ts` reads one reply.
+ */
 import type { Static, TSchema } from "@sinclair/typebox";
 import * as api from "../wire/api.ts";
 import { bytesOf } from "../wire/encoding.ts";
@@ -11,19 +16,16 @@ import type { Identity } from "./identity.ts";
 import { contentOf, isPassing } from "./reply.ts";
 import { pause } from "./wait.ts";
 
-/** How many addresses of one bus a client takes. */
+/** Maximum number of addresses of one bus. */
 const urlsMax = 16;
-/**
- * How often a GET is sent that the bus cannot answer now; the pause where the bus names none, and the longest one that
- * is waited for, in seconds.
- */
+/** Retries of a GET that the server cannot answer now: attempts, default pause, longest accepted pause, in seconds. */
 const patience = { attempts: 4, pauseS: 0.5, pauseSMax: 10 } as const;
-/** How long one request and its reply may take, in milliseconds. */
+/** Timeouts of one request and its reply, in milliseconds. */
 const timeoutMs = { info: 5_000, json: 30_000, blob: 300_000, restore: 300_000 } as const;
-/** The largest replies that are read, in bytes. Lists grow with the bus: their limit is a guard of memory alone. */
+/** The largest replies that are read, in bytes. Lists grow with the bus; their limit only protects memory. */
 const replyBytesMax = {
   single: 1_048_576,
-  /** A thousand users with their keys, each handle as long as it may be. */
+  /** 1,000 users with their keys and handles of the maximum length. */
   page: 2 * 1_048_576,
   list: 64 * 1_048_576,
   statements: api.statementsMax * 20_000,
@@ -33,65 +35,65 @@ const replyBytesMax = {
 type Method = Ask["method"];
 type BytesMax = keyof typeof replyBytesMax;
 
-/** What a control plane is made from. */
+/** The options of a `ControlPlane`. */
 export interface ControlOptions {
-  /** The addresses of one bus, the preferred first. */
+  /** The addresses of one bus, the preferred one first. */
   readonly urls: readonly string[];
   readonly identity: Identity;
-  /** Where the one address is dialled instead: HOST:PORT. */
+  /** HOST:PORT to dial instead of the one address. */
   readonly dial?: string | undefined;
-  /** Told what the user should know and nothing else shows, such as an address that is not encrypted. */
+  /** Called with warnings that the user should see, such as an address without encryption. */
   readonly onWarning?: (message: string) => void;
-  /** Whether the bus's clock is followed however far it is off. Default: false. */
+  /** Follows the server's clock however large the offset is. Default: false. */
   readonly busClock?: boolean | undefined;
-  /** This computer's clocks, where a test replaces them. */
+  /** This computer's clocks; tests replace them. */
   readonly ownClock?: OwnClock | undefined;
 }
 
-/** Which users of the directory are asked for; all where nothing is given. Source: spec 6. */
+/** Selects users of the directory; all if it is empty. Source: spec 6. */
 export interface DirectoryQuery {
-  /** Every user whose handle has the same look. */
+  /** Users whose handle looks the same. */
   readonly handle?: string;
   readonly endpoint?: string;
   readonly sign_pub?: string;
-  /** The last endpoint of the page before. */
+  /** The last endpoint of the previous page. */
   readonly after?: string | null;
   readonly limit?: number;
 }
 
-/** One request's body and limits. */
+/** Body and limits of one request. */
 export interface RequestOptions {
   readonly body?: unknown;
   readonly signal?: AbortSignal | undefined;
   readonly size?: BytesMax;
-  /** How long the whole exchange may take, in milliseconds. */
+  /** Timeout of the whole exchange, in milliseconds. */
   readonly withinMs?: number;
 }
 
 /**
- * The HTTP API of one bus, as one peer uses it: signed, with the next address where one does not answer.
+ * The HTTP API of one bus for one peer: signs every request, and fails over to the next address.
  *
- * A request whose answer was lost is sent again, signed anew: to the next address or, where there is one alone, once
- * more to it. So a change may have been made by the copy before. Nothing is made twice by that: a statement fits one
- * version, and a second copy is answered by `conflict`, `gone` or `forbidden`; whoever gets one of these reads the
- * room again and looks for its own statement, as `RoomChanges` does.
+ * A request whose answer was lost is signed and sent again: to the next address or, if there is only one, once more to
+ * the same. So the first copy may have taken effect. That is safe: a statement fits only one version, and the second
+ * copy of a change fails with `conflict`, `gone` or `forbidden`. A caller that gets one of these reads the room again
+ * and looks for its own statement, as `RoomChanges` does.
  *
- * Requests are signed with the bus's time, within the bounds of `BusClock`: a bus that could shift the time of our
- * signatures at will could keep one for later. A request that is refused for its time is sent again once, if the bus's
- * clock can be taken up again.
- * Errors: what the bus answers; unavailable when no address answers, or one answers what is not in the API; the
- * signal's reason when the caller gives up.
+ * Requests are signed with the server's time, within the bounds of `BusClock`: a server that could shift that time at
+ * will could keep a signature and replay it later. A request refused for its time is sent once more if the clock can be
+ * set again.
+ * Errors: what the server answers; unavailable if no address answers, or a reply does not match the API; the signal's
+ * reason if the caller aborts.
  */
 export class ControlPlane {
   readonly urls: readonly string[];
   readonly identity: Identity;
-  /** The bus's clock: known from the first `info` on. */
+  /** The server's clock, set by the first `info`. */
   readonly clock: BusClock;
-  /** Where the bus is dialled, if that is not its address. */
+  /** Set if the bus is dialled at another address than its URL. */
   readonly detour: Detour | undefined;
-  /** The address that answered last. */
+  /** The index of the address that answered last. */
   #at = 0;
-  /** Called when an address has answered with success. */
+  /** Called when an address answered successfully. */
   onAnswer: () => void = () => undefined;
 
   constructor({ urls, identity, dial, onWarning, busClock, ownClock }: ControlOptions) {
@@ -110,7 +112,7 @@ export class ControlPlane {
     }
   }
 
-  /** Sends a signed request and gives what the reply says, by its schema. */
+  /** Sends a signed request and returns the reply, checked against its schema. */
   async request<S extends TSchema>(
     method: Method,
     target: string,
@@ -123,14 +125,14 @@ export class ControlPlane {
     return contentOf(reply, found.body, found.url);
   }
 
-  /** Sends a signed request whose success says nothing. */
+  /** Sends a signed request whose reply has no content. */
   async #order(method: Method, target: string, { body, signal }: RequestOptions): Promise<void> {
     const bytes = body === undefined ? undefined : bytesOf(JSON.stringify(body));
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.json };
     await this.#ask({ method, target, body: bytes, signer: this.identity, signal, ...limits });
   }
 
-  /** Sends a request, again where a GET is told to wait. */
+  /** Sends a request. Repeats a GET that the server asks to retry. */
   async #ask(ask: Ask): Promise<{ readonly body: Uint8Array<ArrayBuffer>; readonly url: string }> {
     let isLearned = false;
     for (let attempt = 1; ; attempt++) {
@@ -144,7 +146,7 @@ export class ControlPlane {
         const pauseS = pauseOf(error);
         const isOver = attempt === patience.attempts || ask.method !== "GET";
         if (isOver || pauseS === undefined || pauseS > patience.pauseSMax) throw error;
-        // Later than asked, by chance: clients that were refused together do not come back together.
+        // A random extra delay spreads clients that were refused together.
         await pause(1_000 * (pauseS + Math.random() * Math.max(1, pauseS)), ask.signal);
       }
     }
@@ -153,7 +155,7 @@ export class ControlPlane {
   /** Sends a request to one address after another until one answers. */
   async #askAll(ask: Ask): Promise<{ readonly body: Uint8Array<ArrayBuffer>; readonly url: string }> {
     const isAlone = this.urls.length === 1;
-    // An idle connection may be closed while a request is on its way: one address alone gets a second try.
+    // The server may close an idle connection while a request is on its way, so a single address gets a second try.
     const tries = isAlone ? [0, 0] : this.urls.map((_, i) => (this.#at + i) % this.urls.length);
     let isCopied = false;
     let cause: unknown;
@@ -167,7 +169,8 @@ export class ControlPlane {
         return { body, url };
       } catch (error) {
         if (hasCode(error, "unauthenticated") && !isCopied) {
-          // Bun and browsers send a request again by themselves when its connection breaks: the copy's nonce is used.
+          // Bun and browsers resend a request by themselves when its connection breaks. The copy's nonce is already
+          // used.
           isCopied = true;
           tries.unshift(at);
           continue;
@@ -182,9 +185,9 @@ export class ControlPlane {
   }
 
   /**
-   * What a client needs beside an address of the bus.
-   * From an https address only tls and wss URLs of the data plane are let through. The reply's time sets the clock.
-   * Errors: clock_skew where the clocks are too far apart. Source: spec 4, 9.
+   * Reads what a client needs to know about the bus beyond an address. From an https address, only tls and wss URLs of
+   * the data plane are kept. The reply's time sets the clock.
+   * Errors: clock_skew if the clocks differ too much. Source: spec 4, 9.
    */
   async info(signal?: AbortSignal): Promise<api.Info> {
     const { info, url, sentMs } = await this.#readInfo(signal);
@@ -192,7 +195,7 @@ export class ControlPlane {
     return info;
   }
 
-  /** Takes up the bus's time, if it says it. Gives whether the clock was set by it. Errors: clock_skew. */
+  /** Reads the server's time again. Returns whether that set the clock. Errors: clock_skew. */
   async #learnTime(signal: AbortSignal | undefined): Promise<boolean> {
     const read = await this.#readInfo(signal).catch(() => null);
     signal?.throwIfAborted();
@@ -206,14 +209,14 @@ export class ControlPlane {
     return { info: await this.#infoOf(body, url), url, sentMs };
   }
 
-  /** Compares the time of a reply with the clock, or sets the clock by it. Errors: clock_skew. */
+  /** Compares the time of a reply with the clock, or sets the clock. Errors: clock_skew. */
   #learn({ time }: api.Info, url: string, sentMs: number): boolean {
     const [timeMs, receivedMs] = [Date.parse(time), this.clock.steadyMs()];
     const isOpen = isCleartext(url) && this.detour?.isLocal !== true;
     return this.clock.learn({ url, isCleartext: isOpen, timeMs, sentMs, receivedMs });
   }
 
-  /** What each address that answers says, those first that are preferred. Errors: unavailable when none does. */
+  /** The `/info` of each address that answers, the preferred ones first. Errors: unavailable if none answers. */
   async infos(signal?: AbortSignal): Promise<api.Info[]> {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.info };
     const ask = async (url: string) => {
@@ -228,7 +231,7 @@ export class ControlPlane {
     return infos.flat();
   }
 
-  /** What a reply to GET /info says, without what is less safe on the way than the address that gave it. */
+  /** Parses a reply to GET /info and drops data-plane URLs that are less secure than the address that returned them. */
   async #infoOf(body: Uint8Array<ArrayBuffer>, url: string): Promise<api.Info> {
     const info = contentOf(api.Info, body, url);
     const isSafe = url.startsWith("http:") || this.detour?.isLocal === true;
@@ -237,7 +240,7 @@ export class ControlPlane {
     return { ...info, nats: await led(taken(info.nats)), ws: await led(taken(info.ws)) };
   }
 
-  /** A page of one's own rooms, by room id: those after a room, only accepted or unaccepted ones. */
+  /** A page of this peer's rooms, ordered by room id: those after a room id, only accepted or only unaccepted ones. */
   async rooms(
     page: { readonly after?: string; readonly accepted?: boolean } = {},
     signal?: AbortSignal,
@@ -247,17 +250,17 @@ export class ControlPlane {
     return this.request("GET", target, api.RoomList, { signal, size: "list" });
   }
 
-  /** Errors: forbidden, not_found, gone; so for all that names a room. */
+  /** Errors: forbidden, not_found, gone. The same holds for every request that names a room. */
   async room(roomId: string, signal?: AbortSignal): Promise<Static<typeof api.RoomView>> {
     return this.request("GET", at(roomId), api.RoomView, { signal });
   }
 
-  /** Accepts one's membership. Idempotent. */
+  /** Accepts this peer's membership. Idempotent. */
   async acceptRoom(roomId: string, signal?: AbortSignal): Promise<void> {
     return this.#order("PUT", at(roomId, "/accept"), { signal });
   }
 
-  /** Errors: conflict for a subject or an id that is taken. */
+  /** Errors: conflict if the subject or id is taken. */
   async createRoom(body: Static<typeof api.CreateRoom>, signal?: AbortSignal): Promise<Static<typeof api.Room>> {
     return this.request("POST", "/rooms", api.Room, { body, signal });
   }
@@ -266,23 +269,23 @@ export class ControlPlane {
     return this.#order("DELETE", at(roomId), { signal });
   }
 
-  /** Every stay of every member. */
+  /** Every membership period of every member. */
   async members(roomId: string, signal?: AbortSignal): Promise<Static<typeof api.MemberList>> {
     return this.request("GET", at(roomId, "/members"), api.MemberList, { signal, size: "list" });
   }
 
-  /** The statements from a version on, as many as one reply holds. */
+  /** The statements from a version on, as many as fit in one reply. */
   async statements(roomId: string, from: number, signal?: AbortSignal): Promise<Static<typeof api.StatementList>> {
     const target = at(roomId, `/statements?from=${from}`);
     return this.request("GET", target, api.StatementList, { signal, size: "statements" });
   }
 
-  /** Gives the room's new version. Errors: conflict when another change came first. */
+  /** Returns the room's new version. Errors: conflict if another change came first. */
   async addMembers(roomId: string, body: Static<typeof api.AddMembers>, signal?: AbortSignal): Promise<number> {
     return (await this.request("POST", at(roomId, "/members"), api.Members, { body, signal })).version;
   }
 
-  /** Errors: conflict when another change came first. */
+  /** Errors: conflict if another change came first. */
   async kick(roomId: string, endpoint: string, body: Static<typeof api.Rotate>, signal?: AbortSignal): Promise<void> {
     return this.#order("DELETE", at(roomId, `/members/${fit(endpoint, endpointShape)}`), { body, signal });
   }
@@ -292,12 +295,12 @@ export class ControlPlane {
     return this.#order("DELETE", at(roomId, `/members/${this.identity.endpoint}`), { signal });
   }
 
-  /** Gives the room's new version. Errors: conflict when another change came first. */
+  /** Returns the room's new version. Errors: conflict if another change came first. */
   async rekey(roomId: string, body: Static<typeof api.Rotate>, signal?: AbortSignal): Promise<number> {
     return (await this.request("POST", at(roomId, "/rekey"), api.Members, { body, signal })).version;
   }
 
-  /** Gives the room's new version. Errors: conflict when another change came first, or for the last owner. */
+  /** Returns the room's new version. Errors: conflict if another change came first, or for the last owner. */
   async setRole(
     roomId: string,
     endpoint: string,
@@ -309,8 +312,9 @@ export class ControlPlane {
   }
 
   /**
-   * Gives a bus that was restored from an older backup the versions of a room that it lost. Gives the room's version.
-   * Errors: forbidden, gone, conflict, contested, quota; invalid, whose details may say what the bus has.
+   * Gives a server that was restored from an older backup the versions of a room that it lost. Returns the room's
+   * version.
+   * Errors: forbidden, gone, conflict, contested, quota; invalid, whose details may say what the server has.
    */
   async restoreRoom(roomId: string, body: api.Restore, signal?: AbortSignal): Promise<number> {
     const options = { body, signal, size: "list", withinMs: timeoutMs.restore } as const;
@@ -322,12 +326,12 @@ export class ControlPlane {
     return this.#order("PUT", at(roomId, "/way-back"), { body: { hash }, signal });
   }
 
-  /** One's own sealed key of an epoch. Errors: not_found where one was not in the room. */
+  /** This peer's sealed key of an epoch. Errors: not_found if it was not a member in that epoch. */
   async roomKey(roomId: string, epoch: number, signal?: AbortSignal): Promise<Static<typeof api.RoomKey>> {
     return this.request("GET", at(roomId, `/key?epoch=${epoch}`), api.RoomKey, { signal });
   }
 
-  /** The last frames of a room, or those before a sequence, oldest first. */
+  /** The last frames of a room, or those before a sequence number, oldest first. */
   async history(
     roomId: string,
     page: { readonly limit?: number; readonly before?: number },
@@ -338,7 +342,7 @@ export class ControlPlane {
     return this.request("GET", target, api.History, { signal, size: "history" });
   }
 
-  /** Binds a device's durable. Errors: conflict when the room is not persisted; quota. */
+  /** Binds the durable of a device. Errors: conflict if the room is not persisted; quota. */
   async bindDurable(roomId: string, device: string, signal?: AbortSignal): Promise<Static<typeof api.DurableBound>> {
     return this.request("PUT", at(roomId, `/durable?device=${fit(device, deviceShape)}`), api.DurableBound, { signal });
   }
@@ -347,7 +351,7 @@ export class ControlPlane {
     return this.#order("DELETE", at(roomId, `/durable?device=${fit(device, deviceShape)}`), { signal });
   }
 
-  /** Stores a ciphertext and gives its hash. Errors: too_large, quota. */
+  /** Stores a ciphertext and returns its hash. Errors: too_large, quota. */
   async putBlob(ciphertext: Uint8Array, signal?: AbortSignal): Promise<string> {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.blob };
     const blob = { target: "/blobs", body: ciphertext, contentType: "application/octet-stream" };
@@ -355,7 +359,7 @@ export class ControlPlane {
     return contentOf(api.BlobStored, body, url).hash;
   }
 
-  /** The bytes that the bus gives for a hash: the reader checks them. Errors: not_found. */
+  /** The bytes that the server returns for a hash. The caller must check them. Errors: not_found. */
   async getBlob(hash: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
     const limits = { bytesMax: api.blobBytesMax, timeoutMs: timeoutMs.blob };
     return (
@@ -369,7 +373,7 @@ export class ControlPlane {
     ).body;
   }
 
-  /** A page of active users that fit a query, as the bus names them: `Directory` checks their keys. */
+  /** A page of active users that match a query. Their keys are not verified: `Directory` does that. */
   async directory(query: DirectoryQuery, signal?: AbortSignal): Promise<Static<typeof api.Directory>> {
     const given = Object.entries(query).flatMap(([name, value]) => (value == null ? [] : [[name, String(value)]]));
     const search = new URLSearchParams(given).toString();
@@ -377,14 +381,14 @@ export class ControlPlane {
     return this.request("GET", target, api.Directory, { signal, size: "page" });
   }
 
-  /** Tells the bus one's own kex key, once. Errors: conflict when another one is there. */
+  /** Publishes this peer's kex key, once. Errors: conflict if another key is set. */
   async putKeys(signal?: AbortSignal): Promise<void> {
     const { kexPubHex: kex_pub, kexSig: kex_sig } = this.identity;
     return this.#order("PUT", "/users/me/keys", { body: { kex_pub, kex_sig }, signal });
   }
 }
 
-/** After how many seconds a request is sent again, or undefined where that is of no use. */
+/** The delay before a request is sent again, in seconds; undefined if a retry is useless. */
 function pauseOf(error: unknown): number | undefined {
   if (hasCode(error, "rate_limited")) return error.retryAfterS;
   if (!hasCode(error, "unavailable")) return undefined;

@@ -1,21 +1,21 @@
 /**
- * A way to a bus that is not its URL: for programs on the bus's own machine, which may not reach the public URL from
- * there. Connections go to the address that is dialled; signatures, and the names in certificates, are those of the
- * URL, so nothing is accepted that the public way would refuse.
+ * Reaches a bus at another address than its URL: for programs on the bus's own machine that cannot reach the public
+ * URL. Connections go to the dialled address. Signatures and certificate names are still those of the URL, so this
+ * accepts nothing that the public route would refuse.
  */
 import { isLoopback, natsHost, parseAddress, urlHost } from "../wire/address.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { codeOf } from "./fetch-fault.ts";
 
-/** How long the address may take to show whether it speaks TLS, in milliseconds. */
+/** Timeout of the probe whether the address speaks TLS, in milliseconds. */
 const probeTimeoutMs = 5_000;
 
-/** Options that Bun's `fetch` knows beside the standard. Elsewhere a certificate has to name the address itself. */
+/** Options of Bun's `fetch` beyond the standard. On other platforms the certificate must name the dialled address. */
 interface TlsInit {
   readonly tls: { readonly serverName: string };
 }
 
-/** What stands for the URL's own origin in a request. */
+/** What replaces the URL's own origin in a request. */
 export interface Route {
   readonly origin: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -25,19 +25,20 @@ export interface Route {
 const refused = (address: string, what: string, hint: string) =>
   new UnibusError("invalid", `${JSON.stringify(address)} ${what} (${hint})`);
 
-/** A bus at a URL that is dialled elsewhere. */
+/** A bus whose URL is dialled at another address. */
 export class Detour {
   readonly #public: URL;
   readonly #hostname: string;
   readonly #port: number;
   readonly #scheme: string | null;
   #origin: Promise<string> | null = null;
-  /** The host:port that is signed for, by the URL of the data plane that is dialled. */
+  /** The host:port that logins are signed for, by the dialled URL of the data plane. */
   readonly #names = new Map<string, string>();
 
   /**
-   * `address`: HOST:PORT, or an http or https URL of it. Without a scheme it is that of `url`; an address of loopback
-   * may also speak plain HTTP behind a proxy that speaks TLS. Errors: invalid, also for cleartext beyond this machine.
+   * `address`: HOST:PORT, or an http or https URL of it. Without a scheme, that of `url` applies; a loopback address
+   * may also speak plain HTTP, behind a proxy that terminates TLS. Errors: invalid, also for cleartext to another
+   * machine.
    */
   constructor(
     url: string,
@@ -55,12 +56,12 @@ export class Detour {
     }
   }
 
-  /** Whether what is dialled never leaves this machine. */
+  /** Whether the dialled address is on this machine. */
   get isLocal(): boolean {
     return isLoopback(this.#hostname);
   }
 
-  /** Where requests go. Errors: what the transport throws. */
+  /** Where requests are sent. Errors: what the transport throws. */
   async route(): Promise<Route> {
     this.#origin ??= this.#findOrigin();
     this.#origin.catch(() => {
@@ -69,7 +70,7 @@ export class Detour {
     return this.#routeTo(await this.#origin);
   }
 
-  /** Where the data plane is dialled that the bus says is at some URLs. Errors: those of `route`. */
+  /** Maps the data plane's advertised URLs to those that are dialled. Errors: those of `route`. */
   async dataUrls(urls: readonly string[]): Promise<string[]> {
     const { origin } = await this.route();
     return urls.map((url) => {
@@ -80,7 +81,7 @@ export class Detour {
     });
   }
 
-  /** A WebSocket below the public URL is the bus's own: it is dialled where requests go. Null for any other URL. */
+  /** Maps a WebSocket URL below the public URL to the origin that requests go to. Null for any other URL. */
   #pathBelow(url: string, origin: string): string | null {
     const { protocol, host, pathname } = new URL(url);
     const base = this.#public.pathname.replace(/\/$/, "");
@@ -88,14 +89,14 @@ export class Detour {
     return `${origin.replace(/^http/, "ws")}${pathname.slice(base.length)}`;
   }
 
-  /** Anything else listens on the same machine, with its own port. */
+  /** Maps any other URL to the dialled machine, with its own port. */
   #sameHost(url: string, name: string): string {
     const { protocol, pathname } = new URL(url);
     const path = /^wss?:$/.test(protocol) && pathname !== "/" ? pathname : "";
     return `${protocol}//${urlHost(this.#hostname)}${name.slice(name.lastIndexOf(":"))}${path}`;
   }
 
-  /** The host:port for which a login at a dialled URL is signed. */
+  /** The host:port that a login at a dialled URL is signed for. */
   nameOf(url: string): string {
     return this.#names.get(url) ?? natsHost(url);
   }

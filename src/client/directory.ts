@@ -1,3 +1,10 @@
+/**
+ * Finds users by handle, key or endpoint, and verifies the keys that the server returns for them.
+ *
+ * Only an endpoint identifies a user, because it is derived from the signing key. Handles are assigned by the server:
+ * two that look alike (`b0b`, `bob`) are ambiguous, and the endpoint behind a handle is pinned at first use, in the
+ * client's state. Used by `Bus.directory`, by `Membership` to add and remove members, and by the command line.
+ */
 import type { Static } from "@sinclair/typebox";
 import type { Directory as DirectoryReply } from "../wire/api.ts";
 import { UnibusError } from "../wire/errors.ts";
@@ -9,28 +16,28 @@ import type { PeerKeys, Vouched } from "./vouched.ts";
 
 type Entry = Static<typeof DirectoryReply>["members"][number];
 
-/** A user as the bus lists them. The handle is the bus's word: who it names, only the keys say. */
+/** A user as the server lists them. The server assigns the handle; only the keys prove who it is. */
 export interface Peer {
   readonly endpoint: string;
   readonly sign_pub: string;
   readonly handle: string;
   readonly role: Entry["role"];
-  /** Null before the user has brought a kex key: then nothing can be sealed to them. */
+  /** Null until the user has published a kex key. Nothing can be sealed to them before. */
   readonly keys: PeerKeys | null;
 }
 
 /** A user who was looked up. */
 export interface Found extends Peer {
   /**
-   * The endpoint for which the handle was used first, where it is another one now: the user is warned, and says by
-   * `approve` whether that is right. Null where nothing has changed.
+   * The endpoint that the handle was pinned to, if it differs from the current one: warn the user, who calls `approve`
+   * if the change is right. Null if nothing changed.
    */
   readonly pinned: string | null;
 }
 
-/** Which page of the directory is asked for. */
+/** Selects a page of the directory. */
 export interface PageOptions {
-  /** The `next` of the page before; null for the first page. */
+  /** The `next` of the previous page; null for the first page. */
   readonly after?: string | null;
   readonly limit?: number;
   readonly signal?: AbortSignal | undefined;
@@ -39,30 +46,30 @@ export interface PageOptions {
 /** A page of users. */
 export interface DirectoryPage {
   readonly peers: readonly Peer[];
-  /** What the next page is `after`; null for the last page. */
+  /** The `after` of the next page; null if this is the last page. */
   readonly next: string | null;
 }
 
-/** How many users with one look a refusal names. */
+/** Maximum number of look-alike users that an error lists. */
 const namesakesMax = 20;
 
 const endpointShape = new RegExp(endpointPattern);
 const keyShape = new RegExp(keyPattern);
 
-/** What a user is called. */
+/** The names and keys by which a user can be found. */
 interface Named {
   readonly endpoint: string;
   readonly sign_pub: string;
   readonly handle: string;
 }
 
-/** Whether a name is one that somebody chose: what looks like an endpoint or a key never is. */
+/** Whether a name is a handle, which a user can choose. A name with the format of an endpoint or a key never is. */
 const isHandle = (name: string): boolean => !endpointShape.test(name) && !keyShape.test(name);
 
 /**
- * The user that a handle, a key or an endpoint names among some users, or null. A handle names every user with the
- * same look: `b0b` is `bob`.
- * Errors: conflict for a handle that several users have, or that looks like theirs, with their endpoints.
+ * The user among `users` that a handle, key or endpoint names, or null. A handle names every user whose handle looks
+ * the same: `b0b` is `bob`.
+ * Errors: conflict, with the endpoints, if several users have the handle or a look-alike.
  */
 export function meant<User extends Named>(name: string, users: readonly User[]): User | null {
   const found = isHandle(name)
@@ -80,7 +87,7 @@ function ambiguous(name: string, users: readonly Pick<Named, "endpoint">[]): Uni
   );
 }
 
-/** What asks the bus for the users that a name may mean. Errors: invalid for what is longer than any handle. */
+/** The query for the users that a name may mean. Errors: invalid if it is longer than any handle. */
 function queryOf(name: string): DirectoryQuery {
   if (endpointShape.test(name)) return { endpoint: name };
   if (keyShape.test(name)) return { sign_pub: normalKey(name) };
@@ -98,7 +105,7 @@ function peerOf({ endpoint, sign_pub, handle, role, kex_pub, kex_sig }: Entry): 
   return { endpoint, sign_pub, handle, role, keys };
 }
 
-/** The users of a bus, each checked when they are looked up. Source: spec 2, 14. */
+/** The users of a bus. Each lookup verifies their keys. Source: spec 2, 14. */
 export class Directory {
   constructor(
     private readonly control: ControlPlane,
@@ -107,8 +114,8 @@ export class Directory {
   ) {}
 
   /**
-   * A page of active users by endpoint, to be shown: nothing of them is checked but that each endpoint is that of its
-   * key. Units: `limit` in users, 1,000 at most and by default.
+   * A page of active users by endpoint, for display. The only check is that each endpoint is derived from its key.
+   * Units: `limit` in users, at most 1,000, which is the default.
    */
   async page({ after = null, limit, signal }: PageOptions = {}): Promise<DirectoryPage> {
     const query = { after, ...(limit !== undefined && { limit }) };
@@ -121,7 +128,7 @@ export class Directory {
     return { peers, next: more ? last : null };
   }
 
-  /** Active users as `page` gives them, page by page as they are asked for: a bus may have very many. */
+  /** All active users, read page by page as the caller iterates: a bus may have very many. */
   async *list(options: Omit<PageOptions, "after"> = {}): AsyncGenerator<Peer> {
     for (let after: string | null = null; ; ) {
       const { peers, next }: DirectoryPage = await this.page({ ...options, after });
@@ -132,11 +139,11 @@ export class Directory {
   }
 
   /**
-   * The users who are meant by handles, keys or endpoints, in their order. Only these are asked for.
-   * Shape: what looks like an endpoint or a key is never taken for a handle: somebody may have chosen one that does. A
-   * handle's endpoint is pinned at its first use.
-   * Errors: not_found; conflict for a handle that several have, or that looks like theirs, with their endpoints;
-   * forbidden where the bus shows keys that do not belong together.
+   * The users that handles, keys or endpoints name, in the same order. Only these are queried.
+   * Shape: a name with the format of an endpoint or a key is never read as a handle, because a user could choose such a
+   * handle. A handle's endpoint is pinned at first use.
+   * Errors: not_found; conflict, with the endpoints, if several users have the handle or a look-alike; forbidden if the
+   * server returns keys that do not belong together.
    */
   async find(who: readonly string[], signal?: AbortSignal): Promise<Found[]> {
     const found: Found[] = [];
@@ -146,15 +153,15 @@ export class Directory {
     return found;
   }
 
-  /** The users whom a handle, a key or an endpoint may mean, to be shown: several where they look alike. */
+  /** The users that a handle, key or endpoint may mean, for display. There are several if handles look alike. */
   async named(name: string, signal?: AbortSignal): Promise<Peer[]> {
     const members = await this.#named(name, signal);
     return members.filter((one) => !isHandle(name) || lookAlike(one.handle, name)).map(peerOf);
   }
 
   /**
-   * Makes sure that a handle names one user alone, as the member of a room that was found by it. What is no handle
-   * passes. Errors: conflict with the endpoints of all who have it, or look like it.
+   * Makes sure that a handle by which a room's member was found names that user only. Endpoints and keys always pass.
+   * Errors: conflict, with the endpoints of all users who have the handle or a look-alike.
    */
   async checkAlone(name: string, endpoint: string, signal?: AbortSignal): Promise<void> {
     if (!isHandle(name)) return;
@@ -167,15 +174,15 @@ export class Directory {
       );
   }
 
-  /** The users whom the bus has for a name. */
+  /** The users that the server returns for a name. */
   async #named(name: string, signal: AbortSignal | undefined): Promise<readonly Entry[]> {
     const { members } = await this.control.directory(queryOf(name), signal);
     return members;
   }
 
   /**
-   * The endpoint for which a name, or one that looks like it, was used first, where it is another than this one. Null
-   * where it is the same, for a first use, which pins it, and for what is no handle.
+   * The endpoint that a handle or a look-alike was pinned to, if it is not this one. Null if it is the same, for the
+   * first use, which pins it, and for endpoints and keys.
    */
   async pinned(name: string, endpoint: string): Promise<string | null> {
     if (!isHandle(name)) return null;
@@ -185,7 +192,7 @@ export class Directory {
     return first === endpoint || known.includes(endpoint) ? null : first;
   }
 
-  /** Takes the endpoint that a handle has now as the right one: the user has asked them. */
+  /** Pins a handle to its current endpoint. The caller has verified the endpoint with the user out of band. */
   async approve({ handle, endpoint }: Pick<Found, "handle" | "endpoint">): Promise<void> {
     const alike = (await this.state.handles()).filter((pin) => lookAlike(pin.handle, handle));
     for (const name of new Set([handle, ...alike.map((pin) => pin.handle)])) {

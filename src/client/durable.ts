@@ -1,3 +1,11 @@
+/**
+ * A durable subscription: the position in a room that the server keeps for one device of this peer.
+ *
+ * The application handles messages one at a time, and each is acked when its handler returns. A message that was not
+ * acked is redelivered, perhaps out of order. Messages that wait their turn send progress acks, so that the server does
+ * not redeliver them. An ack that the current login does not permit yet is sent again once, after a reconnect. Used by
+ * `Room`.
+ */
 import { UnibusError } from "../wire/errors.ts";
 import { consumerName, deliverSubject, mainDevice, streamName } from "../wire/names.ts";
 import type { ControlPlane } from "./control.ts";
@@ -6,43 +14,48 @@ import type { LiveMessage } from "./line.ts";
 import type { Live } from "./live.ts";
 import type { Received, Receiver } from "./receiver.ts";
 
-/** How often the bus is told that a message is still worked on, in milliseconds: it waits 10 s. Source: spec 8. */
+/**
+ * How often progress is reported for an unfinished message, in milliseconds. The server redelivers after 10 s.
+ * Source: spec 8.
+ */
 const progressEveryMs = 4_000;
-/** How many messages wait to be worked on: the bus sends 32 before it waits for an ack. What is more comes again. */
+/** Maximum number of waiting messages. The server sends at most 32 without an ack; any excess is redelivered. */
 const waitingMax = 64;
 
-/** How many acks that were sent again are remembered. */
+/** Maximum number of resent acks to remember. */
 const sentAgainMax = 1_000;
 
-/** Which place is followed. */
+/** The options of `durable`. */
 export interface DurableOptions {
-  /** `[a-z0-9]{1,16}`; each device has a place of its own. Default: `main`. */
+  /** `[a-z0-9]{1,16}`. Each device has its own position. Default: `main`. */
   readonly device?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a durable needs. */
+/** The dependencies of a `Durable`. */
 export interface DurableParts {
   readonly roomId: string;
   readonly live: Live;
   readonly control: ControlPlane;
   readonly receiver: Receiver;
-  /** Begins to take what is delivered to a subject, or, without a taker, ends it. */
+  /** Sets the handler of a delivery subject and subscribes to it; null removes both. */
   readonly deliver: (subject: string, taker: DeliveryTaker | null) => Promise<void>;
   readonly onTrouble: (error: unknown) => void;
 }
 
 /**
- * A place in a room that the bus keeps for one device of this peer. Each message is worked on in its turn and
- * acknowledged when that has ended; what was not acknowledged comes again, perhaps out of order. Source: spec 8.
+ * A position in a room that the server keeps for one device of this peer. Messages are handled one at a time and acked
+ * when the handler returns. An unacked message is redelivered, perhaps out of order. Source: spec 8.
  */
 export class Durable implements AsyncDisposable {
   readonly #subject: string;
-  /** Acks go to this place's own consumer, wherever the bus says. */
+  /**
+   * The prefix of valid ack subjects. An ack goes only to this durable's own consumer, whatever the server asks for.
+   */
   readonly #acks: string;
-  /** The acks of what waits or is worked on. */
+  /** The ack subjects of messages that wait or are being handled. */
   readonly #waiting = new Set<string>();
-  /** Acks that were refused, and those that were sent again since, the oldest first. */
+  /** Acks that were refused, and acks that were sent again since, oldest first. */
   readonly #refused = new Set<string>();
   readonly #sentAgain = new Set<string>();
   #sendingAgain: Promise<void> | null = null;
@@ -60,7 +73,7 @@ export class Durable implements AsyncDisposable {
     this.#acks = `$JS.ACK.${streamName(parts.roomId)}.${consumerName(parts.roomId, endpoint, device)}.`;
   }
 
-  /** Binds a device. Errors: conflict for a room that is not kept; quota for too many devices; forbidden, gone. */
+  /** Binds a device. Errors: conflict if the room is not persisted; quota for too many devices; forbidden, gone. */
   static async bind(
     parts: DurableParts,
     onReceived: (received: Received) => unknown,
@@ -68,7 +81,7 @@ export class Durable implements AsyncDisposable {
   ): Promise<Durable> {
     const durable = new Durable(parts, onReceived, device);
     const subject = durable.#subject;
-    // The subscription comes first: what is delivered begins with it.
+    // Subscribe before the bind, which starts the deliveries.
     const refused = (ack: string) => durable.#ackRefused(ack);
     await parts.deliver(subject, { take: (message) => durable.#take(message), refused });
     try {
@@ -81,7 +94,10 @@ export class Durable implements AsyncDisposable {
     }
   }
 
-  /** Stops, after what is worked on. The place stays: the next `durable` of this device goes on there. */
+  /**
+   * Stops after the message being handled. The server keeps the position: the next `durable` of this device resumes
+   * there.
+   */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -89,7 +105,7 @@ export class Durable implements AsyncDisposable {
     await this.#working;
   }
 
-  /** Stops, and gives the place up. Errors: those of DELETE durable. */
+  /** Stops and deletes the position. Errors: those of DELETE durable. */
   async forget(signal?: AbortSignal): Promise<void> {
     await this.close();
     await this.parts.control.unbindDurable(this.parts.roomId, this.device, signal);
@@ -111,15 +127,18 @@ export class Durable implements AsyncDisposable {
   }
 
   async #work(data: Uint8Array, ack: string): Promise<void> {
-    // What waits when it is closed is not worked on: it comes again.
+    // Messages still waiting at `close` are not handled; the server redelivers them.
     if (this.#isClosed) return;
     const received = await this.parts.receiver.open(data, "history");
     if (received !== null) await this.onReceived(received);
-    // What does not hold is done with, too: it would come again for ever.
+    // Ack an invalid message, too: otherwise it is redelivered for ever.
     this.parts.live.line.publish(ack, "+ACK");
   }
 
-  /** The connection may be older than the consumer: the next one may acknowledge. An ack is sent again once. */
+  /**
+   * Handles a refused ack. The connection may be older than the consumer, so a new login may be permitted. Each ack is
+   * sent again once.
+   */
   #ackRefused(ack: string): void {
     if (this.#isClosed || !ack.startsWith(this.#acks) || this.#sentAgain.has(ack)) return;
     this.#refused.add(ack);
@@ -134,7 +153,7 @@ export class Durable implements AsyncDisposable {
     await this.parts.live.refresh();
     for (const ack of this.#refused) {
       this.#refused.delete(ack);
-      // What is still worked on is acknowledged when that has ended.
+      // A message still in progress is acked when its handler returns.
       if (this.#waiting.has(ack)) continue;
       this.#sentAgain.add(ack);
       this.parts.live.line.publish(ack, "+ACK");
@@ -145,7 +164,7 @@ export class Durable implements AsyncDisposable {
     }
   }
 
-  /** What waits for its turn is worked on, too: else the bus would send it again. */
+  /** Reports progress for waiting messages, too: otherwise the server redelivers them. */
   #sayProgress(): void {
     if (!this.parts.live.isUp) return;
     try {

@@ -1,11 +1,11 @@
 /**
- * Later epochs that owners of a room signed and the bus does not show.
+ * Detects a server that hides newer epochs of a room, which an owner has signed.
  *
- * One frame proves nothing about the bus: its sender may have written any number. So a claim counts only if an owner
- * signed it, and is confirmed only when a second read of the room, 10 seconds later, still shows an older epoch. While
- * a confirmed claim stands, sending stops with `room_stale`. A claim ends when a read shows its epoch, or when its
- * owner owns the room no more. Confirmed claims are kept in the client's state, so that they hold for a program that
- * only sends. Source: spec 3.
+ * One frame proves nothing about the server: its sender may have written any number. So a claim counts only if an owner
+ * signed it, and it is confirmed only if a second read of the room, 10 seconds later, still shows an older epoch. While
+ * a confirmed claim is open, sending fails with `room_stale`. A claim ends when a read shows its epoch, or when its
+ * signer no longer owns the room. Confirmed claims are kept in the client's state, so that they also hold for a program
+ * that only sends. Source: spec 3.
  */
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { epochMax, ownersMax } from "../wire/statement.ts";
@@ -13,10 +13,10 @@ import type { ClientState } from "./state.ts";
 import { memberNow, type VerifiedRoom } from "./verified-room.ts";
 import { pause } from "./wait.ts";
 
-/** After which time a room is read again to confirm a claim, in milliseconds. Source: spec 3. */
+/** The delay before the second read of a room that confirms a claim, in milliseconds. Source: spec 3. */
 const confirmAfterMs = 10_000;
 
-/** An owner's signed word that the room has reached an epoch. */
+/** An owner's signed claim that the room has reached an epoch. */
 export interface EpochClaim {
   /** The endpoint of the owner. */
   readonly by: string;
@@ -26,9 +26,9 @@ export interface EpochClaim {
 interface ClaimsParts {
   readonly roomId: string;
   readonly state: ClientState;
-  /** Reads the room again, in a read that begins after the call. */
+  /** Reads the room again. The read must start after this call. */
   readonly refresh: () => Promise<VerifiedRoom>;
-  /** Called once for each claim that was confirmed. */
+  /** Called once for each confirmed claim. */
   readonly onStale: (claim: EpochClaim, error: UnibusError) => void;
   readonly onTrouble: (error: unknown) => void;
   readonly signal: AbortSignal | undefined;
@@ -46,27 +46,28 @@ function claimsIn(note: unknown): EpochClaim[] {
   });
 }
 
-/** The claims of one room. */
+/** The epoch claims of one room. */
 export class EpochClaims {
-  /** Claims that wait for the second read: when each was made, by `performance.now()`. */
+  /** Claims that wait for the second read, with the time of the first claim by `performance.now()`. */
   readonly #waiting = new Map<string, { readonly epoch: number; readonly atMs: number }>();
   readonly #confirmed = new Map<string, number>();
   #isChecking = false;
 
   constructor(private readonly parts: ClaimsParts) {}
 
-  /** Reads the claims that were confirmed before. Errors: those of the client's state. */
+  /** Loads the claims that were confirmed earlier. Errors: those of the client's state. */
   async load(): Promise<void> {
     for (const { by, epoch } of claimsIn(await this.parts.state.note(this.parts.roomId, "claims"))) {
       this.#confirmed.set(by, epoch);
     }
   }
 
-  /** Takes a claim. The caller has checked the signature, and that its signer owns the room. */
+  /** Adds a claim. The caller has verified the signature, and that the signer owns the room. */
   add({ by, epoch }: EpochClaim): void {
     const known = Math.max(this.#confirmed.get(by) ?? 0, this.#waiting.get(by)?.epoch ?? 0);
     if (epoch <= known || this.#waiting.size >= ownersMax) return;
-    // The first claim sets the time: an owner who raises theirs again and again would put the second read off for ever.
+    // Keep the time of the first claim: an owner who keeps raising the epoch must not postpone the second read for
+    // ever.
     this.#waiting.set(by, { epoch, atMs: this.#waiting.get(by)?.atMs ?? performance.now() });
     void this.#check();
   }
@@ -79,7 +80,7 @@ export class EpochClaims {
     return null;
   }
 
-  /** Errors: room_stale while a confirmed claim stands. */
+  /** Throws while a confirmed claim is open. Errors: room_stale. */
   refuse(room: VerifiedRoom): void {
     const claim = this.standing(room);
     if (claim !== null) throw staleError(room, claim);
@@ -101,7 +102,7 @@ export class EpochClaims {
     }
   }
 
-  /** Confirms what was claimed before a moment, or forgets it. A read that fails is made again later. */
+  /** Confirms or discards the claims made before a moment. If the read fails, it is tried again later. */
   async #confirm(beforeMs: number): Promise<void> {
     const due = [...this.#waiting].filter(([, { atMs }]) => atMs <= beforeMs);
     if (due.length === 0) return;

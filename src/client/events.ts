@@ -1,28 +1,28 @@
-/** What a listener returns to stop listening. */
+/** Returned by `on`; call it to stop listening. */
 export type Unlisten = () => void;
 
-/** Names of events, each with what it tells. */
+/** Event names, each with the type of its detail. */
 export type EventMap = { readonly [name: string]: unknown };
 
-/** Tells listeners what happens. One that throws is told to `onFault`, and disturbs nobody. */
+/** A typed event emitter. An error that a listener throws goes to `onFault` and does not affect other listeners. */
 export class Events<M extends EventMap> {
   readonly #listeners = new Map<keyof M, Set<(detail: never) => void>>();
 
   constructor(private readonly onFault: (error: unknown) => void) {}
 
-  /** Listens until what is returned is called. */
+  /** Adds a listener until the returned function is called. */
   on<K extends keyof M>(name: K, listener: (detail: M[K]) => void): Unlisten {
     const listeners = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, listeners.add(listener as (detail: never) => void));
     return () => listeners.delete(listener as (detail: never) => void);
   }
 
-  /** Whether anybody listens. */
+  /** Whether an event has listeners. */
   isHeard(name: keyof M): boolean {
     return (this.#listeners.get(name)?.size ?? 0) > 0;
   }
 
-  /** Tells all who listen now. */
+  /** Calls all current listeners. */
   tell<K extends keyof M>(name: K, detail: M[K]): void {
     for (const listener of this.#listeners.get(name) ?? []) {
       try {

@@ -1,22 +1,24 @@
 /**
- * Frames that wait for one reader. The queue is bounded in number and in bytes, and a reader that is too slow is never
- * ended for it: otherwise one member who sends a lot could end every reader of a room. What is too much is either left
- * out, to be read from where it is kept (`lapse`), or dropped from the sender who has the most waiting (`drop`).
+ * The queue of frames that wait for one reader, bounded in number and in bytes.
+ *
+ * A slow reader is never closed for being slow: otherwise one member who sends a lot could close every reader of a
+ * room. When the queue is full, it either drops its content and signals a gap that the reader fills from the history
+ * (`lapse`), or drops frames of the sender who has the most waiting (`drop`).
  */
 import type { Told } from "./tail.ts";
 
-/** How many bytes of payload may wait for one reader. */
+/** Maximum payload bytes that wait for one reader. */
 const bytesMax = 64 * 1_048_576;
 
-/** What becomes of frames that are too much: left out, to be read again from the history, or dropped for good. */
+/** What happens when the queue is full: `lapse` skips frames that can be read from the history, `drop` loses frames. */
 export type Overflow = "lapse" | "drop";
 
-/** Told in place of a frame when some were left out: the reader reads them from the history, and then goes on. */
+/** Returned in place of a frame after a gap. The reader fills the gap from the history and then goes on. */
 export const lapsed = Symbol("lapsed");
 
 const sizeOf = ({ received }: Told): number => received.payload.length;
 
-/** The queue of one reader. */
+/** The message queue of one reader. */
 export class Feed {
   #queue: Told[] = [];
   #bytes = 0;
@@ -24,14 +26,14 @@ export class Feed {
   #end: { readonly error: unknown } | null = null;
   #hasLapsed = false;
 
-  /** `max`: how many frames may wait. `onDrop` is called when some were dropped. */
+  /** `max`: maximum number of waiting frames. `onDrop` is called when frames were dropped. */
   constructor(
     private readonly max: number,
     private readonly overflow: Overflow,
     private readonly onDrop: () => void = () => undefined,
   ) {}
 
-  /** Takes a frame for the reader. */
+  /** Appends a frame. */
   push(told: Told): void {
     if (this.#end !== null) return;
     if (this.#queue.length >= this.max || this.#bytes + sizeOf(told) > bytesMax) this.#makeRoom();
@@ -40,7 +42,7 @@ export class Feed {
     this.#wake?.();
   }
 
-  /** Whether something was left out since the last call, to be read from where it is kept. */
+  /** Whether frames were skipped since the last call, and must be read from the history. */
   takeLapse(): boolean {
     const hasLapsed = this.#hasLapsed;
     this.#hasLapsed = false;
@@ -51,17 +53,17 @@ export class Feed {
     return this.#end !== null;
   }
 
-  /** Whether nothing waits, and nothing was left out. */
+  /** Whether no frame waits and none was skipped. */
   get isEmpty(): boolean {
     return this.#queue.length === 0 && !this.#hasLapsed;
   }
 
-  /** The frame that is next, if there is one. */
+  /** The next frame, if there is one. */
   peek(): Told | undefined {
     return this.#queue[0];
   }
 
-  /** Resolves when there is something to read, or the end. */
+  /** Resolves when there is a frame, a gap, or the end. */
   async came(): Promise<void> {
     while (this.isEmpty && this.#end === null) {
       await new Promise<void>((resolve) => {
@@ -71,13 +73,13 @@ export class Feed {
     }
   }
 
-  /** Ends the feed after what is in it; with an error where there is one. */
+  /** Ends the queue after the frames in it, with an error if one is given. */
   end(error: unknown = null): void {
     this.#end ??= { error };
     this.#wake?.();
   }
 
-  /** The next frame; `lapsed` where some were left out before it; null at the end. Errors: what it was ended with. */
+  /** The next frame; `lapsed` if frames were skipped before it; null at the end. Errors: the error given to `end`. */
   async next(): Promise<Told | typeof lapsed | null> {
     for (;;) {
       if (this.takeLapse()) return lapsed;
@@ -101,7 +103,8 @@ export class Feed {
     this.onDrop();
     const mostBy = (weigh: (told: Told) => number) => noisiest(this.#queue, weigh);
     const sender = this.#queue.length >= this.max ? mostBy(() => 1) : mostBy(sizeOf);
-    // Half of theirs, the oldest, so that this is done rarely; where each has one, the oldest of all.
+    // Drop the older half of the sender's frames, so that this happens rarely. If each sender has one frame, drop the
+    // oldest.
     let left = Math.max(1, Math.ceil(this.#queue.filter(({ received }) => received.frame.from === sender).length / 2));
     this.#keep(this.#queue.filter(({ received }) => received.frame.from !== sender || left-- <= 0));
   }
@@ -112,7 +115,7 @@ export class Feed {
   }
 }
 
-/** The sender who has the most waiting. */
+/** The sender with the most frames or bytes waiting. */
 function noisiest(queue: readonly Told[], weigh: (told: Told) => number): string | null {
   const weights = new Map<string, number>();
   let most: { readonly from: string; readonly weight: number } | null = null;

@@ -1,6 +1,6 @@
 import { UnibusError } from "../wire/errors.ts";
 
-/** Why no answer came, by the platform's code for it, and how to fix it. The first row that fits is used. */
+/** Causes of a failed request, by the platform's error code, each with a fix. The first row that matches is used. */
 const faults: readonly { readonly code: RegExp; readonly what: (url: string) => string; readonly fix: string }[] = [
   { code: /EPROTO|ERR_SSL/, what: (url) => `${url} does not speak TLS`, fix: "use http:// if it is not encrypted" },
   {
@@ -31,13 +31,13 @@ const rest: (typeof faults)[number] = {
   fix: "check the address, and that the bus is running there",
 };
 
-/** What the platform calls a failure, or "". */
+/** The platform's code of an error, or "". */
 export function codeOf(failure: unknown): string {
   const { code, cause } = (failure ?? {}) as { readonly code?: unknown; readonly cause?: unknown };
   return typeof code === "string" ? code : cause === undefined ? "" : codeOf(cause);
 }
 
-/** The error for a bus that gave no answer. */
+/** The error for an address that did not answer. */
 export function unreached(url: string, cause: unknown): UnibusError {
   const code = codeOf(cause);
   const { what, fix } = faults.find((fault) => fault.code.test(code)) ?? rest;

@@ -22,36 +22,36 @@ import {
   sealFrameUnder,
 } from "./sealing.ts";
 
-/** How many frames are decrypted while the signatures of as many others are checked. */
+/** How many frames are decrypted while the signatures of the next batch are verified. */
 const openBatch = 128;
 
 const freshNonce = () => crypto.getRandomValues(new Uint8Array(nonceBytes));
 
 /**
- * The bytes of a frame: sealed where the room encrypts, then signed where it signs.
- * Errors: too_large above 1 MiB. A room that encrypts and comes without its key is a programmer's error, as is an id
- * that is no ULID: nothing is sent in the clear by mistake. Source: spec 4.
+ * Encodes a frame: encrypts it if the room's policy says so, then signs it if the policy says so.
+ * Errors: too_large above 1 MiB. A missing key in a room that encrypts, or an id that is not a ULID, is a programming
+ * error and throws, so that nothing is sent in the clear by mistake. Source: spec 4.
  */
 export function sealFrame(draft: Draft, room: SendingRoom, identity: Identity): Uint8Array {
   return sealFrameUnder(freshNonce(), draft, room, identity);
 }
 
-/** What opens a frame: all of it out of the room's verified state, nothing out of the frame. */
+/** What is needed to open a frame. All of it comes from the room's verified state, nothing from the frame. */
 export interface Opening {
   readonly roomId: string;
   readonly policy: Policy;
-  /** The key of the frame's epoch, 32 bytes; null where the room does not encrypt. */
+  /** The key of the frame's epoch, 32 bytes; null if the room does not encrypt. */
   readonly roomKey: Uint8Array | null;
-  /** The signing key of the member whose endpoint the frame says it is from, in lowercase hex. */
+  /** The signing key of the member named as the frame's sender, in lowercase hex. */
   readonly signPub: string;
 }
 
-/** A frame that holds. */
+/** A valid frame, opened. */
 export interface Opened {
   readonly frame: Frame;
-  /** What the sender said, decrypted where the room encrypts. */
+  /** The message, decrypted if the room encrypts. */
   readonly payload: Uint8Array;
-  /** Its signature was checked; false where there is none and the room demands none. */
+  /** Whether its signature was verified; false if it has none and the room does not require one. */
   readonly verified: boolean;
 }
 
@@ -59,13 +59,13 @@ const bytesIn = (text = ""): Uint8Array => fromBase64(text) ?? new Uint8Array();
 
 /** A frame that was dropped. */
 export interface Refused extends Dropped {
-  /** The endpoint that signed it, where the signature was checked and holds: otherwise any member may have made it. */
+  /** The endpoint that signed it, if the signature is valid. Otherwise any member may have made the frame. */
   readonly signedBy?: string | undefined;
-  /** The endpoint that it names as its sender, which anybody could have written; undefined for what is not a frame. */
+  /** The sender that it claims, which anyone could have written; undefined if the bytes are not a frame. */
   readonly claims?: string | undefined;
 }
 
-/** What is wrong with a frame's signature, or null. Under a key that is not sound none holds: see `SoundKeys`. */
+/** The fault of a frame's signature, or null. An unsound key never verifies a signature: see `SoundKeys`. */
 export async function signatureFault(
   frame: Frame,
   { roomId, policy, signPub }: Pick<Opening, "roomId" | "policy" | "signPub">,
@@ -75,7 +75,7 @@ export async function signatureFault(
   return holds ? null : "bad_signature";
 }
 
-/** What the sender said, or null when that cannot be known. */
+/** The plaintext of a frame, or null if it cannot be decrypted. */
 function payloadOf(frame: Frame, { roomId, policy, roomKey }: Opening): Uint8Array | null {
   if (!policy.encrypt) return frame.n === undefined ? bytesIn(frame.p) : null;
   if (roomKey === null || frame.n === undefined || frame.p === undefined) return null;
@@ -83,9 +83,9 @@ function payloadOf(frame: Frame, { roomId, policy, roomKey }: Opening): Uint8Arr
 }
 
 /**
- * Checks and opens a frame, or says why it is dropped. It never throws for what a frame holds.
- * Shape: the caller has checked subject, membership, repeats and epoch; the signature is checked on another thread,
- * under the key that is given and only if that is sound.
+ * Verifies and decrypts a frame, or returns why it is dropped. Never throws because of a frame's content.
+ * Shape: the caller has checked subject, membership, replay and epoch. The signature is verified on another thread, and
+ * only with a sound key.
  * Source: spec 4.
  */
 export async function openFrame(frame: Frame, opening: Opening): Promise<Opened | Refused> {
@@ -99,8 +99,8 @@ export async function openFrame(frame: Frame, opening: Opening): Promise<Opened 
 }
 
 /**
- * Opens many frames, in their order: while some are decrypted, the signatures of others are checked.
- * Shape: one result for each, as `openFrame` gives it.
+ * Opens many frames, in order. Decrypts one batch while the signatures of the next are verified.
+ * Shape: one result for each frame, as `openFrame` returns it.
  */
 export async function openFrames(list: readonly (readonly [Frame, Opening])[]): Promise<(Opened | Refused)[]> {
   const opened: (Opened | Refused)[] = [];
@@ -115,23 +115,26 @@ export async function openFrames(list: readonly (readonly [Frame, Opening])[]): 
 }
 
 /**
- * Seals a blob with the room's key.
- * Errors: too_large above 16 MiB less what sealing adds. Source: spec 4.
+ * Encrypts a blob with the room's key.
+ * Errors: too_large above 16 MiB less the overhead of encryption. Source: spec 4.
  */
 export function sealBlob(plaintext: Uint8Array, room: BlobRoom): SealedBlob {
   return sealBlobUnder(freshNonce(), plaintext, room);
 }
 
-/** Why the bytes that came for a blob reference are not what it names. */
+/** Why the received bytes do not match a blob reference. */
 export type BlobFault =
-  /** More or fewer bytes than the reference says. */
+  /** The length differs from the reference. */
   | "wrong_size"
-  /** Other bytes than the reference says. */
+  /** The hash differs from the reference. */
   | "wrong_hash"
-  /** Sealed with another key, or for another room or epoch. */
+  /** Encrypted with another key, or for another room or epoch. */
   | "not_decryptable";
 
-/** Opens the bytes that came for a reference, or says why not. The epoch is that of the frame which held it. */
+/**
+ * Decrypts the bytes received for a reference, or returns the fault. The epoch is that of the frame that contains the
+ * reference.
+ */
 export function openBlob(
   ciphertext: Uint8Array,
   ref: BlobRef,

@@ -1,25 +1,31 @@
 import { TokenBucket } from "../lib/token-bucket.ts";
 
-/** Rooms that wait to be read, at most: what is more is read when something else leads there. */
+/**
+ * Maximum number of rooms that wait to be read. Hints beyond that are dropped: those rooms are read on another
+ * occasion.
+ */
 const waitingMax = 1_000;
-/** Reads that notices may cause: this many at once, then one a second. Source: spec 9. */
+/** Rate limit of the reads that notices cause: this many at once, then one a second. Source: spec 9. */
 const reads = { burst: 20, perSecond: 1 } as const;
 
-/** Rooms about which something was hinted: each is read once for all hints that came before, one after the other. */
+/**
+ * A queue of rooms to read because a notice hinted at a change. All hints for a room that waits become one read; rooms
+ * are read one at a time.
+ */
 export class Hints {
   readonly #waiting = new Map<string, boolean>();
   readonly #reads = new TokenBucket(reads.burst, reads.perSecond);
   #isReading = false;
 
-  /** `read` reads a room, and signs out who left where `hasLeft` says that somebody did. It never fails. */
+  /** `read` reads a room and, if `hasLeft`, signs the removal of members who left. It never fails. */
   constructor(private readonly read: (roomId: string, hasLeft: boolean) => Promise<void>) {}
 
-  /** How many rooms wait to be read. */
+  /** The number of rooms that wait to be read. */
   get waiting(): number {
     return this.#waiting.size;
   }
 
-  /** Takes a hint. */
+  /** Queues a room. */
   take(roomId: string, hasLeft: boolean): void {
     const before = this.#waiting.get(roomId);
     if (before === undefined && this.#waiting.size >= waitingMax) return;

@@ -1,27 +1,27 @@
 import { fromBase64 } from "../wire/encoding.ts";
 import type { ControlPlane } from "./control.ts";
 
-/** The most frames of one page. Source: spec 8. */
+/** Maximum number of frames in a page. Source: spec 8. */
 const pageMax = 1_000;
-/** A page of this size may have been cut short: 8 MiB less one frame, in characters of base64. Source: spec 8. */
+/** A page of at least this size may have been truncated: 8 MiB less one frame, in base64 characters. Source: spec 8. */
 const perhapsCut = Math.floor(((8 * 1_048_576 - 1_200_000) * 4) / 3);
 
-/** Frames of a room as they were published, oldest first. */
+/** Frames of a room in the order of publication. */
 export interface Page {
   readonly frames: readonly Uint8Array[];
-  /** The last sequence up to which everything was read. */
+  /** Everything up to this sequence number has been read. */
   readonly upTo: number;
 }
 
-/** The bytes of a page's frames; what is no base64 is nothing, and is dropped as such. */
+/** Decodes the frames of a page. Invalid base64 becomes an empty frame, which is dropped later. */
 export function framesOf(messages: readonly string[]): Uint8Array[] {
   return messages.map((text) => fromBase64(text) ?? new Uint8Array());
 }
 
 /**
- * The frames of a room after a sequence and none before it, oldest first, until there are none at the moment of the
- * read. A page is asked for by its number of frames, which is that of its sequences: rooms delete from their beginning
- * alone. Errors: those of GET history.
+ * The frames of a room after a sequence number, and none before it, oldest first, up to the last one at the time of the
+ * call. A page is requested by its number of frames, which equals that of its sequence numbers, because rooms delete
+ * only from their beginning. Errors: those of GET history.
  */
 export async function* pagesAfter(
   control: ControlPlane,
@@ -43,7 +43,7 @@ export async function* pagesAfter(
       continue;
     }
     cursor = before - 1;
-    // Where nothing is left of a long time, the way is gone in growing steps.
+    // Where a long range has been deleted, double the step until frames appear.
     step = page.messages.length === 0 ? step * 2 : pageMax;
     if (page.messages.length > 0) yield { frames: framesOf(page.messages), upTo: cursor };
   }

@@ -6,32 +6,32 @@ import type { Detour } from "./detour.ts";
 import type { Identity } from "./identity.ts";
 import { bodyOf, refusalOf } from "./reply.ts";
 
-/** How much of a refusal is read, in bytes. */
+/** The maximum number of bytes read of an error reply. */
 const refusalBytesMax = 65_536;
 
-/** One request, and what its reply may cost. */
+/** One request, and the limits of its reply. */
 export interface Ask {
   readonly method: "GET" | "POST" | "PUT" | "DELETE";
   /** path?query, exactly as it is sent. */
   readonly target: string;
   readonly body?: Uint8Array | undefined;
-  /** JSON where nothing is said. */
+  /** Default: JSON. */
   readonly contentType?: string;
-  /** Who signs; nobody, where the route is for anyone. */
+  /** Signs the request; undefined for a public route. */
   readonly signer?: Identity | undefined;
-  /** The time that is signed, in milliseconds since 1970. */
+  /** The time to sign, in milliseconds since 1970. */
   readonly nowMs?: (() => number) | undefined;
   readonly bytesMax: number;
   /** For the request and its whole reply. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
-  /** Where it is sent instead of to the bus's own URL. */
+  /** Where to send the request instead of to the bus's own URL. */
   readonly detour?: Detour | undefined;
 }
 
 /**
- * The address of a bus, to which targets are appended, its scheme and host in lower case.
- * Errors: invalid for what is no http or https URL, and for one with a user, a query or a fragment.
+ * Normalizes the address of a bus, to which targets are appended: scheme and host in lower case.
+ * Errors: invalid if it is not an http or https URL, or has a user, a query or a fragment.
  */
 export function busUrl(text: string): string {
   const base = baseUrl(text.trim());
@@ -43,13 +43,13 @@ export function busUrl(text: string): string {
   return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
 }
 
-/** Whether requests to a bus, who sends them and what they name can be read on the way. Source: spec 9. */
+/** Whether requests to a URL, including sender and target, can be read on the way. Source: spec 9. */
 export function isCleartext(url: string): boolean {
   const { protocol, hostname } = new URL(url);
   return protocol === "http:" && !isLoopback(hostname);
 }
 
-/** The headers of a signed request: a fresh nonce, and the host as it is dialled. Source: spec 5. */
+/** The headers of a signed request, with a fresh nonce and the host of the URL. Source: spec 5. */
 function signedHeaders(
   base: string,
   { method, target, body, nowMs = Date.now }: Ask,
@@ -70,9 +70,9 @@ function signedHeaders(
 }
 
 /**
- * Sends a request to one bus, and gives the body of its success.
- * Errors: a UnibusError for whatever was answered and is no success; what the transport throws, as it comes, where
- * there was no whole answer. A redirect is no success: a signature, or a token, is for this bus alone.
+ * Sends a request to one address, and returns the body of a successful reply.
+ * Errors: a UnibusError for every other reply; the transport's own error if there was no complete reply. A redirect is
+ * an error: a signature or token is meant for this bus only.
  */
 export async function exchange(base: string, ask: Ask): Promise<Uint8Array<ArrayBuffer>> {
   const { method, target, body, contentType = "application/json", signer, bytesMax, timeoutMs, signal } = ask;

@@ -7,7 +7,7 @@ import { endpointId, userNkey } from "../wire/names.ts";
 import { keysText } from "../wire/sign.ts";
 import { openRoomKey } from "./keys.ts";
 
-/** The fields of an identity file and the size of each in bytes. Fixed. Source: spec 2. */
+/** The fields of an identity file and the size of each in bytes. Never changes. Source: spec 2. */
 export const identityFields = { sign_pub: 32, sign_priv: 64, kex_pub: 32, kex_priv: 32 } as const;
 
 type Field = keyof typeof identityFields;
@@ -15,8 +15,8 @@ type Field = keyof typeof identityFields;
 const signable = /^unibus-[a-z]+-v[1-9][0-9]*(\n|$)/;
 
 /**
- * The two key pairs of a peer.
- * Its private keys stay out of JSON and of what a console prints. Source: spec 2.
+ * The two key pairs of a peer: one to sign, one for key exchange. Its private keys do not appear in JSON or in console
+ * output. Source: spec 2.
  */
 export class Identity {
   readonly signPub: Uint8Array;
@@ -25,15 +25,15 @@ export class Identity {
   readonly signPubHex: string;
   readonly kexPubHex: string;
   readonly endpoint: string;
-  /** The name of the same key in NATS, `U...`. */
+  /** The same key as a NATS nkey, `U...`. */
   readonly nkey: string;
-  /** Vouches for `kexPub`, base64-std; it travels wherever kex_pub does. */
+  /** The signature that binds `kexPub` to this identity, base64-std. It is sent wherever kex_pub is. */
   readonly kexSig: string;
   readonly #signPriv: Uint8Array;
   readonly #signer: (message: Uint8Array) => Uint8Array;
   readonly #kexPriv: Uint8Array;
 
-  /** Both seeds have 32 bytes, and libsodium is ready: `identityFromSeeds` sees to both. */
+  /** Needs 32-byte seeds and an initialized libsodium: use `identityFromSeeds`. */
   constructor(signSeed: Uint8Array, kexPriv: Uint8Array) {
     const sign = sodium.crypto_sign_seed_keypair(signSeed);
     this.signPub = sign.publicKey;
@@ -58,13 +58,13 @@ export class Identity {
     return this.#kexPriv.slice();
   }
 
-  /** The Ed25519 signature of a text whose first line is `unibus-<kind>-v<n>`; nothing else is ever signed. */
+  /** The Ed25519 signature of a text whose first line is `unibus-<kind>-v<n>`. Refuses to sign any other text. */
   sign(text: string): Uint8Array {
     if (!signable.test(text)) throw new TypeError("an identity signs only text that begins with unibus-<kind>-v<n>");
     return this.#signer(bytesOf(text));
   }
 
-  /** The room key that was sealed to this identity, or null when it was not. Shape: `sealed` base64-std. */
+  /** The room key in a box sealed to this identity, or null if the box does not open. Shape: `sealed` base64-std. */
   openRoomKey(sealed: string): Uint8Array | null {
     return openRoomKey(sealed, this.kexPub, this.#kexPriv);
   }
@@ -77,7 +77,7 @@ export async function identityFromSeeds(signSeed: Uint8Array, kexPriv: Uint8Arra
   return new Identity(signSeed, kexPriv);
 }
 
-/** A new identity out of fresh random bytes. */
+/** Generates an identity from random bytes. */
 export async function generateIdentity(): Promise<Identity> {
   await sodium.ready;
   return new Identity(sodium.randombytes_buf(32), sodium.randombytes_buf(32));
@@ -114,8 +114,8 @@ function fieldsOf(text: string): Record<Field, Uint8Array> {
 }
 
 /**
- * Reads the text of an identity file.
- * Errors: invalid for anything but four keys of the right size that belong together; it repeats no key.
+ * Parses an identity file.
+ * Errors: invalid unless it has four keys of the right size that belong together. An error never contains a key.
  * Source: spec 2.
  */
 export async function parseIdentity(text: string): Promise<Identity> {
@@ -127,7 +127,7 @@ export async function parseIdentity(text: string): Promise<Identity> {
   return identity;
 }
 
-/** The text of an identity file: it holds the private keys. */
+/** The content of an identity file, which includes the private keys. */
 export function identityText(identity: Identity): string {
   const fields: Record<Field, string> = {
     sign_pub: toBase64(identity.signPub),

@@ -41,23 +41,23 @@ export { type ClientState, MemoryState, type StatePlace } from "./state.ts";
 export type { BusStatus, Reconnecting } from "./status.ts";
 export { identityFromWords, newWords } from "./wallet.ts";
 
-/** What `connect` takes: one address or several, and where to remember what was seen. */
+/** The options of `connect`: one or more addresses, an identity, and where to keep the client's state. */
 export type ClientOptions = Omit<ConnectOptions, "urls" | "state" | "ownClock"> & {
   /** The address of the bus. */
   readonly url?: string;
-  /** Several addresses of one bus, the preferred first. */
+  /** Several addresses of one bus, the preferred one first. */
   readonly urls?: readonly string[];
   /**
-   * A folder of this identity alone (in a browser: the name of a database), in which versions, owners and handles are
-   * remembered, so that the bus cannot go back; or `memory`, which forgets them with the program.
+   * A folder for this identity only (in a browser: the name of a database). It pins versions, owners and handles, so
+   * that the server cannot roll them back. Or `memory`, which forgets them when the program ends.
    */
   readonly state: string | "memory";
 };
 
 /**
  * Connects to a bus.
- * Errors: invalid for a wrong address or option, which it names; clock_skew for clocks that are too far apart;
- * unavailable when nobody answers; unauthenticated for a key that is not a user's.
+ * Errors: invalid for a wrong address or option, which it names; clock_skew if the clocks differ too much; unavailable
+ * if no address answers; unauthenticated if the key does not belong to a user.
  */
 export async function connect(given: ClientOptions): Promise<Bus> {
   checkOptions("connect", given, connectChecks, connectHints);

@@ -1,42 +1,42 @@
 /**
- * Reads a join link out of whatever text a person pasted.
+ * Finds a join link in the text that a person pasted.
  *
- * Chat apps, mail programs and terminals change a link on its way: they add punctuation, brackets and trackers, wrap
- * lines, percent-encode `#`, or put the link into a redirect of their own. So the text is searched, first as it is,
- * then with its percent-encoding undone, and a line break may be anywhere inside the link. No error repeats the token.
+ * Chat apps, mail programs and terminals change links: they add punctuation, brackets and trackers, wrap lines,
+ * percent-encode `#`, or wrap the link in a redirect of their own. So the text is searched as it is and with its
+ * percent-encoding undone, and a line break may occur anywhere in the link. No error contains the token.
  */
 import { baseUrl } from "../wire/address.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { isCleartext } from "./http.ts";
 
-/** What a join link says. */
+/** A parsed join link. */
 export interface JoinLink {
-  /** The URL of the bus, its scheme and host in lower case. */
+  /** The URL of the bus, with scheme and host in lower case. */
   readonly url: string;
   /** 64 lowercase hex digits. */
   readonly token: string;
 }
 
-/** The longest text that is searched, in characters. */
+/** The longest text to search, in characters. */
 const textCharsMax = 65_536;
-/** The digits of a token. */
+/** The number of digits in a token. */
 const tokenDigits = 64;
-/** How often a percent-encoded text may have been encoded again. */
+/** How many layers of encoding are undone. */
 const encodingsMax = 3;
 
 const refusal = (what: string): UnibusError => new UnibusError("invalid", what);
 const askAgain = "ask for the link again, or paste it as plain text";
 
-/** Characters that show nothing: zero-width ones, marks of direction, soft hyphens, byte order marks. */
+/** Invisible characters: zero-width characters, direction marks, soft hyphens, byte order marks. */
 const invisible = /[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
 
-/** The text without what is not seen and without what mail programs put at the ends and beginnings of lines. */
+/** Removes invisible characters, and what mail programs add at the starts and ends of lines. */
 function tidied(text: string): string {
   const lines = text.replace(invisible, "").split(/\r\n?|\n/);
   return lines.map((line) => line.replace(/^[\s>|]+/, "").replace(/[\s=]+$/, "")).join("\n");
 }
 
-/** The text with one layer of encoding undone: percent signs, HTML's names for `#` and `&`, and urldefense's forms. */
+/** Undoes one layer of encoding: percent escapes, HTML entities for `#` and `&`, and urldefense's formats. */
 function decoded(text: string): string {
   const plain = text
     .replace(/&amp;/g, "&")
@@ -55,7 +55,7 @@ function decoded(text: string): string {
   });
 }
 
-/** The text, and then the same with its encoding undone once, twice, and so on. */
+/** The text as it is, then decoded once, twice, and so on. */
 function layersOf(text: string): string[] {
   const layers = [text];
   while (layers.length <= encodingsMax) {
@@ -66,7 +66,7 @@ function layersOf(text: string): string[] {
   return layers;
 }
 
-/** A pattern for `<url>/join#`, or for the same without `#`. `gap` is what may be between any two characters. */
+/** A pattern for `<url>/join#`, or without the `#`. `gap` may occur between any two characters. */
 function pattern(gap: string, end: string): RegExp {
   const spread = (word: string) => [...word].join(gap);
   const scheme = `(${spread("http")}${gap}(?:s${gap})?${spread("://")}${gap}`;
@@ -78,23 +78,23 @@ const query = "(?:\\?[^\\s#]*)?\\n?";
 const whole = pattern("", `${query}#`);
 const wrapped = pattern("\\n?", `${query}#`);
 const stripped = pattern("\\n?", "(?![\\w/-])");
-/** Links that have lost their scheme. */
+/** Links without a scheme. */
 const unschemed =
   /(?:^|[\s<("'[])((?:localhost|\[[0-9a-f:.]+\]|[\w-]+(?:\.[\w-]+)+)(?::\d+)?(?:\/[^\s<>"'`#?]*?)?)\/join\/?(?:\?[^\s#]*)?#/gi;
 
-/** What follows `#`: the token, or how many digits there are in its place. */
+/** Parses what follows `#`: the token, or the number of digits if it is not a token. */
 function tokenAt(text: string, at: number): string | number {
   const digits = /^\s?((?:[0-9a-f]\s{0,8})*)/i.exec(text.slice(at, at + textCharsMax))?.[1] ?? "";
   const [first = "", ...rest] = digits.trim().split(/\s+/);
   if (first.length === tokenDigits) return first.toLowerCase();
-  // A token in several pieces: they are joined as long as they are needed, and must then end where a piece ends.
+  // The token may be in several pieces. Join as many as are needed; the token must end where a piece ends.
   let joined = first;
   for (let next = rest.shift(); joined.length < tokenDigits && next !== undefined; next = rest.shift()) joined += next;
   if (joined.length === tokenDigits) return joined.toLowerCase();
   return joined.length < tokenDigits ? joined.length : first.length;
 }
 
-/** What was found in a text: whole links, and the numbers of digits of those that are not whole. */
+/** The result of a search: complete links, and the digit counts of incomplete ones. */
 interface Search {
   readonly links: JoinLink[];
   readonly digits: number[];
@@ -112,7 +112,7 @@ function search(text: string, link: RegExp): Search {
   return found;
 }
 
-/** A URL with its scheme and host in lower case, or null. One without a scheme is https, and http on this machine. */
+/** Normalizes a URL: scheme and host in lower case, or null. Without a scheme it is https, or http for this machine. */
 function normalUrl(text: string): string | null {
   const isWhole = /^https?:/i.test(text);
   if (baseUrl(isWhole ? text : `https://${text}`) === null) return null;
@@ -123,13 +123,13 @@ function normalUrl(text: string): string | null {
   return `${protocol}//${user && `${user}@`}${host}${path}`;
 }
 
-/** What all layers hold, the text as it is first. */
+/** Searches all layers, the text as it is first. */
 function searchAll(layers: readonly string[], link: RegExp): Search {
   const found = layers.map((layer) => search(layer, link));
   return { links: found.flatMap(({ links }) => links), digits: found.flatMap(({ digits }) => digits) };
 }
 
-/** What is wrong with a text in which there is no whole link. */
+/** The error for a text without a complete link. */
 function faultOf(layers: readonly string[], digits: readonly number[]): UnibusError {
   const [count] = digits;
   if (count !== undefined && count > tokenDigits) {
@@ -146,22 +146,22 @@ function faultOf(layers: readonly string[], digits: readonly number[]): UnibusEr
 
 /**
  * Finds the one join link, `<url>/join#<token>`, in a text.
- * Errors: invalid for a text without a whole link, for one with two, and for a link of plain http to another machine,
- * which would show the token to everybody on the way. No error repeats the token.
+ * Errors: invalid if the text has no complete link, or two, or a link with plain http to another machine, which would
+ * expose the token on the way. No error contains the token.
  */
 export function parseJoinLink(text: string): JoinLink {
   if (text.trim() === "") throw refusal("there is no link (paste the link that you were sent)");
   if (text.length > textCharsMax) throw refusal("the text is too long (paste the link alone)");
   const layers = layersOf(tidied(text));
   const found = [searchAll(layers, whole), searchAll(layers, wrapped)];
-  // A part of a whole link may look like a link without its scheme.
+  // Only if no complete link was found: a part of one may look like a link without a scheme.
   if (found[0]?.links.length === 0) found.push(searchAll(layers, unschemed));
   const [link, ...others] = found.flatMap(({ links }) => links);
   if (link === undefined) {
     const digits = found.flatMap((search) => search.digits);
     throw faultOf(layers, digits);
   }
-  // Of a link that is wrapped inside its host, the second line alone reads like a link without a scheme.
+  // If a link is wrapped inside its host, the second line alone looks like a link without a scheme.
   const isSame = ({ url, token }: JoinLink) => token === link.token && hostOf(link.url).endsWith(hostOf(url));
   if (!others.every(isSame)) throw refusal("the text holds two links (paste one of them)");
   return checked(link);

@@ -1,8 +1,9 @@
 /**
- * What a client keeps of a room beside its pin, so that a bus which was restored from an older backup can get it back:
- * every statement that was verified, the member lines of the newest one, and the room keys that were sealed to this
- * peer. It is a copy of what the bus has shown, nothing in it is secret to the bus, and what is missing is read again.
- * Statements are kept in chunks, so that a new one does not rewrite them all. Source: spec 3, "Way back".
+ * Keeps a copy of a room in the client's state, from which a server that was restored from an older backup can get it
+ * back: every verified statement, the member lines of the newest one, and the room keys sealed to this peer. Nothing in
+ * it is secret from the server, and missing parts are read again. Statements are stored in chunks, so that a new one
+ * does not rewrite them all. `RoomTrust` and `RoomKeys` write it; `repair.ts` and `older-chain.ts` read it.
+ * Source: spec 3, "Way back".
  */
 import type { Static } from "@sinclair/typebox";
 import { signatureHolds } from "#verify";
@@ -15,16 +16,16 @@ import type { GivenStatement } from "./chain.ts";
 import { type ClientState, roomForked } from "./state.ts";
 import { isOneLine, type VerifiedMember } from "./verified-room.ts";
 
-/** How many statements are kept together. */
+/** Number of statements in one chunk. */
 const chunkSize = 64;
 
 const chunkOf = (version: number): number => Math.floor((version - 1) / chunkSize);
 
-/** The newest version that was kept, and its member lines. */
+/** The newest version in the copy, and its member lines. */
 export interface KeptVersion {
   readonly version: number;
   readonly subject: string;
-  /** Up to which version the statements are kept without a gap, from the first. */
+  /** Statements are stored without a gap from version 1 to this one. */
   readonly complete: number;
   readonly members: readonly VerifiedMember[];
 }
@@ -53,7 +54,7 @@ function keysOf(note: unknown): Map<number, string> {
   return new Map(entries.filter(([epoch, sealed]) => Number.isSafeInteger(epoch) && typeof sealed === "string"));
 }
 
-/** What is kept of one room. Errors: those of the client's state. */
+/** The copy of one room. Errors: those of the client's state. */
 export class KeptRoom {
   #version: Promise<KeptVersion | null> | null = null;
   #writing: Promise<unknown> = Promise.resolve();
@@ -63,13 +64,13 @@ export class KeptRoom {
     private readonly state: ClientState,
   ) {}
 
-  /** The newest version that was kept; null where none was. What is damaged counts as not there: it is read again. */
+  /** The newest version; null if none is stored. Corrupt data counts as missing, because it can be read again. */
   version(): Promise<KeptVersion | null> {
     this.#version ??= this.state.note(this.roomId, "members").then(versionOf);
     return this.#version;
   }
 
-  /** Every statement that is kept, by version. */
+  /** All stored statements, by version. */
   async statements(): Promise<Map<number, GivenStatement>> {
     const kept = await this.version();
     return this.#upTo(Math.max(kept?.version ?? 0, kept?.complete ?? 0));
@@ -90,7 +91,7 @@ export class KeptRoom {
     return keysOf(await this.state.note(this.roomId, "keys"));
   }
 
-  /** Keeps statements that were verified, ascending and without a gap. */
+  /** Stores verified statements, in ascending order without a gap. */
   addStatements(statements: readonly GivenStatement[]): Promise<void> {
     return this.#inTurn(async () => {
       const [first, last] = [statements[0], statements.at(-1)];
@@ -101,12 +102,12 @@ export class KeptRoom {
         const sorted = [...merged.values()].sort((a, b) => a.version - b.version);
         await this.state.saveNote(this.roomId, `statements-${chunk}`, { statements: sorted });
       }
-      // Another process may have kept more by now.
+      // Reload: another process may have stored more by now.
       this.#version = null;
       const known = (await this.version()) ?? { version: 0, subject: "", complete: 0, members: [] };
       if (first.version > known.complete + 1 || last.version <= known.complete) return;
       let complete = last.version;
-      // What was missing between two runs is there now.
+      // These statements may have closed a gap, so count on through the ones after them.
       if (known.version > complete) {
         const all = await this.#upTo(known.version);
         while (all.has(complete + 1)) complete += 1;
@@ -115,7 +116,7 @@ export class KeptRoom {
     });
   }
 
-  /** Keeps the member lines of a version, with the marks of those who left. */
+  /** Stores the member lines of a version, including members marked as having left. */
   setMembers({ version, subject, members }: Omit<KeptVersion, "complete">): Promise<void> {
     return this.#inTurn(async () => {
       const known = await this.version();
@@ -125,7 +126,7 @@ export class KeptRoom {
     });
   }
 
-  /** Keeps the key of an epoch as it is sealed to this peer. */
+  /** Stores the key of an epoch, as sealed to this peer. */
   addKey(epoch: number, sealed: string): Promise<void> {
     return this.#inTurn(async () => {
       const keys = await this.keys();
@@ -135,7 +136,7 @@ export class KeptRoom {
     });
   }
 
-  /** Forgets what follows a version and its epoch: the room goes on otherwise from there. */
+  /** Deletes everything after a version and its epoch, because the room continues differently from there. */
   cut(version: number, epoch: number): Promise<void> {
     return this.#inTurn(async () => {
       const kept = [...(await this.statements()).values()].filter((one) => one.version <= version);
@@ -157,7 +158,7 @@ export class KeptRoom {
     this.#version = Promise.resolve(version);
   }
 
-  /** One write after another, so that none undoes another one. */
+  /** Serializes writes, so that none overwrites another. */
   #inTurn(work: () => Promise<void>): Promise<void> {
     const mine = this.#writing.then(work);
     this.#writing = mine.catch(() => undefined);
@@ -166,8 +167,8 @@ export class KeptRoom {
 }
 
 /**
- * Verifies statements that follow a kept one, or that begin a room, up to one that this client has verified before.
- * Errors: room_forked for whatever does not follow, or leads elsewhere.
+ * Verifies statements that follow a stored one, or that start a room, up to one that this client verified before.
+ * Errors: room_forked for a statement that does not follow, or a chain that does not lead to the known one.
  */
 export async function verifyPast(
   roomId: string,
@@ -192,7 +193,7 @@ export async function verifyPast(
   }
 }
 
-/** A statement by its hash and its parts. Errors: room_forked for one that is not a statement of the room. */
+/** Parses and hashes a statement. Errors: room_forked if it is not a statement of the room. */
 export function linkOf(roomId: string, { version, text }: GivenStatement): ChainLink {
   const parsed = parseStatement(text);
   if ("fault" in parsed) throw roomForked(roomId, parsed.fault);

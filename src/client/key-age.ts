@@ -1,6 +1,6 @@
 /**
- * How old a room's key is, as one owner's client knows it: since when it has seen the epoch, and how many messages were
- * said in it. A statement carries no time, so the age is counted by each client and kept in its state.
+ * Tracks the age of a room's key in an owner's client: when the client first saw the epoch, and how many messages were
+ * sent in it. Statements have no timestamps, so each client measures the age and keeps it in its state.
  */
 import type { ControlPlane } from "./control.ts";
 import type { ClientState } from "./state.ts";
@@ -9,32 +9,32 @@ import type { ClientState } from "./state.ts";
 export interface KeyLifetime {
   /** Days since this client first saw the key. */
   readonly days: number;
-  /** Messages said under the key. */
+  /** Messages sent under the key. */
   readonly messages: number;
 }
 
-/** The lifetime where nothing is set. */
+/** The default lifetime. */
 export const keyLifetimeDefault: KeyLifetime = { days: 30, messages: 100_000 };
 
 const dayMs = 86_400_000;
-/** After how many messages the count is saved: what a program counted since is lost with it. */
+/** The count is saved each time after this number of messages. A program that ends loses the count since then. */
 const saveEvery = 1_000;
 
-/** The note as it is kept. */
+/** The stored form. */
 interface AgeNote {
   readonly epoch: number;
   /** When this client first saw the epoch, in milliseconds since 1970. */
   readonly sinceMs: number;
-  /** The sequence of the room's last message then; zero in a room that keeps none. */
+  /** The sequence number of the room's last message at that time; zero in a room without history. */
   readonly sinceSeq: number;
-  /** Messages counted in a room that keeps none. */
+  /** The message count in a room without history. */
   readonly messages: number;
 }
 
 function noteOf(note: unknown): AgeNote | null {
   const { epoch, sinceMs, sinceSeq, messages } = (note ?? {}) as Record<keyof AgeNote, unknown>;
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
-  // What is damaged is begun again: the worst is that a key lives longer.
+  // Corrupt data restarts the age. At worst a key is replaced later.
   return isCount(epoch) && isCount(sinceMs) && isCount(sinceSeq) && isCount(messages)
     ? { epoch, sinceMs, sinceSeq, messages }
     : null;
@@ -52,13 +52,13 @@ interface KeyAgeParts {
 /** The age of one room's key. */
 export class KeyAge {
   #note: AgeNote | null = null;
-  /** Messages of this epoch: kept ones before this program looked, and those that it counted since. */
+  /** Messages of this epoch: those in the history before this program looked, and those it has counted since. */
   #messages = 0;
 
   constructor(private readonly parts: KeyAgeParts) {}
 
   /**
-   * Looks up how old the key of an epoch is; an epoch that is new to this client begins now.
+   * Loads the age of an epoch's key. The age of an epoch that is new to this client starts now.
    * Errors: those of GET history and of the client's state.
    */
   async look(epoch: number): Promise<void> {
@@ -83,7 +83,7 @@ export class KeyAge {
     void this.#save({ ...note, messages: this.#messages }).catch(() => undefined);
   }
 
-  /** Whether the key of an epoch has lived as long as it may. False where it was not looked up. */
+  /** Whether the key of an epoch has reached its lifetime. False if `look` was not called for it. */
   isOver(epoch: number): boolean {
     if (this.#note?.epoch !== epoch) return false;
     const { days, messages } = this.parts.lifetime;

@@ -9,14 +9,14 @@ import { keysText } from "../wire/sign.ts";
 export const roomKeyBytes = 32;
 
 /**
- * Resolves when the cryptography can be used; every other function of this file needs that.
- * An Identity exists only after it.
+ * Resolves when libsodium is ready, which every other function in this file requires. An Identity exists only after
+ * that.
  */
 export const cryptoReady: Promise<void> = sodium.ready;
 
 /**
- * Whether a signature over a text holds under an Ed25519 public key.
- * Anything that is no signature or no key is a signature that does not hold; so is a key of small order.
+ * Whether a signature over a text is valid under an Ed25519 public key. False for malformed signatures and keys, and
+ * for a key of small order.
  */
 export function verifyText(signPub: Uint8Array, text: string, sig: Uint8Array): boolean {
   if (signPub.length !== 32 || sig.length !== 64) return false;
@@ -24,7 +24,7 @@ export function verifyText(signPub: Uint8Array, text: string, sig: Uint8Array): 
 }
 
 /**
- * Whether a user vouched for a kex key: nobody seals to a key where this is false.
+ * Whether a user's signing key signed a kex key. Never seal to a key for which this is false.
  * Shape: keys in hex, the signature base64-std. Source: spec 2.
  */
 export function vouchesFor(signPub: string, kexPub: string, kexSig: string): boolean {
@@ -33,14 +33,14 @@ export function vouchesFor(signPub: string, kexPub: string, kexSig: string): boo
   return sig !== null && verifyText(keyBytes(signPub), text, sig);
 }
 
-/** A fresh room key. Source: spec 3. */
+/** Generates a room key. Source: spec 3. */
 export function newRoomKey(): Uint8Array {
   return sodium.randombytes_buf(roomKeyBytes);
 }
 
 /**
- * A room key that only the holder of a kex key can open, base64-std.
- * Errors: invalid when the kex key is of low order. The caller has checked `vouchesFor`.
+ * Seals a room key so that only the holder of a kex key can open it; base64-std.
+ * Errors: invalid if the kex key is of low order. The caller has checked `vouchesFor`.
  * Source: spec 3.
  */
 export function sealRoomKey(roomKey: Uint8Array, kexPub: Uint8Array): string {
@@ -55,7 +55,7 @@ export function sealRoomKey(roomKey: Uint8Array, kexPub: Uint8Array): string {
 }
 
 /**
- * The room key in a sealed box, or null when the box is not for these keys, is damaged, or holds something else.
+ * The room key in a sealed box, or null if the box is for other keys, damaged, or does not contain a room key.
  * Shape: `sealed` base64-std.
  */
 export function openRoomKey(sealed: string, kexPub: Uint8Array, kexPriv: Uint8Array): Uint8Array | null {

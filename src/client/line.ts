@@ -1,3 +1,9 @@
+/**
+ * One connection to the data plane: the login, the subscriptions, and publishing.
+ *
+ * A connection has the permissions of its login and never reconnects: `Live` dials a new one when permissions change or
+ * the connection breaks. Its inbox for acks has a random name that only this client and the server know.
+ */
 import { dialNats, isLoginRefusal } from "#nats";
 import { natsHost } from "../wire/address.ts";
 import { toBase64Url } from "../wire/encoding.ts";
@@ -9,59 +15,62 @@ import type { DataConnection, NatsDial, NatsMessage, NatsSubscription, Refusal }
 import { inboxToken } from "./replies.ts";
 import { pause, waitFor } from "./wait.ts";
 
-/** A message as it came. */
+/** A message as it was received. */
 export interface LiveMessage {
   readonly subject: string;
   readonly data: Uint8Array;
   readonly reply: string | undefined;
-  /** By which connection it came: a later one has a higher number. */
+  /** The number of the connection that delivered it; a newer connection has a higher number. */
   readonly connection: number;
 }
 
-/** What a line tells. */
+/** The events of a connection. */
 export interface LineEvents {
   readonly onMessage: (message: LiveMessage, line: Line) => void;
   readonly onRefusal: (refusal: Refusal) => void;
   readonly onTrouble: (error: unknown) => void;
 }
 
-/** Where answers to a publish go, and by which id JetStream knows a second copy of it. */
+/** The reply subject of a publish, and the id by which JetStream deduplicates it. */
 export interface Marks {
   readonly reply?: string | undefined;
   readonly dedupId?: string | null;
 }
 
-/** What a connection is dialled with, beside its URL. */
+/** How to dial a connection, besides the URL. */
 export interface Dial {
   readonly identity: Identity;
-  /** Options of TLS beyond the system's own trust. */
+  /** TLS options beyond the system's trust store. */
   readonly tls?: { readonly ca?: string } | undefined;
-  /** The host:port that a login at a URL is signed for, where it is not the one that is dialled. */
+  /** The host:port that a login at a URL is signed for, if it differs from the dialled one. */
   readonly nameOf?: ((url: string) => string) | undefined;
 }
 
-/** Nonces that a login signs: what else a server might send could be a text of ours. Source: spec 9. */
+/**
+ * The nonces that a login signs. Anything else that a server sends could be a text with another meaning. Source: spec
+ * 9.
+ */
 const nonceShape = /^[A-Za-z0-9_-]{15,64}$/;
-/** How long one attempt may take, in milliseconds: a login that a starting server lost is made again. */
+/** Timeout of one attempt, in milliseconds. A server that is starting may lose a login, so the attempt is repeated. */
 const attemptTimeoutMs = 3_000;
-/** A server that says nothing for twice this long is gone, in milliseconds. */
+/** A server that does not answer for twice this time is considered gone, in milliseconds. */
 const pingEveryMs = 10_000;
-/** How long a connection may take to give all it has, in milliseconds. */
+/** Timeout to drain a connection, in milliseconds. */
 const drainTimeoutMs = 2_000;
 
-/** What the NATS client says, as an error of ours. */
+/** Converts an error of the NATS client to a UnibusError. */
 function lineError(what: string, cause: unknown): UnibusError {
   return isUnibusError(cause) ? cause : new UnibusError("unavailable", `${what} (try again)`, { cause });
 }
 
-/** Why a login failed. Errors of the connection alone say that it may be tried again. */
+/** The error of a failed login. Only connection errors are retryable. */
 function dialError(cause: unknown, name: string): UnibusError {
   if (!isLoginRefusal(cause)) return lineError("the data plane of the bus cannot be reached", cause);
   const hint = "ask an admin whether this user is active, and whether the bus answers to that name: see http.hosts";
   return new UnibusError("unauthenticated", `the data plane refused the login for ${name} (${hint})`, { cause });
 }
 
-/** Signs a login for one host:port. Errors: unauthenticated for a nonce that is none. */
+/** Signs a login for one host:port. Errors: unauthenticated if the server's nonce is malformed. */
 function loginFor(identity: Identity, host: string): NatsDial["authenticator"] {
   return (nonce?: string) => {
     if (typeof nonce !== "string" || !nonceShape.test(nonce)) {
@@ -72,17 +81,17 @@ function loginFor(identity: Identity, host: string): NatsDial["authenticator"] {
 }
 
 /**
- * One connection with its subscriptions. It never comes back by itself: whoever holds it makes another, whose login is
- * answered with the permissions of that moment.
+ * One connection with its subscriptions. It never reconnects: its owner dials a new one, whose login gets the current
+ * permissions.
  */
 export class Line {
   static #count = 0;
   readonly #number = ++Line.#count;
   readonly #subscriptions = new Map<string, NatsSubscription>();
-  /** Below it come the acks of what is published here: nobody else knows it. */
+  /** The inbox for acks of publishes on this connection; its name is not known to other users. */
   readonly acks: string;
   readonly #notices: string;
-  /** Called when the connection ends, which the NATS client reports to nobody who waits for the server. */
+  /** Called when the connection ends: the NATS client does not reject pending flushes then. */
   readonly #flushing = new Set<(error: UnibusError) => void>();
 
   private constructor(
@@ -103,7 +112,7 @@ export class Line {
     });
   }
 
-  /** Connects to one server. Errors: unavailable; unauthenticated when the login is refused. */
+  /** Connects to one server. Errors: unavailable; unauthenticated if the login is refused. */
   static async dial(url: string, { identity, tls, nameOf }: Dial, events: LineEvents): Promise<Line> {
     const name = nameOf?.(url) ?? natsHost(url);
     const servername = name.slice(0, name.lastIndexOf(":")).replace(/^\[|\]$/g, "");
@@ -125,7 +134,7 @@ export class Line {
     return this.connection.isClosed();
   }
 
-  /** Publishes. Errors: unavailable when this connection takes nothing any more. */
+  /** Publishes a message. Errors: unavailable if this connection is closed or draining. */
   publish(subject: string, data: Uint8Array | string, { reply, dedupId }: Marks = {}): void {
     try {
       this.connection.publish(subject, data, {
@@ -137,13 +146,15 @@ export class Line {
     }
   }
 
-  /** Calls `act` when this connection ends, until what is returned is called. */
+  /** Calls `act` when this connection ends, until the returned function is called. */
   onEnd(act: () => void): () => void {
     this.#flushing.add(act);
     return () => void this.#flushing.delete(act);
   }
 
-  /** Resolves when the server has taken in what was sent before. Errors: unavailable when the connection ends first. */
+  /**
+   * Resolves when the server has processed everything sent before. Errors: unavailable if the connection ends first.
+   */
   flush(): Promise<void> {
     const failed = (error: unknown) => lineError("the connection to the bus broke", error);
     if (this.isClosed) return Promise.reject(failed(undefined));
@@ -159,13 +170,13 @@ export class Line {
     });
   }
 
-  /** Whether what is published to a subject comes over this connection. */
+  /** Whether this connection has a subscription that matches a subject. */
   carries(subject: string): boolean {
     if (this.#subscriptions.has(subject) || subject.startsWith(this.#notices)) return true;
     return subject.startsWith("_INBOX.") && this.#subscriptions.has(`${subject.slice(0, subject.lastIndexOf("."))}.>`);
   }
 
-  /** Brings the subscriptions in line, and returns when the server knows. Acks and notices are always among them. */
+  /** Subscribes to exactly these subjects, plus acks and notices. Resolves when the server has processed it. */
   async follow(subjects: readonly string[]): Promise<void> {
     const wanted = new Set([`${this.#notices}*`, `${this.acks}.>`, ...subjects]);
     for (const [subject, subscription] of this.#subscriptions) {
@@ -176,7 +187,7 @@ export class Line {
     for (const subject of wanted) {
       if (this.#subscriptions.has(subject)) continue;
       const onMessage = (message: NatsMessage) => {
-        // What a durable delivers carries the room's subject: the subscription's own says where it came.
+        // A durable's delivery has the room's subject. Use the subscription's subject, to which it was delivered.
         const came = /[*>]$/.test(subject) ? message.subject : subject;
         const { data, reply } = message;
         this.events.onMessage({ subject: came, data, reply, connection: this.#number }, this);
@@ -186,7 +197,7 @@ export class Line {
     await this.flush();
   }
 
-  /** Ends it after it has given all it has, or after a while. Gives whether it has given all. */
+  /** Closes the connection after draining it, or after a timeout. Returns whether it was drained completely. */
   async retire(): Promise<boolean> {
     const late = AbortSignal.timeout(drainTimeoutMs);
     const broken = this.connection.closed().then(() => pause(0, undefined));
@@ -201,7 +212,7 @@ export class Line {
 
   #subscribe(subject: string, onMessage: (message: NatsMessage) => void): NatsSubscription {
     try {
-      // A refusal is reported as such: it ends the subscription, too.
+      // A refused subscription ends, too, and is reported by `onRefusal`.
       return this.connection.subscribe(subject, onMessage, () => void this.#subscriptions.delete(subject));
     } catch (error) {
       throw lineError("the connection to the bus broke", error);

@@ -1,3 +1,9 @@
+/**
+ * Keeps a peer connected to the data plane with current permissions, which a NATS connection gets at its login. A swap
+ * dials the next connection, subscribes and flushes it, and keeps the old one open for `overlapMs`; `Merge` joins their
+ * messages. Swaps run one at a time. A notice triggers a read of the grant, and a swap if the grant changed. After a
+ * break it reconnects with backoff. `Bus` owns the one instance; publishers and durables send on its `line`.
+ */
 import { TokenBucket } from "../lib/token-bucket.ts";
 import { hasCode, UnibusError } from "../wire/errors.ts";
 import type { Identity } from "./identity.ts";
@@ -8,93 +14,93 @@ import { isNoticeSubject, type Notice, noticeIn } from "./notice.ts";
 import { type Attempt, failureOf, ServerList } from "./server-list.ts";
 import { pause, waitFor } from "./wait.ts";
 
-/** What a live connection is made from. */
+/** The options of a `Live`. */
 export interface LiveOptions extends Dial {
   readonly identity: Identity;
-  /** The data plane's URLs, as GET /info gives them. */
+  /** The data plane's URLs, as GET /info returns them. */
   readonly servers: readonly string[];
-  /** Reads anew where the data plane is: asked for when no server that is known can be reached. */
+  /** Reads the data plane's URLs again. Called after a failed attempt to reconnect. */
   readonly findServers?: () => Promise<readonly string[]>;
   /**
-   * Reads over HTTP what a login grants now: the truth that a notice only hints at. Gives a text that is another one
-   * whenever the grant is.
+   * Reads over HTTP what a login grants now; a notice is only a hint. Returns a fingerprint that changes with the
+   * grant.
    */
   readonly readGrant: () => Promise<string>;
-  /** The subjects to follow, as far as is known at this moment. */
+  /** The subjects to subscribe to at this moment. */
   readonly subjects: () => readonly string[];
   readonly onMessage: (message: LiveMessage) => void;
-  /** What two copies of one message have in common, or null for what may come twice while connections are swapped. */
+  /** A key that is equal for two copies of a message; null if a copy may be delivered twice during a swap. */
   readonly keyOf: (message: LiveMessage) => string | null;
-  /** Told of notices after the new permissions are in force. */
+  /** Called for a notice after the new permissions are in effect. */
   readonly onNotice?: (notice: Notice) => void;
-  /** Told when the connection broke, before anything comes by the next one. It comes back by itself. */
+  /** Called when the connection broke, before the next one delivers anything. The client reconnects by itself. */
   readonly onDown?: () => void;
-  /** Told when the connection is there again after a break: what was published meanwhile did not come. */
+  /** Called when the connection is restored. Messages published during the outage were not delivered. */
   readonly onUp?: () => void;
-  /** Told when an old connection went before it had given all it had: something may be missed without a break. */
+  /** Called when an old connection closed before it was drained: messages may be lost without an outage. */
   readonly onGap?: () => void;
-  /** Told of what a server did not allow: permissions may be newer than the connection, or gone. */
+  /** Called when the server denied an operation: the permission may be newer than the connection, or revoked. */
   readonly onRefusal?: (refusal: Refusal) => void;
-  /** Reports a failed attempt to reconnect: the address that was dialled, or null where it did not come to that. */
+  /** Reports a failed attempt to reconnect: the dialled address, or null if the attempt failed before dialling. */
   readonly onAttempt?: (url: string | null, error: unknown) => void;
-  /** Told of what goes wrong and mends itself. */
+  /** Reports errors from which the client recovers by itself. */
   readonly onTrouble?: (error: unknown) => void;
 }
 
-/** Pauses between attempts, in milliseconds, with full jitter. Source: spec 9. */
+/** Backoff between attempts, in milliseconds, with full jitter. Source: spec 9. */
 const backoffMs = { first: 100, most: 10_000 } as const;
-/** Connections are swapped well before their permissions expire, in milliseconds. */
+/** Replace connections well before their permissions expire, in milliseconds. */
 const swapEveryMs = 45 * 60_000;
-/** Reads that notices may cause: this many at once, then one a second. Source: spec 9. */
+/** Rate limit of the reads that notices cause: this many at once, then one a second. Source: spec 9. */
 const noticeReads = { burst: 20, perSecond: 1 } as const;
 /**
- * How long the old connection stays beside the new one, in milliseconds. A publish that was under way when the new one
- * subscribed, or came from a server that did not know of it yet, reaches the old one alone.
+ * How long the old connection stays open beside the new one, in milliseconds. A message that was in flight when the new
+ * one subscribed, or that came from a server that did not know the subscription yet, reaches only the old one.
  */
 const overlapMs = 1_000;
-/** How long a server may take to know what a new connection follows, in milliseconds. */
+/** Timeout for a server to process a new connection's subscriptions, in milliseconds. */
 const followTimeoutMs = 10_000;
-/** How many connections one peer has at most while it swaps. */
+/** Maximum number of connections that one peer holds during swaps. */
 const linesMax = 8;
-/** How many notices are remembered to recognise the copies that other connections bring. */
+/** How many notices are remembered to recognize copies from other connections. */
 const noticesMax = 1_000;
 
-/** Notices after which nothing that a peer may do on the data plane is different: a room waits to be accepted. */
+/** Notices that do not change permissions on the data plane (a room it was added to must be accepted first). */
 const withoutEffect = new Set(["joined", "rekeyed", "rekey_pending", "role"]);
-/** The notice of a new consumer, whose acks the next login grants, although the rooms are the same. */
+/** The notice of a new consumer. The next login may ack it, although the rooms are the same. */
 const newConsumer = "durable";
 
-/** How one swap is made. `onlyIfChanged`: not at all if the grant is the one of the connection in use. */
+/** `onlyIfChanged`: skip the swap if the current connection has the same grant. */
 interface SwapOptions {
   readonly url?: string;
   readonly onlyIfChanged?: boolean;
 }
 
 /**
- * A peer's connection to the data plane that takes up new permissions by itself, without losing or doubling a message:
- * the next connection is made, subscribed and flushed, and works beside the old one for a moment before that goes.
+ * A peer's connection to the data plane. It moves to a new one when permissions change, without losing or duplicating a
+ * message.
  */
 export class Live {
   readonly #reads = new TokenBucket(noticeReads.burst, noticeReads.perSecond);
   readonly #merge: Merge<Line>;
-  /** Lines that are on their way out, oldest first. */
+  /** Old connections that are about to close, oldest first. */
   readonly #retiring = new Map<Line, ReturnType<typeof setTimeout>>();
-  /** The newest line that is ready: it is published on. */
+  /** The newest connection that is ready; used to publish. */
   #line: Line | null = null;
   #followed: readonly string[] = [];
-  /** The address of the connection that is being made. */
+  /** The address being dialled. */
   #dialled: string | null = null;
-  /** What the connection in use was granted, as far as it was read before its login. */
+  /** The grant of the current connection, as read before its login. */
   #grant: string | null = null;
   #refreshing: Promise<void> | null = null;
-  /** Whether another refresh was asked for during this one, and whether one of them needs another connection. */
+  /** Whether to refresh once more after the current one; force a new connection; skip the rate limit. */
   #again = false;
   #isForced = false;
   #isOwn = false;
   #recovering: Promise<void> | null = null;
-  /** The swap under way: the next begins after it, so that an older line never subscribes after a newer one. */
+  /** The swap in progress. The next waits for it, so that an older connection never subscribes after a newer one. */
   #swapping: Promise<unknown> = Promise.resolve();
-  /** Notices of the last moment, oldest first, and by which lines they came. */
+  /** Recent notices, oldest first, with the connections that delivered them. */
   readonly #noticed = new Map<string, { readonly atMs: number; readonly lines: Set<Line> }>();
   readonly #servers: ServerList;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -105,14 +111,14 @@ export class Live {
     this.#servers = new ServerList(options.servers);
   }
 
-  /** Connects, reads the peer's rooms, and follows them. Errors: those of the login and of `readGrant`. */
+  /** Connects, reads the peer's rooms, and subscribes to them. Errors: those of the login and of `readGrant`. */
   static async connect(options: LiveOptions): Promise<Live> {
     const live = new Live(options);
     await live.#first();
     return live;
   }
 
-  /** The connection in use, for publishing. It changes with every swap: do not keep it. Errors: unavailable. */
+  /** The current connection, for publishing. It changes with every swap: do not keep it. Errors: unavailable. */
   get line(): Line {
     if (this.#line === null || !this.isUp) {
       throw new UnibusError("unavailable", "there is no connection to the bus at the moment (try again)");
@@ -120,7 +126,7 @@ export class Live {
     return this.#line;
   }
 
-  /** Whether there is a connection at the moment. */
+  /** Whether there is a connection now. */
   get isUp(): boolean {
     return this.#line !== null && !this.#line.isClosed && !this.isClosed;
   }
@@ -130,25 +136,25 @@ export class Live {
     return this.#closing.signal.aborted;
   }
 
-  /** The subjects that are followed now. */
+  /** The current subscriptions. */
   get followed(): readonly string[] {
     return this.#followed;
   }
 
-  /** Follows what `subjects` says now. Ready when the server knows; without a connection, when there is one again. */
+  /** Subscribes to `subjects`. Resolves when the server has processed it; during an outage, after the reconnect. */
   async follow(): Promise<void> {
     while (!this.isClosed) {
       const line = this.#line;
       if (line === null) return;
       try {
         await this.#followOn(line);
-        // Who came into a room after this login is refused: the next connection may follow it.
+        // A room joined after this login is refused. A new connection may subscribe to it.
         if (this.options.subjects().some((subject) => !line.carries(subject))) await this.refresh();
         return;
       } catch (error) {
         if (!line.isClosed) throw error;
       }
-      // The next one follows what is wanted when it is made.
+      // The next connection subscribes to all subjects when it is made.
       await line.connection.closed();
       await this.#recovering;
       if (line === this.#line) return;
@@ -161,20 +167,20 @@ export class Live {
     if (line === this.#line) this.#followed = subjects;
   }
 
-  /** Follows what `subjects` says now, before it returns: what is published next finds its subscriptions there. */
+  /** Starts to subscribe to `subjects` before it returns, so that later publishes find the subscriptions. */
   followNow(): void {
     this.follow().catch((error: unknown) => this.#trouble(error));
   }
 
-  /** Makes another connection, with the permissions of now. Calls during one are one more, after it. */
+  /** Makes a new connection with the current permissions. Calls during a refresh cause one more after it. */
   refresh(): Promise<void> {
     this.#isForced = true;
-    // What this peer itself asks for does not wait behind what notices ask for.
+    // This peer's own request does not wait for the rate limit of notices.
     this.#isOwn = true;
     return this.#refresh();
   }
 
-  /** Reads the grant, and makes another connection where it changed, or where one was asked for. */
+  /** Reads the grant, and makes a new connection if the grant changed or `#isForced` is set. */
   #refresh(): Promise<void> {
     if (this.#refreshing !== null) {
       this.#again = true;
@@ -186,7 +192,7 @@ export class Live {
     return this.#refreshing;
   }
 
-  /** Ends the connection, after what is under way. */
+  /** Closes the connections after draining them. */
   async close(): Promise<void> {
     this.#closing.abort();
     clearTimeout(this.#timer);
@@ -201,14 +207,14 @@ export class Live {
       this.#isOwn = false;
       if (!isOwn) await this.#reads.take();
       if (this.#closing.signal.aborted) return;
-      // While there is no connection another is on its way, and reads the truth itself.
+      // Without a connection, the reconnect in progress reads the grant itself.
       const isForced = this.#isForced;
       this.#isForced = false;
       if (this.#recovering === null) await this.#swap({ onlyIfChanged: !isForced });
     } while (this.#again);
   }
 
-  /** Connects to one of the servers, each tried once. Errors: of all that were tried. */
+  /** Connects to one of the servers, trying each once. Errors: those of all attempts. */
   async #first(): Promise<void> {
     const attempts: Attempt[] = [];
     for (let count = 0; count < this.#servers.size; count++) {
@@ -216,7 +222,7 @@ export class Live {
       try {
         return await this.#swap({ url });
       } catch (error) {
-        // Another address is for a server that cannot be reached, not for one that refuses or cannot be trusted.
+        // Try another address only if this one is unreachable, not if it refused the login or cannot be trusted.
         if (!hasCode(error, "unavailable")) throw error;
         attempts.push({ url, error });
       }
@@ -224,7 +230,7 @@ export class Live {
     throw failureOf(attempts);
   }
 
-  /** Makes the next connection and lets the one before go. One that fails leaves the old one in force. */
+  /** Makes the next connection and retires the current one. If it fails, the current one stays in use. */
   #swap(options: SwapOptions = {}): Promise<void> {
     const swap = this.#swapping.then(() => this.#swapNow(options));
     this.#swapping = swap.catch(() => undefined);
@@ -233,7 +239,7 @@ export class Live {
 
   async #swapNow({ url: given, onlyIfChanged = false }: SwapOptions): Promise<void> {
     this.#dialled = null;
-    // The login comes after: it is answered with these permissions, or newer ones.
+    // Read the grant before the login: the login gets these permissions, or newer ones.
     const grant = await this.options.readGrant();
     if (onlyIfChanged && this.isUp && grant === this.#grant) return;
     const url = given ?? this.#servers.next();
@@ -257,14 +263,14 @@ export class Live {
     this.#line = next;
     this.#grant = grant;
     void this.#whenClosed(next);
-    // One that broke is gone already, with whatever it had.
+    // A broken connection is already removed.
     if (old !== null && this.#merge.lines.includes(old)) this.#retireLater(old);
-    // What was asked for while this one was made went to the one before.
+    // Requests to subscribe during the swap went to the old connection.
     await this.#followOn(next);
     this.#swapLater();
   }
 
-  /** Lets an old line go after a moment; the oldest sooner where there are too many. */
+  /** Closes an old connection after the overlap, and the oldest one sooner if there are too many. */
   #retireLater(old: Line): void {
     const timer = setTimeout(() => void this.#retire(old), overlapMs);
     this.#retiring.set(old, timer);
@@ -277,15 +283,15 @@ export class Live {
     if (!this.#retiring.delete(old)) return;
     const hasGivenAll = await old.retire();
     if (this.isClosed) return;
-    // Before what its successors hold comes: what is missing comes before that.
+    // Report the gap before the newer connections' held messages are delivered: the lost ones precede them.
     if (!hasGivenAll) this.options.onGap?.();
-    // The old one may have been ahead: its successors first bring what it has told already.
+    // The old connection may have been ahead: let the others first receive the copies of what it delivered.
     const others = this.#merge.lines.filter((line) => line !== old && !line.isClosed);
     await Promise.allSettled(others.map((line) => line.flush()));
     this.#merge.remove(old);
   }
 
-  /** What broke says nothing more; where it was the one in use, another is made. */
+  /** Removes a closed connection, and reconnects if it was the current one. */
   async #whenClosed(line: Line): Promise<void> {
     await line.connection.closed();
     if (line !== this.#line) return this.#retire(line);
@@ -298,7 +304,7 @@ export class Live {
     if (this.isClosed) return;
     this.#recovering ??= this.#recover().finally(() => {
       this.#recovering = null;
-      // It may have broken again at this very moment.
+      // The connection may have broken again just now.
       if (!this.isUp) this.#restore();
     });
   }
@@ -318,7 +324,7 @@ export class Live {
     }
   }
 
-  /** Learns where the data plane is now. Where nobody says it, it is looked for where it was. */
+  /** Reads the data plane's addresses again. If that fails, the known ones are kept. */
   async #findServers(): Promise<void> {
     try {
       const found = await this.options.findServers?.();
@@ -328,7 +334,7 @@ export class Live {
     }
   }
 
-  /** Waits before the next attempt, at most until the end. */
+  /** Waits before the next attempt; returns early when closed. */
   async #backOff(attempt: number): Promise<void> {
     const ms = Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** Math.min(attempt, 10));
     await pause(ms, this.#closing.signal).catch(() => undefined);
@@ -354,8 +360,8 @@ export class Live {
   }
 
   /**
-   * Whether another line has brought this notice. Each line may lack what the others have: so all are listened to, and
-   * what came twice by one line was said twice.
+   * Whether another connection already delivered this notice. Any connection may miss one, so notices of all are
+   * handled; a notice that arrives twice on one connection was sent twice.
    */
   #isCopy(notice: string, line: Line): boolean {
     const nowMs = performance.now();
@@ -373,7 +379,7 @@ export class Live {
     return false;
   }
 
-  /** Takes up the truth, again and again until it could be read: a notice comes once. */
+  /** Refreshes, and retries until it succeeds, because a notice is sent only once. */
   async #try({ forced }: { readonly forced: boolean }): Promise<void> {
     for (let attempt = 0; !this.#closing.signal.aborted; attempt++) {
       try {

@@ -5,34 +5,34 @@ import type { RoomChanges } from "./room-changes.ts";
 import type { RoomTrust } from "./trust.ts";
 import type { VerifiedMember } from "./verified-room.ts";
 
-/** How peers are added to a room. */
+/** The options of `add`. */
 export interface AddOptions {
-  /** Whether a new key is made first, so that they read only what is said from now on. Default: false. */
+  /** Rotates the key first, so that new members can read only messages sent from now on. Default: false. */
   readonly freshKey?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Who is in a room, and the changes that an owner makes to that. */
+/** The members of a room, and the changes that an owner can make to them. */
 export class Membership {
   constructor(
     private readonly trust: RoomTrust,
     private readonly changes: RoomChanges,
     private readonly directory: Directory,
-    /** Throws where nothing may be sealed for this room yet. */
+    /** Throws while nothing may be sealed for this room. */
     private readonly guard: () => void,
   ) {}
 
-  /** The members of now. `left` are those whom an owner has to sign out. Errors: room_forked. */
+  /** The current members. An owner still has to sign the removal of those marked `left`. Errors: room_forked. */
   get present(): readonly VerifiedMember[] {
     return this.trust.room.present;
   }
 
   /**
-   * Adds peers by handle, key or endpoint. They can read what is said under the room's present key, also what was said
-   * before they came; in a room without `encrypt`, all that it keeps. With `freshKey` a new key is made first, so that
-   * they read only what is said from now on; one who was a member before always gets a new key.
-   * Errors: not_found, conflict for one who is in or a handle that several have; forbidden for a handle that means
-   * somebody else than at its first use, until `directory.approve` has said that this is right.
+   * Adds users by handle, key or endpoint. They can read messages sealed with the room's current key, including earlier
+   * ones; in a room without `encrypt`, the whole history. With `freshKey` the key is rotated first, so that they read
+   * only messages sent from now on. A former member always gets a new key.
+   * Errors: not_found; conflict for a current member or an ambiguous handle; forbidden if the handle belonged to
+   * another user at its first use, until `directory.approve` confirms the change.
    */
   async add(who: string | readonly string[], { freshKey, signal }: AddOptions = {}): Promise<void> {
     this.guard();
@@ -45,8 +45,8 @@ export class Membership {
   }
 
   /**
-   * Takes a member out, into a new epoch whose key they do not get.
-   * Errors: not_found, conflict; forbidden, also for a handle that means somebody else than at its first use.
+   * Removes a member and starts a new epoch, whose key the member does not get.
+   * Errors: not_found, conflict; forbidden, also if the handle belonged to another user at its first use.
    */
   async kick(who: string, signal?: AbortSignal): Promise<void> {
     this.guard();
@@ -54,16 +54,16 @@ export class Membership {
   }
 
   /**
-   * Makes a member an owner, or no owner.
-   * Errors: not_found; conflict for the last owner; forbidden, also for a handle that means somebody else than at its
-   * first use.
+   * Makes a member an owner, or an owner a plain member.
+   * Errors: not_found; conflict for the last owner; forbidden, also if the handle belonged to another user at its first
+   * use.
    */
   async setRole(who: string, role: RoomRole, signal?: AbortSignal): Promise<void> {
     this.guard();
     await this.changes.setRole(await this.#memberOf(who, signal), role, signal);
   }
 
-  /** Begins a new epoch with a new key, and signs out who left. Errors: forbidden. */
+  /** Starts a new epoch with a new key, and signs the removal of members who left. Errors: forbidden. */
   async rekey(signal?: AbortSignal): Promise<void> {
     this.guard();
     await this.changes.rekey(signal);
@@ -80,13 +80,16 @@ export class Membership {
     if (member === null) return (await this.#find([who], signal))[0]?.endpoint ?? who;
     const { endpoint, handle } = member;
     refuseChanged({ endpoint, handle, pinned: await this.directory.pinned(who, endpoint) });
-    // Somebody outside the room may have the same look.
+    // A user outside the room may have a handle that looks the same.
     await this.directory.checkAlone(who, endpoint, signal);
     return endpoint;
   }
 }
 
-/** Errors: forbidden for a handle that means somebody else than at its first use: the bus chooses who has it. */
+/**
+ * Rejects a handle that belonged to another user at its first use, because the server assigns handles.
+ * Errors: forbidden.
+ */
 function refuseChanged({ handle, endpoint, pinned }: Pick<Found, "handle" | "endpoint" | "pinned">): void {
   if (pinned === null) return;
   const change = `${endpoint}, before ${pinned}`;

@@ -1,46 +1,47 @@
 import type { LiveMessage } from "./line.ts";
 import { Recent } from "./recent.ts";
 
-/** How many messages are remembered to tell doubles, and how many may wait, while there are several lines. */
+/** How many delivered messages are remembered, and how many are held, while there are several connections. */
 const rememberedMax = 200_000;
 
-/** A source of messages, as far as the merge looks at it. */
+/** What the merge needs to know about a connection. */
 interface Source {
   carries(subject: string): boolean;
 }
 
 /**
- * Makes one stream of what several lines bring. While two carry a subject, the older one speaks; what only the newer
- * brought waits, and comes when the older is gone. So each message comes once, in the order of its sender, although at
- * the moment of a swap either line may lack what the other has.
+ * Merges the messages of several connections into one stream. While two connections subscribe to a subject, it delivers
+ * from the older one. Messages that only the newer one received are held until the older closes. So each message is
+ * delivered once and in its sender's order, although during a swap either connection may lack messages of the other.
  */
 export class Merge<L extends Source> {
-  /** Oldest first, each with its place among all that ever were. */
+  /** The connections, oldest first, each with its number in the order of all connections so far. */
   readonly #lines = new Map<L, number>();
   #count = 0;
   #delivered = new Recent(rememberedMax);
   readonly #held = new Map<string, { readonly place: number; readonly message: LiveMessage }>();
 
   /**
-   * `keyOf` gives what two copies of a message have in common, or null for what comes at once, and twice if it came
-   * twice: a line that is on its way out no longer brings what others wait for.
+   * `keyOf` returns a key that is equal for two copies of a message. Null means that the message is delivered at once,
+   * and twice if it arrives twice: an old connection no longer gets replies that a caller waits for, so they must not
+   * be held.
    */
   constructor(
     private readonly keyOf: (message: LiveMessage) => string | null,
     private readonly deliver: (message: LiveMessage) => void,
   ) {}
 
-  /** The lines in use, oldest first. */
+  /** The connections in use, oldest first. */
   get lines(): readonly L[] {
     return [...this.#lines.keys()];
   }
 
-  /** Takes a line in, before it is subscribed to anything. */
+  /** Adds a connection, before it subscribes to anything. */
   add(line: L): void {
     this.#lines.set(line, this.#count++);
   }
 
-  /** Takes what a line brought. */
+  /** Handles a message from a connection. */
   take(line: L, message: LiveMessage): void {
     const place = this.#lines.get(line) ?? -1;
     const key = this.#lines.size === 1 && place !== -1 ? null : this.keyOf(message);
@@ -55,7 +56,7 @@ export class Merge<L extends Source> {
     else this.#pass(name, message);
   }
 
-  /** Lets a line go: what waited for it comes now. */
+  /** Removes a connection and delivers the messages that were held for it. */
   remove(line: L): void {
     if (!this.#lines.delete(line)) return;
     for (const [name, { place, message }] of this.#held) {
@@ -64,7 +65,7 @@ export class Merge<L extends Source> {
     if (this.#lines.size <= 1) this.#delivered = new Recent(rememberedMax);
   }
 
-  /** What an older line brings, too, waits in the order of the older. */
+  /** Holds a message that an older connection should also deliver. Of two copies, the older connection's is kept. */
   #hold(name: string, place: number, message: LiveMessage): void {
     if ((this.#held.get(name)?.place ?? place + 1) <= place) return;
     this.#held.delete(name);

@@ -2,40 +2,42 @@ import { type BlobRef, type FrameType, frameTypes } from "../wire/frame.ts";
 import { ulidTimeMs } from "../wire/ulid.ts";
 import type { Received } from "./receiver.ts";
 
-/** What a message is about. Source: spec 4. */
+/** The kind of a message. Source: spec 4. */
 export type MessageKind = Lowercase<keyof typeof frameTypes>;
 
 const kinds = new Map<FrameType, MessageKind>(
   Object.entries(frameTypes).map(([name, number]) => [number, name.toLowerCase() as MessageKind]),
 );
 
-/** Something that a member said in a room. */
+/** A message of a room. */
 export class Message {
-  /** A ULID, unique with its sender. */
+  /** A ULID, unique for its sender. */
   readonly id: string;
-  /** `pub` for what is said, `react` for a reaction; the others are told and change nothing. */
+  /**
+   * `pub` for a message, `react` for a reaction. The application gets the other kinds, too; they change nothing here.
+   */
   readonly kind: MessageKind;
-  /** The endpoint of its sender: who that is, only this says. */
+  /** The endpoint of the sender, the only field that identifies them. */
   readonly from: string;
-  /** The sender's handle: the bus's word. */
+  /** The sender's handle, as the server states it. */
   readonly handle: string;
   readonly data: Uint8Array;
-  /** The id of the message that began the thread, or null. */
+  /** The id of the message that started the thread, or null. */
   readonly thread: string | null;
   /** The id of the message that this one answers or reacts to, or null. */
   readonly replyTo: string | null;
-  /** What `room.getBlob` fetches, or null. */
+  /** The reference to pass to `room.getBlob`, or null. */
   readonly blob: BlobRef | null;
   readonly epoch: number;
-  /** Whether its signature was checked: without one it is only known to be from some member. */
+  /** Whether its signature was verified. Without one, any member may have sent it. */
   readonly verified: boolean;
-  /** Came live, and is dated more than 10 minutes before it came: held back on the way, perhaps. */
+  /** Received live, and dated more than 10 minutes before its arrival: it may have been held back. */
   readonly late: boolean;
-  /** Came live, and is dated more than 10 minutes after it came: its sender's clock is wrong, perhaps. */
+  /** Received live, and dated more than 10 minutes after its arrival: the sender's clock may be wrong. */
   readonly early: boolean;
-  /** Came live to a computer whose clock disagrees with the bus's: whether it is late cannot be told. */
+  /** Received live while this computer's clock disagrees with the server's: unknown whether it is late. */
   readonly clockUnsure: boolean;
-  /** When its sender says that it was made, in milliseconds since 1970. */
+  /** The creation time that the sender states, in milliseconds since 1970. */
   readonly timeMs: number;
 
   constructor({ frame, payload, verified, sender, mark }: Received) {
@@ -55,22 +57,22 @@ export class Message {
     this.timeMs = ulidTimeMs(frame.id);
   }
 
-  /** The data as UTF-8; what is none reads as the replacement character. */
+  /** The data as UTF-8, with replacement characters for invalid bytes. */
   get text(): string {
     return new TextDecoder().decode(this.data);
   }
 
-  /** The data as JSON. Errors: SyntaxError for what is none. */
+  /** The data as JSON. Errors: SyntaxError if it is not JSON. */
   json<T>(): T {
     return JSON.parse(this.text) as T;
   }
 }
 
-/** A message that somebody waits to have answered. */
+/** A message whose sender waits for an answer. */
 export class Request extends Message {
   constructor(
     received: Received,
-    /** Answers it. Errors: those of `room.send`. */
+    /** Sends the answer. Errors: those of `room.send`. */
     readonly respond: (data: Uint8Array | string) => Promise<void>,
   ) {
     super(received);

@@ -2,7 +2,7 @@ import { UnibusError } from "../wire/errors.ts";
 import type { Policy } from "../wire/statement.ts";
 import { checkOptions, isBoolean } from "./option-checks.ts";
 
-/** The two modes that have a name. Source: spec 3. */
+/** The two named policies. Source: spec 3. */
 export const modes = {
   nats: { encrypt: false, persist: false, sign_msgs: false },
   matrix: { encrypt: true, persist: true, sign_msgs: true },
@@ -12,7 +12,7 @@ const policyChecks = { encrypt: isBoolean, persist: isBoolean, sign_msgs: isBool
 const bothWays = "say true or false";
 const policyHints = { encrypt: bothWays, persist: bothWays, sign_msgs: bothWays };
 
-/** The policy that a mode's name, or a policy itself, means. Errors: invalid. */
+/** The policy for a mode's name, or the given policy itself. Errors: invalid. */
 export function policyOf(given: Policy | keyof typeof modes): Policy {
   if (typeof given !== "string") {
     checkOptions("createRoom: policy", given, policyChecks, policyHints);

@@ -1,33 +1,29 @@
 /**
- * One connection to a NATS server, whichever library carries it: `nats` over TCP, `@nats-io/nats-core` over
- * WebSocket. The
- * two have nearly the same face, but headers, errors and status events of their own; here they look alike. It never
- * reconnects by itself: a new connection logs in anew, and gets the permissions of that moment.
+ * One connection to a NATS server, independent of the library: `nats` over TCP, or `@nats-io/nats-core` over WebSocket.
+ * The two have nearly the same interface, but differ in headers, errors and status events; this file hides the
+ * differences. A connection never reconnects by itself: a new one logs in again, and gets the current permissions.
  */
 
-/** What a connection is opened with. */
+/** How to open a connection. */
 export interface NatsDial {
   /** `nats://`, `tls://`, `ws://` or `wss://`. */
   readonly url: string;
-  /** Answers the nonce of the server's INFO. What it throws fails the attempt. */
+  /** Signs the nonce of the server's INFO. An exception fails the attempt. */
   readonly authenticator: (nonce?: string) => { readonly nkey: string; readonly sig: string };
   readonly timeoutMs: number;
   readonly pingEveryMs: number;
-  /**
-   * TLS beyond the system's own trust. `servername`: the name that the certificate must have, if it is not the
-   * URL's.
-   */
+  /** TLS beyond the system's trust store. `servername`: the name the certificate must have, if it is not the URL's. */
   readonly tls?: { readonly ca?: string | undefined; readonly servername?: string | undefined } | undefined;
 }
 
-/** A message as a subscription gets it. */
+/** A message as a subscription receives it. */
 export interface NatsMessage {
   readonly subject: string;
   readonly data: Uint8Array;
   readonly reply?: string | undefined;
 }
 
-/** What a server did not allow: `operation` is `publish` or `subscription`. */
+/** An operation that the server denied: `operation` is `publish` or `subscription`. */
 export interface Refusal {
   readonly operation: string;
   readonly subject: string;
@@ -39,20 +35,20 @@ export interface NatsSubscription {
   isClosed(): boolean;
 }
 
-/** An open connection. What its methods throw is the library's own. */
+/** An open connection. Its methods throw the library's own errors. */
 export interface DataConnection {
-  /** `messageId`: by which JetStream recognises a second copy. */
+  /** `messageId`: the id by which JetStream deduplicates. */
   publish(subject: string, data: Uint8Array | string, options: { reply?: string; messageId?: string }): void;
   /** `onEnd` is called when the server ends or refuses the subscription. */
   subscribe(subject: string, onMessage: (message: NatsMessage) => void, onEnd: () => void): NatsSubscription;
-  /** Resolves when the server has read what was sent before. */
+  /** Resolves when the server has processed everything sent before. */
   flush(): Promise<void>;
   /** Unsubscribes, delivers what has arrived, then closes. */
   drain(): Promise<void>;
   close(): Promise<void>;
   closed(): Promise<unknown>;
   isClosed(): boolean;
-  /** Reports refusals and other errors of the server until the connection ends. */
+  /** Reports denied operations and other server errors until the connection ends. */
   watch(events: { readonly onRefusal: (refusal: Refusal) => void; readonly onTrouble: (error: unknown) => void }): void;
 }
 
@@ -73,13 +69,13 @@ interface Library {
 
 /** What differs between the libraries. */
 interface Dialect {
-  /** Headers that hold the id by which JetStream recognises a copy. */
+  /** Headers with the id by which JetStream deduplicates. */
   readonly headersOf: (messageId: string) => unknown;
-  /** What a status event reports: a refusal, another error, or nothing that matters. */
+  /** Interprets a status event: a denied operation, another error, or null if it does not matter. */
   readonly errorIn: (status: unknown) => { readonly refusal: Refusal } | { readonly error: unknown } | null;
 }
 
-/** Gives a library's connection the common face. */
+/** Wraps a library's connection in the common interface. */
 export function dataConnection(connection: Library, { headersOf, errorIn }: Dialect): DataConnection {
   return {
     publish(subject, data, { reply, messageId }) {

@@ -1,22 +1,22 @@
 /// <reference path="./ws.d.ts" />
-/** How Node and Bun reach the data plane: over TCP, else over WebSocket. Chosen by `#nats`. */
+/** Connects Node and Bun to the data plane, over TCP or else WebSocket. Imported as `#nats`. */
 import { connect, headers } from "nats";
 import type { Info } from "../wire/api.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { type DataConnection, dataConnection, type NatsDial } from "./nats-connection.ts";
 import { dialWebSocket, isWebSocketLoginRefusal } from "./nats-websocket.ts";
 
-/** The addresses of the data plane, in the order in which they are tried. */
+/** The addresses of the data plane, in the order of attempts. */
 export function dataUrls({ nats, ws }: Pick<Info, "nats" | "ws">): readonly string[] {
   return [...nats, ...ws];
 }
 
-/** Whether an error says that the server refused the login, and not that it could not be reached. */
+/** Whether the server refused the login (as opposed to being unreachable). */
 export function isLoginRefusal(error: unknown): boolean {
   return (error as { code?: unknown } | null)?.code === "AUTHORIZATION_VIOLATION" || isWebSocketLoginRefusal(error);
 }
 
-/** Connects. Errors: the library's own; invalid where this platform has no WebSocket. */
+/** Opens a connection. Errors: the library's own; invalid if this platform has no WebSocket. */
 export async function dialNats(dial: NatsDial): Promise<DataConnection> {
   if (/^wss?:/.test(dial.url)) return dialWebSocket(dial, (url) => openWebSocket(url, dial.tls));
   const connection = await connect({
@@ -46,13 +46,13 @@ export async function dialNats(dial: NatsDial): Promise<DataConnection> {
   });
 }
 
-/** Options without those that are undefined: the NATS client takes an undefined one for a value. */
+/** The options that are set: the NATS client treats an undefined option as a value. */
 function definedOf(tls: NatsDial["tls"]): { ca?: string; servername?: string } {
   const { ca, servername } = tls ?? {};
   return { ...(ca === undefined ? {} : { ca }), ...(servername === undefined ? {} : { servername }) };
 }
 
-/** A WebSocket of this platform: Bun's own, or the package `ws`, which Node 20 needs. */
+/** Opens a WebSocket: the platform's own, or that of the package `ws`, which Node 20 needs. */
 async function openWebSocket(url: string, tls: NatsDial["tls"]): Promise<{ socket: WebSocket; encrypted: boolean }> {
   const encrypted = url.startsWith("wss:");
   const options = definedOf(tls);
@@ -60,7 +60,7 @@ async function openWebSocket(url: string, tls: NatsDial["tls"]): Promise<{ socke
     const init = encrypted && Object.keys(options).length > 0 ? { tls: options } : {};
     return { socket: new WebSocket(url, init as never), encrypted };
   }
-  // Node's own WebSocket, from Node 22 on, takes no TLS options.
+  // Node's own WebSocket, since Node 22, accepts no TLS options.
   if (globalThis.WebSocket !== undefined && Object.keys(options).length === 0) {
     return { socket: new WebSocket(url), encrypted };
   }

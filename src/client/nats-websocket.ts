@@ -2,12 +2,12 @@
 import { errors, headers, wsconnect } from "@nats-io/nats-core";
 import { type DataConnection, dataConnection, type NatsDial } from "./nats-connection.ts";
 
-/** Whether an error says that the server refused the login, and not that it could not be reached. */
+/** Whether the server refused the login (as opposed to being unreachable). */
 export function isWebSocketLoginRefusal(error: unknown): boolean {
   return error instanceof errors.AuthorizationError;
 }
 
-/** Makes a WebSocket, and says whether it is encrypted. */
+/** Opens a WebSocket, and returns whether it is encrypted. */
 export type OpenWebSocket = (url: string) => Promise<{ readonly socket: WebSocket; readonly encrypted: boolean }>;
 
 const openHere: OpenWebSocket = async (url) => {
@@ -15,11 +15,10 @@ const openHere: OpenWebSocket = async (url) => {
 };
 
 /**
- * Connects. `open` makes the WebSocket where the platform's own does not do.
- * The library waits for ever for a WebSocket that opens and closes before the server has spoken, as behind a proxy
- * whose
- * server is away: here that ends the attempt, and so does the timeout.
- * Errors: the library's own; a plain Error when the WebSocket closed, or when the time was up.
+ * Opens a connection. `open` makes the WebSocket if the platform's own is not sufficient. The library waits for ever if
+ * a WebSocket opens and closes before the server has sent anything, as behind a proxy whose server is down. Here that
+ * fails the attempt, as does the timeout.
+ * Errors: the library's own; a plain Error if the WebSocket closed or the timeout expired.
  */
 export async function dialWebSocket(dial: NatsDial, open: OpenWebSocket = openHere): Promise<DataConnection> {
   const { promise: failed, reject: fail } = Promise.withResolvers<never>();
@@ -40,7 +39,7 @@ export async function dialWebSocket(dial: NatsDial, open: OpenWebSocket = openHe
       return opened;
     },
   });
-  // An attempt that was given up may still succeed: then nobody has its connection.
+  // An abandoned attempt may still succeed. Close its connection.
   failed.catch(() => connecting.then((late) => late.close()).catch(() => undefined));
   const connection = await Promise.race([connecting, failed])
     .catch((error: unknown) => {

@@ -1,25 +1,25 @@
 import type { LiveMessage } from "./line.ts";
 
-/** The longest notice that is one, in bytes. */
+/** The maximum size of a notice, in bytes. */
 const bytesMax = 64;
 const bodyShape = /^\{(?:"room_id":"([0-7][0-9A-HJKMNP-TV-Z]{25})")?\}$/;
 const subjectShape = /^unibus\.user\.[^.]+\.([a-z_]{1,32})$/;
 
-/** A hint of the bus that something about this peer changed. */
+/** A hint from the server that something changed for this peer. */
 export interface Notice {
   readonly kind: string;
-  /** The room that it is about; null for the peer itself, or for several rooms. */
+  /** The room that it is about; null if it is about the peer itself or about several rooms. */
   readonly roomId: string | null;
 }
 
-/** Whether a subject is one of notices. */
+/** Whether a subject is used for notices. */
 export function isNoticeSubject(subject: string): boolean {
   return subject.startsWith("unibus.user.");
 }
 
 /**
- * The notice in a message, or null. Any peer can have JetStream write there, so what is not exactly `{}` or
- * `{"room_id":ULID}` is ignored before anything is counted. Source: spec 9.
+ * Parses a notice; null if the message is not one. Any peer can make JetStream write to this subject, so everything
+ * except exactly `{}` or `{"room_id":ULID}` is ignored before it costs anything. Source: spec 9.
  */
 export function noticeIn({ subject, data }: Pick<LiveMessage, "subject" | "data">): Notice | null {
   const kind = subjectShape.exec(subject)?.[1];

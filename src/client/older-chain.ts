@@ -1,7 +1,8 @@
 /**
- * Lets one member follow a bus that was restored from an older backup, where no owner gives back what the bus lost. The
- * bus's chain must be the same room's, by its first statement, and part from what this client has seen at a statement
- * that it verified itself. The person who decides sees first who becomes a reader again. Source: spec 3, "Way back".
+ * Lets one member follow a server that was restored from an older backup, if no owner restores what the server lost.
+ * The server's chain must have the same first statement, and may diverge from what this client has seen only after a
+ * statement that the client verified itself. The person who decides first sees who would regain access. Source: spec 3,
+ * "Way back".
  */
 import { groupBy } from "../lib/group-by.ts";
 import { UnibusError } from "../wire/errors.ts";
@@ -12,30 +13,35 @@ import { type RoomPin, roomForked } from "./state.ts";
 import type { TrustParts } from "./trust.ts";
 import { isOneLine, type VerifiedMember } from "./verified-room.ts";
 
-/** A member whom a statement that this client has seen had removed, or had made less than an owner. */
+/** A member whom the newer chain removed or demoted, and whom the older chain reinstates. */
 export interface Readmitted {
   readonly endpoint: string;
   readonly handle: string;
-  /** `reader`: removed, and a reader again. `owner`: not an owner any more, and one again. */
+  /** `reader`: was removed, and is a reader again. `owner`: was demoted, and is an owner again. */
   readonly as: "reader" | "owner";
 }
 
-/** The older chain of a bus, and what following it means. */
+/** The older chain of a server, and the consequences of following it. */
 export interface OlderChain {
   readonly roomId: string;
   readonly subject: string;
   /** The newest version that this client has seen. */
   readonly version: number;
-  /** The newest version that the bus shows. */
+  /** The newest version that the server shows. */
   readonly busVersion: number;
-  /** The last version that both have. */
+  /** The last version that both have in common. */
   readonly common: number;
   readonly readmitted: readonly Readmitted[];
-  /** Follows it from now on. What was seen before is forgotten, but for its pin, which stays as evidence. */
+  /**
+   * Follows the older chain from now on. Deletes what was seen before, except for its pin, which is kept as evidence.
+   */
   accept(): Promise<void>;
 }
 
-/** The bus's whole chain, verified from its first statement, and its members. Errors: room_forked; those of reading. */
+/**
+ * Reads the server's whole chain and member list, verified from the first statement. Errors: room_forked; those of
+ * reads.
+ */
 async function readWhole(roomId: string, { control, vouched }: TrustParts, signal?: AbortSignal) {
   const chain = new Chain(roomId);
   const statements: GivenStatement[] = [];
@@ -64,12 +70,12 @@ async function readWhole(roomId: string, { control, vouched }: TrustParts, signa
 
 const isIn = ({ until, left }: VerifiedMember): boolean => until === 0 && !left;
 
-/** Who reads again, or owns again, on the bus, by what this client has kept. */
+/** The members who regain read access or ownership on the server, compared with what this client has stored. */
 function readmitted(kept: readonly VerifiedMember[], now: readonly VerifiedMember[]): Readmitted[] {
   const spans = groupBy(kept, ({ endpoint }) => endpoint);
   return now.filter(isIn).flatMap(({ endpoint, handle, role }): Readmitted[] => {
     const before = spans.get(endpoint) ?? [];
-    // Whom no kept statement names had not joined, or came by a statement that this client never saw.
+    // A member without a stored line had not joined, or joined by a statement that this client never saw.
     if (before.length > 0 && !before.some(isIn)) return [{ endpoint, handle, as: "reader" }];
     const wasOwner = before.some((line) => isIn(line) && line.role === "owner");
     return before.length > 0 && role === "owner" && !wasOwner ? [{ endpoint, handle, as: "owner" }] : [];
@@ -77,9 +83,9 @@ function readmitted(kept: readonly VerifiedMember[], now: readonly VerifiedMembe
 }
 
 /**
- * Reads the chain of a bus that is older than what this client has seen, or parts from it.
- * Errors: room_forked for another room, or a chain that does not hold; not_found where too little was kept to compare;
- * conflict where the bus shows what this client has seen.
+ * Reads the chain of a server that is older than what this client has seen, or diverges from it.
+ * Errors: room_forked for another room or an invalid chain; not_found if too little is stored to compare; conflict if
+ * the server shows everything that this client has seen.
  */
 export async function readOlderChain(roomId: string, parts: TrustParts, signal?: AbortSignal): Promise<OlderChain> {
   const { state } = parts;
@@ -109,7 +115,7 @@ export async function readOlderChain(roomId: string, parts: TrustParts, signal?:
     async accept() {
       const shared = statements[common - 1];
       await room.cut(common, shared === undefined ? 0 : linkOf(roomId, shared).parsed.epoch);
-      // Later epochs that owners signed belong to what is given up.
+      // Claims of later epochs belong to the abandoned chain.
       await state.saveNote(roomId, "claims", { claims: [] });
       await state.returnRoom(roomId, older);
       await room.addStatements(statements.slice(common));

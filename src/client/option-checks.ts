@@ -1,13 +1,14 @@
 /**
- * What an application passes to the client, checked when it runs: a program in plain JavaScript, or one that casts its
- * types away, learns which option is wrong instead of being surprised by what becomes of it.
+ * Checks at runtime the options that an application passes to the client, so that plain JavaScript, or TypeScript with
+ * casts, gets an error that names the wrong option instead of undefined behavior later. Each public method has a table
+ * of its options (`connectChecks`, `readChecks`, ...) and passes it to `checkOptions`.
  */
 import { UnibusError } from "../wire/errors.ts";
 
-/** Says what a value should be, in words that follow "is not", or null where it is that. */
+/** Returns null for a valid value; otherwise what it should be, in words that follow "is not". */
 type Check = (value: unknown) => string | null;
 
-/** The options that a call takes, each with its check. One that is undefined counts as not given. */
+/** The options of a call, each with its check. An undefined option counts as missing. */
 export type OptionChecks = Readonly<Record<string, Check>>;
 
 const when =
@@ -17,7 +18,7 @@ const when =
 
 /** `true` or `false`. */
 export const isBoolean = when((value) => typeof value === "boolean", "true or false");
-/** A text that is not empty. */
+/** A non-empty string. */
 const isText = when((value) => typeof value === "string" && value !== "", "a text");
 /** A function. */
 export const isFunction = when((value) => typeof value === "function", "a function");
@@ -25,7 +26,7 @@ const isTexts = when(
   (value) => Array.isArray(value) && value.every((one) => typeof one === "string"),
   "a list of texts",
 );
-/** An `AbortSignal`, of whatever realm. */
+/** An `AbortSignal`, of any realm. */
 export const isSignal = when(
   (value) => typeof (value as AbortSignal | null)?.aborted === "boolean" && "addEventListener" in Object(value),
   "an AbortSignal",
@@ -47,18 +48,18 @@ function isNumber(least: number, most: number): Check {
   return when((value) => typeof value === "number" && value >= least && value <= most, wanted);
 }
 
-/** One of some texts. */
+/** One of several strings. */
 function isOneOf(...choices: readonly string[]): Check {
   return when((value) => choices.includes(value as string), choices.map((one) => JSON.stringify(one)).join(" or "));
 }
 
-/** The longest time that a timer takes, in milliseconds. */
+/** The longest delay of a timer, in milliseconds. */
 const timerMsMax = 2_147_483_647;
 
-/** Milliseconds for a timer. */
+/** A delay of a timer, in milliseconds. */
 const isMilliseconds = isNumber(0, timerMsMax);
 
-/** A value as an error shows it: short, and never what may be a secret. */
+/** A value as an error shows it: short, and without possible secrets. */
 function shown(value: unknown): string {
   if (typeof value === "string") return value.length > 40 ? "a text" : JSON.stringify(value);
   if (value == null || typeof value === "number" || typeof value === "boolean") return String(value);
@@ -69,7 +70,7 @@ function shown(value: unknown): string {
 const refused = (message: string): UnibusError => new UnibusError("invalid", message);
 
 /**
- * Checks the options of a call. `required` names those that may not be missing, each with what to give.
+ * Checks the options of a call. `required` names mandatory options, each with a hint.
  * Errors: invalid, naming the call and the option.
  */
 export function checkOptions(
@@ -98,7 +99,7 @@ export function checkOptions(
   }
 }
 
-/** A check of an object's own options. */
+/** Checks the options of a nested object. */
 function isObjectOf(call: string, checks: OptionChecks, required: Readonly<Record<string, string>> = {}): Check {
   return (value) => {
     checkOptions(call, value, checks, required);
@@ -118,7 +119,7 @@ const sendChecks: OptionChecks = {
   signal: isSignal,
 };
 
-/** What `send` takes besides. */
+/** The options of `send`. */
 export const sayChecks: OptionChecks = {
   ...sendChecks,
   thread: isText,
@@ -126,13 +127,13 @@ export const sayChecks: OptionChecks = {
   blob: when((value) => "blob" in Object(value) && "epoch" in Object(value), "what putBlob gave"),
 };
 
-/** Checks what is said and how. Errors: invalid. */
+/** Checks a message and its options. Errors: invalid. */
 export function checkSaying(call: string, data: unknown, options: unknown, checks: OptionChecks = sendChecks): void {
   checkData(call, data);
   checkOptions(call, options, checks);
 }
 
-/** What `messages` takes. */
+/** The options of `messages`. */
 export const readChecks: OptionChecks = {
   from: isOneOf("start", "now", "last"),
   queueMax: isInteger(1, 1_000_000),
@@ -140,17 +141,17 @@ export const readChecks: OptionChecks = {
   signal: isSignal,
 };
 
-/** What `history` takes. */
+/** The options of `history`. */
 export const historyChecks: OptionChecks = { limit: isInteger(1, 1_000), before: isInteger(1) };
 
-/** What `durable` takes. */
+/** The options of `durable`. */
 export const durableChecks: OptionChecks = { device: isText, signal: isSignal };
 
 const lifetimeChecks: OptionChecks = { days: isNumber(0, 36_500), messages: isInteger(0) };
 const limitChecks: OptionChecks = { messagesMax: isInteger(1), bytesMax: isInteger(1) };
 const limitHints = { messagesMax: "give both limits", bytesMax: "give both limits" };
 
-/** What `connect` takes. */
+/** The options of `connect`. */
 export const connectChecks: OptionChecks = {
   url: isText,
   urls: isTexts,
@@ -167,7 +168,7 @@ export const connectChecks: OptionChecks = {
   signal: isSignal,
 };
 
-/** What `connect` needs. */
+/** The mandatory options of `connect`, with hints. */
 export const connectHints = {
   identity: "make one by generateIdentity, or read one by parseIdentity",
   state: 'name a folder, in a browser a database, for what this client has seen; or "memory", which forgets it',

@@ -1,18 +1,18 @@
 /**
- * What a client does while the bus does not answer: it reports that once, however many parts of it try again, and what
- * an application asks for meanwhile waits, in the order in which it was asked for.
+ * Handles outages of the server: reports each outage once, however many parts of the client retry, and queues the
+ * application's requests until the server answers again, in their order.
  */
 import { hasCode, UnibusError } from "../wire/errors.ts";
 import type { SendOptions } from "./publisher.ts";
 import { type BusStatus, type FailedAttempt, StatusHolder } from "./status.ts";
 import { pause, waitFor } from "./wait.ts";
 
-/** Pauses between attempts, in milliseconds, with full jitter. */
+/** Backoff between attempts, in milliseconds, with full jitter. */
 const retryMs = { first: 100, most: 2_000 } as const;
-/** How long a message is tried where nothing is said, in milliseconds. */
+/** Default timeout of a send, in milliseconds. */
 const sendTimeoutMs = 30_000;
 
-/** Whether an error says that the bus, or the way to it, is away for now. */
+/** Whether an error means that the server or the way to it is temporarily unavailable. */
 function isAway(error: unknown): boolean {
   return (
     ["unavailable", "timeout", "rate_limited"].some((code) => hasCode(error, code as "timeout")) || isOfNats(error)
@@ -23,7 +23,7 @@ function isOfNats(error: unknown): boolean {
   return (error as { name?: unknown } | null)?.name === "NatsError";
 }
 
-/** One outage after another: what is reported of each, and how the bus is connected. */
+/** Decides which errors are reported during an outage, and holds the status of the connection. */
 export class Outage {
   #isReported = false;
   readonly #holder: StatusHolder;
@@ -37,7 +37,7 @@ export class Outage {
     return this.#holder.status;
   }
 
-  /** Whether an error is to be reported: any but those that an outage brings after its first. */
+  /** Whether to report an error. During an outage, only its first error is reported. */
   isNews(error: unknown): boolean {
     if (!isAway(error)) return true;
     const isFirst = !this.#isReported;
@@ -50,7 +50,7 @@ export class Outage {
     this.#holder.broke();
   }
 
-  /** It is there, for the first time or again, which ends an outage. */
+  /** The connection was made or restored, which ends an outage. */
   up(): void {
     this.#isReported = false;
     this.#holder.connected();
@@ -66,7 +66,7 @@ export class Outage {
     this.#holder.closed(cause);
   }
 
-  /** The control plane answered, which ends an outage of it alone. */
+  /** The control plane answered. Ends an outage that affected only the control plane. */
   answered(): void {
     if (this.status.state !== "reconnecting") this.#isReported = false;
   }
@@ -78,28 +78,28 @@ interface Waiting {
   readonly signal: AbortSignal | undefined;
 }
 
-/** The error for work whose time is over. `last`: what its last attempt failed with, if there was one. */
+/** The error for work whose timeout expired. `last`: the error of its last attempt, if there was one. */
 function lateError(timeoutMs: number, last: unknown): UnibusError {
   const what = `the bus did not answer within ${timeoutMs / 1_000} s, and nothing was sent`;
   if (last === undefined) return new UnibusError("unavailable", `${what} (try again)`);
   return new UnibusError("unavailable", `${what}: ${(last as Error).message}`, { cause: last });
 }
 
-/** Work that is tried again while the bus is away. What begins later goes on later. */
+/** Retries work while the server is unavailable. All callers share one backoff and continue in their order. */
 export class Patience {
   #pausing: Promise<void> | null = null;
   #attempt = 0;
 
-  /** `closing` ends all that waits. `onTrouble` gets the first failure of each outage. */
+  /** `closing` aborts all waiting work. `onTrouble` gets the first failure of each outage. */
   constructor(
     private readonly closing: AbortSignal,
     private readonly onTrouble: (error: unknown) => void,
   ) {}
 
   /**
-   * What `work` gives, once the bus answers, and how much of the time is left, in milliseconds. `offline: "refuse"`
-   * tries once. `timeoutMs`: 30 s where nothing is said.
-   * Errors: those of `work`; unavailable when the time is over; the signal's reason.
+   * The result of `work` once the server answers, and how much of the timeout is left, in milliseconds. With `offline:
+   * "refuse"`, it tries once. `timeoutMs`: default 30 s.
+   * Errors: those of `work`; unavailable when the timeout expires; the signal's reason.
    */
   async run<T>(
     work: () => Promise<T>,
@@ -121,7 +121,7 @@ export class Patience {
         if (this.#attempt === 0 && this.#pausing === null) this.onTrouble(error);
         last = error;
       }
-      // All who wait go on together, in the order in which they began.
+      // All waiting work continues together, in the order in which it started.
       this.#pausing ??= this.#pause();
     }
   }

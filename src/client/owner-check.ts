@@ -1,23 +1,24 @@
 /**
- * Owners of a room who may be taken for somebody else: their handle, which is the bus's word, is pinned to another
- * endpoint, or looks like a handle that is. A forged copy of a room shows the names that its reader expects, so such a
- * room is reported before anything is sealed for it or sent to it, and refused until a person approves. Source: spec 3.
+ * Detects owners of a room who may be impersonating another user: their handle, which the server assigns, is pinned to
+ * another endpoint, or looks like such a handle. A forged copy of a room shows the names that its reader expects. So
+ * such a room is reported before anything is sealed for it or sent to it, and is blocked until a person approves.
+ * Source: spec 3.
  */
 import { UnibusError } from "../wire/errors.ts";
 import { lookAlike } from "../wire/looks.ts";
 import type { ClientState, HandlePin } from "./state.ts";
 import type { VerifiedRoom } from "./verified-room.ts";
 
-/** An owner, and the person for whom they may be taken. */
+/** An owner, and the user they may be mistaken for. */
 export interface OwnerConflict {
-  /** The owner's handle, as the bus shows it. */
+  /** The owner's handle, as the server shows it. */
   readonly handle: string;
   readonly endpoint: string;
   /** The handle and endpoint that this client knew first. */
   readonly known: HandlePin;
 }
 
-/** The owners of a room who may be taken for somebody else. `me` is never among them. Errors: those of the state. */
+/** The owners of a room who may be mistaken for another user, without `me`. Errors: those of the state. */
 export async function ownerConflicts(
   { present }: Pick<VerifiedRoom, "present">,
   me: string,
@@ -26,14 +27,14 @@ export async function ownerConflicts(
   const pins = await state.handles();
   const owners = present.filter(({ role, endpoint }) => role === "owner" && endpoint !== me);
   return owners.flatMap(({ handle, endpoint }) => {
-    // One whom the user has named exactly so is known, whoever has a similar name.
+    // The user named this owner by exactly this handle before, so a similar handle elsewhere does not matter.
     if (pins.some((pin) => pin.handle === handle && pin.endpoint === endpoint)) return [];
     const known = pins.find((pin) => pin.endpoint !== endpoint && lookAlike(pin.handle, handle));
     return known === undefined ? [] : [{ handle, endpoint, known }];
   });
 }
 
-/** The error of a room some of whose owners may be taken for somebody else. */
+/** The error for a room some of whose owners may be mistaken for another user. */
 export function ownerConflictError(subject: string, conflicts: readonly OwnerConflict[]): UnibusError {
   const each = conflicts.map(({ handle, endpoint, known }) => {
     const name = handle === known.handle ? "that name" : `${JSON.stringify(known.handle)}, which looks the same,`;

@@ -1,3 +1,10 @@
+/**
+ * Publishes frames on the current connection, until they are acked or the timeout expires.
+ *
+ * A frame is in one of three states: waiting for a connection (`Parked`), sent and waiting for its ack (`Waiting`), or
+ * done. A broken connection moves it back to the first, and its turn is kept. Retries use the same dedup id, so that
+ * JetStream stores a frame once. The number and bytes of unfinished frames are bounded. Used by `Room` and `Requests`.
+ */
 import { UnibusError } from "../wire/errors.ts";
 import { streamName } from "../wire/names.ts";
 import { dedupWindowMs } from "../wire/room-stream.ts";
@@ -6,40 +13,40 @@ import type { Live } from "./live.ts";
 import type { Replies } from "./replies.ts";
 import { pause, waitFor } from "./wait.ts";
 
-/** How long one attempt waits for its ack, in milliseconds. Source: spec 8. */
+/** Ack timeout of one attempt, in milliseconds. Source: spec 8. */
 const ackTimeoutMs = 5_000;
-/** How long a message is tried where nothing is said, in milliseconds. */
+/** Default timeout of a send, in milliseconds. */
 const sendTimeoutMs = 30_000;
-/** Pause before the next look whether there is a connection again, in milliseconds. */
+/** How often to check for a restored connection, in milliseconds. */
 const retryPauseMs = 50;
 
-/** What a publish is made of. */
+/** A message to publish. */
 export interface Outgoing {
   readonly roomId: string;
   readonly subject: string;
-  /** `<from>.<id>`, by which JetStream knows a second copy; null where nothing is kept. Source: spec 8. */
+  /** `<from>.<id>`, by which JetStream deduplicates; null if the room has no history. Source: spec 8. */
   readonly dedupId: string | null;
   readonly bytes: Uint8Array;
-  /** Where a reply is to come. */
+  /** The reply subject. */
   readonly reply?: string;
 }
 
-/** How long a message is tried, and what becomes of it without a connection. */
+/** The timeout of a send, and what happens without a connection. */
 export interface SendOptions {
-  /** In all, in milliseconds. Default: 30 s. */
+  /** Total timeout in milliseconds. Default: 30 s. */
   readonly timeoutMs?: number;
-  /** `wait`: it is sent when there is a connection again. `refuse`: it fails at once. Default: wait. */
+  /** `wait`: send when the connection is restored. `refuse`: fail at once. Default: wait. */
   readonly offline?: "wait" | "refuse";
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What may wait to be sent. */
+/** Limits of messages that wait to be sent. */
 export interface SendLimits {
   readonly messagesMax: number;
   readonly bytesMax: number;
 }
 
-/** What JetStream says of a publish. */
+/** JetStream's reply to a publish. */
 interface Ack {
   readonly stream?: string;
   readonly seq?: number;
@@ -47,13 +54,13 @@ interface Ack {
   readonly error?: { readonly err_code?: number };
 }
 
-/** Why an attempt has no ack: nobody answered, the connection broke, or the server refused the publish. */
+/** Why an attempt has no ack: timeout, broken connection, or publish denied by the server. */
 type Unacked = "late" | "broken" | "refused";
 
-/** JetStream's code for a stream that is full and refuses. */
+/** JetStream's error code for a full stream that rejects messages. */
 const fullCode = 10077;
 
-/** What an ack of JetStream says, or null for what is none. */
+/** Parses a JetStream ack; null if the data is not one. */
 function ackOf(data: Uint8Array): Ack | null {
   try {
     const ack = JSON.parse(new TextDecoder().decode(data)) as Ack | null;
@@ -63,20 +70,23 @@ function ackOf(data: Uint8Array): Ack | null {
   }
 }
 
-/** The error of an ack that refuses, or null. */
+/** The error in a negative ack, or null. */
 function refusalOf(ack: Ack | null): UnibusError | null {
   if (ack?.error === undefined) return null;
   if (ack.error.err_code === fullCode) return new UnibusError("quota", "the room is full (ask its owner, or an admin)");
   return new UnibusError("unavailable", "the room cannot store messages at the moment (try again)");
 }
 
-/** The error in JetStream's answer, or in the server's empty one; null for what is a peer's. */
+/**
+ * Recognizes a reply of the server: a JetStream ack or an empty message, with its error if it has one. Null for a reply
+ * of a peer.
+ */
 export function answerOfServer(data: Uint8Array): { readonly refusal: UnibusError | null } | null {
   const ack = ackOf(data);
   return ack === null && data.length > 0 ? null : { refusal: refusalOf(ack) };
 }
 
-/** The sequence that an ack promises. Errors: quota, unavailable; forbidden for what is no promise for this room. */
+/** The sequence number in an ack. Errors: quota, unavailable; forbidden if the ack is not for this room's stream. */
 function sequenceOf(ack: Ack, roomId: string, attempt: number): number {
   if (ack.stream !== streamName(roomId) || !Number.isSafeInteger(ack.seq)) {
     throw new UnibusError("forbidden", "the bus acknowledged a message for another room (do not trust it)");
@@ -87,7 +97,7 @@ function sequenceOf(ack: Ack, roomId: string, attempt: number): number {
   return ack.seq ?? 0;
 }
 
-/** One attempt that waits for its ack, or for the server to have taken it in. */
+/** An attempt that waits for its ack, or for the server to process the publish. */
 interface Waiting {
   readonly subject: string;
   readonly settle: (end: Ack | Unacked) => void;
@@ -95,13 +105,13 @@ interface Waiting {
 
 /** A message that waits for a connection. */
 interface Parked {
-  /** Its place among all that were sent. */
+  /** Its position in the order of all sends. */
   readonly place: number;
   readonly endMs: number;
   readonly goOn: () => void;
 }
 
-/** One attempt: over which line, the how manieth it is, and when it must be over, in milliseconds. */
+/** One attempt: its connection, its number (from 1), and its deadline by `performance.now()`. */
 interface Attempt {
   readonly line: Line;
   readonly count: number;
@@ -114,13 +124,13 @@ const lateError = () =>
     "the message could not be sent in time (it may have arrived: look before it is sent anew)",
   );
 
-/** What is left until a moment of `performance.now()`, in milliseconds. */
+/** Milliseconds until a moment of `performance.now()`. */
 const leftMs = (endMs: number): number => Math.max(0, endMs - performance.now());
 
 /**
- * Publishes frames over whatever connection there is. What waits is bounded: more is refused. After a break all that
- * has no ack is sent again, in the order in which it was sent at first.
- * A message that was stored is tried with the same id until the stream's own word for it is here.
+ * Publishes frames on the current connection. Waiting frames are bounded; more are rejected. After an outage, all
+ * unacked frames are sent again in their original order. A frame that must be stored is retried with the same id until
+ * the stream acks it.
  */
 export class Publisher {
   readonly #waiting = new Set<Waiting>();
@@ -136,22 +146,25 @@ export class Publisher {
     private readonly limits: SendLimits,
   ) {}
 
-  /** The server refused a publish to a subject: nothing that waits for an ack there need wait longer. */
+  /** The server denied a publish to a subject. Fails the attempts that wait for an ack there. */
   refused(subject: string): void {
     for (const one of this.#waiting) if (one.subject === subject) one.settle("refused");
   }
 
-  /** The connection broke: what has no ack is sent again. */
+  /** The connection broke. Unacked frames will be sent again. */
   broken(): void {
     for (const one of this.#waiting) one.settle("broken");
   }
 
-  /** Sends a frame to be stored, and gives its sequence. Errors: those of `send`; quota for a full room; forbidden. */
+  /**
+   * Publishes a frame, waits until it is stored, and returns its sequence number. Errors: those of `send`; quota if the
+   * room is full; forbidden.
+   */
   store(outgoing: Outgoing, options: SendOptions = {}): Promise<number> {
     let firstMs = 0;
     return this.#try(outgoing, options, async (attempt) => {
       firstMs ||= performance.now();
-      // JetStream has forgotten the first copy by then, and would store another.
+      // By then JetStream has forgotten the dedup id, and would store a second copy.
       if (performance.now() - firstMs > dedupWindowMs - ackTimeoutMs) throw lateError();
       const end = await this.#storeOnce(outgoing, attempt, options.signal);
       return typeof end === "string" ? end : sequenceOf(end, outgoing.roomId, attempt.count);
@@ -159,15 +172,17 @@ export class Publisher {
   }
 
   /**
-   * Hands a frame to the server.
-   * Errors: quota when too much waits already; timeout; unavailable without a connection where that is asked for;
-   * forbidden; the signal's reason.
+   * Publishes a frame and waits until the server has processed it.
+   * Errors: quota if too many messages wait already; timeout; unavailable without a connection if `offline` is
+   * `refuse`; forbidden; the signal's reason.
    */
   async send(outgoing: Outgoing, options: SendOptions = {}): Promise<void> {
     await this.#try(outgoing, options, (attempt) => this.#sendOnce(outgoing, attempt, options.signal));
   }
 
-  /** Attempts until one gives something. Permissions may be newer than the line: one that is refused gets a new one. */
+  /**
+   * Attempts until one succeeds. The permission may be newer than the connection, so a denied publish reconnects once.
+   */
   async #try<T>(
     { bytes, subject }: Outgoing,
     options: SendOptions,
@@ -197,7 +212,9 @@ export class Publisher {
     }
   }
 
-  /** The connection, or, where that is asked for, the next one, when it is this message's turn. */
+  /**
+   * The connection. If there is none, waits for the next one and for this message's turn, unless `offline` is `refuse`.
+   */
   async #line(place: number, endMs: number, { offline, signal }: SendOptions): Promise<Line> {
     for (;;) {
       signal?.throwIfAborted();
@@ -215,7 +232,7 @@ export class Publisher {
     });
   }
 
-  /** Lets those who wait go on when there is a connection, the first one first; and each whose time is over. */
+  /** Resumes parked messages in order when there is a connection, and each one whose timeout expires. */
   async #callParked(): Promise<void> {
     while (this.#parked.length > 0) {
       await pause(retryPauseMs, undefined);
@@ -238,7 +255,7 @@ export class Publisher {
       if (ack !== null) waiting.settle(ack);
     });
     const timer = setTimeout(() => waiting.settle("late"), Math.min(ackTimeoutMs, leftMs(endMs)));
-    // Its ack comes over this connection alone, also while another one replaces it.
+    // Its ack arrives on this connection only, even while another one replaces it.
     const forget = line.onEnd(() => waiting.settle("broken"));
     try {
       line.publish(subject, bytes, { dedupId, reply: inbox.subject });
@@ -282,7 +299,9 @@ export class Publisher {
     return { ended, waiting };
   }
 
-  /** All that is published in one turn is asked for at once. False: the connection broke before it was there. */
+  /**
+   * One flush for all publishes of the same turn. False if the connection broke before the server had processed them.
+   */
   #flush(line: Line): Promise<boolean> {
     if (this.#flushing?.of === line) return this.#flushing.done;
     const done = Promise.resolve().then(async () => {
@@ -291,7 +310,7 @@ export class Publisher {
         () => true,
         () => false,
       );
-      // What the server refused it has said by now: that is told in this turn.
+      // By now the server has reported denied publishes; they are handled in this turn.
       await pause(0, undefined);
       return isTaken;
     });

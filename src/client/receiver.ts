@@ -1,3 +1,10 @@
+/**
+ * Turns the bytes received for one room into verified messages, and drops everything else with a reason.
+ *
+ * It checks subject, epoch, membership, signature and decryption; all of these come from the room's verified state. A
+ * frame of an unknown epoch or sender makes it read the room, at a bounded rate. Replays are left to the caller, which
+ * knows the order of delivery. Used by `RoomSubscription`, `RoomReader`, `Durable` and `Requests`. Source: spec 4.
+ */
 import { TokenBucket } from "../lib/token-bucket.ts";
 import { hasCode } from "../wire/errors.ts";
 import { type DropReason, decodeFrame, type Frame, isDropped } from "../wire/frame.ts";
@@ -9,75 +16,74 @@ import type { RoomKeys } from "./room-keys.ts";
 import type { RoomTrust } from "./trust.ts";
 import { memberAt, memberNow, type VerifiedMember, type VerifiedRoom } from "./verified-room.ts";
 
-/** How long live frames of an epoch are taken after the next one was learned of, in milliseconds. Source: spec 4. */
+/**
+ * How long live frames of an old epoch are accepted after a newer epoch was learned, in milliseconds. Source: spec 4.
+ */
 const oldEpochMs = 60_000;
-/** A live frame whose time differs by more is late or early, in milliseconds. Source: spec 4. */
+/** A live frame whose time differs by more is marked late or early, in milliseconds. Source: spec 4. */
 const markMs = 600_000;
-/** How many frames are remembered to tell repeats. */
+/** How many frames are remembered to detect replays. */
 const repeatsMax = 65_536;
-/** Reads of the room that frames of unknown epochs or senders may cause: so many at once, then one a second. */
+/** Rate limit of reads caused by unknown epochs or senders: this many at once, then one a second. */
 const unknownReads = { burst: 5, perSecond: 1 } as const;
 /**
- * After a member signed an epoch that the bus does not show, their next frames of unknown epochs cause no read for this
- * time, in milliseconds; and how many such members are remembered.
+ * After a member signed an epoch that the server does not show, their frames of unknown epochs cause no read for this
+ * time, in milliseconds. `membersMax` limits how many such members are remembered.
  */
 const distrust = { ms: 10_000, membersMax: 1_024 } as const;
 
-/** A frame that holds, as the application is given it. */
+/** A valid frame, as passed to the application. */
 export interface Received extends Opened {
   readonly sender: VerifiedMember;
   readonly mark: TimeMark | null;
 }
 
 /**
- * What the time of a frame that came live says: it is more than 10 minutes older or newer than this computer's clock,
- * or that clock disagrees with the bus's and cannot tell. What is read from a history or a backlog is not marked.
+ * The result of checking a live frame's time: more than 10 minutes older or newer than this computer's clock, or
+ * unknown because that clock disagrees with the server's. Frames from a history or a backlog are not marked.
  */
 export type TimeMark = "late" | "early" | "clock_unsure";
 
-/** Where a frame came from: what is checked of it besides. */
+/** Where a frame came from, which decides on additional checks. */
 export type Origin = "live" | "history";
 
-/** What a receiver needs. */
+/** The dependencies of a `Receiver`. */
 export interface ReceiverParts {
   readonly trust: RoomTrust;
   readonly keys: RoomKeys;
   readonly clock: BusClock;
-  /** Called with each frame that is dropped. */
+  /** Called for each dropped frame. */
   readonly onDrop: (refused: Refused) => void;
 }
 
-/**
- * Makes of the bytes that came for one room what its members said, and drops what is anything else.
- * It never throws for what a frame holds. Source: spec 4.
- */
+/** Verifies and decrypts the frames of one room. Never throws because of a frame's content. Source: spec 4. */
 export class Receiver {
   readonly #reads = new TokenBucket(unknownReads.burst, unknownReads.perSecond);
   readonly #seen = new Recent(repeatsMax);
-  /** The read of the room that is about to begin. */
+  /** The read of the room that is about to start. */
   #ahead: Promise<VerifiedRoom> | null = null;
-  /** Until when a member's word for an unknown epoch is not looked into, by endpoint and `performance.now()`. */
+  /** Until when a member's frames of unknown epochs cause no read, by endpoint, in `performance.now()` time. */
   readonly #distrusted = new Map<string, number>();
 
   constructor(private readonly parts: ReceiverParts) {}
 
-  /** Whether a frame was told of before; it is remembered either way. */
+  /** Whether a frame was delivered before. Also records it. */
   isRepeat({ from, id }: Frame): boolean {
     return !this.#seen.add(`${from}.${id}`);
   }
 
-  /** Whether a frame was told of. */
+  /** Whether a frame was delivered. */
   knows({ from, id }: Frame): boolean {
     return this.#seen.has(`${from}.${id}`);
   }
 
   /**
-   * What was said in some bytes, or null for what was dropped. Repeats are for the caller: it knows the order.
-   * Errors: room_forked; unavailable where the room's key or members cannot be read at the moment.
+   * Opens a frame; null if it was dropped. Does not check for replays: the caller knows the order of delivery.
+   * Errors: room_forked; unavailable if the room's key or members cannot be read now.
    */
   async open(bytes: Uint8Array, origin: Origin): Promise<Received | null> {
     const frame = decodeFrame(bytes);
-    // When it came counts, not when it could be opened.
+    // The time of arrival counts, not the time of decryption.
     const mark = isDropped(frame) || origin !== "live" ? null : this.#markOf(frame);
     const result = isDropped(frame) ? frame : await this.#check(frame, origin);
     if (!isDropped(result)) return { ...result, mark };
@@ -85,7 +91,7 @@ export class Receiver {
     return null;
   }
 
-  /** Counts a frame that the caller dropped. */
+  /** Records a frame that the caller dropped. */
   drop(reason: DropReason): void {
     this.parts.onDrop({ drop: reason });
   }
@@ -104,7 +110,7 @@ export class Receiver {
     if (frame.s !== room.state.subject) return { drop: "wrong_subject" };
     if (frame.e > room.state.epoch) return this.#checkAhead(frame, origin);
     if (origin === "live" && clock.steadyMs() - trust.newerSinceMs(frame.e) > oldEpochMs) return { drop: "old_epoch" };
-    // Whoever was added a moment ago is not known yet: that begins no epoch.
+    // A member added a moment ago may be unknown. Reading the room does not start an epoch claim.
     const sender = memberAt(room, frame.from, frame.e) ?? memberAt(await this.#readAhead(), frame.from, frame.e);
     if (sender === null) return { drop: "not_a_member" };
     const roomKey = await this.#keyOf(keys, frame.e);
@@ -114,13 +120,13 @@ export class Receiver {
   }
 
   /**
-   * A frame of an epoch that is not known yet: the room is read, and a frame above what that read shows is dropped.
-   * Anyone can write a number, so this proves nothing about the bus: it ends no reading and no sending. Only an owner's
-   * signature is a claim that is looked into.
+   * Handles a frame of an unknown epoch: reads the room, and drops the frame if its epoch is still above the room's.
+   * Anyone can write a number, so this proves nothing about the server and stops neither reading nor sending. Only an
+   * epoch that an owner signed becomes a claim.
    */
   async #checkAhead(frame: Frame, origin: Origin): Promise<Checked | Refused> {
     const { trust } = this.parts;
-    // What is forged, or of somebody who was wrong a moment ago, causes no read.
+    // A forged frame, or one of a member whose last such frame was wrong, causes no read.
     const early = await this.#aheadFault(frame, trust.room);
     const isDistrusted = early.signedBy !== undefined && (this.#distrusted.get(frame.from) ?? 0) > performance.now();
     if (isDistrusted || early.drop === "bad_signature" || early.drop === "unsigned") return early;
@@ -133,7 +139,7 @@ export class Receiver {
     return refused;
   }
 
-  /** Why a frame of a later epoch than a room has is dropped, and who signed it. */
+  /** Why a frame of a later epoch is dropped, and who signed it. */
   async #aheadFault(frame: Frame, room: VerifiedRoom): Promise<Refused> {
     const sender = memberNow(room, frame.from);
     if (sender === null) return { drop: "not_a_member" };
@@ -150,7 +156,7 @@ export class Receiver {
     if (this.#distrusted.size > distrust.membersMax && oldest !== undefined) this.#distrusted.delete(oldest);
   }
 
-  /** Frames that come before a read begins share it: junk does not make those behind it wait for one read each. */
+  /** Frames that arrive before a read starts share it, so that junk does not queue one read per frame. */
   #readAhead(): Promise<VerifiedRoom> {
     this.#ahead ??= this.#reads.take().then(() => {
       this.#ahead = null;
@@ -159,7 +165,7 @@ export class Receiver {
     return this.#ahead;
   }
 
-  /** The key of an epoch; null where this peer has none. Errors: all but that. */
+  /** The key of an epoch; null if this peer has none. Errors: all others of `RoomKeys.key`. */
   async #keyOf(keys: RoomKeys, epoch: number): Promise<Uint8Array | null> {
     try {
       return await keys.key(epoch);

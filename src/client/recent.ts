@@ -1,15 +1,15 @@
-/** Remembers the last so many keys. */
+/** A set of the most recently added keys, with a maximum size. */
 export class Recent {
   readonly #keys = new Set<string>();
 
   constructor(private readonly max: number) {}
 
-  /** Whether a key is remembered. */
+  /** Whether a key is in the set. */
   has(key: string): boolean {
     return this.#keys.has(key);
   }
 
-  /** Whether the key was new; it is remembered either way. */
+  /** Adds a key. Returns whether it was new. */
   add(key: string): boolean {
     if (this.#keys.has(key)) return false;
     this.#keys.add(key);

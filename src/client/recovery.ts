@@ -6,12 +6,12 @@ import { planRepair, type RoomRepair } from "./repair.ts";
 import { findRoom } from "./room-list.ts";
 import type { TrustParts } from "./trust.ts";
 
-/** What to do about a room that went back, on a bus that was restored from an older backup. Source: spec 3. */
+/** Handles rooms that a server rolled back because it was restored from an older backup. Source: spec 3. */
 export class Recovery {
   constructor(private readonly parts: TrustParts) {}
 
   /**
-   * Finds out what the bus has lost of a room, by its id or its subject; `run` of what this gives brings it back.
+   * Finds what the server lost of a room, given by id or subject. `run` of the result restores it.
    * Errors: not_found, forbidden, gone, conflict.
    */
   async repair(name: string, signal?: AbortSignal): Promise<RoomRepair> {
@@ -19,14 +19,14 @@ export class Recovery {
   }
 
   /**
-   * Reads the older chain of a bus; `accept` of what this gives follows it from now on.
-   * Errors: room_forked for another room or a chain that does not hold; not_found, conflict.
+   * Reads the server's older chain of a room. `accept` of the result follows it from now on.
+   * Errors: room_forked for another room or an invalid chain; not_found, conflict.
    */
   async older(name: string, signal?: AbortSignal): Promise<OlderChain> {
     return readOlderChain(await this.#idOf(name, signal), this.parts, signal);
   }
 
-  /** A room's id: also of one that the bus does not know any more, by what this client has kept. */
+  /** A room's id, even if the server no longer knows the room but this client has stored it. */
   async #idOf(name: string, signal: AbortSignal | undefined): Promise<string> {
     if (isUlid(name)) return name;
     const { control, state } = this.parts;

@@ -9,24 +9,25 @@ import type { Identity } from "./identity.ts";
 import type { JoinLink } from "./join-link.ts";
 import { contentOf } from "./reply.ts";
 
-/** How long a bus may take to redeem an invite, in milliseconds. */
+/** Timeout to redeem an invite, in milliseconds. */
 const registerTimeoutMs = 30_000;
 
-/** How an invite is redeemed. */
+/** The options of `register`. */
 export interface RegisterOptions {
-  /** HOST:PORT at which the bus is dialled instead of at its URL. */
+  /** HOST:PORT to dial instead of the bus's URL. */
   readonly dial?: string | undefined;
-  /** Whether the bus's clock is followed however far it is off. Default: false. */
+  /** Follows the server's clock however large the offset is. Default: false. */
   readonly busClock?: boolean | undefined;
-  /** Called with what the user should know. */
+  /** Called with warnings for the user. */
   readonly onWarning?: (message: string) => void;
 }
 
 /**
- * Redeems an invite for an identity. The private keys stay here. The clocks are compared first, and the bus is asked
- * whether it knows the key: an invite is spent only on somebody who can use it.
- * Errors: clock_skew for clocks that are too far apart, and conflict for a key that is a user already: both leave the
- * invite as it is; what the bus answers; unavailable when it cannot be reached; invalid for what cannot be dialled.
+ * Redeems an invite for an identity. The private keys stay on this machine. It first compares the clocks, and checks
+ * that the key is not registered yet, so that no invite is wasted.
+ * Errors: clock_skew if the clocks differ too much, and conflict if the key already belongs to a user, both without
+ * using the invite; what the server answers; unavailable if it cannot be reached; invalid for an address that cannot be
+ * dialled.
  */
 export async function register(
   { url, token }: JoinLink,
@@ -54,7 +55,7 @@ export async function register(
   }
 }
 
-/** The user whose key an identity is, or null. Errors: those of the bus, and unavailable. */
+/** The user with the identity's key, or null. Errors: those of the server, and unavailable. */
 async function userOf(
   url: string,
   identity: Identity,

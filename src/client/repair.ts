@@ -1,7 +1,7 @@
 /**
- * Gives a bus back what it lost of a room, because it was restored from an older backup: the statements above the bus's
- * own that this client has kept, the member lines of the newest one, and the room keys that the bus lacks, sealed again
- * to the members. The bus verifies all of it; what it adds to nobody's trust is checked here first, too.
+ * Restores what a server lost of a room because it was restored from an older backup: the statements newer than the
+ * server's that this client has stored, the member lines of the newest one, and the missing room keys, sealed again to
+ * the members. The server verifies all of it; this client first verifies everything that others will rely on.
  * Source: spec 3, "Way back".
  */
 import type { Restore } from "../wire/api.ts";
@@ -15,20 +15,22 @@ import type { TrustParts } from "./trust.ts";
 import type { VerifiedMember } from "./verified-room.ts";
 import { pause } from "./wait.ts";
 
-/** How many keys are sealed before others get their turn. */
+/** How many keys are sealed before yielding to other work. */
 const sealBatch = 64;
 
-/** What the bus has of a room. `version` null: it does not say, because this peer was no member then. */
+/**
+ * What the server has of a room. `version` null: unknown, because this peer was not a member at the server's version.
+ */
 interface BusRoom {
   readonly version: number | null;
-  /** The last version that the bus and this client have in common; zero for none. */
+  /** The last version that the server and this client have in common; zero if there is none. */
   readonly common: number;
   readonly epoch: number;
-  /** The stays that the bus has, as `endpoint since`. */
+  /** The membership periods that the server has, as `endpoint since`. */
   readonly lines: ReadonlySet<string>;
 }
 
-/** A room as this client has kept it. */
+/** A room as this client has stored it. */
 interface Kept {
   readonly statements: ReadonlyMap<number, GivenStatement>;
   readonly members: readonly VerifiedMember[];
@@ -37,17 +39,19 @@ interface Kept {
   readonly keys: ReadonlyMap<number, string>;
 }
 
-/** What a repair is about to do. */
+/** A planned repair. */
 export interface RoomRepair {
   readonly roomId: string;
   readonly subject: string;
   /** The newest version that this client has seen. */
   readonly version: number;
-  /** The version that the bus shows; zero where it does not know the room, null where it does not say. */
+  /** The version that the server shows; zero if it does not know the room, null if it refuses to say. */
   readonly busVersion: number | null;
-  /** Whether the bus has gone on otherwise: then an admin has to choose. */
+  /** Whether the server's chain diverged from this client's, so that an admin must choose. */
   readonly isContested: boolean;
-  /** Does it. Gives the version that the bus has then. Errors: forbidden, gone, conflict, contested, quota, invalid. */
+  /**
+   * Restores the room. Returns the server's new version. Errors: forbidden, gone, conflict, contested, quota, invalid.
+   */
   run(signal?: AbortSignal): Promise<number>;
 }
 
@@ -66,7 +70,7 @@ async function keptOf(roomId: string, { state }: TrustParts): Promise<Kept> {
   return { ...kept, statements, keys };
 }
 
-/** The statement of a version that was kept. Errors: not_found. */
+/** The stored statement of a version. Errors: not_found. */
 function statementAt(kept: Kept, version: number): GivenStatement {
   const statement = kept.statements.get(version);
   if (statement !== undefined) return statement;
@@ -74,11 +78,11 @@ function statementAt(kept: Kept, version: number): GivenStatement {
   throw new UnibusError("not_found", message);
 }
 
-/** The last version up to which the bus has what was kept. */
+/** The last version up to which the server's chain equals the stored one. */
 async function commonWith(roomId: string, kept: Kept, version: number, parts: TrustParts, signal?: AbortSignal) {
   const newest = Math.min(version, kept.version);
   const { statements } = await parts.control.statements(roomId, newest, signal);
-  // Each names the hash of the one before: where one is the same, all before it are.
+  // Each statement names the hash of the one before: if one is equal, all before it are.
   if (statements[0]?.text === kept.statements.get(newest)?.text) return newest;
   let common = 0;
   for (let from = 1; from <= newest; ) {
@@ -93,7 +97,7 @@ async function commonWith(roomId: string, kept: Kept, version: number, parts: Tr
   return common;
 }
 
-/** What the bus has of a room. Errors: gone; those of reading it. */
+/** Reads what the server has of a room. Errors: gone; those of the reads. */
 async function busRoomOf(roomId: string, kept: Kept, parts: TrustParts, signal?: AbortSignal): Promise<BusRoom> {
   const { control } = parts;
   try {
@@ -104,13 +108,13 @@ async function busRoomOf(roomId: string, kept: Kept, parts: TrustParts, signal?:
     return { version, common, epoch, lines: new Set(members.map(lineName)) };
   } catch (error) {
     if (hasCode(error, "not_found")) return nothing;
-    // The bus has it at a version at which this peer was not in it yet, or not any more.
+    // The server has a version in which this peer is not a member yet, or no longer.
     if (hasCode(error, "forbidden")) return { ...nothing, version: null };
     throw error;
   }
 }
 
-/** Opens, and reads where they are missing, the room keys that this peer holds. */
+/** The room keys that this peer holds, opened on first use. Missing ones are read from the server. */
 class HeldKeys {
   readonly #opened = new Map<number, Uint8Array | null>();
 
@@ -120,7 +124,7 @@ class HeldKeys {
     private readonly parts: TrustParts,
   ) {}
 
-  /** The key of an epoch, checked against what the owners signed. Errors: not_found. */
+  /** The key of an epoch, checked against the signed key_check. Errors: not_found. */
   async key(epoch: number, signal?: AbortSignal): Promise<Uint8Array> {
     let key = this.#opened.get(epoch);
     if (key === undefined) {
@@ -149,7 +153,7 @@ class HeldKeys {
   }
 }
 
-/** The keys that the bus lacks, sealed to the members who were in at their epochs. Errors: not_found, invalid. */
+/** The keys that the server lacks, sealed to the members of each epoch. Errors: not_found, invalid. */
 async function sealedKeys(roomId: string, kept: Kept, bus: BusRoom, parts: TrustParts, signal?: AbortSignal) {
   const { policy, epoch: last } = linkOf(roomId, statementAt(kept, kept.version)).parsed;
   const keys: Restore["keys"] = [];
@@ -189,7 +193,7 @@ async function bodyOf(
   return { statements, members, keys: await sealedKeys(roomId, kept, bus, parts, signal) };
 }
 
-/** What the bus says that it has, in the refusal of a set of keys; null where it says nothing. */
+/** What the server says it has, from the error that rejected a set of keys; null if it does not say. */
 function busRoomIn(error: unknown, bus: BusRoom): BusRoom | null {
   if (!hasCode(error, "invalid") || bus.version !== null) return null;
   const { epoch, lines } = (error.details ?? {}) as { epoch?: unknown; lines?: unknown };
@@ -214,9 +218,9 @@ async function send(
 }
 
 /**
- * Finds out what a bus has lost of a room, and how to give it back.
- * Errors: not_found where this client has kept too little; forbidden for a peer who is not an owner by what it has
- * kept; gone; conflict where the bus has gone on from what was kept.
+ * Finds what a server has lost of a room, and plans the repair.
+ * Errors: not_found if this client has stored too little; forbidden if this peer is not an owner in the stored version;
+ * gone; conflict if the server's chain continues the stored one.
  */
 export async function planRepair(roomId: string, parts: TrustParts, signal?: AbortSignal): Promise<RoomRepair> {
   const kept = await keptOf(roomId, parts);

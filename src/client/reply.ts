@@ -3,30 +3,30 @@ import { Check } from "@sinclair/typebox/value";
 import { isReplyCode, UnibusError } from "../wire/errors.ts";
 import { requestIdHeader } from "../wire/sign.ts";
 
-/** The longest message of a reply that an error repeats, in characters. */
+/** The maximum length of a server's message quoted in an error, in characters. */
 const messageLengthMax = 500;
-/** The longest pause that a reply may ask for, in seconds. */
+/** The longest Retry-After that is accepted, in seconds. */
 const retryAfterSMax = 3_600;
 
 const bad = (url: string, what: string): UnibusError =>
   new UnibusError("unavailable", `${url} ${what}: this is not a unibus server (check the address)`);
 
-/** What is wrong where a status came without an error of the API. */
+/** What is wrong with a reply whose status is not explained by an error of the API. */
 function strangeStatus(url: string, status: number): string {
   return passingStatuses.has(status)
     ? `${url} answered ${status}: its proxy cannot reach the bus (start the bus, or correct the proxy's target)`
     : `${url} answered ${status}: this is not a unibus server (check the address, and http or https)`;
 }
 
-/** A text of somebody else as a terminal may show it: cut, and without what would steer it. */
+/** Makes untrusted text safe for a terminal: truncated, without control characters. */
 function plain(text: string): string {
   const line = text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ").trim();
   return line.length > messageLengthMax ? `${line.slice(0, messageLengthMax)}...` : line;
 }
 
 /**
- * The body of a reply, read to its end or to `bytesMax`.
- * Errors: unavailable for one byte more; whatever cuts the transport, as it comes.
+ * Reads the body of a reply, up to `bytesMax`.
+ * Errors: unavailable if it is longer; the transport's own error if the reply is interrupted.
  */
 export async function bodyOf(reply: Response, bytesMax: number, url: string): Promise<Uint8Array<ArrayBuffer>> {
   const reader = reply.body?.getReader();
@@ -59,7 +59,7 @@ function jsonOf(body: Uint8Array): unknown {
   }
 }
 
-/** The error that a refusal says, with the request's id and when to try again. */
+/** Converts an error reply to a UnibusError, with the request's id and Retry-After. */
 export function refusalOf(reply: Response, body: Uint8Array, url: string): UnibusError {
   const { error, code, details } = (jsonOf(body) ?? {}) as { error?: unknown; code?: unknown; details?: unknown };
   const message = typeof error === "string" ? plain(error) : "";
@@ -78,18 +78,18 @@ export function refusalOf(reply: Response, body: Uint8Array, url: string): Unibu
   return refusal;
 }
 
-/** Statuses of a server, or of a proxy before it, that cannot answer for the moment. */
+/** Statuses of a server, or of a proxy in front of it, that is temporarily unable to answer. */
 const passingStatuses: ReadonlySet<number> = new Set([502, 503, 504]);
 const passing = new WeakSet<Error>();
 
-/** Whether an error is the refusal of a server that cannot answer for the moment: it may a moment later. */
+/** Whether an error came from a server that is temporarily unable to answer. */
 export function isPassing(error: Error): boolean {
   return passing.has(error);
 }
 
 const openSchemas = new WeakMap<object, unknown>();
 
-/** A schema that does not mind fields which a newer bus may add. */
+/** Relaxes a schema to allow unknown fields, which a newer server may add. */
 function openSchema<S>(schema: S): S {
   if (typeof schema !== "object" || schema === null) return schema;
   const known = openSchemas.get(schema);
@@ -101,7 +101,7 @@ function openSchema<S>(schema: S): S {
   return made as S;
 }
 
-/** What a body says. Errors: unavailable when it is not what the schema wants, fields that it does not name apart. */
+/** Parses a body. Errors: unavailable if it does not match the schema; unknown fields are allowed. */
 export function contentOf<S extends TSchema>(schema: S, body: Uint8Array, url: string): Static<S> {
   const content = jsonOf(body);
   if (!Check(openSchema(schema), content)) throw bad(url, "answered something that is not in the API");

@@ -1,6 +1,6 @@
 /**
- * Requests of one room: a message with a reply inbox, and the first member's answer to it. Any member may publish to
- * the inbox of a request, so what arrives there is checked like any message, and whatever is no answer is skipped.
+ * Requests of one room: a message with a reply inbox, and the first member's answer to it. Any member can publish to
+ * the inbox of a request, so replies are verified like any message, and those that are not an answer are skipped.
  * Source: spec 9.
  */
 import { UnibusError } from "../wire/errors.ts";
@@ -11,7 +11,7 @@ import type { Receiver } from "./receiver.ts";
 import type { Replies } from "./replies.ts";
 import { waitFor } from "./wait.ts";
 
-/** How long a request waits for its answer where nothing is said, in milliseconds. */
+/** Default timeout of a request, in milliseconds. */
 export const requestTimeoutMs = 5_000;
 
 interface RequestsParts {
@@ -21,7 +21,7 @@ interface RequestsParts {
   readonly onTrouble: (error: unknown) => void;
 }
 
-/** A request that is to be sent: its id, and what seals it when there is a connection. */
+/** A request to send: its id, and a function that seals it once there is a connection. */
 export interface RequestDraft {
   readonly id: string;
   readonly seal: () => Promise<Outgoing>;
@@ -31,14 +31,14 @@ export interface RequestDraft {
 export class Requests {
   constructor(private readonly parts: RequestsParts) {}
 
-  /** Sends a request and gives the first answer. Errors: timeout when nobody answers; those of sending. */
+  /** Sends a request and returns the first answer. Errors: timeout if no member answers; those of sending. */
   async request({ id, seal }: RequestDraft, options: SendOptions): Promise<Message> {
     const { live, publisher } = await waitFor(this.parts.data(), options.signal);
     let settle: (end: Message | UnibusError) => void = () => undefined;
     const answered = new Promise<Message | UnibusError>((resolve) => {
       settle = resolve;
     });
-    // A peer can write what JetStream would: only in the end, where nobody answered, it says why.
+    // A peer can forge JetStream's reply. So its error is only used at the timeout, when no member answered.
     let refusal: UnibusError | null = null;
     const { replies, onTrouble } = this.parts;
     let isAcked = false;
@@ -49,12 +49,12 @@ export class Requests {
         void this.#answerIn(bytes, id).then(take, onTrouble);
         return;
       }
-      // In a room that keeps its messages one ack comes to the same place.
+      // In a room with history, one ack arrives in the same inbox.
       if (isAcked) replies.unmatched();
       isAcked = true;
       refusal ??= server.refusal;
     });
-    // Before the request: on one connection the subscription is there when the answer comes.
+    // Subscribe before the request is sent: on one connection, the order is kept.
     if (live.isUp && !live.line.carries(inbox.subject)) live.followNow();
     const within = options.timeoutMs ?? requestTimeoutMs;
     const hint = "see that a member answers, for example by unibus serve-rpc";
@@ -72,7 +72,7 @@ export class Requests {
     }
   }
 
-  /** The answer in some bytes to the request with an id, or null. */
+  /** Opens an answer to the request with this id; null if it is not one. */
   async #answerIn(bytes: Uint8Array, requestId: string): Promise<Message | null> {
     const { receiver } = this.parts;
     const received = await receiver.open(bytes, "live");

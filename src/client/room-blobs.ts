@@ -1,17 +1,17 @@
-/** The blobs of one room: encrypted with its key before they are stored, and checked when they are fetched. */
+/** The blobs of one room: encrypted with its key before upload, and verified after download. */
 import { UnibusError } from "../wire/errors.ts";
 import type { BlobRef } from "../wire/frame.ts";
 import type { ControlPlane } from "./control.ts";
 import { openBlob, sealBlob } from "./frames.ts";
 import type { RoomKeys } from "./room-keys.ts";
 
-/** A blob of a room, and the epoch whose key opens it: what `putBlob` gives and `getBlob` takes, as any message is. */
+/** A blob of a room, and the epoch of its key. `putBlob` returns it; `getBlob` takes it or any message with a blob. */
 export interface StoredBlob {
   readonly blob: BlobRef;
   readonly epoch: number;
 }
 
-/** What may name a blob, as a message does. */
+/** What may reference a blob, such as a message. */
 type NamedBlob = { readonly blob: BlobRef | null; readonly epoch: number };
 
 /** Stores and fetches the blobs of one room. */
@@ -22,7 +22,9 @@ export class RoomBlobs {
     private readonly control: ControlPlane,
   ) {}
 
-  /** Encrypts a blob with the key of an epoch and stores it. Errors: too_large, quota; invalid in a plain room. */
+  /**
+   * Encrypts a blob with the key of an epoch and stores it. Errors: too_large, quota; invalid in an unencrypted room.
+   */
   async put(plaintext: Uint8Array, epoch: number, signal?: AbortSignal): Promise<StoredBlob> {
     const roomKey = await this.#key(epoch, signal);
     const { ciphertext, ref } = sealBlob(plaintext, { roomId: this.roomId, epoch, roomKey });
@@ -30,7 +32,7 @@ export class RoomBlobs {
     return { blob: ref, epoch };
   }
 
-  /** The blob that a message names, decrypted. Errors: not_found; invalid for bytes that are not what it names. */
+  /** Fetches and decrypts the blob of a message. Errors: not_found; invalid if the bytes do not match the reference. */
   async get({ blob, epoch }: NamedBlob, signal?: AbortSignal): Promise<Uint8Array> {
     if (blob === null) throw new UnibusError("not_found", "this message names no blob (choose another)");
     const roomKey = await this.#key(epoch, signal);

@@ -1,3 +1,11 @@
+/**
+ * Changes to a room: create, add, kick, rekey, roles, leave, delete.
+ *
+ * A change is a new statement, built on the newest verified state, signed by an owner and sent to the server. The
+ * server accepts one statement per version, so concurrent changes conflict and the loser is rebuilt (optimistic
+ * concurrency). A change whose reply was lost is found by its hash in the room. Used by `Room`, `Membership`,
+ * `Settling` and `Bus`.
+ */
 import type { Statement } from "../wire/api.ts";
 import { sha256Hex, toBase64 } from "../wire/encoding.ts";
 import { type ErrorCode, hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
@@ -24,24 +32,24 @@ import { memberNow, type VerifiedRoom } from "./verified-room.ts";
 import type { PeerKeys, Vouched } from "./vouched.ts";
 import { pause } from "./wait.ts";
 
-/** How often a change is made anew because another one came first. */
+/** How many times a change is built when others win the race. */
 const attemptsMax = 5;
-/** How many keys are sealed before others get their turn. */
+/** How many keys are sealed before yielding to other work. */
 const sealBatch = 64;
 
-/** What may be answered to a copy of a change whose first answer was lost. */
+/** Errors after which the change may still have been made by a copy whose reply was lost. */
 const openCodes: ReadonlySet<ErrorCode> = new Set(["conflict", "forbidden", "unavailable"]);
 
-/** A change as it is sent. */
+/** A change, ready to send. */
 interface Change {
   readonly version: number;
   readonly hash: string;
-  /** The key of the epoch that it begins. */
+  /** The key of the new epoch, if the change starts one. */
   readonly newKey: Uint8Array | null;
   readonly send: () => Promise<unknown>;
 }
 
-/** The statement of a state, signed. */
+/** Builds and signs the statement of a state. */
 function statementOf(state: RoomState, identity: Identity): Statement & { readonly hash: string } {
   const text = statementText(state);
   return { text, by: identity.signPubHex, sig: toBase64(identity.sign(text)), hash: sha256Hex(text) };
@@ -49,7 +57,7 @@ function statementOf(state: RoomState, identity: Identity): Statement & { readon
 
 const wireForm = ({ text, by, sig }: Statement): Statement => ({ text, by, sig });
 
-/** A room key sealed to each of some peers. Errors: invalid for one whose user does not vouch for its kex key. */
+/** Seals a room key to each peer. Errors: invalid if a peer's kex key is not signed by that user. */
 async function sealedTo(
   peers: readonly PeerKeys[],
   roomKey: Uint8Array,
@@ -65,13 +73,13 @@ async function sealedTo(
   return sealed;
 }
 
-/** Errors: conflict for one who is in a room. */
+/** Rejects a peer that is already in the room. Errors: conflict. */
 function refusePresent(room: VerifiedRoom, endpoint: string): void {
   if (memberNow(room, endpoint) === null) return;
   throw new UnibusError("conflict", `${endpoint} is in the room already (leave it out)`);
 }
 
-/** Whether the bus has a statement of ours as a room's first. */
+/** Whether the server has our statement as the room's first. */
 async function isFirst(text: string, roomId: string, { control }: TrustParts, signal?: AbortSignal): Promise<boolean> {
   try {
     return (await control.statements(roomId, 1, signal)).statements[0]?.text === text;
@@ -81,9 +89,9 @@ async function isFirst(text: string, roomId: string, { control }: TrustParts, si
 }
 
 /**
- * Makes a room with a fresh id, whose only owner is this peer. It is remembered before it is read back.
- * Errors: conflict for a subject that is taken, or a user whose kex key the bus does not know; forbidden, quota,
- * invalid as of POST /rooms; unavailable when it cannot be known whether it was made.
+ * Creates a room with a new id, whose only owner is this peer. The pin is saved before the room is read back.
+ * Errors: conflict if the subject is taken, or the server does not know this user's kex key; forbidden, quota, invalid
+ * as of POST /rooms; unavailable if the outcome is unknown.
  */
 export async function createRoom(
   draft: { readonly subject: string; readonly policy: Policy },
@@ -107,7 +115,7 @@ export async function createRoom(
   try {
     await control.createRoom({ statement: wireForm(statement), ...sealed }, signal);
   } catch (error) {
-    // A copy whose answer was lost may have made it.
+    // An earlier copy of the request, whose reply was lost, may have created it.
     const isOpen = hasCode(error, "conflict") || hasCode(error, "unavailable");
     if (!isOpen || !(await isFirst(statement.text, roomId, parts, signal))) throw error;
   }
@@ -122,11 +130,11 @@ export async function createRoom(
 }
 
 /**
- * What an owner does to a room, each change built on its verified state and signed; and leaving it.
+ * An owner's changes to a room, each built on its verified state and signed; and leaving it.
  *
- * A change that another one overtook is built anew, some times. One whose answer was lost is looked for in the room:
- * it is done if its statement is there. Errors of all: room_forked, forbidden for who is no owner, and what the bus
- * answers; unavailable when it cannot be known whether it was done.
+ * A change that loses a race is rebuilt and sent again, up to a limit. A change whose reply was lost is looked up in
+ * the room: it succeeded if its statement is there. Errors of all: room_forked; forbidden if this peer is not an owner;
+ * what the server answers; unavailable if the outcome is unknown.
  */
 export class RoomChanges {
   readonly #identity: Identity;
@@ -140,10 +148,10 @@ export class RoomChanges {
   }
 
   /**
-   * Adds peers, who can read what is said in this epoch, also what was said before they came. A new epoch begins first,
-   * so that they read only what is said from now on, where that is asked for, where one of them was a member before
-   * (they must not read what was said while they were out), and where members wait to be signed out.
-   * Errors: conflict for one who is in the room; invalid for one whose keys nobody vouches for; not_found, quota.
+   * Adds peers, who can read all messages of the current epoch, including earlier ones. A new epoch starts first, so
+   * that they read only messages from now on, if `freshKey` is set, if one of them is a former member (who must not
+   * read messages from their absence), or if members have left and must be removed.
+   * Errors: conflict for a peer in the room; invalid if a peer's kex key is not signed by that user; not_found, quota.
    */
   async add(
     peers: readonly PeerKeys[],
@@ -175,7 +183,7 @@ export class RoomChanges {
     });
   }
 
-  /** Takes a member out, and all who left, into a new epoch. Errors: not_found; conflict for the last owner. */
+  /** Removes a member, and all who left, and starts a new epoch. Errors: not_found; conflict for the last owner. */
   async kick(endpoint: string, signal?: AbortSignal): Promise<VerifiedRoom> {
     if (endpoint === this.#identity.endpoint) throw new UnibusError("invalid", "one does not kick oneself (leave)");
     return this.#commit(signal, async (room) => {
@@ -186,17 +194,17 @@ export class RoomChanges {
     });
   }
 
-  /** A new epoch with a new key; signs out all who left. */
+  /** Starts a new epoch with a new key, and removes all members who left. */
   async rekey(signal?: AbortSignal): Promise<VerifiedRoom> {
     return this.#commit(signal, (room) => this.#rotation(room, null, signal));
   }
 
-  /** As `rekey`, if that is due in the room as it is read: another owner may have been quicker. */
+  /** Like `rekey`, if `isDue` still holds for the newest state: another owner may have been faster. */
   async settle(isDue: (room: VerifiedRoom) => boolean, signal?: AbortSignal): Promise<VerifiedRoom> {
     return this.#commit(signal, async (room) => (isDue(room) ? this.#rotation(room, null, signal) : null));
   }
 
-  /** Makes or unmakes an owner, where they have another role. Errors: not_found; conflict for the last owner. */
+  /** Changes a member's role, if it differs. Errors: not_found; conflict for the last owner. */
   async setRole(endpoint: string, role: RoomRole, signal?: AbortSignal): Promise<VerifiedRoom> {
     return this.#commit(signal, async (room) => {
       const member = memberNow(room, endpoint);
@@ -215,17 +223,17 @@ export class RoomChanges {
     });
   }
 
-  /** Leaves the room: access is gone at once, and an owner's client signs this peer out later. Errors: conflict. */
+  /** Leaves the room. Access ends at once; an owner's client signs the removal later. Errors: conflict. */
   async leave(signal?: AbortSignal): Promise<void> {
     try {
       await this.parts.control.leave(this.trust.roomId, signal);
     } catch (error) {
-      // Who is not in the room has left it: so reads the answer to a copy, too.
+      // The peer is not in the room, so it has left: a second copy of the request also gets this answer.
       if (!hasCode(error, "forbidden") && !hasCode(error, "gone")) throw error;
     }
   }
 
-  /** Deletes the room for ever, with all that it kept. Errors: forbidden for who neither owns it nor is an admin. */
+  /** Deletes the room and its history for ever. Errors: forbidden for a peer that is neither an owner nor an admin. */
   async delete(signal?: AbortSignal): Promise<void> {
     try {
       await this.parts.control.deleteRoom(this.trust.roomId, signal);
@@ -237,7 +245,7 @@ export class RoomChanges {
   async #rotation(room: VerifiedRoom, kicked: string | null, signal: AbortSignal | undefined): Promise<Change> {
     const { state } = room;
     const gone = new Set(room.leavers);
-    // Nobody signed that they left: it is the bus's word, which may not make an owner sign themselves out.
+    // `left` is not signed, only stated by the server. It must not make an owner sign their own removal.
     if (gone.has(this.#identity.endpoint)) throw new UnibusError("forbidden", "the bus says that you left this room");
     if (kicked !== null) gone.add(kicked);
     const newKey = state.policy.encrypt ? newRoomKey() : null;
@@ -262,7 +270,10 @@ export class RoomChanges {
     return { version: next.version, hash: statement.hash, newKey, send: () => send(wireForm(statement)) };
   }
 
-  /** Builds a change on the newest state and sends it, anew when another one came first. `build` may find none due. */
+  /**
+   * Builds a change on the newest state and sends it, again if another change came first. `build` returns null if there
+   * is nothing to do.
+   */
   async #commit(
     signal: AbortSignal | undefined,
     build: (room: VerifiedRoom) => Promise<Change | null>,

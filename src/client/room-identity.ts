@@ -1,16 +1,16 @@
 /**
- * Which room this is, as far as people can tell: its fingerprint, whether a person has verified it, and which of its
- * owners they approved. A client that opens a room for the first time takes the bus's word for it; a fingerprint that
- * comes by another channel, in a link or read aloud, replaces that word. Kept in the client's state. Source: spec 3.
+ * Identifies a room for people: its fingerprint, whether a person has verified it, and which of its owners they
+ * approved. A client that opens a room for the first time trusts the server; a fingerprint from another channel, in a
+ * link or read aloud, replaces that trust. Stored in the client's state. Source: spec 3.
  */
 import type { UnibusError } from "../wire/errors.ts";
 import { fingerprintWords, isFingerprint } from "../wire/fingerprint.ts";
 import { type ClientState, corruptState, roomForked } from "./state.ts";
 
-/** How it was verified: this client made the room, or a person opened it by its link, or compared its words. */
+/** How a room was verified: this client created it, or a person opened its link, or compared its words. */
 export type VerifiedBy = "created" | "link" | "words";
 
-/** The note as it is kept. Shape: the fingerprint as 22 hex digits, approved owners by endpoint. */
+/** The stored form. Shape: the fingerprint as 22 hex digits, approved owners by endpoint. */
 interface IdentityNote {
   readonly fingerprint: string;
   readonly verifiedBy: VerifiedBy | null;
@@ -30,7 +30,7 @@ function noteOf(note: unknown): IdentityNote | null {
 /** The identity of one room. */
 export class RoomIdentity {
   #note: IdentityNote | null = null;
-  /** What a link said before the room was opened. */
+  /** The fingerprint in the link by which the room is opened. */
   #expected: string | null = null;
 
   constructor(
@@ -38,43 +38,43 @@ export class RoomIdentity {
     private readonly state: ClientState,
   ) {}
 
-  /** Reads what was kept. Errors: those of the client's state; invalid where it is damaged. */
+  /** Loads the stored identity. Errors: those of the client's state; invalid if it is corrupt. */
   async load(): Promise<void> {
     const kept = await this.state.note(this.roomId, "identity");
     this.#note = noteOf(kept);
     if (kept !== null && this.#note === null) throw corruptState(`the identity of room ${this.roomId}`);
   }
 
-  /** 22 hex digits; null before the room was read for the first time. */
+  /** 22 hex digits; null before the room was first read. */
   get fingerprint(): string | null {
     return this.#note?.fingerprint ?? null;
   }
 
-  /** How a person verified the room; null while it is the bus's word alone. */
+  /** How the room was verified; null if the client only trusts the server. */
   get verifiedBy(): VerifiedBy | null {
     return this.#note?.verifiedBy ?? null;
   }
 
-  /** Names the fingerprint that the room must have: asked for before it is read for the first time. */
+  /** Sets the fingerprint that the room must have. Call it before the room is first read. */
   expect(fingerprint: string): void {
     this.#expected = fingerprint;
   }
 
-  /** Errors: room_forked where a fingerprint is not the one that a link gave, or that was kept before. */
+  /** Compares a fingerprint with the expected and the stored one. Errors: room_forked if it differs. */
   check(fingerprint: string): void {
     for (const wanted of [this.#expected, this.fingerprint]) {
       if (wanted !== null && wanted !== fingerprint) throw this.#mismatch(fingerprint, wanted);
     }
   }
 
-  /** Keeps the fingerprint of a room that was read for the first time. */
+  /** Stores the fingerprint of a room that was read for the first time. */
   async keep(fingerprint: string, verifiedBy: VerifiedBy | null = null): Promise<void> {
     if (this.#note === null) await this.#save({ fingerprint, verifiedBy, approved: [] });
   }
 
   /**
-   * Marks the room as verified. The first way stays.
-   * Errors: room_forked where the fingerprint is another one: this room is not the one that was meant.
+   * Marks the room as verified. If it already is, the first way is kept.
+   * Errors: room_forked if the fingerprint differs: this is not the intended room.
    */
   async verify(fingerprint: string, by: VerifiedBy): Promise<void> {
     const note = this.#note;
@@ -82,7 +82,7 @@ export class RoomIdentity {
     if (note.verifiedBy === null) await this.#save({ ...note, verifiedBy: by });
   }
 
-  /** Whether a person approved an owner whose handle is pinned to somebody else. */
+  /** Whether a person approved an owner whose handle is pinned to another user. */
   isApproved(endpoint: string): boolean {
     return this.#note?.approved.includes(endpoint) === true;
   }

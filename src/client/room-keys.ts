@@ -7,16 +7,19 @@ import type { RoomTrust } from "./trust.ts";
 import { memberAt } from "./verified-room.ts";
 import { OneAtATime, pause, waitFor } from "./wait.ts";
 
-/** How many epochs' keys are kept open: more than a room has in years, or members could make readers ask again. */
+/**
+ * How many epochs' keys are cached. More than a room has in years: a small cache would let members make readers fetch
+ * keys again and again.
+ */
 const keysMax = 4_096;
-/** How long an owner waits between two keys that it only keeps, in milliseconds. */
+/** The pause between two keys that an owner only fetches for its copy, in milliseconds. */
 const keepPauseMs = 50;
-/** How many keys are read from the bus at once: a page of a history may need many. */
+/** How many keys are fetched from the server at once. A page of history may need many. */
 const readsMax = 4;
 
 /**
- * The room keys of one room that are sealed to this peer, each checked against what the owners signed for its epoch.
- * Source: spec 3.
+ * The keys of one room that are sealed to this peer, each checked against the key_check that the owners signed for its
+ * epoch. Source: spec 3.
  */
 export class RoomKeys {
   readonly #keys = new Map<number, Promise<Uint8Array>>();
@@ -26,7 +29,7 @@ export class RoomKeys {
   constructor(
     private readonly trust: RoomTrust,
     private readonly control: ControlPlane,
-    /** Ends what is under way when the client closes. */
+    /** Aborts requests when the client closes. */
     private readonly closing?: AbortSignal,
   ) {
     const keepMissing = () => trust.inBackground(this.#missing.run());
@@ -35,9 +38,9 @@ export class RoomKeys {
   }
 
   /**
-   * The key of an epoch, 32 bytes; null where the owners signed that the room does not encrypt, and only there.
-   * Errors: not_found for an epoch in which this peer was no member, or of which the bus shows no key; room_forked for
-   * a key that is not the one that the owners signed, and for a room that was given up.
+   * The key of an epoch, 32 bytes; null only if the owners signed that the room does not encrypt.
+   * Errors: not_found for an epoch in which this peer was not a member, or for which the server has no key; room_forked
+   * for a key that does not match the signed key_check, and for a room that was rejected as forked.
    */
   async key(epoch: number, signal?: AbortSignal): Promise<Uint8Array | null> {
     const { room } = this.trust;
@@ -53,12 +56,12 @@ export class RoomKeys {
         ),
       signal,
     );
-    // The room may have been given up since the key was read.
+    // Throws if the room was found to be forked while the key was read.
     this.trust.room;
     return key;
   }
 
-  /** Takes a key that this peer made for an epoch which the room has reached. Errors: room_forked, as of `key`. */
+  /** Adds a key that this peer made for a new epoch of the room. Errors: room_forked, as of `key`. */
   async adopt(epoch: number, roomKey: Uint8Array): Promise<void> {
     await this.#check(epoch, roomKey);
     await this.#note(epoch, sealRoomKey(roomKey, this.control.identity.kexPub));
@@ -85,12 +88,12 @@ export class RoomKeys {
     return key;
   }
 
-  /** Keeps a sealed key, so that a bus that loses it can get it back. */
+  /** Stores a sealed key, so that it can be restored to a server that loses it. */
   async #note(epoch: number, sealed: string): Promise<void> {
     await this.trust.kept.addKey(epoch, sealed).catch(() => undefined);
   }
 
-  /** Keeps the keys of every epoch, where this peer is an owner: to restore a room is to seal them again. */
+  /** If this peer is an owner, stores the keys of all epochs: restoring a room means sealing them again. */
   async #readMissing(): Promise<void> {
     const { state, owners, members } = this.trust.room;
     const { endpoint, signPubHex } = this.control.identity;

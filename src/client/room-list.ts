@@ -1,4 +1,4 @@
-/** The rooms of this peer as the bus lists them. */
+/** The rooms of this peer, as the server lists them. */
 import type { Static } from "@sinclair/typebox";
 import { type RoomList, roomsMax } from "../wire/api.ts";
 import { UnibusError } from "../wire/errors.ts";
@@ -6,7 +6,7 @@ import { parseRoomLink, type RoomLink } from "../wire/fingerprint.ts";
 import type { Policy } from "../wire/statement.ts";
 import type { ControlPlane } from "./control.ts";
 
-/** A room in the list of one's rooms. It is the bus's word until the room is opened. */
+/** An entry in the list of this peer's rooms. The server's statement, not verified until the room is opened. */
 export interface RoomEntry {
   readonly id: string;
   readonly subject: string;
@@ -14,11 +14,13 @@ export interface RoomEntry {
   readonly policy: Policy;
   readonly epoch: number;
   readonly rekeyPending: boolean;
-  /** Whether this peer made the room or accepted it. Until then nothing of the room reaches this peer. */
+  /** Whether this peer created or accepted the room. Until then it receives nothing from the room. */
   readonly accepted: boolean;
-  /** Whether its messages come: false for a room that is not accepted, or that is more than one login can carry. */
+  /**
+   * Whether its messages are delivered: false if it is not accepted, or does not fit in the permissions of one login.
+   */
   readonly live: boolean;
-  /** The endpoint of the owner who added this peer; null where the bus did not record it. */
+  /** The endpoint of the owner who added this peer; null if the server did not record it. */
   readonly addedBy: string | null;
 }
 
@@ -28,7 +30,7 @@ function entryOf(room: Static<typeof RoomList>[number]): RoomEntry {
 }
 
 /**
- * One's rooms page by page, by id; only those that are accepted, or not, where that is asked for.
+ * This peer's rooms, page by page, ordered by id. The filter selects accepted or unaccepted ones.
  * Errors: those of GET rooms.
  */
 export async function* roomPages(
@@ -38,7 +40,7 @@ export async function* roomPages(
 ): AsyncGenerator<readonly RoomEntry[], void> {
   for (let after: string | undefined; ; ) {
     const page = await control.rooms({ ...filter, ...(after === undefined ? {} : { after }) }, signal);
-    // A bus that repeats itself would be read for ever.
+    // A server that repeats entries must not keep the client reading for ever.
     const entries = page.map(entryOf).filter(({ id }) => after === undefined || id > after);
     yield entries;
     after = entries.at(-1)?.id;
@@ -47,8 +49,8 @@ export async function* roomPages(
 }
 
 /**
- * One's room with a subject, or null. Those that are accepted are read first: of the others there may be very many.
- * They are read again at the end, because another program of this peer may have accepted it between the two.
+ * This peer's room with a subject, or null. Accepted rooms are searched first, because there may be very many others.
+ * They are searched again at the end, because another program of this peer may have accepted the room in between.
  */
 export async function findRoom(
   control: ControlPlane,
@@ -64,7 +66,7 @@ export async function findRoom(
   return null;
 }
 
-/** The room that a link names. Errors: invalid for a damaged link. */
+/** Parses a room link. Errors: invalid for a damaged link. */
 export function roomLinkOf(text: string): RoomLink {
   const link = parseRoomLink(text);
   if (link !== null) return link;

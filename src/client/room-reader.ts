@@ -1,3 +1,10 @@
+/**
+ * Reads a room for the application: live messages, its history, or both joined without a gap.
+ *
+ * All readers of a room share one `RoomSubscription`, which exists while there is a reader. Each reader has a bounded
+ * `MessageQueue`; when it overflows, the reader catches up from the history (`read`) or loses messages (`drop`). A
+ * reader yields each message once. `Room` is its facade; `Bus` passes in live messages and connection changes.
+ */
 import type { ControlPlane } from "./control.ts";
 import { Feed, lapsed, type Overflow } from "./feed.ts";
 import { framesOf, pagesAfter } from "./history-pages.ts";
@@ -9,52 +16,52 @@ import { Recent } from "./recent.ts";
 import { type Lost, mended, settle, Tail, type Told } from "./tail.ts";
 import { pause } from "./wait.ts";
 
-/** How many messages a reader may be behind where nothing is said. */
+/** The default length of a reader's queue, in messages. */
 const queueDefault = 10_000;
-/** How many of the last messages are read to tell the last: what comes live meanwhile may be among them. */
+/** How many of the newest messages `from: "last"` reads: some of them may arrive live at the same time. */
 const lastOverlap = 256;
 
-/** Which messages are read. */
+/** The options of `messages`. */
 export interface ReadOptions {
-  /** The whole history, what comes from now on, or the last message and what comes. Default: now. */
+  /** The whole history, only new messages, or the last message and then new ones. Default: now. */
   readonly from?: "start" | "now" | "last";
-  /** How many messages wait for the reader. Default: 10,000, and 64 MiB. */
+  /** How many messages may wait for the reader. Default: 10,000, and 64 MiB. */
   readonly queueMax?: number;
   /**
-   * What becomes of messages that are too many to wait. `read`: the reader gets them later, from the history; default
-   * where the room is kept. `drop`: they are dropped from the sender who has the most waiting, and `lost` is reported;
-   * default elsewhere, and what a service wants that answers requests: it cannot answer what it reads later.
+   * What happens when the queue is full. `read`: the reader gets the rest later, from the history; the default in a
+   * room with history. `drop`: messages of the sender with the most waiting are dropped, and `lost` is reported; the
+   * default in other rooms, and right for a service that answers requests, because it cannot answer those read later.
    */
   readonly whenBehind?: "read" | "drop";
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Messages as they come. It begins when it is made; `return`, or the end of a `for await`, gives it up. */
+/** Messages as they arrive. Reading starts at once; `return`, or leaving a `for await`, stops it. */
 export interface Messages extends AsyncIterableIterator<Message>, AsyncDisposable {
-  /** Resolves when everything that is said from then on will come. */
+  /** Resolves when every message sent from then on will be delivered. */
   readonly ready: Promise<void>;
 }
 
 /** One page of a room's history, oldest first. */
 export interface HistoryPage {
   readonly messages: readonly Message[];
-  /** What `before` takes to read the page before. */
+  /** Pass it as `before` to read the previous page. */
   readonly firstSeq: number;
   readonly lastSeq: number;
   readonly more: boolean;
 }
 
-/** What a reader of a room needs. */
+/** The dependencies of a `RoomReader`. */
 export interface ReaderParts {
   readonly roomId: string;
   readonly persist: boolean;
   readonly receiver: Receiver;
   readonly control: ControlPlane;
-  /** Begins or ends to follow the room's subject. */
+  /** Subscribes to the room's subject, or unsubscribes. */
   readonly follow: (follows: boolean) => Promise<void>;
-  /** What a frame is to the application. */
+  /** Converts a frame to a message for the application. */
   readonly messageOf: (told: Told) => Message;
-  /** Called with each frame that came live, once, however many read. */
+  /** Called once for each live frame, however many readers there are. */
   readonly onReceived: () => void;
   readonly onLost: (why: Lost) => void;
   readonly onTrouble: (error: unknown) => void;
@@ -67,7 +74,7 @@ interface Tailing {
   readonly stop: AbortController;
 }
 
-/** What a room says, to as many readers as there are. It follows the room while there is one. */
+/** Delivers a room's messages to any number of readers. It subscribes while there is at least one. */
 export class RoomReader {
   readonly #feeds = new Set<Feed>();
   readonly #raw = new Set<(bytes: Uint8Array) => void>();
@@ -76,12 +83,12 @@ export class RoomReader {
 
   constructor(private readonly parts: ReaderParts) {}
 
-  /** Whether somebody reads, so that what this peer says comes here, too. */
+  /** Whether there is a reader, so that this peer's own messages arrive here, too. */
   get isFollowing(): boolean {
     return this.#tailing !== null;
   }
 
-  /** How many frames were told. */
+  /** How many frames were delivered. */
   get received(): number {
     return this.#received;
   }
@@ -114,7 +121,7 @@ export class RoomReader {
     };
   }
 
-  /** Calls `onMessage` with each message, one after another, until what is returned is called. */
+  /** Calls `onMessage` with one message after another, until the returned function is called. */
   async listen(
     onMessage: (message: Message) => unknown,
     { onEnd, ...options }: ReadOptions & { readonly onEnd?: (error: unknown) => void },
@@ -140,7 +147,7 @@ export class RoomReader {
     return () => void messages.return?.();
   }
 
-  /** A page of history, verified; what does not hold is dropped and counted. Errors: those of GET history. */
+  /** A page of history, verified. Invalid frames are dropped and counted. Errors: those of GET history. */
   async history(
     page: { readonly limit?: number; readonly before?: number },
     signal?: AbortSignal,
@@ -151,7 +158,7 @@ export class RoomReader {
     return { messages: opened.map((one) => this.#messageOf(one)), firstSeq: first_seq, lastSeq: last_seq, more };
   }
 
-  /** Frames as they come from now on, until `detach`. `ready` resolves when all that is said from then on will come. */
+  /** Queues live frames until `detach`. `ready` resolves when every message sent from then on will be delivered. */
   attach(
     max: number = queueDefault,
     overflow: Overflow = "drop",
@@ -164,20 +171,20 @@ export class RoomReader {
     return { feed, ready };
   }
 
-  /** Gives a feed up. */
+  /** Closes a queue. */
   detach(feed: Feed): void {
     feed.end();
     this.#feeds.delete(feed);
     if (this.#feeds.size === 0) this.#unfollow();
   }
 
-  /** Calls `onRaw` with the bytes of whatever comes live, until what is returned is called. */
+  /** Calls `onRaw` with the bytes of every live message, until the returned function is called. */
   listenRaw(onRaw: (bytes: Uint8Array) => void): () => void {
     this.#raw.add(onRaw);
     return () => this.#raw.delete(onRaw);
   }
 
-  /** Takes what came live to the room's subject. */
+  /** Handles a live message on the room's subject. */
   take(message: LiveMessage): void {
     for (const onRaw of this.#raw) {
       try {
@@ -189,7 +196,7 @@ export class RoomReader {
     this.#tailing?.tail.take(message);
   }
 
-  /** The connection is away, there again, or went without having given all. */
+  /** The connection broke (`away`), was restored (`back`), or was replaced before it was drained (`torn`). */
   connection(is: "away" | "back" | "torn"): void {
     const tail = this.#tailing?.tail;
     if (is === "away") tail?.away();
@@ -197,7 +204,7 @@ export class RoomReader {
     else tail?.gap();
   }
 
-  /** Ends all reading, with an error where there is one. */
+  /** Ends all readers, with an error if one is given. */
   end(error: unknown): void {
     for (const feed of this.#feeds) feed.end(error);
     this.#feeds.clear();
@@ -217,7 +224,7 @@ export class RoomReader {
         for (const feed of this.#feeds) feed.push(told);
       },
     });
-    // Messages are taken from here on; where the room's stream was then is read after.
+    // Subscribe first, then read the stream's position, so that no message falls in between.
     const ready = follow(true).then(() => tail.begin());
     const tailing = { tail, ready, stop };
     ready.catch(() => {
@@ -233,7 +240,7 @@ export class RoomReader {
     void this.parts.follow(false).catch(this.parts.onTrouble);
   }
 
-  /** What was said before, where that is asked for, then what comes: each once, without a hole. */
+  /** Reads history, if requested, then live messages: each once, without a gap. */
   async *#read(
     feed: Feed,
     from: "start" | "now" | "last",
@@ -243,7 +250,7 @@ export class RoomReader {
     try {
       await ready;
       if (from === "last") for (const one of (await this.#lastKept(kept)).slice(-1)) yield this.#messageOf(one);
-      // Up to where this reader has all.
+      // The reader has everything up to this sequence number.
       let place = from === "start" ? yield* this.#readKept(feed, kept, 0) : (this.#tailing?.tail.toldUpTo ?? 0);
       for (let told = await feed.next(); told !== null; told = await feed.next()) {
         if (told === lapsed) place = yield* this.#readKept(feed, kept, place);
@@ -269,7 +276,10 @@ export class RoomReader {
     }
   }
 
-  /** The room's history after a sequence, up to where what came live begins. Gives the last sequence that was read. */
+  /**
+   * Yields the history after a sequence number, up to the first queued live message. Returns the last one that was
+   * read.
+   */
   async *#readKept(feed: Feed, kept: Kept, after: number): AsyncGenerator<Message, number> {
     const { control, roomId, signal } = this.parts;
     let cursor = after;
@@ -285,12 +295,12 @@ export class RoomReader {
         await mended(error, attempt++, this.parts);
         continue;
       }
-      // What was too much to keep meanwhile is in the history by now.
+      // Messages that overflowed the queue during the read are in the history by now.
       if (feed.takeLapse()) continue;
       endMs = Math.min(endMs, performance.now() + settle.withinMs);
       const first = feed.peek();
       if (feed.isEnded || performance.now() >= endMs || (first !== undefined && kept.has(first.received))) break;
-      // What was said before this reader came may still be on its way into the history.
+      // A message published before this reader started may not be stored yet.
       await Promise.race([feed.came(), pause(endMs - performance.now(), signal)]);
       await pause(settle.pauseMs, signal);
     }
@@ -302,7 +312,7 @@ export class RoomReader {
   }
 }
 
-/** Frames of a history that one reader reads, each once. */
+/** Opens frames of a history for one reader, and skips those it already has. */
 class Kept {
   constructor(
     private readonly receiver: Receiver,
@@ -313,7 +323,7 @@ class Kept {
     return this.seen.has(`${frame.from}.${frame.id}`);
   }
 
-  /** Whether a frame is new to the reader; it is remembered either way. */
+  /** Adds a frame. Returns whether it is new to the reader. */
   add({ frame }: Received): boolean {
     return this.seen.add(`${frame.from}.${frame.id}`);
   }

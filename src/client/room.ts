@@ -1,3 +1,8 @@
+/**
+ * One room, as the application uses it: send, react, request, read, blobs, members, leave. It wires the parts of a room
+ * together, and blocks sending while an owner conflict or a stale epoch waits for a person's decision. `Bus` makes one
+ * `Room` for each room id.
+ */
 import { UnibusError } from "../wire/errors.ts";
 import { parseFingerprint, parseRoomLink, roomLink } from "../wire/fingerprint.ts";
 import { type DropReason, frameTypes } from "../wire/frame.ts";
@@ -30,7 +35,7 @@ import type { RoomTrust } from "./trust.ts";
 import type { VerifiedMember, VerifiedRoom } from "./verified-room.ts";
 import { waitFor } from "./wait.ts";
 
-/** What a room is made from. */
+/** The dependencies of a `Room`. */
 export interface RoomParts {
   readonly trust: RoomTrust;
   readonly keys: RoomKeys;
@@ -39,21 +44,20 @@ export interface RoomParts {
   readonly directory: Directory;
   readonly replies: Replies;
   readonly data: () => Promise<{ readonly live: Live; readonly publisher: Publisher }>;
-  /** Makes sure that the room is accepted, because it is used. Errors: forbidden, gone, quota. */
+  /** Makes sure that the room is accepted before it is used. Errors: forbidden, gone, quota. */
   readonly enter: (signal: AbortSignal | undefined) => Promise<void>;
-  /** Begins or ends to follow the room's subject. */
+  /** Subscribes to the room's subject, or unsubscribes. */
   readonly follow: (room: Room, follows: boolean) => Promise<void>;
-  /** Where the age of the room's key is kept, and how long one may live. */
   readonly state: ClientState;
   readonly keyLifetime: KeyLifetime;
-  /** Whether this client signs out who left, and replaces old keys, where it owns the room. */
+  /** Whether this client, as an owner, removes members who left and replaces old keys by itself. */
   readonly settles: boolean;
-  /** Whether this peer made or accepted the room. */
+  /** Whether this peer created or accepted the room. */
   readonly isAccepted: () => Promise<boolean>;
-  /** Called when members left and no owner has signed them out, once for each set of them. */
+  /** Called once for each set of members who left and whose removal no owner has signed. */
   readonly onPending: (room: Room, left: readonly string[]) => void;
   readonly deliver: DurableParts["deliver"];
-  /** Owners who may be taken for somebody else, and whom nobody has approved. */
+  /** Owners who may be mistaken for another user, and are not approved. */
   readonly ownerConflicts: readonly OwnerConflict[];
   readonly onDrop: (room: Room, refused: Refused) => void;
   readonly onLost: (room: Room, why: Lost) => void;
@@ -61,7 +65,7 @@ export interface RoomParts {
   readonly signal: AbortSignal;
 }
 
-/** What was received and what was not. */
+/** Counts of received and dropped frames. */
 export interface RoomStats {
   readonly received: number;
   readonly dropped: Readonly<Partial<Record<DropReason, number>>>;
@@ -69,13 +73,12 @@ export interface RoomStats {
 
 /** A room of which this peer is a member. Source: spec 3, 4, 8. */
 export class Room {
-  /** What it says. For the bus: applications read by `messages`. */
+  /** Internal, for `Bus`. Applications call `messages`. */
   readonly reader: RoomReader;
-  /** What an owner's client does by itself. For the bus. */
+  /** Internal, for `Bus`: what an owner's client does by itself. */
   readonly settling: Settling;
-  /** Who is in it, and changing that. */
+  /** The members, and changes to them. */
   readonly membership: Membership;
-  /** It never changes. */
   readonly subject: string;
   readonly #receiver: Receiver;
   readonly #dropped: Partial<Record<DropReason, number>> = {};
@@ -154,24 +157,24 @@ export class Room {
     return this.parts.trust.room;
   }
 
-  /** Whether a person verified that this is the room which was meant, or it is the bus's word alone. Source: spec 3. */
+  /** Whether a person verified that this is the intended room, or the client only trusts the server. Source: spec 3. */
   get trust(): "verified" | "unverified" {
     return this.parts.trust.identity.verifiedBy === null ? "unverified" : "verified";
   }
 
-  /** The room's fingerprint, 22 hex digits: `fingerprintWords` makes 8 words of it, which members compare. */
+  /** The room's fingerprint, 22 hex digits. `fingerprintWords` converts it to 8 words for members to compare. */
   get fingerprint(): string {
     return this.parts.trust.identity.fingerprint ?? "";
   }
 
-  /** A link by which others open this room and no other one. It admits nobody. */
+  /** A link that opens exactly this room. It does not grant access. */
   get link(): string {
     return roomLink({ url: this.parts.control.urls[0] ?? "", roomId: this.id, fingerprint: this.fingerprint });
   }
 
   /**
-   * Marks the room as verified, by the words, the hex digits or the link that another member gave on another way.
-   * Errors: invalid for what is none of these; room_forked where it is not this room's fingerprint.
+   * Marks the room as verified, by the words, hex digits or link that another member gave over another channel.
+   * Errors: invalid if it is none of these; room_forked if it is not this room's fingerprint.
    */
   async verify(given: string): Promise<void> {
     const link = parseRoomLink(given);
@@ -183,17 +186,17 @@ export class Room {
     await this.parts.trust.identity.verify(fingerprint, link === null ? "words" : "link");
   }
 
-  /** Owners who may be taken for somebody else: nothing is sent to the room until they are approved. */
+  /** Owners who may be mistaken for another user. Nothing is sent to the room until they are approved. */
   get ownerConflicts(): readonly OwnerConflict[] {
     return this.#ownerConflicts;
   }
 
-  /** Why nothing is sent while there are such owners. */
+  /** The error that blocks sending while there are such owners. */
   get ownerConflictError(): UnibusError {
     return ownerConflictError(this.subject, this.#ownerConflicts);
   }
 
-  /** Approves the owners who may be taken for somebody else: a person has asked them. */
+  /** Approves these owners. Call it after a person has checked with them. */
   async approveOwners(): Promise<void> {
     await this.parts.trust.identity.approve(this.#ownerConflicts.map(({ endpoint }) => endpoint));
     this.#ownerConflicts = [];
@@ -203,33 +206,29 @@ export class Room {
     return this.state.state.epoch;
   }
 
-  /** The members of now, by endpoint. `left` are those whom an owner has to sign out. */
+  /** The current members. An owner still has to sign the removal of those marked `left`. */
   get members(): readonly VerifiedMember[] {
     return this.state.present;
   }
 
-  /** What was received, and what was dropped and why. */
   stats(): RoomStats {
     return { received: this.reader.received, dropped: { ...this.#dropped } };
   }
 
-  /** Reads the room's members and statements anew. Errors: room_forked, forbidden, gone. */
+  /** Reads the room's members and statements again. Errors: room_forked, forbidden, gone. */
   async refresh(signal?: AbortSignal): Promise<VerifiedRoom> {
     return this.parts.trust.refresh(signal);
   }
 
-  /**
-   * Sends from now on although an owner signed a later epoch than the bus shows (`room_stale`): a person has decided
-   * that the key which the bus shows is good enough.
-   */
+  /** Ignores `room_stale` from now on: a person decided that the epoch shown by the server is acceptable. */
   sendAnyway(): void {
     this.#sendsAnyway = true;
   }
 
   /**
-   * Says something. Where the room is kept, it is stored when this returns.
-   * Errors: too_large, quota, timeout, unavailable, room_forked; forbidden, also while an owner may be taken for
-   * somebody else; room_stale where an owner signed a later epoch than the bus shows; conflict for a blob of an earlier
+   * Sends a message. In a room with history, it is stored when this resolves.
+   * Errors: too_large, quota, timeout, unavailable, room_forked; forbidden, also while an owner may be mistaken for
+   * another user; room_stale if an owner signed a later epoch than the server shows; conflict for a blob of another
    * epoch; the signal's reason.
    */
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
@@ -244,15 +243,15 @@ export class Room {
     return this.#say({ ...this.#draftOf(emoji), t: frameTypes.REACT, re: to.id, ...thread }, options);
   }
 
-  /** Answers a message, in its thread or beginning one. Errors: those of `send`. */
+  /** Replies to a message in its thread, or starts one. Errors: those of `send`. */
   async reply(to: Pick<Message, "id" | "thread">, data: Uint8Array | string, options: SendOptions = {}): Promise<Sent> {
     checkSaying("reply", data, options);
     return this.#say({ ...this.#draftOf(data), re: to.id, thr: to.thread ?? to.id }, options);
   }
 
   /**
-   * Asks the room, and gives the first answer. Source: spec 9.
-   * Errors: timeout when nobody answers; those of `send`.
+   * Sends a request to the room and returns the first answer. Source: spec 9.
+   * Errors: timeout if no member answers; those of `send`.
    */
   async request(data: Uint8Array | string, options: SendOptions = {}): Promise<Message> {
     checkSaying("request", data, options);
@@ -266,22 +265,22 @@ export class Room {
   }
 
   /**
-   * Answers requests with what `answer` gives, until what is returned is called. One that throws answers nothing.
-   * Resolves when requests of now on will be answered.
+   * Answers requests with what `answer` returns, until the returned function is called. If `answer` throws, no answer
+   * is sent. Resolves when every request from now on will be answered.
    */
   respond(answer: Answer): Promise<() => void> {
     return this.#answers.respond(answer);
   }
 
   /**
-   * Messages as an async iterator. A reader that is too slow is not ended: see `whenBehind`.
-   * Errors while reading: forbidden, gone, room_forked.
+   * Messages as an async iterator. A slow reader is not closed: see `whenBehind`. Errors while reading: forbidden,
+   * gone, room_forked.
    */
   messages(options: ReadOptions = {}): Messages {
     return this.reader.messages(options);
   }
 
-  /** A page of history, verified; what does not hold is dropped and counted. Errors: those of GET history. */
+  /** A page of history, verified. Invalid frames are dropped and counted. Errors: those of GET history. */
   history(
     page: { readonly limit?: number; readonly before?: number } = {},
     signal?: AbortSignal,
@@ -290,9 +289,9 @@ export class Room {
   }
 
   /**
-   * Calls `onMessage` with each message, one after another, until what is returned is called. Resolves when what is
-   * said from now on will come. `onEnd` is called when it ends by itself, with the reason. What `onMessage` throws is
-   * reported as `trouble`, and the next message follows: what a member sends must not end a reading.
+   * Calls `onMessage` with one message after another, until the returned function is called. Resolves when every
+   * message sent from now on will be delivered. If `onMessage` throws, the error is reported as `trouble` and reading
+   * goes on. `onEnd` is called with the reason if reading ends by itself.
    */
   onMessage(
     onMessage: (message: Message) => unknown,
@@ -302,16 +301,16 @@ export class Room {
   }
 
   /**
-   * Calls `onRaw` with the bytes of whatever comes live to the room's subject, as they came: unchecked, sealed, perhaps
-   * twice, and perhaps no message of a member at all. Only while the room is followed (`messages`, `onMessage`).
+   * Calls `onRaw` with the bytes of every live message on the room's subject: unverified, sealed, perhaps duplicated,
+   * and perhaps not from a member. Only while the room is read (`messages`, `onMessage`).
    */
   onRaw(onRaw: (bytes: Uint8Array) => void): () => void {
     return this.reader.listenRaw(onRaw);
   }
 
   /**
-   * Follows the room from a place that the bus keeps for this device: what was not acknowledged comes again. A message
-   * is acknowledged when `onMessage` has ended. Source: spec 8.
+   * Reads from a position that the server keeps for this device; unacked messages are redelivered. A message is acked
+   * when `onMessage` returns. Source: spec 8.
    */
   async durable(onMessage: (message: Message) => unknown, options: DurableOptions = {}): Promise<Durable> {
     checkOptions("durable", options, durableChecks);
@@ -322,16 +321,16 @@ export class Room {
     return Durable.bind(parts, (received) => onMessage(new Message(received)), options);
   }
 
-  /** Encrypts a blob with the room's key and stores it. `send` takes what it gives. Errors: too_large, quota. */
+  /** Encrypts a blob with the room's key and stores it. Pass the result to `send`. Errors: too_large, quota. */
   async putBlob(plaintext: Uint8Array, signal?: AbortSignal): Promise<StoredBlob> {
     this.#refuse();
-    // A message has a connection, by which it knows of changes: a blob needs none.
+    // A message needs a connection, which reports changes of the room. A blob does not, so read the room first.
     await this.refresh(signal);
     await waitFor(this.settling.beforeSealing(), signal);
     return this.#blobs.put(plaintext, this.epoch, signal);
   }
 
-  /** The blob that a message names, decrypted. Errors: not_found; invalid for bytes that are not what it names. */
+  /** Fetches and decrypts the blob of a message. Errors: not_found; invalid if the bytes do not match the reference. */
   getBlob(named: Pick<Message, "blob" | "epoch">, signal?: AbortSignal): Promise<Uint8Array> {
     return this.#blobs.get(named, signal);
   }
@@ -342,7 +341,7 @@ export class Room {
     this.reader.end(null);
   }
 
-  /** Deletes the room for ever, with all that it kept. Errors: forbidden. */
+  /** Deletes the room and its history for ever. Errors: forbidden. */
   async delete(signal?: AbortSignal): Promise<void> {
     await this.parts.changes.delete(signal);
     this.reader.end(null);
@@ -351,22 +350,22 @@ export class Room {
   async #say(draft: Draft, options: SayOptions): Promise<Sent> {
     this.#refuse();
     const { signal, blob } = options;
-    // What a room's first message needs is read over HTTP: it waits for that as later ones wait for the connection.
+    // The first message needs reads over HTTP. It waits for those like later ones wait for the connection.
     const { done, leftMs: timeoutMs } = await this.#patience.run(async () => {
       await this.parts.enter(signal);
-      // The room is read when the connection is made: what is sealed before that could be for one who left since.
+      // Connect before sealing: connecting reads the room, and a member may have left since.
       const { publisher } = await waitFor(this.parts.data(), signal);
       return { publisher, ...(await this.#sealed(draft, signal, blob?.epoch)) };
     }, options);
     const { publisher, rekeyPending, ...outgoing } = done;
     const seq = outgoing.dedupId === null ? null : await publisher.store(outgoing, { ...options, timeoutMs });
     if (seq === null) await publisher.send(outgoing, { ...options, timeoutMs });
-    // What is read comes back here and is counted then.
+    // A reader gets the message back and counts it then.
     if (!this.reader.isFollowing) this.#age.count();
     return { id: draft.id, seq, rekeyPending };
   }
 
-  /** Errors: forbidden, room_stale: nothing is sealed before a person has decided. */
+  /** Blocks sending until a person decides. Errors: forbidden, room_stale. */
   #refuse(): void {
     this.#refuseStrangers();
     if (!this.#sendsAnyway) this.parts.trust.claims.refuse(this.state);
@@ -376,16 +375,16 @@ export class Room {
     if (this.#ownerConflicts.length > 0) throw this.ownerConflictError;
   }
 
-  /** Whether nothing is left for a person to decide. */
+  /** Whether no decision of a person is pending. */
   get #isClear(): boolean {
     return this.#ownerConflicts.length === 0 && this.parts.trust.claims.standing(this.state) === null;
   }
 
-  /** A draft, sealed with the key of now. Errors: those of `send`; conflict for a blob of another epoch. */
+  /** Seals a draft with the current key. Errors: those of `send`; conflict for a blob of another epoch. */
   async #sealed(draft: Draft, signal: AbortSignal | undefined, blobEpoch?: number) {
     this.#refuse();
     await waitFor(this.settling.beforeSealing(), signal);
-    // A message says one epoch, which is that of its blob, too.
+    // A frame has one epoch, which applies to its blob, too.
     if (blobEpoch !== undefined && blobEpoch !== this.epoch) {
       throw new UnibusError("conflict", `${this.subject} has got a new key since the blob was stored (store it again)`);
     }

@@ -1,4 +1,4 @@
-/** What is said in a room besides the words, and what sending gives. */
+/** Options and results of sending, and the draft of a message. */
 import { bytesOf } from "../wire/encoding.ts";
 import { newUlid } from "../wire/ulid.ts";
 import type { BusClock } from "./clock.ts";
@@ -6,32 +6,32 @@ import type { SendOptions } from "./publisher.ts";
 import type { StoredBlob } from "./room-blobs.ts";
 import type { Draft } from "./sealing.ts";
 
-/** What is said, besides the words. */
+/** The options of `send`. */
 export interface SayOptions extends SendOptions {
-  /** The id of the message that began the thread. */
+  /** The id of the message that started the thread. */
   readonly thread?: string | undefined;
   /** The id of the message that this one answers. */
   readonly replyTo?: string | undefined;
-  /** What `putBlob` gave. */
+  /** The result of `putBlob`. */
   readonly blob?: StoredBlob | undefined;
 }
 
-/** Where a message is. */
+/** A sent message. */
 export interface Sent {
   readonly id: string;
-  /** Its sequence in the room's stream; null where the room is not kept. */
+  /** Its sequence number in the room's stream; null in a room without history. */
   readonly seq: number | null;
-  /** Whether it was sealed with a key that somebody has who left: no owner has signed them out yet. */
+  /** Whether it was sealed with a key that a departed member still holds: no owner has signed their removal yet. */
   readonly rekeyPending: boolean;
 }
 
-/** A message that is not sealed yet, with a fresh id of the bus's time. */
+/** Creates a message draft with a new id, dated by the server's clock. */
 export const draftOf = (clock: BusClock, data: Uint8Array | string): Draft => ({
   id: newUlid(clock.now()),
   payload: typeof data === "string" ? bytesOf(data) : data,
 });
 
-/** The fields of a frame that say where a message belongs. */
+/** The frame fields for the options of a message. */
 export function placeOf({ thread, replyTo, blob }: SayOptions): Pick<Draft, "thr" | "re" | "b"> {
   return { thr: thread, re: replyTo, b: blob?.blob };
 }

@@ -4,14 +4,14 @@ import sodium from "libsodium-wrappers";
 import { isSoundKexKey } from "../wire/curve.ts";
 
 /**
- * The sealed boxes of libsodium (crypto_box_seal), with the curve's arithmetic done by OpenSSL: libsodium's own is
- * WebAssembly here, and takes four times as long. Source: https://doc.libsodium.org/public-key_cryptography/sealed_boxes
+ * libsodium's sealed boxes (crypto_box_seal), with the curve arithmetic done by OpenSSL. libsodium runs as WebAssembly
+ * here, and takes four times as long. Source: https://doc.libsodium.org/public-key_cryptography/sealed_boxes
  */
 
 const keyBytes = 32;
 const nonceBytes = 24;
 
-/** What stands before the raw key in DER. Source: RFC 8410. */
+/** The bytes that precede a raw key in DER. Source: RFC 8410. */
 const derPrefix = {
   public: Buffer.from("302a300506032b656e032100", "hex"),
   private: Buffer.from("302e020100300506032b656e04220420", "hex"),
@@ -26,16 +26,16 @@ const privateKey = (raw: Uint8Array): KeyObject =>
 const rawOf = (key: KeyObject): Uint8Array =>
   key.export({ format: "der", type: "spki" }).subarray(derPrefix.public.length);
 
-/** "expand 32-byte k", as HSalsa20 reads it. */
+/** "expand 32-byte k" as little-endian words, as HSalsa20 reads it. */
 const sigma = words(new TextEncoder().encode("expand 32-byte k"));
 
-/** The little-endian words of some bytes. */
+/** The bytes as little-endian 32-bit words. */
 function words(bytes: Uint8Array): Uint32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   return Uint32Array.from({ length: bytes.length / 4 }, (_, i) => view.getUint32(4 * i, true));
 }
 
-/** The key that two key pairs share (crypto_box_beforenm). Errors: what the platform throws for a key of low order. */
+/** The shared key of two key pairs (crypto_box_beforenm). Errors: the platform's own for a key of low order. */
 function sharedKey(own: KeyObject, theirs: KeyObject): Uint8Array {
   const secret = diffieHellman({ privateKey: own, publicKey: theirs });
   const key = new Uint32Array(keyBytes / 4);
@@ -49,7 +49,7 @@ function sharedKey(own: KeyObject, theirs: KeyObject): Uint8Array {
 const nonceOf = (ephemeral: Uint8Array, kexPub: Uint8Array): Uint8Array =>
   sodium.crypto_generichash(nonceBytes, Buffer.concat([ephemeral, kexPub]), null);
 
-/** A sealed box that only the holder of a kex key can open. Errors: throws for a kex key of low order. */
+/** Seals a message so that only the holder of a kex key can open it. Errors: throws for a kex key of low order. */
 export function sealBox(message: Uint8Array, kexPub: Uint8Array): Uint8Array {
   if (!isSoundKexKey(kexPub)) throw new TypeError("a kex key of low order");
   const own = generateKeyPairSync("x25519");
@@ -58,7 +58,7 @@ export function sealBox(message: Uint8Array, kexPub: Uint8Array): Uint8Array {
   return Buffer.concat([ephemeral, sodium.crypto_secretbox_easy(message, nonceOf(ephemeral, kexPub), key)]);
 }
 
-/** What is in a sealed box. Errors: throws for a box that is not for these keys, or is damaged. */
+/** Opens a sealed box. Errors: throws if the box is for other keys, or damaged. */
 export function openBox(box: Uint8Array, kexPub: Uint8Array, kexPriv: Uint8Array): Uint8Array {
   const ephemeral = box.subarray(0, keyBytes);
   if (!isSoundKexKey(ephemeral)) throw new TypeError("no sealed box");

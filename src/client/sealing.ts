@@ -6,15 +6,15 @@ import * as wire from "../wire/frame.ts";
 import type { Policy } from "../wire/statement.ts";
 import type { Identity } from "./identity.ts";
 
-/** The size of a nonce of XChaCha20-Poly1305 (IETF), in bytes. */
+/** The nonce size of XChaCha20-Poly1305 (IETF), in bytes. */
 export const nonceBytes = 24;
 
-/** By how much a ciphertext is longer than its plaintext, in bytes. */
+/** The overhead of a ciphertext, in bytes. */
 export const sealBytes = 16;
 
-/** What a sender says in a frame. */
+/** The content of a frame that is not sealed yet. */
 export interface Draft {
-  /** Fresh for each frame. */
+  /** New for each frame. */
   readonly id: string;
   /** Default: a publish. */
   readonly t?: wire.FrameType;
@@ -24,35 +24,35 @@ export interface Draft {
   readonly re?: string | undefined;
 }
 
-/** The room that a frame is for, as its newest statement has it. */
+/** The room that a frame is for, according to its newest statement. */
 export interface SendingRoom {
   readonly roomId: string;
   readonly subject: string;
   readonly policy: Policy;
   readonly epoch: number;
-  /** The key of that epoch, 32 bytes; null where the room does not encrypt. */
+  /** The key of that epoch, 32 bytes; null if the room does not encrypt. */
   readonly roomKey: Uint8Array | null;
 }
 
-/** The room and epoch whose key seals a blob. */
+/** The room and epoch whose key encrypts a blob. */
 export interface BlobRoom {
   readonly roomId: string;
   readonly epoch: number;
   readonly roomKey: Uint8Array;
 }
 
-/** A blob as it is stored, and what opens it. */
+/** An encrypted blob, and the reference that opens it. */
 export interface SealedBlob {
   readonly ciphertext: Uint8Array;
   readonly ref: wire.BlobRef;
 }
 
-/** XChaCha20-Poly1305 (IETF). A nonce serves once: under a second text it gives both away. */
+/** Encrypts with XChaCha20-Poly1305 (IETF). Never reuse a nonce: a second text under the same nonce reveals both. */
 export function encrypt(plaintext: Uint8Array, aad: string, nonce: Uint8Array, key: Uint8Array): Uint8Array {
   return sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, bytesOf(aad), null, nonce, key);
 }
 
-/** What was encrypted, or null when key, nonce, additional data or a bit of the ciphertext is another. */
+/** Decrypts; null if the key, nonce, additional data or ciphertext does not match. */
 export function decrypt(ciphertext: Uint8Array, aad: string, nonce: Uint8Array, key: Uint8Array): Uint8Array | null {
   try {
     return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(null, ciphertext, bytesOf(aad), nonce, key);
@@ -62,7 +62,7 @@ export function decrypt(ciphertext: Uint8Array, aad: string, nonce: Uint8Array, 
 }
 
 /**
- * `sealFrame` under a nonce that is given, which serves once: only the vectors call it elsewhere.
+ * `sealFrame` with a given nonce, which must not be reused. Outside `frames.ts`, only the test vectors call it.
  * Errors: those of `sealFrame`.
  */
 export function sealFrameUnder(nonce: Uint8Array, draft: Draft, room: SendingRoom, identity: Identity): Uint8Array {
@@ -80,7 +80,7 @@ export function sealFrameUnder(nonce: Uint8Array, draft: Draft, room: SendingRoo
 }
 
 /**
- * `sealBlob` under a nonce that is given, which serves once: only the vectors call it elsewhere.
+ * `sealBlob` with a given nonce, which must not be reused. Outside `frames.ts`, only the test vectors call it.
  * Errors: those of `sealBlob`.
  */
 export function sealBlobUnder(nonce: Uint8Array, plaintext: Uint8Array, room: BlobRoom): SealedBlob {

@@ -1,14 +1,14 @@
 /**
- * The addresses of the data plane, in the order in which they are tried: NATS over TCP first, then over WebSocket,
- * which reaches more networks and costs more. Nodes of one kind take turns, so that clients spread over them. What
- * worked last is tried first: a client behind a firewall does not wait for TCP at every new connection.
+ * The addresses of the data plane, in the order of attempts: NATS over TCP first, then WebSocket, which works in more
+ * networks and costs more. Nodes of one kind are rotated, to spread clients over them. The kind that worked last is
+ * tried first, so that a client behind a firewall does not wait for TCP at every new connection.
  */
 import { UnibusError } from "../wire/errors.ts";
 
 type Kind = "tcp" | "websocket";
 const kindOf = (url: string): Kind => (/^wss?:/.test(url) ? "websocket" : "tcp");
 
-/** One address that was tried, and how that ended. */
+/** A failed attempt to connect to one address. */
 export interface Attempt {
   readonly url: string;
   readonly error: unknown;
@@ -18,7 +18,7 @@ export interface Attempt {
 export class ServerList {
   #urls: readonly string[];
   #preferred: Kind = "tcp";
-  /** How many connections were asked for: where the turn of each kind begins. */
+  /** The number of rounds so far, from a random start: the rotation of each kind. */
   #turn = Math.floor(Math.random() * 1_000);
   /** Addresses of this round that were not tried yet. */
   #round: string[] = [];
@@ -31,7 +31,7 @@ export class ServerList {
     return this.#urls.length;
   }
 
-  /** Takes new addresses. A round that goes on with the same ones is not begun again: each gets its turn. */
+  /** Replaces the addresses. If they are the same, the current round continues, so that each gets its turn. */
   replace(urls: readonly string[]): void {
     const isSame = urls.length === this.#urls.length && urls.every((url) => this.#urls.includes(url));
     if (isSame) return;
@@ -39,13 +39,13 @@ export class ServerList {
     this.#round = [];
   }
 
-  /** The next address to try. Every address is tried once in a round. */
+  /** The next address to try. Each address is tried once in a round. */
   next(): string {
     if (this.#round.length === 0) this.#round = this.#newRound();
     return this.#round.shift() ?? "";
   }
 
-  /** Notes that a connection was made: the next one begins a new round, with addresses of the same kind. */
+  /** Records a successful connection. The next one starts a new round, with addresses of the same kind first. */
   worked(url: string): void {
     this.#preferred = kindOf(url);
     this.#round = [];
@@ -64,7 +64,7 @@ export class ServerList {
   }
 }
 
-/** The error for addresses of which none could be reached: it names each, and why. */
+/** The error if no address could be reached. It names each address and the reason. */
 export function failureOf(attempts: readonly Attempt[]): UnibusError {
   const tried = attempts.map(({ url, error }) => `${url}: ${reasonOf(error)}`).join("; ");
   const hint = attempts.every(({ url }) => kindOf(url) === "websocket")

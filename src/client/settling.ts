@@ -1,9 +1,9 @@
 /**
- * What an owner's client does for a room by itself: it signs out members who left, so that the key which they hold
- * ends, and replaces a key that has lived too long. A leave takes effect on the bus at once, but until an owner signs
- * it, what is said is sealed with a key that the departed member has. So this is done when the room is opened, after a
- * connection was made, on a notice, and before anything is sealed: one statement for all who left, at most once a
- * minute. Source: spec 3, 9.
+ * What an owner's client does for a room by itself: it removes members who left, and replaces a key that is too old.
+ *
+ * A leave takes effect on the server at once, but until an owner signs a statement, messages are sealed with a key that
+ * the departed member holds. So a room is settled when it is opened, after a connection was made, on a notice, and
+ * before anything is sealed. One statement removes all who left; there is at most one a minute. Source: spec 3, 9.
  */
 import { hasCode } from "../wire/errors.ts";
 import type { KeyAge } from "./key-age.ts";
@@ -11,9 +11,11 @@ import type { RoomChanges } from "./room-changes.ts";
 import type { RoomTrust } from "./trust.ts";
 import { pause } from "./wait.ts";
 
-/** A room is settled at most once in this time, in milliseconds. Source: spec 9. */
+/** The minimum time between two settlements of a room, in milliseconds. Source: spec 9. */
 const settleEveryMs = 60_000;
-/** How long a client waits at random before it settles in the background: another owner's may be quicker. */
+/**
+ * The maximum random delay before settling in the background, in milliseconds: another owner's client may be faster.
+ */
 const settleWithinMs = 500;
 
 interface SettlingParts {
@@ -22,17 +24,20 @@ interface SettlingParts {
   readonly age: KeyAge;
   /** This peer's signing key, in hex. */
   readonly me: string;
-  /** Whether this client settles by itself; false also while a person has something to decide about the room. */
+  /** Whether this client settles by itself; also false while a person must decide something about the room. */
   readonly isAllowed: () => boolean;
-  /** Whether this peer made or accepted the room: a stranger's room causes no work. Asked when something is due. */
+  /**
+   * Whether this peer created or accepted the room, so that a stranger's room causes no work. Called if a settlement is
+   * due.
+   */
   readonly isAccepted: () => Promise<boolean>;
-  /** Called with the endpoints of those who left while nobody has signed them out, once for each set of them. */
+  /** Called once for each set of members who left and whose removal no owner has signed. */
   readonly onPending: (left: readonly string[]) => void;
   readonly onTrouble: (error: unknown) => void;
   readonly signal: AbortSignal;
 }
 
-/** The settling of one room. */
+/** Settles one room. */
 export class Settling {
   #running: Promise<void> | null = null;
   #lastMs = Number.NEGATIVE_INFINITY;
@@ -41,12 +46,12 @@ export class Settling {
 
   constructor(private readonly parts: SettlingParts) {}
 
-  /** Whether members left whom no owner has signed out. */
+  /** Whether members left whose removal no owner has signed. */
   get isPending(): boolean {
     return this.parts.trust.room.leavers.size > 0;
   }
 
-  /** Settles in the background, after a moment. It never fails. */
+  /** Settles in the background, after a random delay. Never fails. */
   async settleSoon(): Promise<void> {
     try {
       if (!this.#isOwner || !this.parts.isAllowed()) return;
@@ -60,7 +65,7 @@ export class Settling {
     }
   }
 
-  /** Settles before something is sealed, as far as it can; what stays pending is reported. Errors: room_forked. */
+  /** Settles before a message is sealed, if possible; otherwise reports the pending members. Errors: room_forked. */
   async beforeSealing(): Promise<void> {
     if (this.#isDue && this.#isOwner && this.parts.isAllowed()) await this.#settle();
     this.#reportPending();
@@ -91,7 +96,7 @@ export class Settling {
     try {
       await changes.settle((room) => room.leavers.size > 0 || (isOver && room.state.epoch === epoch));
     } catch (error) {
-      // Another owner's client was quicker.
+      // Another owner's client was faster.
       if (!hasCode(error, "conflict")) this.#trouble(error);
     }
   }

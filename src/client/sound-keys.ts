@@ -1,19 +1,19 @@
 import { isSoundSignKey } from "../wire/curve.ts";
 import { fromHex } from "../wire/encoding.ts";
 
-/** How many signing keys are remembered: more than a room has members, for several rooms. */
+/** How many signing keys are cached: enough for the members of several rooms. */
 const keysMax = 8_192;
 
 /**
- * What a platform makes of signing keys before it verifies under them, each made once.
- * It is also where the client refuses a key under which anything verifies: the platform would not.
+ * A cache of signing keys in the platform's form, for verification. It also rejects unsound keys, under which any
+ * signature verifies: the platform does not.
  */
 export class SoundKeys<Key> {
   readonly #made = new Map<string, Key | null>();
 
   constructor(private readonly make: (signPub: Uint8Array<ArrayBuffer>) => Key) {}
 
-  /** What was made of a key in hex, or null for one that proves nobody. */
+  /** The platform's key for a key in hex, or null if the key is unsound. */
   of(signPub: string): Key | null {
     const known = this.#made.get(signPub);
     if (known !== undefined) return known;

@@ -1,4 +1,9 @@
-/** The state of a client in IndexedDB. Chosen by `#state` in a browser. */
+/**
+ * The client's state in IndexedDB. Imported as `#state` in a browser.
+ *
+ * One database for each identity, with an object store for rooms, handles and notes. Each change is one transaction, so
+ * that tabs of one origin can share it. `state.ts` has the interface and its rules.
+ */
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import {
   type ClientState,
@@ -12,7 +17,7 @@ import {
 } from "./state.ts";
 
 const stores = { rooms: "rooms", handles: "handles", notes: "notes" } as const;
-/** Raised when `stores` gets a new one. */
+/** Increased when `stores` gets a new entry. */
 const databaseVersion = 2;
 
 type Store = keyof typeof stores;
@@ -45,7 +50,7 @@ function opened(name: string, onClose: () => void): Promise<IDBDatabase> {
 
 /**
  * Rooms by id, handles by bus and handle, notes by room and name. Each change is one transaction, so that no other page
- * comes between its read and its write.
+ * can write between its read and its write.
  */
 class DatabaseState implements ClientState {
   #database: Promise<IDBDatabase> | null = null;
@@ -143,7 +148,7 @@ class DatabaseState implements ClientState {
     });
   }
 
-  /** Reads one entry, decides, and writes it where the decision has a `put`, all in one transaction. */
+  /** Reads one entry, decides, and writes it if the decision has a `put`, in one transaction. */
   async #change<T>(
     store: Store,
     key: IDBValidKey,
@@ -151,7 +156,7 @@ class DatabaseState implements ClientState {
   ): Promise<T> {
     const database = await this.#open();
     return new Promise<T>((resolve, reject) => {
-      // Strict: what was shown to be pinned survives a power cut.
+      // Strict durability: a pin must survive a power failure.
       const transaction = database.transaction(stores[store], "readwrite", { durability: "strict" });
       const entries = transaction.objectStore(stores[store]);
       const read = entries.get(key);
@@ -172,7 +177,7 @@ class DatabaseState implements ClientState {
   }
 }
 
-/** The state that is kept in a database of this origin. Nothing is made before there is something to remember. */
+/** Opens the state in a database of this origin. Creates nothing until there is something to store. */
 export function openState(place: StatePlace): ClientState {
   return new DatabaseState(place);
 }

@@ -1,4 +1,9 @@
-/** The state of a client as files. Chosen by `#state` where there is a file system. */
+/**
+ * The client's state as files. Imported as `#state` in Node and Bun.
+ *
+ * A file is written under a temporary name, synced, and then linked or renamed into place, so that processes can share
+ * a folder without locks and a crash leaves no partial file. `state.ts` has the interface and its rules.
+ */
 import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { sha256Hex } from "../wire/encoding.ts";
@@ -15,12 +20,12 @@ import {
   type StatePlace,
 } from "./state.ts";
 
-/** How often a read is made again that another process overtook. */
+/** How many times a read is repeated when another process changes the files. */
 const attemptsMax = 100;
 
 const codeOf = (error: unknown): unknown => (error as { code?: unknown } | null)?.code;
 
-/** What `work` gives, or `other` where a name is missing or taken, as `code` says. Errors: unavailable. */
+/** The result of `work`, or `other` if a name is missing or taken, depending on `code`. Errors: unavailable. */
 async function unless<T, O>(code: "ENOENT" | "EEXIST", other: O, work: () => Promise<T>): Promise<T | O> {
   try {
     return await work();
@@ -34,14 +39,16 @@ async function unless<T, O>(code: "ENOENT" | "EEXIST", other: O, work: () => Pro
   }
 }
 
-/** Lets what was written into a folder survive a power cut. Some systems cannot, and need not. */
+/** Syncs a folder, so that new names in it survive a power failure. Some systems do not support or need it. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder).catch(() => null);
   await handle?.sync().catch(() => undefined);
   await handle?.close();
 }
 
-/** Writes a file whole, then gives it its name by `place`. Its folders are for their owner alone, and so is it. */
+/**
+ * Writes a complete file, then `place` gives it its name. The folders and the file are accessible to their owner only.
+ */
 async function write(folder: string, text: string, place: (draft: string) => Promise<void>): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const draft = join(folder, `.${crypto.randomUUID()}`);
@@ -61,9 +68,9 @@ async function write(folder: string, text: string, place: (draft: string) => Pro
 }
 
 /**
- * Rooms: `rooms/<room_id>/<version>.json`, of which the highest holds. A version's file is made once and never
- * changed, and only lower ones are removed, so no process can take a room back, and none has to lock it.
- * Notes of a room stand beside them, `rooms/<room_id>/<name>.json`, and are replaced whole.
+ * Rooms: `rooms/<room_id>/<version>.json`; the highest version is valid. A version's file is created once and never
+ * changed, and only lower ones are removed. So no process can roll a room back, and no lock is needed. Notes of a room
+ * are in the same folder, `rooms/<room_id>/<name>.json`, and are replaced as a whole.
  */
 class FileState implements ClientState {
   constructor(private readonly place: StatePlace) {}
@@ -75,7 +82,7 @@ class FileState implements ClientState {
       if (newest === undefined) return null;
       const file = join(folder, `${newest}.json`);
       const text = await unless("ENOENT", null, () => readFile(file, "utf8"));
-      // A later version has come between the two reads, and this one has gone.
+      // Another process wrote a later version between the two reads, and removed this one.
       if (text === null) continue;
       const pin = pinOf(this.#json(file, text));
       if (pin?.version !== newest) throw corruptState(file);
@@ -95,7 +102,7 @@ class FileState implements ClientState {
         await write(folder, JSON.stringify(holds), (draft) => link(draft, file));
         return true;
       });
-      // Another process has pinned this version meanwhile: whether it saw the same is compared again.
+      // Another process pinned this version first: check again that it saw the same.
       if (!isOurs) continue;
       const older = (await this.#versions(folder)).slice(1);
       await Promise.all(older.map((version) => rm(join(folder, `${version}.json`), { force: true })));
@@ -108,7 +115,7 @@ class FileState implements ClientState {
     const folder = this.#roomFolder(roomId);
     const stamp = crypto.randomUUID();
     const file = (version: number) => join(folder, `${version}.json`);
-    // What was seen before stays beside it, under a name that nothing reads: it is evidence.
+    // Keep the old pins as evidence, under names that are never read.
     for (const version of await this.#versions(folder)) {
       await unless("ENOENT", null, () => rename(file(version), join(folder, `left-${version}-${stamp}.json`)));
     }
@@ -135,7 +142,7 @@ class FileState implements ClientState {
     const pins: HandlePin[] = [];
     for (const file of files) {
       const pin = await this.#handlePin(file);
-      // The name of the file says of which bus it is.
+      // The file's name is a hash that includes the bus.
       if (pin !== null && this.#handleFile(pin.handle) === file) pins.push(pin);
     }
     return pins;
@@ -178,7 +185,7 @@ class FileState implements ClientState {
     await unless("EEXIST", null, () => write(folder, JSON.stringify(value), replace));
   }
 
-  /** The versions that are kept of a room, the highest first. */
+  /** The stored versions of a room, highest first. */
   async #versions(folder: string): Promise<number[]> {
     const names = await unless("ENOENT", [], () => readdir(folder));
     return names
@@ -209,7 +216,7 @@ class FileState implements ClientState {
   }
 }
 
-/** The state that is kept in a folder. Nothing is written before there is something to remember. */
+/** Opens the state in a folder. Writes nothing until there is something to store. */
 export function openState(place: StatePlace): ClientState {
   return new FileState(place);
 }

@@ -1,59 +1,67 @@
+/**
+ * What a client remembers between runs: pins, which a server cannot roll back (TOFU, as SSH does with host keys).
+ *
+ * The newest version of each room and the first endpoint of each handle are pinned. A pin only moves forward, except by
+ * a person's decision (`returnRoom`, `repinHandle`). Stored by `state-node.ts` in files, by `state-browser.ts` in
+ * IndexedDB, by `MemoryState` not at all. Used by `RoomTrust`, `Directory` and others.
+ */
 import { UnibusError } from "../wire/errors.ts";
 
 /**
- * The newest of a room that a client has verified: what a bus may not go behind.
+ * The newest version of a room that a client has verified. The server must not show an older one.
  * Shape: keys and hashes in lowercase hex, owners ascending. Source: spec 3.
  */
 export interface RoomPin {
   readonly version: number;
-  /** Of the statement of that version. */
+  /** The hash of that version's statement. */
   readonly hash: string;
   readonly epoch: number;
   readonly owners: readonly string[];
-  /** The owners whom the client saw first; they never change. */
+  /** The owners that the client first saw; never changes. */
   readonly firstOwners: readonly string[];
 }
 
 /**
- * What a client remembers of one bus for one identity, so that the bus cannot take its word back.
- * Several processes may share it. Rooms are kept for the identity, whatever address led to them: a room's id is never
- * used again, and another address must not make a client forget. Handles are kept for each bus.
- * Errors: invalid when what was kept is corrupt: it is never made anew by itself; unavailable when it cannot be used.
+ * What a client remembers of one bus for one identity, so that the server cannot roll it back. Several processes may
+ * share it. Rooms are stored per identity, whatever address led to them: room ids are never reused, and another address
+ * must not make a client forget. Handles are stored per bus.
+ * Errors: invalid if the stored data is corrupt (it is never reset automatically); unavailable if it cannot be
+ * accessed.
  */
 export interface ClientState {
   room(roomId: string): Promise<RoomPin | null>;
   /**
-   * Keeps a pin unless a later one is there. Gives the one that holds then, with the owners who were first.
-   * Errors: room_forked when the same version is kept with another hash.
+   * Stores a pin unless a later one is stored. Returns the valid one, with the first owners.
+   * Errors: room_forked if the same version is stored with another hash.
    */
   saveRoom(roomId: string, pin: RoomPin): Promise<RoomPin>;
   /**
-   * Takes a pin that is older than the one that was kept, or of another chain: a person has decided to follow a bus
-   * that was restored from an older backup.
+   * Replaces the pin by an older one, or by one of another chain, because a person decided to follow a server that was
+   * restored from an older backup.
    */
   returnRoom(roomId: string, pin: RoomPin): Promise<void>;
-  /** The ids of all rooms of which a pin is kept, in no order. */
+  /** The ids of all rooms with a pin, unordered. */
   rooms(): Promise<string[]>;
   /** The endpoint that a handle was first used for, or null. */
   handle(handle: string): Promise<string | null>;
-  /** Notes the endpoint of a handle at its first use. Gives the one that was there first. */
+  /** Pins a handle to an endpoint at its first use. Returns the first endpoint. */
   pinHandle(handle: string, endpoint: string): Promise<string>;
-  /** Takes another endpoint for a handle, which the user has approved. */
+  /** Pins a handle to another endpoint, which the user approved. */
   repinHandle(handle: string, endpoint: string): Promise<void>;
-  /** All handles that are pinned on this bus, in no order. */
+  /** All pinned handles of this bus, unordered. */
   handles(): Promise<HandlePin[]>;
-  /** What was noted of a room under a name, as it was saved, or null. The caller checks its shape. */
+  /** A note of a room, or null. The caller validates it. */
   note(roomId: string, name: RoomNote): Promise<unknown>;
-  /** Replaces a note of a room with a JSON value. Of two processes that write at once, the last one wins. */
+  /** Replaces a note of a room with a JSON value. If two processes write at once, the last one wins. */
   saveNote(roomId: string, name: RoomNote, value: object): Promise<void>;
 }
 
 /**
- * What is noted of a room beside its pin, each in a record of its own:
- * `claims`: later epochs that owners signed and the bus does not show;
+ * The notes of a room besides its pin, each in its own record:
+ * `claims`: later epochs that owners signed and the server does not show;
  * `identity`: the room's fingerprint, how it was verified, and which owners were approved;
- * `key`: since when this client has seen the room's key, and how many messages were said under it;
- * `members`, `keys`, `statements-0` and so on: what can be given back to a bus that lost it, see `KeptRoom`.
+ * `key`: when this client first saw the room's key, and how many messages were sent under it;
+ * `members`, `keys`, `statements-0` and so on: what can be restored to a server that lost it, see `KeptRoom`.
  */
 export type RoomNote = "claims" | "identity" | "key" | "members" | "keys" | `statements-${number}`;
 
@@ -63,21 +71,21 @@ export interface HandlePin {
   readonly endpoint: string;
 }
 
-/** Where a state is kept. */
+/** Where a state is stored. */
 export interface StatePlace {
-  /** A folder of one identity alone; in a browser, the name of a database. */
+  /** A folder for one identity only; in a browser, the name of a database. */
   readonly folder: string;
   /** The name of the bus: the address by which the user knows it. */
   readonly bus: string;
 }
 
-/** The error of a room whose bus contradicts what was signed, or what this client has seen. Source: spec 3. */
+/** The error if a server contradicts what owners signed, or what this client has seen. Source: spec 3. */
 export function roomForked(roomId: string, what: string, cause?: unknown): UnibusError {
   const mend = "the bus, or whoever stands before it, does not tell the truth: ask the owners, send nothing";
   return new UnibusError("room_forked", `room ${roomId}: ${what} (${mend})`, { cause });
 }
 
-/** Which of two pins of a room holds: the later one. Errors: room_forked for two texts of one version. */
+/** The later one of two pins of a room. Errors: room_forked if one version has two hashes. */
 export function laterPin(roomId: string, kept: RoomPin | null, given: RoomPin): RoomPin {
   if (kept === null) return given;
   if (kept.version === given.version && kept.hash !== given.hash) {
@@ -91,20 +99,20 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
 const isHash = (value: unknown): value is string => typeof value === "string" && hash.test(value);
 const areKeys = (value: unknown): value is string[] => Array.isArray(value) && value.length > 0 && value.every(isHash);
 
-/** A pin as it was kept, or null when it is none. */
+/** Validates a stored pin; null if it is invalid. */
 export function pinOf(value: unknown): RoomPin | null {
   const { version, hash, epoch, owners, firstOwners } = (value ?? {}) as Record<string, unknown>;
   const fits = isCount(version) && isHash(hash) && isCount(epoch) && areKeys(owners) && areKeys(firstOwners);
   return fits ? { version, hash, epoch, owners, firstOwners } : null;
 }
 
-/** The error for a state that is not as it was written. */
+/** The error for stored data that is not valid. */
 export function corruptState(where: string, cause?: unknown): UnibusError {
   const mend = "restore it from a copy; removing it means to believe the bus as on the first day";
   return new UnibusError("invalid", `what this client remembers is damaged: ${where} (${mend})`, { cause });
 }
 
-/** A state that lasts as long as the program: every room is new to the next one. */
+/** A state in memory, which ends with the program: the next run sees every room for the first time. */
 export class MemoryState implements ClientState {
   readonly #rooms = new Map<string, RoomPin>();
   readonly #handles = new Map<string, string>();

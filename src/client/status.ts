@@ -1,16 +1,16 @@
 /**
- * How a bus's connection to the data plane is: `connecting` -> `connected` <-> `reconnecting`, and `closed` from each
- * of them, for good. A bus holds the state; its event `status` reports each change of it: one when an outage begins,
- * one when it ends.
+ * The state of a bus's connection to the data plane: `connecting` -> `connected` <-> `reconnecting`, and from any of
+ * them to `closed`, which is final. The bus holds the status; its event `status` reports each change of state, so an
+ * outage causes one event at its start and one at its end.
  */
 
-/** How a bus is connected. `connecting`: not yet; with the option `lazy` also while nothing has needed a connection. */
+/** How a bus is connected. `connecting`: not yet; with the option `lazy` also while no connection was needed. */
 export type BusStatus =
   | { readonly state: "connecting" | "connected" }
   | Reconnecting
   | {
       readonly state: "closed";
-      /** Why it is closed. */
+      /** Why it was closed. */
       readonly cause: unknown;
     };
 
@@ -19,42 +19,42 @@ export interface Reconnecting {
   readonly state: "reconnecting";
   /** When the connection broke, by this computer's clock. */
   readonly since: Date;
-  /** How many attempts to get another one have failed since. */
+  /** How many attempts to reconnect have failed since. */
   readonly attempt: number;
-  /** The addresses that were tried since, each once, in their order. */
+  /** The addresses tried since, each once, in order. */
   readonly tried: readonly string[];
-  /** Why the last attempt failed, or null before the first one has. */
+  /** Why the last attempt failed; null before the first failure. */
   readonly cause: unknown;
 }
 
-/** A failed attempt to reconnect: at which addresses, and why. */
+/** A failed attempt to reconnect, with the addresses and the reason. */
 export interface FailedAttempt {
   readonly urls: readonly string[];
   readonly error: unknown;
 }
 
-/** Holds the status of one bus, and reports each change of its state. */
+/** Holds the status of one bus, and reports each change of state. */
 export class StatusHolder {
   #status: BusStatus = { state: "connecting" };
 
-  /** `onChange` is called after the state has become another one; failed attempts within an outage do not call it. */
+  /** `onChange` is called after a change of state. Failed attempts during an outage do not call it. */
   constructor(private readonly onChange: (status: BusStatus) => void) {}
 
   get status(): BusStatus {
     return this.#status;
   }
 
-  /** The connection is there, for the first time or again. */
+  /** The connection was made or restored. */
   connected(): void {
     this.#become({ state: "connected" });
   }
 
-  /** It broke, and another one is tried for. */
+  /** The connection broke, and the client tries to reconnect. */
   broke(): void {
     this.#become({ state: "reconnecting", since: new Date(), attempt: 0, tried: [], cause: null });
   }
 
-  /** An attempt to get another one failed. */
+  /** An attempt to reconnect failed. */
   failed({ urls, error }: FailedAttempt): void {
     if (this.#status.state !== "reconnecting") return;
     const { attempt, tried } = this.#status;
@@ -62,7 +62,7 @@ export class StatusHolder {
     this.#status = { ...this.#status, attempt: attempt + 1, tried: all, cause: error };
   }
 
-  /** It was closed for good. */
+  /** The bus was closed for good. */
   closed(cause: unknown): void {
     this.#become({ state: "closed", cause });
   }

@@ -1,3 +1,11 @@
+/**
+ * The live subscription of one room, which survives outages: delivers each frame once, in order.
+ *
+ * Live frames wait in a bounded queue. An outage or an overflow causes a gap. In a room with history, the gap is filled
+ * from the history before the queue goes on; in other rooms it is reported as `lost`. To bound what a gap reads, the
+ * subscription tracks the sequence number up to which everything was delivered. Used by `RoomReader`, one for each
+ * room.
+ */
 import { isUnibusError } from "../wire/errors.ts";
 import { decodeFrame, type Frame, isDropped } from "../wire/frame.ts";
 import type { ControlPlane } from "./control.ts";
@@ -6,41 +14,41 @@ import type { LiveMessage } from "./line.ts";
 import type { Received, Receiver } from "./receiver.ts";
 import { pause } from "./wait.ts";
 
-/** What came live and is not told yet, at most: messages and bytes. */
+/** Limits of live messages that are not delivered yet. */
 const queued = { messagesMax: 10_000, bytesMax: 64 * 1_048_576 } as const;
-/** After so many live frames the place in the room's stream is looked at anew. */
+/** After this number of live frames, the position in the room's stream is read again. */
 const frameCountPerLook = 2_048;
-/** Pauses between attempts to fill a gap, in milliseconds. */
+/** Backoff between attempts to fill a gap, in milliseconds. */
 const retryMs = { first: 100, most: 5_000 } as const;
 /**
- * Peers may hear a message before it is stored: for so long history is read again until it has what came live after,
- * with this pause, in milliseconds.
+ * A live message may arrive before the stream has stored it. After a gap, the history is read again for up to this time
+ * until it contains the first live message after the gap, with this pause; in milliseconds.
  */
 export const settle = { withinMs: 2_000, pauseMs: 20 } as const;
 
-/** A frame as the tail tells it, with where its answer is awaited. */
+/** A delivered frame, with its reply subject. */
 export interface Told {
   readonly received: Received;
   readonly reply: string | undefined;
-  /** Everything in the room's stream up to this sequence was told before. */
+  /** Everything in the room's stream up to this sequence number was delivered before. */
   readonly upTo: number;
 }
 
-/** Why something was missed for good: the connection was away, it came too fast, or it could not be read. */
+/** Why messages were lost for good: an outage, an overflow, or a frame that could not be read. */
 export type Lost = "gap" | "overflow" | "unreadable";
 
-/** What a tail needs. */
+/** The dependencies of a `RoomSubscription`. */
 export interface TailParts {
   readonly roomId: string;
   readonly persist: boolean;
   readonly receiver: Receiver;
   readonly control: ControlPlane;
   readonly signal: AbortSignal;
-  /** Told each frame once, in order. */
+  /** Called once for each frame, in order. */
   readonly onTold: (told: Told) => void;
-  /** Told that something was missed which nothing brings back, and why. */
+  /** Called when messages were lost that cannot be recovered. */
   readonly onLost: (why: Lost) => void;
-  /** Told of what goes wrong and mends itself. */
+  /** Called with errors from which the subscription recovers by itself. */
   readonly onTrouble: (error: unknown) => void;
 }
 
@@ -51,39 +59,39 @@ interface Queued {
 }
 
 /**
- * What a room says from now on: each frame once, in order, whatever happens to the connection. Where the room is kept,
- * what a break or a full queue left out is read from its history, while what comes live waits.
+ * The new frames of a room: each once, in order, whatever happens to the connection. In a room with history, frames
+ * missed in an outage or an overflow are read from the history while live frames wait.
  */
 export class Tail {
   readonly #queue: Queued[] = [];
   #bytes = 0;
-  /** Everything up to `safe` was told, and up to `next`, too, unless it is still on its way here. */
+  /** Everything up to `safe` was delivered; everything up to `next`, too, except frames still on their way here. */
   #mark = { safe: 0, next: 0 };
-  /** The newest frame when the room's stream was last looked at. */
+  /** The newest frame when the stream's position was last read. */
   #look: { readonly seq: number; readonly frame: Frame } | null = null;
   #sinceLook = 0;
   #isLooking = false;
   #isBegun = false;
   #isAway = false;
   #isPumping = false;
-  /** Whether history is to be read before the queue goes on, and how often that came to be. */
+  /** Whether there is a gap to fill before the queue goes on, and how many gaps there were. */
   #isTorn = false;
   #tears = 0;
-  /** The first frame that came live after that, by a sound connection: when history has it, it has all before. */
+  /** The first live frame after the gap, from a sound connection. Once the history contains it, the gap is filled. */
   #firstAfter: Frame | null = null;
-  /** The newest connection by which something came, and the first that is sound: not the one that broke, nor older. */
+  /** The newest connection that delivered a message, and the first sound one: newer than the one that broke. */
   #connection = { newest: 0, soundFrom: 0 };
-  /** Wakes who waits for that. */
+  /** Wakes the waiter for `#firstAfter`. */
   #onFirstAfter: () => void = () => undefined;
 
   constructor(private readonly parts: TailParts) {}
 
-  /** Everything in the room's stream up to this sequence was told; zero in a room that is not kept. */
+  /** Everything in the room's stream up to this sequence number was delivered; zero in a room without history. */
   get toldUpTo(): number {
     return this.#mark.safe;
   }
 
-  /** Begins after the newest frame of the moment: when live frames come already. Errors: those of GET history. */
+  /** Starts after the newest stored frame. Call it once live frames arrive. Errors: those of GET history. */
   async begin(): Promise<void> {
     if (this.parts.persist) {
       const { control, roomId, signal } = this.parts;
@@ -94,32 +102,32 @@ export class Tail {
     void this.#pump();
   }
 
-  /** Takes what came live. */
+  /** Handles a live message. */
   take({ data, reply, connection }: LiveMessage): void {
     this.#connection.newest = Math.max(this.#connection.newest, connection);
     if (this.#queue.length >= queued.messagesMax || this.#bytes + data.length > queued.bytesMax) {
       this.#tear("overflow");
       return;
     }
-    // Some may come by the next connection before it is known to be there.
+    // The next connection may deliver messages before `back` is called.
     const isSound = connection >= this.#connection.soundFrom;
     if (this.#isTorn && isSound && this.#firstAfter === null) this.#noteFirst(data);
     const opening = this.parts.receiver.open(data, "live");
-    // Looked at when its turn comes.
+    // Handled when the message is delivered.
     opening.catch(() => undefined);
     this.#queue.push({ bytes: data.length, opening, reply });
     this.#bytes += data.length;
     void this.#pump();
   }
 
-  /** The connection is away: what comes until it is `back` waits until that is known which did not come. */
+  /** The connection broke. Messages that arrive before `back` wait until the gap is filled. */
   away(): void {
     this.#isAway = true;
     this.#connection.soundFrom = this.#connection.newest + 1;
     if (this.parts.persist) this.#tear("gap");
   }
 
-  /** The connection is there again. */
+  /** The connection was restored. */
   back(): void {
     if (!this.#isAway) return;
     this.#isAway = false;
@@ -127,13 +135,13 @@ export class Tail {
     void this.#pump();
   }
 
-  /** Something may not have come, although the connection is there. */
+  /** Messages may be missing although there is a connection. */
   gap(): void {
     this.#tear("gap");
     void this.#pump();
   }
 
-  /** Something is missed: it is read from where it is kept, or lost. */
+  /** Starts a gap: filled from the history if there is one, else reported as lost. */
   #tear(why: Lost): void {
     if (this.parts.persist) {
       this.#isTorn = true;
@@ -142,7 +150,7 @@ export class Tail {
     } else this.parts.onLost(why);
   }
 
-  /** A second copy of what was told before says nothing of where the stream is. */
+  /** Sets the first frame after the gap. A copy of a frame already delivered does not count. */
   #noteFirst(data: Uint8Array): void {
     const frame = decodeFrame(data);
     if (isDropped(frame) || this.parts.receiver.knows(frame)) return;
@@ -177,7 +185,7 @@ export class Tail {
       received = await opening;
     } catch (error) {
       this.parts.onTrouble(error);
-      // It can be read again from where it is kept; a room that was given up says nothing more.
+      // It can be read again from the history. A forked room delivers nothing more.
       if (isUnibusError(error) && error.code === "room_forked") return;
       return this.#tear("unreadable");
     }
@@ -188,7 +196,7 @@ export class Tail {
     if (this.parts.persist && this.#sinceLook >= frameCountPerLook) void this.#advance();
   }
 
-  /** Reads what was missed, until it could be read. It stays torn when the connection goes meanwhile. */
+  /** Fills the gap, with retries. Stops if the connection breaks again. */
   async #mend(): Promise<void> {
     const { signal } = this.parts;
     for (let attempt = 0; this.#isTorn && !signal.aborted && !this.#isHeld; attempt++) {
@@ -202,7 +210,7 @@ export class Tail {
     }
   }
 
-  /** Tells what is stored until it holds what came live after the hole, or another hole is there. */
+  /** Delivers stored frames until they include the first live frame after the gap, or there is another gap. */
   async #readOn(tear: number): Promise<void> {
     const { control, roomId, signal, receiver } = this.parts;
     const endMs = performance.now() + settle.withinMs;
@@ -222,7 +230,7 @@ export class Tail {
     }
   }
 
-  /** Waits a moment, and before that, where nothing has come yet, until something comes. */
+  /** Waits for a live frame if there was none after the gap, and then for a short pause. */
   async #settle(withinMs: number): Promise<void> {
     const { signal } = this.parts;
     if (this.#firstAfter === null) {
@@ -236,7 +244,7 @@ export class Tail {
 
   async #tellKept(frames: readonly Uint8Array[]): Promise<void> {
     const { receiver, onTold } = this.parts;
-    // What was told before need not be opened again.
+    // Skip frames that were already delivered.
     const fresh = frames.filter((bytes) => {
       const frame = decodeFrame(bytes);
       return isDropped(frame) || !receiver.knows(frame);
@@ -249,9 +257,9 @@ export class Tail {
   }
 
   /**
-   * Moves the place from which a gap would be read. What is stored may still be on its way here, however long: so a
-   * look counts when its newest frame was told, and then for what the look before it found, because frames of several
-   * senders are not stored in the very order in which they come.
+   * Moves the position from which a gap would be read. A stored frame may still be on its way here, however long. So a
+   * reading of the position counts only once its newest frame was delivered, and then confirms the reading before it,
+   * because frames of several senders may arrive in another order than they are stored.
    */
   async #advance(): Promise<void> {
     if (this.#isLooking) return;
@@ -272,10 +280,10 @@ export class Tail {
   }
 }
 
-/** After these errors there is nothing more to read. */
+/** Errors after which the room cannot be read any more. */
 const isOver: ReadonlySet<string> = new Set(["room_forked", "gone", "forbidden", "not_found"]);
 
-/** Tells of what went wrong with a read and waits before the next. Errors: those after which there is none. */
+/** Reports a failed read, and waits before the next one. Errors: those after which the room cannot be read. */
 export async function mended(
   error: unknown,
   attempt: number,

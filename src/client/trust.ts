@@ -1,3 +1,10 @@
+/**
+ * Verifies rooms: reads a room from the server and checks it against its owners' signatures and this client's pins.
+ *
+ * A `RoomTrust` has a verified room, or is forked, which is final: every access then throws `room_forked`. Reads are
+ * serialized, and each one either moves the room forward or leaves it unchanged. It also owns what is stored of the
+ * room: pin, identity, claims and copy. Used by `Room` and everything that reads or changes one.
+ */
 import type { Static } from "@sinclair/typebox";
 import type { Background } from "../lib/background.ts";
 import type { MemberList, RoomView } from "../wire/api.ts";
@@ -13,52 +20,52 @@ import { isOneLine, type VerifiedMember, type VerifiedRoom, verifiedRoom } from 
 import type { PeerKeys, Vouched } from "./vouched.ts";
 import { OneAtATime, pause, waitFor } from "./wait.ts";
 
-/** How often a room is read that changes while it is read. */
+/** How many times a room is read that changes during the read. */
 const readAttemptsMax = 6;
 /** The longest pause between two such reads, in milliseconds. */
 const readPauseMsMax = 100;
-/** Of how many epochs it is remembered when they were learned of. */
+/** For how many epochs the time at which they were learned is remembered. */
 const learnedMax = 64;
-/** How many members' keys are checked at once. */
+/** How many members' keys are verified at once. */
 const vouchBatch = 256;
 
 const unavailable = (what: string, roomId: string): UnibusError =>
   new UnibusError("unavailable", `room ${roomId} cannot be read: ${what} (try again)`);
 
-/** What the trust in rooms is made from, the same for all rooms of a client. */
+/** The dependencies of `RoomTrust`, shared by all rooms of a client. */
 export interface TrustParts {
   readonly control: ControlPlane;
   readonly state: ClientState;
   readonly vouched: Vouched;
-  /** Ends what is under way when the client closes. */
+  /** Aborts requests when the client closes. */
   readonly signal?: AbortSignal;
-  /** Told once of a room that contradicts itself, whoever finds it. */
+  /** Called once for a forked room, whichever part of the client detects it. */
   readonly onFork?: (roomId: string, error: UnibusError) => void;
-  /** Called once when the bus still shows an older epoch than an owner signed. */
+  /** Called once if the server still shows an older epoch than an owner signed. */
   readonly onStale?: (roomId: string, claim: EpochClaim, error: UnibusError) => void;
-  /** What goes on beside what callers wait for. */
+  /** Tracks background work. */
   readonly background?: Background;
-  /** Called with what goes wrong in the background and is tried again. */
+  /** Called with errors of background work that will be retried. */
   readonly onTrouble?: (error: unknown) => void;
 }
 
 /**
- * What a client believes of one room: what its owners signed, in an order that never goes back.
+ * The verified state of one room: what its owners signed, which never goes back.
  *
- * The bus shows members and statements; each statement follows the one before, from the first or from the newest that
- * this client has seen, and is signed by an owner of the version before; the members are those that the newest one
- * names, each with a kex key that its user vouches for. The newest version is remembered before it is believed.
- * Whatever contradicts this is `room_forked`, and stays so for as long as this object lives: nothing is to be sent.
- * What it cannot know: whether the bus hides a newer version from a client that never saw it.
+ * The server shows members and statements. Each statement follows the one before, from the first or from the newest
+ * that this client has seen, and is signed by an owner of the version before. The members are those that the newest
+ * statement names, each with a kex key signed by that user. The newest version is pinned before it is used. Any
+ * contradiction is `room_forked` for the lifetime of this object: nothing may be sent. It cannot detect a server that
+ * hides a newer version from a client that never saw it.
  * Source: spec 3.
  */
 export class RoomTrust {
   readonly roomId: string;
-  /** Later epochs that owners signed and the bus does not show. */
+  /** Later epochs that owners signed and the server does not show. */
   readonly claims: EpochClaims;
   /** The room's fingerprint, and whether a person verified it. */
   readonly identity: RoomIdentity;
-  /** What can be given back to a bus that lost it. */
+  /** The copy from which a server that lost the room can restore it. */
   readonly kept: KeptRoom;
   /** Called when a new version was read. */
   onVersion: (() => void) | null = null;
@@ -68,7 +75,7 @@ export class RoomTrust {
   readonly #pastReading = new OneAtATime(() => this.#guarded(() => this.#learnPast()));
   #room: VerifiedRoom | null = null;
   #fork: UnibusError | null = null;
-  /** When each of the last epochs was learned of, ascending. */
+  /** When each of the latest epochs was learned, in ascending order. */
   readonly #learned = new Map<number, number>();
 
   private constructor(
@@ -91,8 +98,8 @@ export class RoomTrust {
   }
 
   /**
-   * Reads and verifies a room. Where a `fingerprint` is given, one that has another is never taken for it.
-   * Errors: room_forked; what the bus answers; those of the client's memory.
+   * Reads and verifies a room. If a `fingerprint` is given, a room with another one is rejected.
+   * Errors: room_forked; what the server answers; those of the client's state.
    */
   static async open(
     roomId: string,
@@ -109,19 +116,21 @@ export class RoomTrust {
     return trust;
   }
 
-  /** The room as it was verified last. Errors: room_forked. */
+  /** The room as last verified. Errors: room_forked. */
   get room(): VerifiedRoom {
     if (this.#fork !== null) throw this.#fork;
     if (this.#room === null) throw new UnibusError("unavailable", `room ${this.roomId} was not read yet (try again)`);
     return this.#room;
   }
 
-  /** Reads what is new, in a read that begins after this call, and verifies it. Errors: those of `open`. */
+  /** Reads and verifies changes, in a read that starts after this call. Errors: those of `open`. */
   refresh(signal?: AbortSignal): Promise<VerifiedRoom> {
     return waitFor(this.#reading.run(), signal);
   }
 
-  /** The key_check that the owners signed for an epoch. Errors: not_found for one that the room has not had. */
+  /**
+   * The key_check that the owners signed for an epoch. Errors: not_found for an epoch that the room has not reached.
+   */
   async keyCheckAt(epoch: number, signal?: AbortSignal): Promise<string> {
     if (this.room.state.epoch >= epoch && this.#chain.keyCheckAt(epoch) === null) {
       await waitFor(this.#pastReading.run(), signal);
@@ -131,24 +140,24 @@ export class RoomTrust {
     return check;
   }
 
-  /** The hash of a version's statement, where it is known and not long ago. */
+  /** The hash of a version's statement, if it is known and among the latest. */
   hashAt(version: number): string | null {
     return this.#chain.hashAt(version);
   }
 
-  /** Since when an epoch above this one is known, in milliseconds since 1970; infinity for none. */
+  /** Since when a later epoch than this one is known, in milliseconds of the monotonic clock; infinity if none is. */
   newerSinceMs(epoch: number): number {
     for (const [learned, atMs] of this.#learned) if (learned > epoch) return atMs;
     return Number.POSITIVE_INFINITY;
   }
 
-  /** Lets work go on beside what a caller waits for: a client that closes waits for it a moment. */
+  /** Runs work in the background. A closing client waits for it for a limited time. */
   inBackground(work: Promise<unknown>): void {
     if (this.parts.background !== undefined) this.parts.background.add(work);
     else work.catch(() => undefined);
   }
 
-  /** Gives the room up, and the error that says why. */
+  /** Marks the room as forked. Returns the error. */
   fork(what: string): UnibusError {
     return this.#giveUp(this.#chain.forked(what));
   }
@@ -182,7 +191,10 @@ export class RoomTrust {
     return this.#room;
   }
 
-  /** Whether the room is still as it is known: one small reply, which may not contradict what was signed. */
+  /**
+   * Whether the room has not changed since the last read. Reads one small reply, which must not contradict the
+   * signatures.
+   */
   async #isUnchanged(known: VerifiedRoom): Promise<boolean> {
     const { control, state, signal } = this.parts;
     const pin = await state.room(this.roomId);
@@ -207,7 +219,7 @@ export class RoomTrust {
     throw this.#chain.forked(`it went back from version ${floor} to ${version}, ${fix}`);
   }
 
-  /** Reads the room until its parts belong together: a change may come between them. */
+  /** Reads the room until its parts are consistent: a change may happen between the requests. */
   async #read(): Promise<VerifiedRoom> {
     for (let attempt = 1; ; attempt++) {
       const read = await this.#readOnce();
@@ -217,15 +229,15 @@ export class RoomTrust {
     }
   }
 
-  /** The room, or what to say where its parts still do not belong together when it has been read often enough. */
+  /** Reads the room once. If its parts are not consistent, returns the error to throw after the last attempt. */
   async #readOnce(): Promise<VerifiedRoom | UnibusError> {
     const { control, state, signal } = this.parts;
     const pin = await state.room(this.roomId);
     if (pin !== null) this.#chain.expect(pin);
-    // What was seen before the members were asked for is what they may not go behind.
+    // The minimum version of the member list: everything seen before it is requested.
     const floor = Math.max(this.#chain.head?.parsed.version ?? 0, pin?.version ?? 0);
     const reads = [control.members(this.roomId, signal), this.#follow()] as const;
-    // Also where one fails, the next read must not meet the other.
+    // Wait for both, even if one fails, so that the next read does not overlap the other.
     await Promise.allSettled(reads);
     const [list, { parsed, text, hash }] = await Promise.all(reads);
     this.#checkFloor(list.version, floor);
@@ -237,10 +249,10 @@ export class RoomTrust {
     if (statementText(read) !== text) return this.#chain.forked("its members are not those that its owners signed");
     await this.#checkKeys(lines);
     const fingerprint = await this.#fingerprint();
-    // Before anything of a room is kept that is not the one which was meant.
+    // Before anything is stored of a room that may not be the intended one.
     this.identity.check(fingerprint);
     const kept = await state.saveRoom(this.roomId, { version, hash, epoch, owners, firstOwners: owners });
-    // Another process of this identity is ahead: what it has seen must be shown here, too.
+    // Another process of this identity is ahead. The server must show here what that process has seen.
     if (kept.version > version) return unavailable("it changes too fast", this.roomId);
     await this.identity.keep(fingerprint);
     await this.kept.addStatements(this.#chain.takeFresh());
@@ -251,7 +263,7 @@ export class RoomTrust {
     return verifiedRoom(read, hash, kept.firstOwners);
   }
 
-  /** Takes the statements that are new. Gives the newest. */
+  /** Reads the new statements. Returns the newest. */
   async #follow(): Promise<Link> {
     const { control, signal } = this.parts;
     for (;;) {
@@ -267,7 +279,7 @@ export class RoomTrust {
     }
   }
 
-  /** What the first statement says, if it was read; else what was kept, so that it is read once. */
+  /** The fingerprint from the first statement if it was read, else the stored one, so that it is read only once. */
   async #fingerprint(): Promise<string> {
     const known = this.#chain.knownFingerprint ?? this.identity.fingerprint;
     return known ?? this.#chain.fingerprint((from) => this.#statements(from));
@@ -283,8 +295,8 @@ export class RoomTrust {
   }
 
   /**
-   * Keeps the statements before the one where this client began to read: an earlier version of this program kept none.
-   * Errors: room_forked where they do not lead there.
+   * Stores the statements before the chain's start. An earlier version of this program stored none.
+   * Errors: room_forked if they do not lead there.
    */
   async #keepPast(): Promise<void> {
     const [kept, start] = [await this.kept.version(), this.#chain.start];

@@ -1,3 +1,10 @@
+/**
+ * Test vectors for other implementations: inputs and expected outputs of every format and signature in the protocol.
+ *
+ * The production code computes them from fixed keys, ids and nonces, so they are deterministic. The command `vectors`
+ * prints them, and the tests compare them with `test/golden/vectors.json`, which an independent program computed.
+ * Source: spec 4.
+ */
 import { mnemonicToSeed } from "@scure/bip39";
 import sodium from "libsodium-wrappers";
 import { bytesOf, fromBase64, sha256Hex, toBase64, toBase64Url, toHex } from "../wire/encoding.ts";
@@ -36,13 +43,13 @@ import { type Identity, identityFromSeeds } from "./identity.ts";
 import { type Draft, encrypt, sealBlobUnder, sealFrameUnder } from "./sealing.ts";
 import { identityFromWords } from "./wallet.ts";
 
-/** What went in, and what follows from it; in hex, base64 or as text, as it is used elsewhere. */
+/** Inputs and outputs of one example, as hex, base64 or text, in the encoding that the protocol uses. */
 export type Vector = Readonly<Record<string, string | number>>;
 
-/** Every group of the vectors: one, or a list of them. Source: spec 4. */
+/** All groups of vectors: each one or a list. Source: spec 4. */
 export type Vectors = Readonly<Record<string, Vector | readonly Vector[]>>;
 
-/** So many bytes in a row, each one more than the one before. */
+/** Bytes that count up from a first value. */
 const run = (first: number, count = 32) => Uint8Array.from({ length: count }, (_, i) => first + i);
 
 const signSeed = run(0x00);
@@ -125,7 +132,7 @@ function statementVector(by: Identity, state: RoomState): Vector {
 
 const lineOf = ({ endpoint, signPubHex: sign_pub, kexPubHex: kex_pub }: Identity) => ({ endpoint, sign_pub, kex_pub });
 
-/** A room that its owner makes, adds somebody to, and kicks them from. */
+/** The statements of a room whose owner creates it, adds a member, and kicks them. */
 function roomVectors(owner: Identity, other: Identity): Vectors {
   const checks = roomKeys.map((key, i) => keyCheck(roomId, i + 1, key)) as [string, string];
   const owning: MemberLine = { ...lineOf(owner), role: "owner", since: 1, until: 0 };
@@ -143,7 +150,7 @@ function roomVectors(owner: Identity, other: Identity): Vectors {
   };
 }
 
-/** The fingerprint of a person, and of the room that the statements are about. */
+/** The fingerprints of a user, and of the room in the statements. */
 function fingerprintVectors(by: Identity, { text = "", sig = "" }: Vector): Vectors {
   const first = { text: String(text), by: by.signPubHex, sig: String(sig) };
   const [ofRoom, ofUser] = [roomFingerprint(first), userFingerprint(by.signPubHex)];
@@ -167,7 +174,7 @@ function fingerprintVectors(by: Identity, { text = "", sig = "" }: Vector): Vect
   };
 }
 
-/** A sealed room key, made as `sealRoomKey` makes it but for the ephemeral key, and opened again. */
+/** A sealed room key, made like `sealRoomKey` does but with a fixed ephemeral key, and opened again. */
 function keyboxVector(to: Identity): Vector {
   const ephemeralPriv = run(0xe0);
   const ephemeralPub = sodium.crypto_scalarmult_base(ephemeralPriv);
@@ -206,7 +213,7 @@ function blobVectors(): Vectors {
   };
 }
 
-/** What a frame's bytes say of it once they are decoded again. */
+/** Seals a frame and decodes it again. */
 function frameVector(by: Identity, plaintext: string, draft: Draft, roomKey: Uint8Array | null): Vector {
   const policy: Policy = { encrypt: roomKey !== null, persist: true, sign_msgs: true };
   const payload = bytesOf(plaintext);
@@ -251,10 +258,7 @@ async function walletVector(): Promise<Vector> {
   };
 }
 
-/**
- * The deterministic vectors by which another implementation checks itself, computed by the code that is in use.
- * Source: spec 4.
- */
+/** Computes the deterministic test vectors for other implementations, with the production code. Source: spec 4. */
 export async function computeVectors(): Promise<Vectors> {
   const identity = await identityFromSeeds(signSeed, kexPriv);
   const other = await identityFromSeeds(run(0x40), run(0x60));

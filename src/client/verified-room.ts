@@ -3,41 +3,41 @@ import type { Member } from "../wire/api.ts";
 import { endpointPattern } from "../wire/names.ts";
 import { type MemberLine, ownersOf, type RoomState } from "../wire/statement.ts";
 
-/** One stay of one member. Only the line is signed: `left` and `handle` are the bus's word. */
+/** One membership period of one member. Only the line is signed; `left` and `handle` are stated by the server. */
 export interface VerifiedMember extends MemberLine {
-  /** Vouches for `kex_pub`; checked. */
+  /** The user's signature of `kex_pub`; verified. */
   readonly kex_sig: string;
-  /** Whether they left, or lost their access, and are not signed out yet. */
+  /** Whether the member left or lost access, and no owner has signed the removal yet. */
   readonly left: boolean;
   readonly handle: string;
 }
 
-/** A room as its owners signed it, at one version. It never changes: a later version is another one. */
+/** A room as its owners signed it, at one version. Immutable: a later version is another object. */
 export interface VerifiedRoom {
   readonly state: RoomState;
   /** Hex sha256 of the statement. */
   readonly hash: string;
-  /** The keys of the owners now, ascending. */
+  /** The keys of the current owners, ascending. */
   readonly owners: readonly string[];
-  /** The owners whom this client saw first. */
+  /** The owners that this client first saw. */
   readonly firstOwners: readonly string[];
-  /** Whether others own the room than at first: the application shows it. */
+  /** Whether the owners differ from the first ones; the application should show it. */
   readonly ownersChanged: boolean;
-  /** Every stay of each member, by endpoint, the oldest first. */
+  /** Every membership period of each member, by endpoint, oldest first. */
   readonly members: ReadonlyMap<string, readonly VerifiedMember[]>;
-  /** The stays that are open. */
+  /** The open membership periods. */
   readonly present: readonly VerifiedMember[];
-  /** The endpoints that left, by the bus's word, and that no owner has signed out yet. */
+  /** The endpoints that left according to the server, and whose removal no owner has signed yet. */
   readonly leavers: ReadonlySet<string>;
 }
 
-/** The stay in which a peer was a member at an epoch, or null. */
+/** The membership period of a peer that includes an epoch, or null. */
 export function memberAt(room: VerifiedRoom, endpoint: string, epoch: number): VerifiedMember | null {
   const isAt = ({ since, until }: VerifiedMember) => since <= epoch && (until === 0 || epoch < until);
   return room.members.get(endpoint)?.find(isAt) ?? null;
 }
 
-/** The open stay of a peer, or null. */
+/** The open membership period of a peer, or null. */
 export function memberNow(room: VerifiedRoom, endpoint: string): VerifiedMember | null {
   return room.members.get(endpoint)?.find(({ until }) => until === 0) ?? null;
 }
@@ -47,8 +47,8 @@ const keyShape = /^[0-9a-f]{64}$/;
 const isEpoch = (value: number) => Number.isSafeInteger(value) && value >= 1;
 
 /**
- * Whether a member can be written as one line and read back from it: else two lists could have one text, and what an
- * owner signed would mean something else.
+ * Whether a member can be written as one line and read back unchanged. Otherwise two lists could have the same text,
+ * and an owner's signature would cover both.
  */
 export function isOneLine({ endpoint, sign_pub, kex_pub, since, until }: Static<typeof Member>): boolean {
   const areKeys = keyShape.test(sign_pub) && keyShape.test(kex_pub);
@@ -57,7 +57,7 @@ export function isOneLine({ endpoint, sign_pub, kex_pub, since, until }: Static<
   );
 }
 
-/** A room out of a statement's state, whose lines are the members. */
+/** Builds a room from a statement's state, whose lines are the members. */
 export function verifiedRoom(
   state: Omit<RoomState, "lines"> & { readonly lines: readonly VerifiedMember[] },
   hash: string,

@@ -2,7 +2,9 @@ import sodium from "libsodium-wrappers";
 import { bytesOf } from "../wire/encoding.ts";
 import { SoundKeys } from "./sound-keys.ts";
 
-/** A key with what the browser made of it: null where it knows no Ed25519, or the page is not in a secure context. */
+/**
+ * A key with its imported form: null if the browser does not support Ed25519, or the page is not in a secure context.
+ */
 interface BrowserKey {
   readonly raw: Uint8Array;
   readonly native: Promise<CryptoKey | null>;
@@ -19,9 +21,8 @@ async function importKey(raw: Uint8Array<ArrayBuffer>): Promise<CryptoKey | null
 const keys = new SoundKeys((raw): BrowserKey => ({ raw, native: importKey(raw) }));
 
 /**
- * Whether a signature over a text holds under an Ed25519 public key in hex, checked beside the page's own thread where
- * the browser can, else by libsodium.
- * Anything that is no signature is one that does not hold; under a key that is not sound, nothing does.
+ * Whether a signature over a text is valid under an Ed25519 public key in hex. Verified off the page's own thread if
+ * the browser supports it, else by libsodium. False for a malformed signature and for an unsound key.
  */
 export async function signatureHolds(signPub: string, text: string, sig: Uint8Array): Promise<boolean> {
   const key = keys.of(signPub);
@@ -33,7 +34,7 @@ export async function signatureHolds(signPub: string, text: string, sig: Uint8Ar
 }
 
 /**
- * What signs with an Ed25519 private key.
+ * A function that signs with an Ed25519 private key.
  * Shape: `signPriv` 64 bytes, the seed and then the public key; libsodium is ready.
  */
 export function signerOf(signPriv: Uint8Array): (message: Uint8Array) => Uint8Array {

@@ -7,8 +7,8 @@ const keys = new SoundKeys((signPub) =>
 );
 
 /**
- * Whether a signature over a text holds under an Ed25519 public key in hex, checked on a thread of the pool.
- * Anything that is no signature is one that does not hold; under a key that is not sound, nothing does.
+ * Whether a signature over a text is valid under an Ed25519 public key in hex. Verified on a thread of the pool. False
+ * for a malformed signature and for an unsound key.
  */
 export function signatureHolds(signPub: string, text: string, sig: Uint8Array): Promise<boolean> {
   const key = keys.of(signPub);
@@ -19,7 +19,7 @@ export function signatureHolds(signPub: string, text: string, sig: Uint8Array): 
 }
 
 /**
- * What signs with an Ed25519 private key.
+ * A function that signs with an Ed25519 private key.
  * Shape: `signPriv` 64 bytes, the seed and then the public key. Three times as fast here as libsodium in WebAssembly.
  */
 export function signerOf(signPriv: Uint8Array): (message: Uint8Array) => Uint8Array {

@@ -3,10 +3,10 @@ import { fromBase64 } from "../wire/encoding.ts";
 import { endpointId } from "../wire/names.ts";
 import { keysText } from "../wire/sign.ts";
 
-/** How many checked keys are remembered: more than the largest room has. */
+/** How many verified keys are cached: more than the largest room has. */
 const checkedMax = 16_384;
 
-/** A peer's keys as a bus shows them. Shape: keys in lowercase hex, `kex_sig` base64-std. */
+/** A peer's keys as the server shows them. Shape: keys in lowercase hex, `kex_sig` base64-std. */
 export interface PeerKeys {
   readonly endpoint: string;
   readonly sign_pub: string;
@@ -16,11 +16,11 @@ export interface PeerKeys {
 
 const keyShape = /^[0-9a-f]{64}$/;
 
-/** The keys that their users vouch for: whoever seals to a peer asks here first. Source: spec 2. */
+/** A cache of verified peer keys. Check a peer's keys here before sealing anything to them. Source: spec 2. */
 export class Vouched {
   readonly #checked = new Set<string>();
 
-  /** What is wrong with a peer's keys, in words that follow its endpoint, or null. Each is checked once. */
+  /** What is wrong with a peer's keys, in words that follow its endpoint, or null. Valid keys are verified once. */
   async faultOf({ endpoint, sign_pub, kex_pub, kex_sig }: PeerKeys): Promise<string | null> {
     const name = [endpoint, sign_pub, kex_pub, kex_sig].join(" ");
     if (this.#checked.has(name)) return null;

@@ -1,4 +1,6 @@
-/** What a promise gives, or the signal's reason when the caller gives up first; the work itself goes on. */
+/**
+ * Awaits a promise until the signal aborts. The work itself goes on. Errors: those of the work; the signal's reason.
+ */
 export async function waitFor<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
   let stop: (() => void) | undefined;
@@ -14,7 +16,7 @@ export async function waitFor<T>(work: Promise<T>, signal: AbortSignal | undefin
   }
 }
 
-/** Resolves after a while. Errors: the signal's reason when the caller gives up first. */
+/** Resolves after a time. Errors: the signal's reason if it aborts first. */
 export async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const over = new Promise<void>((resolve) => {
@@ -27,14 +29,14 @@ export async function pause(ms: number, signal: AbortSignal | undefined): Promis
   }
 }
 
-/** Does one thing at a time, and a thing that is asked for while it is under way once more, for all who asked. */
+/** Runs one operation at a time. All calls during a run share one more run after it. */
 export class OneAtATime<T> {
   #running: Promise<T> | null = null;
   #next: Promise<T> | null = null;
 
   constructor(private readonly work: () => Promise<T>) {}
 
-  /** What the work gives that begins after this call. */
+  /** The result of a run that starts after this call. */
   run(): Promise<T> {
     if (this.#next !== null) return this.#next;
     if (this.#running === null) return this.#start();

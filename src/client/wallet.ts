@@ -11,7 +11,7 @@ export const walletWords = 12;
 
 const known = new Set(wordlist);
 
-/** Twelve fresh words: who has them is the peer they make. */
+/** Generates twelve words. They are a secret: they determine the identity. */
 export function newWords(): string {
   return generateMnemonic(wordlist, 128);
 }
@@ -20,7 +20,9 @@ const fault = (what: string): never => {
   throw new UnibusError("invalid", `${what} (type the ${walletWords} words that \`identity new --words\` showed)`);
 };
 
-/** Words as they are hashed: NFKD, lowercase, single spaces. A word is named by its place, so no error repeats one. */
+/**
+ * Normalizes words for hashing: NFKD, lowercase, single spaces. An error names a word by its position, never the word.
+ */
 function normalWords(text: string): string {
   const words = text.normalize("NFKD").toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length !== walletWords) fault(`a wallet has ${walletWords} words, not ${words.length}`);
@@ -32,8 +34,8 @@ function normalWords(text: string): string {
 }
 
 /**
- * The identity that twelve words make, always the same one.
- * Shape: case and white space do not matter. Errors: invalid when a word or the checksum is wrong.
+ * The identity derived from twelve words; deterministic.
+ * Shape: case and white space do not matter. Errors: invalid if a word or the checksum is wrong.
  * Source: spec 2.
  */
 export async function identityFromWords(words: string): Promise<Identity> {
