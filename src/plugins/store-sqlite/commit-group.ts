@@ -1,44 +1,51 @@
+/**
+ * Group commit: all writes of one turn of the event loop share one transaction, and so one fsync; each write runs in
+ * its own savepoint, so a failing one only rolls back itself. Reads of one turn share a read transaction, because
+ * taking SQLite's lock costs more than a read.
+ * Invariants: a write resolves only once its transaction is on disk; nothing of a failed commit is ever visible to a
+ * reader. `database.ts` makes one group for each connection; every write of the store goes through it.
+ */
 import type { Database as Native } from "bun:sqlite";
 import { UnibusError } from "../../wire/errors.ts";
 import { portError } from "./faults.ts";
 
-/** How many writes one transaction takes. */
+/** The most writes in one transaction. */
 const writesPerCommitMax = 1_000;
 
-/** How many writes may wait. */
+/** The most writes that may wait. */
 const writesWaitingMax = 20_000;
 
-/** Writes of one database, committed in groups. */
+/** Writes to one database, committed in groups. */
 export interface CommitGroup {
   /**
-   * Runs `work` in a transaction and settles once it is on disk.
-   * All writes of one turn of the event loop share a transaction, in order; one that throws undoes itself alone.
-   * Errors: what `work` throws; unavailable for every write of a transaction that could not be committed.
+   * Runs `work` in a transaction, and settles once it is on disk.
+   * All writes of one turn of the event loop share a transaction, in order. A write that throws only rolls back itself.
+   * Errors: those of `work`; unavailable for every write of a transaction that could not be committed.
    */
   write<T>(work: () => T): Promise<T>;
-  /** Commits now what waits. */
+  /** Commits all waiting writes now. */
   flush(): void;
   /**
-   * Opens a transaction for the reads of this turn of the event loop: taking SQLite's lock costs more than a read.
-   * What a failed commit left open is undone before, so that no reader sees it.
+   * Opens a read transaction for this turn of the event loop, because taking SQLite's lock costs more than a read.
+   * First rolls back whatever a failed commit left open, so that no reader sees it.
    */
   beginReads(): void;
-  /** Ends that transaction, or undoes what a failed commit left: nothing is open then. */
+  /** Ends the read transaction, or rolls back a failed commit. No transaction is open afterwards. */
   endReads(): void;
   /** Whether the last commit failed. */
   failed(): boolean;
 }
 
 interface Pending {
-  /** Does the work, and returns what tells its caller of the success. */
+  /** Runs the work. Returns a function that resolves its caller's promise. */
   readonly attempt: () => () => void;
   readonly reject: (error: unknown) => void;
 }
 
 interface Transaction {
-  /** Does the work of a group, and returns how each of its callers is to be told. */
+  /** Runs and commits the work of a group. Returns the functions that settle its callers' promises. */
   commitAll(group: readonly Pending[]): (() => void)[];
-  /** Undoes what is open: a commit that failed, or the reads of this turn. */
+  /** Rolls back the open transaction: a failed commit, or the reads of this turn. */
   recover(): void;
   beginReads(): void;
 }
@@ -58,7 +65,7 @@ function createTransaction(native: Native, file: string): Transaction {
     try {
       settle = attempt();
     } catch (error) {
-      // A full or failing disk may make SQLite undo the whole transaction, and the neighbours with it.
+      // On a full or failing disk, SQLite may roll back the whole transaction, including the other writes.
       if (!native.inTransaction) throw error;
       undo.run();
       settle = () => reject(portError(file, error));
@@ -78,7 +85,7 @@ function createTransaction(native: Native, file: string): Transaction {
     try {
       if (isReading) recover();
     } catch {
-      // It is tried again before the next read or write, which fails as long as this does.
+      // Retried before the next read or write, which fails as long as the rollback does.
     }
   };
 
@@ -101,7 +108,7 @@ function createTransaction(native: Native, file: string): Transaction {
   };
 }
 
-/** The one writer of a connection. */
+/** Creates the group commit of a connection. A connection must have only one. */
 export function createCommitGroup(native: Native, file: string): CommitGroup {
   const { commitAll, recover, beginReads } = createTransaction(native, file);
   const waiting: Pending[] = [];
@@ -117,7 +124,7 @@ export function createCommitGroup(native: Native, file: string): CommitGroup {
       try {
         recover();
       } catch {
-        // It is tried again before the next read or write, which fails as long as this does.
+        // Retried before the next read or write, which fails as long as the rollback does.
       }
       const failure = portError(file, error);
       return group.map(

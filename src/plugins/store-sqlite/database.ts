@@ -8,38 +8,43 @@ import { fileError, isBusy, portError } from "./faults.ts";
 import { refreshLooks } from "./looks.ts";
 import { migrate } from "./migrations.ts";
 
-/** How long a statement waits for another process that writes. The event loop stands still meanwhile. */
+/**
+ * How long a statement waits for a writer in another process, in milliseconds. The event loop is blocked for that time.
+ */
 export const busyTimeoutMs = 2_000;
 
-/** To what size the write-ahead log is cut back after a burst. */
+/** The size to which the write-ahead log is truncated after a burst, in bytes. */
 const walBytesKept = 64 * 1_048_576;
 
-/** How much of the database is kept in memory. */
+/** The size of SQLite's page cache, in KiB. */
 const cacheKibMax = 65_536;
 
-/** How often the switch to the write-ahead log is tried: it does not wait for others who open the file at once. */
+/**
+ * How often the switch to WAL mode is retried: SQLite's busy timeout does not apply to it when processes open the file
+ * at once.
+ */
 const walTriesMax = 100;
 const walRetryMs = 20;
 
-/** One connection, its writes grouped, its errors mapped. */
+/** A connection to a SQLite database with grouped writes and mapped errors. */
 export interface Database {
   readonly native: Native;
   readonly file: string;
   /** Runs reads. They see every commit made before this turn of the event loop, by any process. Errors: unavailable. */
   read<T>(work: () => T): T;
-  /** Runs `work` in a transaction; settles once it is on disk. Errors: what `work` throws, unavailable. */
+  /** Runs `work` in a transaction, and settles once it is on disk. Errors: those of `work`; unavailable. */
   write<T>(work: () => T): Promise<T>;
-  /** Runs what no transaction may be open for. Errors: native. */
+  /** Runs work that must not be inside a transaction. Errors: native. */
   alone(work: () => void): void;
-  /** Another connection, which sees the database as it is at its first read. The caller closes it. */
+  /** Opens a second connection, a snapshot of the database as of its first read. The caller closes it. */
   freeze(): Native;
   /** Whether the last commit failed. */
   writeFailed(): boolean;
-  /** Commits what waits, and closes. Idempotent. */
+  /** Commits waiting writes and closes the connection. Idempotent. */
   close(): void;
 }
 
-/** Opens a file, which is made where there is none, with the settings that every connection has. Errors: native. */
+/** Opens or creates a database file, with the settings that every connection needs. Errors: native. */
 export function connect(file: string): Native {
   const native = new Native(file, { create: true, readwrite: true, strict: true });
   try {
@@ -71,7 +76,7 @@ function enterWal(native: Native, file: string): void {
   }
 }
 
-/** A database over an open connection. */
+/** Wraps an open connection. */
 export function databaseOver(native: Native, file: string): Database {
   const group = createCommitGroup(native, file);
   let open = true;
@@ -107,23 +112,23 @@ export function databaseOver(native: Native, file: string): Database {
       if (!open) return;
       open = false;
       group.flush();
-      // Without `true` prepared statements keep the connection alive, and go on working.
+      // Without `true`, prepared statements keep the connection open and usable.
       native.close(true);
     },
   };
 }
 
-/** How a database is opened. */
+/** The options for opening a database. */
 export interface OpenOptions {
   readonly file: string;
   readonly log?: Log | undefined;
-  /** Milliseconds since the epoch. */
+  /** The time in milliseconds since the epoch. */
   readonly now?: () => number;
 }
 
 /**
- * Opens a database and brings its schema up to date.
- * Errors: unavailable, in one sentence that names the file and the mend.
+ * Opens a database and migrates its schema.
+ * Errors: unavailable, with one sentence that names the file and the fix.
  */
 export function openDatabase({ file, log, now = Date.now }: OpenOptions): Database {
   let native: Native | undefined;

@@ -1,7 +1,7 @@
 import { SQLiteError } from "bun:sqlite";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 
-/** What has gone wrong with a database: for anybody to read, and for who can mend it. */
+/** A database error: a message that is safe to show to anyone, and the fix for the operator, which names the file. */
 interface Fault {
   readonly message: string;
   readonly mend: (file: string) => string;
@@ -24,7 +24,7 @@ const unknown: Fault = {
   mend: (file) => `the database ${file} does not answer (the cause says why)`,
 };
 
-/** By SQLite's primary result code. */
+/** Faults by SQLite's primary result code. */
 const faults: Readonly<Record<number, Fault>> = {
   5: busy,
   6: busy,
@@ -51,14 +51,14 @@ function faultOf(error: unknown): Fault {
   return isFileSystem ? unopened : unknown;
 }
 
-/** Whether SQLite gave up because another connection holds the database. */
+/** Reports whether SQLite gave up because another connection holds the database's lock. */
 export function isBusy(error: unknown): boolean {
   return faultOf(error) === busy;
 }
 
 /**
- * What a port throws in place of a native error.
- * Shape: `unavailable`; the message is safe to show, the cause names the file and the mend.
+ * Maps a native error of a store operation.
+ * Shape: `unavailable`; the message is safe to show, the cause names the file and the fix.
  */
 export function portError(file: string, error: unknown): UnibusError {
   if (isUnibusError(error)) return error;
@@ -66,7 +66,7 @@ export function portError(file: string, error: unknown): UnibusError {
   return new UnibusError("unavailable", fault.message, { cause: new Error(fault.mend(file), { cause: error }) });
 }
 
-/** What opening or copying a file throws in place of a native error: one sentence that names the file and the mend. */
+/** Maps a native error of opening or copying a file to one sentence that names the file and the fix. */
 export function fileError(file: string, error: unknown): UnibusError {
   if (isUnibusError(error)) return error;
   return new UnibusError("unavailable", faultOf(error).mend(file), { cause: error });

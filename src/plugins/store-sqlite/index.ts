@@ -16,10 +16,10 @@ import { openSqliteStore } from "./store.ts";
 
 const fileDefault = "unibus.db";
 
-/** The free disk that only removals may use: so many bytes, or that part of a smaller disk. Source: spec 9. */
+/** The free disk space that only removals may use: a number of bytes, or a share of a smaller disk. Source: spec 9. */
 const reserveMax = { bytes: 67_108_864, share: 0.05 } as const;
 
-/** The space of the disk that holds a folder. */
+/** Measures the space of the disk that holds a directory. */
 async function spaceOf(folder: string): Promise<Space> {
   const { bavail, blocks, bsize } = await statfs(folder);
   return { free: bavail * bsize, reserve: Math.min(reserveMax.bytes, blocks * bsize * reserveMax.share) };
@@ -38,7 +38,7 @@ const Config = Type.Object(
   { additionalProperties: false },
 );
 
-/** The store of one machine: SQLite, in one file of the data directory. */
+/** The store of a single machine: a SQLite database, one file in the data directory. */
 export default definePlugin({
   name: "store-sqlite",
   api: 1,

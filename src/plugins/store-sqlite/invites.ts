@@ -5,19 +5,19 @@ import type { Database } from "./database.ts";
 const columns = `id, token_hash AS tokenHash, handle, role, expires_at AS expiresAt, created_at AS createdAt,
   used_at AS usedAt, used_sign_pub AS usedSignPub, used_kex_pub AS usedKexPub, completed_at AS completedAt`;
 
-/** Every invite by id. */
+/** Selects every invite by id. */
 export const selectInvites = `SELECT ${columns} FROM invites ORDER BY id`;
 
-/** Writes an invite as it is; what follows says what happens to one with the same id. */
+/** Inserts an invite. The caller prepends the conflict clause (`INSERT OR IGNORE`, `INSERT OR REPLACE`). */
 export const insertInviteSql = `INTO invites
   (id, token_hash, handle, role, expires_at, created_at, used, used_at, used_sign_pub, used_kex_pub, completed_at)
   VALUES ($id, $tokenHash, $handle, $role, $expiresAt, $createdAt, $usedAt IS NOT NULL, $usedAt, $usedSignPub,
     $usedKexPub, $completedAt)`;
 
-/** An invite as statements take it. */
+/** An invite as SQL parameters. */
 export type InviteBinding = Pick<InviteRecord, keyof InviteRecord>;
 
-/** Invites in SQLite. */
+/** Implements the invite store in SQLite. */
 export function createInvites({ native, read, write }: Database): InviteStore {
   const insert = native.prepare<never, [InviteBinding]>(`INSERT OR IGNORE ${insertInviteSql}`);
   const byId = native.prepare<InviteRecord, [string]>(`SELECT ${columns} FROM invites WHERE id = ?`);

@@ -2,20 +2,20 @@ import type { Database as Native } from "bun:sqlite";
 import type { Log } from "../../contracts/plugin.ts";
 import { type Looks, looksOf, looksVersion } from "../../wire/looks.ts";
 
-/** What is stored of a handle beside the handle. */
+/** The columns that are stored with a handle: its looks and their version. */
 export type LooksBinding = Pick<Looks, keyof Looks> & { readonly looksVersion: string };
 
-/** What is stored of a handle beside the handle, as statements take it. */
+/** Computes the columns that are stored with a handle. */
 export function looksBinding(handle: string): LooksBinding {
   return { ...looksOf(handle), looksVersion };
 }
 
 /**
- * Computes the looks of the users whose looks were computed by another version, or by none.
- * Idempotent, also when several processes open one file at once. Errors: native.
+ * Recomputes the looks of all users whose looks are of another version, or missing.
+ * Idempotent, even if several processes open the file at once. Errors: native.
  */
 export function refreshLooks(native: Native, file: string, log: Log | undefined): void {
-  // Both ends of the index, so that opening a database costs the same however many users it has.
+  // Look at both ends of the index only, so that opening a database takes the same time however many users it has.
   const versions = native.query<{ low: string | null; high: string | null }, []>(
     "SELECT (SELECT min(looks_version) FROM users) AS low, (SELECT max(looks_version) FROM users) AS high",
   );

@@ -7,7 +7,7 @@ import acceptance from "./migrations/0003-acceptance.sql" with { type: "text" };
 import wayBack from "./migrations/0004-way-back.sql" with { type: "text" };
 import rowCharges from "./migrations/0005-row-charges.sql" with { type: "text" };
 
-/** Every change of the schema, in order, from 1. A released one never changes; each only adds. */
+/** Every migration of the schema, in order, numbered from 1. A released one never changes; each one only adds. */
 const migrations: readonly { readonly name: string; readonly sql: string }[] = [
   { name: "0001-init", sql: init },
   { name: "0002-looks", sql: looks },
@@ -17,9 +17,9 @@ const migrations: readonly { readonly name: string; readonly sql: string }[] = [
 ];
 
 /**
- * Brings a database to this version's schema, and records each step with its time.
- * Idempotent, also when several processes open one file at once.
- * Errors: unavailable when a newer version has written the file.
+ * Migrates a database to this version's schema, and records each migration with its time.
+ * Idempotent, even if several processes open the file at once.
+ * Errors: unavailable if a newer version has written the file.
  */
 export function migrate(native: Native, file: string, options: { log?: Log | undefined; now: () => number }): void {
   const step = native.transaction(() => {

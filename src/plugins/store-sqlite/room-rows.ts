@@ -1,7 +1,7 @@
 import { payerOf } from "../../contracts/rows.ts";
 import type { Membership, RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 
-/** What a room is selected as, from `rooms`. */
+/** The columns of a room, selected from `rooms`. */
 export const roomColumns = `rooms.room_id AS roomId, rooms.subject AS subject, rooms.encrypt AS encrypt,
   rooms.persist AS persist, rooms.sign_msgs AS signMsgs, rooms.epoch AS epoch, rooms.key_check AS keyCheck,
   rooms.version AS version, rooms.statement_hash AS statementHash, rooms.creator AS creator,
@@ -9,25 +9,25 @@ export const roomColumns = `rooms.room_id AS roomId, rooms.subject AS subject, r
   EXISTS (SELECT 1 FROM stays AS leaving WHERE leaving.room_id = rooms.room_id AND leaving.until_epoch = 0
     AND leaving.left_at IS NOT NULL) AS rekeyPending`;
 
-/** What a stay is selected as, from `stays`. */
+/** The columns of a stay, selected from `stays`. */
 export const stayColumns = `stays.endpoint AS endpoint, stays.sign_pub AS sign_pub, stays.kex_pub AS kex_pub,
   stays.kex_sig AS kex_sig, stays.role AS role, stays.since_epoch AS since, stays.until_epoch AS until,
   stays.handle AS handle, stays.left_at AS leftAt, stays.devices AS devices, stays.accepted_at AS acceptedAt,
   stays.added_by AS addedBy`;
 
-/** What a key is selected as. */
+/** The columns of a sealed key. */
 export const keyColumns = "endpoint, epoch, sealed_key AS sealedKey, charged_to AS chargedTo";
 
-/** What a statement is selected as. */
+/** The columns of a statement. */
 export const statementColumns = `version, text, signed_by AS "by", sig`;
 
-/** The room that claims a subject. */
+/** Selects the room that holds a subject. */
 export const selectClaimant = "SELECT room_id AS roomId FROM rooms WHERE subject = ? AND claims_subject = 1";
 
 /** Counts the live rooms of a creator. */
 export const countLiveSql = "SELECT count(*) AS count FROM rooms WHERE creator = ? AND deleted_at IS NULL";
 
-/** A room as it is selected. */
+/** A row of `rooms`, as selected. */
 export type RoomRow = Omit<RoomRecord, "policy" | "rekeyPending"> & {
   readonly encrypt: number;
   readonly persist: number;
@@ -35,10 +35,10 @@ export type RoomRow = Omit<RoomRecord, "policy" | "rekeyPending"> & {
   readonly rekeyPending: number;
 };
 
-/** A stay as it is selected. */
+/** A row of `stays`, as selected. */
 export type StayRow = Omit<StayRecord, "devices"> & { readonly devices: string };
 
-/** The record of a row. */
+/** Converts a row to a room record. */
 export function roomOf(row: RoomRow): RoomRecord {
   return {
     roomId: row.roomId,
@@ -55,17 +55,17 @@ export function roomOf(row: RoomRow): RoomRecord {
   };
 }
 
-/** Device names as they are stored: none of them holds a space. */
+/** Device names as one text column, separated by spaces. A device name never contains one. */
 export function devicesText(devices: readonly string[]): string {
   return devices.join(" ");
 }
 
-/** A stay as statements take it. */
+/** The SQL parameters of a stay. */
 export function stayBinding(roomId: string, stay: StayRecord): StayBinding {
   return { ...stay, devices: devicesText(stay.devices), roomId };
 }
 
-/** The record of a row. */
+/** Converts a row to a stay record. */
 export function stayOf(row: StayRow): StayRecord {
   return {
     endpoint: row.endpoint,
@@ -83,18 +83,18 @@ export function stayOf(row: StayRow): StayRecord {
   };
 }
 
-/** The record of a row that joins both. */
+/** Converts a joined row to a membership. */
 export function membershipOf(row: RoomRow & StayRow): Membership {
   return { room: roomOf(row), stay: stayOf(row) };
 }
 
-/** Writes a room, which claims its subject unless it was deleted. */
+/** Inserts a room, which holds its subject unless it is deleted. */
 export const insertRoomSql = `INSERT INTO rooms (room_id, subject, claims_subject, encrypt, persist, sign_msgs, epoch,
   key_check, version, statement_hash, creator, created_at, deleted_at)
   VALUES ($roomId, $subject, $deletedAt IS NULL, $encrypt, $persist, $signMsgs, $epoch, $keyCheck, $version,
     $statementHash, $creator, $createdAt, $deletedAt)`;
 
-/** Writes a stay; what follows says what happens to one with the same key. */
+/** Inserts or updates a stay. Callers append further assignments for an existing row. */
 export const insertStaySql = `INSERT INTO stays
   (room_id, endpoint, since_epoch, until_epoch, sign_pub, kex_pub, kex_sig, role, handle, left_at, devices,
    accepted_at, added_by)
@@ -104,41 +104,41 @@ export const insertStaySql = `INSERT INTO stays
     sign_pub = excluded.sign_pub, kex_pub = excluded.kex_pub, kex_sig = excluded.kex_sig, role = excluded.role,
     handle = excluded.handle`;
 
-/** Adds a key where there is none of the same epoch. */
+/** Inserts a key unless the member has one of the same epoch. */
 export const addKeySql = `INSERT OR IGNORE INTO sealed_keys (room_id, endpoint, epoch, sealed_key, charged_to)
   VALUES ($roomId, $endpoint, $epoch, $sealedKey, $chargedTo)`;
 
-/** Writes a key over the one with the same epoch. Never by REPLACE: it would be charged twice. */
+/** Inserts or updates a key. Not with REPLACE, which would charge it twice. */
 export const insertKeySql = `${addKeySql.replace("OR IGNORE ", "")}
   ON CONFLICT (room_id, endpoint, epoch) DO UPDATE SET sealed_key = excluded.sealed_key,
     charged_to = excluded.charged_to`;
 
-/** Writes a statement over the one with the same version. Never by REPLACE: it would be charged twice. */
+/** Inserts or updates a statement. Not with REPLACE, which would charge it twice. */
 export const insertStatementSql = `INSERT INTO statements (room_id, version, text, signed_by, sig, charged_to)
   VALUES ($roomId, $version, $text, $by, $sig, $chargedTo)
   ON CONFLICT (room_id, version) DO UPDATE SET text = excluded.text, signed_by = excluded.signed_by,
     sig = excluded.sig, charged_to = excluded.charged_to`;
 
-/** A room as statements take it. */
+/** A room as SQL parameters. */
 export type RoomBinding = Omit<RoomRecord, "policy" | "rekeyPending"> & {
   readonly encrypt: boolean;
   readonly persist: boolean;
   readonly signMsgs: boolean;
 };
 type OfRoom<T> = Pick<T, keyof T> & { readonly roomId: string };
-/** A stay as statements take it. */
+/** A stay as SQL parameters. */
 export type StayBinding = OfRoom<StayRow>;
-/** A key as statements take it. */
+/** A key as SQL parameters. */
 export type KeyBinding = OfRoom<SealedKeyRecord>;
-/** A statement as statements take it. */
+/** A statement as SQL parameters. */
 export type StatementBinding = OfRoom<StatementRecord> & { readonly chargedTo: string };
 
-/** A statement as statements take it. */
+/** The SQL parameters of a statement. */
 export function statementBinding(roomId: string, statement: StatementRecord): StatementBinding {
   return { ...statement, roomId, chargedTo: payerOf(statement) };
 }
 
-/** A room as statements take it. */
+/** The SQL parameters of a room. */
 export function roomBinding({ policy, rekeyPending: _, ...room }: RoomRecord): RoomBinding {
   return { ...room, encrypt: policy.encrypt, persist: policy.persist, signMsgs: policy.sign_msgs };
 }

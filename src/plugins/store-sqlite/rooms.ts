@@ -1,3 +1,8 @@
+/**
+ * Implements `RoomStore` in SQLite: reads, creation, changes and deletion of rooms. Every operation is one transaction,
+ * so compare-and-set, counting against a limit, and writing are atomic. Only a purge takes several, each of limited
+ * size, after the room is marked deleted. Row charges are maintained by triggers (migration 0005).
+ */
 import type { Database as Native } from "bun:sqlite";
 import type { RoomChange, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import { takenRoomId, takenSubject } from "../../contracts/taken.ts";
@@ -32,7 +37,7 @@ import {
 
 const selectOpenStay = `SELECT ${stayColumns} FROM stays WHERE room_id = ? AND endpoint = ? AND until_epoch = 0`;
 
-/** How many rows of a purged room one transaction removes, so that a large room does not hold up the others. */
+/** The most rows that one transaction of a purge removes, so that a large room does not block the others. */
 const purgeRowsMax = 5_000;
 
 type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom" | "dropKeys">;
@@ -46,7 +51,7 @@ function createReads({ native, read }: Database): Reads {
   const stays = native.prepare<StayRow, [string]>(
     `SELECT ${stayColumns} FROM stays WHERE room_id = ? ORDER BY endpoint, since_epoch`,
   );
-  // One statement for each, so that each has an index of its own.
+  // One prepared statement for each case, so that each one uses its own index.
   const roomsOf = (condition: string) =>
     native.prepare<RoomRow & StayRow, [string, string, number]>(
       `SELECT ${roomColumns}, ${stayColumns} FROM stays JOIN rooms ON rooms.room_id = stays.room_id
@@ -109,7 +114,7 @@ function createReads({ native, read }: Database): Reads {
   };
 }
 
-/** Writes the parts of a version of a room. Whoever was marked left after they were prepared stays so. */
+/** Writes the parts of a room's new version. A stay that was marked left in the meantime stays so. */
 function createPutParts({
   native,
 }: Database): (roomId: string, parts: Omit<RoomChange, "room" | "unaccepted">) => void {
@@ -125,7 +130,7 @@ function createPutParts({
   };
 }
 
-/** Whether a stay that is added is over the limits on unaccepted memberships. */
+/** Creates a check whether a new stay exceeds the limits on unaccepted memberships. */
 export function createUnacceptedCheck(native: Native): (stay: StayRecord, limits: UnacceptedLimits) => boolean {
   const live = `FROM stays JOIN rooms ON rooms.room_id = stays.room_id
      WHERE stays.endpoint = ? AND stays.until_epoch = 0 AND stays.left_at IS NULL AND stays.accepted_at IS NULL
@@ -139,7 +144,7 @@ export function createUnacceptedCheck(native: Native): (stay: StayRecord, limits
   return ({ endpoint, addedBy, acceptedAt }, limits) => {
     if (acceptedAt !== null || addedBy === null) return false;
     const mine = ofAdder.get(endpoint, addedBy)?.count ?? 0;
-    // Most adders have none with this user: then the rest need not be counted.
+    // Most adders have no unaccepted stay with this user; then there is nothing else to count.
     if (mine === 0) return false;
     const { count: all = 0, adders = 0 } = inAll.get(endpoint) ?? {};
     return isOverUnaccepted({ all, ofAdder: mine, adders }, limits);
@@ -169,7 +174,7 @@ function createInsert(database: Database): RoomStore["insertRoom"] {
   };
 }
 
-/** Undoes a change that came too late: the owner on whom it counted has left since. */
+/** Rolls back a change that came too late: the only remaining owner has left since. */
 const noOwnerIn = new UnibusError("conflict", "no owner would be in the room (read it again)");
 
 function createChanges(database: Database): Changes {
@@ -272,7 +277,7 @@ function createDeletion({ native, write }: Database): Deletion {
   };
 }
 
-/** Rooms in SQLite. */
+/** Implements the room store in SQLite. */
 export function createRooms(database: Database): RoomStore {
   return {
     ...createReads(database),

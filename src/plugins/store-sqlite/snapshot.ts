@@ -1,3 +1,9 @@
+/**
+ * Implements `Snapshot` in SQLite. An export streams rows from a second connection whose read transaction stays open,
+ * so it is a consistent snapshot of one moment, whatever is written during it. An import upserts rows in batches. A
+ * backup is made by `VACUUM INTO` a temporary file, which is renamed when complete. `unibus backup`, `unibus restore`
+ * and the migration to the cluster store use it.
+ */
 import type { Database as Native } from "bun:sqlite";
 import { chmodSync, existsSync, renameSync, rmSync } from "node:fs";
 import type {
@@ -35,10 +41,10 @@ import {
 } from "./room-rows.ts";
 import { insertUserSql, selectUsers, type UserBinding, userBinding, userChanges } from "./users.ts";
 
-/** How many rows one transaction of an import holds. */
+/** The number of rows in one transaction of an import. */
 const importRowsMax = 500;
 
-/** Rows are read one by one as they are asked for, so that a large store never stands in memory. */
+/** Streams all rows on demand, so that a large store is never in memory as a whole. */
 function* rowsOf(reader: Native): Generator<SnapshotRow> {
   for (const user of reader.prepare<UserRecord, []>(selectUsers).iterate()) {
     yield { kind: "user", user: { ...user, revision: 0 } };
@@ -75,7 +81,7 @@ function createPut(native: Native): (row: SnapshotRow) => void {
       created_at = excluded.created_at, deleted_at = excluded.deleted_at`);
   const putStay = native.prepare<never, [StayBinding]>(`${insertStaySql}, left_at = excluded.left_at,
     devices = excluded.devices, accepted_at = excluded.accepted_at, added_by = excluded.added_by`);
-  // A room that has stays was not purged: it claims its subject, deleted or not.
+  // A room with stays was not purged yet, so it holds its subject, even if it is deleted.
   const claimSubject = native.prepare<never, [string]>(
     "UPDATE rooms SET claims_subject = 1 WHERE room_id = ? AND claims_subject = 0",
   );
@@ -107,7 +113,7 @@ function createPut(native: Native): (row: SnapshotRow) => void {
   };
 }
 
-/** The whole of a SQLite store. An export shows one moment, whatever is written while it is read. */
+/** Implements the snapshot of a SQLite store. An export shows a single moment, even while others write. */
 export function createSnapshot({ native, file, write, alone, freeze }: Database): Snapshot {
   const put = createPut(native);
   const makeRoster = native.prepare<never, []>(

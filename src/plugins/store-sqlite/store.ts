@@ -9,20 +9,20 @@ import { createSnapshot } from "./snapshot.ts";
 import { createUsers } from "./users.ts";
 import { createWayBack } from "./way-back.ts";
 
-/** Every port of a store over one SQLite file. */
+/** All interfaces of a store over one SQLite file. */
 export interface SqliteStore {
   readonly rooms: RoomStore;
   readonly users: UserStore;
   readonly invites: InviteStore;
   readonly snapshot: Snapshot;
   readonly wayBack: WayBackStore;
-  /** Whether the store can read, and can write again if its last commit failed. */
+  /** Checks that the store can read and, if its last commit failed, that it can write again. */
   health(): Promise<Health>;
-  /** Commits what waits, and closes. Idempotent. */
+  /** Commits waiting writes and closes the store. Idempotent. */
   close(): void;
 }
 
-/** The ports over an open database. */
+/** Creates the store over an open database. */
 export function storeOver(database: Database): SqliteStore {
   const { native, read, write } = database;
   const readProbe = native.prepare<{ revision: number }, []>("SELECT revision FROM roster");
@@ -47,9 +47,9 @@ export function storeOver(database: Database): SqliteStore {
 }
 
 /**
- * Opens the store in a file, which is made where there is none. Several processes may have one file open: each sees the
+ * Opens the store in a file, and creates the file if necessary. Several processes may have one file open; each sees the
  * commits of the others at once.
- * Errors: unavailable, in one sentence that names the file and the mend.
+ * Errors: unavailable, with one sentence that names the file and the fix.
  */
 export function openSqliteStore(options: OpenOptions): SqliteStore {
   return storeOver(openDatabase(options));

@@ -6,20 +6,20 @@ import { type LooksBinding, looksBinding } from "./looks.ts";
 const columns = `sign_pub AS signPub, endpoint, kex_pub AS kexPub, kex_sig AS kexSig, handle, role, status,
   created_at AS createdAt, revoked_at AS revokedAt, revision`;
 
-/** Every user by key. */
+/** Selects every user by key. */
 export const selectUsers = `SELECT ${columns} FROM users ORDER BY sign_pub`;
 
 const activePageSql = "status = 'active' AND endpoint > ? ORDER BY endpoint LIMIT ?";
 
-/** Active users behind an endpoint: all of them, or those with one of two looks. */
+/** Selects active users after an endpoint: all of them, or those with one of two looks. */
 export const activeUsersSql = {
   all: `SELECT ${columns} FROM users WHERE ${activePageSql}`,
   byLooks: `SELECT ${columns} FROM users WHERE (look1 = ? OR look2 = ?) AND ${activePageSql}`,
 } as const;
 
 /**
- * A user as it is, without its revision.
- * A first revision is random, so that a record deleted and inserted again never passes for the one before.
+ * Inserts a user, without the given revision.
+ * The first revision is random, so that a record that is deleted and inserted again never matches the earlier one.
  */
 export const insertUserSql = `INSERT INTO users
   (sign_pub, endpoint, kex_pub, kex_sig, handle, look1, look2, looks_version, role, status, created_at, revoked_at,
@@ -27,20 +27,20 @@ export const insertUserSql = `INSERT INTO users
   VALUES ($signPub, $endpoint, $kexPub, $kexSig, $handle, $look1, $look2, $looksVersion, $role, $status, $createdAt,
     $revokedAt, 1 + abs(random() % 1000000000000))`;
 
-/** The assignments that change a user, whose key and endpoint never do. */
+/** The assignments that update a user. The key and the endpoint never change. */
 export const userChanges = `kex_pub = $kexPub, kex_sig = $kexSig, handle = $handle, look1 = $look1, look2 = $look2,
   looks_version = $looksVersion, role = $role, status = $status, created_at = $createdAt, revoked_at = $revokedAt,
   revision = revision + 1`;
 
-/** A user as statements take it. */
+/** A user as SQL parameters. */
 export type UserBinding = Omit<UserRecord, "revision"> & LooksBinding;
 
-/** A user as statements take it, with the looks of the handle. */
+/** The SQL parameters of a user, including the looks of the handle. */
 export function userBinding({ revision: _, ...user }: UserRecord): UserBinding {
   return { ...user, ...looksBinding(user.handle) };
 }
 
-/** Users in SQLite. */
+/** Implements the user store in SQLite. */
 export function createUsers({ native, read, write }: Database): UserStore {
   const byKey = native.prepare<UserRecord, [string]>(`SELECT ${columns} FROM users WHERE sign_pub = ?`);
   const byEndpoint = native.prepare<UserRecord, [string]>(`SELECT ${columns} FROM users WHERE endpoint = ?`);

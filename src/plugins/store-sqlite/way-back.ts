@@ -1,3 +1,9 @@
+/**
+ * Implements `WayBackStore` in SQLite: the state of the way back (after a restore from an older backup, owners may
+ * bring back newer versions of their rooms), and the restoration of one room. A restoration is one transaction: check
+ * the expected head, cut everything above the common base, then write the new parts. It keeps what the store knows of
+ * each stay (see `keptStay`).
+ */
 import { keptStay } from "../../contracts/stay-rules.ts";
 import type { RoomRecord, StayRecord } from "../../contracts/store.ts";
 import { takenSubject } from "../../contracts/taken.ts";
@@ -32,7 +38,7 @@ import {
 } from "./room-rows.ts";
 import { createUnacceptedCheck } from "./rooms.ts";
 
-/** What SQLite takes: the same fields, not an interface. */
+/** A type alias of the same fields: bun:sqlite does not accept an interface as parameters. */
 type Plain<T> = Pick<T, keyof T>;
 
 type Restoring = Pick<WayBackStore, "restoreRoom">;
@@ -99,7 +105,7 @@ function createRestoring({ native, write }: Database): Restoring {
   };
 }
 
-/** The way back in SQLite. */
+/** Implements the way back in SQLite. */
 export function createWayBack(database: Database): WayBackStore {
   const { native, read, write } = database;
   const state = native.prepare<WayBack, []>("SELECT opened_at AS openedAt, closes_at AS closesAt FROM way_back");

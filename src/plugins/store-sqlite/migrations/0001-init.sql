@@ -1,4 +1,4 @@
--- Times are milliseconds since the epoch, keys lowercase hex, booleans 0 or 1.
+-- Times are milliseconds since the epoch, keys are lowercase hex, booleans are 0 or 1.
 
 CREATE TABLE users (
   sign_pub TEXT PRIMARY KEY,
@@ -13,7 +13,7 @@ CREATE TABLE users (
   revision INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- One row: the active admins as a JSON array of keys.
+-- A single row: the active admins as a JSON array of keys.
 CREATE TABLE roster (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   admins TEXT NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE invites (
 
 CREATE INDEX invites_pending ON invites (created_at, id) WHERE used = 0;
 
--- A deleted room stays as a tombstone. It claims its subject until it is purged.
+-- A deleted room remains as a tombstone. It holds its subject until it is purged.
 CREATE TABLE rooms (
   room_id TEXT PRIMARY KEY,
   subject TEXT NOT NULL,
@@ -58,7 +58,7 @@ CREATE TABLE rooms (
 CREATE UNIQUE INDEX rooms_subject ON rooms (subject) WHERE claims_subject = 1;
 CREATE INDEX rooms_creator ON rooms (creator) WHERE deleted_at IS NULL;
 
--- One row for each stay. until_epoch 0: still in.
+-- One row for each membership period of a member. until_epoch is 0 while it is open.
 CREATE TABLE stays (
   room_id TEXT NOT NULL REFERENCES rooms (room_id),
   endpoint TEXT NOT NULL,

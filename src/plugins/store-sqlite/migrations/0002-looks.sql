@@ -1,4 +1,4 @@
--- What a handle looks like, so that users are found by it; empty where it was not computed by this version.
+-- The looks of a handle, an index for finding users by it. Empty until a version with looks computes them.
 
 ALTER TABLE users ADD COLUMN look1 TEXT NOT NULL DEFAULT '';
 ALTER TABLE users ADD COLUMN look2 TEXT NOT NULL DEFAULT '';

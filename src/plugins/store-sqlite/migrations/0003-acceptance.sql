@@ -1,6 +1,6 @@
--- A stay counts on the data plane once its member accepted it. Who was in a room before that rule stays in it.
+-- A stay gives access on the data plane once its member has accepted it. Existing stays count as accepted.
 ALTER TABLE stays ADD COLUMN accepted_at INTEGER;
--- The endpoint of the signer of the statement that began the stay; NULL where that was not recorded.
+-- The endpoint of the signer of the statement that began the stay; NULL if that was not recorded.
 ALTER TABLE stays ADD COLUMN added_by TEXT;
 
 UPDATE stays SET accepted_at = (SELECT created_at FROM rooms WHERE rooms.room_id = stays.room_id);

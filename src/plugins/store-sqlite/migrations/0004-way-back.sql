@@ -1,18 +1,18 @@
--- The way back of a bus that was restored from a backup. One row: when it was opened, and until when it is open.
+-- The way back of a bus restored from a backup. A single row: when it was opened, and when it closes.
 CREATE TABLE way_back (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   opened_at INTEGER NOT NULL,
   closes_at INTEGER NOT NULL
 ) STRICT;
 
--- The head of each room at the moment when the way back was opened.
+-- The head of each room when the way back was opened.
 CREATE TABLE restored_heads (
   room_id TEXT PRIMARY KEY,
   version INTEGER NOT NULL,
   hash TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Stays that were left after the backup was taken and have no row in stays.
+-- Stays that their members left after the backup was taken, and that have no row in stays.
 CREATE TABLE denied_stays (
   room_id TEXT NOT NULL,
   endpoint TEXT NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE contested_chains (
   PRIMARY KEY (room_id, hash)
 ) STRICT, WITHOUT ROWID;
 
--- The chain of a room that an admin has chosen.
+-- The chain that an admin chose for a room.
 CREATE TABLE taken_chains (
   room_id TEXT PRIMARY KEY,
   hash TEXT NOT NULL

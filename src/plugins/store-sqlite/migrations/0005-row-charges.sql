@@ -1,5 +1,6 @@
--- Who pays for a statement and for a sealed key: the endpoint of the signer of the statement that brought it. A stay is
--- paid for by who added it, else by the room's creator, who also pays for the room itself as long as its tombstone stays.
+-- The payer of a statement or sealed key: the endpoint of the signer of the statement that added it. A stay is paid for
+-- by its adder, or by the room's creator if the adder is unknown. The creator also pays for the room itself, as long as
+-- its tombstone remains.
 ALTER TABLE statements ADD COLUMN charged_to TEXT NOT NULL DEFAULT '';
 ALTER TABLE sealed_keys ADD COLUMN charged_to TEXT NOT NULL DEFAULT '';
 
@@ -9,7 +10,7 @@ UPDATE statements SET charged_to = coalesce(
   (SELECT creator FROM rooms WHERE rooms.room_id = statements.room_id)
 );
 
--- What was there before is paid for by the signer of the statement that began the epoch. The epoch is line 7 of a text.
+-- Existing keys are charged to the signer of the statement that began their epoch. The epoch is line 7 of a statement.
 CREATE TEMP TABLE epochs_begun (
   room_id TEXT NOT NULL,
   epoch INTEGER NOT NULL,
@@ -33,7 +34,7 @@ UPDATE sealed_keys SET charged_to = coalesce(
 
 DROP TABLE epochs_begun;
 
--- What each payer is charged for each room, in bytes. Kept by the triggers below alone.
+-- The bytes that each payer is charged for each room. Only the triggers below change them.
 CREATE TABLE row_charges (
   payer TEXT NOT NULL,
   room_id TEXT NOT NULL,
