@@ -1,6 +1,6 @@
 /**
- * Lets work begin as long as what all of it may bring stays below a limit.
- * Shape: what does not fit waits; whatever waits and fits goes first, so that small work passes large.
+ * A semaphore weighted by bytes: runs work as long as the total of what it may read stays below a limit.
+ * Shape: work that does not fit waits; any waiting work that fits goes next, so small work overtakes large work.
  */
 export class ByteGate {
   readonly #waiting = new Set<{ readonly bytes: number; readonly begin: () => void }>();
@@ -10,7 +10,7 @@ export class ByteGate {
     this.#free = bytesMax;
   }
 
-  /** Runs `work` when `bytes` are free. Errors: those of `work`; `late()` when it could not begin in time. */
+  /** Runs `work` when `bytes` are free. Errors: those of `work`; `late()` if it could not start in time. */
   async hold<T>(bytes: number, timeoutMs: number, late: () => Error, work: () => Promise<T>): Promise<T> {
     if (bytes > this.#free) await this.#turn(bytes, timeoutMs, late);
     else this.#free -= bytes;

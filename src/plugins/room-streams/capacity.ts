@@ -9,7 +9,7 @@ interface StreamPage extends ApiReply {
   readonly streams: readonly StreamInfo[] | null;
 }
 
-/** Whether a stream must be given its limit, or another than it has. */
+/** Reports whether a stream's byte limit has to be set or changed. */
 function isDue({ config, state }: StreamInfo, { bytesMax, whenFull }: Capacity): boolean {
   const limit = Number(config.max_bytes);
   if (limit === -1) return state.bytes > bytesMax;
@@ -17,12 +17,12 @@ function isDue({ config, state }: StreamInfo, { bytesMax, whenFull }: Capacity):
 }
 
 /**
- * Gives every room stream that has passed its limit that limit. One that cannot be given is told, and tried again next
- * time. Errors: unavailable.
+ * Sets the byte limit on every room stream that has passed it. If a limit cannot be set, logs a warning and tries again
+ * next time. Errors: unavailable.
  */
 export async function enforceCapacity(js: JetStream, capacity: Capacity, log: Log): Promise<void> {
   const account = refuseOthers(await js.call<ApiReply & { storage: number; reserved_storage?: number }>("INFO"));
-  // As long as all rooms together are below one room's limit, and none has a limit, none can be due.
+  // While all rooms together are below the limit of one room, and no stream has a limit, none can be due.
   if (account.storage <= capacity.bytesMax && !account.reserved_storage) return;
   for (let offset = 0; ; ) {
     const page = refuseOthers(await js.call<StreamPage>("STREAM.LIST", { offset }));

@@ -5,12 +5,12 @@ import type { Durables } from "./durables.ts";
 import { jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
 import { roomPages, type SweepParts, streamNames } from "./sweep.ts";
 
-/** A stream without a row that is younger may belong to a room that is being created, in milliseconds. */
+/** A younger stream without a row may belong to a room that is being created. In milliseconds. */
 const creationMs = 10_000;
 
 const roomIdOf = (stream: string): string => stream.slice(streamName("").length);
 
-/** Compares streams and consumers with rows, now, and mends what it is told to. */
+/** Creates the doctor: it compares streams and consumers with rows on demand, and repairs single findings. */
 export function makeDoctor(parts: Omit<SweepParts, "log" | "signal">, durables: Durables): Doctor {
   const { js, rooms, streams, now } = parts;
 

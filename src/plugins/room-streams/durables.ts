@@ -1,8 +1,10 @@
 /**
- * The push consumers of members' devices. What a consumer has to be is in its member's stay: there if the stay is open
- * and holds the device, else not. Whoever changes the stay changes the consumer afterwards, and looks at the stay again
- * once that is done. So the last one to touch a consumer has seen the last change of its stay, also where the requests
- * meet on different nodes. Within one process a consumer changes once at a time, which spares devices a second backlog.
+ * The push consumers of members' devices. The wanted state of a consumer is in its member's stay: it exists if and only
+ * if the stay is open and contains the device. A request that changes the stay changes the consumer afterwards, then
+ * reads the stay again. So the last request to touch a consumer has seen the last change of its stay, even if the
+ * requests run on different nodes. Within one process a mutex serialises the changes of a consumer, which spares
+ * devices a second delivery of the backlog. The plugin's `bind`, `unbind` and `settle` use it, and so do the doctor and
+ * the sweep.
  */
 import type { Log } from "../../contracts/plugin.ts";
 import { isIn } from "../../contracts/stay-rules.ts";
@@ -13,16 +15,19 @@ import { UnibusError } from "../../wire/errors.ts";
 import { consumerName, deliverSubject, mainDevice, streamName } from "../../wire/names.ts";
 import { type ApiReply, type JetStream, jsCode, refuseOthers } from "./jetstream.ts";
 
-/** Frames that a device may hold without an ack. More of the largest would be a slow-consumer loop. Source: spec 8. */
+/**
+ * The most unacknowledged frames of a device. More frames of the largest size would cause a slow-consumer loop. Source:
+ * spec 8.
+ */
 const ackPendingMax = 32;
-/** How long a device may take for one frame, in nanoseconds. Source: spec 8. */
+/** The ack timeout of one frame, in nanoseconds. Source: spec 8. */
 const ackWaitNs = 10_000_000_000;
-/** How often a consumer is changed again because its stay changed meanwhile. */
+/** How often a consumer is changed again because its stay changed during the change. */
 const attemptsMax = 100;
-/** How long a failed settling waits before it runs again, in milliseconds. */
+/** How long a failed settling waits before it is retried, in milliseconds. */
 const retryMs = 1_000;
 
-/** Whose consumer it is. */
+/** The room, member and device of a consumer. */
 interface Place {
   readonly roomId: string;
   readonly endpoint: string;
@@ -31,15 +36,15 @@ interface Place {
 
 const nameOf = ({ roomId, endpoint, device }: Place): string => consumerName(roomId, endpoint, device);
 
-/** How the consumers of a room differ from the devices of its members. */
+/** The differences between a room's consumers and the devices of its members. */
 export interface Difference {
-  /** Consumers without a device; `place` null for one of an endpoint that never was in the room. */
+  /** Consumers without a device. `place` is null if the consumer's endpoint was never in the room. */
   readonly strangers: readonly { readonly name: string; readonly place: Place | null }[];
   /** Devices without a consumer. */
   readonly missing: readonly Place[];
 }
 
-/** What the durables of rooms work with. */
+/** The dependencies of the durables. */
 export interface DurableParts {
   readonly js: JetStream;
   readonly rooms: RoomStore;
@@ -47,17 +52,20 @@ export interface DurableParts {
   readonly signal: AbortSignal;
 }
 
-/** The push consumers of the rooms' members: made for their devices, gone with their memberships. */
+/** The push consumers of rooms: created for members' devices, and removed with the device or membership. */
 export class Durables {
-  /** Rooms whose consumers may differ from their members. */
+  /** Rooms whose consumers may differ from their members' devices. */
   readonly #unsettled = new Map<string, StreamRoom>();
-  /** By consumer. */
+  /** One mutex for each consumer, by name. */
   readonly #turns = new KeyedMutex();
   #isRunning = false;
 
   constructor(private readonly parts: DurableParts) {}
 
-  /** Makes a device's consumer, or finds it there. Null, and there is none, without the device. Errors: unavailable. */
+  /**
+   * Creates a device's consumer, or returns the existing one. Returns null, and leaves no consumer, if the member does
+   * not have the device. Errors: unavailable.
+   */
   bind({ roomId }: StreamRoom, endpoint: string, device: string, isNew: boolean): Promise<Durable | null> {
     const place = { roomId, endpoint, device };
     return this.#turns.hold(nameOf(place), async () => {
@@ -67,21 +75,21 @@ export class Durables {
     });
   }
 
-  /** Removes a device's consumer unless its member has the device. Errors: unavailable. */
+  /** Removes a device's consumer, unless its member has the device. Errors: unavailable. */
   async unbind({ roomId }: StreamRoom, endpoint: string, device: string): Promise<void> {
     const place = { roomId, endpoint, device };
     await this.#turns.hold(nameOf(place), () => this.#reconcile(place, null));
   }
 
   /**
-   * Makes or removes a consumer until it is as its stay says. `isThere` null: nobody knows. Gives whether it is there.
+   * Creates or removes a consumer until it matches its stay. `isThere` null: unknown. Returns whether it exists.
    * Errors: unavailable.
    */
   async #reconcile(place: Place, isThere: boolean | null): Promise<boolean> {
     for (let tries = 0, is = isThere; tries < attemptsMax; tries++) {
       const isWanted = await this.#isWanted(place);
       if (isWanted === is) return isWanted;
-      // Nobody asked for one that was there before its stay was looked at.
+      // It is wanted, and this call did not remove it: leave it as it is.
       if (isWanted && is === null) return true;
       if (isWanted) await this.#make(place);
       else await this.#remove(place);
@@ -118,7 +126,7 @@ export class Durables {
     return { stream, consumer, deliver };
   }
 
-  /** Brings a room's consumers in line with its members, now and until it is done. */
+  /** Reconciles a room's consumers with its members, with retries until it succeeds. */
   settle(room: StreamRoom): void {
     this.#unsettled.set(room.roomId, room);
     void this.#run();
@@ -146,17 +154,18 @@ export class Durables {
     return this.#unsettled.values().next().value;
   }
 
-  /** How a room's consumers differ from the devices of its members. Errors: unavailable. */
+  /** Compares a room's consumers with the devices of its members. Errors: unavailable. */
   async compare(roomId: string): Promise<Difference> {
     const { js, rooms } = this.parts;
-    // Consumers first: one that is made after this list belongs to a device that the stays show by then.
+    // List the consumers first: one that is created after this belongs to a device that the stays read next contain.
     const names = await consumerNames(js, streamName(roomId));
     const stays = await rooms.listStays(roomId);
     const places = stays
       .filter(isIn)
       .flatMap(({ endpoint, devices }) => devices.map((device): Place => ({ roomId, endpoint, device })));
     const wanted = new Map(places.map((place) => [nameOf(place), place]));
-    // The name of a consumer tells its endpoint only by way of those that the room has, or had.
+    // A consumer's name contains a sanitised endpoint, so it can only be matched with endpoints that are or were in the
+    // room.
     const endpoints = new Map(stays.map(({ endpoint }) => [consumerName(roomId, endpoint), endpoint]));
     const placeOf = (name: string): Place | null => {
       const main = name.slice(0, consumerName(roomId, stays[0]?.endpoint ?? "").length);
@@ -168,12 +177,12 @@ export class Durables {
     return { strangers, missing: [...wanted].filter(([name]) => !there.has(name)).map(([, place]) => place) };
   }
 
-  /** Brings a room's consumers in line with its members, once. Errors: unavailable. */
+  /** Reconciles a room's consumers with its members, once. Errors: unavailable. */
   async settleNow(roomId: string): Promise<void> {
     const { strangers, missing } = await this.compare(roomId);
     for (const { name, place } of strangers) {
       if (place === null) await this.#delete(streamName(roomId), name);
-      // By now its member may have it again.
+      // Its member may have the device again by now.
       else await this.#turns.hold(name, () => this.#reconcile(place, null));
     }
     for (const place of missing) await this.#turns.hold(nameOf(place), () => this.#reconcile(place, false));

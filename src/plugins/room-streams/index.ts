@@ -1,4 +1,4 @@
-/** The owner of the JetStream stream of each persisted room. */
+/** The plugin that owns the JetStream stream of each persisted room. */
 import { Type } from "@sinclair/typebox";
 import { Doctor } from "../../contracts/doctor.ts";
 import { Nats } from "../../contracts/nats.ts";
@@ -15,7 +15,7 @@ import { lastFrames } from "./last.ts";
 import { StreamMaker } from "./stream-maker.ts";
 import { sweepEvery } from "./sweep.ts";
 
-/** Provides the room streams over BUS. */
+/** Provides the room streams, in the account BUS. */
 export default definePlugin({
   name: "room-streams",
   api: 1,

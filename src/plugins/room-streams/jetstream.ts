@@ -1,17 +1,23 @@
+/**
+ * The JetStream API over one NATS connection, for the room streams: API calls, and batched reads of stored messages.
+ * Each has a timeout, and everything in flight fails at once when the connection breaks. Batched reads have no flow
+ * control, so a semaphore weighted by bytes limits what they may bring in. Headers of stored messages are chosen by
+ * their publishers, so they are parsed leniently.
+ */
 import { createInbox, Events, type Msg, type NatsConnection } from "nats";
 import { UnibusError } from "../../wire/errors.ts";
 import { ByteGate } from "./byte-gate.ts";
 
-/** How long one call of the JetStream API may take, in milliseconds. */
+/** The timeout of one API call, in milliseconds. */
 const callTimeoutMs = 5_000;
 
 /**
- * What batched reads may bring at once, in bytes. They have no flow control: with 64 MiB on their way nats-server takes
- * unibus for a slow consumer and cuts the connection, and with it everybody's reads.
+ * The most bytes that batched reads may bring in at once. They have no flow control: with 64 MiB in flight, nats-server
+ * treats unibus as a slow consumer and closes the connection, which fails every read on it.
  */
 const readsBytesMax = 28 * 1_048_576;
 
-/** Codes of the JetStream API that mean something other than failure. */
+/** JetStream error codes that this plugin handles specially. */
 export const jsCode = {
   streamNotFound: 10059,
   consumerNotFound: 10014,
@@ -19,12 +25,12 @@ export const jsCode = {
   subjectsOverlap: 10065,
 } as const;
 
-/** What JetStream answers to a call. */
+/** JetStream's reply to an API call. */
 export interface ApiReply {
   readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string };
 }
 
-/** A stream as JetStream describes it. */
+/** A stream, as JetStream describes it. */
 export interface StreamInfo extends ApiReply {
   readonly config: Readonly<Record<string, unknown>>;
   /** RFC 3339. */
@@ -37,13 +43,13 @@ export interface StreamInfo extends ApiReply {
   };
 }
 
-/** One message out of a stream. */
+/** One stored message of a stream. */
 export interface StoredMessage {
   readonly seq: number;
   readonly data: Uint8Array;
 }
 
-/** A run of sequences to be read at once. Units: `bytesMax` in bytes with headers; `timeoutMs` in all. */
+/** A range of sequences to read in one batch. Units: `bytesMax` in bytes including headers; `timeoutMs` in total. */
 interface BatchedRead {
   readonly from: number;
   readonly to: number;
@@ -51,21 +57,21 @@ interface BatchedRead {
   readonly timeoutMs: number;
 }
 
-/** The error for whatever JetStream does that is no answer. */
+/** The error for a missing or unusable reply of JetStream. */
 export function unanswered(cause: unknown): UnibusError {
   return new UnibusError("unavailable", "the message store does not answer (try again)", { cause });
 }
 
 interface Headers {
   readonly status: string;
-  /** The last value of a header: a publisher's own come first. */
+  /** The last value of a header, because the publisher's own headers come first. */
   last(name: string): string | undefined;
 }
 
-/** Reads the header block leniently: a publisher chose most of it, and nothing of theirs may stop a read. */
+/** Parses the header block leniently: a publisher chose most of it, and nothing in it may make a read fail. */
 function headersOf(message: Msg): Headers {
   const { data } = message;
-  // Every message of the library has it; its public type does not say so.
+  // Every message object of the library has `size()`, but its public type lacks it.
   const size = (message as Msg & { size(): number }).size();
   const bytes = size - message.subject.length - (message.reply?.length ?? 0) - data.byteLength;
   const block = Buffer.from(data.buffer, data.byteOffset - bytes, bytes).toString("latin1");
@@ -80,7 +86,7 @@ function headersOf(message: Msg): Headers {
   };
 }
 
-/** The JetStream API over one connection. What is under way when the connection breaks fails at once. */
+/** The JetStream API over one connection. Everything in flight fails at once when the connection breaks. */
 export class JetStream {
   readonly #connection: NatsConnection;
   readonly #waiting = new Set<(error: unknown) => void>();
@@ -93,8 +99,8 @@ export class JetStream {
   }
 
   /**
-   * One call of the API.
-   * Errors: unavailable when there is no answer. JetStream's own errors are in the reply: see `refuseOthers`.
+   * Makes one API call.
+   * Errors: unavailable if there is no reply. JetStream's own errors are in the reply: see `refuseOthers`.
    */
   call<R extends ApiReply>(subject: string, body: unknown = ""): Promise<R> {
     const payload = body === "" ? "" : JSON.stringify(body);
@@ -105,10 +111,10 @@ export class JetStream {
   }
 
   /**
-   * Reads a stream from sequence `from` by batched direct get, which moves no consumer.
-   * Shape: ascending, at most `to - from + 1`; cut short at the newer end once `bytesMax` is reached.
-   * Units: `bytesMax` in bytes with headers, one message more at most; `timeoutMs` in all.
-   * Errors: unavailable for every answer that is neither a message nor "no message found".
+   * Reads a stream from sequence `from` by batched direct get, without a consumer.
+   * Shape: ascending, at most `to - from + 1` messages; JetStream truncates the newer end once `bytesMax` is reached.
+   * Units: `bytesMax` in bytes including headers, exceeded by at most one message; `timeoutMs` in total.
+   * Errors: unavailable for every reply that is neither a message nor "no message found".
    */
   read(stream: string, run: BatchedRead): Promise<StoredMessage[]> {
     const end = performance.now() + run.timeoutMs;
@@ -170,7 +176,7 @@ export class JetStream {
   }
 }
 
-/** Passes a reply on whose error, if any, has an expected code. Errors: unavailable. */
+/** Returns a reply that is not an error, or is one with an expected code. Errors: unavailable. */
 export function refuseOthers<R extends ApiReply>(reply: R, ...expected: readonly number[]): R {
   const code = reply.error?.err_code;
   if (reply.error !== undefined && (code === undefined || !expected.includes(code))) throw unanswered(reply.error);

@@ -2,18 +2,18 @@ import type { FrameRun } from "../../contracts/streams.ts";
 import { historyBytesMax } from "../../wire/api.ts";
 import type { JetStream, StoredMessage, StreamInfo } from "./jetstream.ts";
 
-/** How long one read may take, in milliseconds. Source: spec 8. */
+/** The total timeout of one read, in milliseconds. Source: spec 8. */
 const readTimeoutMs = 5_000;
 
-/** The least that a read is let bring, in bytes: small rooms have frames above their average, too. */
+/** The minimum byte limit of a batched read: even small rooms have frames above their average size. */
 const readBytesMin = 262_144;
 
 const nothing: FrameRun = { frames: [], firstSeq: 0, lastSeq: 0, more: false };
 
 /**
- * The last messages of a stream whose state is known.
- * It reads backwards in windows that the average size lets fit, since JetStream cuts a window at its newer end and the
- * newest are wanted. One window does for all but the largest frames.
+ * Reads the last messages of a stream whose state is known.
+ * It reads windows backwards, sized by the average message: JetStream truncates a window at its newer end, but the
+ * newest messages are wanted. One window suffices for all but the largest frames.
  */
 export async function lastFrames(
   js: JetStream,
@@ -28,7 +28,7 @@ export async function lastFrames(
   let bytesLeft = historyBytesMax;
   let to = Math.min(state.last_seq, (page.before ?? Number.MAX_SAFE_INTEGER) - 1);
   let window = Math.max(1, Math.min(page.limit, Math.floor(historyBytesMax / averageBytes)));
-  // Reads share what may be on its way at once: one asks for what it is likely to need, then for all it may have.
+  // Concurrent reads share a byte limit: ask for what is probably enough first, then for the maximum.
   let bytesMax = Math.min(historyBytesMax, Math.max(readBytesMin, Math.ceil(2 * averageBytes * window)));
   while (count < page.limit && to >= state.first_seq && state.messages > 0) {
     const from = Math.max(state.first_seq, to - Math.min(window, page.limit - count) + 1);
@@ -59,7 +59,7 @@ export async function lastFrames(
   };
 }
 
-/** The newest of some messages that fit, but at least one where it would be the only one. */
+/** The newest messages that fit; at least one if the result would be empty otherwise. */
 function newestWithin(messages: readonly StoredMessage[], needsOne: boolean, bytesMax: number): StoredMessage[] {
   let start = messages.length;
   let bytes = 0;

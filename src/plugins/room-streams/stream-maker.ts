@@ -1,7 +1,7 @@
 /**
- * Makes, fixes and removes the streams of rooms. A deleted room is left without a stream whatever runs at the same
- * time, on one node or on several, because each maker of a stream reads its room again afterwards. If a node dies in
- * between, the stream is removed as soon as another room wants its subject.
+ * Creates, repairs and removes the streams of rooms. A deleted room ends up without a stream, even if requests race on
+ * several nodes, because each creator of a stream reads its room again afterwards. If a node crashes in between, the
+ * stream is removed when another room wants its subject.
  */
 import type { Replicas } from "../../contracts/replicas.ts";
 import type { RoomStore } from "../../contracts/store.ts";
@@ -12,36 +12,36 @@ import { isUlid, streamName } from "../../wire/names.ts";
 import { type RoomStreamConfig, roomStreamConfig } from "../../wire/room-stream.ts";
 import { type ApiReply, type JetStream, jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
 
-/** Fields that the byte limit of a room changes after its creation. */
+/** Configuration fields that the byte limit changes after a room's creation. */
 const changedLater = new Set<string>(["max_bytes", "discard"]);
 
-/** The room whose stream that is; null for a stream of another kind. */
+/** The id of the room that a stream belongs to; null for another kind of stream. */
 function roomIdOf(stream: string): string | null {
   const roomId = stream.slice(streamName("").length);
   return stream.startsWith(streamName("")) && isUlid(roomId) ? roomId : null;
 }
 
-/** Whether a stream has the configuration that a room's must have. */
+/** Reports whether a stream has the configuration that its room requires. */
 function isRight(info: StreamInfo, wanted: RoomStreamConfig): boolean {
   return Object.entries(wanted).every(
     ([key, value]) => changedLater.has(key) || JSON.stringify(info.config[key]) === JSON.stringify(value),
   );
 }
 
-/** What streams are made with. */
+/** The dependencies of the stream maker. */
 export interface StreamMakerParts {
   readonly js: JetStream;
   readonly rooms: RoomStore;
   readonly replicas: Replicas | undefined;
 }
 
-/** The streams of rooms. */
+/** Creates, repairs and removes the streams of rooms. */
 export class StreamMaker {
   constructor(private readonly parts: StreamMakerParts) {}
 
   /**
-   * Makes a room's stream, or brings it in line, but keeps what the byte limit set. If the room is deleted meanwhile,
-   * no stream is left. Errors: conflict, gone, unavailable.
+   * Creates a room's stream, or repairs its configuration but keeps its byte limit. If the room is deleted during this
+   * call, no stream is left. Errors: conflict, gone, unavailable.
    */
   async make(room: StreamRoom): Promise<StreamInfo> {
     const [made] = await Promise.allSettled([this.#create(room)]);
@@ -53,7 +53,7 @@ export class StreamMaker {
     return made.value;
   }
 
-  /** The state of a room's stream, which is made where it is not there. Errors: those of `make`. */
+  /** The state of a room's stream, which is created if it is missing. Errors: those of `make`. */
   async ensured(room: StreamRoom): Promise<StreamInfo> {
     const name = streamName(room.roomId);
     const info = refuseOthers(await this.parts.js.call<StreamInfo>(`STREAM.INFO.${name}`), jsCode.streamNotFound);
@@ -84,7 +84,7 @@ export class StreamMaker {
     throw takenSubject(room.subject);
   }
 
-  /** The stream is there with another configuration. */
+  /** Repairs an existing stream whose configuration differs. */
   async #fix(config: RoomStreamConfig): Promise<StreamInfo> {
     const { js } = this.parts;
     const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${config.name}`));
@@ -93,7 +93,7 @@ export class StreamMaker {
     return refuseOthers(await js.call<StreamInfo>(`STREAM.UPDATE.${config.name}`, { ...config, max_bytes, discard }));
   }
 
-  /** Removes streams that hold a subject although their rooms were deleted. Gives whether there were any. */
+  /** Removes streams that hold a subject although their rooms were deleted. Returns whether there were any. */
   async #free(subject: string): Promise<boolean> {
     const query = { subject, offset: 0 };
     const reply = refuseOthers(

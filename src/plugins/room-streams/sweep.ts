@@ -4,13 +4,13 @@ import type { RoomStreams } from "../../contracts/streams.ts";
 import { isUlid, streamName } from "../../wire/names.ts";
 import { type ApiReply, type JetStream, jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
 
-/** How often streams and rows are compared, in milliseconds. */
+/** The interval of the sweep, in milliseconds. */
 const sweepEveryMs = 60_000;
-/** A stream without a row that is younger may belong to a room that is being created, in milliseconds. */
+/** A younger stream without a row may belong to a room that is being created. In milliseconds. */
 const orphanAgeMs = 60_000;
 const pageSize = 1_000;
 
-/** What a sweep works with. */
+/** The dependencies of a sweep. */
 export interface SweepParts {
   readonly js: JetStream;
   readonly rooms: RoomStore;
@@ -20,7 +20,7 @@ export interface SweepParts {
   readonly signal: AbortSignal;
 }
 
-/** Names of every room stream there is. Pages by what JetStream answers. */
+/** Lists the names of all room streams, page by page. */
 export async function streamNames(js: JetStream): Promise<Set<string>> {
   const names = new Set<string>();
   for (let offset = 0; ; ) {
@@ -34,7 +34,7 @@ export async function streamNames(js: JetStream): Promise<Set<string>> {
   }
 }
 
-/** Every room, tombstones included, by id. */
+/** Iterates over every room by id, including tombstones. */
 export async function* roomPages(rooms: RoomStore): AsyncGenerator<RoomRecord> {
   for (let after: string | null = null; ; ) {
     const page: RoomRecord[] = await rooms.listRooms(after, pageSize);
@@ -46,8 +46,8 @@ export async function* roomPages(rooms: RoomStore): AsyncGenerator<RoomRecord> {
 }
 
 /**
- * Removes streams that have no row, ends deletions that were cut short, and makes streams that rows lack. It also
- * settles the durables of rooms that somebody left; the first one those of all rooms.
+ * Reconciles streams with rows: removes streams without a row, completes interrupted deletions, and creates missing
+ * streams. It also settles the durables of rooms that a member left; the first sweep settles those of all rooms.
  */
 export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts, isFirst = false): Promise<void> {
   const orphans = await streamNames(js);
@@ -56,12 +56,12 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts
     const hadStream = orphans.delete(streamName(room.roomId));
     if (room.deletedAt !== null) {
       if (hadStream) await streams.remove(room.roomId);
-      // The subject is freed last: a tombstone that claims it no more has nothing left to purge.
+      // The subject is freed last: a tombstone that does not hold it has nothing left to purge.
       if ((await rooms.findRoomId(room.subject)) === room.roomId) await rooms.purgeRoom(room.roomId);
     } else if (room.policy.persist && !hadStream) {
       await streams.ensure(room);
     } else if (room.policy.persist && (isFirst || room.rekeyPending)) {
-      // Whoever was revoked on the host, or by a node that died, has left no other word.
+      // A revocation on the host, or by a node that crashed, leaves no other trace.
       streams.settle(room);
     }
   }
@@ -70,14 +70,14 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts
     const roomId = name.slice(streamName("").length);
     const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${name}`), jsCode.streamNotFound);
     if (info.error !== undefined || now() - Date.parse(info.created) < orphanAgeMs || !isUlid(roomId)) continue;
-    // The list of rows was read after the list of streams: a room made since then has one by now.
+    // The rows were read after the list of streams: a room created since then has a row by now.
     if ((await rooms.getRoom(roomId)) !== null) continue;
     log.warn("removing a stream that belongs to no room", { stream: name });
     await streams.remove(roomId);
   }
 }
 
-/** Sweeps now, and again and again until the bus stops. A sweep that fails is told and run again. */
+/** Sweeps now, then periodically until the bus stops. A failed sweep is logged and retried. */
 export function sweepEvery(parts: SweepParts): void {
   let isFirst = true;
   const run = async (): Promise<void> => {
