@@ -52,7 +52,7 @@ export function requestHead(request: Request, target: string, peer: string): Req
 export interface LoginPlace {
   /** The addresses at which this nats-server listens for NATS and WebSocket clients. */
   readonly listeners: readonly Address[];
-  /** Whether this nats-server runs on this machine, so that loopback addresses refer to it. */
+  /** Whether this nats-server runs on this machine, so that the machine's own addresses are valid names for it. */
   readonly isHere: boolean;
   /** The data plane URLs that `/info` lists. */
   readonly urls: readonly string[];
@@ -76,7 +76,7 @@ export type LoginOutcome = { readonly caller: Caller } | { readonly caller: null
 
 /** The result of authenticating a request: the caller, and the hash that the body must have. */
 export interface Identified {
-  /** Null if the request names no user. */
+  /** Null if no active user could be identified; only in modes soft and off. */
   readonly caller: Caller | null;
   /** Whether a valid signature identified the caller. Admin routes require it. */
   readonly signed: boolean;

@@ -19,7 +19,7 @@ export type SpaceUse = "grows" | "frees" | "departs" | "nonce";
 /** The space of a store, in bytes. */
 export interface Space {
   readonly free: number;
-  /** How much of it is the reserve. */
+  /** The part of the space that is kept as the reserve. */
   readonly reserve: number;
 }
 

@@ -9,7 +9,7 @@ const pkcs8Ed25519 = Buffer.from("302e020100300506032b657004220420", "hex");
 const spkiEd25519 = Buffer.from("302a300506032b6570032100", "hex");
 
 /**
- * Verifies an Ed25519 signature over a text, on a thread of the libuv pool.
+ * Verifies an Ed25519 signature over a text, off the main thread.
  * Shape: `signPub` is 64 hex digits, a key that `checkSignKey` has accepted; `sig` is 64 bytes.
  * Returns false for a key that is not a point on the curve.
  */

@@ -1,4 +1,4 @@
-/** The errors for a room id or a subject that belongs to a room already: written once for the rules and the stores. */
+/** Errors for a room id or a subject that is already taken. The plugin `rooms`, the streams and the stores share them. */
 import { UnibusError } from "../wire/errors.ts";
 
 /** The error for a subject that belongs to another room. */
