@@ -130,7 +130,7 @@ export interface RoomRecord {
 export interface StayRecord extends MemberLine {
   readonly kex_sig: string;
   readonly handle: string;
-  /** When the member left, or was revoked or deleted, before an owner signed it: access has ended. Null if not. */
+  /** When the member left, was revoked or deleted. Access has ended, but no owner signed it yet. Null otherwise. */
   readonly leftAt: number | null;
   /** The devices that have a durable in this room, sorted by name. `applyChange` does not change them. */
   readonly devices: readonly string[];
@@ -205,9 +205,9 @@ export interface Membership {
 
 /**
  * Stores rooms with their stays, keys and statements.
- * Write order, for backends without transactions: removals first, then the room entry, which is the commit point, then
- * additions; readers ignore what is newer than the room entry. So a crash may deny access, but never grants it. Source:
- * spec 10.
+ * A backend without transactions writes the parts of a change first, then commits it with one write of the room's own
+ * entry. Readers ignore parts that no committed entry refers to. So a crash may deny access, but never grants it.
+ * Source: spec 10.
  */
 export interface RoomStore {
   /**

@@ -1,4 +1,4 @@
-/** Errors for a room id or a subject that is already taken. The plugin `rooms`, the streams and the stores share them. */
+/** Errors for a room id or a subject that is already taken. The rules, streams and stores share them. */
 import { UnibusError } from "../wire/errors.ts";
 
 /** The error for a subject that belongs to another room. */
