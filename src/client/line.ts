@@ -1,8 +1,8 @@
 /**
  * One connection to the data plane: the login, the subscriptions, and publishing.
  *
- * A connection has the permissions of its login and never reconnects: `Live` dials a new one when permissions change or
- * the connection breaks. Its inbox for acks has a random name that only this client and the server know.
+ * A connection has the permissions of its login and never reconnects: `ConnectionManager` dials a new one when
+ * permissions change or the connection breaks. Its inbox for acks has a random name that other users do not know.
  */
 import { dialNats, isLoginRefusal } from "#nats";
 import { natsHost } from "../wire/address.ts";
@@ -46,10 +46,7 @@ export interface Dial {
   readonly nameOf?: ((url: string) => string) | undefined;
 }
 
-/**
- * The nonces that a login signs. Anything else that a server sends could be a text with another meaning. Source: spec
- * 9.
- */
+/** The nonces that a login signs. Any other text from a server could have another meaning. Source: spec 9. */
 const nonceShape = /^[A-Za-z0-9_-]{15,64}$/;
 /** Timeout of one attempt, in milliseconds. A server that is starting may lose a login, so the attempt is repeated. */
 const attemptTimeoutMs = 3_000;

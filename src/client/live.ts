@@ -14,7 +14,7 @@ import { isNoticeSubject, type Notice, noticeIn } from "./notice.ts";
 import { type Attempt, failureOf, ServerList } from "./server-list.ts";
 import { pause, waitFor } from "./wait.ts";
 
-/** The options of a `Live`. */
+/** The options of a `ConnectionManager`. */
 export interface LiveOptions extends Dial {
   readonly identity: Identity;
   /** The data plane's URLs, as GET /info returns them. */
@@ -65,7 +65,7 @@ const linesMax = 8;
 /** How many notices are remembered to recognize copies from other connections. */
 const noticesMax = 1_000;
 
-/** Notices that do not change permissions on the data plane (a room it was added to must be accepted first). */
+/** Notices that do not change permissions on the data plane: a room must be accepted before it is granted. */
 const withoutEffect = new Set(["joined", "rekeyed", "rekey_pending", "role"]);
 /** The notice of a new consumer. The next login may ack it, although the rooms are the same. */
 const newConsumer = "durable";

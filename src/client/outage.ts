@@ -37,7 +37,7 @@ export class Outage {
     return this.#holder.status;
   }
 
-  /** Whether to report an error. During an outage, only its first error is reported. */
+  /** Whether to report an error. Of the errors that an outage causes, only the first is reported. */
   isNews(error: unknown): boolean {
     if (!isAway(error)) return true;
     const isFirst = !this.#isReported;
@@ -97,8 +97,8 @@ export class Patience {
   ) {}
 
   /**
-   * The result of `work` once the server answers, and how much of the timeout is left, in milliseconds. With `offline:
-   * "refuse"`, it tries once. `timeoutMs`: default 30 s.
+   * The result of `work` once the server answers, and how much of the timeout is left, in milliseconds. If `offline` is
+   * `refuse`, it tries once. `timeoutMs`: default 30 s.
    * Errors: those of `work`; unavailable when the timeout expires; the signal's reason.
    */
   async run<T>(

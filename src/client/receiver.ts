@@ -1,7 +1,7 @@
 /**
  * Turns the bytes received for one room into verified messages, and drops everything else with a reason.
  *
- * It checks subject, epoch, membership, signature and decryption; all of these come from the room's verified state. A
+ * It checks subject, epoch, membership and signature against the room's verified state, and decrypts the payload. A
  * frame of an unknown epoch or sender makes it read the room, at a bounded rate. Replays are left to the caller, which
  * knows the order of delivery. Used by `RoomSubscription`, `RoomReader`, `Durable` and `Requests`. Source: spec 4.
  */
@@ -110,7 +110,7 @@ export class Receiver {
     if (frame.s !== room.state.subject) return { drop: "wrong_subject" };
     if (frame.e > room.state.epoch) return this.#checkAhead(frame, origin);
     if (origin === "live" && clock.steadyMs() - trust.newerSinceMs(frame.e) > oldEpochMs) return { drop: "old_epoch" };
-    // A member added a moment ago may be unknown. Reading the room does not start an epoch claim.
+    // A member added a moment ago may be unknown here: adding a member does not start a new epoch.
     const sender = memberAt(room, frame.from, frame.e) ?? memberAt(await this.#readAhead(), frame.from, frame.e);
     if (sender === null) return { drop: "not_a_member" };
     const roomKey = await this.#keyOf(keys, frame.e);

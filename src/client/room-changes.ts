@@ -1,8 +1,8 @@
 /**
  * Changes to a room: create, add, kick, rekey, roles, leave, delete.
  *
- * A change is a new statement, built on the newest verified state, signed by an owner and sent to the server. The
- * server accepts one statement per version, so concurrent changes conflict and the loser is rebuilt (optimistic
+ * Except for leave and delete, a change is a new statement, built on the newest verified state and signed by an owner.
+ * The server accepts one statement per version, so concurrent changes conflict and the loser is rebuilt (optimistic
  * concurrency). A change whose reply was lost is found by its hash in the room. Used by `Room`, `Membership`,
  * `Settling` and `Bus`.
  */

@@ -6,7 +6,7 @@ const keysMax = 8_192;
 
 /**
  * A cache of signing keys in the platform's form, for verification. It also rejects unsound keys, under which any
- * signature verifies: the platform does not.
+ * signature verifies: the platform itself accepts them.
  */
 export class SoundKeys<Key> {
   readonly #made = new Map<string, Key | null>();

@@ -113,7 +113,7 @@ export class Tail {
     const isSound = connection >= this.#connection.soundFrom;
     if (this.#isTorn && isSound && this.#firstAfter === null) this.#noteFirst(data);
     const opening = this.parts.receiver.open(data, "live");
-    // Handled when the message is delivered.
+    // An error is handled when the message's turn comes.
     opening.catch(() => undefined);
     this.#queue.push({ bytes: data.length, opening, reply });
     this.#bytes += data.length;
