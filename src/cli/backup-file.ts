@@ -1,6 +1,7 @@
 /**
- * The file of a backup, the same for every store: lines of JSON. A header with format and version, the rows in the
- * order of an export, and an end line with their number and the sha256 of all that stands before it.
+ * The file format of a backup, the same for every store: one JSON value per line. The first line is a header with
+ * format and version, then come the rows in export order, and the last line contains the number of rows and the sha256
+ * of everything before it. A file is written whole or not at all. `backup` and `restore` use this.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -12,14 +13,14 @@ import { RowCounter, type RowCounts } from "./backup-rows.ts";
 
 const format = "unibus-backup";
 const formatVersion = 1;
-/** The longest line, in bytes: more than any row has. */
+/** Maximum length of a line, in bytes: more than any row needs. */
 const lineBytesMax = 16 * 1_048_576;
-/** How much is gathered before it is written, in bytes. */
+/** Size of the write buffer, in bytes. */
 const bufferBytes = 1_048_576;
 
-/** A backup that was written or read whole. */
+/** A backup that was written or read completely. */
 export interface BackupFile extends RowCounts {
-  /** Of all that stands before the end line, lowercase hex. */
+  /** Of everything before the end line, lowercase hex. */
   readonly sha256: string;
 }
 
@@ -28,7 +29,7 @@ const isRow = (value: unknown): value is SnapshotRow => {
   return typeof kind === "string" && ["user", "invite", "room", "stay", "key", "statement"].includes(kind);
 };
 
-/** Lines that are hashed and written some at a time. */
+/** Buffers, hashes and writes lines. */
 class Lines {
   readonly #file: FileHandle;
   readonly #hash = createHash("sha256");
@@ -43,7 +44,7 @@ class Lines {
     if (this.#gathered.length >= bufferBytes) await this.#flush();
   }
 
-  /** Writes the end line. Gives the hash of what stands before it. */
+  /** Writes the end line and returns the hash of everything before it. */
   async end(rows: number): Promise<string> {
     await this.#flush();
     const sha256 = this.#hash.digest("hex");
@@ -64,8 +65,8 @@ const isThere = (file: string, cause?: unknown) =>
   new UnibusError("conflict", `${file} exists (it is never overwritten: name another file)`, { cause });
 
 /**
- * Writes a backup to a new file that only its owner may read: all of it or nothing. `tell` hears how far it is.
- * Errors: conflict when the file exists; invalid when it cannot be written; those of `rows`.
+ * Writes a backup to a new file that only its owner can read: completely or not at all. `tell` reports progress.
+ * Errors: conflict if the file exists; invalid if it cannot be written; those of `rows`.
  */
 export async function writeBackup(
   file: string,
@@ -87,7 +88,7 @@ export async function writeBackup(
     } finally {
       await handle.close();
     }
-    // A link never replaces what is there, and the name appears with the whole content behind it.
+    // A link never replaces a file, and the name appears only with the complete content.
     await link(draft, file);
     const above = await open(folder, "r");
     await above.sync().finally(() => above.close());
@@ -102,7 +103,7 @@ export async function writeBackup(
   }
 }
 
-/** The lines of a file, with their line feeds. Errors: invalid for a line that is too long. */
+/** Yields the lines of a file with their line feeds. Errors: invalid for a line that is too long. */
 async function* linesOf(file: string): AsyncGenerator<Buffer> {
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of Bun.file(file).stream()) {
@@ -126,7 +127,7 @@ function parsed(file: string, line: Buffer, number: number): Record<string, unkn
     const value = JSON.parse(line.toString()) as unknown;
     if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
   } catch {
-    // Told below, with the number of the line.
+    // Reported below, with the line number.
   }
   throw damaged(file, `line ${number} is no JSON object`);
 }
@@ -140,7 +141,7 @@ function checkHeader(file: string, header: Record<string, unknown>): void {
 
 const isCut = (file: string) => damaged(file, "it is cut: its end is missing");
 
-/** When a backup was taken, in milliseconds since the epoch. Errors: as of `readBackup`. */
+/** When a backup was taken, in milliseconds since the epoch. Errors: those of `readBackup`. */
 export async function backupTime(file: string): Promise<number> {
   if (!existsSync(file)) throw noFile(file);
   for await (const line of linesOf(file)) {
@@ -155,7 +156,7 @@ export async function backupTime(file: string): Promise<number> {
 
 const noFile = (file: string) => new UnibusError("not_found", `there is no file ${file} (name a backup)`);
 
-/** A row as this version has it: rows of 0.1.0 say less. Its members have accepted, and its creator pays for keys. */
+/** Upgrades a row of version 0.1.0: its members have accepted, and the room's creator pays for keys. */
 function upgraded(row: SnapshotRow, room: RoomRecord | null): SnapshotRow {
   if (row.kind === "stay") {
     const { acceptedAt = room?.createdAt ?? 0, addedBy = null } = row.stay as Partial<StayRecord>;
@@ -169,9 +170,9 @@ function upgraded(row: SnapshotRow, room: RoomRecord | null): SnapshotRow {
 }
 
 /**
- * The rows of a backup. What ends without an error is the whole backup, as it was written: read it once to know that,
- * before its rows are used.
- * Errors: not_found; invalid for a file that is cut, changed, or none.
+ * Yields the rows of a backup. Only when it ends without an error is the backup known to be complete and unchanged, so
+ * read it once before using its rows.
+ * Errors: not_found; invalid for a file that is truncated, changed, or not a backup.
  */
 export async function* readBackup(file: string): AsyncGenerator<SnapshotRow> {
   if (!existsSync(file)) throw noFile(file);

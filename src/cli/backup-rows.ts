@@ -1,11 +1,11 @@
 import type { SnapshotRow } from "../contracts/store.ts";
 
-/** What rows there are, in the order of an export. */
+/** The number of rows of each kind, in export order. */
 export interface RowCounts {
   readonly users: number;
   readonly invites: number;
   readonly rooms: number;
-  /** All of them, with the parts of rooms. */
+  /** All rows, including the parts of rooms. */
   readonly rows: number;
 }
 
@@ -20,7 +20,7 @@ export class RowCounter {
     return { users: this.#users, invites: this.#invites, rooms: this.#rooms, rows: this.#rows };
   }
 
-  /** The same rows; `tell` hears of each. */
+  /** Yields the same rows and reports the count to `tell`. */
   async *pass(rows: AsyncIterable<SnapshotRow>, tell: (rows: number) => void = () => undefined) {
     for await (const row of rows) {
       this.#rows += 1;
@@ -35,7 +35,7 @@ export class RowCounter {
 
 const digits = (value: number): string => String(value).padStart(10, "0");
 
-/** Names a row, so that names are in the order of an export. */
+/** Names a row so that names sort in export order. */
 export function rowName(row: SnapshotRow): string {
   switch (row.kind) {
     case "user":
@@ -58,19 +58,19 @@ const sortedKeys = (_: string, value: unknown): unknown =>
     ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
     : value;
 
-/** A row as text: equal rows of two stores have equal texts. */
+/** Serializes a row: equal rows of two stores have equal texts. */
 export function rowText(row: SnapshotRow): string {
   return JSON.stringify(row, sortedKeys);
 }
 
-/** A row that two exports do not both hold as it is. */
+/** A row that differs between two exports, or that only one of them has. */
 export interface Difference {
   readonly name: string;
   readonly here: SnapshotRow | null;
   readonly there: SnapshotRow | null;
 }
 
-/** What two exports differ in, in their order; each is read once, and neither stands in memory. */
+/** Yields the differences of two exports, in their order. Each is read once, without holding it in memory. */
 export async function* differences(
   here: AsyncIterable<SnapshotRow>,
   there: AsyncIterable<SnapshotRow>,

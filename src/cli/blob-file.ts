@@ -8,10 +8,10 @@ import { openNamed } from "./input.ts";
 import { sizeText } from "./message-lines.ts";
 import { Progress } from "./progress.ts";
 
-/** How often the terminal is told that work goes on, in milliseconds. */
+/** How often the progress line is updated, in milliseconds. */
 const tellEveryMs = 100;
 
-/** What is said on a terminal while a transfer is under way: how long it takes already. */
+/** Runs a transfer and shows on a terminal how long it has been running. */
 async function shown<T>(what: string, work: () => Promise<T>): Promise<T> {
   using progress = new Progress(`${what}, seconds:`);
   const began = performance.now();
@@ -53,12 +53,12 @@ export async function putFile(room: Room, path: string, signal: AbortSignal): Pr
   return shown(`storing ${path}, ${sizeText(content.length)}`, () => room.putBlob(content, signal));
 }
 
-/** What a blob's name means, decrypted. Errors: those of `getBlob`. */
+/** Fetches and decrypts a blob. Errors: those of `getBlob`. */
 export async function fetchBlob(room: Room, named: StoredBlob, signal: AbortSignal): Promise<Uint8Array> {
   return shown(`fetching ${sizeText(named.blob.sz)}`, () => room.getBlob(named, signal));
 }
 
-/** Writes a file, all of it or nothing; one that is there is replaced. Errors: invalid. */
+/** Writes a file completely or not at all, replacing an existing one. Errors: invalid. */
 export async function writeWhole(path: string, content: Uint8Array): Promise<void> {
   const draft = join(dirname(resolve(path)), `.unibus-${randomUUID()}`);
   try {

@@ -6,15 +6,15 @@ import { epochMax } from "../wire/statement.ts";
 const shape = /^([0-9a-f]{64})\.([A-Za-z0-9_-]{32})\.(0|[1-9][0-9]{0,7})\.([1-9][0-9]{0,9})$/;
 
 /**
- * A blob's name in one word: `<sha256 of the ciphertext>.<nonce, base64url>.<size>.<epoch>`. It is no secret: only the
- * room's key opens the blob.
+ * Encodes a blob reference as one word: `<sha256 of the ciphertext>.<nonce, base64url>.<size>.<epoch>`. It is not
+ * secret: only the room's key opens the blob.
  */
 export function refWord({ blob, epoch }: StoredBlob): string {
   const nonce = toBase64Url(fromBase64(blob.n) ?? new Uint8Array());
   return [blob.h, nonce, blob.sz, epoch].join(".");
 }
 
-/** What a word names, or null for what is no blob's name. */
+/** Parses a reference, or returns null if it is malformed. */
 export function parseRefWord(text: string): StoredBlob | null {
   const [, h, nonce, size, epochText] = shape.exec(text) ?? [];
   const bytes = fromBase64Url(nonce ?? "");

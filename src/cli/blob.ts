@@ -18,7 +18,7 @@ async function put(name: string, file: string, options: PeerOptions & RoomChoice
   });
 }
 
-/** What a word on the command line names: a blob by itself, or by the message that brought it. */
+/** Resolves a reference on the command line: a blob reference, or the id of a message with an attachment. */
 async function namedBy(bus: Bus, room: Room, ref: string, signal: AbortSignal): Promise<StoredBlob> {
   if (isUlid(ref)) {
     const { blob, epoch } = await messageById(bus, room, ref, signal);
@@ -47,7 +47,7 @@ async function get(
   });
 }
 
-/** `blob put|get`. Source: spec 14. */
+/** The commands `blob put|get`. Source: spec 14. */
 export function blobCommand(): Command {
   const command = new Command("blob").description("store and fetch files of a room, encrypted with its key");
   sendingCommand(peerCommand(command.command("put")))

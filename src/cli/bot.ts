@@ -19,7 +19,7 @@ async function add(handle: string, options: HostOptions & { readonly out: string
     try {
       await writeIdentityFile(options.out, identity);
     } catch (error) {
-      // Nobody could ever be this user.
+      // Without the file nobody has this user's private keys.
       await users.remove(signPub, { keepAdmin: false });
       throw error;
     }
@@ -27,7 +27,7 @@ async function add(handle: string, options: HostOptions & { readonly out: string
   printFields({ handle, ...publicFields(identity) }, options);
 }
 
-/** `bot add`, on a data directory. Source: spec 14. */
+/** The command `bot add`, on a data directory. Source: spec 14. */
 export function botCommand(): Command {
   const command = new Command("bot").description("add users that are programs");
   hostCommand(command.command("add"))

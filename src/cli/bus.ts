@@ -5,7 +5,7 @@ import { openDataDir } from "./data-dir.ts";
 import { type BusOptions, manifestOf, overridesOf } from "./settings.ts";
 import { version } from "./version.ts";
 
-/** What the kernel boots or plans from, by a command's options. `openDir` gives the data directory's path. */
+/** Builds the kernel's boot options from a command's options. `openDir` returns the data directory's path. */
 export function bootOptions(
   options: BusOptions,
   log: (name: string) => Log,
@@ -13,7 +13,7 @@ export function bootOptions(
 ): BootOptions {
   const { manifest, file } = manifestOf(options);
   const overrides = overridesOf(options, manifest);
-  // Made last: a command line that is wrong leaves nothing behind.
+  // Opened last, so that a wrong command line leaves nothing behind.
   const dataDir = openDir(options.data);
   return { manifest, file, overrides, builtins, environment: process.env, version, dataDir, log };
 }

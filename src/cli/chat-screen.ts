@@ -3,20 +3,20 @@ import { linesOf } from "./input.ts";
 import { printLine } from "./print.ts";
 import type { Piece } from "./terminal-text.ts";
 
-/** How many typed lines may wait; while there are more, no more are read. */
+/** Maximum number of typed lines in the queue. Above it, reading pauses. */
 const waitingMax = 100;
 
-/** Where a person, or a pipe, talks with a room: lines out, lines in. */
+/** The screen of a chat, on a terminal or on pipes: lines out, lines in. */
 export interface ChatScreen {
-  /** What is typed, line by line, until the person has enough. */
+  /** The typed lines, until the person ends the chat. */
   readonly typed: AsyncIterable<string>;
   /** Shows a line. */
   say(...pieces: readonly Piece[]): Promise<void>;
-  /** Gives the terminal back. */
+  /** Restores the terminal. */
   close(): void;
 }
 
-/** A terminal: what is said appears above the line that is being typed. */
+/** A terminal. Output appears above the line being typed. */
 class TerminalScreen implements ChatScreen {
   readonly #reader: Interface;
   readonly #waiting: string[] = [];
@@ -27,7 +27,7 @@ class TerminalScreen implements ChatScreen {
     this.#reader = createInterface({ input: process.stdin, output: process.stdout, prompt, terminal: true });
     this.#reader.on("line", (line) => this.#take(line));
     this.#reader.on("close", () => this.#end());
-    // In this mode Ctrl-C is a key, and no signal.
+    // In this mode Ctrl-C is a key, not a signal.
     this.#reader.on("SIGINT", () => this.#reader.close());
     this.#reader.prompt();
   }
@@ -48,7 +48,7 @@ class TerminalScreen implements ChatScreen {
   }
 
   #take(line: string): void {
-    // What was typed comes back as a message: its echo goes.
+    // The typed line comes back as a message, so erase its echo.
     const width = Bun.stringWidth(this.prompt) + Bun.stringWidth(line);
     this.#clear(Math.floor(width / (process.stdout.columns || width + 1)) + 1);
     this.#reader.prompt();
@@ -86,7 +86,7 @@ class TerminalScreen implements ChatScreen {
   }
 }
 
-/** Pipes: lines, and nothing else. */
+/** Pipes: plain lines without a prompt. */
 class PipeScreen implements ChatScreen {
   readonly typed = textsOf(Bun.stdin.stream());
 
@@ -102,7 +102,7 @@ async function* textsOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
   for await (const line of linesOf(stream)) yield decoder.decode(line);
 }
 
-/** The terminal that this process has, or its pipes. */
+/** Opens this process's terminal, or its pipes. */
 export function openScreen(prompt: string): ChatScreen {
   return process.stdin.isTTY && process.stdout.isTTY ? new TerminalScreen(prompt) : new PipeScreen();
 }

@@ -1,3 +1,10 @@
+/**
+ * The command `chat`: an interactive chat in one room, line by line.
+ * It shows the last messages, then new ones while it reads typed lines. Each text message gets a number, by which
+ * `/react` and `/reply` refer to it. Changes of the members are shown as notes. The chat ends on /quit, Ctrl-D, Ctrl-C,
+ * or when the peer is out of the room; before it ends it waits briefly until the person's own last message has come
+ * back.
+ */
 import { Command } from "commander";
 import type { Bus, Message, Room } from "../client/index.ts";
 import { Recent } from "../client/recent.ts";
@@ -9,11 +16,11 @@ import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-roo
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { painter } from "./terminal-text.ts";
 
-/** How many messages are shown at first. */
+/** How many messages are shown at the start. */
 const shownFirst = 20;
-/** How many messages have a number by which one can answer them. */
+/** How many messages keep a number for `/react` and `/reply`. */
 const numberedMax = 1_000;
-/** How long the end waits for what was said last to come back, in milliseconds. */
+/** How long the end waits for the last sent message to come back, in milliseconds. */
 const echoWaitMs = 2_000;
 
 const help = [
@@ -24,10 +31,10 @@ const help = [
   "//TEXT                 send a text that begins with a slash",
 ];
 
-/** A message is told from others by its id together with its sender. */
+/** Message ids are unique only together with their sender. */
 const keyOf = ({ from, id }: { readonly from: string; readonly id: string }): string => `${from}.${id}`;
 
-/** One person in one room. */
+/** One person's chat in one room. */
 class Chat {
   readonly #lines: MessageLines;
   readonly #paint = painter();
@@ -36,7 +43,7 @@ class Chat {
   readonly #said = new Set<string>();
   #number = 0;
   #present: ReadonlyMap<string, string>;
-  /** The room as its members were told last: names are made anew only when it has changed. */
+  /** The room state of the last note about members. Names are recomputed only when the state changes. */
   #toldState: Room["state"] | null = null;
   #whenShown: () => void = () => undefined;
 
@@ -50,7 +57,7 @@ class Chat {
     this.#present = this.#namesNow();
   }
 
-  /** Shows the last messages, then what comes, while what is typed is said. Errors: forbidden, gone. */
+  /** Shows the last messages and then new ones, while it sends typed lines. Errors: forbidden, gone. */
   async run(): Promise<void> {
     using changes = new DisposableStack();
     changes.defer(this.bus.on("rooms", ({ roomId }) => void (roomId === this.room.id && this.#refreshed())));
@@ -93,7 +100,7 @@ class Chat {
 
   async #say(sending: Promise<{ readonly id: string }>): Promise<void> {
     const key = keyOf({ from: this.bus.identity.endpoint, id: (await sending).id });
-    // It may have come back before it was acknowledged.
+    // The message may have come back before its ack.
     if (!this.#seen.has(key)) this.#said.add(key);
   }
 
@@ -134,7 +141,7 @@ class Chat {
     this.#numbered.delete(this.#number - numberedMax);
   }
 
-  /** Somebody changed the room; where this peer is out of it, the reading ends by itself. */
+  /** Updates the room after a change. If this peer is out of the room, reading ends by itself. */
   async #refreshed(): Promise<void> {
     await this.room
       .refresh(this.signal)
@@ -142,7 +149,7 @@ class Chat {
       .catch(() => undefined);
   }
 
-  /** Who came in and who is out, as the owners signed it. */
+  /** Shows which members came in or went out, according to the signed state. */
   async #tellChanges(): Promise<void> {
     if (this.room.state === this.#toldState) return;
     this.#toldState = this.room.state;
@@ -178,7 +185,7 @@ async function chat(name: string, options: PeerOptions & RoomChoices): Promise<v
   await asPeer(options, talk, { follows: true });
 }
 
-/** `chat ROOM`: talk, line by line. Source: spec 14. */
+/** The command `chat ROOM`. Source: spec 14. */
 export function chatCommand(): Command {
   return sendingCommand(peerCommand(new Command("chat")))
     .description("talk in a room, line by line; begins with its last 20 messages")

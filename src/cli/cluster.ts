@@ -7,12 +7,12 @@ import { writePrivateFile } from "./identity-file.ts";
 import { type PrintOptions, printFields, printNote } from "./print.ts";
 import { scaleStreams } from "./scale.ts";
 
-/** How long a cluster's secret is, in bytes. */
+/** Length of a cluster's secret, in bytes. */
 const secretBytes = 32;
-/** How many copies nats-server keeps at most. Source: spec 10. */
+/** Maximum number of replicas that nats-server supports. Source: spec 10. */
 const replicasMax = 5;
 
-/** A number of copies on the command line. */
+/** Parses a number of replicas on the command line. */
 export function replicasArgument(text: string): number {
   const replicas = Number(text);
   if (Number.isInteger(replicas) && replicas >= 1 && replicas <= replicasMax) return replicas;
@@ -31,7 +31,7 @@ async function scale({ replicas, ...options }: HostOptions & { readonly replicas
   printFields({ replicas, ...done }, options);
 }
 
-/** `cluster init|scale`. Source: spec 14. */
+/** The commands `cluster init|scale`. Source: spec 14. */
 export function clusterCommand(): Command {
   const command = new Command("cluster").description("run several nodes as one bus");
   command

@@ -1,9 +1,15 @@
-/** What follows an option: nothing, one of some words, a file, or some text. */
+/**
+ * Generates completion scripts for bash, zsh and fish from a description of the command tree.
+ * Each script walks the words before the cursor down the tree to a path such as `/room/new`, and then offers what can
+ * follow there: subcommands, options, fixed words, or files. completion.ts builds the description from commander.
+ */
+
+/** The value that an option takes: none, one of fixed words, a file, or any text. */
 export type OptionValue = null | readonly string[] | "file" | "text";
 
-/** What can follow a command: the commands below it, its options and the words that its arguments choose from. */
+/** What can follow a command: subcommands, options, and the fixed words of its arguments. */
 export interface CommandWords {
-  /** `/room/new`; of the program itself: nothing. */
+  /** For example `/room/new`; empty for the program itself. */
   readonly path: string;
   readonly commands: readonly { readonly name: string; readonly about: string }[];
   readonly options: readonly {
@@ -16,17 +22,17 @@ export interface CommandWords {
   readonly takesFiles: boolean;
 }
 
-/** A text in single quotes, as bash and zsh read it. */
+/** Quotes a text for bash and zsh. */
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** Where options of a kind stand, as patterns of `path option`. */
+/** The places of options whose value matches, as patterns of `path option`. */
 function placesOf(tree: readonly CommandWords[], isMeant: (takes: unknown) => boolean): string[] {
   return tree.flatMap(({ path, options }) =>
     options.filter(({ takes }) => isMeant(takes)).map(({ name }) => quoted(`${path} ${name}`)),
   );
 }
 
-/** One branch of a `case` for each option that chooses from words. */
+/** One `case` branch for each option with a fixed set of words. */
 function choiceBranches(tree: readonly CommandWords[], branch: (place: string, words: string) => string): string[] {
   return tree.flatMap(({ path, options }) =>
     options.flatMap(({ name, takes }) =>
@@ -35,7 +41,7 @@ function choiceBranches(tree: readonly CommandWords[], branch: (place: string, w
   );
 }
 
-/** A `case` branch for some places, or nothing where there are none. */
+/** A `case` branch for some places, or nothing if there are none. */
 const branchFor = (places: readonly string[], work: string): string[] =>
   places.length === 0 ? [] : [`    (${places.join("|")}) ${work} ;;`];
 
@@ -84,7 +90,7 @@ function bashScript(tree: readonly CommandWords[]): string {
   ].join("\n");
 }
 
-/** What completes the arguments that are files. */
+/** Completes arguments that are files. */
 function filesFallback(tree: readonly CommandWords[], head: string, work: string): string[] {
   const places = tree.filter(({ takesFiles }) => takesFiles).map(({ path }) => quoted(path));
   return places.length === 0 ? [] : [head, ...branchFor(places, work), "  esac"];
@@ -165,11 +171,11 @@ function fishScript(tree: readonly CommandWords[]): string {
   ].join("\n");
 }
 
-/** The script for each shell. */
+/** The script generator for each shell. */
 export const scripts = { bash: bashScript, zsh: zshScript, fish: fishScript } as const satisfies Record<
   string,
   (tree: readonly CommandWords[]) => string
 >;
 
-/** A shell that is completed for. */
+/** A supported shell. */
 export type Shell = keyof typeof scripts;

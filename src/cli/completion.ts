@@ -2,13 +2,13 @@ import { Argument, Command } from "commander";
 import { type CommandWords, type OptionValue, type Shell, scripts } from "./completion-scripts.ts";
 import { printText } from "./print.ts";
 
-/** What follows an option, by how it is written. */
+/** The kind of value an option takes, from its declaration. */
 function takesOf(flags: string, choices: readonly string[] | undefined): OptionValue {
   if (!/[<[]/.test(flags)) return null;
   return choices ?? (/<(file|dir)>/.test(flags) ? "file" : "text");
 }
 
-/** What a command and those below it take, each by its path: `/room/new`. */
+/** Describes a command and its subcommands, each by its path, such as `/room/new`. */
 function wordsOf(command: Command, path = ""): CommandWords[] {
   const inner = command.commands.map((one) => ({ name: one.name(), about: one.description() }));
   const options = command.createHelp().visibleOptions(command);
@@ -26,7 +26,7 @@ function wordsOf(command: Command, path = ""): CommandWords[] {
   return [own, ...command.commands.flatMap((one) => wordsOf(one, `${path}/${one.name()}`))];
 }
 
-/** `completion bash|zsh|fish`: the script that lets a shell complete this command line. `load` gives all of it. */
+/** The command `completion bash|zsh|fish`, which prints a completion script. `load` returns the whole program. */
 export function completionCommand(load: () => Promise<Command>): Command {
   return new Command("completion")
     .description("print a completion script for a shell; its --help says where it goes")

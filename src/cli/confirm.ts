@@ -2,8 +2,8 @@ import { createInterface } from "node:readline/promises";
 import { UnibusError } from "../wire/errors.ts";
 
 /**
- * Asks a person a question that only `y` or `yes` affirms. `option` is what a script says instead.
- * Errors: invalid where nobody can answer; conflict for any other answer; the signal's reason.
+ * Asks a yes/no question on the terminal; only `y` or `yes` confirms. `option` is the flag that scripts use instead.
+ * Errors: invalid if stdin is not a terminal; conflict for any other answer; the signal's reason.
  */
 export async function confirm(
   question: string,
@@ -13,7 +13,7 @@ export async function confirm(
     throw new UnibusError("invalid", `${question} needs an answer, and stdin is not a terminal (add ${option})`);
   }
   const lines = createInterface({ input: process.stdin, output: process.stderr });
-  // A terminal that edits lines turns Ctrl-C into a key.
+  // A terminal in line-editing mode turns Ctrl-C into a key.
   lines.on("SIGINT", () => process.kill(process.pid, "SIGINT"));
   try {
     const answer = await lines.question(`${question} [y/N] `, signal === undefined ? {} : { signal });

@@ -1,14 +1,20 @@
+/**
+ * The data directory of a server: its lock, and the files that describe the running server.
+ * One server at a time holds the lock. While its listeners are open there is serving.json, and once /readyz has
+ * answered 200 there is ready.json; both are removed at stop. served.json outlives the server, so that host commands
+ * use the same flags and plugins. serve.ts and host.ts use this.
+ */
 import { Database } from "bun:sqlite";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 
-/** Where a data directory is when nothing names one. */
+/** Default data directory. */
 export const dataDirDefault = "./unibus-data";
 
 /**
- * A running server, in `<data>/serving.json` from when its listeners are open, and in `<data>/ready.json` from when
- * /readyz first answers 200. Source: spec 14.
+ * The description of a running server: in `<data>/serving.json` while its listeners are open, and in
+ * `<data>/ready.json` once /readyz has answered 200. Source: spec 14.
  */
 export interface ServerRecord {
   readonly pid: number;
@@ -17,11 +23,11 @@ export interface ServerRecord {
   readonly nats: string;
   readonly ws: string;
   readonly nats_pid: number | null;
-  /** Where people reach it, where that is another URL than `http`. */
+  /** The public URL, if it differs from `http`. */
   readonly public_url?: string;
 }
 
-/** What the system says when a disk takes no more, and what that means. */
+/** Error codes of a full disk, with an explanation and a fix. */
 const fullDisk: Readonly<Record<string, readonly [why: string, mend: string]>> = {
   ENOSPC: ["the disk is full", "free some space"],
   SQLITE_FULL: ["the disk is full", "free some space"],
@@ -31,7 +37,7 @@ const fullDisk: Readonly<Record<string, readonly [why: string, mend: string]>> =
 
 function fullDiskError(folder: string, error: unknown): UnibusError | null {
   for (let at = error; at instanceof Error; at = at.cause) {
-    // What a plugin has put into words is better than what can be said here.
+    // The plugin's own message is more precise.
     if (isUnibusError(at) && at.code !== "internal") return null;
     const [why, mend] = fullDisk[(at as { code?: string }).code ?? ""] ?? [];
     if (why === undefined) continue;
@@ -41,7 +47,7 @@ function fullDiskError(folder: string, error: unknown): UnibusError | null {
   return null;
 }
 
-/** An error of a server on a data directory, in words where the disk takes no more; any other as it is. */
+/** Explains an error of a server if the disk is full. Returns any other error unchanged. */
 export function dataDirError(folder: string, error: unknown): unknown {
   return fullDiskError(folder, error) ?? error;
 }
@@ -51,21 +57,21 @@ function unusable(folder: string, error: unknown): UnibusError {
   return fullDiskError(folder, error) ?? new UnibusError("invalid", message, { cause: error });
 }
 
-/** The error for a folder in which there is no bus. */
+/** The error for a directory without a bus. */
 export function noBus(path: string): UnibusError {
   const hint = "name its data directory with --data, or start a new bus there with unibus serve";
   return new UnibusError("not_found", `there is no bus in ${path} (${hint})`);
 }
 
-/** Errors: not_found for a data directory that is not there. */
+/** Checks that a data directory exists. Errors: not_found. */
 export function checkDataDir(path: string): void {
   if (!existsSync(path)) throw noBus(path);
 }
 
-/** Makes a data directory, for its owner alone. Errors: invalid when it cannot be used. */
+/** Creates a data directory that only its owner can access. Errors: invalid if it cannot be used. */
 export function openDataDir(path: string): string {
   const folder = resolve(path);
-  // Whatever is written below is its owner's alone, whichever library writes it.
+  // Everything written below is private to the owner, whichever library writes it.
   process.umask(0o077);
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -79,24 +85,24 @@ export function openDataDir(path: string): string {
 const servingFile = (folder: string): string => join(folder, "serving.json");
 const readyFile = (folder: string): string => join(folder, "ready.json");
 
-/** Whether a server listens for a directory. */
+/** Whether a server is running on the directory. */
 export function isServed(folder: string): boolean {
   return existsSync(servingFile(folder));
 }
 
-/** How a directory was served last, which a command on it goes by. */
+/** The settings with which a directory was last served. Host commands reuse them. */
 export interface LastServe {
   readonly flags: Readonly<Record<string, boolean>>;
-  /** The absolute path of the plugins file that `--plugins` named, or null. */
+  /** The absolute path of the file given by `--plugins`, or null. */
   readonly plugins: string | null;
-  /** The absolute paths of the plugin files that `--plugin` added. */
+  /** The absolute paths of the plugin files given by `--plugin`. */
   readonly added: readonly string[];
-  /** The URL under which people reached it, or null where that is not known. */
+  /** The URL at which the bus was reachable, or null if it is not known. */
   readonly url: string | null;
 }
 
 const servedFile = (folder: string): string => join(folder, "served.json");
-/** What version 0.1.0 wrote instead: the flags alone. */
+/** Version 0.1.0 wrote only the flags. */
 const flagsFile = (folder: string): string => join(folder, "flags.json");
 
 function readJson(file: string): unknown {
@@ -108,7 +114,7 @@ function readJson(file: string): unknown {
   }
 }
 
-/** How a directory was served last. Errors: invalid for a record that is damaged. */
+/** Reads how a directory was last served. Errors: invalid for a damaged record. */
 export function lastServe(folder: string): LastServe {
   const nothing: LastServe = { flags: {}, plugins: null, added: [], url: null };
   if (existsSync(servedFile(folder))) return { ...nothing, ...(readJson(servedFile(folder)) as Partial<LastServe>) };
@@ -122,7 +128,7 @@ function removeRecords(folder: string): void {
 
 const pidFile = (folder: string): string => join(folder, "serve.pid");
 
-/** Takes a directory: by SQLite's exclusive lock on a file in it, which ends with the process however that ends. */
+/** Locks a directory with SQLite's exclusive lock on a file, which ends with the process however that dies. */
 function lock(folder: string): Database {
   let taken: Database | undefined;
   try {
@@ -140,18 +146,18 @@ function lock(folder: string): Database {
   }
 }
 
-/** A data directory that this process alone serves. */
+/** A data directory that only this process serves. */
 export class DirectoryLock {
   readonly #folder: string;
   readonly #lock: Database;
 
-  /** Errors: conflict, with the pid of the server that has it; invalid when it cannot be used. */
+  /** Takes the lock. Errors: conflict, with the pid of the server that holds it; invalid if it cannot be used. */
   constructor(folder: string) {
     this.#folder = folder;
     this.#lock = lock(folder);
   }
 
-  /** Keeps the first admin's link where only the owner of the directory reads it. Gives the file. */
+  /** Stores the first admin's link in a file that only the directory's owner can read. Returns the file. */
   keepAdminLink(link: string): string {
     const file = join(this.#folder, "admin-link");
     writeFileSync(`${file}.new`, `${link}\n`, { mode: 0o600 });
@@ -164,20 +170,20 @@ export class DirectoryLock {
     rmSync(join(this.#folder, "admin-link"), { force: true });
   }
 
-  /** Writes serving.json: the listeners are open. `served` says how, for commands on the host. */
+  /** Writes serving.json once the listeners are open. `served` is the record for host commands. */
   announceServing(server: ServerRecord, served: LastServe): void {
-    // The record first: a command that finds a server goes by it.
+    // Write served.json first: a command that finds a running server relies on it.
     this.#write(servedFile(this.#folder), served);
     rmSync(flagsFile(this.#folder), { force: true });
     this.#write(servingFile(this.#folder), server);
   }
 
-  /** Writes ready.json: every plugin can do its work. */
+  /** Writes ready.json once every plugin can do its work. */
   announceReady(server: ServerRecord): void {
     this.#write(readyFile(this.#folder), server);
   }
 
-  /** Rewrites those of the two files that are there: something about the server has changed. */
+  /** Rewrites the existing ones of the two files after a change of the server. */
   update(server: ServerRecord): void {
     for (const file of [servingFile(this.#folder), readyFile(this.#folder)]) {
       if (existsSync(file)) this.#write(file, server);
@@ -194,7 +200,7 @@ export class DirectoryLock {
     removeRecords(this.#folder);
   }
 
-  /** Gives the directory up. */
+  /** Releases the lock. */
   release(): void {
     this.withdraw();
     rmSync(pidFile(this.#folder), { force: true });

@@ -13,7 +13,7 @@ import { version } from "./version.ts";
 
 const freePort = "127.0.0.1:0";
 const nothing = (): void => undefined;
-/** What the bus would log is not what a demonstration shows; what it fails by is thrown. */
+/** The demo does not show the bus's log. Failures are thrown. */
 const silent: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 
 async function temporaryFolder(): Promise<string> {
@@ -26,8 +26,8 @@ async function temporaryFolder(): Promise<string> {
 }
 
 /**
- * A whole bus in a temporary folder and in this process, with the nats-server that it carries, on free loopback ports.
- * Nothing of the environment or of the working folder takes part. It goes with the scope that holds it.
+ * A complete bus in this process, in a temporary folder, with the embedded nats-server on free loopback ports. It
+ * ignores the environment and the working directory. Disposing it stops the bus and removes the folder.
  */
 export class DemoBus implements AsyncDisposable {
   private constructor(
@@ -35,7 +35,7 @@ export class DemoBus implements AsyncDisposable {
     private readonly release: AsyncDisposableStack,
   ) {}
 
-  /** Starts one. Errors: those of boot; the signal ends it. */
+  /** Starts a demo bus. Errors: those of boot. The signal aborts the start. */
   static async start(signal: AbortSignal): Promise<DemoBus> {
     await using release = new AsyncDisposableStack();
     const dataDir = await temporaryFolder();
@@ -55,12 +55,12 @@ export class DemoBus implements AsyncDisposable {
     return new DemoBus(bus, release.move());
   }
 
-  /** Where it is. */
+  /** The URL of the bus. */
   get url(): string {
     return this.bus.site.url();
   }
 
-  /** Makes an identity, has the bus know its public half, and connects. It is closed with the bus. */
+  /** Generates an identity, registers its public keys and connects. The connection is closed with the bus. */
   async join(handle: string, signal: AbortSignal): Promise<Client> {
     const identity = await generateIdentity();
     const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = identity;

@@ -1,3 +1,9 @@
+/**
+ * The command `demo`: a scripted story on a temporary bus, to show what encryption and membership do.
+ * Three people talk in an encrypted room. One is kicked, and then the demo checks that the bus refuses her, and that
+ * the keys she kept open only old messages. Every step checks its result, so a demo that ends without an error is also
+ * a smoke test.
+ */
 import { Command } from "commander";
 import { openFrame } from "../client/frames.ts";
 import type { Bus, Room } from "../client/index.ts";
@@ -9,20 +15,20 @@ import { interruption } from "./interrupt.ts";
 import { flushOut, printLine } from "./print.ts";
 import { type Piece, painter } from "./terminal-text.ts";
 
-/** What a demonstration takes at most, in milliseconds. */
+/** Timeout of the demo, in milliseconds. */
 const demoMs = 60_000;
-/** How much is shown of an id, a key or a ciphertext. */
+/** How many characters of an id, key or ciphertext are shown. */
 const shownLength = 8;
 
 const paint = painter();
 
-/** A step of the story. */
+/** Prints a step of the story. */
 function tell(text: string): void {
   printLine();
   printLine(paint(text, "cyan"));
 }
 
-/** What came of it; long ids, keys and ciphertexts are cut. */
+/** Prints the result of a step, with long ids, keys and ciphertexts shortened. */
 function show(text: string, speaker: Piece = ""): void {
   const cut = text.replace(/[A-Za-z0-9_+/=-]{24,}/g, (long) => `${long.slice(0, shownLength)}…`);
   printLine("  ", speaker, cut);
@@ -31,7 +37,7 @@ function show(text: string, speaker: Piece = ""): void {
 const failed = (what: string): UnibusError =>
   new UnibusError("internal", `the demonstration failed: ${what} (report it)`);
 
-/** What refuses some work, in words. Errors: internal where nothing does. */
+/** Returns the text of the expected refusal. Errors: internal if the work is not refused. */
 async function refusalOf(what: string, work: () => Promise<unknown>): Promise<string> {
   try {
     await work();
@@ -42,7 +48,7 @@ async function refusalOf(what: string, work: () => Promise<unknown>): Promise<st
   throw failed(`${what} was not refused`);
 }
 
-/** A talk in which each thing is shown as one member hears it, live. */
+/** A conversation that shows each message as one member receives it. */
 class Talk implements AsyncDisposable {
   readonly #heard;
 
@@ -66,7 +72,7 @@ class Talk implements AsyncDisposable {
   }
 }
 
-/** The frames that a bus holds of a room, as it holds them. */
+/** Fetches the frames that the bus stores for a room. */
 async function framesOf(bus: Bus, room: Room, signal: AbortSignal): Promise<Frame[]> {
   const { messages } = await bus.control.history(room.id, { limit: 100 }, signal);
   return messages.map((text) => {
@@ -83,7 +89,7 @@ interface Scene {
   readonly signal: AbortSignal;
 }
 
-/** Three people in a room: what they hear, and what the bus has of it. */
+/** Scene 1: three people talk in a room; what they receive, and what the bus stores. */
 async function converse({ ana, bob, eve, signal }: Scene) {
   tell("ana creates room.demo, encrypted, persisted and signed, and adds bob and eve");
   const room = await ana.createRoom("room.demo", "matrix", signal);
@@ -105,7 +111,7 @@ async function converse({ ana, bob, eve, signal }: Scene) {
   return { room, bobs, eves, first };
 }
 
-/** One of the three is put out: what of her is refused, and what would not even help her. */
+/** Scene 2: one member is kicked; what she is refused, and what her old keys cannot open. */
 async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<ReturnType<typeof converse>>): Promise<void> {
   const { room, bobs, eves, first } = talked;
   const sealed = await eve.control.roomKey(room.id, 1, signal);
@@ -173,7 +179,7 @@ async function demo(): Promise<void> {
   await flushOut();
 }
 
-/** `demo`: the whole story on one screen, on a bus that lives as long as it. */
+/** The command `demo`. Its bus exists only while it runs. */
 export function demoCommand(): Command {
   return new Command("demo")
     .description("see it work: a temporary bus, three people, an encrypted room, and one who is removed")

@@ -1,16 +1,18 @@
-/** Files of denials, as `restore` takes and writes them. */
+/** Reads and writes the denials files of `restore`. */
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { type Denial, denialLine, denialsFile, parseDenials } from "../contracts/denials.ts";
 import { UnibusError } from "../wire/errors.ts";
 
-/** The file of the denials of a data directory, or null where there is none. */
+/** The denials file of a data directory, or null if there is none. */
 export function ownDenials(dataDir: string): string | null {
   const file = join(dataDir, denialsFile);
   return existsSync(file) ? file : null;
 }
 
-/** The denials of some files, each once, by time. Errors: not_found; invalid, naming the line that is damaged. */
+/**
+ * Reads denials from files, without duplicates, sorted by time. Errors: not_found; invalid, naming the damaged line.
+ */
 export function readDenials(files: readonly string[]): Denial[] {
   const found = new Map<string, Denial>();
   for (const file of files) {
@@ -25,7 +27,7 @@ export function readDenials(files: readonly string[]): Denial[] {
   return [...found.values()].sort((a, b) => a.at - b.at);
 }
 
-/** Appends to a data directory's denials those that it does not have. */
+/** Appends the missing denials to a data directory's file. */
 export function keepDenials(dataDir: string, denials: readonly Denial[]): void {
   const file = ownDenials(dataDir);
   const known = new Set(file === null ? [] : readDenials([file]).map(denialLine));

@@ -1,6 +1,6 @@
 /**
- * Warnings about messages that were dropped: how many, why, and whose. The first of a kind is told at once by a command
- * that follows a room, later ones each time that there are ten times as many, and the rest when the command ends.
+ * Warnings about dropped messages: how many, why, and whose. A command that follows a room prints the first drop of a
+ * kind immediately, then again whenever the count has grown tenfold, and the rest when it ends.
  */
 import type { BusEvents } from "../client/index.ts";
 import { openedRoom } from "./open-room.ts";
@@ -8,7 +8,7 @@ import { printNote } from "./print.ts";
 
 type Drop = BusEvents["suspicious"];
 
-/** How many kinds are counted apart. What members cause must not fill the memory. */
+/** Maximum number of kinds that are counted. Members cause drops and must not exhaust memory. */
 const kindsMax = 100;
 
 interface Count {
@@ -17,7 +17,7 @@ interface Count {
   told: number;
 }
 
-/** Reasons that say that no unibus client made it. */
+/** Reasons that no unibus client can have caused. */
 const foreign: ReadonlySet<string> = new Set(["not_json", "not_canonical", "too_large"]);
 
 function personIn(roomId: string | null, endpoint: string): string {
@@ -25,7 +25,7 @@ function personIn(roomId: string | null, endpoint: string): string {
   return handle === undefined ? endpoint : `${handle} (${endpoint})`;
 }
 
-/** One kind of drop in words. */
+/** Describes one kind of drop. */
 function dropText({ roomId, what, from, claims }: Drop, count: number): string {
   const messages = count === 1 ? "1 message" : `${count} messages`;
   const name = openedRoom(roomId)?.subject ?? roomId;
@@ -41,13 +41,13 @@ function dropText({ roomId, what, from, claims }: Drop, count: number): string {
   return `${messages} ${sender} in ${name} dropped: ${what} (the sender, or the bus, is at fault)`;
 }
 
-/** Counts what a command drops, and tells it. */
+/** Counts the messages that a command drops, and prints warnings. */
 export class DropNotes {
   readonly #counts = new Map<string, Count>();
 
   constructor(private readonly follows: boolean) {}
 
-  /** Takes a drop. */
+  /** Counts a drop. */
   take(drop: Drop): void {
     const key = [drop.roomId, drop.what, drop.from, drop.claims].join(" ");
     const known = this.#counts.get(key);
@@ -58,7 +58,7 @@ export class DropNotes {
     if (this.follows && (one.told === 0 || one.count >= 10 * one.told)) this.#tell(one);
   }
 
-  /** Tells what was not told yet. */
+  /** Prints the drops that were not printed yet. */
   flush(): void {
     for (const one of this.#counts.values()) if (one.count > one.told) this.#tell(one);
   }

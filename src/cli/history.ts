@@ -7,9 +7,9 @@ import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote } from "./print.ts";
 import { lastRaw, printRaw } from "./raw.ts";
 
-/** How many messages are printed: where nothing is said, and at most. */
+/** How many messages are printed by default and at most, and the size of a page. */
 const limits = { usual: 200, most: 10_000, page: 1_000 } as const;
-/** How many pages are read: members may have filled a room with what does not hold and is dropped. */
+/** Maximum number of pages to read. Members may have filled a room with invalid messages, which are dropped. */
 const pagesMax = 64;
 
 interface HistoryOptions extends PeerOptions, RoomChoices {
@@ -18,13 +18,13 @@ interface HistoryOptions extends PeerOptions, RoomChoices {
   readonly raw?: boolean;
 }
 
-/** The last messages of a room, oldest first, page by page backwards. */
+/** Fetches the last messages of a room, oldest first, paging backwards. */
 export async function lastMessages(room: Room, limit: number, signal: AbortSignal): Promise<Message[]> {
   const pages: (readonly Message[])[] = [];
   let before: number | undefined;
   for (let left = limit; left > 0 && pages.length < pagesMax; ) {
     const place = before === undefined ? {} : { before };
-    // Where a page held little, the next is as large as it may be: else junk costs a request for each few frames.
+    // After the first page, ask for full pages: invalid messages would otherwise cost a request for every few frames.
     const size = pages.length === 0 ? Math.min(left, limits.page) : limits.page;
     const page = await room.history({ limit: size, ...place }, signal);
     pages.unshift(page.messages);
@@ -54,7 +54,7 @@ async function history(name: string, options: HistoryOptions): Promise<void> {
   });
 }
 
-/** `history ROOM`: what was said. Source: spec 14. */
+/** The command `history ROOM`. Source: spec 14. */
 export function historyCommand(): Command {
   return peerCommand(new Command("history"))
     .description("print the last messages of a room that keeps them, oldest first; ? marks an unsigned one")

@@ -17,12 +17,12 @@ import { type BusOptions, dataOption, flagOption, pluginOption, pluginsOption } 
 /** The options of a command on a data directory. */
 export type HostOptions = BusOptions & PrintOptions;
 
-/** Gives a command the options that name its data directory and configuration. */
+/** Adds the options for the data directory and the configuration to a command. */
 export function hostCommand(command: Command): Command {
   return command.addOption(dataOption()).addOption(pluginsOption()).addOption(pluginOption()).addOption(flagOption());
 }
 
-/** What a command on a data directory boots from: the plugins and flags with which it was served last. */
+/** The boot options of a command on a data directory: the plugins and flags with which it was last served. */
 export async function hostSetup(options: HostOptions): Promise<BootOptions> {
   const last = lastServe(options.data);
   const plugins = options.plugins ?? last.plugins ?? undefined;
@@ -43,7 +43,7 @@ export async function hostSetup(options: HostOptions): Promise<BootOptions> {
   return { ...setup, overrides: { ...overrides, flags: { ...Object.fromEntries(served), ...overrides.flags } } };
 }
 
-/** Takes a directory; null where a server that answers has it. Errors: conflict while one only starts. */
+/** Locks a directory, or returns null if a running server has it. Errors: conflict while a server is starting. */
 function lockUnlessServed(dataDir: string): DirectoryLock | null {
   try {
     return new DirectoryLock(dataDir);
@@ -53,14 +53,14 @@ function lockUnlessServed(dataDir: string): DirectoryLock | null {
   }
 }
 
-/** The same setup, its nats-server at ports where it is in nobody's way. */
+/** The same setup, with nats-server on free ports so that it conflicts with no other server. */
 function onFreePorts(setup: BootOptions): BootOptions {
   const { settings } = setup.overrides;
   const nats = { ...settings["nats-embedded"], listen: "127.0.0.1:0", ws: "127.0.0.1:0" };
   return { ...setup, overrides: { ...setup.overrides, settings: { ...settings, "nats-embedded": nats } } };
 }
 
-/** Whether the rows that some tokens are about are there already. Those that are kept elsewhere count as there. */
+/** Whether the data behind some tokens exists already. Data in another place counts as existing. */
 async function hasRows(setup: BootOptions, tokens: readonly Token<unknown>[]): Promise<boolean> {
   const needed = closure((await planBus(setup)).plugins, tokens);
   const configOf = (name: string) => needed.find(({ plugin }) => plugin.name === name)?.config;
@@ -70,14 +70,14 @@ async function hasRows(setup: BootOptions, tokens: readonly Token<unknown>[]): P
 }
 
 /**
- * Boots what some tokens need. What only one process may run is borrowed from the server, or run while there is none:
- * then with the lock, which is released after the bus has stopped.
+ * Boots the services that some tokens need. Plugins that only one process may run are borrowed from the running server.
+ * Without a server they run here under the lock, which is released after the bus has stopped.
  */
 export async function bootOnHost(
   setup: BootOptions,
   tokens: readonly Token<unknown>[],
 ): Promise<{ bus: Bus; lock: DirectoryLock | null }> {
-  // A command that takes access away notes that like the server does.
+  // A command that takes access away must record a denial, as the server does.
   const wanted = [...tokens, Denials];
   const isNeeded = closure((await planBus(setup)).plugins, wanted).some(({ plugin }) => plugin.name in attached);
   const lock = isNeeded ? lockUnlessServed(setup.dataDir) : null;
@@ -92,9 +92,9 @@ export async function bootOnHost(
 }
 
 /**
- * Runs `work` with one service over the store of a data directory, whether or not a server runs on it.
- * `creates`: whether it makes the directory where there is none. `needsServer`: whether a server must run on it.
- * Errors: not_found for a directory that is not there; unavailable without the server that is needed.
+ * Runs `work` with one service of a data directory, whether or not a server is running on it. `creates`: creates the
+ * directory if it is missing. `needsServer`: a server must be running.
+ * Errors: not_found for a missing directory; unavailable if a server is needed and none is running.
  */
 export async function onHost<S, T>(
   options: HostOptions,
@@ -123,7 +123,7 @@ export async function onHost<S, T>(
   }
 }
 
-/** A handle on the command line, in its normal form. */
+/** Parses a handle on the command line and normalizes it. */
 export function handleArgument(text: string): string {
   try {
     return checkHandle(text);

@@ -6,10 +6,10 @@ import { dirname, isAbsolute, join, resolve } from "node:path";
 import { type Identity, identityText, parseIdentity } from "../client/identity.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 
-/** More than any identity file holds, in bytes. */
+/** Larger than any identity file, in bytes. */
 const fileBytesMax = 4_096;
 
-/** Where the identity of this user is, if nobody says otherwise. Source: spec 14. */
+/** The default path of this user's identity file. Source: spec 14. */
 export function defaultIdentityFile(env: Readonly<Record<string, string | undefined>> = process.env): string {
   const config = env.XDG_CONFIG_HOME;
   const base = config && isAbsolute(config) ? config : join(env.HOME || homedir(), ".config");
@@ -24,7 +24,7 @@ const refuse = (what: string, mend: string, cause?: unknown): UnibusError =>
 
 async function readSmall(file: string): Promise<string> {
   try {
-    // Without O_NONBLOCK the open of a named pipe would wait for a writer for ever.
+    // Without O_NONBLOCK, opening a named pipe would wait forever for a writer.
     await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await handle.stat();
     if (!stat.isFile()) throw refuse(`${file} is not a file`, "name an identity file with --identity");
@@ -42,8 +42,8 @@ async function readSmall(file: string): Promise<string> {
 }
 
 /**
- * The identity in a file. A file that is not as it must be is never changed and never replaced.
- * Errors: not_found; invalid when it is corrupt, names the file and repeats no key.
+ * Reads an identity from a file. A malformed file is never changed or replaced.
+ * Errors: not_found; invalid if the file is malformed. The error names the file and contains no key.
  */
 export async function readIdentityFile(file: string): Promise<Identity> {
   const text = await readSmall(file);
@@ -52,15 +52,15 @@ export async function readIdentityFile(file: string): Promise<Identity> {
   });
 }
 
-/** Writes an identity to a new file. Errors: as of `writePrivateFile`. */
+/** Writes an identity to a new file. Errors: those of `writePrivateFile`. */
 export async function writeIdentityFile(file: string, identity: Identity): Promise<void> {
   await writePrivateFile(file, identityText(identity));
 }
 
 /**
- * Writes a new file that only its owner may read, all of it or nothing.
- * Folders that are missing are made, for the owner alone.
- * Errors: conflict when the file exists, whatever it holds; invalid when it cannot be written.
+ * Writes a new file that only its owner can read, completely or not at all. Missing folders are created, for the owner
+ * alone.
+ * Errors: conflict if the file exists, regardless of its content; invalid if it cannot be written.
  */
 export async function writePrivateFile(file: string, text: string): Promise<void> {
   const folder = dirname(resolve(file));
@@ -68,7 +68,7 @@ export async function writePrivateFile(file: string, text: string): Promise<void
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await writeDraft(draft, text);
-    // A link never replaces what is there, and the name appears with the whole content behind it.
+    // A link never replaces a file, and the name appears only with the complete content.
     await link(draft, file);
   } catch (cause) {
     const code = codeOf(cause);

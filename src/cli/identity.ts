@@ -7,23 +7,23 @@ import { defaultIdentityFile, readIdentityFile, writeIdentityFile, writePrivateF
 import { type Fields, type PrintOptions, printFields, printLine, printNote } from "./print.ts";
 import { placeOf } from "./remembered.ts";
 
-/** Far more than twelve words take, in characters. */
+/** Much longer than twelve words, in characters. */
 const typedCharsMax = 4_096;
 
-/** Names the identity file for every command that reads or makes one. */
+/** The environment variable for the identity file, used by every command that reads or creates one. */
 const identityVariable = "UNIBUS_IDENTITY";
 
-/** `--identity FILE`, or the environment, for every command that acts as a peer. */
+/** The option `--identity FILE`, or its environment variable, for every command that acts as a peer. */
 export function identityOption(): Option {
   return new Option("--identity <file>", "the identity file (default: that of this user)").env(identityVariable);
 }
 
-/** The file that an option or the environment names, else the one that goes with the bus in use, else the default. */
+/** The identity file: from the option or the environment, else that of the bus in use, else the default. */
 function identityFileOf(named: string | undefined): string {
   return placeOf({ identity: named }).identity;
 }
 
-/** What others may know of an identity. */
+/** The public part of an identity. */
 export function publicFields(identity: Identity): Fields {
   return {
     endpoint: identity.endpoint,
@@ -58,7 +58,7 @@ async function show(options: { identity?: string } & PrintOptions): Promise<void
   printFields(publicFields(await readIdentityFile(identityFileOf(options.identity))), options);
 }
 
-/** Gives stock NATS tools the same key in their own form. */
+/** Exports the private key in the format of stock NATS tools. */
 async function exportNkey(options: { identity?: string; out: string }): Promise<void> {
   const identity = await readIdentityFile(identityFileOf(options.identity));
   await writePrivateFile(options.out, `${userNkeySeed(identity.signPriv.subarray(0, 32))}\n`);
@@ -66,7 +66,7 @@ async function exportNkey(options: { identity?: string; out: string }): Promise<
   printLine(identity.nkey);
 }
 
-/** What was typed or piped in: to the end, or to the end of the line that completes the words. */
+/** Reads words that were typed or piped in, up to the end of input or of the line that completes them. */
 async function typedWords(): Promise<string> {
   if (process.stdin.isTTY) printNote(`Type the ${walletWords} words, then Enter:`);
   const decoder = new TextDecoder();
@@ -85,7 +85,7 @@ async function restore(options: { out?: string } & PrintOptions): Promise<void> 
   printFields(publicFields(identity), options);
 }
 
-/** `identity new|show|nkey|restore`. Source: spec 14. */
+/** The commands `identity new|show|nkey|restore`. Source: spec 14. */
 export function identityCommand(): Command {
   const command = new Command("identity").description("make and show your keys");
   const out = () =>

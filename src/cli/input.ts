@@ -13,7 +13,7 @@ function joined(chunks: readonly Uint8Array[]): Uint8Array {
   return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : new Uint8Array(Buffer.concat(chunks));
 }
 
-/** Some bytes to their end. Errors: too_large for more than any message holds. */
+/** Reads a stream to its end. Errors: too_large if it exceeds the maximum size of a message. */
 export async function wholeOf(stream: AsyncIterable<Uint8Array>, what: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -28,16 +28,16 @@ export async function wholeOf(stream: AsyncIterable<Uint8Array>, what: string): 
 const carriageReturn = 0x0d;
 const byteOrderMark = [0xef, 0xbb, 0xbf] as const;
 
-/** A line without the carriage return of Windows, and the first one without a byte order mark. */
+/** Strips the carriage return of Windows, and from the first line the byte order mark. */
 function plainLine(line: Uint8Array, isFirst: boolean): Uint8Array {
   const from = isFirst && byteOrderMark.every((byte, at) => line[at] === byte) ? byteOrderMark.length : 0;
   return line.subarray(from, line.at(-1) === carriageReturn ? line.length - 1 : line.length);
 }
 
 /**
- * Some bytes line by line, without their line ends (LF or CRLF) and without a byte order mark before the first. What
- * follows the last line end is a line, too.
- * Errors: too_large for a line that is larger than any message.
+ * Yields the lines of a stream without line ends (LF or CRLF) and without a leading byte order mark. Text after the
+ * last line end is a line, too.
+ * Errors: too_large for a line larger than any message.
  */
 export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void> {
   let rest: Uint8Array[] = [];
@@ -60,16 +60,16 @@ export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerat
   if (size > 0) yield plainLine(joined(rest), count === 0);
 }
 
-/** A file that a command line names, opened for reading. */
+/** A file named on the command line, opened for reading. */
 export interface NamedFile {
   readonly stream: AsyncIterable<Uint8Array>;
-  /** In bytes; null for a pipe or a device, which does not say. */
+  /** In bytes, or null for a pipe or device of unknown size. */
   readonly size: number | null;
 }
 
 /**
- * Opens a file that a command line names: also a pipe, as of `<(command)`, or a device.
- * Errors: not_found for one that is not there; invalid for a folder, and for one that cannot be looked at.
+ * Opens a file named on the command line, which may also be a pipe, such as `<(command)`, or a device.
+ * Errors: not_found for a missing file; invalid for a folder, and for a file that cannot be read.
  */
 export async function openNamed(path: string): Promise<NamedFile> {
   try {
@@ -86,7 +86,7 @@ export async function openNamed(path: string): Promise<NamedFile> {
   }
 }
 
-/** Refuses an empty message. Errors: of usage. */
+/** Refuses an empty message with a usage error. */
 export function checkNotEmpty<T extends Uint8Array | string>(data: T, what: string): T {
   if (data.length > 0) return data;
   throw new InvalidArgumentError(`nothing to send: ${what} is empty (write a message)`);

@@ -1,9 +1,9 @@
-/** The signals by which a person or a supervisor asks a command to stop, with what a shell adds to 128 for each. */
+/** The signals that ask a command to stop, with the number that a shell adds to 128. */
 const signals = { SIGINT: 2, SIGTERM: 15 } as const;
 
-/** The end of a command that was asked to stop before it was done. */
+/** The error of a command that was asked to stop before it was done. */
 export class Interrupted extends Error {
-  /** As shells count: 130 for Ctrl-C. */
+  /** The shell's exit code: 130 for Ctrl-C. */
   readonly exitCode: number;
 
   constructor(signal: keyof typeof signals) {
@@ -12,7 +12,7 @@ export class Interrupted extends Error {
   }
 }
 
-/** Aborted with an `Interrupted` by the first signal that asks to stop; a second one ends the process at once. */
+/** Returns a signal that is aborted with `Interrupted` by SIGINT or SIGTERM. A second one exits immediately. */
 export function interruption(): AbortSignal {
   const asked = new AbortController();
   for (const signal of Object.keys(signals) as (keyof typeof signals)[]) {

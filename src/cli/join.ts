@@ -17,7 +17,7 @@ interface JoinOptions extends PrintOptions {
   readonly busClock?: boolean;
 }
 
-/** The identity of a file, made from fresh words where there is none. The words are shown once, on a terminal only. */
+/** Reads an identity file, or creates one from new words, which are shown once and only on a terminal. */
 async function identityIn(file: string): Promise<Identity> {
   if (existsSync(file)) return readIdentityFile(file);
   const words = newWords();
@@ -33,7 +33,7 @@ async function identityIn(file: string): Promise<Identity> {
 
 async function join(given: readonly string[], options: JoinOptions): Promise<void> {
   const link = parseJoinLink(given.length === 1 && given[0] === "-" ? await Bun.stdin.text() : given.join(" "));
-  // A file that cannot be read is found before the invite is spent.
+  // A damaged file must be found before the invite is used up.
   remembered();
   const file = options.identity || defaultIdentityFile();
   const identity = await identityIn(file);
@@ -47,14 +47,14 @@ async function join(given: readonly string[], options: JoinOptions): Promise<voi
     });
     printFields({ url: link.url, handle, role, ...publicFields(identity) }, options);
   } catch (error) {
-    // The answer to an earlier try may have been lost: then this bus is its user's, too.
+    // The reply to an earlier attempt may have been lost, so this user may already be registered.
     if (hasCode(error, "conflict") && remembered().inUse === null) keep(here);
     throw error;
   }
   keep(here);
 }
 
-/** Remembers the bus: as the one in use only where there is none yet. A file that cannot be written is a note. */
+/** Remembers the bus, as the one in use only if there is none yet. A file that cannot be written is only reported. */
 function keep(here: KnownBus): void {
   try {
     const before = remembered().inUse;
@@ -69,7 +69,7 @@ function keep(here: KnownBus): void {
   }
 }
 
-/** `join LINK|-`: become a user of a bus. Source: spec 14. */
+/** The command `join LINK|-`, which registers with an invite. Source: spec 14. */
 export function joinCommand(): Command {
   return new Command("join")
     .description("become a user of a bus with an invite link; makes an identity if there is none")

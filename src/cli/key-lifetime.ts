@@ -1,13 +1,13 @@
-/** How long the key of a room may live, as the environment sets it. */
+/** The lifetime of room keys, as set by the environment. */
 import type { KeyLifetime } from "../client/key-age.ts";
 import { UnibusError } from "../wire/errors.ts";
 
-/** The settings, and what each limits. */
+/** The environment variable for each limit. */
 const settings = { days: "UNIBUS_KEY_DAYS", messages: "UNIBUS_KEY_MESSAGES" } as const;
-/** The largest value that a setting takes. */
+/** The maximum value of each limit. */
 const mostOf = { days: 36_500, messages: 1_000_000_000 } as const;
 
-/** The lifetime that the environment sets. Errors: invalid for a value that is not a number in range. */
+/** Reads the lifetime from the environment. Errors: invalid for a value that is not a number in range. */
 export function keyLifetime(environment = process.env): Partial<KeyLifetime> {
   const set: { days?: number; messages?: number } = {};
   for (const name of ["days", "messages"] as const) {

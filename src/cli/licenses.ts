@@ -7,7 +7,7 @@ interface LicensesOptions extends PrintOptions {
   readonly full?: boolean;
 }
 
-/** The parts that were asked for, each by its name. Errors: not_found. */
+/** Selects components by name. Errors: not_found. */
 function chosen(parts: readonly Part[], names: readonly string[]): readonly Part[] {
   if (names.length === 0) return parts;
   return names.flatMap((name) => {
@@ -17,7 +17,7 @@ function chosen(parts: readonly Part[], names: readonly string[]): readonly Part
   });
 }
 
-/** The texts of licences, each below the part's name. */
+/** Prints licence text, each below its component's name. */
 function printTexts(parts: readonly Part[]): void {
   parts.forEach(({ name, version, license, text }, index) => {
     const line = index === 0 ? "" : `\n${"-".repeat(80)}\n\n`;
@@ -25,7 +25,7 @@ function printTexts(parts: readonly Part[]): void {
   });
 }
 
-/** `licenses`: what the executable is made of, and under which terms. */
+/** The command `licenses`, which lists the components of the executable and their licences. */
 export function licensesCommand(): Command {
   return new Command("licenses")
     .description(

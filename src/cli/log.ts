@@ -2,20 +2,20 @@ import pino, { type DestinationStream } from "pino";
 import type { Log } from "../contracts/plugin.ts";
 import { safeLines } from "./terminal-text.ts";
 
-/** How log lines look: for people, or for machines. */
+/** The format of log lines: for people, or for machines. */
 export type LogFormat = "text" | "json";
 
-/** An error as the log shows it, with what caused it. */
+/** Converts an error and its causes for the log. */
 function told(cause: unknown): unknown {
   if (!(cause instanceof Error)) return cause;
   const { name, message, stack, cause: deeper } = cause;
   return { name, message, stack, ...(deeper === undefined ? {} : { cause: told(deeper) }) };
 }
 
-/** How deep the fields of a log line are looked into. */
+/** Maximum depth of a log line's fields. */
 const depthMax = 8;
 
-/** A field of a log line with its texts made harmless: what other people wrote may stand in an error or a name. */
+/** Escapes control characters in a log field: errors and names may contain text by other people. */
 function harmless(value: unknown, depth = 0): unknown {
   if (typeof value === "string") return safeLines(value);
   if (typeof value !== "object" || value === null || depth === depthMax) return value;
@@ -23,7 +23,7 @@ function harmless(value: unknown, depth = 0): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, harmless(one, depth + 1)]));
 }
 
-/** Loaded where people read the log: the machines' form starts and idles without it. */
+/** Loaded only for logs that people read, so that a server with JSON logs starts faster and uses less memory. */
 async function textStream(isTerminal: boolean): Promise<DestinationStream> {
   const { default: pretty } = await import("pino-pretty");
   const colorize = isTerminal && !process.env.NO_COLOR;
@@ -34,8 +34,9 @@ async function textStream(isTerminal: boolean): Promise<DestinationStream> {
 }
 
 /**
- * Logs on stderr, by name of a plugin. Without a transport: those run in threads that the executable does not carry.
- * Shape: text for people on a terminal, else JSON lines, unless `format` says which.
+ * Creates the log on stderr, with a child for each plugin. Pino's transports are not used, because they run in threads
+ * that the executable does not contain.
+ * Shape: text on a terminal, otherwise JSON lines, unless `format` chooses one.
  */
 export async function makeLog(format: LogFormat | undefined): Promise<(name: string) => Log> {
   const isTerminal = process.stderr.isTTY === true;

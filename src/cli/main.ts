@@ -1,4 +1,4 @@
-/** The executable `unibus`. What stands first here runs first: becoming nats-server must not load the rest. */
+/** Entry point of the executable `unibus`. Launching nats-server comes first, so that it does not load the rest. */
 import { launch, launchCommand } from "../plugins/nats-embedded/launch.ts";
 
 if (process.argv[2] === launchCommand) {

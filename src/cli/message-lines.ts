@@ -6,16 +6,16 @@ import { colourOf, type Piece, painter } from "./terminal-text.ts";
 
 /** By how much a stored file is larger than the file, in bytes: the tag of the cipher. */
 const sealBytes = 16;
-/** How many messages are remembered, so that what answers one can say which. */
+/** How many messages are remembered, to quote them in replies. */
 const rememberedMax = 1_000;
-/** How much of a message is repeated by what answers it, in characters. */
+/** Length of the quote in a reply, in characters. */
 const excerptLengthMax = 30;
-/** How much of an id or an endpoint tells one from another. */
+/** How many characters of an id or endpoint identify it in output. */
 const shortLength = 6;
 
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Bytes as text, or null for what is no UTF-8. */
+/** Decodes UTF-8, or returns null if the bytes are not UTF-8. */
 export function textOf(data: Uint8Array): string | null {
   try {
     return strict.decode(data);
@@ -24,16 +24,16 @@ export function textOf(data: Uint8Array): string | null {
   }
 }
 
-/** A size as people say it. */
+/** Formats a size for people. */
 export function sizeText(bytes: number): string {
   if (bytes < 1_024) return `${bytes} B`;
   return bytes < 1_048_576 ? `${(bytes / 1_024).toFixed(1)} KiB` : `${(bytes / 1_048_576).toFixed(1)} MiB`;
 }
 
 /**
- * A message as JSON: `{id, from, handle, time, kind, text | data, thread?, re?, blob?, verified, late, early,
+ * Formats a message as JSON: `{id, from, handle, time, kind, text | data, thread?, re?, blob?, verified, late, early,
  * clock_unsure?}`.
- * Shape: `data` is base64-std, where the data is no UTF-8; `blob` is what `blob get` takes.
+ * Shape: `data` is base64-std, used if the data is not UTF-8; `blob` is a reference for `blob get`.
  */
 export function messageFields(message: Message): object {
   const { id, from, handle, timeMs, kind, data, thread, replyTo, blob, epoch } = message;
@@ -51,25 +51,25 @@ export function messageFields(message: Message): object {
 
 const two = (number: number): string => String(number).padStart(2, "0");
 
-/** Messages of one room as lines for people. */
+/** Formats the messages of one room as lines for people. */
 export class MessageLines {
   readonly #paint = painter();
   readonly #excerpts = new Map<string, string>();
 
   constructor(
     private readonly room: Room,
-    /** Whether the time is that of the day alone. */
+    /** Whether to print the time without the date. */
     private readonly isBrief = false,
   ) {}
 
-  /** The name of a peer: its handle, with a piece of its endpoint where another member is called the same. */
+  /** The name of a peer: its handle, with part of its endpoint if another member has the same handle. */
   nameOf({ from, handle }: { readonly from: string; readonly handle: string }): string {
     const isShared = this.room.members.some((one) => one.handle === handle && one.endpoint !== from);
     const name = handle || "?";
     return isShared ? `${name}#${from.slice(0, shortLength)}` : name;
   }
 
-  /** One message as one line: time, handle, text. A `?` after the name says that no signature was checked. */
+  /** Formats a message as one line: time, handle, text. A `?` after the name means that no signature was verified. */
   lineOf(message: Message): Piece[] {
     const name = this.nameOf(message);
     const shown = this.#paint(`${name}${message.verified ? "" : "?"}`, colourOf(message.from));
@@ -111,7 +111,7 @@ export class MessageLines {
   }
 }
 
-/** What prints the messages of a room: for people, or as JSON. */
+/** Returns a function that prints the messages of a room as text or JSON. */
 export function linePrinter(
   room: Room,
   { json, ids }: { readonly json?: boolean | undefined; readonly ids?: boolean | undefined },

@@ -1,3 +1,9 @@
+/**
+ * Copies rows and blobs from one store to another, and verifies the copy. `migrate-to-kv` and `migrate-to-sqlite` use
+ * it.
+ * Every step is idempotent, so an interrupted migration can be run again. `clearTarget` refuses a target with newer
+ * rows, because overwriting them would, for example, undo a revocation.
+ */
 import type { BlobStore, StoredBlob } from "../contracts/blobs.ts";
 import type { InviteStore, Snapshot } from "../contracts/store.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
@@ -5,18 +11,18 @@ import { type Difference, differences, RowCounter, type RowCounts } from "./back
 import { printNote } from "./print.ts";
 import { Progress } from "./progress.ts";
 
-/** How many differences are named; the rest are counted. */
+/** How many differences are printed; the rest are only counted. */
 const namedMax = 20;
 
-/** One end of a migration. */
+/** One side of a migration. */
 export interface End {
   readonly snapshot: Snapshot;
   readonly invites: InviteStore;
-  /** Undefined where no plugin keeps blobs. */
+  /** Undefined if no plugin stores blobs. */
   readonly blobs: BlobStore | undefined;
 }
 
-/** Names what is wrong on stderr, the first of it, as it is found. */
+/** Prints faults to stderr as they are found, up to a limit. */
 class Faults {
   count = 0;
 
@@ -35,11 +41,11 @@ export async function countRows(store: Snapshot): Promise<RowCounts> {
   return counter.counts;
 }
 
-/** Why a row of the target may not be written over, or null: it was not there, or was copied from an older source. */
+/** Why a row of the target must not be overwritten, or null if it is missing or older. */
 function whyNewer({ here, there }: Difference): string | null {
   if (there === null) return null;
   if (here === null) {
-    // The parts of a room go by the version of the room.
+    // The room's version covers the parts of a room.
     return there.kind === "user" || there.kind === "invite" || there.kind === "room" ? "is not in the source" : null;
   }
   const isNewer =
@@ -56,9 +62,9 @@ function whyNewer({ here, there }: Difference): string | null {
 }
 
 /**
- * Makes sure that a copy into a target takes nothing back that happened there since: a removal, above all. The first
- * admin's invite of a bus that nobody uses is made void.
- * Errors: conflict, and nothing is written.
+ * Checks that a copy would undo nothing that happened in the target, such as a removal. Cancels the first admin's
+ * invite of a target without users.
+ * Errors: conflict, and then nothing is written.
  */
 export async function clearTarget(from: Snapshot, to: End): Promise<void> {
   const faults = new Faults();
@@ -78,7 +84,7 @@ export async function clearTarget(from: Snapshot, to: End): Promise<void> {
   await voidInvites(to.invites, unused);
 }
 
-/** Makes the first admin's invites of a bus void that nobody uses, since another bus's people come into it. */
+/** Cancels the first admin's invites of an unused bus, because another bus's users move into it. */
 export async function voidInvites(invites: InviteStore, ids: readonly string[]): Promise<void> {
   for (const id of ids) {
     await invites.deleteInvite(id);
@@ -92,7 +98,7 @@ export async function copyRows(from: Snapshot, to: Snapshot, rows: number): Prom
   await to.importAll(new RowCounter().pass(from.exportAll(), progress.tell));
 }
 
-/** Reads both stores back and names what differs, on stderr. Gives how much. */
+/** Compares both stores and prints the differences to stderr. Returns their number. */
 export async function countDifferences(from: Snapshot, to: Snapshot): Promise<number> {
   const faults = new Faults();
   for await (const { name, here, there } of differences(from.exportAll(), to.exportAll())) {
@@ -102,18 +108,18 @@ export async function countDifferences(from: Snapshot, to: Snapshot): Promise<nu
   return faults.count;
 }
 
-/** What became of the blobs. */
+/** The result of copying blobs. */
 export interface CopiedBlobs {
   readonly blobs: number;
   readonly blob_bytes: number;
-  /** Those that could not be brought over. */
+  /** Number of blobs that could not be copied. */
   readonly lost: number;
 }
 
 const bytesOf = ({ body }: StoredBlob): AsyncIterable<Uint8Array> =>
   (body instanceof Blob ? body.stream() : body) as AsyncIterable<Uint8Array> & ReadableStream<Uint8Array>;
 
-/** The bytes of a blob; they end without an error only if they hash to its name. */
+/** Yields the bytes of a blob, and throws at the end if they do not match its hash. */
 async function* verified(blob: StoredBlob, hash: string): AsyncGenerator<Uint8Array> {
   const hasher = new Bun.CryptoHasher("sha256");
   for await (const chunk of bytesOf(blob)) {
@@ -130,7 +136,7 @@ async function isWhole(blobs: BlobStore, hash: string): Promise<boolean> {
   return true;
 }
 
-/** Copies every blob that is not there, and reads each back. Idempotent. One that is damaged is named and left out. */
+/** Copies each missing blob and reads it back. Idempotent. A damaged blob is reported and skipped. */
 export async function copyBlobs(from: BlobStore, to: BlobStore): Promise<CopiedBlobs> {
   const faults = new Faults();
   let [count, bytes] = [0, 0];

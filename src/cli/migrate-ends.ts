@@ -21,7 +21,7 @@ export interface MigrateOptions extends HostOptions {
 
 const tokens = [Snapshot, InviteStore, BlobStore] as const;
 
-/** Gives a command the options that name the key-value store. */
+/** Adds the options for the key-value store to a command. */
 export function keyValueOptions(command: Command): Command {
   return hostCommand(command)
     .option("--nats-url <url>", "the bus's NATS address, as nats://127.0.0.1:4250 (default: the data directory's own)")
@@ -29,9 +29,9 @@ export function keyValueOptions(command: Command): Command {
     .option("--json", "print JSON");
 }
 
-/** One end that is open. */
+/** An open side of a migration. */
 export interface OpenEnd extends End {
-  /** The store's name. */
+  /** The name of the store. */
   readonly store: string | null;
   close(): Promise<void>;
 }
@@ -51,7 +51,7 @@ function endOf(bus: Bus, lock: DirectoryLock | null = null): OpenEnd {
   };
 }
 
-/** What a database file is opened by, and, where `withBlobs`, the blobs in the folder beside it. */
+/** The boot options for a database file and, with `withBlobs`, the blobs in the folder next to it. */
 export async function fileSetup(file: string, withBlobs = false): Promise<BootOptions> {
   const rows = [
     { use: "store-sqlite", config: { file: basename(file) } },
@@ -65,14 +65,14 @@ export async function fileSetup(file: string, withBlobs = false): Promise<BootOp
   };
 }
 
-/** Opens a database file, and, where `withBlobs`, the blobs in the folder beside it. */
+/** Opens a database file and, with `withBlobs`, the blobs in the folder next to it. */
 export async function openFile(file: string, withBlobs: boolean): Promise<OpenEnd> {
   return endOf(await bootServices(await fileSetup(file, withBlobs), tokens));
 }
 
 /**
- * Opens the key-value store: of the data directory's own configuration, while its server runs or while it does not; or
- * at `natsUrl`, entered as a node of the data directory.
+ * Opens the key-value store: that of the data directory, whether or not its server is running; or the one at `natsUrl`,
+ * logging in as a node with the data directory's credentials.
  */
 export async function openKeyValue({ natsUrl, ca, replicas, ...options }: MigrateOptions): Promise<OpenEnd> {
   checkDataDir(options.data);

@@ -10,12 +10,12 @@ import { printFields, printNote } from "./print.ts";
 import { noteBrought } from "./store-record.ts";
 
 interface ToKvOptions extends MigrateOptions {
-  /** False by --no-backup. */
+  /** False with --no-backup. */
   readonly backup: boolean;
   readonly dryRun?: boolean;
 }
 
-/** Copies the database beside itself before anything else happens. Gives the copy's name. */
+/** Copies the database next to itself before anything else. Returns the copy's name. */
 async function keepCopy(from: OpenEnd, file: string): Promise<string> {
   const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
   const copy = `${file}.before-kv-${stamp}`;
@@ -24,12 +24,12 @@ async function keepCopy(from: OpenEnd, file: string): Promise<string> {
   return copy;
 }
 
-/** The name of the source, where it is the data directory's own. */
+/** The name of the source store if it is in the data directory. */
 function nameIn({ data, db }: ToKvOptions, { store }: OpenEnd): string | null {
   return dirname(resolve(db)) === resolve(data) ? store : null;
 }
 
-/** Copies what one end has to the other, and compares. Errors: conflict when they differ after. */
+/** Copies one side to the other and compares them. Errors: conflict if they differ afterwards. */
 async function bring(from: OpenEnd, options: ToKvOptions): Promise<void> {
   const counts = await countRows(from.snapshot);
   if (options.dryRun) {
@@ -68,7 +68,7 @@ async function toKv(options: ToKvOptions): Promise<void> {
   }
 }
 
-/** `migrate-to-kv`. Source: spec 10. */
+/** The command `migrate-to-kv`. Source: spec 10. */
 export function migrateToKvCommand(): Command {
   const command = new Command("migrate-to-kv")
     .description("copy users, invites, rooms and blobs from a SQLite database to key-value buckets, and compare")

@@ -19,12 +19,12 @@ function isThere(file: string): UnibusError {
   return new UnibusError("conflict", `${file} exists (it is never overwritten: name another file with --db)`);
 }
 
-/** Removes a database that was not finished, with the files beside it. */
+/** Removes an unfinished database with its -wal and -shm files. */
 function removeDraft(draft: string): void {
   for (const end of ["", "-wal", "-shm"]) rmSync(`${draft}${end}`, { force: true });
 }
 
-/** Gives a finished database its name, which nobody else may have taken. */
+/** Renames a finished database to its final name, which must not exist. */
 function publish(draft: string, file: string): void {
   try {
     linkSync(draft, file);
@@ -37,7 +37,7 @@ function publish(draft: string, file: string): void {
   closeSync(folder);
 }
 
-/** Fills a draft from the key-value store. Errors: conflict when they differ after; the draft is nobody's then. */
+/** Fills a draft from the key-value store. Errors: conflict if they differ afterwards; the draft is then removed. */
 async function fill(draft: string, from: OpenEnd, options: MigrateOptions): Promise<void> {
   const counts = await countRows(from.snapshot);
   const to = await openFile(draft, from.blobs !== undefined);
@@ -75,7 +75,7 @@ async function toSqlite(options: MigrateOptions): Promise<void> {
   }
 }
 
-/** `migrate-to-sqlite`. */
+/** The command `migrate-to-sqlite`. */
 export function migrateToSqliteCommand(): Command {
   const command = new Command("migrate-to-sqlite")
     .description("copy users, invites, rooms and blobs from key-value buckets to a new SQLite database, and compare")

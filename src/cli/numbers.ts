@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "commander";
 
-/** What reads a whole number of a range from a command line. */
+/** Returns a parser for an integer in a range on the command line. */
 export function countArgument(least: number, most: number): (text: string) => number {
   return (text) => {
     const count = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;

@@ -1,14 +1,14 @@
 import { type Bus, isUnibusError } from "../client/index.ts";
 import { printNote } from "./print.ts";
 
-/** Codes of errors that an outage brings. */
+/** Error codes that an outage causes. */
 const ofOutages: readonly string[] = ["unavailable", "timeout", "rate_limited"];
-/** A request may fail before the connection is known to be broken: within this time it is the same outage, in ms. */
+/** A request may fail before the connection is known to be down. Within this time it is the same outage, in ms. */
 const sameOutageMs = 10_000;
 
 /**
- * What a command that goes on prints of outages: one line when the bus is away, with the reason, and one when the
- * connection is there again.
+ * Prints notes about outages for a long-running command: one when the connection breaks, with the reason, and one when
+ * it is back.
  */
 export class OutageNotes {
   #since: Date | null = null;
@@ -22,7 +22,9 @@ export class OutageNotes {
     });
   }
 
-  /** Takes an error if it is one that outages bring. The bus reports one such error for each outage. */
+  /**
+   * Whether an outage explains an error, which is then printed here. The bus reports one such error for each outage.
+   */
   explains(error: unknown): boolean {
     const isOfOutage = isUnibusError(error) ? ofOutages.includes(error.code) : (error as Error)?.name === "NatsError";
     if (!isOfOutage) return false;

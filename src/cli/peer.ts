@@ -1,3 +1,9 @@
+/**
+ * Connects a command to a bus as a peer: resolves the bus and the identity, connects, runs the work, and closes.
+ * `asPeer` is the base; `asReader` is for commands that change nothing, `asSender` for commands that send to a room. A
+ * command that follows a room runs until it is interrupted, which is not an error. Warnings and notes go to stderr,
+ * each once. Every client command uses this.
+ */
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { type Command, Option } from "commander";
@@ -23,12 +29,12 @@ export interface PeerOptions extends PrintOptions {
   readonly busClock?: boolean;
 }
 
-/** `--bus-clock`. */
+/** The option `--bus-clock`. */
 export function busClockOption(): Option {
   return new Option("--bus-clock", "follow the bus's clock, however far it differs from this computer's");
 }
 
-/** Gives a command the options that say which peer acts, and on which bus. */
+/** Adds the options for the bus and the identity to a command. */
 export function peerCommand(command: Command): Command {
   return command
     .addOption(
@@ -42,7 +48,7 @@ export function peerCommand(command: Command): Command {
     .addOption(identityOption());
 }
 
-/** The option of a command on the bus's own machine, from where its public address may not be reached. */
+/** The option `--dial`, for a command on the bus's own machine, which may not reach its public address. */
 export function dialOption(): Option {
   return new Option(
     "--dial <host:port>",
@@ -50,7 +56,7 @@ export function dialOption(): Option {
   ).env("UNIBUS_DIAL");
 }
 
-/** Where what this identity has seen is remembered, so that a bus cannot take its word back. */
+/** The folder for this identity's client state, which keeps the bus from rolling back what the client has seen. */
 function stateFolder(endpoint: string): string {
   const { XDG_STATE_HOME: state, HOME: home } = process.env;
   const base = state && isAbsolute(state) ? state : join(home || homedir(), ".local", "state");
@@ -61,21 +67,21 @@ const messageOf = (error: unknown): string =>
   isUnibusError(error) ? error.message : String((error as Error)?.message ?? error);
 
 /**
- * Prints what happens besides messages on stderr: each thing once, however often it happens. Gives what counts the
- * messages that were dropped, to be flushed in the end.
+ * Prints events other than messages to stderr, each once. Returns the counter of dropped messages, to be flushed at the
+ * end.
  */
 function tellOf(bus: Bus, follows: boolean): DropNotes {
   const drops = new DropNotes(follows);
   const told = new Set<string>();
   const once = (note: string, isVital = false): void => {
-    // What members cause must not use up the room for what a person has to act on.
+    // Notes that members can cause must not use up the limit of notes that a person must act on.
     if (told.has(note) || (told.size >= notesMax && !isVital)) return;
     told.add(note);
     printNote(note);
   };
   bus.on("warning", (warning) => once(`warning: ${warning}`));
   bus.on("suspicious", (what) => {
-    // Whoever opens the room prints it, or refuses.
+    // The command that opens the room prints this, or refuses.
     if (what.what === "owner_conflict") return;
     if (what.error === undefined) drops.take(what);
     else once(`warning: ${what.error.message}`, true);
@@ -89,23 +95,25 @@ function tellOf(bus: Bus, follows: boolean): DropNotes {
   return drops;
 }
 
-/** More different notes than a person reads. */
+/** More distinct notes than a person reads. */
 const notesMax = 100;
 
 /** How a command acts as a peer. */
 export interface Acting {
-  /** Whether it goes on until it is asked to stop, which is its end and no failure. */
+  /** Whether it runs until it is asked to stop, which then counts as success. */
   readonly follows?: boolean;
-  /** Whether it signs out who left, and replaces old keys, in rooms that it owns. Default: if it follows. */
+  /**
+   * Whether it signs out departed members and replaces old keys in rooms that it owns. Default: the value of `follows`.
+   */
   readonly settles?: boolean;
-  /** Whether it changes nothing. A command that does says which bus it was, where more than one is known. */
+  /** Whether it changes nothing. Other commands print which bus they use if several are known. */
   readonly reads?: boolean;
 }
 
 /**
- * Connects as the peer that the options name, does some work, and closes whatever comes. The data plane is connected
- * to when it is first needed. The signal asks the work to stop.
- * Errors: those of the work; `Interrupted` where it was asked to stop before it was done.
+ * Connects as the peer in the options, runs the work, and always closes. The data plane connects on first use. The
+ * signal asks the work to stop.
+ * Errors: those of the work; `Interrupted` if it was asked to stop before it was done.
  */
 export async function asPeer(
   options: PeerOptions,
@@ -124,7 +132,7 @@ export async function asPeer(
     await using bus = await connect({ ...place, identity, lazy: true, settles, keyLifetime: keyLifetime(), signal });
     const drops = tellOf(bus, follows);
     try {
-      // One that follows ends by itself what it has begun.
+      // A command that follows completes its own work when it is asked to stop.
       await (follows ? work(bus, signal) : waitFor(work(bus, signal), signal));
     } finally {
       drops.flush();
@@ -135,7 +143,7 @@ export async function asPeer(
   }
 }
 
-/** As `asPeer`, for a command that sends to a room: one that this peer owns is settled first. */
+/** Like `asPeer`, for a command that sends to a room. A room that this peer owns is settled first. */
 export async function asSender(
   options: PeerOptions,
   work: (bus: Bus, signal: AbortSignal) => Promise<void>,
@@ -143,7 +151,7 @@ export async function asSender(
   await asPeer(options, work, { settles: true });
 }
 
-/** As `asPeer`, for a command that changes nothing. */
+/** Like `asPeer`, for a command that changes nothing. */
 export async function asReader(
   options: PeerOptions,
   work: (bus: Bus, signal: AbortSignal) => Promise<void>,

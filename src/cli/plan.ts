@@ -28,7 +28,7 @@ async function plan(options: BusOptions & PrintOptions): Promise<void> {
   });
 }
 
-/** `plan`: what would be set up, in which order, with nothing set up. */
+/** The command `plan`, which prints the plugins that would be set up, in order. */
 export function planCommand(): Command {
   return new Command("plan")
     .description("check the configuration, and print the plugins in the order in which serve sets them up")

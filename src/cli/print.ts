@@ -1,28 +1,28 @@
 /**
- * Everything that a command prints passes here, and is made harmless: what other people wrote may hold characters that
- * steer a terminal, hide or turn text around. Those are shown by their numbers. JSON escapes them and reads back as it
- * was; bytes of a file or an answer alone go out as they are.
+ * The output of all commands. Text by other people may contain characters that control a terminal, or hide or reorder
+ * text; they are escaped here. JSON output escapes them so that it parses to the same value. Only the bytes of a file
+ * or an answer are written unchanged.
  *
- * What is printed is on its way at once, in order. Who prints much awaits each line, so that a slow reader slows it;
- * whoever does not is waited for by `flushOut`, at the end.
+ * Output is written immediately and in order. A command with much output awaits each line, which gives a slow reader
+ * backpressure; for the others `flushOut` waits at the end.
  */
 import { readFileSync } from "node:fs";
 import { UnibusError } from "../wire/errors.ts";
 import { type Piece, painter, safeJson, safeLines, safePieces, safeText } from "./terminal-text.ts";
 
-/** Data that a command prints: a name and a text or a number for each line. */
+/** Data that a command prints, one name and value per line. */
 export type Fields = Readonly<Record<string, string | number | boolean>>;
 
 /** How a command prints. */
 export interface PrintOptions {
-  /** One JSON document instead of lines for people. */
+  /** Whether to print one JSON document instead of lines for people. */
   readonly json?: boolean | undefined;
 }
 
 const gone = new AbortController();
 let fault: unknown = null;
 
-/** One who read enough closes the pipe: that is an end, and no error. */
+/** Handles a closed pipe: the reader has read enough, which is not an error. */
 function failed(error: unknown): void {
   if ((error as { code?: unknown }).code !== "EPIPE") fault ??= error;
   gone.abort();
@@ -31,16 +31,16 @@ function failed(error: unknown): void {
 process.stdout.on("error", failed);
 process.stderr.on("error", () => undefined);
 
-/** Aborted when nobody reads stdout any more. */
+/** Aborted when stdout has no reader any more. */
 export const readerGone: AbortSignal = gone.signal;
 
 const stdout = 1;
-/** Set for descriptors that the process opened itself: one that was inherited never has it. */
+/** Set on descriptors that this process opened itself, never on inherited ones. */
 const closeOnExec = 0o2000000;
 
 /**
- * Refuses a stdout that was closed before the process began (`>&-`). The runtime opens /dev/null in its place, where
- * data would vanish without an error.
+ * Refuses to run if stdout was closed before the process started (`>&-`). The runtime then opens /dev/null in its
+ * place, and output would be lost without an error.
  * Errors: invalid.
  */
 export function checkStdout(): void {
@@ -48,7 +48,7 @@ export function checkStdout(): void {
   try {
     flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${stdout}`, "utf8"))?.[1];
   } catch {
-    // Another system than Linux: it cannot be told.
+    // Not Linux, so this cannot be checked.
     return;
   }
   if (flags === undefined || (Number.parseInt(flags, 8) & closeOnExec) === 0) return;
@@ -56,18 +56,18 @@ export function checkStdout(): void {
 }
 
 /**
- * Writes bytes to stdout as they are, and resolves when they were taken. For the content of files and answers alone.
+ * Writes bytes to stdout unchanged, and resolves when they were written. Only for the content of files and answers.
  * Errors: unavailable.
  */
 export function writeBytes(bytes: Uint8Array): Promise<void> {
   return write(bytes);
 }
 
-/** Writes to stdout, and resolves when it was taken: who reads slowly is waited for. Errors: unavailable. */
+/** Writes to stdout and resolves when the data was written. A slow reader delays this. Errors: unavailable. */
 async function write(data: string | Uint8Array): Promise<void> {
   if (!gone.signal.aborted) {
     const error = await new Promise<unknown>((resolve) => process.stdout.write(data, resolve));
-    // The event that tells of it comes later.
+    // The error event comes later.
     if (error) failed(error);
   }
   if (fault === null) return;
@@ -77,7 +77,7 @@ async function write(data: string | Uint8Array): Promise<void> {
 
 const pending = new Set<Promise<void>>();
 
-/** Writes text to stdout. Who does not wait for it leaves that to `flushOut`. */
+/** Writes text to stdout. If the caller does not await it, `flushOut` does. */
 function put(data: string): Promise<void> {
   const writing = write(data);
   const settled: Promise<void> = writing.catch(() => undefined).finally(() => pending.delete(settled));
@@ -85,13 +85,13 @@ function put(data: string): Promise<void> {
   return writing;
 }
 
-/** Resolves when everything that was printed has been taken. Errors: unavailable when stdout took less. */
+/** Resolves when all output has been written. Errors: unavailable if stdout failed. */
 export async function flushOut(): Promise<void> {
   await Promise.all(pending);
   await write("");
 }
 
-/** Fields as lines, their values under each other. */
+/** Formats fields as lines with aligned values. */
 export function fieldLines(fields: Fields): string {
   const width = Math.max(0, ...Object.keys(fields).map((name) => name.length));
   return Object.entries(fields)
@@ -99,22 +99,22 @@ export function fieldLines(fields: Fields): string {
     .join("");
 }
 
-/** Prints fields on stdout, as lines or as JSON. */
+/** Prints fields to stdout, as lines or as JSON. */
 export function printFields(fields: Fields, options: PrintOptions = {}): Promise<void> {
   return options.json ? printJson(fields) : put(fieldLines(fields));
 }
 
-/** Prints a value on stdout, as one line of JSON. */
+/** Prints a value to stdout as one line of JSON. */
 export function printJson(value: unknown): Promise<void> {
   return put(`${safeJson(value)}\n`);
 }
 
-/** Prints one line of data on stdout. */
+/** Prints one line of data to stdout. */
 export function printLine(...pieces: readonly Piece[]): Promise<void> {
   return put(`${safePieces(pieces)}\n`);
 }
 
-/** Prints the cells of a row on stdout, with tabs between. */
+/** Prints the cells of a row to stdout, separated by tabs. */
 export function printRow(...cells: readonly string[]): Promise<void> {
   return put(`${cells.map(safeText).join("\t")}\n`);
 }
@@ -148,17 +148,17 @@ export async function printTable(names: readonly string[], rows: Rows): Promise<
 /** Rows of cells. */
 type Rows = AsyncIterable<readonly string[]> | Iterable<readonly string[]>;
 
-/** Prints a text of several lines on stdout. It ends its last line itself. */
+/** Prints a text of several lines to stdout. It must end with a line feed. */
 export function printText(text: string): Promise<void> {
   return put(safeLines(text));
 }
 
-/** Tells a person something beside the data, on stderr. */
+/** Prints a note for a person, apart from the data, to stderr. */
 export function printNote(note: string): void {
   process.stderr.write(`${safeText(note)}\n`);
 }
 
-/** Prints an error on stderr: a text of one or more lines, or a value as JSON. */
+/** Prints an error to stderr: text of one or more lines, or a value as JSON. */
 export function printError(error: string | object): void {
   process.stderr.write(typeof error === "string" ? safeLines(error) : `${safeJson(error)}\n`);
 }

@@ -1,24 +1,24 @@
 /**
- * Commands that run in a process group of their own, for `serve-rpc`.
+ * Runs commands in their own process groups, for `serve-rpc`.
  *
- * A command is over when its own process exits, not when everything that it started has closed its stdout. What it left
- * running goes on: `ProcessGroups` ends it at stop, or when too many groups are left. Nothing survives this process but
- * by a SIGKILL to it.
+ * A command is done when its own process exits, even if a process that it started keeps its stdout open. Processes left
+ * behind keep running until `ProcessGroups` ends them, at stop or when too many groups are left. None outlives this
+ * process unless this process dies by SIGKILL.
  */
 import { pause } from "../client/wait.ts";
 import { UnibusError } from "../wire/errors.ts";
 
-/** How many groups may be left running: the oldest is ended for the next. */
+/** How many groups may be left running. The oldest is killed for the next one. */
 const groupsMax = 256;
-/** How often it is looked whether groups are gone, and how long they may take to end at stop, in milliseconds. */
+/** Polling interval for ended groups, time they get to end at stop, and polling interval then, in milliseconds. */
 const groupMs = { look: 1_000, end: 1_000, poll: 20 } as const;
 /**
- * What a command wrote before it exited is in the pipe by then. When its stdout stays open, it was all read once
- * nothing came for `quiet`; one that goes on writing is not listened to for longer than `most`. In milliseconds.
+ * When a command exits, its output is already in the pipe. If its stdout stays open, reading ends after a quiet period
+ * of `quiet`, and after `most` in any case. In milliseconds.
  */
 const drainMs = { quiet: 50, most: 1_000 } as const;
 
-/** Sends a signal to a group, or, with 0, none. Gives whether the group is there. */
+/** Sends a signal to a group, or none with 0. Returns whether the group exists. */
 function signalGroup(group: number, signal: "SIGTERM" | "SIGKILL" | 0): boolean {
   try {
     process.kill(-group, signal);
@@ -28,7 +28,7 @@ function signalGroup(group: number, signal: "SIGTERM" | "SIGKILL" | 0): boolean 
   }
 }
 
-/** The groups of commands that run, and those that commands have left running. */
+/** The process groups of running commands, and those that commands have left behind. */
 export class ProcessGroups {
   readonly #running = new Set<number>();
   readonly #groups = new Set<number>();
@@ -41,17 +41,17 @@ export class ProcessGroups {
     process.on("exit", this.#killAll);
   }
 
-  /** Takes the group of a command that has begun. */
+  /** Registers the group of a command that has started. */
   begin(group: number): void {
     this.#running.add(group);
   }
 
-  /** Takes a group whose command has exited, where anything of it still runs. */
+  /** Keeps track of a group whose command has exited, if any of its processes still run. */
   keep(group: number): void {
     this.#running.delete(group);
     if (!signalGroup(group, 0)) return;
     this.#groups.add(group);
-    // The number of a group that is gone may be given to another one: it is forgotten soon.
+    // The system may reuse the id of a group that has ended, so drop it soon.
     this.#looking ??= setInterval(() => this.#forgetGone(), groupMs.look);
     this.#looking.unref?.();
     const [oldest] = this.#groups;
@@ -60,7 +60,7 @@ export class ProcessGroups {
     this.#groups.delete(oldest);
   }
 
-  /** Ends all groups: asked first, then by force. */
+  /** Ends all groups: with SIGTERM, then SIGKILL. */
   async end(): Promise<void> {
     this.#forgetGone();
     for (const group of this.#groups) signalGroup(group, "SIGTERM");
@@ -83,7 +83,7 @@ export class ProcessGroups {
   }
 }
 
-/** What comes from a stream, up to a size; what comes later is read and dropped, so that its writer does not block. */
+/** Collects a stream up to a maximum size, then keeps draining it so that its writer does not block. */
 class Output {
   readonly #chunks: Uint8Array[] = [];
   #size = 0;
@@ -109,7 +109,7 @@ class Output {
     }
   }
 
-  /** Everything, after its writer has exited. */
+  /** Returns the collected output after its writer has exited. */
   async take(): Promise<Uint8Array> {
     const endMs = performance.now() + drainMs.most;
     for (let before = -1; before !== this.#size && performance.now() < endMs; ) {
@@ -125,7 +125,7 @@ class Output {
   }
 }
 
-/** A command, and what it may take. */
+/** A command and its limits. */
 export interface CommandRun {
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -135,9 +135,9 @@ export interface CommandRun {
 }
 
 /**
- * Runs a command until it exits, and gives what it wrote to stdout. A command that takes too long or writes too much is
- * ended with its whole group.
- * Errors: internal where it fails; timeout; too_large.
+ * Runs a command until it exits and returns its stdout. A command that takes too long or writes too much is killed with
+ * its whole group.
+ * Errors: internal if it fails; timeout; too_large.
  */
 export async function runCommand(run: CommandRun, groups: ProcessGroups): Promise<Uint8Array> {
   const { command, env, stdin, timeoutMs, bytesMax } = run;

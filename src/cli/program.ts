@@ -7,7 +7,7 @@ import { version } from "./version.ts";
 /** Exit codes. Source: spec 14. */
 const exit = { done: 0, failed: 1, usage: 2 } as const;
 
-/** The commands in the order of the help. One is loaded when it is needed: `serve` starts without what others use. */
+/** The commands in the order of the help. Each is loaded on demand, so that `serve` does not load what others need. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import("./serve.ts")).serveCommand(),
   plan: async () => (await import("./plan.ts")).planCommand(),
@@ -44,14 +44,14 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   help: async () => (await import("./help.ts")).helpCommand(() => makeProgram(undefined)),
 };
 
-/** Over which commands of the help a heading stands: over the named one and those that follow it. */
+/** Headings in the help. Each covers the named command and those after it. */
 const headings: Readonly<Record<string, string>> = {
   serve: "Run a bus (on its host):",
   identity: "Use a bus:",
   demo: "More:",
 };
 
-/** The program with the command that a line begins with; with all of them for help and for mistakes. */
+/** Creates the program with only the named command, or with all commands for help and unknown names. */
 async function makeProgram(first: string | undefined, onJson = false): Promise<Command> {
   const program = new Command("unibus")
     .description("An end-to-end-encrypted message bus in one executable. See it work: unibus demo")
@@ -67,13 +67,10 @@ async function makeProgram(first: string | undefined, onJson = false): Promise<C
   return program;
 }
 
-/**
- * Errors of usage are thrown by every command, not only by the first. Each command takes `--json`: where it prints no
- * data, its errors alone are JSON.
- */
+/** Makes every command throw usage errors, and adds `--json` to commands without it, for JSON errors. */
 function configure(command: Command, onJson: boolean, path = command.name()): void {
   command.exitOverride();
-  // The error is printed as JSON when it arrives in `run`.
+  // `run` prints the error as JSON.
   command.configureOutput({
     writeErr: onJson ? () => undefined : printError,
     outputError: (text, write) => write(usageText(text)),
@@ -85,19 +82,19 @@ function configure(command: Command, onJson: boolean, path = command.name()): vo
   for (const inner of command.commands) configure(inner, onJson, `${path} ${inner.name()}`);
 }
 
-/** Whether a command line asks for JSON. What follows `--` is not for this program. */
+/** Whether a command line asks for JSON. Arguments after `--` do not count. */
 function wantsJson(argv: readonly string[]): boolean {
   const end = argv.indexOf("--");
   return argv.slice(0, end === -1 ? argv.length : end).includes("--json");
 }
 
-/** Prints what went wrong: one line, or `{"error", "code"}`. Source: spec 14, 17. */
+/** Prints an error as one line, or as `{"error", "code"}`. Source: spec 14, 17. */
 function tellError(error: string, code: string, onJson: boolean): void {
   const message = error.replaceAll("\n", " ");
   printError(onJson ? { error: message, code } : `error: ${message}\n`);
 }
 
-/** Says what went wrong; with UNIBUS_DEBUG also where. */
+/** Prints an error; with UNIBUS_DEBUG also its stack traces. */
 function tell(error: unknown, onJson: boolean): void {
   const message = isUnibusError(error) ? error.message : `internal error: ${(error as Error)?.message ?? error}`;
   tellError(message, isUnibusError(error) ? error.code : "internal", onJson);
@@ -119,21 +116,21 @@ function usageText(text: string): string {
     );
 }
 
-/** Says what is wrong with a command line. */
+/** Prints a usage error. */
 function tellUsage(error: Error, onJson: boolean): void {
   const isHelp = error instanceof CommanderError && error.code === "commander.help";
   const message = isHelp ? "no command given (see unibus --help)" : usageText(error.message.replace(/^error: /, ""));
   if (onJson) tellError(message, "invalid", true);
-  // Commander has printed its own.
+  // Commander has already printed its own errors.
   else if (error instanceof InvalidArgumentError) printError(`error: ${message}\n(see --help)\n`);
 }
 
-/** Runs one command line and gives its exit code. What it printed has been taken by then. */
+/** Runs one command line and returns its exit code, after all output was written. */
 export async function run(argv: readonly string[]): Promise<number> {
   const onJson = wantsJson(argv);
   const program = await makeProgram(argv[0], onJson);
   try {
-    // A server may run without a stdout.
+    // A server may run without stdout.
     if (argv[0] !== "serve") checkStdout();
     await program.parseAsync(argv, { from: "user" });
     await flushOut();
@@ -141,7 +138,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof Interrupted) return error.exitCode;
     if (error instanceof CommanderError) {
-      // Asked for help or the version: commander ends by an exception there, too.
+      // Commander also throws after printing help or the version.
       if (error.exitCode === 0) return exit.done;
       tellUsage(error, onJson);
       return exit.usage;

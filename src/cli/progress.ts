@@ -1,21 +1,21 @@
-/** How often a line is drawn anew at most, in milliseconds. */
+/** Minimum interval between redraws, in milliseconds. */
 const drawEveryMs = 100;
 const barWidth = 30;
 
-/** How far something is, as one line on stderr; nothing where stderr is no terminal. */
+/** A progress line on stderr. It prints nothing if stderr is not a terminal. */
 export class Progress implements Disposable {
   readonly #what: string;
   readonly #total: number;
   #drawnAt = Number.NEGATIVE_INFINITY;
   #isDrawn = false;
 
-  /** `total` 0 where it is not known. */
+  /** `total` is 0 if it is not known. */
   constructor(what: string, total = 0) {
     this.#what = what;
     this.#total = total;
   }
 
-  /** Draws that so many are done. */
+  /** Redraws the line with the number done. */
   readonly tell = (done: number): void => {
     if (process.stderr.isTTY !== true || performance.now() - this.#drawnAt < drawEveryMs) return;
     this.#drawnAt = performance.now();
@@ -26,7 +26,7 @@ export class Progress implements Disposable {
     process.stderr.write(`\r\x1b[K${this.#what} ${done}${known}`);
   };
 
-  /** Takes the line away. */
+  /** Clears the line. */
   [Symbol.dispose](): void {
     if (this.#isDrawn) process.stderr.write("\r\x1b[K");
   }

@@ -1,14 +1,14 @@
-/** Messages of a room as they are, also what is no message of a member, such as what stock clients publish. */
+/** Reads and prints a room's messages unchecked, including those of stock NATS clients. */
 import type { Bus, Room } from "../client/index.ts";
 import { fromBase64, toBase64 } from "../wire/encoding.ts";
 import { decodeFrame, isDropped } from "../wire/frame.ts";
 import { sizeText, textOf } from "./message-lines.ts";
 import { type PrintOptions, printJson, printLine } from "./print.ts";
 
-/** How many messages one page holds. */
+/** Page size. */
 const pageMax = 1_000;
 
-/** The last messages that a room keeps, as they are stored, oldest first. Errors: those of GET history. */
+/** Fetches the last stored messages of a room, unchecked, oldest first. Errors: those of GET history. */
 export async function lastRaw(bus: Bus, room: Room, limit: number, signal: AbortSignal): Promise<Uint8Array[]> {
   const pages: Uint8Array[][] = [];
   let before: number | undefined;
@@ -23,7 +23,9 @@ export async function lastRaw(bus: Bus, room: Room, limit: number, signal: Abort
   return pages.flat();
 }
 
-/** Prints one message as it came: its text, or as JSON `{text | data, frame}`; `frame`: whether it has that form. */
+/**
+ * Prints one message unchecked: its text, or JSON `{text | data, frame}`, where `frame` tells if it parses as a frame.
+ */
 export function printRaw(bytes: Uint8Array, { json }: PrintOptions): Promise<void> {
   const text = textOf(bytes);
   const content = text === null ? { data: toBase64(bytes) } : { text };

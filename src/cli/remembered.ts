@@ -1,8 +1,9 @@
 /**
- * Which bus the commands of a peer talk to when the command line does not say it.
+ * Remembers which bus the client commands use when the command line names none.
  *
- * `config.json` beside the identity holds the bus in use and the identity file that goes with it, and every other bus
- * that was joined or used. `join` writes it once, `use` at any time. It holds no secret; only its owner may read it.
+ * `config.json` next to the identity holds the bus in use with its identity file, and every other bus that was joined
+ * or used. `join` sets the bus in use only if there is none; `use` sets it at any time. The file holds no secret, and
+ * only its owner can read it.
  */
 import { randomUUID } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -14,7 +15,7 @@ import { withoutByteOrderMark } from "../lib/text.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { defaultIdentityFile } from "./identity-file.ts";
 
-/** Where a bus is that was not moved. Source: spec 14. */
+/** The default address of a bus. Source: spec 14. */
 const urlDefault = "http://127.0.0.1:8470";
 /** How many buses are remembered. */
 const knownMax = 100;
@@ -26,33 +27,33 @@ const Config = Type.Object({
   known: Type.Optional(Type.Array(Known)),
 });
 
-/** A bus, and the identity by which this user is known there. */
+/** A bus and the identity that this user has there. */
 export interface KnownBus {
-  /** Its addresses, with commas between. */
+  /** Its addresses, separated by commas. */
   readonly bus: string;
   /** An absolute path. */
   readonly identity: string;
 }
 
-/** What is remembered: the bus in use first, or none. */
+/** The remembered buses. */
 export interface Remembered {
   readonly inUse: KnownBus | null;
-  /** Every bus that was joined or used, the one in use among them. */
+  /** Every bus that was joined or used, including the one in use. */
   readonly known: readonly KnownBus[];
 }
 
-/** The file that remembers the bus. Source: spec 17. */
+/** The path of the file. Source: spec 17. */
 export function configFile(): string {
   return join(dirname(defaultIdentityFile()), "config.json");
 }
 
-/** The addresses of one bus in a list with commas. Errors: invalid for what is not an address. */
+/** Parses a comma-separated list of a bus's addresses. Errors: invalid for a malformed address. */
 export function urlsOf(list: string): string[] {
   const urls = list.split(",").map((url) => url.trim());
   return urls.filter(Boolean).map(busUrl);
 }
 
-/** Reads what is remembered; nothing where there is no file. Errors: invalid for a file that is damaged. */
+/** Reads the remembered buses; none if there is no file. Errors: invalid for a damaged file. */
 export function remembered(): Remembered {
   const file = configFile();
   let text: string;
@@ -76,12 +77,12 @@ export function remembered(): Remembered {
   return { inUse, known: inUse === null ? known : withFirst(inUse, known) };
 }
 
-/** The list with one entry in front, in place of an older one of the same bus. */
+/** Puts an entry first, replacing an older one for the same bus. */
 function withFirst(one: KnownBus, known: readonly KnownBus[]): KnownBus[] {
   return [one, ...known.filter(({ bus }) => bus !== one.bus)].slice(0, knownMax);
 }
 
-/** Remembers a bus; `uses` makes it the one in use. Errors: invalid where the file cannot be written. */
+/** Remembers a bus; `uses` makes it the one in use. Errors: invalid if the file cannot be written. */
 export function remember(one: KnownBus, { uses }: { readonly uses: boolean }): void {
   const { inUse, known } = remembered();
   const chosen = uses || inUse === null ? one : inUse;
@@ -104,18 +105,18 @@ function write(config: unknown): void {
   }
 }
 
-/** Which bus a command acts on, and as whom. */
+/** The bus that a command acts on, and the identity. */
 export interface Place {
-  /** Its addresses, with commas between. */
+  /** Its addresses, separated by commas. */
   readonly bus: string;
   readonly identity: string;
-  /** Whether more than one bus is known, so that a command which changes something says which it was. */
+  /** Whether several buses are known, so that a command that changes something prints which one it uses. */
   readonly isOneOfSeveral: boolean;
 }
 
 /**
- * The bus and the identity file of a command: what the command line or the environment names, else what is
- * remembered, else the defaults.
+ * Resolves the bus and the identity file of a command: from the command line or the environment, else the remembered
+ * ones, else the defaults.
  */
 export function placeOf(named: { readonly url?: string | undefined; readonly identity?: string | undefined }): Place {
   const { inUse, known } = named.url && named.identity ? rememberedIfReadable() : remembered();
@@ -125,7 +126,7 @@ export function placeOf(named: { readonly url?: string | undefined; readonly ide
   return { bus, identity, isOneOfSeveral: known.length > 1 };
 }
 
-/** What is remembered, for a command line that needs none of it: a damaged file is not in its way. */
+/** Ignores a damaged file, for a command line that needs nothing from it. */
 function rememberedIfReadable(): Remembered {
   try {
     return remembered();
@@ -134,7 +135,7 @@ function rememberedIfReadable(): Remembered {
   }
 }
 
-/** A bus as it is remembered: its addresses as URLs, its identity's absolute path. */
+/** Normalizes a bus for the file: its addresses as URLs, and the identity as an absolute path. */
 export function knownBus(bus: string, identity: string): KnownBus {
   return { bus: urlsOf(bus).join(","), identity: resolve(identity) };
 }

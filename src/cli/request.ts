@@ -6,14 +6,14 @@ import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-roo
 import { asSender, type PeerOptions, peerCommand } from "./peer.ts";
 import { printJson, printText, writeBytes } from "./print.ts";
 
-/** How long an answer may take: where nothing is said, and at most, in milliseconds. */
+/** How long an answer may take, by default and at most, in milliseconds. */
 const answerMs = { usual: 5_000, most: 3_600_000 } as const;
 
 interface RequestOptions extends PeerOptions, RoomChoices {
   readonly timeout: number;
 }
 
-/** Prints an answer as it is: byte for byte for a program, and as text on a terminal. */
+/** Prints an answer: unchanged bytes for a program, escaped text on a terminal. */
 function printData(data: Uint8Array): Promise<void> {
   if (!process.stdout.isTTY) return writeBytes(data);
   const text = textOf(data) ?? new TextDecoder().decode(data);
@@ -34,7 +34,7 @@ async function request(name: string, text: string, options: RequestOptions): Pro
   });
 }
 
-/** `request ROOM TEXT`: ask, and print the first answer. Source: spec 14. */
+/** The command `request ROOM TEXT`, which prints the first answer. Source: spec 14. */
 export function requestCommand(): Command {
   return sendingCommand(peerCommand(new Command("request")))
     .description("send a request to a room, and print the first answer, byte for byte")

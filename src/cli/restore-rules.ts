@@ -1,7 +1,7 @@
 /**
- * What a restore leaves out of a backup: whatever was denied after it was taken. The rules change the rows on their way
- * into the store, so that at no moment somebody is admitted whom they keep out, and a restore that broke off and is run
- * again makes the same rows.
+ * What a restore leaves out of a backup: everything that was denied after the backup was taken. The rules change rows
+ * on their way into the store, so a denied user is not admitted at any moment, and a restore that is interrupted and
+ * run again produces the same rows. restore.ts uses this.
  */
 import type { Denial, DenialKind } from "../contracts/denials.ts";
 import type { InviteRecord, RoomRecord, SnapshotRow, StayRecord, UserRecord } from "../contracts/store.ts";
@@ -9,13 +9,13 @@ import type { DeniedStay } from "../contracts/way-back.ts";
 import { endpointId } from "../wire/names.ts";
 import { zeroHash } from "../wire/statement.ts";
 
-/** What decides over the rows of a backup. */
+/** The inputs of the rules. */
 export interface RestoreRules {
-  /** Null: nobody kept any. Then pending invites and admins who are not named are not restored as such. */
+  /** Null if no denials are known. Then pending invites are cancelled, and only the named admins stay admins. */
   readonly denials: readonly Denial[] | null;
-  /** The keys of those who stay admins; null: all of them, where there are denials. */
+  /** The keys of users who stay admins. Null: all of them, provided that denials are known. */
   readonly admins: readonly string[] | null;
-  /** The keys of users who stay out. */
+  /** The keys of users to revoke. */
   readonly revoked: readonly string[];
   /** When the backup was taken, in milliseconds since the epoch. */
   readonly takenAt: number;
@@ -28,16 +28,16 @@ export interface RestoreChanges {
   readonly demoted: UserRecord[];
   readonly cancelled: InviteRecord[];
   readonly deletedRooms: string[];
-  /** Stays that have a row and now read `left`. */
+  /** Stays in the backup that are now marked as left. */
   readonly left: StayRecord[];
-  /** Stays that were left and have no row. */
+  /** Denied stays that the backup does not contain. */
   readonly unknownStays: DeniedStay[];
   readonly admins: UserRecord[];
 }
 
 type RoomPart = Extract<SnapshotRow, { readonly roomId: string }>;
 
-/** What stands for a room that was made and deleted after the backup: its id is never used again. */
+/** A tombstone for a room that was created and deleted after the backup, so that its id is never reused. */
 function tombstone(roomId: string, deletedAt: number): RoomRecord {
   const none = { subject: "", creator: "A".repeat(43), keyCheck: zeroHash, statementHash: zeroHash };
   const policy = { encrypt: false, persist: false, sign_msgs: false };
@@ -60,9 +60,9 @@ class Pass {
   };
   readonly #rules: RestoreRules;
   readonly #byKey: ReadonlyMap<string, readonly Denial[]>;
-  /** Endpoints of users who are out, and since when. */
+  /** Endpoints of denied users, and since when. */
   readonly #out = new Map<string, number>();
-  /** Deleted rooms that did not come yet, ascending. */
+  /** Deleted rooms that the pass has not reached yet, ascending. */
   readonly #deleted: [roomId: string, at: number][];
   readonly #left: Map<string, DeniedStay>;
   #skipped: string | null = null;
@@ -84,7 +84,7 @@ class Pass {
     );
   }
 
-  /** The rows that a row becomes. */
+  /** Yields the rows that replace a row. */
   *row(row: SnapshotRow): Generator<SnapshotRow> {
     if (row.kind === "user") yield* this.#user(row.user);
     else if (row.kind === "invite") yield* this.#invite(row.invite);
@@ -92,7 +92,7 @@ class Pass {
     else yield* this.#part(row);
   }
 
-  /** What follows the last row. */
+  /** Yields the rows after the last one. */
   *end(): Generator<SnapshotRow> {
     yield* this.#tombstonesBefore(null);
     const deleted = new Set(this.changes.deletedRooms);
@@ -107,7 +107,7 @@ class Pass {
   *#user(user: UserRecord): Generator<SnapshotRow> {
     const { signPub, endpoint, createdAt } = user;
     const { admins, denials, revoked, takenAt } = this.#rules;
-    // A user who was deleted and added again is another one: only what came after counts.
+    // A user who was deleted and added again is a new one: only denials after that count.
     const deletedAt = this.#deniedAt("user-deleted", signPub, createdAt);
     const byDenial = this.#deniedAt("user-revoked", signPub, createdAt);
     const revokedAt = byDenial ?? (revoked.includes(signPub) ? takenAt : null);
@@ -180,7 +180,7 @@ class Pass {
   }
 }
 
-/** The rows of a backup as the rules leave them; `onEnd` is given what they changed. */
+/** Applies the rules to the rows of a backup. `onEnd` receives what they changed. */
 export async function* ruledRows(
   rows: AsyncIterable<SnapshotRow>,
   rules: RestoreRules,

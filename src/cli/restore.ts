@@ -1,7 +1,8 @@
 /**
- * `restore`: brings a backup into an empty store. A backup is older than what came after it, so two things belong to
- * it: what was denied since is kept out (see `restore-rules.ts`), and the way back is opened, by which owners give the
- * bus the newer versions of their rooms.
+ * The command `restore`: restores a backup into an empty store. Because a backup is older than the present, a restore
+ * does two more things: it applies the denials recorded since (see restore-rules.ts), and it opens the way back, by
+ * which owners return the newer versions of their rooms to the bus.
+ * The backup is read completely before anything is written. An interrupted restore can be run again.
  */
 import { Command, InvalidArgumentError } from "commander";
 import type { Denial } from "../contracts/denials.ts";
@@ -29,10 +30,10 @@ interface RestoreOptions extends HostOptions {
   readonly yes?: boolean;
 }
 
-/** Whether a row of the store is what a restore of the same backup that broke off has left. */
+/** Whether a row of the store was left by an interrupted restore of the same backup. */
 function isHalfway({ here, there }: Difference): boolean {
   if (here?.kind !== "room" || there?.kind !== "room") return false;
-  // What a room derives from its members is not right before all of them are there.
+  // Derived fields of a room are wrong until all its members are restored.
   const plain = ({ room }: RoomRow) => rowText({ kind: "room", room: { ...room, rekeyPending: false } });
   return plain(here) === plain(there);
 }
@@ -43,8 +44,8 @@ function notEmpty(name: string): UnibusError {
 }
 
 /**
- * The ids of the invites in a store that are in the way, which are the first admin's of a bus that nobody uses yet.
- * Errors: conflict when anything else is there that is not of this backup.
+ * The ids of unused invites in the store: those of the first admin of a bus without users.
+ * Errors: conflict if the store contains anything else that is not in the backup.
  */
 async function invitesInTheWay(rows: () => AsyncIterable<SnapshotRow>, store: Snapshot): Promise<string[]> {
   const counter = new RowCounter();
@@ -59,7 +60,7 @@ async function invitesInTheWay(rows: () => AsyncIterable<SnapshotRow>, store: Sn
   return ids;
 }
 
-/** What a restore will do, found by reading the backup to its end: nothing is written of one that is cut. */
+/** What a restore will do, found by reading the whole backup, so that nothing of a truncated backup is written. */
 interface Preview {
   readonly rules: RestoreRules;
   readonly counts: RowCounts;
@@ -80,7 +81,7 @@ async function preview(file: string, rules: RestoreRules): Promise<Preview> {
   return { rules, counts: counter.counts, changes, users };
 }
 
-/** Errors: invalid for a key that a command line names and that is not in the backup as it must be. */
+/** Checks the keys on the command line against the backup. Errors: invalid. */
 function checkNamed({ rules, changes, users }: Preview): void {
   for (const key of rules.admins ?? []) {
     if (changes.admins.some(({ signPub }) => signPub === key)) continue;
@@ -96,14 +97,14 @@ function checkNamed({ rules, changes, users }: Preview): void {
 const userLine = ({ handle, role, status, signPub }: UserRecord): string =>
   `  ${signPub}  ${role}  ${status}  ${handle}`;
 
-/** Prints some users or rooms that the restore treats in a way, where there are any. */
+/** Prints a titled list of users or rooms, unless it is empty. */
 function printList(title: string, lines: readonly string[]): void {
   if (lines.length === 0) return;
   printNote(`${title}:`);
   for (const line of lines) printNote(line);
 }
 
-/** Says before anything is written what the restore changes, and what of it people will notice. */
+/** Prints, before anything is written, what the restore changes and what users will notice. */
 function explain({ rules, changes, users }: Preview): void {
   printNote(`this backup was taken at ${new Date(rules.takenAt).toISOString()}.`);
   printNote(
@@ -125,7 +126,7 @@ function explain({ rules, changes, users }: Preview): void {
   if (changes.admins.length === 0) printNote("there will be no admin: the next start prints a link that makes one");
 }
 
-/** Asks before anything is written. Errors: invalid, conflict where it is not to go on. */
+/** Asks for confirmation before anything is written. Errors: invalid, conflict if it must not continue. */
 async function ask({ rules }: Preview, options: RestoreOptions): Promise<void> {
   if (options.trustUsers) return;
   if (rules.denials === null) {
@@ -139,7 +140,7 @@ async function ask({ rules }: Preview, options: RestoreOptions): Promise<void> {
   if (!options.yes) await confirm("restore these users, with these admins?");
 }
 
-/** What a restore without denials decided is a denial itself: a later restore of the same backup keeps to it. */
+/** Turns the decisions of a restore into denials, so that a later restore of the same backup keeps to them. */
 function decisionsOf({ rules, changes }: Preview): Denial[] {
   const at = rules.takenAt;
   const named = changes.revoked.filter(({ signPub }) => rules.revoked.includes(signPub));
@@ -212,7 +213,7 @@ async function restore(file: string, options: RestoreOptions): Promise<void> {
 
 const keyShape = new RegExp(keyPattern);
 
-/** Gathers the values of an option that may be there several times. */
+/** Returns a parser that collects the values of a repeated option. */
 function gathered(check: (value: string) => boolean, wanted: string) {
   return (value: string, before: readonly string[] = []): string[] => {
     if (!check(value)) throw new InvalidArgumentError(wanted);
@@ -220,7 +221,7 @@ function gathered(check: (value: string) => boolean, wanted: string) {
   };
 }
 
-/** `restore`. Source: spec 10, 14, 19. */
+/** The command `restore`. Source: spec 10, 14, 19. */
 export function restoreCommand(): Command {
   const keys = gathered((value) => keyShape.test(value), "A sign_pub has 64 hex digits.");
   return hostCommand(new Command("restore"))

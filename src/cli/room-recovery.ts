@@ -1,4 +1,4 @@
-/** What a person does about a room that went back, because its bus was restored from an older backup. */
+/** Commands for a room that went back in time because its bus was restored from an older backup. */
 import { Command } from "commander";
 import type { OlderChain, RoomRepair } from "../client/index.ts";
 import { UnibusError } from "../wire/errors.ts";
@@ -68,7 +68,7 @@ async function trust(name: string, options: TrustOptions): Promise<void> {
 
 const nameText = "its id, or its subject";
 
-/** `room repair|trust`. Source: spec 3, "Way back". */
+/** The commands `room repair|trust`. Source: spec 3, "Way back". */
 export function recoveryCommands(): Command[] {
   return [
     peerCommand(new Command("repair"))

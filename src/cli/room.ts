@@ -1,3 +1,9 @@
+/**
+ * The command `room` with its subcommands: create, inspect and verify rooms, and change their members.
+ * Commands that change a room open it with `openRoom`, which refuses an owner who could be mistaken for another user;
+ * those that only inspect, or leave, delete and rekey, use `inspectRoom`, which warns. Adding, kicking, roles and rekeys
+ * are statements that this peer signs as an owner.
+ */
 import { Argument, Command, Option } from "commander";
 import { fingerprintWords, modes, type Policy, type Room, type RoomRole, userFingerprint } from "../client/index.ts";
 import { UnibusError } from "../wire/errors.ts";
@@ -15,7 +21,7 @@ interface NewOptions extends PeerOptions {
   readonly sign?: boolean;
 }
 
-/** The policy that options name. Nothing said is everything on: who wants less says so. */
+/** The policy from the options. Without options everything is on. */
 function policyOf({ mode, encrypt, persist, sign }: NewOptions): Policy {
   const isSaid = [encrypt, persist, sign].some((one) => one === true);
   const base = modes[mode ?? (isSaid ? "nats" : "matrix")];
@@ -26,13 +32,13 @@ function policyOf({ mode, encrypt, persist, sign }: NewOptions): Policy {
   };
 }
 
-/** What a room is, by what its owners signed. */
+/** Describes a room from its signed state. */
 function describe(room: Room) {
   const { roomId, subject, policy, epoch, version } = room.state.state;
   return { room_id: roomId, subject, policy, epoch, version };
 }
 
-/** How others tell this room from a copy of it. */
+/** The identity of a room, to tell it from a copy. */
 function identityOf(room: Room) {
   return { trust: room.trust, fingerprint: fingerprintWords(room.fingerprint), link: room.link };
 }
@@ -48,7 +54,7 @@ async function makeNew(subject: string, options: NewOptions): Promise<void> {
   });
 }
 
-/** What an owner should know, and do. */
+/** Prints advice for an owner of the room. */
 function advise(room: Room, me: string): void {
   const { members, subject } = room;
   const owners = members.filter(({ role }) => role === "owner");
@@ -118,8 +124,8 @@ async function add(name: string, who: readonly string[], options: WhoOptions): P
 }
 
 /**
- * Members by handle, sign_pub or endpoint. A handle is looked up where a change of it is noticed; a member who is no
- * user any more is named by what the owners signed.
+ * Resolves members named by handle, sign_pub or endpoint. Handles are resolved by the directory, which detects a
+ * changed handle; a member who is no longer a user is resolved from the signed state.
  */
 async function membersNamed(room: Room, who: readonly string[], find: (who: string[]) => Promise<Named[]>) {
   const found: Named[] = [];
@@ -152,14 +158,14 @@ async function setRole(name: string, who: string, role: RoomRole, options: WhoOp
   });
 }
 
-/** A change of a whole room, and what is reported when it is made. */
+/** Runs a change of a whole room and prints its result. */
 async function change(name: string, options: PeerOptions, work: (room: Room, signal: AbortSignal) => Promise<string>) {
   await asPeer(options, async (bus, signal) => {
     printNote(await work(await inspectRoom(bus, name, signal), signal));
   });
 }
 
-/** Marks a room as verified by the words that another member reads aloud; without words it prints them. */
+/** Marks a room as verified with the words that another member reads out. Without words it prints them. */
 async function verify(name: string, words: readonly string[], options: PeerOptions): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     const room = await inspectRoom(bus, name, signal);
@@ -173,7 +179,7 @@ async function verify(name: string, words: readonly string[], options: PeerOptio
   });
 }
 
-/** Accepts rooms that this peer was added to. Each is verified first. */
+/** Accepts rooms that this peer was added to, after verifying each. */
 async function accept(names: readonly string[], options: PeerOptions & RoomChoices): Promise<void> {
   await asPeer(options, async (bus, signal) => {
     for (const name of names) {
@@ -208,7 +214,7 @@ messages (UNIBUS_KEY_DAYS, UNIBUS_KEY_MESSAGES). Adding a former member always m
 
 Example: unibus room add room.team bob --fresh-key`;
 
-/** `room new`, with the options that make its policy. */
+/** The command `room new`, with the options for the policy. */
 function newCommand(): Command {
   return peerCommand(new Command("new"))
     .description("make a room that you own: encrypted, persisted and signed, unless options say otherwise")
@@ -221,7 +227,9 @@ function newCommand(): Command {
     .action(makeNew);
 }
 
-/** `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role|repair|trust`. Source: spec 14. */
+/**
+ * The commands `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role|repair|trust`. Source: spec 14.
+ */
 export function roomCommand(): Command {
   const command = new Command("room")
     .description("make a room, show it, and change its members")

@@ -3,7 +3,7 @@ import type { Bus, Policy, RoomEntry } from "../client/index.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
 import { printJson, printNote, printTable } from "./print.ts";
 
-/** What a policy has on, in words; one that has nothing on is plain. */
+/** Describes a policy in words; `plain` if everything is off. */
 export function policyText({ encrypt, persist, sign_msgs }: Policy): string {
   const on = [encrypt && "encrypted", persist && "persisted", sign_msgs && "signed"].filter(Boolean);
   return on.join(",") || "plain";
@@ -16,14 +16,14 @@ function rowOf({ id, subject, role, policy, epoch, rekeyPending, accepted, live,
   };
 }
 
-/** How many of those who added this peer are looked up. */
+/** How many of the users who added this peer are looked up. */
 const addersMax = 20;
 
-/** The handles of those who added this peer to rooms that wait to be accepted, by endpoint. */
+/** The handles of users who added this peer to rooms that it has not accepted, by endpoint. */
 async function addersOf(bus: Bus, rooms: readonly RoomEntry[], signal: AbortSignal): Promise<Map<string, string>> {
   const waiting = rooms.filter(({ accepted }) => !accepted).flatMap(({ addedBy }) => addedBy ?? []);
   const adders = [...new Set(waiting)].slice(0, addersMax);
-  // A user who is gone has no handle.
+  // A user who was deleted has no handle.
   const named = await Promise.all(
     adders.map((endpoint) =>
       bus.directory.find([endpoint], signal).then(
@@ -35,7 +35,7 @@ async function addersOf(bus: Bus, rooms: readonly RoomEntry[], signal: AbortSign
   return new Map(named);
 }
 
-/** What a person should know of a room beside what it is. */
+/** The remarks on a room in the list. */
 function standing({ rekeyPending, accepted, live, addedBy }: RoomEntry, adders: ReadonlyMap<string, string>): string[] {
   const by = addedBy === null ? "" : ` (added by ${adders.get(addedBy) ?? addedBy})`;
   return [
@@ -61,7 +61,7 @@ async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): 
     printNote(`not accepted: ${waiting} (to take part: unibus room accept ROOM; to decline: unibus room leave ROOM)`);
 }
 
-/** `rooms`: the rooms of this peer. */
+/** The command `rooms`, which lists the rooms of this peer. */
 export function roomsCommand(): Command {
   return peerCommand(new Command("rooms"))
     .description("list your rooms, also those that you were added to and have not accepted")

@@ -2,24 +2,24 @@ import type { NatsConnection } from "nats";
 import type { InternalAccount, Nats } from "../contracts/nats.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 
-/** The streams that hold what unibus keeps: the control plane first, for room streams follow it. */
+/** The streams of unibus. The control plane comes first, because room streams follow it. */
 const stages: readonly (readonly [account: InternalAccount, names: RegExp])[] = [
   ["CTL", /^(KV|OBJ)_UNIBUS_/],
   ["BUS", /^UNIBUS_/],
 ];
 
-/** How many streams are brought to another number of copies at once: each copies all that it holds. */
+/** How many streams are changed concurrently. Each copies all of its data. */
 const streamsAtOnce = 4;
-/** How long one call may take, in milliseconds. */
+/** Timeout for one call, in milliseconds. */
 const callTimeoutMs = 5_000;
-/** How long a stream may stand still while it is copied, in milliseconds. */
+/** How long the copying of a stream may make no progress, in milliseconds. */
 const stallTimeoutMs = 60_000;
-/** Pause between looks at a stream that is being copied, in milliseconds. */
+/** Polling interval while a stream is copied, in milliseconds. */
 const lookEveryMs = 100;
-/** Rooms are made meanwhile: how often the list is gone through until nothing is left to do. */
+/** How often the list of streams is reread, because rooms may be created in the meantime. */
 const passesMax = 5;
 
-/** Codes of the JetStream API that mean that there are too few nodes. */
+/** JetStream error codes for too few nodes. */
 const tooFew: ReadonlySet<number> = new Set([10005, 10023, 10074]);
 const streamNotFound = 10059;
 
@@ -37,11 +37,11 @@ interface Names {
   readonly streams?: readonly string[] | null;
 }
 
-/** What was done. */
+/** The result of scaling. */
 export interface Scaled {
-  /** Streams that there are. */
+  /** Total number of streams. */
   readonly streams: number;
-  /** Streams that had another number of copies. */
+  /** Number of streams whose replica count changed. */
   readonly changed: number;
 }
 
@@ -73,7 +73,7 @@ function refusal(name: string, replicas: number, { err_code, description }: NonN
   return new UnibusError("conflict", `${replicas} copies need ${replicas} running nodes (${mend})`);
 }
 
-/** Whether all copies are there and hold everything; else what stands for how far they are. */
+/** Returns true if all replicas are up to date, else a text that changes with progress. */
 function progress({ config, cluster }: StreamInfo, replicas: number): true | string {
   if (cluster === undefined) return replicas === 1 || "no cluster";
   const { leader = "", replicas: copies = [] } = cluster;
@@ -84,7 +84,7 @@ function progress({ config, cluster }: StreamInfo, replicas: number): true | str
 async function untilCopied(connection: NatsConnection, name: string, replicas: number): Promise<void> {
   let [before, movedAt] = ["", performance.now()];
   for (;;) {
-    // While the leader moves nobody answers for a moment.
+    // While the leader changes, there is no answer for a moment.
     const info = await call<StreamInfo>(connection, `STREAM.INFO.${name}`, {}).catch((error: unknown) => {
       if (isUnibusError(error) && performance.now() - movedAt < stallTimeoutMs) return null;
       throw error;
@@ -101,7 +101,7 @@ async function untilCopied(connection: NatsConnection, name: string, replicas: n
   }
 }
 
-/** Brings one stream to a number of copies, all of them up to date. Gives whether it had another number. */
+/** Changes the replica count of one stream and waits until all are up to date. Returns whether the count changed. */
 async function scaleOne(connection: NatsConnection, name: string, replicas: number): Promise<boolean> {
   const { error, config } = await call<StreamInfo>(connection, `STREAM.INFO.${name}`, {});
   if (error?.err_code === streamNotFound) return false;
@@ -119,8 +119,8 @@ async function scaleOne(connection: NatsConnection, name: string, replicas: numb
 }
 
 /**
- * Brings the control plane, then the rooms, to a number of copies, in place, and waits until every copy is up to date.
- * Idempotent. `tell` hears how far it is. Errors: conflict when there are too few nodes; unavailable.
+ * Changes the replica count of the control plane, then of the rooms, in place, and waits until every replica is up to
+ * date. Idempotent. `tell` reports progress. Errors: conflict if there are too few nodes; unavailable.
  */
 export async function scaleStreams(nats: Nats, replicas: number, tell: (word: string) => void): Promise<Scaled> {
   const [seen, changed] = [new Set<string>(), new Set<string>()];

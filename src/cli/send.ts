@@ -11,7 +11,7 @@ import { asSender, type PeerOptions, peerCommand } from "./peer.ts";
 import { printJson, printLine, printNote } from "./print.ts";
 import { messageById } from "./since.ts";
 
-/** How many messages are on their way at once. */
+/** How many messages are in flight at once. */
 const inFlightMax = 256;
 
 interface SendOptions extends PeerOptions, RoomChoices {
@@ -22,13 +22,13 @@ interface SendOptions extends PeerOptions, RoomChoices {
   readonly thread?: string;
 }
 
-/** A message's id on a command line. */
+/** Parses a message id on the command line. */
 export function idArgument(text: string): string {
   if (isUlid(text)) return text;
   throw new InvalidArgumentError("Name a message by its id.");
 }
 
-/** The one message that a command line names. Errors: of usage for one that is empty. */
+/** The message from the command line. Errors: a usage error if it is empty. */
 async function dataOf(text: string | undefined, { file, attach }: SendOptions): Promise<Uint8Array | string> {
   if (text !== undefined && text !== "-") return checkNotEmpty(text, "TEXT");
   if (file !== undefined) return checkNotEmpty(await wholeOf((await openNamed(file)).stream, file), file);
@@ -42,18 +42,18 @@ const printSent = ({ id, seq, rekeyPending }: Sent, { json }: SendOptions): Prom
     ? printJson({ id, ...(seq === null ? {} : { seq }), ...(rekeyPending ? { rekey_pending: true } : {}) })
     : printLine(id);
 
-/** Messages in their order, several on their way at once. */
+/** Sends messages in order, several in flight at once. */
 class Pipeline {
   readonly #flying = new Set<Promise<void>>();
   #fault: unknown = null;
-  /** How many have arrived. */
+  /** How many have been acked. */
   sent = 0;
 
   constructor(private readonly send: (data: Uint8Array) => Promise<void>) {}
 
-  /** Sends the next one as soon as its turn comes. Errors: those of one before. */
+  /** Sends the next message as soon as there is a free slot. Errors: those of an earlier message. */
   async push(data: Uint8Array): Promise<void> {
-    // The first opens the connection and the key for all that follow.
+    // The first message opens the connection and fetches the key for all others.
     const atOnce = this.sent === 0 ? 1 : inFlightMax;
     while (this.#flying.size >= atOnce) await Promise.race(this.#flying);
     this.#throwFault();
@@ -70,7 +70,7 @@ class Pipeline {
     this.#flying.add(flight);
   }
 
-  /** Resolves when all have arrived. Errors: those of any. */
+  /** Resolves when all messages have been acked. Errors: those of any message. */
   async end(): Promise<void> {
     await this.#settled();
     this.#throwFault();
@@ -101,11 +101,11 @@ async function sendLines(room: Room, options: SendOptions, place: SayOptions): P
   }
 }
 
-/** Where a message belongs. What answers one is in its thread, or begins one. */
+/** The thread of a message. A reply belongs to the thread of the message it answers, or starts one. */
 async function placeOf(bus: Bus, room: Room, { replyTo, thread }: SendOptions, signal: AbortSignal) {
   if (replyTo === undefined || thread !== undefined) return { replyTo, thread };
   const answered = await messageById(bus, room, replyTo, signal).catch((error: unknown) => {
-    // A room that keeps nothing cannot say in which thread it was.
+    // Without persistence the thread of the answered message is unknown.
     if (hasCode(error, "not_found")) return null;
     throw error;
   });
@@ -118,7 +118,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
     throw new InvalidArgumentError("the message is given twice (choose one of TEXT, --lines and --file)");
   }
   await asSender(options, async (bus, signal) => {
-    // What is to be sent and the room are read at the same time.
+    // Read the message and open the room in parallel.
     const [room, data] = await Promise.all([openRoom(bus, name, signal, options), lines ? "" : dataOf(text, options)]);
     const place = { ...(await placeOf(bus, room, options, signal)), signal };
     if (lines) return sendLines(room, options, place);
@@ -127,7 +127,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
   });
 }
 
-/** `send ROOM`: say something. Source: spec 14. */
+/** The command `send ROOM`. Source: spec 14. */
 export function sendCommand(): Command {
   return sendingCommand(peerCommand(new Command("send")))
     .description("send a message to a room, and print its id when the bus has it")

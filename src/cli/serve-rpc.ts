@@ -9,9 +9,9 @@ import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printNote } from "./print.ts";
 import { ProcessGroups, runCommand } from "./process-group.ts";
 
-/** How many requests are worked on at once: where nothing is said, and at most. */
+/** How many requests are handled concurrently, by default and at most. */
 const parallel = { usual: 4, most: 256 } as const;
-/** How long a command may take: where nothing is said, and at most, in milliseconds. */
+/** How long a command may take, by default and at most, in milliseconds. */
 const commandMs = { usual: 30_000, most: 3_600_000 } as const;
 
 interface ServeOptions extends PeerOptions, RoomChoices {
@@ -19,12 +19,12 @@ interface ServeOptions extends PeerOptions, RoomChoices {
   readonly timeout: number;
 }
 
-/** Who asks, for the command that answers. */
+/** The environment of the command, with the sender of the request. */
 function environmentOf({ id, from, handle }: Request): Record<string, string | undefined> {
   return { ...process.env, UNIBUS_REQUEST_ID: id, UNIBUS_REQUEST_FROM: from, UNIBUS_REQUEST_HANDLE: handle };
 }
 
-/** What answers. */
+/** The command that answers requests, and its limits. */
 interface Service {
   readonly command: readonly string[];
   readonly timeoutMs: number;
@@ -43,7 +43,7 @@ async function answer(request: Request, { command, timeoutMs, groups }: Service)
   }
 }
 
-/** Answers requests until it is asked to stop, those under way included. Errors: forbidden, gone. */
+/** Answers requests until it is asked to stop, and finishes those in progress. Errors: forbidden, gone. */
 async function serve(room: Room, command: readonly string[], options: ServeOptions, signal: AbortSignal) {
   const working = new Set<Promise<void>>();
   const service: Service = { command, timeoutMs: options.timeout, groups: new ProcessGroups() };
@@ -55,7 +55,7 @@ async function serve(room: Room, command: readonly string[], options: ServeOptio
       if (!(message instanceof Request)) continue;
       const work: Promise<void> = answer(message, service).finally(() => working.delete(work));
       working.add(work);
-      // What comes meanwhile waits in the reader's queue.
+      // Further requests wait in the reader's queue.
       while (working.size >= options.parallel && !signal.aborted) await Promise.race(working);
     }
   } finally {
@@ -73,7 +73,7 @@ async function serveRpc(name: string, command: readonly string[], options: Serve
   await asPeer(options, work, { follows: true });
 }
 
-/** `serve-rpc ROOM -- COMMAND...`: answer requests by a command. Source: spec 14. */
+/** The command `serve-rpc ROOM -- COMMAND...`, which answers requests with a program. Source: spec 14. */
 export function serveRpcCommand(): Command {
   return sendingCommand(peerCommand(new Command("serve-rpc")))
     .description("answer a room's requests with a command: it gets the request on stdin, and its stdout is the answer")

@@ -1,3 +1,9 @@
+/**
+ * The command `serve`: starts the server on a data directory and runs it until SIGTERM or SIGINT.
+ * Order: lock the directory, check that its store is the one it was last served with, boot, write serving.json, wait
+ * until every plugin is ready, offer the first admin's link if there is no admin, print the addresses, write
+ * ready.json. SIGHUP reloads the TLS files. A second stop signal exits immediately.
+ */
 import { Command, Option } from "commander";
 import { Invites } from "../contracts/invites.ts";
 import { Nats } from "../contracts/nats.ts";
@@ -41,13 +47,13 @@ function recordOf({ site, service }: Bus): ServerRecord {
   };
 }
 
-/** How long a store may take to answer after the start, in milliseconds: one in a cluster first agrees who leads. */
+/** How long a store may take to answer after the start, in milliseconds. In a cluster it must first elect a leader. */
 const storeWaitMs = 120_000;
 const storeRetryMs = 250;
-/** Pause between two looks at whether a starting server is ready, in milliseconds. */
+/** Polling interval for the readiness of a starting server, in milliseconds. */
 const readyPollMs = 100;
 
-/** What a store answers, as soon as it does. Errors: those of `ask`; unavailable when it never does. */
+/** Retries until the store answers. Errors: those of `ask`; unavailable on timeout. */
 async function onceAnswered<T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
   const end = performance.now() + storeWaitMs;
   for (;;) {
@@ -61,8 +67,8 @@ async function onceAnswered<T>(ask: () => Promise<T>, signal: AbortSignal): Prom
 }
 
 /**
- * While there is no admin: a link that makes the first. It is shown on a terminal; without one it is kept in the data
- * directory, and the log says in which file. The link itself is never in the log.
+ * Offers a link that creates the first admin while there is no admin. On a terminal the link is printed; otherwise it
+ * is stored in the data directory and the log names the file. The link itself is never logged.
  */
 async function offerFirstAdmin({ service, site }: Bus, lock: DirectoryLock, log: Log): Promise<void> {
   const made = await service(Invites)?.firstAdmin();
@@ -79,8 +85,8 @@ async function offerFirstAdmin({ service, site }: Bus, lock: DirectoryLock, log:
 }
 
 /**
- * Resolves when every plugin can do its work. Logs why it waits, once for each reason.
- * Errors: the signal's reason once it is aborted.
+ * Resolves when every plugin can do its work. Logs each reason for waiting once.
+ * Errors: the signal's reason when it is aborted.
  */
 async function untilReady(bus: Bus, log: Log, signal: AbortSignal): Promise<void> {
   let loggedReason = "";
@@ -98,7 +104,7 @@ async function untilReady(bus: Bus, log: Log, signal: AbortSignal): Promise<void
   }
 }
 
-/** Resolves with the first signal that asks to stop; a second one ends the process at once. */
+/** Resolves at the first stop signal. A second one exits immediately. */
 function stopSignal(): Promise<void> {
   return new Promise((resolve) => {
     let asked = false;
@@ -112,7 +118,7 @@ function stopSignal(): Promise<void> {
   });
 }
 
-/** Takes up renewed TLS files. One that cannot be read changes nothing. */
+/** Reloads renewed TLS files. A file that cannot be read changes nothing. */
 async function reload(bus: Bus, log: Log): Promise<void> {
   try {
     await bus.reload();
@@ -161,14 +167,14 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
       await bus.stop();
     }
   } catch (error) {
-    // Asked to stop while it waited for something: then it did what it was asked.
+    // Asked to stop while it was starting, so this is not an error.
     if (!isStopAsked) throw dataDirError(setup.dataDir, error);
   } finally {
     lock.release();
   }
 }
 
-/** `serve`. Source: spec 14. */
+/** The command `serve`. Source: spec 14. */
 export function serveCommand(): Command {
   return new Command("serve")
     .description("run a bus: signed HTTP, and NATS with the nats-server that is inside")

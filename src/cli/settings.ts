@@ -1,3 +1,9 @@
+/**
+ * The options that name a bus's data directory and its configuration, and how they become a manifest with overrides.
+ * Precedence, lowest first: plugins.json (`--plugins`, the data directory's, or the built-in one), plugin files from
+ * `--plugin`, then flags and settings from the environment, those from `--flag` and `--set`, and the dedicated options.
+ * serve, plan and all host commands use this.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
@@ -10,7 +16,7 @@ import { dataDirDefault } from "./data-dir.ts";
 type Flag = readonly [name: string, on: boolean];
 type Setting = readonly [plugin: string, key: string, value: unknown];
 
-/** The options that say which bus a command means and how it is configured. */
+/** The options that name a bus and configure it. */
 export interface BusOptions {
   readonly data: string;
   readonly plugins?: string;
@@ -31,7 +37,7 @@ function parseFlag(text: string): Flag {
   return [name, state === "on"];
 }
 
-/** A value is JSON, or else a text. */
+/** Parses a value as JSON, or else takes it as a string. */
 function parseValue(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -52,37 +58,37 @@ const collected =
   <T>(parse: (text: string) => T) =>
   (text: string, before: readonly T[] = []): readonly T[] => [...before, parse(text)];
 
-/** `--data DIR`. */
+/** The option `--data DIR`. */
 export function dataOption(): Option {
   return new Option("--data <dir>", "the folder of all state").env("UNIBUS_DATA").default(dataDirDefault);
 }
 
-/** `--plugins FILE`. */
+/** The option `--plugins FILE`. */
 export function pluginsOption(): Option {
   const what = "the configuration (default: plugins.json in the data directory, or the built-in one)";
   return new Option("--plugins <file>", what).env("UNIBUS_PLUGINS");
 }
 
-/** `--plugin FILE`, as often as needed. The environment takes one a line in UNIBUS_PLUGIN. */
+/** The repeatable option `--plugin FILE`. UNIBUS_PLUGIN holds one per line. */
 export function pluginOption(): Option {
   const what = "adds a plugin file to those of the configuration; may be given several times";
   return new Option("--plugin <file>", what).argParser(collected((text: string) => text));
 }
 
-/** The plugin files that the command line and the environment add, as absolute paths. */
+/** The plugin files added by the command line and the environment, as absolute paths. */
 export function addedPlugins(options: BusOptions): string[] {
   const files = listed(options.plugin, "--plugin", "UNIBUS_PLUGIN", "\n", (text) => text);
   return [...new Set(files.map((file) => resolve(file)))];
 }
 
-/** `--flag NAME=on|off`, as often as needed. The environment takes a comma list in UNIBUS_FLAGS. */
+/** The repeatable option `--flag NAME=on|off`. UNIBUS_FLAGS holds a comma-separated list. */
 export function flagOption(): Option {
   return new Option("--flag <name=on|off>", "turns a feature flag of the configuration on or off").argParser(
     collected(parseFlag),
   );
 }
 
-/** `--set PLUGIN.KEY=VALUE`, as often as needed. The environment takes one a line in UNIBUS_SET. */
+/** The repeatable option `--set PLUGIN.KEY=VALUE`. UNIBUS_SET holds one per line. */
 export function setOption(): Option {
   return new Option(
     "--set <plugin.key=value>",
@@ -90,7 +96,7 @@ export function setOption(): Option {
   ).argParser(collected(parseSetting));
 }
 
-/** What the environment gives beside the options, options first. */
+/** Values from the environment, followed by those of the option. */
 function listed<T>(
   given: readonly T[] | undefined,
   option: string,
@@ -111,8 +117,8 @@ function listed<T>(
 }
 
 /**
- * The overrides of some options and of the environment. What they say of every server in general is for nats-server
- * only where unibus carries one.
+ * Builds the overrides from options and environment. General server settings, such as TLS files, apply to nats-server
+ * only if it is the embedded one.
  */
 export function overridesOf(options: BusOptions, manifest: Manifest): Overrides {
   const flags = Object.fromEntries(listed(options.flag, "--flag", "UNIBUS_FLAGS", ",", parseFlag));
@@ -136,7 +142,7 @@ export function overridesOf(options: BusOptions, manifest: Manifest): Overrides 
   return { flags, settings };
 }
 
-/** The configuration that a command works with, and the file that messages name. */
+/** Reads the configuration of a command, and the file that error messages name. */
 export function manifestOf(options: BusOptions): { manifest: Manifest; file: string } {
   const { manifest, file } = manifestFile(options);
   const whole = extended(manifest, manifestDefault as Manifest);

@@ -4,9 +4,9 @@ import { fromBase64 } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { decodeFrame, isDropped } from "../wire/frame.ts";
 
-/** How many messages a page holds. */
+/** Page size. */
 const pageMax = 1_000;
-/** How many messages are remembered to tell what comes twice: out of the history, and live. */
+/** How many messages are remembered to drop duplicates between the history and live messages. */
 const seenMax = 20_000;
 
 function idOf(text: string): string | null {
@@ -16,8 +16,8 @@ function idOf(text: string): string | null {
 }
 
 /**
- * The sequences before which the pages end that lead from a message to now, the oldest last. A page whose bytes name
- * the message is opened, and counts only if the message holds: anybody in the room can publish bytes with the same id.
+ * Finds the history pages from now back to a message, as end sequences, the oldest last. A page that contains the id is
+ * decrypted, and counts only if the message is valid: any member can publish bytes with the same id.
  * Errors: not_found.
  */
 async function pagesFrom(bus: Bus, room: Room, id: string, signal: AbortSignal): Promise<number[]> {
@@ -38,16 +38,16 @@ async function pagesFrom(bus: Bus, room: Room, id: string, signal: AbortSignal):
   }
 }
 
-/** Where a reader goes on. */
+/** The position from which a reader continues. */
 export interface Place {
-  /** The last message that it has. */
+  /** The last message that the reader has. */
   readonly id: string;
-  /** What comes from now on; it has begun. */
+  /** New messages. The subscription has already started. */
   readonly live: AsyncIterable<Message>;
   readonly signal: AbortSignal;
 }
 
-/** What was said after a message, and then what comes, each once. Errors: not_found; while reading, those of that. */
+/** Yields all messages after a given one and then new ones, without duplicates. Errors: not_found; those of reading. */
 export async function messagesSince(bus: Bus, room: Room, place: Place): Promise<AsyncGenerator<Message>> {
   return messagesFrom(room, (await pagesFrom(bus, room, place.id, place.signal)).reverse(), place);
 }
@@ -70,7 +70,7 @@ async function* messagesFrom(
   for await (const message of live) if (isNew(message)) yield message;
 }
 
-/** A message that a room keeps. Errors: not_found, also for one that does not hold; those of GET history. */
+/** Fetches a stored message. Errors: not_found, also for an invalid message; those of GET history. */
 export async function messageById(bus: Bus, room: Room, id: string, signal: AbortSignal): Promise<Message> {
   const end = (await pagesFrom(bus, room, id, signal)).at(-1) ?? 0;
   const { messages } = await room.history({ limit: pageMax, before: end }, signal);

@@ -6,14 +6,14 @@ import { type BootOptions, planBus } from "../kernel/boot.ts";
 import { UnibusError } from "../wire/errors.ts";
 
 /**
- * Which store a data directory is served with. The messages of its rooms are in streams that any store finds there, and
- * a store that does not know the rooms would have them removed; one that was left behind does not know who was removed
- * since. So another store comes into force only when a migration has brought the rows over.
+ * Records which store a data directory is served with. The messages of its rooms are in streams that every store finds
+ * there, so a store that does not know the rooms would remove them, and an outdated store would not know who was
+ * removed since. A directory may therefore be served with another store only after a migration copied the rows to it.
  */
 interface StoreRecord {
-  /** The store with which the directory was served last: the fact `store` of its plugin, or the plugin's name. */
+  /** The store with which the directory was last served: the fact `store` of its plugin, or the plugin's name. */
   readonly served: string;
-  /** Stores to which its rows were brought since. */
+  /** Stores to which the rows were migrated since then. */
   readonly brought: readonly string[];
 }
 
@@ -36,7 +36,7 @@ function write(folder: string, record: StoreRecord): void {
   renameSync(`${file}.new`, file);
 }
 
-/** The store that is in force by a setup, as its plugin names it; null where there is none. */
+/** The name of the store in a setup, or null if there is none. */
 export async function storeOf(setup: BootOptions): Promise<string | null> {
   const { plugins } = await planBus(setup);
   const isStore = ({ provides }: Plugin) => Object.values(provides ?? {}).some(({ id }) => id === RoomStore.id);
@@ -44,7 +44,7 @@ export async function storeOf(setup: BootOptions): Promise<string | null> {
   return chosen === undefined ? null : (chosen.plugin.facts?.(chosen.config).store ?? chosen.plugin.name);
 }
 
-/** Errors: conflict for a store that does not have what the one before has. */
+/** Checks that a directory may be served with a store. Errors: conflict if its rows were not migrated there. */
 export function checkStore(folder: string, store: string | null): void {
   const record = read(folder);
   if (record === null || store === null) return;
@@ -57,12 +57,12 @@ export function checkStore(folder: string, store: string | null): void {
   );
 }
 
-/** Notes that a directory is served with a store, which changes it from now on. */
+/** Records that a directory is served with a store, which changes from now on. */
 export function noteServed(folder: string, store: string | null): void {
   if (store !== null) write(folder, { served: store, brought: [] });
 }
 
-/** Notes that one store of a directory has all that another one has. */
+/** Records that a migration copied all rows from one store of a directory to another. */
 export function noteBrought(folder: string, from: string | null, to: string | null): void {
   const record = read(folder);
   if (record === null || to === null || from !== record.served || record.brought.includes(to)) return;

@@ -19,11 +19,11 @@ function sinceArgument(text: string): string {
   throw new InvalidArgumentError("Name a message by its id, or write all.");
 }
 
-/** Prints whatever comes on the room's subject until it is asked to stop. */
+/** Prints everything published on the room's subject, unchecked, until it is asked to stop. */
 async function tailRaw(room: Room, options: TailOptions, signal: AbortSignal): Promise<void> {
   const stop = room.onRaw((bytes) => void printRaw(bytes, options));
   try {
-    // Reading is what follows the room, and ends where its peer is put out of it.
+    // Reading keeps the subscription open, and ends when this peer is out of the room.
     await using live = room.messages({ signal });
     await live.ready;
     printNote(`following ${room.subject}, raw (Ctrl-C stops)`);
@@ -49,7 +49,7 @@ async function tail(name: string, options: TailOptions): Promise<void> {
   await asPeer(options, follow, { follows: true, reads: true });
 }
 
-/** `tail ROOM`: what is said, as it comes. Source: spec 14. */
+/** The command `tail ROOM`. Source: spec 14. */
 export function tailCommand(): Command {
   return peerCommand(new Command("tail"))
     .description("follow a room from now on: time, handle and text of each message; ? marks an unsigned one")

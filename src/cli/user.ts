@@ -25,7 +25,7 @@ interface AddOptions extends HostOptions {
   readonly admin?: boolean;
 }
 
-/** The public half that a command line names: an identity file's, or keys one by one. */
+/** The public keys from the command line: from an identity file, or given one by one. */
 async function keysOf(options: AddOptions): Promise<{ signPub: string; kexPub?: string; kexSig?: string }> {
   const { identity, signPub, kexPub, kexSig } = options;
   if ((identity === undefined) === (signPub === undefined)) {
@@ -118,7 +118,7 @@ const remove = (who: string, options: HostOptions): Promise<void> =>
     return `deleted ${who} (${signPub})`;
   });
 
-/** `user add|list|rename|revoke|delete`, on a data directory. Source: spec 14. */
+/** The commands `user add|list|rename|revoke|delete`, on a data directory. Source: spec 14. */
 export function userCommand(): Command {
   const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
   const command = new Command("user").description("manage the users of a data directory, also while the server runs");

@@ -11,7 +11,7 @@ import { printFields, printJson, printNote, printTable } from "./print.ts";
 const dayMs = 86_400_000;
 const time = (ms: number): string => new Date(ms).toISOString();
 
-/** Works with the way back and the rooms of a data directory, whether or not a server runs on it. */
+/** Runs work with the way back and the rooms of a data directory, whether or not a server is running on it. */
 async function onStores<T>(
   options: HostOptions,
   work: (wayBack: WayBackStore, rooms: RoomStore) => Promise<T>,
@@ -104,7 +104,7 @@ function daysArgument(text: string): number {
   throw new InvalidArgumentError("Days, 1 to 366.");
 }
 
-/** `way-back status|open|close|take`. Source: spec 3, "Way back". */
+/** The commands `way-back status|open|close|take`. Source: spec 3, "Way back". */
 export function wayBackCommand(): Command {
   const command = new Command("way-back").description(
     "let owners repair rooms after a restore from an older backup, also while the server runs",

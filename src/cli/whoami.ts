@@ -12,7 +12,7 @@ async function whoami(options: PeerOptions): Promise<void> {
   });
 }
 
-/** `whoami`: who this peer is to the bus. */
+/** The command `whoami`, which prints this peer's handle, role and keys on the bus. */
 export function whoamiCommand(): Command {
   return peerCommand(new Command("whoami"))
     .description(

@@ -6,11 +6,11 @@ import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-roo
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printJson, printLine, printNote } from "./print.ts";
 
-/** Between two ticks: where nothing is said, and at most, in milliseconds. */
+/** The interval between two ticks, by default and at most, in milliseconds. */
 const everyMs = { usual: 1_000, most: 86_400_000 } as const;
-/** How many ticks may wait for their ack; what would be more is left out. */
+/** How many ticks may be unacked. Further ticks are skipped. */
 const unackedMax = 64;
-/** The most ticks that one may ask for. */
+/** The maximum number of ticks. */
 const countMax = 1_000_000_000;
 
 interface WorkerOptions extends PeerOptions, RoomChoices {
@@ -18,7 +18,7 @@ interface WorkerOptions extends PeerOptions, RoomChoices {
   readonly count?: number;
 }
 
-/** What a worker has counted. */
+/** The counters of a worker. */
 class Counters {
   sent = 0;
   acked = 0;
@@ -30,7 +30,7 @@ class Counters {
   }
 }
 
-/** What a worker tells of itself. */
+/** The telemetry that a worker sends. */
 function tick(number: number, { sent, acked, failed, received }: Counters): string {
   const [uptime_ms, rss_bytes] = [Math.round(process.uptime() * 1_000), process.memoryUsage.rss()];
   return JSON.stringify({ tick: number, uptime_ms, rss_bytes, sent, acked, failed, received });
@@ -79,7 +79,7 @@ async function run(bus: Bus, room: Room, options: WorkerOptions, signal: AbortSi
   }
 }
 
-/** `worker ROOM`: tell a room regularly that one is alive, and how it goes. Source: spec 14. */
+/** The command `worker ROOM`, an example that sends heartbeat telemetry. Source: spec 14. */
 export function workerCommand(): Command {
   return sendingCommand(peerCommand(new Command("worker")))
     .description("send a message regularly, and print how many were sent, acknowledged and received")
