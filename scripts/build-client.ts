@@ -1,6 +1,7 @@
 /**
- * Builds what the npm package is made of, into `dist`: the client for browsers and for Node and Bun, what a plugin
- * imports, the suites that it runs, and the types of all of them.
+ * Builds the npm package into `dist`: the client for browsers and for Node and Bun, the module that plugins import, the
+ * conformance suites, and type declarations for all of them. Everything is built in a temporary folder and then moved
+ * into place file by file. `npm run build` and the tests of the package use it.
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
@@ -9,15 +10,15 @@ import type { BunPlugin } from "bun";
 import { licencesText, npmParts } from "./licenses.ts";
 
 const root = join(import.meta.dir, "..");
-/** The most that the client for browsers may weigh, compressed as a server sends it, in bytes. */
+/** Maximum gzipped size of the browser client, in bytes. */
 export const browserBytesMax = 270_000;
 
-/** Where a bundle runs. */
+/** The platform of a bundle. */
 export type Platform = "browser" | "node" | "bun";
 
 /**
- * What a browser must not get. `crypto` is asked for by libraries that find the browser's own first. Seed keys of NATS
- * are left out: a peer signs with its own key.
+ * Modules to leave out of the browser bundle. Libraries ask for `crypto`, but prefer the browser's own. Seed keys of
+ * NATS are not needed, because a peer signs with its own key.
  */
 const lean: BunPlugin = {
   name: "lean",
@@ -29,19 +30,19 @@ const lean: BunPlugin = {
   },
 };
 
-/** One bundle. */
+/** The inputs of one bundle. */
 export interface Bundle {
-  /** Paths from the root, or absolute. */
+  /** Path from the root, or absolute. */
   readonly entry: string;
   readonly platform: Platform;
   readonly folder: string;
   /** The file's name without `.js`. */
   readonly name: string;
-  /** Packages that stay imports. */
+  /** Packages that remain imports. */
   readonly external?: readonly string[];
 }
 
-/** Bundles one entry as an ES module with its source map, and gives the module's file. Errors: Bun's own words. */
+/** Bundles one entry as an ES module with a source map, and returns the file. Errors: those of Bun. */
 export async function bundle({ entry, platform, folder, name, external = [] }: Bundle): Promise<string> {
   const { outputs } = await Bun.build({
     entrypoints: [join(root, relative(root, entry))],
@@ -60,7 +61,7 @@ export async function bundle({ entry, platform, folder, name, external = [] }: B
   return made.path;
 }
 
-/** Names the sources of a map by their place in the project: where it was built is nobody's business. */
+/** Renames a map's sources to their paths in the project, so that it does not contain paths of the build machine. */
 function nameSources(file: string): void {
   const map = JSON.parse(readFileSync(file, "utf8")) as { sources: string[] };
   const nameOf = (path: string) => (/^[a-z]+:/.test(path) ? path : relative(root, resolve(dirname(file), path)));
@@ -68,7 +69,7 @@ function nameSources(file: string): void {
   writeFileSync(file, JSON.stringify({ ...map, sources }));
 }
 
-/** The modules of the package by their folder in `dist`. What is external is imported from where it is installed. */
+/** The modules of the package with their folders in `dist`. External packages are imported from node_modules. */
 const modules: readonly (Omit<Bundle, "folder"> & { readonly folder: string })[] = [
   { entry: "src/client/index.ts", platform: "browser", folder: "client", name: "browser" },
   { entry: "src/client/index.ts", platform: "node", folder: "client", name: "node", external: ["ws"] },
@@ -79,7 +80,7 @@ const modules: readonly (Omit<Bundle, "folder"> & { readonly folder: string })[]
   { entry: "test/conformance/index.ts", platform: "bun", folder: "testing", name: "index", external: ["bun:test"] },
 ];
 
-/** Heads of the declarations that the package exports, and what each has to refer to. */
+/** The declarations that the package exports, each with the reference that it needs. */
 const heads: Readonly<Record<string, string>> = {
   "src/client/index.d.ts": '/// <reference lib="esnext.disposable" />\n',
   "src/contracts/index.d.ts": '/// <reference lib="esnext.disposable" />\n',
@@ -88,14 +89,14 @@ const heads: Readonly<Record<string, string>> = {
 
 const imported = /(\bfrom\s*|\bimport\s*\(\s*)"([^"]+)"/g;
 
-/** Declarations as others can read them: relative imports end in `.js`. */
+/** Makes declarations usable in the package: relative imports end in `.js`. */
 function portable(text: string): string {
   return text.replace(imported, (all, before: string, to: string) =>
     to.startsWith(".") ? `${before}"${to.replace(/\.ts$/, ".js")}"` : all,
   );
 }
 
-/** Writes the declarations that can be reached from the heads into a folder. Errors: those of the compiler. */
+/** Writes the declarations reachable from the heads into a folder. Errors: those of the compiler. */
 function declare(folder: string): void {
   const raw = join(folder, "..", "raw");
   const tsc = join(root, "node_modules", ".bin", "tsc");
@@ -116,7 +117,7 @@ function declare(folder: string): void {
   rmSync(raw, { recursive: true });
 }
 
-/** The licences of the packages whose code is in bundles, by their source maps. */
+/** The licences of the packages whose code is in the bundles, found by their source maps. */
 function licences(files: readonly string[]): string {
   const sources = files.flatMap((file) => {
     const map = JSON.parse(readFileSync(`${file}.map`, "utf8")) as { sources: string[] };
@@ -125,13 +126,13 @@ function licences(files: readonly string[]): string {
   return `What the modules beside this file carry.\n\n${licencesText(npmParts(sources))}`;
 }
 
-/** All files below a folder, by their path in it. */
+/** All files below a folder, as relative paths. */
 const filesIn = (folder: string): string[] =>
   readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => relative(folder, join(entry.parentPath, entry.name)));
 
-/** Puts a folder's files over another's, one by one, so that no reader misses one; then takes away the rest. */
+/** Moves a folder's files over another's one by one, so that no reader finds one missing, then removes stale files. */
 function place(from: string, to: string): void {
   const fresh = filesIn(from);
   for (const file of fresh) {
@@ -142,14 +143,14 @@ function place(from: string, to: string): void {
   for (const file of stale) rmSync(join(to, file), { force: true });
 }
 
-/** A module that was built: its path below the folder, and its size as it is and compressed, in bytes. */
+/** A built module: its path below the folder, and its size raw and gzipped, in bytes. */
 export interface Built {
   readonly file: string;
   readonly bytes: number;
   readonly gzipBytes: number;
 }
 
-/** Builds everything into a folder. Errors: Bun's and the compiler's own words; one that names a bundle too large. */
+/** Builds everything into a folder. Errors: those of Bun and the compiler, and one for a bundle that is too large. */
 export async function buildClient(dist: string = join(root, "dist")): Promise<Built[]> {
   mkdirSync(dist, { recursive: true });
   const aside = mkdtempSync(join(dist, ".client-"));
@@ -172,7 +173,7 @@ export async function buildClient(dist: string = join(root, "dist")): Promise<Bu
   }
 }
 
-/** What was built, a line for each module. */
+/** Lists the built modules, one per line. */
 export function sizesOf(built: readonly Built[]): string {
   const kB = (bytes: number) => `${Math.round(bytes / 1_000)} kB`;
   return built.map(({ file, bytes, gzipBytes }) => `dist/${file}  ${kB(bytes)}, ${kB(gzipBytes)} gz`).join("\n");

@@ -1,6 +1,6 @@
 /**
- * Compiles the executable, with nats-server inside: `dist/unibus`, its SBOM `dist/unibus.cdx.json`, and the licences of
- * all that is in it, `dist/LICENSES.txt`. Run by itself, also the npm package's modules.
+ * Compiles the executable with nats-server inside: `dist/unibus`, its SBOM `dist/unibus.cdx.json`, and the licences of
+ * everything in it, `dist/LICENSES.txt`. Run as a script, it also builds the modules of the npm package.
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -13,17 +13,17 @@ import { sbomOf } from "./sbom.ts";
 const root = join(import.meta.dir, "..");
 const dist = join(root, "dist");
 
-/** What keeps a bunfig.toml or a .env in the working directory from running inside the executable. */
+/** Keeps the executable from loading a bunfig.toml or .env in the working directory. */
 const closed = ["--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv"];
 
 /**
- * Compiles, and gives the executable's path. Errors: Bun's own words.
- * No `--minify`: Elysia reads handler source. With `--splitting` a command loads what it needs and no more.
+ * Compiles the executable and returns its path. Errors: those of Bun.
+ * No `--minify`, because Elysia reads the source of handlers. With `--splitting` a command loads only what it needs.
  */
 export async function build(): Promise<string> {
   const parts = collectLicenses(await natsServer());
   mkdirSync(dist, { recursive: true });
-  // Made aside and moved into place: whoever runs the executable meanwhile never meets half of one.
+  // Built in a temporary folder and moved into place, so that no concurrent run sees a partial executable.
   const aside = mkdtempSync(join(dist, ".build-"));
   try {
     const flags = ["--compile", "--bytecode", "--format=esm", "--splitting", "--sourcemap", ...closed, "--target=bun"];
@@ -35,7 +35,7 @@ export async function build(): Promise<string> {
       .digest("hex");
     writeFileSync(join(aside, "unibus.cdx.json"), sbomOf(ownPart(), parts, sha256));
     writeFileSync(join(aside, "LICENSES.txt"), licencesText([ownPart(), ...parts]));
-    // The executable carries its source maps; those beside it are copies.
+    // The executable contains its source maps; the files next to it are copies.
     for (const name of ["unibus", "unibus.cdx.json", "LICENSES.txt"]) renameSync(join(aside, name), join(dist, name));
     return join(dist, "unibus");
   } finally {

@@ -1,5 +1,5 @@
-// Starts Bun on a script with the Bun that npm installed, whether or not its install script ran.
-// Plain Node, so that Node and npm are all a newcomer needs.
+// Runs a script with the Bun that npm installed, whether or not Bun's install script ran.
+// Plain JavaScript for Node, so that Node and npm are the only prerequisites.
 import { spawn } from "node:child_process";
 import { chmodSync, existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -11,7 +11,7 @@ const candidates = [
   ...["", "-baseline", "-musl", "-musl-baseline"].map((kind) => join(modules, "@oven", platform + kind, "bin", "bun")),
   join(modules, "bun", "bin", "bun.exe"),
 ];
-// Without its install script the npm package holds a short text where the executable belongs: hence the size.
+// Without its install script, the npm package has a short text file in place of the executable; hence the size check.
 const bun = candidates.find((file) => existsSync(file) && statSync(file).size > 1_000_000);
 if (bun === undefined) {
   console.error("error: Bun is not in node_modules (run `npm install` first)");
@@ -20,10 +20,10 @@ if (bun === undefined) {
 try {
   chmodSync(bun, 0o755);
 } catch {
-  // Another user owns it; then it is executable already or the next line says why not.
+  // The file belongs to another user. It is executable already, or the spawn below reports why not.
 }
 const child = spawn(bun, process.argv.slice(2), { stdio: "inherit" });
-// At a terminal Ctrl-C reaches the child by itself, and a second signal would cut its orderly stop short.
+// In a terminal Ctrl-C reaches the child directly, and a second signal would interrupt its orderly stop.
 process.on("SIGINT", () => process.stdin.isTTY || child.kill("SIGINT"));
 for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
 child.on("error", (error) => {

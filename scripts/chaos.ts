@@ -1,4 +1,4 @@
-/** `bun run chaos -- --minutes N [--seed S]`: builds the executable and breaks three nodes of it for so long. */
+/** `bun run chaos -- --minutes N [--seed S]`: builds the executable and injects faults into a three-node cluster. */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { build } from "./build.ts";

@@ -1,4 +1,4 @@
-/** `bun run check`: the inner loop, under a minute: types, lint, tidy and unit tests. */
+/** `bun run check`: the quick checks, in under a minute: types, lint, tidy and unit tests. */
 process.argv.push("--quick");
 await import("./test.ts");
 

@@ -1,4 +1,8 @@
-/** Writes docs/reference/client.md out of the doc comments of what `unibus/client` exports and leads to. */
+/**
+ * Generates docs/reference/client.md from the doc comments of everything reachable from the exports of `unibus/client`.
+ * It parses the sources with oxc, follows imports and re-exports from the entry to the declarations, and lists their
+ * public members. A test checks that the file in the repository is up to date.
+ */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { type Comment, type Node, parseSync } from "oxc-parser";
@@ -6,12 +10,12 @@ import { type Comment, type Node, parseSync } from "oxc-parser";
 const root = join(import.meta.dir, "..");
 const entry = join(root, "src", "client", "index.ts");
 
-/** The reference. */
+/** The path of the reference. */
 export const clientReferenceFile: string = join(root, "docs", "reference", "client.md");
 
-/** What is reached and is not for applications: a member that names one of these is left out. */
+/** Internal types that are reachable: a member that names one of them is left out. */
 const inner = /\b(ControlPlane|RoomReader|DurableParts|Receive[rd])\b/;
-/** Classes in the order in which a reader meets them; the rest follows by name. */
+/** The order in which a reader meets the classes. The rest is sorted by name. */
 const firstOnes = [
   "Bus",
   "Room",
@@ -31,7 +35,7 @@ interface Source {
   readonly comments: readonly Comment[];
 }
 
-/** Something with a name that is exported: where it is declared, and how. */
+/** A named declaration that is exported, and where it is declared. */
 interface Declared {
   readonly name: string;
   readonly source: Source;
@@ -39,7 +43,7 @@ interface Declared {
   readonly doc: string;
 }
 
-/** A node with the parts that are read here; each is there where its type has it. */
+/** A node with the fields that are read here. Which of them exist depends on the node's type. */
 type Part = Node & {
   readonly id?: { readonly name: string } | null;
   readonly key?: Node & { readonly name?: string };
@@ -67,7 +71,7 @@ function sourceOf(file: string): Source {
   return made;
 }
 
-/** The doc comment right before an offset, as one paragraph for each that it has. */
+/** The doc comment right before an offset, as one paragraph. */
 function docAt({ text, comments }: Source, offset: number): string {
   const comment = comments.findLast(({ end }) => end <= offset);
   if (comment === undefined || !comment.value.startsWith("*") || text.slice(comment.end, offset).trim() !== "")
@@ -83,7 +87,7 @@ function docAt({ text, comments }: Source, offset: number): string {
 
 const code = (text: string): string => `\`${text.replace(/\s+/g, " ").replace(/,? \}/g, " }").trim()}\``;
 
-/** Where a name of a file is declared: there, or where it is imported or re-exported from. */
+/** Finds the declaration of a name: in this file, or in the file that it is imported or re-exported from. */
 function find(source: Source, name: string): Declared | null {
   for (const node of source.body as readonly Part[]) {
     const declaration = node.declaration ?? null;
@@ -99,7 +103,7 @@ function find(source: Source, name: string): Declared | null {
   return null;
 }
 
-/** What a file imports or re-exports from another: each local name with the name there. */
+/** A file's imports and re-exports from another file: each local name with the original name. */
 function linksOf(source: Source): { readonly from: string; readonly names: ReadonlyMap<string, string> }[] {
   return source.body.flatMap((node) => {
     if (node.type !== "ImportDeclaration" && node.type !== "ExportNamedDeclaration") return [];
@@ -117,7 +121,7 @@ function linksOf(source: Source): { readonly from: string; readonly names: Reado
   });
 }
 
-/** Everything that the entry exports, by name. */
+/** All exports of the entry, by name. */
 function exported(): Declared[] {
   const source = sourceOf(entry);
   const names = (source.body as readonly Part[]).flatMap((node) => {
@@ -130,13 +134,13 @@ function exported(): Declared[] {
   return names.flatMap((name) => find(source, name) ?? []);
 }
 
-/** One line of a class or a shape: how it is written, and what it is. */
+/** One member of a class or interface: its signature and its description. */
 interface Line {
   readonly written: string;
   readonly doc: string;
 }
 
-/** A member as its user writes it; null for what is not theirs. */
+/** The signature of a member as its user sees it, or null for a private member. */
 function memberOf(source: Source, node: Part): Line | null {
   const name = node.key?.name;
   if (name === undefined || node.computed || node.key?.type === "PrivateIdentifier") return null;
@@ -148,7 +152,7 @@ function memberOf(source: Source, node: Part): Line | null {
   return { written: node.kind === "get" ? plain.replace("()", "") : plain, doc: docAt(source, node.start) };
 }
 
-/** The members of a declaration that has some: a class, an interface, a shape. */
+/** The members of a class, an interface or an object type. */
 function membersOf({ source, node }: Declared): Line[] {
   const found: Line[] = [];
   const walk = (at: Part | null | undefined): void => {
@@ -168,7 +172,7 @@ function membersOf({ source, node }: Declared): Line[] {
   return found.filter((line) => !inner.test(line.written));
 }
 
-/** Parameters of a constructor that are fields: public ones alone. */
+/** Constructor parameters that are public fields. */
 function parametersOf(source: Source, made: Part): Line[] {
   const { params } = made.value as unknown as { params: readonly Part[] };
   return params.flatMap((one) => {
@@ -178,7 +182,7 @@ function parametersOf(source: Source, made: Part): Line[] {
   });
 }
 
-/** How a function, a constant or a type without members is written. A schema is told where HTTP is. */
+/** The signature of a function, a constant or a type without members. Schemas are covered by the HTTP reference. */
 function written({ source, node }: Declared): string {
   const part = node as Part;
   const text = source.text.slice(node.start, part.type === "FunctionDeclaration" ? part.body?.start : node.end);
@@ -191,7 +195,7 @@ function written({ source, node }: Declared): string {
     .replace(/;$/, "");
 }
 
-/** Everything that is exported, and what its texts name, some steps further. */
+/** Everything that is exported, and transitively the types that it mentions. */
 function reached(): Map<string, Declared> {
   const all = new Map<string, Declared>();
   const waiting = exported();
@@ -221,7 +225,7 @@ function section(one: Declared): string[] {
   return [`### ${one.name}`, "", doc, ...(lines.length === 0 ? [] : ["", ...lines]), ""];
 }
 
-/** The reference, in Markdown. */
+/** Generates the reference in Markdown. */
 export function clientReference(): string {
   const all = [...reached().values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   const rest = all.filter((one) => !isFunction(one));

@@ -1,7 +1,7 @@
 /**
- * The Go modules that a Go executable is made of, as its linker wrote them into it, and the licence texts of those that
- * are in nats-server. The texts are kept in `licenses/nats-server.json`, because a build may find its nats-server on
- * PATH and have neither Go nor a network. Run by itself, this script writes that file from Go's module cache.
+ * Reads the list of Go modules that the linker writes into a Go executable, and collects the licence texts of the
+ * modules in nats-server. The texts are committed as `licenses/nats-server.json`, because a build may take nats-server
+ * from PATH and have neither Go nor network access. Run as a script, this writes that file from Go's module cache.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { natsServer } from "./nats-server.ts";
 const root = join(import.meta.dir, "..");
 const textsFile = join(root, "licenses", "nats-server.json");
 
-/** A module in a Go executable. `sum`: Go's hash of its source in base64, or null where the linker did not know it. */
+/** A module in a Go executable. `sum`: Go's hash of its source in base64, or null if the linker did not know it. */
 export interface GoModule {
   readonly path: string;
   readonly version: string;
@@ -18,12 +18,12 @@ export interface GoModule {
 }
 
 /**
- * Build information begins with these bytes, and its texts 32 bytes after them, each behind its length; the list of
- * modules is between two marks of 16 bytes. Source: Go's package debug/buildinfo.
+ * Layout of the build information: it begins with these bytes, its strings follow 32 bytes later, each prefixed by its
+ * length, and the list of modules is between two markers of 16 bytes. Source: Go's package debug/buildinfo.
  */
 const head = { text: "\xff Go buildinf:", bytes: 32, mark: 16 } as const;
 
-/** A text behind its length (a varint), and where the next one begins. */
+/** Reads a string with its length prefix (a varint), and returns where the next one begins. */
 function textAt(bytes: Buffer, offset: number): { readonly text: string; readonly end: number } {
   let [length, at] = [0, offset];
   for (let shift = 0; shift < 28; shift += 7) {
@@ -35,8 +35,8 @@ function textAt(bytes: Buffer, offset: number): { readonly text: string; readonl
 }
 
 /**
- * The modules in a Go executable, its own first, Go's standard library as `std` last.
- * Errors: one that says that the file holds no build information.
+ * Lists the modules of a Go executable: its own first, Go's standard library as `std` last.
+ * Errors: one for a file without build information.
  */
 export function goModulesIn(executable: Uint8Array): GoModule[] {
   const bytes = Buffer.from(executable.buffer, executable.byteOffset, executable.byteLength);
@@ -54,19 +54,19 @@ export function goModulesIn(executable: Uint8Array): GoModule[] {
   throw new Error("the executable holds no build information of Go");
 }
 
-/** A licence as SPDX names it, and its text. */
+/** A licence by its SPDX name, with its text. */
 export interface GoLicence {
   readonly version: string;
   readonly license: string;
   readonly text: string;
 }
 
-/** The licences of the modules in nats-server, by their paths, as this repository keeps them. */
+/** The committed licences of the modules in nats-server, by module path. */
 export function keptGoLicences(): Readonly<Record<string, GoLicence>> {
   return JSON.parse(readFileSync(textsFile, "utf8"));
 }
 
-/** The licence of each module, as a person read it: a text has no machine-readable name. */
+/** The licence of each module, determined by a person, because the texts have no machine-readable name. */
 const licences: Readonly<Record<string, string>> = {
   "github.com/nats-io/nats-server/v2": "Apache-2.0",
   "github.com/antithesishq/antithesis-sdk-go": "MIT",
@@ -88,7 +88,7 @@ function go(...args: string[]): string {
   return done.stdout.toString().trim();
 }
 
-/** Where Go keeps a module's source. An upper-case letter is written as `!` and the lower-case one. */
+/** The folder of a module's source in Go's cache, which writes an upper-case letter as `!` and the lower-case one. */
 function folderOf({ path, version }: GoModule): string {
   if (path === "std") return go("env", "GOROOT");
   return join(
@@ -106,7 +106,7 @@ function licenceOf(module: GoModule): GoLicence {
   return { version: module.version, license, text };
 }
 
-/** What nats-server requires on some platform: another build than this machine's may hold it. */
+/** Modules that nats-server requires on other platforms. Another build may contain them. */
 function requiredBy(server: GoModule): GoModule[] {
   const text = readFileSync(join(folderOf(server), "go.mod"), "utf8");
   return [...text.matchAll(/^\t(\S+) (v\S+)/gm)].flatMap(([, path = "", version = ""]) =>

@@ -1,8 +1,8 @@
 /**
- * What the executable is made of besides unibus's own code, each part with its version, licence and licence text: npm
- * packages (those that the bundler used), Bun, nats-server with its Go modules, and data. The list is written to
- * `.cache/licenses/third-party`, which the executable carries for `unibus licenses`; the SBOM is made from it, too.
- * A part without a licence text fails the build.
+ * Collects the components of the executable besides unibus's own code, each with its version, licence and licence text:
+ * npm packages in the bundle, Bun, nats-server with its Go modules, and data. The list is written to
+ * `.cache/licenses/third-party`, which is embedded for `unibus licenses`, and the SBOM is made from it.
+ * A component without a licence text fails the build. build.ts and build-client.ts use this.
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -11,30 +11,30 @@ import { goModulesIn, keptGoLicences } from "./go-modules.ts";
 
 const root = join(import.meta.dir, "..");
 const cache = join(root, ".cache", "licenses");
-/** The list that the executable carries: unibus itself and all parts, as JSON. */
+/** The embedded list: unibus itself and all components, as JSON. */
 export const carriedFile = join(cache, "third-party");
 
-/** One part. `license` is an SPDX expression, `purl` a package URL. */
+/** A component. `license` is an SPDX expression, `purl` a package URL. */
 export interface Part {
   readonly name: string;
   readonly version: string;
   readonly license: string;
   readonly purl: string;
   readonly text: string;
-  /** A hash of the part as its registry publishes it, in hex. */
+  /** The hash that the component's registry publishes, in hex. */
   readonly hash?: { readonly alg: "SHA-256" | "SHA-512"; readonly content: string };
-  /** The name of the part that this one is linked into. Without it: into unibus itself. */
+  /** The name of the component that contains this one, if it is not unibus itself. */
   readonly inside?: string;
 }
 
-/** A text that is kept here, without its page breaks. */
+/** Reads a text from the folder `licenses`, without page breaks. */
 const kept = (name: string): string =>
   readFileSync(join(root, "licenses", name), "utf8")
     .replaceAll("\f", "")
     .trim();
 const readJson = (file: string) => JSON.parse(readFileSync(file, "utf8"));
 
-/** The folder of the npm package that a file belongs to, the innermost one, or null for a file of no package. */
+/** The folder of the innermost npm package that a file belongs to, or null. */
 export function packageFolderOf(file: string): string | null {
   return /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(file)?.[0] ?? null;
 }
@@ -45,7 +45,7 @@ function licenceFileIn(folder: string): string | null {
   return name === undefined ? null : join(folder, name);
 }
 
-/** What the lock file knows of the packages: their hashes. */
+/** The hash of a package in the lock file. */
 function lockedHash(lock: LockFile, folder: string): Part["hash"] {
   const integrity = lock.packages[folder.slice(folder.indexOf("node_modules/"))]?.integrity;
   const [alg, base64 = ""] = (integrity ?? "").split("-");
@@ -57,8 +57,8 @@ interface LockFile {
 }
 
 /**
- * The npm packages that files are of, by name. `files`: absolute paths.
- * Errors: one that names every package without a licence, or without its text.
+ * The npm packages that contain the files, by name. `files`: absolute paths.
+ * Errors: one that names every package without a licence or its text.
  */
 export function npmParts(files: readonly string[]): Part[] {
   const folders = [...new Set(files.flatMap((file) => packageFolderOf(file) ?? []))].sort();
@@ -80,7 +80,7 @@ export function npmParts(files: readonly string[]): Part[] {
   return parts;
 }
 
-/** nats-server and its modules, by what the linker wrote into it. Errors: one that names a module without a text. */
+/** nats-server and its modules, from its build information. Errors: one that names a module without a text. */
 export function goParts(executable: Uint8Array): Part[] {
   const texts = keptGoLicences();
   const [server, ...modules] = goModulesIn(executable);
@@ -103,8 +103,8 @@ export function goParts(executable: Uint8Array): Part[] {
 }
 
 /**
- * The libraries in Bun whose version Bun says, by their name in `process.versions`, with the licence that Bun's page
- * names for each.
+ * The libraries in Bun with a known version, by their name in `process.versions`, with the licence that Bun's licence
+ * page names for each.
  */
 const bunLibraries: Readonly<Record<string, readonly [name: string, license: string]>> = {
   webkit: ["WebKit and JavaScriptCore", "LGPL-2.0-or-later"],
@@ -125,8 +125,8 @@ const bunLibraries: Readonly<Record<string, readonly [name: string, license: str
 };
 
 /**
- * Bun, which runs the bundle, and the libraries that are linked into it. The text is Bun's own page about them, as the
- * package `bun-types` of the same version brings it.
+ * Bun, which runs the bundle, and the libraries linked into it. The text is Bun's licence page from the package
+ * `bun-types` of the same version.
  */
 export function bunParts(): Part[] {
   const types = join(root, "node_modules", "bun-types");
@@ -154,14 +154,14 @@ export function bunParts(): Part[] {
   return [bun, ...libraries];
 }
 
-/** Data that unibus's own code holds. */
+/** Data in unibus's own code. */
 function dataParts(): Part[] {
   const [name, version] = ["Unicode data files", unicodeVersion];
   const purl = `pkg:generic/unicode-data@${version}`;
   return [{ name, version, license: "Unicode-3.0", purl, text: kept("Unicode-3.0.txt") }];
 }
 
-/** Unibus itself. */
+/** Unibus itself as a component. */
 export function ownPart(): Part {
   const { name, version, license } = readJson(join(root, "package.json"));
   return {
@@ -173,20 +173,20 @@ export function ownPart(): Part {
   };
 }
 
-/** The files that a bundler used, by what it wrote about its work. */
+/** The input files of a bundle, from the bundler's metafile. */
 export function inputsOf(metafile: unknown): string[] {
   return Object.keys((metafile as { inputs: object }).inputs).map((path) => resolve(root, path));
 }
 
-/** Everything that the executable carries besides unibus, in the order in which it is printed. */
+/** All components besides unibus, in the order in which they are printed. */
 export function allParts(files: readonly string[], natsServer: Uint8Array): Part[] {
   return [...goParts(natsServer), ...bunParts(), ...npmParts(files), ...dataParts()];
 }
 
-/** Bundles the executable's code only to learn which files are in it. Errors: Bun's own words. */
+/** Bundles the executable's code only to list its files. Errors: those of Bun. */
 function bundledFiles(): string[] {
   mkdirSync(cache, { recursive: true });
-  // The code names this file, so it has to be there before there is anything to put into it.
+  // The code imports this file, so it must exist before its content is known.
   if (!readdirSync(cache).includes("third-party")) writeFileSync(carriedFile, "[]");
   const aside = mkdtempSync(join(cache, ".inputs-"));
   try {
@@ -200,7 +200,7 @@ function bundledFiles(): string[] {
   }
 }
 
-/** Collects all parts, writes the list that the executable carries, and gives them. Errors: as above. */
+/** Collects all components, writes the embedded list, and returns them. Errors: those of the functions above. */
 export function collectLicenses(natsServerFile: string): Part[] {
   const parts = allParts(bundledFiles(), readFileSync(natsServerFile));
   const fresh = `${carriedFile}.${process.pid}`;
@@ -210,7 +210,7 @@ export function collectLicenses(natsServerFile: string): Part[] {
   return parts;
 }
 
-/** The licence texts of parts, as one text for people. */
+/** Formats the licence texts of components as one text for people. */
 export function licencesText(parts: readonly Part[]): string {
   const texts = parts.map(({ name, version, license, text }) => `${name} ${version} (${license})\n\n${text}\n`);
   return texts.join(`\n${"-".repeat(80)}\n\n`);

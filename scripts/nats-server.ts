@@ -1,8 +1,8 @@
 /**
- * Finds or makes the nats-server that the executable carries, and prints its path.
- * The result is `.cache/nats-server/nats-server` with its sha256 beside it, verified on every use.
- * Tried in order, each miss reported with its reason: UNIBUS_NATS_SERVER, the cache, PATH, `go install`, the official
- * release archive, Debian's package.
+ * Finds or builds the nats-server to embed, and prints its path.
+ * The result is `.cache/nats-server/nats-server` with its sha256 next to it, verified on every use. Sources are tried
+ * in order, and each failure is reported with its reason: UNIBUS_NATS_SERVER, the cache, PATH, `go install`, the
+ * official release archive, Debian's package.
  */
 import { createHash } from "node:crypto";
 import {
@@ -21,7 +21,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { natsServerVersionMin, versionAtLeast } from "../src/wire/nats-version.ts";
 
-/** The version that is built or fetched where none is found. `licenses/nats-server.json` has its licences. */
+/** The version to build or download if none is found. `licenses/nats-server.json` contains its licences. */
 export const natsServerPinned = "2.15.1";
 const root = join(import.meta.dir, "..");
 const cache = join(root, ".cache", "nats-server");
@@ -51,7 +51,7 @@ function run(command: string[], options: { cwd?: string; env?: Record<string, st
   return done.stdout.toString();
 }
 
-/** The version that a nats-server prints, or a Miss when it does not run or is too old. */
+/** The version that a nats-server prints. Throws a Miss if it does not run or is too old. */
 function checkVersion(file: string): string {
   const version = /v(\d+\.\d+\.\d+)/.exec(run([file, "--version"]))?.[1];
   if (version === undefined) throw new Miss(`${file} prints no version`);
@@ -61,7 +61,7 @@ function checkVersion(file: string): string {
   return version;
 }
 
-/** Puts a checked executable into the cache in one step, so that a build beside this one never sees half of it. */
+/** Puts a checked executable into the cache atomically, so that a concurrent build never sees a partial file. */
 function keep(file: string, from: string): string {
   const version = checkVersion(file);
   mkdirSync(cache, { recursive: true });
@@ -165,8 +165,8 @@ const sources: [string, () => string | Promise<string>][] = [
 ];
 
 /**
- * The path of a verified nats-server for this machine.
- * Errors: one that lists every source tried and why each missed.
+ * Returns the path of a verified nats-server for this machine.
+ * Errors: one that lists every source that was tried, and why it failed.
  */
 export async function natsServer(): Promise<string> {
   const misses: string[] = [];

@@ -1,16 +1,20 @@
-/** Writes docs/reference/http.md out of the frozen HTTP contract, test/golden/openapi.json. */
+/**
+ * Generates docs/reference/http.md from the golden copy of the HTTP contract, test/golden/openapi.json.
+ * For each operation it writes the parameters, the fields of body and reply, and the errors that are not common to all
+ * routes. A test checks that the file in the repository is up to date.
+ */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 const root = join(import.meta.dir, "..");
 
-/** The document that the reference is made from, and the reference. */
+/** The contract that the reference is generated from, and the reference. */
 export const files = {
   contract: join(root, "test", "golden", "openapi.json"),
   reference: join(root, "docs", "reference", "http.md"),
 } as const;
 
-/** As much of a JSON schema as the contract uses. */
+/** The subset of JSON Schema that the contract uses. */
 interface Schema {
   readonly type?: string;
   readonly description?: string;
@@ -40,7 +44,7 @@ interface Operation {
   readonly responses: Readonly<Record<string, { readonly description: string; readonly content?: Content }>>;
 }
 
-/** An OpenAPI document as unibus makes it. */
+/** An OpenAPI document as unibus serves it. */
 export interface Contract {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
 }
@@ -66,7 +70,7 @@ function range(low: number | undefined, high: number | undefined, what: string):
   return [low === undefined ? `at most ${high}${what}` : `${low} to ${high}${what}`];
 }
 
-/** What a value must keep to beside its type, in words where the contract has words. */
+/** The constraints of a value besides its type: the contract's description if there is one. */
 function rulesOf(schema: Schema): string {
   const { description, pattern, minLength, maxLength, minItems, maxItems, minimum, maximum } = schema;
   const rules = [
@@ -79,7 +83,7 @@ function rulesOf(schema: Schema): string {
   return cell(rules.join("; "));
 }
 
-/** One row for each field, the fields of objects and lists included. */
+/** One row for each field, including the fields of nested objects and lists. */
 function fieldRows(schema: Schema, prefix = ""): string[] {
   if (schema.type === "array" && schema.items?.properties !== undefined) {
     return fieldRows(schema.items, `${prefix}[]`);
@@ -100,7 +104,7 @@ function fieldTable(title: string, schema: Schema): string[] {
   return ["", `${title}${shape}:`, "", "| Field | Type | Rules |", "|---|---|---|", ...rows];
 }
 
-/** The codes of each failure of an operation, as `code status`. */
+/** The error codes of an operation, as `code status`. */
 function failuresOf({ responses }: Operation): string[] {
   return Object.entries(responses)
     .filter(([status]) => Number(status) >= 400)
@@ -140,7 +144,7 @@ function section({ name, operation }: Named, everywhere: ReadonlySet<string>): s
   ];
 }
 
-/** The reference of a contract, in Markdown. */
+/** Generates the reference of a contract in Markdown. */
 export function reference({ paths }: Contract): string {
   const all = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(

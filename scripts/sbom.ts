@@ -1,4 +1,4 @@
-/** The software bill of materials of the executable, in CycloneDX 1.6: `dist/unibus.cdx.json`. */
+/** Generates the software bill of materials of the executable, in CycloneDX 1.6: `dist/unibus.cdx.json`. */
 import { createHash } from "node:crypto";
 import type { Part } from "./licenses.ts";
 
@@ -13,7 +13,7 @@ interface Component {
   readonly hashes?: readonly unknown[];
 }
 
-/** A licence as CycloneDX wants it: an SPDX id, an expression of several, or else a name. */
+/** Converts a licence for CycloneDX: an SPDX id, an expression of several ids, or a plain name. */
 function licensesOf(license: string): readonly unknown[] {
   if (/ (AND|OR) /.test(license)) return [{ expression: license }];
   return [{ license: license.includes(" ") ? { name: license } : { id: license } }];
@@ -34,7 +34,7 @@ function componentOf(part: Part): Component {
   return { type: typeOf(part), "bom-ref": purl, name, version, purl, licenses: licensesOf(license), ...hashes };
 }
 
-/** Which part each is linked into: unibus, nats-server or Bun. Order of CycloneDX: what depends, then on what. */
+/** Which component contains which: unibus, nats-server or Bun. In CycloneDX: a component, then what it depends on. */
 function dependenciesOf(self: string, parts: readonly Part[]): unknown[] {
   const insideOf = (name: string | undefined) => parts.filter(({ inside }) => inside === name).map(({ purl }) => purl);
   return [
@@ -43,15 +43,15 @@ function dependenciesOf(self: string, parts: readonly Part[]): unknown[] {
   ];
 }
 
-/** A UUID made from a text, in the form of version 8: the same text gives the same one, so a build can be repeated. */
+/** Derives a UUID (version 8) from a text, so that the same input gives the same UUID and builds are reproducible. */
 function uuidOf(text: string): string {
   const hex = createHash("sha256").update(text).digest("hex");
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
 /**
- * The SBOM of an executable. `own`: unibus itself; `parts`: the rest; `sha256`: of the executable, in hex. The same
- * input gives the same text.
+ * Generates the SBOM of an executable. `own`: unibus itself; `parts`: the rest; `sha256`: of the executable, in hex.
+ * Deterministic.
  */
 export function sbomOf(own: Part, parts: readonly Part[], sha256: string): string {
   const bom = {

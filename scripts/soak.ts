@@ -1,10 +1,10 @@
-/** `bun run soak -- NAME`: builds the executable and runs one of the long tests in full. CI runs them small. */
+/** `bun run soak -- NAME`: builds the executable and runs one of the long tests at full size. CI runs smaller ones. */
 import { join } from "node:path";
 import { build } from "./build.ts";
 import { runMutants } from "./mutants/run.ts";
 import { natsServer } from "./nats-server.ts";
 
-/** The test file of each soak, and what it takes. */
+/** The test file of each soak test, and its description. */
 const soaks: Readonly<Record<string, { readonly file: string; readonly what: string }>> = {
   storm: {
     file: "test/interop/storm.test.ts",

@@ -1,4 +1,4 @@
-/** `npm start`: builds the executable, then runs the bus in this folder, with the arguments given. */
+/** `npm start`: builds the executable, then runs it as a server in this folder with the given arguments. */
 import { build } from "./build.ts";
 
 const file = await build().catch((error: Error) => {

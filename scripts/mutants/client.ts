@@ -1,4 +1,4 @@
-/** Limits of the client: what junk, a lying bus or a crowd of notices may cause it to do. */
+/** Mutants of limits in the client: what junk, a lying bus or a flood of notices may make it do. */
 import type { Mutant } from "./mutant.ts";
 
 export const clientMutants: readonly Mutant[] = [

@@ -1,4 +1,4 @@
-/** Every limit that can be taken out of a copy of the code, and the tests that notice it. */
+/** All mutants: every limit that can be removed from a copy of the code, and the tests that must detect that. */
 import { clientMutants } from "./client.ts";
 import { loginMutants } from "./logins.ts";
 import type { Mutant } from "./mutant.ts";

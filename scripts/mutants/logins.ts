@@ -1,4 +1,4 @@
-/** Limits of logins and of the data plane: rates, connections, subscriptions, grants. */
+/** Mutants of limits on logins and the data plane: rates, connections, subscriptions, grants. */
 import type { Mutant } from "./mutant.ts";
 
 const loginQuotas = "test/attacks/login-quotas.test.ts";

@@ -1,6 +1,6 @@
-/** What a mutant is: one edit of the source that takes a limit out, and the tests that must notice it. */
+/** Defines a mutant: one edit of the source that removes a limit, and the tests that must detect it. */
 
-/** A test file, and where it has slow neighbours the tests in it that hold the limit. */
+/** A test file and, if it also contains slow unrelated tests, a filter for the relevant ones. */
 export interface Holder {
   /** Path from the root. */
   readonly file: string;
@@ -8,26 +8,26 @@ export interface Holder {
   readonly test?: string;
 }
 
-/** One limit, and what is left of the code when it is gone. */
+/** A mutant: one limit, and the edit that removes it. */
 export interface Mutant {
-  /** The limit that this edit removes: unique, and what `npm run soak -- mutants NAME` takes. */
+  /** The limit that this edit removes: a unique name, and the argument of `npm run soak -- mutants NAME`. */
   readonly name: string;
-  /** The source file, by its path from the root. */
+  /** Path of the source file from the root. */
   readonly file: string;
   /** Text that occurs exactly once in the file. */
   readonly search: string;
-  /** What takes its place. */
+  /** The replacement. */
   readonly replace: string;
-  /** Tests that pass without the edit and of which one fails with it. */
+  /** Tests that pass without the edit, at least one of which fails with it. */
   readonly held: readonly Holder[];
 }
 
-/** How often a text occurs in another one. */
+/** Counts the occurrences of a text in another one. */
 export function occurrences(text: string, search: string): number {
   return text.split(search).length - 1;
 }
 
-/** The source with the edit. Errors: where the search text does not occur exactly once, or nothing changes. */
+/** Applies the edit. Errors: if the search text does not occur exactly once, or if nothing changes. */
 export function mutated(source: string, { name, file, search, replace }: Mutant): string {
   const count = occurrences(source, search);
   if (count !== 1) throw new Error(`${name}: its search text occurs ${count} times in ${file} (make it occur once)`);

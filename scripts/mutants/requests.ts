@@ -1,4 +1,4 @@
-/** Limits of HTTP: bodies, nonces, rates, the time of the one thread. */
+/** Mutants of limits on HTTP: bodies, nonces, rates, time on the main thread. */
 import type { Mutant } from "./mutant.ts";
 
 const bodies = "test/kernel/http-body.test.ts";

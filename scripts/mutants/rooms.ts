@@ -1,4 +1,4 @@
-/** Limits of rooms, invites and blobs: quotas, paces, the way back. */
+/** Mutants of limits on rooms, invites and blobs: quotas, paces, the way back. */
 import type { Mutant } from "./mutant.ts";
 
 const races = "test/e2e/quota-races.test.ts";

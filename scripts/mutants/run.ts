@@ -1,7 +1,7 @@
 /**
- * `npm run soak -- mutants [NAME...]`: takes each limit in the tables beside this file out of a copy of the tree, one
- * at a time, and runs the tests that hold it. A mutant is killed if one of them fails; one that survives shows a limit
- * without a test. The same tests run without the edit, too: a test that fails anyway holds nothing.
+ * `npm run soak -- mutants [NAME...]`: removes each limit from a copy of the tree, one at a time, and runs the tests
+ * that cover it. A mutant is killed if one of them fails; a surviving mutant shows a limit without a test. The same
+ * tests also run without the edit, because a test that fails anyway proves nothing.
  */
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -9,13 +9,13 @@ import { mutants } from "./index.ts";
 import { type Holder, type Mutant, mutated } from "./mutant.ts";
 
 const root = join(import.meta.dir, "..", "..");
-/** How long one test may take, and a file of tests, in milliseconds: without its limit, code may run for ever. */
+/** Timeouts of one test and of one file, in milliseconds. Without its limit, code may run forever. */
 const testTimeoutMs = 60_000;
 const runTimeoutMs = 600_000;
-/** Tests in these folders run the executable, or modules that are built. */
+/** Tests in these folders need the executable or built modules. */
 const built = ["test/e2e/", "test/attacks/", "test/faults/", "test/fuzz/", "test/sdk/", "test/interop/"];
 
-/** A copy of the tree beside it, without what git ignores. Packages and the nats-server are those of the original. */
+/** Copies the tree without ignored files. Packages and nats-server are shared with the original. */
 function copyTree(): string {
   mkdirSync(join(root, ".cache"), { recursive: true });
   const copy = mkdtempSync(join(root, ".cache", "mutants-"));
@@ -32,10 +32,10 @@ function copyTree(): string {
   return copy;
 }
 
-/** What one run of a test file gave. */
+/** The result of running a test file. */
 interface Outcome {
   readonly passed: boolean;
-  /** The tests that failed, by name. */
+  /** The names of the tests that failed. */
   readonly failed: readonly string[];
   readonly output: string;
 }
@@ -58,25 +58,25 @@ async function runTests(copy: string, { file, test }: Holder): Promise<Outcome> 
   return { passed: code === 0, failed, output: `${output}${errors}` };
 }
 
-/** Whether some tests run the executable. */
+/** Whether some tests need the executable. */
 function needsBuild(held: readonly Holder[]): boolean {
   return held.some(({ file }) => built.some((folder) => file.startsWith(folder)));
 }
 
-/** Builds the executable of a copy. Throws Bun's words where the source does not compile. */
+/** Builds the executable of a copy. Throws Bun's error if the source does not compile. */
 async function buildIn(copy: string): Promise<void> {
   const { build } = (await import(join(copy, "scripts", "build.ts"))) as typeof import("../build.ts");
   await build();
 }
 
-/** The tests without any edit, in a copy of their own: each is run once. */
+/** Runs tests without any edit, in a separate copy, each once. */
 class Baseline {
   readonly #runs = new Map<string, Promise<Outcome>>();
   #built: Promise<void> | null = null;
 
   constructor(private readonly copy: string) {}
 
-  /** What a mutant's tests gave that fail without it, or null. */
+  /** The failures of a mutant's tests without its edit, or null. */
   async faultOf({ held }: Mutant): Promise<string | null> {
     if (needsBuild(held)) this.#built ??= buildIn(this.copy);
     await this.#built;
@@ -91,12 +91,12 @@ class Baseline {
   }
 }
 
-/** Runs the tests against one mutant. Gives what killed it, or null. */
+/** Runs the tests against one mutant. Returns the test that killed it, or null. */
 async function killerOf(copy: string, mutant: Mutant): Promise<string | null> {
   const path = join(copy, mutant.file);
   const source = readFileSync(path, "utf8");
   const edited = mutated(source, mutant);
-  // What does not parse would be killed by whatever test there is.
+  // A syntax error would be killed by any test, so check that the edit parses.
   new Bun.Transpiler({ loader: "ts" }).transformSync(edited);
   try {
     writeFileSync(path, edited);
@@ -113,7 +113,7 @@ async function killerOf(copy: string, mutant: Mutant): Promise<string | null> {
   }
 }
 
-/** Runs mutants by name, all of them for none. Gives the exit code: 0 if every one was killed. */
+/** Runs the named mutants, or all. Returns the exit code: 0 if all were killed. */
 export async function runMutants(names: readonly string[]): Promise<number> {
   const unknown = names.filter((name) => !mutants.some((mutant) => mutant.name === name));
   if (unknown.length > 0) {

@@ -1,4 +1,4 @@
-/** Limits of stores and streams: the reserve, the disk. */
+/** Mutants of limits on stores and streams: the reserve and the disk. */
 import type { Mutant } from "./mutant.ts";
 
 const reserve = "test/kernel/reserve.test.ts";

@@ -4,7 +4,7 @@ import { refWord } from "./blob-ref.ts";
 import { printJson, printLine } from "./print.ts";
 import { colourOf, type Piece, painter } from "./terminal-text.ts";
 
-/** By how much a stored file is larger than the file, in bytes: the tag of the cipher. */
+/** How many bytes encryption adds to a stored file: the authentication tag of the cipher. */
 const sealBytes = 16;
 /** How many messages are remembered, to quote them in replies. */
 const rememberedMax = 1_000;
@@ -86,7 +86,7 @@ export class MessageLines {
   }
 
   #whatOf({ kind, data, replyTo, blob, id }: Message): Piece[] {
-    // Most programs end a text with a newline; --json has it as it is.
+    // Most programs end text with a newline. `--json` output keeps it.
     const words = textOf(data)?.replace(/\r?\n$/, "") ?? `[${sizeText(data.length)}, not text]`;
     const file =
       blob === null ? [] : [" ", this.#paint(`[file, ${sizeText(Math.max(0, blob.sz - sealBytes))}: ${id}]`, "dim")];

@@ -159,18 +159,18 @@ export async function asReader(
   await asPeer(options, work, { reads: true });
 }
 
-/** A person, as commands report one. */
+/** A user as commands print one. */
 export interface Named {
   readonly handle: string;
   readonly endpoint: string;
 }
 
-/** A person in a note: the handle, and the endpoint that nobody else has. */
+/** Formats a user for a note: the handle, and the endpoint, which is unique. */
 export const nameText = ({ handle, endpoint }: Named): string => `${handle || "?"} (${endpoint})`;
 
 /**
- * The users who are named by handle, sign_pub or endpoint.
- * Errors: those of `directory.find`; forbidden for a handle that names another peer than at first, unless approved.
+ * Resolves users named by handle, sign_pub or endpoint.
+ * Errors: those of `directory.find`; forbidden, unless approved, if a handle now belongs to another peer than at first.
  */
 export async function usersNamed(
   bus: Bus,

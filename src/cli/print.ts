@@ -120,8 +120,8 @@ export function printRow(...cells: readonly string[]): Promise<void> {
 }
 
 /**
- * Prints rows on stdout, and gives how many: with tabs between the cells for programs; on a terminal in columns, under
- * their names. A row may have fewer cells than there are names.
+ * Prints rows to stdout and returns their number: for programs with cells separated by tabs, on a terminal in columns
+ * below their names. A row may have fewer cells than there are names.
  */
 export async function printTable(names: readonly string[], rows: Rows): Promise<number> {
   let count = 0;
@@ -145,7 +145,7 @@ export async function printTable(names: readonly string[], rows: Rows): Promise<
   return count;
 }
 
-/** Rows of cells. */
+/** The rows of a table, each a list of cells. */
 type Rows = AsyncIterable<readonly string[]> | Iterable<readonly string[]>;
 
 /** Prints a text of several lines to stdout. It must end with a line feed. */

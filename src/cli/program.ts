@@ -103,11 +103,11 @@ function tell(error: unknown, onJson: boolean): void {
   }
 }
 
-/** What commander says of a command line, in our words: what is wrong with the value given, then the fix. */
+/** Rewords an error of commander: what is wrong with the given value, then the fix. */
 function usageText(text: string): string {
   return text
     .replace(/command-argument value '(.*)' is invalid for argument '(\w+)'\. (\w+)/s, (_, value, name, word) =>
-      // A reason that names the argument says it all.
+      // A reason that names the argument is complete by itself.
       word === name ? word : `${name} ${JSON.stringify(value)} is invalid: ${word}`,
     )
     .replace(

@@ -45,10 +45,10 @@ async function add(handle: string, options: AddOptions): Promise<void> {
   printFields({ handle, role, sign_pub: user.signPub, endpoint: user.endpoint }, options);
 }
 
-/** A user, as a list prints one. */
+/** A user as the list prints one. */
 type Row = Record<"handle" | "role" | "status" | "sign_pub" | "endpoint", string>;
 
-/** Every user, also the revoked. */
+/** Yields all users, including revoked ones. */
 async function* rowsOf(users: Users): AsyncGenerator<Row> {
   for (let after: string | null = null; ; ) {
     const page: UserRecord[] = await users.list(after, usersPageMax);
@@ -72,8 +72,8 @@ async function list(options: HostOptions): Promise<void> {
 }
 
 /**
- * The key of the user whom a handle, a sign_pub or an endpoint names. What looks like a key or an endpoint is never
- * taken for a handle. Errors: not_found; conflict for a handle that several users have, or that looks like theirs.
+ * Finds the key of the user named by a handle, a sign_pub or an endpoint. A text in the form of a key or an endpoint is
+ * never taken as a handle. Errors: not_found; conflict for a handle that matches several users.
  */
 async function keyNamed(users: Users, who: string): Promise<string> {
   if (isKey(who)) return who.toLowerCase();
@@ -91,7 +91,7 @@ async function keyNamed(users: Users, who: string): Promise<string> {
   throw new UnibusError("conflict", `${shown} may mean ${found.length} users (name one by its key: ${all.join("; ")})`);
 }
 
-/** Does something to the user whom a command line names, and says so. */
+/** Changes the user named on the command line, and prints the result. */
 async function change(
   who: string,
   options: HostOptions,

@@ -13,7 +13,7 @@ import { asUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
 import { clientAddress } from "./http-limits.ts";
 import { binding, handOver, sharePort } from "./http-port.ts";
 
-/** Largest WebSocket message, in bytes. A NATS message is up to 1 MiB and 64 KiB; a client may batch several. */
+/** Largest WebSocket message, in bytes: a NATS message of 1 MiB and 64 KiB, and what a client sends along with it. */
 const messageBytesMax = 4 * 1_048_576;
 /** How long a WebSocket may be silent, in seconds. Bun sends a ping before that. */
 const idleTimeoutS = 120;

@@ -28,7 +28,7 @@ const comparedAtOnce = 32;
 /** Timeout for one page, in milliseconds. */
 const pageTimeoutMs = 5_000;
 
-/** Notices that reduce permissions. The members who remain after a kick get a notice of the new key, which does not. */
+/** Notices after which a peer may do less. `rekeyed`, which remaining members get after a kick, is not one of them. */
 const takingAway: ReadonlySet<string> = new Set<NoticeKind>(["removed", "deleted", "revoked"]);
 
 /** The dependencies of the revoker. */

@@ -2,7 +2,7 @@
  * Stores blobs as files for a single node: `by-hash/ab/HASH`, and a hard link `by-owner/OWNER/HASH` as the charge.
  * An upload is written to `incoming`, synced, linked into its owner's folder and then renamed to its hash. The charge
  * comes first, so a crash can leave a charge without a blob but never a blob without a charge. Used by the blobs plugin
- * through `BlobStore`, and by `unibus migrate` through `list`.
+ * through `BlobStore`, and by the migration commands through `list`.
  */
 import { randomUUID } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
