@@ -1,8 +1,8 @@
 /**
  * The command `room` with its subcommands: create, inspect and verify rooms, and change their members.
  * Commands that change a room open it with `openRoom`, which refuses an owner who could be mistaken for another user;
- * those that only inspect, or leave, delete and rekey, use `inspectRoom`, which warns. Adding, kicking, roles and rekeys
- * are statements that this peer signs as an owner.
+ * those that only inspect, or leave, delete and rekey, use `inspectRoom`, which warns. Adding, kicking, roles and
+ * rekeys are statements that this peer signs as an owner.
  */
 import { Argument, Command, Option } from "commander";
 import { fingerprintWords, modes, type Policy, type Room, type RoomRole, userFingerprint } from "../client/index.ts";
