@@ -51,7 +51,7 @@ const adminShare = 1 / 5;
 const measureEveryMs = { far: 1_000, near: 100 } as const;
 /** The distance to the reserve below which measurements are more frequent, in bytes. */
 const nearBytes = 268_435_456;
-/** The estimated cost of an admitted write until the next measurement, in bytes, plus twice its size. */
+/** The estimated cost of an admitted write, on top of twice its size, until the next measurement. In bytes. */
 const writeBytes = 4_096;
 
 /** The options of a reserve. */

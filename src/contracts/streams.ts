@@ -21,7 +21,7 @@ export interface Durable {
   readonly deliver: string;
 }
 
-/** A contiguous run of frames from a room's stream. */
+/** A run of consecutive frames from a room's stream. */
 export interface FrameRun {
   /** The frames as published, oldest first. */
   readonly frames: readonly Uint8Array[];
@@ -64,8 +64,8 @@ export interface RoomStreams {
    */
   settle(room: StreamRoom): void;
   /**
-   * Sets the byte limit on every stream that has passed a size threshold, and updates existing limits. A smaller stream
-   * has no limit, because nats-server reserves the configured size.
+   * Sets the byte limit on every stream that has grown past it, and updates limits that were set earlier. A smaller
+   * stream has no limit, because nats-server reserves the configured size.
    * Errors: unavailable.
    */
   enforce(capacity: Capacity): Promise<void>;

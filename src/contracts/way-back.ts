@@ -93,7 +93,7 @@ export interface WayBackStore {
    * in the same step.
    * For a known stay (by endpoint and since) the store keeps its `leftAt` mark, devices and acceptance, see `keptStay`.
    * Open stays that are new to it count against the limits of `unaccepted`, in the same step.
-   * Errors: conflict if the room would be created and its subject belongs to another room; quota above those limits.
+   * Errors: conflict if the subject belongs to another room; quota above those limits.
    */
   restoreRoom(restoration: RoomRestoration, liveMax?: number): Promise<RestorationOutcome>;
 }

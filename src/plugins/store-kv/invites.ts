@@ -1,8 +1,9 @@
 /**
- * Invites in their bucket: one entry for each invite, and one list of the ids that may be pending, so that listing and
- * counting them needs one read. An id is added to the list before its invite is written, and removed some time after
- * its invite is used or deleted. Invariant: every pending invite is in the list; the list may also contain ids that are
- * not pending, and readers check each entry. Claiming an invite is a compare-and-set on its entry.
+ * Invites in their bucket: one entry for each invite, and one list of the ids that may be pending. So counting pending
+ * invites takes one read, and listing them does not scan the bucket. An id is added to the list before its invite is
+ * written, and removed some time after the invite is used or deleted. Invariant: every pending invite is in the list;
+ * the list may also contain ids that are not pending, and readers check each entry. Claiming an invite is a
+ * compare-and-set on its entry.
  */
 import type { InviteRecord, InviteStore } from "../../contracts/store.ts";
 import { UnibusError } from "../../wire/errors.ts";
