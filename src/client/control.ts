@@ -11,7 +11,7 @@ import { BusClock, type OwnClock } from "./clock.ts";
 import { at, deviceShape, endpointShape, fit, hashShape } from "./control-target.ts";
 import { Detour } from "./detour.ts";
 import { unreached } from "./fetch-fault.ts";
-import { type Ask, busUrl, exchange, isCleartext } from "./http.ts";
+import { type Ask, busUrl, exchange, isCleartext, publicUrlOf } from "./http.ts";
 import type { Identity } from "./identity.ts";
 import { contentOf, isPassing } from "./reply.ts";
 import { pause } from "./wait.ts";
@@ -93,6 +93,8 @@ export class ControlPlane {
   readonly detour: Detour | undefined;
   /** The index of the address that answered last. */
   #at = 0;
+  /** The address that links to this bus begin with. */
+  linkUrl: string;
   /** Called when an address answered successfully. */
   onAnswer: () => void = () => undefined;
 
@@ -106,6 +108,7 @@ export class ControlPlane {
     if (dial !== undefined && this.urls.length > 1) {
       throw new UnibusError("invalid", `${JSON.stringify(dial)} is dialled for one address, not ${this.urls.length}`);
     }
+    this.linkUrl = this.urls[0] ?? "";
     this.detour = dial === undefined ? undefined : new Detour(this.urls[0] ?? "", dial);
     for (const url of this.detour?.isLocal === true ? [] : this.urls.filter(isCleartext)) {
       onWarning?.(`${url} is not encrypted on the way: others can see who talks to whom (use https)`);
@@ -235,6 +238,7 @@ export class ControlPlane {
   async #infoOf(body: Uint8Array<ArrayBuffer>, url: string): Promise<api.Info> {
     const info = contentOf(api.Info, body, url);
     const isSafe = url.startsWith("http:") || this.detour?.isLocal === true;
+    this.linkUrl = publicUrlOf(info.public_url, isSafe) ?? this.linkUrl;
     const taken = (urls: readonly string[]) => urls.filter((one) => isSafe || /^(tls|wss):\/\//.test(one));
     const led = async (urls: string[]) => (await this.detour?.dataUrls(urls)) ?? urls;
     return { ...info, nats: await led(taken(info.nats)), ws: await led(taken(info.ws)) };

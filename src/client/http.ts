@@ -49,6 +49,12 @@ export function isCleartext(url: string): boolean {
   return protocol === "http:" && !isLoopback(hostname);
 }
 
+/** The public URL that a bus names for links, or null for what is not usable, or is cleartext where that is refused. */
+export function publicUrlOf(named: string | undefined, allowsCleartext: boolean): string | null {
+  const url = baseUrl(named ?? "");
+  return url !== null && (allowsCleartext || url.startsWith("https:")) ? new URL(url).href : null;
+}
+
 /** The headers of a signed request, with a fresh nonce and the host of the URL. Source: spec 5. */
 function signedHeaders(
   base: string,

@@ -169,7 +169,7 @@ export class Room {
 
   /** A link that opens exactly this room. It does not grant access. */
   get link(): string {
-    return roomLink({ url: this.parts.control.urls[0] ?? "", roomId: this.id, fingerprint: this.fingerprint });
+    return roomLink({ url: this.parts.control.linkUrl, roomId: this.id, fingerprint: this.fingerprint });
   }
 
   /**

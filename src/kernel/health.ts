@@ -43,6 +43,7 @@ export function healthRoutes(site: Site, running: readonly Running[], now: () =>
       Object.assign(
         { name: "unibus", version: site.version, auth: "none", nats: [], ws: [], namespaces: [] },
         ...running.map(({ live }) => live.info?.() ?? {}),
+        site.publicUrl === null ? {} : { public_url: site.publicUrl },
         { time: new Date(now()).toISOString() },
       ),
     ),

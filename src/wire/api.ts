@@ -275,6 +275,7 @@ export const Info = Strict({
   auth: Type.String(),
   nats: Type.Array(Type.String()),
   ws: Type.Array(Type.String()),
+  public_url: Type.Optional(Type.String({ description: "the URL that links to this bus begin with" })),
   namespaces: Type.Array(Type.String()),
   time: Time,
 });

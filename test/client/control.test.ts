@@ -294,22 +294,36 @@ describe("a reply", () => {
     using authority = new Authority();
     const { cert, key } = authority.issue("bus");
     const tls = { cert: readFileSync(cert), key: readFileSync(key) };
-    const fetch = () => Response.json({ ...info, nats, ws });
+    const fetch = () => Response.json({ ...info, nats, ws, public_url: "http://bus.example.org" });
     await using secure = Bun.serve({ hostname: "127.0.0.1", port: 0, tls, fetch });
     const home = new URL("../../src/client/", import.meta.url).pathname;
     const script = `
       const { ControlPlane } = await import("${home}control.ts");
       const { generateIdentity } = await import("${home}identity.ts");
       const urls = ["https://127.0.0.1:${secure.port}"];
-      console.log(JSON.stringify(await new ControlPlane({ urls, identity: await generateIdentity() }).info()));
+      const control = new ControlPlane({ urls, identity: await generateIdentity() });
+      const info = await control.info();
+      console.log(JSON.stringify({ ...info, linkUrl: control.linkUrl }));
     `;
     const env = { PATH: process.env.PATH ?? "", NODE_EXTRA_CA_CERTS: authority.file };
     const child = Bun.spawn([process.execPath, "-e", script], { env, stderr: "inherit" });
     expect(JSON.parse(await new Response(child.stdout).text())).toMatchObject({
       nats: ["tls://a:2"],
       ws: ["wss://a:4"],
+      linkUrl: `https://127.0.0.1:${secure.port}`,
     });
   }, 20_000);
+
+  test("names the URL that links begin with; without one it is the address in use", async () => {
+    const named = { "https://bus.example.org": "https://bus.example.org/", "no URL": null, "ftp://a": null };
+    for (const [public_url, expected] of Object.entries({ ...named, "https://a/b\u202e": "https://a/b%E2%80%AE" })) {
+      const bus = listener(() => Response.json({ ...info, public_url }));
+      const control = controlOf(bus.url);
+      expect(control.linkUrl).toBe(bus.url);
+      await control.info();
+      expect(control.linkUrl).toBe(expected ?? bus.url);
+    }
+  });
 });
 
 describe("an address", () => {

@@ -34,6 +34,15 @@ test("/info: what plugins add, and the bus's clock", async () => {
   expect(status).toBe(200);
   expect(info).toMatchObject({ name: "unibus", version: "0.0.0", auth: "none", namespaces: ["rooms"] });
   expect(info).toMatchObject({ time: "2023-11-14T22:13:20.123Z" });
+  expect(info).not.toHaveProperty("public_url");
+});
+
+test("/info: the public URL, where there is one, for links", async () => {
+  await using bus = await serving([], { http: { public_url: "https://bus.example.org/" } });
+  expect(await json(`${bus.url}/info`)).toEqual([
+    200,
+    expect.objectContaining({ public_url: "https://bus.example.org" }),
+  ]);
 });
 
 test("/readyz: 200 when every plugin can work, one that says nothing included", async () => {
