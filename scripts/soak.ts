@@ -6,6 +6,14 @@ import { natsServer } from "./nats-server.ts";
 
 /** The test file of each soak test, and its description. */
 const soaks: Readonly<Record<string, { readonly file: string; readonly what: string }>> = {
+  chaos: {
+    file: "test/faults/chaos/chaos.test.ts",
+    what: "three nodes under load while one after the other is killed, halted, cut off and misled; twelve minutes",
+  },
+  gapless: {
+    file: "test/e2e/gapless.test.ts",
+    what: "50,000 messages through 100 cuts, 2 deaths of nats-server and 50 changes of permissions; two minutes",
+  },
   storm: {
     file: "test/interop/storm.test.ts",
     what: "2,500 nats.go connections from one address come back after nats-server is killed; about two minutes",

@@ -48,15 +48,21 @@ async function step(name: string, command: readonly string[], env: Record<string
   return code;
 }
 
+/** The text of a file, or null if it cannot be read. */
+function safeRead(file: string): string | null {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return null;
+  }
+}
+
+/** Number of slowest test files that a run lists. */
+const slowestCount = 12;
+
 /** Reads the counts from the runner's report. A missing report, or one without tests, counts as a failure. */
 function counted(file: string): { passed: number; failed: number } {
-  const text = (() => {
-    try {
-      return readFileSync(file, "utf8");
-    } catch {
-      return "";
-    }
-  })();
+  const text = safeRead(file) ?? "";
   const head = /<testsuites[^>]*>/.exec(text)?.[0] ?? "";
   const number = (name: string) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
   const [tests, failures, skipped] = [number("tests"), number("failures") + number("errors"), number("skipped")];
@@ -87,6 +93,14 @@ interface Run {
   readonly files: readonly string[];
 }
 
+/** Lists the slowest test files of a report, to show what to speed up next. */
+function slowest(file: string): string {
+  const suites = [...(safeRead(file) ?? "").matchAll(/<testsuite name="([^"]+\.test\.ts)"[^>]* time="([\d.]+)"/g)];
+  const times = suites.map(([, name = "", time = "0"]) => ({ name, seconds: Number(time) }));
+  const longest = times.sort((a, b) => b.seconds - a.seconds).slice(0, slowestCount);
+  return longest.map(({ name, seconds }) => `  ${seconds.toFixed(1).padStart(6)} s  ${name}`).join("\n");
+}
+
 /** Runs test files and returns the counts of the runner's report. */
 async function runTests({ name, atOnce, files }: Run, executable: string): Promise<{ passed: number; failed: number }> {
   if (files.length === 0) return { passed: 0, failed: 0 };
@@ -95,6 +109,7 @@ async function runTests({ name, atOnce, files }: Run, executable: string): Promi
   const env = { UNIBUS_TEST_BIN: executable, NO_COLOR: "1" };
   const code = await step(name, [...runner, ...files.map((file) => `./${file}`)], env);
   const counts = counted(report(name));
+  console.log(`== slowest files of ${name}\n${slowest(report(name))}`);
   rmSync(report(name), { force: true });
   if (code !== 0 && counts.failed === 0) bad.push(`the runner of ${name}`);
   if (counts.passed === 0) bad.push(`no test ran in ${name}`);

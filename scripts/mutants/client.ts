@@ -110,7 +110,7 @@ export const clientMutants: readonly Mutant[] = [
   {
     name: "a room is accepted by itself once in 30 s",
     file: "src/client/acceptances.ts",
-    search: "return atMs === undefined || performance.now() - atMs >= againAfterMs;",
+    search: "return atMs === undefined || performance.now() - atMs >= this.#againAfterMs;",
     replace: "return atMs === undefined || performance.now() >= 0;",
     held: [{ file: "test/e2e/acceptance-client.test.ts", test: "once in 30 s" }],
   },

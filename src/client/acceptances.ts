@@ -11,7 +11,7 @@ import { type RoomEntry, roomPages } from "./room-list.ts";
 import { OneAtATime, waitFor } from "./wait.ts";
 
 /** The minimum time between two automatic acceptances of a room, in milliseconds. Source: spec 9. */
-const againAfterMs = 30_000;
+const againAfterMsDefault = 30_000;
 /** Maximum number of accepted or offered rooms to remember. */
 const rememberedMax = 20_000;
 /** Rate limit for reading pages of offers: this many at once, then one a second. */
@@ -44,6 +44,8 @@ export interface AcceptancesOptions {
   readonly onInvited: (invitation: Invitation) => void;
   readonly onTrouble: (error: unknown) => void;
   readonly signal: AbortSignal;
+  /** The minimum time between two automatic acceptances of a room, in milliseconds (default 30,000). */
+  readonly againAfterMs?: number;
 }
 
 /** Adds an entry to a set and evicts the oldest one if the set is full. */
@@ -66,7 +68,14 @@ export class Acceptances {
   readonly #offerReads = new TokenBucket(offerReads.burst, offerReads.perSecond);
   readonly #looking = new OneAtATime(() => this.#readOffers());
 
-  constructor(private readonly options: AcceptancesOptions) {}
+  readonly #againAfterMs: number;
+  /** Runs when rooms of trusted adders, which were accepted a moment ago, may be accepted again. */
+  #again: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly options: AcceptancesOptions) {
+    this.#againAfterMs = options.againAfterMs ?? againAfterMsDefault;
+    options.signal.addEventListener("abort", () => clearTimeout(this.#again), { once: true });
+  }
 
   /** Records which rooms of a list are accepted and which are only offered. */
   noteListed(entries: readonly RoomEntry[]): void {
@@ -124,13 +133,13 @@ export class Acceptances {
   /** Bounds how often a peer that is added and removed in a loop accepts the room and reconnects. */
   #mayAccept(roomId: string): boolean {
     const atMs = this.#acceptedAtMs.get(roomId);
-    return atMs === undefined || performance.now() - atMs >= againAfterMs;
+    return atMs === undefined || performance.now() - atMs >= this.#againAfterMs;
   }
 
   #noteAcceptance(roomId: string): void {
     const nowMs = performance.now();
     for (const [id, atMs] of this.#acceptedAtMs) {
-      if (nowMs - atMs < againAfterMs && this.#acceptedAtMs.size < rememberedMax) break;
+      if (nowMs - atMs < this.#againAfterMs && this.#acceptedAtMs.size < rememberedMax) break;
       this.#acceptedAtMs.delete(id);
     }
     this.#acceptedAtMs.delete(roomId);
@@ -168,7 +177,19 @@ export class Acceptances {
       this.#offered.delete(roomId);
       this.#noteAcceptance(roomId);
       onInvited({ roomId, subject, addedBy, accepted: true });
-    } else if (!this.#invited.has(roomId)) onInvited({ roomId, subject, addedBy, accepted: false });
+    } else {
+      if (isTrusted) this.#lookAgain();
+      if (!this.#invited.has(roomId)) onInvited({ roomId, subject, addedBy, accepted: false });
+    }
     remember(this.#invited, roomId);
+  }
+
+  /** Looks again once every room may be accepted: one timer for all rooms, and no more reads than the bucket allows. */
+  #lookAgain(): void {
+    if (this.#again !== undefined || this.options.signal.aborted) return;
+    this.#again = setTimeout(() => {
+      this.#again = undefined;
+      void this.look();
+    }, this.#againAfterMs);
   }
 }

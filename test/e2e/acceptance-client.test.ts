@@ -3,6 +3,7 @@
  * Source: spec 9 "The grant is bounded and fair".
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { Acceptances } from "../../src/client/acceptances.ts";
 import { connect, type Invitation } from "../../src/client/index.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf, inside } from "../support/inside.ts";
@@ -61,6 +62,32 @@ describe("the client", () => {
       await scene.close();
     }, 30_000);
   }
+
+  test("accepts a trusted owner's room again after a kick: not before its time, and without another notice", async () => {
+    const scene = await invited("comes back");
+    const { bus, owner, theirs } = scene;
+    const closing = new AbortController();
+    const invitations: Invitation[] = [];
+    const acceptances = new Acceptances({
+      ...{ control: bus.control, signal: closing.signal, againAfterMs: 2_000 },
+      acceptFrom: new Set([owner.identity.endpoint]),
+      connect: async () => undefined,
+      reconnect: async () => undefined,
+      isHeard: () => true,
+      onInvited: (invitation) => invitations.push(invitation),
+      onTrouble: (error) => invitations.push(error as never),
+    });
+    await acceptances.look();
+    expect(await scene.isAccepted()).toBe(true);
+    await theirs.membership.kick(bus.identity.endpoint);
+    await theirs.membership.add(bus.identity.endpoint);
+    await acceptances.look();
+    expect(await scene.isAccepted()).toBe(false);
+    await until("it is accepted again", async () => (await scene.isAccepted()) === true);
+    expect(invitations.map(({ accepted }) => accepted)).toEqual([true, true]);
+    closing.abort();
+    await scene.close();
+  }, 30_000);
 
   test("accepts nothing because of a list, a read or a notice", async () => {
     const scene = await invited("reads");
