@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { mutants } from "../../scripts/mutants/index.ts";
 import { mutated } from "../../scripts/mutants/mutant.ts";
@@ -7,9 +7,12 @@ import { mutated } from "../../scripts/mutants/mutant.ts";
 const root = join(import.meta.dir, "..", "..");
 const read = (file: string): string => readFileSync(join(root, file), "utf8");
 
-/** The tests of a file, with those that it takes from the suite beside it. */
-const textOfTests = (file: string): string =>
-  file.startsWith("test/conformance/") ? read(file) + read("test/conformance/store-way-back.ts") : read(file);
+/** The tests of a file, with those of the suite that it runs. */
+function textOfTests(file: string): string {
+  const folder = "test/conformance";
+  const suite = file.startsWith(`${folder}/`) ? readdirSync(join(root, folder)).map((name) => `${folder}/${name}`) : [];
+  return [file, ...suite].map(read).join("\n");
+}
 
 /** What `npm run soak -- mutants` would stumble over. */
 function faultOf(mutant: (typeof mutants)[number]): string | null {
