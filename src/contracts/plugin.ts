@@ -203,6 +203,12 @@ export interface Context<C> {
   /** Aborts when the bus starts to shut down. */
   readonly signal: AbortSignal;
   /**
+   * Reports the progress of a long setup, in words that are safe to show. It renews the setup's time budget, and
+   * /readyz and the log show the words. Call it only when work has been done, or while waiting for something that has
+   * its own deadline.
+   */
+  progress(detail: string): void;
+  /**
    * Registers a release callback. Call it right after each acquire. Callbacks run in reverse order over all plugins,
    * even if a later setup throws.
    */

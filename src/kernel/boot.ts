@@ -6,7 +6,7 @@
  * services (backup, doctor, user) call `bootServices`.
  */
 import { Auth } from "../contracts/auth.ts";
-import { inTime } from "../contracts/deadline.ts";
+import { inRenewedTime } from "../contracts/deadline.ts";
 import { liveFault } from "../contracts/declaration.ts";
 import { openApiRoute } from "../contracts/openapi.ts";
 import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
@@ -20,6 +20,7 @@ import { type Listener, listen } from "./http.ts";
 import { checkAddress } from "./http-port.ts";
 import { checked, HttpConfig, isTls, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
 import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "./plan.ts";
+import { Starting } from "./starting.ts";
 
 /** Default time budget for each of loading, setting up and starting one plugin, in milliseconds. */
 export const setupBudgetMs = 30_000;
@@ -93,8 +94,19 @@ export async function planBus(options: BootOptions): Promise<Plan> {
   };
 }
 
+/** What differs between a bus that will listen and one for a command on the host. */
+interface Assembly {
+  /** The bound port, or the configured one before the bus listens. */
+  readonly port?: () => number;
+  /** The plugins that are set up, where that is not all of the plan. */
+  readonly some?: Plan["plugins"];
+  /** Receives the progress of the boot. */
+  readonly starting?: Starting;
+}
+
 /** Sets up the plugins of a plan, in order. Errors: those of a setup; everything acquired is released first. */
-async function assemble(options: BootOptions, plan: Plan, address: Address, port: () => number, some = plan.plugins) {
+async function assemble(options: BootOptions, plan: Plan, address: Address, assembly: Assembly = {}) {
+  const { port = () => address.port, some = plan.plugins, starting } = assembly;
   const stopping = options.stopping ?? new AbortController();
   const release = new AsyncDisposableStack();
   const site = siteOf(options, plan, address, port);
@@ -114,7 +126,14 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
       const { signal } = stopping;
       signal.throwIfAborted();
       const context = { config, site, log: options.log(plugin.name), now: options.now ?? Date.now, signal, onStop };
-      const setup = () => plugin.setup(context, served(plugin, services));
+      const setup = (renew: () => void) => {
+        const progress = (detail: string): void => {
+          renew();
+          starting?.note(plugin.name, detail);
+        };
+        return plugin.setup({ ...context, progress }, served(plugin, services));
+      };
+      starting?.note(plugin.name);
       const live = await within(setup, options.setupBudgetMs ?? plugin.setupBudgetMs, plugin.name, "to be set up");
       const fault = liveFault(live);
       if (fault !== null) throw refusal(options.file, `plugin ${plugin.name}: ${fault.what}`, fault.hint);
@@ -133,7 +152,8 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, port
 /** Sets up only the plugins that the tokens need, for a command on the host. Nothing starts or listens. */
 export async function bootServices(options: BootOptions, tokens: readonly Token<unknown>[]): Promise<Bus> {
   const plan = await planBus(options);
-  return (await assemble(options, plan, listenAddress(plan.http.listen), () => 0, closure(plan.plugins, tokens))).bus;
+  const assembly = { port: () => 0, some: closure(plan.plugins, tokens) };
+  return (await assemble(options, plan, listenAddress(plan.http.listen), assembly)).bus;
 }
 
 /** Boots a bus. Errors: those of a plugin; everything acquired is released before the error is thrown. */
@@ -145,7 +165,10 @@ export async function boot(options: BootOptions): Promise<Bus> {
   checkExposure(plan.http, address);
   checkAddress(address);
   let listener: Listener | undefined;
-  const { bus, running, release } = await assemble(options, plan, address, () => listener?.port ?? address.port);
+  const { version } = options;
+  await using starting = new Starting({ ...address, config: plan.http, version, flags: plan.flags, log });
+  const port = () => listener?.port ?? address.port;
+  const { bus, running, release } = await assemble(options, plan, address, { port, starting });
   try {
     const own = healthRoutes(bus.site, running, now);
     const groups = [
@@ -157,11 +180,13 @@ export async function boot(options: BootOptions): Promise<Bus> {
     const auth = bus.service(Auth);
     checkRoutes(routes, auth, options.file);
     for (const { name, live } of running) {
+      starting.note(name);
       await within(() => live.start?.(), options.setupBudgetMs, name, "to start");
     }
     const sockets = running.flatMap(({ live }) => live.sockets ?? []);
     const ownOrigins = () => pageOrigins(bus.site);
     const reserve = bus.service(StoreReserve);
+    await starting[Symbol.asyncDispose]();
     listener = listen({ config: plan.http, ...address, routes, sockets, ownOrigins, auth, reserve, log, now });
     const { stop } = listener;
     release.defer(() => letGo(stop, "http", log));
@@ -251,9 +276,14 @@ function checkRoutes(routes: readonly Route[], auth: Auth | undefined, file: str
 }
 
 /** Runs one plugin step within its budget. The error names the plugin, whether the step hung or failed. */
-function within<T>(work: () => T | Promise<T>, ms = setupBudgetMs, name: string, doing: string): Promise<T> {
+function within<T>(
+  work: (renew: () => void) => T | Promise<T>,
+  ms = setupBudgetMs,
+  name: string,
+  doing: string,
+): Promise<T> {
   const late = () => new UnibusError("unavailable", `plugin ${name} took more than ${ms} ms ${doing} (see its log)`);
-  return inTime(Promise.try(work), ms, late).catch((error: unknown) => {
+  return inRenewedTime((renew) => Promise.try(() => work(renew)), ms, late).catch((error: unknown) => {
     if (isUnibusError(error)) throw error;
     const message = `plugin ${name} failed ${doing}: ${(error as Error | null)?.message ?? error} (see its source)`;
     throw new UnibusError("internal", message, { cause: error });

@@ -3,13 +3,13 @@ import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { type Auth, type Caller, type Identified, requestHead } from "../contracts/auth.ts";
 import type { Call, Route, Shape } from "../contracts/plugin.ts";
 import type { Reserve } from "../contracts/reserve.ts";
+import type { UserShare } from "../contracts/user-share.ts";
 import { bodyBytesMax } from "../wire/api.ts";
 import { sha256Hex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
 import { faultOf, valuesOf } from "../wire/fault.ts";
 import { isHost, pathFault, type Target, targetOf } from "../wire/target.ts";
 import { checkDeclared, declaredSize, otherBody, type RequestBody, withBody } from "./http-body.ts";
-import type { UserShare } from "./user-share.ts";
 
 /** A request as its route receives it. `peer` is the remote address of its connection. */
 export interface Incoming {

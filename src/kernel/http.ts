@@ -12,6 +12,7 @@ import { isRawReply, type Log, type Route } from "../contracts/plugin.ts";
 import type { Reserve } from "../contracts/reserve.ts";
 import type { SocketRoute } from "../contracts/socket.ts";
 import { readTlsFiles, tls12Ciphers } from "../contracts/tls.ts";
+import { UserShare } from "../contracts/user-share.ts";
 import { clientKey } from "../wire/address.ts";
 import { asUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
 import { requestIdHeader } from "../wire/sign.ts";
@@ -29,7 +30,6 @@ import {
   upgrade,
 } from "./http-sockets.ts";
 import { type HttpConfig, isTls } from "./manifest.ts";
-import { UserShare } from "./user-share.ts";
 
 /** How long requests in flight may take after the bus begins to stop, in milliseconds. Source: spec 14. */
 const drainMs = 5_000;

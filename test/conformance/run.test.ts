@@ -50,6 +50,7 @@ async function openPlugin(plugin: StorePlugin): Promise<StoreUnderTest> {
       now: Date.now,
       signal: stopping.signal,
       onStop: (release) => releases.push(release),
+      progress: () => undefined,
     },
     {},
   );

@@ -217,7 +217,7 @@ export default definePlugin({
   config: Config,
   setupBudgetMs: quorumTimeoutMs + startBudgetMs,
   provides: { nats: Nats },
-  async setup({ config, site, log, signal, onStop }) {
+  async setup({ config, site, log, signal, onStop, progress }) {
     checkAdvertised("nats-embedded", config.advertise);
     const folder = join(site.dataDir, "nats");
     const settings = settingsOf(config, site, folder);
@@ -231,10 +231,7 @@ export default definePlugin({
     const onLine = (line: string) => trouble.see(line);
     const restartListeners: ((pid: number) => void)[] = [];
     const server = new NatsProcess({
-      binary,
-      folder,
-      log,
-      config: configText,
+      ...{ binary, folder, log, storeDir: settings.storeDir, config: configText, onProgress: progress },
       onRestart: (pid) => {
         for (const listener of restartListeners) listener(pid);
       },
@@ -252,7 +249,7 @@ export default definePlugin({
     const connections = new Connections(own, { internal, isTls: tls !== null, log });
     onStop(() => connections.close());
     await connections.get("BUS");
-    if (cluster !== null) await untilQuorum(await connections.get("SYS"), log, signal);
+    if (cluster !== null) await untilQuorum(await connections.get("SYS"), { log, signal, progress });
     const connection = (account: InternalAccount) => connections.get(account);
     const standing = new Standing();
     return {
@@ -275,7 +272,7 @@ export default definePlugin({
       sockets: [sockets.route],
       info: () => ({ ...reachable(urls(), config, site), namespaces: [...namespaces] }),
       async health() {
-        if (server.pid === null) return { ok: false, detail: "nats-server is being restarted" };
+        if (server.fault !== null) return { ok: false, detail: server.fault };
         if (!connections.isUp) return { ok: false, detail: "no connection to nats-server" };
         return cluster === null ? { ok: true } : standing.look(await connections.get("SYS"));
       },

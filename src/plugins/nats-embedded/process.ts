@@ -8,18 +8,20 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { constants } from "node:os";
 import { join } from "node:path";
 import type { Log } from "../../contracts/plugin.ts";
-import { UnibusError } from "../../wire/errors.ts";
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { launchCommand } from "./launch.ts";
 import { isRunning, readRecord, recordOf } from "./process-record.ts";
 import { type Exit, ServerOutput } from "./server-output.ts";
+import { StartProgress } from "./start-progress.ts";
 
-/** How long nats-server may take until it listens, in milliseconds. */
+/** How long nats-server may make no progress until it listens, in milliseconds. */
 const startTimeoutMs = 20_000;
 /** How long nats-server may take to exit after SIGTERM, in milliseconds. */
 const stopTimeoutMs = 5_000;
 /** Restart backoff: the first pause, doubled up to the maximum, in milliseconds. */
 const restartPauseMs = { first: 25, most: 2_000 } as const;
-const pollMs = 2;
+/** How often it is looked whether nats-server listens, in milliseconds: less often once that takes longer. */
+const pollMs = { first: 2, later: 25, laterAfter: 500 } as const;
 
 /** The ports of a nats-server, from its own report. */
 export interface Ports {
@@ -31,6 +33,8 @@ export interface Ports {
 export interface ProcessOptions {
   readonly binary: string;
   readonly folder: string;
+  /** JetStream's folder. */
+  readonly storeDir: string;
   /**
    * Returns the configuration's text. `ports` are those of the previous start, so that a restart keeps its addresses.
    */
@@ -40,6 +44,10 @@ export interface ProcessOptions {
   readonly onLine?: (line: string) => void;
   /** Called with the new pid each time a restarted nats-server listens. */
   readonly onRestart?: (pid: number) => void;
+  /** Hears how far a start is that has streams to restore, safe to show. */
+  readonly onProgress?: (detail: string) => void;
+  /** How long a start may make no progress, in milliseconds, where that is not the usual time. */
+  readonly startTimeoutMs?: number;
 }
 
 /** The folder in which nats-server reports its ports. */
@@ -47,13 +55,19 @@ export function portsFolder(folder: string): string {
   return join(folder, "ports");
 }
 
-async function until(holds: () => boolean, timeoutMs: number): Promise<boolean> {
-  const end = performance.now() + timeoutMs;
+/** Waits until something holds, as long as `isOver` says no. Gives whether it holds. */
+async function untilOver(holds: () => boolean, isOver: () => boolean): Promise<boolean> {
+  const later = performance.now() + pollMs.laterAfter;
   while (!holds()) {
-    if (performance.now() > end) return false;
-    await Bun.sleep(pollMs);
+    if (isOver()) return false;
+    await Bun.sleep(performance.now() < later ? pollMs.first : pollMs.later);
   }
   return true;
+}
+
+function until(holds: () => boolean, timeoutMs: number): Promise<boolean> {
+  const end = performance.now() + timeoutMs;
+  return untilOver(holds, () => performance.now() > end);
 }
 
 /** Keeps one nats-server running. */
@@ -67,6 +81,8 @@ export class NatsProcess {
   #stopping = false;
   #restarting = false;
   #restartPauseMs: number = restartPauseMs.first;
+  #fault: string | null = "nats-server is starting";
+  #loggedFault = "";
 
   constructor(options: ProcessOptions) {
     this.#options = options;
@@ -78,6 +94,11 @@ export class NatsProcess {
   /** The pid, or null while it is not running. */
   get pid(): number | null {
     return this.#child?.pid ?? null;
+  }
+
+  /** Why it does not serve now, safe to show; null while it listens. */
+  get fault(): string | null {
+    return this.#fault;
   }
 
   /** The ports, or null before the first start. */
@@ -136,23 +157,37 @@ export class NatsProcess {
     });
     child.unref();
     this.#child = child;
+    const progress = this.#progressOf(child.pid);
     const output = new ServerOutput(child.stderr, (line) => {
       this.#options.log.debug(line);
+      progress.see(line);
       this.#options.onLine?.(line);
     });
     this.#keepRecord(child.pid);
     let said: Ports | null = null;
-    await until(() => {
+    const isSettled = () => {
       said = readPorts(ports, child.pid);
       return said !== null || this.#child !== child;
-    }, startTimeoutMs);
+    };
+    const isInTime = await untilOver(isSettled, () => progress.isOver());
     if (said === null) {
       child.kill("SIGKILL");
-      throw startError(await output.whyNotStarted());
+      throw startError(isInTime ? await output.whyNotStarted() : progress.fault);
     }
     this.#ports = said;
+    this.#fault = null;
+    this.#loggedFault = "";
     this.#restartPauseMs = restartPauseMs.first;
     return said;
+  }
+
+  #progressOf(pid: number): StartProgress {
+    const { storeDir, startTimeoutMs: timeoutMs = startTimeoutMs, onProgress } = this.#options;
+    const report = (detail: string): void => {
+      this.#fault = detail;
+      onProgress?.(detail);
+    };
+    return new StartProgress({ timeoutMs, pid, storeDir, onProgress: report });
   }
 
   #keepRecord(pid: number): void {
@@ -164,6 +199,7 @@ export class NatsProcess {
   async #ended(pid: number, output: ServerOutput, exit: Exit): Promise<void> {
     if (this.#child?.pid !== pid) return;
     this.#child = null;
+    this.#fault ??= "nats-server ended and is being restarted";
     // Before the first successful start there is nothing to restart: the start itself fails.
     if (this.#stopping || this.#ports === null) return;
     this.#restart();
@@ -181,7 +217,10 @@ export class NatsProcess {
       if (this.#stopping) return;
       const started = () => this.#child !== null && this.#options.onRestart?.(this.#child.pid);
       this.#run().then(started, (error: unknown) => {
-        this.#options.log.error("nats-server does not start again", { cause: error });
+        const fault = isUnibusError(error) ? error.message : `nats-server did not start: ${(error as Error).message}`;
+        // Once for each cause: it is tried every two seconds.
+        if (fault !== this.#loggedFault) this.#options.log.error("nats-server does not start again", { cause: error });
+        this.#fault = this.#loggedFault = fault;
         // A child that is still running is being killed, and its exit triggers the next restart.
         if (this.#child === null) this.#restart();
       });
@@ -189,11 +228,20 @@ export class NatsProcess {
   }
 }
 
+/** How to fix a start that failed, from nats-server's own message. */
+function startHint(why: string): string {
+  if (/no space left/.test(why)) return "free some space on the disk";
+  if (/no progress/.test(why)) return "see its log with UNIBUS_DEBUG=1, and whether the disk answers";
+  if (/cannot execute .*EACCES/.test(why)) {
+    return "mount its disk with exec, choose another data directory with --data, or set UNIBUS_NATS_SERVER to one elsewhere";
+  }
+  return "see nats-embedded in the plan";
+}
+
 /** The error for a nats-server that did not start, from its own message. */
 function startError(why: string): UnibusError {
   if (!/\blisten tcp\b/.test(why)) {
-    const mend = /no space left/.test(why) ? "free some space on the disk" : "see nats-embedded in the plan";
-    return new UnibusError("unavailable", `nats-server did not start: ${why} (${mend})`);
+    return new UnibusError("unavailable", `nats-server did not start: ${why} (${startHint(why)})`);
   }
   const [setting, option] = /websocket/.test(why) ? ["ws", "--ws"] : ["listen", "--nats"];
   const [, address = ""] = /listen tcp (\S+): bind/.exec(why) ?? /port: (\S+),/.exec(why) ?? [];

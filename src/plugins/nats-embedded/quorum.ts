@@ -1,5 +1,5 @@
 import type { NatsConnection } from "nats";
-import type { Log } from "../../contracts/plugin.ts";
+import type { Context } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
 /** How long nats-server may take to report its state, in milliseconds. Shorter than a health check. */
@@ -66,7 +66,10 @@ export async function quorumOf(system: NatsConnection): Promise<Quorum> {
  * Waits until a starting node has a quorum, and logs what it is waiting for.
  * Errors: unavailable on timeout, with the number of nodes that are present.
  */
-export async function untilQuorum(system: NatsConnection, log: Log, signal: AbortSignal): Promise<void> {
+export async function untilQuorum(
+  system: NatsConnection,
+  { log, signal, progress }: Pick<Context<unknown>, "log" | "signal" | "progress">,
+): Promise<void> {
   const begun = performance.now();
   for (let look = 1; !signal.aborted; look++) {
     const { ok, detail } = await quorumOf(system).catch(() => ({ ok: false, detail: "nats-server does not answer" }));
@@ -74,6 +77,7 @@ export async function untilQuorum(system: NatsConnection, log: Log, signal: Abor
     if (performance.now() - begun > quorumTimeoutMs) {
       throw new UnibusError("unavailable", `${detail} (start the others; the log says why one cannot join)`);
     }
+    progress(`waiting for the other nodes of the cluster: ${detail}`);
     if (look % looksForWord === 0) log.warn("waiting for the other nodes of the cluster", { detail });
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
   }

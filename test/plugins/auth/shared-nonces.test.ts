@@ -28,7 +28,7 @@ class Node implements Disposable {
     };
     const signal = new AbortController().signal;
     const onStop = (release: () => unknown) => this.#releases.push(release);
-    const context = { config: {}, site, log: silent, now: Date.now, signal, onStop };
+    const context = { config: {}, site, log: silent, now: Date.now, signal, onStop, progress: () => undefined };
     return (await auth.setup(context, { users: store.users, shared: store.nonces })).services.auth;
   }
 

@@ -33,7 +33,7 @@ export const silentLog: Log = { debug: silent, info: silent, warn: silent, error
 /** What a plugin is set up with, in a data directory. */
 export function contextOf<C>(dataDir: string, config: C, signal = new AbortController().signal): Context<C> {
   const site = { dataDir } as Site;
-  return { config, site, log: silentLog, now: Date.now, signal, onStop: silent };
+  return { config, site, log: silentLog, now: Date.now, signal, onStop: silent, progress: silent };
 }
 
 /** What a POST came to. */

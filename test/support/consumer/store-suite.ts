@@ -19,7 +19,10 @@ storeConformance("memory", async () => {
     listener,
   };
   const { signal } = new AbortController();
-  const { services } = await memory.setup({ config: {}, site: where, log, now: Date.now, signal, onStop }, {});
+  const { services } = await memory.setup(
+    { config: {}, site: where, log, now: Date.now, signal, onStop, progress() {} },
+    {},
+  );
   const close = () => releases.splice(0).map((release) => release());
   const {
     RoomStore: rooms,

@@ -7,8 +7,9 @@
  * wait. Nothing waits while the loop is on time, and calls without a charge (changes, revocations, leaves, logins)
  * never wait.
  */
-import type { Cost } from "../contracts/plugin.ts";
+
 import { UnibusError } from "../wire/errors.ts";
+import type { Cost } from "./plugin.ts";
 
 /** Main-thread cost of a read, in milliseconds: a base, and a cost per MiB sent. Measured. */
 export const costTable: Readonly<Record<Cost, { readonly baseMs: number; readonly mibMs: number }>> = {

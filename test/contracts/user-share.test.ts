@@ -1,6 +1,6 @@
 /** The time of the main thread that one user's reads may take. Source: spec 9. */
 import { afterEach, describe, expect, test } from "bun:test";
-import { costTable, UserShare } from "../../src/kernel/user-share.ts";
+import { costTable, UserShare } from "../../src/contracts/user-share.ts";
 import { isUnibusError } from "../../src/wire/errors.ts";
 
 const mib = 1_048_576;

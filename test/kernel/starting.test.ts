@@ -1,0 +1,48 @@
+/** A boot that takes longer than a moment: it says how far it is, and its budget is renewed. */
+import { expect, test } from "bun:test";
+import { Type } from "@sinclair/typebox";
+import { definePlugin } from "../../src/contracts/plugin.ts";
+import { isUnibusError } from "../../src/wire/errors.ts";
+import { until } from "../support/executable.ts";
+import { freePort } from "../support/reverse-proxy.ts";
+import { serving } from "./bus.ts";
+
+/** A plugin whose setup goes on until `isOver`, and reports so every 20 ms if it `reports`. */
+function slow(isOver: () => boolean, reports: boolean) {
+  return definePlugin({
+    name: "slow",
+    api: 1,
+    config: Type.Object({}),
+    async setup({ progress }) {
+      for (let step = 1; !isOver(); step++) {
+        if (reports) progress(`step ${Math.min(step, 1)} of 9`);
+        await Bun.sleep(20);
+      }
+      return { services: {} };
+    },
+  });
+}
+
+test("a setup that reports its progress may take longer than its budget, and /readyz shows the report", async () => {
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const ask = (path: string) => fetch(url + path).catch(() => null);
+  let isOver = false;
+  const booting = serving([slow(() => isOver, true)], { setupBudgetMs: 500, http: { listen: `127.0.0.1:${port}` } });
+  await until("it answers", async () => (await ask("/healthz"))?.status === 200);
+  const readiness = await ask("/readyz");
+  expect(readiness?.status).toBe(503);
+  const plugins = { slow: { ok: false, detail: "step 1 of 9" } };
+  expect(await readiness?.json()).toEqual({ ready: false, plugins });
+  // A client finds nobody, as if nothing listened.
+  expect(await ask("/info")).toBeNull();
+  isOver = true;
+  await using bus = await booting;
+  expect((await fetch(`${bus.url}/readyz`)).status).toBe(200);
+  expect((await fetch(`${bus.url}/info`)).status).toBe(200);
+});
+
+test("one that reports nothing is given up after its budget", async () => {
+  const error = await serving([slow(() => false, false)], { setupBudgetMs: 100 }).catch((one: unknown) => one);
+  expect(isUnibusError(error) && error.message).toBe("plugin slow took more than 100 ms to be set up (see its log)");
+});
