@@ -136,6 +136,8 @@ export class Server implements AsyncDisposable {
       readonly carriesNats?: boolean;
       /** Whether `HostileServer` and `TcpProxy` may stand before it: their addresses count as its own then. */
       readonly proxied?: boolean;
+      /** How long it may take until it is ready, in milliseconds. */
+      readonly readyWithinMs?: number;
     } = {},
   ): Promise<Server> {
     const folder = options.folder ?? new Folder();
@@ -161,7 +163,11 @@ export class Server implements AsyncDisposable {
       return ready.pid === child.pid ? ready : null;
     };
     try {
-      await until("ready.json", () => child.exitCode !== null || read() !== null, readyTimeoutMs);
+      await until(
+        "ready.json",
+        () => child.exitCode !== null || read() !== null,
+        options.readyWithinMs ?? readyTimeoutMs,
+      );
     } catch (error) {
       child.kill("SIGKILL");
       throw error;
