@@ -64,17 +64,17 @@ export const requestMutants: readonly Mutant[] = [
   },
   {
     name: "http.user_share",
-    file: "src/kernel/user-share.ts",
+    file: "src/contracts/user-share.ts",
     search: "if (this.#spent(user) > this.#limitMs && this.#isLate()) await this.#wait(user);",
     replace: "",
-    held: [{ file: "test/kernel/user-share.test.ts" }, { file: "test/attacks/reads-of-one-user.test.ts" }],
+    held: [{ file: "test/contracts/user-share.test.ts" }, { file: "test/attacks/reads-of-one-user.test.ts" }],
   },
   {
     name: "reads of one user that wait",
-    file: "src/kernel/user-share.ts",
+    file: "src/contracts/user-share.ts",
     search: "if (this.#waiting.length > waitingMax) {",
     replace: "if (this.#waiting.length < 0) {",
-    held: [{ file: "test/kernel/user-share.test.ts" }],
+    held: [{ file: "test/contracts/user-share.test.ts" }],
   },
   {
     name: "http.rate of one address",
