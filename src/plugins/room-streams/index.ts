@@ -14,6 +14,10 @@ import { type ApiReply, JetStream, refuseOthers } from "./jetstream.ts";
 import { lastFrames } from "./last.ts";
 import { StreamMaker } from "./stream-maker.ts";
 import { sweepEvery } from "./sweep.ts";
+import { StreamTrouble } from "./trouble.ts";
+
+/** How long JetStream may take to answer a health check, in milliseconds: less than that may take in all. */
+const healthCallMs = 1_500;
 
 /** Provides the room streams, in the account BUS. */
 export default definePlugin({
@@ -27,19 +31,22 @@ export default definePlugin({
   async setup({ log, now, signal }, { nats, rooms, replicas }) {
     const js = new JetStream(await nats.connection("BUS"));
     const maker = new StreamMaker({ js, rooms, replicas });
+    const trouble = new StreamTrouble(js, maker);
     const durables = new Durables({ js, rooms, log, signal });
     const streams: RoomStreams = {
       bind: (room, endpoint, device, isNew) => durables.bind(room, endpoint, device, isNew),
       unbind: (room, endpoint, device) => durables.unbind(room, endpoint, device),
       settle: (room) => durables.settle(room),
       enforce: (capacity) => enforceCapacity(js, capacity, log),
-      async ensure(room) {
-        await maker.make(room);
-      },
-      async last(room, page) {
-        const info = await maker.ensured(room);
-        return lastFrames(js, streamName(room.roomId), info.state, page);
-      },
+      ensure: (room) =>
+        trouble.watch(room.roomId, async () => {
+          await maker.make(room);
+        }),
+      last: (room, page) =>
+        trouble.watch(room.roomId, async () => {
+          const info = await maker.ensured(room);
+          return lastFrames(js, streamName(room.roomId), info.state, page);
+        }),
       remove: (roomId) => maker.remove(roomId),
     };
     return {
@@ -48,8 +55,8 @@ export default definePlugin({
         sweepEvery({ js, rooms, streams, log, now, signal });
       },
       async health() {
-        refuseOthers(await js.call<ApiReply>("INFO"));
-        return { ok: true };
+        refuseOthers(await js.call<ApiReply>("INFO", "", healthCallMs));
+        return trouble.health();
       },
     };
   },

@@ -23,6 +23,10 @@ export const jsCode = {
   consumerNotFound: 10014,
   nameInUse: 10058,
   subjectsOverlap: 10065,
+  noPeers: 10005,
+  clusterNotAvailable: 10008,
+  notLeader: 10009,
+  streamOffline: 10118,
 } as const;
 
 /** JetStream's reply to an API call. */
@@ -35,6 +39,8 @@ export interface StreamInfo extends ApiReply {
   readonly config: Readonly<Record<string, unknown>>;
   /** RFC 3339. */
   readonly created: string;
+  /** Where the stream has copies: which node leads it; no name while that is being decided. */
+  readonly cluster?: { readonly leader?: string };
   readonly state: {
     readonly messages: number;
     readonly bytes: number;
@@ -99,13 +105,13 @@ export class JetStream {
   }
 
   /**
-   * Makes one API call.
+   * Makes one API call. Units: `timeoutMs` in milliseconds.
    * Errors: unavailable if there is no reply. JetStream's own errors are in the reply: see `refuseOthers`.
    */
-  call<R extends ApiReply>(subject: string, body: unknown = ""): Promise<R> {
+  call<R extends ApiReply>(subject: string, body: unknown = "", timeoutMs = callTimeoutMs): Promise<R> {
     const payload = body === "" ? "" : JSON.stringify(body);
     return this.#guarded(async () => {
-      const reply = await this.#connection.request(`$JS.API.${subject}`, payload, { timeout: callTimeoutMs });
+      const reply = await this.#connection.request(`$JS.API.${subject}`, payload, { timeout: timeoutMs });
       return reply.json<R>();
     });
   }
@@ -174,6 +180,33 @@ export class JetStream {
       for (const fail of this.#waiting) fail("disconnected");
     }
   }
+}
+
+/** Why a stream cannot be used yet although JetStream describes it. */
+const noLeader = { code: "NO_LEADER" } as const;
+
+/** Returns a stream that has a leader. Errors: unavailable. */
+export function refuseLeaderless(info: StreamInfo): StreamInfo {
+  if (info.cluster?.leader) return info;
+  throw unanswered(noLeader);
+}
+
+const passingCodes: readonly unknown[] = [
+  jsCode.noPeers,
+  jsCode.clusterNotAvailable,
+  jsCode.notLeader,
+  jsCode.streamOffline,
+];
+
+/**
+ * Whether a call failed as it does while the leader of a stream, or of all of JetStream, is being elected: no answer
+ * in time, or one that says so.
+ */
+export function isElection(error: unknown): boolean {
+  const cause = (error as { cause?: { code?: unknown; err_code?: unknown } } | null)?.cause;
+  return (
+    cause === noLeader || cause?.code === "TIMEOUT" || cause?.code === "503" || passingCodes.includes(cause?.err_code)
+  );
 }
 
 /** Returns a reply that is not an error, or is one with an expected code. Errors: unavailable. */

@@ -7,11 +7,20 @@ import type { Replicas } from "../../contracts/replicas.ts";
 import type { RoomStore } from "../../contracts/store.ts";
 import type { StreamRoom } from "../../contracts/streams.ts";
 import { takenSubject } from "../../contracts/taken.ts";
+import { retry } from "../../lib/retry.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { isUlid, streamName } from "../../wire/names.ts";
 import { type RoomStreamConfig, roomStreamConfig } from "../../wire/room-stream.ts";
-import { type ApiReply, type JetStream, jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
+import { type ApiReply, isElection, type JetStream, jsCode, refuseLeaderless, refuseOthers, type StreamInfo } from "./jetstream.ts";
 
+/**
+ * How long the creation of a stream is tried while its leader is elected, in milliseconds: nats-server takes 4 to 9 s
+ * where one of three nodes is gone. Making it again changes nothing. Source: spec 8.
+ */
+const electionMs = 12_000;
+/** How long one of those tries may take, and the pause between two, in milliseconds. */
+const electionTryMs = 3_000;
+const electionPauseMs = 100;
 /** Configuration fields that the byte limit changes after a room's creation. */
 const changedLater = new Set<string>(["max_bytes", "discard"]);
 
@@ -44,7 +53,7 @@ export class StreamMaker {
    * call, no stream is left. Errors: conflict, gone, unavailable.
    */
   async make(room: StreamRoom): Promise<StreamInfo> {
-    const [made] = await Promise.allSettled([this.#create(room)]);
+    const [made] = await Promise.allSettled([this.#createElected(room)]);
     if (await this.#isDeleted(room.roomId)) {
       await this.remove(room.roomId);
       throw new UnibusError("gone", "this room was deleted (its id is never used again)");
@@ -71,23 +80,39 @@ export class StreamMaker {
     return roomStreamConfig({ roomId, subject, replicas, bytesMax: -1, whenFull: "refuse" });
   }
 
-  async #create(room: StreamRoom, mayFree = true): Promise<StreamInfo> {
+  /** Whether streams have copies, and thus elect leaders. */
+  async isClustered(): Promise<boolean> {
+    return ((await this.parts.replicas?.count()) ?? 1) > 1;
+  }
+
+  /** Creates a stream and waits until it has a leader. A single node elects none: no reply means it is down, or hangs. */
+  async #createElected(room: StreamRoom): Promise<StreamInfo> {
+    if (!(await this.isClustered())) return this.#create(room);
+    const create = async (leftMs: number) =>
+      refuseLeaderless(await this.#create(room, { withinMs: Math.min(leftMs, electionTryMs) }));
+    return retry(create, { withinMs: electionMs, pauseMs: electionPauseMs, isPassing: isElection });
+  }
+
+  async #create(
+    room: StreamRoom,
+    { withinMs, mayFree = true }: { withinMs?: number | undefined; mayFree?: boolean } = {},
+  ): Promise<StreamInfo> {
     const config = await this.#configOf(room);
     const expected = [jsCode.nameInUse, jsCode.subjectsOverlap];
     const made = refuseOthers(
-      await this.parts.js.call<StreamInfo>(`STREAM.CREATE.${config.name}`, config),
+      await this.parts.js.call<StreamInfo>(`STREAM.CREATE.${config.name}`, config, withinMs),
       ...expected,
     );
     if (made.error === undefined) return made;
-    if (made.error.err_code === jsCode.nameInUse) return this.#fix(config);
-    if (mayFree && (await this.#free(room.subject))) return this.#create(room, false);
+    if (made.error.err_code === jsCode.nameInUse) return this.#fix(config, withinMs);
+    if (mayFree && (await this.#free(room.subject))) return this.#create(room, { withinMs, mayFree: false });
     throw takenSubject(room.subject);
   }
 
   /** Repairs an existing stream whose configuration differs. */
-  async #fix(config: RoomStreamConfig): Promise<StreamInfo> {
+  async #fix(config: RoomStreamConfig, withinMs?: number): Promise<StreamInfo> {
     const { js } = this.parts;
-    const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${config.name}`));
+    const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${config.name}`, "", withinMs));
     if (isRight(info, config)) return info;
     const { max_bytes, discard } = info.config;
     return refuseOthers(await js.call<StreamInfo>(`STREAM.UPDATE.${config.name}`, { ...config, max_bytes, discard }));
