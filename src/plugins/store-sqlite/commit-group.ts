@@ -1,13 +1,12 @@
 /**
- * Group commit: all writes of one turn of the event loop share one transaction, and so one fsync; each write runs in
- * its own savepoint, so a failing one only rolls back itself. Reads of one turn share a read transaction, because
- * taking SQLite's lock costs more than a read.
- * Invariants: a write resolves only once its transaction is on disk; nothing of a failed commit is ever visible to a
- * reader. `database.ts` makes one group for each connection; every write of the store goes through it.
+ * Writes of one database, committed in groups: all of one turn of the event loop share a transaction.
+ * States: free; locked (another process holds the database: the writes wait, the event loop does not); failed (the last
+ * commit failed) and slow (it took more than a second), each until a commit succeeds. Used by the store's connection.
  */
 import type { Database as Native } from "bun:sqlite";
+import type { Log } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { portError } from "./faults.ts";
+import { busyError, isBusy, portError, shownFault } from "./faults.ts";
 
 /** The most writes in one transaction. */
 const writesPerCommitMax = 1_000;
@@ -15,12 +14,25 @@ const writesPerCommitMax = 1_000;
 /** The most writes that may wait. */
 const writesWaitingMax = 20_000;
 
+/** How long a statement waits for another process's lock, in milliseconds: the event loop waits with it. */
+export const busyTimeoutMs = 50;
+/** How long all tries may take then, and the pause between two, in milliseconds. Source: spec 19. */
+export const lockWaitMs = 5_000;
+export const lockPauseMs = 10;
+/** From when on a lock is a fault, in milliseconds: commands on the host hold it for a moment. */
+const lockNoticeMs = 500;
+/** How long the last writes wait for it when the database is closed, in milliseconds. */
+const closeLockWaitMs = 2_000;
+/** A commit that takes longer is a fault, in milliseconds: the event loop stood still. Source: spec 19. */
+const slowCommitMs = 1_000;
+
 /** Writes to one database, committed in groups. */
 export interface CommitGroup {
   /**
-   * Runs `work` in a transaction, and settles once it is on disk.
-   * All writes of one turn of the event loop share a transaction, in order. A write that throws only rolls back itself.
-   * Errors: those of `work`; unavailable for every write of a transaction that could not be committed.
+   * Runs `work` in a transaction and settles once it is on disk.
+   * All writes of one turn of the event loop share a transaction, in order; one that throws undoes itself alone.
+   * While another process holds the lock it is tried again without blocking the event loop, for 5 s in all.
+   * Errors: what `work` throws; unavailable for every write of a transaction that could not be committed.
    */
   write<T>(work: () => T): Promise<T>;
   /** Commits all waiting writes now. */
@@ -32,8 +44,8 @@ export interface CommitGroup {
   beginReads(): void;
   /** Ends the read transaction, or rolls back a failed commit. No transaction is open afterwards. */
   endReads(): void;
-  /** Whether the last commit failed. */
-  failed(): boolean;
+  /** Why nothing can be written, or only slowly: by the last commit, or by what waits now. Safe to show; else null. */
+  fault(): string | null;
 }
 
 interface Pending {
@@ -50,7 +62,16 @@ interface Transaction {
   beginReads(): void;
 }
 
-function createTransaction(native: Native, file: string): Transaction {
+/** Another process holds the lock: nothing was done. */
+class LockedError extends Error {}
+
+/** `committed` hears how long each commit took, in milliseconds. */
+function createTransaction(
+  native: Native,
+  file: string,
+  committed: (ms: number) => void,
+  elapsedMs: () => number,
+): Transaction {
   const begin = native.prepare<never, []>("BEGIN IMMEDIATE");
   const beginReading = native.prepare<never, []>("BEGIN");
   const commit = native.prepare<never, []>("COMMIT");
@@ -100,66 +121,164 @@ function createTransaction(native: Native, file: string): Transaction {
     },
     commitAll(group) {
       recover();
-      begin.run();
+      try {
+        begin.run();
+      } catch (cause) {
+        throw isBusy(cause) ? new LockedError("locked", { cause }) : cause;
+      }
       const settles = group.map(inSavepoint);
+      const began = elapsedMs();
       commit.run();
+      committed(elapsedMs() - began);
       return settles;
     },
   };
 }
 
+/** A write that waits, and since when. */
+type Waiting = Pending & { readonly since: number };
+
+/** What a commit group works with beside the connection. */
+export interface CommitGroupOptions {
+  readonly log?: Log | undefined;
+  /** Milliseconds, of a clock that goes on evenly; tests replace it. */
+  readonly elapsedMs?: (() => number) | undefined;
+}
+
 /** Creates the group commit of a connection. A connection must have only one. */
-export function createCommitGroup(native: Native, file: string): CommitGroup {
-  const { commitAll, recover, beginReads } = createTransaction(native, file);
-  const waiting: Pending[] = [];
-  let lastFailed = false;
+class Writer implements CommitGroup {
+  readonly #waiting: Waiting[] = [];
+  readonly #transaction: Transaction;
+  readonly #elapsedMs: () => number;
+  #isScheduled = false;
+  /** Why the last commit failed. */
+  #failure: string | null = null;
+  /** Since when another process holds the lock that the first write waits for. */
+  #lockedSince: number | null = null;
+  /** How long the last commit took, in milliseconds, if that was too long. */
+  #slowMs: number | null = null;
 
-  const attemptAll = (group: readonly Pending[]): (() => void)[] => {
-    try {
-      const settles = commitAll(group);
-      lastFailed = false;
-      return settles;
-    } catch (error) {
-      lastFailed = true;
-      try {
-        recover();
-      } catch {
-        // Retried before the next read or write, which fails as long as the rollback does.
-      }
-      const failure = portError(file, error);
-      return group.map(
-        ({ reject }) =>
-          () =>
-            reject(failure),
-      );
+  constructor(
+    private readonly native: Native,
+    private readonly file: string,
+    private readonly options: CommitGroupOptions,
+  ) {
+    this.#elapsedMs = options.elapsedMs ?? (() => performance.now());
+    this.#transaction = createTransaction(native, file, (ms) => this.#committed(ms), this.#elapsedMs);
+  }
+
+  write<T>(work: () => T): Promise<T> {
+    if (this.#waiting.length >= writesWaitingMax) {
+      return Promise.reject(new UnibusError("unavailable", "too many writes wait for the store (try again)"));
     }
-  };
+    return new Promise<T>((resolve, reject) => {
+      const attempt = () => {
+        const value = work();
+        return () => resolve(value);
+      };
+      this.#waiting.push({ attempt, reject, since: this.#elapsedMs() });
+      this.#schedule(setImmediate);
+    });
+  }
 
-  const commitNext = (): void => {
-    const group = waiting.splice(0, writesPerCommitMax);
-    if (waiting.length > 0) setImmediate(commitNext);
-    if (group.length > 0) for (const settle of attemptAll(group)) settle();
-  };
+  flush(): void {
+    this.native.run(`PRAGMA busy_timeout = ${closeLockWaitMs}`);
+    while (this.#waiting.length > 0) this.#commitNext(true);
+  }
 
-  return {
-    write<T>(work: () => T): Promise<T> {
-      if (waiting.length >= writesWaitingMax) {
-        return Promise.reject(new UnibusError("unavailable", "too many writes wait for the store"));
+  beginReads(): void {
+    this.#transaction.beginReads();
+  }
+
+  endReads(): void {
+    this.#transaction.recover();
+  }
+
+  fault(): string | null {
+    const lockedMs = this.#lockedSince === null ? 0 : this.#elapsedMs() - this.#lockedSince;
+    if (lockedMs > lockNoticeMs) return shownFault(busyError);
+    if (this.#failure !== null) return this.#failure;
+    if (this.#slowMs === null) return null;
+    const seconds = (this.#slowMs / 1_000).toFixed(1);
+    return `the last commit of the store took ${seconds} s (see what else uses its disk, or whether the disk fails)`;
+  }
+
+  #schedule(later: (run: () => void) => unknown): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    later(() => {
+      this.#isScheduled = false;
+      this.#commitNext();
+    });
+  }
+
+  #commitNext(isLast = false): void {
+    const group = this.#waiting.splice(0, writesPerCommitMax);
+    if (group.length === 0) return;
+    let settles: (() => void)[];
+    try {
+      settles = this.#transaction.commitAll(group);
+      this.#failure = null;
+      this.#unlock();
+    } catch (error) {
+      if (error instanceof LockedError && !isLast) {
+        this.#waitForLock(group, error.cause);
+        return;
       }
-      return new Promise<T>((resolve, reject) => {
-        const attempt = () => {
-          const value = work();
-          return () => resolve(value);
-        };
-        waiting.push({ attempt, reject });
-        if (waiting.length === 1) setImmediate(commitNext);
-      });
-    },
-    flush() {
-      while (waiting.length > 0) commitNext();
-    },
-    beginReads,
-    endReads: recover,
-    failed: () => lastFailed,
-  };
+      settles = this.#refuse(group, error instanceof LockedError ? error.cause : error);
+    }
+    if (this.#waiting.length > 0) this.#schedule(setImmediate);
+    for (const settle of settles) settle();
+  }
+
+  /** What has not waited too long yet is tried again, and the event loop goes on in between. */
+  #waitForLock(group: readonly Waiting[], cause: unknown): void {
+    const now = this.#elapsedMs();
+    if (this.#lockedSince === null) {
+      this.#lockedSince = now;
+      // From now on no try waits.
+      this.native.run("PRAGMA busy_timeout = 0");
+    }
+    const isOver = ({ since }: Waiting) => now - since >= lockWaitMs;
+    this.#waiting.unshift(...group.filter((one) => !isOver(one)));
+    this.#schedule((run) => setTimeout(run, lockPauseMs));
+    for (const settle of this.#refuse(group.filter(isOver), cause)) settle();
+  }
+
+  #refuse(group: readonly Waiting[], error: unknown): (() => void)[] {
+    if (group.length === 0) return [];
+    this.#failure = shownFault(error);
+    try {
+      this.#transaction.recover();
+    } catch {
+      // Retried before the next read or write, which fails as long as the rollback does.
+    }
+    const failure = portError(this.file, error);
+    return group.map(
+      ({ reject }) =>
+        () =>
+          reject(failure),
+    );
+  }
+
+  #unlock(): void {
+    if (this.#lockedSince === null) return;
+    this.#lockedSince = null;
+    this.native.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
+  }
+
+  #committed(ms: number): void {
+    if (ms <= slowCommitMs) {
+      this.#slowMs = null;
+      return;
+    }
+    // Once for each change: /readyz is red until a commit is fast again.
+    if (this.#slowMs === null) this.options.log?.warn(`a commit took ${Math.round(ms)} ms`, { file: this.file });
+    this.#slowMs = ms;
+  }
+}
+
+/** The writes of one connection, committed in groups. */
+export function createCommitGroup(native: Native, file: string, options: CommitGroupOptions = {}): CommitGroup {
+  return new Writer(native, file, options);
 }

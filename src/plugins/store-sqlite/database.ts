@@ -2,16 +2,15 @@ import { Database as Native } from "bun:sqlite";
 import { chmodSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Log } from "../../contracts/plugin.ts";
+import { retry } from "../../lib/retry.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { createCommitGroup } from "./commit-group.ts";
+import { busyTimeoutMs, type CommitGroupOptions, createCommitGroup, lockPauseMs, lockWaitMs } from "./commit-group.ts";
 import { fileError, isBusy, portError } from "./faults.ts";
 import { refreshLooks } from "./looks.ts";
 import { migrate } from "./migrations.ts";
 
-/**
- * How long a statement waits for a writer in another process, in milliseconds. The event loop is blocked for that time.
- */
-export const busyTimeoutMs = 2_000;
+/** How long a statement waits for another process that writes while the database is opened, in milliseconds. */
+const openBusyTimeoutMs = 2_000;
 
 /** The size to which the write-ahead log is truncated after a burst, in bytes. */
 const walBytesKept = 64 * 1_048_576;
@@ -31,15 +30,15 @@ export interface Database {
   readonly native: Native;
   readonly file: string;
   /** Runs reads. They see every commit made before this turn of the event loop, by any process. Errors: unavailable. */
-  read<T>(work: () => T): T;
+  read<T>(work: () => T): Promise<T>;
   /** Runs `work` in a transaction, and settles once it is on disk. Errors: those of `work`; unavailable. */
   write<T>(work: () => T): Promise<T>;
   /** Runs work that must not be inside a transaction. Errors: native. */
   alone(work: () => void): void;
   /** Opens a second connection, a snapshot of the database as of its first read. The caller closes it. */
   freeze(): Native;
-  /** Whether the last commit failed. */
-  writeFailed(): boolean;
+  /** Why the store cannot write, by the last commit or by what waits now; null where it can. Safe to show. */
+  writeFault(): string | null;
   /** Commits waiting writes and closes the connection. Idempotent. */
   close(): void;
 }
@@ -48,7 +47,7 @@ export interface Database {
 export function connect(file: string): Native {
   const native = new Native(file, { create: true, readwrite: true, strict: true });
   try {
-    native.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
+    native.run(`PRAGMA busy_timeout = ${openBusyTimeoutMs}`);
     chmodSync(file, 0o600);
     enterWal(native, file);
     native.run("PRAGMA synchronous = FULL");
@@ -77,21 +76,25 @@ function enterWal(native: Native, file: string): void {
 }
 
 /** Wraps an open connection. */
-export function databaseOver(native: Native, file: string): Database {
-  const group = createCommitGroup(native, file);
+export function databaseOver(native: Native, file: string, options: CommitGroupOptions = {}): Database {
+  native.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
+  const group = createCommitGroup(native, file, options);
   let open = true;
   return {
     native,
     file,
-    read(work) {
-      try {
+    async read(work) {
+      const attempt = async () => {
         group.beginReads();
         return work();
+      };
+      try {
+        return await retry(attempt, { withinMs: lockWaitMs, pauseMs: lockPauseMs, isPassing: isBusy });
       } catch (error) {
         throw portError(file, error);
       }
     },
-    write: group.write,
+    write: (work) => group.write(work),
     alone(work) {
       group.endReads();
       work();
@@ -107,7 +110,7 @@ export function databaseOver(native: Native, file: string): Database {
         throw portError(file, error);
       }
     },
-    writeFailed: group.failed,
+    writeFault: () => group.fault(),
     close() {
       if (!open) return;
       open = false;
@@ -137,7 +140,7 @@ export function openDatabase({ file, log, now = Date.now }: OpenOptions): Databa
     native = connect(file);
     migrate(native, file, { log, now });
     refreshLooks(native, file, log);
-    return databaseOver(native, file);
+    return databaseOver(native, file, { log });
   } catch (error) {
     native?.close(true);
     throw fileError(file, error);

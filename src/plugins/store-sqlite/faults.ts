@@ -1,27 +1,32 @@
 import { SQLiteError } from "bun:sqlite";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 
-/** A database error: a message that is safe to show to anyone, and the fix for the operator, which names the file. */
+/** What has gone wrong with a database: for anybody to read, for the operator, and what to do about it. */
 interface Fault {
   readonly message: string;
-  readonly mend: (file: string) => string;
+  readonly what: (file: string) => string;
+  readonly hint: string;
 }
 
 const busy: Fault = {
   message: "the store is busy",
-  mend: (file) => `another process holds the database ${file} (let it finish, or stop it)`,
+  what: (file) => `another process holds the database ${file}`,
+  hint: "let it finish, or stop it",
 };
 const damaged: Fault = {
   message: "the store is damaged",
-  mend: (file) => `${file} is damaged or is no SQLite database (stop unibus and put a backup in its place)`,
+  what: (file) => `${file} is damaged or is no SQLite database`,
+  hint: "stop unibus and put a backup in its place",
 };
 const unopened: Fault = {
   message: "the store cannot be opened",
-  mend: (file) => `${file} cannot be opened (it must be a file, in a folder that exists and is writable)`,
+  what: (file) => `${file} cannot be opened`,
+  hint: "it must be a file, in a folder that exists and is writable",
 };
 const unknown: Fault = {
   message: "the store does not answer",
-  mend: (file) => `the database ${file} does not answer (the cause says why)`,
+  what: (file) => `the database ${file} does not answer`,
+  hint: "the cause says why",
 };
 
 /** Faults by SQLite's primary result code. */
@@ -30,25 +35,42 @@ const faults: Readonly<Record<number, Fault>> = {
   6: busy,
   8: {
     message: "the store is read-only",
-    mend: (file) => `the database ${file} is read-only (make it and its folder writable for the user who runs unibus)`,
+    what: (file) => `the database ${file} is read-only`,
+    hint: "make it and its folder writable for the user who runs unibus",
   },
   10: {
     message: "the store's disk does not answer",
-    mend: (file) => `the disk that holds ${file} fails (check the disk, then restart unibus)`,
+    what: (file) => `the disk that holds ${file} fails`,
+    hint: "check the disk, then restart unibus",
   },
   11: damaged,
   13: {
     message: "the store's disk is full",
-    mend: (file) => `the disk that holds ${file} is full (free some space; no restart is needed)`,
+    what: (file) => `the disk that holds ${file} is full`,
+    hint: "free some space; no restart is needed",
   },
   14: unopened,
   26: damaged,
 };
 
+/** Stands for a lock that another process holds, where there is no error of SQLite yet. */
+export const busyError: unknown = Object.assign(new Error("locked"), { errno: 5 });
+
 function faultOf(error: unknown): Fault {
+  if (error === busyError) return busy;
   if (error instanceof SQLiteError) return faults[error.errno & 0xff] ?? unknown;
   const isFileSystem = error instanceof Error && "syscall" in error;
   return isFileSystem ? unopened : unknown;
+}
+
+const mend = ({ what, hint }: Fault, file: string): string => `${what(file)} (${hint})`;
+
+/** What a native error means and how to fix it, safe to show: it names no file. */
+export function shownFault(error: unknown): string {
+  if (isUnibusError(error)) return error.message;
+  const fault = faultOf(error);
+  const { message, hint } = fault;
+  return fault === unknown ? message : `${message} (${hint})`;
 }
 
 /** Reports whether SQLite gave up because another connection holds the database's lock. */
@@ -63,11 +85,11 @@ export function isBusy(error: unknown): boolean {
 export function portError(file: string, error: unknown): UnibusError {
   if (isUnibusError(error)) return error;
   const fault = faultOf(error);
-  return new UnibusError("unavailable", fault.message, { cause: new Error(fault.mend(file), { cause: error }) });
+  return new UnibusError("unavailable", fault.message, { cause: new Error(mend(fault, file), { cause: error }) });
 }
 
 /** Maps a native error of opening or copying a file to one sentence that names the file and the fix. */
 export function fileError(file: string, error: unknown): UnibusError {
   if (isUnibusError(error)) return error;
-  return new UnibusError("unavailable", faultOf(error).mend(file), { cause: error });
+  return new UnibusError("unavailable", mend(faultOf(error), file), { cause: error });
 }

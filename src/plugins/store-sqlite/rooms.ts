@@ -79,25 +79,25 @@ function createReads({ native, read }: Database): Reads {
 
   return {
     async getRoom(roomId) {
-      const row = read(() => byId.get(roomId));
+      const row = await read(() => byId.get(roomId));
       return row && roomOf(row);
     },
     async findRoomId(subject) {
-      return read(() => claimant.get(subject))?.roomId ?? null;
+      return (await read(() => claimant.get(subject)))?.roomId ?? null;
     },
     async getStay(roomId, endpoint) {
-      const row = read(() => openStay.get(roomId, endpoint));
+      const row = await read(() => openStay.get(roomId, endpoint));
       return row && stayOf(row);
     },
     async listStays(roomId) {
-      return read(() => stays.all(roomId)).map(stayOf);
+      return (await read(() => stays.all(roomId))).map(stayOf);
     },
     async listRoomsOf(endpoint, { after = null, limit = -1, accepted } = {}) {
       const found = accepted === undefined ? allOf : accepted ? acceptedOf : unacceptedOf;
-      return read(() => found.all(endpoint, after ?? "", limit)).map(membershipOf);
+      return (await read(() => found.all(endpoint, after ?? "", limit))).map(membershipOf);
     },
     async countRoomsBy(creator) {
-      return read(() => countBy.get(creator))?.count ?? 0;
+      return (await read(() => countBy.get(creator)))?.count ?? 0;
     },
     async getSealedKey(roomId, endpoint, epoch) {
       return read(() => key.get(roomId, endpoint, epoch, epoch));
@@ -106,10 +106,10 @@ function createReads({ native, read }: Database): Reads {
       return read(() => statements.all(roomId, from, limit));
     },
     async rowBytesOf(payer) {
-      return read(() => rowBytes.get(payer))?.bytes ?? 0;
+      return (await read(() => rowBytes.get(payer)))?.bytes ?? 0;
     },
     async listRooms(after, limit) {
-      return read(() => page.all(after ?? "", limit)).map(roomOf);
+      return (await read(() => page.all(after ?? "", limit))).map(roomOf);
     },
   };
 }

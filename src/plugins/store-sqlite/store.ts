@@ -1,8 +1,10 @@
+import { inTime } from "../../contracts/deadline.ts";
 import type { Health } from "../../contracts/plugin.ts";
 import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
 import type { WayBackStore } from "../../contracts/way-back.ts";
-import { isUnibusError } from "../../wire/errors.ts";
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { type Database, type OpenOptions, openDatabase } from "./database.ts";
+import { busyError, shownFault } from "./faults.ts";
 import { createInvites } from "./invites.ts";
 import { createRooms } from "./rooms.ts";
 import { createSnapshot } from "./snapshot.ts";
@@ -22,6 +24,10 @@ export interface SqliteStore {
   close(): void;
 }
 
+/** How long a health check waits for the database, in milliseconds. */
+const probeMs = 700;
+const late = () => new UnibusError("unavailable", shownFault(busyError));
+
 /** Creates the store over an open database. */
 export function storeOver(database: Database): SqliteStore {
   const { native, read, write } = database;
@@ -35,9 +41,20 @@ export function storeOver(database: Database): SqliteStore {
     wayBack: createWayBack(database),
     async health() {
       try {
-        read(() => readProbe.get());
-        if (database.writeFailed()) await write(() => writeProbe.run());
-        return { ok: true };
+        await inTime(
+          read(() => readProbe.get()),
+          probeMs,
+          late,
+        );
+        if (database.writeFault() === null) return { ok: true };
+        // Tried again. One that waits for a lock goes on waiting, and what is known by now is the answer.
+        await inTime(
+          write(() => writeProbe.run()),
+          probeMs,
+          late,
+        ).catch(() => undefined);
+        const detail = database.writeFault();
+        return detail === null ? { ok: true } : { ok: false, detail };
       } catch (error) {
         return { ok: false, ...(isUnibusError(error) && { detail: error.message }) };
       }

@@ -86,7 +86,7 @@ export function createUsers({ native, read, write }: Database): UserStore {
       return read(() => lookPage.all(looks.look1, looks.look2, after ?? "", limit));
     },
     async getRoster(): Promise<AdminRoster> {
-      const row = read(() => roster.get());
+      const row = await read(() => roster.get());
       return { admins: JSON.parse(row?.admins ?? "[]"), revision: row?.revision ?? 0 };
     },
     replaceRoster({ admins, revision }) {

@@ -173,6 +173,6 @@ export function createWayBack(database: Database): WayBackStore {
     async takeChain(roomId, hash) {
       await write(() => take.run(roomId, hash));
     },
-    getTakenChain: async (roomId) => read(() => taken.get(roomId))?.hash ?? null,
+    getTakenChain: async (roomId) => (await read(() => taken.get(roomId)))?.hash ?? null,
   };
 }

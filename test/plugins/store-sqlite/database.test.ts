@@ -3,7 +3,8 @@ import { expect, test } from "bun:test";
 import { mkdirSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { isUnibusError } from "../../../src/contracts/index.ts";
-import { busyTimeoutMs, openDatabase } from "../../../src/plugins/store-sqlite/database.ts";
+import { busyTimeoutMs, lockWaitMs } from "../../../src/plugins/store-sqlite/commit-group.ts";
+import { connect, databaseOver, openDatabase } from "../../../src/plugins/store-sqlite/database.ts";
 import { openSqliteStore, storeOver } from "../../../src/plugins/store-sqlite/store.ts";
 import { keySample, roomSample, upTo, userSample } from "../../conformance/store-samples.ts";
 import { thrownBy, withFile } from "./folder.ts";
@@ -129,21 +130,74 @@ test("a full disk refuses what does not fit, keeps the rest, and heals without a
     store.close();
   }));
 
-test("another process that keeps the database to itself makes writes unavailable, and reads go on", () =>
+/** How long the event loop stood still at most until what is returned is called, in milliseconds. */
+function watchLoop(): () => number {
+  let last = performance.now();
+  let longest = 0;
+  const timer = setInterval(() => {
+    longest = Math.max(longest, performance.now() - last);
+    last = performance.now();
+  }, 1);
+  return () => {
+    clearInterval(timer);
+    return longest;
+  };
+}
+
+test(
+  "another process holds the lock: writes wait for 5 s without blocking the event loop, and reads go on",
+  () =>
+    withFile(async (file) => {
+      const store = openSqliteStore({ file });
+      await store.users.insertUser(userSample(0));
+      const other = new Native(file);
+      other.run("BEGIN IMMEDIATE");
+      const stop = watchLoop();
+      const began = performance.now();
+      const refused = thrownBy(() => store.users.insertUser(userSample(1)));
+      await Bun.sleep(1_000);
+      const detail = "the store is busy (let it finish, or stop it)";
+      expect(await store.health()).toEqual({ ok: false, detail });
+      expect(await store.users.getUser(keySample(0))).not.toBeNull();
+      expect(await refused).toMatchObject({ code: "unavailable", message: "the store is busy" });
+      expect(performance.now() - began).toBeGreaterThan(lockWaitMs - 100);
+      expect(await store.health()).toEqual({ ok: false, detail });
+      // The bound is 50 ms; a busy machine adds to it, and waiting inside SQLite would take seconds.
+      expect(stop()).toBeLessThan(1_000);
+      const late = store.users.insertUser(userSample(2));
+      await Bun.sleep(200);
+      other.run("ROLLBACK");
+      other.close(true);
+      await late;
+      expect(await store.health()).toEqual({ ok: true });
+      expect(await store.users.getUser(keySample(1))).toBeNull();
+      expect(await store.users.getUser(keySample(2))).not.toBeNull();
+      store.close();
+    }),
+  30_000,
+);
+
+test("a commit that takes more than a second is a fault until one is faster, and is logged once", () =>
   withFile(async (file) => {
-    const database = openDatabase({ file });
-    const store = storeOver(database);
-    database.native.run("PRAGMA busy_timeout = 1");
-    const other = new Native(file);
-    other.run("BEGIN IMMEDIATE");
-    const thrown = await thrownBy(() => store.users.insertUser(userSample(1)));
-    expect(thrown).toMatchObject({ code: "unavailable", message: "the store is busy" });
-    expect(await store.health()).toEqual({ ok: false, detail: "the store is busy" });
-    expect(await store.users.getUser(keySample(1))).toBeNull();
-    other.run("ROLLBACK");
-    other.close(true);
-    expect(await store.health()).toEqual({ ok: true });
+    openDatabase({ file }).close();
+    let [now, step] = [0, 0];
+    const elapsedMs = () => {
+      now += step;
+      return now;
+    };
+    const lines: string[] = [];
+    const silent = () => undefined;
+    const log = { debug: silent, info: silent, warn: (line: string) => void lines.push(line), error: silent };
+    const store = storeOver(databaseOver(connect(file), file, { log, elapsedMs }));
     await store.users.insertUser(userSample(1));
+    expect(await store.health()).toEqual({ ok: true });
+    step = 1_200;
+    await store.users.insertUser(userSample(2));
+    await store.users.insertUser(userSample(3));
+    expect(await store.health()).toMatchObject({ ok: false, detail: expect.stringContaining("took 1.2 s (see what") });
+    expect(lines).toEqual(["a commit took 1200 ms"]);
+    step = 0;
+    expect(await store.health()).toEqual({ ok: true });
     store.close();
   }));
 
