@@ -16,8 +16,9 @@ const writesWaitingMax = 20_000;
 
 /** How long a statement waits for another process's lock, in milliseconds: the event loop waits with it. */
 export const busyTimeoutMs = 50;
-/** How long all tries may take then, and the pause between two, in milliseconds. Source: spec 19. */
+/** How long all tries may take then, in milliseconds. Source: spec 19. */
 export const lockWaitMs = 5_000;
+/** The pause between two of them, in milliseconds. */
 export const lockPauseMs = 10;
 /** From when on a lock is a fault, in milliseconds: commands on the host hold it for a moment. */
 const lockNoticeMs = 500;
