@@ -11,7 +11,15 @@ import { retry } from "../../lib/retry.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { isUlid, streamName } from "../../wire/names.ts";
 import { type RoomStreamConfig, roomStreamConfig } from "../../wire/room-stream.ts";
-import { type ApiReply, isElection, type JetStream, jsCode, refuseLeaderless, refuseOthers, type StreamInfo } from "./jetstream.ts";
+import {
+  type ApiReply,
+  isElection,
+  type JetStream,
+  jsCode,
+  refuseLeaderless,
+  refuseOthers,
+  type StreamInfo,
+} from "./jetstream.ts";
 
 /**
  * How long the creation of a stream is tried while its leader is elected, in milliseconds: nats-server takes 4 to 9 s
