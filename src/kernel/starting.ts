@@ -6,6 +6,7 @@
  */
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
+import type { Static } from "@sinclair/typebox";
 import type { Log } from "../contracts/plugin.ts";
 import { readTlsFiles } from "../contracts/tls.ts";
 import type { Address } from "../wire/address.ts";
@@ -85,7 +86,7 @@ export class Starting implements AsyncDisposable {
     }
   }
 
-  #reply(path: string): { status: number; body: HealthReport | ReadinessReport } | null {
+  #reply(path: string): { status: number; body: Static<typeof HealthReport> | ReadinessReport } | null {
     const { version, flags } = this.#options;
     if (path === "/healthz") return { status: 200, body: { status: "ok", version, posture: {}, flags } };
     if (path !== "/readyz") return null;

@@ -289,9 +289,6 @@ export const HealthReport = Strict({
   posture: Type.Record(Type.String(), Type.String()),
   flags: Type.Record(Type.String(), Type.Boolean()),
 });
-/** Whether the process lives, and its posture. */
-export type HealthReport = Static<typeof HealthReport>;
-
 /** The reply of GET /readyz: whether each plugin can work. */
 export const ReadinessReport = Strict({
   ready: Type.Boolean(),

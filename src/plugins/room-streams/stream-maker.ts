@@ -93,7 +93,7 @@ export class StreamMaker {
     return ((await this.parts.replicas?.count()) ?? 1) > 1;
   }
 
-  /** Creates a stream and waits until it has a leader. A single node elects none: no reply means it is down, or hangs. */
+  /** Creates a stream and waits until it has a leader. A single node elects none: no reply means that it hangs. */
   async #createElected(room: StreamRoom): Promise<StreamInfo> {
     if (!(await this.isClustered())) return this.#create(room);
     const create = async (leftMs: number) =>
