@@ -14,6 +14,10 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/e2e/gapless.test.ts",
     what: "50,000 messages through 100 cuts, 2 deaths of nats-server and 50 changes of permissions; two minutes",
   },
+  races: {
+    file: "test/faults/races.test.ts",
+    what: "every pair of commands 50 times on each store; UNIBUS_RACES_SEED and UNIBUS_RACES_RUNS set a run; 1 hour",
+  },
   "start-10000": {
     file: "test/faults/start-10000.test.ts",
     what: "a node with 10,000 persisted rooms starts again, after an orderly stop and after kill -9; some minutes",

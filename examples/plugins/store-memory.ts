@@ -235,7 +235,7 @@ const roomStore = (open: Open): RoomStore => ({
   },
   async changeStay(roomId, endpoint, rule) {
     const entry = open().rooms.get(roomId);
-    const stay = openStay(entry, endpoint);
+    const stay = entry?.room.deletedAt === null ? openStay(entry, endpoint) : undefined;
     const changed = stay ? rule(stay, [...(entry?.stays.values() ?? [])].filter(isOwnerIn).length) : null;
     if (changed) entry?.stays.set(stayKey(changed), changed);
     return changed;

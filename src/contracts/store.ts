@@ -241,8 +241,9 @@ export interface RoomStore {
    */
   applyChange(change: RoomChange): Promise<boolean>;
   /**
-   * Atomically replaces a member's open stay by the result of `rule`: no other change of the room comes between.
-   * Returns the new stay, or null if there is no open stay or the rule leaves it unchanged.
+   * Atomically replaces the open stay of a member of a live room by the result of `rule`: no other change of the room
+   * comes between. Returns the new stay, or null if there is no open stay, the room was deleted, or the rule leaves the
+   * stay unchanged.
    * Errors: those of `rule`.
    */
   changeStay(roomId: string, endpoint: string, rule: StayRule): Promise<StayRecord | null>;

@@ -28,6 +28,7 @@ export function deletionCases(open: OpenStore): void {
         await rooms.insertRoom(roomSample(1));
         const won = await winners(upTo(callers).map((n) => rooms.markDeleted(roomId, 100 + n)));
         expect(won).toHaveLength(1);
+        expect(await rooms.changeStay(roomId, peer(1), leaving(epochMs))).toBeNull();
         const tombstone = { ...roomSample(1).room, deletedAt: 100 + (won[0] ?? -1) };
         expect(await rooms.getRoom(roomId)).toEqual(tombstone);
         expect(await rooms.findRoomId(subject)).toBe(roomId);

@@ -62,7 +62,7 @@ export async function bootInProcess(options: BootInProcess = {}): Promise<InProc
       flags,
       settings: {
         ...settings,
-        http: { listen: free, rate: 1_000_000 },
+        http: { rate: 1_000_000, ...settings.http, listen: free },
         "nats-embedded": { ...settings["nats-embedded"], listen: free, ws: free },
       },
     },

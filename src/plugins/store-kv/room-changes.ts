@@ -5,7 +5,7 @@
  * added before the commit and removed after it, so the index may contain too much, never too little.
  */
 import { addedCharges, type Charges, chargesOf } from "../../contracts/rows.ts";
-import { isOwnerIn, keptStay } from "../../contracts/stay-rules.ts";
+import { isIn, isOwnerIn, keptStay } from "../../contracts/stay-rules.ts";
 import type { Membership, RoomChange, RoomStore, StayRecord, StayRule } from "../../contracts/store.ts";
 import { type UnacceptedLimits, unacceptedQuota } from "../../contracts/unaccepted.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
@@ -31,6 +31,8 @@ const epochsPerStep = 64;
 /** How much one changed stay adds to a count of stays: 1, 0 or -1. */
 const gained = (is: (stay: StayRecord) => boolean, known: StayRecord | undefined, stay: StayRecord): number =>
   Number(is(stay)) - Number(known !== undefined && is(known));
+
+const isUnaccepted = (stay: StayRecord | null): boolean => stay !== null && isIn(stay) && stay.acceptedAt === null;
 
 const isAcceptance = (before: StayRecord | null, after: StayRecord | null): boolean =>
   before?.acceptedAt === null && after !== null && after.acceptedAt !== null;
@@ -90,17 +92,22 @@ export class RoomChanges implements Changes {
 
   async applyChange(change: RoomChange): Promise<boolean> {
     const { roomId, version } = change.room;
+    let isIndexed = false;
     const isTaken = await this.#change(roomId, async (entry, revision) => {
       if (entry.room.version !== version - 1 || entry.room.deletedAt !== null) return null;
+      isIndexed = true;
       const prepared = await this.#next(entry, revision, change);
       // An owner who left after the change was made may have been the only one in it.
       if (prepared.entry.owners > 0) return prepared;
       await this.#discard(roomId, prepared);
       return null;
     });
-    if (!isTaken) return false;
-    const isIn = new Set(change.stays.filter(({ until }) => until === 0).map(({ endpoint }) => endpoint));
-    const closed = change.stays.filter(({ endpoint }) => !isIn.has(endpoint));
+    const open = new Set(change.stays.filter(({ until }) => until === 0).map(({ endpoint }) => endpoint));
+    if (!isTaken) {
+      if (isIndexed) await this.#dropEntries(roomId, [...open], version);
+      return false;
+    }
+    const closed = change.stays.filter(({ endpoint }) => !open.has(endpoint));
     // If an index entry remains, its readers see in the room head that it is stale.
     await sideBySide(closed, ({ endpoint }) => this.#index.exit(endpoint, roomId, version).catch(() => undefined));
     return true;
@@ -110,23 +117,49 @@ export class RoomChanges implements Changes {
     let before: StayRecord | null = null;
     let changed: StayRecord | null = null;
     let version = 0;
+    let indexedAs: number | null = null;
     const isTaken = await this.#change(roomId, async (entry) => {
+      if (entry.room.deletedAt !== null) return null;
       const stay = await this.#kv.openStay(entry, endpoint);
       changed = stay && rule(stay, entry.owners);
       if (stay === null || changed === null) return null;
       const stays = await this.#kv.stays.changed(roomId, entry.stays, [changed]);
       const leaving = entry.leaving + gained(isLeaving, stay, changed);
       const owners = entry.owners + gained(isOwnerIn, stay, changed);
-      if (isAcceptance(stay, changed)) await this.#index.enter(endpoint, roomId, entry.room.version);
+      if (isAcceptance(stay, changed)) {
+        indexedAs = entry.room.version;
+        await this.#index.enter(endpoint, roomId, indexedAs);
+      }
       before = stay;
       version = entry.room.version;
       return { entry: { ...entry, stays: stays.pages, leaving, owners }, stays, keys: noPages };
     });
-    if (!isTaken) return null;
-    // If an index entry remains, its readers see that the stay is accepted.
-    if (isAcceptance(before, changed))
+    if (!isTaken) {
+      if (indexedAs !== null) await this.#dropEntries(roomId, [endpoint], indexedAs);
+      return null;
+    }
+    // If an index entry remains, its readers see that the stay is accepted, or that its member left.
+    if (before !== null && isUnaccepted(before) && !isUnaccepted(changed))
       await this.#index.dropUnaccepted(endpoint, roomId, version).catch(() => undefined);
     return changed;
+  }
+
+  /**
+   * Removes the index entries that were added for a change which lost its race. Once the room has that version, or is
+   * deleted, an endpoint that is not in it can no longer enter by an older entry. Entries of later versions remain.
+   */
+  async #dropEntries(roomId: string, endpoints: readonly string[], version: number): Promise<void> {
+    try {
+      const absent = await this.#kv.reading(roomId, async (entry) => {
+        if (entry.room.deletedAt !== null) return endpoints;
+        if (entry.room.version < version) return [];
+        const stays = await sideBySide(endpoints, (endpoint) => this.#kv.openStay(entry, endpoint));
+        return endpoints.filter((_, index) => stays[index] === null);
+      });
+      await sideBySide(absent ?? [], (endpoint) => this.#index.exit(endpoint, roomId, version));
+    } catch {
+      // Readers of an entry that remains see in the room head that it is stale.
+    }
   }
 
   /**
@@ -171,15 +204,19 @@ export class RoomChanges implements Changes {
       return stay;
     };
     const refused: string[] = [];
-    const entering = change.stays.filter(({ until }) => until === 0);
-    const [stays, keys] = await Promise.all([
-      this.#kv.stays.changed(roomId, entry.stays, change.stays, merge),
-      this.#nextKeys(entry, revision, change),
-      entry.statement === null ? null : this.#kv.fileStatement(entry, entry.statement),
-      sideBySide(entering, async (stay) => {
+    const putStays = async (): Promise<PagesMade> => {
+      const made = await this.#kv.stays.changed(roomId, entry.stays, change.stays, merge);
+      // Only new stays: a change of an existing one may carry it as it was before its member accepted it.
+      await sideBySide(added, async (stay) => {
         const isNoted = await noteStay({ kv: this.#kv, index: this.#index }, { room: change.room, stay }, change);
         if (!isNoted) refused.push(stay.endpoint);
-      }),
+      });
+      return made;
+    };
+    const [stays, keys] = await Promise.all([
+      putStays(),
+      this.#nextKeys(entry, revision, change),
+      entry.statement === null ? null : this.#kv.fileStatement(entry, entry.statement),
     ]);
     if (refused[0] !== undefined) {
       // Keep the index entries: they may belong to a change that another node is about to commit.

@@ -192,7 +192,9 @@ function createChanges(database: Database): Changes {
      WHERE room_id = ? AND role = 'owner' AND until_epoch = 0 AND left_at IS NULL`,
   );
   const countOwnersIn = (roomId: string): number => ownersIn.get(roomId)?.count ?? 0;
-  const openStay = native.prepare<StayRow, [string, string]>(selectOpenStay);
+  const openStay = native.prepare<StayRow, [string, string]>(
+    `${selectOpenStay} AND EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = stays.room_id AND deleted_at IS NULL)`,
+  );
   const setStay = native.prepare<never, [number | null, string, number | null, string, string, string]>(
     `UPDATE stays SET left_at = ?, devices = ?, accepted_at = ?, handle = ?
      WHERE room_id = ? AND endpoint = ? AND until_epoch = 0`,

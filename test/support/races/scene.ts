@@ -1,0 +1,137 @@
+/**
+ * The people and the rooms of one race: a room with an owner and a member, a candidate who is in no room, and a
+ * newcomer with an invite. Everybody and everything is new for each race, so that many races share one bus.
+ */
+import type { NatsConnection } from "nats";
+import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { Invites } from "../../../src/contracts/invites.ts";
+import type { JetStream } from "../../../src/plugins/room-streams/jetstream.ts";
+import { type InProcess, insertUser, serviceOf } from "../in-process.ts";
+import {
+  addBody,
+  at,
+  call,
+  createBody,
+  dial,
+  freshSubject,
+  newRoom,
+  type OwnRoom,
+  policy,
+  type Reply,
+} from "../peer.ts";
+import type { CommandName } from "./commands.ts";
+import type { Pauses } from "./pauses.ts";
+
+/** What all races of one bus share. */
+export interface Stage {
+  /** The nodes of the bus: one, or those of a cluster. */
+  readonly nodes: readonly [InProcess, ...InProcess[]];
+  readonly admin: Identity;
+  readonly pauses: Pauses;
+  /** The message store, as the bus itself. */
+  readonly js: JetStream;
+}
+
+/** What came of a request: a status, and the code of a refusal. A publish that was acknowledged counts as 200. */
+export interface Outcome {
+  readonly status: number;
+  readonly code: string;
+}
+
+/** A room that a command made, or tried to make. */
+export interface Attempt {
+  readonly room: OwnRoom;
+  readonly outcome: Outcome;
+}
+
+/** One race's people and rooms. */
+export class Scene implements AsyncDisposable {
+  /** The rooms that `create` made or not, in the order of the answers. */
+  readonly attempts: Attempt[] = [];
+  /** What the member's connection has received on the room's subject. */
+  readonly received: string[] = [];
+  readonly #connections: NatsConnection[] = [];
+  #live: NatsConnection | null = null;
+
+  private constructor(
+    readonly stage: Stage,
+    readonly pair: readonly [CommandName, CommandName],
+    readonly owner: Identity,
+    readonly member: Identity,
+    readonly candidate: Identity,
+    readonly newcomer: Identity,
+    /** The room before the race, with owner and member. */
+    readonly room: OwnRoom,
+    readonly invite: { readonly id: string; readonly token: string },
+    /** A subject that no room has. */
+    readonly freeSubject: string,
+  ) {}
+
+  /** Makes one. The member has accepted the room, unless the pair does that, and has a durable if one is removed. */
+  static async make(stage: Stage, pair: readonly [CommandName, CommandName]): Promise<Scene> {
+    const [node] = stage.nodes;
+    const [owner, member, candidate] = await Promise.all(["ona", "mel", "cam"].map((name) => insertUser(node, name)));
+    if (owner === undefined || member === undefined || candidate === undefined) throw new Error("no people");
+    const { invite, token } = await serviceOf(node, Invites).create({ handle: "nia", role: "member", ttlS: 3_600 });
+    const made = newRoom(owner, freshSubject(), policy("encrypt", "persist", "sign_msgs"));
+    const { body, room } = addBody(made, member);
+    const newcomer = await generateIdentity();
+    const people = [owner, member, candidate, newcomer] as const;
+    const scene = new Scene(stage, pair, ...people, room, { id: invite.id, token }, freshSubject());
+    await scene.#prepare(made, body);
+    return scene;
+  }
+
+  async #prepare(made: OwnRoom, addition: unknown): Promise<void> {
+    const { pair, owner, member, room } = this;
+    await this.must(201, owner, "POST", "/rooms", createBody(made));
+    await this.must(201, owner, "POST", at(room, "/members"), addition);
+    if (!pair.includes("accept")) await this.must(204, member, "PUT", at(room, "/accept"));
+    if (pair.includes("remove durable") && !pair.includes("accept"))
+      await this.must(200, member, "PUT", at(room, "/durable"));
+    this.#live = await this.dial(member);
+    this.#live.subscribe(room.state.subject, {
+      // Without a right to the subject the subscription ends with an error: then nothing is received.
+      callback: (error, message) => void (error === null && this.received.push(message.string())),
+    });
+    await this.#live.flush();
+  }
+
+  /** The member's connection, which has been there since before the race. */
+  get connection(): NatsConnection {
+    if (this.#live === null) throw new Error("the scene is not ready");
+    return this.#live;
+  }
+
+  /** Sends a signed request to a node. */
+  call(who: Identity, method: string, target: string, body?: unknown, node = 0): Promise<Reply> {
+    return call(this.url(node), who, method, target, body);
+  }
+
+  /** The control URL of a node. */
+  url(node = 0): string {
+    return this.#node(node).bus.site.url();
+  }
+
+  /** Sends a request that has to succeed. */
+  async must(status: number, who: Identity, method: string, target: string, body?: unknown): Promise<Reply> {
+    const reply = await this.call(who, method, target, body);
+    if (reply.status !== status) throw new Error(`${method} ${target}: ${reply.status} ${reply.text}`);
+    return reply;
+  }
+
+  /** A connection to the data plane that ends with the scene. */
+  async dial(who: Identity, node = 0): Promise<NatsConnection> {
+    const connection = await dial(this.#node(node).server, who);
+    this.#connections.push(connection);
+    return connection;
+  }
+
+  #node(node: number): InProcess {
+    return this.stage.nodes[node % this.stage.nodes.length] ?? this.stage.nodes[0];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#connections.map((connection) => connection.close().catch(() => undefined)));
+  }
+}

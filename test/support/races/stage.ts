@@ -1,0 +1,97 @@
+/** The bus on which races run, all pairs on it, and what has to hold over everything that they left behind. */
+import { generateIdentity } from "../../../src/client/identity.ts";
+import { Doctor } from "../../../src/contracts/doctor.ts";
+import { Nats } from "../../../src/contracts/nats.ts";
+import { addedCharges, chargesOf } from "../../../src/contracts/rows.ts";
+import { RoomStore, Snapshot, type SnapshotRow } from "../../../src/contracts/store.ts";
+import { Users } from "../../../src/contracts/users.ts";
+import { JetStream } from "../../../src/plugins/room-streams/jetstream.ts";
+import { bootInProcess, serviceOf } from "../in-process.ts";
+import { staleNotes } from "../kv-notes.ts";
+import { type CommandName, commandNames } from "./commands.ts";
+import { Pauses } from "./pauses.ts";
+import { race, randomOf } from "./race.ts";
+import type { Stage } from "./scene.ts";
+
+export type { Stage } from "./scene.ts";
+
+/** Races that run on one bus at the same time: each has people and rooms of its own. */
+const atOnce = 6;
+
+/** Every pair, also of a command with itself. */
+export const pairs: readonly (readonly [CommandName, CommandName])[] = commandNames.flatMap((first, index) =>
+  commandNames.slice(index).map((second) => [first, second] as const),
+);
+
+/** Limits that no race should meet: all of them come from one address. */
+const settings = { "auth-callout": { logins_per_second: 100_000 } };
+
+/** What races need of a bus. */
+export async function stageOf(nodes: Stage["nodes"], pauses: Pauses): Promise<Stage> {
+  const admin = await generateIdentity();
+  const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = admin;
+  await serviceOf(nodes[0], Users).add({ signPub, handle: "admin", role: "admin", kexPub, kexSig });
+  return { nodes, admin, pauses, js: new JetStream(await serviceOf(nodes[0], Nats).connection("BUS")) };
+}
+
+/** A bus of one node. */
+export async function startStage(flags: Readonly<Record<string, boolean>>, seed: number): Promise<Stage> {
+  const pauses = new Pauses(randomOf(seed));
+  return stageOf([await bootInProcess({ flags, settings, between: pauses.between })], pauses);
+}
+
+/** How often pairs are raced, and what fixes their order and pauses. */
+export interface Raced {
+  readonly seed: number;
+  readonly runs: number;
+  readonly of?: typeof pairs;
+}
+
+/** Runs all races, some at the same time. Gives what did not hold, each with its pair and its run. */
+export async function raceAll(stage: Stage, { seed, runs, of = pairs }: Raced): Promise<string[]> {
+  const faults: string[] = [];
+  const races = Array.from({ length: runs }, (_, run) => of.map((pair, index) => ({ pair, run, index }))).flat();
+  let next = 0;
+  const work = async (): Promise<void> => {
+    for (let at = next++; at < races.length; at = next++) {
+      const one = races[at];
+      if (one === undefined) return;
+      const { pair, run, index } = one;
+      const random = randomOf(seed + run * of.length + index);
+      const found = await race(stage, pair, random).catch((error: unknown) => [`it broke off: ${String(error)}`]);
+      faults.push(...found.map((fault) => `[${pair.join(" + ")}, run ${run}] ${fault}`));
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, work));
+  return faults;
+}
+
+/** What is charged to each payer, counted from every row. */
+async function recount(rows: AsyncIterable<SnapshotRow>): Promise<ReadonlyMap<string, number>> {
+  let sum: ReadonlyMap<string, number> = new Map();
+  let creator = "";
+  const none = { stays: [], keys: [], statements: [] };
+  for await (const row of rows) {
+    if (row.kind === "room") creator = row.room.creator;
+    const of = { ...none, creator };
+    if (row.kind === "room") sum = addedCharges(sum, chargesOf({ ...of, room: row.room }));
+    if (row.kind === "stay") sum = addedCharges(sum, chargesOf({ ...of, stays: [row.stay] }));
+    if (row.kind === "key") sum = addedCharges(sum, chargesOf({ ...of, keys: [row.key] }));
+    if (row.kind === "statement") sum = addedCharges(sum, chargesOf({ ...of, statements: [row.statement] }));
+  }
+  return sum;
+}
+
+/** What does not hold over the whole of a bus: streams against rows, and what is charged against a recount. */
+export async function totalsOf(stage: Stage, isKv: boolean): Promise<string[]> {
+  const { nodes } = stage;
+  const rooms = serviceOf(nodes[0], RoomStore);
+  const found = await serviceOf(nodes[0], Doctor).examine();
+  const faults = found.map((finding) => JSON.stringify(finding));
+  if (isKv) faults.push(...(await staleNotes(rooms, await serviceOf(nodes[0], Nats).connection("CTL"))));
+  for (const [payer, bytes] of await recount(serviceOf(nodes[0], Snapshot).exportAll())) {
+    const charged = await rooms.rowBytesOf(payer);
+    if (charged !== bytes) faults.push(`${payer} is charged ${charged} bytes for rows of ${bytes}`);
+  }
+  return faults;
+}
