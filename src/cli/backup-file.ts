@@ -129,11 +129,11 @@ function parsed(file: string, line: Buffer, number: number): Record<string, unkn
   } catch {
     // Reported below, with the line number.
   }
-  throw damaged(file, `line ${number} is no JSON object`);
+  throw damaged(file, `line ${number} is not a JSON object`);
 }
 
 function checkHeader(file: string, header: Record<string, unknown>): void {
-  if (header.format !== format) throw new UnibusError("invalid", `${file} is no backup of unibus (name another file)`);
+  if (header.format !== format) throw new UnibusError("invalid", `${file} is not a unibus backup (name another file)`);
   if (header.version === formatVersion) return;
   const mend = "restore it with the unibus that wrote it, or a newer one";
   throw new UnibusError("invalid", `${file} has version ${header.version} of the format (${mend})`);
@@ -154,7 +154,7 @@ export async function backupTime(file: string): Promise<number> {
   throw isCut(file);
 }
 
-const noFile = (file: string) => new UnibusError("not_found", `there is no file ${file} (name a backup)`);
+const noFile = (file: string) => new UnibusError("not_found", `no such file: ${file} (name a backup)`);
 
 /** Upgrades a row of version 0.1.0: its members have accepted, and the room's creator pays for keys. */
 function upgraded(row: SnapshotRow, room: RoomRecord | null): SnapshotRow {
@@ -194,7 +194,7 @@ export async function* readBackup(file: string): AsyncGenerator<SnapshotRow> {
     }
     hash.update(line);
     if (number === 1) continue;
-    if (!isRow(value)) throw damaged(file, `line ${number} is no row`);
+    if (!isRow(value)) throw damaged(file, `line ${number} is not a row`);
     if (value.kind === "room") room = value.room;
     yield upgraded(value, room);
   }

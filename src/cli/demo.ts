@@ -34,8 +34,7 @@ function show(text: string, speaker: Piece = ""): void {
   printLine("  ", speaker, cut);
 }
 
-const failed = (what: string): UnibusError =>
-  new UnibusError("internal", `the demonstration failed: ${what} (report it)`);
+const failed = (what: string): UnibusError => new UnibusError("internal", `the demo failed: ${what} (report it)`);
 
 /** Returns the text of the expected refusal. Errors: internal if the work is not refused. */
 async function refusalOf(what: string, work: () => Promise<unknown>): Promise<string> {

@@ -16,7 +16,7 @@ export function ownDenials(dataDir: string): string | null {
 export function readDenials(files: readonly string[]): Denial[] {
   const found = new Map<string, Denial>();
   for (const file of files) {
-    if (!existsSync(file)) throw new UnibusError("not_found", `there is no file ${file} (name a file of denials)`);
+    if (!existsSync(file)) throw new UnibusError("not_found", `no such file: ${file} (name a file of denials)`);
     const { denials, fault } = parseDenials(readFileSync(file, "utf8"));
     if (fault !== null) {
       const fix = "correct the line, or remove it if it is a part of another one";

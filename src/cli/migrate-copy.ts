@@ -79,7 +79,10 @@ export async function clearTarget(from: Snapshot, to: End): Promise<void> {
   }
   if (faults.count > unused.length || (unused.length > 0 && counter.counts.users > 0)) {
     const mend = "migrate into an empty one; nothing was written";
-    throw new UnibusError("conflict", `the target has ${faults.count} rows that a copy would take back (${mend})`);
+    throw new UnibusError(
+      "conflict",
+      `the target has ${faults.count} rows that the copy would overwrite with older ones (${mend})`,
+    );
   }
   await voidInvites(to.invites, unused);
 }

@@ -49,7 +49,10 @@ async function bring(from: OpenEnd, options: ToKvOptions): Promise<void> {
     printFields({ ...counts, ...brought, ...copy, differences, equal: differences + lost === 0 }, options);
     if (differences + lost === 0) return noteBrought(options.data, nameIn(options, from), to.store);
     const mend = "stop the server on the database, so that nothing changes, and run this again";
-    throw new UnibusError("conflict", `the two stores differ: ${differences} rows, ${lost} blobs (${mend})`);
+    throw new UnibusError(
+      "conflict",
+      `the copy does not match its source: ${differences} rows, ${lost} blobs (${mend})`,
+    );
   } finally {
     await to.close();
   }
@@ -57,7 +60,7 @@ async function bring(from: OpenEnd, options: ToKvOptions): Promise<void> {
 
 async function toKv(options: ToKvOptions): Promise<void> {
   const { db } = options;
-  if (!existsSync(db)) throw new UnibusError("not_found", `there is no database ${db} (name it with --db)`);
+  if (!existsSync(db)) throw new UnibusError("not_found", `no such database: ${db} (name it with --db)`);
   const folder = dirname(resolve(db));
   if (isServed(folder)) printNote("a server runs on this database: what changes from now on may stay behind");
   const from = await openFile(db, existsSync(join(folder, "blobs")));

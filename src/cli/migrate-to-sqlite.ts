@@ -50,7 +50,10 @@ async function fill(draft: string, from: OpenEnd, options: MigrateOptions): Prom
     printFields({ ...counts, ...blobs, differences, equal }, options);
     if (equal) return;
     const mend = "stop the nodes of the bus, so that nothing changes, and run this again";
-    throw new UnibusError("conflict", `the two stores differ: ${differences} rows, ${lost} blobs (${mend})`);
+    throw new UnibusError(
+      "conflict",
+      `the copy does not match its source: ${differences} rows, ${lost} blobs (${mend})`,
+    );
   } finally {
     await to.close();
   }

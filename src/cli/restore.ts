@@ -132,7 +132,7 @@ async function ask({ rules }: Preview, options: RestoreOptions): Promise<void> {
   if (rules.denials === null) {
     throw new UnibusError(
       "invalid",
-      "no denials are known: whoever was revoked, deleted or put out since the backup would be admitted again " +
+      "no denials were found: users who were revoked, deleted or removed since the backup would be admitted again " +
         "(name the denials by --denials FILE; or check the users above, keep some out by --revoke SIGN_PUB, name the " +
         "admins by --admin SIGN_PUB, and add --trust-users)",
     );
@@ -243,7 +243,7 @@ export function restoreCommand(): Command {
         "the data directory is found by itself, others are named by --denials. Without any, every pending invite is\n" +
         "cancelled, all admins but those named become members, every user is printed, and only --trust-users goes on.\n" +
         "\nA store that holds anything else is left as it is. One that a restore of the same file left half done is\n" +
-        "completed. Messages and blobs are no part of a backup: put <data>/nats/store and <data>/blobs back before the\n" +
+        "completed. Messages and blobs are not in a backup: put <data>/nats/store and <data>/blobs back before the\n" +
         "bus is served, which removes streams of rooms that it does not know.\n" +
         "\nExample: unibus restore --data ./unibus-data --denials /backup/denials backup.jsonl",
     )

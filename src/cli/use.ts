@@ -26,7 +26,7 @@ function choose(url: string, options: UseOptions): void {
   if (options.json) printJson(chosen);
   else printNote(`commands now use ${chosen.bus} and the identity ${chosen.identity} (saved in ${configFile()})`);
   if (!existsSync(chosen.identity))
-    printNote(`note: there is no identity at ${chosen.identity} yet (unibus join LINK)`);
+    printNote(`note: no identity at ${chosen.identity} yet (get one: unibus join LINK)`);
   if (chosen.bus.split(",").some(isCleartext)) printNote(`warning: ${chosen.bus} is not encrypted on the way`);
 }
 

@@ -88,7 +88,7 @@ async function take(room: string, hash: string, options: TakeOptions): Promise<v
         throw new UnibusError("conflict", "the way back is closed (unibus way-back open)");
       }
       const roomId = isUlid(room) ? room : await rooms.findRoomId(room);
-      if (roomId === null) throw new UnibusError("not_found", `there is no room ${room} (name its id)`);
+      if (roomId === null) throw new UnibusError("not_found", `no such room: ${room} (name its id)`);
       await wayBack.takeChain(roomId, hash);
     });
   } else {

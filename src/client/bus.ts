@@ -200,7 +200,7 @@ export class Bus implements AsyncDisposable {
     const entry = await findRoom(this.control, subject, signal);
     this.#acceptances.noteListed(entry === null ? [] : [entry]);
     if (entry !== null) return entry.id;
-    throw new UnibusError("not_found", `you are in no room ${subject} (see your rooms, or ask its owner to add you)`);
+    throw new UnibusError("not_found", `you are not a member of ${subject} (ask an owner to add you)`);
   }
 
   #keep(id: string, opening: Promise<Room>): Promise<Room> {

@@ -15,8 +15,7 @@ const roomShape = new RegExp(ulidPattern);
  * target into a different request. Errors: invalid.
  */
 export function fit(part: string, shape: RegExp): string {
-  if (!shape.test(part))
-    throw new UnibusError("invalid", `${JSON.stringify(part)} is no name that fits here (check it)`);
+  if (!shape.test(part)) throw new UnibusError("invalid", `${JSON.stringify(part)} is not a valid id here (check it)`);
   return part;
 }
 

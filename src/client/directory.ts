@@ -98,7 +98,10 @@ function queryOf(name: string): DirectoryQuery {
 }
 
 const distrust = (what: string): UnibusError =>
-  new UnibusError("forbidden", `${what} (the bus does not tell the truth: ask them for their endpoint, and an admin)`);
+  new UnibusError(
+    "forbidden",
+    `${what} (the bus shows keys that do not match: ask this person for their endpoint, and tell an admin)`,
+  );
 
 function peerOf({ endpoint, sign_pub, handle, role, kex_pub, kex_sig }: Entry): Peer {
   const keys = kex_pub === null || kex_sig === null ? null : { endpoint, sign_pub, kex_pub, kex_sig };
@@ -208,7 +211,7 @@ export class Directory {
   async #find(name: string, members: readonly Entry[]): Promise<Found> {
     const shown = JSON.stringify(name);
     const entry = meant(name, members);
-    if (entry === null) throw new UnibusError("not_found", `no user here is ${shown} (see the directory)`);
+    if (entry === null) throw new UnibusError("not_found", `${shown} is not a user of this bus (see the directory)`);
     const peer = peerOf(entry);
     await this.#check(peer, shown);
     return { ...peer, pinned: await this.pinned(name, peer.endpoint) };

@@ -86,7 +86,8 @@ export class Durable implements AsyncDisposable {
     await parts.deliver(subject, { take: (message) => durable.#take(message), refused });
     try {
       const { deliver } = await parts.control.bindDurable(parts.roomId, device, signal);
-      if (deliver !== subject) throw new UnibusError("forbidden", "the bus delivers elsewhere (do not trust it)");
+      if (deliver !== subject)
+        throw new UnibusError("forbidden", "the bus answered with another delivery subject (do not trust it)");
       return durable;
     } catch (error) {
       await parts.deliver(subject, null);

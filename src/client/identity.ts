@@ -94,7 +94,8 @@ function fieldsOf(text: string): Record<Field, Uint8Array> {
   } catch {
     return fault("the identity is not JSON");
   }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) return fault("the identity is no JSON object");
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    return fault("the identity is not a JSON object");
   const given = json as Record<string, unknown>;
   const unknownField = Object.keys(given).find((name) => !Object.hasOwn(identityFields, name));
   if (unknownField !== undefined) fault(`the identity has an unknown field ${JSON.stringify(unknownField)}`);

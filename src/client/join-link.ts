@@ -150,7 +150,7 @@ function faultOf(layers: readonly string[], digits: readonly number[]): UnibusEr
  * expose the token on the way. No error contains the token.
  */
 export function parseJoinLink(text: string): JoinLink {
-  if (text.trim() === "") throw refusal("there is no link (paste the link that you were sent)");
+  if (text.trim() === "") throw refusal("no link given (paste the link that you were sent)");
   if (text.length > textCharsMax) throw refusal("the text is too long (paste the link alone)");
   const layers = layersOf(tidied(text));
   const found = [searchAll(layers, whole), searchAll(layers, wrapped)];

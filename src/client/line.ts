@@ -62,16 +62,19 @@ function lineError(what: string, cause: unknown): UnibusError {
 
 /** The error of a failed login. Only connection errors are retryable. */
 function dialError(cause: unknown, name: string): UnibusError {
-  if (!isLoginRefusal(cause)) return lineError("the data plane of the bus cannot be reached", cause);
+  if (!isLoginRefusal(cause)) return lineError("the bus's NATS address cannot be reached", cause);
   const hint = "ask an admin whether this user is active, and whether the bus answers to that name: see http.hosts";
-  return new UnibusError("unauthenticated", `the data plane refused the login for ${name} (${hint})`, { cause });
+  return new UnibusError("unauthenticated", `the bus refused the NATS login for ${name} (${hint})`, { cause });
 }
 
 /** Signs a login for one host:port. Errors: unauthenticated if the server's nonce is malformed. */
 function loginFor(identity: Identity, host: string): NatsDial["authenticator"] {
   return (nonce?: string) => {
     if (typeof nonce !== "string" || !nonceShape.test(nonce)) {
-      throw new UnibusError("unauthenticated", "the server asked to sign what is no nonce (do not trust it)");
+      throw new UnibusError(
+        "unauthenticated",
+        "the server asked to sign something that is not a nonce (do not trust it)",
+      );
     }
     return { nkey: identity.nkey, sig: toBase64Url(identity.sign(natsText(host, nonce))) };
   };

@@ -121,7 +121,7 @@ export class Live {
   /** The current connection, for publishing. It changes with every swap: do not keep it. Errors: unavailable. */
   get line(): Line {
     if (this.#line === null || !this.isUp) {
-      throw new UnibusError("unavailable", "there is no connection to the bus at the moment (try again)");
+      throw new UnibusError("unavailable", "not connected to the bus at the moment (try again)");
     }
     return this.#line;
   }

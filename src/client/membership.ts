@@ -93,5 +93,8 @@ export class Membership {
 function refuseChanged({ handle, endpoint, pinned }: Pick<Found, "handle" | "endpoint" | "pinned">): void {
   if (pinned === null) return;
   const change = `${endpoint}, before ${pinned}`;
-  throw new UnibusError("forbidden", `${handle} is another user than at first: ${change} (ask them, then approve it)`);
+  throw new UnibusError(
+    "forbidden",
+    `${handle} now means another user than at first: ${change} (ask them, then approve it)`,
+  );
 }

@@ -20,5 +20,5 @@ export function policyOf(given: Policy | keyof typeof modes): Policy {
   }
   if (Object.hasOwn(modes, given)) return modes[given];
   const names = Object.keys(modes).join(" or ");
-  throw new UnibusError("invalid", `createRoom: there is no mode ${JSON.stringify(given)} (choose ${names})`);
+  throw new UnibusError("invalid", `createRoom: unknown mode ${JSON.stringify(given)} (choose ${names})`);
 }

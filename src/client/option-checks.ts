@@ -87,7 +87,7 @@ export function checkOptions(
     const check = Object.hasOwn(checks, name) ? checks[name] : undefined;
     if (check === undefined) {
       const known = Object.keys(checks).join(", ");
-      throw refused(`${call}: there is no option ${JSON.stringify(name)} (known options: ${known})`);
+      throw refused(`${call}: unknown option ${JSON.stringify(name)} (known options: ${known})`);
     }
     const wanted = check(value);
     if (wanted !== null) throw refused(`${call}: option ${name} is ${shown(value)}, not ${wanted} (correct it)`);

@@ -121,7 +121,7 @@ interface Attempt {
 const lateError = () =>
   new UnibusError(
     "timeout",
-    "the message could not be sent in time (it may have arrived: look before it is sent anew)",
+    "the message was not acknowledged in time (it may have arrived: look before you send it again)",
   );
 
 /** Milliseconds until a moment of `performance.now()`. */
@@ -201,7 +201,7 @@ export class Publisher {
         const end = await once({ line: await this.#line(place, endMs, options), count, endMs });
         if (end === "refused") {
           if (isRefused)
-            throw new UnibusError("forbidden", `the bus refuses messages to ${subject} (are you a member?)`);
+            throw new UnibusError("forbidden", `not allowed to send to ${subject} (check that you are still a member)`);
           isRefused = true;
           await waitFor(this.live.refresh(), options.signal);
         } else if (end !== "late" && end !== "broken") return end;

@@ -39,6 +39,6 @@ export class Recovery {
     const listed = await findRoom(control, name, signal);
     if (listed !== null) return listed.id;
     const fix = kept.length === 0 ? "name its id" : `name its id: ${kept.join(", ")}`;
-    throw new UnibusError("not_found", `there is no one room ${name} (${fix})`);
+    throw new UnibusError("not_found", `no room or several rooms are called ${name} (${fix})`);
   }
 }

@@ -76,7 +76,7 @@ async function sealedTo(
 /** Rejects a peer that is already in the room. Errors: conflict. */
 function refusePresent(room: VerifiedRoom, endpoint: string): void {
   if (memberNow(room, endpoint) === null) return;
-  throw new UnibusError("conflict", `${endpoint} is in the room already (leave it out)`);
+  throw new UnibusError("conflict", `${endpoint} is already a member of this room (leave it out)`);
 }
 
 /** Whether the server has our statement as the room's first. */
@@ -185,10 +185,11 @@ export class RoomChanges {
 
   /** Removes a member, and all who left, and starts a new epoch. Errors: not_found; conflict for the last owner. */
   async kick(endpoint: string, signal?: AbortSignal): Promise<VerifiedRoom> {
-    if (endpoint === this.#identity.endpoint) throw new UnibusError("invalid", "one does not kick oneself (leave)");
+    if (endpoint === this.#identity.endpoint)
+      throw new UnibusError("invalid", "you cannot kick yourself (leave the room instead)");
     return this.#commit(signal, async (room) => {
       if (memberNow(room, endpoint) === null) {
-        throw new UnibusError("not_found", `${endpoint} is no member of this room (see its members)`);
+        throw new UnibusError("not_found", `${endpoint} is not a member of this room (see its members)`);
       }
       return this.#rotation(room, endpoint, signal);
     });
@@ -209,12 +210,12 @@ export class RoomChanges {
     return this.#commit(signal, async (room) => {
       const member = memberNow(room, endpoint);
       if (member === null)
-        throw new UnibusError("not_found", `${endpoint} is no member of this room (see its members)`);
+        throw new UnibusError("not_found", `${endpoint} is not a member of this room (see its members)`);
       if (member.role === role) return null;
       if (role === "member" && room.owners.length === 1) {
         throw new UnibusError(
           "conflict",
-          "the last owner cannot go (make another member an owner, or delete the room)",
+          "the last owner cannot leave or be demoted (make another member an owner first, or delete the room)",
         );
       }
       return this.#change(room.state, { kind: "role", endpoint, role }, (statement) =>

@@ -33,7 +33,7 @@ async function unless<T, O>(code: "ENOENT" | "EEXIST", other: O, work: () => Pro
     if (codeOf(cause) === code) return other;
     if (isUnibusError(cause)) throw cause;
     const mend = "see that its folder can be read and written, and has room";
-    throw new UnibusError("unavailable", `the client's memory cannot be used: ${String(codeOf(cause))} (${mend})`, {
+    throw new UnibusError("unavailable", `the client's state cannot be used: ${String(codeOf(cause))} (${mend})`, {
       cause,
     });
   }
@@ -88,7 +88,7 @@ class FileState implements ClientState {
       if (pin?.version !== newest) throw corruptState(file);
       return pin;
     }
-    throw new UnibusError("unavailable", "the client's memory changes too fast (try again)");
+    throw new UnibusError("unavailable", "another process keeps changing the client's state (try again)");
   }
 
   async saveRoom(roomId: string, pin: RoomPin): Promise<RoomPin> {
@@ -108,7 +108,7 @@ class FileState implements ClientState {
       await Promise.all(older.map((version) => rm(join(folder, `${version}.json`), { force: true })));
       return (await this.room(roomId)) ?? holds;
     }
-    throw new UnibusError("unavailable", "the client's memory changes too fast (try again)");
+    throw new UnibusError("unavailable", "another process keeps changing the client's state (try again)");
   }
 
   async returnRoom(roomId: string, pin: RoomPin): Promise<void> {
@@ -195,7 +195,7 @@ class FileState implements ClientState {
   }
 
   #roomFolder(roomId: string): string {
-    if (!isUlid(roomId)) throw new UnibusError("invalid", "that is no room's id (it is a ULID)");
+    if (!isUlid(roomId)) throw new UnibusError("invalid", "not a room id (use the room's ULID)");
     return join(this.place.folder, "rooms", roomId);
   }
 

@@ -81,7 +81,7 @@ export interface StatePlace {
 
 /** The error if a server contradicts what owners signed, or what this client has seen. Source: spec 3. */
 export function roomForked(roomId: string, what: string, cause?: unknown): UnibusError {
-  const mend = "the bus, or whoever stands before it, does not tell the truth: ask the owners, send nothing";
+  const mend = "the bus, or someone between you and it, is lying: ask the owners, and send nothing";
   return new UnibusError("room_forked", `room ${roomId}: ${what} (${mend})`, { cause });
 }
 
@@ -109,7 +109,7 @@ export function pinOf(value: unknown): RoomPin | null {
 /** The error for stored data that is not valid. */
 export function corruptState(where: string, cause?: unknown): UnibusError {
   const mend = "restore it from a copy; removing it means to believe the bus as on the first day";
-  return new UnibusError("invalid", `what this client remembers is damaged: ${where} (${mend})`, { cause });
+  return new UnibusError("invalid", `the client's state is damaged: ${where} (${mend})`, { cause });
 }
 
 /** A state in memory, which ends with the program: the next run sees every room for the first time. */

@@ -52,7 +52,7 @@ export interface BlobStore {
 
 /** The error for a blob that exceeds the owner's quota. */
 export function overQuota(bytesMax: number): UnibusError {
-  return new UnibusError("quota", `your blobs may have ${bytesMax} bytes in all (ask an admin for more)`);
+  return new UnibusError("quota", `blob quota exceeded: ${bytesMax} bytes for each user (ask an admin for more)`);
 }
 
 /** The error for a blob that cannot be written. */

@@ -16,5 +16,5 @@ export const SharedNonces = token<SharedNonces>("shared-nonces");
 
 /** The error for a nonce that was used before, on any node. */
 export function usedNonce(): UnibusError {
-  return new UnibusError("unauthenticated", "this nonce was used before (sign each request with a fresh one)");
+  return new UnibusError("unauthenticated", "nonce already used (sign each request with a fresh one)");
 }

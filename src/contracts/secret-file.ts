@@ -19,8 +19,9 @@ export function readSecretFile(setting: string, file: string): string {
     const handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stat = fstatSync(handle);
-      if (!stat.isFile() || stat.size > secretBytesMax) throw refuse("is no secret", "name another file");
-      if ((stat.mode & othersMayRead) !== 0) throw refuse("can be read by others", `chmod 600 ${file}`);
+      if (!stat.isFile() || stat.size > secretBytesMax)
+        throw refuse("is not a regular file of at most 16 KiB", "name another file");
+      if ((stat.mode & othersMayRead) !== 0) throw refuse("is readable by other users", `chmod 600 ${file}`);
       return readFileSync(handle, "utf8").trim();
     } finally {
       closeSync(handle);

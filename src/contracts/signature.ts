@@ -38,7 +38,7 @@ export function signingKey(seed: Uint8Array): { readonly pub: Uint8Array; sign(t
  */
 export function checkSignKey(signPub: string): string {
   if (!isSoundSignKey(keyBytes(signPub))) {
-    throw new UnibusError("invalid", "sign_pub is no Ed25519 key that may be used (make a new identity)");
+    throw new UnibusError("invalid", "sign_pub is not a usable Ed25519 key (make a new identity)");
   }
   return normalKey(signPub);
 }
@@ -56,7 +56,7 @@ export interface KexKey {
  */
 export async function checkKexKey(signPub: string, kexPub: string, kexSig: string): Promise<KexKey> {
   if (!isSoundKexKey(fromHex(kexPub) ?? new Uint8Array())) {
-    throw new UnibusError("invalid", "kex_pub is no X25519 key that may be used (make a new identity)");
+    throw new UnibusError("invalid", "kex_pub is not a usable X25519 key (make a new identity)");
   }
   const sig = fromBase64(kexSig);
   const text = keysText(normalKey(signPub), normalKey(kexPub));

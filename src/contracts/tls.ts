@@ -32,7 +32,7 @@ export function readTlsFiles(certFile: string | undefined, keyFile: string | und
       throw new UnibusError("invalid", `${option}: ${file} begins with a byte order mark (${hint})`);
     }
     const parsed = text === null ? null : attempt(() => parse(text));
-    if (text === null || parsed === null) throw refuse(option, `${file} is no readable PEM file`);
+    if (text === null || parsed === null) throw refuse(option, `${file} is not a readable PEM file`);
     return [text, parsed];
   };
   const [cert, certificate] = read("--tls-cert", certFile, (text) => new X509Certificate(text));

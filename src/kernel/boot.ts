@@ -201,7 +201,11 @@ function siteOf(options: BootOptions, plan: Plan, address: Address, port: () => 
   const { public_url = null } = plan.http;
   const publicUrl = public_url === null ? null : baseUrl(public_url);
   if (public_url !== null && publicUrl === null) {
-    throw refusal("http.public_url", `${public_url} is no http or https URL`, "as in https://bus.example.org");
+    throw refusal(
+      "http.public_url",
+      `${public_url} is not an http or https URL`,
+      "for example https://bus.example.org",
+    );
   }
   return {
     version: options.version,
@@ -231,7 +235,8 @@ function pageOrigins({ publicUrl, listener }: Site): string[] {
 
 function listenAddress(text = "127.0.0.1:8470"): Address {
   const address = parseAddress(text);
-  if (address === null) throw refusal("http.listen", `${text} is no address`, "as in 127.0.0.1:8470 or [::1]:8470");
+  if (address === null)
+    throw refusal("http.listen", `${text} is not an address`, "for example 127.0.0.1:8470 or [::1]:8470");
   return address;
 }
 

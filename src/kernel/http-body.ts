@@ -25,7 +25,9 @@ let held = 0;
 
 function hold(bytes: number): void {
   if (held + bytes > bodiesBytesMax) {
-    throw new UnibusError("unavailable", "the server holds too many request bodies (try again)", { retryAfterS: 1 });
+    throw new UnibusError("unavailable", "server busy: too many request bodies in memory (try again)", {
+      retryAfterS: 1,
+    });
   }
   held += bytes;
 }
@@ -41,7 +43,7 @@ export function checkDeclared(request: Request, bytesMax: number): void {
   if ((declaredSize(request) ?? 0) > bytesMax) throw tooLarge(bytesMax);
   const encoding = request.headers.get("content-encoding");
   if (encoding !== null && encoding.toLowerCase() !== "identity") {
-    throw new UnibusError("unsupported", `Content-Encoding ${encoding} is not taken (send the body as it is)`);
+    throw new UnibusError("unsupported", `Content-Encoding ${encoding} is not supported (send the body unencoded)`);
   }
 }
 
@@ -49,12 +51,12 @@ const tooLarge = (bytesMax: number) => new UnibusError("too_large", `the body is
 
 /** The error for a body whose hash differs from the signed hash. */
 export function otherBody(): UnibusError {
-  return new UnibusError("invalid", "the body is not the one that X-Unibus-Body promises (send the body you signed)");
+  return new UnibusError("invalid", "the body does not match X-Unibus-Body (send the body that you signed)");
 }
 
 const brokenOff = (cause: unknown) =>
-  Promise.reject(new UnibusError("invalid", "the body broke off (send all of it)", { cause }));
-const tooSlow = () => new UnibusError("timeout", "the body came too slowly (send it faster)");
+  Promise.reject(new UnibusError("invalid", "the request body ended early (send all of it)", { cause }));
+const tooSlow = () => new UnibusError("timeout", "the request body timed out (send it faster)");
 
 /** Frees a chunk's memory immediately. The garbage collector would wait until much more is in use. */
 function free({ buffer }: Uint8Array): void {

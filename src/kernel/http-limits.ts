@@ -11,7 +11,11 @@ export function proxyList(entries: readonly string[]): (address: string) => bool
     const family = isIPv4(address) ? "ipv4" : "ipv6";
     const prefix = bits === undefined ? (family === "ipv4" ? 32 : 128) : Number(bits);
     if (isIP(address) === 0 || prefix > (family === "ipv4" ? 32 : 128)) {
-      throw refusal("http.trusted_proxies", `${entry} is no IP address and no CIDR`, "as in 10.0.0.0/8");
+      throw refusal(
+        "http.trusted_proxies",
+        `${entry} is neither an IP address nor a CIDR range`,
+        "for example 10.0.0.0/8",
+      );
     }
     list.addSubnet(address, prefix, family);
   }

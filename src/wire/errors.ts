@@ -84,7 +84,7 @@ export type ShownError = UnibusError & { readonly code: ReplyCode };
 /** Converts any error to one that a reply may show: the error itself, or `internal` with it as the cause. */
 export function asUnibusError(error: unknown): ShownError {
   const shown = isUnibusError(error) && isReplyCode(error.code) ? error : null;
-  return (shown ?? new UnibusError("internal", "something went wrong here", { cause: error })) as ShownError;
+  return (shown ?? new UnibusError("internal", "internal error", { cause: error })) as ShownError;
 }
 
 /** Reports whether an error is a UnibusError with this code. */

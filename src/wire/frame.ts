@@ -172,9 +172,9 @@ function jsonOf({ t, s, from, id, e, n, b, thr, re }: Frame, p?: string, sig?: s
 export function encodeFrame(frame: Frame): Uint8Array {
   const text = jsonOf(frame, frame.p, frame.sig);
   if (text.length > frameBytesMax) {
-    throw new UnibusError("too_large", "a message has at most 1 MiB on the wire (send what is larger as a blob)");
+    throw new UnibusError("too_large", "the message is larger than 1 MiB on the wire (send it as a file: blob)");
   }
-  if (parse(text) === null) throw new TypeError("this is no frame of wire format v1");
+  if (parse(text) === null) throw new TypeError("not a frame of wire format v1");
   return bytesOf(text);
 }
 

@@ -167,7 +167,7 @@ export function parseStatement(text: string): ParsedStatement | { readonly fault
     hashShape.test(members),
   ];
   const wrong = shapes.indexOf(false);
-  if (wrong !== -1) return { fault: `${lineName(wrong)} of the statement is not as it must be` };
+  if (wrong !== -1) return { fault: `${lineName(wrong)} of the statement is malformed` };
   return {
     roomId,
     version: Number(version),

@@ -33,11 +33,11 @@ export function isHost(text: string): boolean {
  */
 export function pathFault(path: string): string | null {
   if (!path.includes("%")) return null;
-  if (/%2f|%5c|%00/i.test(path)) return "the path hides a separator in an escape (write it plainly)";
+  if (/%2f|%5c|%00/i.test(path)) return "the path contains an encoded separator (write %2F, %5C and %00 plainly)";
   try {
     decodeURIComponent(path);
     return null;
   } catch {
-    return "the path holds a bad escape (write %XX of UTF-8)";
+    return "the path contains an invalid percent-escape (write %XX of UTF-8)";
   }
 }

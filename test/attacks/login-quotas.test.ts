@@ -78,7 +78,7 @@ test("while the store cannot say who is a user nobody is let in, and nobody is t
   const away = (users: object): object =>
     new Proxy(users, {
       get(target, name, receiver) {
-        if (isAway && name === "getUser") throw new UnibusError("unavailable", "the store does not answer");
+        if (isAway && name === "getUser") throw new UnibusError("unavailable", "the store is unavailable");
         return Reflect.get(target, name, receiver);
       },
     });

@@ -56,7 +56,10 @@ describe("into a cluster without TLS, on loopback,", () => {
     chmodSync(open, 0o640);
     const cases = [
       [{ secret_file: undefined }, "nats-embedded.cluster.secret_file: a cluster needs a secret (unibus cluster init"],
-      [{ secret_file: open }, `nats-embedded.cluster.secret_file: ${open} can be read by others (chmod 600 ${open})`],
+      [
+        { secret_file: open },
+        `nats-embedded.cluster.secret_file: ${open} is readable by other users (chmod 600 ${open})`,
+      ],
     ] as const;
     for (const [otherwise, message] of cases) {
       await using lone = cluster.bootNode(stranger, strange(otherwise));

@@ -32,7 +32,7 @@ for (const [way, host] of Object.entries(shared)) {
       for (const node of [0, 1, 2]) {
         const again = await at(node, headers);
         expect(outcome(again)).toEqual([401, "unauthenticated"]);
-        expect(again.json.error).toContain("nonce was used before");
+        expect(again.json.error).toContain("nonce already used");
       }
     }
   });

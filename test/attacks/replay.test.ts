@@ -38,7 +38,7 @@ describe("a request sent again", () => {
     for (let i = 0; i < 3; i++) {
       const again = await post(headers, get);
       expect(outcome(again)).toEqual([401, "unauthenticated"]);
-      expect(again.json.error).toContain("nonce was used before");
+      expect(again.json.error).toContain("nonce already used");
     }
     expect((await post(headersOf(people.ana, get), get)).status).toBe(200);
   });
@@ -201,7 +201,7 @@ test("a request sent again over kill -9 is refused", async () => {
   for (const headers of spent) {
     const reply = await post(headers, get, second.ready.http);
     expect(outcome(reply)).toEqual([401, "unauthenticated"]);
-    expect(reply.json.error).toContain("nonce was used before");
+    expect(reply.json.error).toContain("nonce already used");
   }
   expect((await post(unsent, get, second.ready.http)).status).toBe(200);
   expect(outcome(await post(unsent, get, second.ready.http))).toEqual([401, "unauthenticated"]);

@@ -58,7 +58,7 @@ describe("a sign_pub", () => {
     );
     for (const { code, stdout, stderr } of done) {
       expect([code, stdout]).toEqual([1, ""]);
-      expect(stderr).toContain("sign_pub is no Ed25519 key that may be used");
+      expect(stderr).toContain("sign_pub is not a usable Ed25519 key");
     }
     expect(await users()).toBe(before);
   });
@@ -93,7 +93,7 @@ describe("a kex_pub", () => {
     const keys = ["--sign-pub", one.signPubHex, "--kex-pub", kex, "--kex-sig", vouch(one, kex)];
     const done = await unibus(server.folder, ["user", "add", "x", ...keys, "--data", server.data]);
     expect([done.code, done.stdout]).toEqual([1, ""]);
-    expect(done.stderr).toContain("kex_pub is no X25519 key that may be used");
+    expect(done.stderr).toContain("kex_pub is not a usable X25519 key");
   });
 
   test("that somebody else vouches for is none", async () => {

@@ -83,7 +83,7 @@ describe("a frame", () => {
     expect(() =>
       sealFrame({ id: newUlid(), payload }, { ...roomOf(both), roomKey: new Uint8Array(31) }, sender),
     ).toThrow();
-    expect(() => sealFrame({ id: "1", payload }, roomOf(both), sender)).toThrow("no frame");
+    expect(() => sealFrame({ id: "1", payload }, roomOf(both), sender)).toThrow("not a frame");
   });
 
   test("of more than 1 MiB is refused, of exactly 1 MiB at most it opens", async () => {

@@ -105,9 +105,9 @@ describe("the text of an identity", () => {
   test.each([
     ["nothing", "", "not JSON"],
     ["half of it", identityText(known).slice(0, 90), "not JSON"],
-    ["a list", "[]", "no JSON object"],
-    ["null", "null", "no JSON object"],
-    ["a number", "7", "no JSON object"],
+    ["a list", "[]", "not a JSON object"],
+    ["null", "null", "not a JSON object"],
+    ["a number", "7", "not a JSON object"],
   ])("is refused when it is %s", async (_, text, fault) => {
     expect(await faultOf(text)).toContain(fault);
   });

@@ -130,7 +130,7 @@ describe("refused", () => {
       `${long} ${encodeURIComponent(`${https}/join#${other}`)}`,
       "the text holds two links",
     ],
-    ["nothing", " \n", "there is no link"],
+    ["nothing", " \n", "no link given"],
     ["words", "hello", "that is not a join link"],
     ["another scheme", `ftp://bus.example.org/join#${token}`, "that is not a join link"],
     ["another path", `https://bus.example.org/joining#${token}`, "that is not a join link"],

@@ -43,7 +43,7 @@ describe("connect", () => {
     [
       "a misspelt option",
       { ...good, lasy: true },
-      'invalid: connect: there is no option "lasy" (known options: url, urls,',
+      'invalid: connect: unknown option "lasy" (known options: url, urls,',
     ],
     ["lazy as a text", { ...good, lazy: "yes" }, 'invalid: connect: option lazy is "yes", not true or false'],
     ["settles as a number", { ...good, settles: 1 }, "invalid: connect: option settles is 1, not true or false"],
@@ -84,7 +84,7 @@ describe("connect", () => {
       { ...good, signal: {} },
       "invalid: connect: option signal is an object, not an AbortSignal",
     ],
-    ["a seam of tests", { ...good, ownClock: {} }, 'invalid: connect: there is no option "ownClock"'],
+    ["a seam of tests", { ...good, ownClock: {} }, 'invalid: connect: unknown option "ownClock"'],
   ])("refuses %s", async (_, options, why) => {
     const given = await refusal(() => connect(options as never));
     expect(given).toStartWith(why);
@@ -106,7 +106,7 @@ describe("a room's calls", () => {
     [{ timeoutMs: 1e12 }, "send: option timeoutMs is 1000000000000, not a number from 0 to"],
     [
       { timeout: 5 },
-      'send: there is no option "timeout" (known options: timeoutMs, offline, signal, thread, replyTo, blob)',
+      'send: unknown option "timeout" (known options: timeoutMs, offline, signal, thread, replyTo, blob)',
     ],
     [{ offline: "drop" }, 'send: option offline is "drop", not "wait" or "refuse"'],
     [{ replyTo: {} }, "send: option replyTo is an object, not a text"],
@@ -147,8 +147,8 @@ describe("a room's calls", () => {
   test("a policy is one of the modes, or says all three", async () => {
     expect(policyOf("matrix")).toEqual(modes.matrix);
     for (const [given, why] of [
-      ["matrx", 'there is no mode "matrx" (choose nats or matrix)'],
-      ["toString", 'there is no mode "toString"'],
+      ["matrx", 'unknown mode "matrx" (choose nats or matrix)'],
+      ["toString", 'unknown mode "toString"'],
       [{ encrypt: true }, "option persist is missing (say true or false)"],
       [{ encrypt: 1, persist: true, sign_msgs: true }, "option encrypt is 1, not true or false"],
       [null, "its options are null, not an object"],

@@ -125,7 +125,7 @@ describe("on one bus", () => {
     expect(ttl).toBe(120_000);
 
     expect((await host("invite", "cancel", made.id)).code).toBe(0);
-    expect((await host("invite", "cancel", made.id)).stderr).toMatch(/^error: there is no such pending invite/);
+    expect((await host("invite", "cancel", made.id)).stderr).toMatch(/^error: no such pending invite/);
     expect((await as(admin, "DELETE", `/invites/${other.id}`)).status).toBe(204);
     expect((await as(admin, "DELETE", `/invites/${other.id}`)).status).toBe(404);
     expect((await host("invite", "list")).stdout).toBe("");
@@ -178,7 +178,7 @@ describe("on one bus", () => {
     expect((await as(flo, "GET", "/directory")).status).toBe(200);
     expect((await host("user", "delete", flo.signPubHex.toUpperCase())).code).toBe(0);
     expect((await as(flo, "GET", "/directory")).status).toBe(401);
-    expect((await host("user", "delete", flo.signPubHex)).stderr).toMatch(/^error: there is no such user/);
+    expect((await host("user", "delete", flo.signPubHex)).stderr).toMatch(/^error: no such user/);
     // The spent invite does not bring it back, another one does.
     expect((await register(server.ready.http, token, flo)).status).toBe(409);
     const again = await invite(server, admin, { handle: "Flo" });

@@ -78,14 +78,14 @@ describe("a restore", () => {
     const text = readFileSync(file, "utf8");
     const lines = text.trimEnd().split("\n");
     const wrong: Record<string, [content: string, said: string]> = {
-      cut: [text.slice(0, text.length / 2), "is no JSON object"],
+      cut: [text.slice(0, text.length / 2), "is not a JSON object"],
       "without its end": [`${lines.slice(0, -1).join("\n")}\n`, "it is cut: its end is missing"],
       "without a row": [`${lines.toSpliced(5, 1).join("\n")}\n`, "it should hold 44 rows and holds 43"],
       changed: [text.replace('"role":"member"', '"role":"admin"'), "its content is not what its end line says"],
       "with more": [`${text}{}\n`, "more follows after its end"],
       newer: [text.replace('"version":1', '"version":2'), "has version 2 of the format"],
-      other: ["SQLite format 3\n", "line 1 is no JSON object"],
-      "no backup": ['{"a":1}\n', "is no backup of unibus"],
+      other: ["SQLite format 3\n", "line 1 is not a JSON object"],
+      "no backup": ['{"a":1}\n', "is not a unibus backup"],
       empty: ["", "it is cut"],
     };
     for (const [name, [content, said]] of Object.entries(wrong)) {
@@ -95,7 +95,7 @@ describe("a restore", () => {
       expect(done.stderr).toContain(said);
       expect(existsSync(folder.file("fresh"))).toBe(false);
     }
-    expect((await restore(folder, "fresh", "missing.jsonl")).stderr).toContain("there is no file missing.jsonl");
+    expect((await restore(folder, "fresh", "missing.jsonl")).stderr).toContain("no such file: missing.jsonl");
   });
 
   for (const [store, ...flags] of [["sqlite"], ["kv", ...keyValue]] as const) {

@@ -148,7 +148,7 @@ test("the quota is told with the mend, and a user at it may still read", async (
   const over = await post(cy, fresh(1));
   expect([over.status, over.json]).toEqual([
     429,
-    { error: `your blobs may have ${4 * bytesMax} bytes in all (ask an admin for more)`, code: "quota" },
+    { error: `blob quota exceeded: ${4 * bytesMax} bytes for each user (ask an admin for more)`, code: "quota" },
   ]);
   expect((await get(cy, `/blobs/${hashOf(kept)}`)).status).toBe(200);
 }, 20_000);

@@ -32,9 +32,9 @@ describe("an address that cannot be bound is refused:", () => {
     ["--nats", "198.51.100.1:0", "error: nats-embedded.listen 198.51.100.1:0: the address cannot be bound (choose an"],
     ["--ws", "198.51.100.1:0", "error: nats-embedded.ws 198.51.100.1:0: the address cannot be bound (choose another w"],
     ["--nats", "no-host.invalid:0", "error: nats-embedded.listen no-host.invalid:0: the address cannot be bound (cho"],
-    ["--http", "here", "error: http.listen: here is no address (as in "],
-    ["--nats", "here", "error: nats-embedded.listen: here is no address (as in "],
-    ["--ws", "127.0.0.1:65536", "error: nats-embedded.ws: 127.0.0.1:65536 is no address (as in "],
+    ["--http", "here", "error: http.listen: here is not an address (for example "],
+    ["--nats", "here", "error: nats-embedded.listen: here is not an address (for example "],
+    ["--ws", "127.0.0.1:65536", "error: nats-embedded.ws: 127.0.0.1:65536 is not an address (for example "],
   ])("%s %s", async (option, address, message) => {
     using folder = new Folder();
     expect(await refusal(folder, ["--set", "http.allow_cleartext=true", option, address])).toStartWith(message);
@@ -113,8 +113,8 @@ describe("a full disk is refused, naming the data directory and the mend:", () =
 
 describe("state that is damaged is refused, and not touched:", () => {
   test.each([
-    ["unibus.db", "garbage, and more of it: ".repeat(400), "is damaged or is no SQLite database (stop unibus and put"],
-    ["unibus.db", "short garbage, no page", "is damaged or is no SQLite database (stop unibus and put a backup"],
+    ["unibus.db", "garbage, and more of it: ".repeat(400), "is damaged or not a SQLite database (stop unibus and put"],
+    ["unibus.db", "short garbage, no page", "is damaged or not a SQLite database (stop unibus and put a backup"],
     ["internal.json", "{", "is damaged (restore it from a backup, or remove it to make a new one)"],
     ["internal.json", "", "is damaged (restore it from a backup, or remove it to make a new one)"],
     ["internal.json", '{"issuer_seed":"AAAA","passwords":{}}', "is damaged (restore it from a backup, or remove it to"],
@@ -136,8 +136,8 @@ describe("a nats-server that cannot be used is refused, with its version and the
     ["old", script("echo nats-server: v2.9.0"), 0o755, "is 2.9.0"],
     ["barely too old", script("echo nats-server: v2.12.6"), 0o755, "is 2.12.6"],
     ["silent", script("exit 3"), 0o755, "is of unknown version"],
-    ["no executable", script("echo nats-server: v2.15.1"), 0o644, "is no executable"],
-    ["no program", "\u0000\u0001\u0002", 0o755, "is no executable"],
+    ["no executable", script("echo nats-server: v2.15.1"), 0o644, "is not executable"],
+    ["no program", "\u0000\u0001\u0002", 0o755, "is not executable"],
     ["absent", null, 0, "is not there"],
   ])("%s", async (_, text, mode, what) => {
     using folder = new Folder();
@@ -163,7 +163,7 @@ describe("a nats-server that cannot be used is refused, with its version and the
 describe("a bus that would stand open is refused, naming the setting:", () => {
   const everywhere = ["--http", "0.0.0.0:0"];
   test.each([
-    ["off", ["--set", "http.allow_cleartext=true", "--set", "auth.mode=off"], "error: auth.mode: off on a public bind"],
+    ["off", ["--set", "http.allow_cleartext=true", "--set", "auth.mode=off"], "error: auth.mode: off on a public address"],
     ["soft", ["--set", "http.allow_cleartext=true", "--set", "auth.mode=soft"], "error: auth.mode: soft on a public"],
     ["off, no TLS", ["--set", "auth.mode=off"], "error: "],
     ["no TLS", [], "error: http.listen 0.0.0.0: a public address needs TLS (set --tls-cert and --tls-key, or http."],
@@ -198,10 +198,13 @@ describe("configuration that is wrong is refused, naming file or option, and the
     [["--set", "auth.mode=loose"], "error: built-in plugins.json, plugin auth: mode: expected union value (enforce, "],
     [["--set", "http.rate=fast"], "error: built-in plugins.json, http: rate: expected number (requests a second for"],
     [["--set", "nats-embedded.namespaces=[1]"], "error: built-in plugins.json, plugin nats-embedded: namespaces.0: "],
-    [["--public-url", "bus"], "error: http.public_url: bus is no http or https URL (as in https://bus.example.org)"],
+    [
+      ["--public-url", "bus"],
+      "error: http.public_url: bus is not an http or https URL (for example https://bus.example.org)",
+    ],
     [["--plugins", "gone.json"], "error: gone.json: it cannot be read (correct --plugins)"],
     [["--plugins", "."], "error: .: it cannot be read (correct --plugins)"],
-    [["--tls-cert", "gone.pem"], "error: --tls-cert: gone.pem is no readable PEM file (give both --tls-cert and"],
+    [["--tls-cert", "gone.pem"], "error: --tls-cert: gone.pem is not a readable PEM file (give both --tls-cert and"],
   ])("%j", async (args, message) => {
     using folder = new Folder();
     expect(await refusal(folder, args)).toStartWith(message);

@@ -56,7 +56,7 @@ describe("serve refuses a cluster at once", () => {
     await (await Server.start({ folder, args: kv })).end();
     const args = [...kv, "--set", `nats-embedded.cluster=${JSON.stringify(setting)}`];
     expect(await refusal(folder, args)).toContain(
-      "this data directory is of a node alone, whose streams a cluster would",
+      "this data directory belongs to a standalone node, whose streams a cluster would",
     );
     await (await Server.start({ folder, args: kv })).end();
   });

@@ -17,7 +17,7 @@ describe("join refuses, and makes no identity,", () => {
     ["a token that is cut short", `https://bus.example.org/join#${token.slice(2)}`, "is cut off"],
     ["another scheme", `ftp://bus.example.org/join#${token}`, "not a join link"],
     ["what is no link", "hello", "not a join link"],
-    ["nothing", "", "there is no link"],
+    ["nothing", "", "no link given"],
     ["two links", `https://a.example/join#${token} https://b.example/join#${token}`, "holds two links"],
   ])("%s", async (_, link, why) => {
     using folder = new Folder();
@@ -142,7 +142,7 @@ test.each(["ftp://bus.example.org", "bus.example.org", "https://bus.example.org/
   async (publicUrl) => {
     using folder = new Folder();
     const done = await unibus(folder, ["serve", "--public-url", publicUrl, "--http", "127.0.0.1:0"]);
-    expect([done.code, done.stderr]).toEqual([1, expect.stringMatching(/^error: http\.public_url: .*\(as in https/)]);
+    expect([done.code, done.stderr]).toEqual([1, expect.stringMatching(/^error: http\.public_url: .*\(for example https/)]);
   },
 );
 

@@ -122,7 +122,7 @@ describe("a database", () => {
     const done = await toKv(folder, "--no-backup");
     expect([done.code, done.stdout]).toEqual([1, ""]);
     expect(done.stderr).toContain(`user ${victim} is newer than in the source\n`);
-    expect(done.stderr).toContain("the target has 1 rows that a copy would take back");
+    expect(done.stderr).toContain("the target has 1 rows that the copy would overwrite with older ones");
     expect(await rowsOf(folder, "data", ...keyValue)).toEqual(rows);
   }, 60_000);
 
@@ -186,8 +186,8 @@ describe("a target by its address", () => {
     using folder = new Folder();
     await fillDatabase(folder, "data");
     const refused = {
-      "--db none.db": "there is no database none.db (name it with --db)",
-      "--nats-url http://127.0.0.1:1": "http://127.0.0.1:1 is no NATS URL (as in nats://127.0.0.1:",
+      "--db none.db": "no such database: none.db (name it with --db)",
+      "--nats-url http://127.0.0.1:1": "http://127.0.0.1:1 is not a NATS URL (for example nats://127.0.0.1:",
       "--data nowhere": "there is no bus in nowhere (name its data directory with --data, or start a new bus there",
     };
     for (const [args, said] of Object.entries(refused)) {

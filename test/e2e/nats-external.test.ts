@@ -201,7 +201,7 @@ describe("servers that cannot carry unibus are refused, in a sentence:", () => {
     ["small messages", (config) => (config.max_payload = 1_000_000), "max_payload is 1000000"],
     ["no callout", (config) => delete config.authorization, "the servers do not ask unibus who may log in"],
     ["JetStream for peers", (config) => (config.accounts.PEERS.jetstream = "enabled"), "account PEERS has JetStream"],
-    ["no PEERS", (config) => delete config.accounts.PEERS, "there is no account PEERS"],
+    ["no PEERS", (config) => delete config.accounts.PEERS, "no account PEERS"],
     [
       "an export missing",
       (config) => {
@@ -260,12 +260,16 @@ describe("servers that cannot carry unibus are refused, in a sentence:", () => {
     };
     await refused("nats://127.0.0.1:1", {}, "nats-external: nats://127.0.0.1:1: no server answers");
     await refused("nats://nats.example.org:4222", {}, "goes beyond this machine without TLS (use tls://");
-    await refused("nats://user:secret@127.0.0.1:4222", {}, "nats-external.servers: this is no NATS URL (");
+    await refused("nats://user:secret@127.0.0.1:4222", {}, "nats-external.servers: not a NATS URL (");
     const open = folder.file("open");
     writeFileSync(open, readFileSync(keys.folder.file("issuer")));
     chmodSync(open, 0o644);
-    await refused("nats://127.0.0.1:1", { issuer_seed_file: open }, `issuer_seed_file: ${open} can be read by others`);
+    await refused(
+      "nats://127.0.0.1:1",
+      { issuer_seed_file: open },
+      `issuer_seed_file: ${open} is readable by other users`,
+    );
     const user = keys.folder.file("BUS");
-    await refused("nats://127.0.0.1:1", { issuer_seed_file: user }, `${user} is no account nkey's seed`);
+    await refused("nats://127.0.0.1:1", { issuer_seed_file: user }, `${user} is not the seed of an account nkey`);
   });
 });

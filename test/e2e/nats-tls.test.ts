@@ -160,7 +160,7 @@ describe("without one", () => {
   test("half of a pair, or a file that is none, is refused by name", async () => {
     expect(await refused("--set", `nats-embedded.tls_cert=${files.cert}`)).toContain("--tls-key");
     const none = ["--set", "nats-embedded.tls_cert=/nowhere", "--set", `nats-embedded.tls_key=${files.key}`];
-    expect(await refused(...none)).toContain("/nowhere is no readable PEM file");
+    expect(await refused(...none)).toContain("/nowhere is not a readable PEM file");
   });
 
   test("web pages of the bus itself may open a WebSocket, others not, and programs may", async () => {

@@ -38,7 +38,7 @@ export async function refusal(
   expect(said).toHaveLength(1);
   const line = said[0] ?? "";
   expect(line).toMatch(/^error: .+ \(.+\)$/);
-  expect(line).not.toMatch(/something went wrong|\n| {4}at |\.ts:\d/);
+  expect(line).not.toMatch(/internal error|\n| {4}at |\.ts:\d/);
   // What is told as the error is not told as a line of the log, too.
   expect(done.stderr).not.toMatch(/"level":(50|60)/);
   expect([done.code, done.stdout]).toEqual([1, ""]);

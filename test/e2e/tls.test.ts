@@ -247,7 +247,7 @@ describe("serve refuses, in one line that names the setting and the mend,", () =
     [
       "soft behind a proxy on a public address",
       () => [...everywhere, ...set("auth.mode=soft"), ...set('http.trusted_proxies=["10.0.0.0/8"]')],
-      /auth\.mode: soft on a public bind/,
+      /auth\.mode: soft on a public address/,
     ],
   ];
   test.each(cases)("%s", async (_, args, message) => {

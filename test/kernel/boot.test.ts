@@ -92,11 +92,15 @@ describe("before anything is set up, it is refused, naming file, plugin and mend
       { rows: [{ use: "first", config: { a: ["\u0024{env:NOT_SET}"] } }] },
       "test.json, first: \u0024{env:NOT_SET} is not set (set NOT_SET in the environment)",
     ],
-    ["no address", { rows: [{ use: "first" }], http: { listen: "here" } }, "http.listen: here is no address (as in "],
+    [
+      "no address",
+      { rows: [{ use: "first" }], http: { listen: "here" } },
+      "http.listen: here is not an address (for example ",
+    ],
     [
       "a public URL that is none",
       { rows: [{ use: "first" }], http: { public_url: "bus" } },
-      "http.public_url: bus is no http or https URL (as in https://bus.example.org)",
+      "http.public_url: bus is not an http or https URL (for example https://bus.example.org)",
     ],
   ];
   test.each(cases)("%s", async (_, changes, message) => {

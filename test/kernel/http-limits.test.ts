@@ -154,8 +154,8 @@ describe("trusted proxies", () => {
     "/8",
   ])("that are none are refused, naming the setting and the mend: %s", async (entry) => {
     const { message } = await refusalOf(() => proxyList([entry]));
-    const what = `http.trusted_proxies: ${entry} is no IP address and no CIDR`;
-    expect(message).toBe(`${what} (as in 10.0.0.0/8)`);
+    const what = `http.trusted_proxies: ${entry} is neither an IP address nor a CIDR range`;
+    expect(message).toBe(`${what} (for example 10.0.0.0/8)`);
   });
 });
 

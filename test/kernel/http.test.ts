@@ -167,7 +167,7 @@ describe("replies", () => {
     });
     await using bus = await serving([answering("fails", fails)]);
     const answer = await get(bus.port, "/fails");
-    expect([answer.status, errorOf(answer)]).toEqual([500, { error: "something went wrong here", code: "internal" }]);
+    expect([answer.status, errorOf(answer)]).toEqual([500, { error: "internal error", code: "internal" }]);
     expect(JSON.stringify([...answer.headers])).not.toMatch(/secret|etc/);
     const line = bus.lines.find(({ level }) => level === "error");
     const id = answer.headers.get("x-request-id");
@@ -177,11 +177,11 @@ describe("replies", () => {
   test("an error of a plugin is told with its code, message and Retry-After, its cause only to the log", async () => {
     const cause = new Error("the disk is on fire");
     const fails = route("GET", "/fails", "public", { summary: "Fails." }, async () => {
-      throw new UnibusError("unavailable", "the store does not answer", { cause, retryAfterS: 7 });
+      throw new UnibusError("unavailable", "the store is unavailable", { cause, retryAfterS: 7 });
     });
     await using bus = await serving([answering("fails", fails)]);
     const answer = await get(bus.port, "/fails");
-    const body = { error: "the store does not answer", code: "unavailable" };
+    const body = { error: "the store is unavailable", code: "unavailable" };
     expect([answer.status, errorOf(answer), answer.headers.get("retry-after")]).toEqual([503, body, "7"]);
     expect(bus.lines.map(({ fields }) => fields.cause)).toEqual([cause]);
   });

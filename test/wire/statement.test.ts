@@ -208,13 +208,13 @@ describe("a bad shape", () => {
   ];
   test.each(bad)("in line %d: %j", (place, value) => {
     const fault = statement.parseStatement(lines.with(place, value).join("\n"));
-    expect(fault).toEqual({ fault: `${statement.lineName(place)} of the statement is not as it must be` });
+    expect(fault).toEqual({ fault: `${statement.lineName(place)} of the statement is malformed` });
   });
 
   test("a key check where nothing is encrypted", () => {
     const open = lines.with(5, "011");
     expect(statement.parseStatement(open.join("\n"))).toEqual({
-      fault: "line 8 (key_check) of the statement is not as it must be",
+      fault: "line 8 (key_check) of the statement is malformed",
     });
     expect(statement.parseStatement(open.with(7, statement.zeroHash).join("\n"))).toMatchObject({
       policy: { encrypt: false, persist: true, sign_msgs: true },

@@ -57,7 +57,7 @@ function eventOf(data: Uint8Array): { readonly place: Place; readonly user: stri
 
 /** Runs work in the background and logs its failure. */
 function begin(work: Promise<void>, log: Log): void {
-  work.catch((cause: unknown) => log.warn("the connections that there are could not be compared", { cause }));
+  work.catch((cause: unknown) => log.warn("could not check the live connections", { cause }));
 }
 
 /**
@@ -150,7 +150,7 @@ export async function reconcile(parts: CutterParts, which: "all" | "unknown"): P
       logins.settle(server, new Set(listed.keys()), since);
     }
   } catch (error) {
-    if (!signal.aborted) log.warn("the connections that there are could not be compared", { cause: error });
+    if (!signal.aborted) log.warn("could not check the live connections", { cause: error });
   }
 }
 

@@ -165,7 +165,8 @@ export class Logins {
   /** Adopts a connection whose login another node answered. It is kicked unless its grant matches the current one. */
   async adopt(place: Place, user: string): Promise<void> {
     const [, endpoint, digest] = userShape.exec(user) ?? [];
-    if (endpoint === undefined || digest === undefined) return this.kick(place, "nobody knows what it was granted");
+    if (endpoint === undefined || digest === undefined)
+      return this.kick(place, "this node does not know its permissions");
     // Recorded before the permissions are read, so that a notice during that read applies to it.
     this.#remember(place, endpoint, digest, true);
     await this.recheck(endpoint);
@@ -214,7 +215,7 @@ export class Logins {
       const isWithin = typeof granted !== "string" && [...granted].every((subject) => allowed.has(subject));
       return login.isConnected && !isWithin;
     });
-    await Promise.all(cut.map((login) => this.kick(login, "it held more than its peer may do")));
+    await Promise.all(cut.map((login) => this.kick(login, "its permissions were reduced")));
   }
 
   /** Kicks a peer's connections that may use a room, and those whose grant is unknown. */
@@ -231,7 +232,7 @@ export class Logins {
     try {
       const body = JSON.stringify({ cid });
       await this.parts.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
-      this.parts.log.info("cut a connection", { endpoint, why });
+      this.parts.log.info("disconnected a peer", { endpoint, why });
     } catch (error) {
       this.parts.log.warn("a connection could not be cut yet", { endpoint, cause: error });
     }

@@ -61,10 +61,13 @@ async function signedCaller(head: RequestHead, parts: Parts): Promise<Identified
   checkSkew(signed.ts, now());
   const caller = await activeUser(users, signed.signPub);
   if (caller === null) {
-    throw new UnibusError("unauthenticated", "this key is no active user here (ask an admin for an invite)");
+    throw new UnibusError("unauthenticated", "this key does not belong to an active user (ask an admin for an invite)");
   }
   if (!(await verifySignature(signed.signPub, signed.text, signed.sig))) {
-    throw new UnibusError("unauthenticated", "the signature does not fit the request (sign the text of kind request)");
+    throw new UnibusError(
+      "unauthenticated",
+      "invalid request signature (sign the text of kind request, exactly as sent)",
+    );
   }
   await reserve?.admit("nonce", caller);
   nonces.claim(signed.nonce, signed.signPub, now());
@@ -93,7 +96,7 @@ export default definePlugin({
     const mode: AuthMode = config.mode ?? "enforce";
     const { listener } = site;
     const refuse = (what: string) => new UnibusError("invalid", `auth.mode: ${mode} ${what} (set it to enforce)`);
-    if (mode !== "enforce" && listener.isPublic) throw refuse("on a public bind");
+    if (mode !== "enforce" && listener.isPublic) throw refuse("on a public address");
     if (mode !== "enforce" && listener.tls) throw refuse("with TLS");
     const hosts = hostNames(site, shared !== undefined);
     const nonces = new NonceJournal(site.dataDir, now());

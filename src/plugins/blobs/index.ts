@@ -153,7 +153,7 @@ export default definePlugin({
           },
           async ({ params }) => {
             const blob = await blobs.get(params.hash);
-            if (blob === null) throw new UnibusError("not_found", "there is no such blob (check the hash)");
+            if (blob === null) throw new UnibusError("not_found", "no such blob (check the hash)");
             return rawReply(blob.body, { headers: downloadHeaders });
           },
         ),

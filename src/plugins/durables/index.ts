@@ -22,7 +22,7 @@ const shape = {
 
 function checkPersisted({ room }: Membership): void {
   if (room.policy.persist) return;
-  throw new UnibusError("conflict", "this room keeps no messages, so there is nothing to resume (subscribe to it)");
+  throw new UnibusError("conflict", "this room is not persisted, so it has no durables (subscribe to it)");
 }
 
 /** Checks that the member accepted the room: otherwise it is not in the grant, and the member could not ack. */

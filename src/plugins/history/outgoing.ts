@@ -14,7 +14,7 @@ const chunkBytes = 65_536;
 const jsonHeaders = { "content-type": "application/json;charset=utf-8" };
 
 const tooMany = () => {
-  const message = "too many histories are on their way (read those that you asked for first)";
+  const message = "too many history reads in progress (read earlier replies first)";
   return new UnibusError("rate_limited", message, { retryAfterS: 1 });
 };
 

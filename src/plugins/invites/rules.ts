@@ -67,7 +67,7 @@ export class InviteRules implements Invites {
     const add = () => this.#store.insertInvite(invite, pendingMax);
     const isAdded = (await add()) || ((await this.#removeExpired()) && (await add()));
     if (!isAdded) {
-      throw new UnibusError("quota", `${pendingMax} invites are pending, the most there may be (cancel one)`);
+      throw new UnibusError("quota", `invite limit reached: ${pendingMax} are pending (cancel one)`);
     }
     return { invite, token };
   }
@@ -81,7 +81,7 @@ export class InviteRules implements Invites {
     const isPending = (await this.#store.getInvite(id))?.usedAt === null;
     if (isPending) await this.#denials?.note("invite-cancelled", id);
     if (isPending && (await this.#store.deleteInvite(id))) return;
-    throw new UnibusError("not_found", "there is no such pending invite (see the list of invites)");
+    throw new UnibusError("not_found", "no such pending invite (see the list of invites)");
   }
 
   async redeem(redeemer: Redeemer): Promise<UserRecord> {
@@ -91,7 +91,7 @@ export class InviteRules implements Invites {
     const tokenHash = sha256Hex(redeemer.token);
     const invite = await this.#store.getInvite(idOf(tokenHash));
     if (invite === null || invite.tokenHash !== tokenHash) {
-      throw new UnibusError("not_found", "there is no such invite (ask for a new link)");
+      throw new UnibusError("not_found", "no such invite (ask for a new link)");
     }
     const claim = { signPub, kexPub, at: this.#now() };
     if (invite.usedAt !== null) return this.#resume(invite, { ...claim, kexSig });

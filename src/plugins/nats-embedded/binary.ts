@@ -42,7 +42,7 @@ function versionOf(file: string): string {
     const { stdout } = Bun.spawnSync([file, "--version"], { stdin: "ignore", timeout: versionTimeoutMs });
     return /v(\d+\.\d+\.\d+)/.exec(stdout.toString())?.[1] ?? "of unknown version";
   } catch {
-    return "no executable";
+    return "not executable";
   }
 }
 

@@ -51,13 +51,13 @@ const refuse = (setting: string, what: string, mend: string): UnibusError =>
 function routeOf(url: string): Address {
   const address = parseAddress(/^nats-route:\/\/([^/@]+)\/?$/.exec(url)?.[1] ?? "");
   if (address !== null && address.port > 0) return address;
-  throw refuse(".routes", `${url} is no route`, "as in nats-route://10.0.0.1:6250");
+  throw refuse(".routes", `${url} is not a route`, "for example nats-route://10.0.0.1:6250");
 }
 
 function listenOf(text: string): Address {
   const address = parseAddress(text);
   if (address !== null && address.port > 0) return address;
-  throw refuse(".listen", `${text} is no address with a port`, `as in ${routeListenDefault}`);
+  throw refuse(".listen", `${text} is not an address with a port`, `for example ${routeListenDefault}`);
 }
 
 /** The files of route TLS, or null for a cluster on loopback without TLS. */
@@ -75,7 +75,7 @@ function routeTls({ tls = {} }: ClusterConfig, addresses: readonly Address[]): C
   try {
     readTlsFiles(cert, key);
   } catch (error) {
-    const what = `${cert} and ${key} are no certificate and its key`;
+    const what = `${cert} and ${key} are not a certificate and its key`;
     throw new UnibusError("invalid", refuse(".tls", what, "name two PEM files that belong together").message, {
       cause: error,
     });
@@ -99,7 +99,7 @@ export function clusterOf(config: ClusterConfig | undefined, site: Site): Cluste
   const listen = listenOf(config.listen ?? routeListenDefault);
   const routes = config.routes.map(routeOf);
   if (new Set(config.routes).size < config.routes.length) {
-    throw refuse(".routes", "a route stands there twice", "name each node once");
+    throw refuse(".routes", "a route is listed twice", "name each node once");
   }
   const tls = routeTls(config, [listen, ...routes]);
   const secret = readClusterSecret({ ...(file === undefined ? {} : { file }), ...(variable ? { variable } : {}) });
@@ -116,13 +116,17 @@ const metaFolder = join("jetstream", "SYS", "_js_", "_meta_");
 export function checkStore(storeDir: string, cluster: Cluster | null): void {
   const isClustered = existsSync(join(storeDir, metaFolder));
   if (cluster === null && isClustered) {
-    throw refuse("", "this data directory is of a node of a cluster", "set the cluster as before, or restore a backup");
+    throw refuse(
+      "",
+      "this data directory belongs to a node of a cluster",
+      "set the cluster as before, or restore a backup",
+    );
   }
   if (cluster === null || isClustered) return;
   for (const account of ["BUS", "CTL"]) {
     const folder = join(storeDir, "jetstream", account, "streams");
     if (!existsSync(folder) || readdirSync(folder).length === 0) continue;
     const mend = "name an empty one with --data, and bring the data by a backup";
-    throw refuse("", "this data directory is of a node alone, whose streams a cluster would delete", mend);
+    throw refuse("", "this data directory belongs to a standalone node, whose streams a cluster would delete", mend);
   }
 }

@@ -34,7 +34,8 @@ interface Target {
 function targetOf(url: string, ca: string | undefined): Target {
   const [, scheme, rest = ""] = /^(nats|tls):\/\/([^/@]+)\/?$/.exec(url) ?? [];
   const address = parseAddress(rest);
-  if (address === null) throw new UnibusError("invalid", `${url} is no NATS URL (as in nats://127.0.0.1:4250)`);
+  if (address === null)
+    throw new UnibusError("invalid", `${url} is not a NATS URL (for example nats://127.0.0.1:4250)`);
   if (ca !== undefined) {
     if (!existsSync(ca)) throw new UnibusError("invalid", `--ca ${ca} is not there (name a PEM file)`);
     // TLS before any plaintext, so that a man in the middle cannot downgrade the connection.

@@ -69,7 +69,7 @@ const startBudgetMs = 30_000;
 function configured(text: string, setting: string): Address {
   const address = parseAddress(text);
   if (address !== null) return address;
-  throw new UnibusError("invalid", `nats-embedded.${setting}: ${text} is no address (as in 127.0.0.1:4250)`);
+  throw new UnibusError("invalid", `nats-embedded.${setting}: ${text} is not an address (for example 127.0.0.1:4250)`);
 }
 
 function allNamespaces(added: readonly string[]): string[] {

@@ -30,7 +30,7 @@ export function readClusterSecret(from: { readonly file?: string; readonly varia
   const secret = fromBase64(text);
   if (secret?.length === secretBytes) return secret;
   const mend = "copy the file of another node, or make one for all of them by unibus cluster init --out FILE";
-  throw new UnibusError("invalid", `${setting}: this is no cluster's secret (${mend})`);
+  throw new UnibusError("invalid", `${setting}: not a cluster secret (${mend})`);
 }
 
 /** Derives all values from a cluster's secret, the same on every node. The labels must never change. */

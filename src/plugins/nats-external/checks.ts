@@ -36,7 +36,7 @@ async function accountOf(system: NatsConnection, name: string): Promise<AccountI
   const reply = await ask.catch(() => null);
   if (reply === null) throw refuse("the credentials of SYS are not of the system account", "see system_account");
   const data = reply.json<{ data?: AccountInfo | null }>().data ?? null;
-  if (data === null) throw refuse(`there is no account ${name}`, "make it");
+  if (data === null) throw refuse(`no account ${name}`, "create it");
   return data;
 }
 

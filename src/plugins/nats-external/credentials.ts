@@ -35,5 +35,8 @@ export function readIssuer(setting: string, file: string): Nats["issuer"] {
   } catch {
     // Reported below, without the content of the file.
   }
-  throw new UnibusError("invalid", `${setting}: ${file} is no account nkey's seed (nk -gen account makes one)`);
+  throw new UnibusError(
+    "invalid",
+    `${setting}: ${file} is not the seed of an account nkey (make one: nk -gen account)`,
+  );
 }

@@ -44,7 +44,7 @@ function serverUrls(text: string, site: Site): string[] {
     const address = parseAddress(rest);
     if (address === null) {
       const form = "as in tls://nats.example.org:4222, without a password";
-      throw new UnibusError("invalid", `nats-external.servers: this is no NATS URL (${form})`);
+      throw new UnibusError("invalid", `nats-external.servers: not a NATS URL (${form})`);
     }
     if (scheme === "tls" || isLoopback(address.hostname) || site.listener.allowCleartext) continue;
     const mend = "use tls://, or set http.allow_cleartext";

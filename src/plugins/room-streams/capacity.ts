@@ -33,7 +33,7 @@ export async function enforceCapacity(js: JetStream, capacity: Capacity, log: Lo
       const limits = { max_bytes: capacity.bytesMax, discard: discardOf(capacity.whenFull) };
       const reply = await js.call<ApiReply>(`STREAM.UPDATE.${name}`, { ...info.config, ...limits });
       if (reply.error === undefined) log.info("a room is full", { stream: name, bytes: info.state.bytes });
-      else log.warn("a room that is full could not be given its limit", { stream: name, cause: reply.error });
+      else log.warn("could not limit a full room", { stream: name, cause: reply.error });
     }
     offset += streams.length;
     if (streams.length === 0 || offset >= page.total) return;

@@ -33,18 +33,18 @@ const refuse = (code: "invalid" | "forbidden" | "conflict" | "quota", message: s
 
 function checkCreator(parsed: ParsedStatement, statement: Statement, caller: Caller): void {
   if (parsed.version !== 1) {
-    throw refuse("conflict", `a new room begins at version 1, not ${parsed.version} (sign its first statement)`);
+    throw refuse("conflict", `a new room starts at version 1, not ${parsed.version} (sign its first statement)`);
   }
   const isOnlyOwner = parsed.owners.length === 1 && parsed.owners[0] === caller.signPub;
   if (!isOnlyOwner || normalKey(statement.by) !== caller.signPub) {
-    throw refuse("forbidden", "whoever creates a room signs it and is its only owner (sign it yourself)");
+    throw refuse("forbidden", "the first statement must be signed by its only owner, the caller (sign it yourself)");
   }
 }
 
 /** Checks that this caller may create this room here. Errors: invalid, forbidden. */
 export function checkPlace(parsed: ParsedStatement, caller: Caller, rules: CreateRules): void {
   if (!isUlid(parsed.roomId))
-    throw refuse("invalid", "line 2 (room_id) of the statement is no ULID (make a fresh one)");
+    throw refuse("invalid", "line 2 (room_id) of the statement is not a ULID (make a fresh one)");
   const fault = subjectFault(parsed.subject, rules.namespaces);
   if (fault !== null) throw refuse("invalid", `line 5 (subject) of the statement: ${fault}`);
   const namespace = parsed.subject.split(".")[0] ?? "";
@@ -52,7 +52,10 @@ export function checkPlace(parsed: ParsedStatement, caller: Caller, rules: Creat
     throw refuse("forbidden", `only admins create rooms in ${namespace} (ask one, or choose another namespace)`);
   }
   if (!parsed.policy.encrypt && !rules.allowUnencrypted) {
-    throw refuse("forbidden", "a bus on a public address takes encrypted rooms only (or set rooms.allow_unencrypted)");
+    throw refuse(
+      "forbidden",
+      "unencrypted rooms are disabled on a public address (encrypt it, or set rooms.allow_unencrypted)",
+    );
   }
 }
 

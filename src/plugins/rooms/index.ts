@@ -37,7 +37,7 @@ const Config = Type.Object(
     statements_per_minute: Type.Optional(
       Type.Integer({ minimum: 0, description: "changes of one room in a minute that remove nobody; 0: no limit" }),
     ),
-    allow_unencrypted: Type.Optional(Type.Boolean({ description: "unencrypted rooms on a public bind" })),
+    allow_unencrypted: Type.Optional(Type.Boolean({ description: "unencrypted rooms on a public address" })),
     create: Type.Optional(
       Type.Record(Type.String(), Type.Union([Type.Literal("user"), Type.Literal("admin")]), {
         description: "who may create rooms in a namespace: user or admin",
@@ -68,7 +68,7 @@ function enforceEvery(streams: RoomStreams | undefined, capacity: Capacity, log:
     try {
       await streams?.enforce(capacity);
     } catch (error) {
-      if (!signal.aborted) log.warn("rooms that are full could not be looked at yet", { cause: error });
+      if (!signal.aborted) log.warn("could not check for full rooms; will retry", { cause: error });
     }
   };
   const timer = setInterval(run, enforceEveryMs);
@@ -80,7 +80,7 @@ function enforceEvery(streams: RoomStreams | undefined, capacity: Capacity, log:
 function adminNamespaces(create: Readonly<Record<string, "user" | "admin">>, known: readonly string[]): Set<string> {
   const unknown = Object.keys(create).find((namespace) => !known.includes(namespace));
   if (unknown !== undefined) {
-    throw new UnibusError("invalid", `rooms.create: ${unknown} is no namespace here (there are ${known.join(", ")})`);
+    throw new UnibusError("invalid", `rooms.create: ${unknown} is not a namespace (use one of ${known.join(", ")})`);
   }
   return new Set(Object.keys(create).filter((namespace) => create[namespace] === "admin"));
 }
@@ -99,10 +99,10 @@ export default definePlugin({
       async member(roomId, endpoint) {
         // In parallel, so that the store can share the work of both reads.
         const [room, stay] = await Promise.all([store.getRoom(roomId), store.getStay(roomId, endpoint)]);
-        if (room === null) throw new UnibusError("not_found", "there is no such room");
+        if (room === null) throw new UnibusError("not_found", "no such room");
         if (room.deletedAt !== null) throw gone();
         if (stay === null || stay.leftAt !== null) {
-          throw new UnibusError("forbidden", "you are no member of this room (an owner can add you)");
+          throw new UnibusError("forbidden", "you are not a member of this room (ask an owner to add you)");
         }
         return { room, stay };
       },

@@ -28,7 +28,8 @@ export function lifeRoutes({ rooms, life }: Parts): Route[] {
         const { body } = call;
         if (body !== undefined) await life.rotate(membership, body, endpoint);
         else if (isSelf) await life.leave(membership);
-        else throw new UnibusError("invalid", "a kick carries its statement and keys (sign the next version)");
+        else
+          throw new UnibusError("invalid", "a kick needs its statement and keys in the body (sign the next version)");
         return undefined;
       },
     ),

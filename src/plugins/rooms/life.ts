@@ -55,10 +55,13 @@ export interface LifeParts {
 
 const isOpen = ({ until }: StayRecord): boolean => until === 0;
 
-const noMember = (endpoint: string) => new UnibusError("not_found", `${endpoint} is no member of this room`);
+const noMember = (endpoint: string) => new UnibusError("not_found", `${endpoint} is not a member of this room`);
 
 const lastOwner = () =>
-  new UnibusError("conflict", "the last owner cannot go (make another member an owner, or delete the room)");
+  new UnibusError(
+    "conflict",
+    "the last owner cannot leave or be demoted (make another member an owner first, or delete the room)",
+  );
 
 /**
  * Stores a change, then runs its effect. The effect also runs if the answer was lost, because the change may be stored.

@@ -89,7 +89,8 @@ export function ownRoutes(parts: Parts): Route[] {
         const { id } = call.params;
         await rooms.member(id, call.caller.endpoint);
         const key = await store.getSealedKey(id, call.caller.endpoint, call.query.epoch ?? null);
-        if (key === null) throw new UnibusError("not_found", "you have no key of that epoch (you joined later?)");
+        if (key === null)
+          throw new UnibusError("not_found", "you have no key for that epoch (you were not a member then)");
         return { epoch: key.epoch, sealed_key: key.sealedKey };
       },
     ),

@@ -56,7 +56,7 @@ const stayOf = (user: UserRecord & { kexPub: string; kexSig: string }, since: nu
 /** Checks the user to add. Errors: not_found if not an active user; conflict without a kex key. */
 function candidate(user: UserRecord | null, endpoint: string): UserRecord & { kexPub: string; kexSig: string } {
   if (user?.status !== "active") {
-    throw new UnibusError("not_found", `${endpoint} is no active user here (see /directory)`);
+    throw new UnibusError("not_found", `${endpoint} is not an active user (see /directory)`);
   }
   const { kexPub, kexSig } = user;
   if (kexPub === null || kexSig === null) {
@@ -93,7 +93,8 @@ async function add(
   const added: StayRecord[] = [];
   const keys: SealedKeyRecord[] = [];
   for (const { endpoint, sealed_key } of body.members) {
-    if (open.has(endpoint)) throw new UnibusError("conflict", `${endpoint} is in the room already (leave it out)`);
+    if (open.has(endpoint))
+      throw new UnibusError("conflict", `${endpoint} is already a member of this room (leave it out)`);
     open.add(endpoint);
     added.push(stayOf(candidate(found.get(endpoint) ?? null, endpoint), room.epoch, addedBy));
     checkSealedKey(room.policy.encrypt, sealed_key);

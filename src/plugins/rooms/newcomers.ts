@@ -31,7 +31,7 @@ export class Newcomers {
 
   /**
    * Marks new members who are no longer active users as having left, and updates changed handles. The room's change is
-   * already stored: if the store does not answer, the check continues in the background.
+   * already stored: if the store is unavailable, the check continues in the background.
    */
   async check(roomId: string, added: readonly Newcomer[]): Promise<void> {
     try {

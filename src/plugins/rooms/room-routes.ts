@@ -55,7 +55,7 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
       async (call) => {
         const { id } = call.params;
         const found = await store.getRoom(id);
-        if (found === null) throw new UnibusError("not_found", "there is no such room");
+        if (found === null) throw new UnibusError("not_found", "no such room");
         if (found.deletedAt !== null) {
           // An interrupted deletion still holds the subject: repeating the request completes it.
           if ((await store.findRoomId(found.subject)) === id) await clear(id);

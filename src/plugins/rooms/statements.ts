@@ -24,7 +24,7 @@ export function stateOf(room: RoomRecord, stays: readonly StayRecord[], prev: st
 
 /** The error for a change that lost to another change. */
 export function lost(): UnibusError {
-  return new UnibusError("conflict", "another change of the room came first (read it again and sign the next version)");
+  return new UnibusError("conflict", "the room changed in the meantime (read it again and sign the next version)");
 }
 
 /**
@@ -78,7 +78,7 @@ export async function checkText(statement: Statement, expected: RoomState): Prom
   const by = normalKey(statement.by);
   const sig = fromBase64(statement.sig);
   if (sig === null || !(await verifySignature(by, text, sig))) {
-    throw invalid("the statement's signature does not fit its text (sign the text as it is)");
+    throw invalid("invalid statement signature (sign the text exactly as sent)");
   }
   return { version: expected.version, text, by, sig: statement.sig };
 }

@@ -267,7 +267,7 @@ export class Bucket<T> {
     const bytes = Buffer.byteLength(payload);
     this.#lately?.delete(key);
     if (bytes > valueBytesMax) {
-      throw new UnibusError("too_large", "this has become larger than the store takes (use several rooms)");
+      throw new UnibusError("too_large", "the record exceeds the store's limit of 1 MiB (use several rooms)");
     }
     const fields = {
       ...(value === null ? { [operationHeader]: "DEL" } : {}),

@@ -59,7 +59,7 @@ async function open(calls: Calls, name: string, replicas: number, mayMake: () =>
     const made = await call("CREATE", wanted);
     if (isCode(made, kvCode.replicasNotSupported)) {
       const mend = "set it to 1, or give nats-server a cluster";
-      throw new UnibusError("invalid", `store-kv.replicas is ${replicas} and this is no cluster (${mend})`);
+      throw new UnibusError("invalid", `store-kv.replicas is ${replicas}, but this is not a cluster (${mend})`);
     }
     // If another node created it in the meantime, this fails, and the next attempt finds it.
     expectReply(made);
@@ -99,7 +99,7 @@ export async function openBuckets(calls: Calls, options: OpenBuckets): Promise<v
         if (!isUnibusError(error) || error.code !== "unavailable" || signal.aborted) throw asUnibusError(error);
         if (performance.now() > end) {
           const mend = "start the other nodes of the cluster, or see nats-server's log";
-          throw new UnibusError("unavailable", `the buckets of the store do not open (${mend})`, { cause: error });
+          throw new UnibusError("unavailable", `cannot open the key-value store (${mend})`, { cause: error });
         }
         if (!isTold) onWait(error);
         isTold = true;

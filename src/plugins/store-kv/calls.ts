@@ -46,7 +46,7 @@ export interface PublishReply extends CallReply {
 
 /** The error for a missing or unusable reply of JetStream. */
 export function unanswered(cause: unknown): UnibusError {
-  return new UnibusError("unavailable", "the store does not answer (try again)", { cause });
+  return new UnibusError("unavailable", "the store is unavailable (try again)", { cause });
 }
 
 /** Reports whether a reply is an error with one of these codes. */

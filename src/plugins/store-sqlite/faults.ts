@@ -15,7 +15,7 @@ const busy: Fault = {
 };
 const damaged: Fault = {
   message: "the store is damaged",
-  what: (file) => `${file} is damaged or is no SQLite database`,
+  what: (file) => `${file} is damaged or not a SQLite database`,
   hint: "stop unibus and put a backup in its place",
 };
 const unopened: Fault = {
@@ -24,7 +24,7 @@ const unopened: Fault = {
   hint: "it must be a file, in a folder that exists and is writable",
 };
 const unknown: Fault = {
-  message: "the store does not answer",
+  message: "the store is unavailable",
   what: (file) => `the database ${file} does not answer`,
   hint: "the cause says why",
 };

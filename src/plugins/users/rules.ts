@@ -117,7 +117,7 @@ export class UserRules implements Users {
 
   async #found(signPub: string): Promise<UserRecord> {
     const user = await this.#store.getUser(normalKey(signPub));
-    if (user === null) throw new UnibusError("not_found", "there is no such user (see the list of users)");
+    if (user === null) throw new UnibusError("not_found", "no such user (see the list of users)");
     return user;
   }
 
@@ -185,7 +185,7 @@ export async function setKexKey(store: UserStore, signPub: string, kexPub: strin
   const kex = await checkKexKey(signPub, kexPub, kexSig);
   await untilWon(async () => {
     const user = await store.getUser(signPub);
-    if (user === null) throw new UnibusError("not_found", "there is no such user (ask an admin)");
+    if (user === null) throw new UnibusError("not_found", "no such user (ask an admin)");
     if (user.kexPub === kex.kexPub) return true;
     if (user.kexPub !== null) {
       throw new UnibusError("conflict", "this user has another kex_pub, and it never changes (use its identity)");

@@ -92,7 +92,7 @@ test("a request for the address of one is refused by the other, which has anothe
     expect(await said(0, signedFor(host))).toBe("wrong_host");
 });
 
-test("while the store does not answer nobody is let in", async () => {
+test("while the store is unavailable nobody is let in", async () => {
   await server.kill();
 
   expect(await said(0, signedFor("bus.example"))).toBe("unavailable");

@@ -118,7 +118,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       const refused = await shelf.post("ana", pieces(bytesOf(3, 4)));
       expect(refused).toMatchObject({
         status: "quota",
-        message: "your blobs may have 10000 bytes in all (ask an admin for more)",
+        message: "blob quota exceeded: 10000 bytes for each user (ask an admin for more)",
       });
       expect((await shelf.post("bo", pieces(bytesOf(3, 10_000)))).status).toBe(201);
       expect((await shelf.post("cy", pieces(bytesOf(4, 10_001)))).status).toBe("quota");

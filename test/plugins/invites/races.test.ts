@@ -93,7 +93,7 @@ describe("how many wait", () => {
       const { token } = await invites.create(member);
       await fill(world, pendingMax - 1);
       const refusal = await invites.create(member).catch((error: Error) => error.message);
-      expect(refusal).toMatch(/^1000 invites are pending.*\(cancel one\)$/);
+      expect(refusal).toMatch(/^invite limit reached: 1000 are pending \(cancel one\)$/);
       expect(await outcome(invites.create(member))).toBe("quota");
       await invites.redeem(holder(token, ana));
       expect(await outcome(invites.create(member))).toBe("done");

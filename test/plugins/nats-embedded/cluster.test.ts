@@ -53,7 +53,7 @@ describe("a cluster is refused, naming the setting and the mend,", () => {
       "with TLS files that are none",
       { tls: { cert: "/dev/null", key: "/dev/null", ca: "/dev/null" } },
       shared,
-      ".tls: /dev/null and /dev/null are no certificate and its key (name two PEM files",
+      ".tls: /dev/null and /dev/null are not a certificate and its key (name two PEM files",
     ],
     ["with a password in a route", { routes: ["nats-route://u:p@127.0.0.1:1", wide[0] ?? ""] }, shared, ".routes: "],
     [
@@ -62,8 +62,13 @@ describe("a cluster is refused, naming the setting and the mend,", () => {
       shared,
       ".routes: nats://127.0.0.1",
     ],
-    ["with a route twice", { routes: [wide[0] ?? "", wide[0] ?? ""] }, shared, ".routes: a route stands there twice"],
-    ["with any free port", { listen: "127.0.0.1:0" }, shared, ".listen: 127.0.0.1:0 is no address with a port (as in"],
+    ["with a route twice", { routes: [wide[0] ?? "", wide[0] ?? ""] }, shared, ".routes: a route is listed twice"],
+    [
+      "with any free port",
+      { listen: "127.0.0.1:0" },
+      shared,
+      ".listen: 127.0.0.1:0 is not an address with a port (for example",
+    ],
   ];
   test.each(cases)("%s", (_, otherwise, site, message) => {
     using folder = new Folder();
@@ -120,7 +125,9 @@ describe("a store stays what it is:", () => {
     checkStore(folder.path, cluster(folder));
     mkdirSync(folder.file("jetstream", "CTL", "streams", "KV_UNIBUS_users"));
     checkStore(folder.path, null);
-    expect(() => checkStore(folder.path, cluster(folder))).toThrow("is of a node alone, whose streams a cluster would");
+    expect(() => checkStore(folder.path, cluster(folder))).toThrow(
+      "belongs to a standalone node, whose streams a cluster would",
+    );
   });
 
   test("that of a cluster's node, whose streams a node alone would not see, becomes none of a node alone", () => {
@@ -129,7 +136,7 @@ describe("a store stays what it is:", () => {
     mkdirSync(folder.file("jetstream", "BUS", "streams", "UNIBUS_1"), { recursive: true });
     checkStore(folder.path, cluster(folder));
     expect(() => checkStore(folder.path, null)).toThrow(
-      "this data directory is of a node of a cluster (set the cluster",
+      "this data directory belongs to a node of a cluster (set the cluster",
     );
   });
 });

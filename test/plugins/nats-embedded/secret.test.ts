@@ -50,7 +50,7 @@ describe("a secret", () => {
     writeFileSync(file, text, { mode: 0o600 });
     for (const mode of [0o640, 0o604, 0o660, 0o644]) {
       chmodSync(file, mode);
-      const message = `nats-embedded.cluster.secret_file: ${file} can be read by others (chmod 600 ${file})`;
+      const message = `nats-embedded.cluster.secret_file: ${file} is readable by other users (chmod 600 ${file})`;
       expect(() => readClusterSecret({ file })).toThrow(message);
     }
   });
@@ -66,7 +66,9 @@ describe("a secret", () => {
     }
     expect(() => readClusterSecret({})).toThrow("nats-embedded.cluster.secret_file: a cluster needs a secret (unibus");
     expect(() => readClusterSecret({ variable: "UNIBUS_NOT_SET" })).toThrow("cluster.secret_env: a cluster needs a");
-    expect(() => readClusterSecret({ file: folder.path })).toThrow(`${folder.path} is no secret (name another file)`);
+    expect(() => readClusterSecret({ file: folder.path })).toThrow(
+      `${folder.path} is not a regular file of at most 16 KiB (name another file)`,
+    );
     expect(() => readClusterSecret({ file: "/gone" })).toThrow("/gone cannot be read (name a file that unibus may");
   });
 });

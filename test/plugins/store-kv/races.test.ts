@@ -197,6 +197,6 @@ test("a nonce is good once, on whichever node, and is refused everywhere then", 
   expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   for (const outcome of outcomes) {
     if (outcome.status === "fulfilled") continue;
-    expect(outcome.reason).toMatchObject({ code: "unauthenticated", message: expect.stringContaining("used before") });
+    expect(outcome.reason).toMatchObject({ code: "unauthenticated", message: expect.stringContaining("already used") });
   }
 });

@@ -31,7 +31,7 @@ test("closing ends the connection, and takes its log away", () =>
     store.close();
     await waiting;
     expect(await Bun.file(`${file}-wal`).exists()).toBe(false);
-    expect(await store.health()).toEqual({ ok: false, detail: "the store does not answer" });
+    expect(await store.health()).toEqual({ ok: false, detail: "the store is unavailable" });
     const again = openSqliteStore({ file });
     expect(await again.users.getUser(keySample(1))).not.toBeNull();
     again.close();
@@ -43,7 +43,7 @@ async function refusedWith(file: string, sentence: string): Promise<void> {
 }
 
 const damaged = (file: string) =>
-  `${file} is damaged or is no SQLite database (stop unibus and put a backup in its place)`;
+  `${file} is damaged or not a SQLite database (stop unibus and put a backup in its place)`;
 const unopened = (file: string) =>
   `${file} cannot be opened (it must be a file, in a folder that exists and is writable)`;
 

@@ -8,7 +8,7 @@ import { bootInProcess, type InProcess } from "../../support/in-process.ts";
 
 const racers = 32;
 const rounds = 5;
-const plan = new FaultPlan(() => new UnibusError("unavailable", "the store does not answer"));
+const plan = new FaultPlan(() => new UnibusError("unavailable", "the store is unavailable"));
 let running: InProcess;
 let users: Users;
 let store: UserStore;

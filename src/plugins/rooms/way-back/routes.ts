@@ -146,7 +146,7 @@ function reportRoutes({ store, wayBack, rules, log }: Parts): Route[] {
       },
       async (call) => {
         const room = await store.getRoom(call.params.id);
-        if (room === null) throw new UnibusError("not_found", "there is no such room");
+        if (room === null) throw new UnibusError("not_found", "no such room");
         if (room.deletedAt !== null) throw gone();
         if (!(await isOpen(wayBack, rules.now()))) throw closed();
         await wayBack.takeChain(call.params.id, call.body.hash);
