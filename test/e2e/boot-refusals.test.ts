@@ -163,7 +163,11 @@ describe("a nats-server that cannot be used is refused, with its version and the
 describe("a bus that would stand open is refused, naming the setting:", () => {
   const everywhere = ["--http", "0.0.0.0:0"];
   test.each([
-    ["off", ["--set", "http.allow_cleartext=true", "--set", "auth.mode=off"], "error: auth.mode: off on a public address"],
+    [
+      "off",
+      ["--set", "http.allow_cleartext=true", "--set", "auth.mode=off"],
+      "error: auth.mode: off on a public address",
+    ],
     ["soft", ["--set", "http.allow_cleartext=true", "--set", "auth.mode=soft"], "error: auth.mode: soft on a public"],
     ["off, no TLS", ["--set", "auth.mode=off"], "error: "],
     ["no TLS", [], "error: http.listen 0.0.0.0: a public address needs TLS (set --tls-cert and --tls-key, or http."],

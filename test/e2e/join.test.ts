@@ -142,7 +142,10 @@ test.each(["ftp://bus.example.org", "bus.example.org", "https://bus.example.org/
   async (publicUrl) => {
     using folder = new Folder();
     const done = await unibus(folder, ["serve", "--public-url", publicUrl, "--http", "127.0.0.1:0"]);
-    expect([done.code, done.stderr]).toEqual([1, expect.stringMatching(/^error: http\.public_url: .*\(for example https/)]);
+    expect([done.code, done.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^error: http\.public_url: .*\(for example https/),
+    ]);
   },
 );
 
