@@ -25,9 +25,7 @@ let held = 0;
 
 function hold(bytes: number): void {
   if (held + bytes > bodiesBytesMax) {
-    throw new UnibusError("unavailable", "server busy: too many request bodies in memory (try again)", {
-      retryAfterS: 1,
-    });
+    throw new UnibusError("unavailable", "server busy: too many request bodies (try again)", { retryAfterS: 1 });
   }
   held += bytes;
 }

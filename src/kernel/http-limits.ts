@@ -3,7 +3,7 @@ import { plainAddress } from "../wire/address.ts";
 import { requestHeaders } from "../wire/sign.ts";
 import { refusal } from "./manifest.ts";
 
-/** Parses the trusted proxies. Errors: invalid for an entry that is neither an IP address nor a CIDR range. */
+/** Parses the trusted proxies. Errors: invalid for an entry that is not an IP address or CIDR range. */
 export function proxyList(entries: readonly string[]): (address: string) => boolean {
   const list = new BlockList();
   for (const entry of entries) {
@@ -11,11 +11,7 @@ export function proxyList(entries: readonly string[]): (address: string) => bool
     const family = isIPv4(address) ? "ipv4" : "ipv6";
     const prefix = bits === undefined ? (family === "ipv4" ? 32 : 128) : Number(bits);
     if (isIP(address) === 0 || prefix > (family === "ipv4" ? 32 : 128)) {
-      throw refusal(
-        "http.trusted_proxies",
-        `${entry} is neither an IP address nor a CIDR range`,
-        "for example 10.0.0.0/8",
-      );
+      throw refusal("http.trusted_proxies", `${entry} is not an IP address or CIDR range`, "for example 10.0.0.0/8");
     }
     list.addSubnet(address, prefix, family);
   }

@@ -154,7 +154,7 @@ describe("trusted proxies", () => {
     "/8",
   ])("that are none are refused, naming the setting and the mend: %s", async (entry) => {
     const { message } = await refusalOf(() => proxyList([entry]));
-    const what = `http.trusted_proxies: ${entry} is neither an IP address nor a CIDR range`;
+    const what = `http.trusted_proxies: ${entry} is not an IP address or CIDR range`;
     expect(message).toBe(`${what} (for example 10.0.0.0/8)`);
   });
 });
