@@ -10,9 +10,9 @@ test("logins of one address are let through at its rate; what would wait over ha
   // A burst of two seconds' worth, and what fits into the wait.
   const turns = await Promise.all(Array.from({ length: 200 }, () => gate.turn(passage("a"), "logins")));
   expect(performance.now() - began).toBeLessThan(holdMsMax);
-  const let_ = turns.filter(Boolean).length;
-  expect(let_).toBeGreaterThanOrEqual(20);
-  expect(let_).toBeLessThanOrEqual(26);
+  const passed = turns.filter(Boolean).length;
+  expect(passed).toBeGreaterThanOrEqual(20);
+  expect(passed).toBeLessThanOrEqual(26);
 });
 
 test("failed logins take from their own bucket, and nothing from those of a user at the same address", async () => {
@@ -24,8 +24,8 @@ test("failed logins take from their own bucket, and nothing from those of a user
 test("at most 20,000 logins wait for their turn, over all addresses", async () => {
   const gate = new LoginGate({ logins: 4, failed: 4 });
   const turns: Promise<boolean>[] = [];
-  // Each address has a burst of 8 that does not wait, and 2 that do.
-  for (let client = 0; client < 10_000; client++) {
+  // Each address has a burst of 8 that does not wait, and 2 that do. There are some more, in case one waits less.
+  for (let client = 0; client < 10_100; client++) {
     for (let i = 0; i < 10; i++) turns.push(gate.turn(passage(`c${client}`), "logins"));
   }
   const lateOnes = Array.from({ length: 8 }, () => gate.turn(passage("late"), "logins"));
