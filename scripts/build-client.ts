@@ -89,11 +89,23 @@ const heads: Readonly<Record<string, string>> = {
 
 const imported = /(\bfrom\s*|\bimport\s*\(\s*)"([^"]+)"/g;
 
-/** Makes declarations usable in the package: relative imports end in `.js`. */
+/** Packages that a user of the package may not have. */
+const optional = Object.keys(JSON.parse(readFileSync(join(root, "package.json"), "utf8")).peerDependenciesMeta);
+
+/**
+ * Makes declarations usable in the package: relative imports end in `.js`, and an optional peer dependency that is not
+ * installed is no compile error, but makes its types `any`.
+ */
 function portable(text: string): string {
-  return text.replace(imported, (all, before: string, to: string) =>
-    to.startsWith(".") ? `${before}"${to.replace(/\.ts$/, ".js")}"` : all,
-  );
+  const lines = text.split("\n").flatMap((line) => {
+    const isOptional = optional.some((name) => line.startsWith("import ") && line.endsWith(` from "${name}";`));
+    return isOptional ? ["// @ts-ignore: an optional peer dependency", line] : [line];
+  });
+  return lines
+    .join("\n")
+    .replace(imported, (all, before: string, to: string) =>
+      to.startsWith(".") ? `${before}"${to.replace(/\.ts$/, ".js")}"` : all,
+    );
 }
 
 /** Writes the declarations reachable from the heads into a folder. Errors: those of the compiler. */

@@ -296,13 +296,13 @@ export class Bus implements AsyncDisposable {
       onMessage: (message) => this.#take(message),
       onNotice: (notice) => this.#noticed(notice),
       onDown: () => {
-        this.#outage.down();
         publisher?.broken();
         this.#tellReaders("away");
+        this.#outage.down();
       },
       onUp: () => {
-        this.#outage.up();
         this.#tellReaders("back");
+        this.#outage.up();
         void this.#readAll();
         void this.#acceptances.look();
       },
