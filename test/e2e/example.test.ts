@@ -19,7 +19,7 @@ const transcriptOf = (markdown: string): string =>
   [...markdown.matchAll(/^```\w*\n(.*?)^```$/gms)].map(([, text]) => text ?? "").find((text) => /^GET /m.test(text)) ??
   "";
 
-test("the first-room example succeeds, and the README shows what it prints", async () => {
+test("the first-room example succeeds, and its page shows what it prints", async () => {
   const example = join(root, "examples", "first-room.ts");
   const child = Bun.spawn([process.execPath, example, executable], { stdout: "pipe", stderr: "pipe" });
   const [stdout, stderr, code] = await Promise.all([
@@ -28,5 +28,5 @@ test("the first-room example succeeds, and the README shows what it prints", asy
     child.exited,
   ]);
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-  expect(linesOf(stdout)).toEqual(linesOf(transcriptOf(readFileSync(join(root, "README.md"), "utf8"))));
+  expect(linesOf(stdout)).toEqual(linesOf(transcriptOf(readFileSync(join(root, "examples", "README.md"), "utf8"))));
 }, 60_000);
