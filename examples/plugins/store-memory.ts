@@ -102,7 +102,8 @@ const userStore = (open: Open): UserStore => ({
   getUserByEndpoint: async (endpoint) => [...open().users.values()].find((one) => one.endpoint === endpoint) ?? null,
   async insertUser(user) {
     const memory = open();
-    if (memory.users.has(user.signPub)) throw conflict(`the key ${user.signPub} is a user already (change that one)`);
+    if (memory.users.has(user.signPub))
+      throw conflict(`the key ${user.signPub} already belongs to a user (change that one)`);
     memory.users.set(user.signPub, { ...user, revision: ++memory.revision });
   },
   async replaceUser(user) {
@@ -135,7 +136,7 @@ const inviteStore = (open: Open): InviteStore => ({
     const { invites } = open();
     const waiting = [...invites.values()].filter(({ usedAt }) => usedAt === null);
     if (invite.usedAt === null && waiting.length >= pendingMax) return false;
-    if (invites.has(invite.id)) throw conflict(`the invite ${invite.id} is there already (make another token)`);
+    if (invites.has(invite.id)) throw conflict(`invite ${invite.id} already exists (create another token)`);
     invites.set(invite.id, invite);
     return true;
   },
@@ -361,7 +362,7 @@ const snapshot = (open: Open): Snapshot => ({
   },
   async backup(file) {
     const lines = [...rowsOf(open())].map((row) => `${JSON.stringify(row)}\n`);
-    if (await Bun.file(file).exists()) throw conflict(`${file} is there already (choose another file)`);
+    if (await Bun.file(file).exists()) throw conflict(`${file} already exists (choose another file)`);
     await Bun.write(file, lines);
   },
 });

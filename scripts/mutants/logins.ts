@@ -8,7 +8,7 @@ export const loginMutants: readonly Mutant[] = [
   {
     name: "subscription guard",
     file: "src/plugins/auth-callout/subscription-guard.ts",
-    search: 'await Promise.all(over.map(({ cid }) => logins.kick({ server, cid }, "it had too many subscriptions")));',
+    search: 'await Promise.all(over.map(({ cid }) => logins.kick({ server, cid }, "too many subscriptions")));',
     replace: "",
     held: [{ file: manySubscriptions }],
   },

@@ -86,7 +86,7 @@ describe("a login signed for another host or port", () => {
     expect(stderr).toContain(
       "signed as unibus-nats-v1 (update the client: sign unibus-nats-v2, the host with its port)",
     );
-    expect(stderr).toContain("the signature does not fit (sign unibus-nats-v2 with the host:port that was dialled)");
+    expect(stderr).toContain("invalid signature (sign unibus-nats-v2 with the host:port that was dialled)");
   });
 
   test("a bus with a public name takes no loopback name, and the log says which name to sign for", async () => {
@@ -99,7 +99,7 @@ describe("a login signed for another host or port", () => {
     }
     await until("it is logged", async () => (await server.end()) === 0);
     expect((await server.output()).stderr).toContain(
-      `the login is signed for \\"127.0.0.1:${port}\\", but this bus is https://bus.example (sign for bus.example:${port}`,
+      `login signed for \\"127.0.0.1:${port}\\", but this bus answers to https://bus.example (sign for bus.example:${port}`,
     );
   });
 });

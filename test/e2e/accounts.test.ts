@@ -38,7 +38,7 @@ test("a newcomer serves, joins as the admin, invites a second person, and both a
   expect(json.members).toContainEqual({ ...entry, kex_pub: bea.kexPubHex, kex_sig: bea.kexSig });
 
   // The link was good once. One whose reply was lost is told that it worked.
-  expect((await join(folder, first, "late.json")).stderr).toContain("this invite is used");
+  expect((await join(folder, first, "late.json")).stderr).toContain("this invite has already been used");
   expect((await join(folder, first, "admin.json")).stderr).toMatch(/this identity is already a user of .*admin/);
   expect(await server.end()).toBe(0);
   const { stdout, stderr } = await server.output();
@@ -198,7 +198,7 @@ describe("on one bus", () => {
       const refused = await as(admin, method, target);
       expect([refused.status, refused.json]).toEqual([
         409,
-        { error: "this is the last active admin (make another one first)", code: "conflict" },
+        { error: "the last active admin cannot be revoked or removed (make another admin first)", code: "conflict" },
       ]);
     }
     expect((await as(admin, "POST", "/users", body)).status).toBe(201);

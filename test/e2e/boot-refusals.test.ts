@@ -113,8 +113,12 @@ describe("a full disk is refused, naming the data directory and the mend:", () =
 
 describe("state that is damaged is refused, and not touched:", () => {
   test.each([
-    ["unibus.db", "garbage, and more of it: ".repeat(400), "is damaged or not a SQLite database (stop unibus and put"],
-    ["unibus.db", "short garbage, no page", "is damaged or not a SQLite database (stop unibus and put a backup"],
+    [
+      "unibus.db",
+      "garbage, and more of it: ".repeat(400),
+      "is corrupt or not an SQLite database (stop unibus and restore",
+    ],
+    ["unibus.db", "short garbage, no page", "is corrupt or not an SQLite database (stop unibus and restore a"],
     ["internal.json", "{", "is damaged (restore it from a backup, or remove it to make a new one)"],
     ["internal.json", "", "is damaged (restore it from a backup, or remove it to make a new one)"],
     ["internal.json", '{"issuer_seed":"AAAA","passwords":{}}', "is damaged (restore it from a backup, or remove it to"],
@@ -166,9 +170,13 @@ describe("a bus that would stand open is refused, naming the setting:", () => {
     [
       "off",
       ["--set", "http.allow_cleartext=true", "--set", "auth.mode=off"],
-      "error: auth.mode: off on a public address",
+      "error: auth.mode: off is not allowed on a public address",
     ],
-    ["soft", ["--set", "http.allow_cleartext=true", "--set", "auth.mode=soft"], "error: auth.mode: soft on a public"],
+    [
+      "soft",
+      ["--set", "http.allow_cleartext=true", "--set", "auth.mode=soft"],
+      "error: auth.mode: soft is not allowed on a public",
+    ],
     ["off, no TLS", ["--set", "auth.mode=off"], "error: "],
     ["no TLS", [], "error: http.listen 0.0.0.0: a public address needs TLS (set --tls-cert and --tls-key, or http."],
   ])("%s", async (_, args, message) => {

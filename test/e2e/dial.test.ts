@@ -33,7 +33,7 @@ describe("behind a proxy that speaks TLS", () => {
     const refused = await ana.run(["whoami"]);
     expect(refused.code).not.toBe(0);
     const { host } = new URL(server.ready.http);
-    expect(refused.stderr).toContain(`signed for "${host}", but this bus is ${publicUrl}`);
+    expect(refused.stderr).toContain(`signed for "${host}", but this bus answers to ${publicUrl}`);
     expect(refused.stderr).toContain(`--url ${publicUrl} --dial ${host}`);
 
     expect(await ana.ok(["whoami", ...dial()])).toContain("ana");

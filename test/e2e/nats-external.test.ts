@@ -197,11 +197,15 @@ describe("servers that cannot carry unibus are refused, in a sentence:", () => {
   afterAll(() => keys[Symbol.dispose]());
 
   const cases: readonly (readonly [string, (config: Config) => void, string])[] = [
-    ["no JetStream", (config) => delete config.accounts.CTL.jetstream, "account CTL has no JetStream"],
+    ["no JetStream", (config) => delete config.accounts.CTL.jetstream, "JetStream is disabled for account CTL"],
     ["small messages", (config) => (config.max_payload = 1_000_000), "max_payload is 1000000"],
-    ["no callout", (config) => delete config.authorization, "the servers do not ask unibus who may log in"],
-    ["JetStream for peers", (config) => (config.accounts.PEERS.jetstream = "enabled"), "account PEERS has JetStream"],
-    ["no PEERS", (config) => delete config.accounts.PEERS, "no account PEERS"],
+    ["no callout", (config) => delete config.authorization, "the servers send no auth callout requests to unibus"],
+    [
+      "JetStream for peers",
+      (config) => (config.accounts.PEERS.jetstream = "enabled"),
+      "JetStream is enabled for account PEERS",
+    ],
+    ["no PEERS", (config) => delete config.accounts.PEERS, "account PEERS does not exist"],
     [
       "an export missing",
       (config) => {
@@ -217,14 +221,14 @@ describe("servers that cannot carry unibus are refused, in a sentence:", () => {
         config.accounts.BUS.exports.push({ service: "$JS.API.>" });
         config.accounts.PEERS.imports.push({ service: { account: "BUS", subject: "$JS.API.>" } });
       },
-      "service $JS.API.> crosses between BUS and PEERS",
+      "BUS and PEERS also share service $JS.API.>",
     ],
     [
       "another account",
       (config) => {
         [config.accounts.CTL.users, config.accounts.BUS.users] = [config.accounts.BUS.users, config.accounts.CTL.users];
       },
-      "the credentials of BUS are in account CTL",
+      "the BUS credentials belong to account CTL",
     ],
     [
       "unknown credentials",
@@ -233,7 +237,7 @@ describe("servers that cannot carry unibus are refused, in a sentence:", () => {
         config.accounts.CTL.users = [{ nkey: other }];
         config.authorization.auth_callout.auth_users[1] = other;
       },
-      "the credentials of CTL are not let in",
+      "the CTL credentials were refused",
     ],
   ];
   test.each(cases)(
@@ -259,8 +263,8 @@ describe("servers that cannot carry unibus are refused, in a sentence:", () => {
       expect(done).toMatchObject({ code: 1, stdout: "" });
     };
     await refused("nats://127.0.0.1:1", {}, "nats-external: nats://127.0.0.1:1: no server answers");
-    await refused("nats://nats.example.org:4222", {}, "goes beyond this machine without TLS (use tls://");
-    await refused("nats://user:secret@127.0.0.1:4222", {}, "nats-external.servers: not a NATS URL (");
+    await refused("nats://nats.example.org:4222", {}, "leaves this machine without TLS (use tls://");
+    await refused("nats://user:secret@127.0.0.1:4222", {}, "nats-external.servers: entry 1 is not a NATS URL (");
     const open = folder.file("open");
     writeFileSync(open, readFileSync(keys.folder.file("issuer")));
     chmodSync(open, 0o644);

@@ -241,13 +241,13 @@ describe("serve refuses, in one line that names the setting and the mend,", () =
     ["a key without its certificate", () => tls().slice(2), /--tls-cert: is missing/],
     ["the key of another certificate", () => [...tls().slice(0, 3), two?.key ?? ""], /--tls-cert.*--tls-key/],
     ["a public address without TLS", () => everywhere, /http\.listen 0\.0\.0\.0.*--tls-cert.*http\.allow_cleartext/],
-    ["soft with TLS", () => [...tls(), ...set("auth.mode=soft")], /auth\.mode: soft with TLS.*enforce/],
-    ["off with TLS", () => [...tls(), ...set("auth.mode=off")], /auth\.mode: off with TLS.*enforce/],
+    ["soft with TLS", () => [...tls(), ...set("auth.mode=soft")], /auth\.mode: soft is not allowed with TLS.*enforce/],
+    ["off with TLS", () => [...tls(), ...set("auth.mode=off")], /auth\.mode: off is not allowed with TLS.*enforce/],
     ["off on a public address with TLS", () => [...everywhere, ...tls(), ...set("auth.mode=off")], /auth\.mode: off/],
     [
       "soft behind a proxy on a public address",
       () => [...everywhere, ...set("auth.mode=soft"), ...set('http.trusted_proxies=["10.0.0.0/8"]')],
-      /auth\.mode: soft on a public address/,
+      /auth\.mode: soft is not allowed on a public address/,
     ],
   ];
   test.each(cases)("%s", async (_, args, message) => {

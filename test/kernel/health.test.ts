@@ -54,7 +54,7 @@ test("/readyz: 200 when every plugin can work, one that says nothing included", 
 test("/readyz: 503 when one cannot, whichever way it says so; errors of its own stay inside", async () => {
   const unwell = [
     feeling("down", async () => ({ ok: false, detail: "away" })),
-    feeling("refusing", () => Promise.reject(new UnibusError("unavailable", "the store is damaged"))),
+    feeling("refusing", () => Promise.reject(new UnibusError("unavailable", "the store is corrupt"))),
     feeling("wild", () => Promise.reject(new Error("SELECT secret"))),
     feeling("wilder", () => {
       throw new Error("SELECT secret");
@@ -64,7 +64,7 @@ test("/readyz: 503 when one cannot, whichever way it says so; errors of its own 
   await using bus = await serving(unwell);
   const plugins = {
     down: { ok: false, detail: "away" },
-    refusing: { ok: false, detail: "the store is damaged" },
+    refusing: { ok: false, detail: "the store is corrupt" },
     wild: { ok: false, detail: "failed" },
     wilder: { ok: false, detail: "failed" },
     well: { ok: true },

@@ -168,7 +168,7 @@ async function look(parts: CutterParts): Promise<void> {
         // Read first: a store that does not answer must not cause a kick.
         if (!(await isActive(endpoint)) || index % looksForAll === turn) await logins.recheck(endpoint);
       } catch (error) {
-        log.warn("a connected peer could not be looked up", { cause: error });
+        log.warn("could not look up a connected peer", { cause: error });
         break;
       }
     }

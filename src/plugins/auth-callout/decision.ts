@@ -47,6 +47,9 @@ export interface DecisionOptions {
   readonly now: () => number;
 }
 
+/** The fix for a user that has the maximum number of connections. */
+const fullHint = "close one, or raise auth-callout.connections_per_user";
+
 /** Returns the function that answers a login: a JWT, or null for no answer. It never throws. */
 export function decisionOf(options: DecisionOptions): (login: LoginRequest) => Promise<string | null> {
   const { auth, gate, listeners, logins, issuer, proxy, connectionsMax, log, now } = options;
@@ -62,7 +65,7 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
     const room = await logins.reserve(place, endpoint, connectionsMax);
     if (room === "unsure") return null;
     if (room === "full") {
-      return deny(login, `${endpoint} has ${connectionsMax} connections (close one, or set connections_per_user)`);
+      return deny(login, `${endpoint} already has ${connectionsMax} connections (${fullHint})`);
     }
     try {
       const permissions = await options.permissionsOf(endpoint);
@@ -87,7 +90,7 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
   const answer = async (login: LoginRequest, cameMs: number): Promise<string | null> => {
     const from = originOf(login);
     if (from === null && listeners.isOfAnotherNode(login.serverId)) return null;
-    if (from === null) return deny(login, "a WebSocket client that did not come through the proxy");
+    if (from === null) return deny(login, "the WebSocket client did not connect through the proxy");
     const passage = { client: clientKey(from.address), cameMs };
     const place = await listeners.placeOf(login.serverId);
     const outcome = await gate.check(passage, () => auth.login({ ...login, from, place }));
@@ -102,13 +105,13 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
     const cameMs = performance.now();
     const given = await answer(login, cameMs).catch((error: unknown) => {
       if (told.tryTake())
-        log.warn("logins cannot be decided now: they are dropped, to be tried again", { cause: error });
+        log.warn("cannot decide logins now: dropping them, so that their clients retry", { cause: error });
       return undefined;
     });
     if (typeof given === "string") return given;
     if (given === null && told.tryTake()) {
-      const hint = `set auth-callout.logins_per_second, now ${options.loginsPerSecond}, if they are all welcome`;
-      log.warn(`logins are too fast from one address: some are dropped, to be tried again (${hint})`, {
+      const hint = `raise auth-callout.logins_per_second, now ${options.loginsPerSecond}, if they are all legitimate`;
+      log.warn(`too many logins from one address: dropping some, so that their clients retry (${hint})`, {
         address: originOf(login)?.address,
       });
     }

@@ -18,12 +18,17 @@ import { dropUnasked, type UnaskedOptions } from "./unasked.ts";
 const Config = Type.Object(
   {
     logins_per_second: Type.Optional(
-      Type.Number({ exclusiveMinimum: 0, description: "logins a second from one address, twice that at once" }),
+      Type.Number({ exclusiveMinimum: 0, description: "logins per second from one address; bursts of twice as many" }),
     ),
     failed_logins_per_second: Type.Optional(
-      Type.Number({ exclusiveMinimum: 0, description: "failed logins a second from one address, twice that at once" }),
+      Type.Number({
+        exclusiveMinimum: 0,
+        description: "failed logins per second from one address; bursts of twice as many",
+      }),
     ),
-    connections_per_user: Type.Optional(Type.Integer({ minimum: 1, description: "connections of one user at once" })),
+    connections_per_user: Type.Optional(
+      Type.Integer({ minimum: 1, description: "maximum simultaneous connections of one user" }),
+    ),
   },
   { additionalProperties: false },
 );

@@ -203,7 +203,7 @@ export class Logins {
     const mine = [...(this.#byEndpoint.get(endpoint) ?? [])];
     if (mine.length === 0) return;
     const permissions = await this.parts.permissionsNow(endpoint).catch((error: unknown) => {
-      this.parts.log.warn("a peer's permissions could not be read: its connections are cut", { cause: error });
+      this.parts.log.warn("could not read a peer's permissions: disconnecting it", { cause: error });
       return null;
     });
     const allowed = permissions === null ? new Set<string>() : allOf(permissions);
@@ -223,7 +223,7 @@ export class Logins {
     const mine = [...(this.#byEndpoint.get(endpoint) ?? [])].filter(({ granted, isConnected }) => {
       return isConnected && (typeof granted === "string" || granted.has(`s ${roomSubject}`));
     });
-    await Promise.all(mine.map((login) => this.kick(login, "a room that it may use was restored")));
+    await Promise.all(mine.map((login) => this.kick(login, "a room that it can use was restored")));
   }
 
   /** Kicks a connection. KICK is a request: nats-server ignores it without a reply subject. */
@@ -234,7 +234,7 @@ export class Logins {
       await this.parts.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
       this.parts.log.info("disconnected a peer", { endpoint, why });
     } catch (error) {
-      this.parts.log.warn("a connection could not be cut yet", { endpoint, cause: error });
+      this.parts.log.warn("could not disconnect a peer", { endpoint, cause: error });
     }
   }
 

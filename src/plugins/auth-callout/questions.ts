@@ -89,7 +89,7 @@ export class Questions {
       await act(message, login);
     } catch (error) {
       // Without an answer nats-server denies the login.
-      this.#log.warn("a login request could not be read", { cause: error });
+      this.#log.warn("could not read a login request", { cause: error });
     }
   }
 

@@ -88,5 +88,5 @@ async function guardServer(
   });
   // There may be more offenders than one list contains, so list again at the next poll.
   if (over.length === lookedAt) last.subscriptions = Number.NEGATIVE_INFINITY;
-  await Promise.all(over.map(({ cid }) => logins.kick({ server, cid }, "it had too many subscriptions")));
+  await Promise.all(over.map(({ cid }) => logins.kick({ server, cid }, "too many subscriptions")));
 }

@@ -58,8 +58,8 @@ export async function dropUnasked({ system, answering, watched, wasAsked, drop, 
     await answering.flush();
     const unasked = waiting.filter((place) => !wasAsked(place));
     await Promise.all(unasked.map(drop));
-    if (unasked.length > 0) log.info(`dropped ${unasked.length} logins that arrived before unibus did`);
+    if (unasked.length > 0) log.info(`dropped ${unasked.length} logins that arrived before unibus was ready`);
   } catch (error) {
-    log.warn("could not look for logins that arrived before unibus did", { cause: error });
+    log.warn("could not check for logins that arrived before unibus was ready", { cause: error });
   }
 }

@@ -82,7 +82,7 @@ const hostShape = /^(\[[0-9a-f:.]{2,45}\]|[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_
 function checkHosts(hosts: readonly string[]): void {
   const wrong = hosts.find((host) => !hostShape.test(host));
   if (wrong === undefined) return;
-  const hint = "as in bus.example.org, bus.example.org:8443 or [2001:db8::1]:8470";
+  const hint = "for example bus.example.org, bus.example.org:8443 or [2001:db8::1]:8470";
   throw new UnibusError("invalid", `http.hosts: ${JSON.stringify(wrong)} is not a host or host:port (${hint})`);
 }
 
@@ -99,15 +99,16 @@ function refusalOf(
   }: { readonly names: readonly string[]; readonly otherUrl: string | null; readonly dial: string },
 ): string {
   const { hostname } = partsOf(host);
-  const said = `signed for ${JSON.stringify(host)}`;
-  const add = `add ${JSON.stringify(host)} to http.hosts if that is how this bus is reached`;
-  if (isLoopback(hostname) && otherUrl !== null) return `${said}, but this bus is ${otherUrl} (${dial}, or ${add})`;
+  const signed = `signed for ${JSON.stringify(host)}`;
+  const add = `add ${JSON.stringify(host)} to http.hosts if clients reach this bus by that name`;
+  if (isLoopback(hostname) && otherUrl !== null)
+    return `${signed}, but this bus answers to ${otherUrl} (${dial}, or ${add})`;
   if (isLoopback(hostname) || isPrivate(hostname)) {
-    const whom = isLoopback(hostname) ? "from this machine itself, with the bus's own port" : "from a private address";
-    return `${said}, which counts only ${whom} and without a proxy (${add})`;
+    const from = isLoopback(hostname) ? "from this machine, with the bus's own port," : "from a private address";
+    return `${signed}, which is accepted only ${from} and without a proxy (${add})`;
   }
-  const known = names.length === 0 ? "" : `, but this bus is ${names.join(", ")}`;
-  return `${said}${known} (dial a name of this bus, or ${add})`;
+  const known = names.length === 0 ? "" : `, but this bus answers to ${names.join(", ")}`;
+  return `${signed}${known} (dial a name of this bus, or ${add})`;
 }
 
 /** Returns the names of a site. `isCluster`: several nodes share names. Errors: invalid for a bad `http.hosts`. */
@@ -158,14 +159,14 @@ export function hostNames(site: Site, isCluster = false): HostNames {
       if (fixed.has(host)) return null;
       const names = accepted(from);
       if (names.includes(host)) return null;
-      const dial = `sign for it: --url ${site.publicUrl} --dial ${hostPort(loopbackNames[0] ?? "")}`;
-      return `the request is ${refused(host, fixed.size > 0 ? [...fixed] : names, dial)}`;
+      const dial = `sign for it with --url ${site.publicUrl} --dial ${hostPort(loopbackNames[0] ?? "")}`;
+      return `request ${refused(host, fixed.size > 0 ? [...fixed] : names, dial)}`;
     },
     isShared: (host) => fixed.has(host) || (isCluster && isLoopback(partsOf(host).hostname)),
     logins: loginNames,
     loginRefusal: (host, place, from) => {
       const names = loginNames(place, from);
-      return `the login is ${refused(host, names, `sign for ${names[0] ?? "its public name"}`)}`;
+      return `login ${refused(host, names, `sign for ${names[0] ?? "its public name"}`)}`;
     },
   };
 }

@@ -21,7 +21,7 @@ const Config = Type.Object(
         description: "enforce, soft or off",
       }),
     ),
-    stock_clients: Type.Optional(Type.Boolean({ description: "whether stock NATS tools with an nkey may log in" })),
+    stock_clients: Type.Optional(Type.Boolean({ description: "whether stock NATS tools may log in with an nkey" })),
   },
   { additionalProperties: false },
 );
@@ -66,7 +66,7 @@ async function signedCaller(head: RequestHead, parts: Parts): Promise<Identified
   if (!(await verifySignature(signed.signPub, signed.text, signed.sig))) {
     throw new UnibusError(
       "unauthenticated",
-      "invalid request signature (sign the text of kind request, exactly as sent)",
+      "invalid request signature (sign the unibus-request-v1 text exactly as sent)",
     );
   }
   await reserve?.admit("nonce", caller);
@@ -95,7 +95,8 @@ export default definePlugin({
   async setup({ config, site, log, now, onStop }, { users, shared, reserve }) {
     const mode: AuthMode = config.mode ?? "enforce";
     const { listener } = site;
-    const refuse = (what: string) => new UnibusError("invalid", `auth.mode: ${mode} ${what} (set it to enforce)`);
+    const refuse = (what: string) =>
+      new UnibusError("invalid", `auth.mode: ${mode} is not allowed ${what} (set it to enforce)`);
     if (mode !== "enforce" && listener.isPublic) throw refuse("on a public address");
     if (mode !== "enforce" && listener.tls) throw refuse("with TLS");
     const hosts = hostNames(site, shared !== undefined);
@@ -111,7 +112,7 @@ export default definePlugin({
           return await signedCaller(head, parts);
         } catch (error) {
           if (hasCode(error, "rate_limited") || hasCode(error, "unavailable")) throw error;
-          if (mode === "soft") log.warn("a request without a valid signature was let through", { cause: error });
+          if (mode === "soft") log.warn("allowed a request without a valid signature", { cause: error });
           return namedCaller(head, users);
         }
       },

@@ -34,7 +34,7 @@ export class LoginCheck {
     // Some clients send padded base64, as the older protocol did.
     const bytes = fromBase64Url(sig) ?? fromBase64(sig);
     if (key === null || bytes === null)
-      return { why: "the login has no nkey and signature (log in with a user's nkey)" };
+      return { why: "login without an nkey and signature (log in with a user's nkey)" };
     if (!nonceShape.test(nonce)) return { why: "the server's nonce is malformed" };
     const signPub = toHex(key);
     const fits = (text: string) => verifySignature(signPub, text, bytes);
@@ -47,7 +47,7 @@ export class LoginCheck {
       this.#recent = [host, ...this.#recent.filter((other) => other !== host)].slice(0, rememberedMax);
       return { signPub };
     }
-    if (!this.#explained.tryTake()) return { why: "the signature does not fit" };
+    if (!this.#explained.tryTake()) return { why: "invalid signature" };
     return { why: await this.#explain({ place, from, nonce }, fits) };
   }
 
@@ -67,11 +67,11 @@ export class LoginCheck {
     }
     for (const host of new Set([...hosts].map((host) => host.replace(/:\d+$/, "")))) {
       if (!(await fits(`unibus-nats-v1\n${host}\n${nonce}`))) continue;
-      return "the login is signed as unibus-nats-v1 (update the client: sign unibus-nats-v2, the host with its port)";
+      return "login signed as unibus-nats-v1 (update the client: sign unibus-nats-v2, the host with its port)";
     }
     if (!this.options.acceptsNonce && (await fits(nonce))) {
-      return "the login is signed over the bare nonce (set auth.stock_clients, or sign unibus-nats-v2)";
+      return "login signed over the bare nonce (set auth.stock_clients, or sign unibus-nats-v2)";
     }
-    return "the signature does not fit (sign unibus-nats-v2 with the host:port that was dialled)";
+    return "invalid signature (sign unibus-nats-v2 with the host:port that was dialled)";
   }
 }

@@ -87,12 +87,12 @@ export class NonceJournal {
       throw usedNonce();
     }
     if ((this.#counts.get(user) ?? 0) >= this.max.user) {
-      throw new UnibusError("rate_limited", "too many requests of this user (try again in a minute)", {
+      throw new UnibusError("rate_limited", "too many requests from this user (try again in a minute)", {
         retryAfterS: 5,
       });
     }
     if (this.#users.size >= this.max.all) {
-      throw new UnibusError("unavailable", "too many requests at the moment (try again)", { retryAfterS: 5 });
+      throw new UnibusError("unavailable", "server busy: too many requests (try again)", { retryAfterS: 5 });
     }
     if (this.#elapsedMs() - this.#since >= nonceLifeMs) this.#turn();
     this.#append(nonce, user, now + nonceLifeMs);
@@ -140,7 +140,9 @@ export class NonceJournal {
     } catch (error) {
       // A partial record would misalign all records after it.
       ftruncateSync(this.#file, this.#size);
-      throw new UnibusError("unavailable", "the server cannot write (is its disk full?)", { cause: error });
+      throw new UnibusError("unavailable", "the server cannot write its nonce journal (check its free disk space)", {
+        cause: error,
+      });
     }
   }
 

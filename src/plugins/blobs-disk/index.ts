@@ -134,7 +134,9 @@ class DiskBlobs implements BlobStore {
         }
       }
     } catch (error) {
-      throw new UnibusError("unavailable", "the blobs cannot be listed (see the folder's modes)", { cause: error });
+      throw new UnibusError("unavailable", "cannot list the blobs (check the permissions of their folder)", {
+        cause: error,
+      });
     }
   }
 

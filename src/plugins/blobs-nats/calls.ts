@@ -55,7 +55,7 @@ export interface Draft {
 
 /** The error for a call without a usable reply. */
 export function unanswered(cause: unknown): UnibusError {
-  return new UnibusError("unavailable", "the store of the blobs does not answer (try again)", { cause });
+  return new UnibusError("unavailable", "the blob store is unavailable (try again)", { cause });
 }
 
 /** Whether a reply is an error with one of the codes. */
@@ -136,7 +136,7 @@ export class Calls {
     const reply = await this.api<Answer>(`STREAM.MSG.GET.${stream}`, query);
     if (isCode(reply, blobCode.noMessage)) return null;
     const { message } = expectReply(reply);
-    if (message === undefined) throw unanswered("an answer without a message");
+    if (message === undefined) throw unanswered("a reply without a message");
     return { seq: message.seq, data: Buffer.from(message.data ?? "", "base64"), at: Date.parse(message.time) };
   }
 

@@ -32,7 +32,8 @@ export default definePlugin({
         // In the background, because only a version before 0.2.0 leaves charges to raise. A failure is retried at the
         // next start.
         blobs.raiseCharges().catch((cause: unknown) => {
-          if (!signal.aborted) log.warn("could not charge every blob yet what it costs at least", { cause });
+          if (!signal.aborted)
+            log.warn("could not raise every blob's charge to the minimum; retrying at the next start", { cause });
         });
         sweepEvery({ calls, log, now, signal });
       },

@@ -158,7 +158,7 @@ export class NatsBlobs implements BlobStore {
         this.#charges.note(owner, bytes);
         return { hash, isNew: true };
       }
-      if (reply === null) throw unanswered("the commit was not answered");
+      if (reply === null) throw unanswered("no reply to the commit");
       if (!isLost(reply)) expectReply(reply, blobCode.batchIncomplete, blobCode.tooManyBatches);
       await new Promise((resolve) => setTimeout(resolve, Math.random() * pauseMsMax));
     }
@@ -176,7 +176,7 @@ export class NatsBlobs implements BlobStore {
       { subject: subjects.open(upload.id), payload: state, headers: after(upload.marker) },
     ];
     return this.#calls.batch(drafts).catch((cause) => {
-      this.#log.warn("the commit of a blob was not answered", { cause });
+      this.#log.warn("no reply to the commit of a blob", { cause });
       return null;
     });
   }
@@ -189,7 +189,9 @@ export class NatsBlobs implements BlobStore {
 
   /** Gives up an uncommitted upload. A sweep removes it if this fails. */
   async #clear(upload: Upload): Promise<void> {
-    await upload.giveUp().catch((cause) => this.#log.debug("an upload is left for the sweep", { cause }));
+    await upload
+      .giveUp()
+      .catch((cause) => this.#log.debug("could not give up an upload: a sweep will remove it", { cause }));
   }
 
   async #entry(hash: string): Promise<BlobEntry | null> {
@@ -203,17 +205,17 @@ export class NatsBlobs implements BlobStore {
     let from = entry.first;
     for (let index = 1; index <= entry.chunks; index++) {
       const found = await this.#calls.next(blobStream, subjects.chunk(entry.upload), from);
-      if (found === null) throw this.#damaged(hash);
+      if (found === null) throw this.#corrupt(hash);
       hasher.update(found.data);
-      if (index === entry.chunks && hasher.digest("hex") !== hash) throw this.#damaged(hash);
+      if (index === entry.chunks && hasher.digest("hex") !== hash) throw this.#corrupt(hash);
       yield found.data;
       from = found.seq + 1;
     }
   }
 
-  #damaged(hash: string): UnibusError {
-    this.#log.error("a blob is damaged: its chunks are not what its name says", { hash });
-    return unanswered("a damaged blob");
+  #corrupt(hash: string): UnibusError {
+    this.#log.error("blob is corrupt: its chunks do not match its hash", { hash });
+    return unanswered("a corrupt blob");
   }
 
   /** Checks the free disk space. Errors: unavailable if blobs would use the part reserved for the control plane. */

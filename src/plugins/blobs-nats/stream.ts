@@ -66,7 +66,7 @@ async function openOnce(calls: Calls, replicas: number, mayMake: () => Promise<b
     calls.api<Info>(`STREAM.${verb}.${blobStream}`, body, timeoutMs);
   const info = expectReply(await call("INFO", {}, lookTimeoutMs), blobCode.streamNotFound);
   if (info.error !== undefined) {
-    if (!(await mayMake())) throw unanswered("another node makes the stream");
+    if (!(await mayMake())) throw unanswered("another node creates the stream");
     expectReply(await call("CREATE", configOf(replicas)));
     return;
   }
@@ -95,8 +95,8 @@ export async function openStream(calls: Calls, { replicas, leads, signal }: Open
     } catch (error) {
       if (!isUnibusError(error) || signal.aborted) throw error;
       if (performance.now() - begun > streamOpenTimeoutMs) {
-        const mend = "start the other nodes of the cluster, or see nats-server's log";
-        throw new UnibusError("unavailable", `the store of the blobs does not open (${mend})`, { cause: error });
+        const hint = "start the other nodes of the cluster, or check nats-server's log";
+        throw new UnibusError("unavailable", `cannot open the blob store (${hint})`, { cause: error });
       }
       await new Promise((resolve) => setTimeout(resolve, retryMs));
     }
@@ -124,7 +124,7 @@ export async function* listSubjects(calls: Calls, kind: keyof typeof subjects): 
     for (const [subject, count] of found) yield [subject.slice(prefix.length), count];
     offset += found.length;
     if (found.length === 0 || offset >= total) return;
-    if (pages === pagesMax) throw new UnibusError("unavailable", "there are too many blobs to list (see the docs)");
+    if (pages === pagesMax) throw new UnibusError("unavailable", "too many blobs to list (delete some)");
   }
 }
 

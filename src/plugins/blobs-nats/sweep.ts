@@ -25,9 +25,9 @@ export async function sweep({ calls, log, now, signal }: SweepParts): Promise<vo
     const state = Buffer.from(found.data).toString();
     if (state === "done") await purge(calls, subjects.open(upload));
     else if (state === "void" || now() - found.at > uploadAgeMsMax) {
-      log.info("removing an upload that broke off", { upload });
+      log.info("removing an aborted upload", { upload });
       // It has ended already: it was given up but its chunks may remain, or it was committed just now.
-      if (!(await giveUp(calls, upload, found.seq))) log.debug("it is over", { upload });
+      if (!(await giveUp(calls, upload, found.seq))) log.debug("the upload has already ended", { upload });
     }
   }
   for await (const [owner, count] of listSubjects(calls, "charge")) {
@@ -42,7 +42,7 @@ export function sweepEvery(parts: SweepParts): void {
     try {
       await sweep(parts);
     } catch (error) {
-      if (!parts.signal.aborted) parts.log.warn("a sweep of the blobs failed", { cause: error });
+      if (!parts.signal.aborted) parts.log.warn("blob sweep failed", { cause: error });
     }
     if (parts.signal.aborted) return;
     const timer = setTimeout(run, sweepEveryMs);

@@ -10,13 +10,13 @@ export type UploadState = "open" | "done" | "void";
 
 /** The error for an upload that a sweep gave up while its client was still sending. */
 function sweptAway(): UnibusError {
-  return unanswered("the upload was swept away");
+  return unanswered("a sweep removed the upload");
 }
 
 /** The sequence of a stored message. Errors: unavailable, with JetStream's error as the cause. */
 export function expectStored(reply: Stored): number {
   const { stream, seq } = expectReply(reply);
-  if (stream !== blobStream) throw unanswered(`an ack of ${stream}`);
+  if (stream !== blobStream) throw unanswered(`an ack from ${stream}`);
   return seq;
 }
 

@@ -13,7 +13,7 @@ import { UnibusError } from "../../wire/errors.ts";
 const Config = Type.Object(
   {
     bytes_per_user: Type.Optional(
-      Type.Integer({ minimum: blobBytesMin, description: "bytes of blobs that one user may bring" }),
+      Type.Integer({ minimum: blobBytesMin, description: "maximum bytes of blobs of one user" }),
     ),
   },
   { additionalProperties: false },
@@ -126,7 +126,7 @@ export default definePlugin({
           "/blobs",
           "signed",
           {
-            summary: "Stores a ciphertext: 201, or 200 when it is known",
+            summary: "Stores a ciphertext: 201, or 200 if it exists already",
             errors: ["quota"],
             stream: true,
             bodyBytesMax: blobBytesMax,
@@ -146,7 +146,7 @@ export default definePlugin({
           "/blobs/:hash",
           "signed",
           {
-            summary: "A ciphertext, as an attachment",
+            summary: "Returns a ciphertext as an attachment",
             errors: ["not_found"],
             params: BlobParams,
             replyType: "application/octet-stream",

@@ -8,7 +8,7 @@ import { DenialFile } from "./file.ts";
 const Config = Type.Object(
   {
     copy_to: Type.Optional(
-      Type.String({ minLength: 1, description: "a file outside the data directory that gets every line, too" }),
+      Type.String({ minLength: 1, description: "a file outside the data directory that gets a copy of every line" }),
     ),
   },
   { additionalProperties: false },

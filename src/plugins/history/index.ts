@@ -39,7 +39,7 @@ export default definePlugin({
           "/rooms/:id/history",
           "signed",
           {
-            summary: "The last frames of a room",
+            summary: "Returns the last frames of a room",
             cost: "history",
             errors: ["forbidden", "not_found", "gone"],
             params: RoomParams,

@@ -18,7 +18,7 @@ const tooMany = () => {
   return new UnibusError("rate_limited", message, { retryAfterS: 1 });
 };
 
-const tooSlow = () => new UnibusError("unavailable", "the message store does not answer in time (try again)");
+const tooSlow = () => new UnibusError("unavailable", "the message store timed out (try again)");
 
 /** A counting semaphore. Waiters acquire it in FIFO order. */
 class Turns {

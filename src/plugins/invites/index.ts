@@ -29,7 +29,7 @@ export default definePlugin({
           "/invites",
           "admin",
           {
-            summary: "Makes an invite",
+            summary: "Creates an invite",
             errors: ["quota"],
             body: api.CreateInvite,
             reply: api.InviteCreated,
@@ -44,7 +44,7 @@ export default definePlugin({
           "GET",
           "/invites",
           "admin",
-          { summary: "Pending invites", cost: "list", reply: api.InviteList },
+          { summary: "Lists pending invites", cost: "list", reply: api.InviteList },
           async () => ({
             invites: (await invites.pending()).map(({ id, handle, role, createdAt, expiresAt }) => ({
               ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },

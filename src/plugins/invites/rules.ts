@@ -81,7 +81,7 @@ export class InviteRules implements Invites {
     const isPending = (await this.#store.getInvite(id))?.usedAt === null;
     if (isPending) await this.#denials?.note("invite-cancelled", id);
     if (isPending && (await this.#store.deleteInvite(id))) return;
-    throw new UnibusError("not_found", "no such pending invite (see the list of invites)");
+    throw new UnibusError("not_found", "no such pending invite (see GET /invites)");
   }
 
   async redeem(redeemer: Redeemer): Promise<UserRecord> {
@@ -123,7 +123,7 @@ export class InviteRules implements Invites {
   /** Handles a used invite: the same keys get the same answer again for a limited time. */
   async #resume(invite: InviteRecord, keys: KexOwner & { readonly at: number }): Promise<UserRecord> {
     const isSame = invite.usedSignPub === keys.signPub && invite.usedKexPub === keys.kexPub;
-    const used = new UnibusError("conflict", "this invite is used (ask for a new link)");
+    const used = new UnibusError("conflict", "this invite has already been used (ask for a new link)");
     if (!isSame || keys.at - (invite.usedAt ?? 0) >= resumeMs) throw used;
     const made = await this.#madeBy(invite, keys);
     if (made !== null) {

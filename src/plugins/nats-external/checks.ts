@@ -19,8 +19,8 @@ interface AccountInfo {
   readonly imports?: readonly Crossing[];
 }
 
-const refuse = (what: string, mend: string): UnibusError =>
-  new UnibusError("invalid", `nats-external: ${what} (${mend}; see the configuration in docs/operate.md)`);
+const refuse = (what: string, hint: string): UnibusError =>
+  new UnibusError("invalid", `nats-external: ${what} (${hint}; see docs/operate.md)`);
 
 const asText = ({ type, subject }: Crossing): string => `${type} ${subject}`;
 
@@ -34,9 +34,9 @@ function wantedCrossings(namespaces: readonly string[]): string[] {
 async function accountOf(system: NatsConnection, name: string): Promise<AccountInfo> {
   const ask = system.request(`$SYS.REQ.ACCOUNT.${name}.INFO`, "", { timeout: askTimeoutMs });
   const reply = await ask.catch(() => null);
-  if (reply === null) throw refuse("the credentials of SYS are not of the system account", "see system_account");
+  if (reply === null) throw refuse("the SYS credentials do not belong to the system account", "check system_account");
   const data = reply.json<{ data?: AccountInfo | null }>().data ?? null;
-  if (data === null) throw refuse(`no account ${name}`, "create it");
+  if (data === null) throw refuse(`account ${name} does not exist`, "create it");
   return data;
 }
 
@@ -47,8 +47,8 @@ async function checkAccount(connections: Connections, account: InternalAccount):
   const found = reply?.json<{ data?: { account?: string } }>().data?.account;
   if (account === "SYS" || found === account) return;
   throw refuse(
-    `the credentials of ${account} are in account ${found ?? "unknown"}`,
-    `give them to a user of ${account}`,
+    `the ${account} credentials belong to account ${found ?? "unknown"}`,
+    `use those of a user of ${account}`,
   );
 }
 
@@ -62,7 +62,7 @@ function checkCrossings(bus: AccountInfo, peers: AccountInfo, namespaces: readon
     if (!imported.includes(crossing)) throw refuse(`PEERS does not import ${crossing}`, "import it from BUS");
   }
   const other = [...exported, ...imported].find((crossing) => !wanted.includes(crossing));
-  if (other !== undefined) throw refuse(`${other} crosses between BUS and PEERS`, "remove that export or import");
+  if (other !== undefined) throw refuse(`BUS and PEERS also share ${other}`, "remove that export or import");
 }
 
 /** Checks that auth callout works: an unknown client logs in, and the request must arrive. */
@@ -86,7 +86,7 @@ async function checkCallout(connections: Connections): Promise<void> {
   const isAsked = await Promise.race([heard, tried.then(() => false)]);
   listening.unsubscribe();
   if (nonce === undefined) throw refuse("the servers send no nonce to sign", "give any account a user with an nkey");
-  if (!isAsked) throw refuse("the servers do not ask unibus who may log in", "set authorization.auth_callout");
+  if (!isAsked) throw refuse("the servers send no auth callout requests to unibus", "set authorization.auth_callout");
 }
 
 /** Checks that existing servers can carry unibus. Errors: invalid, naming what is missing; unavailable. */
@@ -97,10 +97,11 @@ export async function checkServers(connections: Connections, namespaces: readonl
   const named = async (name: string) => [name, await accountOf(system, name)] as const;
   const [bus, ctl, peers] = await Promise.all([named("BUS"), named("CTL"), named("PEERS")]);
   for (const [name, { jetstream_enabled }] of [bus, ctl]) {
-    if (jetstream_enabled !== true) throw refuse(`account ${name} has no JetStream`, `give ${name} a JetStream limit`);
+    if (jetstream_enabled !== true)
+      throw refuse(`JetStream is disabled for account ${name}`, `give ${name} a JetStream limit`);
   }
   if (peers[1].jetstream_enabled === true) {
-    throw refuse("account PEERS has JetStream, which would let peers into rooms", "take it from PEERS");
+    throw refuse("JetStream is enabled for account PEERS, which would let peers into rooms", "disable it there");
   }
   checkCrossings(bus[1], peers[1], namespaces);
   await checkCallout(connections);

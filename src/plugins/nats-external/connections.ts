@@ -22,11 +22,11 @@ function whyNot(account: InternalAccount, servers: readonly string[], isThere: b
   const code = (cause as { code?: string } | null)?.code ?? "";
   const where = `nats-external: ${servers.join(", ")}`;
   if (isThere || code === "AUTHORIZATION_VIOLATION" || code === "AUTHENTICATION_EXPIRED") {
-    const mend = `see nats-external.credentials.${account}, and auth_users of the server's auth_callout`;
-    return new UnibusError("invalid", `${where}: the credentials of ${account} are not let in (${mend})`, { cause });
+    const hint = `check nats-external.credentials.${account}, and auth_users in the servers' auth_callout`;
+    return new UnibusError("invalid", `${where}: the ${account} credentials were refused (${hint})`, { cause });
   }
-  const mend = "see nats-external.servers, and ca where the servers have TLS";
-  return new UnibusError("unavailable", `${where}: no server answers (${mend})`, { cause });
+  const hint = "check nats-external.servers, and nats-external.ca if the servers use TLS";
+  return new UnibusError("unavailable", `${where}: no server answers (${hint})`, { cause });
 }
 
 /** Unibus's own connections to existing servers: one for each account, reconnecting until closed. */
@@ -103,7 +103,7 @@ export class Connections {
       if (type === Events.Disconnect) this.#down.add(account);
       if (type === Events.Reconnect) {
         this.#down.delete(account);
-        this.#log.info("connected to a nats-server again", { account });
+        this.#log.info("reconnected to a nats-server", { account });
       }
     }
   }

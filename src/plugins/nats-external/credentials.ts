@@ -20,8 +20,8 @@ export function readCredentials(setting: string, file: string): Authenticator {
   if (/^SU[A-Z2-7]{56}$/.test(text)) return nkeyAuthenticator(Buffer.from(text));
   const [user, password, ...more] = text.split(/\r?\n/);
   if (user && password && more.length === 0) return usernamePasswordAuthenticator(user, password);
-  const forms = "a .creds file, the seed of a user nkey, or a user name and a password, a line each";
-  throw new UnibusError("invalid", `${setting}: ${file} holds no credentials (${forms})`);
+  const forms = "use a .creds file, the seed of a user nkey, or a user name and a password on separate lines";
+  throw new UnibusError("invalid", `${setting}: ${file} contains no credentials (${forms})`);
 }
 
 /** Reads the key that signs auth callout responses, the seed of an account nkey (`SA...`). Errors: invalid. */
@@ -37,6 +37,6 @@ export function readIssuer(setting: string, file: string): Nats["issuer"] {
   }
   throw new UnibusError(
     "invalid",
-    `${setting}: ${file} is not the seed of an account nkey (make one: nk -gen account)`,
+    `${setting}: ${file} is not the seed of an account nkey (create one with nk -gen account)`,
   );
 }

@@ -14,18 +14,22 @@ import { readCredentials, readIssuer } from "./credentials.ts";
 const File = Type.String({ minLength: 1 });
 const Config = Type.Object(
   {
-    servers: Type.String({ minLength: 1, description: "nats:// or tls:// URLs, a comma between them" }),
+    servers: Type.String({ minLength: 1, description: "nats:// or tls:// URLs, separated by commas" }),
     credentials: Type.Object(
       { BUS: File, CTL: File, AUTH: File, SYS: File },
-      { additionalProperties: false, description: "by account the file by which unibus logs in" },
+      { additionalProperties: false, description: "the credentials file for each account" },
     ),
-    issuer_seed_file: Type.String({ minLength: 1, description: "the seed of the auth callout's issuer" }),
-    ca: Type.Optional(Type.String({ minLength: 1, description: "who vouches for the servers' certificates, PEM" })),
-    namespaces: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "further first tokens" })),
+    issuer_seed_file: Type.String({ minLength: 1, description: "the file of the auth callout issuer's seed" }),
+    ca: Type.Optional(
+      Type.String({ minLength: 1, description: "the file of the authority of the servers' certificates, PEM" }),
+    ),
+    namespaces: Type.Optional(
+      Type.Array(Type.String(), { maxItems: 64, description: "additional first tokens of room subjects" }),
+    ),
     advertise: Type.Optional(
       Type.Object(
         { nats: Type.Array(Type.String(), { maxItems: 16 }), ws: Type.Array(Type.String(), { maxItems: 16 }) },
-        { additionalProperties: false, description: "the URLs that peers dial, where they are others than servers" },
+        { additionalProperties: false, description: "the URLs that peers dial, if they differ from servers" },
       ),
     ),
   },
@@ -39,16 +43,17 @@ const serversAgeMsMax = 5_000;
 
 function serverUrls(text: string, site: Site): string[] {
   const urls = text.split(",").map((url) => url.trim());
-  for (const url of urls) {
+  for (const [index, url] of urls.entries()) {
     const [, scheme, rest = ""] = /^(nats|tls):\/\/([^/@]+)\/?$/.exec(url) ?? [];
     const address = parseAddress(rest);
     if (address === null) {
-      const form = "as in tls://nats.example.org:4222, without a password";
-      throw new UnibusError("invalid", `nats-external.servers: not a NATS URL (${form})`);
+      // The URL itself is not quoted: it may contain a password.
+      const hint = "for example tls://nats.example.org:4222, without a password";
+      throw new UnibusError("invalid", `nats-external.servers: entry ${index + 1} is not a NATS URL (${hint})`);
     }
     if (scheme === "tls" || isLoopback(address.hostname) || site.listener.allowCleartext) continue;
-    const mend = "use tls://, or set http.allow_cleartext";
-    throw new UnibusError("invalid", `nats-external.servers: ${url} goes beyond this machine without TLS (${mend})`);
+    const hint = "use tls://, or set http.allow_cleartext";
+    throw new UnibusError("invalid", `nats-external.servers: ${url} leaves this machine without TLS (${hint})`);
   }
   return urls.map((url) => url.replace(/\/$/, ""));
 }
@@ -97,7 +102,7 @@ export default definePlugin({
     const namespaces = allNamespaces(config.namespaces ?? []);
     const ca = config.ca ?? null;
     if (ca !== null && !existsSync(ca)) {
-      throw new UnibusError("invalid", `nats-external.ca: ${ca} is not there (name a PEM file)`);
+      throw new UnibusError("invalid", `nats-external.ca: ${ca} does not exist (name a PEM file)`);
     }
     const issuer = readIssuer("nats-external.issuer_seed_file", config.issuer_seed_file);
     const read = (account: InternalAccount) =>
@@ -122,7 +127,7 @@ export default definePlugin({
       posture: { durability: "external", cluster: "external" },
       info: () => ({ nats: [...urls.nats], ws: [...urls.ws], namespaces: [...namespaces] }),
       async health() {
-        if (!connections.isUp) return { ok: false, detail: "no connection to a nats-server" };
+        if (!connections.isUp) return { ok: false, detail: "not connected to a nats-server" };
         await (await connections.get("SYS")).flush();
         return { ok: true };
       },

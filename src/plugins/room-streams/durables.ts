@@ -95,7 +95,7 @@ export class Durables {
       else await this.#remove(place);
       is = isWanted;
     }
-    throw new UnibusError("unavailable", "this durable changes too often (try again)");
+    throw new UnibusError("unavailable", "this durable is being changed too often (try again)");
   }
 
   async #isWanted({ roomId, endpoint, device }: Place): Promise<boolean> {
@@ -142,7 +142,7 @@ export class Durables {
         await this.settleNow(next.roomId);
       } catch (error) {
         if (signal.aborted) break;
-        log.warn("the durables of a room could not be settled yet", { room_id: next.roomId, cause: error });
+        log.warn("could not settle the durables of a room; retrying", { room_id: next.roomId, cause: error });
         this.#unsettled.set(next.roomId, next);
         await new Promise((resolve) => setTimeout(resolve, retryMs).unref());
       }

@@ -65,7 +65,7 @@ interface BatchedRead {
 
 /** The error for a missing or unusable reply of JetStream. */
 export function unanswered(cause: unknown): UnibusError {
-  return new UnibusError("unavailable", "the message store does not answer (try again)", { cause });
+  return new UnibusError("unavailable", "the message store is unavailable (try again)", { cause });
 }
 
 interface Headers {

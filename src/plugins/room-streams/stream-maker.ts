@@ -64,7 +64,7 @@ export class StreamMaker {
     const [made] = await Promise.allSettled([this.#createElected(room)]);
     if (await this.#isDeleted(room.roomId)) {
       await this.remove(room.roomId);
-      throw new UnibusError("gone", "this room was deleted (its id is never used again)");
+      throw new UnibusError("gone", "this room was deleted (create another one)");
     }
     if (made.status === "rejected") throw made.reason;
     return made.value;

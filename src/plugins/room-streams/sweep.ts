@@ -72,7 +72,7 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts
     if (info.error !== undefined || now() - Date.parse(info.created) < orphanAgeMs || !isUlid(roomId)) continue;
     // The rows were read after the list of streams: a room created since then has a row by now.
     if ((await rooms.getRoom(roomId)) !== null) continue;
-    log.warn("removing a stream that belongs to no room", { stream: name });
+    log.warn("removing a stream without a room", { stream: name });
     await streams.remove(roomId);
   }
 }
@@ -85,7 +85,7 @@ export function sweepEvery(parts: SweepParts): void {
       await sweep(parts, isFirst);
       isFirst = false;
     } catch (error) {
-      if (!parts.signal.aborted) parts.log.warn("a sweep of the streams failed", { cause: error });
+      if (!parts.signal.aborted) parts.log.warn("stream sweep failed", { cause: error });
     }
     if (parts.signal.aborted) return;
     const timer = setTimeout(run, sweepEveryMs);

@@ -140,7 +140,7 @@ export class Bucket<T> {
     const reply = await this.#calls.read<MessageReply>(`STREAM.MSG.GET.${this.#stream}`, query);
     if (isCode(reply, kvCode.noMessage)) return { value: null, revision: 0, at: 0, bytes: 0 };
     const { message } = expectReply(reply);
-    if (message === undefined) throw unanswered("an answer without a message");
+    if (message === undefined) throw unanswered("a reply without a message");
     const { seq: revision, time, data, hdrs } = message;
     const at = Date.parse(time);
     if (isMarker(hdrs)) return { value: null, revision, at, bytes: 0 };
@@ -287,7 +287,7 @@ export class Bucket<T> {
   }
 
   #stored({ stream, seq }: { readonly stream: string; readonly seq: number }): number {
-    if (stream !== this.#stream) throw unanswered(`an ack of ${stream}`);
+    if (stream !== this.#stream) throw unanswered(`an ack from ${stream}`);
     return seq;
   }
 }

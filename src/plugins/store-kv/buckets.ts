@@ -55,11 +55,11 @@ async function open(calls: Calls, name: string, replicas: number, mayMake: () =>
     );
   const info = expectReply(await call("INFO", {}), kvCode.streamNotFound);
   if (info.error !== undefined) {
-    if (!(await mayMake())) throw unanswered("another node makes the bucket");
+    if (!(await mayMake())) throw unanswered("another node creates the bucket");
     const made = await call("CREATE", wanted);
     if (isCode(made, kvCode.replicasNotSupported)) {
-      const mend = "set it to 1, or give nats-server a cluster";
-      throw new UnibusError("invalid", `store-kv.replicas is ${replicas}, but this is not a cluster (${mend})`);
+      const hint = "set it to 1, or run nats-server in a cluster";
+      throw new UnibusError("invalid", `store-kv.replicas: ${replicas} replicas need a cluster (${hint})`);
     }
     // If another node created it in the meantime, this fails, and the next attempt finds it.
     expectReply(made);
@@ -98,8 +98,8 @@ export async function openBuckets(calls: Calls, options: OpenBuckets): Promise<v
       } catch (error) {
         if (!isUnibusError(error) || error.code !== "unavailable" || signal.aborted) throw asUnibusError(error);
         if (performance.now() > end) {
-          const mend = "start the other nodes of the cluster, or see nats-server's log";
-          throw new UnibusError("unavailable", `cannot open the key-value store (${mend})`, { cause: error });
+          const hint = "start the other nodes of the cluster, or check nats-server's log";
+          throw new UnibusError("unavailable", `cannot open the key-value store (${hint})`, { cause: error });
         }
         if (!isTold) onWait(error);
         isTold = true;

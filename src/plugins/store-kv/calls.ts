@@ -177,7 +177,7 @@ export class Calls {
       this.#free -= 1;
       return;
     }
-    if (this.#waiting.length >= callsWaitingMax) throw new Error("too many calls wait");
+    if (this.#waiting.length >= callsWaitingMax) throw new Error("too many calls are waiting");
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiting.push(resolve);
     await promise;

@@ -144,7 +144,7 @@ export class Follower<I extends Image> {
       if (await life.reached(seq)) return life.image;
       if (life.isOver) vain += 1;
     }
-    throw unanswered(`the index of ${this.#followed.name} does not follow the bucket`);
+    throw unanswered(`the index of ${this.#followed.name} does not catch up with the bucket`);
   }
 
   /** The sequence of the last write; 0 if there is none. */

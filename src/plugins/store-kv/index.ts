@@ -14,7 +14,7 @@ import { openKvStore } from "./store.ts";
 const Config = Type.Object(
   {
     replicas: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 5, default: 1, description: "copies of each bucket, when it is made" }),
+      Type.Integer({ minimum: 1, maximum: 5, default: 1, description: "the number of replicas of each new bucket" }),
     ),
   },
   { additionalProperties: false },
@@ -33,7 +33,7 @@ export default definePlugin({
   provides: { RoomStore, UserStore, InviteStore, Snapshot, WayBackStore, SharedNonces, Replicas, StoreReserve },
   requires: { nats: Nats },
   async setup({ config, log, now, signal, onStop }, { nats }) {
-    const onWait = (cause: unknown) => log.warn("the store's buckets do not open yet; trying again", { cause });
+    const onWait = (cause: unknown) => log.warn("cannot open the store's buckets yet; retrying", { cause });
     const store = await openKvStore(await nats.connection("CTL"), {
       replicas: config.replicas ?? 1,
       leads: () => nats.leads(),

@@ -134,7 +134,7 @@ export function createInvites(kv: InviteBuckets): InviteStore {
         if (!(await reserve())) return false;
       }
       if ((await kv.invites.create(invite.id, invite)) !== null) return true;
-      throw new UnibusError("conflict", `the invite ${invite.id} is there already (make another token)`);
+      throw new UnibusError("conflict", `invite ${invite.id} already exists (create another token)`);
     },
     async getInvite(id) {
       return (await kv.invites.get(id)).value;

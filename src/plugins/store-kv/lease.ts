@@ -35,7 +35,7 @@ export class Lease {
       const result = await read();
       if (performance.now() < this.#until) return result;
     }
-    throw unanswered("the reads outlast the lease");
+    throw unanswered("the reads took longer than the lease");
   }
 
   /** Renews the lease early in the background, and waits only if it has expired. */

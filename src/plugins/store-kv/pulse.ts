@@ -42,7 +42,8 @@ function nanosecondsOf(time: string): string {
 export async function readPulse(calls: Calls, stream: string): Promise<Pulse> {
   const info = expectReply(await calls.call<InfoReply>(`STREAM.INFO.${stream}`, {}, pulseTimeoutMs));
   const { created, config, state, cluster } = info;
-  if (config.num_replicas > 1 && cluster?.leader_since === undefined) throw unanswered("an answer of no leader");
+  if (config.num_replicas > 1 && cluster?.leader_since === undefined)
+    throw unanswered("the reply did not come from a leader");
   return {
     reign: `${created} ${cluster?.leader} ${cluster?.leader_since}`,
     seq: state.last_seq,

@@ -245,7 +245,8 @@ export class RoomChanges implements Changes {
     const { roomId, epoch } = room;
     const before = entry.keys;
     if (keys.length === 0) return { epochKeys: before, made: noPages };
-    if (keys.some((key) => key.epoch !== epoch)) throw new TypeError("a change brings keys of the room's epoch");
+    if (keys.some((key) => key.epoch !== epoch))
+      throw new TypeError("the keys of a change must be of the room's epoch");
     const isSame = before?.epoch === epoch;
     const { sealed, by } = sealedKeys(keys, isSame ? before.by : keys[0]?.chargedTo);
     if (before !== null && !isSame) await this.#kv.fileKeys(entry, { ...before, asOf: revision });

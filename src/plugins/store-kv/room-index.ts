@@ -58,7 +58,7 @@ const without = (rooms: ByRoom, roomId: string): ByRoom =>
 
 function checkSize(rooms: ByRoom): ByRoom {
   if (Object.keys(rooms).length <= roomsMax) return rooms;
-  throw new UnibusError("quota", `nobody can be in more than ${roomsMax} rooms (leave one)`);
+  throw new UnibusError("quota", `a user can be in at most ${roomsMax} rooms (leave one)`);
 }
 
 /**

@@ -137,7 +137,7 @@ export async function makeRoom(
   }
   await discard(parts, made, entry, claimed);
   await checkFresh(parts, roomId);
-  throw new UnibusError("unavailable", "the room's id was taken and freed meanwhile (try again)");
+  throw new UnibusError("unavailable", "the room's id was taken and freed in the meantime (try again)");
 }
 
 /** Undoes the writes of a room that lost its id to another one. Anything left behind is harmless. */

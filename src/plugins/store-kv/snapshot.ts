@@ -81,7 +81,10 @@ class Import {
   #takePart(row: Extract<SnapshotRow, { readonly roomId: string }>): void {
     const room = this.#room;
     if (room?.room.roomId !== row.roomId) {
-      throw new UnibusError("invalid", `a part of the room ${row.roomId} does not follow its room (sort the rows)`);
+      throw new UnibusError(
+        "invalid",
+        `a ${row.kind} row of room ${row.roomId} does not follow its room row (sort the rows)`,
+      );
     }
     if (row.kind === "stay") room.stays.push(row.stay);
     else if (row.kind === "key") room.keys.push(row.key);
@@ -129,14 +132,14 @@ export function createSnapshot(parts: SnapshotParts): Snapshot {
       await putRoster(parts.userKv, admins);
     },
     async backup(file) {
-      if (existsSync(file)) throw new UnibusError("conflict", `${file} is there already (choose another file)`);
+      if (existsSync(file)) throw new UnibusError("conflict", `${file} already exists (choose another file)`);
       const part = `${file}.${crypto.randomUUID()}.part`;
       try {
         await writeLines(part, rowsOf(parts));
         renameSync(part, file);
       } catch (error) {
         if (isUnibusError(error)) throw error;
-        throw new UnibusError("unavailable", `${file} cannot be written (it must be in a folder with free space)`, {
+        throw new UnibusError("unavailable", `cannot write ${file} (choose a writable folder with free space)`, {
           cause: error,
         });
       } finally {

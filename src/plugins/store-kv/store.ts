@@ -56,7 +56,7 @@ type Operation = (...values: readonly unknown[]) => Promise<unknown>;
 
 /** Gives every operation of an interface a timeout. Those named in `longer` get the longer one. */
 function bounded<P extends Port>(port: P, longer: readonly (keyof P)[] = []): P {
-  const late = () => unanswered("the operation took too long");
+  const late = () => unanswered("the operation timed out");
   const limits = Object.entries(port).map(([name, operation]: [string, Operation]) => {
     const ms = longer.includes(name as keyof P) ? changeTimeoutMs : opTimeoutMs;
     const limited: Operation = (...values) =>

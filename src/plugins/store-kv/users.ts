@@ -69,7 +69,7 @@ export function createUsers(kv: UserBuckets, index: UserIndex): UserStore {
     async insertUser({ revision: _, ...user }) {
       await note(kv, [user.signPub]);
       if ((await kv.users.create(user.endpoint, user)) !== null) return;
-      throw new UnibusError("conflict", `the key ${user.signPub} is a user already (change that one)`);
+      throw new UnibusError("conflict", `the key ${user.signPub} already belongs to a user (change that one)`);
     },
     async replaceUser({ revision, ...user }) {
       // A compare-and-set on revision 0 would create a missing user.

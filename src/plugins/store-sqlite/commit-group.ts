@@ -170,7 +170,7 @@ class Writer implements CommitGroup {
 
   write<T>(work: () => T): Promise<T> {
     if (this.#waiting.length >= writesWaitingMax) {
-      return Promise.reject(new UnibusError("unavailable", "too many writes wait for the store (try again)"));
+      return Promise.reject(new UnibusError("unavailable", "store busy: too many writes are waiting (try again)"));
     }
     return new Promise<T>((resolve, reject) => {
       const attempt = () => {
@@ -201,7 +201,7 @@ class Writer implements CommitGroup {
     if (this.#failure !== null) return this.#failure;
     if (this.#slowMs === null) return null;
     const seconds = (this.#slowMs / 1_000).toFixed(1);
-    return `the last commit of the store took ${seconds} s (see what else uses its disk, or whether the disk fails)`;
+    return `the store's last commit took ${seconds} s (check the disk and what else uses it)`;
   }
 
   #schedule(later: (run: () => void) => unknown): void {

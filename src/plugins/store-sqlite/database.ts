@@ -67,10 +67,7 @@ function enterWal(native: Native, file: string): void {
     try {
       const mode = native.query<{ journal_mode: string }, []>("PRAGMA journal_mode = WAL").get()?.journal_mode;
       if (mode === "wal") return;
-      throw new UnibusError(
-        "unavailable",
-        `${file}: its filesystem does not support SQLite's WAL (use a folder on a local disk)`,
-      );
+      throw new UnibusError("unavailable", `${file}: the filesystem does not support SQLite WAL (use a local disk)`);
     } catch (error) {
       if (!isBusy(error) || tries === walTriesMax) throw error;
       Bun.sleepSync(walRetryMs);

@@ -10,23 +10,23 @@ interface Fault {
 
 const busy: Fault = {
   message: "the store is busy",
-  what: (file) => `another process holds the database ${file}`,
+  what: (file) => `another process has locked the database ${file}`,
   hint: "let it finish, or stop it",
 };
 const damaged: Fault = {
-  message: "the store is damaged",
-  what: (file) => `${file} is damaged or not a SQLite database`,
-  hint: "stop unibus and put a backup in its place",
+  message: "the store is corrupt",
+  what: (file) => `${file} is corrupt or not an SQLite database`,
+  hint: "stop unibus and restore a backup",
 };
 const unopened: Fault = {
-  message: "the store cannot be opened",
-  what: (file) => `${file} cannot be opened`,
-  hint: "it must be a file, in a folder that exists and is writable",
+  message: "cannot open the store",
+  what: (file) => `cannot open ${file}`,
+  hint: "use a file in a folder that exists and is writable",
 };
 const unknown: Fault = {
   message: "the store is unavailable",
-  what: (file) => `the database ${file} does not answer`,
-  hint: "the cause says why",
+  what: (file) => `the database ${file} failed`,
+  hint: "see the cause",
 };
 
 /** Faults by SQLite's primary result code. */
@@ -36,17 +36,17 @@ const faults: Readonly<Record<number, Fault>> = {
   8: {
     message: "the store is read-only",
     what: (file) => `the database ${file} is read-only`,
-    hint: "make it and its folder writable for the user who runs unibus",
+    hint: "make it and its folder writable for the user that runs unibus",
   },
   10: {
-    message: "the store's disk does not answer",
-    what: (file) => `the disk that holds ${file} fails`,
+    message: "the store's disk failed",
+    what: (file) => `I/O error on the disk of ${file}`,
     hint: "check the disk, then restart unibus",
   },
   11: damaged,
   13: {
     message: "the store's disk is full",
-    what: (file) => `the disk that holds ${file} is full`,
+    what: (file) => `the disk of ${file} is full`,
     hint: "free some space; no restart is needed",
   },
   14: unopened,
@@ -63,7 +63,7 @@ function faultOf(error: unknown): Fault {
   return isFileSystem ? unopened : unknown;
 }
 
-const mend = ({ what, hint }: Fault, file: string): string => `${what(file)} (${hint})`;
+const sentence = ({ what, hint }: Fault, file: string): string => `${what(file)} (${hint})`;
 
 /** What a native error means and how to fix it, safe to show: it names no file. */
 export function shownFault(error: unknown): string {
@@ -85,11 +85,11 @@ export function isBusy(error: unknown): boolean {
 export function portError(file: string, error: unknown): UnibusError {
   if (isUnibusError(error)) return error;
   const fault = faultOf(error);
-  return new UnibusError("unavailable", fault.message, { cause: new Error(mend(fault, file), { cause: error }) });
+  return new UnibusError("unavailable", fault.message, { cause: new Error(sentence(fault, file), { cause: error }) });
 }
 
 /** Maps a native error of opening or copying a file to one sentence that names the file and the fix. */
 export function fileError(file: string, error: unknown): UnibusError {
   if (isUnibusError(error)) return error;
-  return new UnibusError("unavailable", mend(faultOf(error), file), { cause: error });
+  return new UnibusError("unavailable", sentence(faultOf(error), file), { cause: error });
 }

@@ -31,7 +31,7 @@ const Config = Type.Object(
       Type.String({
         pattern: "^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
         default: fileDefault,
-        description: "the database's name in the data directory",
+        description: "the file name of the database in the data directory",
       }),
     ),
   },

@@ -38,7 +38,7 @@ export function createInvites({ native, read, write }: Database): InviteStore {
       return write(() => {
         if (invite.usedAt === null && (countPending.get()?.count ?? 0) >= pendingMax) return false;
         if (insert.run({ ...invite }).changes === 1) return true;
-        throw new UnibusError("conflict", `the invite ${invite.id} is there already (make another token)`);
+        throw new UnibusError("conflict", `invite ${invite.id} already exists (create another token)`);
       });
     },
     async getInvite(id) {

@@ -30,7 +30,7 @@ export function refreshLooks(native: Native, file: string, log: Log | undefined)
   const step = native.transaction(() => {
     const users = stale.all(looksVersion);
     for (const { signPub, handle } of users) update.run({ signPub, ...looksBinding(handle) });
-    log?.info(`computed the looks of ${users.length} handles`, { file, version: looksVersion });
+    log?.info(`recomputed the look-alike keys of ${users.length} handles`, { file, version: looksVersion });
   });
   step.immediate();
 }

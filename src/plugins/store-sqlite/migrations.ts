@@ -31,10 +31,10 @@ export function migrate(native: Native, file: string, options: { log?: Log | und
     const newest = native.query<{ id: number | null }, []>("SELECT max(id) AS id FROM migrations").get();
     const applied = newest?.id ?? 0;
     if (applied > migrations.length) {
-      const versions = `it has migration ${applied}, this one knows ${migrations.length}`;
+      const versions = `it has migration ${applied}, this version knows ${migrations.length}`;
       throw new UnibusError(
         "unavailable",
-        `the database ${file} belongs to a newer unibus: ${versions} (start the newer one, or restore a backup)`,
+        `the database ${file} is from a newer unibus: ${versions} (start that version, or restore a backup)`,
       );
     }
     const record = native.query<never, [number, string, number]>(

@@ -175,7 +175,7 @@ function createInsert(database: Database): RoomStore["insertRoom"] {
 }
 
 /** Rolls back a change that came too late: the only remaining owner has left since. */
-const noOwnerIn = new UnibusError("conflict", "no owner would be in the room (read it again)");
+const noOwnerIn = new UnibusError("conflict", "the room would have no owner left (read it again)");
 
 function createChanges(database: Database): Changes {
   const { native, write } = database;

@@ -148,7 +148,7 @@ export function createSnapshot({ native, file, write, alone, freeze }: Database)
       await write(() => makeRoster.run());
     },
     async backup(copy) {
-      if (existsSync(copy)) throw new UnibusError("conflict", `${copy} is there already (choose another file)`);
+      if (existsSync(copy)) throw new UnibusError("conflict", `${copy} already exists (choose another file)`);
       const part = `${copy}.part`;
       try {
         alone(() => vacuumInto.run(part));

@@ -69,7 +69,7 @@ export function createUsers({ native, read, write }: Database): UserStore {
     insertUser(user) {
       return write(() => {
         if (insert.run(userBinding(user)).changes === 1) return;
-        throw new UnibusError("conflict", `the key ${user.signPub} is a user already (change that one)`);
+        throw new UnibusError("conflict", `the key ${user.signPub} already belongs to a user (change that one)`);
       });
     },
     replaceUser({ endpoint: _, ...user }) {

@@ -52,7 +52,7 @@ function userRoutes(store: UserStore): Route[] {
       "/directory",
       "signed",
       {
-        summary: "Active users, or those that a filter names",
+        summary: "Lists the active users that match the filters",
         cost: "list",
         query: DirectoryQuery,
         reply: Directory,
@@ -67,7 +67,7 @@ function userRoutes(store: UserStore): Route[] {
       "PUT",
       "/users/me/keys",
       "signed",
-      { summary: "One's own kex key, once", errors: ["not_found", "conflict"], body: PutKeys },
+      { summary: "Sets your own kex key, once", errors: ["not_found", "conflict"], body: PutKeys },
       async (call) => {
         const { kex_pub, kex_sig } = call.body;
         await setKexKey(store, call.caller.signPub, kex_pub, kex_sig);
@@ -84,7 +84,7 @@ function adminRoutes(users: UserRules): Route[] {
       "GET",
       "/users",
       "admin",
-      { summary: "Every user", cost: "list", query: UsersQuery, reply: UserList },
+      { summary: "Lists all users", cost: "list", query: UsersQuery, reply: UserList },
       async ({ query: { after, limit = usersPageMax } }) => {
         const found = await users.list(after === undefined ? null : normalKey(after), limit + 1);
         return { users: found.slice(0, limit).map(everyUser), more: found.length > limit };
@@ -114,7 +114,7 @@ function adminRoutes(users: UserRules): Route[] {
       "POST",
       "/users/:sign_pub/revoke",
       "admin",
-      { summary: "Takes a user's access away", errors: ["not_found", "conflict"], space: "frees", params: UserParams },
+      { summary: "Revokes a user", errors: ["not_found", "conflict"], space: "frees", params: UserParams },
       async ({ params }) => {
         await users.revoke(params.sign_pub, { keepAdmin: true });
         return undefined;
@@ -146,8 +146,8 @@ export default definePlugin({
     return {
       async start() {
         if (denials !== undefined) return;
-        const fix = 'add { "use": "denials" } to plugins.json';
-        log.warn(`no plugin keeps denials: a restored backup would admit again who was revoked since it (${fix})`);
+        const hint = 'add { "use": "denials" } to plugins.json';
+        log.warn(`no denials plugin: restoring a backup would readmit users revoked since then (${hint})`);
       },
       services: { users },
       routes: [...userRoutes(store), ...adminRoutes(users)],

@@ -58,7 +58,7 @@ export class UserRules implements Users {
     const user = { ...given, handle: checkHandle(given.handle) };
     const signPub = checkSignKey(user.signPub);
     if ((user.kexPub === undefined) !== (user.kexSig === undefined)) {
-      throw new UnibusError("invalid", "kex_pub and kex_sig go together (send both or none)");
+      throw new UnibusError("invalid", "kex_pub and kex_sig go together (send both or neither)");
     }
     const { kexPub, kexSig } = user;
     if (kexPub === undefined || kexSig === undefined) return this.#insert({ ...user, signPub }, null);
@@ -117,7 +117,7 @@ export class UserRules implements Users {
 
   async #found(signPub: string): Promise<UserRecord> {
     const user = await this.#store.getUser(normalKey(signPub));
-    if (user === null) throw new UnibusError("not_found", "no such user (see the list of users)");
+    if (user === null) throw new UnibusError("not_found", "no such user (see GET /users)");
     return user;
   }
 
@@ -130,7 +130,10 @@ export class UserRules implements Users {
       if (!admins.includes(user.signPub)) return true;
       const left = admins.filter((admin) => admin !== user.signPub);
       if (keepAdmin && left.length === 0) {
-        throw new UnibusError("conflict", "this is the last active admin (make another one first)");
+        throw new UnibusError(
+          "conflict",
+          "the last active admin cannot be revoked or removed (make another admin first)",
+        );
       }
       return (await this.#store.replaceRoster({ admins: left, revision })) || undefined;
     });
@@ -188,7 +191,10 @@ export async function setKexKey(store: UserStore, signPub: string, kexPub: strin
     if (user === null) throw new UnibusError("not_found", "no such user (ask an admin)");
     if (user.kexPub === kex.kexPub) return true;
     if (user.kexPub !== null) {
-      throw new UnibusError("conflict", "this user has another kex_pub, and it never changes (use its identity)");
+      throw new UnibusError(
+        "conflict",
+        "this user already has another kex_pub, which never changes (use that identity)",
+      );
     }
     return (await store.replaceUser({ ...user, ...kex })) || undefined;
   });

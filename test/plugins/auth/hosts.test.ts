@@ -71,9 +71,9 @@ describe("a loopback name", () => {
     expect(accepted(named, here, loopback)).toEqual([]);
     const refusal = hostNames(named).refusal(`127.0.0.1:${port}`, here);
     expect(refusal).toBe(
-      `the request is signed for "127.0.0.1:${port}", but this bus is https://bus.example (sign for it: ` +
-        `--url https://bus.example --dial 127.0.0.1:${port}, or add "127.0.0.1:${port}" to http.hosts if that is how ` +
-        "this bus is reached)",
+      `request signed for "127.0.0.1:${port}", but this bus answers to https://bus.example (sign for it with ` +
+        `--url https://bus.example --dial 127.0.0.1:${port}, or add "127.0.0.1:${port}" to http.hosts if clients reach this ` +
+        "bus by that name)",
     );
     for (const publicUrl of ["http://localhost:9", "http://127.0.0.1:9", "http://[::1]:9"]) {
       expect(accepted(siteAt("127.0.0.1", { publicUrl }), here, loopback)).toEqual(loopback);
@@ -86,7 +86,7 @@ describe("a loopback name", () => {
       expect(accepted(site, origin, ["127.0.0.1:14711", ...loopback])).toEqual(["127.0.0.1:14711"]);
     }
     expect(hostNames(siteAt("0.0.0.0")).refusal("127.0.0.1:14711", far)).toContain(
-      'counts only from this machine itself, with the bus\'s own port and without a proxy (add "127.0.0.1:14711" to http.hosts',
+      'is accepted only from this machine, with the bus\'s own port, and without a proxy (add "127.0.0.1:14711" to http.hosts',
     );
   });
 });
@@ -177,7 +177,7 @@ test("no other name counts, and its refusal quotes it and says what to do", () =
   const others = ["", ":", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "128.0.0.1", "::1:"];
   for (const origin of [here, near, far]) expect(accepted(siteAt("0.0.0.0"), origin, others)).toEqual([]);
   const refusal = hostNames(siteAt("0.0.0.0", { publicUrl: "https://bus.example" })).refusal("evil.example", far);
-  expect(refusal).toStartWith('the request is signed for "evil.example", but this bus is bus.example (dial a name of');
+  expect(refusal).toStartWith('request signed for "evil.example", but this bus answers to bus.example (dial a name of');
 });
 
 test("a refusal shows nobody an address that would not count from where they are", () => {

@@ -60,7 +60,10 @@ test("a bucket whose copies may be read is brought in line, and keeps what it ho
 test("more copies than there are servers are refused at once, by the setting's name", async () => {
   const calls = new Calls(await server.connection(server.freshAccount()));
   const refused = await failure(openBuckets(calls, opening(3)));
-  expect(refused).toMatchObject({ code: "invalid", message: expect.stringContaining("store-kv.replicas is 3") });
+  expect(refused).toMatchObject({
+    code: "invalid",
+    message: expect.stringContaining("store-kv.replicas: 3 replicas need a cluster"),
+  });
 });
 
 test("where nothing answers yet, opening goes on until it does, or the bus stops", async () => {

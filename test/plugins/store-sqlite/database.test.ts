@@ -42,10 +42,8 @@ async function refusedWith(file: string, sentence: string): Promise<void> {
   expect(await thrownBy(() => openSqliteStore({ file }))).toMatchObject({ code: "unavailable", message: sentence });
 }
 
-const damaged = (file: string) =>
-  `${file} is damaged or not a SQLite database (stop unibus and put a backup in its place)`;
-const unopened = (file: string) =>
-  `${file} cannot be opened (it must be a file, in a folder that exists and is writable)`;
+const damaged = (file: string) => `${file} is corrupt or not an SQLite database (stop unibus and restore a backup)`;
+const unopened = (file: string) => `cannot open ${file} (use a file in a folder that exists and is writable)`;
 
 test("a file that is no database is refused, and left as it is", () =>
   withFile(async (file) => {
@@ -79,7 +77,7 @@ test("damage that shows later makes a port unavailable, and its cause names the 
     writeSync(handle, Buffer.alloc(4096, 0xff), 0, 4096, ((root?.rootpage ?? 1) - 1) * 4096);
     const again = openSqliteStore({ file });
     const thrown = await thrownBy(() => again.users.getUser(keySample(1)));
-    expect(thrown).toMatchObject({ code: "unavailable", message: "the store is damaged" });
+    expect(thrown).toMatchObject({ code: "unavailable", message: "the store is corrupt" });
     expect(isUnibusError(thrown) && thrown.cause).toMatchObject({ message: damaged(file) });
     again.close();
   }));
@@ -119,8 +117,8 @@ test("a full disk refuses what does not fit, keeps the rest, and heals without a
       stored.push(n);
     }
     expect(thrown).toMatchObject({ code: "unavailable", message: "the store's disk is full" });
-    const mend = `the disk that holds ${file} is full (free some space; no restart is needed)`;
-    expect(isUnibusError(thrown) && thrown.cause).toMatchObject({ message: mend });
+    const hint = `the disk of ${file} is full (free some space; no restart is needed)`;
+    expect(isUnibusError(thrown) && thrown.cause).toMatchObject({ message: hint });
     for (const n of stored) expect(await store.users.getUser(keySample(n))).not.toBeNull();
     expect(await store.users.getUser(keySample(stored.length))).toBeNull();
 
@@ -194,7 +192,10 @@ test("a commit that takes more than a second is a fault until one is faster, and
     step = 1_200;
     await store.users.insertUser(userSample(2));
     await store.users.insertUser(userSample(3));
-    expect(await store.health()).toMatchObject({ ok: false, detail: expect.stringContaining("took 1.2 s (see what") });
+    expect(await store.health()).toMatchObject({
+      ok: false,
+      detail: expect.stringContaining("took 1.2 s (check the disk"),
+    });
     expect(lines).toEqual(["a commit took 1200 ms"]);
     step = 0;
     expect(await store.health()).toEqual({ ok: true });

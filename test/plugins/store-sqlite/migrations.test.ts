@@ -78,8 +78,8 @@ test("a database of a newer version is refused, and left as it is", () =>
     expect(thrown).toMatchObject({
       code: "unavailable",
       message:
-        `the database ${file} belongs to a newer unibus: it has migration ${later}, this one knows ${known.length} ` +
-        "(start the newer one, or restore a backup)",
+        `the database ${file} is from a newer unibus: it has migration ${later}, this version knows ${known.length} ` +
+        "(start that version, or restore a backup)",
     });
     const after = new Native(file);
     expect(recorded(after)).toHaveLength(later);
