@@ -26,10 +26,11 @@ const root = join(import.meta.dir, "..", "..");
 /** Longer than a client takes to notice, and to log in again on a busy machine, in milliseconds. */
 const patienceMs = 120_000;
 /** What is fetched and built the first time, in milliseconds. */
-const setupMs = 300_000;
+const setupMs = 600_000;
 
 let folder: Folder;
 let python: Readonly<Record<string, string>>;
+let classPath: string;
 
 /** Runs a build step. Errors: what it printed. */
 async function build(command: readonly string[], cwd: string): Promise<void> {
@@ -68,15 +69,13 @@ async function buildGo(): Promise<void> {
   await build(command, folder.file("go"));
 }
 
-/** Where the Python client is installed: once for each list of requirements. */
-async function installPython(): Promise<string> {
-  const list = join(root, "test", "interop", "python", "requirements.txt");
+/** Installs into a folder of the cache, once for each list of what is wanted, and gives the folder. */
+async function installed(name: string, list: string, install: (into: string) => Promise<void>): Promise<string> {
   const sum = createHash("sha256").update(readFileSync(list)).digest("hex").slice(0, 16);
-  const place = join(root, ".cache", `interop-python-${sum}`);
+  const place = join(root, ".cache", `interop-${name}-${sum}`);
   if (existsSync(place)) return place;
   const fresh = `${place}.${process.pid}`;
-  const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", fresh];
-  await build([tool("python3", "Python 3.9 or newer, with pip"), ...pip, "-r", list], root);
+  await install(fresh);
   try {
     renameSync(fresh, place);
   } catch {
@@ -86,12 +85,29 @@ async function installPython(): Promise<string> {
   return place;
 }
 
+/** The folder of the Python client's packages. */
+function installPython(): Promise<string> {
+  const list = join(import.meta.dir, "python", "requirements.txt");
+  const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", list];
+  const python3 = tool("python3", "Python 3.9 or newer, with pip");
+  return installed("python", list, (into) => build([python3, ...pip, "--target", into], root));
+}
+
+/** The folder of the Java client's jars. */
+function installJava(): Promise<string> {
+  const pom = join(import.meta.dir, "java", "pom.xml");
+  const copy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+  const mvn = [tool("mvn", "Maven and Java 17 or newer"), "-q", "-B", "-f", pom, copy];
+  return installed("java", pom, (into) => build([...mvn, `-DoutputDirectory=${into}`], root));
+}
+
 beforeAll(async () => {
   folder = new Folder();
   for (const [name, text] of programsOf("by-hand.md")) writeFileSync(folder.file(name), text);
   symlinkSync(join(root, "node_modules"), folder.file("node_modules"));
-  const [path] = await Promise.all([installPython(), buildGo()]);
+  const [path, jars] = await Promise.all([installPython(), installJava(), buildGo()]);
   python = { PYTHONPATH: path, PYTHONDONTWRITEBYTECODE: "1" };
+  classPath = join(jars, "*");
 }, setupMs);
 afterAll(() => folder[Symbol.dispose]());
 
@@ -151,10 +167,11 @@ const clients: Readonly<Record<string, () => readonly string[]>> = {
   "nats.js": () => [tool("node", "Node 20 or newer"), "ask.mjs"],
   "nats.go": () => [folder.file("ask")],
   "nats-py": () => [tool("python3", "Python 3.9 or newer"), "ask.py"],
+  jnats: () => [tool("java", "Java 17 or newer"), "-cp", classPath, "ask.java"],
 };
 
 test(
-  "nats.js, nats.go and nats-py publish, ask, and come back after nats-server was killed",
+  "nats.js, nats.go, nats-py and jnats publish, ask, and come back after nats-server was killed",
   async () => {
     await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
     const admin = await addUser(server, "root", { admin: true });
