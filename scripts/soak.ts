@@ -18,6 +18,10 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/faults/races.test.ts",
     what: "every pair of commands 50 times on each store; UNIBUS_RACES_SEED and UNIBUS_RACES_RUNS set a run; 1 hour",
   },
+  "races-cluster": {
+    file: "test/faults/cluster-races.test.ts",
+    what: "every pair of commands 10 times, on two nodes of three; half an hour",
+  },
   "start-10000": {
     file: "test/faults/start-10000.test.ts",
     what: "a node with 10,000 persisted rooms starts again, after an orderly stop and after kill -9; some minutes",

@@ -35,7 +35,7 @@ const request =
   async (scene, { node, other }) => {
     const { who, method, target, body } = make(scene, other);
     const { status, json } = await scene.call(who, method, target, body, node);
-    return { status, code: String(json.code ?? "") };
+    return { status, code: `${json.code ?? ""} ${json.error ?? ""}`.trim() };
   };
 
 /** Who a command is about: the user whom a revocation that is raced with it hits. */
