@@ -5,7 +5,17 @@
  * use the same flags and plugins. serve.ts and host.ts use this.
  */
 import { Database } from "bun:sqlite";
-import { accessSync, constants, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 
@@ -150,11 +160,13 @@ function lock(folder: string): Database {
 export class DirectoryLock {
   readonly #folder: string;
   readonly #lock: Database;
+  readonly #inode: number;
 
   /** Takes the lock. Errors: conflict, with the pid of the server that holds it; invalid if it cannot be used. */
   constructor(folder: string) {
     this.#folder = folder;
     this.#lock = lock(folder);
+    this.#inode = statSync(join(folder, "serve.lock")).ino;
   }
 
   /** Stores the first admin's link in a file that only the directory's owner can read. Returns the file. */
@@ -168,6 +180,15 @@ export class DirectoryLock {
   /** Removes the first admin's link. */
   dropAdminLink(): void {
     rmSync(join(this.#folder, "admin-link"), { force: true });
+  }
+
+  /** Whether the directory that was locked is still there: what is written after it was removed is lost. */
+  isGone(): boolean {
+    try {
+      return statSync(join(this.#folder, "serve.lock")).ino !== this.#inode;
+    } catch (error) {
+      return (error as { code?: unknown }).code === "ENOENT";
+    }
   }
 
   /** Writes serving.json once the listeners are open. `served` is the record for host commands. */

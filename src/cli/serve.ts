@@ -10,7 +10,7 @@ import { Nats } from "../contracts/nats.ts";
 import type { Log } from "../contracts/plugin.ts";
 import { type Bus, boot } from "../kernel/boot.ts";
 import { dialled } from "../wire/address.ts";
-import { hasCode } from "../wire/errors.ts";
+import { hasCode, UnibusError } from "../wire/errors.ts";
 import { joinLink } from "../wire/names.ts";
 import { bootOptions } from "./bus.ts";
 import { DirectoryLock, dataDirError, type ServerRecord } from "./data-dir.ts";
@@ -52,6 +52,8 @@ const storeWaitMs = 120_000;
 const storeRetryMs = 250;
 /** Polling interval for the readiness of a starting server, in milliseconds. */
 const readyPollMs = 100;
+/** How often a running server checks that its data directory is still there, in milliseconds. */
+const goneLookMs = 1_000;
 
 /** Retries until the store answers. Errors: those of `ask`; unavailable on timeout. */
 async function onceAnswered<T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
@@ -128,6 +130,22 @@ async function reload(bus: Bus, log: Log): Promise<void> {
   }
 }
 
+/**
+ * Settles when the bus cannot go on: its data directory was removed or replaced, and whatever it acknowledged from then on
+ * would be lost. Errors: unavailable.
+ */
+function untilGone(lock: DirectoryLock, dataDir: string, signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const timer = setInterval(() => {
+      if (!lock.isGone()) return;
+      clearInterval(timer);
+      const hint = "restore it from a backup, then start the server again";
+      reject(new UnibusError("unavailable", `data directory ${dataDir} was removed or replaced (${hint})`));
+    }, goneLookMs);
+    signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  });
+}
+
 async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   const stopAsked = stopSignal();
   const log = await makeLog(options.log);
@@ -160,7 +178,7 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
       const reached = public_url === undefined ? {} : { public: public_url };
       printFields({ unibus: version, ...reached, http, nats, ws, data: bus.site.dataDir });
       lock.announceReady(recordOf(bus));
-      await stopAsked;
+      await Promise.race([stopAsked, untilGone(lock, setup.dataDir, stopping.signal)]);
       log("kernel").info("stopping");
     } finally {
       lock.withdraw();

@@ -16,6 +16,7 @@ import type { ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { type Builtins, loadPlugin } from "./external.ts";
 import { healthRoutes, type Running, readiness } from "./health.ts";
+import { HealthWatch } from "./health-watch.ts";
 import { type Listener, listen } from "./http.ts";
 import { checkAddress } from "./http-port.ts";
 import { checked, HttpConfig, isTls, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
@@ -145,8 +146,9 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, asse
     throw error;
   }
   const service = <T>(token: Token<T>) => services.get(token.id) as T | undefined;
-  const bus: Bus = { site, service, stop, readiness: () => readiness(running), reload: async () => undefined };
-  return { bus, running, release };
+  const watch = new HealthWatch(() => readiness(running, site.dataDir), options.log("kernel"));
+  const bus: Bus = { site, service, stop, readiness: () => watch.look(), reload: async () => undefined };
+  return { bus, running, release, watch };
 }
 
 /** Sets up only the plugins that the tokens need, for a command on the host. Nothing starts or listens. */
@@ -168,9 +170,9 @@ export async function boot(options: BootOptions): Promise<Bus> {
   const { version } = options;
   await using starting = new Starting({ ...address, config: plan.http, version, flags: plan.flags, log });
   const port = () => listener?.port ?? address.port;
-  const { bus, running, release } = await assemble(options, plan, address, { port, starting });
+  const { bus, running, release, watch } = await assemble(options, plan, address, { port, starting });
   try {
-    const own = healthRoutes(bus.site, running, now);
+    const own = healthRoutes(bus.site, running, watch, now);
     const groups = [
       { plugin: "bus", routes: own },
       ...running.map(({ name, live }) => ({ plugin: name, routes: live.routes ?? [] })),
@@ -190,6 +192,8 @@ export async function boot(options: BootOptions): Promise<Bus> {
     listener = listen({ config: plan.http, ...address, routes, sockets, ownOrigins, auth, reserve, log, now });
     const { stop } = listener;
     release.defer(() => letGo(stop, "http", log));
+    watch.start();
+    release.defer(() => watch.stop());
     return { ...bus, reload: listener.reload };
   } catch (error) {
     await bus.stop();

@@ -2,6 +2,8 @@ import { inTime } from "../contracts/deadline.ts";
 import { type Health, type Live, type Route, rawReply, route, type Site, type Tokens } from "../contracts/plugin.ts";
 import { HealthReport, Info, ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import type { HealthWatch } from "./health-watch.ts";
+import { diskPosture, hostFault } from "./host.ts";
 
 /** How long one plugin's health check may take, in milliseconds. */
 const healthTimeoutMs = 2_000;
@@ -25,18 +27,24 @@ async function healthOf({ live }: Running): Promise<Health> {
   );
 }
 
-/** Reports whether every plugin can do its work now, with each plugin's own report. */
-export async function readiness(running: readonly Running[]): Promise<ReadinessReport> {
-  const reports = await Promise.all(running.map(async (one) => [one.name, await healthOf(one)] as const));
-  return { ready: reports.every(([, health]) => health.ok), plugins: Object.fromEntries(reports) };
+/** Reports whether every plugin can do its work now, with each plugin's own report; `bus` is there if the host cannot. */
+export async function readiness(running: readonly Running[], dataDir: string): Promise<ReadinessReport> {
+  const [fault, ...reports] = await Promise.all([
+    hostFault(dataDir),
+    ...running.map(async (one) => [one.name, await healthOf(one)] as const),
+  ]);
+  const plugins: ReadinessReport["plugins"] = Object.fromEntries(reports);
+  if (fault !== null) plugins.bus = { ok: false, detail: fault };
+  return { ready: Object.values(plugins).every(({ ok }) => ok), plugins };
 }
 
 /** The routes GET /info, /healthz and /readyz. Each merges what the plugins report. */
-export function healthRoutes(site: Site, running: readonly Running[], now: () => number): Route[] {
-  const posture = (): Record<string, string> =>
+export function healthRoutes(site: Site, running: readonly Running[], watch: HealthWatch, now: () => number): Route[] {
+  const posture = async (): Promise<Record<string, string>> =>
     Object.assign(
       { auth: "none", tls: String(site.listener.tls), cluster: "off", store: "none", acl: "none", durability: "none" },
       ...running.map(({ live }) => live.posture ?? {}),
+      await diskPosture(site.dataDir),
     );
   return [
     route("GET", "/info", "public", { summary: "What a client needs beside the control URL", reply: Info }, async () =>
@@ -50,7 +58,7 @@ export function healthRoutes(site: Site, running: readonly Running[], now: () =>
     route("GET", "/healthz", "public", { summary: "Whether the process lives", reply: HealthReport }, async () => ({
       status: "ok" as const,
       version: site.version,
-      posture: posture(),
+      posture: await posture(),
       flags: { ...site.flags },
     })),
     route(
@@ -59,7 +67,7 @@ export function healthRoutes(site: Site, running: readonly Running[], now: () =>
       "public",
       { summary: "Whether every plugin can work", reply: ReadinessReport },
       async () => {
-        const report = await readiness(running);
+        const report = await watch.look();
         return rawReply(JSON.stringify(report), { status: report.ready ? 200 : 503 });
       },
     ),

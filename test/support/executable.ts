@@ -138,6 +138,8 @@ export class Server implements AsyncDisposable {
       readonly proxied?: boolean;
       /** How long it may take until it is ready, in milliseconds. */
       readonly readyWithinMs?: number;
+      /** What runs it, in place of the executable itself. */
+      readonly command?: readonly string[];
     } = {},
   ): Promise<Server> {
     const folder = options.folder ?? new Folder();
@@ -145,16 +147,14 @@ export class Server implements AsyncDisposable {
     const args = [...(proxies?.args ?? []), ...(options.args ?? [])];
     const listeners = options.carriesNats === false ? ["--http"] : ["--http", "--nats", "--ws"];
     const free = listeners.filter((name) => !args.includes(name));
-    const child = Bun.spawn(
-      command(["serve", "--data", folder.file("data"), ...free.flatMap((name) => [name, "127.0.0.1:0"]), ...args]),
-      {
-        cwd: folder.path,
-        env: environment(folder.path, options.env ?? {}),
-        stdin: "ignore",
-        stdout: "pipe",
-        stderr: "pipe",
-      },
-    );
+    const own = ["serve", "--data", folder.file("data"), ...free.flatMap((name) => [name, "127.0.0.1:0"])];
+    const child = Bun.spawn([...(options.command ?? command([])), ...own, ...args], {
+      cwd: folder.path,
+      env: environment(folder.path, options.env ?? {}),
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
     const server = new Server(folder, options.folder === undefined, child);
     const file = folder.file("data", "ready.json");
     const read = (): Ready | null => {

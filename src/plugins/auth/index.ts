@@ -124,6 +124,11 @@ export default definePlugin({
         return { caller: null, why: `the key ${signed.signPub} does not belong to an active user (invite its owner)` };
       },
     };
-    return { services: { auth }, posture: { auth: mode }, info: () => ({ auth: mode }) };
+    return {
+      services: { auth },
+      posture: { auth: mode },
+      info: () => ({ auth: mode }),
+      health: async () => nonces.health(),
+    };
   },
 });

@@ -7,6 +7,7 @@
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { usedNonce } from "../../contracts/nonces.ts";
+import type { Health } from "../../contracts/plugin.ts";
 import { toBase64, toHex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { keyBytes } from "../../wire/names.ts";
@@ -26,6 +27,22 @@ const recordBytes = nonceBytes + keyLength + 8;
 /** Nonces that expire within this interval are forgotten together, in milliseconds. */
 const stepMs = 1_000;
 
+/** What a try writes in place of a record: one that is not whole, and is cut off again. */
+const noRecord = new Uint8Array(recordBytes - 1);
+
+function attempt(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // The next write reports what is wrong with the disk.
+  }
+}
+
+const faultOf = (error: unknown): string => {
+  const code = String((error as { code?: unknown } | null)?.code ?? "short write");
+  return `cannot write the nonce journal: ${code} (see the disk of the data directory; no restart is needed)`;
+};
+
 /**
  * Remembers the nonces of admitted requests. A live nonce is never forgotten, even after a kill -9. The journal
  * alternates between two files, so that neither grows without limit.
@@ -44,6 +61,8 @@ export class NonceJournal {
   readonly #record = Buffer.alloc(recordBytes);
   #file: number;
   #size = 0;
+  /** Why the last write failed. */
+  #fault: string | null = null;
   #since: number;
 
   /**
@@ -94,14 +113,42 @@ export class NonceJournal {
     if (this.#users.size >= this.max.all) {
       throw new UnibusError("unavailable", "server busy: too many requests (try again)", { retryAfterS: 5 });
     }
-    if (this.#elapsedMs() - this.#since >= nonceLifeMs) this.#turn();
+    if (this.#isDue()) this.#tryTurn();
     this.#append(nonce, user, now + nonceLifeMs);
     this.#remember(nonce, user, now + nonceLifeMs);
+  }
+
+  /** Not ok while a nonce cannot be written: what failed is tried again here, without a nonce. */
+  health(): Health {
+    if (this.#fault === null) return { ok: true };
+    try {
+      writeSync(this.#file, noRecord);
+      ftruncateSync(this.#file, this.#size);
+      if (this.#isDue()) this.#turn();
+      this.#fault = null;
+      return { ok: true };
+    } catch (error) {
+      attempt(() => ftruncateSync(this.#file, this.#size));
+      return { ok: false, detail: faultOf(error) };
+    }
   }
 
   /** Closes the current file. */
   close(): void {
     closeSync(this.#file);
+  }
+
+  #isDue(): boolean {
+    return this.#elapsedMs() - this.#since >= nonceLifeMs;
+  }
+
+  /** Without a new file the current one is used on: it grows, and forgets nothing. */
+  #tryTurn(): void {
+    try {
+      this.#turn();
+    } catch (error) {
+      this.#fault = faultOf(error);
+    }
   }
 
   #remember(nonce: string, user: string, until: number): void {
@@ -137,9 +184,11 @@ export class NonceJournal {
     try {
       if (writeSync(this.#file, this.#record) !== recordBytes) throw new Error("short write");
       this.#size += recordBytes;
+      this.#fault = null;
     } catch (error) {
       // A partial record would misalign all records after it.
-      ftruncateSync(this.#file, this.#size);
+      attempt(() => ftruncateSync(this.#file, this.#size));
+      this.#fault = faultOf(error);
       throw new UnibusError("unavailable", "the server cannot write its nonce journal (check its free disk space)", {
         cause: error,
       });

@@ -22,7 +22,9 @@ import { type Internal, internalIdentity, issuerOf, keepInternal } from "./inter
 import { NatsProcess, type Ports, portsFolder } from "./process.ts";
 import { leadsCluster, quorumTimeoutMs, untilQuorum } from "./quorum.ts";
 import { RouteTrouble } from "./route-trouble.ts";
+import { silenceOf } from "./silence.ts";
 import { Standing } from "./standing.ts";
+import { StoreTrouble } from "./store-trouble.ts";
 import { WebSocketProxy } from "./websocket-proxy.ts";
 
 /** The settings of the embedded nats-server. */
@@ -228,14 +230,19 @@ export default definePlugin({
     };
     const binary = config.binary === undefined ? await carriedServer(join(folder, "bin")) : chosenServer(config.binary);
     const trouble = new RouteTrouble(log);
-    const onLine = (line: string) => trouble.see(line);
+    const restart = (why: string) => server.restart(why);
+    const store = new StoreTrouble({ storeDir: settings.storeDir, log, signal, restart });
+    const onLine = (line: string): void => {
+      store.see(line);
+      if (cluster !== null) trouble.see(line);
+    };
     const restartListeners: ((pid: number) => void)[] = [];
     const server = new NatsProcess({
       ...{ binary, folder, log, storeDir: settings.storeDir, config: configText, onProgress: progress },
       onRestart: (pid) => {
         for (const listener of restartListeners) listener(pid);
       },
-      ...(cluster === null ? {} : { onLine }),
+      onLine,
     });
     onStop(() => server.stop());
     const ports = await server.start();
@@ -273,7 +280,11 @@ export default definePlugin({
       info: () => ({ ...reachable(urls(), config, site), namespaces: [...namespaces] }),
       async health() {
         if (server.fault !== null) return { ok: false, detail: server.fault };
+        const silence = await silenceOf(server.pid, await connections.get("SYS"));
+        if (silence !== null) return { ok: false, detail: silence };
         if (!connections.isUp) return { ok: false, detail: "no connection to nats-server" };
+        const written = store.health();
+        if (!written.ok) return written;
         return cluster === null ? { ok: true } : standing.look(await connections.get("SYS"));
       },
     };

@@ -83,6 +83,8 @@ export class NatsProcess {
   #restartPauseMs: number = restartPauseMs.first;
   #fault: string | null = "nats-server is starting";
   #loggedFault = "";
+  /** Why unibus itself ends it, so that it starts again. */
+  #restartReason: string | null = null;
 
   constructor(options: ProcessOptions) {
     this.#options = options;
@@ -111,6 +113,12 @@ export class NatsProcess {
     mkdirSync(portsFolder(this.#options.folder), { recursive: true, mode: 0o700 });
     await this.#endOrphan();
     return this.#run();
+  }
+
+  /** Ends it in order, so that it starts again. `why` is for the log. */
+  restart(why: string): void {
+    this.#restartReason = why;
+    this.#child?.kill("SIGTERM");
   }
 
   /** Sends it a signal if it is running. */
@@ -203,7 +211,9 @@ export class NatsProcess {
     // Before the first successful start there is nothing to restart: the start itself fails.
     if (this.#stopping || this.#ports === null) return;
     this.#restart();
-    const why = await output.whyEnded(exit);
+    const reason = this.#restartReason;
+    this.#restartReason = null;
+    const why = reason ?? (await output.whyEnded(exit));
     this.#options.log.error(`nats-server ended: ${why}; starting it again`, { pid, ...exit });
   }
 
