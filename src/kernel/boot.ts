@@ -8,6 +8,7 @@
 import { Auth } from "../contracts/auth.ts";
 import { inRenewedTime } from "../contracts/deadline.ts";
 import { liveFault } from "../contracts/declaration.ts";
+import { HealthWatch } from "../contracts/health-watch.ts";
 import { openApiRoute } from "../contracts/openapi.ts";
 import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
 import { StoreReserve } from "../contracts/reserve.ts";
@@ -16,7 +17,6 @@ import type { ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { type Builtins, loadPlugin } from "./external.ts";
 import { healthRoutes, type Running, readiness } from "./health.ts";
-import { HealthWatch } from "./health-watch.ts";
 import { type Listener, listen } from "./http.ts";
 import { checkAddress } from "./http-port.ts";
 import { checked, HttpConfig, isTls, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";

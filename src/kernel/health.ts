@@ -1,8 +1,8 @@
 import { inTime } from "../contracts/deadline.ts";
+import type { HealthWatch } from "../contracts/health-watch.ts";
 import { type Health, type Live, type Route, rawReply, route, type Site, type Tokens } from "../contracts/plugin.ts";
 import { HealthReport, Info, ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
-import type { HealthWatch } from "./health-watch.ts";
 import { diskPosture, hostFault } from "./host.ts";
 
 /** How long one plugin's health check may take, in milliseconds. */

@@ -2,8 +2,9 @@
  * Watches the health of the plugins and of the host: one look at a time, whoever asks, and one log line at each change
  * of state. The states of a plugin: ok, or faulty with a cause; a cause that differs only in its numbers is the same.
  */
-import type { Log } from "../contracts/plugin.ts";
+
 import type { ReadinessReport } from "../wire/api.ts";
+import type { Log } from "./plugin.ts";
 
 /** How often it looks by itself, in milliseconds. */
 const lookEveryMs = 2_000;
