@@ -1,7 +1,7 @@
 /**
  * Bad days of one node: what /readyz, the log and the user see, and that all heals without a restart. A full disk, a
  * disk without exec, no file descriptors, a nats-server that is killed or stopped, a data directory that is removed.
- * A node of three that is gone: cluster-new-rooms.test.ts, cluster-leader.test.ts. Wrong clocks: test/e2e/clocks.test.ts.
+ * A node of three that is gone: cluster-new-rooms.test.ts, cluster-leader.test.ts. Clocks: test/e2e/clocks.test.ts.
  * Tests with a disk of their own need root, to mount a tmpfs, and do not run elsewhere. Source: spec 19.
  */
 import { expect, test } from "bun:test";
