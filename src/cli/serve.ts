@@ -131,8 +131,8 @@ async function reload(bus: Bus, log: Log): Promise<void> {
 }
 
 /**
- * Settles when the bus cannot go on: its data directory was removed or replaced, and whatever it acknowledged from then on
- * would be lost. Errors: unavailable.
+ * Rejects when the bus cannot go on: its data directory was removed or replaced, so that what it acknowledges from then
+ * on would be lost. Errors: unavailable.
  */
 function untilGone(lock: DirectoryLock, dataDir: string, signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {

@@ -27,7 +27,7 @@ async function healthOf({ live }: Running): Promise<Health> {
   );
 }
 
-/** Reports whether every plugin can do its work now, with each plugin's own report; `bus` is there if the host cannot. */
+/** Reports whether every plugin can do its work now, each plugin's own report, and as `bus` a fault of the computer. */
 export async function readiness(running: readonly Running[], dataDir: string): Promise<ReadinessReport> {
   const [fault, ...reports] = await Promise.all([
     hostFault(dataDir),
