@@ -12,6 +12,13 @@ export interface Fault {
   readonly known: readonly string[];
 }
 
+/** The message for a value that is not among closed choices; null for a schema that does not name any. */
+function choicesText({ anyOf }: TSchema): string | null {
+  const choices = (anyOf as { const?: unknown }[] | undefined)?.map((one) => one.const);
+  if (choices === undefined || choices.some((one) => one === undefined)) return null;
+  return `expected one of ${choices.join(", ")}`;
+}
+
 /** Finds the first place where a value violates a schema. Returns null if the value is valid. */
 export function faultOf(schema: TSchema, value: unknown): Fault | null {
   const first = Value.Errors(schema, value).First();
@@ -19,7 +26,7 @@ export function faultOf(schema: TSchema, value: unknown): Fault | null {
   const { description: wanted, properties = {} } = first.schema as { description?: string; properties?: object };
   return {
     key: first.path.slice(1).replaceAll("/", "."),
-    message: first.message,
+    message: choicesText(first.schema) ?? first.message,
     wanted,
     known: Object.keys(properties),
   };

@@ -207,7 +207,10 @@ describe("configuration that is wrong is refused, naming file or option, and the
     [["--flag", "big=on"], "error: --flag: unknown flag big (flags of built-in plugins.json: "],
     [["--set", "nope.key=1"], "error: --set: no plugin nope in the plan (there are: http, nats-embedded, "],
     [["--set", "auth.key=1"], "error: built-in plugins.json, plugin auth: unknown key key (known keys: mode, "],
-    [["--set", "auth.mode=loose"], "error: built-in plugins.json, plugin auth: mode: expected union value (enforce, "],
+    [
+      ["--set", "auth.mode=loose"],
+      "error: built-in plugins.json, plugin auth: mode: expected one of enforce, soft, off (",
+    ],
     [["--set", "http.rate=fast"], "error: built-in plugins.json, http: rate: expected number (requests a second for"],
     [["--set", "nats-embedded.namespaces=[1]"], "error: built-in plugins.json, plugin nats-embedded: namespaces.0: "],
     [
