@@ -118,7 +118,7 @@ export class Acceptances {
     if (this.#accepted.get(roomId)?.live !== false) return;
     throw new UnibusError(
       "quota",
-      `room ${roomId} does not fit into the permissions of one login, which hold 400 KiB of rooms (leave some rooms)`,
+      `no space for room ${roomId} in the login permissions, which are limited to 400 KiB (leave some rooms)`,
     );
   }
 

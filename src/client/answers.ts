@@ -74,8 +74,8 @@ export class Answers {
   async #answer(request: Request, answer: Answer): Promise<void> {
     const ofSender = this.#bySender.get(request.from) ?? 0;
     if (this.#count >= answersMax.all || ofSender >= answersMax.ofSender) {
-      const what = `a request of ${request.from} was not answered: ${ofSender} of theirs, ${this.#count} in all`;
-      this.parts.onTrouble(new UnibusError("quota", `${what} are being worked on (answer faster)`));
+      const what = `dropped a request from ${request.from}: ${ofSender} of its requests and ${this.#count} in total`;
+      this.parts.onTrouble(new UnibusError("quota", `${what} are still being answered (answer faster)`));
       return;
     }
     this.#count += 1;

@@ -153,7 +153,7 @@ export class Bus implements AsyncDisposable {
     const id = isUlid(name) ? name : await this.#idOf(name, signal);
     const room = await this.#opened(id, signal);
     if (!isUlid(name) && room.subject !== name) {
-      throw new UnibusError("room_forked", `the bus shows room ${id} as ${name}, its owners signed ${room.subject}`);
+      throw new UnibusError("room_forked", `the server lists ${id} as ${name}, but its owners signed ${room.subject}`);
     }
     return room;
   }
@@ -173,7 +173,7 @@ export class Bus implements AsyncDisposable {
     const data = await this.#data?.catch(() => null);
     await this.#settlements.ended();
     await this.#trustParts.background?.settled();
-    this.#closing.abort(new UnibusError("unavailable", "this bus was closed (connect again)"));
+    this.#closing.abort(new UnibusError("unavailable", "this client is closed (connect again)"));
     this.#outage.closed(this.#closing.signal.reason);
     for (const room of await Promise.allSettled(this.#rooms.values()))
       if (room.status === "fulfilled") room.value.reader.end(null);
@@ -281,7 +281,7 @@ export class Bus implements AsyncDisposable {
     let publisher: Publisher | null = null;
     const servers = dataUrls(this.info);
     if (servers.length === 0) {
-      throw new UnibusError("unavailable", "the bus names no address of its data plane that is as safe as its own");
+      throw new UnibusError("unavailable", "the server offers no data plane address with TLS (ask its operator)");
     }
     const { detour } = this.control;
     const live = await Live.connect({

@@ -63,7 +63,8 @@ export class Chain {
   /** Requires the statement of the pin's version to have the pinned hash. An empty chain starts at that statement. */
   expect(pin: RoomPin): void {
     const known = this.#hashes.get(pin.version);
-    if (known !== undefined && known !== pin.hash) throw this.forked(`version ${pin.version} has two texts`);
+    if (known !== undefined && known !== pin.hash)
+      throw this.forked(`there are two different statements of version ${pin.version}`);
     this.#expected = pin;
   }
 
@@ -99,15 +100,15 @@ export class Chain {
       const parsed = this.#parse(one);
       const hash = sha256Hex(one.text);
       if (head !== null && parsed.version === head.parsed.version) {
-        if (hash !== head.hash) throw this.forked(`version ${parsed.version} has two texts`);
+        if (hash !== head.hash) throw this.forked(`there are two different statements of version ${parsed.version}`);
         continue;
       }
       const isPinned = head === null && this.#expected !== null;
       if (parsed.version !== (head === null ? this.from : head.parsed.version + 1)) {
-        throw this.forked(`statement ${parsed.version} is out of turn`);
+        throw this.forked(`statement ${parsed.version} is out of order`);
       }
       if (parsed.version === this.#expected?.version && hash !== this.#expected.hash) {
-        throw this.forked(`version ${parsed.version} is not the one that this client has seen`);
+        throw this.forked(`version ${parsed.version} differs from the one that this client has seen`);
       }
       const link = { text: one.text, hash, parsed };
       if (!isPinned) await this.#check(head, link, one);
@@ -134,10 +135,9 @@ export class Chain {
     if (this.#fingerprint !== null) return this.#fingerprint;
     if (this.#firstHash === null) await this.#walkPast(read);
     const [first] = await read(1);
-    if (first === undefined) throw this.forked("its first statement is missing");
+    if (first === undefined) throw this.forked("the first statement is missing");
     const link = { text: first.text, hash: sha256Hex(first.text), parsed: this.#parse(first) };
-    if (link.hash !== this.#firstHash)
-      throw this.forked("its first statement is not the one that the later ones follow");
+    if (link.hash !== this.#firstHash) throw this.forked("the later statements do not follow the first one");
     await this.#check(null, link, first);
     this.#fingerprint = roomFingerprint(first);
     return this.#fingerprint;
@@ -152,18 +152,18 @@ export class Chain {
     let [version, hash, firstHash] = [0, zeroHash, zeroHash];
     while (version < start.version - 1) {
       const given = (await read(version + 1)).filter((one) => one.version < start.version);
-      if (given.length === 0) throw this.forked("its first statements are missing");
+      if (given.length === 0) throw this.forked("the first statements are missing");
       for (const one of given) {
         const parsed = this.#parse(one);
         if (parsed.version !== version + 1 || parsed.prev !== hash) {
-          throw this.forked(`statement ${parsed.version} does not follow the one before`);
+          throw this.forked(`statement ${parsed.version} does not follow the previous one`);
         }
         checks.set(parsed.epoch, parsed.keyCheck);
         [version, hash] = [parsed.version, sha256Hex(one.text)];
         if (version === 1) firstHash = hash;
       }
     }
-    if (hash !== start.prev) throw this.forked("its first statements are not those that the later ones follow");
+    if (hash !== start.prev) throw this.forked("the later statements do not follow the first ones");
     for (const [epoch, check] of checks) this.#keyChecks.set(epoch, check);
     this.#firstHash = firstHash;
   }
@@ -176,9 +176,9 @@ export class Chain {
   #parse(given: GivenStatement): ParsedStatement {
     const parsed = parseStatement(given.text);
     if ("fault" in parsed) throw this.forked(parsed.fault);
-    if (parsed.roomId !== this.roomId) throw this.forked("it was given a statement of another room");
+    if (parsed.roomId !== this.roomId) throw this.forked("the server returned a statement of another room");
     if (parsed.version !== given.version || parsed.owners.length > ownersMax) {
-      throw this.forked(`statement ${parsed.version} is not what it is said to be`);
+      throw this.forked(`statement ${parsed.version} has the wrong version or too many owners`);
     }
     return parsed;
   }

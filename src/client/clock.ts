@@ -82,7 +82,7 @@ export class BusClock {
    */
   learn(reply: TimeReply): boolean {
     if (!Number.isFinite(reply.timeMs))
-      throw new UnibusError("unavailable", `${reply.url} names no time (check the address)`);
+      throw new UnibusError("unavailable", `the reply of ${reply.url} contains no time (check the address)`);
     if (this.#start !== null) return this.#compare(reply);
     const offset = this.#offsetOf(reply);
     this.#check(reply, offset);
@@ -107,15 +107,15 @@ export class BusClock {
     if (Math.abs(offset) <= offsetMs.unnoticed) return;
     const isWithin = offset <= offsetMs.ahead && offset >= -offsetMs.behind;
     const isFollowed = !isCleartext && (isWithin || this.options.follows === true);
-    const difference = `the bus's clock is ${differenceText(offset)} this computer's`;
+    const difference = `the server's clock is ${differenceText(offset)} this computer's`;
     if (isFollowed) {
-      this.options.onWarning?.(`${difference}: messages are dated by the bus's clock (set this computer's clock)`);
+      this.options.onWarning?.(`${difference}: using the server's clock for messages (set this computer's clock)`);
       return;
     }
-    const both = `${timeText(timeMs)} there, ${timeText(this.#own.wallMs())} here`;
+    const both = `server ${timeText(timeMs)}, this computer ${timeText(this.#own.wallMs())}`;
     const hint = isCleartext
-      ? "set the clock; over http the bus's is never followed"
-      : "set the clock; to follow the bus's: --bus-clock, in a program busClock";
+      ? "set this computer's clock; the server's is not trusted over plain http"
+      : "set this computer's clock, or use the server's with --bus-clock, in a program busClock: true";
     throw new UnibusError("clock_skew", `${difference}: ${both} (${hint})`);
   }
 
@@ -138,8 +138,11 @@ export class BusClock {
       return true;
     }
     const moved = differenceText(reply.timeMs - expectedMs);
-    const hint = "its old time is kept; ask its operator";
-    const error = new UnibusError("clock_skew", `the bus's clock is ${moved} where it was before (${hint})`);
+    const hint = "ask its operator to check the clock; the change is ignored";
+    const error = new UnibusError(
+      "clock_skew",
+      `the server's clock jumped: it is now ${moved} its previous time (${hint})`,
+    );
     if (!this.#isMoved) this.onMoved(error);
     this.#isMoved = true;
     return false;

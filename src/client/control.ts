@@ -103,15 +103,15 @@ export class ControlPlane {
     this.identity = identity;
     this.clock = new BusClock({ own: ownClock, follows: busClock, onWarning });
     if (this.urls.length === 0 || this.urls.length > urlsMax) {
-      throw new UnibusError("invalid", `a bus has 1 to ${urlsMax} addresses, not ${this.urls.length} (name them)`);
+      throw new UnibusError("invalid", `${this.urls.length} server addresses given (give 1 to ${urlsMax})`);
     }
     if (dial !== undefined && this.urls.length > 1) {
-      throw new UnibusError("invalid", `${JSON.stringify(dial)} is dialled for one address, not ${this.urls.length}`);
+      throw new UnibusError("invalid", `dial ${JSON.stringify(dial)} needs one address, not ${this.urls.length}`);
     }
     this.linkUrl = this.urls[0] ?? "";
     this.detour = dial === undefined ? undefined : new Detour(this.urls[0] ?? "", dial);
     for (const url of this.detour?.isLocal === true ? [] : this.urls.filter(isCleartext)) {
-      onWarning?.(`${url} is not encrypted on the way: others can see who talks to whom (use https)`);
+      onWarning?.(`the connection to ${url} is not encrypted: others can see who talks to whom (use https)`);
     }
   }
 

@@ -47,12 +47,12 @@ export class Detour {
     this.#public = new URL(url);
     const [, scheme = null, rest = ""] = /^(?:(https?):\/\/)?([^/]+)\/?$/.exec(address.trim()) ?? [];
     const place = parseAddress(rest);
-    if (place === null) throw refused(address, "is not an address to dial", "as in 127.0.0.1:8470");
+    if (place === null) throw refused(address, "is not an address to dial", "write it as in 127.0.0.1:8470");
     this.#hostname = place.hostname;
     this.#port = place.port;
     this.#scheme = scheme;
     if (scheme === "http" && this.#public.protocol === "https:" && !this.isLocal) {
-      throw refused(address, `would be reached without TLS, and ${url} has it`, "dial an https:// address");
+      throw refused(address, `would be dialled without TLS, but ${url} uses TLS`, "dial an https:// address");
     }
   }
 

@@ -83,7 +83,7 @@ function ambiguous(name: string, users: readonly Pick<Named, "endpoint">[]): Uni
   const endpoints = users.map(({ endpoint }) => endpoint).join(", ");
   return new UnibusError(
     "conflict",
-    `several users are called ${JSON.stringify(name)} or look like it: ${endpoints} (name one by its endpoint)`,
+    `several users are named ${JSON.stringify(name)} or look like it: ${endpoints} (give an endpoint instead)`,
   );
 }
 
@@ -94,7 +94,7 @@ function queryOf(name: string): DirectoryQuery {
   const handle = name.normalize("NFC").trim();
   const { length } = [...handle];
   if (length <= handleLengthMax) return { handle, limit: namesakesMax };
-  throw new UnibusError("invalid", `a handle of ${length} characters (use at most ${handleLengthMax})`);
+  throw new UnibusError("invalid", `handle has ${length} characters (use at most ${handleLengthMax})`);
 }
 
 const distrust = (what: string): UnibusError =>
@@ -124,7 +124,8 @@ export class Directory {
     const query = { after, ...(limit !== undefined && { limit }) };
     const { members, more } = await this.control.directory(query, signal);
     const last = members.at(-1)?.endpoint ?? null;
-    if (more && (last === null || (after !== null && last <= after))) throw distrust("the directory never ends");
+    if (more && (last === null || (after !== null && last <= after)))
+      throw distrust("the server's directory repeats its pages");
     const peers = members
       .filter((one) => /^[0-9a-f]{64}$/.test(one.sign_pub) && endpointId(one.sign_pub) === one.endpoint)
       .map(peerOf);
@@ -219,7 +220,7 @@ export class Directory {
 
   async #check({ endpoint, sign_pub, keys }: Peer, shown: string): Promise<void> {
     if (!/^[0-9a-f]{64}$/.test(sign_pub) || endpointId(sign_pub) !== endpoint) {
-      throw distrust(`${shown} has an endpoint that is not that of their key`);
+      throw distrust(`the endpoint of ${shown} does not belong to their sign_pub`);
     }
     const fault = keys === null ? null : await this.vouched.faultOf(keys);
     if (fault !== null) throw distrust(`${shown} ${fault}`);

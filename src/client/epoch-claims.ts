@@ -130,7 +130,7 @@ export class EpochClaims {
 
 function staleError(room: VerifiedRoom, { by, epoch }: EpochClaim): UnibusError {
   const { subject, epoch: shown } = room.state;
-  const what = `owner ${by} signed a message in epoch ${epoch} of ${subject}, but the bus shows only epoch ${shown}`;
-  const hint = "ask another member which epoch they see, or send with --send-anyway";
+  const what = `owner ${by} signed a message in epoch ${epoch} of ${subject}, but the server is at epoch ${shown}`;
+  const hint = "ask another member which epoch they see, or override with --send-anyway";
   return new UnibusError("room_stale", `${what}: nothing was sent (${hint})`);
 }

@@ -2,33 +2,33 @@ import { UnibusError } from "../wire/errors.ts";
 
 /** Causes of a failed request, by the platform's error code, each with a fix. The first row that matches is used. */
 const faults: readonly { readonly code: RegExp; readonly what: (url: string) => string; readonly fix: string }[] = [
-  { code: /EPROTO|ERR_SSL/, what: (url) => `${url} does not speak TLS`, fix: "use http:// if it is not encrypted" },
+  { code: /EPROTO|ERR_SSL/, what: (url) => `${url} does not speak TLS`, fix: "if the server has no TLS, use http://" },
   {
     code: /ALTNAME/,
-    what: (url) => `the certificate of ${url} is for another name`,
-    fix: "use the name that the certificate is for; to connect elsewhere, add --dial HOST:PORT",
+    what: (url) => `the certificate of ${url} is for another host name`,
+    fix: "use a name from the certificate; to connect to another host, add --dial HOST:PORT",
   },
   {
     code: /EXPIRED|NOT_YET_VALID/,
-    what: (url) => `the certificate of ${url} is not valid now`,
-    fix: "renew it, or set this computer's clock",
+    what: (url) => `the certificate of ${url} has expired or is not valid yet`,
+    fix: "renew it, or correct this computer's clock",
   },
   {
     code: /CERT|VERIFY|ISSUER/,
     what: (url) => `the certificate of ${url} is not trusted`,
-    fix: "if it comes from your own authority, set NODE_EXTRA_CA_CERTS to the file of its certificate",
+    fix: "if you run your own CA, set NODE_EXTRA_CA_CERTS to its certificate file",
   },
-  { code: /ENOTFOUND|EAI_/, what: (url) => `${url} cannot be reached: no such host`, fix: "check the name" },
+  { code: /ENOTFOUND|EAI_/, what: (url) => `cannot reach ${url}: no such host`, fix: "check the name" },
   {
     code: /Malformed_HTTP|HPE_/i,
     what: (url) => `${url} does not speak HTTP`,
-    fix: "use the bus's http address, which `unibus serve` prints",
+    fix: "use the HTTP address that `unibus serve` prints",
   },
 ];
 const rest: (typeof faults)[number] = {
   code: /^/,
-  what: (url) => `${url} cannot be reached`,
-  fix: "check the address, and that the bus is running there",
+  what: (url) => `cannot reach ${url}`,
+  fix: "check the address, and that the server is running",
 };
 
 /** The platform's code of an error, or "". */

@@ -38,7 +38,7 @@ export function busUrl(text: string): string {
   const url = base === null ? null : new URL(base);
   if (url === null || url.username !== "" || url.password !== "") {
     const hint = "write it as in https://bus.example.org";
-    throw new UnibusError("invalid", `${JSON.stringify(text)} is not the address of a bus (${hint})`);
+    throw new UnibusError("invalid", `${JSON.stringify(text)} is not a server address (${hint})`);
   }
   return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
 }

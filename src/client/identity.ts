@@ -60,7 +60,7 @@ export class Identity {
 
   /** The Ed25519 signature of a text whose first line is `unibus-<kind>-v<n>`. Refuses to sign any other text. */
   sign(text: string): Uint8Array {
-    if (!signable.test(text)) throw new TypeError("an identity signs only text that begins with unibus-<kind>-v<n>");
+    if (!signable.test(text)) throw new TypeError("an identity only signs texts that begin with unibus-<kind>-v<n>");
     return this.#signer(bytesOf(text));
   }
 
@@ -73,7 +73,7 @@ export class Identity {
 /** The identity of an Ed25519 seed and an X25519 private key, 32 bytes each. */
 export async function identityFromSeeds(signSeed: Uint8Array, kexPriv: Uint8Array): Promise<Identity> {
   await sodium.ready;
-  if (signSeed.length !== 32 || kexPriv.length !== 32) throw new TypeError("both seeds have 32 bytes");
+  if (signSeed.length !== 32 || kexPriv.length !== 32) throw new TypeError("signSeed and kexPriv must have 32 bytes");
   return new Identity(signSeed, kexPriv);
 }
 
@@ -84,7 +84,10 @@ export async function generateIdentity(): Promise<Identity> {
 }
 
 const fault = (what: string): never => {
-  throw new UnibusError("invalid", `${what} (restore it from a copy, or from its words with \`identity restore\`)`);
+  throw new UnibusError(
+    "invalid",
+    `${what} (restore the file from a copy, or from its words with \`identity restore\`)`,
+  );
 };
 
 function fieldsOf(text: string): Record<Field, Uint8Array> {
@@ -101,7 +104,7 @@ function fieldsOf(text: string): Record<Field, Uint8Array> {
   if (unknownField !== undefined) fault(`the identity has an unknown field ${JSON.stringify(unknownField)}`);
   const read = (name: Field): Uint8Array => {
     const value = Object.hasOwn(given, name) ? given[name] : undefined;
-    if (typeof value !== "string") return fault(`${name} of the identity is missing or no text`);
+    if (typeof value !== "string") return fault(`${name} of the identity is missing or not a string`);
     const bytes = fromBase64(value) ?? fault(`${name} of the identity is not base64`);
     const size = identityFields[name];
     return bytes.length === size ? bytes : fault(`${name} of the identity has ${bytes.length} bytes, not ${size}`);
@@ -122,9 +125,10 @@ function fieldsOf(text: string): Record<Field, Uint8Array> {
 export async function parseIdentity(text: string): Promise<Identity> {
   const { sign_pub, sign_priv, kex_pub, kex_priv } = fieldsOf(text);
   const identity = await identityFromSeeds(sign_priv.slice(0, 32), kex_priv);
-  if (toHex(sign_priv.slice(32)) !== identity.signPubHex) fault("the two halves of sign_priv do not belong together");
-  if (toHex(sign_pub) !== identity.signPubHex) fault("sign_pub and sign_priv do not belong together");
-  if (toHex(kex_pub) !== identity.kexPubHex) fault("kex_pub and kex_priv do not belong together");
+  if (toHex(sign_priv.slice(32)) !== identity.signPubHex)
+    fault("the two halves of the identity's sign_priv do not match");
+  if (toHex(sign_pub) !== identity.signPubHex) fault("sign_pub and sign_priv of the identity do not match");
+  if (toHex(kex_pub) !== identity.kexPubHex) fault("kex_pub and kex_priv of the identity do not match");
   return identity;
 }
 

@@ -133,15 +133,15 @@ function searchAll(layers: readonly string[], link: RegExp): Search {
 function faultOf(layers: readonly string[], digits: readonly number[]): UnibusError {
   const [count] = digits;
   if (count !== undefined && count > tokenDigits) {
-    return refusal(`the link is damaged: ${count} digits follow #, not ${tokenDigits} (${askAgain})`);
+    return refusal(`the link is damaged: ${count} digits after #, expected ${tokenDigits} (${askAgain})`);
   }
   if (count !== undefined && count > 0) {
-    return refusal(`the link is cut off: ${count} of its ${tokenDigits} last digits are there (${askAgain})`);
+    return refusal(`the link is cut off: ${count} of ${tokenDigits} digits after # (${askAgain})`);
   }
   if (count === 0 || layers.some((layer) => layer.search(stripped) !== -1)) {
-    return refusal(`the link has lost its last part, which follows # (${askAgain})`);
+    return refusal(`the link has lost the part after # (${askAgain})`);
   }
-  return refusal("that is not a join link (paste it whole, as in https://bus.example.org/join#...)");
+  return refusal("not a join link (paste the whole link, as in https://bus.example.org/join#...)");
 }
 
 /**
@@ -151,7 +151,7 @@ function faultOf(layers: readonly string[], digits: readonly number[]): UnibusEr
  */
 export function parseJoinLink(text: string): JoinLink {
   if (text.trim() === "") throw refusal("no link given (paste the link that you were sent)");
-  if (text.length > textCharsMax) throw refusal("the text is too long (paste the link alone)");
+  if (text.length > textCharsMax) throw refusal("the text with the join link is too long (paste only the link)");
   const layers = layersOf(tidied(text));
   const found = [searchAll(layers, whole), searchAll(layers, wrapped)];
   // Only if no complete link was found: a part of one may look like a link without a scheme.
@@ -163,7 +163,7 @@ export function parseJoinLink(text: string): JoinLink {
   }
   // If a link is wrapped inside its host, the second line alone looks like a link without a scheme.
   const isSame = ({ url, token }: JoinLink) => token === link.token && hostOf(link.url).endsWith(hostOf(url));
-  if (!others.every(isSame)) throw refusal("the text holds two links (paste one of them)");
+  if (!others.every(isSame)) throw refusal("the text contains two join links (paste one of them)");
   return checked(link);
 }
 
@@ -171,10 +171,12 @@ const hostOf = (url: string): string => new URL(url).host;
 
 function checked(link: JoinLink): JoinLink {
   if (isCleartext(link.url)) {
-    throw refusal(`${link.url.replace(/[0-9a-f]{32,}/gi, "...")} is not encrypted on the way (ask for an https link)`);
+    throw refusal(`${link.url.replace(/[0-9a-f]{32,}/gi, "...")} does not use TLS (ask for an https link)`);
   }
   const { username, password } = new URL(link.url);
   if (username !== "" || password !== "")
-    throw refusal(`the link names a user before ${hostOf(link.url).replace(/[0-9a-f]{32,}/gi, "...")} (${askAgain})`);
+    throw refusal(
+      `the link contains a user name before ${hostOf(link.url).replace(/[0-9a-f]{32,}/gi, "...")} (${askAgain})`,
+    );
   return link;
 }

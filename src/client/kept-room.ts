@@ -189,7 +189,7 @@ export async function verifyPast(
     link = next;
   }
   if (link?.parsed.version !== known.version || link.hash !== known.hash) {
-    throw roomForked(roomId, `its statements do not lead to version ${known.version} as this client has seen it`);
+    throw roomForked(roomId, `the statements do not lead to version ${known.version} as this client has seen it`);
   }
 }
 
@@ -198,7 +198,7 @@ export function linkOf(roomId: string, { version, text }: GivenStatement): Chain
   const parsed = parseStatement(text);
   if ("fault" in parsed) throw roomForked(roomId, parsed.fault);
   if (parsed.roomId !== roomId || parsed.version !== version) {
-    throw roomForked(roomId, `statement ${version} is not what it is said to be`);
+    throw roomForked(roomId, `statement ${version} is of another room or version`);
   }
   return { hash: sha256Hex(text), parsed };
 }

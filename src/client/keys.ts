@@ -44,11 +44,11 @@ export function newRoomKey(): Uint8Array {
  * Source: spec 3.
  */
 export function sealRoomKey(roomKey: Uint8Array, kexPub: Uint8Array): string {
-  if (roomKey.length !== roomKeyBytes) throw new TypeError(`a room key has ${roomKeyBytes} bytes`);
+  if (roomKey.length !== roomKeyBytes) throw new TypeError(`a room key must have ${roomKeyBytes} bytes`);
   try {
     return toBase64(sealBox(roomKey, kexPub));
   } catch (cause) {
-    throw new UnibusError("invalid", "nothing can be sealed to this kex_pub (its owner needs a new identity)", {
+    throw new UnibusError("invalid", "cannot encrypt to this kex_pub (its owner needs a new identity)", {
       cause,
     });
   }

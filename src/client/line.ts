@@ -63,7 +63,7 @@ function lineError(what: string, cause: unknown): UnibusError {
 /** The error of a failed login. Only connection errors are retryable. */
 function dialError(cause: unknown, name: string): UnibusError {
   if (!isLoginRefusal(cause)) return lineError("the bus's NATS address cannot be reached", cause);
-  const hint = "ask an admin whether this user is active, and whether the bus answers to that name: see http.hosts";
+  const hint = "ask an admin whether this user is active and http.hosts lists that name";
   return new UnibusError("unauthenticated", `the bus refused the NATS login for ${name} (${hint})`, { cause });
 }
 
@@ -106,7 +106,7 @@ export class Line {
       onTrouble: (error) => this.events.onTrouble(error),
     });
     void connection.closed().then(() => {
-      const error = lineError("the connection to the bus broke", undefined);
+      const error = lineError("lost the connection to the server", undefined);
       for (const fail of this.#flushing) fail(error);
       this.#flushing.clear();
     });
@@ -142,7 +142,7 @@ export class Line {
         ...(dedupId ? { messageId: dedupId } : {}),
       });
     } catch (error) {
-      throw lineError("the connection to the bus takes no message", error);
+      throw lineError("the connection to the server accepts no messages", error);
     }
   }
 
@@ -156,7 +156,7 @@ export class Line {
    * Resolves when the server has processed everything sent before. Errors: unavailable if the connection ends first.
    */
   flush(): Promise<void> {
-    const failed = (error: unknown) => lineError("the connection to the bus broke", error);
+    const failed = (error: unknown) => lineError("lost the connection to the server", error);
     if (this.isClosed) return Promise.reject(failed(undefined));
     return new Promise<void>((resolve, reject) => {
       this.#flushing.add(reject);
@@ -215,7 +215,7 @@ export class Line {
       // A refused subscription ends, too, and is reported by `onRefusal`.
       return this.connection.subscribe(subject, onMessage, () => void this.#subscriptions.delete(subject));
     } catch (error) {
-      throw lineError("the connection to the bus broke", error);
+      throw lineError("lost the connection to the server", error);
     }
   }
 }

@@ -39,7 +39,7 @@ export class Membership {
     const found = await this.#find(typeof who === "string" ? [who] : who, signal);
     const peers = found.map(({ keys, endpoint }) => {
       if (keys !== null) return keys;
-      throw new UnibusError("conflict", `${endpoint} has brought no kex key yet (ask them to connect once)`);
+      throw new UnibusError("conflict", `${endpoint} has not published a kex key yet (ask them to connect once)`);
     });
     await this.changes.add(peers, { freshKey, signal });
   }

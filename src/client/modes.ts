@@ -9,7 +9,7 @@ export const modes = {
 } as const satisfies Record<string, Policy>;
 
 const policyChecks = { encrypt: isBoolean, persist: isBoolean, sign_msgs: isBoolean };
-const bothWays = "say true or false";
+const bothWays = "set it to true or false";
 const policyHints = { encrypt: bothWays, persist: bothWays, sign_msgs: bothWays };
 
 /** The policy for a mode's name, or the given policy itself. Errors: invalid. */

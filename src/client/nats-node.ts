@@ -65,7 +65,9 @@ async function openWebSocket(url: string, tls: NatsDial["tls"]): Promise<{ socke
     return { socket: new WebSocket(url), encrypted };
   }
   const module = await import("ws").catch((cause: unknown) => {
-    throw new UnibusError("invalid", "no WebSocket here (install the package ws: npm install ws)", { cause });
+    throw new UnibusError("invalid", "this runtime has no WebSocket (install the package ws: npm install ws)", {
+      cause,
+    });
   });
   const socket = new module.WebSocket(url, { perMessageDeflate: false, ...options }) as unknown as WebSocket;
   return { socket, encrypted };

@@ -24,7 +24,7 @@ export async function dialWebSocket(dial: NatsDial, open: OpenWebSocket = openHe
   const { promise: failed, reject: fail } = Promise.withResolvers<never>();
   failed.catch(() => undefined);
   let made: WebSocket | null = null;
-  const timer = setTimeout(() => fail(new Error("no answer in time")), dial.timeoutMs);
+  const timer = setTimeout(() => fail(new Error("connection timed out")), dial.timeoutMs);
   const connecting = wsconnect({
     servers: dial.url,
     authenticator: dial.authenticator,

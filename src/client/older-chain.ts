@@ -48,22 +48,23 @@ async function readWhole(roomId: string, { control, vouched }: TrustParts, signa
   const list = await control.members(roomId, signal);
   for (let more = true; more; ) {
     const page = await control.statements(roomId, statements.length + 1, signal);
-    if (page.statements.length === 0) throw roomForked(roomId, `the bus shows no statement ${statements.length + 1}`);
+    if (page.statements.length === 0)
+      throw roomForked(roomId, `the server does not return statement ${statements.length + 1}`);
     await chain.take(page.statements);
     statements.push(...page.statements);
     more = page.more;
   }
   const { head } = chain;
   if (head === null || head.parsed.version !== list.version) {
-    throw new UnibusError("unavailable", `room ${roomId} cannot be read: it changes too fast (try again)`);
+    throw new UnibusError("unavailable", `cannot read room ${roomId}: it changed during the read (try again)`);
   }
   const lines: VerifiedMember[] = list.members;
   if (!lines.every(isOneLine) || statementText({ ...head.parsed, lines }) !== head.text) {
-    throw roomForked(roomId, "its members are not those that its owners signed");
+    throw roomForked(roomId, "the member list differs from the one that the owners signed");
   }
   for (const line of lines) {
     const fault = await vouched.faultOf(line);
-    if (fault !== null) throw roomForked(roomId, `its member ${line.endpoint} ${fault}`);
+    if (fault !== null) throw roomForked(roomId, `member ${line.endpoint} ${fault}`);
   }
   return { statements, lines, head };
 }
@@ -93,18 +94,18 @@ export async function readOlderChain(roomId: string, parts: TrustParts, signal?:
   const [pin, kept, known] = await Promise.all([state.room(roomId), room.version(), room.statements()]);
   const first = known.get(1);
   if (pin === null || kept === null || first === undefined) {
-    const fix = "compare the 8 words of the room with an owner, and open it with a fresh client state";
-    throw new UnibusError("not_found", `this client has not kept enough of room ${roomId} to compare (${fix})`);
+    const fix = "compare the room's 8 words with an owner, then open it with an empty client state";
+    throw new UnibusError("not_found", `this client has not stored enough of room ${roomId} to compare (${fix})`);
   }
   const { statements, lines, head } = await readWhole(roomId, parts, signal);
   const [mine, theirs] = [first, statements[0]].map((one) => `${one?.text}\n${one?.by}\n${one?.sig}`);
-  if (mine !== theirs) throw roomForked(roomId, "the bus shows another room: its first statement is not the one seen");
+  if (mine !== theirs) throw roomForked(roomId, "the server returned another room: the first statement has changed");
   const parting = statements.findIndex(({ version, text }) => known.get(version)?.text !== text);
   const common = parting === -1 ? statements.length : parting;
   if (head.parsed.version >= pin.version && common >= pin.version) {
     throw new UnibusError(
       "conflict",
-      `the bus shows all that you have seen of ${kept.subject} (there is nothing to accept)`,
+      `the server is not behind what you have seen of ${kept.subject} (nothing to accept)`,
     );
   }
   const { version, epoch, owners } = head.parsed;

@@ -19,12 +19,12 @@ const when =
 /** `true` or `false`. */
 export const isBoolean = when((value) => typeof value === "boolean", "true or false");
 /** A non-empty string. */
-const isText = when((value) => typeof value === "string" && value !== "", "a text");
+const isText = when((value) => typeof value === "string" && value !== "", "a non-empty string");
 /** A function. */
 export const isFunction = when((value) => typeof value === "function", "a function");
 const isTexts = when(
   (value) => Array.isArray(value) && value.every((one) => typeof one === "string"),
-  "a list of texts",
+  "an array of strings",
 );
 /** An `AbortSignal`, of any realm. */
 export const isSignal = when(
@@ -61,9 +61,9 @@ const isMilliseconds = isNumber(0, timerMsMax);
 
 /** A value as an error shows it: short, and without possible secrets. */
 function shown(value: unknown): string {
-  if (typeof value === "string") return value.length > 40 ? "a text" : JSON.stringify(value);
+  if (typeof value === "string") return value.length > 40 ? "a long string" : JSON.stringify(value);
   if (value == null || typeof value === "number" || typeof value === "boolean") return String(value);
-  if (Array.isArray(value)) return "a list";
+  if (Array.isArray(value)) return "an array";
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }
 
@@ -80,7 +80,7 @@ export function checkOptions(
   required: Readonly<Record<string, string>> = {},
 ): void {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
-    throw refused(`${call}: its options are ${shown(options)}, not an object (pass { ... })`);
+    throw refused(`${call}: options must be an object, not ${shown(options)} (pass { ... })`);
   }
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
@@ -90,7 +90,7 @@ export function checkOptions(
       throw refused(`${call}: unknown option ${JSON.stringify(name)} (known options: ${known})`);
     }
     const wanted = check(value);
-    if (wanted !== null) throw refused(`${call}: option ${name} is ${shown(value)}, not ${wanted} (correct it)`);
+    if (wanted !== null) throw refused(`${call}: option ${name} must be ${wanted}, not ${shown(value)} (correct it)`);
   }
   for (const [name, hint] of Object.entries(required)) {
     if ((options as Record<string, unknown>)[name] === undefined) {
@@ -109,8 +109,8 @@ function isObjectOf(call: string, checks: OptionChecks, required: Readonly<Recor
 
 function checkData(call: string, data: unknown): void {
   if (typeof data === "string" || data instanceof Uint8Array) return;
-  const hint = "pass a string or a Uint8Array; JSON.stringify makes a string of an object";
-  throw refused(`${call}: the message is ${shown(data)} (${hint})`);
+  const hint = "pass a string or a Uint8Array; for an object, use JSON.stringify";
+  throw refused(`${call}: the message must not be ${shown(data)} (${hint})`);
 }
 
 const sendChecks: OptionChecks = {
@@ -124,7 +124,7 @@ export const sayChecks: OptionChecks = {
   ...sendChecks,
   thread: isText,
   replyTo: isText,
-  blob: when((value) => "blob" in Object(value) && "epoch" in Object(value), "what putBlob gave"),
+  blob: when((value) => "blob" in Object(value) && "epoch" in Object(value), "the result of putBlob"),
 };
 
 /** Checks a message and its options. Errors: invalid. */
@@ -149,7 +149,7 @@ export const durableChecks: OptionChecks = { device: isText, signal: isSignal };
 
 const lifetimeChecks: OptionChecks = { days: isNumber(0, 36_500), messages: isInteger(0) };
 const limitChecks: OptionChecks = { messagesMax: isInteger(1), bytesMax: isInteger(1) };
-const limitHints = { messagesMax: "give both limits", bytesMax: "give both limits" };
+const limitHints = { messagesMax: "set both limits", bytesMax: "set both limits" };
 
 /** The options of `connect`. */
 export const connectChecks: OptionChecks = {
@@ -170,6 +170,6 @@ export const connectChecks: OptionChecks = {
 
 /** The mandatory options of `connect`, with hints. */
 export const connectHints = {
-  identity: "make one by generateIdentity, or read one by parseIdentity",
-  state: 'name a folder, in a browser a database, for what this client has seen; or "memory", which forgets it',
+  identity: "create one with generateIdentity, or read one with parseIdentity",
+  state: 'give a folder, in a browser a database name, to store the client state; "memory" stores nothing',
 } as const;

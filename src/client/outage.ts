@@ -80,7 +80,7 @@ interface Waiting {
 
 /** The error for work whose timeout expired. `last`: the error of its last attempt, if there was one. */
 function lateError(timeoutMs: number, last: unknown): UnibusError {
-  const what = `the bus did not answer within ${timeoutMs / 1_000} s, and nothing was sent`;
+  const what = `the server did not answer within ${timeoutMs / 1_000} s; nothing was sent`;
   if (last === undefined) return new UnibusError("unavailable", `${what} (try again)`);
   return new UnibusError("unavailable", `${what}: ${(last as Error).message}`, { cause: last });
 }

@@ -41,5 +41,5 @@ export function ownerConflictError(subject: string, conflicts: readonly OwnerCon
     return `${JSON.stringify(handle)} is ${endpoint}, but you know ${name} as ${known.endpoint}`;
   });
   const hint = "compare the room's fingerprint with them, then approve with --approve";
-  return new UnibusError("forbidden", `${subject} has an owner who may be somebody else: ${each.join("; ")} (${hint})`);
+  return new UnibusError("forbidden", `${subject} has an owner who may be an impostor: ${each.join("; ")} (${hint})`);
 }

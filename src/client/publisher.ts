@@ -73,8 +73,8 @@ function ackOf(data: Uint8Array): Ack | null {
 /** The error in a negative ack, or null. */
 function refusalOf(ack: Ack | null): UnibusError | null {
   if (ack?.error === undefined) return null;
-  if (ack.error.err_code === fullCode) return new UnibusError("quota", "the room is full (ask its owner, or an admin)");
-  return new UnibusError("unavailable", "the room cannot store messages at the moment (try again)");
+  if (ack.error.err_code === fullCode) return new UnibusError("quota", "the room is full (ask an owner or an admin)");
+  return new UnibusError("unavailable", "the server cannot store messages of this room now (try again)");
 }
 
 /**
@@ -89,10 +89,10 @@ export function answerOfServer(data: Uint8Array): { readonly refusal: UnibusErro
 /** The sequence number in an ack. Errors: quota, unavailable; forbidden if the ack is not for this room's stream. */
 function sequenceOf(ack: Ack, roomId: string, attempt: number): number {
   if (ack.stream !== streamName(roomId) || !Number.isSafeInteger(ack.seq)) {
-    throw new UnibusError("forbidden", "the bus acknowledged a message for another room (do not trust it)");
+    throw new UnibusError("forbidden", "the server acknowledged the message for another room (do not trust it)");
   }
   if (ack.duplicate === true && attempt === 1) {
-    throw new UnibusError("forbidden", "the bus called a new message a copy, and did not store it (do not trust it)");
+    throw new UnibusError("forbidden", "the server rejected a new message as a duplicate (do not trust it)");
   }
   return ack.seq ?? 0;
 }
@@ -189,7 +189,7 @@ export class Publisher {
     once: (attempt: Attempt) => Promise<T | Unacked>,
   ): Promise<T> {
     if (this.#messages >= this.limits.messagesMax || this.#bytes + bytes.length > this.limits.bytesMax) {
-      throw new UnibusError("quota", "too many messages wait to be sent (wait for those before)");
+      throw new UnibusError("quota", "too many messages are waiting to be sent (wait for earlier sends to finish)");
     }
     this.#messages += 1;
     this.#bytes += bytes.length;

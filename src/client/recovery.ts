@@ -38,7 +38,7 @@ export class Recovery {
     if (only !== undefined && kept.length === 1) return only;
     const listed = await findRoom(control, name, signal);
     if (listed !== null) return listed.id;
-    const fix = kept.length === 0 ? "name its id" : `name its id: ${kept.join(", ")}`;
+    const fix = kept.length === 0 ? "give its id" : `give its id: ${kept.join(", ")}`;
     throw new UnibusError("not_found", `no room or several rooms are called ${name} (${fix})`);
   }
 }

@@ -39,7 +39,7 @@ export async function register(
   const user = await userOf(url, identity, options);
   if (user !== null) {
     const who = `this identity is already a user of ${url}, ${JSON.stringify(user.handle)}`;
-    throw new UnibusError("conflict", `${who} (the invite was not used: pass it on, or join with another identity)`);
+    throw new UnibusError("conflict", `${who} (the invite is still unused: pass it on, or join with another identity)`);
   }
   const { signPubHex: sign_pub, kexPubHex: kex_pub, kexSig: kex_sig } = identity;
   const body = bytesOf(JSON.stringify({ token, sign_pub, kex_pub, kex_sig }));

@@ -62,10 +62,7 @@ async function keptOf(roomId: string, { state }: TrustParts): Promise<Kept> {
   const room = new KeptRoom(roomId, state);
   const [kept, statements, keys] = await Promise.all([room.version(), room.statements(), room.keys()]);
   if (kept === null || !statements.has(kept.version)) {
-    throw new UnibusError(
-      "not_found",
-      `this client has kept nothing of room ${roomId} (ask another owner to repair it)`,
-    );
+    throw new UnibusError("not_found", `this client has not stored room ${roomId} (ask another owner to repair it)`);
   }
   return { ...kept, statements, keys };
 }
@@ -74,7 +71,7 @@ async function keptOf(roomId: string, { state }: TrustParts): Promise<Kept> {
 function statementAt(kept: Kept, version: number): GivenStatement {
   const statement = kept.statements.get(version);
   if (statement !== undefined) return statement;
-  const message = `this client has not kept statement ${version} of ${kept.subject} (ask another owner to repair it)`;
+  const message = `this client has not stored statement ${version} of ${kept.subject} (ask another owner to repair it)`;
   throw new UnibusError("not_found", message);
 }
 
@@ -132,7 +129,7 @@ class HeldKeys {
       this.#opened.set(epoch, key);
     }
     if (key !== null) return key;
-    const message = `this client has not kept the room key of epoch ${epoch} (ask another owner to repair it)`;
+    const message = `this client has not stored the room key of epoch ${epoch} (ask another owner to repair it)`;
     throw new UnibusError("not_found", message);
   }
 
@@ -229,12 +226,12 @@ export async function planRepair(roomId: string, parts: TrustParts, signal?: Abo
   if (!owners.includes(parts.control.identity.signPubHex)) {
     throw new UnibusError(
       "forbidden",
-      `you are not an owner of ${subject} in version ${version} (ask one to repair it)`,
+      `you are not an owner of ${subject} in version ${version} (ask an owner to repair it)`,
     );
   }
   const bus = await busRoomOf(roomId, kept, parts, signal);
   if (bus.version !== null && bus.version > version && bus.common === version) {
-    const message = `the bus has version ${bus.version} of ${subject}, and you have seen ${version} (nothing to repair)`;
+    const message = `the server has version ${bus.version} of ${subject}, you have seen ${version} (nothing to repair)`;
     throw new UnibusError("conflict", message);
   }
   return {

@@ -14,7 +14,7 @@ const bad = (url: string, what: string): UnibusError =>
 /** What is wrong with a reply whose status is not explained by an error of the API. */
 function strangeStatus(url: string, status: number): string {
   return passingStatuses.has(status)
-    ? `${url} answered ${status}: its proxy cannot reach the bus (start the bus, or correct the proxy's target)`
+    ? `${url} answered ${status}: the proxy cannot reach the server (start the server, or correct the proxy's target)`
     : `${url} answered ${status}: this is not a unibus server (check the address, and http or https)`;
 }
 
@@ -38,7 +38,7 @@ export async function bodyOf(reply: Response, bytesMax: number, url: string): Pr
     size += value.byteLength;
     if (size > bytesMax) {
       await reader.cancel().catch(() => undefined);
-      throw bad(url, `answered more than ${bytesMax} bytes`);
+      throw bad(url, `returned more than ${bytesMax} bytes`);
     }
     chunks.push(value);
   }
@@ -104,6 +104,6 @@ function openSchema<S>(schema: S): S {
 /** Parses a body. Errors: unavailable if it does not match the schema; unknown fields are allowed. */
 export function contentOf<S extends TSchema>(schema: S, body: Uint8Array, url: string): Static<S> {
   const content = jsonOf(body);
-  if (!Check(openSchema(schema), content)) throw bad(url, "answered something that is not in the API");
+  if (!Check(openSchema(schema), content)) throw bad(url, "returned an invalid reply");
   return content as Static<S>;
 }

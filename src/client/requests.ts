@@ -57,8 +57,8 @@ export class Requests {
     // Subscribe before the request is sent: on one connection, the order is kept.
     if (live.isUp && !live.line.carries(inbox.subject)) live.followNow();
     const within = options.timeoutMs ?? requestTimeoutMs;
-    const hint = "see that a member answers, for example by unibus serve-rpc";
-    const timeout = new UnibusError("timeout", `no answer within ${within / 1_000} s (${hint})`);
+    const hint = "check that a member answers requests, for example with unibus serve-rpc";
+    const timeout = new UnibusError("timeout", `no reply within ${within / 1_000} s (${hint})`);
     const timer = setTimeout(() => settle(refusal ?? timeout), within);
     try {
       if (!live.isUp && options.offline === "refuse") void live.line;

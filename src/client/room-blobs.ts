@@ -34,18 +34,18 @@ export class RoomBlobs {
 
   /** Fetches and decrypts the blob of a message. Errors: not_found; invalid if the bytes do not match the reference. */
   async get({ blob, epoch }: NamedBlob, signal?: AbortSignal): Promise<Uint8Array> {
-    if (blob === null) throw new UnibusError("not_found", "this message names no blob (choose another)");
+    if (blob === null) throw new UnibusError("not_found", "this message has no blob (choose another message)");
     const roomKey = await this.#key(epoch, signal);
     const ciphertext = await this.control.getBlob(blob.h, signal);
     const opened = openBlob(ciphertext, blob, { roomId: this.roomId, epoch, roomKey });
     if (opened instanceof Uint8Array) return opened;
-    const what = `the bus gave other bytes than the message names: ${opened.fault}`;
+    const what = `the server returned the wrong blob: ${opened.fault}`;
     throw new UnibusError("invalid", `${what} (do not trust it)`);
   }
 
   async #key(epoch: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
     const key = await this.keys.key(epoch, signal);
     if (key !== null) return key;
-    throw new UnibusError("invalid", "this room does not encrypt: it has no blobs (use one that does)");
+    throw new UnibusError("invalid", "this room is not encrypted, so it has no blobs (use an encrypted room)");
   }
 }

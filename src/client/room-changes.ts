@@ -247,7 +247,8 @@ export class RoomChanges {
     const { state } = room;
     const gone = new Set(room.leavers);
     // `left` is not signed, only stated by the server. It must not make an owner sign their own removal.
-    if (gone.has(this.#identity.endpoint)) throw new UnibusError("forbidden", "the bus says that you left this room");
+    if (gone.has(this.#identity.endpoint))
+      throw new UnibusError("forbidden", "the server says that you left this room (ask another owner to do this)");
     if (kicked !== null) gone.add(kicked);
     const newKey = state.policy.encrypt ? newRoomKey() : null;
     const check = newKey === null ? zeroHash : keyCheck(state.roomId, state.epoch + 1, newKey);
@@ -282,7 +283,7 @@ export class RoomChanges {
     for (let attempt = 1; ; attempt++) {
       const room = await this.trust.refresh(signal);
       if (!room.owners.includes(this.#identity.signPubHex)) {
-        throw new UnibusError("forbidden", "only an owner of the room may do this (ask one)");
+        throw new UnibusError("forbidden", "only an owner of the room may do this (ask an owner)");
       }
       const change = await build(room);
       if (change === null) return room;
@@ -299,7 +300,8 @@ export class RoomChanges {
         if (change.newKey !== null) await this.keys.adopt(room.state.epoch + 1, change.newKey);
         return after;
       }
-      if (failure === null) throw this.trust.fork(`the bus took version ${change.version} and shows another`);
+      if (failure === null)
+        throw this.trust.fork(`the server accepted version ${change.version} but returns another one`);
       const isOvertaken = after.hash !== room.hash || [...after.leavers].join() !== [...room.leavers].join();
       if (!hasCode(failure, "conflict") || !isOvertaken || attempt === attemptsMax) throw failure;
     }

@@ -94,8 +94,8 @@ export class RoomIdentity {
   }
 
   #mismatch(has: string | undefined, given: string): UnibusError {
-    const shown = has === undefined ? "is not known" : `is "${fingerprintWords(has)}"`;
-    return roomForked(this.roomId, `its fingerprint ${shown}, not "${fingerprintWords(given)}"`);
+    const shown = has === undefined ? "is unknown" : `is "${fingerprintWords(has)}"`;
+    return roomForked(this.roomId, `the fingerprint ${shown}, not "${fingerprintWords(given)}"`);
   }
 
   async #save(note: IdentityNote): Promise<void> {

@@ -82,7 +82,7 @@ export class RoomKeys {
     const { roomId } = this.trust;
     const given = await this.control.roomKey(roomId, epoch, this.closing);
     const key = this.control.identity.openRoomKey(given.sealed_key);
-    if (key === null) throw this.trust.fork(`what is sealed to you for epoch ${epoch} does not open`);
+    if (key === null) throw this.trust.fork(`cannot open your sealed key of epoch ${epoch}`);
     await this.#check(epoch, key);
     await this.#note(epoch, given.sealed_key);
     return key;
@@ -114,7 +114,7 @@ export class RoomKeys {
   async #check(epoch: number, key: Uint8Array): Promise<void> {
     const { roomId } = this.trust;
     if (keyCheck(roomId, epoch, key) !== (await this.trust.keyCheckAt(epoch, this.closing))) {
-      throw this.trust.fork(`the key of epoch ${epoch} is not the one that its owners signed`);
+      throw this.trust.fork(`the key of epoch ${epoch} differs from the one that the owners signed`);
     }
   }
 }

@@ -70,5 +70,8 @@ export async function findRoom(
 export function roomLinkOf(text: string): RoomLink {
   const link = parseRoomLink(text);
   if (link !== null) return link;
-  throw new UnibusError("invalid", `not a room link: ${JSON.stringify(text)} (paste it whole, as .../room#ID.HEX)`);
+  throw new UnibusError(
+    "invalid",
+    `not a room link: ${JSON.stringify(text)} (paste the whole link, as in .../room#ID.HEX)`,
+  );
 }

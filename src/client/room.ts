@@ -180,7 +180,7 @@ export class Room {
     const link = parseRoomLink(given);
     const fingerprint = link?.fingerprint ?? parseFingerprint(given);
     if (fingerprint === null || (link !== null && link.roomId !== this.id)) {
-      const hint = "give the 8 words or the link that another member sees";
+      const hint = "enter the 8 words or the link that another member sees";
       throw new UnibusError("invalid", `not a fingerprint of this room: ${JSON.stringify(given)} (${hint})`);
     }
     await this.parts.trust.identity.verify(fingerprint, link === null ? "words" : "link");
@@ -386,7 +386,7 @@ export class Room {
     await waitFor(this.settling.beforeSealing(), signal);
     // A frame has one epoch, which applies to its blob, too.
     if (blobEpoch !== undefined && blobEpoch !== this.epoch) {
-      throw new UnibusError("conflict", `${this.subject} has got a new key since the blob was stored (store it again)`);
+      throw new UnibusError("conflict", `the blob was stored under an older key of ${this.subject} (store it again)`);
     }
     const rekeyPending = this.settling.isPending;
     const { roomId, subject, policy, epoch } = this.state.state;

@@ -51,7 +51,7 @@ const nonceOf = (ephemeral: Uint8Array, kexPub: Uint8Array): Uint8Array =>
 
 /** Seals a message so that only the holder of a kex key can open it. Errors: throws for a kex key of low order. */
 export function sealBox(message: Uint8Array, kexPub: Uint8Array): Uint8Array {
-  if (!isSoundKexKey(kexPub)) throw new TypeError("a kex key of low order");
+  if (!isSoundKexKey(kexPub)) throw new TypeError("the kex key has low order");
   const own = generateKeyPairSync("x25519");
   const ephemeral = rawOf(own.publicKey);
   const key = sharedKey(own.privateKey, publicKey(kexPub));
@@ -61,7 +61,7 @@ export function sealBox(message: Uint8Array, kexPub: Uint8Array): Uint8Array {
 /** Opens a sealed box. Errors: throws if the box is for other keys, or damaged. */
 export function openBox(box: Uint8Array, kexPub: Uint8Array, kexPriv: Uint8Array): Uint8Array {
   const ephemeral = box.subarray(0, keyBytes);
-  if (!isSoundKexKey(ephemeral)) throw new TypeError("no sealed box");
+  if (!isSoundKexKey(ephemeral)) throw new TypeError("not a sealed box");
   const key = sharedKey(privateKey(kexPriv), publicKey(ephemeral));
   return sodium.crypto_secretbox_open_easy(box.subarray(keyBytes), nonceOf(ephemeral, kexPub), key);
 }

@@ -71,7 +71,7 @@ export function sealFrameUnder(nonce: Uint8Array, draft: Draft, room: SendingRoo
   const plain: wire.Frame = { t, s: room.subject, from: identity.endpoint, id, e: room.epoch, b, thr, re };
   let frame = plain;
   if (policy.encrypt) {
-    if (room.roomKey === null) throw new TypeError("a room that encrypts has a key");
+    if (room.roomKey === null) throw new TypeError("an encrypted room needs a room key");
     const bound = { ...plain, n: toBase64(nonce) };
     frame = { ...bound, p: toBase64(encrypt(payload, wire.frameAad(roomId, bound), nonce, room.roomKey)) };
   } else if (payload.length > 0) frame = { ...plain, p: toBase64(payload) };
@@ -85,7 +85,7 @@ export function sealFrameUnder(nonce: Uint8Array, draft: Draft, room: SendingRoo
  */
 export function sealBlobUnder(nonce: Uint8Array, plaintext: Uint8Array, room: BlobRoom): SealedBlob {
   if (plaintext.length > blobBytesMax - sealBytes) {
-    throw new UnibusError("too_large", "a blob has at most 16 MiB (send it in parts)");
+    throw new UnibusError("too_large", "blob exceeds 16 MiB (send it in parts)");
   }
   const ciphertext = encrypt(plaintext, wire.blobAad(room.roomId, room.epoch), nonce, room.roomKey);
   return { ciphertext, ref: { h: sha256Hex(ciphertext), n: toBase64(nonce), sz: ciphertext.length } };

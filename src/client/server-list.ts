@@ -68,9 +68,9 @@ export class ServerList {
 export function failureOf(attempts: readonly Attempt[]): UnibusError {
   const tried = attempts.map(({ url, error }) => `${url}: ${reasonOf(error)}`).join("; ");
   const hint = attempts.every(({ url }) => kindOf(url) === "websocket")
-    ? "have the reverse proxy pass WebSockets on, or try again"
+    ? "let the reverse proxy forward WebSockets, or try again"
     : "open one of these ports, or try again";
-  const message = `cannot reach the bus's NATS addresses: ${tried} (${hint})`;
+  const message = `cannot reach the server's NATS addresses: ${tried} (${hint})`;
   return new UnibusError("unavailable", message, { cause: attempts.at(-1)?.error });
 }
 

@@ -23,7 +23,7 @@ const databaseVersion = 2;
 type Store = keyof typeof stores;
 
 const failed = (cause: unknown): UnibusError =>
-  new UnibusError("unavailable", "the browser keeps nothing for this page (allow it to store data)", { cause });
+  new UnibusError("unavailable", "the browser stores no data for this page (allow site data)", { cause });
 
 /** Opens the database. `onClose` is called when another page needs a later version of it. */
 function opened(name: string, onClose: () => void): Promise<IDBDatabase> {

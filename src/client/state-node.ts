@@ -32,8 +32,8 @@ async function unless<T, O>(code: "ENOENT" | "EEXIST", other: O, work: () => Pro
   } catch (cause) {
     if (codeOf(cause) === code) return other;
     if (isUnibusError(cause)) throw cause;
-    const mend = "see that its folder can be read and written, and has room";
-    throw new UnibusError("unavailable", `the client's state cannot be used: ${String(codeOf(cause))} (${mend})`, {
+    const hint = "check that its folder is readable and writable, and the disk is not full";
+    throw new UnibusError("unavailable", `the client's state cannot be used: ${String(codeOf(cause))} (${hint})`, {
       cause,
     });
   }
@@ -195,7 +195,7 @@ class FileState implements ClientState {
   }
 
   #roomFolder(roomId: string): string {
-    if (!isUlid(roomId)) throw new UnibusError("invalid", "not a room id (use the room's ULID)");
+    if (!isUlid(roomId)) throw new UnibusError("invalid", `${JSON.stringify(roomId)} is not a room id (give a ULID)`);
     return join(this.place.folder, "rooms", roomId);
   }
 

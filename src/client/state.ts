@@ -81,15 +81,15 @@ export interface StatePlace {
 
 /** The error if a server contradicts what owners signed, or what this client has seen. Source: spec 3. */
 export function roomForked(roomId: string, what: string, cause?: unknown): UnibusError {
-  const mend = "the bus, or someone between you and it, is lying: ask the owners, and send nothing";
-  return new UnibusError("room_forked", `room ${roomId}: ${what} (${mend})`, { cause });
+  const hint = "the bus, or someone between you and it, is lying: ask the owners, and send nothing";
+  return new UnibusError("room_forked", `room ${roomId}: ${what} (${hint})`, { cause });
 }
 
 /** The later one of two pins of a room. Errors: room_forked if one version has two hashes. */
 export function laterPin(roomId: string, kept: RoomPin | null, given: RoomPin): RoomPin {
   if (kept === null) return given;
   if (kept.version === given.version && kept.hash !== given.hash) {
-    throw roomForked(roomId, `version ${given.version} has two texts`);
+    throw roomForked(roomId, `there are two different statements of version ${given.version}`);
   }
   return kept.version >= given.version ? kept : { ...given, firstOwners: kept.firstOwners };
 }
@@ -108,8 +108,8 @@ export function pinOf(value: unknown): RoomPin | null {
 
 /** The error for stored data that is not valid. */
 export function corruptState(where: string, cause?: unknown): UnibusError {
-  const mend = "restore it from a copy; removing it means to believe the bus as on the first day";
-  return new UnibusError("invalid", `the client's state is damaged: ${where} (${mend})`, { cause });
+  const hint = "restore it from a copy; deleting it means trusting the bus as on first use";
+  return new UnibusError("invalid", `the client's state is damaged: ${where} (${hint})`, { cause });
 }
 
 /** A state in memory, which ends with the program: the next run sees every room for the first time. */

@@ -30,7 +30,7 @@ const learnedMax = 64;
 const vouchBatch = 256;
 
 const unavailable = (what: string, roomId: string): UnibusError =>
-  new UnibusError("unavailable", `room ${roomId} cannot be read: ${what} (try again)`);
+  new UnibusError("unavailable", `cannot read room ${roomId}: ${what} (try again)`);
 
 /** The dependencies of `RoomTrust`, shared by all rooms of a client. */
 export interface TrustParts {
@@ -119,7 +119,8 @@ export class RoomTrust {
   /** The room as last verified. Errors: room_forked. */
   get room(): VerifiedRoom {
     if (this.#fork !== null) throw this.#fork;
-    if (this.#room === null) throw new UnibusError("unavailable", `room ${this.roomId} was not read yet (try again)`);
+    if (this.#room === null)
+      throw new UnibusError("unavailable", `room ${this.roomId} has not been read yet (try again)`);
     return this.#room;
   }
 
@@ -136,7 +137,7 @@ export class RoomTrust {
       await waitFor(this.#pastReading.run(), signal);
     }
     const check = this.#chain.keyCheckAt(epoch);
-    if (check === null) throw new UnibusError("not_found", `room ${this.roomId} has had no epoch ${epoch} yet`);
+    if (check === null) throw new UnibusError("not_found", `room ${this.roomId} has not reached epoch ${epoch} yet`);
     return check;
   }
 
@@ -207,16 +208,16 @@ export class RoomTrust {
   #checkView(seen: Static<typeof RoomView>, { state }: VerifiedRoom): void {
     const isSame = seen.subject === state.subject && policyDigits(seen.policy) === policyDigits(state.policy);
     if (!isSame || seen.room_id !== this.roomId)
-      throw this.#chain.forked("the bus says another subject or policy of it");
+      throw this.#chain.forked("the server returned another id, subject or policy than the owners signed");
     if (seen.version === state.version && seen.epoch !== state.epoch) {
-      throw this.#chain.forked("the bus says another epoch of it than was signed");
+      throw this.#chain.forked("the server returned another epoch than the owners signed");
     }
   }
 
   #checkFloor(version: number, floor: number): void {
     if (version >= floor) return;
-    const fix = "if its operator restored a backup: an owner runs unibus room repair";
-    throw this.#chain.forked(`it went back from version ${floor} to ${version}, ${fix}`);
+    const fix = "if the operator restored a backup, an owner can run unibus room repair";
+    throw this.#chain.forked(`the server went back from version ${floor} to ${version}; ${fix}`);
   }
 
   /** Reads the room until its parts are consistent: a change may happen between the requests. */
@@ -242,18 +243,20 @@ export class RoomTrust {
     const [list, { parsed, text, hash }] = await Promise.all(reads);
     this.#checkFloor(list.version, floor);
     this.#checkFloor(parsed.version, floor);
-    if (list.version > parsed.version) return unavailable(`the bus shows no statement ${list.version}`, this.roomId);
+    if (list.version > parsed.version)
+      return unavailable(`the server does not return statement ${list.version}`, this.roomId);
     const lines = this.#linesOf(list);
     const { roomId, version, prev, subject, policy, epoch, keyCheck, owners } = parsed;
     const read = { roomId, version, prev, subject, policy, epoch, keyCheck, lines };
-    if (statementText(read) !== text) return this.#chain.forked("its members are not those that its owners signed");
+    if (statementText(read) !== text)
+      return this.#chain.forked("the member list differs from the one that the owners signed");
     await this.#checkKeys(lines);
     const fingerprint = await this.#fingerprint();
     // Before anything is stored of a room that may not be the intended one.
     this.identity.check(fingerprint);
     const kept = await state.saveRoom(this.roomId, { version, hash, epoch, owners, firstOwners: owners });
     // Another process of this identity is ahead. The server must show here what that process has seen.
-    if (kept.version > version) return unavailable("it changes too fast", this.roomId);
+    if (kept.version > version) return unavailable("it changed during the read", this.roomId);
     await this.identity.keep(fingerprint);
     await this.kept.addStatements(this.#chain.takeFresh());
     await this.kept.setMembers({ version, subject, members: lines });
@@ -269,12 +272,12 @@ export class RoomTrust {
     for (;;) {
       const { from } = this.#chain;
       const { statements, more } = await control.statements(this.roomId, from, signal);
-      if (statements.length === 0) throw this.#chain.forked(`the bus shows no statement ${from}`);
+      if (statements.length === 0) throw this.#chain.forked(`the server does not return statement ${from}`);
       await this.#chain.take(statements);
       const { head } = this.#chain;
       if (!more && head !== null) return head;
       if (this.#chain.from === from) {
-        throw unavailable("the bus cuts its statements short", this.roomId);
+        throw unavailable("the server returned incomplete statements", this.roomId);
       }
     }
   }
@@ -305,7 +308,7 @@ export class RoomTrust {
     const given: GivenStatement[] = [];
     for (let from = kept.complete + 1; from <= start.version; from = (given.at(-1)?.version ?? from) + 1) {
       const page = (await this.#statements(from)).filter(({ version }) => version <= start.version);
-      if (page.length === 0) throw this.#chain.forked("its first statements are missing");
+      if (page.length === 0) throw this.#chain.forked("the first statements are missing");
       given.push(...page);
     }
     await verifyPast(this.roomId, before, given, start);
@@ -313,7 +316,7 @@ export class RoomTrust {
   }
 
   #linesOf({ members }: Static<typeof MemberList>): VerifiedMember[] {
-    if (!members.every(isOneLine)) throw this.#chain.forked("its members are not as members are");
+    if (!members.every(isOneLine)) throw this.#chain.forked("the member list is malformed");
     return members;
   }
 
@@ -322,7 +325,7 @@ export class RoomTrust {
       const batch = members.slice(at, at + vouchBatch);
       const faults = await Promise.all(batch.map((member) => this.parts.vouched.faultOf(member)));
       const wrong = faults.findIndex((fault) => fault !== null);
-      if (wrong !== -1) throw this.#chain.forked(`its member ${batch[wrong]?.endpoint} ${faults[wrong]}`);
+      if (wrong !== -1) throw this.#chain.forked(`member ${batch[wrong]?.endpoint} ${faults[wrong]}`);
     }
   }
 }

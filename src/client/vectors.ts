@@ -220,7 +220,7 @@ function frameVector(by: Identity, plaintext: string, draft: Draft, roomKey: Uin
   const room = { roomId, subject, policy, epoch: 1, roomKey };
   const wire = sealFrameUnder(frameNonce, { ...draft, payload }, room, by);
   const frame = decodeFrame(wire);
-  if (isDropped(frame)) throw new TypeError(`a frame of the vectors is dropped: ${frame.drop}`);
+  if (isDropped(frame)) throw new TypeError(`a test vector's frame is dropped: ${frame.drop}`);
   return {
     ...signer(by),
     room_id: roomId,

@@ -24,11 +24,11 @@ export class Vouched {
   async faultOf({ endpoint, sign_pub, kex_pub, kex_sig }: PeerKeys): Promise<string | null> {
     const name = [endpoint, sign_pub, kex_pub, kex_sig].join(" ");
     if (this.#checked.has(name)) return null;
-    if (!keyShape.test(sign_pub) || !keyShape.test(kex_pub)) return "has keys that are none";
-    if (endpointId(sign_pub) !== endpoint) return "has a sign_pub that is another's";
+    if (!keyShape.test(sign_pub) || !keyShape.test(kex_pub)) return "has malformed keys";
+    if (endpointId(sign_pub) !== endpoint) return "has a sign_pub that does not match its endpoint";
     const sig = fromBase64(kex_sig);
     const holds = sig !== null && (await signatureHolds(sign_pub, keysText(sign_pub, kex_pub), sig));
-    if (!holds) return "has a kex_pub for which its user does not vouch";
+    if (!holds) return "has a kex_pub that its sign_pub did not sign";
     this.#checked.add(name);
     if (this.#checked.size > checkedMax) {
       const oldest = this.#checked.values().next().value;

@@ -25,11 +25,12 @@ const fault = (what: string): never => {
  */
 function normalWords(text: string): string {
   const words = text.normalize("NFKD").toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length !== walletWords) fault(`a wallet has ${walletWords} words, not ${words.length}`);
+  if (words.length !== walletWords) fault(`expected ${walletWords} words, got ${words.length}`);
   const stranger = words.findIndex((word) => !known.has(word));
   if (stranger !== -1) fault(`word ${stranger + 1} is not in the English BIP39 list`);
   const phrase = words.join(" ");
-  if (!validateMnemonic(phrase, wordlist)) fault("the words do not fit together: one is wrong or in another place");
+  if (!validateMnemonic(phrase, wordlist))
+    fault("the checksum of the words is wrong: a word is wrong or in the wrong place");
   return phrase;
 }
 

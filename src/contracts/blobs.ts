@@ -57,8 +57,8 @@ export function overQuota(bytesMax: number): UnibusError {
 
 /** The error for a blob that cannot be written. */
 export function unwritableBlob(cause: unknown, isFull: boolean): UnibusError {
-  const mend = isFull ? "its disk is full" : "see its log";
-  return new UnibusError("unavailable", `the server cannot store the blob (${mend})`, { cause });
+  const hint = isFull ? "free space on its disk" : "see the server's log";
+  return new UnibusError("unavailable", `the server cannot store the blob (${hint})`, { cause });
 }
 
 /** The token of the blob store. */

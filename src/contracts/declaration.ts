@@ -37,25 +37,25 @@ const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 const isPositive = (value: unknown) => typeof value === "number" && Number.isInteger(value) && value > 0;
 
-const text = when("a text", isText);
+const text = when("a non-empty string", isText);
 const func = when("a function", (value) => typeof value === "function");
-const yes = optional(when("true, or left out", (value) => value === true));
+const yes = optional(when("true, or omitted", (value) => value === true));
 const schema = optional(when("a TypeBox schema", isObject));
 const objectSchema = when("a Type.Object(...)", (value) => isObject(value) && value.type === "object");
-const positive = optional(when("a whole number above 0", isPositive));
-const texts = when("an object of texts", (value) => isObject(value) && Object.values(value).every(isText));
+const positive = optional(when("a positive integer", isPositive));
+const texts = when("an object of strings", (value) => isObject(value) && Object.values(value).every(isText));
 const tokens = when(
-  "an object of tokens (made by token(...))",
+  "an object of tokens (create them with token(...))",
   (value) => isObject(value) && Object.values(value).every((token) => isObject(token) && isText(token.id)),
 );
 const codes = when(
-  `a list of ${Object.keys(statusOf).join(", ")}`,
+  `an array of ${Object.keys(statusOf).join(", ")}`,
   (value) => Array.isArray(value) && value.every((code) => Object.hasOwn(statusOf, code)),
 );
 
 /** A plugin name as `--set NAME.KEY=VALUE` accepts it. `http` is reserved there for the listener's settings. */
 const name = when(
-  "lowercase letters, digits, dots and dashes, and not http",
+  "lowercase letters, digits, dots and dashes, but not http",
   (value) => typeof value === "string" && /^[a-z][a-z0-9.-]*$/.test(value) && value !== "http",
 );
 const path = when(
@@ -76,9 +76,9 @@ const ofPlugin: Checks<Plugin> = {
 };
 
 const ofLive: Checks<Live<Tokens>> = {
-  services: when("an object, {} where the plugin provides none", isObject),
-  routes: optional(when("a list", Array.isArray)),
-  sockets: optional(when("a list", Array.isArray)),
+  services: when("an object, {} if the plugin provides no service", isObject),
+  routes: optional(when("an array", Array.isArray)),
+  sockets: optional(when("an array", Array.isArray)),
   posture: optional(texts),
   info: optional(func),
   start: optional(func),
@@ -95,7 +95,7 @@ const ofRoute: Checks<Route> = {
 
 const ofSocket: Checks<SocketRoute> = {
   path,
-  origins: when("a list of texts", (value) => Array.isArray(value) && value.every(isText)),
+  origins: when("an array of strings", (value) => Array.isArray(value) && value.every(isText)),
   listener: optional(when("an object", isObject)),
   accept: func,
 };
@@ -143,11 +143,13 @@ function faultIn(where: string, value: object, checks: Readonly<Record<string, C
 function paramsFault(where: string, { path: declared, shape }: Route): DeclarationFault | null {
   const inPath = [...declared.matchAll(/:([a-z_]+)/g)].map(([, param]) => param);
   const odd = Object.keys(shape.params?.properties ?? {}).find((param) => !inPath.includes(param));
-  return odd === undefined ? null : { what: `${where}params has ${odd}`, hint: `write :${odd} in the path, too` };
+  return odd === undefined
+    ? null
+    : { what: `${where}params declares ${odd}, which is not in the path`, hint: `add :${odd} to the path` };
 }
 
 function routeFault(route: unknown): DeclarationFault | null {
-  if (!isObject(route)) return { what: `a route is ${shown(route)}`, hint: "make it by route(...)" };
+  if (!isObject(route)) return { what: `a route is ${shown(route)}`, hint: "create it with route(...)" };
   const known = [route.method, route.path].map((part) => (isText(part) ? part : shown(part)));
   const where = `route ${known.join(" ")}: `;
   return (
@@ -167,7 +169,7 @@ function socketFault(socket: unknown): DeclarationFault | null {
  */
 export function pluginFault(value: unknown): DeclarationFault | null {
   if (!isObject(value) || typeof value.setup !== "function") {
-    return { what: "exports no plugin", hint: "export default definePlugin({...})" };
+    return { what: "does not export a plugin", hint: "export default definePlugin({...})" };
   }
   if (value.api !== 1)
     return {
@@ -179,8 +181,8 @@ export function pluginFault(value: unknown): DeclarationFault | null {
 
 /** Checks what a plugin's setup returned. Returns null if it is valid. */
 export function liveFault(value: unknown): DeclarationFault | null {
-  if (!isObject(value)) return { what: `setup returned ${shown(value)}`, hint: "return { services: {} } at least" };
-  const fault = faultIn("setup returned a wrong value: ", value, ofLive);
+  if (!isObject(value)) return { what: `setup returned ${shown(value)}`, hint: "return at least { services: {} }" };
+  const fault = faultIn("setup returned an invalid value: ", value, ofLive);
   if (fault !== null) return fault;
   for (const route of (value.routes as readonly unknown[] | undefined) ?? []) {
     const wrong = routeFault(route);

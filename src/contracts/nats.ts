@@ -60,7 +60,7 @@ export function checkAdvertised(plugin: string, advertise: Readonly<Record<strin
   for (const [kind, urls] of Object.entries(advertise)) {
     const wrong = urls.find((url) => !isNatsUrl(url));
     if (wrong === undefined) continue;
-    const hint = `as in ${kind === "ws" ? "wss://bus.example.org:8480" : "tls://bus.example.org:4250"}`;
+    const hint = `write it as in ${kind === "ws" ? "wss://bus.example.org:8480" : "tls://bus.example.org:4250"}`;
     throw new UnibusError("invalid", `${plugin}.advertise.${kind}: ${JSON.stringify(wrong)} is not a URL (${hint})`);
   }
 }

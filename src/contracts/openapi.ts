@@ -38,12 +38,13 @@ const bytes: TSchema = { type: "string", format: "binary" } as unknown as TSchem
 function success({ shape }: Route): Record<string, unknown> {
   const headers = { [requestIdHeader]: { schema: { type: "string" } } };
   if (shape.replyType !== undefined) {
-    return { 200: { description: "The bytes", headers, content: content(bytes, shape.replyType) } };
+    return { 200: { description: "The content", headers, content: content(bytes, shape.replyType) } };
   }
   if (shape.reply === undefined) return { 204: { description: "Done", headers } };
   const reply = { description: "Done", headers, content: content(shape.reply) };
   const statuses = shape.stream === true && shape.body === undefined ? [200, 201] : [shape.status ?? 200];
-  const known = shape.etag === true ? { 304: { description: "The reply that If-None-Match names", headers } } : {};
+  const known =
+    shape.etag === true ? { 304: { description: "Not modified: the reply still matches If-None-Match", headers } } : {};
   return { ...Object.fromEntries(statuses.map((status) => [status, reply])), ...known };
 }
 

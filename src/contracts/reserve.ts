@@ -108,7 +108,8 @@ export class SpaceReserve implements Reserve {
       state === "reserved" ? use !== "grows" : (use === "frees" || use === "nonce") && writer?.role === "admin";
     if (!isAllowed) {
       const { full, hint } = this.#options;
-      const what = state === "reserved" ? "what is left is for removals" : "what is left is for removals by admins";
+      const what =
+        state === "reserved" ? "the rest is reserved for removals" : "the rest is reserved for removals by admins";
       throw new UnibusError("unavailable", `${full}: ${what} (${hint})`);
     }
     return use === "departs" && writer !== null ? this.#depart(writer.endpoint) : undefined;

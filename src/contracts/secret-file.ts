@@ -12,8 +12,8 @@ const othersMayRead = 0o077;
  * large.
  */
 export function readSecretFile(setting: string, file: string): string {
-  const refuse = (what: string, mend: string, cause?: unknown) =>
-    new UnibusError("invalid", `${setting}: ${file} ${what} (${mend})`, { cause });
+  const refuse = (what: string, hint: string, cause?: unknown) =>
+    new UnibusError("invalid", `${setting}: ${file} ${what} (${hint})`, { cause });
   try {
     // O_NONBLOCK, because opening a named pipe would otherwise block until it has a writer.
     const handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -28,6 +28,6 @@ export function readSecretFile(setting: string, file: string): string {
     }
   } catch (cause) {
     if (isUnibusError(cause)) throw cause;
-    throw refuse("cannot be read", "name a file that unibus may read", cause);
+    throw refuse("cannot be read", "choose a file that unibus can read", cause);
   }
 }

@@ -61,7 +61,7 @@ export async function checkKexKey(signPub: string, kexPub: string, kexSig: strin
   const sig = fromBase64(kexSig);
   const text = keysText(normalKey(signPub), normalKey(kexPub));
   if (sig === null || !(await verifySignature(signPub, text, sig))) {
-    throw new UnibusError("invalid", "kex_sig is not the user's signature over kex_pub (sign the text of kind keys)");
+    throw new UnibusError("invalid", "kex_sig is not the user's signature of kex_pub (sign the `unibus-keys-v1` text)");
   }
   return { kexPub: normalKey(kexPub), kexSig };
 }

@@ -57,7 +57,7 @@ export function withDevice(device: string): StayRule {
   return (stay) => {
     if (stay.devices.includes(device)) return null;
     if (new Set([...stay.devices, mainDevice, device]).size > devicesMax) {
-      const message = `you have ${devicesMax} devices in this room, the most there may be (remove one)`;
+      const message = `device limit reached: ${devicesMax} devices in this room (remove one)`;
       throw new UnibusError("quota", message);
     }
     return { ...stay, devices: [...stay.devices, device].sort() };

@@ -25,10 +25,10 @@ export function readTlsFiles(certFile: string | undefined, keyFile: string | und
   const refuse = (option: string, what: string) =>
     new UnibusError("invalid", `${option}: ${what} (give both --tls-cert and --tls-key)`);
   const read = <T>(option: string, file: string | undefined, parse: (text: string) => T): [string, T] => {
-    if (file === undefined) throw refuse(option, "is missing");
+    if (file === undefined) throw refuse(option, "not set");
     const text = existsSync(file) ? attempt(() => readFileSync(file, "utf8")) : null;
     if (text?.startsWith("\ufeff")) {
-      const hint = "save it as UTF-8 without one";
+      const hint = "save the file without it";
       throw new UnibusError("invalid", `${option}: ${file} begins with a byte order mark (${hint})`);
     }
     const parsed = text === null ? null : attempt(() => parse(text));

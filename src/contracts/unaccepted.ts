@@ -38,6 +38,6 @@ export function isOverUnaccepted(
 
 /** The error for an adder who has to wait. */
 export function unacceptedQuota(endpoint: string): UnibusError {
-  const message = `${endpoint} has not accepted the rooms that you added them to (ask them to accept or leave some)`;
+  const message = `${endpoint} has too many unaccepted rooms from you (ask them to accept or leave some)`;
   return new UnibusError("quota", message);
 }

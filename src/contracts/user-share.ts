@@ -191,7 +191,7 @@ export class UserShare {
     const now = performance.now();
     const percent = Math.round(((window?.spent(now) ?? 0) / windowMs) * 100);
     const waitS = window?.secondsUntil(this.#limitMs, now) ?? 1;
-    const what = `your reads took ${percent} % of the server's time in the last 10 s, and it is busy`;
+    const what = `server busy: your reads took ${percent} % of its time in the last 10 s`;
     return new UnibusError("rate_limited", `${what} (try again in ${waitS} s)`, { retryAfterS: waitS });
   }
 

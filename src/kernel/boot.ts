@@ -75,12 +75,12 @@ export async function planBus(options: BootOptions): Promise<Plan> {
   const chosen: Chosen[] = [];
   for (const row of rowsInForce(manifest, flags)) {
     const load = () => loadPlugin(row, { builtins, file, requirePins: manifest.require_pins ?? false });
-    chosen.push({ row, plugin: await within(load, options.setupBudgetMs, row.use, "to load") });
+    chosen.push({ row, plugin: await within(load, options.setupBudgetMs, row.use, "loading") });
   }
   const names = chosen.map(({ plugin }) => plugin.name);
   for (const name of Object.keys(overrides.settings)) {
     if (name !== "http" && !names.includes(name)) {
-      throw refusal("--set", `no plugin ${name} in the plan`, `there are: http, ${names.join(", ")}`);
+      throw refusal("--set", `no active plugin ${name}`, `choose one of http, ${names.join(", ")}`);
     }
   }
   const configured = (name: string, given: unknown): Record<string, unknown> =>
@@ -135,7 +135,7 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, asse
         return plugin.setup({ ...context, progress }, served(plugin, services));
       };
       starting?.note(plugin.name);
-      const live = await within(setup, options.setupBudgetMs ?? plugin.setupBudgetMs, plugin.name, "to be set up");
+      const live = await within(setup, options.setupBudgetMs ?? plugin.setupBudgetMs, plugin.name, "in setup");
       const fault = liveFault(live);
       if (fault !== null) throw refusal(options.file, `plugin ${plugin.name}: ${fault.what}`, fault.hint);
       provide(plugin, live, services, options.file);
@@ -183,7 +183,7 @@ export async function boot(options: BootOptions): Promise<Bus> {
     checkRoutes(routes, auth, options.file);
     for (const { name, live } of running) {
       starting.note(name);
-      await within(() => live.start?.(), options.setupBudgetMs, name, "to start");
+      await within(() => live.start?.(), options.setupBudgetMs, name, "starting");
     }
     const sockets = running.flatMap(({ live }) => live.sockets ?? []);
     const ownOrigins = () => pageOrigins(bus.site);
@@ -247,8 +247,8 @@ function listenAddress(text = "127.0.0.1:8470"): Address {
 /** Refuses a public address without TLS: anyone on the network path could read every reply, key and membership. */
 function checkExposure(http: HttpConfig, { hostname }: Address): void {
   if (isLoopback(hostname) || isTls(http) || http.allow_cleartext || (http.trusted_proxies ?? []).length > 0) return;
-  const mend = "set --tls-cert and --tls-key, or http.trusted_proxies, or http.allow_cleartext";
-  throw refusal(`http.listen ${hostname}`, "a public address needs TLS", mend);
+  const hint = "set --tls-cert and --tls-key, or http.trusted_proxies, or http.allow_cleartext";
+  throw refusal(`http.listen ${hostname}`, "a public address needs TLS", hint);
 }
 
 function served(plugin: Plugin, services: ReadonlyMap<string, unknown>): Record<string, never> {
@@ -268,7 +268,7 @@ function provide(plugin: Plugin, live: Live<Tokens>, services: Map<string, unkno
   }
   const extra = Object.keys(given).find((name) => !Object.hasOwn(provides, name));
   if (extra !== undefined) {
-    throw refusal(file, `plugin ${plugin.name} returns ${extra}, which it does not declare`, "name it under provides");
+    throw refusal(file, `plugin ${plugin.name} returns ${extra}, which it does not declare`, "add it to provides");
   }
 }
 
@@ -276,10 +276,10 @@ function checkRoutes(routes: readonly Route[], auth: Auth | undefined, file: str
   const seen = new Set<string>();
   for (const { method, path, access } of routes) {
     const name = `${method} ${path}`;
-    if (seen.has(name)) throw refusal(file, `two plugins answer ${name}`, "remove one of them");
+    if (seen.has(name)) throw refusal(file, `two plugins declare the route ${name}`, "remove one of them");
     seen.add(name);
     if (access !== "public" && auth === undefined) {
-      throw refusal(file, `${name} needs a caller and no plugin provides auth`, `add { "use": "auth" }`);
+      throw refusal(file, `${name} requires a signed request, but no plugin provides auth`, `add { "use": "auth" }`);
     }
   }
 }
@@ -294,7 +294,7 @@ function within<T>(
   const late = () => new UnibusError("unavailable", `plugin ${name} took more than ${ms} ms ${doing} (see its log)`);
   return inRenewedTime((renew) => Promise.try(() => work(renew)), ms, late).catch((error: unknown) => {
     if (isUnibusError(error)) throw error;
-    const message = `plugin ${name} failed ${doing}: ${(error as Error | null)?.message ?? error} (see its source)`;
+    const message = `plugin ${name} failed ${doing}: ${(error as Error | null)?.message ?? error} (see its log)`;
     throw new UnibusError("internal", message, { cause: error });
   });
 }
@@ -302,7 +302,7 @@ function within<T>(
 /** Runs one release callback. A failure is logged and does not keep the other callbacks from running. */
 async function letGo(act: () => unknown, name: string, log: Log): Promise<void> {
   try {
-    await within(act, releaseBudgetMs, name, "to stop");
+    await within(act, releaseBudgetMs, name, "stopping");
   } catch (error) {
     log.error(`${name} did not stop cleanly`, { cause: error });
   }

@@ -42,11 +42,11 @@ function pinnedFile(row: Row, manifestFile: string, requirePins: boolean): strin
   if (!isThere) throw refusal(manifestFile, `plugin ${row.use}: no file at ${file}`, "correct the path");
   const sum = createHash("sha256").update(readFileSync(file)).digest("hex");
   if (row.sha256 === undefined && requirePins) {
-    throw refusal(manifestFile, `plugin ${row.use} has no sha256 and require_pins is set`, `add "sha256": "${sum}"`);
+    throw refusal(manifestFile, `plugin ${row.use} has no sha256, but require_pins is set`, `add "sha256": "${sum}"`);
   }
   if (row.sha256 !== undefined && row.sha256 !== sum) {
-    const what = `plugin ${row.use} has the sha256 ${sum}, not ${row.sha256}`;
-    throw refusal(manifestFile, what, "see what changed in the file, then correct the pin");
+    const what = `plugin ${row.use} has sha256 ${sum}, expected ${row.sha256}`;
+    throw refusal(manifestFile, what, "review what changed in the file, then correct sha256");
   }
   return file;
 }
@@ -72,10 +72,14 @@ export async function loadPlugin(
   const load = Object.hasOwn(options.builtins, row.use) ? options.builtins[row.use] : undefined;
   if (load === undefined && !isFile(row.use)) {
     const known = Object.keys(options.builtins).join(", ");
-    throw refusal(options.file, `unknown plugin ${row.use}`, `built in: ${known}; a file begins with ./`);
+    throw refusal(
+      options.file,
+      `unknown plugin ${row.use}`,
+      `choose one of ${known}, or a file path that begins with ./`,
+    );
   }
   if (load !== undefined && row.sha256 !== undefined) {
-    throw refusal(options.file, `plugin ${row.use} is built in and takes no sha256`, "remove the pin");
+    throw refusal(options.file, `plugin ${row.use} is built in and cannot have a sha256`, "remove sha256");
   }
   const fromFile = () => importFile(pinnedFile(row, options.file, options.requirePins), row, options.file);
   const module = await (load ?? fromFile)();

@@ -19,9 +19,9 @@ async function healthOf({ live }: Running): Promise<Health> {
     if (live.health === undefined) return { ok: true };
     const health: unknown = await live.health();
     if (typeof (health as Health | null)?.ok === "boolean") return health as Health;
-    return { ok: false, detail: "health() did not return { ok: true } or { ok: false }" };
+    return { ok: false, detail: "health() must return { ok: true } or { ok: false }" };
   };
-  const late = () => new UnibusError("unavailable", "does not answer");
+  const late = () => new UnibusError("unavailable", "health check timed out");
   return inTime(asked(), healthTimeoutMs, late).catch(
     (error: unknown): Health => ({ ok: false, detail: isUnibusError(error) ? error.message : "failed" }),
   );
@@ -47,7 +47,7 @@ export function healthRoutes(site: Site, running: readonly Running[], watch: Hea
       await diskPosture(site.dataDir),
     );
   return [
-    route("GET", "/info", "public", { summary: "What a client needs beside the control URL", reply: Info }, async () =>
+    route("GET", "/info", "public", { summary: "Server details that clients need", reply: Info }, async () =>
       Object.assign(
         { name: "unibus", version: site.version, auth: "none", nats: [], ws: [], namespaces: [] },
         ...running.map(({ live }) => live.info?.() ?? {}),
@@ -55,7 +55,7 @@ export function healthRoutes(site: Site, running: readonly Running[], watch: Hea
         { time: new Date(now()).toISOString() },
       ),
     ),
-    route("GET", "/healthz", "public", { summary: "Whether the process lives", reply: HealthReport }, async () => ({
+    route("GET", "/healthz", "public", { summary: "Liveness of the process", reply: HealthReport }, async () => ({
       status: "ok" as const,
       version: site.version,
       posture: await posture(),
@@ -65,7 +65,7 @@ export function healthRoutes(site: Site, running: readonly Running[], watch: Hea
       "GET",
       "/readyz",
       "public",
-      { summary: "Whether every plugin can work", reply: ReadinessReport },
+      { summary: "Readiness: every plugin is working", reply: ReadinessReport },
       async () => {
         const report = await watch.look();
         return rawReply(JSON.stringify(report), { status: report.ready ? 200 : 503 });

@@ -45,7 +45,8 @@ export function checkDeclared(request: Request, bytesMax: number): void {
   }
 }
 
-const tooLarge = (bytesMax: number) => new UnibusError("too_large", `the body is over ${bytesMax} bytes (send less)`);
+const tooLarge = (bytesMax: number) =>
+  new UnibusError("too_large", `the request body exceeds ${bytesMax} bytes (send less)`);
 
 /** The error for a body whose hash differs from the signed hash. */
 export function otherBody(): UnibusError {

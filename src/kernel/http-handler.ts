@@ -36,7 +36,7 @@ function checker(schema: TSchema | undefined, convert: boolean): Checker {
     const fault = faultOf(schema, value);
     const wanted = fault?.wanted === undefined ? "" : ` (wanted: ${fault.wanted})`;
     const where = fault?.key ? `${part}, ${fault.key}` : part;
-    throw new UnibusError("invalid", `${where}: ${fault?.message ?? "wrong"}${wanted}`);
+    throw new UnibusError("invalid", `${where}: ${fault?.message ?? "invalid value"}${wanted}`);
   };
 }
 
@@ -44,17 +44,17 @@ function checker(schema: TSchema | undefined, convert: boolean): Checker {
 export function requestTarget(request: Request): Target {
   const target = targetOf(request.url);
   if (target !== null && isHost(request.headers.get("host") ?? "")) return target;
-  throw new UnibusError("invalid", "the Host header is not one host[:port] (send one)");
+  throw new UnibusError("invalid", "the Host header is not a single host[:port] (send exactly one)");
 }
 
 function checkAccess({ access }: Route, identified: Identified | undefined): Caller | null {
   if (access === "public") return null;
   const caller = identified?.caller ?? null;
   if (caller === null || (access === "admin" && identified?.signed !== true)) {
-    throw new UnibusError("unauthenticated", "this route needs a signed request of an active user (sign it)");
+    throw new UnibusError("unauthenticated", "this route requires a request signed by an active user (sign it)");
   }
   if (access === "admin" && caller.role !== "admin") {
-    throw new UnibusError("forbidden", "this route is for admins (ask one)");
+    throw new UnibusError("forbidden", "this route is for admins only (ask an admin)");
   }
   return caller;
 }
@@ -66,7 +66,7 @@ function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {
-    throw new UnibusError("invalid", "the body is not JSON (send JSON in UTF-8)");
+    throw new UnibusError("invalid", "the request body is not JSON (send JSON in UTF-8)");
   }
 }
 
@@ -128,7 +128,7 @@ export function routeHandler(route: Route, guards: Guards): Handler {
         return handle();
       }
       if (shape.body === undefined) {
-        throw new UnibusError("invalid", `${route.method} ${path} takes no body (send none)`);
+        throw new UnibusError("invalid", `${route.method} ${path} accepts no request body (send none)`);
       }
       return withBody(call.stream, (read) => {
         bytes = read;

@@ -29,7 +29,7 @@ export function binding<T>({ hostname, port }: Address, bind: () => T, { setting
     return bind();
   } catch (error) {
     const isTaken = (error as { code?: string }).code === "EADDRINUSE";
-    const what = isTaken ? "the address is in use" : "the address cannot be bound";
+    const what = isTaken ? "the address is in use" : "cannot bind the address";
     throw refusal(`${setting} ${hostname}:${port}`, what, `choose another with ${option} HOST:PORT`);
   }
 }

@@ -69,7 +69,7 @@ export class OpenSockets {
   };
 
   closeAll(): void {
-    for (const ws of this.#open) ws.close(goingAway, "the bus is stopping");
+    for (const ws of this.#open) ws.close(goingAway, "the server is stopping");
   }
 }
 
@@ -100,7 +100,7 @@ export function upgrade(
   }
   const origin = request.headers.get("origin");
   if (!isAllowedOrigin(origin, route, rules)) {
-    throw new UnibusError("forbidden", `pages of ${origin} may not connect here (add it to http.cors_origins)`);
+    throw new UnibusError("forbidden", `origin ${origin} is not allowed (add it to http.cors_origins)`);
   }
   const peer = server.requestIP(request)?.address ?? "";
   const address = clientAddress(peer, request.headers.get("x-forwarded-for"), rules.isTrustedProxy);
@@ -108,7 +108,10 @@ export function upgrade(
   const data: SocketData = { open: (socket) => accepted.open(socket), handler: null };
   if (server.upgrade(request, { data })) return undefined;
   accepted.abandoned();
-  throw new UnibusError("invalid", "the WebSocket handshake is incomplete (send Sec-WebSocket-Key and -Version)");
+  throw new UnibusError(
+    "invalid",
+    "the WebSocket handshake is incomplete (send Sec-WebSocket-Key and Sec-WebSocket-Version)",
+  );
 }
 
 /** A socket route that listens on its own address. */

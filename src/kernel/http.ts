@@ -89,7 +89,7 @@ class Replies {
   preflight(origin: string): Response {
     const headers = corsHeaders(origin, this.origins);
     if (headers.vary !== undefined) return new Response(null, { status: 204, headers });
-    throw new UnibusError("forbidden", "this origin is not allowed here (see http.cors_origins)");
+    throw new UnibusError("forbidden", "this origin is not allowed (add it to http.cors_origins)");
   }
 
   success({ shape }: Route, { request, sent }: Incoming, result: unknown): Response {
@@ -171,7 +171,7 @@ class Requests {
 
   /** Admits a request: CORS first, then the rate limit. Returns a reply only if it answers the request. */
   admit(request: Request, app: Elysia): Response | undefined {
-    if (this.stopping) throw new UnibusError("unavailable", "the bus is stopping (try another node, or again)");
+    if (this.stopping) throw new UnibusError("unavailable", "the server is stopping (try another node, or try again)");
     const { path } = requestTarget(request);
     const origin = request.headers.get("origin");
     if (request.method === "OPTIONS" && origin !== null && request.headers.has("access-control-request-method")) {
@@ -194,7 +194,7 @@ class Requests {
       return this.replies.failure(request, new UnibusError("not_found", "no such route (see /openapi.json)"));
     }
     const allow = methods.flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method])).join(", ");
-    const error = new UnibusError("method_not_allowed", `${request.method} is not allowed here (use ${allow})`);
+    const error = new UnibusError("method_not_allowed", `method ${request.method} is not allowed (use ${allow})`);
     return this.replies.failure(request, error, { headers: { allow } });
   }
 
@@ -233,7 +233,7 @@ class Requests {
   socket(route: SocketRoute, app: Elysia): (context: { readonly request: Request }) => Response | undefined {
     return ({ request }) => {
       try {
-        if (app.server === null) throw new UnibusError("unavailable", "the bus is stopping (try again)");
+        if (app.server === null) throw new UnibusError("unavailable", "the server is stopping (try again)");
         return upgrade(request, app.server as Server<SocketData>, route, this.upgradeRules);
       } catch (error) {
         return this.replies.failure(request, error);

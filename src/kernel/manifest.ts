@@ -8,26 +8,34 @@ const Strict = <T extends Parameters<typeof Type.Object>[0]>(properties: T) =>
 
 /** Key `http` of `plugins.json`: the configuration of the listener. Source: spec 14. */
 export const HttpConfig = Strict({
-  listen: Type.Optional(Type.String({ description: "HOST:PORT, port 0 for any free one" })),
-  public_url: Type.Optional(Type.String({ description: "the URL under which people reach this bus" })),
-  hosts: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "further host[:port] of this bus" })),
+  listen: Type.Optional(Type.String({ description: "HOST:PORT to listen on; port 0 picks a free port" })),
+  public_url: Type.Optional(Type.String({ description: "the URL under which users reach this server" })),
+  hosts: Type.Optional(
+    Type.Array(Type.String(), { maxItems: 64, description: "more host[:port] names of this server" }),
+  ),
   cors_origins: Type.Optional(
     Type.Array(
-      Type.String({ pattern: "^https?://[a-z0-9.:[\\]-]+$", description: "an exact origin: https://chat.example.org" }),
-      { maxItems: 64, description: "exact origins of web pages" },
+      Type.String({ pattern: "^https?://[a-z0-9.:[\\]-]+$", description: "an origin, as in https://chat.example.org" }),
+      { maxItems: 64, description: "origins of web pages that may use this server" },
     ),
   ),
-  trusted_proxies: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "IPs or CIDRs" })),
-  allow_cleartext: Type.Optional(Type.Boolean({ description: "a public bind without TLS" })),
-  tls_cert: Type.Optional(Type.String({ description: "the file of a certificate chain, PEM" })),
-  tls_key: Type.Optional(Type.String({ description: "the file of the certificate's key, PEM" })),
-  access_log: Type.Optional(Type.Boolean({ description: "a log line for each request" })),
-  keepalive_s: Type.Optional(
-    Type.Integer({ minimum: 5, maximum: 255, description: "seconds that an idle connection lives" }),
+  trusted_proxies: Type.Optional(
+    Type.Array(Type.String(), { maxItems: 64, description: "IP addresses or CIDR ranges" }),
   ),
-  rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: "requests a second for one client" })),
+  allow_cleartext: Type.Optional(Type.Boolean({ description: "allow a public address without TLS" })),
+  tls_cert: Type.Optional(Type.String({ description: "certificate chain file (PEM)" })),
+  tls_key: Type.Optional(Type.String({ description: "private key file (PEM)" })),
+  access_log: Type.Optional(Type.Boolean({ description: "log every request" })),
+  keepalive_s: Type.Optional(
+    Type.Integer({ minimum: 5, maximum: 255, description: "seconds after which an idle connection is closed" }),
+  ),
+  rate: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: "requests per second for each client" })),
   user_share: Type.Optional(
-    Type.Number({ exclusiveMinimum: 0, maximum: 1, description: "part of a busy server's time for one user's reads" }),
+    Type.Number({
+      exclusiveMinimum: 0,
+      maximum: 1,
+      description: "maximum share of a busy server for one user's reads",
+    }),
   ),
 });
 /** The configuration of the HTTP listener. */
@@ -39,10 +47,10 @@ export function isTls(http: HttpConfig): boolean {
 }
 
 const Row = Strict({
-  use: Type.String({ minLength: 1, description: "a built-in's name, or the path of a file" }),
-  when: Type.Optional(Type.String({ description: "a flag that must be on" })),
-  unless: Type.Optional(Type.String({ description: "a flag that must be off" })),
-  sha256: Type.Optional(Type.String({ pattern: "^[0-9a-f]{64}$", description: "what the file must hash to" })),
+  use: Type.String({ minLength: 1, description: "name of a built-in plugin, or path of a plugin file" }),
+  when: Type.Optional(Type.String({ description: "use the plugin only if this flag is on" })),
+  unless: Type.Optional(Type.String({ description: "use the plugin only if this flag is off" })),
+  sha256: Type.Optional(Type.String({ pattern: "^[0-9a-f]{64}$", description: "SHA-256 of the plugin file, in hex" })),
   config: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
 });
 /** One row of the configuration: a plugin and when to use it. */
@@ -51,12 +59,12 @@ export type Row = Static<typeof Row>;
 /** The schema of `plugins.json`, the only run-time configuration. */
 export const Manifest = Strict({
   extends: Type.Optional(
-    Type.Literal("builtin", { description: '"builtin": the built-in rows and flags, and those of this file' }),
+    Type.Literal("builtin", { description: '"builtin": add this file to the built-in plugins and flags' }),
   ),
   flags: Type.Optional(
     Type.Record(Type.String({ pattern: "^[a-z][a-z0-9-]*$" }), Type.Boolean(), { additionalProperties: false }),
   ),
-  require_pins: Type.Optional(Type.Boolean({ description: "refuse plugin files without sha256" })),
+  require_pins: Type.Optional(Type.Boolean({ description: "refuse plugin files without a sha256" })),
   http: Type.Optional(HttpConfig),
   plugins: Type.Array(Row, { maxItems: 256 }),
 });
@@ -70,9 +78,9 @@ export interface Overrides {
   readonly settings: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
-/** The error for a configuration that is refused: `what` is wrong in `where`, and the fix (`mend`). */
-export function refusal(where: string, what: string, mend: string): UnibusError {
-  return new UnibusError("invalid", `${where}: ${what} (${mend})`);
+/** The error for a configuration that is refused: `what` is wrong in `where`, and the fix (`hint`). */
+export function refusal(where: string, what: string, hint: string): UnibusError {
+  return new UnibusError("invalid", `${where}: ${what} (${hint})`);
 }
 
 /**
@@ -127,10 +135,10 @@ export function parseManifest(text: string, file: string): Manifest {
   try {
     value = JSON.parse(withoutByteOrderMark(text));
   } catch (error) {
-    throw refusal(file, `not JSON: ${(error as Error).message}`, "correct the file");
+    throw refusal(file, `not JSON: ${(error as Error).message}`, "correct the JSON");
   }
   if (value?.extends !== undefined && value.plugins === undefined) value.plugins = [];
   const rows = Array.isArray(value?.plugins) ? value.plugins : [];
-  for (const row of rows) checked(Row, row, `${file}, plugin ${row?.use ?? "without a name"}`);
+  for (const row of rows) checked(Row, row, `${file}, plugin ${row?.use ?? "without use"}`);
   return checked(Manifest, value, file);
 }

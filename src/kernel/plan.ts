@@ -11,15 +11,15 @@ export interface Chosen {
 export function flagsInForce(manifest: Manifest, overrides: Overrides, file: string): Record<string, boolean> {
   const flags = { ...manifest.flags };
   const known = Object.keys(flags);
-  const mend = known.length > 0 ? `flags of ${file}: ${known.join(", ")}` : `${file} declares no flag`;
+  const hint = known.length > 0 ? `flags of ${file}: ${known.join(", ")}` : `declare it in ${file}`;
   for (const [name, on] of Object.entries(overrides.flags)) {
-    if (!Object.hasOwn(flags, name)) throw refusal("--flag", `unknown flag ${name}`, mend);
+    if (!Object.hasOwn(flags, name)) throw refusal("--flag", `unknown flag ${name}`, hint);
     flags[name] = on;
   }
   for (const row of manifest.plugins) {
     for (const name of [row.when, row.unless]) {
       if (name !== undefined && !Object.hasOwn(flags, name)) {
-        throw refusal(file, `plugin ${row.use} asks for the unknown flag ${name}`, `declare it under "flags"`);
+        throw refusal(file, `plugin ${row.use} uses the unknown flag ${name}`, `declare it under "flags"`);
       }
     }
   }
@@ -49,7 +49,7 @@ export function inOrder(chosen: readonly Chosen[], file: string): Chosen[] {
     for (const id of ids(one.plugin.provides)) {
       const other = providers.get(id);
       if (other !== undefined) {
-        throw refusal(file, `plugins ${other} and ${name} both provide ${id}`, "choose one by a flag");
+        throw refusal(file, `plugins ${other} and ${name} both provide ${id}`, "choose one with a flag");
       }
       providers.set(id, name);
     }
@@ -58,7 +58,11 @@ export function inOrder(chosen: readonly Chosen[], file: string): Chosen[] {
     const required = ids(one.plugin.requires);
     const missing = required.find((id) => !providers.has(id));
     if (missing !== undefined) {
-      throw refusal(file, `plugin ${one.plugin.name} needs ${missing}, which no plugin provides`, `add one that does`);
+      throw refusal(
+        file,
+        `plugin ${one.plugin.name} needs ${missing}, which no plugin provides`,
+        `add a plugin that provides it`,
+      );
     }
     return [...required, ...ids(one.plugin.optional)].flatMap((id) => providers.get(id) ?? []);
   };
@@ -69,7 +73,7 @@ export function inOrder(chosen: readonly Chosen[], file: string): Chosen[] {
     if (done.has(name)) return;
     if (path.includes(name)) {
       const cycle = [...path.slice(path.indexOf(name)), name].join(" -> ");
-      throw refusal(file, `circular plugin dependency: ${cycle}`, "break it with a token of its own");
+      throw refusal(file, `circular plugin dependency: ${cycle}`, "move a service to a plugin of its own");
     }
     for (const need of needs(one)) {
       const provider = byName.get(need);

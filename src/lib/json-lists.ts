@@ -89,7 +89,7 @@ export class JsonLists {
         this.#begin(this.#text(piece.subarray(from, at)));
       } else if (!isSpace(byte)) {
         const next: State | undefined = steps[this.#state][byte];
-        if (next === undefined) throw new JsonListsError(`is not an object of lists of objects`);
+        if (next === undefined) throw new JsonListsError(`is not an object of arrays of objects`);
         this.#state = next;
         from = next === "in name" ? at + 1 : at;
         if (next === "in") this.#endsElement(byte);
@@ -100,7 +100,7 @@ export class JsonLists {
 
   /** Marks the end of the document. Errors: JsonListsError if the document is incomplete. */
   end(): void {
-    if (this.#state !== "end") throw new JsonListsError("ends too early");
+    if (this.#state !== "end") throw new JsonListsError("ends early");
   }
 
   #begin(name: string): void {

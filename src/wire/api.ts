@@ -27,7 +27,7 @@ export const Time = Type.String({ description: "RFC 3339 UTC with milliseconds" 
 export const Handle = Type.String({
   minLength: 1,
   maxLength: 4 * handleLengthMax,
-  description: `1 to ${handleLengthMax} characters once composed (NFC) and trimmed, none of them invisible or a control`,
+  description: `1 to ${handleLengthMax} characters after NFC and trimming, without invisible or control characters`,
 });
 /** A user's role. */
 export const UserRole = Type.Union([Type.Literal("admin"), Type.Literal("member")]);
@@ -237,17 +237,17 @@ export const devicesMax = 8;
 /** The most users on one page, and the default. Source: spec 6. */
 export const usersPageMax = 1_000;
 const PageLimit = Type.Optional(
-  Type.Integer({ minimum: 1, maximum: usersPageMax, description: `users of a page, ${usersPageMax} by default` }),
+  Type.Integer({ minimum: 1, maximum: usersPageMax, description: `users per page, ${usersPageMax} by default` }),
 );
 
 /** The query of GET /directory. Each parameter that is present narrows the result. */
 export const DirectoryQuery = Type.Object({
   handle: Type.Optional(
-    Type.String({ maxLength: 2 * handleLengthMax, description: "every user whose handle has the same look" }),
+    Type.String({ maxLength: 2 * handleLengthMax, description: "finds handles that look like this one" }),
   ),
   endpoint: Type.Optional(Type.String({ pattern: endpointPattern })),
   sign_pub: Type.Optional(Key),
-  after: Type.Optional(Type.String({ pattern: endpointPattern, description: "the last endpoint of the page before" })),
+  after: Type.Optional(Type.String({ pattern: endpointPattern, description: "the previous page's last endpoint" })),
   limit: PageLimit,
 });
 /** The reply of GET /directory: active users only, sorted by endpoint. */
@@ -262,7 +262,7 @@ export const Directory = Strict({
       kex_sig: Type.Union([Type.String(), Type.Null()]),
     }),
   ),
-  more: Type.Boolean({ description: "whether users follow the last of these" }),
+  more: Type.Boolean({ description: "whether there is another page" }),
 });
 
 /** The body of PUT /users/me/keys. */
@@ -302,7 +302,7 @@ export const ErrorReply = Strict({
   error: Type.String(),
   code: Type.String(),
   details: Type.Optional(
-    Type.Record(Type.String(), Type.Unknown(), { description: "for programs, where there are any" }),
+    Type.Record(Type.String(), Type.Unknown(), { description: "machine-readable details, if there are any" }),
   ),
 });
 
@@ -315,7 +315,7 @@ const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null
 
 /** The query of GET /users. */
 export const UsersQuery = Type.Object({
-  after: Type.Optional(Type.String({ pattern: keyPattern, description: "the last sign_pub of the page before" })),
+  after: Type.Optional(Type.String({ pattern: keyPattern, description: "the previous page's last sign_pub" })),
   limit: PageLimit,
 });
 /** The reply of GET /users: every user, including revoked ones, sorted by sign_pub. */
@@ -333,7 +333,7 @@ export const UserList = Strict({
       revoked_at: Nullable(Time),
     }),
   ),
-  more: Type.Boolean({ description: "whether users follow the last of these" }),
+  more: Type.Boolean({ description: "whether there is another page" }),
 });
 
 /** The body of POST /users. */
@@ -360,7 +360,7 @@ export const inviteTtlS = { default: 7 * 86_400, max: 366 * 86_400 } as const;
 export const CreateInvite = Strict({
   handle: Handle,
   role: Type.Optional(UserRole),
-  ttl_s: Type.Optional(Type.Integer({ minimum: 1, maximum: inviteTtlS.max, description: "seconds, 1 to a year" })),
+  ttl_s: Type.Optional(Type.Integer({ minimum: 1, maximum: inviteTtlS.max, description: "seconds, up to 366 days" })),
 });
 /** The reply of POST /invites. The token is shown only this once. */
 export const InviteCreated = Strict({ id: Type.String(), token: Type.String(), expires_at: Time, link: Type.String() });
@@ -375,7 +375,7 @@ export const InviteParams = Strict({ id: Type.String({ pattern: "^[0-9a-f]{32}$"
 
 /** The body of POST /register. */
 export const Register = Strict({
-  token: Type.String({ minLength: 1, maxLength: 256, description: "what follows # in the join link" }),
+  token: Type.String({ minLength: 1, maxLength: 256, description: "the part of the join link after #" }),
   sign_pub: Key,
   kex_pub: Key,
   kex_sig: Signature,

@@ -26,24 +26,25 @@ const fault = (name: LineName, what: string): ChainFault => ({ line: statementLi
 
 /** Checks a room's first statement. Returns null if it is valid. */
 export function firstFault({ version, prev, epoch, owners }: ParsedStatement): ChainFault | null {
-  if (version !== 1) return fault("version", "is not the first one");
-  if (prev !== zeroHash) return fault("prev", "names a statement before the first one");
-  if (epoch !== 1) return fault("epoch", "does not begin with epoch 1");
-  return owners.length === 1 ? null : fault("owners", "has more than one owner at the beginning");
+  if (version !== 1) return fault("version", "is not version 1");
+  if (prev !== zeroHash) return fault("prev", "names a previous statement, but it is the first");
+  if (epoch !== 1) return fault("epoch", "does not start at epoch 1");
+  return owners.length === 1 ? null : fault("owners", "starts with more than one owner");
 }
 
 /** Checks the step from one statement to the next. Returns null if it is valid. */
 export function stepFault({ hash, parsed: old }: ChainLink, next: ParsedStatement): ChainFault | null {
-  if (next.roomId !== old.roomId) return fault("room_id", "is about another room");
-  if (next.version !== old.version + 1) return fault("version", `is out of turn after ${old.version}`);
-  if (next.prev !== hash) return fault("prev", "does not follow the one before");
+  if (next.roomId !== old.roomId) return fault("room_id", "is for another room");
+  if (next.version !== old.version + 1) return fault("version", `does not follow version ${old.version}`);
+  if (next.prev !== hash) return fault("prev", "does not contain the hash of the previous statement");
   if (next.subject !== old.subject) return fault("subject", "changes the room's subject");
   if (policyDigits(next.policy) !== policyDigits(old.policy)) return fault("policy", "changes the room's policy");
-  if (next.epoch !== old.epoch && next.epoch !== old.epoch + 1) return fault("epoch", "leaps over an epoch");
+  if (next.epoch !== old.epoch && next.epoch !== old.epoch + 1)
+    return fault("epoch", "sets an epoch that is neither the current nor the next one");
   const isSameKey = next.keyCheck === old.keyCheck;
   if (next.epoch === old.epoch && !isSameKey) return fault("key_check", "changes the key within an epoch");
   if (next.epoch !== old.epoch && isSameKey && next.policy.encrypt) {
-    return fault("key_check", "keeps the key in a new epoch");
+    return fault("key_check", "does not change the key for the new epoch");
   }
   return next.owners.length > ownersMax ? fault("owners", `has more than ${ownersMax} owners`) : null;
 }

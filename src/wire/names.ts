@@ -68,7 +68,7 @@ export function normalKey(key: string): string {
  */
 export function keyBytes(key: string): Uint8Array {
   const bytes = fromHex(key);
-  if (bytes?.length !== 32) throw new TypeError("a key has 64 hex digits");
+  if (bytes?.length !== 32) throw new TypeError("a key must have 64 hex digits");
   return bytes;
 }
 
@@ -120,19 +120,19 @@ export function keyOfUserNkey(nkey: string): Uint8Array | null {
  * Source: spec 3.
  */
 export function subjectFault(subject: string, namespaces: readonly string[]): string | null {
-  if (subject.length > subjectLengthMax) return `a subject has at most ${subjectLengthMax} characters`;
+  if (subject.length > subjectLengthMax) return `a subject must have at most ${subjectLengthMax} characters`;
   const tokens = subject.split(".");
-  if (tokens.length < 2) return "a subject has at least two tokens, as in room.general";
-  if (!tokens.every((part) => token.test(part))) return "each token of a subject matches [A-Za-z0-9_-]+";
-  if (!namespaces.includes(tokens[0] ?? "")) return `a subject begins with one of ${namespaces.join(", ")}`;
+  if (tokens.length < 2) return "a subject must have at least two tokens, as in room.general";
+  if (!tokens.every((part) => token.test(part))) return "each token of a subject must match [A-Za-z0-9_-]+";
+  if (!namespaces.includes(tokens[0] ?? "")) return `a subject must begin with one of ${namespaces.join(", ")}`;
   return null;
 }
 
 /** Checks whether a namespace may be added. Returns the reason why not, or null. */
 export function namespaceFault(namespace: string): string | null {
-  if (!token.test(namespace)) return "a namespace matches [A-Za-z0-9_-]+";
+  if (!token.test(namespace)) return "a namespace must match [A-Za-z0-9_-]+";
   if (namespace.startsWith("_") || (reservedNamespaces as readonly string[]).includes(namespace)) {
-    return "names that begin with _ and the name unibus are taken";
+    return "names that begin with _ and the name unibus are reserved";
   }
   return null;
 }

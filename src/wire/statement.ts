@@ -139,7 +139,7 @@ export function lineName(index: number): string {
 export function parseStatement(text: string): ParsedStatement | { readonly fault: string } {
   const lines = text.split("\n");
   if (lines.length !== statementLines.length) {
-    return { fault: `a statement has ${statementLines.length} lines, this one has ${lines.length}` };
+    return { fault: `a statement must have ${statementLines.length} lines, not ${lines.length}` };
   }
   const [first, roomId, version, prev, subject, policy, epoch, check, owners, members] = lines as [
     string,

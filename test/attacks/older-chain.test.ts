@@ -153,7 +153,7 @@ describe("another room under this room's id is refused", () => {
     ];
     const done = await unibus(folder, args);
     expect([done.code, done.stdout]).toEqual([1, ""]);
-    expect(done.stderr).toContain("the bus shows another room: its first statement is not the one seen");
+    expect(done.stderr).toContain("the server returned another room: the first statement has changed");
     expect(await kept.room(story.id)).toEqual(pin);
   });
 });
@@ -194,19 +194,19 @@ describe("a chain that does not hold is refused", () => {
       ...one,
       prev,
     }));
-    await refused(versionOf(cut), "room_forked", "statement 3 does not follow");
+    await refused(versionOf(cut), "room_forked", "statement 3 does not contain the hash of the previous");
     const whole = versionOf(story, 4);
     const gap = whole.statements.filter((_, at) => at !== 2);
-    await refused({ statements: gap, members: story.members(3) }, "room_forked", "out of turn");
+    await refused({ statements: gap, members: story.members(3) }, "room_forked", "out of order");
   });
 
   test("with a reader whom its owners did not sign, or one whose key is another's", async () => {
     const { statements, members } = versionOf(story, 3);
     const [one] = members;
     const stranger = { ...(one as (typeof members)[0]), endpoint: "A".repeat(43) };
-    await refused({ statements, members: [...members, stranger] }, "room_forked", "members");
+    await refused({ statements, members: [...members, stranger] }, "room_forked", "member list");
     const unsigned = members.map((line) => ({ ...line, kex_sig: members[1]?.kex_sig ?? "" }));
-    await refused({ statements, members: unsigned }, "room_forked", "its member");
+    await refused({ statements, members: unsigned }, "room_forked", "member");
   });
 });
 

@@ -153,7 +153,10 @@ describe("a restoration", () => {
       [[line(3, 7, story.statement(2).text.split("\n")[7] ?? ""), fourth, fifth], "statement 3, line 8 (key_check)"],
       [[third, line(4, 7, "2".repeat(64)), fifth], "statement 4, line 8 (key_check)"],
       [[third, fourth, { ...fifth, version: 4 }], "statement 5, line 3 (version)"],
-      [[third, fourth, { ...fifth, text: `${fifth.text}\n` }], "the last statement: a statement has 10 lines"],
+      [
+        [third, fourth, { ...fifth, text: `${fifth.text}\n` }],
+        "the last statement: a statement must have 10 lines, not 11",
+      ],
     ];
     for (const [statements, ...said] of wrong) await refused(ana, story, { ...right, statements }, 400, ...said);
     // What parts from the statements that the bus was restored with is not contested: it is another room's.
@@ -270,7 +273,7 @@ describe("a restoration", () => {
       expect((await restore(running, eve, story.id, story.body(eve, 0))).status).toBe(200);
     }
     const oneMore = forced(ana);
-    await refused(eve, oneMore, oneMore.body(eve, 0), 429, "has not accepted the rooms");
+    await refused(eve, oneMore, oneMore.body(eve, 0), 429, "has too many unaccepted rooms");
   });
 
   test("of a deleted room is refused for ever", async () => {

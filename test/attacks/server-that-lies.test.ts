@@ -80,20 +80,24 @@ const redone = (changed: Record<number, string>, by: () => Identity) => (list: S
 
 /** What the bus says, and why it is not believed. */
 const lies: readonly (readonly [string, () => void, string])[] = [
-  ["adds a reader", members((list) => [...list, memberOf(people.mallory)]), "not those that its owners signed"],
-  ["leaves a member out", members((list) => list.slice(1)), "not those that"],
-  ["makes a member an owner", members(cleos(() => ({ role: "owner" }))), "not those that"],
-  ["makes a member one of an epoch before", members(cleos(() => ({ since: 2 }))), "not those that"],
-  ["signs a member out", members(cleos(() => ({ until: 2 }))), "not those that"],
+  [
+    "adds a reader",
+    members((list) => [...list, memberOf(people.mallory)]),
+    "differs from the one that the owners signed",
+  ],
+  ["leaves a member out", members((list) => list.slice(1)), "differs from the one that"],
+  ["makes a member an owner", members(cleos(() => ({ role: "owner" }))), "differs from the one that"],
+  ["makes a member one of an epoch before", members(cleos(() => ({ since: 2 }))), "differs from the one that"],
+  ["signs a member out", members(cleos(() => ({ until: 2 }))), "differs from the one that"],
   [
     "swaps a kex key",
     members(cleos(() => ({ kex_pub: people.mallory.kexPubHex, kex_sig: people.mallory.kexSig }))),
-    "not those that",
+    "differs from the one that",
   ],
-  ["swaps the word for a kex key", members(cleos(() => ({ kex_sig: people.mallory.kexSig }))), "does not vouch"],
-  ["swaps a signing key", members(cleos(() => ({ sign_pub: people.mallory.signPubHex }))), "not those that"],
-  ["makes one member out of two", members(merged), "not as members are"],
-  ["writes a key in other letters", members(cleos(({ kex_pub }) => ({ kex_pub: kex_pub.toUpperCase() }))), "not as"],
+  ["swaps the word for a kex key", members(cleos(() => ({ kex_sig: people.mallory.kexSig }))), "did not sign"],
+  ["swaps a signing key", members(cleos(() => ({ sign_pub: people.mallory.signPubHex }))), "differs from the one that"],
+  ["makes one member out of two", members(merged), "list is malformed"],
+  ["writes a key in other letters", members(cleos(({ kex_pub }) => ({ kex_pub: kex_pub.toUpperCase() }))), "malformed"],
   ["gives a statement by a stranger", statements(redone({ 9: zeroHash }, stranger)), "not signed by an owner"],
   [
     "gives statements with another's signature",
@@ -103,8 +107,8 @@ const lies: readonly (readonly [string, () => void, string])[] = [
   ["gives the statements of another room", statements(redone({ 1: newUlid() }, owner)), "another room"],
   ["gives statements that drop the encryption", statements(redone({ 5: "011", 7: zeroHash }, owner)), "policy"],
   ["gives statements of another subject", statements(redone({ 4: "room.other" }, owner)), "subject"],
-  ["gives the statements in another order", statements((list) => list.toReversed()), "out of turn"],
-  ["gives no statement at all", statements(() => []), "no statement 1"],
+  ["gives the statements in another order", statements((list) => list.toReversed()), "out of order"],
+  ["gives no statement at all", statements(() => []), "does not return statement 1"],
 ];
 
 /** Two members as one, whose fields hold both lines: the text is the same, and so is its hash. */
@@ -198,9 +202,15 @@ describe("a server that", () => {
     )();
     await room.changes.rekey();
     const error = await failureOf(() => bobs.trust.refresh());
-    expect([error.code, error.message]).toEqual(["room_forked", expect.stringContaining("version 3 has two texts")]);
+    expect([error.code, error.message]).toEqual([
+      "room_forked",
+      expect.stringContaining("two different statements of version 3"),
+    ]);
     const another = await failureOf(() => deceived(people.bob).open(room.trust.roomId));
-    expect([another.code, another.message]).toEqual(["room_forked", expect.stringContaining("4 does not follow")]);
+    expect([another.code, another.message]).toEqual([
+      "room_forked",
+      expect.stringContaining("4 does not contain the hash of the previous"),
+    ]);
   });
 
   const views: readonly (readonly [string, (view: RoomView) => Partial<RoomView>])[] = [
@@ -270,7 +280,7 @@ describe("a server that", () => {
     const error = await failureOf(() => deceived(people.ana).create(matrix));
     expect([error.code, error.message]).toEqual([
       "room_forked",
-      expect.stringContaining("not the one that this client"),
+      expect.stringContaining("differs from the one that this client"),
     ]);
     expect(roomIds).toHaveLength(1);
   });
@@ -282,7 +292,10 @@ describe("a server that", () => {
       method === "POST" ? withJson({ status: 200, headers: {}, body: empty }, { version: 3 }) : null,
     );
     const error = await failureOf(() => anas.changes.rekey());
-    expect([error.code, error.message]).toEqual(["room_forked", expect.stringContaining("took version 3 and shows")]);
+    expect([error.code, error.message]).toEqual([
+      "room_forked",
+      expect.stringContaining("accepted version 3 but returns another"),
+    ]);
   });
 
   test("says that members left cannot make an owner sign out themselves", async () => {

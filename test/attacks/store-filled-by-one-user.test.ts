@@ -87,7 +87,7 @@ test("who fills the shared store is refused, removed, and what is removed makes 
     if (reply.status !== 200) break;
     loud = next.room;
   }
-  expect(reply).toMatchObject(full(/^the store is full: what is left is for removals \(.+\)$/));
+  expect(reply).toMatchObject(full(/^the store is full: the rest is reserved for removals \(.+\)$/));
   expect(storageFree(await usage(server))).toBeGreaterThan(lastBytes);
 
   // It says so, and nothing grows, whoever asks.

@@ -245,7 +245,7 @@ describe("the command", () => {
     const file = fresh();
     const wrong = await run(["restore", "--out", file], { stdin: "abandon ".repeat(12) });
     expect(wrong).toMatchObject({ code: 1, stdout: "" });
-    expect(wrong.stderr).toStartWith("error: the words do not fit together");
+    expect(wrong.stderr).toStartWith("error: the checksum of the words is wrong");
     expect(await failure(stat(dirname(file)))).not.toBeNull();
   });
 });

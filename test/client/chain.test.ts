@@ -78,10 +78,10 @@ describe("a chain", () => {
   const anyones = toBase64(bytes(`01${"00".repeat(63)}`));
   const ofNobody = line(8, smallOrder)(first.text);
   const wrong: readonly (readonly [string, readonly GivenStatement[], string])[] = [
-    ["does not begin at the beginning", [second], "out of turn"],
-    ["leaves one out", [first, third], "out of turn"],
+    ["does not begin at the beginning", [second], "out of order"],
+    ["leaves one out", [first, third], "out of order"],
     ["is of another room", [{ ...first, text: line(1, otherRoom)(first.text) }], "another room"],
-    ["is labelled as another version", [{ ...first, version: 2 }], "not what it is said to be"],
+    ["is labelled as another version", [{ ...first, version: 2 }], "has the wrong version"],
     ["is no statement", [{ ...first, text: "hello" }], "10 lines"],
     ["has another text than was signed", [forged], "not signed by an owner"],
     ["is signed by a stranger", [first, signed(vectorState(1), stranger)], "not signed by an owner"],
@@ -92,20 +92,24 @@ describe("a chain", () => {
       [{ version: 1, text: ofNobody, by: smallOrder, sig: anyones }],
       "signed",
     ],
-    ["does not name the one before", [first, resigned(3, zeroHash)], "does not follow"],
+    ["does not name the one before", [first, resigned(3, zeroHash)], "does not contain the hash of the previous"],
     ["changes the subject", [first, resigned(4, "room.other")], "subject"],
     ["drops the encryption", [first, signed(vectorState(1), owner, plain)], "policy"],
-    ["leaps over an epoch", [first, resigned(6, "3")], "leaps"],
-    ["goes back an epoch", [...given, signed({ ...nextState(vectorState(2), role), epoch: 1 })], "leaps"],
-    ["changes the key within an epoch", [first, resigned(7, checkOf(1))], "key within an epoch"],
-    ["keeps the key in a new epoch", [first, second, signed(rotated(checkOf(0)))], "keeps the key"],
-    ["begins with an epoch of its own", [signed(vectorState(0), owner, line(6, "2"))], "does not begin with epoch 1"],
+    ["leaps over an epoch", [first, resigned(6, "3")], "neither the current nor the next"],
     [
-      "begins after something",
-      [signed(vectorState(0), owner, line(3, hashOf(1)))],
-      "names a statement before the first",
+      "goes back an epoch",
+      [...given, signed({ ...nextState(vectorState(2), role), epoch: 1 })],
+      "neither the current nor the next",
     ],
-    ["gives a version another text", [first, signed(vectorState(0), owner, line(4, "room.other"))], "two texts"],
+    ["changes the key within an epoch", [first, resigned(7, checkOf(1))], "key within an epoch"],
+    ["keeps the key in a new epoch", [first, second, signed(rotated(checkOf(0)))], "does not change the key"],
+    ["begins with an epoch of its own", [signed(vectorState(0), owner, line(6, "2"))], "does not start at epoch 1"],
+    ["begins after something", [signed(vectorState(0), owner, line(3, hashOf(1)))], "names a previous statement"],
+    [
+      "gives a version another text",
+      [first, signed(vectorState(0), owner, line(4, "room.other"))],
+      "two different statements",
+    ],
   ];
   test.each(wrong)("takes none that %s", async (_, statements, why) => {
     expect(await faultOf(chainOf(...statements))).toContain(why);
@@ -117,11 +121,11 @@ describe("a chain", () => {
       if (version > 1) await chain.take(given.slice(0, version - 1));
       chain.expect(pin(version, sha256Hex("another")));
       expect(await faultOf(chain.take(given.slice(Math.max(0, version - 2))))).toContain(
-        `version ${version} is not the one`,
+        `version ${version} differs from the one`,
       );
     }
     const late = await chainOf(...given);
-    expect(() => late.expect(pin(2, sha256Hex("another")))).toThrow("two texts");
+    expect(() => late.expect(pin(2, sha256Hex("another")))).toThrow("two different statements");
   });
 
   test("learns no past but the one that it follows", async () => {
@@ -129,7 +133,7 @@ describe("a chain", () => {
       [[], "missing"],
       [[second], "does not follow"],
       [[signed(vectorState(0), owner, line(7, checkOf(1))), second], "does not follow"],
-      [[first, signed(vectorState(1), owner, line(7, checkOf(1)))], "not those that the later ones follow"],
+      [[first, signed(vectorState(1), owner, line(7, checkOf(1)))], "do not follow the first ones"],
     ];
     for (const [statements, why] of past) {
       const chain = new Chain(roomId);

@@ -63,8 +63,8 @@ describe("the first reply", () => {
   test("one that is refused names both times, and says what to do", () => {
     const { learn } = scene();
     expect(() => learn(2 * hour + 3 * minute)).toThrow(
-      "the bus's clock is 2 h 3 min ahead of this computer's: 2026-11-30T14:03:00Z there, 2026-11-30T12:00:00Z here " +
-        "(set the clock; to follow the bus's: --bus-clock, in a program busClock)",
+      "the server's clock is 2 h 3 min ahead of this computer's: server 2026-11-30T14:03:00Z, this computer 2026-11-30T12:00:00Z " +
+        "(set this computer's clock, or use the server's with --bus-clock, in a program busClock: true)",
     );
   });
 
@@ -79,7 +79,9 @@ describe("the first reply", () => {
     (aheadMs) => {
       for (const follows of [false, true]) {
         const { clock, learn } = scene({ follows }, "http://bus.example.org");
-        expect(() => learn(aheadMs)).toThrow("(set the clock; over http the bus's is never followed)");
+        expect(() => learn(aheadMs)).toThrow(
+          "(set this computer's clock; the server's is not trusted over plain http)",
+        );
         expect(clock.now()).toBe(noon);
       }
       const local = scene({}, "http://127.0.0.1:1");
@@ -106,11 +108,11 @@ describe("the first reply", () => {
     }
   });
 
-  test("one that names no time is not an answer", () => {
+  test("one that contains no time is not an answer", () => {
     const { clock } = scene();
     expect(() =>
       clock.learn({ url: secure, isCleartext: false, timeMs: Number.NaN, sentMs: 0, receivedMs: 0 }),
-    ).toThrow("names no time");
+    ).toThrow("contains no time");
   });
 });
 
@@ -132,14 +134,17 @@ describe("after it", () => {
     expect(moved).toEqual([]);
     for (const aheadMs of [31 * second, 4 * minute, -31 * second]) expect(learn(aheadMs)).toBe(false);
     expect(moved.map(({ code, message }) => [code, message])).toEqual([
-      ["clock_skew", "the bus's clock is 31 s ahead of where it was before (its old time is kept; ask its operator)"],
+      [
+        "clock_skew",
+        "the server's clock jumped: it is now 31 s ahead of its previous time (ask its operator to check the clock; the change is ignored)",
+      ],
     ]);
     expect(clock.now()).toBe(noon + minute);
     // Back again, and off again: that is another report.
     learn(0);
     learn(-hour);
     expect(moved).toHaveLength(2);
-    expect(moved[1]?.message).toContain("1 h behind where it was");
+    expect(moved[1]?.message).toContain("1 h behind its previous time");
   });
 
   test("after a sleep, in which the monotonic clock stood still, the bus's word is taken", () => {

@@ -143,7 +143,7 @@ describe("a request", () => {
     expect(await controlOf(way.url).request("POST", "/x", anything, { body: {} })).toEqual({ done: true });
     expect(new Set(bus.asked.map(({ request }) => request.headers.get("x-unibus-nonce"))).size).toBe(2);
     const error = await failureOf(async () => controlOf(await deadUrl()).request("GET", "/x", anything));
-    expect([error.code, error.message]).toEqual(["unavailable", expect.stringContaining("cannot be reached")]);
+    expect([error.code, error.message]).toEqual(["unavailable", expect.stringContaining("cannot reach")]);
   });
 
   test("that is told to wait is made again where it only reads, and not for ever", async () => {
@@ -218,14 +218,14 @@ describe("a reply", () => {
 
   test("that refuses in other words is not believed, and cannot steer a terminal", async () => {
     const refusals: readonly (readonly [Response, string])[] = [
-      [new Response("<html>", { status: 502 }), "answered 502: its proxy cannot reach the bus (start the bus"],
+      [new Response("<html>", { status: 502 }), "answered 502: the proxy cannot reach the server (start the server"],
       [Response.json(null, { status: 500 }), "answered 500"],
       [Response.json({ error: { a: 1 }, code: 3 }, { status: 400 }), "answered 400"],
       [Response.json({ error: "x", code: "room_forked" }, { status: 400 }), "x"],
       [Response.json({ error: "x", code: "__proto__" }, { status: 400 }), "x"],
       [Response.json({ error: "a\u001b[2J\u202eb\r\nc", code: "x" }, { status: 400 }), "a [2J b c"],
       [Response.json({ error: "y".repeat(9_999), code: "x" }, { status: 400 }), `${"y".repeat(500)}...`],
-      [new Response("z".repeat(100_000), { status: 500 }), "answered more than 65536 bytes"],
+      [new Response("z".repeat(100_000), { status: 500 }), "returned more than 65536 bytes"],
       [new Response(null, { status: 302, headers: { location: "/healthz" } }), "answered 302"],
       [new Response(null, { status: 304 }), "answered 304"],
     ];
@@ -257,7 +257,7 @@ describe("a reply", () => {
       expect([reply, error.code, error.message]).toEqual([
         reply,
         "unavailable",
-        expect.stringContaining("not in the API"),
+        expect.stringContaining("returned an invalid reply"),
       ]);
     }
     expect(Check(api.Info, { ...info, more: 1 })).toBe(false);
@@ -335,9 +335,9 @@ describe("an address", () => {
     const plain = listener(() => Response.json(info)).url.replace("http:", "https:");
     const cases: readonly (readonly [string, RegExp])[] = [
       [`https://127.0.0.1:${strange.port}`, /certificate of \S+ is not trusted: \w+ \(.* set NODE_EXTRA_CA_CERTS/],
-      [plain, /does not speak TLS: \w+ \(use http:/],
-      ["http://127.0.0.1:9", /cannot be reached: \w+ \(check the address, and that the bus is running/],
-      ["http://nowhere.invalid", /cannot be reached: no such host: \w+ \(check the name/],
+      [plain, /does not speak TLS: \w+ \(if the server has no TLS, use http:/],
+      ["http://127.0.0.1:9", /^cannot reach \S+: \w+ \(check the address, and that the server is running/],
+      ["http://nowhere.invalid", /^cannot reach \S+: no such host: \w+ \(check the name/],
     ];
     for (const [url, said] of cases) {
       const error = await failureOf(() => controlOf(url).info());
@@ -347,7 +347,7 @@ describe("an address", () => {
 
   test.each(["ftp://a", "a", "", "http://a?b", "http://a#b", "http://user@a", "https://:pw@a", "http://"])(
     "is not %s",
-    (url) => expect(() => busUrl(url)).toThrow("is not the address of a bus"),
+    (url) => expect(() => busUrl(url)).toThrow("is not a server address"),
   );
 
   test("that others can listen to is told of, once each", () => {

@@ -79,7 +79,7 @@ describe("a frame", () => {
 
   test("is never sent in the clear by mistake, nor signed over what is no frame", () => {
     const room = { ...roomOf(both), roomKey: null };
-    expect(() => sealFrame({ id: newUlid(), payload }, room, sender)).toThrow("has a key");
+    expect(() => sealFrame({ id: newUlid(), payload }, room, sender)).toThrow("needs a room key");
     expect(() =>
       sealFrame({ id: newUlid(), payload }, { ...roomOf(both), roomKey: new Uint8Array(31) }, sender),
     ).toThrow();

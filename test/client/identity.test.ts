@@ -116,16 +116,16 @@ describe("the text of an identity", () => {
   const short = toBase64(new Uint8Array(31));
   test.each([
     ["lacks a key", { kex_priv: undefined }, "kex_priv of the identity is missing"],
-    ["has a number for a key", { sign_pub: 7 }, "sign_pub of the identity is missing or no text"],
+    ["has a number for a key", { sign_pub: 7 }, "sign_pub of the identity is missing or not a string"],
     ["has a field more", { nick: "x" }, 'unknown field "nick"'],
     ["has no base64", { sign_pub: "!" }, "sign_pub of the identity is not base64"],
     ["has base64 for URLs", { kex_pub: Buffer.alloc(32, 255).toString("base64url") }, "kex_pub of the identity is not"],
     ["has a short public key", { sign_pub: short }, "sign_pub of the identity has 31 bytes, not 32"],
     ["has a seed alone", { sign_priv: toBase64(known.signPriv.slice(0, 32)) }, "has 32 bytes, not 64"],
     ["has a short kex key", { kex_priv: short }, "kex_priv of the identity has 31 bytes"],
-    ["has another's sign_pub", { sign_pub: theirs.sign_pub }, "sign_pub and sign_priv do not belong"],
-    ["has another's sign_priv", { sign_priv: theirs.sign_priv }, "sign_pub and sign_priv do not belong"],
-    ["has another's kex_pub", { kex_pub: theirs.kex_pub }, "kex_pub and kex_priv do not belong"],
+    ["has another's sign_pub", { sign_pub: theirs.sign_pub }, "sign_pub and sign_priv of the identity do not match"],
+    ["has another's sign_priv", { sign_priv: theirs.sign_priv }, "sign_pub and sign_priv of the identity do not match"],
+    ["has another's kex_pub", { kex_pub: theirs.kex_pub }, "kex_pub and kex_priv of the identity do not match"],
     ["has two halves", { sign_priv: halves(known, other), sign_pub: theirs.sign_pub }, "two halves"],
   ])("is refused when it %s", async (_, change, fault) => {
     const message = await faultOf(JSON.stringify({ ...fields, ...change }));
@@ -194,7 +194,8 @@ describe("a sealed room key", () => {
 
   test("is never made for a kex key of low order, and holds 32 bytes", () => {
     const lowOrder = [new Uint8Array(32), new Uint8Array(32).with(0, 1)];
-    for (const kexPub of lowOrder) expect(() => sealRoomKey(newRoomKey(), kexPub)).toThrow("nothing can be sealed");
+    for (const kexPub of lowOrder)
+      expect(() => sealRoomKey(newRoomKey(), kexPub)).toThrow("cannot encrypt to this kex_pub");
     expect(() => sealRoomKey(new Uint8Array(31), other.kexPub)).toThrow(TypeError);
   });
 });

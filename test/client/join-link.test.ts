@@ -33,10 +33,9 @@ function outcome(text: string): JoinLink | string {
 }
 
 const refusals: Readonly<Record<string, string>> = {
-  "fragment stripped":
-    "the link has lost its last part, which follows # (ask for the link again, or paste it as plain text)",
-  "two different links in one text": "the text holds two links",
-  "63 digits": "the link is cut off: 63 of its 64 last digits are there",
+  "fragment stripped": "the link has lost the part after # (ask for the link again, or paste it as plain text)",
+  "two different links in one text": "the text contains two join links",
+  "63 digits": "the link is cut off: 63 of 64 digits after #",
 };
 
 describe("as it was pasted", () => {
@@ -111,46 +110,46 @@ describe("and in other ways", () => {
 
 describe("refused", () => {
   test.each([
-    ["65 digits", `${https}/join#${token}a`, "the link is damaged: 65 digits follow #, not 64"],
-    ["a link that an app has shortened", `${https}/join#${token.slice(0, 20)}…`, "the link is cut off: 20 of its 64"],
-    ["nothing after #", `${https}/join#`, "the link has lost its last part"],
-    ["no #, with a tracker", `${https}/join?utm_source=chat`, "the link has lost its last part"],
+    ["65 digits", `${https}/join#${token}a`, "the link is damaged: 65 digits after #, expected 64"],
+    ["a link that an app has shortened", `${https}/join#${token.slice(0, 20)}…`, "the link is cut off: 20 of 64"],
+    ["nothing after #", `${https}/join#`, "the link has lost the part after #"],
+    ["no #, with a tracker", `${https}/join?utm_source=chat`, "the link has lost the part after #"],
     [
       "no #, in a redirect",
       `https://safe.example/?u=${encodeURIComponent(`${https}/join`)}`,
-      "the link has lost its last",
+      "the link has lost the part after",
     ],
     [
       "two links, one of them wrapped",
       `${long}\nor ${https}/join#${other.slice(0, 9)}\n${other.slice(9)}`,
-      "the text holds two",
+      "the text contains two",
     ],
     [
       "two links, one of them encoded",
       `${long} ${encodeURIComponent(`${https}/join#${other}`)}`,
-      "the text holds two links",
+      "the text contains two join links",
     ],
     ["nothing", " \n", "no link given"],
-    ["words", "hello", "that is not a join link"],
-    ["another scheme", `ftp://bus.example.org/join#${token}`, "that is not a join link"],
-    ["another path", `https://bus.example.org/joining#${token}`, "that is not a join link"],
+    ["words", "hello", "not a join link"],
+    ["another scheme", `ftp://bus.example.org/join#${token}`, "not a join link"],
+    ["another path", `https://bus.example.org/joining#${token}`, "not a join link"],
     [
       "plain http to another machine",
       `http://bus.example.org/join#${token}`,
-      "http://bus.example.org is not encrypted",
+      "http://bus.example.org does not use TLS",
     ],
     [
       "a user before the host",
       `https://me@bus.example.org/join#${token}`,
-      "the link names a user before bus.example.org",
+      "the link contains a user name before bus.example.org",
     ],
-    ["a password before the host", `https://:pw@bus.example.org/join#${token}`, "the link names a user before"],
+    ["a password before the host", `https://:pw@bus.example.org/join#${token}`, "the link contains a user name before"],
     [
       "one host hidden in the user's part",
       `http://127.0.0.1@example.org/join#${token}`,
-      "http://127.0.0.1@example.org is not",
+      "http://127.0.0.1@example.org does not use TLS",
     ],
-    ["a text without end", `${link} ${"x".repeat(70_000)}`, "the text is too long"],
+    ["a text without end", `${link} ${"x".repeat(70_000)}`, "the text with the join link is too long"],
   ])("%s", (_, text, why) => {
     const given = outcome(text);
     expect(given).toStartWith(why);

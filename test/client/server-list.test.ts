@@ -44,13 +44,13 @@ test("the error of a round names each address and its reason", () => {
     { url: "wss://a/nats", error: new Error("403") },
   ]);
   expect(error.message).toBe(
-    "cannot reach the bus's NATS addresses: nats://a:1: connection refused; wss://a/nats: 403 (open one of these ports, or try again)",
+    "cannot reach the server's NATS addresses: nats://a:1: connection refused; wss://a/nats: 403 (open one of these ports, or try again)",
   );
 });
 
 test("so does the error of a single WebSocket, with a hint for a reverse proxy", () => {
   const error = failureOf([{ url: "wss://a/nats", error: new Error("Expected 101 status code") }]);
   expect(error.message).toBe(
-    "cannot reach the bus's NATS addresses: wss://a/nats: Expected 101 status code (have the reverse proxy pass WebSockets on, or try again)",
+    "cannot reach the server's NATS addresses: wss://a/nats: Expected 101 status code (let the reverse proxy forward WebSockets, or try again)",
   );
 });

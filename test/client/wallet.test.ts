@@ -40,13 +40,13 @@ test("new words are twelve, make an identity, and are new", async () => {
 
 const eleven = wallet.words.split(" ").slice(0, 11).join(" ");
 test.each([
-  ["nothing", "", "not 0"],
-  ["eleven", eleven, "not 11"],
-  ["thirteen", `${wallet.words} about`, "not 13"],
-  ["24, valid elsewhere", `${"abandon ".repeat(23)}art`, "not 24"],
+  ["nothing", "", "got 0"],
+  ["eleven", eleven, "got 11"],
+  ["thirteen", `${wallet.words} about`, "got 13"],
+  ["24, valid elsewhere", `${"abandon ".repeat(23)}art`, "got 24"],
   ["a word of no list", `${eleven} zebraa`, "word 12 "],
   ["a word of another list", `abaisser ${eleven}`, "word 1 "],
-  ["a wrong checksum", `${eleven} abandon`, "do not fit together"],
+  ["a wrong checksum", `${eleven} abandon`, "checksum of the words is wrong"],
 ])("%s are refused", async (_, words, why) => {
   const error: unknown = await identityFromWords(words).catch((thrown: unknown) => thrown);
   if (!hasCode(error, "invalid")) throw new Error("the words were taken");

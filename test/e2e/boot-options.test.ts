@@ -107,7 +107,7 @@ describe("serve is told by options, or by the environment:", () => {
   test("a text is not taken for a number: the refusal says what belongs there", async () => {
     using folder = new Folder();
     const done = await unibus(folder, ["plan", "--data", "data", "--set", "http.rate=fast"]);
-    const message = "error: built-in plugins.json, http: rate: expected number (requests a second for one client)\n";
+    const message = "error: built-in plugins.json, http: rate: expected number (requests per second for each client)\n";
     expect([done.code, done.stderr]).toEqual([1, message]);
   });
 });

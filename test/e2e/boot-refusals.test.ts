@@ -28,9 +28,9 @@ describe("a port in use is refused, naming the setting, the port and the mend:",
 
 describe("an address that cannot be bound is refused:", () => {
   test.each([
-    ["--http", "198.51.100.1:0", "error: http.listen 198.51.100.1:0: the address cannot be bound (choose another with"],
+    ["--http", "198.51.100.1:0", "error: http.listen 198.51.100.1:0: cannot bind the address (choose another with"],
     ["--nats", "198.51.100.1:0", "error: nats-embedded.listen 198.51.100.1:0: the address cannot be bound (choose an"],
-    ["--ws", "198.51.100.1:0", "error: nats-embedded.ws 198.51.100.1:0: the address cannot be bound (choose another w"],
+    ["--ws", "198.51.100.1:0", "error: nats-embedded.ws 198.51.100.1:0: cannot bind the address (choose another w"],
     ["--nats", "no-host.invalid:0", "error: nats-embedded.listen no-host.invalid:0: the address cannot be bound (cho"],
     ["--http", "here", "error: http.listen: here is not an address (for example "],
     ["--nats", "here", "error: nats-embedded.listen: here is not an address (for example "],
@@ -205,13 +205,13 @@ describe("a bus that would stand open is refused, naming the setting:", () => {
 describe("configuration that is wrong is refused, naming file or option, and the mend:", () => {
   test.each([
     [["--flag", "big=on"], "error: --flag: unknown flag big (flags of built-in plugins.json: "],
-    [["--set", "nope.key=1"], "error: --set: no plugin nope in the plan (there are: http, nats-embedded, "],
+    [["--set", "nope.key=1"], "error: --set: no active plugin nope (choose one of http, nats-embedded, "],
     [["--set", "auth.key=1"], "error: built-in plugins.json, plugin auth: unknown key key (known keys: mode, "],
     [
       ["--set", "auth.mode=loose"],
       "error: built-in plugins.json, plugin auth: mode: expected one of enforce, soft, off (",
     ],
-    [["--set", "http.rate=fast"], "error: built-in plugins.json, http: rate: expected number (requests a second for"],
+    [["--set", "http.rate=fast"], "error: built-in plugins.json, http: rate: expected number (requests per second for"],
     [["--set", "nats-embedded.namespaces=[1]"], "error: built-in plugins.json, plugin nats-embedded: namespaces.0: "],
     [
       ["--public-url", "bus"],

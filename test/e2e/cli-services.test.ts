@@ -73,7 +73,7 @@ describe("requests", () => {
       ] as const) {
         const { code, stdout, stderr } = await ana.run(["request", subject, what, "--timeout", "1500"]);
         expect([code, stdout]).toEqual([1, ""]);
-        expect(stderr).toMatch(/^error: no answer within [\d.]+ s \(.+\)\n$/);
+        expect(stderr).toMatch(/^error: no reply within [\d.]+ s \(.+\)\n$/);
         await until("it is logged", () => service.stderr.includes(why));
       }
       expect(await ana.ok(["request", subject, "fine"])).toBe("fine\n");

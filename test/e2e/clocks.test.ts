@@ -47,8 +47,8 @@ describe("a computer whose clock is off", () => {
     async (_, seconds, difference) => {
       const subject = freshSubject();
       const made = await off(seconds, ["room", "new", subject, "--json"]);
-      expect([made.code, made.stderr]).toEqual([0, expect.stringContaining(`the bus's clock is ${difference}`)]);
-      expect(made.stderr).toContain("this computer's: messages are dated by the bus's clock");
+      expect([made.code, made.stderr]).toEqual([0, expect.stringContaining(`the server's clock is ${difference}`)]);
+      expect(made.stderr).toContain("this computer's: using the server's clock for messages");
       expect(isNow(JSON.parse(made.stdout).room_id)).toBe(true);
       const sent = await off(seconds, ["send", subject, "hello"]);
       expect([sent.code, isNow(sent.stdout.trim())]).toEqual([0, true]);
@@ -73,7 +73,7 @@ describe("a computer whose clock is off", () => {
     async (_, seconds, difference) => {
       const subject = await newRoom();
       const refused = await off(seconds, ["send", subject, "hello"]);
-      const both = `error: the bus's clock is ${difference} this computer's: \\S+Z there, \\S+Z here \\(set the clock;`;
+      const both = `error: the server's clock is ${difference} this computer's: server \\S+Z, this computer \\S+Z \\(set this computer's clock`;
       expect([refused.code, refused.stdout, refused.stderr]).toEqual([1, "", expect.stringMatching(new RegExp(both))]);
       const json = await off(seconds, ["send", subject, "hello", "--json"]);
       expect(JSON.parse(json.stderr)).toMatchObject({ code: "clock_skew" });
@@ -127,7 +127,7 @@ describe("a computer whose clock is off", () => {
       const ahead = await unibus(folder, ["join", second, "--identity", "cy.json"], { env: clockOff(2 * hour) });
       expect([ahead.code, ahead.stderr]).toEqual([
         0,
-        expect.stringContaining("warning: the bus's clock is 2 h behind"),
+        expect.stringContaining("warning: the server's clock is 2 h behind"),
       ]);
     },
     patienceMs,
@@ -140,7 +140,7 @@ test(
     await using wrong = await Server.start({ env: clockOff(-2 * hour) });
     using folder = new Folder();
     const joined = await unibus(folder, ["join", adminLink(wrong)]);
-    expect([joined.code, joined.stderr]).toEqual([0, expect.stringContaining("the bus's clock is 2 h behind this")]);
+    expect([joined.code, joined.stderr]).toEqual([0, expect.stringContaining("the server's clock is 2 h behind this")]);
     // libfaketime does not move nats-server, which is not linked with libc: the control plane alone has this clock.
     const made = await unibus(folder, ["room", "new", freshSubject(), "--json"]);
     expect([made.code, ulidTimeMs(JSON.parse(made.stdout).room_id) < Date.now() - hour * 1_000]).toEqual([0, true]);

@@ -96,8 +96,20 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
     .replace('token("a")', 'token("b")')
     .replace('b: token("b")', 'b: token("a")');
   const cases: readonly (readonly [string, string, object, readonly object[], string])[] = [
-    ["another sha256", fine, { sha256: "0".repeat(64) }, [], `plugin ./own.ts has the sha256 ${sum}, not 000000000000`],
-    ["nothing registered", "export const a = 1;", {}, [], "plugin ./own.ts: exports no plugin (export default define"],
+    [
+      "another sha256",
+      fine,
+      { sha256: "0".repeat(64) },
+      [],
+      `plugin ./own.ts has sha256 ${sum}, expected 000000000000`,
+    ],
+    [
+      "nothing registered",
+      "export const a = 1;",
+      {},
+      [],
+      "plugin ./own.ts: does not export a plugin (export default define",
+    ],
     ["another api", fine.replace("api: 1", "api: 2"), {}, [], "plugin ./own.ts: targets plugin API 2 (this version su"],
     ["a syntax error", "export default {", {}, [], "plugin ./own.ts failed to load: "],
     ["a missing module", 'import "./gone.ts";', {}, [], "plugin ./own.ts failed to load: "],
@@ -109,15 +121,15 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
       plugin('provides: { users: token("user-store") }, setup: async () => ({ services: {} })'),
       {},
       [{ use: "store-sqlite" }],
-      "plugins own and store-sqlite both provide user-store (choose one by a flag)",
+      "plugins own and store-sqlite both provide user-store (choose one with a flag)",
     ],
-    ["a cycle", cyclic, {}, [{ use: "./other.ts" }], "circular plugin dependency: own -> other -> own (break"],
+    ["a cycle", cyclic, {}, [{ use: "./other.ts" }], "circular plugin dependency: own -> other -> own (move"],
     [
       "a token that nobody gives",
       plugin('requires: { a: token("acme.a") }, setup: async () => ({ services: {} })'),
       {},
       [],
-      "plugin own needs acme.a, which no plugin provides (add one that does)",
+      "plugin own needs acme.a, which no plugin provides (add a plugin that provides it)",
     ],
     ["a file that is not there", fine, {}, [{ use: "./gone.ts" }], "plugin ./gone.ts: no file at "],
     [
@@ -126,7 +138,7 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
        route("GET", "/own", "signed", { summary: "Asks." }, async () => undefined)] })`),
       {},
       [],
-      "GET /own needs a caller",
+      "GET /own requires a signed request",
     ],
     ["a setup that throws", plugin('setup: async () => { throw new Error("no luck") }'), {}, [], ""],
   ];
@@ -135,7 +147,7 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
     writeFileSync(folder.file("other.ts"), other);
     const line = await refusal(folder, planted(folder, source, row, others));
     if (name === "a setup that throws") {
-      expect(line).toBe("error: plugin own failed to be set up: no luck (see its source)");
+      expect(line).toBe("error: plugin own failed in setup: no luck (see its log)");
     } else {
       expect(line).toMatch(/^error: [^:]*own\.json[:,] /);
       expect(line).toContain(message);
@@ -148,7 +160,7 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
     const manifest = { require_pins: true, plugins: [{ use: "nats-embedded" }, { use: "./own.ts" }] };
     writeFileSync(folder.file("own.json"), JSON.stringify(manifest));
     const line = await refusal(folder, ["--plugins", "own.json"]);
-    expect(line).toEndWith(`plugin ./own.ts has no sha256 and require_pins is set (add "sha256": "${sum}")`);
+    expect(line).toEndWith(`plugin ./own.ts has no sha256, but require_pins is set (add "sha256": "${sum}")`);
   });
 });
 

@@ -88,7 +88,7 @@ describe("behind an nginx that passes no WebSockets on", () => {
     const address = `${site.url.replace("https:", "wss:")}/nats`;
     const tail = await ana.run(["tail", "room.team"]);
     expect([tail.code, tail.stderr]).toEqual([1, expect.stringContaining(address)]);
-    expect(tail.stderr).toContain("(have the reverse proxy pass WebSockets on, or try again)");
+    expect(tail.stderr).toContain("(let the reverse proxy forward WebSockets, or try again)");
     await using send = ana.start("send", "room.team", "hello");
     await send.untilNote(address);
   });

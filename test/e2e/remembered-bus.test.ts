@@ -75,13 +75,13 @@ test("an option or the environment says more than what is remembered", async () 
     bus: "http://localhost:1,http://127.0.0.1:2",
     identity: folder.file("x.json"),
   });
-  expect((await use("bus.example.org")).stderr).toContain('"bus.example.org" is not the address of a bus');
+  expect((await use("bus.example.org")).stderr).toContain('"bus.example.org" is not a server address');
   expect((await use("http://bus.example.org")).stderr).toContain("is not encrypted on the way");
   await unibus(folder, ["identity", "new", "--out", "y.json"]);
   const whoami = (env: Record<string, string>) => unibus(folder, ["whoami"], { env });
   expect((await whoami({})).stderr).toContain("no identity at ");
   const away = await whoami({ UNIBUS_IDENTITY: "y.json", UNIBUS_URL: "http://127.0.0.1:3" });
-  expect(away.stderr).toContain("http://127.0.0.1:3 cannot be reached");
+  expect(away.stderr).toContain("cannot reach http://127.0.0.1:3");
 });
 
 test("a damaged file is named, never replaced, and spends no invite; a command line that names all needs none", async () => {

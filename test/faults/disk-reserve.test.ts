@@ -50,7 +50,7 @@ else {
     expect(ready.json.plugins).toMatchObject({ "store-sqlite": { ok: false, detail } });
     const refused = await create();
     expect([refused.status, refused.json.code]).toEqual([503, "unavailable"]);
-    expect(refused.json.error).toMatch(/^the server's disk is full: what is left is for removals \(/);
+    expect(refused.json.error).toMatch(/^the server's disk is full: the rest is reserved for removals \(/);
     expect((await leave(server, room, bob)).status).toBe(204);
     expect((await call(http, bob, "GET", at(room))).status).toBe(403);
 

@@ -149,7 +149,7 @@ test(
     const waiting = cleo.room.send("never", { timeoutMs: 60_000 }).catch((error: UnibusError) => error.message);
     await until("it was tried again", () => front.asked > 10, 60_000);
     await cleo.bus.close();
-    expect(await waiting).toContain("this bus was closed");
+    expect(await waiting).toContain("this client is closed");
     front.refuses = () => false;
     expect((await answer).text).toBe("hello!");
   },
@@ -239,7 +239,7 @@ test(
       await until("it is back", () => notes().length === 2 * outage, 60_000);
     }
     const pair = [
-      expect.stringMatching(/^(connection lost; reconnecting|warning): http:.* cannot be reached: /),
+      expect.stringMatching(/^(connection lost; reconnecting|warning): cannot reach http:.*: /),
       expect.stringMatching(/^reconnected after \d+ s$/),
     ];
     expect(notes()).toEqual([...pair, ...pair]);

@@ -40,27 +40,27 @@ function noting(
 
 describe("before anything is set up, it is refused, naming file, plugin and mend:", () => {
   const cases: readonly (readonly [string, Changes, string])[] = [
+    ["an unknown flag", { overrides: { flags: { big: true } } }, "--flag: unknown flag big (declare it in test.json)"],
     [
-      "an unknown flag",
-      { overrides: { flags: { big: true } } },
-      "--flag: unknown flag big (test.json declares no flag)",
+      "an unknown plugin",
+      { rows: [{ use: "first" }, { use: "nope" }] },
+      "test.json: unknown plugin nope (choose one of ",
     ],
-    ["an unknown plugin", { rows: [{ use: "first" }, { use: "nope" }] }, "test.json: unknown plugin nope (built in: "],
     ["a plugin twice", { rows: [{ use: "first" }, { use: "first" }] }, "test.json: plugin first is listed twice"],
     [
       "two providers",
       { rows: [{ use: "first" }, { use: "word" }, { use: "other-word" }] },
-      "test.json: plugins word and other-word both provide acme.word (choose one by a flag)",
+      "test.json: plugins word and other-word both provide acme.word (choose one with a flag)",
     ],
     [
       "a token that nobody gives",
       { rows: [{ use: "first" }, { use: "reader" }] },
-      "test.json: plugin reader needs acme.word, which no plugin provides (add one that does)",
+      "test.json: plugin reader needs acme.word, which no plugin provides (add a plugin that provides it)",
     ],
     [
       "a cycle",
       { rows: [{ use: "first" }, { use: "hen" }, { use: "egg" }] },
-      "test.json: circular plugin dependency: hen -> egg -> hen (break it",
+      "test.json: circular plugin dependency: hen -> egg -> hen (move a service",
     ],
     [
       "an unknown key of a plugin",
@@ -80,7 +80,7 @@ describe("before anything is set up, it is refused, naming file, plugin and mend
     [
       "--set for a plugin that is not in the plan",
       { rows: [{ use: "first" }], overrides: { settings: { tuned: { speed: 1 } } } },
-      "--set: no plugin tuned in the plan (there are: http, first)",
+      "--set: no active plugin tuned (choose one of http, first)",
     ],
     [
       "an unknown key by --set",
@@ -143,17 +143,17 @@ describe("what shows only when plugins are set up is refused, and everything rel
     [
       "a service that was not declared",
       [talkative],
-      "test.json: plugin talkative returns extra, which it does not declare (name it under provides)",
+      "test.json: plugin talkative returns extra, which it does not declare (add it to provides)",
     ],
     [
       "a signed route where nobody provides auth",
       [answering("rooms", closed)],
-      'test.json: GET /closed needs a caller and no plugin provides auth (add { "use": "auth" })',
+      'test.json: GET /closed requires a signed request, but no plugin provides auth (add { "use": "auth" })',
     ],
     [
       "a route that two plugins answer",
       [answering("a", open), answering("b", open)],
-      "test.json: two plugins answer GET /open (remove one of them)",
+      "test.json: two plugins declare the route GET /open (remove one of them)",
     ],
     [
       "a route that the bus itself answers",
@@ -163,7 +163,7 @@ describe("what shows only when plugins are set up is refused, and everything rel
           route("GET", "/healthz", "public", { summary: "Mine." }, async () => undefined),
         ),
       ],
-      "test.json: two plugins answer GET /healthz (remove one of them)",
+      "test.json: two plugins declare the route GET /healthz (remove one of them)",
     ],
   ];
   test.each(cases)("%s", async (_, plugins, message) => {
@@ -182,7 +182,7 @@ describe("the budget names the plugin", () => {
     const slow = definePlugin({ name: "slow", api: 1, config: none, setupBudgetMs: 20, setup: never });
     const error = await caught(optionsOf([slow]));
     expect(hasCode(error, "unavailable") && error.message).toBe(
-      "plugin slow took more than 20 ms to be set up (see its log)",
+      "plugin slow took more than 20 ms in setup (see its log)",
     );
   });
 
@@ -190,7 +190,7 @@ describe("the budget names the plugin", () => {
     const events: string[] = [];
     const plugins = [noting(events, "quick", {}), noting(events, "slow", { [act]: never })];
     const error = await caught(optionsOf(plugins, { setupBudgetMs: 20 }));
-    const doing = act === "setup" ? "to be set up" : "to start";
+    const doing = act === "setup" ? "in setup" : "starting";
     expect(hasCode(error, "unavailable") && error.message).toBe(
       `plugin slow took more than 20 ms ${doing} (see its log)`,
     );
@@ -202,7 +202,7 @@ describe("the budget names the plugin", () => {
     const file = folder.write("endless.ts", "await new Promise(() => {}); export default {};");
     const error = await caught(optionsOf([], { rows: [{ use: file }], setupBudgetMs: 50 }));
     expect(hasCode(error, "unavailable") && error.message).toBe(
-      `plugin ${file} took more than 50 ms to load (see its log)`,
+      `plugin ${file} took more than 50 ms loading (see its log)`,
     );
   });
 
@@ -230,16 +230,16 @@ describe("a plugin that throws an error of its own is named", () => {
     throw new TypeError("boom");
   };
   test.each([
-    ["in setup", noting([], "wild", { setup: boom }), "to be set up"],
-    ["in start", noting([], "wild", { start: boom }), "to start"],
+    ["in setup", noting([], "wild", { setup: boom }), "in setup"],
+    ["in start", noting([], "wild", { start: boom }), "starting"],
     [
       "before setup gives a promise",
       definePlugin({ name: "wild", api: 1, config: none, setup: () => boom() }),
-      "to be set up",
+      "in setup",
     ],
   ])("%s", async (_, plugin, doing) => {
     const error = await caught(optionsOf([plugin]));
-    expect(hasCode(error, "internal") && error.message).toBe(`plugin wild failed ${doing}: boom (see its source)`);
+    expect(hasCode(error, "internal") && error.message).toBe(`plugin wild failed ${doing}: boom (see its log)`);
     expect(hasCode(error, "internal") && error.cause).toBeInstanceOf(TypeError);
   });
 });
@@ -297,7 +297,7 @@ describe("stopping", () => {
     const late = await fetch(`${url}/healthz`);
     expect([late.status, await late.json()]).toEqual([
       503,
-      { error: "the bus is stopping (try another node, or again)", code: "unavailable" },
+      { error: "the server is stopping (try another node, or try again)", code: "unavailable" },
     ]);
     leave.resolve();
     expect(await (await inFlight).json()).toBe("setup a,start a");

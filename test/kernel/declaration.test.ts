@@ -69,12 +69,16 @@ describe("a route is refused, naming plugin, route and the values that there are
     ["another status", { status: 202 }, "status is 202 (wanted: 200 or 201)"],
     ["another cost", { cost: "lists" }, 'cost is "lists" (wanted: one of list, statements, history, key)'],
     ["another space", { space: "grow" }, 'space is "grow" (wanted: one of grows, frees, departs, judged)'],
-    ["a stream that is not true", { stream: "yes" }, 'stream is "yes" (wanted: true, or left out)'],
-    ["an unknown error", { errors: ["nope"] }, 'errors is ["nope"] (wanted: a list of invalid, unauthenticated'],
-    ["a cap of nothing", { bodyBytesMax: -1 }, "bodyBytesMax is -1 (wanted: a whole number above 0)"],
+    ["a stream that is not true", { stream: "yes" }, 'stream is "yes" (wanted: true, or omitted)'],
+    ["an unknown error", { errors: ["nope"] }, 'errors is ["nope"] (wanted: an array of invalid, unauthenticated'],
+    ["a cap of nothing", { bodyBytesMax: -1 }, "bodyBytesMax is -1 (wanted: a positive integer)"],
     ["params that are no object", { params: Type.String() }, 'params is {"type":"string"} (wanted: a Type.Object'],
-    ["params that the path lacks", { params: Type.Object({ a: Type.String() }) }, "params has a (write :a in the path"],
-    ["no summary", { summary: undefined }, "summary is missing (wanted: a text)"],
+    [
+      "params that the path lacks",
+      { params: Type.Object({ a: Type.String() }) },
+      "params declares a, which is not in the path (add :a to the path",
+    ],
+    ["no summary", { summary: undefined }, "summary is missing (wanted: a non-empty string)"],
   ])("a shape with %s", async (_, change, message) => {
     expect(await refused(shaped(change))).toStartWith(`test.json: plugin own: route GET /own: ${message}`);
   });
@@ -82,25 +86,41 @@ describe("a route is refused, naming plugin, route and the values that there are
 
 describe("a plugin is refused, naming it and what it may have, that", () => {
   test.each([
-    ["returns nothing", returning(undefined), "setup returned missing (return { services: {} } at least)"],
-    ["returns no services", returning({}), "setup returned a wrong value: services is missing (wanted: an object, {}"],
-    ["returns a list of services", returning({ services: [] }), "setup returned a wrong value: services is [] (wanted"],
+    ["returns nothing", returning(undefined), "setup returned missing (return at least { services: {} })"],
+    [
+      "returns no services",
+      returning({}),
+      "setup returned an invalid value: services is missing (wanted: an object, {}",
+    ],
+    [
+      "returns a list of services",
+      returning({ services: [] }),
+      "setup returned an invalid value: services is [] (wanted",
+    ],
     [
       "returns an unknown key",
       returning({ services: {}, onStart: handle }),
-      "setup returned a wrong value: unknown key onStart (known keys: services, routes, sockets, posture, info, start, health)",
+      "setup returned an invalid value: unknown key onStart (known keys: services, routes, sockets, posture, info, start, health)",
     ],
-    ["returns one route", returning({ services: {}, routes: good }), "setup returned a wrong value: routes is {"],
-    ["returns what is no route", returning({ services: {}, routes: ["/own"] }), 'a route is "/own" (make it by'],
-    ["returns a start that is none", returning({ services: {}, start: true }), "setup returned a wrong value: start"],
+    ["returns one route", returning({ services: {}, routes: good }), "setup returned an invalid value: routes is {"],
+    ["returns what is no route", returning({ services: {}, routes: ["/own"] }), 'a route is "/own" (create it with'],
+    [
+      "returns a start that is none",
+      returning({ services: {}, start: true }),
+      "setup returned an invalid value: start",
+    ],
     [
       "returns a posture of numbers",
       returning({ services: {}, posture: { n: 1 } }),
-      "setup returned a wrong value: po",
+      "setup returned an invalid value: po",
     ],
     ["has an unknown key", returning({ services: {} }, { require: {} }), "unknown key require (known keys: name, api,"],
     ["has a text for a token", returning({ services: {} }, { requires: { auth: "auth" } }), 'requires is {"auth":"au'],
-    ["has a budget of text", returning({ services: {} }, { setupBudgetMs: "9" }), 'setupBudgetMs is "9" (wanted: a w'],
+    [
+      "has a budget of text",
+      returning({ services: {} }, { setupBudgetMs: "9" }),
+      'setupBudgetMs is "9" (wanted: a positive integer)',
+    ],
     ["has another schema", returning({ services: {} }, { config: Type.String() }), 'config is {"type":"string"} (wan'],
     ["is called like the listener", returning({ services: {} }, { name: "http" }), 'name is "http" (wanted: lowercase'],
     ["has a name that --set cannot take", returning({ services: {} }, { name: "My plugin" }), 'name is "My plugin"'],

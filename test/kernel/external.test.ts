@@ -36,9 +36,9 @@ describe("a plugin file", () => {
     const file = folder.write("pinned.ts", text);
     const pin = "0".repeat(64);
     const { message } = await refusalOf(() => load(folder, { use: "./pinned.ts", sha256: pin }));
-    const what = `plugin ./pinned.ts has the sha256 ${sha256(text)}, not ${pin}`;
+    const what = `plugin ./pinned.ts has sha256 ${sha256(text)}, expected ${pin}`;
     expect(message).toBe(
-      `${resolve(file, "../plugins.json")}: ${what} (see what changed in the file, then correct the pin)`,
+      `${resolve(file, "../plugins.json")}: ${what} (review what changed in the file, then correct sha256)`,
     );
     expect("ran" in globalThis).toBe(false);
     expect((await load(folder, { use: "./pinned.ts", sha256: sha256(text) })).name).toBe("pinned");
@@ -51,7 +51,7 @@ describe("a plugin file", () => {
     const text = source("loose");
     folder.write("loose.ts", text);
     const { message } = await refusalOf(() => load(folder, { use: "./loose.ts" }, true));
-    const what = "plugin ./loose.ts has no sha256 and require_pins is set";
+    const what = "plugin ./loose.ts has no sha256, but require_pins is set";
     expect(message).toEndWith(`plugins.json: ${what} (add "sha256": "${sha256(text)}")`);
     expect((await load(folder, { use: "./loose.ts", sha256: sha256(text) }, true)).name).toBe("loose");
     expect((await load(folder, { use: "auth" }, true)).name).toBe("auth");
@@ -68,9 +68,9 @@ describe("a plugin file", () => {
     ],
     ["throws", 'throw new Error("not today\\nat some place");', /failed to load: not today \(see .+broken\.ts\)$/],
     ["throws what is no error", "throw null;", /failed to load: null \(see/],
-    ["exports no default", "export const a = 1;", /exports no plugin \(export default definePlugin/],
-    ["exports something else", "export default { name: 'x', api: 1 };", /exports no plugin \(export default/],
-    ["exports null", "export default null;", /exports no plugin/],
+    ["exports no default", "export const a = 1;", /does not export a plugin \(export default definePlugin/],
+    ["exports something else", "export default { name: 'x', api: 1 };", /does not export a plugin \(export default/],
+    ["exports null", "export default null;", /does not export a plugin/],
     [
       "has no name",
       "export default { api: 1, config: {}, setup() {} };",
@@ -100,9 +100,9 @@ describe("a plugin file", () => {
 
 describe("a row", () => {
   test.each([
-    ["missing", "unknown plugin missing (built in: auth; a file begins with ./)"],
-    ["own.ts", "unknown plugin own.ts (built in: auth; a file begins with ./)"],
-    ["toString", "unknown plugin toString (built in: auth; a file begins with ./)"],
+    ["missing", "unknown plugin missing (choose one of auth, or a file path that begins with ./)"],
+    ["own.ts", "unknown plugin own.ts (choose one of auth, or a file path that begins with ./)"],
+    ["toString", "unknown plugin toString (choose one of auth, or a file path that begins with ./)"],
   ])("that names no plugin is refused: %s", async (use, message) => {
     using folder = new Files();
     expect((await refusalOf(() => load(folder, { use }))).message).toEndWith(`plugins.json: ${message}`);
@@ -124,7 +124,7 @@ describe("a row", () => {
   test("that pins a built-in plugin is refused", async () => {
     using folder = new Files();
     const { message } = await refusalOf(() => load(folder, { use: "auth", sha256: "0".repeat(64) }));
-    expect(message).toEndWith("plugins.json: plugin auth is built in and takes no sha256 (remove the pin)");
+    expect(message).toEndWith("plugins.json: plugin auth is built in and cannot have a sha256 (remove sha256)");
   });
 });
 

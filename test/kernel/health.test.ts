@@ -74,6 +74,6 @@ test("/readyz: 503 when one cannot, whichever way it says so; errors of its own 
 
 test("/readyz answers although a plugin never does", async () => {
   await using bus = await serving([feeling("hung", () => new Promise(() => undefined))]);
-  const plugins = { hung: { ok: false, detail: "does not answer" } };
+  const plugins = { hung: { ok: false, detail: "health check timed out" } };
   expect(await json(`${bus.url}/readyz`)).toEqual([503, { ready: false, plugins }]);
 });

@@ -95,9 +95,9 @@ describe("access", () => {
 
 describe("the parts of a request are checked, and refused naming the part, the key and what belongs there:", () => {
   const table: readonly (readonly [string, string, string, string])[] = [
-    ["no JSON", "/notes", "{", "the body is not JSON (send JSON in UTF-8)"],
-    ["no body", "/notes", "", "the body is not JSON (send JSON in UTF-8)"],
-    ["no UTF-8", "/notes", '{"text":"\u00ff"}', "the body is not JSON (send JSON in UTF-8)"],
+    ["no JSON", "/notes", "{", "the request body is not JSON (send JSON in UTF-8)"],
+    ["no body", "/notes", "", "the request body is not JSON (send JSON in UTF-8)"],
+    ["no UTF-8", "/notes", '{"text":"\u00ff"}', "the request body is not JSON (send JSON in UTF-8)"],
     ["another type", "/notes", "[]", "body: Expected object"],
     ["a missing key", "/notes", "{}", "body, text: Expected required property (wanted: a short text)"],
     ["a wrong type", "/notes", '{"text":1}', "body, text: Expected string (wanted: a short text)"],

@@ -86,7 +86,7 @@ describe("paths", () => {
     ["OPTIONS", "/healthz", "GET, HEAD"],
     ["DELETE", "/exact", "GET, HEAD"],
   ])("%s %s: 405, and Allow names the methods of the path", async (method, target, allow) => {
-    const message = `${method} is not allowed here (use ${allow})`;
+    const message = `method ${method} is not allowed (use ${allow})`;
     await using bus = await serving([echo]);
     const answer = await raw(bus.port, `${method} ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
     expect([answer.status, errorOf(answer)]).toEqual([405, { error: message, code: "method_not_allowed" }]);

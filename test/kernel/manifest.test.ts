@@ -12,7 +12,7 @@ const told = async (manifest: unknown): Promise<string> =>
 describe("a manifest is refused, naming the file, the key and the mend", () => {
   test("that is no JSON", async () => {
     const { message } = await refusalOf(() => parseManifest("{", file));
-    expect(message).toMatch(/^plugins\.json: not JSON: .+ \(correct the file\)$/);
+    expect(message).toMatch(/^plugins\.json: not JSON: .+ \(correct the JSON\)$/);
   });
 
   const cases: readonly (readonly [string, unknown, string])[] = [
@@ -22,7 +22,7 @@ describe("a manifest is refused, naming the file, the key and the mend", () => {
     [
       "another thing to extend",
       { extends: "./base.json", plugins: [] },
-      `plugins.json: extends: expected 'builtin' ("builtin": the built-in rows and flags, and those of this file)`,
+      `plugins.json: extends: expected 'builtin' ("builtin": add this file to the built-in plugins and flags)`,
     ],
     [
       "an unknown key",
@@ -43,24 +43,24 @@ describe("a manifest is refused, naming the file, the key and the mend", () => {
     [
       "a row without use",
       { plugins: [{ use: "auth" }, { when: "x" }] },
-      "plugins.json, plugin without a name: use: expected required property (a built-in's name, or the path of a file)",
+      "plugins.json, plugin without use: use: expected required property (name of a built-in plugin, or path of a plugin file)",
     ],
     [
       "a row that is a text",
       { plugins: ["auth"] },
-      "plugins.json, plugin without a name: the whole value: expected object",
+      "plugins.json, plugin without use: the whole value: expected object",
     ],
     ["a flag that is a text", { plugins: [], flags: { a: "on" } }, "plugins.json: flags.a: expected boolean"],
     ["a flag in capitals", { plugins: [], flags: { Big: true } }, "plugins.json: unknown key flags.Big"],
     [
       "a pin that is no sha256",
       { plugins: [{ use: "./a.ts", sha256: "AB" }] },
-      "plugins.json, plugin ./a.ts: sha256: expected string to match '^[0-9a-f]{64}$' (what the file must hash to)",
+      "plugins.json, plugin ./a.ts: sha256: expected string to match '^[0-9a-f]{64}$' (SHA-256 of the plugin file, in hex)",
     ],
     [
       "a rate of nothing",
       { plugins: [], http: { rate: 0 } },
-      "plugins.json: http.rate: expected number to be greater than 0 (requests a second for one client)",
+      "plugins.json: http.rate: expected number to be greater than 0 (requests per second for each client)",
     ],
     [
       "too many plugins",

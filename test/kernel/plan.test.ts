@@ -42,12 +42,12 @@ describe("flags", () => {
     const { message } = await refusalOf(() =>
       flagsInForce({ plugins: [] }, { flags: { big: true }, settings: {} }, file),
     );
-    expect(message).toBe("--flag: unknown flag big (plugins.json declares no flag)");
+    expect(message).toBe("--flag: unknown flag big (declare it in plugins.json)");
   });
 
   test.each(["when", "unless"])("that a row asks for under `%s` must be declared", async (key) => {
     const { message } = await refusalOf(() => flagsInForce({ plugins: [{ use: "a", [key]: "huge" }] }, none, file));
-    expect(message).toBe('plugins.json: plugin a asks for the unknown flag huge (declare it under "flags")');
+    expect(message).toBe('plugins.json: plugin a uses the unknown flag huge (declare it under "flags")');
   });
 
   test("select rows, which keep the order of the file", () => {
@@ -79,23 +79,23 @@ describe("the order", () => {
     [
       "two providers of a token",
       [one("a", ["store"]), one("b", ["log", "store"])],
-      "plugins.json: plugins a and b both provide store (choose one by a flag)",
+      "plugins.json: plugins a and b both provide store (choose one with a flag)",
     ],
     ["a plugin twice", [one("a", []), one("a", [])], "plugins.json: plugin a is listed twice (remove one of the rows)"],
     [
       "a token that nobody gives",
       [one("a", [], ["store"])],
-      "plugins.json: plugin a needs store, which no plugin provides (add one that does)",
+      "plugins.json: plugin a needs store, which no plugin provides (add a plugin that provides it)",
     ],
     [
       "a cycle, with its path and nothing beside it",
       [one("z", [], ["a"]), one("a", ["a"], ["b"]), one("b", ["b"], ["c"]), one("c", ["c"], [], ["a"])],
-      "plugins.json: circular plugin dependency: a -> b -> c -> a (break it with a token of its own)",
+      "plugins.json: circular plugin dependency: a -> b -> c -> a (move a service to a plugin of its own)",
     ],
     [
       "a plugin that needs itself",
       [one("a", ["a"], ["a"])],
-      "plugins.json: circular plugin dependency: a -> a (break it with a token of its own)",
+      "plugins.json: circular plugin dependency: a -> a (move a service to a plugin of its own)",
     ],
   ];
   test.each(refused)("is refused for %s", async (_, chosen, message) => {

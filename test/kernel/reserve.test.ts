@@ -55,7 +55,7 @@ describe("what is admitted", () => {
     const one = await over(() => ({ free: free.reserved, reserve }));
     expect(one.health()).toEqual({ ok: false, detail: "it is full (free some)" });
     const error = await one.admit("grows", user).catch((thrown: Error) => thrown.message);
-    expect(error).toBe("it is full: what is left is for removals (free some)");
+    expect(error).toBe("it is full: the rest is reserved for removals (free some)");
   });
 
   test("it does not flap: what was full opens again with a quarter more than the reserve", async () => {
@@ -175,7 +175,7 @@ describe("every route that writes", () => {
         const named: Readonly<Record<string, string>> = { endpoint: "e".repeat(43), id: room };
         const target = path.replace(/\{([a-z_]+)\}/g, (_, name: string) => named[name] ?? "0".repeat(64));
         const { status, json } = await call(running.bus.site.url(), who, method, target);
-        const isRefused = status === 503 && /^full: what is left/.test(String(json.error));
+        const isRefused = status === 503 && /^full: the rest is reserved/.test(String(json.error));
         if (!isRefused) found.push(`${method} ${path}`);
       }
     }

@@ -44,5 +44,5 @@ test("a setup that reports its progress may take longer than its budget, and /re
 
 test("one that reports nothing is given up after its budget", async () => {
   const error = await serving([slow(() => false, false)], { setupBudgetMs: 100 }).catch((one: unknown) => one);
-  expect(isUnibusError(error) && error.message).toBe("plugin slow took more than 100 ms to be set up (see its log)");
+  expect(isUnibusError(error) && error.message).toBe("plugin slow took more than 100 ms in setup (see its log)");
 });

@@ -82,7 +82,7 @@ describe("a join link", () => {
         const isHere = /^127\.\d+\.\d+\.\d+$/.test(host);
         const parse = () => parseJoinLink(`http://${host}/join#${secret}`);
         if (isHere) return void expect(parse().token).toBe(secret);
-        expect(parse).toThrow("not encrypted on the way");
+        expect(parse).toThrow("does not use TLS");
         expect(parse).not.toThrow(secret);
       }),
     );

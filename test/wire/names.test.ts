@@ -156,11 +156,11 @@ describe("subjects", () => {
     ["room.é", "each token"],
     ["room.$JS", "each token"],
     ["$JS.API.x", "each token"],
-    ["ROOM.x", "begins with"],
-    ["other.x", "begins with"],
-    ["unibus.user.x", "begins with"],
-    ["_INBOX.x", "begins with"],
-    ["_DELIVER.x", "begins with"],
+    ["ROOM.x", "begin with"],
+    ["other.x", "begin with"],
+    ["unibus.user.x", "begin with"],
+    ["_INBOX.x", "begin with"],
+    ["_DELIVER.x", "begin with"],
   ])("%j may not name one", (subject, why) => {
     expect(names.subjectFault(subject, namespaces)).toContain(why);
   });

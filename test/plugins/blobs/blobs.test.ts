@@ -88,7 +88,10 @@ describe("on the disk", () => {
     rmSync(join(blobs.path, "blobs"), { recursive: true });
     writeFileSync(join(blobs.path, "blobs"), "in the way");
     const posted = await shelf.post("ana", pieces(bytesOf(1)));
-    expect(posted).toMatchObject({ status: "unavailable", message: "the server cannot store the blob (see its log)" });
+    expect(posted).toMatchObject({
+      status: "unavailable",
+      message: "the server cannot store the blob (see the server's log)",
+    });
     expect(readFileSync(join(blobs.path, "blobs"), "utf8")).toBe("in the way");
   });
 });

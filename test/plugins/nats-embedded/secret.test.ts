@@ -69,6 +69,6 @@ describe("a secret", () => {
     expect(() => readClusterSecret({ file: folder.path })).toThrow(
       `${folder.path} is not a regular file of at most 16 KiB (name another file)`,
     );
-    expect(() => readClusterSecret({ file: "/gone" })).toThrow("/gone cannot be read (name a file that unibus may");
+    expect(() => readClusterSecret({ file: "/gone" })).toThrow("/gone cannot be read (choose a file that unibus can");
   });
 });
