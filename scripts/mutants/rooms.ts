@@ -163,7 +163,7 @@ export const roomMutants: readonly Mutant[] = [
   {
     name: "a contested chain is not taken",
     file: "src/plugins/rooms/way-back/restoring.ts",
-    search: "if (parts) await this.#checkContest(roomId, comparison, caller);",
+    search: "if (forks) await this.#checkContest(roomId, comparison, caller);",
     replace: "",
     held: [{ file: "test/plugins/rooms/restore.test.ts", test: "contested" }],
   },

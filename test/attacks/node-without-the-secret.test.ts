@@ -18,7 +18,7 @@ async function expectThree(cluster: Cluster): Promise<void> {
   await until("all are ready", () => areReady(cluster));
   for (const server of cluster.nodes) {
     const { plugins } = await readiness(server);
-    expect(plugins["nats-embedded"]).toEqual({ ok: true, detail: "3 of 3 nodes are here" });
+    expect(plugins["nats-embedded"]).toEqual({ ok: true, detail: "3 of 3 nodes are connected" });
   }
 }
 
@@ -44,8 +44,10 @@ describe("into a cluster without TLS, on loopback,", () => {
     const secret_file = shared.file("other");
     expect(await unibus(shared, ["cluster", "init", "--out", secret_file])).toMatchObject({ code: 0 });
     await using other = cluster.bootNode(stranger, strange({ secret_file }));
-    await until("it says why", () => other.log.includes("this node cannot join: its secret is not the cluster's"));
-    await until("it waits", () => other.log.includes("no quorum: 1 of 4 nodes are here"));
+    await until("it says why", () =>
+      other.log.includes("this node cannot join: its secret differs from the cluster's"),
+    );
+    await until("it waits", () => other.log.includes("no quorum: 1 of 4 nodes are connected"));
     expect(other.isReady).toBe(false);
     await expectThree(cluster);
   });
@@ -146,8 +148,8 @@ test("a node whose certificate is of another authority cannot come, though it kn
   await expectThree(cluster);
   const routes = [0, 1, 2, stranger].map((index) => `nats-route://127.0.0.1:${cluster.routePort(index)}`);
   await using node = cluster.bootNode(stranger, { routes });
-  await until("it says why", () => node.log.includes("certificates of all nodes come from one authority"));
-  await until("it waits", () => node.log.includes("no quorum: 1 of 4 nodes are here"));
+  await until("it says why", () => node.log.includes("use one certificate authority for all nodes"));
+  await until("it waits", () => node.log.includes("no quorum: 1 of 4 nodes are connected"));
   expect(node.isReady).toBe(false);
   await expectThree(cluster);
 }, 60_000);

@@ -140,9 +140,9 @@ describe("a restoration", () => {
       [[{ ...third, by: eve.signPubHex }, fourth, fifth], "statement 3 is not signed"],
       [[sign(third.text, bob), fourth, fifth], "statement 3 is not signed"],
       [[third, sign(fourth.text, bob), fifth], "statement 4 is not signed"],
-      [[third, fifth], "statement 5, line 3 (version)", "version 4 comes here"],
+      [[third, fifth], "statement 5, line 3 (version)", "expected version 4"],
       [[fourth, fifth], "statement 4, line 3 (version)", "statements before it are missing"],
-      [[third, fourth, fourth, fifth], "statement 4, line 3 (version)", "version 5 comes here"],
+      [[third, fourth, fourth, fifth], "statement 4, line 3 (version)", "expected version 5"],
       [[line(3, 3, "1".repeat(64)), fourth, fifth], "statement 3, line 4 (prev)"],
       [[third, line(4, 3, "1".repeat(64)), fifth], "statement 4, line 4 (prev)"],
       [[line(3, 1, "01J00000000000000000000000"), fourth, fifth], "statement 3, line 2 (room_id)"],
@@ -162,7 +162,14 @@ describe("a restoration", () => {
     // What parts from the statements that the bus was restored with is not contested: it is another room's.
     await openWayBack(running);
     const other = story.at(1).rekey(ana).rekey(ana);
-    await refused(ana, other, other.body(ana, 1), 400, "statement 2, line", "that the bus was restored with");
+    await refused(
+      ana,
+      other,
+      other.body(ana, 1),
+      400,
+      "statement 2, line",
+      "it differs from the statement in the bus's backup",
+    );
     expect((await ask(people.admin, "GET", "/way-back")).text).not.toContain(other.id);
   });
 
@@ -184,9 +191,9 @@ describe("a restoration", () => {
       [changed(cleo, { until: 0 }), "line 10 (members)"],
       [changed(bob, { kex_pub: eve.kexPubHex }), "line 10 (members)"],
       [changed(bob, { sign_pub: eve.signPubHex }), "its sign_pub belongs to another endpoint"],
-      [changed(bob, { since: 9 }), "its epochs cannot be"],
-      [changed(cleo, { until: 1 }), "its epochs cannot be"],
-      [[...right.members, right.members[0]], "it overlaps another one"],
+      [changed(bob, { since: 9 }), "its epochs are invalid"],
+      [changed(cleo, { until: 1 }), "its epochs are invalid"],
+      [[...right.members, right.members[0]], "it overlaps another line"],
     ];
     for (const [members, ...said] of wrong) await refused(ana, story, { ...right, members }, 400, ...said);
     expect((await restore(running, ana, story.id, right)).status).toBe(200);
@@ -206,19 +213,25 @@ describe("a restoration", () => {
       });
     const isOf = (who: Identity, line: { readonly endpoint: string }) => line.endpoint === who.endpoint;
     const opened = edit((line) => (isOf(cleo, line) ? { until: 0 } : {}));
-    await refused(ana, opened, { ...opened.body(ana, 3), keys: [] }, 400, "it was over already, and differs");
+    await refused(
+      ana,
+      opened,
+      { ...opened.body(ana, 3), keys: [] },
+      400,
+      "on the bus it has ended already, and differs",
+    );
     const gone = edit((line) => (isOf(cleo, line) ? null : {}));
     await refused(ana, gone, gone.body(ana, 3), 400, `the line of ${cleo.endpoint} since epoch 1 is missing`);
     const shut = edit((line) => (isOf(bob, line) ? { until: 2 } : {}));
-    await refused(ana, shut, shut.body(ana, 3), 400, "it was open in epoch 2");
+    await refused(ana, shut, shut.body(ana, 3), 400, "on the bus it was still open in epoch 2");
     const swapped = edit((line) => (isOf(bob, line) ? { kex_pub: dan.kexPubHex } : {}));
-    await refused(ana, swapped, swapped.body(ana, 3), 400, "its kex_pub differs from the one that the bus has");
+    await refused(ana, swapped, swapped.body(ana, 3), 400, "its kex_pub differs from the bus's");
     const early = story.at(3).next(ana, { kind: "add", members: [] }, (state) => {
       const { endpoint, signPubHex: sign_pub, kexPubHex: kex_pub } = dan;
       return { ...state, lines: [...state.lines, { endpoint, sign_pub, kex_pub, role: "member", since: 1, until: 0 }] };
     });
     early.people.set(dan.endpoint, dan);
-    await refused(ana, early, early.body(ana, 3), 400, "it begins before the bus's own epoch");
+    await refused(ana, early, early.body(ana, 3), 400, "it starts before the bus's own epoch");
     // Keys that are not those of the bus's users reach nobody: not even where the room is new to the bus.
     const evil = Story.of(ana).next(ana, { kind: "add", members: [] }, (state) => {
       const { endpoint, signPubHex: sign_pub } = dan;
@@ -226,7 +239,7 @@ describe("a restoration", () => {
       return { ...state, lines: [...state.lines, line] };
     });
     evil.people.set(dan.endpoint, dan);
-    await refused(ana, evil, evil.body(ana, 0), 400, "its kex_pub differs from the one of the bus's user");
+    await refused(ana, evil, evil.body(ana, 0), 400, "its kex_pub differs from that of the user on the bus");
     const nobody = await generateIdentity();
     const unknown = Story.of(ana).add(ana, nobody);
     const body = unknown.body(ana, 0);
@@ -242,10 +255,10 @@ describe("a restoration", () => {
     const wrong: readonly [Restore["keys"], string][] = [
       [[], "is missing"],
       [right.keys.slice(1), "is missing"],
-      [[...right.keys, ...right.keys.slice(0, 1)], "is there twice"],
-      [[...right.keys, story.sealed(bob.endpoint, 1)], "is not wanted"],
-      [[...right.keys, story.sealed(cleo.endpoint, 2)], "is not wanted"],
-      [[...right.keys, { ...story.sealed(bob.endpoint, 3), epoch: 4 }], "is not wanted"],
+      [[...right.keys, ...right.keys.slice(0, 1)], "is listed twice"],
+      [[...right.keys, story.sealed(bob.endpoint, 1)], "is not expected"],
+      [[...right.keys, story.sealed(cleo.endpoint, 2)], "is not expected"],
+      [[...right.keys, { ...story.sealed(bob.endpoint, 3), epoch: 4 }], "is not expected"],
       [right.keys.with(0, { ...(first as Restore["keys"][0]), endpoint: people.eve.endpoint }), "is missing"],
     ];
     for (const [keys, said] of wrong) await refused(ana, story, { ...right, keys }, 400, said);
@@ -258,7 +271,7 @@ describe("a restoration", () => {
     const { ana, bob, cleo, dan, eve, admin } = people;
     const place = (subject: string) => Story.of(ana, policy("encrypt"), subject);
     const agent = place(`agent.${freshSubject().slice(5)}`);
-    await refused(ana, agent, agent.body(ana, 0), 403, "only admins create rooms in agent");
+    await refused(ana, agent, agent.body(ana, 0), 403, "only admins may create rooms in agent");
     const wild = place("room.>");
     await refused(ana, wild, wild.body(ana, 0), 400, "line 5 (subject)");
     for (let n = 0; n < 40; n++) {
@@ -346,7 +359,7 @@ describe("a restoration", () => {
     isOver = true;
     await watching;
     expect(said).toStartWith("400 ");
-    expect(said).toContain("is not wanted");
+    expect(said).toContain("is not expected");
     // A slice lasts 10 ms; the rest is for a busy machine and the collector of garbage.
     expect(worst).toBeLessThan(250);
   }, 60_000);

@@ -119,9 +119,9 @@ describe("state that is damaged is refused, and not touched:", () => {
       "is corrupt or not an SQLite database (stop unibus and restore",
     ],
     ["unibus.db", "short garbage, no page", "is corrupt or not an SQLite database (stop unibus and restore a"],
-    ["internal.json", "{", "is damaged (restore it from a backup, or remove it to make a new one)"],
-    ["internal.json", "", "is damaged (restore it from a backup, or remove it to make a new one)"],
-    ["internal.json", '{"issuer_seed":"AAAA","passwords":{}}', "is damaged (restore it from a backup, or remove it to"],
+    ["internal.json", "{", "is corrupt (restore it from a backup, or remove it to make a new one)"],
+    ["internal.json", "", "is corrupt (restore it from a backup, or remove it to make a new one)"],
+    ["internal.json", '{"issuer_seed":"AAAA","passwords":{}}', "is corrupt (restore it from a backup, or remove it to"],
   ])("%s: %j", async (name, text, message) => {
     using folder = new Folder();
     mkdirSync(folder.file("data"));
@@ -134,15 +134,15 @@ describe("state that is damaged is refused, and not touched:", () => {
 });
 
 describe("a nats-server that cannot be used is refused, with its version and the mend:", () => {
-  const mend = "(needs 2.12.7 or newer: leave nats-embedded.binary out to use the one inside)";
+  const mend = "(use 2.12.7 or newer, or leave nats-embedded.binary out to use the built-in one)";
   const script = (said: string) => `#!/bin/sh\n${said}\n`;
   test.each([
-    ["old", script("echo nats-server: v2.9.0"), 0o755, "is 2.9.0"],
-    ["barely too old", script("echo nats-server: v2.12.6"), 0o755, "is 2.12.6"],
-    ["silent", script("exit 3"), 0o755, "is of unknown version"],
+    ["old", script("echo nats-server: v2.9.0"), 0o755, "is version 2.9.0"],
+    ["barely too old", script("echo nats-server: v2.12.6"), 0o755, "is version 2.12.6"],
+    ["silent", script("exit 3"), 0o755, "does not report a version"],
     ["no executable", script("echo nats-server: v2.15.1"), 0o644, "is not executable"],
     ["no program", "\u0000\u0001\u0002", 0o755, "is not executable"],
-    ["absent", null, 0, "is not there"],
+    ["absent", null, 0, "does not exist"],
   ])("%s", async (_, text, mode, what) => {
     using folder = new Folder();
     const file = folder.file("nats-server");
@@ -153,7 +153,7 @@ describe("a nats-server that cannot be used is refused, with its version and the
   });
 
   test.each([
-    ["no luck today", "see nats-embedded in the plan"],
+    ["no luck today", "check the settings of nats-embedded"],
     ["write /data/x: no space left on device", "free some space on the disk"],
   ])("one that is new and ends with its last words: %s", async (words, what) => {
     using folder = new Folder();

@@ -177,7 +177,7 @@ describe("a server that was killed", () => {
     expect(next.ready.nats_pid).not.toBe(orphan.pid);
     expect(await statusOf(next, "/readyz")).toBe(200);
     await next.end();
-    expect((await next.output()).stderr).toContain("ending the nats-server that a crashed server left running");
+    expect((await next.output()).stderr).toContain("stopping the nats-server that a crashed unibus left running");
   }, 30_000);
 
   test("may leave a pid that is another's by now: that one is left alone", async () => {

@@ -30,10 +30,20 @@ describe("unibus cluster init", () => {
 describe("serve refuses a cluster at once", () => {
   const kv = ["--flag", "decentralized=on"];
   const cases: readonly (readonly [string, readonly string[], object, string])[] = [
-    ["over SQLite", [], {}, "the store in this plan serves one node alone (choose the shared one by --flag decent"],
+    [
+      "over SQLite",
+      [],
+      {},
+      "the store in this plan supports a single node only (use the shared one with --flag decent",
+    ],
     ["in soft mode", [...kv, "--set", "auth.mode=soft"], {}, "a cluster needs auth.mode enforce, not soft (set auth."],
-    ["without a secret", kv, { secret_file: undefined }, ".secret_file: a cluster needs a secret (unibus cluster init"],
-    ["without TLS beyond loopback", kv, { listen: "0.0.0.0:6259" }, ".tls: routes beyond loopback (0.0.0.0) need TLS"],
+    ["without a secret", kv, { secret_file: undefined }, ".secret_file: a cluster needs a secret (create one for all nodes"],
+    [
+      "without TLS beyond loopback",
+      kv,
+      { listen: "0.0.0.0:6259" },
+      ".tls: routes to other machines (0.0.0.0) need TLS",
+    ],
     ["with one route", kv, { routes: ["nats-route://127.0.0.1:1"] }, "cluster"],
     ["with an unknown key", kv, { secret: "x" }, "unknown key cluster.secret (known keys: server_name, name, listen, "],
   ];

@@ -33,7 +33,7 @@ describe("three nodes that start at once", () => {
     await until("all are ready", () => areReady(cluster));
     for (const server of cluster.nodes) {
       const { plugins } = await readiness(server);
-      expect(plugins["nats-embedded"]).toEqual({ ok: true, detail: "3 of 3 nodes are here" });
+      expect(plugins["nats-embedded"]).toEqual({ ok: true, detail: "3 of 3 nodes are connected" });
       const { json } = await call(server.ready.http, null, "GET", "/healthz");
       expect(json.posture).toMatchObject({ cluster: "test", store: "kv", auth: "enforce" });
     }
@@ -236,7 +236,7 @@ describe("readiness", () => {
     {
       await using lone = cluster.bootNode(0);
       await until("it says what it waits for", () => lone.log.includes("waiting for the other nodes of the cluster"));
-      expect(lone.log).toContain("no quorum: 1 of 3 nodes are here");
+      expect(lone.log).toContain("no quorum: 1 of 3 nodes are connected");
       expect(lone.isReady).toBe(false);
     }
     const starting = [2, 0].map((index) => cluster.startNode(index));
@@ -247,7 +247,7 @@ describe("readiness", () => {
     await Promise.all([cluster.endNode(1, "SIGKILL"), cluster.endNode(2, "SIGKILL")]);
     await until("the lone one is not ready", async () => (await readiness(cluster.node(0))).status === 503);
     const { plugins } = await readiness(cluster.node(0));
-    expect(plugins["nats-embedded"]).toEqual({ ok: false, detail: "no quorum: 1 of 3 nodes are here" });
+    expect(plugins["nats-embedded"]).toEqual({ ok: false, detail: "no quorum: 1 of 3 nodes are connected" });
 
     await cluster.startNode(2);
     await until("two are enough", () => areReady(cluster), 30_000);

@@ -145,7 +145,7 @@ describe("a target by its address", () => {
     await using server = await Server.start({ folder: elsewhere, args: keyValue });
     const args = ["--no-backup", "--nats-url", server.ready.nats];
     const stranger = await toKv(folder, ...args);
-    expect([stranger.code, stranger.stderr]).toEqual([1, expect.stringContaining("internal.json, which lets this")]);
+    expect([stranger.code, stranger.stderr]).toEqual([1, expect.stringContaining("internal.json, which contains the credentials for that bus")]);
     cpSync(join(server.data, "internal.json"), folder.file("node", "internal.json"));
     const done = await toKv(folder, ...args, "--data", "node");
     expect(done).toMatchObject({ code: 0, stderr: expect.stringContaining("void: it was for the first admin") });
@@ -172,7 +172,7 @@ describe("a target by its address", () => {
       const done = await to(url);
       expect([done.code, JSON.parse(done.stderr).error]).toEqual([
         1,
-        `${url} is another machine, where the password needs TLS (name by --ca the authority of its certificate)`,
+        `${url} is on another machine, so TLS is required (name its certificate authority with --ca)`,
       ]);
     }
     expect((await to(server.ready.nats, "--ca", wrong.file)).code).toBe(1);

@@ -256,7 +256,7 @@ describe("what a bus lost", () => {
     await inRoom(cleo, server, subject, lastText);
     const contested = await ana.unibus(server, ["room", "repair", subject, "--yes"], 1);
     expect(contested.stderr).toContain("The bus has gone on otherwise since it was restored");
-    expect(contested.stderr).toMatch(/an admin chooses one: unibus way-back take [0-9A-Z]{26} HASH/);
+    expect(contested.stderr).toMatch(/ask an admin to choose: unibus way-back take [0-9A-Z]{26} HASH/);
     const status = await unibus(folder, ["way-back", "status", "--data", "data", "--json"]);
     const [chain] = (JSON.parse(status.stdout) as { contested: { hash: string; by: string; bus_version: number }[] })
       .contested;

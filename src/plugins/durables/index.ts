@@ -71,7 +71,7 @@ export default definePlugin({
         if (made.isNew) notices.tell([endpoint], "durable", roomId);
         return made.bound;
       }
-      throw new UnibusError("unavailable", "this durable is being removed again and again (try again)");
+      throw new UnibusError("unavailable", "this durable keeps being removed (try again)");
     };
 
     return {
@@ -81,14 +81,14 @@ export default definePlugin({
           "PUT",
           "/rooms/:id/durable",
           "signed",
-          { summary: "Makes or finds the durable of one's own device", ...shape, reply: DurableBound },
+          { summary: "Creates or finds the durable of your own device", ...shape, reply: DurableBound },
           async ({ params, query, caller }) => bind(params.id, caller.endpoint, query.device ?? mainDevice),
         ),
         route(
           "DELETE",
           "/rooms/:id/durable",
           "signed",
-          { summary: "Removes the durable of one's own device", space: "frees", ...shape },
+          { summary: "Removes the durable of your own device", space: "frees", ...shape },
           async ({ params, query, caller }) => {
             const membership = await rooms.member(params.id, caller.endpoint);
             checkPersisted(membership);

@@ -18,7 +18,8 @@ function listening(folder: string): string {
   const file = (existsSync(ports) ? readdirSync(ports) : []).find((name) => name.endsWith(`_${pid}.ports`));
   const said = file === undefined ? {} : (JSON.parse(readFileSync(join(ports, file), "utf8")) as { nats?: string[] });
   const url = said.nats?.[0];
-  if (url === undefined) throw new UnibusError("unavailable", "no server runs on this data directory (start it first)");
+  if (url === undefined)
+    throw new UnibusError("unavailable", "no server is running on this data directory (start it first)");
   return url;
 }
 

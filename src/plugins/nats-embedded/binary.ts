@@ -28,28 +28,30 @@ export async function carriedServer(folder: string): Promise<string> {
   await Bun.write(fresh, Bun.file(carried));
   chmodSync(fresh, 0o700);
   if (createHash("sha256").update(readFileSync(fresh)).digest("hex") !== manifest.sha256) {
-    throw new UnibusError("internal", `the nats-server written to ${folder} is damaged (is the disk full?)`);
+    throw new UnibusError("internal", `the nats-server written to ${folder} is corrupt (check the disk's free space)`);
   }
   renameSync(fresh, file);
   writeFileSync(stamp, stampOf(file), { mode: 0o600 });
   return file;
 }
 
-/** The version of a nats-server, or why it has none. */
-function versionOf(file: string): string {
-  if (!existsSync(file)) return "not there";
+/** Why a file is not a usable nats-server, or null. */
+function faultOf(file: string): string | null {
+  if (!existsSync(file)) return "does not exist";
   try {
     const { stdout } = Bun.spawnSync([file, "--version"], { stdin: "ignore", timeout: versionTimeoutMs });
-    return /v(\d+\.\d+\.\d+)/.exec(stdout.toString())?.[1] ?? "of unknown version";
+    const version = /v(\d+\.\d+\.\d+)/.exec(stdout.toString())?.[1];
+    if (version === undefined) return "does not report a version";
+    return versionAtLeast(version, natsServerVersionMin) ? null : `is version ${version}`;
   } catch {
-    return "not executable";
+    return "is not executable";
   }
 }
 
 /** Returns the operator's nats-server if it is new enough. Errors: invalid, with its version and the fix. */
 export function chosenServer(file: string): string {
-  const version = versionOf(file);
-  if (versionAtLeast(version, natsServerVersionMin)) return file;
-  const mend = `needs ${natsServerVersionMin} or newer: leave nats-embedded.binary out to use the one inside`;
-  throw new UnibusError("invalid", `nats-server ${file} is ${version} (${mend})`);
+  const fault = faultOf(file);
+  if (fault === null) return file;
+  const hint = `use ${natsServerVersionMin} or newer, or leave nats-embedded.binary out to use the built-in one`;
+  throw new UnibusError("invalid", `nats-server ${file} ${fault} (${hint})`);
 }

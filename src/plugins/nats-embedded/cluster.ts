@@ -27,7 +27,10 @@ export const ClusterConfig = Type.Object(
       ),
     ),
   },
-  { additionalProperties: false, description: "this node's name, the cluster's, and the routes between its nodes" },
+  {
+    additionalProperties: false,
+    description: "this node's name, the cluster's name, and the routes between the nodes",
+  },
 );
 
 type ClusterConfig = Static<typeof ClusterConfig>;
@@ -45,8 +48,8 @@ export interface Cluster {
 /** Default address for connections from other nodes. Source: spec 12. */
 const routeListenDefault = "127.0.0.1:6250";
 
-const refuse = (setting: string, what: string, mend: string): UnibusError =>
-  new UnibusError("invalid", `nats-embedded.cluster${setting}: ${what} (${mend})`);
+const refuse = (setting: string, what: string, hint: string): UnibusError =>
+  new UnibusError("invalid", `nats-embedded.cluster${setting}: ${what} (${hint})`);
 
 function routeOf(url: string): Address {
   const address = parseAddress(/^nats-route:\/\/([^/@]+)\/?$/.exec(url)?.[1] ?? "");
@@ -66,17 +69,17 @@ function routeTls({ tls = {} }: ClusterConfig, addresses: readonly Address[]): C
   if (cert === undefined && key === undefined && ca === undefined) {
     const open = addresses.find(({ hostname }) => !isLoopback(hostname));
     if (open === undefined) return null;
-    throw refuse(".tls", `routes beyond loopback (${open.hostname}) need TLS`, "set cert, key and ca");
+    throw refuse(".tls", `routes to other machines (${open.hostname}) need TLS`, "set cert, key and ca");
   }
   for (const [name, file] of Object.entries({ cert, key, ca })) {
-    if (file === undefined) throw refuse(`.tls.${name}`, "is missing", "route TLS needs cert, key and ca");
-    if (!existsSync(file)) throw refuse(`.tls.${name}`, `${file} is not there`, "name a PEM file");
+    if (file === undefined) throw refuse(`.tls.${name}`, "missing", "set cert, key and ca");
+    if (!existsSync(file)) throw refuse(`.tls.${name}`, `${file} does not exist`, "name a PEM file");
   }
   try {
     readTlsFiles(cert, key);
   } catch (error) {
     const what = `${cert} and ${key} are not a certificate and its key`;
-    throw new UnibusError("invalid", refuse(".tls", what, "name two PEM files that belong together").message, {
+    throw new UnibusError("invalid", refuse(".tls", what, "use two PEM files that belong together").message, {
       cause: error,
     });
   }
@@ -88,7 +91,11 @@ function checkFacts({ auth = "none", store_nodes = "one" }: Site["facts"]): void
   if (auth !== "enforce")
     throw refuse("", `a cluster needs auth.mode enforce, not ${auth}`, "set auth.mode to enforce");
   if (store_nodes === "many") return;
-  throw refuse("", "the store in this plan serves one node alone", "choose the shared one by --flag decentralized=on");
+  throw refuse(
+    "",
+    "the store in this plan supports a single node only",
+    "use the shared one with --flag decentralized=on",
+  );
 }
 
 /** A node's cluster settings, or null for a single node. Errors: invalid, naming the setting. Source: spec 5. */
@@ -99,7 +106,7 @@ export function clusterOf(config: ClusterConfig | undefined, site: Site): Cluste
   const listen = listenOf(config.listen ?? routeListenDefault);
   const routes = config.routes.map(routeOf);
   if (new Set(config.routes).size < config.routes.length) {
-    throw refuse(".routes", "a route is listed twice", "name each node once");
+    throw refuse(".routes", "a route is listed twice", "list each node once");
   }
   const tls = routeTls(config, [listen, ...routes]);
   const secret = readClusterSecret({ ...(file === undefined ? {} : { file }), ...(variable ? { variable } : {}) });
@@ -119,14 +126,14 @@ export function checkStore(storeDir: string, cluster: Cluster | null): void {
     throw refuse(
       "",
       "this data directory belongs to a node of a cluster",
-      "set the cluster as before, or restore a backup",
+      "configure the same cluster, or restore a backup",
     );
   }
   if (cluster === null || isClustered) return;
   for (const account of ["BUS", "CTL"]) {
     const folder = join(storeDir, "jetstream", account, "streams");
     if (!existsSync(folder) || readdirSync(folder).length === 0) continue;
-    const mend = "name an empty one with --data, and bring the data by a backup";
-    throw refuse("", "this data directory belongs to a standalone node, whose streams a cluster would delete", mend);
+    const hint = "use an empty one with --data, and restore a backup into it";
+    throw refuse("", "this data directory belongs to a standalone node, whose streams a cluster would delete", hint);
   }
 }

@@ -37,14 +37,14 @@ function targetOf(url: string, ca: string | undefined): Target {
   if (address === null)
     throw new UnibusError("invalid", `${url} is not a NATS URL (for example nats://127.0.0.1:4250)`);
   if (ca !== undefined) {
-    if (!existsSync(ca)) throw new UnibusError("invalid", `--ca ${ca} is not there (name a PEM file)`);
+    if (!existsSync(ca)) throw new UnibusError("invalid", `--ca ${ca} does not exist (name a PEM file)`);
     // TLS before any plaintext, so that a man in the middle cannot downgrade the connection.
     return { address, tls: { caFile: ca, handshakeFirst: true } };
   }
   if (isLoopback(address.hostname))
     return { address, tls: scheme === "tls" ? ({ rejectUnauthorized: false } as TlsOptions) : null };
-  const mend = "name by --ca the authority of its certificate";
-  throw new UnibusError("invalid", `${url} is another machine, where the password needs TLS (${mend})`);
+  const hint = "name its certificate authority with --ca";
+  throw new UnibusError("invalid", `${url} is on another machine, so TLS is required (${hint})`);
 }
 
 async function dial({ address, tls }: Target, internal: Internal, account: InternalAccount): Promise<NatsConnection> {
@@ -59,11 +59,11 @@ async function dial({ address, tls }: Target, internal: Internal, account: Inter
     ...(tls === null ? {} : { tls }),
   }).catch((cause: unknown) => {
     const isRefused = (cause as { code?: string }).code === "AUTHORIZATION_VIOLATION";
-    const mend = isRefused
-      ? "name by --data a directory of one of its nodes, whose internal.json lets in"
-      : "is the bus running there, and is the URL its NATS address?";
-    const what = isRefused ? "does not let this identity in" : "does not answer";
-    throw new UnibusError("unavailable", `the nats-server at ${where} ${what} (${mend})`, { cause });
+    const hint = isRefused
+      ? "use the data directory of one of its nodes, with --data"
+      : "check that the bus is running and that the URL is its NATS address";
+    const what = isRefused ? "refused this data directory's credentials" : "does not answer";
+    throw new UnibusError("unavailable", `the nats-server at ${where} ${what} (${hint})`, { cause });
   });
   const version = connection.info?.version ?? "of unknown version";
   if (versionAtLeast(version, natsServerVersionMin)) return connection;
@@ -81,8 +81,11 @@ export default definePlugin({
     const target = targetOf(config.dial, config.dial_ca);
     const file = join(site.dataDir, "internal.json");
     if (!existsSync(file)) {
-      const mend = "name by --data a directory of a node of that bus";
-      throw new UnibusError("not_found", `there is no ${file}, which lets this command in (${mend})`);
+      const hint = "use the data directory of a node of that bus, with --data";
+      throw new UnibusError(
+        "not_found",
+        `${file}, which contains the credentials for that bus, does not exist (${hint})`,
+      );
     }
     const internal = internalIdentity(file);
     const made = new Map<InternalAccount, Promise<NatsConnection>>();

@@ -32,26 +32,32 @@ export const Config = Type.Object(
   {
     listen: Type.Optional(Type.String({ description: "HOST:PORT for NATS clients" })),
     ws: Type.Optional(Type.String({ description: "HOST:PORT for WebSocket clients" })),
-    namespaces: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "further first tokens" })),
+    namespaces: Type.Optional(
+      Type.Array(Type.String(), { maxItems: 64, description: "additional first tokens of room subjects" }),
+    ),
     durability: Type.Optional(Type.Union([Type.Literal("os"), Type.Literal("disk")], { description: "os or disk" })),
-    bus_bytes_max: Type.Optional(Type.Integer({ minimum: 1_048_576, description: "disk for all rooms, in bytes" })),
+    bus_bytes_max: Type.Optional(
+      Type.Integer({ minimum: 1_048_576, description: "maximum disk space of all rooms, in bytes" }),
+    ),
     ctl_bytes_max: Type.Optional(
       Type.Integer({
         minimum: 16_777_216,
-        description: "disk for what the nodes of a cluster share, blobs too, in bytes",
+        description: "maximum disk space of what the nodes of a cluster share, including blobs, in bytes",
       }),
     ),
-    binary: Type.Optional(Type.String({ minLength: 1, description: "another nats-server executable" })),
+    binary: Type.Optional(Type.String({ minLength: 1, description: "the file of another nats-server executable" })),
     tls_cert: Type.Optional(Type.String({ description: "the file of a certificate chain, PEM" })),
     tls_key: Type.Optional(Type.String({ description: "the file of the certificate's key, PEM" })),
-    ws_origins: Type.Optional(Type.Array(Type.String(), { maxItems: 64, description: "exact origins of web pages" })),
+    ws_origins: Type.Optional(
+      Type.Array(Type.String(), { maxItems: 64, description: "exact origins of web pages that may connect" }),
+    ),
     advertise: Type.Optional(
       Type.Object(
         { nats: Type.Array(Type.String(), { maxItems: 16 }), ws: Type.Array(Type.String(), { maxItems: 16 }) },
-        { additionalProperties: false, description: "the URLs that peers dial, where they are others than listen" },
+        { additionalProperties: false, description: "the URLs that peers dial, if they differ from listen" },
       ),
     ),
-    connections_max: Type.Optional(Type.Integer({ minimum: 16, description: "connections in all" })),
+    connections_max: Type.Optional(Type.Integer({ minimum: 16, description: "maximum connections in total" })),
     cluster: Type.Optional(ClusterConfig),
   },
   { additionalProperties: false },
@@ -282,7 +288,7 @@ export default definePlugin({
         if (server.fault !== null) return { ok: false, detail: server.fault };
         const silence = await silenceOf(server.pid, await connections.get("SYS"));
         if (silence !== null) return { ok: false, detail: silence };
-        if (!connections.isUp) return { ok: false, detail: "no connection to nats-server" };
+        if (!connections.isUp) return { ok: false, detail: "not connected to nats-server" };
         const written = store.health();
         if (!written.ok) return written;
         return cluster === null ? { ok: true } : standing.look(await connections.get("SYS"));

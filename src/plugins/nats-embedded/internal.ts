@@ -33,7 +33,7 @@ export function internalIdentity(file: string): Internal {
   if (existsSync(file)) {
     const value = readJson(file);
     if (Value.Check(Internal, value)) return value;
-    throw new UnibusError("invalid", `${file} is damaged (restore it from a backup, or remove it to make a new one)`);
+    throw new UnibusError("invalid", `${file} is corrupt (restore it from a backup, or remove it to make a new one)`);
   }
   const secret = () => toBase64(randomBytes(32));
   const made = { issuer_seed: secret(), passwords: { BUS: secret(), CTL: secret(), AUTH: secret(), SYS: secret() } };

@@ -142,7 +142,7 @@ export class NatsProcess {
     const record = readRecord(this.#recordFile);
     if (record === null || !isRunning(record)) return;
     const { pid } = record;
-    this.#options.log.warn("ending the nats-server that a crashed server left running", { pid });
+    this.#options.log.warn("stopping the nats-server that a crashed unibus left running", { pid });
     const end = (signal: "SIGTERM" | "SIGKILL") => isRunning(record) && process.kill(pid, signal);
     end("SIGTERM");
     if (!(await until(() => !isRunning(record), stopTimeoutMs))) end("SIGKILL");
@@ -229,7 +229,7 @@ export class NatsProcess {
       this.#run().then(started, (error: unknown) => {
         const fault = isUnibusError(error) ? error.message : `nats-server did not start: ${(error as Error).message}`;
         // Once for each cause: it is tried every two seconds.
-        if (fault !== this.#loggedFault) this.#options.log.error("nats-server does not start again", { cause: error });
+        if (fault !== this.#loggedFault) this.#options.log.error("cannot restart nats-server", { cause: error });
         this.#fault = this.#loggedFault = fault;
         // A child that is still running is being killed, and its exit triggers the next restart.
         if (this.#child === null) this.#restart();
@@ -241,11 +241,11 @@ export class NatsProcess {
 /** How to fix a start that failed, from nats-server's own message. */
 function startHint(why: string): string {
   if (/no space left/.test(why)) return "free some space on the disk";
-  if (/no progress/.test(why)) return "see its log with UNIBUS_DEBUG=1, and whether the disk answers";
+  if (/no progress/.test(why)) return "check its log with UNIBUS_DEBUG=1, and the disk";
   if (/cannot execute .*EACCES/.test(why)) {
     return "mount its disk with exec, choose another data directory with --data, or set UNIBUS_NATS_SERVER to one elsewhere";
   }
-  return "see nats-embedded in the plan";
+  return "check the settings of nats-embedded";
 }
 
 /** The error for a nats-server that did not start, from its own message. */

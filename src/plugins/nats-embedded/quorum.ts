@@ -25,7 +25,10 @@ export async function ask<T>(system: NatsConnection, what: string, body: unknown
   const reply = await system.request(subject, JSON.stringify(body), { timeout: askTimeoutMs });
   const { data, error } = reply.json<Answer<T>>();
   if (data !== undefined) return data;
-  throw new UnibusError("unavailable", `nats-server does not say ${what}: ${error?.description ?? "nothing"}`);
+  throw new UnibusError(
+    "unavailable",
+    `nats-server did not report ${what}: ${error?.description ?? "no reason given"}`,
+  );
 }
 
 interface JetStream {
@@ -57,7 +60,7 @@ export async function quorumOf(system: NatsConnection): Promise<Quorum> {
   ]);
   const size = jetStream.meta_cluster?.cluster_size ?? 0;
   const here = 1 + new Set(routes.routes?.map(({ remote_id }) => remote_id)).size;
-  const detail = `${here} of ${Math.max(size, here)} nodes are here`;
+  const detail = `${here} of ${Math.max(size, here)} nodes are connected`;
   if (here <= size / 2) return { ok: false, detail: `no quorum: ${detail}` };
   return health.status === "ok" ? { ok: true, detail } : { ok: false, detail: `${detail}; ${health.error}` };
 }
@@ -75,7 +78,10 @@ export async function untilQuorum(
     const { ok, detail } = await quorumOf(system).catch(() => ({ ok: false, detail: "nats-server does not answer" }));
     if (ok) return log.info("the cluster has a quorum", { detail });
     if (performance.now() - begun > quorumTimeoutMs) {
-      throw new UnibusError("unavailable", `${detail} (start the others; the log says why one cannot join)`);
+      throw new UnibusError(
+        "unavailable",
+        `${detail} (start the others, and check the log for nodes that cannot join)`,
+      );
     }
     progress(`waiting for the other nodes of the cluster: ${detail}`);
     if (look % looksForWord === 0) log.warn("waiting for the other nodes of the cluster", { detail });

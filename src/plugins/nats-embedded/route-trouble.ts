@@ -3,36 +3,36 @@ import type { Log } from "../../contracts/plugin.ts";
 /** How long the same route problem is not logged again, in milliseconds. Nodes retry every second. */
 const quietMs = 600_000;
 
-const secret = "the same file as on the other nodes belongs to nats-embedded.cluster.secret_file";
-const authority = "certificates of all nodes come from one authority, see nats-embedded.cluster.tls";
+const secret = "use the same nats-embedded.cluster.secret_file on every node";
+const authority = "use one certificate authority for all nodes, see nats-embedded.cluster.tls";
 
 /** Route errors of nats-server and their meaning. The first matching row applies. */
 const troubles: readonly (readonly [said: RegExp, meaning: string])[] = [
-  [/Route Error 'Authorization Violation'/, `this node cannot join: its secret is not the cluster's (${secret})`],
-  [/rid:\d+ - authentication error/, `a node was not let in: its secret is not this cluster's (${secret})`],
+  [/Route Error 'Authorization Violation'/, `this node cannot join: its secret differs from the cluster's (${secret})`],
+  [/rid:\d+ - authentication error/, `refused a node: its secret differs from this cluster's (${secret})`],
   [
     /failed to verify certificate|client didn't provide a certificate/,
-    `a node was not let in: its certificate is not of this node's authority (${authority})`,
+    `refused a node: its certificate is not from this node's authority (${authority})`,
   ],
   [
     /TLS route handshake error: remote error: tls/,
-    `this node cannot join: another does not know the authority of its certificate (${authority})`,
+    `this node cannot join: another node does not trust its certificate's authority (${authority})`,
   ],
   [
     /TLS route handshake error: tls: first record/,
-    "a node was not let in: it speaks no TLS (set nats-embedded.cluster.tls on every node)",
+    "refused a node: it does not use TLS (set nats-embedded.cluster.tls on every node)",
   ],
   [
     /TLS route handshake error/,
-    "a node was not let in: the TLS handshake failed (set nats-embedded.cluster.tls on every node)",
+    "refused a node: the TLS handshake failed (set nats-embedded.cluster.tls on every node)",
   ],
   [
     /Rejecting connection, cluster name/,
-    "a node cannot join: it names another cluster (nats-embedded.cluster.name is one for all nodes)",
+    "a node cannot join: it names another cluster (set the same nats-embedded.cluster.name on every node)",
   ],
   [
     /Remote server has a duplicate name/,
-    "a node cannot join: two have one name (nats-embedded.cluster.server_name is another on each node)",
+    "a node cannot join: its name is taken (set another nats-embedded.cluster.server_name on each node)",
   ],
 ];
 

@@ -24,13 +24,13 @@ export function readClusterSecret(from: { readonly file?: string; readonly varia
   const setting = `nats-embedded.cluster.${file === undefined && variable !== undefined ? "secret_env" : "secret_file"}`;
   const text = file === undefined ? process.env[variable ?? ""]?.trim() : readSecretFile(setting, file);
   if (text === undefined || text === "") {
-    const mend = "unibus cluster init --out FILE makes a secret, the same file is for every node";
-    throw new UnibusError("invalid", `${setting}: a cluster needs a secret (${mend})`);
+    const hint = "create one for all nodes with unibus cluster init --out FILE";
+    throw new UnibusError("invalid", `${setting}: a cluster needs a secret (${hint})`);
   }
   const secret = fromBase64(text);
   if (secret?.length === secretBytes) return secret;
-  const mend = "copy the file of another node, or make one for all of them by unibus cluster init --out FILE";
-  throw new UnibusError("invalid", `${setting}: not a cluster secret (${mend})`);
+  const hint = "copy the file from another node, or create one for all with unibus cluster init --out FILE";
+  throw new UnibusError("invalid", `${setting}: not a cluster secret (${hint})`);
 }
 
 /** Derives all values from a cluster's secret, the same on every node. The labels must never change. */

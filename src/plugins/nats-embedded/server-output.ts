@@ -33,7 +33,7 @@ export class ServerOutput {
   async whyNotStarted(): Promise<string> {
     await this.#whole();
     const telling = this.#tail.filter((line) => /\[ERR\]|error:/i.test(line)).at(-1);
-    return withoutLevel(this.#reason ?? telling ?? this.#tail.at(-1) ?? "it said nothing");
+    return withoutLevel(this.#reason ?? telling ?? this.#tail.at(-1) ?? "it printed nothing");
   }
 
   /** Why a running nats-server ended. Waits for its last output. */

@@ -29,7 +29,7 @@ export class Standing {
     if (!quorum.ok || this.#caughtUp === server) return quorum;
     const behind = await streamsBehind(system);
     if (behind.length > 0) {
-      return { ok: false, detail: `${quorum.detail}; catching up with ${behind.length} streams: ${behind[0]}` };
+      return { ok: false, detail: `${quorum.detail}; catching up on ${behind.length} streams: ${behind[0]}` };
     }
     this.#caughtUp = server;
     return quorum;

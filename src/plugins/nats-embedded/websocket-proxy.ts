@@ -59,7 +59,7 @@ class WaitingRoom {
     if (mine >= waitingMax.perAddress) {
       throw new UnibusError(
         "rate_limited",
-        `${mine} connections of this address have not logged in (log in, or wait)`,
+        `${mine} connections from this address have not logged in (log in, or wait)`,
         {
           retryAfterS: 1,
         },
@@ -151,7 +151,7 @@ export class WebSocketProxy {
         info = begun;
         return;
       }
-      if (number === "malformed") return end(closeCode.internal, "nats-server's greeting is not understood");
+      if (number === "malformed") return end(closeCode.internal, "malformed INFO from nats-server");
       info = null;
       clientId = number;
       this.#clients.set(number, { origin, admitted });

@@ -49,7 +49,7 @@ export function checkPlace(parsed: ParsedStatement, caller: Caller, rules: Creat
   if (fault !== null) throw refuse("invalid", `line 5 (subject) of the statement: ${fault}`);
   const namespace = parsed.subject.split(".")[0] ?? "";
   if (rules.adminNamespaces.has(namespace) && caller.role !== "admin") {
-    throw refuse("forbidden", `only admins create rooms in ${namespace} (ask one, or choose another namespace)`);
+    throw refuse("forbidden", `only admins may create rooms in ${namespace} (ask one, or choose another namespace)`);
   }
   if (!parsed.policy.encrypt && !rules.allowUnencrypted) {
     throw refuse(
@@ -61,15 +61,15 @@ export function checkPlace(parsed: ParsedStatement, caller: Caller, rules: Creat
 
 /** The error for a creator at the limit of live rooms. */
 export const tooManyRooms = ({ perUserMax }: CreateRules) =>
-  refuse("quota", `you have ${perUserMax} rooms, the most that rooms.per_user allows (delete one)`);
+  refuse("quota", `room limit reached: rooms.per_user allows ${perUserMax} (delete one)`);
 
 /** Checks that there is a sealed key exactly if the room is encrypted. Errors: invalid. */
 export function checkSealedKey(encrypt: boolean, sealedKey: string | undefined): void {
   if (encrypt && sealedKey === undefined) {
-    throw refuse("invalid", "sealed_key is missing and the room is encrypted (seal the room key to each member)");
+    throw refuse("invalid", "sealed_key is missing but the room is encrypted (seal the room key to each member)");
   }
   if (!encrypt && sealedKey !== undefined) {
-    throw refuse("invalid", "there is a sealed_key and the room is not encrypted (leave it out)");
+    throw refuse("invalid", "sealed_key is not allowed because the room is not encrypted (leave it out)");
   }
 }
 

@@ -30,12 +30,18 @@ import { wayBackRoutes } from "./way-back/routes.ts";
 
 const Config = Type.Object(
   {
-    per_user: Type.Optional(Type.Integer({ minimum: 1, description: "live rooms that one user may have created" })),
+    per_user: Type.Optional(Type.Integer({ minimum: 1, description: "maximum live rooms created by one user" })),
     rows_per_owner: Type.Optional(
-      Type.Integer({ minimum: 65_536, description: "bytes of statements, members and sealed keys of one signer" }),
+      Type.Integer({
+        minimum: 65_536,
+        description: "maximum bytes of statements, members and sealed keys charged to one signer",
+      }),
     ),
     statements_per_minute: Type.Optional(
-      Type.Integer({ minimum: 0, description: "changes of one room in a minute that remove nobody; 0: no limit" }),
+      Type.Integer({
+        minimum: 0,
+        description: "maximum changes of one room per minute, not counting removals; 0: no limit",
+      }),
     ),
     allow_unencrypted: Type.Optional(Type.Boolean({ description: "unencrypted rooms on a public address" })),
     create: Type.Optional(
@@ -43,7 +49,7 @@ const Config = Type.Object(
         description: "who may create rooms in a namespace: user or admin",
       }),
     ),
-    bytes_max: Type.Optional(Type.Integer({ minimum: 1, description: "bytes that a persisted room may hold" })),
+    bytes_max: Type.Optional(Type.Integer({ minimum: 1, description: "maximum bytes of a persisted room" })),
     when_full: Type.Optional(
       Type.Union([Type.Literal("refuse"), Type.Literal("drop_oldest")], { description: "refuse or drop_oldest" }),
     ),

@@ -14,7 +14,7 @@ export function lifeRoutes({ rooms, life }: Parts): Route[] {
       "/rooms/:id/members/:endpoint",
       "signed",
       {
-        summary: "Kicks a member (an owner, with a body), or leaves (oneself, without)",
+        summary: "Kicks a member (owners, with a body), or leaves the room (your own endpoint, without one)",
         ...member,
         body: api.Rotate,
         bodyOptional: true,
@@ -38,7 +38,13 @@ export function lifeRoutes({ rooms, life }: Parts): Route[] {
       "/rooms/:id/rekey",
       "signed",
       {
-        ...{ summary: "Makes a new epoch", params: api.RoomParams, errors, body: api.Rotate, reply: api.Members },
+        ...{
+          summary: "Starts a new epoch with a new room key",
+          params: api.RoomParams,
+          errors,
+          body: api.Rotate,
+          reply: api.Members,
+        },
         // Whether it completes leaves, only the rule can tell.
         space: "judged",
       },
@@ -52,7 +58,7 @@ export function lifeRoutes({ rooms, life }: Parts): Route[] {
       "PUT",
       "/rooms/:id/members/:endpoint/role",
       "signed",
-      { summary: "Makes or unmakes an owner", ...member, body: api.SetRole, reply: api.Members },
+      { summary: "Makes a member an owner, or an owner a member", ...member, body: api.SetRole, reply: api.Members },
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         checkOwner(membership);

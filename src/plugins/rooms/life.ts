@@ -55,7 +55,7 @@ export interface LifeParts {
 
 const isOpen = ({ until }: StayRecord): boolean => until === 0;
 
-const noMember = (endpoint: string) => new UnibusError("not_found", `${endpoint} is not a member of this room`);
+const notMember = (endpoint: string) => new UnibusError("not_found", `${endpoint} is not a member of this room`);
 
 const lastOwner = () =>
   new UnibusError(
@@ -110,10 +110,10 @@ export class RoomLife {
     const stays = await this.parts.store.listStays(room.roomId);
     const parsed = readStatement(body.statement);
     checkTurn(body.statement, parsed, room, stays);
-    if (kicked !== null && !stays.some((stay) => isOpen(stay) && stay.endpoint === kicked)) throw noMember(kicked);
+    if (kicked !== null && !stays.some((stay) => isOpen(stay) && stay.endpoint === kicked)) throw notMember(kicked);
     if (room.policy.encrypt && parsed.keyCheck === room.keyCheck) {
       const line = lineName(statementLines.indexOf("key_check"));
-      throw new UnibusError("invalid", `${line} of the statement is that of the epoch before (make a new key)`);
+      throw new UnibusError("invalid", `${line} of the statement is that of the previous epoch (make a new key)`);
     }
     const leavers = stays
       .filter((stay) => isOpen(stay) && stay.leftAt !== null)
@@ -179,11 +179,11 @@ export class RoomLife {
     const parsed = readStatement(body.statement);
     checkTurn(body.statement, parsed, room, stays);
     const stay = stays.find((one) => isIn(one) && one.endpoint === endpoint);
-    if (stay === undefined) throw noMember(endpoint);
+    if (stay === undefined) throw notMember(endpoint);
     const owners = stays.filter((one) => isIn(one) && one.role === "owner" && one.endpoint !== endpoint);
     if (body.role === "member" && owners.length === 0) throw lastOwner();
     if (body.role === "owner" && owners.length >= ownersMax) {
-      throw new UnibusError("quota", `a room has at most ${ownersMax} owners (unmake one)`);
+      throw new UnibusError("quota", `a room has at most ${ownersMax} owners (make one a member first)`);
     }
     const next = nextState(stateOf(room, stays, ""), { kind: "role", endpoint, role: body.role });
     const statement = await checkText(body.statement, { ...next, prev: room.statementHash });
@@ -248,7 +248,9 @@ function checkKeys(
   const due = new Set(encrypt ? staying.map(({ endpoint }) => endpoint) : []);
   const given = new Set(keys.map(({ endpoint }) => endpoint));
   if (given.size !== keys.length || given.size !== due.size || keys.some(({ endpoint }) => !due.has(endpoint))) {
-    const wanted = encrypt ? "exactly one sealed key for each member who stays" : "no keys: the room is not encrypted";
+    const wanted = encrypt
+      ? "exactly one sealed key for each remaining member"
+      : "empty, because the room is not encrypted";
     throw new UnibusError("invalid", `keys must be ${wanted} (read the members again)`);
   }
   return keys.map(({ endpoint, sealed_key }) => ({ endpoint, epoch, sealedKey: sealed_key, chargedTo }));

@@ -15,7 +15,7 @@ export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Ro
       "/rooms/:id/members",
       "signed",
       {
-        summary: "Every stay of every member",
+        summary: "Lists every membership period of every member",
         cost: "list",
         errors: ["forbidden", "not_found", "gone"],
         ...room,
@@ -52,7 +52,7 @@ export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Ro
       "/rooms/:id/statements",
       "signed",
       {
-        summary: "The room's signed history",
+        summary: "Lists the room's signed statements",
         cost: "statements",
         errors: ["forbidden", "not_found", "gone"],
         ...room,
@@ -78,7 +78,7 @@ export function ownRoutes(parts: Parts): Route[] {
       "/rooms/:id/key",
       "signed",
       {
-        summary: "One's own sealed room key",
+        summary: "Returns your own sealed room key",
         cost: "key",
         errors: ["forbidden", "not_found", "gone"],
         ...room,
@@ -99,7 +99,7 @@ export function ownRoutes(parts: Parts): Route[] {
       "/rooms/:id/accept",
       "signed",
       {
-        summary: "Accepts one's membership, so that it counts on the data plane",
+        summary: "Accepts your membership, so that it counts on the data plane",
         errors: ["forbidden", "not_found", "gone"],
         ...room,
       },
@@ -113,7 +113,7 @@ export function ownRoutes(parts: Parts): Route[] {
       "/members/:endpoint/rooms",
       "signed",
       {
-        summary: "The rooms that oneself is a member of, accepted or not",
+        summary: "Lists the rooms that you are a member of, accepted or not",
         cost: "list",
         errors: ["forbidden"],
         params: api.EndpointParams,

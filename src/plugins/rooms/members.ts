@@ -60,7 +60,7 @@ function candidate(user: UserRecord | null, endpoint: string): UserRecord & { ke
   }
   const { kexPub, kexSig } = user;
   if (kexPub === null || kexSig === null) {
-    throw new UnibusError("conflict", `${endpoint} has no kex_pub yet (they PUT /users/me/keys first)`);
+    throw new UnibusError("conflict", `${endpoint} has no kex_pub yet (ask them to PUT /users/me/keys first)`);
   }
   return { ...user, kexPub, kexSig };
 }
@@ -103,7 +103,7 @@ async function add(
     }
   }
   if (open.size > membersMax) {
-    throw new UnibusError("quota", `a room has at most ${membersMax} members (open another one)`);
+    throw new UnibusError("quota", `a room has at most ${membersMax} members (create another one)`);
   }
   const state = nextState(stateOf(room, stays, ""), { kind: "add", members: added });
   const statement = await checkText(body.statement, { ...state, prev: room.statementHash });

@@ -38,7 +38,7 @@ export class Newcomers {
       await this.#check(roomId, added);
     } catch (error) {
       const { log, signal } = this.parts;
-      if (!signal.aborted) log.warn("new members could not be checked yet", { room_id: roomId, cause: error });
+      if (!signal.aborted) log.warn("could not check new members; retrying", { room_id: roomId, cause: error });
       void this.#retry(roomId, added);
     }
   }

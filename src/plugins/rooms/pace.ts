@@ -38,7 +38,7 @@ export class Pace {
     if (recent.length >= this.perMinute) {
       const retryAfterS = Math.max(1, Math.ceil((oldest + windowMs - now) / 1_000));
       const limit = `rooms.statements_per_minute (${this.perMinute})`;
-      const message = `this room has had as many changes as ${limit} allows (try again in ${retryAfterS} s)`;
+      const message = `this room reached ${limit} (try again in ${retryAfterS} s)`;
       throw new UnibusError("quota", message, { retryAfterS });
     }
     if (this.#taken.size >= roomsMax) {

@@ -11,7 +11,7 @@ import type { RoomLife } from "./life.ts";
 
 /** The error for a deleted room. */
 export function gone(): UnibusError {
-  return new UnibusError("gone", "this room was deleted (its id is never used again)");
+  return new UnibusError("gone", "this room was deleted (create another one)");
 }
 
 /** The services that the routes of rooms share. */

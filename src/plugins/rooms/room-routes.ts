@@ -35,7 +35,7 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
       "GET",
       "/rooms/:id",
       "signed",
-      { summary: "A room", errors: ["forbidden", "not_found", "gone"], ...room, reply: api.RoomView },
+      { summary: "Returns a room", errors: ["forbidden", "not_found", "gone"], ...room, reply: api.RoomView },
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         const { bytesMax, whenFull } = capacity;
@@ -51,7 +51,7 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
       "DELETE",
       "/rooms/:id",
       "signed",
-      { summary: "Deletes a room for ever", errors: ["forbidden", "not_found", "gone"], space: "frees", ...room },
+      { summary: "Deletes a room permanently", errors: ["forbidden", "not_found", "gone"], space: "frees", ...room },
       async (call) => {
         const { id } = call.params;
         const found = await store.getRoom(id);

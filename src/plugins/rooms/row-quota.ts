@@ -81,7 +81,7 @@ export class RowQuota {
 
   #over(): UnibusError {
     const quota = `rooms.rows_per_owner (${this.bytesMax} bytes of statements, members and sealed keys)`;
-    return new UnibusError("quota", `the signer is over ${quota} (delete a room, or ask an admin for more)`);
+    return new UnibusError("quota", `the signer would exceed ${quota} (delete a room, or ask an admin for more)`);
   }
 
   /** Reads an expired sum again, once for all concurrent callers. */

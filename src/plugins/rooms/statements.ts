@@ -56,11 +56,11 @@ export function checkTurn(
   stays: readonly StayRecord[],
 ): void {
   if (parsed.version !== room.version + 1) {
-    const versions = `the statement has version ${parsed.version}, the room is at ${room.version}`;
+    const versions = `the statement has version ${parsed.version} but the room is at ${room.version}`;
     throw new UnibusError("conflict", `${versions} (read the room again and sign its next version)`);
   }
   if (!ownersOf(stays).includes(normalKey(statement.by))) {
-    throw new UnibusError("forbidden", "the statement is not by an owner of the room (an owner signs changes)");
+    throw new UnibusError("forbidden", "the statement is not signed by an owner of the room (ask an owner to sign it)");
   }
 }
 

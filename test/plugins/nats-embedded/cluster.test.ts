@@ -33,27 +33,32 @@ describe("a cluster is refused, naming the setting and the mend,", () => {
       "over SQLite",
       {},
       siteOf({ auth: "enforce" }),
-      ": the store in this plan serves one node alone (choose the shared",
+      ": the store in this plan supports a single node only (use the shared",
     ],
-    ["without TLS beyond loopback", { routes: wide }, shared, ".tls: routes beyond loopback (10.0.0.1) need TLS (set"],
+    [
+      "without TLS beyond loopback",
+      { routes: wide },
+      shared,
+      ".tls: routes to other machines (10.0.0.1) need TLS (set",
+    ],
     [
       "without TLS on a public address",
       { listen: "0.0.0.0:6259" },
       shared,
-      ".tls: routes beyond loopback (0.0.0.0) need TLS (set cert, key and ca)",
+      ".tls: routes to other machines (0.0.0.0) need TLS (set cert, key and ca)",
     ],
-    ["with half of TLS", { tls: { cert: "/dev/null" } }, shared, ".tls.key: is missing (route TLS needs cert, key and"],
+    ["with half of TLS", { tls: { cert: "/dev/null" } }, shared, ".tls.key: missing (set cert, key and ca)"],
     [
       "with TLS files that are gone",
       { tls: { cert: "/a", key: "/b", ca: "/c" } },
       shared,
-      ".tls.cert: /a is not there",
+      ".tls.cert: /a does not exist",
     ],
     [
       "with TLS files that are none",
       { tls: { cert: "/dev/null", key: "/dev/null", ca: "/dev/null" } },
       shared,
-      ".tls: /dev/null and /dev/null are not a certificate and its key (name two PEM files",
+      ".tls: /dev/null and /dev/null are not a certificate and its key (use two PEM files",
     ],
     ["with a password in a route", { routes: ["nats-route://u:p@127.0.0.1:1", wide[0] ?? ""] }, shared, ".routes: "],
     [
@@ -136,7 +141,7 @@ describe("a store stays what it is:", () => {
     mkdirSync(folder.file("jetstream", "BUS", "streams", "UNIBUS_1"), { recursive: true });
     checkStore(folder.path, cluster(folder));
     expect(() => checkStore(folder.path, null)).toThrow(
-      "this data directory belongs to a node of a cluster (set the cluster",
+      "this data directory belongs to a node of a cluster (configure the same",
     );
   });
 });
@@ -151,27 +156,24 @@ describe("what nats-server says of routes", () => {
 
   test.each([
     ["[ERR] 127.0.0.1:47983 - rid:12 - Route Error 'Authorization Violation'", "this node cannot join: its secret"],
-    [
-      '[ERR] 127.0.0.1:59222 - rid:16 - authentication error - User "unibus-route"',
-      "a node was not let in: its secret",
-    ],
+    ['[ERR] 127.0.0.1:59222 - rid:16 - authentication error - User "unibus-route"', "refused a node: its secret"],
     [
       "[ERR] 127.0.0.1:1 - rid:17 - TLS route handshake error: tls: failed to verify certificate: x509: certificate signed",
-      "a node was not let in: its certificate",
+      "refused a node: its certificate",
     ],
     [
       "[ERR] 127.0.0.1:1 - rid:15 - TLS route handshake error: remote error: tls: bad certificate",
-      "this node cannot join: another does not know",
+      "this node cannot join: another node does not trust",
     ],
     [
       "[ERR] 127.0.0.1:1 - rid:33 - TLS route handshake error: tls: first record does not look like a TLS handshake",
-      "a node was not let in: it speaks no TLS",
+      "refused a node: it does not use TLS",
     ],
     [
       '[ERR] 127.0.0.1:1 - rid:19 - Rejecting connection, cluster name "x" does not match "y"',
       "a node cannot join: it",
     ],
-    ['[ERR] 127.0.0.1:1 - rid:15 - Remote server has a duplicate name: "n1"', "a node cannot join: two have one name"],
+    ['[ERR] 127.0.0.1:1 - rid:15 - Remote server has a duplicate name: "n1"', "a node cannot join: its name is taken"],
   ])("is told in words, once: %s", (line, meaning) => {
     const words = told([line, line, line]);
     expect(words).toHaveLength(1);

@@ -64,7 +64,9 @@ describe("a secret", () => {
       expect(read).toThrow("nats-embedded.cluster.secret_file: ");
       if (wrong !== "") expect(read).not.toThrow(wrong);
     }
-    expect(() => readClusterSecret({})).toThrow("nats-embedded.cluster.secret_file: a cluster needs a secret (unibus");
+    expect(() => readClusterSecret({})).toThrow(
+      "nats-embedded.cluster.secret_file: a cluster needs a secret (create one for all",
+    );
     expect(() => readClusterSecret({ variable: "UNIBUS_NOT_SET" })).toThrow("cluster.secret_env: a cluster needs a");
     expect(() => readClusterSecret({ file: folder.path })).toThrow(
       `${folder.path} is not a regular file of at most 16 KiB (name another file)`,

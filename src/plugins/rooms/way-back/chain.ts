@@ -42,7 +42,7 @@ function linkOf(
 export function lastOf(roomId: string, statements: Restore["statements"]): ParsedStatement {
   const parsed = parseStatement(statements.at(-1)?.text ?? "");
   if ("fault" in parsed) throw invalid(`the last statement: ${parsed.fault} (send the statements as they were signed)`);
-  if (parsed.roomId !== roomId) throw wrongLine(parsed.version, 1, `it is about ${parsed.roomId}, not ${roomId}`);
+  if (parsed.roomId !== roomId) throw wrongLine(parsed.version, 1, `it names room ${parsed.roomId}, not ${roomId}`);
   return parsed;
 }
 
@@ -57,11 +57,11 @@ export async function readChain(
     const parsed = parseStatement(given.text);
     if ("fault" in parsed) throw invalid(`statement ${index} of the list: ${parsed.fault} (send it as it was signed)`);
     const { version } = parsed;
-    if (parsed.roomId !== roomId) throw wrongLine(version, 1, `it is about ${parsed.roomId}, not ${roomId}`);
+    if (parsed.roomId !== roomId) throw wrongLine(version, 1, `it names room ${parsed.roomId}, not ${roomId}`);
     const wanted = (chain[0]?.parsed.version ?? version) + index;
-    if (version !== wanted) throw wrongLine(version, 2, `version ${wanted} comes here`);
+    if (version !== wanted) throw wrongLine(version, 2, `expected version ${wanted}`);
     if (given.version !== undefined && given.version !== version)
-      throw wrongLine(version, 2, `it is not ${given.version}`);
+      throw wrongLine(version, 2, `it differs from the version field ${given.version}`);
     chain.push(linkOf(given, parsed));
     if (slices.isOver) await slices.rest();
   }
@@ -81,7 +81,7 @@ async function ownFrom(
     if (page.length === 0) throw new UnibusError("conflict", "the room is being changed (try again)");
     for (const record of page) {
       const parsed = parseStatement(record.text);
-      if ("fault" in parsed) throw new UnibusError("internal", "a stored statement is damaged", { cause: record });
+      if ("fault" in parsed) throw new UnibusError("internal", "a stored statement is corrupt", { cause: record });
       own.push(linkOf(record, parsed));
       if (slices.isOver) await slices.rest();
     }
@@ -115,14 +115,14 @@ export async function compareChains(
   const first = chain[0] as ChainStatement;
   const from = first.parsed.version;
   if (room === null) {
-    if (from !== 1) throw wrongLine(from, 2, "the bus does not know this room: its chain begins with version 1");
+    if (from !== 1) throw wrongLine(from, 2, "the bus does not know this room, so its chain must start at version 1");
     return { base: null, added: chain, head: null, differs: null };
   }
-  if (from > room.version + 1) throw wrongLine(from, 2, "statements before it are missing");
+  if (from > room.version + 1) throw wrongLine(from, 2, "the statements before it are missing");
   const own = await ownFrom(store, room, from - 1, slices);
   let base = from === 1 ? null : (own.shift() ?? null);
   if (from !== 1 && base?.hash !== first.parsed.prev) {
-    throw wrongLine(from, 3, "it does not follow the statement that this bus has");
+    throw wrongLine(from, 3, "it does not follow the bus's own statement");
   }
   const common = own.findIndex(({ hash }, index) => hash !== chain[index]?.hash);
   const count = common === -1 ? own.length : common;

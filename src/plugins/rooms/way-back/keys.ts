@@ -49,7 +49,7 @@ export async function exactKeys(keys: Restore["keys"], context: KeyContext): Pro
   const given = new Map<string, string>();
   for (const { endpoint, epoch, sealed_key } of keys) {
     const name = nameOf(endpoint, epoch);
-    if (given.has(name)) throw wrongSet(`the key of ${endpoint} for epoch ${epoch} is there twice`, context);
+    if (given.has(name)) throw wrongSet(`the key of ${endpoint} for epoch ${epoch} is listed twice`, context);
     given.set(name, sealed_key);
     if (slices.isOver) await slices.rest();
   }
@@ -68,7 +68,7 @@ export async function exactKeys(keys: Restore["keys"], context: KeyContext): Pro
     }
   }
   const [extra] = given.keys();
-  if (extra !== undefined) throw wrongSet(`the key of ${extra.replace(" ", " for epoch ")} is not wanted`, context);
+  if (extra !== undefined) throw wrongSet(`the key of ${extra.replace(" ", " for epoch ")} is not expected`, context);
   return found;
 }
 

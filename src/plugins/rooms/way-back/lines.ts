@@ -42,20 +42,21 @@ export async function checkLines(head: ParsedStatement, lines: readonly Line[], 
   for (const line of [...lines].sort((a, b) => a.since - b.since)) {
     const { endpoint, since, until } = line;
     if (endpointId(line.sign_pub) !== endpoint) throw invalid(line, "its sign_pub belongs to another endpoint");
-    if (since > epoch || until > epoch || (until !== 0 && until <= since)) throw invalid(line, "its epochs cannot be");
-    if (open.has(endpoint) || since < (lastUntil.get(endpoint) ?? 0)) throw invalid(line, "it overlaps another one");
+    if (since > epoch || until > epoch || (until !== 0 && until <= since))
+      throw invalid(line, "its epochs are invalid");
+    if (open.has(endpoint) || since < (lastUntil.get(endpoint) ?? 0)) throw invalid(line, "it overlaps another line");
     if (until === 0) open.add(endpoint);
     lastUntil.set(endpoint, until);
     if (slices.isOver) await slices.rest();
   }
   if (open.size > membersMax) {
-    throw new UnibusError("quota", `a room has at most ${membersMax} members (open another one)`);
+    throw new UnibusError("quota", `a room has at most ${membersMax} members (create another one)`);
   }
   const { roomId, prev, subject, policy, keyCheck } = head;
   const text = statementText({ roomId, version, prev, subject, policy, epoch, keyCheck, lines });
   const [owners, members] = text.split("\n").slice(8);
-  if (owners !== head.owners.join(",")) throw wrongLine(version, 8, "it is not that of the member lines");
-  if (members !== head.membersHash) throw wrongLine(version, 9, "it is not that of the member lines");
+  if (owners !== head.owners.join(",")) throw wrongLine(version, 8, "it does not match the member lines");
+  if (members !== head.membersHash) throw wrongLine(version, 9, "it does not match the member lines");
 }
 
 /**
@@ -72,18 +73,18 @@ export function checkHistory(own: readonly StayRecord[], lines: readonly Line[],
         `the line of ${stay.endpoint} since epoch ${stay.since} is missing (send all lines)`,
       );
     }
-    if (line.kex_pub !== stay.kex_pub) throw invalid(line, "its kex_pub differs from the one that the bus has");
+    if (line.kex_pub !== stay.kex_pub) throw invalid(line, "its kex_pub differs from the bus's");
     if (stay.until !== 0 && (line.until !== stay.until || line.role !== stay.role)) {
-      throw invalid(line, "it was over already, and differs");
+      throw invalid(line, "on the bus it has ended already, and differs");
     }
     if (stay.until === 0 && line.until !== 0 && line.until <= baseEpoch) {
-      throw invalid(line, `it was open in epoch ${baseEpoch}`);
+      throw invalid(line, `on the bus it was still open in epoch ${baseEpoch}`);
     }
   }
   const known = new Set(own.map(stayName));
   for (const line of lines) {
     if (!known.has(stayName(line)) && line.since < baseEpoch)
-      throw invalid(line, "it begins before the bus's own epoch");
+      throw invalid(line, "it starts before the bus's own epoch");
   }
 }
 
@@ -111,7 +112,7 @@ function givenHandle(handle: string): string {
 async function kexSigOf(line: Line, user: UserRecord | null): Promise<string> {
   if (user?.kexPub === line.kex_pub && user.kexSig !== null) return user.kexSig;
   if (user !== null && user.kexPub !== null && line.until === 0) {
-    throw invalid(line, "its kex_pub differs from the one of the bus's user");
+    throw invalid(line, "its kex_pub differs from that of the user on the bus");
   }
   try {
     checkSignKey(line.sign_pub);

@@ -81,15 +81,15 @@ export class Restoring {
     const chain = await readChain(roomId, body.statements, slices);
     const comparison = await compareChains(store, room, chain, slices);
     if (comparison.added.length === 0) {
-      throw conflict(`the bus has version ${room?.version} of this room already (there is nothing to restore)`);
+      throw conflict(`the bus already has version ${room?.version} of this room (there is nothing to restore)`);
     }
     const verify = () => verifyChain(comparison.base, comparison.added, slices);
-    const parts = comparison.head !== null && comparison.head.hash !== comparison.base?.hash;
+    const forks = comparison.head !== null && comparison.head.hash !== comparison.base?.hash;
     // Verify a fork first: only a valid chain is noted for the admins and gets to see what the bus has.
-    if (parts) await verify();
-    if (parts) await this.#checkContest(roomId, comparison, caller);
+    if (forks) await verify();
+    if (forks) await this.#checkContest(roomId, comparison, caller);
     if (comparison.base === null) checkPlace(chain[0]?.parsed ?? last, caller, this.parts.rules);
-    if (!parts) await verify();
+    if (!forks) await verify();
     return this.#store(last, body, comparison, { caller, room, slices });
   }
 
@@ -100,7 +100,7 @@ export class Restoring {
     const restored = await wayBack.getRestoredHead(roomId);
     const baseVersion = base?.parsed.version ?? 0;
     if (restored !== null && baseVersion < restored.version) {
-      throw wrongLine(baseVersion + 1, differs ?? 0, "it differs from the statement that the bus was restored with");
+      throw wrongLine(baseVersion + 1, differs ?? 0, "it differs from the statement in the bus's backup");
     }
     const theirs = added.at(-1) as ChainStatement;
     if ((await wayBack.getTakenChain(roomId)) === theirs.hash) return;
@@ -108,15 +108,15 @@ export class Restoring {
     await wayBack.noteContested(chain);
     const yours = { version: chain.version, hash: theirs.hash, signer: theirs.record.by };
     const bus = { version: head.parsed.version, hash: head.hash, signer: head.record.by };
-    log.warn("a contested chain was offered (unibus way-back take ROOM HASH)", {
+    log.warn("a contested chain was offered (to admit it: unibus way-back take ROOM HASH)", {
       room_id: roomId,
       offered: yours,
       bus,
     });
     throw new UnibusError(
       "contested",
-      `this chain parts from the bus's after version ${baseVersion}: it ends with ${yours.hash}, signed by ` +
-        `${yours.signer}; the bus has ${bus.hash}, signed by ${bus.signer} (an admin chooses one: ` +
+      `this chain forks from the bus's after version ${baseVersion}: it ends with ${yours.hash}, signed by ` +
+        `${yours.signer}; the bus has ${bus.hash}, signed by ${bus.signer} (ask an admin to choose: ` +
         `unibus way-back take ${roomId} HASH)`,
       { details: { base: baseVersion, offered: yours, bus } },
     );
@@ -140,7 +140,7 @@ export class Restoring {
     await checkLines(last, body.members, slices);
     if (head !== null && head.hash === base?.hash) checkHistory(own, body.members, baseEpoch);
     if (!last.policy.encrypt && body.keys.length > 0) {
-      throw new UnibusError("invalid", "there are keys and the room is not encrypted (leave them out)");
+      throw new UnibusError("invalid", "keys are not allowed because the room is not encrypted (leave them out)");
     }
     const keyContext = { lines: body.members, epoch: last.epoch, baseEpoch, own, caller: caller.endpoint, slices };
     const keys = last.policy.encrypt ? await exactKeys(body.keys, keyContext) : [];
@@ -188,7 +188,8 @@ export class Restoring {
   async #addKeys(roomId: string, body: Restore, caller: Caller, slices: TimeSlices): Promise<Restored> {
     const { store } = this.parts;
     const room = await store.getRoom(roomId);
-    if (room === null) throw new UnibusError("invalid", "statements is empty and the bus does not know this room");
+    if (room === null)
+      throw new UnibusError("invalid", "statements is empty but the bus does not know this room (send its chain)");
     if (room.deletedAt !== null) throw gone();
     const [statement] = await store.listStatements(roomId, room.version, 1);
     if (statement === undefined) throw lost();
@@ -197,7 +198,7 @@ export class Restoring {
     await checkLines(head, body.members, slices);
     const own = await store.listStays(roomId);
     if (!head.policy.encrypt && body.keys.length > 0) {
-      throw new UnibusError("invalid", "there are keys and the room is not encrypted (leave them out)");
+      throw new UnibusError("invalid", "keys are not allowed because the room is not encrypted (leave them out)");
     }
     const { version, statementHash: hash, epoch } = room;
     const keys = await possibleKeys(body.keys, { own, epoch, caller: caller.endpoint, slices });

@@ -65,7 +65,7 @@ function tellOf(
 }
 
 const closed = () =>
-  new UnibusError("conflict", "the way back is closed (an operator opens it: unibus restore, or unibus way-back open)");
+  new UnibusError("conflict", "the way back is closed (ask the operator to run unibus way-back open)");
 
 /** The route by which an owner restores a room. */
 function restoreRoutes(parts: Parts): Route[] {
@@ -78,7 +78,7 @@ function restoreRoutes(parts: Parts): Route[] {
       "/rooms/:id/restore",
       "signed",
       {
-        summary: "Gives a restored bus the versions of a room that it lost (an owner)",
+        summary: "Gives a restored bus the versions of a room that it lost (owners)",
         errors: ["forbidden", "gone", "conflict", "contested", "quota"],
         params: api.RoomParams,
         body: api.Restore,
@@ -96,7 +96,7 @@ function restoreRoutes(parts: Parts): Route[] {
         });
         if (room.policy.persist) streams?.settle(room);
         tellOf(notices, room, before.filter(isIn), after.filter(isIn));
-        log.info("a room was restored", { room_id: id, version: room.version, by: caller.endpoint });
+        log.info("restored a room", { room_id: id, version: room.version, by: caller.endpoint });
         return { version: room.version };
       },
     ),
@@ -111,7 +111,7 @@ function reportRoutes({ store, wayBack, rules, log }: Parts): Route[] {
       "/way-back",
       "admin",
       {
-        summary: "Whether rooms can be restored, and which chains are contested",
+        summary: "Reports whether rooms can be restored, and which chains are contested",
         cost: "list",
         reply: api.WayBackReport,
       },
@@ -150,7 +150,7 @@ function reportRoutes({ store, wayBack, rules, log }: Parts): Route[] {
         if (room.deletedAt !== null) throw gone();
         if (!(await isOpen(wayBack, rules.now()))) throw closed();
         await wayBack.takeChain(call.params.id, call.body.hash);
-        log.warn("a contested chain was admitted", { room_id: call.params.id, hash: call.body.hash });
+        log.warn("admitted a contested chain", { room_id: call.params.id, hash: call.body.hash });
         return undefined;
       },
     ),
