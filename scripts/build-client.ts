@@ -56,7 +56,7 @@ export async function bundle({ entry, platform, folder, name, external = [] }: B
     plugins: platform === "browser" ? [lean] : [],
   });
   const made = outputs.find(({ kind }) => kind === "entry-point");
-  if (made === undefined) throw new Error(`${entry} made no module`);
+  if (made === undefined) throw new Error(`${entry} produced no module`);
   nameSources(`${made.path}.map`);
   return made.path;
 }
@@ -113,7 +113,7 @@ function declare(folder: string): void {
   const raw = join(folder, "..", "raw");
   const tsc = join(root, "node_modules", ".bin", "tsc");
   const done = Bun.spawnSync([tsc, "-p", join(root, "tsconfig.types.json"), "--outDir", raw], { cwd: root });
-  if (!done.success) throw new Error(`the types cannot be written:\n${done.stdout}${done.stderr}`);
+  if (!done.success) throw new Error(`cannot write the types:\n${done.stdout}${done.stderr}`);
   const wanted = Object.keys(heads);
   const seen = new Set<string>();
   for (let file = wanted.shift(); file !== undefined; file = wanted.shift()) {

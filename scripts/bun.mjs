@@ -27,7 +27,7 @@ const child = spawn(bun, process.argv.slice(2), { stdio: "inherit" });
 process.on("SIGINT", () => process.stdin.isTTY || child.kill("SIGINT"));
 for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
 child.on("error", (error) => {
-  console.error(`error: ${bun} does not start: ${error.message}`);
+  console.error(`error: cannot start ${bun}: ${error.message}`);
   process.exit(1);
 });
 child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 143)));

@@ -12,7 +12,7 @@ const { values } = parseArgs({
 const minutes = Number(values.minutes);
 const seed = values.seed ?? String(Math.floor(Math.random() * 1e9));
 if (!(minutes > 0) || !/^\d+$/.test(seed)) {
-  console.error("error: --minutes and --seed are numbers (as in bun run chaos -- --minutes 10 --seed 1)");
+  console.error("error: --minutes and --seed must be numbers (for example bun run chaos -- --minutes 10 --seed 1)");
   process.exit(2);
 }
 await natsServer();

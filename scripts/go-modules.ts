@@ -51,7 +51,7 @@ export function goModulesIn(executable: Uint8Array): GoModule[] {
     });
     return [...modules, { path: "std", version: `v${go.text.slice(2).split(" ")[0]}`, sum: null }];
   }
-  throw new Error("the executable holds no build information of Go");
+  throw new Error("the executable contains no Go build information");
 }
 
 /** A licence by its SPDX name, with its text. */
@@ -117,7 +117,7 @@ function requiredBy(server: GoModule): GoModule[] {
 if (import.meta.main) {
   const inside = goModulesIn(readFileSync(await natsServer()));
   const [server] = inside;
-  if (server === undefined) throw new Error("nats-server names no modules");
+  if (server === undefined) throw new Error("nats-server lists no modules");
   const others = requiredBy(server).filter(({ path }) => !inside.some((module) => module.path === path));
   const modules = [...inside, ...others];
   for (const { path, version } of others) go("mod", "download", `${path}@${version}`);

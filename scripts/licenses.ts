@@ -68,7 +68,7 @@ export function npmParts(files: readonly string[]): Part[] {
     const { name, version, license } = readJson(join(folder, "package.json"));
     const file = licenceFileIn(folder);
     if (file === null) faults.push(`${name} ${version} has no licence text`);
-    if (typeof license !== "string") faults.push(`${name} ${version} names no licence in its package.json`);
+    if (typeof license !== "string") faults.push(`${name} ${version} has no licence in its package.json`);
     const hash = lockedHash(lock, folder);
     return {
       ...{ name, version, license, purl: `pkg:npm/${name.replace("@", "%40")}@${version}` },
@@ -84,7 +84,7 @@ export function npmParts(files: readonly string[]): Part[] {
 export function goParts(executable: Uint8Array): Part[] {
   const texts = keptGoLicences();
   const [server, ...modules] = goModulesIn(executable);
-  if (server === undefined) throw new Error("nats-server names no modules");
+  if (server === undefined) throw new Error("nats-server lists no modules");
   return [server, ...modules].map((module) => {
     const licence = texts[module.path];
     const how = "name it in scripts/go-modules.ts and run that, or build with the pinned nats-server";
@@ -147,7 +147,7 @@ export function bunParts(): Part[] {
   const named = "The page of Bun (`unibus licenses Bun`) says where this licence is; Bun comes with no copy of it.";
   const libraries = Object.entries(bunLibraries).map(([key, [name, license]]): Part => {
     const version = process.versions[key];
-    if (version === undefined) throw new Error(`Bun does not say its version of ${key} (see process.versions)`);
+    if (version === undefined) throw new Error(`Bun does not report its version of ${key} (see process.versions)`);
     const purl = `pkg:generic/${encodeURIComponent(name)}@${version}`;
     return { name, version, license, purl, text: whole[license] ?? named, inside: "Bun" };
   });

@@ -77,7 +77,7 @@ function keep(file: string, from: string): string {
 function fromEnvironment(): string {
   const file = process.env.UNIBUS_NATS_SERVER;
   if (!file) throw new Miss("not set");
-  if (!existsSync(file)) throw new Miss(`no file at ${file}`);
+  if (!existsSync(file)) throw new Miss(`${file} does not exist`);
   if (existsSync(sumFile) && existsSync(cached) && sha256(file) === sha256(cached)) return cached;
   return keep(file, "UNIBUS_NATS_SERVER");
 }
@@ -85,7 +85,7 @@ function fromEnvironment(): string {
 function fromCache(): string {
   if (!existsSync(cached) || !existsSync(sumFile)) throw new Miss("empty");
   const kept = JSON.parse(readFileSync(sumFile, "utf8")) as { sha256: string; platform: string };
-  if (kept.platform !== `${goOs}-${goArch}`) throw new Miss(`holds one for ${kept.platform}`);
+  if (kept.platform !== `${goOs}-${goArch}`) throw new Miss(`contains one for ${kept.platform}`);
   if (sha256(cached) !== kept.sha256) throw new Miss("does not match its sha256");
   checkVersion(cached);
   return cached;
@@ -93,7 +93,7 @@ function fromCache(): string {
 
 function fromPath(): string {
   const file = Bun.which("nats-server");
-  if (file === null) throw new Miss("none there");
+  if (file === null) throw new Miss("has no nats-server");
   return keep(file, "PATH");
 }
 
@@ -143,12 +143,12 @@ function fromDebian(): string {
   try {
     run(["apt-get", "download", "nats-server"], { cwd: out });
     const deb = readdirSync(out).find((file) => file.endsWith(".deb"));
-    if (deb === undefined) throw new Miss("apt-get brought no package");
+    if (deb === undefined) throw new Miss("apt-get downloaded no package");
     run(["dpkg-deb", "-x", deb, "unpacked"], { cwd: out });
     const file = ["usr/sbin", "usr/bin"]
       .map((folder) => join(out, "unpacked", folder, "nats-server"))
       .find((path) => existsSync(path));
-    if (file === undefined) throw new Miss("the package holds no nats-server");
+    if (file === undefined) throw new Miss("the package contains no nats-server");
     return keep(file, "Debian package");
   } finally {
     rmSync(out, { recursive: true, force: true });

@@ -28,12 +28,12 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
   },
   storm: {
     file: "test/interop/storm.test.ts",
-    what: "2,500 nats.go connections from one address come back after nats-server is killed; about two minutes",
+    what: "2,500 nats.go connections from one address reconnect after nats-server is killed; about two minutes",
   },
 };
 
 const mutantsAre =
-  "takes each limit out of a copy of the tree and runs the tests that hold it; about half an hour, or name some";
+  "removes each limit from a copy of the tree and runs its tests; about half an hour, or name some mutants";
 
 const [name = "", ...rest] = process.argv.slice(2);
 if (name === "mutants") {
@@ -44,7 +44,7 @@ const soak = soaks[name];
 if (soak === undefined || rest.length > 0) {
   const known = Object.entries(soaks).map(([one, { what }]) => `  ${one}: ${what}`);
   const all = [...known, `  mutants: ${mutantsAre}`].join("\n");
-  console.error(`error: ${JSON.stringify(name)} is not a soak (as in npm run soak -- storm):\n${all}`);
+  console.error(`error: ${JSON.stringify(name)} is not a soak test (for example npm run soak -- storm):\n${all}`);
   process.exit(2);
 }
 await natsServer();

@@ -66,7 +66,7 @@ function counted(file: string): { passed: number; failed: number } {
   const head = /<testsuites[^>]*>/.exec(text)?.[0] ?? "";
   const number = (name: string) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
   const [tests, failures, skipped] = [number("tests"), number("failures") + number("errors"), number("skipped")];
-  if (skipped > 0) console.log(`${skipped} tests were skipped: that counts as failed`);
+  if (skipped > 0) console.log(`${skipped} tests were skipped, which counts as failed`);
   return { passed: tests - failures - skipped, failed: failures + skipped };
 }
 

@@ -118,7 +118,7 @@ export async function runMutants(names: readonly string[]): Promise<number> {
   const unknown = names.filter((name) => !mutants.some((mutant) => mutant.name === name));
   if (unknown.length > 0) {
     const known = mutants.map(({ name }) => `  ${name}`).join("\n");
-    console.error(`error: ${JSON.stringify(unknown[0])} is not a mutant (choose among these):\n${known}`);
+    console.error(`error: ${JSON.stringify(unknown[0])} is not a mutant (choose one of these):\n${known}`);
     return 2;
   }
   const chosen = mutants.filter(({ name }) => names.length === 0 || names.includes(name));
