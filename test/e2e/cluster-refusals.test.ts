@@ -37,7 +37,12 @@ describe("serve refuses a cluster at once", () => {
       "the store in this plan supports a single node only (use the shared one with --flag decent",
     ],
     ["in soft mode", [...kv, "--set", "auth.mode=soft"], {}, "a cluster needs auth.mode enforce, not soft (set auth."],
-    ["without a secret", kv, { secret_file: undefined }, ".secret_file: a cluster needs a secret (create one for all nodes"],
+    [
+      "without a secret",
+      kv,
+      { secret_file: undefined },
+      ".secret_file: a cluster needs a secret (create one for all nodes",
+    ],
     [
       "without TLS beyond loopback",
       kv,

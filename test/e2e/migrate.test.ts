@@ -145,7 +145,10 @@ describe("a target by its address", () => {
     await using server = await Server.start({ folder: elsewhere, args: keyValue });
     const args = ["--no-backup", "--nats-url", server.ready.nats];
     const stranger = await toKv(folder, ...args);
-    expect([stranger.code, stranger.stderr]).toEqual([1, expect.stringContaining("internal.json, which contains the credentials for that bus")]);
+    expect([stranger.code, stranger.stderr]).toEqual([
+      1,
+      expect.stringContaining("internal.json, which contains the credentials for that bus"),
+    ]);
     cpSync(join(server.data, "internal.json"), folder.file("node", "internal.json"));
     const done = await toKv(folder, ...args, "--data", "node");
     expect(done).toMatchObject({ code: 0, stderr: expect.stringContaining("void: it was for the first admin") });
