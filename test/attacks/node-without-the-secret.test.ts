@@ -57,7 +57,7 @@ describe("into a cluster without TLS, on loopback,", () => {
     writeFileSync(open, readFileSync(cluster.secretFile), { mode: 0o600 });
     chmodSync(open, 0o640);
     const cases = [
-      [{ secret_file: undefined }, "nats-embedded.cluster.secret_file: a cluster needs a secret (unibus cluster init"],
+      [{ secret_file: undefined }, "nats-embedded.cluster.secret_file: a cluster needs a secret (create one"],
       [
         { secret_file: open },
         `nats-embedded.cluster.secret_file: ${open} is readable by other users (chmod 600 ${open})`,
