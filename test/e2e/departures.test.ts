@@ -296,7 +296,7 @@ describe("who is added", () => {
     await using theirs = await client(fresh, { lazy: true });
     const { messages } = await (await theirs.bus.room(subject)).history();
     expect(messages.map(({ text }) => text)).toEqual(["after"]);
-    expect(await owner.ok(["room", "add", "--help"])).toContain("What a new member can read");
+    expect(await owner.ok(["room", "add", "--help"])).toContain("A new member can read");
   });
 });
 
