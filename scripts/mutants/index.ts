@@ -2,6 +2,7 @@
 import { clientMutants } from "./client.ts";
 import { loginMutants } from "./logins.ts";
 import type { Mutant } from "./mutant.ts";
+import { raceMutants } from "./races.ts";
 import { requestMutants } from "./requests.ts";
 import { roomMutants } from "./rooms.ts";
 import { storeMutants } from "./stores.ts";
@@ -9,6 +10,7 @@ import { storeMutants } from "./stores.ts";
 export const mutants: readonly Mutant[] = [
   ...clientMutants,
   ...loginMutants,
+  ...raceMutants,
   ...requestMutants,
   ...roomMutants,
   ...storeMutants,

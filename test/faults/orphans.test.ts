@@ -2,10 +2,12 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Nats } from "../../src/contracts/nats.ts";
 import type { Log } from "../../src/contracts/plugin.ts";
+import { leaving } from "../../src/contracts/stay-rules.ts";
 import { RoomStore } from "../../src/contracts/store.ts";
 import { RoomStreams } from "../../src/contracts/streams.ts";
 import { type ApiReply, JetStream } from "../../src/plugins/room-streams/jetstream.ts";
 import { sweep } from "../../src/plugins/room-streams/sweep.ts";
+import { until } from "../support/executable.ts";
 import { bootInProcess, type InProcess } from "../support/in-process.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import { call, createRoom, dial, freshSubject, history, newRoom, type OwnRoom, policy } from "../support/peer.ts";
@@ -109,6 +111,23 @@ test("a deletion that was cut short is ended, and its subject is free", async ()
   expect(purged).toEqual([room.state.roomId]);
   const reply = await call(running.server.ready.http, people.ana, "GET", `/rooms/${room.state.roomId}`);
   expect(reply.status).toBe(410);
+});
+
+test("a sweep removes the consumers of those who left a room, and the first one makes those that devices lack", async () => {
+  const room = await createRoom(running.server, people.ana, policy("persist"));
+  const { roomId } = room.state;
+  const consumers = async (): Promise<string[]> =>
+    (await js.call<ApiReply & { consumers: string[] | null }>(`CONSUMER.NAMES.${nameOf(room)}`)).consumers ?? [];
+  expect((await call(running.server.ready.http, people.ana, "PUT", `/rooms/${roomId}/durable`)).status).toBe(200);
+  const [name = ""] = await consumers();
+  await js.call(`CONSUMER.DELETE.${nameOf(room)}.${name}`);
+  const signal = new AbortController().signal;
+  await sweep({ js, rooms: store, streams, log: silent, now: Date.now, signal }, true);
+  await until("the consumer is there again", async () => (await consumers()).includes(name));
+  // As a command on the host revokes a user: nobody settles the room then.
+  await store.changeStay(roomId, people.ana.endpoint, leaving(1));
+  await sweepAt(Date.now());
+  await until("the consumer is gone", async () => (await consumers()).length === 0);
 });
 
 test("a sweep that is told to stop removes nothing more", async () => {

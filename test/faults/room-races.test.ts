@@ -8,6 +8,7 @@ import { Nats } from "../../src/contracts/nats.ts";
 import { RoomStore, UserStore } from "../../src/contracts/store.ts";
 import { Users } from "../../src/contracts/users.ts";
 import { type ApiReply, JetStream } from "../../src/plugins/room-streams/jetstream.ts";
+import { UnibusError } from "../../src/wire/errors.ts";
 import { consumerName, streamName } from "../../src/wire/names.ts";
 import { HeldCalls } from "../support/held-calls.ts";
 import { bootInProcess, type InProcess, insertUser, serviceOf } from "../support/in-process.ts";
@@ -188,6 +189,21 @@ test("a durable that is asked for while it is removed is there if its PUT was an
   expect((await consumer(room, people.ben))?.acked).toBe(0);
 }, 20_000);
 
+test("a durable that is removed while it is made is there in the end, with its device", async () => {
+  const room = await addMembers(
+    running.server,
+    await createRoom(running.server, people.ana, policy("persist")),
+    people.ben,
+  );
+  after.set("changeStay", async () => {
+    expect((await ask(people.ben, "DELETE", at(room, "/durable"))).status).toBe(204);
+  });
+  expect((await ask(people.ben, "PUT", at(room, "/durable"))).status).toBe(200);
+  const stay = await serviceOf(running, RoomStore).getStay(room.state.roomId, people.ben.endpoint);
+  expect(stay?.devices).toEqual(["main"]);
+  expect(await consumer(room, people.ben)).not.toBeNull();
+}, 20_000);
+
 test("a member who is added again does not resume the durable of the former stay", async () => {
   const room = await roomWithDurable();
   // The leave is settled in the background: hold that until the member is back.
@@ -266,4 +282,37 @@ test("an admin who is revoked while they become one is not counted among the adm
   await ask(people.admin, "POST", "/users", body);
   const roster = await serviceOf(running, UserStore).getRoster();
   expect(roster?.admins).toEqual([people.admin.signPubHex]);
+}, 20_000);
+
+test("an admin who becomes one while they are being revoked is not counted among the admins", async () => {
+  const { signPubHex: sign_pub, kexPubHex: kex_pub, kexSig: kex_sig } = await generateIdentity();
+  const looked = Promise.withResolvers<void>();
+  const posting = Promise.withResolvers<void>();
+  let revoking: Promise<Reply> | undefined;
+  after.set("insertUser", async () => {
+    // The revocation looks at the roster, and goes on when the new admin is in it.
+    after.set("getRoster", async () => {
+      looked.resolve();
+      await posting.promise;
+    });
+    revoking = ask(people.admin, "POST", `/users/${sign_pub}/revoke`);
+    await looked.promise;
+  });
+  await ask(people.admin, "POST", "/users", { sign_pub, handle: "hal", role: "admin", kex_pub, kex_sig });
+  posting.resolve();
+  expect((await revoking)?.status).toBeLessThan(300);
+  expect((await serviceOf(running, UserStore).getRoster()).admins).toEqual([people.admin.signPubHex]);
+}, 20_000);
+
+test("the deletion of a user that broke off is completed by asking again", async () => {
+  const user = await insertUser(running, "ida");
+  const room = await addMembers(running.server, await createRoom(running.server, people.ana, policy()), user);
+  after.set("listRoomsOf", () => Promise.reject(new UnibusError("unavailable", "the store does not answer")));
+  const deletion = () => ask(people.admin, "DELETE", `/users/${user.signPubHex}`);
+  expect((await deletion()).status).toBe(503);
+  // Already the first step denies.
+  expect((await ask(user, "GET", at(room))).status).toBe(401);
+  expect((await deletion()).status).toBe(204);
+  const { json } = await ask(people.ana, "GET", at(room));
+  expect(json.rekey_pending).toBe(true);
 }, 20_000);

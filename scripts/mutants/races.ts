@@ -1,0 +1,138 @@
+/** Mutants of what keeps two requests that meet from leaving a wrong state: second looks, awaits, fences. */
+import type { Mutant } from "./mutant.ts";
+
+const races = "test/faults/room-races.test.ts";
+const notes = "test/plugins/store-kv/notes.test.ts";
+const maker = "src/plugins/room-streams/stream-maker.ts";
+const durables = "src/plugins/room-streams/durables.ts";
+const users = "src/plugins/users/rules.ts";
+const changes = "src/plugins/store-kv/room-changes.ts";
+
+export const raceMutants: readonly Mutant[] = [
+  {
+    name: "a stream that was made of a deleted room is removed",
+    file: maker,
+    search: "if (await this.#isDeleted(room.roomId)) {",
+    replace: "if (room.roomId === '') {",
+    held: [{ file: races, test: "whatever" }],
+  },
+  {
+    name: "the stream of a deleted room gives its subject up",
+    file: maker,
+    search: "if (mayFree && (await this.#free(room.subject))) return this.#create(room, false);",
+    replace: "",
+    held: [{ file: races, test: "another node made" }],
+  },
+  {
+    name: "a room is not created without its stream",
+    file: "src/plugins/rooms/create.ts",
+    search: "if ((await store.findRoomId(subject)) !== null) throw takenSubject(subject);",
+    replace: "if ((await store.findRoomId(subject)) !== null) return insert();",
+    held: [{ file: races, test: "was freed while it was created" }],
+  },
+  {
+    name: "a durable that was made looks at its stay again",
+    file: durables,
+    search: "return (await this.#reconcile(place, true)) ? durable : null;",
+    replace: "return durable;",
+    held: [{ file: races, test: "removed while it is made" }],
+  },
+  {
+    name: "a new durable begins anew",
+    file: durables,
+    search: "if (isNew) await this.#remove(place);",
+    replace: "",
+    held: [{ file: races, test: "added again" }],
+  },
+  {
+    name: "DELETE of a durable waits for its consumer",
+    file: "src/plugins/durables/index.ts",
+    search: "await streams.unbind(",
+    replace: "void streams.unbind(",
+    held: [{ file: races, test: "answers when its consumer is gone" }],
+  },
+  {
+    name: "members who were added are looked up again",
+    file: "src/plugins/rooms/members.ts",
+    search: "await newcomers.check(room.roomId, added);",
+    replace: "",
+    held: [{ file: races, test: "while an owner adds them" }],
+  },
+  {
+    name: "the creator of a room is looked up again",
+    file: "src/plugins/rooms/create.ts",
+    search: "await newcomers.check(room.roomId, [made.stay]);",
+    replace: "",
+    held: [{ file: races, test: "while they create a room" }],
+  },
+  {
+    name: "a new admin is looked up again",
+    file: users,
+    search: 'if ((await this.#store.getUser(signPub))?.status !== "active") await this.#quitRoster(signPub);',
+    replace: "",
+    held: [{ file: races, test: "who is revoked while they become one" }],
+  },
+  {
+    name: "a revoked admin is taken off the roster again",
+    file: users,
+    search: 'if (role === "admin") await this.#quitRoster(signPub);',
+    replace: "",
+    held: [{ file: races, test: "while they are being revoked" }],
+  },
+  {
+    name: "the durables of a revoked user go",
+    file: users,
+    search: "if (room.policy.persist) this.#streams?.settle(room);",
+    replace: "",
+    held: [{ file: races, test: "revoked or deleted user are gone" }],
+  },
+  {
+    name: "a user who is deleted leaves the rooms first",
+    file: users,
+    search: "await this.#takeAccess(user);\n    await this.#store.deleteUser(user.signPub);",
+    replace: "await this.#store.deleteUser(user.signPub);\n    await this.#leaveRooms(user.endpoint);",
+    held: [{ file: races, test: "asking again" }],
+  },
+  {
+    name: "sweeps settle rooms that somebody left",
+    file: "src/plugins/room-streams/sweep.ts",
+    search: "(isFirst || room.rekeyPending)",
+    replace: "isFirst",
+    held: [{ file: "test/faults/orphans.test.ts", test: "consumers of those who left" }],
+  },
+  {
+    name: "an add that lost its race takes its index entries back",
+    file: changes,
+    search: "if (isIndexed) await this.#dropEntries(roomId, [...open], version);",
+    replace: "",
+    held: [{ file: notes, test: "another change comes before" }],
+  },
+  {
+    name: "only new stays are indexed",
+    file: changes,
+    search: "await sideBySide(added, async (stay) => {",
+    replace: "await sideBySide(change.stays, async (stay) => {",
+    held: [{ file: notes, test: "accepted since it was read" }],
+  },
+  {
+    name: "no stay of a deleted room changes, KV",
+    file: changes,
+    search: "if (entry.room.deletedAt !== null) return null;\n      const stay",
+    replace: "const stay",
+    held: [{ file: "test/conformance/run.test.ts", test: "tombstone" }],
+  },
+  {
+    name: "no stay of a deleted room changes, SQLite",
+    file: "src/plugins/store-sqlite/rooms.ts",
+    search: "rooms.room_id = stays.room_id AND deleted_at IS NULL)",
+    replace: "rooms.room_id = stays.room_id)",
+    held: [{ file: "test/conformance/run.test.ts", test: "tombstone" }],
+  },
+  {
+    name: "a member who leaves is no longer counted as unaccepted",
+    file: changes,
+    search: "if (before !== null && isUnaccepted(before) && !isUnaccepted(changed))",
+    replace: "if (isAcceptance(before, changed))",
+    held: [{ file: notes, test: "does not count as unaccepted" }],
+  },
+];
