@@ -5,6 +5,7 @@
 import type { NatsConnection } from "nats";
 import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
 import { Invites } from "../../../src/contracts/invites.ts";
+import { InviteStore } from "../../../src/contracts/store.ts";
 import type { JetStream } from "../../../src/plugins/room-streams/jetstream.ts";
 import { type InProcess, insertUser, serviceOf } from "../in-process.ts";
 import {
@@ -132,6 +133,8 @@ export class Scene implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // A bus has at most 1,000 pending invites, and races more scenes than that.
+    await serviceOf(this.stage.nodes[0], InviteStore).deleteInvite(this.invite.id);
     await Promise.all(this.#connections.map((connection) => connection.close().catch(() => undefined)));
   }
 }
