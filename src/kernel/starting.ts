@@ -36,6 +36,7 @@ export class Starting implements AsyncDisposable {
   #loggedAt = this.#begun;
   #logged = "";
   #server: Server | undefined;
+  #isOver = false;
 
   constructor(options: StartingOptions) {
     this.#options = options;
@@ -45,6 +46,8 @@ export class Starting implements AsyncDisposable {
 
   /** Takes up what a plugin says of its setup. Safe to show. */
   note(plugin: string, detail = "starting"): void {
+    // A plugin that starts something again later reports that by its health.
+    if (this.#isOver) return;
     this.#plugin = plugin;
     this.#detail = detail;
     const now = performance.now();
@@ -56,6 +59,7 @@ export class Starting implements AsyncDisposable {
 
   /** Gives the address up. Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true;
     clearTimeout(this.#timer);
     const server = this.#server;
     this.#server = undefined;

@@ -1,0 +1,45 @@
+/** What is logged of the health: one line at each change of state. */
+import { expect, test } from "bun:test";
+import { HealthWatch } from "../../src/contracts/health-watch.ts";
+import type { ReadinessReport } from "../../src/wire/api.ts";
+
+function watched() {
+  const lines: string[] = [];
+  let looks = 0;
+  let detail: string | null = null;
+  const line = (text: string) => void lines.push(text);
+  const look = async (): Promise<ReadinessReport> => {
+    looks += 1;
+    const store = detail === null ? { ok: true } : { ok: false, detail };
+    return { ready: detail === null, plugins: { store, other: { ok: true } } };
+  };
+  const watch = new HealthWatch(look, { debug: line, info: line, warn: line, error: line });
+  const lookAt = async (next: string | null) => {
+    detail = next;
+    await watch.look();
+  };
+  return { watch, lines, lookAt, looks: () => looks };
+}
+
+test("one line when a plugin stops working, one for another cause, and one when it works again", async () => {
+  const { lines, lookAt } = watched();
+  await lookAt(null);
+  for (const detail of ["3 of 10 restored", "4 of 10 restored", "full", "full", null, null, "full"])
+    await lookAt(detail);
+  const full = "not ready: store: full";
+  expect(lines).toEqual(["not ready: store: 3 of 10 restored", full, "works again: store", full]);
+});
+
+test("before the bus was ready once, nothing is logged", async () => {
+  const { lines, lookAt } = watched();
+  await lookAt("starting");
+  expect(lines).toEqual([]);
+});
+
+test("those who ask at the same time share one look", async () => {
+  const { watch, looks } = watched();
+  await Promise.all([watch.look(), watch.look(), watch.look()]);
+  expect(looks()).toBe(1);
+  await watch.look();
+  expect(looks()).toBe(2);
+});
