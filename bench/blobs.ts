@@ -1,6 +1,6 @@
 /** Blobs up and down beside a bare server that writes a body to a file: speed, and memory of eight at once. */
 import { randomBytes } from "node:crypto";
-import type { Identity } from "../src/client/identity.ts";
+import type { Identity } from "../src/client/crypto/identity.ts";
 import type { Server } from "../test/support/executable.ts";
 import { growth } from "../test/support/flood.ts";
 import { send, signedHeaders } from "../test/support/peer.ts";

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { generateIdentity, type Identity, identityText } from "../src/client/identity.ts";
+import { generateIdentity, type Identity, identityText } from "../src/client/crypto/identity.ts";
 import { type Bus, connect, type Room } from "../src/client/index.ts";
 import { type Server, unibus } from "../test/support/executable.ts";
 import { call, freshSubject } from "../test/support/peer.ts";

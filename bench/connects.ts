@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { connect, type NatsConnection, type nkeyAuthenticator } from "nats";
 import { natsServer } from "../scripts/nats-server.ts";
-import type { Identity } from "../src/client/identity.ts";
+import type { Identity } from "../src/client/crypto/identity.ts";
 import { Folder, Server, until } from "../test/support/executable.ts";
 import { dial, rawSign } from "../test/support/peer.ts";
 import { makeUsers, unlimited } from "./support/bus.ts";

@@ -1,7 +1,7 @@
 /** GET history over signed HTTP, beside the same read without unibus. */
 import { randomBytes } from "node:crypto";
 import { createInbox, type NatsConnection } from "nats";
-import type { Identity } from "../src/client/identity.ts";
+import type { Identity } from "../src/client/crypto/identity.ts";
 import { streamName } from "../src/wire/names.ts";
 import type { Server } from "../test/support/executable.ts";
 import { createRoom, dial, freshSubject, policy, signedHeaders } from "../test/support/peer.ts";

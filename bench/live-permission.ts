@@ -1,7 +1,7 @@
 /** How soon an added member has the room on its running connection, and what is lost while memberships change. */
 import type { NatsConnection } from "nats";
-import type { Identity } from "../src/client/identity.ts";
-import type { Live } from "../src/client/live.ts";
+import type { Identity } from "../src/client/crypto/identity.ts";
+import type { ConnectionManager } from "../src/client/transport/connection-manager.ts";
 import { Server, until } from "../test/support/executable.ts";
 import { addMembers, createRoom, dial, kick, type OwnRoom, policy } from "../test/support/peer.ts";
 import { makeUsers, unlimited } from "./support/bus.ts";
@@ -44,7 +44,13 @@ async function firstMessage(server: Server, owner: Identity, users: readonly Ide
 }
 
 /** Memberships of the reader change, then of others. */
-async function change(server: Server, owner: Identity, reader: Identity, other: Identity, live: Live): Promise<void> {
+async function change(
+  server: Server,
+  owner: Identity,
+  reader: Identity,
+  other: Identity,
+  live: ConnectionManager,
+): Promise<void> {
   for (let index = 0; index < changes.own; index++) {
     const side: OwnRoom = await createRoom(server, owner, policy());
     await addMembers(server, side, reader);

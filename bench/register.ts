@@ -1,6 +1,6 @@
 /** Registration: the rules over SQLite, one signature check and two durable steps, and the same over HTTP. */
 import { randomBytes } from "node:crypto";
-import { generateIdentity, type Identity } from "../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../src/client/crypto/identity.ts";
 import { Notices } from "../src/contracts/notices.ts";
 import type { InviteRecord, InviteStore } from "../src/contracts/store.ts";
 import { InviteRules } from "../src/plugins/invites/rules.ts";

@@ -1,6 +1,6 @@
 /** The two durable steps of a registration and its signature check, beside bare commits. */
 import { Database } from "bun:sqlite";
-import { generateIdentity, type Identity } from "../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../src/client/crypto/identity.ts";
 import { checkKexKey } from "../src/contracts/signature.ts";
 import type { InviteRecord } from "../src/contracts/store.ts";
 import { openSqliteStore } from "../src/plugins/store-sqlite/store.ts";

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { connect, nkeyAuthenticator } from "nats";
 import { ulid } from "ulid";
-import { type Identity, parseIdentity } from "../src/client/identity.ts";
+import { type Identity, parseIdentity } from "../src/client/crypto/identity.ts";
 import { sha256Hex, toBase64 } from "../src/wire/encoding.ts";
 import { requestText, signatureHeaders } from "../src/wire/sign.ts";
 import { type MemberLine, statementText, zeroHash } from "../src/wire/statement.ts";

@@ -1,4 +1,4 @@
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { type Folder, Server } from "../../test/support/executable.ts";
 import { addUser, createRoom, type OwnRoom, policy, postUser } from "../../test/support/peer.ts";
 import { each } from "./measure.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import type { Identity } from "../../src/client/identity.ts";
-import type { LiveMessage } from "../../src/client/line.ts";
-import { Live } from "../../src/client/live.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
+import type { LiveMessage } from "../../src/client/transport/connection.ts";
+import { ConnectionManager } from "../../src/client/transport/connection-manager.ts";
 import type { Server } from "../../test/support/executable.ts";
 import { call } from "../../test/support/peer.ts";
 
@@ -9,9 +9,13 @@ import { call } from "../../test/support/peer.ts";
 export const unlimitedLogins: readonly string[] = ["--set", "auth-callout.logins_per_second=1000000"];
 
 /** A connection that keeps itself in line with its peer's rooms. */
-export function livePeer(server: Server, identity: Identity, onMessage: (message: LiveMessage) => void): Promise<Live> {
+export function livePeer(
+  server: Server,
+  identity: Identity,
+  onMessage: (message: LiveMessage) => void,
+): Promise<ConnectionManager> {
   let subjects: string[] = [];
-  return Live.connect({
+  return ConnectionManager.connect({
     identity,
     servers: [server.ready.nats],
     readGrant: async () => {

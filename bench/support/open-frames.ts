@@ -1,9 +1,9 @@
 /** Opens a room's history again and again, in Bun or Node, and prints how many frames a second, with the raw limit. */
 import { createPublicKey, verify } from "node:crypto";
 import sodium from "libsodium-wrappers";
-import { openFrames, sealFrame } from "../../src/client/frames.ts";
-import { generateIdentity } from "../../src/client/identity.ts";
-import { newRoomKey } from "../../src/client/keys.ts";
+import { openFrames, sealFrame } from "../../src/client/crypto/frames.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
+import { newRoomKey } from "../../src/client/crypto/keys.ts";
 import { bytesOf, fromBase64, toBase64Url } from "../../src/wire/encoding.ts";
 import { decodeFrame, type Frame, frameAad, frameSigningText, isDropped } from "../../src/wire/frame.ts";
 import { newUlid } from "../../src/wire/ulid.ts";

@@ -1,5 +1,5 @@
 /** A process that makes identities first and redeems invites with them then, over raw sockets. */
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import type { LoadResult } from "./load.ts";
 import { quantile } from "./measure.ts";
 

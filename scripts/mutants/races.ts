@@ -6,7 +6,7 @@ const notes = "test/plugins/store-kv/notes.test.ts";
 const maker = "src/plugins/room-streams/stream-maker.ts";
 const durables = "src/plugins/room-streams/durables.ts";
 const users = "src/plugins/users/rules.ts";
-const changes = "src/plugins/store-kv/room-changes.ts";
+const changes = "src/plugins/store-kv/rooms/room-changes.ts";
 
 export const raceMutants: readonly Mutant[] = [
   {

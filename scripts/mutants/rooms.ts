@@ -50,7 +50,7 @@ export const roomMutants: readonly Mutant[] = [
   },
   {
     name: "rooms.per_user, KV",
-    file: "src/plugins/store-kv/room-index.ts",
+    file: "src/plugins/store-kv/rooms/room-index.ts",
     search: "isFull = Object.keys(others).length >= max;",
     replace: "isFull = Object.keys(others).length < 0;",
     held: [{ file: races, test: "rooms of one user" }],
@@ -64,7 +64,7 @@ export const roomMutants: readonly Mutant[] = [
   },
   {
     name: "owners of one room",
-    file: "src/plugins/rooms/life.ts",
+    file: "src/plugins/rooms/membership.ts",
     search: 'if (body.role === "owner" && owners.length >= ownersMax) {',
     replace: 'if (body.role === "owner" && owners.length < 0) {',
     held: [{ file: "test/e2e/room-life.test.ts", test: "hundred at most" }],
@@ -78,7 +78,7 @@ export const roomMutants: readonly Mutant[] = [
   },
   {
     name: "unaccepted memberships of one adder, KV",
-    file: "src/plugins/store-kv/room-index.ts",
+    file: "src/plugins/store-kv/rooms/room-index.ts",
     search: "|| isOverUnaccepted(counts, limits)",
     replace: "",
     held: [{ file: "test/conformance/run.test.ts", test: "as many are taken as the limit allows" }],
@@ -226,7 +226,7 @@ export const roomMutants: readonly Mutant[] = [
   },
   {
     name: "contested chains of one room, KV",
-    file: "src/plugins/store-kv/way-back.ts",
+    file: "src/plugins/store-kv/rooms/way-back.ts",
     search: "if (isKnown || contest.chains.length >= contestedMax) return null;",
     replace: "if (isKnown) return null;",
     held: [{ file: "test/conformance/run.test.ts", test: "first contested chains" }],

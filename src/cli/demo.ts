@@ -5,7 +5,7 @@
  * a smoke test.
  */
 import { Command } from "commander";
-import { openFrame } from "../client/frames.ts";
+import { openFrame } from "../client/crypto/frames.ts";
 import type { Bus, Room } from "../client/index.ts";
 import { fromBase64 } from "../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";

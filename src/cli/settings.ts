@@ -11,7 +11,7 @@ import manifestDefault from "../../plugins.json";
 import { extended, type Manifest, type Overrides, parseManifest } from "../kernel/manifest.ts";
 import { rowsInForce } from "../kernel/plan.ts";
 import { UnibusError } from "../wire/errors.ts";
-import { dataDirDefault } from "./data-dir.ts";
+import { dataDirDefault } from "./server/data-dir.ts";
 
 type Flag = readonly [name: string, on: boolean];
 type Setting = readonly [plugin: string, key: string, value: unknown];

@@ -1,9 +1,9 @@
 /** The events that a bus emits besides messages. */
 import type { UnibusError } from "../wire/errors.ts";
 import type { DropReason } from "../wire/frame.ts";
-import type { Invitation } from "./acceptances.ts";
+import type { Invitation } from "./rooms/acceptances.ts";
+import type { Lost } from "./rooms/room-subscription.ts";
 import type { BusStatus } from "./status.ts";
-import type { Lost } from "./tail.ts";
 
 /** Events of a bus, by name, with the type of their detail. */
 export type BusEvents = {

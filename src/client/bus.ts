@@ -9,35 +9,35 @@ import { hasCode, UnibusError } from "../wire/errors.ts";
 import { looksLikeRoomLink } from "../wire/fingerprint.ts";
 import { deliverRoot, isUlid } from "../wire/names.ts";
 import type { Policy } from "../wire/statement.ts";
-import { Acceptances } from "./acceptances.ts";
-import { copyKey, endsRoom, isHarmless } from "./arrivals.ts";
 import type { BusEvents } from "./bus-events.ts";
 import { type ConnectOptions, sendLimitsDefault } from "./connect-options.ts";
-import { ControlPlane } from "./control.ts";
-import { Deliveries, type DeliveryTaker } from "./deliveries.ts";
-import { Directory } from "./directory.ts";
+import type { Identity } from "./crypto/identity.ts";
+import { VerifiedKeys } from "./crypto/verified-keys.ts";
 import { Events, type Unlisten } from "./events.ts";
-import { Hints } from "./hints.ts";
-import type { Identity } from "./identity.ts";
-import { keyLifetimeDefault } from "./key-age.ts";
-import type { LiveMessage } from "./line.ts";
-import { Live } from "./live.ts";
-import { type modes, policyOf } from "./modes.ts";
-import type { Notice } from "./notice.ts";
-import { Outage } from "./outage.ts";
-import { type OwnerConflict, ownerConflictError, ownerConflicts } from "./owner-check.ts";
-import { Publisher } from "./publisher.ts";
-import { Recovery } from "./recovery.ts";
-import { Replies } from "./replies.ts";
-import { Room } from "./room.ts";
-import { createRoom, RoomChanges } from "./room-changes.ts";
-import { RoomKeys } from "./room-keys.ts";
-import { findRoom, type RoomEntry, roomLinkOf, roomPages } from "./room-list.ts";
-import { Settlements } from "./settlements.ts";
+import { Acceptances } from "./rooms/acceptances.ts";
+import { type modes, policyOf } from "./rooms/modes.ts";
+import { Publisher } from "./rooms/publisher.ts";
+import { Room } from "./rooms/room.ts";
+import { createRoom, RoomChanges } from "./rooms/room-changes.ts";
+import { findRoom, type RoomEntry, roomLinkOf, roomPages } from "./rooms/room-list.ts";
+import { Settlements } from "./rooms/settlements.ts";
 import type { BusStatus } from "./status.ts";
-import { RoomTrust, type TrustParts } from "./trust.ts";
-import { Vouched } from "./vouched.ts";
-import { waitFor } from "./wait.ts";
+import { copyKey, endsRoom, isHarmless } from "./transport/arrivals.ts";
+import type { LiveMessage } from "./transport/connection.ts";
+import { ConnectionManager } from "./transport/connection-manager.ts";
+import { ControlPlane } from "./transport/control.ts";
+import { Deliveries, type DeliveryTaker } from "./transport/deliveries.ts";
+import { Hints } from "./transport/hints.ts";
+import { Inboxes } from "./transport/inboxes.ts";
+import type { Notice } from "./transport/notice.ts";
+import { Outage } from "./transport/outage.ts";
+import { waitFor } from "./transport/wait.ts";
+import { Directory } from "./trust/directory.ts";
+import { keyLifetimeDefault } from "./trust/key-age.ts";
+import { type OwnerConflict, ownerConflictError, ownerConflicts } from "./trust/owner-check.ts";
+import { Recovery } from "./trust/recovery.ts";
+import { RoomKeys } from "./trust/room-keys.ts";
+import { RoomTrust, type RoomTrustDeps } from "./trust/room-trust.ts";
 
 /** How many rooms are read at once after an outage. */
 const refreshBatch = 8;
@@ -50,13 +50,13 @@ export class Bus implements AsyncDisposable {
   readonly recovery: Recovery;
   readonly #events = new Events<BusEvents>((error) => this.#trouble(error));
   readonly #hints = new Hints((roomId, hasLeft) => this.#readHinted(roomId, hasLeft));
-  readonly #replies: Replies;
+  readonly #replies: Inboxes;
   readonly #rooms = new Map<string, Promise<Room>>();
   readonly #bySubject = new Map<string, Room>();
   readonly #deliveries = new Deliveries();
   readonly #closing = new AbortController();
   readonly #settles: boolean;
-  readonly #trustParts: TrustParts;
+  readonly #trustParts: RoomTrustDeps;
   readonly #acceptances: Acceptances;
   readonly #settlements = new Settlements({
     open: (roomId) => this.#opened(roomId),
@@ -64,7 +64,7 @@ export class Bus implements AsyncDisposable {
     onTrouble: (error) => this.#trouble(error),
   });
   readonly #outage = new Outage((status) => this.#events.tell("status", status));
-  #data: Promise<{ readonly live: Live; readonly publisher: Publisher }> | null = null;
+  #data: Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }> | null = null;
 
   private constructor(
     private readonly options: ConnectOptions,
@@ -77,7 +77,7 @@ export class Bus implements AsyncDisposable {
     this.#settles = options.settles !== false;
     control.onAnswer = () => this.#outage.answered();
     control.clock.onMoved = (error) => this.#events.tell("suspicious", { roomId: null, what: "clock_moved", error });
-    const vouched = new Vouched();
+    const vouched = new VerifiedKeys();
     const { state } = options;
     this.#trustParts = {
       control,
@@ -92,7 +92,7 @@ export class Bus implements AsyncDisposable {
     };
     this.directory = new Directory(control, state, vouched);
     this.recovery = new Recovery(this.#trustParts);
-    this.#replies = new Replies(options.identity.endpoint, () => this.#data?.then(({ live }) => live.followNow()));
+    this.#replies = new Inboxes(options.identity.endpoint, () => this.#data?.then(({ live }) => live.followNow()));
     this.#acceptances = new Acceptances({
       control,
       acceptFrom: new Set(options.acceptFrom),
@@ -265,7 +265,7 @@ export class Bus implements AsyncDisposable {
     await (await this.#dataPlane()).live.follow();
   }
 
-  #dataPlane(): Promise<{ readonly live: Live; readonly publisher: Publisher }> {
+  #dataPlane(): Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }> {
     this.#closing.signal.throwIfAborted();
     if (this.#data !== null) return this.#data;
     const connecting = this.#connectData();
@@ -276,7 +276,7 @@ export class Bus implements AsyncDisposable {
     return connecting;
   }
 
-  async #connectData(): Promise<{ readonly live: Live; readonly publisher: Publisher }> {
+  async #connectData(): Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }> {
     const { identity, tls } = this.options;
     let publisher: Publisher | null = null;
     const servers = dataUrls(this.info);
@@ -284,7 +284,7 @@ export class Bus implements AsyncDisposable {
       throw new UnibusError("unavailable", "the server offers no data plane address with TLS (ask its operator)");
     }
     const { detour } = this.control;
-    const live = await Live.connect({
+    const live = await ConnectionManager.connect({
       identity,
       tls,
       nameOf: detour === undefined ? undefined : (url) => detour.nameOf(url),

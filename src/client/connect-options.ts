@@ -1,7 +1,7 @@
-import type { OwnClock } from "./clock.ts";
-import type { Identity } from "./identity.ts";
-import type { KeyLifetime } from "./key-age.ts";
-import type { ClientState } from "./state.ts";
+import type { Identity } from "./crypto/identity.ts";
+import type { OwnClock } from "./transport/clock.ts";
+import type { KeyLifetime } from "./trust/key-age.ts";
+import type { ClientState } from "./trust/state.ts";
 
 /** Default limits of messages that wait to be sent. */
 export const sendLimitsDefault = { messagesMax: 10_000, bytesMax: 64 * 1_048_576 } as const;

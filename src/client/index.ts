@@ -3,7 +3,7 @@ import { openState } from "#state";
 import { Bus } from "./bus.ts";
 import type { ConnectOptions } from "./connect-options.ts";
 import { checkOptions, connectChecks, connectHints } from "./option-checks.ts";
-import { MemoryState } from "./state.ts";
+import { MemoryState } from "./trust/state.ts";
 
 export { type ErrorCode, isUnibusError, UnibusError } from "../wire/errors.ts";
 export {
@@ -15,31 +15,31 @@ export {
 } from "../wire/fingerprint.ts";
 export type { BlobRef, DropReason } from "../wire/frame.ts";
 export type { Policy, RoomRole } from "../wire/statement.ts";
-export type { Invitation } from "./acceptances.ts";
 export { Bus } from "./bus.ts";
 export type { BusEvents } from "./bus-events.ts";
 export type { ConnectOptions } from "./connect-options.ts";
-export type { DirectoryPage, Found, PageOptions, Peer } from "./directory.ts";
-export type { Durable, DurableOptions } from "./durable.ts";
-export { generateIdentity, Identity, identityText, parseIdentity } from "./identity.ts";
+export { generateIdentity, Identity, identityText, parseIdentity } from "./crypto/identity.ts";
+export { identityFromWords, newWords } from "./crypto/wallet.ts";
 export { type JoinLink, parseJoinLink } from "./join-link.ts";
-export type { KeyLifetime } from "./key-age.ts";
-export type { AddOptions } from "./membership.ts";
-export { Message, type MessageKind } from "./message.ts";
-export { modes } from "./modes.ts";
-export type { OlderChain, Readmitted } from "./older-chain.ts";
-export type { OwnerConflict } from "./owner-check.ts";
-export type { SendOptions } from "./publisher.ts";
 export { register } from "./register.ts";
-export type { RoomRepair } from "./repair.ts";
-export type { Room, RoomStats } from "./room.ts";
-export type { StoredBlob } from "./room-blobs.ts";
-export type { RoomEntry } from "./room-list.ts";
-export type { HistoryPage, Messages, ReadOptions } from "./room-reader.ts";
-export type { SayOptions, Sent } from "./saying.ts";
-export { type ClientState, MemoryState, type StatePlace } from "./state.ts";
+export type { Invitation } from "./rooms/acceptances.ts";
+export type { Durable, DurableOptions } from "./rooms/durable.ts";
+export type { AddOptions } from "./rooms/membership.ts";
+export { Message, type MessageKind } from "./rooms/message.ts";
+export { modes } from "./rooms/modes.ts";
+export type { SendOptions } from "./rooms/publisher.ts";
+export type { Room, RoomStats } from "./rooms/room.ts";
+export type { StoredBlob } from "./rooms/room-blobs.ts";
+export type { RoomEntry } from "./rooms/room-list.ts";
+export type { HistoryPage, Messages, ReadOptions } from "./rooms/room-reader.ts";
+export type { SayOptions, Sent } from "./rooms/saying.ts";
 export type { BusStatus, Reconnecting } from "./status.ts";
-export { identityFromWords, newWords } from "./wallet.ts";
+export type { DirectoryPage, Found, PageOptions, Peer } from "./trust/directory.ts";
+export type { KeyLifetime } from "./trust/key-age.ts";
+export type { OlderChain, Readmitted } from "./trust/older-chain.ts";
+export type { OwnerConflict } from "./trust/owner-check.ts";
+export type { RoomRepair } from "./trust/repair.ts";
+export { type ClientState, MemoryState, type StatePlace } from "./trust/state.ts";
 
 /** The options of `connect`: one or more addresses, an identity, and where to keep the client's state. */
 export type ClientOptions = Omit<ConnectOptions, "urls" | "state" | "ownClock"> & {

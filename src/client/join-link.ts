@@ -7,7 +7,7 @@
  */
 import { baseUrl } from "../wire/address.ts";
 import { UnibusError } from "../wire/errors.ts";
-import { isCleartext } from "./http.ts";
+import { isCleartext } from "./transport/http.ts";
 
 /** A parsed join link. */
 export interface JoinLink {

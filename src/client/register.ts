@@ -1,13 +1,13 @@
 import { Registered, registerBytesMax } from "../wire/api.ts";
 import { bytesOf } from "../wire/encoding.ts";
 import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
-import { ControlPlane } from "./control.ts";
-import { Detour } from "./detour.ts";
-import { unreached } from "./fetch-fault.ts";
-import { exchange } from "./http.ts";
-import type { Identity } from "./identity.ts";
+import type { Identity } from "./crypto/identity.ts";
 import type { JoinLink } from "./join-link.ts";
-import { contentOf } from "./reply.ts";
+import { ControlPlane } from "./transport/control.ts";
+import { Detour } from "./transport/detour.ts";
+import { unreached } from "./transport/fetch-fault.ts";
+import { exchange } from "./transport/http.ts";
+import { contentOf } from "./transport/http-reply.ts";
 
 /** Timeout to redeem an invite, in milliseconds. */
 const registerTimeoutMs = 30_000;

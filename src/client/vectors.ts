@@ -39,9 +39,9 @@ import {
   statementText,
   zeroHash,
 } from "../wire/statement.ts";
-import { type Identity, identityFromSeeds } from "./identity.ts";
-import { type Draft, encrypt, sealBlobUnder, sealFrameUnder } from "./sealing.ts";
-import { identityFromWords } from "./wallet.ts";
+import { type Identity, identityFromSeeds } from "./crypto/identity.ts";
+import { type Draft, encrypt, sealBlobUnder, sealFrameUnder } from "./crypto/sealing.ts";
+import { identityFromWords } from "./crypto/wallet.ts";
 
 /** Inputs and outputs of one example, as hex, base64 or text, in the encoding that the protocol uses. */
 export type Vector = Readonly<Record<string, string | number>>;

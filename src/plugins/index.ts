@@ -20,10 +20,10 @@ export const builtins = {
 
 /** What stands in, for a command on the host, for plugins that only the server itself may run. */
 export const attached = {
-  "nats-embedded": () => import("./nats-embedded/attached.ts"),
+  "nats-embedded": () => import("./nats-embedded/attach.ts"),
 } as const;
 
 /** What stands in where a command names the nats-server that it means by its address. */
 export const dialled = {
-  "nats-embedded": () => import("./nats-embedded/dialled.ts"),
+  "nats-embedded": () => import("./nats-embedded/remote.ts"),
 } as const;

@@ -1,7 +1,7 @@
 /** Clients behind one proxy that would share one bucket, and lock each other out. Source: spec 5, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { request as ask, createServer, type Server as Listener } from "node:http";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { Server } from "../support/executable.ts";
 import { call, send, signedHeaders } from "../support/peer.ts";
 

@@ -1,6 +1,6 @@
 /** What the modes for development relax: neither admin routes nor the data plane. Source: spec 5. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
 import { Folder, Server, unibus } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";

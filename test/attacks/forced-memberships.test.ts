@@ -3,7 +3,7 @@
  * takes, and add and remove them in a loop, so that they connect again all the time. Source: spec 9, 13.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import {

@@ -1,6 +1,6 @@
 /** A notice that unibus did not send: a trick that makes one causes a bounded re-read. Source: spec 9, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { Live } from "../../src/client/live.ts";
+import { ConnectionManager } from "../../src/client/transport/connection-manager.ts";
 import { noticeSubject } from "../../src/wire/names.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf, inside } from "../support/inside.ts";
@@ -32,7 +32,7 @@ test("answers that a member has sent onto notice subjects cause no read and no l
   const room = await addMembers(server, await createRoom(server, people.ana, policy("persist")), people.eve);
   let reads = 0;
   const notices: string[] = [];
-  const live = await Live.connect({
+  const live = await ConnectionManager.connect({
     identity: people.ana,
     servers: [server.ready.nats],
     readGrant: async () => String(++reads),

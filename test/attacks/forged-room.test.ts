@@ -3,7 +3,7 @@
  * comes by another way tells it from the real one: a room link, the words, a pinned owner. Source: spec 3, 13.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import {
   Bus,
   type BusEvents,
@@ -12,7 +12,7 @@ import {
   MemoryState,
   type Room,
 } from "../../src/client/index.ts";
-import { openState } from "../../src/client/state-node.ts";
+import { openState } from "../../src/client/trust/state-node.ts";
 import { Folder, Server, until } from "../support/executable.ts";
 import { showForgedRoom } from "../support/forged-room.ts";
 import { HostileServer } from "../support/hostile-server.ts";

@@ -3,7 +3,7 @@
  * What no member said there is dropped and counted; what it leaves out nobody can know. Source: spec 4, 8, 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { type Message, modes } from "../../src/client/index.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileScene, rewritten } from "../support/hostile-scene.ts";

@@ -3,7 +3,7 @@
  * not canonical, of strangers, of one who was kicked, of epochs that are over or are not. Source: spec 4, 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { frameBytesMax } from "../../src/wire/frame.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { natsText } from "../../src/wire/sign.ts";
 import { Server } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";

@@ -3,8 +3,8 @@
  * likes: each is refused or reported, and nothing of it reaches the application. Source: spec 8, 9, 13.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
+import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
 import { streamName } from "../../src/wire/names.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";

@@ -3,7 +3,7 @@
  * client signs the text of kind `nats` for the host that it dialled, and nothing else. Source: spec 2, 9, 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { connect, isUnibusError } from "../../src/client/index.ts";
 import { verifySignature } from "../../src/contracts/signature.ts";
 import { natsText, requestText } from "../../src/wire/sign.ts";

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { connect, type Message, type Policy } from "../../src/client/index.ts";
 import { CliPeer, type Running } from "../support/cli-peer.ts";
 import { type Server, until } from "../support/executable.ts";

@@ -1,7 +1,7 @@
 /** One invite, many hands at the same moment, on connections of their own. Source: spec 7, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect } from "node:net";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { firstAdmin, handles, invite, register } from "../support/accounts.ts";
 import { Server } from "../support/executable.ts";
 import { call } from "../support/peer.ts";

@@ -3,7 +3,7 @@
  * what is sealed to the others. It reads nothing that was said after; the members read all. Source: spec 3, 13.
  */
 import { expect, test } from "bun:test";
-import { openBlob, openFrame } from "../../src/client/frames.ts";
+import { openBlob, openFrame } from "../../src/client/crypto/frames.ts";
 import { connect } from "../../src/client/index.ts";
 import { fromBase64 } from "../../src/wire/encoding.ts";
 import { decodeFrame, isDropped } from "../../src/wire/frame.ts";

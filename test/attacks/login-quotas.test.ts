@@ -3,7 +3,7 @@
  * not locked out, and nobody is told that they may not log in because they came too fast. Source: spec 9.
  */
 import { expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Rooms } from "../../src/contracts/rooms.ts";
 import { UserStore } from "../../src/contracts/store.ts";
 import { UnibusError } from "../../src/wire/errors.ts";

@@ -5,9 +5,9 @@
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { type Identity, identityText } from "../../src/client/identity.ts";
+import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
 import { Bus, type ClientState, MemoryState } from "../../src/client/index.ts";
-import { openState } from "../../src/client/state-node.ts";
+import { openState } from "../../src/client/trust/state-node.ts";
 import type { Restore } from "../../src/wire/api.ts";
 import { Folder, Server, unibus } from "../support/executable.ts";
 import { HostileServer, withJson } from "../support/hostile-server.ts";

@@ -1,6 +1,6 @@
 /** Making a room, or a change of one, in another's name. Source: spec 3, 6, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { nextState, type RoomState } from "../../src/wire/statement.ts";
 import { Server } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";

@@ -1,6 +1,6 @@
 /** A member who reads without end: the others are served, the reader is slowed, and can be put out. Source: spec 9. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import { addMembers, call, createRoom, type OwnRoom, policy, postUser, signedHeaders } from "../support/peer.ts";

@@ -1,7 +1,7 @@
 /** Somebody who guesses invite tokens, or signatures: the bucket for that is much smaller. Source: spec 5, 13. */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
 import { firstAdmin, invite, register } from "../support/accounts.ts";
 import { Server } from "../support/executable.ts";

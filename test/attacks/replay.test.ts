@@ -1,6 +1,6 @@
 /** A signed request sent again: at once, changed, over kill -9, to another bus. Source: spec 5, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
 import { Folder, Server, unibus, until } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";

@@ -1,7 +1,7 @@
 /** Attacks on the way back: whoever restores a room may give back what its owners signed, and nothing else. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { RoomStore } from "../../src/contracts/store.ts";
 import { WayBackStore } from "../../src/contracts/way-back.ts";
 import { type Restore, restoreBytesMax } from "../../src/wire/api.ts";

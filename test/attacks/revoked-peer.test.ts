@@ -1,6 +1,6 @@
 /** A peer whose access was taken away, by an admin or by a command on the host. Source: spec 7, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { Server, unibus, until } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import { addMembers, call, createRoom, dial, history, policy, postUser } from "../support/peer.ts";

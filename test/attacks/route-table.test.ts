@@ -1,6 +1,6 @@
 /** Every route for every kind of caller. A route that the table does not name fails the test. Source: spec 5, 6. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
 import { Server } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";

@@ -1,7 +1,7 @@
 /** One owner who signs without end: rows and statements are limited, and removals still work. Source: spec 9, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { rowBytes } from "../../src/contracts/rows.ts";
 import { RoomStore, UserStore } from "../../src/contracts/store.ts";
 import { bootInProcess, type InProcess } from "../support/in-process.ts";

@@ -1,6 +1,6 @@
 /** A member reads another's sealed key, and a stranger a room that it is not in. Source: spec 6, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
 import { Server } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";

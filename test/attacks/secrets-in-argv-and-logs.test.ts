@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { Server } from "../support/executable.ts";
 import { castOf, secretsOf } from "../support/inside.ts";
 import { call, createRoom, dial, history, policy } from "../support/peer.ts";

@@ -1,7 +1,7 @@
 /** SQL, paths, stacks and internal names in the bodies of errors. Source: spec 5, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { statusOf } from "../../src/wire/errors.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
 import { Server, until } from "../support/executable.ts";

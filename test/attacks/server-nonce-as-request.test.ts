@@ -1,6 +1,6 @@
 /** A server that makes a client sign its nonce, which may be the text of a request. Source: spec 2, 13. */
 import { describe, expect, test } from "bun:test";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { verifySignature } from "../../src/contracts/signature.ts";
 import { frameText, keysText, natsText, requestText } from "../../src/wire/sign.ts";
 

@@ -4,10 +4,10 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
-import type { Identity } from "../../src/client/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
-import { type ClientState, MemoryState } from "../../src/client/state.ts";
-import { openState } from "../../src/client/state-node.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
+import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
+import { type ClientState, MemoryState } from "../../src/client/trust/state.ts";
+import { openState } from "../../src/client/trust/state-node.ts";
 import type * as api from "../../src/wire/api.ts";
 import { keyCheck, memberLinesText, nextState, type RoomState, zeroHash } from "../../src/wire/statement.ts";
 import { newUlid } from "../../src/wire/ulid.ts";

@@ -1,6 +1,6 @@
 /** Keys of small order, off the curve, or written in a way that is not canonical. Source: spec 2, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { keysText } from "../../src/wire/sign.ts";
 import { Server, unibus } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";

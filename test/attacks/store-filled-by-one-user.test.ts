@@ -1,7 +1,7 @@
 /** One user fills the store: nothing grows any more, and the user can still be removed. Source: spec 9, 13. */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Server, until } from "../support/executable.ts";
 import { castOf, inside, jetStream } from "../support/inside.ts";
 import {

@@ -1,6 +1,6 @@
 /** Hundreds of senders whose bodies never end: strangers' are not held, users' are bounded. Source: spec 5, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { Server, until } from "../support/executable.ts";
 import { bytesEach, flood, growth, type Poured, signatureLines } from "../support/flood.ts";
 import { type Cast, castOf } from "../support/inside.ts";

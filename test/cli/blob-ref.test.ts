@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { parseRefWord, refWord } from "../../src/cli/blob-ref.ts";
+import { parseRefWord, refWord } from "../../src/cli/peer/blob-ref.ts";
 import type { StoredBlob } from "../../src/client/index.ts";
 import { blobBytesMax } from "../../src/wire/api.ts";
 import { epochMax } from "../../src/wire/statement.ts";

@@ -3,10 +3,10 @@ import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, wri
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fromSeed } from "nkeys.js";
-import { defaultIdentityFile, readIdentityFile, writeIdentityFile } from "../../src/cli/identity-file.ts";
+import { defaultIdentityFile, readIdentityFile, writeIdentityFile } from "../../src/cli/peer/identity-file.ts";
 import { fieldLines } from "../../src/cli/print.ts";
-import { generateIdentity, identityText, parseIdentity } from "../../src/client/identity.ts";
-import { identityFromWords } from "../../src/client/wallet.ts";
+import { generateIdentity, identityText, parseIdentity } from "../../src/client/crypto/identity.ts";
+import { identityFromWords } from "../../src/client/crypto/wallet.ts";
 import { hasCode } from "../../src/wire/errors.ts";
 import { fingerprintWords, userFingerprint } from "../../src/wire/fingerprint.ts";
 import { vectors } from "../support/vectors.ts";
@@ -129,7 +129,7 @@ test("fields stand under each other", () => {
   expect(fieldLines({})).toBe("");
 });
 
-const module = join(import.meta.dir, "..", "..", "src", "cli", "identity.ts");
+const module = join(import.meta.dir, "..", "..", "src", "cli", "peer", "identity.ts");
 const program = `
   import { identityCommand } from ${JSON.stringify(module)};
   try {

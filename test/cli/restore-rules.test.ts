@@ -1,6 +1,6 @@
 /** What a restore leaves out of a backup: whatever was denied after it was taken. */
 import { describe, expect, test } from "bun:test";
-import { type RestoreChanges, type RestoreRules, ruledRows } from "../../src/cli/restore-rules.ts";
+import { type RestoreChanges, type RestoreRules, ruledRows } from "../../src/cli/server/restore-rules.ts";
 import { type Denial, type DenialKind, stayDenialKey } from "../../src/contracts/denials.ts";
 import type { SnapshotRow } from "../../src/contracts/store.ts";
 import {

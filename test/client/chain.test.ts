@@ -1,7 +1,7 @@
 /** Which statements a client takes for a room's history. Source: spec 3. */
 import { describe, expect, test } from "bun:test";
-import { Chain, type GivenStatement } from "../../src/client/chain.ts";
-import { generateIdentity, type Identity, identityFromSeeds } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity, identityFromSeeds } from "../../src/client/crypto/identity.ts";
+import { Chain, type GivenStatement } from "../../src/client/trust/chain.ts";
 import { sha256Hex, toBase64 } from "../../src/wire/encoding.ts";
 import { hasCode } from "../../src/wire/errors.ts";
 import { nextState, type RoomState, statementText, zeroHash } from "../../src/wire/statement.ts";

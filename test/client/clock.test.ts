@@ -1,7 +1,7 @@
 /** The bus's clock, as a client keeps it. Source: spec 4. */
 import { describe, expect, test } from "bun:test";
-import { BusClock, type BusClockOptions } from "../../src/client/clock.ts";
-import { isCleartext } from "../../src/client/http.ts";
+import { BusClock, type BusClockOptions } from "../../src/client/transport/clock.ts";
+import { isCleartext } from "../../src/client/transport/http.ts";
 import type { UnibusError } from "../../src/wire/errors.ts";
 
 const noon = Date.UTC(2026, 10, 30, 12);

@@ -3,10 +3,10 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
 import { Check } from "@sinclair/typebox/value";
-import { ControlPlane } from "../../src/client/control.ts";
-import { busUrl } from "../../src/client/http.ts";
-import { identityFromSeeds } from "../../src/client/identity.ts";
-import { verifyText } from "../../src/client/keys.ts";
+import { identityFromSeeds } from "../../src/client/crypto/identity.ts";
+import { verifyText } from "../../src/client/crypto/keys.ts";
+import { ControlPlane } from "../../src/client/transport/control.ts";
+import { busUrl } from "../../src/client/transport/http.ts";
 import * as api from "../../src/wire/api.ts";
 import { fromBase64, sha256Hex } from "../../src/wire/encoding.ts";
 import { hasCode, isUnibusError, type UnibusError } from "../../src/wire/errors.ts";
@@ -298,8 +298,8 @@ describe("a reply", () => {
     await using secure = Bun.serve({ hostname: "127.0.0.1", port: 0, tls, fetch });
     const home = new URL("../../src/client/", import.meta.url).pathname;
     const script = `
-      const { ControlPlane } = await import("${home}control.ts");
-      const { generateIdentity } = await import("${home}identity.ts");
+      const { ControlPlane } = await import("${home}transport/control.ts");
+      const { generateIdentity } = await import("${home}crypto/identity.ts");
       const urls = ["https://127.0.0.1:${secure.port}"];
       const control = new ControlPlane({ urls, identity: await generateIdentity() });
       const info = await control.info();

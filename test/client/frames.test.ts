@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import sodium from "libsodium-wrappers";
-import { openBlob, openFrame, openFrames, sealBlob, sealFrame } from "../../src/client/frames.ts";
-import { generateIdentity, identityFromSeeds } from "../../src/client/identity.ts";
-import { newRoomKey, verifyText } from "../../src/client/keys.ts";
-import { sealBytes } from "../../src/client/sealing.ts";
-import * as browser from "../../src/client/verify-browser.ts";
-import * as node from "../../src/client/verify-node.ts";
+import { openBlob, openFrame, openFrames, sealBlob, sealFrame } from "../../src/client/crypto/frames.ts";
+import { generateIdentity, identityFromSeeds } from "../../src/client/crypto/identity.ts";
+import { newRoomKey, verifyText } from "../../src/client/crypto/keys.ts";
+import { sealBytes } from "../../src/client/crypto/sealing.ts";
+import * as browser from "../../src/client/crypto/verify-browser.ts";
+import * as node from "../../src/client/crypto/verify-node.ts";
 import { blobBytesMax } from "../../src/wire/api.ts";
 import { bytesOf, toBase64, toHex } from "../../src/wire/encoding.ts";
 import { UnibusError } from "../../src/wire/errors.ts";

@@ -1,6 +1,6 @@
 /** Notices hint at rooms: what they cause is bounded, whatever rooms they name and however long they come. */
 import { expect, test } from "bun:test";
-import { Hints } from "../../src/client/hints.ts";
+import { Hints } from "../../src/client/transport/hints.ts";
 import { until } from "../support/executable.ts";
 
 /** Reads that hints may cause at once; one a second after. Source: spec 9. */

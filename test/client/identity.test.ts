@@ -6,8 +6,8 @@ import {
   identityFromSeeds,
   identityText,
   parseIdentity,
-} from "../../src/client/identity.ts";
-import { newRoomKey, openRoomKey, sealRoomKey, verifyText, vouchesFor } from "../../src/client/keys.ts";
+} from "../../src/client/crypto/identity.ts";
+import { newRoomKey, openRoomKey, sealRoomKey, verifyText, vouchesFor } from "../../src/client/crypto/keys.ts";
 import { fromBase64, toBase64, toHex } from "../../src/wire/encoding.ts";
 import { hasCode } from "../../src/wire/errors.ts";
 import { bytes, vectors } from "../support/vectors.ts";

@@ -1,9 +1,9 @@
 /** What a client keeps of a room to give back: whole, without a gap, whoever keeps it. Source: spec 3. */
 import { describe, expect, test } from "bun:test";
-import { generateIdentity } from "../../src/client/identity.ts";
-import { KeptRoom, verifyPast } from "../../src/client/kept-room.ts";
-import { type ClientState, MemoryState } from "../../src/client/state.ts";
-import { openState } from "../../src/client/state-node.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
+import { KeptRoom, verifyPast } from "../../src/client/trust/kept-room.ts";
+import { type ClientState, MemoryState } from "../../src/client/trust/state.ts";
+import { openState } from "../../src/client/trust/state-node.ts";
 import { sha256Hex } from "../../src/wire/encoding.ts";
 import { Folder } from "../support/executable.ts";
 import { Story } from "../support/way-back.ts";

@@ -1,9 +1,9 @@
 /** How old a room's key may become where nothing is set: 30 days, and 100,000 messages. Source: spec 3. */
 import { expect, test } from "bun:test";
-import { ControlPlane } from "../../src/client/control.ts";
-import { generateIdentity } from "../../src/client/identity.ts";
-import { KeyAge, keyLifetimeDefault } from "../../src/client/key-age.ts";
-import { MemoryState } from "../../src/client/state.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
+import { ControlPlane } from "../../src/client/transport/control.ts";
+import { KeyAge, keyLifetimeDefault } from "../../src/client/trust/key-age.ts";
+import { MemoryState } from "../../src/client/trust/state.ts";
 
 const dayMs = 86_400_000;
 const roomId = "01ARZ3NDEKTSV4RRFFQ69G5FAV";

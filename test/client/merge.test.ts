@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { LiveMessage } from "../../src/client/line.ts";
-import { Merge } from "../../src/client/merge.ts";
+import type { LiveMessage } from "../../src/client/transport/connection.ts";
+import { Merge } from "../../src/client/transport/merge.ts";
 
 /** A line that carries some subjects. */
 const line = (...subjects: string[]) => ({ carries: (subject: string) => subjects.includes(subject) });

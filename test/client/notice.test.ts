@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { ulid as newUlid } from "ulid";
-import { noticeIn } from "../../src/client/notice.ts";
+import { noticeIn } from "../../src/client/transport/notice.ts";
 import { bytesOf } from "../../src/wire/encoding.ts";
 
 const kindOf = (body: string, subject = "unibus.user.E.joined") => noticeIn({ subject, data: bytesOf(body) });

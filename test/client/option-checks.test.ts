@@ -1,8 +1,8 @@
 /** What an application passes is checked when it runs, and the error names the option. Source: spec 17. */
 import { describe, expect, test } from "bun:test";
 import { connect, generateIdentity } from "../../src/client/index.ts";
-import { modes, policyOf } from "../../src/client/modes.ts";
 import { checkOptions, checkSaying, historyChecks, readChecks, sayChecks } from "../../src/client/option-checks.ts";
+import { modes, policyOf } from "../../src/client/rooms/modes.ts";
 import type { UnibusError } from "../../src/wire/errors.ts";
 
 const identity = await generateIdentity();

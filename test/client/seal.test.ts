@@ -2,8 +2,8 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import sodium from "libsodium-wrappers";
-import * as browser from "../../src/client/seal-browser.ts";
-import * as node from "../../src/client/seal-node.ts";
+import * as browser from "../../src/client/crypto/seal-browser.ts";
+import * as node from "../../src/client/crypto/seal-node.ts";
 import { lowOrderKexKeys } from "../attacks/small-order-keys.ts";
 
 beforeAll(() => sodium.ready);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { failureOf, ServerList } from "../../src/client/server-list.ts";
+import { failureOf, ServerList } from "../../src/client/transport/server-list.ts";
 import { UnibusError } from "../../src/wire/errors.ts";
 
 const urls = ["nats://a:1", "wss://a/nats", "nats://b:1", "wss://b/nats"];

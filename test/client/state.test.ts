@@ -2,8 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type ClientState, MemoryState, type RoomPin } from "../../src/client/state.ts";
-import { openState } from "../../src/client/state-node.ts";
+import { type ClientState, MemoryState, type RoomPin } from "../../src/client/trust/state.ts";
+import { openState } from "../../src/client/trust/state-node.ts";
 import { sha256Hex } from "../../src/wire/encoding.ts";
 import { hasCode } from "../../src/wire/errors.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
@@ -187,7 +187,7 @@ describe("a state in files", () => {
     const room = newUlid();
     const seen: number[] = [];
     const script = `
-      const { openState } = await import(${JSON.stringify(join(import.meta.dir, "../../src/client/state-node.ts"))});
+      const { openState } = await import(${JSON.stringify(join(import.meta.dir, "../../src/client/trust/state-node.ts"))});
       const state = openState({ folder: ${JSON.stringify(folder.file("state"))}, bus: "b" });
       const pins = ${JSON.stringify(Array.from({ length: 60 }, (_, i) => pin(i + 1)))};
       for (const pin of pins.sort(() => Math.random() - 0.5)) {

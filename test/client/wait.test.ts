@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { OneAtATime, pause, waitFor } from "../../src/client/wait.ts";
+import { OneAtATime, pause, waitFor } from "../../src/client/transport/wait.ts";
 
 test("waiting ends with the work, or with the caller who gives up", async () => {
   const stop = new AbortController();

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { mnemonicToSeed } from "@scure/bip39";
-import { identityText } from "../../src/client/identity.ts";
-import { identityFromWords, newWords } from "../../src/client/wallet.ts";
+import { identityText } from "../../src/client/crypto/identity.ts";
+import { identityFromWords, newWords } from "../../src/client/crypto/wallet.ts";
 import { toHex } from "../../src/wire/encoding.ts";
 import { hasCode } from "../../src/wire/errors.ts";
 import { vectors } from "../support/vectors.ts";

@@ -3,7 +3,7 @@
  * whatever value it has; these say which value that is. Source: spec 3, 5, 6, 7, 8, 9.
  */
 import { expect, test } from "bun:test";
-import { keyLifetimeDefault } from "../../src/client/key-age.ts";
+import { keyLifetimeDefault } from "../../src/client/trust/key-age.ts";
 import { blobBytesMin } from "../../src/contracts/blobs.ts";
 import { grantBytesMax } from "../../src/contracts/grant.ts";
 import { unacceptedLimits } from "../../src/contracts/unaccepted.ts";

@@ -3,8 +3,8 @@
  * Source: spec 9 "The grant is bounded and fair".
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { Acceptances } from "../../src/client/acceptances.ts";
 import { connect, type Invitation } from "../../src/client/index.ts";
+import { Acceptances } from "../../src/client/rooms/acceptances.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf, inside } from "../support/inside.ts";
 import { freshSubject, postUser } from "../support/peer.ts";

@@ -3,7 +3,7 @@
  * Source: spec 6, 9 "The grant is bounded and fair".
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf, inside } from "../support/inside.ts";

@@ -1,7 +1,7 @@
 /** From an empty folder to people who know each other, by the executable alone. Source: spec 7, 14. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { adminLink, firstAdmin, handles, identityAt, invite, join, register, tokenOf } from "../support/accounts.ts";
 import { Folder, Server, unibus, until } from "../support/executable.ts";
 import { call } from "../support/peer.ts";

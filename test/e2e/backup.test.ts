@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { executable, Folder, Server, unibus, until } from "../support/executable.ts";
 import { addUser } from "../support/peer.ts";
 import { fillDatabase, rowsIn, rowsOf } from "../support/stored.ts";

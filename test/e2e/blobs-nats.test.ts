@@ -1,7 +1,7 @@
 /** Blobs of three nodes: what one took all serve, one quota, and one node less loses nothing. Source: spec 6, 11. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { blobBucket, objectStream } from "../../src/wire/names.ts";
 import { Cluster } from "../support/cluster.ts";
 import { type Server, until } from "../support/executable.ts";

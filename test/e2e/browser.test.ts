@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { browserBytesMax, buildClient, bundle } from "../../scripts/build-client.ts";
-import type { RoomPin } from "../../src/client/state.ts";
+import type { RoomPin } from "../../src/client/trust/state.ts";
 import { sha256Hex } from "../../src/wire/encoding.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
 import type { Given, offered as Offered, Use } from "../support/browser-page.ts";

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines } from "../support/cli-peer.ts";
 import { Server, until } from "../support/executable.ts";
 import { addUser, freshSubject } from "../support/peer.ts";

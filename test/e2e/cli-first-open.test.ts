@@ -1,7 +1,7 @@
 /** The first open of a room on the command line: links, words, and owners who may be somebody else. Source: spec 3. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { fingerprintWords, userFingerprint } from "../../src/client/index.ts";
 import { CliPeer } from "../support/cli-peer.ts";
 import { Server } from "../support/executable.ts";

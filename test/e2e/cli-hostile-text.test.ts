@@ -5,7 +5,7 @@
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer } from "../support/cli-peer.ts";
 import { type Done, Server, unibus } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { closeSync, openSync, writeFileSync } from "node:fs";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 import { CliPeer, jsonLines } from "../support/cli-peer.ts";
 import { executable, Server, until } from "../support/executable.ts";

@@ -1,6 +1,6 @@
 /** What stock NATS clients publish into a room, and what the command line shows of it. Source: spec 17. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";
 import { Server, until } from "../support/executable.ts";
 import { addUser, dial, freshSubject } from "../support/peer.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer } from "../support/cli-peer.ts";
 import { Folder, Server, unibus } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";

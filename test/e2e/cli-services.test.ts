@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";
 import { Server, until } from "../support/executable.ts";
 import { addUser, freshSubject } from "../support/peer.ts";

@@ -1,9 +1,9 @@
 /** Rooms as the client's layers make, change and believe them, against a real bus. Source: spec 3. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { identityText } from "../../src/client/identity.ts";
-import type { RoomTrust } from "../../src/client/trust.ts";
-import { memberAt, memberNow } from "../../src/client/verified-room.ts";
+import { identityText } from "../../src/client/crypto/identity.ts";
+import type { RoomTrust } from "../../src/client/trust/room-trust.ts";
+import { memberAt, memberNow } from "../../src/client/trust/verified-room.ts";
 import { sha256Hex, toHex } from "../../src/wire/encoding.ts";
 import { Folder, Server } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";

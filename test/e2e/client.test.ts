@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { type Bus, connect, type Message } from "../../src/client/index.ts";
 import { Server, until } from "../support/executable.ts";
 import { addUser, freshSubject, postUser } from "../support/peer.ts";

@@ -1,6 +1,6 @@
 /** Computers whose clocks are wrong. Needs libfaketime, which moves the clock of one process. Source: spec 4. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { ulidTimeMs } from "../../src/wire/ulid.ts";
 import { adminLink, invite } from "../support/accounts.ts";
 import { CliPeer, jsonLines, Running } from "../support/cli-peer.ts";

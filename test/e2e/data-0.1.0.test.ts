@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { type Identity, parseIdentity } from "../../src/client/identity.ts";
+import { type Identity, parseIdentity } from "../../src/client/crypto/identity.ts";
 import { deliverSubject } from "../../src/wire/names.ts";
 import type { ExpectedData } from "../fixtures/make-data.ts";
 import { jsonLines } from "../support/cli-peer.ts";

@@ -1,7 +1,7 @@
 /** What takes access away leaves a line in <data>/denials, whoever did it. Source: spec 19. */
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { stayDenialKey } from "../../src/contracts/denials.ts";
 import { adminLink, firstAdmin, invite, register, tokenOf } from "../support/accounts.ts";
 import { Folder, Server, unibus, until } from "../support/executable.ts";

@@ -3,7 +3,7 @@
  * there, and before it sends; who comes again does not read what was said in between. Source: spec 3, 9.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Bus, type BusEvents, type ClientState, type ConnectOptions, MemoryState } from "../../src/client/index.ts";
 import { decodeFrame, isDropped } from "../../src/wire/frame.ts";
 import { CliPeer } from "../support/cli-peer.ts";

@@ -1,7 +1,7 @@
 /** Commands on the bus's own machine: they dial loopback, and sign for the public name. Source: spec 5. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
-import { generateIdentity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { connect, parseJoinLink, register } from "../../src/client/index.ts";
 import { adminLink } from "../support/accounts.ts";
 import { Authority } from "../support/certificates.ts";

@@ -1,7 +1,7 @@
 /** Durables: a device gets what it missed, and nothing once its member is gone. Source: spec 8. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { consumerName, deliverSubject, streamName } from "../../src/wire/names.ts";
 import { Folder, Server, until } from "../support/executable.ts";
 import { type Cast, castOf, inside, jetStream } from "../support/inside.ts";

@@ -1,7 +1,7 @@
 /** What newcomers run into in the first hour, on the executable. Source: spec 14, 17. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer } from "../support/cli-peer.ts";
 import { type Done, Server, unibus } from "../support/executable.ts";
 import { addUser, freshSubject, postUser } from "../support/peer.ts";

@@ -6,7 +6,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { identityText } from "../../src/client/identity.ts";
+import { identityText } from "../../src/client/crypto/identity.ts";
 import { type Bus, connect, isUnibusError, type Room } from "../../src/client/index.ts";
 import { Server, until } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";

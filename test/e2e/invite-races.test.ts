@@ -1,6 +1,6 @@
 /** Invites that many redeem at once, also while the server is killed: at most once, and none acknowledged is lost. */
 import { expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { firstAdmin, invite, register } from "../support/accounts.ts";
 import { Folder, Server } from "../support/executable.ts";
 import { call } from "../support/peer.ts";

@@ -1,6 +1,6 @@
 /** One node whose control plane is in key-value buckets, by the executable alone. Source: spec 7, 10. */
 import { expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { blobBucket, buckets, objectStream } from "../../src/wire/names.ts";
 import { firstAdmin, handles, invite, register } from "../support/accounts.ts";
 import { Folder, isAlive, Server, unibus, until } from "../support/executable.ts";

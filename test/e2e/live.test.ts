@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import type { Identity } from "../../src/client/identity.ts";
-import { Live } from "../../src/client/live.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
+import { ConnectionManager } from "../../src/client/transport/connection-manager.ts";
 import { Server, until } from "../support/executable.ts";
 import {
   addMembers,
@@ -25,11 +25,11 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]());
 
 /** A peer that collects what it receives, and keeps itself in line with its rooms. */
-async function livePeer(identity: Identity): Promise<{ live: Live; got: string[]; troubles: unknown[] }> {
+async function livePeer(identity: Identity): Promise<{ live: ConnectionManager; got: string[]; troubles: unknown[] }> {
   const got: string[] = [];
   const troubles: unknown[] = [];
   let subjects: string[] = [];
-  const live = await Live.connect({
+  const live = await ConnectionManager.connect({
     identity,
     servers: [server.ready.nats],
     readGrant: async () => {
@@ -149,7 +149,7 @@ test("who follows a room in the moment of joining it follows it when that is sai
   if (!ana || !bob) throw new Error("users");
   const got: string[] = [];
   const subjects: string[] = [];
-  const live = await Live.connect({
+  const live = await ConnectionManager.connect({
     identity: bob,
     servers: [server.ready.nats],
     readGrant: async () => "",

@@ -5,7 +5,7 @@ import { copyFileSync, readFileSync } from "node:fs";
 import { connect as openTcp } from "node:net";
 import { connect as openTls } from "node:tls";
 import type { NatsConnection } from "nats";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Folder, Server, unibus, until } from "../support/executable.ts";
 import { addUser, dial } from "../support/peer.ts";
 import { RawNats } from "../support/raw-nats.ts";

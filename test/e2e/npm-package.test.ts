@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { identityText } from "../../src/client/identity.ts";
+import { identityText } from "../../src/client/crypto/identity.ts";
 import { Folder, Server } from "../support/executable.ts";
 import { nodePath } from "../support/node-run.ts";
 import { addUser, freshSubject } from "../support/peer.ts";

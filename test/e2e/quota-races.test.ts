@@ -5,7 +5,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { blobBytesMin } from "../../src/contracts/blobs.ts";
 import { InviteStore, UserStore } from "../../src/contracts/store.ts";
 import { devicesMax, membersMax, type UserRole } from "../../src/wire/api.ts";

@@ -1,7 +1,7 @@
 /** `restore` and `way-back` by the executable: who was put out since the backup stays out. Source: spec 3, 19. */
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { invite, register } from "../support/accounts.ts";
 import { Folder, Server, unibus, until } from "../support/executable.ts";
 import { addMembers, addUser, at, call, createRoom, leave, policy, postUser } from "../support/peer.ts";

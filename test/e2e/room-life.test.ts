@@ -1,6 +1,6 @@
 /** What happens to a room after its creation: kick, leave, rekey, role, delete; who is told. Source: spec 3, 6, 9. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { ownersMax } from "../../src/wire/statement.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf, inside, streamState } from "../support/inside.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { ulid } from "ulid";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { statementLines } from "../../src/wire/statement.ts";
 import { Server } from "../support/executable.ts";
 import { type Cast, castOf, inside, jetStream } from "../support/inside.ts";

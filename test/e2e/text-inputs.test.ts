@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect as dialTls } from "node:tls";
 import { connect as dialNats } from "nats";
 import manifest from "../../plugins.json";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import rows from "../cases/text-inputs.json";
 import { Authority } from "../support/certificates.ts";
 import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { connect as dialTls } from "node:tls";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { adminLink, identityAt } from "../support/accounts.ts";
 import { Authority, type CertificateFiles } from "../support/certificates.ts";
 import { Folder, Server, unibus, until } from "../support/executable.ts";

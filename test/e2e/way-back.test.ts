@@ -1,8 +1,8 @@
 /** A bus restored from an older backup: owners give back what it lost; who was put out stays out. Source: spec 3. */
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, writeFileSync } from "node:fs";
-import type { Identity } from "../../src/client/identity.ts";
-import { identityText } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
+import { identityText } from "../../src/client/crypto/identity.ts";
 import { type Bus, connect, type Room } from "../../src/client/index.ts";
 import { Folder, Server, unibus } from "../support/executable.ts";
 import { addUser, call, postUser } from "../support/peer.ts";

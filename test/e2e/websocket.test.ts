@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Server, until } from "../support/executable.ts";
 import { addUser, call, createRoom, dial, freshSubject, history, policy, rawSign } from "../support/peer.ts";
 import { dialWebSocket, RawWebSocket } from "../support/websocket.ts";

@@ -8,7 +8,7 @@ import { expect, test } from "bun:test";
 import { readFileSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { executable, Folder, isAlive, Server, unibus, until } from "../support/executable.ts";
 import { castOf } from "../support/inside.ts";
 import {

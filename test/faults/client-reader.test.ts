@@ -3,7 +3,7 @@
  * once and in order, or it is told. Source: spec 8, 9.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { type BusEvents, modes } from "../../src/client/index.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileScene } from "../support/hostile-scene.ts";

@@ -3,7 +3,7 @@
  * stored once, sent, or refused with an error; none is lost in silence. Source: spec 8, 9.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileNats } from "../support/hostile-nats.ts";

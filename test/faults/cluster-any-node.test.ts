@@ -1,7 +1,7 @@
 /** Three commands start three nodes, and whatever is done at one is done at all. Source: spec 1, 10, 11. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 import { streamName } from "../../src/wire/names.ts";
 import { invite, register } from "../support/accounts.ts";

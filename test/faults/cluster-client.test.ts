@@ -3,7 +3,7 @@
  * told once, in order; whatever it asks of the bus meanwhile is done once. Source: spec 8, 9.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { type Bus, connect } from "../../src/client/index.ts";
 import { until } from "../support/executable.ts";
 import { castOf } from "../support/inside.ts";

@@ -1,6 +1,6 @@
 /** Invites that many redeem at once on three nodes, while their leader is killed. Source: spec 7, 13. */
 import { expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { buckets } from "../../src/wire/names.ts";
 import { invite, register } from "../support/accounts.ts";
 import { castOf } from "../support/inside.ts";

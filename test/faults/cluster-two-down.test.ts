@@ -1,6 +1,6 @@
 /** Two nodes of three are gone: the third lets nobody in and loses nothing, and heals alone. Source: spec 10, 11. */
 import { expect, test } from "bun:test";
-import { generateIdentity } from "../../src/client/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { invite, register } from "../support/accounts.ts";
 import { readiness } from "../support/cluster.ts";
 import { until } from "../support/executable.ts";

@@ -1,7 +1,7 @@
 /** The Nth call of the store, of the streams, of JetStream fails, for every N: all or nothing is there afterwards. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Nats } from "../../src/contracts/nats.ts";
 import { RoomStore, UserStore } from "../../src/contracts/store.ts";
 import { RoomStreams } from "../../src/contracts/streams.ts";

@@ -1,6 +1,6 @@
 /** What a client does while the bus is away: it waits, in order, and reports it once. Source: spec 8, 17. */
 import { afterEach, expect, test } from "bun:test";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import {
   type Bus,
   type BusStatus,

@@ -1,7 +1,7 @@
 /** The Nth call fails in the life of a room, for every N: nobody sees a half, and a retry completes. Source: spec 3. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { consumerName, streamName } from "../../src/wire/names.ts";
 import { until } from "../support/executable.ts";
 import type { FaultMoment } from "../support/faulty.ts";

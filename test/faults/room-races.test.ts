@@ -3,7 +3,7 @@
  * races.test.ts tries every pair in any order. Source: spec 8 and 9.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { Nats } from "../../src/contracts/nats.ts";
 import { RoomStore, UserStore } from "../../src/contracts/store.ts";
 import { Users } from "../../src/contracts/users.ts";

@@ -1,9 +1,9 @@
 /** What a hostile server or member may do to the bytes of frames: nothing throws, and nothing changed gets through. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { openFrame, sealFrame } from "../../src/client/frames.ts";
-import { generateIdentity } from "../../src/client/identity.ts";
-import { newRoomKey } from "../../src/client/keys.ts";
+import { openFrame, sealFrame } from "../../src/client/crypto/frames.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
+import { newRoomKey } from "../../src/client/crypto/keys.ts";
 import { decodeFrame, encodeFrame, frameBytesMax, isDropped } from "../../src/wire/frame.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
 import { aFrame, aMutation } from "../support/frames.ts";

@@ -4,9 +4,9 @@
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import { identityText } from "../../src/client/identity.ts";
+import { identityText } from "../../src/client/crypto/identity.ts";
+import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
 import { connect, type Message, type Room } from "../../src/client/index.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
 import { Folder, Server, until } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { addUser, call, freshSubject, postUser } from "../support/peer.ts";

@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { type Identity, identityText } from "../../src/client/identity.ts";
+import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 import { Folder, Server, unibus, until } from "../support/executable.ts";
 import { programsOf } from "../support/pages.ts";

@@ -5,7 +5,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Folder, Server, until } from "../support/executable.ts";
 import { addUser, postUser } from "../support/peer.ts";
 import { isSoak } from "../support/soak.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { type Contract, files, reference } from "../../scripts/reference.ts";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { statusOf } from "../../src/wire/errors.ts";
 import { expectGolden } from "../support/golden.ts";
 import { bootInProcess, type InProcess } from "../support/in-process.ts";

@@ -1,6 +1,6 @@
 /** What the reserve of the store admits, in each state, and that every route asks it. Source: spec 9. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { type Space, SpaceReserve, type SpaceUse, StoreReserve } from "../../src/contracts/reserve.ts";
 import { UserStore } from "../../src/contracts/store.ts";
 import { isUnibusError } from "../../src/wire/errors.ts";

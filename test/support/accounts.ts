@@ -1,6 +1,6 @@
 /** People who join by a link: with the executable, as a newcomer does, or over bare HTTP, as a tool does. */
 import { readFileSync } from "node:fs";
-import { type Identity, parseIdentity } from "../../src/client/identity.ts";
+import { type Identity, parseIdentity } from "../../src/client/crypto/identity.ts";
 import { type Done, type Folder, type Server, unibus } from "./executable.ts";
 import { call, type Reply, send } from "./peer.ts";
 

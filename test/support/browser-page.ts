@@ -1,6 +1,6 @@
 /** A page's program: what of the client is not in `unibus/client`, for the test to call. */
 import { openState } from "#state";
-import { MemoryState, type RoomPin } from "../../src/client/state.ts";
+import { MemoryState, type RoomPin } from "../../src/client/trust/state.ts";
 import { computeVectors } from "../../src/client/vectors.ts";
 import { isUnibusError } from "../../src/wire/errors.ts";
 

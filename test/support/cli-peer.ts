@@ -1,6 +1,6 @@
 /** A peer that is one person's machine: a folder, an identity file, and the executable's command line. */
 import { mkdirSync, writeFileSync } from "node:fs";
-import { type Identity, identityText } from "../../src/client/identity.ts";
+import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
 import { type Done, executable, Folder, type Server, unibus, until } from "./executable.ts";
 import { postUser } from "./peer.ts";
 

@@ -1,7 +1,7 @@
 /** Senders of bodies without end, and what they do to a server's memory. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import type { Server } from "./executable.ts";
 import { signedHeaders } from "./peer.ts";
 

@@ -1,7 +1,7 @@
 /** A forged copy of a room: a chain that somebody else signed, under the real room's id and subject. */
 import type { Static } from "@sinclair/typebox";
-import type { Identity } from "../../src/client/identity.ts";
-import { sealRoomKey } from "../../src/client/keys.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
+import { sealRoomKey } from "../../src/client/crypto/keys.ts";
 import type * as api from "../../src/wire/api.ts";
 import { nextState, type RoomState } from "../../src/wire/statement.ts";
 import { type HostileServer, withJson } from "./hostile-server.ts";

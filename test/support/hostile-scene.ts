@@ -1,6 +1,7 @@
 /** A room whose reader is behind a server that does what it is told: the scene of most attacks on the data plane. */
-import { sealFrame } from "../../src/client/frames.ts";
-import type { Identity } from "../../src/client/identity.ts";
+import { sealFrame } from "../../src/client/crypto/frames.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
+import type { Draft } from "../../src/client/crypto/sealing.ts";
 import {
   Bus,
   type BusEvents,
@@ -10,7 +11,6 @@ import {
   type Policy,
   type Room,
 } from "../../src/client/index.ts";
-import type { Draft } from "../../src/client/sealing.ts";
 import { bytesOf } from "../../src/wire/encoding.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
 import { Server, until } from "./executable.ts";

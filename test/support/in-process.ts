@@ -1,7 +1,7 @@
 /** A bus inside the test's own process, with its real plugins, so that a test can stand between them. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import type { Log, Plugin, Token } from "../../src/contracts/plugin.ts";
 import { UserStore } from "../../src/contracts/store.ts";
 import { type Bus, boot } from "../../src/kernel/boot.ts";

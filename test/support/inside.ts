@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect, type NatsConnection } from "nats";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { consumerName, streamName } from "../../src/wire/names.ts";
 import type { Server } from "./executable.ts";
 import { addUser, call, type OwnRoom, postUser } from "./peer.ts";

@@ -1,4 +1,4 @@
-import type { OwnClock } from "../../src/client/clock.ts";
+import type { OwnClock } from "../../src/client/transport/clock.ts";
 
 /** A computer's clocks that a test moves, apart from each other, in milliseconds. */
 export class MovedClock implements OwnClock {

@@ -1,6 +1,6 @@
 /** A program for Node: opens a room with the client's layers and prints what it verified. Its input is JSON. */
 import { openState } from "#state";
-import { parseIdentity } from "../../src/client/identity.ts";
+import { parseIdentity } from "../../src/client/crypto/identity.ts";
 import { sha256Hex } from "../../src/wire/encoding.ts";
 import { trustingPeer } from "./trusting-peer.ts";
 

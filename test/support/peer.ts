@@ -2,8 +2,8 @@
 import { createHash, createPrivateKey, randomBytes, sign } from "node:crypto";
 import { type ConnectionOptions, connect, type NatsConnection, type nkeyAuthenticator } from "nats";
 import { ulid } from "ulid";
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
+import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
 import { natsText, requestText, signatureHeaders } from "../../src/wire/sign.ts";
 import {
   keyCheck,

@@ -1,5 +1,5 @@
 /** What runs on every platform that the client is for: it prints what it computed, as one line of JSON. */
-import { openFrames } from "../../src/client/frames.ts";
+import { openFrames } from "../../src/client/crypto/frames.ts";
 import { computeVectors } from "../../src/client/vectors.ts";
 import { bytesOf, fromBase64, fromHex } from "../../src/wire/encoding.ts";
 import { decodeFrame, encodeFrame, isDropped } from "../../src/wire/frame.ts";

@@ -1,6 +1,6 @@
 /** A NATS client of bare bytes: it sends what no client library would, and shows what comes back as it came. */
 import { connect as openSocket } from "node:net";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { natsText } from "../../src/wire/sign.ts";
 import { until } from "./executable.ts";
 import { hostToSign } from "./host-to-sign.ts";

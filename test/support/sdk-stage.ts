@@ -1,7 +1,7 @@
 /** The stage of the client's suite: the compiled executable, and the props that the suite asks for over HTTP. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type Identity, identityText } from "../../src/client/identity.ts";
+import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
 import { Folder, isAlive, Server, until } from "./executable.ts";
 import { addUser, postUser } from "./peer.ts";
 

@@ -2,7 +2,7 @@
  * A program: some peers, each of which sends a row of numbers into a room, one after the other is stored. Its input is
  * JSON; it prints how many are stored by now, and at last `done` with what was told beside that.
  */
-import { parseIdentity } from "../../src/client/identity.ts";
+import { parseIdentity } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 
 /** What it is told. */

@@ -1,12 +1,13 @@
 /** A peer made of the client's own layers below the bus object: control plane, memory, trust, keys, changes. */
-import { ControlPlane } from "../../src/client/control.ts";
-import { Directory } from "../../src/client/directory.ts";
-import type { Identity } from "../../src/client/identity.ts";
-import { createRoom, RoomChanges } from "../../src/client/room-changes.ts";
-import { RoomKeys } from "../../src/client/room-keys.ts";
-import { type ClientState, MemoryState } from "../../src/client/state.ts";
-import { RoomTrust } from "../../src/client/trust.ts";
-import { type PeerKeys, Vouched } from "../../src/client/vouched.ts";
+
+import type { Identity } from "../../src/client/crypto/identity.ts";
+import { type PeerKeys, VerifiedKeys } from "../../src/client/crypto/verified-keys.ts";
+import { createRoom, RoomChanges } from "../../src/client/rooms/room-changes.ts";
+import { ControlPlane } from "../../src/client/transport/control.ts";
+import { Directory } from "../../src/client/trust/directory.ts";
+import { RoomKeys } from "../../src/client/trust/room-keys.ts";
+import { RoomTrust } from "../../src/client/trust/room-trust.ts";
+import { type ClientState, MemoryState } from "../../src/client/trust/state.ts";
 import type { UnibusError } from "../../src/wire/errors.ts";
 import { isUnibusError } from "../../src/wire/errors.ts";
 import type { Policy } from "../../src/wire/statement.ts";
@@ -22,7 +23,7 @@ export interface HeldRoom {
 /** A peer with its own memory, which may be given. */
 export function trustingPeer(identity: Identity, urls: readonly string[], state: ClientState = new MemoryState()) {
   const control = new ControlPlane({ urls, identity });
-  const parts = { control, state, vouched: new Vouched() };
+  const parts = { control, state, vouched: new VerifiedKeys() };
   const held = (trust: RoomTrust, keys: RoomKeys): HeldRoom => ({
     ...{ trust, keys, changes: new RoomChanges(trust, keys, parts) },
   });

@@ -1,6 +1,6 @@
 /** Rooms as their owners signed them, version by version, for a bus that lost some of it. Built by the tests alone. */
-import { generateIdentity, type Identity } from "../../src/client/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/keys.ts";
+import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
+import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
 import { Users } from "../../src/contracts/users.ts";
 import { WayBackStore } from "../../src/contracts/way-back.ts";
 import type { Restore } from "../../src/wire/api.ts";

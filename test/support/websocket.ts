@@ -1,7 +1,7 @@
 /** WebSocket clients for tests: a stock NATS client, and a bare TCP socket that speaks just enough of the protocol. */
 import { connect as openTcp, type Socket } from "node:net";
 import { type NatsConnection, type nkeyAuthenticator, wsconnect } from "@nats-io/nats-core";
-import type { Identity } from "../../src/client/identity.ts";
+import type { Identity } from "../../src/client/crypto/identity.ts";
 import { rawSign } from "./peer.ts";
 
 /** A stock NATS client over WebSocket: it signs the bare nonce. */

@@ -15,7 +15,7 @@ import {
 
 /** Which imports the files below `from` may have. The first row that fits a file is its row. */
 interface Arrow {
-  /** A folder, or a file, or the beginning of a file's name. `*` is one name, which `$1` repeats. */
+  /** A folder, or a file, or the beginning of a file's name. `*` is one name; `$1` repeats the first. */
   readonly from: string;
   /** Paths, by their beginning; packages, by name; `node:`; `bun`; `packages` for any. `type ` before one: as type. */
   readonly may: readonly string[];
@@ -50,7 +50,7 @@ const arrows: readonly Arrow[] = [
     may: [...lib, "src/plugins/web/", "src/web/", "src/contracts/", ...wire, ...runtime, "packages"],
   },
   { from: "src/plugins/*/", may: [...lib, "src/plugins/$1/", "src/contracts/", ...wire, ...runtime, "packages"] },
-  { from: "src/client/*-node.ts", may: [...client, "node:"] },
+  { from: "src/client/*/*-node.ts", may: [...client, "node:"] },
   { from: "src/client/", may: client },
   { from: "src/web/", may: [...lib, "src/web/", "src/client/", ...wire] },
   {
@@ -88,7 +88,7 @@ const escaped = (text: string) => text.replace(/[.+?^${}()|[\]\\]/g, "\\$&");
 
 function rowOf(path: string): readonly string[] | null {
   for (const { from, may } of arrows) {
-    const found = new RegExp(`^${escaped(from).replace("*", "([^/]+)")}`).exec(path);
+    const found = new RegExp(`^${escaped(from).replaceAll("*", "([^/]+)")}`).exec(path);
     if (found !== null) return may.map((target) => target.replace("$1", found[1] ?? ""));
   }
   return null;

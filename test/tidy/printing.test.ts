@@ -4,7 +4,7 @@ import { codeIn, judge, lineAt, type Rule } from "./rules.ts";
 /** The home of printing, and the one other file that writes: a bar of its own making that moves the cursor. */
 const writers = new Set(["src/cli/print.ts", "src/cli/progress.ts"]);
 /** Files that write bytes as they are: contents of files, and answers for programs. */
-const byteWriters = new Set(["src/cli/print.ts", "src/cli/blob.ts", "src/cli/request.ts"]);
+const byteWriters = new Set(["src/cli/print.ts", "src/cli/peer/blob.ts", "src/cli/peer/request.ts"]);
 
 const writing = /process\.std(?:out|err)\.write|\bconsole\.|\bBun\.(?:stdout|stderr|write)\b|writeSync\(\s*[12]\b/g;
 const bytes = /\bwriteBytes\b/g;
@@ -29,7 +29,7 @@ const printing: Rule = {
   },
   good: {
     "src/cli/print.ts": "process.stdout.write(safe);",
-    "src/cli/blob.ts": "await writeBytes(content);",
+    "src/cli/peer/blob.ts": "await writeBytes(content);",
     "src/cli/a.ts": "printLine(name);",
     "src/plugins/a.ts": "console.error(1);",
   },

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { identityFromSeeds } from "../../src/client/identity.ts";
+import { identityFromSeeds } from "../../src/client/crypto/identity.ts";
 import { bytesOf, toBase64, toBase64Url } from "../../src/wire/encoding.ts";
 import * as sign from "../../src/wire/sign.ts";
 import { bytes, vectors } from "../support/vectors.ts";

@@ -6,12 +6,12 @@ import { Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
 import { UserStore } from "../../contracts/store.ts";
-import { peerAccount, reconcile, startCutter } from "./cutter.ts";
+import { CalloutResponder } from "./callout.ts";
 import { decisionOf } from "./decision.ts";
 import { LoginGate } from "./gate.ts";
 import { Listeners } from "./listeners.ts";
 import { Logins } from "./logins.ts";
-import { Questions } from "./questions.ts";
+import { peerAccount, reconcile, startRevoker } from "./revoker.ts";
 import { guardSubscriptions } from "./subscription-guard.ts";
 import { dropUnasked, type UnaskedOptions } from "./unasked.ts";
 
@@ -70,10 +70,10 @@ export default definePlugin({
 
     const watched = () => nats.watched();
     const cutter = { system, bus, answering: connection, watched, logins, isActive, log, now, signal };
-    const watching = startCutter(cutter);
+    const watching = startRevoker(cutter);
     void guardSubscriptions({ system, watched, logins, account: peerAccount, log, signal });
     const onUp = () => void dropUnasked(unasked);
-    const questions = new Questions(connection, decide, { log, onUp });
+    const questions = new CalloutResponder(connection, decide, { log, onUp });
     const unasked: UnaskedOptions = {
       ...{ system, answering: connection, watched, log },
       wasAsked: (place) => questions.wasAsked(place),

@@ -74,7 +74,7 @@ export function userName(endpoint: string, permissions: Permissions): string {
 }
 
 /** The dependencies of `Logins`. */
-export interface LoginParts {
+export interface LoginsDeps {
   /** A connection of the system account. */
   readonly system: NatsConnection;
   /** Returns the current permissions of a peer, or null if it may not connect at all. */
@@ -93,7 +93,7 @@ export class Logins {
   /** For each peer at its limit: the time of the last count, and the pending count if there is one. */
   readonly #recounts = new Map<string, { readonly atMs: number; readonly next: Promise<void> | null }>();
 
-  constructor(private readonly parts: LoginParts) {}
+  constructor(private readonly deps: LoginsDeps) {}
 
   /** The peers that are connected or about to be. */
   get endpoints(): string[] {
@@ -118,10 +118,10 @@ export class Logins {
   async reserve(place: Place, endpoint: string, max: number): Promise<"reserved" | "full" | "unsure"> {
     const same = () => [...(this.#byEndpoint.get(endpoint) ?? [])];
     // A login whose client has disconnected never becomes a connection, and no event reports that.
-    const since = this.parts.now() - settleMs;
+    const since = this.deps.now() - settleMs;
     for (const login of same()) if (!login.isConnected && login.at < since) this.ended(login);
     const isFull = () => same().length >= max;
-    const areOld = () => same().every(({ isConnected, at }) => isConnected && this.parts.now() - at > aliveMs);
+    const areOld = () => same().every(({ isConnected, at }) => isConnected && this.deps.now() - at > aliveMs);
     if (isFull()) await this.#recount(endpoint);
     if (isFull()) return areOld() ? "full" : "unsure";
     this.#forgetStale();
@@ -147,7 +147,7 @@ export class Logins {
     subscriptionsMax: number | null = null,
   ): void {
     this.ended(place);
-    const at = this.parts.now();
+    const at = this.deps.now();
     const login: Login = { ...place, endpoint, granted, subscriptionsMax, at, isConnected, isMissed: false };
     this.#byPlace.set(keyOf(place), login);
     const same = this.#byEndpoint.get(endpoint) ?? new Set();
@@ -202,8 +202,8 @@ export class Logins {
     // A login admitted after this line may be granted more than is read here; it is rechecked when it connects.
     const mine = [...(this.#byEndpoint.get(endpoint) ?? [])];
     if (mine.length === 0) return;
-    const permissions = await this.parts.permissionsNow(endpoint).catch((error: unknown) => {
-      this.parts.log.warn("could not read a peer's permissions: disconnecting it", { cause: error });
+    const permissions = await this.deps.permissionsNow(endpoint).catch((error: unknown) => {
+      this.deps.log.warn("could not read a peer's permissions: disconnecting it", { cause: error });
       return null;
     });
     const allowed = permissions === null ? new Set<string>() : allOf(permissions);
@@ -231,10 +231,10 @@ export class Logins {
     const endpoint = this.#byPlace.get(keyOf({ server, cid }))?.endpoint ?? null;
     try {
       const body = JSON.stringify({ cid });
-      await this.parts.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
-      this.parts.log.info("disconnected a peer", { endpoint, why });
+      await this.deps.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
+      this.deps.log.info("disconnected a peer", { endpoint, why });
     } catch (error) {
-      this.parts.log.warn("could not disconnect a peer", { endpoint, cause: error });
+      this.deps.log.warn("could not disconnect a peer", { endpoint, cause: error });
     }
   }
 
@@ -242,9 +242,9 @@ export class Logins {
   async drop({ server, cid }: Place): Promise<void> {
     try {
       const body = JSON.stringify({ cid });
-      await this.parts.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
+      await this.deps.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
     } catch (error) {
-      this.parts.log.debug("could not drop a connection that is not logged in", { cause: error });
+      this.deps.log.debug("could not drop a connection that is not logged in", { cause: error });
     }
   }
 
@@ -284,7 +284,7 @@ export class Logins {
     const [server, user] = list.split(" ");
     try {
       const body = JSON.stringify({ auth: true, acc: peerAccount, user, limit: listedMax });
-      const reply = await this.parts.system.request(`$SYS.REQ.SERVER.${server}.CONNZ`, body, {
+      const reply = await this.deps.system.request(`$SYS.REQ.SERVER.${server}.CONNZ`, body, {
         timeout: kickTimeoutMs,
       });
       const { data } = reply.json<{ data?: { connections?: { cid: number }[] } }>();
@@ -295,12 +295,12 @@ export class Logins {
       }
     } catch (error) {
       // They keep counting until they are known to be gone.
-      this.parts.log.debug("could not list the connections of a peer", { cause: error });
+      this.deps.log.debug("could not list the connections of a peer", { cause: error });
     }
   }
 
   #forgetStale(): void {
-    const now = this.parts.now();
+    const now = this.deps.now();
     for (const login of this.#byPlace.values()) {
       if (login.at > now - connectWithinMs) return;
       // On another node's server, and its end was not reported. Its permissions have expired, which closed it.

@@ -37,7 +37,7 @@ const callerOf = ({ signPub, endpoint, handle, role, kexPub, kexSig }: UserRecor
 
 const keyShape = new RegExp(keyPattern);
 
-interface Parts {
+interface AuthDeps {
   readonly users: UserStore;
   readonly hosts: HostNames;
   readonly nonces: NonceJournal;
@@ -53,7 +53,7 @@ async function activeUser(users: UserStore, signPub: string): Promise<Caller | n
 }
 
 /** Returns the caller that signed a request. Order of the checks: spec 5. */
-async function signedCaller(head: RequestHead, parts: Parts): Promise<Identified> {
+async function signedCaller(head: RequestHead, parts: AuthDeps): Promise<Identified> {
   const { users, hosts, nonces, shared, reserve, now } = parts;
   const signed = readSignature(head);
   const refusal = hosts.refusal(signed.host, head.origin());
@@ -102,7 +102,7 @@ export default definePlugin({
     const hosts = hostNames(site, shared !== undefined);
     const nonces = new NonceJournal(site.dataDir, now());
     onStop(() => nonces.close());
-    const parts: Parts = { users, hosts, nonces, shared, reserve, now };
+    const parts: AuthDeps = { users, hosts, nonces, shared, reserve, now };
     const logins = new LoginCheck(hosts, { acceptsNonce: config.stock_clients ?? true });
     const auth: Auth = {
       mode,

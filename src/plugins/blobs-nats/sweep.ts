@@ -9,7 +9,7 @@ const sweepEveryMs = 600_000;
 const uploadAgeMsMax = 3_600_000;
 
 /** The dependencies of a sweep. */
-export interface SweepParts {
+export interface SweepDeps {
   readonly calls: Calls;
   readonly log: Log;
   readonly now: () => number;
@@ -17,7 +17,7 @@ export interface SweepParts {
 }
 
 /** Removes the remains of uploads that a crash aborted, and charges that a later charge replaced. */
-export async function sweep({ calls, log, now, signal }: SweepParts): Promise<void> {
+export async function sweep({ calls, log, now, signal }: SweepDeps): Promise<void> {
   for await (const [upload] of listSubjects(calls, "open")) {
     if (signal.aborted) return;
     const found = await calls.last(blobStream, subjects.open(upload));
@@ -37,7 +37,7 @@ export async function sweep({ calls, log, now, signal }: SweepParts): Promise<vo
 }
 
 /** Sweeps now and then at intervals until the bus stops. A failed sweep is logged and retried at the next interval. */
-export function sweepEvery(parts: SweepParts): void {
+export function sweepEvery(parts: SweepDeps): void {
   const run = async (): Promise<void> => {
     try {
       await sweep(parts);

@@ -21,9 +21,9 @@ import { Connections } from "./connections.ts";
 import { type Internal, internalIdentity, issuerOf, keepInternal } from "./internal.ts";
 import { NatsProcess, type Ports, portsFolder } from "./process.ts";
 import { leadsCluster, quorumTimeoutMs, untilQuorum } from "./quorum.ts";
+import { Readiness } from "./readiness.ts";
 import { RouteTrouble } from "./route-trouble.ts";
 import { silenceOf } from "./silence.ts";
-import { Standing } from "./standing.ts";
 import { StoreTrouble } from "./store-trouble.ts";
 import { WebSocketProxy } from "./websocket-proxy.ts";
 
@@ -264,7 +264,7 @@ export default definePlugin({
     await connections.get("BUS");
     if (cluster !== null) await untilQuorum(await connections.get("SYS"), { log, signal, progress });
     const connection = (account: InternalAccount) => connections.get(account);
-    const standing = new Standing();
+    const standing = new Readiness();
     return {
       services: {
         nats: {

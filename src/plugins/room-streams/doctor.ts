@@ -3,7 +3,7 @@ import type { RoomRecord } from "../../contracts/store.ts";
 import { isUlid, streamName } from "../../wire/names.ts";
 import type { Durables } from "./durables.ts";
 import { jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
-import { roomPages, type SweepParts, streamNames } from "./sweep.ts";
+import { roomPages, type SweepDeps, streamNames } from "./sweep.ts";
 
 /** A younger stream without a row may belong to a room that is being created. In milliseconds. */
 const creationMs = 10_000;
@@ -11,7 +11,7 @@ const creationMs = 10_000;
 const roomIdOf = (stream: string): string => stream.slice(streamName("").length);
 
 /** Creates the doctor: it compares streams and consumers with rows on demand, and repairs single findings. */
-export function makeDoctor(parts: Omit<SweepParts, "log" | "signal">, durables: Durables): Doctor {
+export function makeDoctor(parts: Omit<SweepDeps, "log" | "signal">, durables: Durables): Doctor {
   const { js, rooms, streams, now } = parts;
 
   const isOrphan = async (stream: string, room: RoomRecord | null): Promise<boolean> => {

@@ -45,7 +45,7 @@ export interface Difference {
 }
 
 /** The dependencies of the durables. */
-export interface DurableParts {
+export interface DurablesDeps {
   readonly js: JetStream;
   readonly rooms: RoomStore;
   readonly log: Log;
@@ -60,7 +60,7 @@ export class Durables {
   readonly #turns = new KeyedMutex();
   #isRunning = false;
 
-  constructor(private readonly parts: DurableParts) {}
+  constructor(private readonly deps: DurablesDeps) {}
 
   /**
    * Creates a device's consumer, or returns the existing one. Returns null, and leaves no consumer, if the member does
@@ -99,7 +99,7 @@ export class Durables {
   }
 
   async #isWanted({ roomId, endpoint, device }: Place): Promise<boolean> {
-    const { rooms } = this.parts;
+    const { rooms } = this.deps;
     const [room, stay] = await Promise.all([rooms.getRoom(roomId), rooms.getStay(roomId, endpoint)]);
     return room?.deletedAt === null && stay !== null && isIn(stay) && stay.devices.includes(device);
   }
@@ -122,7 +122,7 @@ export class Durables {
       replay_policy: "instant",
     };
     const subject = `CONSUMER.DURABLE.CREATE.${stream}.${consumer}`;
-    refuseOthers(await this.parts.js.call<ApiReply>(subject, { stream_name: stream, config }));
+    refuseOthers(await this.deps.js.call<ApiReply>(subject, { stream_name: stream, config }));
     return { stream, consumer, deliver };
   }
 
@@ -135,7 +135,7 @@ export class Durables {
   async #run(): Promise<void> {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    const { signal, log } = this.parts;
+    const { signal, log } = this.deps;
     for (let next = this.#next(); next !== undefined && !signal.aborted; next = this.#next()) {
       this.#unsettled.delete(next.roomId);
       try {
@@ -156,7 +156,7 @@ export class Durables {
 
   /** Compares a room's consumers with the devices of its members. Errors: unavailable. */
   async compare(roomId: string): Promise<Difference> {
-    const { js, rooms } = this.parts;
+    const { js, rooms } = this.deps;
     // List the consumers first: one that is created after this belongs to a device that the stays read next contain.
     const names = await consumerNames(js, streamName(roomId));
     const stays = await rooms.listStays(roomId);
@@ -189,7 +189,7 @@ export class Durables {
   }
 
   async #delete(stream: string, consumer: string): Promise<void> {
-    const reply = await this.parts.js.call<ApiReply>(`CONSUMER.DELETE.${stream}.${consumer}`);
+    const reply = await this.deps.js.call<ApiReply>(`CONSUMER.DELETE.${stream}.${consumer}`);
     refuseOthers(reply, jsCode.consumerNotFound, jsCode.streamNotFound);
   }
 }

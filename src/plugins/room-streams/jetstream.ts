@@ -5,8 +5,8 @@
  * their publishers, so they are parsed leniently.
  */
 import { createInbox, Events, type Msg, type NatsConnection } from "nats";
+import { WeightedSemaphore } from "../../lib/weighted-semaphore.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { ByteGate } from "./byte-gate.ts";
 
 /** The timeout of one API call, in milliseconds. */
 const callTimeoutMs = 5_000;
@@ -96,7 +96,7 @@ function headersOf(message: Msg): Headers {
 export class JetStream {
   readonly #connection: NatsConnection;
   readonly #waiting = new Set<(error: unknown) => void>();
-  readonly #reads = new ByteGate(readsBytesMax);
+  readonly #reads = new WeightedSemaphore(readsBytesMax);
   #isUp = true;
 
   constructor(connection: NatsConnection) {

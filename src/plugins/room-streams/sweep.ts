@@ -11,7 +11,7 @@ const orphanAgeMs = 60_000;
 const pageSize = 1_000;
 
 /** The dependencies of a sweep. */
-export interface SweepParts {
+export interface SweepDeps {
   readonly js: JetStream;
   readonly rooms: RoomStore;
   readonly streams: RoomStreams;
@@ -49,7 +49,7 @@ export async function* roomPages(rooms: RoomStore): AsyncGenerator<RoomRecord> {
  * Reconciles streams with rows: removes streams without a row, completes interrupted deletions, and creates missing
  * streams. It also settles the durables of rooms that a member left; the first sweep settles those of all rooms.
  */
-export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts, isFirst = false): Promise<void> {
+export async function sweep({ js, rooms, streams, log, now, signal }: SweepDeps, isFirst = false): Promise<void> {
   const orphans = await streamNames(js);
   for await (const room of roomPages(rooms)) {
     if (signal.aborted) return;
@@ -78,7 +78,7 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepParts
 }
 
 /** Sweeps now, then periodically until the bus stops. A failed sweep is logged and retried. */
-export function sweepEvery(parts: SweepParts): void {
+export function sweepEvery(parts: SweepDeps): void {
   let isFirst = true;
   const run = async (): Promise<void> => {
     try {

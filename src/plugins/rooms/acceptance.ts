@@ -3,8 +3,8 @@ import type { Static } from "@sinclair/typebox";
 import { grantOf } from "../../contracts/grant.ts";
 import { accepting } from "../../contracts/stay-rules.ts";
 import { type RoomList, type RoomsQuery, roomsMax } from "../../wire/api.ts";
-import type { Parts } from "./parts.ts";
-import { roomListEntry } from "./views.ts";
+import type { RoomsContext } from "./context.ts";
+import { roomListEntry } from "./replies.ts";
 
 /**
  * Accepts a member's stay, so that the room is in the member's grant from the next login, and notifies the member's
@@ -13,7 +13,7 @@ import { roomListEntry } from "./views.ts";
 export async function acceptRoom(
   roomId: string,
   endpoint: string,
-  { store, rooms, rules, notices }: Parts,
+  { store, rooms, rules, notices }: RoomsContext,
 ): Promise<void> {
   await rooms.member(roomId, endpoint);
   const changed = await store.changeStay(roomId, endpoint, accepting(rules.now()));
@@ -26,7 +26,7 @@ export async function acceptRoom(
 export async function listOwnRooms(
   endpoint: string,
   { after, limit = roomsMax, accepted }: Static<typeof RoomsQuery>,
-  { store, rooms }: Parts,
+  { store, rooms }: RoomsContext,
 ): Promise<Static<typeof RoomList>> {
   const filter = accepted === undefined ? {} : { accepted };
   const page = await store.listRoomsOf(endpoint, { after: after ?? null, limit, ...filter });

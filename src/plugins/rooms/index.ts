@@ -18,12 +18,12 @@ import { WayBackStore } from "../../contracts/way-back.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { builtinNamespaces } from "../../wire/names.ts";
+import { gone, type RoomsContext } from "./context.ts";
 import type { CreateRules } from "./create.ts";
-import { RoomLife } from "./life.ts";
-import { lifeRoutes } from "./life-routes.ts";
 import { memberRoutes, ownRoutes } from "./member-routes.ts";
+import { RoomMembership } from "./membership.ts";
+import { membershipRoutes } from "./membership-routes.ts";
 import { Newcomers } from "./newcomers.ts";
-import { gone, type Parts } from "./parts.ts";
 import { RoomQuotas } from "./quotas.ts";
 import { roomRoutes } from "./room-routes.ts";
 import { wayBackRoutes } from "./way-back/routes.ts";
@@ -133,12 +133,12 @@ export default definePlugin({
       now,
     };
     const capacity = { bytesMax: config.bytes_max ?? bytesMaxDefault, whenFull: config.when_full ?? "refuse" };
-    const life = new RoomLife({ store, streams, notices, denials, places: rules.places, reserve, quotas, now });
-    const parts: Parts = { store, users, streams, rooms, rules, life, notices, denials, capacity, wayBack, log };
+    const life = new RoomMembership({ store, streams, notices, denials, places: rules.places, reserve, quotas, now });
+    const parts: RoomsContext = { store, users, streams, rooms, rules, life, notices, denials, capacity, wayBack, log };
     return {
       start: async () => enforceEvery(streams, capacity, log, signal),
       services: { rooms },
-      routes: [roomRoutes, memberRoutes, ownRoutes, lifeRoutes, wayBackRoutes].flatMap((routes) => routes(parts)),
+      routes: [roomRoutes, memberRoutes, ownRoutes, membershipRoutes, wayBackRoutes].flatMap((routes) => routes(parts)),
     };
   },
 });

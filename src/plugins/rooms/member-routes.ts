@@ -2,12 +2,12 @@ import { type Route, route } from "../../contracts/plugin.ts";
 import * as api from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { acceptRoom, listOwnRooms } from "./acceptance.ts";
+import type { RoomsContext } from "./context.ts";
 import { addMembers } from "./members.ts";
-import type { Parts } from "./parts.ts";
-import { memberReply } from "./views.ts";
+import { memberReply } from "./replies.ts";
 
 /** The routes for the members and statements of a room. */
-export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Route[] {
+export function memberRoutes({ store, users, rooms, notices, rules }: RoomsContext): Route[] {
   const room = { params: api.RoomParams };
   return [
     route(
@@ -69,7 +69,7 @@ export function memberRoutes({ store, users, rooms, notices, rules }: Parts): Ro
 }
 
 /** The routes for a member's own data: its key, its rooms, and accepting a room. */
-export function ownRoutes(parts: Parts): Route[] {
+export function ownRoutes(parts: RoomsContext): Route[] {
   const { store, rooms } = parts;
   const room = { params: api.RoomParams };
   return [

@@ -26,7 +26,7 @@ export interface AddMembersBody {
 }
 
 /** The dependencies of adding members. */
-export interface AddParts {
+export interface AddMembersDeps {
   readonly store: RoomStore;
   readonly users: UserStore;
   readonly quotas: RoomQuotas;
@@ -69,14 +69,14 @@ function candidate(user: UserRecord | null, endpoint: string): UserRecord & { ke
  * Adds members under one statement and returns their endpoints.
  * Errors: forbidden, not_found, conflict, invalid, quota as in POST /rooms/{id}/members.
  */
-export function addMembers(membership: Membership, body: AddMembersBody, parts: AddParts): Promise<string[]> {
+export function addMembers(membership: Membership, body: AddMembersBody, parts: AddMembersDeps): Promise<string[]> {
   return whileUnchanged(parts.store, membership.room, () => add(membership, body, parts));
 }
 
 async function add(
   membership: Membership,
   body: AddMembersBody,
-  { store, users, quotas, newcomers }: AddParts,
+  { store, users, quotas, newcomers }: AddMembersDeps,
 ): Promise<string[]> {
   checkOwner(membership);
   const { room } = membership;

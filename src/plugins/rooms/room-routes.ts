@@ -1,14 +1,14 @@
 import { type Route, route } from "../../contracts/plugin.ts";
 import * as api from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { gone, type RoomsContext } from "./context.ts";
 import { createRoom } from "./create.ts";
-import { tellMembers } from "./life.ts";
 import { checkMayDelete } from "./members.ts";
-import { gone, type Parts } from "./parts.ts";
-import { membershipReply, roomReply } from "./views.ts";
+import { tellMembers } from "./membership.ts";
+import { membershipReply, roomReply } from "./replies.ts";
 
 /** The routes that create, read and delete rooms. */
-export function roomRoutes({ store, streams, rooms, rules, capacity, notices, denials }: Parts): Route[] {
+export function roomRoutes({ store, streams, rooms, rules, capacity, notices, denials }: RoomsContext): Route[] {
   const room = { params: api.RoomParams };
   const clear = async (roomId: string): Promise<void> => {
     const members = (await store.listStays(roomId)).filter(({ until }) => until === 0);

@@ -1,17 +1,17 @@
 /**
  * A key-value bucket of JetStream, seen as the keys under one prefix with JSON values. It offers reads, writes by
  * compare-and-set on the key's revision, and retry loops for changes that race with other nodes.
- * Reads go to the stream's leader, or through `CertainReads` (linearizable) if they decide access. Hot keys can start a
- * change from a recently known value; the compare-and-set detects a stale one. Many changes of one key on one node are
- * merged into one write (group commit). Everything in this folder is built on it.
+ * Reads go to the stream's leader, or through `LinearizableReads` (linearizable) if they decide access. Hot keys can
+ * start a change from a recently known value; the compare-and-set detects a stale one. Many changes of one key on one
+ * node are merged into one write (group commit). Everything in this folder is built on it.
  */
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import { LruCache } from "../../lib/lru-cache.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { bucketStream } from "../../wire/names.ts";
 import { type CallReply, type Calls, expectReply, isCode, kvCode, unanswered } from "./calls.ts";
-import type { CertainReads } from "./certain-reads.ts";
 import type { Entry } from "./entry.ts";
-import { Recent } from "./recent.ts";
+import type { LinearizableReads } from "./linearizable/linearizable-reads.ts";
 
 /** The largest value, in bytes: the limit of a NATS message without its headers. */
 const valueBytesMax = 1_048_576;
@@ -38,7 +38,7 @@ interface Lately<T> {
 interface BucketOptions {
   readonly prefix?: string;
   /** Linearizable reads over the same bucket. Set for data that decides access. */
-  readonly reads?: CertainReads;
+  readonly reads?: LinearizableReads;
   /** Whether a change starts from a recently known value; the write detects whether that was still current. */
   readonly recalls?: boolean;
 }
@@ -116,16 +116,16 @@ export class Bucket<T> {
   readonly #calls: Calls;
   readonly #stream: string;
   readonly #root: string;
-  readonly #reads: CertainReads | undefined;
+  readonly #reads: LinearizableReads | undefined;
   readonly #turns = new KeyedMutex();
   /** Queued changes that no write includes yet, by key. */
   readonly #waiting = new Map<string, Waiting<T>[]>();
-  readonly #lately: Recent<Lately<T>> | null;
+  readonly #lately: LruCache<Lately<T>> | null;
 
   constructor(calls: Calls, name: string, { prefix = "", reads, recalls = false }: BucketOptions = {}) {
     this.#calls = calls;
     this.#reads = reads;
-    this.#lately = recalls ? new Recent(latelyBytesMax) : null;
+    this.#lately = recalls ? new LruCache(latelyBytesMax) : null;
     this.#stream = bucketStream(name);
     this.#root = `$KV.${name}.${prefix}`;
   }

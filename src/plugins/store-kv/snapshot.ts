@@ -4,16 +4,16 @@ import type { InviteRecord, Snapshot, SnapshotRow, UserRecord, UserStore } from 
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { sideBySide } from "./calls.ts";
 import { type InviteBuckets, putInvites } from "./invites.ts";
-import type { RoomBuckets } from "./room-entry.ts";
-import { putRoom, type WholeRoom, wholeRoom } from "./room-import.ts";
-import type { RoomIndex } from "./room-index.ts";
+import type { RoomBuckets } from "./rooms/room-head.ts";
+import { putRoom, type WholeRoom, wholeRoom } from "./rooms/room-import.ts";
+import type { RoomIndex } from "./rooms/room-index.ts";
 import { putRoster, putUsers, type UserBuckets } from "./users.ts";
 
 /** How many users or invites are read or written at once. */
 const batchSize = 500;
 
 /** The dependencies of a snapshot. */
-export interface SnapshotParts {
+export interface SnapshotDeps {
   readonly kv: RoomBuckets;
   readonly index: RoomIndex;
   readonly users: UserStore;
@@ -39,7 +39,7 @@ async function* allInvites({ invites }: InviteBuckets): AsyncGenerator<InviteRec
   }
 }
 
-async function* rowsOf({ kv, users, inviteKv }: SnapshotParts): AsyncGenerator<SnapshotRow> {
+async function* rowsOf({ kv, users, inviteKv }: SnapshotDeps): AsyncGenerator<SnapshotRow> {
   for await (const user of allUsers(users)) yield { kind: "user", user: { ...user, revision: 0 } };
   for await (const invite of allInvites(inviteKv)) yield { kind: "invite", invite };
   for (const roomId of await kv.entries.keys("*")) {
@@ -56,13 +56,13 @@ type Gathered = { -readonly [K in keyof WholeRoom]: WholeRoom[K] extends readonl
 
 /** An import in progress: users and invites are written in batches, and a room once all its rows have arrived. */
 class Import {
-  readonly #parts: SnapshotParts;
+  readonly #deps: SnapshotDeps;
   readonly #users = new Map<string, UserRecord>();
   readonly #invites = new Map<string, InviteRecord>();
   #room: Gathered | null = null;
 
-  constructor(parts: SnapshotParts) {
-    this.#parts = parts;
+  constructor(parts: SnapshotDeps) {
+    this.#deps = parts;
   }
 
   async take(row: SnapshotRow): Promise<void> {
@@ -93,7 +93,7 @@ class Import {
 
   /** Writes all buffered rows. */
   async flush(): Promise<void> {
-    const { kv, index, userKv, inviteKv } = this.#parts;
+    const { kv, index, userKv, inviteKv } = this.#deps;
     await putUsers(userKv, [...this.#users.values()]);
     await putInvites(inviteKv, [...this.#invites.values()]);
     if (this.#room !== null) await putRoom(kv, index, this.#room);
@@ -118,7 +118,7 @@ async function writeLines(file: string, rows: AsyncIterable<SnapshotRow>): Promi
  * moments.
  * A backup is the export as JSON, one row per line.
  */
-export function createSnapshot(parts: SnapshotParts): Snapshot {
+export function createSnapshot(parts: SnapshotDeps): Snapshot {
   return {
     exportAll: () => rowsOf(parts),
     async importAll(rows) {

@@ -11,17 +11,17 @@ import { buckets } from "../../wire/names.ts";
 import { Bucket } from "./bucket.ts";
 import { createReplicas, type OpenBuckets, openBuckets } from "./buckets.ts";
 import { type CallReply, Calls, expectReply, unanswered } from "./calls.ts";
-import { CertainReads } from "./certain-reads.ts";
 import { createInvites, inviteBuckets } from "./invites.ts";
+import { LinearizableReads } from "./linearizable/linearizable-reads.ts";
 import { createNonces } from "./nonces.ts";
-import { RoomBuckets } from "./room-entry.ts";
-import { RoomIndex } from "./room-index.ts";
-import { createRooms } from "./rooms.ts";
-import { RowTotals } from "./row-totals.ts";
+import { RoomBuckets } from "./rooms/room-head.ts";
+import { RoomIndex } from "./rooms/room-index.ts";
+import { createRooms } from "./rooms/rooms.ts";
+import { RowTotals } from "./rooms/row-totals.ts";
+import { createWayBack } from "./rooms/way-back.ts";
 import { createSnapshot } from "./snapshot.ts";
 import { UserIndex } from "./user-index.ts";
 import { createUsers, userBuckets } from "./users.ts";
-import { createWayBack } from "./way-back.ts";
 
 /** The timeout of one operation, in milliseconds: longer than that of each call that it makes. */
 const opTimeoutMs = 8_000;
@@ -99,7 +99,7 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
   const calls = new Calls(connection);
   await openBuckets(calls, options);
   const replicas = createReplicas(calls, now);
-  const readsOf = (bucket: string) => new CertainReads(calls, bucket, replicas, signal);
+  const readsOf = (bucket: string) => new LinearizableReads(calls, bucket, replicas, signal);
   const kv = new RoomBuckets(calls, readsOf(buckets.rooms));
   const index = new RoomIndex(calls, now);
   const totals = new RowTotals(calls, kv, signal);

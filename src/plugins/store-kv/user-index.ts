@@ -9,7 +9,7 @@ import type { ActiveUsers, UserRecord } from "../../contracts/store.ts";
 import { type Looks, looksOf } from "../../wire/looks.ts";
 import { buckets } from "../../wire/names.ts";
 import type { Calls } from "./calls.ts";
-import { Follower, type Image } from "./follower.ts";
+import { Follower, type Image } from "./linearizable/follower.ts";
 
 type StoredUser = Omit<UserRecord, "revision">;
 

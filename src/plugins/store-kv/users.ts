@@ -3,7 +3,7 @@ import { UnibusError } from "../../wire/errors.ts";
 import { buckets, endpointId } from "../../wire/names.ts";
 import { Bucket, untilMade } from "./bucket.ts";
 import { type Calls, sideBySide } from "./calls.ts";
-import type { CertainReads } from "./certain-reads.ts";
+import type { LinearizableReads } from "./linearizable/linearizable-reads.ts";
 import type { UserIndex } from "./user-index.ts";
 
 /** The lists of user keys, each named after the first hex digit of its keys. */
@@ -21,7 +21,7 @@ export interface UserBuckets {
 }
 
 /** Creates the buckets of the users. */
-export function userBuckets(calls: Calls, reads: CertainReads): UserBuckets {
+export function userBuckets(calls: Calls, reads: LinearizableReads): UserBuckets {
   return {
     users: new Bucket(calls, buckets.users, { reads }),
     lists: new Bucket(calls, buckets.users, { prefix: "list.", recalls: true }),

@@ -12,7 +12,7 @@ export const cutAfterFaultMsMax = 20_000;
 /** What somebody saw who must not have. */
 export interface Verdict {
   readonly violations: readonly string[];
-  /** Questions of those who were removed that were answered, by way. */
+  /** CalloutResponder of those who were removed that were answered, by way. */
   readonly checks: Readonly<Record<string, number>>;
   readonly unanswered: number;
   /** How often a live connection was heard after the removal, within the bounds or not, and how late at most. */

@@ -1,6 +1,6 @@
 /** Those who use a bus while it is being broken, and write down what they were told. */
 import type { NatsConnection } from "nats";
-import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { type Bus, connect } from "../../../src/client/index.ts";
 import { register } from "../../support/accounts.ts";
 import { addBody, at, createBody, freshSubject, kickBody, newRoom, type OwnRoom, policy } from "../../support/peer.ts";

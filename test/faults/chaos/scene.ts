@@ -1,6 +1,6 @@
 /** What all who make load share: the nodes, the record, and how to ask a node that may be broken. */
 import type { NatsConnection } from "nats";
-import type { Identity } from "../../../src/client/identity.ts";
+import type { Identity } from "../../../src/client/crypto/identity.ts";
 import { dial, type Reply, send, signedHeaders } from "../../support/peer.ts";
 import { type Nodes, nodesCount } from "./nodes.ts";
 import { oneOf } from "./random.ts";

@@ -1,6 +1,6 @@
 /** Two nodes that are one bus: what one admitted under a name that both share, the other does not. Source: spec 5. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import type { Auth, RequestHead } from "../../../src/contracts/auth.ts";
 import type { Log, Site } from "../../../src/contracts/plugin.ts";
 import auth from "../../../src/plugins/auth/index.ts";

@@ -1,6 +1,6 @@
 /** Invites that many want at once, how many may wait, and the first admin's. Source: spec 7. */
 import { describe, expect, test } from "bun:test";
-import { generateIdentity } from "../../../src/client/identity.ts";
+import { generateIdentity } from "../../../src/client/crypto/identity.ts";
 import type { InviteRecord } from "../../../src/contracts/store.ts";
 import { holder, inWorld, outcome, pair, people, startMs, type World } from "./world.ts";
 

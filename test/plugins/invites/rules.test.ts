@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { generateIdentity } from "../../../src/client/identity.ts";
+import { generateIdentity } from "../../../src/client/crypto/identity.ts";
 import { holder, inWorld, outcome, pair, startMs } from "./world.ts";
 
 const member = { handle: "ana", role: "member", ttlS: 3_600 } as const;

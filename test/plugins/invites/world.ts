@@ -1,5 +1,5 @@
 /** Invites and users over SQLite, in this process, with a clock that stands still until a test moves it. */
-import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import type { Redeemer } from "../../../src/contracts/invites.ts";
 import { Notices } from "../../../src/contracts/notices.ts";
 import type { InviteStore } from "../../../src/contracts/store.ts";

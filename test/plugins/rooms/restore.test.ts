@@ -1,6 +1,6 @@
 /** PUT /rooms/{id}/restore, on both stores: what an owner gives back to a bus that lost versions. Source: spec 3. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { RoomStore } from "../../../src/contracts/store.ts";
 import { WayBackStore } from "../../../src/contracts/way-back.ts";
 import { sha256Hex } from "../../../src/wire/encoding.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ReadIndex } from "../../../src/plugins/store-kv/read-index.ts";
+import { ReadIndex } from "../../../src/plugins/store-kv/linearizable/read-index.ts";
 import { upTo } from "../../conformance/store-samples.ts";
 
 const callers = 5_000;

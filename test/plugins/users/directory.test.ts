@@ -1,6 +1,6 @@
 /** The directory and the list of users over HTTP, on both stores: pages, filters, looks, tags. Source: spec 6, 7. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { UserStore } from "../../../src/contracts/store.ts";
 import { Users } from "../../../src/contracts/users.ts";
 import { peer, upTo, userSample } from "../../conformance/store-samples.ts";

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { UserStore } from "../../../src/contracts/store.ts";
 import { Users } from "../../../src/contracts/users.ts";
 import { hasCode, isUnibusError, UnibusError } from "../../../src/wire/errors.ts";

@@ -1,5 +1,5 @@
 /** The commands that are raced, each as one request to one node. One that is raced with itself is sent twice. */
-import type { Identity } from "../../../src/client/identity.ts";
+import type { Identity } from "../../../src/client/crypto/identity.ts";
 import { register } from "../accounts.ts";
 import { addBody, at, createBody, kickBody, newRoom, policy, roleBody } from "../peer.ts";
 import type { Outcome, Scene } from "./scene.ts";

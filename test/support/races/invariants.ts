@@ -3,7 +3,7 @@
  * and the chain of statements all agree with the store, and the store with what the commands were answered.
  */
 import type { NatsConnection } from "nats";
-import type { Identity } from "../../../src/client/identity.ts";
+import type { Identity } from "../../../src/client/crypto/identity.ts";
 import { verifySignature } from "../../../src/contracts/signature.ts";
 import { isIn } from "../../../src/contracts/stay-rules.ts";
 import { InviteStore, RoomStore } from "../../../src/contracts/store.ts";

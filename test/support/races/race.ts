@@ -1,6 +1,6 @@
 /** One race: a pair of commands started at once, what has to hold afterwards, and again after a second round. */
 
-import { newRoomKey } from "../../../src/client/keys.ts";
+import { newRoomKey } from "../../../src/client/crypto/keys.ts";
 import { isIn } from "../../../src/contracts/stay-rules.ts";
 import { parseStatement } from "../../../src/wire/statement.ts";
 import { at, createBody, kickBody, newRoom, type OwnRoom, policy } from "../peer.ts";

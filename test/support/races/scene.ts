@@ -3,7 +3,7 @@
  * newcomer with an invite. Everybody and everything is new for each race, so that many races share one bus.
  */
 import type { NatsConnection } from "nats";
-import { generateIdentity, type Identity } from "../../../src/client/identity.ts";
+import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { Invites } from "../../../src/contracts/invites.ts";
 import { InviteStore } from "../../../src/contracts/store.ts";
 import type { JetStream } from "../../../src/plugins/room-streams/jetstream.ts";

@@ -1,5 +1,5 @@
 /** The bus on which races run, all pairs on it, and what has to hold over everything that they left behind. */
-import { generateIdentity } from "../../../src/client/identity.ts";
+import { generateIdentity } from "../../../src/client/crypto/identity.ts";
 import { Doctor } from "../../../src/contracts/doctor.ts";
 import { Nats } from "../../../src/contracts/nats.ts";
 import { addedCharges, chargesOf } from "../../../src/contracts/rows.ts";

@@ -1,6 +1,6 @@
 /** What the store says after a race, read once, so that every check compares with the same state. */
 
-import type { Identity } from "../../../src/client/identity.ts";
+import type { Identity } from "../../../src/client/crypto/identity.ts";
 import { isIn } from "../../../src/contracts/stay-rules.ts";
 import {
   type RoomRecord,

@@ -19,8 +19,8 @@ import { UnibusError } from "../../../wire/errors.ts";
 import { endpointId } from "../../../wire/names.ts";
 import type { ParsedStatement } from "../../../wire/statement.ts";
 import { ulidTimeMs } from "../../../wire/ulid.ts";
+import { gone } from "../context.ts";
 import { type CreateRules, checkPlace, tooManyRooms } from "../create.ts";
-import { gone } from "../parts.ts";
 import { lost } from "../statements.ts";
 import {
   type ChainStatement,
@@ -38,7 +38,7 @@ import { checkHistory, checkLines, stayName, staysOf } from "./lines.ts";
 const sliceMs = 10;
 
 /** The dependencies of `Restoring`. */
-export interface RestoringParts {
+export interface RestoringDeps {
   readonly store: RoomStore;
   readonly users: UserStore;
   readonly wayBack: WayBackStore;
@@ -66,12 +66,12 @@ export function restorationSlices(): TimeSlices {
 
 /** Restores rooms from the statements of their owners. */
 export class Restoring {
-  constructor(private readonly parts: RestoringParts) {}
+  constructor(private readonly deps: RestoringDeps) {}
 
   /** Restores a room, or adds missing keys if no statement is given. Errors: those of the route. */
   async restore(roomId: string, body: Restore, caller: Caller, slices: TimeSlices): Promise<Restored> {
     if (body.statements.length === 0) return this.#addKeys(roomId, body, caller, slices);
-    const { store } = this.parts;
+    const { store } = this.deps;
     const last = lastOf(roomId, body.statements);
     checkMayRestore(last, caller);
     const room = await store.getRoom(roomId);
@@ -88,7 +88,7 @@ export class Restoring {
     // Verify a fork first: only a valid chain is noted for the admins and gets to see what the bus has.
     if (forks) await verify();
     if (forks) await this.#checkContest(roomId, comparison, caller);
-    if (comparison.base === null) checkPlace(chain[0]?.parsed ?? last, caller, this.parts.rules);
+    if (comparison.base === null) checkPlace(chain[0]?.parsed ?? last, caller, this.deps.rules);
     if (!forks) await verify();
     return this.#store(last, body, comparison, { caller, room, slices });
   }
@@ -96,7 +96,7 @@ export class Restoring {
   /** Handles a fork. Errors: contested unless an admin admitted this chain; invalid if it forks too early. */
   async #checkContest(roomId: string, { base, added, head, differs }: Comparison, caller: Caller): Promise<void> {
     if (head === null) return;
-    const { wayBack, log, rules } = this.parts;
+    const { wayBack, log, rules } = this.deps;
     const restored = await wayBack.getRestoredHead(roomId);
     const baseVersion = base?.parsed.version ?? 0;
     if (restored !== null && baseVersion < restored.version) {
@@ -132,7 +132,7 @@ export class Restoring {
       slices,
     }: { readonly caller: Caller; readonly room: RoomRecord | null; readonly slices: TimeSlices },
   ): Promise<Restored> {
-    const { store, users, wayBack, rules } = this.parts;
+    const { store, users, wayBack, rules } = this.deps;
     const { roomId } = last;
     // Without a common base it is a different room with the same id: nothing of the old one is kept.
     const own = base === null ? [] : await store.listStays(roomId);
@@ -165,7 +165,7 @@ export class Restoring {
 
   /** Stores a restoration. As in creating a room, the stream is created before the row. */
   async #commit(restoration: RoomRestoration, before: RoomRecord | null, added: AddedRows): Promise<void> {
-    const { streams, wayBack, rules } = this.parts;
+    const { streams, wayBack, rules } = this.deps;
     const { room } = restoration;
     const { creator } = room;
     const { stays, keys, statements } = added;
@@ -186,7 +186,7 @@ export class Restoring {
 
   /** Adds missing keys to a room whose statements the bus already has. */
   async #addKeys(roomId: string, body: Restore, caller: Caller, slices: TimeSlices): Promise<Restored> {
-    const { store } = this.parts;
+    const { store } = this.deps;
     const room = await store.getRoom(roomId);
     if (room === null)
       throw new UnibusError("invalid", "statements is empty but the bus does not know this room (send its chain)");

@@ -11,8 +11,8 @@ import type { RoomRecord, StayRecord } from "../../../contracts/store.ts";
 import type { WayBackStore } from "../../../contracts/way-back.ts";
 import * as api from "../../../wire/api.ts";
 import { UnibusError } from "../../../wire/errors.ts";
-import { tellMembers } from "../life.ts";
-import { gone, type Parts } from "../parts.ts";
+import { gone, type RoomsContext } from "../context.ts";
+import { tellMembers } from "../membership.ts";
 import { readRestoration } from "./body.ts";
 import { Restoring, restorationSlices } from "./restoring.ts";
 import { RestorationTurn } from "./turn.ts";
@@ -68,7 +68,7 @@ const closed = () =>
   new UnibusError("conflict", "the way back is closed (ask the operator to run unibus way-back open)");
 
 /** The route by which an owner restores a room. */
-function restoreRoutes(parts: Parts): Route[] {
+function restoreRoutes(parts: RoomsContext): Route[] {
   const { wayBack, rules, streams, notices, log } = parts;
   const restoring = new Restoring(parts);
   const turn = new RestorationTurn();
@@ -104,7 +104,7 @@ function restoreRoutes(parts: Parts): Route[] {
 }
 
 /** The routes by which admins see and settle contested chains. */
-function reportRoutes({ store, wayBack, rules, log }: Parts): Route[] {
+function reportRoutes({ store, wayBack, rules, log }: RoomsContext): Route[] {
   return [
     route(
       "GET",
@@ -158,6 +158,6 @@ function reportRoutes({ store, wayBack, rules, log }: Parts): Route[] {
 }
 
 /** The routes that restore rooms on a bus that was itself restored from an older backup. */
-export function wayBackRoutes(parts: Parts): Route[] {
+export function wayBackRoutes(parts: RoomsContext): Route[] {
   return [...restoreRoutes(parts), ...reportRoutes(parts)];
 }

@@ -1,0 +1,122 @@
+import type { Message, Room } from "../../client/index.ts";
+import { toBase64 } from "../../wire/encoding.ts";
+import { printJson, printLine } from "../print.ts";
+import { colourOf, type Piece, painter } from "../terminal-text.ts";
+import { refWord } from "./blob-ref.ts";
+
+/** How many bytes encryption adds to a stored file: the authentication tag of the cipher. */
+const sealBytes = 16;
+/** How many messages are remembered, to quote them in replies. */
+const rememberedMax = 1_000;
+/** Length of the quote in a reply, in characters. */
+const excerptLengthMax = 30;
+/** How many characters of an id or endpoint identify it in output. */
+const shortLength = 6;
+
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Decodes UTF-8, or returns null if the bytes are not UTF-8. */
+export function textOf(data: Uint8Array): string | null {
+  try {
+    return strict.decode(data);
+  } catch {
+    return null;
+  }
+}
+
+/** Formats a size for people. */
+export function sizeText(bytes: number): string {
+  if (bytes < 1_024) return `${bytes} B`;
+  return bytes < 1_048_576 ? `${(bytes / 1_024).toFixed(1)} KiB` : `${(bytes / 1_048_576).toFixed(1)} MiB`;
+}
+
+/**
+ * Formats a message as JSON: `{id, from, handle, time, kind, text | data, thread?, re?, blob?, verified, late, early,
+ * clock_unsure?}`.
+ * Shape: `data` is base64-std, used if the data is not UTF-8; `blob` is a reference for `blob get`.
+ */
+export function messageFields(message: Message): object {
+  const { id, from, handle, timeMs, kind, data, thread, replyTo, blob, epoch } = message;
+  const text = textOf(data);
+  return {
+    ...{ id, from, handle, time: new Date(timeMs).toISOString(), kind },
+    ...(text === null ? { data: toBase64(data) } : { text }),
+    ...(thread === null ? {} : { thread }),
+    ...(replyTo === null ? {} : { re: replyTo }),
+    ...(blob === null ? {} : { blob: refWord({ blob, epoch }) }),
+    ...{ verified: message.verified, late: message.late, early: message.early },
+    ...(message.clockUnsure ? { clock_unsure: true } : {}),
+  };
+}
+
+const two = (number: number): string => String(number).padStart(2, "0");
+
+/** Formats the messages of one room as lines for people. */
+export class MessageLines {
+  readonly #paint = painter();
+  readonly #excerpts = new Map<string, string>();
+
+  constructor(
+    private readonly room: Room,
+    /** Whether to print the time without the date. */
+    private readonly isBrief = false,
+  ) {}
+
+  /** The name of a peer: its handle, with part of its endpoint if another member has the same handle. */
+  nameOf({ from, handle }: { readonly from: string; readonly handle: string }): string {
+    const isShared = this.room.members.some((one) => one.handle === handle && one.endpoint !== from);
+    const name = handle || "?";
+    return isShared ? `${name}#${from.slice(0, shortLength)}` : name;
+  }
+
+  /** Formats a message as one line: time, handle, text. A `?` after the name means that no signature was verified. */
+  lineOf(message: Message): Piece[] {
+    const name = this.nameOf(message);
+    const shown = this.#paint(`${name}${message.verified ? "" : "?"}`, colourOf(message.from));
+    const line = [this.#paint(this.#timeOf(message), "dim"), "  ", shown, "  ", ...this.#whatOf(message)];
+    this.#remember(message, name);
+    const mark = message.late ? "(late)" : message.early ? "(early)" : null;
+    return mark === null ? line : [...line, "  ", this.#paint(mark, "yellow")];
+  }
+
+  #timeOf({ timeMs }: Message): string {
+    const at = new Date(timeMs);
+    const clock = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+    return this.isBrief ? clock : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
+  }
+
+  #whatOf({ kind, data, replyTo, blob, id }: Message): Piece[] {
+    // Most programs end text with a newline. `--json` output keeps it.
+    const words = textOf(data)?.replace(/\r?\n$/, "") ?? `[${sizeText(data.length)}, not text]`;
+    const file =
+      blob === null ? [] : [" ", this.#paint(`[file, ${sizeText(Math.max(0, blob.sz - sealBytes))}: ${id}]`, "dim")];
+    if (kind === "react") return [words, " ", this.#paint(`to ${this.#excerptOf(replyTo)}`, "dim")];
+    if (kind !== "pub") return [`* ${kind}${words === "" ? "" : `: ${words}`}`];
+    const to = replyTo === null ? [] : [this.#paint(`(to ${this.#excerptOf(replyTo)})`, "dim"), " "];
+    return [...to, words, ...file];
+  }
+
+  #excerptOf(id: string | null): string {
+    return this.#excerpts.get(id ?? "") ?? `…${(id ?? "").slice(-shortLength)}`;
+  }
+
+  #remember({ id, kind, data }: Message, name: string): void {
+    if (kind !== "pub") return;
+    const text = textOf(data) ?? "";
+    const isLong = text.length > excerptLengthMax;
+    const cut = isLong ? `${[...text.slice(0, excerptLengthMax)].slice(0, -1).join("")}…` : text;
+    this.#excerpts.set(id, `${name} "${cut}"`);
+    const [oldest] = this.#excerpts.keys();
+    if (this.#excerpts.size > rememberedMax && oldest !== undefined) this.#excerpts.delete(oldest);
+  }
+}
+
+/** Returns a function that prints the messages of a room as text or JSON. */
+export function linePrinter(
+  room: Room,
+  { json, ids }: { readonly json?: boolean | undefined; readonly ids?: boolean | undefined },
+): (message: Message) => Promise<void> {
+  if (json) return (message) => printJson(messageFields(message));
+  const lines = new MessageLines(room);
+  return (message) => printLine(ids ? `${message.id}  ` : "", ...lines.lineOf(message));
+}

@@ -1,0 +1,92 @@
+/** Commands for a room that went back in time because its bus was restored from an older backup. */
+import { Command } from "commander";
+import type { OlderChain, RoomRepair } from "../../client/index.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { confirm } from "../confirm.ts";
+import { printNote } from "../print.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
+
+interface RepairOptions extends PeerOptions {
+  readonly yes?: boolean;
+}
+
+const busText = ({ busVersion }: RoomRepair): string => {
+  if (busVersion === null) return "the bus has it at a version in which you were not a member";
+  return busVersion === 0 ? "the bus does not know it" : `the bus shows version ${busVersion}`;
+};
+
+async function repair(name: string, options: RepairOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const found = await bus.recovery.repair(name, signal);
+    const { subject, version, isContested } = found;
+    printNote(`${subject}: you have seen version ${version}; ${busText(found)}.`);
+    if (isContested) {
+      printNote("The bus has gone on otherwise since it was restored: an admin will have to choose between the two.");
+    }
+    printNote(
+      "The owner who saw the highest version should repair a room: what only others saw is lost. " +
+        "Ask the other owners: this command, too, prints the version that they saw.",
+    );
+    if (!options.yes) await confirm(`is ${version} the highest version that any owner saw?`, { signal });
+    const now = await found.run(signal);
+    printNote(`${subject} is at version ${now} on the bus again; its members read and send as before`);
+    printNote("members who joined after the backup read as left: invite them again, then add them again");
+  });
+}
+
+interface TrustOptions extends RepairOptions {
+  readonly acceptOlder?: boolean;
+}
+
+function explain({ subject, version, busVersion, common, readmitted }: OlderChain): void {
+  const parting = common === busVersion ? "" : `, which parts from what you have seen after version ${common}`;
+  printNote(`${subject}: you have seen version ${version}; the bus shows version ${busVersion}${parting}.`);
+  const again = (as: "reader" | "owner") => readmitted.filter((one) => one.as === as);
+  const list = (title: string, some: OlderChain["readmitted"]) => {
+    if (some.length === 0) return;
+    printNote(title);
+    for (const { handle, endpoint } of some) printNote(`  ${endpoint}  ${handle}`);
+  };
+  list("These were removed, and become readers again:", again("reader"));
+  list("These were owners no more, and own it again:", again("owner"));
+  if (readmitted.length === 0) printNote("Nobody who was removed becomes a reader again.");
+}
+
+async function trust(name: string, options: TrustOptions): Promise<void> {
+  if (!options.acceptOlder) {
+    const fix = "add --accept-older to follow the bus's older chain; to compare a room's words use unibus room verify";
+    throw new UnibusError("invalid", `room trust does one thing only (${fix})`);
+  }
+  await asPeer(options, async (bus, signal) => {
+    const older = await bus.recovery.older(name, signal);
+    explain(older);
+    if (!options.yes) await confirm("follow the bus's older chain from now on?", { signal });
+    await older.accept();
+    printNote(`${older.subject} is followed from version ${older.busVersion} on`);
+  });
+}
+
+const nameText = "its id, or its subject";
+
+/** The commands `room repair|trust`. Source: spec 3, "Way back". */
+export function recoveryCommands(): Command[] {
+  return [
+    peerCommand(new Command("repair"))
+      .description("give a bus that was restored from an older backup what it lost of a room that you own")
+      .argument("<room>", nameText)
+      .option("--yes", "go on without asking whether another owner saw a higher version")
+      .addHelpText(
+        "after",
+        "\nIt sends the statements, members and sealed keys that this client has kept; the bus verifies every signature.\n" +
+          "It works while the way back is open: 30 days after a restore.\n\nExample: unibus room repair room.team",
+      )
+      .action(repair),
+    peerCommand(new Command("trust"))
+      .description("follow a room on a bus that was restored from an older backup, where no owner can repair it")
+      .argument("<room>", nameText)
+      .option("--accept-older", "take the bus's older chain, after it was shown who becomes a reader again")
+      .option("--yes", "go on without asking")
+      .addHelpText("after", "\nExample: unibus room trust room.team --accept-older")
+      .action(trust),
+  ];
+}

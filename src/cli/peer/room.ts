@@ -1,0 +1,278 @@
+/**
+ * The command `room` with its subcommands: create, inspect and verify rooms, and change their members.
+ * Commands that change a room open it with `openRoom`, which refuses an owner who could be mistaken for another user;
+ * those that only inspect, or leave, delete and rekey, use `inspectRoom`, which warns. Adding, kicking, roles and
+ * rekeys are statements that this peer signs as an owner.
+ */
+import { Argument, Command, Option } from "commander";
+import { fingerprintWords, modes, type Policy, type Room, type RoomRole, userFingerprint } from "../../client/index.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { subjectFault } from "../../wire/names.ts";
+import { printFields, printJson, printNote, printTable } from "../print.ts";
+import { approveOption, inspectRoom, openRoom, type RoomChoices, roomText } from "./open-room.ts";
+import { asPeer, asReader, type Named, nameText, type PeerOptions, peerCommand, usersNamed } from "./peer.ts";
+import { recoveryCommands } from "./room-recovery.ts";
+import { policyText } from "./rooms.ts";
+
+interface NewOptions extends PeerOptions {
+  readonly mode?: keyof typeof modes;
+  readonly encrypt?: boolean;
+  readonly persist?: boolean;
+  readonly sign?: boolean;
+}
+
+/** The policy from the options. Without options everything is on. */
+function policyOf({ mode, encrypt, persist, sign }: NewOptions): Policy {
+  const isSaid = [encrypt, persist, sign].some((one) => one === true);
+  const base = modes[mode ?? (isSaid ? "nats" : "matrix")];
+  return {
+    encrypt: base.encrypt || encrypt === true,
+    persist: base.persist || persist === true,
+    sign_msgs: base.sign_msgs || sign === true,
+  };
+}
+
+/** Describes a room from its signed state. */
+function describe(room: Room) {
+  const { roomId, subject, policy, epoch, version } = room.state.state;
+  return { room_id: roomId, subject, policy, epoch, version };
+}
+
+/** The identity of a room, to tell it from a copy. */
+function identityOf(room: Room) {
+  return { trust: room.trust, fingerprint: fingerprintWords(room.fingerprint), link: room.link };
+}
+
+async function makeNew(subject: string, options: NewOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const fault = subjectFault(subject, bus.info.namespaces);
+    if (fault !== null)
+      throw new UnibusError("invalid", `${JSON.stringify(subject)} is not a subject: ${fault} (for example room.team)`);
+    const room = await bus.createRoom(subject, policyOf(options), signal);
+    const { policy, ...fields } = { ...describe(room), ...identityOf(room) };
+    await (options.json ? printJson({ ...fields, policy }) : printFields({ ...fields, policy: policyText(policy) }));
+  });
+}
+
+/** Prints advice for an owner of the room. */
+function advise(room: Room, me: string): void {
+  const { members, subject } = room;
+  const owners = members.filter(({ role }) => role === "owner");
+  if (!owners.some(({ sign_pub }) => sign_pub === me)) return;
+  if (members.some(({ left }) => left)) {
+    printNote(
+      `note: a member left ${subject}, and its key is still the same (change it: unibus room rekey ${subject})`,
+    );
+  }
+  if (owners.length === 1 && members.length > 1) {
+    const fix = `make another owner: unibus room role ${subject} WHO owner`;
+    printNote(`note: you are the only owner of ${subject}: without your key nobody can change it (${fix})`);
+  }
+}
+
+async function show(name: string, options: PeerOptions): Promise<void> {
+  await asReader(options, async (bus, signal) => {
+    const room = await inspectRoom(bus, name, signal);
+    const { policy, ...fields } = describe(room);
+    const mine = room.members.find(({ endpoint }) => endpoint === bus.identity.endpoint);
+    const more = {
+      role: mine?.role ?? "none",
+      members: room.members.length,
+      owners: room.state.owners.length,
+      rekey_pending: room.members.some(({ left }) => left),
+      ...identityOf(room),
+    };
+    if (options.json) return printJson({ ...fields, policy, ...more });
+    printFields({ ...fields, policy: policyText(policy), ...more });
+    advise(room, bus.identity.signPubHex);
+  });
+}
+
+interface MembersOptions extends PeerOptions {
+  readonly fingerprints?: boolean;
+}
+
+async function members(name: string, options: MembersOptions): Promise<void> {
+  await asReader(options, async (bus, signal) => {
+    const room = await inspectRoom(bus, name, signal);
+    const rows = room.members.map(({ handle, role, endpoint, sign_pub, since, left }) => {
+      const fingerprint = fingerprintWords(userFingerprint(sign_pub));
+      return { handle, role, endpoint, sign_pub, fingerprint, since, left };
+    });
+    rows.sort((a, b) => (a.role === b.role ? (a.handle < b.handle ? -1 : 1) : a.role === "owner" ? -1 : 1));
+    if (options.json) return printJson({ members: rows });
+    const cells = rows.map(({ handle, role, endpoint, fingerprint, since, left }) => {
+      const more = [...(options.fingerprints ? [fingerprint] : []), ...(left ? ["left"] : [])];
+      return [handle, role, endpoint, `since epoch ${since}`, ...more];
+    });
+    const names = options.fingerprints ? ["FINGERPRINT", "STATE"] : ["STATE"];
+    await printTable(["HANDLE", "ROLE", "ENDPOINT", "READS", ...names], cells);
+  });
+}
+
+type WhoOptions = PeerOptions & RoomChoices & { readonly freshKey?: boolean };
+
+async function add(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal, options);
+    const users = await usersNamed(bus, who, { ...options, signal });
+    const endpoints = users.map(({ endpoint }) => endpoint);
+    await room.membership.add(endpoints, { freshKey: options.freshKey, signal });
+    printNote(`added ${users.map(nameText).join(", ")}`);
+    advise(room, bus.identity.signPubHex);
+  });
+}
+
+/**
+ * Resolves members named by handle, sign_pub or endpoint. Handles are resolved by the directory, which detects a
+ * changed handle; a member who is no longer a user is resolved from the signed state.
+ */
+async function membersNamed(room: Room, who: readonly string[], find: (who: string[]) => Promise<Named[]>) {
+  const found: Named[] = [];
+  for (const name of who) {
+    const signed = room.members.find(({ endpoint, sign_pub }) => endpoint === name || sign_pub === name.toLowerCase());
+    found.push(...(signed === undefined ? await find([name]) : [signed]));
+  }
+  return found;
+}
+
+async function kick(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal, options);
+    const find = (one: string[]) => usersNamed(bus, one, { ...options, signal });
+    for (const member of await membersNamed(room, who, find)) {
+      await room.membership.kick(member.endpoint, signal);
+      printNote(`kicked ${nameText(member)}; ${room.subject} has a new key (epoch ${room.epoch})`);
+    }
+  });
+}
+
+async function setRole(name: string, who: string, role: RoomRole, options: WhoOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await openRoom(bus, name, signal, options);
+    const find = (one: string[]) => usersNamed(bus, one, { ...options, signal });
+    for (const member of await membersNamed(room, [who], find)) {
+      await room.membership.setRole(member.endpoint, role, signal);
+      printNote(`${nameText(member)} is now ${role} of ${room.subject}`);
+    }
+  });
+}
+
+/** Runs a change of a whole room and prints its result. */
+async function change(name: string, options: PeerOptions, work: (room: Room, signal: AbortSignal) => Promise<string>) {
+  await asPeer(options, async (bus, signal) => {
+    printNote(await work(await inspectRoom(bus, name, signal), signal));
+  });
+}
+
+/** Marks a room as verified with the words that another member reads out. Without words it prints them. */
+async function verify(name: string, words: readonly string[], options: PeerOptions): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    const room = await inspectRoom(bus, name, signal);
+    if (words.length > 0) await room.verify(words.join(" "));
+    const fields = { room_id: room.id, subject: room.subject, ...identityOf(room) };
+    if (options.json) return printJson(fields);
+    printFields(fields);
+    if (room.trust === "unverified") {
+      printNote(`compare the words with another member, then run: unibus room verify ${room.subject} WORDS`);
+    }
+  });
+}
+
+/** Accepts rooms that this peer was added to, after verifying each. */
+async function accept(names: readonly string[], options: PeerOptions & RoomChoices): Promise<void> {
+  await asPeer(options, async (bus, signal) => {
+    for (const name of names) {
+      const room = await openRoom(bus, name, signal, options);
+      await bus.accept(room.id, signal);
+      printNote(`accepted ${room.subject}`);
+    }
+  });
+}
+
+async function leave(room: Room, signal: AbortSignal): Promise<string> {
+  const { subject } = room;
+  await room.leave(signal);
+  return `left ${subject}`;
+}
+
+async function remove(room: Room, signal: AbortSignal): Promise<string> {
+  const { subject, id } = room;
+  await room.delete(signal);
+  return `deleted ${subject} (${id}) and all its messages`;
+}
+
+async function rekey(room: Room, signal: AbortSignal): Promise<string> {
+  await room.membership.rekey(signal);
+  return `${room.subject} has a new key (epoch ${room.epoch})`;
+}
+
+const addHelp = `
+A new member can read every message under the room's current key, also those from before they were added; in a room
+without encryption, all that it keeps. A room gets a new key at each kick, leave and rekey, and after 30 days or 100,000
+messages (UNIBUS_KEY_DAYS, UNIBUS_KEY_MESSAGES). Adding a former member always makes a new key.
+
+Example: unibus room add room.team bob --fresh-key`;
+
+/** The command `room new`, with the options for the policy. */
+function newCommand(): Command {
+  return peerCommand(new Command("new"))
+    .description("make a room that you own: encrypted, persisted and signed, unless options say otherwise")
+    .argument("<subject>", "its name, for example room.team or proc.sensor.7")
+    .addOption(new Option("--mode <mode>", "matrix: everything on; nats: everything off").choices(Object.keys(modes)))
+    .option("--encrypt", "encrypt messages")
+    .option("--persist", "keep messages")
+    .option("--sign", "sign every message")
+    .option("--json", "print JSON")
+    .action(makeNew);
+}
+
+/**
+ * The commands `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role|repair|trust`. Source: spec 14.
+ */
+export function roomCommand(): Command {
+  const command = new Command("room")
+    .description("make a room, show it, and change its members")
+    .addCommand(newCommand());
+  const on = (name: string, description: string) =>
+    peerCommand(command.command(name)).description(description).argument("<room>", roomText);
+  const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
+  on("show", "show a room as its owners signed it").option("--json", "print JSON").action(show);
+  peerCommand(command.command("accept"))
+    .description("take part in rooms that you were added to; sending to a room or following it accepts it, too")
+    .argument("<room...>", roomText)
+    .addOption(approveOption())
+    .action(accept);
+  on("verify", "mark a room as verified by the 8 words or the link that another member has; without them, print them")
+    .argument("[words...]", "what the other member sees in unibus room show")
+    .option("--json", "print JSON")
+    .action(verify);
+  on("members", "list the members of a room")
+    .option("--fingerprints", "print the 8 words of each member, to compare with unibus whoami")
+    .option("--json", "print JSON")
+    .action(members);
+  on("add", "add members; they can read messages since the current key began, unless --fresh-key")
+    .argument("<who...>", whoText)
+    .option("--fresh-key", "make a new key first, so that they can read only messages from now on")
+    .addOption(approveOption())
+    .addHelpText("after", addHelp)
+    .action(add);
+  on("kick", "remove members, and give the others a new key")
+    .argument("<who...>", whoText)
+    .addOption(approveOption())
+    .action(kick);
+  on("leave", "leave a room").action((name: string, options: PeerOptions) => change(name, options, leave));
+  on("delete", "delete a room and all its messages, for ever").action((name: string, options: PeerOptions) =>
+    change(name, options, remove),
+  );
+  on("rekey", "give a room a new key, and sign out members who left").action((name: string, options: PeerOptions) =>
+    change(name, options, rekey),
+  );
+  on("role", "make a member an owner, or an owner a member")
+    .argument("<who>", whoText)
+    .addArgument(new Argument("<role>", "the new role").choices(["owner", "member"]))
+    .addOption(approveOption())
+    .action(setRole);
+  for (const recovery of recoveryCommands()) command.addCommand(recovery);
+  return command;
+}

@@ -1,0 +1,70 @@
+import { Command } from "commander";
+import type { Bus, Policy, RoomEntry } from "../../client/index.ts";
+import { printJson, printNote, printTable } from "../print.ts";
+import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
+
+/** Describes a policy in words; `plain` if everything is off. */
+export function policyText({ encrypt, persist, sign_msgs }: Policy): string {
+  const on = [encrypt && "encrypted", persist && "persisted", sign_msgs && "signed"].filter(Boolean);
+  return on.join(",") || "plain";
+}
+
+function rowOf({ id, subject, role, policy, epoch, rekeyPending, accepted, live, addedBy }: RoomEntry) {
+  return {
+    ...{ room_id: id, subject, role, epoch, policy, rekey_pending: rekeyPending },
+    ...{ accepted, live, added_by: addedBy },
+  };
+}
+
+/** How many of the users who added this peer are looked up. */
+const addersMax = 20;
+
+/** The handles of users who added this peer to rooms that it has not accepted, by endpoint. */
+async function addersOf(bus: Bus, rooms: readonly RoomEntry[], signal: AbortSignal): Promise<Map<string, string>> {
+  const waiting = rooms.filter(({ accepted }) => !accepted).flatMap(({ addedBy }) => addedBy ?? []);
+  const adders = [...new Set(waiting)].slice(0, addersMax);
+  // A user who was deleted has no handle.
+  const named = await Promise.all(
+    adders.map((endpoint) =>
+      bus.directory.find([endpoint], signal).then(
+        ([found]) => [endpoint, found?.handle ?? endpoint] as const,
+        () => [endpoint, endpoint] as const,
+      ),
+    ),
+  );
+  return new Map(named);
+}
+
+/** The remarks on a room in the list. */
+function standing({ rekeyPending, accepted, live, addedBy }: RoomEntry, adders: ReadonlyMap<string, string>): string[] {
+  const by = addedBy === null ? "" : ` (added by ${adders.get(addedBy) ?? addedBy})`;
+  return [
+    ...(rekeyPending ? ["rekey pending"] : []),
+    ...(accepted ? [] : [`not accepted${by}`]),
+    ...(accepted && !live ? ["not live: leave other rooms"] : []),
+  ];
+}
+
+async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): Promise<void> {
+  const rooms = await bus.rooms(signal);
+  if (options.json) return printJson({ rooms: rooms.map(rowOf) });
+  if (rooms.length === 0)
+    printNote("you are not in any room yet (make one: unibus room new room.NAME; or ask an owner to add you)");
+  const adders = await addersOf(bus, rooms, signal);
+  const rows = rooms.map((room) => [
+    ...[room.id, room.subject, room.role, `epoch ${room.epoch}`, policyText(room.policy)],
+    ...standing(room, adders),
+  ]);
+  await printTable(["ID", "ROOM", "ROLE", "EPOCH", "POLICY", "STATE", "", ""], rows);
+  const waiting = rooms.filter(({ accepted }) => !accepted).length;
+  if (waiting > 0)
+    printNote(`not accepted: ${waiting} (to take part: unibus room accept ROOM; to decline: unibus room leave ROOM)`);
+}
+
+/** The command `rooms`, which lists the rooms of this peer. */
+export function roomsCommand(): Command {
+  return peerCommand(new Command("rooms"))
+    .description("list your rooms, also those that you were added to and have not accepted")
+    .option("--json", "print JSON")
+    .action((options: PeerOptions) => asReader(options, (bus, signal) => printRooms(bus, options, signal)));
+}

@@ -1,0 +1,148 @@
+import { basename } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { Bus, Room, SayOptions, Sent } from "../../client/index.ts";
+import { waitFor } from "../../client/transport/wait.ts";
+import { hasCode } from "../../wire/errors.ts";
+import { isUlid } from "../../wire/names.ts";
+import { checkNotEmpty, linesOf, openNamed, wholeOf } from "../input.ts";
+import { printJson, printLine, printNote } from "../print.ts";
+import { putFile } from "./blob-file.ts";
+import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
+import { asSender, type PeerOptions, peerCommand } from "./peer.ts";
+import { messageById } from "./since.ts";
+
+/** How many messages are in flight at once. */
+const inFlightMax = 256;
+
+interface SendOptions extends PeerOptions, RoomChoices {
+  readonly lines?: boolean;
+  readonly file?: string;
+  readonly attach?: string;
+  readonly replyTo?: string;
+  readonly thread?: string;
+}
+
+/** Parses a message id on the command line. */
+export function idArgument(text: string): string {
+  if (isUlid(text)) return text;
+  throw new InvalidArgumentError("Name a message by its id.");
+}
+
+/** The message from the command line. Errors: a usage error if it is empty. */
+async function dataOf(text: string | undefined, { file, attach }: SendOptions): Promise<Uint8Array | string> {
+  if (text !== undefined && text !== "-") return checkNotEmpty(text, "TEXT");
+  if (file !== undefined) return checkNotEmpty(await wholeOf((await openNamed(file)).stream, file), file);
+  if (text === undefined && attach !== undefined) return basename(attach);
+  if (process.stdin.isTTY) printNote("Type the message, then press Ctrl-D:");
+  return checkNotEmpty(await wholeOf(Bun.stdin.stream(), "stdin"), "stdin");
+}
+
+const printSent = ({ id, seq, rekeyPending }: Sent, { json }: SendOptions): Promise<void> =>
+  json
+    ? printJson({ id, ...(seq === null ? {} : { seq }), ...(rekeyPending ? { rekey_pending: true } : {}) })
+    : printLine(id);
+
+/** Sends messages in order, several in flight at once. */
+class Pipeline {
+  readonly #flying = new Set<Promise<void>>();
+  #fault: unknown = null;
+  /** How many have been acked. */
+  sent = 0;
+
+  constructor(private readonly send: (data: Uint8Array) => Promise<void>) {}
+
+  /** Sends the next message as soon as there is a free slot. Errors: those of an earlier message. */
+  async push(data: Uint8Array): Promise<void> {
+    // The first message opens the connection and fetches the key for all others.
+    const atOnce = this.sent === 0 ? 1 : inFlightMax;
+    while (this.#flying.size >= atOnce) await Promise.race(this.#flying);
+    this.#throwFault();
+    const flight: Promise<void> = this.send(data)
+      .then(
+        () => {
+          this.sent += 1;
+        },
+        (error: unknown) => {
+          this.#fault ??= error;
+        },
+      )
+      .finally(() => this.#flying.delete(flight));
+    this.#flying.add(flight);
+  }
+
+  /** Resolves when all messages have been acked. Errors: those of any message. */
+  async end(): Promise<void> {
+    await this.#settled();
+    this.#throwFault();
+  }
+
+  async #settled(): Promise<void> {
+    await Promise.all(this.#flying);
+  }
+
+  #throwFault(): void {
+    if (this.#fault !== null) throw this.#fault;
+  }
+}
+
+async function sendLines(room: Room, options: SendOptions, place: SayOptions): Promise<void> {
+  const pipeline = new Pipeline(async (data) => {
+    const sent = await room.send(data, place);
+    if (options.json) await printSent(sent, options);
+  });
+  const pump = async (): Promise<void> => {
+    for await (const line of linesOf(Bun.stdin.stream())) await pipeline.push(line);
+    await pipeline.end();
+  };
+  try {
+    await waitFor(pump(), place.signal);
+  } finally {
+    printNote(`${pipeline.sent} sent`);
+  }
+}
+
+/** The thread of a message. A reply belongs to the thread of the message it answers, or starts one. */
+async function placeOf(bus: Bus, room: Room, { replyTo, thread }: SendOptions, signal: AbortSignal) {
+  if (replyTo === undefined || thread !== undefined) return { replyTo, thread };
+  const answered = await messageById(bus, room, replyTo, signal).catch((error: unknown) => {
+    // Without persistence the thread of the answered message is unknown.
+    if (hasCode(error, "not_found")) return null;
+    throw error;
+  });
+  return { replyTo, thread: answered?.thread ?? replyTo };
+}
+
+async function send(name: string, text: string | undefined, options: SendOptions): Promise<void> {
+  const { lines, file, attach } = options;
+  if (text !== undefined && (lines || file !== undefined)) {
+    throw new InvalidArgumentError("the message is given twice (choose one of TEXT, --lines and --file)");
+  }
+  await asSender(options, async (bus, signal) => {
+    // Read the message and open the room in parallel.
+    const [room, data] = await Promise.all([openRoom(bus, name, signal, options), lines ? "" : dataOf(text, options)]);
+    const place = { ...(await placeOf(bus, room, options, signal)), signal };
+    if (lines) return sendLines(room, options, place);
+    const blob = attach === undefined ? undefined : await putFile(room, attach, signal);
+    await printSent(await room.send(data, { ...place, blob }), options);
+  });
+}
+
+/** The command `send ROOM`. Source: spec 14. */
+export function sendCommand(): Command {
+  return sendingCommand(peerCommand(new Command("send")))
+    .description("send a message to a room, and print its id when the bus has it")
+    .argument("<room>", roomText)
+    .argument("[text]", "the message; - or nothing: all of stdin")
+    .addOption(
+      new Option("--lines", "send each line of stdin as one message, also empty ones, in order").conflicts([
+        "file",
+        "attach",
+      ]),
+    )
+    .option("--file <file>", "send the content of a file")
+    .option("--attach <file>", "store a file, encrypted, and name it in the message (see blob get)")
+    .option("--reply-to <id>", "answer a message", idArgument)
+    .option("--thread <id>", "the message that began the thread (default: the one that is answered)", idArgument)
+    .option("--json", "print JSON")
+    .action(send);
+}

@@ -1,0 +1,92 @@
+import { Command } from "commander";
+import type { Bus, Room } from "../../client/index.ts";
+import { Request } from "../../client/rooms/message.ts";
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
+import { frameBytesMax } from "../../wire/frame.ts";
+import { countArgument } from "../numbers.ts";
+import { printNote } from "../print.ts";
+import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
+import { ProcessGroups, runCommand } from "./process-group.ts";
+
+/** How many requests are handled concurrently, by default and at most. */
+const parallel = { usual: 4, most: 256 } as const;
+/** How long a command may take, by default and at most, in milliseconds. */
+const commandMs = { usual: 30_000, most: 3_600_000 } as const;
+
+interface ServeOptions extends PeerOptions, RoomChoices {
+  readonly parallel: number;
+  readonly timeout: number;
+}
+
+/** The environment of the command, with the sender of the request. */
+function environmentOf({ id, from, handle }: Request): Record<string, string | undefined> {
+  return { ...process.env, UNIBUS_REQUEST_ID: id, UNIBUS_REQUEST_FROM: from, UNIBUS_REQUEST_HANDLE: handle };
+}
+
+/** The command that answers requests, and its limits. */
+interface Service {
+  readonly command: readonly string[];
+  readonly timeoutMs: number;
+  readonly groups: ProcessGroups;
+}
+
+async function answer(request: Request, { command, timeoutMs, groups }: Service): Promise<void> {
+  const run = { command, env: environmentOf(request), stdin: request.data, timeoutMs, bytesMax: frameBytesMax };
+  const shown = `${request.handle}: ${request.id}`;
+  try {
+    await request.respond(await runCommand(run, groups));
+    printNote(`answered ${shown}`);
+  } catch (error) {
+    const why = isUnibusError(error) ? error.message : String((error as Error).message);
+    printNote(`no answer to ${shown}: ${why}`);
+  }
+}
+
+/** Answers requests until it is asked to stop, and finishes those in progress. Errors: forbidden, gone. */
+async function serve(room: Room, command: readonly string[], options: ServeOptions, signal: AbortSignal) {
+  const working = new Set<Promise<void>>();
+  const service: Service = { command, timeoutMs: options.timeout, groups: new ProcessGroups() };
+  const messages = room.messages({ whenBehind: "drop", signal });
+  try {
+    await messages.ready;
+    printNote(`answering in ${room.subject}`);
+    for await (const message of messages) {
+      if (!(message instanceof Request)) continue;
+      const work: Promise<void> = answer(message, service).finally(() => working.delete(work));
+      working.add(work);
+      // Further requests wait in the reader's queue.
+      while (working.size >= options.parallel && !signal.aborted) await Promise.race(working);
+    }
+  } finally {
+    await Promise.all(working);
+    await service.groups.end();
+  }
+}
+
+async function serveRpc(name: string, command: readonly string[], options: ServeOptions): Promise<void> {
+  if (Bun.which(command[0] ?? "") === null) {
+    throw new UnibusError("not_found", `command not found: ${command[0]} (correct the command after --)`);
+  }
+  const work = async (bus: Bus, signal: AbortSignal) =>
+    serve(await openRoom(bus, name, signal, options), command, options, signal);
+  await asPeer(options, work, { follows: true });
+}
+
+/** The command `serve-rpc ROOM -- COMMAND...`, which answers requests with a program. Source: spec 14. */
+export function serveRpcCommand(): Command {
+  return sendingCommand(peerCommand(new Command("serve-rpc")))
+    .description("answer a room's requests with a command: it gets the request on stdin, and its stdout is the answer")
+    .usage("[options] <room> -- <command...>")
+    .argument("<room>", roomText)
+    .argument("<command...>", "the command, after --; a failing command gives no answer")
+    .option("--parallel <n>", "how many requests at once", countArgument(1, parallel.most), parallel.usual)
+    .option("--timeout <ms>", "when a command is killed", countArgument(1, commandMs.most), commandMs.usual)
+    .addHelpText(
+      "after",
+      "\nA request is answered when the command exits. What it leaves running in its process group is ended when\n" +
+        "serve-rpc stops.\n\n" +
+        "The command finds who asks in UNIBUS_REQUEST_FROM (endpoint), UNIBUS_REQUEST_HANDLE and UNIBUS_REQUEST_ID.",
+    )
+    .action(serveRpc);
+}

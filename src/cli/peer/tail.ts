@@ -1,0 +1,68 @@
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { Bus, Room } from "../../client/index.ts";
+import { isUlid } from "../../wire/names.ts";
+import { printNote } from "../print.ts";
+import { linePrinter } from "./message-lines.ts";
+import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
+import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
+import { printRaw } from "./raw.ts";
+import { messagesSince } from "./since.ts";
+
+interface TailOptions extends PeerOptions, RoomChoices {
+  readonly since?: string;
+  readonly ids?: boolean;
+  readonly raw?: boolean;
+}
+
+function sinceArgument(text: string): string {
+  if (text === "all" || isUlid(text)) return text;
+  throw new InvalidArgumentError("Name a message by its id, or write all.");
+}
+
+/** Prints everything published on the room's subject, unchecked, until it is asked to stop. */
+async function tailRaw(room: Room, options: TailOptions, signal: AbortSignal): Promise<void> {
+  const stop = room.onRaw((bytes) => void printRaw(bytes, options));
+  try {
+    // Reading keeps the subscription open, and ends when this peer is out of the room.
+    await using live = room.messages({ signal });
+    await live.ready;
+    printNote(`following ${room.subject}, raw (Ctrl-C stops)`);
+    for await (const _ of live);
+  } finally {
+    stop();
+  }
+}
+
+async function tail(name: string, options: TailOptions): Promise<void> {
+  const { since } = options;
+  const follow = async (bus: Bus, signal: AbortSignal) => {
+    const room = await openRoom(bus, name, signal, options);
+    if (options.raw) return tailRaw(room, options, signal);
+    const print = linePrinter(room, options);
+    await using live = room.messages({ from: since === "all" ? "start" : "now", signal });
+    await live.ready;
+    const isFromId = since !== undefined && since !== "all";
+    const messages = isFromId ? await messagesSince(bus, room, { id: since, live, signal }) : live;
+    printNote(`following ${room.subject} (Ctrl-C stops)`);
+    for await (const message of messages) await print(message);
+  };
+  await asPeer(options, follow, { follows: true, reads: true });
+}
+
+/** The command `tail ROOM`. Source: spec 14. */
+export function tailCommand(): Command {
+  return peerCommand(new Command("tail"))
+    .description("follow a room from now on: time, handle and text of each message; ? marks an unsigned one")
+    .argument("<room>", roomText)
+    .option("--since <id>", "begin after this message; all: begin with everything that the room keeps", sinceArgument)
+    .option("--ids", "print the id of each message before it")
+    .addOption(
+      new Option(
+        "--raw",
+        "print what arrives as it is: unchecked and encrypted, also what is not a member's message",
+      ).conflicts("since"),
+    )
+    .addOption(approveOption())
+    .option("--json", "print one JSON object a line")
+    .action(tail);
+}

@@ -1,0 +1,28 @@
+import { Command } from "commander";
+import { Snapshot } from "../../contracts/store.ts";
+import { printFields, printNote } from "../print.ts";
+import { Progress } from "../progress.ts";
+import { writeBackup } from "./backup-file.ts";
+import { type HostOptions, hostCommand, onHost } from "./host.ts";
+
+async function backup({ out, ...options }: HostOptions & { readonly out: string }): Promise<void> {
+  using progress = new Progress("rows");
+  const done = await onHost(options, Snapshot, (store) => writeBackup(out, store.exportAll(), progress.tell));
+  printFields({ file: out, ...done }, options);
+  if (!options.json) printNote("room streams and blobs are not in it: copy <data>/nats/store and <data>/blobs");
+}
+
+/** The command `backup`. Source: spec 10, 14. */
+export function backupCommand(): Command {
+  return hostCommand(new Command("backup"))
+    .description("write users, invites and rooms to a file, also while the server runs")
+    .requiredOption("--out <file>", "the file to write; it is never overwritten")
+    .option("--json", "print JSON")
+    .addHelpText(
+      "after",
+      "\nThe file holds public keys, room keys as they are sealed to members, and statements: no private key and no\n" +
+        "message. It says who is in which room, so it is its owner's alone. `unibus restore` brings it into the empty\n" +
+        "store of any data directory, SQLite or key-value. Messages and blobs are files of their own.",
+    )
+    .action(backup);
+}

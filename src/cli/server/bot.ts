@@ -1,0 +1,40 @@
+import { existsSync } from "node:fs";
+import { Command } from "commander";
+import { generateIdentity } from "../../client/crypto/identity.ts";
+import { Users } from "../../contracts/users.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { publicFields } from "../peer/identity.ts";
+import { writeIdentityFile } from "../peer/identity-file.ts";
+import { printFields } from "../print.ts";
+import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
+
+async function add(handle: string, options: HostOptions & { readonly out: string }): Promise<void> {
+  if (existsSync(options.out)) {
+    throw new UnibusError("conflict", `${options.out} is there already (name another file with --out)`);
+  }
+  const identity = await generateIdentity();
+  await onHost(options, Users, async (users) => {
+    const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = identity;
+    await users.add({ signPub, kexPub, kexSig, handle, role: "member" });
+    try {
+      await writeIdentityFile(options.out, identity);
+    } catch (error) {
+      // Without the file nobody has this user's private keys.
+      await users.remove(signPub, { keepAdmin: false });
+      throw error;
+    }
+  });
+  printFields({ handle, ...publicFields(identity) }, options);
+}
+
+/** The command `bot add`, on a data directory. Source: spec 14. */
+export function botCommand(): Command {
+  const command = new Command("bot").description("add users that are programs");
+  hostCommand(command.command("add"))
+    .description("make an identity, register it, and write it to a file")
+    .argument("<handle>", "the name that others see", handleArgument)
+    .requiredOption("--out <file>", "the file to write, which must not exist")
+    .option("--json", "print JSON")
+    .action(add);
+  return command;
+}

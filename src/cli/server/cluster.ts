@@ -1,0 +1,49 @@
+import { randomBytes } from "node:crypto";
+import { Command, InvalidArgumentError } from "commander";
+import { Nats } from "../../contracts/nats.ts";
+import { toBase64 } from "../../wire/encoding.ts";
+import { writePrivateFile } from "../peer/identity-file.ts";
+import { type PrintOptions, printFields, printNote } from "../print.ts";
+import { type HostOptions, hostCommand, onHost } from "./host.ts";
+import { scaleStreams } from "./scale.ts";
+
+/** Length of a cluster's secret, in bytes. */
+const secretBytes = 32;
+/** Maximum number of replicas that nats-server supports. Source: spec 10. */
+const replicasMax = 5;
+
+/** Parses a number of replicas on the command line. */
+export function replicasArgument(text: string): number {
+  const replicas = Number(text);
+  if (Number.isInteger(replicas) && replicas >= 1 && replicas <= replicasMax) return replicas;
+  throw new InvalidArgumentError(`Copies, 1 to ${replicasMax}.`);
+}
+
+async function init({ out, ...print }: PrintOptions & { readonly out: string }): Promise<void> {
+  await writePrivateFile(out, `${toBase64(randomBytes(secretBytes))}\n`);
+  printFields({ secret_file: out }, print);
+  printNote("copy it to every node of the cluster, readable by its owner alone, and name it in nats-embedded.cluster");
+}
+
+async function scale({ replicas, ...options }: HostOptions & { readonly replicas: number }): Promise<void> {
+  const work = (nats: Nats) => scaleStreams(nats, replicas, printNote);
+  const done = await onHost(options, Nats, work, { needsServer: true });
+  printFields({ replicas, ...done }, options);
+}
+
+/** The commands `cluster init|scale`. Source: spec 14. */
+export function clusterCommand(): Command {
+  const command = new Command("cluster").description("run several nodes as one bus");
+  command
+    .command("init")
+    .description("make the secret that all nodes of a cluster share")
+    .requiredOption("--out <file>", "the file to write; it is never overwritten")
+    .option("--json", "print JSON")
+    .action(init);
+  hostCommand(command.command("scale"))
+    .description("change how many nodes keep a copy of everything, while they run")
+    .requiredOption("--replicas <n>", `copies, 1 to ${replicasMax}`, replicasArgument)
+    .option("--json", "print JSON")
+    .action(scale);
+  return command;
+}

@@ -1,0 +1,67 @@
+import { Command, InvalidArgumentError } from "commander";
+import { Invites } from "../../contracts/invites.ts";
+import { inviteTtlS } from "../../wire/api.ts";
+import { joinLink } from "../../wire/names.ts";
+import { printJson, printLine, printNote, printTable } from "../print.ts";
+import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
+
+const time = (ms: number): string => new Date(ms).toISOString();
+
+function secondsArgument(text: string): number {
+  const seconds = Number(text);
+  if (Number.isInteger(seconds) && seconds >= 1 && seconds <= inviteTtlS.max) return seconds;
+  throw new InvalidArgumentError(`Seconds, 1 to ${inviteTtlS.max}.`);
+}
+
+interface NewOptions extends HostOptions {
+  readonly admin?: boolean;
+  readonly ttl: number;
+}
+
+async function makeNew(handle: string, options: NewOptions): Promise<void> {
+  await onHost(options, Invites, async (invites, { url }) => {
+    const role = options.admin ? "admin" : "member";
+    const { invite, token } = await invites.create({ handle, role, ttlS: options.ttl });
+    const link = joinLink(url, token);
+    const expires_at = time(invite.expiresAt);
+    if (options.json) return printJson({ id: invite.id, handle, role, expires_at, link });
+    printLine(link);
+    printNote(`works once, until ${expires_at} (to cancel it: unibus invite cancel ${invite.id})`);
+  });
+}
+
+async function list(options: HostOptions): Promise<void> {
+  const pending = await onHost(options, Invites, (invites) => invites.pending());
+  const rows = pending.map(({ id, handle, role, createdAt, expiresAt }) => ({
+    ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
+  }));
+  if (options.json) return printJson({ invites: rows });
+  if (rows.length === 0) printNote("no pending invites (make one: unibus invite new HANDLE)");
+  const cells = rows.map((row) => [row.id, row.handle, row.role, row.expires_at]);
+  await printTable(["ID", "HANDLE", "ROLE", "EXPIRES"], cells);
+}
+
+async function cancel(id: string, options: HostOptions): Promise<void> {
+  await onHost(options, Invites, (invites) => invites.cancel(id));
+  printNote(`cancelled ${id}`);
+}
+
+/** The commands `invite new|list|cancel`, on a data directory. Source: spec 14. */
+export function inviteCommand(): Command {
+  const command = new Command("invite").description(
+    "manage the links by which people join, also while the server runs",
+  );
+  hostCommand(command.command("new"))
+    .description("make a link with which one person can join, once")
+    .argument("<handle>", "the name that others see", handleArgument)
+    .option("--admin", "the new user is an admin")
+    .option("--ttl <seconds>", "how long the link works", secondsArgument, inviteTtlS.default)
+    .option("--json", "print JSON")
+    .action(makeNew);
+  hostCommand(command.command("list")).description("list pending invites").option("--json", "print JSON").action(list);
+  hostCommand(command.command("cancel"))
+    .description("cancel a pending invite")
+    .argument("<id>", "the invite's id")
+    .action(cancel);
+  return command;
+}

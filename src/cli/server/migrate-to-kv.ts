@@ -1,0 +1,91 @@
+import { existsSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { Command } from "commander";
+import { UnibusError } from "../../wire/errors.ts";
+import { printFields, printNote } from "../print.ts";
+import { replicasArgument } from "./cluster.ts";
+import { isServed } from "./data-dir.ts";
+import { clearTarget, copyBlobs, copyRows, countDifferences, countRows } from "./migrate-copy.ts";
+import { keyValueOptions, type MigrateOptions, type OpenEnd, openFile, openKeyValue } from "./migrate-ends.ts";
+import { noteBrought } from "./store-record.ts";
+
+interface ToKvOptions extends MigrateOptions {
+  /** False with --no-backup. */
+  readonly backup: boolean;
+  readonly dryRun?: boolean;
+}
+
+/** Copies the database next to itself before anything else. Returns the copy's name. */
+async function keepCopy(from: OpenEnd, file: string): Promise<string> {
+  const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+  const copy = `${file}.before-kv-${stamp}`;
+  await from.snapshot.backup(copy);
+  printNote(`copied the database to ${copy}`);
+  return copy;
+}
+
+/** The name of the source store if it is in the data directory. */
+function nameIn({ data, db }: ToKvOptions, { store }: OpenEnd): string | null {
+  return dirname(resolve(db)) === resolve(data) ? store : null;
+}
+
+/** Copies one side to the other and compares them. Errors: conflict if they differ afterwards. */
+async function bring(from: OpenEnd, options: ToKvOptions): Promise<void> {
+  const counts = await countRows(from.snapshot);
+  if (options.dryRun) {
+    const blobs = from.blobs === undefined ? 0 : (await Array.fromAsync(from.blobs.list())).length;
+    printFields({ ...counts, blobs, written: false }, options);
+    return;
+  }
+  const copy = options.backup ? { backup: await keepCopy(from, resolve(options.db)) } : {};
+  const to = await openKeyValue(options);
+  try {
+    await clearTarget(from.snapshot, to);
+    await copyRows(from.snapshot, to.snapshot, counts.rows);
+    const blobs = from.blobs === undefined || to.blobs === undefined ? null : await copyBlobs(from.blobs, to.blobs);
+    if (blobs === null && from.blobs !== undefined) printNote("no plugin of the target keeps blobs: they stay behind");
+    const differences = await countDifferences(from.snapshot, to.snapshot);
+    const { lost = 0, ...brought } = blobs ?? {};
+    printFields({ ...counts, ...brought, ...copy, differences, equal: differences + lost === 0 }, options);
+    if (differences + lost === 0) return noteBrought(options.data, nameIn(options, from), to.store);
+    const mend = "stop the server on the database, so that nothing changes, and run this again";
+    throw new UnibusError(
+      "conflict",
+      `the copy does not match its source: ${differences} rows, ${lost} blobs (${mend})`,
+    );
+  } finally {
+    await to.close();
+  }
+}
+
+async function toKv(options: ToKvOptions): Promise<void> {
+  const { db } = options;
+  if (!existsSync(db)) throw new UnibusError("not_found", `no such database: ${db} (name it with --db)`);
+  const folder = dirname(resolve(db));
+  if (isServed(folder)) printNote("a server runs on this database: what changes from now on may stay behind");
+  const from = await openFile(db, existsSync(join(folder, "blobs")));
+  try {
+    await bring(from, options);
+  } finally {
+    await from.close();
+  }
+}
+
+/** The command `migrate-to-kv`. Source: spec 10. */
+export function migrateToKvCommand(): Command {
+  const command = new Command("migrate-to-kv")
+    .description("copy users, invites, rooms and blobs from a SQLite database to key-value buckets, and compare")
+    .requiredOption("--db <file>", "the database, whose blobs are in the folder beside it")
+    .option("--replicas <n>", "copies of each bucket that is made, 1 to 5", replicasArgument)
+    .option("--no-backup", "do not copy the database first")
+    .option("--dry-run", "say what would be copied, and write nothing");
+  return keyValueOptions(command)
+    .addHelpText(
+      "after",
+      "\nWithout --nats-url the target is what the data directory would be with --flag decentralized=on; stop its\n" +
+        "server first, so that nothing changes meanwhile. With it, --data names a directory of a node of the target\n" +
+        "bus: its internal.json lets this command in. It may be run again: what is there and equal is left as it is,\n" +
+        "and a target that has moved on since is refused. Messages stay in the nats-server where they are.",
+    )
+    .action(toKv);
+}

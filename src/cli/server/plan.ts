@@ -1,0 +1,42 @@
+import { resolve } from "node:path";
+import { Command } from "commander";
+import { planBus } from "../../kernel/boot.ts";
+import { makeLog } from "../log.ts";
+import { type PrintOptions, printJson, printLine } from "../print.ts";
+import { type BusOptions, dataOption, flagOption, pluginOption, pluginsOption, setOption } from "../settings.ts";
+import { bootOptions } from "./bus.ts";
+
+const ids = (tokens: Readonly<Record<string, { readonly id: string }>> | undefined): string[] =>
+  Object.values(tokens ?? {}).map(({ id }) => id);
+
+async function plan(options: BusOptions & PrintOptions): Promise<void> {
+  const { flags, plugins } = await planBus(bootOptions(options, await makeLog("json"), resolve));
+  const rows = plugins.map(({ plugin, row }) => ({
+    name: plugin.name,
+    use: row.use,
+    provides: ids(plugin.provides),
+    requires: ids(plugin.requires),
+    optional: ids(plugin.optional),
+  }));
+  if (options.json) return printJson({ flags, plugins: rows });
+  for (const [name, on] of Object.entries(flags)) printLine(`flag ${name} is ${on ? "on" : "off"}`);
+  const width = Math.max(0, ...rows.map(({ name }) => name.length));
+  rows.forEach(({ name, provides, requires }, index) => {
+    const gives = provides.length > 0 ? `gives ${provides.join(", ")}` : "gives routes";
+    const needs = requires.length > 0 ? `, needs ${requires.join(", ")}` : "";
+    printLine(`${String(index + 1).padStart(2)}  ${name.padEnd(width)}  ${gives}${needs}`);
+  });
+}
+
+/** The command `plan`, which prints the plugins that would be set up, in order. */
+export function planCommand(): Command {
+  return new Command("plan")
+    .description("check the configuration, and print the plugins in the order in which serve sets them up")
+    .addOption(dataOption())
+    .addOption(pluginsOption())
+    .addOption(pluginOption())
+    .addOption(flagOption())
+    .addOption(setOption())
+    .option("--json", "print JSON")
+    .action(plan);
+}

@@ -1,0 +1,144 @@
+import sodium from "libsodium-wrappers";
+import { signerOf } from "#verify";
+import { withoutByteOrderMark } from "../../lib/text.ts";
+import { bytesOf, fromBase64, toBase64, toHex } from "../../wire/encoding.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { endpointId, userNkey } from "../../wire/names.ts";
+import { keysText } from "../../wire/sign.ts";
+import { openRoomKey } from "./keys.ts";
+
+/** The fields of an identity file and the size of each in bytes. Never changes. Source: spec 2. */
+export const identityFields = { sign_pub: 32, sign_priv: 64, kex_pub: 32, kex_priv: 32 } as const;
+
+type Field = keyof typeof identityFields;
+
+const signable = /^unibus-[a-z]+-v[1-9][0-9]*(\n|$)/;
+
+/**
+ * The two key pairs of a peer: one to sign, one for key exchange. Its private keys do not appear in JSON or in console
+ * output. Source: spec 2.
+ */
+export class Identity {
+  readonly signPub: Uint8Array;
+  readonly kexPub: Uint8Array;
+  /** The user key: lowercase hex of `signPub`. */
+  readonly signPubHex: string;
+  readonly kexPubHex: string;
+  readonly endpoint: string;
+  /** The same key as a NATS nkey, `U...`. */
+  readonly nkey: string;
+  /** The signature that binds `kexPub` to this identity, base64-std. It is sent wherever kex_pub is. */
+  readonly kexSig: string;
+  readonly #signPriv: Uint8Array;
+  readonly #signer: (message: Uint8Array) => Uint8Array;
+  readonly #kexPriv: Uint8Array;
+
+  /** Needs 32-byte seeds and an initialized libsodium: use `identityFromSeeds`. */
+  constructor(signSeed: Uint8Array, kexPriv: Uint8Array) {
+    const sign = sodium.crypto_sign_seed_keypair(signSeed);
+    this.signPub = sign.publicKey;
+    this.#signPriv = sign.privateKey;
+    this.#signer = signerOf(sign.privateKey);
+    this.#kexPriv = kexPriv.slice();
+    this.kexPub = sodium.crypto_scalarmult_base(this.#kexPriv);
+    this.signPubHex = toHex(this.signPub);
+    this.kexPubHex = toHex(this.kexPub);
+    this.endpoint = endpointId(this.signPub);
+    this.nkey = userNkey(this.signPub);
+    this.kexSig = toBase64(this.sign(keysText(this.signPubHex, this.kexPubHex)));
+  }
+
+  /** 64 bytes: the seed, then `signPub`. */
+  get signPriv(): Uint8Array {
+    return this.#signPriv.slice();
+  }
+
+  /** 32 bytes. */
+  get kexPriv(): Uint8Array {
+    return this.#kexPriv.slice();
+  }
+
+  /** The Ed25519 signature of a text whose first line is `unibus-<kind>-v<n>`. Refuses to sign any other text. */
+  sign(text: string): Uint8Array {
+    if (!signable.test(text)) throw new TypeError("an identity only signs texts that begin with unibus-<kind>-v<n>");
+    return this.#signer(bytesOf(text));
+  }
+
+  /** The room key in a box sealed to this identity, or null if the box does not open. Shape: `sealed` base64-std. */
+  openRoomKey(sealed: string): Uint8Array | null {
+    return openRoomKey(sealed, this.kexPub, this.#kexPriv);
+  }
+}
+
+/** The identity of an Ed25519 seed and an X25519 private key, 32 bytes each. */
+export async function identityFromSeeds(signSeed: Uint8Array, kexPriv: Uint8Array): Promise<Identity> {
+  await sodium.ready;
+  if (signSeed.length !== 32 || kexPriv.length !== 32) throw new TypeError("signSeed and kexPriv must have 32 bytes");
+  return new Identity(signSeed, kexPriv);
+}
+
+/** Generates an identity from random bytes. */
+export async function generateIdentity(): Promise<Identity> {
+  await sodium.ready;
+  return new Identity(sodium.randombytes_buf(32), sodium.randombytes_buf(32));
+}
+
+const fault = (what: string): never => {
+  throw new UnibusError(
+    "invalid",
+    `${what} (restore the file from a copy, or from its words with \`identity restore\`)`,
+  );
+};
+
+function fieldsOf(text: string): Record<Field, Uint8Array> {
+  let json: unknown;
+  try {
+    json = JSON.parse(withoutByteOrderMark(text));
+  } catch {
+    return fault("the identity is not JSON");
+  }
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    return fault("the identity is not a JSON object");
+  const given = json as Record<string, unknown>;
+  const unknownField = Object.keys(given).find((name) => !Object.hasOwn(identityFields, name));
+  if (unknownField !== undefined) fault(`the identity has an unknown field ${JSON.stringify(unknownField)}`);
+  const read = (name: Field): Uint8Array => {
+    const value = Object.hasOwn(given, name) ? given[name] : undefined;
+    if (typeof value !== "string") return fault(`${name} of the identity is missing or not a string`);
+    const bytes = fromBase64(value) ?? fault(`${name} of the identity is not base64`);
+    const size = identityFields[name];
+    return bytes.length === size ? bytes : fault(`${name} of the identity has ${bytes.length} bytes, not ${size}`);
+  };
+  return {
+    sign_pub: read("sign_pub"),
+    sign_priv: read("sign_priv"),
+    kex_pub: read("kex_pub"),
+    kex_priv: read("kex_priv"),
+  };
+}
+
+/**
+ * Parses an identity file.
+ * Errors: invalid unless it has four keys of the right size that belong together. An error never contains a key.
+ * Source: spec 2.
+ */
+export async function parseIdentity(text: string): Promise<Identity> {
+  const { sign_pub, sign_priv, kex_pub, kex_priv } = fieldsOf(text);
+  const identity = await identityFromSeeds(sign_priv.slice(0, 32), kex_priv);
+  if (toHex(sign_priv.slice(32)) !== identity.signPubHex)
+    fault("the two halves of the identity's sign_priv do not match");
+  if (toHex(sign_pub) !== identity.signPubHex) fault("sign_pub and sign_priv of the identity do not match");
+  if (toHex(kex_pub) !== identity.kexPubHex) fault("kex_pub and kex_priv of the identity do not match");
+  return identity;
+}
+
+/** The content of an identity file, which includes the private keys. */
+export function identityText(identity: Identity): string {
+  const fields: Record<Field, string> = {
+    sign_pub: toBase64(identity.signPub),
+    sign_priv: toBase64(identity.signPriv),
+    kex_pub: toBase64(identity.kexPub),
+    kex_priv: toBase64(identity.kexPriv),
+  };
+  return `${JSON.stringify(fields, null, 2)}\n`;
+}

@@ -1,0 +1,92 @@
+import sodium from "libsodium-wrappers";
+import { blobBytesMax } from "../../wire/api.ts";
+import { bytesOf, sha256Hex, toBase64 } from "../../wire/encoding.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import * as wire from "../../wire/frame.ts";
+import type { Policy } from "../../wire/statement.ts";
+import type { Identity } from "./identity.ts";
+
+/** The nonce size of XChaCha20-Poly1305 (IETF), in bytes. */
+export const nonceBytes = 24;
+
+/** The overhead of a ciphertext, in bytes. */
+export const sealBytes = 16;
+
+/** The content of a frame that is not sealed yet. */
+export interface Draft {
+  /** New for each frame. */
+  readonly id: string;
+  /** Default: a publish. */
+  readonly t?: wire.FrameType;
+  readonly payload?: Uint8Array | undefined;
+  readonly b?: wire.BlobRef | undefined;
+  readonly thr?: string | undefined;
+  readonly re?: string | undefined;
+}
+
+/** The room that a frame is for, according to its newest statement. */
+export interface SendingRoom {
+  readonly roomId: string;
+  readonly subject: string;
+  readonly policy: Policy;
+  readonly epoch: number;
+  /** The key of that epoch, 32 bytes; null if the room does not encrypt. */
+  readonly roomKey: Uint8Array | null;
+}
+
+/** The room and epoch whose key encrypts a blob. */
+export interface BlobRoom {
+  readonly roomId: string;
+  readonly epoch: number;
+  readonly roomKey: Uint8Array;
+}
+
+/** An encrypted blob, and the reference that opens it. */
+export interface SealedBlob {
+  readonly ciphertext: Uint8Array;
+  readonly ref: wire.BlobRef;
+}
+
+/** Encrypts with XChaCha20-Poly1305 (IETF). Never reuse a nonce: a second text under the same nonce reveals both. */
+export function encrypt(plaintext: Uint8Array, aad: string, nonce: Uint8Array, key: Uint8Array): Uint8Array {
+  return sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, bytesOf(aad), null, nonce, key);
+}
+
+/** Decrypts; null if the key, nonce, additional data or ciphertext does not match. */
+export function decrypt(ciphertext: Uint8Array, aad: string, nonce: Uint8Array, key: Uint8Array): Uint8Array | null {
+  try {
+    return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(null, ciphertext, bytesOf(aad), nonce, key);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * `sealFrame` with a given nonce, which must not be reused. Outside `frames.ts`, only the test vectors call it.
+ * Errors: those of `sealFrame`.
+ */
+export function sealFrameUnder(nonce: Uint8Array, draft: Draft, room: SendingRoom, identity: Identity): Uint8Array {
+  const { id, t = wire.frameTypes.PUB, payload = new Uint8Array(), b, thr, re } = draft;
+  const { roomId, policy } = room;
+  const plain: wire.Frame = { t, s: room.subject, from: identity.endpoint, id, e: room.epoch, b, thr, re };
+  let frame = plain;
+  if (policy.encrypt) {
+    if (room.roomKey === null) throw new TypeError("an encrypted room needs a room key");
+    const bound = { ...plain, n: toBase64(nonce) };
+    frame = { ...bound, p: toBase64(encrypt(payload, wire.frameAad(roomId, bound), nonce, room.roomKey)) };
+  } else if (payload.length > 0) frame = { ...plain, p: toBase64(payload) };
+  if (!policy.sign_msgs) return wire.encodeFrame(frame);
+  return wire.encodeFrame({ ...frame, sig: toBase64(identity.sign(wire.frameSigningText(roomId, frame))) });
+}
+
+/**
+ * `sealBlob` with a given nonce, which must not be reused. Outside `frames.ts`, only the test vectors call it.
+ * Errors: those of `sealBlob`.
+ */
+export function sealBlobUnder(nonce: Uint8Array, plaintext: Uint8Array, room: BlobRoom): SealedBlob {
+  if (plaintext.length > blobBytesMax - sealBytes) {
+    throw new UnibusError("too_large", "blob exceeds 16 MiB (send it in parts)");
+  }
+  const ciphertext = encrypt(plaintext, wire.blobAad(room.roomId, room.epoch), nonce, room.roomKey);
+  return { ciphertext, ref: { h: sha256Hex(ciphertext), n: toBase64(nonce), sz: ciphertext.length } };
+}

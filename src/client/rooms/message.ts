@@ -1,0 +1,80 @@
+import { type BlobRef, type FrameType, frameTypes } from "../../wire/frame.ts";
+import { ulidTimeMs } from "../../wire/ulid.ts";
+import type { Received } from "./receiver.ts";
+
+/** The kind of a message. Source: spec 4. */
+export type MessageKind = Lowercase<keyof typeof frameTypes>;
+
+const kinds = new Map<FrameType, MessageKind>(
+  Object.entries(frameTypes).map(([name, number]) => [number, name.toLowerCase() as MessageKind]),
+);
+
+/** A message of a room. */
+export class Message {
+  /** A ULID, unique for its sender. */
+  readonly id: string;
+  /**
+   * `pub` for a message, `react` for a reaction. The application gets the other kinds, too; they change nothing here.
+   */
+  readonly kind: MessageKind;
+  /** The endpoint of the sender, the only field that identifies them. */
+  readonly from: string;
+  /** The sender's handle, as the server states it. */
+  readonly handle: string;
+  readonly data: Uint8Array;
+  /** The id of the message that started the thread, or null. */
+  readonly thread: string | null;
+  /** The id of the message that this one answers or reacts to, or null. */
+  readonly replyTo: string | null;
+  /** The reference to pass to `room.getBlob`, or null. */
+  readonly blob: BlobRef | null;
+  readonly epoch: number;
+  /** Whether its signature was verified. Without one, any member may have sent it. */
+  readonly verified: boolean;
+  /** Received live, and dated more than 10 minutes before its arrival: it may have been held back. */
+  readonly late: boolean;
+  /** Received live, and dated more than 10 minutes after its arrival: the sender's clock may be wrong. */
+  readonly early: boolean;
+  /** Received live while this computer's clock disagrees with the server's: unknown whether it is late. */
+  readonly clockUnsure: boolean;
+  /** The creation time that the sender states, in milliseconds since 1970. */
+  readonly timeMs: number;
+
+  constructor({ frame, payload, verified, sender, mark }: Received) {
+    this.id = frame.id;
+    this.kind = kinds.get(frame.t) ?? "pub";
+    this.from = frame.from;
+    this.handle = sender.handle;
+    this.data = payload;
+    this.thread = frame.thr ?? null;
+    this.replyTo = frame.re ?? null;
+    this.blob = frame.b ?? null;
+    this.epoch = frame.e;
+    this.verified = verified;
+    this.late = mark === "late";
+    this.early = mark === "early";
+    this.clockUnsure = mark === "clock_unsure";
+    this.timeMs = ulidTimeMs(frame.id);
+  }
+
+  /** The data as UTF-8, with replacement characters for invalid bytes. */
+  get text(): string {
+    return new TextDecoder().decode(this.data);
+  }
+
+  /** The data as JSON. Errors: SyntaxError if it is not JSON. */
+  json<T>(): T {
+    return JSON.parse(this.text) as T;
+  }
+}
+
+/** A message whose sender waits for an answer. */
+export class Request extends Message {
+  constructor(
+    received: Received,
+    /** Sends the answer. Errors: those of `room.send`. */
+    readonly respond: (data: Uint8Array | string) => Promise<void>,
+  ) {
+    super(received);
+  }
+}

@@ -1,0 +1,336 @@
+/**
+ * Reads a room for the application: live messages, its history, or both joined without a gap.
+ *
+ * All readers of a room share one `RoomSubscription`, which exists while there is a reader. Each reader has a bounded
+ * `MessageQueue`; when it overflows, the reader catches up from the history (`read`) or loses messages (`drop`). A
+ * reader yields each message once. `Room` is its facade; `Bus` passes in live messages and connection changes.
+ */
+
+import { SeenSet } from "../../lib/seen-set.ts";
+import { checkOptions, historyChecks, isFunction, readChecks } from "../option-checks.ts";
+import type { LiveMessage } from "../transport/connection.ts";
+import type { ControlPlane } from "../transport/control.ts";
+import { pause } from "../transport/wait.ts";
+import { framesOf, pagesAfter } from "./history-pages.ts";
+import type { Message } from "./message.ts";
+import { lapsed, MessageQueue, type Overflow } from "./message-queue.ts";
+import type { Received, Receiver } from "./receiver.ts";
+import { type DeliveredFrame, type Lost, mended, RoomSubscription, settle } from "./room-subscription.ts";
+
+/** The default length of a reader's queue, in messages. */
+const queueDefault = 10_000;
+/** How many of the newest messages `from: "last"` reads: some of them may arrive live at the same time. */
+const lastOverlap = 256;
+
+/** The options of `messages`. */
+export interface ReadOptions {
+  /** The whole history, only new messages, or the last message and then new ones. Default: now. */
+  readonly from?: "start" | "now" | "last";
+  /** How many messages may wait for the reader. Default: 10,000, and 64 MiB. */
+  readonly queueMax?: number;
+  /**
+   * What happens when the queue is full. `read`: the reader gets the rest later, from the history; the default in a
+   * room with history. `drop`: messages of the sender with the most waiting are dropped, and `lost` is reported; the
+   * default in other rooms, and right for a service that answers requests, because it cannot answer those read later.
+   */
+  readonly whenBehind?: "read" | "drop";
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Messages as they arrive. Reading starts at once; `return`, or leaving a `for await`, stops it. */
+export interface Messages extends AsyncIterableIterator<Message>, AsyncDisposable {
+  /** Resolves when every message sent from then on will be delivered. */
+  readonly ready: Promise<void>;
+}
+
+/** One page of a room's history, oldest first. */
+export interface HistoryPage {
+  readonly messages: readonly Message[];
+  /** Pass it as `before` to read the previous page. */
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly more: boolean;
+}
+
+/** The dependencies of a `RoomReader`. */
+export interface RoomReaderDeps {
+  readonly roomId: string;
+  readonly persist: boolean;
+  readonly receiver: Receiver;
+  readonly control: ControlPlane;
+  /** Subscribes to the room's subject, or unsubscribes. */
+  readonly follow: (follows: boolean) => Promise<void>;
+  /** Converts a frame to a message for the application. */
+  readonly messageOf: (told: DeliveredFrame) => Message;
+  /** Called once for each live frame, however many readers there are. */
+  readonly onReceived: () => void;
+  readonly onLost: (why: Lost) => void;
+  readonly onTrouble: (error: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
+interface Tailing {
+  readonly tail: RoomSubscription;
+  readonly ready: Promise<void>;
+  readonly stop: AbortController;
+}
+
+/** Delivers a room's messages to any number of readers. It subscribes while there is at least one. */
+export class RoomReader {
+  readonly #feeds = new Set<MessageQueue>();
+  readonly #raw = new Set<(bytes: Uint8Array) => void>();
+  #tailing: Tailing | null = null;
+  #received = 0;
+
+  constructor(private readonly deps: RoomReaderDeps) {}
+
+  /** Whether there is a reader, so that this peer's own messages arrive here, too. */
+  get isFollowing(): boolean {
+    return this.#tailing !== null;
+  }
+
+  /** How many frames were delivered. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Messages as an async iterator. Errors while reading: forbidden, gone, room_forked. */
+  messages(options: ReadOptions = {}): Messages {
+    checkOptions("messages", options, readChecks);
+    const { from = "now", queueMax = queueDefault, whenBehind = "read", signal } = options;
+    const kept = this.deps.persist ? from : "now";
+    const { feed, ready } = this.attach(queueMax, this.deps.persist && whenBehind === "read" ? "lapse" : "drop");
+    const stop = () => feed.end(signal?.reason);
+    signal?.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) stop();
+    const seen = new SeenSet(2 * Math.max(queueMax, queueDefault));
+    const run = this.#read(feed, kept, ready, new Kept(this.deps.receiver, seen));
+    const end = async () => {
+      signal?.removeEventListener("abort", stop);
+      this.detach(feed);
+      await run.return(undefined);
+      return { done: true as const, value: undefined };
+    };
+    return {
+      ready,
+      next: () => run.next(),
+      return: end,
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+      [Symbol.asyncDispose]: async () => void (await end()),
+    };
+  }
+
+  /** Calls `onMessage` with one message after another, until the returned function is called. */
+  async listen(
+    onMessage: (message: Message) => unknown,
+    { onEnd, ...options }: ReadOptions & { readonly onEnd?: (error: unknown) => void },
+  ): Promise<() => void> {
+    checkOptions("onMessage", onEnd === undefined ? {} : { onEnd }, { onEnd: isFunction });
+    const messages = this.messages(options);
+    void (async () => {
+      try {
+        for await (const message of messages) {
+          try {
+            await onMessage(message);
+          } catch (error) {
+            this.deps.onTrouble(error);
+          }
+        }
+        onEnd?.(null);
+      } catch (error) {
+        if (onEnd === undefined) this.deps.onTrouble(error);
+        else onEnd(error);
+      }
+    })();
+    await messages.ready;
+    return () => void messages.return?.();
+  }
+
+  /** A page of history, verified. Invalid frames are dropped and counted. Errors: those of GET history. */
+  async history(
+    page: { readonly limit?: number; readonly before?: number },
+    signal?: AbortSignal,
+  ): Promise<HistoryPage> {
+    checkOptions("history", page, historyChecks);
+    const { messages, first_seq, last_seq, more } = await this.deps.control.history(this.deps.roomId, page, signal);
+    const opened = await new Kept(this.deps.receiver, new SeenSet(messages.length + 1)).open(framesOf(messages));
+    return { messages: opened.map((one) => this.#messageOf(one)), firstSeq: first_seq, lastSeq: last_seq, more };
+  }
+
+  /** Queues live frames until `detach`. `ready` resolves when every message sent from then on will be delivered. */
+  attach(
+    max: number = queueDefault,
+    overflow: Overflow = "drop",
+  ): { readonly feed: MessageQueue; readonly ready: Promise<void> } {
+    const feed = new MessageQueue(max, overflow, () => this.deps.onLost("overflow"));
+    this.#feeds.add(feed);
+    this.#tailing ??= this.#follow();
+    const { ready } = this.#tailing;
+    ready.catch((error: unknown) => feed.end(error));
+    return { feed, ready };
+  }
+
+  /** Closes a queue. */
+  detach(feed: MessageQueue): void {
+    feed.end();
+    this.#feeds.delete(feed);
+    if (this.#feeds.size === 0) this.#unfollow();
+  }
+
+  /** Calls `onRaw` with the bytes of every live message, until the returned function is called. */
+  listenRaw(onRaw: (bytes: Uint8Array) => void): () => void {
+    this.#raw.add(onRaw);
+    return () => this.#raw.delete(onRaw);
+  }
+
+  /** Handles a live message on the room's subject. */
+  take(message: LiveMessage): void {
+    for (const onRaw of this.#raw) {
+      try {
+        onRaw(message.data);
+      } catch (error) {
+        this.deps.onTrouble(error);
+      }
+    }
+    this.#tailing?.tail.take(message);
+  }
+
+  /** The connection broke (`away`), was restored (`back`), or was replaced before it was drained (`torn`). */
+  connection(is: "away" | "back" | "torn"): void {
+    const tail = this.#tailing?.tail;
+    if (is === "away") tail?.away();
+    else if (is === "back") tail?.back();
+    else tail?.gap();
+  }
+
+  /** Ends all readers, with an error if one is given. */
+  end(error: unknown): void {
+    for (const feed of this.#feeds) feed.end(error);
+    this.#feeds.clear();
+    this.#unfollow();
+  }
+
+  #follow(): Tailing {
+    const { follow, signal, onLost } = this.deps;
+    const stop = new AbortController();
+    const tail = new RoomSubscription({
+      ...this.deps,
+      signal: AbortSignal.any([signal, stop.signal]),
+      onLost,
+      onTold: (told) => {
+        this.#received += 1;
+        this.deps.onReceived();
+        for (const feed of this.#feeds) feed.push(told);
+      },
+    });
+    // Subscribe first, then read the stream's position, so that no message falls in between.
+    const ready = follow(true).then(() => tail.begin());
+    const tailing = { tail, ready, stop };
+    ready.catch(() => {
+      if (this.#tailing === tailing) this.#tailing = null;
+    });
+    return tailing;
+  }
+
+  #unfollow(): void {
+    if (this.#tailing === null) return;
+    this.#tailing.stop.abort();
+    this.#tailing = null;
+    void this.deps.follow(false).catch(this.deps.onTrouble);
+  }
+
+  /** Reads history, if requested, then live messages: each once, without a gap. */
+  async *#read(
+    feed: MessageQueue,
+    from: "start" | "now" | "last",
+    ready: Promise<void>,
+    kept: Kept,
+  ): AsyncGenerator<Message, undefined> {
+    try {
+      await ready;
+      if (from === "last") for (const one of (await this.#lastKept(kept)).slice(-1)) yield this.#messageOf(one);
+      // The reader has everything up to this sequence number.
+      let place = from === "start" ? yield* this.#readKept(feed, kept, 0) : (this.#tailing?.tail.toldUpTo ?? 0);
+      for (let told = await feed.next(); told !== null; told = await feed.next()) {
+        if (told === lapsed) place = yield* this.#readKept(feed, kept, place);
+        else {
+          if (kept.add(told.received)) yield this.deps.messageOf(told);
+          place = Math.max(place, told.upTo);
+        }
+      }
+      return undefined;
+    } finally {
+      this.detach(feed);
+    }
+  }
+
+  async #lastKept(kept: Kept): Promise<Received[]> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const { messages } = await this.deps.control.history(this.deps.roomId, { limit: lastOverlap });
+        return await kept.open(framesOf(messages));
+      } catch (error) {
+        await mended(error, attempt, this.deps);
+      }
+    }
+  }
+
+  /**
+   * Yields the history after a sequence number, up to the first queued live message. Returns the last one that was
+   * read.
+   */
+  async *#readKept(feed: MessageQueue, kept: Kept, after: number): AsyncGenerator<Message, number> {
+    const { control, roomId, signal } = this.deps;
+    let cursor = after;
+    let endMs = Number.POSITIVE_INFINITY;
+    for (let attempt = 0; ; ) {
+      try {
+        for await (const { frames, upTo } of pagesAfter(control, roomId, cursor, signal)) {
+          for (const one of await kept.open(frames)) yield this.#messageOf(one);
+          cursor = upTo;
+          attempt = 0;
+        }
+      } catch (error) {
+        await mended(error, attempt++, this.deps);
+        continue;
+      }
+      // Messages that overflowed the queue during the read are in the history by now.
+      if (feed.takeLapse()) continue;
+      endMs = Math.min(endMs, performance.now() + settle.withinMs);
+      const first = feed.peek();
+      if (feed.isEnded || performance.now() >= endMs || (first !== undefined && kept.has(first.received))) break;
+      // A message published before this reader started may not be stored yet.
+      await Promise.race([feed.came(), pause(endMs - performance.now(), signal)]);
+      await pause(settle.pauseMs, signal);
+    }
+    return cursor;
+  }
+
+  #messageOf(received: Received): Message {
+    return this.deps.messageOf({ received, reply: undefined, upTo: 0 });
+  }
+}
+
+/** Opens frames of a history for one reader, and skips those it already has. */
+class Kept {
+  constructor(
+    private readonly receiver: Receiver,
+    private readonly seen: SeenSet,
+  ) {}
+
+  has({ frame }: Received): boolean {
+    return this.seen.has(`${frame.from}.${frame.id}`);
+  }
+
+  /** Adds a frame. Returns whether it is new to the reader. */
+  add({ frame }: Received): boolean {
+    return this.seen.add(`${frame.from}.${frame.id}`);
+  }
+
+  async open(frames: readonly Uint8Array[]): Promise<Received[]> {
+    const opened = await Promise.all(frames.map((bytes) => this.receiver.open(bytes, "history")));
+    return opened.filter((one): one is Received => one !== null && this.add(one));
+  }
+}

@@ -1,0 +1,399 @@
+/**
+ * One room, as the application uses it: send, react, request, read, blobs, members, leave. It wires the parts of a room
+ * together, and blocks sending while an owner conflict or a stale epoch waits for a person's decision. `Bus` makes one
+ * `Room` for each room id.
+ */
+import { UnibusError } from "../../wire/errors.ts";
+import { parseFingerprint, parseRoomLink, roomLink } from "../../wire/fingerprint.ts";
+import { type DropReason, frameTypes } from "../../wire/frame.ts";
+import { type Refused, sealFrame } from "../crypto/frames.ts";
+import type { Draft } from "../crypto/sealing.ts";
+import { checkOptions, checkSaying, durableChecks, sayChecks } from "../option-checks.ts";
+import type { ConnectionManager } from "../transport/connection-manager.ts";
+import type { ControlPlane } from "../transport/control.ts";
+import type { Inboxes } from "../transport/inboxes.ts";
+import { Patience } from "../transport/outage.ts";
+import { waitFor } from "../transport/wait.ts";
+import type { Directory } from "../trust/directory.ts";
+import { KeyAge, type KeyLifetime } from "../trust/key-age.ts";
+import { type OwnerConflict, ownerConflictError } from "../trust/owner-check.ts";
+import type { RoomKeys } from "../trust/room-keys.ts";
+import type { RoomTrust } from "../trust/room-trust.ts";
+import type { ClientState } from "../trust/state.ts";
+import type { VerifiedMember, VerifiedRoom } from "../trust/verified-room.ts";
+import { type Answer, Answers } from "./answers.ts";
+import { Durable, type DurableDeps, type DurableOptions } from "./durable.ts";
+import { Membership } from "./membership.ts";
+import { Message } from "./message.ts";
+import type { Publisher, SendOptions } from "./publisher.ts";
+import { Receiver } from "./receiver.ts";
+import { Requests, requestTimeoutMs } from "./requests.ts";
+import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
+import type { RoomChanges } from "./room-changes.ts";
+import { type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
+import type { Lost } from "./room-subscription.ts";
+import { draftOf, placeOf, type SayOptions, type Sent } from "./saying.ts";
+import { Settling } from "./settling.ts";
+
+/** The dependencies of a `Room`. */
+export interface RoomDeps {
+  readonly trust: RoomTrust;
+  readonly keys: RoomKeys;
+  readonly changes: RoomChanges;
+  readonly control: ControlPlane;
+  readonly directory: Directory;
+  readonly replies: Inboxes;
+  readonly data: () => Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }>;
+  /** Makes sure that the room is accepted before it is used. Errors: forbidden, gone, quota. */
+  readonly enter: (signal: AbortSignal | undefined) => Promise<void>;
+  /** Subscribes to the room's subject, or unsubscribes. */
+  readonly follow: (room: Room, follows: boolean) => Promise<void>;
+  readonly state: ClientState;
+  readonly keyLifetime: KeyLifetime;
+  /** Whether this client, as an owner, removes members who left and replaces old keys by itself. */
+  readonly settles: boolean;
+  /** Whether this peer created or accepted the room. */
+  readonly isAccepted: () => Promise<boolean>;
+  /** Called once for each set of members who left and whose removal no owner has signed. */
+  readonly onPending: (room: Room, left: readonly string[]) => void;
+  readonly deliver: DurableDeps["deliver"];
+  /** Owners who may be mistaken for another user, and are not approved. */
+  readonly ownerConflicts: readonly OwnerConflict[];
+  readonly onDrop: (room: Room, refused: Refused) => void;
+  readonly onLost: (room: Room, why: Lost) => void;
+  readonly onTrouble: (error: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Counts of received and dropped frames. */
+export interface RoomStats {
+  readonly received: number;
+  readonly dropped: Readonly<Partial<Record<DropReason, number>>>;
+}
+
+/** A room of which this peer is a member. Source: spec 3, 4, 8. */
+export class Room {
+  /** Internal, for `Bus`. Applications call `messages`. */
+  readonly reader: RoomReader;
+  /** Internal, for `Bus`: what an owner's client does by itself. */
+  readonly settling: Settling;
+  /** The members, and changes to them. */
+  readonly membership: Membership;
+  readonly subject: string;
+  readonly #receiver: Receiver;
+  readonly #dropped: Partial<Record<DropReason, number>> = {};
+  readonly #answers: Answers;
+  readonly #draftOf = (data: Uint8Array | string) => draftOf(this.deps.control.clock, data);
+  readonly #blobs: RoomBlobs;
+  readonly #patience: Patience;
+  readonly #age: KeyAge;
+  readonly #requests: Requests;
+  #sendsAnyway = false;
+  #ownerConflicts: readonly OwnerConflict[];
+
+  constructor(private readonly deps: RoomDeps) {
+    const { trust, keys, changes, control, directory, onTrouble, signal } = deps;
+    const onDrop = (refused: Refused) => {
+      this.#dropped[refused.drop] = (this.#dropped[refused.drop] ?? 0) + 1;
+      deps.onDrop(this, refused);
+    };
+    this.subject = trust.room.state.subject;
+    const { persist } = trust.room.state.policy;
+    this.#age = new KeyAge({
+      roomId: trust.roomId,
+      persist,
+      control,
+      state: deps.state,
+      lifetime: deps.keyLifetime,
+      signal,
+    });
+    this.settling = new Settling({
+      trust,
+      changes,
+      age: this.#age,
+      me: control.identity.signPubHex,
+      isAllowed: () => deps.settles && this.#isClear,
+      isAccepted: deps.isAccepted,
+      onPending: (left) => deps.onPending(this, left),
+      onTrouble,
+      signal,
+    });
+    this.#patience = new Patience(signal, onTrouble);
+    this.#blobs = new RoomBlobs(trust.roomId, keys, control);
+    this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop });
+    this.#ownerConflicts = deps.ownerConflicts;
+    this.#requests = new Requests({ replies: deps.replies, receiver: this.#receiver, data: deps.data, onTrouble });
+    this.membership = new Membership(trust, changes, directory, () => this.#refuseStrangers());
+    this.#answers = new Answers({
+      reader: () => this.reader,
+      me: control.identity.endpoint,
+      send: async (data, { id, subject }) => {
+        const sealed = await this.#sealed({ ...this.#draftOf(data), re: id }, undefined);
+        const { publisher } = await deps.data();
+        await publisher.send({ ...sealed, subject, dedupId: null });
+      },
+      onTrouble,
+    });
+    this.reader = new RoomReader({
+      roomId: trust.roomId,
+      persist,
+      onReceived: () => this.#age.count(),
+      receiver: this.#receiver,
+      control,
+      follow: (follows) => deps.follow(this, follows),
+      messageOf: (told) => this.#answers.requestOf(told) ?? new Message(told.received),
+      onLost: (why) => deps.onLost(this, why),
+      onTrouble,
+      signal,
+    });
+  }
+
+  get id(): string {
+    return this.deps.trust.roomId;
+  }
+
+  /** The room as its owners signed it. Errors: room_forked. */
+  get state(): VerifiedRoom {
+    return this.deps.trust.room;
+  }
+
+  /** Whether a person verified that this is the intended room, or the client only trusts the server. Source: spec 3. */
+  get trust(): "verified" | "unverified" {
+    return this.deps.trust.identity.verifiedBy === null ? "unverified" : "verified";
+  }
+
+  /** The room's fingerprint, 22 hex digits. `fingerprintWords` converts it to 8 words for members to compare. */
+  get fingerprint(): string {
+    return this.deps.trust.identity.fingerprint ?? "";
+  }
+
+  /** A link that opens exactly this room. It does not grant access. */
+  get link(): string {
+    return roomLink({ url: this.deps.control.linkUrl, roomId: this.id, fingerprint: this.fingerprint });
+  }
+
+  /**
+   * Marks the room as verified, by the words, hex digits or link that another member gave over another channel.
+   * Errors: invalid if it is none of these; room_forked if it is not this room's fingerprint.
+   */
+  async verify(given: string): Promise<void> {
+    const link = parseRoomLink(given);
+    const fingerprint = link?.fingerprint ?? parseFingerprint(given);
+    if (fingerprint === null || (link !== null && link.roomId !== this.id)) {
+      const hint = "enter the 8 words or the link that another member sees";
+      throw new UnibusError("invalid", `not a fingerprint of this room: ${JSON.stringify(given)} (${hint})`);
+    }
+    await this.deps.trust.identity.verify(fingerprint, link === null ? "words" : "link");
+  }
+
+  /** Owners who may be mistaken for another user. Nothing is sent to the room until they are approved. */
+  get ownerConflicts(): readonly OwnerConflict[] {
+    return this.#ownerConflicts;
+  }
+
+  /** The error that blocks sending while there are such owners. */
+  get ownerConflictError(): UnibusError {
+    return ownerConflictError(this.subject, this.#ownerConflicts);
+  }
+
+  /** Approves these owners. Call it after a person has checked with them. */
+  async approveOwners(): Promise<void> {
+    await this.deps.trust.identity.approve(this.#ownerConflicts.map(({ endpoint }) => endpoint));
+    this.#ownerConflicts = [];
+  }
+
+  get epoch(): number {
+    return this.state.state.epoch;
+  }
+
+  /** The current members. An owner still has to sign the removal of those marked `left`. */
+  get members(): readonly VerifiedMember[] {
+    return this.state.present;
+  }
+
+  stats(): RoomStats {
+    return { received: this.reader.received, dropped: { ...this.#dropped } };
+  }
+
+  /** Reads the room's members and statements again. Errors: room_forked, forbidden, gone. */
+  async refresh(signal?: AbortSignal): Promise<VerifiedRoom> {
+    return this.deps.trust.refresh(signal);
+  }
+
+  /** Ignores `room_stale` from now on: a person decided that the epoch shown by the server is acceptable. */
+  sendAnyway(): void {
+    this.#sendsAnyway = true;
+  }
+
+  /**
+   * Sends a message. In a room with history, it is stored when this resolves.
+   * Errors: too_large, quota, timeout, unavailable, room_forked; forbidden, also while an owner may be mistaken for
+   * another user; room_stale if an owner signed a later epoch than the server shows; conflict for a blob of another
+   * epoch; the signal's reason.
+   */
+  async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
+    checkSaying("send", data, options, sayChecks);
+    return this.#say({ ...this.#draftOf(data), ...placeOf(options) }, options);
+  }
+
+  /** Reacts to a message. Errors: those of `send`. */
+  async react(to: Pick<Message, "id" | "thread">, emoji: string, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("react", emoji, options);
+    const thread = to.thread === null ? {} : { thr: to.thread };
+    return this.#say({ ...this.#draftOf(emoji), t: frameTypes.REACT, re: to.id, ...thread }, options);
+  }
+
+  /** Replies to a message in its thread, or starts one. Errors: those of `send`. */
+  async reply(to: Pick<Message, "id" | "thread">, data: Uint8Array | string, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("reply", data, options);
+    return this.#say({ ...this.#draftOf(data), re: to.id, thr: to.thread ?? to.id }, options);
+  }
+
+  /**
+   * Sends a request to the room and returns the first answer. Source: spec 9.
+   * Errors: timeout if no member answers; those of `send`.
+   */
+  async request(data: Uint8Array | string, options: SendOptions = {}): Promise<Message> {
+    checkSaying("request", data, options);
+    this.#refuse();
+    const draft = this.#draftOf(data);
+    const timeoutMs = options.timeoutMs ?? requestTimeoutMs;
+    const enter = () => this.deps.enter(options.signal);
+    const { leftMs } = await this.#patience.run(enter, { ...options, timeoutMs });
+    const seal = () => this.#sealed(draft, options.signal);
+    return this.#requests.request({ id: draft.id, seal }, { ...options, timeoutMs: leftMs });
+  }
+
+  /**
+   * Answers requests with what `answer` returns, until the returned function is called. If `answer` throws, no answer
+   * is sent. Resolves when every request from now on will be answered.
+   */
+  respond(answer: Answer): Promise<() => void> {
+    return this.#answers.respond(answer);
+  }
+
+  /**
+   * Messages as an async iterator. A slow reader is not closed: see `whenBehind`. Errors while reading: forbidden,
+   * gone, room_forked.
+   */
+  messages(options: ReadOptions = {}): Messages {
+    return this.reader.messages(options);
+  }
+
+  /** A page of history, verified. Invalid frames are dropped and counted. Errors: those of GET history. */
+  history(
+    page: { readonly limit?: number; readonly before?: number } = {},
+    signal?: AbortSignal,
+  ): Promise<HistoryPage> {
+    return this.reader.history(page, signal);
+  }
+
+  /**
+   * Calls `onMessage` with one message after another, until the returned function is called. Resolves when every
+   * message sent from now on will be delivered. If `onMessage` throws, the error is reported as `trouble` and reading
+   * goes on. `onEnd` is called with the reason if reading ends by itself.
+   */
+  onMessage(
+    onMessage: (message: Message) => unknown,
+    options: ReadOptions & { readonly onEnd?: (error: unknown) => void } = {},
+  ): Promise<() => void> {
+    return this.reader.listen(onMessage, options);
+  }
+
+  /**
+   * Calls `onRaw` with the bytes of every live message on the room's subject: unverified, sealed, perhaps duplicated,
+   * and perhaps not from a member. Only while the room is read (`messages`, `onMessage`).
+   */
+  onRaw(onRaw: (bytes: Uint8Array) => void): () => void {
+    return this.reader.listenRaw(onRaw);
+  }
+
+  /**
+   * Reads from a position that the server keeps for this device; unacked messages are redelivered. A message is acked
+   * when `onMessage` returns. Source: spec 8.
+   */
+  async durable(onMessage: (message: Message) => unknown, options: DurableOptions = {}): Promise<Durable> {
+    checkOptions("durable", options, durableChecks);
+    await this.deps.enter(options.signal);
+    const { live } = await this.deps.data();
+    const { control, deliver, onTrouble } = this.deps;
+    const deps = { live, control, receiver: this.#receiver, roomId: this.id, deliver, onTrouble };
+    return Durable.bind(deps, (received) => onMessage(new Message(received)), options);
+  }
+
+  /** Encrypts a blob with the room's key and stores it. Pass the result to `send`. Errors: too_large, quota. */
+  async putBlob(plaintext: Uint8Array, signal?: AbortSignal): Promise<StoredBlob> {
+    this.#refuse();
+    // A message needs a connection, which reports changes of the room. A blob does not, so read the room first.
+    await this.refresh(signal);
+    await waitFor(this.settling.beforeSealing(), signal);
+    return this.#blobs.put(plaintext, this.epoch, signal);
+  }
+
+  /** Fetches and decrypts the blob of a message. Errors: not_found; invalid if the bytes do not match the reference. */
+  getBlob(named: Pick<Message, "blob" | "epoch">, signal?: AbortSignal): Promise<Uint8Array> {
+    return this.#blobs.get(named, signal);
+  }
+
+  /** Leaves the room. Errors: conflict for the last owner. */
+  async leave(signal?: AbortSignal): Promise<void> {
+    await this.deps.changes.leave(signal);
+    this.reader.end(null);
+  }
+
+  /** Deletes the room and its history for ever. Errors: forbidden. */
+  async delete(signal?: AbortSignal): Promise<void> {
+    await this.deps.changes.delete(signal);
+    this.reader.end(null);
+  }
+
+  async #say(draft: Draft, options: SayOptions): Promise<Sent> {
+    this.#refuse();
+    const { signal, blob } = options;
+    // The first message needs reads over HTTP. It waits for those like later ones wait for the connection.
+    const { done, leftMs: timeoutMs } = await this.#patience.run(async () => {
+      await this.deps.enter(signal);
+      // Connect before sealing: connecting reads the room, and a member may have left since.
+      const { publisher } = await waitFor(this.deps.data(), signal);
+      return { publisher, ...(await this.#sealed(draft, signal, blob?.epoch)) };
+    }, options);
+    const { publisher, rekeyPending, ...outgoing } = done;
+    const seq = outgoing.dedupId === null ? null : await publisher.store(outgoing, { ...options, timeoutMs });
+    if (seq === null) await publisher.send(outgoing, { ...options, timeoutMs });
+    // A reader gets the message back and counts it then.
+    if (!this.reader.isFollowing) this.#age.count();
+    return { id: draft.id, seq, rekeyPending };
+  }
+
+  /** Blocks sending until a person decides. Errors: forbidden, room_stale. */
+  #refuse(): void {
+    this.#refuseStrangers();
+    if (!this.#sendsAnyway) this.deps.trust.claims.refuse(this.state);
+  }
+
+  #refuseStrangers(): void {
+    if (this.#ownerConflicts.length > 0) throw this.ownerConflictError;
+  }
+
+  /** Whether no decision of a person is pending. */
+  get #isClear(): boolean {
+    return this.#ownerConflicts.length === 0 && this.deps.trust.claims.standing(this.state) === null;
+  }
+
+  /** Seals a draft with the current key. Errors: those of `send`; conflict for a blob of another epoch. */
+  async #sealed(draft: Draft, signal: AbortSignal | undefined, blobEpoch?: number) {
+    this.#refuse();
+    await waitFor(this.settling.beforeSealing(), signal);
+    // A frame has one epoch, which applies to its blob, too.
+    if (blobEpoch !== undefined && blobEpoch !== this.epoch) {
+      throw new UnibusError("conflict", `the blob was stored under an older key of ${this.subject} (store it again)`);
+    }
+    const rekeyPending = this.settling.isPending;
+    const { roomId, subject, policy, epoch } = this.state.state;
+    const roomKey = await this.deps.keys.key(epoch, signal);
+    const { identity } = this.deps.control;
+    const bytes = sealFrame(draft, { roomId, subject, policy, epoch, roomKey }, identity);
+    const dedupId = policy.persist ? `${identity.endpoint}.${draft.id}` : null;
+    return { roomId, subject, bytes, dedupId, rekeyPending };
+  }
+}

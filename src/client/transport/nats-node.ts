@@ -1,0 +1,74 @@
+/// <reference path="./ws.d.ts" />
+/** Connects Node and Bun to the data plane, over TCP or else WebSocket. Imported as `#nats`. */
+import { connect, headers } from "nats";
+import type { Info } from "../../wire/api.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { type DataConnection, dataConnection, type NatsDial } from "./nats-connection.ts";
+import { dialWebSocket, isWebSocketLoginRefusal } from "./nats-websocket.ts";
+
+/** The addresses of the data plane, in the order of attempts. */
+export function dataUrls({ nats, ws }: Pick<Info, "nats" | "ws">): readonly string[] {
+  return [...nats, ...ws];
+}
+
+/** Whether the server refused the login (as opposed to being unreachable). */
+export function isLoginRefusal(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === "AUTHORIZATION_VIOLATION" || isWebSocketLoginRefusal(error);
+}
+
+/** Opens a connection. Errors: the library's own; invalid if this platform has no WebSocket. */
+export async function dialNats(dial: NatsDial): Promise<DataConnection> {
+  if (/^wss?:/.test(dial.url)) return dialWebSocket(dial, (url) => openWebSocket(url, dial.tls));
+  const connection = await connect({
+    servers: dial.url.replace(/^nats:\/\//, ""),
+    authenticator: dial.authenticator,
+    timeout: dial.timeoutMs,
+    pingInterval: dial.pingEveryMs,
+    reconnect: false,
+    ignoreClusterUpdates: true,
+    ...(dial.url.startsWith("tls:") ? { tls: definedOf(dial.tls) } : {}),
+  });
+  return dataConnection(connection as Parameters<typeof dataConnection>[0], {
+    headersOf(messageId) {
+      const made = headers();
+      made.set("Nats-Msg-Id", messageId);
+      return made;
+    },
+    errorIn(status) {
+      const { type, data, permissionContext } = status as {
+        type: string;
+        data: unknown;
+        permissionContext?: { operation: string; subject: string };
+      };
+      if (type !== "error") return null;
+      return permissionContext === undefined ? { error: data } : { refusal: permissionContext };
+    },
+  });
+}
+
+/** The options that are set: the NATS client treats an undefined option as a value. */
+function definedOf(tls: NatsDial["tls"]): { ca?: string; servername?: string } {
+  const { ca, servername } = tls ?? {};
+  return { ...(ca === undefined ? {} : { ca }), ...(servername === undefined ? {} : { servername }) };
+}
+
+/** Opens a WebSocket: the platform's own, or that of the package `ws`, which Node 20 needs. */
+async function openWebSocket(url: string, tls: NatsDial["tls"]): Promise<{ socket: WebSocket; encrypted: boolean }> {
+  const encrypted = url.startsWith("wss:");
+  const options = definedOf(tls);
+  if (process.versions.bun !== undefined) {
+    const init = encrypted && Object.keys(options).length > 0 ? { tls: options } : {};
+    return { socket: new WebSocket(url, init as never), encrypted };
+  }
+  // Node's own WebSocket, since Node 22, accepts no TLS options.
+  if (globalThis.WebSocket !== undefined && Object.keys(options).length === 0) {
+    return { socket: new WebSocket(url), encrypted };
+  }
+  const module = await import("ws").catch((cause: unknown) => {
+    throw new UnibusError("invalid", "this runtime has no WebSocket (install the package ws: npm install ws)", {
+      cause,
+    });
+  });
+  const socket = new module.WebSocket(url, { perMessageDeflate: false, ...options }) as unknown as WebSocket;
+  return { socket, encrypted };
+}

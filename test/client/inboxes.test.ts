@@ -1,0 +1,58 @@
+/** The inboxes of a peer: followed only while they are needed, and left when they are flooded. Source: spec 9. */
+import { expect, test } from "bun:test";
+import { Inboxes, waitingAt } from "../../src/client/transport/inboxes.ts";
+
+const endpoint = "E".repeat(43);
+const messageTo = (subject: string) => ({ subject, data: new Uint8Array(), reply: undefined, connection: 1 });
+
+function replies() {
+  let changes = 0;
+  const made = new Inboxes(endpoint, () => {
+    changes += 1;
+  });
+  return { made, changes: () => changes };
+}
+
+test("a session is there from the first open request to the last, and then another one", () => {
+  const { made, changes } = replies();
+  expect(made.subjects).toEqual([]);
+  const first = made.openRequest(() => undefined);
+  const second = made.openRequest(() => undefined);
+  const session = first.subject.slice(0, first.subject.lastIndexOf("."));
+  expect(session).toMatch(new RegExp(`^_INBOX\\.${endpoint}\\.r\\.[0-9a-f]{32}$`));
+  expect(second.subject.startsWith(`${session}.`)).toBe(true);
+  expect([made.subjects, changes(), waitingAt(first.subject)]).toEqual([[`${session}.>`], 1, endpoint]);
+  first[Symbol.dispose]();
+  expect([made.subjects, changes()]).toEqual([[`${session}.>`], 1]);
+  second[Symbol.dispose]();
+  expect([made.subjects, changes()]).toEqual([[], 2]);
+  const third = made.openRequest(() => undefined);
+  expect(third.subject.startsWith(session)).toBe(false);
+});
+
+test("more than 100 messages a second that match no request replace it; those that wait keep their own inbox", () => {
+  const { made } = replies();
+  const got: string[] = [];
+  const waiting = made.openRequest(() => got.push("answer"));
+  const before = made.subjects;
+  const junk = messageTo(`${(before[0] ?? "").slice(0, -1)}junk`);
+  for (let i = 0; i < 100; i++) made.take(junk);
+  expect(made.subjects).toEqual(before);
+  made.take(junk);
+  expect(made.subjects).toEqual([waiting.subject]);
+  made.take(messageTo(waiting.subject));
+  expect(got).toEqual(["answer"]);
+  const next = made.openRequest(() => undefined);
+  expect(made.subjects).toHaveLength(2);
+  expect(next.subject.startsWith((before[0] ?? "").slice(0, -1))).toBe(false);
+  for (const inbox of [waiting, next]) inbox[Symbol.dispose]();
+  expect(made.subjects).toEqual([]);
+});
+
+test("acks of JetStream come below their connection's own session, which no request shares", () => {
+  const { made } = replies();
+  let acks = 0;
+  using inbox = made.openAck(`_INBOX.${endpoint}.a.s`, () => acks++);
+  made.take(messageTo(inbox.subject));
+  expect([acks, made.subjects, waitingAt(inbox.subject)]).toEqual([1, [], null]);
+});
