@@ -15,8 +15,8 @@ const runTimeoutMs = 600_000;
 /** Tests in these folders need the executable or built modules. */
 const built = ["test/e2e/", "test/attacks/", "test/faults/", "test/fuzz/", "test/sdk/", "test/interop/"];
 
-/** Tests in those folders that run a bus in their own process. */
-const inProcess = ["test/faults/room-races.test.ts", "test/faults/orphans.test.ts"];
+/** Tests in those folders that run a bus in their own process, and need neither. */
+const inProcess = ["test/faults/room-races.test.ts"];
 
 /** Copies the tree without ignored files. Packages and nats-server are shared with the original. */
 function copyTree(): string {
