@@ -1,4 +1,4 @@
-/** A member's acknowledged publish into a persisted room, beside the same publish on a bare nats-server. */
+/** Benchmark: a member's acknowledged publish into a persisted room, compared with a bare nats-server. */
 import { randomBytes } from "node:crypto";
 import type { NatsConnection } from "nats";
 import { createRoom, dial, policy } from "../test/support/peer.ts";
@@ -20,7 +20,7 @@ async function rate({ connection, subject }: Publish, waiting: number): Promise<
   return (count / ms) * 1_000;
 }
 
-/** Both in turn, so that what else the machine does meets both. */
+/** Measures both alternately, so that other load on the machine affects both equally. */
 async function compare(bus: Publish, bare: Publish, waiting: number): Promise<{ value: number; limit: number }> {
   const taken = { bus: [] as number[], bare: [] as number[] };
   for (const warmUp of [bus, bare]) await rate(warmUp, waiting);
@@ -47,7 +47,7 @@ async function measure() {
   return figures;
 }
 
-/** What the accounts cost a publish that is stored. */
+/** Measures what accounts add to the cost of a stored publish. */
 export const ackedPublish = workload({
   name: "acked-publish",
   goal: { rate: { unit: "/s", ofLimit: 0.8 }, pipelined: { unit: "/s" } },

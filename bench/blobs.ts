@@ -1,4 +1,4 @@
-/** Blobs up and down beside a bare server that writes a body to a file: speed, and memory of eight at once. */
+/** Benchmark: blob upload and download speed, and memory during eight at once, compared with a bare file server. */
 import { randomBytes } from "node:crypto";
 import type { Identity } from "../src/client/crypto/identity.ts";
 import type { Server } from "../test/support/executable.ts";
@@ -15,7 +15,7 @@ const rounds = 9;
 const fresh = () => new Uint8Array(randomBytes(bytes));
 const perSecond = (ms: number, count = 1) => (count * bytes) / 1_048_576 / (ms / 1_000);
 
-/** Starts the bare server, and gives its URL and what ends it. */
+/** Starts the bare server; returns its URL and a disposer. */
 async function startBare(): Promise<{ url: string } & Disposable> {
   const script = `${import.meta.dir}/support/bare-upload.ts`;
   const child = Bun.spawn([process.execPath, script], { stdin: "ignore", stdout: "pipe" });
@@ -56,7 +56,7 @@ async function measure() {
   const samples = { up: [] as number[], bareUp: [] as number[], down: [] as number[], bareDown: [] as number[] };
   for (let round = 0; round < rounds; round++) {
     const [ours, theirs] = [fresh(), fresh()];
-    // Signed before: what the client's hash takes is not the server's.
+    // Sign up front: the client's hashing time must not count as the server's.
     const url = server.ready.http;
     const headers = signedHeaders(user, { url, method: "POST", target: "/blobs", body: ours });
     const post = () => expectOk(fetch(`${url}/blobs`, { method: "POST", headers, body: ours }));
@@ -78,7 +78,7 @@ async function measure() {
   };
 }
 
-/** What a blob costs beside a file. */
+/** Measures what a blob costs compared with a file. */
 export const blobs = workload({
   name: "blobs",
   goal: {

@@ -1,4 +1,4 @@
-/** What bodies without end cost a server that refuses them. */
+/** Benchmark: what endless request bodies cost a server that refuses them. */
 import { bytesEach, flood, growth, pour, signatureLines } from "../test/support/flood.ts";
 import { call } from "../test/support/peer.ts";
 import { makeUsers, startBus } from "./support/bus.ts";
@@ -22,12 +22,12 @@ async function measure() {
     for (let round = 0; round < rounds; round++) samples.push((await growth(server, work)) / mebibyte);
     return { value: median(samples) };
   };
-  // The first of each kind pays for what the runtime takes once.
+  // The first run of each kind pays the runtime's one-time allocations.
   for (const work of [declared, unsigned]) await work();
   return { declared: await grown(declared), unsigned: await grown(unsigned), signed: await grown(signed) };
 }
 
-/** What strangers, and users, can make a server hold. */
+/** Measures how much memory strangers and users can make a server hold with request bodies. */
 export const bodies = workload({
   name: "bodies",
   goal: {

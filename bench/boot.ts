@@ -1,4 +1,4 @@
-/** From exec to ready.json, beside a nats-server that starts alone. */
+/** Benchmark: time from exec to ready.json, compared with a nats-server that starts alone. */
 import { existsSync, readFileSync } from "node:fs";
 import { executable, Folder } from "../test/support/executable.ts";
 import { BareNats, bareStream, createStream } from "./support/bare-nats.ts";
@@ -10,7 +10,7 @@ const runs = 9;
 const rooms = 1_000;
 const bootTimeoutMs = 20_000;
 
-/** Boots once and ends it. Gives the milliseconds from exec to ready.json. */
+/** Boots once and stops the server. Returns the milliseconds from exec to ready.json. */
 async function bootMs(folder: Folder): Promise<number> {
   const ready = folder.file("data", "ready.json");
   const free = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
@@ -36,7 +36,7 @@ async function bootMs(folder: Folder): Promise<number> {
   }
 }
 
-/** The same several times, the first not counted. */
+/** Repeats the measurement; discards the first run. */
 async function repeated(once: () => Promise<number>): Promise<number> {
   const taken: number[] = [];
   await once();
@@ -67,7 +67,7 @@ async function measure() {
   return { warm, empty, full };
 }
 
-/** How long an upgrade, or a crash, keeps people waiting. */
+/** Measures the downtime of an upgrade or a crash. */
 export const boot = workload({
   name: "boot",
   goal: { warm: { unit: "ms", atMost: 120 }, empty: { unit: "ms", atMost: 250 }, full: { unit: "ms", atMost: 500 } },

@@ -1,4 +1,7 @@
-/** What the client costs: sealed, signed, stored messages of one process; rekeys; many rooms; one `unibus send`. */
+/**
+ * Benchmarks of the client SDK: publish (sealed, signed and stored messages from one process), delivery to another
+ * member, rekeys, many rooms, and one `unibus send`. Each figure is compared with the raw cost where there is one.
+ */
 import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -29,7 +32,7 @@ async function rate(publish: () => Promise<unknown>, waiting: number): Promise<n
   return (count / (await timed(() => each(count, waiting, publish)))) * 1_000;
 }
 
-/** Both in turn, so that what else the machine does meets both. */
+/** Measures both alternately, so that other load on the machine affects both equally. */
 async function compare(ours: () => Promise<unknown>, bare: () => Promise<unknown>, waiting: number) {
   const taken = { ours: [] as number[], bare: [] as number[] };
   for (const warmUp of [ours, bare]) await rate(warmUp, waiting);
@@ -56,7 +59,7 @@ async function measurePublish() {
   return figures;
 }
 
-/** Publishes that are sealed, signed and stored, beside bare ones. */
+/** Measures publishes that are sealed, signed and stored, compared with bare publishes. */
 export const clientPublish = workload({
   name: "client-publish",
   goal: { "1 in flight": { unit: "/s", ofLimit: 0.6 }, "64 in flight": { unit: "/s", ofLimit: 0.55 } },
@@ -86,13 +89,13 @@ async function measureDelivery() {
   const samples: number[] = [];
   for (let index = 0; index < deliveries; index++) {
     const ms = await one();
-    // The first are for the compiler.
+    // Discard the first quarter: the JIT compiler is still warming up.
     if (index >= deliveries / 4) samples.push(ms);
   }
   return { p50: { value: quantile(samples, 0.5) }, p99: { value: quantile(samples, 0.99) } };
 }
 
-/** From `send` to the plaintext at the other member. */
+/** Measures the time from `send` until the other member has the plaintext. */
 export const clientDelivery = workload({
   name: "client-delivery",
   goal: { p50: { unit: "ms", atMost: 0.8 }, p99: { unit: "ms", atMost: 3 } },
@@ -100,7 +103,7 @@ export const clientDelivery = workload({
   run: measureDelivery,
 });
 
-/** Makes users with nothing but a row. */
+/** Creates users that consist of a row only. */
 async function makeMembers(server: Server, admin: Identity, count: number): Promise<string[]> {
   const endpoints: string[] = [];
   await each(count, 8, async (index) => {
@@ -140,7 +143,7 @@ async function measureRekey() {
   return { "50 members": small, "250 members": middle, "1,000 members": await rekeyMs(room) };
 }
 
-/** A new epoch: a key, sealed to each member, and a statement, made, sent, checked and kept. */
+/** Measures a rekey: create a key, seal it to each member, then sign, send, verify and store the statement. */
 export const clientRekey = workload({
   name: "client-rekey",
   goal: {
@@ -156,7 +159,7 @@ async function measureRooms() {
   await using server = await startBus();
   const [owner] = (await makeUsers(server, 1)) as [Identity];
   {
-    // Without a connection nothing has to be swapped for each room.
+    // A lazy client opens no connection, so joining a room does not swap one.
     await using lazy = await connect({ url: server.ready.http, identity: owner, state: "memory", lazy: true });
     await each(roomCount, 8, () => lazy.createRoom(freshSubject(), "matrix"));
   }
@@ -169,7 +172,7 @@ async function measureRooms() {
   return { time: { value: ms }, memory: { value: bytes / 1e6 } };
 }
 
-/** Many rooms of one client, each verified. */
+/** Measures opening many rooms in one client, with each room verified. */
 export const clientRooms = workload({
   name: "client-rooms",
   goal: { time: { unit: "ms", atMost: 2_000 }, memory: { unit: "MB", atMost: 60 } },
@@ -196,7 +199,7 @@ async function measureSend() {
   return { p50: { value: median(samples) } };
 }
 
-/** One message by the command line. */
+/** Measures sending one message from the command line. */
 export const clientSend = workload({
   name: "client-send",
   goal: { p50: { unit: "ms", atMost: 150 } },

@@ -1,4 +1,8 @@
-/** Three nodes on one machine, which share its processors: what a cluster costs, and how it lives through a loss. */
+/**
+ * Benchmarks of a cluster: start time, registrations, signed reads, failover, and the idle cost of many rooms.
+ * All three nodes run on one machine and share its processors.
+ * `support/cluster-load.ts` has the load generators.
+ */
 import { areReady, Cluster } from "../test/support/cluster.ts";
 import { type Server, until } from "../test/support/executable.ts";
 import { addUser, call, createRoom, policy, postUser } from "../test/support/peer.ts";
@@ -22,10 +26,10 @@ import { workload } from "./workload.ts";
 const starts = 3;
 const inFlight = 32;
 const rounds = 3;
-/** No more at once than may be pending by the rules. */
+/** Kept below the limit on pending invites. */
 const people = { warmUp: 300, measured: 900 } as const;
 const users = 64;
-/** Signed beforehand: all of a round are sent well within the skew that a server takes. */
+/** Requests are signed in advance; a round is sent well within the server's accepted clock skew. */
 const requests = { warmUp: 1_000, measured: 3_000, shared: 1_000 } as const;
 const failover = { beforeMs: 1_000, watchMs: 20_000, attemptMs: 1_000 } as const;
 const rooms = 1_000;
@@ -46,7 +50,7 @@ async function measureStart() {
   return { cold: { value: median(taken) } };
 }
 
-/** How long three nodes need until each is ready. */
+/** Measures how long three nodes take until all of them are ready. */
 export const clusterStart = workload({
   name: "cluster-start",
   goal: { cold: { unit: "ms", atMost: 8_000 } },
@@ -74,7 +78,7 @@ async function measureRegister() {
   };
 }
 
-/** How many people can join a cluster at once. */
+/** Measures how many people can join a cluster at once. */
 export const clusterRegister = workload({
   name: "cluster-register",
   goal: { rate: { unit: "/s", atLeast: 800 }, p99: { unit: "ms" } },
@@ -84,7 +88,7 @@ export const clusterRegister = workload({
   run: measureRegister,
 });
 
-/** The reads of a bus: each user its own room. */
+/** Prepares signed reads, in which each user reads its own room. */
 async function readsOf(server: Server): Promise<(count: number, host?: string) => Promise<LoadResult>> {
   const jobUsers: LoadJob["users"][number][] = [];
   for (const identity of await makeUsers(server, users)) {
@@ -121,7 +125,7 @@ async function measureRead() {
   };
 }
 
-/** What a signed read costs where the store is on three nodes. */
+/** Measures the cost of a signed read when the store is replicated on three nodes. */
 export const clusterRead = workload({
   name: "cluster-read",
   goal: { "own address": { unit: "/s", ofLimit: 0.7 }, "shared name": { unit: "/s" }, p99: { unit: "ms" } },
@@ -132,7 +136,7 @@ export const clusterRead = workload({
   run: measureRead,
 });
 
-/** Makes attempts one after the other and gives the longest time without a success, once it is stopped. */
+/** Runs attempts one after another. Calling the result stops them and returns the longest time without a success. */
 function watch(attempt: () => Promise<boolean>): () => Promise<number> {
   let isWatched = true;
   let longest = 0;
@@ -179,7 +183,7 @@ async function measureFailover() {
   return { reads: { value: read }, writes: { value: write } };
 }
 
-/** How long the loss of a node is felt. */
+/** Measures how long users notice the loss of a node. */
 export const clusterFailover = workload({
   name: "cluster-failover",
   goal: { reads: { unit: "ms", atMost: 2_000 }, writes: { unit: "ms", atMost: 5_000 } },
@@ -209,7 +213,7 @@ async function measureRooms() {
   };
 }
 
-/** What many rooms cost three nodes that nobody uses. */
+/** Measures what many rooms cost three idle nodes. */
 export const clusterRooms = workload({
   name: "cluster-rooms",
   goal: {

@@ -1,4 +1,4 @@
-/** Logins: how many a second the auth callout lets in, and how long a storm of peers takes. */
+/** Benchmark: logins per second through the auth callout, and how long a reconnect storm takes. */
 import { writeFileSync } from "node:fs";
 import { connect, type NatsConnection, type nkeyAuthenticator } from "nats";
 import { natsServer } from "../scripts/nats-server.ts";
@@ -23,7 +23,7 @@ const port = (): number => {
   return free;
 };
 
-/** A bare nats-server that knows the same users by their nkeys. */
+/** Starts a bare nats-server that is configured with the same users' nkeys. */
 async function staticServer(users: readonly Identity[]): Promise<{ url: string } & AsyncDisposable> {
   const folder = new Folder();
   const at = `127.0.0.1:${port()}`;
@@ -105,7 +105,7 @@ async function measure() {
   };
 }
 
-/** What the callout costs a login. */
+/** Measures what the auth callout adds to a login. */
 export const connects = workload({
   name: "connects",
   goal: { rate: { unit: "/s", ofLimit: 0.5 }, storm: { unit: "ms", atMost: 10_000 }, denied: { unit: "", atMost: 0 } },

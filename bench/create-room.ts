@@ -1,4 +1,4 @@
-/** POST /rooms of a persisted room on a bus that has many, beside its two durable steps alone. */
+/** Benchmark: POST /rooms of a persisted room on a server with many rooms, compared with its two durable steps. */
 import { Database } from "bun:sqlite";
 import { Folder } from "../test/support/executable.ts";
 import { createBody, freshSubject, newRoom, policy, signedHeaders } from "../test/support/peer.ts";
@@ -10,7 +10,7 @@ import { workload } from "./workload.ts";
 const roomsThere = 1_000;
 const rounds = { warmUp: 20, measured: 200 } as const;
 
-/** A commit of one row with synchronous FULL, on the disk of the temporary folders. */
+/** Commits one row with synchronous FULL, on the disk that holds the temporary folders. */
 function bareCommit(file: string): { commit: () => void } & Disposable {
   const database = new Database(file, { create: true });
   database.run("PRAGMA journal_mode = WAL");
@@ -52,7 +52,7 @@ async function measure() {
   return { p50: beside(0.5), p99: beside(0.99) };
 }
 
-/** The dearest request of the main job. */
+/** Measures room creation, the most expensive request in normal use. */
 export const createRooms = workload({
   name: "create-room",
   goal: { p50: { unit: "ms", atMost: 2 }, p99: { unit: "ms" } },

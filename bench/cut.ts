@@ -1,4 +1,4 @@
-/** How long it takes until a peer that was kicked or revoked is off the data plane. */
+/** Benchmark: how long after a kick or a revocation the peer is disconnected from the data plane. */
 import type { NatsConnection } from "nats";
 import { Server } from "../test/support/executable.ts";
 import { addMembers, call, createRoom, dial, kick, policy } from "../test/support/peer.ts";
@@ -40,7 +40,7 @@ async function measure() {
   };
 }
 
-/** Taking access away from a live connection. */
+/** Measures how fast access is taken away from a live connection. */
 export const cut = workload({
   name: "cut",
   goal: {

@@ -1,4 +1,4 @@
-/** GET history over signed HTTP, beside the same read without unibus. */
+/** Benchmark: GET history over signed HTTP, compared with the same read directly from NATS. */
 import { randomBytes } from "node:crypto";
 import { createInbox, type NatsConnection } from "nats";
 import type { Identity } from "../src/client/crypto/identity.ts";
@@ -14,7 +14,7 @@ const frames = { count: 2_000, bytes: 512 } as const;
 const rounds = { warmUp: 40, measured: 200 } as const;
 const readTimeoutMs = 5_000;
 
-/** Reads the last messages in one batch: what a program of its own would do that needs no HTTP and no signature. */
+/** Reads the last messages in one batch, as a program would without HTTP and signatures. */
 function readBatch(connection: NatsConnection, stream: string, limit: number): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   const timer = setTimeout(reject, readTimeoutMs, new Error("the batch did not end"));
@@ -36,7 +36,7 @@ function readBatch(connection: NatsConnection, stream: string, limit: number): P
   });
 }
 
-/** Reads the last messages one after the other. */
+/** Reads the last messages one by one. */
 async function readSerially(connection: NatsConnection, stream: string, limit: number): Promise<number> {
   let bytes = 0;
   for (let seq = frames.count - limit + 1; seq <= frames.count; seq++) {
@@ -45,13 +45,13 @@ async function readSerially(connection: NatsConnection, stream: string, limit: n
   return bytes;
 }
 
-/** Publishes the frames. The last is acknowledged, so that all of them are stored by then. */
+/** Publishes the frames. The last publish is acknowledged, which implies that all of them are stored. */
 async function fill(connection: NatsConnection, subject: string): Promise<void> {
   for (let index = 1; index < frames.count; index++) connection.publish(subject, randomBytes(frames.bytes));
   await connection.request(subject, randomBytes(frames.bytes), { timeout: readTimeoutMs });
 }
 
-/** A room with its frames in it, and the address of its last ones. */
+/** Creates a room, fills it with frames, and returns the URL of its last frames. */
 async function filledRoom(server: Server, owner: Identity, limit: number): Promise<string> {
   const room = await createRoom(server, owner, policy("encrypt", "persist"), freshSubject());
   const peer = await dial(server, owner);
@@ -97,7 +97,7 @@ const recipe = (limit: number) =>
   `signed GET /rooms/{id}/history?limit=${limit}, one at a time, of ${frames.count} frames of ${frames.bytes} B; ` +
   "limit: the same frames by one batched direct get from a bare nats-server; serial: one by one";
 
-/** The usual page. */
+/** Measures a page of the usual size. */
 export const history200 = workload({
   name: "history-200",
   goal: { p50: { unit: "ms", atMost: 4 }, p99: { unit: "ms" }, serial: { unit: "ms" } },
@@ -105,7 +105,7 @@ export const history200 = workload({
   run: () => measure(200),
 });
 
-/** The largest page. */
+/** Measures a page of the maximum size. */
 export const history1000 = workload({
   name: "history-1000",
   goal: { p50: { unit: "ms", atMost: 12 }, p99: { unit: "ms" }, serial: { unit: "ms" } },

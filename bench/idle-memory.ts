@@ -1,16 +1,16 @@
-/** What a bus holds that nobody uses, beside an idle Bun and an idle nats-server. */
+/** Benchmark: memory of an unused server, compared with an idle Bun and an idle nats-server. */
 import { readFileSync } from "node:fs";
 import { Folder } from "../test/support/executable.ts";
 import { BareNats } from "./support/bare-nats.ts";
 import { startBus } from "./support/bus.ts";
 import { workload } from "./workload.ts";
 
-/** How long memory has to stay as it is, and how long that is waited for. */
+/** How long memory must stay constant to count as settled, and how often to look before giving up. */
 const settled = { everyMs: 1_000, lookMax: 15, changeMbMax: 0.5 } as const;
 
 type Memory = Readonly<Record<"rss" | "pss", number>>;
 
-/** Megabytes of some processes together. */
+/** Total memory of some processes, in megabytes. */
 function memoryOf(...pids: readonly number[]): Memory {
   const of = (field: "Rss" | "Pss") =>
     pids.reduce((sum, pid) => {
@@ -61,7 +61,7 @@ async function measure() {
   };
 }
 
-/** What it costs to leave a bus running. */
+/** Measures what it costs to leave a server running. */
 export const idleMemory = workload({
   name: "idle-memory",
   goal: {

@@ -1,4 +1,4 @@
-/** How soon an added member has the room on its running connection, and what is lost while memberships change. */
+/** Benchmark: how soon an added member can use a room on an open connection, and message loss during such changes. */
 import type { NatsConnection } from "nats";
 import type { Identity } from "../src/client/crypto/identity.ts";
 import type { ConnectionManager } from "../src/client/transport/connection-manager.ts";
@@ -12,12 +12,12 @@ import { workload } from "./workload.ts";
 const usersCount = 1_000;
 const additions = 100;
 const messages = 100_000;
-/** Changes of the reader's own rooms, as many as its client reads at once, and of others'. */
+/** `own` changes the reader's rooms, as many as its client reads at once; `others` changes rooms of other users. */
 const changes = { own: 18, others: 182 } as const;
-/** The sender waits where its reader is behind by so many: a queue would be measured, not a bus. */
+/** The sender pauses while the reader is this many messages behind; otherwise the result would measure a queue. */
 const aheadMost = 5_000;
 
-/** From the HTTP reply of the addition to the first message that the member gets, while the sender never pauses. */
+/** Measures the time from the HTTP reply of an addition to the member's first message; the sender never pauses. */
 async function firstMessage(server: Server, owner: Identity, users: readonly Identity[]): Promise<number[]> {
   const taken: number[] = [];
   for (const user of users.slice(0, additions)) {
@@ -43,7 +43,7 @@ async function firstMessage(server: Server, owner: Identity, users: readonly Ide
   return taken;
 }
 
-/** Memberships of the reader change, then of others. */
+/** Changes memberships of the reader, then memberships of other users. */
 async function change(
   server: Server,
   owner: Identity,
@@ -114,7 +114,7 @@ async function measure() {
   return { p50: { value: quantile(taken, 0.5) }, p99: { value: quantile(taken, 0.99) }, ...figures };
 }
 
-/** Permissions that change under a running connection. */
+/** Measures permission changes on a live connection. */
 export const livePermission = workload({
   name: "live-permission",
   goal: {

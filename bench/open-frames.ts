@@ -1,4 +1,4 @@
-/** How fast a client reads a history: frames decoded, verified and decrypted, in Bun and in Node. */
+/** Benchmark: how fast a client reads history (decode, verify and decrypt each frame), in Bun and in Node. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,7 +36,7 @@ async function measure() {
   };
 }
 
-/** What the SDK costs beside the cryptography that it has to do. */
+/** Measures what the SDK costs on top of the required cryptography. */
 export const openFrames = workload({
   name: "open-frames",
   goal: { "in Bun": { unit: "/s", atLeast: 20_000, ofLimit: 0.7 }, "in Node": { unit: "/s" } },

@@ -1,4 +1,4 @@
-/** Registration: the rules over SQLite, one signature check and two durable steps, and the same over HTTP. */
+/** Benchmark: registrations by the rules over SQLite (one signature check, two durable steps), and over HTTP. */
 import { randomBytes } from "node:crypto";
 import { generateIdentity, type Identity } from "../src/client/crypto/identity.ts";
 import { Notices } from "../src/contracts/notices.ts";
@@ -27,14 +27,14 @@ function inviteOf(token: string, at: number): InviteRecord {
   };
 }
 
-/** Writes invites into a store: more than may be pending by the rules. */
+/** Writes invites directly into a store: more than the rules allow to be pending. */
 async function makeTokens(invites: InviteStore, count: number): Promise<string[]> {
   const tokens = Array.from({ length: count }, () => randomBytes(32).toString("hex"));
   await each(count, 500, (index) => invites.insertInvite(inviteOf(tokens[index] ?? "", Date.now())));
   return tokens;
 }
 
-/** Redeems fresh invites by the rules, in this process. */
+/** Redeems fresh invites through the rules, in this process. */
 async function byRules(folder: Folder, index: number, count: number): Promise<LoadResult> {
   const now = Date.now;
   const store = openSqliteStore({ file: folder.file(`rules${index}.db`), now });
@@ -57,7 +57,7 @@ async function byRules(folder: Folder, index: number, count: number): Promise<Lo
   }
 }
 
-/** Redeems fresh invites at a running server, from a process of its own. */
+/** Redeems fresh invites at a running server, from a separate process. */
 async function overHttp(server: Server, count: number): Promise<LoadResult> {
   const { hostname, port } = new URL(server.ready.http);
   const store = openSqliteStore({ file: server.folder.file("data", "unibus.db") });
@@ -91,7 +91,7 @@ async function measure() {
   };
 }
 
-/** How many people can join at once. */
+/** Measures how many people can join at once. */
 export const register = workload({
   name: "register",
   goal: { rate: { unit: "/s", atLeast: 6_000 }, p99: { unit: "ms", atMost: 10 }, "over HTTP": { unit: "/s" } },

@@ -1,4 +1,4 @@
-/** Runs the workloads, or those that are named, and prints one table. Every figure is to be read beside its limit. */
+/** Runs all workloads, or those named, and prints one table. Read each figure beside its limit. */
 import { cpus } from "node:os";
 import { ackedPublish } from "./acked-publish.ts";
 import { blobs } from "./blobs.ts";

@@ -1,4 +1,4 @@
-/** Signed GET /rooms/{id} under load, beside a bare route that only verifies a signature. */
+/** Benchmark: signed GET /rooms/{id} under load, compared with a bare route that only verifies a signature. */
 import { createRoom, policy } from "../test/support/peer.ts";
 import { makeUsers, startBus } from "./support/bus.ts";
 import type { LoadJob, LoadResult } from "./support/load.ts";
@@ -8,7 +8,7 @@ import { workload } from "./workload.ts";
 const users = 64;
 const inFlight = 32;
 const rounds = 5;
-/** All rounds together stay far below the nonces that a user may have. */
+/** All rounds together stay far below the nonce limit of a user. */
 const requests = { warmUp: 10_000, measured: 30_000 } as const;
 
 const script = (name: string) => [process.execPath, `${import.meta.dir}/support/${name}`];
@@ -20,7 +20,7 @@ async function load(job: LoadJob): Promise<LoadResult> {
   return JSON.parse(said) as LoadResult;
 }
 
-/** Starts the bare route, and gives its port and what ends it. */
+/** Starts the bare route; returns its port and a disposer. */
 async function startBare(): Promise<{ port: number } & Disposable> {
   const child = Bun.spawn(script("verify-route.ts"), { stdin: "ignore", stdout: "pipe" });
   const { value } = await child.stdout.getReader().read();
@@ -52,7 +52,7 @@ async function measure() {
   return { rate: beside(({ perSecond }) => perSecond), p99: beside(({ p99Ms }) => p99Ms) };
 }
 
-/** What the control plane costs beside the signature that it has to check. */
+/** Measures what the control plane costs on top of the signature check. */
 export const signedGet = workload({
   name: "signed-get",
   goal: { rate: { unit: "/s", atLeast: 18_000, ofLimit: 0.75 }, p99: { unit: "ms" } },

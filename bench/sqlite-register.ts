@@ -1,4 +1,4 @@
-/** The two durable steps of a registration and its signature check, beside bare commits. */
+/** Benchmark: the two durable steps of a registration and its signature check, compared with bare commits. */
 import { Database } from "bun:sqlite";
 import { generateIdentity, type Identity } from "../src/client/crypto/identity.ts";
 import { checkKexKey } from "../src/contracts/signature.ts";
@@ -39,7 +39,7 @@ async function register(
   });
 }
 
-/** Commits a second of one row each, one after the other, with synchronous FULL. */
+/** Measures how many one-row commits per second SQLite makes sequentially with synchronous FULL. */
 export async function bareCommits(file: string): Promise<number> {
   const database = new Database(file, { create: true });
   database.run("PRAGMA journal_mode = WAL");
@@ -74,7 +74,7 @@ async function measure() {
   }
 }
 
-/** How many people can join at once. */
+/** Measures how many people can join at once. */
 export const sqliteRegister = workload({
   name: "sqlite-register",
   goal: { rate: { unit: "/s", atLeast: 6_000 }, p99: { unit: "ms", atMost: 10 } },

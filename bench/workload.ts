@@ -1,21 +1,21 @@
-/** What a workload is: figures with goals, each measured beside the limit that the machine sets in the same run. */
+/** The definition of a workload: figures with goals, each measured next to the machine's limit in the same run. */
 
-/** What one figure is to reach. None of the three: it is there to be read beside the others. */
+/** The goal of one figure. If no bound is set, the figure is only for comparison with the others. */
 export interface Goal {
   readonly unit: "ms" | "/s" | "MB" | "MB/s" | "";
   readonly atMost?: number;
   readonly atLeast?: number;
-  /** The least share of the limit. */
+  /** The minimum share of the limit. */
   readonly ofLimit?: number;
 }
 
-/** One figure of a run, and what the parts that it is made of reach on their own. */
+/** One measured figure, and the limit that its parts reach on their own. */
 export interface Measured {
   readonly value: number;
   readonly limit?: number;
 }
 
-/** One thing that is measured. */
+/** One benchmark. */
 export interface Workload<Figure extends string = string> {
   readonly name: string;
   readonly goal: Readonly<Record<Figure, Goal>>;
@@ -24,12 +24,12 @@ export interface Workload<Figure extends string = string> {
   run(): Promise<Readonly<Record<Figure, Measured>>>;
 }
 
-/** Declares a workload, so that the compiler sees that every figure is measured. */
+/** Declares a workload; the types make the compiler check that every figure is measured. */
 export function workload<Figure extends string>(one: Workload<Figure>): Workload<Figure> {
   return one;
 }
 
-/** Whether a figure reaches its goal; null where there is none. */
+/** Whether a figure reaches its goal; null if it has none. */
 export function isReached(goal: Goal, { value, limit }: Measured): boolean | null {
   const { atMost, atLeast, ofLimit } = goal;
   if (atMost === undefined && atLeast === undefined && ofLimit === undefined) return null;

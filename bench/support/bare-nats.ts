@@ -6,7 +6,7 @@ import { Folder, until } from "../../test/support/executable.ts";
 
 const startTimeoutMs = 20_000;
 
-/** The nats-server that unibus carries, with JetStream and nothing of unibus. Ends with the scope that holds it. */
+/** The nats-server that unibus ships, with JetStream and without unibus. Disposing it stops the server. */
 export class BareNats implements AsyncDisposable {
   readonly #folder = new Folder();
   readonly #binary: string;
@@ -16,7 +16,7 @@ export class BareNats implements AsyncDisposable {
     this.#binary = binary;
   }
 
-  /** Starts one. */
+  /** Starts a server. */
   static async start(): Promise<BareNats> {
     const bare = new BareNats(await natsServer());
     await bare.restart();
@@ -27,7 +27,7 @@ export class BareNats implements AsyncDisposable {
     return this.#child?.pid ?? 0;
   }
 
-  /** Ends it, when it runs, and starts it on the same store. Gives the milliseconds until it said where it listens. */
+  /** Stops the server if it runs, and starts it on the same store. Returns the milliseconds until it listens. */
   async restart(): Promise<number> {
     await this.#end();
     const ports = this.#folder.file("ports");
@@ -41,7 +41,7 @@ export class BareNats implements AsyncDisposable {
     return performance.now() - began;
   }
 
-  /** A connection to it, which its caller closes. */
+  /** Opens a connection, which the caller must close. */
   connect(): Promise<NatsConnection> {
     const file = this.#folder.file("ports", readdirSync(this.#folder.file("ports"))[0] ?? "");
     const { nats } = JSON.parse(readFileSync(file, "utf8")) as { nats: string[] };
@@ -59,13 +59,13 @@ export class BareNats implements AsyncDisposable {
   }
 }
 
-/** The configuration that unibus would give the stream of a room. */
+/** The stream configuration that unibus would use for a room. */
 export function bareStream(index: number): RoomStreamConfig {
   const roomId = `BARE${index}`;
   return roomStreamConfig({ roomId, subject: `room.bare${index}`, replicas: 1, bytesMax: -1, whenFull: "refuse" });
 }
 
-/** Makes a stream by one call of the JetStream API. */
+/** Creates a stream with one JetStream API call. */
 export async function createStream(connection: NatsConnection, config: RoomStreamConfig): Promise<void> {
   const reply = await connection.request(`$JS.API.STREAM.CREATE.${config.name}`, JSON.stringify(config));
   const { error } = reply.json<{ error?: { description: string } }>();

@@ -1,4 +1,4 @@
-/** A bare server that writes each body to a new file and syncs it, and sends the last one: the limit for a blob. */
+/** A bare server that writes and syncs each body to a new file, and serves the last one: the baseline for blobs. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";

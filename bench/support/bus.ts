@@ -3,21 +3,21 @@ import { type Folder, Server } from "../../test/support/executable.ts";
 import { addUser, createRoom, type OwnRoom, policy, postUser } from "../../test/support/peer.ts";
 import { each } from "./measure.ts";
 
-/** How many rooms one user makes here. */
+/** Number of rooms that one user creates. */
 const roomsPerOwner = 500;
 
-/** Settings under which no limit stands between a bench and the work. */
+/** Settings that turn off every limit that would throttle a benchmark. */
 export const unlimited: readonly string[] = [
   ...["--set", "http.rate=10000000"],
   ...["--set", "rooms.statements_per_minute=0"],
 ];
 
-/** Starts the executable without rate limits, in a folder of its own or in one that is kept. */
+/** Starts the executable without rate limits, in a temporary folder or in the given one. */
 export function startBus(folder?: Folder): Promise<Server> {
   return Server.start({ args: unlimited, ...(folder === undefined ? {} : { folder }) });
 }
 
-/** Makes users: the first is an admin. */
+/** Creates users; the first one is an admin. */
 export async function makeUsers(server: Server, count: number): Promise<Identity[]> {
   const admin = await addUser(server, "bench", { admin: true });
   const users = [admin];
@@ -25,7 +25,7 @@ export async function makeUsers(server: Server, count: number): Promise<Identity
   return users;
 }
 
-/** Makes persisted rooms, by as many owners as they need. */
+/** Creates persisted rooms, with as many owners as needed. */
 export async function makeRooms(server: Server, count: number): Promise<OwnRoom[]> {
   const owners = await makeUsers(server, Math.ceil(count / roomsPerOwner));
   const rooms: OwnRoom[] = [];

@@ -1,4 +1,4 @@
-/** Three nodes under load, and how the fixtures of one node fit them. */
+/** A cluster of three nodes under load, and its test fixtures. */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
@@ -12,10 +12,10 @@ import type { Server } from "../../test/support/executable.ts";
 import { inside, jetStream } from "../../test/support/inside.ts";
 import { each, timed } from "./measure.ts";
 
-/** A name that all nodes of a bench share. */
+/** A host name that all nodes of a benchmark share. */
 export const sharedHost = "bus.example.org:8470";
 
-/** Starts a cluster on which no limit stands between a bench and the work. `ownAddress`: there is an `ownHost`. */
+/** Starts a cluster without limits that would throttle a benchmark. With `ownAddress`, `ownHost` is available. */
 export function startCluster({ ownAddress = false } = {}): Promise<Cluster> {
   const everywhere = { args: ["--http", "0.0.0.0:0"] };
   const http = { rate: 10_000_000, hosts: [sharedHost], ...(ownAddress && { allow_cleartext: true }) };
@@ -23,8 +23,8 @@ export function startCluster({ ownAddress = false } = {}): Promise<Cluster> {
 }
 
 /**
- * What a request is signed for that only this node takes: an address of the machine. Names of loopback do not do, since
- * all nodes share them. Undefined where the machine has no other.
+ * A host name that only this node accepts in signatures: an address of the machine. Loopback names are unsuitable
+ * because all nodes share them. Undefined if the machine has no other address.
  */
 export function ownHost({ ready }: Server): string | undefined {
   const all = Object.values(networkInterfaces()).flatMap((some) => some ?? []);
@@ -32,7 +32,7 @@ export function ownHost({ ready }: Server): string | undefined {
   return own && `${own.address}:${new URL(ready.http).port}`;
 }
 
-/** Runs one of the load processes beside this file. */
+/** Runs one of the load generators in this folder as a process. */
 export async function runLoad<R>(script: string, job: unknown): Promise<R> {
   const command = [process.execPath, join(import.meta.dir, script)];
   const child = Bun.spawn(command, { stdin: new Blob([JSON.stringify(job)]), stdout: "pipe" });
@@ -49,7 +49,7 @@ function inviteOf(token: string, at: number): InviteRecord {
   };
 }
 
-/** Writes invites into the buckets: more than may be pending by the rules. */
+/** Writes invites directly into the buckets: more than the rules allow to be pending. */
 export async function makeTokens(server: Server, count: number): Promise<string[]> {
   const connection = await inside(server, "CTL");
   const options = { replicas: 3, onWait: () => undefined, signal: new AbortController().signal, now: Date.now };
@@ -60,7 +60,7 @@ export async function makeTokens(server: Server, count: number): Promise<string[
   return tokens;
 }
 
-/** Bare writes of one message each into a stream with three copies, so many in flight. Gives how many a second. */
+/** Publishes bare messages to a stream with three replicas, `inFlight` at a time. Returns writes per second. */
 export async function bareWrites(server: Server, count: number, inFlight: number): Promise<number> {
   const connection = await inside(server, "CTL");
   const stream = { name: "BENCH", subjects: ["bench.>"], storage: "file", num_replicas: 3 };
@@ -74,7 +74,7 @@ export async function bareWrites(server: Server, count: number, inFlight: number
   return count / (tookMs / 1_000);
 }
 
-/** The index of the node that leads the bucket of the users. */
+/** Index of the node that leads the users bucket. */
 export async function leaderOf(cluster: Cluster): Promise<number> {
   const connection = await inside(cluster.node(0), "CTL");
   type Info = { cluster: { leader: string } };
@@ -83,7 +83,7 @@ export async function leaderOf(cluster: Cluster): Promise<number> {
   return Number(at.leader.replace("node-", ""));
 }
 
-/** Ticks of the processor that a process had; the kernel counts 100 in a second. */
+/** CPU ticks that a process has used; the kernel counts 100 per second. */
 function ticksOf(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
     .replace(/^.*\) /s, "")
@@ -93,7 +93,7 @@ function ticksOf(pid: number): number {
 
 const ticksPerSecond = 100;
 
-/** Percent of one core that processes took together while nobody asked for anything. */
+/** CPU use of some idle processes together, in percent of one core. */
 export async function idlePercent(pids: readonly number[], ms: number): Promise<number> {
   const ticks = () => pids.reduce((sum, pid) => sum + ticksOf(pid), 0);
   const [before, began] = [ticks(), performance.now()];
@@ -101,7 +101,7 @@ export async function idlePercent(pids: readonly number[], ms: number): Promise<
   return ((ticks() - before) / ticksPerSecond / ((performance.now() - began) / 1_000)) * 100;
 }
 
-/** Megabytes that processes hold together. */
+/** Resident memory of some processes together, in megabytes. */
 export function residentMb(pids: readonly number[]): number {
   const of = (pid: number) => Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
   return (pids.reduce((sum, pid) => sum + of(pid), 0) * 1024) / 1e6;

@@ -1,4 +1,4 @@
-/** Fills a limiter, and says how much memory that took and how fast it answers. */
+/** Fills a limiter; prints how much memory that took and how fast it answers. */
 import { Limiter } from "../../src/contracts/limiter.ts";
 import { clientKey } from "../../src/wire/address.ts";
 
@@ -20,7 +20,7 @@ function perSecond(keys: readonly string[], take: (key: string, at: number) => u
   return lookUps / ((performance.now() - began) / 1_000);
 }
 
-/** Everything that is measured runs once before, so that no compilation is counted. */
+/** Runs each measured path once, so that compilation is not measured. */
 function warmUp(): void {
   const small = new Limiter(100);
   for (const key of addresses(1_000)) small.take(key, 0);

@@ -5,10 +5,10 @@ import { ConnectionManager } from "../../src/client/transport/connection-manager
 import type { Server } from "../../test/support/executable.ts";
 import { call } from "../../test/support/peer.ts";
 
-/** Settings under which no quota of logins stands between a bench and the work. */
+/** Settings that turn off the login quota that would throttle a benchmark. */
 export const unlimitedLogins: readonly string[] = ["--set", "auth-callout.logins_per_second=1000000"];
 
-/** A connection that keeps itself in line with its peer's rooms. */
+/** Opens a connection that follows the peer's room memberships. */
 export function livePeer(
   server: Server,
   identity: Identity,

@@ -1,4 +1,4 @@
-/** A process that signs requests first and sends them then, over raw sockets: it costs the machine little. */
+/** Load generator process: signs all requests first, then sends them over raw sockets, which uses little CPU. */
 import { createHash, createPrivateKey, randomBytes, sign } from "node:crypto";
 import { signatureHeaders as names, requestText } from "../../src/wire/sign.ts";
 import { quantile } from "./measure.ts";
@@ -7,15 +7,15 @@ import { quantile } from "./measure.ts";
 export interface LoadJob {
   readonly hostname: string;
   readonly port: number;
-  /** What requests are signed for, where it is another name than the address. */
+  /** The host to sign for, if it differs from the address. */
   readonly host?: string;
   readonly inFlight: number;
   readonly requests: number;
-  /** Each of them asks for its own target, in turn. `seed` is the signing key in hex. */
+  /** Each user requests its own target, in turn. `seed` is the signing key in hex. */
   readonly users: readonly { readonly seed: string; readonly pub: string; readonly target: string }[];
 }
 
-/** What came of it. */
+/** Outcome of a load job. */
 export interface LoadResult {
   readonly perSecond: number;
   readonly p99Ms: number;
@@ -24,7 +24,7 @@ export interface LoadResult {
 const pkcs8Ed25519 = "302e020100300506032b657004220420";
 const noBody = createHash("sha256").update("").digest("hex");
 
-/** The requests of a job, as they go over the wire. */
+/** Builds the signed requests of a job in wire format. */
 function signedRequests({ hostname, port, host = `${hostname}:${port}`, requests, users }: LoadJob): Buffer[] {
   const keys = users.map(({ seed }) =>
     createPrivateKey({ key: Buffer.from(pkcs8Ed25519 + seed, "hex"), format: "der", type: "pkcs8" }),
@@ -50,7 +50,7 @@ function signedRequests({ hostname, port, host = `${hostname}:${port}`, requests
   });
 }
 
-/** The bytes that a reply has, or 0 as long as that is not known. Errors: for a reply that is not 200. */
+/** Total size of a reply in bytes, or 0 if it is not known yet. Errors: if the status is not 200. */
 function replySize(bytes: Buffer): number {
   const headEnd = bytes.indexOf("\r\n\r\n");
   if (headEnd === -1) return 0;

@@ -1,4 +1,4 @@
-/** Opens a room's history again and again, in Bun or Node, and prints how many frames a second, with the raw limit. */
+/** Opens a room's history repeatedly, in Bun or Node; prints frames per second, with the raw cryptographic limit. */
 import { createPublicKey, verify } from "node:crypto";
 import sodium from "libsodium-wrappers";
 import { openFrames, sealFrame } from "../../src/client/crypto/frames.ts";
@@ -9,15 +9,15 @@ import { decodeFrame, type Frame, frameAad, frameSigningText, isDropped } from "
 import { newUlid } from "../../src/wire/ulid.ts";
 import { median } from "./measure.ts";
 
-/** What this prints, in frames a second. */
+/** Printed rates, in frames per second. */
 export interface OpenRates {
   readonly opened: number;
-  /** libsodium's decryption and the platform's verification of what was taken apart beforehand, and nothing else. */
+  /** The limit: only libsodium's decryption and the platform's verification of frames that were parsed in advance. */
   readonly raw: number;
 }
 
 const frames = 10_000;
-/** As many as one reply of the history holds. */
+/** The maximum number of messages in one history reply. */
 const page = 1_000;
 const payloadBytes = 200;
 const rounds = 5;
@@ -74,7 +74,7 @@ async function perSecond(work: () => Promise<number>): Promise<number> {
 const rates: { opened: number[]; raw: number[] } = { opened: [], raw: [] };
 for (let round = -1; round < rounds; round++) {
   const [opened, limit] = [await perSecond(open), await perSecond(raw)];
-  // The first round warms up.
+  // The first round is a warm-up.
   if (round < 0) continue;
   rates.opened.push(opened);
   rates.raw.push(limit);

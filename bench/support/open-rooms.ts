@@ -1,12 +1,12 @@
-/** Opens every room of an identity, and prints what that took. Its input is JSON. */
+/** Opens every room of an identity and prints the cost. Reads its input as JSON. */
 import { connect, parseIdentity } from "../../src/client/index.ts";
 import { each } from "./measure.ts";
 
-/** What it prints. */
+/** The printed result. */
 export interface OpenedRooms {
   readonly count: number;
   readonly ms: number;
-  /** What the process grew by. */
+  /** Growth of the process's memory. */
   readonly bytes: number;
 }
 

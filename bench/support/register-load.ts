@@ -1,4 +1,4 @@
-/** A process that makes identities first and redeems invites with them then, over raw sockets. */
+/** Load generator process: creates identities first, then redeems invites with them over raw sockets. */
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import type { LoadResult } from "./load.ts";
 import { quantile } from "./measure.ts";
@@ -39,7 +39,7 @@ async function send({ hostname, port, inFlight }: RegisterJob, requests: readonl
       port,
       socket: {
         open: sendNext,
-        // A reply is so small that it comes in one piece.
+        // A reply is small enough to arrive in one chunk.
         data: (socket, bytes) => {
           if (!bytes.toString("latin1").startsWith("HTTP/1.1 201")) reject(new Error(bytes.toString()));
           took.push(performance.now() - sentAt);

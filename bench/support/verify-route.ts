@@ -1,4 +1,4 @@
-/** A bare server with one route that only verifies one Ed25519 signature: what a signed GET is held against. */
+/** A bare server with one route that only verifies an Ed25519 signature: the baseline for a signed GET. */
 import { verify } from "node:crypto";
 import { Elysia } from "elysia";
 import { signatureHeaders as names, requestText } from "../../src/wire/sign.ts";
