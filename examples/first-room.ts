@@ -1,7 +1,7 @@
 /**
- * A first room: from an empty folder to a history that outlives a kill -9, over real sockets.
+ * A first room: from an empty folder to a history that survives a kill -9, over real sockets.
  * Run it with `bun examples/first-room.ts [path of the executable, default dist/unibus]`, or `npm run example`.
- * It prints each command or request and what came back, and exits 0 only if the same bytes came back every time.
+ * It prints each command or request with its result, and exits 0 only if every read returns the same bytes.
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -17,7 +17,7 @@ import { type MemberLine, statementText, zeroHash } from "../src/wire/statement.
 const executable = resolve(process.argv[2] ?? join(import.meta.dir, "..", "dist", "unibus"));
 const folder = mkdtempSync(join(tmpdir(), "unibus-first-room-"));
 
-/** Prints what came back, indented, its long ids and keys shortened. */
+/** Prints a result, indented, with long ids and keys shortened. */
 function show(text: string): void {
   const short = text.trimEnd().replace(/[A-Za-z0-9_+/=-]{24,}/g, (id) => `${id.slice(0, 8)}…`);
   console.log(short.replace(/^/gm, "  "));
@@ -25,7 +25,7 @@ function show(text: string): void {
 
 function spawn(args: readonly string[]) {
   console.log(`$ unibus ${args.join(" ")}`);
-  // An empty environment: nothing that is set on this machine takes part.
+  // Start with an empty environment, so that settings of this machine have no effect.
   return Bun.spawn([executable, ...args], { cwd: folder, env: {}, stdout: "pipe", stderr: "pipe" });
 }
 
@@ -36,13 +36,13 @@ async function unibus(...args: string[]): Promise<void> {
   show(await new Response(child.stdout).text());
 }
 
-/** Starts the bus on free ports and waits for the file in which it says that everything answers. */
+/** Starts the server on free ports and waits for ready.json, which it writes once everything answers. */
 async function serve() {
   const child = spawn(["serve", "--http", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--ws", "127.0.0.1:0"]);
   const file = join(folder, "unibus-data", "ready.json");
   for (const end = Date.now() + 30_000; Date.now() < end && child.exitCode === null; await Bun.sleep(5)) {
     const ready = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : null;
-    // After a kill -9 the file of the killed server is still there.
+    // After a kill -9, the file of the killed server still exists.
     if (ready?.pid !== child.pid) continue;
     show(`http  ${ready.http}\nnats  ${ready.nats}`);
     return { child, http: ready.http as string, nats: ready.nats as string };
@@ -73,7 +73,7 @@ async function call(http: string, who: Identity, method: string, target: string,
   return { status: reply.status, json: (await reply.json()) as Record<string, unknown> };
 }
 
-/** Creates a persisted room: what is sent is the room's first statement, built and signed by its owner. */
+/** Creates a persisted room. The request body is the room's first statement, built and signed by its owner. */
 async function createRoom(http: string, owner: Identity, subject: string): Promise<string> {
   const { endpoint, signPubHex, kexPubHex } = owner;
   const keys = { sign_pub: signPubHex, kex_pub: kexPubHex };
@@ -88,7 +88,7 @@ async function createRoom(http: string, owner: Identity, subject: string): Promi
   return json.room_id as string;
 }
 
-/** Publishes with a stock NATS client, which knows the nkey's seed and nothing of unibus. */
+/** Publishes with a stock NATS client, which has the nkey seed and knows nothing about unibus. */
 async function publish(nats: string, subject: string, messages: readonly Buffer[]): Promise<void> {
   const authenticator = nkeyAuthenticator(
     new TextEncoder().encode(readFileSync(join(folder, "ana.nk"), "utf8").trim()),
@@ -99,7 +99,7 @@ async function publish(nats: string, subject: string, messages: readonly Buffer[
   console.log(`a stock NATS client, logged in by ana.nk: ${messages.length} messages published into ${subject}`);
 }
 
-/** Reads the room's history and compares it with what was published. */
+/** Reads the room's history and compares it with the published messages. */
 async function readBack(http: string, who: Identity, roomId: string, sent: readonly Buffer[]): Promise<void> {
   console.log(`GET /rooms/${roomId.slice(0, 8)}…/history, signed by ana`);
   const { status, json } = await call(http, who, "GET", `/rooms/${roomId}/history`);

@@ -1,3 +1,6 @@
+/**
+ * Keeps every record in Maps. A change never awaits between its checks and its writes, which makes it atomic.
+ */
 import {
   type AdminRoster,
   type ContestedChain,
@@ -29,7 +32,7 @@ import {
   WayBackStore,
 } from "unibus/plugin";
 
-/** A room with its parts: stays by endpoint and since, keys by endpoint and epoch, statements by version. */
+/** A room with its records: stays by endpoint and since, keys by endpoint and epoch, statements by version. */
 interface Entry {
   room: RoomRecord;
   claimsSubject: boolean;
@@ -52,7 +55,7 @@ class Memory {
   stopped = false;
 }
 
-/** What every port asks first. */
+/** Returns the memory for a port call; fails once the bus has stopped. */
 type Open = () => Memory;
 
 const stayKey = (stay: StayRecord) => `${stay.endpoint} ${String(stay.since).padStart(10, "0")}`;
@@ -84,7 +87,7 @@ const roomsOf = ({ rooms }: Memory, endpoint: string) =>
     return entry.room.deletedAt === null && stay && stay.leftAt === null ? [{ room: asRoom(entry), stay }] : [];
   });
 
-/** Whether a stay that is added is over the limits on unaccepted memberships. */
+/** Whether adding a membership would exceed the limits on unaccepted memberships. */
 function isOver(memory: Memory, { endpoint, addedBy, acceptedAt }: StayRecord, limits: UnacceptedLimits): boolean {
   if (acceptedAt !== null) return false;
   const waiting = roomsOf(memory, endpoint).filter(({ stay }) => stay.acceptedAt === null);
@@ -344,7 +347,7 @@ function put(memory: Memory, row: SnapshotRow): void {
     else if (row.kind === "statement") entry.statements.set(row.statement.version, row.statement);
     else {
       entry.stays.set(stayKey(row.stay), row.stay);
-      // A deleted room that still has stays was not purged: it keeps its subject.
+      // A deleted room that still has stays has not been purged yet: it keeps its subject.
       entry.claimsSubject = true;
     }
   }
@@ -367,7 +370,7 @@ const snapshot = (open: Open): Snapshot => ({
   },
 });
 
-/** A store that forgets everything when the bus stops: for trying things out, and to show what a store is. */
+/** A store that loses everything when the server stops: for experiments, and as an example of a store plugin. */
 export default definePlugin({
   name: "store-memory",
   api: 1,
