@@ -1,3 +1,7 @@
+/**
+ * Identity files and `unibus identity`: who may read a file, that it is never overwritten, its default path, and the
+ * subcommands new, show, restore and nkey. The command runs as a process with its own home folder.
+ */
 import { afterAll, describe, expect, test } from "bun:test";
 import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -15,7 +19,7 @@ const root = await mkdtemp(join(tmpdir(), "unibus-identity-"));
 afterAll(() => rm(root, { recursive: true, force: true }));
 
 let folders = 0;
-/** A path in a folder of its own, which does not exist yet. */
+/** A path that does not exist yet, in a folder of its own. */
 const fresh = (name = "identity.json") => join(root, `case-${folders++}`, name);
 
 const failure = (run: Promise<unknown>): Promise<unknown> =>
@@ -139,7 +143,7 @@ const program = `
     process.exitCode = 1;
   }`;
 
-/** Runs the command in a process of its own, with a home folder of its own. */
+/** Runs the command in a process with its own home folder. */
 async function run(args: string[], options: { stdin?: string; env?: Record<string, string> } = {}) {
   const home = join(root, `home-${folders++}`);
   const child = Bun.spawn([process.execPath, "-e", program], {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { linesOf, wholeOf } from "../../src/cli/input.ts";
 import { frameBytesMax } from "../../src/wire/frame.ts";
 
-/** A stream of some chunks. */
+/** A stream of the given chunks. */
 const streamOf = (chunks: readonly Uint8Array[]) =>
   new ReadableStream<Uint8Array>({
     start(controller) {

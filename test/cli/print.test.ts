@@ -1,13 +1,13 @@
-/** Everything that is printed is harmless for a terminal, whichever function prints it. */
+/** Every print function neutralizes text that could harm a terminal. */
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
-/** A text that paints, reverses, hides and forges a line, and emoji and words that stay as they are. */
+/** Text that colors, reverses, hides and forges a line, plus emoji and words that must not change. */
 const evil = "\u001b[31mred\u009b2J\u202egpj\u2066.exe\u200b\u3164\ufe0f\u2028\u00ad\rnext";
 const fine = "Gr\u00fc\u00dfe \u{1f468}\u200d\u{1f469}\u200d\u{1f467} \u2764\ufe0f \u0915\u094d\u200c\u0937";
 const steering = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\u200b\u3164\u00ad]/u;
 
-/** What a program prints on both streams. */
+/** The output of a program on both streams. */
 async function printed(program: string): Promise<{ stdout: string; stderr: string }> {
   const file = join(import.meta.dir, "../../src/cli");
   const imports = `

@@ -1,4 +1,4 @@
-/** What a restore leaves out of a backup: whatever was denied after it was taken. */
+/** A restore leaves out everything that was denied after the backup was taken. */
 import { describe, expect, test } from "bun:test";
 import { type RestoreChanges, type RestoreRules, ruledRows } from "../../src/cli/server/restore-rules.ts";
 import { type Denial, type DenialKind, stayDenialKey } from "../../src/contracts/denials.ts";
@@ -40,7 +40,7 @@ function backup(): SnapshotRow[] {
   return rows;
 }
 
-/** The rows that a restore makes of the backup, and what it says that it changed. */
+/** The rows that a restore creates from the backup, and the changes that it reports. */
 async function restored(rules: Partial<RestoreRules>, rows = backup()) {
   let changes: RestoreChanges | null = null;
   const all = { denials: [], admins: null, revoked: [], takenAt, ...rules };
@@ -85,7 +85,7 @@ describe("a restore", () => {
     const old = epochMs - 5;
     const denials = [denial("user-deleted", keySample(2), old), denial("user-revoked", keySample(1), old)];
     expect((await restored({ denials })).rows).toEqual(backup());
-    // One who is in no row, and was gone before the backup, is out of every room.
+    // A user without a row, deleted before the backup, is removed from every room.
     const rows = backup().filter((row) => row.kind !== "user" || row.user.signPub !== keySample(2));
     expect(openStays((await restored({ denials }, rows)).rows, 2)).toEqual([old, old]);
   });

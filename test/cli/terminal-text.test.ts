@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { colourOf, safeJson, safeLines, safeText } from "../../src/cli/terminal-text.ts";
 
-/** Whatever a terminal obeys, or hides: controls, C1 among them, directions, separators. */
+/** Characters that a terminal obeys or hides: controls (including C1), direction marks, separators. */
 const steering = /[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/u;
 
 describe("texts of others", () => {

@@ -1,4 +1,4 @@
-/** The vectors against those of an independent program, on every platform that the client is for. Source: spec 4. */
+/** Our test vectors match those of an independent program on every platform of the client. Source: spec 4. */
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -41,7 +41,7 @@ interface Printed {
   readonly verdicts: readonly string[];
 }
 
-/** Bundles what runs everywhere, for one platform, and runs it in Node. */
+/** Bundles the portable code for one platform and runs it in Node. */
 async function inNode(target: "node" | "browser"): Promise<Printed & { bundle: string }> {
   const node = Bun.which("node");
   if (node === null) throw new Error("node is not on PATH (install Node 20 or newer)");
@@ -71,7 +71,7 @@ describe("in Node", () => {
     const others = verdicts.slice(wires.length);
     expect(others.length).toBeGreaterThan(frames.hostile.length);
     for (const verdict of others) expect(verdict).toMatch(/^not_(json|canonical)$/);
-    // package.json chose who checks signatures, and the other one stayed away.
+    // package.json selects the signature checker; the other one must not be in the bundle.
     expect(bundle.includes("createPublicKey({")).toBe(target === "node");
     expect(bundle.includes("subtle.importKey(")).toBe(target === "browser");
     if (target === "browser") expect(bundle).not.toMatch(/from ?"node:/);

@@ -1,4 +1,4 @@
-/** Which statements a client takes for a room's history. Source: spec 3. */
+/** Which statements a client accepts as a room's history. Source: spec 3. */
 import { describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity, identityFromSeeds } from "../../src/client/crypto/identity.ts";
 import { Chain, type GivenStatement } from "../../src/client/trust/chain.ts";
@@ -28,7 +28,7 @@ async function chainOf(...statements: readonly GivenStatement[]): Promise<Chain>
   return chain;
 }
 
-/** Why a chain does not take what it is given. */
+/** Why a chain rejects its input. */
 async function faultOf(work: Promise<unknown>): Promise<string> {
   const error: unknown = await work.catch((thrown: unknown) => thrown);
   if (!hasCode(error, "room_forked")) throw new Error(`it was taken, or failed in another way: ${String(error)}`);

@@ -1,4 +1,8 @@
-/** The bus's clock, as a client keeps it. Source: spec 4. */
+/**
+ * The client's estimate of the bus's clock: how the first reply sets it, how it advances by the monotonic clock, and
+ * when a later reply or a sleep corrects it. All clocks are fakes.
+ * Source: spec 4.
+ */
 import { describe, expect, test } from "bun:test";
 import { BusClock, type BusClockOptions } from "../../src/client/transport/clock.ts";
 import { isCleartext } from "../../src/client/transport/http.ts";
@@ -20,7 +24,7 @@ function scene(options: BusClockOptions = {}, url = secure) {
     now.wallMs += ms;
     now.steadyMs += ms;
   };
-  /** A reply of a bus whose clock is ahead by so much at the moment at which it comes. */
+  /** Feeds in a reply of a bus whose clock is `aheadMs` ahead when the reply arrives. */
   const learn = (aheadMs: number, roundTripMs = 0) =>
     clock.learn({
       ...{
@@ -140,7 +144,7 @@ describe("after it", () => {
       ],
     ]);
     expect(clock.now()).toBe(noon + minute);
-    // Back again, and off again: that is another report.
+    // Correct again, then wrong again: a second report.
     learn(0);
     learn(-hour);
     expect(moved).toHaveLength(2);

@@ -1,4 +1,8 @@
-/** How a client asks a bus, and what it makes of what comes back. Source: spec 5, 9, 11. */
+/**
+ * The client's HTTP transport: signing, failover between addresses, retries, cancellation, and how it validates
+ * replies. Runs against local listeners whose answers each test scripts.
+ * Source: spec 5, 9, 11.
+ */
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
@@ -23,7 +27,7 @@ const anything = Type.Unknown();
 const opened: Bun.Server<unknown>[] = [];
 afterAll(() => Promise.all(opened.map((server) => server.stop(true))));
 
-/** A server that answers as it is told, and what it was asked. */
+/** A server that answers as the test decides, and records the requests. */
 function listener(answer: (request: Request, count: number) => Response | Promise<Response>) {
   const asked: { readonly request: Request; readonly body: string }[] = [];
   const server = Bun.serve({
@@ -38,7 +42,7 @@ function listener(answer: (request: Request, count: number) => Response | Promis
   return { url: `http://127.0.0.1:${server.port}`, asked, stop: () => server.stop(true) };
 }
 
-/** An address at which nobody answers. */
+/** An address without a listener. */
 async function deadUrl(): Promise<string> {
   const { url, stop } = listener(() => new Response());
   await stop();
@@ -100,7 +104,7 @@ describe("a request", () => {
     ] as const) {
       const bus = listener(() => refusal(code, status));
       const error = await failureOf(() => controlOf(bus.url, other.url).request("POST", "/x", anything, { body: {} }));
-      // One that is refused for its time asks for the bus's.
+      // A request that is refused for its time fetches the server's time and retries.
       const count = code === "clock_skew" ? 2 : 1;
       expect([error.code, error.message, bus.asked.length]).toEqual([code, `it is ${code}`, count]);
     }
@@ -121,7 +125,7 @@ describe("a request", () => {
         expect(bus.asked.length).toBe(count);
       }
     }
-    // One that refuses every time is asked no more than once.
+    // A server that always refuses gets only one retry.
     const mad = listener((request) =>
       new URL(request.url).pathname === "/info" ? Response.json(info) : refusal("clock_skew", 401),
     );
@@ -151,7 +155,7 @@ describe("a request", () => {
       count < 3 ? refusal("rate_limited", 429, { "retry-after": "0" }) : Response.json({ done: true }),
     );
     expect(await controlOf(calm.url).request("GET", "/x", anything)).toEqual({ done: true });
-    // Also where a server, or a proxy before it, does not say when.
+    // Also if a server, or a proxy in front of it, sends no Retry-After.
     for (const status of [502, 503, 504]) {
       const early = listener((_, count) =>
         count < 2 ? new Response("<html>", { status }) : Response.json({ done: true }),

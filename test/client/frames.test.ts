@@ -1,3 +1,7 @@
+/**
+ * Sealing and opening of frames: encryption, signatures, size limits, tampering, blobs and ULIDs. Signature checks run
+ * on each platform's implementation, which must agree.
+ */
 import { describe, expect, test } from "bun:test";
 import sodium from "libsodium-wrappers";
 import { openBlob, openFrame, openFrames, sealBlob, sealFrame } from "../../src/client/crypto/frames.ts";
@@ -37,7 +41,7 @@ const both = digits("11");
 const roomOf = (policy: Policy) => ({ roomId, subject: "room.x", policy, epoch: 3, roomKey });
 const openingOf = (policy: Policy) => ({ roomId, policy, roomKey, signPub: sender.signPubHex });
 
-/** The frame that was sealed, read from its bytes. */
+/** The sealed frame, decoded from its bytes. */
 function sealed(policy: Policy, draft: Partial<Parameters<typeof sealFrame>[0]> = {}): Frame {
   const frame = decodeFrame(sealFrame({ id: newUlid(), payload, ...draft }, roomOf(policy), sender));
   if (isDropped(frame)) throw new Error(`a sealed frame is dropped: ${frame.drop}`);
@@ -120,7 +124,7 @@ describe("a frame that somebody touched", () => {
       expect(changed).not.toEqual(whole);
       expect(reasonOf(await openFrame(changed, openingOf(both)))).toBe("bad_signature");
       if (key === "sig") return;
-      // Without a signature the seal alone holds it together.
+      // Without a signature, only the encryption protects its integrity.
       const unsigned = { ...sealedOnly, [key]: key === "b" ? whole.b : theirs } as Frame;
       expect(reasonOf(await openFrame(unsigned, openingOf(digits("10"))))).toBe("not_decryptable");
     },
@@ -145,7 +149,7 @@ describe("a frame that somebody touched", () => {
     ["whose key nobody has", sealedOnly, { policy: digits("10"), roomKey: null as never }, "not_decryptable"],
     ["under a key of another size", sealedOnly, { policy: digits("10"), roomKey: roomKey.slice(1) }, "not_decryptable"],
   ])("is dropped: %s", async (_, frame, change, reason) => {
-    // Its sender is named only where the signature holds.
+    // The sender is named only if the signature is valid.
     const signedBy = reason === "not_decryptable" && frame.sig !== undefined ? frame.from : undefined;
     expect(await openFrame(frame, { ...openingOf(both), ...change })).toEqual({ drop: reason, signedBy });
   });
@@ -169,7 +173,7 @@ test("many frames open in their order, each with its own fate", async () => {
   expect(await openFrames([])).toEqual([]);
 });
 
-/** The three ways to check a signature: they must say the same. */
+/** The three signature checkers; they must agree. */
 const platforms = [
   ["node:crypto", node.signatureHolds],
   ["a browser's", browser.signatureHolds],
@@ -208,7 +212,7 @@ describe.each(platforms)("a signature, by %s", (_, signatureHolds) => {
   });
 
   test("under a key of small order, or one that is not canonical, never holds", async () => {
-    // R = the identity and S = 0: it verifies under such a key wherever nobody looks at the key.
+    // R is the identity point and S is 0: this verifies under such a key if the checker does not inspect the key.
     const forged = new Uint8Array(64).with(0, 1);
     for (const key of [...smallOrderSignKeys, ...looseSignKeys]) {
       expect(await signatureHolds(key, text, forged)).toBe(false);

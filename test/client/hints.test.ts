@@ -1,9 +1,9 @@
-/** Notices hint at rooms: what they cause is bounded, whatever rooms they name and however long they come. */
+/** Notices hint at rooms. The reads that they cause are bounded, for any rooms and for any number of notices. */
 import { expect, test } from "bun:test";
 import { Hints } from "../../src/client/transport/hints.ts";
 import { until } from "../support/executable.ts";
 
-/** Reads that hints may cause at once; one a second after. Source: spec 9. */
+/** Burst of reads that hints may cause; after it, one per second. Source: spec 9. */
 const burst = 20;
 
 test("junk about many rooms, spread over time, causes 20 reads at once and then one a second", async () => {
@@ -12,7 +12,7 @@ test("junk about many rooms, spread over time, causes 20 reads at once and then 
     reads += 1;
   });
   const began = performance.now();
-  // Each of these is about another room, and comes after the reads that the one before could cause.
+  // Each round names another room, and starts after the reads that the round before could cause.
   for (let round = 0; round < 150; round++) {
     hints.take(`room-${round}`, round % 2 === 0);
     await Bun.sleep(10);

@@ -1,3 +1,7 @@
+/**
+ * Identities: key pairs, their text form, signatures, and sealed room keys. Values are compared with the test vectors;
+ * weak and malformed keys must be rejected.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import {
@@ -16,7 +20,7 @@ const { keys, sign, keybox } = vectors;
 const known = await identityFromSeeds(bytes(keys.sign_seed), bytes(keys.kex_priv));
 const other = await generateIdentity();
 
-/** The fault that the text of an identity has, or a failure of the test when it has none. */
+/** The error for the text of an identity. Fails the test if the text is valid. */
 async function faultOf(text: string): Promise<string> {
   const error: unknown = await parseIdentity(text).catch((thrown: unknown) => thrown);
   if (!hasCode(error, "invalid")) throw new Error("the text was taken for an identity");
@@ -135,7 +139,7 @@ describe("the text of an identity", () => {
   });
 });
 
-/** The seed of one identity and the public half of another. */
+/** The seed of one identity with the public half of another. */
 function halves(seedOf: Identity, pubOf: Identity): string {
   return toBase64(new Uint8Array([...seedOf.signPriv.slice(0, 32), ...pubOf.signPub]));
 }

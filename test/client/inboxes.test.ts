@@ -1,4 +1,4 @@
-/** The inboxes of a peer: followed only while they are needed, and left when they are flooded. Source: spec 9. */
+/** A peer's inboxes: subscribed only while needed, and unsubscribed when flooded. Source: spec 9. */
 import { expect, test } from "bun:test";
 import { Inboxes, waitingAt } from "../../src/client/transport/inboxes.ts";
 

@@ -1,4 +1,8 @@
-/** Join links as people paste them. Source: spec 7, 14. */
+/**
+ * Parsing of join links as people paste them: with words around them, line breaks inside, or no scheme.
+ * The cases are in test/cases/join-links.json; a refusal must never show the token.
+ * Source: spec 7, 14.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { type JoinLink, parseJoinLink } from "../../src/client/join-link.ts";
@@ -10,7 +14,7 @@ const url = "http://127.0.0.1:8471";
 const base = `${url}/join`;
 const link = `${base}#${token}`;
 
-/** The text of a row, and what its words stand for. */
+/** The text of a row, with its placeholders expanded. */
 function textOf(text: string): string {
   const words: Readonly<Record<string, string>> = {
     "BASE#TOKEN-IN-UPPER-CASE": `${base}#${token.toUpperCase()}`,
@@ -23,7 +27,7 @@ function textOf(text: string): string {
   return words[text] ?? text.replaceAll("LINK", link).replaceAll("BASE", base).replaceAll("TOKEN", token);
 }
 
-/** What a text gives: the link, or the message of the refusal. */
+/** The link in a text, or the message of the refusal. */
 function outcome(text: string): JoinLink | string {
   try {
     return parseJoinLink(text);

@@ -1,4 +1,4 @@
-/** What a client keeps of a room to give back: whole, without a gap, whoever keeps it. Source: spec 3. */
+/** The copy of a room that a client keeps for a restore: complete and without gaps, with any state. Source: spec 3. */
 import { describe, expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { KeptRoom, verifyPast } from "../../src/client/trust/kept-room.ts";
@@ -11,7 +11,7 @@ import { Story } from "../support/way-back.ts";
 const ana = await generateIdentity();
 const bob = await generateIdentity();
 
-/** A room with so many versions, as GET statements gives them. */
+/** A room with `versions` statements, as GET statements returns them. */
 function story(versions: number): Story {
   const made = Story.of(ana).add(ana, bob);
   while (made.version < versions) made.rekey(ana);
@@ -37,11 +37,11 @@ describe.each(states)("a room that is kept %s", (_, open) => {
     await Promise.all([first.addStatements(given(made, 1, 130)), first.addKey(1, "a"), first.addKey(2, "b")]);
     const members = made.members(130);
     await first.setMembers({ version: 130, subject: "room.x", members });
-    // It goes back for nobody.
+    // An older version never replaces it.
     await first.setMembers({ version: 90, subject: "room.x", members: [] });
     const second = new KeptRoom(made.id, state);
     expect(await second.version()).toEqual({ version: 130, subject: "room.x", complete: 130, members });
-    // One that jumped leaves a gap, which another one closes.
+    // A client that skipped versions leaves a gap, which another client fills.
     await second.addStatements(given(made, 160, 200));
     await second.setMembers({ version: 200, subject: "room.x", members: made.members() });
     expect((await second.version())?.complete).toBe(130);

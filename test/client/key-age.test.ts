@@ -1,4 +1,4 @@
-/** How old a room's key may become where nothing is set: 30 days, and 100,000 messages. Source: spec 3. */
+/** The default maximum age of a room key: 30 days or 100,000 messages. Source: spec 3. */
 import { expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { ControlPlane } from "../../src/client/transport/control.ts";
@@ -8,7 +8,7 @@ import { MemoryState } from "../../src/client/trust/state.ts";
 const dayMs = 86_400_000;
 const roomId = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
-/** The age of a key that this client saw first so long ago, in a room that keeps nothing: the bus is not asked. */
+/** The age of a key first seen `days` ago, in a room without persistence, so no server is asked. */
 async function ageOf(kept: { readonly days: number; readonly messages: number }): Promise<KeyAge> {
   const state = new MemoryState();
   const sinceMs = Date.now() - kept.days * dayMs;

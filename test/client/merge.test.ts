@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { LiveMessage } from "../../src/client/transport/connection.ts";
 import { Merge } from "../../src/client/transport/merge.ts";
 
-/** A line that carries some subjects. */
+/** A connection that carries some subjects. */
 const line = (...subjects: string[]) => ({ carries: (subject: string) => subjects.includes(subject) });
 type Line = ReturnType<typeof line>;
 
@@ -66,7 +66,7 @@ describe("merge", () => {
     fc.assert(
       fc.property(lives, fc.array(fc.nat(9), { minLength: 400, maxLength: 400 }), (spans, choices) => {
         const { merge, got, say } = start();
-        // Each line is subscribed before the one before it ends, as a swap sees to it; each has a queue of its own.
+        // As in a real swap, each connection subscribes before the one before it ends; each has its own queue.
         const sources: { line: Line; queue: string[]; open: boolean }[] = [];
         const open = () => {
           const made = { line: line("room.a"), queue: [] as string[], open: true };

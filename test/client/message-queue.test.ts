@@ -1,4 +1,4 @@
-/** The queue of one reader: bounded, and no sender ends it or fills it alone. */
+/** The message queue of one reader: bounded, and no single sender can end it or fill it. */
 import { describe, expect, test } from "bun:test";
 import { lapsed, MessageQueue } from "../../src/client/rooms/message-queue.ts";
 import type { DeliveredFrame } from "../../src/client/rooms/room-subscription.ts";
@@ -6,7 +6,7 @@ import type { DeliveredFrame } from "../../src/client/rooms/room-subscription.ts
 const told = (from: string, number: number, bytes = 1): DeliveredFrame =>
   ({ received: { frame: { from, id: String(number) }, payload: new Uint8Array(bytes) }, upTo: 0 }) as never;
 
-/** What is in a feed, as `sender number`. */
+/** The remaining messages of a queue, as `sender number`. */
 async function rest(feed: MessageQueue): Promise<string[]> {
   feed.end();
   const got: string[] = [];

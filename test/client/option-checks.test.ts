@@ -1,4 +1,8 @@
-/** What an application passes is checked when it runs, and the error names the option. Source: spec 17. */
+/**
+ * Runtime checks of the options that an application passes to the client: `connect`, room calls, and policies.
+ * Applications in plain JavaScript have no compiler to check them. Each error must name the option.
+ * Source: spec 17.
+ */
 import { describe, expect, test } from "bun:test";
 import { connect, generateIdentity } from "../../src/client/index.ts";
 import { checkOptions, checkSaying, historyChecks, readChecks, sayChecks } from "../../src/client/option-checks.ts";
@@ -10,7 +14,7 @@ const url = "http://127.0.0.1:1";
 const good = { url, identity, state: "memory" };
 const secret = "0123456789abcdef".repeat(4);
 
-/** What a call is refused with: its code and its words. */
+/** The code and message with which a call is refused. */
 async function refusal(work: () => unknown): Promise<string> {
   try {
     await work();

@@ -1,11 +1,11 @@
-/** The client's reference says what its doc comments say. */
+/** The client's reference documentation repeats its doc comments. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { clientReference, clientReferenceFile } from "../../scripts/client-reference.ts";
 
 test("docs/reference/client.md is made from the doc comments of now", () => {
   const made = clientReference();
-  // What is wanted of it: the objects that everybody meets, each with what it does.
+  // Expected: the objects that every user meets, each with a description.
   for (const head of ["### Bus", "### Room", "### Message", "### UnibusError"]) expect(made).toContain(`\n${head}\n`);
   if (made !== readFileSync(clientReferenceFile, "utf8")) {
     throw new Error("docs/reference/client.md is out of date: run `bun run reference`, and look at what changed");

@@ -1,4 +1,4 @@
-/** Sealed boxes of both platforms are those of libsodium, bit for bit. Source: spec 3. */
+/** Sealed boxes of both platforms equal those of libsodium, bit for bit. Source: spec 3. */
 import { beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import sodium from "libsodium-wrappers";
@@ -33,7 +33,7 @@ describe.each(pairs)("sealed by $from, opened by $to", ({ sealer, opener }) => {
       expect(() => opener.openBox(box.subarray(0, size), publicKey, privateKey)).toThrow();
       const changed = Buffer.from(box);
       changed[size] = (changed[size] ?? 0) ^ (1 << (size % 8));
-      // The top bit of a kex key says nothing; all the same, the box names the key that it came with.
+      // X25519 ignores the top bit of a kex key, but the box is bound to the exact key bytes.
       expect(() => opener.openBox(changed, publicKey, privateKey)).toThrow();
     }
   });

@@ -1,4 +1,7 @@
-/** What a client remembers, and that no process of it can make it forget. */
+/**
+ * The client state: newest room versions, pinned handles and notes, in memory and in files. Invariant: no process can
+ * make the state forget or go back, even when several write at once. Damaged state is reported and left untouched.
+ */
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,7 +19,7 @@ const pin = (version: number, more: Partial<RoomPin> = {}): RoomPin => ({
   ...more,
 });
 
-/** What a use fails with. */
+/** The error of a use. */
 async function failureOf(use: () => Promise<unknown>): Promise<unknown> {
   try {
     await use();
@@ -95,7 +98,7 @@ describe.each(kinds)("a state %s, beside the pins", (_, open) => {
     expect(await state.note(room, "claims")).toEqual({ claims: [] });
     expect(await state.note(room, "identity")).toEqual({ fingerprint: "x" });
     expect(await state.note(newUlid(), "claims")).toBeNull();
-    // It is no version of the room.
+    // The bytes are not a version of the room.
     expect(await state.room(room)).toBeNull();
     await state.saveRoom(room, pin(3));
     await state.saveRoom(room, pin(4));

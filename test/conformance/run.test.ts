@@ -28,7 +28,7 @@ type StorePlugin = { setup(ctx: Context<Record<never, never>>, use: Record<never
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
-/** Sets a plugin up as a bus does, in a folder of its own. */
+/** Sets up a plugin as a bus does, in its own folder. */
 async function openPlugin(plugin: StorePlugin): Promise<StoreUnderTest> {
   const dataDir = mkdtempSync(join(tmpdir(), "unibus-store-"));
   const releases: (() => unknown)[] = [];
@@ -75,7 +75,7 @@ async function openPlugin(plugin: StorePlugin): Promise<StoreUnderTest> {
 storeConformance("sqlite", () => openPlugin(sqlite));
 storeConformance("memory", () => openPlugin(memory));
 
-/** More than the suite opens at once and after each other. */
+/** More accounts than the suite opens, counting those open at once and one after another. */
 const accountsMax = 200;
 const servers: KvServer[] = [];
 let shared: Promise<KvServer> | undefined;
@@ -86,7 +86,7 @@ async function startServer(accounts: number): Promise<KvServer> {
   return server;
 }
 
-/** A store in an empty account of one server for all; the case that takes its backend away gets a server of its own. */
+/** A store in an empty account of a shared server. The case that breaks its backend gets a server of its own. */
 async function openKv(): Promise<StoreUnderTest> {
   shared ??= startServer(accountsMax);
   const server = await shared;

@@ -1,3 +1,7 @@
+/**
+ * Conformance cases for accepting memberships: a stay counts as unaccepted until its member accepts it, and each adder
+ * and each member is limited in unaccepted stays, also when many are added at once. Used by `storeConformance`.
+ */
 import { describe, expect, test } from "bun:test";
 import { accepting, leaving } from "../../src/contracts/stay-rules.ts";
 import type { RoomChange, StayRecord } from "../../src/contracts/store.ts";
@@ -15,10 +19,10 @@ import {
   withStore,
 } from "./store-samples.ts";
 
-/** The stay of a peer whom another one has added. */
+/** The stay of a peer that another peer added. */
 const addedStay = (n: number, adder: number): StayRecord => staySample(n, { acceptedAt: null, addedBy: peer(adder) });
 
-/** Rooms of peer 1, whose first change adds peer 2 on behalf of an adder. */
+/** Rooms of peer 1, each with a change ready that adds peer 2 on behalf of an adder. */
 async function roomsThatAdd(
   { rooms }: StoreUnderTest,
   numbers: readonly number[],
@@ -36,7 +40,7 @@ async function roomsThatAdd(
 const idsOf = async ({ rooms }: StoreUnderTest, accepted?: boolean): Promise<string[]> =>
   (await rooms.listRoomsOf(peer(2), accepted === undefined ? {} : { accepted })).map(({ room }) => room.roomId);
 
-/** Stays that their member accepts, and how many a member may be given without that. */
+/** Cases for stays that their member accepts, and for the limits on unaccepted stays. */
 export function acceptanceCases(open: OpenStore): void {
   describe("acceptance", () => {
     test(
@@ -57,7 +61,7 @@ export function acceptanceCases(open: OpenStore): void {
         expect(await idsOf(store, true)).toEqual([roomId]);
         expect(await idsOf(store, false)).toEqual([]);
 
-        // A change that was prepared before the acceptance takes nothing back.
+        // A change that was prepared before the acceptance must not undo it.
         await change(store, roomId, { stays: [{ ...addedStay(2, 7), role: "owner" }] });
         const { acceptedAt, addedBy, role } = (await rooms.getStay(roomId, peer(2))) ?? staySample(9);
         expect({ acceptedAt, addedBy, role }).toEqual({ acceptedAt: epochMs + 5, addedBy: peer(1), role: "owner" });
@@ -132,7 +136,7 @@ export function acceptanceCases(open: OpenStore): void {
         const waiting = await idsOf(store, false);
         expect(waiting).toHaveLength(3);
 
-        // What is refused leaves nothing behind; what is accepted, left or deleted makes room for another.
+        // A refused add stores nothing; accepting, leaving or deleting frees a place for another.
         const refused = adds.filter(({ room }) => !waiting.includes(room.roomId));
         for (const { room } of refused) expect((await rooms.getRoom(room.roomId))?.version).toBe(1);
         const retry = async (): Promise<unknown> => rooms.applyChange(refused.pop() ?? (adds[0] as RoomChange));
@@ -163,10 +167,10 @@ export function acceptanceCases(open: OpenStore): void {
         const [over] = await roomsThatAdd(store, [15], 11, limits);
         if (over === undefined) throw new Error("no change");
         expect((await failure(rooms.applyChange(over))).code).toBe("quota");
-        // Two adders: a share is three.
+        // Two adders: each may have three.
         await add([23], 12);
         await add([31], 13);
-        // Three adders: a share is two, and the third has one.
+        // Three adders: each may have two, and the third has used one.
         await add([32], 13);
         const [more] = await roomsThatAdd(store, [33], 13, limits);
         if (more === undefined) throw new Error("no change");

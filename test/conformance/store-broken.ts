@@ -18,12 +18,12 @@ import {
   withStore,
 } from "./store-samples.ts";
 
-/** Within what time a port without a backend answers. */
+/** Deadline for a port to answer when its backend is gone, in milliseconds. */
 const brokenAnswerMsMax = 10_000;
 
 const roomId = roomIdSample(1);
 
-/** Every port, called in a way that succeeds while the backend is there. */
+/** Every port, with a call that succeeds while the backend works. */
 const calls: Readonly<Record<string, (store: StoreUnderTest) => Promise<unknown>>> = {
   getUser: ({ users }) => users.getUser(keySample(1)),
   getUserByEndpoint: ({ users }) => users.getUserByEndpoint(peer(1)),
@@ -74,7 +74,7 @@ const calls: Readonly<Record<string, (store: StoreUnderTest) => Promise<unknown>
   backup: ({ snapshot }) => snapshot.backup(join(tmpdir(), `unibus-never-${crypto.randomUUID()}`)),
 };
 
-/** What a store does without its backend. */
+/** Cases for a store that has lost its backend. */
 export function brokenCases(open: OpenStore): void {
   test(
     "without its backend every port throws unavailable, in time",

@@ -1,3 +1,7 @@
+/**
+ * Conformance cases for room changes: changes are atomic and compare-and-set on the version, leaves are visible at
+ * once, and neither a change nor a voluntary leave removes the last owner. Used by `storeConformance`.
+ */
 import { describe, expect, test } from "bun:test";
 import { leaving, leavingUnlessLast, withDevice, withoutDevice } from "../../src/contracts/stay-rules.ts";
 import { devicesMax } from "../../src/wire/api.ts";
@@ -21,7 +25,7 @@ import {
 const roomId = roomIdSample(1);
 const owner = staySample(1, { role: "owner" });
 
-/** Changes of a room, and leaves. */
+/** Cases for room changes and leaves. */
 export function changeCases(open: OpenStore): void {
   describe("changes", () => {
     test(
@@ -240,7 +244,7 @@ export function changeCases(open: OpenStore): void {
         expect(await rooms.getStay(roomId, peer(last))).toEqual(staySample(last, { role: "owner" }));
         expect(await rooms.listStatements(roomId, 3, 10)).toEqual([]);
         await change(store, roomId, { stays: [staySample(last), staySample(9, { role: "owner" })] });
-        // Whoever is revoked goes, owner or not.
+        // A revoked user is removed even as the last owner.
         expect(await rooms.changeStay(roomId, peer(9), leaving(epochMs))).not.toBeNull();
       }),
     );

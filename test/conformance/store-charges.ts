@@ -1,3 +1,7 @@
+/**
+ * Conformance cases for row charges: the bytes that each payer is charged always equal the sum over the stored rows,
+ * after races, imports, purges and dropped keys. Used by `storeConformance` and the key-value store's own tests.
+ */
 import { describe, expect, test } from "bun:test";
 import { addedCharges, chargesOf, rowBytes } from "../../src/contracts/rows.ts";
 import { leaving } from "../../src/contracts/stay-rules.ts";
@@ -21,10 +25,10 @@ import {
 } from "./store-samples.ts";
 
 const roomId = roomIdSample(1);
-/** More epochs than any store looks through in one step. */
+/** More epochs than any store handles in one step. */
 const epochsMany = 70;
 
-/** What every payer has to be charged, by the rows that a store exports. */
+/** The expected charge of every payer, computed from the exported rows. */
 export async function expectedCharges({ snapshot }: Pick<StoreUnderTest, "snapshot">): Promise<Map<string, number>> {
   type Parts = { creator: string; stays: StayRecord[]; keys: SealedKeyRecord[]; statements: StatementRecord[] };
   const rooms: Parts[] = [];
@@ -46,7 +50,7 @@ async function expectCharged(store: StoreUnderTest): Promise<void> {
   }
 }
 
-/** A change that another owner than the creator signs, and is charged for. */
+/** Applies a change that peer `n` signs, not the creator, and is charged for. */
 async function changeBy(store: StoreUnderTest, n: number, parts: Parameters<typeof changeOf>[1]): Promise<void> {
   const room = await store.rooms.getRoom(roomId);
   if (room === null) throw new Error("no room");
@@ -62,7 +66,7 @@ async function dropAll({ rooms }: StoreUnderTest): Promise<number> {
   }
 }
 
-/** What payers are charged for rows, and keys that are dropped. */
+/** Cases for the charges for rows, and for dropped keys. */
 export function chargeCases(open: OpenStore): void {
   describe("row charges", () => {
     test(
@@ -183,7 +187,7 @@ export function chargeCases(open: OpenStore): void {
         for (const epoch of upTo(epochsMany).map((n) => n + 2)) {
           await change(store, roomId, { rekey: true, keys: [1, ...all].map((n) => sealedSample(n, epoch, "", 5)) });
         }
-        // 2 and 3 go, 3 comes back, 4 has left and is not signed out.
+        // 2 and 3 leave and are signed out, 3 is added again, 4 has left but is not signed out yet.
         const last = epochsMany + 2;
         await change(store, roomId, {
           rekey: true,

@@ -19,7 +19,7 @@ import {
 const roomId = roomIdSample(1);
 const { subject } = roomSample(1).room;
 
-/** Deleting a room, step by step. */
+/** Cases for deleting a room, step by step. */
 export function deletionCases(open: OpenStore): void {
   describe("deletion", () => {
     test(

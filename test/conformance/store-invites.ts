@@ -4,7 +4,7 @@ import { callers, epochMs, failure, inviteSample, keySample, upTo, winners, with
 
 const claimOf = (n: number) => ({ signPub: keySample(n), kexPub: keySample(1_000 + n), at: epochMs + n });
 
-/** Invites and their single use. */
+/** Cases for invites and their single use. */
 export function inviteCases(open: OpenStore): void {
   describe("invites", () => {
     test(
@@ -105,7 +105,7 @@ export function inviteCases(open: OpenStore): void {
         expect(await invites.claimInvite(id, { signPub: keySample(1), kexPub: keySample(2), at: epochMs })).toBe(true);
         expect(await invites.insertInvite(lost, 5)).toBe(true);
         expect(await invites.insertInvite(inviteSample(100), 5)).toBe(false);
-        // One that was used before it came here waits for nobody.
+        // An invite that was used before it was imported does not count as pending.
         expect(await invites.insertInvite(inviteSample(101, { usedAt: epochMs }), 5)).toBe(true);
         expect(await invites.listPendingInvites(100)).toHaveLength(5);
       }),

@@ -1,3 +1,7 @@
+/**
+ * Conformance cases for creating and reading rooms: ids and subjects are unique under races, a creator's room limit
+ * holds, and lists are ordered and paged. Used by `storeConformance`.
+ */
 import { describe, expect, test } from "bun:test";
 import type { RoomRecord } from "../../src/contracts/index.ts";
 import { leaving } from "../../src/contracts/stay-rules.ts";
@@ -18,7 +22,7 @@ import {
   withStore,
 } from "./store-samples.ts";
 
-/** Making rooms, and reading them. */
+/** Cases for creating and reading rooms. */
 export function roomCases(open: OpenStore): void {
   describe("rooms", () => {
     test(
@@ -158,7 +162,7 @@ export function roomCases(open: OpenStore): void {
         const lost = upTo(callers).find((n) => !won.includes(n)) ?? 0;
         expect(await rooms.getRoom(roomIdSample(lost))).toBeNull();
         expect(await rooms.findRoomId(roomSample(lost).room.subject)).toBeNull();
-        // A place that is taken is told before a limit, and counts nothing.
+        // A conflict is reported before the limit, and does not count towards it.
         expect((await failure(rooms.insertRoom(roomSample(won[0] ?? 0), 5))).code).toBe("conflict");
         expect(await rooms.insertRoom(roomSample(lost), 5)).toBe(false);
         await rooms.markDeleted(roomIdSample(won[0] ?? 0), 5);

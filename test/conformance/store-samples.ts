@@ -1,3 +1,7 @@
+/**
+ * Sample records for the conformance suite, and helpers for its cases. Samples are numbered: the n-th key, peer, user,
+ * invite and room are deterministic and distinct. `changeOf` and `restorationOver` build valid follow-up versions.
+ */
 import { expect } from "bun:test";
 import {
   type ErrorCode,
@@ -17,13 +21,13 @@ import {
 } from "../../src/contracts/index.ts";
 import type { OpenStore, StoreUnderTest } from "./store.ts";
 
-/** How many callers race where only one may win. */
+/** Number of concurrent callers in a race that only one may win. */
 export const callers = 32;
 
-/** The times of samples begin here. */
+/** Base time of the samples. */
 export const epochMs = 1_750_000_000_123;
 
-/** A case with a store of its own. */
+/** Runs a case with its own store. */
 export function withStore(open: OpenStore, work: (store: StoreUnderTest) => Promise<void>): () => Promise<void> {
   return async () => {
     const store = await open();
@@ -35,10 +39,10 @@ export function withStore(open: OpenStore, work: (store: StoreUnderTest) => Prom
   };
 }
 
-/** The numbers below `count`. */
+/** The integers from 0 to `count` - 1. */
 export const upTo = (count: number): number[] => [...Array(count).keys()];
 
-/** The code of the UnibusError with which a promise fails, and its message; any other outcome fails the case. */
+/** The code and message of the UnibusError that a promise rejects with; any other outcome fails the case. */
 export async function failure(promise: Promise<unknown>): Promise<{ code: ErrorCode; message: string }> {
   const error = await promise.then(
     () => new Error("it went through"),
@@ -48,7 +52,7 @@ export async function failure(promise: Promise<unknown>): Promise<{ code: ErrorC
   return { code: error.code, message: error.message };
 }
 
-/** Which of some promises won: they came to anything but false or null. The others conflicted. */
+/** Indexes of the promises that won, i.e. resolved to anything but false or null. All others must have conflicted. */
 export async function winners(promises: readonly Promise<unknown>[]): Promise<number[]> {
   const results = await Promise.all(
     promises.map((promise) =>
@@ -70,7 +74,7 @@ export const keySample = (n: number): string => sha256Hex(`key ${n}`);
 /** The n-th peer. */
 export const peer = (n: number): string => endpointId(keySample(n));
 
-/** Text that a careless store changes: quotes, wide characters, line ends, what looks like a placeholder. */
+/** Text that a careless store alters: quotes, wide characters, line ends, placeholder syntax. */
 const awkward = "Zoë 'n' \"Öl\" 🚌\n$handle ? :x \\ --";
 
 /** The n-th user. */
@@ -108,10 +112,10 @@ export function inviteSample(n: number, differing: Partial<InviteRecord> = {}): 
   };
 }
 
-/** The n-th room's id; they ascend. */
+/** The id of the n-th room, in ascending order. */
 export const roomIdSample = (n: number): string => `01J${String(n).padStart(23, "0")}`;
 
-/** The n-th peer's stay. */
+/** A stay of the n-th peer. */
 export function staySample(n: number, differing: Partial<StayRecord> = {}): StayRecord {
   const { kexPub, kexSig, signPub, handle } = userSample(n);
   return {
@@ -137,7 +141,7 @@ export function sealedSample(n: number, epoch: number, salt = "", payer = 1): Se
   return { endpoint: peer(n), epoch, sealedKey, chargedTo: peer(payer) };
 }
 
-/** A statement, whose text differs by `salt`. */
+/** A statement. `salt` varies its text. */
 export function statementSample(roomId: string, version: number, salt = ""): StatementRecord {
   const text = `unibus-room-v1\n${roomId}\n${version}\n${salt}`;
   return { version, text, by: keySample(1), sig: `${"b".repeat(86)}==` };
@@ -145,7 +149,7 @@ export function statementSample(roomId: string, version: number, salt = ""): Sta
 
 const policySample: Policy = { encrypt: true, persist: false, sign_msgs: true };
 
-/** The n-th room, which peer 1 creates. */
+/** The n-th room, created by peer 1. */
 export function roomSample(n: number, differing: Partial<RoomRecord> = {}): NewRoom {
   const roomId = differing.roomId ?? roomIdSample(n);
   const statement = statementSample(roomId, 1);
@@ -166,16 +170,16 @@ export function roomSample(n: number, differing: Partial<RoomRecord> = {}): NewR
   return { room, stay: staySample(1, { role: "owner" }), keys: [sealedSample(1, 1)], statement };
 }
 
-/** What a change brings beside its statement. */
+/** What a change contains besides its statement. */
 export interface ChangeParts {
   readonly stays?: readonly StayRecord[];
   readonly keys?: readonly SealedKeyRecord[];
-  /** Whether the epoch rises. */
+  /** Whether the change raises the epoch. */
   readonly rekey?: boolean;
   readonly salt?: string;
 }
 
-/** The change that follows on a room's record. */
+/** The change that follows the given room record. */
 export function changeOf(
   room: RoomRecord,
   { stays = [], keys = [], rekey = false, salt = "" }: ChangeParts,
@@ -192,7 +196,7 @@ export function changeOf(
   return { room: next, stays, keys, statement };
 }
 
-/** Applies a change on top of what the store holds, which must win. */
+/** Applies a change to the stored room; the change must win. */
 export async function change({ rooms }: StoreUnderTest, roomId: string, parts: ChangeParts): Promise<RoomChange> {
   const room = await rooms.getRoom(roomId);
   if (!room) throw new Error(`no room ${roomId}`);
@@ -201,17 +205,17 @@ export async function change({ rooms }: StoreUnderTest, roomId: string, parts: C
   return made;
 }
 
-/** What a restoration brings beside its statements. */
+/** What a restoration contains besides its statements. */
 export interface RestorationParts {
   readonly stays?: readonly StayRecord[];
   readonly keys?: readonly SealedKeyRecord[];
   readonly epoch?: number;
   readonly salt?: string;
-  /** The version and epoch up to which what the store has stays. Default: all of it. */
+  /** The version and epoch up to which the stored rows are kept. Default: all of them. */
   readonly base?: { readonly version: number; readonly epoch: number };
 }
 
-/** The restoration that brings a room which the store holds as `room` to a version. */
+/** A restoration that brings the stored room `room` to a version. */
 export function restorationOver(room: RoomRecord, version: number, parts: RestorationParts = {}): RoomRestoration {
   const { stays = [staySample(1, { role: "owner" })], keys = [], epoch = room.epoch, salt = "" } = parts;
   const base = parts.base ?? { version: room.version, epoch: room.epoch };
@@ -224,7 +228,7 @@ export function restorationOver(room: RoomRecord, version: number, parts: Restor
   return { room: next, expected: { version: room.version, hash: room.statementHash }, base, statements, stays, keys };
 }
 
-/** The restoration that creates a room at a version. */
+/** A restoration that creates a room at a version. */
 export function restorationOf(made: NewRoom, version: number, parts: RestorationParts = {}): RoomRestoration {
   const base = { version: 0, epoch: 0 };
   return { ...restorationOver({ ...made.room, version: 0 }, version, { ...parts, base }), expected: null };

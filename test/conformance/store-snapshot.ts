@@ -1,3 +1,7 @@
+/**
+ * Conformance cases for exports, imports and backups: an import makes an equal store, can be repeated and completed
+ * after an interruption, and an abandoned export does not block the store. Used by `storeConformance`.
+ */
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,7 +27,7 @@ import {
 
 const exported = (snapshot: Snapshot): Promise<SnapshotRow[]> => Array.fromAsync(snapshot.exportAll());
 
-/** Of everything that a store can hold, one. */
+/** Stores one of everything that a store can hold. */
 async function fill(store: StoreUnderTest): Promise<void> {
   const { users, invites, rooms } = store;
   await users.insertUser(userSample(1, { role: "admin" }));
@@ -62,7 +66,7 @@ const nameOf = (row: SnapshotRow): string => {
   }
 };
 
-/** Exports, imports and backups. */
+/** Cases for exports, imports and backups. */
 export function snapshotCases(open: OpenStore): void {
   describe("snapshot", () => {
     test(

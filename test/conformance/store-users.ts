@@ -1,3 +1,7 @@
+/**
+ * Conformance cases for users and the admin roster: inserts and replacements are compare-and-set, lists are paged, and
+ * users are found by their handle's look. Used by `storeConformance`.
+ */
 import { describe, expect, test } from "bun:test";
 import { looksOf, type UserRecord, type UserStore } from "../../src/contracts/index.ts";
 import { lookCases } from "../support/handle-cases.ts";
@@ -17,7 +21,7 @@ async function known(users: UserStore, signPub: string): Promise<UserRecord> {
   return user;
 }
 
-/** Users and the roster of admins. */
+/** Cases for users and the admin roster. */
 export function userCases(open: OpenStore): void {
   describe("users", () => {
     test(
@@ -177,7 +181,7 @@ export function userCases(open: OpenStore): void {
         expect(await found("bob")).toEqual(bobs);
         expect(await found("BoB")).toEqual(bobs);
         expect(await found("bob", bobs[1], 2)).toEqual(bobs.slice(2, 4));
-        // By the first look alone, and by the second alone.
+        // The first query matches by the first look only, the second also by the second look.
         expect(await found("ian")).toEqual([peer(6)]);
         expect(await found("Ian")).toEqual([peer(6), peer(7)].sort());
         expect(await found("Rene\u0301")).toEqual([peer(9)]);

@@ -1,3 +1,7 @@
+/**
+ * Conformance cases for restoring rooms that a bus lost: a restoration replaces everything above its base, keeps
+ * departures and devices, and loses against a concurrent change. Used by `storeConformance`.
+ */
 import { describe, expect, test } from "bun:test";
 import { type Head, type RoomRecord, type SnapshotRow, type StayRecord, sha256Hex } from "../../src/contracts/index.ts";
 import { leaving, leavingUnlessLast, withDevice } from "../../src/contracts/stay-rules.ts";
@@ -29,7 +33,7 @@ async function current({ rooms }: StoreUnderTest): Promise<RoomRecord> {
   return room;
 }
 
-/** A room with more statements than one file of them holds, two epochs, and a member who joined in the second. */
+/** A room with more statements than one statement file holds, two epochs, and a member that joined in the second. */
 async function longRoom(store: StoreUnderTest): Promise<RoomRecord> {
   await store.rooms.insertRoom(roomSample(1));
   for (const n of upTo(17)) await change(store, roomId, { salt: `${n}` });
@@ -120,7 +124,7 @@ function restoringCases(open: OpenStore): void {
       expect(await rooms.getSealedKey(roomId, peer(2), 1)).toEqual(sealedSample(2, 1));
       expect(await rooms.getSealedKey(roomId, peer(3), null)).toEqual(sealedSample(3, 1));
       expect((await rooms.listStatements(roomId, 1, 100)).length).toBe(before.version);
-      // The store counts the owners who are in: there is one.
+      // The store counts owners that have not left: there is one.
       expect((await failure(rooms.changeStay(roomId, peer(1), leavingUnlessLast(1)))).code).toBe("conflict");
     }),
   );
@@ -223,7 +227,7 @@ function restoringCases(open: OpenStore): void {
       const rows = await partsOf(store);
       expect((await failure(wayBack.restoreRoom(create(3)))).code).toBe("quota");
       expect(await partsOf(store)).toEqual(rows);
-      // Its stays are there: they count no more than before.
+      // Its stays already exist, so restoring them again adds nothing to the count.
       const room = (await rooms.getRoom(roomIdSample(2))) as RoomRecord;
       expect(await wayBack.restoreRoom({ ...restorationOver(room, 3, { stays }), unaccepted })).toBe("restored");
     }),
@@ -336,7 +340,7 @@ function stateCases(open: OpenStore): void {
   );
 }
 
-/** The state of the way back, and the restoration of a room. */
+/** Cases for the restore state and for restoring a room. */
 export function wayBackCases(open: OpenStore): void {
   describe("way back", () => {
     stateCases(open);

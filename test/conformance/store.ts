@@ -11,23 +11,23 @@ import { snapshotCases } from "./store-snapshot.ts";
 import { userCases } from "./store-users.ts";
 import { wayBackCases } from "./store-way-back.ts";
 
-/** A store that a case has for itself. */
+/** A store that a case does not share with others. */
 export interface StoreUnderTest {
   readonly rooms: RoomStore;
   readonly users: UserStore;
   readonly invites: InviteStore;
   readonly snapshot: Snapshot;
   readonly wayBack: WayBackStore;
-  /** Takes away what the store stands on, for good: from here on every port must throw `unavailable`. */
+  /** Removes the store's backend for good; afterwards every port must throw `unavailable`. */
   breakBackend(): unknown;
-  /** Releases everything; also after `breakBackend`. */
+  /** Releases all resources; also called after `breakBackend`. */
   close(): unknown;
 }
 
-/** Opens an empty store. Several are open at once. */
+/** Opens an empty store. Several may be open at once. */
 export type OpenStore = () => Promise<StoreUnderTest>;
 
-/** Every promise of the store's ports, as tests. A store passes all of them or is none: there are no skips. */
+/** Registers every promise of the store ports as tests. A store must pass all of them; none can be skipped. */
 export function storeConformance(name: string, open: OpenStore): void {
   describe(`store ${name}`, () => {
     userCases(open);

@@ -1,4 +1,4 @@
-/** What is logged of the health: one line at each change of state. */
+/** Health is logged once per state change. */
 import { expect, test } from "bun:test";
 import { HealthWatch } from "../../src/contracts/health-watch.ts";
 import type { ReadinessReport } from "../../src/wire/api.ts";

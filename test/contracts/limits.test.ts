@@ -1,6 +1,6 @@
 /**
- * The numbers that the specification fixes. Most tests of a limit use the constant of the code, so that they hold for
- * whatever value it has; these say which value that is. Source: spec 3, 5, 6, 7, 8, 9.
+ * The numbers that the specification fixes. Most tests use the constant of the code and so pass for any value; these
+ * tests check the value itself. Source: spec 3, 5, 6, 7, 8, 9.
  */
 import { expect, test } from "bun:test";
 import { keyLifetimeDefault } from "../../src/client/trust/key-age.ts";
@@ -45,7 +45,7 @@ test("quotas and grants", () => {
 
 test("times, in milliseconds but for the skew", () => {
   expect([skewSMax, dedupWindowMs, holdMsMax]).toEqual([30, 120_000, 1_500]);
-  // A signature is good for 30 s on either side of the clock: its nonce has to be known for longer than both.
+  // A signature is valid for 30 s on either side of the clock, so its nonce must be remembered for more than 60 s.
   expect(nonceLifeMs).toBeGreaterThan(2_000 * skewSMax);
   expect(noncesMax).toEqual({ user: 20_000, all: 1_000_000 });
   expect(keyLifetimeDefault).toEqual({ days: 30, messages: 100_000 });

@@ -1,15 +1,15 @@
-/** The time of the main thread that one user's reads may take. Source: spec 9. */
+/** The share of main-thread time that one user's reads may take. Source: spec 9. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { costTable, UserShare } from "../../src/contracts/user-share.ts";
 import { isUnibusError } from "../../src/wire/errors.ts";
 
 const mib = 1_048_576;
-/** Bytes of a list that cost so many milliseconds. */
+/** Size of a list that costs `ms` milliseconds, in bytes. */
 const bytesFor = (ms: number): number => ((ms - costTable.list.baseMs) / costTable.list.mibMs) * mib;
 
 let late = true;
 const open: UserShare[] = [];
-/** A share of 1 s in 10. */
+/** A share of 1 s in every 10 s. */
 function shareOf(): UserShare {
   const share = new UserShare({ share: 0.1, isLate: () => late });
   open.push(share);
@@ -20,7 +20,7 @@ afterEach(() => {
   for (const share of open.splice(0)) share.close();
 });
 
-/** A user who has just taken so many milliseconds. */
+/** Charges a user for `ms` milliseconds. */
 async function spend(share: UserShare, user: string, ms: number): Promise<void> {
   const before = late;
   late = false;
@@ -29,7 +29,7 @@ async function spend(share: UserShare, user: string, ms: number): Promise<void> 
 }
 
 type Outcome = "done" | "waits" | number;
-/** What becomes of a read within a moment: done, waits, or is refused with the seconds to wait. */
+/** The state of a read after a short time: done, waiting, or refused with the seconds to wait. */
 async function outcome(read: Promise<unknown>, ms = 100): Promise<Outcome> {
   const failed = (error: unknown): number => {
     if (isUnibusError(error) && error.code === "rate_limited") return error.retryAfterS ?? 0;
@@ -106,7 +106,7 @@ describe("when the loop is on time", () => {
       const end = performance.now() + ms;
       while (performance.now() < end);
     };
-    // Under load the loop may be late by itself; blocked it is for certain.
+    // Under load the event loop may be late anyway; blocking it makes that certain.
     block(100);
     const read = share.admit("large", "key");
     expect(await outcome(read, 1)).toBe("waits");

@@ -1,5 +1,6 @@
 /**
- * The client accepts a room when the application uses it, reports what it is added to, and follows whom it trusts.
+ * The client accepts a room when the application first uses it, reports rooms it was added to, and accepts rooms from
+ * trusted adders by itself (`acceptFrom`).
  * Source: spec 9 "The grant is bounded and fair".
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -19,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]());
 
 describe("the client", () => {
-  /** A bus of a new user, and a room that ana added them to. */
+  /** A bus client of a new user, and a room that ana added the user to. */
   async function invited(name: string, options: { readonly acceptFrom?: readonly string[] } = {}) {
     const identity = await postUser(server, people.admin, name);
     const bus = await connect({ url: server.ready.http, identity, state: "memory", ...options });
@@ -112,7 +113,7 @@ describe("the client", () => {
     for (let n = 0; n < 40; n++) await theirs.send(`kept ${n}`);
     const got: string[] = [];
     const durable = await (await bus.room(theirs.id)).durable(({ text }) => got.push(text));
-    // More than the bus sends without an ack: they come only if acks count.
+    // More messages than the bus sends without an ack, so all arrive only if acks work.
     await until("all are delivered", () => got.length >= 40, 8_000);
     const system = await inside(server);
     const name = `${theirs.id}_${bus.identity.endpoint.replaceAll(/[^A-Za-z0-9_]/g, "_")}`;
@@ -158,7 +159,7 @@ describe("the client", () => {
     });
     await expect((await bus.room(theirs.id)).send("second", { timeoutMs: 3_000 })).rejects.toBeDefined();
     expect(await scene.isAccepted()).toBe(false);
-    // A person who says so is asked no time.
+    // An explicit accept works immediately.
     await bus.accept(theirs.id);
     await (await bus.room(theirs.id)).send("third");
     await scene.close();

@@ -1,5 +1,6 @@
 /**
- * A membership counts on the data plane once its member accepted it, and a grant is bounded.
+ * A membership takes effect on the data plane once its member has accepted it, and the permissions of a login are
+ * bounded. Unaccepted rooms change neither the permissions nor the connection.
  * Source: spec 6, 9 "The grant is bounded and fair".
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -61,7 +62,7 @@ const roomWith = async (...members: Identity[]): Promise<OwnRoom> =>
     ? createRoom(server, people.ana, policy("persist"))
     : inviteMembers(server, await createRoom(server, people.ana, policy("persist")), ...members);
 
-/** Counts the logins of a peer from now on. */
+/** Starts counting the logins of a peer. */
 async function loginsOf(who: Identity): Promise<{ readonly count: () => number; stop(): Promise<void> }> {
   const system = await inside(server, "SYS");
   let count = 0;
@@ -85,7 +86,7 @@ describe("PUT /rooms/{id}/accept", () => {
     for (let n = 0; n < 3; n++) expect((await accept(people.bob, room)).status).toBe(204);
     expect(await entryOf(people.bob, room)).toMatchObject({ accepted: true, live: true });
     await until("the notice has come", () => notices.includes(`accepted ${room.state.roomId}`));
-    // Another notice comes after it: there is no second one in between.
+    // The next notice follows directly: there is no second `accepted` between the two.
     await setRole(server, room, people.bob, "owner");
     await until("the next notice has come", () => notices.includes(`role ${room.state.roomId}`));
     expect(notices).toEqual([`accepted ${room.state.roomId}`, `role ${room.state.roomId}`]);
@@ -170,7 +171,7 @@ describe("a room that is not accepted", () => {
     using late = await rawPeer(server.ready.nats, people.bob);
     expect(await late.exchange(sub, pub(room.state.subject, "now"))).toContain("now");
     expect((await call(server.ready.http, people.bob, "PUT", at(room, "/durable"))).status).toBe(200);
-    // The connection that was there stays there, with what it had.
+    // The older connection stays open, with its old permissions.
     expect(early.isClosed).toBe(false);
   });
 
@@ -188,7 +189,7 @@ describe("a room that is not accepted", () => {
       expect((await call(server.ready.http, people.ana, "DELETE", at(deleted))).status).toBe(204);
       await roomWith(who);
     }
-    // The last of the notices, which are one a second, have come by then.
+    // Notices come once per second; wait until the last one must have arrived.
     const watching = await dial(server, who);
     const notices = await noticesOf(watching, who);
     await until("the last notices have come", () => notices.length > 0);
@@ -220,7 +221,7 @@ describe("the grant of a member of very many rooms", () => {
     const adder = await postUser(server, people.admin, "adder of all");
     const own = await createRoom(server, who, policy());
     const rooms: OwnRoom[] = [];
-    // One adder alone may not have so many unaccepted ones at once: each is accepted before the next comes.
+    // The limit per adder would stop unaccepted adds, so accept each before the next.
     for (let n = 0; n < 1_050; n++) {
       rooms.push(await addMembers(server, await createRoom(server, adder, policy(), long(n)), who));
     }
@@ -239,7 +240,7 @@ describe("the grant of a member of very many rooms", () => {
     expect([isLive(own), isLive(first), isLive(last)]).toEqual([true, true, false]);
     const live = rooms.filter(isLive);
     expect(rooms.slice(0, live.length)).toEqual(live);
-    // Both lists name each subject of 200 characters, with quotes and a comma.
+    // The publish and the subscribe list both contain each 200-character subject, with quotes and a comma.
     expect(live.length).toBeGreaterThan(Math.floor((400 * 1_024) / 406) - 2);
 
     using peer = await rawPeer(server.ready.nats, who);
@@ -252,7 +253,7 @@ describe("the grant of a member of very many rooms", () => {
     if (next === undefined) throw new Error("no room waits");
     expect(await entryOfPage(who, next)).toMatchObject({ live: true });
 
-    // The client says what is the matter, instead of a refusal of the data plane.
+    // The client reports the cause itself instead of passing on a NATS permission error.
     await using bus = await connect({ url: server.ready.http, identity: who, state: "memory" });
     const over = await bus.room(last.state.roomId);
     await expect(over.send("x")).rejects.toMatchObject({ code: "quota" });

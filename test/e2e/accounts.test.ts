@@ -1,4 +1,8 @@
-/** From an empty folder to people who know each other, by the executable alone. Source: spec 7, 14. */
+/**
+ * Accounts from an empty folder on, with the executable alone: the first admin joins, invites others, and users are
+ * revoked or deleted; also how the admin link is shown, renewed and voided.
+ * Source: spec 7, 14.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
@@ -23,7 +27,7 @@ test("a newcomer serves, joins as the admin, invites a second person, and both a
   expect(modeOf(folder.file("admin.json"))).toBe(0o600);
   const shown = JSON.parse(joined.stdout) as Record<string, string>;
   expect(shown).toMatchObject({ handle: "admin", role: "admin", sign_pub: admin.signPubHex, url: server.ready.http });
-  // Nobody is at a terminal: the words are not shown, for they would end in a log.
+  // Without a terminal the recovery words are not printed, because they would end up in a log.
   expect(joined.stderr).not.toMatch(/words/);
 
   const made = await unibus(folder, ["invite", "new", "Bea", "--data", "data"]);
@@ -37,7 +41,7 @@ test("a newcomer serves, joins as the admin, invites a second person, and both a
   const { json } = await call(server.ready.http, admin, "GET", "/directory");
   expect(json.members).toContainEqual({ ...entry, kex_pub: bea.kexPubHex, kex_sig: bea.kexSig });
 
-  // The link was good once. One whose reply was lost is told that it worked.
+  // The link works once. A client that lost the reply learns that the join succeeded.
   expect((await join(folder, first, "late.json")).stderr).toContain("this invite has already been used");
   expect((await join(folder, first, "admin.json")).stderr).toMatch(/this identity is already a user of .*admin/);
   expect(await server.end()).toBe(0);
@@ -58,7 +62,7 @@ describe("at a terminal", () => {
     writeFileSync(folder.file("words.txt"), "");
     const ports = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
     await using server = new AtTerminal(folder, ["serve", "--data", "data", ...ports]);
-    // What is written on a terminal comes a little later than a file.
+    // Terminal output arrives slightly later than output to a file.
     await until("a link", () => /join#[0-9a-f]{64}\n/.test(server.said));
     await until("ready.json", () => existsSync(folder.file("data", "ready.json")));
     const link = /^ *unibus join (http:\S+\/join#[0-9a-f]{64})$/m.exec(server.said)?.[1] ?? "";
@@ -179,7 +183,7 @@ describe("on one bus", () => {
     expect((await host("user", "delete", flo.signPubHex.toUpperCase())).code).toBe(0);
     expect((await as(flo, "GET", "/directory")).status).toBe(401);
     expect((await host("user", "delete", flo.signPubHex)).stderr).toMatch(/^error: no such user/);
-    // The spent invite does not bring it back, another one does.
+    // The used invite does not bring the user back; a new invite does.
     expect((await register(server.ready.http, token, flo)).status).toBe(409);
     const again = await invite(server, admin, { handle: "Flo" });
     expect((await register(server.ready.http, again.token, flo)).status).toBe(201);
@@ -202,7 +206,7 @@ describe("on one bus", () => {
       ]);
     }
     expect((await as(admin, "POST", "/users", body)).status).toBe(201);
-    // Two admins who remove each other at once: one of them stays.
+    // Two admins remove each other at the same time: one of them must remain.
     const removals = await Promise.all([
       as(admin, "DELETE", `/users/${second.signPubHex}`),
       as(second, "POST", `/users/${admin.signPubHex}/revoke`),

@@ -1,4 +1,8 @@
-/** Backups by the executable: whole, private, for either store, never at the cost of what is there. Source: spec 10. */
+/**
+ * Backups by the executable: a backup is complete, readable by its owner only, works for both stores, and never
+ * overwrites data. A restore refuses damaged files and non-empty stores, and can complete an interrupted restore.
+ * Source: spec 10.
+ */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -10,13 +14,13 @@ import { fillDatabase, rowsIn, rowsOf } from "../support/stored.ts";
 const keyValue = ["--flag", "decentralized=on"];
 const backup = (folder: Folder, data: string, out: string, ...args: string[]) =>
   unibus(folder, ["backup", "--data", data, "--out", out, ...args]);
-/** A restore after which nothing was denied. */
+/** Restores a backup after which nothing was denied. */
 const restore = (folder: Folder, data: string, file: string, ...args: string[]) => {
   writeFileSync(folder.file("no-denials"), "");
   return unibus(folder, ["restore", "--data", data, file, "--denials", "no-denials", "--yes", ...args]);
 };
 
-/** A folder with a filled data directory and its backup. */
+/** A folder with a filled data directory and a backup of it. */
 async function backedUp(users?: number): Promise<{ folder: Folder; file: string; rows: string[] }> {
   const folder = new Folder();
   await fillDatabase(folder, "data", users);

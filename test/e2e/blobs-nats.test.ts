@@ -1,4 +1,4 @@
-/** Blobs of three nodes: what one took all serve, one quota, and one node less loses nothing. Source: spec 6, 11. */
+/** Blobs on three nodes: every node serves every blob, the quota is shared, one node may fail. Source: spec 6, 11. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -26,7 +26,7 @@ async function post({ ready }: Server, who: Identity, body: Uint8Array<ArrayBuff
   return (await send(`${ready.http}/blobs`, { method: "POST", headers, body })).status;
 }
 
-/** What a node answers for a blob: the hash of what came, or the status. */
+/** A node's answer for a blob: the hash of the body, or the status. */
 async function get({ ready }: Server, who: Identity, hash: string): Promise<string | number> {
   const target = `/blobs/${hash}`;
   const headers = signedHeaders(who, { url: ready.http, method: "GET", target });
@@ -34,7 +34,7 @@ async function get({ ready }: Server, who: Identity, hash: string): Promise<stri
   return reply.status === 200 ? hashOf(await reply.bytes()) : reply.status;
 }
 
-/** A blob that no other seed gives. */
+/** A blob that is unique to its seed. */
 const blobOf = (seed: number, size: number): Uint8Array<ArrayBuffer> => {
   const bytes = new Uint8Array(size).fill(seed);
   new DataView(bytes.buffer).setUint32(0, seed);

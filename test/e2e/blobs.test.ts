@@ -1,4 +1,8 @@
-/** Blobs over signed HTTP at the executable: their limits, and nothing half there. Source: spec 5, 6. */
+/**
+ * Blobs over signed HTTP, against the executable: size limits, quotas, the signed body hash, and interrupted uploads,
+ * which must leave no partial file and no error in the log.
+ * Source: spec 5, 6.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync } from "node:fs";
@@ -21,14 +25,14 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]());
 
 let seeds = 0;
-/** Bytes that nobody has sent yet. */
+/** Bytes that no test has sent before. */
 function fresh(size: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(size).fill(++seeds);
   bytes.set(crypto.getRandomValues(new Uint8Array(Math.min(size, 32))));
   return bytes;
 }
 
-/** A body of unknown length: it goes out in chunks. */
+/** A body of unknown length, so that it is sent in chunks. */
 function chunked(bytes: Uint8Array): ReadableStream<Uint8Array> {
   let at = 0;
   return new ReadableStream({
@@ -51,7 +55,7 @@ const get = (who: Identity, target: string): Promise<Response> =>
     headers: signedHeaders(who, { url: server.ready.http, method: "GET", target }),
   });
 
-/** Every file that holds a blob, or a part of one. */
+/** Every file that holds a blob or a part of one. */
 function files(): string[] {
   const folder = server.folder.file("data", "blobs");
   if (!existsSync(folder)) return [];

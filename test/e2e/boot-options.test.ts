@@ -1,3 +1,7 @@
+/**
+ * Options of `serve`: command line against environment, the default configuration file, `--set` values, and
+ * `auth.mode` (enforce, soft, off) with what each mode lets through.
+ */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { executable, Folder, type Ready, Server, unibus, until } from "../support/executable.ts";
@@ -132,17 +136,17 @@ describe("auth.mode on loopback", () => {
 
       expect((await as(ana.signPubHex, "/directory")).status).toBe(named);
       expect((await as(ana.signPubHex.toUpperCase(), rooms)).status).toBe(named);
-      // Who it is counts: another's list is not for everybody.
+      // The identity counts even without a signature: users cannot list the rooms of others.
       expect((await as(root.signPubHex, rooms)).status).toBe(mode === "enforce" ? 401 : 403);
       expect((await send(`${url}/directory`)).status).toBe(401);
       for (const nobody of ["0".repeat(64), "garbage", ""]) expect((await as(nobody, "/directory")).status).toBe(401);
 
-      // A signature that is there still counts.
+      // A signature is still checked if one is present.
       const target = { url, method: "GET", target: rooms };
       expect((await send(`${url}${rooms}`, { headers: signedHeaders(ana, target) })).status).toBe(200);
       expect((await send(`${url}${rooms}`, { headers: signedHeaders(root, target) })).status).toBe(403);
 
-      // No mode relaxes what is for admins.
+      // No mode relaxes admin routes.
       const body = JSON.stringify({ sign_pub: ana.signPubHex, handle: "x", role: "admin" });
       expect((await as(root.signPubHex, "/users")).status).toBe(401);
       expect((await as(root.signPubHex, "/users", { method: "POST", body })).status).toBe(401);

@@ -1,3 +1,7 @@
+/**
+ * Boots that `serve` refuses: ports, addresses, data directories, disks, damaged state, nats-server binaries, insecure
+ * settings, and wrong configuration. Each refusal names the cause and the fix in one line.
+ */
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -74,7 +78,7 @@ describe("a data directory that cannot be used is refused:", () => {
   });
 });
 
-/** Ways to a disk that takes no more, as shell before a command; a file system of its own where that is permitted. */
+/** Ways to simulate a full disk, each a shell prefix; includes a small file system where mounting is permitted. */
 function fullDisks(): (readonly [string, string, RegExp])[] {
   const mounted = (size: string) => `mount -t tmpfs -o size=${size} tmpfs data && exec "$@"`;
   using folder = new Folder();

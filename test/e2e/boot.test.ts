@@ -1,3 +1,8 @@
+/**
+ * The life of a server process: readiness files, shutdown on signals, the lock on the data directory, recovery after a
+ * kill -9, and restarts of a crashed nats-server. Invariants: the server leaves no process behind, and never ends a
+ * process that it did not start.
+ */
 import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, readdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +14,7 @@ const mode = (file: string): string => (statSync(file).mode & 0o777).toString(8)
 const statusOf = async (server: Server, path: string): Promise<number> =>
   (await send(`${server.ready.http}${path}`)).status;
 
-/** The nats-server that a data directory carries. */
+/** Path of the nats-server binary in a data directory. */
 function carried(server: Server): string {
   const bin = join(server.data, "nats", "bin");
   return join(bin, readdirSync(bin).find((name) => /^nats-server-[0-9a-f]+$/.test(name)) ?? "missing");
@@ -82,7 +87,7 @@ describe("a server that answers", () => {
     expect((await send(`${http}/readyz`)).json).toMatchObject({ ready: false, plugins: { slow: { ok: false } } });
     const list = await unibus(folder, ["user", "list", "--data", "data", "--plugins", "plugins.json"]);
     expect(list.code).toBe(0);
-    // Also a restart of nats-server does not make it ready.
+    // Restarting nats-server does not make it ready either.
     process.kill(nats_pid, "SIGTERM");
     await until("its pid is updated", () => JSON.parse(readFileSync(file, "utf8")).nats_pid !== nats_pid);
     await until("only one plugin is not ready", async () => {
@@ -134,7 +139,7 @@ describe("a server that answers", () => {
     const asked = performance.now();
     process.kill(server.pid, "SIGTERM");
     expect(await server.exited).toBe(1);
-    // A release has ten seconds: it was not waited for.
+    // A release callback has ten seconds; the server did not wait for it.
     expect(performance.now() - asked).toBeLessThan(5_000);
     await until("nats-server ended", () => !isAlive(server.ready.nats_pid));
   }, 30_000);
@@ -204,7 +209,7 @@ describe("a server that was killed", () => {
     await killed.end("SIGKILL");
     await until("nats-server ended", () => !isAlive(killed.ready.nats_pid));
     const nats = join(killed.data, "nats");
-    // An editor with the file open, as it were: another executable, whose command line names our configuration.
+    // For example an editor with the file open: another executable whose command line names our configuration.
     const foreign = Bun.spawn(["sh", "-c", "read _", join(nats, "nats.conf")], { stdin: "pipe" });
     const own = recordOf(foreign.pid, carried(killed));
     const records: unknown[] = [
@@ -247,11 +252,11 @@ describe("a nats-server that dies", () => {
     const ana = await addUser(server, "ana");
     const room = await createRoom(server, ana, policy("persist"));
     const before = await dial(server, ana);
-    // Acknowledged: what is only sent may be under way when nats-server is killed.
+    // Use a request, which is acknowledged: a plain publish may still be in flight when nats-server is killed.
     await before.request(room.state.subject, "before");
     await before.close();
 
-    // It cannot start again before the test lets it.
+    // Without execute permission nats-server cannot restart until the test allows it.
     const binary = carried(server);
     chmodSync(binary, 0o000);
     process.kill(server.ready.nats_pid, "SIGKILL");
@@ -284,7 +289,7 @@ describe("a nats-server that dies", () => {
   }, 60_000);
 });
 
-/** A process with all that it started, by what the system says of each. */
+/** All processes of a process tree, as /proc shows them. */
 function tree(pid: number): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync("/proc").filter((entry) => /^\d+$/.test(entry))) {
@@ -292,7 +297,7 @@ function tree(pid: number): number[] {
       const stat = readFileSync(`/proc/${name}/stat`, "utf8").replace(/^.*\) /s, "");
       parents.set(Number(name), Number(stat.split(" ")[1]));
     } catch {
-      // It has ended since the folder was read.
+      // The process ended after the folder was read.
     }
   }
   const below = (parent: number): number[] =>

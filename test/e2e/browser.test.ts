@@ -1,4 +1,4 @@
-/** The client's parts in a real browser: the vectors, the memory in IndexedDB, and what the bundle is made of. */
+/** Parts of the client in a real browser: test vectors, state in IndexedDB, and the contents of the bundle. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -39,7 +39,7 @@ afterAll(async () => {
   folder[Symbol.dispose]();
 }, 30_000);
 
-/** Opens the page anew, as it is after the browser was closed. */
+/** Opens a new page, as after a restart of the browser. */
 async function open(): Promise<void> {
   await page.goto(`http://127.0.0.1:${origin.port}/`);
   await page.waitForFunction(() => "offered" in globalThis);

@@ -5,7 +5,7 @@ import { Server, until } from "../support/executable.ts";
 import { addUser, freshSubject } from "../support/peer.ts";
 import { AtTerminal } from "../support/terminal.ts";
 
-/** More than any of these takes on a busy machine, in milliseconds. */
+/** Timeout of each test, generous for a busy machine, in milliseconds. */
 const patienceMs = 60_000;
 
 let server: Server;
@@ -32,7 +32,7 @@ async function roomOfTwo(): Promise<string> {
   return subject;
 }
 
-/** A chat at a terminal that has begun. */
+/** Starts a chat at a terminal and waits until it is ready. */
 async function chatting(peer: CliPeer, subject: string): Promise<AtTerminal> {
   const chat = new AtTerminal(peer.folder, ["chat", subject], peer.env);
   await until("the chat has begun", () => chat.said.includes("members; type a message"));

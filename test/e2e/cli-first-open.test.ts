@@ -1,4 +1,4 @@
-/** The first open of a room on the command line: links, words, and owners who may be somebody else. Source: spec 3. */
+/** The first open of a room on the command line: links, words, and owners that may be impostors. Source: spec 3. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -20,7 +20,7 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 const join = (handle: string) => CliPeer.join(server, admin, handle);
 
-/** What `room show --json` says. */
+/** The output of `room show --json`. */
 interface Shown {
   readonly room_id: string;
   readonly trust: string;
@@ -102,7 +102,7 @@ describe("a room", () => {
     await ana.ok(["room", "new", subject]);
     await ana.ok(["room", "add", subject, "--", bob.identity.endpoint]);
     const { room_id: roomId, link } = await shown(ana, subject);
-    // Bob has used the handle before: it is pinned for this bus, by the address that he uses.
+    // Bob has used the handle before, so it is pinned for this bus under the address that he uses.
     const own = freshSubject();
     const url = ["--url", way.url];
     await bob.ok(["room", "new", own, ...url]);

@@ -1,6 +1,6 @@
 /**
- * What other people wrote steers no terminal, whichever command shows it. The bus refuses such handles today; a bus
- * that lies, or a database of an earlier version, may still hold them.
+ * Text from other people cannot control a terminal, in any command that shows it. The server rejects such handles
+ * today, but a malicious server or an older database may still contain them.
  */
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -11,9 +11,9 @@ import { type Done, Server, unibus } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { addUser, call, freshSubject } from "../support/peer.ts";
 
-/** Colours, a C1 sequence, a reversal, what hides, and a line of somebody else's making. */
+/** Colors, a C1 sequence, reversed text, hidden characters, and a forged line. */
 const evil = "eve\u001b[31m\u009b2J\u202egpj\u2066\u200b\u3164\u00ad\r\nforged\tadmin";
-/** What somebody pasted, in one line: a mistake repeats the lines of the command line as they were. */
+/** The same text as an argument that a user pasted: one line, because usage errors repeat line breaks as given. */
 const ownWords = evil.replace("\r\n", "");
 const steering = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}]/u;
 
@@ -48,7 +48,7 @@ afterAll(async () => {
   await server?.[Symbol.asyncDispose]();
 });
 
-/** What a command printed holds nothing that steers, but for tabs and line ends of its own, and no line of eve's. */
+/** Checks that output has no control characters except its own tabs and line ends, and no forged line. */
 function isHarmless({ stdout, stderr }: Done): void {
   for (const text of [stdout, stderr]) {
     expect(text.replace(/[\t\n]/g, "")).not.toMatch(steering);

@@ -1,3 +1,7 @@
+/**
+ * Messages on the command line: `send` and `tail` with threads, reactions, `--lines`, `--json` and `--since`, through
+ * pipes and with Ctrl-C. Each peer is a process of its own.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -6,7 +10,7 @@ import { CliPeer, jsonLines } from "../support/cli-peer.ts";
 import { executable, Server, until } from "../support/executable.ts";
 import { addUser, freshSubject } from "../support/peer.ts";
 
-/** More than any of these takes on a busy machine, in milliseconds. */
+/** Timeout of each test, generous for a busy machine, in milliseconds. */
 const patienceMs = 60_000;
 
 let server: Server;
@@ -26,7 +30,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** A room of ana's with bob in it. */
+/** Creates a room of ana with bob as a member. */
 async function roomOfTwo(...options: string[]): Promise<string> {
   const subject = freshSubject();
   await ana.ok(["room", "new", subject, ...options]);
@@ -34,7 +38,7 @@ async function roomOfTwo(...options: string[]): Promise<string> {
   return subject;
 }
 
-/** A tail that has begun: what is said from here on will come. */
+/** Starts a tail and waits until it is subscribed. */
 async function tailing(peer: CliPeer, subject: string, ...options: string[]) {
   const tail = peer.start(["tail", subject, ...options]);
   await until("the tail has begun", () => tail.stderr.includes(`following ${subject}`));

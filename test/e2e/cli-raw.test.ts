@@ -1,4 +1,4 @@
-/** What stock NATS clients publish into a room, and what the command line shows of it. Source: spec 17. */
+/** What stock NATS clients publish into a room, and how the command line shows it. Source: spec 17. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";
@@ -24,7 +24,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** A room of ana's and bob's that stock clients may write to, with what is there already. */
+/** A room of ana and bob that stock clients may write to, with some messages in it. */
 async function roomWith(before: readonly (string | Uint8Array)[], ...options: string[]): Promise<string> {
   const subject = freshSubject();
   await ana.ok(["room", "new", subject, ...options]);
@@ -34,7 +34,7 @@ async function roomWith(before: readonly (string | Uint8Array)[], ...options: st
   return subject;
 }
 
-/** What a stock client of bob's publishes. */
+/** Publishes as bob with a stock client. */
 async function publish(subject: string, messages: readonly (string | Uint8Array)[]): Promise<void> {
   const stock = await dial(server, bob.identity);
   for (const message of messages) stock.publish(subject, message);
@@ -99,7 +99,7 @@ describe("what stock clients publish", () => {
       expect([await plain.end(), await raw.end()]).toEqual([0, 0]);
       const warning = (count: string) =>
         `warning: ${count} of an unknown sender in ${subject} dropped: not_json, not made by a unibus client (--raw shows them)`;
-      // The first at once, the next when there are ten times as many, the rest in the end.
+      // Warnings come for the first message, after each tenfold increase, and once at the end.
       const warnings = plain.stderr.split("\n").filter((line) => line.startsWith("warning"));
       expect(warnings).toEqual([warning("1 message"), warning("10 messages"), warning("12 messages")]);
     },

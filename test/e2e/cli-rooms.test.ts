@@ -1,3 +1,7 @@
+/**
+ * Rooms and people on the command line: whoami, directory, creating and listing rooms, and changing members.
+ * Covers pinned handles, ambiguous handles, and the exit codes of refusals (1) and wrong usage (2).
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -27,7 +31,7 @@ describe("who and where", () => {
   });
 
   test("a handle that steers terminals is shown, and steers nothing", async () => {
-    // A bus takes no such handle by its rules; one that lies may send it.
+    // The server's rules reject such a handle, but a malicious server may send it.
     using ana = await join("anna");
     await using way = await HostileServer.start(server.ready.http);
     way.alter<{ members: object[] }>("/directory", (json) => ({

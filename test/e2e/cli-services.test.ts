@@ -1,3 +1,7 @@
+/**
+ * Services on the command line: `request` and `serve-rpc`, files as blobs, and the example worker.
+ * Each peer is a process of its own.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -5,7 +9,7 @@ import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";
 import { Server, until } from "../support/executable.ts";
 import { addUser, freshSubject } from "../support/peer.ts";
 
-/** More than any of these takes on a busy machine, in milliseconds. */
+/** Timeout of each test, generous for a busy machine, in milliseconds. */
 const patienceMs = 60_000;
 
 let server: Server;
@@ -32,7 +36,7 @@ async function roomOfTwo(namespace: string, ...options: string[]): Promise<strin
   return subject;
 }
 
-/** A responder of bob's that answers already. */
+/** Starts a responder of bob and waits until it answers. */
 async function answering(subject: string, options: readonly string[], ...command: string[]): Promise<Running> {
   const service = bob.start(["serve-rpc", subject, ...options, "--", ...command]);
   await until("it answers", () => service.stderr.includes(`answering in ${subject}`));

@@ -1,15 +1,19 @@
+/**
+ * `unibus demo`, shell completion, and the help of peer commands. The demo ignores the environment and the working
+ * folder, and leaves no process or file behind, also after Ctrl-C.
+ */
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Folder, isAlive, unibus, until } from "../support/executable.ts";
 import { AtTerminal } from "../support/terminal.ts";
 
-/** More than any of these takes on a busy machine, in milliseconds. */
+/** Timeout of each test, generous for a busy machine, in milliseconds. */
 const patienceMs = 60_000;
 
 const root = join(import.meta.dir, "..", "..");
 
-/** What a demonstration prints, without what differs from run to run. */
+/** The output of a demo, without the parts that differ between runs. */
 const storyOf = (text: string): string =>
   text
     .replace(/127\.0\.0\.1:\d+/g, "ADDRESS")
@@ -17,7 +21,7 @@ const storyOf = (text: string): string =>
     .replace(/\d+\.\d s/g, "TIME")
     .trim();
 
-/** The pids of processes whose command line names a folder. */
+/** The pids of processes whose command line contains a folder. */
 const processesIn = (folder: string): number[] =>
   readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
@@ -35,7 +39,7 @@ describe("demo", () => {
     "it tells the whole story, which opens the README, and leaves nothing behind",
     async () => {
       using folder = new Folder();
-      // Nothing of the environment or of the working folder takes part.
+      // Neither the environment nor the working folder has any effect.
       writeFileSync(folder.file("plugins.json"), "no JSON");
       const env = { TMPDIR: folder.path, UNIBUS_FLAGS: "nonsense", UNIBUS_DATA: "elsewhere", UNIBUS_URL: "nonsense" };
       const { code, stdout, stderr } = await unibus(folder, ["demo"], { env });

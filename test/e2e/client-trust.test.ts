@@ -1,4 +1,8 @@
-/** Rooms as the client's layers make, change and believe them, against a real bus. Source: spec 3. */
+/**
+ * Rooms in the client's trust layer, against a real server: how the client creates, changes and verifies rooms, caches
+ * what it has verified, and handles changes that race or lose their reply.
+ * Source: spec 3.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { identityText } from "../../src/client/crypto/identity.ts";
@@ -66,7 +70,7 @@ describe("a room", () => {
     await bobs.trust.refresh();
     expect([bobs.trust.room.owners.length, bobs.trust.room.ownersChanged]).toEqual([2, true]);
 
-    // Ana leaves; bob signs her out, and has what he needs to add cleo to the next epoch.
+    // Ana leaves; bob signs her out, and can then add cleo in the next epoch.
     await mine.changes.leave();
     await mine.changes.leave();
     await bobs.trust.refresh();
@@ -76,7 +80,7 @@ describe("a room", () => {
     expect(bobs.trust.room.leavers.size).toBe(0);
     await bobs.changes.add([keysOf(people.cleo), keysOf(people.ana)]);
 
-    // Both were members before: they get a new key, in a new epoch.
+    // Both were members before, so they get a new key in a new epoch.
     const again = await cleo.open(roomId);
     expect(await keyOf(again, 5)).toBe(await keyOf(bobs, 5));
     expect((await failureOf(() => again.keys.key(4))).code).toBe("not_found");
@@ -171,7 +175,7 @@ describe("a change", () => {
       mine.changes.add([keysOf(people.dan)]),
       bobs.changes.setRole(people.cleo.endpoint, "owner"),
     ];
-    // Each may lose every race it has: then it says so, and nothing is half done.
+    // Any change may lose all its races; then it fails cleanly, without a partial effect.
     const done = (await Promise.allSettled(changes)).filter(({ status }) => status === "fulfilled").length;
     expect(done).toBeGreaterThanOrEqual(3);
     await Promise.all([mine, bobs].map(({ trust }) => trust.refresh()));

@@ -47,7 +47,7 @@ describe("a conversation", () => {
     await until("bob hears himself, too", () => got.length === 3);
     expect([got[1]?.id, got[1]?.replyTo, got[1]?.thread]).toEqual([answer.id, hello.id, hello.id]);
     expect([got[2]?.kind, got[2]?.text, got[2]?.replyTo]).toEqual(["react", "👍", hello.id]);
-    // Who was added in the first epoch reads it from its beginning.
+    // A member added in the first epoch can read it from the beginning.
     expect(texts((await theirs.history()).messages)).toEqual(["nobody else is here", "hello bob", "hello ana", "👍"]);
     const last = await mine.history({ limit: 2 });
     expect([texts(last.messages), last.more, last.firstSeq]).toEqual([["hello ana", "👍"], true, 3]);

@@ -1,4 +1,8 @@
-/** Computers whose clocks are wrong. Needs libfaketime, which moves the clock of one process. Source: spec 4. */
+/**
+ * Computers whose clocks are wrong, on the client's and the server's side. Needs libfaketime, which shifts the clock
+ * of one process.
+ * Source: spec 4.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { ulidTimeMs } from "../../src/wire/ulid.ts";
@@ -25,7 +29,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** Runs a command of ana's on a computer whose clock is off. */
+/** Runs a command of ana on a computer whose clock is off by some seconds. */
 const off = (seconds: number, args: readonly string[], stdin = "") =>
   unibus(ana.folder, args, { env: { ...ana.env, ...clockOff(seconds) }, stdin });
 
@@ -141,7 +145,7 @@ test(
     using folder = new Folder();
     const joined = await unibus(folder, ["join", adminLink(wrong)]);
     expect([joined.code, joined.stderr]).toEqual([0, expect.stringContaining("the server's clock is 2 h behind this")]);
-    // libfaketime does not move nats-server, which is not linked with libc: the control plane alone has this clock.
+    // libfaketime does not affect nats-server, which is not linked with libc: only the control plane has this clock.
     const made = await unibus(folder, ["room", "new", freshSubject(), "--json"]);
     expect([made.code, ulidTimeMs(JSON.parse(made.stdout).room_id) < Date.now() - hour * 1_000]).toEqual([0, true]);
     await using ahead = await Server.start({ env: clockOff(2 * hour) });

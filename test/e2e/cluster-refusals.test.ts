@@ -1,4 +1,4 @@
-/** `cluster init`, and clusters that do not start. Source: spec 5, 14. */
+/** `cluster init`, and clusters that refuse to start. Source: spec 5, 14. */
 import { describe, expect, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { freePorts } from "../support/cluster.ts";
@@ -95,7 +95,7 @@ test("a node that waits for the others ends at once when it is told to", async (
   expect(performance.now() - begun).toBeLessThan(5_000);
 });
 
-/** `serve` on a data directory; `waits` resolves when it says that it waits for other nodes. */
+/** Runs `serve` on a data directory; `waits` resolves once it reports that it waits for other nodes. */
 function unibusWaiting(folder: Folder, args: readonly string[]) {
   const free = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
   const child = Bun.spawn([executable, "serve", "--data", "data", ...free, ...args], {

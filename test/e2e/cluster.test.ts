@@ -1,4 +1,8 @@
-/** Three nodes as one bus, as their users and operators meet them. Source: spec 9, 11. */
+/**
+ * Three nodes as one bus, as users and operators see them: logins, messages, revocations and kicks across nodes, the
+ * loss of one node, and changing the number of stream replicas.
+ * Source: spec 9, 11.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -9,7 +13,7 @@ import { type Cast, castOf, inside, jetStream, streamState } from "../support/in
 import { addMembers, addUser, call, createRoom, dial, history, kick, policy, postUser } from "../support/peer.ts";
 import { loginOf, pub, RawNats } from "../support/raw-nats.ts";
 
-/** A connection of a peer, by the socket: whether the server has cut it shows at once. */
+/** A peer's connection on a raw socket, which shows at once that the server disconnected it. */
 async function rawPeerAt(url: string, who: Parameters<typeof loginOf>[0]): Promise<RawNats> {
   const raw = await RawNats.open(url);
   expect(await raw.login(loginOf(who, raw))).toBe("");
@@ -156,7 +160,7 @@ describe("three nodes that start at once", () => {
       type List = { data: { connections: { authorized_user: string }[] } };
       return reply.json<List>().data.connections.map(({ authorized_user }) => authorized_user);
     };
-    // What it was granted is told by its name, so that a node that did not let it in can check it.
+    // The connection's name contains its permissions, so that a node that did not admit it can check them.
     expect((await listed()).filter((name) => name.startsWith(`${people.bob.endpoint}.`))).toHaveLength(1);
     await system.close();
     await kick(here, room, people.bob, people.ana);
@@ -205,7 +209,7 @@ describe("copies", () => {
     await bus.close();
     expect(JSON.parse((await scale("--replicas", "3")).stdout)).toEqual({ replicas: 3, streams, changed: 0 });
 
-    // Rooms that are made now follow the control plane, on each node once it has looked.
+    // New rooms follow the control plane's replica count once each node has noticed the change.
     await until("new rooms have three copies", async () => {
       const made = await createRoom(cluster.node(2), ana, policy("persist"));
       return (await copiesOf("BUS", streamName(made.state.roomId)))[0] === 3;

@@ -1,6 +1,6 @@
 /**
- * This version on data directories that 0.1.0 wrote: everybody is still in their rooms, reads and sends there, and the
- * clients' state folders still hold. `test/fixtures/make-data.ts` says what is in them.
+ * This version on data directories that 0.1.0 wrote: every user is still a member of their rooms and can read and send
+ * there, and the clients' state folders still work. `test/fixtures/make-data.ts` describes the data.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import { call, dial } from "../support/peer.ts";
 
 const tarball = resolve(import.meta.dir, "../fixtures/data-0.1.0.tar");
 
-/** The flags with which 0.1.0 was served, by the folder in the tarball. */
+/** The flags with which 0.1.0 was started, by folder in the tarball. */
 const stores = { sqlite: [], kv: ["--flag", "decentralized=on", "--set", "store-kv.replicas=1"] };
 
 for (const [store, flags] of Object.entries(stores)) {
@@ -131,7 +131,7 @@ for (const [store, flags] of Object.entries(stores)) {
       expect(stdout.split("\n").filter((line) => /^b[o\u043e]b\t/i.test(line))).toHaveLength(3);
       const used = await run("guest", "join", expected.usedLink.replace(expected.url, server.ready.http));
       expect(used).toMatchObject({ code: 1, stderr: expect.stringContaining("used") });
-      // The longest invite that 0.1.0 made lasts a year.
+      // The longest-lived invite that 0.1.0 created is valid for a year.
       const open = await run("guest", "join", expected.openLink.replace(expected.url, server.ready.http));
       expect(open).toMatchObject(Date.now() < expected.openUntil ? { code: 0 } : { code: 1 });
     }, 60_000);

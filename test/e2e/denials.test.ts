@@ -1,4 +1,4 @@
-/** What takes access away leaves a line in <data>/denials, whoever did it. Source: spec 19. */
+/** Each action that removes access appends a line to <data>/denials, whichever way it came. Source: spec 19. */
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
@@ -32,7 +32,7 @@ test("each denial is one line of the file and of its copy, whoever made it", asy
     await invite(server, ana, { handle: "guy" }),
   ];
   const eve = await generateIdentity();
-  // A claim that is refused for its keys spends nothing; one that is answered again is one denial.
+  // A claim refused for its keys does not spend the invite; a claim that is repeated counts as one denial.
   expect((await register(server.ready.http, spent.token, { ...eve, kexSig: bob.kexSig } as typeof eve)).status).toBe(
     400,
   );

@@ -1,6 +1,7 @@
 /**
- * Members who left, or come again, and the keys that they hold: an owner's client settles a departure whenever it is
- * there, and before it sends; who comes again does not read what was said in between. Source: spec 3, 9.
+ * Members that leave or return, and the keys that they hold: an owner's client settles a departure (signs it out in a
+ * new epoch) as soon as it is online, and before it sends. A returning member cannot read what was sent in between.
+ * Source: spec 3, 9.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -36,7 +37,7 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 const user = (handle: string) => postUser(server, admin, handle);
 
-/** A client, and what it reports. */
+/** A client, with what it reports. */
 async function client(identity: Identity, options: Partial<ConnectOptions> = {}) {
   const state: ClientState = options.state ?? new MemoryState();
   const bus = await Bus.connect({ urls: [server.ready.http], identity, state, ...options });
@@ -47,7 +48,7 @@ async function client(identity: Identity, options: Partial<ConnectOptions> = {})
   return { bus, state, pending, trouble, [Symbol.asyncDispose]: () => bus.close() };
 }
 
-/** What the bus says of a room to its owner. */
+/** The room as the server shows it to its owner. */
 async function viewOf({ owner, state }: OwnRoom) {
   const { json } = await call(server.ready.http, owner, "GET", `/rooms/${state.roomId}`);
   const { version, epoch, rekey_pending: pending } = json as { version: number; epoch: number; rekey_pending: boolean };
@@ -56,7 +57,7 @@ async function viewOf({ owner, state }: OwnRoom) {
 
 const isSettled = (room: OwnRoom) => async () => !(await viewOf(room)).pending;
 
-/** A room of ana's with members, of whom some left while no client of hers was there. */
+/** A room of ana with members, some of which left while none of her clients was online. */
 async function abandoned(members: number, left: number, rules = matrix) {
   const ana = await user("ana");
   const others = await Promise.all(Array.from({ length: members }, (_, i) => user(`m${i}`)));
@@ -65,7 +66,7 @@ async function abandoned(members: number, left: number, rules = matrix) {
   return { ana, others, room };
 }
 
-/** The epochs of the messages that a room keeps. */
+/** The epochs of the messages stored in a room. */
 async function epochsOf(room: OwnRoom): Promise<number[]> {
   const { json } = await call(server.ready.http, room.owner, "GET", `/rooms/${room.state.roomId}/history`);
   return (json as { messages: string[] }).messages.map((text) => {
@@ -90,7 +91,7 @@ describe("a departure while no owner is online is settled", () => {
     const { ana, others, room } = await abandoned(2, 0);
     await using mine = await client(ana, { urls: [way.url] });
     const { version } = await viewOf(room);
-    // It cannot come back before it may read its rooms: notices do not reach it.
+    // The reconnect fails until the client can read its rooms, so it receives no notices.
     const isAway = new Promise<void>((resolve) =>
       mine.bus.on("status", (is) => is.state === "reconnecting" && resolve()),
     );
@@ -116,7 +117,7 @@ describe("a departure while no owner is online is settled", () => {
       const { ana, others, room } = await abandoned(2, 0);
       await using mine = await client(ana, { lazy: true });
       const opened = await mine.bus.room(room.state.roomId);
-      // Its client has read the room already, and nothing tells it of this.
+      // The client has read the room already and gets no notice of the leave.
       await leave(server, room, others[0] as Identity);
       if (seal === "send") expect(await opened.send("new key")).toMatchObject({ rekeyPending: false });
       if (seal === "request") await expect(opened.request("anybody?", { timeoutMs: 300 })).rejects.toThrow();
@@ -162,7 +163,7 @@ describe("a departure while no owner is online is settled", () => {
   });
 
   test("not in a room that this peer did not accept", async () => {
-    // Bob made ana an owner of his room without asking her, and left.
+    // Bob made ana an owner of his room without her acceptance, and left.
     const [bob, ana] = [await user("bob"), await user("ana")];
     const room = await inviteMembers(server, await createRoom(server, bob, matrix), ana);
     const { roomId } = room.state;

@@ -1,4 +1,4 @@
-/** Commands on the bus's own machine: they dial loopback, and sign for the public name. Source: spec 5. */
+/** Commands on the server's own machine: they dial loopback, and sign for the public name. Source: spec 5. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
@@ -41,7 +41,7 @@ describe("behind a proxy that speaks TLS", () => {
     await ana.ok(["room", "new", subject, "--mode", "matrix", ...dial()]);
     await ana.ok(["send", subject, "hello from here", ...dial()]);
     expect(await ana.ok(["history", subject, ...dial()])).toContain("hello from here");
-    // Also with the scheme, and by the environment.
+    // Also with a scheme, and from the environment.
     expect(await ana.ok(["whoami", "--url", publicUrl, "--dial", server.ready.http])).toContain("ana");
     const done = await ana.run(["whoami", "--url", publicUrl, "--dial", "127.0.0.1"]);
     expect([done.code, done.stderr]).toEqual([

@@ -1,4 +1,4 @@
-/** `unibus doctor`: finds what JetStream keeps without a row, and rows without what they need, and mends it. */
+/** `unibus doctor` finds JetStream objects without a row, and rows without their objects, and fixes both. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { ulid } from "ulid";
 import { consumerName, streamName } from "../../src/wire/names.ts";
@@ -56,7 +56,7 @@ test("what does not belong is listed, kept as it is, and mended when it is asked
   const expected = [
     { kind: "row_without_stream", stream: lostStream },
     { kind: "consumer_without_device", stream: wholeStream, consumer: stranger },
-    // A younger one might belong to a room that is being created.
+    // A younger stream might belong to a room that is being created.
     { kind: "stream_without_row", stream: orphanStream },
   ];
   await until("the orphan is old enough", async () => (await findings()).length === 3);

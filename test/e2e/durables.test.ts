@@ -1,4 +1,8 @@
-/** Durables: a device gets what it missed, and nothing once its member is gone. Source: spec 8. */
+/**
+ * Durables: a device receives what it missed, keeps its own consumer, and loses it when its member leaves, is kicked or
+ * revoked. Consumers left by a crash are removed at the next boot.
+ * Source: spec 8.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -57,14 +61,14 @@ async function publish(room: OwnRoom, texts: readonly string[]): Promise<void> {
 
 const numbered = (name: string, count: number) => Array.from({ length: count }, (_, index) => `${name} ${index}`);
 
-/** A device that is connected: what it got, and, unless it is told not to, its acks. */
+/** A connected device, with the messages it received. It acks them unless `acks` is false. */
 async function device(
   who: Identity,
   room: OwnRoom,
   options: { name?: string; acks?: boolean; dialsFirst?: boolean } = {},
 ) {
   const { name = "main", acks = true, dialsFirst = false } = options;
-  // A connection may acknowledge for the devices that existed when it logged in.
+  // A login may acknowledge for the devices that existed at that time.
   if (!dialsFirst) expect((await ask("PUT", who, room, name)).status).toBe(200);
   const connection = await dial(server, who);
   const refusals = refusalsOf(connection);
@@ -99,7 +103,7 @@ describe("a device", () => {
     expect(second.got).toEqual(missed);
     await second.connection.drain();
 
-    // It takes a message and ends before the ack.
+    // It receives a message and disconnects before the ack.
     const third = await device(people.bob, room, { acks: false });
     await publish(room, ["in flight"]);
     await until("it has the message", () => third.got.length > 0);
@@ -125,7 +129,7 @@ describe("a device", () => {
     const deliver = `_DELIVER.${endpoint}.${roomId}.phone`;
     expect(phone.json).toEqual({ stream: streamName(roomId), consumer: `${main}_phone`, deliver });
     expect((await ask("PUT", people.cleo, room)).status).toBe(200);
-    // Again: found, not made.
+    // The second call finds the device instead of creating it.
     expect((await ask("PUT", people.bob, room, "phone")).json).toEqual(phone.json);
     const all = [main, `${main}_phone`, consumerName(roomId, people.cleo.endpoint)];
     expect((await consumers(bus, room)).sort()).toEqual(all.sort());
@@ -147,7 +151,7 @@ describe("a device", () => {
       const early = await device(people.bob, room, { name, dialsFirst: true });
       await until("the notice has come", () => notices.includes(`durable ${room.state.roomId}`));
       await until("the message has come", () => early.got.includes("one"));
-      // Its login was before the device: it may receive and not acknowledge.
+      // It logged in before the device existed, so it may receive but not acknowledge.
       await until("the ack is refused", () => early.refusals.some((text) => /permission/i.test(text)));
       await early.connection.close();
       const late = await device(people.bob, room, { name });
@@ -158,7 +162,7 @@ describe("a device", () => {
       await until("the ack counts", async () => {
         return (await jetStream<{ num_ack_pending: number }>(bus, info)).num_ack_pending === 0;
       });
-      // A device that is known tells nobody.
+      // Connecting a known device sends no notice.
       expect(notices.filter((notice) => notice.startsWith("durable"))).toHaveLength(1);
       await Promise.all([late.connection.close(), watching.close()]);
     },
@@ -241,7 +245,7 @@ test("a durable that survived a crash of the removal is gone after the next boot
   expect(owned.status).toBe(200);
   const connection = await inside(before);
   await until("bob has no consumer", async () => !(await consumers(connection, room)).includes(survivor));
-  // As if the process had died between the commit and the removal.
+  // Simulates a crash between the commit and the removal.
   const deliver = deliverSubject(cast.bob.endpoint, room.state.roomId, "main");
   const config = { durable_name: survivor, deliver_subject: deliver, ack_policy: "explicit" };
   await jetStream(connection, `CONSUMER.DURABLE.CREATE.${stream}.${survivor}`, { stream_name: stream, config });

@@ -5,7 +5,7 @@ import { executable } from "../support/executable.ts";
 
 const root = join(import.meta.dir, "..", "..");
 
-/** Lines without what differs from run to run: ports, pids, and the ids and keys that the transcript shortens. */
+/** Lines without the parts that differ between runs: ports, pids, and the shortened ids and keys. */
 const linesOf = (text: string): string[] =>
   text
     .replace(/127\.0\.0\.1:\d+/g, "ADDRESS")

@@ -1,7 +1,8 @@
 /**
- * Many messages while the reader's connection is cut again and again, nats-server dies, and the reader's permissions
- * change: the application gets each message exactly once, in the order of its sender. Small in CI; `npm run soak --
- * gapless` sends 50,000 messages, with 100 cuts, 2 deaths and 50 changes. Source: spec 8, 9.
+ * Delivery under faults: connections of the reader are cut repeatedly, nats-server is killed, and the reader's
+ * permissions change, while messages flow. The application must get each message exactly once, in its sender's order.
+ * Small in CI; `npm run soak -- gapless` sends 50,000 messages with 100 cuts, 2 kills and 50 changes.
+ * Source: spec 8, 9.
  */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -22,7 +23,7 @@ const { messagesCount, cutsCount, restartsCount, changesCount } = sizes;
 const sendersCount = 8;
 const eachCount = messagesCount / sendersCount;
 
-/** What a reader was given, checked as it comes: of each sender the next one, and no other. */
+/** Checks messages as a reader receives them: each must be the next one of its sender. */
 class Log {
   readonly #next = new Map<string, number>();
   readonly faults: string[] = [];
@@ -37,7 +38,7 @@ class Log {
   }
 }
 
-/** Reads a room to the end of what is sent, from the start of it or from now on. */
+/** Reads a room until the last message of the run, from its start or from now on. */
 function reading(room: Room, from: "start" | "now") {
   const log = new Log();
   const messages = room.messages({ from, queueMax: messagesCount });
@@ -50,10 +51,10 @@ function reading(room: Room, from: "start" | "now") {
   return { log, done, ready: messages.ready };
 }
 
-/** Senders in a process of their own, and how many of their messages are stored. */
+/** Senders in a separate process, with the number of their messages that are stored. */
 class Senders implements Disposable {
   sent = 0;
-  /** What they were told beside that. */
+  /** What the process reported besides that. */
   told = "";
   readonly done: Promise<void>;
   readonly #child: Bun.Subprocess<"pipe", "pipe", "inherit">;
@@ -81,7 +82,7 @@ class Senders implements Disposable {
   }
 }
 
-/** Does something until it is done: a bus whose nats-server is away says so. */
+/** Retries an action until it succeeds, since it fails while nats-server is down. */
 async function insist(work: () => Promise<unknown>): Promise<void> {
   for (;;) {
     try {
@@ -95,7 +96,7 @@ async function insist(work: () => Promise<unknown>): Promise<void> {
   }
 }
 
-/** Whether a peer has accepted a room. False while the bus does not answer. */
+/** Whether a peer has accepted a room. False while the server does not answer. */
 async function isAcceptedBy(bus: Bus, roomId: string): Promise<boolean> {
   const rooms = await bus.rooms().catch(() => []);
   return rooms.some(({ id, accepted }) => id === roomId && accepted);
@@ -169,7 +170,7 @@ test("each message is told exactly once, in order", async () => {
       if (side === undefined) throw new Error("there are too few rooms");
       const { endpoint } = bob.identity;
       await insist(() => (isIn ? side.membership.kick(endpoint) : side.membership.add(endpoint)));
-      // Only a room that its member accepted is in the member's permissions.
+      // Permissions include only rooms that the member has accepted.
       if (!isIn) await until("bob accepts", () => isAcceptedBy(bob, side.id), 30_000);
     }
   })();
@@ -196,7 +197,7 @@ test("each message is told exactly once, in order", async () => {
   }
   expect(lastSeq).toBe(messagesCount);
   expect(done).toEqual({ cuts: cutsCount, restarts: restartsCount, changes: changesCount });
-  // A cut may fall into the time in which it is away anyhow.
+  // A cut may happen while the reader is disconnected anyway, so fewer reconnects are fine.
   expect(reconnects).toBeGreaterThan(cutsCount / 2);
   expect([seen, senders.told]).toEqual([{}, "{}"]);
 }, 300_000);

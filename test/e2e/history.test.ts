@@ -1,4 +1,8 @@
-/** GET /rooms/{id}/history on the executable. Source: spec 8. */
+/**
+ * GET /rooms/{id}/history against the executable: limits, paging with `before`, the 8 MiB bound of a reply, duplicate
+ * message ids, and reads that run beside publishes.
+ * Source: spec 8.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { NatsConnection } from "nats";
@@ -10,7 +14,7 @@ import { addMembers, call, createRoom, dial, history, type OwnRoom, policy } fro
 const mebibyte = 1_048_576;
 let server: Server;
 let people: Cast<"ana" | "bob">;
-/** A room with `frame 1` to `frame 1050`, and who publishes in it. */
+/** A room that contains `frame 1` to `frame 1050`, with its publisher. */
 let long: OwnRoom;
 const longCount = 1_050;
 
@@ -25,7 +29,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** Publishes as the owner, and waits until all of it is stored. */
+/** Publishes as the owner and waits until everything is stored. */
 async function publish(room: OwnRoom, frames: readonly (string | Uint8Array)[]): Promise<void> {
   const nats = await dial(server, people.ana);
   for (const frame of frames.slice(0, -1)) nats.publish(room.state.subject, frame);

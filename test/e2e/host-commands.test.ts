@@ -1,4 +1,4 @@
-/** Commands on the data directory of a bus that is served, was served, or is not there. Source: spec 7, 14. */
+/** Host commands on a data directory whose server runs, has run, or never existed. Source: spec 7, 14. */
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import manifest from "../../plugins.json";
@@ -42,7 +42,7 @@ test("no command but `user add` makes a new bus, not even in a folder that is th
 
 test("after it has stopped, invites go by the plugins and the address with which a bus was served last", async () => {
   using folder = new Folder();
-  // Flags that only this file knows, and no store by another name.
+  // Flags that only this file declares, and no store by another name.
   const renamed = { ...manifest, flags: { ...manifest.flags, mine: true } };
   const plugins = renamed.plugins.map((row) => (row.use === "invites" ? { ...row, when: "mine" } : row));
   writeFileSync(folder.file("my-plugins.json"), JSON.stringify({ ...renamed, plugins }));

@@ -1,4 +1,4 @@
-/** Invites that many redeem at once, also while the server is killed: at most once, and none acknowledged is lost. */
+/** Invites redeemed by many at once, also across a kill -9: each works at most once, no acknowledged use is lost. */
 import { expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { firstAdmin, invite, register } from "../support/accounts.ts";
@@ -47,7 +47,7 @@ test(`${invites} invites, each redeemed by ${redeemers} at once: each is claimed
         handle,
         won.map((i) => crowd[i]?.signPubHex ?? ""),
       );
-      // Whoever is in redeems no other: somebody else comes in their place.
+      // A registered user redeems no other invite, so a new identity takes its place.
       for (const i of won) crowd[i] = await generateIdentity();
     }
   };
@@ -73,7 +73,7 @@ test("kill -9 in the middle: at most once, none acknowledged is lost, and whoeve
     for (const handle of made.keys()) crowds.set(handle, await fresh(2));
     const redeeming = [...made].flatMap(([handle, token]) =>
       (crowds.get(handle) ?? []).map(async (one) => {
-        // A connection that is cut is no answer.
+        // A connection that breaks counts as no reply.
         const reply = await register(server.ready.http, token, one).catch(() => null);
         if (reply?.status === 201) acknowledged.set(handle, one.signPubHex);
         if (acknowledged.size === count / 4) await server.end("SIGKILL");

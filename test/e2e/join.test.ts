@@ -1,4 +1,8 @@
-/** Where a join link may lead, and what it says. Source: spec 7, 9, 14. */
+/**
+ * `unibus join`: how it finds a link in text, which links it refuses, and what happens to the identity file when the
+ * join fails. Also the public URL in links. A token must only go to the host that its link names.
+ * Source: spec 7, 9, 14.
+ */
 import { describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { adminLink, firstAdmin, identityAt, invite, join } from "../support/accounts.ts";
@@ -126,7 +130,7 @@ test("a public URL is what links say, also those of commands on the host, and re
   const base = "https://Bus.Example.org/chat";
   expect(adminLink(server)).toStartWith(`${base}/join#`);
   const { folder } = server;
-  // What stands in front is not here: the link works at the bus itself, which is dialled instead.
+  // This test has no proxy in front of the server, so dial the server itself instead.
   const way = ["--dial", new URL(server.ready.http).host, "--identity", folder.file("admin.json")];
   expect((await unibus(folder, ["join", adminLink(server), ...way])).code).toBe(0);
   const admin = await identityAt(folder, "admin.json");

@@ -1,4 +1,8 @@
-/** One node whose control plane is in key-value buckets, by the executable alone. Source: spec 7, 10. */
+/**
+ * One node whose control plane is in key-value buckets, with the executable alone: durability, revocation, host
+ * commands, replica counts and the disk share of blobs.
+ * Source: spec 7, 10.
+ */
 import { expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { blobBucket, buckets, objectStream } from "../../src/wire/names.ts";
@@ -117,7 +121,7 @@ test("commands on the host find the store of the server, while it runs, before i
   }
   await add("late");
   expect(await list()).toEqual(["during", "early", "late"]);
-  // What is named on the command line goes before what the directory was served with.
+  // Options on the command line override those that the directory was served with.
   const other = await unibus(folder, ["user", "list", "--data", "data", "--flag", "decentralized=off"]);
   expect([other.code, other.stderr]).toEqual([1, expect.stringContaining("there is no bus in data")]);
   expect(await list()).toEqual(["during", "early", "late"]);

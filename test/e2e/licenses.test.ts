@@ -1,4 +1,7 @@
-/** What the executable says that it is made of, the licence texts in it, and the SBOM beside it. */
+/**
+ * `unibus licenses`: the list of components in the executable, their license texts, and the SBOM beside it. The build
+ * must refuse a component without a license text.
+ */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -18,7 +21,7 @@ async function licenses(...args: string[]): Promise<{ code: number | null; stdou
   return await unibus(folder, ["licenses", ...args]);
 }
 
-/** The npm packages whose code is in the executable, by the comment that Bun puts before the code of each file. */
+/** The npm packages in the executable, found by the comment that Bun puts before each file's code. */
 function packagesInside(): string[] {
   const found = new Set<string>();
   const text = readFileSync(executable, "latin1");
@@ -100,7 +103,7 @@ test("the image carries the texts and the SBOM", () => {
 });
 
 describe("the build", () => {
-  /** A file with build information as Go's linker writes it. */
+  /** A file with build information in the format of Go's linker. */
   const goProgram = (...lines: string[]): Uint8Array => {
     const counted = (text: string) =>
       Buffer.concat([Buffer.from([(text.length & 127) | 128, text.length >> 7]), Buffer.from(text)]);
@@ -117,7 +120,7 @@ describe("the build", () => {
     const isPinned = modules[0]?.version === `v${natsServerPinned}`;
     for (const { path, version } of modules) {
       expect(texts[path]?.text).toMatch(/copyright/i);
-      // Another toolchain may have built it.
+      // The standard library is exempt: another toolchain may have built the binary.
       if (isPinned && path !== "std") expect(texts[path]?.version).toBe(version);
     }
   });

@@ -1,3 +1,7 @@
+/**
+ * Membership changes on open connections: an added member starts to receive without a call of its own, a kicked or
+ * revoked one is disconnected, and no message is lost, duplicated or reordered while memberships change.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -24,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** A peer that collects what it receives, and keeps itself in line with its rooms. */
+/** A peer that collects what it receives, and follows its rooms. */
 async function livePeer(identity: Identity): Promise<{ live: ConnectionManager; got: string[]; troubles: unknown[] }> {
   const got: string[] = [];
   const troubles: unknown[] = [];
@@ -68,7 +72,7 @@ test("a member that is added receives without a call of its own, and one that is
   sender.publish(room.state.subject, "welcome");
   await until("bob has it", () => b.got.includes("welcome"));
 
-  // An old login of bob's that does not mend itself: it is cut.
+  // A stock connection of bob's, which does not renew its own login: the server disconnects it.
   const stock = await dial(server, bob, { stock: true });
   const closed = stock.closed();
   room = await kick(room, bob, ana, cleo);
@@ -93,7 +97,7 @@ test("a member that is added receives without a call of its own, and one that is
 
 test("of 100,000 messages none is lost, doubled or out of order while memberships change 200 times", async () => {
   const total = 100_000;
-  // Its own changes are as many as a client reads at once; after them it reads one a second.
+  // As many own changes as a client reads at once; after them it reads one per second.
   const [own, others] = [18, 91] as const;
   const [owner, reader, other] = await Promise.all(
     ["owner", "reader", "other"].map((name) => postUser(server, admin, name)),
@@ -119,7 +123,7 @@ test("of 100,000 messages none is lost, doubled or out of order while membership
   while (sent < total || isChanging) {
     for (let burst = 0; burst < 50; burst++) sender.publish(room.state.subject, `m${sent++}`);
     await sender.flush();
-    // A sender that its reader cannot follow would measure the server's patience.
+    // Wait for the reader: with a faster sender, the test would measure the slow-consumer limit.
     await until("the reader follows", () => sent - peer.got.length < 5_000, 30_000);
     if (sent >= total) await Bun.sleep(1);
   }
@@ -161,7 +165,7 @@ test("who follows a room in the moment of joining it follows it when that is sai
     const room = await createRoom(server, ana, policy());
     const sender = await dial(server, ana);
     await addMembers(server, room, bob);
-    // The login of this connection is older than the membership, and the notice of it is on its way.
+    // The connection's login is older than the membership, and its notice is still on the way.
     subjects.push(room.state.subject);
     await live.follow();
     sender.publish(room.state.subject, `first ${i}`);

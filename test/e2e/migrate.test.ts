@@ -1,4 +1,8 @@
-/** From SQLite to key-value buckets and back, by the executable: equal, however it was interrupted. Source: spec 10. */
+/**
+ * `migrate-to-kv` and `migrate-to-sqlite`, with the executable alone. Both stores must hold the same data
+ * after each run, also after a kill in the middle; a target with newer data is refused.
+ * Source: spec 10.
+ */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -37,7 +41,7 @@ async function rowsOfFile(folder: Folder, path: string): Promise<string[]> {
   return rowsOf(folder, dirname(path), "--plugins", "file.json");
 }
 
-/** Starts a command line and kills it once a condition holds. */
+/** Starts a command and kills it once a condition holds. */
 async function killed(folder: Folder, args: readonly string[], when: () => boolean): Promise<void> {
   const child = Bun.spawn([executable, ...args], {
     cwd: folder.path,
@@ -50,7 +54,7 @@ async function killed(folder: Folder, args: readonly string[], when: () => boole
 
 const sizeOf = (file: string): number => (existsSync(file) ? statSync(file).size : 0);
 
-/** Bytes below a folder. */
+/** Total size of the files below a folder, in bytes. */
 function bytesBelow(folder: string): number {
   if (!existsSync(folder)) return 0;
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true });

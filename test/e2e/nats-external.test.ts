@@ -1,4 +1,7 @@
-/** NATS servers that somebody else runs, configured as docs/operate.md says, and those that unibus refuses. */
+/**
+ * NATS servers that unibus does not run: they work when configured as docs/operate.md says, survive restarts of
+ * unibus, and are refused with a reason when they cannot carry it.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -13,7 +16,7 @@ const accountNames = ["BUS", "CTL", "AUTH", "SYS"] as const;
 const services = ["proc.>", "rpc.>", "room.>", "agent.>", "$JS.ACK.>"];
 const streams = ["_DELIVER.>", "unibus.user.>"];
 
-/** The keys of unibus at these servers, as files. */
+/** The key files of unibus for these servers. */
 class Keys implements Disposable {
   readonly folder = new Folder();
   readonly users = Object.fromEntries(accountNames.map((name) => [name, nkeys.createUser()]));
@@ -37,10 +40,10 @@ class Keys implements Disposable {
   }
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: tests take single parts of it away
+// biome-ignore lint/suspicious/noExplicitAny: tests remove single parts of it
 type Config = any;
 
-/** What docs/operate.md asks for. */
+/** The configuration that docs/operate.md asks for. */
 function configOf(keys: Keys, store: string): Config {
   const users = (name: string) => [{ nkey: keys.publicOf(name) }];
   const limits = { max_mem: 0, max_file: 100_000_000, max_streams: -1, max_consumers: -1 };
@@ -109,7 +112,7 @@ class OtherServer implements AsyncDisposable {
   }
 }
 
-/** The configuration of unibus for such servers, in its data directory. */
+/** Writes the unibus configuration for such servers into its data directory. */
 function configure(folder: Folder, keys: Keys, url: string, otherwise: object = {}, decentralized = false): void {
   const manifest = JSON.parse(readFileSync(resolve(import.meta.dir, "../../plugins.json"), "utf8")) as {
     flags: Record<string, boolean>;
@@ -156,7 +159,7 @@ describe.each(["sqlite", "kv"])("over servers of somebody else, with the store %
     await kick(first, room, bob, ana);
     await until("bob is cut", () => raw.isClosed, 2_000);
 
-    // The connection lives on while unibus is away; its login is unknown to the one that comes, which takes it up.
+    // The connection outlives unibus. The next process does not know its login, and adopts it.
     using gone = await rawPeer(nats.url, bob);
     await first.end();
     const revoked = await unibus(folder, ["user", "revoke", bob.signPubHex, "--data", first.data]);
@@ -174,7 +177,7 @@ test("a login that came before unibus did is dropped without an error, and is le
   using keys = new Keys();
   using folder = new Folder();
   await using nats = await OtherServer.start(keys, (config) => {
-    // Longer than this test: after it nats-server answers by an authorization error itself.
+    // Longer than this test: after this timeout nats-server itself answers with an authorization error.
     config.authorization.timeout = 120;
   });
   configure(folder, keys, nats.url);

@@ -1,4 +1,8 @@
-/** The data plane's listeners: TLS, WebSocket origins, renewal, advertised URLs. Source: spec 9. */
+/**
+ * The data plane's listeners: TLS for NATS and WebSocket, certificate renewal on SIGHUP, allowed WebSocket origins,
+ * and the URLs that peers are given.
+ * Source: spec 9.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
 import { copyFileSync, readFileSync } from "node:fs";
@@ -21,7 +25,7 @@ function openssl(...args: string[]): void {
   if (!done.success) throw new Error(`openssl ${args[0]}: ${done.stderr}`);
 }
 
-/** A certificate authority of that name, and a certificate for loopback by it: `<name>-ca.pem`, `<name>.pem`. */
+/** Creates a certificate authority of that name and a loopback certificate: `<name>-ca.pem`, `<name>.pem`. */
 function authority(name: string): void {
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
   openssl("req", "-x509", ...key, "-subj", `/CN=${name}`, "-keyout", `${name}-ca.key`, "-out", `${name}-ca.pem`);
@@ -51,7 +55,7 @@ afterAll(async () => {
 const dialTls = (name: string): Promise<NatsConnection> =>
   dial(server, ana, { url: server.ready.nats.replace("tls:", "nats:"), tls: { ca: ca(name) }, timeout: 5_000 });
 
-/** What a WebSocket handshake is answered: the status line, or why there is none. */
+/** The status line that answers a WebSocket handshake, or why there is none. */
 function handshake(url: string, options: { origin?: string; ca?: string } = {}): Promise<string> {
   const { hostname, port, protocol } = new URL(url);
   const { promise, resolve } = Promise.withResolvers<string>();
@@ -73,12 +77,12 @@ function handshake(url: string, options: { origin?: string; ca?: string } = {}):
   return promise.finally(() => socket.destroy());
 }
 
-/** The serial number of the certificate that a listener shows. */
+/** The serial number of a listener's certificate. */
 function shown(url: string): Promise<string> {
   const { hostname, port } = new URL(url);
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const socket = openTls({ host: hostname, port: Number(port), rejectUnauthorized: false });
-  // The server speaks first unless the client begins TLS at once: it does here.
+  // NATS servers speak first unless the client starts TLS at once, as it does here.
   socket.on("secureConnect", () => resolve(socket.getPeerX509Certificate()?.serialNumber ?? ""));
   socket.on("error", reject);
   return promise.finally(() => socket.destroy());

@@ -1,4 +1,7 @@
-/** The npm package as its users have it: packed, installed in empty projects without a registry, run, type-checked. */
+/**
+ * The npm package as users get it: packed, installed into empty projects without a registry, run in Node and Bun, and
+ * type-checked. Only the package and its one dependency are available.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +28,7 @@ interface Ran {
   readonly stderr: string;
 }
 
-/** Runs a command in a folder, with a home of its own: no cache and no setting of this machine helps it. */
+/** Runs a command in a folder, with its own home: no cache or setting of this machine applies. */
 async function run(command: readonly string[], cwd: string, env: Record<string, string> = {}): Promise<Ran> {
   const clean = {
     ...{ PATH: process.env.PATH ?? "", HOME: folder.path, NO_COLOR: "1", npm_config_update_notifier: "false" },
@@ -36,22 +39,22 @@ async function run(command: readonly string[], cwd: string, env: Record<string, 
   return { code: await child.exited, stdout, stderr };
 }
 
-/** What a command that ends well printed. */
+/** The output of a command that must succeed. */
 async function printed(command: readonly string[], cwd: string, env?: Record<string, string>): Promise<string> {
   const { code, stdout, stderr } = await run(command, cwd, env);
   if (code !== 0) throw new Error(`${command.join(" ")}: exit ${code}\n${stdout}${stderr}`);
   return stdout;
 }
 
-/** Packs a package, and gives what npm says of it. */
+/** Packs a package and returns what npm reports about it. */
 async function pack(source: string, ...options: string[]): Promise<typeof packed> {
   const command = ["npm", "pack", source, "--json", "--silent", "--pack-destination", folder.path, ...options];
-  // What a package's own script prints comes before.
+  // Output of the package's own scripts precedes the JSON.
   const said = await printed(command, root);
   return JSON.parse(said.slice(said.indexOf("[\n"))).at(0);
 }
 
-/** An empty project that has the package and the one that it needs, from their files alone. */
+/** Creates an empty project with the package and its one dependency, both from their files. */
 async function project(name: string, tool: "npm" | "bun"): Promise<string> {
   const home = folder.file(name);
   mkdirSync(home);
@@ -68,7 +71,7 @@ async function project(name: string, tool: "npm" | "bun"): Promise<string> {
   return home;
 }
 
-/** Checks the types of some files of a project, with no types but those that are named. */
+/** Type-checks some files of a project, with only the named type packages. */
 function checked(home: string, files: readonly string[], options: object, compiler = [tsc]): Promise<Ran> {
   const base = { strict: true, noEmit: true, types: [], target: "ES2022", lib: ["ES2022", "DOM"] };
   writeFileSync(join(home, "tsconfig.json"), JSON.stringify({ compilerOptions: { ...base, ...options }, files }));
@@ -175,7 +178,7 @@ test(
       const ran = await checked(home, ["echo.ts", "typed-plugin.ts", "typed.ts"], options, [nodePath(), program]);
       expect([version, ran]).toEqual([version, { code: 0, stdout: "", stderr: "" }]);
       if (version !== "5.9") continue;
-      // Our own declarations are checked, too: no optional peer is installed here.
+      // Check our own declarations, too: no optional peer dependency is installed here.
       const whole = await checked(home, ["echo.ts"], { ...options, skipLibCheck: false }, [nodePath(), program]);
       expect(whole).toEqual({ code: 0, stdout: "", stderr: "" });
     }

@@ -1,3 +1,7 @@
+/**
+ * Plugins in the executable: the example configuration, plugin files that are refused, pins, plugins added with
+ * `--plugin`, and `unibus plan`.
+ */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -19,11 +23,11 @@ interface Rows {
 }
 const rowsOf = (file: string): Rows => JSON.parse(readFileSync(file, "utf8")) as Rows;
 
-/** The built-in configuration: its flags, and what is in force while all of them are off. */
+/** The built-in configuration, and the plugins that it uses while all flags are off. */
 const builtIn = rowsOf(join(root, "plugins.json"));
 const usesInForce = builtIn.plugins.filter(({ when }) => when === undefined).map(({ use }) => use);
 
-/** The source of a plugin, and a manifest that holds it beside the data plane, in a folder. */
+/** Writes a plugin and a manifest with it and the data plane into a folder; returns the options for them. */
 function planted(folder: Folder, source: string, row: object = {}, others: readonly object[] = []): string[] {
   writeFileSync(folder.file("own.ts"), source);
   const plugins = [{ use: "nats-embedded" }, { use: "./own.ts", ...row }, ...others];
@@ -253,7 +257,7 @@ describe("plan", () => {
     expect(await planned(["--plugins", "own.json"])).toEqual(all);
     expect(await planned(["--plugin", "own.ts"])).toEqual(all);
     expect(await planned([], { UNIBUS_PLUGIN: "own.ts" })).toEqual(all);
-    // Named twice it is still one file.
+    // A file that is named twice is loaded once.
     expect(await planned(["--plugin", "own.ts", "--plugin", "./own.ts"], { UNIBUS_PLUGIN: "own.ts" })).toEqual(all);
     const gone = await unibus(folder, ["plan", "--data", "data", "--plugin", "gone.ts"]);
     expect([gone.code, gone.stderr]).toEqual([1, expect.stringContaining(`no file at ${folder.file("gone.ts")} (`)]);

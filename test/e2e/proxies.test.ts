@@ -1,6 +1,6 @@
 /**
- * One port and one certificate: a bus behind nginx, and behind Caddy, by the recipes of docs/operate.md, whose clients
- * have nothing else. Source: spec 17.
+ * A server behind nginx and behind Caddy, configured as docs/operate.md says: one port and one certificate are all that
+ * clients see. Source: spec 17.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { adminLink } from "../support/accounts.ts";
@@ -15,7 +15,7 @@ for (const kind of ["nginx", "caddy"] as const) {
   });
 }
 
-/** A bus behind a proxy, and people who trust its authority. Started before all tests of a `describe`. */
+/** A server behind a proxy, with people that trust its authority. Started before all tests of a `describe`. */
 class Site {
   readonly #authority = new Authority();
   readonly #stack = new AsyncDisposableStack();

@@ -1,7 +1,8 @@
 /**
- * Every quota that a request can use up, raced: more requests at once than it allows are granted exactly as many, on
- * each store. NATS connections are raced in test/attacks/login-quotas, nonces and bodies in test/plugins/auth and
- * test/kernel. Source: spec 9.
+ * Races for every quota that requests can use up: of more concurrent requests than the quota allows, exactly the
+ * allowed number is granted, on each store. Other files race NATS connections (test/attacks/login-quotas), nonces
+ * (test/plugins/auth) and bodies (test/kernel).
+ * Source: spec 9.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
@@ -26,22 +27,22 @@ import {
   signedHeaders,
 } from "../support/peer.ts";
 
-/** Quotas that are small enough to be reached by a few requests. */
+/** Quotas small enough that a few requests exhaust them. */
 const roomsMax = 5;
 const pendingMax = 1_000;
 const rowsMax = 65_536;
 const blobsMax = 100_000;
-/** What a room without members costs: tombstone, stay, statement. */
+/** Row charge of a room without members: tombstone, stay, statement. */
 const roomCost = 1_280 + 400;
 
-/** What a request came to: granted, or the code with which it was refused. */
+/** Outcome of a request: granted, or the code of the refusal. */
 type Outcome = "granted" | string;
 
 interface Race {
-  /** Prepares for one user, and gives what is then done many times at once. */
+  /** Prepares one user, and returns the request that is then made many times at once. */
   readonly prepare: (world: World, who: Identity) => Promise<() => Promise<Outcome>>;
   readonly atOnce: number;
-  /** How many are granted; where each costs a little more or less, at least and at most. */
+  /** How many are granted; a minimum and a maximum if the costs of the requests vary. */
   readonly granted: number | readonly [number, number];
 }
 
@@ -73,7 +74,7 @@ class World {
     return this.add(await generateIdentity());
   }
 
-  /** POST /blobs of bytes that nobody has sent yet. */
+  /** POST /blobs with bytes that were never sent before. */
   async postBlob(who: Identity, size: number): Promise<Outcome> {
     const body = new Uint8Array(size);
     new DataView(body.buffer).setUint16(0, ++this.#blobs);
@@ -89,7 +90,7 @@ class World {
   }
 }
 
-/** A user whose keys nobody has: thousands of real ones take seconds. */
+/** A user without a real key pair; thousands of real ones would take seconds. */
 function keyless(): Identity {
   const signPubHex = randomBytes(32).toString("hex");
   const kexPubHex = randomBytes(32).toString("hex");
@@ -108,7 +109,7 @@ const races: Readonly<Record<string, Race>> = {
   "rooms of one user that are not kept": { atOnce: 60, granted: roomsMax, prepare: creating(policy()) },
   "devices of one member in one room": {
     atOnce: 20,
-    // The main one counts, bound or not.
+    // The main device counts, whether bound or not.
     granted: devicesMax - 1,
     async prepare(world, who) {
       const room = await createRoom(world.running.server, who, policy("persist"));
@@ -204,7 +205,7 @@ test.each(stores)(
     const outcomes = await Promise.all(
       rest.map((one) => world.call(owner, "POST", at(room, "/members"), add([one]).body)),
     );
-    // All of them sign the same version: one comes first.
+    // All of them sign the same version, so only the first succeeds.
     expect(outcomes.filter((one) => one === "granted")).toHaveLength(1);
     expect(new Set(outcomes)).toEqual(new Set(["granted", "conflict"]));
     const winner = rest[outcomes.indexOf("granted")];

@@ -1,4 +1,4 @@
-/** nats-server dies under everybody: all come back, and nothing that was acknowledged is lost. Source: spec 12. */
+/** nats-server is killed under load: every client reconnects, and no acknowledged message is lost. Source: spec 12. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,10 +8,10 @@ import { addMembers, addUser, at, call, createRoom, dial, type OwnRoom, policy, 
 
 const usersCount = 10;
 const connectionsEach = 20;
-/** Within what all have to be back, from the moment that nats-server answers again. */
+/** Deadline for all clients to be back, counted from when nats-server answers again, in milliseconds. */
 const backWithinMs = 5_000;
 
-/** Publishes one after the other and keeps what was acknowledged, until it is told to stop. */
+/** Publishes one message after another until stopped, and records the acknowledged ones. */
 function publishing(connection: NatsConnection, { state }: OwnRoom) {
   const acked: string[] = [];
   let isOver = false;
@@ -91,7 +91,7 @@ test("200 connected peers are back within 5 s, nothing acknowledged is lost, and
   const kept = await stored(server, room);
   expect(acked.filter((text) => !kept.has(text))).toEqual([]);
 
-  // Whoever came back while unibus did so itself is known to it: a revocation cuts each of them.
+  // unibus must know also the peers that reconnected before it did: a revocation disconnects each of them.
   for (const user of users) {
     expect((await call(server.ready.http, admin, "POST", `/users/${user.signPubHex}/revoke`)).status).toBe(204);
   }

@@ -1,9 +1,9 @@
-/** A boot that is refused, as its user sees it. */
+/** Checks a boot that is refused, as its user sees it. */
 import { expect } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { type Folder, unibus, until } from "../support/executable.ts";
 
-/** `serve` on a data directory of the working folder, and on free ports. */
+/** `serve` on a data directory in the working folder, and on free ports. */
 export const serve = [
   "serve",
   "--data",
@@ -16,7 +16,7 @@ export const serve = [
   "127.0.0.1:0",
 ];
 
-/** Whether a process whose command line or working directory names the folder still runs. */
+/** Whether a process is left whose command line or working directory contains the folder. */
 export function isAnyLeft(folder: Folder): boolean {
   return readdirSync("/proc").some((pid) => {
     try {
@@ -27,7 +27,7 @@ export function isAnyLeft(folder: Folder): boolean {
   });
 }
 
-/** What `serve` says when it refuses: one line beside the log. Fails unless it ends by exit 1 and leaves nothing. */
+/** The one-line error of a refused `serve`. Fails unless it exits with 1 and leaves nothing behind. */
 export async function refusal(
   folder: Folder,
   args: readonly string[],
@@ -39,7 +39,7 @@ export async function refusal(
   const line = said[0] ?? "";
   expect(line).toMatch(/^error: .+ \(.+\)$/);
   expect(line).not.toMatch(/internal error|\n| {4}at |\.ts:\d/);
-  // What is told as the error is not told as a line of the log, too.
+  // The error is printed only; it must not also be logged.
   expect(done.stderr).not.toMatch(/"level":(50|60)/);
   expect([done.code, done.stdout]).toEqual([1, ""]);
   await until("nothing is left running", () => !isAnyLeft(folder));

@@ -1,6 +1,7 @@
 /**
- * A refusal that comes before the body is read reaches the client, also one that writes all of its request before it
- * reads, over HTTP and HTTPS. What the server reads and throws away for that is bounded. Source: spec 5.
+ * A refusal sent before the body is read must reach the client, even one that writes its whole request before it
+ * reads, over HTTP and HTTPS. To achieve this the server reads and discards a bounded part of the body.
+ * Source: spec 5.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect, type Socket } from "node:net";
@@ -33,7 +34,7 @@ const serverOf = (scheme: string): Server => {
   return server;
 };
 
-/** What each of `count` clients saw: a status, or an error. */
+/** How many clients saw each status or error. */
 type Seen = Readonly<Record<string, number>>;
 
 const python = `
@@ -115,12 +116,12 @@ describe.each(["http", "https"])("over %s", (scheme) => {
   );
 });
 
-/** A connection that sends the head of a refused request; what it received, and how long it lived. */
+/** A connection that sends the head of a refused request; records what it received and how long it lived. */
 class Refused implements Disposable {
   readonly socket: Socket;
   reply = "";
   readonly #began = performance.now();
-  /** Resolves with its age, in milliseconds, when the server has closed the connection. */
+  /** Resolves when the server has closed the connection, with its age in milliseconds. */
   readonly closed: Promise<number>;
 
   constructor(length: number) {
@@ -175,7 +176,7 @@ describe("what is read of a refused body is bounded", () => {
       if (refused.socket.write(part)) continue;
       await Promise.race([new Promise((resolve) => refused.socket.once("drain", resolve)), refused.closed]);
     }
-    // What is on its way in the buffers of both ends comes on top.
+    // Data in the socket buffers of both ends adds to what the server reads.
     expect(sent).toBeGreaterThanOrEqual(16 * mebibyte);
     expect(sent).toBeLessThan(48 * mebibyte);
     await refused.closed;

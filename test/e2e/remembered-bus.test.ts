@@ -1,4 +1,4 @@
-/** Which bus commands talk to when the command line does not say it. Source: spec 17. */
+/** Which bus a command talks to when the command line does not name one. Source: spec 17. */
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { adminLink, firstAdmin, identityAt, invite, join } from "../support/accounts.ts";
@@ -22,7 +22,7 @@ test("join remembers the first bus and its identity; commands use both", async (
   const here = { code: 0, stderr: "", url: server.ready.http, handle: "admin", endpoint: me.endpoint };
   expect(fields(await unibus(folder, ["whoami", "--json"]))).toMatchObject(here);
   expect(fields(await unibus(folder, ["identity", "show", "--json"]))).toMatchObject({ endpoint: me.endpoint });
-  // From another folder, too: the path is absolute.
+  // It also works from another folder, because the stored path is absolute.
   mkdirSync(folder.file("elsewhere"));
   using elsewhere = new Folder();
   const env = { HOME: folder.path, XDG_CONFIG_HOME: folder.file(".config") };
@@ -47,7 +47,7 @@ test("a second bus changes nothing before `use`; then it is used with the identi
   ]);
   expect(config(folder)).toMatchObject({ bus: first.ready.http, identity: folder.file("admin.json") });
 
-  // Commands that change something say which bus it was, now that there are two; those that read do not.
+  // With two buses known, commands that change something say which one they used; reading commands do not.
   const made = await unibus(folder, ["room", "new", "room.team", "--mode", "matrix"]);
   expect([made.code, made.stderr]).toEqual([0, `bus: ${first.ready.http}\n`]);
   const sent = await unibus(folder, ["send", "room.team", "hello"]);

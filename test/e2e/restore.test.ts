@@ -1,4 +1,8 @@
-/** `restore` and `way-back` by the executable: who was put out since the backup stays out. Source: spec 3, 19. */
+/**
+ * `restore` and `way-back` by the executable: users, members and invites that lost access since the backup must not
+ * regain it. The denials file of the data directory supplies what happened after the backup.
+ * Source: spec 3, 19.
+ */
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
@@ -7,7 +11,7 @@ import { Folder, Server, unibus, until } from "../support/executable.ts";
 import { addMembers, addUser, at, call, createRoom, leave, policy, postUser } from "../support/peer.ts";
 import { AtTerminal } from "../support/terminal.ts";
 
-/** A bus whose backup is older than revocations, deletions, a spent and a cancelled invite, and a leave. */
+/** A server with a backup that is older than revocations, deletions, a used and a cancelled invite, and a leave. */
 async function lived() {
   const folder = new Folder();
   await using server = await Server.start({ folder, args: ["--set", "denials.copy_to=../copy"] });
@@ -38,7 +42,7 @@ async function lived() {
   return { folder, people: { ana, bob, cleo, dan, eve, zoe, fay }, room, doomed, later, spent, cancelled };
 }
 
-/** What a user of a restored bus is answered by the directory: 200 for an active one. */
+/** The directory's status for users of a restored server: 200 for active ones. */
 async function statuses(server: Server, ...who: readonly Parameters<typeof call>[1][]): Promise<number[]> {
   return Promise.all(who.map(async (one) => (await call(server.ready.http, one, "GET", "/directory")).status));
 }
@@ -104,7 +108,7 @@ describe("a restore of a backup that is older than what was denied", () => {
     expect((await restore("--admin", "x")).code).toBe(2);
     const named = ["--admin", ana.signPubHex.toUpperCase(), "--revoke", bob.signPubHex, "--trust-users"];
     expect(await restore(...named)).toMatchObject({ code: 0 });
-    // The same command again, and a second restore of the backup, keep to what was decided.
+    // Repeating the command, and a second restore of the same backup, keep the decision.
     expect(await restore(...named)).toMatchObject({ code: 0 });
     copyFileSync(folder.file("fresh", "denials"), folder.file("decided"));
     const again = ["restore", "--data", "again", "b.jsonl", "--denials", "decided", "--yes"];

@@ -1,4 +1,8 @@
-/** What happens to a room after its creation: kick, leave, rekey, role, delete; who is told. Source: spec 3, 6, 9. */
+/**
+ * Changes to existing rooms over HTTP: kick, leave, rekey, role and delete, with the races between them, and which
+ * members receive which notice. Invariant: the last owner can neither leave nor be demoted.
+ * Source: spec 3, 6, 9.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { ownersMax } from "../../src/wire/statement.ts";
@@ -29,7 +33,7 @@ let server: Server;
 let people: Cast<"ana" | "bob" | "cleo" | "dan">;
 
 beforeAll(async () => {
-  // A hundred owners are made in less than two minutes.
+  // The role test creates a hundred owners in less than two minutes.
   const settings = ["http.rate=100000", "rooms.statements_per_minute=0"];
   server = await Server.start({ args: settings.flatMap((one) => ["--set", one]) });
   people = await castOf(server, "ana", "bob", "cleo", "dan");
@@ -42,7 +46,7 @@ const memberAt = (room: OwnRoom, who: Identity, part = "") => at(room, `/members
 const roomOf = async (...members: Identity[]): Promise<OwnRoom> =>
   addMembers(server, await createRoom(server, people.ana, policy("encrypt")), ...members);
 
-/** What a member sees of the room that changes. */
+/** The fields of a room that change, as a member sees them. */
 async function view(who: Identity, room: OwnRoom) {
   const { status, json } = await ask(who, "GET", at(room));
   return { status, version: json.version, epoch: json.epoch, pending: json.rekey_pending, role: json.role };
@@ -73,7 +77,7 @@ describe("a kick", () => {
     }
     expect((await ask(bob, "GET", `/members/${bob.endpoint}/rooms`)).text).not.toContain(room.state.roomId);
 
-    // Added again: a second line, and only the keys from then on.
+    // Adding the member again creates a second stay, with only the keys from then on.
     room = await addMembers(server, room, bob);
     expect(await line(ana, room, bob)).toMatchObject([
       { since: 1, until: 2 },
@@ -147,11 +151,11 @@ describe("a leave", () => {
     expect(await line(ana, room, bob)).toMatchObject([{ since: 1, until: 0, left: true }]);
     const mine = await ask(ana, "GET", `/members/${ana.endpoint}/rooms`);
     expect(mine.json).toContainEqual(expect.objectContaining({ room_id: room.state.roomId, rekey_pending: true }));
-    // Nothing else signs them out: not an add, and they are not added again meanwhile.
+    // Only signing out removes a departed member: an add does not, and the member cannot be added again until then.
     expect((await ask(ana, "POST", at(room, "/members"), addBody(room, bob).body)).status).toBe(409);
     expect((await ask(bob, "DELETE", memberAt(room, bob))).status).toBe(403);
 
-    // Prepared before the leave: another change came first.
+    // This change was prepared before the leave, so it conflicts.
     const unknowing = signedOut(room, [], [ana, bob, cleo]);
     expect((await unknowing.post()).status).toBe(409);
     const knowing = signedOut(room, [bob], [ana, cleo]);
@@ -224,7 +228,7 @@ describe("a role", () => {
     expect((await put(ana, dan, roleBody(room, dan, "owner").body)).status).toBe(404);
     room = await setRole(server, room, bob, "owner");
     expect(await view(bob, room)).toMatchObject({ role: "owner", version: 3, epoch: 1 });
-    // The new owner unmakes the old one, who may change nothing from then on.
+    // The new owner demotes the old one, who can change nothing from then on.
     room = await setRole(server, { ...room, owner: bob }, ana, "member");
     expect((await ask(ana, "POST", at(room, "/rekey"), kickBody(room, [], [ana, bob, cleo]).body)).status).toBe(403);
     expect((await signedOut(room, [], [ana, bob, cleo]).post()).status).toBe(200);
@@ -278,7 +282,7 @@ describe("a deletion", () => {
 
 test("everybody concerned is told, and nobody else", async () => {
   const { admin } = people;
-  // Fresh users: a notice that was collected for another test would come to theirs.
+  // Use fresh users: a notice that was collapsed for another test would reach the old ones.
   const [ana, bob, cleo, dora] = [
     await postUser(server, admin, "ana-told"),
     await postUser(server, admin, "bob-told"),
@@ -306,7 +310,7 @@ test("everybody concerned is told, and nobody else", async () => {
   expect((await signedOut(room, [], []).post()).status).toBe(200);
   room = kickBody(room, [], []).room;
   for (const who of ["ana", "bob", "cleo", "dora"] as const) await expectTold(who, `rekeyed ${id}`);
-  // One who goes is cut with the notice and may miss it: what they find when they come back is the truth.
+  // A leaving member is disconnected with the notice and may miss it; the room list after a reconnect is authoritative.
   expect((await leave(server, room, cleo)).status).toBe(204);
   await expectTold("ana", `rekey_pending ${id}`);
   await expectTold("bob", `rekey_pending ${id}`);

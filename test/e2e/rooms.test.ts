@@ -1,4 +1,8 @@
-/** Rooms on the executable: creation under races, statements, members, discovery, deletion. Source: spec 3, 6. */
+/**
+ * Rooms over HTTP, against the executable: concurrent creation, validation of statements and signatures, reading,
+ * adding members, discovery, and deletion.
+ * Source: spec 3, 6.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { ulid } from "ulid";

@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { executable, Folder, until } from "../support/executable.ts";
 import { type Block, blocksOf, fileNameOf } from "../support/pages.ts";
 
-/** More than a guide takes on a busy machine, in milliseconds. */
+/** Timeout of each guide, generous for a busy machine, in milliseconds. */
 const patienceMs = 120_000;
 
 const root = join(import.meta.dir, "..", "..");
 
-/** A reader in an empty folder, with a shell, `unibus` on the path, and ports that nobody else uses. */
+/** A reader of the guide: an empty folder, a shell, `unibus` on the path, and free ports. */
 class Reader implements AsyncDisposable {
   readonly folder = new Folder();
   readonly #children: { readonly line: string; readonly child: Bun.Subprocess; readonly said: () => string }[] = [];
@@ -39,7 +39,7 @@ class Reader implements AsyncDisposable {
     });
   }
 
-  /** Runs a line. What says that it is refused has to be. Gives what it printed. */
+  /** Runs a line and returns its output. A line that the guide marks as refused must fail. */
   async run(line: string): Promise<string> {
     if (line.startsWith("export ")) this.#exports += `${line}\n`;
     const child = this.#spawn(line);
@@ -49,7 +49,7 @@ class Reader implements AsyncDisposable {
     return stdout;
   }
 
-  /** Runs a line in another terminal, and waits until it is at work. */
+  /** Runs a line in another terminal and waits until it is ready. */
   async start(line: string): Promise<void> {
     const child = this.#spawn(`exec env ${line}`);
     let said = "";
@@ -64,7 +64,7 @@ class Reader implements AsyncDisposable {
     if (/serve-rpc|answer\.mjs/.test(line)) await until("it answers", () => said.includes("answering"));
   }
 
-  /** What a line that runs in another terminal has said so far. */
+  /** The output so far of a line that runs in another terminal. */
   said(part: string): string {
     return this.#children.find(({ line }) => line.includes(part))?.said() ?? "";
   }
@@ -131,14 +131,14 @@ test(
       for (const typed of linesOf({ kind, text })) {
         const line = typed.replace(/nats:\/\/127\.0\.0\.1:\d+/, '"$NATS"');
         if (kind === "sh background") await reader.start(line);
-        // The packages are there already.
+        // The packages are already installed.
         else if (!line.startsWith("npm install")) printed.push(await reader.run(line));
       }
     }
     const question = "is anybody there?";
     const told = ["hello", "again", "signed", question].map((line) => `${line}\n`).join("");
     expect(printed).toContain("IS ANYBODY THERE?\n");
-    // The history, what a durable gives at first, and what it gives then.
+    // Twice: the history, and the first read of the durable; its second read is empty.
     expect(printed.filter((one) => one === told)).toHaveLength(2);
     expect(printed[printed.lastIndexOf(told) + 1]).toBe("");
     const [, byHand = "", byUnibus = ""] = printed.slice(-3);

@@ -1,4 +1,4 @@
-/** A directory that is served with another store than before: refused, unless a migration has brought all over. */
+/** A data directory served with another store than before: refused, unless a migration copied everything. */
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { Folder, Server, unibus, until } from "../support/executable.ts";
@@ -8,13 +8,13 @@ import { createRoom, dial, history, type OwnRoom, policy } from "../support/peer
 const keyValue = ["--flag", "decentralized=on"];
 const wide = ["--set", "http.rate=100000"];
 
-/** Serves a folder, does something, and stops. */
+/** Serves a folder while `work` runs, then stops. */
 async function during<T>(folder: Folder, args: readonly string[], work: (server: Server) => Promise<T>): Promise<T> {
   await using server = await Server.start({ folder, args: [...wide, ...args] });
   return await work(server);
 }
 
-/** What `serve` says that does not come up. */
+/** The error of a `serve` that is refused. */
 async function refused(folder: Folder, ...args: string[]): Promise<string> {
   const free = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
   const { code, stderr } = await unibus(folder, ["serve", "--data", "data", ...free, ...args]);
@@ -44,7 +44,7 @@ test("no message is lost to a flag, and no store that was left behind comes back
   expect(await unibus(folder, there)).toMatchObject({ code: 0 });
   expect(await kept(keyValue)).toEqual(["kept"]);
 
-  // The old database does not know what has happened since.
+  // The old database lacks everything that happened since.
   expect(await refused(folder)).toMatch(/was served with the store kv, .*sqlite unibus\.db does not have/);
   const back = ["migrate-to-sqlite", "--data", "data", "--db", "data/back.db"];
   expect(await unibus(folder, back)).toMatchObject({ code: 0 });

@@ -1,4 +1,7 @@
-/** Bytes on stdin and in files as other systems write them: every row of test/cases/text-inputs.json, and its like. */
+/**
+ * Text on stdin and in files as other systems write it: byte order marks, CRLF, empty input, no final newline.
+ * Covers every row of test/cases/text-inputs.json, and similar inputs.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect as dialTls } from "node:tls";
@@ -11,7 +14,7 @@ import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";
 import { executable, Folder, isAlive, Server, unibus, until } from "../support/executable.ts";
 import { addUser, freshSubject } from "../support/peer.ts";
 
-/** More than any of these takes on a busy machine, in milliseconds. */
+/** Timeout of each test, generous for a busy machine, in milliseconds. */
 const patienceMs = 60_000;
 const mark = "\ufeff";
 const crlf = (text: string) => text.replaceAll("\n", "\r\n");
@@ -41,7 +44,7 @@ async function newRoom(): Promise<string> {
   return subject;
 }
 
-/** What a room holds after `send --lines` of some bytes. */
+/** The messages in a room after `send --lines` with some bytes. */
 async function sentLines(input: string): Promise<unknown[]> {
   const subject = await newRoom();
   await ana.ok(["send", subject, "--lines"], input);
@@ -67,7 +70,7 @@ function shell(script: string, ...args: readonly string[]) {
   return { code: done.exitCode, stdout: String(done.stdout), stderr: String(done.stderr) };
 }
 
-/** A service of bob's that answers already. */
+/** Starts a responder of bob and waits until it answers. */
 async function answering(subject: string, options: readonly string[], ...command: string[]): Promise<Running> {
   await ana.ok(["room", "add", subject, "bob"]);
   const service = bob.start(["serve-rpc", subject, ...options, "--", ...command]);
@@ -77,7 +80,7 @@ async function answering(subject: string, options: readonly string[], ...command
 
 const nothing = /^error: nothing to send: .+ is empty \(write a message\)\n/;
 
-/** Serves with a certificate and key that were written by a Windows program, and logs in to both planes. */
+/** Serves with a certificate and key as a Windows program writes them, and logs in to both planes. */
 async function readsPem(change: (text: string) => string): Promise<void> {
   using authority = new Authority();
   using folder = new Folder();
@@ -103,7 +106,7 @@ async function readsPem(change: (text: string) => string): Promise<void> {
   });
 }
 
-/** How each row is tried. */
+/** The trial for each row of the file. */
 const trials: Readonly<Record<string, () => Promise<void>>> = {
   "lines with CRLF into `send --lines`": async () => expect(await sentLines("l1\r\nl2\r\n")).toEqual(["l1", "l2"]),
   "byte order mark before the first line": async () => expect(await sentLines(`${mark}first\n`)).toEqual(["first"]),

@@ -1,4 +1,8 @@
-/** TLS of the control plane, its renewal under load, and what a public address asks for. Source: spec 5. */
+/**
+ * TLS of the control plane: protocol versions and ciphers, certificate renewal on SIGHUP under load, refused
+ * configurations, and the rules for a public address.
+ * Source: spec 5.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { connect as dialTls } from "node:tls";
@@ -18,16 +22,16 @@ beforeAll(() => {
 });
 afterAll(() => authority[Symbol.dispose]());
 
-/** A request by a client that trusts the authority. */
+/** Sends a request with a client that trusts the authority. */
 async function get(url: string, init: RequestInit = {}): Promise<Response> {
   return fetch(url, { ...init, tls: { ca: readFileSync(authority.file, "utf8") } });
 }
 
-/** Certificate files that a test replaces. */
+/** Certificate files that a test can replace. */
 class Renewable implements Disposable {
   readonly #folder = new Folder();
   readonly #files = { cert: this.#folder.file("tls.pem"), key: this.#folder.file("tls.key") };
-  /** What `serve` is told. */
+  /** The options for `serve`. */
   readonly args = ["--tls-cert", this.#files.cert, "--tls-key", this.#files.key];
 
   constructor(first: CertificateFiles | undefined) {
@@ -40,13 +44,13 @@ class Renewable implements Disposable {
     copyFileSync(next.key, this.#files.key);
   }
 
-  /** Puts other files in place and asks the server to take them up. */
+  /** Replaces the files and makes the server reload them. */
   renew(server: { readonly pid: number }, next: CertificateFiles | undefined): void {
     this.place(next);
     process.kill(server.pid, "SIGHUP");
   }
 
-  /** Breaks the files and asks the server to take them up. */
+  /** Damages the files and makes the server reload them. */
   spoil(server: { readonly pid: number }, cert: string | null, key: string | null): void {
     if (cert !== null) writeFileSync(this.#files.cert, cert);
     if (key !== null) writeFileSync(this.#files.key, key);
@@ -60,7 +64,7 @@ class Renewable implements Disposable {
 
 type Reachable = Pick<Server, "ready">;
 
-/** The name in the certificate that a new connection is shown, or why there is none. */
+/** The name in the certificate that a new connection gets, or why there is none. */
 function shown(server: Reachable, versions: { min?: "TLSv1"; max?: "TLSv1.1" | "TLSv1.2" } = {}): Promise<string> {
   const { hostname, port } = new URL(server.ready.http);
   const { promise, resolve } = Promise.withResolvers<string>();
@@ -133,7 +137,7 @@ test("the first admin joins by an https link, and signs for it", async () => {
 }, 20_000);
 
 describe("SIGHUP", () => {
-  /** Requests in a loop, some at a time, each on a connection of its own or on one that is kept. */
+  /** Sends requests in a loop, `atOnce` at a time, on new connections or on kept ones. */
   function traffic(server: Server, atOnce: number) {
     const failures: string[] = [];
     const counts = { done: 0 };
@@ -175,7 +179,7 @@ describe("SIGHUP", () => {
       await until("requests flow on", () => counts.done > before + 100);
     }
     expect(await stop()).toEqual([]);
-    // None of the listeners before is left: a hundred new connections see the newest.
+    // No earlier listener remains: a hundred new connections all get the newest certificate.
     files.renew(server, two);
     await until("two is shown", async () => (await shown(server)) === "two");
     const seen = await Promise.all(Array.from({ length: 100 }, () => shown(server)));
@@ -259,7 +263,7 @@ describe("serve refuses, in one line that names the setting and the mend,", () =
 describe("a public address", () => {
   const everywhere = ["--http", "0.0.0.0:0"];
 
-  /** Makes an unencrypted room, and an encrypted one: the statuses of both. */
+  /** Creates an unencrypted and an encrypted room; returns both statuses. */
   async function rooms(server: Server): Promise<number[]> {
     const owner = await generateIdentity();
     const keys = ["--sign-pub", owner.signPubHex, "--kex-pub", owner.kexPubHex, "--kex-sig", owner.kexSig];

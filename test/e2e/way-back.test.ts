@@ -1,4 +1,8 @@
-/** A bus restored from an older backup: owners give back what it lost; who was put out stays out. Source: spec 3. */
+/**
+ * A server restored from an older backup: owners give back the versions it lost, members who were removed since the
+ * backup stay out, and rooms that continued differently (contested) need a choice by an admin and by each member.
+ * Source: spec 3.
+ */
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -11,7 +15,7 @@ const keyValue = ["--flag", "decentralized=on"];
 const names = ["admin", "ana", "bob", "cleo", "dan", "eve"] as const;
 type Cast = Readonly<Record<(typeof names)[number], Person>>;
 
-/** A person with an identity file and a memory, both in a folder of their own. */
+/** A person with an identity file and a client state in a folder of their own. */
 class Person implements Disposable {
   readonly folder = new Folder();
 
@@ -22,13 +26,13 @@ class Person implements Disposable {
     writeFileSync(this.folder.file("identity.json"), identityText(identity), { mode: 0o600 });
   }
 
-  /** Connects as an application does, with the memory that the commands use. */
+  /** Connects as an application does, with the state that the commands use. */
   connect(server: Server): Promise<Bus> {
     const state = this.folder.file(".local", "state", "unibus", this.identity.endpoint);
     return connect({ url: server.ready.http, identity: this.identity, state });
   }
 
-  /** Runs a command, which must go through unless `code` says otherwise. */
+  /** Runs a command and expects the exit code `code`. */
   async unibus(server: Server, args: readonly string[], code = 0) {
     const peer = ["--url", server.ready.http, "--identity", this.folder.file("identity.json")];
     const done = await unibus(this.folder, [...args, ...peer]);
@@ -41,7 +45,7 @@ class Person implements Disposable {
   }
 }
 
-/** Opens a room, does some work, and closes. */
+/** Opens a room, runs `work`, and closes. */
 async function inRoom<T>(person: Person, server: Server, name: string, work: (room: Room, bus: Bus) => Promise<T>) {
   await using bus = await person.connect(server);
   return await work(await bus.room(name), bus);
@@ -94,7 +98,7 @@ describe.each([
         await room.send("last");
       });
       await inRoom(eve, server, subject, lastText);
-      // The owner has seen the newest version, and nothing of it but by reading.
+      // The owner learns the newest version only by reading, without having changed anything.
       expect(await inRoom(owner, server, subject, lastText)).toBe("last");
       await inRoom(dan, server, subject, (room) => room.leave());
       expect((await call(server.ready.http, ana, "POST", `/users/${eve.identity.signPubHex}/revoke`)).status).toBe(204);
@@ -122,7 +126,7 @@ describe.each([
     await using server = await start(other);
     const [owner, bob, cleo, dan, eve] = people as [Person, Person, Person, Person, Person];
     for (const one of [owner, bob]) expect(await codeOf(inRoom(one, server, subject, lastText))).toBe("room_forked");
-    // Who was put out before the restore is a member by the older version, until it is repaired.
+    // A member removed after the backup is a member again in the older version, until the room is repaired.
     expect(await codeOf(inRoom(cleo, server, subject, lastText))).toBe("done");
     expect(await codeOf(inRoom(dan, server, subject, lastText))).toBe("not_found");
     expect(await codeOf(eve.connect(server).then((bus) => bus.rooms()))).toBe("unauthenticated");
@@ -160,14 +164,14 @@ describe.each([
   }, 120_000);
 });
 
-/** As `inRoom`, in a room that is made. */
+/** Like `inRoom`, in a newly created room. */
 async function inRoomNew(person: Person, server: Server, subject: string, work: (room: Room) => Promise<void>) {
   await using bus = await person.connect(server);
   await work(await bus.createRoom(subject, "matrix"));
 }
 
 describe("what a bus lost", () => {
-  /** A bus with the people of a test, whose backup is taken by `during`. */
+  /** Sets up a server with the people of a test; `during` takes the backup. */
   async function restored(
     before: (cast: Cast, server: Server) => Promise<void>,
     after: (cast: Cast, server: Server) => Promise<void>,
@@ -220,7 +224,7 @@ describe("what a bus lost", () => {
     );
     const { server, cast } = scene;
     expect(await codeOf(inRoom(cast.bob, server, "room.new", lastText))).toBe("not_found");
-    // Bob was not in it at the version that the bus has: it cannot say which.
+    // Bob was not a member at the server's version, so the server cannot tell him which version it has.
     const handed = await cast.bob.unibus(server, ["room", "repair", "room.handed", "--yes"]);
     expect(handed.stderr).toContain("the bus has it at a version in which you were not a member");
     const made = await cast.bob.unibus(server, ["room", "repair", "room.new", "--yes"]);
@@ -251,7 +255,7 @@ describe("what a bus lost", () => {
     );
     const { server, cast, folder } = scene;
     const { ana, bob, cleo, dan, admin } = cast;
-    // Bob and cleo have not seen that dan was put out: for them the bus is as it was, and bob goes on.
+    // Bob and cleo have not seen that dan was removed: to them the server looks unchanged, and bob continues.
     await inRoom(bob, server, subject, async (room) => room.membership.add("eve"));
     await inRoom(cleo, server, subject, lastText);
     const contested = await ana.unibus(server, ["room", "repair", subject, "--yes"], 1);
@@ -268,7 +272,7 @@ describe("what a bus lost", () => {
     await inRoom(ana, server, subject, (room) => room.send("as it was"));
     for (const one of [dan, cast.eve]) expect(await codeOf(inRoom(one, server, roomId, lastText))).toBe("forbidden");
 
-    // Bob and cleo followed the other chain: each decides for themselves.
+    // Bob and cleo followed the other chain, so each must decide.
     expect(await codeOf(inRoom(cleo, server, subject, lastText))).toBe("room_forked");
     expect((await cleo.unibus(server, ["room", "trust", subject], 1)).stderr).toContain("--accept-older");
     const unasked = await cleo.unibus(server, ["room", "trust", subject, "--accept-older"], 1);
@@ -308,7 +312,7 @@ describe("what a bus lost", () => {
     for (const one of [ana, bob]) await one.unibus(server, ["room", "trust", subject, "--accept-older", "--yes"]);
     await inRoom(ana, server, subject, (room) => room.send("from here on"));
     for (const one of [bob, cleo, dan]) expect(await inRoom(one, server, subject, lastText)).toBe("from here on");
-    // The older chain is what is known from now on: it may not go back once more.
+    // The older chain is now the known one: the room may not go back another time.
     await inRoom(ana, server, subject, async (room) => room.membership.kick("dan"));
     expect(await codeOf(inRoom(dan, server, subject, lastText))).toBe("not_found");
   }, 120_000);

@@ -1,4 +1,4 @@
-/** NATS over WebSocket: under `/nats` of the HTTP port, and on an address of its own. Source: spec 17. */
+/** NATS over WebSocket: at `/nats` on the HTTP port, and on an address of its own. Source: spec 17. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -107,7 +107,7 @@ test("of one address 64 connections wait for a login, and a login frees its plac
   }
   using refused = new RawWebSocket(url);
   expect(await refused.status).toContain(" 429 ");
-  // Another address, and one that is in already, are not affected.
+  // Neither another address nor a connection that is already open is affected.
   await loggedIn.flush();
   stack.dispose();
   await until("there is room again", async () => {

@@ -1,4 +1,4 @@
-/** A Python with schemathesis, in a folder of the cache: made once, whoever asks first. */
+/** A Python environment with schemathesis, cached in a folder and created on first use. */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -6,7 +6,7 @@ const requirements = readFileSync(join(import.meta.dir, "requirements.txt"), "ut
 const cache = join(import.meta.dir, "..", "..", ".cache");
 const folder = join(cache, `fuzz-${Bun.hash(requirements).toString(36)}`);
 
-/** How long PyPI may take, in milliseconds. */
+/** Timeout for downloads from PyPI, in milliseconds. */
 export const installMs = 300_000;
 
 function run(what: string, command: readonly string[]): string | null {
@@ -16,7 +16,7 @@ function run(what: string, command: readonly string[]): string | null {
   return `${what} failed: ${said || `exit ${done.exitCode}`}`;
 }
 
-/** Installs into a folder of its own, which then takes the name: two runs at once do not meet. */
+/** Installs into a temporary folder and then renames it, so that two concurrent runs do not collide. */
 function install(python: string): string | null {
   mkdirSync(cache, { recursive: true });
   const draft = mkdtempSync(join(cache, "fuzz-draft-"));

@@ -1,4 +1,4 @@
-/** What a hostile server or member may do to the bytes of frames: nothing throws, and nothing changed gets through. */
+/** Frames whose bytes a malicious server or member changed: nothing throws, and no changed frame is accepted. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { openFrame, sealFrame } from "../../src/client/crypto/frames.ts";
@@ -57,7 +57,7 @@ describe("opening", () => {
       else expect(isDropped(opened)).toBe(true);
     });
     await fc.assert(property, { numRuns: runs });
-    // Enough must get so far: else only the grammar was under test.
+    // Enough inputs must decode; otherwise only the parser was tested.
     expect(decoded).toBeGreaterThan(runs / 100);
   });
 
@@ -69,7 +69,7 @@ describe("opening", () => {
       const frame = decodeFrame(encodeFrame(given));
       if (isDropped(frame)) throw new Error("a frame was dropped");
       const opened = await openFrame(frame, { roomId, policy: theirRules, roomKey: theirKey, signPub: pub });
-      // Nobody sealed or signed these: only what a room allows in the clear and unsigned is delivered.
+      // These inputs have no valid seal or signature: only what a room allows in the clear and unsigned is delivered.
       const isPlain = !theirRules.encrypt && given.n === undefined && given.sig === undefined;
       expect(isDropped(opened)).toBe(!isPlain || theirRules.sign_msgs);
     });

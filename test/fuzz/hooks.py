@@ -1,4 +1,4 @@
-"""Signs every request of schemathesis as a user, and writes down every reply. Loaded by SCHEMATHESIS_HOOKS."""
+"""Signs every request of schemathesis as a user, and logs every reply. Loaded through SCHEMATHESIS_HOOKS."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ def _body_of(request):
         return body.encode("utf-8")
     if isinstance(body, bytes):
         return body
-    # A body that is read as it goes out: taken whole, so that it can be signed.
+    # Read a streamed body completely, so that it can be signed.
     request.body = body.read() if hasattr(body, "read") else b"".join(body)
     request.headers.pop("Transfer-Encoding", None)
     request.headers["Content-Length"] = str(len(request.body))
@@ -31,7 +31,7 @@ def _body_of(request):
 
 
 class Signed(requests.auth.AuthBase):
-    """The headers of a signed request, over exactly what goes out."""
+    """Returns the headers of a signed request, over exactly the bytes that are sent."""
 
     def __call__(self, request):
         url = urlsplit(request.url)
@@ -65,7 +65,7 @@ def _is_own_end(case):
 
 @schemathesis.hook
 def filter_case(context, case):
-    """Leaves out what would take away the signer's access, or the room: all that follows would be 401 or 410."""
+    """Skips requests that would remove the signer's access or the room: all later replies would be 401 or 410."""
     return not _is_own_end(case)
 
 
@@ -74,7 +74,7 @@ _rooms = 0
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Every other request for a room is for one that is there, as long as it would not delete it."""
+    """Points every other room request at an existing room, unless it would delete the room."""
     global _rooms
     parameters = case.path_parameters or {}
     is_ulid = re.fullmatch("[0-7][0-9A-Z]{25}", str(parameters.get("id"))) is not None
@@ -87,7 +87,7 @@ def before_call(context, case, kwargs):
 
 @schemathesis.hook
 def after_call(context, case, response):
-    """One line for each reply: what was asked, and everything that came back."""
+    """Logs one line for each reply: the request and the complete reply."""
     line = {
         "operation": case.operation.label,
         "method": response.request.method,

@@ -1,4 +1,4 @@
-/** Requests made up from the OpenAPI document, signed by an admin: no 5xx, and only what the document says. */
+/** Requests generated from the OpenAPI document, signed by an admin: no 5xx, and only documented replies. */
 import { beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ const checks = [
   ...["response_headers_conformance", "response_schema_conformance"],
 ];
 
-/** What no reply may hold: words of the database, of the runtime, of the file system, of what runs inside. */
+/** Words that no reply may contain: internals of the database, runtime, file system, or nats-server. */
 const telltales = [
   /sqlite|constraint failed|no such (table|column)|syntax error|near "/i,
   /\b(SELECT|INSERT|UPDATE|DELETE|PRAGMA)\b.*\b(FROM|INTO|SET|WHERE)\b/,
@@ -39,7 +39,7 @@ beforeAll(() => {
   found = fuzzPython();
 }, installMs);
 
-/** Whether the run is left out, which CI does not accept. */
+/** Whether the run is skipped, which CI does not accept. */
 function isLeftOut(): boolean {
   if ("python" in found) return false;
   if (process.env.CI === "true") throw new Error(`schemathesis cannot run: ${found.missing}`);
@@ -95,14 +95,14 @@ test("schemathesis finds no server error and nothing undocumented, and no reply 
   const operations = Object.entries(paths).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
   );
-  // The document itself is where schemathesis begins.
+  // schemathesis itself reads the document first.
   expect(operations.filter((operation) => !tried.has(operation))).toEqual(["GET /openapi.json"]);
   const counts = new Map<number, number>();
   for (const { operation, method, url, status, headers, text } of lines) {
     counts.set(status, (counts.get(status) ?? 0) + 1);
     const [named, path = ""] = operation.split(" ");
     const documented = Object.keys(paths[path]?.[named?.toLowerCase() ?? ""]?.responses ?? {});
-    // A method that the path does not have is no operation of the document.
+    // A method that the path does not support is not an operation of the document.
     const expected = method === named ? documented : ["405"];
     if (!expected.includes(String(status))) throw new Error(`${method} ${url}: ${status}, not one of ${expected}`);
     if (status >= 500) throw new Error(`${method} ${url}: ${status} ${text}`);
@@ -115,7 +115,7 @@ test("schemathesis finds no server error and nothing undocumented, and no reply 
   }
   const summary = [...counts].sort(([a], [b]) => a - b).map(([status, count]) => `${status}: ${count}`);
   console.log(`schemathesis: ${lines.length} replies of ${operations.length} operations (${summary.join(", ")})`);
-  // The requests get past authentication, and past existence.
+  // The requests pass authentication, and reach existing objects.
   expect(counts.get(200) ?? 0).toBeGreaterThan(operations.length);
   expect(counts.get(401) ?? 0).toBeLessThan(lines.length / 4);
 

@@ -1,6 +1,7 @@
 /**
- * A peer in Go, with crypto of its own, in a real room of a real bus: it reads what the SDK writes and writes what the
- * SDK reads, over a change of epoch, too. Source: spec 2, 3, 4, 9.
+ * A peer in Go with its own cryptography, in a real room on a real server: it reads what the SDK writes and writes what
+ * the SDK reads, also across an epoch change.
+ * Source: spec 2, 3, 4, 9.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -29,7 +30,7 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => folder[Symbol.dispose]());
 
-/** Something that the Go peer tells. */
+/** An event that the Go peer prints. */
 interface GoEvent {
   readonly event: string;
   readonly error?: string;
@@ -51,14 +52,14 @@ class GoPeer implements AsyncDisposable {
     });
   }
 
-  /** Tells it to do something, and gives what it then tells under this name. */
+  /** Sends an order to the peer and returns the event of this name that follows. */
   async tell(order: unknown, event: string): Promise<GoEvent> {
     const mark = this.events.length;
     this.#write(order);
     return this.next(event, mark);
   }
 
-  /** The next thing of this name that it tells. */
+  /** The next event of this name. */
   async next(event: string, mark = 0): Promise<GoEvent> {
     const found = () => this.events.slice(mark).find((one) => one.event === event || one.event === "failed");
     await until(`Go tells ${event}`, () => found() !== undefined || this.#errors !== "");
@@ -110,7 +111,7 @@ test("Go and the SDK read each other, live and from history, before and after a 
   expect(await go.tell({ do: "refresh" }, "room")).toMatchObject({ epoch: 2, keys: 2 });
   await speak(room, go, got, { go: gos.endpoint, sdk: anas.endpoint, epoch: 2 });
 
-  // Both read the same history, of both epochs.
+  // Both read the same history, across both epochs.
   const { messages } = await room.history();
   const told = await go.tell({ do: "history" }, "history");
   const kept = told.messages as { id: string; from: string; text: string; error?: string }[];
@@ -122,7 +123,7 @@ test("Go and the SDK read each other, live and from history, before and after a 
   expect(room.stats().dropped).toEqual({});
 }, 60_000);
 
-/** Each says something to the other, in every way: a message, a reply, a reaction, a request. */
+/** Each peer sends to the other in every form: a message, a reply, a reaction, a request. */
 async function speak(
   room: Room,
   go: GoPeer,

@@ -1,6 +1,6 @@
 /**
- * Stock NATS clients by what docs/by-hand.md says: its programs, run as they are printed there. Each logs in by nkey,
- * sets the inbox prefix, publishes, asks and skips the PubAck, and comes back after nats-server was killed.
+ * Stock NATS clients, with the programs of docs/by-hand.md run exactly as printed. Each program logs in by nkey, sets
+ * the inbox prefix, publishes, sends requests, skips the PubAck, and reconnects after nats-server was killed.
  * Source: spec 9.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
@@ -23,16 +23,16 @@ import { programsOf } from "../support/pages.ts";
 import { addUser, call, freshSubject, postUser } from "../support/peer.ts";
 
 const root = join(import.meta.dir, "..", "..");
-/** Longer than a client takes to notice, and to log in again on a busy machine, in milliseconds. */
+/** Longer than a client takes to notice and log in again on a busy machine, in milliseconds. */
 const patienceMs = 120_000;
-/** What is fetched and built the first time, in milliseconds. */
+/** Timeout for downloads and builds on the first run, in milliseconds. */
 const setupMs = 600_000;
 
 let folder: Folder;
 let python: Readonly<Record<string, string>>;
 let classPath: string;
 
-/** Runs a build step. Errors: what it printed. */
+/** Runs a build step. Errors: with the step's output. */
 async function build(command: readonly string[], cwd: string): Promise<void> {
   const child = Bun.spawn([...command], { cwd, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
   const [stdout, stderr, code] = await Promise.all([
@@ -43,7 +43,7 @@ async function build(command: readonly string[], cwd: string): Promise<void> {
   if (code !== 0) throw new Error(`${command.join(" ")}: ${stdout}${stderr}`);
 }
 
-/** A tool that has to be there. */
+/** Finds a tool that is required. */
 function tool(name: string, how: string): string {
   const found = Bun.which(name);
   if (found === null)
@@ -51,7 +51,7 @@ function tool(name: string, how: string): string {
   return found;
 }
 
-/** The Go client's program, with its modules pinned by the go.sum of the Go peer. */
+/** Builds the Go client's program, with its modules pinned by the go.sum of the Go peer. */
 async function buildGo(): Promise<void> {
   const modules = join(root, "test", "interop", "go");
   mkdirSync(folder.file("go"));
@@ -69,7 +69,7 @@ async function buildGo(): Promise<void> {
   await build(command, folder.file("go"));
 }
 
-/** Installs into a folder of the cache, once for each list of what is wanted, and gives the folder. */
+/** Installs into a cache folder, once per requirements list, and returns the folder. */
 async function installed(name: string, list: string, install: (into: string) => Promise<void>): Promise<string> {
   const sum = createHash("sha256").update(readFileSync(list)).digest("hex").slice(0, 16);
   const place = join(root, ".cache", `interop-${name}-${sum}`);
@@ -79,13 +79,13 @@ async function installed(name: string, list: string, install: (into: string) => 
   try {
     renameSync(fresh, place);
   } catch {
-    // Another run was faster.
+    // Another run finished first.
     rmSync(fresh, { recursive: true });
   }
   return place;
 }
 
-/** The folder of the Python client's packages. */
+/** Installs the Python client's packages; returns the folder. */
 function installPython(): Promise<string> {
   const list = join(import.meta.dir, "python", "requirements.txt");
   const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", list];
@@ -93,7 +93,7 @@ function installPython(): Promise<string> {
   return installed("python", list, (into) => build([python3, ...pip, "--target", into], root));
 }
 
-/** The folder of the Java client's jars. */
+/** Installs the Java client's jars; returns the folder. */
 function installJava(): Promise<string> {
   const pom = join(import.meta.dir, "java", "pom.xml");
   const copy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
@@ -111,7 +111,7 @@ beforeAll(async () => {
 }, setupMs);
 afterAll(() => folder[Symbol.dispose]());
 
-/** A program of the page that runs on, as one user. Ends with the scope that holds it. */
+/** A long-running program of the page, as one user. Disposing it stops the program. */
 class Program implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
   #stdout = "";
@@ -143,7 +143,7 @@ class Program implements AsyncDisposable {
     this.#child.stdin.flush();
   }
 
-  /** Waits until it has printed this line. */
+  /** Waits until the program has printed this line. */
   async printed(line: string): Promise<void> {
     const isOver = () => this.#child.exitCode !== null;
     await until(`${line} (stderr: ${this.#stderr})`, () => isOver() || this.lines.includes(line), patienceMs);
@@ -211,7 +211,7 @@ test(
       await Promise.all(asking.map((program, index) => program.printed(`${round} of ${names[index]}`.toUpperCase())));
       if (round === "first") process.kill(server.ready.nats_pid, "SIGKILL");
     }
-    // A question that got no answer in time was asked again: each answer is printed once.
+    // A question that timed out was asked again, but each answer is printed only once.
     for (const { lines } of asking) expect(lines).toHaveLength(2);
     const { messages } = (await call(http, admin, "GET", `/rooms/${room.id}/history`)).json as { messages: string[] };
     const kept = new Set(messages.map((one) => Buffer.from(one, "base64").toString()));

@@ -1,6 +1,6 @@
 /**
- * Many stock nats.go clients at one address, and nats-server is killed: all of them come back, and none closes for
- * good, as nats.go does after its second authorization error. Small in CI, 2,500 by `npm run soak -- storm`.
+ * A reconnect storm: many stock nats.go clients at one address lose nats-server, and all must come back. nats.go closes
+ * a connection for good after its second authorization error. Small in CI; 2,500 with `npm run soak -- storm`.
  * Source: spec 9.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -11,16 +11,16 @@ import { addUser, postUser } from "../support/peer.ts";
 import { isSoak } from "../support/soak.ts";
 
 const isFull = isSoak("storm");
-/** Connections of one user at most. Source: spec 9. */
+/** Maximum connections of one user. Source: spec 9. */
 const perUser = 32;
-/** In full with the settings as they come; small with a rate that the storm exceeds as much. */
+/** A full run uses the default rate; a small run lowers the rate so that the storm exceeds it by the same factor. */
 const size = isFull ? { connections: 2_500, rate: 200 } : { connections: 300, rate: 24 };
-/** How long all of them may take to come back, in milliseconds. */
+/** Deadline for all connections to be back, in milliseconds. */
 const backWithinMs = 30_000;
-/** A busy CI machine is slower than the bus: there this only ends what hangs. */
+/** On a busy CI machine the timing proves nothing; there this timeout only ends runs that hang. */
 const patienceMs = isFull ? 60_000 : 120_000;
 
-/** What the Go program says of its connections. */
+/** The connection counts that the Go program prints. */
 interface Counts {
   readonly connected: number;
   readonly closed: number;
@@ -46,7 +46,7 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => folder[Symbol.dispose]());
 
-/** The running clients. Ends with the scope that holds it. */
+/** The running clients. Disposing it stops them. */
 class Storm implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
   readonly #reports: Counts[] = [];
@@ -62,7 +62,7 @@ class Storm implements AsyncDisposable {
     });
   }
 
-  /** Waits until all have connected. */
+  /** Waits until all clients have connected. */
   async ready(): Promise<Counts> {
     await until("all clients are connected", () => this.#reports.length > 0 || this.#errors !== "", 180_000);
     if (this.#errors !== "") throw new Error(`Go: ${this.#errors}`);

@@ -1,3 +1,7 @@
+/**
+ * Booting a bus from plugins: the order of setup, start and release, timeouts, failures in each phase, and shutdown.
+ * Runs the kernel in this process, with plugins that record what happens to them.
+ */
 import { describe, expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import { definePlugin, route, token } from "../../src/contracts/plugin.ts";
@@ -10,7 +14,7 @@ const word = token<string>("acme.word");
 const open = route("GET", "/open", "public", { summary: "Says nothing." }, async () => undefined);
 const closed = route("GET", "/closed", "signed", { summary: "Says nothing." }, async () => undefined);
 
-/** A plugin that writes into `events` what happens to it. */
+/** A plugin that records its lifecycle in `events`. */
 function noting(
   events: string[],
   name: string,

@@ -1,4 +1,7 @@
-/** A bus out of a test's own plugins, in this process, on a free loopback port. */
+/**
+ * Test kit for the kernel: boots a bus from a test's own plugins, in this process, on a free loopback port. Provides
+ * stand-in plugins (routes, tokens, auth), a recording log, temporary files, and a raw TCP client for HTTP.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -18,7 +21,7 @@ export interface Line {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** A log that keeps its lines. */
+/** A log that records its lines. */
 export function recorder(): { readonly lines: Line[]; readonly log: (name: string) => Log } {
   const lines: Line[] = [];
   const log = (plugin: string): Log => {
@@ -46,7 +49,7 @@ export interface Changes {
   readonly log?: (name: string) => Log;
 }
 
-/** Boot options over plugins that stand in for the built-in ones, all of them in the plan unless `rows` says which. */
+/** Boot options with plugins that replace the built-in ones. All are in the plan unless `rows` selects some. */
 export function optionsOf(plugins: readonly { readonly name: string }[], changes: Changes = {}): BootOptions {
   const { rows, flags, http, overrides, requirePins, setupBudgetMs, now } = changes;
   return {
@@ -68,7 +71,7 @@ export function optionsOf(plugins: readonly { readonly name: string }[], changes
   };
 }
 
-/** A bus that listens, and stops with the scope that holds it. */
+/** A running bus. Disposing it stops the bus. */
 export interface Serving extends AsyncDisposable {
   readonly bus: Bus;
   readonly port: number;
@@ -86,7 +89,7 @@ export async function serving(plugins: readonly { readonly name: string }[], cha
 
 type Given = Live<Record<never, never>>;
 
-/** A plugin that answers routes and does no more. */
+/** A plugin that only answers routes. */
 export function answering(name: string, ...routes: readonly Route[]) {
   return definePlugin({
     name,
@@ -96,7 +99,7 @@ export function answering(name: string, ...routes: readonly Route[]) {
   });
 }
 
-/** A plugin with tokens; what it serves under each is its own name. */
+/** A plugin with tokens; the service under each token is its own name. */
 export function providing(
   name: string,
   tokens: { readonly provides?: Tokens; readonly requires?: Tokens; readonly optional?: Tokens },
@@ -114,7 +117,7 @@ export function providing(
   });
 }
 
-/** Auth of a test: the header `x-who` names the caller, and `x-who: root` is an admin. Counts how often it is asked. */
+/** Auth for tests: the header `x-who` names the caller, and `x-who: root` is an admin. Counts its calls. */
 export function nameAuth(options: { readonly signed?: boolean } = {}) {
   const asked: string[] = [];
   const plugin = definePlugin({
@@ -141,7 +144,7 @@ export function nameAuth(options: { readonly signed?: boolean } = {}) {
   return { plugin, asked };
 }
 
-/** The refusal of some work. Fails when it is none. */
+/** The refusal of some work. Fails if the work succeeds. */
 export async function refusalOf(work: () => unknown): Promise<UnibusError> {
   try {
     await work();
@@ -152,11 +155,11 @@ export async function refusalOf(work: () => unknown): Promise<UnibusError> {
   throw new Error("it was not refused");
 }
 
-/** Files in a temporary folder that goes with the scope that holds it. */
+/** Files in a temporary folder. Disposing it removes the folder. */
 export class Files implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), "unibus-kernel-"));
 
-  /** Writes a file and gives its path. */
+  /** Writes a file and returns its path. */
   write(name: string, text: string): string {
     const file = join(this.path, name);
     writeFileSync(file, text);
@@ -168,14 +171,14 @@ export class Files implements Disposable {
   }
 }
 
-/** A reply as its bytes say. */
+/** A reply, parsed from its bytes. */
 export interface RawAnswer {
   readonly status: number;
   readonly headers: Headers;
   readonly body: string;
 }
 
-/** A body with where it ends, or null as long as it is not whole. */
+/** A body with its end offset, or null while it is incomplete. */
 type Found = { readonly body: string; readonly end: number } | null;
 
 function declared(text: string, start: number, length: number): Found {
@@ -196,7 +199,7 @@ function unchunked(text: string, start: number): Found {
   }
 }
 
-/** A TCP connection on which a test writes what no client would. */
+/** A TCP connection on which a test can write what no HTTP client would. */
 export class Wire implements Disposable {
   readonly #socket;
   /** Resolves when the other side has closed the connection. */
@@ -212,7 +215,7 @@ export class Wire implements Disposable {
       this.#text += text;
       this.#seen();
     });
-    // A connection that the other side cuts while we write is what some tests are about.
+    // Some tests expect the other side to close the connection while we write.
     this.#socket.on("error", () => undefined);
     this.closed = new Promise((resolve) => {
       this.#socket.on("close", () => {
@@ -223,12 +226,12 @@ export class Wire implements Disposable {
     });
   }
 
-  /** Writes text, each character one byte. Resolves when it has left, or the connection is gone. */
+  /** Writes text, one byte per character. Resolves when it was sent or the connection is closed. */
   write(text: string): Promise<void> {
     return new Promise((resolve) => this.#socket.write(text, "latin1", () => resolve()));
   }
 
-  /** The next reply, whole. */
+  /** The next complete reply. */
   async answer(): Promise<RawAnswer> {
     for (;;) {
       const found = this.#take();
@@ -261,7 +264,7 @@ export class Wire implements Disposable {
   }
 }
 
-/** Sends one request as written and gives its reply. */
+/** Sends one request verbatim and returns its reply. */
 export async function raw(port: number, text: string): Promise<RawAnswer> {
   using wire = new Wire(port);
   await wire.write(text);

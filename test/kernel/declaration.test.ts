@@ -1,4 +1,4 @@
-/** Every closed choice and every key of what a plugin declares is checked when the bus boots, whatever compiled it. */
+/** Boot validates every key and every enum value that a plugin declares, since plugins may come without types. */
 import { describe, expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import { boot } from "../../src/kernel/boot.ts";
@@ -8,7 +8,7 @@ const handle = async () => undefined;
 const good = { method: "GET", path: "/own", access: "public", shape: { summary: "One." }, handle };
 const minimal = { name: "own", api: 1, config: Type.Object({}) };
 
-/** Why a bus with one plugin of these values does not boot. `released` counts what its setup gave back. */
+/** Why a bus with this plugin does not boot. */
 async function refused(plugin: object): Promise<string> {
   const all = [nameAuth().plugin, plugin] as { readonly name: string }[];
   const options = optionsOf([], { rows: [{ use: "name-auth" }, { use: "own" }] });
@@ -16,7 +16,7 @@ async function refused(plugin: object): Promise<string> {
   return (await refusalOf(() => boot({ ...options, builtins }))).message;
 }
 
-/** The plugin, its setup returning this. */
+/** The minimal plugin, whose setup returns `live`. */
 const returning = (live: unknown, more: object = {}) => ({ ...minimal, setup: async () => live, ...more });
 const routed = (change: object) => returning({ services: {}, routes: [{ ...good, ...change }] });
 const shaped = (change: object) => routed({ shape: { summary: "One.", ...change } });

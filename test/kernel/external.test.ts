@@ -1,3 +1,7 @@
+/**
+ * Loading of plugin files that are not built in: paths and packages, pins, shapes that are refused, and files that use
+ * another copy of `unibus/plugin`.
+ */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
@@ -10,13 +14,13 @@ import { Files, providing, raw, refusalOf, serving } from "./bus.ts";
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 const builtins = { auth: async () => ({ default: providing("auth", {}) }) };
 
-/** The smallest plugin file. */
+/** Source of a minimal plugin file. */
 const source = (name: string, rest = ""): string =>
   `import { definePlugin, Type } from "unibus/plugin";
    ${rest}
    export default definePlugin({ name: "${name}", api: 1, config: Type.Object({}), setup: async () => ({ services: {} }) });`;
 
-/** What loading one row of a manifest in a folder gives. */
+/** Loads one manifest row in a folder. */
 function load(folder: Files, row: Row, requirePins = false): Promise<{ readonly name: string }> {
   return loadPlugin(row, { builtins, file: folder.write("plugins.json", "{}"), requirePins });
 }
@@ -149,7 +153,7 @@ describe("a plugin with a world of its own", () => {
 
   test("serves and uses a service by the token's id, and its errors are known by their brand", async () => {
     using folder = new Files();
-    // Nothing of unibus/plugin: what another copy of it would have made.
+    // Does not import unibus/plugin: it has what another copy of that module would have produced.
     const file = folder.write(
       "foreign.ts",
       `class UnibusError extends Error {

@@ -4,7 +4,7 @@ import { definePlugin, type Health } from "../../src/contracts/plugin.ts";
 import { UnibusError } from "../../src/wire/errors.ts";
 import { answering, serving } from "./bus.ts";
 
-/** A plugin that says how it is by `health`. */
+/** A plugin with the given health. */
 function feeling(name: string, health: () => Promise<Health>, facts: Record<string, string> = {}) {
   return definePlugin({
     name,

@@ -1,3 +1,7 @@
+/**
+ * Request bodies in the HTTP server: size limits, encodings, bodies that a route leaves unread, deadlines, the promised
+ * hash, and the memory budget that all bodies share.
+ */
 import { describe, expect, spyOn, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { Type } from "@sinclair/typebox";
@@ -46,7 +50,7 @@ const sizes = answering(
   })),
 );
 
-/** A JSON text of so many bytes. */
+/** JSON text of exactly `bytes` bytes. */
 const json = (bytes: number): string => JSON.stringify("x".repeat(bytes - 2));
 const head = (path: string, ...headers: string[]): string =>
   [`POST ${path} HTTP/1.1`, "Host: localhost", ...headers, "", ""].join("\r\n");
@@ -80,7 +84,7 @@ describe("a body", () => {
       const auth = nameAuth();
       await using bus = await serving([sizes, auth.plugin]);
       using wire = new Wire(bus.port);
-      // Not one byte of the body is sent: whoever waits for it never answers.
+      // Send no byte of the body: a server that waits for it would never answer.
       await wire.write(head(path, `Content-Length: ${path === "/small" ? 101 : 400 * 1_048_576}`));
       const answer = await wire.answer();
       expect(seen(answer)).toEqual([413, "too_large"]);
@@ -166,7 +170,7 @@ describe("a body", () => {
   });
 });
 
-/** A body whose chunks come when the test says so. */
+/** A request whose body chunks arrive when the test sends them. */
 function fed(): { request: Request; feed: ReadableStreamDefaultController<Uint8Array> } {
   let feed: ReadableStreamDefaultController<Uint8Array> | undefined;
   const body = new ReadableStream<Uint8Array>({
@@ -246,7 +250,7 @@ test("of more bodies at once than the budget holds, exactly as many are read, ho
       }),
     ),
   );
-  // One after the other in small pieces, so that no two of them are whole at the same moment.
+  // Feed them in small pieces one by one, so that no two bodies complete at the same moment.
   for (const { feed } of bodies) {
     for (let part = 0; part < 8; part++) {
       feed.enqueue(new Uint8Array(bytes / 8));
@@ -254,7 +258,7 @@ test("of more bodies at once than the budget holds, exactly as many are read, ho
     }
     feed.close();
   }
-  // Without a budget those that do not fit are held, too, and none of them is refused.
+  // Without a budget, the server would hold the excess bodies, too, and refuse none of them.
   const refused = Promise.all(outcomes.slice(fits)).then(() => true);
   await until("as many are held as there are to be", async () => {
     if (held > fits) return true;

@@ -1,8 +1,8 @@
-/** Which reads are charged to a user's share of the server's time. */
+/** Which reads count against a user's share of the server's time. */
 import { expect, test } from "bun:test";
 import { bootInProcess } from "../support/in-process.ts";
 
-/** Replies that hold a list, and are small whatever the bus holds. */
+/** Replies that contain a list but stay small in any server. */
 const small = new Set(["/info"]);
 
 const holdsList = (schema: unknown): boolean =>

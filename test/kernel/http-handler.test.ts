@@ -1,3 +1,7 @@
+/**
+ * The HTTP handler: access checks, validation of the parts of a request, and the order in which the checks run.
+ * Sends real requests to a bus in this process.
+ */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { Type } from "@sinclair/typebox";
@@ -41,7 +45,7 @@ const notes = answering(
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 const ana = { "x-who": "ana" };
 
-/** Sends a request and gives its status and JSON. */
+/** Sends a request and returns its status and JSON. */
 async function ask(url: string, method: string, path: string, more: RequestInit = {}): Promise<[number, unknown]> {
   const reply = await fetch(`${url}${path}`, { method, ...more });
   const text = await reply.text();

@@ -1,3 +1,7 @@
+/**
+ * The rate limiter: its token buckets, the bound on its memory, and how it groups addresses into clients behind trusted
+ * proxies. Also which origins get CORS headers.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Limiter } from "../../src/contracts/limiter.ts";
@@ -56,7 +60,7 @@ describe("the limiter", () => {
     const refused = () => clients.filter((client) => limiter.take(client, 0) !== 0).length;
     const began = performance.now();
     const counts = [refused(), refused(), refused()];
-    // Each was forgotten before it came again. What a single map would need for this is more than a minute.
+    // Each address was evicted before it returned. A single map would need over a minute for this.
     expect(counts).toEqual([0, 0, 0]);
     expect(performance.now() - began).toBeLessThan(5_000);
     expect(limiter.take(clients.at(-1) ?? "", 0)).toBe(2);

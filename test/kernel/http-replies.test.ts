@@ -1,4 +1,4 @@
-/** What every reply carries, and how long its connection lives. Source: spec 5. */
+/** Headers of every reply, and the lifetime of its connection. Source: spec 5. */
 import { expect, spyOn, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import { rawReply, route } from "../../src/contracts/plugin.ts";
@@ -57,9 +57,9 @@ test("an idle connection lives 75 s, or as long as http.keepalive_s says", async
     const asked = performance.now();
     await wire.write(ask);
     expect((await wire.answer()).status).toBe(200);
-    // It is asked nothing more.
+    // No further request follows.
     await wire.closed;
-    // The runtime counts in steps of four seconds.
+    // The runtime measures idle time in steps of four seconds.
     expect(performance.now() - asked).toBeGreaterThan(3_000);
     expect(performance.now() - asked).toBeLessThan(20_000);
   } finally {

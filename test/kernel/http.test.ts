@@ -1,3 +1,7 @@
+/**
+ * The HTTP server: path matching, HEAD, the Host header, replies and errors, the rate limit, CORS, and what is logged.
+ * Plugins of the tests replace the built-in ones.
+ */
 import { describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
 import { Type } from "@sinclair/typebox";
@@ -203,7 +207,7 @@ describe("the rate limit", () => {
       return seen;
     };
     expect(await statuses(5, "/echo/a")).toEqual([200, 200, 200, 200, 429]);
-    // What is not there, and what a browser asks before, counts or not as spec 5 orders it.
+    // Unknown paths count against the limit, health checks do not (see spec 5).
     expect(await statuses(1, "/nowhere")).toEqual([429]);
     expect(await statuses(20, "/healthz")).not.toContain(429);
     const refused = await get(bus.port, "/echo/a");

@@ -1,4 +1,8 @@
-/** The HTTP contract: frozen, described, and kept to by every refusal. Source: spec 5, 6. */
+/**
+ * The HTTP contract: the OpenAPI document is frozen and complete, and every refusal of the server matches it.
+ * A failing comparison means that the API changed and clients may break.
+ * Source: spec 5, 6.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { type Contract, files, reference } from "../../scripts/reference.ts";
@@ -115,7 +119,7 @@ describe("every refusal is one that the document names, with its code:", () => {
       return { ...ids, sign_pub: "0".repeat(64) }[name] ?? "x";
     });
 
-  /** What a caller sends, with or without a good signature. */
+  /** What a caller sends, with or without a valid signature. */
   interface Attempt {
     readonly who: () => Identity | null;
     readonly wrong?: boolean;

@@ -7,7 +7,7 @@ import { providing, refusalOf } from "./bus.ts";
 const tokens = (...ids: string[]): Tokens => Object.fromEntries(ids.map((id) => [id, token(id)]));
 const file = "plugins.json";
 
-/** A plugin by what it gives and needs. */
+/** A plugin with the tokens that it provides, needs and optionally uses. */
 function one(name: string, gives: string[], needs: string[] = [], likes: string[] = []): Chosen {
   const plugin = providing(name, {
     provides: tokens(...gives),
@@ -103,7 +103,7 @@ describe("the order", () => {
   });
 
   test("holds for any plugins without a cycle, in any order of the file", () => {
-    // Plugin i gives token i and may need tokens of lower numbers only.
+    // Plugin i provides token i and may need only tokens with lower numbers, so there is no cycle.
     const graph = fc.array(fc.array(fc.nat()), { minLength: 1, maxLength: 12 }).chain((needs) => {
       const all = needs.map((own, i) =>
         one(`p${i}`, [`t${i}`], i === 0 ? [] : [...new Set(own.map((n) => `t${n % i}`))]),

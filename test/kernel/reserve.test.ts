@@ -1,4 +1,8 @@
-/** What the reserve of the store admits, in each state, and that every route asks it. Source: spec 9. */
+/**
+ * The disk reserve: which requests are admitted as space runs out, and that every writing route checks it. Routes that
+ * free space stay available; a new route that writes must be listed here or be refused.
+ * Source: spec 9.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { type Space, SpaceReserve, type SpaceUse, StoreReserve } from "../../src/contracts/reserve.ts";
@@ -14,7 +18,7 @@ const uses: readonly SpaceUse[] = ["grows", "frees", "departs", "nonce"];
 const user = { endpoint: "u", role: "member" } as const;
 const admin = { endpoint: "a", role: "admin" } as const;
 
-/** A reserve over a space that a test sets. */
+/** A reserve for a disk whose free space the test sets. */
 async function over(space: () => Space | null, now = () => 0): Promise<SpaceReserve> {
   const made = await SpaceReserve.start({ measure: async () => space(), full: "it is full", hint: "free some", now });
   made.stop();
@@ -70,7 +74,7 @@ describe("what is admitted", () => {
       expect(one.health().ok).toBe(false);
       space = { free: reserve * 1.2, reserve };
       const before = measured;
-      // The second of these begins after the first was taken in.
+      // The second measurement starts after the result of the first one was applied.
       await until("it is measured twice", () => measured >= before + 2);
       expect(one.health().ok).toBe(false);
       space = { free: reserve * 1.3, reserve };
@@ -149,7 +153,7 @@ describe("every route that writes", () => {
   }, 60_000);
   afterAll(() => running[Symbol.asyncDispose]());
 
-  /** What admits in the reserve; anything else must be refused, so that a new route cannot be forgotten. */
+  /** Routes admitted when the disk is full. All others must be refused, so a new route cannot be forgotten. */
   const removals = new Set([
     "DELETE /invites/{id}",
     "DELETE /rooms/{id}",
@@ -157,12 +161,12 @@ describe("every route that writes", () => {
     "DELETE /rooms/{id}/members/{endpoint}",
     "DELETE /users/{sign_pub}",
     "POST /users/{sign_pub}/revoke",
-    // The rule decides: it may complete a leave.
+    // The rule itself decides, because a rekey may complete a leave.
     "POST /rooms/{id}/rekey",
   ]);
   const adminRemovals = new Set([...removals].filter((name) => !/members|rekey/.test(name)));
 
-  /** The routes that write, as `METHOD path`, that answer otherwise than by "full" to somebody. */
+  /** The writing routes, as `METHOD path`, that give the caller another answer than "full". */
   async function admitted(who: Identity): Promise<string[]> {
     const document = (await (await fetch(`${running.bus.site.url()}/openapi.json`)).json()) as {
       paths: Readonly<Record<string, Readonly<Record<string, unknown>>>>;

@@ -1,4 +1,4 @@
-/** A boot that takes longer than a moment: it says how far it is, and its budget is renewed. */
+/** A slow boot reports its progress, which renews its time budget. */
 import { expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import { definePlugin } from "../../src/contracts/plugin.ts";
@@ -7,7 +7,7 @@ import { until } from "../support/executable.ts";
 import { freePort } from "../support/reverse-proxy.ts";
 import { serving } from "./bus.ts";
 
-/** A plugin whose setup goes on until `isOver`, and reports so every 20 ms if it `reports`. */
+/** A plugin whose setup runs until `isOver`, and reports progress every 20 ms if `reports` is set. */
 function slow(isOver: () => boolean, reports: boolean) {
   return definePlugin({
     name: "slow",
@@ -34,7 +34,7 @@ test("a setup that reports its progress may take longer than its budget, and /re
   expect(readiness?.status).toBe(503);
   const plugins = { slow: { ok: false, detail: "step 1 of 9" } };
   expect(await readiness?.json()).toEqual({ ready: false, plugins });
-  // A client finds nobody, as if nothing listened.
+  // Clients get no connection, as if no server were listening.
   expect(await ask("/info")).toBeNull();
   isOver = true;
   await using bus = await booting;

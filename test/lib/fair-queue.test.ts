@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { FairQueue } from "../../src/lib/fair-queue.ts";
 
-/** Work that ends when it is told to, and says in which order it was begun. */
+/** Jobs that end when the test ends them, and record the order in which they started. */
 function jobs() {
   const begun: string[] = [];
   const ends = new Map<string, () => void>();
@@ -63,7 +63,7 @@ test("gives up what waited too long, and serves what came after it", async () =>
     { result: "patient" },
     ["first", "patient"],
   ]);
-  // Nothing is left of it.
+  // The queue keeps nothing of it.
   const next = queue.run("b", 60_000, job("next"));
   await end("next");
   expect(await next).toEqual({ result: "next" });

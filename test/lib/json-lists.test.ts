@@ -1,14 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import { JsonLists, JsonListsError } from "../../src/lib/json-lists.ts";
 
-/** The lists of a document that comes in pieces of some bytes, or what is wrong with it. */
+/** Parses the lists of a document that arrives in chunks of `pieceBytes`; returns them, or the error message. */
 function read(text: string | Uint8Array, pieceBytes: number, elementBytesMax = 200): unknown {
   const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
   const lists = new JsonLists(["a", "b", "ü"], elementBytesMax);
   const found: Record<string, unknown[]> = {};
   try {
     for (let at = 0; at < bytes.length; at += pieceBytes) {
-      // Each piece is overwritten once it was taken, as a reader of a socket may do.
+      // Overwrite each chunk after use, as a socket reader may do.
       const piece = bytes.slice(at, at + pieceBytes);
       for (const { list, text } of lists.take(piece)) {
         found[list] ??= [];

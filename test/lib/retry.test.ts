@@ -1,10 +1,10 @@
-/** Work that is tried again. */
+/** Retries of failing work. */
 import { expect, test } from "bun:test";
 import { retry } from "../../src/lib/retry.ts";
 
 const passing = new Error("passing");
 
-/** Work that fails with `error` so many times, and how often it was tried. */
+/** Work that fails `times` times with `error`, and counts its attempts. */
 function failing(times: number, error: Error) {
   const left: number[] = [];
   const work = async (leftMs: number): Promise<string> => {

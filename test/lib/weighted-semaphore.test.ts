@@ -4,7 +4,7 @@ import { WeightedSemaphore } from "../../src/lib/weighted-semaphore.ts";
 const late = () => new Error("late");
 const minuteMs = 60_000;
 
-/** Work that begins when it is let in and ends when it is told to. */
+/** Work that starts when the semaphore admits it and ends when the test ends it. */
 function work(gate: WeightedSemaphore, bytes: number, timeoutMs = minuteMs) {
   const end = Promise.withResolvers<string>();
   const state = { hasBegun: false };
@@ -14,7 +14,7 @@ function work(gate: WeightedSemaphore, bytes: number, timeoutMs = minuteMs) {
   });
   return { state, done, end: () => end.resolve("done"), fail: () => end.reject(new Error("failed")) };
 }
-/** Lets everything that is due run. */
+/** Lets all pending callbacks run. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 describe("a gate of 10 bytes", () => {

@@ -1,4 +1,4 @@
-/** Who counts as which client, and how much each may ask, whatever the others do. Source: spec 5. */
+/** How addresses map to clients, and that each client's rate is independent of the others. Source: spec 5. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { Limiter } from "../../src/contracts/limiter.ts";
@@ -29,7 +29,7 @@ test("every way of writing an IPv6 address is the same client", () => {
       const hex = address.map((group) => group.toString(16));
       const full = hex.join(":");
       const spellings = [full, full.toUpperCase(), hex.map((group) => group.padStart(4, "0")).join(":")];
-      // The longest run of zeros left out, as systems print it.
+      // With the longest run of zeros compressed, as systems print it.
       spellings.push(new URL(`http://[${full}]/`).hostname.slice(1, -1));
       expect(new Set(spellings.map(clientKey)).size).toBe(1);
       expect(clientKey(full)).toBe(`${hex.slice(0, 4).join(":")}::/64`);

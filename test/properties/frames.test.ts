@@ -1,4 +1,4 @@
-/** Frames, whatever they hold and whatever is done to their bytes. Source: spec 4. */
+/** Properties of frames with arbitrary contents and arbitrarily changed bytes. Source: spec 4. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { blobBytesMax } from "../../src/wire/api.ts";
@@ -14,7 +14,7 @@ test("a frame reads back from its bytes as what it was", () => {
   fc.assert(fc.property(aFrame, (frame) => expect(decodeFrame(encodeFrame(frame))).toEqual(frame)));
 });
 
-/** What JSON.parse and one rule for each field say: slow, and nothing like what the product does. */
+/** A reference decoder: JSON.parse and one rule per field. Slow, and independent of the product's code. */
 function readSlowly(bytes: Uint8Array): Frame | null {
   const given = text.decode(bytes);
   if (bytes.some((byte) => byte > 126 || byte < 33)) return null;
@@ -67,7 +67,7 @@ describe("the bytes of a frame that somebody changed", () => {
       }),
       { numRuns: 3_000 },
     );
-    // Some changes make another frame: a check that refuses all would show.
+    // Some changes must yield another valid frame; otherwise a decoder that rejects everything would pass.
     expect(read).toBeGreaterThan(30);
   });
 

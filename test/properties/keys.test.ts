@@ -1,4 +1,4 @@
-/** Keys and links, whatever comes: what is let in is what mathematics and the form allow. Source: spec 2, 7. */
+/** Keys and links, with arbitrary input: exactly the mathematically valid, canonical forms pass. Source: spec 2, 7. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseJoinLink } from "../../src/client/join-link.ts";
@@ -16,7 +16,7 @@ function power(base: bigint, exponent: bigint): bigint {
   return result;
 }
 
-/** Euler's criterion, word for word: slow, and nothing like what the product does. */
+/** Euler's criterion, written literally: slow, and independent of the product's code. */
 function isPoint(y: bigint): boolean {
   const quotient = (((y * y - 1n + p) % p) * power(d * y * y + 1n, p - 2n)) % p;
   return quotient === 0n || power(quotient, (p - 1n) / 2n) === 1n;
@@ -45,13 +45,13 @@ describe("a signing key", () => {
       }),
       { numRuns: 300 },
     );
-    // About every second number is one: a check that refuses all, or none, would show.
+    // About half of all numbers are points: a check that rejects all or none would fail here.
     expect(points).toBeGreaterThan(100);
     expect(points).toBeLessThan(200);
   });
 
   test("near the ends of the field is judged the same way", () => {
-    // 2^255 - 1 is p + 18: what is above has the bit of x's sign set.
+    // 2^255 - 1 is p + 18; in larger numbers the sign bit of x is set.
     for (let i = -40n; i <= 18n; i++) {
       for (const y of [i + 40n, p + i]) {
         const key = Buffer.from(y.toString(16).padStart(64, "0"), "hex").reverse().toString("hex");

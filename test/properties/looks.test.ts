@@ -1,4 +1,4 @@
-/** Handles and looks, whatever comes: the ways to write one text do not change what it looks like. Source: spec 7. */
+/** Handles and looks, with arbitrary input: equivalent spellings of a text have the same look. Source: spec 7. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { confusables } from "../../src/wire/confusables.ts";
@@ -6,7 +6,7 @@ import { hasCode } from "../../src/wire/errors.ts";
 import { checkHandle } from "../../src/wire/handles.ts";
 import { lookAlike, looksOf, skeleton } from "../../src/wire/looks.ts";
 
-/** Characters that the table knows, and those by which it replaces them. */
+/** Characters that the table replaces, and their replacements. */
 function tableCharacters(): string[] {
   let point = 0;
   return confusables.split(",").flatMap((entry) => {
@@ -37,7 +37,7 @@ const stored = (given: string): string | null => {
 
 describe("looks", () => {
   test("do not depend on how a text is composed, nor on its case", () => {
-    // The one mark whose capital is a letter: it moves what follows it, so that case and composition do not commute.
+    // The one mark whose capital is a letter: it changes what follows, so case and composition do not commute.
     const iotaSubscript = /\u0345/;
     fc.assert(
       fc.property(text, (one) => {
@@ -52,7 +52,7 @@ describe("looks", () => {
   });
 
   test("skeletons are final: the skeleton of a skeleton is itself", () => {
-    // The one entry of Unicode's table whose replacement decomposes into a letter that is replaced, too.
+    // The one entry of Unicode's table whose replacement decomposes into a letter that is itself replaced.
     const unfinished = /[Ҋҋ]/;
     fc.assert(
       fc.property(text, (one) => unfinished.test(one) || skeleton(skeleton(one)) === skeleton(one)),

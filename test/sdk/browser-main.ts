@@ -1,4 +1,4 @@
-/** A page's program: runs the suite on the stage that served the page. `report` is the test's own. */
+/** A web page's program: runs the suite on the stage that served the page. The test injects `report`. */
 import { type Outcome, runAll } from "./report.ts";
 import { stageAt } from "./stage.ts";
 

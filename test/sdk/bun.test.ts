@@ -1,4 +1,4 @@
-/** The client's suite in Bun, on the source as it is. */
+/** The client suite in Bun, on the source code. */
 import { afterAll, beforeAll, test } from "bun:test";
 import { join } from "node:path";
 import { SdkStage } from "../support/sdk-stage.ts";

@@ -1,4 +1,4 @@
-/** The client's suite in Chromium: the bundle as it is built, over WebSocket, from a page of another origin. */
+/** The client suite in Chromium: the built bundle, over WebSocket, on a page of another origin. */
 import { afterAll, beforeAll, test } from "bun:test";
 import { join } from "node:path";
 import type { Browser } from "playwright-core";

@@ -1,4 +1,4 @@
-/** The suite's own assertions: it has nobody else's, so that it runs wherever the client does. */
+/** The suite's own assertions, without dependencies, so that they run on every platform of the client. */
 import { isUnibusError, UnibusError } from "unibus/client";
 
 const pollMs = 10;
@@ -10,17 +10,17 @@ const shown = (value: unknown): string =>
     return inner === undefined ? "undefined" : inner;
   });
 
-/** Fails unless two values read the same. */
+/** Fails unless two values have the same text form. */
 export function equal(found: unknown, wanted: unknown, what = "value"): void {
   if (shown(found) !== shown(wanted)) throw new Error(`${what}: ${shown(found)}, not ${shown(wanted)}`);
 }
 
-/** Fails unless something holds. */
+/** Fails unless a condition holds. */
 export function ok(holds: boolean, what: string): void {
   if (!holds) throw new Error(`it does not hold: ${what}`);
 }
 
-/** Waits for a condition. Fails, naming it, when it does not hold in time. */
+/** Waits for a condition; on timeout, fails with its name. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const end = Date.now() + untilMs;
   while (!(await holds())) {
@@ -29,7 +29,7 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
-/** What some work fails with. Fails when it does not. */
+/** The error of some work. Fails if the work succeeds. */
 export async function errorOf(work: () => unknown): Promise<unknown> {
   try {
     await work();
@@ -39,7 +39,7 @@ export async function errorOf(work: () => unknown): Promise<unknown> {
   throw new Error("it did not fail");
 }
 
-/** Fails unless some work fails with a typed error of that code, and a message that names the mend. */
+/** Expects a typed error of that code, with a message that names the fix. */
 export async function refused(code: UnibusError["code"], work: () => unknown): Promise<UnibusError> {
   const error = await errorOf(work);
   if (!isUnibusError(error)) throw error;

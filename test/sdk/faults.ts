@@ -1,4 +1,7 @@
-/** What goes wrong: connections, limits, identities, and callers who give up. */
+/**
+ * Suite cases for failures: lost connections, exceeded limits, unusable identities and addresses, and callers that
+ * abort. Runs on every platform through `suite.ts`, so it uses only `unibus/client` and the stage.
+ */
 import {
   type Bus,
   type ClientOptions,
@@ -23,7 +26,7 @@ async function connecting(stage: Stage): Promise<void> {
     await using bus = await connect(options);
     equal([bus.identity.endpoint, bus.info.auth], [identity.endpoint, "enforce"]);
   }
-  // The first address is nobody's: the next one answers.
+  // Nothing listens at the first address, so the client uses the next one.
   const nobody = "http://127.0.0.1:9";
   await using bus = await connect({ ...options, url: nobody, urls: [stage.url] });
   equal(await bus.rooms(), []);
@@ -92,7 +95,7 @@ async function signals(stage: Stage): Promise<void> {
   await room.messages().ready;
   await room.send("one");
   ok((await asking) === reason && (await reading) === reason, "what is under way ends, too");
-  // The request may have been published before it was given up; nothing else was.
+  // The request may have been published before it was aborted; nothing else was.
   ok(
     (await room.history()).messages.every(({ text }) => text !== "no"),
     "nothing was sent",
@@ -117,7 +120,7 @@ async function slowReader(stage: Stage): Promise<void> {
   }
 }
 
-/** Messages one after another, each when the one before is stored. */
+/** Sends messages one after another, each after the one before is stored. */
 async function sendMany(room: Room, from: number, to: number): Promise<void> {
   for (let index = from; index < to; index++) await room.send(`m${index}`);
 }
@@ -135,7 +138,7 @@ async function reconnect(stage: Stage): Promise<void> {
   for (const bus of [ana, bob]) watch(bus);
   await sendMany(mine, 0, 10);
   await stage.killNats();
-  // What is said while nobody is there waits, and is stored once.
+  // Messages sent while the reader is away wait, and are stored once.
   await sendMany(mine, 10, 20);
   await until("both were away and are back", () => told.filter((status) => status === "connected").length >= 2);
   await sendMany(mine, 20, 30);
@@ -183,7 +186,7 @@ async function memory(stage: Stage): Promise<void> {
   equal([room.epoch, (await room.history()).messages.map(({ text }) => text)], [2, ["remember"]]);
 }
 
-/** Cases of what goes wrong. */
+/** Cases for failures. */
 export const faults: readonly Case[] = [
   { name: "connect: one address of several, nobody, no address; close", run: connecting },
   { name: "a wrong identity is refused, words make one", run: identities },

@@ -1,18 +1,21 @@
-/** Who is in a room: kicks, rekeys, roles, leaving, and what each may read then. */
+/**
+ * Suite cases for room membership: kicks, rekeys, roles and leaving, and what each member can read afterwards.
+ * Runs on every platform through `suite.ts`, so it uses only `unibus/client` and the stage.
+ */
 import type { Bus, Message, Room } from "unibus/client";
 import { equal, ok, refused, until } from "./expect.ts";
 import { busOf, type Case, freshSubject, newcomer, type Stage } from "./stage.ts";
 
 const texts = (messages: readonly Message[]): string[] => messages.map(({ text }) => text);
 
-/** A room of the first, with the others in it, as each of them has it. */
+/** A room of the first user with the others as members, as each of them opens it. */
 async function roomOf(owner: Bus, ...others: Bus[]): Promise<[Room, ...Room[]]> {
   const mine = await owner.createRoom(freshSubject(), "matrix");
   if (others.length > 0) await mine.membership.add(others.map(({ identity }) => identity.endpoint));
   return [mine, ...(await Promise.all(others.map((bus) => bus.room(mine.id))))];
 }
 
-/** Reads until the end, and says how it came. */
+/** Reads to the end and returns how the reading ended. */
 async function readAll(room: Room, got: string[]): Promise<unknown> {
   try {
     for await (const { text } of room.messages()) got.push(text);
@@ -45,14 +48,14 @@ async function kick(stage: Stage): Promise<void> {
       [1, 2],
     ],
   );
-  // What follows is closed to him, and he to the room.
+  // From here on bob cannot read the room, and the room refuses him.
   equal([await reading, seen], ["forbidden", ["for all"]]);
   await refused("forbidden", () => bobs.history());
   await refused("forbidden", () => bobs.refresh());
   await refused("forbidden", () => bobs.send("let me in", { timeoutMs: 3_000 }));
   await refused("forbidden", () => bob.room(mine.id));
   equal(await bob.rooms(), []);
-  // Where he is taken in again, in a later epoch, what was said without him stays closed.
+  // If he is added again in a later epoch, messages from the time between stay unreadable for him.
   await mine.membership.rekey();
   await mine.membership.add(bob.identity.endpoint);
   await mine.send("welcome back");
@@ -110,7 +113,7 @@ async function leave(stage: Stage): Promise<void> {
   await theirs.send("goodbye");
   await theirs.leave();
   await refused("forbidden", () => theirs.history());
-  // The owner's client hears of it, signs him out, and begins a new epoch by itself.
+  // The owner's client learns of it, signs him out, and starts a new epoch without being asked.
   await until("bob is signed out", () => mine.epoch === 2 && mine.members.length === 1);
   equal((await ana.rooms()).find(({ id }) => id === mine.id)?.rekeyPending, false);
   equal(texts((await mine.history()).messages), ["goodbye"]);
@@ -147,7 +150,7 @@ async function lists(stage: Stage): Promise<void> {
   equal(people, [...new Set(people)].sort());
 }
 
-/** Cases of membership. */
+/** Cases for membership. */
 export const members: readonly Case[] = [
   { name: "one's rooms, and the directory", run: lists },
   { name: "who is kicked reads nothing that follows", run: kick },

@@ -1,4 +1,4 @@
-/** A program for Node: runs the suite on the stage whose address it is given, and prints an outcome a line. */
+/** A program for Node: runs the suite on the stage at the given address, and prints one outcome per line. */
 import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { runAll } from "./report.ts";
@@ -11,5 +11,5 @@ process.on("unhandledRejection", note);
 process.on("uncaughtException", note);
 const stage = await stageAt(props, { place: () => mkdtempSync(join(folder, "state-")), uncaught: () => uncaught });
 await runAll(stage, (outcome) => console.log(JSON.stringify(outcome)));
-// A program whose buses are closed ends by itself: nothing of the client keeps it.
+// The program must end by itself once all clients are closed.
 console.log(JSON.stringify({ name: "end", fault: null, ms: 0 }));

@@ -1,4 +1,4 @@
-/** The client's suite in Node, on the package as it is built. */
+/** The client suite in Node, on the built package. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { installBuilt, programOf } from "../support/built-client.ts";
 import { nodePath } from "../support/node-run.ts";
@@ -10,7 +10,7 @@ const outcomes = new Outcomes();
 let stage: SdkStage;
 let child: Bun.Subprocess<"ignore", "pipe", "pipe"> | null = null;
 
-/** Takes outcomes as they are printed, until the program ends. */
+/** Collects printed outcomes until the program ends. */
 async function follow({ stdout, stderr, exited }: NonNullable<typeof child>): Promise<void> {
   const said = new Response(stderr).text();
   let rest = "";

@@ -1,18 +1,18 @@
-/** Runs the suite where there is no test runner, and tells how each case went. */
+/** Runs the suite without a test runner, and reports the outcome of each case. */
 import type { Stage } from "./stage.ts";
 import { cases } from "./suite.ts";
 
-/** How a case went. */
+/** Outcome of a case. */
 export interface Outcome {
   readonly name: string;
-  /** What it failed with, or null. */
+  /** The failure, or null. */
   readonly fault: string | null;
   readonly ms: number;
 }
 
 const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
-/** Runs every case, one after another. */
+/** Runs all cases, one after another. */
 export async function runAll(stage: Stage, tell: (outcome: Outcome) => unknown): Promise<void> {
   for (const { name, run } of cases) {
     const began = Date.now();

@@ -1,17 +1,17 @@
-/** What the suite plays on: a bus, fresh users, and a hand that breaks things. Plain web API: it runs everywhere. */
+/** What the suite runs on: a server, fresh users, and a way to break things. Uses only web APIs, so it is portable. */
 import { type Bus, connect, type Identity, parseIdentity } from "unibus/client";
 
-/** Where the suite runs, and what it may ask for. */
+/** The environment of the suite, and what it can request. */
 export interface Stage {
-  /** The address of the bus. */
+  /** The address of the server. */
   readonly url: string;
-  /** A new user of the bus. */
+  /** Creates a new user. */
   user(handle: string): Promise<Identity>;
-  /** Ends the bus's nats-server by force; the bus brings it back. */
+  /** Kills nats-server; unibus restarts it. */
   killNats(): Promise<void>;
-  /** A place for a state that nobody has used: a folder, or a database's name. */
+  /** An unused place for a client state: a folder, or a database name. */
   place(): string;
-  /** What went wrong and nobody caught, since the beginning. */
+  /** Uncaught errors since the start. */
   uncaught(): readonly string[];
 }
 
@@ -21,7 +21,7 @@ export interface Case {
   readonly run: (stage: Stage) => Promise<void>;
 }
 
-/** What a stage differs in from one platform to the next. */
+/** The part of a stage that differs between platforms. */
 export type Platform = Pick<Stage, "place" | "uncaught">;
 
 /** The stage whose props are served at an address. */
@@ -39,7 +39,7 @@ export async function stageAt(props: string, platform: Platform): Promise<Stage>
   };
 }
 
-/** Connects an identity, with a memory of its own. */
+/** Connects an identity, with its own client state. */
 export function busOf(stage: Stage, identity: Identity): Promise<Bus> {
   return connect({ url: stage.url, identity, state: "memory" });
 }
@@ -51,7 +51,7 @@ export async function newcomer(stage: Stage, handle: string): Promise<Bus> {
 
 let count = 0;
 
-/** A subject that no other case uses, on whatever platform. */
+/** A subject that no other case uses, on any platform. */
 export function freshSubject(namespace = "room"): string {
   count += 1;
   return `${namespace}.sdk-${crypto.randomUUID().slice(0, 13)}-${count}`;

@@ -1,6 +1,6 @@
 /**
- * The suite of the client: one text for every platform, against `unibus/client` alone. It needs nothing but the web's
- * own API, and a stage.
+ * The client suite: the same cases on every platform, written against `unibus/client`. It needs only web APIs and a
+ * stage.
  */
 import { equal } from "./expect.ts";
 import { faults } from "./faults.ts";
@@ -11,16 +11,16 @@ import { talk } from "./talk.ts";
 const silence: Case = {
   name: "nothing was thrown that nobody caught",
   run: async (stage: Stage) => {
-    // What is thrown in this turn is told in the next.
+    // An error thrown in this turn is reported in the next one.
     await new Promise((resolve) => setTimeout(resolve));
     equal(stage.uncaught(), []);
   },
 };
 
-/** How long one case may take, in milliseconds. */
+/** Timeout of one case, in milliseconds. */
 const caseTimeoutMs = 45_000;
 
-/** The case with a deadline of its own: a runner's might end the bus along with it. */
+/** Gives a case its own deadline, because a test runner's timeout might also end the server. */
 function bounded({ name, run }: Case): Case {
   const late = () => new Error(`not over within ${caseTimeoutMs} ms: ${name}`);
   return {
@@ -35,5 +35,5 @@ function bounded({ name, run }: Case): Case {
   };
 }
 
-/** All cases, in their order. */
+/** All cases, in order. */
 export const cases: readonly Case[] = [...talk, ...members, ...faults, silence].map(bounded);

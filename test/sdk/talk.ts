@@ -1,4 +1,7 @@
-/** What peers say to each other: live, from history, in threads, as requests, with blobs. */
+/**
+ * Suite cases for conversations: live messages, history, threads, requests and blobs.
+ * Runs on every platform through `suite.ts`, so it uses only `unibus/client` and the stage.
+ */
 import { type Message, modes, type Room } from "unibus/client";
 import { equal, ok, refused, until } from "./expect.ts";
 import { busOf, type Case, freshSubject, newcomer, type Stage } from "./stage.ts";
@@ -8,7 +11,7 @@ const texts = (messages: readonly Message[]): string[] => messages.map(({ text }
 const numbers = (from: number, to: number): string[] =>
   Array.from({ length: to - from }, (_, index) => `m${from + index}`);
 
-/** Reads so many messages and leaves; `meanwhile` begins when the first may come. */
+/** Reads `count` messages and stops; `meanwhile` runs once the reader is subscribed. */
 async function take(room: Room, from: "start" | "now", count: number, meanwhile?: () => Promise<unknown>) {
   const messages = room.messages({ from });
   await messages.ready;
@@ -179,7 +182,7 @@ async function listeners(stage: Stage): Promise<void> {
   );
 }
 
-/** Cases of conversations. */
+/** Cases for conversations. */
 export const talk: readonly Case[] = [
   { name: "two peers talk: text, bytes, JSON, replies, threads, reactions", run: conversation },
   { name: "history is paged, oldest first", run: history },

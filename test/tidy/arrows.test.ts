@@ -1,3 +1,7 @@
+/**
+ * The dependency rules of the project: which folder may import what, no import cycles, and no host-only globals in
+ * code for browsers. `docs/architecture.md` explains the rows of the table.
+ */
 import { describe, expect, test } from "bun:test";
 import {
   codeIn,
@@ -13,11 +17,11 @@ import {
   visit,
 } from "./rules.ts";
 
-/** Which imports the files below `from` may have. The first row that fits a file is its row. */
+/** The allowed imports of the files below `from`. For each file the first matching row applies. */
 interface Arrow {
-  /** A folder, or a file, or the beginning of a file's name. `*` is one name; `$1` repeats the first. */
+  /** A folder, a file, or a prefix of a file name. `*` matches one name; `$1` repeats the first match. */
   readonly from: string;
-  /** Paths, by their beginning; packages, by name; `node:`; `bun`; `packages` for any. `type ` before one: as type. */
+  /** Path prefixes, package names, `node:`, `bun`, or `packages` for any. The prefix `type ` allows types only. */
   readonly may: readonly string[];
 }
 
@@ -29,7 +33,7 @@ const kernel = [...lib, "src/kernel/", "src/contracts/", ...wire, ...runtime, "p
 const natsClient = ["nats", "@nats-io/nats-core", "ws", "#nats"];
 const client = [...lib, "src/client/", ...wire, ...natsClient, "libsodium-wrappers", "@noble/", "@scure/"];
 
-/** Packages that `packages` does not mean: one folder owns each of them. */
+/** Packages that `packages` does not include, because one folder owns each of them. */
 const owned = new Set(["elysia", "commander"]);
 
 const arrows: readonly Arrow[] = [
@@ -65,7 +69,7 @@ const arrows: readonly Arrow[] = [
   { from: "scripts/", may: [...lib, "scripts/", "src/plugins/", "src/wire/", ...runtime, "packages", "package.json"] },
 ];
 
-/** Imports that no row allows, each with the reason why it stands. One that nothing uses is a finding. */
+/** Imports that no row allows, each with a reason. An unused exception is reported. */
 const exceptions: readonly { readonly from: string; readonly to: string; readonly because: string }[] = [
   {
     from: "src/plugins/nats-embedded/binary.ts",
@@ -166,7 +170,7 @@ function cycles(tree: Tree): string[] {
         .map((one) => one.to),
     ]),
   );
-  // Of each cycle only the round that begins at its first file, so that it is named once.
+  // Report each cycle once: only the path that starts at its first file.
   return [...edges.keys()].flatMap((path) => {
     const found = cycleFrom(path, edges);
     return found === null || found.some((other) => other < path) ? [] : [found.join(" -> ")];
@@ -193,7 +197,7 @@ const browserSafe: Rule = {
   check: (tree) =>
     codeIn(tree, "src/wire/", "src/client/", "src/web/").flatMap((file) => {
       const found: string[] = [];
-      // Its other half is for browsers.
+      // The file has a counterpart for browsers.
       if (file.path.endsWith("-node.ts")) return found;
       visit(parsed(file).program, (node, parent) => {
         if (node.type !== "Identifier" || !hostGlobals.has(node.name)) return;

@@ -1,7 +1,7 @@
 import { describe } from "bun:test";
 import { codeIn, judge, parsed, placeOf, type Rule, type SourceFile, visit } from "./rules.ts";
 
-/** Beginnings of texts that both ends of a connection, or two versions of unibus, must agree on. */
+/** Prefixes of strings that both ends of a connection, or two versions of unibus, must agree on. */
 const agreed = /^(unibus-[a-z0-9-]*-v[0-9]+|UNIBUS_[A-Z0-9_]*|_DELIVER|x-unibus-[a-z-]*)/i;
 
 interface Found {
@@ -10,7 +10,7 @@ interface Found {
   readonly start: number;
 }
 
-/** What is declared in more than one file, each place named. */
+/** Strings that are declared in more than one file, with each place. */
 function repeated(found: readonly Found[]): string[] {
   const homes = new Map<string, Found>();
   const faults: string[] = [];

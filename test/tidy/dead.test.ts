@@ -1,10 +1,10 @@
 import { describe } from "bun:test";
 import { codeIn, importsOf, judge, type Rule, type SourceFile, type Tree } from "./rules.ts";
 
-/** Files that stand at the beginning: nobody in the project has to import them. */
+/** Entry points, which no other file has to import. */
 const entryPoints: readonly string[] = ["src/cli/main.ts"];
 
-/** The file through which others enter a folder. While it is not written, its folder is not judged. */
+/** The file through which others enter a folder. A folder without that file is not checked. */
 const heads: Readonly<Record<string, string>> = {
   "src/cli/": "src/cli/main.ts",
   "src/client/": "src/client/index.ts",
@@ -13,20 +13,20 @@ const heads: Readonly<Record<string, string>> = {
   "src/plugins/": "src/plugins/index.ts",
 };
 
-/** What the validator of CycloneDX loads by itself, where it is there. */
+/** Packages that the CycloneDX validator loads by itself if they are installed. */
 const validation: readonly string[] = ["ajv", "ajv-formats", "ajv-formats-draft2019"];
 
-/** What the programs of docs/by-hand.md import. */
+/** Packages that the programs of docs/by-hand.md import. */
 const byHand: readonly string[] = ["@nats-io/transport-node"];
 
-/** Packages that work without being imported: tools, and types. */
+/** Packages that work without an import: tools, and types. */
 const unimported: readonly string[] = [
   ...["@biomejs/biome", "@types/libsodium-wrappers", "bun", "bun-types", "typescript"],
   ...validation,
   ...byHand,
 ];
 
-/** What whoever installs the package gets beside it. All else is inside its modules, or in the executable. */
+/** Dependencies that are installed with the package. All others are bundled in its modules or in the executable. */
 const shipped: readonly string[] = ["@sinclair/typebox"];
 
 interface Manifest {
@@ -43,7 +43,7 @@ function published(tree: Tree): string[] {
     .map((path) => path.replace(/^\.\//, ""));
 }
 
-/** Paths that a file of this folder names without an import: `new URL("./x.ts", ..)`, `join(dir, "x.ts")`, HTML. */
+/** Paths that a file names without an import: `new URL("./x.ts", ..)`, `join(dir, "x.ts")`, HTML. */
 const namesOf = (file: SourceFile): string[] => file.text.match(/[\w./-]+\.(ts|tsx)(?=["'`])/g) ?? [];
 
 const deadFiles: Rule = {

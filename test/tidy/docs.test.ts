@@ -4,7 +4,7 @@ import { codeIn, judge, parsed, placeOf, type Rule, type SourceFile, visit } fro
 
 const code = ["src/", "test/", "bench/", "scripts/", "examples/"] as const;
 
-/** The doc comment right before an offset, its stars taken off, or null. */
+/** The doc comment directly before an offset, without its stars, or null. */
 function docBefore(file: SourceFile, offset: number): string | null {
   const comment = parsed(file).comments.findLast((one) => one.end <= offset);
   if (comment === undefined || comment.type !== "Block" || !comment.value.startsWith("*")) return null;
@@ -47,7 +47,7 @@ function namesOf(declaration: Node): string[] {
   return [id?.name ?? declaration.type];
 }
 
-/** Whether a text has a sentence: words and an end. */
+/** Whether a text contains a sentence: words and an end. */
 const hasSentence = (text: string) => /\w[^.:;?]*[.:;?](\s|$)/.test(text);
 
 const docComments: Rule = {
@@ -88,7 +88,7 @@ const leftovers: Rule = {
   good: { "src/a.ts": 'export const a = "TODO";' },
 };
 
-/** A directive and what must follow it: its reason, of three words at least. */
+/** A directive, and the reason of at least three words that must follow it. */
 const directives: readonly (readonly [RegExp, RegExp | null])[] = [
   [/^\s*@ts-(ignore|nocheck)/, null],
   [/^\s*@ts-expect-error/, /^\s*@ts-expect-error:?\s+\S+\s+\S+\s+\S+/],

@@ -14,7 +14,7 @@ function matches(tree: Tree, isMeant: (file: SourceFile) => boolean, pattern: Re
     );
 }
 
-/** Folders in which people and machines keep checkouts, and what follows them. */
+/** Common folders for checkouts of people and machines, with the path below them. */
 const hostPath =
   /(?<![\w.:~$})/-])\/(home|Users|root|work|workspaces?|builds|private\/var)\/[\w.-]+|\b[A-Z]:\\+Users\\/;
 

@@ -7,14 +7,14 @@ import { mutated } from "../../scripts/mutants/mutant.ts";
 const root = join(import.meta.dir, "..", "..");
 const read = (file: string): string => readFileSync(join(root, file), "utf8");
 
-/** The tests of a file, with those of the suite that it runs. */
+/** The text of a test file, with the suite that it runs. */
 function textOfTests(file: string): string {
   const folder = "test/conformance";
   const suite = file.startsWith(`${folder}/`) ? readdirSync(join(root, folder)).map((name) => `${folder}/${name}`) : [];
   return [file, ...suite].map(read).join("\n");
 }
 
-/** What `npm run soak -- mutants` would stumble over. */
+/** The reason why `npm run soak -- mutants` would fail on a mutant. */
 function faultOf(mutant: (typeof mutants)[number]): string | null {
   try {
     mutated(read(mutant.file), mutant);
@@ -24,7 +24,7 @@ function faultOf(mutant: (typeof mutants)[number]): string | null {
   if (mutant.held.length === 0) return `${mutant.name}: no test holds it`;
   for (const { file, test: names } of mutant.held) {
     if (!existsSync(join(root, file))) return `${mutant.name}: there is no ${file}`;
-    // Each alternative is part of a test's name, as it is written there.
+    // Each alternative must be part of a test name in the source text.
     const absent = (names ?? "").split("|").find((name) => !textOfTests(file).includes(name));
     if (absent !== undefined) return `${mutant.name}: ${file} has no test "${absent}"`;
   }

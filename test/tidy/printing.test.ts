@@ -1,9 +1,9 @@
 import { describe } from "bun:test";
 import { codeIn, judge, lineAt, type Rule } from "./rules.ts";
 
-/** The home of printing, and the one other file that writes: a bar of its own making that moves the cursor. */
+/** The printing module, and the only other file that writes: the progress bar, which moves the cursor. */
 const writers = new Set(["src/cli/print.ts", "src/cli/progress.ts"]);
-/** Files that write bytes as they are: contents of files, and answers for programs. */
+/** Files that write raw bytes: file contents, and output for programs. */
 const byteWriters = new Set(["src/cli/print.ts", "src/cli/peer/blob.ts", "src/cli/peer/request.ts"]);
 
 const writing = /process\.std(?:out|err)\.write|\bconsole\.|\bBun\.(?:stdout|stderr|write)\b|writeSync\(\s*[12]\b/g;

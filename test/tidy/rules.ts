@@ -1,45 +1,48 @@
-/** Reads the source of unibus for the rules of this folder: files, syntax trees, imports. */
+/**
+ * Reads the source of unibus for the rules in this folder: files, syntax trees and imports. A rule is a function from a
+ * tree of files to findings; `judge` tests it on the project and on a bad and a good sample.
+ */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { type Comment, type Node, parseSync, visitorKeys } from "oxc-parser";
 
-/** One file, by its path from the root, with `/`. */
+/** One file. Its path is relative to the root, with `/`. */
 export interface SourceFile {
   readonly path: string;
   readonly text: string;
   readonly lines: readonly string[];
 }
 
-/** One import: `to` is a path from the root, or a package's name, or `node:`, or `bun`. */
+/** One import. `to` is a path from the root, a package name, `node:`, or `bun`. */
 export interface Import {
   readonly to: string;
-  /** As it was written. */
+  /** The specifier as written. */
   readonly specifier: string;
   readonly isPackage: boolean;
-  /** Gone when the program runs. */
+  /** A type-only import, which is erased at run time. */
   readonly isType: boolean;
 }
 
 /** All files of the project, or of a sample. */
 export type Tree = ReadonlyMap<string, SourceFile>;
 
-/** Files by path, as a rule's sample gives them. */
+/** Files by path, as a rule's sample lists them. */
 export type Sample = Readonly<Record<string, string>>;
 
-/** A rule: `check` says what breaks it, each as `path:line what`, and `bad` is a sample that must break it. */
+/** A rule: `check` returns violations as `path:line what`, and `bad` is a sample that must violate it. */
 export interface Rule {
   readonly name: string;
   readonly because: string;
   readonly check: (tree: Tree) => string[];
   readonly bad: Sample;
-  /** What stands beside the bad and must pass. */
+  /** A sample similar to the bad one that must pass. */
   readonly good?: Sample;
 }
 
 const root = join(import.meta.dir, "..", "..");
 
-/** A tree out of texts. */
+/** Builds a tree from texts. */
 export function treeOf(sample: Sample): Tree {
   const files = Object.entries(sample).map(([path, text]): SourceFile => ({ path, text, lines: text.split("\n") }));
   return new Map(files.map((file) => [file.path, file]));
@@ -74,13 +77,13 @@ function readProject(): Tree {
 
 let project: Tree | undefined;
 
-/** The project's own files, what .gitignore names left out. */
+/** The project's own files, without those that .gitignore names. */
 export function projectTree(): Tree {
   project ??= readProject();
   return project;
 }
 
-/** The files below some folders that hold code. */
+/** The code files below some folders. */
 export function codeIn(tree: Tree, ...folders: string[]): SourceFile[] {
   return [...tree.values()].filter(
     (file) => /\.(ts|tsx|mjs)$/.test(file.path) && folders.some((folder) => file.path.startsWith(folder)),
@@ -111,7 +114,7 @@ export function isNode(value: unknown): value is Node {
   return typeof value === "object" && value !== null && "type" in value && "start" in value;
 }
 
-/** Calls `see` on a node and all below it, with the one above. */
+/** Calls `see` for a node and all its descendants, with their parents. */
 export function visit(node: Node, see: (node: Node, parent: Node | null) => void, parent: Node | null = null): void {
   see(node, parent);
   for (const key of visitorKeys[node.type] ?? []) {
@@ -136,7 +139,7 @@ const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as
   readonly imports?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 };
 
-/** What a specifier stands for: itself, or each file that package.json gives it under some condition. */
+/** What a specifier resolves to: itself, or each file that package.json maps it to under some condition. */
 function targetsOf(file: SourceFile, specifier: string): string[] {
   if (specifier.startsWith(".")) return [normalize(join(dirname(file.path), specifier)).replaceAll("\\", "/")];
   return Object.values(manifest.imports?.[specifier] ?? { itself: specifier }).map((path) => path.replace(/^\.\//, ""));
@@ -156,7 +159,7 @@ function importOf(specifier: string, to: string, isType: boolean): Import {
 
 const importLists = new WeakMap<SourceFile, Import[]>();
 
-/** Everything that a file imports: statements, re-exports, `import()` and `import("x").T` of a constant. */
+/** All imports of a file: statements, re-exports, and `import()` and `import("x").T` with a constant. */
 export function importsOf(file: SourceFile): Import[] {
   const known = importLists.get(file);
   if (known !== undefined) return known;
@@ -178,7 +181,7 @@ export function importsOf(file: SourceFile): Import[] {
   return found;
 }
 
-/** The tests of a rule: it holds for the project, it sees the bad sample, and it lets the good one pass. */
+/** Tests a rule: it holds for the project, reports the bad sample, and accepts the good one. */
 export function judge(rule: Rule): void {
   test(rule.name, () => {
     const found = rule.check(projectTree());

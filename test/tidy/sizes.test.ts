@@ -52,7 +52,7 @@ const functions: Rule = {
   good: { "src/a.ts": `const run = () => {\n${many(functionLinesMax - 2)}};` },
 };
 
-/** Columns of each line that a string, a template or a URL fills: nobody can break those. */
+/** Columns of each line that strings, templates or URLs occupy, which cannot be wrapped. */
 function unbreakable(file: SourceFile): Map<number, number> {
   const columns = new Map<number, number>();
   const add = (line: number, count: number) => columns.set(line, (columns.get(line) ?? 0) + count);

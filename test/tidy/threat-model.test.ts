@@ -1,4 +1,4 @@
-/** The threat model names the tests that show what it claims: they are there, and no claim is without one. */
+/** The tests that the threat model names exist, and every claim names one. */
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 const root = join(import.meta.dir, "..", "..");
 const text = readFileSync(join(root, "docs", "threat-model.md"), "utf8");
 
-/** The points under a heading, each as one line. */
+/** The bullet points under a heading, each as one line. */
 function pointsOf(heading: string): string[] {
   const part = text.split(/^## /m).find((one) => one.startsWith(`${heading}\n`));
   if (part === undefined) throw new Error(`docs/threat-model.md has no heading "${heading}"`);
@@ -25,7 +25,7 @@ test("whatever the threat model calls impossible names a test that tries it", ()
   for (const heading of promises) {
     const points = pointsOf(heading);
     expect(points.length).toBeGreaterThan(5);
-    // The last thing that a promise says is what tests it, so that no sentence after it goes untested.
+    // A promise must end with the test that proves it, so that no later sentence is untested.
     expect(points.filter((point) => !/`test\/[^`]+`\)\.\s*$/.test(point))).toEqual([]);
   }
 });

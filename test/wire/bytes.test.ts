@@ -1,4 +1,4 @@
-/** What each platform does with bytes is the same. */
+/** Byte functions give the same results on every platform. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import * as browser from "../../src/wire/bytes-browser.ts";

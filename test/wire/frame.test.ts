@@ -1,4 +1,8 @@
-/** Frames against Go: test/golden/go/frames wrote frames.json and shares no code with this. Source: spec 4. */
+/**
+ * The frame codec against an independent implementation: the Go program test/golden/go/frames wrote frames.json and
+ * shares no code with this one. Covers encoding, decoding, rejected texts, and the texts to sign.
+ * Source: spec 4.
+ */
 import { describe, expect, test } from "bun:test";
 import { blobBytesMax } from "../../src/wire/api.ts";
 import { bytesOf, fromBase64, sha256Hex, toBase64, toHex } from "../../src/wire/encoding.ts";
@@ -21,7 +25,7 @@ import golden from "../golden/frames.json";
 import { largeTexts } from "../support/hostile-frames.ts";
 import { at, vectors } from "../support/vectors.ts";
 
-/** What a frame is in Go's fields; a payload too long for the file is so many zeros. */
+/** A frame from Go's fields; a payload too long for the file is replaced by zeros of the same length. */
 const frameOf = ({ frame, payload_bytes }: (typeof golden.frames)[number]): Frame =>
   ({ ...frame, ...(payload_bytes > 0 ? { p: toBase64(new Uint8Array(payload_bytes)) } : {}) }) as Frame;
 
@@ -58,7 +62,7 @@ describe("a frame that Go wrote", () => {
   });
 });
 
-/** What JavaScript makes of a text by itself, in the words of the Go program. */
+/** What JSON.parse alone makes of a text, in the Go program's terms. */
 function plainly(given: string): string {
   try {
     const { t, s, from, id, e, n, p, b, sig, thr, re } = JSON.parse(given) as Frame;

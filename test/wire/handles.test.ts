@@ -4,7 +4,7 @@ import { checkHandle } from "../../src/wire/handles.ts";
 import { handleLengthMax } from "../../src/wire/names.ts";
 import { handleCases } from "../support/handle-cases.ts";
 
-/** What becomes of a handle: the stored one, or null where it is refused. */
+/** The stored form of a handle, or null if it is refused. */
 const outcome = (given: string): string | null => {
   try {
     return checkHandle(given);

@@ -18,7 +18,7 @@ describe("looks", () => {
   });
 
   test("skeletons are those of UTS 39", () => {
-    // Greek, Cyrillic, Armenian, Hebrew, punctuation; m and rn; what has several steps in the data has one here.
+    // Greek, Cyrillic, Armenian, Hebrew, punctuation; m and rn; multi-step entries of the data take one step here.
     expect(skeleton("ραураl")).toBe("paypal");
     expect(skeleton("modern")).toBe("rnodern");
     expect(skeleton("օᴏо0")).toBe("oooO");

@@ -1,3 +1,7 @@
+/**
+ * Names on the wire: endpoint ids, keys, nkeys, ULIDs, subjects, and the names of streams, consumers and notices.
+ * Compared with the test vectors and with other implementations.
+ */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import fc from "fast-check";

@@ -1,3 +1,7 @@
+/**
+ * Statements, which record each version of a room: building, hashing, parsing, and the next state after each change.
+ * Compared with the test vectors.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { sha256Hex } from "../../src/wire/encoding.ts";

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Identity is a peer's two key pairs.
+// Identity holds a peer's two key pairs.
 type Identity struct {
 	Endpoint string
 	signPriv ed25519.PrivateKey
@@ -34,7 +34,7 @@ func (me *Identity) signPub() ed25519.PublicKey {
 	return me.signPriv.Public().(ed25519.PublicKey)
 }
 
-// readIdentity reads the text of an identity file.
+// readIdentity parses an identity file.
 func readIdentity(text []byte) (*Identity, error) {
 	var file struct {
 		SignPriv []byte `json:"sign_priv"`
@@ -54,7 +54,7 @@ func readIdentity(text []byte) (*Identity, error) {
 	return me, nil
 }
 
-// get sends a signed request and reads what it answers into reply.
+// get sends a signed request and decodes the answer into reply.
 func (me *Identity) get(base, target string, reply any) error {
 	address, err := url.Parse(base)
 	if err != nil {

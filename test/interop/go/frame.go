@@ -18,7 +18,7 @@ type BlobRef struct {
 	Sz int64  `json:"sz"`
 }
 
-// Frame is wire format v1: the order of the fields is that of the keys.
+// Frame is wire format v1; the keys are encoded in the order of the fields.
 type Frame struct {
 	T    int      `json:"t"`
 	S    string   `json:"s"`
@@ -41,7 +41,7 @@ func mustJSON(value any) []byte {
 	return text
 }
 
-// textOf is what is signed or bound: the room, and the frame without its signature, or without its payload, too.
+// textOf returns the bytes to sign or bind: the room, and the frame without its signature (optionally without payload).
 func textOf(roomID string, frame Frame, withPayload bool) []byte {
 	frame.Sig = nil
 	if !withPayload {
@@ -50,7 +50,7 @@ func textOf(roomID string, frame Frame, withPayload bool) []byte {
 	return append([]byte("unibus-frame-v1\n"+roomID+"\n"), mustJSON(frame)...)
 }
 
-// open checks a frame and gives what was said.
+// open verifies and decrypts a frame, and returns its plaintext.
 func (r *Room) open(wire []byte) (*Frame, []byte, error) {
 	var frame Frame
 	if err := json.Unmarshal(wire, &frame); err != nil {
@@ -86,7 +86,7 @@ func (r *Room) open(wire []byte) (*Frame, []byte, error) {
 
 const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// newULID makes an id: 48 bits of time, 80 of chance.
+// newULID returns a new id: 48 bits of time, 80 random bits.
 func newULID() string {
 	var raw [16]byte
 	ms := uint64(time.Now().UnixMilli())
@@ -97,7 +97,7 @@ func newULID() string {
 	if _, err := rand.Read(raw[6:]); err != nil {
 		panic(err)
 	}
-	// 26 letters of 5 bits are 130: two zeros stand before.
+	// 26 letters of 5 bits are 130 bits, so two zero bits come first.
 	id := make([]byte, 26)
 	for i := range id {
 		value := 0
@@ -112,7 +112,7 @@ func newULID() string {
 	return string(id)
 }
 
-// seal writes a frame as a member does: encrypted, then signed.
+// seal encrypts and then signs a frame, as a member does.
 func (r *Room) seal(me *Identity, kind int, text, thread, replyTo string) (*Frame, []byte, error) {
 	nonce := make([]byte, chacha20poly1305.NonceSizeX)
 	if _, err := rand.Read(nonce); err != nil {

@@ -1,8 +1,8 @@
-// Command peer is a peer of unibus in Go with crypto of its own. It shares no code with unibus: it signs its requests,
+// Command peer is a unibus peer in Go that has its own cryptography and shares no code with unibus: it signs requests,
 // verifies a room's statements, opens its sealed keys, logs in to NATS by nkey, and reads and writes frames.
 //
-// The first line of its input is what it is; each line after that is what to do. It prints a line of JSON for each thing
-// that happens.
+// The first line of its input is its configuration; each later line is an order. It prints one line of JSON per
+// event.
 package main
 
 import (
@@ -72,7 +72,7 @@ func (p *peer) event(name string, wire []byte) map[string]any {
 		"text": string(payload), "thread": frame.Thr, "reply_to": frame.Re}
 }
 
-// dial logs in: the signature is over the text of kind nats, never over the bare nonce.
+// dial logs in: it signs the text of kind nats, never the bare nonce.
 func (p *peer) dial() error {
 	nkey, err := nkeys.Encode(nkeys.PrefixByteUser, p.me.signPub())
 	if err != nil {
@@ -115,13 +115,13 @@ func (p *peer) answer(reply string, request map[string]any) {
 	}
 }
 
-// ask publishes a frame and hands each answer to done until that is content. Nobody can guess where the answers come.
+// ask publishes a frame and passes each answer to done until done returns true. The reply subject cannot be guessed.
 func (p *peer) ask(kind string, msg *nats.Msg, done func(data []byte) bool) error {
 	names := make([]byte, 32)
 	if _, err := rand.Read(names); err != nil {
 		return err
 	}
-	// A session and a token: nobody can send junk to what nobody can guess.
+	// A random session and token: a peer that cannot guess the subject cannot send junk to it.
 	msg.Reply = fmt.Sprintf("_INBOX.%s.%s.%x.%x", p.me.Endpoint, kind, names[:16], names[16:])
 	answers, err := p.conn.SubscribeSync(msg.Reply)
 	if err != nil {
@@ -142,7 +142,7 @@ func (p *peer) ask(kind string, msg *nats.Msg, done func(data []byte) bool) erro
 	}
 }
 
-// send publishes a frame and waits for the word of the room's stream.
+// send publishes a frame and waits for the ack of the room's stream.
 func (p *peer) send(kind int, given order) error {
 	frame, wire, err := p.current().seal(p.me, kind, given.Text, given.Thread, given.ReplyTo)
 	if err != nil {
@@ -164,7 +164,7 @@ func (p *peer) send(kind int, given order) error {
 	})
 }
 
-// request asks the room and prints the answer. The stream's ack comes to the same place, and is none.
+// request asks the room and prints the answer. The stream's ack arrives on the same subject and is skipped.
 func (p *peer) request(text string) error {
 	frame, wire, err := p.current().seal(p.me, 0, text, "", "")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 const zeroHash = "0000000000000000000000000000000000000000000000000000000000000000"
 
-// Member is one stay of one member.
+// Member is one membership period of one member.
 type Member struct {
 	Endpoint string `json:"endpoint"`
 	SignPub  string `json:"sign_pub"`
@@ -65,7 +65,7 @@ type statement struct {
 	Sig     []byte `json:"sig"`
 }
 
-// follow verifies the chain of statements from the first. It gives the lines of the last, and each epoch's key_check.
+// follow verifies the statement chain from the first one. It returns the last one's lines, and each epoch's key_check.
 func follow(roomID string, statements []statement) ([]string, map[int64]string, error) {
 	checks := map[int64]string{}
 	prev, owners := zeroHash, []string(nil)
@@ -111,7 +111,7 @@ func contains(list []string, one string) bool {
 	return false
 }
 
-// checkMembers compares the members with the hash that was signed, and each kex key with its user's word.
+// checkMembers compares the members with the signed hash, and verifies that each kex key is signed by its user.
 func checkMembers(members []Member, signed string) error {
 	sort.Slice(members, func(i, j int) bool {
 		if members[i].Endpoint != members[j].Endpoint {

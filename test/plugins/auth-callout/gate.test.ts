@@ -1,4 +1,4 @@
-/** How long logins wait, and how many: a login is let through or dropped, and none waits longer than its client. */
+/** The login gate admits a login or drops it; no login waits longer than its client does, and the queue is bounded. */
 import { expect, test } from "bun:test";
 import { LoginGate } from "../../../src/plugins/auth-callout/gate.ts";
 
@@ -6,7 +6,7 @@ const passage = (client: string) => ({ client, cameMs: performance.now() });
 
 test("logins of one address are let through at its rate; what would wait over half a second is not", async () => {
   const gate = new LoginGate({ logins: 10, failed: 10 });
-  // A burst of two seconds' worth, and what fits into the wait.
+  // A burst of two seconds' worth of logins, and those that fit into the maximum wait.
   const turns = await Promise.all(Array.from({ length: 200 }, () => gate.turn(passage("a"), "logins")));
   const passed = turns.filter(Boolean).length;
   expect(passed).toBeGreaterThanOrEqual(20);
@@ -22,7 +22,7 @@ test("failed logins take from their own bucket, and nothing from those of a user
 test("at most 20,000 logins wait for their turn, over all addresses", async () => {
   const gate = new LoginGate({ logins: 4, failed: 4 });
   const turns: Promise<boolean>[] = [];
-  // Each address has a burst of 8 that does not wait, and 2 that do. There are some more, in case one waits less.
+  // Each address has a burst of 8 that pass at once, and 2 that wait. Use a few more addresses to be safe.
   for (let client = 0; client < 10_100; client++) {
     for (let i = 0; i < 10; i++) turns.push(gate.turn(passage(`c${client}`), "logins"));
   }

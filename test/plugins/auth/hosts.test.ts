@@ -1,4 +1,8 @@
-/** Which names of a bus a signature may name, by where the bus is bound and where the peer is. Source: spec 5, 9. */
+/**
+ * Which host names a signature may use, depending on the bound address, the configured names, and the peer's address.
+ * Covers HTTP requests and NATS logins, and the hints in refusals.
+ * Source: spec 5, 9.
+ */
 import { describe, expect, test } from "bun:test";
 import { networkInterfaces } from "node:os";
 import type { LoginPlace, Origin } from "../../../src/contracts/auth.ts";
@@ -36,7 +40,7 @@ const here = from("127.0.0.1");
 const near = from("192.168.7.7");
 const far = from("203.0.113.5");
 
-/** Which of some hosts a request may be signed for. */
+/** The hosts out of some that a request may be signed for. */
 function accepted(site: Site, origin: Origin, hosts: readonly string[]): string[] {
   const names = hostNames(site);
   return hosts.filter((host) => names.refusal(host, origin) === null);
@@ -122,7 +126,7 @@ describe("a bound address", () => {
         expect([address, accepted(siteAt(address), origin, hosts)]).toEqual([address, []]);
       }
     }
-    // Beside the private ranges.
+    // Addresses just outside the private ranges.
     for (const address of ["172.32.0.1", "192.169.0.1", "11.0.0.1", "100.64.0.1", "fec0::1"]) {
       const host = address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
       expect([address, accepted(siteAt(address), far, [host])]).toEqual([address, [host]]);

@@ -1,3 +1,7 @@
+/**
+ * The nonce journal, which stops replays of signed requests: lifetimes under clock jumps, limits per user and in total,
+ * and the file that makes nonces survive restarts and crashes.
+ */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { appendFileSync, existsSync, readFileSync, renameSync, statSync, truncateSync, writeFileSync } from "node:fs";
@@ -24,7 +28,7 @@ afterEach(() => {
   folder[Symbol.dispose]();
 });
 
-/** How much time has passed in fact: as much as the clock says, unless a test lets the clock jump. */
+/** The real time that has passed: it follows the clock unless a test makes the clock jump. */
 let elapsedMs = 0;
 
 function journalAt(now = startMs): NonceJournal {
@@ -40,13 +44,13 @@ const nonceOf = (n: number) => {
   return bytes.toString("base64");
 };
 
-/** What claiming a nonce comes to: null when it is taken up, else the error's code. */
+/** Claims a nonce. Null if it is accepted, else the error code. */
 function claim(journal: NonceJournal, nonce: string, user = ana, now = startMs): string | null {
   elapsedMs = Math.max(elapsedMs, now - startMs);
   return claimAfterJump(journal, nonce, user, now);
 }
 
-/** The same without that any time has passed. */
+/** Claims a nonce at clock time `now` without real time passing. */
 function claimAfterJump(journal: NonceJournal, nonce: string, user: string, now: number): string | null {
   try {
     journal.claim(nonce, user, now);
@@ -71,7 +75,7 @@ describe("a nonce", () => {
   test("lives longer than any clock that is accepted could use it, and is forgotten then", () => {
     const journal = journalAt();
     const nonce = fresh();
-    // A signer whose clock is ahead by the most that is accepted signs it now.
+    // A signer whose clock is ahead by the maximum skew signs it now.
     expect(nonceLifeMs).toBeGreaterThan(2 * skewSMax * 1_000);
     expect(claim(journal, nonce)).toBeNull();
     expect(claim(journal, nonce, ana, startMs + 2 * skewSMax * 1_000)).toBe("unauthenticated");
@@ -116,7 +120,7 @@ describe("limits", () => {
     expect(claim(journal, nonceOf(7))).toBe("unauthenticated");
     expect(claim(journal, fresh(), bob)).toBeNull();
     expect(journal.size).toBe(noncesMax.user + 1);
-    // What was refused took no place, in memory or on disk.
+    // Refused nonces take no space, in memory or on disk.
     expect(fileBytes()).toBe((noncesMax.user + 1) * recordBytes);
     expect(claim(journal, fresh(), ana, startMs + nonceLifeMs + 2_000)).toBeNull();
     expect(journal.size).toBe(1);
@@ -232,7 +236,7 @@ describe("the file", () => {
     const journal = journalAt();
     const nonce = fresh();
     claim(journal, nonce);
-    // Killed between the two renames: the newer file is not there yet.
+    // As after a kill between the two renames: the newer file does not exist yet.
     renameSync(folder.file("nonces"), folder.file("nonces.old"));
     writeFileSync(folder.file("nonces.new"), Buffer.alloc(30));
     const next = journalAt();

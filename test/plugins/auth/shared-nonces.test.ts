@@ -1,4 +1,4 @@
-/** Two nodes that are one bus: what one admitted under a name that both share, the other does not. Source: spec 5. */
+/** Two nodes of one bus: a request that one node admitted under a shared name, the other refuses. Source: spec 5. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import type { Auth, RequestHead } from "../../../src/contracts/auth.ts";
@@ -64,7 +64,7 @@ const signedFor = (host: string): RequestHead => {
   return { method: "GET", target, header: (name) => headers[name] ?? null, origin };
 };
 
-/** What a node says of a request: the caller's endpoint, or the code of its refusal. */
+/** A node's answer to a request: the caller's endpoint, or the code of the refusal. */
 const said = (node: number, head: RequestHead): Promise<string | undefined> =>
   (auths[node] as Auth).identify(head).then(
     ({ caller }) => caller?.endpoint,

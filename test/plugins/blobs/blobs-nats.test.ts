@@ -1,4 +1,7 @@
-/** Blobs in an object store of a real nats-server, by several nodes at once. */
+/**
+ * Blobs in an object store of a real nats-server, with several nodes at once: deduplication, the shared quota, and
+ * recovery from uploads that break off at any step.
+ */
 import { afterAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { blobBytesMin } from "../../../src/contracts/blobs.ts";
@@ -23,7 +26,7 @@ function server(): Promise<KvServer> {
 
 afterAll(async () => (await shared)?.[Symbol.asyncDispose]());
 
-/** Every subject of the object store below a prefix, with its messages. */
+/** The object store's subjects of one kind (after the prefix), with their message counts. */
 async function subjectsOf(connection: NatsConnection, kind: "C" | "U" | "M" | "Q"): Promise<Record<string, number>> {
   const prefix = `$O.${blobBucket}.${kind}.`;
   const query = JSON.stringify({ subjects_filter: `${prefix}>` });
@@ -40,7 +43,7 @@ interface NatsShelf extends OpenBlobs {
   again(): Promise<NatsShelf>;
 }
 
-/** A node's view of the blobs of an account. `wrap` stands between it and nats-server. */
+/** Opens an account's blobs as a node does. `wrap` can intercept the connection to nats-server. */
 async function openNats(
   account?: string,
   wrap: (connection: NatsConnection) => NatsConnection = (connection) => connection,
@@ -137,7 +140,7 @@ describe("several nodes", () => {
 });
 
 describe("what breaks off", () => {
-  /** A connection whose requests and publishes to some subject fail, before or after nats-server took them. */
+  /** A connection whose calls to matching subjects fail before or after nats-server processed them. */
   function failing(connection: NatsConnection, isHit: (subject: string) => boolean, when: "before" | "after") {
     return new Proxy(connection, {
       get(target, name) {

@@ -1,4 +1,4 @@
-/** Blobs on a disk: what every store of blobs promises, and what a crash and a folder may do to them. */
+/** Blobs on a disk: the common promises of blob stores, and recovery from crashes and odd files in the folder. */
 import { describe, expect, test } from "bun:test";
 import {
   existsSync,
@@ -17,14 +17,14 @@ import disk from "../../../src/plugins/blobs-disk/index.ts";
 import { blobCases } from "./cases.ts";
 import { bytesOf, contextOf, hashOf, type OpenBlobs, pieces, Shelf } from "./shelf.ts";
 
-/** Every file below a folder, by its path. */
+/** Paths of all files below a folder. */
 function filesIn(folder: string): string[] {
   if (!existsSync(folder)) return [];
   const found = readdirSync(folder, { recursive: true, withFileTypes: true });
   return found.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
 }
 
-/** Blobs in a folder, as a server opens them. */
+/** Opens the blobs in a folder as a server does. */
 async function openDisk(path = mkdtempSync(join(tmpdir(), "unibus-blobs-"))): Promise<OpenBlobs & { path: string }> {
   const { services, start } = await disk.setup(contextOf(path, {}), {});
   await start?.();

@@ -1,4 +1,8 @@
-/** What every store of blobs promises: whole or not at all, once, charged to whoever brought it. Source: spec 6, 9. */
+/**
+ * The common promises of every blob store: a blob is stored completely or not at all, once, and charged to its first
+ * uploader within a quota. `blobs.test.ts` and `blobs-nats.test.ts` run these cases.
+ * Source: spec 6, 9.
+ */
 import { describe, expect, test } from "bun:test";
 import { blobBytesMin } from "../../../src/contracts/blobs.ts";
 import { bytesOf, hashOf, mebibyte, type OpenBlobs, pieces, Shelf } from "./shelf.ts";
@@ -65,7 +69,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
   });
 
   describe(`${name}: what does not come whole`, () => {
-    /** Some pieces, then an error, or a wait that the test ends. */
+    /** Some chunks, then `then`: an error, or a wait that the test ends. */
     async function* broken(count: number, then: () => Promise<void>): AsyncGenerator<Uint8Array> {
       for (let i = 0; i < count; i++) yield bytesOf(i, 300_000);
       await then();
@@ -76,7 +80,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       const fails = async () => {
         throw new Error("the sender went away");
       };
-      // What the sender's side throws is no error of the disk, yet no caller sees more of it than that.
+      // A sender's error is not a disk error, but callers still see no details of it.
       const posted = await shelf.post("ana", broken(4, fails));
       expect(posted).toMatchObject({ status: "unavailable", hash: null });
       expect(posted.message).not.toContain("went away");

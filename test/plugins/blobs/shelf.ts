@@ -1,4 +1,4 @@
-/** The blobs plugin over a store, in this process: its routes as a request reaches them. */
+/** The blobs plugin over a store, in this process; tests call its routes directly. */
 import { createHash } from "node:crypto";
 import type { BlobStore } from "../../../src/contracts/blobs.ts";
 import type { Context, Log, RawReply, Route, Site } from "../../../src/contracts/plugin.ts";
@@ -8,17 +8,17 @@ import { type ErrorCode, isUnibusError } from "../../../src/wire/errors.ts";
 /** One mebibyte. */
 export const mebibyte = 1_048_576;
 
-/** Lowercase hex sha256. */
+/** Lowercase hex SHA-256. */
 export const hashOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
-/** Bytes that differ from those of every other seed. */
+/** Bytes that are unique to their seed. */
 export function bytesOf(seed: number, size = 1_000): Uint8Array {
   const bytes = new Uint8Array(size).fill(seed & 255);
   new DataView(bytes.buffer).setUint32(0, seed);
   return bytes;
 }
 
-/** A body as it comes off a socket, in pieces. */
+/** A body in chunks, as it comes from a socket. */
 export async function* pieces(bytes: Uint8Array, size = 256 * 1_024): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.byteLength; at += size) {
     await new Promise((resolve) => setImmediate(resolve));
@@ -27,16 +27,16 @@ export async function* pieces(bytes: Uint8Array, size = 256 * 1_024): AsyncGener
 }
 
 const silent = (): undefined => undefined;
-/** A log that nobody reads. */
+/** A log that discards everything. */
 export const silentLog: Log = { debug: silent, info: silent, warn: silent, error: silent };
 
-/** What a plugin is set up with, in a data directory. */
+/** A plugin's setup context, in a data directory. */
 export function contextOf<C>(dataDir: string, config: C, signal = new AbortController().signal): Context<C> {
   const site = { dataDir } as Site;
   return { config, site, log: silentLog, now: Date.now, signal, onStop: silent, progress: silent };
 }
 
-/** What a POST came to. */
+/** Outcome of a POST. */
 export interface Posted {
   readonly status: number | ErrorCode;
   readonly hash: string | null;
@@ -46,16 +46,16 @@ export interface Posted {
 /** A store of blobs that a test opened. */
 export interface OpenBlobs {
   readonly store: BlobStore;
-  /** What uploads left that is no whole blob: files, or entries of uploads and their chunks. */
+  /** What uploads left besides complete blobs: files, or upload entries and their chunks. */
   leftovers(): Promise<string[]>;
-  /** Bytes that are stored of uploads that are not whole. */
+  /** Stored bytes of incomplete uploads. */
   underWay(): Promise<number>;
-  /** Opens the same blobs once more, as the next start or another node does. */
+  /** Opens the same blobs again, as a restart or another node does. */
   again(): Promise<OpenBlobs>;
   close(): unknown;
 }
 
-/** The routes over a store, which closes with the scope that holds them. */
+/** The routes over a store. Disposing it closes the store. */
 export class Shelf implements AsyncDisposable {
   readonly #routes: readonly Route[];
 
@@ -66,7 +66,7 @@ export class Shelf implements AsyncDisposable {
     this.#routes = routes;
   }
 
-  /** A shelf with a quota for each user. */
+  /** Opens a shelf with a quota for each user. */
   static async open(blobs: OpenBlobs, bytesMax?: number): Promise<Shelf> {
     const config = bytesMax === undefined ? {} : { bytes_per_user: bytesMax };
     const { routes = [] } = await blobsPlugin.setup(contextOf("", config), { blobs: blobs.store });
@@ -77,7 +77,7 @@ export class Shelf implements AsyncDisposable {
     return this.blobs.store;
   }
 
-  /** POST /blobs; `hash` where the request promises one, which its chunks then keep. */
+  /** POST /blobs. If `hash` is given, the request promises it, and the chunks must match. */
   async post(
     owner: string,
     chunks: AsyncIterable<Uint8Array>,

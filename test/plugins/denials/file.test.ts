@@ -1,4 +1,4 @@
-/** The file of the denials: whole lines, whoever writes, and a copy that catches up. */
+/** The denials file: lines stay whole with several writers, and its copy catches up. */
 import { describe, expect, test } from "bun:test";
 import { appendFileSync, mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { denialLine, parseDenials, stayDenialKey } from "../../../src/contracts/denials.ts";
@@ -11,7 +11,7 @@ interface Sample {
   readonly folder: Folder;
   readonly denials: DenialFile;
   readonly told: string[];
-  /** Another process on the same file. */
+  /** The same file, as another process opens it. */
   readonly other: DenialFile;
 }
 

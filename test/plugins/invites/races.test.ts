@@ -1,4 +1,8 @@
-/** Invites that many want at once, how many may wait, and the first admin's. Source: spec 7. */
+/**
+ * Races for invites: one token redeemed by many, the limit on pending invites, and the first admin's invite.
+ * Invariant: an invite admits at most one user.
+ * Source: spec 7.
+ */
 import { describe, expect, test } from "bun:test";
 import { generateIdentity } from "../../../src/client/crypto/identity.ts";
 import type { InviteRecord } from "../../../src/contracts/store.ts";
@@ -74,7 +78,7 @@ describe("at once", () => {
 
 const filledId = (i: number) => i.toString(16).padStart(32, "0");
 
-/** Fills the store with invites that wait, beside those that are there. */
+/** Adds pending invites to those in the store. */
 async function fill({ store }: World, count: number, more: Partial<InviteRecord> = {}): Promise<void> {
   const one = (i: number): InviteRecord => ({
     ...{ id: filledId(i), tokenHash: filledId(i).repeat(2), handle: `h${i}` },

@@ -1,4 +1,8 @@
-/** What an invite is good for, and for how long. Source: spec 7. */
+/**
+ * The rules of invites: lifetime, role and handle, which keys may redeem one, and that repeating a redemption with the
+ * same keys succeeds again.
+ * Source: spec 7.
+ */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -74,7 +78,7 @@ describe("an invite", () => {
       expect(await outcome(invites.redeem(holder(second.token, bo)))).toBe("gone");
       expect(await invites.pending()).toEqual([]);
       expect((await store.invites.getInvite(second.invite.id))?.usedAt).toBeNull();
-      // Expiry is about claiming: who claimed in time is answered again.
+      // Expiry applies to claims: a user that claimed in time can repeat the request.
       expect(await outcome(invites.redeem(holder(first.token, ana)))).toBe("done");
     }),
   );

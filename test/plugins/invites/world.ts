@@ -1,4 +1,4 @@
-/** Invites and users over SQLite, in this process, with a clock that stands still until a test moves it. */
+/** Invites and users over SQLite, in this process, with a fake clock. */
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import type { Redeemer } from "../../../src/contracts/invites.ts";
 import { Notices } from "../../../src/contracts/notices.ts";
@@ -9,7 +9,7 @@ import { UserRules } from "../../../src/plugins/users/rules.ts";
 import { type ErrorCode, isUnibusError } from "../../../src/wire/errors.ts";
 import { withFile } from "../store-sqlite/folder.ts";
 
-/** When every test begins, in milliseconds. */
+/** The start time of every test, in milliseconds. */
 export const startMs = 1_750_000_000_000;
 
 /** What a test works with. */
@@ -18,13 +18,13 @@ export interface World {
   readonly store: SqliteStore;
   readonly users: UserRules;
   readonly invites: InviteRules;
-  /** Moves the clock. */
+  /** Advances the clock. */
   pass(ms: number): void;
-  /** The rules over a store of invites that differs from the real one in some ports. */
+  /** The invite rules over the store with some calls replaced. */
   over(changed: Partial<InviteStore>): InviteRules;
 }
 
-/** A test with a world of its own. */
+/** Runs a test with its own world. */
 export function inWorld(work: (world: World) => Promise<void>): () => Promise<void> {
   return () =>
     withFile(async (file) => {
@@ -45,7 +45,7 @@ export function inWorld(work: (world: World) => Promise<void>): () => Promise<vo
     });
 }
 
-/** Somebody with a token. */
+/** A person that redeems a token. */
 export function holder(token: string, { signPubHex, kexPubHex, kexSig }: Identity): Redeemer {
   return { token, signPub: signPubHex, kexPub: kexPubHex, kexSig };
 }
@@ -55,12 +55,12 @@ export function people(count: number): Promise<Identity[]> {
   return Promise.all(Array.from({ length: count }, () => generateIdentity()));
 }
 
-/** Two who do not know each other. */
+/** Two fresh identities. */
 export async function pair(): Promise<readonly [Identity, Identity]> {
   return [await generateIdentity(), await generateIdentity()];
 }
 
-/** What some work comes to: `done`, or the code of its refusal. Any other error fails the test. */
+/** Outcome of some work: `done`, or the code of its refusal. Any other error fails the test. */
 export async function outcome(work: Promise<unknown>): Promise<ErrorCode | "done"> {
   try {
     await work;

@@ -1,3 +1,7 @@
+/**
+ * Cluster settings: which are refused, the nats-server configuration that they produce, and that a data directory of a
+ * standalone node is never used in a cluster or the reverse.
+ */
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import type { Log, Site } from "../../../src/contracts/plugin.ts";
@@ -10,7 +14,7 @@ import { Folder } from "../../support/executable.ts";
 const siteOf = (facts: Site["facts"]) => ({ facts }) as unknown as Site;
 const shared = siteOf({ auth: "enforce", store_nodes: "many" });
 
-/** A cluster's setting that is right, with a secret in the folder. */
+/** A valid cluster setting, with a secret in the folder. */
 function settingIn(folder: Folder) {
   const secret_file = folder.file("secret");
   writeFileSync(secret_file, `${Buffer.alloc(32, 7).toString("base64")}\n`, { mode: 0o600 });

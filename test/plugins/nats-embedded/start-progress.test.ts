@@ -1,10 +1,10 @@
-/** When the deadline of a nats-server that starts is renewed. The real thing: test/faults/start-many-rooms.test.ts. */
+/** When the start deadline of nats-server is renewed. test/faults/start-many-rooms.test.ts uses a real nats-server. */
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
 import { StartProgress, streamsIn } from "../../../src/plugins/nats-embedded/start-progress.ts";
 import { Folder } from "../../support/executable.ts";
 
-/** A process that is not there: it reads nothing. */
+/** A pid that no process has, so it reads nothing. */
 const nobody = 2 ** 30;
 
 function watched(pid: number, folder: Folder) {

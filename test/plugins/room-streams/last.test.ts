@@ -1,3 +1,7 @@
+/**
+ * Reading the last messages of a stream in pages: order, sequences, deleted messages, and the 8 MiB bound. Runs against
+ * a real nats-server.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { connect, type NatsConnection } from "nats";
@@ -24,7 +28,7 @@ afterAll(async () => {
 });
 
 let streams = 0;
-/** A stream of its own, from which messages may be deleted. */
+/** Creates a stream from which messages can be deleted. */
 async function stream(): Promise<{ name: string; subject: string }> {
   streams += 1;
   const [name, subject] = [`TEST_${streams}`, `test.${streams}`];
@@ -37,7 +41,7 @@ async function stream(): Promise<{ name: string; subject: string }> {
   expect(made.error).toBeUndefined();
   return { name, subject };
 }
-/** Publishes and waits until all of it is stored. */
+/** Publishes and waits until everything is stored. */
 async function publish(subject: string, frames: readonly Uint8Array[]): Promise<void> {
   for (const frame of frames.slice(0, -1)) nats.publish(subject, frame);
   const last = frames.at(-1);
@@ -192,7 +196,7 @@ describe("within 8 MiB the newest are kept:", () => {
   }, 20_000);
 });
 
-/** As many of the newest as fit, but at least one, and none left out that would have fitted. */
+/** Expects as many of the newest frames as fit (at least one), without leaving out any that would fit. */
 function expectNewest(run: { frames: readonly Uint8Array[] }, frames: readonly Buffer[], limit: number): void {
   const sizes = run.frames.map(({ byteLength }) => byteLength);
   const bytes = sizes.reduce((sum, size) => sum + size, 0);

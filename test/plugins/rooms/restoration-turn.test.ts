@@ -3,7 +3,7 @@ import type { Caller } from "../../../src/contracts/auth.ts";
 import { RestorationTurn } from "../../../src/plugins/rooms/way-back/turn.ts";
 import { isUnibusError } from "../../../src/wire/errors.ts";
 
-/** By the monotonic clock, in milliseconds. */
+/** The mocked monotonic clock, in milliseconds. */
 let nowMs = 1_000_000;
 let clock: ReturnType<typeof spyOn>;
 
@@ -14,7 +14,7 @@ afterEach(() => clock.mockRestore());
 
 const callerOf = (endpoint: string) => ({ endpoint }) as Caller;
 
-/** One restoration that takes some time. What it comes to: done, or after how many seconds to try again, or failed. */
+/** Runs one restoration that takes `tookMs`. Returns done, the error message, or the seconds until a retry. */
 async function outcome(turn: RestorationTurn, who: string, tookMs: number, fails = false): Promise<unknown> {
   try {
     return await turn.take(callerOf(who), async () => {

@@ -4,7 +4,7 @@ import { readRestoration } from "../../../src/plugins/rooms/way-back/body.ts";
 import { bytesOf } from "../../../src/wire/encoding.ts";
 import { isUnibusError } from "../../../src/wire/errors.ts";
 
-/** By the monotonic clock, in milliseconds. */
+/** The mocked monotonic clock, in milliseconds. */
 let nowMs = 1_000_000;
 let clock: ReturnType<typeof spyOn>;
 
@@ -13,7 +13,7 @@ beforeEach(() => {
 });
 afterEach(() => clock.mockRestore());
 
-/** Pieces of a body, each a time after the one before, in milliseconds. */
+/** A body in pieces, one every `everyMs` milliseconds. */
 async function* pieces(text: string, everyMs: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < text.length; at += 4) {
     nowMs += everyMs;

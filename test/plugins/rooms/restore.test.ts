@@ -1,4 +1,8 @@
-/** PUT /rooms/{id}/restore, on both stores: what an owner gives back to a bus that lost versions. Source: spec 3. */
+/**
+ * PUT /rooms/{id}/restore on both stores: an owner gives back versions that the bus lost. Covers missing and older
+ * rooms, departures since the backup, subjects and ids that are taken, and contested chains.
+ * Source: spec 3.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { RoomStore } from "../../../src/contracts/store.ts";
@@ -37,7 +41,7 @@ for (const [store, flags] of [
       const { sealed_key } = (await get(who, story, `/key?epoch=${epoch}`)) as { sealed_key?: string };
       return sealed_key === undefined ? null : who.openRoomKey(sealed_key);
     };
-    /** A room of ana's with bob and cleo, in which cleo was put out, dan came, and bob owns it, too. */
+    /** A room of ana with bob and cleo, in which cleo was kicked, dan was added, and bob became an owner. */
     const long = (rules = policy("encrypt")): Story => {
       const { ana, bob, cleo, dan } = people;
       const story = Story.of(ana, rules).add(ana, bob, cleo).rekey(ana, cleo).add(ana, dan);
@@ -61,7 +65,7 @@ for (const [store, flags] of [
       expect(await opened(dan, story, 2)).toEqual(story.keys.get(2) ?? null);
       expect((await ask(cleo, "GET", `/rooms/${story.id}`)).status).toBe(403);
       expect((await lines(ana, story)).get(`${cleo.endpoint} 1`)).toMatchObject({ until: 2, left: false });
-      // It goes on as any room does, and holds messages.
+      // Afterwards the room works like any other: members can be added, and it has a history.
       const { body } = { body: story.add(bob, people.eve).statement(7) };
       const added = {
         members: [{ endpoint: people.eve.endpoint, ...withoutEpoch(story.sealed(people.eve.endpoint, 3)) }],
@@ -79,7 +83,7 @@ for (const [store, flags] of [
       expect((await ask(cleo, "GET", `/rooms/${story.id}`)).status).toBe(403);
       for (const epoch of [1, 2, 3]) expect(await opened(bob, story, epoch)).toEqual(story.keys.get(epoch) ?? null);
       expect(await opened(dan, story, 2)).toEqual(story.keys.get(2) ?? null);
-      // Nothing is below it any more.
+      // The bus has all versions now, so the same base conflicts.
       const again = await restore(running, ana, story.id, story.body(ana, 2));
       expect(again).toMatchObject({ status: 409, json: { code: "conflict" } });
     });
@@ -203,7 +207,7 @@ for (const [store, flags] of [
       const story = long();
       await bring(running, ana, story, 0, 2);
       await openWayBack(running);
-      // Since the restore the bus has gone on otherwise: cleo stayed, eve came.
+      // Since the restore the room continued differently: cleo stayed, eve was added.
       const fork = story.at(2).rekey(ana).add(ana, people.eve);
       await bring(running, ana, fork, 2);
       for (const to of [3, 6]) {
@@ -238,7 +242,7 @@ for (const [store, flags] of [
       expect((await ask(people.eve, "GET", `/rooms/${story.id}`)).status).toBe(403);
       for (const epoch of [1, 2, 3]) expect(await opened(ana, story, epoch)).toEqual(story.keys.get(epoch) ?? null);
       expect((await get(dan, story)).version).toBe(6);
-      // The other chain is the contested one now.
+      // Now the other chain is the contested one.
       expect((await restore(running, ana, story.id, fork.body(ana, 2))).json.code).toBe("contested");
     });
 
@@ -268,7 +272,7 @@ for (const [store, flags] of [
 
 const withoutEpoch = ({ sealed_key }: { readonly sealed_key: string }) => ({ sealed_key });
 
-/** The first version of a story, as POST /rooms wants it. */
+/** The first version of a story, as the body of POST /rooms. */
 function storyStart(story: Story) {
   const state = story.versions[0]?.state as Story["state"];
   return { state, key: story.keys.get(1) ?? null };

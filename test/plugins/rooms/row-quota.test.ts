@@ -1,11 +1,15 @@
-/** The quota of rows and the pace of a room, over a store whose answers a test can hold back. Source: spec 9. */
+/**
+ * The row quota and the rate limit on room changes, over a fake store whose replies a test can delay. Concurrent
+ * changes must not exceed either limit.
+ * Source: spec 9.
+ */
 import { describe, expect, test } from "bun:test";
 import type { RoomStore } from "../../../src/contracts/store.ts";
 import { Pace } from "../../../src/plugins/rooms/pace.ts";
 import { overdraftBytes, RowQuota } from "../../../src/plugins/rooms/row-quota.ts";
 import { isUnibusError } from "../../../src/wire/errors.ts";
 
-/** A store that knows sums alone. */
+/** A store that only knows each payer's sum. */
 function sums(stored: Map<string, number>, delay: () => Promise<unknown> = async () => undefined): RoomStore {
   const rowBytesOf = async (payer: string) => {
     const bytes = stored.get(payer) ?? 0;

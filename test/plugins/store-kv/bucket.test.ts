@@ -1,4 +1,4 @@
-/** Changes that begin with what was known a moment ago. */
+/** Changes that start from a cached value. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Bucket } from "../../../src/plugins/store-kv/bucket.ts";
 import { Calls } from "../../../src/plugins/store-kv/calls.ts";
@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** A list of numbers as two processes have it, and the line of the first. */
+/** A list of numbers opened by two processes, with the interceptor of the first. */
 async function two() {
   const account = server.freshAccount();
   await server.store(account);

@@ -1,4 +1,7 @@
-/** The buckets themselves: how they are made and opened, and that whatever is wrong with them denies. */
+/**
+ * The key-value buckets: how they are created and opened, their replica count, and records that are damaged or
+ * incomplete. Invariant: anything unreadable denies access.
+ */
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";

@@ -1,22 +1,22 @@
-/** What stands between a store and its server: it counts what is asked, and holds up or loses what is delivered. */
+/** Intercepts a store's connection to its server: counts requests, and delays or drops deliveries. */
 import type { Msg, NatsConnection, SubscriptionOptions } from "nats";
 
-/** What becomes of a delivery: how late it comes, in milliseconds, or null where it is lost. */
+/** Decides on a delivery: its delay in milliseconds, or null to drop it. */
 export type Fate = () => number | null;
 
-/** The line of one store. */
+/** The interceptor for one store's connection. */
 export class Line {
-  /** How every delivery fares, from now on. */
+  /** Decides on every delivery from now on. */
   fate: Fate = () => 0;
   readonly #asked: string[] = [];
   #order: Promise<unknown> = Promise.resolve();
 
-  /** How often something was asked whose subject contains a text. */
+  /** Number of requests whose subject contains `text`. */
   count(text: string): number {
     return this.#asked.filter((subject) => subject.includes(text)).length;
   }
 
-  /** The same connection, with its line. */
+  /** Wraps a connection with this interceptor. */
   wrap = (connection: NatsConnection): NatsConnection =>
     new Proxy(connection, {
       get: (target, name) => {
@@ -38,7 +38,7 @@ export class Line {
       const ms = this.fate();
       if (ms === null) return;
       if (ms === 0) return void this.#order.then(() => callback?.(error, message));
-      // What is late holds up what comes behind it.
+      // Keep the order: a delayed delivery delays those behind it.
       this.#order = this.#order.then(() => Bun.sleep(ms)).then(() => callback?.(error, message));
     };
   }

@@ -1,4 +1,7 @@
-/** What one process commits the very next read of another sees, whatever becomes of the feed in between. */
+/**
+ * Linearizable reads: what one process commits, the very next read in another process sees, even if the watch feed is
+ * late, loses messages, or the bucket is purged, recreated or restored.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import type { KvStore } from "../../../src/plugins/store-kv/store.ts";
@@ -30,7 +33,7 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 type Opened = KvStore & { readonly connection: NatsConnection };
 
-/** Two processes on the same buckets, and the line of the first. */
+/** Two processes on the same buckets, with the interceptor of the first. */
 async function two(): Promise<{ a: Opened; b: Opened; line: Line }> {
   const account = server.freshAccount();
   const line = new Line();
@@ -38,7 +41,7 @@ async function two(): Promise<{ a: Opened; b: Opened; line: Line }> {
   return { a, b, line };
 }
 
-/** Reads a user until that takes no read of the bucket. */
+/** Reads a user until it comes from the cache, without a read of the bucket. */
 async function untilHeld({ users }: KvStore, line: Line, n: number): Promise<void> {
   await until("the user is held", async () => {
     const before = line.count("MSG.GET");
@@ -103,7 +106,7 @@ test("who is taken out of a room by another process is out at the very next read
 describe("in any order of writes and reads no read is older than what was committed before it began,", () => {
   const keys = 3;
   const writes = 400;
-  /** A share of what is delivered comes that late, or not at all. */
+  /** Delays a share of the deliveries by `ms`, or drops them if null. */
   const faring = (share: number, ms: number | null) => (line: Line) => {
     line.fate = () => (Math.random() < share ? ms : 0);
   };
@@ -139,7 +142,7 @@ describe("in any order of writes and reads no read is older than what was commit
         for (let turn = 1; turn <= writes; turn++) {
           const n = Math.floor(Math.random() * keys);
           await disturb(line, b);
-          // Its own writes it sees, too.
+          // A process also sees its own writes.
           await setHandle(Math.random() < 0.2 ? a : b, n, `${turn}`);
           committed[n] = turn;
           if (Math.random() < 0.5) expect(Number(await handleOf(a, n))).toBe(turn);
@@ -198,7 +201,7 @@ test("a bucket that was restored is read as it was restored", async () => {
     await untilHeld(a, line, 1);
     await jetStream(b.connection, `STREAM.DELETE.${stream}`);
     await restore(b.connection, backup);
-    // As many messages as before, so that only what they are differs.
+    // Restore the previous message count, so that only the contents differ.
     for (const n of turn % 2 === 0 ? [2, 2] : []) await setHandle(b, n, `other ${turn}`);
     expect(await handleOf(a, 1)).toBe("old");
   }

@@ -1,4 +1,4 @@
-/** What the store notes beside its rooms is counted by quotas, so no race may leave a note that is not so. */
+/** Quotas count the notes that the store keeps beside its rooms, so no race may leave a wrong note. */
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { accepting, leaving } from "../../../src/contracts/stay-rules.ts";

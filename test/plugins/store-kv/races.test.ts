@@ -1,4 +1,7 @@
-/** Three nodes on the same buckets: whoever races, one wins, and nobody's part is lost. */
+/**
+ * Races between three nodes on the same buckets: of conflicting calls exactly one wins, independent calls all take
+ * effect, and limits hold on whichever nodes the calls arrive.
+ */
 
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { Notices } from "../../../src/contracts/notices.ts";
@@ -37,7 +40,7 @@ beforeEach(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** The node at which the n-th caller calls. */
+/** The node that the n-th caller uses. */
 function nodeOf(n: number): KvStore {
   const node = nodes[n % nodes.length];
   if (node === undefined) throw new Error("no node");
@@ -138,7 +141,7 @@ test("a kick and the next addition do not lose the room of who comes back", asyn
     const out = changeOf(added.room, { rekey: true, stays: [kicked] });
     const again = changeOf(out.room, { stays: [staySample(2, { since: epoch + 1 })] });
     expect(await rooms.applyChange(added)).toBe(true);
-    // The next one is tried as soon as it can win: what the kick tidies up afterwards comes late.
+    // Retry the addition until it wins: the kick's own cleanup then runs after it.
     const tidying = nodeOf(1).rooms.applyChange(out);
     while (!(await nodeOf(2).rooms.applyChange(again)));
     expect(await tidying).toBe(true);

@@ -1,4 +1,4 @@
-/** What payers are charged in the buckets: counted once where a room says nothing. Source: spec 9. */
+/** Charges of payers in the buckets: rooms without a recorded charge are counted once. Source: spec 9. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { rowBytes } from "../../../src/contracts/rows.ts";
@@ -36,7 +36,7 @@ async function changeBy({ rooms }: KvStore, n: number, parts: Parameters<typeof 
   expect(await rooms.applyChange({ ...change, statement } satisfies RoomChange)).toBe(true);
 }
 
-/** Rewrites a value of a bucket. */
+/** Rewrites a value in a bucket. */
 async function rewrite(connection: NatsConnection, key: string, change: (value: Record<string, unknown>) => unknown) {
   const [bucket = ""] = key.split(".");
   type Reply = { message: { data: string } };
@@ -45,7 +45,7 @@ async function rewrite(connection: NatsConnection, key: string, change: (value: 
   await connection.request(`$KV.${key}`, JSON.stringify(change(value)));
 }
 
-/** Three epochs by two signers, as a version left them that charged nothing. */
+/** A room with three epochs by two signers, stored as by a version that did not charge. */
 async function old(account: string): Promise<KvStore & { readonly connection: NatsConnection }> {
   const store = await server.store(account);
   const made = roomSample(1);
@@ -67,7 +67,7 @@ test("a room that says nothing is counted once, an epoch's keys to the signer of
   const account = server.freshAccount();
   const before = await old(account);
   const store = await server.store(account);
-  // An export names the same payers before they are counted.
+  // An export names the same payers even before the count.
   const expected = await expectedCharges(store);
   expect(await store.rooms.rowBytesOf(peer(1))).toBe(0);
   await store.countRows();

@@ -1,4 +1,4 @@
-/** A nats-server of a test's own, and stores over its buckets. */
+/** A nats-server for tests, and stores over its buckets. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { connect, type NatsConnection } from "nats";
@@ -8,7 +8,7 @@ import { Folder, until } from "../../support/executable.ts";
 
 const binary = process.env.UNIBUS_NATS_SERVER || resolve(import.meta.dir, "../../../.cache/nats-server/nats-server");
 
-/** A nats-server with JetStream on a free loopback port. Each account that is asked for is empty. */
+/** A nats-server with JetStream on a free loopback port. Each requested account is empty. */
 export class KvServer implements AsyncDisposable {
   readonly #folder: Folder;
   readonly #child: Bun.Subprocess;
@@ -22,7 +22,7 @@ export class KvServer implements AsyncDisposable {
     this.#url = url;
   }
 
-  /** Starts one with so many empty accounts. */
+  /** Starts a server with `accounts` empty accounts. */
   static async start(accounts = 1): Promise<KvServer> {
     const folder = new Folder();
     const names = Array.from({ length: accounts }, (_, n) => `A${n}`);
@@ -41,7 +41,7 @@ export class KvServer implements AsyncDisposable {
       const file = readdirSync(folder.path).find((name) => name.endsWith(`_${child.pid}.ports`));
       return file === undefined ? "" : readFileSync(join(folder.path, file), "utf8");
     };
-    // It is there a moment before it is whole.
+    // nats-server creates the file before it has written all of it.
     try {
       await until("nats-server says where it listens", () => said().trimEnd().endsWith("}"));
     } catch (error) {
@@ -51,19 +51,19 @@ export class KvServer implements AsyncDisposable {
     return new KvServer(folder, child, (JSON.parse(said()) as { nats: string[] }).nats[0] ?? "");
   }
 
-  /** The name of an account that nobody has had. */
+  /** The name of an unused account. */
   freshAccount(): string {
     return `A${this.#accounts++}`;
   }
 
-  /** A connection of its own to an account. It goes with the server. */
+  /** Opens a separate connection to an account. It closes with the server. */
   async connection(account: string): Promise<NatsConnection> {
     const made = await connect({ servers: this.#url, user: account, pass: account, maxReconnectAttempts: -1 });
     this.#connections.push(made);
     return made;
   }
 
-  /** A store over an account, through a connection of its own, or through what `wrap` makes of it. */
+  /** Opens a store over an account, on a separate connection, which `wrap` can intercept. */
   async store(
     account: string,
     { wrap = (connection) => connection, now = Date.now }: StoreOptions = {},
@@ -73,7 +73,7 @@ export class KvServer implements AsyncDisposable {
     return { ...(await openKvStore(wrap(connection), options)), connection };
   }
 
-  /** Ends the server at once, as a crash does. */
+  /** Kills the server, as a crash does. */
   async kill(): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.#child.exited;
@@ -86,7 +86,7 @@ export class KvServer implements AsyncDisposable {
   }
 }
 
-/** How a store of a test differs. */
+/** Options of a test's store. */
 export interface StoreOptions {
   readonly wrap?: (connection: NatsConnection) => NatsConnection;
   readonly now?: () => number;

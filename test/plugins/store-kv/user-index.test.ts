@@ -1,4 +1,4 @@
-/** The directory of a cluster: what one process commits the next page of another shows, whatever its index missed. */
+/** A cluster's user directory: the next page in any process shows what another committed, even past a lost update. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import type { KvStore } from "../../../src/plugins/store-kv/store.ts";
@@ -19,7 +19,7 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 type Opened = KvStore & { readonly connection: NatsConnection };
 
-/** Two processes on the same buckets, and what stands between the first and its server. */
+/** Two processes on the same buckets, with the interceptor of the first. */
 async function two(): Promise<{ a: Opened; b: Opened; line: Line }> {
   const account = server.freshAccount();
   const line = new Line();
@@ -66,7 +66,7 @@ describe("the index of users", () => {
     expect(await endpointsOf(a)).toEqual([peer(1)]);
     line.fate = () => null;
     await b.users.insertUser(userSample(2));
-    // Only once this one is on its way may the next come: it shows that one is missing.
+    // Insert the next user only while this list is running: its message reveals the gap.
     const listed = endpointsOf(a);
     await b.users.insertUser(userSample(3));
     line.fate = () => 0;

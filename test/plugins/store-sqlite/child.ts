@@ -2,8 +2,8 @@ import { writeSync } from "node:fs";
 import { openSqliteStore } from "../../../src/plugins/store-sqlite/store.ts";
 import { upTo, userSample } from "../../conformance/store-samples.ts";
 
-// Another process on the same database: `add <file> <n>` adds a user, `claim <file> <key>` claims what is pending and
-// says each invite that it got, after it was told so.
+// Another process on the same database: `add <file> <n>` adds a user; `claim <file> <key>` claims all pending invites
+// and prints each one after its claim was acknowledged.
 const [command, file = "", argument = ""] = process.argv.slice(2);
 const store = openSqliteStore({ file });
 if (command === "add") {
@@ -18,6 +18,6 @@ if (command === "add") {
     }
   };
   await Promise.all(upTo(8).map(claimSome));
-  // It is killed: to end by itself would prove nothing.
+  // Wait to be killed: a normal exit would prove nothing.
   setInterval(() => {}, 60_000);
 }

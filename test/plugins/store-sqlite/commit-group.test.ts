@@ -1,3 +1,7 @@
+/**
+ * Transactions of the SQLite store: writes of one event-loop turn share a commit, and a change is applied completely
+ * or not at all. The tests make each SQL call fail in turn, through a proxy.
+ */
 import type { Database as Native, Statement } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import type { SnapshotRow } from "../../../src/contracts/index.ts";
@@ -18,7 +22,7 @@ import {
 } from "../../conformance/store-samples.ts";
 import { thrownBy, withFile } from "./folder.ts";
 
-/** Which calls of prepared statements fail: `times` of them, from the `from`-th on. */
+/** Which calls of prepared statements fail: `times` of them, starting with the `from`-th. */
 interface Plan {
   from: number;
   times: number;
@@ -56,7 +60,7 @@ const removal = changeOf(
   { rekey: true, stays: [staySample(2, { until: 2 })], keys: [sealedSample(1, 2), sealedSample(3, 2)] },
 );
 
-/** A life of a room, step by step. */
+/** The life of a room, step by step. */
 const steps: Readonly<Record<string, (store: SqliteStore) => Promise<unknown>>> = {
   insertRoom: ({ rooms }) => rooms.insertRoom(roomSample(1)),
   addition: ({ rooms }) =>
@@ -87,7 +91,7 @@ async function failEveryCall(times: number): Promise<number> {
         if (thrown === null) break;
         failures++;
         expect(thrown).toMatchObject({ code: "unavailable" });
-        // Neither another process nor this one sees any of it.
+        // Neither another process nor this one sees any part of the change.
         expect(await exported(beside)).toEqual(before);
         expect(await store.rooms.getRoom(roomId)).toEqual(await beside.rooms.getRoom(roomId));
         expect(await store.rooms.listStays(roomId)).toEqual(await beside.rooms.listStays(roomId));

@@ -1,17 +1,17 @@
-/** Counts the statements that SQLite runs in this process. Nothing of it is in the product. */
+/** Counts the SQL statements that this process runs. Tests only. */
 import { Database, type Statement } from "bun:sqlite";
 
-/** How many statements ran. */
+/** Numbers of statements by kind. */
 export interface Counts {
   readonly reads: number;
   readonly writes: number;
-  /** Transactions, each a wait for the disk. */
+  /** Transactions, each of which waits for the disk. */
   readonly commits: number;
 }
 
 const running = new Set(["get", "all", "run", "values", "iterate"]);
 
-/** Counts from when it is made to when its scope ends. */
+/** Counts from construction until disposal. */
 export class StatementCounter implements Disposable {
   readonly #prepare = Database.prototype.prepare;
   #reads = 0;

@@ -1,3 +1,7 @@
+/**
+ * The SQLite database file: durability settings, damaged and foreign files, read-only files, full disks, slow commits,
+ * backups and exports. A refusal names the file and the fix, and leaves the file unchanged.
+ */
 import { Database as Native } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { mkdirSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
@@ -37,7 +41,7 @@ test("closing ends the connection, and takes its log away", () =>
     again.close();
   }));
 
-/** Opens a broken file: one sentence, the file, the mend; and the file is left as it was. */
+/** Opens a broken file and expects one sentence that names the file and the fix. */
 async function refusedWith(file: string, sentence: string): Promise<void> {
   expect(await thrownBy(() => openSqliteStore({ file }))).toMatchObject({ code: "unavailable", message: sentence });
 }
@@ -128,7 +132,7 @@ test("a full disk refuses what does not fit, keeps the rest, and heals without a
     store.close();
   }));
 
-/** How long the event loop stood still at most until what is returned is called, in milliseconds. */
+/** Watches the event loop; calling the result returns its longest stall in milliseconds. */
 function watchLoop(): () => number {
   let last = performance.now();
   let longest = 0;
@@ -160,7 +164,7 @@ test(
       expect(await refused).toMatchObject({ code: "unavailable", message: "the store is busy" });
       expect(performance.now() - began).toBeGreaterThan(lockWaitMs - 100);
       expect(await store.health()).toEqual({ ok: false, detail });
-      // The bound is 50 ms; a busy machine adds to it, and waiting inside SQLite would take seconds.
+      // The bound is 50 ms; a busy machine adds to it, but waiting inside SQLite would take seconds.
       expect(stop()).toBeLessThan(1_000);
       const late = store.users.insertUser(userSample(2));
       await Bun.sleep(200);

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** Runs `work` with a database's path in a folder of its own, which is removed after. */
+/** Runs `work` with a database path in a temporary folder, which is removed afterwards. */
 export async function withFile<T>(work: (file: string) => T | Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), "unibus-sqlite-"));
   try {
@@ -12,7 +12,7 @@ export async function withFile<T>(work: (file: string) => T | Promise<T>): Promi
   }
 }
 
-/** What `work` throws, or an error that says it went through. */
+/** What `work` throws, or an error that says that it succeeded. */
 export async function thrownBy(work: () => unknown): Promise<unknown> {
   try {
     await work();

@@ -1,3 +1,7 @@
+/**
+ * Schema migrations of the SQLite store: the schema is frozen, each migration runs and is recorded once, data of older
+ * versions is upgraded, and a newer database is refused unchanged.
+ */
 import { Database as Native } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";

@@ -49,7 +49,7 @@ test(
   30_000,
 );
 
-/** Starts a process that claims, kills it after `claims` of them, and gives those that it was told it had. */
+/** Starts a claiming process and kills it after `claims` claims; returns the acknowledged ones. */
 async function killedAfter(file: string, key: string, claims: number): Promise<string[]> {
   const child = start("claim", file, key);
   const decoder = new TextDecoder();

@@ -1,6 +1,6 @@
 /**
- * How many SQL statements each route costs, so that nobody makes it grow unseen. The one user look-up of the signature
- * is among the reads, and so is what goes on after the reply.
+ * The number of SQL statements per route, so that an increase does not go unnoticed. The counts include the user lookup
+ * of the signature check, and work that continues after the reply.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
@@ -25,9 +25,9 @@ import {
 } from "../../support/peer.ts";
 import { type Counts, StatementCounter } from "./counting.ts";
 
-/** How often each route is asked: the middle one of the counts has no work of a timer in it. */
+/** Requests per route: the median count is free of statements by timers. */
 const rounds = 3;
-/** How many looks in a row must see no statement until all that a request began is over. */
+/** Number of consecutive looks without a statement after which a request's work counts as finished. */
 const quietLooks = 4;
 
 /** One request that must succeed. */
@@ -60,7 +60,7 @@ afterAll(async () => {
   counter[Symbol.dispose]();
 });
 
-/** A room of ana's with bo in it. */
+/** A room of ana with bo as a member. */
 async function room(rules = policy("encrypt")): Promise<OwnRoom> {
   return addMembers(live.server, await createRoom(live.server, ana, rules), bo);
 }
@@ -166,7 +166,7 @@ const asks: Readonly<Record<string, () => Ask | Promise<Ask>>> = {
   },
 };
 
-/** What one request costs. */
+/** The cost of one request. */
 async function costOf(name: string, ask: Ask): Promise<Counts> {
   await quiet();
   const before = counter.counts;
@@ -183,7 +183,7 @@ async function costOf(name: string, ask: Ask): Promise<Counts> {
   };
 }
 
-/** Waits until nothing that a request began runs any more. */
+/** Waits until all work that a request started has finished. */
 async function quiet(): Promise<void> {
   let seen = "";
   for (let looks = 0; looks < quietLooks; looks++) {

@@ -1,4 +1,8 @@
-/** The directory and the list of users over HTTP, on both stores: pages, filters, looks, tags. Source: spec 6, 7. */
+/**
+ * The directory and the user list over HTTP, on both stores: pages, filters, handle looks, ETags, and renames.
+ * A handle also finds users whose handles look alike.
+ * Source: spec 6, 7.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { UserStore } from "../../../src/contracts/store.ts";
@@ -12,7 +16,7 @@ import { failureOf, trustingPeer } from "../../support/trusting-peer.ts";
 type Entry = { readonly endpoint: string; readonly sign_pub: string; readonly handle: string };
 type Page = { readonly members: readonly Entry[]; readonly more: boolean };
 
-/** More than one page holds. */
+/** More users than fit on one page. */
 const manyUsers = 2_100;
 
 function must<T>(service: T | undefined): T {

@@ -1,3 +1,7 @@
+/**
+ * Rules for users: adding, revoking and deleting under races. Invariant: the last active admin cannot be removed over
+ * HTTP, and a crash at any store call leaves the roster correct or completable.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { UserStore } from "../../../src/contracts/store.ts";
@@ -35,7 +39,7 @@ const admins = async (): Promise<string[]> =>
     .filter(({ role, status }) => role === "admin" && status === "active")
     .map(({ signPub }) => signPub);
 const roster = async (): Promise<readonly string[]> => (await store.getRoster()).admins;
-/** Nobody of the rounds before. */
+/** Revokes the admins of earlier rounds. */
 async function withoutAdmins(): Promise<void> {
   for (const signPub of await admins()) await users.revoke(signPub, { keepAdmin: false });
 }
@@ -54,7 +58,7 @@ describe("the last admin", () => {
         expect(left).toHaveLength(1);
         expect(await roster()).toEqual(left);
         const refused = done.flatMap((result) => (result.status === "rejected" ? [codeOf(result.reason)] : []));
-        // Those who came late to one that is gone by then find nothing to do, or nobody.
+        // Late callers may find that there is nothing left to do, or that the user is gone.
         expect(refused.filter((code) => code !== "conflict" && code !== "not_found")).toEqual([]);
         expect(refused.filter((code) => code === "conflict").length).toBeGreaterThanOrEqual(1);
       }

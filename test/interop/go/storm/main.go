@@ -1,7 +1,7 @@
-// Command storm holds many connections of stock nats.go clients, with that library's own defaults for coming back.
+// Command storm holds many connections of stock nats.go clients, with the library's default reconnect settings.
 //
-// The first line of its input says where to connect, as whom, and how often. Then it prints a line of JSON each time that
-// it is asked, by any line, how the connections fare.
+// The first line of its input says where to connect, as which users, and how many times. For each further line of any
+// content it prints the state of the connections as a line of JSON.
 package main
 
 import (
@@ -26,21 +26,21 @@ type settings struct {
 	// Seeds of the users' keys, base64.
 	Seeds       []string `json:"seeds"`
 	Connections int      `json:"connections"`
-	// Whether the bare nonce is signed, as stock tools do, or the text of kind nats.
+	// Whether to sign the bare nonce, as stock tools do, instead of the text of kind nats.
 	Stock bool `json:"stock"`
 }
 
-// atOnce is how many connections are made at a time before the storm.
+// atOnce is the number of connections opened concurrently before the storm.
 const atOnce = 100
 
-// counts is how the connections fare: closed ones never come back.
+// counts is the state of the connections; closed ones never reconnect.
 type counts struct {
 	Connected  int64 `json:"connected"`
 	Closed     int64 `json:"closed"`
 	Lost       int64 `json:"lost"`
 	Back       int64 `json:"back"`
 	AuthErrors int64 `json:"auth_errors"`
-	// LastBack is when the last one came back, in milliseconds since the first was lost.
+	// LastBack is when the last connection was back, in milliseconds since the first one was lost.
 	LastBack int64 `json:"last_back_ms"`
 }
 
@@ -67,7 +67,7 @@ func (s *storm) back(_ *nats.Conn) {
 	s.LastBack = time.Since(s.firstLost).Milliseconds()
 }
 
-// closed is told of a connection that gave up.
+// closed counts a connection that gave up.
 func (s *storm) closed(_ *nats.Conn) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
@@ -80,7 +80,7 @@ func (s *storm) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 	}
 }
 
-// report asks no connection: one that is on its way back is locked for seconds.
+// report does not query connections, because a reconnecting one holds its lock for seconds.
 func (s *storm) report() counts {
 	s.lock.Lock()
 	defer s.lock.Unlock()
@@ -90,7 +90,7 @@ func (s *storm) report() counts {
 	return now
 }
 
-// dial connects, again and again: the limit of logins is there before the storm, too.
+// dial connects and retries, because the login limit applies before the storm, too.
 func (s *storm) dial(given settings, seed []byte) (*nats.Conn, error) {
 	address, err := url.Parse(given.NATS)
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *storm) dial(given settings, seed []byte) (*nats.Conn, error) {
 		return ed25519.Sign(key, []byte(text)), nil
 	}
 	for end := time.Now().Add(2 * time.Minute); ; {
-		// Nothing is set of how it comes back: 60 attempts, 2 s apart, each of at most 2 s.
+		// Use the default reconnect settings: 60 attempts, 2 s apart, each of at most 2 s.
 		conn, err := nats.Connect(given.NATS, nats.Nkey(string(nkey), sign), nats.DisconnectErrHandler(s.lost),
 			nats.ReconnectHandler(s.back), nats.ClosedHandler(s.closed), nats.ErrorHandler(s.failed))
 		if err == nil || time.Now().After(end) {
