@@ -1,4 +1,6 @@
-/** Tokens, links and keys of people in command lines, environments, logs and replies. Source: spec 7, 13. */
+/**
+ * Users' tokens, links and keys must not appear in command lines, environments, logs or replies. Source: spec 7, 13.
+ */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join as path } from "node:path";
@@ -15,7 +17,7 @@ const read = (file: string) => {
   }
 };
 
-/** What others on the machine may see of a process, and of all below it. */
+/** Returns what other users of the machine can see of a process and all its descendants. */
 function shownBy(root: number): string {
   const parents = new Map<number, number>();
   for (const name of readdirSync("/proc").filter((one) => /^\d+$/.test(one))) {
@@ -28,7 +30,7 @@ function shownBy(root: number): string {
   return tree.map((pid) => `${read(`/proc/${pid}/cmdline`)}\n${read(`/proc/${pid}/environ`)}`).join("\n");
 }
 
-/** Every file of the data directory, as text, but those that hold secrets by their nature. */
+/** Returns the text of every file in the data directory, except files that hold secrets by design. */
 function stateOf(folder: string): string {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true });
   const kept = files.filter((entry) => entry.isFile() && !/^(nats-server-|internal\.json|admin-link)/.test(entry.name));
@@ -46,7 +48,7 @@ test("nothing that lets somebody in stands in an argument, a log, or the state o
   const byHost = await unibus(folder, ["invite", "new", "cy", "--data", "data"], { env: { UNIBUS_DEBUG: "1" } });
   const bot = await unibus(folder, ["bot", "add", "robot", "--out", "bot.json", "--data", "data"]);
 
-  // Redeemed, refused, repeated, wrong in every part: each is a way into a log.
+  // Redeemed, refused, repeated and malformed in every field: each path could write a secret to a log.
   const joined = await join(folder, made.link, "ana.json");
   const ana = await identityAt(folder, "ana.json");
   const robot = await identityAt(folder, "bot.json");
@@ -77,13 +79,13 @@ test("nothing that lets somebody in stands in an argument, a log, or the state o
 
   expect([joined.code, late.code, bot.code]).toEqual([0, 1, 0]);
   expectNone("process tree", shownBy(server.pid));
-  // Who makes a link shows it, on stdout alone.
+  // The command that creates a link prints it, on stdout only.
   for (const [where, { stdout, stderr }] of Object.entries({ joined, late, bot })) expectNone(where, stdout + stderr);
   expectNone("stderr of invite new", byHost.stderr);
   expectNone("list of invites", listed.text);
   expectNone("users", (await call(http, admin, "GET", "/users")).text);
   expectNone("info", (await call(http, null, "GET", "/info")).text);
-  // Its own nats-server has to be told the passwords: in a file, which is its owner's.
+  // unibus passes the internal passwords to its own nats-server in a file that only the owner can read.
   const ofPeople = [...tokens, ...keys];
   expectNone("state", stateOf(server.data), ofPeople);
   for (const name of ["admin-link", "internal.json"]) {

@@ -1,18 +1,20 @@
-/** Clients behind one proxy that would share one bucket, and lock each other out. Source: spec 5, 13. */
+/** Attack: clients behind one proxy share one rate bucket and lock each other out. Source: spec 5, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { request as ask, createServer, type Server as Listener } from "node:http";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { Server } from "../support/executable.ts";
 import { call, send, signedHeaders } from "../support/peer.ts";
 
-/** So slow that no token comes back during the test. */
+/** A rate so low that no token is refilled during the test. */
 const rate = 0.02;
 
 let server: Server;
 let proxy: Listener;
 let front: string;
 
-/** A reverse proxy as they are: it appends the address of whoever called it, which here the caller names. */
+/**
+ * Starts a typical reverse proxy: it appends the caller's address, which the caller here chooses, to X-Forwarded-For.
+ */
 function startProxy(): Promise<Listener> {
   const upstream = new URL(server.ready.http);
   const listener = createServer((request, response) => {

@@ -1,4 +1,4 @@
-/** What the modes for development relax: neither admin routes nor the data plane. Source: spec 5. */
+/** The development auth modes must not relax the admin routes or the data plane. Source: spec 5. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";

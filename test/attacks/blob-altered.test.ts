@@ -1,4 +1,4 @@
-/** A bus that gives other bytes for a blob than its sender stored: none of them is taken for it. Source: spec 3. */
+/** A server that returns other bytes for a blob than its sender stored: the client rejects them. Source: spec 3. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Bus, MemoryState, type Room } from "../../src/client/index.ts";
 import { Server } from "../support/executable.ts";

@@ -1,4 +1,8 @@
-/** 400 MB of body before authentication, and bodies of strangers held in memory. Source: spec 5, 13. */
+/**
+ * Attacks with request bodies: 400 MB sent before authentication, and bodies of strangers that a server would hold in
+ * memory. The server must refuse a stranger by the request head alone, cut a user's body at the ceiling of 1 MiB, and
+ * hold no memory for bodies that it refuses. Source: spec 5, 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
@@ -10,9 +14,9 @@ import { createBody, freshSubject, newRoom, policy, send, signedHeaders } from "
 
 const mebibyte = 1_048_576;
 const hugeBytes = 400 * mebibyte;
-/** What a server may grow by while it refuses: buffers of sockets and what its runtime takes in reserve. */
+/** How much the server's memory may grow while it refuses: socket buffers and what the runtime allocates in reserve. */
 const growthBytesMax = 30 * mebibyte;
-/** What both ends of a connection may hold between them before the sender notices. */
+/** How many bytes the two ends of a connection may buffer before the sender blocks. */
 const takenBytesMax = 64 * mebibyte;
 
 let server: Server;
@@ -29,9 +33,9 @@ afterAll(() => server[Symbol.asyncDispose]());
 const statusKiB = (name: string) =>
   Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${server.pid}/status`, "utf8"))?.[1]);
 
-/** By how many bytes the server's memory rose at its highest while `work` ran. */
+/** Returns the peak growth of the server's memory while `work` runs, in bytes. */
 async function growth(work: () => Promise<void>): Promise<number> {
-  // Starts the peak anew.
+  // Resets the peak.
   writeFileSync(`/proc/${server.pid}/clear_refs`, "5");
   const before = statusKiB("VmRSS");
   await work();
@@ -39,8 +43,8 @@ async function growth(work: () => Promise<void>): Promise<number> {
 }
 
 /**
- * One HTTP exchange of bare bytes: the head, then as much body as the server takes.
- * Whoever still sends when the server hangs up may lose the reply: it is there for those who stop and read.
+ * Makes one HTTP exchange in raw bytes: sends the head, then as much of the body as the server accepts.
+ * A client that still sends when the server hangs up may lose the reply; a client that stops and reads gets it.
  */
 async function pour(
   head: readonly string[],
@@ -76,7 +80,10 @@ async function poured(head: () => string[], chunked: boolean) {
   return { outcome, grown };
 }
 
-/** Refused by its head, with a reply that hangs up; and whoever pours all the same is not read. */
+/**
+ * Expects a refusal by the head alone, with a reply that closes the connection; a client that sends its body anyway is
+ * not read.
+ */
 async function expectRefused(status: number, { head, chunked }: { head: () => string[]; chunked: boolean }) {
   const { reply } = await pour(head(), { bytes: 0, chunked });
   expect(reply).toStartWith(`HTTP/1.1 ${status} `);

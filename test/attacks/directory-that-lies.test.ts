@@ -1,4 +1,8 @@
-/** A server whose directory swaps keys or handles: nothing is sealed to a stranger unseen. Source: spec 2, 13, 14. */
+/**
+ * A server whose directory swaps keys or handles. The client must not seal anything to an unknown key without the
+ * user's approval: it pins what it saw first, reports a handle that moved or that looks like a known one, and refuses a
+ * directory that never ends. Source: spec 2, 13, 14.
+ */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
 import { connect } from "../../src/client/index.ts";
@@ -30,11 +34,11 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** The directory as bob reads it, by the way that lies, with a fresh memory. */
+/** The directory as bob reads it through the lying server, with a fresh client state. */
 const directoryOfBob = () => trustingPeer(people.bob, [way.url]).directory;
 
 describe("a directory that", () => {
-  /** Answers as a bus would whose users are what `alter` makes of the real ones. */
+  /** Makes the server answer with `alter` applied to the real users. */
   const listed = (alter: (list: DirectoryList["members"]) => DirectoryList["members"]) => () =>
     way.alter<DirectoryList>("/directory", (_, { target }) => {
       const wanted = [...new URL(target, way.url).searchParams].filter(([name]) => name !== "limit");
@@ -114,7 +118,7 @@ describe("a directory that", () => {
     const [found] = await directory.find(["cIeo"]);
     if (found !== undefined) await directory.approve(found);
     expect((await directory.find(["cIeo"]))[0]?.pinned).toBeNull();
-    // One look is one person: the name that was known first is theirs now, too.
+    // Handles that look alike are pinned together: the approved key is now the pin of the first handle, too.
     way.honest();
     expect((await directory.find(["cleo"]))[0]?.pinned).toBe(people.mallory.endpoint);
   });

@@ -1,4 +1,4 @@
-/** Binding, acknowledging, following or removing the durable of somebody else. Source: spec 8, 13. */
+/** Binding, acknowledging, subscribing to or removing another user's durable. Source: spec 8, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { consumerName, deliverSubject, streamName } from "../../src/wire/names.ts";
@@ -27,7 +27,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** Everything that is not eve's, tried by eve. */
+/** Tries, as eve, every operation on a durable that is not hers. */
 async function attack(): Promise<string[]> {
   const { roomId } = room.state;
   const [stream, consumer] = [streamName(roomId), consumerName(roomId, people.bob.endpoint)];
@@ -57,7 +57,7 @@ const pending = async () => {
 test("a member has nothing of another's durable, and no more after it was kicked", async () => {
   const refused = expect.stringContaining("-ERR 'Permissions Violation");
   expect(await attack()).toEqual(Array(9).fill(refused));
-  // The routes know only the caller's own durables.
+  // The routes address only the caller's own durables.
   expect((await call(server.ready.http, people.eve, "DELETE", at(room, "/durable"))).status).toBe(204);
   expect((await pending()).ack_floor.stream_seq).toBe(0);
   room = await kick(server, room, people.eve, people.ana, people.bob);

@@ -1,6 +1,6 @@
 /**
- * Attack: users add somebody to 1,000 rooms by force, so that the answer to their login becomes larger than nats-server
- * takes, and add and remove them in a loop, so that they connect again all the time. Source: spec 9, 13.
+ * Attack: users force a victim into 1,000 rooms, so that the victim's login reply exceeds nats-server's limit, and add
+ * and remove the victim in a loop, so that the victim's client reconnects all the time. Source: spec 9, 13.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -19,7 +19,7 @@ import {
 } from "../support/peer.ts";
 import { pub, rawPeer } from "../support/raw-nats.ts";
 
-/** How many rooms are forced on each victim, and how many of them one adder may force. */
+/** How many rooms are forced on each victim in total, and how many one adder may force. */
 const forced = { all: 1_000, byOne: 100 } as const;
 
 let server: Server;
@@ -36,7 +36,7 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 const long = (): string => freshSubject().padEnd(200, "x");
 
-/** Whether a member of a room can speak and listen there. */
+/** Reports whether a member can publish and receive in a room. */
 async function worksFor(who: Identity, { state }: OwnRoom): Promise<boolean> {
   using peer = await rawPeer(server.ready.nats, who);
   return (await peer.exchange(`SUB ${state.subject} 1\r\n`, pub(state.subject, "here"))).includes("here");
@@ -80,7 +80,7 @@ test("adding and removing a member in a loop cuts none of their connections", as
     const body = n % 2 === 0 ? kick.body : undefined;
     expect((await call(server.ready.http, adder, "DELETE", target, body)).status).toBe(204);
   }
-  // A cut would come within 2 s.
+  // A disconnect would happen within 2 s.
   const end = performance.now() + 2_500;
   await until("the time of a cut is over", () => performance.now() > end || other.isClosed || peer.isClosed);
   expect([other.isClosed, peer.isClosed]).toEqual([false, false]);

@@ -1,4 +1,8 @@
-/** Headers that a member chose so that reading the history stops, shortens or lies. Source: spec 8. */
+/**
+ * Header blocks that a member chooses so that reading the history stops, ends early or returns wrong frames. A history
+ * must return every stored frame byte for byte, whatever its headers are; headers that make JetStream act must remove
+ * nothing. Source: spec 8.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { NatsConnection } from "nats";
@@ -23,7 +27,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** A room of both, and a connection of Mallory that may speak in it. */
+/** Creates a room of both users and a connection on which Mallory may publish to it. */
 async function sharedRoom(): Promise<OwnRoom> {
   const room = await addMembers(server, await createRoom(server, people.ana, policy("persist")), people.mallory);
   mallory?.[Symbol.dispose]();
@@ -33,7 +37,7 @@ async function sharedRoom(): Promise<OwnRoom> {
 
 const block = (...lines: string[]) => `NATS/1.0\r\n${lines.map((line) => `${line}\r\n`).join("")}\r\n`;
 
-/** Header blocks that JetStream takes: the frame must come back. */
+/** Header blocks that JetStream stores: the history must return the frame. */
 const taken: Readonly<Record<string, string>> = {
   "a sequence": block("Nats-Sequence: 1"),
   "a sequence that is no number": block("Nats-Sequence: x", "Nats-Sequence: -1"),
@@ -64,7 +68,7 @@ const taken: Readonly<Record<string, string>> = {
   "a thousand headers": block(...Array.from({ length: 1_000 }, (_, i) => `A-${i}: Nats-Sequence: ${i}`)),
 };
 
-/** Header blocks that have JetStream do something: whether it takes the frame is its own matter. */
+/** Header blocks that ask JetStream to do something: it may store or refuse the frame. */
 const asked: Readonly<Record<string, string>> = {
   "a rollup of everything": block("Nats-Rollup: all"),
   "a rollup of the subject": block("Nats-Rollup: sub"),
@@ -78,7 +82,7 @@ const asked: Readonly<Record<string, string>> = {
   "an API level": block("Nats-Required-Api-Level: 999"),
 };
 
-/** Too short for a header: nats-server counts the bytes to the frame. */
+/** Blocks shorter than a header: nats-server counts these bytes as part of the frame. */
 const tooShort: Readonly<Record<string, string>> = { "one line end": "\r\n", "two bytes": "xx", "one byte": "x" };
 
 describe("a frame of a member with", () => {
@@ -124,7 +128,9 @@ describe("a frame of a member with", () => {
   }
 });
 
-/** Publishes a frame of its owner and waits until it is stored: what came before it is stored, too. */
+/**
+ * Publishes a frame of the room's owner and waits until it is stored. Everything published earlier is then stored, too.
+ */
 async function lastIsIn(room: OwnRoom): Promise<void> {
   const ana = await dial(server, people.ana);
   await ana.request(room.state.subject, "mark", { timeout: 5_000 });
@@ -145,7 +151,7 @@ test("headers of random bytes stop no history", async () => {
   await mallory.exchange();
   await lastIsIn(room);
   const read = await history(server, people.ana, room, "?limit=1000");
-  // What asks JetStream for something may be refused; nothing that it stored may be missing.
+  // JetStream may refuse frames whose headers ask it to act, but no stored frame may be missing.
   expect(read).toHaveLength((await streamState(bus, room))?.messages ?? -1);
   expect(read.slice(0, -1)).toEqual(sent);
   expect(read.at(-1)).toEqual(Buffer.from("mark"));

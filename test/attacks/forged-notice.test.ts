@@ -1,4 +1,6 @@
-/** A notice that unibus did not send: a trick that makes one causes a bounded re-read. Source: spec 9, 13. */
+/**
+ * Forged notices: a forged notice that reaches a client must cause only a bounded number of reads. Source: spec 9, 13.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { ConnectionManager } from "../../src/client/transport/connection-manager.ts";
 import { noticeSubject } from "../../src/wire/names.ts";
@@ -48,7 +50,7 @@ test("answers that a member has sent onto notice subjects cause no read and no l
     const forged = `unibus.user.${people.ana.endpoint}.${kind}`;
     await eve.exchange(...Array.from({ length: 300 }, (_, index) => pub(room.state.subject, `${index}`, forged)));
   }
-  // What the bus itself says still comes, after all of it.
+  // The server's own notices still arrive after all the forged ones.
   const bus = await inside(server);
   bus.publish(noticeSubject(people.ana.endpoint, "role"), JSON.stringify({ room_id: room.state.roomId }));
   await until("the true notice came", () => notices.length > 0);

@@ -1,4 +1,7 @@
-/** Making a publisher believe that its frame is stored, and guessing where its answer comes. Source: spec 9, 13. */
+/**
+ * Attacks on acknowledgements: forging a PubAck for a frame that was not stored, and guessing its reply inbox. Source:
+ * spec 9, 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { streamName } from "../../src/wire/names.ts";
 import { Server } from "../support/executable.ts";
@@ -33,7 +36,7 @@ describe("an inbox of PubAcks, even when its token is known,", () => {
     }
     expect(await ana.exchange()).toBe("PONG\r\n");
 
-    // The owner's own publish is answered there, by JetStream.
+    // JetStream answers the owner's own publish on that inbox.
     await ana.exchange(pub(shared.state.subject, "mine", inbox));
     const connection = await dial(server, people.ana);
     await connection.request(shared.state.subject, "and one more");
@@ -49,7 +52,7 @@ describe("an inbox of PubAcks, even when its token is known,", () => {
     const connection = await dial(server, people.mallory);
     connection.publish(own.state.subject, "bait", { reply: inbox });
     connection.publish(own.state.subject, forged(), { reply: inbox });
-    // The answers of one stream come in order: after this one, those are out.
+    // JetStream answers the messages of one stream in order: after this answer, the earlier ones have been sent.
     await connection.request(own.state.subject, "last");
     await connection.close();
     await ana.exchange();

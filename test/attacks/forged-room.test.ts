@@ -1,6 +1,8 @@
 /**
- * A forged copy of a room at its first open: the bus shows a whole and well-signed chain of somebody else. Only what
- * comes by another way tells it from the real one: a room link, the words, a pinned owner. Source: spec 3, 13.
+ * A forged copy of a room at its first open: the server shows a complete, validly signed chain made by another user.
+ * Only out-of-band information distinguishes it from the real room: a room link, the fingerprint words or a pinned
+ * owner. Without one the room stays unverified; with one the forgery is reported, and the client sends and seals
+ * nothing until the user approves. Source: spec 3, 13.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -37,7 +39,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** Bob's client behind the bus that lies, with what it remembers. */
+/** Connects bob's client through the lying server, with the given client state. */
 async function bobsBus(state: ClientState = new MemoryState()) {
   const bus = await Bus.connect({ urls: [way.url], identity: people.bob, state, lazy: true });
   const suspicious: BusEvents["suspicious"][] = [];
@@ -45,7 +47,7 @@ async function bobsBus(state: ClientState = new MemoryState()) {
   return { bus, state, suspicious, [Symbol.asyncDispose]: () => bus.close() };
 }
 
-/** A room of ana's with bob. */
+/** Creates a room of ana's with bob as a member. */
 async function roomOf(): Promise<Room> {
   const room = await ana.createRoom(`room.f-${crypto.randomUUID()}`, "matrix");
   await room.membership.add(people.bob.endpoint);
@@ -55,7 +57,7 @@ async function roomOf(): Promise<Room> {
 const forge = (room: Room, handle: string, forger: Identity = people.mallory) =>
   showForgedRoom(way, { roomId: room.id, subject: room.subject, forger, handle, victim: people.bob });
 
-/** Everything by which something would be sealed for the room or sent to it. */
+/** Every operation that would seal something for the room or send to it. */
 const sends: Readonly<Record<string, (room: Room) => Promise<unknown>>> = {
   send: (room) => room.send("a secret"),
   react: (room) => room.react({ id: room.id, thread: null }, "+1"),
@@ -122,7 +124,7 @@ describe("a forged copy of a room", () => {
       expect(way.asked.filter((line) => /blobs|key|POST|DELETE|PUT/.test(line))).toEqual([]);
       await forged.approveOwners();
       await forged.putBlob(new Uint8Array(8));
-      // The approval is remembered for this room alone.
+      // The approval is stored for this room only.
       await using again = await bobsBus(bob.state);
       expect((await again.bus.room(room.id)).ownerConflicts).toEqual([]);
       const other = await roomOf();
@@ -157,7 +159,7 @@ describe("the real room", () => {
     expect(theirs.trust).toBe("verified");
     await using again = await bobsBus(openState(place));
     expect((await again.bus.room(room.subject)).trust).toBe("verified");
-    // It never changes.
+    // The fingerprint never changes.
     await room.membership.rekey();
     await theirs.refresh();
     expect(theirs.fingerprint).toBe(room.fingerprint);
@@ -177,7 +179,7 @@ describe("the real room", () => {
     };
     const { trust } = await trustingPeer(people.bob, [way.url], await old()).open(room.id);
     expect(trust.identity.fingerprint).toBe(room.fingerprint);
-    // Its signature is part of the fingerprint and is covered by no later statement: it is checked.
+    // No later statement covers the last signature, and it is part of the fingerprint: the client must verify it.
     way.alter<{ statements: { version: number; sig: string }[] }>("/statements", ({ statements, ...rest }) => {
       const last = statements.at(-1)?.sig ?? "";
       return { ...rest, statements: statements.map((one) => (one.version === 1 ? { ...one, sig: last } : one)) };

@@ -1,6 +1,6 @@
 /**
- * A server that answers history with what it likes: other rooms' frames, altered ones, the same again, another order.
- * What no member said there is dropped and counted; what it leaves out nobody can know. Source: spec 4, 8, 13.
+ * A server that alters its history replies: frames of other rooms, altered, repeated or reordered frames. The client
+ * drops and counts every frame that no member sent in this room; it cannot detect omitted ones. Source: spec 4, 8, 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -12,7 +12,7 @@ let server: Server;
 let admin: Identity;
 let scene: HostileScene;
 
-/** What a history answers. */
+/** The reply of a history request. */
 interface History {
   messages: string[];
   first_seq: number;
@@ -35,7 +35,7 @@ const encoded = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
 const decoded = (text = "") => Buffer.from(text, "base64");
 const texts = (messages: readonly Message[]) => messages.map(({ text }) => text);
 
-/** What bob reads while the server alters what it answers, and what he dropped meanwhile. */
+/** Returns what bob reads while the server alters its replies, and what he drops in that time. */
 async function readAltered(alter: (messages: string[]) => string[] | Promise<string[]>) {
   const before = { ...scene.dropped };
   scene.hostile.http.tell(async (answer, asked) => {

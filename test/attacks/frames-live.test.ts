@@ -1,6 +1,8 @@
 /**
- * Frames that no member said so, injected by the server or by whoever gets that far: re-labelled, replayed, altered,
- * not canonical, of strangers, of one who was kicked, of epochs that are over or are not. Source: spec 4, 13.
+ * Forged live frames, injected by the server or by an attacker with the same access: relabelled, replayed, altered,
+ * non-canonical, signed by strangers or by a kicked member, of past or unknown epochs. The reader drops each frame with
+ * a reason, reports it and keeps reading; junk causes a bounded number of reads of the room; evidence of a
+ * contradiction is reported once. Source: spec 4, 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
@@ -25,7 +27,7 @@ afterAll(async () => {
 
 const base64 = (size: number) => Buffer.from(crypto.getRandomValues(new Uint8Array(size))).toString("base64");
 
-/** Bob drops these bytes for this reason, is told of it, and goes on. */
+/** Expects bob to drop these bytes for this reason, report it and keep reading. */
 async function expectDropped(at: HostileScene, bytes: Uint8Array | string, reason: string): Promise<void> {
   const before = at.dropped[reason] ?? 0;
   const told = at.suspicious.length;
@@ -36,7 +38,7 @@ async function expectDropped(at: HostileScene, bytes: Uint8Array | string, reaso
   expect(at.suspicious.slice(told).map(({ what }) => what as string)).toEqual(isHarmless ? [] : [reason]);
 }
 
-/** What is said now reaches bob, and nothing but that. */
+/** Expects a new message to reach bob, and nothing else. */
 async function expectSound(at: HostileScene): Promise<void> {
   const texts = at.texts.slice();
   const { id } = await at.mine.send("honest");
@@ -130,7 +132,7 @@ describe("in an encrypted room whose messages are signed", () => {
     const [by, roomKey] = [scene.cleo.identity, await scene.key()];
     const dated = (text: string, minutes: number) =>
       scene.frame({ by, roomKey, text, id: newUlid(Date.now() + minutes * 60_000) });
-    // The order in which they come says nothing.
+    // The order of arrival does not matter.
     const given = { fresh: 0, "held back": -11, "a little late": -9, ahead: 11, "a little ahead": 9, "fresh again": 0 };
     for (const [text, minutes] of Object.entries(given)) {
       scene.inject(await dated(text, minutes));
@@ -162,14 +164,15 @@ describe("in an encrypted room whose messages are signed", () => {
 });
 
 describe("junk that is spread over time, epochs and senders", () => {
-  /** Reads of a room that frames of unknown epochs or senders may cause at once; one a second after. */
+  /** How many reads of a room frames of unknown epochs or senders may cause at once; afterwards one per second. */
   const burst = 5;
 
   test("causes a bounded number of reads of the room", async () => {
     await using at = await HostileScene.open(server, { admin });
     const roomKey = await at.key();
     const strangers = await Promise.all(Array.from({ length: 20 }, () => generateIdentity()));
-    // A stranger's word for the present epoch and for a later one; a member's for a later one, each member's once.
+    // Frames of strangers for the current epoch and for later ones, and frames of members for later epochs, each member
+    // once.
     const kinds = [
       (i: number) => at.frame({ by: strangers[i % strangers.length] as Identity, roomKey }),
       (i: number) => at.frame({ by: strangers[i % strangers.length] as Identity, roomKey, epoch: 2 + i }),
@@ -180,14 +183,14 @@ describe("junk that is spread over time, epochs and senders", () => {
     const frames = await Promise.all(Array.from({ length: 180 }, (_, i) => kinds[i % kinds.length]?.(i)));
     for (const bytes of frames) {
       at.inject(bytes as Uint8Array);
-      // Each of these comes after the read that the one before could cause.
+      // Injects each frame after the read that the previous one could have caused.
       await Bun.sleep(15);
     }
     await expectSound(at);
     const seconds = (performance.now() - began) / 1_000;
     const made = reads() - before;
     expect(made).toBeGreaterThanOrEqual(burst);
-    // Ana owns the room: her claims are looked into once more.
+    // Ana owns the room, so her claims are checked once more.
     expect(made).toBeLessThanOrEqual(burst + Math.ceil(seconds) + Math.ceil(seconds / 10));
   });
 });
@@ -199,13 +202,13 @@ describe("when a member is kicked", () => {
     const kicked = at.cleo.identity;
     await at.mine.membership.kick(kicked.endpoint);
     await until("bob knows the new epoch", () => at.theirs.epoch === 2);
-    // Even one to whom somebody gave the new key.
+    // This holds even if another member gave the kicked one the new key.
     await expectDropped(at, await at.frame({ by: kicked, epoch: 2 }), "not_a_member");
     await expectDropped(at, await at.frame({ by: kicked, epoch: 2, roomKey: oldKey }), "not_a_member");
-    // It may have been under way.
+    // The frame may have been in flight.
     at.inject(await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "under way" }));
     await until("bob has it", () => at.texts.includes("under way"));
-    // What the computer's clock says makes no difference: only time that has passed does.
+    // The wall clock does not matter: only elapsed monotonic time does.
     at.clock.wallBy = 61_000;
     at.inject(await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "still under way" }));
     await until("bob has it", () => at.texts.includes("still under way"));
@@ -295,10 +298,10 @@ describe("a member's signature on an epoch that the bus does not show", () => {
     await expect(at.theirs.send("stopped")).rejects.toMatchObject(stale);
     await expect(at.theirs.request("stopped")).rejects.toMatchObject(stale);
     await expect(at.theirs.putBlob(new Uint8Array(1))).rejects.toMatchObject(stale);
-    // A program that only sends knows it from the state that the reader left.
+    // A program that only sends learns of it from the client state that the reader saved.
     const again = await trustingPeer(at.bob.identity, [at.hostile.url], at.bobState).open(at.mine.id);
     expect(() => again.trust.claims.refuse(again.trust.room)).toThrow("epoch 9");
-    // Reading goes on, and so does sending where a person says so.
+    // Reading continues, and sending does as well once a person approves it.
     await expectSound(at);
     at.theirs.sendAnyway();
     await at.theirs.send("a person decided");

@@ -1,4 +1,4 @@
-/** A login with another's nkey and a garbage signature, and every other way in that is none. Source: spec 9, 13. */
+/** Logins with another user's nkey and a garbage signature, and other invalid logins. Source: spec 9, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** The key that is in the configuration only so that nats-server sends a nonce. */
+/** The key that the configuration contains only to make nats-server send a nonce. */
 function decoy(): string {
   type Config = { accounts: { NONCE: { users: { nkey: string }[] } } };
   const config = JSON.parse(readFileSync(join(server.data, "nats", "nats.conf"), "utf8")) as Config;
@@ -91,7 +91,7 @@ describe("over TCP", () => {
     test(`${what} is no login`, async () => {
       using raw = await RawNats.open(server.ready.nats);
       expect(await raw.login(credentials(raw))).toBe("Authorization Violation");
-      // Whatever came after the refusal was not taken.
+      // The server did not process anything sent after the refusal.
       expect(await raw.exchange("SUB > 1\r\n")).not.toContain("PONG");
     });
   }

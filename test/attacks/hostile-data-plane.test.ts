@@ -1,6 +1,8 @@
 /**
- * A NATS server that acknowledges what it did not store, answers where nobody asked, and makes a client write where it
- * likes: each is refused or reported, and nothing of it reaches the application. Source: spec 8, 9, 13.
+ * A hostile NATS server: it acknowledges messages that it did not store, delivers to inboxes without a request, and
+ * names reply subjects so that a client writes where the server wants. The client must refuse or report each of these,
+ * and nothing may reach the application. Most tests share one scene: bob reads through a proxy that alters what it
+ * carries. Source: spec 8, 9, 13.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -31,7 +33,7 @@ const isAck = ({ subject }: Carried) => subject.startsWith(`_INBOX.${scene.bob.i
 const said = (message: Carried, json: unknown): Carried => ({ ...message, data: Buffer.from(JSON.stringify(json)) });
 const stream = () => streamName(scene.mine.id);
 
-/** The acks that bob gets are what this makes of them. */
+/** Alters the acks that bob receives. */
 function acks(alter: (message: Carried) => readonly Carried[]): Tamper {
   return (message) => (isAck(message) ? alter(message) : [message]);
 }
@@ -107,7 +109,7 @@ describe("a request", () => {
       scene.hostile.inject(scene.mine.subject, bytes, reply);
     }
     await until("bob was told all", () => scene.texts.includes(`bait ${replies.length - 1}`));
-    // One that is honest comes after them, and is answered where it was asked.
+    // An honest request after them gets its answer on its own reply subject.
     expect((await scene.mine.request("honest?")).text).toBe("answer to honest?");
     const written = scene.hostile.published.slice(before).map(({ subject }) => subject);
     expect(written.filter((subject) => subject.startsWith("_INBOX."))).toHaveLength(1);
@@ -155,7 +157,7 @@ describe("a request", () => {
   });
 
   test("in a room that is kept is no suspicion: the server's own ack comes to the same place", async () => {
-    // A scene of its own: what was injected before may still be on its way in the other.
+    // Uses a scene of its own: in the shared one, earlier injected messages may still be in flight.
     await using at = await HostileScene.open(server, { admin });
     const stop = await at.mine.respond(() => "here");
     expect((await at.theirs.request("where?")).text).toBe("here");
@@ -171,7 +173,7 @@ describe("a message that the server holds back from one connection", () => {
     at.hostile.tamper = (message) => (message.subject === at.mine.subject ? [] : [message]);
     for (let i = 0; i < 3; i++) await at.mine.send(`hidden ${i}`);
     at.hostile.tamper = (message) => [message];
-    // Nothing says so until then: a quiet room looks the same.
+    // Nothing indicates the loss until then: a quiet room looks the same.
     expect(at.texts).toEqual([]);
     at.hostile.proxy.cutAll();
     await until("bob has them", () => at.texts.length === 3);

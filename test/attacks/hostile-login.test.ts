@@ -1,6 +1,6 @@
 /**
- * A server that has a client sign what it likes: its nonce is the text of a request, or another bus's, or none. The
- * client signs the text of kind `nats` for the host that it dialled, and nothing else. Source: spec 2, 9, 13.
+ * A server that tries to make a client sign arbitrary text: its nonce is the text of a request, belongs to another bus,
+ * or is missing. The client signs only the text of kind `nats`, for the host that it dialled. Source: spec 2, 9, 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -38,7 +38,7 @@ const request = requestText({
   bodyHash: "0".repeat(64),
 });
 
-/** How a client fares whose server says this in INFO; null when it is let in. */
+/** Dials a server that sends this INFO. Returns the client's error, or null when the login succeeds. */
 async function dialWith(info: HostileNats["info"]): Promise<string | null> {
   hostile.info = info;
   const before = hostile.logins.length;

@@ -1,6 +1,7 @@
 /**
- * One member against the others: whatever a member with all keys can sign and publish ends no reader, no service and no
- * sender, on the command line and in the SDK, live and from the history. Source: spec 3, 4, 13.
+ * One malicious member against the others: nothing that a member with all keys can sign and publish may end a reader, a
+ * service or a sender. The tests publish every hostile frame in rooms of each kind while commands and SDK readers run,
+ * live and from the history, and flood a service with requests. Source: spec 3, 4, 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
@@ -25,7 +26,7 @@ const policies: Readonly<Record<string, Policy>> = {
   "that has nothing on": { encrypt: false, persist: false, sign_msgs: false },
 };
 
-/** Publishes all of it as cleo, with reply subjects that name nobody, cleo and ana. */
+/** Publishes all frames as cleo, with reply subjects that name no user, cleo and ana. */
 async function publishAll(at: HostileScene, frames: readonly Uint8Array[]): Promise<void> {
   const { endpoint } = at.cleo.identity;
   const token = `${"0".repeat(32)}.${"1".repeat(32)}`;
@@ -34,7 +35,7 @@ async function publishAll(at: HostileScene, frames: readonly Uint8Array[]): Prom
   for (const [i, bytes] of frames.entries()) {
     const reply = replies[i % replies.length];
     connection.publish(at.mine.subject, bytes, reply === undefined ? {} : { reply });
-    // Within the rate at which a reader gets it, so that none of it is skipped for being too much.
+    // Stays below the rate at which a reader is delivered to, so that no frame is skipped as overflow.
     if (i % 50 === 49) await connection.flush();
   }
   await connection.drain();
@@ -96,7 +97,7 @@ for (const [kind, policy] of Object.entries(policies)) {
       }
       for (const command of [["rooms"], ["room", "show", subject], ["room", "members", subject]])
         await reader.ok(command);
-      // None of them was ended, and each still ends when it is asked to.
+      // No command has ended, and each one still ends when asked to.
       for (const one of [...Object.values(following), service]) expect(await one.end()).toBe(0);
     }, 180_000);
 
@@ -133,7 +134,7 @@ for (const [kind, policy] of Object.entries(policies)) {
       await theirs.send("bob goes on");
       expect(at.ended).toBeUndefined();
       expect(theirs.stats().dropped.epoch_ahead).toBeGreaterThan(0);
-      // Whatever was not as a member may say it was reported, and none of it as the bus's fault.
+      // The client reported every frame that a member may not send, and blamed none of them on the server.
       expect(at.suspicious.filter(({ what }) => what === "room_forked" || what === "room_stale")).toEqual([]);
       stop();
       await messages[Symbol.asyncDispose]();
@@ -159,7 +160,7 @@ describe("a request", () => {
     });
     await hostile.flush();
     await at.theirs.respond(async () => {
-      // The server has the junk before it gets the answer, and delivers in that order.
+      // The server receives the junk before the answer, and delivers in that order.
       await until("the junk is sent", () => junkIsThere !== null);
       await junkIsThere;
       return "the answer";

@@ -1,6 +1,6 @@
 /**
- * A server that floods a client with notices, true and forged: they are hints, and cost a bounded number of reads.
- * Source: spec 9, 13.
+ * A server that floods a client with true and forged notices: notices are hints and may cause only a bounded number of
+ * reads. Source: spec 9, 13.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -8,7 +8,7 @@ import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileScene } from "../support/hostile-scene.ts";
 
-/** Reads that notices may cause at once; one a second after. Source: spec 9. */
+/** How many reads notices may cause at once; afterwards one per second. Source: spec 9. */
 const burst = 20;
 
 let server: Server;
@@ -40,17 +40,17 @@ for (const kinds of [
       const room_id = i % 2 === 0 ? at.mine.id : newUlid();
       const subject = `unibus.user.${at.bob.identity.endpoint}.${kinds[i % kinds.length]}`;
       at.hostile.inject(subject, JSON.stringify({ room_id }));
-      // Not in one go: each of these turns could cause a read.
+      // Spread over time: each pause allows another read.
       if (i % 25 === 0) await Bun.sleep(5);
     }
     const { id } = await at.mine.send("honest");
     await until("bob has it", () => at.got.some((message) => message.id === id));
     const reads = asked.slice(before).filter((one) => !one.includes("/history")).length;
     const seconds = (performance.now() - began) / 1_000;
-    // A swap of connections reads one's rooms; a room is read in three requests at most.
+    // Swapping connections reads the list of the user's rooms; reading a room takes at most three requests.
     expect(reads).toBeLessThanOrEqual(3 * (burst + Math.ceil(seconds)) + (burst + Math.ceil(seconds)));
     expect([at.texts, at.ended, at.theirs.epoch]).toEqual([["honest"], undefined, 1]);
-    // What the peer may do is the same, so no notice makes it log in again.
+    // The peer's permissions are unchanged, so no notice makes it log in again.
     expect(at.hostile.logins.length).toBe(logins);
     expect(at.suspicious).toEqual([]);
   }, 30_000);
@@ -78,7 +78,7 @@ test("notices to a peer that waits for invitations cause a bounded number of lis
   const [before, began] = [lists(), performance.now()];
   for (let i = 0; i < 200; i++) {
     at.hostile.inject(`unibus.user.${at.bob.identity.endpoint}.joined`, JSON.stringify({ room_id: newUlid() }));
-    // Each comes after the list that the one before could cause.
+    // Sends each notice after the list request that the previous one could have caused.
     await Bun.sleep(10);
   }
   const seconds = (performance.now() - began) / 1_000;

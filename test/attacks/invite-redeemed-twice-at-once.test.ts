@@ -1,4 +1,4 @@
-/** One invite, many hands at the same moment, on connections of their own. Source: spec 7, 13. */
+/** One invite redeemed by many clients at the same moment, each on its own connection. Source: spec 7, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** A request that lacks only its last byte, and what sends that. */
+/** Sends a request up to its last byte. Returns a function that sends that byte. */
 async function poised(token: string, { signPubHex, kexPubHex, kexSig }: Identity): Promise<() => Promise<number>> {
   const { hostname, port } = new URL(server.ready.http);
   const socket = connect(Number(port), hostname);

@@ -1,4 +1,4 @@
-/** Reading or destroying what JetStream keeps, through its API: peers have nothing of it. Source: spec 9, 13. */
+/** Peers must not be able to read or destroy JetStream data through its API. Source: spec 9, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { consumerName, streamName } from "../../src/wire/names.ts";
@@ -28,7 +28,7 @@ beforeAll(async () => {
   const durable = consumerName(room.state.roomId, people.ana.endpoint);
   const config = { durable_name: durable, ack_policy: "explicit" };
   await jetStream(bus, `CONSUMER.DURABLE.CREATE.${stream}.${durable}`, { stream_name: stream, config });
-  // A bucket as the replicated control plane has them.
+  // A bucket like those of the replicated control plane.
   const kv = { name: `KV_${bucket}`, subjects: [`$KV.${bucket}.>`], storage: "file", allow_direct: true };
   await jetStream(control, `STREAM.CREATE.${kv.name}`, kv);
   await control.request(`$KV.${bucket}.secret`, "a user");
@@ -38,7 +38,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** Subjects and payloads, by what they would do. */
+/** Subjects and payloads of API calls, grouped by effect. */
 function calls(): [subject: string, payload: string][] {
   const stream = streamName(room.state.roomId);
   const durable = consumerName(room.state.roomId, people.ana.endpoint);

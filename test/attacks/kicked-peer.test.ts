@@ -1,6 +1,7 @@
 /**
- * A peer that was kicked, with every key it ever had and all the help of the server: the raw frames of what follows and
- * what is sealed to the others. It reads nothing that was said after; the members read all. Source: spec 3, 13.
+ * A kicked peer that has every key it ever held and the server's full help: the raw frames of later messages and the
+ * keys sealed to the others. It must not read anything sent after the kick; the members read everything. Source: spec
+ * 3, 13.
  */
 import { expect, test } from "bun:test";
 import { openBlob, openFrame } from "../../src/client/crypto/frames.ts";
@@ -33,7 +34,7 @@ test("what follows a kick stays closed to who was kicked", async () => {
   await Promise.all([bob.accept(mine.id), cleo.accept(mine.id)]);
   await mine.send("before");
 
-  // All that bob has: the room as he verified it, the keys of every epoch he was in, a connection that stays open.
+  // Everything that bob holds: the room as he verified it, the keys of every epoch he was in, an open connection.
   const held = await trustingPeer(bobIdentity, [url]).open(mine.id);
   const bobsKeys = [await held.keys.key(1)];
   await mine.membership.rekey();
@@ -53,7 +54,7 @@ test("what follows a kick stays closed to who was kicked", async () => {
   await mine.membership.rekey();
   await mine.send(secrets[1] ?? "");
 
-  // The server's help: what it stores, as it stores it.
+  // The server's help: the frames as it stores them.
   const bus = await inside(server);
   const frames: Uint8Array[] = [];
   const { state } = await jetStream<{ state: { last_seq: number } }>(bus, `STREAM.INFO.${streamName(mine.id)}`);
@@ -94,7 +95,7 @@ test("what follows a kick stays closed to who was kicked", async () => {
     }
   }
 
-  // His old connection heard nothing of it, and his requests are refused.
+  // His old connection received none of them, and his requests are refused.
   await until("bob's old connection is cut", () => old.isClosed);
   expect(old.received.slice(heard)).not.toContain("MSG ");
   for (const part of ["", "/key", "/key?epoch=3", "/members", "/statements?from=1", "/history"]) {
@@ -102,7 +103,7 @@ test("what follows a kick stays closed to who was kicked", async () => {
   }
   await expect(bob.room(mine.id)).rejects.toMatchObject({ code: "forbidden" });
 
-  // Who stayed reads old and new.
+  // The remaining members read old and new messages.
   const theirs = await cleo.room(mine.id);
   const texts = (await theirs.history()).messages.map(({ text }) => text);
   expect(texts).toEqual(["before", "bob hears this", ...secrets]);

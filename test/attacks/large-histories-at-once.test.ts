@@ -1,4 +1,4 @@
-/** A member reads a large room many times at once, so that nats-server cuts unibus off as a slow consumer. */
+/** A member reads a large room many times at once, so that nats-server would disconnect unibus as a slow consumer. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
@@ -7,7 +7,7 @@ import { castOf } from "../support/inside.ts";
 import { call, createRoom, dial, history, policy, signedHeaders } from "../support/peer.ts";
 
 const mebibyte = 1_048_576;
-/** Together twice what nats-server lets a connection owe it. */
+/** Together twice the pending bytes that nats-server allows a connection. */
 const reads = 16;
 
 test("they wait for each other, and everybody else is served meanwhile", async () => {
@@ -38,17 +38,17 @@ test("they wait for each other, and everybody else is served meanwhile", async (
   }
   expect(served).toBeGreaterThan(0);
   for (const reply of await attack) {
-    // Whoever waited too long is told so; nobody gets a shorter list.
+    // A read that waits too long gets an error; no read returns a shorter list.
     if (reply.status === 503 || reply.status === 429) continue;
     expect([reply.status, (reply.json.messages as string[] | undefined)?.length]).toEqual([200, 8]);
   }
   expect(await history(server, mallory, large)).toHaveLength(8);
   await server.end();
-  // The connection that everybody shares was never lost.
+  // The shared connection was never lost.
   expect((await server.output()).stderr).not.toMatch(/disconnected|connected to nats-server again/);
 }, 60_000);
 
-/** Resident memory of a process, in bytes. */
+/** Returns the resident memory of a process, in bytes. */
 const residentBytes = (pid: number): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1_024;
 

@@ -1,4 +1,7 @@
-/** A server that passes on a login signed for another one, and stock logins where they are off. Source: spec 9. */
+/**
+ * A server that forwards a login signed for another host, and bare-nonce logins where they are disabled. Source: spec
+ * 9.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";

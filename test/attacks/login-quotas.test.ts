@@ -1,6 +1,7 @@
 /**
- * One user with many connections, one address with many logins, a stranger with garbage at the same address: others are
- * not locked out, and nobody is told that they may not log in because they came too fast. Source: spec 9.
+ * Limits on logins: one user with many connections, one address with many logins, a stranger who sends garbage from a
+ * user's address. None of them may lock out other users, and a client that is only rate-limited must never be denied: a
+ * denial makes clients give up, a dropped connection makes them retry. Source: spec 9.
  */
 import { expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -12,11 +13,11 @@ import { bootInProcess } from "../support/in-process.ts";
 import { castOf } from "../support/inside.ts";
 import { loginOf, RawNats, rawPeer } from "../support/raw-nats.ts";
 
-/** Connections of one user where nothing is set. Source: spec 9. */
+/** The default limit of connections per user. Source: spec 9. */
 const connectionsMax = 32;
 
 const denied = "Authorization Violation";
-/** What a client sees of a connection that is dropped: it connects again. After `denied` twice it closes for good. */
+/** What a client sees when its connection is dropped: it reconnects. After two denials it closes for good. */
 const dropped = "hung up";
 
 async function login(server: Server, who: Identity): Promise<string> {
@@ -36,7 +37,7 @@ test("the 33rd connection of a user is refused, and others come in", async () =>
   const { ana, bob } = await castOf(server, "ana", "bob");
   const connections: RawNats[] = [];
   for (let index = 0; index < connectionsMax; index++) connections.push(await rawPeer(server.ready.nats, ana));
-  // Those connections are young: some may be what a client left behind. So it is to come again, and not to give up.
+  // Those connections are young and may be leftovers of a dead client, so the new one must retry instead of giving up.
   expect(await login(server, ana)).toBe(dropped);
   expect(await login(server, bob)).toBe("");
   for (const connection of connections) expect(connection.isClosed).toBe(false);
@@ -94,7 +95,7 @@ test("while the store cannot say who is a user nobody is let in, and nobody is t
 test("40 logins of a user at once give 32 connections and no more, however long the bus thinks of each", async () => {
   const all = 40;
   let [begun, refused] = [0, 0];
-  // Every login that got so far is thought of until the others got so far, too, or were refused.
+  // Holds each login that gets here until all the others get here, too, or are refused.
   const slow = (rooms: object): object =>
     new Proxy(rooms, {
       get(target, name, receiver) {
@@ -131,7 +132,7 @@ test("logins from one address are served at a rate; what is more is held back or
     Array.from({ length: 60 }, (_, index) => login(server, index % 2 === 0 ? ana : bob)),
   );
   const seconds = (performance.now() - began) / 1000;
-  // Ten at once, and five for each second that they wait, of which some were taken by the first connection.
+  // A burst of ten, then five per second of waiting; the first connections used some of them.
   const isIn = countOf(answers, "");
   expect(isIn).toBeGreaterThanOrEqual(9);
   expect(isIn).toBeLessThanOrEqual(10 + 5 * (seconds + 1));
@@ -148,7 +149,7 @@ test("a stranger's garbage takes nothing from a user at the same address, and is
   let isOver = false;
   const strangers = Array.from({ length: 20 }, async () => {
     const answers: string[] = [];
-    // With the user's own key, which is no secret.
+    // Uses the user's own key, which is public.
     while (!isOver) answers.push(await garbage(server, ana));
     return answers;
   });
@@ -168,7 +169,7 @@ test("the whole server has no more connections than nats-embedded.connections_ma
   const all = 24;
   await using server = await Server.start({ args: ["--set", `nats-embedded.connections_max=${all}`] });
   const { ana } = await castOf(server, "ana");
-  // Some of them are those of unibus itself.
+  // Some of the connections are unibus's own.
   const opened = await Promise.all(Array.from({ length: all }, () => RawNats.open(server.ready.nats)));
   const refused = opened.filter(({ received }) => received.includes("maximum connections exceeded"));
   expect(refused.length).toBeGreaterThan(0);

@@ -1,7 +1,7 @@
 /**
- * Attack: 100,000 subscriptions with subjects of 3.5 kB, by which one member took 1 GiB of nats-server. The answer to a
- * login caps the subscriptions of its connection, one with more is cut, and a line of the protocol has at most 1 KiB.
- * Source: spec 9.
+ * Attack: 100,000 subscriptions with subjects of 3.5 kB, by which one member took 1 GiB of nats-server's memory. The
+ * login reply limits the subscriptions of the connection, a connection that exceeds the limit is disconnected, and a
+ * protocol line has at most 1 KiB. Source: spec 9.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -12,12 +12,12 @@ import { type Cast, castOf } from "../support/inside.ts";
 import { addMembers, call, createRoom, type OwnRoom, policy } from "../support/peer.ts";
 import { rawPeer } from "../support/raw-nats.ts";
 
-/** What spec 9 lets a connection have besides its rooms and devices. */
+/** How many subscriptions spec 9 allows a connection besides those for its rooms and devices. */
 const spare = 1_000;
 const attempts = 100_000;
-/** How many lines are sent before the server's answers are looked at. */
+/** How many lines to send before reading the server's answers. */
 const atOnce = 500;
-/** Far below the 996 MiB that the attack took, and above what nats-server's own buffers vary by, in MiB. */
+/** Far below the 996 MiB of the original attack, and above the variation of nats-server's own buffers, in MiB. */
 const growthMaxMiB = 40;
 
 let server: Server;
@@ -28,13 +28,13 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** The memory of nats-server, in MiB. */
+/** Returns the memory of nats-server, in MiB. */
 function memoryMiB(): number {
   const status = readFileSync(`/proc/${server.ready.nats_pid}/status`, "utf8");
   return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) / 1_024;
 }
 
-/** As many subscriptions to a peer's own inbox as asked for, numbered from `first`. */
+/** Returns `count` subscriptions to a peer's own inbox, numbered from `first`. */
 const subscriptions = (endpoint: string, first: number, count: number, token = "x"): string =>
   Array.from({ length: count }, (_, n) => `SUB _INBOX.${endpoint}.${token}${first + n} ${first + n}\r\n`).join("");
 
@@ -42,7 +42,7 @@ describe("one connection", () => {
   test("of 100,000 subscriptions is cut, and nats-server's memory stays flat", async () => {
     using eve = await rawPeer(server.ready.nats, people.eve);
     const before = memoryMiB();
-    // Near the longest line that is allowed, so that each would cost the most.
+    // Close to the longest allowed line, so that each subscription costs the most.
     const token = "y".repeat(900);
     let sent = 0;
     for (let first = 1; first <= attempts && !eve.isClosed; first += atOnce, sent += atOnce) {
@@ -68,14 +68,14 @@ describe("one connection", () => {
     expect(await within.exchange(subscriptions(people.eve.endpoint, 1, cap))).not.toContain("-ERR");
     using beyond = await rawPeer(server.ready.nats, people.eve);
     await beyond.exchange(subscriptions(people.eve.endpoint, 1, cap + 1));
-    // The look that finds one too many has seen the other connection, too.
+    // The check that finds the excess subscription has inspected the other connection as well.
     await until("the one with one too many is cut", () => beyond.isClosed, 10_000);
     expect(within.isClosed).toBe(false);
     expect(await within.exchange()).toBe("PONG\r\n");
   }, 60_000);
 
   test("has 20,000 at most by nats-server's own count, before unibus has counted them", async () => {
-    // The guard of unibus never learns how many there are.
+    // Hides the subscription counts from unibus's own check.
     const uncounted = <T extends object>(whole: T): T =>
       new Proxy(whole, {
         get(target, name) {
@@ -90,7 +90,7 @@ describe("one connection", () => {
     await using bus = await bootInProcess({ between: { [Nats.id]: uncounted } });
     const { eve } = await castOf(bus.server, "eve");
     using peer = await rawPeer(bus.server.ready.nats, eve);
-    // Its login subscribed to nothing.
+    // The login itself subscribed to nothing.
     expect(await peer.exchange(subscriptions(eve.endpoint, 1, 20_000))).not.toContain("-ERR");
     expect(await peer.exchange(subscriptions(eve.endpoint, 20_001, 1))).toContain("maximum subscriptions exceeded");
   }, 60_000);

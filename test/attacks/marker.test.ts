@@ -1,7 +1,6 @@
 /**
- * What is said in an encrypted room is nowhere but at its members: not in the data directory, in JetStream's store, in
- * the database and its journals, in a log or in a reply, in none of the forms in which bytes are written down.
- * Source: spec 1, 3, 13.
+ * The plaintext of an encrypted room exists only on its members' machines: not in the data directory, JetStream's
+ * store, the database and its journals, a log or a reply, in any common encoding. Source: spec 1, 3, 13.
  */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
@@ -13,14 +12,14 @@ import { HostileNats } from "../support/hostile-nats.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import { freshSubject } from "../support/peer.ts";
 
-/** A text that occurs nowhere by itself. Its ends are cut off in no alignment: it is searched without them. */
+/** A text that occurs nowhere by chance. The search ignores its ends, which base64 encodes differently by alignment. */
 const newMarker = (what: string) => `MARKER-${what}-${newUlid()}-${newUlid()}`;
 
-/** All forms in which a text would be found: as it is, base64 in its three alignments, hex, UTF-16. */
+/** Returns every form of a text to search for: plain, base64 in its three alignments, hex, UTF-16. */
 function formsOf(text: string): Buffer[] {
   const bytes = Buffer.from(text);
   const aligned = [0, 1, 2].map((shift) => {
-    // What stands before and after changes the first and the last characters only.
+    // The bytes before and after change only the first and the last characters.
     const encoded = Buffer.concat([Buffer.alloc(shift), bytes]).toString("base64");
     return encoded.slice(4, -4);
   });
@@ -35,7 +34,7 @@ function formsOf(text: string): Buffer[] {
   ];
 }
 
-/** Every file under a folder, with its bytes. */
+/** Returns every file under a folder, with its bytes. */
 function filesIn(folder: string): { path: string; bytes: Buffer }[] {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name);
@@ -44,7 +43,7 @@ function filesIn(folder: string): { path: string; bytes: Buffer }[] {
   });
 }
 
-/** The places where one of the texts is found in some form. */
+/** Returns the places in which one of the texts occurs in some form. */
 function found(places: readonly { path: string; bytes: Buffer }[], texts: readonly string[]): string[] {
   const forms = texts.flatMap((text) => formsOf(text).map((form) => ({ text, form })));
   return places.flatMap(({ path, bytes }) =>
@@ -111,7 +110,7 @@ test("what is said in an encrypted room is in no file, no log and no reply", asy
     await room.send(said("text"));
     const texts = (await room.history()).messages.map(({ text }) => text);
     expect(texts).toEqual(["text", "reply", "reaction", "thread", "request", "text"].map(said));
-    // The search finds what is there: a room that is not encrypted says so.
+    // Proves that the search works: the text of an unencrypted room is found.
     const clear = await ana.createRoom(freshSubject(), { encrypt: false, persist: true, sign_msgs: false });
     await clear.send(open);
     carried.push(...hostile.published.flatMap(({ headers, data }) => [headers ?? Buffer.alloc(0), data]));

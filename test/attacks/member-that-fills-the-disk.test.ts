@@ -1,4 +1,4 @@
-/** A member that fills its room, or the disk of all rooms: nobody else is stopped. Source: spec 8, 9, 13. */
+/** A member that fills its room, or the disk that all rooms share, must not stop anyone else. Source: spec 8, 9, 13. */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { NatsConnection } from "nats";
@@ -17,7 +17,7 @@ import {
   postUser,
 } from "../support/peer.ts";
 
-/** What JetStream answers to a publish that it does not keep. */
+/** JetStream's answer to a publish that it did not store. */
 interface PubAck {
   readonly seq?: number;
   readonly error?: { readonly code: number; readonly description: string };
@@ -59,7 +59,7 @@ for (const whenFull of ["refuse", "drop_oldest"] as const) {
       );
       expect(await streamState(bus, full)).toMatchObject({ last_seq: expect.any(Number) });
     }
-    // What is live still passes, and other rooms keep everything.
+    // Live messages still pass, and other rooms still store everything.
     const got: number[] = [];
     reader.subscribe(full.state.subject, { callback: (_, { data }) => void got.push(data.byteLength) });
     await reader.flush();

@@ -1,4 +1,4 @@
-/** A plugin route with a misspelt access must not be open to everyone: the bus does not start. Source: spec 13. */
+/** A plugin route with a misspelt access must not be open to everyone: the server refuses to start. Source: spec 13. */
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { refusal } from "../e2e/refusal.ts";
@@ -18,7 +18,7 @@ test.each([
   "access: %s",
   async (access, shown) => {
     using folder = new Folder();
-    // Without `route(...)`, as plain JavaScript has it, and with it, as a cast has it.
+    // Without `route(...)`, as plain JavaScript would write it, and with it, as a type cast would allow.
     for (const made of [
       `{ method: "GET", path: "/own/secrets", access: ${access}, shape: { summary: "Secrets." }, handle }`,
       `route("GET", "/own/secrets", ${access} as never, { summary: "Secrets." }, handle)`,

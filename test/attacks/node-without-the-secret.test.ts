@@ -1,4 +1,8 @@
-/** A node that does not know the cluster's secret, or is not of its authority. Source: spec 11, 13. */
+/**
+ * Nodes that try to join a cluster without its secret, or with a certificate of another authority. Such a node must not
+ * join or receive anything, and the log names the cause. The secret, and what is derived from it, must not appear in a
+ * command line or a log. Most tests run on loopback without TLS. Source: spec 11, 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -10,11 +14,11 @@ import { castOf, secretsOf } from "../support/inside.ts";
 import { createRoom, dial, policy } from "../support/peer.ts";
 
 const natsServer = resolve(import.meta.dir, "../../.cache/nats-server/nats-server");
-/** The index of a node that the cluster does not know. */
+/** The index of a node that is not part of the cluster. */
 const stranger = 3;
 
 async function expectThree(cluster: Cluster): Promise<void> {
-  // A node that has just started is catching up.
+  // A node that has just started is still catching up.
   await until("all are ready", () => areReady(cluster));
   for (const server of cluster.nodes) {
     const { plugins } = await readiness(server);
@@ -34,7 +38,7 @@ describe("into a cluster without TLS, on loopback,", () => {
     shared[Symbol.dispose]();
   });
 
-  /** The setting of a stranger: it names the cluster's nodes, and itself, which they do not name. */
+  /** The setting of a node outside the cluster: it lists the cluster's nodes and itself; they do not list it. */
   const strange = (otherwise: Record<string, unknown>) => {
     const routes = [0, 1, 2, stranger].map((index) => `nats-route://127.0.0.1:${cluster.routePort(index)}`);
     return { routes, ...otherwise };

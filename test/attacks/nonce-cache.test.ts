@@ -1,4 +1,4 @@
-/** Strangers fill the memory of nonces: only requests that a user signed may take a place in it. Source: spec 5, 13. */
+/** Strangers try to fill the nonce cache: only requests that a user signed may take an entry. Source: spec 5, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";

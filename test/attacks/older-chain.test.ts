@@ -1,7 +1,7 @@
 /**
- * `unibus room trust ROOM --accept-older` lets a member follow a bus that was restored from an older backup. A bus that
- * lies must not use it to pass off another room, a chain that does not hold, or a chain that is no older one: whatever
- * it shows is refused, and what the client has seen stays what it trusts. Source: spec 3, "Way back".
+ * `unibus room trust ROOM --accept-older` lets a member follow a server that was restored from an older backup. A lying
+ * server must not use it to pass off another room, an invalid chain, or a chain that is not older: the client refuses
+ * each of these, and what it has seen stays what it trusts. Source: spec 3, "Way back".
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
@@ -31,19 +31,19 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** What a bus shows of a room. */
+/** What a server shows of a room. */
 interface Shown {
   readonly statements: readonly { readonly text: string; readonly by: string; readonly sig: string }[];
   readonly members: Restore["members"];
 }
 
-/** What an honest bus has of a room at a version. */
+/** What an honest server shows of a room at a version. */
 const versionOf = (of: Story, version = of.version): Shown => ({
   statements: of.versions.slice(0, version).map(({ statement }) => statement),
   members: of.members(version),
 });
 
-/** From now on the bus shows this of the room. */
+/** Makes the server show this room from now on. */
 function show({ statements, members }: Shown): void {
   const version = statements.length;
   const numbered = statements.map((one) => ({ version: Number(one.text.split("\n")[2]), ...one }));
@@ -64,7 +64,7 @@ function show({ statements, members }: Shown): void {
   });
 }
 
-/** A room in which dan was put out at version 4; bob has seen version 5. */
+/** Creates a room from which dan was removed at version 4; bob has seen version 5. */
 async function seen(): Promise<ClientState> {
   const { ana, bob, cleo, dan, mallory } = people;
   story = Story.of(ana, policy("encrypt"), freshSubject());
@@ -84,7 +84,9 @@ beforeEach(async () => {
   state = await seen();
 });
 
-/** Bob asks to follow what the bus shows. It must be refused, and what he trusts must not change. */
+/**
+ * Bob asks to follow what the server shows. The request must be refused, and the room that he trusts must not change.
+ */
 async function refused(shown: Shown, code: string, said: string): Promise<void> {
   const before = await state.room(story.id);
   show(shown);
@@ -122,7 +124,7 @@ describe("another room under this room's id is refused", () => {
     await refused(versionOf(forged()), "room_forked", "another room");
     const longer = forged();
     for (let i = 0; i < 6; i++) longer.role(mallory, bob, i % 2 === 0 ? "owner" : "member");
-    // `show` takes the epoch of a version that the real room has.
+    // `show` takes the epoch from the real room, so the version must exist there.
     await refused(versionOf(longer, 5), "room_forked", "another room");
   });
 
@@ -159,7 +161,7 @@ describe("another room under this room's id is refused", () => {
 });
 
 describe("a chain that does not hold is refused", () => {
-  /** The first statements of the room, and what follows by somebody else's hand. */
+  /** Forks the story: the first statements of the room, to be continued by another signer. */
   const parting = (from: number) => story.at(from);
 
   test("whose next version a member signed who owned nothing", async () => {

@@ -1,4 +1,8 @@
-/** Making a room, or a change of one, in another's name. Source: spec 3, 6, 13. */
+/**
+ * Creating a room, or changing one, in another user's name. The tests post statements signed by the wrong user, copied
+ * from another user or room, or sent by someone other than their signer, and check that each is refused and leaves no
+ * row and no change behind. Source: spec 3, 6, 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { nextState, type RoomState } from "../../src/wire/statement.ts";
@@ -30,7 +34,7 @@ const post = (caller: Identity, target: string, body: unknown) => call(server.re
 const lineOf = (room: OwnRoom) => room.state.lines.slice(0, 1);
 const withLines = (room: OwnRoom, lines: RoomState["lines"]): RoomState => ({ ...room.state, lines });
 
-/** Creations that name somebody who did not make them; each is posted by Eve. */
+/** Creations that name another user as their author; Eve posts each of them. */
 const creations: Readonly<Record<string, (ana: Identity, eve: Identity) => { status: number; body: unknown }>> = {
   "another's room, signed by the other": (ana) => ({
     status: 403,
@@ -113,10 +117,10 @@ describe("a change", () => {
     const tried = [
       await post(people.bob, target, asMember),
       await post(people.eve, target, asStranger),
-      // The owner's own words, sent by somebody else.
+      // Statements that the owner signed, sent by other users.
       await post(people.bob, target, asOwner),
       await post(people.eve, target, asOwner),
-      // The owner sends what a member signed.
+      // A statement that a member signed, sent by the owner.
       await post(people.ana, target, asMember),
     ];
     expect(tried.map(({ status, json }) => [status, json.code])).toEqual(Array(5).fill([403, "forbidden"]));

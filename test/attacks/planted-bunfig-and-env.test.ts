@@ -1,4 +1,7 @@
-/** A bunfig.toml, a .env and a plugins.json planted in the working directory of the executable. Source: spec 13. */
+/**
+ * A bunfig.toml, a .env and a plugins.json planted in the executable's working directory have no effect. Source: spec
+ * 13.
+ */
 import { expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { Folder, Server, unibus } from "../support/executable.ts";

@@ -1,4 +1,7 @@
-/** Speaking where one may not: rooms, notices, deliveries, inboxes of PubAcks, acks of others. Source: spec 9, 13. */
+/**
+ * Publishing to subjects without permission: rooms, notices, deliveries, PubAck inboxes, other users' acks. Source:
+ * spec 9, 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { consumerName, deliverSubject, noticeSubject, streamName } from "../../src/wire/names.ts";
@@ -30,7 +33,7 @@ const ackOf = (room: OwnRoom, endpoint: string) => {
   return `$JS.ACK.${streamName(roomId)}.${consumerName(roomId, endpoint)}.1.1.1.1.0`;
 };
 
-/** Where a peer who is in `ours` and not in `theirs` may not speak. */
+/** Subjects to which a peer in `ours` and not in `theirs` must not publish. */
 function forbidden(self: "bob" | "eve"): string[] {
   const { ana } = people;
   const own = people[self].endpoint;
@@ -76,7 +79,7 @@ test("nobody acknowledges for another: the other's messages stay pending", async
   const durable = await replaceConsumer(server, bus, own);
   const ana = await dial(server, people.ana);
   await ana.request(ours.state.subject, "to be read");
-  // A delivered message keeps its own subject: only a subscription of its own finds it.
+  // A delivered message keeps its original subject: only a dedicated subscription receives it.
   const options = { timeout: 5_000, noMux: true };
   const delivered = await bus.request(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`, "1", options);
   expect(delivered.string()).toBe("to be read");
@@ -88,7 +91,7 @@ test("nobody acknowledges for another: the other's messages stay pending", async
   }
   expect((await info()).num_ack_pending).toBe(1);
 
-  // Its own the same subject acknowledges: here with an answer, so that it is seen to have arrived.
+  // Ana may acknowledge on the same subject. She does so as a request, so that the answer proves its arrival.
   await ana.request(delivered.reply ?? "", "", { timeout: 5_000 });
   expect((await info()).num_ack_pending).toBe(0);
   await ana.close();

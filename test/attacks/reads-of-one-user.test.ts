@@ -1,11 +1,13 @@
-/** A member who reads without end: the others are served, the reader is slowed, and can be put out. Source: spec 9. */
+/**
+ * A member who reads in a loop: others are still served, the reader is slowed down and can be removed. Source: spec 9.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import { addMembers, call, createRoom, type OwnRoom, policy, postUser, signedHeaders } from "../support/peer.ts";
 
-/** Users whom a list holds: enough that a read costs milliseconds. */
+/** Users in a list: enough that one read takes milliseconds. */
 const users = 400;
 const readers = 32;
 const stormMs = 4_000;
@@ -25,7 +27,7 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => server?.[Symbol.asyncDispose]());
 
-/** How a signed read is answered, and after how many milliseconds. */
+/** Sends a signed read. Returns its status and duration in milliseconds. */
 async function read(who: Identity, target: string): Promise<{ status: number; ms: number }> {
   const began = performance.now();
   const url = server.ready.http;
@@ -53,7 +55,7 @@ test("a member who reads lists without end waits, and nobody else does", async (
     others.push(await read(bob, "/directory?handle=cleo"));
     others.push(await read(bob, `/rooms/${room.state.roomId}/members`));
   }
-  // Changes are not charged, not even the reader's own, and never wait.
+  // Writes are not charged, not even the reader's own, and never wait.
   const changes = [
     () => call(server.ready.http, mallory, "DELETE", `/rooms/${room.state.roomId}/members/${mallory.endpoint}`),
     () => call(server.ready.http, admin, "POST", `/users/${mallory.signPubHex}/revoke`),

@@ -1,4 +1,4 @@
-/** Somebody who guesses invite tokens, or signatures: the bucket for that is much smaller. Source: spec 5, 13. */
+/** Guessing invite tokens or signatures: failed attempts draw from a much smaller rate bucket. Source: spec 5, 13. */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
@@ -7,11 +7,11 @@ import { firstAdmin, invite, register } from "../support/accounts.ts";
 import { Server } from "../support/executable.ts";
 import { call, type Reply, send, signedHeaders } from "../support/peer.ts";
 
-/** The whole bucket is large, the tight one holds a few and gives one back in minutes. */
+/** The general bucket is large; the tight one holds a few tokens and refills one in minutes. */
 const rate = 0.05;
 const proxied = ["--set", `http.rate=${rate}`, "--set", 'http.trusted_proxies=["127.0.0.1"]'];
 
-/** Statuses of some requests, one after the other. */
+/** Sends requests one after the other. Returns their replies. */
 async function series(count: number, ask: () => Promise<Reply>): Promise<Reply[]> {
   const replies: Reply[] = [];
   for (let i = 0; i < count; i++) replies.push(await ask());
@@ -25,7 +25,7 @@ test("guesses are answered 429 with Retry-After after a few, and the right token
   const admin = await firstAdmin(server);
   const { token } = await invite(server, admin, { handle: "ana" });
   const [eve, ana] = [await generateIdentity(), await generateIdentity()];
-  // A tenth of the rate, two seconds' worth at once: 8, and 4 more each second.
+  // A tenth of the rate with a burst of two seconds: 8 at once, then 4 per second.
   const began = performance.now();
   const replies = await series(60, () => register(server.ready.http, guess(), eve));
   const seconds = (performance.now() - began) / 1_000;
@@ -38,7 +38,7 @@ test("guesses are answered 429 with Retry-After after a few, and the right token
     expect(json.code).toBe("rate_limited");
     expect(Number(headers.get("retry-after"))).toBeGreaterThanOrEqual(1);
   }
-  // The bucket does not ask whether a guess is right: else it would tell.
+  // The bucket is charged before the token is checked: otherwise the reply would reveal whether a guess is right.
   const tries = await series(3, () => register(server.ready.http, token, ana));
   expect(tries.some(({ status }) => status === 429)).toBe(true);
 }, 30_000);
@@ -56,7 +56,7 @@ test("failures to authenticate are limited likewise, whatever is wrong, and shar
       as(server, client, signedHeaders(admin, { url: server.ready.http, method: "GET", target, host, skewS: -90 })),
   };
   const target = "/directory";
-  // What comes through a proxy is signed for the proxy's name.
+  // Requests through a proxy are signed for the proxy's name.
   const host = "bus.example";
   const as = (server: Server, client: string, headers: Record<string, string>) =>
     send(`${server.ready.http}${target}`, { headers: { ...headers, "x-forwarded-for": client } });
@@ -68,13 +68,13 @@ test("failures to authenticate are limited likewise, whatever is wrong, and shar
   });
   const admin = await firstAdmin(server);
   for (const [index, [what, ask]] of Object.entries(wrong).entries()) {
-    // One client for each: the wide bucket holds 40, the tight one 4.
+    // One client address per case: the wide bucket holds 40, the tight one 4.
     const replies = await series(12, () => ask(server, `198.51.100.${index}`, admin));
     const statuses = replies.map(({ status }) => status);
     expect([what, statuses.slice(0, 4)]).toEqual([what, [401, 401, 401, 401]]);
     expect([what, statuses.slice(8).every((status) => status === 429)]).toEqual([what, true]);
     expect(Number(replies.at(-1)?.headers.get("retry-after"))).toBeGreaterThanOrEqual(1);
-    // The same client with a good signature is let in: others behind its address are not locked out by it.
+    // The same address with a valid signature passes: other clients behind it are not locked out.
     expect([what, (await as(server, `198.51.100.${index}`, head(server, admin))).status]).toEqual([what, 200]);
   }
   const body = JSON.stringify({ token: guess() });

@@ -1,4 +1,8 @@
-/** A member that was removed: its live connection, its logins, its durable and its inbox. Source: spec 9, 13. */
+/**
+ * A member who is kicked, who leaves, or whose room is deleted loses the room on its live connection, in new logins, in
+ * its durable and in its deliveries. The tests also cover races: a login in progress during the kick, and a kick whose
+ * notice is lost. The remaining members are not interrupted. Source: spec 9, 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { Nats } from "../../src/contracts/nats.ts";
@@ -75,7 +79,7 @@ describe("a member who is", () => {
       await act(room);
       await until("both connections are cut", () => before.isClosed && overWs.isClosed, 2_000);
       const marks = [before.received.length, overWs.received.length];
-      // The room's deletion takes ana's connection, too.
+      // Deleting the room disconnects ana, too.
       await ana.close();
       const later = await dial(server, people.ana);
       later.publish(subject, "after");
@@ -84,7 +88,7 @@ describe("a member who is", () => {
 
       using after = await rawPeer(server.ready.nats, bob);
       for (const attempt of attempts) expect(await after.exchange(attempt)).toContain("-ERR 'Permissions Violation");
-      // Its own inbox stays its own, and so does what would be delivered to it: nothing is.
+      // The user still owns the inbox and the delivery subject, but nothing is delivered there.
       expect(await after.exchange(delivery)).not.toContain("-ERR");
       expect(await after.exchange(`SUB _INBOX.${bob.endpoint}.> 9\r\n`)).not.toContain("-ERR");
       later.publish(subject, "after");
@@ -116,7 +120,7 @@ describe("a member who is", () => {
     await kicking;
     await until("cleo has all", () => got.length >= sent);
     expect(got).toEqual(Array.from({ length: sent }, (_, index) => `m${index}`));
-    // What bob had when the server cut it is a run from the first on, and shorter.
+    // What bob received before the disconnect is a gapless prefix of what was sent, and shorter.
     expect(bob.received.split(`MSG ${room.state.subject} `).length - 1).toBeLessThanOrEqual(sent);
     await Promise.all([ana.close(), cleo.close()]);
     expect((await history(server, people.ana, room, "?limit=1000")).length).toBe(Math.min(sent, 1000));
@@ -223,7 +227,7 @@ test("a kick whose notice is lost cuts all the same, a little later", async () =
   await system.flush();
   const bob = await dial(mute.server, cast.bob);
   const closed = bob.closed();
-  // What the login itself is compared with must be over, or it would cut bob.
+  // The check of the login itself must be over, or it would disconnect bob.
   await until("bob's connection is known", () => connects > 0);
   await system.drain();
   await Promise.all(Array.from({ length: 20 }, () => call(mute.server.ready.http, cast.ana, "GET", at(room))));

@@ -1,4 +1,4 @@
-/** A signed request sent again to another node of the same bus. Source: spec 5, 13. */
+/** A signed request replayed to another node of the same bus. Source: spec 5, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type Nodes, Nodes as ThreeNodes } from "../faults/chaos/nodes.ts";
 import { type Cast, castOf } from "../support/inside.ts";
@@ -79,7 +79,7 @@ test("one for a shared name is refused over kill -9 of the node that let it in, 
   await nodes.kill(1);
   const refused = async (node: number, headers: Record<string, string>) => {
     const { status } = await at(node, headers);
-    // While the leader is elected nobody can say.
+    // During the leader election no node can decide.
     expect([401, 503]).toContain(status);
   };
   for (const headers of spent) for (const node of [0, 2]) await refused(node, headers);

@@ -1,4 +1,8 @@
-/** A signed request sent again: at once, changed, over kill -9, to another bus. Source: spec 5, 13. */
+/**
+ * Replay of signed requests: the same request again, at once or concurrently; its signature on a changed request; after
+ * a kill -9 of the server; and to another bus that knows the same key. Each request must pass at most once, on the bus
+ * whose host was signed, within the clock tolerance of 30 s. Source: spec 5, 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
@@ -141,7 +145,7 @@ describe("another bus that knows the same key", () => {
     expect(outcome(refused)).toEqual([401, "wrong_host"]);
     expect(refused.json.error).toContain("bus-a.example");
     expect(refused.json.error).toContain("bus-b.example");
-    // It was not spent there, and is good where it was meant for.
+    // The nonce was not spent there: the request is still valid at its intended bus.
     expect((await post(forA, get)).status).toBe(200);
     expect((await post(headersOf(people.ana, { ...get, host: "bus-b.example" }), get, other.ready.http)).status).toBe(
       200,

@@ -1,4 +1,4 @@
-/** A publish whose reply subject is another room's: nothing may reach that room's stream. Source: spec 9, 13. */
+/** A publish whose reply subject is another room: nothing may reach that room's stream. Source: spec 9, 13. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { streamName } from "../../src/wire/names.ts";
@@ -27,8 +27,8 @@ afterAll(async () => {
 });
 
 /**
- * Waits until JetStream has answered all that was published so far: it answers a stream's messages in order, so the
- * answer to one more, sent to an inbox, comes last.
+ * Waits until JetStream has answered everything published so far. It answers a stream's messages in order, so the
+ * answer to one more message, sent to an inbox, arrives last.
  */
 async function answersAreOut(): Promise<void> {
   subscriptions += 1;
@@ -38,7 +38,7 @@ async function answersAreOut(): Promise<void> {
 }
 let subscriptions = 0;
 
-/** The victim's room holds nothing, and the first frame of its owner is its first. */
+/** Expects the victim's room to be empty and the owner's first frame to be the first in the stream. */
 async function expectUntouched(victim: OwnRoom): Promise<void> {
   expect(await history(server, people.victor, victim)).toEqual([]);
   expect((await streamState(bus, victim))?.messages).toBe(0);
@@ -66,7 +66,7 @@ for (const [what, attack] of Object.entries(publishes)) {
     const answered = (await streamState(bus, mine))?.last_seq ?? 0;
     for (let i = 0; i < 20; i++) mallory.write(attack(mine.state.subject, victim.state.subject));
     await answersAreOut();
-    // The bait was taken: there were answers to misdirect.
+    // JetStream answered the publishes: there were answers to misdirect.
     expect((await streamState(bus, mine))?.last_seq).toBeGreaterThan(answered);
     await expectUntouched(victim);
   });
@@ -90,7 +90,7 @@ test("an ack of one's own consumer has JetStream answer into no other room", asy
     (await jetStream<{ num_ack_pending: number }>(bus, `CONSUMER.INFO.${stream}.${consumer}`)).num_ack_pending;
   expect(await pending()).toBe(3);
 
-  // +NXT asks for the next message to be sent to the reply subject, +ACK with one asks for an answer there.
+  // +NXT asks for the next message on the reply subject; an +ACK with a reply subject asks for an answer there.
   const said = await acking.exchange(
     ...["+NXT", "+NXT 50", '+NXT {"batch":50}', "+ACK", "+WPI"].flatMap((word, i) =>
       [acks[i % 3] ?? "", acks[(i + 1) % 3] ?? ""].map((ack) => pub(ack, word, victim.state.subject)),
@@ -106,7 +106,7 @@ test("a request for whose reply the requester may not listen reaches no other ro
   const victim = await createRoom(server, people.victor, policy("persist"));
   const quiet = await createRoom(server, people.mallory, policy());
   using second = await rawPeer(server.ready.nats, people.mallory);
-  // Nobody answers in a room that is not persisted: nats-server itself would say so on the reply subject.
+  // A room that is not persisted has no responder: nats-server itself would say so on the reply subject.
   const said = await second.exchange(pub(quiet.state.subject, "anybody?", victim.state.subject));
   expect(said).not.toContain("MSG ");
   await answersAreOut();

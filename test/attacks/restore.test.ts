@@ -1,4 +1,9 @@
-/** Attacks on the way back: whoever restores a room may give back what its owners signed, and nothing else. */
+/**
+ * Attacks on `PUT /rooms/{id}/restore`, with which an owner brings a room back to a server that was restored from an
+ * older backup (the "way back"). A caller may restore only what the owners signed: forged chains, wrong member lines,
+ * wrong keys, deleted rooms and restores outside the time window are refused and change nothing. Large bodies must not
+ * block other requests.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
@@ -27,13 +32,13 @@ const wayBack = () => running.bus.service(WayBackStore) as WayBackStore;
 const ask = (who: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
   call(running.server.ready.http, who, method, target, body);
 
-/** Everything that the store has of a room. */
+/** Returns everything that the store holds of a room. */
 async function stored({ id }: Story) {
   const rooms = running.bus.service(RoomStore) as RoomStore;
   return [await rooms.getRoom(id), await rooms.listStays(id), await rooms.listStatements(id, 1, 1_000)];
 }
 
-/** Offers a restoration that must be refused, and change nothing. */
+/** Sends a restoration that must be refused and change nothing. */
 async function refused(who: Identity, story: Story, body: unknown, status: number, ...said: string[]): Promise<Reply> {
   const before = await stored(story);
   const reply = await restore(running, who, story.id, body);
@@ -43,7 +48,7 @@ async function refused(who: Identity, story: Story, body: unknown, status: numbe
   return reply;
 }
 
-/** A room of ana's with bob and cleo; cleo was put out, and bob owns it, too. The bus has version 2. */
+/** Creates a room of ana's with bob and cleo; cleo was removed, and bob is an owner, too. The server has version 2. */
 async function known(): Promise<Story> {
   const { ana, bob, cleo } = people;
   const story = Story.of(ana).add(ana, bob, cleo).rekey(ana, cleo).role(ana, bob, "owner").rekey(bob);
@@ -51,7 +56,7 @@ async function known(): Promise<Story> {
   return story;
 }
 
-/** The head of a restoration as a socket sends it: signed for a body, of which it may announce another length. */
+/** The head of a restoration for a raw socket: signed for `body`; `bytes` may declare another length. */
 function head(who: Identity, { id }: Story, body: string, bytes = body.length): string {
   const target = `/rooms/${id}/restore`;
   const url = running.server.ready.http;
@@ -62,7 +67,7 @@ function head(who: Identity, { id }: Story, body: string, bytes = body.length): 
   );
 }
 
-/** A connection to the bus on which nothing was said yet. */
+/** Opens a connection to the server without sending anything. */
 function dialled() {
   const socket = connect({ port: Number(new URL(running.server.ready.http).port), host: "127.0.0.1" });
   socket.on("error", () => undefined);
@@ -113,7 +118,7 @@ describe("a restoration", () => {
     await refused(ana, demoted, demoted.body(ana, 2), 403);
     expect((await call(running.server.ready.http, null, "PUT", `/rooms/${story.id}/restore`, body)).status).toBe(401);
     await refused(await generateIdentity(), story, body, 401);
-    // A member who writes themselves into the newest statement has not signed it as an owner.
+    // A member who adds themselves as an owner in the newest statement did not sign it as an owner.
     const stolen = story.at(2).role(ana, cleo, "owner");
     const { text } = stolen.statement(3);
     const by = { text, by: cleo.signPubHex, sig: Buffer.from(cleo.sign(text)).toString("base64") };
@@ -159,7 +164,8 @@ describe("a restoration", () => {
       ],
     ];
     for (const [statements, ...said] of wrong) await refused(ana, story, { ...right, statements }, 400, ...said);
-    // What parts from the statements that the bus was restored with is not contested: it is another room's.
+    // A chain that diverges from the statements that the server was restored with is not a conflict: it is another
+    // room.
     await openWayBack(running);
     const other = story.at(1).rekey(ana).rekey(ana);
     await refused(
@@ -232,7 +238,7 @@ describe("a restoration", () => {
     });
     early.people.set(dan.endpoint, dan);
     await refused(ana, early, early.body(ana, 3), 400, "it starts before the bus's own epoch");
-    // Keys that are not those of the bus's users reach nobody: not even where the room is new to the bus.
+    // Keys that are not the keys of the server's users are refused, even if the server does not know the room yet.
     const evil = Story.of(ana).next(ana, { kind: "add", members: [] }, (state) => {
       const { endpoint, signPubHex: sign_pub } = dan;
       const line = { endpoint, sign_pub, kex_pub: ana.kexPubHex, role: "member" as const, since: 1, until: 0 };
@@ -279,7 +285,7 @@ describe("a restoration", () => {
     }
     const full = Story.of(eve);
     await refused(eve, full, full.body(eve, 0), 429, "rooms.per_user");
-    // Nobody gets more than 100 memberships that they did not ask for from one adder, in whosever rooms.
+    // One adder can force at most 100 unaccepted memberships on a user, whoever owns the rooms.
     const forced = (by: Identity) => Story.of(by, policy()).add(by, eve, admin).role(by, eve, "owner");
     for (let n = 0; n < 100; n++) {
       const story = forced([ana, bob, cleo, dan][n % 4] as Identity);
@@ -304,7 +310,7 @@ describe("a restoration", () => {
     const answer = () => restore(running, bob, quick.id, quick.body(bob, 0));
     let retryAfter: string | null = null;
     let socket = dialled();
-    // Whichever comes first has the turn: it is tried again until that is the one that never arrives.
+    // Either request may win the turn: retry until the one that never arrives holds it.
     await until("the other one is told to wait", async () => {
       socket.destroy();
       socket = dialled();
@@ -329,7 +335,7 @@ describe("a restoration", () => {
       return send(`${http}${target}`, { method: "PUT", headers, body: text });
     };
     expect((await put(body + " ".repeat(restoreBytesMax + 1 - body.length))).status).toBe(413);
-    // As many keys as there is room for, of which none is wanted: the last thing that is looked at.
+    // The body has as many unwanted keys as fit: keys are the last thing to be checked.
     const one = JSON.stringify({ ...story.sealed(bob.endpoint, 1), epoch: 1_000_000 });
     const count = Math.floor((restoreBytesMax - body.length) / (one.length + 1)) - 1;
     const keys = Array.from({ length: count }, (_, n) => one.replace("1000000", String(1_000_000 + n)));
@@ -344,7 +350,7 @@ describe("a restoration", () => {
         last = at;
       }
     };
-    // The request itself is made by another process: signing and sending 32 MiB takes this one's thread, too.
+    // Another process sends the request: signing and sending 32 MiB would block this process's thread, too.
     const script = `const [url, file, headers] = process.argv.slice(1);
       const reply = await fetch(url, { method: "PUT", headers: JSON.parse(headers), body: Bun.file(file) });
       console.log(reply.status, await reply.text());`;
@@ -360,7 +366,7 @@ describe("a restoration", () => {
     await watching;
     expect(said).toStartWith("400 ");
     expect(said).toContain("is not expected");
-    // A slice lasts 10 ms; the rest is for a busy machine and the collector of garbage.
+    // One slice takes 10 ms; the rest is slack for a busy machine and garbage collection.
     expect(worst).toBeLessThan(250);
   }, 60_000);
 });

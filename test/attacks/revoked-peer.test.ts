@@ -1,4 +1,4 @@
-/** A peer whose access was taken away, by an admin or by a command on the host. Source: spec 7, 13. */
+/** A peer whose access was revoked, by an admin or by a command on the host. Source: spec 7, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { Server, unibus, until } from "../support/executable.ts";
@@ -55,7 +55,7 @@ describe("a peer that was", () => {
       expect([await login(victim), await login(victim, "ws")]).toEqual(["", ""]);
 
       await takeAway(victim);
-      // The server sees what another process did within 2 s.
+      // The server notices changes made by another process within 2 s.
       await until("the server knows", async () => (await status(victim)) === 401, 2_000);
       for (const path of [target, `/rooms/${room.state.roomId}/key`, `/members/${victim.endpoint}/rooms`]) {
         expect(await status(victim, path)).toBe(401);
@@ -104,7 +104,7 @@ test("a login under way when its user is revoked ends without rights that last",
   for (let round = 0; round < 10; round++) {
     const victim = await postUser(server, people.admin, "racer");
     const [refusal] = await Promise.all([login(victim), ways["revoked by an admin"]?.(victim)]);
-    // Whichever came first, the next one is refused.
+    // Either outcome of the race is fine; the next login is refused.
     expect(["", "Authorization Violation"]).toContain(refusal);
     expect(await login(victim)).toBe("Authorization Violation");
   }

@@ -1,4 +1,4 @@
-/** A room claimed on a taken, wildcard, `$`- or `_INBOX` subject, or under an id that is none. Source: spec 3, 13. */
+/** Rooms on taken, wildcard, `$` or `_INBOX` subjects, or with an invalid id, are refused. Source: spec 3, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { ulid } from "ulid";

@@ -1,4 +1,8 @@
-/** Every route for every kind of caller. A route that the table does not name fails the test. Source: spec 5, 6. */
+/**
+ * Every route for every kind of caller: unsigned, badly signed, stranger, outsider, member, owner and admin. The table
+ * lists the status that each of them gets from each route of the running server. A route that is missing from the table
+ * fails the test, so that a new route cannot skip the access check. Source: spec 5, 6.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
@@ -38,13 +42,13 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** Whose key a caller shows; nobody and a forger show the owner's, who may do most. */
+/** The key that a caller presents. `none` and `bad` use the owner's, which has the most permissions. */
 function identityOf(caller: Caller): Identity {
   if (caller === "stranger") return stranger;
   return caller === "none" || caller === "bad" ? people.owner : people[caller];
 }
 
-/** A persisted, encrypted room of owner and member with a frame in it. */
+/** Creates a persisted, encrypted room of owner and member, with one frame in it. */
 async function room(): Promise<OwnRoom> {
   const made = await createRoom(server, people.owner, policy("encrypt", "persist"));
   const shared = await addMembers(server, made, people.member);
@@ -62,7 +66,7 @@ interface Asked {
   readonly body?: unknown;
 }
 
-/** One route: what is asked of it, made anew for each caller, and what each of `callers` gets, in their order. */
+/** One route: a request, built separately for each caller, and the status for each of `callers`, in their order. */
 interface Row {
   readonly ask: (who: Identity) => Asked | Promise<Asked>;
   readonly statuses: string;
@@ -75,7 +79,7 @@ const adminsOnly = (status: number) => `401 401 401 403 403 403 ${status}`;
 const asIs = (target: string) => () => ({ target });
 const inRoom = (part: string) => async () => ({ target: `/rooms/${(await room()).state.roomId}${part}` });
 const ownersOnly = (status: number) => `401 401 401 403 403 ${status} 403`;
-/** A change of a room that its caller signs, whether or not the room is theirs. */
+/** A change of a room that the caller signs, whether or not they own the room. */
 async function changed(who: Identity, part: string, change: (own: OwnRoom) => { body: unknown }): Promise<Asked> {
   const shared = await room();
   return { target: `/rooms/${shared.state.roomId}${part}`, body: change({ ...shared, owner: who }).body };
@@ -120,7 +124,7 @@ const table: Readonly<Record<string, Row>> = {
     ask: (who) => changed(who, "/rekey", (own) => kickBody(own, [], [people.member, people.owner])),
     statuses: ownersOnly(200),
   },
-  // On a bus that was not restored: whoever asks, there is no way back.
+  // The server was not restored: no caller has a way back.
   "PUT /rooms/{id}/restore": {
     ask: async (who) => ({ ...(await inRoom("/restore")()), body: Story.of(who).body(who, 0) }),
     statuses: everyUser(409),
@@ -222,7 +226,7 @@ describe("each kind of caller gets what the table says:", () => {
 });
 
 describe("a room that is not there", () => {
-  // What restores a room is about rooms that are not there: its own attacks are in restore.test.ts.
+  // Restoring concerns rooms that the server lacks; its attacks are in restore.test.ts.
   const restores = ["PUT /rooms/{id}/restore", "PUT /rooms/{id}/way-back"];
   const inRooms = Object.keys(table).filter((name) => name.includes("/rooms/{id}") && !restores.includes(name));
   const nowhere = "01ARZ3NDEKTSV4RRFFQ69G5FAV";

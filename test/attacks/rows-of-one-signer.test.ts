@@ -1,4 +1,8 @@
-/** One owner who signs without end: rows and statements are limited, and removals still work. Source: spec 9, 13. */
+/**
+ * One owner who signs changes in a loop. Rows count against the quota of their signer, tombstones of deleted rooms
+ * included, and statements of a room are rate-limited; kicks and completed leaves always work. Runs over both stores,
+ * SQLite and KV. Source: spec 9, 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
@@ -26,7 +30,7 @@ import {
 const limits = { rows_per_owner: 262_144, statements_per_minute: 20 } as const;
 const crowdSize = 100;
 
-/** A bus cannot tell a sealed key from noise. */
+/** Replaces the sealed keys with noise, which a server cannot distinguish from real ones. */
 function noisy(made: { body: unknown; room: OwnRoom }, staying: readonly Identity[]): { body: unknown; room: OwnRoom } {
   const keys = staying.map(({ endpoint }) => ({ endpoint, sealed_key: randomBytes(80).toString("base64") }));
   return { ...made, body: { ...(made.body as object), keys } };
@@ -82,7 +86,7 @@ for (const [store, flags] of [
       expect(used).toBeLessThanOrEqual(limits.rows_per_owner);
       expect(used).toBeGreaterThan(limits.rows_per_owner - crowdSize * rowBytes.key - 2_000);
 
-      // At the limit for small things, too.
+      // Fills the rest of the quota with small rows.
       for (let n = 0; n < 100; n++) {
         const small = createBody(newRoom(eve, freshSubject(), policy()));
         if (outcome(await call(base, eve, "POST", "/rooms", small)) !== "done") break;
@@ -97,7 +101,7 @@ for (const [store, flags] of [
       ];
       expect(refused.map(outcome)).toEqual(["quota", "quota", "quota", "quota"]);
 
-      // Who is removed is removed; keys that nobody can read any more go first.
+      // Removals still take effect: the store drops keys that nobody can read any more first.
       expect(await rooms.getSealedKey(roomId, third.endpoint, 2)).not.toBeNull();
       const staying = crowd.slice(3);
       const kicking = rekey(room, [third], [eve, first, second, ...staying]);
@@ -113,7 +117,7 @@ for (const [store, flags] of [
       for (const epoch of [1, 2]) expect(await rooms.getSealedKey(roomId, third.endpoint, epoch)).toBeNull();
       expect(await rooms.getSealedKey(roomId, first.endpoint, 2)).not.toBeNull();
 
-      // It is the signer who pays: another owner goes on, whoever brings the statement.
+      // The signer pays, regardless of the sender: another owner can still make changes.
       expect(await rooms.rowBytesOf(first.endpoint)).toBe(0);
       const byFirst = { ...room, owner: first };
       const other = rekey(byFirst, [], [eve, first, ...staying]);
@@ -121,7 +125,7 @@ for (const [store, flags] of [
       expect(await rooms.rowBytesOf(first.endpoint)).toBeGreaterThan(staying.length * rowBytes.key);
       expect(await rooms.rowBytesOf(eve.endpoint)).toBeGreaterThan(limits.rows_per_owner);
 
-      // A deletion gives back.
+      // Deleting a room releases quota.
       expect((await call(base, eve, "DELETE", at(room))).status).toBe(204);
       const fresh = createBody(newRoom(eve, freshSubject(), policy()));
       expect(outcome(await call(base, eve, "POST", "/rooms", fresh))).toBe("done");
@@ -139,7 +143,7 @@ for (const [store, flags] of [
     test("statements of a room stop at its pace; a kick does not wait", async () => {
       const [eve, ana, bob] = [await user(), await user(), await user()];
       let room = await addMembers(running.server, await createRoom(running.server, eve, policy()), ana, bob);
-      // The first statement is the room's, and is not counted: it has no room before it.
+      // The first statement creates the room and is not counted.
       for (let n = 1; n < limits.statements_per_minute; n++) {
         room = await setRole(running.server, room, ana, n % 2 === 1 ? "owner" : "member");
       }

@@ -1,4 +1,4 @@
-/** Secrets in command lines, environments, logs and files that others may read. Source: spec 13. */
+/** Secrets must not appear in command lines, environments, logs or files that other users can read. Source: spec 13. */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -35,7 +35,7 @@ test("no secret stands in a command line, an environment or a log, and all state
   const walk = (folder: string): void => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const path = join(folder, entry.name);
-      // Nobody else gets below a folder that is closed.
+      // Other users cannot enter a folder without permissions.
       if (entry.isDirectory() && (statSync(path).mode & 0o077) !== 0) walk(path);
       else if (entry.isFile() && (statSync(path).mode & 0o077) !== 0) open.push(entry.name);
     }

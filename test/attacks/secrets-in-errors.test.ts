@@ -1,4 +1,8 @@
-/** SQL, paths, stacks and internal names in the bodies of errors. Source: spec 5, 13. */
+/**
+ * Error bodies must not leak SQL, paths, stack traces or internal names. The tests send malformed paths, queries,
+ * bodies, statements, signature headers and raw bytes, as strangers, users and admins, and check that each error has
+ * the two documented fields, a known code, its status and a request id. Source: spec 5, 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -33,7 +37,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** What no reply may hold: words of the database, of the runtime, of the file system, of the machine inside. */
+/** Patterns that no reply may contain: words of the database, the runtime, the file system and the internals. */
 const telltales = [
   /sqlite|SQLITE|constraint failed|no such (table|column)|syntax error|near "/,
   /\b(SELECT|INSERT|UPDATE|DELETE|PRAGMA)\b.*\b(FROM|INTO|SET|WHERE)\b/,
@@ -50,7 +54,7 @@ function expectNoTelltale(what: unknown, text: string): void {
   for (const path of paths()) expect([what, text]).toEqual([what, expect.not.stringContaining(path)]);
 }
 
-/** An error that is one: the two fields, a known code, its status, a request id, and nothing of the inside. */
+/** Expects a well-formed error: the two fields, a known code, its status, a request id, and no internals. */
 function expectPlain(what: unknown, status: number, text: string, requestId: string | null): void {
   if (status < 400) return;
   expectNoTelltale(what, text);
@@ -148,7 +152,7 @@ describe("no reply tells of the inside", () => {
       "{hash}": "0".repeat(64),
     };
     for (const { method, path } of routes.filter((route) => !["GET"].includes(route.method))) {
-      // What deletes the room or the user would end the test.
+      // Skips requests that would delete the room or the user and end the test.
       if (method === "DELETE") continue;
       const target = path.replace(/\{\w+\}/g, (name) => ids[name] ?? "");
       for (const body of bodies) {
@@ -236,7 +240,7 @@ describe("no reply tells of the inside", () => {
       socket.on("close", () => {
         isClosed = true;
       });
-      // A head that the runtime still waits to be finished gets no reply at all.
+      // The runtime sends no reply while it still waits for the rest of a head.
       await until("a reply", () => isClosed || text.includes("\r\n\r\n"), 1_000).catch(() => undefined);
       socket.destroy();
       if (!text.startsWith("HTTP/1.1 200")) expectNoTelltale(head.slice(0, 60), text);

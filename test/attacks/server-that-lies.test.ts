@@ -1,6 +1,7 @@
 /**
- * A server that adds a reader, swaps a key, seals a key of its own, hides a kick, serves an old statement, or claims
- * the room is not encrypted: its members' clients notice, and send nothing. Source: spec 3, 13.
+ * A lying server: it adds a reader, swaps a key, seals a key of its own, hides a kick, serves an old statement, or
+ * claims that the room is not encrypted. The members' clients must detect each lie, at first sight where the signatures
+ * show it and otherwise against what they have seen before, and send nothing. Source: spec 3, 13.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
@@ -41,10 +42,10 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** A peer who reaches the bus by the one that lies, with a fresh memory. */
+/** A peer that reaches the bus through the lying server, with a fresh client state by default. */
 const deceived = (who: Identity, state: ClientState = new MemoryState()) => trustingPeer(who, [way.url], state);
 
-/** A room of ana's with bob and cleo. */
+/** Creates a room of ana's with bob and cleo. */
 async function roomOf(): Promise<HeldRoom> {
   const room = await ana.create(matrix);
   await room.changes.add([people.bob, people.cleo].map(keysOf));
@@ -69,7 +70,7 @@ const cleos = (by: (member: Member) => Partial<Member>) => swapped(() => people.
 const owner = () => people.ana;
 const stranger = () => people.mallory;
 
-/** The last of some statements with other lines, signed by an owner or by another. */
+/** Replaces lines of the last statement and signs the result, as an owner or as another user. */
 const redone = (changed: Record<number, string>, by: () => Identity) => (list: StatementList["statements"]) =>
   list.map((one, index) => {
     if (index < list.length - 1) return one;
@@ -78,7 +79,7 @@ const redone = (changed: Record<number, string>, by: () => Identity) => (list: S
     return { ...one, text: state, by: by().signPubHex, sig: Buffer.from(by().sign(state)).toString("base64") };
   });
 
-/** What the bus says, and why it is not believed. */
+/** Lies of the server, and the reason for which the client rejects each. */
 const lies: readonly (readonly [string, () => void, string])[] = [
   [
     "adds a reader",
@@ -111,7 +112,7 @@ const lies: readonly (readonly [string, () => void, string])[] = [
   ["gives no statement at all", statements(() => []), "does not return statement 1"],
 ];
 
-/** Two members as one, whose fields hold both lines: the text is the same, and so is its hash. */
+/** Merges two members into one whose fields contain both lines: the text, and so its hash, stays the same. */
 function merged(list: Member[]): Member[] {
   const [first, second, ...rest] = [...list].sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1));
   if (first === undefined || second === undefined) throw new Error("no two members");
@@ -128,7 +129,7 @@ describe("a server that", () => {
     const first = await failureOf(() => deceived(people.bob).open(room.trust.roomId));
     expect([first.code, first.message]).toEqual(["room_forked", expect.stringContaining(why)]);
 
-    // An owner who has read the room before, and is told the lie with the next version.
+    // An owner who has read the room before and sees the lie in the next version.
     way.honest();
     const owner = await deceived(people.ana).open(room.trust.roomId);
     await room.changes.setRole(people.cleo.endpoint, "owner");
@@ -164,10 +165,10 @@ describe("a server that", () => {
     const again = openState({ folder: folder.path, bus: "bus" });
     const error = await failureOf(() => deceived(people.bob, again).open(room.trust.roomId));
     expect([error.code, error.message]).toEqual(["room_forked", expect.stringContaining("from version 3 to 2")]);
-    // What no client can know alone: whether there is more than it is shown for the first time.
+    // A client alone cannot know at first sight whether the server has more than it shows.
     const fresh = await deceived(people.bob).open(room.trust.roomId);
     expect(fresh.trust.room.state.version).toBe(2);
-    // Another process of the same peer, which was shown less, learns of it by what they remember together.
+    // Another process of the same peer that was shown less detects it through the shared client state.
     const shared = new MemoryState();
     const slow = await deceived(people.bob, shared).open(room.trust.roomId);
     way.honest();
@@ -176,7 +177,7 @@ describe("a server that", () => {
     expect((await failureOf(() => slow.trust.refresh())).code).toBe("room_forked");
   });
 
-  /** What the bus answers a member now, by target. */
+  /** Returns what the server answers a member now, by target. */
   async function replies(who: Identity, roomId: string): Promise<Map<string, Buffer>> {
     const found = new Map<string, Buffer>();
     way.tell((answer, { target }) => {
@@ -226,7 +227,7 @@ describe("a server that", () => {
     way.alter<RoomView>(room.trust.roomId, (view) => ({ ...view, ...alter(view) }));
     expect((await failureOf(() => bobs.trust.refresh())).code).toBe("room_forked");
     expect((await failureOf(() => bobs.keys.key(1))).code).toBe("room_forked");
-    // At first sight it is not even asked: what the owners signed decides.
+    // At first sight the client does not even request the room view: the signed statements decide.
     const fresh = await deceived(people.bob).open(room.trust.roomId);
     expect(fresh.trust.room.state).toEqual(room.trust.room.state);
   });
@@ -249,7 +250,7 @@ describe("a server that", () => {
       expect((await failureOf(() => bobs.trust.refresh())).code).toBe("room_forked");
       way.honest();
     }
-    // The key of another epoch is not that of this one.
+    // The key of another epoch is not accepted for this one.
     await room.changes.rekey();
     const old = sealRoomKey((await room.keys.key(1)) ?? own, people.bob.kexPub);
     const bobs = await deceived(people.bob).open(room.trust.roomId);
@@ -324,7 +325,7 @@ describe("a server that", () => {
       const error = await failureOf(() => deceived(people.bob).open(room.trust.roomId));
       expect([error.code, error.message]).toEqual(["unavailable", expect.stringContaining("try again")]);
     }
-    // Members that are younger or older than the statements belong to a change in between: the next read fits.
+    // Member lists newer or older than the statements come from a concurrent change: the next read is consistent.
     let count = 0;
     const old = await replies(people.bob, room.trust.roomId);
     await room.changes.kick(people.cleo.endpoint);

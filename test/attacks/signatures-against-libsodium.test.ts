@@ -1,4 +1,8 @@
-/** Two libraries judge signatures and keys: what one takes and the other refuses splits the network. Source: spec 2. */
+/**
+ * Compares this client's checks of signatures and keys with libsodium's: an input that one library accepts and the
+ * other refuses splits the network. Covers random, tampered, non-canonical and small-order signing keys, kex keys and
+ * signatures, as property tests. Source: spec 2.
+ */
 import { beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes, randomInt } from "node:crypto";
 import sodium from "libsodium-wrappers";
@@ -18,7 +22,7 @@ const isTaken = (key: string): boolean => {
     return false;
   }
 };
-/** libsodium turns a key over to X25519 only when it is canonical, of the main subgroup and not of small order. */
+/** libsodium converts a key to X25519 only if it is canonical, in the main subgroup and not of small order. */
 const isTakenBySodium = (key: string): boolean => {
   try {
     return sodium.crypto_sign_ed25519_pk_to_curve25519(Buffer.from(key, "hex")).length === 32;
@@ -43,7 +47,7 @@ describe("a signing key", () => {
       if (isTakenBySodium(key)) expect([key, isTaken(key)]).toEqual([key, true]);
       if (isTaken(key)) taken += 1;
     }
-    // About every second number is the y of a point.
+    // About half of all numbers are the y coordinate of a point.
     expect(taken).toBeGreaterThan(keys / 4);
     expect(taken).toBeLessThan((3 * keys) / 4);
   });
@@ -100,7 +104,7 @@ const flipped = (bytes: Uint8Array): Uint8Array => {
   return copy;
 };
 
-/** The order of the main subgroup: S and S + L would be the same signature, were S not bounded. */
+/** The order of the main subgroup: without a bound on S, both S and S + L would be valid signatures. */
 const order = 2n ** 252n + 27742317777372353535851937790883648493n;
 const withOrderAdded = (sig: Uint8Array): Uint8Array => {
   const s = BigInt(`0x${Buffer.from(sig.slice(32)).reverse().toString("hex")}`) + order;
@@ -141,7 +145,7 @@ describe("a signature", () => {
   });
 
   test("under a key of small order may verify, which is why no such key is let in", async () => {
-    // R = the neutral point, S = 0: fits any text under the neutral point as the key.
+    // R = the neutral point, S = 0: verifies for any text under the neutral point as the key.
     const forged = Buffer.alloc(64);
     forged[0] = 1;
     const neutral = `01${"00".repeat(31)}`;

@@ -1,4 +1,8 @@
-/** Connections that trickle, or say nothing: they are cut, and a client that is only slow is not. Source: spec 5. */
+/**
+ * Slow-loris attacks: connections that trickle a head or a body, or send nothing. The server must disconnect them
+ * within a bound while it serves other users, and must not disconnect a client that downloads slowly but steadily.
+ * Source: spec 5.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { connect, type Socket } from "node:net";
@@ -7,9 +11,9 @@ import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import { send, signedHeaders } from "../support/peer.ts";
 
-/** Within this every attack is over. */
+/** Every attack must have ended by then. */
 const cutMsMax = 25_000;
-/** Past this a download has outlived the time for which a silent connection is kept. */
+/** Longer than the idle timeout of a silent connection, so that the download outlives it. */
 const slowDownloadMs = 33_000;
 const connectionsOfEach = 40;
 
@@ -30,7 +34,7 @@ beforeAll(async () => {
     body: blob,
   });
   expect(stored.status).toBe(201);
-  // Goes on while the others run.
+  // Runs in parallel with the other tests.
   download = slowly(people.ana, `/blobs/${hash}`);
 });
 afterAll(() => server[Symbol.asyncDispose]());
@@ -42,7 +46,7 @@ function open(): Socket {
   return connect(Number(port), hostname);
 }
 
-/** What a server lets a connection do that sends `head` and then, again and again, `drip`. */
+/** Sends `head`, then `drip` again and again. Returns what the server answers until it disconnects. */
 async function trickle(head: string, drip: string): Promise<string> {
   const socket = open();
   let reply = "";
@@ -65,7 +69,7 @@ async function trickle(head: string, drip: string): Promise<string> {
   }
 }
 
-/** A download that takes a little at a time, and nothing more until the idle timeout has long passed. */
+/** Downloads a little at a time, until long after the idle timeout. */
 function slowly(who: Identity, target: string): Promise<{ ms: number; bytes: number; hash: string }> {
   const headers = signedHeaders(who, { url: server.ready.http, method: "GET", target });
   const socket = open();
@@ -91,7 +95,7 @@ function slowly(who: Identity, target: string): Promise<{ ms: number; bytes: num
       socket.destroy();
       return;
     }
-    // As much of the bytes as of the time.
+    // Reads bytes in proportion to the elapsed time.
     const due = slowDownloadMs * (bytes / blob.length) - ms;
     if (due <= 0) return;
     socket.pause();
@@ -101,7 +105,7 @@ function slowly(who: Identity, target: string): Promise<{ ms: number; bytes: num
   socket.on("error", () => undefined);
   const host = new URL(server.ready.http).host;
   socket.write(`${[`GET ${target} HTTP/1.1`, `Host: ${host}`, ...lines(headers)].join("\r\n")}\r\n\r\n`);
-  // Awaited at the end of the file: an error before must not count as nobody's.
+  // Awaited at the end of the file: an earlier rejection must not count as unhandled.
   ended.promise.catch(() => undefined);
   return ended.promise;
 }
@@ -127,7 +131,7 @@ test("many connections that trickle are cut, and a user is served meanwhile", as
   const over = Promise.all(cut).finally(() => {
     going = false;
   });
-  // Awaited below: an error before must not count as nobody's.
+  // Awaited below: an earlier rejection must not count as unhandled.
   over.catch(() => undefined);
   let served = 0;
   await until(
@@ -144,7 +148,7 @@ test("many connections that trickle are cut, and a user is served meanwhile", as
   );
   expect(served).toBeGreaterThan(50);
   for (const [what, reply] of await over) {
-    // A head is cut without a word; a body that comes too slowly is told so.
+    // A slow head is cut without a reply; a slow body gets a 408.
     const expected = attacks[what]?.[0].startsWith("POST") ? "HTTP/1.1 408" : "";
     expect([what, reply]).toEqual([what, expected]);
   }

@@ -1,4 +1,4 @@
-/** Keys of small order, off the curve, or written in a way that is not canonical. Source: spec 2, 13. */
+/** Keys of small order, off the curve, or in a non-canonical encoding. Source: spec 2, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { keysText } from "../../src/wire/sign.ts";
@@ -110,7 +110,7 @@ describe("a kex_pub", () => {
     }
     const right = { kex_pub: one.kexPubHex, kex_sig: one.kexSig };
     expect((await call(server.ready.http, one, "PUT", "/users/me/keys", right)).status).toBe(204);
-    // Again the same is fine, another never.
+    // Setting the same key again succeeds; another one never does.
     expect((await call(server.ready.http, one, "PUT", "/users/me/keys", right)).status).toBe(204);
     const another = { kex_pub: other.kexPubHex, kex_sig: vouch(one, other.kexPubHex) };
     expect((await call(server.ready.http, one, "PUT", "/users/me/keys", another)).status).toBe(409);

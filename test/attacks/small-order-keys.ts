@@ -1,8 +1,8 @@
-/** Keys under which anybody's signature, or secret, fits, in every way to write them. */
+/** Keys under which any signature, or a known shared secret, is valid, in all their encodings. */
 
 const hexOf = (value: bigint): string =>
   Buffer.from(value.toString(16).padStart(64, "0"), "hex").reverse().toString("hex");
-/** The prime of both curves. */
+/** The field prime of both curves. */
 export const prime = 2n ** 255n - 19n;
 const topBit = 2n ** 255n;
 const numberOf = (hex: string): bigint => BigInt(`0x${Buffer.from(hex, "hex").reverse().toString("hex")}`);
@@ -18,7 +18,7 @@ const orderEight = {
   ].map(numberOf),
 };
 
-/** Each number below 2^255 that has the same value modulo the prime, with the top bit clear and set. */
+/** Encodes each number below 2^255 that is congruent to one of the values, with the top bit clear and set. */
 const written = (values: readonly bigint[]): string[] =>
   values
     .flatMap((value) => [value, value + prime].filter((one) => one < topBit))
@@ -27,12 +27,12 @@ const written = (values: readonly bigint[]): string[] =>
 /** Every encoding of an Ed25519 point whose order divides 8, canonical or not. */
 export const smallOrderSignKeys: readonly string[] = written([0n, 1n, prime - 1n, ...orderEight.ed]);
 
-/** Encodings of other points that are not canonical: y is the prime or above. */
+/** Non-canonical encodings of other points: y is the prime or larger. */
 export const looseSignKeys: readonly string[] = Array.from({ length: 17 }, (_, i) => prime + 2n + BigInt(i)).flatMap(
   (y) => [hexOf(y), hexOf(y + topBit)],
 );
 
-/** Every encoding of an X25519 point of low order, of the curve and of its twist. */
+/** Every encoding of an X25519 point of low order, on the curve and on its twist. */
 export const lowOrderKexKeys: readonly string[] = written([0n, 1n, prime - 1n, ...orderEight.x]);
 
 const power = (base: bigint, exponent: bigint): bigint => {
@@ -44,7 +44,7 @@ const power = (base: bigint, exponent: bigint): bigint => {
 };
 const d = (prime - 121665n) * power(121666n, prime - 2n);
 
-/** Whether 32 bytes are the canonical encoding of a point, by the decoding of RFC 8032 as it is written there. */
+/** Reports whether 32 bytes are the canonical encoding of a point. Follows the decoding in RFC 8032 literally. */
 export function decodes(key: string): boolean {
   const number = numberOf(key);
   const y = number % topBit;

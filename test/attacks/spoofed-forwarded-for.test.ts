@@ -1,11 +1,14 @@
-/** Clients behind one proxy share a rate bucket, and spoofed X-Forwarded-For makes new ones. Source: spec 5, 13. */
+/**
+ * Clients behind one proxy share a rate bucket, and a spoofed X-Forwarded-For must not create new ones. Source: spec 5,
+ * 13.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Server } from "../support/executable.ts";
 import { send } from "../support/peer.ts";
 
-/** So slow that no token comes back during the test. */
+/** A rate so low that no token is refilled during the test. */
 const rate = 0.01;
-/** What a client of that rate has at once: never less than one. */
+/** The burst at that rate: never less than one. */
 const burst = 1;
 
 let bare: Server;
@@ -26,7 +29,7 @@ afterAll(async () => {
 const from = (server: Server, forwarded?: string) =>
   send(`${server.ready.http}/info`, forwarded === undefined ? {} : { headers: { "x-forwarded-for": forwarded } });
 
-/** The statuses of some more requests of a client than it has tokens. */
+/** Sends a few more requests than the client has tokens. Returns their statuses. */
 async function spend(server: Server, forwarded: (i: number) => string): Promise<number[]> {
   const statuses: number[] = [];
   for (let i = 0; i < burst + 3; i++) statuses.push((await from(server, forwarded(i))).status);

@@ -1,4 +1,4 @@
-/** One user fills the store: nothing grows any more, and the user can still be removed. Source: spec 9, 13. */
+/** One user fills the store: writes that grow it are refused, and the user can still be removed. Source: spec 9, 13. */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -23,16 +23,16 @@ import {
   signedHeaders,
 } from "../support/peer.ts";
 
-/** The smallest store that can be set, in bytes. */
+/** The smallest configurable store, in bytes. */
 const storeBytes = 16_777_216;
-/** What only removals may use, and the part of it that is for admins. Source: spec 9. */
+/** The reserve for removals, and the part of it that is only for admins. Source: spec 9. */
 const reserveBytes = storeBytes * 0.05;
 const lastBytes = reserveBytes / 5;
-/** More rekeys than the store holds, and the members of the room whose keys fill it. */
+/** More rekeys than fit into the store, and the number of members whose keys fill it. */
 const rekeysMax = 2_000;
 const crowdSize = 200;
 
-/** A new epoch. A bus cannot tell a sealed key from noise. */
+/** Builds a new epoch with noise as keys: a server cannot distinguish a sealed key from noise. */
 function rekeyWithNoise(room: OwnRoom, members: readonly Identity[]): { body: unknown; room: OwnRoom } {
   const { body, room: next } = kickBody(room, [], []);
   const sealed_key = randomBytes(80).toString("base64");
@@ -46,7 +46,7 @@ async function usage(server: Server): Promise<number> {
   return storage;
 }
 
-/** Writes noise into the account of the store until so many bytes are free. */
+/** Writes noise into the store's account until only `free` bytes are free. */
 async function fillTo(server: Server, free: number): Promise<void> {
   const ctl = await inside(server, "CTL");
   const config = { name: "NOISE", subjects: ["noise"], storage: "file" };
@@ -68,7 +68,7 @@ test("who fills the shared store is refused, removed, and what is removed makes 
   await using server = await Server.start({
     args: [
       ...["--flag", "decentralized=on", "--set", `nats-embedded.ctl_bytes_max=${storeBytes}`],
-      // The quotas that would stop one user earlier: many users together pass them.
+      // Lifts the quotas that would stop one user earlier: many users together would exceed them.
       ...["--set", "http.rate=100000", "--set", "rooms.statements_per_minute=0"],
     ],
   });
@@ -90,7 +90,7 @@ test("who fills the shared store is refused, removed, and what is removed makes 
   expect(reply).toMatchObject(full(/^the store is full: the rest is reserved for removals \(.+\)$/));
   expect(storageFree(await usage(server))).toBeGreaterThan(lastBytes);
 
-  // It says so, and nothing grows, whoever asks.
+  // The server reports it and refuses every write that grows the store, from any caller.
   const ready = await send(`${http}/readyz`);
   expect(ready.status).toBe(503);
   expect(ready.json.plugins).toMatchObject({
@@ -110,19 +110,19 @@ test("who fills the shared store is refused, removed, and what is removed makes 
   expect(growing.map(outcome)).toEqual(growing.map(() => [503, "unavailable"]));
   expect((await call(http, ana, "GET", at(quiet))).status).toBe(200);
 
-  // Removals take effect, one kick or leave a minute for each user.
+  // Removals take effect: one kick or leave per minute and user.
   quiet = await kick(server, quiet, dee, ana, bob, cy);
   const second = kickBody(quiet, [cy], [ana, bob]);
   const tooSoon = await call(http, ana, "DELETE", at(quiet, `/members/${cy.endpoint}`), second.body);
   expect(outcome(tooSoon)).toEqual([429, "rate_limited"]);
   expect(Number(tooSoon.headers.get("retry-after"))).toBeGreaterThan(0);
-  // One that was refused for another reason costs nothing.
+  // A removal that is refused for another reason does not use up the allowance.
   expect((await call(http, cy, "DELETE", at(quiet, `/members/${ana.endpoint}`), second.body)).status).toBe(403);
   expect((await leave(server, quiet, cy)).status).toBe(204);
   expect((await leave(server, other, cy)).status).toBe(429);
   expect((await call(http, bob, "DELETE", at(quiet))).status).toBe(403);
 
-  // The last part is for admins alone, and enough for them.
+  // The last part is for admins only, and is enough for them.
   await fillTo(server, lastBytes / 2);
   await until("the bus has noticed", async () => (await call(http, bob, "GET", at(quiet))).status === 503);
   expect(outcome(await leave(server, quiet, bob))).toEqual([503, "unavailable"]);

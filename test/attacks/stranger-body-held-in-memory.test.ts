@@ -1,4 +1,6 @@
-/** Hundreds of senders whose bodies never end: strangers' are not held, users' are bounded. Source: spec 5, 13. */
+/**
+ * Hundreds of senders whose bodies never end: strangers' bodies are not held, users' are bounded. Source: spec 5, 13.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { Server, until } from "../support/executable.ts";
@@ -8,9 +10,9 @@ import { call, signedHeaders } from "../support/peer.ts";
 
 const mebibyte = 1_048_576;
 const senders = 200;
-/** What the runtime may take in reserve while it refuses; a body of each would be five times that. */
+/** What the runtime may allocate while it refuses; holding one body per sender would take five times that. */
 const reserveBytes = 40 * mebibyte;
-/** What all bodies in memory may hold together. */
+/** The limit for all bodies in memory together. */
 const budgetBytes = 64 * mebibyte;
 
 let server: Server;
@@ -18,13 +20,13 @@ let people: Cast<"ana" | "bo">;
 beforeAll(async () => {
   server = await Server.start({ args: ["--set", "http.rate=1000000"] });
   people = await castOf(server, "ana", "bo");
-  // What the first requests cost in memory is nobody's attack.
+  // Warms up: the memory that the first requests take does not count as an effect of the attack.
   for (let i = 0; i < 200; i++) await call(server.ready.http, people.ana, "GET", "/directory");
   await flood(server, senders, () => []);
 }, 30_000);
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** Floods, and asks as a user meanwhile. */
+/** Floods the server and sends requests as a user at the same time. */
 async function expectHarmless(
   lines: () => readonly string[],
   statuses: readonly string[],
@@ -42,10 +44,10 @@ async function expectHarmless(
     });
     poured = await over;
   });
-  // Whoever still sends when the server hangs up may lose the reply.
+  // A client that still sends when the server hangs up may lose the reply.
   for (const { status } of poured) expect(["", ...statuses]).toContain(status);
   expect(poured.some(({ status }) => status !== "")).toBe(true);
-  // What is counted here lies in the sockets between them, not in the server.
+  // These bytes are in the socket buffers, not in the server.
   expect(Math.max(...poured.map(({ sent }) => sent))).toBeLessThan(bytesEach / 10);
   expect(grown).toBeLessThan(growthMax);
 }

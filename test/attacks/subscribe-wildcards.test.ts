@@ -1,4 +1,4 @@
-/** Listening to what is not one's own, by wildcards and by name. Source: spec 9, 13. */
+/** Subscribing to other users' subjects, by wildcard and by name. Source: spec 9, 13. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { deliverSubject, noticeSubject } from "../../src/wire/names.ts";
@@ -25,7 +25,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-/** What a peer who is in `ours` and not in `theirs` may not listen to. */
+/** Subjects to which a peer in `ours` and not in `theirs` must not subscribe. */
 function forbidden(self: "bob" | "eve"): string[] {
   const { ana, admin } = people;
   const [room, other] = [ours.state, theirs.state];
@@ -59,7 +59,7 @@ describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
     const rooms = [ours.state.subject, theirs.state.subject];
     for (const subject of rooms) await ana.request(subject, "secret");
     await ana.close();
-    // What unibus itself sends to others.
+    // What unibus itself publishes to other users.
     bus.publish(noticeSubject(people.ana.endpoint, "joined"), "{}");
     bus.publish(deliverSubject(people.ana.endpoint, ours.state.roomId, "main"), "secret");
     await bus.flush();

@@ -1,6 +1,6 @@
 /**
- * Two servers on one HTTP port: requests would be answered by either, at random, and a local stranger could take some
- * of them. Whoever is second is refused, also one that asks the system to share. Source: spec 5, 13.
+ * Two servers on one HTTP port: the kernel would distribute requests between them, and a local attacker could receive
+ * some of them. The second server must be refused, even if it asks to share the port. Source: spec 5, 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -36,7 +36,7 @@ except OSError as error:
     print(error.strerror, flush=True)
 `;
 
-/** A listener of another program: the port that it has, or why it has none. Lives until the scope ends. */
+/** A listener of another program: holds the port that it got, or the error. Lives until the scope ends. */
 class Other implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #said: Promise<string>;
@@ -60,7 +60,7 @@ class Other implements AsyncDisposable {
   }
 }
 
-/** What another program is told that wants the port of a server, too: alone, and as one of several. */
+/** What two other programs print that bind the server's port, one alone and one with port sharing. */
 async function told(server: Server): Promise<string[]> {
   const port = Number(new URL(server.ready.http).port);
   await using alone = new Other(port, false);
@@ -116,7 +116,7 @@ test.each([
   30_000,
 );
 
-/** How many sockets listen on the port of a server. */
+/** Counts the sockets that listen on a server's port. */
 function listeners(server: Server): number {
   const port = Number(new URL(server.ready.http).port).toString(16).toUpperCase().padStart(4, "0");
   const rows = readFileSync("/proc/net/tcp", "utf8").split("\n");
