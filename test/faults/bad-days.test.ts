@@ -1,8 +1,8 @@
 /**
- * Bad days of one node: what /readyz, the log and the user see, and that all heals without a restart. A full disk, a
- * disk without exec, no file descriptors, a nats-server that is killed or stopped, a data directory that is removed.
- * A node of three that is gone: cluster-new-rooms.test.ts, cluster-leader.test.ts. Clocks: test/e2e/clocks.test.ts.
- * Tests with a disk of their own need root, to mount a tmpfs, and do not run elsewhere. Source: spec 19.
+ * Failures of a single node: what /readyz, the log and users see, and that the node recovers without a restart. A full
+ * disk, a disk without exec, no file descriptors, a killed or stopped nats-server, a removed data directory. A lost
+ * node of a cluster of three: cluster-new-rooms.test.ts, cluster-leader.test.ts. Clocks: test/e2e/clocks.test.ts. Tests
+ * that need a disk of their own must run as root, to mount a tmpfs, and are skipped otherwise. Source: spec 19.
  */
 import { expect, test } from "bun:test";
 import { readFileSync, rmSync } from "node:fs";
@@ -33,7 +33,7 @@ const leaveOut = () => undefined;
 const onSmallDisk = canMount ? test : leaveOut;
 const onLinux = process.platform === "linux" ? test : leaveOut;
 
-/** What /readyz says: its status, and each plugin that cannot work with the cause. */
+/** Returns the status of /readyz, and the cause for each plugin that is not ready. */
 async function readiness(server: Server): Promise<{ status: number; faults: Record<string, string> }> {
   const { status, json } = await send(`${server.ready.http}/readyz`);
   const plugins = json.plugins as Record<string, { ok: boolean; detail?: string }>;
@@ -44,7 +44,7 @@ async function readiness(server: Server): Promise<{ status: number; faults: Reco
 const untilReady = (server: Server) =>
   until("it has healed", async () => (await readiness(server).catch(() => null))?.status === 200, 60_000);
 
-/** Waits until /readyz names a cause. */
+/** Waits until /readyz reports this cause for the plugin. */
 async function untilFault(server: Server, plugin: string, cause: RegExp): Promise<void> {
   await until(`${plugin}: ${cause}`, async () => {
     const { status, faults } = await readiness(server);
@@ -52,7 +52,7 @@ async function untilFault(server: Server, plugin: string, cause: RegExp): Promis
   });
 }
 
-/** The messages that a server logged, once it has ended. */
+/** Ends the server and returns the messages that it logged. */
 async function logOf(server: Server): Promise<string[]> {
   await server.end();
   const { stderr } = await server.output();
@@ -62,9 +62,9 @@ async function logOf(server: Server): Promise<string[]> {
 
 const count = (lines: readonly string[], shape: RegExp) => lines.filter((line) => shape.test(line)).length;
 
-/** Publishes one message into a persisted room. Gives whether it was stored. */
+/** Publishes one message to a persisted room. Returns whether it was stored. */
 async function isStored(server: Server, ana: Identity, room: OwnRoom, text: string): Promise<boolean> {
-  // While nats-server is started again nobody can dial it.
+  // Dialling fails while nats-server restarts.
   const peer = await dial(server, ana).catch(() => null);
   if (peer === null) return false;
   try {
@@ -125,7 +125,7 @@ onSmallDisk("a data directory on a disk without exec is refused with the cause a
   expect(stderr).toMatch(/error: nats-server did not start: .*cannot execute .*: EACCES \(mount its disk with exec, /);
 });
 
-/** Opens connections that send half a request each, until one is not accepted or there are so many. */
+/** Opens connections that each send half a request, until one is refused or there are `most` of them. */
 async function occupy(port: number, most: number): Promise<Socket[]> {
   const sockets: Socket[] = [];
   for (let n = 0; n < most; n++) {
@@ -142,7 +142,7 @@ onLinux(
   "256 file descriptors: the cause is named before they are all in use, and it heals",
   async () => {
     using folder = new Folder();
-    // A shell sets the limit, then becomes unibus.
+    // A shell sets the limit, then executes unibus in its place.
     const script = folder.file("limited");
     await Bun.write(script, `#!/bin/sh\nulimit -n 256\nexec "${executable}" "$@"\n`);
     Bun.spawnSync(["chmod", "700", script]);

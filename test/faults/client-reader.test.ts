@@ -1,6 +1,7 @@
 /**
- * A reader whose connection breaks at the worst moments, whose history lags behind, or who is too slow: each message
- * once and in order, or it is told. Source: spec 8, 9.
+ * Readers under faults: a connection that breaks at the worst moments, a history that lags behind, a reader that is too
+ * slow. Where messages are persisted, each message arrives once and in order; where they are not, the reader is
+ * notified of the gap. bob reads through a proxy that can cut, hold and alter what passes. Source: spec 8, 9.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -23,7 +24,7 @@ async function sendAll(at: HostileScene, texts: readonly string[]): Promise<void
   for (const text of texts) await at.mine.send(text);
 }
 
-/** While `isLagging` says so, bob is given the stream as it was five messages after its beginning. */
+/** While `isLagging` returns true, bob gets the stream as it was five messages after its beginning. */
 function lagging(at: HostileScene, isLagging: () => boolean): void {
   at.hostile.http.tell(async (answer, asked) => {
     if (!asked.target.includes("/history") || !isLagging()) return answer;
@@ -94,14 +95,14 @@ describe("where messages are kept", () => {
     await using at = await HostileScene.open(server, { admin });
     await sendAll(at, row(3));
     const side = await at.ana.createRoom(`room.side-${process.pid}`, modes.nats);
-    // What changes its permissions is the acceptance, of another device.
+    // Only an acceptance changes bob's permissions: here one that looks like another device's.
     const accepted = Promise.withResolvers<void>();
     at.bob.on("rooms", ({ roomId, kind }) => roomId === side.id && kind === "accepted" && accepted.resolve());
     await side.membership.add(at.bob.identity.endpoint);
     await at.bob.control.acceptRoom(side.id);
     await accepted.promise;
     expect(at.hostile.proxy.links.size).toBe(2);
-    // What was said while the new one subscribed is on its way by the old one alone, and never comes.
+    // Messages published while the new connection subscribed are on the old one only, and never arrive.
     const [oldest, newest] = at.hostile.proxy.links;
     for (const link of [oldest, newest]) at.hostile.hold(link, true);
     await sendAll(at, row(3, 3));
@@ -180,7 +181,7 @@ describe("where messages are kept", () => {
     for (let round = 0; round < 6; round++) {
       await sendAll(at, row(12, round * 12));
       await until("the other reader has all", () => at.texts.length === (round + 1) * 12);
-      // It takes some of them, and is behind again.
+      // It reads some of them, and falls behind again.
       for (let i = 0; i < 7; i++) got.push((await slow.next()).value?.text ?? "");
     }
     for await (const { text } of slow) if (got.push(text) === 72) break;
@@ -250,10 +251,10 @@ test("a history that does not answer for a while is asked again: who reads it is
   await using at = await HostileScene.open(server, { admin });
   await sendAll(at, row(5));
   for (const from of ["start", "last"] as const) {
-    // More than one request is patient for.
+    // More refusals than one request retries.
     let refusals = 6;
     at.hostile.http.tell((answer, asked) => {
-      // The first read is that of the reader itself: whoever begins while nothing answers is told at once.
+      // The reader itself sends the first read: a reader that starts during an outage gets the error at once.
       if (!asked.target.includes("/history") || asked.target.endsWith("limit=1") || refusals-- <= 0) return answer;
       return { ...answer, status: 503, body: Buffer.from('{"error":"away","code":"unavailable"}') };
     });
@@ -263,6 +264,6 @@ test("a history that does not answer for a while is asked again: who reads it is
     expect(refusals).toBeLessThanOrEqual(0);
     await messages.return?.();
   }
-  // Once for each time that it was away, however often it was asked.
+  // One event per outage, however many requests failed.
   expect(at.trouble).toEqual([expect.objectContaining({ code: "unavailable", message: "away" }), expect.anything()]);
 });

@@ -1,6 +1,7 @@
 /**
- * A sender without a connection, with one that stalls, or whose permissions are older than its rooms: each message is
- * stored once, sent, or refused with an error; none is lost in silence. Source: spec 8, 9.
+ * Senders under faults: no connection, a stalled connection, permissions older than the room. Each message is stored
+ * once, sent once, or refused with an error; none is lost silently. Messages wait in a bounded queue, in order, until
+ * the connection is back. Source: spec 8, 9.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -18,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** Bob loses his connection and gets no other until `back`. */
+/** Disconnects bob and refuses new connections until `back` is called. */
 async function cutOff(at: HostileScene): Promise<{ back: () => Promise<void> }> {
   let isUp = true;
   at.bob.on("status", (status) => {
@@ -81,7 +82,7 @@ for (const mode of ["matrix", "nats"] as const) {
       await using ana = await connect({ url: server.ready.http, identity: admin, state: "memory" });
       await using hostile = await HostileNats.start(server);
       await using eva = await connect({ url: hostile.url, identity, state: "memory" });
-      // No notice reaches her.
+      // Drops every notice to her.
       hostile.tamper = (message) => (message.subject.startsWith("unibus.user.") ? [] : [message]);
       const room = await ana.createRoom(freshSubject(), mode);
       const got: string[] = [];

@@ -1,4 +1,6 @@
-/** Three commands start three nodes, and whatever is done at one is done at all. Source: spec 1, 10, 11. */
+/**
+ * Three nodes, each started by one command: what is done at one node is visible at all of them. Source: spec 1, 10, 11.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

@@ -1,6 +1,7 @@
 /**
- * A client that knows all three nodes talks on while each of them is killed in turn: what was acked is stored once, and
- * told once, in order; whatever it asks of the bus meanwhile is done once. Source: spec 8, 9.
+ * A client that knows all three nodes keeps working while each node is killed in turn: an acknowledged message is
+ * stored once and delivered once, in order, and every request that the client makes takes effect once. Source: spec 8,
+ * 9.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -10,7 +11,7 @@ import { castOf } from "../support/inside.ts";
 import { freshSubject } from "../support/peer.ts";
 import { Nodes, nodesCount } from "./chaos/nodes.ts";
 
-/** How many messages are acked before a node dies, while it is away, and when it is back. */
+/** How many messages are acknowledged before a node dies, while it is down, and after it is back. */
 const each = 10;
 
 let nodes: Nodes;
@@ -28,7 +29,7 @@ const open = (identity: Identity, first: number): Promise<Bus> => {
   return connect({ urls, identity, state: "memory" });
 };
 
-/** The longest time between two moments, in milliseconds, until what is returned is called. */
+/** Measures the longest time between two calls of `mark`, in milliseconds. */
 function longestGap(): { mark: () => void; readonly ms: () => number } {
   let [last, longest] = [performance.now(), 0];
   const mark = () => {
@@ -103,7 +104,7 @@ test("each node killed in turn", async () => {
     const talking = talk();
     await nodes.kill(node);
     await talking;
-    // A change, and a read of all there is, by what is left.
+    // The remaining nodes serve a change and a full read.
     const before = mine.epoch;
     await until("the two that are left change the room", () =>
       mine.membership.rekey().then(

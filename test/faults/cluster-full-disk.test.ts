@@ -1,4 +1,6 @@
-/** Three nodes whose disk for rooms is full: rooms stand still, nobody else does. Source: spec 9, 13. */
+/**
+ * Three nodes whose disk for rooms is full: rooms store nothing more, and everything else goes on. Source: spec 9, 13.
+ */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { NatsConnection } from "nats";
@@ -14,7 +16,7 @@ const busBytesMax = 2 * 1_048_576;
 /** More frames than the disk for rooms holds. */
 const framesMax = (4 * busBytesMax) / frameBytes;
 
-/** Publishes a frame. Gives its text when it is acknowledged, null when it is refused or nobody answers. */
+/** Publishes a frame. Returns its text when it is acknowledged, null when it is refused or unanswered. */
 async function publish(connection: NatsConnection, room: OwnRoom): Promise<string | null> {
   const text = randomBytes(frameBytes / 2).toString("hex");
   return (await published(connection, room.state.subject, text, 2_000)) === null ? null : text;
@@ -44,7 +46,7 @@ test("publishes are refused, removals take effect everywhere, and what was ackno
   await until("bob is cut", () => writer.isClosed(), 5_000);
   await postUser(nodes.at(0), admin, "late");
 
-  // A node that comes back to a full disk has all of it, too.
+  // A node that restarts with a full disk still has all frames.
   await nodes.kill(1);
   await nodes.boot(1);
   await nodes.untilReady();
@@ -61,7 +63,7 @@ test("publishes are refused, removals take effect everywhere, and what was ackno
     expect(acked.filter((text) => !found.has(text))).toEqual([]);
   }
 
-  // What is deleted makes room, without anybody's help.
+  // Deleting a room frees space without an operator.
   expect((await call(nodes.url(0), ana, "DELETE", at(kicked))).status).toBe(204);
   const next = await createRoom(nodes.at(2), ana, policy("persist"));
   const owner = await dial(nodes.at(2), ana);

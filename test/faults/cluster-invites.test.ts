@@ -1,4 +1,4 @@
-/** Invites that many redeem at once on three nodes, while their leader is killed. Source: spec 7, 13. */
+/** Many clients redeem invites at once on three nodes while the leader is killed. Source: spec 7, 13. */
 import { expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { buckets } from "../../src/wire/names.ts";
@@ -7,7 +7,7 @@ import { castOf } from "../support/inside.ts";
 import { call } from "../support/peer.ts";
 import { Nodes, nodesCount } from "./chaos/nodes.ts";
 
-/** 300 are the goal; fewer where the machine has other work. */
+/** The target is 300; fewer by default, for busy machines. */
 const invites = Number(process.env.UNIBUS_INVITES ?? 60);
 const redeemers = 32;
 const crowds = 3;
@@ -27,7 +27,7 @@ test(
     const statuses = new Map<number, number>();
     const winners = new Map<string, string[]>();
     let redeemed = 0;
-    /** Whoever gets no answer, or an uncertain one, asks again, now here, now there. */
+    /** A client with no answer, or an inconclusive one, retries at the next node. */
     const redeem = async (token: string, who: Identity, first: number): Promise<boolean> => {
       for (let node = first; ; node = (node + 1) % nodesCount) {
         const status = (await register(nodes.url(node), token, who).catch(() => null))?.status ?? 0;
@@ -68,7 +68,7 @@ test(
       }
       expect(users.size).toBe(invites + 1);
       const pending = (await call(url, admin, "GET", "/invites")).json.invites as { handle: string }[];
-      // Each node that began without an admin has made a link for the first.
+      // Each node that started without an admin created a link for the first admin.
       expect(pending.filter(({ handle }) => handle !== "admin")).toEqual([]);
     }
   },

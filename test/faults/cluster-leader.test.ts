@@ -1,4 +1,4 @@
-/** The leader is killed: nothing acknowledged is lost, and how long nobody is served. Source: spec 11. */
+/** The leader is killed: no acknowledged write is lost, and the outage is bounded. Source: spec 11. */
 import { expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { buckets } from "../../src/wire/names.ts";
@@ -10,12 +10,12 @@ import { Nodes } from "./chaos/nodes.ts";
 import { published, Scene } from "./chaos/scene.ts";
 
 /**
- * How long a stream may be without a leader, in milliseconds: nats-server's followers wait 4 to 9 s for a sign of a
- * leader that died, and two who begin at once begin again.
+ * How long a stream may be without a leader, in milliseconds: nats-server's followers wait 4 to 9 s before they start
+ * an election, and a split vote starts over.
  */
 const outageMsMax = 25_000;
 
-/** Does something again and again. Gives the longest time for which it failed, in milliseconds. */
+/** Repeats an operation. Returns the longest time for which it failed, in milliseconds. */
 function watch(work: () => Promise<boolean>): () => Promise<number> {
   let [isOver, last, longest] = [false, performance.now(), 0];
   const watching = (async () => {

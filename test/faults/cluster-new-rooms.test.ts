@@ -1,6 +1,6 @@
 /**
- * One of three nodes is gone: a new persisted room whose stream's leader is still being elected is made within the
- * request. Without the retry 3 to 5 of 20 are refused. Source: issue 13.
+ * One of three nodes is down: a new persisted room is created within the request even while its stream still elects a
+ * leader. Without the retry, 3 to 5 of 20 are refused. Source: issue 13.
  */
 import { expect, test } from "bun:test";
 import { until } from "../support/executable.ts";
@@ -9,14 +9,14 @@ import { call, createBody, dial, freshSubject, history, newRoom, policy, send } 
 import { Nodes } from "./chaos/nodes.ts";
 
 const count = 20;
-/** How long one creation may take, in milliseconds: 12 s of tries, and what a busy machine adds. */
+/** How long one creation may take, in milliseconds: 12 s of retries, plus slack for a busy machine. */
 const answerMsMax = 20_000;
 
 test("20 new persisted rooms while one of three nodes is gone: none is refused, and each keeps messages", async () => {
   await using nodes = await Nodes.start();
   const { ana } = await castOf(nodes.at(0), "ana");
   await nodes.kill(2);
-  // The control plane has leaders again; the one of a new stream is still chosen among all three.
+  // The control plane has leaders again; the leader of a new stream is still elected among all three nodes.
   for (const node of [0, 1]) {
     await until(`node ${node} has noticed, and works`, async () => {
       const { json } = await send(`${nodes.url(node)}/readyz`);

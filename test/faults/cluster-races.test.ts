@@ -1,6 +1,7 @@
 /**
- * The races of races.test.ts with the two commands of a pair sent to different nodes of a cluster, where no lock in
- * memory is between them. Here some pairs, chosen by the seed; `npm run soak -- races-cluster` runs each 10 times.
+ * The races of races.test.ts, with the two commands of a pair sent to different nodes of a cluster, so that no
+ * in-memory lock separates them. Runs some pairs, chosen by the seed; `npm run soak -- races-cluster` runs each 10
+ * times.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { startCluster } from "../support/races/cluster.ts";
@@ -13,7 +14,7 @@ const runs = Number(process.env.UNIBUS_RACES_RUNS ?? (isSoak("races-cluster") ? 
 /** How many pairs CI runs, once each. */
 const someMax = 24;
 
-/** All pairs for a soak test, or some of them. */
+/** Returns all pairs in a soak test, otherwise some of them. */
 function chosen(): typeof pairs {
   if (runs > 0) return pairs;
   const random = randomOf(seed);

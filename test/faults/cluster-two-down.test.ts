@@ -1,4 +1,6 @@
-/** Two nodes of three are gone: the third lets nobody in and loses nothing, and heals alone. Source: spec 10, 11. */
+/**
+ * Two of three nodes are down: the third admits no client, loses nothing and recovers by itself. Source: spec 10, 11.
+ */
 import { expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { invite, register } from "../support/accounts.ts";
@@ -21,9 +23,9 @@ import { loginOf, RawNats } from "../support/raw-nats.ts";
 import { Nodes } from "./chaos/nodes.ts";
 import { published } from "./chaos/scene.ts";
 
-/** For how long a leader counts as one that nobody follows, and how long finding out takes, at most, together. */
+/** The leader lease plus the time to detect that it has expired, at most. */
 const denyMsMax = 10_000;
-/** How often everything is asked. */
+/** How often every request is repeated. */
 const turns = 12;
 const frames = 30;
 
@@ -37,7 +39,7 @@ for (const signal of ["killed", "halted"] as const) {
     const { token } = await invite(nodes.at(0), admin, { handle: "carl" });
     await writer.close();
 
-    // The one that leads is the one that could go on as if nothing had happened.
+    // Keeps the leader running: it is the node that might continue as if nothing had happened.
     const lone = await nodes.leaderOf("UNIBUS_users");
     const gone = [0, 1, 2].filter((node) => node !== lone);
     for (const node of gone) signal === "killed" ? await nodes.kill(node) : nodes.halt(node);
@@ -68,7 +70,7 @@ for (const signal of ["killed", "halted"] as const) {
         outcomes.set(what, (outcomes.get(what) ?? new Set()).add(await answer));
       }
     }
-    // Who is no user may still be told so: that the store has no such key was certain a moment ago.
+    // An unknown user may still be refused with 401: a moment ago it was certain that the store has no such key.
     for (const status of outcomes.get("stranger") ?? []) expect([401, 503]).toContain(status);
     outcomes.delete("stranger");
     const found = Object.fromEntries([...outcomes].map(([what, set]) => [what, [...set].sort()]));
@@ -84,7 +86,7 @@ for (const signal of ["killed", "halted"] as const) {
     await until("two are enough", async () => (await status(ana, "GET", "/directory")) === 200, 60_000);
     await until("it is ready", async () => (await readiness(nodes.at(lone))).status === 200, 60_000);
     for (const node of [lone, back]) {
-      // The stream of a room elects its leader in its own time, too.
+      // A room's stream elects its leader independently.
       await until(
         "history is read again",
         async () => (await call(nodes.url(node), bob, "GET", at(room, "/history"))).status === 200,

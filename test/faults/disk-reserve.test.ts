@@ -1,6 +1,6 @@
 /**
- * A node with SQLite on a disk that is nearly full: nothing grows, removals work, and it says so.
- * Needs root, to mount a small disk, and does not run elsewhere. Source: spec 9, 19.
+ * A node with SQLite on a nearly full disk refuses writes that grow the store, allows removals, and reports it. Needs
+ * root, to mount a small disk, and is skipped otherwise. Source: spec 9, 19.
  */
 import { expect, test } from "bun:test";
 import { rmSync } from "node:fs";
@@ -20,7 +20,7 @@ import {
 } from "../support/peer.ts";
 import { SmallDisk } from "../support/small-disk.ts";
 
-/** The disk, and 5 % of it: less than 64 MiB. */
+/** The disk, and 5 % of it, which is less than 64 MiB. */
 const diskBytes = 209_715_200;
 const reserveBytes = diskBytes * 0.05;
 

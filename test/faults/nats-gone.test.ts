@@ -1,4 +1,8 @@
-/** nats-server is killed, or hangs, under reads: 503 or the whole right list, never a short one. Source: spec 8, 14. */
+/**
+ * nats-server is killed, or hangs, during concurrent reads. Each read must return 503 or the complete list, never a
+ * shorter one, within its bound; rooms are created completely or not at all; and everything recovers when nats-server
+ * is back. Also deletes a stream behind the server's back. Source: spec 8, 14.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +23,7 @@ import {
 
 const readers = 6;
 const count = 300;
-/** The bound of a whole read, and what it takes to notice. */
+/** The time limit of a complete read, plus the time to detect the failure. */
 const answerMsMax = 7_000;
 
 let server: Server;
@@ -47,13 +51,13 @@ const textsOf = (reply: Reply) =>
   (reply.json.messages as string[]).map((text) => Buffer.from(text, "base64").toString());
 const isReady = async () => (await fetch(`${server.ready.http}/readyz`)).status === 200;
 
-/** Right, or refused; anything between fails. */
+/** Expects the complete list or a refusal. */
 function expectWholeOrRefused(reply: Reply): void {
   if (reply.status === 200) expect(textsOf(reply)).toEqual(frames);
   else expect([reply.status, reply.json.code]).toEqual([503, "unavailable"]);
 }
 
-/** Reads over and over until `enough`, from several readers at once. Gives how many replies had which status. */
+/** Reads in a loop from several readers until `enough` returns true. Returns how many replies had which status. */
 async function readUntil(enough: () => boolean): Promise<Map<number, number>> {
   const statuses = new Map<number, number>();
   const reader = async (): Promise<void> => {
@@ -69,7 +73,7 @@ async function readUntil(enough: () => boolean): Promise<Map<number, number>> {
   return statuses;
 }
 
-/** Creates a room in a bad moment: made whole, or refused and not there at all. Gives whether it was made. */
+/** Creates a room during the fault. It must be created completely or not at all. Returns whether it was created. */
 async function createNow(): Promise<boolean> {
   const made = newRoom(people.ana, freshSubject(), policy("persist"));
   const body = createBody(made);
@@ -129,7 +133,7 @@ describe("nats-server hangs under concurrent reads", () => {
       expect(performance.now() - began).toBeLessThan(answerMsMax);
       expect([created.status, created.json.code]).toEqual([503, "unavailable"]);
       for (const reply of reads) expect([reply.status, reply.json.code]).toEqual([503, "unavailable"]);
-      // What needs no NATS goes on.
+      // Requests that do not need NATS still work.
       expect((await call(server.ready.http, people.ana, "GET", `/rooms/${made.state.roomId}`)).status).toBe(404);
       expect((await call(server.ready.http, people.ana, "GET", `/rooms/${room.state.roomId}`)).status).toBe(200);
       expect((await fetch(`${server.ready.http}/readyz`)).status).toBe(503);

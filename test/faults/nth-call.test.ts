@@ -1,4 +1,8 @@
-/** The Nth call of the store, of the streams, of JetStream fails, for every N: all or nothing is there afterwards. */
+/**
+ * Fault injection into creating, deleting and reading rooms and adding members: the Nth call of the store, of the
+ * streams or of JetStream fails, before or after it takes effect, for every N. Afterwards a reader must see all of the
+ * change or nothing, and a retry must complete it. The later changes of a room are in room-life-nth.test.ts.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -25,9 +29,9 @@ import {
   type Reply,
 } from "../support/peer.ts";
 
-/** More calls than any request makes: a loop that passes it would never end. */
+/** More calls than any request makes: exceeding it means an endless loop. */
 const callsMax = 60;
-/** What a log may show and a reply may not. */
+/** Text that may appear in a log but not in a reply. */
 const inside = "SELECT secret FROM inside at /inside.ts:1:1";
 
 const unavailable = () =>
@@ -69,7 +73,7 @@ const ask = (who: Identity, method: string, target: string, body?: unknown): Pro
   call(running.server.ready.http, who, method, target, body);
 const at = (room: OwnRoom, part = "") => `/rooms/${room.state.roomId}${part}`;
 
-/** Everything that somebody sees of a room, each with its status. */
+/** Returns everything that a user sees of a room, with each status. */
 async function seen(who: Identity, room: OwnRoom) {
   const parts = ["", "/members", "/statements", "/key", "/history"];
   const replies = await Promise.all(parts.map((part) => ask(who, "GET", at(room, part))));
@@ -82,7 +86,7 @@ async function seen(who: Identity, room: OwnRoom) {
   };
 }
 
-/** A frame published by a peer that speaks only NATS is in the history. */
+/** Expects a frame that a plain NATS client publishes to appear in the history. */
 async function expectCaptured(room: OwnRoom): Promise<void> {
   const ana = await dial(running.server, people.ana);
   const text = crypto.randomUUID();
@@ -106,13 +110,13 @@ interface Scenario {
   readonly afterwards: (reply: Reply) => Promise<void>;
 }
 
-/** Plays a scenario with the first call failing, then the second, until all went through. Gives what failed. */
+/** Runs a scenario with the first call failing, then the second, until no call fails. Returns the calls that failed. */
 async function forEveryCall(layer: Layer, moment: FaultMoment, prepare: () => Promise<Scenario>): Promise<string[]> {
   const plan = plans[layer];
   const failed: string[] = [];
   for (let nth = 1; nth <= callsMax; nth++) {
     const { act, success, afterwards } = await prepare();
-    // What runs by itself, as a sweep does, has to be over: it would take the fault.
+    // Background work such as a sweep must be over: otherwise it would consume the fault.
     await until("nothing is under way", () => Object.values(plans).every(({ underWay }) => underWay === 0));
     plan.arm(nth, moment);
     const reply = await act();
@@ -146,11 +150,11 @@ const creation = async (): Promise<Scenario> => {
     success: 201,
     async afterwards() {
       const isThere = (await ask(ana, "GET", at(room))).status === 200;
-      // Before anything else: reading the history would make a stream that is missing.
+      // Must run first: reading the history would create a missing stream.
       if (isThere) await expectCaptured(room);
       const { statuses, isListed } = await seen(ana, room);
       expect([statuses, isListed]).toEqual([[isThere ? 200 : 404], isThere]);
-      // The same again: what is there is said to be there, what is not is made.
+      // A retry: an existing room is reported as a conflict, a missing one is created.
       const again = await post();
       expect([isThere, again.status]).toEqual([isThere, isThere ? 409 : 201]);
       const now = await seen(ana, room);
@@ -199,7 +203,7 @@ const deletion = async (): Promise<Scenario> => {
       }
       expect([204, 410]).toContain((await remove()).status);
       for (const who of [ana, bob]) expect(await seen(who, room)).toMatchObject({ statuses: [410], isListed: false });
-      // Its place is free again, and nothing of it is left there.
+      // The subject is free again, and none of the old frames remain.
       const next = await createRoom(running.server, ana, policy("persist"), room.state.subject);
       expect(await history(running.server, ana, next)).toEqual([]);
       await expectCaptured(next);

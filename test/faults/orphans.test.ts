@@ -1,4 +1,4 @@
-/** Streams without a row, rows without a stream, deletions cut short: the sweep mends them. Source: spec 8. */
+/** Streams without a row, rows without a stream, interrupted deletions: the sweep repairs them. Source: spec 8. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Nats } from "../../src/contracts/nats.ts";
 import type { Log } from "../../src/contracts/plugin.ts";
@@ -34,7 +34,7 @@ beforeAll(async () => {
 afterAll(() => running[Symbol.asyncDispose]());
 
 const purged: string[] = [];
-/** The store, with a list of what was purged. */
+/** Returns the store, and records which rooms are purged. */
 const watched = (): RoomStore => ({
   ...store,
   purgeRoom(roomId) {
@@ -62,7 +62,7 @@ test("a stream without a row goes once it is a minute old; one of a room stays w
 
   await sweepAt(Date.now());
   expect(await hasStream(orphan)).toBe(true);
-  // Its clock is behind that of nats-server: nothing is old.
+  // The sweep's clock is behind nats-server's: no stream looks old.
   await sweepAt(Date.now() - 10 * minuteMs);
   expect(await hasStream(orphan)).toBe(true);
   await sweepAt(Date.now() + 2 * minuteMs);
@@ -104,7 +104,7 @@ test("a deletion that was cut short is ended, and its subject is free", async ()
   expect(await store.listStays(room.state.roomId)).toEqual([]);
   const next = await createRoom(running.server, people.ana, policy("persist"), room.state.subject);
   expect(await history(running.server, people.ana, next)).toEqual([]);
-  // Swept again, the tombstone takes nothing from who has its subject now, and costs no write.
+  // In the next sweep the tombstone costs no write and does not affect the room that now has its subject.
   expect(purged).toEqual([room.state.roomId]);
   await sweepAt(Date.now() + 2 * minuteMs);
   expect(await hasStream(next)).toBe(true);
@@ -124,7 +124,7 @@ test("a sweep removes the consumers of those who left a room, and the first one 
   const signal = new AbortController().signal;
   await sweep({ js, rooms: store, streams, log: silent, now: Date.now, signal }, true);
   await until("the consumer is there again", async () => (await consumers()).includes(name));
-  // As a command on the host revokes a user: nobody settles the room then.
+  // As when a command on the host revokes a user: no server then settles the room.
   await store.changeStay(roomId, people.ana.endpoint, leaving(1));
   await sweepAt(Date.now());
   await until("the consumer is gone", async () => (await consumers()).length === 0);

@@ -1,4 +1,8 @@
-/** What a client does while the bus is away: it waits, in order, and reports it once. Source: spec 8, 17. */
+/**
+ * The client during an outage of the bus: messages and requests wait, in order, and resume when the bus is back; keys
+ * that could not be fetched are requested again. One outage is reported as one event, and `bus.status` shows its
+ * beginning, the attempts and the cause. Source: spec 8, 17.
+ */
 import { afterEach, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import {
@@ -15,7 +19,7 @@ import { addUser, freshSubject, postUser } from "../support/peer.ts";
 
 const patienceMs = 120_000;
 
-/** A bus that goes away and comes back at the same addresses. */
+/** A bus that stops and restarts at the same addresses. */
 class Scene implements AsyncDisposable {
   readonly #folder = new Folder();
   #server: Server | null = null;
@@ -55,7 +59,7 @@ class Scene implements AsyncDisposable {
   }
 }
 
-/** An HTTP proxy before the bus that may refuse by 503, as one does whose backend is away. */
+/** An HTTP proxy in front of the bus that can answer 503, like a proxy whose backend is down. */
 class Front implements Disposable {
   refuses: (pathname: string) => boolean = () => false;
   asked = 0;
@@ -106,7 +110,7 @@ test(
     const made = await ana.createRoom(freshSubject(), "matrix");
     const bob = await scene.connect(await postUser(scene.server, admin, "bob"));
     await made.membership.add(bob.identity.endpoint);
-    // Bob has the room open, and has neither sent nor read anything in it: he lacks its key.
+    // Bob has opened the room but has not sent or read anything in it: he does not have its key yet.
     const room = await bob.room(made.id);
     await scene.stop();
     const refused = await room.send("not now", { offline: "refuse" }).catch((error: UnibusError) => error);
@@ -175,7 +179,7 @@ test(
       await scene.stop();
       await until("it is noticed", () => status.length === 2 * outage - 1);
       const down = performance.now();
-      // Long enough for several attempts of everything that tries again.
+      // Long enough for several retries of everything that retries.
       await until("it was tried again and again", () => performance.now() - down > 4_000);
       expect(trouble.length).toBeLessThanOrEqual(outage);
       await scene.start();
@@ -204,7 +208,7 @@ test(
     expect(since.getTime()).toBeWithin(before, Date.now() + 1);
     expect([tried.includes(http), isUnibusError(cause) && cause.code]).toEqual([true, "unavailable"]);
     await until("it was tried again", () => (ana.status as Reconnecting).attempt > attempt);
-    // One event for the outage, as it began.
+    // One event for the outage, when it begins.
     expect(seen).toEqual([{ state: "reconnecting", since, attempt: 0, tried: [], cause: null }]);
     await scene.start();
     await until("it is back", () => ana.status.state === "connected", 60_000);

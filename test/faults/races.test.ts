@@ -1,6 +1,7 @@
 /**
- * Every pair of commands that change or read a room, a user or an invite, started at once on one bus. Twice for each
- * pair here; `npm run soak -- races` runs each 50 times. UNIBUS_RACES_SEED repeats the order and the pauses of a run.
+ * Races every pair of commands that change or read a room, a user or an invite, started at once on one bus. Runs each
+ * pair twice; `npm run soak -- races` runs each 50 times. UNIBUS_RACES_SEED reproduces the order and the pauses of a
+ * run.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { pairs, raceAll, type Stage, startStage, totalsOf } from "../support/races/stage.ts";

@@ -1,4 +1,8 @@
-/** The Nth call fails in the life of a room, for every N: nobody sees a half, and a retry completes. Source: spec 3. */
+/**
+ * Fault injection into the changes of a room (kick, rekey, leave, role, deletion): the Nth call of the store, of the
+ * streams or of JetStream fails, before or after it takes effect, for every N. Afterwards no reader may see a partial
+ * change, the durables must match the members, and a retry must complete the change. Source: spec 3.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -40,7 +44,7 @@ const ask = (who: Identity, method: string, target: string, body?: unknown): Pro
 
 type Line = { endpoint: string; role: string; until: number; left: boolean };
 
-/** A room as somebody sees it, or null. Fails where the parts are not of one version. */
+/** Returns a room as a user sees it, or null. Throws if the parts do not belong to one version. */
 async function seen(who: Identity, room: OwnRoom) {
   const parts = ["", "/members", "/statements", "/key", "/history"];
   const [view, members, statements, key, history] = await Promise.all(
@@ -64,7 +68,7 @@ async function seen(who: Identity, room: OwnRoom) {
   return { status: 200, version, epoch, owners, pending: rekey_pending };
 }
 
-/** A room of ana, bob and cleo in which bob and cleo have a durable. */
+/** Creates a room of ana, bob and cleo in which bob and cleo have a durable. */
 async function busyRoom(): Promise<OwnRoom> {
   const { ana, bob, cleo } = people;
   const { server } = bus.running;
@@ -73,7 +77,7 @@ async function busyRoom(): Promise<OwnRoom> {
   return room;
 }
 
-/** Exactly these members have a durable, now or as soon as it could be seen to. */
+/** Waits until exactly these members have a durable. */
 async function expectDurables({ state }: OwnRoom, ...members: readonly Identity[]): Promise<void> {
   const wanted = members.map(({ endpoint }) => consumerName(state.roomId, endpoint)).sort();
   await until(
@@ -187,7 +191,7 @@ const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
   },
 };
 
-/** The call that must be among those that failed, where a scenario makes calls of that layer at all. */
+/** Calls that must be among the failed ones, for scenarios that make calls of that layer. */
 const expected: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
   kick: { store: "applyChange", jetstream: "publish" },
   rekey: { store: "applyChange", jetstream: "publish" },

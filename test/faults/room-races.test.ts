@@ -1,6 +1,7 @@
 /**
- * Races between two requests that used to leave a wrong state behind, each in the order that went wrong. The matrix in
- * races.test.ts tries every pair in any order. Source: spec 8 and 9.
+ * Regression tests for races between two requests that once left a wrong state behind, each in the order that failed.
+ * The tests hold one JetStream or store call, run the other request, and release the call. The matrix in races.test.ts
+ * runs every pair in any order. Source: spec 8 and 9.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
@@ -27,17 +28,17 @@ import {
   type Reply,
 } from "../support/peer.ts";
 
-/** How long a request may wait for the held one before the test lets that go on, in milliseconds. */
+/** How long a request may wait for the held call before the test releases it, in milliseconds. */
 const heldMs = 300;
 
 const held = new HeldCalls();
-/** Runs once, after the next call of that name of the store was made. */
+/** Callbacks that run once, after the next store call of that name. */
 const after = new Map<string, () => Promise<void>>();
 let running: InProcess;
 let people: Readonly<Record<"admin" | "ana" | "ben", Identity>>;
 let js: JetStream;
 
-/** A service whose calls a test can follow by something else. */
+/** Wraps a service so that a test can run something after a call. */
 function followed(service: object): object {
   return new Proxy(service, {
     get(target, name) {
@@ -72,7 +73,7 @@ const ask = (who: Identity, method: string, target: string, body?: unknown): Pro
 const streamNames = async (): Promise<string[]> =>
   (await js.call<ApiReply & { streams: string[] | null }>("STREAM.NAMES")).streams ?? [];
 
-/** When a member's consumer was made and what it has acknowledged, or null where there is none. */
+/** Returns when a member's consumer was created and its last acknowledged sequence, or null if there is none. */
 async function consumer(room: OwnRoom, who: Identity): Promise<{ created: string; acked: number } | null> {
   const { roomId } = room.state;
   const name = consumerName(roomId, who.endpoint);
@@ -82,7 +83,7 @@ async function consumer(room: OwnRoom, who: Identity): Promise<{ created: string
   return info.error === undefined ? { created: info.created, acked: info.ack_floor.stream_seq } : null;
 }
 
-/** A persisted room of ana's, whose member ben has a durable that has acknowledged the one message there is. */
+/** Creates a persisted room of ana's whose member ben has a durable that has acknowledged the only message. */
 async function roomWithDurable(): Promise<OwnRoom> {
   const room = await addMembers(
     running.server,
@@ -103,7 +104,7 @@ async function roomWithDurable(): Promise<OwnRoom> {
   return room;
 }
 
-/** Whether a request ends although a call is held; false when it has waited for that one for a while. */
+/** Resolves true if a request ends while a call is held; false if it has waited for that call for a while. */
 function endsMeanwhile(request: Promise<unknown>): Promise<boolean> {
   const waited = new Promise<boolean>((resolve) => setTimeout(resolve, heldMs, false));
   return Promise.race([request.then(() => true), waited]);
@@ -119,7 +120,7 @@ for (const [name, request] of Object.entries(meanwhile)) {
     const made = await createRoom(running.server, people.ana, policy("persist"));
     const room = await addMembers(running.server, made, people.ben);
     const stream = streamName(room.state.roomId);
-    // The stream of a room is made where it is missing: from the moment when that is found out, a deletion may come.
+    // A missing stream is created on demand: a deletion may arrive between the check and the creation.
     await js.call(`STREAM.DELETE.${stream}`);
     const hold = held.next(`STREAM.CREATE.${stream}`);
     const asking = request(room);
@@ -128,13 +129,13 @@ for (const [name, request] of Object.entries(meanwhile)) {
     const tidying = (await endsMeanwhile(deleting)) ? held.next(`STREAM.DELETE.${stream}`) : null;
     hold.free();
     expect((await deleting).status).toBe(204);
-    // Somebody who removes what they made too late has not done so yet.
+    // A request that removes what it created too late has not done so yet.
     if (tidying !== null) await Promise.race([tidying.met, asking]);
     const again = newRoom(people.ben, room.state.subject, policy("persist"));
     const created = await ask(people.ben, "POST", "/rooms", createBody(again));
     expect([created.status, created.text]).toEqual([201, expect.any(String)]);
     tidying?.free();
-    // Whatever came first: it is answered as for the room that was there, or as for one that is gone.
+    // Either order is fine: the answer is that for the existing room or for a deleted one.
     expect([200, 410]).toContain((await asking).status);
     expect(await streamNames()).not.toContain(stream);
   }, 20_000);
@@ -144,7 +145,7 @@ test("the stream that another node made of a deleted room does not keep its subj
   const room = await createRoom(running.server, people.ana, policy("persist"));
   expect((await ask(people.ana, "DELETE", at(room))).status).toBe(204);
   const { subject, roomId } = room.state;
-  // As a node makes it that read the room before another deleted it, and that has died since.
+  // As if another node had read the room before its deletion, created the stream after it, and then died.
   await js.call(`STREAM.CREATE.${streamName(roomId)}`, { name: streamName(roomId), subjects: [subject] });
   const created = await ask(people.ben, "POST", "/rooms", createBody(newRoom(people.ben, subject, policy("persist"))));
   expect([created.status, created.text]).toEqual([201, expect.any(String)]);
@@ -245,7 +246,7 @@ for (const [name, method, part] of [
   test(`a user who is ${name} while an owner adds them is out, and the room waits to be rekeyed`, async () => {
     const user = await insertUser(running, "dan");
     const room = await createRoom(running.server, people.ana, policy());
-    // The add reads the members, then the users whom it adds.
+    // The add reads the members, then the users to add.
     after.set("listStays", async () => {
       after.set("getUserByEndpoint", async () => {
         const reply = await ask(people.admin, method, `/users/${user.signPubHex}${part}`);
@@ -290,7 +291,7 @@ test("an admin who becomes one while they are being revoked is not counted among
   const posting = Promise.withResolvers<void>();
   let revoking: Promise<Reply> | undefined;
   after.set("insertUser", async () => {
-    // The revocation looks at the roster, and goes on when the new admin is in it.
+    // The revocation reads the roster, and continues when the new admin is in it.
     after.set("getRoster", async () => {
       looked.resolve();
       await posting.promise;
@@ -310,7 +311,7 @@ test("the deletion of a user that broke off is completed by asking again", async
   after.set("listRoomsOf", () => Promise.reject(new UnibusError("unavailable", "the store does not answer")));
   const deletion = () => ask(people.admin, "DELETE", `/users/${user.signPubHex}`);
   expect((await deletion()).status).toBe(503);
-  // Already the first step denies.
+  // The first step already denies access.
   expect((await ask(user, "GET", at(room))).status).toBe(401);
   expect((await deletion()).status).toBe(204);
   const { json } = await ask(people.ana, "GET", at(room));

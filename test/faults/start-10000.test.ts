@@ -1,6 +1,6 @@
 /**
- * A node with many persisted rooms starts again, after an orderly stop and after a kill -9, and says how far it is.
- * Small in CI, with 10,000 rooms by `npm run soak -- start-10000`. Source: spec 19.
+ * A node with many persisted rooms restarts, after a graceful stop and after kill -9, and reports its progress. Small
+ * in CI; `npm run soak -- start-10000` runs it with 10,000 rooms. Source: spec 19.
  */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -13,16 +13,16 @@ import { isSoak } from "../support/soak.ts";
 const isFull = isSoak("start-10000");
 const count = isFull ? 10_000 : 200;
 const atOnce = 16;
-/** How long a start may take, in milliseconds: far more than it does, and there only to end what hangs. */
+/** How long a start may take, in milliseconds: far more than it needs, only to end a hanging test. */
 const readyWithinMs = isFull ? 600_000 : 60_000;
 
-/** Resident memory of a process, in MB. */
+/** Returns the resident memory of a process, in MB. */
 function memoryOf(pid: number): number {
   const kb = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "0";
   return Math.round(Number(kb) / 1_000);
 }
 
-/** Collects what /readyz answers while a server starts, each different answer once. */
+/** Collects the distinct answers of /readyz while a server starts. */
 function watchReadiness(http: string): () => Set<string> {
   const seen = new Set<string>();
   let isOver = false;

@@ -1,6 +1,7 @@
 /**
- * A nats-server with many streams starts: its deadline is renewed for as long as it makes progress, and one that makes
- * none is ended with a cause. The whole of it, 10,000 persisted rooms in the executable: `npm run soak -- start-10000`.
+ * A nats-server with many streams starts: its deadline is renewed as long as it makes progress, and one without
+ * progress is ended with a cause. The full test, 10,000 persisted rooms in the executable: `npm run soak --
+ * start-10000`.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { resolve } from "node:path";
@@ -13,7 +14,7 @@ import { Folder, isAlive, until } from "../support/executable.ts";
 const binary = resolve(import.meta.dir, "../../.cache/nats-server/nats-server");
 const streams = 400;
 const startTimeoutMs = 1_000;
-/** A start of nats-server that is halted again and again takes at least this many deadlines. */
+/** A start of nats-server that is paused again and again takes at least this many deadlines. */
 const deadlinesMin = 2;
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 const folder = new Folder();
@@ -33,7 +34,7 @@ function natsProcess(
   return new NatsProcess({ binary, folder: folder.path, storeDir, config, log: silent, ...options });
 }
 
-/** Lets a process run for a few milliseconds out of every 200 until `isOver`, as on a machine that is very busy. */
+/** Lets a process run only a few milliseconds out of every 200 until `isOver`, as on a very busy machine. */
 async function slowDown(pid: () => number | null, isOver: () => boolean): Promise<void> {
   while (!isOver()) {
     const at = pid();

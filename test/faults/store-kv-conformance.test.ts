@@ -1,11 +1,11 @@
-/** The store's promises where each bucket has three copies on three servers. */
+/** The store's conformance suite with three replicas of each bucket on three servers. */
 import { afterAll } from "bun:test";
 import { bucketStream, buckets } from "../../src/wire/names.ts";
 import { type StoreUnderTest, storeConformance } from "../conformance/index.ts";
 import { jetStream } from "../support/inside.ts";
 import { KvCluster } from "../support/kv-cluster.ts";
 
-/** More than a case opens at once. */
+/** More accounts than one case opens at once. */
 const accountsMax = 8;
 
 let cluster: Promise<KvCluster> | undefined;
@@ -20,7 +20,7 @@ async function startCluster(): Promise<KvCluster> {
   return started;
 }
 
-/** A store over buckets that are empty: those of a case before are emptied, as making them takes a second. */
+/** Opens a store over empty buckets. It empties those of an earlier case, since creating buckets takes a second. */
 async function open(): Promise<StoreUnderTest> {
   cluster ??= startCluster();
   const servers = await cluster;

@@ -1,4 +1,8 @@
-/** The Nth request of each change of several writes fails: a reader sees all or nothing, and a retry completes. */
+/**
+ * Fault injection into the KV store: for each change that needs several writes, the Nth request to NATS fails, before
+ * or after it takes effect, for every N. A reader must then see all of the change or nothing, and a retry must complete
+ * it. Each attempt uses its own keys, and each case its own NATS account.
+ */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { hasCode } from "../../src/contracts/index.ts";
@@ -21,9 +25,9 @@ import {
 import { KvServer } from "../plugins/store-kv/server.ts";
 import { type FaultMoment, FaultPlan } from "../support/faulty.ts";
 
-/** More requests than any change makes: a loop that passes it would never end. */
+/** More requests than any change makes: exceeding it means an endless loop. */
 const requestsMax = 80;
-/** Cases, each with an account of its own. */
+/** The number of cases, each with its own account. */
 const accounts = 32;
 
 let server: KvServer;
@@ -32,18 +36,18 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-/** A change of which one request fails, on a place of its own for each attempt. */
+/** A change during which one request fails, on keys of its own for each attempt. */
 interface Scenario {
   readonly prepare: (store: KvStore, n: number) => Promise<unknown>;
   readonly act: (store: KvStore, n: number) => Promise<unknown>;
-  /** What somebody sees of it, also over other ports: it is that of before, or that of after. */
+  /** Returns the visible state, also through other ports: it must equal the state before or after the change. */
   readonly seen: (store: KvStore, n: number) => Promise<unknown>;
 }
 
-/** Outcomes of a race that was lost against an attempt before. */
+/** Error codes that mean that an earlier attempt already took effect. */
 const isDoneBefore = (error: unknown): boolean => hasCode(error, "conflict") || hasCode(error, "gone");
 
-/** Everything that is to be seen of a room by its members. */
+/** Returns everything of a room that its members can see. */
 async function roomSeen({ rooms }: KvStore, n: number, ...members: readonly number[]) {
   const roomId = roomIdSample(n);
   const of = async (m: number) => ({
@@ -60,7 +64,7 @@ async function roomSeen({ rooms }: KvStore, n: number, ...members: readonly numb
   };
 }
 
-/** A room of peer 1 in which peer 2 is, too. */
+/** Creates a room of peer 1 with peer 2 as a member. */
 async function twoIn({ rooms }: KvStore, n: number): Promise<void> {
   await rooms.insertRoom(roomSample(n));
   const parts = { stays: [staySample(2)], keys: [sealedSample(2, 1)] };
@@ -154,7 +158,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   },
 };
 
-/** Plays a scenario with the first request failing, then the second, until all went through. Gives how many failed. */
+/** Runs a scenario with the first request failing, then the second, until none fails. Returns how many failed. */
 async function play({ prepare, act, seen }: Scenario, moment: FaultMoment): Promise<number> {
   const plan = new FaultPlan(() => new Error("no answer"));
   const account = server.freshAccount();
@@ -174,7 +178,7 @@ async function play({ prepare, act, seen }: Scenario, moment: FaultMoment): Prom
       expect([nth, outcome]).toEqual([nth, "done"]);
       return nth - 1;
     }
-    // What fails after the commit is tidying, or only the answer is lost.
+    // A request that fails after the commit is cleanup, or only its answer is lost.
     expect([nth, ["done", "unavailable"].includes(outcome)]).toEqual([nth, true]);
     await act(reader, nth).catch((error: unknown) => {
       if (!isDoneBefore(error)) throw error;
@@ -209,7 +213,7 @@ for (const moment of ["before", "after"] as const) {
           if (!hasCode(error, "unavailable")) throw error;
         });
         plan.rest();
-        // Whatever came of it: the room stays deleted, reads go on, and the subject is free once a purge went through.
+        // Either way the room stays deleted, reads still work, and the subject is free once a purge succeeds.
         expect((await roomSeen(reader, nth, 1, 2)).room?.deletedAt).toBe(5);
         await reader.rooms.purgeRoom(roomIdSample(nth));
         expect(await roomSeen(reader, nth, 1, 2)).toMatchObject({ stays: [], statements: [] });

@@ -1,4 +1,7 @@
-/** Three copies, leaders that change and copies that lag: no read is older than what was committed before it began. */
+/**
+ * Three replicas, changing leaders and lagging replicas: reads are linearizable, never older than what was committed
+ * before they began.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { bucketStream, buckets } from "../../src/wire/names.ts";
 import { keySample, upTo, userSample } from "../conformance/store-samples.ts";
@@ -36,7 +39,7 @@ async function leaderPlace(): Promise<number> {
 let turn = 0;
 const committed = upTo(keys).map(() => 0);
 
-/** Writes at every node and reads at every node until it is over. A call that is denied is made again. */
+/** Writes and reads at every node until `disturb` is done, retrying denied calls. */
 async function play(disturb: () => Promise<void>): Promise<number> {
   let isOver = false;
   let reads = 0;
@@ -62,7 +65,7 @@ async function play(disturb: () => Promise<void>): Promise<number> {
         .getUser(keySample(n))
         .then(async (user) => user !== null && (await users.replaceUser({ ...user, handle: `${handle}` })))
         .catch(() => false);
-      // One whose answer was lost may have been made, and then the next of its key is higher.
+      // A write whose answer was lost may have been applied; the next value of its key is then higher.
       if (isMade) committed[n] = handle;
       await Bun.sleep(Math.random() * 10);
     }

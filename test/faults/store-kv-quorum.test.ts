@@ -1,4 +1,7 @@
-/** Three servers hold the buckets. One that is cut off from the others admits nobody, whatever it still knows. */
+/**
+ * Three servers hold the buckets. A server that is partitioned from the others must deny every read, whatever it has
+ * cached.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { bucketStream, buckets } from "../../src/wire/names.ts";
 import { failure, keySample, peer, roomIdSample, roomSample, userSample } from "../conformance/store-samples.ts";
@@ -6,7 +9,7 @@ import { until } from "../support/executable.ts";
 import { jetStream } from "../support/inside.ts";
 import { type ClusterStore, KvCluster } from "../support/kv-cluster.ts";
 
-/** For how long a leader counts as one without being followed, and how long finding out takes, at most, together. */
+/** The leader lease plus the time to detect that it has expired, at most. */
 const denyMsMax = 8_000;
 const healMsMax = 60_000;
 
@@ -20,12 +23,12 @@ let nodes: Node[] = [];
 
 beforeAll(async () => {
   cluster = await KvCluster.start();
-  // Three nodes that start cold make the same buckets at once.
+  // Three nodes that start cold create the same buckets at once.
   nodes = await Promise.all(cluster.children.map(async (child, n) => ({ child, store: await cluster.store(n) })));
 }, 60_000);
 afterAll(() => cluster[Symbol.asyncDispose]());
 
-/** The node at which the leader of a bucket is, and the two others. */
+/** Returns the node that leads a bucket, and the two others. */
 async function leaderOf(bucket: string): Promise<[Node, Node, Node]> {
   const [some] = nodes;
   if (some === undefined) throw new Error("no node");
@@ -60,7 +63,7 @@ for (const bucket of [buckets.users, buckets.rooms]) {
       bucket === buckets.users
         ? leader.store.users.getUser(keySample(1))
         : leader.store.rooms.getStay(roomIdSample(1), peer(1));
-    // What the case before took away comes back for one bucket after the other.
+    // The buckets recover from the previous case one after the other.
     const stands = () =>
       read().then(
         (found) => found !== null,

@@ -1,7 +1,7 @@
 /**
- * Three nodes under load while one after the other is killed, halted, cut off and misled: what was acknowledged stays,
- * and who was removed stays out. `npm run soak -- chaos` takes 10 minutes, `bun run chaos -- --minutes N` any
- * time. Source: spec 10, 11, 13.
+ * Chaos test: three nodes under load while they are killed, paused, partitioned and given wrong clocks, one after the
+ * other. Acknowledged writes must survive, and removed users must stay out. `npm run soak -- chaos` takes 10 minutes,
+ * `bun run chaos -- --minutes N` any time. Source: spec 10, 11, 13.
  */
 import { expect, test } from "bun:test";
 import { isSoak } from "../../support/soak.ts";
@@ -9,7 +9,7 @@ import { runChaos } from "./run.ts";
 
 const seed = Number(process.env.UNIBUS_CHAOS_SEED ?? Math.floor(Math.random() * 1e9));
 const forMs = Number(process.env.UNIBUS_CHAOS_MS ?? (isSoak("chaos") ? 600_000 : 30_000));
-/** What is added to the time of the faults for the start, the last of them, and the reading at the end. */
+/** Extra time for the start, the last fault and the final reads. */
 const aroundMs = 180_000;
 
 test(

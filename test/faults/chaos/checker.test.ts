@@ -1,4 +1,4 @@
-/** The judge of the chaos runs sees what it must see, and nothing else. */
+/** The checker of the chaos runs detects every violation, and reports no false ones. */
 import { expect, test } from "bun:test";
 import { cutAfterFaultMsMax, cutMsMax, judge } from "./checker.ts";
 import type { Happening, Remains, Way } from "./record.ts";
@@ -31,7 +31,7 @@ test("a run in which all is well has no violations, and says how much was asked"
     ...[frame("a", 1), frame("b", 2), removed, redeemed("bob"), redeemed("bob"), claimed("x")],
     ...[check(900, "http", "admitted"), check(1_001, "http", "denied"), check(1_002, "login", "unanswered")],
     ...[change(10, 2), read(11, 2, 1), read(12, 3, 2), read(20, 3, 2)],
-    // It was asked before the change was told, and may show what was before.
+    // The read began before the change was acknowledged, so it may return the earlier state.
     ...[change(40, 4), read(39, 3, 2)],
     ...[fault, check(removed.at + cutMsMax - 1, "publish", "admitted")],
     check(fault.mended + cutAfterFaultMsMax - 1, "publish", "admitted"),

@@ -1,21 +1,25 @@
-/** Judges a run: what a bus must never do, whatever breaks. Pure. */
+/**
+ * The checker of the chaos runs: verifies a recorded history against the invariants that must hold under any fault.
+ * Acknowledged frames, changes, invites and subjects are durable and unique, reads never go backwards, and no removed
+ * user is admitted after a grace time for live connections. Pure functions; run.ts calls `judge` at the end of a run.
+ */
 import type { Happening, Remains } from "./record.ts";
 
 /**
- * How long a live connection of somebody who was removed may still be heard, in milliseconds, where every node works:
- * it is cut at once, and what it had sent by then may be acknowledged.
+ * How long a live connection of a removed user may still be admitted, in milliseconds, while every node works: it is
+ * disconnected at once, and what it sent before may still be acknowledged.
  */
 export const cutMsMax = 2_000;
-/** The same, counted from when all is whole again: a node that was cut off looks at its connections by and by. */
+/** The same, counted from the end of a fault: a partitioned node checks its connections periodically. */
 export const cutAfterFaultMsMax = 20_000;
 
-/** What somebody saw who must not have. */
+/** The result of a run: every violation that was found. */
 export interface Verdict {
   readonly violations: readonly string[];
-  /** CalloutResponder of those who were removed that were answered, by way. */
+  /** How many checks of removed users were answered, by way. */
   readonly checks: Readonly<Record<string, number>>;
   readonly unanswered: number;
-  /** How often a live connection was heard after the removal, within the bounds or not, and how late at most. */
+  /** How often a live connection was admitted after the removal, within the bounds or not, and the longest delay. */
   readonly admitted: number;
   readonly latestMs: number;
 }
@@ -28,7 +32,7 @@ const of = <K extends Happening["kind"]>(all: All, kind: K): Of<K>[] =>
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
 
-/** Every frame that was acknowledged is read back by every node, and no two have one place. */
+/** Every acknowledged frame is read back from every node, and no two frames share a sequence. */
 function framesLost(all: All, remains: Remains): string[] {
   const frames = of(all, "frame");
   const found: string[] = [];
@@ -47,7 +51,7 @@ function framesLost(all: All, remains: Remains): string[] {
   return found;
 }
 
-/** For how long after its removal a connection may be heard: no time, but for one that was there before. */
+/** How long after its removal a user may be admitted: not at all, except on a connection opened before. */
 function graceMs(check: Of<"check">, removedAt: number, faults: readonly Of<"fault">[]): number {
   if (check.way !== "publish") return 0;
   const near = faults.filter(({ began, mended }) => mended + cutAfterFaultMsMax > removedAt && began < check.began);
@@ -57,7 +61,7 @@ function graceMs(check: Of<"check">, removedAt: number, faults: readonly Of<"fau
 
 type Admission = Of<"check"> & { readonly removedAt: number };
 
-/** What was let in that came after the removal. */
+/** Returns the checks that were admitted although they began after the removal. */
 function admissions(all: All): Admission[] {
   const removals = new Map(of(all, "removed").map((one) => [`${one.who} ${one.room}`, one.at]));
   return of(all, "check").flatMap((check) => {
@@ -66,7 +70,7 @@ function admissions(all: All): Admission[] {
   });
 }
 
-/** Nobody gets in whose removal was acknowledged before they asked. */
+/** A user whose removal was acknowledged before their check began is not admitted. */
 function staleAllows(all: All): string[] {
   const faults = of(all, "fault");
   return admissions(all).flatMap((check) => {
@@ -79,7 +83,7 @@ function staleAllows(all: All): string[] {
   });
 }
 
-/** What a room was acknowledged to be is seen by every later read, and neither version nor epoch goes back. */
+/** Every later read sees an acknowledged state of a room, and neither version nor epoch goes backwards. */
 function goneBack(all: All): string[] {
   const rooms = Map.groupBy(
     all.filter((one) => one.kind === "read" || one.kind === "change"),
@@ -91,7 +95,7 @@ function goneBack(all: All): string[] {
     for (const one of happenings.toSorted((a, b) => a.at - b.at)) {
       const epoch = one.kind === "read" ? one.epoch : 0;
       if (one.kind === "read") {
-        // Only what was told before the question was asked binds its answer.
+        // A read must reflect only what was acknowledged before it began.
         const behind = known.findLast(({ at }) => at < one.began);
         if (behind !== undefined && (behind.version > one.version || behind.epoch > one.epoch)) {
           const [was, is] = [`${behind.version}/${behind.epoch}`, `${one.version}/${one.epoch}`];
@@ -106,7 +110,7 @@ function goneBack(all: All): string[] {
   });
 }
 
-/** An invite makes one user, who is the one that was told so. */
+/** An invite makes one user: the one whose redemption was acknowledged. */
 function invitesTwice(all: All, { users }: Remains): string[] {
   const winners = Map.groupBy(of(all, "redeemed"), ({ handle }) => handle);
   const handles = new Set([...winners.keys(), ...users.keys()]);
@@ -119,7 +123,7 @@ function invitesTwice(all: All, { users }: Remains): string[] {
   });
 }
 
-/** A subject belongs to one room, which is the one that was told so. */
+/** A subject belongs to one room: the one whose claim was acknowledged. */
 function ownersTwice(all: All, { rooms }: Remains): string[] {
   const claims = Map.groupBy(of(all, "claimed"), ({ subject }) => subject);
   const subjects = new Set([...claims.keys(), ...rooms.keys()]);
@@ -132,7 +136,7 @@ function ownersTwice(all: All, { rooms }: Remains): string[] {
   });
 }
 
-/** What a run proves. */
+/** Checks a recorded run against all invariants. */
 export function judge(all: All, remains: Remains): Verdict {
   const checks = of(all, "check");
   const answered = checks.filter(({ outcome }) => outcome !== "unanswered");

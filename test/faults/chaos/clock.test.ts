@@ -1,4 +1,4 @@
-/** A clock that jumps, ahead or back: what was admitted once is not admitted again. Source: spec 5. */
+/** A clock that jumps forward or back: a request that was accepted once is not accepted again. Source: spec 5. */
 import { expect, test } from "bun:test";
 import { bootInProcess } from "../../support/in-process.ts";
 import { addUser, call, send, signedHeaders } from "../../support/peer.ts";
@@ -17,7 +17,7 @@ for (const jumpS of [-3_600, -45, 45, 100, 3_600]) {
     for (const headers of spent) expect(await status(headers)).toBe(200);
     offS = jumpS;
     for (const headers of spent) expect(await status(headers)).toBe(401);
-    // Whoever has the same clock goes on, and what is remembered is looked through.
+    // A client with the same clock may still be accepted, and the server prunes the nonces that it remembers.
     const then = Array.from({ length: 3 }, () => signedHeaders(ana, { url, ...get, skewS: jumpS }));
     for (const headers of then) expect([200, 401]).toContain(await status(headers));
     offS = 0;

@@ -1,8 +1,8 @@
-/** The clock of one process, in the hands of the test: a library that is loaded before its own. */
+/** A clock of one process that the test controls: a preloaded library replaces the C library's time functions. */
 import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import type { Folder } from "../../support/executable.ts";
 
-/** What the C library answers about the time of day, moved by what stands in a file. */
+/** Replaces the C library's time of day with one shifted by the offset in a file. */
 const source = `
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,10 +46,10 @@ time_t time(time_t *to) {
 
 const bytesOf = (seconds: number): Uint8Array => new Uint8Array(new BigInt64Array([BigInt(seconds)]).buffer);
 
-/** A clock that a process takes for its own. nats-server asks the system itself: that one is not moved. */
+/** A shifted clock for one process. nats-server makes system calls directly: its clock is not shifted. */
 export class Clock {
   readonly #file: string;
-  /** The environment of the process. */
+  /** The environment variables for the process. */
   readonly env: Record<string, string>;
 
   private constructor(library: string, file: string) {
@@ -57,7 +57,7 @@ export class Clock {
     this.env = { LD_PRELOAD: library, CLOCK_SHIFT_FILE: file };
   }
 
-  /** Builds one; null where this machine has no C compiler. */
+  /** Compiles the library; null if this machine has no C compiler. */
   static async make(folder: Folder): Promise<Clock | null> {
     const compiler = Bun.which("cc");
     if (compiler === null || process.platform !== "linux") return null;
@@ -69,7 +69,7 @@ export class Clock {
     return new Clock(library, file);
   }
 
-  /** Sets it ahead of the true time, or behind; 0 sets it right. */
+  /** Shifts the clock against the true time, in seconds, forward or back; 0 corrects it. */
   shift(seconds: number): void {
     const file = openSync(this.#file, "r+");
     writeSync(file, bytesOf(seconds), 0, 8, 0);

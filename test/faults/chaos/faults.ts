@@ -1,4 +1,4 @@
-/** What is broken in a run, and mended again. */
+/** The faults of a chaos run, and how each is repaired. */
 import { buckets } from "../../../src/wire/names.ts";
 import type { Nodes } from "./nodes.ts";
 import { nodesCount } from "./nodes.ts";
@@ -6,11 +6,11 @@ import { oneOf } from "./random.ts";
 import { clockMs } from "./record.ts";
 import type { Scene } from "./scene.ts";
 
-/** How long something stays broken, in milliseconds. */
+/** How long a fault lasts, in milliseconds. */
 const brokenMs = { least: 3_000, most: 9_000 } as const;
-/** How long all is whole between two faults, in milliseconds. */
+/** How long everything works between two faults, in milliseconds. */
 const wholeMs = 1_500;
-/** How far a clock is moved, in seconds: a little more than is accepted, and a lot. */
+/** How far a clock is shifted, in seconds: slightly beyond the tolerance, and far beyond it. */
 const clockShifts = [-3_600, -40, 40, 3_600] as const;
 
 interface Fault {
@@ -53,7 +53,7 @@ const mislead: Maker = (nodes, node, random) => {
   };
 };
 
-/** Breaks one thing, waits, mends it, and waits until the nodes say that all is well. */
+/** Injects one fault, waits, repairs it, and waits until all nodes report that they are ready. */
 async function suffer(scene: Scene, fault: Fault, forMs: number): Promise<void> {
   const began = clockMs();
   await fault.break();
@@ -68,8 +68,8 @@ async function suffer(scene: Scene, fault: Fault, forMs: number): Promise<void> 
 }
 
 /**
- * Breaks one thing after the other. First each node is killed in turn, then one that leads stands still, is cut off,
- * and has a wrong clock; from then on it is chance.
+ * Injects faults one after the other. First each node is killed in turn, then a leader is paused, partitioned and given
+ * a wrong clock; from then on faults are random.
  */
 export async function breakThings(scene: Scene, random: () => number, untilMs: number): Promise<void> {
   const { nodes } = scene;

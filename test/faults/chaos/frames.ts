@@ -1,17 +1,17 @@
-/** Reads a room back, whole. */
+/** Reads back all frames of a room. */
 import { decodeFrame, isDropped } from "../../../src/wire/frame.ts";
 import { at, type OwnRoom } from "../../support/peer.ts";
 import type { Scene } from "./scene.ts";
 
 const pageSize = 1_000;
 
-/** What was said in a frame: the id that the client gave it, or the text as it is. */
+/** Returns what identifies a frame: the message id that the client gave it, or the plain text. */
 function textOf(bytes: Buffer): string {
   const frame = decodeFrame(bytes);
   return isDropped(frame) ? bytes.toString() : frame.id;
 }
 
-/** The texts of all frames that a node reads back of a room, as its owner. */
+/** Returns the texts of all frames of a room that a node returns to the room's owner. */
 export async function framesAt(scene: Scene, node: number, { owner, ...room }: OwnRoom): Promise<string[]> {
   const found: string[] = [];
   for (let before: number | null = null; ; ) {

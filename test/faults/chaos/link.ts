@@ -1,10 +1,10 @@
-/** The way from one node to another, in the hands of the test. */
+/** A network link from one node to another that the test can cut. */
 import { connect, createServer, type Server, type Socket } from "node:net";
 
-/** How a link is cut: packets vanish and connections stay open, or each connection is reset. */
+/** How a link fails: packets vanish while connections stay open, or every connection is reset. */
 export type Cut = "silent" | "reset";
 
-/** A TCP proxy on loopback that can be cut and healed. Ends with the scope that holds it. */
+/** A TCP proxy on loopback that can be cut and healed. Lives until the scope ends. */
 export class Link implements AsyncDisposable {
   readonly #server: Server;
   readonly #pairs = new Set<readonly [Socket, Socket]>();
@@ -14,7 +14,7 @@ export class Link implements AsyncDisposable {
     this.#server = server;
   }
 
-  /** Listens on a free port of 127.0.0.1 and carries what comes to a target, also to one that is not there yet. */
+  /** Listens on a free port of 127.0.0.1 and forwards to a target, which need not exist yet. */
   static async to(hostname: string, port: number): Promise<Link> {
     const server = createServer({ pauseOnConnect: true });
     const link = new Link(server);
@@ -27,7 +27,7 @@ export class Link implements AsyncDisposable {
     return (this.#server.address() as { port: number }).port;
   }
 
-  /** From now on nothing passes. */
+  /** Lets nothing pass from now on. */
   cut(how: Cut): void {
     this.#cut = how;
     for (const pair of this.#pairs) {
@@ -35,7 +35,7 @@ export class Link implements AsyncDisposable {
     }
   }
 
-  /** What was held back goes on its way. */
+  /** Lets the bytes that were held back pass. */
   heal(): void {
     this.#cut = null;
     for (const pair of this.#pairs) for (const socket of pair) socket.resume();
@@ -58,7 +58,7 @@ export class Link implements AsyncDisposable {
         to.destroy();
       });
     }
-    // A node may be asked before it listens: then this closes, and is tried again by the one who asks.
+    // The target may not listen yet: then this connection closes, and the dialling node retries.
     if (this.#cut === null) near.resume();
     else far.pause();
   }

@@ -1,4 +1,8 @@
-/** Those who use a bus while it is being broken, and write down what they were told. */
+/**
+ * The clients of a chaos run. Each method is one actor that runs until the run is over: writers, readers, owners who
+ * kick, admins who revoke, probers who check that removed users stay out, and racers for invites and subjects. They
+ * record in the scene what the bus acknowledged, for the checker. Used by run.ts.
+ */
 import type { NatsConnection } from "nats";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { type Bus, connect } from "../../../src/client/index.ts";
@@ -12,34 +16,34 @@ import { published, type Scene } from "./scene.ts";
 
 const ackTimeoutMs = 5_000;
 const ghostAckTimeoutMs = 1_000;
-/** How many redeem one invite, or claim one subject, at once. */
+/** How many clients redeem one invite, or claim one subject, at once. */
 const racers = { invite: 6, subject: 3 } as const;
 const readEveryMs = 100;
-/** How many of those who were removed most recently are asked about most. */
+/** How many of the most recently removed users are checked most often. */
 const recentRemovals = 20;
-/** How long somebody who was kicked goes on talking, in milliseconds. */
+/** How long a kicked user keeps publishing, in milliseconds. */
 const ghostMs = 6_000;
 
-/** Somebody who is out, and from where: a room, or the bus. */
+/** A removed user, and from where: a room, or the bus. */
 interface Removed {
   readonly who: Identity;
   readonly room: OwnRoom | null;
 }
 
-/** A room with its people, as they are known to its owner. */
+/** A room with its people, as its owner knows them. */
 export interface Party {
   room: OwnRoom;
   readonly owner: Identity;
   readonly members: Identity[];
 }
 
-/** The subjects that were fought for, and who fought. */
+/** A contested subject, and the rooms that claim it. */
 export interface Claims {
   readonly subject: string;
   readonly rooms: readonly OwnRoom[];
 }
 
-/** All who make load. */
+/** All clients that generate load. */
 export class Load {
   readonly parties: Party[] = [];
   readonly claims: Claims[] = [];
@@ -48,18 +52,18 @@ export class Load {
 
   constructor(readonly scene: Scene) {}
 
-  /** A user of the bus; null when the run ends before there is one. */
+  /** Creates a user; null if the run ends first. */
   async #user(prefix: string): Promise<Identity | null> {
     const user = await generateIdentity();
     const { signPubHex, kexPubHex, kexSig } = user;
     const handle = `${prefix}-${++this.#made}`;
     const body = { sign_pub: signPubHex, handle, role: "member", kex_pub: kexPubHex, kex_sig: kexSig };
-    // A conflict: it was made, and the answer was lost.
+    // A conflict means that the user was created and the answer was lost.
     const made = await this.scene.askUntil([201, 409], this.scene.admin, "POST", "/users", body);
     return made === null ? null : user;
   }
 
-  /** A room that is kept, with members who stay. */
+  /** Creates a persisted room with permanent members. */
   async party(members: number): Promise<Party> {
     const made = await Promise.all(Array.from({ length: members + 1 }, () => this.#user("guest")));
     const [owner, ...others] = made.flatMap((user) => user ?? []);
@@ -72,16 +76,17 @@ export class Load {
     return party;
   }
 
-  /** Whether a change of a room was made, when its answer does not say. Null: the run ended before anybody knew. */
+  /** Reports whether a change of a room took effect when its answer is inconclusive; null if the run ends first. */
   async #isMade(party: Party, next: OwnRoom): Promise<boolean | null> {
     const reply = await this.scene.askUntil([200], party.owner, "GET", at(next));
     return reply === null ? null : (reply.json.version as number) >= next.state.version;
   }
 
-  /** Makes a change of a room, however often that takes. False when the run ended before. */
+  /** Retries a change of a room until it takes effect; false if the run ends first. */
   async #change(party: Party, make: () => readonly [string, string, unknown, OwnRoom]): Promise<boolean> {
     const { scene } = this;
-    // The same each time: what was given up may still be made, and then it is what the room has become.
+    // Sends the same statement each time: an attempt that timed out may still take effect, and then it is the room's
+    // state.
     const [method, target, body, next] = make();
     for (;;) {
       const reply = await scene.ask(scene.anyNode(), party.owner, method, target, body);
@@ -121,7 +126,7 @@ export class Load {
     this.#removed.push({ who, room });
   }
 
-  /** A member who says one thing after the other, each acknowledged or given up. */
+  /** A member who publishes one frame after the other; each is acknowledged or given up. */
   async writer(party: Party, name: string): Promise<void> {
     const { scene } = this;
     const speaker = party.members[0] ?? party.owner;
@@ -139,7 +144,7 @@ export class Load {
     }
   }
 
-  /** The same through the client that people use: it finds its way from node to node by itself. */
+  /** The same through the real client, which fails over between nodes by itself. */
   async client(party: Party): Promise<void> {
     const { scene } = this;
     const identity = party.members[1] ?? party.owner;
@@ -153,7 +158,7 @@ export class Load {
         const { id, seq } = await room.send("hello", { timeoutMs: ackTimeoutMs });
         if (seq !== null) scene.note({ kind: "frame", room: room.id, text: id, seq });
       } catch {
-        // It was not acknowledged, so nobody counts on it.
+        // It was not acknowledged, so nothing depends on it.
       }
       await scene.rest();
     }
@@ -174,7 +179,7 @@ export class Load {
     }
   }
 
-  /** An owner who adds somebody and kicks them again, who then goes on talking as long as they can. */
+  /** An owner who adds a user and kicks them, while the kicked user publishes for as long as possible. */
   async owner(party: Party): Promise<void> {
     while (!this.scene.isOver) {
       const guest = await this.#user("victim");
@@ -191,7 +196,7 @@ export class Load {
     for (const end = clockMs() + ghostMs; isOut && clockMs() < end && !connection.isClosed(); ) {
       const began = clockMs();
       const seq = await published(connection, room.state.subject, "boo", ghostAckTimeoutMs);
-      // A publish that may not be is not answered.
+      // A publish that is denied gets no answer.
       this.#checked({ node, began, who, room, way: "publish", isAdmitted: seq === null ? null : true });
       await this.scene.rest(100);
     }
@@ -210,7 +215,7 @@ export class Load {
     readonly who: Identity;
     readonly room: OwnRoom | null;
     readonly way: Way;
-    /** Null: nobody answered. */
+    /** Null if there was no answer. */
     readonly isAdmitted: boolean | null;
   }): void {
     const { node, began, way, isAdmitted } = check;
@@ -219,7 +224,7 @@ export class Load {
     this.scene.note({ kind: "check", node, began, who, room, way, outcome });
   }
 
-  /** An admin who makes users and revokes them. */
+  /** An admin who creates users and revokes them. */
   async revoker(): Promise<void> {
     const { scene } = this;
     while (!scene.isOver) {
@@ -231,7 +236,7 @@ export class Load {
     }
   }
 
-  /** Asks a node, for those who are out, whether they get in: over HTTP, again and again. */
+  /** Checks over HTTP at a node, in a loop, whether removed users are admitted. */
   async prober(node: number): Promise<void> {
     while (!this.scene.isOver) {
       const removed = this.#someRemoved();
@@ -254,7 +259,7 @@ export class Load {
     if (reply === null) await this.scene.rest();
   }
 
-  /** The same by a login to NATS: who was revoked gets none, who was kicked none that brings the room. */
+  /** The same by a NATS login: a revoked user must not log in, a kicked user must not get the room. */
   async knocker(node: number): Promise<void> {
     while (!this.scene.isOver) {
       const removed = this.#someRemoved();
@@ -272,14 +277,14 @@ export class Load {
       if (refusal !== "") return refusal === "hung up" ? null : false;
       if (room === null) return true;
       const answer = await raw.exchange(`SUB ${room.state.subject} 1\r\n`);
-      // One that hangs up, as a node that is killed does, has not said anything.
+      // A connection that closes, as that of a killed node does, is not an answer.
       return answer.includes("PONG") ? !answer.includes("Permissions Violation") : null;
     })().catch(() => null);
     const isAdmitted = await Promise.race([knocked, Bun.sleep(ackTimeoutMs * 2).then(() => null)]);
     this.#checked({ node, began, who, room, way: "login", isAdmitted });
   }
 
-  /** An admin whose invites several redeem at once. Who gets no answer asks again. */
+  /** An admin whose invites several clients redeem at once. A client without an answer retries. */
   async inviter(): Promise<void> {
     const { scene } = this;
     while (!scene.isOver) {
@@ -300,7 +305,7 @@ export class Load {
     }
   }
 
-  /** Some who claim one subject at once, each on a node of its own. */
+  /** Several clients that claim one subject at once, each at its own node. */
   async claimers(): Promise<void> {
     const { scene } = this;
     const made = await Promise.all(Array.from({ length: racers.subject }, () => this.#user("claimer")));

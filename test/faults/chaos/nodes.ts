@@ -1,4 +1,9 @@
-/** Three nodes that the test can kill, halt, cut off and mislead, each started by one command. */
+/**
+ * A cluster of three nodes that a test can kill, pause, partition and give wrong clocks; each node is started by one
+ * command. A node is running, paused (`halt`), isolated from the others (`isolate`) or stopped, and keeps its addresses
+ * over restarts. Used by the chaos runs, the cluster tests in test/faults and
+ * test/attacks/replay-on-another-node.test.ts.
+ */
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { bucketStream, type buckets, streamName } from "../../../src/wire/names.ts";
@@ -9,19 +14,19 @@ import type { OwnRoom } from "../../support/peer.ts";
 import { Clock } from "./clock.ts";
 import { type Cut, Link } from "./link.ts";
 
-/** How many nodes there are. */
+/** The number of nodes. */
 export const nodesCount = 3;
-/** How long a cluster may take to be itself again, in milliseconds. */
+/** How long a cluster may take to recover, in milliseconds. */
 export const healMsMax = 60_000;
 const startsMax = 3;
 const ports = { http: 7101, nats: 7102, ws: 7103, routes: 7104 } as const;
 const indices = Array.from({ length: nodesCount }, (_, index) => index);
 
-/** What nodes are started with. */
+/** Options for `Nodes.start`. */
 export interface NodesOptions {
   /** Further arguments of `unibus serve`. */
   readonly args?: readonly string[];
-  /** Whether the routes pass through links, so that a node can be cut off. */
+  /** Whether the routes pass through links, so that a node can be partitioned. */
   readonly linked?: boolean;
 }
 
@@ -29,8 +34,8 @@ export interface NodesOptions {
 export type BucketName = (typeof buckets)[keyof typeof buckets];
 
 /**
- * Three nodes of one bus. Each has a loopback address of its own at which nobody else listens or dials, so that its
- * ports are still free when it comes back. Ends with the scope that holds it.
+ * Three nodes of one bus. Each has a loopback address that no other process listens on or dials from, so that its ports
+ * are still free after a restart. Lives until the scope ends.
  */
 export class Nodes implements AsyncDisposable {
   readonly #options: NodesOptions;
@@ -39,9 +44,9 @@ export class Nodes implements AsyncDisposable {
   readonly #folders: readonly Folder[];
   readonly #servers: (Server | null)[] = indices.map(() => null);
   readonly #halted = new Set<number>();
-  /** By the one who dials, then by the one who is dialled. */
+  /** Indexed by the dialling node, then by the dialled one. */
   readonly #links: (Link | null)[][] = [];
-  /** Each node's clock; null where clocks cannot be moved. */
+  /** Each node's clock; null where clocks cannot be shifted. */
   readonly clocks: (Clock | null)[] = [];
 
   private constructor(options: NodesOptions) {
@@ -49,7 +54,7 @@ export class Nodes implements AsyncDisposable {
     this.#folders = indices.map(() => new Folder());
   }
 
-  /** Starts all, at once, and waits until each is ready. */
+  /** Starts all nodes at once and waits until each is ready. */
   static async start(options: NodesOptions = {}): Promise<Nodes> {
     for (let attempt = 1; ; attempt++) {
       const nodes = new Nodes(options);
@@ -84,7 +89,7 @@ export class Nodes implements AsyncDisposable {
     return folder;
   }
 
-  /** The arguments of the one command that starts a node. */
+  /** Returns the arguments of the command that starts a node. */
   argsOf(index: number): string[] {
     const at = (port: number) => `${this.#address(index)}:${port}`;
     const routeTo = (to: number): string => {
@@ -102,48 +107,48 @@ export class Nodes implements AsyncDisposable {
     return [...listen, "--flag", "decentralized=on", ...set, ...(this.#options.args ?? [])];
   }
 
-  /** The address of a node's control plane, whether it runs or not. */
+  /** Returns the URL of a node's control plane, whether it runs or not. */
   url(index: number): string {
     return `http://${this.#address(index)}:${ports.http}`;
   }
 
-  /** The addresses of all. */
+  /** The control plane URLs of all nodes. */
   get urls(): string[] {
     return indices.map((index) => this.url(index));
   }
 
-  /** Where peers dial a node, whether it runs or not. */
+  /** Returns the NATS URL of a node, whether it runs or not. */
   nats(index: number): string {
     return `nats://${this.#address(index)}:${ports.nats}`;
   }
 
-  /** The nodes that run, the first first. */
+  /** The running nodes, in order. */
   get running(): Server[] {
     return this.#servers.flatMap((server) => server ?? []);
   }
 
-  /** A node. Fails unless it runs. */
+  /** Returns a node. Throws if it is not running. */
   at(index: number): Server {
     const server = this.#servers[index];
     if (server === null || server === undefined) throw new Error(`node ${index} does not run`);
     return server;
   }
 
-  /** Starts a node, or starts it again, and waits until it is ready. */
+  /** Starts or restarts a node and waits until it is ready. */
   async boot(index: number): Promise<void> {
     const env = this.clocks[index]?.env ?? {};
     const args = this.argsOf(index);
     this.#servers[index] = await Server.start({ folder: this.#folder(index), args, env });
   }
 
-  /** Stops a node in order. */
+  /** Stops a node gracefully. */
   async stop(index: number): Promise<void> {
     const server = this.at(index);
     this.#servers[index] = null;
     await server.end("SIGTERM");
   }
 
-  /** kill -9 of a node, and of its nats-server. */
+  /** Kills a node and its nats-server with SIGKILL. */
   async kill(index: number): Promise<void> {
     const server = this.at(index);
     const pid = natsPid(server);
@@ -154,29 +159,29 @@ export class Nodes implements AsyncDisposable {
     await until("its nats-server ended", () => !isAlive(pid));
   }
 
-  /** Takes the data directory of a node away that does not run. */
+  /** Deletes the data directory of a stopped node. */
   lose(index: number): void {
     rmSync(this.#folder(index).file("data"), { recursive: true, force: true });
   }
 
-  /** A node stands still: it answers nothing, and its connections stay open. */
+  /** Pauses a node: it answers nothing, and its connections stay open. */
   halt(index: number): void {
     this.#halted.add(index);
     for (const pid of [this.at(index).pid, natsPid(this.at(index))]) signal(pid, "SIGSTOP");
   }
 
-  /** A node that stood still goes on. */
+  /** Resumes a paused node. */
   resume(index: number): void {
     if (!this.#halted.delete(index)) return;
     for (const pid of [natsPid(this.at(index)), this.at(index).pid]) signal(pid, "SIGCONT");
   }
 
-  /** Cuts a node off from the others. Clients still reach it. */
+  /** Partitions a node from the others. Clients still reach it. */
   isolate(index: number, how: Cut): void {
     for (const link of this.#linksOf(index)) link.cut(how);
   }
 
-  /** Brings a node back that was cut off. */
+  /** Ends the partition of a node. */
   rejoin(index: number): void {
     for (const link of this.#linksOf(index)) link.heal();
   }
@@ -186,7 +191,7 @@ export class Nodes implements AsyncDisposable {
     return touching.flatMap((link) => link ?? []);
   }
 
-  /** The node at which the leader of a bucket, or of a room's stream, is, as one that runs says. */
+  /** Returns the node that leads a bucket or a room's stream, as reported by a running node. */
   async leaderOf(what: BucketName | OwnRoom): Promise<number> {
     const stream = typeof what === "string" ? bucketStream(what) : streamName(what.state.roomId);
     let leader: string | undefined;
@@ -197,7 +202,7 @@ export class Nodes implements AsyncDisposable {
     return indices.findIndex((index) => nameOf(index) === leader);
   }
 
-  /** Waits until all are ready. */
+  /** Waits until all nodes are ready. */
   async untilReady(timeoutMs = healMsMax): Promise<void> {
     const isReady = async (server: Server) => {
       const signal = AbortSignal.timeout(2_000);
@@ -233,7 +238,7 @@ async function leaderSaidBy(server: Server, stream: string): Promise<string | un
   }
 }
 
-/** The nats-server of a node: another than at the start, if it was started again. */
+/** Returns the pid of a node's nats-server, which changes when it is restarted. */
 function natsPid(server: Server): number {
   const file = join(server.data, "nats", "nats.pid");
   return existsSync(file) ? Number(readFileSync(file, "utf8")) : server.ready.nats_pid;
@@ -243,6 +248,6 @@ function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch {
-    // It is gone.
+    // The process has already ended.
   }
 }

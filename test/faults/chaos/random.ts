@@ -1,6 +1,6 @@
-/** Chance that can be had again: the same seed gives the same faults in the same order. */
+/** Reproducible randomness: the same seed gives the same faults in the same order. */
 
-/** A number in 0..1 (without 1) at each call, by mulberry32. */
+/** Returns a generator of numbers from 0 (inclusive) to 1 (exclusive), by mulberry32. */
 export function randomOf(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -11,7 +11,7 @@ export function randomOf(seed: number): () => number {
   };
 }
 
-/** One of several. */
+/** Picks a random item. */
 export function oneOf<T>(items: readonly T[], random: () => number = Math.random): T {
   const item = items[Math.floor(random() * items.length)];
   if (item === undefined) throw new Error("there is nothing to choose from");

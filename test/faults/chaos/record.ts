@@ -1,11 +1,11 @@
-/** What happened in a run, as those saw it who asked. Times are milliseconds of one monotonic clock. */
+/** The record of a run, as its clients observed it. Times are milliseconds of one monotonic clock. */
 
-/** How a test asked whether somebody who is out still gets in. */
+/** How a test checked whether a removed user still gets in. */
 export type Way = "http" | "login" | "publish";
 
-/** One thing that happened. */
+/** One recorded event. */
 export type Happening =
-  /** A frame was acknowledged: it is kept. */
+  /** A frame was acknowledged as stored. */
   | { readonly kind: "frame"; readonly at: number; readonly room: string; readonly text: string; readonly seq: number }
   /** A change of a room was acknowledged. */
   | { readonly kind: "change"; readonly at: number; readonly room: string; readonly version: number }
@@ -19,9 +19,9 @@ export type Happening =
       readonly version: number;
       readonly epoch: number;
     }
-  /** A removal was acknowledged: from a room, or, as a revocation, from the bus. */
+  /** A removal was acknowledged: from a room, or, for a revocation, from the bus. */
   | { readonly kind: "removed"; readonly at: number; readonly who: string; readonly room: string | null }
-  /** Somebody who was removed asked. `admitted`: got what only others get; `unanswered`: nobody said anything. */
+  /** A removed user was checked. `admitted`: got what only permitted users get; `unanswered`: got no answer. */
   | {
       readonly kind: "check";
       readonly at: number;
@@ -36,7 +36,7 @@ export type Happening =
   | { readonly kind: "redeemed"; readonly at: number; readonly handle: string; readonly who: string }
   /** A subject was acknowledged as claimed. */
   | { readonly kind: "claimed"; readonly at: number; readonly subject: string; readonly room: string }
-  /** Something was broken, and is whole again. */
+  /** A fault was injected and repaired. */
   | {
       readonly kind: "fault";
       readonly at: number;
@@ -46,15 +46,15 @@ export type Happening =
       readonly node: number;
     };
 
-/** What is there at the end. */
+/** The state at the end of a run. */
 export interface Remains {
-  /** What each node reads back, by room: the texts of all frames. */
+  /** What each node returns, by room: the texts of all frames. */
   readonly frames: readonly ReadonlyMap<string, readonly string[]>[];
   /** The keys of all users, by handle. */
   readonly users: ReadonlyMap<string, readonly string[]>;
-  /** The rooms that live, by subject. */
+  /** The live rooms, by subject. */
   readonly rooms: ReadonlyMap<string, readonly string[]>;
 }
 
-/** A wall that nobody can move: milliseconds since the process began. */
+/** A clock that no fault shifts: milliseconds since the process began. */
 export const clockMs = (): number => performance.now();

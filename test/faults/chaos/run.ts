@@ -1,4 +1,4 @@
-/** One run: three nodes, load, faults, and the verdict. */
+/** One chaos run: three nodes, load, faults, and the verdict. */
 import { addUser, at } from "../../support/peer.ts";
 import { judge, type Verdict } from "./checker.ts";
 import { breakThings } from "./faults.ts";
@@ -9,27 +9,27 @@ import { randomOf } from "./random.ts";
 import { clockMs, type Happening, type Remains } from "./record.ts";
 import { Scene } from "./scene.ts";
 
-/** How many of each kind make load. */
+/** How many rooms, and how many clients of each kind. */
 const crowd = { rooms: 3, writers: 2, members: 3, revokers: 2, probersPerNode: 8 } as const;
-/** How long all may take to come to an end, in milliseconds: longer than any of them waits for an answer. */
+/** How long the clients may take to end, in milliseconds: longer than any of them waits for an answer. */
 const endMsMax = 45_000;
 const all = Array.from({ length: nodesCount }, (_, index) => index);
 
-/** What a run is made from. */
+/** Options of a run. */
 export interface RunOptions {
-  /** Decides which faults come in which order. */
+  /** Determines which faults occur and in which order. */
   readonly seed: number;
-  /** How long things are broken, in milliseconds; each kind of fault comes once in any case. */
+  /** How long faults are injected, in milliseconds; each kind of fault occurs at least once. */
   readonly forMs: number;
 }
 
-/** What a run showed. */
+/** The result of a run. */
 export interface Report extends Verdict {
   readonly surprises: readonly string[];
   readonly lines: readonly string[];
 }
 
-/** Starts everybody. Gives what ends when all have ended. */
+/** Starts all clients. The promise resolves when all have ended. */
 function begin(load: Load): Promise<unknown> {
   const actors = load.parties.flatMap((party, index) => [
     ...Array.from({ length: crowd.writers }, (_, n) => load.writer(party, `w${index}.${n}`)),
@@ -46,7 +46,7 @@ function begin(load: Load): Promise<unknown> {
   return Promise.all(actors);
 }
 
-/** Reads all that is there when all is whole. */
+/** Reads the final state once all nodes are ready. */
 async function remainsOf(load: Load): Promise<Remains> {
   const { scene } = load;
   const readRooms = async (node: number) => {
@@ -73,14 +73,14 @@ async function remainsOf(load: Load): Promise<Remains> {
   };
 }
 
-/** The longest time between two of these that touches a fault, in seconds. */
+/** Returns the longest gap between two of these times that overlaps a fault, in seconds. */
 function longestGap(times: readonly number[], { began, mended }: { began: number; mended: number }): string {
   const near = times.filter((time) => time > began - 1_000 && time < mended + 1_000);
   const gaps = [...near, mended].map((time, index) => time - (near[index - 1] ?? began));
   return (Math.max(0, ...gaps) / 1000).toFixed(1);
 }
 
-/** What a reader of the log wants to know. */
+/** Returns the summary of a run for its log. */
 function linesOf(record: readonly Happening[], verdict: Verdict, tookMs: number): string[] {
   const count = (kind: Happening["kind"]) => record.filter((one) => one.kind === kind).length;
   const frames = record.flatMap((one) => (one.kind === "frame" ? [one.at] : []));
@@ -114,7 +114,7 @@ export async function runChaos({ seed, forMs }: RunOptions): Promise<Report> {
   const load = new Load(scene);
   for (let made = 0; made < crowd.rooms; made++) await load.party(crowd.members);
   const began = clockMs();
-  // Told at the end, so that the nodes are ended, too.
+  // Reported at the end, so that the nodes are stopped as well.
   const acting = begin(load).catch((error: unknown) => scene.surprises.push(`somebody failed: ${String(error)}`));
   try {
     await breakThings(scene, randomOf(seed), began + forMs);

@@ -1,4 +1,4 @@
-/** What all who make load share: the nodes, the record, and how to ask a node that may be broken. */
+/** What all clients of a run share: the nodes, the record, and requests to nodes that may be down. */
 import type { NatsConnection } from "nats";
 import type { Identity } from "../../../src/client/crypto/identity.ts";
 import { dial, type Reply, send, signedHeaders } from "../../support/peer.ts";
@@ -6,14 +6,14 @@ import { type Nodes, nodesCount } from "./nodes.ts";
 import { oneOf } from "./random.ts";
 import { clockMs, type Happening } from "./record.ts";
 
-/** How long an answer is waited for, in milliseconds: more than a healthy bus ever takes. */
+/** How long to wait for an answer, in milliseconds: more than a healthy bus ever takes. */
 const askTimeoutMs = 8_000;
-/** How long who was refused waits before the next attempt, in milliseconds. */
+/** How long a refused client waits before the next attempt, in milliseconds. */
 const pauseMs = 30;
 
 type Untimed<H extends Happening> = H extends Happening ? Omit<H, "at"> : never;
 
-/** The sequence of a frame that was acknowledged; null for one that was refused, also by no answer. */
+/** Publishes a frame. Returns its sequence when it is acknowledged; null when it is refused or unanswered. */
 export async function published(
   connection: NatsConnection,
   subject: string,
@@ -25,13 +25,13 @@ export async function published(
   return ack === undefined || ack.error !== undefined ? null : (ack.seq ?? null);
 }
 
-/** A reply, or null where none came. */
+/** A reply, or null if there was none. */
 export type Answer = Reply | null;
 
-/** A run: whoever makes load writes into its record, and ends when it is over. */
+/** A chaos run: its clients write to its record, and end when it is over. */
 export class Scene {
   readonly record: Happening[] = [];
-  /** Things that no checker can judge, and that must not happen. */
+  /** Unexpected events that the checker cannot judge and that must not happen. */
   readonly surprises: string[] = [];
   #isOver = false;
 
@@ -44,22 +44,22 @@ export class Scene {
     return this.#isOver;
   }
 
-  /** Tells everybody to end. */
+  /** Signals all clients to end. */
   end(): void {
     this.#isOver = true;
   }
 
-  /** Writes down what happened, as of now. */
+  /** Records an event with the current time. */
   note(happening: Untimed<Happening>): void {
     this.record.push({ ...happening, at: clockMs() });
   }
 
-  /** Any node, running or not. */
+  /** Returns a random node, running or not. */
   anyNode(): number {
     return oneOf(Array.from({ length: nodesCount }, (_, index) => index));
   }
 
-  /** A signed request to a node; null when no answer comes. `who` null sends it unsigned. */
+  /** Sends a signed request to a node; null if there is no answer. `who` null sends it unsigned. */
   async ask(node: number, who: Identity | null, method: string, target: string, body?: unknown): Promise<Answer> {
     const url = this.nodes.url(node);
     const text = body === undefined ? {} : { body: JSON.stringify(body) };
@@ -68,7 +68,7 @@ export class Scene {
     return send(`${url}${target}`, { method, headers, signal, ...text }).catch(() => null);
   }
 
-  /** Asks node after node until one gives one of the wanted statuses, or the run is over. */
+  /** Sends a request to random nodes until one answers with a wanted status, or the run is over. */
   async askUntil(
     wanted: readonly number[],
     ...request: readonly [Identity, string, string, unknown?]
@@ -81,13 +81,13 @@ export class Scene {
     return null;
   }
 
-  /** A connection at some node, or null where that does not come about. */
+  /** Connects to a node; null if that fails. */
   async dial(node: number, who: Identity): Promise<NatsConnection | null> {
     const at = { url: this.nodes.nats(node), timeout: askTimeoutMs };
     return dial({ ready: { nats: at.url } } as Parameters<typeof dial>[0], who, at).catch(() => null);
   }
 
-  /** Load, not a flood: a moment between two attempts. */
+  /** Pauses between two attempts, so that the load is not a flood. */
   rest(ms = pauseMs): Promise<void> {
     return Bun.sleep(ms);
   }
