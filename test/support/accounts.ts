@@ -1,46 +1,46 @@
-/** People who join by a link: with the executable, as a newcomer does, or over bare HTTP, as a tool does. */
+/** Joins users by a link: with the executable, as a new user does, or over plain HTTP, as a tool does. */
 import { readFileSync } from "node:fs";
 import { type Identity, parseIdentity } from "../../src/client/crypto/identity.ts";
 import { type Done, type Folder, type Server, unibus } from "./executable.ts";
 import { call, type Reply, send } from "./peer.ts";
 
-/** The identity in a file that the executable wrote. */
+/** Reads an identity file that the executable wrote. */
 export function identityAt(folder: Folder, file: string): Promise<Identity> {
   return parseIdentity(readFileSync(folder.file(file), "utf8"));
 }
 
-/** The token of a join link. */
+/** Returns the token of a join link. */
 export function tokenOf(link: string): string {
   return link.split("#")[1] ?? "";
 }
 
-/** The first admin's link, as the server kept it. */
+/** Returns the first admin's link, as the server stored it. */
 export function adminLink(server: Server): string {
   return readFileSync(server.folder.file("data", "admin-link"), "utf8").trim();
 }
 
-/** `unibus join`, with an identity file of its own. Shape: stdout is JSON, an error on stderr is one for people. */
+/** Runs `unibus join` with its own identity file. Shape: stdout is JSON, an error on stderr is human-readable. */
 export async function join(folder: Folder, link: string, file: string): Promise<Done> {
   const done = await unibus(folder, ["join", link, "--identity", folder.file(file), "--json"]);
   const stderr = done.stderr.replace(/^\{"error":.*\}$/m, (line) => `error: ${JSON.parse(line).error}`);
   return { ...done, stderr };
 }
 
-/** The first admin, who came by the link that the server kept. */
+/** Joins the first admin, using the link that the server stored. */
 export async function firstAdmin(server: Server): Promise<Identity> {
   const done = await join(server.folder, adminLink(server), "admin.json");
   if (done.code !== 0) throw new Error(`join: ${done.stderr}`);
   return identityAt(server.folder, "admin.json");
 }
 
-/** POST /register. */
+/** Sends POST /register. */
 export function register(base: string, token: string, identity: Identity): Promise<Reply> {
   const { signPubHex: sign_pub, kexPubHex: kex_pub, kexSig: kex_sig } = identity;
   const body = JSON.stringify({ token, sign_pub, kex_pub, kex_sig });
   return send(`${base}/register`, { method: "POST", body });
 }
 
-/** POST /invites. Fails unless it is answered by 201. */
+/** Sends POST /invites. Throws unless the answer is 201. */
 export async function invite(
   server: Server,
   admin: Identity,
@@ -51,7 +51,7 @@ export async function invite(
   return reply.json as Awaited<ReturnType<typeof invite>>;
 }
 
-/** The handles in the directory, sorted. */
+/** Returns the handles in the directory, sorted. */
 export async function handles(server: Server, reader: Identity): Promise<string[]> {
   const { json } = await call(server.ready.http, reader, "GET", "/directory");
   return (json.members as { handle: string }[]).map(({ handle }) => handle).sort();

@@ -1,15 +1,15 @@
-/** A page's program: what of the client is not in `unibus/client`, for the test to call. */
+/** The program of a browser page: exposes to the test the parts of the client that `unibus/client` does not export. */
 import { openState } from "#state";
 import { MemoryState, type RoomPin } from "../../src/client/trust/state.ts";
 import { computeVectors } from "../../src/client/vectors.ts";
 import { isUnibusError } from "../../src/wire/errors.ts";
 
-/** What a use of a state gave: a value, or the code of its error. */
+/** The result of a call on a client state: a value, or the code of its error. */
 export type Given = { readonly value: unknown } | { readonly code: unknown };
 
-/** One use of a state: which one, and what of it. */
+/** One call on a client state: which state, and which method. */
 export interface Use {
-  /** The database's name; none: in memory. */
+  /** The database's name; in memory if absent. */
   readonly folder?: string;
   readonly bus?: string;
   readonly call: "room" | "saveRoom" | "handle" | "pinHandle" | "repinHandle";
@@ -18,7 +18,7 @@ export interface Use {
 
 const memories = new Map<string, MemoryState>();
 
-/** Uses a state; each use opens it anew, as another page would. */
+/** Calls a client state; each call opens it again, as another page would. */
 async function use({ folder, bus = "https://bus.example.org", call, with: given }: Use): Promise<Given> {
   const memory = memories.get(bus) ?? new MemoryState();
   memories.set(bus, memory);
@@ -31,7 +31,7 @@ async function use({ folder, bus = "https://bus.example.org", call, with: given 
   }
 }
 
-/** Puts anything into a database, past the client. */
+/** Writes any value into a database, bypassing the client. */
 function spoil(folder: string, store: string, key: IDBValidKey, value: unknown): Promise<void> {
   return new Promise((resolve, reject) => {
     const opening = indexedDB.open(folder);

@@ -1,4 +1,4 @@
-/** The package as it is built, in a folder of its own, so that no test meets half of another's build. */
+/** The built package, in its own folder, so that no test sees another test's build half finished. */
 import { copyFileSync, mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { buildClient, bundle, type Platform } from "../../scripts/build-client.ts";
@@ -6,7 +6,9 @@ import type { Folder } from "./executable.ts";
 
 const root = join(import.meta.dir, "..", "..");
 
-/** Builds the package into a folder's `node_modules/unibus`, where its programs find it. Gives the package's folder. */
+/**
+ * Builds the package into a folder's `node_modules/unibus`, where its programs find it. Returns the package's folder.
+ */
 export async function installBuilt(folder: Folder): Promise<string> {
   const home = folder.file("node_modules", "unibus");
   mkdirSync(home, { recursive: true });
@@ -17,7 +19,7 @@ export async function installBuilt(folder: Folder): Promise<string> {
   return home;
 }
 
-/** A program of test/sdk as one module, which imports the client from where it is installed. Gives its file. */
+/** Bundles a program of test/sdk into one module that imports the installed client. Returns its file. */
 export function programOf(folder: Folder, name: string, platform: Platform): Promise<string> {
   const entry = join("test", "sdk", `${name}.ts`);
   return bundle({ entry, platform, folder: folder.path, name, external: ["unibus/client"] });

@@ -1,9 +1,9 @@
-/** Stands between unibus and its message store in a test: every call of the JetStream API passes by here. */
+/** Intercepts every JetStream API call between unibus and its message store in a test. */
 import type { NatsConnection } from "nats";
 import { Nats } from "../../src/contracts/nats.ts";
 import type { Between } from "./in-process.ts";
 
-/** For `bootInProcess`: `pass` gets the subject of each request of room streams, and what makes the request. */
+/** For `bootInProcess`: `pass` gets the subject of each request of room streams, and the function that makes it. */
 export function busCalls(pass: <T>(subject: string, call: () => Promise<T>) => Promise<T>): Between {
   const wrapped = (connection: NatsConnection): NatsConnection => {
     const request: NatsConnection["request"] = (subject, payload, options) =>

@@ -3,23 +3,23 @@ import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { Folder } from "./executable.ts";
 
-/** Certificate and key, as files. */
+/** The files of a certificate and its key. */
 export interface CertificateFiles {
   readonly cert: string;
   readonly key: string;
 }
 
-/** An authority with a key of its own. Goes with the scope that holds it. */
+/** A certificate authority with its own key. Lives until the scope ends. */
 export class Authority implements Disposable {
   readonly #folder = new Folder();
-  /** What a client trusts, PEM. */
+  /** The PEM file of the authority's certificate, for clients to trust. */
   readonly file = this.#folder.file("ca.pem");
 
   constructor() {
     this.#openssl(`req -x509 ${newKey("ca.key")} -subj /CN=authority -days 2 -out ca.pem`);
   }
 
-  /** A certificate for this machine, or for other names. The name tells it from others. */
+  /** Issues a certificate for this machine, or for other names. `name` distinguishes its files. */
   issue(name: string, names = "IP:127.0.0.1,DNS:localhost"): CertificateFiles {
     writeFileSync(this.#folder.file("names"), `subjectAltName=${names}\n`);
     this.#openssl(`req ${newKey(`${name}.key`)} -subj /CN=${name} -out ${name}.csr`);

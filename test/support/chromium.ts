@@ -1,9 +1,9 @@
-/** Chromium without a window: the tests that need it say so when it is not there. */
+/** Headless Chromium: a test that needs it fails with an instruction if it is not installed. */
 import { type Browser, chromium } from "playwright-core";
 
 const names = ["chromium", "chromium-browser", "google-chrome"] as const;
 
-/** It runs as root here, without a GPU, and calls nobody. */
+/** Tests run it as root, without a GPU and without background network requests. */
 const args = [
   "--no-sandbox",
   "--disable-gpu",
@@ -13,7 +13,10 @@ const args = [
   "--disable-sync",
 ];
 
-/** Starts the Chromium on PATH, or the one that UNIBUS_TEST_CHROMIUM names. Errors: one that says what to install. */
+/**
+ * Starts the Chromium on PATH, or the one that UNIBUS_TEST_CHROMIUM names. Errors: if none is found, with what to
+ * install.
+ */
 export function startChromium(): Promise<Browser> {
   const named = process.env.UNIBUS_TEST_CHROMIUM || names.map((name) => Bun.which(name)).find((path) => path !== null);
   if (!named) throw new Error("chromium is not on PATH: install it (Debian: `apt-get install chromium`)");

@@ -1,10 +1,10 @@
-/** A peer that is one person's machine: a folder, an identity file, and the executable's command line. */
+/** A peer that represents one person's machine: a folder, an identity file, and the executable's command line. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
 import { type Done, executable, Folder, type Server, unibus, until } from "./executable.ts";
 import { postUser } from "./peer.ts";
 
-/** A command that runs on. Ends with the scope that holds it. */
+/** A long-running command. Lives until the scope ends. */
 export class Running implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
   readonly #read: Promise<unknown>;
@@ -28,7 +28,7 @@ export class Running implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** What it has printed so far, line by line. */
+  /** The lines that it has printed so far. */
   get lines(): string[] {
     return this.stdout.split("\n").slice(0, -1);
   }
@@ -56,7 +56,7 @@ export class Running implements AsyncDisposable {
     if (!this.stderr.includes(note)) throw new Error(`it ended with exit ${this.#child.exitCode}: ${this.stderr}`);
   }
 
-  /** Ends its stdin, or sends it a signal, and gives its exit code with all that it printed read. */
+  /** Closes its stdin or sends a signal. Returns its exit code once all output is read. */
   async end(by: "SIGINT" | "SIGTERM" | "eof" = "SIGINT"): Promise<number> {
     if (by === "eof") await this.#child.stdin.end();
     else this.#child.kill(by);
@@ -76,7 +76,7 @@ async function collect(stream: ReadableStream<Uint8Array>, take: (text: string) 
   for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
 }
 
-/** A user of a server with a folder of their own, in which the identity lies where it is looked for. */
+/** A user of a server with their own folder, which holds the identity file at its default path. */
 export class CliPeer implements Disposable {
   readonly folder = new Folder();
   readonly env: Readonly<Record<string, string>>;
@@ -91,7 +91,7 @@ export class CliPeer implements Disposable {
     this.env = { UNIBUS_URL: server.ready.http };
   }
 
-  /** Makes a user and their folder. */
+  /** Creates a user and their folder. */
   static async join(server: Server, admin: Identity, handle: string): Promise<CliPeer> {
     return new CliPeer(server, await postUser(server, admin, handle), handle);
   }
@@ -101,14 +101,14 @@ export class CliPeer implements Disposable {
     return unibus(this.folder, args, { env: { ...this.env }, stdin });
   }
 
-  /** Runs a command that has to succeed, and gives what it printed on stdout. */
+  /** Runs a command that must succeed. Returns its stdout. */
   async ok(args: readonly string[], stdin = ""): Promise<string> {
     const { code, stdout, stderr } = await this.run(args, stdin);
     if (code !== 0) throw new Error(`unibus ${args.join(" ")}: exit ${code}, ${stderr}`);
     return stdout;
   }
 
-  /** Starts a command that runs on. */
+  /** Starts a long-running command. */
   start(args: readonly string[]): Running {
     const { path } = this.folder;
     const home = { PATH: process.env.PATH ?? "", HOME: path, XDG_CONFIG_HOME: `${path}/.config`, NO_COLOR: "1" };
@@ -120,7 +120,7 @@ export class CliPeer implements Disposable {
   }
 }
 
-/** One JSON object for each line. */
+/** Parses one JSON object per line. */
 export function jsonLines(text: string): Record<string, unknown>[] {
   const lines = text.split("\n").filter(Boolean);
   return lines.map((line) => JSON.parse(line) as Record<string, unknown>);

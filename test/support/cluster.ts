@@ -1,17 +1,24 @@
-/** Several nodes as one bus: compiled executables on loopback, with one secret, over the shared store. */
+/**
+ * Several nodes as one bus: compiled executables on loopback that share a cluster secret and the replicated store. A
+ * node is running, paused (`pauseNode`) or stopped; `startNode` restarts it in its folder at its ports. `bootNode`
+ * starts a node that may never become ready. Used by the cluster tests in test/e2e and by
+ * test/attacks/node-without-the-secret.test.ts.
+ */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { executable, Folder, isAlive, Server, unibus, until } from "./executable.ts";
 import { call, send } from "./peer.ts";
 
-/** How often a cluster is begun anew because somebody else took one of its ports. */
+/** How often to start a cluster again because another process took one of its ports. */
 const attemptsMax = 3;
 
-/** How many nodes beyond its own a cluster has ports and folders for: strangers, by the next indices. */
+/**
+ * How many extra nodes a cluster reserves ports and folders for: nodes that do not belong to it, at the next indices.
+ */
 const sparePorts = 1;
 
-/** Ports of loopback that nobody listens on now. */
+/** Returns loopback ports on which no process currently listens. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer());
   const ports = servers.map(
@@ -25,13 +32,13 @@ export async function freePorts(count: number): Promise<number[]> {
   return free;
 }
 
-/** What a cluster is made from. */
+/** Options of a cluster. */
 export interface ClusterOptions {
-  /** How many nodes there are. */
+  /** The number of nodes. */
   readonly nodes?: number;
-  /** How many of them are started at once; the others wait for `startNode`. */
+  /** How many of them to start at once; the others wait for `startNode`. */
   readonly started?: number;
-  /** Copies of what is kept. */
+  /** The number of replicas of streams and buckets. */
   readonly replicas?: number;
   /** Further settings, by plugin. */
   readonly settings?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -44,7 +51,7 @@ export interface ClusterOptions {
 
 type Setting = Readonly<Record<string, unknown>>;
 
-/** The nodes of one bus. Ends with the scope that holds it, and everything that it started with it. */
+/** The nodes of one bus. It, and everything that it started, lives until the scope ends. */
 export class Cluster implements AsyncDisposable {
   readonly #options: ClusterOptions;
   readonly #folders: Folder[] = [];
@@ -63,7 +70,7 @@ export class Cluster implements AsyncDisposable {
     for (const _ of ports) this.#folders.push(new Folder());
   }
 
-  /** Starts the nodes, all at once, and waits until each is ready. */
+  /** Starts all nodes at once and waits until each is ready. */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const { nodes = 3, started = nodes } = options;
     for (let attempt = 1; ; attempt++) {
@@ -80,31 +87,31 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
-  /** The nodes that run, the first first. */
+  /** The running nodes, in order. */
   get nodes(): readonly Server[] {
     return [...this.#running].sort(([a], [b]) => a - b).map(([, server]) => server);
   }
 
-  /** One node. Fails unless it runs. */
+  /** Returns a node. Throws if it is not running. */
   node(index: number): Server {
     const server = this.#running.get(index);
     if (server === undefined) throw new Error(`node ${index} does not run`);
     return server;
   }
 
-  /** The folder of a node, in which its data directory is. */
+  /** Returns the folder of a node, which contains its data directory. */
   folder(index: number): Folder {
     const folder = this.#folders[index];
     if (folder === undefined) throw new Error(`there is no node ${index}`);
     return folder;
   }
 
-  /** Where a node listens for the others. */
+  /** Returns the port on which a node listens for the others. */
   routePort(index: number): number {
     return this.#ports[index] ?? 0;
   }
 
-  /** The setting `nats-embedded.cluster` of a node. */
+  /** Returns the setting `nats-embedded.cluster` of a node. */
   setting(index: number, otherwise: Setting = {}): Setting {
     return {
       server_name: `node-${index}`,
@@ -137,7 +144,7 @@ export class Cluster implements AsyncDisposable {
     writeFileSync(join(data, "plugins.json"), JSON.stringify(manifest));
   }
 
-  /** Starts a node, or starts it again, and waits until it is ready. */
+  /** Starts or restarts a node and waits until it is ready. */
   async startNode(index: number): Promise<Server> {
     this.configure(index);
     const { env = {}, args = [] } = this.#options;
@@ -146,13 +153,13 @@ export class Cluster implements AsyncDisposable {
     return server;
   }
 
-  /** Starts a node and waits for nothing: the others may not be there. Ends with the scope that holds it. */
+  /** Starts a node without waiting for it: the others may be down. Lives until the scope ends. */
   bootNode(index: number, otherwise: Setting = {}): BootingNode {
     this.configure(index, otherwise);
     return new BootingNode(this.folder(index));
   }
 
-  /** Ends a node by a signal. After SIGKILL nothing of it had time to say good-bye. */
+  /** Ends a node by a signal. SIGKILL gives it no time to shut down. */
   async endNode(index: number, signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
     const server = this.node(index);
     this.resumeNode(index);
@@ -164,13 +171,13 @@ export class Cluster implements AsyncDisposable {
     await until("its nats-server ended", () => pid <= 1 || !isAlive(pid));
   }
 
-  /** A node stands still: it answers nothing, and its connections stay open. */
+  /** Pauses a node: it answers nothing, and its connections stay open. */
   pauseNode(index: number): void {
     this.#stopped.add(index);
     for (const pid of [this.node(index).pid, natsPid(this.node(index))]) signalTo(pid, "SIGSTOP");
   }
 
-  /** A node that stands still goes on. */
+  /** Resumes a paused node. */
   resumeNode(index: number): void {
     if (!this.#stopped.delete(index)) return;
     for (const pid of [natsPid(this.node(index)), this.node(index).pid]) signalTo(pid, "SIGCONT");
@@ -183,12 +190,12 @@ export class Cluster implements AsyncDisposable {
   }
 }
 
-/** A node that may never get ready. Ends with the scope that holds it. */
+/** A node that may never become ready. Lives until the scope ends. */
 export class BootingNode implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"ignore", "ignore", "pipe">;
   readonly #data: string;
   readonly #read: Promise<void>;
-  /** What it logged so far. */
+  /** The log so far. */
   log = "";
 
   constructor(folder: Folder) {
@@ -202,7 +209,7 @@ export class BootingNode implements AsyncDisposable {
     this.#read = this.#readLog();
   }
 
-  /** Whether it says that everything answers. */
+  /** Whether the node has reported that it is ready. */
   get isReady(): boolean {
     return existsSync(join(this.#data, "ready.json"));
   }
@@ -227,7 +234,7 @@ export class BootingNode implements AsyncDisposable {
   }
 }
 
-/** The nats-server of a node: another than at the start, if it was started again. */
+/** Returns the pid of a node's nats-server, which changes when it is restarted. */
 function natsPid(server: Server): number {
   const file = join(server.data, "nats", "nats.pid");
   return existsSync(file) ? Number(readFileSync(file, "utf8")) : server.ready.nats_pid;
@@ -237,11 +244,11 @@ function signalTo(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // It is gone.
+    // The process has already ended.
   }
 }
 
-/** What /readyz of a node says: its status, and of each plugin how it is. */
+/** Returns the /readyz of a node: its status, and the state of each plugin. */
 export async function readiness(
   server: Server,
 ): Promise<{ status: number; plugins: Readonly<Record<string, { ok: boolean; detail?: string }>> }> {
@@ -249,13 +256,13 @@ export async function readiness(
   return { status, plugins: (json.plugins ?? {}) as Readonly<Record<string, { ok: boolean; detail?: string }>> };
 }
 
-/** Whether every node that runs says that it is ready. */
+/** Reports whether every running node is ready. */
 export async function areReady(cluster: Cluster): Promise<boolean> {
   const all = await Promise.all(cluster.nodes.map((server) => readiness(server).catch(() => ({ status: 0 }))));
   return all.every(({ status }) => status === 200);
 }
 
-/** A signed GET at every node that runs: the status of each. */
+/** Sends a signed GET to every running node. Returns the status of each. */
 export async function statusAt(
   cluster: Cluster,
   identity: Parameters<typeof call>[1],

@@ -1,4 +1,8 @@
-/** The compiled executable as its users meet it: a child process, a data directory, sockets. */
+/**
+ * Runs the compiled executable as users do: as a child process with a data directory and sockets. `unibus` runs one
+ * command to its end; `Server` runs `unibus serve` on free loopback ports until its scope ends; `until` polls for a
+ * condition. Nearly all end-to-end tests use this file.
+ */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -9,16 +13,18 @@ const pollMs = 5;
 const readyTimeoutMs = 30_000;
 const stopTimeoutMs = 15_000;
 
-/** The executable that `npm test` built, or the one that lies in dist. */
+/** The executable that `npm test` built, or the one in dist. */
 export const executable = process.env.UNIBUS_TEST_BIN || resolve(import.meta.dir ?? ".", "../../dist/unibus");
 
-/** The command line of the executable. Tests that only borrow from this file need none. */
+/**
+ * Returns the command line of the executable. Tests that only import helpers from this file do not need the executable.
+ */
 function command(args: readonly string[]): string[] {
   if (!existsSync(executable)) throw new Error("dist/unibus is not there: run `npm run build` first");
   return [executable, ...args];
 }
 
-/** Waits for a condition. Fails, naming it, when it does not hold in time. */
+/** Waits for a condition. Throws, naming it, if it does not hold in time. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!(await holds())) {
@@ -27,7 +33,7 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
-/** Whether a process is there and no zombie. */
+/** Reports whether a process exists and is not a zombie. */
 export function isAlive(pid: number): boolean {
   try {
     return !"ZX".includes(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "")[0] ?? "X");
@@ -36,14 +42,14 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** What a command line left. */
+/** The result of a command: exit code and output. */
 export interface Done {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** A temporary folder that goes with the scope that holds it. */
+/** A temporary folder that is removed when the scope ends. */
 export class Folder implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), "unibus-test-"));
 
@@ -64,7 +70,7 @@ const environment = (home: string, extra: Record<string, string>): Record<string
   ...extra,
 });
 
-/** Runs the executable once, in a folder, with nothing of this process's environment but PATH. */
+/** Runs the executable once in a folder, with only PATH from this process's environment. */
 export async function unibus(
   folder: Folder,
   args: readonly string[],
@@ -85,7 +91,7 @@ export async function unibus(
   return { code, stdout, stderr };
 }
 
-/** What `ready.json` says. */
+/** The contents of `ready.json`. */
 export interface Ready {
   readonly pid: number;
   readonly version: string;
@@ -96,7 +102,7 @@ export interface Ready {
   readonly public_url?: string;
 }
 
-/** A running `unibus serve` on free loopback ports. Ends with the scope that holds it. */
+/** A running `unibus serve` on free loopback ports. Lives until the scope ends. */
 export class Server implements AsyncDisposable {
   readonly folder: Folder;
   readonly #ownsFolder: boolean;
@@ -126,19 +132,21 @@ export class Server implements AsyncDisposable {
     return this.#child.exited;
   }
 
-  /** Starts one and waits until it is ready. A folder that is given is kept; else it goes with the server. */
+  /** Starts a server and waits until it is ready. A given folder is kept; its own folder is removed with the server. */
   static async start(
     options: {
       readonly folder?: Folder;
       readonly args?: readonly string[];
       readonly env?: Record<string, string>;
-      /** False for one whose NATS somebody else runs. */
+      /** False if another program runs its NATS. */
       readonly carriesNats?: boolean;
-      /** Whether `HostileServer` and `TcpProxy` may stand before it: their addresses count as its own then. */
+      /**
+       * Whether `HostileServer` and `TcpProxy` may run in front of it: it then accepts signatures for their addresses.
+       */
       readonly proxied?: boolean;
-      /** How long it may take until it is ready, in milliseconds. */
+      /** How long it may take to become ready, in milliseconds. */
       readonly readyWithinMs?: number;
-      /** What runs it, in place of the executable itself. */
+      /** The command that runs it, in place of the executable itself. */
       readonly command?: readonly string[];
     } = {},
   ): Promise<Server> {
@@ -189,7 +197,7 @@ export class Server implements AsyncDisposable {
     return { stdout, stderr };
   }
 
-  /** Ends it by a signal and gives its exit code. */
+  /** Ends it by a signal and returns its exit code. */
   async end(signal: "SIGTERM" | "SIGINT" | "SIGKILL" = "SIGTERM"): Promise<number> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill(signal);
     const late = Bun.sleep(stopTimeoutMs).then(() => this.#child.kill("SIGKILL"));

@@ -1,8 +1,8 @@
-/** Debian's libfaketime, which moves the clock of one process. It needs no root. */
+/** Debian's libfaketime, which shifts the clock of one process. It does not need root. */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
-/** The folders in which Debian puts it, one for each architecture. */
+/** The folders in which Debian installs it, one per architecture. */
 const root = "/usr/lib";
 
 function library(): string {
@@ -13,7 +13,7 @@ function library(): string {
   throw new Error("this test needs libfaketime: apt-get install libfaketime");
 }
 
-/** The environment of a process whose clock is off by some seconds. Its monotonic clock runs as it does elsewhere. */
+/** Returns the environment that shifts a process's clock by some seconds. Its monotonic clock is not affected. */
 export function clockOff(seconds: number): Record<string, string> {
   const by = seconds < 0 ? String(seconds) : `+${seconds}`;
   return { LD_PRELOAD: library(), FAKETIME: by, FAKETIME_DONT_FAKE_MONOTONIC: "1" };

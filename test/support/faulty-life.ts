@@ -1,4 +1,4 @@
-/** A bus whose store, streams and JetStream fail where a plan says so, and what came of it as a table. */
+/** A bus whose store, streams and JetStream fail according to a plan, and a table of the outcomes. */
 import type { NatsConnection } from "nats";
 import { Nats } from "../../src/contracts/nats.ts";
 import { RoomStore, UserStore } from "../../src/contracts/store.ts";
@@ -9,7 +9,7 @@ import { type FaultMoment, FaultPlan } from "./faulty.ts";
 import { bootInProcess, type InProcess } from "./in-process.ts";
 import type { Reply } from "./peer.ts";
 
-/** More calls than any request makes: a loop that passes it would never end. */
+/** More calls than any request makes: exceeding it means an endless loop. */
 const callsMax = 60;
 
 const unavailable = () => new UnibusError("unavailable", "it does not answer (try again)");
@@ -18,21 +18,21 @@ const unavailable = () => new UnibusError("unavailable", "it does not answer (tr
 export interface Scenario {
   readonly act: () => Promise<Reply>;
   readonly success: number;
-  /** Holds after a fault: asks again, and throws where somebody sees a half. */
+  /** Runs after a fault: retries, and throws if any user sees a partial change. */
   readonly afterwards: (reply: Reply) => Promise<void>;
 }
 
-/** Whether it is called depends on the time: the rule above the store remembers its answer for 2 s. It never fails. */
+/** Never fails: whether it is called depends on timing, since the rule above the store caches its answer for 2 s. */
 const sumOfRows = "rowBytesOf";
 
 /** The ports whose calls can fail. */
 export type Layer = "store" | "streams" | "jetstream";
 
-/** A bus of which one call at a time fails. */
+/** A bus in which one call at a time fails. */
 export class FaultyBus implements AsyncDisposable {
   readonly #plans: Readonly<Record<Layer, FaultPlan>>;
   readonly running: InProcess;
-  /** One line for each fault that was played. */
+  /** One line for each injected fault. */
   readonly table: string[] = [];
 
   private constructor(running: InProcess, plans: Readonly<Record<Layer, FaultPlan>>) {
@@ -40,7 +40,7 @@ export class FaultyBus implements AsyncDisposable {
     this.#plans = plans;
   }
 
-  /** Boots one. No call fails at first. */
+  /** Boots a bus. No call fails at first. */
   static async start(): Promise<FaultyBus> {
     const plans = {
       store: new FaultPlan(unavailable),
@@ -72,13 +72,15 @@ export class FaultyBus implements AsyncDisposable {
     return new FaultyBus(running, plans);
   }
 
-  /** Plays a scenario with the first call failing, then the second, until all went through. Gives what failed. */
+  /**
+   * Runs a scenario with the first call failing, then the second, until no call fails. Returns the calls that failed.
+   */
   async play(name: string, layer: Layer, moment: FaultMoment, prepare: () => Promise<Scenario>): Promise<string[]> {
     const plan = this.#plans[layer];
     const failed: string[] = [];
     for (let nth = 1; nth <= callsMax; nth++) {
       const { act, success, afterwards } = await prepare();
-      // What runs by itself, as a sweep does, has to be over: it would take the fault.
+      // Background work such as a sweep must be over: otherwise it would consume the fault.
       const plans = Object.values(this.#plans);
       await until("nothing is under way", () => plans.every(({ underWay }) => underWay === 0));
       plan.arm(nth, moment);

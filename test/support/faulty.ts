@@ -1,24 +1,24 @@
-/** Makes the Nth call of some ports fail, before it does anything or after it has done it. */
+/** Makes the Nth call of some ports fail, before or after it takes effect. */
 
-/** When the fault comes: the call is not made, or it is made and its answer is lost. */
+/** When the fault occurs: the call is not made, or it is made and its answer is lost. */
 export type FaultMoment = "before" | "after";
 
-/** Which call fails, over all ports that are wrapped by it. At first none. */
+/** Chooses the call that fails, counted over all ports that it wraps. At first no call fails. */
 export class FaultPlan {
   readonly #fault: () => Error;
   #nth = 0;
   #moment: FaultMoment = "before";
   #calls = 0;
   #underWay = 0;
-  /** The method that failed, or null as long as none did. */
+  /** The method that failed, or null if none has failed yet. */
   failed: string | null = null;
 
-  /** `fault` makes what a caller of the port gets to see. */
+  /** `fault` creates the error that the caller of the port gets. */
   constructor(fault: () => Error) {
     this.#fault = fault;
   }
 
-  /** Lets the `nth` call from now on fail, counted from 1, and no other. */
+  /** Makes only the `nth` call from now on fail, counted from 1. */
   arm(nth: number, moment: FaultMoment): void {
     this.#nth = nth;
     this.#moment = moment;
@@ -36,12 +36,12 @@ export class FaultPlan {
     return this.#underWay;
   }
 
-  /** Calls since it was armed. */
+  /** Calls since `arm`. */
   get calls(): number {
     return this.#calls;
   }
 
-  /** The same port, with its faults: all its methods, or those named. Those in `plain` give no promise. */
+  /** Wraps a port so that all its methods, or only `methods`, can fail. Methods in `plain` do not return a promise. */
   wrap<T extends object>(port: T, methods?: readonly string[], plain: readonly string[] = []): T {
     return new Proxy(port, {
       get: (target, name) => {

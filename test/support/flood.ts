@@ -1,4 +1,4 @@
-/** Senders of bodies without end, and what they do to a server's memory. */
+/** Clients that send endless bodies, and a measurement of the server's memory. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -9,37 +9,37 @@ const chunkBytes = 262_144;
 const part = Buffer.alloc(chunkBytes, "x");
 const chunk = Buffer.concat([Buffer.from(`${chunkBytes.toString(16)}\r\n`), part, Buffer.from("\r\n")]);
 
-/** What each sender would send, if anybody let it. */
+/** How much each client would send if the server let it. */
 export const bytesEach = 400 * 1_048_576;
 
-/** The memory of a server, in bytes: now, or at its highest since `growth` began. */
+/** Returns the memory of a server in bytes: now, or its peak since `growth` began. */
 function memory({ pid }: Server, field: "VmRSS" | "VmHWM"): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * 1_024;
 }
 
-/** By how many bytes a server's memory rose at its highest while `work` ran. */
+/** Returns the peak growth of a server's memory while `work` runs, in bytes. */
 export async function growth(server: Server, work: () => Promise<unknown>): Promise<number> {
-  // Starts the peak anew.
+  // Resets the peak.
   writeFileSync(`/proc/${server.pid}/clear_refs`, "5");
   const before = memory(server, "VmRSS");
   await work();
   return memory(server, "VmHWM") - before;
 }
 
-/** The signature of somebody who promises an empty body, as lines of a head. */
+/** Returns the header lines of a valid signature for an empty body. */
 export function signatureLines(server: Server, who: Identity, target: string): string[] {
   const headers = signedHeaders(who, { url: server.ready.http, method: "POST", target });
   return Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
 }
 
-/** What became of one sender: the status, or "" when the connection was cut first, and what the server took of it. */
+/** The result of one client: the status, or "" if the connection was cut first, and the bytes that the server took. */
 export interface Poured {
   readonly status: string;
   readonly sent: number;
 }
 
-/** Sends a body until the server hangs up: in chunks, or, where a length is declared, as it is. */
+/** Sends a body until the server hangs up: chunked, or unencoded if a length is declared. */
 export async function pour(
   server: Server,
   {
@@ -70,7 +70,7 @@ export async function pour(
   return { status: reply.slice(9, 12), sent };
 }
 
-/** Many senders at once. */
+/** Runs many such clients at once. */
 export function flood(
   server: Server,
   senders: number,

@@ -1,4 +1,4 @@
-/** A forged copy of a room: a chain that somebody else signed, under the real room's id and subject. */
+/** A forged copy of a room: a chain that another user signed, under the real room's id and subject. */
 import type { Static } from "@sinclair/typebox";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { sealRoomKey } from "../../src/client/crypto/keys.ts";
@@ -8,7 +8,7 @@ import { type HostileServer, withJson } from "./hostile-server.ts";
 import { newRoom, statementOf } from "./peer.ts";
 import { keysOf } from "./trusting-peer.ts";
 
-/** Which room is copied, by whom, and whom the copy names. */
+/** The room to copy, the forger, and the victim whom the copy names. */
 export interface ForgedRoom {
   readonly roomId: string;
   readonly subject: string;
@@ -18,7 +18,7 @@ export interface ForgedRoom {
   readonly victim: Identity;
 }
 
-/** From now on a bus shows a forged copy of a room, whole and well signed, to whoever asks for it. */
+/** Makes a server show a forged copy of a room, complete and validly signed, to every client from now on. */
 export function showForgedRoom(way: HostileServer, { roomId, subject, forger, handle, victim }: ForgedRoom): void {
   const policy = { encrypt: true, persist: true, sign_msgs: true };
   const first = newRoom(forger, subject, policy, roomId);

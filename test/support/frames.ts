@@ -1,4 +1,4 @@
-/** Frames for tests that want any, and what happens to their bytes on the way. */
+/** Arbitrary frames for property tests, and mutations of their bytes. */
 import fc from "fast-check";
 import { blobBytesMax } from "../../src/wire/api.ts";
 import { toBase64, toBase64Url, toHex } from "../../src/wire/encoding.ts";
@@ -26,7 +26,7 @@ const aRef = fc.record({
   sz: fc.oneof(fc.nat(blobBytesMax), fc.constantFrom(0, blobBytesMax)),
 });
 
-/** Any frame; absent fields are undefined, as a decoded one has them. */
+/** Any frame; absent fields are undefined, as in a decoded frame. */
 export const aFrame: fc.Arbitrary<Frame> = fc.record({
   t: fc.constantFrom(...(Object.values(frameTypes) as FrameType[])),
   s: aSubject,
@@ -41,7 +41,7 @@ export const aFrame: fc.Arbitrary<Frame> = fc.record({
   re: maybe(aUlid),
 });
 
-/** Something that happens to bytes: never nothing. */
+/** A change of some bytes: it never returns them unchanged. */
 export type Mutation = (bytes: Uint8Array) => Uint8Array;
 
 const spliced = (bytes: Uint8Array, at: number, cut: number, put: Uint8Array): Uint8Array => {
@@ -51,7 +51,7 @@ const spliced = (bytes: Uint8Array, at: number, cut: number, put: Uint8Array): U
 
 const aPlace = fc.nat(4_000);
 
-/** Any change of some bytes: a bit, a byte, a cut, something put in, a piece twice. */
+/** Any mutation: a flipped bit, a changed byte, a cut, an insertion, a repeated piece. */
 export const aMutation: fc.Arbitrary<Mutation> = fc.oneof(
   fc.tuple(aPlace, fc.nat(7)).map(([at, bit]): Mutation => {
     return (bytes) => bytes.map((byte, i) => (i === at % bytes.length ? byte ^ (1 << bit) : byte));

@@ -4,12 +4,12 @@ import { join } from "node:path";
 
 const folder = join(import.meta.dir, "..", "golden");
 
-/** A frozen file, as text. */
+/** Returns a golden file, as text. */
 export function golden(name: string): string {
   return readFileSync(join(folder, name), "utf8");
 }
 
-/** Compares a text with a frozen file. UPDATE_GOLDEN=1 writes the file instead: say why in the commit. */
+/** Compares a text with a golden file. UPDATE_GOLDEN=1 writes the file instead: say why in the commit. */
 export function expectGolden(name: string, text: string): void {
   const file = join(folder, name);
   if (process.env.UPDATE_GOLDEN === "1") writeFileSync(file, text);

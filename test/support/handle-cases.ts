@@ -1,6 +1,6 @@
 import cases from "../fixtures/handles.json" with { type: "json" };
 
-/** A handle that somebody gives, and the one that is stored; null for one that is refused. */
+/** A handle as entered, and as stored; null if it must be refused. */
 export interface HandleCase {
   readonly name: string;
   readonly given: string;
@@ -19,7 +19,7 @@ function storedOf(given: string, result: string): string | null {
   return result === "accept" ? given : result.slice("accept ".length);
 }
 
-/** Handles as people gave them, with the right result. */
+/** Handles as people enter them, with the correct result. */
 export const handleCases: readonly HandleCase[] = cases.handles.map(({ name, given, result }) => ({
   ...{ name, given, stored: storedOf(given, result) },
 }));

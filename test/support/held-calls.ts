@@ -1,4 +1,4 @@
-/** Calls of the JetStream API that a test holds, so that two requests meet in the one order that goes wrong. */
+/** Holds JetStream API calls so that a test can run two requests in exactly the order that goes wrong. */
 import { busCalls } from "./bus-calls.ts";
 
 interface Hold {
@@ -7,7 +7,7 @@ interface Hold {
   readonly freed: PromiseWithResolvers<void>;
 }
 
-/** Calls of the JetStream API of room streams, each of which can be held. */
+/** The JetStream API calls of room streams, each of which can be held. */
 export class HeldCalls {
   readonly #holds: Hold[] = [];
 
@@ -21,8 +21,8 @@ export class HeldCalls {
   });
 
   /**
-   * Holds the next call whose subject begins with `$JS.API.` and `subject`. `met` resolves when it has come; `free`
-   * lets it go on.
+   * Holds the next call whose subject begins with `$JS.API.` and `subject`. `met` resolves when the call is made;
+   * `free` releases it.
    */
   next(subject: string): { readonly met: Promise<void>; free(): void } {
     const [met, freed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];

@@ -1,15 +1,15 @@
-/** For which host the test's own peers sign. */
+/** The host for which the tests' own peers sign. */
 import { natsHost } from "../../src/wire/address.ts";
 
-/** The names for which signatures count where a server has a public URL, by the URL that is dialled. */
+/** Public host names of servers, by the URL that is dialled. */
 const publicNames = new Map<string, string>();
 
-/** The host for which a request or a login at this URL is signed: as dialled, or the public one where there is one. */
+/** Returns the host to sign for at this URL: the server's public name if it has one, otherwise the host as dialled. */
 export function hostToSign(url: string): string {
   return publicNames.get(url) ?? (/^https?:/.test(url) ? new URL(url).host : natsHost(url));
 }
 
-/** Notes the public name of a server that runs. */
+/** Registers the public name of a running server. */
 export function notePublicName(ready: {
   readonly http: string;
   readonly nats: string;

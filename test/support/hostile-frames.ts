@@ -1,7 +1,9 @@
-/** Texts of about 1 MiB that nearly are frames, where a careless reader takes far too long or runs out of stack. */
+/**
+ * Texts of about 1 MiB that are almost frames, on which a careless parser takes far too long or overflows the stack.
+ */
 import { frameBytesMax } from "../../src/wire/frame.ts";
 
-/** Made from the text of a good frame on the subject room.general that has a payload. */
+/** Builds them from the text of a valid frame with a payload on the subject room.general. */
 export function largeTexts(wire: string): string[] {
   const room = frameBytesMax - wire.length;
   const before = wire.indexOf('"p":"') + 5;

@@ -1,4 +1,4 @@
-/** Frames that a member with all keys can sign, made to trip whoever reads them. */
+/** Frames that a member with all keys can sign, designed to break readers. */
 
 import { bytesOf } from "../../src/wire/encoding.ts";
 import { frameBytesMax, frameTypes } from "../../src/wire/frame.ts";
@@ -8,7 +8,7 @@ import { type Forgery, type HostileScene, rewritten } from "./hostile-scene.ts";
 const ref = (sz: number) => ({ h: "ab".repeat(32), n: "A".repeat(32), sz });
 const farAhead = 2 ** 31 - 1;
 
-/** Texts that terminals, parsers and reducers dislike. */
+/** Texts that terminals, parsers and reducers handle badly. */
 const texts: readonly string[] = [
   "",
   "\0",
@@ -22,7 +22,7 @@ const texts: readonly string[] = [
   "%s%s%n {jndi:ldap://127.0.0.1/} `id` $(id) '; DROP TABLE rooms; --",
 ];
 
-/** Payloads that are no text, or begin as something else. */
+/** Payloads that are not text, or that begin like something else. */
 const bytes: readonly Uint8Array[] = [
   Uint8Array.of(0xff, 0xfe, 0xfd),
   Uint8Array.of(0xc0, 0x80),
@@ -35,8 +35,8 @@ const bytes: readonly Uint8Array[] = [
 ];
 
 /**
- * Hostile frames that `by`, a member, signs. Each is a kind of its own.
- * Shape: `knownId` is the id of an honest message, of another sender.
+ * Returns hostile frames signed by `by`, a member, one of each kind.
+ * Shape: `knownId` is the id of an honest message of another sender.
  */
 export async function hostileFrames(at: HostileScene, by: Forgery["by"], knownId: string): Promise<Uint8Array[]> {
   const roomKey = at.mine.state.state.policy.encrypt ? await at.key() : null;
@@ -46,7 +46,7 @@ export async function hostileFrames(at: HostileScene, by: Forgery["by"], knownId
     ...texts.map((text) => ({ text })),
     ...bytes.map((payload) => ({ payload })),
     ...[2, 3, 1_000, farAhead - 1, farAhead].map((epoch) => ({ epoch })),
-    // Every type, with and without what it may name.
+    // Every frame type, with and without its optional references.
     ...Object.values(frameTypes).flatMap((t) => [
       { t },
       { t, text: "" },
@@ -57,7 +57,7 @@ export async function hostileFrames(at: HostileScene, by: Forgery["by"], knownId
     ]),
     { t: frameTypes.REACT, text: "\u{1f600}".repeat(10_000), re: knownId },
     { t: frameTypes.REACT, payload: Uint8Array.of(0xff), re: knownId },
-    // Ids: the beginning and the end of time, another's, its own, in a circle.
+    // Ids: the smallest and the largest time, another frame's, its own, a cycle.
     { id: "0".repeat(26) },
     { id: `7${"Z".repeat(25)}` },
     { id: knownId },
@@ -65,7 +65,7 @@ export async function hostileFrames(at: HostileScene, by: Forgery["by"], knownId
     { id: own, re: self },
     { id: newUlid(), re: own, thr: "0".repeat(26) },
     { t: frameTypes.REACT, id: newUlid(), re: `7${"Z".repeat(25)}` },
-    // Of other places.
+    // Frames of other rooms and subjects.
     { subject: "room.other" },
     { roomId: newUlid() },
     { policy: { encrypt: false, persist: true, sign_msgs: true }, roomKey: null },

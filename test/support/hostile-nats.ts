@@ -1,23 +1,28 @@
-/** A NATS server that does what an honest one does not: a proxy that reads the protocol and changes what it carries. */
+/**
+ * A hostile NATS server: a proxy that parses the protocol and changes what it carries. It can alter INFO and messages
+ * (`info`, `tamper`), inject messages, delay the confirmation of a subscription (`silentOn`, `speak`) and drop what one
+ * connection delivers (`hold`). Honest until one of these is set. Used by HostileScene and the attacks on the data
+ * plane.
+ */
 import type { Server } from "./executable.ts";
 import { HostileServer } from "./hostile-server.ts";
 import { type Link, TcpProxy } from "./tcp-proxy.ts";
 
-/** A message, on its way to a client or from it. */
+/** A message on its way to or from a client. */
 export interface Carried {
   readonly subject: string;
   readonly reply: string | undefined;
-  /** The header block as it came; null for none. */
+  /** The raw header block; null if there is none. */
   readonly headers: Buffer | null;
   readonly data: Buffer;
 }
 
-/** What becomes of a message on its way to a client: any number of messages. */
+/** Replaces a message on its way to a client by any number of messages. */
 export type Tamper = (message: Carried) => readonly Carried[];
 
 const end = Buffer.from("\r\n");
 
-/** Cuts the protocol's bytes into commands, each with its payload. */
+/** Splits the protocol's bytes into commands, each with its payload. */
 class Splitter {
   #rest: Buffer = Buffer.alloc(0);
 
@@ -63,17 +68,17 @@ function matches(pattern: string, subject: string): boolean {
   return wanted.length === given.length;
 }
 
-/** The proxy, with one before the HTTP side whose /info leads to it. Ends with the scope that holds it. */
+/** The NATS proxy, together with an HTTP proxy whose /info refers to it. Lives until the scope ends. */
 export class HostileNats implements AsyncDisposable {
   /** What clients published, in order. */
   readonly published: Carried[] = [];
-  /** CONNECT lines, as clients wrote them. */
+  /** CONNECT lines, as clients sent them. */
   readonly logins: Record<string, unknown>[] = [];
-  /** What INFO says instead. */
+  /** Alters INFO. */
   info: (info: Record<string, unknown>) => Record<string, unknown> = (info) => info;
-  /** What becomes of a message to a client. */
+  /** Alters messages to clients. */
   tamper: Tamper = (message) => [message];
-  /** A subject: who follows it is not told that the server knows; what comes by that reaches them all the same. */
+  /** A subject whose subscriptions the proxy does not confirm to clients; their messages are delivered all the same. */
   silentOn: string | null = null;
   #proxy: TcpProxy | null = null;
   readonly #held = new Set<Link>();
@@ -82,7 +87,7 @@ export class HostileNats implements AsyncDisposable {
 
   private constructor(readonly http: HostileServer) {}
 
-  /** Starts both before a bus. They tell the truth until they are told otherwise. */
+  /** Starts both proxies in front of a bus. They are honest at first. */
   static async start(server: Server): Promise<HostileNats> {
     const hostile = new HostileNats(await HostileServer.start(server.ready.http));
     hostile.#proxy = await TcpProxy.start(server.ready.nats, (link) => hostile.#filter(link));
@@ -90,7 +95,7 @@ export class HostileNats implements AsyncDisposable {
     return hostile;
   }
 
-  /** What a client connects to. */
+  /** The URL for clients to connect to. */
   get url(): string {
     return this.http.url;
   }
@@ -104,13 +109,13 @@ export class HostileNats implements AsyncDisposable {
     return this.#proxy;
   }
 
-  /** The subjects that clients follow. */
+  /** The subjects to which clients subscribe. */
   get followed(): string[] {
     const there = [...this.#subscriptions].filter(([link]) => this.proxy.links.has(link));
     return there.flatMap(([, subscriptions]) => [...subscriptions.values()]);
   }
 
-  /** Sends a message that nobody published to every client that listens. Gives to how many. */
+  /** Delivers a message that no client published to every matching subscription. Returns their number. */
   inject(subject: string, data: string | Uint8Array, reply?: string): number {
     let count = 0;
     const message = { subject, reply, headers: null, data: Buffer.from(data as Uint8Array) };
@@ -125,13 +130,13 @@ export class HostileNats implements AsyncDisposable {
     return count;
   }
 
-  /** Tells clients what they were not told. */
+  /** Sends clients the confirmations that were withheld. */
   speak(): void {
     this.silentOn = null;
     for (const link of this.#unsaid.splice(0)) link.toClient(Buffer.from("PONG\r\n"));
   }
 
-  /** From now on nothing more comes by a connection, or all that comes by it is lost no longer. */
+  /** Starts or stops dropping everything that a connection delivers. */
   hold(link: Link | undefined, isHeld: boolean): void {
     if (link === undefined) return;
     if (isHeld) this.#held.add(link);

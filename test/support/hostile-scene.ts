@@ -1,4 +1,4 @@
-/** A room whose reader is behind a server that does what it is told: the scene of most attacks on the data plane. */
+/** A room whose reader is behind a hostile server: the scene of most attacks on the data plane. */
 import { sealFrame } from "../../src/client/crypto/frames.ts";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import type { Draft } from "../../src/client/crypto/sealing.ts";
@@ -19,7 +19,7 @@ import { MovedClock } from "./moved-clock.ts";
 import { addUser, dial, freshSubject, postUser } from "./peer.ts";
 import { trustingPeer } from "./trusting-peer.ts";
 
-/** What a frame is forged with, where it is not the room's own. */
+/** The fields of a forged frame that differ from the room's own. */
 export interface Forgery extends Partial<Draft> {
   readonly by: Identity;
   readonly text?: string;
@@ -30,18 +30,18 @@ export interface Forgery extends Partial<Draft> {
   readonly roomKey?: Uint8Array | null;
 }
 
-/** The scene: ana owns the room, bob reads it through the hostile server, cleo is a member, eve is none. */
+/** The scene: ana owns the room, bob reads it through the hostile server, cleo is a member, eve is not. */
 export class HostileScene implements AsyncDisposable {
   readonly got: Message[] = [];
   readonly suspicious: BusEvents["suspicious"][] = [];
   readonly trouble: unknown[] = [];
   /** The clocks of bob's computer. */
   readonly clock: MovedClock;
-  /** With what bob's reading ended; undefined while it goes on. */
+  /** The error that ended bob's reading; undefined while it continues. */
   ended: unknown;
 
   private constructor(
-    /** What bob's client remembers. */
+    /** The state of bob's client. */
     readonly bobState: ClientState,
     readonly server: Server,
     readonly hostile: HostileNats,
@@ -49,16 +49,16 @@ export class HostileScene implements AsyncDisposable {
     readonly bob: Bus,
     readonly cleo: Bus,
     readonly eve: Identity,
-    /** As ana has it. */
+    /** The room, as ana's client has it. */
     readonly mine: Room,
-    /** As bob has it. */
+    /** The room, as bob's client has it. */
     readonly theirs: Room,
     clock: MovedClock,
   ) {
     this.clock = clock;
   }
 
-  /** Sets it up. A server that is given is kept. */
+  /** Sets up the scene. A server that is given outlives it. */
   static async open(
     server: Server,
     { admin, mode = "matrix" }: { readonly admin: Identity; readonly mode?: "matrix" | "nats" | Policy },
@@ -86,28 +86,28 @@ export class HostileScene implements AsyncDisposable {
         scene.ended = error;
       },
     });
-    // While connections are swapped what comes twice may be a copy: it is not counted.
+    // While connections are swapped, a duplicate may be a copy from the other connection: it is not counted.
     await until("bob has one connection", () => hostile.proxy.links.size === 1);
     return scene;
   }
 
-  /** A server with an admin, for `open`. */
+  /** Starts a server with an admin, for `open`. */
   static async server(): Promise<{ readonly server: Server; readonly admin: Identity }> {
     const server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
     return { server, admin: await addUser(server, "root", { admin: true }) };
   }
 
-  /** The texts that bob was given. */
+  /** The texts that were delivered to bob. */
   get texts(): string[] {
     return this.got.map(({ text }) => text);
   }
 
-  /** What bob dropped, by reason. */
+  /** What bob's client dropped, by reason. */
   get dropped(): Readonly<Record<string, number>> {
     return this.theirs.stats().dropped;
   }
 
-  /** The room's key of an epoch, as its owner has it. */
+  /** Returns the room key of an epoch, as its owner has it. */
   async key(epoch = this.mine.epoch): Promise<Uint8Array> {
     const { keys } = await trustingPeer(this.ana.identity, [this.server.ready.http]).open(this.mine.id);
     const key = await keys.key(epoch);
@@ -115,7 +115,7 @@ export class HostileScene implements AsyncDisposable {
     return key;
   }
 
-  /** The bytes of a frame, in all that is not said otherwise as a member would write it. */
+  /** Returns the bytes of a frame: as a member would write it, except for the given fields. */
   async frame({ by, text = "forged", ...other }: Forgery): Promise<Uint8Array> {
     const { policy, epoch } = this.mine.state.state;
     const { subject = this.mine.subject, roomId = this.mine.id, roomKey, ...draft } = other;
@@ -124,12 +124,12 @@ export class HostileScene implements AsyncDisposable {
     return sealFrame({ id: newUlid(), payload: bytesOf(text), ...draft }, { ...given, roomKey: key }, by);
   }
 
-  /** Sends bytes to bob as if somebody had said them in the room. */
+  /** Delivers bytes to bob as if they had been published in the room. */
   inject(bytes: Uint8Array | string, subject = this.mine.subject): void {
     if (this.hostile.inject(subject, bytes) === 0) throw new Error("nobody listens");
   }
 
-  /** Has a member publish bytes in the room, as a NATS client of their own would: the bus stores and delivers them. */
+  /** Publishes bytes in the room as a member with a plain NATS client: the bus stores and delivers them. */
   async publish(by: Identity, ...frames: readonly Uint8Array[]): Promise<void> {
     const connection = await dial(this.server, by);
     for (const bytes of frames) connection.publish(this.mine.subject, bytes);
@@ -142,7 +142,7 @@ export class HostileScene implements AsyncDisposable {
   }
 }
 
-/** The bytes of a frame with some of its fields written anew, in their order. */
+/** Replaces some fields of a frame and keeps their order. Returns its bytes. */
 export function rewritten(frame: Uint8Array, fields: Readonly<Record<string, unknown>>): Uint8Array {
   return bytesOf(JSON.stringify({ ...(JSON.parse(new TextDecoder().decode(frame)) as object), ...fields }));
 }

@@ -1,9 +1,9 @@
-/** A bus that does not tell the truth: a proxy on loopback that alters what the real one answers, or loses it. */
+/** A lying server: a proxy on loopback that alters or drops what the real bus answers. */
 import { createServer, type Server as HttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { listenBefore } from "./proxy-ports.ts";
 
-/** A request as it came. */
+/** A request as it arrived. */
 export interface Asked {
   readonly method: string;
   /** path?query. */
@@ -12,20 +12,20 @@ export interface Asked {
   readonly body: Buffer;
 }
 
-/** A reply, before it is told. */
+/** A reply, before it is sent. */
 export interface Answer {
   status: number;
   headers: Record<string, string | string[] | undefined>;
   body: Buffer;
 }
 
-/** What becomes of a reply: another one, itself, or none at all: then the connection breaks. */
+/** Replaces a reply: by another one, by itself, or by null, which breaks the connection. */
 export type Lie = (answer: Answer, asked: Asked) => Answer | null | Promise<Answer | null>;
 
-/** What is answered without asking the real bus; null for what is passed on. */
+/** Answers a request without the real bus; null forwards it. */
 export type Pretence = (asked: Asked) => Answer | null;
 
-/** The reply with another JSON body. */
+/** Returns the reply with another JSON body. */
 export function withJson(answer: Answer, json: unknown): Answer {
   return { ...answer, body: Buffer.from(JSON.stringify(json)) };
 }
@@ -36,11 +36,11 @@ async function bodyOf(stream: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** The proxy. Ends with the scope that holds it; the real bus goes on. */
+/** The proxy. Lives until the scope ends; the real bus goes on. */
 export class HostileServer implements AsyncDisposable {
-  /** Whatever it was asked, in order, as `METHOD target`. */
+  /** Every request, in order, as `METHOD target`. */
   readonly asked: string[] = [];
-  /** What GET /info names as the data plane, whatever else it is told to say; null for the real one. */
+  /** The data plane addresses for GET /info, whatever else it is set to answer; null for the real ones. */
   nats: readonly string[] | null = null;
   readonly #http: HttpServer;
   #lie: Lie = (answer) => answer;
@@ -52,7 +52,7 @@ export class HostileServer implements AsyncDisposable {
     });
   }
 
-  /** Starts one before a bus, on a port of its own. It tells the truth until it is told to lie. */
+  /** Starts a proxy in front of a bus, on its own port. It is honest until set to lie. */
   static async start(target: string): Promise<HostileServer> {
     const server = new HostileServer(target);
     await listenBefore(target, server.#http);
@@ -63,12 +63,12 @@ export class HostileServer implements AsyncDisposable {
     return `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}`;
   }
 
-  /** What it does from now on. */
+  /** Sets how it alters replies from now on. */
   tell(lie: Lie): void {
     this.#lie = lie;
   }
 
-  /** From now on the JSON of successful replies to GETs whose path ends so is what `alter` makes of it. */
+  /** Applies `alter` to the JSON of successful replies to GETs whose path ends with `pathEnd`, from now on. */
   alter<T>(pathEnd: string, alter: (json: T, asked: Asked) => unknown): void {
     this.tell((answer, asked) => {
       const isMeant = asked.method === "GET" && (asked.target.split("?")[0] ?? "").endsWith(pathEnd);
@@ -77,12 +77,12 @@ export class HostileServer implements AsyncDisposable {
     });
   }
 
-  /** What it answers by itself from now on. */
+  /** Sets what it answers by itself from now on. */
   pretend(pretence: Pretence): void {
     this.#pretence = pretence;
   }
 
-  /** From now on it tells the truth. */
+  /** Makes it honest from now on. */
   honest(): void {
     this.tell((answer) => answer);
     this.pretend(() => null);
@@ -108,11 +108,11 @@ export class HostileServer implements AsyncDisposable {
 
   #led(answer: Answer | null, target: string): Answer | null {
     if (answer === null || this.nats === null || target !== "/info") return answer;
-    // A client that cannot reach it there would go another way, past the hostile one.
+    // A client that cannot reach that address would connect another way and bypass the hostile server.
     return withJson(answer, { ...(JSON.parse(answer.body.toString()) as object), nats: this.nats, ws: [] });
   }
 
-  /** Asks the real bus. The signature names this proxy's address, which the bus was told of at its start. */
+  /** Forwards to the real bus. The signature names this proxy's address, which the bus accepts since its start. */
   #forward({ method, target, headers, body }: Asked): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const forwarded = request(`${this.target}${target}`, { method, headers }, (reply) => {

@@ -1,4 +1,4 @@
-/** A bus inside the test's own process, with its real plugins, so that a test can stand between them. */
+/** A bus in the test's own process with its real plugins, so that a test can intercept calls between them. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
@@ -10,13 +10,13 @@ import { builtins } from "../../src/plugins/index.ts";
 import type { UserRole } from "../../src/wire/api.ts";
 import { Folder, type Server } from "./executable.ts";
 
-/** Stands between a plugin and those who use it: gets what it provides, gives what they see. By token id. */
+/** Wrappers between a plugin and its consumers, by token id: each gets the service and returns what consumers see. */
 export type Between = Readonly<Record<string, (service: object) => object>>;
 
-/** A bus, and what the helpers for the executable want to know of it. */
+/** A bus, and what the helpers for the executable need from it. */
 export interface InProcess extends AsyncDisposable {
   readonly bus: Bus;
-  /** For helpers that speak HTTP and NATS to a server: its addresses, and nothing of a process. */
+  /** For helpers that speak HTTP and NATS to a server: it has addresses but no process. */
   readonly server: Server;
 }
 
@@ -37,16 +37,16 @@ function standingBetween(plugin: Plugin, between: Between): Plugin {
   };
 }
 
-/** How a bus in the test's process is booted. */
+/** Options for a bus in the test's process. */
 export interface BootInProcess {
   readonly between?: Between;
   readonly now?: () => number;
   readonly flags?: Readonly<Record<string, boolean>>;
-  /** By plugin, beside the addresses; what `--set` would say. */
+  /** Settings by plugin, as `--set` would give them, besides the addresses. */
   readonly settings?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
-/** Boots a bus on free loopback ports in a folder of its own. */
+/** Boots a bus on free loopback ports in its own folder. */
 export async function bootInProcess(options: BootInProcess = {}): Promise<InProcess> {
   const folder = new Folder();
   const { between = {}, now, flags = {}, settings = {} } = options;
@@ -86,14 +86,14 @@ export async function bootInProcess(options: BootInProcess = {}): Promise<InProc
   };
 }
 
-/** A service of a bus. Fails where the bus has none. */
+/** Returns a service of a bus. Throws if the bus does not have it. */
 export function serviceOf<T>({ bus }: InProcess, token: Token<T>): T {
   const service = bus.service(token);
   if (service === undefined) throw new Error(`the bus has no ${token.id}`);
   return service;
 }
 
-/** Makes a user without the rules, straight in the store. Admins are not in the roster. */
+/** Inserts a user directly into the store, bypassing the rules. An admin inserted so is not in the roster. */
 export async function insertUser(running: InProcess, handle: string, role: UserRole = "member"): Promise<Identity> {
   const user = await generateIdentity();
   const { signPubHex, endpoint, kexPubHex, kexSig } = user;

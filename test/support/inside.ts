@@ -1,4 +1,4 @@
-/** Looks behind unibus: its own NATS accounts, and a bus with the people that most tests need. */
+/** Access to unibus's own NATS accounts, and a server with the users that most tests need. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect, type NatsConnection } from "nats";
@@ -10,26 +10,26 @@ import { addUser, call, type OwnRoom, postUser } from "./peer.ts";
 /** An admin and some members, by name. */
 export type Cast<N extends string> = Readonly<Record<N | "admin", Identity>>;
 
-/** Makes an admin by the command on the host, and members over HTTP. */
+/** Creates an admin by the command on the host, and members over HTTP. */
 export async function castOf<N extends string>(server: Server, ...names: readonly N[]): Promise<Cast<N>> {
   const admin = await addUser(server, "admin", { admin: true });
   const made = await Promise.all(names.map(async (name) => [name, await postUser(server, admin, name)] as const));
   return { ...(Object.fromEntries(made) as Record<N, Identity>), admin } as Cast<N>;
 }
 
-/** The secrets that unibus logs in with. */
+/** Returns the secrets with which unibus itself logs in. */
 export function secretsOf(server: Server): { issuer_seed: string; passwords: Readonly<Record<string, string>> } {
   return JSON.parse(readFileSync(join(server.data, "internal.json"), "utf8")) as ReturnType<typeof secretsOf>;
 }
 
-/** A connection as unibus itself, which no peer can have. */
+/** Connects as unibus itself, which no peer can do. */
 export async function inside(server: Server, account: "BUS" | "CTL" | "AUTH" | "SYS" = "BUS"): Promise<NatsConnection> {
   const { host } = new URL(server.ready.nats);
   const pass = secretsOf(server).passwords[account] ?? "";
   return connect({ servers: host, user: `unibus-${account.toLowerCase()}`, pass });
 }
 
-/** One call of the JetStream API. */
+/** Makes one JetStream API call. */
 export async function jetStream<R = Record<string, unknown>>(
   connection: NatsConnection,
   subject: string,
@@ -40,8 +40,8 @@ export async function jetStream<R = Record<string, unknown>>(
 }
 
 /**
- * Gives a member's main device a consumer of a test's own in place of the one that the bus made: what the member logs
- * in with from then on may acknowledge on it.
+ * Replaces the consumer of a member's main device by one of the test's own. Later logins of the member may acknowledge
+ * on it.
  */
 export async function replaceConsumer(
   server: Server,
@@ -58,7 +58,7 @@ export async function replaceConsumer(
   return consumer;
 }
 
-/** How many messages the stream of a room holds, and the sequence of its last; null when there is no stream. */
+/** Returns the number of messages in a room's stream and its last sequence; null if there is no stream. */
 export async function streamState(
   connection: NatsConnection,
   room: OwnRoom,

@@ -1,4 +1,4 @@
-/** Three nats-servers of a test's own, which keep the same buckets, and stores over them. */
+/** Three nats-servers of a test that replicate the same buckets, and stores over them. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { connect, type NatsConnection } from "nats";
@@ -13,19 +13,19 @@ const routePort = 7104;
 /** A store as one node has it. */
 export type ClusterStore = KvStore & { readonly connection: NatsConnection };
 
-/** Three servers on loopback. Each account that is asked for is empty. Ends with the scope that holds it. */
+/** Three servers on loopback with empty accounts. Lives until the scope ends. */
 export class KvCluster implements AsyncDisposable {
-  /** The processes, as they were started. A name ends with the place here. */
+  /** The processes in start order. A server's name ends with its index here. */
   readonly children: Bun.Subprocess[] = [];
   readonly #folder = new Folder();
-  // An address at which nobody else listens: the routes are named before the servers start.
+  // A loopback network that no other process uses: the routes are configured before the servers start.
   readonly #network = `127.${1 + Math.floor(Math.random() * 254)}.${Math.floor(Math.random() * 256)}`;
   readonly #connections: NatsConnection[] = [];
   readonly #urls: string[] = [];
 
   private constructor() {}
 
-  /** Starts them, with so many accounts, `A0` and so on. */
+  /** Starts the servers with `accounts` accounts, named `A0` and so on. */
   static async start(accounts = 1): Promise<KvCluster> {
     const cluster = new KvCluster();
     try {
@@ -37,7 +37,7 @@ export class KvCluster implements AsyncDisposable {
     return cluster;
   }
 
-  /** A store over an account, as the node at a place opens it. */
+  /** Opens a store over an account, connected to the server at index `place`. */
   async store(place: number, account = "A0"): Promise<ClusterStore> {
     const servers = this.#urls[place] ?? "";
     const login = { user: account, pass: account };
@@ -79,7 +79,7 @@ export class KvCluster implements AsyncDisposable {
       const file = readdirSync(folder.path).find((one) => one.endsWith(`_${child.pid}.ports`));
       return file === undefined ? "" : readFileSync(join(folder.path, file), "utf8");
     };
-    // It is there a moment before it is whole.
+    // The file exists shortly before it is complete.
     await until("nats-server says where it listens", () => said().trimEnd().endsWith("}"));
     this.#urls.push((JSON.parse(said()) as { nats: string[] }).nats[0] ?? "");
   }

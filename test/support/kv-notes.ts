@@ -1,6 +1,6 @@
 /**
- * The notes that the KV store keeps beside its rooms: which rooms a user made, is in, or was added to and has not
- * accepted. Quotas count them, so after races they have to be what a recount of the rooms gives.
+ * Checks the notes that the KV store keeps beside its rooms: which rooms a user created, is in, or was added to and has
+ * not accepted. Quotas count the notes, so after races they must match a recount of the rooms.
  */
 import type { NatsConnection } from "nats";
 import { isIn } from "../../src/contracts/stay-rules.ts";
@@ -10,14 +10,14 @@ import { bucketStream, buckets } from "../../src/wire/names.ts";
 
 type Noted = Readonly<Record<string, unknown>>;
 
-/** The room ids of a note: those of unaccepted rooms are kept by adder. */
+/** Returns the room ids of a note: those of unaccepted rooms are grouped by adder. */
 function roomsOf(kind: string, value: Noted): string[] {
   return kind === "unaccepted"
     ? Object.values(value).flatMap((rooms) => Object.keys(rooms as Noted))
     : Object.keys(value);
 }
 
-/** Whether a room is what the note of an endpoint says. */
+/** Reports whether a room matches the note of an endpoint. */
 async function isSo(rooms: RoomStore, kind: string, endpoint: string, roomId: string): Promise<boolean> {
   const room = await rooms.getRoom(roomId);
   if (room === null || room.deletedAt !== null) return false;
@@ -27,7 +27,7 @@ async function isSo(rooms: RoomStore, kind: string, endpoint: string, roomId: st
   return kind === "unaccepted" ? isIn(stay) && stay.acceptedAt === null : true;
 }
 
-/** Notes of rooms that are not as they say. `connection`: of the account that holds the buckets. */
+/** Returns notes that do not match their rooms. `connection`: of the account that holds the buckets. */
 export async function staleNotes(rooms: RoomStore, connection: NatsConnection): Promise<string[]> {
   const js = new JetStream(connection);
   const stream = bucketStream(buckets.roomsByMember);

@@ -1,6 +1,6 @@
 import type { OwnClock } from "../../src/client/transport/clock.ts";
 
-/** A computer's clocks that a test moves, apart from each other, in milliseconds. */
+/** The wall clock and the steady clock of a computer, which a test can shift separately, in milliseconds. */
 export class MovedClock implements OwnClock {
   wallBy = 0;
   steadyBy = 0;

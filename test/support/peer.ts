@@ -1,4 +1,9 @@
-/** A peer made of raw parts: signed HTTP, statements and a stock NATS client, without the SDK. */
+/**
+ * A peer built from raw parts: signed HTTP, statements and a stock NATS client, without the SDK. Builds request bodies
+ * that the SDK would refuse to build, so tests can send invalid ones. Helpers named `...Body` only build a request and
+ * return the room as it would be afterwards; `createRoom`, `addMembers`, `kick` and the like also send it and throw
+ * unless it succeeds. Nearly all tests of the server use this file.
+ */
 import { createHash, createPrivateKey, randomBytes, sign } from "node:crypto";
 import { type ConnectionOptions, connect, type NatsConnection, type nkeyAuthenticator } from "nats";
 import { ulid } from "ulid";
@@ -18,7 +23,7 @@ import {
 import { type Server, unibus, until } from "./executable.ts";
 import { hostToSign } from "./host-to-sign.ts";
 
-/** A reply, read whole. */
+/** A reply with its whole body. */
 export interface Reply {
   readonly status: number;
   readonly headers: Headers;
@@ -27,7 +32,7 @@ export interface Reply {
   readonly json: Record<string, unknown>;
 }
 
-/** The headers of a signed request. `skewS` and the rest are for requests that are wrong on purpose. */
+/** Returns the headers of a signed request. `skewS` and the other options make requests wrong on purpose. */
 export function signedHeaders(
   identity: Identity,
   request: {
@@ -68,7 +73,7 @@ async function replyOf(response: Response): Promise<Reply> {
   return { status: response.status, headers: response.headers, text, json };
 }
 
-/** Sends a request as it is. */
+/** Sends a request unchanged. */
 export async function send(url: string, init: RequestInit = {}): Promise<Reply> {
   return replyOf(await fetch(url, init));
 }
@@ -89,7 +94,7 @@ export async function call(
   return send(`${base}${target}`, { method, headers, ...(text === undefined ? {} : { body: text }) });
 }
 
-/** A room as its owner's client keeps it. */
+/** A room as its owner's client has it. */
 export interface OwnRoom {
   readonly owner: Identity;
   readonly state: RoomState;
@@ -105,12 +110,12 @@ const lineOf = (identity: Identity, role: MemberLine["role"]): MemberLine => ({
   until: 0,
 });
 
-/** A policy by the names of what is on. */
+/** Returns a policy with the named flags on. */
 export function policy(...on: readonly (keyof Policy)[]): Policy {
   return { encrypt: on.includes("encrypt"), persist: on.includes("persist"), sign_msgs: on.includes("sign_msgs") };
 }
 
-/** The first version of a room, not posted yet. */
+/** Builds the first version of a room without posting it. */
 export function newRoom(owner: Identity, subject: string, rules: Policy, roomId: string = ulid()): OwnRoom {
   const key = rules.encrypt ? newRoomKey() : null;
   const state: RoomState = {
@@ -121,7 +126,7 @@ export function newRoom(owner: Identity, subject: string, rules: Policy, roomId:
   return { owner, state, key };
 }
 
-/** A statement of a room's state, signed by an owner. */
+/** Builds a statement of a room's state, signed by an owner. */
 export function statementOf(state: RoomState, by: Identity): { text: string; by: string; sig: string } {
   const text = statementText(state);
   return { text, by: by.signPubHex, sig: Buffer.from(by.sign(text)).toString("base64") };
@@ -130,12 +135,12 @@ export function statementOf(state: RoomState, by: Identity): { text: string; by:
 const sealed = (room: OwnRoom, to: Identity): { sealed_key?: string } =>
   room.key === null ? {} : { sealed_key: sealRoomKey(room.key, to.kexPub) };
 
-/** The body that creates a room. */
+/** Returns the body that creates a room. */
 export function createBody(room: OwnRoom): Record<string, unknown> {
   return { statement: statementOf(room.state, room.owner), ...sealed(room, room.owner) };
 }
 
-/** The body that adds members, and the room as it is then. */
+/** Returns the body that adds members, and the room afterwards. */
 export function addBody(room: OwnRoom, ...members: readonly Identity[]): { body: unknown; room: OwnRoom } {
   const change: StateChange = { kind: "add", members: members.map((member) => lineOf(member, "member")) };
   const state = nextState(room.state, change);
@@ -145,13 +150,13 @@ export function addBody(room: OwnRoom, ...members: readonly Identity[]): { body:
 
 let subjects = 0;
 
-/** A subject that nobody else in this run uses. */
+/** Returns a subject that is unique in this run. */
 export function freshSubject(namespace = "room"): string {
   subjects += 1;
   return `${namespace}.t${process.pid}-${subjects}-${randomBytes(3).toString("hex")}`;
 }
 
-/** Creates a room. Fails unless it is answered by 201. */
+/** Creates a room. Throws unless the answer is 201. */
 export async function createRoom(server: Server, owner: Identity, rules: Policy, subject?: string): Promise<OwnRoom> {
   const room = newRoom(owner, subject ?? freshSubject(), rules);
   const reply = await call(server.ready.http, owner, "POST", "/rooms", createBody(room));
@@ -159,7 +164,9 @@ export async function createRoom(server: Server, owner: Identity, rules: Policy,
   return room;
 }
 
-/** Adds members to a room, none of whom accepts it. Fails unless it is answered by 201. Gives the room afterwards. */
+/**
+ * Adds members to a room without accepting it for them. Throws unless the answer is 201. Returns the room afterwards.
+ */
 export async function inviteMembers(server: Server, room: OwnRoom, ...members: readonly Identity[]): Promise<OwnRoom> {
   const { body, room: next } = addBody(room, ...members);
   const target = `/rooms/${room.state.roomId}/members`;
@@ -168,7 +175,7 @@ export async function inviteMembers(server: Server, room: OwnRoom, ...members: r
   return next;
 }
 
-/** Accepts a room as each of some members. Fails unless it is answered by 204. */
+/** Accepts a room as each of some members. Throws unless the answer is 204. */
 export async function acceptRoom(server: Server, room: OwnRoom, ...members: readonly Identity[]): Promise<void> {
   const target = `/rooms/${room.state.roomId}/accept`;
   for (const member of members) {
@@ -177,14 +184,14 @@ export async function acceptRoom(server: Server, room: OwnRoom, ...members: read
   }
 }
 
-/** Adds members to a room, all of whom accept it. Fails unless both are answered well. Gives the room as it is then. */
+/** Adds members to a room and accepts it as each of them. Throws unless both succeed. Returns the room afterwards. */
 export async function addMembers(server: Server, room: OwnRoom, ...members: readonly Identity[]): Promise<OwnRoom> {
   const next = await inviteMembers(server, room, ...members);
   await acceptRoom(server, next, ...members);
   return next;
 }
 
-/** Makes a user by the command on the host, and waits until the running server knows it. */
+/** Creates a user by the command on the host, and waits until the running server knows the user. */
 export async function addUser(server: Server, handle: string, options: { admin?: boolean } = {}): Promise<Identity> {
   const identity = await generateIdentity();
   const keys = ["--sign-pub", identity.signPubHex, "--kex-pub", identity.kexPubHex, "--kex-sig", identity.kexSig];
@@ -197,7 +204,7 @@ export async function addUser(server: Server, handle: string, options: { admin?:
   return identity;
 }
 
-/** Makes a user over HTTP, as an admin does. */
+/** Creates a user over HTTP, as an admin does. */
 export async function postUser(server: Server, admin: Identity, handle: string): Promise<Identity> {
   const user = await generateIdentity();
   const { signPubHex, kexPubHex, kexSig } = user;
@@ -207,7 +214,7 @@ export async function postUser(server: Server, admin: Identity, handle: string):
   return user;
 }
 
-/** A NATS connection of a peer. It signs the text of kind `nats`, or, as stock tools do, the bare nonce. */
+/** Opens a NATS connection of a peer. It signs the text of kind `nats` or, as stock tools do, only the nonce. */
 export async function dial(
   server: Server,
   identity: Identity,
@@ -228,21 +235,21 @@ export async function dial(
   });
 }
 
-/** Signs any text, as a stock NATS tool with the key would: the identity itself refuses what is no kind of ours. */
+/** Signs any text, as a stock NATS tool with the key would: the identity itself signs only texts of our kinds. */
 export function rawSign(identity: Identity, text: string): Uint8Array {
   const seed = identity.signPriv.subarray(0, 32);
   const pkcs8 = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);
   return sign(null, Buffer.from(text), createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" }));
 }
 
-/** The frames that a member reads back, as they were published. */
+/** Returns the frames of a room's history, as they were published. */
 export async function history(server: Server, member: Identity, room: OwnRoom, query = ""): Promise<Buffer[]> {
   const reply = await call(server.ready.http, member, "GET", `/rooms/${room.state.roomId}/history${query}`);
   if (reply.status !== 200) throw new Error(`GET history: ${reply.status} ${reply.text}`);
   return (reply.json.messages as string[]).map((message) => Buffer.from(message, "base64"));
 }
 
-/** The body that kicks members, or only rekeys where none is named, and the room as it is then. */
+/** Returns the body that kicks members, or only rekeys if none is given, and the room afterwards. */
 export function kickBody(
   room: OwnRoom,
   gone: readonly Identity[],
@@ -258,12 +265,12 @@ export function kickBody(
   return { body: { statement: statementOf(state, room.owner), ...(key === null ? {} : { keys }) }, room: next };
 }
 
-/** The path of a room, or of a part of it. */
+/** Returns the path of a room, or of a part of it. */
 export function at(room: OwnRoom, part = ""): string {
   return `/rooms/${room.state.roomId}${part}`;
 }
 
-/** The body that makes or unmakes an owner, and the room as it is then. */
+/** Returns the body that promotes or demotes an owner, and the room afterwards. */
 export function roleBody(
   room: OwnRoom,
   member: Identity,
@@ -273,7 +280,7 @@ export function roleBody(
   return { body: { role, statement: statementOf(state, room.owner) }, room: { ...room, state } };
 }
 
-/** Makes or unmakes an owner. Fails unless it is answered by 200. Gives the room as it is then. */
+/** Promotes or demotes an owner. Throws unless the answer is 200. Returns the room afterwards. */
 export async function setRole(
   server: Server,
   room: OwnRoom,
@@ -286,7 +293,7 @@ export async function setRole(
   return next;
 }
 
-/** Kicks a member. Fails unless it is answered by 204. Gives the room as it is then. */
+/** Kicks a member. Throws unless the answer is 204. Returns the room afterwards. */
 export async function kick(server: Server, room: OwnRoom, member: Identity, ...staying: Identity[]): Promise<OwnRoom> {
   const { body, room: next } = kickBody(room, [member], staying);
   const reply = await call(server.ready.http, room.owner, "DELETE", at(room, `/members/${member.endpoint}`), body);
@@ -299,7 +306,7 @@ export function leave(server: Server, room: OwnRoom, member: Identity): Promise<
   return call(server.ready.http, member, "DELETE", at(room, `/members/${member.endpoint}`));
 }
 
-/** What a connection is refused, as it is told. */
+/** Collects the permission errors that a connection gets. */
 export function refusalsOf(connection: NatsConnection): string[] {
   const refusals: string[] = [];
   void (async () => {
@@ -308,7 +315,7 @@ export function refusalsOf(connection: NatsConnection): string[] {
   return refusals;
 }
 
-/** The notices that a connection of a peer gets from now on, as `kind room_id`. */
+/** Collects the notices that a peer's connection gets from now on, as `kind room_id`. */
 export async function noticesOf(connection: NatsConnection, identity: Identity): Promise<string[]> {
   const notices: string[] = [];
   connection.subscribe(`unibus.user.${identity.endpoint}.*`, {

@@ -1,4 +1,4 @@
-/** What runs on every platform that the client is for: it prints what it computed, as one line of JSON. */
+/** A program for every platform that the client supports: it prints its results as one line of JSON. */
 import { openFrames } from "../../src/client/crypto/frames.ts";
 import { computeVectors } from "../../src/client/vectors.ts";
 import { bytesOf, fromBase64, fromHex } from "../../src/wire/encoding.ts";
@@ -14,7 +14,7 @@ const opened = await openFrames(
     const roomKey = room_key === undefined ? null : fromHex(room_key);
     const policy = { encrypt: roomKey !== null, persist: true, sign_msgs: true };
     const opening = { roomId, policy, roomKey, signPub };
-    // Each once as it is, and once under the key of nobody: a platform that checks nothing would show.
+    // Opens each frame twice, with its own key and with an all-zero key, which exposes a platform that does not verify.
     return isDropped(frame)
       ? []
       : [[frame, opening] as const, [frame, { ...opening, signPub: "0".repeat(64) }] as const];

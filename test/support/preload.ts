@@ -1,2 +1,2 @@
-// Runs before every test file: nothing here may start or change anything that a test does not ask for.
+// Runs before every test file: must not start or change anything that a test does not ask for.
 process.env.UNIBUS_DEBUG = "";

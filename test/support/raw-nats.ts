@@ -1,4 +1,4 @@
-/** A NATS client of bare bytes: it sends what no client library would, and shows what comes back as it came. */
+/** A NATS client in raw bytes: it sends what no client library would, and shows what comes back unchanged. */
 import { connect as openSocket } from "node:net";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { natsText } from "../../src/wire/sign.ts";
@@ -6,26 +6,26 @@ import { until } from "./executable.ts";
 import { hostToSign } from "./host-to-sign.ts";
 import { rawSign } from "./peer.ts";
 
-/** What INFO says, as far as a login needs it. */
+/** The fields of INFO that a login needs. */
 export interface ServerInfo {
   readonly nonce?: string;
   readonly max_payload: number;
 }
 
-/** The fields of CONNECT that name who logs in. */
+/** The fields of CONNECT that identify the user. */
 export type Credentials = Readonly<Record<string, string>>;
 
 const bytesOf = (part: string | Uint8Array): Uint8Array =>
   typeof part === "string" ? new Uint8Array(Buffer.from(part, "latin1")) : part;
 
-/** One connection, over TCP or WebSocket. Ends with the scope that holds it. */
+/** One connection, over TCP or WebSocket. Lives until the scope ends. */
 export class RawNats implements Disposable {
-  /** Everything that came, one character a byte. */
+  /** Everything received, one character per byte. */
   received = "";
-  /** The host:port for which a login is signed here. */
+  /** The host:port for which a login here is signed. */
   readonly host: string;
   isClosed = false;
-  /** Whether the server's pings are answered, as every client does that is still there. */
+  /** Whether it answers the server's pings, as every live client does. */
   answersPings = true;
   #write: (bytes: Uint8Array) => void = () => undefined;
   #end: () => void = () => undefined;
@@ -48,12 +48,12 @@ export class RawNats implements Disposable {
     return JSON.parse(/^INFO (.*)\r\n/.exec(this.received)?.[1] ?? "{}") as ServerInfo;
   }
 
-  /** Sends text or bytes as they are. */
+  /** Sends text or bytes unchanged. */
   write(...parts: readonly (string | Uint8Array)[]): void {
     this.#write(Buffer.concat(parts.map(bytesOf)));
   }
 
-  /** Sends and waits until the server has taken all of it in, or has hung up. Gives what came meanwhile. */
+  /** Sends and waits until the server has processed everything or hung up. Returns what arrived in that time. */
   async exchange(...parts: readonly (string | Uint8Array)[]): Promise<string> {
     const mark = this.received.length;
     this.write(...parts, "PING\r\n");
@@ -61,7 +61,7 @@ export class RawNats implements Disposable {
     return this.received.slice(mark);
   }
 
-  /** Logs in. Gives the server's refusal, or "" when it lets the connection in. */
+  /** Logs in. Returns the server's refusal, or "" if the login succeeds. */
   async login(credentials: Credentials): Promise<string> {
     const options = { verbose: false, pedantic: false, headers: true, no_responders: true, lang: "raw", version: "0" };
     const answer = await this.exchange(`CONNECT ${JSON.stringify({ ...options, ...credentials })}\r\n`);
@@ -83,7 +83,7 @@ export class RawNats implements Disposable {
     socket.on("close", () => {
       this.isClosed = true;
     });
-    // A connection that is cut shows as closed.
+    // A broken connection shows as closed.
     socket.on("error", () => undefined);
     this.#write = (bytes) => socket.write(bytes);
     this.#end = () => socket.destroy();
@@ -103,14 +103,14 @@ export class RawNats implements Disposable {
   }
 }
 
-/** The login of an identity at a connection: over the text of kind `nats`, or, as stock tools do, over the nonce. */
+/** Builds an identity's login for a connection: signs the text of kind `nats` or, as stock tools do, only the nonce. */
 export function loginOf(identity: Identity, raw: RawNats, options: { host?: string; stock?: boolean } = {}) {
   const nonce = raw.info.nonce ?? "";
   const text = options.stock ? nonce : natsText(options.host ?? raw.host, nonce);
   return { nkey: identity.nkey, sig: Buffer.from(rawSign(identity, text)).toString("base64url") };
 }
 
-/** A connection of an identity that is in. */
+/** Opens a connection and logs in as an identity. */
 export async function rawPeer(url: string, identity: Identity): Promise<RawNats> {
   const raw = await RawNats.open(url);
   const refusal = await raw.login(loginOf(identity, raw));
@@ -118,14 +118,14 @@ export async function rawPeer(url: string, identity: Identity): Promise<RawNats>
   return raw;
 }
 
-/** A publish with a header block of any bytes, also such as are no headers. */
+/** Builds a publish with any bytes as its header block, even invalid ones. */
 export function hpub(subject: string, headers: string | Uint8Array, payload: string | Uint8Array, reply = ""): Buffer {
   const [block, data] = [bytesOf(headers), bytesOf(payload)];
   const head = `HPUB ${subject} ${reply}${reply === "" ? "" : " "}${block.length} ${block.length + data.length}\r\n`;
   return Buffer.concat([Buffer.from(head), block, data, Buffer.from("\r\n")]);
 }
 
-/** A publish without headers. */
+/** Builds a publish without headers. */
 export function pub(subject: string, payload: string | Uint8Array, reply = ""): Buffer {
   const data = bytesOf(payload);
   const head = `PUB ${subject} ${reply}${reply === "" ? "" : " "}${data.length}\r\n`;

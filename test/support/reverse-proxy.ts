@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { CertificateFiles } from "./certificates.ts";
 import { Folder, until } from "./executable.ts";
 
-/** A free loopback port. */
+/** Returns a free loopback port. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -17,17 +17,17 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** Where a proxy listens and what it passes requests on to. */
+/** Where a proxy listens and where it forwards requests. */
 export interface Place {
   readonly port: number;
   /** `host:port` of the bus. */
   readonly target: string;
   readonly certificate: CertificateFiles;
-  /** Without it nginx forwards no Upgrade header: what somebody forgets who writes a configuration by hand. */
+  /** False makes nginx forward no Upgrade header: a common mistake in configurations written by hand. */
   readonly passesWebSockets?: boolean;
 }
 
-/** The recipe of docs/operate.md for one of them, with the place of a test in it. */
+/** Returns the recipe of docs/operate.md for a proxy, with a test's addresses and files filled in. */
 function recipe(kind: "nginx" | "caddy", changes: readonly (readonly [documented: RegExp, ours: string])[]): string {
   const guide = readFileSync(join(import.meta.dir, "../../docs/operate.md"), "utf8");
   const fence = new RegExp(`^${kind}\\b[^\\n]*:\\n\\n\`\`\`\\n(.*?)\\n\`\`\`$`, "ims").exec(guide)?.[1];
@@ -68,7 +68,7 @@ function caddyConfig({ port, target, certificate }: Place): string {
   return `{\n  admin off\n  auto_https disable_redirects\n}\n${site}\n`;
 }
 
-/** A running proxy. Ends with the scope that holds it. */
+/** A running proxy. Lives until the scope ends. */
 export class ReverseProxy implements AsyncDisposable {
   private constructor(
     readonly port: number,
@@ -76,7 +76,7 @@ export class ReverseProxy implements AsyncDisposable {
     private readonly folder: Folder,
   ) {}
 
-  /** Starts one and waits until it listens. Errors: one that is not installed, with what to install. */
+  /** Starts a proxy and waits until it listens. Errors: if it is not installed, with what to install. */
   static async start(kind: "nginx" | "caddy", place: Place): Promise<ReverseProxy> {
     const binary = ["/usr/sbin", "/usr/bin", "/usr/local/bin"]
       .map((dir) => `${dir}/${kind}`)

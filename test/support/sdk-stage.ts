@@ -1,4 +1,4 @@
-/** The stage of the client's suite: the compiled executable, and the props that the suite asks for over HTTP. */
+/** The stage of the client's test suite: the compiled executable, and the props that the suite requests over HTTP. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
@@ -8,10 +8,10 @@ import { addUser, postUser } from "./peer.ts";
 /** Files that a page may load, by their path on this origin. */
 export type Pages = Readonly<Record<`/${string}`, { readonly file: string } | { readonly html: string }>>;
 
-/** What a careful site allows: no `eval`. libsodium is WebAssembly. An inline script has the nonce `sdk`. */
+/** The policy of a careful site: no `eval`. libsodium needs WebAssembly. An inline script has the nonce `sdk`. */
 const policy = "default-src 'none'; connect-src *; script-src 'self' 'nonce-sdk' 'wasm-unsafe-eval'";
 
-/** A bus with its props, and, for a browser, pages of an origin that the bus knows. Ends with its scope. */
+/** A bus with its props and, for a browser, pages of an origin that the bus allows. Lives until the scope ends. */
 export class SdkStage implements AsyncDisposable {
   readonly folder = new Folder();
   readonly #listener: Bun.Server<undefined>;
@@ -26,7 +26,7 @@ export class SdkStage implements AsyncDisposable {
     });
   }
 
-  /** Starts one. Pages are served from the beginning. */
+  /** Starts a stage. Pages are served from the beginning. */
   static async start(pages: (folder: Folder) => Promise<Pages> | Pages = () => ({})): Promise<SdkStage> {
     const made: Record<string, Pages[`/${string}`]> = {};
     const stage = new SdkStage(made);
@@ -79,7 +79,7 @@ export class SdkStage implements AsyncDisposable {
     throw new Error(`no prop ${path}`);
   }
 
-  /** Its pid file has the process of now. The bus may be between two at the moment. */
+  /** Kills nats-server. It may be restarting at the moment: waits until its pid file names a live process. */
   async #killNats(server: Server): Promise<string> {
     const file = Bun.file(join(server.data, "nats", "nats.pid"));
     let pid = 0;

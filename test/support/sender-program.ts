@@ -1,17 +1,18 @@
 /**
- * A program: some peers, each of which sends a row of numbers into a room, one after the other is stored. Its input is
- * JSON; it prints how many are stored by now, and at last `done` with what was told beside that.
+ * A program with several peers, each of which sends consecutive numbers to a room, each after the previous one is
+ * stored. Its input is JSON; it prints how many are stored so far, and at the end `done` with the suspicious events it
+ * got.
  */
 import { parseIdentity } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 
-/** What it is told. */
+/** The program's input. */
 export interface Sending {
   readonly url: string;
   readonly roomId: string;
-  /** Identity files, one for each sender. */
+  /** The contents of identity files, one for each sender. */
   readonly identities: readonly string[];
-  /** How many each sends. */
+  /** How many messages each sender sends. */
   readonly count: number;
 }
 

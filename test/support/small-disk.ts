@@ -1,13 +1,13 @@
-/** A small disk of its own for a data directory: a tmpfs, which only root can mount. */
+/** A small disk for a data directory: a tmpfs, which only root can mount. */
 import { mkdirSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Folder } from "./executable.ts";
 
-/** A folder whose `data` is a disk of a few megabytes. */
+/** A folder whose `data` is a small disk of its own. */
 export class SmallDisk extends Folder {
   #isMounted = false;
 
-  /** Null where this process may not mount one. Units: bytes. */
+  /** Mounts the disk; null if this process may not. Units: bytes. */
   static mount(bytes: number): SmallDisk | null {
     const disk = new SmallDisk();
     mkdirSync(disk.file("data"), { mode: 0o700 });
@@ -21,13 +21,13 @@ export class SmallDisk extends Folder {
     return null;
   }
 
-  /** Bytes that are free. */
+  /** Free bytes. */
   get free(): number {
     const { bavail, bsize } = statfsSync(this.file("data"));
     return bavail * bsize;
   }
 
-  /** Writes noise until only so many bytes are free. */
+  /** Writes noise until only `free` bytes are free. */
   fillTo(free: number): void {
     let files = 0;
     for (let left = this.free - free; left > 0 && files < 100; left = this.free - free) {

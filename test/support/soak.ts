@@ -1,6 +1,6 @@
-/** Long tests are small in CI, and full where `npm run soak -- NAME` asks for them. */
+/** Long tests are small in CI, and full when `npm run soak -- NAME` requests them. */
 
-/** Whether a test runs in full. */
+/** Reports whether a test runs in full. */
 export function isSoak(name: string): boolean {
   return process.env.UNIBUS_SOAK === name;
 }

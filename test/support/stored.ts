@@ -1,4 +1,4 @@
-/** Data directories whose store a test fills, and reads back as a backup says it. */
+/** Data directories whose store a test fills, and reads back in the form of a backup. */
 
 import { mkdirSync, readFileSync } from "node:fs";
 import { leaving, withDevice } from "../../src/contracts/stay-rules.ts";
@@ -18,7 +18,7 @@ import {
 } from "../conformance/store-samples.ts";
 import { type Folder, unibus } from "./executable.ts";
 
-/** Fills the database of a data directory, as a stopped server leaves it, with everything that a store can hold. */
+/** Fills a data directory's database, as a stopped server leaves it, with everything that a store can hold. */
 export async function fillDatabase(folder: Folder, data: string, users = 10): Promise<void> {
   mkdirSync(folder.file(data), { recursive: true, mode: 0o700 });
   const store = openSqliteStore({ file: folder.file(data, "unibus.db") });
@@ -50,7 +50,7 @@ export async function fillDatabase(folder: Folder, data: string, users = 10): Pr
 
 let backups = 0;
 
-/** The lines of a backup file between its header and its end, sorted by what they name. */
+/** Returns the lines of a backup file without its header and end line, sorted by what they name. */
 export function rowsIn(file: string): string[] {
   const lines = readFileSync(file, "utf8").trimEnd().split("\n").slice(1, -1);
   const sorted = (_: string, value: unknown) =>
@@ -60,7 +60,7 @@ export function rowsIn(file: string): string[] {
   return lines.map((line) => JSON.stringify(JSON.parse(line), sorted));
 }
 
-/** The rows of a data directory's store, as a backup of now has them, in its order. */
+/** Returns the rows of a data directory's store, as a new backup has them, in its order. */
 export async function rowsOf(folder: Folder, data: string, ...args: readonly string[]): Promise<string[]> {
   const out = `rows-${++backups}.jsonl`;
   const done = await unibus(folder, ["backup", "--data", data, "--out", out, ...args]);

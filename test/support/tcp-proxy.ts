@@ -1,18 +1,18 @@
-/** A proxy on loopback before a TCP server: its connections can be cut, and what they carry can be changed. */
+/** A loopback proxy in front of a TCP server: its connections can be cut, and what they carry can be changed. */
 import { type AddressInfo, createServer, connect as openSocket, type Server, type Socket } from "node:net";
 import { listenBefore } from "./proxy-ports.ts";
 
-/** One connection of a client, with the one to the server behind it. */
+/** One connection of a client, with the connection to the server behind it. */
 export interface Link {
-  /** Cuts it both ways, without a goodbye. */
+  /** Closes both connections abruptly. */
   cut(): void;
-  /** Bytes of ours among those of the server. */
+  /** Injects bytes into those from the server. */
   toClient(bytes: Uint8Array): void;
-  /** Bytes of ours among those of the client. */
+  /** Injects bytes into those from the client. */
   toServer(bytes: Uint8Array): void;
 }
 
-/** What becomes of the bytes of one connection: what it gives goes on. */
+/** Transforms the bytes of one connection: what it returns is forwarded. */
 export interface Filter {
   fromServer(bytes: Buffer): Uint8Array;
   fromClient(bytes: Buffer): Uint8Array;
@@ -20,7 +20,7 @@ export interface Filter {
 
 const plain: Filter = { fromServer: (bytes) => bytes, fromClient: (bytes) => bytes };
 
-/** Hands bytes on, as fast as the other end takes them. */
+/** Forwards bytes with backpressure. */
 function pour(from: Socket, to: Socket, change: (bytes: Buffer) => Uint8Array): void {
   from.on("data", (bytes: Buffer) => {
     if (!to.write(change(bytes))) from.pause();
@@ -30,11 +30,11 @@ function pour(from: Socket, to: Socket, change: (bytes: Buffer) => Uint8Array): 
   from.on("close", () => to.destroy());
 }
 
-/** The proxy. Ends with the scope that holds it. */
+/** The proxy. Lives until the scope ends. */
 export class TcpProxy implements AsyncDisposable {
-  /** The connections that are there, oldest first. */
+  /** The open connections, oldest first. */
   readonly links = new Set<Link>();
-  /** Whether it hangs up on whoever comes. */
+  /** Whether it hangs up on every new connection. */
   isRefusing = false;
   readonly #server: Server;
 
@@ -59,7 +59,7 @@ export class TcpProxy implements AsyncDisposable {
     });
   }
 
-  /** Starts one before a server. Where an address is given, on a port there of which the server knows nothing. */
+  /** Starts a proxy in front of a server. With `address`, on a port there that the server does not know. */
   static async start(url: string, filterOf: (link: Link) => Filter = () => plain, address?: string): Promise<TcpProxy> {
     const proxy = new TcpProxy(new URL(url), filterOf);
     if (address === undefined) await listenBefore(url, proxy.#server);
@@ -71,7 +71,7 @@ export class TcpProxy implements AsyncDisposable {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Cuts all connections that are there. Gives how many. */
+  /** Cuts all open connections. Returns their number. */
   cutAll(): number {
     const { size } = this.links;
     for (const link of [...this.links]) link.cut();

@@ -1,10 +1,10 @@
-/** A command line at a terminal: what a person sees, in one text. */
+/** A command at a terminal: captures what a person would see, as one text. */
 import { executable, type Folder } from "./executable.ts";
 
-/** A process whose stdin, stdout and stderr are one terminal. Ends with the scope that holds it. */
+/** A process whose stdin, stdout and stderr are one terminal. Lives until the scope ends. */
 export class AtTerminal implements AsyncDisposable {
   readonly #child: Bun.Subprocess;
-  /** Everything that it showed, and that was typed. */
+  /** Everything that the terminal showed, including what was typed. */
   said = "";
 
   constructor(folder: Folder, args: readonly string[], env: Readonly<Record<string, string>> = {}) {

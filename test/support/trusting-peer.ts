@@ -1,4 +1,4 @@
-/** A peer made of the client's own layers below the bus object: control plane, memory, trust, keys, changes. */
+/** A peer built from the client's own layers below the bus object: control plane, state, trust, keys, changes. */
 
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { type PeerKeys, VerifiedKeys } from "../../src/client/crypto/verified-keys.ts";
@@ -20,7 +20,7 @@ export interface HeldRoom {
   readonly changes: RoomChanges;
 }
 
-/** A peer with its own memory, which may be given. */
+/** Builds a peer with its own client state, or with the one given. */
 export function trustingPeer(identity: Identity, urls: readonly string[], state: ClientState = new MemoryState()) {
   const control = new ControlPlane({ urls, identity });
   const parts = { control, state, vouched: new VerifiedKeys() };
@@ -43,15 +43,17 @@ export function trustingPeer(identity: Identity, urls: readonly string[], state:
   };
 }
 
-/** A peer as `trustingPeer` makes it. */
+/** A peer as `trustingPeer` builds it. */
 export type TrustingPeer = ReturnType<typeof trustingPeer>;
 
-/** An identity's own keys, as a directory shows them. */
+/** Returns an identity's own keys, as a directory shows them. */
 export function keysOf({ endpoint, signPubHex, kexPubHex, kexSig }: Identity): PeerKeys {
   return { endpoint, sign_pub: signPubHex, kex_pub: kexPubHex, kex_sig: kexSig };
 }
 
-/** What something fails with. Fails when it does not, or in a way that is not ours. */
+/**
+ * Returns the error that `work` rejects with. Throws if it does not reject, or with an error that is not a UnibusError.
+ */
 export async function failureOf(work: () => Promise<unknown>): Promise<UnibusError> {
   try {
     await work();

@@ -5,21 +5,21 @@ import vectors from "../golden/vectors.json";
 /** Values that an independent program computed. */
 export { vectors };
 
-/** The first of a list of vectors; a missing one is a damaged file. */
+/** Returns an item of a list of vectors; a missing one means a damaged file. */
 export function at<T>(list: readonly T[], index: number): T {
   const found = list[index];
   if (found === undefined) throw new Error(`no vector ${index}`);
   return found;
 }
 
-/** Bytes that a test writes as hex. */
+/** Decodes bytes that a test writes as hex. */
 export function bytes(hex: string): Uint8Array {
   const found = fromHex(hex);
   if (found === null) throw new Error(`${hex} is not hex`);
   return found;
 }
 
-/** The member lines of a text as the members hash covers it. */
+/** Parses the member lines of a text as the members hash covers it. */
 export function linesOf(text: string): MemberLine[] {
   return text
     .trimEnd()
@@ -31,7 +31,7 @@ export function linesOf(text: string): MemberLine[] {
     });
 }
 
-/** The room of the vectors after its nth statement, counted from 0. */
+/** Returns the room of the vectors after its nth statement, counted from 0. */
 export function vectorState(index: number): RoomState {
   const given = at(vectors.room_statement, index);
   const digits = given.policy;

@@ -1,4 +1,9 @@
-/** Rooms as their owners signed them, version by version, for a bus that lost some of it. Built by the tests alone. */
+/**
+ * Rooms as their owners signed them, version by version, for tests of restoring rooms to a bus that lost some versions
+ * (the "way back"). A `Story` builds a chain of statements without any bus; `bring` sends it with PUT
+ * /rooms/{id}/restore. Used by restore.test.ts in test/attacks and test/plugins/rooms, by older-chain.test.ts and by
+ * kept-room.test.ts.
+ */
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
 import { Users } from "../../src/contracts/users.ts";
@@ -18,13 +23,13 @@ import { call, freshSubject, newRoom, policy, type Reply, statementOf } from "./
 
 const dayMs = 86_400_000;
 
-/** Opens the way back of a bus: from here on each room's head counts as the one that it was restored with. */
+/** Opens the way back of a bus: from now on the current head of each room counts as its restored one. */
 export async function openWayBack({ bus }: InProcess, forMs = 30 * dayMs): Promise<void> {
   const now = Date.now();
   await bus.service(WayBackStore)?.openWayBack({ openedAt: now, closesAt: now + forMs });
 }
 
-/** Users of a bus in this process, whichever store it has, and an admin. */
+/** Creates users, and an admin, on a bus in this process, whichever store it uses. */
 export async function usersOf<N extends string>(
   { bus }: InProcess,
   ...names: readonly N[]
@@ -41,7 +46,7 @@ export async function usersOf<N extends string>(
 
 type Version = { readonly state: RoomState; readonly statement: { text: string; by: string; sig: string } };
 
-/** The history of a room, which no bus needs to know. */
+/** The history of a room, independent of any bus. */
 export class Story {
   readonly versions: Version[];
   readonly keys: Map<number, Uint8Array>;
@@ -53,14 +58,14 @@ export class Story {
     this.people = people;
   }
 
-  /** A room at version 1. */
+  /** Creates a room at version 1. */
   static of(owner: Identity, rules: Policy = policy("encrypt"), subject = freshSubject(), id?: string): Story {
     const { state, key } = newRoom(owner, subject, rules, id);
     const keys = new Map(key === null ? [] : [[1, key]]);
     return new Story([{ state, statement: statementOf(state, owner) }], keys, new Map([[owner.endpoint, owner]]));
   }
 
-  /** The same room as it was at a version, to go on otherwise. */
+  /** Returns the room as it was at a version, to continue it differently. */
   at(version: number): Story {
     const versions = this.versions.slice(0, version);
     const epoch = versions.at(-1)?.state.epoch ?? 0;
@@ -80,12 +85,12 @@ export class Story {
     return this.state.roomId;
   }
 
-  /** The statement of a version. */
+  /** Returns the statement of a version. */
   statement(version: number): Version["statement"] {
     return this.versions[version - 1]?.statement as Version["statement"];
   }
 
-  /** Goes on by a change that an owner signs; `mend` changes the state before it is signed. */
+  /** Appends a change that an owner signs; `mend` alters the state before it is signed. */
   next(by: Identity, change: StateChange, mend: (state: RoomState) => RoomState = (state) => state): this {
     const state = mend(nextState(this.state, change));
     this.versions.push({ state, statement: statementOf(state, by) });
@@ -113,7 +118,7 @@ export class Story {
     return this.next(by, { kind: "role", endpoint, role });
   }
 
-  /** Every line of a version, as GET members gives it. */
+  /** Returns every member line of a version, as GET members would. */
   members(version = this.version): Restore["members"] {
     const lines = this.versions[version - 1]?.state.lines ?? [];
     return lines.map((line) => {
@@ -122,7 +127,7 @@ export class Story {
     });
   }
 
-  /** The room key of an epoch, sealed to a member. */
+  /** Returns the room key of an epoch, sealed to a member. */
   sealed(endpoint: string, epoch: number): Restore["keys"][number] {
     const to = this.people.get(endpoint);
     const key = this.keys.get(epoch);
@@ -130,7 +135,7 @@ export class Story {
     return { endpoint, epoch, sealed_key: sealRoomKey(key, to.kexPub) };
   }
 
-  /** What the caller sends to a bus that has the room at version `bus`, or does not know it (0). */
+  /** Builds the request to a bus that has the room at version `bus`, or does not know it (0). */
   body(caller: Identity, bus: number, to = this.version): Restore {
     const { lines, epoch } = this.at(to).state;
     const own = bus === 0 ? null : this.at(bus).state;
@@ -155,7 +160,7 @@ export function restore({ server }: InProcess, caller: Identity, roomId: string,
   return call(server.ready.http, caller, "PUT", `/rooms/${roomId}/restore`, body);
 }
 
-/** Brings a room to a version on a bus that has an older one, or none. Fails unless that is answered by 200. */
+/** Restores a room to a version on a bus that has an older one, or none. Throws unless the answer is 200. */
 export async function bring(running: InProcess, caller: Identity, story: Story, bus: number, to = story.version) {
   const reply = await restore(running, caller, story.id, story.body(caller, bus, to));
   if (reply.status !== 200) throw new Error(`PUT restore: ${reply.status} ${reply.text}`);

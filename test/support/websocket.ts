@@ -1,10 +1,10 @@
-/** WebSocket clients for tests: a stock NATS client, and a bare TCP socket that speaks just enough of the protocol. */
+/** WebSocket clients for tests: a stock NATS client, and a raw TCP socket that speaks the minimum of the protocol. */
 import { connect as openTcp, type Socket } from "node:net";
 import { type NatsConnection, type nkeyAuthenticator, wsconnect } from "@nats-io/nats-core";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { rawSign } from "./peer.ts";
 
-/** A stock NATS client over WebSocket: it signs the bare nonce. */
+/** Connects a stock NATS client over WebSocket, which signs only the nonce. */
 export function dialWebSocket(url: string, identity: Identity): Promise<NatsConnection> {
   const authenticator = (nonce?: string) => {
     const sig = Buffer.from(rawSign(identity, nonce ?? "")).toString("base64url");
@@ -18,7 +18,7 @@ export function dialWebSocket(url: string, identity: Identity): Promise<NatsConn
   });
 }
 
-/** A WebSocket over a bare TCP socket, which can stop reading. */
+/** A WebSocket over a raw TCP socket, which can stop reading. */
 export class RawWebSocket implements Disposable {
   /** The status line of the handshake's reply, and what followed it. */
   readonly status: Promise<string>;
@@ -61,7 +61,7 @@ export class RawWebSocket implements Disposable {
       payload.length < 126
         ? Buffer.from([0x80 | payload.length])
         : Buffer.from([0xfe, payload.length >> 8, payload.length & 255]);
-    // A mask of zeros leaves the payload as it is.
+    // An all-zero mask leaves the payload unchanged.
     this.socket.write(Buffer.concat([Buffer.from([0x82]), length, Buffer.alloc(4), payload]));
   }
 

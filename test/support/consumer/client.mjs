@@ -1,4 +1,4 @@
-// What somebody's first program does, in plain JavaScript.
+// An example of a user's first program, in plain JavaScript.
 import { connect, isUnibusError, parseIdentity } from "unibus/client";
 
 const [url, subject, text] = process.argv.slice(2);

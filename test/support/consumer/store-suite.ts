@@ -1,4 +1,4 @@
-/** How somebody tests a store of their own. It stands beside their plugin. */
+/** An example of how a plugin author tests their own store. It lies beside their plugin. */
 import { storeConformance } from "unibus/testing";
 import memory from "../../../examples/plugins/store-memory.ts";
 

@@ -1,4 +1,4 @@
-/** What a plugin's author writes, and what the compiler has to refuse, with every TypeScript that is supported. */
+/** What a plugin author writes, and what every supported TypeScript compiler must refuse. */
 import { Auth, definePlugin, rawReply, route, Type, token, UnibusError } from "unibus/plugin";
 
 interface Audit {
@@ -52,11 +52,11 @@ export default definePlugin({
   },
 });
 
-// @ts-expect-error: an access that is none.
+// @ts-expect-error: this access does not exist.
 route("GET", "/acme", "Admin", { summary: "Wrong." }, async () => undefined);
 // @ts-expect-error: a public route has no caller.
 route("GET", "/acme", "public", { summary: "Wrong." }, async ({ caller }) => void caller);
-// @ts-expect-error: the reply is another.
+// @ts-expect-error: the reply has another shape.
 route("GET", "/acme", "public", { summary: "Wrong.", reply }, async () => ({ by: 1, words: [] }));
 const silent = async () => ({ services: {} });
 // @ts-expect-error: the promised service is not returned.

@@ -1,4 +1,4 @@
-/** What somebody's program may look like: the compiler must take it, and must not take what is marked. */
+/** An example of a user's program: the compiler must accept it, and must refuse the marked lines. */
 import { type Bus, connect, type Message, type Room, type UnibusError } from "unibus/client";
 
 /** Uses the client. */

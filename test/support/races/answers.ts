@@ -1,10 +1,10 @@
 /**
- * The answers that a command may get while another runs: success, as if it had come first, or the refusal that it gets
- * when the other one comes first. Everything else is a fault, 500 and 503 above all.
+ * The answers that a command may get while another one runs: success, as if it had come first, or the refusal that it
+ * would get after the other one. Every other answer is a failure, in particular 500 and 503.
  */
 import type { CommandName } from "./commands.ts";
 
-/** What each command answers where nothing is in its way. */
+/** What each command answers if no other command interferes. */
 export const success: Readonly<Record<CommandName, number>> = {
   create: 201,
   add: 201,
@@ -24,26 +24,26 @@ export const success: Readonly<Record<CommandName, number>> = {
   cancel: 204,
 };
 
-/** Commands that bring a statement: of two with the same version one loses. */
+/** Commands that send a statement: of two with the same version, one loses. */
 export const statements: ReadonlySet<CommandName> = new Set(["add", "kick", "rekey", "role"]);
 const ofRoom: ReadonlySet<CommandName> = new Set([
   ...(["add", "kick", "leave", "rekey", "role", "delete", "accept"] as const),
   ...(["put durable", "remove durable", "history", "publish"] as const),
 ]);
-/** What the member does. */
+/** Commands that the member sends. */
 const ofMember: ReadonlySet<CommandName> = new Set([
   ...(["leave", "accept", "put durable", "remove durable", "history", "publish"] as const),
 ]);
 
-/** The refusals of `command` that follow from `other`. */
+/** Yields the refusals of `command` that `other` can cause. */
 function* refusals(command: CommandName, other: CommandName): Generator<number> {
   const removesUser = other === "revoke user" || other === "delete user";
   const takesMemberOut = other === "kick" || other === "leave" || removesUser;
   if (statements.has(command) && statements.has(other)) yield 409;
-  // The kicked member is no member any more, and the next version is another one.
+  // The kicked user is no longer a member, and the room has moved to another version.
   if (command === "kick" && other === "kick") yield 404;
   if (other === "delete" && ofRoom.has(command)) yield* [410, 403];
-  // The room was deleted after it was read: another change came first.
+  // The room was deleted after the command read it: the other change came first.
   if (other === "delete" && statements.has(command)) yield 409;
   if (command === "create" && (other === "create" || other === "delete")) yield 409;
   if (takesMemberOut && ofMember.has(command)) yield 403;
@@ -52,7 +52,7 @@ function* refusals(command: CommandName, other: CommandName): Generator<number> 
   if (removesUser && (ofMember.has(command) || command === "create")) yield 401;
   if (removesUser && command === "add") yield 404;
   if (other === "delete user" && (command === "revoke user" || command === "delete user")) yield 404;
-  // There is no user yet.
+  // The user does not exist yet.
   if (other === "redeem" && (command === "revoke user" || command === "delete user")) yield 404;
   if (other === "accept" && command === "put durable") yield 409;
   if (other === "accept" && command === "publish") yield 403;
@@ -60,7 +60,7 @@ function* refusals(command: CommandName, other: CommandName): Generator<number> 
   if (other === "redeem" && command === "cancel") yield 404;
 }
 
-/** Whether an answer may be given. */
+/** Reports whether an answer is allowed. */
 export function isAllowed(command: CommandName, other: CommandName, status: number): boolean {
   return status === success[command] || [...refusals(command, other)].includes(status);
 }

@@ -1,4 +1,4 @@
-/** Three nodes of one bus inside the test's process, so that the two halves of a race can go to different nodes. */
+/** Three nodes of one bus inside the test's process, so that the two commands of a race can go to different nodes. */
 import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { freePorts } from "../cluster.ts";
@@ -8,7 +8,7 @@ import { Pauses } from "./pauses.ts";
 import { randomOf } from "./race.ts";
 import { type Stage, settings, stageOf } from "./stage.ts";
 
-/** How often a cluster is started again because another process took one of its ports. */
+/** How often to start a cluster again because another process took one of its ports. */
 const attemptsMax = 3;
 const nodesCount = 3;
 
@@ -35,7 +35,7 @@ async function bootNodes(secretFile: string, pauses: Pauses): Promise<InProcess[
   throw failed.reason;
 }
 
-/** Three nodes as a stage of races. Ends with the scope that holds it. */
+/** Starts three nodes as a stage of races. Lives until the scope ends. */
 export async function startCluster(seed: number): Promise<Stage & AsyncDisposable> {
   const folder = new Folder();
   const secretFile = folder.file("secret");

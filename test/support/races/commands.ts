@@ -1,10 +1,10 @@
-/** The commands that are raced, each as one request to one node. One that is raced with itself is sent twice. */
+/** The commands to race, each as one request to one node. A command raced with itself is sent twice. */
 import type { Identity } from "../../../src/client/crypto/identity.ts";
 import { register } from "../accounts.ts";
 import { addBody, at, createBody, kickBody, newRoom, policy, roleBody } from "../peer.ts";
 import type { Outcome, Scene } from "./scene.ts";
 
-/** How long a publish waits for its acknowledgement, in milliseconds: without a right to publish none comes. */
+/** How long a publish waits for its ack, in milliseconds: without permission to publish there is none. */
 const ackMs = 1_000;
 
 /** Names of the commands, in the order of the matrix. */
@@ -13,7 +13,7 @@ export const commandNames = [
   ...(["put durable", "remove durable", "history", "publish", "redeem", "cancel"] as const),
 ] as const;
 
-/** A command. */
+/** The name of a command. */
 export type CommandName = (typeof commandNames)[number];
 
 interface Sent {
@@ -38,7 +38,7 @@ const request =
     return { status, code: `${json.code ?? ""} ${json.error ?? ""}`.trim() };
   };
 
-/** Who a command is about: the user whom a revocation that is raced with it hits. */
+/** Returns the user whom a command is about, who is revoked if it races with a revocation. */
 export function subjectOf(command: CommandName, { candidate, newcomer, member }: Scene): Identity {
   if (command === "create" || command === "add") return candidate;
   return command === "redeem" ? newcomer : member;

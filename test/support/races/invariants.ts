@@ -1,6 +1,7 @@
 /**
- * What has to hold after any race: what members may read, whom they have to seal to, which streams and consumers exist,
- * and the chain of statements all agree with the store, and the store with what the commands were answered.
+ * Invariants that must hold after any race: who may read, to whom owners must seal, which streams and consumers exist,
+ * and the chain of statements all agree with the store, and the store agrees with the answers of the commands.
+ * `checkRace` checks one race and collects violations in `Faults`. Used by race.ts.
  */
 import type { NatsConnection } from "nats";
 import type { Identity } from "../../../src/client/crypto/identity.ts";
@@ -20,30 +21,30 @@ import type { CommandName } from "./commands.ts";
 import type { Outcome, Scene } from "./scene.ts";
 import { type StoredRoom, stayIn, storedRoom, type Truth, truthOf } from "./truth.ts";
 
-/** How long what follows a change by itself may take: a cut connection, a removed consumer; in milliseconds. */
+/** How long background effects of a change may take (a disconnect, a removed consumer), in milliseconds. */
 const soonMs = 15_000;
 
 /** A command with its answer. */
 export type Answered = readonly [command: CommandName, outcome: Outcome];
 
-/** Collects what does not hold. */
+/** Collects violations. */
 export class Faults {
   readonly found: string[] = [];
 
-  /** Notes what does not hold. */
+  /** Records a violation if the condition is false. */
   check(holds: boolean, what: string): void {
     if (!holds) this.found.push(what);
   }
 }
 
-/** Waits for a condition; false when it does not come to hold. */
+/** Waits for a condition; false if it does not hold in time. */
 const soon = (holds: () => boolean | Promise<boolean>): Promise<boolean> =>
   until("it holds", holds, soonMs).then(
     () => true,
     () => false,
   );
 
-/** The chain of a room is linear, signed by its owners, and ends with the state that the store has. */
+/** The chain of a room is linear, signed by its owners, and ends with the stored state. */
 async function checkChain({ record, stays, statements }: StoredRoom, faults: Faults): Promise<void> {
   let before: ChainLink | null = null;
   for (const [index, { version, text, by, sig }] of statements.entries()) {
@@ -64,7 +65,7 @@ async function checkChain({ record, stays, statements }: StoredRoom, faults: Fau
   faults.check(record.statementHash === before.hash, "the room names another statement than its last");
 }
 
-/** What of streams and consumers there is. */
+/** Checks which streams and consumers exist. */
 async function checkStream(scene: Scene, stored: StoredRoom, roomId: string, faults: Faults): Promise<void> {
   const { js } = scene.stage;
   const stream = streamName(roomId);
@@ -85,7 +86,7 @@ async function checkStream(scene: Scene, stored: StoredRoom, roomId: string, fau
   faults.check(isRight, `consumers are [${names.join()}], devices [${wanted.join()}]`);
 }
 
-/** Who may read, over HTTP. */
+/** Checks who may read over HTTP. */
 async function checkReaders(scene: Scene, { room, isLive, active }: Truth, faults: Faults): Promise<void> {
   const people = { owner: scene.owner, member: scene.member, candidate: scene.candidate };
   for (const [name, who] of Object.entries(people)) {
@@ -98,7 +99,7 @@ async function checkReaders(scene: Scene, { room, isLive, active }: Truth, fault
   }
 }
 
-/** Whom owners have to seal to, and whether a rekey is pending, as the owner reads it. */
+/** Checks to whom owners must seal, and whether a rekey is pending, as the owner reads it. */
 async function checkMembers(scene: Scene, { room, active }: Truth, faults: Faults): Promise<void> {
   for (const { endpoint } of room.stays.filter(isIn)) {
     faults.check(active.get(endpoint) !== false, `${nameOf(scene, endpoint)} is in the room and no active user`);
@@ -118,7 +119,7 @@ function nameOf({ owner, member, candidate }: Scene, endpoint: string): string {
   return Object.entries(people).find(([, who]) => who.endpoint === endpoint)?.[0] ?? endpoint;
 }
 
-/** A new connection of somebody with a subscription of a subject; `received` null where that is denied. */
+/** Opens a new connection of a user with a subscription to a subject; `received` is null if that is denied. */
 async function subscribed(
   scene: Scene,
   who: Identity,
@@ -138,7 +139,7 @@ async function subscribed(
   return { nats, received: isDenied ? null : received };
 }
 
-/** Who may read on the data plane: by a new connection, and by the one that was there before the race. */
+/** Checks who may read on the data plane: over a new connection, and over the one from before the race. */
 async function checkDataPlane(scene: Scene, { room, isLive, active }: Truth, faults: Faults): Promise<void> {
   const { member, owner, connection, pair } = scene;
   const { subject } = scene.room.state;
@@ -157,13 +158,13 @@ async function checkDataPlane(scene: Scene, { room, isLive, active }: Truth, fau
   await nats.request(subject, "marker", { timeout: soonMs });
   const isHeard = await soon(() => fresh?.received?.includes("marker") === true);
   faults.check(isHeard, "the member's new connection did not receive");
-  // Before it was accepted the subscription was denied; later the client makes it again. And a connection that may
-  // acknowledge for a durable that is gone holds more than its peer may do: it is cut at the next look.
+  // Before the room was accepted, the subscription was denied; the real client subscribes again later. And a connection
+  // that may acknowledge for a removed durable has too many permissions: the next check disconnects it.
   if (pair.includes("accept") || pair.includes("remove durable")) return;
   faults.check(await soon(() => scene.received.includes("marker")), "the member's connection did not receive");
 }
 
-/** What holds whatever the commands were answered. */
+/** Checks what must hold regardless of the answers. */
 export async function checkState(scene: Scene, faults: Faults): Promise<Truth> {
   const truth = await truthOf(scene);
   const { room, isLive } = truth;
@@ -184,7 +185,7 @@ export async function checkState(scene: Scene, faults: Faults): Promise<Truth> {
   return truth;
 }
 
-/** Rooms that `create` made are there whole; those that it did not make are not there at all. */
+/** Rooms that `create` made exist completely; rooms that it did not make do not exist at all. */
 async function checkAttempts(scene: Scene, { active }: Truth, faults: Faults): Promise<void> {
   const rooms = serviceOf(scene.stage.nodes[0], RoomStore);
   let made = 0;
@@ -208,7 +209,7 @@ async function checkAttempts(scene: Scene, { active }: Truth, faults: Faults): P
   faults.check((await rooms.countRoomsBy(scene.candidate.endpoint)) === made, "the creator's rooms are miscounted");
 }
 
-/** What the answers promise. */
+/** Checks what the answers promise. */
 async function checkAnswers(scene: Scene, answers: readonly Answered[], truth: Truth, faults: Faults): Promise<void> {
   const { room, isLive, active } = truth;
   const isDone = (name: CommandName) =>
@@ -235,7 +236,7 @@ async function checkAnswers(scene: Scene, answers: readonly Answered[], truth: T
   faults.check(!(isDone("redeem") && isDone("cancel")), "an invite was redeemed and cancelled");
 }
 
-/** Everything that has to hold after a race. */
+/** Checks everything that must hold after a race. */
 export async function checkRace(scene: Scene, answers: readonly Answered[], faults: Faults): Promise<Truth> {
   const truth = await checkState(scene, faults);
   await checkAttempts(scene, truth, faults);

@@ -1,12 +1,12 @@
 /**
- * Pauses inside a bus: while a race runs, each call of a store or of JetStream waits a moment before or after it is
- * made, now and then. That widens the gaps between what a command reads and what it writes, in which another comes.
+ * Pauses inside a bus: while a race runs, a random share of the calls of a store or of JetStream waits for a moment
+ * before or after the call. That widens the window between a command's reads and writes for other commands.
  */
 import { InviteStore, RoomStore, UserStore } from "../../../src/contracts/store.ts";
 import { busCalls } from "../bus-calls.ts";
 import type { Between } from "../in-process.ts";
 
-/** How often a call waits, and how long at most, in milliseconds. */
+/** The share of calls that wait, and the longest wait, in milliseconds. */
 const share = 0.25;
 const pauseMsMax = 6;
 
@@ -16,7 +16,7 @@ export class Pauses {
 
   constructor(private readonly random: () => number) {}
 
-  /** Runs what is raced, with pauses. */
+  /** Runs a race with pauses. */
   async during<T>(work: () => Promise<T>): Promise<T> {
     this.#races += 1;
     try {

@@ -1,4 +1,4 @@
-/** One race: a pair of commands started at once, what has to hold afterwards, and again after a second round. */
+/** One race: a pair of commands started at once, the invariants afterwards, and the same again after a second round. */
 
 import { newRoomKey } from "../../../src/client/crypto/keys.ts";
 import { isIn } from "../../../src/contracts/stay-rules.ts";
@@ -10,10 +10,10 @@ import { type Answered, checkRace, checkState, Faults } from "./invariants.ts";
 import { Scene, type Stage } from "./scene.ts";
 import { type Truth, truthOf } from "./truth.ts";
 
-/** How far apart the two commands start at most, in milliseconds. */
+/** The longest delay between the starts of the two commands, in milliseconds. */
 const jitterMsMax = 4;
 
-/** A source of numbers from 0 to 1 that a seed fixes (mulberry32). */
+/** Returns a seeded generator of numbers from 0 to 1 (mulberry32). */
 export function randomOf(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -31,7 +31,7 @@ async function after<T>(ms: number, work: () => Promise<T>): Promise<T> {
   return work();
 }
 
-/** Starts both commands at once, or a moment apart, each on a node. */
+/** Starts both commands at once, or a moment apart, each at its node. */
 async function start(scene: Scene, [first, second]: Pair, random: () => number): Promise<readonly Answered[]> {
   const isSwapped = random() < 0.5;
   const apart = random() < 0.3 ? 0 : random() * jitterMsMax;
@@ -46,7 +46,7 @@ async function start(scene: Scene, [first, second]: Pair, random: () => number):
   ];
 }
 
-/** The room as its owner's client would read it now. */
+/** Returns the room as its owner's client would read it now. */
 function ownRoom(scene: Scene, { room }: Truth): OwnRoom {
   const { record, stays, statements: chain } = room;
   const last = parseStatement(chain.at(-1)?.text ?? "");
@@ -56,7 +56,7 @@ function ownRoom(scene: Scene, { room }: Truth): OwnRoom {
   return { owner: scene.owner, state, key: newRoomKey() };
 }
 
-/** The owner settles what is pending: signs out who left, with a key for those who stay. */
+/** The owner completes what is pending: removes members who left, with a new key for the remaining ones. */
 async function settle(scene: Scene, truth: Truth, faults: Faults): Promise<void> {
   const people = [scene.owner, scene.member, scene.candidate];
   const stays = new Set(truth.room.stays.filter(isIn).map(({ endpoint }) => endpoint));
@@ -68,7 +68,7 @@ async function settle(scene: Scene, truth: Truth, faults: Faults): Promise<void>
   faults.check(status === 200, `the owner's rekey afterwards is answered by ${status} ${text}`);
 }
 
-/** A subject is free at once when its room was deleted, and taken while there is one. */
+/** The subject of a deleted room is free at once; the subject of a live room is taken. */
 async function claim(scene: Scene, { isLive }: Truth, faults: Faults): Promise<void> {
   const { subject } = scene.room.state;
   const isTaken =
@@ -81,7 +81,7 @@ async function claim(scene: Scene, { isLive }: Truth, faults: Faults): Promise<v
   faults.check(status === (isTaken ? 409 : 201), `another room on the subject is answered by ${status} ${text}`);
 }
 
-/** Asks again for what was asked, settles what is pending, and checks that the state is as it should be. */
+/** Repeats the commands, completes what is pending, and checks the state again. */
 async function again(scene: Scene, answers: readonly Answered[], faults: Faults): Promise<void> {
   for (const [command, before] of answers) {
     if (statements.has(command) || command === "create" || command === "publish") continue;
@@ -105,7 +105,7 @@ function otherOf(answers: readonly Answered[], command: CommandName): CommandNam
   return answers.find(([name]) => name !== command)?.[0] ?? command;
 }
 
-/** Runs one race. Gives what does not hold. */
+/** Runs one race. Returns its violations. */
 export async function race(stage: Stage, pair: Pair, random: () => number): Promise<string[]> {
   await using scene = await Scene.make(stage, pair);
   const faults = new Faults();

@@ -1,6 +1,6 @@
 /**
- * The people and the rooms of one race: a room with an owner and a member, a candidate who is in no room, and a
- * newcomer with an invite. Everybody and everything is new for each race, so that many races share one bus.
+ * The people and rooms of one race: a room with an owner and a member, a candidate who is not in any room, and a
+ * newcomer with an invite. Each race creates its own, so that many races can share one bus.
  */
 import type { NatsConnection } from "nats";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
@@ -29,25 +29,25 @@ export interface Stage {
   readonly nodes: readonly [InProcess, ...InProcess[]];
   readonly admin: Identity;
   readonly pauses: Pauses;
-  /** The message store, as the bus itself. */
+  /** JetStream, with the permissions of the bus itself. */
   readonly js: JetStream;
 }
 
-/** What came of a request: a status, and the code of a refusal. A publish that was acknowledged counts as 200. */
+/** The outcome of a request: a status, and the code of a refusal. An acknowledged publish counts as 200. */
 export interface Outcome {
   readonly status: number;
   readonly code: string;
 }
 
-/** A room that a command made, or tried to make. */
+/** A room that a command created, or tried to create. */
 export interface Attempt {
   readonly room: OwnRoom;
   readonly outcome: Outcome;
 }
 
-/** One race's people and rooms. */
+/** The people and rooms of one race. */
 export class Scene implements AsyncDisposable {
-  /** The rooms that `create` made or not, in the order of the answers. */
+  /** The rooms that `create` made or failed to make, in the order of the answers. */
   readonly attempts: Attempt[] = [];
   /** What the member's connection has received on the room's subject. */
   readonly received: string[] = [];
@@ -68,7 +68,10 @@ export class Scene implements AsyncDisposable {
     readonly freeSubject: string,
   ) {}
 
-  /** Makes one. The member has accepted the room, unless the pair does that, and has a durable if one is removed. */
+  /**
+   * Creates a scene. The member has accepted the room, unless the pair does so, and has a durable if the pair removes
+   * one.
+   */
   static async make(stage: Stage, pair: readonly [CommandName, CommandName]): Promise<Scene> {
     const [node] = stage.nodes;
     const [owner, member, candidate] = await Promise.all(["ona", "mel", "cam"].map((name) => insertUser(node, name)));
@@ -92,13 +95,13 @@ export class Scene implements AsyncDisposable {
       await this.must(200, member, "PUT", at(room, "/durable"));
     this.#live = await this.dial(member);
     this.#live.subscribe(room.state.subject, {
-      // Without a right to the subject the subscription ends with an error: then nothing is received.
+      // Without permission for the subject, the subscription ends with an error and receives nothing.
       callback: (error, message) => void (error === null && this.received.push(message.string())),
     });
     await this.#live.flush();
   }
 
-  /** The member's connection, which has been there since before the race. */
+  /** The member's connection, opened before the race. */
   get connection(): NatsConnection {
     if (this.#live === null) throw new Error("the scene is not ready");
     return this.#live;
@@ -109,19 +112,19 @@ export class Scene implements AsyncDisposable {
     return call(this.url(node), who, method, target, body);
   }
 
-  /** The control URL of a node. */
+  /** Returns the control plane URL of a node. */
   url(node = 0): string {
     return this.#node(node).bus.site.url();
   }
 
-  /** Sends a request that has to succeed. */
+  /** Sends a request that must succeed. */
   async must(status: number, who: Identity, method: string, target: string, body?: unknown): Promise<Reply> {
     const reply = await this.call(who, method, target, body);
     if (reply.status !== status) throw new Error(`${method} ${target}: ${reply.status} ${reply.text}`);
     return reply;
   }
 
-  /** A connection to the data plane that ends with the scene. */
+  /** Opens a connection to the data plane that ends with the scene. */
   async dial(who: Identity, node = 0): Promise<NatsConnection> {
     const connection = await dial(this.#node(node).server, who);
     this.#connections.push(connection);
@@ -133,7 +136,7 @@ export class Scene implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // A bus has at most 1,000 pending invites, and races more scenes than that.
+    // A bus has at most 1,000 pending invites, and runs more scenes than that.
     await serviceOf(this.stage.nodes[0], InviteStore).deleteInvite(this.invite.id);
     await Promise.all(this.#connections.map((connection) => connection.close().catch(() => undefined)));
   }

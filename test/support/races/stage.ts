@@ -1,4 +1,4 @@
-/** The bus on which races run, all pairs on it, and what has to hold over everything that they left behind. */
+/** The bus on which races run, all pairs on it, and the invariants of its final state. */
 import { generateIdentity } from "../../../src/client/crypto/identity.ts";
 import { Doctor } from "../../../src/contracts/doctor.ts";
 import { Nats } from "../../../src/contracts/nats.ts";
@@ -15,18 +15,18 @@ import type { Stage } from "./scene.ts";
 
 export type { Stage } from "./scene.ts";
 
-/** Races that run on one bus at the same time where nothing else is said: each has people and rooms of its own. */
+/** The default number of concurrent races on one bus: each has its own people and rooms. */
 const atOnceDefault = 6;
 
-/** Every pair, also of a command with itself. */
+/** Every pair of commands, including a command with itself. */
 export const pairs: readonly (readonly [CommandName, CommandName])[] = commandNames.flatMap((first, index) =>
   commandNames.slice(index).map((second) => [first, second] as const),
 );
 
-/** Limits that no race should meet: all of them come from one address. */
+/** Limits that no race should reach: all races come from one address. */
 export const settings = { "auth-callout": { logins_per_second: 100_000 } };
 
-/** What races need of a bus. */
+/** Prepares what races need from a bus. */
 export async function stageOf(nodes: Stage["nodes"], pauses: Pauses): Promise<Stage> {
   const admin = await generateIdentity();
   const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = admin;
@@ -34,27 +34,27 @@ export async function stageOf(nodes: Stage["nodes"], pauses: Pauses): Promise<St
   return { nodes, admin, pauses, js: new JetStream(await serviceOf(nodes[0], Nats).connection("BUS")) };
 }
 
-/** A bus of one node. */
+/** Starts a bus with one node. */
 export async function startStage(flags: Readonly<Record<string, boolean>>, seed: number): Promise<Stage> {
   const pauses = new Pauses(randomOf(seed));
   return stageOf([await bootInProcess({ flags, settings, between: pauses.between })], pauses);
 }
 
-/** How often pairs are raced, and what fixes their order and pauses. */
+/** How often to race which pairs, and the seed of their order and pauses. */
 export interface Raced {
   readonly seed: number;
   readonly runs: number;
   readonly of?: typeof pairs;
-  /** How many run at the same time. */
+  /** The number of concurrent races. */
   readonly atOnce?: number;
   /**
-   * Whether a race in which a command was answered by 503 is run once more, and counts only then: nodes that share two
-   * cores may be without an answer from the message store for the 5 s that a call may take.
+   * Whether a race in which a command got a 503 is repeated once, and only the repetition counts: nodes that share two
+   * cores may get no answer from JetStream for the 5 s that a call may take.
    */
   readonly mayBeUnavailable?: boolean;
 }
 
-/** Runs all races, some at the same time. Gives what did not hold, each with its pair and its run. */
+/** Runs all races, some concurrently. Returns the violations, each with its pair and its run. */
 export async function raceAll(stage: Stage, raced: Raced): Promise<string[]> {
   const { seed, runs, of = pairs, atOnce = atOnceDefault, mayBeUnavailable = false } = raced;
   const faults: string[] = [];
@@ -77,7 +77,7 @@ export async function raceAll(stage: Stage, raced: Raced): Promise<string[]> {
   return faults;
 }
 
-/** What is charged to each payer, counted from every row. */
+/** Recounts from every row how much each payer is charged. */
 async function recount(rows: AsyncIterable<SnapshotRow>): Promise<ReadonlyMap<string, number>> {
   let sum: ReadonlyMap<string, number> = new Map();
   let creator = "";
@@ -93,7 +93,7 @@ async function recount(rows: AsyncIterable<SnapshotRow>): Promise<ReadonlyMap<st
   return sum;
 }
 
-/** What does not hold over the whole of a bus: streams against rows, and what is charged against a recount. */
+/** Returns the violations over a whole bus: streams against rows, and charges against a recount. */
 export async function totalsOf(stage: Stage, isKv: boolean): Promise<string[]> {
   const { nodes } = stage;
   const rooms = serviceOf(nodes[0], RoomStore);

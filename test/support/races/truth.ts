@@ -1,4 +1,4 @@
-/** What the store says after a race, read once, so that every check compares with the same state. */
+/** The store's state after a race, read once, so that every check compares with the same state. */
 
 import type { Identity } from "../../../src/client/crypto/identity.ts";
 import { isIn } from "../../../src/contracts/stay-rules.ts";
@@ -52,7 +52,7 @@ export async function truthOf(scene: Scene): Promise<Truth> {
   return { room: stored, isLive: stored.record?.deletedAt === null, active };
 }
 
-/** The stay of a member who is in a room. */
+/** Returns the current membership period of a member, or null. */
 export function stayIn({ stays }: StoredRoom, { endpoint }: Identity): StayRecord | null {
   return stays.find((stay) => stay.endpoint === endpoint && isIn(stay)) ?? null;
 }

@@ -1,4 +1,4 @@
-/** Versions of TypeScript that a plugin's author may have, in a folder of the cache: installed once. */
+/** The TypeScript versions that a plugin author may use, installed once into a cache folder. */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
@@ -10,7 +10,7 @@ const folder = join(cache, `typescripts-${Bun.hash(readFileSync(lock)).toString(
 /** How long the registry may take, in milliseconds. */
 export const installMs = 300_000;
 
-/** Installs into a folder of its own, which then takes the name: two runs at once do not meet. */
+/** Installs into a temporary folder and then renames it, so that concurrent runs do not collide. */
 function install(): void {
   mkdirSync(cache, { recursive: true });
   const draft = mkdtempSync(join(cache, "typescripts-draft-"));
@@ -25,7 +25,7 @@ function install(): void {
   }
 }
 
-/** The compilers' programs, by version. Errors: any, with npm's words, when they cannot be installed. */
+/** Returns the compilers' programs, by version. Errors: any, with npm's message, if they cannot be installed. */
 export function typescripts(): Readonly<Record<"5.4" | "5.9" | "6" | "7", string>> {
   if (!existsSync(folder)) install();
   const at = (home: string, name: string) => join(home, "node_modules", name, "bin", "tsc");
