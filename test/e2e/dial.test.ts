@@ -46,7 +46,7 @@ describe("behind a proxy that speaks TLS", () => {
     const done = await ana.run(["whoami", "--url", publicUrl, "--dial", "127.0.0.1"]);
     expect([done.code, done.stderr]).toEqual([
       1,
-      expect.stringContaining('"127.0.0.1" is not an address to dial (as in'),
+      expect.stringContaining('"127.0.0.1" is not an address to dial (write it as in'),
     ]);
   }, 60_000);
 

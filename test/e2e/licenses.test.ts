@@ -133,7 +133,7 @@ describe("the build", () => {
     ]);
     const unknown = goProgram(server, "dep\texample.org/unknown\tv1.0.0\th1:AAAA");
     expect(() => goParts(unknown)).toThrow("no licence text of example.org/unknown");
-    expect(() => goParts(Buffer.from("no Go program"))).toThrow("holds no build information");
+    expect(() => goParts(Buffer.from("no Go program"))).toThrow("contains no Go build information");
   });
 
   test("refuses an npm package without a licence or its text, and finds one inside another", () => {
@@ -157,7 +157,7 @@ describe("the build", () => {
     const bare = add("node_modules/bare", { "package.json": packageJson("bare", "MIT") });
     const unnamed = add("node_modules/unnamed", { "package.json": packageJson("unnamed"), LICENSE: "some text" });
     expect(() => npmParts([good, bare, unnamed])).toThrow(
-      "bare 1.0.0 has no licence text; unnamed 1.0.0 names no licence",
+      "bare 1.0.0 has no licence text; unnamed 1.0.0 has no licence in its package.json",
     );
   });
 });

@@ -241,8 +241,8 @@ describe("serve refuses, in one line that names the setting and the mend,", () =
   const set = (text: string) => ["--set", text];
   const tls = () => ["--tls-cert", one?.cert ?? "", "--tls-key", one?.key ?? ""];
   const cases: readonly (readonly [string, () => string[], RegExp])[] = [
-    ["a certificate without its key", () => tls().slice(0, 2), /--tls-key: is missing/],
-    ["a key without its certificate", () => tls().slice(2), /--tls-cert: is missing/],
+    ["a certificate without its key", () => tls().slice(0, 2), /--tls-key: not set/],
+    ["a key without its certificate", () => tls().slice(2), /--tls-cert: not set/],
     ["the key of another certificate", () => [...tls().slice(0, 3), two?.key ?? ""], /--tls-cert.*--tls-key/],
     ["a public address without TLS", () => everywhere, /http\.listen 0\.0\.0\.0.*--tls-cert.*http\.allow_cleartext/],
     ["soft with TLS", () => [...tls(), ...set("auth.mode=soft")], /auth\.mode: soft is not allowed with TLS.*enforce/],

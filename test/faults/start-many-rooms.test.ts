@@ -93,7 +93,7 @@ test("a start that makes no progress is ended with a cause", async () => {
   process.kill(pid, "SIGSTOP");
   const error = await starting;
   expect(isUnibusError(error) && error.message).toMatch(
-    /^nats-server did not start: it made no progress for 1 s, \d+ of 400 streams restored \(see its log/,
+    /^nats-server did not start: it made no progress for 1 s, \d+ of 400 streams restored \(check its log/,
   );
   await until("it is ended", () => !isAlive(pid));
   await server.stop();
