@@ -132,7 +132,10 @@ test("more copies than there are servers are refused by name, before anything li
   const free = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
   const args = ["serve", "--data", "data", ...free, ...decentralized, "--set", "store-kv.replicas=3"];
   const { code, stderr } = await unibus(folder, args);
-  expect([code, stderr]).toEqual([1, expect.stringMatching(/^error: store-kv\.replicas: 3 replicas need a cluster \(.*$/m)]);
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringMatching(/^error: store-kv\.replicas: 3 replicas need a cluster \(.*$/m),
+  ]);
 }, 60_000);
 
 test("blobs fill their part of the disk that is set, and the control plane goes on", async () => {
