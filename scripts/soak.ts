@@ -10,6 +10,14 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/faults/chaos/chaos.test.ts",
     what: "three nodes under load while one after the other is killed, halted, cut off and misled; twelve minutes",
   },
+  "refused-bodies": {
+    file: "test/e2e/refused-bodies.test.ts",
+    what: "Python, Node and curl read every refusal of a large body, 100 times each; a minute",
+  },
+  reconnect: {
+    file: "test/e2e/reconnect.test.ts",
+    what: "200 peers are back within 5 s after nats-server is killed; ten seconds",
+  },
   gapless: {
     file: "test/e2e/gapless.test.ts",
     what: "50,000 messages through 100 cuts, 2 deaths of nats-server and 50 changes of permissions; two minutes",

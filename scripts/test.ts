@@ -21,7 +21,7 @@ const alone = [
   ...["faults/cluster-", "faults/chaos/", "faults/store-kv-conformance", "faults/store-kv-quorum"],
 ];
 
-/** Tests that run other people's programs and packages. They run after the cluster tests, to keep three runners busy. */
+/** Tests that run other people's programs and packages. They follow the cluster tests, to keep three runners busy. */
 const afterwards = ["e2e/npm-package", "fuzz/", "interop/", "sdk/"];
 
 /** The test files of some folders, sorted by name. */

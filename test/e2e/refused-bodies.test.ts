@@ -8,6 +8,7 @@ import { connect, type Socket } from "node:net";
 import { Authority } from "../support/certificates.ts";
 import { Server, until } from "../support/executable.ts";
 import { nodePath } from "../support/node-run.ts";
+import { isSoak } from "../support/soak.ts";
 
 const mebibyte = 1_048_576;
 
@@ -33,6 +34,9 @@ const serverOf = (scheme: string): Server => {
   if (server === undefined) throw new Error(`no server for ${scheme}`);
   return server;
 };
+
+/** Number of requests of each client: `npm run soak -- refused-bodies` sends as many as the faults were found with. */
+const [many, few] = isSoak("refused-bodies") ? [100, 20] : [30, 5];
 
 /** How many clients saw each status or error. */
 type Seen = Readonly<Record<string, number>>;
@@ -99,14 +103,14 @@ async function seenBy(client: string, url: string, count: number, size: number):
 
 describe.each(["http", "https"])("over %s", (scheme) => {
   test.each([
-    ["Python http.client", 100, "/rooms", mebibyte + 1, "413 too_large"],
-    ["Python http.client", 100, "/rooms", 100_000, "401 unauthenticated"],
-    ["Python http.client", 100, "/nowhere", mebibyte, "404 not_found"],
-    ["fetch of Node", 100, "/rooms", 8_000_000, "413 too_large"],
-    ["fetch of Node", 100, "/rooms", 100_000, "401 unauthenticated"],
-    ["fetch of Node", 100, "/healthz", mebibyte, "405 method_not_allowed"],
-    ["curl", 20, "/blobs", 16 * mebibyte + 1, "413 too_large"],
-    ["curl", 20, "/rooms", 100_000, "401 unauthenticated"],
+    ["Python http.client", many, "/rooms", mebibyte + 1, "413 too_large"],
+    ["Python http.client", many, "/rooms", 100_000, "401 unauthenticated"],
+    ["Python http.client", many, "/nowhere", mebibyte, "404 not_found"],
+    ["fetch of Node", many, "/rooms", 8_000_000, "413 too_large"],
+    ["fetch of Node", many, "/rooms", 100_000, "401 unauthenticated"],
+    ["fetch of Node", many, "/healthz", mebibyte, "405 method_not_allowed"],
+    ["curl", few, "/blobs", 16 * mebibyte + 1, "413 too_large"],
+    ["curl", few, "/rooms", 100_000, "401 unauthenticated"],
   ] as const)(
     "%s sees its refusal, %i times: POST %s of %i bytes: %s",
     async (client, count, path, size, outcome) => {
