@@ -21,9 +21,6 @@ const alone = [
   ...["faults/cluster-", "faults/chaos/", "faults/store-kv-conformance", "faults/store-kv-quorum"],
 ];
 
-/** Tests that run other people's programs and packages. They follow the cluster tests, to keep three runners busy. */
-const afterwards = ["e2e/npm-package", "fuzz/", "interop/", "sdk/"];
-
 /** The test files of some folders, sorted by name. */
 function testsIn(folders: readonly string[]): string[] {
   const all = folders.flatMap((folder) => [...new Bun.Glob(`test/${folder}/**/*.test.ts`).scanSync(root)]);
@@ -134,18 +131,15 @@ const files = executable === null ? [] : testsIn(isQuick ? quick : [...quick, ..
 const isIn = (names: readonly string[]) => (file: string) => names.some((name) => file.startsWith(`test/${name}`));
 const run = (name: string, atOnce: number, chosen: readonly string[]) =>
   runTests({ name, atOnce, files: chosen }, executable ?? "");
-const besides = isIn([...alone, ...afterwards]);
+const isAlone = isIn(alone);
 // Cluster tests mostly wait for elections, so one of them at a time runs beside the other tests.
 const counts = await Promise.all([
-  run("clusters", 1, files.filter(isIn(alone))).then(async (clusters) => {
-    const tools = await run("tools", 1, files.filter(isIn(afterwards)));
-    return { passed: clusters.passed + tools.passed, failed: clusters.failed + tools.failed };
-  }),
   run(
     "tests",
     2,
-    files.filter((file) => !besides(file)),
+    files.filter((file) => !isAlone(file)),
   ),
+  run("clusters", 1, files.filter(isAlone)),
 ]);
 const passed = counts.reduce((sum, count) => sum + count.passed, 0);
 const failed = counts.reduce((sum, count) => sum + count.failed, 0) + bad.length;
