@@ -5,7 +5,6 @@
  * Source: spec 8, 9.
  */
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { identityText } from "../../src/client/crypto/identity.ts";
 import { type Bus, connect, isUnibusError, type Room } from "../../src/client/index.ts";
@@ -159,7 +158,7 @@ test("each message is told exactly once, in order", async () => {
   const restarting = (async () => {
     for (; done.restarts < restartsCount; done.restarts++) {
       await whenAt((done.restarts + 1) / (restartsCount + 1));
-      process.kill(Number(readFileSync(join(server.data, "nats", "nats.pid"), "utf8")), "SIGKILL");
+      process.kill(server.natsPid, "SIGKILL");
     }
   })();
   const changing = (async () => {

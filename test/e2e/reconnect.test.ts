@@ -1,9 +1,7 @@
 /** nats-server is killed under load: every client reconnects, and no acknowledged message is lost. Source: spec 12. */
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { NatsConnection } from "nats";
-import { Server, until } from "../support/executable.ts";
+import { isAlive, Server, until } from "../support/executable.ts";
 import { addMembers, addUser, at, call, createRoom, dial, type OwnRoom, policy, postUser } from "../support/peer.ts";
 import { isSoak } from "../support/soak.ts";
 
@@ -69,11 +67,10 @@ test("200 connected peers come back, nothing acknowledged is lost, and all can s
   const { acked, stop } = publishing(sender, room);
   await until("some are acknowledged", () => acked.length > 100);
 
-  const pidFile = join(server.data, "nats", "nats.pid");
-  const pid = Number(readFileSync(pidFile, "utf8"));
+  const pid = server.natsPid;
   expect(pid).toBe(server.ready.nats_pid);
   process.kill(pid, "SIGKILL");
-  await until("a new nats-server is there", () => Number(readFileSync(pidFile, "utf8") || pid) !== pid);
+  await until("a new nats-server is there", () => server.natsPid !== pid);
   await until("it answers", async () => (await fetch(`${server.ready.http}/readyz`)).status === 200);
   const upAt = performance.now();
   const before = acked.length;
@@ -109,12 +106,5 @@ test("200 connected peers come back, nothing acknowledged is lost, and all can s
   );
   await Promise.all([...connections, sender].map((connection) => connection.close()));
   await server.end("SIGKILL");
-  await until("nats-server ends with it", () => {
-    try {
-      process.kill(Number(readFileSync(pidFile, "utf8")), 0);
-      return false;
-    } catch {
-      return true;
-    }
-  });
+  await until("nats-server ends with it", () => !isAlive(server.natsPid));
 }, 60_000);

@@ -4,8 +4,6 @@
  * is back. Also deletes a stream behind the server's back. Source: spec 8, 14.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { isAlive, Server, until } from "../support/executable.ts";
 import { type Cast, castOf, inside, jetStream } from "../support/inside.ts";
 import {
@@ -45,7 +43,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-const natsPid = () => Number(readFileSync(join(server.data, "nats", "nats.pid"), "utf8"));
+const natsPid = () => server.natsPid;
 const read = () => call(server.ready.http, people.ana, "GET", `/rooms/${room.state.roomId}/history?limit=1000`);
 const textsOf = (reply: Reply) =>
   (reply.json.messages as string[]).map((text) => Buffer.from(text, "base64").toString());

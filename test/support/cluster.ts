@@ -7,7 +7,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
-import { executable, Folder, isAlive, Server, unibus, until } from "./executable.ts";
+import { executable, Folder, isAlive, Server, textIn, unibus, until } from "./executable.ts";
 import { call, send } from "./peer.ts";
 
 /** How often to start a cluster again because another process took one of its ports. */
@@ -164,7 +164,7 @@ export class Cluster implements AsyncDisposable {
     const server = this.node(index);
     this.resumeNode(index);
     this.#running.delete(index);
-    const pid = natsPid(server);
+    const pid = server.natsPid;
     const ended = server.end(signal);
     if (signal === "SIGKILL" && pid > 1) signalTo(pid, "SIGKILL");
     await ended;
@@ -174,13 +174,13 @@ export class Cluster implements AsyncDisposable {
   /** Pauses a node: it answers nothing, and its connections stay open. */
   pauseNode(index: number): void {
     this.#stopped.add(index);
-    for (const pid of [this.node(index).pid, natsPid(this.node(index))]) signalTo(pid, "SIGSTOP");
+    for (const pid of [this.node(index).pid, this.node(index).natsPid]) signalTo(pid, "SIGSTOP");
   }
 
   /** Resumes a paused node. */
   resumeNode(index: number): void {
     if (!this.#stopped.delete(index)) return;
-    for (const pid of [natsPid(this.node(index)), this.node(index).pid]) signalTo(pid, "SIGCONT");
+    for (const pid of [this.node(index).natsPid, this.node(index).pid]) signalTo(pid, "SIGCONT");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -226,18 +226,12 @@ export class BootingNode implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const file = join(this.#data, "nats", "nats.pid");
-    const pid = existsSync(file) ? Number(readFileSync(file, "utf8")) : 0;
+    const pid = Number(textIn(file) ?? 0);
     this.#child.kill("SIGTERM");
     await this.#child.exited;
     await this.#read;
     await until("its nats-server ended", () => pid <= 1 || !isAlive(pid));
   }
-}
-
-/** Returns the pid of a node's nats-server, which changes when it is restarted. */
-function natsPid(server: Server): number {
-  const file = join(server.data, "nats", "nats.pid");
-  return existsSync(file) ? Number(readFileSync(file, "utf8")) : server.ready.nats_pid;
 }
 
 function signalTo(pid: number, signal: NodeJS.Signals): void {

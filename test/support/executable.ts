@@ -33,6 +33,16 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
+/** Returns the text of a file that another process makes and removes, or null while there is none. */
+export function textIn(file: string): string | null {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    if ((error as { code?: unknown }).code === "ENOENT") return null;
+    throw error;
+  }
+}
+
 /** Reports whether a process exists and is not a zombie. */
 export function isAlive(pid: number): boolean {
   try {
@@ -127,6 +137,11 @@ export class Server implements AsyncDisposable {
     return this.#child.pid;
   }
 
+  /** The pid of its nats-server, which changes when that is restarted. */
+  get natsPid(): number {
+    return Number(textIn(join(this.data, "nats", "nats.pid")) || this.ready.nats_pid);
+  }
+
   /** Resolves with the exit code. */
   get exited(): Promise<number> {
     return this.#child.exited;
@@ -166,9 +181,8 @@ export class Server implements AsyncDisposable {
     const server = new Server(folder, options.folder === undefined, child);
     const file = folder.file("data", "ready.json");
     const read = (): Ready | null => {
-      if (!existsSync(file)) return null;
-      const ready = JSON.parse(readFileSync(file, "utf8")) as Ready;
-      return ready.pid === child.pid ? ready : null;
+      const ready = JSON.parse(textIn(file) ?? "null") as Ready | null;
+      return ready?.pid === child.pid ? ready : null;
     };
     try {
       await until(
@@ -178,7 +192,7 @@ export class Server implements AsyncDisposable {
       );
     } catch (error) {
       child.kill("SIGKILL");
-      throw error;
+      throw new Error(`${(error as Error).message}: ${(await server.output()).stderr}`);
     }
     const ready = read();
     if (ready === null) {

@@ -4,8 +4,8 @@
  */
 import type { AddressInfo, Server } from "node:net";
 
-/** Below the ephemeral port range, from which systems choose ports for outgoing connections. */
-const range = { first: 15_000, count: 15_000 } as const;
+/** Ports below the ephemeral range, from which systems choose ports for outgoing connections and for port 0. */
+export const reservable = { first: 15_000, count: 15_000 } as const;
 /** How many proxies a server may have over its life: no port is used twice. */
 const poolSize = 60;
 
@@ -13,7 +13,10 @@ const pools = new Map<string, number[]>();
 
 /** Proxy ports that a server accepts since its start. */
 export class ProxyPorts {
-  readonly #ports = Array.from({ length: poolSize }, () => range.first + Math.floor(Math.random() * range.count));
+  readonly #ports = Array.from(
+    { length: poolSize },
+    () => reservable.first + Math.floor(Math.random() * reservable.count),
+  );
 
   /** The arguments that make a server accept these ports. */
   get args(): string[] {

@@ -4,17 +4,26 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import type { CertificateFiles } from "./certificates.ts";
 import { Folder, until } from "./executable.ts";
+import { reservable } from "./proxy-ports.ts";
 
-/** Returns a free loopback port. */
+/**
+ * Returns a free loopback port, on IPv4 and IPv6, for a program that cannot choose one itself. It is below the ephemeral
+ * range, so that no program that listens on port 0 is given it in the meantime.
+ */
 export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = reservable.first + Math.floor(Math.random() * reservable.count);
+    if ((await isFree(port, "127.0.0.1")) && (await isFree(port, "::1"))) return port;
+  }
+}
+
+function isFree(port: number, host: string): Promise<boolean> {
   const server = createServer();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  server.listen(0, "127.0.0.1", resolve);
-  await promise;
-  const address = server.address();
-  await new Promise((closed) => server.close(closed));
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  // A machine without IPv6 has every port of it free.
+  server.once("error", (error: NodeJS.ErrnoException) => resolve(error.code !== "EADDRINUSE"));
+  server.listen(port, host, () => server.close(() => resolve(true)));
+  return promise;
 }
 
 /** Where a proxy listens and where it forwards requests. */

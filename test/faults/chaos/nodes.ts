@@ -4,8 +4,7 @@
  * over restarts. Used by the chaos runs, the cluster tests in test/faults and
  * test/attacks/replay-on-another-node.test.ts.
  */
-import { existsSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { bucketStream, type buckets, streamName } from "../../../src/wire/names.ts";
 import { readiness } from "../../support/cluster.ts";
 import { Folder, isAlive, Server, unibus, until } from "../../support/executable.ts";
@@ -151,7 +150,7 @@ export class Nodes implements AsyncDisposable {
   /** Kills a node and its nats-server with SIGKILL. */
   async kill(index: number): Promise<void> {
     const server = this.at(index);
-    const pid = natsPid(server);
+    const pid = server.natsPid;
     this.#servers[index] = null;
     const ended = server.end("SIGKILL");
     signal(pid, "SIGKILL");
@@ -167,13 +166,13 @@ export class Nodes implements AsyncDisposable {
   /** Pauses a node: it answers nothing, and its connections stay open. */
   halt(index: number): void {
     this.#halted.add(index);
-    for (const pid of [this.at(index).pid, natsPid(this.at(index))]) signal(pid, "SIGSTOP");
+    for (const pid of [this.at(index).pid, this.at(index).natsPid]) signal(pid, "SIGSTOP");
   }
 
   /** Resumes a paused node. */
   resume(index: number): void {
     if (!this.#halted.delete(index)) return;
-    for (const pid of [natsPid(this.at(index)), this.at(index).pid]) signal(pid, "SIGCONT");
+    for (const pid of [this.at(index).natsPid, this.at(index).pid]) signal(pid, "SIGCONT");
   }
 
   /** Partitions a node from the others. Clients still reach it. */
@@ -236,12 +235,6 @@ async function leaderSaidBy(server: Server, stream: string): Promise<string | un
   } finally {
     await connection.close();
   }
-}
-
-/** Returns the pid of a node's nats-server, which changes when it is restarted. */
-function natsPid(server: Server): number {
-  const file = join(server.data, "nats", "nats.pid");
-  return existsSync(file) ? Number(readFileSync(file, "utf8")) : server.ready.nats_pid;
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {
