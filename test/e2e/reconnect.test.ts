@@ -52,11 +52,13 @@ test("200 connected peers come back, nothing acknowledged is lost, and all can s
     maxReconnectAttempts: -1,
     reconnectTimeWait: 50,
     reconnectJitter: 200,
-    timeout: 10_000,
+    timeout: 2_000,
   };
-  const connections = await Promise.all(
-    users.flatMap((user) => Array.from({ length: connectionsEach }, () => dial(server, user, again))),
-  );
+  // User by user: nats.js reports a first login that a busy bus drops as a failure, and does not try again.
+  const connections: NatsConnection[] = [];
+  for (const user of users) {
+    connections.push(...(await Promise.all(Array.from({ length: connectionsEach }, () => dial(server, user, again)))));
+  }
   const got = connections.map((connection) => {
     const texts = new Set<string>();
     connection.subscribe(room.state.subject, { callback: (_, message) => void texts.add(message.string()) });

@@ -4,10 +4,11 @@
  * start-10000`.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { connect } from "nats";
 import type { Log } from "../../src/contracts/plugin.ts";
-import { NatsProcess, type Ports, portsFolder } from "../../src/plugins/nats-embedded/process.ts";
+import { NatsProcess, type Ports, type ProcessOptions, portsFolder } from "../../src/plugins/nats-embedded/process.ts";
 import { isUnibusError } from "../../src/wire/errors.ts";
 import { Folder, isAlive, until } from "../support/executable.ts";
 
@@ -22,14 +23,13 @@ const storeDir = folder.file("store");
 
 afterAll(() => folder[Symbol.dispose]());
 
-function natsProcess(
-  options: { readonly startTimeoutMs?: number; readonly onProgress?: (detail: string) => void } = {},
-) {
+function natsProcess(options: Partial<ProcessOptions> = {}) {
   const config = (ports: Ports | null) =>
     JSON.stringify({
       listen: `127.0.0.1:${ports?.nats ?? -1}`,
       ports_file_dir: portsFolder(folder.path),
       jetstream: { store_dir: storeDir },
+      logtime: false,
     });
   return new NatsProcess({ binary, folder: folder.path, storeDir, config, log: silent, ...options });
 }
@@ -97,4 +97,32 @@ test("a start that makes no progress is ended with a cause", async () => {
   );
   await until("it is ended", () => !isAlive(pid));
   await server.stop();
+}, 60_000);
+
+test("log lines about streams that are read after it listens do not make it look as if it still starts", async () => {
+  // The real nats-server, whose log arrives late, as when unibus has no time to read it.
+  const late = folder.file("late-log");
+  const read = folder.file("read-it");
+  const log = `(until [ -e ${read} ]; do /bin/sleep 0.05; done; exec /usr/bin/tail -n +1 -f --pid=$$ ${late}.log >&2) &`;
+  writeFileSync(late, `#!/bin/bash\n${log}\nexec ${binary} "$@" 2> ${late}.log\n`, { mode: 0o700 });
+  const lines: string[] = [];
+  const reports: string[] = [];
+  const server = natsProcess({
+    binary: late,
+    onLine: (line) => lines.push(line),
+    onProgress: (detail) => reports.push(detail),
+  });
+  try {
+    await server.start();
+    expect(lines.filter((line) => line.includes("Restored"))).toEqual([]);
+    // Two reports have at least 250 ms between them, so a line read before that would be no proof.
+    await Bun.sleep(300);
+    const reported = reports.length;
+    writeFileSync(read, "");
+    await until("its log is read", () => lines.some((line) => line.includes("Server is ready")));
+    expect(lines.filter((line) => line.includes("Restored"))).toHaveLength(streams);
+    expect([server.fault, reports.slice(reported)]).toEqual([null, []]);
+  } finally {
+    await server.stop();
+  }
 }, 60_000);

@@ -7,8 +7,8 @@ import { Folder, until } from "./executable.ts";
 import { reservable } from "./proxy-ports.ts";
 
 /**
- * Returns a free loopback port, on IPv4 and IPv6, for a program that cannot choose one itself. It is below the ephemeral
- * range, so that no program that listens on port 0 is given it in the meantime.
+ * Returns a free loopback port, on IPv4 and IPv6, for a program that cannot choose one itself. It is below the
+ * ephemeral range, so that no program that listens on port 0 is given it in the meantime.
  */
 export async function freePort(): Promise<number> {
   for (;;) {

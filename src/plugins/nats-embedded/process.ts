@@ -178,6 +178,7 @@ export class NatsProcess {
       return said !== null || this.#child !== child;
     };
     const isInTime = await untilOver(isSettled, () => progress.isOver());
+    progress.end();
     if (said === null) {
       child.kill("SIGKILL");
       throw startError(isInTime ? await output.whyNotStarted() : progress.fault);

@@ -55,6 +55,7 @@ export class StartProgress {
   #restored = 0;
   #renewedAt: number;
   #lookedAt = 0;
+  #ended = false;
   #reportedAt = Number.NEGATIVE_INFINITY;
   #bytesRead: number | null = null;
 
@@ -65,8 +66,14 @@ export class StartProgress {
     this.#renewedAt = this.#elapsedMs();
   }
 
+  /** Ends the watch: nats-server may restore streams later, and its log may be read late, and neither is a start. */
+  end(): void {
+    this.#ended = true;
+  }
+
   /** Takes a line of nats-server's log. */
   see(line: string): void {
+    if (this.#ended) return;
     if (!/^\[INF\]\s+(Starting restore for|Restored|Recovering) /.test(line)) return;
     if (/^\[INF\]\s+Restored [\d,]+ messages for stream/.test(line)) this.#restored += 1;
     this.#renew();
