@@ -4,15 +4,11 @@
  * change or nothing, and a retry must complete it. The later changes of a room are in room-life-nth.test.ts.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { NatsConnection } from "nats";
 import type { Identity } from "../../src/client/crypto/identity.ts";
-import { Nats } from "../../src/contracts/nats.ts";
-import { RoomStore, UserStore } from "../../src/contracts/store.ts";
-import { RoomStreams } from "../../src/contracts/streams.ts";
-import { UnibusError } from "../../src/wire/errors.ts";
 import { until } from "../support/executable.ts";
-import { type FaultMoment, FaultPlan } from "../support/faulty.ts";
-import { bootInProcess, type InProcess } from "../support/in-process.ts";
+import type { FaultMoment } from "../support/faulty.ts";
+import { FaultyBus, type Layer, type Scenario } from "../support/faulty-life.ts";
+import type { InProcess } from "../support/in-process.ts";
 import { type Cast, castOf } from "../support/inside.ts";
 import {
   addBody,
@@ -29,45 +25,16 @@ import {
   type Reply,
 } from "../support/peer.ts";
 
-/** More calls than any request makes: exceeding it means an endless loop. */
-const callsMax = 60;
-/** Text that may appear in a log but not in a reply. */
-const inside = "SELECT secret FROM inside at /inside.ts:1:1";
-
-const unavailable = () =>
-  new UnibusError("unavailable", "it does not answer (try again)", { cause: new Error(inside) });
-const plans = {
-  store: new FaultPlan(unavailable),
-  streams: new FaultPlan(unavailable),
-  jetstream: new FaultPlan(() => new Error(inside)),
-};
-type Layer = keyof typeof plans;
-
+let bus: FaultyBus;
 let running: InProcess;
 let people: Cast<"ana" | "bob">;
 
 beforeAll(async () => {
-  const busConnection = (service: object) => {
-    const nats = service as Nats;
-    let made: NatsConnection | undefined;
-    const connection: Nats["connection"] = async (account) => {
-      if (account !== "BUS") return nats.connection(account);
-      made ??= plans.jetstream.wrap(await nats.connection(account), ["request", "publish"], ["publish"]);
-      return made;
-    };
-    return { ...nats, connection };
-  };
-  running = await bootInProcess({
-    between: {
-      [RoomStore.id]: (store) => plans.store.wrap(store),
-      [UserStore.id]: (store) => plans.store.wrap(store),
-      [RoomStreams.id]: (streams) => plans.streams.wrap(streams, ["ensure", "last", "remove"]),
-      [Nats.id]: busConnection,
-    },
-  });
+  bus = await FaultyBus.start();
+  running = bus.running;
   people = await castOf(running.server, "ana", "bob");
 });
-afterAll(() => running[Symbol.asyncDispose]());
+afterAll(() => bus[Symbol.asyncDispose]());
 
 const ask = (who: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
   call(running.server.ready.http, who, method, target, body);
@@ -101,37 +68,6 @@ async function expectCaptured(room: OwnRoom): Promise<void> {
     },
     2_000,
   );
-}
-
-/** One request, and what must hold after it failed. */
-interface Scenario {
-  readonly act: () => Promise<Reply>;
-  readonly success: number;
-  readonly afterwards: (reply: Reply) => Promise<void>;
-}
-
-/** Runs a scenario with the first call failing, then the second, until no call fails. Returns the calls that failed. */
-async function forEveryCall(layer: Layer, moment: FaultMoment, prepare: () => Promise<Scenario>): Promise<string[]> {
-  const plan = plans[layer];
-  const failed: string[] = [];
-  for (let nth = 1; nth <= callsMax; nth++) {
-    const { act, success, afterwards } = await prepare();
-    // Background work such as a sweep must be over: otherwise it would consume the fault.
-    await until("nothing is under way", () => Object.values(plans).every(({ underWay }) => underWay === 0));
-    plan.arm(nth, moment);
-    const reply = await act();
-    plan.rest();
-    if (plan.failed === null) {
-      expect([nth, reply.status]).toEqual([nth, success]);
-      return failed;
-    }
-    failed.push(plan.failed);
-    expect([plan.failed, [503, success].includes(reply.status)]).toEqual([plan.failed, true]);
-    expect(reply.text).not.toContain("inside");
-    if (reply.status === 503) expect(reply.json.code).toBe("unavailable");
-    await afterwards(reply);
-  }
-  throw new Error(`more than ${callsMax} calls`);
 }
 
 const layers: readonly Layer[] = ["store", "streams", "jetstream"];
@@ -238,19 +174,19 @@ const reading = async (): Promise<Scenario> => {
 describe("whichever call fails, a reader sees all or nothing, and asking again completes:", () => {
   all((layer, moment) => {
     test(`POST /rooms, a call of ${layer} fails ${moment} it is made`, async () => {
-      const failed = await forEveryCall(layer, moment, creation);
+      const failed = await bus.play("creation", layer, moment, creation);
       const expected = { store: "insertRoom", streams: "ensure", jetstream: "request" };
       expect(failed).toContain(expected[layer]);
     });
 
     test(`DELETE /rooms/{id}, a call of ${layer} fails ${moment} it is made`, async () => {
-      const failed = await forEveryCall(layer, moment, deletion);
+      const failed = await bus.play("deletion", layer, moment, deletion);
       const expected = { store: "purgeRoom", streams: "remove", jetstream: "request" };
       expect(failed).toContain(expected[layer]);
     });
 
     test(`GET /rooms/{id}/history, a call of ${layer} fails ${moment} it is made`, async () => {
-      const failed = await forEveryCall(layer, moment, reading);
+      const failed = await bus.play("reading", layer, moment, reading);
       const expected = { store: "getStay", streams: "last", jetstream: "publish" };
       expect(failed).toContain(expected[layer]);
     });
@@ -258,7 +194,7 @@ describe("whichever call fails, a reader sees all or nothing, and asking again c
 
   for (const moment of moments) {
     test(`POST /rooms/{id}/members, a call of store fails ${moment} it is made`, async () => {
-      expect(await forEveryCall("store", moment, addition)).toContain("applyChange");
+      expect(await bus.play("addition", "store", moment, addition)).toContain("applyChange");
     });
   }
 });

@@ -8,7 +8,7 @@ export class FaultPlan {
   readonly #fault: () => Error;
   #nth = 0;
   #moment: FaultMoment = "before";
-  #calls = 0;
+  #calls: string[] = [];
   #underWay = 0;
   /** The method that failed, or null if none has failed yet. */
   failed: string | null = null;
@@ -22,7 +22,7 @@ export class FaultPlan {
   arm(nth: number, moment: FaultMoment): void {
     this.#nth = nth;
     this.#moment = moment;
-    this.#calls = 0;
+    this.#calls = [];
     this.failed = null;
   }
 
@@ -36,8 +36,8 @@ export class FaultPlan {
     return this.#underWay;
   }
 
-  /** Calls since `arm`. */
-  get calls(): number {
+  /** Names of the methods called since `arm`, in order. */
+  get calls(): readonly string[] {
     return this.#calls;
   }
 
@@ -56,8 +56,8 @@ export class FaultPlan {
   }
 
   #call(name: string, method: () => unknown): unknown {
-    this.#calls += 1;
-    const isMeant = this.#calls === this.#nth;
+    this.#calls.push(name);
+    const isMeant = this.#calls.length === this.#nth;
     const moment = this.#moment;
     if (isMeant) this.failed = name;
     if (isMeant && moment === "before") throw this.#fault();
