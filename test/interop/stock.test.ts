@@ -4,21 +4,12 @@
  * Source: spec 9.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { createHash } from "node:crypto";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 import { Folder, Server, unibus, until } from "../support/executable.ts";
+import { build, installed, pythonWithNats, tool } from "../support/installed.ts";
 import { programsOf } from "../support/pages.ts";
 import { addUser, call, freshSubject, postUser } from "../support/peer.ts";
 
@@ -31,25 +22,6 @@ const setupMs = 600_000;
 let folder: Folder;
 let python: Readonly<Record<string, string>>;
 let classPath: string;
-
-/** Runs a build step. Errors: with the step's output. */
-async function build(command: readonly string[], cwd: string): Promise<void> {
-  const child = Bun.spawn([...command], { cwd, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-  const [stdout, stderr, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  if (code !== 0) throw new Error(`${command.join(" ")}: ${stdout}${stderr}`);
-}
-
-/** Finds a tool that is required. */
-function tool(name: string, how: string): string {
-  const found = Bun.which(name);
-  if (found === null)
-    throw new Error(`${name} is not on the PATH: this test runs a stock client with it (install ${how})`);
-  return found;
-}
 
 /** Builds the Go client's program, with its modules pinned by the go.sum of the Go peer. */
 async function buildGo(): Promise<void> {
@@ -69,30 +41,6 @@ async function buildGo(): Promise<void> {
   await build(command, folder.file("go"));
 }
 
-/** Installs into a cache folder, once per requirements list, and returns the folder. */
-async function installed(name: string, list: string, install: (into: string) => Promise<void>): Promise<string> {
-  const sum = createHash("sha256").update(readFileSync(list)).digest("hex").slice(0, 16);
-  const place = join(root, ".cache", `interop-${name}-${sum}`);
-  if (existsSync(place)) return place;
-  const fresh = `${place}.${process.pid}`;
-  await install(fresh);
-  try {
-    renameSync(fresh, place);
-  } catch {
-    // Another run finished first.
-    rmSync(fresh, { recursive: true });
-  }
-  return place;
-}
-
-/** Installs the Python client's packages; returns the folder. */
-function installPython(): Promise<string> {
-  const list = join(import.meta.dir, "python", "requirements.txt");
-  const pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", list];
-  const python3 = tool("python3", "Python 3.9 or newer, with pip");
-  return installed("python", list, (into) => build([python3, ...pip, "--target", into], root));
-}
-
 /** Installs the Java client's jars; returns the folder. */
 function installJava(): Promise<string> {
   const pom = join(import.meta.dir, "java", "pom.xml");
@@ -105,8 +53,8 @@ beforeAll(async () => {
   folder = new Folder();
   for (const [name, text] of programsOf("by-hand.md")) writeFileSync(folder.file(name), text);
   symlinkSync(join(root, "node_modules"), folder.file("node_modules"));
-  const [path, jars] = await Promise.all([installPython(), installJava(), buildGo()]);
-  python = { PYTHONPATH: path, PYTHONDONTWRITEBYTECODE: "1" };
+  const [{ env }, jars] = await Promise.all([pythonWithNats(), installJava(), buildGo()]);
+  python = env;
   classPath = join(jars, "*");
 }, setupMs);
 afterAll(() => folder[Symbol.dispose]());
