@@ -11,6 +11,7 @@ import { busyTimeoutMs, lockWaitMs } from "../../../src/plugins/store-sqlite/com
 import { connect, databaseOver, openDatabase } from "../../../src/plugins/store-sqlite/database.ts";
 import { openSqliteStore, storeOver } from "../../../src/plugins/store-sqlite/store.ts";
 import { keySample, roomSample, upTo, userSample } from "../../conformance/store-samples.ts";
+import { until } from "../../support/executable.ts";
 import { thrownBy, withFile } from "./folder.ts";
 
 test("a power cut loses nothing: write-ahead log, synchronous FULL, and the keys are enforced", () =>
@@ -157,8 +158,8 @@ test(
       const stop = watchLoop();
       const began = performance.now();
       const refused = thrownBy(() => store.users.insertUser(userSample(1)));
-      await Bun.sleep(1_000);
       const detail = "the store is busy (let it finish, or stop it)";
+      await until("its health says so", async () => !(await store.health()).ok);
       expect(await store.health()).toEqual({ ok: false, detail });
       expect(await store.users.getUser(keySample(0))).not.toBeNull();
       expect(await refused).toMatchObject({ code: "unavailable", message: "the store is busy" });
