@@ -13,7 +13,7 @@ const named: StoredBlob = {
   epoch: 3,
 };
 
-test("a reference is one word that a shell leaves alone, and reads back as what it was", () => {
+test("a reference is one word without shell characters, and reads back unchanged", () => {
   const word = refWord(named);
   expect(word).toMatch(/^[A-Za-z0-9._-]+$/);
   expect(parseRefWord(word)).toEqual(named);
@@ -21,7 +21,7 @@ test("a reference is one word that a shell leaves alone, and reads back as what 
   expect(parseRefWord(refWord(largest))).toEqual(largest);
 });
 
-test("what is no reference is none", () => {
+test("anything else is not a reference", () => {
   const [h = "", n = "", sz = "", e = ""] = refWord(named).split(".");
   const wrong = [
     [h.toUpperCase(), n, sz, e],

@@ -31,7 +31,7 @@ const failure = (run: Promise<unknown>): Promise<unknown> =>
 const modeOf = async (file: string) => (await stat(file)).mode & 0o777;
 
 describe("an identity file", () => {
-  test("is written for its owner alone, in a folder for its owner alone, and reads back", async () => {
+  test("is written for its owner only, in a folder for its owner only, and reads back", async () => {
     const file = fresh("deep/identity.json");
     const identity = await generateIdentity();
     await writeIdentityFile(file, identity);
@@ -41,7 +41,7 @@ describe("an identity file", () => {
     expect(identityText(await readIdentityFile(file))).toBe(identityText(identity));
   });
 
-  test("leaves the mode of a folder that was there", async () => {
+  test("leaves the mode of an existing folder", async () => {
     const file = fresh();
     await mkdir(dirname(file));
     await chmod(dirname(file), 0o755);
@@ -67,7 +67,7 @@ describe("an identity file", () => {
     expect((await readdir(dirname(file))).sort()).toEqual(["dangling.json", "empty.json", "identity.json"]);
   });
 
-  test("is written by exactly one of many who try at once", async () => {
+  test("is written by exactly one of many concurrent processes", async () => {
     const file = fresh();
     const identities = await Promise.all(Array.from({ length: 16 }, () => generateIdentity()));
     const outcomes = await Promise.all(identities.map((one) => failure(writeIdentityFile(file, one))));
@@ -85,7 +85,7 @@ describe("an identity file", () => {
     expect(hasCode(error, "conflict") || hasCode(error, "invalid")).toBe(true);
   });
 
-  test("that is missing says how to make one", async () => {
+  test("that is missing causes an error that says how to create one", async () => {
     const file = fresh();
     const error = await failure(readIdentityFile(file));
     expect(hasCode(error, "not_found") && error.message).toBe(
@@ -99,7 +99,7 @@ describe("an identity file", () => {
     ["binary", "\u0000\u0001"],
     ["too large", " ".repeat(4_097)],
     ["of the wrong sizes", '{"sign_pub":"AA==","sign_priv":"AA==","kex_pub":"AA==","kex_priv":"AA=="}'],
-  ])("that is %s is refused by name, and stays as it is", async (_, content) => {
+  ])("that is %s is refused by name, and stays unchanged", async (_, content) => {
     const file = fresh();
     await mkdir(dirname(file));
     await writeFile(file, content);
@@ -128,7 +128,7 @@ describe("an identity file", () => {
   });
 });
 
-test("fields stand under each other", () => {
+test("fields are printed below each other", () => {
   expect(fieldLines({ a: "x", long: 2 })).toBe("a     x\nlong  2\n");
   expect(fieldLines({})).toBe("");
 });
@@ -207,7 +207,7 @@ describe("the command", () => {
     expect(await readFile(file, "utf8")).toBe(before);
   });
 
-  test("new --words says to keep them, and they bring the identity back", async () => {
+  test("new --words tells the user to keep them, and they restore the identity", async () => {
     const file = fresh();
     const done = await run(["new", "--out", file, "--words"]);
     const lines = done.stdout.trimEnd().split("\n");
@@ -228,7 +228,7 @@ describe("the command", () => {
     expect((await identityFromWords(printed.words ?? "")).endpoint).toBe(printed.endpoint ?? "");
   });
 
-  test("show finds the file by option, by environment, and at its own place", async () => {
+  test("show finds the file by option, by environment, and at its default path", async () => {
     const file = fresh();
     const made = await run(["new", "--out", file]);
     expect(await run(["show", "--identity", file])).toMatchObject({ code: 0, stdout: made.stdout, stderr: "" });
@@ -242,7 +242,7 @@ describe("the command", () => {
     expect(none.stderr).toStartWith(`error: no identity at ${join(none.home, ".config", "unibus", "identity.json")} (`);
   });
 
-  test("restore takes words over several lines and no file for wrong ones", async () => {
+  test("restore accepts words over several lines, and writes no file for wrong ones", async () => {
     const spread = vectors.wallet.words.replaceAll(" ", "\n");
     const done = await run(["restore", "--json", "--out", fresh()], { stdin: spread });
     expect(JSON.parse(done.stdout)).toMatchObject({ endpoint: vectors.wallet.endpoint_id });
@@ -254,7 +254,7 @@ describe("the command", () => {
   });
 });
 
-test("nkey writes a seed file that stock tools take, once, and prints the nkey alone", async () => {
+test("nkey writes a seed file for standard NATS tools, once, and prints the nkey only", async () => {
   const [file, seed] = [fresh(), fresh()];
   await run(["new", "--out", file]);
   const done = await run(["nkey", "--identity", file, "--out", seed]);

@@ -20,22 +20,22 @@ async function linesIn(chunks: readonly Uint8Array[]): Promise<string[]> {
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text, "latin1"));
 
-describe("lines", () => {
-  test("an empty one is one, what is unended is one, and nothing is none", async () => {
+describe("lines from stdin", () => {
+  test("include empty ones and an unterminated last one, and an empty input has none", async () => {
     expect(await linesIn([bytes("a\n\nb")])).toEqual(["a", "", "b"]);
     expect(await linesIn([bytes("a\n")])).toEqual(["a"]);
     expect(await linesIn([bytes("\n")])).toEqual([""]);
     expect(await linesIn([])).toEqual([]);
   });
 
-  test("a line may end with CRLF, and a byte order mark may stand before the first", async () => {
+  test("may end with CRLF, and the first may begin with a byte order mark", async () => {
     expect(await linesIn([bytes("a\r\n\r\nb\rc\r\nd\r")])).toEqual(["a", "", "b\rc", "d"]);
     expect(await linesIn([bytes("\xef\xbb\xbfa\n\xef\xbb\xbfb")])).toEqual(["a", "\xef\xbb\xbfb"]);
     expect(await linesIn([bytes("\xef"), bytes("\xbb\xbf"), bytes("a\r"), bytes("\n")])).toEqual(["a"]);
     expect(await linesIn([bytes("\xef\xbb\xbf")])).toEqual([""]);
   });
 
-  test("wherever chunks are cut, the lines are the same", async () => {
+  test("are the same however the input is cut into chunks", async () => {
     const text = fc.string({ unit: fc.constantFrom("a", "\n", "\xff") });
     await fc.assert(
       fc.asyncProperty(fc.array(text), async (parts) => {
@@ -47,7 +47,7 @@ describe("lines", () => {
     );
   });
 
-  test("one that no message can hold is refused, and those before it are given", async () => {
+  test("up to one that is too large for a message are returned, and that one is refused", async () => {
     const half = new Uint8Array(frameBytesMax / 2 + 1).fill(0x61);
     const lines: number[] = [];
     const read = async () => {
@@ -58,7 +58,7 @@ describe("lines", () => {
   });
 });
 
-test("a whole is bounded", async () => {
+test("input read as a whole is limited in size", async () => {
   expect(await wholeOf(streamOf([bytes("a\n"), bytes("b")]), "it")).toEqual(bytes("a\nb"));
   const large = new Uint8Array(frameBytesMax + 1);
   await expect(wholeOf(streamOf([large]), "it")).rejects.toMatchObject({ code: "too_large" });

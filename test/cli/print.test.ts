@@ -22,7 +22,7 @@ async function printed(program: string): Promise<{ stdout: string; stderr: strin
   return { stdout, stderr };
 }
 
-describe("nothing that others wrote steers a terminal:", () => {
+describe("text written by others cannot send escape sequences to a terminal:", () => {
   const ways = {
     printLine: "print.printLine(evil, fine);",
     "a painted piece": 'print.printLine("a ", new Painted(evil + fine, "red"));',
@@ -46,7 +46,7 @@ describe("nothing that others wrote steers a terminal:", () => {
     expect(rows).toBe(_ === "printFields" ? 2 : 1);
   });
 
-  test("JSON reads back as it was", async () => {
+  test("JSON output reads back unchanged", async () => {
     const { stdout } = await printed("print.printJson({ evil, fine });");
     expect(JSON.parse(stdout)).toEqual({ evil, fine });
   });

@@ -48,8 +48,8 @@ async function restored(rules: Partial<RestoreRules>, rows = backup()) {
     yield* rows;
   }
   const made = await Array.fromAsync(
-    ruledRows(given(), all, (told) => {
-      changes = told;
+    ruledRows(given(), all, (result) => {
+      changes = result;
     }),
   );
   return { rows: made, changes: changes as unknown as RestoreChanges };
@@ -64,13 +64,13 @@ const openStays = (rows: readonly SnapshotRow[], n: number) =>
   );
 
 describe("a restore", () => {
-  test("after which nothing was denied changes no row", async () => {
+  test("changes no row if there are no denials", async () => {
     const { rows, changes } = await restored({});
     expect(rows).toEqual(backup());
     expect(changes.admins.map(({ signPub }) => signPub)).toEqual([keySample(1), keySample(4)]);
   });
 
-  test("keeps out who was revoked or deleted since, in their rooms, too", async () => {
+  test("keeps out users who were revoked or deleted since the backup, in their rooms, too", async () => {
     const denials = [denial("user-revoked", keySample(1)), denial("user-deleted", keySample(2))];
     const { rows, changes } = await restored({ denials });
     expect(usersIn(rows).map(({ signPub }) => signPub)).not.toContain(keySample(2));
@@ -81,7 +81,7 @@ describe("a restore", () => {
     expect([changes.revoked, changes.deleted, changes.left].map((list) => list.length)).toEqual([1, 1, 4]);
   });
 
-  test("knows whoever was deleted and added again, and whose denial is older than they are", async () => {
+  test("keeps users who were deleted and added again, or whose denial is older than their row", async () => {
     const old = epochMs - 5;
     const denials = [denial("user-deleted", keySample(2), old), denial("user-revoked", keySample(1), old)];
     expect((await restored({ denials })).rows).toEqual(backup());
@@ -90,13 +90,13 @@ describe("a restore", () => {
     expect(openStays((await restored({ denials }, rows)).rows, 2)).toEqual([old, old]);
   });
 
-  test("takes the role of an admin who lost it since, and of no other", async () => {
+  test("demotes an admin who lost the role since the backup, and no other", async () => {
     const denials = [denial("admin-lost", keySample(1)), denial("admin-lost", keySample(4), takenAt - 1)];
     const { rows } = await restored({ denials });
     expect([1, 4].map((n) => roleOf(rows, n))).toEqual(["member", "admin"]);
   });
 
-  test("drops invites that were spent or cancelled since, and brings no used one back", async () => {
+  test("drops invites that were redeemed or cancelled since the backup, and restores no redeemed one", async () => {
     for (const kind of ["invite-spent", "invite-cancelled"] as const) {
       const denials = [denial(kind, inviteSample(1).id), denial(kind, inviteSample(2).id)];
       const { rows } = await restored({ denials });
@@ -104,7 +104,7 @@ describe("a restore", () => {
     }
   });
 
-  test("marks stays that were left since, and notes those that it does not know", async () => {
+  test("closes stays that were left since the backup, and notes unknown ones", async () => {
     const [known, unknown] = [stayDenialKey(roomIdSample(1), peer(2), 2), stayDenialKey(roomIdSample(9), peer(3), 4)];
     const over = stayDenialKey(roomIdSample(3), peer(2), 1);
     const denials = [denial("left", known), denial("left", unknown), denial("left", over)];
@@ -114,7 +114,7 @@ describe("a restore", () => {
     expect(changes.unknownStays).toEqual([{ roomId: roomIdSample(9), endpoint: peer(3), since: 4, leftAt: after }]);
   });
 
-  test("leaves tombstones of rooms that were deleted since, known or not, in the order of the rooms", async () => {
+  test("writes tombstones for rooms deleted since the backup, known or not, in the order of the rooms", async () => {
     const ids = [roomIdSample(9), roomIdSample(2), roomIdSample(1), roomIdSample(0)];
     const denials = [
       ...ids.map((id) => denial("room-deleted", id)),
@@ -129,7 +129,7 @@ describe("a restore", () => {
     expect(changes.unknownStays).toEqual([]);
   });
 
-  test("without denials cancels every pending invite, and makes members of all admins but those named", async () => {
+  test("without denials cancels every pending invite, and demotes all admins except the named ones", async () => {
     const { rows, changes } = await restored({ denials: null, admins: [keySample(4)], revoked: [keySample(3)] });
     expect([1, 4].map((n) => roleOf(rows, n))).toEqual(["member", "admin"]);
     expect(changes.cancelled.map(({ id }) => id)).toEqual([inviteSample(1).id]);

@@ -5,20 +5,20 @@ import { colourOf, safeJson, safeLines, safeText } from "../../src/cli/terminal-
 /** Characters that a terminal obeys or hides: controls (including C1), direction marks, separators. */
 const steering = /[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/u;
 
-describe("texts of others", () => {
-  test("what steers a terminal is shown as what it is", () => {
+describe("text written by others", () => {
+  test("has its control characters escaped", () => {
     expect(safeText("\x1b[31mred\x07\r\n\ttab\x7f\u009b")).toBe("\\x1b[31mred\\x07\\r\\n\\ttab\\x7f\\x9b");
     expect(safeText("\u202egnp.exe\u2028\ufeff")).toBe("\\u{202e}gnp.exe\\u{2028}\\u{feff}");
     expect(safeLines("one\n\ttwo\x1b[2J")).toBe("one\n\ttwo\\x1b[2J");
   });
 
-  test("words of all languages and joined emoji stay as they are", () => {
+  test("keeps words of all languages and joined emoji unchanged", () => {
     const fine = "Grüße, 你好, مرحبا, 👩‍👩‍👧 \\x1b";
     expect([safeText(fine), safeLines(fine)]).toEqual([fine, fine]);
     expect(safeJson(fine)).toBe(JSON.stringify(fine));
   });
 
-  test("no text paints, and JSON reads back as what it was", () => {
+  test("cannot add colours, and JSON reads back unchanged", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary" }), (text) => {
         expect(safeText(text)).not.toMatch(steering);

@@ -15,7 +15,7 @@ const groups = [
 
 const computed = await computeVectors();
 
-test("the groups are all there and no other", () => {
+test("the vectors contain exactly the expected groups", () => {
   expect(Object.keys(computed).sort()).toEqual([...groups].sort());
   expect(Object.keys(golden).sort()).toEqual([...groups].sort());
 });
@@ -24,7 +24,7 @@ test.each(groups)("%s has the values of the independent program", (group) => {
   expect(computed[group]).toEqual(golden[group as keyof typeof golden] as never);
 });
 
-test("`unibus vectors` prints them, the same each time", async () => {
+test("`unibus vectors` prints them, identically each time", async () => {
   const run = async () => {
     const child = Bun.spawn([process.execPath, "src/cli/main.ts", "vectors"], { cwd: root, stdout: "pipe" });
     return new Response(child.stdout).text();

@@ -41,8 +41,8 @@ const line = (index: number, value: string) => (text: string) => {
   return lines.join("\n");
 };
 
-describe("a chain", () => {
-  test("takes the statements of the vectors, at once or one by one, the newest again", async () => {
+describe("a chain of statements", () => {
+  test("accepts the statements of the vectors, at once or one by one, and the newest one again", async () => {
     const chain = new Chain(roomId);
     expect([chain.from, chain.head]).toEqual([1, null]);
     await chain.take([first]);
@@ -54,7 +54,7 @@ describe("a chain", () => {
     expect((await chainOf(...given)).head).toEqual(chain.head);
   });
 
-  test("begins at what the client has seen, and learns the epochs before", async () => {
+  test("continues from the version that the client has seen, and learns the earlier epochs", async () => {
     const chain = new Chain(roomId);
     chain.expect(pin(3, hashOf(2)));
     expect(chain.from).toBe(3);
@@ -78,44 +78,44 @@ describe("a chain", () => {
   const anyones = toBase64(bytes(`01${"00".repeat(63)}`));
   const ofNobody = line(8, smallOrder)(first.text);
   const wrong: readonly (readonly [string, readonly GivenStatement[], string])[] = [
-    ["does not begin at the beginning", [second], "out of order"],
-    ["leaves one out", [first, third], "out of order"],
-    ["is of another room", [{ ...first, text: line(1, otherRoom)(first.text) }], "another room"],
-    ["is labelled as another version", [{ ...first, version: 2 }], "has the wrong version"],
-    ["is no statement", [{ ...first, text: "hello" }], "10 lines"],
-    ["has another text than was signed", [forged], "not signed by an owner"],
-    ["is signed by a stranger", [first, signed(vectorState(1), stranger)], "not signed by an owner"],
-    ["names an owner who did not sign", [{ ...first, sig: second.sig }], "not signed by an owner"],
-    ["has a signature that is none", [{ ...first, sig: "AA==" }], "not signed by an owner"],
+    ["does not start at version 1", [second], "out of order"],
+    ["skips a version", [first, third], "out of order"],
+    ["belongs to another room", [{ ...first, text: line(1, otherRoom)(first.text) }], "another room"],
+    ["is labelled with another version", [{ ...first, version: 2 }], "has the wrong version"],
+    ["is not a statement", [{ ...first, text: "hello" }], "10 lines"],
+    ["has another text than the signed one", [forged], "not signed by an owner"],
+    ["is signed by a non-owner", [first, signed(vectorState(1), stranger)], "not signed by an owner"],
+    ["names an owner who did not sign it", [{ ...first, sig: second.sig }], "not signed by an owner"],
+    ["has an invalid signature", [{ ...first, sig: "AA==" }], "not signed by an owner"],
     [
-      "has a key under which anything verifies",
+      "has a key under which every signature verifies",
       [{ version: 1, text: ofNobody, by: smallOrder, sig: anyones }],
       "signed",
     ],
-    ["does not name the one before", [first, resigned(3, zeroHash)], "does not contain the hash of the previous"],
+    ["does not name its predecessor", [first, resigned(3, zeroHash)], "does not contain the hash of the previous"],
     ["changes the subject", [first, resigned(4, "room.other")], "subject"],
     ["drops the encryption", [first, signed(vectorState(1), owner, plain)], "policy"],
-    ["leaps over an epoch", [first, resigned(6, "3")], "neither the current nor the next"],
+    ["skips an epoch", [first, resigned(6, "3")], "neither the current nor the next"],
     [
-      "goes back an epoch",
+      "goes back by one epoch",
       [...given, signed({ ...nextState(vectorState(2), role), epoch: 1 })],
       "neither the current nor the next",
     ],
     ["changes the key within an epoch", [first, resigned(7, checkOf(1))], "key within an epoch"],
     ["keeps the key in a new epoch", [first, second, signed(rotated(checkOf(0)))], "does not change the key"],
-    ["begins with an epoch of its own", [signed(vectorState(0), owner, line(6, "2"))], "does not start at epoch 1"],
-    ["begins after something", [signed(vectorState(0), owner, line(3, hashOf(1)))], "names a previous statement"],
+    ["starts with a later epoch", [signed(vectorState(0), owner, line(6, "2"))], "does not start at epoch 1"],
+    ["starts with a predecessor", [signed(vectorState(0), owner, line(3, hashOf(1)))], "names a previous statement"],
     [
-      "gives a version another text",
+      "gives a known version another text",
       [first, signed(vectorState(0), owner, line(4, "room.other"))],
       "two different statements",
     ],
   ];
-  test.each(wrong)("takes none that %s", async (_, statements, why) => {
+  test.each(wrong)("rejects a statement that %s", async (_, statements, why) => {
     expect(await faultOf(chainOf(...statements))).toContain(why);
   });
 
-  test("takes no other text for what the client has seen, wherever it comes", async () => {
+  test("rejects another text for a version that the client has seen, in any position", async () => {
     for (const version of [1, 2, 3]) {
       const chain = new Chain(roomId);
       if (version > 1) await chain.take(given.slice(0, version - 1));
@@ -128,7 +128,7 @@ describe("a chain", () => {
     expect(() => late.expect(pin(2, sha256Hex("another")))).toThrow("two different statements");
   });
 
-  test("learns no past but the one that it follows", async () => {
+  test("learns the past only if it leads to the version that it has seen", async () => {
     const past: readonly (readonly [readonly GivenStatement[], string])[] = [
       [[], "missing"],
       [[second], "does not follow"],

@@ -47,7 +47,7 @@ const codeOf = (work: () => unknown): string => {
   }
 };
 
-describe("the first reply", () => {
+describe("the first reply of the server", () => {
   test.each([
     [0, "taken", false],
     [30 * second, "taken", false],
@@ -57,14 +57,14 @@ describe("the first reply", () => {
     [5 * minute + second, "clock_skew", false],
     [-24 * hour, "taken", true],
     [-24 * hour - second, "clock_skew", false],
-  ])("a bus that is ahead by %d ms: %s", (aheadMs, outcome, warns) => {
+  ])("whose clock is ahead by %d ms: %s", (aheadMs, outcome, warns) => {
     const { clock, warnings, learn } = scene();
     expect(codeOf(() => learn(aheadMs))).toBe(outcome);
     expect(clock.now() - noon).toBe(outcome === "taken" ? aheadMs : 0);
     expect(warnings.length > 0).toBe(warns);
   });
 
-  test("one that is refused names both times, and says what to do", () => {
+  test("that is refused for its time names both times and the fix", () => {
     const { learn } = scene();
     expect(() => learn(2 * hour + 3 * minute)).toThrow(
       "the server's clock is 2 h 3 min ahead of this computer's: server 2026-11-30T14:03:00Z, this computer 2026-11-30T12:00:00Z " +
@@ -72,14 +72,14 @@ describe("the first reply", () => {
     );
   });
 
-  test.each([2 * hour, -48 * hour, 365 * 24 * hour])("busClock follows one that is ahead by %d ms", (aheadMs) => {
+  test.each([2 * hour, -48 * hour, 365 * 24 * hour])("that is ahead by %d ms is followed with busClock", (aheadMs) => {
     const { clock, warnings, learn } = scene({ follows: true });
     expect(learn(aheadMs)).toBe(true);
     expect([clock.now() - noon, clock.isSure, warnings.length]).toEqual([aheadMs, false, 1]);
   });
 
   test.each([31 * second, -31 * second, 4 * minute, -2 * hour])(
-    "over http to another machine none of %d ms is",
+    "over http from another machine is refused when it is ahead by %d ms",
     (aheadMs) => {
       for (const follows of [false, true]) {
         const { clock, learn } = scene({ follows }, "http://bus.example.org");
@@ -94,13 +94,13 @@ describe("the first reply", () => {
     },
   );
 
-  test("over http to another machine the computer's own clock is used where it is near", () => {
+  test("over http from another machine leaves the computer's clock in use if they are close", () => {
     const { clock, learn } = scene({}, "http://bus.example.org");
     expect(learn(29 * second)).toBe(true);
     expect(clock.now()).toBe(noon);
   });
 
-  test("how long it took is no difference of clocks", () => {
+  test("is corrected for its round-trip time", () => {
     for (const [aheadMs, roundTripMs, offset] of [
       [-3 * second, 4 * second, 0],
       [-3 * second, 2 * second, -1 * second],
@@ -112,7 +112,7 @@ describe("the first reply", () => {
     }
   });
 
-  test("one that contains no time is not an answer", () => {
+  test("without a time is not an answer", () => {
     const { clock } = scene();
     expect(() =>
       clock.learn({ url: secure, isCleartext: false, timeMs: Number.NaN, sentMs: 0, receivedMs: 0 }),
@@ -120,8 +120,8 @@ describe("the first reply", () => {
   });
 });
 
-describe("after it", () => {
-  test("time passes by the monotonic clock, whatever becomes of the computer's", () => {
+describe("after the first reply", () => {
+  test("time passes by the monotonic clock, even if the computer's clock is set", () => {
     const { clock, now, pass, learn } = scene();
     learn(-hour);
     pass(10 * minute);
@@ -130,7 +130,7 @@ describe("after it", () => {
     expect(clock.wallMs()).toBe(noon + 10 * minute + 7 * hour);
   });
 
-  test("a later word of the bus that differs is reported, once, and not taken", () => {
+  test("a later server time that differs is reported, once, and ignored", () => {
     const { clock, moved, pass, learn } = scene();
     learn(0);
     pass(minute);
@@ -151,7 +151,7 @@ describe("after it", () => {
     expect(moved[1]?.message).toContain("1 h behind its previous time");
   });
 
-  test("after a sleep, in which the monotonic clock stood still, the bus's word is taken", () => {
+  test("after a sleep, in which the monotonic clock stood still, the server's time is adopted", () => {
     const { clock, now, moved, learn } = scene();
     learn(-2 * minute);
     now.wallMs += 9 * hour;
@@ -160,7 +160,7 @@ describe("after it", () => {
     expect([clock.now(), moved]).toEqual([noon + 9 * hour - 2 * minute, []]);
   });
 
-  test("a bus that moves while the computer's clock was set is not believed", () => {
+  test("a server time that jumps while the computer's clock is set is ignored", () => {
     const { clock, now, moved, learn } = scene();
     learn(0);
     now.wallMs += hour;
@@ -168,7 +168,7 @@ describe("after it", () => {
     expect([clock.now(), moved.length]).toEqual([noon, 1]);
   });
 
-  test("a clock that agrees within 10 minutes can tell what is late", () => {
+  test("a clock that agrees within 10 minutes can detect late messages", () => {
     for (const [aheadMs, isSure] of [
       [0, true],
       [-10 * minute, true],

@@ -65,7 +65,7 @@ async function failureOf(work: () => Promise<unknown>): Promise<UnibusError> {
 const controlOf = (...urls: string[]) => new ControlPlane({ urls, identity });
 
 describe("a request", () => {
-  test("is signed for the host as it is dialled, its target and its body, with a fresh nonce each time", async () => {
+  test("is signed for the host as dialled, its target and its body, with a fresh nonce each time", async () => {
     const bus = listener(() => Response.json({}));
     const port = new URL(bus.url).port;
     const control = controlOf(`http://LOCALHOST:${port}/`);
@@ -86,7 +86,7 @@ describe("a request", () => {
     expect(new Set(bus.asked.map(({ request }) => request.headers.get("x-unibus-nonce"))).size).toBe(2);
   });
 
-  test("goes to the next address where one does not answer, and stays there, signed anew", async () => {
+  test("goes to the next address when one does not answer, signed again, and stays there", async () => {
     const bus = listener(() => Response.json({}));
     const control = controlOf(await deadUrl(), bus.url, await deadUrl());
     for (const method of ["GET", "POST", "PUT", "DELETE"] as const) await control.request(method, "/x", anything);
@@ -94,7 +94,7 @@ describe("a request", () => {
     expect(bus.asked.map(({ request }) => request.headers.get("x-unibus-host"))).toEqual([host, host, host, host]);
   });
 
-  test("does not go on from an address that refuses it", async () => {
+  test("does not try another address after an address has refused it", async () => {
     const other = listener(() => Response.json({}));
     for (const [code, status] of [
       ["forbidden", 403],
@@ -111,7 +111,7 @@ describe("a request", () => {
     expect(other.asked).toEqual([]);
   });
 
-  test("is signed by the bus's clock, which is taken up once when a request is refused for its time", async () => {
+  test("is signed with the server's clock, which is adopted once when a request is refused for its time", async () => {
     for (const aheadMs of [-2 * 3_600_000, 4 * 60_000]) {
       const busMs = () => Date.now() + aheadMs;
       const bus = listener((request) => {
@@ -140,7 +140,7 @@ describe("a request", () => {
     expect([error.code, error.message]).toEqual(["clock_skew", expect.stringContaining("ahead of this computer's: ")]);
   });
 
-  test("is sent once more to the one address there is, when its answer was lost", async () => {
+  test("is sent once more to a single address when its answer was lost", async () => {
     const bus = listener(() => Response.json({ done: true }));
     await using way = await HostileServer.start(bus.url);
     way.tell((answer) => (way.asked.length === 1 ? null : answer));
@@ -150,7 +150,7 @@ describe("a request", () => {
     expect([error.code, error.message]).toEqual(["unavailable", expect.stringContaining("cannot reach")]);
   });
 
-  test("that is told to wait is made again where it only reads, and not for ever", async () => {
+  test("that is rate limited is retried a few times if it only reads", async () => {
     const calm = listener((_, count) =>
       count < 3 ? refusal("rate_limited", 429, { "retry-after": "0" }) : Response.json({ done: true }),
     );
@@ -179,7 +179,7 @@ describe("a request", () => {
     }
   }, 20_000);
 
-  test("ends when the caller gives up: before it, during it, and while it waits", async () => {
+  test("ends when the caller aborts: before it, during it, and while it waits", async () => {
     const silent = listener(() => new Promise<Response>(() => undefined));
     const busy = listener(() => refusal("rate_limited", 429, { "retry-after": "10" }));
     const why = new Error("enough");
@@ -196,7 +196,7 @@ describe("a request", () => {
     expect([silent.asked.length, busy.asked.length]).toEqual([1, 1]);
   });
 
-  test("names nothing that could make it another one", async () => {
+  test("cannot be turned into another one by its parameters", async () => {
     const bus = listener(() => Response.json({}));
     const control = controlOf(bus.url);
     const room = newUlid();
@@ -213,14 +213,14 @@ describe("a request", () => {
 });
 
 describe("a reply", () => {
-  test("that refuses says what, when to try again, and its name in the log", async () => {
+  test("with an error passes on its message, its Retry-After and its request id", async () => {
     const headers = { "retry-after": "7", "x-request-id": "abc-12" };
     const bus = listener(() => refusal("quota", 429, headers));
     const error = await failureOf(() => controlOf(bus.url).request("PUT", "/x", anything));
     expect(error).toMatchObject({ code: "quota", message: "it is quota", retryAfterS: 7, requestId: "abc-12" });
   });
 
-  test("that refuses in other words is not believed, and cannot steer a terminal", async () => {
+  test("with an unknown error is not believed, and cannot send escape sequences to a terminal", async () => {
     const refusals: readonly (readonly [Response, string])[] = [
       [new Response("<html>", { status: 502 }), "answered 502: the proxy cannot reach the server (start the server"],
       [Response.json(null, { status: 500 }), "answered 500"],
@@ -242,7 +242,7 @@ describe("a reply", () => {
     }
   });
 
-  test("is what the API says, fields that a newer bus adds apart", async () => {
+  test("is validated against the API, and may have additional fields of a newer server", async () => {
     const newer = listener(() => Response.json({ ...info, more: [1] }));
     expect(await controlOf(newer.url).info()).toMatchObject(info);
     const replies = [
@@ -267,7 +267,7 @@ describe("a reply", () => {
     expect(Check(api.Info, { ...info, more: 1 })).toBe(false);
   });
 
-  test("is read to its limit, also one that says nothing of its size or is packed", async () => {
+  test("is limited in size, even if it does not declare its size or is compressed", async () => {
     const large = Buffer.alloc(1_048_577, " ");
     const packed = Bun.gzipSync(Buffer.alloc(50_000_000, " "));
     const stream = () =>
@@ -290,7 +290,7 @@ describe("a reply", () => {
     expect(await controlOf(fits.url).info()).toEqual(info);
   });
 
-  test("of an https bus names only encrypted ways to the data plane", async () => {
+  test("of an https server names only encrypted addresses of the data plane", async () => {
     const nats = ["nats://a:1", "tls://a:2", "tls:b"];
     const ws = ["ws://a:3", "wss://a:4"];
     const bus = listener(() => Response.json({ ...info, nats, ws }));
@@ -318,7 +318,7 @@ describe("a reply", () => {
     });
   }, 20_000);
 
-  test("names the URL that links begin with; without one it is the address in use", async () => {
+  test("names the base URL for links; without one it is the address in use", async () => {
     const named = { "https://bus.example.org": "https://bus.example.org/", "no URL": null, "ftp://a": null };
     for (const [public_url, expected] of Object.entries({ ...named, "https://a/b\u202e": "https://a/b%E2%80%AE" })) {
       const bus = listener(() => Response.json({ ...info, public_url }));
@@ -330,8 +330,8 @@ describe("a reply", () => {
   });
 });
 
-describe("an address", () => {
-  test("of which no answer comes says why, and how to fix it", async () => {
+describe("a server address", () => {
+  test("that does not answer fails with the reason and the fix", async () => {
     using authority = new Authority();
     const { cert, key } = authority.issue("bus");
     const tls = { cert: readFileSync(cert), key: readFileSync(key) };
@@ -350,11 +350,11 @@ describe("an address", () => {
   });
 
   test.each(["ftp://a", "a", "", "http://a?b", "http://a#b", "http://user@a", "https://:pw@a", "http://"])(
-    "is not %s",
+    "cannot be %s",
     (url) => expect(() => busUrl(url)).toThrow("is not a server address"),
   );
 
-  test("that others can listen to is told of, once each", () => {
+  test("without encryption is reported, once each", () => {
     const warnings: string[] = [];
     const urls = ["http://bus.example.org", "http://127.0.0.1:1", "https://bus.example.org", "http://bus.example.org/"];
     const control = new ControlPlane({ urls, identity, onWarning: (message) => warnings.push(message) });
@@ -362,7 +362,7 @@ describe("an address", () => {
     expect(warnings).toEqual([expect.stringContaining("http://bus.example.org is not encrypted")]);
   });
 
-  test("there must be, and not more than a bus has", () => {
+  test("is required, and the number of addresses is limited", () => {
     const many = Array.from({ length: 17 }, (_, i) => `http://127.0.0.1:${i + 1}`);
     for (const urls of [[], many]) {
       const error: unknown = (() => {

@@ -51,7 +51,7 @@ function sealed(policy: Policy, draft: Partial<Parameters<typeof sealFrame>[0]> 
 const reasonOf = (opened: object): DropReason | null => (isDropped(opened) ? opened.drop : null);
 
 describe("a frame", () => {
-  test.each(["00", "01", "10", "11"])("is sealed and signed as the room demands: %s", async (policy) => {
+  test.each(["00", "01", "10", "11"])("is sealed and signed as the room requires: %s", async (policy) => {
     const rules = digits(policy);
     const frame = sealed(rules);
     expect([frame.n !== undefined, frame.sig !== undefined]).toEqual([rules.encrypt, rules.sign_msgs]);
@@ -60,28 +60,28 @@ describe("a frame", () => {
     expect(await openFrame(frame, openingOf(rules))).toEqual({ frame, payload, verified: rules.sign_msgs });
   });
 
-  test.each(["00", "01", "10", "11"])("may say nothing: %s", async (policy) => {
+  test.each(["00", "01", "10", "11"])("can be empty: %s", async (policy) => {
     const frame = sealed(digits(policy), { payload: undefined, t: frameTypes.ACK });
     expect(frame.p === undefined).toBe(policy[0] === "0");
     const nothing = new Uint8Array();
     expect(await openFrame(frame, openingOf(digits(policy)))).toMatchObject({ payload: nothing });
   });
 
-  test("is sealed under another nonce each time", () => {
+  test("is sealed with a fresh nonce each time", () => {
     const id = newUlid();
     const frames = Array.from({ length: 50 }, () => sealed(both, { id }));
     expect(new Set(frames.map(({ n }) => n)).size).toBe(50);
     expect(new Set(frames.map(({ p }) => p)).size).toBe(50);
   });
 
-  test("that was signed where none has to be is checked all the same", async () => {
+  test("with an optional signature is verified all the same", async () => {
     const signed = sealed(digits("01"));
     expect(await openFrame(signed, openingOf(digits("00")))).toMatchObject({ verified: true });
     const forged = { ...signed, sig: sealed(digits("01")).sig };
     expect(reasonOf(await openFrame(forged, openingOf(digits("00"))))).toBe("bad_signature");
   });
 
-  test("is never sent in the clear by mistake, nor signed over what is no frame", () => {
+  test("is never sent in the clear by mistake, and never signed if it is invalid", () => {
     const room = { ...roomOf(both), roomKey: null };
     expect(() => sealFrame({ id: newUlid(), payload }, room, sender)).toThrow("needs a room key");
     expect(() =>
@@ -90,7 +90,7 @@ describe("a frame", () => {
     expect(() => sealFrame({ id: "1", payload }, roomOf(both), sender)).toThrow("not a frame");
   });
 
-  test("of more than 1 MiB is refused, of exactly 1 MiB at most it opens", async () => {
+  test("of more than 1 MiB is refused, one of exactly 1 MiB opens", async () => {
     const rest = sealFrame({ id: newUlid() }, roomOf(both), sender).length;
     const most = Math.floor((frameBytesMax - rest) / 4) * 3;
     const frame = sealed(both, { payload: new Uint8Array(most) });
@@ -110,7 +110,7 @@ describe("a frame", () => {
   });
 });
 
-describe("a frame that somebody touched", () => {
+describe("a frame that was tampered with", () => {
   const whole = sealed(both, { thr: newUlid(), re: newUlid(), b: { h: "0".repeat(64), n: "A".repeat(32), sz: 20 } });
   const donor = sealed(both, { thr: newUlid(), re: newUlid(), b: { h: "1".repeat(64), n: "B".repeat(32), sz: 21 } });
   const plain = sealed(digits("00"));
@@ -133,8 +133,8 @@ describe("a frame that somebody touched", () => {
   test.each<[string, Frame, Partial<ReturnType<typeof openingOf>>, DropReason]>([
     ["of another room", whole, { roomId: newUlid() }, "bad_signature"],
     ["of another room, unsigned", sealedOnly, { roomId: newUlid(), policy: digits("10") }, "not_decryptable"],
-    ["under another's key", whole, { signPub: other.signPubHex }, "bad_signature"],
-    ["of another epoch's key", whole, { roomKey: otherKey }, "not_decryptable"],
+    ["under the key of another sender", whole, { signPub: other.signPubHex }, "bad_signature"],
+    ["under the key of another epoch", whole, { roomKey: otherKey }, "not_decryptable"],
     ["without its signature", { ...whole, sig: undefined }, {}, "unsigned"],
     ["without its nonce", { ...sealedOnly, n: undefined }, { policy: digits("10") }, "not_decryptable"],
     ["without its payload", { ...sealedOnly, p: undefined }, { policy: digits("10") }, "not_decryptable"],
@@ -144,9 +144,14 @@ describe("a frame that somebody touched", () => {
       { policy: digits("10") },
       "not_decryptable",
     ],
-    ["in the clear where the room encrypts", plain, { policy: digits("10") }, "not_decryptable"],
-    ["sealed where the room does not", sealedOnly, { policy: digits("00") }, "not_decryptable"],
-    ["whose key nobody has", sealedOnly, { policy: digits("10"), roomKey: null as never }, "not_decryptable"],
+    ["in the clear in an encrypted room", plain, { policy: digits("10") }, "not_decryptable"],
+    ["sealed in an unencrypted room", sealedOnly, { policy: digits("00") }, "not_decryptable"],
+    [
+      "for which the reader has no key",
+      sealedOnly,
+      { policy: digits("10"), roomKey: null as never },
+      "not_decryptable",
+    ],
     ["under a key of another size", sealedOnly, { policy: digits("10"), roomKey: roomKey.slice(1) }, "not_decryptable"],
   ])("is dropped: %s", async (_, frame, change, reason) => {
     // The sender is named only if the signature is valid.
@@ -155,7 +160,7 @@ describe("a frame that somebody touched", () => {
   });
 });
 
-test("many frames open in their order, each with its own fate", async () => {
+test("many frames open in order, each with its own result", async () => {
   const count = 700;
   const list = Array.from({ length: count }, (_, i): readonly [Frame, ReturnType<typeof openingOf>] => {
     const frame = sealed(both, { payload: bytesOf(String(i)) });
@@ -183,14 +188,14 @@ describe.each(platforms)("a signature, by %s", (_, signatureHolds) => {
   const text = "unibus-test-v1\nhello";
   const sig = sender.sign(text);
 
-  test("holds for its text and key alone", async () => {
+  test("verifies for its text and key only", async () => {
     expect(await signatureHolds(sender.signPubHex, text, sig)).toBe(true);
     expect(await signatureHolds(sender.signPubHex, `${text} `, sig)).toBe(false);
     expect(await signatureHolds(other.signPubHex, text, sig)).toBe(false);
     expect(await signatureHolds(vectors.sign.sign_pub, vectors.sign.message, bytesIn(vectors.sign.sig))).toBe(true);
   });
 
-  test("with a bit changed, or of another size, does not hold", async () => {
+  test("with one bit changed, or of another size, does not verify", async () => {
     for (let bit = 0; bit < 512; bit += 7) {
       const changed = sig.map((byte, i) => (i === bit >> 3 ? byte ^ (1 << (bit & 7)) : byte));
       expect(await signatureHolds(sender.signPubHex, text, changed)).toBe(false);
@@ -200,7 +205,7 @@ describe.each(platforms)("a signature, by %s", (_, signatureHolds) => {
     }
   });
 
-  test("does not hold with the order of the group added to its second half", async () => {
+  test("does not verify with the order of the group added to its second half", async () => {
     const order = 2n ** 252n + 27742317777372353535851937790883648493n;
     const number = BigInt(`0x${toHex(sig.slice(32).toReversed())}`) + order;
     const malleable = new Uint8Array([
@@ -211,7 +216,7 @@ describe.each(platforms)("a signature, by %s", (_, signatureHolds) => {
     expect(verifyText(sender.signPub, text, malleable)).toBe(false);
   });
 
-  test("under a key of small order, or one that is not canonical, never holds", async () => {
+  test("under a key of small order, or a non-canonical one, never verifies", async () => {
     // R is the identity point and S is 0: this verifies under such a key if the checker does not inspect the key.
     const forged = new Uint8Array(64).with(0, 1);
     for (const key of [...smallOrderSignKeys, ...looseSignKeys]) {
@@ -219,12 +224,12 @@ describe.each(platforms)("a signature, by %s", (_, signatureHolds) => {
     }
   });
 
-  test.each(["", "00", "zz".repeat(32), "0".repeat(62), "2".repeat(66)])("under %j never holds", async (key) => {
+  test.each(["", "00", "zz".repeat(32), "0".repeat(62), "2".repeat(66)])("under %j never verifies", async (key) => {
     expect(await signatureHolds(key, text, sig)).toBe(false);
   });
 });
 
-test("a browser without Ed25519 of its own checks by libsodium", async () => {
+test("a browser without native Ed25519 verifies with libsodium", async () => {
   const importKey = crypto.subtle.importKey;
   const fresh = await identityFromSeeds(sodium.randombytes_buf(32), sodium.randombytes_buf(32));
   try {
@@ -259,11 +264,11 @@ describe("a blob", () => {
     ["another key", ciphertext, {}, { roomKey: otherKey }, "not_decryptable"],
     ["another room", ciphertext, {}, { roomId: newUlid() }, "not_decryptable"],
     ["another epoch", ciphertext, {}, { epoch: 4 }, "not_decryptable"],
-  ])("does not with %s", (_, given, refChange, roomChange, fault) => {
+  ])("does not open with %s", (_, given, refChange, roomChange, fault) => {
     expect(openBlob(given, { ...ref, ...refChange }, { ...room, ...roomChange })).toEqual({ fault } as never);
   });
 
-  test("has at most 16 MiB once it is sealed", () => {
+  test("has at most 16 MiB when sealed", () => {
     const most = blobBytesMax - sealBytes;
     const large = sealBlob(new Uint8Array(most), room);
     expect(large.ref.sz).toBe(blobBytesMax);
@@ -274,7 +279,7 @@ describe("a blob", () => {
 });
 
 describe("a ULID", () => {
-  test("says when it was made, and nothing of the next one", () => {
+  test("contains its time, and does not reveal the next one", () => {
     for (const timeMs of [0, 1, 1_700_000_000_123, 2 ** 48 - 1]) {
       const ids = Array.from({ length: 100 }, () => newUlid(timeMs));
       expect(ids.every(isUlid)).toBe(true);
@@ -286,7 +291,7 @@ describe("a ULID", () => {
     expect(ulidTimeMs("01ARZ3NDEKTSV4RRFFQ69G5FAV")).toBe(1_469_922_850_259);
   });
 
-  test("has every digit in every random place", () => {
+  test("uses every digit in every random position", () => {
     const ids = Array.from({ length: 2_000 }, () => newUlid());
     for (let place = 10; place < 26; place++) expect(new Set(ids.map((id) => id[place])).size).toBe(32);
   });

@@ -6,7 +6,7 @@ import { until } from "../support/executable.ts";
 /** Burst of reads that hints may cause; after it, one per second. Source: spec 9. */
 const burst = 20;
 
-test("junk about many rooms, spread over time, causes 20 reads at once and then one a second", async () => {
+test("junk hints about many rooms, spread over time, cause 20 reads at once and then one a second", async () => {
   let reads = 0;
   const hints = new Hints(async () => {
     reads += 1;
@@ -22,7 +22,7 @@ test("junk about many rooms, spread over time, causes 20 reads at once and then 
   expect(reads).toBeLessThanOrEqual(burst + Math.ceil(seconds));
 });
 
-test("hints about one room that come before it is read cause one read, which knows that somebody left", async () => {
+test("several hints about a room before it is read cause one read, which learns of any departure", async () => {
   const read: [string, boolean][] = [];
   const { promise: isFree, resolve } = Promise.withResolvers<void>();
   const hints = new Hints(async (roomId, hasLeft) => {
@@ -40,7 +40,7 @@ test("hints about one room that come before it is read cause one read, which kno
   ]);
 });
 
-test("at most 1,000 rooms wait to be read: further ones are forgotten", async () => {
+test("at most 1,000 rooms wait to be read: further ones are dropped", async () => {
   const read = new Set<string>();
   const { promise: isFree, resolve } = Promise.withResolvers<void>();
   const hints = new Hints(async (roomId) => {

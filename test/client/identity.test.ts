@@ -57,7 +57,7 @@ describe("an identity", () => {
     expect(() => known.sign(text)).toThrow("unibus-<kind>-v<n>");
   });
 
-  test("shows no private key when it is printed", () => {
+  test("does not show its private keys when it is printed", () => {
     const shown = Bun.inspect(known) + JSON.stringify(known);
     for (const secret of [known.signPriv.slice(0, 32), known.kexPriv]) {
       expect(shown).not.toContain(toHex(secret));
@@ -67,28 +67,28 @@ describe("an identity", () => {
     }
   });
 
-  test("does not change with the bytes it was made of or gave out", async () => {
+  test("does not change with the byte arrays that it was made from or returned", async () => {
     const [seed, kex] = [bytes(keys.sign_seed), bytes(keys.kex_priv)];
     const made = await identityFromSeeds(seed, kex);
     for (const given of [seed, kex, made.signPriv, made.kexPriv]) given.fill(0);
     expect(identityText(made)).toBe(identityText(known));
   });
 
-  test("is fresh each time", () => {
+  test("is random each time", () => {
     expect(other.endpoint).not.toBe(known.endpoint);
     expect(other.kexPubHex).not.toBe(known.kexPubHex);
   });
 
-  test("needs seeds of 32 bytes", async () => {
+  test("requires seeds of 32 bytes", async () => {
     await expect(identityFromSeeds(new Uint8Array(31), new Uint8Array(32))).rejects.toThrow(TypeError);
     await expect(identityFromSeeds(new Uint8Array(32), new Uint8Array(33))).rejects.toThrow(TypeError);
   });
 });
 
-describe("the text of an identity", () => {
+describe("the text form of an identity", () => {
   const fields = JSON.parse(identityText(known)) as Record<string, string>;
 
-  test("has four keys in base64 and reads back", async () => {
+  test("has four keys in base64 and can be read back", async () => {
     expect(Object.keys(fields)).toEqual(["sign_pub", "sign_priv", "kex_pub", "kex_priv"]);
     expect(fields.sign_priv).toBe(Buffer.from(keys.sign_seed + keys.sign_pub, "hex").toString("base64"));
     const again = await parseIdentity(identityText(known));
@@ -96,7 +96,7 @@ describe("the text of an identity", () => {
     expect(identityText(again)).toBe(identityText(known));
   });
 
-  test("reads back for any seeds", async () => {
+  test("can be read back for any seeds", async () => {
     const seed = fc.uint8Array({ minLength: 32, maxLength: 32 });
     const round = fc.asyncProperty(seed, seed, async (signSeed, kexPriv) => {
       const made = await identityFromSeeds(signSeed, kexPriv);
@@ -121,16 +121,28 @@ describe("the text of an identity", () => {
   test.each([
     ["lacks a key", { kex_priv: undefined }, "kex_priv of the identity is missing"],
     ["has a number for a key", { sign_pub: 7 }, "sign_pub of the identity is missing or not a string"],
-    ["has a field more", { nick: "x" }, 'unknown field "nick"'],
-    ["has no base64", { sign_pub: "!" }, "sign_pub of the identity is not base64"],
-    ["has base64 for URLs", { kex_pub: Buffer.alloc(32, 255).toString("base64url") }, "kex_pub of the identity is not"],
+    ["has an additional field", { nick: "x" }, 'unknown field "nick"'],
+    ["is not base64", { sign_pub: "!" }, "sign_pub of the identity is not base64"],
+    ["is base64url", { kex_pub: Buffer.alloc(32, 255).toString("base64url") }, "kex_pub of the identity is not"],
     ["has a short public key", { sign_pub: short }, "sign_pub of the identity has 31 bytes, not 32"],
-    ["has a seed alone", { sign_priv: toBase64(known.signPriv.slice(0, 32)) }, "has 32 bytes, not 64"],
+    ["has only a seed", { sign_priv: toBase64(known.signPriv.slice(0, 32)) }, "has 32 bytes, not 64"],
     ["has a short kex key", { kex_priv: short }, "kex_priv of the identity has 31 bytes"],
-    ["has another's sign_pub", { sign_pub: theirs.sign_pub }, "sign_pub and sign_priv of the identity do not match"],
-    ["has another's sign_priv", { sign_priv: theirs.sign_priv }, "sign_pub and sign_priv of the identity do not match"],
-    ["has another's kex_pub", { kex_pub: theirs.kex_pub }, "kex_pub and kex_priv of the identity do not match"],
-    ["has two halves", { sign_priv: halves(known, other), sign_pub: theirs.sign_pub }, "two halves"],
+    [
+      "has the sign_pub of another identity",
+      { sign_pub: theirs.sign_pub },
+      "sign_pub and sign_priv of the identity do not match",
+    ],
+    [
+      "has the sign_priv of another identity",
+      { sign_priv: theirs.sign_priv },
+      "sign_pub and sign_priv of the identity do not match",
+    ],
+    [
+      "has the kex_pub of another identity",
+      { kex_pub: theirs.kex_pub },
+      "kex_pub and kex_priv of the identity do not match",
+    ],
+    ["has halves of two keys", { sign_priv: halves(known, other), sign_pub: theirs.sign_pub }, "two halves"],
   ])("is refused when it %s", async (_, change, fault) => {
     const message = await faultOf(JSON.stringify({ ...fields, ...change }));
     expect(message).toContain(fault);
@@ -147,19 +159,19 @@ function halves(seedOf: Identity, pubOf: Identity): string {
 describe("a signature", () => {
   const sig = fromBase64(sign.sig) ?? new Uint8Array();
 
-  test("holds for its text and key alone", () => {
+  test("verifies for its text and key only", () => {
     expect(verifyText(known.signPub, sign.message, sig)).toBe(true);
     expect(verifyText(known.signPub, `${sign.message}!`, sig)).toBe(false);
     expect(verifyText(other.signPub, sign.message, sig)).toBe(false);
     expect(verifyText(known.signPub, sign.message, sig.with(0, (sig[0] ?? 0) ^ 1))).toBe(false);
   });
 
-  test("of another size, or under a key of another size, does not hold", () => {
+  test("of another size, or under a key of another size, does not verify", () => {
     for (const size of [0, 63, 65]) expect(verifyText(known.signPub, sign.message, new Uint8Array(size))).toBe(false);
     for (const size of [0, 31, 33]) expect(verifyText(new Uint8Array(size), sign.message, sig)).toBe(false);
   });
 
-  test("under a key of small order does not hold", () => {
+  test("under a key of small order does not verify", () => {
     const identityPoint = new Uint8Array(32).with(0, 1);
     const forged = new Uint8Array(64).with(0, 1);
     expect(verifyText(identityPoint, "anything", forged)).toBe(false);
@@ -180,7 +192,7 @@ describe("a sealed room key", () => {
     expect(toHex(known.openRoomKey(keybox.sealed_key) ?? new Uint8Array())).toBe(keybox.room_key);
   });
 
-  test("opens for its owner alone", () => {
+  test("opens for its owner only", () => {
     const key = newRoomKey();
     const sealed = sealRoomKey(key, other.kexPub);
     expect(other.openRoomKey(sealed)).toEqual(key);
@@ -190,13 +202,13 @@ describe("a sealed room key", () => {
   });
 
   test.each(["", "!", "AAAA", keybox.sealed_key.slice(4), `A${keybox.sealed_key.slice(1)}`])(
-    "%j does not",
+    "%j does not open",
     (sealed) => {
       expect(openRoomKey(sealed, known.kexPub, known.kexPriv)).toBeNull();
     },
   );
 
-  test("is never made for a kex key of low order, and holds 32 bytes", () => {
+  test("is never made for a kex key of low order, and contains 32 bytes", () => {
     const lowOrder = [new Uint8Array(32), new Uint8Array(32).with(0, 1)];
     for (const kexPub of lowOrder)
       expect(() => sealRoomKey(newRoomKey(), kexPub)).toThrow("cannot encrypt to this kex_pub");

@@ -13,7 +13,7 @@ function replies() {
   return { made, changes: () => changes };
 }
 
-test("a session is there from the first open request to the last, and then another one", () => {
+test("an inbox session lasts from the first open request to the last, and then a new one starts", () => {
   const { made, changes } = replies();
   expect(made.subjects).toEqual([]);
   const first = made.openRequest(() => undefined);
@@ -30,7 +30,7 @@ test("a session is there from the first open request to the last, and then anoth
   expect(third.subject.startsWith(session)).toBe(false);
 });
 
-test("more than 100 messages a second that match no request replace it; those that wait keep their own inbox", () => {
+test("over 100 unmatched messages a second replace the session; open requests keep their inbox", () => {
   const { made } = replies();
   const got: string[] = [];
   const waiting = made.openRequest(() => got.push("answer"));
@@ -49,7 +49,7 @@ test("more than 100 messages a second that match no request replace it; those th
   expect(made.subjects).toEqual([]);
 });
 
-test("acks of JetStream come below their connection's own session, which no request shares", () => {
+test("JetStream acks use the connection's own session, which no request shares", () => {
   const { made } = replies();
   let acks = 0;
   using inbox = made.openAck(`_INBOX.${endpoint}.a.s`, () => acks++);

@@ -42,7 +42,7 @@ const refusals: Readonly<Record<string, string>> = {
   "63 digits": "the link is cut off: 63 of 64 digits after #",
 };
 
-describe("as it was pasted", () => {
+describe("a join link as pasted from an app", () => {
   test.each(rows.map(({ name, text, result }) => [name, text, result] as const))("%s", (name, text, result) => {
     const given = outcome(textOf(text));
     if (result !== "join") return expect(given).toStartWith(refusals[name] ?? "no such row");
@@ -55,42 +55,42 @@ const https = `https://bus.example.org/team/chat`;
 const long = `${https}/join#${token}`;
 const encoded = encodeURIComponent(long);
 
-describe("and in other ways", () => {
+describe("a join link", () => {
   test.each([
-    ["quoted mail", `> Hello,\n> please join: ${long.slice(0, 70)}\n> ${long.slice(70)}\n> Bye`],
+    ["in quoted mail", `> Hello,\n> please join: ${long.slice(0, 70)}\n> ${long.slice(70)}\n> Bye`],
     ["quoted-printable", `${long.slice(0, 50)}=\r\n${long.slice(50)}`],
-    ["indented lines", `  ${long.slice(0, 40)}\n    ${long.slice(40, 80)}\n    ${long.slice(80)}\n`],
-    ["a line break that became a space", `${long.slice(0, 70)} ${long.slice(70)}`],
-    ["a next line that begins with hex digits", `${long}\nbeef and cabbage`],
-    ["a wrapped token before such a line", `${long.slice(0, 70)}\n${long.slice(70)}\nbeef and cabbage`],
-    ["the same link twice", `[${long}](${long})`],
-    ["the same link as text and encoded", `https://safe.example/?u=${encoded} ${long}`],
-    ["Slack's brackets", `<${long}|${long}>`],
-    ["typographic quotes", `“${long}”`],
+    ["on indented lines", `  ${long.slice(0, 40)}\n    ${long.slice(40, 80)}\n    ${long.slice(80)}\n`],
+    ["with a space in place of a line break", `${long.slice(0, 70)} ${long.slice(70)}`],
+    ["before a line that begins with hex digits", `${long}\nbeef and cabbage`],
+    ["with a wrapped token before such a line", `${long.slice(0, 70)}\n${long.slice(70)}\nbeef and cabbage`],
+    ["given twice", `[${long}](${long})`],
+    ["given as text and encoded", `https://safe.example/?u=${encoded} ${long}`],
+    ["in Slack's brackets", `<${long}|${long}>`],
+    ["in typographic quotes", `“${long}”`],
     ["encoded twice", `https://safe.example/?u=${encodeURIComponent(encoded)}`],
-    ["an encoded link with a line break in an escape", `https://safe.example/?u=${encoded.replace("%23", "%2\n3")}`],
-    ["a line break in %23", long.replace("#", "%\n23")],
+    ["encoded, with a line break in an escape", `https://safe.example/?u=${encoded.replace("%23", "%2\n3")}`],
+    ["with a line break in %23", long.replace("#", "%\n23")],
     ["HTML", `<a href="${https}/join&#35;${token}">join</a>`],
-    ["HTML, hex", `<a href='${https}/join&#x23;${token}'>`],
-    ["upper case all over but for the path", long.replace("https://bus.example.org", "HTTPS://BUS.EXAMPLE.ORG")],
+    ["in HTML with hex entities", `<a href='${https}/join&#x23;${token}'>`],
+    ["in upper case except for the path", long.replace("https://bus.example.org", "HTTPS://BUS.EXAMPLE.ORG")],
     ["/JOIN", long.replace("/join", "/JOIN")],
-    ["no scheme", long.replace("https://", "")],
-    ["no scheme, in words", `it is (${long.replace("https://", "")})`],
+    ["without a scheme", long.replace("https://", "")],
+    ["without a scheme, within a sentence", `it is (${long.replace("https://", "")})`],
     [
-      "urldefense v2",
+      "wrapped by urldefense v2",
       `https://urldefense.proofpoint.com/v2/url?u=https-3A__bus.example.org_team_chat_join-23${token}&d=Dw`,
     ],
-    ["urldefense v3", `https://urldefense.com/v3/__${https}/join*${token}__;Iw!!abc`],
-    ["another link before it", `https://example.org/about then ${long}`],
-    ["another link on the line before it", `https://example.org/about\n${long}`],
-    ["soft hyphens and marks of direction", `\u200e${long.slice(0, 30)}\u00ad${long.slice(30)}\u200f`],
-    ["a tracker on both sides", `${https}/join/?utm_source=a&b=c#${token}?utm_medium=d`],
-    ["a mailto-like wrapper in brackets", `(${https}/join#${token}).`],
-  ])("%s", (_, text) => {
+    ["wrapped by urldefense v3", `https://urldefense.com/v3/__${https}/join*${token}__;Iw!!abc`],
+    ["after another link", `https://example.org/about then ${long}`],
+    ["below another link", `https://example.org/about\n${long}`],
+    ["with soft hyphens and direction marks", `\u200e${long.slice(0, 30)}\u00ad${long.slice(30)}\u200f`],
+    ["with tracking parameters on both sides", `${https}/join/?utm_source=a&b=c#${token}?utm_medium=d`],
+    ["in brackets, like a mailto link", `(${https}/join#${token}).`],
+  ])("is read %s", (_, text) => {
     expect(outcome(text)).toEqual({ url: https, token });
   });
 
-  test("a link of this machine without its scheme is http", () => {
+  test("to this machine without a scheme is read as http", () => {
     expect(outcome(link.replace("http://", ""))).toEqual({ url, token });
   });
 
@@ -98,11 +98,11 @@ describe("and in other ways", () => {
     ["[::1]:8471", "http://[::1]:8471"],
     ["localhost", "http://localhost"],
     ["127.0.0.1:80", "http://127.0.0.1"],
-  ])("%s", (host, expected) => {
+  ])("to this machine is read: %s", (host, expected) => {
     expect(outcome(`http://${host}/join#${token}`)).toEqual({ url: expected, token });
   });
 
-  test("a line break at any place of the link, with words before and after it", () => {
+  test("is read with a line break at any position, and with words before and after it", () => {
     for (let at = 1; at < long.length; at++) {
       for (const gap of ["\n", "\r\n", "\n  ", " \n> "]) {
         const text = `You are invited\n${long.slice(0, at)}${gap}${long.slice(at)}\nBye`;
@@ -112,56 +112,60 @@ describe("and in other ways", () => {
   });
 });
 
-describe("refused", () => {
+describe("an invalid join link", () => {
   test.each([
-    ["65 digits", `${https}/join#${token}a`, "the link is damaged: 65 digits after #, expected 64"],
-    ["a link that an app has shortened", `${https}/join#${token.slice(0, 20)}…`, "the link is cut off: 20 of 64"],
-    ["nothing after #", `${https}/join#`, "the link has lost the part after #"],
-    ["no #, with a tracker", `${https}/join?utm_source=chat`, "the link has lost the part after #"],
+    ["has 65 digits", `${https}/join#${token}a`, "the link is damaged: 65 digits after #, expected 64"],
+    ["was shortened by an app", `${https}/join#${token.slice(0, 20)}…`, "the link is cut off: 20 of 64"],
+    ["has nothing after #", `${https}/join#`, "the link has lost the part after #"],
+    ["has no #, and a tracking parameter", `${https}/join?utm_source=chat`, "the link has lost the part after #"],
     [
-      "no #, in a redirect",
+      "has no #, in a redirect",
       `https://safe.example/?u=${encodeURIComponent(`${https}/join`)}`,
       "the link has lost the part after",
     ],
     [
-      "two links, one of them wrapped",
+      "is one of two, one of them wrapped",
       `${long}\nor ${https}/join#${other.slice(0, 9)}\n${other.slice(9)}`,
       "the text contains two",
     ],
     [
-      "two links, one of them encoded",
+      "is one of two, one of them encoded",
       `${long} ${encodeURIComponent(`${https}/join#${other}`)}`,
       "the text contains two join links",
     ],
     ["nothing", " \n", "no link given"],
     ["words", "hello", "not a join link"],
-    ["another scheme", `ftp://bus.example.org/join#${token}`, "not a join link"],
-    ["another path", `https://bus.example.org/joining#${token}`, "not a join link"],
+    ["has another scheme", `ftp://bus.example.org/join#${token}`, "not a join link"],
+    ["has another path", `https://bus.example.org/joining#${token}`, "not a join link"],
     [
-      "plain http to another machine",
+      "is plain http to another machine",
       `http://bus.example.org/join#${token}`,
       "http://bus.example.org does not use TLS",
     ],
     [
-      "a user before the host",
+      "has a user before the host",
       `https://me@bus.example.org/join#${token}`,
       "the link contains a user name before bus.example.org",
     ],
-    ["a password before the host", `https://:pw@bus.example.org/join#${token}`, "the link contains a user name before"],
     [
-      "one host hidden in the user's part",
+      "has a password before the host",
+      `https://:pw@bus.example.org/join#${token}`,
+      "the link contains a user name before",
+    ],
+    [
+      "hides a host in the user part",
       `http://127.0.0.1@example.org/join#${token}`,
       "http://127.0.0.1@example.org does not use TLS",
     ],
-    ["a text without end", `${link} ${"x".repeat(70_000)}`, "the text with the join link is too long"],
-  ])("%s", (_, text, why) => {
+    ["is in a text over the size limit", `${link} ${"x".repeat(70_000)}`, "the text with the join link is too long"],
+  ])("that %s is refused", (_, text, why) => {
     const given = outcome(text);
     expect(given).toStartWith(why);
     expect(given).not.toContain(token);
     expect(given).not.toContain(other);
   });
 
-  test("no text takes long, and none shows its token in a refusal", () => {
+  test("is refused in bounded time, without its token in the error", () => {
     const pieces = [
       "http://",
       "https://",

@@ -27,8 +27,8 @@ const states: readonly [string, (folder: Folder) => ClientState][] = [
   ["in files", (folder) => openState({ folder: folder.path, bus: "bus" })],
 ];
 
-describe.each(states)("a room that is kept %s", (_, open) => {
-  test("has every statement, lines and keys, also for another program, and is complete when nothing is missing", async () => {
+describe.each(states)("a room stored %s", (_, open) => {
+  test("has every statement and key, also for another process, and is complete when nothing is missing", async () => {
     using folder = new Folder();
     const state = open(folder);
     const made = story(200);
@@ -55,7 +55,7 @@ describe.each(states)("a room that is kept %s", (_, open) => {
     ]);
   });
 
-  test("forgets what follows a version that it returns to", async () => {
+  test("drops the versions after the one that it is rolled back to", async () => {
     using folder = new Folder();
     const room = new KeptRoom(story(1).id, open(folder));
     const made = story(150);
@@ -68,7 +68,7 @@ describe.each(states)("a room that is kept %s", (_, open) => {
     expect(await room.version()).toMatchObject({ version: 0, complete: 70, members: [] });
   });
 
-  test("returns to an older pin only where that is asked for, and names its rooms", async () => {
+  test("goes back to an older pin only on request, and lists its rooms", async () => {
     using folder = new Folder();
     const state = open(folder);
     const { id } = story(1);
@@ -86,27 +86,27 @@ describe.each(states)("a room that is kept %s", (_, open) => {
   });
 });
 
-describe("statements before those that a client has seen", () => {
+describe("statements before the versions that a client has seen", () => {
   const made = story(6);
   const swapped = () => given(made, 1, 4).with(1, given(Story.of(ana).add(ana, bob), 2)[0] as never);
 
-  test("are taken where they lead to what it has seen, signed by its owners", async () => {
+  test("are accepted if they lead to the seen version and are signed by its owners", async () => {
     await verifyPast(made.id, null, given(made, 1, 4), hashOf(made, 4));
     await verifyPast(made.id, given(made, 2, 2)[0] ?? null, given(made, 3, 6), hashOf(made, 6));
   });
 
   test.each([
-    ["lead elsewhere", given(made, 1, 4), hashOf(made, 5)],
-    ["are those of another room", given(story(4), 1, 4), hashOf(made, 4)],
+    ["lead to another version", given(made, 1, 4), hashOf(made, 5)],
+    ["belong to another room", given(story(4), 1, 4), hashOf(made, 4)],
     [
-      "have one that is not signed",
+      "include an unsigned one",
       given(made, 1, 4).map((one) => (one.version === 3 ? { ...one, sig: ana.kexSig } : one)),
       hashOf(made, 4),
     ],
-    ["leave one out", given(made, 1, 4).toSpliced(1, 1), hashOf(made, 4)],
-    ["begin later", given(made, 2, 4), hashOf(made, 4)],
-    ["hold one of another room", swapped(), hashOf(made, 4)],
-  ])("are refused where they %s", async (_, statements, known) => {
+    ["skip a version", given(made, 1, 4).toSpliced(1, 1), hashOf(made, 4)],
+    ["start later", given(made, 2, 4), hashOf(made, 4)],
+    ["include one of another room", swapped(), hashOf(made, 4)],
+  ])("are refused if they %s", async (_, statements, known) => {
     const refused = verifyPast(made.id, null, statements, known);
     expect(
       await refused.then(

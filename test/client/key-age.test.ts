@@ -20,18 +20,18 @@ async function ageOf(kept: { readonly days: number; readonly messages: number })
   return age;
 }
 
-test("a key is over after 100,000 messages, and not one message earlier", async () => {
+test("a key expires after 100,000 messages, and not one message earlier", async () => {
   const age = await ageOf({ days: 0, messages: 99_999 });
   expect(age.isOver(1)).toBe(false);
   age.count();
   expect(age.isOver(1)).toBe(true);
 });
 
-test("a key is over after 30 days, and not after 29", async () => {
+test("a key expires after 30 days, and not after 29", async () => {
   expect((await ageOf({ days: 29, messages: 0 })).isOver(1)).toBe(false);
   expect((await ageOf({ days: 30, messages: 0 })).isOver(1)).toBe(true);
 });
 
-test("the age of another epoch than the one that was looked up is not known", async () => {
+test("the age of an epoch other than the one that was looked up is unknown", async () => {
   expect((await ageOf({ days: 99, messages: 0 })).isOver(2)).toBe(false);
 });

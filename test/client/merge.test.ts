@@ -19,8 +19,8 @@ function start(): { merge: Merge<Line>; got: string[]; say(from: Line, ...texts:
   return { merge, got, say };
 }
 
-describe("merge", () => {
-  test("while two lines carry a subject the older one speaks, and what it lacked comes when it goes", () => {
+describe("merging two connections", () => {
+  test("delivers from the older one while both subscribe, and what it lacked once it closes", () => {
     const { merge, got, say } = start();
     const [a, b] = [line("room.a"), line("room.a")];
     merge.add(a);
@@ -36,7 +36,7 @@ describe("merge", () => {
     expect(got).toEqual(["1", "2", "3", "4", "5"]);
   });
 
-  test("what has no copies comes at once, whoever carries its subject", () => {
+  test("delivers at once a message that has no copies, from either connection", () => {
     const got: string[] = [];
     const merge = new Merge<Line>(
       () => null,
@@ -49,7 +49,7 @@ describe("merge", () => {
     expect(got).toEqual(["inbox"]);
   });
 
-  test("a subject that only the newer line carries comes at once", () => {
+  test("delivers at once on a subject that only the newer one subscribes to", () => {
     const { merge, got, say } = start();
     const [a, b] = [line(), line("room.a")];
     merge.add(a);
@@ -58,7 +58,7 @@ describe("merge", () => {
     expect(got).toEqual(["1"]);
   });
 
-  test("whatever the lines' delays and lives, each message comes once and in order", () => {
+  test("delivers each message once and in order, for any delays and lifetimes of the connections", () => {
     const total = 40;
     const lives = fc.array(fc.record({ from: fc.nat(total), lasts: fc.integer({ min: 5, max: 15 }) }), {
       maxLength: 3,

@@ -14,7 +14,7 @@ test("a notice is exactly {} or one room", () => {
   });
 });
 
-test("whatever else JetStream or a peer may put there is none", () => {
+test("anything else that JetStream or a peer could send is not a notice", () => {
   const roomId = newUlid();
   const bodies = ["", "{", "null", "[]", "{ }", "{}\n", " {}", "x", '{"stream":"UNIBUS_X","seq":1}', '{"room_id":""}'];
   const rooms = [`{"room_id": "${roomId}"}`, `{"room_id":"${roomId.toLowerCase()}"}`, `{"room_id":"${roomId}","a":1}`];

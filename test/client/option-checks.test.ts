@@ -39,28 +39,28 @@ describe("connect", () => {
       "invalid: connect: option identity is missing (create one with generateIdentity",
     ],
     [
-      "the text of an identity",
+      "the text form of an identity",
       { ...good, identity: secret },
       "invalid: connect: option identity must be an Identity (see generateIdentity and parseIdentity), not a long string",
     ],
     ["an empty state", { ...good, state: "" }, 'invalid: connect: option state must be a non-empty string, not ""'],
     [
-      "a misspelt option",
+      "a misspelled option",
       { ...good, lasy: true },
       'invalid: connect: unknown option "lasy" (known options: url, urls,',
     ],
     [
-      "acceptFrom as a text",
+      "acceptFrom as a string",
       { ...good, acceptFrom: "ana" },
       'invalid: connect: option acceptFrom must be an array of strings, not "ana"',
     ],
     [
-      "busClock as a text",
+      "busClock as a string",
       { ...good, busClock: "true" },
       'invalid: connect: option busClock must be true or false, not "true"',
     ],
     [
-      "half of sendLimits",
+      "an incomplete sendLimits",
       { ...good, sendLimits: { messagesMax: 1 } },
       "invalid: connect: sendLimits: option bytesMax is m",
     ],
@@ -75,28 +75,24 @@ describe("connect", () => {
       "invalid: connect: sendLimits: options must be an object, not 5",
     ],
     [
-      "a key lifetime that is no number",
+      "a key lifetime that is not a number",
       { ...good, keyLifetime: { days: "30" } },
       'invalid: connect: keyLifetime: option days must be a number from 0 to 36500, not "30"',
     ],
+    ["tls as a string", { ...good, tls: "ca.pem" }, 'invalid: connect: tls: options must be an object, not "ca.pem"'],
     [
-      "tls that is a text",
-      { ...good, tls: "ca.pem" },
-      'invalid: connect: tls: options must be an object, not "ca.pem"',
-    ],
-    [
-      "a signal that is none",
+      "a signal that is not an AbortSignal",
       { ...good, signal: {} },
       "invalid: connect: option signal must be an AbortSignal, not an object",
     ],
-    ["a seam of tests", { ...good, ownClock: {} }, 'invalid: connect: unknown option "ownClock"'],
+    ["an internal option", { ...good, ownClock: {} }, 'invalid: connect: unknown option "ownClock"'],
   ])("refuses %s", async (_, options, why) => {
     const given = await refusal(() => connect(options as never));
     expect(given).toStartWith(why);
     expect(given).not.toContain(secret);
   });
 
-  test("takes what is right, and options that are undefined", async () => {
+  test("accepts valid options, and undefined ones", async () => {
     const options = { ...good, lazy: true, settles: false, keyLifetime: { days: 0 }, tls: { ca: "x" }, acceptFrom: [] };
     expect(await refusal(() => connect({ ...options, signal: undefined, dial: undefined }))).toStartWith(
       "unavailable: ",
@@ -104,7 +100,7 @@ describe("connect", () => {
   });
 });
 
-describe("a room's calls", () => {
+describe("the methods of a room", () => {
   test.each([
     [{ timeoutMs: "5s" }, 'send: option timeoutMs must be a number from 0 to 2147483647, not "5s"'],
     [{ timeoutMs: Number.NaN }, "send: option timeoutMs must be a number from 0 to 2147483647, not NaN"],
@@ -119,7 +115,7 @@ describe("a room's calls", () => {
     [null, "send: options must be an object, not null"],
     [[], "send: options must be an object, not an array"],
     [{ timeoutMs: 5, offline: "refuse", thread: undefined }, "taken"],
-  ])("send with %j", async (options, why) => {
+  ])("check the options of send: %j", async (options, why) => {
     const given = await refusal(() => checkSaying("send", "text", options, sayChecks));
     expect(given.replace("invalid: ", "")).toStartWith(why);
   });
@@ -134,7 +130,7 @@ describe("a room's calls", () => {
     [new ArrayBuffer(3), "send: the message must not be an object"],
     [new Uint8Array(3), "taken"],
     ["", "taken"],
-  ])("a message that is %p", async (data, why) => {
+  ])("check a message that is %p", async (data, why) => {
     expect((await refusal(() => checkSaying("send", data, {}, sayChecks))).replace("invalid: ", "")).toStartWith(why);
   });
 
@@ -145,11 +141,11 @@ describe("a room's calls", () => {
     [historyChecks, { limit: 1_001 }, "x: option limit must be a whole number from 1 to 1000, not 1001"],
     [historyChecks, { before: 0 }, "x: option before must be a whole number from 1 to 9007199254740991, not 0"],
     [historyChecks, { limit: 1_000, before: undefined }, "taken"],
-  ])("%# %j", async (checks, options, why) => {
+  ])("check case %#: %j", async (checks, options, why) => {
     expect((await refusal(() => checkOptions("x", options, checks))).replace("invalid: ", "")).toStartWith(why);
   });
 
-  test("a policy is one of the modes, or says all three", async () => {
+  test("accept a policy that is one of the modes, or states all three choices", async () => {
     expect(policyOf("matrix")).toEqual(modes.matrix);
     for (const [given, why] of [
       ["matrx", 'unknown mode "matrx" (choose nats or matrix)'],

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { clientReference, clientReferenceFile } from "../../scripts/client-reference.ts";
 
-test("docs/reference/client.md is made from the doc comments of now", () => {
+test("docs/reference/client.md is up to date with the doc comments", () => {
   const made = clientReference();
   // Expected: the objects that every user meets, each with a description.
   for (const head of ["### Bus", "### Room", "### Message", "### UnibusError"]) expect(made).toContain(`\n${head}\n`);

@@ -14,7 +14,7 @@ const pairs = Object.entries(ends).flatMap(([from, sealer]) =>
 );
 
 describe.each(pairs)("sealed by $from, opened by $to", ({ sealer, opener }) => {
-  test("gives what was sealed, for any keys", () => {
+  test("returns what was sealed, for any keys", () => {
     for (let i = 0; i < 100; i++) {
       const { publicKey, privateKey } = sodium.crypto_box_keypair();
       const message = randomBytes(i);
@@ -24,7 +24,7 @@ describe.each(pairs)("sealed by $from, opened by $to", ({ sealer, opener }) => {
     }
   });
 
-  test("opens with no bit changed, no byte missing, and for nobody else", () => {
+  test("fails with any bit changed, any byte missing, or for another user", () => {
     const { publicKey, privateKey } = sodium.crypto_box_keypair();
     const other = sodium.crypto_box_keypair();
     const box = sealer.sealBox(randomBytes(32), publicKey);
@@ -40,14 +40,14 @@ describe.each(pairs)("sealed by $from, opened by $to", ({ sealer, opener }) => {
 });
 
 describe.each(Object.entries(ends))("%s", (_, { sealBox, openBox }) => {
-  test.each(lowOrderKexKeys)("seals nothing to %s, and opens nothing of it", (hex) => {
+  test.each(lowOrderKexKeys)("nothing is sealed to %s, and nothing from it is opened", (hex) => {
     const low = new Uint8Array(Buffer.from(hex, "hex"));
     const { publicKey, privateKey } = sodium.crypto_box_keypair();
     expect(() => sealBox(randomBytes(32), low)).toThrow();
     expect(() => openBox(Buffer.concat([low, randomBytes(48)]), publicKey, privateKey)).toThrow();
   });
 
-  test("two boxes of one message differ in all", () => {
+  test("two boxes of one message differ in both ephemeral key and ciphertext", () => {
     const { publicKey } = sodium.crypto_box_keypair();
     const message = randomBytes(32);
     const [one, two] = [sealBox(message, publicKey), sealBox(message, publicKey)];

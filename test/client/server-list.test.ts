@@ -12,7 +12,7 @@ describe("a list of servers", () => {
     expect(round.map((url) => url.startsWith("nats"))).toEqual([true, true, false, false]);
   });
 
-  test("lets the addresses of one kind take turns", () => {
+  test("rotates the addresses of one kind", () => {
     const list = new ServerList(urls);
     const first = list.next();
     list.worked(first);
@@ -27,7 +27,7 @@ describe("a list of servers", () => {
     expect(take(list, 4).map((url) => url.startsWith("wss"))).toEqual([true, true, false, false]);
   });
 
-  test("goes on with a round when it is given the same addresses again, and begins another with new ones", () => {
+  test("continues a round when it receives the same addresses again, and begins another with new ones", () => {
     const list = new ServerList(urls);
     const tried = take(list, 2);
     list.replace([...urls].reverse());
@@ -37,7 +37,7 @@ describe("a list of servers", () => {
   });
 });
 
-test("the error of a round names each address and its reason", () => {
+test("the error of a round names each address with its reason", () => {
   const refused = new UnibusError("unavailable", "x", { cause: new Error("connection refused") });
   const error = failureOf([
     { url: "nats://a:1", error: refused },
@@ -48,7 +48,7 @@ test("the error of a round names each address and its reason", () => {
   );
 });
 
-test("so does the error of a single WebSocket, with a hint for a reverse proxy", () => {
+test("the error of a single WebSocket address has a hint for a reverse proxy", () => {
   const error = failureOf([{ url: "wss://a/nats", error: new Error("Expected 101 status code") }]);
   expect(error.message).toBe(
     "cannot reach the server's NATS addresses: wss://a/nats: Expected 101 status code (let the reverse proxy forward WebSockets, or try again)",

@@ -35,7 +35,7 @@ const kinds: readonly (readonly [string, (folder: Folder) => ClientState])[] = [
 ];
 
 describe.each(kinds)("a state %s", (_, open) => {
-  test("gives back the newest of a room, and what it was first", async () => {
+  test("returns the newest version of a room, and its first one", async () => {
     using folder = new Folder();
     const state = open(folder);
     const [room, other] = [newUlid(), newUlid()];
@@ -49,7 +49,7 @@ describe.each(kinds)("a state %s", (_, open) => {
     expect(await state.room(other)).toBeNull();
   });
 
-  test("takes no second text for a version", async () => {
+  test("rejects a second text for a version", async () => {
     using folder = new Folder();
     const state = open(folder);
     const room = newUlid();
@@ -72,8 +72,8 @@ describe.each(kinds)("a state %s", (_, open) => {
   });
 });
 
-describe.each(kinds)("a state %s, beside the pins", (_, open) => {
-  test("lists the handles that are pinned", async () => {
+describe.each(kinds)("a state %s, besides the pins", (_, open) => {
+  test("lists the pinned handles", async () => {
     using folder = new Folder();
     const state = open(folder);
     expect(await state.handles()).toEqual([]);
@@ -87,7 +87,7 @@ describe.each(kinds)("a state %s, beside the pins", (_, open) => {
     ]);
   });
 
-  test("keeps a note of a room under each name, and replaces it whole", async () => {
+  test("keeps one note of a room under each name, and replaces it as a whole", async () => {
     using folder = new Folder();
     const state = open(folder);
     const room = newUlid();
@@ -110,7 +110,7 @@ describe("a state in files", () => {
   const open = (folder: Folder, bus = "https://bus.example.org") => openState({ folder: folder.file("state"), bus });
   const roomFolder = (folder: Folder, room: string) => folder.file("state", "rooms", room);
 
-  test("is its owner's alone, one file for a room, and none before there is something to keep", async () => {
+  test("is readable by its owner only, with one file for a room and none before the first save", async () => {
     using folder = new Folder();
     const room = newUlid();
     const state = open(folder);
@@ -128,7 +128,7 @@ describe("a state in files", () => {
 
   const handleFile = (folder: Folder) => readdirSync(folder.file("state", "handles"))[0] ?? "";
 
-  test("knows a room by whatever address it comes, and a handle only by its own", async () => {
+  test("recognizes a room under any server address, and a handle under its own only", async () => {
     using folder = new Folder();
     const room = newUlid();
     const [one, two] = [open(folder, "https://one.example.org"), open(folder, "https://two.example.org")];
@@ -139,7 +139,7 @@ describe("a state in files", () => {
     expect(await one.handles()).toEqual([{ handle: "ana", endpoint: "one" }]);
   });
 
-  test("says that it is damaged, and leaves what it found", async () => {
+  test("reports damage, and leaves the damaged file unchanged", async () => {
     for (const text of ["", "{", "null", "[]", JSON.stringify(pin(4)), JSON.stringify({ ...pin(5), owners: [] })]) {
       using folder = new Folder();
       const room = newUlid();
@@ -164,7 +164,7 @@ describe("a state in files", () => {
     }
   });
 
-  test("says that it cannot be used, where a file is in the way", async () => {
+  test("reports when a file is in the way of its folder", async () => {
     using folder = new Folder();
     writeFileSync(folder.file("state"), "");
     const state = open(folder);
@@ -178,14 +178,14 @@ describe("a state in files", () => {
     }
   });
 
-  test("takes no path for a room", async () => {
+  test("rejects a path as a room id", async () => {
     using folder = new Folder();
     const error = await failureOf(() => open(folder).saveRoom("../x", pin(1)));
     expect(hasCode(error, "invalid")).toBe(true);
     expect(readdirSync(folder.path)).toEqual([]);
   });
 
-  test("never goes back, whoever writes at once", async () => {
+  test("never goes back, under concurrent writes", async () => {
     using folder = new Folder();
     const room = newUlid();
     const seen: number[] = [];
@@ -216,7 +216,7 @@ describe("a state in files", () => {
     expect(readdirSync(roomFolder(folder, room))).toEqual(["60.json"]);
   }, 30_000);
 
-  test("of two processes that see different texts of one version, one is told", async () => {
+  test("when two processes save different texts of one version, one gets an error", async () => {
     using folder = new Folder();
     const room = newUlid();
     const saves = ["one", "two"].map((text) => open(folder).saveRoom(room, pin(7, { hash: sha256Hex(text) })));
@@ -226,7 +226,7 @@ describe("a state in files", () => {
     expect(hasCode(lost?.reason, "room_forked")).toBe(true);
   });
 
-  test("is not misled by what else lies in a room's folder", async () => {
+  test("is not misled by other files in a room's folder", async () => {
     using folder = new Folder();
     const room = newUlid();
     mkdirSync(roomFolder(folder, room), { recursive: true });

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { OneAtATime, pause, waitFor } from "../../src/client/transport/wait.ts";
 
-test("waiting ends with the work, or with the caller who gives up", async () => {
+test("waiting ends with the work, or when the caller aborts", async () => {
   const stop = new AbortController();
   expect(await waitFor(Promise.resolve(1), stop.signal)).toBe(1);
   expect(await waitFor(Promise.resolve(1), undefined)).toBe(1);
@@ -20,7 +20,7 @@ test("waiting ends with the work, or with the caller who gives up", async () => 
   await pause(0, undefined);
 });
 
-test("one at a time: who asks during the work gets the next, together with all who do", async () => {
+test("OneAtATime: all callers during a run share the next run", async () => {
   let begun = 0;
   let together = 0;
   const gates: ((value: number) => void)[] = [];

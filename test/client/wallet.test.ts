@@ -8,7 +8,7 @@ import { vectors } from "../support/vectors.ts";
 
 const { wallet } = vectors;
 
-test("the words of the vectors make their identity", async () => {
+test("the words of the vectors produce their identity", async () => {
   const identity = await identityFromWords(wallet.words);
   expect(toHex(await mnemonicToSeed(wallet.words))).toBe(wallet.bip39_seed);
   expect(toHex(identity.signPriv.slice(0, 32))).toBe(wallet.sign_seed);
@@ -31,7 +31,7 @@ test("words are read in any case, spacing and width", async () => {
   }
 });
 
-test("new words are twelve, make an identity, and are new", async () => {
+test("new words are twelve, produce an identity, and are random", async () => {
   const words = newWords();
   expect(words.split(" ")).toHaveLength(12);
   expect((await identityFromWords(words)).endpoint).toMatch(/^[A-Za-z0-9_-]{43}$/);
@@ -43,7 +43,7 @@ test.each([
   ["nothing", "", "got 0"],
   ["eleven", eleven, "got 11"],
   ["thirteen", `${wallet.words} about`, "got 13"],
-  ["24, valid elsewhere", `${"abandon ".repeat(23)}art`, "got 24"],
+  ["24 words, valid elsewhere", `${"abandon ".repeat(23)}art`, "got 24"],
   ["a word of no list", `${eleven} zebraa`, "word 12 "],
   ["a word of another list", `abaisser ${eleven}`, "word 1 "],
   ["a wrong checksum", `${eleven} abandon`, "checksum of the words is wrong"],

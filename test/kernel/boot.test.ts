@@ -27,7 +27,7 @@ function noting(
     async setup({ onStop, signal }) {
       events.push(`setup ${name}`);
       onStop(() => {
-        events.push(`stop ${name}${signal.aborted ? "" : ", not told"}`);
+        events.push(`stop ${name}${signal.aborted ? "" : ", not aborted"}`);
         return acts.stop?.();
       });
       await acts.setup?.();
@@ -42,7 +42,7 @@ function noting(
   });
 }
 
-describe("before anything is set up, it is refused, naming file, plugin and mend:", () => {
+describe("boot fails before any setup, and names the file, the plugin and the fix, for", () => {
   const cases: readonly (readonly [string, Changes, string])[] = [
     ["an unknown flag", { overrides: { flags: { big: true } } }, "--flag: unknown flag big (declare it in test.json)"],
     [
@@ -50,34 +50,38 @@ describe("before anything is set up, it is refused, naming file, plugin and mend
       { rows: [{ use: "first" }, { use: "nope" }] },
       "test.json: unknown plugin nope (choose one of ",
     ],
-    ["a plugin twice", { rows: [{ use: "first" }, { use: "first" }] }, "test.json: plugin first is listed twice"],
     [
-      "two providers",
+      "a plugin that is listed twice",
+      { rows: [{ use: "first" }, { use: "first" }] },
+      "test.json: plugin first is listed twice",
+    ],
+    [
+      "two providers of one token",
       { rows: [{ use: "first" }, { use: "word" }, { use: "other-word" }] },
       "test.json: plugins word and other-word both provide acme.word (choose one with a flag)",
     ],
     [
-      "a token that nobody gives",
+      "a token without a provider",
       { rows: [{ use: "first" }, { use: "reader" }] },
       "test.json: plugin reader needs acme.word, which no plugin provides (add a plugin that provides it)",
     ],
     [
-      "a cycle",
+      "a dependency cycle",
       { rows: [{ use: "first" }, { use: "hen" }, { use: "egg" }] },
       "test.json: circular plugin dependency: hen -> egg -> hen (move a service",
     ],
     [
-      "an unknown key of a plugin",
+      "an unknown key in a plugin's configuration",
       { rows: [{ use: "first", config: { speed: 1 } }] },
       "test.json, plugin first: unknown key speed (remove it)",
     ],
     [
-      "a wrong value of a plugin",
+      "a wrong value in a plugin's configuration",
       { rows: [{ use: "first" }, { use: "tuned", config: { speed: "fast" } }] },
       "test.json, plugin tuned: speed: expected integer (turns a second)",
     ],
     [
-      "a setting that is missing",
+      "a missing setting",
       { rows: [{ use: "first" }, { use: "tuned" }] },
       "test.json, plugin tuned: speed: expected required property (turns a second)",
     ],
@@ -87,22 +91,22 @@ describe("before anything is set up, it is refused, naming file, plugin and mend
       "--set: no active plugin tuned (choose one of http, first)",
     ],
     [
-      "an unknown key by --set",
+      "an unknown key in --set",
       { rows: [{ use: "first" }], overrides: { settings: { first: { speed: 1 } } } },
       "test.json, plugin first: unknown key speed (remove it)",
     ],
     [
-      "a variable that is not set",
+      "an environment variable that is not set",
       { rows: [{ use: "first", config: { a: ["\u0024{env:NOT_SET}"] } }] },
       "test.json, first: \u0024{env:NOT_SET} is not set (set NOT_SET in the environment)",
     ],
     [
-      "no address",
+      "a missing listen address",
       { rows: [{ use: "first" }], http: { listen: "here" } },
       "http.listen: here is not an address (for example ",
     ],
     [
-      "a public URL that is none",
+      "a public URL that is not a URL",
       { rows: [{ use: "first" }], http: { public_url: "bus" } },
       "http.public_url: bus is not an http or https URL (for example https://bus.example.org)",
     ],
@@ -129,7 +133,7 @@ describe("before anything is set up, it is refused, naming file, plugin and mend
   });
 });
 
-describe("what shows only when plugins are set up is refused, and everything released:", () => {
+describe("boot fails during setup, and releases every plugin, for", () => {
   const silent = definePlugin({
     ...{ name: "silent", api: 1 as const, config: none, provides: { word } },
     setup: async () => ({ services: {} as { word: string } }),
@@ -140,27 +144,27 @@ describe("what shows only when plugins are set up is refused, and everything rel
   });
   const cases: readonly (readonly [string, { readonly name: string }[], string])[] = [
     [
-      "a promised token that is not given",
+      "a declared token that setup does not return",
       [silent],
       "test.json: plugin silent declares acme.word but setup did not return it (return it)",
     ],
     [
-      "a service that was not declared",
+      "a service that is not declared",
       [talkative],
       "test.json: plugin talkative returns extra, which it does not declare (add it to provides)",
     ],
     [
-      "a signed route where nobody provides auth",
+      "a signed route when no plugin provides auth",
       [answering("rooms", closed)],
       'test.json: GET /closed requires a signed request, but no plugin provides auth (add { "use": "auth" })',
     ],
     [
-      "a route that two plugins answer",
+      "a route that two plugins handle",
       [answering("a", open), answering("b", open)],
       "test.json: two plugins declare the route GET /open (remove one of them)",
     ],
     [
-      "a route that the bus itself answers",
+      "a route that the kernel handles itself",
       [
         answering(
           "a",
@@ -172,8 +176,8 @@ describe("what shows only when plugins are set up is refused, and everything rel
   ];
   test.each(cases)("%s", async (_, plugins, message) => {
     const events: string[] = [];
-    const { message: told } = await refusalOf(() => boot(optionsOf([noting(events, "first", {}), ...plugins])));
-    expect(told).toBe(message);
+    const { message: actual } = await refusalOf(() => boot(optionsOf([noting(events, "first", {}), ...plugins])));
+    expect(actual).toBe(message);
     expect(events).toEqual(["setup first", "stop first"]);
   });
 });
@@ -181,8 +185,8 @@ describe("what shows only when plugins are set up is refused, and everything rel
 const never = () => new Promise<never>(() => undefined);
 const caught = async (options: BootOptions): Promise<unknown> => boot(options).catch((error: unknown) => error);
 
-describe("the budget names the plugin", () => {
-  test("that has one of its own for its setup", async () => {
+describe("a plugin that exceeds its time budget is named:", () => {
+  test("one with its own setup budget", async () => {
     const slow = definePlugin({ name: "slow", api: 1, config: none, setupBudgetMs: 20, setup: never });
     const error = await caught(optionsOf([slow]));
     expect(hasCode(error, "unavailable") && error.message).toBe(
@@ -190,7 +194,7 @@ describe("the budget names the plugin", () => {
     );
   });
 
-  test.each(["setup", "start"] as const)("that hangs in %s, and the others are released", async (act) => {
+  test.each(["setup", "start"] as const)("one that hangs in %s, and the others are released", async (act) => {
     const events: string[] = [];
     const plugins = [noting(events, "quick", {}), noting(events, "slow", { [act]: never })];
     const error = await caught(optionsOf(plugins, { setupBudgetMs: 20 }));
@@ -201,7 +205,7 @@ describe("the budget names the plugin", () => {
     expect(events.filter((event) => event.startsWith("stop"))).toEqual(["stop slow", "stop quick"]);
   });
 
-  test("whose file never finishes loading", async () => {
+  test("one whose file never finishes loading", async () => {
     using folder = new Files();
     const file = folder.write("endless.ts", "await new Promise(() => {}); export default {};");
     const error = await caught(optionsOf([], { rows: [{ use: file }], setupBudgetMs: 50 }));
@@ -210,7 +214,7 @@ describe("the budget names the plugin", () => {
     );
   });
 
-  test("and what such a plugin acquires later is released at once", async () => {
+  test("what it acquires after that is released at once", async () => {
     const events: string[] = [];
     const going = Promise.withResolvers<void>();
     const late = definePlugin({
@@ -229,7 +233,7 @@ describe("the budget names the plugin", () => {
   });
 });
 
-describe("a plugin that throws an error of its own is named", () => {
+describe("a plugin that throws its own error is named:", () => {
   const boom = () => {
     throw new TypeError("boom");
   };
@@ -237,7 +241,7 @@ describe("a plugin that throws an error of its own is named", () => {
     ["in setup", noting([], "wild", { setup: boom }), "in setup"],
     ["in start", noting([], "wild", { start: boom }), "starting"],
     [
-      "before setup gives a promise",
+      "before setup returns a promise",
       definePlugin({ name: "wild", api: 1, config: none, setup: () => boom() }),
       "in setup",
     ],
@@ -248,8 +252,8 @@ describe("a plugin that throws an error of its own is named", () => {
   });
 });
 
-describe("stopping", () => {
-  test("is setting up backwards, over all plugins, and happens once", async () => {
+describe("stopping the server", () => {
+  test("releases all plugins in reverse order of setup, once", async () => {
     const events: string[] = [];
     const plugins = ["a", "b", "c"].map((name) => noting(events, name, {}));
     const bus = await boot(optionsOf(plugins));
@@ -260,7 +264,7 @@ describe("stopping", () => {
     expect(events).toEqual(["stop c", "stop b", "stop a"]);
   });
 
-  test.each(["setup", "start"] as const)("also happens when a later %s throws", async (act) => {
+  test.each(["setup", "start"] as const)("also happens when a later plugin's %s throws", async (act) => {
     const events: string[] = [];
     const boom = () => {
       throw new Error("boom");
@@ -270,7 +274,7 @@ describe("stopping", () => {
     expect(stops).toEqual(act === "setup" ? ["stop b", "stop a"] : ["stop c", "stop b", "stop a"]);
   });
 
-  test("goes on when a release fails, and says so", async () => {
+  test("continues when a release fails, and logs the failure", async () => {
     const events: string[] = [];
     const { lines, log } = recorder();
     const fail = () => {
@@ -280,8 +284,8 @@ describe("stopping", () => {
     const rejecting = noting(events, "d", { stop: () => Promise.reject(new Error("later")) });
     await (await boot(optionsOf([...plugins, rejecting], { log }))).stop();
     expect(events.slice(-4)).toEqual(["stop d", "stop c", "stop b", "stop a"]);
-    const told = lines.filter(({ level }) => level === "error").map(({ message }) => message);
-    expect(told).toEqual(["d did not stop cleanly", "b did not stop cleanly"]);
+    const errors = lines.filter(({ level }) => level === "error").map(({ message }) => message);
+    expect(errors).toEqual(["d did not stop cleanly", "b did not stop cleanly"]);
   });
 
   test("refuses new requests, finishes those in flight, and only then releases plugins", async () => {
@@ -311,7 +315,7 @@ describe("stopping", () => {
   });
 });
 
-describe("a plugin gets", () => {
+describe("a plugin receives", () => {
   test("its configuration from row, --set and environment, its services by token, and nothing else", async () => {
     const seen: unknown[] = [];
     const reader = definePlugin({
@@ -340,7 +344,7 @@ describe("a plugin gets", () => {
   });
 });
 
-test("a plan sets nothing up and loads no plugin whose flag does not hold", async () => {
+test("planning sets up no plugin, and loads none whose flag is off", async () => {
   const events: string[] = [];
   const options = optionsOf([noting(events, "a", {})], {
     rows: [{ use: "a" }, { use: "b", when: "big" }],
@@ -354,7 +358,7 @@ test("a plan sets nothing up and loads no plugin whose flag does not hold", asyn
   expect(events).toEqual([]);
 });
 
-test("services alone are set up with what they need: nothing starts, nothing listens", async () => {
+test("setting up services alone starts nothing and listens nowhere", async () => {
   const events: string[] = [];
   const note = (name: string) => () => void events.push(name);
   const plugins = [
@@ -372,8 +376,8 @@ test("services alone are set up with what they need: nothing starts, nothing lis
   await bus.stop();
 });
 
-test("a signed route is served where a plugin provides auth, under the token's id", async () => {
+test("signed routes are served when a plugin provides auth under the token's id", async () => {
   await using bus = await serving([nameAuth().plugin, answering("rooms", closed)]);
   expect((await fetch(`${bus.url}/closed`)).status).toBe(401);
-  expect((await fetch(`${bus.url}/closed`, { headers: { "x-who": "ana" } })).status).toBe(204);
+  expect((await fetch(`${bus.url}/closed`, { headers: { "x-caller": "ana" } })).status).toBe(204);
 });

@@ -117,7 +117,7 @@ export function providing(
   });
 }
 
-/** Auth for tests: the header `x-who` names the caller, and `x-who: root` is an admin. Counts its calls. */
+/** Auth for tests: the header `x-caller` names the caller, and `x-caller: root` is an admin. Counts its calls. */
 export function nameAuth(options: { readonly signed?: boolean } = {}) {
   const asked: string[] = [];
   const plugin = definePlugin({
@@ -130,13 +130,13 @@ export function nameAuth(options: { readonly signed?: boolean } = {}) {
         mode: "enforce",
         async identify({ target, header }) {
           asked.push(target);
-          const who = header("x-who");
+          const who = header("x-caller");
           const role = who === "root" ? "admin" : "member";
           const keys = { signPub: "00", endpoint: "E", kexPub: null, kexSig: null };
           const caller = who === null ? null : { ...keys, handle: who, role: role as "admin" | "member" };
           return { caller, signed: options.signed ?? true, bodyHash: header("x-hash") };
         },
-        login: async () => ({ caller: null, why: "nobody logs in here" }),
+        login: async () => ({ caller: null, why: "this test server has no logins" }),
       };
       return { services: { auth } };
     },

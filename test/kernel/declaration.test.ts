@@ -21,7 +21,7 @@ const returning = (live: unknown, more: object = {}) => ({ ...minimal, setup: as
 const routed = (change: object) => returning({ services: {}, routes: [{ ...good, ...change }] });
 const shaped = (change: object) => routed({ shape: { summary: "One.", ...change } });
 
-test("what is right boots", async () => {
+test("a correct declaration boots", async () => {
   const { lines, log } = recorder();
   const plugin = returning({
     services: {},
@@ -36,22 +36,30 @@ test("what is right boots", async () => {
   expect(lines.filter(({ level }: Line) => level === "error")).toEqual([]);
 });
 
-describe("a route is refused, naming plugin, route and the values that there are, for", () => {
+describe("a route is refused, with the plugin, the route and the accepted values, for", () => {
   const access = "(wanted: one of public, signed, admin)";
   test.each([
     ["access Admin", { access: "Admin" }, `route GET /own: access is "Admin" ${access}`],
     ["access adminn", { access: "adminn" }, `route GET /own: access is "adminn" ${access}`],
     ["no access", { access: undefined }, `route GET /own: access is missing ${access}`],
     ["access null", { access: null }, `route GET /own: access is null ${access}`],
-    ["access of an object's own", { access: "toString" }, `route GET /own: access is "toString" ${access}`],
-    ["a list that reads like one", { access: ["admin"] }, `route GET /own: access is ["admin"] ${access}`],
+    [
+      "access that is a property name of Object.prototype",
+      { access: "toString" },
+      `route GET /own: access is "toString" ${access}`,
+    ],
+    [
+      "access that is a list containing a valid value",
+      { access: ["admin"] },
+      `route GET /own: access is ["admin"] ${access}`,
+    ],
     ["method get", { method: "get" }, 'route get /own: method is "get" (wanted: one of GET, POST, PUT, DELETE)'],
     ["method PATCH", { method: "PATCH" }, 'route PATCH /own: method is "PATCH" (wanted: one of GET'],
     ["no method", { method: undefined }, "route missing /own: method is missing (wanted: one of GET"],
-    ["a path without its slash", { path: "own" }, 'route GET own: path is "own" (wanted: / or segments like'],
-    ["a path with a slash at its end", { path: "/own/" }, 'route GET /own/: path is "/own/" (wanted'],
+    ["a path without a leading slash", { path: "own" }, 'route GET own: path is "own" (wanted: / or segments like'],
+    ["a path with a trailing slash", { path: "/own/" }, 'route GET /own/: path is "/own/" (wanted'],
     ["a wildcard", { path: "/own/*" }, 'route GET /own/*: path is "/own/*" (wanted'],
-    ["a parameter that is not lowercase", { path: "/:userId" }, 'route GET /:userId: path is "/:userId" (wanted'],
+    ["a parameter with an uppercase letter", { path: "/:userId" }, 'route GET /:userId: path is "/:userId" (wanted'],
     ["no handler", { handle: undefined }, "route GET /own: handle is missing (wanted: a function)"],
     ["no shape", { shape: undefined }, "route GET /own: shape is missing (wanted: an object)"],
     ["an unknown key", { acces: "admin" }, "route GET /own: unknown key acces (known keys: method, path, access"],
@@ -65,26 +73,26 @@ describe("a route is refused, naming plugin, route and the values that there are
       { bodyByteMax: 4096 },
       "unknown key bodyByteMax (known keys: params, query, body, bodyOptional,",
     ],
-    ["another rate", { rate: "strict" }, 'rate is "strict" (wanted: one of tight)'],
-    ["another status", { status: 202 }, "status is 202 (wanted: 200 or 201)"],
-    ["another cost", { cost: "lists" }, 'cost is "lists" (wanted: one of list, statements, history, key)'],
-    ["another space", { space: "grow" }, 'space is "grow" (wanted: one of grows, frees, departs, judged)'],
+    ["an unknown rate", { rate: "strict" }, 'rate is "strict" (wanted: one of tight)'],
+    ["an unknown status", { status: 202 }, "status is 202 (wanted: 200 or 201)"],
+    ["an unknown cost", { cost: "lists" }, 'cost is "lists" (wanted: one of list, statements, history, key)'],
+    ["an unknown space use", { space: "grow" }, 'space is "grow" (wanted: one of grows, frees, departs, judged)'],
     ["a stream that is not true", { stream: "yes" }, 'stream is "yes" (wanted: true, or omitted)'],
     ["an unknown error", { errors: ["nope"] }, 'errors is ["nope"] (wanted: an array of invalid, unauthenticated'],
-    ["a cap of nothing", { bodyBytesMax: -1 }, "bodyBytesMax is -1 (wanted: a positive integer)"],
-    ["params that are no object", { params: Type.String() }, 'params is {"type":"string"} (wanted: a Type.Object'],
+    ["a cap of zero", { bodyBytesMax: -1 }, "bodyBytesMax is -1 (wanted: a positive integer)"],
+    ["params that are not an object", { params: Type.String() }, 'params is {"type":"string"} (wanted: a Type.Object'],
     [
-      "params that the path lacks",
+      "params that are not in the path",
       { params: Type.Object({ a: Type.String() }) },
       "params declares a, which is not in the path (add :a to the path",
     ],
     ["no summary", { summary: undefined }, "summary is missing (wanted: a non-empty string)"],
-  ])("a shape with %s", async (_, change, message) => {
+  ])("a route is refused for a shape with %s", async (_, change, message) => {
     expect(await refused(shaped(change))).toStartWith(`test.json: plugin own: route GET /own: ${message}`);
   });
 });
 
-describe("a plugin is refused, naming it and what it may have, that", () => {
+describe("a plugin is refused, with its name and the accepted values, if it", () => {
   test.each([
     ["returns nothing", returning(undefined), "setup returned missing (return at least { services: {} })"],
     [
@@ -102,10 +110,18 @@ describe("a plugin is refused, naming it and what it may have, that", () => {
       returning({ services: {}, onStart: handle }),
       "setup returned an invalid value: unknown key onStart (known keys: services, routes, sockets, posture, info, start, health)",
     ],
-    ["returns one route", returning({ services: {}, routes: good }), "setup returned an invalid value: routes is {"],
-    ["returns what is no route", returning({ services: {}, routes: ["/own"] }), 'a route is "/own" (create it with'],
     [
-      "returns a start that is none",
+      "returns a single route instead of a list",
+      returning({ services: {}, routes: good }),
+      "setup returned an invalid value: routes is {",
+    ],
+    [
+      "returns something that is not a route",
+      returning({ services: {}, routes: ["/own"] }),
+      'a route is "/own" (create it with',
+    ],
+    [
+      "returns a start that is not a function",
       returning({ services: {}, start: true }),
       "setup returned an invalid value: start",
     ],
@@ -115,15 +131,27 @@ describe("a plugin is refused, naming it and what it may have, that", () => {
       "setup returned an invalid value: po",
     ],
     ["has an unknown key", returning({ services: {} }, { require: {} }), "unknown key require (known keys: name, api,"],
-    ["has a text for a token", returning({ services: {} }, { requires: { auth: "auth" } }), 'requires is {"auth":"au'],
     [
-      "has a budget of text",
+      "has a string in place of a token",
+      returning({ services: {} }, { requires: { auth: "auth" } }),
+      'requires is {"auth":"au',
+    ],
+    [
+      "has a string as its budget",
       returning({ services: {} }, { setupBudgetMs: "9" }),
       'setupBudgetMs is "9" (wanted: a positive integer)',
     ],
-    ["has another schema", returning({ services: {} }, { config: Type.String() }), 'config is {"type":"string"} (wan'],
-    ["is called like the listener", returning({ services: {} }, { name: "http" }), 'name is "http" (wanted: lowercase'],
-    ["has a name that --set cannot take", returning({ services: {} }, { name: "My plugin" }), 'name is "My plugin"'],
+    [
+      "has a schema of another library",
+      returning({ services: {} }, { config: Type.String() }),
+      'config is {"type":"string"} (wan',
+    ],
+    [
+      "has the name of the kernel's listener",
+      returning({ services: {} }, { name: "http" }),
+      'name is "http" (wanted: lowercase',
+    ],
+    ["has a name that --set cannot address", returning({ services: {} }, { name: "My plugin" }), 'name is "My plugin"'],
   ])("%s", async (_, plugin, message) => {
     expect(await refused(plugin)).toStartWith(`test.json: plugin own: ${message}`);
   });

@@ -26,7 +26,7 @@ function load(folder: Files, row: Row, requirePins = false): Promise<{ readonly 
 }
 
 describe("a plugin file", () => {
-  test("is found beside the manifest, also by an absolute path, and its relative imports work", async () => {
+  test("is resolved relative to the manifest or by absolute path, and can import relative files", async () => {
     using folder = new Files();
     folder.write("part.ts", "export const part: string = 'a part';");
     const file = folder.write("own.ts", source("own", 'import { part } from "./part.ts"; console.assert(part);'));
@@ -34,7 +34,7 @@ describe("a plugin file", () => {
     expect((await load(folder, { use: file })).name).toBe("own");
   });
 
-  test("is checked against its sha256 before a line of it runs", async () => {
+  test("is checked against its sha256 before any of its code runs", async () => {
     using folder = new Files();
     const text = source("pinned", "(globalThis as { ran?: boolean }).ran = true;");
     const file = folder.write("pinned.ts", text);
@@ -50,7 +50,7 @@ describe("a plugin file", () => {
     Reflect.deleteProperty(globalThis, "ran");
   });
 
-  test("needs a sha256 where require_pins is set, and the refusal gives it", async () => {
+  test("needs a sha256 when require_pins is set, and the error shows it", async () => {
     using folder = new Files();
     const text = source("loose");
     folder.write("loose.ts", text);
@@ -63,16 +63,16 @@ describe("a plugin file", () => {
 
   const broken: readonly (readonly [string, string, RegExp])[] = [
     ["has a syntax error", "export default {", /failed to load: .+ \(see .+broken\.ts\)$/],
-    ["imports a file that is not there", 'import "./gone.ts";', /failed to load: .*gone\.ts.* \(see .+broken\.ts\)$/],
-    ["imports a package that is not there", 'import "no-such-package";', /no-such-package.* \(see .+broken\.ts\)$/],
+    ["imports a missing file", 'import "./gone.ts";', /failed to load: .*gone\.ts.* \(see .+broken\.ts\)$/],
+    ["imports a missing package", 'import "no-such-package";', /no-such-package.* \(see .+broken\.ts\)$/],
     [
-      "imports a name that unibus/plugin lacks",
+      "imports a name that unibus/plugin does not export",
       'import { nope } from "unibus/plugin"; nope();',
       /failed to load: .*nope/,
     ],
     ["throws", 'throw new Error("not today\\nat some place");', /failed to load: not today \(see .+broken\.ts\)$/],
-    ["throws what is no error", "throw null;", /failed to load: null \(see/],
-    ["exports no default", "export const a = 1;", /does not export a plugin \(export default definePlugin/],
+    ["throws a value that is not an Error", "throw null;", /failed to load: null \(see/],
+    ["has no default export", "export const a = 1;", /does not export a plugin \(export default definePlugin/],
     ["exports something else", "export default { name: 'x', api: 1 };", /does not export a plugin \(export default/],
     ["exports null", "export default null;", /does not export a plugin/],
     [
@@ -81,38 +81,38 @@ describe("a plugin file", () => {
       /name is missing \(wanted: lowercase letters/,
     ],
     [
-      "is written for another api",
+      "targets another plugin API",
       "export default { name: 'x', api: 2, config: {}, setup() {} };",
       /targets plugin API 2 \(this version supports API 1\)$/,
     ],
-    ["says no api", "export default { name: 'x', config: {}, setup() {} };", /targets plugin API none \(/],
+    ["declares no plugin API", "export default { name: 'x', config: {}, setup() {} };", /targets plugin API none \(/],
     [
       "has no schema",
       "export default { name: 'x', api: 1, setup() {} };",
       /config is missing \(wanted: a Type\.Object/,
     ],
   ];
-  test.each(broken)("that %s is refused, naming manifest, plugin and mend", async (_, text, telling) => {
+  test.each(broken)("that %s is refused, with the manifest, the plugin and the fix", async (_, text, pattern) => {
     using folder = new Files();
     folder.write("broken.ts", text);
     const { message } = await refusalOf(() => load(folder, { use: "./broken.ts" }));
     expect(message).toStartWith(`${join(folder.path, "plugins.json")}: plugin ./broken.ts`);
-    expect(message).toMatch(telling);
+    expect(message).toMatch(pattern);
     expect(message).not.toContain("\n");
   });
 });
 
-describe("a row", () => {
+describe("a manifest row", () => {
   test.each([
     ["missing", "unknown plugin missing (choose one of auth, or a file path that begins with ./)"],
     ["own.ts", "unknown plugin own.ts (choose one of auth, or a file path that begins with ./)"],
     ["toString", "unknown plugin toString (choose one of auth, or a file path that begins with ./)"],
-  ])("that names no plugin is refused: %s", async (use, message) => {
+  ])("that does not name a plugin is refused: %s", async (use, message) => {
     using folder = new Files();
     expect((await refusalOf(() => load(folder, { use }))).message).toEndWith(`plugins.json: ${message}`);
   });
 
-  test("that names no file is refused", async () => {
+  test("that names a missing file is refused", async () => {
     using folder = new Files();
     const { message } = await refusalOf(() => load(folder, { use: "./gone.ts" }));
     expect(message).toEndWith(`plugin ./gone.ts: no file at ${join(folder.path, "gone.ts")} (correct the path)`);
@@ -132,8 +132,8 @@ describe("a row", () => {
   });
 });
 
-describe("a plugin with a world of its own", () => {
-  test("shares unibus's TypeBox, whatever copy lies beside it", async () => {
+describe("a plugin with its own node_modules", () => {
+  test("shares unibus's TypeBox, even with another copy beside it", async () => {
     using folder = new Files();
     const own = join(folder.path, "node_modules", "@sinclair", "typebox");
     cpSync(resolve(import.meta.dir, "../../node_modules/@sinclair/typebox"), own, { recursive: true });
@@ -151,7 +151,7 @@ describe("a plugin with a world of its own", () => {
     expect((await load(folder, { use: "./own.ts" })).name).toBe("own");
   });
 
-  test("serves and uses a service by the token's id, and its errors are known by their brand", async () => {
+  test("provides and uses services by token id, and its errors are recognized by their brand", async () => {
     using folder = new Files();
     // Does not import unibus/plugin: it has what another copy of that module would have produced.
     const file = folder.write(

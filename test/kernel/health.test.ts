@@ -18,7 +18,7 @@ const json = async (url: string): Promise<[number, unknown]> => {
   return [reply.status, await reply.json()];
 };
 
-test("/healthz: the process, the posture that plugins say, the flags in force", async () => {
+test("/healthz reports the process, the posture of the plugins, and the flags in force", async () => {
   const plugins = [feeling("store", async () => ({ ok: false }), { store: "memory" }), answering("other")];
   await using bus = await serving(plugins, { flags: { big: false }, overrides: { flags: { big: true } } });
   const posture = { auth: "none", tls: "false", cluster: "off", store: "memory", acl: "none", durability: "none" };
@@ -28,7 +28,7 @@ test("/healthz: the process, the posture that plugins say, the flags in force", 
   ]);
 });
 
-test("/info: what plugins add, and the bus's clock", async () => {
+test("/info reports what plugins add, and the server's clock", async () => {
   await using bus = await serving([feeling("rooms", async () => ({ ok: true }))], { now: () => 1_700_000_000_123 });
   const [status, info] = await json(`${bus.url}/info`);
   expect(status).toBe(200);
@@ -37,7 +37,7 @@ test("/info: what plugins add, and the bus's clock", async () => {
   expect(info).not.toHaveProperty("public_url");
 });
 
-test("/info: the public URL, where there is one, for links", async () => {
+test("/info reports the public URL, if there is one, for links", async () => {
   await using bus = await serving([], { http: { public_url: "https://bus.example.org/" } });
   expect(await json(`${bus.url}/info`)).toEqual([
     200,
@@ -45,13 +45,13 @@ test("/info: the public URL, where there is one, for links", async () => {
   ]);
 });
 
-test("/readyz: 200 when every plugin can work, one that says nothing included", async () => {
+test("/readyz answers 200 when every plugin is healthy, including one without a health check", async () => {
   await using bus = await serving([feeling("a", async () => ({ ok: true, detail: "fine" })), answering("b")]);
   const plugins = { a: { ok: true, detail: "fine" }, b: { ok: true } };
   expect(await json(`${bus.url}/readyz`)).toEqual([200, { ready: true, plugins }]);
 });
 
-test("/readyz: 503 when one cannot, whichever way it says so; errors of its own stay inside", async () => {
+test("/readyz answers 503 when a plugin is unhealthy in any way, and does not reveal thrown errors", async () => {
   const unwell = [
     feeling("down", async () => ({ ok: false, detail: "away" })),
     feeling("refusing", () => Promise.reject(new UnibusError("unavailable", "the store is corrupt"))),
@@ -72,7 +72,7 @@ test("/readyz: 503 when one cannot, whichever way it says so; errors of its own 
   expect(await json(`${bus.url}/readyz`)).toEqual([503, { ready: false, plugins }]);
 });
 
-test("/readyz answers although a plugin never does", async () => {
+test("/readyz answers even if a plugin's health check hangs", async () => {
   await using bus = await serving([feeling("hung", () => new Promise(() => undefined))]);
   const plugins = { hung: { ok: false, detail: "health check timed out" } };
   expect(await json(`${bus.url}/readyz`)).toEqual([503, { ready: false, plugins }]);

@@ -69,7 +69,7 @@ describe("a body", () => {
     ["/small", 100],
     ["/stream", 100],
     ["/usual", bodyBytesMax],
-  ])("of exactly the cap is taken, declared or in chunks: %s", async (path, cap) => {
+  ])("of exactly the maximum size is accepted, with Content-Length or chunked: %s", async (path, cap) => {
     await using bus = await serving([sizes, nameAuth().plugin]);
     const size = path === "/stream" ? cap : cap - 2;
     expect(seen(await raw(bus.port, declared(path, json(cap))))).toEqual([200, size]);
@@ -79,7 +79,7 @@ describe("a body", () => {
   });
 
   test.each(["/small", "/signed", "/stream", "/usual", "/none"])(
-    "declared over the cap is refused unread: %s",
+    "with a Content-Length over the maximum is refused unread: %s",
     async (path) => {
       const auth = nameAuth();
       await using bus = await serving([sizes, auth.plugin]);
@@ -94,7 +94,7 @@ describe("a body", () => {
     },
   );
 
-  test.each(["/small", "/stream", "/usual"])("in chunks is cut when it passes the cap: %s", async (path) => {
+  test.each(["/small", "/stream", "/usual"])("in chunks is cut off when it exceeds the maximum: %s", async (path) => {
     await using bus = await serving([sizes, nameAuth().plugin]);
     using wire = new Wire(bus.port);
     await wire.write(head(path, "Transfer-Encoding: chunked"));
@@ -111,7 +111,7 @@ describe("a body", () => {
   });
 
   test.each([["gzip"], ["br"], ["deflate, gzip"]])(
-    "with Content-Encoding %s is refused unread: 415",
+    "with Content-Encoding %s is refused unread with 415",
     async (encoding) => {
       await using bus = await serving([sizes, nameAuth().plugin]);
       using wire = new Wire(bus.port);
@@ -122,12 +122,12 @@ describe("a body", () => {
     },
   );
 
-  test("with Content-Encoding identity is one like any", async () => {
+  test("with Content-Encoding identity is accepted", async () => {
     await using bus = await serving([sizes, nameAuth().plugin]);
     expect(seen(await raw(bus.port, declared("/small", json(10), "Content-Encoding: identity")))).toEqual([200, 8]);
   });
 
-  test.each(["GET", "POST"])("where %s takes none is refused, and the connection closed", async (method) => {
+  test.each(["GET", "POST"])("is refused, and the connection closed, when the route takes none: %s", async (method) => {
     await using bus = await serving([sizes, nameAuth().plugin]);
     using wire = new Wire(bus.port);
     await wire.write(`${method} /none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n`);
@@ -137,9 +137,9 @@ describe("a body", () => {
   });
 
   test.each([
-    ["nobody asks for", "/nowhere", 404, "not_found"],
-    ["of a stranger", "/signed", 401, "unauthenticated"],
-    ["of a bad path", "/small%2f", 404, "not_found"],
+    ["for an unknown route", "/nowhere", 404, "not_found"],
+    ["of an unauthenticated request", "/signed", 401, "unauthenticated"],
+    ["of a request with a bad path", "/small%2f", 404, "not_found"],
   ])("%s is not waited for: the refusal closes the connection", async (_, path, status, code) => {
     await using bus = await serving([sizes, nameAuth().plugin]);
     using wire = new Wire(bus.port);
@@ -149,7 +149,7 @@ describe("a body", () => {
     await wire.closed;
   });
 
-  test("that was read whole leaves the connection open, also when it is refused", async () => {
+  test("that was read completely leaves the connection open, even if the request is refused", async () => {
     await using bus = await serving([sizes, nameAuth().plugin]);
     using wire = new Wire(bus.port);
     await wire.write(declared("/small", "{"));
@@ -193,8 +193,8 @@ const codeOf = (work: Promise<unknown>): Promise<string> =>
         : String(error),
   );
 
-describe("the deadline of a body", () => {
-  test("is ten seconds, and one more for each 64 KB that came", async () => {
+describe("the deadline for a request body", () => {
+  test("is ten seconds, plus one second for each 64 KB received", async () => {
     const clock = spyOn(performance, "now");
     try {
       const base = 1_000_000;
@@ -218,7 +218,7 @@ describe("the deadline of a body", () => {
   });
 });
 
-test("all bodies in memory share one budget, which they give back", async () => {
+test("all bodies in memory share one budget, and return their share", async () => {
   const bytes = 16 * 1_048_576;
   const bodies = Array.from({ length: bodiesBytesMax / bytes }, () => fed());
   const reading = bodies.map(({ request }) => read(request));
@@ -236,7 +236,7 @@ test("all bodies in memory share one budget, which they give back", async () => 
   expect(await one()).toBe("none");
 });
 
-test("of more bodies at once than the budget holds, exactly as many are read, however slowly they come", async () => {
+test("of more bodies at once than the budget holds, exactly as many as fit are read, even if slow", async () => {
   const bytes = 4 * 1_048_576;
   const fits = bodiesBytesMax / bytes;
   const { promise: allCame, resolve } = Promise.withResolvers<void>();
@@ -260,7 +260,7 @@ test("of more bodies at once than the budget holds, exactly as many are read, ho
   }
   // Without a budget, the server would hold the excess bodies, too, and refuse none of them.
   const refused = Promise.all(outcomes.slice(fits)).then(() => true);
-  await until("as many are held as there are to be", async () => {
+  await until("the budget is full", async () => {
     if (held > fits) return true;
     return held === fits && (await Promise.race([refused, Bun.sleep(1).then(() => false)]));
   });
@@ -271,7 +271,7 @@ test("of more bodies at once than the budget holds, exactly as many are read, ho
   expect(new Set(codes)).toEqual(new Set(["none", "unavailable"]));
 });
 
-test("a body that breaks off gives back what it held", async () => {
+test("a body that ends early returns its share of the budget", async () => {
   for (let i = 0; i < 10; i++) {
     const { request, feed } = fed();
     const reading = codeOf(read(request));
@@ -282,7 +282,7 @@ test("a body that breaks off gives back what it held", async () => {
   }
 });
 
-test("what ends is the body that was promised", async () => {
+test("the end of a body is checked against its promised hash", async () => {
   const body = "all of it";
   const hash = createHash("sha256").update(body).digest("hex");
   const chunks = (promised: string) =>

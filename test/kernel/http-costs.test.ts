@@ -10,7 +10,7 @@ const holdsList = (schema: unknown): boolean =>
   schema !== null &&
   ((schema as { type?: unknown }).type === "array" || Object.values(schema).some(holdsList));
 
-test("every signed read whose reply holds a list is charged", async () => {
+test("every signed read that returns a list is charged for it", async () => {
   await using running = await bootInProcess();
   const { paths } = (await (await fetch(`${running.server.ready.http}/openapi.json`)).json()) as {
     paths: Record<

@@ -12,8 +12,8 @@ import { refusalOf } from "./bus.ts";
 const rate = fc.double({ min: 0.001, max: 10_000, noNaN: true });
 const gaps = fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 60 });
 
-describe("the limiter", () => {
-  test("lets nobody take more than a burst and what the rate gives", () => {
+describe("the rate limiter", () => {
+  test("admits at most a burst plus what the rate refills", () => {
     fc.assert(
       fc.property(rate, gaps, (perSecond, waits) => {
         const limiter = new Limiter(perSecond);
@@ -27,7 +27,7 @@ describe("the limiter", () => {
     );
   });
 
-  test("keeps its word: after the seconds it names, the next request is let in", () => {
+  test("admits the next request after the wait that it announced", () => {
     fc.assert(
       fc.property(rate, fc.nat(1_000_000), (perSecond, startMs) => {
         const limiter = new Limiter(perSecond);
@@ -40,7 +40,7 @@ describe("the limiter", () => {
     );
   });
 
-  test("keeps clients apart", () => {
+  test("limits each client separately", () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.string(), { minLength: 2, maxLength: 20 }), (clients) => {
         const limiter = new Limiter(1);
@@ -49,12 +49,12 @@ describe("the limiter", () => {
     );
   });
 
-  test("gives nothing for a clock that goes back", () => {
+  test("refills nothing when the clock goes back", () => {
     const limiter = new Limiter(1);
     expect([10_000, 9_000, 8_000].map((at) => limiter.take("a", at))).toEqual([0, 0, 1]);
   });
 
-  test("forgets those unseen for longest: 200,000 addresses are bounded in memory and in time", () => {
+  test("forgets the clients unseen for longest: 200,000 addresses are bounded in memory and in time", () => {
     const limiter = new Limiter(0.5);
     const clients = Array.from({ length: 200_000 }, (_, i) => clientKey(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`));
     const refused = () => clients.filter((client) => limiter.take(client, 0) !== 0).length;
@@ -66,7 +66,7 @@ describe("the limiter", () => {
     expect(limiter.take(clients.at(-1) ?? "", 0)).toBe(2);
   });
 
-  test("remembers 50,000 clients at least", () => {
+  test("remembers at least 50,000 clients", () => {
     const limiter = new Limiter(0.5);
     const clients = Array.from({ length: 50_000 }, (_, i) => `c${i}`);
     for (const client of clients) limiter.take(client, 0);
@@ -74,7 +74,7 @@ describe("the limiter", () => {
   });
 });
 
-describe("who counts as one client", () => {
+describe("the client of an address", () => {
   test.each([
     ["192.0.2.1", "192.0.2.1"],
     ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
@@ -86,7 +86,7 @@ describe("who counts as one client", () => {
     expect(clientKey(address)).toBe(key);
   });
 
-  test("is one for all addresses of an IPv6 /64, and two for two /64s", () => {
+  test("is the same for all addresses of an IPv6 /64, and differs between two /64s", () => {
     const group = fc.integer({ min: 0, max: 0xffff }).map((value) => value.toString(16));
     const half = fc.tuple(group, group, group, group).map((groups) => groups.join(":"));
     fc.assert(
@@ -103,13 +103,13 @@ const ipv4 = fc.ipV4();
 const address = fc.oneof(ipv4, fc.ipV6());
 
 describe("X-Forwarded-For", () => {
-  test("is not looked at when the peer is no trusted proxy", () => {
+  test("is ignored when the peer is not a trusted proxy", () => {
     fc.assert(
       fc.property(ipv4, fc.string(), (peer, header) => expect(clientAddress(peer, header, () => false)).toBe(peer)),
     );
   });
 
-  test("is read from the right: nothing that a client writes before its proxies changes who it is", () => {
+  test("is read from the right: a client cannot change its address with entries before those of the proxies", () => {
     const trusted = proxyList(["10.0.0.0/8"]);
     const proxy = fc.tuple(fc.nat(255), fc.nat(255)).map(([a, b]) => `10.0.${a}.${b}`);
     const client = address.filter((one) => !trusted(one));
@@ -122,14 +122,14 @@ describe("X-Forwarded-For", () => {
     );
   });
 
-  test("that is no address ends the search at the last proxy", () => {
+  test("with an entry that is not an address stops the search at the last proxy", () => {
     const trusted = proxyList(["10.0.0.0/8"]);
     const junk = fc.string().filter((text) => !text.includes(",") && !/^\s*[0-9a-f.:%]+\s*$/i.test(text));
     fc.assert(fc.property(junk, (text) => expect(clientAddress("10.0.0.1", text, trusted)).toBe("10.0.0.1")));
     expect(clientAddress("10.0.0.1", "10.0.0.2, 10.0.0.3", trusted)).toBe("10.0.0.2");
   });
 
-  test("sees IPv4 in an IPv6-mapped peer and hop, and lives with a zone", () => {
+  test("accepts IPv4-mapped IPv6 peers and hops, and addresses with a zone", () => {
     const trusted = proxyList(["10.0.0.0/8", "fd00::/8"]);
     expect(clientAddress("::ffff:10.0.0.1", "::ffff:192.0.2.1", trusted)).toBe("192.0.2.1");
     expect(clientAddress("fd00::1", "192.0.2.1", trusted)).toBe("192.0.2.1");
@@ -139,7 +139,7 @@ describe("X-Forwarded-For", () => {
 });
 
 describe("trusted proxies", () => {
-  test("are single addresses and networks of both families", () => {
+  test("can be single addresses and networks of both families", () => {
     const trusted = proxyList(["192.0.2.1", "10.0.0.0/8", "2001:db8::/32", "::1"]);
     for (const one of ["192.0.2.1", "10.255.0.1", "2001:db8:ffff::1", "::1"]) expect(trusted(one)).toBe(true);
     for (const one of ["192.0.2.2", "11.0.0.1", "2001:db9::1", "::2", "", "x"]) expect(trusted(one)).toBe(false);
@@ -156,14 +156,14 @@ describe("trusted proxies", () => {
     "::/129",
     "10.0.0/8",
     "/8",
-  ])("that are none are refused, naming the setting and the mend: %s", async (entry) => {
+  ])("that are neither address nor network are refused, with the setting and the fix: %s", async (entry) => {
     const { message } = await refusalOf(() => proxyList([entry]));
     const what = `http.trusted_proxies: ${entry} is not an IP address or CIDR range`;
     expect(message).toBe(`${what} (for example 10.0.0.0/8)`);
   });
 });
 
-test("only an exact origin gets CORS headers", () => {
+test("only an exactly matching origin gets CORS headers", () => {
   const origins = ["https://a.example", "http://localhost:3000"];
   fc.assert(
     fc.property(fc.oneof(fc.webUrl(), fc.constantFrom(...origins, "null", "*", "")), (origin) => {

@@ -33,18 +33,18 @@ test.each([
   ["GET", "/own", 200, "public, max-age=60"],
 ] as const)("%s %s: %i with Cache-Control: %s", async (method, path, status, cacheControl) => {
   await using bus = await serving([replies, nameAuth().plugin]);
-  const reply = await fetch(bus.url + path, { method, headers: { "x-who": "ana" } });
+  const reply = await fetch(bus.url + path, { method, headers: { "x-caller": "ana" } });
   expect([reply.status, reply.headers.get("cache-control")]).toEqual([status, cacheControl]);
 });
 
-test("a reply that the client has already says no more than that, and how it may be kept", async () => {
+test("a 304 reply contains only the validator and the caching rules", async () => {
   await using bus = await serving([replies, nameAuth().plugin]);
-  const headers = { "x-who": "ana", "if-none-match": "*" };
+  const headers = { "x-caller": "ana", "if-none-match": "*" };
   const reply = await fetch(`${bus.url}/tagged`, { headers });
   expect([reply.status, reply.headers.get("cache-control")]).toEqual([304, "private, no-cache"]);
 });
 
-test("an idle connection lives 75 s, or as long as http.keepalive_s says", async () => {
+test("an idle connection stays open for 75 s, or for http.keepalive_s", async () => {
   const serve = spyOn(Bun, "serve");
   try {
     await (await serving([replies, nameAuth().plugin])).bus.stop();

@@ -73,13 +73,13 @@ describe("paths", () => {
     ["/count?n=", 400, "invalid"],
     ["/count?", 200, "{}"],
   ];
-  test("are matched to the letter", async () => {
+  test("are matched exactly", async () => {
     await using bus = await serving([echo]);
     const seen = await Promise.all(table.map(([target]) => get(bus.port, target)));
-    const told = seen.map((answer) =>
+    const outcomes = seen.map((answer) =>
       answer.status === 200 ? Buffer.from(answer.body, "latin1").toString() : errorOf(answer).code,
     );
-    const rows = table.map(([target], i) => [target, seen[i]?.status, told[i]]);
+    const rows = table.map(([target], i) => [target, seen[i]?.status, outcomes[i]]);
     expect(rows).toEqual(table.map((row) => [...row]));
   });
 
@@ -117,7 +117,7 @@ describe("the Host header", () => {
 
   test.each([
     ["repeated", ["Host: localhost", "Host: localhost"]],
-    ["repeated with another", ["Host: localhost", "Host: other"]],
+    ["repeated with another value", ["Host: localhost", "Host: other"]],
     ["a list", ["Host: localhost, other"]],
     ["malformed", ["Host: ["]],
     ["not a host", ["Host: a b"]],
@@ -125,7 +125,7 @@ describe("the Host header", () => {
     ["with a bad port", ["Host: localhost:99999999"]],
     ["missing", ["X-None: 1"]],
     ["empty", ["Host: "]],
-  ])("is refused when it is %s: 400, and the bus lives on", async (_, headers) => {
+  ])("is refused when it is %s: 400, and the server keeps running", async (_, headers) => {
     await using bus = await serving([echo]);
     const answer = await get(bus.port, "/echo/abc", ...headers);
     expect(answer.status).toBe(400);
@@ -135,7 +135,7 @@ describe("the Host header", () => {
 });
 
 describe("replies", () => {
-  test("have the route's status, and a request id of their own", async () => {
+  test("have the status of the route, and a unique request id", async () => {
     await using bus = await serving([echo]);
     const replies = await Promise.all([
       fetch(`${bus.url}/echo/abc`),
@@ -161,11 +161,11 @@ describe("replies", () => {
 
   const wild: readonly (readonly [string, unknown])[] = [
     ["an Error", new Error("SELECT secret FROM /etc/passwd at line 3")],
-    ["a text", "SELECT secret"],
+    ["a string", "SELECT secret"],
     ["nothing", undefined],
-    ["an error of the file system", Object.assign(new Error("ENOENT: /etc/secret"), { code: "ENOENT" })],
+    ["a filesystem error", Object.assign(new Error("ENOENT: /etc/secret"), { code: "ENOENT" })],
   ];
-  test.each(wild)("a handler that throws %s: 500 with nothing of it, and the cause in the log", async (_, thrown) => {
+  test.each(wild)("a handler that throws %s: 500 without its text, and the cause is logged", async (_, thrown) => {
     const fails = route("GET", "/fails", "public", { summary: "Fails." }, async () => {
       throw thrown;
     });
@@ -178,7 +178,7 @@ describe("replies", () => {
     expect(line?.fields).toMatchObject({ request_id: id, method: "GET", code: "internal", cause: thrown });
   });
 
-  test("an error of a plugin is told with its code, message and Retry-After, its cause only to the log", async () => {
+  test("a plugin's error is sent with its code, message and Retry-After; its cause is only logged", async () => {
     const cause = new Error("the disk is on fire");
     const fails = route("GET", "/fails", "public", { summary: "Fails." }, async () => {
       throw new UnibusError("unavailable", "the store is unavailable", { cause, retryAfterS: 7 });
@@ -190,7 +190,7 @@ describe("replies", () => {
     expect(bus.lines.map(({ fields }) => fields.cause)).toEqual([cause]);
   });
 
-  test("what the caller did wrong is no line of the log", async () => {
+  test("a client error is not logged", async () => {
     await using bus = await serving([echo]);
     await Promise.all(["/nowhere", "/echo/%zz", "/echo/123456789"].map((target) => get(bus.port, target)));
     expect(bus.lines).toEqual([]);
@@ -198,7 +198,7 @@ describe("replies", () => {
 });
 
 describe("the rate limit", () => {
-  test("answers 429 with Retry-After, and lets in again when that has passed; /healthz is exempt", async () => {
+  test("answers 429 with Retry-After and admits requests again after that time; /healthz is exempt", async () => {
     let nowMs = 1_000_000;
     await using bus = await serving([echo], { http: { rate: 2 }, now: () => nowMs });
     const statuses = async (count: number, path: string): Promise<number[]> => {
@@ -218,13 +218,13 @@ describe("the rate limit", () => {
     expect(await statuses(3, "/echo/a")).toEqual([200, 200, 429]);
   });
 
-  test("never locks everybody out, however low it is", async () => {
+  test("never locks out every client, even at its lowest value", async () => {
     await using bus = await serving([echo, nameAuth().plugin], { http: { rate: 0.01 } });
     expect((await fetch(`${bus.url}/echo/a`)).status).toBe(200);
     expect((await fetch(`${bus.url}/echo/a`)).headers.get("retry-after")).toBe("100");
   });
 
-  test("counts the clients behind a trusted proxy one by one, and believes nobody else's X-Forwarded-For", async () => {
+  test("counts clients behind a trusted proxy separately, and ignores other X-Forwarded-For headers", async () => {
     const ask = (port: number, forwarded: string) => get(port, "/echo/a", "Host: x", `X-Forwarded-For: ${forwarded}`);
     const burst = async (port: number, of: (i: number) => string): Promise<number[]> => {
       const answers: RawAnswer[] = [];
@@ -246,7 +246,7 @@ describe("CORS", () => {
   const preflight = (url: string, from: string) =>
     fetch(`${url}/echo/a`, { method: "OPTIONS", headers: { origin: from, "access-control-request-method": "POST" } });
 
-  test("answers the preflight of an allowed origin 204, before the rate limit, with what it may send", async () => {
+  test("answers an allowed origin's preflight with 204 and the allowed headers, unlimited in rate", async () => {
     await using bus = await serving([echo], { http: { cors_origins: [origin], rate: 0.5 }, now: () => 0 });
     const replies = await Promise.all([1, 2, 3].map(() => preflight(bus.url, origin)));
     expect(replies.map(({ status }) => status)).toEqual([204, 204, 204]);
@@ -257,7 +257,7 @@ describe("CORS", () => {
     expect(replies[0]?.headers.get("vary")).toBe("Origin");
   });
 
-  test("marks replies and refusals for an allowed origin, and for nobody else", async () => {
+  test("adds its headers to replies and errors for an allowed origin only", async () => {
     await using bus = await serving([echo], { http: { cors_origins: [origin] } });
     const allowed = async (path: string, headers: Record<string, string>): Promise<string | null> =>
       (await fetch(`${bus.url}${path}`, { headers })).headers.get("access-control-allow-origin");
@@ -291,13 +291,13 @@ describe("CORS", () => {
     "https://chat.example.org/x",
     "null",
     "ftp://a.org",
-  ])("takes no origin that is not exact: %s", async (wrong) => {
+  ])("refuses a configured origin that is not exact: %s", async (wrong) => {
     const { message } = await refusalOf(() => boot(optionsOf([echo], { http: { cors_origins: [wrong] } })));
     expect(message).toContain("cors_origins");
   });
 });
 
-test("an address in use is refused, naming it and the mend", async () => {
+test("an address in use is refused, with the address and the fix", async () => {
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
   const address = other.address();
@@ -309,7 +309,7 @@ test("an address in use is refused, naming it and the mend", async () => {
   await (await boot(options)).stop();
 });
 
-test("an access log says method, route, status and id, and nothing that a request carries", async () => {
+test("an access log contains method, route, status and id, and nothing from the request's content", async () => {
   await using bus = await serving([echo], { http: { access_log: true } });
   const reply = await fetch(`${bus.url}/echo/secret?token=secret`);
   const line = bus.lines.find(({ message }) => message === "request");

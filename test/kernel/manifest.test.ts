@@ -6,11 +6,11 @@ import { refusalOf } from "./bus.ts";
 
 const file = "plugins.json";
 const reference = (name: string): string => `\${env:${name}}`;
-const told = async (manifest: unknown): Promise<string> =>
+const errorFor = async (manifest: unknown): Promise<string> =>
   (await refusalOf(() => parseManifest(JSON.stringify(manifest), file))).message;
 
-describe("a manifest is refused, naming the file, the key and the mend", () => {
-  test("that is no JSON", async () => {
+describe("a manifest is refused, with the file, the key and the fix, for", () => {
+  test("invalid JSON", async () => {
     const { message } = await refusalOf(() => parseManifest("{", file));
     expect(message).toMatch(/^plugins\.json: not JSON: .+ \(correct the JSON\)$/);
   });
@@ -20,7 +20,7 @@ describe("a manifest is refused, naming the file, the key and the mend", () => {
     ["null", null, "plugins.json: the whole value: expected object (correct it)"],
     ["no plugins", {}, "plugins.json: plugins: expected required property (correct it)"],
     [
-      "another thing to extend",
+      "an unknown base to extend",
       { extends: "./base.json", plugins: [] },
       `plugins.json: extends: expected 'builtin' ("builtin": add this file to the built-in plugins and flags)`,
     ],
@@ -46,19 +46,19 @@ describe("a manifest is refused, naming the file, the key and the mend", () => {
       "plugins.json, plugin without use: use: expected required property (name of a built-in plugin, or path of a plugin file)",
     ],
     [
-      "a row that is a text",
+      "a row that is a string",
       { plugins: ["auth"] },
       "plugins.json, plugin without use: the whole value: expected object",
     ],
-    ["a flag that is a text", { plugins: [], flags: { a: "on" } }, "plugins.json: flags.a: expected boolean"],
-    ["a flag in capitals", { plugins: [], flags: { Big: true } }, "plugins.json: unknown key flags.Big"],
+    ["a flag that is a string", { plugins: [], flags: { a: "on" } }, "plugins.json: flags.a: expected boolean"],
+    ["a flag name in capitals", { plugins: [], flags: { Big: true } }, "plugins.json: unknown key flags.Big"],
     [
-      "a pin that is no sha256",
+      "a pin that is not a sha256",
       { plugins: [{ use: "./a.ts", sha256: "AB" }] },
       "plugins.json, plugin ./a.ts: sha256: expected string to match '^[0-9a-f]{64}$' (SHA-256 of the plugin file, in hex)",
     ],
     [
-      "a rate of nothing",
+      "a rate of zero",
       { plugins: [], http: { rate: 0 } },
       "plugins.json: http.rate: expected number to be greater than 0 (requests per second for each client)",
     ],
@@ -69,11 +69,11 @@ describe("a manifest is refused, naming the file, the key and the mend", () => {
     ],
   ];
   test.each(cases)("%s", async (_, manifest, message) => {
-    expect(await told(manifest)).toStartWith(message);
+    expect(await errorFor(manifest)).toStartWith(message);
   });
 });
 
-test("a manifest that is right is given back as it is", () => {
+test("a valid manifest is returned unchanged", () => {
   const manifest = {
     flags: { big: false },
     require_pins: true,
@@ -83,7 +83,7 @@ test("a manifest that is right is given back as it is", () => {
   expect(parseManifest(JSON.stringify(manifest), file)).toEqual(manifest);
 });
 
-test("the mend of a wrong key of a plugin lists that plugin's keys, or says to remove it", async () => {
+test("the error for an unknown plugin setting lists the plugin's keys, or says to remove the setting", async () => {
   const deep = Type.Object({ in: Type.Object({ a: Type.Optional(Type.String()) }, { additionalProperties: false }) });
   const wrong = await refusalOf(() => checked(deep, { in: { b: 1 } }, "here"));
   expect(wrong.message).toBe("here: unknown key in.b (known keys: a)");
@@ -91,15 +91,15 @@ test("the mend of a wrong key of a plugin lists that plugin's keys, or says to r
   expect((await refusalOf(() => checked(empty, { b: 1 }, "here"))).message).toBe("here: unknown key b (remove it)");
 });
 
-describe("a reference to the environment", () => {
-  test("is replaced in every text, at any depth, as often as it stands there", () => {
+describe("a reference to an environment variable", () => {
+  test("is replaced in every string, at any depth, at each occurrence", () => {
     const [a, b] = [reference("A"), reference("B_2")];
     const value = { a, b: [`x${a}y${b}`, { c: b }], d: 4, e: null, f: true };
     const seen = withEnvironment(value, { A: "one", B_2: "" }, "here");
     expect(seen).toEqual({ a: "one", b: ["xoney", { c: "" }], d: 4, e: null, f: true });
   });
 
-  test("is not looked for in what it was replaced by", () => {
+  test("is not expanded again inside the value of a variable", () => {
     const environment = { A: reference("B"), B: "no" };
     expect(withEnvironment(reference("A"), environment, "here")).toBe(reference("B"));
   });
@@ -109,7 +109,7 @@ describe("a reference to the environment", () => {
     expect(message).toBe(`f, plugin p: ${reference(name)} is not set (set ${name} in the environment)`);
   });
 
-  test("changes nothing where it does not stand", () => {
+  test("leaves strings without a reference unchanged", () => {
     const json = fc.jsonValue().filter((value) => !JSON.stringify(value).includes("env:"));
     fc.assert(fc.property(json, (value) => expect(withEnvironment(value, {}, "here")).toEqual(value)));
   });
@@ -122,19 +122,19 @@ describe("a manifest that extends the built-in one", () => {
   };
   const parsed = (manifest: object) => extended(parseManifest(JSON.stringify(manifest), file), builtin);
 
-  test("has all its rows and flags, and its own after them", () => {
+  test("has all its rows and flags, followed by its own", () => {
     expect(parsed({ extends: "builtin", plugins: [{ use: "./own.ts" }] })).toEqual({
       flags: { big: false, odd: true },
       plugins: [{ use: "a" }, { use: "b", unless: "big" }, { use: "c" }, { use: "./own.ts" }],
     });
   });
 
-  test("may leave plugins out, and set what else there is", () => {
+  test("can remove plugins, and change other settings", () => {
     const http = { rate: 5 };
     expect(parsed({ extends: "builtin", http, require_pins: true })).toEqual({ ...builtin, http, require_pins: true });
   });
 
-  test("has its own row in the place of one with the same use, and its own state of a flag", () => {
+  test("replaces a row with the same use by its own, and can change the state of a flag", () => {
     const own = { use: "b", when: "mine", config: { speed: 1 } };
     expect(parsed({ extends: "builtin", flags: { big: true, mine: false }, plugins: [own] })).toEqual({
       flags: { big: true, odd: true, mine: false },
@@ -142,7 +142,7 @@ describe("a manifest that extends the built-in one", () => {
     });
   });
 
-  test("is the only one that takes anything from it", () => {
+  test("does not change the built-in one", () => {
     expect(parsed({ plugins: [{ use: "a" }] })).toEqual({ plugins: [{ use: "a" }] });
   });
 });

@@ -23,11 +23,17 @@ beforeAll(async () => {
   document = reply.json as typeof document;
   [admin, member] = [await generateIdentity(), await generateIdentity()];
   const users = live.bus.service({ id: "users" }) as { add(user: object): Promise<unknown> };
-  for (const [who, role] of [
+  for (const [identity, role] of [
     [admin, "admin"],
     [member, "member"],
   ] as const) {
-    await users.add({ signPub: who.signPubHex, kexPub: who.kexPubHex, kexSig: who.kexSig, handle: role, role });
+    await users.add({
+      signPub: identity.signPubHex,
+      kexPub: identity.kexPubHex,
+      kexSig: identity.kexSig,
+      handle: role,
+      role,
+    });
   }
 });
 afterAll(() => live[Symbol.asyncDispose]());
@@ -50,23 +56,23 @@ function operations(): Operation[] {
   );
 }
 
-test("the contract is frozen", () => {
+test("the OpenAPI document is frozen", () => {
   expectGolden("openapi.json", `${JSON.stringify(document, null, 2)}\n`);
 });
 
-test("the reference is what the script makes of it (bun scripts/reference.ts writes it)", () => {
+test("the reference page is up to date (bun scripts/reference.ts writes it)", () => {
   expect(existsSync(files.reference) ? readFileSync(files.reference, "utf8") : "").toBe(reference(document));
 });
 
 describe("the document", () => {
-  test("names each parameter of a path once, and no other", () => {
+  test("lists exactly the parameters of each path", () => {
     for (const { name, path, parameters } of operations()) {
       const inPath = parameters.filter((one) => one.in === "path").map((one) => one.name);
       expect([name, inPath]).toEqual([name, [...path.matchAll(/\{(\w+)\}/g)].map(([, parameter]) => parameter ?? "")]);
     }
   });
 
-  test("lists for each status the codes that have it, and every code that any route may answer", () => {
+  test("lists for each status the codes that have it, and every code that any route can return", () => {
     for (const { name, access, responses } of operations()) {
       for (const [status, { description }] of Object.entries(responses)) {
         if (Number(status) < 400) continue;
@@ -80,7 +86,7 @@ describe("the document", () => {
     }
   });
 
-  test("gives each operation a name of its own and a tag that is described, and says where no signature is needed", () => {
+  test("gives each operation a unique id and a described tag, and marks those that need no signature", () => {
     const all = Object.values(document.paths).flatMap((methods) => Object.values(methods)) as readonly object[] as {
       readonly operationId: string;
       readonly tags: readonly string[];
@@ -98,7 +104,7 @@ describe("the document", () => {
     }
   });
 
-  test("holds no reference that leads nowhere", () => {
+  test("has no dangling reference", () => {
     const text = JSON.stringify(document);
     const targets = [...text.matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, target]) => (target ?? "").split("/"));
     expect(targets.length).toBeGreaterThan(0);
@@ -109,7 +115,7 @@ describe("the document", () => {
   });
 });
 
-describe("every refusal is one that the document names, with its code:", () => {
+describe("every refusal is documented, with its code:", () => {
   const ids = { id: "01ARZ3NDEKTSV4RRFFQ69G5FAV", endpoint: "A".repeat(43), hash: "0".repeat(64) };
   const invited = "0".repeat(32);
   const filled = ({ path }: Operation, wrong: boolean): string =>
@@ -121,7 +127,7 @@ describe("every refusal is one that the document names, with its code:", () => {
 
   /** What a caller sends, with or without a valid signature. */
   interface Attempt {
-    readonly who: () => Identity | null;
+    readonly signer: () => Identity | null;
     readonly wrong?: boolean;
     readonly body?: string;
     readonly headers?: Record<string, string>;
@@ -129,32 +135,32 @@ describe("every refusal is one that the document names, with its code:", () => {
   }
 
   const attempts: Readonly<Record<string, Attempt>> = {
-    "no signature": { who: () => null },
-    "a stranger": { who: () => stranger },
-    "a member, nothing there": { who: () => member },
-    "an admin, nothing there": { who: () => admin },
-    "a bad path": { who: () => admin, wrong: true },
-    "a bad query": { who: () => admin, query: "?from=x&epoch=x&before=x&device=X!&limit=x" },
-    "no JSON": { who: () => admin, body: "{" },
-    "the wrong JSON": { who: () => admin, body: '{"nobody":"asked"}' },
-    "an encoded body": { who: () => admin, body: "{}", headers: { "content-encoding": "gzip" } },
-    "a large body": { who: () => admin, body: " ".repeat(1_048_577) },
-    "a forged signature": { who: () => admin, headers: { "x-unibus-sig": Buffer.alloc(64).toString("base64") } },
-    "another host": { who: () => admin, headers: { "x-unibus-host": "elsewhere.example" } },
-    "an old time": { who: () => admin, headers: { "x-unibus-ts": "1000000000" } },
+    "no signature": { signer: () => null },
+    "a stranger": { signer: () => stranger },
+    "a member, nothing there": { signer: () => member },
+    "an admin, nothing there": { signer: () => admin },
+    "a bad path": { signer: () => admin, wrong: true },
+    "a bad query": { signer: () => admin, query: "?from=x&epoch=x&before=x&device=X!&limit=x" },
+    "no JSON": { signer: () => admin, body: "{" },
+    "the wrong JSON": { signer: () => admin, body: '{"unknown":"field"}' },
+    "an encoded body": { signer: () => admin, body: "{}", headers: { "content-encoding": "gzip" } },
+    "a large body": { signer: () => admin, body: " ".repeat(1_048_577) },
+    "a forged signature": { signer: () => admin, headers: { "x-unibus-sig": Buffer.alloc(64).toString("base64") } },
+    "another host": { signer: () => admin, headers: { "x-unibus-host": "elsewhere.example" } },
+    "an old time": { signer: () => admin, headers: { "x-unibus-ts": "1000000000" } },
   };
   let stranger: Identity;
   beforeAll(async () => {
     stranger = await generateIdentity();
   });
 
-  test.each(Object.entries(attempts))("%s", async (_, { who, wrong = false, body, headers = {}, query = "" }) => {
+  test.each(Object.entries(attempts))("%s", async (_, { signer, wrong = false, body, headers = {}, query = "" }) => {
     const { http } = live.server.ready;
     for (const operation of operations()) {
       const { name, method, responses } = operation;
       const target = `${filled(operation, wrong)}${query}`;
       const sent = method === "GET" ? undefined : body;
-      const identity = who();
+      const identity = signer();
       const signed = { url: http, method, target, ...(sent === undefined ? {} : { body: sent }) };
       const signature = identity === null ? {} : signedHeaders(identity, signed);
       const request = { method, headers: { ...signature, ...headers }, ...(sent === undefined ? {} : { body: sent }) };

@@ -28,29 +28,29 @@ describe("flags", () => {
   };
   const none = { flags: {}, settings: {} };
 
-  test("are those of the file, changed by --flag", () => {
+  test("are those of the manifest, changed by --flag", () => {
     expect(flagsInForce(manifest, none, file)).toEqual({ big: false, odd: true });
     expect(flagsInForce(manifest, { flags: { big: true }, settings: {} }, file)).toEqual({ big: true, odd: true });
   });
 
-  test.each(["huge", "constructor"])("that the file does not declare are refused: --flag %s=on", async (flag) => {
+  test.each(["huge", "constructor"])("that the manifest does not declare are refused: --flag %s=on", async (flag) => {
     const { message } = await refusalOf(() => flagsInForce(manifest, { flags: { [flag]: true }, settings: {} }, file));
     expect(message).toBe(`--flag: unknown flag ${flag} (flags of plugins.json: big, odd)`);
   });
 
-  test("say so where the file declares none", async () => {
+  test("are refused with a clear message if the manifest declares none", async () => {
     const { message } = await refusalOf(() =>
       flagsInForce({ plugins: [] }, { flags: { big: true }, settings: {} }, file),
     );
     expect(message).toBe("--flag: unknown flag big (declare it in plugins.json)");
   });
 
-  test.each(["when", "unless"])("that a row asks for under `%s` must be declared", async (key) => {
+  test.each(["when", "unless"])("that a row names under `%s` must be declared", async (key) => {
     const { message } = await refusalOf(() => flagsInForce({ plugins: [{ use: "a", [key]: "huge" }] }, none, file));
     expect(message).toBe('plugins.json: plugin a uses the unknown flag huge (declare it under "flags")');
   });
 
-  test("select rows, which keep the order of the file", () => {
+  test("select rows, which keep their order in the manifest", () => {
     const rows = [
       { use: "a", when: "x" },
       { use: "b", unless: "x" },
@@ -64,14 +64,14 @@ describe("flags", () => {
   });
 });
 
-describe("the order", () => {
-  test("puts each plugin after what it uses, and keeps the file's order otherwise", () => {
+describe("the order of plugins", () => {
+  test("puts each plugin after the ones it uses, and otherwise keeps the manifest's order", () => {
     const chosen = [one("web", [], ["rooms"]), one("x", []), one("rooms", ["rooms"], ["store"], ["log"])];
     const rest = [one("y", []), one("store", ["store"]), one("log", ["log"])];
     expect(names(inOrder([...chosen, ...rest], file))).toEqual(["store", "log", "rooms", "web", "x", "y"]);
   });
 
-  test("does without an optional token that nobody gives", () => {
+  test("allows an optional token without a provider", () => {
     expect(names(inOrder([one("a", [], [], ["nothing"])], file))).toEqual(["a"]);
   });
 
@@ -81,14 +81,18 @@ describe("the order", () => {
       [one("a", ["store"]), one("b", ["log", "store"])],
       "plugins.json: plugins a and b both provide store (choose one with a flag)",
     ],
-    ["a plugin twice", [one("a", []), one("a", [])], "plugins.json: plugin a is listed twice (remove one of the rows)"],
     [
-      "a token that nobody gives",
+      "a plugin that is listed twice",
+      [one("a", []), one("a", [])],
+      "plugins.json: plugin a is listed twice (remove one of the rows)",
+    ],
+    [
+      "a token without a provider",
       [one("a", [], ["store"])],
       "plugins.json: plugin a needs store, which no plugin provides (add a plugin that provides it)",
     ],
     [
-      "a cycle, with its path and nothing beside it",
+      "a cycle, with exactly its path",
       [one("z", [], ["a"]), one("a", ["a"], ["b"]), one("b", ["b"], ["c"]), one("c", ["c"], [], ["a"])],
       "plugins.json: circular plugin dependency: a -> b -> c -> a (move a service to a plugin of its own)",
     ],
@@ -102,7 +106,7 @@ describe("the order", () => {
     expect((await refusalOf(() => inOrder(chosen, file))).message).toBe(message);
   });
 
-  test("holds for any plugins without a cycle, in any order of the file", () => {
+  test("is valid for any acyclic plugins, in any order of the manifest", () => {
     // Plugin i provides token i and may need only tokens with lower numbers, so there is no cycle.
     const graph = fc.array(fc.array(fc.nat()), { minLength: 1, maxLength: 12 }).chain((needs) => {
       const all = needs.map((own, i) =>
@@ -124,7 +128,7 @@ describe("the order", () => {
   });
 });
 
-test("a closure keeps what some tokens need, directly or not, and nothing else", () => {
+test("a closure contains exactly the plugins that some tokens need, directly or not", () => {
   const ordered = [one("log", ["log"]), one("store", ["store"], ["log"]), one("nats", ["nats"])];
   const rest = [one("users", ["users"], ["store"], ["nats"]), one("web", [], ["users"])];
   const kept = (id: string) => names(closure([...ordered, ...rest], [token(id)]));

@@ -31,38 +31,38 @@ const outcome = (admission: Promise<unknown>): Promise<string> =>
     (error: unknown) => (isUnibusError(error) ? error.code : String(error)),
   );
 
-describe("what is admitted", () => {
+describe("the space reserve", () => {
   const expected: Readonly<Record<keyof typeof free, Readonly<Record<string, readonly SpaceUse[]>>>> = {
-    open: { user: uses, admin: uses, nobody: uses },
-    reserved: { user: uses.slice(1), admin: uses.slice(1), nobody: uses.slice(1) },
-    last: { user: [], admin: ["frees", "nonce"], nobody: [] },
+    open: { user: uses, admin: uses, none: uses },
+    reserved: { user: uses.slice(1), admin: uses.slice(1), none: uses.slice(1) },
+    last: { user: [], admin: ["frees", "nonce"], none: [] },
   };
   for (const state of ["open", "reserved", "last"] as const) {
-    test(state, async () => {
-      for (const [who, writer] of Object.entries({ user, admin, nobody: null })) {
+    test(`admits the right writes while it is ${state}`, async () => {
+      for (const [role, writer] of Object.entries({ user, admin, none: null })) {
         for (const use of uses) {
           const one = await over(() => ({ free: free[state], reserve }));
-          const wanted = expected[state][who]?.includes(use) ? "yes" : "unavailable";
-          expect([who, use, await outcome(one.admit(use, writer))]).toEqual([who, use, wanted]);
+          const wanted = expected[state][role]?.includes(use) ? "yes" : "unavailable";
+          expect([role, use, await outcome(one.admit(use, writer))]).toEqual([role, use, wanted]);
         }
       }
     });
   }
 
-  test("everything, where the space has no known limit", async () => {
+  test("admits every write when the free space is unknown", async () => {
     const one = await over(() => null);
     for (const use of uses) expect(await outcome(one.admit(use, null))).toBe("yes");
     expect(one.health()).toEqual({ ok: true });
   });
 
-  test("health and the refusal say what is full and how to fix it", async () => {
+  test("when the disk is full, health and the error say what is full and how to fix it", async () => {
     const one = await over(() => ({ free: free.reserved, reserve }));
     expect(one.health()).toEqual({ ok: false, detail: "it is full (free some)" });
     const error = await one.admit("grows", user).catch((thrown: Error) => thrown.message);
     expect(error).toBe("it is full: the rest is reserved for removals (free some)");
   });
 
-  test("it does not flap: what was full opens again with a quarter more than the reserve", async () => {
+  test("it does not flap: writes are admitted again only with a quarter more free space than the reserve", async () => {
     let space: Space = { free: reserve, reserve };
     let measured = 0;
     const measure = async () => {
@@ -75,16 +75,16 @@ describe("what is admitted", () => {
       space = { free: reserve * 1.2, reserve };
       const before = measured;
       // The second measurement starts after the result of the first one was applied.
-      await until("it is measured twice", () => measured >= before + 2);
+      await until("the space is measured twice", () => measured >= before + 2);
       expect(one.health().ok).toBe(false);
       space = { free: reserve * 1.3, reserve };
-      await until("it opens again", () => one.health().ok);
+      await until("writes are admitted again", () => one.health().ok);
     } finally {
       one.stop();
     }
   });
 
-  test("what is admitted counts before it is measured: a burst does not run into the reserve", async () => {
+  test("admitted writes count before the next measurement, so a burst does not use up the reserve", async () => {
     let measured = 0;
     const written = { bytes: 0 };
     const one = await over(() => {
@@ -101,14 +101,14 @@ describe("what is admitted", () => {
     expect(measured).toBeGreaterThan(1);
   });
 
-  test("an estimate that was too high refuses nobody", async () => {
+  test("an estimate that was too high refuses no write", async () => {
     const one = await over(() => ({ free: free.open, reserve }));
     for (let n = 0; n < 100; n++) expect(await outcome(one.admit("grows", user, 400_000))).toBe("yes");
   });
 });
 
-describe("kicks and leaves in the reserve", () => {
-  test("are one a minute for each user; one that did not take place is given back", async () => {
+describe("kicks and leaves while only the reserve is left", () => {
+  test("are limited to one a minute for each user; a failed one does not count", async () => {
     let now = 0;
     const one = await over(
       () => ({ free: free.reserved, reserve }),
@@ -125,7 +125,7 @@ describe("kicks and leaves in the reserve", () => {
     expect(await outcome(one.admit("departs", user))).toBe("yes");
   });
 
-  test("are as many as one likes while there is space", async () => {
+  test("are unlimited while there is space", async () => {
     const one = await over(() => ({ free: free.open, reserve }));
     for (let n = 0; n < 5; n++) expect(await outcome(one.admit("departs", user))).toBe("yes");
   });
@@ -198,7 +198,7 @@ describe("every route that writes", () => {
     throw new Error("it was not measured");
   };
 
-  test("is refused in the reserve but for removals, and in its last part but for those of admins", async () => {
+  test("is refused in the reserve except for removals; in its last part only admins may remove", async () => {
     await untilMeasured(true);
     space = { free: free.reserved, reserve };
     await untilMeasured(false);

@@ -23,13 +23,13 @@ function slow(isOver: () => boolean, reports: boolean) {
   });
 }
 
-test("a setup that reports its progress may take longer than its budget, and /readyz shows the report", async () => {
+test("a setup that reports its progress may exceed its budget, and /readyz shows the report", async () => {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const ask = (path: string) => fetch(url + path).catch(() => null);
   let isOver = false;
   const booting = serving([slow(() => isOver, true)], { setupBudgetMs: 500, http: { listen: `127.0.0.1:${port}` } });
-  await until("it answers", async () => (await ask("/healthz"))?.status === 200);
+  await until("the server answers", async () => (await ask("/healthz"))?.status === 200);
   const readiness = await ask("/readyz");
   expect(readiness?.status).toBe(503);
   const plugins = { slow: { ok: false, detail: "step 1 of 9" } };
@@ -42,7 +42,7 @@ test("a setup that reports its progress may take longer than its budget, and /re
   expect((await fetch(`${bus.url}/info`)).status).toBe(200);
 });
 
-test("one that reports nothing is given up after its budget", async () => {
+test("a setup that reports nothing is aborted after its budget", async () => {
   const error = await serving([slow(() => false, false)], { setupBudgetMs: 100 }).catch((one: unknown) => one);
   expect(isUnibusError(error) && error.message).toBe("plugin slow took more than 100 ms in setup (see its log)");
 });

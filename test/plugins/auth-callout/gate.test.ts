@@ -4,7 +4,7 @@ import { LoginGate } from "../../../src/plugins/auth-callout/gate.ts";
 
 const passage = (client: string) => ({ client, cameMs: performance.now() });
 
-test("logins of one address are let through at its rate; what would wait over half a second is not", async () => {
+test("logins from one address are admitted at its rate, and refused if they would wait over half a second", async () => {
   const gate = new LoginGate({ logins: 10, failed: 10 });
   // A burst of two seconds' worth of logins, and those that fit into the maximum wait.
   const turns = await Promise.all(Array.from({ length: 200 }, () => gate.turn(passage("a"), "logins")));
@@ -13,7 +13,7 @@ test("logins of one address are let through at its rate; what would wait over ha
   expect(passed).toBeLessThanOrEqual(26);
 });
 
-test("failed logins take from their own bucket, and nothing from those of a user at the same address", async () => {
+test("failed logins use their own bucket, and none of the budget of a user at the same address", async () => {
   const gate = new LoginGate({ logins: 5, failed: 1 });
   await Promise.all(Array.from({ length: 100 }, () => gate.turn(passage("a"), "failed")));
   expect(await gate.turn(passage("a"), "logins")).toBe(true);

@@ -49,7 +49,7 @@ function accepted(site: Site, origin: Origin, hosts: readonly string[]): string[
 const loopback = [`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`];
 
 describe("a loopback name", () => {
-  test("counts from this machine, with the bound port only", () => {
+  test("is accepted from this machine, with the bound port only", () => {
     for (const bound of ["127.0.0.1", "::1", "localhost", "0.0.0.0", "::"]) {
       expect([bound, accepted(siteAt(bound), here, loopback)]).toEqual([bound, loopback]);
       expect(accepted(siteAt(bound), from("::1"), loopback)).toEqual(loopback);
@@ -63,14 +63,14 @@ describe("a loopback name", () => {
     ]);
   });
 
-  test("counts from nowhere else, not through a proxy, and not where the bus is bound elsewhere", () => {
+  test("is refused from elsewhere, through a proxy, and when the server is bound to another address", () => {
     for (const origin of [near, far, from(""), from("2001:db8::1"), from("127.0.0.1", true), from("::1", true)]) {
       expect([origin, accepted(siteAt("0.0.0.0"), origin, loopback)]).toEqual([origin, []]);
     }
     expect(accepted(siteAt("192.0.2.1"), here, loopback)).toEqual([]);
   });
 
-  test("does not count where the bus has a name of its own, and does where that is a loopback name, too", () => {
+  test("is refused when the server has a public name, unless that is a loopback name, too", () => {
     const named = siteAt("127.0.0.1", { publicUrl: "https://bus.example" });
     expect(accepted(named, here, loopback)).toEqual([]);
     const refusal = hostNames(named).refusal(`127.0.0.1:${port}`, here);
@@ -84,7 +84,7 @@ describe("a loopback name", () => {
     }
   });
 
-  test("counts from anywhere as an entry of `hosts`, which is how a published port is named", () => {
+  test("is accepted from anywhere as an entry of `hosts`, which is how a published port is named", () => {
     const site = siteAt("0.0.0.0", { hosts: ["127.0.0.1:14711"], publicUrl: "https://bus.example" });
     for (const origin of [here, near, far, from("127.0.0.1", true)]) {
       expect(accepted(site, origin, ["127.0.0.1:14711", ...loopback])).toEqual(["127.0.0.1:14711"]);
@@ -96,7 +96,7 @@ describe("a loopback name", () => {
 });
 
 describe("a bound address", () => {
-  test("counts with its own port only, from anywhere if it is public", () => {
+  test("is accepted with its own port only, from anywhere if it is public", () => {
     const hosts = [`192.0.2.1:${port}`, "192.0.2.1", "192.0.2.1:1", `192.0.2.2:${port}`, `a192.0.2.1:${port}`];
     for (const origin of [here, near, far, from("10.0.0.1", true)]) {
       expect(accepted(siteAt("192.0.2.1"), origin, hosts)).toEqual([`192.0.2.1:${port}`]);
@@ -109,7 +109,7 @@ describe("a bound address", () => {
     expect(accepted(siteAt("192.0.2.1", { port: 80 }), far, ["192.0.2.1", "192.0.2.1:80"])).toEqual(["192.0.2.1"]);
   });
 
-  test("counts from a private address, not through a proxy, if it is private", () => {
+  test("is accepted from a private address and not through a proxy, if it is private", () => {
     for (const [address, host] of [
       ["10.1.2.3", "10.1.2.3"],
       ["172.31.0.1", "172.31.0.1"],
@@ -133,7 +133,7 @@ describe("a bound address", () => {
     }
   });
 
-  test("is each address of this machine where the bus is bound to all of them", () => {
+  test("is each address of this machine when the server is bound to all of them", () => {
     const own = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
     const hosts = own.map((address) => (address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`));
     const by = [here, near, far].flatMap((origin) => accepted(siteAt("0.0.0.0"), origin, hosts));
@@ -142,7 +142,7 @@ describe("a bound address", () => {
 });
 
 describe("a published name", () => {
-  test("counts from anywhere, exactly as it stands in the setting; the path of a URL is its proxy's", () => {
+  test("is accepted from anywhere, exactly as configured; the path of the URL belongs to its proxy", () => {
     const site = siteAt("127.0.0.1", { publicUrl: "https://bus.example", hosts: ["other.example:99"] });
     const names = ["bus.example", "other.example:99"];
     const others = [
@@ -177,14 +177,14 @@ describe("a published name", () => {
   });
 });
 
-test("no other name counts, and its refusal quotes it and says what to do", () => {
+test("every other name is refused, with an error that quotes it and says what to do", () => {
   const others = ["", ":", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "128.0.0.1", "::1:"];
   for (const origin of [here, near, far]) expect(accepted(siteAt("0.0.0.0"), origin, others)).toEqual([]);
   const refusal = hostNames(siteAt("0.0.0.0", { publicUrl: "https://bus.example" })).refusal("evil.example", far);
   expect(refusal).toStartWith('request signed for "evil.example", but this bus answers to bus.example (dial a name of');
 });
 
-test("a refusal shows nobody an address that would not count from where they are", () => {
+test("an error does not show addresses that would be refused from the caller's network", () => {
   const own = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
   const named = hostNames(siteAt("0.0.0.0", { publicUrl: "https://bus.example" })).refusal("evil.example", far);
   for (const address of own) expect(named).not.toContain(address);
@@ -207,13 +207,13 @@ describe("a NATS login", () => {
   });
   const local = [5250, 5480].flatMap((n) => [`127.0.0.1:${n}`, `localhost:${n}`, `[::1]:${n}`]).sort();
 
-  test("is signed for loopback names with the bound ports, from this machine", () => {
+  test("can be signed for loopback names with the bound ports, from this machine", () => {
     const { logins } = hostNames(siteAt("127.0.0.1"));
     expect([...logins(place(), here)].sort()).toEqual(local);
     for (const origin of [near, far]) expect(logins(place(), origin)).toEqual([]);
   });
 
-  test("is signed for the public name, with the bound ports and the URL's own", () => {
+  test("can be signed for the public name, with the bound ports and the port of the URL", () => {
     const { logins } = hostNames(siteAt("127.0.0.1", { publicUrl: "https://bus.example/app" }));
     const names = ["bus.example:5250", "bus.example:443", "bus.example:5480"];
     for (const origin of [here, near, far]) expect([...logins(place(), origin)].sort()).toEqual([...names].sort());
@@ -221,14 +221,14 @@ describe("a NATS login", () => {
     expect(plain.logins(place(), far)).toContain("bus.example:81");
   });
 
-  test("is signed for the entries of `hosts`: one without a port stands for the bound ones", () => {
+  test("can be signed for the entries of `hosts`: one without a port means the bound ones", () => {
     const hosts = ["one.example", "two.example:99", "127.0.0.1:14250", "[2001:db8::5]"];
     const { logins } = hostNames(siteAt("127.0.0.1", { hosts }));
     const names = ["one.example:5250", "one.example:5480", "two.example:99", "127.0.0.1:14250"];
     expect([...logins(place(), far)].sort()).toEqual([...names, "[2001:db8::5]:5250", "[2001:db8::5]:5480"].sort());
   });
 
-  test("is signed for what is advertised, from anywhere", () => {
+  test("can be signed for the advertised address, from anywhere", () => {
     const urls = ["nats://10.0.0.5:14250", "tls://nats.example", "wss://ws.example", "ws://127.0.0.1:18480"];
     const { logins } = hostNames(siteAt("127.0.0.1"));
     const names = ["10.0.0.5:14250", "nats.example:4222", "ws.example:443", "127.0.0.1:18480"];
@@ -236,7 +236,7 @@ describe("a NATS login", () => {
     expect(logins(place({ urls }), far)).toEqual(["nats.example:4222", "ws.example:443"]);
   });
 
-  test("is signed for this machine's addresses only at a server of its own", () => {
+  test("can be signed for this machine's addresses only if the NATS server is embedded", () => {
     const own = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
     const listeners = [{ hostname: "0.0.0.0", port: 5250 }];
     const { logins } = hostNames(siteAt("0.0.0.0"));
@@ -251,14 +251,14 @@ describe("in a cluster", () => {
   const site = siteAt("127.0.0.1", { hosts: ["other.example:99"], publicUrl: "http://localhost:7" });
   const { refusal, isShared } = hostNames(site, true);
 
-  test("a loopback name is one that nodes of several machines share", () => {
+  test("a loopback name counts as shared between nodes on several machines", () => {
     for (const host of loopback) expect([host, refusal(host, here), isShared(host)]).toEqual([host, null, true]);
     for (const host of ["localhost", "127.0.0.1", "[::1]:9", `127.0.0.1:${port + 1}`, `127.0.0.2:${port}`]) {
       expect([host, refusal(host, here) === null]).toEqual([host, false]);
     }
   });
 
-  test("an address that one node has is not shared, and the published names are", () => {
+  test("the published names are shared, an address that only one node has is not", () => {
     const there = hostNames(siteAt("192.0.2.1"), true);
     expect([there.refusal(`192.0.2.1:${port}`, far), there.isShared(`192.0.2.1:${port}`)]).toEqual([null, false]);
     expect([refusal("other.example:99", far), isShared("other.example:99")]).toEqual([null, true]);

@@ -62,7 +62,7 @@ function claimAfterJump(journal: NonceJournal, nonce: string, user: string, now:
 const fileBytes = (name = "nonces") => statSync(folder.file(name)).size;
 
 describe("a nonce", () => {
-  test("is good once, for whoever comes first", () => {
+  test("is accepted once, from the first request that presents it", () => {
     const journal = journalAt();
     const nonce = fresh();
     expect(claim(journal, nonce)).toBeNull();
@@ -72,7 +72,7 @@ describe("a nonce", () => {
     expect(journal.size).toBe(2);
   });
 
-  test("lives longer than any clock that is accepted could use it, and is forgotten then", () => {
+  test("is kept for as long as any accepted clock could use it, and forgotten after that", () => {
     const journal = journalAt();
     const nonce = fresh();
     // A signer whose clock is ahead by the maximum skew signs it now.
@@ -84,7 +84,7 @@ describe("a nonce", () => {
     expect(journal.size).toBe(1);
   });
 
-  test("that lives is kept when the clock jumps back, and again when it comes forward", () => {
+  test("is kept when the clock jumps back, and again when it comes forward", () => {
     const journal = journalAt();
     const [first, second] = [fresh(), fresh()];
     expect(claim(journal, first)).toBeNull();
@@ -96,7 +96,7 @@ describe("a nonce", () => {
     expect(claim(journal, second, ana, startMs)).toBe("unauthenticated");
   });
 
-  test("is kept when the clock jumps ahead, as long as it could come back in time, and forgotten then", () => {
+  test("is kept when the clock jumps ahead, as long as it could jump back in time, and forgotten after that", () => {
     const journal = journalAt();
     const nonce = fresh();
     expect(claim(journal, nonce)).toBeNull();
@@ -113,7 +113,7 @@ describe("a nonce", () => {
 });
 
 describe("limits", () => {
-  test(`one user has ${noncesMax.user} live ones, and then waits; others do not`, () => {
+  test(`one user has at most ${noncesMax.user} live nonces and then must wait, while others need not`, () => {
     const journal = journalAt();
     for (let n = 0; n < noncesMax.user; n++) journal.claim(nonceOf(n), ana, startMs + n / 1_000);
     expect(claim(journal, fresh())).toBe("rate_limited");
@@ -126,7 +126,7 @@ describe("limits", () => {
     expect(journal.size).toBe(1);
   });
 
-  test("of all users together are bounded, whoever comes next, until some are forgotten", () => {
+  test("the nonces of all users together are bounded, and accepted again once some expire", () => {
     const journal = new NonceJournal(folder.path, startMs, () => elapsedMs, { user: 4, all: 10 });
     open.push(journal);
     const users = Array.from({ length: 5 }, (_, n) => `${n}`.repeat(64));
@@ -136,7 +136,7 @@ describe("limits", () => {
     expect(claim(journal, fresh(), users[0], startMs + nonceLifeMs + 3_000)).toBeNull();
   });
 
-  test("the limit of a user outlives a restart", () => {
+  test("the limit of a user survives a restart", () => {
     const journal = journalAt();
     for (let n = 0; n < noncesMax.user; n++) journal.claim(nonceOf(n), ana, startMs);
     const next = journalAt(startMs + 1_000);
@@ -145,7 +145,7 @@ describe("limits", () => {
     expect(claim(next, fresh(), bob, startMs + 1_000)).toBeNull();
   });
 
-  test("forgetting is as cheap as remembering: a steady user is never refused", () => {
+  test("expiry keeps up with use: a steady user is never refused", () => {
     const journal = journalAt();
     const perSecond = 300;
     for (let second = 0; second < 200; second++) {
@@ -157,8 +157,8 @@ describe("limits", () => {
   });
 });
 
-describe("the file", () => {
-  test("is written before a nonce is good, and closed to others", () => {
+describe("the journal file", () => {
+  test("is written before a nonce is accepted, and readable by its owner only", () => {
     const journal = journalAt();
     expect(fileBytes()).toBe(0);
     claim(journal, fresh());
@@ -166,7 +166,7 @@ describe("the file", () => {
     expect(statSync(folder.file("nonces")).mode & 0o777).toBe(0o600);
   });
 
-  test("brings back after a restart what still lives, and nothing else", () => {
+  test("restores the live nonces after a restart, and nothing else", () => {
     const journal = journalAt();
     const [old, young] = [fresh(), fresh()];
     expect(claim(journal, old)).toBeNull();
@@ -178,7 +178,7 @@ describe("the file", () => {
     expect(claim(next, old, ana, later)).toBeNull();
   });
 
-  test("outlives one restart after another", () => {
+  test("survives one restart after another", () => {
     const nonce = fresh();
     claim(journalAt(), nonce);
     for (let i = 1; i <= 5; i++) {
@@ -188,7 +188,7 @@ describe("the file", () => {
     expect(fileBytes()).toBe(recordBytes);
   });
 
-  test("with a torn last record brings back the whole ones", () => {
+  test("with a truncated last record restores the complete ones", () => {
     const journal = journalAt();
     const nonces = [fresh(), fresh(), fresh()];
     for (const nonce of nonces) claim(journal, nonce);
@@ -198,7 +198,7 @@ describe("the file", () => {
     expect(claim(journalAt(), nonces[2] ?? "")).toBe("unauthenticated");
   });
 
-  test("that is empty, or ends in rubbish, stops nothing", () => {
+  test("that is empty, or ends in garbage, does not stop the server", () => {
     writeFileSync(folder.file("nonces"), "");
     expect(journalAt().size).toBe(0);
     const journal = journalAt();
@@ -211,7 +211,7 @@ describe("the file", () => {
     expect(journalAt().size).toBe(0);
   });
 
-  test("takes turns with another, so that neither grows for ever, and no turn forgets what lives", () => {
+  test("rotates with a second file, so that neither grows without limit and no rotation loses a live nonce", () => {
     const journal = journalAt();
     const all: { nonce: string; at: number }[] = [];
     for (let i = 0; i < 40; i++) {
@@ -232,7 +232,7 @@ describe("the file", () => {
     expect(existsSync(folder.file("nonces.old"))).toBe(false);
   });
 
-  test("brings back both halves of a turn that was cut short", () => {
+  test("is restored from both files after an interrupted rotation", () => {
     const journal = journalAt();
     const nonce = fresh();
     claim(journal, nonce);
@@ -244,7 +244,7 @@ describe("the file", () => {
     expect(existsSync(folder.file("nonces.new"))).toBe(false);
   });
 
-  test("that cannot be written admits nobody", () => {
+  test("that cannot be written makes the server refuse every request", () => {
     const journal = journalAt();
     journal.close();
     expect(claim(journal, fresh())).not.toBeNull();

@@ -28,7 +28,7 @@ const codeOf = (act: () => unknown): string => {
 };
 
 describe("the headers of a signed request", () => {
-  test("are read into the text that the signature covers, target as sent", () => {
+  test("are read into the text that the signature covers, with the target as sent", () => {
     const signed = readSignature(head(fine));
     expect(signed).toMatchObject({ host: "127.0.0.1:8000", signPub: "ab".repeat(32), ts: 1_800_000_000 });
     const { nonce, bodyHash, host } = signed;
@@ -52,7 +52,7 @@ describe("the headers of a signed request", () => {
     sig: ["", ...[63, 65].map((size) => Buffer.alloc(size).toString("base64")), "A".repeat(86), "é".repeat(88)],
   };
   for (const [name, values] of Object.entries(bad) as [keyof typeof signatureHeaders, readonly string[]][]) {
-    test(`${name}: a value that is missing or malformed is named`, () => {
+    test(`${name}: a missing or malformed value is named`, () => {
       const header = signatureHeaders[name];
       const { [header]: _, ...without } = fine;
       expect(codeOf(() => readSignature(head(without)))).toMatch(`unauthenticated: the header ${header} is missing`);
@@ -63,7 +63,7 @@ describe("the headers of a signed request", () => {
     });
   }
 
-  test("whose base64 has other trailing bits are malformed: one signature has one text", () => {
+  test("with other trailing bits in the base64 are malformed: a signature has exactly one encoding", () => {
     for (const [name, value] of [
       [signatureHeaders.nonce, `${"A".repeat(21)}B==`],
       [signatureHeaders.sig, `${"A".repeat(85)}B==`],
@@ -72,7 +72,7 @@ describe("the headers of a signed request", () => {
     }
   });
 
-  test("a promised hash counts without a signature, if it is one", () => {
+  test("may promise a body hash without a signature, if it is a valid hash", () => {
     expect(promisedHash(head({ [signatureHeaders.body]: "0".repeat(64) }))).toBe("0".repeat(64));
     for (const value of ["", "x", "A".repeat(64)])
       expect(promisedHash(head({ [signatureHeaders.body]: value }))).toBeNull();
@@ -97,7 +97,7 @@ describe("the clock", () => {
     }
   });
 
-  test("that jumps makes every request skewed, and tells both times", () => {
+  test("that jumps makes every request skewed, and the error names both times", () => {
     const jumped = nowMs + 3_600_000;
     const said = codeOf(() => checkSkew(nowMs / 1_000, jumped));
     expect(said).toContain(String(nowMs / 1_000));

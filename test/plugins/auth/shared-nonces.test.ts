@@ -71,7 +71,7 @@ const said = (node: number, head: RequestHead): Promise<string | undefined> =>
     (error: unknown) => (isUnibusError(error) ? error.code : String(error)),
   );
 
-test("a request for a name that both have is good once, at whichever comes first", async () => {
+test("a request signed for a name of both nodes is accepted once, by the node that it reaches first", async () => {
   for (const host of sharedNames) {
     const [first, second] = [signedFor(host), signedFor(host)];
     expect(await said(0, first)).toBe(ana.endpoint);
@@ -82,7 +82,7 @@ test("a request for a name that both have is good once, at whichever comes first
   }
 });
 
-test("a request for the address of one is refused by the other, which has another port", async () => {
+test("a request signed for the address of one node is refused by the other, which has another port", async () => {
   for (const host of ["192.0.2.1:1000"]) {
     const head = signedFor(host);
     expect(await said(1, head)).toBe("wrong_host");
@@ -92,7 +92,7 @@ test("a request for the address of one is refused by the other, which has anothe
     expect(await said(0, signedFor(host))).toBe("wrong_host");
 });
 
-test("while the store is unavailable nobody is let in", async () => {
+test("while the store is unavailable every request is refused", async () => {
   await server.kill();
 
   expect(await said(0, signedFor("bus.example"))).toBe("unavailable");

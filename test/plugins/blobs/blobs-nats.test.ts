@@ -94,7 +94,7 @@ blobCases("blobs-nats", () => openNats());
 const none: AsyncIterable<Uint8Array> = (async function* () {})();
 
 describe("several nodes", () => {
-  test("serve what any of them took, and know what is charged", async () => {
+  test("serve the blobs that any of them received, and know what is charged", async () => {
     const blobs = await openNats();
     await using here = await Shelf.open(blobs);
     await using there = await Shelf.open(await blobs.again());
@@ -105,7 +105,7 @@ describe("several nodes", () => {
     expect([await there.store.bytesOf("ana"), await there.store.bytesOf("bo")]).toEqual([bytes.length, 0]);
   });
 
-  test("hold one quota together, to the byte, whatever they take at once", async () => {
+  test("enforce one quota together, to the byte, also for concurrent uploads", async () => {
     const blobs = await openNats();
     const nodes = [blobs, await blobs.again(), await blobs.again()];
     const shelves = await Promise.all(nodes.map((node) => Shelf.open(node, 8 * mebibyte)));
@@ -122,7 +122,7 @@ describe("several nodes", () => {
     for (const node of [...nodes, fresh]) await node.close();
   });
 
-  test("that bring one blob at once store it once, and charge one of its bringers once", async () => {
+  test("that receive one blob at once store it once, and charge one uploader once", async () => {
     const blobs = await openNats();
     const nodes = [blobs, await blobs.again(), await blobs.again()];
     const shelves = await Promise.all(nodes.map((node) => Shelf.open(node)));
@@ -139,7 +139,7 @@ describe("several nodes", () => {
   });
 });
 
-describe("what breaks off", () => {
+describe("interrupted work", () => {
   /** A connection whose calls to matching subjects fail before or after nats-server processed them. */
   function failing(connection: NatsConnection, isHit: (subject: string) => boolean, when: "before" | "after") {
     return new Proxy(connection, {
@@ -156,7 +156,7 @@ describe("what breaks off", () => {
   }
 
   for (const when of ["before", "after"] as const) {
-    test(`a commit that is answered by nobody, lost ${when} it, is settled: all of it or nothing`, async () => {
+    test(`a commit without an answer, lost ${when} it ran, ends either complete or undone`, async () => {
       const account = (await server()).freshAccount();
       let hits = 0;
       const isHit = (subject: string) => subject.startsWith(`$O.${blobBucket}.U.`) && ++hits === 2;
@@ -173,7 +173,7 @@ describe("what breaks off", () => {
     });
   }
 
-  test("an upload whose node died is swept once it is old, and never before; nothing of it can come later", async () => {
+  test("an upload whose node died is swept only once it is old; no later part of it is accepted", async () => {
     const blobs = await openNats();
     await using shelf = await Shelf.open(blobs);
     const more = Promise.withResolvers<void>();
@@ -196,7 +196,7 @@ describe("what breaks off", () => {
     expect(await blobs.store.bytesOf("ana")).toBe(0);
   });
 
-  test("what uploads leave behind goes: entries of uploads that are done, and charges before the last", async () => {
+  test("leftovers are swept: entries of completed uploads, and charges before the last", async () => {
     const account = (await server()).freshAccount();
     const isHit = (subject: string) => subject.startsWith("$JS.API.STREAM.PURGE");
     const blobs = await openNats(account, (connection) => failing(connection, isHit, "before"));
@@ -213,7 +213,7 @@ describe("what breaks off", () => {
     await again.close();
   });
 
-  test("charges of before are raised once to what each blob costs at least", async () => {
+  test("charges of earlier versions are raised once to the minimum for a blob", async () => {
     const blobs = await openNats();
     await using shelf = await Shelf.open(blobs, 5 * blobBytesMin);
     for (let i = 0; i < 3; i++) expect((await shelf.post("ana", pieces(bytesOf(i, 10)))).status).toBe(201);
@@ -234,7 +234,7 @@ describe("what breaks off", () => {
     }
   });
 
-  test("a blob whose chunks are lost is never answered short", async () => {
+  test("a blob whose chunks are lost is never returned truncated", async () => {
     const blobs = await openNats();
     await using shelf = await Shelf.open(blobs);
     const [lost, cut] = [bytesOf(1, 900_000), bytesOf(2, 900_000)];
@@ -257,7 +257,7 @@ describe("what breaks off", () => {
   });
 });
 
-test("a server that is gone is unavailable, for a put and a get, in time", async () => {
+test("put and get return unavailable within their deadline when the server is down", async () => {
   const own = await KvServer.start(1);
   const calls = new Calls(await own.connection(own.freshAccount()));
   await openStream(calls, opening);

@@ -42,7 +42,7 @@ async function openDisk(path = mkdtempSync(join(tmpdir(), "unibus-blobs-"))): Pr
 blobCases("blobs-disk", () => openDisk());
 
 describe("on the disk", () => {
-  test("a blob is its owner's alone", async () => {
+  test("a blob is readable by its owner only", async () => {
     const blobs = await openDisk();
     await using shelf = await Shelf.open(blobs);
     await shelf.post("ana", pieces(bytesOf(1)));
@@ -52,7 +52,7 @@ describe("on the disk", () => {
     expect(statSync(join(blobs.path, "blobs", "incoming")).mode & 0o077).toBe(0);
   });
 
-  test("what a crash left half is cleared when a server starts, not by a command beside it, and what is whole stays", async () => {
+  test("a starting server removes files of interrupted uploads only; a command beside it removes none", async () => {
     const blobs = await openDisk();
     await using shelf = await Shelf.open(blobs);
     const kept = bytesOf(1);
@@ -67,7 +67,7 @@ describe("on the disk", () => {
     expect((await again.get(hashOf(kept)))?.bytes).toEqual(kept);
   });
 
-  test("a crash between the charge and the name is completed by the same blob, charged once", async () => {
+  test("after a crash between charge and rename the same blob completes the upload, charged once", async () => {
     const blobs = await openDisk();
     await using shelf = await Shelf.open(blobs);
     const bytes = bytesOf(1, 4_000);
@@ -82,7 +82,7 @@ describe("on the disk", () => {
     expect((await shelf.get(hash))?.bytes).toEqual(bytes);
   });
 
-  test("a folder that cannot be written is unavailable, with the mend, and nothing of a path", async () => {
+  test("a folder that cannot be written makes uploads unavailable, with a fix and without any path", async () => {
     const blobs = await openDisk();
     await using shelf = await Shelf.open(blobs);
     rmSync(join(blobs.path, "blobs"), { recursive: true });

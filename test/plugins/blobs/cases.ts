@@ -10,7 +10,7 @@ import { bytesOf, hashOf, mebibyte, type OpenBlobs, pieces, Shelf } from "./shel
 /** The cases; `open` opens an empty store. */
 export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
   describe(`${name}: a blob`, () => {
-    test("comes back as it was, as an attachment that no browser reads as something else", async () => {
+    test("is returned unchanged, as an attachment that no browser interprets as anything else", async () => {
       await using shelf = await Shelf.open(await open());
       for (const size of [4, 1_000, mebibyte, 3 * mebibyte + 1]) {
         const bytes = bytesOf(size, size);
@@ -26,7 +26,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect(await shelf.get("0".repeat(64))).toBeNull();
     });
 
-    test("whose hash is promised is stored under it, and known again without the promise", async () => {
+    test("whose hash is promised is stored under it, and recognized later without the promise", async () => {
       await using shelf = await Shelf.open(await open());
       const bytes = bytesOf(1, 700_000);
       expect(await shelf.post("ana", pieces(bytes), { hash: hashOf(bytes) })).toMatchObject({
@@ -44,7 +44,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect((await shelf.get(hashOf(nothing)))?.bytes).toHaveLength(0);
     });
 
-    test("that is known is answered 200, whoever brings it, and charged to the first alone", async () => {
+    test("that is stored already is answered with 200 for every uploader, and charged to the first only", async () => {
       await using shelf = await Shelf.open(await open());
       const bytes = bytesOf(1, 5_000);
       expect((await shelf.post("ana", pieces(bytes))).status).toBe(201);
@@ -54,7 +54,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect([await again.store.bytesOf("ana"), await again.store.bytesOf("bo")]).toEqual([5_000, 0]);
     });
 
-    test("that comes many times at once is there once, and charged once", async () => {
+    test("that is uploaded many times at once is stored once, and charged once", async () => {
       await using shelf = await Shelf.open(await open());
       const bytes = bytesOf(1, mebibyte);
       const owners = Array.from({ length: 12 }, (_, i) => `owner${i % 3}`);
@@ -68,14 +68,14 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
     });
   });
 
-  describe(`${name}: what does not come whole`, () => {
+  describe(`${name}: an incomplete upload`, () => {
     /** Some chunks, then `then`: an error, or a wait that the test ends. */
     async function* broken(count: number, then: () => Promise<void>): AsyncGenerator<Uint8Array> {
       for (let i = 0; i < count; i++) yield bytesOf(i, 300_000);
       await then();
     }
 
-    test("leaves no file, is charged to nobody, and the error is told as it is", async () => {
+    test("leaves no file, is not charged, and does not reveal the sender's error", async () => {
       await using shelf = await Shelf.open(await open());
       const fails = async () => {
         throw new Error("the sender went away");
@@ -88,7 +88,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect(await shelf.store.bytesOf("ana")).toBe(0);
     });
 
-    test("cannot be read while it comes: a hash is there whole or not at all", async () => {
+    test("cannot be read in progress: a blob is either complete or absent", async () => {
       await using shelf = await Shelf.open(await open());
       const whole = Buffer.concat([0, 1, 2].map((i) => bytesOf(i, 300_000)));
       const hash = hashOf(whole);
@@ -115,7 +115,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
   });
 
   describe(`${name}: the quota`, () => {
-    test("is told with its size and the mend, and ends at the byte", async () => {
+    test("is shown with its size and a fix, and ends at the exact byte", async () => {
       await using shelf = await Shelf.open(await open(), 10_000);
       expect((await shelf.post("ana", pieces(bytesOf(1, 4_200)))).status).toBe(201);
       expect((await shelf.post("ana", pieces(bytesOf(2, 5_800)))).status).toBe(201);
@@ -131,7 +131,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect(await shelf.blobs.leftovers()).toEqual([]);
     });
 
-    test("is refused at the first byte too much, not at the end", async () => {
+    test("refuses an upload at the first byte over it, not at the end", async () => {
       await using shelf = await Shelf.open(await open(), 6_000);
       let taken = 0;
       async function* endless(): AsyncGenerator<Uint8Array> {
@@ -142,7 +142,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect(await shelf.blobs.leftovers()).toEqual([]);
     });
 
-    test("holds for many uploads at once, whatever order they end in", async () => {
+    test("holds for many uploads at once, in whichever order they end", async () => {
       await using shelf = await Shelf.open(await open(), 8 * mebibyte);
       const posted = await Promise.all(
         Array.from({ length: 24 }, (_, i) => shelf.post("ana", pieces(bytesOf(i, mebibyte), 1_024 * (64 + 8 * i)))),
@@ -155,7 +155,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect(await again.store.bytesOf("ana")).toBe(stored * mebibyte);
     });
 
-    test("of more uploads at once than it holds exactly as many are stored, where they declare their size", async () => {
+    test("admits exactly as many concurrent uploads as fit, if they declare their size", async () => {
       await using shelf = await Shelf.open(await open(), 8 * mebibyte);
       const all = Array.from({ length: 24 }, (_, i) =>
         shelf.post("ana", pieces(bytesOf(i, mebibyte), 1_024 * (64 + 8 * i)), { size: mebibyte }),
@@ -166,7 +166,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect(await shelf.store.bytesOf("ana")).toBe(8 * mebibyte);
     });
 
-    test("charges a blob of two bytes 4 KiB, also many at once, and after the next start", async () => {
+    test("charges a blob of two bytes 4 KiB, also for many at once, and after a restart", async () => {
       await using shelf = await Shelf.open(await open(), 10 * blobBytesMin);
       const tiny = (i: number) => shelf.post("ana", pieces(bytesOf(i, 4)), { size: i % 2 === 0 ? 4 : null });
       const posted = await Promise.all(Array.from({ length: 30 }, (_, i) => tiny(i)));
@@ -178,7 +178,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect((await again.post("ana", pieces(bytesOf(99, 4)))).status).toBe("quota");
     });
 
-    test("counts each of many that fit", async () => {
+    test("counts each of many blobs that fit", async () => {
       await using shelf = await Shelf.open(await open(), 8 * mebibyte);
       for (let round = 0; round < 2; round++) {
         const some = [0, 1, 2, 3].map((i) => shelf.post("ana", pieces(bytesOf(round * 4 + i, mebibyte))));
@@ -188,7 +188,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect((await shelf.post("ana", pieces(bytesOf(9, 4)))).status).toBe("quota");
     });
 
-    test("is given back by an upload that breaks off", async () => {
+    test("is refunded when an upload fails", async () => {
       await using shelf = await Shelf.open(await open(), mebibyte);
       async function* breaksOff(): AsyncGenerator<Uint8Array> {
         yield bytesOf(1, 900_000);
@@ -199,7 +199,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
     });
   });
 
-  test("every blob is listed once, with who is charged for it", async () => {
+  test("every blob is listed once, with the user who is charged for it", async () => {
     await using shelf = await Shelf.open(await open());
     expect(await Array.fromAsync(shelf.store.list())).toEqual([]);
     for (const [owner, seed] of [

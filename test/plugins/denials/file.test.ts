@@ -10,26 +10,26 @@ const line = (n: number): string => denialLine({ kind: "user-revoked", key: Stri
 interface Sample {
   readonly folder: Folder;
   readonly denials: DenialFile;
-  readonly told: string[];
+  readonly logged: string[];
   /** The same file, as another process opens it. */
   readonly other: DenialFile;
 }
 
 function open(copy = true): Sample & Disposable {
   const folder = new Folder();
-  const told: string[] = [];
-  const note = (text: string) => void told.push(text);
+  const logged: string[] = [];
+  const note = (text: string) => void logged.push(text);
   const log = { debug() {}, info: note, warn: note, error: note };
   const options = { file: folder.file("denials"), copy: copy ? folder.file("copies", "denials") : undefined, log };
   mkdirSync(folder.file("copies"));
   const [denials, other] = [new DenialFile(options), new DenialFile({ ...options, copy: undefined })];
-  return { folder, denials, told, other, [Symbol.dispose]: () => folder[Symbol.dispose]() };
+  return { folder, denials, logged, other, [Symbol.dispose]: () => folder[Symbol.dispose]() };
 }
 
 const read = (folder: Folder, ...names: string[]): string => readFileSync(folder.file(...names), "utf8");
 
-describe("the file of the denials", () => {
-  test("holds every line once, whole and in order, is its owner's alone, and has a copy", async () => {
+describe("the denials file", () => {
+  test("contains every line once, complete and in order, is readable by its owner only, and has a copy", async () => {
     using sample = open();
     const { folder, denials } = sample;
     const numbers = Array.from({ length: 500 }, (_, n) => n);
@@ -45,7 +45,7 @@ describe("the file of the denials", () => {
     expect(denials.health()).toEqual({ ok: true });
   });
 
-  test("takes the lines of another process, and so does its copy", async () => {
+  test("also receives the lines of another process, and so does its copy", async () => {
     using sample = open();
     const { folder, denials, other } = sample;
     await Promise.all([1, 2, 3, 4].map((n) => (n % 2 === 0 ? denials : other).add(line(n))));
@@ -60,7 +60,7 @@ describe("the file of the denials", () => {
     }
   });
 
-  test("goes on after a line that was torn off, which then counts for nothing or is found", async () => {
+  test("continues after a truncated line, which is then ignored or recovered", async () => {
     using sample = open(false);
     const { folder, denials } = sample;
     await denials.add(line(1));
@@ -70,24 +70,24 @@ describe("the file of the denials", () => {
     expect(parseDenials(read(folder, "denials"))).toMatchObject({ denials: [{ at: 1 }], fault: 2 });
   });
 
-  test("that cannot be written keeps nobody waiting, shows in the health, and gets all lines later", async () => {
+  test("that cannot be written delays no request, fails the health check, and receives all lines later", async () => {
     using sample = open();
-    const { folder, denials, told } = sample;
+    const { folder, denials, logged } = sample;
     mkdirSync(folder.file("denials"));
     await denials.add(line(1));
     await denials.add(line(2));
     expect(denials.health()).toEqual({ ok: false, detail: expect.stringContaining("cannot write") });
-    expect(told.filter((text) => text.includes("cannot write"))).toHaveLength(1);
+    expect(logged.filter((text) => text.includes("cannot write"))).toHaveLength(1);
     rmdirSync(folder.file("denials"));
     await denials.add(line(3));
     expect(read(folder, "denials")).toBe([1, 2, 3].map(line).join(""));
     await denials.settle();
     expect(read(folder, "copies", "denials")).toBe([1, 2, 3].map(line).join(""));
     expect(denials.health()).toEqual({ ok: true });
-    expect(told.filter((text) => text.includes("can be written again"))).toHaveLength(1);
+    expect(logged.filter((text) => text.includes("can be written again"))).toHaveLength(1);
   });
 
-  test("whose copy cannot be written goes on, and the copy catches up", async () => {
+  test("continues when its copy cannot be written, and the copy catches up", async () => {
     using sample = open();
     const { folder, denials } = sample;
     mkdirSync(folder.file("copies", "denials"));
@@ -103,7 +103,7 @@ describe("the file of the denials", () => {
   });
 });
 
-test("a denial is read as it was written, and what is none is named by its line", () => {
+test("a denial reads back as it was written, and an invalid one is reported with its line", () => {
   const key = stayDenialKey("01J00000000000000000000001", "A".repeat(43), 12);
   const text = denialLine({ kind: "left", key, at: 1_764_000_000_123 });
   expect(text).toBe(`left 01J00000000000000000000001/${"A".repeat(43)}/12 2025-11-24T16:00:00.123Z\n`);

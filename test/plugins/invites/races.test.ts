@@ -12,9 +12,9 @@ const member = { handle: "ana", role: "member", ttlS: 3_600 } as const;
 const atOnce = 16;
 const pendingMax = 1_000;
 
-describe("at once", () => {
+describe("concurrent redemptions", () => {
   test(
-    "many with the same keys all get the one user",
+    "with the same keys all return the one user",
     inWorld(async ({ users, invites }) => {
       const ana = await generateIdentity();
       const { token } = await invites.create(member);
@@ -25,7 +25,7 @@ describe("at once", () => {
   );
 
   test(
-    "also when whoever claimed learns of it last",
+    "with the same keys also do so when the winner is the last to learn of it",
     inWorld(async ({ store, users, invites, over }) => {
       const ana = await generateIdentity();
       const { token } = await invites.create(member);
@@ -49,7 +49,7 @@ describe("at once", () => {
   );
 
   test(
-    "one of many with different keys gets it, the others are told",
+    "with different keys succeed for one, and the others get an error",
     inWorld(async ({ users, invites }) => {
       const { token } = await invites.create(member);
       const crowd = await people(atOnce);
@@ -61,7 +61,7 @@ describe("at once", () => {
   );
 
   test(
-    "a cancelled one is either cancelled or redeemed, never both",
+    "and a cancellation leave the invite either cancelled or redeemed, never both",
     inWorld(async ({ users, invites }) => {
       for (const one of await people(8)) {
         const { invite, token } = await invites.create(member);
@@ -88,9 +88,9 @@ async function fill({ store }: World, count: number, more: Partial<InviteRecord>
   await Promise.all(Array.from({ length: count }, (_, i) => store.invites.insertInvite(one(i))));
 }
 
-describe("how many wait", () => {
+describe("the number of pending invites", () => {
   test(
-    "is limited, with the mend; a cancelled or redeemed one makes room",
+    "is limited, with a fix in the error; a cancelled or redeemed one makes room",
     inWorld(async (world) => {
       const { invites } = world;
       const ana = await generateIdentity();
@@ -109,7 +109,7 @@ describe("how many wait", () => {
   );
 
   test(
-    "is kept to also when many are made at once",
+    "stays within its limit when many are created at once",
     inWorld(async (world) => {
       await fill(world, pendingMax - 5);
       const made = await Promise.all(Array.from({ length: atOnce }, () => outcome(world.invites.create(member))));
@@ -119,7 +119,7 @@ describe("how many wait", () => {
   );
 
   test(
-    "does not count those that expired: they make room",
+    "does not include expired ones, which make room",
     inWorld(async (world) => {
       const { store, invites, pass } = world;
       await fill(world, pendingMax - 1, { expiresAt: startMs + 1_000 });
@@ -136,7 +136,7 @@ describe("how many wait", () => {
 
 describe("the first admin's invite", () => {
   test(
-    "makes an admin, within an hour, once",
+    "creates an admin, within an hour, once",
     inWorld(async ({ store, invites, pass }) => {
       const [root, late] = await pair();
       const made = await invites.firstAdmin();
@@ -151,7 +151,7 @@ describe("the first admin's invite", () => {
   );
 
   test(
-    "is renewed as long as there is no admin, and the one before is void; others stay",
+    "is renewed as long as there is no admin, which voids the previous one; other invites stay valid",
     inWorld(async ({ invites, pass }) => {
       const root = await generateIdentity();
       const kept = [
@@ -173,7 +173,7 @@ describe("the first admin's invite", () => {
   );
 
   test(
-    "comes back when the last admin is gone by a command on the host",
+    "is issued again when the last admin is removed by a command on the host",
     inWorld(async ({ users, invites }) => {
       const [root, heir] = await pair();
       await invites.redeem(holder((await invites.firstAdmin())?.token ?? "", root));

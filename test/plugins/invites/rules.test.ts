@@ -16,7 +16,7 @@ const sha256 = (text: string) => createHash("sha256").update(text).digest("hex")
 
 describe("an invite", () => {
   test(
-    "has a token that is nowhere in the store, only its hash",
+    "has a token that is not in the store, only its hash",
     inWorld(async ({ file, store, invites }) => {
       const { invite, token } = await invites.create(member);
       expect(token).toMatch(/^[0-9a-f]{64}$/);
@@ -28,7 +28,7 @@ describe("an invite", () => {
   );
 
   test(
-    "gives its handle and role to whoever redeems it, and keeps who and when",
+    "gives its handle and role to the user who redeems it, and records the user and the time",
     inWorld(async ({ store, invites, pass }) => {
       const ana = await generateIdentity();
       const { invite, token } = await invites.create({ ...member, role: "admin" });
@@ -44,7 +44,7 @@ describe("an invite", () => {
   );
 
   test(
-    "takes keys in either case, and stores them in one",
+    "accepts keys in either case, and stores them in one",
     inWorld(async ({ invites }) => {
       const ana = await generateIdentity();
       const { token } = await invites.create(member);
@@ -56,7 +56,7 @@ describe("an invite", () => {
   );
 
   test(
-    "is good once",
+    "can be redeemed once",
     inWorld(async ({ store, invites }) => {
       const [ana, bo] = await pair();
       const { token } = await invites.create(member);
@@ -67,7 +67,7 @@ describe("an invite", () => {
   );
 
   test(
-    "is good for as long as it says and no longer",
+    "can be redeemed until its expiry and not later",
     inWorld(async ({ store, invites, pass }) => {
       const [ana, bo] = await pair();
       const [first, second] = [await invites.create(member), await invites.create(member)];
@@ -97,7 +97,7 @@ describe("an invite", () => {
   );
 
   test(
-    "that nobody made, or that was cancelled, is not there; a used one cannot be cancelled",
+    "that does not exist or was cancelled is not found; a redeemed one cannot be cancelled",
     inWorld(async ({ invites }) => {
       const ana = await generateIdentity();
       expect(await outcome(invites.redeem(holder("0".repeat(64), ana)))).toBe("not_found");
@@ -116,7 +116,7 @@ describe("an invite", () => {
 
 describe("keys", () => {
   test(
-    "that may not be used are refused before the token is spent",
+    "that are invalid are refused before the token is spent",
     inWorld(async ({ store, invites }) => {
       const [ana, bo] = await pair();
       const { invite, token } = await invites.create(member);
@@ -126,13 +126,13 @@ describe("keys", () => {
       const bad: Readonly<Record<string, Partial<typeof good>>> = {
         "sign_pub of small order": { signPub: `01${"00".repeat(31)}` },
         "sign_pub that is not canonical": { signPub: `ee${"ff".repeat(30)}7f` },
-        "sign_pub that is no point": { signPub: `02${"00".repeat(31)}` },
+        "sign_pub that is not a point": { signPub: `02${"00".repeat(31)}` },
         "kex_pub of low order": { kexPub: "00".repeat(32) },
         "another kex_pub": { kexPub: bo.kexPubHex },
         "another's kex_sig": { kexSig: bo.kexSig },
         "another's sign_pub": { signPub: bo.signPubHex },
         "a kex_sig with a bit changed": { kexSig: flipped.toString("base64") },
-        "a kex_sig that is no base64": { kexSig: "?".repeat(88) },
+        "a kex_sig that is not base64": { kexSig: "?".repeat(88) },
       };
       for (const [what, change] of Object.entries(bad)) {
         expect([what, await outcome(invites.redeem({ ...good, ...change }))]).toEqual([what, "invalid"]);
@@ -143,7 +143,7 @@ describe("keys", () => {
   );
 
   test(
-    "that are registered spend the token, and change nothing about their user",
+    "that are already registered spend the token, and leave their user unchanged",
     inWorld(async ({ store, users, invites, pass }) => {
       const [ana, bo] = await pair();
       await invites.redeem(holder((await invites.create(member)).token, ana));
@@ -166,9 +166,9 @@ describe("keys", () => {
   );
 });
 
-describe("the same token and keys", () => {
+describe("repeating a redemption with the same token and keys", () => {
   test(
-    "are answered again for ten minutes",
+    "returns the same answer for ten minutes",
     inWorld(async ({ store, invites, pass }) => {
       const ana = await generateIdentity();
       const { token } = await invites.create({ ...member, ttlS: 60 });
@@ -182,7 +182,7 @@ describe("the same token and keys", () => {
   );
 
   test(
-    "with another kex key are not",
+    "but another kex key is refused",
     inWorld(async ({ invites }) => {
       const [ana, bo] = await pair();
       const { token } = await invites.create(member);
@@ -195,7 +195,7 @@ describe("the same token and keys", () => {
   );
 
   test(
-    "are not once their user is revoked or deleted: it is never made again",
+    "is refused once the user is revoked or deleted, and does not create the user again",
     inWorld(async ({ store, users, invites }) => {
       const [ana, bo] = await pair();
       const [first, second] = [await invites.create(member), await invites.create(member)];
@@ -211,7 +211,7 @@ describe("the same token and keys", () => {
   );
 
   test(
-    "complete a claim that a crash cut short, within ten minutes",
+    "completes a claim that a crash interrupted, within ten minutes",
     inWorld(async ({ store, invites, pass }) => {
       const [ana, bo] = await pair();
       const [first, late] = [await invites.create(member), await invites.create(member)];
@@ -228,7 +228,7 @@ describe("the same token and keys", () => {
   );
 
   test(
-    "complete a claim whose user could not be written at first",
+    "completes a claim whose user could not be written at first",
     inWorld(async ({ store, users, invites, over }) => {
       const ana = await generateIdentity();
       const { token } = await invites.create(member);

@@ -22,7 +22,7 @@ function settingIn(folder: Folder) {
   return { server_name: "a", name: "c", listen: "127.0.0.1:6251", routes, secret_file };
 }
 
-describe("a cluster is refused, naming the setting and the mend,", () => {
+describe("a cluster is refused, with the setting and the fix,", () => {
   type Setting = NonNullable<Parameters<typeof clusterOf>[0]>;
   const wide = ["nats-route://10.0.0.1:6259", "nats-route://10.0.0.2:6259"];
   const cases: readonly (readonly [string, Partial<Setting>, Site, string])[] = [
@@ -34,7 +34,7 @@ describe("a cluster is refused, naming the setting and the mend,", () => {
     ],
     ["without auth", {}, siteOf({ store_nodes: "many" }), ": a cluster needs auth.mode enforce, not none"],
     [
-      "over SQLite",
+      "on SQLite",
       {},
       siteOf({ auth: "enforce" }),
       ": the store in this plan supports a single node only (use the shared",
@@ -51,29 +51,24 @@ describe("a cluster is refused, naming the setting and the mend,", () => {
       shared,
       ".tls: routes to other machines (0.0.0.0) need TLS (set cert, key and ca)",
     ],
-    ["with half of TLS", { tls: { cert: "/dev/null" } }, shared, ".tls.key: missing (set cert, key and ca)"],
     [
-      "with TLS files that are gone",
-      { tls: { cert: "/a", key: "/b", ca: "/c" } },
+      "with a certificate but no key",
+      { tls: { cert: "/dev/null" } },
       shared,
-      ".tls.cert: /a does not exist",
+      ".tls.key: missing (set cert, key and ca)",
     ],
+    ["with missing TLS files", { tls: { cert: "/a", key: "/b", ca: "/c" } }, shared, ".tls.cert: /a does not exist"],
     [
-      "with TLS files that are none",
+      "with invalid TLS files",
       { tls: { cert: "/dev/null", key: "/dev/null", ca: "/dev/null" } },
       shared,
       ".tls: /dev/null and /dev/null are not a certificate and its key (use two PEM files",
     ],
     ["with a password in a route", { routes: ["nats-route://u:p@127.0.0.1:1", wide[0] ?? ""] }, shared, ".routes: "],
+    ["with an invalid route", { routes: ["nats://127.0.0.1:1", wide[0] ?? ""] }, shared, ".routes: nats://127.0.0.1"],
+    ["with a duplicate route", { routes: [wide[0] ?? "", wide[0] ?? ""] }, shared, ".routes: a route is listed twice"],
     [
-      "with a route that is none",
-      { routes: ["nats://127.0.0.1:1", wide[0] ?? ""] },
-      shared,
-      ".routes: nats://127.0.0.1",
-    ],
-    ["with a route twice", { routes: [wide[0] ?? "", wide[0] ?? ""] }, shared, ".routes: a route is listed twice"],
-    [
-      "with any free port",
+      "with a random port",
       { listen: "127.0.0.1:0" },
       shared,
       ".listen: 127.0.0.1:0 is not an address with a port (for example",
@@ -86,11 +81,11 @@ describe("a cluster is refused, naming the setting and the mend,", () => {
   });
 });
 
-test("a node alone has no part in one", () => {
+test("a standalone node has no cluster configuration", () => {
   expect(clusterOf(undefined, siteOf({}))).toBeNull();
 });
 
-test("nats-server is told the secret's password, mutual TLS, one connection for all accounts, and to tell nobody", () => {
+test("nats-server gets the secret's password, mutual TLS, one route for all accounts, and no_advertise", () => {
   using folder = new Folder();
   using authority = new Authority();
   const tls = { ...authority.issue("node"), ca: authority.file };
@@ -119,16 +114,16 @@ test("nats-server is told the secret's password, mutual TLS, one connection for 
   });
 });
 
-describe("a store stays what it is:", () => {
+describe("a data directory keeps its kind:", () => {
   const cluster = (folder: Folder) => clusterOf(settingIn(folder), shared);
 
-  test("a new one may become either", () => {
+  test("a new one can become standalone or clustered", () => {
     using folder = new Folder();
     checkStore(folder.path, null);
     checkStore(folder.path, cluster(folder));
   });
 
-  test("that of a node alone, whose streams nats-server would delete, becomes none of a cluster", () => {
+  test("that of a standalone node, whose streams nats-server would delete, cannot join a cluster", () => {
     using folder = new Folder();
     mkdirSync(folder.file("jetstream", "CTL", "streams"), { recursive: true });
     checkStore(folder.path, cluster(folder));
@@ -139,7 +134,7 @@ describe("a store stays what it is:", () => {
     );
   });
 
-  test("that of a cluster's node, whose streams a node alone would not see, becomes none of a node alone", () => {
+  test("that of a cluster node, whose streams a standalone node would not see, cannot become standalone", () => {
     using folder = new Folder();
     mkdirSync(folder.file("jetstream", "SYS", "_js_", "_meta_"), { recursive: true });
     mkdirSync(folder.file("jetstream", "BUS", "streams", "UNIBUS_1"), { recursive: true });
@@ -150,8 +145,8 @@ describe("a store stays what it is:", () => {
   });
 });
 
-describe("what nats-server says of routes", () => {
-  const told = (lines: readonly string[]): string[] => {
+describe("a nats-server log line about routes", () => {
+  const warningsFor = (lines: readonly string[]): string[] => {
     const words: string[] = [];
     const trouble = new RouteTrouble({ warn: (word: string) => words.push(word) } as unknown as Log);
     for (const line of lines) trouble.see(line);
@@ -178,20 +173,20 @@ describe("what nats-server says of routes", () => {
       "a node cannot join: it",
     ],
     ['[ERR] 127.0.0.1:1 - rid:15 - Remote server has a duplicate name: "n1"', "a node cannot join: its name is taken"],
-  ])("is told in words, once: %s", (line, meaning) => {
-    const words = told([line, line, line]);
+  ])("is explained in words, once: %s", (line, meaning) => {
+    const words = warningsFor([line, line, line]);
     expect(words).toHaveLength(1);
     expect(words[0]).toStartWith(meaning);
     expect(words[0]).toMatch(/\(.+\)$/);
   });
 
-  test("is not told when it is no trouble, or is a peer's", () => {
+  test("is not reported when it is harmless or about a client", () => {
     const quiet = [
       "[INF] 127.0.0.1:1 - rid:10 - Route connection created",
       "[ERR] Error trying to connect to route (attempt 1): dial tcp 127.0.0.1:1: connect: connection refused",
       '[ERR] 127.0.0.1:1 - cid:12 - authentication error - User "somebody"',
       "[INF] 127.0.0.1:1 - rid:10 - Router connection closed: Duplicate Route",
     ];
-    expect(told(quiet)).toEqual([]);
+    expect(warningsFor(quiet)).toEqual([]);
   });
 });

@@ -5,8 +5,8 @@ import { Folder } from "../../support/executable.ts";
 
 const secret = Uint8Array.from({ length: 32 }, (_, index) => index);
 
-describe("what a cluster's secret gives", () => {
-  test("is the same on every node and in every version", () => {
+describe("the keys derived from a cluster secret", () => {
+  test("are the same on every node and in every version", () => {
     expect(deriveSecrets(secret)).toEqual({
       route: "74d2b25e63257029f257eba890b51f858696b563c5aef7bae76a2987db191f55",
       internal: {
@@ -21,7 +21,7 @@ describe("what a cluster's secret gives", () => {
     });
   });
 
-  test("is another for each use, and nothing of it for another secret", () => {
+  test("differ for each use, and entirely for another secret", () => {
     const all = (bytes: Uint8Array): string[] => {
       const { route, internal } = deriveSecrets(bytes);
       return [Buffer.from(route, "hex").toString("base64"), internal.issuer_seed, ...Object.values(internal.passwords)];
@@ -31,10 +31,10 @@ describe("what a cluster's secret gives", () => {
   });
 });
 
-describe("a secret", () => {
+describe("a cluster secret", () => {
   const text = Buffer.from(secret).toString("base64");
 
-  test("is read from a file of its owner's alone, or from the environment", () => {
+  test("is read from a file that only its owner can read, or from the environment", () => {
     using folder = new Folder();
     const file = folder.file("secret");
     writeFileSync(file, `${text}\n`, { mode: 0o600 });
@@ -44,7 +44,7 @@ describe("a secret", () => {
     delete process.env.UNIBUS_TEST_SECRET;
   });
 
-  test("is refused where others can read it, with the mend", () => {
+  test("is refused, with a fix, if other users can read the file", () => {
     using folder = new Folder();
     const file = folder.file("secret");
     writeFileSync(file, text, { mode: 0o600 });
@@ -55,7 +55,7 @@ describe("a secret", () => {
     }
   });
 
-  test("is refused when it is none, without being repeated", () => {
+  test("is refused if it is invalid, without repeating it in the error", () => {
     using folder = new Folder();
     const file = folder.file("secret");
     for (const wrong of ["", "short", text.slice(1), `${text}\n${text}`, Buffer.alloc(33).toString("base64")]) {

@@ -4,8 +4,8 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { StartProgress, streamsIn } from "../../../src/plugins/nats-embedded/start-progress.ts";
 import { Folder } from "../../support/executable.ts";
 
-/** A pid that no process has, so it reads nothing. */
-const nobody = 2 ** 30;
+/** A pid without a process. */
+const unusedPid = 2 ** 30;
 
 function watched(pid: number, folder: Folder) {
   let now = 0;
@@ -30,9 +30,9 @@ function withStreams(count: number): Folder {
   return folder;
 }
 
-test("a line about a stream renews the deadline, and it reports how many are restored", () => {
+test("a log line about a stream extends the deadline, and the number of restored streams is reported", () => {
   using folder = withStreams(3);
-  const { progress, reports, after } = watched(nobody, folder);
+  const { progress, reports, after } = watched(unusedPid, folder);
   expect(after(900)).toBe(false);
   progress.see("[INF]   Starting restore for stream 'BUS > S0'");
   expect(after(900)).toBe(false);
@@ -43,9 +43,9 @@ test("a line about a stream renews the deadline, and it reports how many are res
   expect(reports).toEqual([detail(0), detail(1)]);
 });
 
-test("a line that says nothing about streams does not", () => {
+test("a log line that is not about streams does not extend it", () => {
   using folder = withStreams(1);
-  const { progress, after } = watched(nobody, folder);
+  const { progress, after } = watched(unusedPid, folder);
   expect(after(900)).toBe(false);
   for (const line of ["[ERR] Restored 1 messages for stream 'a'", "[WRN] waiting", "[INF] Server ID", "[INF]"]) {
     progress.see(line);
@@ -53,7 +53,7 @@ test("a line that says nothing about streams does not", () => {
   expect(after(101)).toBe(true);
 });
 
-test("bytes that it reads renew the deadline, where the system counts them", () => {
+test("bytes read by nats-server extend the deadline, where the system counts them", () => {
   using folder = withStreams(1);
   const { after } = watched(process.pid, folder);
   const counts = process.platform === "linux";
@@ -63,15 +63,15 @@ test("bytes that it reads renew the deadline, where the system counts them", () 
   }
 });
 
-test("a watch that has ended reports no line that is read later", () => {
+test("after its end a watch reports no line that is read later", () => {
   using folder = withStreams(1);
-  const { progress, reports } = watched(nobody, folder);
+  const { progress, reports } = watched(unusedPid, folder);
   progress.end();
   progress.see("[INF]   Restored 1,234 messages for stream 'BUS > S0' in 3ms");
   expect(reports).toEqual([]);
 });
 
-test("the streams of every account are counted, and a folder that is not there has none", () => {
+test("the streams of every account are counted, and a missing folder has none", () => {
   using folder = withStreams(5);
   expect(streamsIn(folder.path)).toBe(5);
   expect(streamsIn(folder.file("nowhere"))).toBe(0);

@@ -55,15 +55,15 @@ const texts = (run: { frames: readonly Uint8Array[] }) => run.frames.map((frame)
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => Buffer.from(`${i + 1}`));
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `${from + i}`);
 
-describe("of an empty stream", () => {
-  test("there is nothing, whatever is asked", async () => {
+describe("reading an empty stream", () => {
+  test("returns nothing for every request", async () => {
     const { name } = await stream();
     for (const before of [null, 0, 1, 99]) {
       expect(await last(name, 10, before)).toEqual({ frames: [], firstSeq: 0, lastSeq: 0, more: false });
     }
   });
 
-  test("from which all was deleted there is nothing", async () => {
+  test("returns nothing if all its messages were deleted", async () => {
     const { name, subject } = await stream();
     await publish(subject, numbered(3));
     for (const seq of [1, 2, 3]) await remove(name, seq);
@@ -71,8 +71,8 @@ describe("of an empty stream", () => {
   });
 });
 
-describe("of a stream", () => {
-  test("the last ones come, oldest first, with their sequences and whether there are more", async () => {
+describe("reading a stream", () => {
+  test("returns the last messages, oldest first, with their sequences and whether there are more", async () => {
     const { name, subject } = await stream();
     await publish(subject, numbered(20));
     const run = await last(name, 5);
@@ -82,7 +82,7 @@ describe("of a stream", () => {
     expect(texts(await last(name, 1_000))).toEqual(range(1, 20));
   });
 
-  test("those before a sequence come, down to the first", async () => {
+  test("returns those before a given sequence, down to the first", async () => {
     const { name, subject } = await stream();
     await publish(subject, numbered(20));
     expect(texts(await last(name, 5, 16))).toEqual(range(11, 15));
@@ -92,7 +92,7 @@ describe("of a stream", () => {
     expect(texts(await last(name, 5, 1_000))).toEqual(range(16, 20));
   });
 
-  test("read page by page, every frame comes once", async () => {
+  test("page by page returns every frame once", async () => {
     const { name, subject } = await stream();
     await publish(subject, numbered(97));
     for (const limit of [1, 7, 10, 96, 97, 98]) {
@@ -107,7 +107,7 @@ describe("of a stream", () => {
     }
   });
 
-  test("whose first messages are gone, more is told by what is left", async () => {
+  test("whose first messages were deleted decides by the remaining ones whether there are more", async () => {
     const { name, subject } = await stream();
     await publish(subject, numbered(10));
     for (const seq of [1, 2, 3]) await remove(name, seq);
@@ -117,7 +117,7 @@ describe("of a stream", () => {
   });
 });
 
-describe("a deleted sequence is skipped, and nothing else is:", () => {
+describe("exactly the deleted sequences are skipped:", () => {
   const kept = (count: number, gone: ReadonlySet<number>) => range(1, count).filter((text) => !gone.has(Number(text)));
 
   const cases: Readonly<Record<string, readonly number[]>> = {
@@ -147,7 +147,7 @@ describe("a deleted sequence is skipped, and nothing else is:", () => {
   }
 });
 
-describe("within 8 MiB the newest are kept:", () => {
+describe("a page keeps the newest frames within 8 MiB:", () => {
   test("frames of 1 MiB", async () => {
     const { name, subject } = await stream();
     const frames = Array.from({ length: 12 }, (_, i) => Buffer.alloc(mebibyte, i));
@@ -177,7 +177,7 @@ describe("within 8 MiB the newest are kept:", () => {
     }
   });
 
-  test("of any sizes, in pages, every frame comes once", async () => {
+  test("frames of any sizes all come exactly once over several pages", async () => {
     const { name, subject } = await stream();
     const frames = Array.from({ length: 40 }, (_, i) => randomBytes((i * 7_919_777) % mebibyte));
     await publish(subject, frames);
@@ -209,8 +209,8 @@ function expectNewest(run: { frames: readonly Uint8Array[] }, frames: readonly B
   if (next !== undefined && run.frames.length < limit) expect(bytes + next.byteLength).toBeGreaterThan(historyBytesMax);
 }
 
-describe("what JetStream does not answer is unavailable, never a shorter list:", () => {
-  test("a stream that is not there", async () => {
+describe("a read that JetStream does not answer fails as unavailable, instead of returning a shorter list:", () => {
+  test("a missing stream", async () => {
     const state = { messages: 5, bytes: 500, first_seq: 1, last_seq: 5 };
     const read = lastFrames(js, "TEST_NOT_THERE", state, { limit: 5, before: null });
     expect(
@@ -221,7 +221,7 @@ describe("what JetStream does not answer is unavailable, never a shorter list:",
     ).toBe("unavailable");
   });
 
-  test("a connection that is closed", async () => {
+  test("a closed connection", async () => {
     const { name, subject } = await stream();
     await publish(subject, numbered(3));
     const state = await stateOf(name);

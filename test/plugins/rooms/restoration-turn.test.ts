@@ -27,7 +27,7 @@ async function outcome(turn: RestorationTurn, who: string, tookMs: number, fails
   }
 }
 
-test("while one restoration runs no other begins, whoever asks", async () => {
+test("while one restoration runs every other one is refused", async () => {
   const turn = new RestorationTurn();
   const { promise, resolve } = Promise.withResolvers<void>();
   const first = turn.take(callerOf("ana"), () => promise);
@@ -37,7 +37,7 @@ test("while one restoration runs no other begins, whoever asks", async () => {
   expect(await outcome(turn, "bob", 0)).toBe("done");
 });
 
-test("who held the turn for over 10 seconds in vain waits twice as long, and nobody else does", async () => {
+test("a user whose restoration failed after over 10 seconds must wait twice as long; others need not", async () => {
   const turn = new RestorationTurn();
   expect(await outcome(turn, "ana", 60_000, true)).toBe("failed");
   expect([await outcome(turn, "ana", 0), await outcome(turn, "bob", 0)]).toEqual([120, "done"]);
@@ -47,7 +47,7 @@ test("who held the turn for over 10 seconds in vain waits twice as long, and nob
   expect(await outcome(turn, "ana", 0)).toBe("done");
 });
 
-test("who fails quickly tries again at once, and nobody waits for more than five minutes", async () => {
+test("after a quick failure the user can try again at once, and the longest wait is five minutes", async () => {
   const turn = new RestorationTurn();
   expect([await outcome(turn, "ana", 9_999, true), await outcome(turn, "ana", 0)]).toEqual(["failed", "done"]);
   expect([await outcome(turn, "ana", 3_600_000, true), await outcome(turn, "ana", 0)]).toEqual(["failed", 300]);

@@ -32,13 +32,13 @@ async function outcome(text: string, everyMs: number): Promise<unknown> {
 const empty = { statements: [], members: [], keys: [] };
 const body = JSON.stringify(empty);
 
-test("the body of a restoration has a minute to arrive, however steadily it comes", async () => {
+test("the body of a restoration must arrive within a minute, even if it arrives steadily", async () => {
   const count = Math.ceil(body.length / 4);
   expect(await outcome(body, Math.floor(60_000 / count))).toEqual(empty);
   expect(await outcome(body, Math.ceil(61_000 / count))).toBe("timeout");
 });
 
-test("an element of more than 128 KiB is refused before it has come", async () => {
+test("an element of more than 128 KiB is refused before it has arrived completely", async () => {
   let came = 0;
   async function* endless(): AsyncGenerator<Uint8Array> {
     yield bytesOf('{"statements":[{"text":"');

@@ -19,7 +19,7 @@ for (const [store, flags] of [
   ["sqlite", {}],
   ["kv", { decentralized: true }],
 ] as const) {
-  describe(`a room on a restored bus with the store ${store}`, () => {
+  describe(`a room on a restored server with the store ${store}`, () => {
     let running: InProcess;
     let people: Record<Name | "admin", Identity>;
 
@@ -30,16 +30,17 @@ for (const [store, flags] of [
     }, 60_000);
     afterAll(() => running[Symbol.asyncDispose]());
 
-    const ask = (who: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
-      call(running.server.ready.http, who, method, target, body);
-    const get = async (who: Identity, { id }: Story, part = "") => (await ask(who, "GET", `/rooms/${id}${part}`)).json;
-    const lines = async (who: Identity, story: Story) => {
-      const { members } = (await get(who, story, "/members")) as { members: Record<string, unknown>[] };
+    const ask = (caller: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
+      call(running.server.ready.http, caller, method, target, body);
+    const get = async (caller: Identity, { id }: Story, part = "") =>
+      (await ask(caller, "GET", `/rooms/${id}${part}`)).json;
+    const lines = async (caller: Identity, story: Story) => {
+      const { members } = (await get(caller, story, "/members")) as { members: Record<string, unknown>[] };
       return new Map(members.map((line) => [`${line.endpoint} ${line.since}`, line]));
     };
-    const opened = async (who: Identity, story: Story, epoch: number) => {
-      const { sealed_key } = (await get(who, story, `/key?epoch=${epoch}`)) as { sealed_key?: string };
-      return sealed_key === undefined ? null : who.openRoomKey(sealed_key);
+    const opened = async (caller: Identity, story: Story, epoch: number) => {
+      const { sealed_key } = (await get(caller, story, `/key?epoch=${epoch}`)) as { sealed_key?: string };
+      return sealed_key === undefined ? null : caller.openRoomKey(sealed_key);
     };
     /** A room of ana with bob and cleo, in which cleo was kicked, dan was added, and bob became an owner. */
     const long = (rules = policy("encrypt")): Story => {
@@ -48,7 +49,7 @@ for (const [store, flags] of [
       return story.role(ana, bob, "owner").rekey(bob);
     };
 
-    test("that the bus does not know comes back whole, with every key", async () => {
+    test("that the server does not know is restored completely, with every key", async () => {
       const { ana, bob, cleo, dan } = people;
       const story = long(policy("encrypt", "persist"));
       expect(await bring(running, ana, story, 0)).toEqual({ version: 6 });
@@ -74,7 +75,7 @@ for (const [store, flags] of [
       expect((await ask(dan, "GET", `/rooms/${story.id}/history`)).json).toMatchObject({ messages: [] });
     });
 
-    test("that the bus has at an older version gets the rest, whichever owner brings it", async () => {
+    test("that the server has at an older version gets the missing statements, from any owner", async () => {
       const { ana, bob, cleo, dan } = people;
       const story = long();
       await bring(running, ana, story, 0, 2);
@@ -88,7 +89,7 @@ for (const [store, flags] of [
       expect(again).toMatchObject({ status: 409, json: { code: "conflict" } });
     });
 
-    test("whom it brings in has not accepted, its caller included; who was there keeps that", async () => {
+    test("counts as unaccepted by the members it adds, the caller included; others keep their acceptance", async () => {
       const { ana, bob, dan } = people;
       const story = long();
       const first = newRoom(ana, story.state.subject, policy("encrypt"), story.id);
@@ -100,7 +101,7 @@ for (const [store, flags] of [
       expect(stays[2]).toMatchObject({ addedBy: bob.endpoint });
     });
 
-    test("an owner who was not in it then can bring it, for the refusal says what the bus has", async () => {
+    test("can be restored by a later owner, because the error says which version the server has", async () => {
       const { ana, bob } = people;
       const story = long();
       await bring(running, ana, story, 0, 1);
@@ -111,7 +112,7 @@ for (const [store, flags] of [
       expect((await restore(running, bob, story.id, all)).status).toBe(200);
     });
 
-    test("keys that its restorer could not have are added later, and none is replaced", async () => {
+    test("accepts keys that its restorer could not have later, and replaces none", async () => {
       const { ana, bob, cleo } = people;
       const story = Story.of(ana).add(ana, cleo).rekey(ana).add(ana, bob).role(ana, bob, "owner").rekey(bob);
       await bring(running, bob, story, 0);
@@ -139,7 +140,7 @@ for (const [store, flags] of [
       expect((await restore(running, cleo, story.id, body)).status).toBe(403);
     });
 
-    test("who is not an active user reads left, and so does who had left, was said to, or left after the backup", async () => {
+    test("marks as departed everyone who is inactive, had left, or was removed or left after the backup", async () => {
       const { ana, bob, cleo, dan, eve, admin } = people;
       const [gone, stranger] = [await postUser(running.server, admin, "gone"), await generateIdentity()];
       const story = Story.of(ana).add(ana, bob, cleo, dan, eve).add(ana, gone, stranger).rekey(ana);
@@ -152,7 +153,7 @@ for (const [store, flags] of [
       const members = body.members.map((line) => ({ ...line, left: line.endpoint === cleo.endpoint }));
       expect((await restore(running, ana, story.id, { ...body, members })).status).toBe(200);
       const found = await lines(eve, story);
-      const left = (who: Identity) => found.get(`${who.endpoint} 1`)?.left;
+      const left = (caller: Identity) => found.get(`${caller.endpoint} 1`)?.left;
       expect([ana, bob, cleo, dan, eve, gone, stranger].map(left)).toEqual([
         false,
         true,
@@ -167,16 +168,16 @@ for (const [store, flags] of [
         kex_pub: stranger.kexPubHex,
       });
       expect((await get(ana, story)).rekey_pending).toBe(true);
-      for (const who of [bob, cleo, dan]) expect((await ask(who, "GET", `/rooms/${story.id}`)).status).toBe(403);
+      for (const caller of [bob, cleo, dan]) expect((await ask(caller, "GET", `/rooms/${story.id}`)).status).toBe(403);
     });
 
-    test("its connected members are disconnected, and log in to what is true", async () => {
+    test("disconnects its connected members, who then log in with the restored permissions", async () => {
       const { ana, bob, cleo, dan } = people;
       const story = long();
       await bring(running, ana, story, 0, 2);
-      for (const who of [bob, cleo]) await ask(who, "PUT", `/rooms/${story.id}/accept`);
+      for (const caller of [bob, cleo]) await ask(caller, "PUT", `/rooms/${story.id}/accept`);
       const [stays, goes, other] = await Promise.all(
-        [bob, cleo, dan].map((who) => dial(running.server, who, { reconnect: false })),
+        [bob, cleo, dan].map((caller) => dial(running.server, caller, { reconnect: false })),
       );
       await bring(running, ana, story, 2);
       await until("both are disconnected", () => stays?.isClosed() === true && goes?.isClosed() === true);
@@ -184,7 +185,7 @@ for (const [store, flags] of [
       await other?.close();
     });
 
-    test("on a subject that another room has by now cannot come back until that one is gone", async () => {
+    test("cannot be restored while another room has its subject", async () => {
       const { ana, bob } = people;
       const story = long();
       const other = newRoom(bob, story.state.subject, policy("encrypt"));
@@ -202,7 +203,7 @@ for (const [store, flags] of [
       });
     });
 
-    test("whose chain parts from the bus's above the restored head is contested, until an admin takes one", async () => {
+    test("whose chain diverges above the restored head is contested, until an admin chooses one", async () => {
       const { ana, bob, cleo, dan, admin } = people;
       const story = long();
       await bring(running, ana, story, 0, 2);
@@ -231,7 +232,7 @@ for (const [store, flags] of [
         { version: 6, by: bob.signPubHex, taken: false },
       ]);
       const hash = sha256Hex(story.statement(6).text);
-      const take = (who: Identity) => ask(who, "PUT", `/rooms/${story.id}/way-back`, { hash });
+      const take = (caller: Identity) => ask(caller, "PUT", `/rooms/${story.id}/way-back`, { hash });
       expect((await take(bob)).status).toBe(403);
       expect((await take(admin)).status).toBe(204);
       expect(await report()).toMatchObject([{ taken: false }, { taken: true }]);
@@ -246,7 +247,7 @@ for (const [store, flags] of [
       expect((await restore(running, ana, story.id, fork.body(ana, 2))).json.code).toBe("contested");
     });
 
-    test("whose id was given to another room meanwhile takes its place once an admin chose it", async () => {
+    test("whose id now belongs to another room replaces it once an admin has chosen it", async () => {
       const { ana, bob, dan, eve, admin } = people;
       const story = long(policy("encrypt", "persist"));
       const forged = Story.of(eve, policy("persist"), freshSubject(), story.id).add(eve, dan);

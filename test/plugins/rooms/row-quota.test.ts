@@ -27,8 +27,8 @@ const outcome = (work: Promise<unknown>): Promise<string> =>
 
 const of = (bytes: number, payer = "p") => new Map([[payer, bytes]]);
 
-describe("rows", () => {
-  test("of more changes at once than the quota allows, exactly as many are made", async () => {
+describe("the row quota", () => {
+  test("admits exactly as many concurrent changes as fit", async () => {
     for (const before of [0, 300]) {
       const stored = of(before);
       const quota = new RowQuota(sums(stored), 1_000);
@@ -46,7 +46,7 @@ describe("rows", () => {
     }
   });
 
-  test("of a change that failed cost nothing; one that nobody answered is looked for", async () => {
+  test("is not charged for a failed change; after a lost answer the stored rows are read again", async () => {
     const stored = of(0);
     const quota = new RowQuota(sums(stored), 100);
     const failing = async () => {
@@ -61,7 +61,7 @@ describe("rows", () => {
     expect(await outcome(quota.during(of(1), "grows", async () => undefined))).toBe("quota");
   });
 
-  test("that another node added count within two seconds; what was removed is free at once", async () => {
+  test("counts the rows of another node within two seconds, and frees removed rows at once", async () => {
     const stored = of(0);
     const quota = new RowQuota(sums(stored), 100);
     expect(await quota.fits(of(100))).toBe(true);
@@ -74,7 +74,7 @@ describe("rows", () => {
     expect(await quota.fits(of(100))).toBe(true);
   });
 
-  test("committed while the sum was read are not lost", async () => {
+  test("counts rows that are committed while the sum is read", async () => {
     const stored = of(0);
     let hold: Promise<unknown> = Promise.resolve();
     const quota = new RowQuota(
@@ -100,7 +100,7 @@ describe("rows", () => {
     expect(await second).toBe("quota");
   });
 
-  test("of a removal may overdraw the quota, up to a limit; whoever is over adds nothing", async () => {
+  test("may be overdrawn by removals, up to a limit; a payer over the quota can add nothing", async () => {
     const stored = of(1_000);
     const quota = new RowQuota(sums(stored), 1_000);
     const commit = async () => undefined;
@@ -110,7 +110,7 @@ describe("rows", () => {
     expect(await outcome(quota.during(of(1), "grows", commit))).toBe("quota");
   });
 
-  test("of several payers are all charged, or none is", async () => {
+  test("charges either all payers of a change or none", async () => {
     const stored = new Map([
       ["a", 0],
       ["b", 1_000],
@@ -126,7 +126,7 @@ describe("rows", () => {
 });
 
 describe("the pace of a room", () => {
-  test("is so many in any minute, for each room, and says when to try again", async () => {
+  test("is limited in any minute, for each room, and the error says when to try again", async () => {
     let now = 1_000_000;
     const pace = new Pace(3, () => now);
     const change = (room = "a") => outcome(pace.during(room, async () => undefined));
@@ -147,7 +147,7 @@ describe("the pace of a room", () => {
     expect([await change(), await change()]).toEqual(["done", "quota"]);
   });
 
-  test("of many at once is exactly as many; what fails does not count; 0 is no limit", async () => {
+  test("admits exactly the limit of concurrent changes; failed ones do not count; 0 means unlimited", async () => {
     const pace = new Pace(5, () => 7);
     const failed = pace.during("a", async () => {
       throw new Error("lost");

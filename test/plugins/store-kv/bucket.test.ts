@@ -26,7 +26,7 @@ async function two() {
 
 const adding = (n: number) => (known: readonly number[] | null) => (known?.includes(n) ? known : [...(known ?? []), n]);
 
-test("changes one after the other are one read together, and a change by another process is not lost", async () => {
+test("consecutive changes share one read, and a change by another process is not lost", async () => {
   const { line, mine, theirs } = await two();
   for (const n of upTo(10)) await mine.update("a", adding(n));
   expect(line.count("MSG.GET")).toBe(1);
@@ -37,7 +37,7 @@ test("changes one after the other are one read together, and a change by another
   expect((await mine.get("a")).value).toHaveLength(52);
 });
 
-test("that there is nothing to change, or no place, is never said of what was known before", async () => {
+test("that nothing needs to change, or that a limit is reached, is never decided from the cache alone", async () => {
   const { mine, theirs } = await two();
   await mine.update("a", adding(1));
   await theirs.change("a", () => []);

@@ -35,7 +35,7 @@ const opening = (replicas: number, signal = new AbortController().signal) => ({
   signal,
 });
 
-test("each bucket is made once, with reads that its leader answers alone", async () => {
+test("each bucket is created once, with reads that only its leader answers", async () => {
   const account = server.freshAccount();
   const [{ connection }] = await Promise.all([server.store(account), server.store(account)]);
   const names: string[] = Object.values(buckets);
@@ -49,7 +49,7 @@ test("each bucket is made once, with reads that its leader answers alone", async
   }
 });
 
-test("a bucket whose copies may be read is brought in line, and keeps what it holds", async () => {
+test("a bucket that allows reads from replicas is reconfigured, and keeps its contents", async () => {
   const account = server.freshAccount();
   const { connection, users } = await server.store(account);
   await users.insertUser(userSample(1));
@@ -60,7 +60,7 @@ test("a bucket whose copies may be read is brought in line, and keeps what it ho
   expect(await again.users.getUserByEndpoint(peer(1))).not.toBeNull();
 });
 
-test("more copies than there are servers are refused at once, by the setting's name", async () => {
+test("more replicas than servers are refused at once, naming the setting", async () => {
   const calls = new Calls(await server.connection(server.freshAccount()));
   const refused = await failure(openBuckets(calls, opening(3)));
   expect(refused).toMatchObject({
@@ -69,19 +69,19 @@ test("more copies than there are servers are refused at once, by the setting's n
   });
 });
 
-test("where nothing answers yet, opening goes on until it does, or the bus stops", async () => {
-  const told = Promise.withResolvers<void>();
+test("opening retries until the server answers, or the bus stops", async () => {
+  const waiting = Promise.withResolvers<void>();
   const stopping = new AbortController();
   await using alone = await KvServer.start(1);
   const calls = new Calls(await alone.connection(alone.freshAccount()));
   await alone.kill();
-  const opened = failure(openBuckets(calls, { ...opening(1, stopping.signal), onWait: () => told.resolve() }));
-  await told.promise;
+  const opened = failure(openBuckets(calls, { ...opening(1, stopping.signal), onWait: () => waiting.resolve() }));
+  await waiting.promise;
   stopping.abort();
   expect((await opened).code).toBe("unavailable");
 });
 
-test("an entry that cannot be read denies", async () => {
+test("an entry that cannot be read denies access", async () => {
   const { connection, users, rooms, invites } = await server.store(server.freshAccount());
   await publish(connection, `${buckets.users}.${peer(1)}`, "{");
   await publish(connection, `${buckets.rooms}.${roomId}`, "");
@@ -94,7 +94,7 @@ test("an entry that cannot be read denies", async () => {
   expect(new Set(await codesOf(reads))).toEqual(new Set(["unavailable"]));
 });
 
-test("a room of which a part is missing denies, and never reads as if nobody were in it", async () => {
+test("a room with a missing record denies access, and never reads as a room without members", async () => {
   const { connection, rooms } = await server.store(server.freshAccount());
   await rooms.insertRoom(roomSample(1));
   for (const name of [buckets.members, buckets.roomKeys]) await jetStream(connection, `STREAM.PURGE.KV_${name}`, {});
@@ -108,7 +108,7 @@ test("a room of which a part is missing denies, and never reads as if nobody wer
   expect(new Set(await codesOf(reads))).toEqual(new Set(["unavailable"]));
 });
 
-test("a room that somebody only may be in, by the list of their rooms, is not theirs", async () => {
+test("a user whose own list names a room is not a member unless the room says so", async () => {
   const { connection, rooms } = await server.store(server.freshAccount());
   await rooms.insertRoom(roomSample(1));
   const noted = JSON.stringify({ [roomId]: 1, [roomIdSample(9)]: 1 });
@@ -118,7 +118,7 @@ test("a room that somebody only may be in, by the list of their rooms, is not th
   expect(await rooms.countRoomsBy(peer(2))).toBe(0);
 });
 
-test("a claim whose room is not there is taken over after its time, and whoever made it comes too late", async () => {
+test("a claim without a room expires and can be taken over, and its late first creator fails", async () => {
   const account = server.freshAccount();
   let ahead = 0;
   const { connection, rooms } = await server.store(account, { now: () => Date.now() + ahead });
@@ -136,7 +136,7 @@ test("a claim whose room is not there is taken over after its time, and whoever 
   expect((await rooms.listRooms(null, 10)).map((room) => room.roomId)).toEqual([roomIdSample(2)]);
 });
 
-test("a claim is its room's own again, and one by a room of another subject holds nothing", async () => {
+test("a room can reuse its own claim, and a claim by a room of another subject has no effect", async () => {
   const { connection, rooms } = await server.store(server.freshAccount());
   await publish(connection, `${buckets.rooms}.subject.${subject}`, JSON.stringify({ roomId }));
   await rooms.insertRoom(roomSample(1));
@@ -147,12 +147,12 @@ test("a claim is its room's own again, and one by a room of another subject hold
   expect(await rooms.findRoomId("room.other")).toBe(roomIdSample(3));
 });
 
-test("the number of copies is that of the rooms' bucket", async () => {
+test("the replica count is that of the rooms bucket", async () => {
   const { replicas } = await server.store(server.freshAccount());
   expect(await replicas.count()).toBe(1);
 });
 
-test("a shared nonce that nobody can look up is not good", async () => {
+test("a shared nonce that cannot be checked is refused", async () => {
   await using alone = await KvServer.start(1);
   const { nonces } = await alone.store(alone.freshAccount());
   await alone.kill();

@@ -43,7 +43,7 @@ async function two(): Promise<{ a: Opened; b: Opened; line: Line }> {
 
 /** Reads a user until it comes from the cache, without a read of the bucket. */
 async function untilHeld({ users }: KvStore, line: Line, n: number): Promise<void> {
-  await until("the user is held", async () => {
+  await until("the user is cached", async () => {
     const before = line.count("MSG.GET");
     await users.getUser(keySample(n));
     return line.count("MSG.GET") === before;
@@ -62,10 +62,10 @@ async function removeConsumers(connection: NatsConnection): Promise<void> {
   for (const name of consumers ?? []) await jetStream(connection, `CONSUMER.DELETE.${stream}.${name}`);
 }
 
-test("what was read is given again without reading it, and many readers share one question", async () => {
+test("a cached value is served without reading it again, and many readers share one freshness check", async () => {
   const { a, line } = await two();
   for (const n of upTo(20)) await a.users.insertUser(userSample(n));
-  await until("all are held", async () => {
+  await until("all are cached", async () => {
     const before = line.count("MSG.GET");
     for (const n of upTo(20)) await a.users.getUser(keySample(n));
     return line.count("MSG.GET") === before;
@@ -89,7 +89,7 @@ test("a user who is revoked by another process is refused at the very next read"
   }
 });
 
-test("who is taken out of a room by another process is out at the very next read", async () => {
+test("a member who is removed from a room by another process is out at the very next read", async () => {
   const { a, b } = await two();
   await b.rooms.insertRoom(roomSample(1));
   let { room } = roomSample(1);
@@ -103,7 +103,7 @@ test("who is taken out of a room by another process is out at the very next read
   }
 });
 
-describe("in any order of writes and reads no read is older than what was committed before it began,", () => {
+describe("for any order of writes and reads no read is older than a write that was committed before it began,", () => {
   const keys = 3;
   const writes = 400;
   /** Delays a share of the deliveries by `ms`, or drops them if null. */
@@ -160,7 +160,7 @@ describe("in any order of writes and reads no read is older than what was commit
   }
 });
 
-test("a purge, which leaves no message, is seen at the very next read, also when a write makes up for it", async () => {
+test("a purge, which leaves no message, is seen at the very next read, even if a write replaces it", async () => {
   const { a, b, line } = await two();
   const filters = [subjectOf(1), undefined];
   for (const turn of upTo(24)) {
@@ -173,9 +173,9 @@ test("a purge, which leaves no message, is seen at the very next read, also when
   }
 });
 
-test("a bucket that was removed and made anew, with as many messages, is not taken for the old one", async () => {
+test("a bucket that was deleted and created again with as many messages is not taken for the old one", async () => {
   const { a, b, line } = await two();
-  const account = "anew";
+  const account = "again";
   for (const turn of upTo(5)) {
     for (const n of [1, 2]) await b.users.insertUser(userSample(n, { handle: `${turn}` }));
     await untilHeld(a, line, 1);
@@ -186,13 +186,13 @@ test("a bucket that was removed and made anew, with as many messages, is not tak
     expect(await a.users.getUser(keySample(1)), account).toBeNull();
     await jetStream(b.connection, `STREAM.DELETE.${stream}`);
     await jetStream(b.connection, `STREAM.CREATE.${stream}`, config);
-    for (const n of [2, 1]) await b.users.insertUser(userSample(n, { handle: "anew" }));
-    expect((await a.users.getUser(keySample(1)))?.handle).toBe("anew");
+    for (const n of [2, 1]) await b.users.insertUser(userSample(n, { handle: "again" }));
+    expect((await a.users.getUser(keySample(1)))?.handle).toBe("again");
     for (const n of [1, 2]) await b.users.deleteUser(keySample(n));
   }
 });
 
-test("a bucket that was restored is read as it was restored", async () => {
+test("a restored bucket is read in its restored state", async () => {
   const { a, b, line } = await two();
   for (const n of [1, 2]) await b.users.insertUser(userSample(n, { handle: "old" }));
   const backup = await takeBackup(b.connection);
@@ -207,7 +207,7 @@ test("a bucket that was restored is read as it was restored", async () => {
   }
 });
 
-test("with a feed that never comes reads go to the leader, as many as there are, and none fails", async () => {
+test("while change events do not arrive every read goes to the leader, and none fails", async () => {
   const { a, b, line } = await two();
   line.fate = () => null;
   await b.users.insertUser(userSample(1, { handle: "0" }));
@@ -219,7 +219,7 @@ test("with a feed that never comes reads go to the leader, as many as there are,
   expect(performance.now() - began).toBeLessThan(5_000);
 });
 
-test("keys that nobody has are asked for each time, and take no place", async () => {
+test("absent keys are looked up each time, and use no cache space", async () => {
   const { a, b, line } = await two();
   await b.users.insertUser(userSample(1));
   await untilHeld(a, line, 1);

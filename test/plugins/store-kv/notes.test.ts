@@ -43,10 +43,10 @@ async function roomOf(n: number) {
   return added.room;
 }
 
-test("a change of a stay that was accepted since it was read does not note it as unaccepted", async () => {
+test("changing a stay that was accepted since it was read does not note it as unaccepted", async () => {
   const room = await roomOf(1);
   const [read] = (await one.rooms.listStays(room.roomId)).filter(({ endpoint }) => endpoint === peer(2));
-  if (read === undefined) throw new Error("nobody was added");
+  if (read === undefined) throw new Error("no user was added");
   expect(await staleNotes(one.rooms, connection)).toEqual([]);
   expect(await other.rooms.changeStay(room.roomId, peer(2), accepting(1))).not.toBeNull();
   expect(await one.rooms.applyChange(changeOf(room, { stays: [{ ...read, role: "owner" }] }))).toBe(true);
@@ -54,13 +54,13 @@ test("a change of a stay that was accepted since it was read does not note it as
   expect(await staleNotes(one.rooms, connection)).toEqual([]);
 });
 
-test("a member who leaves a room that they have not accepted does not count as unaccepted any more", async () => {
+test("a member who leaves a room before accepting it does not count as unaccepted any more", async () => {
   const room = await roomOf(2);
   expect(await one.rooms.changeStay(room.roomId, peer(2), leaving(1))).not.toBeNull();
   expect(await staleNotes(one.rooms, connection)).toEqual([]);
 });
 
-test("an acceptance, and an add, that a deletion comes before leave no note", async () => {
+test("an acceptance, and an add, leave no note if a deletion comes first", async () => {
   const rooms = [];
   for (const n of upTo(roomsRaced)) rooms.push(await roomOf(n + 10));
   const raced = rooms.flatMap((room, n) => [
@@ -73,7 +73,7 @@ test("an acceptance, and an add, that a deletion comes before leave no note", as
   expect(await staleNotes(one.rooms, connection)).toEqual([]);
 });
 
-test("an add that another change comes before leaves no note, and one that is noted later stays", async () => {
+test("an add leaves no note if another change comes first, and one that is noted later stays", async () => {
   const room = await roomOf(100);
   const adds = upTo(roomsRaced).map((n) =>
     changeOf(room, { stays: [staySample(n + 3, { acceptedAt: null, addedBy: peer(1) })], salt: `${n}` }),

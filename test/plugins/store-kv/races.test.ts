@@ -52,7 +52,7 @@ const ownersIn = async (): Promise<number> =>
     ({ role, until, leftAt }) => role === "owner" && until === 0 && leftAt === null,
   ).length;
 
-test("one of many claims of an invite wins", async () => {
+test("of many claims of an invite exactly one wins", async () => {
   const { id } = inviteSample(1);
   await nodeOf(0).invites.insertInvite(inviteSample(1));
   const claim = (n: number) => ({ signPub: keySample(n), kexPub: keySample(n), at: epochMs });
@@ -64,7 +64,7 @@ test("one of many claims of an invite wins", async () => {
   }
 });
 
-test("one of many changes of a room wins, and every node sees it and no other", async () => {
+test("of many changes of a room exactly one wins, and every node sees that one only", async () => {
   await nodeOf(0).rooms.insertRoom(roomSample(1));
   const changes = upTo(callers).map((n) =>
     changeOf(roomSample(1).room, {
@@ -86,7 +86,7 @@ test("one of many changes of a room wins, and every node sees it and no other", 
   }
 });
 
-test("one of many rooms gets a subject, and one of many an id", async () => {
+test("of many new rooms exactly one gets a subject, and exactly one gets an id", async () => {
   const subject = "room.wanted";
   const bySubject = await winners(upTo(callers).map((n) => nodeOf(n).rooms.insertRoom(roomSample(n, { subject }))));
   expect(bySubject).toHaveLength(1);
@@ -96,7 +96,7 @@ test("one of many rooms gets a subject, and one of many an id", async () => {
   expect(await nodeOf(1).rooms.listRooms(null, 100)).toHaveLength(2);
 });
 
-test("somebody who is added to many rooms at once is in all of them", async () => {
+test("a user who is added to many rooms at once is in all of them", async () => {
   const all = upTo(30);
   await Promise.all(all.map((n) => nodeOf(n).rooms.insertRoom(roomSample(n))));
   const added = all.map((n) =>
@@ -109,7 +109,7 @@ test("somebody who is added to many rooms at once is in all of them", async () =
   }
 });
 
-test("devices that are added at once are all there, up to the limit, whichever nodes add them", async () => {
+test("devices that are added at once on any nodes are all stored, up to the limit", async () => {
   await nodeOf(0).rooms.insertRoom(roomSample(1));
   const names = ["main", ...upTo(devicesMax + 3).map((n) => `d${String(n).padStart(2, "0")}`)];
   const add = (name: string, n: number) => nodeOf(n).rooms.changeStay(roomId, peer(1), withDevice(name));
@@ -119,19 +119,19 @@ test("devices that are added at once are all there, up to the limit, whichever n
   expect((await nodeOf(2).rooms.getStay(roomId, peer(1)))?.devices).toEqual(added);
 });
 
-test("a creator's rooms stop at the limit, whichever nodes make them at once", async () => {
+test("a creator's rooms stop at the limit, on whichever nodes they are created at once", async () => {
   const made = upTo(12).map((n) => nodeOf(n).rooms.insertRoom(roomSample(n + 1), 5));
   expect(await winners(made)).toHaveLength(5);
   for (const { rooms } of nodes) expect(await rooms.countRoomsBy(peer(1))).toBe(5);
 });
 
-test("pending invites stop at the limit, whichever nodes make them at once", async () => {
+test("pending invites stop at the limit, on whichever nodes they are created at once", async () => {
   const made = upTo(12).map((n) => nodeOf(n).invites.insertInvite(inviteSample(n), 5));
   expect(await winners(made)).toHaveLength(5);
   for (const { invites } of nodes) expect(await invites.listPendingInvites(100)).toHaveLength(5);
 });
 
-test("a kick and the next addition do not lose the room of who comes back", async () => {
+test("a kick and the next addition do not lose the room of the member who returns", async () => {
   const { rooms } = nodeOf(0);
   await rooms.insertRoom(roomSample(1));
   let { room } = roomSample(1);
@@ -153,7 +153,7 @@ test("a kick and the next addition do not lose the room of who comes back", asyn
   }
 });
 
-test("of owners who leave at once on several nodes one stays", async () => {
+test("when all owners leave at once on several nodes, one stays", async () => {
   const { rooms } = nodeOf(0);
   await rooms.insertRoom(roomSample(1));
   await rooms.applyChange(changeOf(roomSample(1).room, { stays: upTo(9).map((n) => owner(n + 2)) }));
@@ -162,7 +162,7 @@ test("of owners who leave at once on several nodes one stays", async () => {
   expect(await ownersIn()).toBe(1);
 });
 
-test("of an owner who leaves and another who is unmade at once one stays", async () => {
+test("when an owner leaves while another is demoted, one stays", async () => {
   for (const n of upTo(20)) {
     const id = roomIdSample(n);
     const [first, second] = [nodeOf(n), nodeOf(n + 1)];
@@ -177,7 +177,7 @@ test("of an owner who leaves and another who is unmade at once one stays", async
   }
 });
 
-test("of admins who are revoked at once on several nodes one stays", async () => {
+test("when all admins are revoked at once on several nodes, one stays", async () => {
   const rules = nodes.map(({ users, rooms }) => {
     return new UserRules({ store: users, rooms, notices: new Notices(undefined), now: Date.now });
   });
@@ -193,7 +193,7 @@ test("of admins who are revoked at once on several nodes one stays", async () =>
   expect(left).toHaveLength(1);
 });
 
-test("a nonce is good once, on whichever node, and is refused everywhere then", async () => {
+test("a nonce is accepted once, on any node, and then refused on all", async () => {
   const nonce = Buffer.alloc(16, 7).toString("base64");
   const claims = upTo(callers).map((n) => nodeOf(n).nonces.claim(nonce, keySample(n), Date.now()));
   const outcomes = await Promise.allSettled(claims);

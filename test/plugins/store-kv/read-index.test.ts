@@ -4,7 +4,7 @@ import { upTo } from "../../conformance/store-samples.ts";
 
 const callers = 5_000;
 
-test("whoever asks shares one question, and none gets an answer that was asked for before they came", async () => {
+test("concurrent callers share one request, and none gets an answer that was requested before its call", async () => {
   let moment = 0;
   let underWay = 0;
   const asked: number[] = [];
@@ -25,14 +25,14 @@ test("whoever asks shares one question, and none gets an answer that was asked f
   expect(asked.length).toBeLessThan(callers / 5);
 });
 
-test("callers of one turn share the question that one of them begins", async () => {
+test("callers of the same turn share the request that one of them starts", async () => {
   let asked = 0;
   const index = new ReadIndex(async () => ++asked);
   expect(await Promise.all(upTo(10).map(() => index.next()))).toEqual(upTo(10).map(() => 1));
   expect(await index.next()).toBe(2);
 });
 
-test("a question that fails fails for those who share it, and for nobody after", async () => {
+test("a request that fails does so for the callers who share it, and for no later one", async () => {
   let asked = 0;
   const index = new ReadIndex(async () => {
     if (++asked === 1) throw new Error("no answer");

@@ -63,7 +63,7 @@ async function old(account: string): Promise<KvStore & { readonly connection: Na
   return store;
 }
 
-test("a room that says nothing is counted once, an epoch's keys to the signer of what began it", async () => {
+test("a room without totals is counted once, and the keys of an epoch go to the signer who began it", async () => {
   const account = server.freshAccount();
   const before = await old(account);
   const store = await server.store(account);
@@ -88,9 +88,9 @@ test("a room that says nothing is counted once, an epoch's keys to the signer of
   expect(after.get(peer(2))).toBe(2 * rowBytes.key + rowBytes.statement + text(2).length);
 });
 
-test("the first question has it counted, where no start did", async () => {
+test("the first quota check counts the rows, if no server start did", async () => {
   const store = await old(server.freshAccount());
   expect(await store.rooms.rowBytesOf(peer(2))).toBe(0);
   const counted = 3 * rowBytes.key + rowBytes.statement + text(2).length;
-  await until("it is counted", async () => (await store.rooms.rowBytesOf(peer(2))) === counted);
+  await until("the rows are counted", async () => (await store.rooms.rowBytesOf(peer(2))) === counted);
 });

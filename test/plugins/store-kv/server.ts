@@ -43,7 +43,7 @@ export class KvServer implements AsyncDisposable {
     };
     // nats-server creates the file before it has written all of it.
     try {
-      await until("nats-server says where it listens", () => said().trimEnd().endsWith("}"));
+      await until("nats-server logs its address", () => said().trimEnd().endsWith("}"));
     } catch (error) {
       child.kill("SIGKILL");
       throw error;

@@ -32,7 +32,7 @@ const endpointsOf = async ({ users }: KvStore, handle?: string): Promise<string[
   return (await users.listActive({ looks, after: null, limit: 5_000 })).map(({ endpoint }) => endpoint);
 };
 
-describe("the index of users", () => {
+describe("the user index", () => {
   test("shows what another process wrote a moment ago", async () => {
     const { a, b } = await two();
     for (const n of upTo(20)) {
@@ -51,7 +51,7 @@ describe("the index of users", () => {
     );
   });
 
-  test("asks for one message, however many users it lists", async () => {
+  test("reads one message, however many users it lists", async () => {
     const { a, b, line } = await two();
     for (const n of upTo(300)) await b.users.insertUser(userSample(n));
     expect(await endpointsOf(a)).toHaveLength(300);
@@ -60,7 +60,7 @@ describe("the index of users", () => {
     expect(line.count("$JS.API") - before).toBe(1);
   });
 
-  test("begins anew when a message was lost, or its consumer has gone", async () => {
+  test("is rebuilt when a message was lost, or its consumer is gone", async () => {
     const { a, b, line } = await two();
     await b.users.insertUser(userSample(1));
     expect(await endpointsOf(a)).toEqual([peer(1)]);
@@ -79,7 +79,7 @@ describe("the index of users", () => {
     expect(await endpointsOf(a)).toEqual([2, 3, 4].map(peer).sort());
   }, 30_000);
 
-  test("fails while the server does not answer, and never shows what may be old", async () => {
+  test("fails while the server does not answer, and never shows stale entries", async () => {
     const { a } = await two();
     await a.users.insertUser(userSample(1));
     expect(await endpointsOf(a)).toEqual([peer(1)]);

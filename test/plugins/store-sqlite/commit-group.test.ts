@@ -111,15 +111,15 @@ async function failEveryCall(times: number): Promise<number> {
   return failures;
 }
 
-test("whichever call fails, a reader sees none of the change, and a retry completes it", async () => {
+test("if any call fails, a reader sees none of the change, and a retry completes it", async () => {
   expect(await failEveryCall(1)).toBeGreaterThan(30);
 });
 
-test("the same when undoing fails too", async () => {
+test("the same holds when the rollback fails, too", async () => {
   expect(await failEveryCall(2)).toBeGreaterThan(30);
 });
 
-test("whichever call of a purge fails, the subject is not free before all is gone, and a retry completes it", () =>
+test("if any call of a purge fails, the subject is not free before all rows are gone, and a retry completes it", () =>
   withFile(async (file) => {
     openDatabase({ file }).close();
     const plan: Plan = { from: 0, times: 0, calls: 0 };
@@ -142,7 +142,7 @@ test("whichever call of a purge fails, the subject is not free before all is gon
     store.close();
   }));
 
-test("a purge removes more rows than one transaction takes", () =>
+test("a purge removes more rows than fit in one transaction", () =>
   withFile(async (file) => {
     const store = openSqliteStore({ file });
     const keys = upTo(10_001).map((n) => sealedSample(n, 1));
@@ -154,7 +154,7 @@ test("a purge removes more rows than one transaction takes", () =>
     store.close();
   }));
 
-test("the writes of one turn are one commit, and a conflict among them undoes itself alone", () =>
+test("the writes of one turn are one commit, and a conflict rolls back only itself", () =>
   withFile(async (file) => {
     const database = openDatabase({ file });
     const store = storeOver(database);
@@ -182,7 +182,7 @@ test("the writes of one turn are one commit, and a conflict among them undoes it
     store.close();
   }));
 
-test("no write is told done before its commit, and a commit that fails is told to all", () =>
+test("no write succeeds before its commit, and a failed commit fails all its writes", () =>
   withFile(async (file) => {
     openDatabase({ file }).close();
     const plan: Plan = { from: 0, times: 0, calls: 0 };
@@ -198,7 +198,7 @@ test("no write is told done before its commit, and a commit that fails is told t
     store.close();
   }));
 
-test("more writes than one commit takes go through in order, and more than may wait are refused", () =>
+test("more writes than fit in one commit run in order, and more than may wait are refused", () =>
   withFile(async (file) => {
     const database = openDatabase({ file });
     const done: number[] = [];

@@ -14,7 +14,7 @@ import { keySample, roomSample, upTo, userSample } from "../../conformance/store
 import { until } from "../../support/executable.ts";
 import { thrownBy, withFile } from "./folder.ts";
 
-test("a power cut loses nothing: write-ahead log, synchronous FULL, and the keys are enforced", () =>
+test("power loss loses nothing: write-ahead log, synchronous FULL, and foreign keys are enforced", () =>
   withFile((file) => {
     const { native, close } = openDatabase({ file });
     const pragma = (name: string) =>
@@ -28,7 +28,7 @@ test("a power cut loses nothing: write-ahead log, synchronous FULL, and the keys
     close();
   }));
 
-test("closing ends the connection, and takes its log away", () =>
+test("closing ends the connection, and removes its log", () =>
   withFile(async (file) => {
     const store = openSqliteStore({ file });
     const waiting = Promise.all(upTo(2_500).map((n) => store.users.insertUser(userSample(n))));
@@ -50,7 +50,7 @@ async function refusedWith(file: string, sentence: string): Promise<void> {
 const damaged = (file: string) => `${file} is corrupt or not an SQLite database (stop unibus and restore a backup)`;
 const unopened = (file: string) => `cannot open ${file} (use a file in a folder that exists and is writable)`;
 
-test("a file that is no database is refused, and left as it is", () =>
+test("a file that is not a database is refused, and left unchanged", () =>
   withFile(async (file) => {
     const text = "this is a letter, not a database\n".repeat(300);
     writeFileSync(file, text);
@@ -68,7 +68,7 @@ test("a damaged database is refused", () =>
     await refusedWith(file, damaged(file));
   }));
 
-test("damage that shows later makes a port unavailable, and its cause names the file", () =>
+test("damage that is found later makes the store unavailable, and the cause names the file", () =>
   withFile(async (file) => {
     const store = openSqliteStore({ file });
     await Promise.all(upTo(500).map((n) => store.users.insertUser(userSample(n))));
@@ -87,7 +87,7 @@ test("damage that shows later makes a port unavailable, and its cause names the 
     again.close();
   }));
 
-test("a folder in the file's place, and a file in the folder's, are refused", () =>
+test("a folder in place of the file, and a file in place of the folder, are refused", () =>
   withFile(async (file) => {
     mkdirSync(file);
     await refusedWith(file, unopened(file));
@@ -108,7 +108,7 @@ test("a read-only database answers reads, and refuses writes", () =>
     store.close();
   }));
 
-test("a full disk refuses what does not fit, keeps the rest, and heals without a restart", () =>
+test("a full disk refuses what does not fit, keeps the rest, and recovers without a restart", () =>
   withFile(async (file) => {
     const database = openDatabase({ file });
     const store = storeOver(database);
@@ -148,7 +148,7 @@ function watchLoop(): () => number {
 }
 
 test(
-  "another process holds the lock: writes wait for 5 s without blocking the event loop, and reads go on",
+  "while another process holds the lock, writes wait 5 s without blocking the event loop, and reads continue",
   () =>
     withFile(async (file) => {
       const store = openSqliteStore({ file });
@@ -180,7 +180,7 @@ test(
   30_000,
 );
 
-test("a commit that takes more than a second is a fault until one is faster, and is logged once", () =>
+test("a commit that takes more than a second is a health fault until one is faster, and is logged once", () =>
   withFile(async (file) => {
     openDatabase({ file }).close();
     let [now, step] = [0, 0];
@@ -207,7 +207,7 @@ test("a commit that takes more than a second is a fault until one is faster, and
     store.close();
   }));
 
-test("a backup is a whole database", () =>
+test("a backup is a complete database", () =>
   withFile(async (file) => {
     const store = openSqliteStore({ file });
     await Promise.all(upTo(50).map((n) => store.users.insertUser(userSample(n))));
@@ -223,7 +223,7 @@ test("a backup is a whole database", () =>
     store.close();
   }));
 
-test("an export shows one moment, whatever is written meanwhile", () =>
+test("an export is a consistent snapshot, even during writes", () =>
   withFile(async (file) => {
     const store = openSqliteStore({ file });
     for (const n of upTo(3)) await store.users.insertUser(userSample(n));

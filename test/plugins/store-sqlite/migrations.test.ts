@@ -61,7 +61,7 @@ test("a migration is recorded with its name and time, once", () =>
     expect(lines).toEqual(known.map((name) => `applied migration ${name}`));
   }));
 
-test("what a database holds survives its next opening", () =>
+test("the contents of a database survive reopening", () =>
   withFile(async (file) => {
     const first = openSqliteStore({ file });
     await first.users.insertUser(userSample(1));
@@ -71,7 +71,7 @@ test("what a database holds survives its next opening", () =>
     again.close();
   }));
 
-test("a database of a newer version is refused, and left as it is", () =>
+test("a database of a newer version is refused, and left unchanged", () =>
   withFile(async (file) => {
     openDatabase({ file }).close();
     const native = new Native(file);
@@ -90,7 +90,7 @@ test("a database of a newer version is refused, and left as it is", () =>
     after.close(true);
   }));
 
-test("users of a database without looks, or with those of another version, are found by them", () =>
+test("users stored without a look, or with that of another version, are found by their look", () =>
   withFile(async (file) => {
     const first = openSqliteStore({ file });
     for (const [n, handle] of ["bob", "b0b", "carol"].entries())
@@ -110,7 +110,7 @@ test("users of a database without looks, or with those of another version, are f
     again.close();
   }));
 
-test("rows of before are charged once: to their signers, an epoch's keys to the signer of what began it", () =>
+test("existing rows are charged once: to their signers, and the keys of an epoch to the signer who began it", () =>
   withFile(async (file) => {
     const first = openSqliteStore({ file });
     const { rooms } = first;
@@ -158,7 +158,7 @@ test("rows of before are charged once: to their signers, an epoch's keys to the 
     again.close();
   }));
 
-test("users are looked up by an index: of their looks, or of their endpoints", () =>
+test("users are looked up by an index: by their look or by their endpoint", () =>
   withFile((file) => {
     const { native, close } = openDatabase({ file });
     const plan = (sql: string) =>

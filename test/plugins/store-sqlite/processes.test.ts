@@ -8,7 +8,7 @@ import { withFile } from "./folder.ts";
 const start = (...args: string[]) =>
   Bun.spawn([process.execPath, join(import.meta.dir, "child.ts"), ...args], { stdout: "pipe", stderr: "inherit" });
 
-test("a commit of another connection is seen at once, both ways", () =>
+test("a commit by another connection is visible at once, both ways", () =>
   withFile(async (file) => {
     const [one, other] = [openSqliteStore({ file }), openSqliteStore({ file })];
     for (const n of upTo(20)) {
@@ -24,7 +24,7 @@ test("a commit of another connection is seen at once, both ways", () =>
   }));
 
 test(
-  "a user added by another process while the store is open is there at once",
+  "a user added by another process is visible at once",
   () =>
     withFile(async (file) => {
       const store = openSqliteStore({ file });
@@ -37,7 +37,7 @@ test(
 );
 
 test(
-  "several processes may make one database at once",
+  "several processes can create one database at once",
   () =>
     withFile(async (file) => {
       const children = upTo(6).map((n) => start("add", file, String(n)));
@@ -64,7 +64,7 @@ async function killedAfter(file: string, key: string, claims: number): Promise<s
 }
 
 test(
-  "kill -9 amid claims: none is spent twice, and none that was told is lost",
+  "kill -9 during claims: no invite is spent twice, and no acknowledged claim is lost",
   () =>
     withFile(async (file) => {
       const rows = upTo(6_000).map((n): SnapshotRow => ({ kind: "invite", invite: inviteSample(n) }));
@@ -74,9 +74,9 @@ test(
       const owners = new Map<string, string>();
       for (const round of upTo(3)) {
         const keys = [keySample(2 * round), keySample(2 * round + 1)];
-        const told = await Promise.all(keys.map((key) => killedAfter(file, key, 150)));
+        const acknowledged = await Promise.all(keys.map((key) => killedAfter(file, key, 150)));
         keys.forEach((key, index) => {
-          for (const id of told[index] ?? []) {
+          for (const id of acknowledged[index] ?? []) {
             expect(owners.has(id)).toBe(false);
             owners.set(id, key);
           }

@@ -195,7 +195,7 @@ async function quiet(): Promise<void> {
   }
 }
 
-test("every route costs what it did", async () => {
+test("the number of SQL statements of every route is frozen", async () => {
   const { paths } = (await call(live.server.ready.http, null, "GET", "/openapi.json")).json;
   const names = Object.entries(paths as Record<string, object>).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
@@ -220,7 +220,7 @@ test("every route costs what it did", async () => {
   expectGolden("statements.json", `{\n${lines.join(",\n")}\n}\n`);
 }, 30_000);
 
-test("the cost of a list or a room does not grow with who is in it", async () => {
+test("the cost of a list or a room does not grow with its members", async () => {
   const crowd: Identity[] = [];
   for (let i = 0; i < 20; i++) crowd.push(await postUser(live.server, admin, `m${i}`));
   const small = await createRoom(live.server, ana, policy("encrypt"));

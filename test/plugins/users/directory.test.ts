@@ -68,7 +68,7 @@ for (const [store, flags] of [
     }, 60_000);
     afterAll(() => running?.[Symbol.asyncDispose]());
 
-    test("a page holds 1,000 users, or as many as are asked for, and says whether more follow", async () => {
+    test("a page holds 1,000 users, or as many as requested, and says whether more follow", async () => {
       const everybody = [...upTo(manyUsers).map(peer), admin.endpoint].sort();
       const pages: string[][] = [];
       for (let query: Record<string, string> = {}; ; ) {
@@ -99,7 +99,7 @@ for (const [store, flags] of [
       expect(all).toEqual([...new Set(all)].sort());
     });
 
-    test("filters name users by endpoint, key and handle, and narrow each other", async () => {
+    test("filters select users by endpoint, key and handle, and can be combined", async () => {
       const { signPub, endpoint, handle } = userSample(7, { handle: "user 7" });
       expect(await handlesOf({ endpoint })).toEqual([handle]);
       expect(await handlesOf({ sign_pub: signPub.toUpperCase() })).toEqual([handle]);
@@ -121,7 +121,7 @@ for (const [store, flags] of [
       }
     });
 
-    test("a handle of more than 64 characters is refused, one of 64 is looked for", async () => {
+    test("a handle of more than 64 characters is refused, one of 64 is looked up", async () => {
       for (const one of ["a", "🦊"]) {
         const status = async (count: number) =>
           (await get(`/directory?handle=${encodeURIComponent(one.repeat(count))}`)).status;
@@ -129,7 +129,7 @@ for (const [store, flags] of [
       }
     });
 
-    test("users who are revoked or gone are not shown", async () => {
+    test("users who are revoked or deleted are not listed", async () => {
       const [one, other] = [await added("short"), await added("shorter")];
       expect((await post(`/users/${one.signPubHex}/revoke`, undefined)).status).toBe(204);
       const gone = await call(running.server.ready.http, admin, "DELETE", `/users/${other.signPubHex}`);
@@ -141,7 +141,7 @@ for (const [store, flags] of [
       expect([...(await handlesOf({ handle: "short" })), ...(await handlesOf({ handle: "shorter" }))]).toEqual([]);
     });
 
-    test("a reply that the client has is not sent again", async () => {
+    test("an unchanged reply is not sent again", async () => {
       const target = "/directory?limit=3";
       const first = await get(target);
       const etag = first.headers.get("etag") ?? "";
@@ -184,7 +184,7 @@ for (const [store, flags] of [
       await call(http, admin, "DELETE", `/users/${signPubHex}`);
     });
 
-    test("a user who is renamed has the new handle in their rooms, and nobody else has", async () => {
+    test("renaming a user changes the handle in their rooms, and that of no other user", async () => {
       const { http } = running.server.ready;
       const [owner, member] = [await added("owner of one"), await added("member of one")];
       const room = await addMembers(running.server, await createRoom(running.server, owner, policy()), member);
@@ -196,7 +196,7 @@ for (const [store, flags] of [
     });
 
     test.each(lookCases.map((one) => [one.name, one] as const))(
-      "two handles with one look name nobody: %s",
+      "two handles that look alike match no user: %s",
       async (_, { one, other }) => {
         const both = [await added(one), await added(other)];
         const endpoints = both.map(({ endpoint }) => endpoint).sort();
@@ -215,7 +215,7 @@ for (const [store, flags] of [
       },
     );
 
-    test("a client that looks somebody up asks for them alone", async () => {
+    test("a client that looks up a user requests that user only", async () => {
       const known = await added("Zoë");
       const { directory, control } = trustingPeer(admin, [running.server.ready.http]);
       const sizes: number[] = [];

@@ -47,7 +47,7 @@ const codeOf = (error: unknown) => (isUnibusError(error) ? error.code : String(e
 
 describe("the last admin", () => {
   for (const way of ["revoke", "remove"] as const) {
-    test(`${racers} at once who ${way} two admins leave one, whichever`, async () => {
+    test(`${racers} concurrent requests that ${way} two admins leave exactly one`, async () => {
       for (let round = 0; round < rounds; round++) {
         await withoutAdmins();
         const [one, other] = [await made("admin"), await made("admin")];
@@ -65,7 +65,7 @@ describe("the last admin", () => {
     });
   }
 
-  test("of many, removed and revoked in any order, is one", async () => {
+  test("of many, removed and revoked in any order, stays", async () => {
     await withoutAdmins();
     const many = await Promise.all(Array.from({ length: 8 }, () => made("admin")));
     expect([...(await roster())].sort()).toEqual(many.map(({ signPubHex }) => signPubHex).sort());
@@ -79,7 +79,7 @@ describe("the last admin", () => {
     expect(await roster()).toEqual(await admins());
   });
 
-  test("may go by a command on the host, and the next one that comes is the only one", async () => {
+  test("can be removed by a command on the host, and the next admin is the only one", async () => {
     await withoutAdmins();
     expect(await roster()).toEqual([]);
     const next = await made("admin");
@@ -87,7 +87,7 @@ describe("the last admin", () => {
     expect(await users.revoke(next.signPubHex, { keepAdmin: true }).then(() => "gone", codeOf)).toBe("conflict");
   });
 
-  test("that was revoked is no admin again by being revoked again, and others are not touched", async () => {
+  test("who was revoked does not become an admin by a second revocation, and others are unchanged", async () => {
     await withoutAdmins();
     const [one, other] = [await made("admin"), await made("admin")];
     const member = await made("member");
@@ -99,9 +99,9 @@ describe("the last admin", () => {
   });
 });
 
-describe("whichever call of the store fails while an admin is revoked", () => {
+describe("if any call of the store fails while an admin is revoked", () => {
   for (const moment of ["before", "after"] as const) {
-    test(`(${moment} it is made) the roster names only real admins, and asking again completes`, async () => {
+    test(`(${moment} it is made) the roster lists only real admins, and a repeated request completes`, async () => {
       for (let nth = 1; ; nth++) {
         plan.rest();
         await withoutAdmins();
@@ -127,7 +127,7 @@ describe("whichever call of the store fails while an admin is revoked", () => {
 });
 
 describe("a user", () => {
-  test("is added once, whoever races, and the first row stays", async () => {
+  test("is added once in a race, and the first row stays", async () => {
     const { signPubHex } = await generateIdentity();
     const done = await Promise.allSettled(
       Array.from({ length: racers }, (_, i) => {
@@ -141,7 +141,7 @@ describe("a user", () => {
     expect((await store.getUser(signPubHex))?.handle).toBe(won[0] ?? "");
   });
 
-  test("that was revoked is not added again: the row is untouched", async () => {
+  test("who was revoked is not added again: the row is unchanged", async () => {
     const one = await made("member");
     await users.revoke(one.signPubHex, { keepAdmin: true });
     const before = await store.getUser(one.signPubHex);
@@ -151,7 +151,7 @@ describe("a user", () => {
     expect(await roster()).not.toContain(one.signPubHex);
   });
 
-  test("that nobody knows is not found, revoked or removed", async () => {
+  test("who does not exist is not found, revoked or removed", async () => {
     const { signPubHex } = await generateIdentity();
     for (const way of ["revoke", "remove"] as const) {
       const outcome = await users[way](signPubHex, { keepAdmin: true }).catch((error: unknown) => error);
@@ -159,7 +159,7 @@ describe("a user", () => {
     }
   });
 
-  test("has both kex fields or none", async () => {
+  test("has both kex fields or neither", async () => {
     const { signPubHex, kexPubHex, kexSig } = await generateIdentity();
     for (const half of [{ kexPub: kexPubHex }, { kexSig }]) {
       const added = users.add({ signPub: signPubHex, handle: "half", role: "member", ...half });
