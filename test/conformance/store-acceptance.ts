@@ -44,7 +44,7 @@ const idsOf = async ({ rooms }: StoreUnderTest, accepted?: boolean): Promise<str
 export function acceptanceCases(open: OpenStore): void {
   describe("acceptance", () => {
     test(
-      "a stay is unaccepted until its member accepts it, once, whatever changes the room",
+      "a stay is unaccepted until its member accepts it, once, whatever else changes in the room",
       withStore(open, async (store) => {
         const { rooms } = store;
         const roomId = roomIdSample(1);
@@ -70,7 +70,7 @@ export function acceptanceCases(open: OpenStore): void {
     );
 
     test(
-      "a member who left accepts nothing, and a new stay needs a new acceptance",
+      "a member who left cannot accept, and a new stay needs a new acceptance",
       withStore(open, async (store) => {
         const { rooms } = store;
         const roomId = roomIdSample(1);
@@ -93,7 +93,7 @@ export function acceptanceCases(open: OpenStore): void {
     );
 
     test(
-      "the rooms of a member come in pages",
+      "the rooms of a member are listed in pages",
       withStore(open, async (store) => {
         const { rooms } = store;
         const ids = upTo(9).map((n) => roomIdSample(n + 1));
@@ -120,7 +120,7 @@ export function acceptanceCases(open: OpenStore): void {
     );
 
     test(
-      "of many adds at once by one adder as many are taken as the limit allows",
+      "of many concurrent adds by one adder as many are taken as the limit allows",
       withStore(open, async (store) => {
         const { rooms } = store;
         const limits = { perAdder: 3, sharedFrom: 1_000 };
@@ -153,7 +153,7 @@ export function acceptanceCases(open: OpenStore): void {
     );
 
     test(
-      "where a member has very many, each adder has an equal share, and a new one always gets in",
+      "with very many unaccepted rooms each adder has an equal share, and a new adder always gets in",
       withStore(open, async (store) => {
         const { rooms } = store;
         const limits = { perAdder: 5, sharedFrom: 6 };

@@ -77,7 +77,7 @@ const calls: Readonly<Record<string, (store: StoreUnderTest) => Promise<unknown>
 /** Cases for a store that has lost its backend. */
 export function brokenCases(open: OpenStore): void {
   test(
-    "without its backend every port throws unavailable, in time",
+    "without its backend every port throws unavailable, within its deadline",
     withStore(open, async (store) => {
       await store.users.insertUser(userSample(1));
       await store.invites.insertInvite(inviteSample(1));

@@ -29,7 +29,7 @@ const owner = staySample(1, { role: "owner" });
 export function changeCases(open: OpenStore): void {
   describe("changes", () => {
     test(
-      "all of a change is there once it is taken",
+      "an accepted change is visible completely",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
@@ -54,7 +54,7 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "a change on another version, or of no live room, changes nothing",
+      "a change based on another version, or of a room that is not live, changes nothing",
       withStore(open, async ({ rooms }) => {
         const { room } = roomSample(1);
         await rooms.insertRoom(roomSample(1));
@@ -77,7 +77,7 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "one of many changes wins, and nothing of the others stays",
+      "of concurrent changes one wins, and nothing of the others remains",
       withStore(open, async ({ rooms }) => {
         const { room } = roomSample(1);
         await rooms.insertRoom(roomSample(1));
@@ -107,7 +107,7 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "a reader never sees a part before its version, nor a removed member after it",
+      "a reader never sees part of a change before its version, or a removed member after it",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
@@ -148,7 +148,7 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "a leave shows at once, and until the member is signed out",
+      "a leave is visible at once, and until the member is signed out",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
@@ -191,7 +191,7 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "a rule of a stay sees every change before it, however many come at once, and what it throws is told",
+      "a rule for a stay sees every earlier change, also with concurrent ones, and its error is passed on",
       withStore(open, async ({ rooms }) => {
         await rooms.insertRoom(roomSample(1));
         const names = ["main", ...upTo(callers).map((n) => `d${n}`)];
@@ -224,7 +224,7 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "of the owners who go at once one stays, and no change takes the last one away",
+      "of owners who leave at once one stays, and no change removes the last one",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
@@ -250,7 +250,7 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "a member added again has two stays",
+      "a member who is added again has two stays",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));

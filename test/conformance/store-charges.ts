@@ -70,7 +70,7 @@ async function dropAll({ rooms }: StoreUnderTest): Promise<number> {
 export function chargeCases(open: OpenStore): void {
   describe("row charges", () => {
     test(
-      "are those of the rows, for whoever signed them, whatever happens to a room",
+      "equal the sizes of the rows, for every signer, after every change of a room",
       withStore(open, async (store) => {
         const { rooms } = store;
         expect(await rooms.rowBytesOf(peer(1))).toBe(0);
@@ -110,7 +110,7 @@ export function chargeCases(open: OpenStore): void {
     );
 
     test(
-      "change by those alone who win a race",
+      "change only for the winner of a race",
       withStore(open, async (store) => {
         await store.rooms.insertRoom(roomSample(1));
         const { room } = roomSample(1);
@@ -123,7 +123,7 @@ export function chargeCases(open: OpenStore): void {
     );
 
     test(
-      "are given back with a room, but for its tombstone",
+      "are refunded with a deleted room, except for its tombstone",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
@@ -140,7 +140,7 @@ export function chargeCases(open: OpenStore): void {
     );
 
     test(
-      "come along with what is imported, also twice and over what is there",
+      "are imported with the rows, also twice and over existing ones",
       withStore(open, async (store) => {
         const { rooms, snapshot } = store;
         await rooms.insertRoom(roomSample(1));
@@ -171,9 +171,9 @@ export function chargeCases(open: OpenStore): void {
     );
   });
 
-  describe("keys that are dropped", () => {
+  describe("dropped keys", () => {
     test(
-      "are those of members who are out, of every epoch, and their payers get them back",
+      "are those of departed members, of every epoch, and their payers are refunded",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
@@ -221,7 +221,7 @@ export function chargeCases(open: OpenStore): void {
     );
 
     test(
-      "are none of a room that is not there",
+      "do not exist for an unknown room",
       withStore(open, async ({ rooms }) => {
         expect(await rooms.dropKeys(roomIdSample(9), null)).toBeNull();
       }),

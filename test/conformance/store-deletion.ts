@@ -23,7 +23,7 @@ const { subject } = roomSample(1).room;
 export function deletionCases(open: OpenStore): void {
   describe("deletion", () => {
     test(
-      "a mark wins once, and makes a tombstone that keeps its id and its subject",
+      "a mark wins once, and creates a tombstone that keeps its id and its subject",
       withStore(open, async ({ rooms }) => {
         await rooms.insertRoom(roomSample(1));
         const won = await winners(upTo(callers).map((n) => rooms.markDeleted(roomId, 100 + n)));
@@ -40,7 +40,7 @@ export function deletionCases(open: OpenStore): void {
     );
 
     test(
-      "a purge leaves the tombstone alone, and frees the subject",
+      "a purge keeps only the tombstone, and frees the subject",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
@@ -83,7 +83,7 @@ export function deletionCases(open: OpenStore): void {
     );
 
     test(
-      "one of many rooms gets a subject that was freed",
+      "of many rooms exactly one gets a freed subject",
       withStore(open, async ({ rooms }) => {
         await rooms.insertRoom(roomSample(1));
         await rooms.markDeleted(roomId, 9);

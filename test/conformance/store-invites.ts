@@ -8,7 +8,7 @@ const claimOf = (n: number) => ({ signPub: keySample(n), kexPub: keySample(1_000
 export function inviteCases(open: OpenStore): void {
   describe("invites", () => {
     test(
-      "every field comes back",
+      "every field is stored and returned",
       withStore(open, async ({ invites }) => {
         const used = { usedAt: epochMs, usedSignPub: keySample(1), usedKexPub: keySample(2), completedAt: epochMs + 1 };
         const samples = [inviteSample(1), inviteSample(2, { role: "admin", expiresAt: 1 }), inviteSample(3, used)];
@@ -18,7 +18,7 @@ export function inviteCases(open: OpenStore): void {
     );
 
     test(
-      "a miss is null, false or empty",
+      "a miss returns null, false or an empty list",
       withStore(open, async ({ invites }) => {
         expect(await invites.getInvite(inviteSample(1).id)).toBeNull();
         expect(await invites.claimInvite(inviteSample(1).id, claimOf(1))).toBe(false);
@@ -29,7 +29,7 @@ export function inviteCases(open: OpenStore): void {
     );
 
     test(
-      "a known id conflicts, and its row is untouched",
+      "a known id conflicts, and its row is unchanged",
       withStore(open, async ({ invites }) => {
         await invites.insertInvite(inviteSample(1));
         expect((await failure(invites.insertInvite(inviteSample(1, { handle: "other" })))).code).toBe("conflict");
@@ -38,7 +38,7 @@ export function inviteCases(open: OpenStore): void {
     );
 
     test(
-      "one of many claims wins, and the invite names the winner",
+      "of many claims exactly one wins, and the invite names the winner",
       withStore(open, async ({ invites }) => {
         const invite = inviteSample(1);
         await invites.insertInvite(invite);
@@ -66,7 +66,7 @@ export function inviteCases(open: OpenStore): void {
     );
 
     test(
-      "a used invite is completed once and cannot be deleted, one that is not used is not completed",
+      "a used invite is completed once and cannot be deleted, an unused one cannot be completed",
       withStore(open, async ({ invites }) => {
         const invite = inviteSample(1);
         await invites.insertInvite(invite);
@@ -82,7 +82,7 @@ export function inviteCases(open: OpenStore): void {
     );
 
     test(
-      "pending invites are by creation, without those that are used",
+      "pending invites are listed by creation time, without the used ones",
       withStore(open, async ({ invites }) => {
         const samples = upTo(6).map((n) => inviteSample(n, { createdAt: epochMs - n, expiresAt: n }));
         for (const invite of samples) await invites.insertInvite(invite);
@@ -94,7 +94,7 @@ export function inviteCases(open: OpenStore): void {
     );
 
     test(
-      "pending invites stop at the limit, however many are added at once; a used one makes room",
+      "pending invites stop at the limit, even when added concurrently; a used one makes room",
       withStore(open, async ({ invites }) => {
         const won = await winners(upTo(callers).map((n) => invites.insertInvite(inviteSample(n), 5)));
         expect(won).toHaveLength(5);

@@ -26,7 +26,7 @@ import {
 export function roomCases(open: OpenStore): void {
   describe("rooms", () => {
     test(
-      "every field comes back, under every policy",
+      "every field is stored and returned, under every policy",
       withStore(open, async ({ rooms }) => {
         for (const n of upTo(8)) {
           const policy = { encrypt: (n & 1) > 0, persist: (n & 2) > 0, sign_msgs: (n & 4) > 0 };
@@ -47,7 +47,7 @@ export function roomCases(open: OpenStore): void {
     );
 
     test(
-      "a miss is null, false or empty",
+      "a miss returns null, false or an empty list",
       withStore(open, async (store) => {
         const { rooms } = store;
         const nowhere = roomIdSample(1);
@@ -71,7 +71,7 @@ export function roomCases(open: OpenStore): void {
     );
 
     test(
-      "a taken id or subject conflicts by name, and nothing of the loser stays",
+      "a taken id or subject conflicts by name, and nothing of the loser remains",
       withStore(open, async ({ rooms }) => {
         const first = roomSample(1);
         await rooms.insertRoom(first);
@@ -94,7 +94,7 @@ export function roomCases(open: OpenStore): void {
     );
 
     test(
-      "one of many rooms gets a subject",
+      "of many rooms exactly one gets a subject",
       withStore(open, async ({ rooms }) => {
         const subject = "room.wanted";
         const won = await winners(upTo(callers).map((n) => rooms.insertRoom(roomSample(n, { subject }))));
@@ -106,7 +106,7 @@ export function roomCases(open: OpenStore): void {
     );
 
     test(
-      "one of many rooms gets an id, and the subjects of the others stay free",
+      "of many rooms exactly one gets an id, and the subjects of the others stay free",
       withStore(open, async ({ rooms }) => {
         const roomId = roomIdSample(1_000);
         const won = await winners(upTo(callers).map((n) => rooms.insertRoom(roomSample(n, { roomId }))));
@@ -117,7 +117,7 @@ export function roomCases(open: OpenStore): void {
     );
 
     test(
-      "the rooms of a peer are live, open and not left, by room id",
+      "the rooms of a member are live, open and not left, by room id",
       withStore(open, async (store) => {
         const { rooms } = store;
         for (const n of [5, 3, 4, 1, 2, 6]) {
@@ -140,7 +140,7 @@ export function roomCases(open: OpenStore): void {
     );
 
     test(
-      "the rooms that somebody created are counted while they live",
+      "the rooms of a creator are counted while they are live",
       withStore(open, async ({ rooms }) => {
         for (const n of upTo(4)) await rooms.insertRoom(roomSample(n, { creator: peer(n === 3 ? 2 : 1) }));
         expect(await rooms.countRoomsBy(peer(1))).toBe(3);
@@ -153,7 +153,7 @@ export function roomCases(open: OpenStore): void {
     );
 
     test(
-      "a creator's rooms stop at the limit, however many are added at once; a deletion makes room",
+      "a creator's rooms stop at the limit, even when added concurrently; a deletion makes room",
       withStore(open, async ({ rooms }) => {
         await rooms.insertRoom(roomSample(100, { creator: peer(2) }));
         const won = await winners(upTo(callers).map((n) => rooms.insertRoom(roomSample(n), 5)));
@@ -172,7 +172,7 @@ export function roomCases(open: OpenStore): void {
     );
 
     test(
-      "a room that could not take its place counts for nobody",
+      "a room that lost its id or subject does not count for its creator",
       withStore(open, async ({ rooms }) => {
         const { subject } = roomSample(1).room;
         await rooms.insertRoom(roomSample(1));
@@ -207,7 +207,7 @@ export function roomCases(open: OpenStore): void {
     );
 
     test(
-      "a list holds tombstones too, by room id, page by page",
+      "a list contains tombstones too, by room id, page by page",
       withStore(open, async ({ rooms }) => {
         for (const n of [3, 1, 2, 5, 4]) await rooms.insertRoom(roomSample(n));
         await rooms.markDeleted(roomIdSample(2), 77);

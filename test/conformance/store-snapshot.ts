@@ -70,7 +70,7 @@ const nameOf = (row: SnapshotRow): string => {
 export function snapshotCases(open: OpenStore): void {
   describe("snapshot", () => {
     test(
-      "an export holds every row in order, and an empty store none",
+      "an export contains every row in order, and that of an empty store none",
       withStore(open, async (store) => {
         expect(await exported(store.snapshot)).toEqual([]);
         await fill(store);
@@ -90,7 +90,7 @@ export function snapshotCases(open: OpenStore): void {
     );
 
     test(
-      "an import makes an equal store, however often it runs",
+      "an import creates an equal store, however often it runs",
       withStore(open, async (from) => {
         await fill(from);
         const rows = await exported(from.snapshot);
@@ -105,7 +105,7 @@ export function snapshotCases(open: OpenStore): void {
     );
 
     test(
-      "an imported store keeps every promise",
+      "an imported store satisfies every guarantee",
       withStore(open, async (from) => {
         await fill(from);
         await withStore(open, async (to) => {
@@ -136,7 +136,7 @@ export function snapshotCases(open: OpenStore): void {
     );
 
     test(
-      "an import brings back what was deleted since",
+      "an import restores what was deleted since",
       withStore(open, async ({ rooms, users, invites, snapshot }) => {
         await rooms.insertRoom(roomSample(1));
         await users.insertUser(userSample(1));
@@ -155,7 +155,7 @@ export function snapshotCases(open: OpenStore): void {
     );
 
     test(
-      "an import that broke off is completed by the next one",
+      "an interrupted import is completed by the next one",
       withStore(open, async (from) => {
         await fill(from);
         const rows = await exported(from.snapshot);
@@ -174,7 +174,7 @@ export function snapshotCases(open: OpenStore): void {
     );
 
     test(
-      "an export that is given up does not hold up the store",
+      "an abandoned export does not block the store",
       withStore(open, async (store) => {
         await fill(store);
         for await (const row of store.snapshot.exportAll()) if (row.kind === "stay") break;
@@ -185,7 +185,7 @@ export function snapshotCases(open: OpenStore): void {
     );
 
     test(
-      "a large store goes through",
+      "a large store can be exported and imported",
       withStore(open, async (from) => {
         const rows = upTo(1_200)
           .map((n): SnapshotRow => ({ kind: "user", user: userSample(n) }))
@@ -196,7 +196,7 @@ export function snapshotCases(open: OpenStore): void {
     );
 
     test(
-      "a backup is written once, never over what is there",
+      "a backup is written once, and never over an existing file",
       withStore(open, async (store) => {
         const folder = mkdtempSync(join(tmpdir(), "unibus-backup-"));
         try {

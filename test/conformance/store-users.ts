@@ -25,7 +25,7 @@ async function known(users: UserStore, signPub: string): Promise<UserRecord> {
 export function userCases(open: OpenStore): void {
   describe("users", () => {
     test(
-      "every field comes back, by key and by endpoint",
+      "every field is stored and returned, by key and by endpoint",
       withStore(open, async ({ users }) => {
         const samples = [
           userSample(1),
@@ -41,7 +41,7 @@ export function userCases(open: OpenStore): void {
     );
 
     test(
-      "a miss is null, false or empty",
+      "a miss returns null, false or an empty list",
       withStore(open, async ({ users }) => {
         expect(await users.getUser(keySample(1))).toBeNull();
         expect(await users.getUserByEndpoint(userSample(1).endpoint)).toBeNull();
@@ -53,7 +53,7 @@ export function userCases(open: OpenStore): void {
     );
 
     test(
-      "a known key conflicts, whatever its status, and its row is untouched",
+      "a known key conflicts, whatever its status, and its row is unchanged",
       withStore(open, async ({ users }) => {
         const revoked = userSample(1, { status: "revoked", revokedAt: 5 });
         await users.insertUser(revoked);
@@ -64,7 +64,7 @@ export function userCases(open: OpenStore): void {
     );
 
     test(
-      "one of many inserts of a key goes through",
+      "of many inserts of a key exactly one succeeds",
       withStore(open, async ({ users }) => {
         const won = await winners(upTo(callers).map((n) => users.insertUser(userSample(1, { handle: `caller ${n}` }))));
         expect(won).toHaveLength(1);
@@ -86,7 +86,7 @@ export function userCases(open: OpenStore): void {
     );
 
     test(
-      "one of many replacements wins, and an old revision never does",
+      "of many replacements exactly one wins, and an old revision never does",
       withStore(open, async ({ users }) => {
         await users.insertUser(userSample(1));
         const user = await known(users, keySample(1));
@@ -98,7 +98,7 @@ export function userCases(open: OpenStore): void {
     );
 
     test(
-      "a record deleted and inserted again is not the one before",
+      "a record that was deleted and inserted again differs from the earlier one",
       withStore(open, async ({ users }) => {
         await users.insertUser(userSample(1));
         const before = await known(users, keySample(1));
@@ -131,7 +131,7 @@ export function userCases(open: OpenStore): void {
     );
 
     test(
-      "active users are listed by endpoint, page by page, as every change leaves them",
+      "active users are listed by endpoint, page by page, as of the latest change",
       withStore(open, async ({ users }) => {
         expect(await users.listActive({ after: null, limit: 10 })).toEqual([]);
         for (const n of upTo(7)) await users.insertUser(userSample(n));
@@ -160,7 +160,7 @@ export function userCases(open: OpenStore): void {
     );
 
     test(
-      "a handle finds every active user with a look of it, and follows each change",
+      "a handle finds every active user whose handle looks alike, and follows each change",
       withStore(open, async ({ users }) => {
         const found = async (handle: string, after: string | null = null, limit = 100) =>
           (await users.listActive({ looks: looksOf(handle), after, limit })).map(({ endpoint }) => endpoint);
@@ -198,7 +198,7 @@ export function userCases(open: OpenStore): void {
     );
 
     test.each(lookCases.map((one) => [one.name, one] as const))(
-      "%s: either of the two names both",
+      "%s: either handle finds both users",
       (_, { one, other }) =>
         withStore(open, async ({ users }) => {
           await users.insertUser(userSample(1, { handle: one }));
@@ -211,7 +211,7 @@ export function userCases(open: OpenStore): void {
     );
 
     test(
-      "one of many rosters wins, and an old revision never does",
+      "of many rosters exactly one wins, and an old revision never does",
       withStore(open, async ({ users }) => {
         const before = await users.getRoster();
         const won = await winners(

@@ -29,7 +29,7 @@ const owner = staySample(1, { role: "owner" });
 
 async function current({ rooms }: StoreUnderTest): Promise<RoomRecord> {
   const room = await rooms.getRoom(roomId);
-  if (room === null) throw new Error("the room is not there");
+  if (room === null) throw new Error("no such room");
   return room;
 }
 
@@ -47,7 +47,7 @@ const headOf = ({ version, statementHash: hash }: RoomRecord): Head => ({ versio
 
 function restoringCases(open: OpenStore): void {
   test(
-    "brings a room to a later version, and the room goes on from there",
+    "brings a room to a later version, from which the room continues",
     withStore(open, async (store) => {
       const { rooms, wayBack } = store;
       const before = await longRoom(store);
@@ -83,7 +83,7 @@ function restoringCases(open: OpenStore): void {
   );
 
   test(
-    "replaces what is above the base, and nothing below it",
+    "replaces the versions above the base, and none below it",
     withStore(open, async (store) => {
       const { rooms, wayBack } = store;
       const before = await longRoom(store);
@@ -107,7 +107,7 @@ function restoringCases(open: OpenStore): void {
   );
 
   test(
-    "keeps the mark of those who left, and devices; adds keys and replaces none",
+    "keeps leave marks and devices; adds keys and replaces none",
     withStore(open, async (store) => {
       const { rooms, wayBack } = store;
       const before = await longRoom(store);
@@ -158,7 +158,7 @@ function restoringCases(open: OpenStore): void {
   );
 
   test(
-    "takes the place of another room that had its id, of which nothing stays",
+    "replaces another room that took its id, of which nothing remains",
     withStore(open, async (store) => {
       const { rooms, wayBack } = store;
       const other = await longRoom(store);
@@ -206,7 +206,7 @@ function restoringCases(open: OpenStore): void {
   );
 
   test(
-    "keeps the acceptance of stays that are there, and counts new ones against the limits of their adder",
+    "keeps the acceptance of existing stays, and counts new ones against the limits of their adder",
     withStore(open, async (store) => {
       const { rooms, wayBack } = store;
       const before = await longRoom(store);
@@ -234,7 +234,7 @@ function restoringCases(open: OpenStore): void {
   );
 
   test(
-    "changes nothing where another change came first",
+    "changes nothing if another change came first",
     withStore(open, async (store) => {
       const before = await longRoom(store);
       await change(store, roomId, { stays: [staySample(6, { since: 2 })], keys: [sealedSample(6, 2)] });
@@ -248,7 +248,7 @@ function restoringCases(open: OpenStore): void {
   );
 
   test(
-    "of many at once on one head one wins, and who leaves meanwhile has left",
+    "of concurrent restorations of one head one wins, and a member who leaves during it has left",
     withStore(open, async (store) => {
       const { rooms, wayBack } = store;
       const before = await longRoom(store);
@@ -273,7 +273,7 @@ function restoringCases(open: OpenStore): void {
 
 function stateCases(open: OpenStore): void {
   test(
-    "notes the heads of its opening, and forgets them at the next one",
+    "notes the heads when it opens, and forgets them when it opens the next time",
     withStore(open, async (store) => {
       const { rooms, wayBack } = store;
       expect(await wayBack.getWayBack()).toBeNull();
@@ -305,7 +305,7 @@ function stateCases(open: OpenStore): void {
   );
 
   test(
-    "keeps the first contested chains of a room, and the last choice",
+    "keeps the first contested chains of a room, and the latest choice",
     withStore(open, async ({ wayBack }) => {
       await wayBack.openWayBack({ openedAt: epochMs, closesAt: epochMs + 5 });
       const chain = (n: number, of = roomId) => ({

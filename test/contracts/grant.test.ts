@@ -25,8 +25,8 @@ function membership(
   };
 }
 
-describe("a peer without a room", () => {
-  test("may answer requests, and hear its inboxes and its notices; no list is empty", () => {
+describe("a user without a room", () => {
+  test("may answer requests, and receive on its inboxes and notices; no list is empty", () => {
     expect(grantOf(endpoint, [])).toEqual({
       publish: ["_INBOX.*.r.>"],
       subscribe: [`_INBOX.${endpoint}.>`, `_DELIVER.${endpoint}.>`, `unibus.user.${endpoint}.>`],
@@ -42,7 +42,7 @@ describe("a member", () => {
   const [stream, sanitized] = [`UNIBUS_${kept.room.roomId}`, endpoint.replaceAll("-", "_")];
   const given = grantOf(endpoint, [quiet, kept]);
 
-  test("speaks in its rooms, acknowledges its own durables, one for each device, and no more", () => {
+  test("may publish to its rooms and acknowledge its own durables, one for each device, and nothing else", () => {
     expect([...given.publish].sort()).toEqual(
       [
         ...["_INBOX.*.r.>", "rpc.sum", "room.general"],
@@ -52,12 +52,12 @@ describe("a member", () => {
     );
   });
 
-  test("acknowledges for no device whose consumer does not exist, not even the main one", () => {
+  test("may not acknowledge for a device without a consumer, not even the main one", () => {
     const { publish } = grantOf(endpoint, [membership("room.general", true)]);
     expect(publish).toEqual(["_INBOX.*.r.>", "room.general"]);
   });
 
-  test("hears its rooms, and what is delivered to it", () => {
+  test("may subscribe to its rooms and its deliveries", () => {
     expect([...given.subscribe].sort()).toEqual(
       [
         ...[`_INBOX.${endpoint}.>`, `unibus.user.${endpoint}.>`, `_DELIVER.${endpoint}.>`],
@@ -70,7 +70,7 @@ describe("a member", () => {
     expect(given.subscriptionsMax).toBe(2 * 2 + 2 + 1_000);
   });
 
-  test("has nothing of the JetStream API, of the system, of an inbox for PubAcks", () => {
+  test("has no access to the JetStream API, the system, or an inbox for PubAcks", () => {
     for (const subject of [...given.publish, ...given.subscribe]) {
       expect(subject).not.toMatch(/^(\$JS\.API|\$SYS|\$KV|\$O|_R_|>|\*)/);
     }
@@ -80,7 +80,7 @@ describe("a member", () => {
     );
   });
 
-  test("has of two rooms of like names exactly those two", () => {
+  test("of two rooms with similar names has access to exactly those two", () => {
     const { publish } = grantOf(endpoint, [membership("room.a", false), membership("room.a.b", false)]);
     expect([...publish].sort()).toEqual(["_INBOX.*.r.>", "room.a", "room.a.b"]);
   });
@@ -91,7 +91,7 @@ describe("a grant", () => {
   const bytesOf = ({ publish, subscribe }: { publish: readonly string[]; subscribe: readonly string[] }) =>
     JSON.stringify([...publish, ...subscribe]).length;
 
-  test("holds nothing of what was not accepted", () => {
+  test("contains no room that was not accepted", () => {
     const given = grantOf(endpoint, [
       membership("room.mine", false),
       membership("room.not", true, { acceptedAt: null }),
@@ -101,7 +101,7 @@ describe("a grant", () => {
     expect(given.roomIds.size).toBe(1);
   });
 
-  test("holds at most 400 KiB, the rooms that were accepted first", () => {
+  test("contains at most 400 KiB: the rooms that were accepted first", () => {
     const memberships = Array.from({ length: 1_200 }, (_, n) => membership(long(n), true, { acceptedAt: 5_000 - n }));
     const given = grantOf(endpoint, memberships);
     expect(bytesOf(given)).toBeLessThan(grantBytesMax + 1_000);
@@ -111,7 +111,7 @@ describe("a grant", () => {
     expect(given.subscriptionsMax).toBe(2 * given.roomIds.size + 1_000);
   });
 
-  test("counts what the devices of a room take", () => {
+  test("counts the bytes for a room's devices", () => {
     const devices = Array.from({ length: 8 }, (_, n) => `device${n}`);
     const memberships = Array.from({ length: 1_000 }, (_, n) => membership(long(n), true, { devices }));
     expect(bytesOf(grantOf(endpoint, memberships))).toBeLessThan(grantBytesMax + 1_000);

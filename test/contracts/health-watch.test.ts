@@ -21,7 +21,7 @@ function watched() {
   return { watch, lines, lookAt, looks: () => looks };
 }
 
-test("one line when a plugin stops working, one for another cause, and one when it works again", async () => {
+test("a plugin's failure, each new cause, and its recovery are logged with one line each", async () => {
   const { lines, lookAt } = watched();
   await lookAt(null);
   for (const detail of ["3 of 10 restored", "4 of 10 restored", "full", "full", null, null, "full"])
@@ -30,13 +30,13 @@ test("one line when a plugin stops working, one for another cause, and one when 
   expect(lines).toEqual(["not ready: store: 3 of 10 restored", full, "works again: store", full]);
 });
 
-test("before the bus was ready once, nothing is logged", async () => {
+test("nothing is logged before the bus was ready once", async () => {
   const { lines, lookAt } = watched();
   await lookAt("starting");
   expect(lines).toEqual([]);
 });
 
-test("those who ask at the same time share one look", async () => {
+test("concurrent callers share one check", async () => {
   const { watch, looks } = watched();
   await Promise.all([watch.look(), watch.look(), watch.look()]);
   expect(looks()).toBe(1);

@@ -20,14 +20,14 @@ import { epochMax, ownersMax } from "../../src/wire/statement.ts";
 const kib = 1_024;
 const mib = 1_048_576;
 
-test("sizes of bodies, in bytes", () => {
+test("body sizes, in bytes", () => {
   const { bodyBytesMax, bodiesBytesMax, registerBytesMax, blobBytesMax, restoreBytesMax, historyBytesMax } = api;
   expect([bodyBytesMax, bodiesBytesMax, registerBytesMax]).toEqual([mib, 64 * mib, 4 * kib]);
   expect([blobBytesMax, restoreBytesMax, historyBytesMax]).toEqual([16 * mib, 32 * mib, 8 * mib]);
   expect([frameBytesMax, natsPayloadBytesMax]).toEqual([mib, mib + 64 * kib]);
 });
 
-test("lengths of lists", () => {
+test("list lengths", () => {
   expect([api.usersPageMax, api.roomsMax, api.statementsMax, api.historyLimit.max]).toEqual([
     ...[1_000, 1_000, 1_000, 1_000],
   ]);
@@ -43,7 +43,7 @@ test("quotas and grants", () => {
   expect(unacceptedLimits).toEqual({ perAdder: 100, sharedFrom: 10_000 });
 });
 
-test("times, in milliseconds but for the skew", () => {
+test("times, in milliseconds except for the clock skew", () => {
   expect([skewSMax, dedupWindowMs, holdMsMax]).toEqual([30, 120_000, 1_500]);
   // A signature is valid for 30 s on either side of the clock, so its nonce must be remembered for more than 60 s.
   expect(nonceLifeMs).toBeGreaterThan(2_000 * skewSMax);

@@ -10,12 +10,12 @@ test("one adder has at most 100 unaccepted memberships with one user", () => {
   ]);
 });
 
-test("from 10,000 unaccepted memberships on no adder has more than an equal share of 10,000", () => {
+test("beyond 10,000 unaccepted memberships no adder has more than an equal share of 10,000", () => {
   // 500 adders: 20 each.
   expect([isOver(9_999, 99, 500), isOver(10_000, 19, 500), isOver(10_000, 20, 500)]).toEqual([false, false, true]);
   expect([isOver(19_999, 1, 10_000), isOver(19_999, 1, 9_999)]).toEqual([true, false]);
 });
 
-test("an adder who has none with the user gets in, whatever the others did", () => {
+test("an adder without unaccepted memberships with the user can add, however many others have", () => {
   for (const adders of [1, 500, 10_000, 1_000_000]) expect(isOver(1_000_000, 0, adders)).toBe(false);
 });

@@ -38,8 +38,8 @@ async function outcome(read: Promise<unknown>, ms = 100): Promise<Outcome> {
   return Promise.race([read.then(() => "done" as const, failed), Bun.sleep(ms).then(() => "waits" as const)]);
 }
 
-describe("while the loop is late", () => {
-  test("a user within the share goes on, one beyond it waits and is then refused", async () => {
+describe("while the event loop is late", () => {
+  test("a user within the share proceeds, one beyond it waits and is then refused", async () => {
     const share = shareOf();
     await spend(share, "small", 900);
     await spend(share, "large", 1_100);
@@ -52,7 +52,7 @@ describe("while the loop is late", () => {
     expect(refused).toBeLessThanOrEqual(10);
   });
 
-  test("reads are charged at once, with what the last one cost, so that many at once count", async () => {
+  test("reads are charged in advance with the cost of the last one, so that concurrent ones count", async () => {
     const share = shareOf();
     await spend(share, "many", 300);
     const reads = Array.from({ length: 8 }, () => outcome(share.admit("many", "list")));
@@ -60,7 +60,7 @@ describe("while the loop is late", () => {
     expect(done).toHaveLength(3);
   });
 
-  test("of too many who wait the largest spender is refused first", async () => {
+  test("when too many wait, the largest spender is refused first", async () => {
     const share = shareOf();
     await spend(share, "larger", 5_000);
     await spend(share, "large", 2_000);
@@ -72,8 +72,8 @@ describe("while the loop is late", () => {
   });
 });
 
-describe("when the loop is on time", () => {
-  test("nobody waits, whatever they took", async () => {
+describe("while the event loop is on time", () => {
+  test("no user waits, whatever they spent", async () => {
     const share = shareOf();
     late = false;
     for (let i = 0; i < 20; i++) {
@@ -83,7 +83,7 @@ describe("when the loop is on time", () => {
     }
   });
 
-  test("those who wait go on, the smallest spender first", async () => {
+  test("waiting requests continue, the smallest spender first", async () => {
     const share = shareOf();
     await spend(share, "larger", 5_000);
     await spend(share, "large", 2_000);
@@ -98,7 +98,7 @@ describe("when the loop is on time", () => {
     expect(order).toEqual(["large", "larger"]);
   });
 
-  test("the loop is watched: work that blocks it makes it late, for a moment", async () => {
+  test("work that blocks the event loop marks it as late for a moment", async () => {
     const share = new UserShare({ share: 0.1 });
     open.push(share);
     (await share.admit("large", "list"))(bytesFor(2_000));

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { Background } from "../../src/lib/background.ts";
 
-test("what is under way is waited for, whether or not it fails, and not for longer than is said", async () => {
+test("settled waits for running work, failed or not, up to its timeout", async () => {
   const background = new Background();
   await background.settled(60_000);
   const done: string[] = [];

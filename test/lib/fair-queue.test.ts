@@ -16,7 +16,7 @@ function jobs() {
   return { begun, job, end };
 }
 
-test("keys take turns, however much one of them brings, and the newest of a key comes first", async () => {
+test("keys take turns, however many tasks one of them has, and the newest task of a key comes first", async () => {
   const queue = new FairQueue(1, 100);
   const { begun, job, end } = jobs();
   const all = ["a1", "a2", "a3", "a4", "b1", "b2"].map((name) => queue.run(name.charAt(0), 60_000, job(name)));
@@ -25,7 +25,7 @@ test("keys take turns, however much one of them brings, and the newest of a key 
   expect(begun).toEqual(["a1", "a4", "b2", "a3", "b1", "a2"]);
 });
 
-test("runs no more than its number at once, also after a failure", async () => {
+test("at most the given number of tasks run at once, also after a failure", async () => {
   const queue = new FairQueue(2, 100);
   let [running, most] = [0, 0];
   const work = async (fails: boolean) => {
@@ -40,7 +40,7 @@ test("runs no more than its number at once, also after a failure", async () => {
   expect([most, running]).toEqual([2, 0]);
 });
 
-test("refuses what is more than may wait", async () => {
+test("tasks beyond the maximum queue length are refused", async () => {
   const queue = new FairQueue(1, 2);
   const { job, end } = jobs();
   const all = ["a", "b", "c", "d"].map((name) => queue.run(name, 60_000, job(name)));
@@ -49,7 +49,7 @@ test("refuses what is more than may wait", async () => {
   expect(await Promise.all(all.slice(0, 3))).toEqual(["a", "b", "c"].map((result) => ({ result })));
 });
 
-test("gives up what waited too long, and serves what came after it", async () => {
+test("a task that waited too long is dropped, and later ones are served", async () => {
   const queue = new FairQueue(1, 100);
   const { begun, job, end } = jobs();
   const first = queue.run("a", 60_000, job("first"));

@@ -29,11 +29,11 @@ const documents: readonly [string, string][] = [
   ["of empty lists", ' { "a" : [ ] ,\n"b":[]}\t'],
   ["of two lists", '{"a":[{"x":1},{"y":[{}]}],"b":[{}]}'],
   ["whose strings look like its structure", String.raw`{"b":[{"x":"}],\"{\\"},{"\\\"":"\\\\"}],"a":[{"[":"{"}]}`],
-  ["of wide characters", '{"ü":[{"🚌":"Zoë \u2028"}],"a":[{"x":"\\ud83d\\ude8c"}]}'],
+  ["of non-ASCII characters", '{"ü":[{"🚌":"Zoë \u2028"}],"a":[{"x":"\\ud83d\\ude8c"}]}'],
 ];
 
 describe("an object of lists", () => {
-  test.each(documents)("%s is read as JSON.parse reads it, however it is cut", (_, text) => {
+  test.each(documents)("%s is read as JSON.parse reads it, however it is split into chunks", (_, text) => {
     const wanted = Object.entries(JSON.parse(text) as Record<string, unknown[]>).filter(([, list]) => list.length > 0);
     for (const pieceBytes of [1, 2, 3, 5, 7, 16, 1_000]) {
       expect(read(text, pieceBytes)).toEqual(Object.fromEntries(wanted));
@@ -47,17 +47,17 @@ describe("an object of lists", () => {
     ["an object instead of a list", '{"a":{}}', "is not an object of arrays of objects"],
     ["null instead of a list", '{"a":null}', "is not an object of arrays of objects"],
     ["a comma too many", '{"a":[{},]}', "is not an object of arrays of objects"],
-    ["a comma at its end", '{"a":[],}', "is not an object of arrays of objects"],
-    ["a comma too few", '{"a":[{}{}]}', "is not an object of arrays of objects"],
-    ["an unknown list", '{"c":[]}', 'has an unknown field "c"'],
-    ["a list twice", '{"a":[],"a":[]}', "has the field a twice"],
+    ["a trailing comma", '{"a":[],}', "is not an object of arrays of objects"],
+    ["a missing comma", '{"a":[{}{}]}', "is not an object of arrays of objects"],
+    ["an unknown key", '{"c":[]}', 'has an unknown field "c"'],
+    ["a duplicate key", '{"a":[],"a":[]}', "has the field a twice"],
     ["half of itself", '{"a":[{}', "ends early"],
-    ["an element without its end", '{"a":[{"x":"}]}', "ends early"],
-    ["more than itself", "{}{}", "is not an object of arrays of objects"],
+    ["an unterminated element", '{"a":[{"x":"}]}', "ends early"],
+    ["trailing data", "{}{}", "is not an object of arrays of objects"],
     ["a long element", `{"a":[{"x":"${"x".repeat(200)}"}]}`, "has an element of more than 200 bytes"],
     ["a long name", `{"${"n".repeat(300)}":[]}`, "has an element of more than 200 bytes"],
   ];
-  test.each(wrong)("that is %s is refused, however it is cut", (_, text, why) => {
+  test.each(wrong)("that is %s is refused, however it is split into chunks", (_, text, why) => {
     for (const pieceBytes of [1, 3, 1_000]) expect(read(text, pieceBytes)).toBe(why);
   });
 

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { KeyedMutex } from "../../src/lib/keyed-mutex.ts";
 
-test("work of one key runs one after the other, in order, also after a failure; other keys do not wait", async () => {
+test("work for one key runs in order, one at a time, also after a failure; other keys do not wait", async () => {
   const mutex = new KeyedMutex();
   const log: string[] = [];
   const held = Promise.withResolvers<void>();
@@ -25,7 +25,7 @@ test("work of one key runs one after the other, in order, also after a failure; 
   expect(log).toEqual(order);
 });
 
-test("work that throws before it waits is an error of the one who asked, and holds up nobody", async () => {
+test("work that throws synchronously rejects for its caller, and does not block the next", async () => {
   const mutex = new KeyedMutex();
   const failing = mutex.hold("x", () => {
     throw new Error("at once");

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { LruCache } from "../../src/lib/lru-cache.ts";
 
-test("what was not used for the longest time goes first, and no more is held than may be", () => {
+test("the least recently used entry is evicted first, and the size is bounded", () => {
   const recent = new LruCache<string>(10);
   for (const name of ["a", "b"]) recent.set(name, name, 4);
   expect(recent.get("a")).toBe("a");

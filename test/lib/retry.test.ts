@@ -15,7 +15,7 @@ function failing(times: number, error: Error) {
   return { work, left };
 }
 
-test("a failure that may pass is tried again, and each try gets what is left of the time", async () => {
+test("a temporary failure is retried, and each attempt gets the remaining time", async () => {
   const { work, left } = failing(3, passing);
   const options = { withinMs: 60_000, pauseMs: 5, isPassing: (error: unknown) => error === passing };
   expect(await retry(work, options)).toBe("done");
@@ -29,7 +29,7 @@ test("any other failure is thrown at once", async () => {
   expect(left).toHaveLength(1);
 });
 
-test("no try begins after the time is over", async () => {
+test("no attempt begins after the time is over", async () => {
   const { work, left } = failing(Number.POSITIVE_INFINITY, passing);
   const began = performance.now();
   const outcome = await retry(work, { withinMs: 100, pauseMs: 10, isPassing: () => true }).catch((error) => error);

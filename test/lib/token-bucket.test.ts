@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { TokenBucket } from "../../src/lib/token-bucket.ts";
 
-test("gives its burst at once, then waits its rate", async () => {
+test("gives its burst at once, then waits for its rate", async () => {
   const bucket = new TokenBucket(5, 50);
   const began = performance.now();
   for (let i = 0; i < 5; i++) await bucket.take();

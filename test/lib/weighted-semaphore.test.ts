@@ -17,8 +17,8 @@ function work(gate: WeightedSemaphore, bytes: number, timeoutMs = minuteMs) {
 /** Lets all pending callbacks run. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-describe("a gate of 10 bytes", () => {
-  test("lets in what fits, and the rest as others end", async () => {
+describe("a semaphore of 10 bytes", () => {
+  test("admits what fits, and the rest as others finish", async () => {
     const gate = new WeightedSemaphore(10);
     const [one, two, three] = [work(gate, 6), work(gate, 4), work(gate, 5)];
     await settled();
@@ -33,7 +33,7 @@ describe("a gate of 10 bytes", () => {
     expect(await Promise.all([one.done, two.done, three.done])).toEqual(["done", "done", "done"]);
   });
 
-  test("lets small work pass large work that waits", async () => {
+  test("lets small work pass waiting large work", async () => {
     const gate = new WeightedSemaphore(10);
     const [first, large, small] = [work(gate, 8), work(gate, 9), work(gate, 2)];
     await settled();
@@ -46,7 +46,7 @@ describe("a gate of 10 bytes", () => {
     await large.done;
   });
 
-  test("gives back what failed, and what could not begin in time", async () => {
+  test("releases the bytes of work that failed or was not started in time", async () => {
     const gate = new WeightedSemaphore(10);
     const first = work(gate, 10);
     const hasty = work(gate, 10, 1);

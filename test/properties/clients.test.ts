@@ -6,7 +6,7 @@ import { clientAddress, proxyList } from "../../src/kernel/http-limits.ts";
 import { baseUrl, clientKey, isLoopback, parseAddress, urlHost } from "../../src/wire/address.ts";
 import { isHost, targetOf } from "../../src/wire/target.ts";
 
-test("a bucket is its client's alone: others before, between and after change nothing", () => {
+test("a client's bucket does not depend on the requests of other clients", () => {
   const step = fc.record({ client: fc.constantFrom("a", "b", "c"), waitMs: fc.nat(2_000) });
   fc.assert(
     fc.property(fc.double({ min: 0.1, max: 20, noNaN: true }), fc.array(step, { maxLength: 80 }), (rate, steps) => {
@@ -22,7 +22,7 @@ test("a bucket is its client's alone: others before, between and after change no
   );
 });
 
-test("every way of writing an IPv6 address is the same client", () => {
+test("every spelling of an IPv6 address is the same client", () => {
   const groups = fc.array(fc.oneof(fc.constant(0), fc.nat(0xffff)), { minLength: 8, maxLength: 8 });
   fc.assert(
     fc.property(groups, (address) => {
@@ -37,7 +37,7 @@ test("every way of writing an IPv6 address is the same client", () => {
   );
 });
 
-test("what a client writes into X-Forwarded-For never makes it one of the proxies, nor another client", () => {
+test("no X-Forwarded-For that a client sends makes it a proxy or another client", () => {
   const trusted = proxyList(["10.0.0.0/8", "fd00::/8"]);
   const forged = fc.array(fc.oneof(fc.ipV4(), fc.ipV6(), fc.string(), fc.constant("10.0.0.1")), { maxLength: 5 });
   const client = fc.oneof(fc.ipV4(), fc.ipV6()).filter((address) => !trusted(address) && !/^::ffff:/i.test(address));
@@ -50,7 +50,7 @@ test("what a client writes into X-Forwarded-For never makes it one of the proxie
   );
 });
 
-test("an address reads back as what it was written from", () => {
+test("an address reads back as what it was formatted from", () => {
   const host = fc.oneof(fc.ipV4(), fc.ipV6(), fc.domain());
   fc.assert(
     fc.property(host, fc.integer({ min: 0, max: 65_535 }), (hostname, port) => {
@@ -61,12 +61,12 @@ test("an address reads back as what it was written from", () => {
   );
 });
 
-test("a loopback name is one that no name service answers for", () => {
+test("localhost and 127.0.0.0/8 are the only loopback names", () => {
   fc.assert(fc.property(fc.domain(), (name) => expect(isLoopback(name)).toBe(name === "localhost")));
   fc.assert(fc.property(fc.ipV4(), (address) => expect(isLoopback(address)).toBe(address.startsWith("127."))));
 });
 
-test("a target is cut into path and query, and nothing of it is lost or changed", () => {
+test("a target is split into path and query without loss or change", () => {
   const path = fc.webPath();
   fc.assert(
     fc.property(path, fc.option(fc.webQueryParameters(), { nil: undefined }), (name, query) => {
@@ -79,7 +79,7 @@ test("a target is cut into path and query, and nothing of it is lost or changed"
   );
 });
 
-test("a base URL has nothing behind its path", () => {
+test("a base URL has no query or fragment", () => {
   const url = fc.webUrl({ withFragments: true, withQueryParameters: true });
   fc.assert(
     fc.property(url, (text) => {

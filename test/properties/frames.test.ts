@@ -10,7 +10,7 @@ import { aFrame, aMutation } from "../support/frames.ts";
 
 const text = new TextDecoder("utf-8", { ignoreBOM: true });
 
-test("a frame reads back from its bytes as what it was", () => {
+test("a frame reads back from its bytes unchanged", () => {
   fc.assert(fc.property(aFrame, (frame) => expect(decodeFrame(encodeFrame(frame))).toEqual(frame)));
 });
 
@@ -51,8 +51,8 @@ function readSlowly(bytes: Uint8Array): Frame | null {
   return isFrame ? (json as Frame) : null;
 }
 
-describe("the bytes of a frame that somebody changed", () => {
-  test("are dropped, or are the bytes of the frame that they read as", () => {
+describe("a tampered frame", () => {
+  test("is dropped, or its bytes are exactly those of the frame that it reads as", () => {
     let read = 0;
     const given = fc.tuple(aFrame, fc.array(aMutation, { minLength: 1, maxLength: 3 }));
     fc.assert(
@@ -71,7 +71,7 @@ describe("the bytes of a frame that somebody changed", () => {
     expect(read).toBeGreaterThan(30);
   });
 
-  test("are read the same way by a slower reader, where they nearly fit", () => {
+  test("is read the same way by a slower reference parser, if it is nearly valid", () => {
     const chunk = fc.constantFrom(
       "=",
       "A",
@@ -102,7 +102,7 @@ describe("the bytes of a frame that somebody changed", () => {
   });
 });
 
-test("two frames that differ anywhere are signed and sealed for different texts", () => {
+test("two frames that differ in any field have different signing texts and AADs", () => {
   fc.assert(
     fc.property(aFrame, aFrame, (one, other) => {
       const signs = frameSigningText("r", one) === frameSigningText("r", other);

@@ -33,7 +33,7 @@ const isLetIn = (key: string): boolean => {
 };
 
 describe("a signing key", () => {
-  test("is let in when it is a point in its one form, and not otherwise", () => {
+  test("is accepted if and only if it is the canonical encoding of a point", () => {
     const bytes = fc.uint8Array({ minLength: 32, maxLength: 32 });
     let points = 0;
     fc.assert(
@@ -76,7 +76,7 @@ describe("a join link", () => {
     );
   });
 
-  test("is refused in plain http, unless it leads to this machine, and its token is not repeated", () => {
+  test("is refused in plain http, unless it leads to this machine, and the error does not contain its token", () => {
     fc.assert(
       fc.property(fc.oneof(fc.domain(), fc.ipV4()), token, (host, secret) => {
         const isHere = /^127\.\d+\.\d+\.\d+$/.test(host);
@@ -88,12 +88,12 @@ describe("a join link", () => {
     );
   });
 
-  test("that is anything else is refused with the mend", () => {
+  test("that is anything else is refused with a fix", () => {
     fc.assert(fc.property(fc.string(), (text) => expect(() => parseJoinLink(text)).toThrow(/\(.+\)$/)));
   });
 });
 
-test("two requests that differ anywhere are signed over different texts", () => {
+test("two requests that differ in any part have different signing texts", () => {
   const line = fc.string().filter((text) => !text.includes("\n"));
   const request = fc.record({ host: line, method: line, target: line, ts: line, nonce: line, bodyHash: line });
   fc.assert(

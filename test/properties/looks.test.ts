@@ -36,7 +36,7 @@ const stored = (given: string): string | null => {
 };
 
 describe("looks", () => {
-  test("do not depend on how a text is composed, nor on its case", () => {
+  test("do not depend on the normalization form of a text, or on its case", () => {
     // The one mark whose capital is a letter: it changes what follows, so case and composition do not commute.
     const iotaSubscript = /\u0345/;
     fc.assert(
@@ -51,7 +51,7 @@ describe("looks", () => {
     );
   });
 
-  test("skeletons are final: the skeleton of a skeleton is itself", () => {
+  test("are final: the skeleton of a skeleton is itself", () => {
     // The one entry of Unicode's table whose replacement decomposes into a letter that is itself replaced.
     const unfinished = /[Ҋҋ]/;
     fc.assert(
@@ -60,7 +60,7 @@ describe("looks", () => {
     );
   });
 
-  test("a text looks like itself with anything in it that cannot be seen", () => {
+  test("are equal for a text with and without invisible characters", () => {
     const hidden = fc.constantFrom("\u200b", "\u00ad", "\u3164", "\u200d", "\ufe0f", "\ufeff");
     fc.assert(
       fc.property(text, text, hidden, (one, other, invisible) => {
@@ -74,7 +74,7 @@ describe("looks", () => {
 });
 
 describe("handles", () => {
-  test("what is stored is stored again as it is", () => {
+  test("are unchanged when stored again", () => {
     fc.assert(
       fc.property(text, (given) => {
         const handle = stored(given);

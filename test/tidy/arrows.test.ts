@@ -74,12 +74,12 @@ const exceptions: readonly { readonly from: string; readonly to: string; readonl
   {
     from: "src/plugins/nats-embedded/binary.ts",
     to: ".cache/nats-server/",
-    because: "the executable carries the nats-server that the build put there",
+    because: "the executable contains the nats-server that the build embedded",
   },
   {
     from: "src/cli/carried-licenses.ts",
     to: ".cache/licenses/",
-    because: "the executable carries the licences that the build collected",
+    because: "the executable contains the licences that the build collected",
   },
   {
     from: "src/cli/main.ts",
@@ -111,7 +111,7 @@ const excepted = (from: string, to: string) =>
 
 const forbidden: Rule = {
   name: "imports follow the arrows",
-  because: "a reader then knows where a thing can come from, and a built-in plugin gets nothing that others do not",
+  because: "a reader then knows where an import can come from, and built-in plugins have no privileges over external ones",
   check: (tree) =>
     codeIn(tree, "src/", "examples/", "scripts/").flatMap((file) => {
       const may = rowOf(file.path);
@@ -178,8 +178,8 @@ function cycles(tree: Tree): string[] {
 }
 
 const noCycles: Rule = {
-  name: "no file of src imports itself in the end",
-  because: "a cycle means two files are one; types alone may point back, for they are gone when the program runs",
+  name: "there are no import cycles in src",
+  because: "files in a cycle are really one file; only type imports may point back, because they do not exist at run time",
   check: cycles,
   bad: {
     "src/a.ts": 'import "./b.ts";',
@@ -192,7 +192,7 @@ const noCycles: Rule = {
 const hostGlobals = new Set(["Buffer", "Bun", "process", "require", "__dirname", "__filename"]);
 
 const browserSafe: Rule = {
-  name: "wire and client use no name that a browser lacks",
+  name: "wire and client use only globals that a browser has",
   because: "the same code runs in the browser",
   check: (tree) =>
     codeIn(tree, "src/wire/", "src/client/", "src/web/").flatMap((file) => {
@@ -217,7 +217,7 @@ const browserSafe: Rule = {
 
 const readable: Rule = {
   name: "every file can be read by the rules",
-  because: "a rule that sees half of a file passes the other half",
+  because: "a rule that parses half of a file approves the other half",
   check: (tree) =>
     codeIn(tree, "src/", "test/", "bench/", "scripts/", "examples/").flatMap((file) =>
       parsed(file).errors.map((error) => `${file.path}: ${error}`),
@@ -227,8 +227,8 @@ const readable: Rule = {
 };
 
 const liveExceptions: Rule = {
-  name: "each exception to the arrows is used and says why",
-  because: "an exception that outlives its cause lets the next one in unseen",
+  name: "each exception to the arrows is used and has a reason",
+  because: "an exception that is no longer needed hides the next violation",
   check: (tree) => {
     const used = new Set(
       codeIn(tree, "src/", "examples/", "scripts/").flatMap((file) =>
@@ -244,7 +244,7 @@ const liveExceptions: Rule = {
 };
 
 describe("arrows", () => {
-  test("the project is read, and all of it", () => {
+  test("the whole project is read", () => {
     const tree = projectTree();
     for (const path of ["package.json", "src/wire/names.ts", "test/tidy/arrows.test.ts", ".gitignore"]) {
       expect(tree.has(path)).toBe(true);
@@ -254,7 +254,7 @@ describe("arrows", () => {
   });
   judge(readable);
   judge(forbidden);
-  test.each(refused)("%s may not hold %s", (path, text) => {
+  test.each(refused)("%s must not contain %s", (path, text) => {
     expect(forbidden.check(treeOf({ [path]: text }))).toHaveLength(1);
   });
   judge(liveExceptions);

@@ -48,8 +48,8 @@ function constantsOf(file: SourceFile): Found[] {
 }
 
 const texts: Rule = {
-  name: "a text that two sides agree on is written in one file",
-  because: "a change of the one that misses the other breaks the network, not the build",
+  name: "a string that both ends agree on is defined in one file",
+  because: "changing one copy only breaks the network, not the build",
   check: (tree) => repeated(codeIn(tree, "src/").flatMap(literalsOf)),
   bad: {
     "src/a.ts": 'const a = "unibus-frame-v1";',
@@ -62,8 +62,8 @@ const texts: Rule = {
 };
 
 const names: Rule = {
-  name: "an exported constant has one home",
-  because: "two of one name drift apart, and an editor imports the wrong one",
+  name: "an exported constant is defined once",
+  because: "two with one name drift apart, and an editor imports the wrong one",
   check: (tree) => repeated(codeIn(tree, "src/").flatMap(constantsOf)),
   bad: { "src/a.ts": "export const limitMax = 1;", "src/b.ts": "export const limitMax = 2;" },
   good: {

@@ -48,7 +48,7 @@ const namesOf = (file: SourceFile): string[] => file.text.match(/[\w./-]+\.(ts|t
 
 const deadFiles: Rule = {
   name: "every file of src is imported by another",
-  because: "code that nothing reaches is read and mended for nothing",
+  because: "unreachable code costs reading and maintenance for nothing",
   check: (tree) => {
     const alive = new Set([...entryPoints, ...published(tree)]);
     const named = new Set<string>();
@@ -103,8 +103,8 @@ const unusedPackages: Rule = {
 };
 
 const shippedPackages: Rule = {
-  name: "the published package brings along what its modules import, and no more",
-  because: "who installs the client wants neither a web server nor a command line",
+  name: "the published package depends on exactly what its modules import",
+  because: "a user who installs the client needs neither a web server nor a command line",
   check: (tree) => Object.keys(manifestOf(tree).dependencies ?? {}).filter((name) => !shipped.includes(name)),
   bad: { "package.json": '{ "dependencies": { "commander": "1.0.0" } }' },
   good: { "package.json": '{ "dependencies": { "@sinclair/typebox": "1.0.0" } }' },
@@ -112,7 +112,7 @@ const shippedPackages: Rule = {
 
 const undeclaredPackages: Rule = {
   name: "every imported package is declared",
-  because: "one that only another brings along can go with it",
+  because: "one that is installed only as a dependency of another can disappear with it",
   check: (tree) => {
     const { dependencies, devDependencies } = manifestOf(tree);
     const known = new Set(Object.keys({ ...dependencies, ...devDependencies }));

@@ -51,7 +51,7 @@ function namesOf(declaration: Node): string[] {
 const hasSentence = (text: string) => /\w[^.:;?]*[.:;?](\s|$)/.test(text);
 
 const docComments: Rule = {
-  name: "every export says what it is",
+  name: "every export has a doc comment",
   because: "the first sentence is what a reader and an editor show",
   check: (tree) =>
     codeIn(tree, "src/")
@@ -60,7 +60,7 @@ const docComments: Rule = {
         exportsOf(file).flatMap(({ name, start }) => {
           const doc = docBefore(file, start);
           if (doc === null) return [`${placeOf(file, start)} ${name} has no doc comment`];
-          return hasSentence(doc) ? [] : [`${placeOf(file, start)} the comment of ${name} is no sentence`];
+          return hasSentence(doc) ? [] : [`${placeOf(file, start)} the comment of ${name} is not a sentence`];
         }),
       ),
   bad: {
@@ -76,8 +76,8 @@ const docComments: Rule = {
 };
 
 const leftovers: Rule = {
-  name: "no comment is a note to do something later",
-  because: "work to do stands in an issue, where somebody looks",
+  name: "no comment is a TODO",
+  because: "open work belongs in an issue, where it is seen",
   check: (tree) =>
     codeIn(tree, ...code).flatMap((file) =>
       parsed(file)
@@ -97,7 +97,7 @@ const directives: readonly (readonly [RegExp, RegExp | null])[] = [
 
 const silenced: Rule = {
   name: "no check is switched off without a reason",
-  because: "the next reader cannot ask whether it still holds",
+  because: "the next reader cannot tell whether it is still needed",
   check: (tree) =>
     codeIn(tree, ...code).flatMap((file) =>
       parsed(file)
@@ -113,7 +113,7 @@ const silenced: Rule = {
 
 const untyped: Rule = {
   name: "nothing has the type any",
-  because: "any switches the compiler off for all that it touches",
+  because: "any switches off type checks for every value it touches",
   check: (tree) =>
     codeIn(tree, ...code).flatMap((file) => {
       const allowed = parsed(file).comments.filter((comment) => comment.value.includes("biome-ignore"));

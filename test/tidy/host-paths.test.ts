@@ -19,8 +19,8 @@ const hostPath =
   /(?<![\w.:~$})/-])\/(home|Users|root|work|workspaces?|builds|private\/var)\/[\w.-]+|\b[A-Z]:\\+Users\\/;
 
 const noHostPaths: Rule = {
-  name: "no file names a place on somebody's machine",
-  because: "it exists nowhere else, and says whose machine it was",
+  name: "no file contains a path on a developer's machine",
+  because: "it exists on no other machine, and reveals the developer",
   check: (tree) => matches(tree, () => true, hostPath),
   bad: { "docs/a.md": "run /home/alice/unibus", "src/a.ts": 'const a = "/root/.config";' },
   good: { "docs/a.md": "https://example.com/home/alice and $HOME/home/x, ~/work/x, /var/lib/unibus" },
@@ -30,7 +30,7 @@ const isCode = (file: SourceFile) => /^(src|test|bench|scripts|examples)\//.test
 
 const noTempPaths: Rule = {
   name: "no code names a temporary file by a fixed path",
-  because: "two runs at once would meet there, and so would a stranger; the system makes a fresh one",
+  because: "two runs at once would share it, and another user could create it first; the system creates unique ones",
   check: (tree) => matches(tree, isCode, /(?<![\w.$}-])\/(var\/)?tmp\/[\w.-]+/),
   bad: { "test/a.test.ts": 'const file = "/tmp/unibus-test";' },
   good: { "docs/a.md": "unibus serve --data /tmp/try", "src/a.ts": "mkdtemp(join(tmpdir(), 'x'));" },
@@ -39,7 +39,7 @@ const noTempPaths: Rule = {
 const isTest = (file: SourceFile) => file.path.startsWith("test/") && !file.path.startsWith("test/golden/");
 
 const noFixedPorts: Rule = {
-  name: "no test uses a port that unibus or its neighbours have by default",
+  name: "no test uses a default port of unibus or of the servers near it",
   because: "a server that runs on this machine would answer in place of the one under test",
   check: (tree) => matches(tree, isTest, /\b(8470|4250|8480|6250)\b/),
   bad: { "test/a.test.ts": "listen(8470);" },

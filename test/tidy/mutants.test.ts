@@ -31,7 +31,7 @@ function faultOf(mutant: (typeof mutants)[number]): string | null {
   return null;
 }
 
-test("every mutant still edits exactly one place of the source, and names tests that exist", () => {
+test("every mutant still edits exactly one place of the source, and names existing tests", () => {
   expect(mutants.map(faultOf).filter((fault) => fault !== null)).toEqual([]);
 });
 

@@ -13,8 +13,8 @@ const places = (path: string, text: string, pattern: RegExp) =>
   [...text.matchAll(pattern)].map(({ index, 0: found }) => ({ path, index, found }));
 
 const printing: Rule = {
-  name: "what a command prints passes print.ts",
-  because: "what other people wrote must steer no terminal, whichever command shows it",
+  name: "every command prints through print.ts",
+  because: "text written by others must not send escape sequences to a terminal, in any command",
   check: (tree) =>
     codeIn(tree, "src/cli/").flatMap((file) => {
       const texts = writers.has(file.path) ? [] : places(file.path, file.text, writing);

@@ -187,7 +187,7 @@ export function judge(rule: Rule): void {
     const found = rule.check(projectTree());
     if (found.length > 0) throw new Error(`${rule.name}, because ${rule.because}:\n  ${found.join("\n  ")}`);
   });
-  test(`${rule.name}: is broken by a bad sample`, () => {
+  test(`${rule.name}: detects a bad sample`, () => {
     expect(rule.check(treeOf(rule.bad))).not.toEqual([]);
     expect(rule.check(treeOf(rule.good ?? {}))).toEqual([]);
   });

@@ -15,7 +15,7 @@ const many = (count: number, line = "x();") => `${line}\n`.repeat(count);
 
 const files: Rule = {
   name: "a file is short",
-  because: "what does not fit a reader's head is more than one thing",
+  because: "a file too long to keep in mind has more than one purpose",
   check: (tree) =>
     codeIn(tree, ...code)
       .filter((file) => lineCount(file) > fileLinesMax)
@@ -71,7 +71,7 @@ function unbreakable(file: SourceFile): Map<number, number> {
 
 const columns: Rule = {
   name: "a line is short",
-  because: "two files then stand side by side",
+  because: "two files then fit next to each other",
   check: (tree) =>
     codeIn(tree, ...code).flatMap((file) => {
       const long = file.lines.flatMap((text, i) => (text.length > columnsMax ? [i + 1] : []));
@@ -87,7 +87,7 @@ const columns: Rule = {
 
 const kernel: Rule = {
   name: "the kernel is small",
-  because: "everything that can be a plugin is one",
+  because: "everything that can be a plugin should be one",
   check: (tree) => {
     const total = (isHttp: boolean) =>
       codeIn(tree, "src/kernel/")
@@ -96,7 +96,7 @@ const kernel: Rule = {
     const fault = (name: string, lines: number, max: number) =>
       lines > max ? [`src/kernel: ${name} has ${lines} lines, at most ${max}`] : [];
     return [
-      ...fault("what is not http*.ts", total(false), kernelLinesMax),
+      ...fault("everything except http*.ts", total(false), kernelLinesMax),
       ...fault("http*.ts", total(true), kernelHttpLinesMax),
     ];
   },

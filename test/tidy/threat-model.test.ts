@@ -21,7 +21,7 @@ const promises = ["What a hostile server cannot do", "What a hostile peer cannot
 
 const testsIn = (point: string) => [...point.matchAll(/`(test\/[\w/.-]+)`/g)].map(([, path]) => path ?? "");
 
-test("whatever the threat model calls impossible names a test that tries it", () => {
+test("every attack that the threat model calls impossible names a test that tries it", () => {
   for (const heading of promises) {
     const points = pointsOf(heading);
     expect(points.length).toBeGreaterThan(5);
@@ -30,19 +30,19 @@ test("whatever the threat model calls impossible names a test that tries it", ()
   }
 });
 
-test("the tests that it names are there", () => {
+test("the tests that it names exist", () => {
   const named = testsIn(text);
   expect(named.length).toBeGreaterThan(20);
   expect(named.filter((path) => !existsSync(join(root, path)))).toEqual([]);
 });
 
-test("it says what is not detected", () => {
+test("it states what is not detected", () => {
   const limits = pointsOf("What is not detected, and what this cannot give");
   expect(limits.length).toBeGreaterThan(8);
   expect(limits.filter((point) => point.includes("Nobody is asked before being added to a room"))).toHaveLength(1);
 });
 
-test("every attack has a promise: no test of an attack is left out", () => {
+test("every test of an attack is named in the threat model", () => {
   const attacks = readdirSync(join(root, "test", "attacks"))
     .filter((name) => name.endsWith(".test.ts"))
     .map((name) => `test/attacks/${name}`);

@@ -7,7 +7,7 @@ import * as node from "../../src/wire/bytes-node.ts";
 const someBytes = fc.uint8Array({ maxLength: 300 });
 const form = fc.constantFrom("base64" as const, "base64url" as const);
 
-test("hashes and texts are the same, and plain byte arrays", () => {
+test("Node and the browser compute the same hashes and encodings, and return plain byte arrays", () => {
   fc.assert(
     fc.property(someBytes, form, (bytes, form) => {
       expect(node.sha256(bytes)).toEqual(browser.sha256(bytes));
@@ -19,13 +19,13 @@ test("hashes and texts are the same, and plain byte arrays", () => {
   );
 });
 
-test("a part of a larger buffer is read, and no more", () => {
+test("a view into a larger buffer is read exactly", () => {
   const part = new Uint8Array([1, 2, 3, 4, 5, 6]).subarray(2, 4);
   expect(node.encode(part, "base64")).toBe("AwQ=");
   expect(node.sha256(part)).toEqual(browser.sha256(new Uint8Array([3, 4])));
 });
 
-test("the same texts are none", () => {
+test("Node and the browser reject the same encodings", () => {
   const text = fc.string({ unit: fc.constantFrom(..."AQgwzZ09+/-_="), maxLength: 9 });
   fc.assert(
     fc.property(text, form, (text, form) => {

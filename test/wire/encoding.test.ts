@@ -18,13 +18,13 @@ describe("hex", () => {
     );
   });
 
-  test.each(["0", "0g", " 00", "00\n", "0x00", "é0"])("%j is none", (text) => {
+  test.each(["0", "0g", " 00", "00\n", "0x00", "é0"])("%j is not hex", (text) => {
     expect(encoding.fromHex(text)).toBeNull();
   });
 });
 
 describe("base64", () => {
-  test("round trips as the platform does it", () => {
+  test("round trips and equals the platform's", () => {
     fc.assert(
       fc.property(someBytes, (bytes) => {
         expect(encoding.toBase64(bytes)).toBe(Buffer.from(bytes).toString("base64"));
@@ -35,7 +35,7 @@ describe("base64", () => {
     );
   });
 
-  test("whatever is read is the one text of its bytes", () => {
+  test("has exactly one encoding for each byte string", () => {
     const text = fc.string({ unit: fc.constantFrom(..."AQgwzZ09+/-_= \n"), maxLength: 9 });
     fc.assert(
       fc.property(text, (given) => {
@@ -61,7 +61,7 @@ describe("base64", () => {
 });
 
 describe("sha256Hex", () => {
-  test("agrees with the platform on bytes and on text", () => {
+  test("equals the platform's hash of bytes and of text", () => {
     fc.assert(
       fc.property(someBytes, fc.string({ unit: "binary" }), (bytes, text) => {
         expect(encoding.sha256Hex(bytes)).toBe(createHash("sha256").update(bytes).digest("hex"));
@@ -70,7 +70,7 @@ describe("sha256Hex", () => {
     );
   });
 
-  test("gives the body hashes of the vectors", () => {
+  test("returns the body hashes of the vectors", () => {
     for (const request of vectors.control_request) expect(encoding.sha256Hex(request.body)).toBe(request.body_hash);
     expect(encoding.sha256Hex(at(vectors.room_statement, 0).text)).toBe(at(vectors.room_statement, 0).text_hash);
   });

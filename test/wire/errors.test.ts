@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { hasCode, isUnibusError, statusOf, UnibusError } from "../../src/wire/errors.ts";
 
-test("the codes and their statuses are fixed", () => {
+test("the error codes and their statuses are fixed", () => {
   expect(statusOf).toEqual({
     invalid: 400,
     unauthenticated: 401,
@@ -23,7 +23,7 @@ test("the codes and their statuses are fixed", () => {
   });
 });
 
-test("an error carries its code, its cause and its delay", () => {
+test("an error has its code, its cause and its delay", () => {
   const cause = new Error("disk");
   const error = new UnibusError("rate_limited", "too many", { cause, retryAfterS: 2 });
   expect(error).toMatchObject({
@@ -36,7 +36,7 @@ test("an error carries its code, its cause and its delay", () => {
   expect("cause" in new UnibusError("invalid", "no")).toBe(false);
 });
 
-test("an error is known by its brand, also from another copy of the file", () => {
+test("an error is recognized by its brand, even from another copy of the file", () => {
   const foreign = Object.assign(new Error("x"), { [Symbol.for("unibus.error")]: true, code: "gone" });
   expect(isUnibusError(foreign)).toBe(true);
   expect(hasCode(foreign, "gone")).toBe(true);

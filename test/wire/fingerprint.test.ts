@@ -7,7 +7,7 @@ const room = vectors.room_fingerprint;
 const user = vectors.user_fingerprint;
 
 describe("a fingerprint", () => {
-  test("of a room and of a user has the values of the independent program", () => {
+  test("of a room and of a user equals that of the independent program", () => {
     expect(fingerprint.roomFingerprintText(room)).toBe(room.hashed_text);
     expect(fingerprint.roomFingerprint(room)).toBe(room.fingerprint);
     expect(fingerprint.userFingerprintText(user.sign_pub)).toBe(user.hashed_text);
@@ -23,7 +23,7 @@ describe("a fingerprint", () => {
   });
 
   test.each(["0".repeat(22), "f".repeat(22), "00000000000000000007ff", "8000000000000000000001"])(
-    "%s survives the way through its words",
+    "%s survives the conversion to words and back",
     (digits) => {
       const words = fingerprint.fingerprintWords(digits);
       expect(words.split(" ")).toHaveLength(8);

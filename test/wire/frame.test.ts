@@ -34,15 +34,15 @@ const decoded = (text: string) => decodeFrame(bytesOf(text));
 const [publish, reaction] = [at(vectors.frame, 0), at(vectors.frame, 1)];
 const text = new TextDecoder("utf-8", { ignoreBOM: true });
 
-describe("a frame that Go wrote", () => {
-  test.each(golden.frames)("is written the same: $name", (sample) => {
+describe("a frame written by Go", () => {
+  test.each(golden.frames)("is written identically by TypeScript: $name", (sample) => {
     const bytes = encodeFrame(frameOf(sample));
     if (sample.wire !== undefined) expect(text.decode(bytes)).toBe(sample.wire);
     expect(bytes.length).toBe(sample.wire_bytes);
     expect(sha256Hex(bytes)).toBe(sample.wire_sha256);
   });
 
-  test.each(golden.frames)("reads as what it is: $name", (sample) => {
+  test.each(golden.frames)("is read correctly: $name", (sample) => {
     const frame = decodeFrame(sample.wire === undefined ? encodeFrame(frameOf(sample)) : bytesOf(sample.wire));
     expect(frame).toEqual(frameOf(sample));
     const { n, p, sig, b } = frame as Frame;
@@ -72,7 +72,7 @@ function plainly(given: string): string {
   }
 }
 
-describe("a text that is no frame", () => {
+describe("an invalid frame", () => {
   test.each(golden.hostile)("is dropped: $name", ({ bytes }) => {
     const given = bytesIn(bytes);
     const isJson = (() => {
@@ -86,13 +86,13 @@ describe("a text that is no frame", () => {
     expect(decodeFrame(given)).toEqual({ drop: isJson ? "not_canonical" : "not_json" });
   });
 
-  test("is read in two ways by two languages often enough", () => {
+  test("includes samples that Go and JavaScript read differently", () => {
     const differing = golden.hostile.filter((one) => plainly(text.decode(bytesIn(one.bytes))) !== one.go);
     const known = ["p: trailing bits", "subject: HTML", "p: empty", "b: null", "t 0.0", "e 1e0"];
     expect(differing.map(({ name }) => name)).toEqual(expect.arrayContaining(known));
   });
 
-  test("is not looked into above 1 MiB", () => {
+  test("above 1 MiB is not parsed", () => {
     const whole = bytesOf(publish.wire);
     const padded = (size: number) => new Uint8Array(size).fill(0x20).with(0, 0x7b);
     expect(decodeFrame(padded(frameBytesMax + 1))).toEqual({ drop: "too_large" });
@@ -102,7 +102,7 @@ describe("a text that is no frame", () => {
     });
   });
 
-  test("is dropped however long it is, and in time", () => {
+  test("is dropped quickly at any length", () => {
     for (const given of largeTexts(publish.wire)) {
       expect(given.length).toBeLessThanOrEqual(frameBytesMax);
       expect(isDropped(decoded(given))).toBe(true);
@@ -117,20 +117,20 @@ describe("a frame outside the grammar", () => {
     ["a subject with a quote", { s: 'room."' }],
     ["a subject of one token", { s: "room" }],
     ["no epoch", { e: 0 }],
-    ["an epoch that is no whole number", { e: 1.5 }],
-    ["an epoch that is no number", { e: Number.NaN }],
-    ["an epoch too large", { e: 2 ** 31 }],
-    ["a type of tomorrow", { t: 7 as Frame["t"] }],
+    ["an epoch that is not an integer", { e: 1.5 }],
+    ["an epoch that is not a number", { e: Number.NaN }],
+    ["an epoch that is too large", { e: 2 ** 31 }],
+    ["an unknown type", { t: 7 as Frame["t"] }],
     ["an empty payload", { p: "" }],
     ["a payload that is not canonical", { p: "AB==" }],
     ["a short signature", { sig: "AAAA" }],
-    ["an id that is none", { id: "x" }],
-    ["a blob too large", { b: { h: "0".repeat(64), n: "A".repeat(32), sz: blobBytesMax + 1 } }],
+    ["an invalid id", { id: "x" }],
+    ["a blob that is too large", { b: { h: "0".repeat(64), n: "A".repeat(32), sz: blobBytesMax + 1 } }],
   ])("is never written: %s", (_, change) => {
     expect(() => encodeFrame({ ...good, ...change })).toThrow(TypeError);
   });
 
-  test("is a message too large when that is all", () => {
+  test("is reported as too large if its size is the only fault", () => {
     const payload = (size: number) => ({ ...good, p: toBase64(new Uint8Array(size)) });
     const rest = encodeFrame({ ...good, p: undefined }).length + ',"p":""'.length;
     const most = 3 * Math.floor((frameBytesMax - rest) / 4);
@@ -145,14 +145,14 @@ describe("a frame outside the grammar", () => {
     expect(hasCode(tooLarge, "too_large")).toBe(true);
   });
 
-  test("has no key that nobody knows, and no other order", () => {
+  test("is written with known keys only, in the fixed order", () => {
     const shuffled = { x: 1, re: good.re, ...good, b: { extra: 1, sz: good.b?.sz, n: good.b?.n, h: good.b?.h } };
     expect(text.decode(encodeFrame(shuffled as unknown as Frame))).toBe(publish.wire);
   });
 });
 
-describe("the texts of a frame", () => {
-  test("are those of the vectors", () => {
+describe("the signing text and AAD of a frame", () => {
+  test("equal those of the vectors", () => {
     const [first, second] = [decoded(publish.wire), decoded(reaction.wire)] as [Frame, Frame];
     expect(frameAad(publish.room_id, first)).toBe(publish.aad ?? "");
     expect(frameSigningText(publish.room_id, first)).toBe(publish.signing_text);
@@ -160,7 +160,7 @@ describe("the texts of a frame", () => {
     expect(blobAad(vectors.blob.room_id, vectors.blob.epoch)).toBe(vectors.blob.aad);
   });
 
-  test("do not hold what they must not cover", () => {
+  test("leave out the fields that they must not cover", () => {
     const frame = decoded(publish.wire) as Frame;
     expect(frameSigningText("r", frame)).not.toContain(frame.sig ?? "none");
     expect(frameAad("r", frame)).not.toContain(frame.p ?? "none");
@@ -184,6 +184,6 @@ describe("a blob reference", () => {
   );
 });
 
-test("a frame of the largest size goes through NATS", () => {
+test("a frame of the maximum size passes through NATS", () => {
   expect(natsPayloadBytesMax).toBe(frameBytesMax + 65_536);
 });

@@ -28,7 +28,7 @@ describe("a handle", () => {
     expect(outcome(given)).toBe(stored);
   });
 
-  test("has up to 64 characters, however many units those take", () => {
+  test("has up to 64 characters, however many UTF-16 units they take", () => {
     expect(outcome("🦊".repeat(handleLengthMax))).toBe("🦊".repeat(handleLengthMax));
     expect(outcome("e\u0301".repeat(handleLengthMax))).toBe("é".repeat(handleLengthMax));
     expect(outcome("🦊".repeat(handleLengthMax + 1))).toBeNull();
@@ -60,7 +60,7 @@ describe("a handle", () => {
     expect(wrong.map(outcome)).toEqual(wrong.map(() => null));
   });
 
-  test("holds nothing that hides, steers or is not assigned", () => {
+  test("contains no invisible, control or unassigned characters", () => {
     const every = ["\u0000", "\u001b", "\u007f", "\u0080", "\u009f", "\u200e", "\u061c", "\u2028", "\u2029", "\u2060"];
     const more = [
       "\u2066",
@@ -78,7 +78,7 @@ describe("a handle", () => {
     expect(["\u00a0", "\u3000\u2000", "\u2800", ""].map(outcome)).toEqual([null, null, null, null]);
   });
 
-  test("that is refused is quoted in a way that shows what is in it", () => {
+  test("that is refused is quoted with its invisible characters escaped", () => {
     expect(messageOf("bob\u200b")).toBe('handle "bob\\u200b" contains U+200B, which is invisible (remove it)');
     expect(messageOf("\u202egpj.exe")).toContain("changes the direction of text");
     expect(messageOf("a\u009b")).toBe('handle "a\\u009b" contains U+009B, which is a control character (remove it)');

@@ -5,12 +5,12 @@ import { lookAlike, looksOf, skeleton } from "../../src/wire/looks.ts";
 import { lookCases } from "../support/handle-cases.ts";
 
 describe("looks", () => {
-  test.each(lookCases.map((one) => [one.name, one] as const))("%s: alike", (_, { one, other }) => {
+  test.each(lookCases.map((one) => [one.name, one] as const))("%s: look alike", (_, { one, other }) => {
     expect(lookAlike(one, other)).toBe(true);
     expect(lookAlike(other, one)).toBe(true);
   });
 
-  test("different names are not alike", () => {
+  test("different names do not look alike", () => {
     const names = ["bob", "rob", "alice", "Alicia", "张伟", "张衛", "🦊", "🐺", "René", "Rene", "иван", "مريم"];
     for (const one of names) {
       expect(names.filter((other) => lookAlike(one, other))).toEqual([one]);
@@ -26,13 +26,13 @@ describe("looks", () => {
     expect(skeleton("וʼ")).toBe("l'");
   });
 
-  test("case does not matter, where it changes the number of letters either", () => {
+  test("case does not matter, even where it changes the number of letters", () => {
     expect(lookAlike("Straße", "STRASSE")).toBe(true);
     expect(lookAlike("ΟΔΟΣ", "οδος")).toBe(true);
     expect(looksOf("M")).toEqual({ look1: "rn", look2: "m" });
   });
 
-  test("the data of all clients is at most 6 kB compressed", () => {
+  test("the data for all clients is at most 6 kB compressed", () => {
     expect(gzipSync(confusables, { level: 9 }).byteLength).toBeLessThan(6_000);
   });
 });

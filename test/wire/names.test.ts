@@ -16,14 +16,14 @@ const roomId = vectors.blob.room_id;
 const { endpoint_id: endpoint, sign_pub: signPub } = vectors.endpoint_id;
 
 describe("endpointId", () => {
-  test("is that of the vectors, from bytes and from hex in either case", () => {
+  test("equals that of the vectors, from bytes and from hex in either case", () => {
     expect(names.endpointId(bytes(signPub))).toBe(endpoint);
     expect(names.endpointId(signPub)).toBe(endpoint);
     expect(names.endpointId(signPub.toUpperCase())).toBe(endpoint);
     expect(names.endpointId(vectors.wallet.sign_pub)).toBe(vectors.wallet.endpoint_id);
   });
 
-  test("is base64url of sha256 and fits its pattern", () => {
+  test("is base64url of sha256 and matches its pattern", () => {
     fc.assert(
       fc.property(key32, (key) => {
         expect(names.endpointId(key)).toBe(createHash("sha256").update(key).digest("base64url"));
@@ -34,18 +34,18 @@ describe("endpointId", () => {
 });
 
 describe("keys", () => {
-  test("are lowercase when stored", () => {
+  test("are stored in lowercase", () => {
     expect(names.normalKey("AbC0")).toBe("abc0");
   });
 
-  test.each(["", "00", signPub.slice(2), `${signPub}00`, `${signPub.slice(1)}g`])("%j is no key", (key) => {
+  test.each(["", "00", signPub.slice(2), `${signPub}00`, `${signPub.slice(1)}g`])("%j is not a key", (key) => {
     expect(() => names.keyBytes(key)).toThrow(TypeError);
     expect(new RegExp(names.keyPattern).test(key)).toBe(false);
   });
 });
 
 describe("nkeys", () => {
-  test("a seed is what NATS's own code writes", () => {
+  test("have a seed identical to that of NATS's own code", () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (seed) => {
         const theirs = new TextDecoder().decode(Codec.encodeSeed(Prefix.User, seed));
@@ -56,12 +56,12 @@ describe("nkeys", () => {
 
   const ascii = (code: Uint8Array) => new TextDecoder().decode(code);
 
-  test("are those of the vectors", () => {
+  test("equal those of the vectors", () => {
     expect(names.userNkey(bytes(vectors.nkey.sign_pub))).toBe(vectors.nkey.nkey);
     expect(names.userNkey(bytes(vectors.nats_connect.sign_pub))).toBe(vectors.nats_connect.nkey);
   });
 
-  test("are those of another implementation, and read back", () => {
+  test("equal those of another implementation, and read back", () => {
     fc.assert(
       fc.property(key32, (key) => {
         const user = names.userNkey(key);
@@ -73,7 +73,7 @@ describe("nkeys", () => {
     );
   });
 
-  test("with one character changed are none", () => {
+  test("with one character changed are invalid", () => {
     const alphabet = [..."ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"];
     fc.assert(
       fc.property(key32, fc.nat(55), fc.constantFrom(...alphabet), (key, place, letter) => {
@@ -86,7 +86,7 @@ describe("nkeys", () => {
 
   const { nkey } = vectors.nkey;
   test.each(["", "U", nkey.slice(1), `${nkey}A`, `${nkey}\n`, nkey.toLowerCase(), `S${nkey.slice(1)}`])(
-    "%j is none",
+    "%j is not an nkey",
     (text) => {
       expect(names.keyOfUserNkey(text)).toBeNull();
     },
@@ -94,7 +94,7 @@ describe("nkeys", () => {
 });
 
 describe("ULIDs", () => {
-  test("of the library are ULIDs, at every time they can hold", () => {
+  test("from the library are valid ULIDs, at every time they can represent", () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 2 ** 48 - 1 }), (time) => {
         expect(names.isUlid(ulid(time))).toBe(true);
@@ -114,7 +114,7 @@ describe("ULIDs", () => {
     `${roomId.slice(0, 25)}U`,
     `${roomId}\n`,
     ` ${roomId.slice(1)}`,
-  ])("%j is none", (text) => {
+  ])("%j is not a ULID", (text) => {
     expect(names.isUlid(text)).toBe(false);
   });
 });
@@ -123,7 +123,7 @@ describe("subjects", () => {
   const namespaces = [...names.builtinNamespaces, "acme"];
   const token = fc.stringMatching(/^[A-Za-z0-9_-]{1,12}$/);
 
-  test("of plain tokens in a namespace may name a room", () => {
+  test("of plain tokens in a namespace can name a room", () => {
     const tokens = fc.array(token, { minLength: 1, maxLength: 12 });
     fc.assert(
       fc.property(fc.constantFrom(...namespaces), tokens, (first, rest) => {
@@ -133,7 +133,7 @@ describe("subjects", () => {
     );
   });
 
-  test("hold no wildcard, no white space and nothing that NATS reads as another token", () => {
+  test("contain no wildcard, no white space and nothing that NATS reads as another token", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 30 }), (rest) => {
         if (names.subjectFault(`room.${rest}`, namespaces) !== null) return;
@@ -142,7 +142,7 @@ describe("subjects", () => {
     );
   });
 
-  test("end at the longest", () => {
+  test("end at the maximum length", () => {
     expect(names.subjectFault(`room.${"x".repeat(195)}`, namespaces)).toBeNull();
     expect(names.subjectFault(`room.${"x".repeat(196)}`, namespaces)).toContain("200");
   });
@@ -165,16 +165,16 @@ describe("subjects", () => {
     ["unibus.user.x", "begin with"],
     ["_INBOX.x", "begin with"],
     ["_DELIVER.x", "begin with"],
-  ])("%j may not name one", (subject, why) => {
+  ])("%j cannot name a room", (subject, why) => {
     expect(names.subjectFault(subject, namespaces)).toContain(why);
   });
 });
 
 describe("namespaces", () => {
-  test.each(["acme", "Acme-2", "a_b", "0"])("%j may be added", (namespace) => {
+  test.each(["acme", "Acme-2", "a_b", "0"])("%j can be added", (namespace) => {
     expect(names.namespaceFault(namespace)).toBeNull();
   });
-  test.each(["", "a.b", "*", ">", "$SYS", "_x", ...names.reservedNamespaces])("%j may not", (namespace) => {
+  test.each(["", "a.b", "*", ">", "$SYS", "_x", ...names.reservedNamespaces])("%j cannot be added", (namespace) => {
     expect(names.namespaceFault(namespace)).not.toBeNull();
   });
 });
@@ -190,7 +190,7 @@ describe("names in JetStream", () => {
     expect(names.noticeSubject(endpoint, "member")).toBe(`unibus.user.${endpoint}.member`);
   });
 
-  test("hold nothing that JetStream reads", () => {
+  test("contain no character that JetStream interprets", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary" }), (text) => {
         expect(names.sanitize(text)).toMatch(/^[A-Za-z0-9_]*$/);

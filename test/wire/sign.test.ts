@@ -6,7 +6,7 @@ import { bytes, vectors } from "../support/vectors.ts";
 
 const identity = await identityFromSeeds(bytes(vectors.keys.sign_seed), bytes(vectors.keys.kex_priv));
 
-describe("the texts that are signed", () => {
+describe("a signing text", () => {
   test.each(vectors.control_request)("of a request: $target", (given) => {
     const text = sign.requestText({
       host: given.host,
@@ -41,13 +41,13 @@ describe("the texts that are signed", () => {
     expect(toBase64(identity.sign(text))).toBe(given.sig);
   });
 
-  test("hold no line that a nonce or a target could add", () => {
+  test("contains no extra line from a nonce or a target", () => {
     const request = { host: "h", method: "GET", target: "/", ts: "1", nonce: "n", bodyHash: "b" };
     expect(bytesOf(sign.requestText(request)).filter((byte) => byte === 10)).toHaveLength(6);
   });
 });
 
-test("the headers are fixed", () => {
+test("the header names are fixed", () => {
   expect<string[]>(Object.values(sign.signatureHeaders)).toEqual(
     ["host", "pub", "ts", "nonce", "body", "sig"].map((name) => `x-unibus-${name}`),
   );

@@ -82,7 +82,7 @@ describe("nextState", () => {
     expect(statement.statementText(next)).toBe(at(given, 1).text);
   });
 
-  test("of a kick is the third, and closes nobody else", () => {
+  test("of a kick is the third statement, and closes only the stay of the kicked member", () => {
     const change = { kind: "rotate", gone: new Set([added.endpoint]), keyCheck: third.keyCheck } as const;
     expect(statement.statementText(statement.nextState(second, change))).toBe(at(given, 2).text);
   });
@@ -92,7 +92,7 @@ describe("nextState", () => {
     expect(next).toMatchObject({ epoch: 2, version: 3, lines: second.lines });
   });
 
-  test("of a second kick leaves the closed stay as it was", () => {
+  test("of a second kick leaves the closed stay unchanged", () => {
     const gone = new Set([added.endpoint]);
     const next = statement.nextState(third, { kind: "rotate", gone, keyCheck: third.keyCheck });
     expect(next.lines).toEqual(third.lines);
@@ -112,7 +112,7 @@ describe("nextState", () => {
     expect(next).toMatchObject({ version: 5, epoch: 2, prev: sha256Hex(statement.statementText(back)) });
   });
 
-  test("never changes the state it was given", () => {
+  test("never modifies the given state", () => {
     fc.assert(
       fc.property(state, (before) => {
         const copy = structuredClone(before);
@@ -125,7 +125,7 @@ describe("nextState", () => {
   });
 });
 
-describe("a statement that was built", () => {
+describe("a statement", () => {
   test("reads back as what it was built from", () => {
     fc.assert(
       fc.property(state, (built) => {
@@ -150,7 +150,7 @@ describe("a statement that was built", () => {
     );
   });
 
-  test("differs first in the line that was changed", () => {
+  test("differs from a changed one first in the changed line", () => {
     fc.assert(
       fc.property(state, fc.nat(9), (built, place) => {
         const text = statement.statementText(built);
@@ -161,7 +161,7 @@ describe("a statement that was built", () => {
     );
   });
 
-  test("and one that is longer differ in the first line too many", () => {
+  test("differs from a longer one first in the extra line", () => {
     const { text } = at(given, 0);
     expect(statement.firstDifference(`${text}\n`, text)).toBe(10);
     expect(statement.lineName(10)).toBe("line 11 (more than ten)");
@@ -169,7 +169,7 @@ describe("a statement that was built", () => {
   });
 });
 
-describe("a bad shape", () => {
+describe("a malformed statement is refused", () => {
   const lines = at(given, 0).text.split("\n");
   const own = at(given, 0).owners;
   const other = "f".repeat(64);
@@ -215,7 +215,7 @@ describe("a bad shape", () => {
     expect(fault).toEqual({ fault: `${statement.lineName(place)} of the statement is malformed` });
   });
 
-  test("a key check where nothing is encrypted", () => {
+  test("with a key check in an unencrypted room", () => {
     const open = lines.with(5, "011");
     expect(statement.parseStatement(open.join("\n"))).toEqual({
       fault: "line 8 (key_check) of the statement is malformed",
@@ -227,14 +227,14 @@ describe("a bad shape", () => {
 
   test.each([
     ["nothing", ""],
-    ["nine lines", lines.slice(1).join("\n")],
-    ["eleven lines", [...lines, ""].join("\n")],
+    ["with nine lines", lines.slice(1).join("\n")],
+    ["with eleven lines", [...lines, ""].join("\n")],
     ["CRLF", lines.join("\r")],
   ])("%s", (_, text) => {
     expect(statement.parseStatement(text)).toEqual({ fault: expect.stringContaining("10 lines") });
   });
 
-  test("two owners in order are right", () => {
+  test("two owners in order are accepted", () => {
     const both = [own, other].sort();
     expect(statement.parseStatement(lines.with(8, both.join(",")).join("\n"))).toMatchObject({ owners: both });
   });
