@@ -111,7 +111,8 @@ const excepted = (from: string, to: string) =>
 
 const forbidden: Rule = {
   name: "imports follow the arrows",
-  because: "a reader then knows where an import can come from, and built-in plugins have no privileges over external ones",
+  because:
+    "a reader then knows where an import can come from, and built-in plugins have no privileges over external ones",
   check: (tree) =>
     codeIn(tree, "src/", "examples/", "scripts/").flatMap((file) => {
       const may = rowOf(file.path);
@@ -179,7 +180,8 @@ function cycles(tree: Tree): string[] {
 
 const noCycles: Rule = {
   name: "there are no import cycles in src",
-  because: "files in a cycle are really one file; only type imports may point back, because they do not exist at run time",
+  because:
+    "files in a cycle are really one file; only type imports may point back, because they do not exist at run time",
   check: cycles,
   bad: {
     "src/a.ts": 'import "./b.ts";',
