@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-describe("the client", () => {
+describe("the client's acceptance of rooms", () => {
   /** A bus client of a new user, and a room that ana added the user to. */
   async function invited(name: string, options: { readonly acceptFrom?: readonly string[] } = {}) {
     const identity = await postUser(server, people.admin, name);
@@ -36,7 +36,7 @@ describe("the client", () => {
       const got: string[] = [];
       await (await scene.bus.room(scene.theirs.subject)).onMessage(({ text }) => got.push(text));
       await scene.theirs.send("hello");
-      await until("it is heard", () => got.includes("hello"));
+      await until("the message is received", () => got.includes("hello"));
     },
     "to send": async ({ bus, theirs }: Awaited<ReturnType<typeof invited>>) => {
       await (await bus.room(theirs.id)).send("hello");
@@ -50,7 +50,7 @@ describe("the client", () => {
       const got: string[] = [];
       await theirs.send("kept");
       await using _ = await (await bus.room(theirs.id)).durable(({ text }) => got.push(text));
-      await until("it is delivered", () => got.includes("kept"));
+      await until("the message is delivered", () => got.includes("kept"));
     },
   };
 
@@ -64,7 +64,7 @@ describe("the client", () => {
     }, 30_000);
   }
 
-  test("accepts a trusted owner's room again after a kick: not before its time, and without another notice", async () => {
+  test("accepts a trusted owner's room again after a kick, once the interval is over, without another notice", async () => {
     const scene = await invited("comes back");
     const { bus, owner, theirs } = scene;
     const closing = new AbortController();
@@ -84,13 +84,13 @@ describe("the client", () => {
     await theirs.membership.add(bus.identity.endpoint);
     await acceptances.look();
     expect(await scene.isAccepted()).toBe(false);
-    await until("it is accepted again", async () => (await scene.isAccepted()) === true);
+    await until("the room is accepted again", async () => (await scene.isAccepted()) === true);
     expect(invitations.map(({ accepted }) => accepted)).toEqual([true, true]);
     closing.abort();
     await scene.close();
   }, 30_000);
 
-  test("accepts nothing because of a list, a read or a notice", async () => {
+  test("is not triggered by a list, a read or a notice", async () => {
     const scene = await invited("reads");
     const { bus, theirs } = scene;
     await theirs.send("before");
@@ -106,7 +106,7 @@ describe("the client", () => {
     await scene.close();
   }, 30_000);
 
-  test("acknowledges for a device that is newer than its connection, so that nothing comes twice", async () => {
+  test("lets a new device of an open connection acknowledge, so that no message comes twice", async () => {
     const scene = await invited("device");
     const { bus, theirs } = scene;
     await bus.accept(theirs.id);
@@ -114,10 +114,10 @@ describe("the client", () => {
     const got: string[] = [];
     const durable = await (await bus.room(theirs.id)).durable(({ text }) => got.push(text));
     // More messages than the bus sends without an ack, so all arrive only if acks work.
-    await until("all are delivered", () => got.length >= 40, 8_000);
+    await until("all messages are delivered", () => got.length >= 40, 8_000);
     const system = await inside(server);
     const name = `${theirs.id}_${bus.identity.endpoint.replaceAll(/[^A-Za-z0-9_]/g, "_")}`;
-    await until("all are acknowledged", async () => {
+    await until("all messages are acknowledged", async () => {
       const reply = await system.request(`$JS.API.CONSUMER.INFO.UNIBUS_${theirs.id}.${name}`);
       return reply.json<{ num_ack_pending: number }>().num_ack_pending === 0;
     });
@@ -126,7 +126,7 @@ describe("the client", () => {
     await Promise.all([system.close(), scene.close()]);
   }, 30_000);
 
-  test("reports what it is added to, and accepts at once what trusted adders offer", async () => {
+  test("reports invitations, and accepts those of trusted users at once", async () => {
     const { bus, owner, theirs, close } = await invited("worker", { acceptFrom: [people.ana.endpoint] });
     const told: Invitation[] = [];
     bus.on("invited", (invitation) => told.push(invitation));
@@ -135,7 +135,10 @@ describe("the client", () => {
     await refused.membership.add(bus.identity.endpoint);
     const taken = await owner.createRoom(freshSubject(), "nats");
     await taken.membership.add(bus.identity.endpoint);
-    await until("both are reported", () => told.length >= 2 && told.some(({ roomId }) => roomId === taken.id));
+    await until(
+      "both invitations are reported",
+      () => told.length >= 2 && told.some(({ roomId }) => roomId === taken.id),
+    );
     const of = (id: string) => told.filter(({ roomId }) => roomId === id);
     expect(of(refused.id)).toEqual([
       { roomId: refused.id, subject: refused.subject, addedBy: people.bob.endpoint, accepted: false },
@@ -148,13 +151,13 @@ describe("the client", () => {
     await Promise.all([close(), other.close()]);
   }, 30_000);
 
-  test("accepts a room by itself once in 30 s, however often it is added and removed", async () => {
+  test("happens automatically once in 30 s for one room, however often the user is added and removed", async () => {
     const scene = await invited("looped");
     const { bus, theirs } = scene;
     await (await bus.room(theirs.subject)).send("first");
     await theirs.membership.kick(bus.identity.endpoint);
     await theirs.membership.add(bus.identity.endpoint);
-    await until("the client has read that it was out", async () => {
+    await until("the client has read that it was removed", async () => {
       return (await bus.room(theirs.id)).members.some(({ endpoint }) => endpoint === bus.identity.endpoint);
     });
     await expect((await bus.room(theirs.id)).send("second", { timeoutMs: 3_000 })).rejects.toBeDefined();

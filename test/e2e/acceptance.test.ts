@@ -76,7 +76,7 @@ async function loginsOf(who: Identity): Promise<{ readonly count: () => number; 
 }
 
 describe("PUT /rooms/{id}/accept", () => {
-  test("accepts once, tells the member's devices, and says the same again", async () => {
+  test("accepts once, notifies the member's devices, and repeats the answer", async () => {
     const room = await roomWith(people.bob);
     expect(await entryOf(people.bob, room)).toMatchObject({
       ...{ accepted: false, live: false, added_by: people.ana.endpoint },
@@ -85,15 +85,15 @@ describe("PUT /rooms/{id}/accept", () => {
     const notices = await noticesOf(device, people.bob);
     for (let n = 0; n < 3; n++) expect((await accept(people.bob, room)).status).toBe(204);
     expect(await entryOf(people.bob, room)).toMatchObject({ accepted: true, live: true });
-    await until("the notice has come", () => notices.includes(`accepted ${room.state.roomId}`));
+    await until("the notice arrived", () => notices.includes(`accepted ${room.state.roomId}`));
     // The next notice follows directly: there is no second `accepted` between the two.
     await setRole(server, room, people.bob, "owner");
-    await until("the next notice has come", () => notices.includes(`role ${room.state.roomId}`));
+    await until("the next notice arrived", () => notices.includes(`role ${room.state.roomId}`));
     expect(notices).toEqual([`accepted ${room.state.roomId}`, `role ${room.state.roomId}`]);
     await device.close();
   });
 
-  test("is refused after leaving or a kick, to strangers, and in no room; a new stay needs a new acceptance", async () => {
+  test("is refused after a leave or kick, for strangers, and without a room; a new stay needs a new acceptance", async () => {
     const left = await roomWith(people.bob, people.cleo);
     await acceptRoom(server, left, people.bob);
     expect((await leave(server, left, people.bob)).status).toBe(204);
@@ -111,7 +111,7 @@ describe("PUT /rooms/{id}/accept", () => {
     expect((await accept(people.bob, again)).status).toBe(410);
   });
 
-  test("is not needed for the room that one made", async () => {
+  test("is not needed for the creator of a room", async () => {
     const room = await roomWith();
     expect(await entryOf(people.ana, room)).toMatchObject({
       accepted: true,
@@ -121,15 +121,15 @@ describe("PUT /rooms/{id}/accept", () => {
   });
 });
 
-describe("the list of one's rooms", () => {
-  test("names the signer of the statement that added one, not who brought it", async () => {
+describe("the list of a user's rooms", () => {
+  test("names the signer of the statement that added the user, not the user who sent it", async () => {
     const room = await setRole(server, await addMembers(server, await roomWith(), people.bob), people.bob, "owner");
     const { body } = addBody({ ...room, owner: people.bob }, people.cleo);
     expect((await call(server.ready.http, people.ana, "POST", at(room, "/members"), body)).status).toBe(201);
     expect(await entryOf(people.cleo, room)).toMatchObject({ added_by: people.bob.endpoint, accepted: false });
   });
 
-  test("has pages by room id, also of only what is accepted, or is not", async () => {
+  test("has pages by room id, also when filtered to accepted or unaccepted rooms", async () => {
     const who = await postUser(server, people.admin, "pages");
     const rooms: OwnRoom[] = [];
     for (let n = 0; n < 7; n++) rooms.push(await roomWith(who));
@@ -153,7 +153,7 @@ describe("the list of one's rooms", () => {
 });
 
 describe("a room that is not accepted", () => {
-  test("can be read, and counts on the data plane only once it is accepted", async () => {
+  test("can be read, and grants nothing on the data plane until it is accepted", async () => {
     const room = await roomWith(people.bob);
     for (const part of ["", "/members", "/statements", "/history"]) {
       expect((await call(server.ready.http, people.bob, "GET", at(room, part))).status).toBe(200);
@@ -175,7 +175,7 @@ describe("a room that is not accepted", () => {
     expect(early.isClosed).toBe(false);
   });
 
-  test("that comes, kicks or goes cuts nobody, and causes no login", async () => {
+  test("disconnects no user and causes no login when it is created, deleted or kicks the user", async () => {
     const who = await postUser(server, people.admin, "bystander");
     const bus = await connect({ url: server.ready.http, identity: who, state: "memory" });
     const mine = await bus.createRoom(freshSubject(), "nats");
@@ -192,31 +192,31 @@ describe("a room that is not accepted", () => {
     // Notices come once per second; wait until the last one must have arrived.
     const watching = await dial(server, who);
     const notices = await noticesOf(watching, who);
-    await until("the last notices have come", () => notices.length > 0);
+    await until("the last notices arrived", () => notices.length > 0);
     await mine.send("still here");
-    await until("it is heard", () => got.includes("still here"));
+    await until("the message is received", () => got.includes("still here"));
     expect(logins.count()).toBe(1);
     await Promise.all([logins.stop(), watching.close(), bus.close()]);
   }, 30_000);
 
-  test("is told of at most once a second, whatever number of rooms there are", async () => {
+  test("causes at most one notice a second, however many rooms there are", async () => {
     const who = await postUser(server, people.admin, "often-added");
     const device = await dial(server, who);
     const notices = await noticesOf(device, who);
     const began = performance.now();
     const rooms = await Promise.all(Array.from({ length: 40 }, () => createRoom(server, people.ana, policy())));
     for (const room of rooms) await inviteMembers(server, room, who);
-    await until("a notice for several rooms has come", () => notices.includes("joined"));
+    await until("a notice for several rooms arrived", () => notices.includes("joined"));
     const seconds = (performance.now() - began) / 1_000;
     expect(notices.length).toBeLessThanOrEqual(Math.ceil(seconds) + 1);
     await device.close();
   }, 30_000);
 });
 
-describe("the grant of a member of very many rooms", () => {
+describe("the permissions of a member of very many rooms", () => {
   const long = (n: number): string => freshSubject().padEnd(195, "x") + String(n).padStart(5, "0");
 
-  test("holds those that were accepted first, and another has its place when one is left", async () => {
+  test("cover the rooms that were accepted first; leaving one makes room for another", async () => {
     const who = await postUser(server, people.admin, "everywhere");
     const adder = await postUser(server, people.admin, "adder of all");
     const own = await createRoom(server, who, policy());
@@ -266,7 +266,7 @@ describe("the grant of a member of very many rooms", () => {
 });
 
 describe("one adder", () => {
-  test("has at most 100 unaccepted memberships with one user; others add, and what is answered frees", async () => {
+  test("has at most 100 unaccepted memberships with one user; other users can still add, and answers free places", async () => {
     const [adder, other, who] = await Promise.all(
       ["adder", "other", "victim"].map((name) => postUser(server, people.admin, name)),
     );
@@ -301,13 +301,13 @@ describe("one adder", () => {
   }, 60_000);
 });
 
-test("a stock client's connection is refused what was accepted after its login, and has it at the next", async () => {
+test("a stock client gets permission for a newly accepted room at its next login, and not before", async () => {
   const room = await roomWith(people.cleo);
   const before = await dial(server, people.cleo);
   const refusals = refusalsOf(before);
   await acceptRoom(server, room, people.cleo);
   before.subscribe(room.state.subject);
-  await until("it is refused", () => refusals.some((text) => /permission/i.test(text)));
+  await until("the subscription is refused", () => refusals.some((text) => /permission/i.test(text)));
   const after = await dial(server, people.cleo);
   expect((await after.request(room.state.subject, "stored")).json<{ seq: number }>().seq).toBe(1);
   await Promise.all([before.close(), after.close()]);

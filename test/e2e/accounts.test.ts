@@ -14,7 +14,7 @@ import { AtTerminal } from "../support/terminal.ts";
 const modeOf = (file: string) => statSync(file).mode & 0o777;
 const linkShape = /^http:\/\/127\.0\.0\.1:\d+\/join#[0-9a-f]{64}$/;
 
-test("a newcomer serves, joins as the admin, invites a second person, and both are in the directory", async () => {
+test("a new operator serves, joins as the admin and invites a second person, and the directory lists both", async () => {
   await using server = await Server.start();
   const { folder } = server;
   const first = adminLink(server);
@@ -57,14 +57,14 @@ test("a newcomer serves, joins as the admin, invites a second person, and both a
 }, 30_000);
 
 describe("at a terminal", () => {
-  test("the admin's link is printed and kept in no file; the words are shown once, and restore the identity", async () => {
+  test("the admin's link is printed but not stored; the words are shown once, and restore the identity", async () => {
     using folder = new Folder();
     writeFileSync(folder.file("words.txt"), "");
     const ports = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
     await using server = new AtTerminal(folder, ["serve", "--data", "data", ...ports]);
     // Terminal output arrives slightly later than output to a file.
-    await until("a link", () => /join#[0-9a-f]{64}\n/.test(server.said));
-    await until("ready.json", () => existsSync(folder.file("data", "ready.json")));
+    await until("a link is printed", () => /join#[0-9a-f]{64}\n/.test(server.said));
+    await until("ready.json exists", () => existsSync(folder.file("data", "ready.json")));
     const link = /^ *unibus join (http:\S+\/join#[0-9a-f]{64})$/m.exec(server.said)?.[1] ?? "";
     expect(server.said).toContain("To become the first, run this within an hour:\n  unibus join http://");
     expect(link).toMatch(linkShape);
@@ -73,7 +73,7 @@ describe("at a terminal", () => {
 
     await using joining = new AtTerminal(folder, ["join", link, "--identity", "me.json"]);
     expect(await joining.exited).toBe(0);
-    await until("the words", () => /role +admin/.test(joining.said));
+    await until("the words are printed", () => /role +admin/.test(joining.said));
     const words = /^((?:[a-z]+ ){11}[a-z]+)$/m.exec(joining.said)?.[1] ?? "";
     expect(words.split(" ")).toHaveLength(12);
     const me = await identityAt(folder, "me.json");
@@ -85,7 +85,7 @@ describe("at a terminal", () => {
   }, 30_000);
 });
 
-test("the admin's link is renewed at each start while there is no admin, and the one before is void", async () => {
+test("the admin's link is renewed at each start while there is no admin, which voids the previous one", async () => {
   using folder = new Folder();
   const links: string[] = [];
   for (let start = 0; start < 2; start++) {
@@ -102,7 +102,7 @@ test("the admin's link is renewed at each start while there is no admin, and the
   expect((await register(server.ready.http, tokenOf(adminLink(server)), root)).status).toBe(201);
 }, 30_000);
 
-describe("on one bus", () => {
+describe("on one server", () => {
   let server: Server;
   let admin: Identity;
   const host = (...args: string[]) => unibus(server.folder, [...args, "--data", "data"]);
@@ -115,7 +115,7 @@ describe("on one bus", () => {
   });
   afterAll(() => server[Symbol.asyncDispose]());
 
-  test("invites are made, listed without their tokens, and cancelled, by command and over HTTP", async () => {
+  test("invites can be created, listed without their tokens, and cancelled, by command and over HTTP", async () => {
     const made = JSON.parse((await host("invite", "new", "Cy", "--admin", "--ttl", "60", "--json")).stdout);
     const other = await invite(server, admin, { handle: "Di", ttl_s: 120 });
     expect(other.link).toBe(`${server.ready.http}/join#${other.token}`);
@@ -140,7 +140,7 @@ describe("on one bus", () => {
     expect((await host("invite", "new", "Cy", "--ttl", "0")).code).toBe(2);
   });
 
-  test("bad keys leave an invite usable, a registered key spends it, and an expired one says so", async () => {
+  test("invalid keys keep an invite usable, a registered key spends it, and an expired one is reported", async () => {
     const [ana, eve] = [await generateIdentity(), await generateIdentity()];
     const { token } = await invite(server, admin, { handle: "Ana" });
     const body = { token, sign_pub: ana.signPubHex, kex_pub: ana.kexPubHex, kex_sig: eve.kexSig };
@@ -153,12 +153,12 @@ describe("on one bus", () => {
     expect((await register(server.ready.http, next.token, ana)).status).toBe(409);
     expect((await register(server.ready.http, next.token, eve)).status).toBe(409);
     const short = await invite(server, admin, { handle: "Eve", ttl_s: 1 });
-    await until("it has expired", async () => Date.now() >= Date.parse(short.expires_at));
+    await until("the invite has expired", async () => Date.now() >= Date.parse(short.expires_at));
     const gone = await register(server.ready.http, short.token, eve);
     expect([gone.status, gone.json.code]).toEqual([410, "gone"]);
   });
 
-  test("bot add registers and then writes; a file that is there is refused and nothing registered", async () => {
+  test("bot add registers and then writes; if the file exists, it refuses and registers nothing", async () => {
     const added = await host("bot", "add", "robot", "--out", "bot.json", "--json");
     expect([added.code, JSON.parse(added.stdout).handle]).toEqual([0, "robot"]);
     expect(modeOf(server.folder.file("bot.json"))).toBe(0o600);
@@ -175,7 +175,7 @@ describe("on one bus", () => {
     expect(readdirSync(server.folder.path).filter((name) => name.startsWith(".identity"))).toEqual([]);
   });
 
-  test("a deleted user is denied at once, also by a command on the host, and its key may join again", async () => {
+  test("a deleted user is denied at once, also by a command on the host, and the key may join again", async () => {
     const { token } = await invite(server, admin, { handle: "Flo" });
     expect((await join(server.folder, `${server.ready.http}/join#${token}`, "flo.json")).code).toBe(0);
     const flo = await identityAt(server.folder, "flo.json");
@@ -193,7 +193,7 @@ describe("on one bus", () => {
     expect((await register(server.ready.http, third.token, flo)).status).toBe(409);
   });
 
-  test("the last active admin stays, over HTTP", async () => {
+  test("the last active admin cannot be removed over HTTP", async () => {
     const second = await generateIdentity();
     const body = { sign_pub: second.signPubHex, handle: "second", role: "admin" };
     const targets = (who: Identity) =>

@@ -30,7 +30,7 @@ async function backedUp(users?: number): Promise<{ folder: Folder; file: string;
 }
 
 describe("a backup", () => {
-  test("says what it holds, is its owner's alone, and never overwrites", async () => {
+  test("reports its contents, is readable by its owner only, and never overwrites a file", async () => {
     const { folder, file, rows } = await backedUp();
     using _ = folder;
     expect(rows).toHaveLength(44);
@@ -54,7 +54,7 @@ describe("a backup", () => {
     expect((await unibus(folder, ["backup", "--help"])).stdout).toMatch(/no private key and no\s+message/);
   });
 
-  test("goes from either store into the other, and is then the same", async () => {
+  test("restores from either store into the other with the same contents", async () => {
     const { folder, rows } = await backedUp();
     using _ = folder;
     expect(await restore(folder, "kv", "b.jsonl", ...keyValue)).toMatchObject({ code: 0 });
@@ -64,7 +64,7 @@ describe("a backup", () => {
     expect(await rowsOf(folder, "sqlite")).toEqual(rows);
   }, 60_000);
 
-  test("is taken while the server runs, and a restored user may log in", async () => {
+  test("can be made while the server runs, and a restored user may log in", async () => {
     using folder = new Folder();
     await using server = await Server.start({ folder });
     const ana = await addUser(server, "ana", { admin: true });
@@ -76,7 +76,7 @@ describe("a backup", () => {
 });
 
 describe("a restore", () => {
-  test("refuses a file that is cut, changed or none, and then writes nothing", async () => {
+  test("refuses a truncated, modified or invalid file, and then writes nothing", async () => {
     const { folder, file } = await backedUp();
     using _ = folder;
     const text = readFileSync(file, "utf8");
@@ -103,7 +103,7 @@ describe("a restore", () => {
   });
 
   for (const [store, ...flags] of [["sqlite"], ["kv", ...keyValue]] as const) {
-    test(`goes into an empty store only: what is in one of ${store} stays as it is`, async () => {
+    test(`works with an empty store only: the contents of a store of ${store} stay unchanged`, async () => {
       const { folder } = await backedUp();
       using _ = folder;
       const key = (await generateIdentity()).signPubHex;
@@ -117,7 +117,7 @@ describe("a restore", () => {
       expect(await rowsOf(folder, "used", ...flags)).toEqual(before);
     }, 60_000);
 
-    test(`into a bus of ${store} that runs and that nobody uses yet voids the first admin's link`, async () => {
+    test(`into a running, unused server of ${store} voids the first admin's link`, async () => {
       const { folder, rows } = await backedUp();
       using _ = folder;
       using target = new Folder();
@@ -129,7 +129,7 @@ describe("a restore", () => {
     }, 60_000);
   }
 
-  test("of 0.1.0, whose rows say less, counts its members as accepted", async () => {
+  test("of a backup of 0.1.0, whose rows have fewer fields, counts its members as accepted", async () => {
     const { folder, file } = await backedUp();
     using _ = folder;
     const [header = "", ...rest] = readFileSync(file, "utf8").trimEnd().split("\n");
@@ -150,7 +150,7 @@ describe("a restore", () => {
     }
   }, 60_000);
 
-  test("that was killed in the middle is completed by the next one of the same file, and of no other", async () => {
+  test("that was killed halfway is completed by the next one from the same file, and from no other", async () => {
     const { folder, rows } = await backedUp(6_000);
     using _ = folder;
     writeFileSync(folder.file("no-denials"), "");
@@ -160,7 +160,7 @@ describe("a restore", () => {
       ...{ stdin: "ignore", stdout: "ignore", stderr: "ignore" },
     });
     const log = folder.file("fresh", "unibus.db-wal");
-    await until("some of it is written", () => existsSync(log) && statSync(log).size > 400_000);
+    await until("some rows are written", () => existsSync(log) && statSync(log).size > 400_000);
     child.kill("SIGKILL");
     await child.exited;
     const half = await rowsOf(folder, "fresh");

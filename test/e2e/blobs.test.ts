@@ -64,7 +64,7 @@ function files(): string[] {
 }
 
 describe("a blob", () => {
-  test("of exactly 16 MiB is taken, declared or in chunks, and comes back to whoever knows its hash", async () => {
+  test("of exactly 16 MiB is accepted, with Content-Length or in chunks, and readable by any user with its hash", async () => {
     for (const send16 of ["declared", "chunked"] as const) {
       const bytes = fresh(bytesMax);
       const body = send16 === "declared" ? bytes : chunked(bytes);
@@ -79,7 +79,7 @@ describe("a blob", () => {
     }
   }, 20_000);
 
-  test("of one byte more is refused, declared or in chunks, and leaves nothing", async () => {
+  test("one byte larger is refused, with Content-Length or in chunks, and leaves nothing", async () => {
     const before = files().length;
     for (const body of [(bytes: Uint8Array<ArrayBuffer>) => bytes, chunked]) {
       const bytes = fresh(bytesMax + 1);
@@ -91,7 +91,7 @@ describe("a blob", () => {
     await until("nothing is left", () => files().length === before);
   }, 20_000);
 
-  test("that is not the one that was signed is refused, and leaves nothing and costs nothing", async () => {
+  test("that differs from the signed one is refused, leaves nothing and is not charged", async () => {
     const before = files().length;
     const [signed, sent] = [fresh(3_000_000), fresh(3_000_000)];
     for (let i = 0; i < 3; i++) {
@@ -103,14 +103,14 @@ describe("a blob", () => {
     expect(files()).toHaveLength(before);
   });
 
-  test("whose sender hangs up leaves nothing, and is no error of the server", async () => {
+  test("whose upload is aborted leaves nothing, and logs no server error", async () => {
     const before = files().length;
     const bytes = fresh(8_000_000);
     const stop = new AbortController();
     const body = new ReadableStream<Uint8Array>({
       async pull(controller) {
         controller.enqueue(bytes.subarray(0, 2_000_000));
-        await until("a part of it is on the disk", () => files().length > before);
+        await until("part of it is on the disk", () => files().length > before);
         stop.abort();
       },
     });
@@ -119,7 +119,7 @@ describe("a blob", () => {
     await until("nothing is left", () => files().length === before);
   });
 
-  test("that is known is answered 200; many at once of one are one", async () => {
+  test("that exists already is answered with 200; concurrent uploads of one blob store it once", async () => {
     const bytes = fresh(100_000);
     const replies = await Promise.all(Array.from({ length: 8 }, (_, i) => post(i % 2 === 0 ? ana : bo, bytes)));
     expect(new Set(replies.map(({ json }) => json.hash))).toEqual(new Set([hashOf(bytes)]));
@@ -128,7 +128,7 @@ describe("a blob", () => {
     expect(files().filter((name) => name === hashOf(bytes))).toHaveLength(2);
   });
 
-  test("is for users only, and by its hash only", async () => {
+  test("is available to users only, and by its hash only", async () => {
     const bytes = fresh(10);
     expect((await post(ana, bytes)).status).toBe(201);
     const target = `/blobs/${hashOf(bytes)}`;
@@ -143,7 +143,7 @@ describe("a blob", () => {
   });
 });
 
-test("the quota is told with the mend, and a user at it may still read", async () => {
+test("the quota error has a fix, and a user at the quota can still read", async () => {
   const { cy } = await castOf(server, "cy");
   const kept = fresh(bytesMax);
   const replies = [await post(cy, kept)];
@@ -157,7 +157,7 @@ test("the quota is told with the mend, and a user at it may still read", async (
   expect((await get(cy, `/blobs/${hashOf(kept)}`)).status).toBe(200);
 }, 20_000);
 
-test("many uploads at once by one user keep to the quota", async () => {
+test("concurrent uploads by one user stay within the quota", async () => {
   const { dee } = await castOf(server, "dee");
   const replies = await Promise.all(Array.from({ length: 12 }, () => post(dee, fresh(bytesMax / 2))));
   const stored = replies.filter(({ status }) => status === 201).length;
@@ -166,14 +166,14 @@ test("many uploads at once by one user keep to the quota", async () => {
   expect(replies.filter(({ json }) => json.code === "quota")).toHaveLength(12 - stored);
 }, 30_000);
 
-test("a promised hash in the wrong form is refused before a byte is taken", async () => {
+test("a promised hash in the wrong format is refused before any byte is read", async () => {
   const bytes = fresh(1_000);
   const headers = { ...headersFor(ana, bytes), [signatureHeaders.body]: hashOf(bytes).toUpperCase() };
   const reply = await send(`${server.ready.http}/blobs`, { method: "POST", headers, body: bytes });
   expect([reply.status, reply.headers.get("connection")]).toEqual([401, "close"]);
 });
 
-test("what clients did wrong is no error in the server's log", async () => {
+test("client errors are not logged as server errors", async () => {
   await server.end();
   const { stderr } = await server.output();
   expect(stderr).not.toMatch(/"level":(50|60)/);

@@ -15,7 +15,7 @@ const plugins = JSON.stringify({
   })),
 });
 
-describe("serve is told by options, or by the environment:", () => {
+describe("serve is configured by options or by the environment:", () => {
   test("every option has its variable", async () => {
     using folder = new Folder();
     writeFileSync(folder.file("own.json"), plugins);
@@ -33,7 +33,7 @@ describe("serve is told by options, or by the environment:", () => {
     };
     const child = Bun.spawn([executable, "serve"], { cwd: folder.path, env, stdout: "pipe", stderr: "pipe" });
     const file = folder.file("elsewhere", "ready.json");
-    await until("ready.json", () => child.exitCode !== null || existsSync(file));
+    await until("ready.json exists", () => child.exitCode !== null || existsSync(file));
     const ready = JSON.parse(readFileSync(file, "utf8")) as Ready;
     expect(ready.http).toStartWith("http://127.0.0.2:");
     expect(ready.nats).toStartWith("nats://127.0.0.3:");
@@ -49,7 +49,7 @@ describe("serve is told by options, or by the environment:", () => {
     expect(readdirSync(folder.path).sort()).toEqual(["elsewhere", "own.json"]);
   }, 30_000);
 
-  test("an option wins over its variable, and a setting of the command line over one of the environment", async () => {
+  test("an option overrides its variable, and a setting on the command line one in the environment", async () => {
     using folder = new Folder();
     writeFileSync(folder.file("own.json"), plugins);
     await using server = await Server.start({
@@ -79,7 +79,7 @@ describe("serve is told by options, or by the environment:", () => {
     expect(existsSync(folder.file("not-here"))).toBe(false);
   }, 30_000);
 
-  test("plugins.json in the data directory is the configuration where none is named", async () => {
+  test("plugins.json in the data directory is the default configuration", async () => {
     using folder = new Folder();
     await using first = await Server.start({ folder });
     await first.end();
@@ -88,7 +88,7 @@ describe("serve is told by options, or by the environment:", () => {
     expect(await health(second)).toMatchObject({ flags: { big: true, odd: true } });
   }, 30_000);
 
-  test("a value of --set is JSON, or else a text; the last one holds", async () => {
+  test("a value of --set is JSON, or else a string; the last one applies", async () => {
     const set = (text: string) => ["--set", text];
     await using server = await Server.start({
       args: [
@@ -108,7 +108,7 @@ describe("serve is told by options, or by the environment:", () => {
     expect((await origin("https://a.example")).headers.get(allowed)).toBeNull();
   }, 30_000);
 
-  test("a text is not taken for a number: the refusal says what belongs there", async () => {
+  test("a string is not converted to a number: the error states the expected type", async () => {
     using folder = new Folder();
     const done = await unibus(folder, ["plan", "--data", "data", "--set", "http.rate=fast"]);
     const message = "error: built-in plugins.json, http: rate: expected number (requests per second for each client)\n";
@@ -158,7 +158,7 @@ describe("auth.mode on loopback", () => {
   );
 
   test.each(["soft", "off"])(
-    "%s: a body's hash that is promised is compared all the same",
+    "%s: the promised hash of a body is checked all the same",
     async (mode) => {
       await using server = await Server.start({ args: ["--set", `auth.mode=${mode}`] });
       const ana = await addUser(server, "ana");
@@ -169,7 +169,7 @@ describe("auth.mode on loopback", () => {
     30_000,
   );
 
-  test("soft says in the log what it let through, off says nothing", async () => {
+  test("soft logs the requests that it let through, off does not", async () => {
     for (const mode of ["soft", "off"]) {
       await using server = await Server.start({ args: ["--set", `auth.mode=${mode}`] });
       const ana = await addUser(server, "ana");

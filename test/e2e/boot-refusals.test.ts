@@ -8,7 +8,7 @@ import { createServer } from "node:net";
 import { executable, Folder, unibus, until } from "../support/executable.ts";
 import { isAnyLeft, refusal, serve } from "./refusal.ts";
 
-describe("a port in use is refused, naming the setting, the port and the mend:", () => {
+describe("a port in use is refused, with the setting, the port and the fix:", () => {
   test.each([
     ["--http", "http.listen"],
     ["--nats", "nats-embedded.listen"],
@@ -45,7 +45,7 @@ describe("an address that cannot be bound is refused:", () => {
   });
 });
 
-describe("a data directory that cannot be used is refused:", () => {
+describe("an unusable data directory is refused:", () => {
   const elsewhere = "(choose another with --data)";
   const cases: readonly (readonly [string, (folder: Folder) => string, string])[] = [
     [
@@ -57,7 +57,7 @@ describe("a data directory that cannot be used is refused:", () => {
       `/file: it cannot be written ${elsewhere}`,
     ],
     [
-      "a folder under a file",
+      "a folder below a file",
       (folder) => {
         writeFileSync(folder.file("file"), "");
         return "file/data";
@@ -65,12 +65,16 @@ describe("a data directory that cannot be used is refused:", () => {
       `/file/data: it cannot be written ${elsewhere}`,
     ],
     [
-      "where nothing can be made",
+      "a folder that cannot be created",
       () => "/proc/unibus",
       `data directory /proc/unibus: it cannot be written ${elsewhere}`,
     ],
-    ["where no file can be made", () => "/proc/self", `/proc/self: it cannot be written ${elsewhere}`],
-    ["where no lock can be made", () => "/sys", `error: data directory /sys: it cannot be written ${elsewhere}`],
+    ["a folder that is not writable", () => "/proc/self", `/proc/self: it cannot be written ${elsewhere}`],
+    [
+      "a folder in which the lock cannot be created",
+      () => "/sys",
+      `error: data directory /sys: it cannot be written ${elsewhere}`,
+    ],
   ];
   test.each(cases)("%s", async (_, prepare, message) => {
     using folder = new Folder();
@@ -88,14 +92,14 @@ function fullDisks(): (readonly [string, string, RegExp])[] {
   const limit =
     /^error: .+: files may not grow as large as is needed \(see ulimit -f, or choose another with --data\)$/;
   const limited: (readonly [string, string, RegExp])[] = [
-    ["a limit of no byte for each file", 'ulimit -f 0 && exec "$@"', /^error: data directory .+ \(.*--data\)$/],
-    ["a limit of a few kilobytes for each file", 'ulimit -f 64 && exec "$@"', limit],
+    ["a file size limit of 0 bytes", 'ulimit -f 0 && exec "$@"', /^error: data directory .+ \(.*--data\)$/],
+    ["a file size limit of a few kilobytes", 'ulimit -f 64 && exec "$@"', limit],
   ];
   if (!tried.success) return limited;
-  return [["one megabyte in all", mounted("1m"), full], ["a page in all", mounted("4k"), full], ...limited];
+  return [["one megabyte in total", mounted("1m"), full], ["one page in total", mounted("4k"), full], ...limited];
 }
 
-describe("a full disk is refused, naming the data directory and the mend:", () => {
+describe("a full disk is refused, with the data directory and the fix:", () => {
   test.each(fullDisks())("%s", async (_, shell, message) => {
     using folder = new Folder();
     mkdirSync(folder.file("data"));
@@ -111,11 +115,11 @@ describe("a full disk is refused, naming the data directory and the mend:", () =
     expect(said.trim().split("\n")).toHaveLength(1);
     expect(said.trim()).toMatch(message);
     expect(said).toContain(`data directory ${folder.file("data")}`);
-    await until("nothing is left running", () => !isAnyLeft(folder));
+    await until("no process is left running", () => !isAnyLeft(folder));
   });
 });
 
-describe("state that is damaged is refused, and not touched:", () => {
+describe("damaged state is refused, and left unchanged:", () => {
   test.each([
     [
       "unibus.db",
@@ -137,15 +141,15 @@ describe("state that is damaged is refused, and not touched:", () => {
   });
 });
 
-describe("a nats-server that cannot be used is refused, with its version and the mend:", () => {
+describe("an unusable nats-server is refused, with its version and the fix:", () => {
   const mend = "(use 2.12.7 or newer, or leave nats-embedded.binary out to use the built-in one)";
   const script = (said: string) => `#!/bin/sh\n${said}\n`;
   test.each([
     ["old", script("echo nats-server: v2.9.0"), 0o755, "is version 2.9.0"],
     ["barely too old", script("echo nats-server: v2.12.6"), 0o755, "is version 2.12.6"],
     ["silent", script("exit 3"), 0o755, "does not report a version"],
-    ["no executable", script("echo nats-server: v2.15.1"), 0o644, "is not executable"],
-    ["no program", "\u0000\u0001\u0002", 0o755, "is not executable"],
+    ["no executable file", script("echo nats-server: v2.15.1"), 0o644, "is not executable"],
+    ["not a program", "\u0000\u0001\u0002", 0o755, "is not executable"],
     ["absent", null, 0, "does not exist"],
   ])("%s", async (_, text, mode, what) => {
     using folder = new Folder();
@@ -159,7 +163,7 @@ describe("a nats-server that cannot be used is refused, with its version and the
   test.each([
     ["no luck today", "check the settings of nats-embedded"],
     ["write /data/x: no space left on device", "free some space on the disk"],
-  ])("one that is new and ends with its last words: %s", async (words, what) => {
+  ])("a new nats-server that ends is reported with its last log line: %s", async (words, what) => {
     using folder = new Folder();
     const text = script(`test "$1" = --version && exec echo nats-server: v9.9.9; echo "${words}" >&2; exit 1`);
     writeFileSync(folder.file("nats-server"), text, { mode: 0o755 });
@@ -168,7 +172,7 @@ describe("a nats-server that cannot be used is refused, with its version and the
   });
 });
 
-describe("a bus that would stand open is refused, naming the setting:", () => {
+describe("an unprotected server is refused, with the setting:", () => {
   const everywhere = ["--http", "0.0.0.0:0"];
   test.each([
     [
@@ -206,7 +210,7 @@ describe("a bus that would stand open is refused, naming the setting:", () => {
   );
 });
 
-describe("configuration that is wrong is refused, naming file or option, and the mend:", () => {
+describe("an invalid configuration is refused, with the file or option and the fix:", () => {
   test.each([
     [["--flag", "big=on"], "error: --flag: unknown flag big (flags of built-in plugins.json: "],
     [["--set", "nope.key=1"], "error: --set: no active plugin nope (choose one of http, nats-embedded, "],
@@ -230,7 +234,7 @@ describe("configuration that is wrong is refused, naming file or option, and the
   });
 });
 
-describe("a command line that is wrong ends by exit 2 and begins with the error:", () => {
+describe("an invalid command line exits with 2 and prints the error first:", () => {
   const data = ["serve", "--data", "data"];
   const cases: readonly (readonly [string[], Record<string, string>, string])[] = [
     [[], {}, "error: no command given"],
@@ -265,7 +269,7 @@ describe("a command line that is wrong ends by exit 2 and begins with the error:
     expect(readdirSync(folder.path)).toEqual([]);
   });
 
-  test("help is no error: exit 0, on stdout", async () => {
+  test("help is not an error: exit 0, on stdout", async () => {
     using folder = new Folder();
     for (const args of [["--help"], ["serve", "--help"], ["user", "--help"], ["user", "add", "--help"]]) {
       const done = await unibus(folder, args);

@@ -20,8 +20,8 @@ function carried(server: Server): string {
   return join(bin, readdirSync(bin).find((name) => /^nats-server-[0-9a-f]+$/.test(name)) ?? "missing");
 }
 
-describe("a server that answers", () => {
-  test("says so in ready.json, for its owner alone, and prints the same addresses", async () => {
+describe("a ready server", () => {
+  test("writes its addresses to ready.json, for its owner only, and prints them", async () => {
     await using server = await Server.start();
     const ready = JSON.parse(readFileSync(join(server.data, "ready.json"), "utf8"));
     expect(ready).toEqual({
@@ -57,7 +57,7 @@ describe("a server that answers", () => {
   }, 30_000);
 
   test.each(["SIGTERM", "SIGINT"] as const)(
-    "ends on %s: exit 0, no process left, no ready.json",
+    "exits with 0 on %s, and leaves no process and no ready.json",
     async (signal) => {
       await using server = await Server.start();
       expect(await server.end(signal)).toBe(0);
@@ -70,7 +70,7 @@ describe("a server that answers", () => {
     30_000,
   );
 
-  test("writes ready.json only when /readyz answers 200; serving.json is there before, for commands on the host", async () => {
+  test("writes ready.json only when /readyz answers 200, and serving.json before, for commands on the host", async () => {
     using folder = new Folder();
     const plugin = `import { definePlugin, Type } from "unibus/plugin";
       import { existsSync } from "node:fs";
@@ -82,7 +82,7 @@ describe("a server that answers", () => {
     writeFileSync(folder.file("plugins.json"), JSON.stringify({ plugins: rows.map((use) => ({ use })) }));
     const starting = Server.start({ folder, args: ["--plugins", "plugins.json"] });
     const file = folder.file("data", "serving.json");
-    await until("serving.json", () => existsSync(file));
+    await until("serving.json exists", () => existsSync(file));
     const { http, nats_pid } = JSON.parse(readFileSync(file, "utf8"));
     expect((await send(`${http}/readyz`)).json).toMatchObject({ ready: false, plugins: { slow: { ok: false } } });
     const list = await unibus(folder, ["user", "list", "--data", "data", "--plugins", "plugins.json"]);
@@ -107,7 +107,7 @@ describe("a server that answers", () => {
     expect(stderr).toContain("nats-server ended: shut down by a signal of another process");
   }, 60_000);
 
-  test("ends when it is asked while it boots, and leaves nothing", async () => {
+  test("can be stopped while it boots, and leaves nothing", async () => {
     using folder = new Folder();
     await using first = await Server.start({ folder });
     await first.end();
@@ -124,7 +124,7 @@ describe("a server that answers", () => {
     expect(existsSync(folder.file("data", "ready.json"))).toBe(false);
   }, 30_000);
 
-  test("ends at once on a second signal, whatever a plugin still does", async () => {
+  test("exits at once on a second signal, whatever a plugin is doing", async () => {
     using folder = new Folder();
     const plugin = `import { definePlugin, Type } from "unibus/plugin";
       export default definePlugin({ name: "clinging", api: 1, config: Type.Object({}), setup: async ({ onStop, log }) => {
@@ -135,7 +135,7 @@ describe("a server that answers", () => {
     writeFileSync(folder.file("plugins.json"), '{"plugins": [{"use": "nats-embedded"}, {"use": "./clinging.ts"}]}');
     await using server = await Server.start({ folder, args: ["--plugins", "plugins.json"] });
     process.kill(server.pid, "SIGTERM");
-    await until("ready.json is gone", () => !existsSync(join(server.data, "ready.json")));
+    await until("ready.json is removed", () => !existsSync(join(server.data, "ready.json")));
     const asked = performance.now();
     process.kill(server.pid, "SIGTERM");
     expect(await server.exited).toBe(1);
@@ -144,7 +144,7 @@ describe("a server that answers", () => {
     await until("nats-server ended", () => !isAlive(server.ready.nats_pid));
   }, 30_000);
 
-  test("is the only one on its data directory: a second is refused with the pid, and does it no harm", async () => {
+  test("locks its data directory: a second server is refused with the pid of the first, and does not disturb it", async () => {
     await using server = await Server.start();
     const before = readFileSync(join(server.data, "ready.json"), "utf8");
     const done = await unibus(server.folder, ["serve", "--data", server.data, "--http", "127.0.0.1:0"]);
@@ -158,8 +158,8 @@ describe("a server that answers", () => {
   }, 30_000);
 });
 
-describe("a server that was killed", () => {
-  test("takes its nats-server with it, and the next one starts over the traces", async () => {
+describe("a killed server", () => {
+  test("takes its nats-server down, and the next start cleans up", async () => {
     using folder = new Folder();
     await using killed = await Server.start({ folder });
     await killed.end("SIGKILL");
@@ -169,7 +169,7 @@ describe("a server that was killed", () => {
     expect(await statusOf(next, "/readyz")).toBe(200);
   }, 30_000);
 
-  test("may leave a nats-server, which the next one ends", async () => {
+  test("can leave a nats-server, which the next start ends", async () => {
     using folder = new Folder();
     await using killed = await Server.start({ folder });
     await killed.end("SIGKILL");
@@ -185,7 +185,7 @@ describe("a server that was killed", () => {
     expect((await next.output()).stderr).toContain("stopping the nats-server that a crashed unibus left running");
   }, 30_000);
 
-  test("may leave a pid that is another's by now: that one is left alone", async () => {
+  test("can leave a pid that now belongs to another process, which is left alone", async () => {
     using folder = new Folder();
     await using killed = await Server.start({ folder });
     await killed.end("SIGKILL");
@@ -203,7 +203,7 @@ describe("a server that was killed", () => {
     }
   }, 30_000);
 
-  test("never ends a process because its arguments name our file, or because it has the recorded pid", async () => {
+  test("causes no other process to be ended because of its arguments or the recorded pid", async () => {
     using folder = new Folder();
     await using killed = await Server.start({ folder });
     await killed.end("SIGKILL");
@@ -233,7 +233,7 @@ describe("a server that was killed", () => {
   }, 60_000);
 
   test.each(["garbage", "", "-1", "0", "1"])(
-    "may leave a pid file that says nothing: %j",
+    "can leave an invalid pid file: %j",
     async (text) => {
       using folder = new Folder();
       await using first = await Server.start({ folder });
@@ -247,7 +247,7 @@ describe("a server that was killed", () => {
 });
 
 describe("a nats-server that dies", () => {
-  test("is started again on the same ports; /readyz says so meanwhile, and rooms keep their frames", async () => {
+  test("is restarted on the same ports; /readyz is 503 until then, and rooms keep their frames", async () => {
     await using server = await Server.start();
     const ana = await addUser(server, "ana");
     const room = await createRoom(server, ana, policy("persist"));
@@ -272,7 +272,7 @@ describe("a nats-server that dies", () => {
     after.publish(room.state.subject, "after");
     await after.flush();
     await after.close();
-    await until("both frames are there", async () => (await history(server, ana, room)).length === 2);
+    await until("both frames are stored", async () => (await history(server, ana, room)).length === 2);
     expect((await history(server, ana, room)).map(String)).toEqual(["before", "after"]);
 
     const restarted = Number(readFileSync(join(server.data, "nats", "nats.pid"), "utf8"));
@@ -305,7 +305,7 @@ function tree(pid: number): number[] {
   return [pid, ...below(pid)];
 }
 
-test("no secret stands in a command line, an environment or the log", async () => {
+test("no secret appears in a command line, an environment or the log", async () => {
   await using server = await Server.start({ env: { UNIBUS_DEBUG: "1" } });
   const link = readFileSync(join(server.data, "admin-link"), "utf8");
   await addUser(server, "ana");
@@ -323,7 +323,7 @@ test("no secret stands in a command line, an environment or the log", async () =
   for (const secret of secrets) expect([...seen, stdout, stderr].some((text) => text.includes(secret))).toBe(false);
 }, 30_000);
 
-test("files in the working directory do nothing, whatever they are called", async () => {
+test("files in the working directory have no effect, whatever their names", async () => {
   using folder = new Folder();
   const evil = `require("node:fs").writeFileSync(${JSON.stringify(folder.file("ran"))}, "");`;
   const planted: Record<string, string> = {

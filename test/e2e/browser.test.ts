@@ -66,7 +66,7 @@ describe.each([
   const room = (id: string) => use({ ...of, call: "room", with: [id] });
   const save = (id: string, given: RoomPin) => use({ ...of, call: "saveRoom", with: [id, given] });
 
-  test("gives back the newest of a room, and what it was first", async () => {
+  test("returns the newest version of a room, and its first one", async () => {
     const [id, other] = [newUlid(), newUlid()];
     expect(await room(id)).toEqual({ value: null });
     expect(await save(id, pin(3))).toEqual({ value: pin(3) });
@@ -76,7 +76,7 @@ describe.each([
     expect([await room(id), await room(other)]).toEqual([kept, { value: null }]);
   });
 
-  test("takes no second text for a version, whoever is first", async () => {
+  test("rejects a second text for a version, in either order", async () => {
     const id = newUlid();
     const texts = Array.from({ length: 8 }, (_, index) => pin(3, { hash: sha256Hex(`text ${index}`) }));
     const given = await Promise.all(texts.map((text) => save(id, text)));
@@ -85,7 +85,7 @@ describe.each([
     expect(await room(id)).toEqual(given.find((one) => "value" in one) as Given);
   });
 
-  test("keeps the first endpoint of a handle, for each bus, until another one is approved", async () => {
+  test("keeps the first endpoint of a handle, for each server, until another one is approved", async () => {
     const handle = (call: Use["call"], endpoint?: string, bus = "https://one.example.org") =>
       use({ ...of, bus, call, with: endpoint === undefined ? ["ana"] : ["ana", endpoint] });
     expect(await handle("handle")).toEqual({ value: null });
@@ -100,7 +100,7 @@ describe.each([
 });
 
 describe("a state in IndexedDB", () => {
-  test("is there after the page was opened anew", async () => {
+  test("survives reloading the page", async () => {
     const id = newUlid();
     const of = { folder: `unibus-${newUlid()}` };
     await use({ ...of, call: "saveRoom", with: [id, pin(5)] });
@@ -109,7 +109,7 @@ describe("a state in IndexedDB", () => {
     expect(await page.evaluate(() => offered.names())).toContain(of.folder);
   });
 
-  test("says that it is damaged, and is not made anew", async () => {
+  test("reports damage, and is not replaced", async () => {
     const id = newUlid();
     const of = { folder: `unibus-${newUlid()}` };
     await use({ ...of, call: "saveRoom", with: [id, pin(5)] });
@@ -131,7 +131,7 @@ describe("a state in IndexedDB", () => {
   });
 });
 
-test("the bundle for browsers imports nothing, asks Node for nothing, and is small", async () => {
+test("the bundle for browsers has no imports, uses no Node API, and is small", async () => {
   using out = new Folder();
   const built = await buildClient(out.path);
   const text = readFileSync(out.file("client", "browser.js"), "utf8");

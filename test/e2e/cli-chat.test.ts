@@ -35,13 +35,13 @@ async function roomOfTwo(): Promise<string> {
 /** Starts a chat at a terminal and waits until it is ready. */
 async function chatting(peer: CliPeer, subject: string): Promise<AtTerminal> {
   const chat = new AtTerminal(peer.folder, ["chat", subject], peer.env);
-  await until("the chat has begun", () => chat.said.includes("members; type a message"));
+  await until("the chat has started", () => chat.said.includes("members; type a message"));
   return chat;
 }
 
 describe("at a terminal", () => {
   test(
-    "two people talk, answer and react, see who is there, and leave",
+    "two people talk, answer and react, list the members, and leave",
     async () => {
       const subject = await roomOfTwo();
       await ana.ok(["send", subject, "--lines"], Array.from({ length: 25 }, (_, i) => `old ${i}`).join("\n"));
@@ -52,18 +52,20 @@ describe("at a terminal", () => {
       expect(his.said).toContain("old 5\n");
 
       hers.type("hello bob\r");
-      await until("bob hears it", () => / 21 .+ana {2}hello bob\n/.test(his.said));
+      await until("bob receives it", () => / 21 .+ana {2}hello bob\n/.test(his.said));
       await until("ana sees it, too", () => / 21 .+ana {2}hello bob\n/.test(hers.said));
       his.type("/reply 21 hello ana\r");
-      await until("ana hears him", () => hers.said.includes('bob  (to ana "hello bob") hello ana\n'));
+      await until("ana receives his message", () => hers.said.includes('bob  (to ana "hello bob") hello ana\n'));
       hers.type("/react 👍\r");
       await until("bob sees her reaction", () => his.said.includes('ana  👍 to bob "hello ana"\n'));
       his.type("/who\r");
-      await until("bob sees who is there", () => his.said.includes(`ana  owner  ${ana.identity.endpoint}\n`));
+      await until("bob sees the members", () => his.said.includes(`ana  owner  ${ana.identity.endpoint}\n`));
       his.type("/nonsense\r");
-      await until("bob is told what to type", () => his.said.includes("unknown command /nonsense (see /help)\n"));
+      await until("bob sees how to use the command", () =>
+        his.said.includes("unknown command /nonsense (see /help)\n"),
+      );
       his.type("//quit is a word\r");
-      await until("a slash can be said", () => hers.said.includes("bob  /quit is a word\n"));
+      await until("a line that begins with a slash is sent", () => hers.said.includes("bob  /quit is a word\n"));
       hers.type("/quit\r");
       his.type("\x03");
       expect([await hers.exited, await his.exited]).toEqual([0, 0]);
@@ -74,18 +76,18 @@ describe("at a terminal", () => {
   );
 
   test(
-    "what is half typed stays while others talk, and nobody paints",
+    "a half-typed line stays while others talk, and no message can add escape sequences",
     async () => {
       const subject = await roomOfTwo();
       await using hers = await chatting(ana, subject);
       hers.type("half a th");
-      await until("it is echoed", () => hers.said.endsWith("half a th"));
+      await until("the input is echoed", () => hers.said.endsWith("half a th"));
       await bob.ok(["send", subject, "\x1b[2Jinterrupting"]);
-      await until("it is drawn anew below", () =>
+      await until("the input line is redrawn below", () =>
         /\\x1b\[2Jinterrupting\n[^\n]*half a th(\x1b\[\d+G)?$/.test(hers.said),
       );
       hers.type("ought\r");
-      await until("it is said whole", () => hers.said.includes("ana  half a thought\n"));
+      await until("the whole line is sent", () => hers.said.includes("ana  half a thought\n"));
       hers.type("\x04");
       expect(await hers.exited).toBe(0);
     },
@@ -93,15 +95,15 @@ describe("at a terminal", () => {
   );
 
   test(
-    "colours on a terminal that wants them, and a change of members is told",
+    "has colours if the terminal supports them, and shows changes of members",
     async () => {
       const subject = await roomOfTwo();
       await using hers = new AtTerminal(ana.folder, ["chat", subject], { ...ana.env, NO_COLOR: "" });
-      await until("the chat has begun", () => hers.said.includes("members; type a message"));
+      await until("the chat has started", () => hers.said.includes("members; type a message"));
       await bob.ok(["send", subject, "colourful"]);
-      await until("the name is painted", () => /\x1b\[3\dm[^\x1b]*bob\x1b\[0m {2}colourful\n/.test(hers.said));
+      await until("the name is coloured", () => /\x1b\[3\dm[^\x1b]*bob\x1b\[0m {2}colourful\n/.test(hers.said));
       await ana.ok(["room", "kick", subject, "bob"]);
-      await until("it is told", () => hers.said.includes("* bob is no longer a member"));
+      await until("the change is shown", () => hers.said.includes("* bob is no longer a member"));
       hers.type("/quit\r");
       expect(await hers.exited).toBe(0);
     },
@@ -109,7 +111,7 @@ describe("at a terminal", () => {
   );
 
   test(
-    "who is put out is told, gets the terminal back, and ends with 1",
+    "a user who is removed gets a message and the terminal back, and exit code 1",
     async () => {
       const subject = await roomOfTwo();
       await using his = await chatting(bob, subject);
@@ -122,7 +124,7 @@ describe("at a terminal", () => {
 });
 
 test(
-  "through pipes: lines in, lines out, and the end of stdin is the end",
+  "through pipes: lines in, lines out, and it ends with stdin",
   async () => {
     const subject = await roomOfTwo();
     await bob.ok(["send", subject, "are you there?"]);

@@ -59,7 +59,7 @@ describe("a room", () => {
     expect(await bob.ok(["room", "show", subject])).toMatch(/^trust +verified$/m);
   });
 
-  test("is named by its link in every command that names a room, and verified by it", async () => {
+  test("can be named by its link in every command, and is verified by it", async () => {
     using ana = await join("ana-l");
     using bob = await join("bob-l");
     const subject = freshSubject();
@@ -93,7 +93,7 @@ describe("a room", () => {
     expect(gone.code).toBe(1);
   });
 
-  test("that is a forged copy is refused by its link, and by an owner with a known name until --approve", async () => {
+  test("that is a forged copy is refused by its link, and, for an owner with a known name, until --approve", async () => {
     await using way = await HostileServer.start(server.ready.http);
     using ana = await join("ana-f");
     using bob = await join("bob-f");

@@ -58,7 +58,7 @@ function isHarmless({ stdout, stderr }: Done): void {
 
 const host = (...args: string[]): Promise<Done> => unibus(server.folder, [...args, "--data", server.data]);
 
-describe("harmless on a terminal:", () => {
+describe("hostile text on a terminal has its escape sequences removed:", () => {
   const commands: Readonly<Record<string, () => Promise<Done>>> = {
     "user list": () => host("user", "list"),
     "user list --json": () => host("user", "list", "--json"),
@@ -79,8 +79,8 @@ describe("harmless on a terminal:", () => {
     history: () => ana.run(["history", subject]),
     "history --json": () => ana.run(["history", subject, "--json"]),
     chat: () => ana.run(["chat", subject], "/who\n/quit\n"),
-    "room kick, by a name that nobody has": () => ana.run(["room", "kick", subject, `${evil}!`]),
-    "room add, by a name that nobody has": () => ana.run(["room", "add", subject, `x${evil}`]),
+    "room kick with an unknown name": () => ana.run(["room", "kick", subject, `${evil}!`]),
+    "room add with an unknown name": () => ana.run(["room", "add", subject, `x${evil}`]),
     "a mistake on the command line": () => ana.run(["room", ownWords]),
     "user add": () => host("user", "add", ownWords, "--sign-pub", admin.signPubHex),
   };
@@ -90,7 +90,7 @@ describe("harmless on a terminal:", () => {
     isHarmless(done);
   });
 
-  test("rooms whose subject is a bus's lie, and its errors", async () => {
+  test("rooms with a subject forged by the server, and its errors", async () => {
     way.tell((answer, { target }) => {
       if (!target.includes("/members/")) return answer;
       const altered = answer.body.toString().replaceAll(subject, JSON.stringify(evil).slice(1, -1));
@@ -113,7 +113,7 @@ describe("harmless on a terminal:", () => {
     way.honest();
   });
 
-  test("JSON reads back as what others wrote", async () => {
+  test("JSON returns the text of others unchanged", async () => {
     const { users } = JSON.parse((await host("user", "list", "--json")).stdout) as { users: { handle: string }[] };
     expect(users.map(({ handle }) => handle)).toContain(evil);
     const { invites } = JSON.parse((await host("invite", "list", "--json")).stdout) as {

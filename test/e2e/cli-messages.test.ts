@@ -41,26 +41,28 @@ async function roomOfTwo(...options: string[]): Promise<string> {
 /** Starts a tail and waits until it is subscribed. */
 async function tailing(peer: CliPeer, subject: string, ...options: string[]) {
   const tail = peer.start(["tail", subject, ...options]);
-  await until("the tail has begun", () => tail.stderr.includes(`following ${subject}`));
+  await until("the tail has started", () => tail.stderr.includes(`following ${subject}`));
   return tail;
 }
 
 const texts = (lines: string | string[]) =>
   jsonLines(typeof lines === "string" ? lines : lines.join("\n")).map(({ text }) => text);
 
-describe("two peers, two processes", () => {
+describe("two users, two processes", () => {
   test(
-    "send and tail, both ways, with threads; Ctrl-C ends a tail with 0",
+    "send and tail work both ways, with threads; Ctrl-C ends a tail with 0",
     async () => {
       const subject = await roomOfTwo();
       await using heardByAna = await tailing(ana, subject, "--json");
       await using heardByBob = bob.start(["tail", subject, "--since", "all"]);
       const id = (await ana.ok(["send", subject, "hello bob"])).trim();
-      await heardByBob.until("bob hears ana", (lines) => lines.some((line) => line.endsWith("  ana  hello bob")));
+      await heardByBob.until("bob receives ana's message", (lines) =>
+        lines.some((line) => line.endsWith("  ana  hello bob")),
+      );
       await bob.ok(["send", subject, "hello ana", "--reply-to", id]);
       const answer = `  bob  (to ana "hello bob") hello ana`;
-      await heardByBob.until("bob hears himself", (lines) => lines.some((line) => line.endsWith(answer)));
-      const lines = await heardByAna.until("ana hears bob", (all) => texts(all).includes("hello ana"));
+      await heardByBob.until("bob receives his own message", (lines) => lines.some((line) => line.endsWith(answer)));
+      const lines = await heardByAna.until("ana receives bob's message", (all) => texts(all).includes("hello ana"));
       expect(jsonLines(lines.join("\n")).at(-1)).toMatchObject({
         ...{ from: bob.identity.endpoint, handle: "bob", kind: "pub", text: "hello ana" },
         ...{ re: id, thread: id, verified: true, late: false },
@@ -74,7 +76,7 @@ describe("two peers, two processes", () => {
   );
 
   test(
-    "a tail ends with 1 when its peer is put out",
+    "a tail ends with 1 when its user is removed",
     async () => {
       const subject = await roomOfTwo();
       await using tail = await tailing(bob, subject, "--json");
@@ -88,7 +90,7 @@ describe("two peers, two processes", () => {
   );
 
   test(
-    "reactions and what is not text are readable",
+    "reactions and binary messages are readable",
     async () => {
       const subject = await roomOfTwo();
       const id = (await ana.ok(["send", subject, "shall we?"])).trim();
@@ -108,7 +110,7 @@ describe("two peers, two processes", () => {
   );
 
   test(
-    "nobody paints on the terminal of another",
+    "a message cannot send escape sequences to the terminal of another user",
     async () => {
       const subject = await roomOfTwo();
       const evil = "\x1b[2Jgone\r\n\x07\u009b31m\u202edoog";
@@ -123,9 +125,9 @@ describe("two peers, two processes", () => {
   );
 });
 
-describe("what is sent", () => {
+describe("a message can be", () => {
   test(
-    "a text, stdin whole, a file, bytes that are no text, what begins with a dash",
+    "text, all of stdin, a file, binary data, or text that begins with a dash",
     async () => {
       const subject = await roomOfTwo();
       writeFileSync(ana.folder.file("note.txt"), "line one\nline two\n");
@@ -144,7 +146,7 @@ describe("what is sent", () => {
   );
 
   test(
-    "more than a message holds is refused, with what to do instead",
+    "at most 1 MiB: a larger one is refused, with an alternative",
     async () => {
       const subject = await roomOfTwo();
       const { code, stderr } = await ana.run(["send", subject], "x".repeat(1_200_000));
@@ -154,7 +156,7 @@ describe("what is sent", () => {
   );
 
   test(
-    "1,000 lines through a pipe arrive in their order, the empty and the unended one, too",
+    "one of 1,000 lines through a pipe, which arrive in order, with empty and unterminated ones",
     async () => {
       for (const mode of ["matrix", "nats"]) {
         const subject = await roomOfTwo("--mode", mode);
@@ -163,7 +165,7 @@ describe("what is sent", () => {
         const lines = ["", ...Array.from({ length: 998 }, (_, i) => `${i}`), "unended"];
         const { code, stderr } = await ana.run(["send", subject, "--lines"], lines.join("\n"));
         expect([code, stderr]).toEqual([0, "1000 sent\n"]);
-        const heard = await tail.until("all have come", (all) => all.length >= begun + 1_000);
+        const heard = await tail.until("all lines arrived", (all) => all.length >= begun + 1_000);
         expect(texts(heard.slice(-1_000))).toEqual(lines);
         if (mode === "nats") continue;
         expect(texts(await bob.ok(["history", subject, "--limit", "1000", "--json"]))).toEqual(lines);
@@ -174,7 +176,7 @@ describe("what is sent", () => {
   );
 
   test(
-    "lines with --json: the place of each, in order",
+    "lines with --json: the sequence of each is printed, in order",
     async () => {
       const subject = await roomOfTwo();
       const placed = jsonLines(await ana.ok(["send", subject, "--lines", "--json"], "a\nb\nc\n"));
@@ -184,7 +186,7 @@ describe("what is sent", () => {
   );
 
   test(
-    "Ctrl-C before it is sent ends with 130, and sends nothing",
+    "interrupted: Ctrl-C before it is sent exits with 130, and sends nothing",
     async () => {
       const subject = await roomOfTwo();
       await using send = ana.start(["send", subject]);
@@ -199,9 +201,9 @@ describe("what is sent", () => {
   );
 });
 
-describe("what is read", () => {
+describe("reading", () => {
   test(
-    "a tail since a message brings what followed, across pages, then what comes",
+    "a tail since a message prints what followed, across pages, then new messages",
     async () => {
       const subject = await roomOfTwo();
       const ids = jsonLines(
@@ -212,16 +214,16 @@ describe("what is read", () => {
       ).map(({ id }) => id as string);
       const from = 150;
       await using tail = bob.start(["tail", subject, "--json", "--since", ids[from - 1] ?? ""]);
-      await tail.until("what is kept has come", (lines) => lines.length >= 1_300 - from);
+      await tail.until("the stored messages are printed", (lines) => lines.length >= 1_300 - from);
       await ana.ok(["send", subject, "fresh"]);
-      const lines = await tail.until("what comes, too", (all) => texts(all).includes("fresh"));
+      const lines = await tail.until("the new message is printed, too", (all) => texts(all).includes("fresh"));
       expect(texts(lines)).toEqual([...Array.from({ length: 1_300 - from }, (_, i) => `m${i + from}`), "fresh"]);
     },
     2 * patienceMs,
   );
 
   test(
-    "ids before the lines are those that --since takes",
+    "ids at the start of the lines are accepted by --since",
     async () => {
       const subject = await roomOfTwo();
       const id = (await ana.ok(["send", subject, "first"])).trim();
@@ -229,13 +231,16 @@ describe("what is read", () => {
       const [first] = (await bob.ok(["history", subject, "--ids"])).split("\n");
       expect(first).toStartWith(`${id}  `);
       await using tail = bob.start(["tail", subject, "--since", id]);
-      await tail.until("the second", (lines) => lines.length === 1 && lines[0]?.endsWith("second") === true);
+      await tail.until(
+        "the second message is printed",
+        (lines) => lines.length === 1 && lines[0]?.endsWith("second") === true,
+      );
     },
     patienceMs,
   );
 
   test(
-    "messages that nobody signed are marked",
+    "unsigned messages are marked",
     async () => {
       const subject = await roomOfTwo("--persist");
       await ana.ok(["send", subject, "who am I?"]);
@@ -246,7 +251,7 @@ describe("what is read", () => {
   );
 
   test(
-    "a large history goes through a slow pipe whole, and one that is closed is no error",
+    "a large history passes through a slow pipe completely, and a closed pipe is not an error",
     async () => {
       const subject = await roomOfTwo();
       await ana.ok(
@@ -271,7 +276,7 @@ describe("what is read", () => {
   );
 
   test(
-    "a disk that takes no more is an error",
+    "a full disk is an error",
     async () => {
       const subject = await roomOfTwo();
       await ana.ok(["send", subject, "hello"]);

@@ -46,9 +46,9 @@ const bytes = new Uint8Array([0xff, 0, 1]);
 const forged = (subject: string, from: string) =>
   `{"t":0,"s":"${subject}","from":"${from}","id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","e":1,"p":"aGk="}`;
 
-describe("what stock clients publish", () => {
+describe("frames from stock clients", () => {
   test(
-    "history drops it, and says how many of whom; history --raw shows it",
+    "are dropped by history, with a count for each sender, and shown by history --raw",
     async () => {
       const subject = await roomWith(["plain", "\u001b[31mred\nline", '{"temperature":21}', bytes], "--persist");
       await publish(subject, [forged(subject, ana.identity.endpoint), forged(subject, "x".repeat(43))]);
@@ -80,20 +80,20 @@ describe("what stock clients publish", () => {
   );
 
   test(
-    "tail drops it, and counts; tail --raw shows it as it comes",
+    "are dropped by tail, with a count, and shown by tail --raw as they arrive",
     async () => {
       const subject = await roomWith([], "--mode", "nats");
       const follow = async (...more: string[]): Promise<Running> => {
         const tail = ana.start(["tail", subject, ...more]);
-        await until("it follows", () => tail.stderr.includes(`following ${subject}`));
+        await until("tail follows the room", () => tail.stderr.includes(`following ${subject}`));
         return tail;
       };
       await using plain = await follow("--json");
       await using raw = await follow("--raw");
       await publish(subject, ["one", "two", ...Array.from({ length: 10 }, (_, i) => `n${i}`)]);
       await bob.ok(["send", subject, "the end"]);
-      await plain.until("the end", (lines) => lines.length === 1);
-      await raw.until("all of it", (lines) => lines.length === 13);
+      await plain.until("the last message is printed", (lines) => lines.length === 1);
+      await raw.until("all frames are printed", (lines) => lines.length === 13);
       expect(raw.lines.slice(0, 3)).toEqual(["one", "two", "n0"]);
       expect(JSON.parse(raw.lines[12] ?? "")).toMatchObject({ s: subject, from: bob.identity.endpoint });
       expect([await plain.end(), await raw.end()]).toEqual([0, 0]);

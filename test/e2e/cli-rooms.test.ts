@@ -21,8 +21,8 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 const join = (handle: string) => CliPeer.join(server, admin, handle);
 
-describe("who and where", () => {
-  test("whoami says who the bus thinks one is, in lines and in JSON", async () => {
+describe("users and the server", () => {
+  test("whoami prints the user as the server knows it, in lines and in JSON", async () => {
     using ana = await join("ana");
     const { endpoint, signPubHex } = ana.identity;
     expect(await ana.ok(["whoami"])).toMatch(new RegExp(`^handle +ana$[^]*^endpoint +${endpoint}$`, "m"));
@@ -30,7 +30,7 @@ describe("who and where", () => {
     expect(json).toMatchObject({ url: server.ready.http, handle: "ana", role: "member", sign_pub: signPubHex });
   });
 
-  test("a handle that steers terminals is shown, and steers nothing", async () => {
+  test("a handle with escape sequences is shown without their effect", async () => {
     // The server's rules reject such a handle, but a malicious server may send it.
     using ana = await join("anna");
     await using way = await HostileServer.start(server.ready.http);
@@ -45,7 +45,7 @@ describe("who and where", () => {
     expect(JSON.parse(text).handle).toBe("a\u202enna\u200b");
   });
 
-  test("directory lists the people of the bus, or those whom a name may mean", async () => {
+  test("directory lists the users, or those that a name can mean", async () => {
     using ana = await join("Ana-Zoë");
     using other = await join("ana-zoe\u0308");
     const rows = (await ana.ok(["directory"])).trimEnd().split("\n");
@@ -57,7 +57,7 @@ describe("who and where", () => {
     expect(await ana.run(["directory", "nobody"])).toMatchObject({ code: 0, stdout: "" });
   });
 
-  test("what was seen of rooms and people is remembered in the state folder, for its owner alone", async () => {
+  test("pins of rooms and people are stored in the state folder, for its owner only", async () => {
     using ana = await join("ana");
     const folder = ana.folder.file(".local", "state", "unibus", ana.identity.endpoint);
     expect(existsSync(folder)).toBe(false);
@@ -68,7 +68,7 @@ describe("who and where", () => {
     expect(existsSync(`${moved}/unibus/${ana.identity.endpoint}`)).toBe(true);
   });
 
-  test("several addresses: one that answers is enough", async () => {
+  test("with several addresses one that answers is enough", async () => {
     using ana = await join("ana");
     const url = `http://127.0.0.1:1, ${server.ready.http}`;
     expect((await ana.run(["rooms", "--url", url])).code).toBe(0);
@@ -76,7 +76,7 @@ describe("who and where", () => {
 });
 
 describe("rooms", () => {
-  test("one is made, listed and shown; modes and single properties", async () => {
+  test("can be created, listed and shown, with modes and single properties", async () => {
     using ana = await join("ana");
     const subjects = [freshSubject(), freshSubject(), freshSubject("proc"), freshSubject()];
     const made = [[], ["--mode", "nats"], ["--persist", "--sign"], ["--mode", "nats", "--encrypt"]];
@@ -96,7 +96,7 @@ describe("rooms", () => {
     expect(byId).toMatchObject({ room_id: room.room_id, subject: subjects[2], version: 1, members: 1, owners: 1 });
   });
 
-  test("members come by handle, key and endpoint, become owners, are put out, leave; the room is rekeyed, and deleted", async () => {
+  test("have members by handle, key or endpoint, owners, kicks and leaves, and can be rekeyed and deleted", async () => {
     using ana = await join("ana-1");
     using bob = await join("bob-1");
     using cleo = await join("cleo-1");
@@ -137,7 +137,7 @@ describe("rooms", () => {
     expect(gone.stderr).toMatch(/^error: .+ \(.+\)\n$/);
   }, 30_000);
 
-  test("a handle that names another than at first is refused with both endpoints, until it is approved", async () => {
+  test("refuse a handle that now belongs to another user, with both endpoints, until it is approved", async () => {
     using ana = await join("ana-2");
     const first = await postUser(server, admin, "mallory-2");
     const subject = freshSubject();
@@ -154,7 +154,7 @@ describe("rooms", () => {
     expect(await ana.ok(["room", "members", subject])).toContain(second.endpoint);
   });
 
-  test("a handle that several have is refused with the endpoints", async () => {
+  test("refuse an ambiguous handle, with the endpoints", async () => {
     using ana = await join("ana-3");
     const twins = [await postUser(server, admin, "twin-3"), await postUser(server, admin, "twin-3")];
     const subject = freshSubject();
@@ -166,8 +166,8 @@ describe("rooms", () => {
   });
 });
 
-describe("what is refused", () => {
-  test("wrong usage ends with 2, says so on stderr, and prints nothing on stdout", async () => {
+describe("errors", () => {
+  test("wrong usage exits with 2 and a message on stderr, and prints nothing on stdout", async () => {
     using ana = await join("ana");
     const wrong = [
       ["room"],
@@ -197,7 +197,7 @@ describe("what is refused", () => {
     }
   }, 60_000);
 
-  test("what the bus or this machine refuses ends with 1, in one line with the mend", async () => {
+  test("an error of the server or this machine exits with 1 and one line with the fix", async () => {
     using ana = await join("ana");
     using bob = await join("bob");
     const subject = freshSubject();
@@ -229,7 +229,7 @@ describe("what is refused", () => {
     }
   }, 60_000);
 
-  test("a peer without an identity is told how to make one", async () => {
+  test("a user without an identity sees how to create one", async () => {
     using folder = new Folder();
     const { code, stderr } = await unibus(folder, ["rooms"], { env: { UNIBUS_URL: server.ready.http } });
     expect(code).toBe(1);

@@ -39,13 +39,13 @@ async function roomOfTwo(namespace: string, ...options: string[]): Promise<strin
 /** Starts a responder of bob and waits until it answers. */
 async function answering(subject: string, options: readonly string[], ...command: string[]): Promise<Running> {
   const service = bob.start(["serve-rpc", subject, ...options, "--", ...command]);
-  await until("it answers", () => service.stderr.includes(`answering in ${subject}`));
+  await until("the service answers", () => service.stderr.includes(`answering in ${subject}`));
   return service;
 }
 
 describe("requests", () => {
   test(
-    "a command answers what is on its stdin by its stdout, byte for byte, and knows who asks",
+    "a command gets the request on stdin and the requester's name, and answers with its stdout, byte for byte",
     async () => {
       for (const mode of ["matrix", "nats"]) {
         const subject = await roomOfTwo("rpc", "--mode", mode);
@@ -66,7 +66,7 @@ describe("requests", () => {
   );
 
   test(
-    "a command that fails, or takes too long, answers nothing, and says so; the next one is answered",
+    "a command that fails or times out sends no answer and is logged; the next request is answered",
     async () => {
       const subject = await roomOfTwo("rpc");
       const script = 'read -r what; [ "$what" = fail ] && exit 3; [ "$what" = hang ] && exec sleep 600; echo "$what"';
@@ -78,7 +78,7 @@ describe("requests", () => {
         const { code, stdout, stderr } = await ana.run(["request", subject, what, "--timeout", "1500"]);
         expect([code, stdout]).toEqual([1, ""]);
         expect(stderr).toMatch(/^error: no reply within [\d.]+ s \(.+\)\n$/);
-        await until("it is logged", () => service.stderr.includes(why));
+        await until("the failure is logged", () => service.stderr.includes(why));
       }
       expect(await ana.ok(["request", subject, "fine"])).toBe("fine\n");
     },
@@ -86,7 +86,7 @@ describe("requests", () => {
   );
 
   test(
-    "several are worked on at once, and no more than that",
+    "several requests run at once, up to the limit",
     async () => {
       const subject = await roomOfTwo("rpc");
       const running = bob.folder.file("running");
@@ -109,13 +109,13 @@ describe("requests", () => {
   );
 
   test(
-    "asked to stop, it finishes what it works on; put out of the room, it ends with 1",
+    "on SIGTERM it finishes the current request; removed from the room, it exits with 1",
     async () => {
       const subject = await roomOfTwo("rpc");
       const begun = bob.folder.file("begun");
       await using slow = await answering(subject, [], "bash", "-c", `touch "${begun}"; sleep 0.5; echo done`);
       const asking = ana.ok(["request", subject, "go", "--timeout", "20000"]);
-      await until("it works on it", () => existsSync(begun));
+      await until("the request is running", () => existsSync(begun));
       process.kill(slow.pid, "SIGTERM");
       expect(await asking).toBe("done\n");
       expect(await slow.end("eof")).toBe(0);
@@ -130,7 +130,7 @@ describe("requests", () => {
 
 describe("files", () => {
   test(
-    "a file goes there and back, by reference, by message, and through pipes",
+    "a file can be sent and read by reference, by message, and through pipes",
     async () => {
       const subject = await roomOfTwo("room");
       const content = crypto.getRandomValues(new Uint8Array(300_000));
@@ -155,7 +155,7 @@ describe("files", () => {
   );
 
   test(
-    "a reference of a former epoch opens after a rekey; who came later, and who is out, cannot open it",
+    "a reference of an earlier epoch opens after a rekey; later members and removed ones cannot open it",
     async () => {
       const subject = await roomOfTwo("room");
       using cleo = await CliPeer.join(server, admin, "cleo");
@@ -173,7 +173,7 @@ describe("files", () => {
   );
 
   test(
-    "another blob's bytes, a message without a file, a room that does not encrypt are refused",
+    "another blob's bytes, a message without a file, and an unencrypted room are refused",
     async () => {
       const subject = await roomOfTwo("room");
       const [one, two] = [
@@ -199,18 +199,21 @@ describe("files", () => {
 
 describe("worker", () => {
   test(
-    "it ticks, counts what was sent, acknowledged and received, and the others hear its telemetry",
+    "prints ticks, counts sent, acknowledged and received messages, and others receive its telemetry",
     async () => {
       const subject = await roomOfTwo("proc");
       await using other = bob.start(["worker", subject, "--every", "50", "--json"]);
-      await other.until("it ticks", (lines) => lines.length >= 2);
+      await other.until("the first ticks are printed", (lines) => lines.length >= 2);
       const stdout = await ana.ok(["worker", subject, "--every", "100", "--count", "5", "--json"]);
       const ticks = jsonLines(stdout);
       expect(ticks.map(({ tick }) => tick)).toEqual([1, 2, 3, 4, 5]);
       const last = ticks.at(-1);
       expect(last).toMatchObject({ sent: 5, acked: 5, failed: 0 });
       expect(Number(last?.received)).toBeGreaterThan(0);
-      await other.until("it heard them", (lines) => Number(jsonLines(lines.at(-1) ?? "")[0]?.received) >= 5);
+      await other.until(
+        "its messages are received",
+        (lines) => Number(jsonLines(lines.at(-1) ?? "")[0]?.received) >= 5,
+      );
       expect(await other.end("SIGINT")).toBe(0);
       const told = jsonLines(await bob.ok(["history", subject, "--json"])).map(({ text }) => JSON.parse(String(text)));
       expect(told[0]).toMatchObject({ tick: 1, sent: 0, uptime_ms: expect.any(Number), rss_bytes: expect.any(Number) });

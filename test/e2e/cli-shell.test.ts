@@ -36,7 +36,7 @@ const processesIn = (folder: string): number[] =>
 
 describe("demo", () => {
   test(
-    "it tells the whole story, which opens the README, and leaves nothing behind",
+    "shows the whole story of the README, and leaves nothing behind",
     async () => {
       using folder = new Folder();
       // Neither the environment nor the working folder has any effect.
@@ -54,12 +54,12 @@ describe("demo", () => {
   );
 
   test(
-    "Ctrl-C ends it with 130, whenever it comes, and leaves nothing behind",
+    "exits with 130 on Ctrl-C at any time, and leaves nothing behind",
     async () => {
       for (const after of ["Starting a bus", "after", "They talk"]) {
         using folder = new Folder();
         await using demo = new AtTerminal(folder, ["demo"], { TMPDIR: folder.path });
-        await until(`it says: ${after}`, () => demo.said.includes(after));
+        await until(`it prints: ${after}`, () => demo.said.includes(after));
         const natsPids = processesIn(folder.path);
         demo.type("\x03");
         expect(await demo.exited).toBe(130);
@@ -71,7 +71,7 @@ describe("demo", () => {
   );
 
   test(
-    "without a place for its folder it says which",
+    "names the missing folder for temporary files",
     async () => {
       using folder = new Folder();
       const { code, stderr } = await unibus(folder, ["demo"], { env: { TMPDIR: folder.file("absent") } });
@@ -110,7 +110,7 @@ describe("completion", () => {
   );
 
   test(
-    "the scripts of all shells know every command and option that the help knows",
+    "the scripts of all shells contain every command and option that the help lists",
     async () => {
       using folder = new Folder();
       const help = async (...path: string[]) => (await unibus(folder, [...path, "--help"])).stdout;
@@ -133,7 +133,7 @@ describe("completion", () => {
 });
 
 test(
-  "the help of every peer command stands by itself, and needs no bus",
+  "the help of every client command is self-contained, and needs no server",
   async () => {
     using folder = new Folder();
     const peer = [

@@ -13,7 +13,7 @@ describe("version and help", () => {
     expect(await run(word)).toEqual({ code: 0, stdout: `${manifest.version}\n`, stderr: "" });
   });
 
-  test("help, of all and of each command, on stdout", async () => {
+  test("help, of all and of each command, is printed on stdout", async () => {
     const all = await run("--help");
     expect(await run("help")).toEqual(all);
     expect(all.stdout).toContain("Usage: unibus");
@@ -56,7 +56,7 @@ describe("with --json an error is one object on stderr", () => {
     expect(plain.stderr.replace(path, "")).toContain(`error: ${error}`.replace(path, ""));
   });
 
-  test("every command takes --json; what follows -- is not for unibus", async () => {
+  test("every command accepts --json; arguments after -- are not options of unibus", async () => {
     const { stdout } = await run("help");
     const names = [...stdout.matchAll(/^ {2}([a-z][a-z-]+) /gm)].map(([, name]) => name ?? "");
     expect(names.length).toBeGreaterThan(25);

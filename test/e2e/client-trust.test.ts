@@ -40,7 +40,7 @@ const endpoints = (...names: (keyof typeof people)[]) => names.map((name) => peo
 const keyOf = async ({ keys }: HeldRoom, epoch: number) => toHex((await keys.key(epoch)) ?? new Uint8Array());
 
 describe("a room", () => {
-  test("lives: made, joined, kicked from, rekeyed, shared, left, joined again, deleted", async () => {
+  test("can be created, joined, kicked from, rekeyed, left, joined again and deleted, with the same state for all members", async () => {
     const subject = freshSubject();
     const mine = await ana.create(matrix, subject);
     const { roomId } = mine.trust;
@@ -94,7 +94,7 @@ describe("a room", () => {
     expect((await failureOf(() => again.trust.refresh())).code).toBe("gone");
   });
 
-  test("that is not encrypted has no keys, and everything else", async () => {
+  test("that is unencrypted has no keys, and works otherwise", async () => {
     const mine = await ana.create(policy());
     await mine.changes.add(all());
     await mine.changes.kick(people.bob.endpoint);
@@ -104,7 +104,7 @@ describe("a room", () => {
     expect([await mine.keys.key(1), await cleos.keys.key(3)]).toEqual([null, null]);
   });
 
-  test("is read again from what is known: nothing is asked twice", async () => {
+  test("is refreshed from the known state: nothing is requested twice", async () => {
     await using way = await HostileServer.start(server.ready.http);
     const mine = await ana.create(matrix);
     await mine.changes.add(all());
@@ -122,7 +122,7 @@ describe("a room", () => {
     expect(await asked(() => Promise.all([1, 2].map(() => bobs.trust.refresh())))).toEqual(["", ""]);
   });
 
-  test("that a client has seen before is read from there, and its past when an old key is asked for", async () => {
+  test("that a client has seen before continues from that state, and its past is read when an old key is needed", async () => {
     await using way = await HostileServer.start(server.ready.http);
     const mine = await ana.create(matrix);
     await mine.changes.add(all());
@@ -164,8 +164,8 @@ test("the same code verifies a room in Node", async () => {
   });
 }, 20_000);
 
-describe("a change", () => {
-  test("that another owner overtakes is made anew", async () => {
+describe("a change of a room", () => {
+  test("that lost a race with another owner is signed again", async () => {
     const mine = await ana.create(matrix);
     await mine.changes.add(all());
     await mine.changes.setRole(people.bob.endpoint, "owner");
@@ -184,7 +184,7 @@ describe("a change", () => {
     expect(await keyOf(mine, mine.trust.room.state.epoch)).toBe(await keyOf(bobs, mine.trust.room.state.epoch));
   });
 
-  test("whose answers are lost is done once", async () => {
+  test("whose answers are lost is applied once", async () => {
     await using way = await HostileServer.start(server.ready.http);
     let lost = 0;
     way.tell((answer, { method }) => {
@@ -208,7 +208,7 @@ describe("a change", () => {
     expect(lost).toBe(7);
   });
 
-  test("that is refused says why, and changes nothing", async () => {
+  test("that is refused has a clear error, and changes nothing", async () => {
     const mine = await ana.create(matrix);
     await mine.changes.add([keysOf(people.bob)]);
     const bobs = await bob.open(mine.trust.roomId);
@@ -234,7 +234,7 @@ describe("a change", () => {
     expect(brief(mine.trust)).toEqual({ version: 2, epoch: 1, present: endpoints("ana", "bob") });
   });
 
-  test("adds one who left and was not signed out yet, in an epoch of their own", async () => {
+  test("adds a member who left and was not yet signed out, in a new epoch", async () => {
     const mine = await ana.create(matrix);
     await mine.changes.add(all());
     await (await bob.open(mine.trust.roomId)).changes.leave();

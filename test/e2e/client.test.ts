@@ -20,7 +20,7 @@ async function busOf(name: string): Promise<Bus> {
 const texts = (messages: readonly Message[]) => messages.map(({ text }) => text);
 
 describe("a conversation", () => {
-  test("two peers in an encrypted room that is kept: live, history, threads, reactions", async () => {
+  test("works between two users in an encrypted, persistent room: live, history, threads, reactions", async () => {
     await using ana = await busOf("ana");
     await using bob = await busOf("bob");
     const subject = freshSubject();
@@ -32,7 +32,7 @@ describe("a conversation", () => {
     const got: Message[] = [];
     await theirs.onMessage((message) => got.push(message));
     const first = await mine.send("hello bob");
-    await until("bob has it", () => got.length === 1);
+    await until("bob has received it", () => got.length === 1);
     const [hello] = got;
     if (hello === undefined) throw new Error("no message");
     expect([hello.text, hello.id, hello.from, hello.handle]).toEqual([
@@ -44,7 +44,7 @@ describe("a conversation", () => {
     expect([hello.verified, hello.late, hello.kind]).toEqual([true, false, "pub"]);
     const answer = await theirs.reply(hello, "hello ana");
     await theirs.react(hello, "👍");
-    await until("bob hears himself, too", () => got.length === 3);
+    await until("bob receives his own message, too", () => got.length === 3);
     expect([got[1]?.id, got[1]?.replyTo, got[1]?.thread]).toEqual([answer.id, hello.id, hello.id]);
     expect([got[2]?.kind, got[2]?.text, got[2]?.replyTo]).toEqual(["react", "👍", hello.id]);
     // A member added in the first epoch can read it from the beginning.
@@ -54,7 +54,7 @@ describe("a conversation", () => {
     expect(theirs.stats().dropped).toEqual({});
   });
 
-  test("from the start: history and what comes, each once and in order", async () => {
+  test("from the start has history and new messages, each once and in order", async () => {
     await using ana = await busOf("ana");
     const room = await ana.createRoom(freshSubject(), "matrix");
     for (let i = 0; i < 30; i++) await room.send(`m${i}`);
@@ -69,7 +69,7 @@ describe("a conversation", () => {
     expect(got).toEqual(Array.from({ length: 60 }, (_, i) => `m${i}`));
   });
 
-  test("one who is kicked reads what was, and nothing that follows", async () => {
+  test("lets a kicked member read what was sent before, and nothing later", async () => {
     await using ana = await busOf("ana");
     await using bob = await busOf("bob");
     await using cleo = await busOf("cleo");
@@ -93,13 +93,13 @@ describe("a conversation", () => {
     await mine.send("for all");
     await mine.membership.kick(bob.identity.endpoint);
     await mine.send("without bob");
-    await until("cleo has both", () => got.length === 2);
+    await until("cleo has received both", () => got.length === 2);
     expect(got).toEqual(["for all", "without bob"]);
     expect(await reading).toEqual({ all: ["for all"], end: "forbidden" });
     await expect(bobs.send("let me in", { timeoutMs: 2_000 })).rejects.toThrow();
   });
 
-  test("requests are answered, and blobs are opened by members", async () => {
+  test("supports requests, and blobs that members can open", async () => {
     await using ana = await busOf("ana");
     await using bob = await busOf("bob");
     for (const mode of ["matrix", "nats"] as const) {
@@ -120,7 +120,7 @@ describe("a conversation", () => {
     expect(await room.getBlob(message)).toEqual(bytes);
   });
 
-  test("a durable brings what was said while its peer was away, and again what was not acknowledged", async () => {
+  test("with a durable delivers what was sent while the user was away, and again what was not acknowledged", async () => {
     await using ana = await busOf("ana");
     const identity = await postUser(server, admin, "bob");
     const room = await ana.createRoom(freshSubject(), "matrix");
@@ -131,13 +131,13 @@ describe("a conversation", () => {
         await using bob = await connect({ url: server.ready.http, identity, state: "memory" });
         await room.send(`before ${device}`);
         await using _durable = await (await bob.room(room.id)).durable(({ text }) => got.push(text), { device });
-        await until("the backlog is there", () => got.includes(`before ${device}`));
+        await until("the backlog is delivered", () => got.includes(`before ${device}`));
       }
       const seen = got.length;
       for (let i = 0; i < 20; i++) await room.send(`away ${i}`);
       await using bob = await connect({ url: server.ready.http, identity, state: "memory" });
       await using _durable = await (await bob.room(room.id)).durable(({ text }) => got.push(text), { device });
-      await until("what was missed is there", () => got.length >= seen + 20);
+      await until("the missed messages are delivered", () => got.length >= seen + 20);
       expect(got.slice(seen)).toEqual(Array.from({ length: 20 }, (_, i) => `away ${i}`));
     }
   });

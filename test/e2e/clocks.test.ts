@@ -41,13 +41,13 @@ async function newRoom(): Promise<string> {
 
 const isNow = (id: string) => Math.abs(ulidTimeMs(id) - Date.now()) < 5 * minute * 1_000;
 
-describe("a computer whose clock is off", () => {
+describe("a computer whose clock is wrong", () => {
   test.each([
     ["2 h ahead", 2 * hour, "2 h behind"],
     ["23 h ahead", 23 * hour, "23 h behind"],
     ["4 min behind", -4 * minute, "4 min ahead of"],
   ])(
-    "by %s works: messages are dated, and rooms named, by the bus's clock, and a warning says so",
+    "by %s works: messages and room ids use the server's time, with a warning",
     async (_, seconds, difference) => {
       const subject = freshSubject();
       const made = await off(seconds, ["room", "new", subject, "--json"]);
@@ -73,7 +73,7 @@ describe("a computer whose clock is off", () => {
     ["2 h behind", -2 * hour, "2 h ahead of"],
     ["25 h ahead", 25 * hour, "1 d 1 h behind"],
   ])(
-    "by %s is refused, with both times, unless --bus-clock says so",
+    "by %s is refused, with both times, unless --bus-clock is given",
     async (_, seconds, difference) => {
       const subject = await newRoom();
       const refused = await off(seconds, ["send", subject, "hello"]);
@@ -89,7 +89,7 @@ describe("a computer whose clock is off", () => {
   );
 
   test(
-    "does not tell whether a message is late; one whose clock is right marks no message of it",
+    "marks no message as late or early, nor does a reader with a correct clock",
     async () => {
       const subject = await newRoom();
       await ana.ok(["send", subject, "before"]);
@@ -100,7 +100,8 @@ describe("a computer whose clock is off", () => {
       };
       await using right = watch({});
       await using wrong = watch(clockOff(2 * hour));
-      for (const one of [right, wrong]) await until("it follows", () => one.stderr.includes("following"));
+      for (const one of [right, wrong])
+        await until("the tail follows the room", () => one.stderr.includes("following"));
       await off(2 * hour, ["send", subject, "live"]);
       const marks = (lines: readonly string[]) =>
         jsonLines(lines.join("\n")).map(({ text, late, early, clock_unsure }) => [text, late, early, clock_unsure]);
@@ -117,7 +118,7 @@ describe("a computer whose clock is off", () => {
   );
 
   test(
-    "joins, when the bus's clock may be followed; else the invite is not spent",
+    "joins, when the bus's clock may be followed; otherwise the invite is not spent",
     async () => {
       using folder = new Folder();
       const { link } = await invite(server, admin, { handle: "Bea" });
@@ -139,7 +140,7 @@ describe("a computer whose clock is off", () => {
 });
 
 test(
-  "a server whose clock is wrong: its users follow it, within the bounds",
+  "a server whose clock is wrong: its users follow it, within the limits",
   async () => {
     await using wrong = await Server.start({ env: clockOff(-2 * hour) });
     using folder = new Folder();

@@ -6,7 +6,7 @@ import { executable, Folder, Server, unibus } from "../support/executable.ts";
 import { refusal } from "./refusal.ts";
 
 describe("unibus cluster init", () => {
-  test("writes a secret for its owner alone, another each time, and overwrites nothing", async () => {
+  test("writes a new secret each time, for its owner only, and overwrites nothing", async () => {
     using folder = new Folder();
     const secrets = new Set<string>();
     for (const name of ["one", "two"]) {
@@ -30,12 +30,7 @@ describe("unibus cluster init", () => {
 describe("serve refuses a cluster at once", () => {
   const kv = ["--flag", "decentralized=on"];
   const cases: readonly (readonly [string, readonly string[], object, string])[] = [
-    [
-      "over SQLite",
-      [],
-      {},
-      "the store in this plan supports a single node only (use the shared one with --flag decent",
-    ],
+    ["on SQLite", [], {}, "the store in this plan supports a single node only (use the shared one with --flag decent"],
     ["in soft mode", [...kv, "--set", "auth.mode=soft"], {}, "a cluster needs auth.mode enforce, not soft (set auth."],
     [
       "without a secret",
@@ -63,7 +58,7 @@ describe("serve refuses a cluster at once", () => {
     expect(line).toContain(message);
   });
 
-  test("in the data directory of a node alone, and keeps what is in it", async () => {
+  test("in the data directory of a standalone node, and leaves its contents unchanged", async () => {
     using folder = new Folder();
     expect(await unibus(folder, ["cluster", "init", "--out", "secret"])).toMatchObject({ code: 0 });
     const routes = (await freePorts(3)).map((port) => `nats-route://127.0.0.1:${port}`);
@@ -77,7 +72,7 @@ describe("serve refuses a cluster at once", () => {
   });
 });
 
-test("a node that waits for the others ends at once when it is told to", async () => {
+test("a node that waits for the others exits at once on a signal", async () => {
   using folder = new Folder();
   expect(await unibus(folder, ["cluster", "init", "--out", "secret"])).toMatchObject({ code: 0 });
   const routes = (await freePorts(3)).map((port) => `nats-route://127.0.0.1:${port}`);

@@ -33,8 +33,8 @@ describe("three nodes that start at once", () => {
   }, 60_000);
   afterAll(() => cluster[Symbol.asyncDispose]());
 
-  test("are ready, know each other, and say which cluster they are", async () => {
-    await until("all are ready", () => areReady(cluster));
+  test("become ready, know each other, and report their cluster", async () => {
+    await until("all nodes are ready", () => areReady(cluster));
     for (const server of cluster.nodes) {
       const { plugins } = await readiness(server);
       expect(plugins["nats-embedded"]).toEqual({ ok: true, detail: "3 of 3 nodes are connected" });
@@ -43,20 +43,20 @@ describe("three nodes that start at once", () => {
     }
   });
 
-  test("know the users of each other, and let them log in everywhere", async () => {
+  test("share their users, who can log in everywhere", async () => {
     const carl = await addUser(cluster.node(2), "carl");
     expect(await statusAt(cluster, carl)).toEqual([200, 200, 200]);
     for (const { ready } of cluster.nodes) (await rawPeerAt(ready.nats, carl))[Symbol.dispose]();
   });
 
-  test("carry what is said on one to the others, keep it, and read it back everywhere", async () => {
+  test("forward messages of one node to the others, store them, and return them everywhere", async () => {
     const [here, there] = [cluster.node(0), cluster.node(1)];
     const room = await addMembers(here, await createRoom(here, people.ana, policy("persist")), people.bob);
     const [ana, bob] = await Promise.all([dial(here, people.ana), dial(there, people.bob)]);
     const heard: string[] = [];
     bob.subscribe(room.state.subject, { callback: (_, message) => heard.push(message.string()) });
     await bob.flush();
-    await until("the interest crossed", async () => {
+    await until("the subscription reached the other node", async () => {
       const ack = (await ana.request(room.state.subject, "hello")).json<{ stream: string }>();
       expect(ack.stream).toBe(streamName(room.state.roomId));
       return heard.length > 0;
@@ -68,19 +68,19 @@ describe("three nodes that start at once", () => {
     await Promise.all([ana.close(), bob.close()]);
   });
 
-  test("cut a peer at once that was removed on another node", async () => {
+  test("disconnect a user at once who was removed on another node", async () => {
     const [here, there] = [cluster.node(0), cluster.node(1)];
     const room = await addMembers(here, await createRoom(here, people.ana, policy("persist")), people.bob);
     using bob = await rawPeerAt(there.ready.nats, people.bob);
     using ana = await rawPeerAt(there.ready.nats, people.ana);
     await kick(here, room, people.bob, people.ana);
-    await until("bob is cut", () => bob.isClosed, 1_000);
+    await until("bob is disconnected", () => bob.isClosed, 1_000);
     expect(await ana.exchange()).toContain("PONG");
     using again = await rawPeerAt(there.ready.nats, people.bob);
     expect(await again.exchange(`SUB ${room.state.subject} 1\r\n`)).toContain("Permissions Violation");
   });
 
-  test("cut and refuse everywhere a user that was revoked over HTTP, or on the host of one node", async () => {
+  test("disconnect and refuse a revoked user everywhere, over HTTP or by a command on the host of one node", async () => {
     const ways = {
       http: async (key: string) =>
         expect((await call(cluster.node(2).ready.http, people.admin, "POST", `/users/${key}/revoke`)).status).toBe(204),
@@ -93,7 +93,7 @@ describe("three nodes that start at once", () => {
       const victim = await postUser(cluster.node(0), people.admin, handle);
       const live = await Promise.all(cluster.nodes.map(({ ready }) => rawPeerAt(ready.nats, victim)));
       await revoke(victim.signPubHex);
-      await until("its connections are cut", () => live.every(({ isClosed }) => isClosed), 2_000);
+      await until("the user's connections are closed", () => live.every(({ isClosed }) => isClosed), 2_000);
       expect(await statusAt(cluster, victim)).toEqual([401, 401, 401]);
       for (const { ready } of cluster.nodes) {
         using raw = await RawNats.open(ready.nats);
@@ -102,7 +102,7 @@ describe("three nodes that start at once", () => {
     }
   });
 
-  test("answer the logins of their own nats-server by themselves: those elsewhere may hang", async () => {
+  test("authenticate at their own nats-server even if the other nodes hang", async () => {
     const others = [cluster.node(0), cluster.node(2)];
     for (const { pid } of others) process.kill(pid, "SIGSTOP");
     try {
@@ -112,16 +112,19 @@ describe("three nodes that start at once", () => {
     }
   });
 
-  test("stand in for a node whose nats-server runs and whose unibus is not there", async () => {
+  test("authenticate for a node whose nats-server runs without its unibus", async () => {
     const { data } = cluster.node(2);
     await cluster.endNode(2);
     const config = join(data, "nats", "nats.conf");
     const child = Bun.spawn([natsServer, "-c", config], { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
     try {
       const file = join(data, "nats", "ports", `nats-server_${child.pid}.ports`);
-      await until("it says where it listens", () => existsSync(file) && readFileSync(file, "utf8").endsWith("}"));
+      await until(
+        "nats-server wrote its ports file",
+        () => existsSync(file) && readFileSync(file, "utf8").endsWith("}"),
+      );
       const { nats } = JSON.parse(readFileSync(file, "utf8")) as { nats: string[] };
-      await until("somebody answers", async () => {
+      await until("the login is answered", async () => {
         using raw = await RawNats.open(nats[0] ?? "");
         return (await raw.login(loginOf(people.bob, raw))) === "";
       });
@@ -130,10 +133,10 @@ describe("three nodes that start at once", () => {
       await child.exited;
     }
     await cluster.startNode(2);
-    await until("all are ready", () => areReady(cluster));
+    await until("all nodes are ready", () => areReady(cluster));
   }, 60_000);
 
-  test("have JetStream answer into no other room, whichever nodes the attacker, the victim and the stream are on", async () => {
+  test("let JetStream reply into no other room, for any nodes of attacker, victim and stream", async () => {
     const bus = await inside(cluster.node(0));
     for (const server of cluster.nodes) {
       const mine = await createRoom(server, people.bob, policy("persist"));
@@ -142,14 +145,14 @@ describe("three nodes that start at once", () => {
       for (let i = 0; i < 20; i++) mallory.write(pub(mine.state.subject, "bait", victim.state.subject));
       const inbox = `_INBOX.${people.bob.endpoint}.a.last`;
       await mallory.exchange(`SUB ${inbox} 1\r\n`, pub(mine.state.subject, "last", inbox));
-      await until("all is answered", () => mallory.received.includes(`MSG ${inbox} `));
+      await until("all publishes are answered", () => mallory.received.includes(`MSG ${inbox} `));
       expect((await streamState(bus, mine))?.messages).toBe(21);
       expect((await streamState(bus, victim))?.messages).toBe(0);
     }
     await bus.close();
   });
 
-  test("take up a connection that another node let in, and cut one whose grant nobody can check", async () => {
+  test("adopt a connection that another node admitted, and disconnect one whose permissions cannot be checked", async () => {
     const [here, there] = [cluster.node(0), cluster.node(1)];
     const room = await addMembers(here, await createRoom(here, people.ana, policy()), people.bob);
     using bob = await rawPeerAt(there.ready.nats, people.bob);
@@ -164,11 +167,11 @@ describe("three nodes that start at once", () => {
     expect((await listed()).filter((name) => name.startsWith(`${people.bob.endpoint}.`))).toHaveLength(1);
     await system.close();
     await kick(here, room, people.bob, people.ana);
-    await until("bob is cut", () => bob.isClosed, 1_000);
+    await until("bob is disconnected", () => bob.isClosed, 1_000);
   });
 });
 
-describe("copies", () => {
+describe("replicas", () => {
   let cluster: Cluster;
   beforeAll(async () => {
     cluster = await Cluster.start({ replicas: 1 });
@@ -187,7 +190,7 @@ describe("copies", () => {
     return unibus(folder, ["cluster", "scale", "--data", data, "--json", ...args]);
   };
 
-  test("are made and given up in place, all up to date when the command ends, and nothing is lost", async () => {
+  test("are added and removed in place, all up to date when the command ends, and nothing is lost", async () => {
     const server = cluster.node(0);
     const { ana, bob } = await castOf(server, "ana", "bob");
     const room = await addMembers(server, await createRoom(server, ana, policy("persist")), bob);
@@ -210,7 +213,7 @@ describe("copies", () => {
     expect(JSON.parse((await scale("--replicas", "3")).stdout)).toEqual({ replicas: 3, streams, changed: 0 });
 
     // New rooms follow the control plane's replica count once each node has noticed the change.
-    await until("new rooms have three copies", async () => {
+    await until("new rooms have three replicas", async () => {
       const made = await createRoom(cluster.node(2), ana, policy("persist"));
       return (await copiesOf("BUS", streamName(made.state.roomId)))[0] === 3;
     });
@@ -223,7 +226,7 @@ describe("copies", () => {
     await peer.close();
   }, 120_000);
 
-  test("need as many nodes: more are refused, with the mend, and nothing is changed", async () => {
+  test("need as many nodes: more are refused, with a fix, and nothing is changed", async () => {
     const done = await scale("--replicas", "5");
     expect(done).toMatchObject({ code: 1, stdout: "" });
     expect(done.stderr).toContain("5 copies need 5 running nodes (start more nodes of the cluster, or scale");
@@ -233,27 +236,27 @@ describe("copies", () => {
 });
 
 describe("readiness", () => {
-  test("comes with a quorum: a node alone waits, in turn or at once, and loses it with the majority", async () => {
+  test("requires a quorum: a node waits alone, started in turn or at once, and is lost with the majority", async () => {
     await using cluster = await Cluster.start({ started: 0 });
     const file = cluster.secretFile;
     expect(statSync(file).mode & 0o777).toBe(0o600);
     {
       await using lone = cluster.bootNode(0);
-      await until("it says what it waits for", () => lone.log.includes("waiting for the other nodes of the cluster"));
+      await until("it logs what it waits for", () => lone.log.includes("waiting for the other nodes of the cluster"));
       expect(lone.log).toContain("no quorum: 1 of 3 nodes are connected");
       expect(lone.isReady).toBe(false);
     }
     const starting = [2, 0].map((index) => cluster.startNode(index));
     await until("two of them listen", () => [2, 0].every((index) => existsSync(natsPidFile(cluster, index))));
     await Promise.all([...starting, cluster.startNode(1)]);
-    await until("all are ready", () => areReady(cluster));
+    await until("all nodes are ready", () => areReady(cluster));
 
     await Promise.all([cluster.endNode(1, "SIGKILL"), cluster.endNode(2, "SIGKILL")]);
-    await until("the lone one is not ready", async () => (await readiness(cluster.node(0))).status === 503);
+    await until("the remaining node is not ready", async () => (await readiness(cluster.node(0))).status === 503);
     const { plugins } = await readiness(cluster.node(0));
     expect(plugins["nats-embedded"]).toEqual({ ok: false, detail: "no quorum: 1 of 3 nodes are connected" });
 
     await cluster.startNode(2);
-    await until("two are enough", () => areReady(cluster), 30_000);
+    await until("two nodes are ready again", () => areReady(cluster), 30_000);
   }, 120_000);
 });

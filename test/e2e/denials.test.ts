@@ -15,7 +15,7 @@ const linesIn = (...path: [Folder, ...string[]]): string[] => {
   return lines.map((line) => line.split(" ").slice(0, 2).join(" "));
 };
 
-test("each denial is one line of the file and of its copy, whoever made it", async () => {
+test("each denial is one line in the file and in its copy, from the server or the host", async () => {
   using folder = new Folder();
   await using server = await Server.start({ folder, args: ["--set", "denials.copy_to=../copy"] });
   const firstInvite = tokenOf(adminLink(server));
@@ -69,11 +69,11 @@ test("each denial is one line of the file and of its copy, whoever made it", asy
   expect(linesIn(folder, "data", "denials")).toEqual(wanted);
   expect(readFileSync(folder.file("data", "denials"), "utf8")).not.toContain(firstInvite);
   expect(statSync(folder.file("data", "denials")).mode & 0o777).toBe(0o600);
-  await until("the copy has what the host wrote, too", () => linesIn(folder, "copy").length === wanted.length);
+  await until("the copy has the line of the host command, too", () => linesIn(folder, "copy").length === wanted.length);
   expect(linesIn(folder, "copy")).toEqual(wanted);
 }, 60_000);
 
-test("denials that cannot be written make the bus not ready, and take nothing from a revocation", async () => {
+test("denials that cannot be written make the server not ready, but do not delay a revocation", async () => {
   using folder = new Folder();
   await using server = await Server.start({ folder });
   const [ana, bob] = [await addUser(server, "ana", { admin: true }), await addUser(server, "bob")];
@@ -83,6 +83,6 @@ test("denials that cannot be written make the bus not ready, and take nothing fr
   expect((await call(server.ready.http, bob, "GET", "/directory")).status).toBe(401);
   expect(await ready()).toBe(503);
   rmdirSync(folder.file("data", "denials"));
-  await until("the line is written and the bus is ready", async () => (await ready()) === 200);
+  await until("the line is written and the server is ready", async () => (await ready()) === 200);
   expect(linesIn(folder, "data", "denials")).toEqual([`user-revoked ${bob.signPubHex}`]);
 }, 60_000);

@@ -77,7 +77,7 @@ async function epochsOf(room: OwnRoom): Promise<number[]> {
 }
 
 describe("a departure while no owner is online is settled", () => {
-  test("when an owner's client connects, all that wait in one statement", async () => {
+  test("when an owner's client connects, all departures in one statement", async () => {
     const { ana, room } = await abandoned(4, 3);
     const before = await viewOf(room);
     expect(before.pending).toBe(true);
@@ -86,7 +86,7 @@ describe("a departure while no owner is online is settled", () => {
     expect(await viewOf(room)).toEqual({ version: before.version + 1, epoch: before.epoch + 1, pending: false });
   });
 
-  test("when it comes back after a break", async () => {
+  test("when an owner's client reconnects", async () => {
     await using way = await HostileNats.start(server);
     const { ana, others, room } = await abandoned(2, 0);
     await using mine = await client(ana, { urls: [way.url] });
@@ -105,14 +105,14 @@ describe("a departure while no owner is online is settled", () => {
     expect(mine.pending).toEqual([]);
   });
 
-  test("when the room is first opened", async () => {
+  test("when an owner opens the room for the first time", async () => {
     const { ana, room } = await abandoned(2, 1);
     await using mine = await client(ana, { lazy: true });
     await mine.bus.room(room.state.roomId);
     await until("it is settled", isSettled(room));
   });
 
-  test("before anything is sealed: a message, a request and a blob are under the new key", async () => {
+  test("before anything is sealed: a message, a request and a blob use the new key", async () => {
     for (const seal of ["send", "blob", "request"] as const) {
       const { ana, others, room } = await abandoned(2, 0);
       await using mine = await client(ana, { lazy: true });
@@ -132,14 +132,14 @@ describe("a departure while no owner is online is settled", () => {
     }
   });
 
-  test("at most once a minute: what leaves next is reported, and does not stop a send", async () => {
+  test("at most once a minute: a later departure is reported, and does not block a send", async () => {
     const { ana, others, room } = await abandoned(4, 1);
     await using mine = await client(ana);
     await until("it is settled", isSettled(room));
     const opened = await mine.bus.room(room.state.roomId);
     for (const [i, one] of others.slice(1, 3).entries()) {
       await leave(server, room, one);
-      await until("it is known", async () => (await opened.refresh()).leavers.size === i + 1);
+      await until("the departure is known", async () => (await opened.refresh()).leavers.size === i + 1);
       expect(await opened.send("all the same")).toMatchObject({ rekeyPending: true });
     }
     expect(await viewOf(room)).toMatchObject({ epoch: 2, pending: true });
@@ -147,7 +147,7 @@ describe("a departure while no owner is online is settled", () => {
     expect(mine.trouble).toEqual([]);
   });
 
-  test("not by a client that is told not to, nor by a member: a send reports it", async () => {
+  test("neither by a client with settles: false nor by a member, whose sends report it", async () => {
     const { ana, others, room } = await abandoned(2, 1);
     const { roomId, subject } = room.state;
     for (const [identity, options] of [
@@ -162,7 +162,7 @@ describe("a departure while no owner is online is settled", () => {
     expect(await viewOf(room)).toMatchObject({ epoch: 1, pending: true });
   });
 
-  test("not in a room that this peer did not accept", async () => {
+  test("except in a room that the owner did not accept", async () => {
     // Bob made ana an owner of his room without her acceptance, and left.
     const [bob, ana] = [await user("bob"), await user("ana")];
     const room = await inviteMembers(server, await createRoom(server, bob, matrix), ana);
@@ -183,7 +183,7 @@ describe("a departure while no owner is online is settled", () => {
     expect(mine.trouble).toEqual([]);
   });
 
-  test("by whoever of two owners is first, once", async () => {
+  test("by exactly one of two owners", async () => {
     const { ana, others, room } = await abandoned(3, 0);
     const second = others[2] as Identity;
     const { changes } = await trustingPeer(ana, [server.ready.http]).open(room.state.roomId);
@@ -204,7 +204,7 @@ describe("on the command line", () => {
   const peerOf = (identity: Identity, handle: string) => new CliPeer(server, identity, handle);
 
   for (const command of ["send", "request", "tail", "chat", "serve-rpc", "worker", "blob"] as const) {
-    test(`${command} settles what an owner's room waits for`, async () => {
+    test(`${command} settles departures in an owner's room`, async () => {
       const { ana, room } = await abandoned(2, 1);
       using peer = peerOf(ana, "ana");
       const { subject } = room.state;
@@ -223,7 +223,7 @@ describe("on the command line", () => {
     });
   }
 
-  test("a member's send says that it is pending, and so does what only looks", async () => {
+  test("a member's send reports a pending departure, and read-only commands do not settle it", async () => {
     const { ana, others, room } = await abandoned(2, 1);
     const { subject } = room.state;
     using member = peerOf(others[1] as Identity, "m1");
@@ -238,14 +238,14 @@ describe("on the command line", () => {
   });
 });
 
-describe("who is added", () => {
+describe("a new member", () => {
   const texts = async (identity: Identity, room: OwnRoom) => {
     await using one = await client(identity, { lazy: true, settles: false });
     const { messages } = await (await one.bus.room(room.state.roomId)).history();
     return messages.map(({ text }) => text);
   };
 
-  test("reads what was said under the present key, with freshKey only what comes", async () => {
+  test("can read messages under the present key; with freshKey, only later ones", async () => {
     const { ana, others, room } = await abandoned(1, 0);
     const [late, fresh] = [await user("late"), await user("fresh")];
     await using mine = await client(ana);
@@ -260,7 +260,7 @@ describe("who is added", () => {
     expect(await texts(fresh, room)).toEqual(["three"]);
   });
 
-  test("again does not read what was said in between, whether they left or were kicked", async () => {
+  test("who returns cannot read messages from their absence, after a leave or a kick", async () => {
     const { ana, others, room: made } = await abandoned(2, 0);
     const [left, kicked] = others as [Identity, Identity];
     const room = await kick(server, made, kicked, ana, left);
@@ -277,7 +277,7 @@ describe("who is added", () => {
     for (const one of [left, kicked]) expect(await texts(one, room)).toEqual(["together again"]);
   });
 
-  test("in a room where others wait to be signed out gets a key that those do not have", async () => {
+  test("gets a key that pending departures do not have", async () => {
     const { ana, room } = await abandoned(2, 1);
     const late = await user("late");
     const { trust, changes } = await trustingPeer(ana, [server.ready.http]).open(room.state.roomId);
@@ -286,7 +286,7 @@ describe("who is added", () => {
     expect([trust.room.leavers.size, trust.room.state.epoch]).toEqual([0, 2]);
   });
 
-  test("by `room add --fresh-key` on the command line reads only what comes", async () => {
+  test("of `room add --fresh-key` can read later messages only", async () => {
     using owner = await CliPeer.join(server, admin, "cli-ana");
     const fresh = await user("cli-fresh");
     const subject = freshSubject();
@@ -303,12 +303,12 @@ describe("who is added", () => {
 
 describe("an owner's client replaces a key", () => {
   for (const persist of [true, false]) {
-    test(`after as many messages as it may have, in a room that keeps ${persist ? "them" : "nothing"}`, async () => {
+    test(`after as many messages as configured, in a room that keeps ${persist ? "them" : "nothing"}`, async () => {
       const rules = persist ? matrix : policy("encrypt", "sign_msgs");
       const { ana, room } = await abandoned(1, 0, rules);
       await using mine = await client(ana, { keyLifetime: { messages: 3 } });
       const opened = await mine.bus.room(room.state.roomId);
-      await until("the age is looked up", async () => (await mine.state.note(opened.id, "key")) !== null);
+      await until("the age of the key is known", async () => (await mine.state.note(opened.id, "key")) !== null);
       for (let i = 0; i < 3; i++) await opened.send("one");
       expect(opened.epoch).toBe(1);
       await opened.send("under a new key");
@@ -318,13 +318,13 @@ describe("an owner's client replaces a key", () => {
     });
   }
 
-  test("after as many messages of others, counted over programs", async () => {
+  test("after as many messages of others, counted across processes", async () => {
     const { ana, others, room } = await abandoned(1, 0);
     const state = new MemoryState();
     {
       await using mine = await client(ana, { state, keyLifetime: { messages: 3 } });
       await mine.bus.room(room.state.roomId);
-      await until("the age is looked up", async () => (await state.note(room.state.roomId, "key")) !== null);
+      await until("the age of the key is known", async () => (await state.note(room.state.roomId, "key")) !== null);
     }
     await using theirs = await client(others[0] as Identity);
     const opened = await theirs.bus.room(room.state.roomId);
@@ -334,7 +334,7 @@ describe("an owner's client replaces a key", () => {
     await until("the key is replaced", async () => (await viewOf(room)).epoch === 2);
   });
 
-  test("after as many days, and never where that is set", async () => {
+  test("after as many days as configured, and never with 0", async () => {
     const { ana, room } = await abandoned(1, 0);
     const { roomId } = room.state;
     const dayMs = 86_400_000;

@@ -11,7 +11,7 @@ import { addUser, freshSubject, postUser } from "../support/peer.ts";
 
 const publicUrl = "https://bus.example/app";
 
-describe("behind a proxy that speaks TLS", () => {
+describe("behind a TLS proxy", () => {
   let server: Server;
   let admin: Identity;
   beforeAll(async () => {
@@ -23,12 +23,12 @@ describe("behind a proxy that speaks TLS", () => {
   const peer = async (handle: string): Promise<CliPeer> => CliPeer.join(server, admin, handle);
   const dial = () => ["--url", publicUrl, "--dial", new URL(server.ready.http).host];
 
-  test("ready.json gives the address to dial and the URL to sign for", () => {
+  test("ready.json contains the address to dial and the URL to sign for", () => {
     expect(server.ready.http).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
     expect(server.ready.public_url).toBe(publicUrl);
   });
 
-  test("a command that signs for loopback is refused, and told what to do; which then works on both planes", async () => {
+  test("a command that signs for loopback is refused with a fix, which works on both planes", async () => {
     using ana = await peer("ana");
     const refused = await ana.run(["whoami"]);
     expect(refused.code).not.toBe(0);
@@ -50,7 +50,7 @@ describe("behind a proxy that speaks TLS", () => {
     ]);
   }, 60_000);
 
-  test("a join link is redeemed there", async () => {
+  test("a join link can be redeemed", async () => {
     await using fresh = await Server.start({ args: ["--public-url", publicUrl] });
     const identity = await generateIdentity();
     const link = parseJoinLink(adminLink(fresh));
@@ -59,7 +59,7 @@ describe("behind a proxy that speaks TLS", () => {
     expect(role).toBe("admin");
   });
 
-  test("in the clear it goes to this machine alone", async () => {
+  test("plain http is refused except to this machine", async () => {
     const identity = await postUser(server, admin, "eve");
     for (const dial of ["http://192.0.2.1:4711", "http://bus.example:4711"]) {
       const connecting = connect({ url: publicUrl, dial, identity, state: "memory" });
@@ -71,8 +71,8 @@ describe("behind a proxy that speaks TLS", () => {
   });
 });
 
-describe("a bus that speaks TLS itself", () => {
-  test("is dialled at loopback, and has to show the certificate of its public name", async () => {
+describe("a server with its own TLS", () => {
+  test("can be dialled at loopback, and must present the certificate of its public name", async () => {
     using authority = new Authority();
     const { cert, key } = authority.issue("bus", "DNS:bus.example");
     const tls = ["--tls-cert", cert, "--tls-key", key];

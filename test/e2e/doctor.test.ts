@@ -24,7 +24,7 @@ async function findings(...args: string[]): Promise<unknown[]> {
   return (JSON.parse(stdout) as { findings: unknown[] }).findings;
 }
 
-test("a healthy bus has nothing to mend, and asking disturbs nobody", async () => {
+test("a healthy server has no findings, and the check disturbs no connection", async () => {
   const room = await createRoom(server, people.ana, policy("persist"));
   expect((await call(server.ready.http, people.ana, "PUT", at(room, "/durable"))).status).toBe(200);
   const { code, stdout, stderr } = await doctor();
@@ -37,7 +37,7 @@ test("a healthy bus has nothing to mend, and asking disturbs nobody", async () =
   expect(health.status).toBe(200);
 });
 
-test("what does not belong is listed, kept as it is, and mended when it is asked for", async () => {
+test("orphans are listed, kept, and removed on request", async () => {
   const bus = await inside(server);
   const [lost, whole] = [
     await createRoom(server, people.ana, policy("persist")),
@@ -78,7 +78,7 @@ test("what does not belong is listed, kept as it is, and mended when it is asked
   await bus.close();
 }, 40_000);
 
-test("it says in one line what it needs", async () => {
+test("a missing requirement is reported in one line", async () => {
   using folder = new Folder();
   const missing = await unibus(folder, ["doctor", "--data", folder.file("none")]);
   expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining("there is no bus in")]);

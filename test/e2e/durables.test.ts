@@ -86,19 +86,19 @@ async function device(
 }
 
 describe("a device", () => {
-  test("gets the backlog at its first bind, later what it missed, and what it did not ack", async () => {
+  test("gets the backlog when it first binds, later what it missed, and what it did not acknowledge", async () => {
     const room = await roomOf(people.bob);
     const backlog = numbered("before", 100);
     await publish(room, backlog);
     const first = await device(people.bob, room);
-    await until("the backlog is there", () => first.got.length >= 100);
+    await until("the backlog is delivered", () => first.got.length >= 100);
     expect(first.got).toEqual(backlog);
     await first.connection.drain();
 
     const missed = numbered("missed", 500);
     await publish(room, missed);
     const second = await device(people.bob, room);
-    await until("all that was missed is there", () => second.got.length >= 500);
+    await until("all missed messages are delivered", () => second.got.length >= 500);
     await second.connection.flush();
     expect(second.got).toEqual(missed);
     await second.connection.drain();
@@ -106,15 +106,15 @@ describe("a device", () => {
     // It receives a message and disconnects before the ack.
     const third = await device(people.bob, room, { acks: false });
     await publish(room, ["in flight"]);
-    await until("it has the message", () => third.got.length > 0);
+    await until("it has received the message", () => third.got.length > 0);
     await third.connection.close();
     const fourth = await device(people.bob, room);
-    await until("the message comes again", () => fourth.got.length > 0, 25_000);
+    await until("the message is delivered again", () => fourth.got.length > 0, 25_000);
     expect(fourth.got).toEqual(["in flight"]);
     await fourth.connection.close();
   }, 60_000);
 
-  test("has a consumer by its member's and its own name, and others do not disturb it", async () => {
+  test("has a consumer named after its member and itself, and other devices do not disturb it", async () => {
     const room = await roomOf(people.bob, people.cleo);
     const { roomId } = room.state;
     const { endpoint } = people.bob;
@@ -135,7 +135,7 @@ describe("a device", () => {
     expect((await consumers(bus, room)).sort()).toEqual(all.sort());
 
     expect((await ask("DELETE", people.bob, room, "phone")).status).toBe(204);
-    await until("the phone's consumer is gone", async () => (await consumers(bus, room)).length === 2);
+    await until("the phone's consumer is deleted", async () => (await consumers(bus, room)).length === 2);
     expect(await consumers(bus, room)).not.toContain(`${main}_phone`);
     expect((await ask("DELETE", people.bob, room, "unknown")).status).toBe(204);
     expect((await consumers(bus, room)).length).toBe(2);
@@ -149,17 +149,17 @@ describe("a device", () => {
       const watching = await dial(server, people.bob);
       const notices = await noticesOf(watching, people.bob);
       const early = await device(people.bob, room, { name, dialsFirst: true });
-      await until("the notice has come", () => notices.includes(`durable ${room.state.roomId}`));
-      await until("the message has come", () => early.got.includes("one"));
+      await until("the notice arrived", () => notices.includes(`durable ${room.state.roomId}`));
+      await until("the message arrived", () => early.got.includes("one"));
       // It logged in before the device existed, so it may receive but not acknowledge.
       await until("the ack is refused", () => early.refusals.some((text) => /permission/i.test(text)));
       await early.connection.close();
       const late = await device(people.bob, room, { name });
-      await until("it comes again", () => late.got.includes("one"), 25_000);
+      await until("the message is delivered again", () => late.got.includes("one"), 25_000);
       await late.connection.flush();
       expect(late.refusals).toEqual([]);
       const info = `CONSUMER.INFO.${streamName(room.state.roomId)}.${consumerName(room.state.roomId, people.bob.endpoint, name)}`;
-      await until("the ack counts", async () => {
+      await until("the ack takes effect", async () => {
         return (await jetStream<{ num_ack_pending: number }>(bus, info)).num_ack_pending === 0;
       });
       // Connecting a known device sends no notice.
@@ -169,7 +169,7 @@ describe("a device", () => {
     40_000,
   );
 
-  test("is one of eight", async () => {
+  test("is one of at most eight", async () => {
     const room = await roomOf(people.bob);
     const names = [undefined, "d1", "d2", "d3", "d4", "d5", "d6", "d7"];
     for (const name of names) expect((await ask("PUT", people.bob, room, name)).status).toBe(200);
@@ -178,10 +178,10 @@ describe("a device", () => {
     expect((await ask("PUT", people.bob, room, "d7")).status).toBe(200);
     expect((await ask("DELETE", people.bob, room, "d1")).status).toBe(204);
     expect((await ask("PUT", people.bob, room, "d8")).status).toBe(200);
-    await until("eight consumers are there", async () => (await consumers(bus, room)).length === 8);
+    await until("eight consumers exist", async () => (await consumers(bus, room)).length === 8);
   });
 
-  test("is refused by a bad name, in a room that keeps nothing, and to strangers", async () => {
+  test("is refused for an invalid name, in a room without persistence, and to strangers", async () => {
     const room = await roomOf();
     for (const name of ["Phone", "a-b", "a.b", "*", "%3E", "a".repeat(17), ""]) {
       expect([name, (await ask("PUT", people.ana, room, name)).status]).toEqual([name, 400]);
@@ -201,7 +201,7 @@ const ways = {
 };
 
 for (const [what, act] of Object.entries(ways)) {
-  test(`the devices of a member who is ${what} are gone, and nothing is delivered to them`, async () => {
+  test(`the devices of a member who is ${what} are deleted, and receive nothing`, async () => {
     const room = await roomOf(people.bob, people.cleo);
     const main = await device(people.bob, room);
     expect((await ask("PUT", people.bob, room, "phone")).status).toBe(200);
@@ -210,7 +210,7 @@ for (const [what, act] of Object.entries(ways)) {
     await act(room);
     await closed;
     const left = [consumerName(room.state.roomId, people.cleo.endpoint)];
-    await until("bob's consumers are gone", async () => (await consumers(bus, room)).length === 1);
+    await until("bob's consumers are deleted", async () => (await consumers(bus, room)).length === 1);
     expect(await consumers(bus, room)).toEqual(left);
     expect((await ask("PUT", people.bob, room)).status).toBe(403);
     await publish(room, ["after"]);
@@ -221,7 +221,7 @@ for (const [what, act] of Object.entries(ways)) {
     back.subscribe(subject, { callback: (error, message) => void (error ?? got.push(message.string())) });
     await back.flush();
     await publish(room, ["later"]);
-    await until("cleo's device has what was published", async () => {
+    await until("cleo's device received what was published", async () => {
       const info = `CONSUMER.INFO.${streamName(room.state.roomId)}.${left[0]}`;
       return (await jetStream<{ num_pending: number }>(bus, info)).num_pending === 2;
     });
@@ -233,7 +233,7 @@ for (const [what, act] of Object.entries(ways)) {
   }, 20_000);
 }
 
-test("a durable that survived a crash of the removal is gone after the next boot", async () => {
+test("a durable that survived a crash during its removal is deleted at the next boot", async () => {
   using folder = new Folder();
   const before = await Server.start({ folder });
   const cast = await castOf(before, "ana", "bob");
@@ -255,7 +255,7 @@ test("a durable that survived a crash of the removal is gone after the next boot
 
   await using after = await Server.start({ folder });
   const again = await inside(after);
-  await until("the survivor is gone", async () => !(await consumers(again, room)).includes(survivor));
+  await until("the surviving durable is deleted", async () => !(await consumers(again, room)).includes(survivor));
   expect(await consumers(again, room)).toEqual([consumerName(room.state.roomId, cast.ana.endpoint)]);
   await again.close();
 }, 40_000);

@@ -19,7 +19,7 @@ const transcriptOf = (markdown: string): string =>
   [...markdown.matchAll(/^```\w*\n(.*?)^```$/gms)].map(([, text]) => text ?? "").find((text) => /^GET /m.test(text)) ??
   "";
 
-test("the first-room example succeeds, and its page shows what it prints", async () => {
+test("the first-room example succeeds, and its page shows its output", async () => {
   const example = join(root, "examples", "first-room.ts");
   const child = Bun.spawn([process.execPath, example, executable], { stdout: "pipe", stderr: "pipe" });
   const [stdout, stderr, code] = await Promise.all([

@@ -40,7 +40,7 @@ describe("host commands name a user", () => {
     expect(await onHost("user", "revoke", bob.signPubHex.toUpperCase())).toMatchObject({ code: 0 });
   });
 
-  test("who is not there, or may be one of several, is refused, and nobody is changed", async () => {
+  test("unambiguously: an unknown or ambiguous name is refused, and no user is changed", async () => {
     const twins = [await postUser(server, admin, "Eve"), await postUser(server, admin, "eve")];
     const refused = await onHost("user", "revoke", "eve");
     expect(refused.code).toBe(1);
@@ -57,7 +57,7 @@ describe("host commands name a user", () => {
   });
 });
 
-test("on a terminal lists have columns and their names; elsewhere tabs", async () => {
+test("lists have aligned columns with headings on a terminal, and tabs elsewhere", async () => {
   using peer = await CliPeer.join(server, admin, "a long handle");
   const subject = freshSubject();
   await peer.ok(["room", "new", subject]);
@@ -76,7 +76,7 @@ test("on a terminal lists have columns and their names; elsewhere tabs", async (
     expect([name, row.indexOf(cell)]).toEqual([name, names.indexOf(name)]);
 });
 
-test("what changed members is named by handle", async () => {
+test("membership changes are reported by handle", async () => {
   using ana = await CliPeer.join(server, admin, "anja");
   const ben = await postUser(server, admin, "ben");
   const subject = freshSubject();
@@ -87,7 +87,7 @@ test("what changed members is named by handle", async () => {
   expect((await ana.run(["room", "kick", subject, "--", ben.endpoint])).stderr).toContain(`kicked ${person}; `);
 });
 
-test("history says that there is nothing yet; texts end without their newline; files have their own size", async () => {
+test("an empty history is reported; texts are printed without their final newline; files show their own size", async () => {
   using ana = await CliPeer.join(server, admin, "anouk");
   const subject = freshSubject();
   await ana.ok(["room", "new", subject]);

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Server } from "../support/executable.ts";
 import { addUser, createRoom, dial, history, policy } from "../support/peer.ts";
 
-test("a stock NATS client's frames come back byte for byte, also after SIGTERM and after kill -9", async () => {
+test("frames of a stock NATS client are returned byte for byte, also after SIGTERM and after kill -9", async () => {
   await using first = await Server.start();
   const ana = await addUser(first, "ana");
   const room = await createRoom(first, ana, policy("persist"));

@@ -101,7 +101,7 @@ async function isAcceptedBy(bus: Bus, roomId: string): Promise<boolean> {
   return rooms.some(({ id, accepted }) => id === roomId && accepted);
 }
 
-test("each message is told exactly once, in order", async () => {
+test("each message is delivered exactly once, in order", async () => {
   await using server = await Server.start({
     proxied: true,
     args: ["--set", "http.rate=100000", "--set", "rooms.statements_per_minute=0"],
@@ -145,13 +145,13 @@ test("each message is told exactly once, in order", async () => {
     identities: identities.map(identityText),
   });
   const progress = () => Math.min(senders.sent, live.log.count) / messagesCount;
-  const whenAt = (share: number) => until(`${share} of all`, () => progress() >= share, 240_000);
+  const whenAt = (share: number) => until(`${share} of all messages are delivered`, () => progress() >= share, 240_000);
 
   const done = { cuts: 0, restarts: 0, changes: 0 };
   const cutting = (async () => {
     for (; done.cuts < cutsCount; done.cuts++) {
       await whenAt((done.cuts + 0.5) / cutsCount);
-      await until("there is something to cut", () => proxy.links.size > 0);
+      await until("there are connections to cut", () => proxy.links.size > 0);
       proxy.cutAll();
     }
   })();
@@ -170,7 +170,7 @@ test("each message is told exactly once, in order", async () => {
       const { endpoint } = bob.identity;
       await insist(() => (isIn ? side.membership.kick(endpoint) : side.membership.add(endpoint)));
       // Permissions include only rooms that the member has accepted.
-      if (!isIn) await until("bob accepts", () => isAcceptedBy(bob, side.id), 30_000);
+      if (!isIn) await until("bob has accepted", () => isAcceptedBy(bob, side.id), 30_000);
     }
   })();
   const late = (async () => {

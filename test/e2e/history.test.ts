@@ -76,7 +76,7 @@ describe("limit", () => {
     ["?limit=99999999999999999999999", 1_000],
   ];
   for (const [query, count] of limits) {
-    test(`${query || "(none)"} gives the last ${count}, oldest first`, async () => {
+    test(`${query || "(none)"} returns the last ${count}, oldest first`, async () => {
       const { texts, ...rest } = await page(long, query);
       expect(texts).toEqual(range(longCount - count + 1, longCount));
       expect(rest).toEqual({ first_seq: longCount - count + 1, last_seq: longCount, more: true });
@@ -101,19 +101,19 @@ describe("before", () => {
     }
   });
 
-  test("at the first frame and below gives nothing", async () => {
+  test("at the first frame and below returns nothing", async () => {
     const nothing = { texts: [], first_seq: 0, last_seq: 0, more: false };
     for (const before of [0, 1]) expect(await page(long, `?before=${before}`)).toEqual(nothing);
     expect(await page(long, "?before=2")).toEqual({ texts: ["frame 1"], first_seq: 1, last_seq: 1, more: false });
   });
 
-  test("past the last frame is as if it were not there", async () => {
+  test("past the last frame has no effect", async () => {
     for (const before of [longCount + 1, 10_000_000, Number.MAX_SAFE_INTEGER]) {
       expect((await page(long, `?limit=3&before=${before}`)).texts).toEqual(range(longCount - 2, longCount));
     }
   });
 
-  test("that is no sequence is refused", async () => {
+  test("that is not a sequence is refused", async () => {
     for (const before of ["x", "-1", "1e400", "9007199254740993", "%00", "1;2"]) {
       const target = `/rooms/${long.state.roomId}/history?before=${before}`;
       const reply = await call(server.ready.http, people.ana, "GET", target);
@@ -122,8 +122,8 @@ describe("before", () => {
   });
 });
 
-describe("an answer", () => {
-  test("is an empty list where there is nothing, never null", async () => {
+describe("a reply", () => {
+  test("is an empty list if there are no frames, never null", async () => {
     for (const rules of [policy("persist"), policy(), policy("encrypt")]) {
       const room = await createRoom(server, people.ana, rules);
       const reply = await call(server.ready.http, people.ana, "GET", `/rooms/${room.state.roomId}/history`);
@@ -131,7 +131,7 @@ describe("an answer", () => {
     }
   });
 
-  test("holds the bytes as they were published", async () => {
+  test("contains the bytes as they were published", async () => {
     const room = await createRoom(server, people.ana, policy("persist"));
     const every = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
     const awkward = ["", "\r\n", "NATS/1.0\r\n\r\n", '{"a":"\u2028"}', "PUB x 1\r\nx\r\n", "\u0000"].map((text) =>
@@ -142,7 +142,7 @@ describe("an answer", () => {
     expect(await history(server, people.ana, room)).toEqual(sent);
   });
 
-  test("is of one room: frames of another never stand in it", async () => {
+  test("contains frames of its own room only", async () => {
     const [one, other] = [
       await createRoom(server, people.ana, policy("persist")),
       await createRoom(server, people.ana, policy("persist")),
@@ -152,7 +152,7 @@ describe("an answer", () => {
     expect((await history(server, people.ana, other)).map(String)).toEqual(["other"]);
   });
 
-  test("of a room that keeps nothing is empty, whatever was said there", async () => {
+  test("of a room without persistence is empty", async () => {
     const room = await addMembers(server, await createRoom(server, people.ana, policy()), people.bob);
     const [ana, bob] = [await dial(server, people.ana), await dial(server, people.bob)];
     const heard = bob.subscribe(room.state.subject, { max: 1 });
@@ -163,7 +163,7 @@ describe("an answer", () => {
     expect(await history(server, people.ana, room)).toEqual([]);
   });
 
-  test("keeps the newest within 8 MiB, and the rest comes with the next page", async () => {
+  test("contains the newest frames within 8 MiB, and the rest is on the next page", async () => {
     const room = await createRoom(server, people.ana, policy("persist"));
     await publish(
       room,
@@ -195,8 +195,8 @@ describe("a frame with a Nats-Msg-Id", () => {
   });
 });
 
-describe("reads beside publishes", () => {
-  test("never show a gap, and show what was acked before they began", async () => {
+describe("reads during publishes", () => {
+  test("never show a gap, and include what was acknowledged before they began", async () => {
     const room = await createRoom(server, people.ana, policy("persist"));
     const nats = await dial(server, people.ana);
     let acked = 0;
@@ -228,7 +228,7 @@ describe("reads beside publishes", () => {
     expect((await page(room, "?limit=1000")).texts).toEqual(range(501, 1_500));
   }, 30_000);
 
-  test("move no reader's position: the same read gives the same answer", async () => {
+  test("do not move any reader's position: the same read returns the same frames", async () => {
     const before = await page(long, "?limit=10");
     await Promise.all(Array.from({ length: 20 }, () => page(long, "?limit=10")));
     expect(await page(long, "?limit=10")).toEqual(before);

@@ -5,7 +5,7 @@ import manifest from "../../plugins.json";
 import { firstAdmin, identityAt, join, tokenOf } from "../support/accounts.ts";
 import { Folder, Server, unibus } from "../support/executable.ts";
 
-test("no command but `user add` makes a new bus, not even in a folder that is there", async () => {
+test("only `user add` creates a new data directory; other commands refuse even an existing empty one", async () => {
   using folder = new Folder();
   mkdirSync(folder.file("empty"));
   const commands = [
@@ -40,7 +40,7 @@ test("no command but `user add` makes a new bus, not even in a folder that is th
   expect((await unibus(folder, ["invite", "new", "Bea", "--data", "missing"])).code).toBe(0);
 }, 60_000);
 
-test("after it has stopped, invites go by the plugins and the address with which a bus was served last", async () => {
+test("after the server stopped, invites use its last plugins and address", async () => {
   using folder = new Folder();
   // Flags that only this file declares, and no store by another name.
   const renamed = { ...manifest, flags: { ...manifest.flags, mine: true } };
@@ -73,7 +73,7 @@ test("after it has stopped, invites go by the plugins and the address with which
   expect([named.code, tokenOf(named.stdout.trim())]).toEqual([0, expect.stringMatching(/^[0-9a-f]{64}$/)]);
 }, 60_000);
 
-test("a public URL is remembered; the record of version 0.1.0 is understood", async () => {
+test("a public URL is remembered, and the record of version 0.1.0 is read", async () => {
   using folder = new Folder();
   const args = ["--public-url", "https://bus.example.org/chat"];
   const server = await Server.start({ folder, args });

@@ -11,24 +11,20 @@ import { send, signedHeaders } from "../support/peer.ts";
 
 const token = "a1".repeat(32);
 
-describe("join refuses, and makes no identity,", () => {
+describe("join refuses, and creates no identity for,", () => {
   test.each([
     ["plain http to another machine", `http://bus.example.org/join#${token}`, "does not use TLS"],
-    ["plain http to an address of the network", `http://192.0.2.1:1/join#${token}`, "does not use TLS"],
+    ["plain http to a network address", `http://192.0.2.1:1/join#${token}`, "does not use TLS"],
     [
-      "plain http to a name that begins like this machine",
+      "plain http to a name that begins like this machine's",
       `http://localhost.example.org/join#${token}`,
       "does not use TLS",
     ],
-    [
-      "plain http to a name that hides in the user's part",
-      `http://127.0.0.1@example.org/join#${token}`,
-      "does not use TLS",
-    ],
+    ["plain http to a host hidden in the user part", `http://127.0.0.1@example.org/join#${token}`, "does not use TLS"],
     ["a link without its token", "https://bus.example.org/join", "has lost the part after #"],
-    ["a token that is cut short", `https://bus.example.org/join#${token.slice(2)}`, "is cut off"],
+    ["a truncated token", `https://bus.example.org/join#${token.slice(2)}`, "is cut off"],
     ["another scheme", `ftp://bus.example.org/join#${token}`, "not a join link"],
-    ["what is no link", "hello", "not a join link"],
+    ["a text without a link", "hello", "not a join link"],
     ["nothing", "", "no link given"],
     ["two links", `https://a.example/join#${token} https://b.example/join#${token}`, "contains two join links"],
   ])("%s", async (_, link, why) => {
@@ -47,7 +43,7 @@ describe("join refuses, and makes no identity,", () => {
   });
 });
 
-test("a link is found among the words of a message, on the command line and on stdin", async () => {
+test("a link is found within a message, on the command line and on stdin", async () => {
   await using server = await Server.start();
   const { folder } = server;
   const words = ["You", "are", "invited:", `<${adminLink(server)}>.`, "See", "you!"];
@@ -59,7 +55,7 @@ test("a link is found among the words of a message, on the command line and on s
   expect([bea.code, JSON.parse(bea.stdout)]).toEqual([0, expect.objectContaining({ handle: "Bea" })]);
 }, 20_000);
 
-test("a key that is a user already does not spend the invite", async () => {
+test("the key of an existing user does not spend the invite", async () => {
   await using server = await Server.start();
   const admin = await firstAdmin(server);
   const { link } = await invite(server, admin, { handle: "Bea" });
@@ -70,7 +66,7 @@ test("a key that is a user already does not spend the invite", async () => {
   expect([bea.code, JSON.parse(bea.stdout)]).toEqual([0, expect.objectContaining({ handle: "Bea" })]);
 }, 20_000);
 
-test("a bus that is not there leaves the identity, which the next try takes up", async () => {
+test("if the server is down, the identity is kept, and the next attempt uses it", async () => {
   using folder = new Folder();
   const done = await join(folder, `http://127.0.0.1:1/join#${token}`, "me.json");
   expect([done.code, done.stderr]).toEqual([1, expect.stringContaining("cannot reach http://127.0.0.1:1")]);
@@ -81,7 +77,7 @@ test("a bus that is not there leaves the identity, which the next try takes up",
   expect((await identityAt(folder, "me.json")).endpoint).toBe(made.endpoint);
 }, 20_000);
 
-test("an identity file that is corrupt is told of, not replaced, and nothing is redeemed", async () => {
+test("a corrupt identity file is reported, not replaced, and nothing is redeemed", async () => {
   await using server = await Server.start();
   writeFileSync(server.folder.file("me.json"), "{}");
   const link = adminLink(server);
@@ -90,7 +86,7 @@ test("an identity file that is corrupt is told of, not replaced, and nothing is 
   expect((await join(server.folder, link, "new.json")).code).toBe(0);
 }, 20_000);
 
-test("a token goes to nobody to whom the bus sends it on", async () => {
+test("a token is not sent to the target of a redirect", async () => {
   using folder = new Folder();
   const seen: string[] = [];
   using other = Bun.serve({
@@ -114,7 +110,7 @@ test("a token goes to nobody to whom the bus sends it on", async () => {
 }, 20_000);
 
 test.each(["<html>busy</html>", '{"error":"no"}', "null", ""])(
-  "an answer that is not a bus's says so: %s",
+  "an answer that is not from a unibus server is reported: %s",
   async (body) => {
     using folder = new Folder();
     using bus = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(body, { status: 502 }) });
@@ -124,7 +120,7 @@ test.each(["<html>busy</html>", '{"error":"no"}', "null", ""])(
   },
 );
 
-test("a public URL is what links say, also those of commands on the host, and requests may be signed for it", async () => {
+test("a public URL is used in links, also those of host commands, and requests may be signed for it", async () => {
   const publicUrl = "https://Bus.Example.org/chat/";
   await using server = await Server.start({ args: ["--public-url", publicUrl] });
   const base = "https://Bus.Example.org/chat";
@@ -150,7 +146,7 @@ test("a public URL is what links say, also those of commands on the host, and re
 }, 20_000);
 
 test.each(["ftp://bus.example.org", "bus.example.org", "https://bus.example.org/?x=1", "https://bus.example.org/#x"])(
-  "a public URL that is none is refused: %s",
+  "an invalid public URL is refused: %s",
   async (publicUrl) => {
     using folder = new Folder();
     const done = await unibus(folder, ["serve", "--public-url", publicUrl, "--http", "127.0.0.1:0"]);
@@ -161,7 +157,7 @@ test.each(["ftp://bus.example.org", "bus.example.org", "https://bus.example.org/
   },
 );
 
-test("without a public URL a command on the host takes that of the running server", async () => {
+test("without a public URL a host command uses that of the running server", async () => {
   await using server = await Server.start();
   await firstAdmin(server);
   const made = await unibus(server.folder, ["invite", "new", "Bea", "--data", "data", "--json"]);

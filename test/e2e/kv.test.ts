@@ -37,7 +37,7 @@ async function say(server: Server, who: Identity, { state }: OwnRoom, text: stri
   await connection.close();
 }
 
-test("rooms, invites and users live in the buckets, and outlive a stop and a kill -9", async () => {
+test("rooms, invites and users are stored in the buckets, and survive a stop and a kill -9", async () => {
   using folder = new Folder();
   let room: OwnRoom;
   let ana: Identity;
@@ -70,7 +70,7 @@ test("rooms, invites and users live in the buckets, and outlive a stop and a kil
     room = await kick(server, room, bob, ana);
     expect(await statusOf(server, bob, "GET", at(room))).toBe(403);
     await server.end("SIGKILL");
-    await until("nats-server went with it", () => !isAlive(server.ready.nats_pid));
+    await until("nats-server ended, too", () => !isAlive(server.ready.nats_pid));
   }
   await using server = await start(folder);
   expect(await statusOf(server, bob, "GET", at(room))).toBe(403);
@@ -80,7 +80,7 @@ test("rooms, invites and users live in the buckets, and outlive a stop and a kil
   await createRoom(server, ana, policy("persist"), room.state.subject);
 }, 60_000);
 
-test("a revocation denies the next request and cuts live connections, whoever revokes", async () => {
+test("a revocation, by any client, denies the next request and closes live connections", async () => {
   using folder = new Folder();
   await using server = await start(folder);
   const admin = await addUser(server, "admin", { admin: true });
@@ -92,13 +92,13 @@ test("a revocation denies the next request and cuts live connections, whoever re
       expect((await unibus(server.folder, ["user", "revoke", eve.signPubHex, "--data", "data"])).code).toBe(0);
     else expect(await statusOf(server, admin, "POST", `/users/${eve.signPubHex}/revoke`)).toBe(204);
     expect(await statusOf(server, eve, "GET", at(room))).toBe(401);
-    await until("the connection is cut", () => connection.isClosed(), 5_000);
+    await until("the connection is closed", () => connection.isClosed(), 5_000);
   }
   const last = await call(server.ready.http, admin, "POST", `/users/${admin.signPubHex}/revoke`);
   expect(last.status).toBe(409);
 }, 60_000);
 
-test("commands on the host find the store of the server, while it runs, before it first did and after", async () => {
+test("host commands find the store of the server, while it runs, before its first start and after it", async () => {
   using folder = new Folder();
   const list = async (...more: string[]) => {
     const { stdout, code } = await unibus(folder, ["user", "list", "--data", "data", "--json", ...more]);
@@ -127,7 +127,7 @@ test("commands on the host find the store of the server, while it runs, before i
   expect(await list()).toEqual(["during", "early", "late"]);
 }, 60_000);
 
-test("more copies than there are servers are refused by name, before anything listens", async () => {
+test("more replicas than servers are refused by name, before anything listens", async () => {
   using folder = new Folder();
   const free = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
   const args = ["serve", "--data", "data", ...free, ...decentralized, "--set", "store-kv.replicas=3"];
@@ -138,7 +138,7 @@ test("more copies than there are servers are refused by name, before anything li
   ]);
 }, 60_000);
 
-test("blobs fill their part of the disk that is set, and the control plane goes on", async () => {
+test("blobs fill their configured part of the disk, and the control plane continues", async () => {
   using folder = new Folder();
   const bytesMax = 16 * 1_048_576;
   await using server = await start(folder, "--set", `nats-embedded.ctl_bytes_max=${bytesMax}`);

@@ -32,7 +32,7 @@ function packagesInside(): string[] {
 
 describe("unibus licenses", () => {
   test(
-    "lists every part, and every npm package whose code is in the executable",
+    "lists every part, and every npm package in the executable",
     async () => {
       const { code, stdout, stderr } = await licenses();
       const rows = stdout
@@ -54,7 +54,7 @@ describe("unibus licenses", () => {
     patienceMs,
   );
 
-  test("--full prints every text, a name one, --json either", async () => {
+  test("--full prints every text, with a name one of them, and --json either", async () => {
     const list = JSON.parse((await licenses("--json")).stdout) as Part[];
     expect(list[0]).toEqual({
       name: "unibus",
@@ -97,7 +97,7 @@ test("the SBOM is valid CycloneDX, and describes this executable and each of its
   expect(dependencies).toHaveLength(components.length + 1);
 });
 
-test("the image carries the texts and the SBOM", () => {
+test("the image contains the texts and the SBOM", () => {
   const dockerfile = readFileSync(join(root, "Dockerfile"), "utf8");
   expect(dockerfile).toContain("/src/dist/LICENSES.txt /src/dist/unibus.cdx.json /usr/share/doc/unibus/");
 });
@@ -113,7 +113,7 @@ describe("the build", () => {
     return Buffer.concat([head, counted("go1.26.8"), list, Buffer.from("rest")]);
   };
 
-  test("has a licence text for each module of the nats-server inside, of the pinned version", () => {
+  test("has a licence text for each module of the embedded nats-server, of the pinned version", () => {
     const texts = keptGoLicences();
     expect(texts["github.com/nats-io/nats-server/v2"]?.version).toBe(`v${natsServerPinned}`);
     const modules = goModulesIn(readFileSync(join(root, ".cache", "nats-server", "nats-server")));
@@ -136,7 +136,7 @@ describe("the build", () => {
     expect(() => goParts(Buffer.from("no Go program"))).toThrow("contains no Go build information");
   });
 
-  test("refuses an npm package without a licence or its text, and finds one inside another", () => {
+  test("refuses an npm package without a licence or its text, and finds a package inside another", () => {
     using folder = new Folder();
     const add = (path: string, files: Readonly<Record<string, string>>) => {
       mkdirSync(folder.file(path), { recursive: true });

@@ -58,7 +58,7 @@ async function kick(room: OwnRoom, member: Identity, ...staying: Identity[]): Pr
   return next;
 }
 
-test("a member that is added receives without a call of its own, and one that is kicked nothing more", async () => {
+test("a new member receives without any call of their own, and a kicked one receives nothing more", async () => {
   const [ana, bob, cleo] = await Promise.all(["ana", "bob", "cleo"].map((name) => postUser(server, admin, name)));
   if (!ana || !bob || !cleo) throw new Error("users");
   let room = await createRoom(server, ana, policy());
@@ -70,17 +70,17 @@ test("a member that is added receives without a call of its own, and one that is
   room = await addMembers(server, room, bob);
   await until("bob follows the room", () => b.live.followed.includes(room.state.subject));
   sender.publish(room.state.subject, "welcome");
-  await until("bob has it", () => b.got.includes("welcome"));
+  await until("bob has received it", () => b.got.includes("welcome"));
 
   // A stock connection of bob's, which does not renew its own login: the server disconnects it.
   const stock = await dial(server, bob, { stock: true });
   const closed = stock.closed();
   room = await kick(room, bob, ana, cleo);
   await closed;
-  await until("bob follows nothing", () => b.live.followed.length === 0);
+  await until("bob follows no room", () => b.live.followed.length === 0);
   for (let i = 0; i < 50; i++) sender.publish(room.state.subject, `after ${i}`);
   await sender.flush();
-  await until("cleo has all", () => c.got.includes("after 49"));
+  await until("cleo has received all", () => c.got.includes("after 49"));
   expect(c.got).toEqual(["welcome", ...Array.from({ length: 50 }, (_, i) => `after ${i}`)]);
   expect(b.got).toEqual(["welcome"]);
 
@@ -95,7 +95,7 @@ test("a member that is added receives without a call of its own, and one that is
   await Promise.all([b.live.close(), c.live.close(), sender.close(), again.close()]);
 }, 60_000);
 
-test("of 100,000 messages none is lost, doubled or out of order while memberships change 200 times", async () => {
+test("of 100,000 messages none is lost, duplicated or reordered while memberships change 200 times", async () => {
   const total = 100_000;
   // As many own changes as a client reads at once; after them it reads one per second.
   const [own, others] = [18, 91] as const;
@@ -111,7 +111,7 @@ test("of 100,000 messages none is lost, doubled or out of order while membership
     for (let i = 0; i < own; i++) {
       const side = await createRoom(server, owner, policy());
       await addMembers(server, side, reader);
-      await until("the change is taken up", () => peer.live.followed.includes(side.state.subject));
+      await until("the change is applied", () => peer.live.followed.includes(side.state.subject));
     }
     for (let i = 0; i < others; i++) {
       const side = await createRoom(server, owner, policy());
@@ -124,11 +124,11 @@ test("of 100,000 messages none is lost, doubled or out of order while membership
     for (let burst = 0; burst < 50; burst++) sender.publish(room.state.subject, `m${sent++}`);
     await sender.flush();
     // Wait for the reader: with a faster sender, the test would measure the slow-consumer limit.
-    await until("the reader follows", () => sent - peer.got.length < 5_000, 30_000);
+    await until("the reader follows the room", () => sent - peer.got.length < 5_000, 30_000);
     if (sent >= total) await Bun.sleep(1);
   }
   await changing;
-  await until("all have come", () => peer.got.length >= sent, 30_000);
+  await until("all messages arrived", () => peer.got.length >= sent, 30_000);
   expect(peer.got.length).toBe(sent);
   expect(peer.got.findIndex((text, i) => text !== `m${i}`)).toBe(-1);
   await Promise.all([peer.live.close(), sender.close()]);
@@ -138,7 +138,7 @@ for (const [how, act] of [
   ["revoked", (user: Identity) => call(server.ready.http, admin, "POST", `/users/${user.signPubHex}/revoke`)],
   ["deleted", (user: Identity) => call(server.ready.http, admin, "DELETE", `/users/${user.signPubHex}`)],
 ] as const) {
-  test(`a user who is ${how} is cut and cannot come back`, async () => {
+  test(`a user who is ${how} is disconnected and cannot come back`, async () => {
     const user = await postUser(server, admin, how);
     const connection = await dial(server, user);
     const closed = connection.closed();
@@ -148,7 +148,7 @@ for (const [how, act] of [
   });
 }
 
-test("who follows a room in the moment of joining it follows it when that is said", async () => {
+test("a subscription made during a join is active when the call returns", async () => {
   const [ana, bob] = await Promise.all(["ana", "bob"].map((name) => postUser(server, admin, name)));
   if (!ana || !bob) throw new Error("users");
   const got: string[] = [];
@@ -170,7 +170,7 @@ test("who follows a room in the moment of joining it follows it when that is sai
     await live.follow();
     sender.publish(room.state.subject, `first ${i}`);
     await sender.drain();
-    await until("bob has what was said then", () => got.includes(`first ${i}`), 2_000);
+    await until("bob has received the message", () => got.includes(`first ${i}`), 2_000);
   }
   await live.close();
 });

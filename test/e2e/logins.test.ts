@@ -4,10 +4,10 @@ import { addUser, dial } from "../support/peer.ts";
 
 const logins = 120;
 
-test("logins of stock clients and of the SDK's, many at once, are all let in, and none is denied", async () => {
+test("many concurrent logins of stock clients and of the SDK are all admitted, and none is denied", async () => {
   await using server = await Server.start({ args: ["--set", "auth-callout.connections_per_user=1000"] });
   const user = await addUser(server, "ana");
-  /** A login that a busy bus drops is tried again, as every client does. A denial is not. */
+  /** Retries a login that a busy server drops, as every client does. A denial is not retried. */
   const login = async (stock: boolean): Promise<string> => {
     const connection = await dial(server, user, { stock }).catch(String);
     if (typeof connection === "string")

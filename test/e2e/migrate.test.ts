@@ -64,7 +64,7 @@ function bytesBelow(folder: string): number {
 }
 
 describe("a database", () => {
-  test("goes to the buckets, twice, and back: equal each time, with a copy of it before", async () => {
+  test("is copied to the buckets, twice, and back: equal each time, with a copy of it before", async () => {
     using folder = new Folder();
     await fillDatabase(folder, "data", 600);
     const rows = await rowsOf(folder, "data");
@@ -96,7 +96,7 @@ describe("a database", () => {
     expect(statSync(folder.file("back.db"))).toMatchObject({ size, mtimeMs });
   }, 120_000);
 
-  test("that was on its way when it was killed, there or back, is equal after the next run", async () => {
+  test("whose migration was killed, in either direction, is equal after the next run", async () => {
     using folder = new Folder();
     await fillDatabase(folder, "data", 4_000);
     const rows = await rowsOf(folder, "data");
@@ -116,7 +116,7 @@ describe("a database", () => {
     expect(await rowsOfFile(folder, "back.db")).toEqual(rows);
   }, 120_000);
 
-  test("takes back nothing that happened in the buckets since: a target that has moved on is refused", async () => {
+  test("does not overwrite later changes in the buckets: a newer target is refused", async () => {
     using folder = new Folder();
     await fillDatabase(folder, "data");
     expect((await toKv(folder, "--no-backup")).code).toBe(0);
@@ -140,8 +140,8 @@ describe("a database", () => {
   }, 60_000);
 });
 
-describe("a target by its address", () => {
-  test("is entered as one of its nodes, over loopback, while it runs", async () => {
+describe("a target given by its address", () => {
+  test("can be one of a running cluster's nodes, over loopback", async () => {
     using folder = new Folder();
     using elsewhere = new Folder();
     await fillDatabase(folder, "data");
@@ -163,7 +163,7 @@ describe("a target by its address", () => {
     expect(await rowsOfFile(folder, "back.db")).toEqual(await rowsOf(elsewhere, "data"));
   }, 60_000);
 
-  test("beyond this machine needs an authority, and with one TLS that it vouches for", async () => {
+  test("beyond this machine needs a certificate authority, and TLS that it vouches for", async () => {
     using folder = new Folder();
     using elsewhere = new Folder();
     using right = new Authority();
@@ -189,7 +189,7 @@ describe("a target by its address", () => {
     expect((await to(plain.ready.nats, "--ca", right.file)).code).toBe(1);
   }, 60_000);
 
-  test("and a database that are not there, or no URL, are refused in one line", async () => {
+  test("is refused in one line if it is missing or not a URL, and so is a missing database", async () => {
     using folder = new Folder();
     await fillDatabase(folder, "data");
     const refused = {
@@ -206,7 +206,7 @@ describe("a target by its address", () => {
   });
 });
 
-test("a cluster that runs takes a database in, at any node, in as many copies as it keeps", async () => {
+test("a running cluster imports a database, at any node, with as many replicas as configured", async () => {
   using folder = new Folder();
   await fillDatabase(folder, "data", 200);
   await using cluster = await Cluster.start();
@@ -230,7 +230,7 @@ async function getBlob(server: Server, who: Parameters<typeof signedHeaders>[0],
   return { status: reply.status, hash: hashOf(await reply.bytes()) };
 }
 
-test("a bus goes to the buckets and back with its rooms, users, history and blobs", async () => {
+test("a server is migrated to the buckets and back with its rooms, users, history and blobs", async () => {
   using folder = new Folder();
   const say = async (server: Server, who: Parameters<typeof dial>[1], room: OwnRoom, text: string) => {
     const connection = await dial(server, who);
@@ -277,7 +277,7 @@ test("a bus goes to the buckets and back with its rooms, users, history and blob
   expect(await said(server, people.ana, room)).toEqual(["one", "two", "three"]);
 }, 120_000);
 
-test("a blob that is not what its name says is named, left out, and the rest comes over", async () => {
+test("a blob that does not match its name is reported and skipped, and the rest is copied", async () => {
   using folder = new Folder();
   const bytes = [1, 2, 3].map((fill) => new Uint8Array(1_000).fill(fill));
   {

@@ -98,7 +98,7 @@ class OtherServer implements AsyncDisposable {
     const server = new OtherServer(config);
     server.#store = store;
     const file = server.#folder.file(`nats-server_${server.#child.pid}.ports`);
-    await until("it says where it listens", () => existsSync(file) && readFileSync(file, "utf8").endsWith("}"));
+    await until("nats-server logs its address", () => existsSync(file) && readFileSync(file, "utf8").endsWith("}"));
     server.url = (JSON.parse(readFileSync(file, "utf8")) as { nats: string[] }).nats[0] ?? "";
     return server;
   }
@@ -129,7 +129,7 @@ function configure(folder: Folder, keys: Keys, url: string, otherwise: object = 
 
 const serve = ["serve", "--data", "data", "--http", "127.0.0.1:0"];
 
-describe.each(["sqlite", "kv"])("over servers of somebody else, with the store %s,", (store) => {
+describe.each(["sqlite", "kv"])("on external NATS servers, with the store %s,", (store) => {
   let keys: Keys;
   let nats: OtherServer;
   let folder: Folder;
@@ -145,7 +145,7 @@ describe.each(["sqlite", "kv"])("over servers of somebody else, with the store %
     keys[Symbol.dispose]();
   });
 
-  test("a bus works as with its own: rooms, frames, history, cuts; and after a restart what was is there", async () => {
+  test("a server works as with its own: rooms, frames, history, revocations; and all survive a restart", async () => {
     const start = () => Server.start({ folder, carriesNats: false });
     const first = await start();
     const { ana, bob } = await castOf(first, "ana", "bob");
@@ -157,7 +157,7 @@ describe.each(["sqlite", "kv"])("over servers of somebody else, with the store %
     expect((await peer.request(room.state.subject, "hello")).json<{ seq: number }>().seq).toBe(1);
     using raw = await rawPeer(nats.url, bob);
     await kick(first, room, bob, ana);
-    await until("bob is cut", () => raw.isClosed, 2_000);
+    await until("bob is disconnected", () => raw.isClosed, 2_000);
 
     // The connection outlives unibus. The next process does not know its login, and adopts it.
     using gone = await rawPeer(nats.url, bob);
@@ -166,14 +166,14 @@ describe.each(["sqlite", "kv"])("over servers of somebody else, with the store %
     expect(revoked).toMatchObject({ code: 0 });
     expect(await gone.exchange()).toContain("PONG");
     await using second = await start();
-    await until("the one who was revoked meanwhile is cut", () => gone.isClosed, 2_000);
+    await until("the user who was revoked during the restart is disconnected", () => gone.isClosed, 2_000);
     expect((await history(second, ana, room)).map(String)).toEqual(["hello"]);
     expect((await peer.request(room.state.subject, "again")).json<{ seq: number }>().seq).toBe(2);
     await peer.close();
   }, 30_000);
 });
 
-test("a login that came before unibus did is dropped without an error, and is let in when it comes again", async () => {
+test("a login made before unibus started is dropped without an error, and a later one is admitted", async () => {
   using keys = new Keys();
   using folder = new Folder();
   await using nats = await OtherServer.start(keys, (config) => {
@@ -192,7 +192,7 @@ test("a login that came before unibus did is dropped without an error, and is le
   expect(await again.login(loginOf(ana, again))).toBe("");
 }, 60_000);
 
-describe("servers that cannot carry unibus are refused, in a sentence:", () => {
+describe("unsuitable servers are refused with a clear error:", () => {
   let keys: Keys;
   beforeAll(() => {
     keys = new Keys();
@@ -201,25 +201,25 @@ describe("servers that cannot carry unibus are refused, in a sentence:", () => {
 
   const cases: readonly (readonly [string, (config: Config) => void, string])[] = [
     ["no JetStream", (config) => delete config.accounts.CTL.jetstream, "JetStream is disabled for account CTL"],
-    ["small messages", (config) => (config.max_payload = 1_000_000), "max_payload is 1000000"],
-    ["no callout", (config) => delete config.authorization, "the servers send no auth callout requests to unibus"],
+    ["a small maximum message size", (config) => (config.max_payload = 1_000_000), "max_payload is 1000000"],
+    ["no auth callout", (config) => delete config.authorization, "the servers send no auth callout requests to unibus"],
     [
-      "JetStream for peers",
+      "JetStream in the account of the peers",
       (config) => (config.accounts.PEERS.jetstream = "enabled"),
       "JetStream is enabled for account PEERS",
     ],
-    ["no PEERS", (config) => delete config.accounts.PEERS, "account PEERS does not exist"],
+    ["no PEERS account", (config) => delete config.accounts.PEERS, "account PEERS does not exist"],
     [
-      "an export missing",
+      "a missing export",
       (config) => {
         config.accounts.BUS.exports.pop();
         config.accounts.PEERS.imports.pop();
       },
       "BUS does not export stream unibus.user.>",
     ],
-    ["an import missing", (config) => config.accounts.PEERS.imports.shift(), "PEERS does not import service proc.>"],
+    ["a missing import", (config) => config.accounts.PEERS.imports.shift(), "PEERS does not import service proc.>"],
     [
-      "another import",
+      "an additional import",
       (config) => {
         config.accounts.BUS.exports.push({ service: "$JS.API.>" });
         config.accounts.PEERS.imports.push({ service: { account: "BUS", subject: "$JS.API.>" } });
@@ -227,7 +227,7 @@ describe("servers that cannot carry unibus are refused, in a sentence:", () => {
       "BUS and PEERS also share service $JS.API.>",
     ],
     [
-      "another account",
+      "an additional account",
       (config) => {
         [config.accounts.CTL.users, config.accounts.BUS.users] = [config.accounts.BUS.users, config.accounts.CTL.users];
       },
@@ -257,7 +257,7 @@ describe("servers that cannot carry unibus are refused, in a sentence:", () => {
     20_000,
   );
 
-  test("no server, a name without TLS, a password in the URL, and files that others can read", async () => {
+  test("a missing server, a name without TLS, a password in the URL, and files that other users can read", async () => {
     using folder = new Folder();
     const refused = async (url: string, otherwise: object, message: string): Promise<void> => {
       configure(folder, keys, url, otherwise);

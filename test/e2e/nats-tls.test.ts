@@ -55,7 +55,7 @@ afterAll(async () => {
 const dialTls = (name: string): Promise<NatsConnection> =>
   dial(server, ana, { url: server.ready.nats.replace("tls:", "nats:"), tls: { ca: ca(name) }, timeout: 5_000 });
 
-/** The status line that answers a WebSocket handshake, or why there is none. */
+/** The status line that answers a WebSocket handshake, or the reason for its absence. */
 function handshake(url: string, options: { origin?: string; ca?: string } = {}): Promise<string> {
   const { hostname, port, protocol } = new URL(url);
   const { promise, resolve } = Promise.withResolvers<string>();
@@ -97,29 +97,29 @@ describe("with a certificate", () => {
     expect(server.ready.ws).toStartWith("wss://127.0.0.1:");
   });
 
-  test("a NATS client with the right CA is in, with another or none it is not", async () => {
+  test("a NATS client with the right CA is admitted, with another or none it is not", async () => {
     const connection = await dialTls("right");
     await connection.flush();
     await connection.close();
     await expect(dialTls("wrong")).rejects.toThrow();
   });
 
-  test("a NATS client without TLS is not let in", async () => {
+  test("a NATS client without TLS is not admitted", async () => {
     const { host } = new URL(server.ready.nats);
     using raw = await RawNats.open(`nats://${host}`);
     const login = { user: "unibus-bus", pass: "x" };
     raw.write(`CONNECT ${JSON.stringify({ verbose: false, ...login })}\r\nPING\r\n`);
-    await until("it is hung up on", () => raw.isClosed);
+    await until("the connection is closed", () => raw.isClosed);
     expect(raw.received).not.toContain("PONG");
   });
 
-  test("a WebSocket client with the right CA is in, with another it is not, and plain text neither", async () => {
+  test("a WebSocket client is admitted with the right CA, and neither with another nor without TLS", async () => {
     expect(await handshake(server.ready.ws, { ca: ca("right") })).toBe("HTTP/1.1 101 Switching Protocols");
     expect(await handshake(server.ready.ws, { ca: ca("wrong") })).toStartWith("error");
     expect(await handshake(server.ready.ws.replace("wss:", "ws:"))).not.toContain("101");
   });
 
-  test("SIGHUP takes up a new one, and a connection comes back by itself", async () => {
+  test("SIGHUP loads a new one, and a connection reconnects by itself", async () => {
     const serial = (name: string) => new X509Certificate(readFileSync(folder.file(`${name}.pem`))).serialNumber;
     expect(await shown(server.ready.nats)).toBe(serial("right"));
     const both = `${ca("right")}${ca("next")}`;
@@ -131,9 +131,9 @@ describe("with a certificate", () => {
     });
     install("next");
     process.kill(server.pid, "SIGHUP");
-    await until("the new certificate is shown", async () => (await shown(server.ready.nats)) === serial("next"));
-    await until("by the WebSocket, too", async () => (await shown(server.ready.ws)) === serial("next"));
-    await until("the connection is back", () =>
+    await until("the new certificate is used", async () => (await shown(server.ready.nats)) === serial("next"));
+    await until("the WebSocket uses it, too", async () => (await shown(server.ready.ws)) === serial("next"));
+    await until("the client is reconnected", () =>
       old.flush().then(
         () => true,
         () => false,
@@ -145,7 +145,7 @@ describe("with a certificate", () => {
   });
 });
 
-describe("without one", () => {
+describe("without a certificate", () => {
   const refused = async (...args: string[]): Promise<string> => {
     using own = new Folder();
     const free = ["--http", "127.0.0.1:0", "--nats", "127.0.0.1:0", "--ws", "127.0.0.1:0"];
@@ -154,20 +154,20 @@ describe("without one", () => {
     return stderr;
   };
 
-  test("neither listener may be public", async () => {
+  test("neither listener can be public", async () => {
     const nats = await refused("--nats", "0.0.0.0:0");
     expect(nats).toContain("nats-embedded.listen 0.0.0.0: a public address needs TLS");
     expect(nats).toContain("--tls-cert and --tls-key");
     expect(await refused("--ws", "[::]:0")).toContain("nats-embedded.ws");
   });
 
-  test("half of a pair, or a file that is none, is refused by name", async () => {
+  test("half of a pair, or an invalid file, is refused by name", async () => {
     expect(await refused("--set", `nats-embedded.tls_cert=${files.cert}`)).toContain("--tls-key");
     const none = ["--set", "nats-embedded.tls_cert=/nowhere", "--set", `nats-embedded.tls_key=${files.key}`];
     expect(await refused(...none)).toContain("/nowhere is not a readable PEM file");
   });
 
-  test("web pages of the bus itself may open a WebSocket, others not, and programs may", async () => {
+  test("web pages of the server itself may open a WebSocket, other pages not, and programs may", async () => {
     await using plain = await Server.start({ args: ["--set", 'nats-embedded.ws_origins=["https://app.example.org"]'] });
     const { ws } = plain.ready;
     const allowed = "HTTP/1.1 101 Switching Protocols";
@@ -184,14 +184,14 @@ describe("without one", () => {
     }
   });
 
-  test("where no origin is set, those of public_url count", async () => {
+  test("without a configured origin those of public_url are allowed", async () => {
     await using own = await Server.start({ args: ["--public-url", "https://bus.example.org"] });
     expect(await handshake(own.ready.ws, { origin: "https://bus.example.org" })).toContain("101");
     expect(await handshake(own.ready.ws, { origin: "https://other.example.org" })).toContain("403");
     expect(await handshake(own.ready.ws, { origin: new URL(own.ready.http).origin })).toContain("403");
   });
 
-  test("and where that is not set either, the page of the listener itself", async () => {
+  test("without a public_url the page of the listener itself is allowed", async () => {
     const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
     const { port } = probe;
     probe.stop(true);
@@ -202,7 +202,7 @@ describe("without one", () => {
     expect(await handshake(own.ready.ws, { origin: "https://evil.example" })).toContain("403");
   });
 
-  test("advertised URLs are what peers are told", async () => {
+  test("advertised URLs are sent to clients", async () => {
     const advertise = { nats: ["nats://bus.example.org:5222"], ws: ["wss://bus.example.org/ws"] };
     await using own = await Server.start({ args: ["--set", `nats-embedded.advertise=${JSON.stringify(advertise)}`] });
     const info = (await (await fetch(`${own.ready.http}/info`)).json()) as { nats: string[]; ws: string[] };

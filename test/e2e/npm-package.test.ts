@@ -85,7 +85,7 @@ beforeAll(async () => {
 }, slowMs);
 afterAll(() => folder[Symbol.dispose]());
 
-test("the package has what it is made of, and no more", () => {
+test("the package contains what it needs, and nothing else", () => {
   const tops = new Set(
     packed.files.map(({ path }) =>
       path
@@ -113,7 +113,7 @@ describe("in an empty project", () => {
   afterAll(() => server?.[Symbol.asyncDispose](), slowMs);
 
   test.each(["node", "bun"] as const)(
-    "of %s the client works",
+    "on %s the client works",
     async (platform) => {
       const home = await project(platform, platform === "node" ? "npm" : "bun");
       for (const file of ["client.mjs", "typed.ts"]) cpSync(join(consumer, file), join(home, file));
@@ -133,7 +133,7 @@ describe("in an empty project", () => {
 });
 
 test(
-  "a plugin is written, typed, tested and bundled against it under Bun",
+  "a plugin can be written, type checked, tested and bundled against it with Bun",
   async () => {
     const home = await project("plugin", "bun");
     cpSync(join(root, "examples", "plugins"), home, { recursive: true });

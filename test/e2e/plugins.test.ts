@@ -81,7 +81,7 @@ describe("the example configuration", () => {
     await register(parseJoinLink(readFileSync(join(forgetful.data, "admin-link"), "utf8")), admin);
   }, 60_000);
 
-  test("keeps to SQLite with the flag off, as the file says", async () => {
+  test("uses SQLite with the flag off, as the file says", async () => {
     await using server = await Server.start({ args: ["--plugins", example] });
     const health = (await send(`${server.ready.http}/healthz`)).json;
     expect(health).toMatchObject({ posture: { store: "sqlite" }, flags: { ephemeral: false } });
@@ -89,7 +89,7 @@ describe("the example configuration", () => {
   }, 30_000);
 });
 
-describe("a plugin file that cannot be taken is refused, naming file, plugin and mend:", () => {
+describe("a plugin file that cannot be loaded is refused, with the file, the plugin and the fix:", () => {
   const fine = plugin("setup: async () => ({ services: {} })");
   const sum = createHash("sha256").update(fine).digest("hex");
   const cyclic = plugin(
@@ -108,18 +108,24 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
       `plugin ./own.ts has sha256 ${sum}, expected 000000000000`,
     ],
     [
-      "nothing registered",
+      "no plugin definition",
       "export const a = 1;",
       {},
       [],
       "plugin ./own.ts: does not export a plugin (export default define",
     ],
-    ["another api", fine.replace("api: 1", "api: 2"), {}, [], "plugin ./own.ts: targets plugin API 2 (this version su"],
+    [
+      "another plugin API",
+      fine.replace("api: 1", "api: 2"),
+      {},
+      [],
+      "plugin ./own.ts: targets plugin API 2 (this version su",
+    ],
     ["a syntax error", "export default {", {}, [], "plugin ./own.ts failed to load: "],
     ["a missing module", 'import "./gone.ts";', {}, [], "plugin ./own.ts failed to load: "],
     ["an unknown key", fine, { config: { speed: 1 } }, [], "plugin own: unknown key speed (remove it)"],
-    ["an unknown key of its row", fine, { only: 1 }, [], "plugin ./own.ts: unknown key only (known keys: use, when, "],
-    ["the same plugin twice", fine, {}, [{ use: "./own.ts" }], "plugin own is listed twice (remove one of the rows)"],
+    ["an unknown key in its row", fine, { only: 1 }, [], "plugin ./own.ts: unknown key only (known keys: use, when, "],
+    ["a duplicate plugin", fine, {}, [{ use: "./own.ts" }], "plugin own is listed twice (remove one of the rows)"],
     [
       "two providers",
       plugin('provides: { users: token("user-store") }, setup: async () => ({ services: {} })'),
@@ -129,13 +135,13 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
     ],
     ["a cycle", cyclic, {}, [{ use: "./other.ts" }], "circular plugin dependency: own -> other -> own (move"],
     [
-      "a token that nobody gives",
+      "a token without a provider",
       plugin('requires: { a: token("acme.a") }, setup: async () => ({ services: {} })'),
       {},
       [],
       "plugin own needs acme.a, which no plugin provides (add a plugin that provides it)",
     ],
-    ["a file that is not there", fine, {}, [{ use: "./gone.ts" }], "plugin ./gone.ts: no file at "],
+    ["a missing file", fine, {}, [{ use: "./gone.ts" }], "plugin ./gone.ts: no file at "],
     [
       "a route without auth",
       plugin(`setup: async () => ({ services: {}, routes: [
@@ -158,7 +164,7 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
     }
   });
 
-  test("no pin where pins are required", async () => {
+  test("a missing pin when pins are required", async () => {
     using folder = new Folder();
     planted(folder, fine);
     const manifest = { require_pins: true, plugins: [{ use: "nats-embedded" }, { use: "./own.ts" }] };
@@ -168,10 +174,10 @@ describe("a plugin file that cannot be taken is refused, naming file, plugin and
   });
 });
 
-describe("a plugin in the executable", () => {
+describe("a bundled plugin in the executable", () => {
   const own = async (server: Server) => (await send(`${server.ready.http}/own`)).json;
 
-  test("is one file that carries its packages, pinned by its sha256", async () => {
+  test("is one file with its packages, pinned by its sha256", async () => {
     using folder = new Folder();
     const source = plugin(answers("decodeTime(ulid(1_000))"), 'import { decodeTime, ulid } from "ulid";');
     mkdirSync(folder.file("source", "node_modules"), { recursive: true });
@@ -186,7 +192,7 @@ describe("a plugin in the executable", () => {
     expect(await own(server)).toEqual(1_000 as never);
   }, 30_000);
 
-  test("shares unibus's TypeBox, though another copy lies beside it", async () => {
+  test("shares unibus's TypeBox, even with another copy beside it", async () => {
     using folder = new Folder();
     const copy = folder.file("node_modules", "@sinclair", "typebox");
     mkdirSync(dirname(copy), { recursive: true });
@@ -197,7 +203,7 @@ describe("a plugin in the executable", () => {
     expect(await own(server)).toEqual([true, true] as never);
   }, 30_000);
 
-  test("may be of several files, and have errors of its own that are known by their code", async () => {
+  test("can have several files, and its own errors, which are recognized by their code", async () => {
     using folder = new Folder();
     writeFileSync(folder.file("part.ts"), "export const part: string = 'of another file';");
     const throws = '(() => { throw new UnibusError("gone", part); })()';
@@ -208,7 +214,7 @@ describe("a plugin in the executable", () => {
   }, 30_000);
 });
 
-test("a plugin that the command line adds serves beside the built-in ones, and host commands remember it", async () => {
+test("a plugin added on the command line serves beside the built-in ones, and host commands remember it", async () => {
   using folder = new Folder();
   const file = folder.file("own.ts");
   writeFileSync(file, plugin(answers("{ from: 'own' }")));
@@ -228,7 +234,7 @@ test("a plugin that the command line adds serves beside the built-in ones, and h
 }, 60_000);
 
 describe("plan", () => {
-  test("prints the flags, and the plugins in the order in which they would be set up; nothing is", async () => {
+  test("prints the flags, and the plugins in their order of setup, and sets up none", async () => {
     using folder = new Folder();
     const args = ["plan", "--data", "data", "--plugins", example];
     const off = await unibus(folder, args);
@@ -243,7 +249,7 @@ describe("plan", () => {
     expect(existsSync(folder.file("data"))).toBe(false);
   });
 
-  test("with --plugin, or a file that extends the built-in one, keeps every built-in plugin", async () => {
+  test("with --plugin, or a file that extends the built-in one, includes every built-in plugin", async () => {
     using folder = new Folder();
     writeFileSync(folder.file("own.ts"), plugin("setup: async () => ({ services: {} })"));
     const extending = { extends: "builtin", plugins: [{ use: "./own.ts" }] };

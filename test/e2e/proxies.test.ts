@@ -76,12 +76,12 @@ class Person {
   }
 }
 
-describe("behind an nginx that passes no WebSockets on", () => {
+describe("behind an nginx that does not forward WebSockets", () => {
   const site = new Site();
   beforeAll(() => site.start("nginx", false));
   afterAll(() => site.stop());
 
-  test("send and tail name the address that cannot be reached, and what to do", async () => {
+  test("send and tail name the unreachable address, and the fix", async () => {
     const ana = site.person();
     await ana.ok("join", adminLink(site.server));
     await ana.ok("room", "new", "room.team");
@@ -99,13 +99,13 @@ function using_(kind: "nginx" | "caddy"): void {
   beforeAll(() => site.start(kind));
   afterAll(() => site.stop());
 
-  test("GET /info names only what can be reached through it", async () => {
+  test("GET /info names only addresses that are reachable through it", async () => {
     const reply = await fetch(`${site.url}/info`, { tls: { ca: await Bun.file(site.authority).text() } });
     const { nats, ws } = (await reply.json()) as { nats: string[]; ws: string[] };
     expect([nats, ws]).toEqual([[], [`${site.url.replace("https:", "wss:")}/nats`]]);
   });
 
-  test("an admin joins, makes a room, and two people talk, live and from the history", async () => {
+  test("an admin joins, creates a room, and two people talk, live and by history", async () => {
     const [ana, bob] = [site.person(), site.person()];
     await ana.ok("join", adminLink(site.server));
     const link = /https:\S+#[0-9a-f]{64}/.exec(
@@ -117,7 +117,7 @@ function using_(kind: "nginx" | "caddy"): void {
     await ana.ok("room", "add", "room.team", "bob");
     await using tail = bob.start("tail", "room.team", "--since", "all");
     await ana.ok("send", "room.team", "through one port");
-    await tail.until("bob hears it", (lines) => lines.some((line) => line.includes("through one port")));
+    await tail.until("bob receives it", (lines) => lines.some((line) => line.includes("through one port")));
     await bob.ok("send", "room.team", "and back");
     expect(await ana.ok("history", "room.team")).toContain("and back");
   });

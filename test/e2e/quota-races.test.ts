@@ -172,7 +172,7 @@ for (const [store, flags] of stores) {
       afterAll(() => world.running[Symbol.asyncDispose]());
 
       for (const [name, { prepare, atOnce, granted }] of Object.entries(table)) {
-        test(`${name}: ${atOnce} at once are ${granted}`, async () => {
+        test(`${name}: of ${atOnce} concurrent requests ${granted} are granted`, async () => {
           const act = await prepare(world, await world.user());
           const outcomes = await Promise.all(Array.from({ length: atOnce }, () => act()));
           const [least, most] = typeof granted === "number" ? [granted, granted] : granted;
@@ -188,7 +188,7 @@ for (const [store, flags] of stores) {
 }
 
 test.each(stores)(
-  "on %s a room with one place left gets one member of many that are added at once",
+  "on %s a room with one place left gets exactly one of many members that are added at once",
   async (_, flags) => {
     const world = await World.start(flags, { rooms: { statements_per_minute: 0 } });
     await using running = world.running;
@@ -209,10 +209,10 @@ test.each(stores)(
     expect(outcomes.filter((one) => one === "granted")).toHaveLength(1);
     expect(new Set(outcomes)).toEqual(new Set(["granted", "conflict"]));
     const winner = rest[outcomes.indexOf("granted")];
-    if (winner === undefined) throw new Error("nobody won");
+    if (winner === undefined) throw new Error("no addition won");
     room = add([winner]).room;
     const loser = rest.find((one) => one !== winner);
-    if (loser === undefined) throw new Error("nobody lost");
+    if (loser === undefined) throw new Error("no addition lost");
     expect(await world.call(owner, "POST", at(room, "/members"), add([loser]).body)).toBe("quota");
   },
   300_000,

@@ -41,7 +41,7 @@ async function stored(server: Server, room: OwnRoom): Promise<Set<string>> {
   return all;
 }
 
-test("200 connected peers come back, nothing acknowledged is lost, and all can still be cut", async () => {
+test("200 connected clients reconnect, nothing acknowledged is lost, and all can still be disconnected", async () => {
   await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
   const admin = await addUser(server, "root", { admin: true });
   const names = Array.from({ length: usersCount }, (_, index) => `user${index}`);
@@ -67,18 +67,18 @@ test("200 connected peers come back, nothing acknowledged is lost, and all can s
   await Promise.all(connections.map((connection) => connection.flush()));
   const sender = await dial(server, admin, again);
   const { acked, stop } = publishing(sender, room);
-  await until("some are acknowledged", () => acked.length > 100);
+  await until("some messages are acknowledged", () => acked.length > 100);
 
   const pid = server.natsPid;
   expect(pid).toBe(server.ready.nats_pid);
   process.kill(pid, "SIGKILL");
-  await until("a new nats-server is there", () => server.natsPid !== pid);
-  await until("it answers", async () => (await fetch(`${server.ready.http}/readyz`)).status === 200);
+  await until("a new nats-server is running", () => server.natsPid !== pid);
+  await until("the new nats-server answers", async () => (await fetch(`${server.ready.http}/readyz`)).status === 200);
   const upAt = performance.now();
   const before = acked.length;
-  await until("the sender's are acknowledged again", () => acked.length > before);
+  await until("messages are acknowledged again", () => acked.length > before);
   await until(
-    "all are back",
+    "all clients are back",
     async () => {
       sender.publish(room.state.subject, "are you there?");
       await sender.flush();
@@ -97,7 +97,7 @@ test("200 connected peers come back, nothing acknowledged is lost, and all can s
   }
   const mark = "for those who are still in";
   await until(
-    "none hears the room any more",
+    "no client receives the room any more",
     async () => {
       for (const texts of got) texts.delete(mark);
       sender.publish(room.state.subject, mark);

@@ -42,6 +42,6 @@ export async function refusal(
   // The error is printed only; it must not also be logged.
   expect(done.stderr).not.toMatch(/"level":(50|60)/);
   expect([done.code, done.stdout]).toEqual([1, ""]);
-  await until("nothing is left running", () => !isAnyLeft(folder));
+  await until("no process is left running", () => !isAnyLeft(folder));
   return line;
 }

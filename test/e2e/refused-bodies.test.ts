@@ -112,7 +112,7 @@ describe.each(["http", "https"])("over %s", (scheme) => {
     ["curl", few, "/blobs", 16 * mebibyte + 1, "413 too_large"],
     ["curl", few, "/rooms", 100_000, "401 unauthenticated"],
   ] as const)(
-    "%s sees its refusal, %i times: POST %s of %i bytes: %s",
+    "%s receives its error, %i times: POST %s of %i bytes: %s",
     async (client, count, path, size, outcome) => {
       expect(await seenBy(client, serverOf(scheme).ready.http + path, count, size)).toEqual({ [outcome]: count });
     },
@@ -150,10 +150,10 @@ class Refused implements Disposable {
   }
 }
 
-describe("what is read of a refused body is bounded", () => {
-  test("a client that stops in the middle has its reply at once, and is cut after two seconds", async () => {
+describe("how much is read of a refused body", () => {
+  test("a client that stops halfway gets its reply at once, and is disconnected after two seconds", async () => {
     using refused = new Refused(mebibyte);
-    await until("the reply", () => refused.reply.includes('"code":"unauthenticated"}'), 1_500);
+    await until("the reply arrived", () => refused.reply.includes('"code":"unauthenticated"}'), 1_500);
     const ms = await refused.closed;
     expect(ms).toBeGreaterThan(1_500);
     expect(ms).toBeLessThan(8_000);
@@ -161,7 +161,7 @@ describe("what is read of a refused body is bounded", () => {
     expect(refused.reply.toLowerCase()).toContain("connection: close");
   });
 
-  test("a byte now and then does not make the two seconds longer", async () => {
+  test("a slow trickle of bytes does not extend the two seconds", async () => {
     using refused = new Refused(mebibyte);
     const dripping = setInterval(() => refused.socket.write("x"), 50);
     try {
@@ -171,7 +171,7 @@ describe("what is read of a refused body is bounded", () => {
     }
   });
 
-  test("no more than 16 MiB are read, however fast they come", async () => {
+  test("at most 16 MiB are read, however fast they arrive", async () => {
     using refused = new Refused(1_024 * mebibyte);
     const part = Buffer.alloc(mebibyte, "x");
     let sent = 0;
@@ -186,10 +186,10 @@ describe("what is read of a refused body is bounded", () => {
     await refused.closed;
   });
 
-  test("beyond 32 at a time, and not before, the connection closes at once", async () => {
+  test("with more than 32 refused bodies at a time, and not before, the connection closes at once", async () => {
     const held = Array.from({ length: 32 }, () => new Refused(mebibyte));
     try {
-      await until("all have their reply", () => held.every(({ reply }) => reply.includes("unauthenticated")), 10_000);
+      await until("all replies arrived", () => held.every(({ reply }) => reply.includes("unauthenticated")), 10_000);
       using one = new Refused(mebibyte);
       const others = held.map(({ closed }) => closed.then(() => "one that came before it"));
       expect(await Promise.race([one.closed.then(() => "it"), ...others])).toBe("it");

@@ -8,7 +8,7 @@ const configOf = (folder: Folder) => folder.file(".config", "unibus", "config.js
 const config = (folder: Folder) => JSON.parse(readFileSync(configOf(folder), "utf8"));
 const fields = ({ code, stdout, stderr }: Done) => ({ code, stderr, ...(code === 0 ? JSON.parse(stdout) : {}) });
 
-test("join remembers the first bus and its identity; commands use both", async () => {
+test("join remembers the first server and its identity, and commands use both", async () => {
   await using server = await Server.start();
   const { folder } = server;
   expect(fields(await unibus(folder, ["whoami", "--json"]))).toMatchObject({ code: 1 });
@@ -32,7 +32,7 @@ test("join remembers the first bus and its identity; commands use both", async (
   expect([room.code, room.stderr]).toEqual([0, ""]);
 }, 30_000);
 
-test("a second bus changes nothing before `use`; then it is used with the identity that joined it", async () => {
+test("a second server changes nothing before `use`, which also selects the identity that joined it", async () => {
   await using first = await Server.start();
   await using second = await Server.start();
   const { folder } = first;
@@ -66,7 +66,7 @@ test("a second bus changes nothing before `use`; then it is used with the identi
   );
 }, 30_000);
 
-test("an option or the environment says more than what is remembered", async () => {
+test("an option or the environment overrides what is remembered", async () => {
   using folder = new Folder();
   const use = (...args: string[]) => unibus(folder, ["use", ...args]);
   expect((await use()).stderr).toMatch(/^error: no bus is remembered \(choose one: unibus use URL\)/);
@@ -84,7 +84,7 @@ test("an option or the environment says more than what is remembered", async () 
   expect(away.stderr).toContain("cannot reach http://127.0.0.1:3");
 });
 
-test("a damaged file is named, never replaced, and spends no invite; a command line that names all needs none", async () => {
+test("a damaged file is named, never replaced, and spends no invite; a complete command line needs none", async () => {
   await using server = await Server.start();
   const { folder } = server;
   const admin = await firstAdmin(server);

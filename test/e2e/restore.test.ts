@@ -47,8 +47,8 @@ async function statuses(server: Server, ...who: readonly Parameters<typeof call>
   return Promise.all(who.map(async (one) => (await call(server.ready.http, one, "GET", "/directory")).status));
 }
 
-describe("a restore of a backup that is older than what was denied", () => {
-  test("finds the denials of its directory by itself, or takes those that are named, and applies them", async () => {
+describe("a restore of a backup that is older than some denials", () => {
+  test("finds the denials of its directory, or uses the given ones, and applies them", async () => {
     const { folder, people, room, doomed, later, spent, cancelled } = await lived();
     using _ = folder;
     const { ana, bob, cleo, dan, eve, zoe, fay } = people;
@@ -86,7 +86,7 @@ describe("a restore of a backup that is older than what was denied", () => {
     }
   }, 120_000);
 
-  test("without them says who would be admitted again, and goes on only with --trust-users", async () => {
+  test("without them lists the users it would admit again, and continues only with --trust-users", async () => {
     const { folder, people } = await lived();
     using _ = folder;
     const { ana, bob, cleo, dan, eve, zoe } = people;
@@ -125,7 +125,7 @@ describe("a restore of a backup that is older than what was denied", () => {
     }
   }, 120_000);
 
-  test("asks a person, and stops for any answer but yes", async () => {
+  test("asks for confirmation, and stops at any answer but yes", async () => {
     const { folder } = await lived();
     using _ = folder;
     for (const [answer, code] of [
@@ -143,7 +143,7 @@ describe("a restore of a backup that is older than what was denied", () => {
   }, 60_000);
 });
 
-test("a damaged file of denials stops a restore, and names the line", async () => {
+test("a damaged denials file stops a restore, and the line is named", async () => {
   const { folder } = await lived();
   using _ = folder;
   const text = readFileSync(folder.file("copy"), "utf8");
@@ -154,7 +154,7 @@ test("a damaged file of denials stops a restore, and names the line", async () =
   expect(missing.stderr).toContain("no such file: none");
 }, 60_000);
 
-test("way-back is opened and closed on the host, for a snapshot that came by other means", async () => {
+test("way-back can be opened and closed on the host, for a snapshot restored by other means", async () => {
   using folder = new Folder();
   await using server = await Server.start({ folder });
   const ana = await addUser(server, "ana", { admin: true });

@@ -86,7 +86,7 @@ describe("a kick", () => {
     expect((await ask(bob, "GET", at(room, "/key"))).json).toMatchObject({ epoch: 2 });
   });
 
-  test("needs a key for exactly those who stay, a new key_check, an owner, a member and the next version", async () => {
+  test("needs a key for exactly the remaining members, a new key_check, an owner, a member and the next version", async () => {
     const { ana, bob, cleo, dan } = people;
     const room = await roomOf(bob, cleo);
     const target = memberAt(room, bob);
@@ -118,7 +118,7 @@ describe("a kick", () => {
     expect((await ask(ana, "DELETE", target, body)).status).toBe(204);
   });
 
-  test("of a room that is not encrypted carries no keys", async () => {
+  test("from an unencrypted room has no keys", async () => {
     const { ana, bob } = people;
     const room = await addMembers(server, await createRoom(server, ana, policy()), bob);
     const { body } = kickBody(room, [bob], [ana]);
@@ -128,7 +128,7 @@ describe("a kick", () => {
     expect((await ask(ana, "DELETE", memberAt(room, bob), { ...body, keys: [] })).status).toBe(204);
   });
 
-  test("takes an owner, but never the last one", async () => {
+  test("can remove an owner, but never the last one", async () => {
     const { ana, bob } = people;
     const room = await setRole(server, await roomOf(bob), bob, "owner");
     const self = kickBody(room, [ana], [bob]).body;
@@ -142,7 +142,7 @@ describe("a kick", () => {
 });
 
 describe("a leave", () => {
-  test("takes effect at once, and the room reads rekey_pending until an owner signs the member out", async () => {
+  test("takes effect at once, and the room is rekey_pending until an owner signs the member out", async () => {
     const { ana, bob, cleo } = people;
     const room = await roomOf(bob, cleo);
     expect((await leave(server, room, bob)).status).toBe(204);
@@ -165,7 +165,7 @@ describe("a leave", () => {
     expect(await line(ana, await addMembers(server, knowing.next, bob), bob)).toHaveLength(2);
   });
 
-  test("of another member makes a kick that was prepared before it a conflict", async () => {
+  test("of another member causes a conflict for a kick that was prepared before it", async () => {
     const { ana, bob, cleo, dan } = people;
     const room = await roomOf(bob, cleo, dan);
     const { body } = kickBody(room, [bob], [ana, cleo, dan]);
@@ -176,7 +176,7 @@ describe("a leave", () => {
     expect(await view(dan, room)).toMatchObject({ version: 3, epoch: 2, pending: false });
   });
 
-  test("is nobody's but one's own, and not the last owner's", async () => {
+  test("is possible for oneself only, and not for the last owner", async () => {
     const { ana, bob, cleo } = people;
     const room = await roomOf(bob, cleo);
     expect((await ask(bob, "DELETE", memberAt(room, cleo))).status).toBe(403);
@@ -185,7 +185,7 @@ describe("a leave", () => {
     expect(await view(ana, room)).toMatchObject({ status: 200, pending: false });
   });
 
-  test("of two last owners at once leaves one, however they go", async () => {
+  test("of two last owners at once leaves one, in any combination", async () => {
     const { ana, bob, cleo } = people;
     for (let round = 0; round < 15; round++) {
       const room = await setRole(server, await roomOf(bob, cleo), bob, "owner");
@@ -202,7 +202,7 @@ describe("a leave", () => {
   }, 20_000);
 });
 
-test("of twelve rekeys of one version one wins, and its keys are the ones that are kept", async () => {
+test("of twelve rekeys of one version exactly one wins, and its keys are stored", async () => {
   const { ana, bob } = people;
   const room = await roomOf(bob);
   const rekeys = Array.from({ length: 12 }, () => signedOut(room, [], [ana, bob]));
@@ -219,7 +219,7 @@ test("of twelve rekeys of one version one wins, and its keys are the ones that a
 });
 
 describe("a role", () => {
-  test("is given and taken by owners, under a statement, and the last owner keeps theirs", async () => {
+  test("is changed by owners, with a statement, and the last owner stays owner", async () => {
     const { ana, bob, cleo, dan } = people;
     let room = await roomOf(bob, cleo);
     const put = (by: Identity, of: Identity, body: unknown) => ask(by, "PUT", memberAt(room, of, "/role"), body);
@@ -234,7 +234,7 @@ describe("a role", () => {
     expect((await signedOut(room, [], [ana, bob, cleo]).post()).status).toBe(200);
   });
 
-  test("of owner is had by a hundred at most", async () => {
+  test("of owner is held by a hundred at most", async () => {
     const users = await Promise.all(
       Array.from({ length: ownersMax }, (_, index) => postUser(server, people.admin, `owner${index}`)),
     );
@@ -248,7 +248,7 @@ describe("a role", () => {
 });
 
 describe("a deletion", () => {
-  test("is an owner's or an admin's, and takes all of the room but its id", async () => {
+  test("is possible for an owner or an admin, and removes everything of the room except its id", async () => {
     const { ana, bob, admin } = people;
     const bus = await inside(server);
     for (const by of [ana, admin]) {
@@ -269,7 +269,7 @@ describe("a deletion", () => {
     await bus.close();
   });
 
-  test("of a room whose last owner is revoked is all that an admin may do to it", async () => {
+  test("is the only thing that an admin can do to a room whose last owner is revoked", async () => {
     const { admin, bob } = people;
     const owner = await postUser(server, admin, "owner");
     const room = await addMembers(server, await createRoom(server, owner, policy("encrypt"), freshSubject()), bob);
@@ -280,7 +280,7 @@ describe("a deletion", () => {
   });
 });
 
-test("everybody concerned is told, and nobody else", async () => {
+test("exactly the users concerned are notified", async () => {
   const { admin } = people;
   // Use fresh users: a notice that was collapsed for another test would reach the old ones.
   const [ana, bob, cleo, dora] = [
@@ -319,10 +319,10 @@ test("everybody concerned is told, and nobody else", async () => {
   for (const who of ["ana", "bob", "dora"] as const) await expectTold(who, `rekeyed ${id}`);
   expect((await ask(admin, "POST", `/users/${dora.signPubHex}/revoke`)).status).toBe(204);
   for (const who of ["ana", "bob"] as const) await expectTold(who, `rekey_pending ${id}`);
-  await until("dora is cut", () => all.dora.connection.isClosed() || all.dora.notices.includes("revoked"));
+  await until("dora is disconnected", () => all.dora.connection.isClosed() || all.dora.notices.includes("revoked"));
   expect((await ask(bob, "DELETE", at(room))).status).toBe(204);
   await until(
-    "bob is told or cut",
+    "bob is notified or disconnected",
     () => all.bob.notices.includes(`deleted ${id}`) || all.bob.connection.isClosed(),
     5_000,
   );

@@ -49,11 +49,11 @@ const streamsOf = async (subject: string) =>
 const roomsOf = async (who: Identity) =>
   (await ask(who, "GET", `/members/${who.endpoint}/rooms`)).json as unknown as Record<string, unknown>[];
 
-describe("200 creations at once", () => {
+describe("200 concurrent creations", () => {
   const racers = 200;
   const tally = (replies: readonly Reply[]) => replies.map(({ status }) => status).sort();
 
-  test("on one subject: one is made, with one stream; the rest conflict", async () => {
+  test("on one subject: one succeeds, with one stream; the rest conflict", async () => {
     const subject = freshSubject();
     const rooms = Array.from({ length: racers }, (_, i) =>
       newRoom([people.ana, people.bob][i % 2] ?? people.ana, subject, policy("persist")),
@@ -69,7 +69,7 @@ describe("200 creations at once", () => {
     await nats.close();
   }, 20_000);
 
-  test("of one id on many subjects: one is made, and no other stream is left", async () => {
+  test("with one id on many subjects: one succeeds, and no other stream is left", async () => {
     const id = ulid();
     const rooms = Array.from({ length: 40 }, () => newRoom(people.ana, freshSubject(), policy("persist"), id));
     const replies = await Promise.all(rooms.map((room) => ask(people.ana, "POST", "/rooms", createBody(room))));
@@ -80,7 +80,7 @@ describe("200 creations at once", () => {
     }
   }, 20_000);
 
-  test("and deletions, over and over on one subject: at the end at most one room has it", async () => {
+  test("and deletions, repeatedly on one subject: in the end at most one room has it", async () => {
     const subject = freshSubject();
     const churn = async (): Promise<void> => {
       for (let i = 0; i < 6; i++) {
@@ -96,7 +96,7 @@ describe("200 creations at once", () => {
   }, 20_000);
 });
 
-describe("a statement that is not as it must be", () => {
+describe("an invalid statement", () => {
   const wrong: readonly (readonly [line: number, value: string, status: number])[] = [
     [0, "unibus-room-v2", 400],
     [1, "not-a-ulid", 400],
@@ -133,7 +133,7 @@ describe("a statement that is not as it must be", () => {
     });
   }
 
-  test("a signature that does not fit, a key too many or too few: 400", async () => {
+  test("with a wrong signature, or a missing or extra key: 400", async () => {
     const room = newRoom(people.ana, freshSubject(), policy("encrypt"));
     const whole = createBody(room) as { statement: { text: string; sig: string }; sealed_key?: string };
     const { sealed_key, ...bare } = whole;
@@ -144,7 +144,7 @@ describe("a statement that is not as it must be", () => {
     expect((await ask(people.ana, "POST", "/rooms", whole)).status).toBe(201);
   });
 
-  test("a body of another shape: 400", async () => {
+  test("in a body of another shape: 400", async () => {
     const { statement } = createBody(newRoom(people.ana, freshSubject(), policy())) as { statement: object };
     const bodies = [
       null,
@@ -173,7 +173,7 @@ describe("a statement that is not as it must be", () => {
 });
 
 describe("a room", () => {
-  test("reads as it was made, for its creation, its members and their lists", async () => {
+  test("is shown as it was created, in its reply, to its members and in their lists", async () => {
     const room = await createRoom(server, people.ana, policy("encrypt", "persist", "sign_msgs"));
     const base = {
       room_id: room.state.roomId,
@@ -193,7 +193,7 @@ describe("a room", () => {
     expect(statements).toEqual([{ version: 1, ...statementOf(room.state, people.ana) }]);
   });
 
-  test("its statements come from a version on", async () => {
+  test("lists its statements from a given version on", async () => {
     const room = await addMembers(server, await createRoom(server, people.ana, policy()), people.bob);
     const versions = async (query: string) => {
       const reply = await ask(people.bob, "GET", at(room, `/statements${query}`));
@@ -207,7 +207,7 @@ describe("a room", () => {
     }
   });
 
-  test("stands in the list of its members by room id, whatever the order of its making", async () => {
+  test("is listed for its members by room id, in any order of creation", async () => {
     const who = await generateIdentity();
     const { signPubHex, kexPubHex, kexSig } = who;
     const user = { sign_pub: signPubHex, handle: "lister", role: "member", kex_pub: kexPubHex, kex_sig: kexSig };
@@ -223,7 +223,7 @@ describe("a room", () => {
 });
 
 describe("adding members", () => {
-  test("gives them the room, their key and its frames; everybody sees every line", async () => {
+  test("gives them the room, its key and its frames; every member receives every line", async () => {
     const room = await addMembers(
       server,
       await createRoom(server, people.ana, policy("encrypt", "persist")),
@@ -249,7 +249,7 @@ describe("adding members", () => {
     expect((await history(server, people.eve, room)).map(String)).toEqual(["from bob"]);
   });
 
-  test("of one version at once: one wins, the others read again", async () => {
+  test("to one version at once: one wins, the others must read again", async () => {
     const room = await createRoom(server, people.ana, policy());
     const bodies = Array.from({ length: 20 }, (_, i) => addBody(room, i % 2 ? people.bob : people.eve).body);
     const replies = await Promise.all(bodies.map((body) => ask(people.ana, "POST", at(room, "/members"), body)));
@@ -258,7 +258,7 @@ describe("adding members", () => {
     expect([version, (members as unknown[]).length]).toEqual([2, 2]);
   });
 
-  test("that cannot be: 404 for nobody, 409 for who is in, for a stale version, for nobody's kex key", async () => {
+  test("is refused: 404 for an unknown user, 409 for a member, a stale version, or a user without kex key", async () => {
     const room = await createRoom(server, people.ana, policy());
     const bare = await generateIdentity();
     await ask(people.admin, "POST", "/users", { sign_pub: bare.signPubHex, handle: "bare", role: "member" });
@@ -275,7 +275,7 @@ describe("adding members", () => {
     expect((await ask(people.ana, "GET", at(room))).json.version).toBe(2);
   });
 
-  test("with a bad body or statement: 400, and the room is as it was", async () => {
+  test("with an invalid body or statement: 400, and the room is unchanged", async () => {
     const room = await createRoom(server, people.ana, policy("encrypt"));
     const { members, statement } = addBody(room, people.bob).body as {
       members: Record<string, string>[];
@@ -314,7 +314,7 @@ describe("adding members", () => {
 });
 
 describe("deletion", () => {
-  test("takes the room, its stream and its list entries; its subject is free, its id for ever gone", async () => {
+  test("removes the room, its stream and its list entries; its subject is free, its id stays taken", async () => {
     const room = await addMembers(
       server,
       await createRoom(server, people.ana, policy("encrypt", "persist")),
@@ -340,7 +340,7 @@ describe("deletion", () => {
     expect((await ask(people.bob, "GET", at(next))).status).toBe(403);
   });
 
-  test("by many at once: one does it, the others find it gone", async () => {
+  test("many times at once: one succeeds, the others find it gone", async () => {
     const room = await createRoom(server, people.ana, policy("persist"));
     const replies = await Promise.all(
       Array.from({ length: 16 }, (_, i) => ask(i % 2 ? people.ana : people.admin, "DELETE", at(room))),
@@ -348,7 +348,7 @@ describe("deletion", () => {
     expect(replies.map(({ status }) => status).sort()).toEqual([204, ...Array<number>(15).fill(410)]);
   });
 
-  test("beside reads of the history leaves no stream behind", async () => {
+  test("during reads of the history leaves no stream behind", async () => {
     for (let round = 0; round < 5; round++) {
       const room = await createRoom(server, people.ana, policy("persist"));
       const reads = Array.from({ length: 8 }, () => ask(people.ana, "GET", at(room, "/history")));

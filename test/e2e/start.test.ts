@@ -60,8 +60,8 @@ class Reader implements AsyncDisposable {
     }
     this.#children.push({ line, child, said: () => said });
     if (line === "unibus serve") await this.#served();
-    if (line.includes("tail")) await until("it follows", () => said.includes("following"));
-    if (/serve-rpc|answer\.mjs/.test(line)) await until("it answers", () => said.includes("answering"));
+    if (line.includes("tail")) await until("the tail follows the room", () => said.includes("following"));
+    if (/serve-rpc|answer\.mjs/.test(line)) await until("the server answers", () => said.includes("answering"));
   }
 
   /** The output so far of a line that runs in another terminal. */
@@ -71,7 +71,7 @@ class Reader implements AsyncDisposable {
 
   async #served(): Promise<void> {
     const file = this.file("unibus-data/ready.json");
-    await until("the bus is ready", () => existsSync(file));
+    await until("the server is ready", () => existsSync(file));
     const ready = JSON.parse(readFileSync(file, "utf8")) as { http: string; nats: string };
     this.#env.UNIBUS_URL = ready.http;
     this.#env.NATS = ready.nats;
@@ -89,7 +89,7 @@ class Reader implements AsyncDisposable {
 const linesOf = ({ text }: Block): string[] => text.split("\n").filter(Boolean);
 
 test(
-  "docs/start.md: every command of it, from an empty folder",
+  "docs/start.md: every command works, from an empty folder",
   async () => {
     await using reader = new Reader();
     const printed = new Map<string, string>();
@@ -107,7 +107,7 @@ test(
     expect(printed.get('unibus request rpc.upper "is anybody there?"')).toBe("IS ANYBODY THERE?");
     expect(printed.get("unibus chat room.team")).toContain("ana  1000\n");
     expect(readFileSync(reader.file("copy.txt"), "utf8")).toBe("the minutes of today\n");
-    await until("bob heard ana", () =>
+    await until("bob received ana's message", () =>
       /ana {2}hello bob\n.*ana {2}1000\n.*the minutes \[file/s.test(reader.said("tail")),
     );
     expect(reader.said("tail")).not.toContain("without bob");
@@ -116,7 +116,7 @@ test(
 );
 
 test(
-  "docs/by-hand.md: every command and program of it",
+  "docs/by-hand.md: every command and program works",
   async () => {
     await using reader = new Reader();
     await reader.start("unibus serve");

@@ -22,7 +22,7 @@ async function refused(folder: Folder, ...args: string[]): Promise<string> {
   return stderr;
 }
 
-test("no message is lost to a flag, and no store that was left behind comes back", async () => {
+test("a flag cannot hide messages, and an abandoned store cannot come back", async () => {
   using folder = new Folder();
   const { ana, room } = await during(folder, [], async (server) => {
     const { ana } = await castOf(server, "ana");
@@ -53,10 +53,10 @@ test("no message is lost to a flag, and no store that was left behind comes back
   expect(existsSync(folder.file("data", "store.json"))).toBe(true);
 }, 90_000);
 
-test("what cannot be read is no permission", async () => {
+test("an unreadable record of the store is not ignored", async () => {
   using folder = new Folder();
   await during(folder, [], async () => undefined);
   await Bun.write(folder.file("data", "store.json"), "{");
   expect(await refused(folder)).toMatch(/store\.json is damaged \(remove it, if the plan names the store/);
-  await until("nothing of it stays", () => !existsSync(folder.file("data", "ready.json")));
+  await until("the server has cleaned up", () => !existsSync(folder.file("data", "ready.json")));
 }, 30_000);

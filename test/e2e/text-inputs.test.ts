@@ -74,7 +74,7 @@ function shell(script: string, ...args: readonly string[]) {
 async function answering(subject: string, options: readonly string[], ...command: string[]): Promise<Running> {
   await ana.ok(["room", "add", subject, "bob"]);
   const service = bob.start(["serve-rpc", subject, ...options, "--", ...command]);
-  await until("it answers", () => service.stderr.includes(`answering in ${subject}`));
+  await until("the service answers", () => service.stderr.includes(`answering in ${subject}`));
   return service;
 }
 
@@ -152,7 +152,7 @@ const trials: Readonly<Record<string, () => Promise<void>>> = {
     refused(1, /^error: \/dev\/null is empty \(/, ["blob", "put", "ROOM", "/dev/null"]),
 };
 
-describe("a row", () => {
+describe("a text input of the shared cases", () => {
   test.each(rows.map(({ name }) => name))(
     "%s",
     async (name) => trials[name]?.() ?? Promise.reject(new Error("no trial")),
@@ -162,7 +162,7 @@ describe("a row", () => {
   );
 });
 
-describe("and its like:", () => {
+describe("other text inputs:", () => {
   test(
     "an empty line is a line; carriage returns inside one stay",
     async () => {
@@ -174,7 +174,7 @@ describe("and its like:", () => {
   );
 
   test(
-    "what is empty is not sent, whichever way it comes",
+    "empty input is not sent, by any option",
     async () => {
       await refused(2, nothing, ["send", "ROOM", "-"]);
       await refused(2, nothing, ["send", "ROOM", "--file", "empty"]);
@@ -191,7 +191,7 @@ describe("and its like:", () => {
   );
 
   test(
-    "a pipe is a file, too",
+    "a pipe is accepted as a file",
     async () => {
       const subject = await newRoom();
       const bin = executable;
@@ -216,7 +216,7 @@ describe("and its like:", () => {
   });
 
   test(
-    "chat takes lines with CRLF",
+    "chat accepts lines with CRLF",
     async () => {
       const subject = await newRoom();
       await ana.ok(["chat", subject], `${mark}one\r\n\r\ntwo\r\n`);
@@ -226,7 +226,7 @@ describe("and its like:", () => {
   );
 
   test(
-    "a command is answered by all that it wrote, whatever it leaves behind; a late one is ended with its group",
+    "a command answers with all its output, even if it leaves processes behind; a late one is killed with its group",
     async () => {
       const subject = await newRoom();
       const pidFile = bob.folder.file("late");
@@ -235,16 +235,16 @@ describe("and its like:", () => {
       await using service = await answering(subject, ["--timeout", "5000"], "bash", "-c", script);
       expect((await ana.ok(["request", subject, "big", "--timeout", "30000"])).length).toBe(700_000);
       expect((await ana.run(["request", subject, "late", "--timeout", "8000"])).code).toBe(1);
-      await until("it is logged", () => service.stderr.includes("more than 5000 ms"));
+      await until("the timeout is logged", () => service.stderr.includes("more than 5000 ms"));
       const pid = Number(readFileSync(pidFile, "utf8"));
-      await until("what it waited for is ended", () => !isAlive(pid));
+      await until("its child process is ended", () => !isAlive(pid));
       expect(existsSync(pidFile)).toBe(true);
     },
     2 * patienceMs,
   );
 
   test(
-    "stdout that takes no more fails every command that prints",
+    "a full disk behind stdout fails every command that prints",
     async () => {
       const bin = executable;
       for (const command of ["whoami", "version", "vectors", "rooms", "identity show"]) {

@@ -64,7 +64,7 @@ class Renewable implements Disposable {
 
 type Reachable = Pick<Server, "ready">;
 
-/** The name in the certificate that a new connection gets, or why there is none. */
+/** The name in the certificate that a new connection gets, or the reason for its absence. */
 function shown(server: Reachable, versions: { min?: "TLSv1"; max?: "TLSv1.1" | "TLSv1.2" } = {}): Promise<string> {
   const { hostname, port } = new URL(server.ready.http);
   const { promise, resolve } = Promise.withResolvers<string>();
@@ -80,7 +80,7 @@ function shown(server: Reachable, versions: { min?: "TLSv1"; max?: "TLSv1.1" | "
   return promise.finally(() => socket.destroy());
 }
 
-test("https works for a client that trusts the authority; plain http, old versions and strangers' authorities do not", async () => {
+test("https works for a client that trusts the CA, and plain http, old versions and other CAs do not", async () => {
   using files = new Renewable(one);
   await using server = await Server.start({ args: files.args });
   expect(server.ready.http).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
@@ -162,37 +162,37 @@ describe("SIGHUP", () => {
     return { counts, stop };
   }
 
-  test("takes up new certificates while 50 requests are in flight at all times: none fails", async () => {
+  test("loads new certificates while 50 requests are in flight at all times, and none fails", async () => {
     using files = new Renewable(one);
     await using server = await Server.start({ args: [...files.args, "--set", "http.rate=1000000"] });
     const { counts, stop } = traffic(server, 50);
-    await until("requests flow", () => counts.done > 100);
+    await until("requests succeed", () => counts.done > 100);
     for (let round = 0; round < 3; round++) {
       for (const [next, name] of [
         [two, "two"],
         [one, "one"],
       ] as const) {
         files.renew(server, next);
-        await until(`${name} is shown`, async () => (await shown(server)) === name);
+        await until(`${name} is used`, async () => (await shown(server)) === name);
       }
       const before = counts.done;
-      await until("requests flow on", () => counts.done > before + 100);
+      await until("requests still succeed", () => counts.done > before + 100);
     }
     expect(await stop()).toEqual([]);
     // No earlier listener remains: a hundred new connections all get the newest certificate.
     files.renew(server, two);
-    await until("two is shown", async () => (await shown(server)) === "two");
+    await until("two is used", async () => (await shown(server)) === "two");
     const seen = await Promise.all(Array.from({ length: 100 }, () => shown(server)));
     expect(new Set(seen)).toEqual(new Set(["two"]));
   }, 60_000);
 
-  test("many times at once leaves the newest certificate alone", async () => {
+  test("many times at once leaves the newest certificate in use", async () => {
     using files = new Renewable(one);
     await using server = await Server.start({ args: files.args });
     for (let i = 0; i < 5; i++) files.renew(server, i % 2 === 0 ? one : two);
     files.renew(server, two);
     let inARow = 0;
-    await until("only the newest is shown", async () => {
+    await until("only the newest is used", async () => {
       inARow = (await shown(server)) === "two" ? inARow + 1 : 0;
       return inARow === 50;
     });
@@ -200,19 +200,19 @@ describe("SIGHUP", () => {
     expect(await shown(server)).not.toMatch(/one|two/);
   }, 30_000);
 
-  test("keeps the old certificate when a file is broken or missing, and says so", async () => {
+  test("keeps the old certificate when a file is broken or missing, and logs it", async () => {
     using files = new Renewable(one);
     using folder = new Folder();
     const ports = ["--http", "--nats", "--ws"].flatMap((name) => [name, "127.0.0.1:0"]);
     await using live = new AtTerminal(folder, ["serve", "--data", "data", ...ports, ...files.args]);
     const file = folder.file("data", "ready.json");
-    await until("ready.json", () => existsSync(file));
+    await until("ready.json exists", () => existsSync(file));
     const server: Reachable = { ready: JSON.parse(readFileSync(file, "utf8")) };
     const told = (what: string) => live.said.split(what).length - 1;
     const pem = (kind: string) => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
     const broken: readonly (readonly [string | null, string | null])[] = [
       ["", null],
-      ["no PEM at all", null],
+      ["a file that is not PEM", null],
       [pem("CERTIFICATE"), null],
       [readFileSync(two?.cert ?? "", "utf8"), null],
       [null, pem("PRIVATE KEY")],
@@ -224,7 +224,7 @@ describe("SIGHUP", () => {
     }
     expect(told("reloaded the TLS files")).toBe(0);
     files.renew(live, two);
-    await until("two is shown", async () => (await shown(server)) === "two");
+    await until("two is used", async () => (await shown(server)) === "two");
     expect((await get(`${server.ready.http}/healthz`)).status).toBe(200);
   }, 30_000);
 
@@ -236,14 +236,18 @@ describe("SIGHUP", () => {
   }, 20_000);
 });
 
-describe("serve refuses, in one line that names the setting and the mend,", () => {
+describe("serve refuses, in one line with the setting and the fix,", () => {
   const everywhere = ["--http", "0.0.0.0:0"];
   const set = (text: string) => ["--set", text];
   const tls = () => ["--tls-cert", one?.cert ?? "", "--tls-key", one?.key ?? ""];
   const cases: readonly (readonly [string, () => string[], RegExp])[] = [
     ["a certificate without its key", () => tls().slice(0, 2), /--tls-key: not set/],
     ["a key without its certificate", () => tls().slice(2), /--tls-cert: not set/],
-    ["the key of another certificate", () => [...tls().slice(0, 3), two?.key ?? ""], /--tls-cert.*--tls-key/],
+    [
+      "a key that does not match its certificate",
+      () => [...tls().slice(0, 3), two?.key ?? ""],
+      /--tls-cert.*--tls-key/,
+    ],
     ["a public address without TLS", () => everywhere, /http\.listen 0\.0\.0\.0.*--tls-cert.*http\.allow_cleartext/],
     ["soft with TLS", () => [...tls(), ...set("auth.mode=soft")], /auth\.mode: soft is not allowed with TLS.*enforce/],
     ["off with TLS", () => [...tls(), ...set("auth.mode=off")], /auth\.mode: off is not allowed with TLS.*enforce/],
@@ -280,20 +284,20 @@ describe("a public address", () => {
     return statuses;
   }
 
-  test("in the clear is served where the setting says so, and takes no unencrypted room", async () => {
+  test("can be served in the clear if the settings allow it, and then refuses unencrypted rooms", async () => {
     await using server = await Server.start({ args: [...everywhere, "--set", "http.allow_cleartext=true"] });
     expect(server.ready.http).toMatch(/^http:\/\/127\.0\.0\.1:/);
     expect(await rooms(server)).toEqual([403, 201]);
   }, 20_000);
 
-  test("with TLS takes one where the setting says so", async () => {
+  test("with TLS accepts unencrypted rooms if the settings allow them", async () => {
     using files = new Renewable(one);
     const args = [...files.args, ...everywhere, "--set", "rooms.allow_unencrypted=true"];
     await using server = await Server.start({ args });
     expect(await rooms(server)).toEqual([201, 201]);
   }, 20_000);
 
-  test("with TLS takes none otherwise", async () => {
+  test("with TLS refuses unencrypted rooms otherwise", async () => {
     using files = new Renewable(one);
     await using server = await Server.start({ args: [...files.args, ...everywhere] });
     expect(await rooms(server)).toEqual([403, 201]);

@@ -64,7 +64,7 @@ describe.each([
   ["sqlite", []],
   ["kv", keyValue],
 ] as const)("with the store %s", (_, flags) => {
-  test("the whole story: backup, changes, restore, repair, and everybody is where they belong", async () => {
+  test("a whole story: backup, changes, restore, repair, and every user has the correct rooms again", async () => {
     using folder = new Folder();
     const start = (dir: Folder) => Server.start({ folder: dir, args: [...flags] });
     const people: Person[] = [];
@@ -170,7 +170,7 @@ async function inRoomNew(person: Person, server: Server, subject: string, work: 
   await work(await bus.createRoom(subject, "matrix"));
 }
 
-describe("what a bus lost", () => {
+describe("a room that a restored server has lost", () => {
   /** Sets up a server with the people of a test; `during` takes the backup. */
   async function restored(
     before: (cast: Cast, server: Server) => Promise<void>,
@@ -201,7 +201,7 @@ describe("what a bus lost", () => {
     return { server, cast, folder: other, [Symbol.asyncDispose]: dispose };
   }
 
-  test("of a room that was made since comes back, and so does what its first owner no longer owns", async () => {
+  test("is restored if it was created since, and also if its first owner is no longer an owner", async () => {
     const subjects = ["room.new", "room.handed"];
     await using scene = await restored(
       ({ ana }, server) => inRoomNew(ana, server, "room.handed", async () => undefined),
@@ -237,7 +237,7 @@ describe("what a bus lost", () => {
     }
   }, 120_000);
 
-  test("is contested where an owner went on otherwise; an admin takes one, and others follow by their own choice", async () => {
+  test("is contested if an owner continued differently; an admin chooses one chain, and members follow by their own choice", async () => {
     const subject = "room.team";
     let roomId = "";
     await using scene = await restored(
@@ -289,7 +289,7 @@ describe("what a bus lost", () => {
     );
   }, 120_000);
 
-  test("is given up by a member where no owner has it, who sees first who becomes a reader again", async () => {
+  test("can be given up by a member if no owner has it, after a list of the users who become readers again", async () => {
     const subject = "room.team";
     await using scene = await restored(
       ({ ana }, server) => inRoomNew(ana, server, subject, async (room) => room.membership.add(["bob", "cleo", "dan"])),

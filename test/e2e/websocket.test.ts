@@ -25,15 +25,15 @@ describe("a stock client", () => {
     ["on the HTTP port", path],
     ["on the WebSocket address", () => server.ready.ws],
   ] as const) {
-    test(`publishes and is heard ${name}`, async () => {
+    test(`publishes and receives ${name}`, async () => {
       const room = await createRoom(server, ana, policy("persist"));
       const heard: string[] = [];
       const connection = await dialWebSocket(url(), ana);
       connection.subscribe(room.state.subject, { callback: (_, message) => void heard.push(message.string()) });
       await connection.flush();
       connection.publish(room.state.subject, "over WebSocket");
-      await until("it is heard", () => heard.length === 1);
-      await until("it is stored", async () => (await history(server, ana, room)).length === 1);
+      await until("the message is received", () => heard.length === 1);
+      await until("the message is stored", async () => (await history(server, ana, room)).length === 1);
       expect(heard).toEqual(["over WebSocket"]);
       await connection.close();
     });
@@ -46,11 +46,11 @@ describe("a stock client", () => {
     connection.subscribe(room.state.subject, { callback: (_, { data }) => void lengths.push(data.length) });
     const largest = connection.info?.max_payload ?? 0;
     connection.publish(room.state.subject, new Uint8Array(largest));
-    await until("it came back", () => lengths[0] === largest);
+    await until("the message came back", () => lengths[0] === largest);
     await connection.close();
   });
 
-  test("is cut at once when its user is revoked", async () => {
+  test("is disconnected at once when its user is revoked", async () => {
     const bob = await addUser(server, "bob");
     const connection = await dialWebSocket(path(), bob);
     const closed = connection.closed();
@@ -60,7 +60,7 @@ describe("a stock client", () => {
   });
 });
 
-test("GET /info names both, and a plain request is told what belongs there", async () => {
+test("GET /info names both, and a plain request gets a hint", async () => {
   const info = (await (await fetch(`${server.ready.http}/info`)).json()) as { ws: string[] };
   expect(info.ws).toEqual([server.ready.ws, path()]);
   const plain = await fetch(`${server.ready.http}/nats`);
@@ -71,7 +71,7 @@ test("GET /info names both, and a plain request is told what belongs there", asy
   expect((await fetch(`${server.ready.http}/nats`, { method: "POST" })).status).toBe(405);
 });
 
-test("pages of the bus itself may connect, others not, and programs may", async () => {
+test("pages of the server itself may connect, other pages not, and programs may", async () => {
   const { origin } = new URL(server.ready.http);
   for (const [headers, status] of [
     [{}, "101"],
@@ -85,7 +85,7 @@ test("pages of the bus itself may connect, others not, and programs may", async 
   }
 });
 
-test("a login at nats-server's own WebSocket listener is refused: nobody noted where it comes from", async () => {
+test("a login at nats-server's own WebSocket listener is refused, because its client address is unknown", async () => {
   const config = JSON.parse(readFileSync(join(server.data, "nats", "nats.conf"), "utf8")) as object;
   expect(config).toMatchObject({ websocket: { listen: expect.stringMatching(/^127\.0\.0\.1:/), no_tls: true } });
   const folder = join(server.data, "nats", "ports");
@@ -96,7 +96,7 @@ test("a login at nats-server's own WebSocket listener is refused: nobody noted w
   await expect(dialWebSocket(`ws://127.0.0.1:${inner.port}`, ana)).rejects.toThrow();
 });
 
-test("of one address 64 connections wait for a login, and a login frees its place", async () => {
+test("from one address 64 connections may wait for a login, and a login frees its place", async () => {
   await using own = await Server.start();
   const user = await addUser(own, "ana");
   const url = `${own.ready.http.replace("http:", "ws:")}/nats`;
@@ -110,26 +110,26 @@ test("of one address 64 connections wait for a login, and a login frees its plac
   // Neither another address nor a connection that is already open is affected.
   await loggedIn.flush();
   stack.dispose();
-  await until("there is room again", async () => {
+  await until("there is a free place again", async () => {
     using next = new RawWebSocket(url);
     return (await next.status).includes(" 101 ");
   });
   await loggedIn.close();
 });
 
-test("a client that stops reading is held back by TCP, and the bus keeps no more than it may", async () => {
+test("a client that stops reading is slowed down by TCP, and the server buffers no more than the limit", async () => {
   await using own = await Server.start();
   const user = await addUser(own, "ana");
   const room = await createRoom(own, user, policy(), freshSubject());
   const rss = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${own.pid}/status`, "utf8"))?.[1] ?? 0) / 1024;
   using slow = new RawWebSocket(`${own.ready.http.replace("http:", "ws:")}/nats`);
-  await until("it is greeted", () => slow.received.includes("INFO "));
+  await until("nats-server sent its INFO", () => slow.received.includes("INFO "));
   const nonce = /"nonce":"([^"]+)"/.exec(slow.received)?.[1] ?? "";
   const sig = Buffer.from(rawSign(user, nonce)).toString("base64url");
   slow.send(`CONNECT ${JSON.stringify({ verbose: false, protocol: 1, nkey: user.nkey, sig })}\r\nPING\r\n`);
-  await until("it is in", () => slow.received.includes("PONG"));
+  await until("the client is logged in", () => slow.received.includes("PONG"));
   slow.send(`SUB ${room.state.subject} 1\r\nPING\r\n`);
-  await until("it is subscribed", () => slow.received.split("PONG").length === 3);
+  await until("the client is subscribed", () => slow.received.split("PONG").length === 3);
   slow.socket.pause();
   const before = rss();
   const sender = await dial(own, user, { stock: true });
