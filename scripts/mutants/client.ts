@@ -28,14 +28,14 @@ export const clientMutants: readonly Mutant[] = [
     file: "src/client/rooms/receiver.ts",
     search: "this.#ahead ??= this.#reads.take().then(() => {",
     replace: "this.#ahead ??= Promise.resolve().then(() => {",
-    held: [{ file: "test/attacks/frames-live.test.ts", test: "junk that is spread" }],
+    held: [{ file: "test/attacks/frames-live.test.ts", test: "junk frames that vary" }],
   },
   {
     name: "far-ahead epoch is looked into once in 10 s",
     file: "src/client/rooms/receiver.ts",
     search: "this.#distrusted.set(endpoint, performance.now() + distrust.ms);",
     replace: "this.#distrusted.set(endpoint, 0);",
-    held: [{ file: "test/attacks/frames-live.test.ts", test: "is looked into once in 10 seconds" }],
+    held: [{ file: "test/attacks/frames-live.test.ts", test: "causes one read in 10 seconds" }],
   },
   {
     name: "far-ahead epoch ends nothing",
@@ -210,7 +210,7 @@ export const clientMutants: readonly Mutant[] = [
     file: "src/client/rooms/receiver.ts",
     search: "return !this.#seen.add(",
     replace: "return false && !this.#seen.add(",
-    held: [{ file: "test/attacks/frames-live.test.ts", test: "replayed is told once" }],
+    held: [{ file: "test/attacks/frames-live.test.ts", test: "a replayed frame" }],
   },
   {
     name: "messages that wait to be sent",

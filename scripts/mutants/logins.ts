@@ -143,7 +143,7 @@ export const loginMutants: readonly Mutant[] = [
     file: "src/contracts/notices.ts",
     search: "if (collected !== undefined) collected.add(roomId);\n      else {",
     replace: "{",
-    held: [{ file: "test/e2e/acceptance.test.ts", test: "once a second" }],
+    held: [{ file: "test/e2e/acceptance.test.ts", test: "at most one notice a second" }],
   },
   {
     name: "WebSockets of one address that have not logged in",

@@ -105,7 +105,7 @@ export const raceMutants: readonly Mutant[] = [
     file: changes,
     search: "if (isIndexed) await this.#dropEntries(roomId, [...open], version);",
     replace: "",
-    held: [{ file: notes, test: "another change comes before" }],
+    held: [{ file: notes, test: "another change comes first" }],
   },
   {
     name: "only new stays are indexed",

@@ -37,7 +37,7 @@ function stateOf(folder: string): string {
   return kept.map(({ parentPath, name }) => read(path(parentPath, name))).join("\n");
 }
 
-test("nothing that lets somebody in stands in an argument, a log, or the state of the server", async () => {
+test("no credential appears in an argument, a log, or the state of the server", async () => {
   await using server = await Server.start({ env: { UNIBUS_DEBUG: "1" }, args: ["--set", "http.access_log=true"] });
   const { folder } = server;
   const { http } = server.ready;

@@ -49,7 +49,7 @@ const get = (client: string, forged?: string) =>
     headers: { "x-test-client": client, ...(forged === undefined ? {} : { "x-forwarded-for": forged }) },
   });
 
-test("two clients have two buckets: who spends theirs does not spend the other's", async () => {
+test("two clients have separate buckets: using up one does not affect the other", async () => {
   expect((await get("192.0.2.1")).status).toBe(200);
   for (let i = 0; i < 5; i++) expect((await get("192.0.2.1")).status).toBe(429);
   expect((await get("192.0.2.2")).status).toBe(200);
@@ -57,7 +57,7 @@ test("two clients have two buckets: who spends theirs does not spend the other's
   expect((await get("2001:db8::1")).status).toBe(200);
 });
 
-test("what a client writes into the header itself moves it to no other bucket, and takes no token of another", async () => {
+test("an address that a client adds to the header itself changes no bucket, its own or another's", async () => {
   expect((await get("192.0.2.10")).status).toBe(200);
   for (const forged of ["192.0.2.11", "127.0.0.1", "192.0.2.11, 127.0.0.1", "junk", ""]) {
     expect([forged, (await get("192.0.2.10", forged)).status]).toEqual([forged, 429]);
@@ -65,13 +65,13 @@ test("what a client writes into the header itself moves it to no other bucket, a
   expect((await get("192.0.2.11")).status).toBe(200);
 });
 
-test("a flood of addresses locks nobody out who was not there before", async () => {
+test("a flood of addresses does not lock out a new client", async () => {
   const flood = Array.from({ length: 300 }, (_, i) => get(`198.51.${i >> 8}.${i & 255}`));
   expect(new Set((await Promise.all(flood)).map(({ status }) => status))).toEqual(new Set([200]));
   expect((await get("192.0.2.20")).status).toBe(200);
 });
 
-test("failures to authenticate are counted for each client, too", async () => {
+test("authentication failures are counted for each client, too", async () => {
   const stranger = await generateIdentity();
   const target = "/directory";
   const knock = async (client: string) => {
@@ -83,7 +83,7 @@ test("failures to authenticate are counted for each client, too", async () => {
   expect(await knock("192.0.2.31")).toBe(401);
 });
 
-test("who comes through a proxy that nobody trusts is that proxy", async () => {
+test("a client behind an untrusted proxy counts as that proxy", async () => {
   await using other = await Server.start({
     args: ["--set", `http.rate=${rate}`, "--set", 'http.trusted_proxies=["192.0.2.0/24"]'],
   });

@@ -24,7 +24,7 @@ describe.each(["off", "soft"])("auth.mode=%s", (mode) => {
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
 
-  test("opens no admin route to a caller who only names an admin", async () => {
+  test("opens no admin route to a caller who only claims to be an admin", async () => {
     const { admin, ana } = people;
     const user = { sign_pub: (await generateIdentity()).signPubHex, handle: "x", role: "admin" };
     const tried = [
@@ -38,7 +38,7 @@ describe.each(["off", "soft"])("auth.mode=%s", (mode) => {
     expect((await call(server.ready.http, admin, "GET", "/users")).status).toBe(200);
   });
 
-  test("lets a caller act as the user that it names, and as nobody else", async () => {
+  test("lets a caller act as the claimed user only", async () => {
     const { ana } = people;
     const room = await createRoom(server, ana, policy());
     const target = `/rooms/${room.state.roomId}`;
@@ -49,7 +49,7 @@ describe.each(["off", "soft"])("auth.mode=%s", (mode) => {
     expect((await send(`${server.ready.http}${target}`)).status).toBe(401);
   });
 
-  test("opens no data plane", async () => {
+  test("does not open the data plane", async () => {
     using raw = await RawNats.open(server.ready.nats);
     const refusal = await raw.login({ nkey: people.ana.nkey, sig: Buffer.alloc(64).toString("base64url") });
     expect(refusal).toBe("Authorization Violation");
@@ -58,7 +58,7 @@ describe.each(["off", "soft"])("auth.mode=%s", (mode) => {
   });
 });
 
-test("neither mode goes with an address that others can reach", async () => {
+test("neither mode is allowed on an address that others can reach", async () => {
   using folder = new Folder();
   for (const mode of ["off", "soft"]) {
     const listen = ["--http", "0.0.0.0:0", "--nats", "127.0.0.1:0", "--ws", "127.0.0.1:0"];

@@ -45,7 +45,7 @@ for (const [what, lie] of Object.entries(lies)) {
       await mine.putBlob(Buffer.from("other")),
     ];
     const otherBytes = Buffer.from(await ana.control.getBlob(other.blob.h));
-    way.tell((answer, { target }) =>
+    way.rewrite((answer, { target }) =>
       target === `/blobs/${meant.blob.h}` ? { ...answer, body: lie(answer.body, otherBytes) } : answer,
     );
     await expect(theirs.getBlob(meant)).rejects.toMatchObject({

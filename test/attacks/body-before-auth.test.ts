@@ -107,10 +107,10 @@ const signedBy = (identity: Identity, target = "/rooms") =>
 const length = (bytes: number) => `Content-Length: ${bytes}`;
 const chunks = "Transfer-Encoding: chunked";
 
-describe("400 MB", () => {
+describe("a body of 400 MB", () => {
   const senders: Readonly<Record<string, () => string[]>> = {
-    "of nobody": () => [],
-    "of a stranger who signs": () => signedBy(stranger),
+    "from a client without headers": () => [],
+    "from a signing stranger": () => signedBy(stranger),
     "of a user whose signature is another's": () => [
       ...signedBy(stranger).filter((line) => !line.startsWith(signatureHeaders.pub)),
       `${signatureHeaders.pub}: ${people.ana.signPubHex}`,
@@ -118,7 +118,7 @@ describe("400 MB", () => {
   };
   for (const [who, headers] of Object.entries(senders)) {
     for (const target of ["/rooms", "/users", "/rooms/01ARZ3NDEKTSV4RRFFQ69G5FAV/members"]) {
-      test(`${who}, declared, to ${target}: refused by the head alone`, async () => {
+      test(`${who}, declared, to ${target}: refused by its headers alone`, async () => {
         await expectRefused(413, { head: () => headOf(target, [...headers(), length(hugeBytes)]), chunked: false });
       });
     }
@@ -128,7 +128,7 @@ describe("400 MB", () => {
     });
   }
 
-  test("of a user, in chunks: cut at the ceiling", async () => {
+  test("of a user, in chunks: cut off at the limit", async () => {
     const { outcome, grown } = await poured(() => headOf("/rooms", [...signedBy(people.ana), chunks]), true);
     expect(["", "HTTP/1.1 413"]).toContain(outcome.reply.slice(0, 12));
     expect(outcome.sent).toBeLessThan(takenBytesMax);
@@ -136,7 +136,7 @@ describe("400 MB", () => {
   });
 });
 
-test("100 strangers who keep a body of 1 MiB open hold no memory, and a user is served meanwhile", async () => {
+test("100 strangers who keep a body of 1 MiB open hold no memory, and users are still served", async () => {
   const { hostname, port } = new URL(server.ready.http);
   const sockets: Socket[] = [];
   const replies: string[] = [];
@@ -153,7 +153,7 @@ test("100 strangers who keep a body of 1 MiB open hold no memory, and a user is 
       socket.write(`${headOf("/rooms", [length(mebibyte)]).join("\r\n")}\r\n\r\n`);
       socket.write(Buffer.alloc(mebibyte / 2, "x"));
     }
-    await until("every one is refused", () => replies.length === 100);
+    await until("all strangers are refused", () => replies.length === 100);
     const body = JSON.stringify(createBody(newRoom(people.ana, freshSubject(), policy())));
     const headers = signedHeaders(people.ana, { url: server.ready.http, method: "POST", target: "/rooms", body });
     expect((await send(`${server.ready.http}/rooms`, { method: "POST", headers, body })).status).toBe(201);

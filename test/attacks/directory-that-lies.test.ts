@@ -50,7 +50,7 @@ describe("a directory that", () => {
   const cleoAs = (more: () => Partial<DirectoryList["members"][number]>) =>
     listed((list) => list.map((one) => (one.endpoint === people.cleo.endpoint ? { ...one, ...more() } : one)));
 
-  test("tells the truth is read by handle, key and endpoint", async () => {
+  test("is honest is read by handle, key and endpoint", async () => {
     const directory = directoryOfBob();
     const { endpoint, signPubHex } = people.cleo;
     const found = await directory.find(["cleo", signPubHex.toUpperCase(), endpoint]);
@@ -83,7 +83,7 @@ describe("a directory that", () => {
     expect((await directory.find(["cleo"]))[0]?.keys).toBeNull();
   });
 
-  test("gives a handle to another is told of until the user approves", async () => {
+  test("assigns a handle to another user is reported until the user approves", async () => {
     const directory = directoryOfBob();
     await directory.find(["cleo"]);
     const renamed = listed((list) =>
@@ -102,7 +102,7 @@ describe("a directory that", () => {
     expect((await directory.find(["cleo"]))[0]?.pinned).toBeNull();
   });
 
-  test("gives a handle that looks like a known one to another is told of until the user approves", async () => {
+  test("assigns a look-alike of a known handle to another user is reported until the user approves", async () => {
     const directory = directoryOfBob();
     await directory.find(["cleo"]);
     listed((list) =>
@@ -123,7 +123,7 @@ describe("a directory that", () => {
     expect((await directory.find(["cleo"]))[0]?.pinned).toBe(people.mallory.endpoint);
   });
 
-  test("has two of a handle, or a handle that looks like somebody's key, names nobody by it", async () => {
+  test("has a handle twice, or one that looks like a user's key, resolves it to no user", async () => {
     const directory = directoryOfBob();
     listed((list) => list.map((one) => ({ ...one, handle: "ana" })))();
     const error = await failureOf(() => directory.find(["ana"]));
@@ -138,7 +138,7 @@ describe("a directory that", () => {
     expect((await failureOf(() => directory.find([gone]))).code).toBe("not_found");
   });
 
-  test("never ends, or answers with others than were asked for, is not followed", async () => {
+  test("never ends, or returns users who were not requested, is given up", async () => {
     const directory = directoryOfBob();
     way.alter<DirectoryList>("/directory", () => ({ members: everybody, more: true }));
     const all = async () => {
@@ -157,7 +157,7 @@ describe("a list of members that", () => {
       members: json.members.map((one) => ({ ...one, handle: handleOf(one) })),
     }));
 
-  test("gives a handle to another has nobody kicked and nobody made an owner by it", async () => {
+  test("assigns a handle to another member causes no kick and no new owner by that handle", async () => {
     const { ana, bob, cleo, mallory } = people;
     await using bus = await connect({ url: way.url, identity: ana, state: "memory", lazy: true });
     const room = await bus.createRoom(freshSubject(), "matrix");
@@ -179,7 +179,7 @@ describe("a list of members that", () => {
     expect(room.state.owners).toContain(cleo.signPubHex);
   });
 
-  test("has a member whose look somebody outside has, too: the handle names neither", async () => {
+  test("has a member who looks like a user outside makes the handle ambiguous", async () => {
     const { ana, cleo, admin } = people;
     await using bus = await connect({ url: way.url, identity: ana, state: "memory", lazy: true });
     const room = await bus.createRoom(freshSubject(), "matrix");

@@ -54,7 +54,7 @@ const pending = async () => {
   return jetStream<{ num_pending: number; ack_floor: { stream_seq: number } }>(bus, subject);
 };
 
-test("a member has nothing of another's durable, and no more after it was kicked", async () => {
+test("a member has no access to another's durable, and none to their own after a kick", async () => {
   const refused = expect.stringContaining("-ERR 'Permissions Violation");
   expect(await attack()).toEqual(Array(9).fill(refused));
   // The routes address only the caller's own durables.
@@ -67,5 +67,5 @@ test("a member has nothing of another's durable, and no more after it was kicked
 
   using bob = await rawPeer(server.ready.nats, people.bob);
   await bob.exchange(`SUB ${deliverSubject(people.bob.endpoint, room.state.roomId, "main")} 1\r\n`);
-  await until("bob has both", () => bob.received.includes("one") && bob.received.includes("two"));
+  await until("bob has received both", () => bob.received.includes("one") && bob.received.includes("two"));
 });

@@ -42,7 +42,7 @@ async function worksFor(who: Identity, { state }: OwnRoom): Promise<boolean> {
   return (await peer.exchange(`SUB ${state.subject} 1\r\n`, pub(state.subject, "here"))).includes("here");
 }
 
-test("1,000 forced memberships of the longest subjects take neither a member's nor an admin's data plane", async () => {
+test("1,000 forced memberships of the longest subjects block neither a member's nor an admin's data plane", async () => {
   const victims = [people.victim, people.admin];
   const own = await Promise.all(victims.map((victim) => createRoom(server, victim, policy())));
   const force = async (adder: Identity): Promise<void> => {
@@ -63,7 +63,7 @@ test("1,000 forced memberships of the longest subjects take neither a member's n
   }
 }, 120_000);
 
-test("adding and removing a member in a loop cuts none of their connections", async () => {
+test("adding and removing a member in a loop closes none of their connections", async () => {
   const mine = await createRoom(server, people.victim, policy());
   using peer = await rawPeer(server.ready.nats, people.victim);
   await peer.exchange(`SUB ${mine.state.subject} 1\r\n`);
@@ -82,7 +82,10 @@ test("adding and removing a member in a loop cuts none of their connections", as
   }
   // A disconnect would happen within 2 s.
   const end = performance.now() + 2_500;
-  await until("the time of a cut is over", () => performance.now() > end || other.isClosed || peer.isClosed);
+  await until(
+    "the time limit for a disconnect is over",
+    () => performance.now() > end || other.isClosed || peer.isClosed,
+  );
   expect([other.isClosed, peer.isClosed]).toEqual([false, false]);
   expect(await peer.exchange(pub(mine.state.subject, "still here"))).toContain("still here");
 }, 60_000);

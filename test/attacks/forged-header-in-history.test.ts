@@ -40,7 +40,7 @@ const block = (...lines: string[]) => `NATS/1.0\r\n${lines.map((line) => `${line
 /** Header blocks that JetStream stores: the history must return the frame. */
 const taken: Readonly<Record<string, string>> = {
   "a sequence": block("Nats-Sequence: 1"),
-  "a sequence that is no number": block("Nats-Sequence: x", "Nats-Sequence: -1"),
+  "a sequence that is not a number": block("Nats-Sequence: x", "Nats-Sequence: -1"),
   "another stream": block("Nats-Stream: UNIBUS_OTHER", "Nats-Subject: room.other", "Nats-Time-Stamp: never"),
   "the end of a batch": block("Nats-Num-Pending: 0", "Nats-Last-Sequence: 1", "Nats-UpTo-Sequence: 1"),
   "headers in small letters": block("nats-sequence: 1", "nats-stream: x", "NATS-SEQUENCE: 1"),
@@ -55,14 +55,14 @@ const taken: Readonly<Record<string, string>> = {
   "no header at all": "NATS/1.0\r\n\r\n",
   "a line without a colon": block("no colon here"),
   "a name with spaces": block("a b c: d", " : ", ":", ": x"),
-  "a name that is no text": block("\u0000\u0001\u00ff: \u0000", "\u00e9: 1"),
+  "a name that is not text": block("\u0000\u0001\u00ff: \u0000", "\u00e9: 1"),
   "a value that looks like a line": block("A: b\rNats-Stream: c", "B: d\nNats-Sequence: 3"),
   "line ends of another kind": "NATS/1.0\nA: b\n\n",
   "a block without its last line end": "NATS/1.0\r\nA: bc",
   "a block that ends in the name of a header": "NATS/1.0\r\nNats-Stream",
   "a block that ends within a status": "NATS/1.0 204 EO",
   "a block of three bytes": "abc",
-  "a block that is no header": "HTTP/1.1 200 OK\r\nA: b\r\n\r\n",
+  "a block that is not a header": "HTTP/1.1 200 OK\r\nA: b\r\n\r\n",
   "a block of zeros": "\u0000".repeat(64),
   "a huge header": block(`A: ${"x".repeat(60_000)}`),
   "a thousand headers": block(...Array.from({ length: 1_000 }, (_, i) => `A-${i}: Nats-Sequence: ${i}`)),
@@ -87,7 +87,7 @@ const tooShort: Readonly<Record<string, string>> = { "one line end": "\r\n", "tw
 
 describe("a frame of a member with", () => {
   for (const [what, headers] of Object.entries(taken)) {
-    test(`${what} neither stops nor shortens a history, and comes back byte for byte`, async () => {
+    test(`${what} neither stops nor shortens a history, and is returned byte for byte`, async () => {
       const room = await sharedRoom();
       const { subject } = room.state;
       const forged = randomBytes(200);
@@ -137,7 +137,7 @@ async function lastIsIn(room: OwnRoom): Promise<void> {
   await ana.close();
 }
 
-test("headers of random bytes stop no history", async () => {
+test("random header bytes stop no history", async () => {
   const room = await sharedRoom();
   const { subject } = room.state;
   const sent: Buffer[] = [];

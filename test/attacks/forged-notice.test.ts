@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-test("peers publish no notices, neither their own nor another's", async () => {
+test("users can publish no notices, neither their own nor another's", async () => {
   using eve = await rawPeer(server.ready.nats, people.eve);
   for (const endpoint of [people.ana.endpoint, people.eve.endpoint]) {
     for (const kind of ["joined", "revoked", "x.y"]) {
@@ -30,7 +30,7 @@ test("peers publish no notices, neither their own nor another's", async () => {
   expect(await eve.exchange(other)).toContain("-ERR 'Permissions Violation for Subscription");
 });
 
-test("answers that a member has sent onto notice subjects cause no read and no login", async () => {
+test("replies that a member redirects to notice subjects cause no read and no login", async () => {
   const room = await addMembers(server, await createRoom(server, people.ana, policy("persist")), people.eve);
   let reads = 0;
   const notices: string[] = [];
@@ -53,7 +53,7 @@ test("answers that a member has sent onto notice subjects cause no read and no l
   // The server's own notices still arrive after all the forged ones.
   const bus = await inside(server);
   bus.publish(noticeSubject(people.ana.endpoint, "role"), JSON.stringify({ room_id: room.state.roomId }));
-  await until("the true notice came", () => notices.length > 0);
+  await until("the real notice arrived", () => notices.length > 0);
   await bus.close();
   expect([reads, notices, live.line === line]).toEqual([1, ["role"], true]);
   await live.close();

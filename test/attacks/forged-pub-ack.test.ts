@@ -25,8 +25,8 @@ afterAll(() => server[Symbol.asyncDispose]());
 const inboxOf = (token: string) => `_INBOX.${people.ana.endpoint}.a.${token}`;
 const forged = () => JSON.stringify({ stream: streamName(shared.state.roomId), seq: 1 });
 
-describe("an inbox of PubAcks, even when its token is known,", () => {
-  test("takes nothing from a peer", async () => {
+describe("an inbox of PubAcks, even if its token is known,", () => {
+  test("accepts nothing from a user", async () => {
     using ana = await rawPeer(server.ready.nats, people.ana);
     const inbox = inboxOf("known");
     await ana.exchange(`SUB ${inbox} 1\r\n`);
@@ -45,7 +45,7 @@ describe("an inbox of PubAcks, even when its token is known,", () => {
     expect(ana.received).toContain(streamName(shared.state.roomId));
   });
 
-  test("gets of another room at most that room's own PubAck, which names its stream", async () => {
+  test("receives from another room at most that room's own PubAck, which names its stream", async () => {
     using ana = await rawPeer(server.ready.nats, people.ana);
     const inbox = inboxOf("misdirected");
     await ana.exchange(`SUB ${inbox} 1\r\n`);
@@ -63,7 +63,7 @@ describe("an inbox of PubAcks, even when its token is known,", () => {
   });
 });
 
-test("a guessed inbox cannot be listened to, and the answer comes to its owner alone", async () => {
+test("a guessed inbox cannot be subscribed to, and the reply reaches its owner only", async () => {
   using mallory = await rawPeer(server.ready.nats, people.mallory);
   const inbox = inboxOf("guessed");
   const guesses = [inbox, inboxOf("*"), inboxOf(">"), inbox.replace(".a.", ".r."), inbox.replace(".a.", ".*.")];

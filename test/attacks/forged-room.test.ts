@@ -71,7 +71,7 @@ const sends: Readonly<Record<string, (room: Room) => Promise<unknown>>> = {
 };
 
 describe("a forged copy of a room", () => {
-  test("that is opened by the real room's link is room_forked, and nothing of it is kept", async () => {
+  test("that is opened by the real room's link is room_forked, and is not stored", async () => {
     const room = await roomOf();
     forge(room, "ana");
     await using bob = await bobsBus();
@@ -85,10 +85,10 @@ describe("a forged copy of a room", () => {
     const real = await bob.bus.room(room.link);
     expect([real.trust, real.fingerprint]).toEqual(["verified", room.fingerprint]);
     await real.send("to the real one");
-    await until("ana has it", async () => (await room.history()).messages.at(-1)?.text === "to the real one");
+    await until("ana has received it", async () => (await room.history()).messages.at(-1)?.text === "to the real one");
   });
 
-  test("is unverified, and by its words or the link it is found out later", async () => {
+  test("is unverified, and is later detected by its words or the link", async () => {
     const room = await roomOf();
     forge(room, "somebody");
     await using bob = await bobsBus();
@@ -133,7 +133,7 @@ describe("a forged copy of a room", () => {
     });
   }
 
-  test("an owner who was named so by the user is known, whoever has a similar name", async () => {
+  test("an owner with a name given by the user is known, whoever has a similar name", async () => {
     const room = await roomOf();
     await using bob = await bobsBus();
     await bob.state.pinHandle("\u0430na", people.mallory.endpoint);
@@ -143,7 +143,7 @@ describe("a forged copy of a room", () => {
 });
 
 describe("the real room", () => {
-  test("is verified for who made it, by its link, and by its words; that is remembered", async () => {
+  test("is verified for its creator, by its link, and by its words, which is remembered", async () => {
     using folder = new Folder();
     const room = await roomOf();
     expect(room.trust).toBe("verified");
@@ -165,7 +165,7 @@ describe("the real room", () => {
     expect(theirs.fingerprint).toBe(room.fingerprint);
   });
 
-  test("that was known before fingerprints were kept gets its own, from its verified beginning", async () => {
+  test("that was known before fingerprints were stored gets its own, from its verified beginning", async () => {
     const room = await roomOf();
     await room.membership.rekey();
     const bob = trustingPeer(people.bob, [way.url]);
@@ -190,7 +190,7 @@ describe("the real room", () => {
     });
   });
 
-  test("a damaged link is refused as one, and asks the bus nothing", async () => {
+  test("a damaged link is refused as damaged, without a request to the server", async () => {
     const room = await roomOf();
     await using bob = await bobsBus();
     way.asked.length = 0;

@@ -18,13 +18,13 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-test("the server says what the largest is: 1 MiB and 64 KiB", async () => {
+test("the server announces its maximum: 1 MiB and 64 KiB", async () => {
   using raw = await RawNats.open(server.ready.nats);
   expect(raw.info.max_payload).toBe(natsPayloadBytesMax);
   expect(natsPayloadBytesMax).toBe(1_114_112);
 });
 
-test("a frame of one byte more is refused, and its sender is cut", async () => {
+test("a frame larger by one byte is refused, and its sender is disconnected", async () => {
   const over = new Uint8Array(natsPayloadBytesMax + 1);
   const headers = "NATS/1.0\r\nA: b\r\n\r\n";
   for (const message of [
@@ -43,13 +43,13 @@ test("a frame of one byte more is refused, and its sender is cut", async () => {
   expect(await history(server, people.ana, room)).toEqual([]);
 });
 
-test("a line of the protocol that never ends is cut", async () => {
+test("a protocol line that never ends closes the connection", async () => {
   using raw = await rawPeer(server.ready.nats, people.ana);
   const said = await raw.exchange(`PUB ${"x".repeat(100_000)}`);
   expect(said).toContain("-ERR 'maximum control line exceeded'");
 });
 
-test("the largest frame is stored and comes back whole", async () => {
+test("the largest frame is stored and returned whole", async () => {
   const ana = await dial(server, people.ana);
   const frame = randomBytes(natsPayloadBytesMax);
   await ana.request(room.state.subject, frame, { timeout: 10_000 });

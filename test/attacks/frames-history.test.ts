@@ -24,7 +24,7 @@ beforeAll(async () => {
   ({ server, admin } = await HostileScene.server());
   scene = await HostileScene.open(server, { admin });
   for (let i = 0; i < 5; i++) await scene.mine.send(`m${i}`);
-  await until("bob has all", () => scene.texts.length === 5);
+  await until("bob has received all", () => scene.texts.length === 5);
 });
 afterAll(async () => {
   await scene[Symbol.asyncDispose]();
@@ -38,7 +38,7 @@ const texts = (messages: readonly Message[]) => messages.map(({ text }) => text)
 /** Returns what bob reads while the server alters its replies, and what he drops in that time. */
 async function readAltered(alter: (messages: string[]) => string[] | Promise<string[]>) {
   const before = { ...scene.dropped };
-  scene.hostile.http.tell(async (answer, asked) => {
+  scene.hostile.http.rewrite(async (answer, asked) => {
     if (!asked.target.includes("/history") || answer.status !== 200) return answer;
     const history = JSON.parse(answer.body.toString()) as History;
     return { ...answer, body: Buffer.from(JSON.stringify({ ...history, messages: await alter(history.messages) })) };
@@ -55,7 +55,7 @@ async function readAltered(alter: (messages: string[]) => string[] | Promise<str
 const all = ["m0", "m1", "m2", "m3", "m4"];
 
 describe("a page of history", () => {
-  test("without what another room's members said, however it is labelled", async () => {
+  test("does not contain messages of another room's members, however they are labelled", async () => {
     const other = await scene.ana.createRoom(`room.other-${process.pid}`, modes.matrix);
     await other.membership.add(scene.bob.identity.endpoint);
     await other.send("said elsewhere");
@@ -67,7 +67,7 @@ describe("a page of history", () => {
     });
   });
 
-  test("without frames of strangers, altered ones and junk", async () => {
+  test("does not contain frames of strangers, altered ones and junk", async () => {
     const stranger = encoded(await scene.frame({ by: scene.eve }));
     const junk = ["", "!", encoded(Buffer.from("junk"))];
     const read = await readAltered((messages) => {
@@ -80,16 +80,16 @@ describe("a page of history", () => {
     });
   });
 
-  test("with each message once, whatever comes twice", async () => {
+  test("contains each message once, even if the server repeats it", async () => {
     expect((await readAltered((messages) => [...messages, ...messages])).got).toEqual(all);
   });
 
-  test("in the order that the server says, and without what it leaves out: that is not detected", async () => {
+  test("has the order of the server, and lacks what it omits: that is not detected", async () => {
     expect((await readAltered((messages) => messages.toReversed())).got).toEqual(all.toReversed());
     expect((await readAltered((messages) => messages.slice(3))).got).toEqual(["m3", "m4"]);
   });
 
-  test("of another shape is refused as no answer of a bus", async () => {
+  test("in another shape is refused as not an answer of a unibus server", async () => {
     const shapes = [
       { messages: [1] },
       { messages: null },
@@ -105,7 +105,7 @@ describe("a page of history", () => {
 });
 
 describe("a history that never ends", () => {
-  test("is read as far as its reader reads, and given up with it", async () => {
+  test("is read only as far as its reader reads, and ends with it", async () => {
     scene.hostile.http.alter("/history", (history: History) => ({ ...history, last_seq: 2 ** 52, more: true }));
     const messages = scene.theirs.messages({ from: "start" });
     const got: string[] = [];
@@ -115,12 +115,12 @@ describe("a history that never ends", () => {
   });
 });
 
-test("a member's frame of an epoch that the bus does not show is left out of the history, and of nothing else", async () => {
+test("a member's frame of an epoch that the server does not show is missing from the history, and nothing else is", async () => {
   await using at = await HostileScene.open(server, { admin });
   await at.mine.send("before");
   const poison = await at.frame({ by: at.cleo.identity, epoch: 2 ** 31 - 1, roomKey: await at.key() });
   await at.publish(at.cleo.identity, poison);
-  await until("it is dropped live", () => at.dropped.epoch_ahead === 1);
+  await until("the live frame is dropped", () => at.dropped.epoch_ahead === 1);
   await at.mine.send("after");
   const wanted = ["before", "after"];
   expect(texts((await at.theirs.history()).messages)).toEqual(wanted);

@@ -30,19 +30,19 @@ const base64 = (size: number) => Buffer.from(crypto.getRandomValues(new Uint8Arr
 /** Expects bob to drop these bytes for this reason, report it and keep reading. */
 async function expectDropped(at: HostileScene, bytes: Uint8Array | string, reason: string): Promise<void> {
   const before = at.dropped[reason] ?? 0;
-  const told = at.suspicious.length;
+  const reportedBefore = at.suspicious.length;
   at.inject(bytes);
   await until(`it is dropped as ${reason}: ${JSON.stringify(at.dropped)}`, () => (at.dropped[reason] ?? 0) > before);
   expect(at.dropped[reason]).toBe(before + 1);
   const isHarmless = reason === "repeat" || reason === "old_epoch";
-  expect(at.suspicious.slice(told).map(({ what }) => what as string)).toEqual(isHarmless ? [] : [reason]);
+  expect(at.suspicious.slice(reportedBefore).map(({ what }) => what as string)).toEqual(isHarmless ? [] : [reason]);
 }
 
 /** Expects a new message to reach bob, and nothing else. */
 async function expectSound(at: HostileScene): Promise<void> {
   const texts = at.texts.slice();
   const { id } = await at.mine.send("honest");
-  await until("bob has it", () => at.got.some((message) => message.id === id));
+  await until("bob has received it", () => at.got.some((message) => message.id === id));
   expect(at.texts).toEqual([...texts, "honest"]);
   expect(at.ended).toBeUndefined();
   expect(at.trouble).toEqual([]);
@@ -51,9 +51,9 @@ async function expectSound(at: HostileScene): Promise<void> {
 const whole = (by: Identity) => scene.frame({ by, text: "said by ana, never sent" });
 
 const attacks: Readonly<Record<string, readonly [string, () => Promise<Uint8Array | string>]>> = {
-  "text that is no JSON": ["not_json", async () => "what is this"],
+  "text that is not JSON": ["not_json", async () => "what is this"],
   "an empty message": ["not_json", async () => ""],
-  "JSON that is no frame": ["not_canonical", async () => "{}"],
+  "JSON that is not a frame": ["not_canonical", async () => "{}"],
   "a frame with a key twice": [
     "not_canonical",
     async () => new TextDecoder().decode(await whole(scene.ana.identity)).replace('{"t":0', '{"t":0,"t":0'),
@@ -76,7 +76,7 @@ const attacks: Readonly<Record<string, readonly [string, () => Promise<Uint8Arra
     "bad_signature",
     async () => scene.frame({ by: scene.ana.identity, roomId: newUlid() }),
   ],
-  "a frame of one who is no member, with the room's key": ["not_a_member", async () => scene.frame({ by: scene.eve })],
+  "a frame of a non-member, with the room's key": ["not_a_member", async () => scene.frame({ by: scene.eve })],
   "a member's name on a stranger's frame": [
     "bad_signature",
     async () => rewritten(await scene.frame({ by: scene.eve }), { from: scene.cleo.identity.endpoint }),
@@ -119,16 +119,16 @@ describe("in an encrypted room whose messages are signed", () => {
     });
   }
 
-  test("a frame that is replayed is told once", async () => {
+  test("a replayed frame is delivered once", async () => {
     const { id } = await scene.mine.send("once");
-    await until("bob has it", () => scene.got.some((message) => message.id === id));
+    await until("bob has received it", () => scene.got.some((message) => message.id === id));
     const { messages } = await scene.ana.control.history(scene.mine.id, { limit: 1 });
     const bytes = Buffer.from(messages[0] ?? "", "base64");
     for (let i = 0; i < 3; i++) await expectDropped(scene, bytes, "repeat");
     await expectSound(scene);
   });
 
-  test("what the server held back for more than 10 minutes is marked late, what is dated ahead early", async () => {
+  test("frames held back for more than 10 minutes are marked late, those dated ahead early", async () => {
     const [by, roomKey] = [scene.cleo.identity, await scene.key()];
     const dated = (text: string, minutes: number) =>
       scene.frame({ by, roomKey, text, id: newUlid(Date.now() + minutes * 60_000) });
@@ -136,7 +136,7 @@ describe("in an encrypted room whose messages are signed", () => {
     const given = { fresh: 0, "held back": -11, "a little late": -9, ahead: 11, "a little ahead": 9, "fresh again": 0 };
     for (const [text, minutes] of Object.entries(given)) {
       scene.inject(await dated(text, minutes));
-      await until(`bob has ${text}`, () => scene.texts.includes(text));
+      await until(`bob has received ${text}`, () => scene.texts.includes(text));
     }
     expect(scene.got.slice(-6).map(({ text, late, early, clockUnsure }) => [text, late, early, clockUnsure])).toEqual([
       ["fresh", false, false, false],
@@ -148,7 +148,7 @@ describe("in an encrypted room whose messages are signed", () => {
     ]);
   });
 
-  test("a thousand frames of unknown epochs keep an honest one waiting for one read of the room", async () => {
+  test("a thousand frames of unknown epochs delay an honest one for a single read of the room", async () => {
     const junk = await Promise.all(
       Array.from({ length: 1_000 }, async (_, i) => rewritten(await scene.frame({ by: scene.eve }), { e: 1_000 + i })),
     );
@@ -163,11 +163,11 @@ describe("in an encrypted room whose messages are signed", () => {
   });
 });
 
-describe("junk that is spread over time, epochs and senders", () => {
+describe("junk frames that vary over time, epochs and senders", () => {
   /** How many reads of a room frames of unknown epochs or senders may cause at once; afterwards one per second. */
   const burst = 5;
 
-  test("causes a bounded number of reads of the room", async () => {
+  test("cause a bounded number of reads of the room", async () => {
     await using at = await HostileScene.open(server, { admin });
     const roomKey = await at.key();
     const strangers = await Promise.all(Array.from({ length: 20 }, () => generateIdentity()));
@@ -196,22 +196,22 @@ describe("junk that is spread over time, epochs and senders", () => {
 });
 
 describe("when a member is kicked", () => {
-  test("what they signed for the new epoch is dropped at once, for the old one after a minute", async () => {
+  test("frames they signed for the new epoch are dropped at once, those for the old one after a minute", async () => {
     await using at = await HostileScene.open(server, { admin });
     const oldKey = await at.key();
     const kicked = at.cleo.identity;
     await at.mine.membership.kick(kicked.endpoint);
-    await until("bob knows the new epoch", () => at.theirs.epoch === 2);
+    await until("bob has the new epoch", () => at.theirs.epoch === 2);
     // This holds even if another member gave the kicked one the new key.
     await expectDropped(at, await at.frame({ by: kicked, epoch: 2 }), "not_a_member");
     await expectDropped(at, await at.frame({ by: kicked, epoch: 2, roomKey: oldKey }), "not_a_member");
     // The frame may have been in flight.
     at.inject(await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "under way" }));
-    await until("bob has it", () => at.texts.includes("under way"));
+    await until("bob has received it", () => at.texts.includes("under way"));
     // The wall clock does not matter: only elapsed monotonic time does.
     at.clock.wallBy = 61_000;
     at.inject(await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "still under way" }));
-    await until("bob has it", () => at.texts.includes("still under way"));
+    await until("bob has received it", () => at.texts.includes("still under way"));
     at.clock.wallBy = -3_600_000;
     at.clock.steadyBy = 61_000;
     await expectDropped(at, await at.frame({ by: kicked, epoch: 1, roomKey: oldKey, text: "too late" }), "old_epoch");
@@ -219,21 +219,21 @@ describe("when a member is kicked", () => {
     await expectSound(at);
   });
 
-  test("a client that opens the room later takes what is still under way, and no more", async () => {
+  test("a client that opens the room later accepts frames still in flight, and no others", async () => {
     await using at = await HostileScene.open(server, { admin });
     const oldKey = await at.key();
     await at.mine.membership.kick(at.cleo.identity.endpoint);
-    await until("bob knows the new epoch", () => at.theirs.epoch === 2);
+    await until("bob has the new epoch", () => at.theirs.epoch === 2);
     const old = (text: string) => at.frame({ by: at.ana.identity, epoch: 1, roomKey: oldKey, text });
     at.inject(await old("from one who did not know yet"));
-    await until("bob has it", () => at.texts.length === 1);
+    await until("bob has received it", () => at.texts.length === 1);
     at.clock.steadyBy = 61_000;
     await expectDropped(at, await old("replayed"), "old_epoch");
   });
 });
 
-describe("a contradiction that the application's own call finds", () => {
-  test("is told once, and ends whoever reads", async () => {
+describe("a contradiction that the application's own call detects", () => {
+  test("is reported once, and ends every reader", async () => {
     await using at = await HostileScene.open(server, { admin });
     at.hostile.http.alter<{ members: object[] }>("/members", (list) => ({ ...list, members: list.members.slice(1) }));
     await at.mine.membership.rekey();
@@ -246,7 +246,7 @@ describe("a contradiction that the application's own call finds", () => {
   });
 });
 
-describe("a member's signature on an epoch that the bus does not show", () => {
+describe("a member's signature on an epoch that the server does not show", () => {
   const farAhead = 2 ** 31 - 1;
 
   test("is dropped and reported with its sender: it ends no reading and no sending", async () => {
@@ -261,7 +261,7 @@ describe("a member's signature on an epoch that the bus does not show", () => {
     await until("ana's history has it", async () => (await at.mine.history()).messages.at(-1)?.text === "still here");
   });
 
-  test("is looked into once in 10 seconds, however many frames carry it", async () => {
+  test("causes one read in 10 seconds, however many frames have it", async () => {
     await using at = await HostileScene.open(server, { admin });
     const [by, roomKey] = [at.cleo.identity, await at.key()];
     await expectDropped(at, await at.frame({ by, epoch: 2, roomKey }), "epoch_ahead");
@@ -276,17 +276,17 @@ describe("a member's signature on an epoch that the bus does not show", () => {
     expect(reads() - before).toBeLessThanOrEqual(3 * Math.floor((performance.now() - began) / 10_000));
   });
 
-  test("is taken once the room has got there, also of a member who was wrong before", async () => {
+  test("is accepted once the room has that epoch, even after an earlier wrong one of the same member", async () => {
     await using at = await HostileScene.open(server, { admin });
     const by = at.cleo.identity;
     await expectDropped(at, await at.frame({ by, epoch: 2, roomKey: await at.key() }), "epoch_ahead");
     await at.mine.membership.rekey();
-    await until("bob knows the new epoch", () => at.theirs.epoch === 2);
+    await until("bob has the new epoch", () => at.theirs.epoch === 2);
     at.inject(await at.frame({ by, epoch: 2, text: "now it is so" }));
-    await until("bob has it", () => at.texts.includes("now it is so"));
+    await until("bob has received it", () => at.texts.includes("now it is so"));
   });
 
-  test("of an owner stops sending when a second read shows no more, until that owner is none", async () => {
+  test("of an owner stops sending if a second read shows no new epoch, until that owner is demoted", async () => {
     await using at = await HostileScene.open(server, { admin });
     await at.mine.membership.setRole(at.cleo.identity.endpoint, "owner");
     await at.theirs.refresh();
@@ -310,14 +310,14 @@ describe("a member's signature on an epoch that the bus does not show", () => {
     again.trust.claims.refuse(again.trust.room);
   });
 
-  test("of an owner whose epoch the bus shows late is no contradiction", async () => {
+  test("of an owner whose epoch the server shows late is not a contradiction", async () => {
     await using at = await HostileScene.open(server, { admin });
     const endpoint = at.cleo.identity.endpoint;
     await at.mine.membership.setRole(endpoint, "owner");
     await at.theirs.refresh();
     await expectDropped(at, await at.frame({ by: at.cleo.identity, epoch: 2, roomKey: await at.key() }), "epoch_ahead");
     await at.mine.membership.rekey();
-    await until("bob knows the new epoch", () => at.theirs.epoch === 2);
+    await until("bob has the new epoch", () => at.theirs.epoch === 2);
     const asked = at.hostile.http.asked.length;
     await until("the second read is made", () => at.hostile.http.asked.length > asked);
     await at.theirs.send("nothing is wrong");
@@ -325,12 +325,12 @@ describe("a member's signature on an epoch that the bus does not show", () => {
   });
 });
 
-describe("a peer that was added a moment ago", () => {
-  test("is heard by those who do not know of it yet", async () => {
+describe("a member who was added a moment ago", () => {
+  test("is received by members who do not know of the addition yet", async () => {
     await using at = await HostileScene.open(server, { admin });
     await at.mine.membership.add(at.eve.endpoint);
     at.inject(await at.frame({ by: at.eve, text: "I am new" }));
-    await until("bob has it", () => at.texts.includes("I am new"));
+    await until("bob has received it", () => at.texts.includes("I am new"));
     expect(at.dropped).toEqual({});
   });
 });

@@ -62,8 +62,8 @@ const logins: Readonly<Record<string, (raw: RawNats) => Credentials>> = {
     ...loginOf(people.ana, raw),
     nkey: `${people.ana.nkey.slice(0, -1)}${people.ana.nkey.endsWith("A") ? "B" : "A"}`,
   }),
-  "a key that is no user": (raw) => loginOf(stranger, raw),
-  "a key that is no user, as stock tools sign": (raw) => loginOf(stranger, raw, { stock: true }),
+  "a key of no user": (raw) => loginOf(stranger, raw),
+  "a key of no user, signed as stock tools do": (raw) => loginOf(stranger, raw, { stock: true }),
   "the key of the configuration and garbage": () => ({ nkey: decoy(), sig: base64Url(new Uint8Array(64).fill(7)) }),
   "the key of the configuration and another's signature": (raw) => ({ ...loginOf(people.ana, raw), nkey: decoy() }),
   "an internal user with a wrong password": () => ({ user: "unibus-bus", pass: "wrong" }),
@@ -79,7 +79,7 @@ const logins: Readonly<Record<string, (raw: RawNats) => Credentials>> = {
   "a user's nkey as user and password": () => ({ user: people.ana.nkey, pass: people.ana.nkey }),
   "a user key as the user": () => ({ user: people.ana.signPubHex, pass: "" }),
   "a token": () => ({ auth_token: people.ana.signPubHex }),
-  "a JWT that nobody signed": (raw) => ({
+  "an unsigned JWT": (raw) => ({
     ...loginOf(stranger, raw, { stock: true }),
     jwt: jwtOf({ sub: stranger.nkey, iss: people.ana.nkey, aud: "BUS", nats: { type: "user", version: 2 } }),
   }),
@@ -88,7 +88,7 @@ const logins: Readonly<Record<string, (raw: RawNats) => Credentials>> = {
 
 describe("over TCP", () => {
   for (const [what, credentials] of Object.entries(logins)) {
-    test(`${what} is no login`, async () => {
+    test(`${what} is refused`, async () => {
       using raw = await RawNats.open(server.ready.nats);
       expect(await raw.login(credentials(raw))).toBe("Authorization Violation");
       // The server did not process anything sent after the refusal.
@@ -98,15 +98,15 @@ describe("over TCP", () => {
 });
 
 describe("over WebSocket", () => {
-  for (const what of ["another's nkey and garbage", "a key that is no user", "nothing at all"]) {
-    test(`${what} is no login`, async () => {
+  for (const what of ["another's nkey and garbage", "a key of no user", "nothing at all"]) {
+    test(`${what} is refused`, async () => {
       using raw = await RawNats.open(server.ready.ws);
       expect(await raw.login(logins[what]?.(raw) ?? {})).toBe("Authorization Violation");
     });
   }
 });
 
-describe("what is a login", () => {
+describe("a login is accepted with", () => {
   for (const plane of ["nats", "ws"] as const) {
     for (const stock of [false, true]) {
       const text = stock ? "the bare nonce" : "the text of kind nats";
@@ -117,7 +117,7 @@ describe("what is a login", () => {
     }
   }
 
-  test("an internal user's name beside one's own login gives no more than one's own rights", async () => {
+  test("an internal user name beside a valid login gives only the rights of that login", async () => {
     using raw = await RawNats.open(server.ready.nats);
     const refusal = await raw.login({ ...loginOf(people.bob, raw), user: "unibus-bus", pass: "wrong" });
     if (refusal === "") expect(await raw.exchange("SUB > 1\r\n")).toContain("Permissions Violation");

@@ -45,24 +45,24 @@ describe("an ack", () => {
     "of another room's stream": [() => ({ stream: streamName(newUlid()), seq: 7 }), "forbidden"],
     "of no stream": [() => ({ stream: "", seq: 7 }), "forbidden"],
     "without a sequence": [() => ({ stream: stream() }), "forbidden"],
-    "with a sequence that is none": [() => ({ stream: stream(), seq: "7" }), "forbidden"],
+    "with an invalid sequence": [() => ({ stream: stream(), seq: "7" }), "forbidden"],
     "that calls the first attempt a copy": [() => ({ stream: stream(), seq: 1, duplicate: true }), "forbidden"],
     "that refuses": [() => ({ error: { code: 503, err_code: 10_077 }, stream: stream() }), "quota"],
     "that refuses for another reason": [() => ({ error: {} }), "unavailable"],
   };
   for (const [what, [lie, code]] of Object.entries(lies)) {
-    test(`${what} is an error of the sender's: ${code}`, async () => {
+    test(`${what} is an error for the sender: ${code}`, async () => {
       scene.hostile.tamper = acks((message) => [said(message, lie())]);
       await expect(scene.theirs.send("is it stored?")).rejects.toMatchObject({ code });
     });
   }
 
-  test("that is junk is none: the message is tried again until its time is over", async () => {
+  test("that is junk is ignored: the message is retried until its timeout", async () => {
     scene.hostile.tamper = acks((message) => [said(message, "stored!"), { ...message, data: Buffer.from("{") }]);
     await expect(scene.theirs.send("is it stored?", { timeoutMs: 300 })).rejects.toMatchObject({ code: "timeout" });
   });
 
-  test("that is lost costs a second attempt with the same id, and nothing is stored twice", async () => {
+  test("that is lost causes a second attempt with the same id, and the message is stored once", async () => {
     const before = await stored();
     let lost = 0;
     scene.hostile.tamper = acks((message) => (lost++ === 0 ? [] : [message]));
@@ -76,7 +76,7 @@ describe("an ack", () => {
     expect(copies[0]?.data).toEqual(copies[1]?.data as Buffer);
   }, 20_000);
 
-  test("from the server's own mouth for what nobody sent changes nothing", async () => {
+  test("that the server sends without a message changes nothing", async () => {
     const { endpoint } = scene.bob.identity;
     // A guessed inbox has no subscriber.
     for (const tail of ["A".repeat(22), `${"0".repeat(32)}.${"0".repeat(32)}`]) {
@@ -87,7 +87,7 @@ describe("an ack", () => {
 });
 
 describe("a request", () => {
-  test("whose reply subject is another's inbox, a room, JetStream or a notice is told, and not answered there", async () => {
+  test("whose reply subject is another's inbox, a room, JetStream or a notice is delivered, and not answered there", async () => {
     const stop = await scene.theirs.respond(({ text }) => `answer to ${text}`);
     const { endpoint } = scene.ana.identity;
     const inbox = `${"0".repeat(32)}.${"1".repeat(32)}`;
@@ -108,7 +108,7 @@ describe("a request", () => {
       const bytes = await scene.frame({ by: scene.ana.identity, text: `bait ${i}` });
       scene.hostile.inject(scene.mine.subject, bytes, reply);
     }
-    await until("bob was told all", () => scene.texts.includes(`bait ${replies.length - 1}`));
+    await until("bob has received all", () => scene.texts.includes(`bait ${replies.length - 1}`));
     // An honest request after them gets its answer on its own reply subject.
     expect((await scene.mine.request("honest?")).text).toBe("answer to honest?");
     const written = scene.hostile.published.slice(before).map(({ subject }) => subject);
@@ -117,7 +117,7 @@ describe("a request", () => {
     stop();
   });
 
-  test("is answered once, however often the server shows it", async () => {
+  test("is answered once, however often the server repeats it", async () => {
     const asked: string[] = [];
     const stop = await scene.theirs.respond(({ text }) => {
       asked.push(text);
@@ -130,7 +130,7 @@ describe("a request", () => {
     stop();
   });
 
-  test("gets no reply of a stranger, for another request, of another room, altered or junk", async () => {
+  test("gets no reply from a stranger, for another request, of another room, altered or junk", async () => {
     const { ana, cleo, eve, hostile } = scene;
     const stop = await scene.mine.respond(() => "the true answer");
     const isReply = ({ subject }: Carried) => subject.startsWith(`_INBOX.${scene.bob.identity.endpoint}.r.`);
@@ -146,7 +146,7 @@ describe("a request", () => {
     hostile.tamper = (message) => (isReply(message) ? [] : [message]);
     const published = hostile.published.length;
     const asking = scene.theirs.request("who are you?", { timeoutMs: 10_000 });
-    await until("it is asked", () => hostile.published.length > published);
+    await until("the request arrived", () => hostile.published.length > published);
     const request = hostile.published[published];
     const { id } = JSON.parse(String(request?.data)) as { id: string };
     for (const bytes of await forged(id)) hostile.inject(request?.reply ?? "", bytes);
@@ -156,7 +156,7 @@ describe("a request", () => {
     stop();
   });
 
-  test("in a room that is kept is no suspicion: the server's own ack comes to the same place", async () => {
+  test("in a persistent room causes no suspicion: the server's own ack arrives on the same subject", async () => {
     // Uses a scene of its own: in the shared one, earlier injected messages may still be in flight.
     await using at = await HostileScene.open(server, { admin });
     const stop = await at.mine.respond(() => "here");
@@ -168,7 +168,7 @@ describe("a request", () => {
 });
 
 describe("a message that the server holds back from one connection", () => {
-  test("is not missed where it is kept: the next break brings it", async () => {
+  test("is recovered in a persistent room at the next reconnect", async () => {
     await using at = await HostileScene.open(server, { admin });
     at.hostile.tamper = (message) => (message.subject === at.mine.subject ? [] : [message]);
     for (let i = 0; i < 3; i++) await at.mine.send(`hidden ${i}`);
@@ -176,19 +176,19 @@ describe("a message that the server holds back from one connection", () => {
     // Nothing indicates the loss until then: a quiet room looks the same.
     expect(at.texts).toEqual([]);
     at.hostile.proxy.cutAll();
-    await until("bob has them", () => at.texts.length === 3);
+    await until("bob has received them", () => at.texts.length === 3);
     expect(at.texts).toEqual(["hidden 0", "hidden 1", "hidden 2"]);
     expect(at.suspicious).toEqual([]);
   });
 });
 
-describe("a delivery of a durable", () => {
-  test("is acknowledged to its own consumer alone, whatever subject the server names", async () => {
+describe("a durable's delivery", () => {
+  test("is acknowledged to its own consumer only, whatever subject the server names", async () => {
     await using at = await HostileScene.open(server, { admin });
     const got: string[] = [];
     await using _durable = await at.theirs.durable(({ text }) => got.push(text));
     await at.mine.send("kept");
-    await until("bob has it", () => got.includes("kept"));
+    await until("bob has received it", () => got.includes("kept"));
     const before = at.hostile.published.length;
     const deliver = `_DELIVER.${at.bob.identity.endpoint}.${at.mine.id}.main`;
     const subjects = [`$JS.ACK.${streamName(newUlid())}.x.1.1.1.1.1`, at.mine.subject, "$JS.API.STREAM.DELETE.x"];
@@ -196,18 +196,18 @@ describe("a delivery of a durable", () => {
       at.hostile.inject(deliver, await at.frame({ by: at.ana.identity, text: "bait" }), subject);
     }
     await at.mine.send("kept, too");
-    await until("bob has it", () => got.includes("kept, too"));
+    await until("bob has received it", () => got.includes("kept, too"));
     expect(got).toEqual(["kept", "kept, too"]);
     const written = at.hostile.published.slice(before).map(({ subject }) => subject);
     expect(written.every((subject) => subject.startsWith(`$JS.ACK.${streamName(at.mine.id)}.`))).toBe(true);
   });
 });
 
-describe("a server that wants the words in the clear", () => {
-  test("gets nothing by saying that the room is not encrypted: the room is given up", async () => {
+describe("a server that wants plaintext", () => {
+  test("gets nothing by claiming that the room is unencrypted: the client stops using the room", async () => {
     await using at = await HostileScene.open(server, { admin });
     const inClear = { encrypt: false, persist: true, sign_msgs: false };
-    at.hostile.http.tell((answer, asked) => {
+    at.hostile.http.rewrite((answer, asked) => {
       const isMeant = /^\/(rooms\/\w+|members\/[\w-]+\/rooms)$/.test(asked.target) && answer.status === 200;
       if (!isMeant) return answer;
       const json = JSON.parse(answer.body.toString()) as object | object[];
@@ -226,7 +226,7 @@ describe("a server that wants the words in the clear", () => {
     expect(at.hostile.published.slice(before + 1).filter(({ subject }) => subject === at.mine.subject)).toEqual([]);
   });
 
-  test("gets nothing by a key of its own: nothing is sent under it", async () => {
+  test("gets nothing with a key of its own: nothing is sealed with it", async () => {
     await using at = await HostileScene.open(server, { admin });
     const made = sealRoomKey(newRoomKey(), at.bob.identity.kexPub);
     at.hostile.http.alter("/key", (key: object) => ({ ...key, sealed_key: made }));

@@ -64,7 +64,7 @@ describe("a nonce", () => {
     "too short": "abcdefghijklmn",
     "too long": "a".repeat(65),
     "of letters that no nonce has": "abcdefghijklmn+=",
-    "that is no text": { nonce: "abcdefghijklmnop" },
+    "that is not text": { nonce: "abcdefghijklmnop" },
     "a number": 123_456_789_012_345,
   };
   for (const [what, nonce] of Object.entries(odd)) {
@@ -73,11 +73,11 @@ describe("a nonce", () => {
     });
   }
 
-  test("that is none is not answered by a login", async () => {
+  test("of an invalid format is not answered with a login", async () => {
     expect(await dialWith(({ nonce: _, ...info }) => info)).toMatch(/^(unauthenticated|unavailable), 0 logins$/);
   });
 
-  test("of another bus is signed for the host that was dialled, and for nothing else", async () => {
+  test("of another server is signed for the dialled host only", async () => {
     const nonce = "anotherbussnonce";
     expect(await dialWith((info) => ({ ...info, nonce }))).toMatch(/^unauthenticated, 1 logins$/);
     const { sig, nkey } = hostile.logins.at(-1) as { sig: string; nkey: string };
@@ -93,7 +93,7 @@ describe("a nonce", () => {
   });
 });
 
-describe("a bus that passes a login on to another bus, byte by byte", () => {
+describe("a server that forwards a login to another server, byte by byte", () => {
   const through = async (address: string): Promise<string> => {
     await using other = await HostileServer.start(server.ready.http);
     await using relay = await TcpProxy.start(server.ready.nats, undefined, address);
@@ -106,20 +106,20 @@ describe("a bus that passes a login on to another bus, byte by byte", () => {
     }
   };
 
-  test("does not get in: the login names its own address and port", async () => {
+  test("is not admitted: the login names its own address and port", async () => {
     for (const address of ["127.0.0.1", "127.0.0.2"]) expect(await through(address)).toBe("unauthenticated");
   });
 });
 
-describe("what else INFO says", () => {
-  test("is taken only as far as it is needed: neither other servers nor no headers lead the client astray", async () => {
+describe("the rest of the server's INFO", () => {
+  test("is used only as far as needed: other servers or missing headers do not mislead the client", async () => {
     expect(await dialWith((info) => ({ ...info, connect_urls: ["127.0.0.1:1"], ldm: true }))).toBeNull();
     const logins = hostile.logins.length;
     expect(await dialWith((info) => info)).toBeNull();
     expect(hostile.logins.length).toBe(logins + 1);
   });
 
-  test("makes a send fail as an error of ours, when the server takes no headers or nothing at all", async () => {
+  test("makes a send fail with our own error, if the server accepts no headers or no payload", async () => {
     await using ana = await connect({ url: server.ready.http, identity: admin, state: "memory" });
     const room = await ana.createRoom(`room.info-${process.pid}`, "matrix");
     await room.membership.add(bob.endpoint);

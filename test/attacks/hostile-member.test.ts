@@ -43,7 +43,7 @@ async function publishAll(at: HostileScene, frames: readonly Uint8Array[]): Prom
 
 for (const [kind, policy] of Object.entries(policies)) {
   describe(`in a room ${kind}`, () => {
-    test("every command goes on, and answers", async () => {
+    test("every command continues, and answers", async () => {
       await using at = await HostileScene.open(server, { admin, mode: policy });
       const { subject } = at.mine;
       using ana = new CliPeer(server, at.ana.identity, "ana");
@@ -70,7 +70,9 @@ for (const [kind, policy] of Object.entries(policies)) {
       await publishAll(at, frames);
       await at.mine.send("the last word");
       for (const name of ["tail", "json", "ids", "chat"] as const) {
-        await following[name].until(`${name} has the last word`, (lines) => lines.some((l) => l.includes("last word")));
+        await following[name].until(`${name} has received the last message`, (lines) =>
+          lines.some((l) => l.includes("last word")),
+        );
       }
       const ticks = following.worker.lines.length;
       await following.worker.until("the worker ticks on", (lines) => lines.length > ticks + 2);
@@ -84,7 +86,9 @@ for (const [kind, policy] of Object.entries(policies)) {
         : [];
       for (const args of all) {
         const late = start(reader, ...args);
-        await late.until(`${args.join(" ")} has it`, (lines) => lines.some((line) => line.includes("last word")));
+        await late.until(`${args.join(" ")} shows the last message`, (lines) =>
+          lines.some((line) => line.includes("last word")),
+        );
       }
       const history = await reader.run(["history", subject, "--limit", "1000"]);
       expect([history.code, history.stdout.includes("the last word")]).toEqual([0, policy.persist]);
@@ -101,7 +105,7 @@ for (const [kind, policy] of Object.entries(policies)) {
       for (const one of [...Object.values(following), service]) expect(await one.end()).toBe(0);
     }, 180_000);
 
-    test("every way to read goes on in the SDK, also where the application throws", async () => {
+    test("every way to read continues in the SDK, even if the application throws", async () => {
       await using at = await HostileScene.open(server, { admin, mode: policy });
       const { id } = await at.mine.send("an honest one");
       const frames = await hostileFrames(at, at.cleo.identity, id);
@@ -126,7 +130,10 @@ for (const [kind, policy] of Object.entries(policies)) {
       await at.mine.send("the last word");
       const lists = policy.persist ? { thrown, worked, seen } : { thrown, seen };
       for (const [name, list] of Object.entries(lists)) {
-        await until(`${name} has the last word`, () => list?.some(({ text }) => text === "the last word") === true);
+        await until(
+          `${name} has received the last message`,
+          () => list?.some(({ text }) => text === "the last word") === true,
+        );
       }
       expect((await at.mine.request("ping", { timeoutMs: 20_000 })).text).toBe("pong");
       const page = await theirs.history({ limit: 1_000 });
@@ -169,7 +176,7 @@ describe("a request", () => {
     await hostile.close();
   });
 
-  test("is answered although one member asks more than a service can work on", async () => {
+  test("is answered although one member asks more than a service can handle", async () => {
     await using at = await HostileScene.open(server, { admin });
     const waiting: (() => void)[] = [];
     await at.theirs.respond(async (request) => {
@@ -179,7 +186,7 @@ describe("a request", () => {
     const cleos = await connect({ url: server.ready.http, identity: at.cleo.identity, state: "memory" });
     const theirs = await cleos.room(at.mine.id);
     const asking = Array.from({ length: 1_100 }, () => theirs.request("again", { timeoutMs: 5_000 }).catch(() => null));
-    await until("as many as one sender may have are worked on", () => waiting.length === 250);
+    await until("one sender's maximum of requests is in progress", () => waiting.length === 250);
     expect((await at.mine.request("mine", { timeoutMs: 20_000 })).text).toBe("answered");
     for (const go of waiting) go();
     await cleos.close();

@@ -44,7 +44,7 @@ for (const kinds of [
       if (i % 25 === 0) await Bun.sleep(5);
     }
     const { id } = await at.mine.send("honest");
-    await until("bob has it", () => at.got.some((message) => message.id === id));
+    await until("bob has received it", () => at.got.some((message) => message.id === id));
     const reads = asked.slice(before).filter((one) => !one.includes("/history")).length;
     const seconds = (performance.now() - began) / 1_000;
     // Swapping connections reads the list of the user's rooms; reading a room takes at most three requests.
@@ -56,7 +56,7 @@ for (const kinds of [
   }, 30_000);
 }
 
-test("notices that are no notices are looked past", async () => {
+test("invalid notices are ignored", async () => {
   const { endpoint } = scene.bob.identity;
   const bodies = ["", "{", "null", "[]", '{"room_id":7}', '{"room_id":"../users"}', "x".repeat(1_000_000), "\u0000"];
   for (const body of bodies) {
@@ -66,12 +66,12 @@ test("notices that are no notices are looked past", async () => {
     }
   }
   const { id } = await scene.mine.send("honest");
-  await until("bob has it", () => scene.got.some((message) => message.id === id));
+  await until("bob has received it", () => scene.got.some((message) => message.id === id));
   expect(scene.hostile.http.asked.filter((one) => one.includes("users"))).toEqual([]);
   expect(scene.trouble).toEqual([]);
 });
 
-test("notices to a peer that waits for invitations cause a bounded number of lists of what it is offered", async () => {
+test("notices to a client that waits for invitations cause a bounded number of list requests", async () => {
   await using at = await HostileScene.open(server, { admin });
   at.bob.on("invited", () => undefined);
   const lists = () => at.hostile.http.asked.filter((one) => one.includes("accepted=false")).length;

@@ -39,7 +39,7 @@ async function poised(token: string, { signPubHex, kexPubHex, kexSig }: Identity
   };
 }
 
-test("by different people: one gets in, all others are told that it is used", async () => {
+test("by different people: one is admitted, all others get an error that it is used", async () => {
   for (let round = 0; round < 5; round++) {
     const { token } = await invite(server, admin, { handle: `guest${round}` });
     const crowd = await Promise.all(Array.from({ length: hands }, () => generateIdentity()));
@@ -61,7 +61,7 @@ test("by one person: every answer is the same, and there is one user", async () 
   expect((await handles(server, admin)).filter((handle) => handle === "twice")).toHaveLength(1);
 }, 30_000);
 
-test("two invites at once by the same keys: one is answered, the other is spent", async () => {
+test("two invites at once with the same keys: one is accepted, the other is spent", async () => {
   const links = [await invite(server, admin, { handle: "first" }), await invite(server, admin, { handle: "second" })];
   const [one, other] = [await generateIdentity(), await generateIdentity()];
   const ready = await Promise.all(links.map(({ token }) => poised(token, one)));

@@ -91,7 +91,7 @@ async function refused(peer: RawNats, subject: string, payload: string, reply: s
 }
 
 describe.each(["ana", "bob", "eve"] as const)("%s, owner, member and stranger alike,", (who) => {
-  test("gets no answer from the API, and no message out of it", async () => {
+  test("gets no answer from the API, and no message through it", async () => {
     using peer = await rawPeer(server.ready.nats, people[who]);
     const inbox = `_INBOX.${people[who].endpoint}.a.reply`;
     expect(await peer.exchange(`SUB ${inbox} 1\r\n`)).toBe("PONG\r\n");
@@ -103,7 +103,7 @@ describe.each(["ana", "bob", "eve"] as const)("%s, owner, member and stranger al
   });
 });
 
-test("nothing was lost or added, and unibus itself has the API", async () => {
+test("no message was lost or added, and unibus itself can use the API", async () => {
   expect(await history(server, people.bob, room)).toEqual(frames);
   expect(await streamState(bus, room)).toMatchObject({ messages: 3, last_seq: 3, consumer_count: 1 });
   expect((await jetStream<{ streams: string[] }>(bus, "STREAM.NAMES")).streams).toEqual([

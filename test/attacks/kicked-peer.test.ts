@@ -17,7 +17,7 @@ import { trustingPeer } from "../support/trusting-peer.ts";
 
 const secrets = ["after the kick", "and after a rekey"];
 
-test("what follows a kick stays closed to who was kicked", async () => {
+test("after a kick the room stays closed to the kicked member", async () => {
   await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
   const url = server.ready.http;
   const admin = await addUser(server, "root", { admin: true });
@@ -44,7 +44,7 @@ test("what follows a kick stays closed to who was kicked", async () => {
   using old: RawNats = await rawPeer(server.ready.nats, bobIdentity);
   await old.exchange(`SUB ${mine.subject} 1\r\n`);
   await mine.send("bob hears this");
-  await until("bob's old connection has it", () => old.received.includes("MSG "));
+  await until("bob's old connection has received it", () => old.received.includes("MSG "));
   const heard = old.received.length;
 
   await mine.membership.kick(bobIdentity.endpoint);
@@ -77,7 +77,7 @@ test("what follows a kick stays closed to who was kicked", async () => {
 
   const [, , third, fourth] = frames.map(decodeFrame);
   for (const frame of [third, fourth]) {
-    if (frame === undefined || isDropped(frame)) throw new Error("what was stored is no frame");
+    if (frame === undefined || isDropped(frame)) throw new Error("the stored message is not a frame");
     expect(frame.e).toBeGreaterThan(2);
     for (const roomKey of bobsKeys) {
       const { policy } = held.trust.room.state;
@@ -96,7 +96,7 @@ test("what follows a kick stays closed to who was kicked", async () => {
   }
 
   // His old connection received none of them, and his requests are refused.
-  await until("bob's old connection is cut", () => old.isClosed);
+  await until("bob's old connection is closed", () => old.isClosed);
   expect(old.received.slice(heard)).not.toContain("MSG ");
   for (const part of ["", "/key", "/key?epoch=3", "/members", "/statements?from=1", "/history"]) {
     expect((await call(url, bobIdentity, "GET", `/rooms/${mine.id}${part}`)).status).toBe(403);

@@ -10,7 +10,7 @@ const mebibyte = 1_048_576;
 /** Together twice the pending bytes that nats-server allows a connection. */
 const reads = 16;
 
-test("they wait for each other, and everybody else is served meanwhile", async () => {
+test("large reads by one user wait for each other, and other users are still served", async () => {
   await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
   const { ana, mallory } = await castOf(server, "ana", "mallory");
   const large = await createRoom(server, mallory, policy("persist"));
@@ -52,7 +52,7 @@ test("they wait for each other, and everybody else is served meanwhile", async (
 const residentBytes = (pid: number): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1_024;
 
-test("a member who asks and does not read holds a few of them in memory, and others are served", async () => {
+test("a member who requests histories without reading them keeps a few in memory, and other users are served", async () => {
   await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
   const { ana, mallory } = await castOf(server, "ana", "mallory");
   const large = await createRoom(server, mallory, policy("persist"));
@@ -81,9 +81,9 @@ test("a member who asks and does not read holds a few of them in memory, and oth
     sockets.push(socket);
   }
   try {
-    await until("as many as may are on their way", () => answers.length >= 4);
+    await until("the maximum number of replies is in progress", () => answers.length >= 4);
     expect(await history(server, ana, small)).toEqual([]);
-    await until("the others are told to wait", () => answers.length === sockets.length);
+    await until("the other requests are refused", () => answers.length === sockets.length);
     expect(answers.filter((status) => status === "200").length).toBeLessThanOrEqual(4);
     expect(answers.filter((status) => status === "429").length).toBeGreaterThanOrEqual(sockets.length - 4);
     expect(residentBytes(server.pid) - before).toBeLessThan(250 * mebibyte);

@@ -54,20 +54,20 @@ describe("a login signed for another host or port", () => {
     "IPv6 without brackets": (port) => `::1:${port}`,
   };
   for (const [what, host] of Object.entries(wrong)) {
-    test(`${what} is no login`, async () => {
+    test(`${what} is refused`, async () => {
       expect(await login(open, people, host(portOf(open.ready.nats)))).toBe(denied);
     });
   }
 
   for (const name of ["127.0.0.1", "localhost", "[::1]"]) {
-    test(`${name} with a port of this bus is one`, async () => {
+    test(`${name} with a port of this server is accepted`, async () => {
       for (const url of [open.ready.nats, open.ready.ws]) {
         expect(await login(open, people, `${name}:${portOf(url)}`, url)).toBe("");
       }
     });
   }
 
-  test("an entry of `hosts` is one as it is written; without a port it stands for the bound ones", async () => {
+  test("an entry of `hosts` is accepted as written; without a port it means the bound ports", async () => {
     for (const host of ["bus.example:9000", "127.0.0.1:1234", `other.example:${portOf(strict.ready.nats)}`]) {
       expect([host, await login(strict, strictPeople, host)]).toEqual([host, ""]);
     }
@@ -76,7 +76,7 @@ describe("a login signed for another host or port", () => {
     }
   });
 
-  test("the text of version 1 is none, and the log says what to sign instead", async () => {
+  test("the text of version 1 is refused, and the log says what to sign instead", async () => {
     await using server = await Server.start({ args: ["--log", "json"] });
     const { ana } = await castOf(server, "ana");
     using raw = await RawNats.open(server.ready.nats);
@@ -92,7 +92,7 @@ describe("a login signed for another host or port", () => {
     expect(stderr).toContain("invalid signature (sign unibus-nats-v2 with the host:port that was dialled)");
   });
 
-  test("a bus with a public name takes no loopback name, and the log says which name to sign for", async () => {
+  test("a server with a public name refuses loopback names, and the log says which name to sign for", async () => {
     await using server = await Server.start({ args: ["--public-url", "https://bus.example", "--log", "json"] });
     const { ana } = await castOf(server, "ana");
     const port = portOf(server.ready.nats);
@@ -100,7 +100,7 @@ describe("a login signed for another host or port", () => {
     for (const host of [`bus.example:${port}`, "bus.example:443"]) {
       expect([host, await login(server, { ana }, host)]).toEqual([host, ""]);
     }
-    await until("it is logged", async () => (await server.end()) === 0);
+    await until("the refusal is logged", async () => (await server.end()) === 0);
     expect((await server.output()).stderr).toContain(
       `login signed for \\"127.0.0.1:${port}\\", but this bus answers to https://bus.example (sign for bus.example:${port}`,
     );
@@ -108,14 +108,14 @@ describe("a login signed for another host or port", () => {
 });
 
 describe("the bare nonce", () => {
-  test("is no login where stock_clients is off", async () => {
+  test("is refused when stock_clients is off", async () => {
     using raw = await RawNats.open(strict.ready.nats);
     expect(await raw.login(loginOf(strictPeople.ana, raw, { stock: true }))).toBe(denied);
     using again = await RawNats.open(strict.ready.nats);
     expect(await again.login(loginOf(strictPeople.ana, again))).toBe("");
   });
 
-  test("is one where nothing is set", async () => {
+  test("is accepted by default", async () => {
     using raw = await RawNats.open(open.ready.nats);
     expect(await raw.login(loginOf(people.ana, raw, { stock: true }))).toBe("");
   });

@@ -32,7 +32,7 @@ async function garbage(server: Server, who: Identity): Promise<string> {
 
 const countOf = (answers: readonly string[], answer: string): number => answers.filter((one) => one === answer).length;
 
-test("the 33rd connection of a user is refused, and others come in", async () => {
+test("the 33rd connection of a user is refused, and other users are admitted", async () => {
   await using server = await Server.start();
   const { ana, bob } = await castOf(server, "ana", "bob");
   const connections: RawNats[] = [];
@@ -46,7 +46,7 @@ test("the 33rd connection of a user is refused, and others come in", async () =>
   for (const connection of connections) connection[Symbol.dispose]();
 }, 60_000);
 
-test("once all of them have answered a ping the 33rd is denied, so that its user learns why it stays out", async () => {
+test("once all of them have answered a ping the 33rd is denied, so that its user sees the reason", async () => {
   let offMs = 0;
   await using bus = await bootInProcess({ now: () => Date.now() + offMs });
   const { ana, bob } = await castOf(bus.server, "ana", "bob");
@@ -61,7 +61,7 @@ test("once all of them have answered a ping the 33rd is denied, so that its user
   for (const connection of connections) connection[Symbol.dispose]();
 }, 60_000);
 
-test("connections that answer no ping, as nats.go leaves behind, keep their user out for less than 25 s", async () => {
+test("connections that answer no ping, as nats.go leaves behind, block their user for less than 25 s", async () => {
   await using server = await Server.start();
   const { ana } = await castOf(server, "ana");
   const connections = await Promise.all(Array.from({ length: connectionsMax }, () => RawNats.open(server.ready.nats)));
@@ -74,7 +74,7 @@ test("connections that answer no ping, as nats.go leaves behind, keep their user
   for (const connection of connections) connection[Symbol.dispose]();
 }, 60_000);
 
-test("while the store cannot say who is a user nobody is let in, and nobody is told that they may not come in", async () => {
+test("while the store is unavailable no login is admitted, and none is denied for good", async () => {
   let isAway = false;
   const away = (users: object): object =>
     new Proxy(users, {
@@ -92,7 +92,7 @@ test("while the store cannot say who is a user nobody is let in, and nobody is t
   expect(await login(bus.server, ana)).toBe("");
 }, 60_000);
 
-test("40 logins of a user at once give 32 connections and no more, however long the bus thinks of each", async () => {
+test("40 logins of a user at once give 32 connections and no more, however long each login takes", async () => {
   const all = 40;
   let [begun, refused] = [0, 0];
   // Holds each login that gets here until all the others get here, too, or are refused.
@@ -103,7 +103,7 @@ test("40 logins of a user at once give 32 connections and no more, however long 
         if (name !== "accepted" || typeof value !== "function") return value;
         return async (...given: unknown[]) => {
           begun += 1;
-          await until("each login is thought of or refused", () => begun + refused >= all, 8_000);
+          await until("each login is in progress or refused", () => begun + refused >= all, 8_000);
           return value.apply(target, given) as unknown;
         };
       },
@@ -123,7 +123,7 @@ test("40 logins of a user at once give 32 connections and no more, however long 
   for (const connection of connections) connection[Symbol.dispose]();
 }, 60_000);
 
-test("logins from one address are served at a rate; what is more is held back or dropped, and never denied", async () => {
+test("logins from one address are served at a rate; the rest are delayed or dropped, and never denied", async () => {
   await using server = await Server.start({ args: ["--set", "auth-callout.logins_per_second=5"] });
   const { ana, bob } = await castOf(server, "ana", "bob");
   using before = await rawPeer(server.ready.nats, ana);
@@ -138,10 +138,10 @@ test("logins from one address are served at a rate; what is more is held back or
   expect(isIn).toBeLessThanOrEqual(10 + 5 * (seconds + 1));
   expect(countOf(answers, dropped)).toBe(60 - isIn);
   expect(await before.exchange()).toContain("PONG");
-  await until("there are logins again", async () => (await login(server, bob)) === "");
+  await until("logins are admitted again", async () => (await login(server, bob)) === "");
 }, 60_000);
 
-test("a stranger's garbage takes nothing from a user at the same address, and is answered at a rate of its own", async () => {
+test("a stranger's garbage does not slow down a user at the same address, and has its own rate", async () => {
   const rates = ["auth-callout.logins_per_second=20", "auth-callout.failed_logins_per_second=2"];
   await using server = await Server.start({ args: rates.flatMap((rate) => ["--set", rate]) });
   const { ana } = await castOf(server, "ana");
@@ -175,5 +175,5 @@ test("the whole server has no more connections than nats-embedded.connections_ma
   expect(refused.length).toBeGreaterThan(0);
   expect(refused.length).toBeLessThan(all);
   for (const connection of opened) connection[Symbol.dispose]();
-  await until("there is room again", async () => (await login(server, ana)) === "");
+  await until("there is a free place again", async () => (await login(server, ana)) === "");
 }, 60_000);

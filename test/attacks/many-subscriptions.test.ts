@@ -39,7 +39,7 @@ const subscriptions = (endpoint: string, first: number, count: number, token = "
   Array.from({ length: count }, (_, n) => `SUB _INBOX.${endpoint}.${token}${first + n} ${first + n}\r\n`).join("");
 
 describe("one connection", () => {
-  test("of 100,000 subscriptions is cut, and nats-server's memory stays flat", async () => {
+  test("with 100,000 subscriptions is closed, and nats-server's memory stays flat", async () => {
     using eve = await rawPeer(server.ready.nats, people.eve);
     const before = memoryMiB();
     // Close to the longest allowed line, so that each subscription costs the most.
@@ -49,12 +49,12 @@ describe("one connection", () => {
       await eve.exchange(subscriptions(people.eve.endpoint, first, atOnce, token));
       eve.received = eve.received.slice(-100);
     }
-    await until("it is cut", () => eve.isClosed, 5_000);
+    await until("the connection is closed", () => eve.isClosed, 5_000);
     expect(memoryMiB() - before).toBeLessThan(growthMaxMiB);
     expect(sent).toBeLessThan(attempts);
   }, 120_000);
 
-  test("may have two for each room, and one for each device, beyond the thousand", async () => {
+  test("may have two subscriptions for each room, and one for each device, beyond the thousand", async () => {
     const made: OwnRoom[] = [];
     for (let n = 0; n < 3; n++) {
       made.push(await addMembers(server, await createRoom(server, people.ana, policy("persist")), people.eve));
@@ -69,7 +69,7 @@ describe("one connection", () => {
     using beyond = await rawPeer(server.ready.nats, people.eve);
     await beyond.exchange(subscriptions(people.eve.endpoint, 1, cap + 1));
     // The check that finds the excess subscription has inspected the other connection as well.
-    await until("the one with one too many is cut", () => beyond.isClosed, 10_000);
+    await until("the connection with one too many is closed", () => beyond.isClosed, 10_000);
     expect(within.isClosed).toBe(false);
     expect(await within.exchange()).toBe("PONG\r\n");
   }, 60_000);
@@ -104,6 +104,6 @@ describe("one connection", () => {
     expect(await short.exchange(sub(1_000))).not.toContain("-ERR");
     using long = await rawPeer(server.ready.nats, people.eve);
     expect(await long.exchange(sub(1_100))).toContain("maximum control line exceeded");
-    await until("it is hung up", () => long.isClosed);
+    await until("the connection is closed", () => long.isClosed);
   });
 });

@@ -51,7 +51,7 @@ function found(places: readonly { path: string; bytes: Buffer }[], texts: readon
   );
 }
 
-test("a text is found in each of its forms", () => {
+test("a text is found in each of its encodings", () => {
   const text = newMarker("self");
   for (const form of formsOf(text)) {
     const bytes = Buffer.concat([Buffer.from("before"), form, Buffer.from("after")]);
@@ -64,7 +64,7 @@ test("a text is found in each of its forms", () => {
   expect(found([{ path: "x", bytes: Buffer.from(newMarker("other")) }], [text])).toEqual([]);
 });
 
-test("what is said in an encrypted room is in no file, no log and no reply", async () => {
+test("messages of an encrypted room appear in no file, no log and no reply", async () => {
   const markers = Object.fromEntries(
     ["text", "blob", "reply", "reaction", "thread", "request", "answer"].map((what) => [what, newMarker(what)]),
   ) as Record<string, string>;
@@ -76,7 +76,7 @@ test("what is said in an encrypted room is in no file, no log and no reply", asy
   const carried: Buffer[] = [];
   try {
     await using hostile = await HostileNats.start(server);
-    hostile.http.tell((answer, asked) => {
+    hostile.http.rewrite((answer, asked) => {
       replies.push(Buffer.from(JSON.stringify(asked.headers)), asked.body, answer.body);
       replies.push(Buffer.from(JSON.stringify(answer.headers)));
       if (!asked.target.startsWith("/info")) return answer;

@@ -31,7 +31,7 @@ async function publish(connection: NatsConnection, room: OwnRoom, bytes: number 
 }
 
 for (const whenFull of ["refuse", "drop_oldest"] as const) {
-  test(`a full room that is set to ${whenFull} does so, and other rooms go on`, async () => {
+  test(`a full room that is set to ${whenFull} does so, and other rooms continue`, async () => {
     const bytesMax = 200_000;
     const settings = ["--set", `rooms.bytes_max=${bytesMax}`, "--set", `rooms.when_full=${whenFull}`];
     await using server = await Server.start({ args: settings });
@@ -50,7 +50,7 @@ for (const whenFull of ["refuse", "drop_oldest"] as const) {
       expect((await publish(writer, full)).error?.description).toMatch(/maximum bytes/);
     } else {
       await until(
-        "the oldest go",
+        "the oldest messages are dropped",
         async () => {
           expect((await publish(writer, full)).error).toBeUndefined();
           return (await history(server, ana, full, "?limit=1000")).length * frame <= bytesMax;
@@ -64,14 +64,14 @@ for (const whenFull of ["refuse", "drop_oldest"] as const) {
     reader.subscribe(full.state.subject, { callback: (_, { data }) => void got.push(data.byteLength) });
     await reader.flush();
     await publish(writer, full);
-    await until("the frame came live", () => got.length === 1);
+    await until("the frame arrived live", () => got.length === 1);
     expect((await publish(writer, other)).seq).toBe(1);
     expect(await history(server, ana, other)).toHaveLength(1);
     await Promise.all([bus.close(), writer.close(), reader.close()]);
   }, 45_000);
 }
 
-test("when all of the rooms' disk is full, kicks, revocations, logins and plain rooms go on", async () => {
+test("when the rooms' disk is full, kicks, revocations, logins and rooms without history continue", async () => {
   await using server = await Server.start({ args: ["--set", "nats-embedded.bus_bytes_max=1048576"] });
   const { ana, bob, cleo, admin } = await castOf(server, "ana", "bob", "cleo");
   const room = await addMembers(server, await createRoom(server, ana, policy("encrypt", "persist")), bob, cleo);
@@ -95,7 +95,7 @@ test("when all of the rooms' disk is full, kicks, revocations, logins and plain 
   reader.subscribe(plain.state.subject, { callback: (_, message) => void got.push(message.string()) });
   await reader.flush();
   sender.publish(plain.state.subject, "still here");
-  await until("it came", () => got.length === 1);
+  await until("the message arrived", () => got.length === 1);
   expect(await history(server, ana, room, "?limit=1000")).toEqual(kept);
   expect((await call(server.ready.http, ana, "DELETE", at(room))).status).toBe(204);
   await Promise.all([sender.close(), reader.close()]);

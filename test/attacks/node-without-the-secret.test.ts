@@ -19,7 +19,7 @@ const stranger = 3;
 
 async function expectThree(cluster: Cluster): Promise<void> {
   // A node that has just started is still catching up.
-  await until("all are ready", () => areReady(cluster));
+  await until("all nodes are ready", () => areReady(cluster));
   for (const server of cluster.nodes) {
     const { plugins } = await readiness(server);
     expect(plugins["nats-embedded"]).toEqual({ ok: true, detail: "3 of 3 nodes are connected" });
@@ -44,19 +44,19 @@ describe("into a cluster without TLS, on loopback,", () => {
     return { routes, ...otherwise };
   };
 
-  test("a node with another secret cannot come, and both sides say why", async () => {
+  test("a node with another secret is refused, and both sides log the reason", async () => {
     const secret_file = shared.file("other");
     expect(await unibus(shared, ["cluster", "init", "--out", secret_file])).toMatchObject({ code: 0 });
     await using other = cluster.bootNode(stranger, strange({ secret_file }));
-    await until("it says why", () =>
+    await until("the reason is logged", () =>
       other.log.includes("this node cannot join: its secret differs from the cluster's"),
     );
-    await until("it waits", () => other.log.includes("no quorum: 1 of 4 nodes are connected"));
+    await until("the other node waits", () => other.log.includes("no quorum: 1 of 4 nodes are connected"));
     expect(other.isReady).toBe(false);
     await expectThree(cluster);
   });
 
-  test("a node without a secret does not start, and none starts whose secret others can read", async () => {
+  test("a node without a secret does not start, nor does one whose secret others can read", async () => {
     const open = shared.file("open");
     writeFileSync(open, readFileSync(cluster.secretFile), { mode: 0o600 });
     chmodSync(open, 0o640);
@@ -74,7 +74,7 @@ describe("into a cluster without TLS, on loopback,", () => {
     }
   });
 
-  test("a nats-server of the attacker's own hears nothing, and is no member", async () => {
+  test("an attacker's own nats-server receives nothing, and is not a member", async () => {
     const listen = `127.0.0.1:${cluster.routePort(stranger)}`;
     const accounts = Object.fromEntries(
       ["BUS", "CTL", "SYS"].map((name) => [name, { users: [{ user: name, password: "x" }] }]),
@@ -93,9 +93,12 @@ describe("into a cluster without TLS, on loopback,", () => {
       for await (const chunk of child.stderr) log += Buffer.from(chunk).toString();
     })();
     try {
-      await until("it was refused", () => log.includes("Route Error 'Authorization Violation'"));
+      await until("the route was refused", () => log.includes("Route Error 'Authorization Violation'"));
       const portsFile = shared.file(`nats-server_${child.pid}.ports`);
-      await until("it says where it listens", () => existsSync(portsFile) && readFileSync(portsFile).length > 2);
+      await until(
+        "the attacker's server is listening",
+        () => existsSync(portsFile) && readFileSync(portsFile).length > 2,
+      );
       const said = readFileSync(portsFile, "utf8");
       const { nats } = JSON.parse(said) as { nats: string[] };
       const evil = await connect({ servers: nats[0] ?? "", user: "BUS", pass: "x" });
@@ -118,7 +121,7 @@ describe("into a cluster without TLS, on loopback,", () => {
     await expectThree(cluster);
   });
 
-  test("the secret, and what is derived from it, stand in no command line and in no log", async () => {
+  test("the secret, and what is derived from it, appear in no command line and in no log", async () => {
     const { passwords, issuer_seed } = secretsOf(cluster.node(0));
     const config = readFileSync(resolve(cluster.node(0).data, "nats", "nats.conf"), "utf8");
     const route = /"password": ?"([0-9a-f]{64})"/.exec(config)?.[1] ?? "";
@@ -141,7 +144,7 @@ describe("into a cluster without TLS, on loopback,", () => {
   });
 });
 
-test("a node whose certificate is of another authority cannot come, though it knows the secret; its log says why", async () => {
+test("a node with another authority's certificate is refused despite the right secret; its log has the reason", async () => {
   using authority = new Authority();
   using other = new Authority();
   const tls = (node: number) => {
@@ -152,8 +155,8 @@ test("a node whose certificate is of another authority cannot come, though it kn
   await expectThree(cluster);
   const routes = [0, 1, 2, stranger].map((index) => `nats-route://127.0.0.1:${cluster.routePort(index)}`);
   await using node = cluster.bootNode(stranger, { routes });
-  await until("it says why", () => node.log.includes("use one certificate authority for all nodes"));
-  await until("it waits", () => node.log.includes("no quorum: 1 of 4 nodes are connected"));
+  await until("the reason is logged", () => node.log.includes("use one certificate authority for all nodes"));
+  await until("the other node waits", () => node.log.includes("no quorum: 1 of 4 nodes are connected"));
   expect(node.isReady).toBe(false);
   await expectThree(cluster);
 }, 60_000);

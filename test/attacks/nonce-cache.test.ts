@@ -44,7 +44,7 @@ const strangers: Readonly<Record<string, () => Record<string, string>>> = {
 
 describe("a request with", () => {
   for (const [what, headers] of Object.entries(strangers)) {
-    test(`${what} takes no place`, async () => {
+    test(`${what} takes no space`, async () => {
       const before = journalBytes();
       const replies = await Promise.all(
         Array.from({ length: attempts }, () => send(`${server.ready.http}/directory`, { headers: headers() })),
@@ -54,7 +54,7 @@ describe("a request with", () => {
     });
   }
 
-  test("a user's signature takes one, of 56 bytes", async () => {
+  test("a user's signature takes 56 bytes", async () => {
     const before = journalBytes();
     for (let i = 0; i < 3; i++)
       expect((await call(server.ready.http, people.ana, "GET", "/directory")).status).toBe(200);

@@ -56,7 +56,7 @@ function show({ statements, members }: Shown): void {
     },
     "/key": () => ({ epoch, sealed_key: story.sealed(people.bob.endpoint, epoch).sealed_key }),
   };
-  way.tell((answer, { method, target }) => {
+  way.rewrite((answer, { method, target }) => {
     const [path = "", query] = target.split("?");
     const part = path.startsWith(`/rooms/${story.id}`) ? parts[path.slice(`/rooms/${story.id}`.length)] : undefined;
     if (method !== "GET" || part === undefined) return answer;
@@ -98,7 +98,7 @@ async function refused(shown: Shown, code: string, said: string): Promise<void> 
   expect(version).toBe(5);
 }
 
-test("the older chain of an honest bus is followed, after it named who reads again", async () => {
+test("the older chain of an honest server is followed, after listing the users who can read again", async () => {
   show(versionOf(story, 3));
   await withBus(people.bob, state, async (bus) => {
     await expect(bus.room(story.id)).rejects.toMatchObject({ code: "room_forked" });
@@ -118,7 +118,7 @@ test("the older chain of an honest bus is followed, after it named who reads aga
 });
 
 describe("another room under this room's id is refused", () => {
-  test("a whole room of somebody else's making, shorter or longer", async () => {
+  test("a whole room made by someone else, shorter or longer", async () => {
     const { mallory, bob } = people;
     const forged = () => Story.of(mallory, policy("encrypt"), story.state.subject, story.id).add(mallory, bob);
     await refused(versionOf(forged()), "room_forked", "another room");
@@ -128,13 +128,13 @@ describe("another room under this room's id is refused", () => {
     await refused(versionOf(longer, 5), "room_forked", "another room");
   });
 
-  test("one that its own owner made a second time", async () => {
+  test("one that its own owner created a second time", async () => {
     const { ana, bob } = people;
     const twin = Story.of(ana, policy("encrypt"), story.state.subject, story.id).add(ana, bob);
     await refused(versionOf(twin), "room_forked", "another room");
   });
 
-  test("by the command, too, which says so and follows nothing", async () => {
+  test("by the command, too, which says so and changes nothing", async () => {
     using folder = new Folder();
     const { mallory, bob } = people;
     writeFileSync(folder.file("identity.json"), identityText(bob), { mode: 0o600 });
@@ -160,11 +160,11 @@ describe("another room under this room's id is refused", () => {
   });
 });
 
-describe("a chain that does not hold is refused", () => {
+describe("an invalid chain is refused", () => {
   /** Forks the story: the first statements of the room, to be continued by another signer. */
   const parting = (from: number) => story.at(from);
 
-  test("whose next version a member signed who owned nothing", async () => {
+  test("whose next version is signed by a member who was not an owner", async () => {
     const { mallory } = people;
     await refused(
       versionOf(parting(2).role(mallory, mallory, "owner")),
@@ -173,7 +173,7 @@ describe("a chain that does not hold is refused", () => {
     );
   });
 
-  test("whose next version an owner of later on signed", async () => {
+  test("whose next version is signed by a later owner", async () => {
     const { cleo, mallory } = people;
     await refused(
       versionOf(parting(2).role(cleo, mallory, "owner")),
@@ -189,7 +189,7 @@ describe("a chain that does not hold is refused", () => {
     await refused({ statements: forged, members }, "room_forked", "statement 3 is not signed by an owner");
   });
 
-  test("that names another version before it, or leaves one out", async () => {
+  test("that names another predecessor, or skips a version", async () => {
     const { ana, cleo } = people;
     const prev = "f".repeat(64);
     const cut = parting(2).next(ana, { kind: "role", endpoint: cleo.endpoint, role: "owner" }, (one) => ({
@@ -202,7 +202,7 @@ describe("a chain that does not hold is refused", () => {
     await refused({ statements: gap, members: story.members(3) }, "room_forked", "out of order");
   });
 
-  test("with a reader whom its owners did not sign, or one whose key is another's", async () => {
+  test("with a reader whom its owners did not sign, or one with another user's key", async () => {
     const { statements, members } = versionOf(story, 3);
     const [one] = members;
     const stranger = { ...(one as (typeof members)[0]), endpoint: "A".repeat(43) };
@@ -212,12 +212,12 @@ describe("a chain that does not hold is refused", () => {
   });
 });
 
-describe("a chain that is no older one is refused", () => {
-  test("what the client has seen already", async () => {
+describe("a chain that is not older is refused", () => {
+  test("one that the client has seen already", async () => {
     await refused(versionOf(story), "conflict", "nothing to accept");
   });
 
-  test("what goes on from what the client has seen", async () => {
+  test("one that continues what the client has seen", async () => {
     const { ana, cleo } = people;
     const known = story.version;
     story.role(ana, cleo, "owner");
@@ -228,7 +228,7 @@ describe("a chain that is no older one is refused", () => {
     expect((await state.room(story.id))?.version).toBe(known);
   });
 
-  test("of a room that the client has never opened: there is nothing to compare it with", async () => {
+  test("one of a room that the client has never opened: there is nothing to compare it with", async () => {
     const asked = withBus(people.bob, new MemoryState(), (bus) => bus.recovery.older(story.id));
     await expect(asked).rejects.toMatchObject({ code: "not_found", message: expect.stringContaining("compare") });
   });

@@ -79,9 +79,9 @@ const creations: Readonly<Record<string, (ana: Identity, eve: Identity) => { sta
   },
 };
 
-describe("a creation", () => {
+describe("the creation of a room", () => {
   for (const [what, make] of Object.entries(creations)) {
-    test(`${what}: refused, and no row`, async () => {
+    test(`${what}: refused, and no row is written`, async () => {
       const { status, body } = make(people.ana, people.eve);
       const reply = await post(people.eve, "/rooms", body);
       expect([reply.status, typeof reply.json.error]).toEqual([status, "string"]);
@@ -92,7 +92,7 @@ describe("a creation", () => {
     });
   }
 
-  test("by a user without a kex key: 409, for nobody could seal to its owner", async () => {
+  test("by a user without a kex key: 409, because a key could not be sealed to its owner", async () => {
     const bare = await generateIdentity();
     const body = { sign_pub: bare.signPubHex, handle: "bare", role: "member" };
     expect((await post(people.admin, "/users", body)).status).toBe(201);
@@ -107,8 +107,8 @@ describe("a creation", () => {
   });
 });
 
-describe("a change", () => {
-  test("by a member, a stranger, or with the words of one: 403, and the room is as it was", async () => {
+describe("a change of a room", () => {
+  test("by a member, a stranger, or in a member's name: 403, and the room is unchanged", async () => {
     const room = await addMembers(server, await createRoom(server, people.ana, policy("encrypt")), people.bob);
     const target = `/rooms/${room.state.roomId}/members`;
     const asOwner = addBody(room, people.eve).body as { members: unknown; statement: { text: string; sig: string } };
@@ -146,7 +146,7 @@ describe("a change", () => {
     expect(reply.json.error).toContain("line 2 (room_id)");
   });
 
-  test("that deletes: for an owner or an admin, no member and no stranger", async () => {
+  test("that deletes it: allowed for an owner or an admin only", async () => {
     const room = await addMembers(server, await createRoom(server, people.ana, policy("persist")), people.bob);
     const target = `/rooms/${room.state.roomId}`;
     for (const who of [people.bob, people.eve]) {

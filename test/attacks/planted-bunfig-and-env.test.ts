@@ -18,7 +18,7 @@ function plant(folder: Folder): void {
   writeFileSync(folder.file("package.json"), JSON.stringify({ imports: { "#nats": "./evil.ts" }, type: "module" }));
 }
 
-test("do nothing to the server", async () => {
+test("planted configuration files have no effect on the server", async () => {
   using folder = new Folder();
   plant(folder);
   await using server = await Server.start({ folder });
@@ -29,7 +29,7 @@ test("do nothing to the server", async () => {
   expect(existsSync(folder.file("elsewhere"))).toBe(false);
 }, 20_000);
 
-test("do nothing to a command", async () => {
+test("planted configuration files have no effect on a command", async () => {
   using folder = new Folder();
   plant(folder);
   const done = await unibus(folder, ["plan", "--json", "--data", folder.file("data")]);
@@ -39,7 +39,7 @@ test("do nothing to a command", async () => {
   expect(existsSync(folder.file("elsewhere"))).toBe(false);
 });
 
-test("what is given by hand is taken", async () => {
+test("an explicit setting takes effect", async () => {
   using folder = new Folder();
   await using server = await Server.start({ folder, env: { UNIBUS_SET: "auth.mode=off" } });
   expect((await send(`${server.ready.http}/info`)).json.auth).toBe("off");

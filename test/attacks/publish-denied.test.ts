@@ -53,7 +53,7 @@ function forbidden(self: "bob" | "eve"): string[] {
 }
 
 describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
-  test("may speak at none of it, with headers or without, and nobody hears anything", async () => {
+  test("may publish to none of the subjects, with headers or without, and no message arrives", async () => {
     using victim = await rawPeer(server.ready.nats, people.ana);
     const listened = [
       ...[theirs.state.subject, `_INBOX.${people.ana.endpoint}.>`, noticeSubject(people.ana.endpoint, ">")],
@@ -73,7 +73,7 @@ describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
   });
 });
 
-test("nobody acknowledges for another: the other's messages stay pending", async () => {
+test("a user cannot acknowledge for another, whose messages stay pending", async () => {
   const stream = streamName(ours.state.roomId);
   const own = { room: ours, member: people.ana, config: { ack_wait: 60_000_000_000 } };
   const durable = await replaceConsumer(server, bus, own);

@@ -20,7 +20,7 @@ async function series(count: number, ask: () => Promise<Reply>): Promise<Reply[]
 
 const guess = () => randomBytes(32).toString("hex");
 
-test("guesses are answered 429 with Retry-After after a few, and the right token is no exception", async () => {
+test("guesses are answered 429 with Retry-After after a few, even for the right token", async () => {
   await using server = await Server.start({ args: ["--set", "http.rate=40"] });
   const admin = await firstAdmin(server);
   const { token } = await invite(server, admin, { handle: "ana" });
@@ -43,7 +43,7 @@ test("guesses are answered 429 with Retry-After after a few, and the right token
   expect(tries.some(({ status }) => status === 429)).toBe(true);
 }, 30_000);
 
-test("failures to authenticate are limited likewise, whatever is wrong, and share the bucket", async () => {
+test("authentication failures are limited in the same way, whatever their cause, and share the bucket", async () => {
   const stranger = await generateIdentity();
   const wrong: Readonly<Record<string, (server: Server, client: string, admin: Identity) => Promise<Reply>>> = {
     "no signature": (server, client) => as(server, client, {}),

@@ -54,7 +54,7 @@ const ways = {
 
 describe("a member who is", () => {
   for (const [what, act] of Object.entries(ways)) {
-    test(`${what} has all of it before, and none of it after`, async () => {
+    test(`${what} has full access before, and none after`, async () => {
       const { bob } = people;
       const room = await roomOf();
       const { roomId, subject } = room.state;
@@ -73,11 +73,11 @@ describe("a member who is", () => {
         expect(await overWs.exchange(attempt)).not.toContain("-ERR");
       }
       await ana.request(subject, "before", { timeout: 5_000, noMux: true });
-      await until("it came live and by the durable", () => before.received.split("before").length > 2);
+      await until("the message arrived live and by the durable", () => before.received.split("before").length > 2);
       const stored = await streamState(bus, room);
 
       await act(room);
-      await until("both connections are cut", () => before.isClosed && overWs.isClosed, 2_000);
+      await until("both connections are closed", () => before.isClosed && overWs.isClosed, 2_000);
       const marks = [before.received.length, overWs.received.length];
       // Deleting the room disconnects ana, too.
       await ana.close();
@@ -100,7 +100,7 @@ describe("a member who is", () => {
     });
   }
 
-  test("kicked does not stop the others for a moment", async () => {
+  test("kicked does not interrupt the other members", async () => {
     const room = await roomOf();
     const [ana, cleo] = await Promise.all([dial(server, people.ana), dial(server, people.cleo)]);
     const bob = await rawPeer(server.ready.nats, people.bob);
@@ -118,7 +118,7 @@ describe("a member who is", () => {
       await ana.flush();
     }
     await kicking;
-    await until("cleo has all", () => got.length >= sent);
+    await until("cleo has received all", () => got.length >= sent);
     expect(got).toEqual(Array.from({ length: sent }, (_, index) => `m${index}`));
     // What bob received before the disconnect is a gapless prefix of what was sent, and shorter.
     expect(bob.received.split(`MSG ${room.state.subject} `).length - 1).toBeLessThanOrEqual(sent);
@@ -126,14 +126,14 @@ describe("a member who is", () => {
     expect((await history(server, people.ana, room, "?limit=1000")).length).toBe(Math.min(sent, 1000));
   });
 
-  test("does not read the next room of the same subject with the connection that it had", async () => {
+  test("removed does not read the next room of the same subject with the old connection", async () => {
     const subject = freshSubject();
     const room = await addMembers(server, await createRoom(server, people.ana, policy(), subject), people.bob);
     using bob = await rawPeer(server.ready.nats, people.bob);
     await bob.exchange(`SUB ${subject} 1\r\n`);
     expect((await call(server.ready.http, people.ana, "DELETE", at(room))).status).toBe(204);
     await createRoom(server, people.cleo, policy(), subject);
-    await until("bob is cut", () => bob.isClosed, 2_000);
+    await until("bob is disconnected", () => bob.isClosed, 2_000);
     const cleo = await dial(server, people.cleo);
     cleo.publish(subject, "secret");
     await cleo.drain();
@@ -141,8 +141,8 @@ describe("a member who is", () => {
   });
 });
 
-describe("a login under way", () => {
-  test("that is answered before the kick and finishes after it is cut when it connects", async () => {
+describe("a login in progress", () => {
+  test("that is authorized before the kick and completes after it is closed when it connects", async () => {
     let gate: Promise<void> | null = null;
     let reached: () => void = () => undefined;
     const held = (service: object) => {
@@ -172,12 +172,12 @@ describe("a login under way", () => {
     await kick(slow.server, room, cast.bob, cast.ana);
     opened.resolve();
     await loggingIn;
-    await until("bob is cut", () => bob.isClosed, 2_000);
+    await until("bob is disconnected", () => bob.isClosed, 2_000);
     using again = await rawPeer(slow.server.ready.nats, cast.bob);
     expect(await again.exchange(`SUB ${room.state.subject} 1\r\n`)).toContain("-ERR 'Permissions Violation");
   }, 20_000);
 
-  test("while the kick happens never lives on with what was taken away", async () => {
+  test("during the kick never keeps the removed permissions", async () => {
     for (let round = 0; round < 15; round++) {
       const room = await roomOf();
       const raw = await RawNats.open(server.ready.nats);
@@ -187,7 +187,7 @@ describe("a login under way", () => {
       ]);
       expect(refusal).toBeOneOf(["", "hung up"]);
       await until(
-        "it is cut, or never had the room",
+        "the connection is closed, or never had the room",
         async () => {
           if (raw.isClosed) return true;
           return (await raw.exchange(`SUB ${room.state.subject} 1\r\n`)).includes("Permissions Violation");
@@ -199,7 +199,7 @@ describe("a login under way", () => {
   }, 20_000);
 });
 
-test("a kick whose notice is lost cuts all the same, a little later", async () => {
+test("a kick whose notice is lost still disconnects, a little later", async () => {
   const silent = (service: object) => {
     const nats = service as Nats;
     const connection: Nats["connection"] = async (account) => {
@@ -236,6 +236,6 @@ test("a kick whose notice is lost cuts all the same, a little later", async () =
   const back = await dial(mute.server, cast.bob);
   const refusals = refusalsOf(back);
   back.publish(room.state.subject, "x");
-  await until("it is refused", () => refusals.some((text) => /permission/i.test(text)));
+  await until("the message is refused", () => refusals.some((text) => /permission/i.test(text)));
   await back.close();
 }, 30_000);

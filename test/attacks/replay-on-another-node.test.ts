@@ -25,7 +25,7 @@ const at = (node: number, headers: Record<string, string>): Promise<Reply> =>
 const outcome = ({ status, json }: Reply) => [status, json.code];
 
 for (const [way, host] of Object.entries(shared)) {
-  test(`one that is signed for the name of ${way} passes on one node, once`, async () => {
+  test(`a request that is signed for the name of ${way} is accepted by one node, once`, async () => {
     for (const first of [0, 1, 2]) {
       const headers = signedFor(host);
       expect((await at(first, headers)).status).toBe(200);
@@ -37,7 +37,7 @@ for (const [way, host] of Object.entries(shared)) {
     }
   });
 
-  test(`one for the name of ${way} that comes to all nodes at once, ${racers} times, passes once`, async () => {
+  test(`a request for the name of ${way} that reaches all nodes at once, ${racers} times, is accepted once`, async () => {
     for (let turn = 0; turn < 5; turn++) {
       const headers = signedFor(host);
       const replies = await Promise.all(Array.from({ length: racers }, (_, i) => at(i % 3, headers)));
@@ -46,7 +46,7 @@ for (const [way, host] of Object.entries(shared)) {
   });
 }
 
-test("one that is signed for a node's own address is refused by every other, which says for what it is", async () => {
+test("a request that is signed for a node's own address is refused by the others, with that address", async () => {
   for (const [own, other] of [
     [0, 1],
     [1, 2],
@@ -63,7 +63,7 @@ test("one that is signed for a node's own address is refused by every other, whi
   }
 });
 
-test("one that is signed for loopback, at a port that several nodes have, passes on one of them", async () => {
+test("a request that is signed for loopback, at a port of several nodes, is accepted by one of them", async () => {
   const port = new URL(nodes.url(0)).port;
   for (const host of [`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`]) {
     const headers = signedFor(host);
@@ -73,7 +73,7 @@ test("one that is signed for loopback, at a port that several nodes have, passes
   }
 });
 
-test("one for a shared name is refused over kill -9 of the node that let it in, by it and by the others", async () => {
+test("a request for a shared name is still refused after kill -9 of the node that accepted it, by all nodes", async () => {
   const spent = Array.from({ length: 5 }, () => signedFor(shared["public-url"]));
   for (const headers of spent) expect((await at(1, headers)).status).toBe(200);
   await nodes.kill(1);

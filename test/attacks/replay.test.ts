@@ -35,8 +35,8 @@ const post = (headers: Record<string, string>, { method, target, body }: Signed,
 const get = { method: "GET", target: "/directory" } as const;
 const outcome = ({ status, json }: Reply) => [status, json.code];
 
-describe("a request sent again", () => {
-  test("is refused, whatever the second is", async () => {
+describe("a replayed request", () => {
+  test("is refused, whatever the second one is", async () => {
     const headers = headersOf(people.ana, get);
     expect((await post(headers, get)).status).toBe(200);
     for (let i = 0; i < 3; i++) {
@@ -47,7 +47,7 @@ describe("a request sent again", () => {
     expect((await post(headersOf(people.ana, get), get)).status).toBe(200);
   });
 
-  test(`${racers} times at once passes once`, async () => {
+  test(`${racers} times at once is accepted once`, async () => {
     const room = { method: "POST", target: "/rooms", body: "" };
     const body = JSON.stringify(createBody(newRoom(people.ana, freshSubject(), policy())));
     const request = { ...room, body };
@@ -56,14 +56,14 @@ describe("a request sent again", () => {
     expect(replies.map(({ status }) => status).sort()).toEqual([201, ...Array(racers - 1).fill(401)]);
   });
 
-  test("is refused when the first was refused for what it asked", async () => {
+  test("is refused even if the first one was refused for its content", async () => {
     const request = { method: "GET", target: "/rooms/01ARZ3NDEKTSV4RRFFQ69G5FAV" };
     const headers = headersOf(people.ana, request);
     expect(outcome(await post(headers, request))).toEqual([404, "not_found"]);
     expect(outcome(await post(headers, request))).toEqual([401, "unauthenticated"]);
   });
 
-  test("with the same nonce under another's key is refused, and takes nothing from its owner", async () => {
+  test("with the same nonce under another key is refused, and costs the owner of the nonce nothing", async () => {
     const nonce = Buffer.alloc(16, 9).toString("base64");
     expect((await post(headersOf(people.ana, { ...get, nonce }), get)).status).toBe(200);
     expect(outcome(await post(headersOf(people.bob, { ...get, nonce }), get))).toEqual([401, "unauthenticated"]);
@@ -100,7 +100,7 @@ describe("a signature that is moved to another request", () => {
     });
   }
 
-  test("another body: 400, and nothing is made", async () => {
+  test("another body: 400, and nothing is created", async () => {
     const [signedBody, sentBody] = [body(), body()];
     const headers = headersOf(people.ana, { method: "POST", target: "/rooms", body: signedBody });
     const before = (await call(server.ready.http, people.ana, "GET", `/members/${people.ana.endpoint}/rooms`)).text;
@@ -117,8 +117,8 @@ describe("a signature that is moved to another request", () => {
   });
 });
 
-describe("a clock that is off", () => {
-  test("by more than 30 s: clock_skew, with both times; by less it passes", async () => {
+describe("a wrong clock", () => {
+  test("by more than 30 s: clock_skew, with both times; by less is accepted", async () => {
     for (const skewS of [-40, -33, 33, 40, 3_600, 1e9]) {
       const reply = await post(headersOf(people.ana, { ...get, skewS }), get);
       expect(outcome(reply)).toEqual([401, "clock_skew"]);
@@ -129,14 +129,14 @@ describe("a clock that is off", () => {
   });
 });
 
-describe("another bus that knows the same key", () => {
-  test("refuses what was signed for this one, and says which host it is", async () => {
+describe("another server that knows the same key", () => {
+  test("refuses a request that was signed for this one, and names its own host", async () => {
     await using other = await Server.start({ args: ["--set", 'http.hosts=["bus-b.example"]'] });
     const { signPubHex, kexPubHex, kexSig } = people.ana;
     const keys = ["--sign-pub", signPubHex, "--kex-pub", kexPubHex, "--kex-sig", kexSig];
     const added = await unibus(other.folder, ["user", "add", "ana", ...keys, "--data", other.data]);
     expect(added.code).toBe(0);
-    await until("it knows her", async () => {
+    await until("the other server has the user", async () => {
       return (await call(other.ready.http, people.ana, "GET", "/directory")).status === 200;
     });
 
@@ -162,7 +162,7 @@ describe("another bus that knows the same key", () => {
     });
   }
 
-  test("loopback names pass with the bus's own port alone, and never through a proxy or tunnel", async () => {
+  test("loopback names are accepted with the server's own port only, and never through a proxy or tunnel", async () => {
     const { port } = new URL(server.ready.http);
     const own = [`localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`];
     for (const host of [...own, "bus-a.example"]) {
@@ -189,7 +189,7 @@ describe("another bus that knows the same key", () => {
   });
 });
 
-test("a request sent again over kill -9 is refused", async () => {
+test("a replayed request is refused after kill -9", async () => {
   using folder = new Folder();
   const args = ["--set", 'http.hosts=["bus-a.example"]'];
   await using first = await Server.start({ folder, args });

@@ -34,7 +34,7 @@ async function answersAreOut(): Promise<void> {
   subscriptions += 1;
   const inbox = `_INBOX.${people.mallory.endpoint}.a.${crypto.randomUUID()}`;
   await mallory.exchange(`SUB ${inbox} ${subscriptions}\r\n`, pub(mine.state.subject, "last", inbox));
-  await until("the last answer", () => mallory.received.includes(`MSG ${inbox} `));
+  await until("the last answer arrived", () => mallory.received.includes(`MSG ${inbox} `));
 }
 let subscriptions = 0;
 
@@ -61,7 +61,7 @@ const publishes: Readonly<Record<string, (own: string, victim: string) => Buffer
 };
 
 for (const [what, attack] of Object.entries(publishes)) {
-  test(`${what} has JetStream answer into no other room`, async () => {
+  test(`${what} makes JetStream reply into no other room`, async () => {
     const victim = await createRoom(server, people.victor, policy("persist"));
     const answered = (await streamState(bus, mine))?.last_seq ?? 0;
     for (let i = 0; i < 20; i++) mallory.write(attack(mine.state.subject, victim.state.subject));
@@ -72,7 +72,7 @@ for (const [what, attack] of Object.entries(publishes)) {
   });
 }
 
-test("an ack of one's own consumer has JetStream answer into no other room", async () => {
+test("an ack of one's own consumer makes JetStream reply into no other room", async () => {
   const victim = await createRoom(server, people.victor, policy("persist"));
   const stream = streamName(mine.state.roomId);
   const own = { room: mine, member: people.mallory, config: { max_ack_pending: 100 } };
@@ -97,12 +97,12 @@ test("an ack of one's own consumer has JetStream answer into no other room", asy
     ),
   );
   expect(said).not.toContain("-ERR");
-  await until("the acks were taken", async () => (await pending()) !== 3);
+  await until("the acks are processed", async () => (await pending()) !== 3);
   await answersAreOut();
   await expectUntouched(victim);
 });
 
-test("a request for whose reply the requester may not listen reaches no other room", async () => {
+test("a request whose reply subject its sender may not subscribe to reaches no other room", async () => {
   const victim = await createRoom(server, people.victor, policy("persist"));
   const quiet = await createRoom(server, people.mallory, policy());
   using second = await rawPeer(server.ready.nats, people.mallory);

@@ -86,7 +86,7 @@ describe("a restoration", () => {
       });
       socket.write(head(ana, story, "", 30 * 1_048_576));
       try {
-        await until("it is answered", () => heard.includes("\r\n\r\n"), 5_000);
+        await until("the request is answered", () => heard.includes("\r\n\r\n"), 5_000);
         return heard.split("\r\n")[0];
       } finally {
         socket.destroy();
@@ -109,7 +109,7 @@ describe("a restoration", () => {
     expect((await restore(running, ana, story.id, story.body(ana, 0))).status).toBe(200);
   });
 
-  test("is for an owner of its newest version alone", async () => {
+  test("is allowed for an owner of its newest version only", async () => {
     const { ana, bob, cleo, eve, admin } = people;
     const story = await known();
     const body = story.body(ana, 2);
@@ -126,7 +126,7 @@ describe("a restoration", () => {
     await refused(cleo, stolen, forged, 400, "statement 3 is not signed by an owner of the version before it");
   });
 
-  test("of a chain that was forged in any place is refused, naming the first line that is wrong", async () => {
+  test("of a chain that was forged anywhere is refused, with the first invalid line", async () => {
     const { ana, bob, eve } = people;
     const story = await known();
     const sign = (text: string, by: Identity) => ({
@@ -205,7 +205,7 @@ describe("a restoration", () => {
     expect((await restore(running, ana, story.id, right)).status).toBe(200);
   });
 
-  test("may not undo what the bus knows of its members, whatever an owner signs", async () => {
+  test("cannot undo what the server knows of its members, even with an owner's signature", async () => {
     const { ana, bob, cleo, dan } = people;
     const story = Story.of(ana).add(ana, bob, cleo).rekey(ana, cleo);
     await bring(running, ana, story, 0);
@@ -246,14 +246,14 @@ describe("a restoration", () => {
     });
     evil.people.set(dan.endpoint, dan);
     await refused(ana, evil, evil.body(ana, 0), 400, "its kex_pub differs from that of the user on the bus");
-    const nobody = await generateIdentity();
-    const unknown = Story.of(ana).add(ana, nobody);
+    const stranger = await generateIdentity();
+    const unknown = Story.of(ana).add(ana, stranger);
     const body = unknown.body(ana, 0);
-    const members = body.members.map((line) => (isOf(nobody, line) ? { ...line, kex_sig: ana.kexSig } : line));
+    const members = body.members.map((line) => (isOf(stranger, line) ? { ...line, kex_sig: ana.kexSig } : line));
     await refused(ana, unknown, { ...body, members }, 400, "kex_sig");
   });
 
-  test("with any other set of keys than the bus lacks is refused", async () => {
+  test("with any other set of keys than the missing ones is refused", async () => {
     const { ana, bob, cleo } = people;
     const story = await known();
     const right = story.body(ana, 2);
@@ -273,7 +273,7 @@ describe("a restoration", () => {
     await refused(ana, open, { ...open.body(ana, 0), keys: [key] }, 400, "the room is not encrypted");
   });
 
-  test("is refused what creating and adding are refused", async () => {
+  test("is refused for the same reasons as creating and adding", async () => {
     const { ana, bob, cleo, dan, eve, admin } = people;
     const place = (subject: string) => Story.of(ana, policy("encrypt"), subject);
     const agent = place(`agent.${freshSubject().slice(5)}`);
@@ -303,7 +303,7 @@ describe("a restoration", () => {
     await refused(ana, story, { ...story.body(ana, 2), statements: [] }, 410);
   });
 
-  test("runs alone, and one that never arrives does not keep others out for long", async () => {
+  test("runs alone, and one whose body never arrives does not block others for long", async () => {
     const { ana, bob } = people;
     const [slow, quick] = [Story.of(ana), Story.of(bob)];
     const body = JSON.stringify(slow.body(ana, 0));
@@ -311,7 +311,7 @@ describe("a restoration", () => {
     let retryAfter: string | null = null;
     let socket = dialled();
     // Either request may win the turn: retry until the one that never arrives holds it.
-    await until("the other one is told to wait", async () => {
+    await until("the other one is refused", async () => {
       socket.destroy();
       socket = dialled();
       socket.write(head(ana, slow, body) + body.slice(0, 20));

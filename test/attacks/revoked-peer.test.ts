@@ -45,9 +45,9 @@ const ways: Readonly<Record<string, (victim: Identity) => Promise<void>>> = {
   },
 };
 
-describe("a peer that was", () => {
+describe("a user who was", () => {
   for (const [what, takeAway] of Object.entries(ways)) {
-    test(`${what} is denied at its next request and its next login, and the others are not`, async () => {
+    test(`${what} is denied at the next request and the next login, and others are not`, async () => {
       const victim = await postUser(server, people.admin, "victim");
       const room = await addMembers(server, await createRoom(server, people.ana, policy("persist")), victim);
       const target = `/rooms/${room.state.roomId}/history`;
@@ -56,7 +56,7 @@ describe("a peer that was", () => {
 
       await takeAway(victim);
       // The server notices changes made by another process within 2 s.
-      await until("the server knows", async () => (await status(victim)) === 401, 2_000);
+      await until("the server has noticed", async () => (await status(victim)) === 401, 2_000);
       for (const path of [target, `/rooms/${room.state.roomId}/key`, `/members/${victim.endpoint}/rooms`]) {
         expect(await status(victim, path)).toBe(401);
       }
@@ -72,7 +72,7 @@ describe("a peer that was", () => {
     });
   }
 
-  test("is not added to a room any more", async () => {
+  test("cannot be added to a room any more", async () => {
     const victim = await postUser(server, people.admin, "victim");
     await call(server.ready.http, people.admin, "POST", `/users/${victim.signPubHex}/revoke`);
     const room = await createRoom(server, people.ana, policy());
@@ -80,7 +80,7 @@ describe("a peer that was", () => {
     expect(await added.then(String, String)).toContain("404");
   });
 
-  test("an admin has no admin's rights either, and the last admin stays", async () => {
+  test("an admin loses the admin's rights, too, and the last admin stays", async () => {
     const body = (who: Identity) => ({ sign_pub: who.signPubHex, handle: "second", role: "admin" });
     const second = await generateIdentity();
     expect((await call(server.ready.http, people.admin, "POST", "/users", body(second))).status).toBe(201);
@@ -100,7 +100,7 @@ describe("a peer that was", () => {
   });
 });
 
-test("a login under way when its user is revoked ends without rights that last", async () => {
+test("a login in progress when its user is revoked keeps no rights", async () => {
   for (let round = 0; round < 10; round++) {
     const victim = await postUser(server, people.admin, "racer");
     const [refusal] = await Promise.all([login(victim), ways["revoked by an admin"]?.(victim)]);

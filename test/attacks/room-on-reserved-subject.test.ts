@@ -61,7 +61,7 @@ for (const [what, list] of Object.entries(subjects)) {
   });
 }
 
-test("a subject with a line end in it makes a statement of other lines, which is refused", async () => {
+test("a subject with a line break changes the statement's lines, which is refused", async () => {
   for (const subject of ["room.a\n", "room.a\n111", "\nroom.a", "room.a\r\nb"]) {
     const reply = await post("eve", subject);
     expect([reply.status, reply.json.code]).toEqual([400, "invalid"]);
@@ -82,7 +82,7 @@ describe("a room id", () => {
     " ",
   ];
   for (const id of ids) {
-    test(`${JSON.stringify(id)} is none`, async () => {
+    test(`${JSON.stringify(id)} is refused`, async () => {
       const reply = await post("eve", freshSubject(), id);
       expect([reply.status, reply.json.code]).toEqual([400, "invalid"]);
       expect(reply.json.error).toContain("line 2 (room_id)");
@@ -90,8 +90,8 @@ describe("a room id", () => {
   }
 });
 
-describe("a taken place", () => {
-  test("is kept by who has it, and its stream with all frames", async () => {
+describe("a taken subject or id", () => {
+  test("stays with its room, and its stream keeps all frames", async () => {
     const subject = freshSubject();
     const id = ulid();
     expect((await post("ana", subject, id)).status).toBe(201);
@@ -108,7 +108,7 @@ describe("a taken place", () => {
   });
 });
 
-test("a subject that is one is taken: in every namespace, of any depth, of 200 characters", async () => {
+test("a valid subject is accepted: in every namespace, of any depth, of 200 characters", async () => {
   const fine = [
     "proc.a.b",
     "rpc.sum",

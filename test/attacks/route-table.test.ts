@@ -204,7 +204,7 @@ async function request(caller: Caller, method: string, { target, body }: Asked):
   });
 }
 
-test("the table names every route of the running bus, and no other", async () => {
+test("the table lists exactly the routes of the running server", async () => {
   const { paths } = (await send(`${server.ready.http}/openapi.json`)).json as { paths: Record<string, object> };
   const served = Object.entries(paths).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
@@ -212,7 +212,7 @@ test("the table names every route of the running bus, and no other", async () =>
   expect(served.sort()).toEqual(Object.keys(table).sort());
 });
 
-describe("each kind of caller gets what the table says:", () => {
+describe("each kind of caller gets the status in the table:", () => {
   for (const [name, { ask, statuses }] of Object.entries(table)) {
     const [method = "", path = ""] = name.split(" ");
     for (const [i, caller] of callers.entries()) {
@@ -225,7 +225,7 @@ describe("each kind of caller gets what the table says:", () => {
   }
 });
 
-describe("a room that is not there", () => {
+describe("an unknown room", () => {
   // Restoring concerns rooms that the server lacks; its attacks are in restore.test.ts.
   const restores = ["PUT /rooms/{id}/restore", "PUT /rooms/{id}/way-back"];
   const inRooms = Object.keys(table).filter((name) => name.includes("/rooms/{id}") && !restores.includes(name));
@@ -234,7 +234,7 @@ describe("a room that is not there", () => {
 
   for (const name of inRooms) {
     const [method = "", path = ""] = name.split(" ");
-    test(`${name}: 401 before 404, and 404 before anything of the body`, async () => {
+    test(`${name}: 401 before 404, and 404 before the body is validated`, async () => {
       const target = path.replace("{id}", nowhere).replace("{endpoint}", people.member.endpoint);
       for (const caller of callers) {
         const reply = await request(caller, method, { target, body: bodyFor(name) });
@@ -243,7 +243,7 @@ describe("a room that is not there", () => {
       }
     });
 
-    test(`${name}: 410 for everybody once it was deleted`, async () => {
+    test(`${name}: 410 for every caller after the deletion`, async () => {
       const { state } = await room();
       expect((await request("owner", "DELETE", { target: `/rooms/${state.roomId}` })).status).toBe(204);
       const target = path.replace("{id}", state.roomId).replace("{endpoint}", people.member.endpoint);

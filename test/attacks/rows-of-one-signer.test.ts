@@ -131,7 +131,7 @@ for (const [store, flags] of [
       expect(outcome(await call(base, eve, "POST", "/rooms", fresh))).toBe("done");
     }, 120_000);
 
-    test("rooms that are made and deleted in a loop are charged for their tombstones", async () => {
+    test("rooms that are created and deleted in a loop are charged for their tombstones", async () => {
       const eve = await user();
       for (let n = 0; n < 5; n++) {
         const room = await createRoom(running.server, eve, policy());

@@ -35,7 +35,7 @@ const get = (who: Identity, target: string) => call(server.ready.http, who, "GET
 const keyOf = async (who: Identity) => (await get(who, `/rooms/${room.state.roomId}/key`)).json.sealed_key as string;
 
 describe("a sealed key", () => {
-  test("is each one's own, and opens for nobody else", async () => {
+  test("is specific to its member, and opens for them only", async () => {
     const { ana, bob } = people;
     const [forAna, forBob] = await Promise.all([keyOf(ana), keyOf(bob)]);
     expect(forAna).not.toBe(forBob);
@@ -45,7 +45,7 @@ describe("a sealed key", () => {
     expect(people.eve.openRoomKey(forBob)).toBeNull();
   });
 
-  test("of another is given under no query, header or path", async () => {
+  test("of another member is returned for no query, header or path", async () => {
     const { ana, bob } = people;
     const [forAna, forBob] = await Promise.all([keyOf(ana), keyOf(bob)]);
     const base = `/rooms/${room.state.roomId}/key`;
@@ -67,7 +67,7 @@ describe("a sealed key", () => {
     }
   });
 
-  test("of an epoch that one has none of, or that is none: 404, 400", async () => {
+  test("of an epoch that one has no key for, or that is invalid: 404, 400", async () => {
     const base = `/rooms/${room.state.roomId}/key`;
     expect((await get(people.bob, `${base}?epoch=2`)).status).toBe(404);
     for (const epoch of ["0", "-1", "x", "1e999", "9007199254740993", "1%20OR%201=1"]) {
@@ -86,7 +86,7 @@ describe("a sealed key", () => {
 });
 
 describe("a room of others", () => {
-  test("shows nothing of itself to a user who is not in it, an admin too", async () => {
+  test("reveals nothing to a user outside it, including an admin", async () => {
     const { eve, admin } = people;
     for (const who of [eve, admin]) {
       for (const part of ["", "/members", "/statements", "/key", "/history"]) {
@@ -103,17 +103,17 @@ describe("a room of others", () => {
     }
   });
 
-  test("is not told from one that never was, to somebody who is no user", async () => {
-    const nobody = await generateIdentity();
+  test("cannot be distinguished from an unknown one by a stranger", async () => {
+    const outsider = await generateIdentity();
     const [known, unknown] = [room.state.roomId, "01ARZ3NDEKTSV4RRFFQ69G5FAV"];
     for (const part of ["", "/members", "/statements", "/key", "/history"]) {
-      const replies = await Promise.all([known, unknown].map((id) => get(nobody, `/rooms/${id}${part}`)));
+      const replies = await Promise.all([known, unknown].map((id) => get(outsider, `/rooms/${id}${part}`)));
       expect(replies.map(({ status }) => status)).toEqual([401, 401]);
       expect(replies[0]?.text).toBe(replies[1]?.text ?? "");
     }
   });
 
-  test("a stranger with a valid user key can be dialled in, and hears and says nothing there", async () => {
+  test("a stranger with a valid user key can log in, but not receive or send there", async () => {
     const eve = await dial(server, people.eve);
     const heard: string[] = [];
     const refused: string[] = [];

@@ -10,7 +10,7 @@ import { loginOf, RawNats } from "../support/raw-nats.ts";
 
 const textOf = (pid: number, file: string) => readFileSync(`/proc/${pid}/${file}`, "utf8").replaceAll("\0", " ");
 
-test("no secret stands in a command line, an environment or a log, and all state is its owner's alone", async () => {
+test("no secret appears in a command line, an environment or a log, and all state is readable by its owner only", async () => {
   await using server = await Server.start({ env: { UNIBUS_DEBUG: "1" }, args: ["--set", "http.access_log=true"] });
   const people = await castOf(server, "ana");
   const room = await createRoom(server, people.ana, policy("encrypt", "persist"));

@@ -124,8 +124,8 @@ const bodies: readonly (string | Uint8Array)[] = [
   Buffer.from('{"handle":"\xff"}', "latin1"),
 ];
 
-describe("no reply tells of the inside", () => {
-  test("to bad paths and queries, of anybody", async () => {
+describe("no reply reveals internals", () => {
+  test("for bad paths and queries, from any caller", async () => {
     for (const { method, path } of routes) {
       const names = path.match(/\{\w+\}/g) ?? [];
       for (const value of values) {
@@ -144,7 +144,7 @@ describe("no reply tells of the inside", () => {
     }
   }, 60_000);
 
-  test("to bad bodies, of users and admins", async () => {
+  test("for bad bodies, from users and admins", async () => {
     const ids: Readonly<Record<string, string>> = {
       "{id}": room.state.roomId,
       "{endpoint}": people.ana.endpoint,
@@ -165,7 +165,7 @@ describe("no reply tells of the inside", () => {
     }
   }, 60_000);
 
-  test("to every statement with one line changed", async () => {
+  test("for every statement with one line changed", async () => {
     const made = createBody(newRoom(people.ana, freshSubject(), policy("persist"))) as { statement: { text: string } };
     const lines = made.statement.text.split("\n");
     for (let i = 0; i < lines.length; i++) {
@@ -179,7 +179,7 @@ describe("no reply tells of the inside", () => {
     }
   });
 
-  test("to bad headers of a signature", async () => {
+  test("for bad signature headers", async () => {
     const target = "/directory";
     for (const name of Object.values(signatureHeaders)) {
       for (const wrong of [
@@ -202,7 +202,7 @@ describe("no reply tells of the inside", () => {
     }
   });
 
-  test("to what is hardly HTTP", async () => {
+  test("for malformed HTTP", async () => {
     const { hostname, port, host } = new URL(server.ready.http);
     const heads = [
       "GET / HTTP/1.1\r\n\r\n",
@@ -241,7 +241,7 @@ describe("no reply tells of the inside", () => {
         isClosed = true;
       });
       // The runtime sends no reply while it still waits for the rest of a head.
-      await until("a reply", () => isClosed || text.includes("\r\n\r\n"), 1_000).catch(() => undefined);
+      await until("the reply arrived", () => isClosed || text.includes("\r\n\r\n"), 1_000).catch(() => undefined);
       socket.destroy();
       if (!text.startsWith("HTTP/1.1 200")) expectNoTelltale(head.slice(0, 60), text);
       expect([head.slice(0, 60), text.slice(0, 12)]).not.toEqual([head.slice(0, 60), "HTTP/1.1 500"]);

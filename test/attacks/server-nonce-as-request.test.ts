@@ -14,7 +14,7 @@ const request = requestText({
 });
 
 describe("an identity", () => {
-  test("signs no nonce", async () => {
+  test("does not sign a bare nonce", async () => {
     const identity = await generateIdentity();
     const nonces = ["3bqyfpzAnjQ1Gk0", "", "x", `x${request}`, ` ${request}`, `\n${request}`, request.toUpperCase()];
     const almost = [
@@ -28,7 +28,7 @@ describe("an identity", () => {
     for (const text of [...nonces, ...almost]) expect(() => identity.sign(text)).toThrow(TypeError);
   });
 
-  test("signs the texts that begin with a kind of unibus, and what it signs verifies", async () => {
+  test("signs texts that begin with a kind of unibus, and its signatures verify", async () => {
     const identity = await generateIdentity();
     const texts = [
       request,
@@ -44,7 +44,7 @@ describe("an identity", () => {
 });
 
 describe("a login signature", () => {
-  test("is none of a request, whatever nonce the server chose", async () => {
+  test("is not valid for a request, whatever nonce the server chose", async () => {
     const identity = await generateIdentity();
     for (const nonce of [request, `\n${request}`, request.slice("unibus-request-v1\n".length), `x\n${request}`]) {
       const text = natsText("bus.example:4711", nonce);
@@ -55,7 +55,7 @@ describe("a login signature", () => {
     }
   });
 
-  test("the kinds of text never meet: each begins with a line of its own", () => {
+  test("the kinds of text are disjoint: each begins with its own line", () => {
     const hostile = [request, "x\ny", "\n", "127.0.0.1\nGET"];
     const first = (text: string) => text.split("\n")[0];
     for (const given of hostile) {

@@ -86,30 +86,30 @@ const lies: readonly (readonly [string, () => void, string])[] = [
     members((list) => [...list, memberOf(people.mallory)]),
     "differs from the one that the owners signed",
   ],
-  ["leaves a member out", members((list) => list.slice(1)), "differs from the one that"],
+  ["omits a member", members((list) => list.slice(1)), "differs from the one that"],
   ["makes a member an owner", members(cleos(() => ({ role: "owner" }))), "differs from the one that"],
-  ["makes a member one of an epoch before", members(cleos(() => ({ since: 2 }))), "differs from the one that"],
+  ["makes a member one of an earlier epoch", members(cleos(() => ({ since: 2 }))), "differs from the one that"],
   ["signs a member out", members(cleos(() => ({ until: 2 }))), "differs from the one that"],
   [
     "swaps a kex key",
     members(cleos(() => ({ kex_pub: people.mallory.kexPubHex, kex_sig: people.mallory.kexSig }))),
     "differs from the one that",
   ],
-  ["swaps the word for a kex key", members(cleos(() => ({ kex_sig: people.mallory.kexSig }))), "did not sign"],
+  ["swaps the signature of a kex key", members(cleos(() => ({ kex_sig: people.mallory.kexSig }))), "did not sign"],
   ["swaps a signing key", members(cleos(() => ({ sign_pub: people.mallory.signPubHex }))), "differs from the one that"],
-  ["makes one member out of two", members(merged), "list is malformed"],
-  ["writes a key in other letters", members(cleos(({ kex_pub }) => ({ kex_pub: kex_pub.toUpperCase() }))), "malformed"],
-  ["gives a statement by a stranger", statements(redone({ 9: zeroHash }, stranger)), "not signed by an owner"],
+  ["merges two members into one", members(merged), "list is malformed"],
+  ["writes a key in capitals", members(cleos(({ kex_pub }) => ({ kex_pub: kex_pub.toUpperCase() }))), "malformed"],
+  ["returns a statement by a stranger", statements(redone({ 9: zeroHash }, stranger)), "not signed by an owner"],
   [
-    "gives statements with another's signature",
+    "returns statements with another's signature",
     statements((list) => list.map((one) => ({ ...one, sig: list[0]?.sig ?? "" }))),
     "not signed by an owner",
   ],
-  ["gives the statements of another room", statements(redone({ 1: newUlid() }, owner)), "another room"],
-  ["gives statements that drop the encryption", statements(redone({ 5: "011", 7: zeroHash }, owner)), "policy"],
-  ["gives statements of another subject", statements(redone({ 4: "room.other" }, owner)), "subject"],
-  ["gives the statements in another order", statements((list) => list.toReversed()), "out of order"],
-  ["gives no statement at all", statements(() => []), "does not return statement 1"],
+  ["returns the statements of another room", statements(redone({ 1: newUlid() }, owner)), "another room"],
+  ["returns statements that drop the encryption", statements(redone({ 5: "011", 7: zeroHash }, owner)), "policy"],
+  ["returns statements of another subject", statements(redone({ 4: "room.other" }, owner)), "subject"],
+  ["returns the statements in another order", statements((list) => list.toReversed()), "out of order"],
+  ["returns no statement", statements(() => []), "does not return statement 1"],
 ];
 
 /** Merges two members into one whose fields contain both lines: the text, and so its hash, stays the same. */
@@ -150,7 +150,7 @@ describe("a server that", () => {
     expect(way.asked).toEqual([]);
   });
 
-  test("hides a kick is noticed by who has seen more, also after a restart", async () => {
+  test("hides a kick is detected by a client that has seen it, also after a restart", async () => {
     const room = await roomOf();
     using folder = new Folder();
     const state = openState({ folder: folder.path, bus: "bus" });
@@ -158,7 +158,9 @@ describe("a server that", () => {
     const old = await replies(people.bob, room.trust.roomId);
     await room.changes.kick(people.cleo.endpoint);
     await bobs.trust.refresh();
-    way.tell((answer, { target }) => (old.has(target) ? { ...answer, body: old.get(target) ?? answer.body } : answer));
+    way.rewrite((answer, { target }) =>
+      old.has(target) ? { ...answer, body: old.get(target) ?? answer.body } : answer,
+    );
     expect(await failureOf(() => bobs.trust.refresh())).toMatchObject({
       ...{ code: "room_forked", message: expect.stringContaining("went back from version 3 to 2") },
     });
@@ -173,14 +175,16 @@ describe("a server that", () => {
     const slow = await deceived(people.bob, shared).open(room.trust.roomId);
     way.honest();
     await deceived(people.bob, shared).open(room.trust.roomId);
-    way.tell((answer, { target }) => (old.has(target) ? { ...answer, body: old.get(target) ?? answer.body } : answer));
+    way.rewrite((answer, { target }) =>
+      old.has(target) ? { ...answer, body: old.get(target) ?? answer.body } : answer,
+    );
     expect((await failureOf(() => slow.trust.refresh())).code).toBe("room_forked");
   });
 
   /** Returns what the server answers a member now, by target. */
   async function replies(who: Identity, roomId: string): Promise<Map<string, Buffer>> {
     const found = new Map<string, Buffer>();
-    way.tell((answer, { target }) => {
+    way.rewrite((answer, { target }) => {
       if (answer.status === 200) found.set(target, answer.body);
       return answer;
     });
@@ -190,7 +194,7 @@ describe("a server that", () => {
     return found;
   }
 
-  test("gives a version two texts, both signed by an owner, is noticed by who has seen the first", async () => {
+  test("returns two texts of one version, both signed by an owner, is detected by a client that has seen the first", async () => {
     const room = await roomOf();
     const bobs = await deceived(people.bob).open(room.trust.roomId);
     const before = room.trust.room.state;
@@ -215,7 +219,7 @@ describe("a server that", () => {
   });
 
   const views: readonly (readonly [string, (view: RoomView) => Partial<RoomView>])[] = [
-    ["claims that the room is not encrypted", ({ policy }) => ({ policy: { ...policy, encrypt: false } })],
+    ["claims that the room is unencrypted", ({ policy }) => ({ policy: { ...policy, encrypt: false } })],
     ["claims another subject", () => ({ subject: "room.other" })],
     ["claims another epoch", ({ epoch }) => ({ epoch: epoch + 1 })],
     ["claims an older version", ({ version }) => ({ version: version - 1 })],
@@ -232,7 +236,7 @@ describe("a server that", () => {
     expect(fresh.trust.room.state).toEqual(room.trust.room.state);
   });
 
-  test("seals a key of its own, or another's, gives the room away", async () => {
+  test("seals a key of its own or another's to a member is detected", async () => {
     const room = await roomOf();
     const key = (sealed_key: () => string) => () =>
       way.alter<Static<typeof api.RoomKey>>("/key", (json) => ({ ...json, sealed_key: sealed_key() }));
@@ -259,9 +263,9 @@ describe("a server that", () => {
     expect(own).not.toEqual(await room.keys.key(2));
   });
 
-  test("makes a room of its own in place of one's new room is found out before anything is sent", async () => {
+  test("replaces a new room by one of its own is detected before anything is sent", async () => {
     const roomIds: string[] = [];
-    way.tell((answer, { method, target, body }): Answer => {
+    way.rewrite((answer, { method, target, body }): Answer => {
       if (method === "POST" && target === "/rooms") {
         const { text } = (JSON.parse(body.toString()) as { statement: { text: string } }).statement;
         roomIds.push(text.split("\n")[1] ?? "");
@@ -286,7 +290,7 @@ describe("a server that", () => {
     expect(roomIds).toHaveLength(1);
   });
 
-  test("takes a change and shows another one is found out", async () => {
+  test("accepts a change and shows another one is detected", async () => {
     const room = await roomOf();
     const anas = await deceived(people.ana).open(room.trust.roomId);
     way.pretend(({ method }) =>
@@ -299,10 +303,10 @@ describe("a server that", () => {
     ]);
   });
 
-  test("says that members left cannot make an owner sign out themselves", async () => {
+  test("claims that members left cannot make an owner sign out themselves", async () => {
     const room = await roomOf();
     const anas = await deceived(people.ana).open(room.trust.roomId);
-    way.tell((answer, { method, target }) => {
+    way.rewrite((answer, { method, target }) => {
       if (method !== "GET" || answer.status !== 200) return answer;
       const json = JSON.parse(answer.body.toString()) as MemberList & RoomView;
       if (target.endsWith("/members")) {
@@ -317,7 +321,7 @@ describe("a server that", () => {
     expect(room.trust.room.state.version).toBe(2);
   });
 
-  test("cuts its statements short is asked again, and then not believed", async () => {
+  test("truncates its statements is asked again, and then not believed", async () => {
     const room = await roomOf();
     const short = (list: StatementList["statements"]) => list.slice(0, 1);
     for (const lie of [statements(short), statements(short, true)]) {
@@ -329,7 +333,7 @@ describe("a server that", () => {
     let count = 0;
     const old = await replies(people.bob, room.trust.roomId);
     await room.changes.kick(people.cleo.endpoint);
-    way.tell((answer, { target }) => {
+    way.rewrite((answer, { target }) => {
       const body = old.get(target);
       if (!target.endsWith("/members") || body === undefined) return answer;
       count += 1;
@@ -343,7 +347,7 @@ describe("a server that", () => {
     const room = await roomOf();
     const bobs = await deceived(people.bob).open(room.trust.roomId);
     const large = Buffer.alloc(21_000_000, " ");
-    way.tell((answer) => ({ ...answer, body: large }));
+    way.rewrite((answer) => ({ ...answer, body: large }));
     const error = await failureOf(() => bobs.trust.refresh());
     expect([error.code, error.message]).toEqual(["unavailable", expect.stringContaining("more than 1048576 bytes")]);
     way.honest();

@@ -39,7 +39,7 @@ const isVerifiedBySodium = (key: string, text: string, sig: Uint8Array): boolean
 };
 
 describe("a signing key", () => {
-  test("of random bytes is taken when it is the encoding of a point, as RFC 8032 decodes", () => {
+  test("of random bytes is accepted if it is the encoding of a point, as RFC 8032 decodes", () => {
     let taken = 0;
     for (let i = 0; i < keys; i++) {
       const key = randomBytes(32).toString("hex");
@@ -52,26 +52,26 @@ describe("a signing key", () => {
     expect(taken).toBeLessThan((3 * keys) / 4);
   });
 
-  test("of a key pair is taken by both", () => {
+  test("of a key pair is accepted by both", () => {
     for (let i = 0; i < keys; i++) {
       const key = sodium.crypto_sign_keypair("hex").publicKey;
       expect([key, isTaken(key), isTakenBySodium(key)]).toEqual([key, true, true]);
     }
   });
 
-  test("of small order, or not canonical, is taken by neither", () => {
+  test("of small order, or not canonical, is accepted by neither", () => {
     for (const key of [...smallOrderSignKeys, ...looseSignKeys]) {
       expect([key, isTaken(key), isTakenBySodium(key)]).toEqual([key, false, false]);
     }
   });
 
-  test("of the wrong size or alphabet is a programmer's error, never a key", () => {
+  test("of the wrong size or alphabet is a programming error, never a key", () => {
     for (const key of ["", "00", "z".repeat(64), "0".repeat(63), "0".repeat(66)]) expect(isTaken(key)).toBe(false);
   });
 });
 
 describe("a kex key", () => {
-  test("is taken when a shared secret with it is not all zeros, as libsodium judges", async () => {
+  test("is accepted if a shared secret with it is not all zeros, as libsodium decides", async () => {
     const pair = sodium.crypto_sign_keypair();
     const signPub = sodium.to_hex(pair.publicKey);
     const secret = sodium.randombytes_buf(32);
@@ -113,7 +113,7 @@ const withOrderAdded = (sig: Uint8Array): Uint8Array => {
 };
 
 describe("a signature", () => {
-  test(`of ${signatures} random ones, good or tampered with, is judged alike`, async () => {
+  test(`of ${signatures} random ones, valid or tampered with, is judged alike`, async () => {
     const good: boolean[] = [];
     for (let i = 0; i < signatures; i++) {
       const pair = sodium.crypto_sign_keypair();
@@ -132,7 +132,7 @@ describe("a signature", () => {
     expect(good.filter(Boolean)).toHaveLength(signatures / 5);
   });
 
-  test("of another size is none", async () => {
+  test("of another size is invalid", async () => {
     const pair = sodium.crypto_sign_keypair();
     const sig = sodium.crypto_sign_detached("text", pair.privateKey);
     const key = sodium.to_hex(pair.publicKey);
@@ -144,7 +144,7 @@ describe("a signature", () => {
     expect(await verifySignature(key, "text", sig)).toBe(true);
   });
 
-  test("under a key of small order may verify, which is why no such key is let in", async () => {
+  test("under a key of small order may verify, which is why no such key is accepted", async () => {
     // R = the neutral point, S = 0: verifies for any text under the neutral point as the key.
     const forged = Buffer.alloc(64);
     forged[0] = 1;

@@ -123,7 +123,7 @@ const attacks: Readonly<Record<string, readonly [head: string, drip: string]>> =
   "never ends the line of a chunk": [`${start(["Transfer-Encoding: chunked"])}1;`, "x"],
 };
 
-test("many connections that trickle are cut, and a user is served meanwhile", async () => {
+test("many connections that trickle are closed, and users are still served", async () => {
   const cut = Object.entries(attacks).flatMap(([what, [head, drip]]) =>
     Array.from({ length: connectionsOfEach }, async () => [what, (await trickle(head, drip)).slice(0, 12)] as const),
   );
@@ -135,7 +135,7 @@ test("many connections that trickle are cut, and a user is served meanwhile", as
   over.catch(() => undefined);
   let served = 0;
   await until(
-    "all of them are cut",
+    "all of them are closed",
     async () => {
       const headers = signedHeaders(people.ana, { url: server.ready.http, method: "GET", target: "/directory" });
       const began = performance.now();
@@ -154,7 +154,7 @@ test("many connections that trickle are cut, and a user is served meanwhile", as
   }
 }, 40_000);
 
-test("a signed body that trickles is cut like any other", async () => {
+test("a signed body that trickles is cut off like any other", async () => {
   const signed = { url: server.ready.http, method: "POST", target: "/rooms", body: "{}" };
   const host = new URL(server.ready.http).host;
   const head = ["POST /rooms HTTP/1.1", `Host: ${host}`, "Content-Length: 4000"];
@@ -164,7 +164,7 @@ test("a signed body that trickles is cut like any other", async () => {
   expect(reply.toLowerCase()).toContain("connection: close");
 }, 40_000);
 
-test("a download that is slow and steady is not cut", async () => {
+test("a slow and steady download is not cut off", async () => {
   const { ms, ...got } = await download;
   expect(got).toEqual({ bytes: blob.length, hash });
   expect(ms).toBeGreaterThan(slowDownloadMs * 0.95);

@@ -26,7 +26,7 @@ const users = async () => (await call(server.ready.http, people.admin, "GET", "/
 const vouch = (identity: Identity, kexPub: string) =>
   Buffer.from(identity.sign(keysText(identity.signPubHex, kexPub.toLowerCase()))).toString("base64");
 
-test("the lists are what they say", () => {
+test("the lists contain what they claim", () => {
   expect(smallOrderSignKeys).toHaveLength(14);
   expect(lowOrderKexKeys).toHaveLength(14);
   expect(new Set([...smallOrderSignKeys, ...looseSignKeys]).size).toBe(14 + 34);
@@ -36,7 +36,7 @@ test("the lists are what they say", () => {
 describe("a sign_pub", () => {
   const bad = [...smallOrderSignKeys, ...looseSignKeys, ...offCurve];
 
-  test("that proves nobody is no user over HTTP, in either case of letters, with a kex key or without", async () => {
+  test("of small order or off the curve is refused over HTTP, in either case of letters, with a kex key or without", async () => {
     const before = await users();
     for (const key of bad) {
       for (const sign_pub of [key, key.toUpperCase()]) {
@@ -50,7 +50,7 @@ describe("a sign_pub", () => {
     expect(await users()).toBe(before);
   });
 
-  test("that proves nobody is no user on the host", async () => {
+  test("of small order or off the curve is refused on the host", async () => {
     const before = await users();
     const some = [...smallOrderSignKeys.slice(0, 4), looseSignKeys[0] ?? "", offCurve[0] ?? ""];
     const done = await Promise.all(
@@ -63,14 +63,14 @@ describe("a sign_pub", () => {
     expect(await users()).toBe(before);
   });
 
-  test("of a fresh identity is one", async () => {
+  test("of a fresh identity is accepted", async () => {
     const one = await generateIdentity();
     expect((await post({ sign_pub: one.signPubHex, handle: "fine", role: "member" })).status).toBe(201);
   });
 });
 
 describe("a kex_pub", () => {
-  test("of low order is none over HTTP, although its owner vouches for it", async () => {
+  test("of low order is refused over HTTP, even if its owner vouches for it", async () => {
     const one = await generateIdentity();
     for (const kex_pub of lowOrderKexKeys) {
       const body = { sign_pub: one.signPubHex, handle: "x", role: "member", kex_pub, kex_sig: vouch(one, kex_pub) };
@@ -87,7 +87,7 @@ describe("a kex_pub", () => {
     expect((await call(server.ready.http, one, "PUT", "/users/me/keys", keys)).status).toBe(204);
   });
 
-  test("of low order is none on the host", async () => {
+  test("of low order is refused on the host", async () => {
     const one = await generateIdentity();
     const kex = lowOrderKexKeys[0] ?? "";
     const keys = ["--sign-pub", one.signPubHex, "--kex-pub", kex, "--kex-sig", vouch(one, kex)];
@@ -96,7 +96,7 @@ describe("a kex_pub", () => {
     expect(done.stderr).toContain("kex_pub is not a usable X25519 key");
   });
 
-  test("that somebody else vouches for is none", async () => {
+  test("that another user vouches for is refused", async () => {
     const [one, other] = await Promise.all([generateIdentity(), generateIdentity()]);
     expect((await post({ sign_pub: one.signPubHex, handle: "x", role: "member" })).status).toBe(201);
     const wrong = [

@@ -37,7 +37,7 @@ async function spend(server: Server, forwarded: (i: number) => string): Promise<
 }
 const limited = [...Array<number>(burst).fill(200), ...Array<number>(3).fill(429)];
 
-test("where no proxy is trusted, no header makes a client another one", async () => {
+test("without a trusted proxy no header changes the client", async () => {
   expect(await spend(bare, (i) => `203.0.113.${i}`)).toEqual(limited);
   const reply = await from(bare, "203.0.113.99");
   expect([reply.status, reply.json.code]).toEqual([429, "rate_limited"]);
@@ -46,17 +46,17 @@ test("where no proxy is trusted, no header makes a client another one", async ()
 });
 
 describe("behind a trusted proxy", () => {
-  test("each client has a bucket of its own", async () => {
+  test("each client has its own bucket", async () => {
     for (let i = 0; i < 20; i++) expect((await from(proxied, `198.51.100.${i}`)).status).toBe(200);
     expect((await from(proxied, "198.51.100.0")).status).toBe(429);
   });
 
-  test("what a client says of itself to the left is not believed", async () => {
+  test("entries that a client adds on the left are not believed", async () => {
     expect(await spend(proxied, (i) => `203.0.113.${i}, 192.0.2.1`)).toEqual(limited);
     expect(await spend(proxied, (i) => `10.0.0.1, 203.0.113.${i}, 192.0.2.2, 10.0.0.1`)).toEqual(limited);
   });
 
-  test("what is no address ends the search at the last that is believed", async () => {
+  test("an entry that is not an address ends the search at the last trusted one", async () => {
     expect(await spend(proxied, (i) => `junk-${i}`)).toEqual(limited);
   });
 

@@ -64,7 +64,7 @@ const storageFree = (storage: number) => storeBytes - storage;
 const outcome = ({ status, json }: Reply) => [status, json.code];
 const full = (what: RegExp) => ({ status: 503, json: { code: "unavailable", error: expect.stringMatching(what) } });
 
-test("who fills the shared store is refused, removed, and what is removed makes room", async () => {
+test("a user who fills the shared store is refused and removed, which frees the space", async () => {
   await using server = await Server.start({
     args: [
       ...["--flag", "decentralized=on", "--set", `nats-embedded.ctl_bytes_max=${storeBytes}`],
@@ -124,13 +124,13 @@ test("who fills the shared store is refused, removed, and what is removed makes 
 
   // The last part is for admins only, and is enough for them.
   await fillTo(server, lastBytes / 2);
-  await until("the bus has noticed", async () => (await call(http, bob, "GET", at(quiet))).status === 503);
+  await until("the server has noticed", async () => (await call(http, bob, "GET", at(quiet))).status === 503);
   expect(outcome(await leave(server, quiet, bob))).toEqual([503, "unavailable"]);
   expect((await call(http, admin, "POST", `/users/${eve.signPubHex}/revoke`)).status).toBe(204);
   expect((await call(http, eve, "GET", "/directory")).status).toBe(401);
   expect((await call(http, admin, "DELETE", `/users/${bob.signPubHex}`)).status).toBe(204);
   expect((await call(http, admin, "DELETE", at(loud))).status).toBe(204);
 
-  await until("there is room again", async () => (await send(`${http}/readyz`)).status === 200);
+  await until("there is space again", async () => (await send(`${http}/readyz`)).status === 200);
   expect((await call(http, ana, "POST", "/rooms", anyRoom)).status).toBe(201);
 }, 180_000);

@@ -38,7 +38,7 @@ async function expectHarmless(
     const over = flood(server, senders, lines).finally(() => {
       going = false;
     });
-    await until("it is over", async () => {
+    await until("the request is over", async () => {
       expect((await call(server.ready.http, people.bo, "GET", "/directory")).status).toBe(200);
       return !going;
     });
@@ -52,21 +52,21 @@ async function expectHarmless(
   expect(grown).toBeLessThan(growthMax);
 }
 
-test(`${senders} strangers who send without end, unsigned: refused, and nothing of it is held`, async () => {
+test(`${senders} strangers who send without end, unsigned: refused, and nothing is kept in memory`, async () => {
   await expectHarmless(() => [], ["401"], reserveBytes);
 }, 30_000);
 
-test(`${senders} who sign, but are no users: likewise`, async () => {
+test(`${senders} who sign, but are not users: refused in the same way`, async () => {
   const stranger = await generateIdentity();
   await expectHarmless(() => signatureLines(server, stranger, "/rooms"), ["401"], reserveBytes);
 }, 30_000);
 
-test(`${senders} bodies of a user at once are bounded by the one budget`, async () => {
+test(`${senders} bodies of a user at once stay within the one budget`, async () => {
   await expectHarmless(() => signatureLines(server, people.ana, "/rooms"), ["413", "503"], budgetBytes);
   expect((await call(server.ready.http, people.ana, "GET", "/directory")).status).toBe(200);
 }, 30_000);
 
-test(`${senders} at /register, which takes no signature, are cut at its 4 KiB`, async () => {
+test(`${senders} at /register, which needs no signature, are cut off at its 4 KiB`, async () => {
   let poured: Poured[] = [];
   const grown = await growth(server, async () => {
     poured = await flood(server, senders, () => [], "/register");
@@ -75,7 +75,7 @@ test(`${senders} at /register, which takes no signature, are cut at its 4 KiB`, 
   expect(grown).toBeLessThan(reserveBytes);
 }, 30_000);
 
-test("the budget is given back: a body of exactly 1 MiB is read as before", async () => {
+test("the budget is returned: a body of exactly 1 MiB is read as before", async () => {
   const body = "[]".padEnd(mebibyte, " ");
   const target = "/rooms";
   const headers = signedHeaders(people.ana, { url: server.ready.http, method: "POST", target, body });

@@ -45,7 +45,7 @@ function forbidden(self: "bob" | "eve"): string[] {
 }
 
 describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
-  test("may listen to none of it, alone or in a queue", async () => {
+  test("may subscribe to none of the subjects, alone or in a queue", async () => {
     using peer = await rawPeer(server.ready.nats, people[who]);
     for (const [i, subject] of forbidden(who).entries()) {
       for (const queue of ["", "workers "]) {
@@ -69,7 +69,7 @@ describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
   });
 });
 
-test("a member hears its own room, inbox, notices and deliveries", async () => {
+test("a member may subscribe to its own room, inbox, notices and deliveries", async () => {
   using bob = await rawPeer(server.ready.nats, people.bob);
   const own = [
     ours.state.subject,

@@ -61,7 +61,7 @@ class Other implements AsyncDisposable {
 }
 
 /** What two other programs print that bind the server's port, one alone and one with port sharing. */
-async function told(server: Server): Promise<string[]> {
+async function refusals(server: Server): Promise<string[]> {
   const port = Number(new URL(server.ready.http).port);
   await using alone = new Other(port, false);
   await using sharing = new Other(port, true);
@@ -80,7 +80,7 @@ describe.each(["http", "https"])("over %s", (scheme) => {
     expect(await refusal(folder, ["--http", host, ...more()])).toBe(
       `error: http.listen ${host}: the address is in use (choose another with --http HOST:PORT)`,
     );
-    expect(await told(server)).toEqual([inUse, inUse]);
+    expect(await refusals(server)).toEqual([inUse, inUse]);
   }, 30_000);
 
   test("two that start at the same time: one serves, the other is refused", async () => {
@@ -102,7 +102,7 @@ test.each([
   ["--nats", "nats-embedded.listen"],
   ["--ws", "nats-embedded.ws"],
 ])(
-  "%s: a port that another program offers to share is refused all the same, with TLS and without",
+  "%s: a port that another program shares with SO_REUSEPORT is refused all the same, with TLS and without",
   async (option, setting) => {
     await using other = new Other(0, true);
     const address = `127.0.0.1:${await other.said()}`;
@@ -123,15 +123,15 @@ function listeners(server: Server): number {
   return rows.filter((row) => row.trim().split(/\s+/)[1]?.endsWith(`:${port}`) && / 0A /.test(row)).length;
 }
 
-test("after the certificate was renewed, a second server is refused as before", async () => {
+test("after a certificate renewal a second server is refused as before", async () => {
   await using server = await Server.start({ args: tlsArgs() });
   const { host } = new URL(server.ready.http);
   for (let renewal = 0; renewal < 3; renewal++) {
     process.kill(server.pid, "SIGHUP");
-    await until("the next certificate's listener is there, too", () => listeners(server) === 2);
-    await until("the one before is closed", () => listeners(server) === 1);
+    await until("the listener with the next certificate exists, too", () => listeners(server) === 2);
+    await until("the previous listener is closed", () => listeners(server) === 1);
   }
-  const [alone] = await told(server);
+  const [alone] = await refusals(server);
   expect(alone).toBe(inUse);
   for (const more of [[], tlsArgs()]) {
     using folder = new Folder();

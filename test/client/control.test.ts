@@ -143,7 +143,7 @@ describe("a request", () => {
   test("is sent once more to a single address when its answer was lost", async () => {
     const bus = listener(() => Response.json({ done: true }));
     await using way = await HostileServer.start(bus.url);
-    way.tell((answer) => (way.asked.length === 1 ? null : answer));
+    way.rewrite((answer) => (way.asked.length === 1 ? null : answer));
     expect(await controlOf(way.url).request("POST", "/x", anything, { body: {} })).toEqual({ done: true });
     expect(new Set(bus.asked.map(({ request }) => request.headers.get("x-unibus-nonce"))).size).toBe(2);
     const error = await failureOf(async () => controlOf(await deadUrl()).request("GET", "/x", anything));

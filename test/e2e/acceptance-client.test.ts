@@ -128,8 +128,8 @@ describe("the client's acceptance of rooms", () => {
 
   test("reports invitations, and accepts those of trusted users at once", async () => {
     const { bus, owner, theirs, close } = await invited("worker", { acceptFrom: [people.ana.endpoint] });
-    const told: Invitation[] = [];
-    bus.on("invited", (invitation) => told.push(invitation));
+    const reported: Invitation[] = [];
+    bus.on("invited", (invitation) => reported.push(invitation));
     const other = await connect({ url: server.ready.http, identity: people.bob, state: "memory" });
     const refused = await other.createRoom(freshSubject(), "nats");
     await refused.membership.add(bus.identity.endpoint);
@@ -137,9 +137,9 @@ describe("the client's acceptance of rooms", () => {
     await taken.membership.add(bus.identity.endpoint);
     await until(
       "both invitations are reported",
-      () => told.length >= 2 && told.some(({ roomId }) => roomId === taken.id),
+      () => reported.length >= 2 && reported.some(({ roomId }) => roomId === taken.id),
     );
-    const of = (id: string) => told.filter(({ roomId }) => roomId === id);
+    const of = (id: string) => reported.filter(({ roomId }) => roomId === id);
     expect(of(refused.id)).toEqual([
       { roomId: refused.id, subject: refused.subject, addedBy: people.bob.endpoint, accepted: false },
     ]);

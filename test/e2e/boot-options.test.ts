@@ -139,7 +139,7 @@ describe("auth.mode on loopback", () => {
       // The identity counts even without a signature: users cannot list the rooms of others.
       expect((await as(root.signPubHex, rooms)).status).toBe(mode === "enforce" ? 401 : 403);
       expect((await send(`${url}/directory`)).status).toBe(401);
-      for (const nobody of ["0".repeat(64), "garbage", ""]) expect((await as(nobody, "/directory")).status).toBe(401);
+      for (const unknown of ["0".repeat(64), "garbage", ""]) expect((await as(unknown, "/directory")).status).toBe(401);
 
       // A signature is still checked if one is present.
       const target = { url, method: "GET", target: rooms };

@@ -20,9 +20,9 @@ describe("a port in use is refused, with the setting, the port and the fix:", ()
     const bound = other.address();
     const address = `127.0.0.1:${typeof bound === "object" ? bound?.port : ""}`;
     try {
-      const mend = `choose another with ${option} HOST:PORT`;
+      const hint = `choose another with ${option} HOST:PORT`;
       expect(await refusal(folder, [option, address])).toBe(
-        `error: ${setting} ${address}: the address is in use (${mend})`,
+        `error: ${setting} ${address}: the address is in use (${hint})`,
       );
     } finally {
       other.close();
@@ -142,7 +142,7 @@ describe("damaged state is refused, and left unchanged:", () => {
 });
 
 describe("an unusable nats-server is refused, with its version and the fix:", () => {
-  const mend = "(use 2.12.7 or newer, or leave nats-embedded.binary out to use the built-in one)";
+  const hint = "(use 2.12.7 or newer, or leave nats-embedded.binary out to use the built-in one)";
   const script = (said: string) => `#!/bin/sh\n${said}\n`;
   test.each([
     ["old", script("echo nats-server: v2.9.0"), 0o755, "is version 2.9.0"],
@@ -156,7 +156,7 @@ describe("an unusable nats-server is refused, with its version and the fix:", ()
     const file = folder.file("nats-server");
     if (text !== null) writeFileSync(file, text, { mode });
     const line = await refusal(folder, ["--set", `nats-embedded.binary=${file}`]);
-    expect(line).toBe(`error: nats-server ${file} ${what} ${mend}`);
+    expect(line).toBe(`error: nats-server ${file} ${what} ${hint}`);
     expect(await refusal(folder, [], { UNIBUS_NATS_SERVER: file })).toBe(line);
   });
 

@@ -149,8 +149,8 @@ describe("a ready server", () => {
     const before = readFileSync(join(server.data, "ready.json"), "utf8");
     const done = await unibus(server.folder, ["serve", "--data", server.data, "--http", "127.0.0.1:0"]);
     expect(done.code).toBe(1);
-    const mend = "stop it, or choose another directory with --data";
-    expect(done.stderr).toBe(`error: data directory ${server.data} is served by process ${server.pid} (${mend})\n`);
+    const hint = "stop it, or choose another directory with --data";
+    expect(done.stderr).toBe(`error: data directory ${server.data} is served by process ${server.pid} (${hint})\n`);
     expect(readFileSync(join(server.data, "ready.json"), "utf8")).toBe(before);
     expect(readFileSync(join(server.data, "serve.pid"), "utf8")).toBe(String(server.pid));
     expect(await statusOf(server, "/readyz")).toBe(200);

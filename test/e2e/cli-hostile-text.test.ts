@@ -91,7 +91,7 @@ describe("hostile text on a terminal has its escape sequences removed:", () => {
   });
 
   test("rooms with a subject forged by the server, and its errors", async () => {
-    way.tell((answer, { target }) => {
+    way.rewrite((answer, { target }) => {
       if (!target.includes("/members/")) return answer;
       const altered = answer.body.toString().replaceAll(subject, JSON.stringify(evil).slice(1, -1));
       return { ...answer, body: Buffer.from(altered), headers: { "content-type": "application/json" } };
@@ -101,7 +101,7 @@ describe("hostile text on a terminal has its escape sequences removed:", () => {
       expect([listed.code, listed.stdout.includes("forged")]).toEqual([0, true]);
       isHarmless(listed);
     }
-    way.tell((answer) => ({
+    way.rewrite((answer) => ({
       ...answer,
       status: 403,
       body: Buffer.from(JSON.stringify({ error: evil, code: "forbidden" })),

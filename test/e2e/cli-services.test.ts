@@ -215,8 +215,15 @@ describe("worker", () => {
         (lines) => Number(jsonLines(lines.at(-1) ?? "")[0]?.received) >= 5,
       );
       expect(await other.end("SIGINT")).toBe(0);
-      const told = jsonLines(await bob.ok(["history", subject, "--json"])).map(({ text }) => JSON.parse(String(text)));
-      expect(told[0]).toMatchObject({ tick: 1, sent: 0, uptime_ms: expect.any(Number), rss_bytes: expect.any(Number) });
+      const reports = jsonLines(await bob.ok(["history", subject, "--json"])).map(({ text }) =>
+        JSON.parse(String(text)),
+      );
+      expect(reports[0]).toMatchObject({
+        tick: 1,
+        sent: 0,
+        uptime_ms: expect.any(Number),
+        rss_bytes: expect.any(Number),
+      });
       expect(await ana.ok(["worker", subject, "--every", "1", "--count", "1"])).toMatch(
         /^tick 1 {2}sent 1 {2}acked 1 {2}failed 0 {2}received \d+\n$/,
       );

@@ -187,7 +187,7 @@ describe("a change of a room", () => {
   test("whose answers are lost is applied once", async () => {
     await using way = await HostileServer.start(server.ready.http);
     let lost = 0;
-    way.tell((answer, { method }) => {
+    way.rewrite((answer, { method }) => {
       if (method === "GET" || answer.status >= 400) return answer;
       lost += 1;
       return null;

@@ -61,8 +61,8 @@ test("orphans are listed, kept, and removed on request", async () => {
   ];
   await until("the orphan is old enough", async () => (await findings()).length === 3);
   expect(await findings()).toEqual(expected);
-  const told = await doctor();
-  expect(told.stdout.trim().split("\n")).toEqual([
+  const listing = await doctor();
+  expect(listing.stdout.trim().split("\n")).toEqual([
     `row without stream\t${lostStream}`,
     `consumer without device\t${wholeStream}\t${stranger}`,
     `stream without row\t${orphanStream}`,

@@ -284,41 +284,46 @@ test("exactly the users concerned are notified", async () => {
   const { admin } = people;
   // Use fresh users: a notice that was collapsed for another test would reach the old ones.
   const [ana, bob, cleo, dora] = [
-    await postUser(server, admin, "ana-told"),
-    await postUser(server, admin, "bob-told"),
-    await postUser(server, admin, "cleo-told"),
+    await postUser(server, admin, "ana-notified"),
+    await postUser(server, admin, "bob-notified"),
+    await postUser(server, admin, "cleo-notified"),
     await postUser(server, admin, "dora"),
   ];
-  const told = async (who: Identity) => {
+  const watched = async (who: Identity) => {
     const connection = await dial(server, who, { reconnect: true, reconnectTimeWait: 20, maxReconnectAttempts: -1 });
     return { connection, notices: await noticesOf(connection, who) };
   };
-  const all = { ana: await told(ana), bob: await told(bob), cleo: await told(cleo), dora: await told(dora) };
-  const expectTold = async (who: keyof typeof all, ...wanted: string[]) => {
+  const all = {
+    ana: await watched(ana),
+    bob: await watched(bob),
+    cleo: await watched(cleo),
+    dora: await watched(dora),
+  };
+  const expectNotices = async (who: keyof typeof all, ...wanted: string[]) => {
     const { notices } = all[who];
     const due = () => wanted.every((notice) => notices.includes(notice));
-    await until(`${who} is told ${wanted} (has ${notices})`, due, 5_000);
+    await until(`${who} is notified of ${wanted} (has ${notices})`, due, 5_000);
     expect([...notices].sort()).toEqual([...wanted].sort());
     notices.length = 0;
   };
   const side = await createRoom(server, bob, policy());
   const id = side.state.roomId;
   let room = await addMembers(server, side, ana, cleo, dora);
-  for (const who of ["ana", "cleo", "dora"] as const) await expectTold(who, `joined ${id}`, `accepted ${id}`);
+  for (const who of ["ana", "cleo", "dora"] as const) await expectNotices(who, `joined ${id}`, `accepted ${id}`);
   room = await setRole(server, room, ana, "owner");
-  await expectTold("ana", `role ${id}`);
+  await expectNotices("ana", `role ${id}`);
   expect((await signedOut(room, [], []).post()).status).toBe(200);
   room = kickBody(room, [], []).room;
-  for (const who of ["ana", "bob", "cleo", "dora"] as const) await expectTold(who, `rekeyed ${id}`);
+  for (const who of ["ana", "bob", "cleo", "dora"] as const) await expectNotices(who, `rekeyed ${id}`);
   // A leaving member is disconnected with the notice and may miss it; the room list after a reconnect is authoritative.
   expect((await leave(server, room, cleo)).status).toBe(204);
-  await expectTold("ana", `rekey_pending ${id}`);
-  await expectTold("bob", `rekey_pending ${id}`);
+  await expectNotices("ana", `rekey_pending ${id}`);
+  await expectNotices("bob", `rekey_pending ${id}`);
   const signing = signedOut(room, [cleo], []);
   expect((await signing.post()).status).toBe(200);
-  for (const who of ["ana", "bob", "dora"] as const) await expectTold(who, `rekeyed ${id}`);
+  for (const who of ["ana", "bob", "dora"] as const) await expectNotices(who, `rekeyed ${id}`);
   expect((await ask(admin, "POST", `/users/${dora.signPubHex}/revoke`)).status).toBe(204);
-  for (const who of ["ana", "bob"] as const) await expectTold(who, `rekey_pending ${id}`);
+  for (const who of ["ana", "bob"] as const) await expectNotices(who, `rekey_pending ${id}`);
   await until("dora is disconnected", () => all.dora.connection.isClosed() || all.dora.notices.includes("revoked"));
   expect((await ask(bob, "DELETE", at(room))).status).toBe(204);
   await until(

@@ -136,11 +136,11 @@ test(
       }
     }
     const question = "is anybody there?";
-    const told = ["hello", "again", "signed", question].map((line) => `${line}\n`).join("");
+    const history = ["hello", "again", "signed", question].map((line) => `${line}\n`).join("");
     expect(printed).toContain("IS ANYBODY THERE?\n");
     // Twice: the history, and the first read of the durable; its second read is empty.
-    expect(printed.filter((one) => one === told)).toHaveLength(2);
-    expect(printed[printed.lastIndexOf(told) + 1]).toBe("");
+    expect(printed.filter((one) => one === history)).toHaveLength(2);
+    expect(printed[printed.lastIndexOf(history) + 1]).toBe("");
     const [, byHand = "", byUnibus = ""] = printed.slice(-3);
     expect(byHand).toMatch(/^\S{8} {2}from the command line\n\S{8} {2}made by hand\n$/);
     expect(byUnibus).toMatch(/ ana {2}from the command line\n.* ana {2}made by hand\n$/);

@@ -208,7 +208,7 @@ describe("SIGHUP", () => {
     const file = folder.file("data", "ready.json");
     await until("ready.json exists", () => existsSync(file));
     const server: Reachable = { ready: JSON.parse(readFileSync(file, "utf8")) };
-    const told = (what: string) => live.said.split(what).length - 1;
+    const countOf = (what: string) => live.said.split(what).length - 1;
     const pem = (kind: string) => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
     const broken: readonly (readonly [string | null, string | null])[] = [
       ["", null],
@@ -219,10 +219,10 @@ describe("SIGHUP", () => {
     ];
     for (const [index, [cert, key]] of broken.entries()) {
       files.spoil(live, cert, key);
-      await until(`refusal ${index + 1}`, () => told("could not reload the TLS files") === index + 1);
+      await until(`refusal ${index + 1}`, () => countOf("could not reload the TLS files") === index + 1);
       expect([index, await shown(server)]).toEqual([index, "one"]);
     }
-    expect(told("reloaded the TLS files")).toBe(0);
+    expect(countOf("reloaded the TLS files")).toBe(0);
     files.renew(live, two);
     await until("two is used", async () => (await shown(server)) === "two");
     expect((await get(`${server.ready.http}/healthz`)).status).toBe(200);

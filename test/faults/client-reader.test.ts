@@ -26,7 +26,7 @@ async function sendAll(at: HostileScene, texts: readonly string[]): Promise<void
 
 /** While `isLagging` returns true, bob gets the stream as it was five messages after its beginning. */
 function lagging(at: HostileScene, isLagging: () => boolean): void {
-  at.hostile.http.tell(async (answer, asked) => {
+  at.hostile.http.rewrite(async (answer, asked) => {
     if (!asked.target.includes("/history") || !isLagging()) return answer;
     const limit = Number(/limit=(\d+)/.exec(asked.target)?.[1]);
     const history = await at.ana.control.history(at.mine.id, { limit, before: 6 });
@@ -253,7 +253,7 @@ test("a history that does not answer for a while is asked again: who reads it is
   for (const from of ["start", "last"] as const) {
     // More refusals than one request retries.
     let refusals = 6;
-    at.hostile.http.tell((answer, asked) => {
+    at.hostile.http.rewrite((answer, asked) => {
       // The reader itself sends the first read: a reader that starts during an outage gets the error at once.
       if (!asked.target.includes("/history") || asked.target.endsWith("limit=1") || refusals-- <= 0) return answer;
       return { ...answer, status: 503, body: Buffer.from('{"error":"away","code":"unavailable"}') };

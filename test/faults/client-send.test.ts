@@ -152,7 +152,7 @@ test("of several addresses the first dead: the next is taken, also when it dies 
   await using bus = await connect({ urls: [dead, at.hostile.url, server.ready.http], identity, state: "memory" });
   const room = await bus.room(at.mine.id);
   expect((await room.send("first")).seq).toBe(1);
-  at.hostile.http.tell(() => null);
+  at.hostile.http.rewrite(() => null);
   await room.refresh();
   expect((await room.history()).messages.map(({ text }) => text)).toEqual(["first"]);
 });

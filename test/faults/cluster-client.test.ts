@@ -45,8 +45,8 @@ test("each node stopped and started again in turn, as for an upgrade", async () 
   await using there = await open(bob, 1);
   const mine = await here.createRoom(freshSubject(), "matrix");
   await mine.membership.add(bob.endpoint);
-  const told: string[] = [];
-  await (await there.room(mine.id)).onMessage(({ text }) => told.push(text));
+  const received: string[] = [];
+  await (await there.room(mine.id)).onMessage(({ text }) => received.push(text));
   const sent: string[] = [];
   const [acks, reads] = [longestGap(), longestGap()];
   let isOver = false;
@@ -76,8 +76,8 @@ test("each node stopped and started again in turn, as for an upgrade", async () 
   }
   isOver = true;
   await Promise.all([talking, reading]);
-  await until("bob was told all", () => told.length >= sent.length);
-  expect(told).toEqual(sent);
+  await until("bob has received all", () => received.length >= sent.length);
+  expect(received).toEqual(sent);
   console.log(
     `rolling: ${sent.length} messages; longest without an ack ${acks.ms()} ms, without a read ${reads.ms()} ms`,
   );
@@ -89,8 +89,8 @@ test("each node killed in turn", async () => {
   const mine = await here.createRoom(freshSubject(), "matrix");
   await mine.membership.add(bob.endpoint);
   const theirs = await there.room(mine.id);
-  const told: string[] = [];
-  await theirs.onMessage(({ text }) => told.push(text));
+  const received: string[] = [];
+  await theirs.onMessage(({ text }) => received.push(text));
   const sent: string[] = [];
   const talk = async (): Promise<void> => {
     for (let i = 0; i < each; i++) {
@@ -118,8 +118,8 @@ test("each node killed in turn", async () => {
     await nodes.untilReady();
   }
   await talk();
-  await until("bob was told all", () => told.length >= sent.length);
-  expect(told).toEqual(sent);
+  await until("bob has received all", () => received.length >= sent.length);
+  expect(received).toEqual(sent);
   const { messages } = await theirs.history({ limit: 1_000 });
   expect(messages.map(({ text }) => text)).toEqual(sent);
 }, 180_000);

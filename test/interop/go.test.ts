@@ -53,7 +53,7 @@ class GoPeer implements AsyncDisposable {
   }
 
   /** Sends an order to the peer and returns the event of this name that follows. */
-  async tell(order: unknown, event: string): Promise<GoEvent> {
+  async run(order: unknown, event: string): Promise<GoEvent> {
     const mark = this.events.length;
     this.#write(order);
     return this.next(event, mark);
@@ -62,7 +62,7 @@ class GoPeer implements AsyncDisposable {
   /** The next event of this name. */
   async next(event: string, mark = 0): Promise<GoEvent> {
     const found = () => this.events.slice(mark).find((one) => one.event === event || one.event === "failed");
-    await until(`Go tells ${event}`, () => found() !== undefined || this.#errors !== "");
+    await until(`Go reports ${event}`, () => found() !== undefined || this.#errors !== "");
     const one = found();
     if (one === undefined || one.event !== event) throw new Error(`Go: ${one?.error ?? this.#errors}`);
     return one;
@@ -108,13 +108,13 @@ test("Go and the SDK read each other, live and from history, before and after a 
 
   await speak(room, go, got, { go: gos.endpoint, sdk: anas.endpoint, epoch: 1 });
   await room.membership.rekey();
-  expect(await go.tell({ do: "refresh" }, "room")).toMatchObject({ epoch: 2, keys: 2 });
+  expect(await go.run({ do: "refresh" }, "room")).toMatchObject({ epoch: 2, keys: 2 });
   await speak(room, go, got, { go: gos.endpoint, sdk: anas.endpoint, epoch: 2 });
 
   // Both read the same history, across both epochs.
   const { messages } = await room.history();
-  const told = await go.tell({ do: "history" }, "history");
-  const kept = told.messages as { id: string; from: string; text: string; error?: string }[];
+  const page = await go.run({ do: "history" }, "history");
+  const kept = page.messages as { id: string; from: string; text: string; error?: string }[];
   expect(kept.map(({ id, from, text, error }) => [id, from, text, error])).toEqual(
     messages.map(({ id, from, text }) => [id, from, text, undefined]),
   );
@@ -137,20 +137,20 @@ async function speak(
   expect(heard).toMatchObject({ id: first.id, from: sdk, epoch, kind: 0, text, thread: "", reply_to: "" });
 
   const answered = { do: "send", text: `from Go in ${epoch}: ünïcödé 👋`, thread: first.id, reply_to: first.id };
-  const sent = await go.tell(answered, "sent");
+  const sent = await go.run(answered, "sent");
   const here = () => got.find(({ id }) => id === sent.id);
   await until("the SDK has it", () => here() !== undefined);
   expect(here()).toMatchObject({ from: goEndpoint, epoch, kind: "pub", verified: true, late: false, handle: "go" });
   expect([here()?.text, here()?.thread, here()?.replyTo]).toEqual([answered.text, first.id, first.id]);
 
-  const reaction = await go.tell({ do: "react", text: "👍", reply_to: first.id }, "sent");
+  const reaction = await go.run({ do: "react", text: "👍", reply_to: first.id }, "sent");
   await until("the SDK has it", () => got.some(({ id, kind }) => id === reaction.id && kind === "react"));
   await room.react({ id: String(sent.id), thread: null }, "🎉");
   await until("Go has it", () => go.events.slice(mark).some(({ kind, text }) => kind === 6 && text === "🎉"));
 
   expect((await room.request("ping from the SDK")).text).toBe("pong from Go");
   const stop = await room.respond((request) => `pong to ${request.text}`);
-  expect(await go.tell({ do: "request", text: "ping from Go" }, "answer")).toMatchObject({
+  expect(await go.run({ do: "request", text: "ping from Go" }, "answer")).toMatchObject({
     ...{ from: sdk, text: "pong to ping from Go" },
   });
   stop();

@@ -27,10 +27,10 @@ async function connecting(stage: Stage): Promise<void> {
     equal([bus.identity.endpoint, bus.info.auth], [identity.endpoint, "enforce"]);
   }
   // Nothing listens at the first address, so the client uses the next one.
-  const nobody = "http://127.0.0.1:9";
-  await using bus = await connect({ ...options, url: nobody, urls: [stage.url] });
+  const unused = "http://127.0.0.1:9";
+  await using bus = await connect({ ...options, url: unused, urls: [stage.url] });
   equal(await bus.rooms(), []);
-  await refused("unavailable", () => connect({ ...options, url: nobody }));
+  await refused("unavailable", () => connect({ ...options, url: unused }));
   await refused("invalid", () => connect({ ...options, url: "no address" }));
   await bus.close();
   await bus.close();
@@ -133,14 +133,14 @@ async function reconnect(stage: Stage): Promise<void> {
   const theirs = await bob.room(mine.id);
   const got: string[] = [];
   await theirs.onMessage(({ text }) => got.push(text));
-  const told: string[] = [];
-  const watch = (bus: Bus) => bus.on("status", (status) => told.push(status.state));
+  const statuses: string[] = [];
+  const watch = (bus: Bus) => bus.on("status", (status) => statuses.push(status.state));
   for (const bus of [ana, bob]) watch(bus);
   await sendMany(mine, 0, 10);
   await stage.killNats();
   // Messages sent while the reader is away wait, and are stored once.
   await sendMany(mine, 10, 20);
-  await until("both were away and are back", () => told.filter((status) => status === "connected").length >= 2);
+  await until("both reconnected", () => statuses.filter((status) => status === "connected").length >= 2);
   await sendMany(mine, 20, 30);
   const wanted = Array.from({ length: 30 }, (_, index) => `m${index}`);
   await until("bob has all", () => got.length >= wanted.length);
@@ -149,7 +149,7 @@ async function reconnect(stage: Stage): Promise<void> {
     (await mine.history()).messages.map(({ text }) => text),
     wanted,
   );
-  equal(told.filter((status) => status === "reconnecting").length >= 2, true, "both were told");
+  equal(statuses.filter((status) => status === "reconnecting").length >= 2, true, "both were notified");
 }
 
 async function offline(stage: Stage): Promise<void> {
@@ -188,7 +188,7 @@ async function memory(stage: Stage): Promise<void> {
 
 /** Cases for failures. */
 export const faults: readonly Case[] = [
-  { name: "connect: one address of several, nobody, no address; close", run: connecting },
+  { name: "connect: one of several addresses, an unreachable one, none; close", run: connecting },
   { name: "a wrong identity is refused, words make one", run: identities },
   { name: "errors have codes, and name their request", run: typedErrors },
   { name: "a caller who gives up gets the signal's reason", run: signals },

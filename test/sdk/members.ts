@@ -135,11 +135,11 @@ async function deletion(stage: Stage): Promise<void> {
 async function lists(stage: Stage): Promise<void> {
   await using ana = await newcomer(stage, "ana");
   await using bob = await newcomer(stage, "bob");
-  const told: string[] = [];
-  bob.on("rooms", ({ kind, roomId }) => told.push(`${kind} ${roomId}`));
+  const events: string[] = [];
+  bob.on("rooms", ({ kind, roomId }) => events.push(`${kind} ${roomId}`));
   const [mine] = await roomOf(ana);
   await mine.membership.add(bob.identity.signPubHex);
-  await until("bob is told", () => told.includes(`joined ${mine.id}`));
+  await until("bob is notified", () => events.includes(`joined ${mine.id}`));
   const [entry] = await bob.rooms();
   equal([entry?.id, entry?.subject, entry?.role, entry?.epoch], [mine.id, mine.subject, "member", 1]);
   const room = await bob.room(mine.subject);

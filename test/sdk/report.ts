@@ -13,13 +13,13 @@ export interface Outcome {
 const textOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
 /** Runs all cases, one after another. */
-export async function runAll(stage: Stage, tell: (outcome: Outcome) => unknown): Promise<void> {
+export async function runAll(stage: Stage, report: (outcome: Outcome) => unknown): Promise<void> {
   for (const { name, run } of cases) {
     const began = Date.now();
     const fault = await run(stage).then(
       () => null,
       (error: unknown) => textOf(error),
     );
-    await tell({ name, fault, ms: Date.now() - began });
+    await report({ name, fault, ms: Date.now() - began });
   }
 }

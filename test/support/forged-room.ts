@@ -42,7 +42,7 @@ export function showForgedRoom(way: HostileServer, { roomId, subject, forger, ha
     },
     "/key": () => ({ epoch: 1, sealed_key: sealRoomKey(first.key ?? new Uint8Array(), victim.kexPub) }),
   };
-  way.tell((answer, { method, target }) => {
+  way.rewrite((answer, { method, target }) => {
     const [path = "", query] = target.split("?");
     const part = path.startsWith(`/rooms/${roomId}`) ? parts[path.slice(`/rooms/${roomId}`.length)] : undefined;
     if (method !== "GET" || part === undefined) return answer;

@@ -40,7 +40,7 @@ async function bodyOf(stream: IncomingMessage): Promise<Buffer> {
 export class HostileServer implements AsyncDisposable {
   /** Every request, in order, as `METHOD target`. */
   readonly asked: string[] = [];
-  /** The data plane addresses for GET /info, whatever else it is set to answer; null for the real ones. */
+  /** The data plane addresses for GET /info, overriding any other setting; null for the real ones. */
   nats: readonly string[] | null = null;
   readonly #http: HttpServer;
   #lie: Lie = (answer) => answer;
@@ -64,13 +64,13 @@ export class HostileServer implements AsyncDisposable {
   }
 
   /** Sets how it alters replies from now on. */
-  tell(lie: Lie): void {
+  rewrite(lie: Lie): void {
     this.#lie = lie;
   }
 
   /** Applies `alter` to the JSON of successful replies to GETs whose path ends with `pathEnd`, from now on. */
   alter<T>(pathEnd: string, alter: (json: T, asked: Asked) => unknown): void {
-    this.tell((answer, asked) => {
+    this.rewrite((answer, asked) => {
       const isMeant = asked.method === "GET" && (asked.target.split("?")[0] ?? "").endsWith(pathEnd);
       if (!isMeant || answer.status !== 200) return answer;
       return withJson(answer, alter(JSON.parse(answer.body.toString()) as T, asked));
@@ -84,7 +84,7 @@ export class HostileServer implements AsyncDisposable {
 
   /** Makes it honest from now on. */
   honest(): void {
-    this.tell((answer) => answer);
+    this.rewrite((answer) => answer);
     this.pretend(() => null);
   }
 

@@ -16,7 +16,7 @@ export class Outcomes {
   /** Ends the suite: every test that still waits fails with this reason. */
   end(why: Error): void {
     this.#end ??= why;
-    for (const [name, tell] of this.#waiting) tell({ name, fault: this.#end.message, ms: 0 });
+    for (const [name, settle] of this.#waiting) settle({ name, fault: this.#end.message, ms: 0 });
   }
 
   /** Waits until a case is over. Errors: the failure of the case. */

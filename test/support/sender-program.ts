@@ -19,13 +19,13 @@ export interface Sending {
 const reportEach = 50;
 
 const { url, roomId, identities, count } = (await Bun.stdin.json()) as Sending;
-const told: Record<string, number> = {};
+const suspicious: Record<string, number> = {};
 let stored = 0;
 
 async function sendAll(identity: string): Promise<void> {
   await using bus = await connect({ url, identity: await parseIdentity(identity), state: "memory" });
   bus.on("suspicious", ({ what }) => {
-    told[what] = (told[what] ?? 0) + 1;
+    suspicious[what] = (suspicious[what] ?? 0) + 1;
   });
   const room = await bus.room(roomId);
   for (let i = 0; i < count; i++) {
@@ -36,4 +36,4 @@ async function sendAll(identity: string): Promise<void> {
 }
 
 await Promise.all(identities.map(sendAll));
-console.log(`done ${JSON.stringify(told)}`);
+console.log(`done ${JSON.stringify(suspicious)}`);

@@ -90,9 +90,9 @@ export class Story {
     return this.versions[version - 1]?.statement as Version["statement"];
   }
 
-  /** Appends a change that an owner signs; `mend` alters the state before it is signed. */
-  next(by: Identity, change: StateChange, mend: (state: RoomState) => RoomState = (state) => state): this {
-    const state = mend(nextState(this.state, change));
+  /** Appends a change that an owner signs; `alter` changes the state before it is signed. */
+  next(by: Identity, change: StateChange, alter: (state: RoomState) => RoomState = (state) => state): this {
+    const state = alter(nextState(this.state, change));
     this.versions.push({ state, statement: statementOf(state, by) });
     return this;
   }

@@ -5,7 +5,7 @@ import type { Happening, Remains, Way } from "./record.ts";
 
 const frame = (text: string, seq: number): Happening => ({ kind: "frame", at: 1, room: "r", text, seq });
 const removed = { kind: "removed", at: 1_000, who: "eve", room: null } as const;
-const fault = { kind: "fault", at: 5_000, began: 500, mended: 5_000, what: "cut", node: 1 } as const;
+const fault = { kind: "fault", at: 5_000, began: 500, repaired: 5_000, what: "cut", node: 1 } as const;
 const check = (began: number, way: Way, outcome: "denied" | "unanswered" | "admitted"): Happening => ({
   ...{ kind: "check", at: began + 1, began, node: 0, who: "eve", room: null, way, outcome },
 });
@@ -34,11 +34,11 @@ test("a run in which all is well has no violations, and says how much was asked"
     // The read began before the change was acknowledged, so it may return the earlier state.
     ...[change(40, 4), read(39, 3, 2)],
     ...[fault, check(removed.at + cutMsMax - 1, "publish", "admitted")],
-    check(fault.mended + cutAfterFaultMsMax - 1, "publish", "admitted"),
+    check(fault.repaired + cutAfterFaultMsMax - 1, "publish", "admitted"),
   ];
   expect(judge(all, good)).toEqual({
     ...{ violations: [], checks: { http: 2, publish: 2 }, unanswered: 1 },
-    ...{ admitted: 2, latestMs: fault.mended + cutAfterFaultMsMax - 1 - removed.at },
+    ...{ admitted: 2, latestMs: fault.repaired + cutAfterFaultMsMax - 1 - removed.at },
   });
 });
 
@@ -66,7 +66,7 @@ const bad: Readonly<Record<string, readonly [readonly Happening[], Remains, stri
     "admitted eve by publish, 2.00 s after",
   ],
   "a connection that is not cut when all is whole again": [
-    [removed, fault, check(fault.mended + cutAfterFaultMsMax + 1, "publish", "admitted")],
+    [removed, fault, check(fault.repaired + cutAfterFaultMsMax + 1, "publish", "admitted")],
     nothing,
     "by publish",
   ],

@@ -54,8 +54,8 @@ function framesLost(all: All, remains: Remains): string[] {
 /** How long after its removal a user may be admitted: not at all, except on a connection opened before. */
 function graceMs(check: Of<"check">, removedAt: number, faults: readonly Of<"fault">[]): number {
   if (check.way !== "publish") return 0;
-  const near = faults.filter(({ began, mended }) => mended + cutAfterFaultMsMax > removedAt && began < check.began);
-  const whole = Math.max(...near.map(({ mended }) => mended), Number.NEGATIVE_INFINITY);
+  const near = faults.filter(({ began, repaired }) => repaired + cutAfterFaultMsMax > removedAt && began < check.began);
+  const whole = Math.max(...near.map(({ repaired }) => repaired), Number.NEGATIVE_INFINITY);
   return Math.max(cutMsMax, whole + cutAfterFaultMsMax - removedAt);
 }
 
@@ -115,11 +115,11 @@ function invitesTwice(all: All, { users }: Remains): string[] {
   const winners = Map.groupBy(of(all, "redeemed"), ({ handle }) => handle);
   const handles = new Set([...winners.keys(), ...users.keys()]);
   return [...handles].flatMap((handle) => {
-    const told = new Set(winners.get(handle)?.map(({ who }) => who));
+    const acknowledged = new Set(winners.get(handle)?.map(({ who }) => who));
     const there = new Set(users.get(handle));
-    if (told.size > 1) return [`the invite of ${handle} was redeemed by ${told.size}`];
+    if (acknowledged.size > 1) return [`the invite of ${handle} was redeemed by ${acknowledged.size}`];
     if (there.size > 1) return [`the invite of ${handle} made ${there.size} users`];
-    return [...told].filter((who) => !there.has(who)).map((who) => `${who} redeemed ${handle} and is no user`);
+    return [...acknowledged].filter((who) => !there.has(who)).map((who) => `${who} redeemed ${handle} and is no user`);
   });
 }
 
@@ -128,11 +128,13 @@ function ownersTwice(all: All, { rooms }: Remains): string[] {
   const claims = Map.groupBy(of(all, "claimed"), ({ subject }) => subject);
   const subjects = new Set([...claims.keys(), ...rooms.keys()]);
   return [...subjects].flatMap((subject) => {
-    const told = new Set(claims.get(subject)?.map(({ room }) => room));
+    const acknowledged = new Set(claims.get(subject)?.map(({ room }) => room));
     const there = new Set(rooms.get(subject));
-    if (told.size > 1) return [`${subject} was given to ${told.size} rooms`];
+    if (acknowledged.size > 1) return [`${subject} was given to ${acknowledged.size} rooms`];
     if (there.size > 1) return [`${subject} belongs to ${there.size} rooms`];
-    return [...told].filter((room) => !there.has(room)).map((room) => `${room} was given ${subject} and is not there`);
+    return [...acknowledged]
+      .filter((room) => !there.has(room))
+      .map((room) => `${room} was given ${subject} and is not there`);
   });
 }
 

@@ -17,7 +17,7 @@ interface Fault {
   readonly what: string;
   readonly node: number;
   break(): Promise<void> | void;
-  mend(): Promise<void> | void;
+  repair(): Promise<void> | void;
 }
 
 type Maker = (nodes: Nodes, node: number, random: () => number) => Fault;
@@ -25,13 +25,13 @@ type Maker = (nodes: Nodes, node: number, random: () => number) => Fault;
 const kill: Maker = (nodes, node) => ({
   ...{ what: "kill -9 and start again", node },
   break: () => nodes.kill(node),
-  mend: () => nodes.boot(node),
+  repair: () => nodes.boot(node),
 });
 
 const halt: Maker = (nodes, node) => ({
-  ...{ what: "stand still", node },
+  ...{ what: "SIGSTOP", node },
   break: () => nodes.halt(node),
-  mend: () => nodes.resume(node),
+  repair: () => nodes.resume(node),
 });
 
 const cut: Maker = (nodes, node, random) => {
@@ -39,7 +39,7 @@ const cut: Maker = (nodes, node, random) => {
   return {
     ...{ what: `cut off, ${how}`, node },
     break: () => nodes.isolate(node, how),
-    mend: () => nodes.rejoin(node),
+    repair: () => nodes.rejoin(node),
   };
 };
 
@@ -49,7 +49,7 @@ const mislead: Maker = (nodes, node, random) => {
   return {
     ...{ what: clock ? `clock ${shift} s` : "no clock to move", node },
     break: () => clock?.shift(shift),
-    mend: () => clock?.shift(0),
+    repair: () => clock?.shift(0),
   };
 };
 
@@ -60,10 +60,10 @@ async function suffer(scene: Scene, fault: Fault, forMs: number): Promise<void> 
   try {
     await scene.rest(forMs);
   } finally {
-    await fault.mend();
+    await fault.repair();
   }
   await scene.nodes.untilReady();
-  scene.note({ kind: "fault", began, mended: clockMs(), what: fault.what, node: fault.node });
+  scene.note({ kind: "fault", began, repaired: clockMs(), what: fault.what, node: fault.node });
   await scene.rest(wholeMs);
 }
 

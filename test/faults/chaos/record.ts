@@ -41,7 +41,7 @@ export type Happening =
       readonly kind: "fault";
       readonly at: number;
       readonly began: number;
-      readonly mended: number;
+      readonly repaired: number;
       readonly what: string;
       readonly node: number;
     };

@@ -74,9 +74,9 @@ async function remainsOf(load: Load): Promise<Remains> {
 }
 
 /** Returns the longest gap between two of these times that overlaps a fault, in seconds. */
-function longestGap(times: readonly number[], { began, mended }: { began: number; mended: number }): string {
-  const near = times.filter((time) => time > began - 1_000 && time < mended + 1_000);
-  const gaps = [...near, mended].map((time, index) => time - (near[index - 1] ?? began));
+function longestGap(times: readonly number[], { began, repaired }: { began: number; repaired: number }): string {
+  const near = times.filter((time) => time > began - 1_000 && time < repaired + 1_000);
+  const gaps = [...near, repaired].map((time, index) => time - (near[index - 1] ?? began));
   return (Math.max(0, ...gaps) / 1000).toFixed(1);
 }
 
@@ -89,7 +89,7 @@ function linesOf(record: readonly Happening[], verdict: Verdict, tookMs: number)
     const reads = record.flatMap((one) => (one.kind === "read" && one.node !== fault.node ? [one.at] : []));
     const changes = record.flatMap((one) => (one.kind === "change" ? [one.at] : []));
     const gaps = [frames, reads, changes].map((times) => longestGap(times, fault));
-    const took = ((fault.mended - fault.began) / 1000).toFixed(1);
+    const took = ((fault.repaired - fault.began) / 1000).toFixed(1);
     const [frame, read, change] = gaps;
     return [
       `node ${fault.node} ${fault.what}, ${took} s: no frame ${frame} s, no read ${read} s, no change ${change} s`,
