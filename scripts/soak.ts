@@ -32,7 +32,7 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
   },
   "start-10000": {
     file: "test/faults/start-10000.test.ts",
-    what: "a node with 10,000 persisted rooms starts again, after an orderly stop and after kill -9; some minutes",
+    what: "a node with 10,000 persisted rooms restarts, after an orderly stop and after kill -9; some minutes",
   },
   storm: {
     file: "test/interop/storm.test.ts",

@@ -42,7 +42,7 @@ async function readiness(server: Server): Promise<{ status: number; faults: Reco
 }
 
 const untilReady = (server: Server) =>
-  until("it has healed", async () => (await readiness(server).catch(() => null))?.status === 200, 60_000);
+  until("the server has recovered", async () => (await readiness(server).catch(() => null))?.status === 200, 60_000);
 
 /** Waits until /readyz reports this cause for the plugin. */
 async function untilFault(server: Server, plugin: string, cause: RegExp): Promise<void> {
@@ -82,7 +82,7 @@ const createStatus = async (server: Server, ana: Identity) =>
     .status;
 
 onSmallDisk(
-  "a full disk: messages are refused, the cause is named, and room streams heal when space is free",
+  "a full disk: messages are refused, the cause is named, and room streams recover when space is free",
   async () => {
     const disk = SmallDisk.mount(209_715_200);
     if (disk === null) throw new Error("the disk cannot be mounted any more");
@@ -139,7 +139,7 @@ async function occupy(port: number, most: number): Promise<Socket[]> {
 }
 
 onLinux(
-  "256 file descriptors: the cause is named before they are all in use, and it heals",
+  "256 file descriptors: the cause is named before they are all in use, and the server recovers",
   async () => {
     using folder = new Folder();
     // A shell sets the limit, then executes unibus in its place.
@@ -168,21 +168,21 @@ onLinux(
   60_000,
 );
 
-test("nats-server killed: it is started again, with its cause in the log and its new pid in ready.json", async () => {
+test("nats-server killed: it is restarted, with the cause in the log and its new pid in ready.json", async () => {
   await using server = await Server.start();
   const { ana } = await castOf(server, "ana");
   const room = await createRoom(server, ana, policy("persist"));
   const { nats_pid } = server.ready;
   process.kill(nats_pid, "SIGKILL");
   const recorded = () => JSON.parse(readFileSync(join(server.data, "ready.json"), "utf8")) as { nats_pid: number };
-  await until("ready.json names another", () => recorded().nats_pid !== nats_pid && isAlive(recorded().nats_pid));
+  await until("ready.json has the new pid", () => recorded().nats_pid !== nats_pid && isAlive(recorded().nats_pid));
   await untilReady(server);
   await until("messages are stored again", () => isStored(server, ana, room, "after"));
   const log = await logOf(server);
   expect(count(log, /^nats-server ended: killed by SIGKILL: another process sent it, or the kernel/)).toBe(1);
 }, 60_000);
 
-test("nats-server stopped by a signal: /readyz says so, with the command that lets it go on", async () => {
+test("nats-server stopped by a signal: /readyz reports it, with the command that resumes it", async () => {
   await using server = await Server.start();
   const { ana } = await castOf(server, "ana");
   const room = await createRoom(server, ana, policy("persist"));
@@ -205,7 +205,7 @@ test("nats-server stopped by a signal: /readyz says so, with the command that le
   expect(count(log, /^works again: nats-embedded/)).toBe(1);
 }, 60_000);
 
-test("a data directory that is removed ends the server with the cause", async () => {
+test("removing the data directory stops the server, with the cause", async () => {
   await using server = await Server.start();
   rmSync(server.data, { recursive: true, force: true });
   expect(await server.exited).toBe(1);

@@ -34,44 +34,44 @@ function lagging(at: HostileScene, isLagging: () => boolean): void {
   });
 }
 
-describe("where messages are kept", () => {
-  test("what was said while the connection was away comes before what came after", async () => {
+describe("in a persistent room", () => {
+  test("messages sent during a disconnect are delivered before later ones", async () => {
     await using at = await HostileScene.open(server, { admin });
     await sendAll(at, row(5));
     at.hostile.proxy.isRefusing = true;
     at.hostile.proxy.cutAll();
     await sendAll(at, row(5, 5));
     at.hostile.proxy.isRefusing = false;
-    await until("bob is back", () => at.hostile.followed.includes(at.mine.subject));
+    await until("bob follows the room again", () => at.hostile.followed.includes(at.mine.subject));
     await sendAll(at, row(5, 10));
-    await until("bob has all", () => at.texts.length >= 15);
+    await until("bob has received all", () => at.texts.length >= 15);
     expect(at.texts).toEqual(row(15));
     expect(at.suspicious).toEqual([]);
   });
 
-  test("also when the history does not have it yet, and what comes live is ahead of it", async () => {
+  test("also when the history lags behind the live messages", async () => {
     await using at = await HostileScene.open(server, { admin });
     let lag = 0;
     lagging(at, () => lag-- > 0);
     await sendAll(at, row(5));
-    await until("bob has these", () => at.texts.length === 5);
+    await until("bob has received these", () => at.texts.length === 5);
     at.hostile.proxy.isRefusing = true;
     at.hostile.proxy.cutAll();
     await sendAll(at, row(5, 5));
     lag = 6;
     at.hostile.proxy.isRefusing = false;
-    await until("bob is back", () => at.hostile.followed.includes(at.mine.subject));
+    await until("bob follows the room again", () => at.hostile.followed.includes(at.mine.subject));
     await sendAll(at, row(5, 10));
-    await until("bob has all", () => at.texts.length >= 15);
+    await until("bob has received all", () => at.texts.length >= 15);
     expect(at.texts).toEqual(row(15));
   });
 
-  test("also when all that comes after does so before the new connection is known to be there", async () => {
+  test("also when all later messages arrive before the new connection is known", async () => {
     await using at = await HostileScene.open(server, { admin });
     let lag = 0;
     lagging(at, () => lag-- > 0);
     await sendAll(at, row(5));
-    await until("bob has these", () => at.texts.length === 5);
+    await until("bob has received these", () => at.texts.length === 5);
     at.hostile.proxy.isRefusing = true;
     at.hostile.proxy.cutAll();
     await sendAll(at, row(5, 5));
@@ -83,15 +83,15 @@ describe("where messages are kept", () => {
       return [message];
     };
     at.hostile.proxy.isRefusing = false;
-    await until("bob follows", () => at.hostile.followed.includes(at.mine.subject));
+    await until("bob follows the room", () => at.hostile.followed.includes(at.mine.subject));
     await sendAll(at, row(5, 10));
-    await until("they came to him", () => came === 5);
+    await until("the messages reached his connection", () => came === 5);
     at.hostile.speak();
-    await until("bob has all", () => at.texts.length >= 15);
+    await until("bob has received all", () => at.texts.length >= 15);
     expect(at.texts).toEqual(row(15));
   });
 
-  test("when the old connection breaks in the moment in which both are there", async () => {
+  test("also when the old connection breaks at the moment in which both exist", async () => {
     await using at = await HostileScene.open(server, { admin });
     await sendAll(at, row(3));
     const side = await at.ana.createRoom(`room.side-${process.pid}`, modes.nats);
@@ -109,11 +109,11 @@ describe("where messages are kept", () => {
     at.hostile.hold(newest, false);
     oldest?.cut();
     await sendAll(at, row(3, 6));
-    await until("bob has all", () => at.texts.length >= 9);
+    await until("bob has received all", () => at.texts.length >= 9);
     expect(at.texts).toEqual(row(9));
   });
 
-  test("one who reads from now on gets nothing older after a break", async () => {
+  test("a reader from now on receives nothing older after a disconnect", async () => {
     await using at = await HostileScene.open(server, { admin });
     const other = await at.ana.createRoom(freshSubject(), "matrix");
     await other.membership.add(at.bob.identity.endpoint);
@@ -126,12 +126,12 @@ describe("where messages are kept", () => {
     at.hostile.proxy.cutAll();
     for (const text of row(5, 5)) await other.send(text);
     at.hostile.proxy.isRefusing = false;
-    await until("bob has what he missed", () => got.includes("m9"));
+    await until("bob has received what he missed", () => got.includes("m9"));
     expect(got).toEqual(row(5, 5));
     stop();
   });
 
-  test("from the start, while others speak", async () => {
+  test("a reader from the start receives all, while others send", async () => {
     await using at = await HostileScene.open(server, { admin });
     await sendAll(at, row(20));
     const cleos = await at.cleo.room(at.mine.id);
@@ -143,7 +143,7 @@ describe("where messages are kept", () => {
     expect(got).toEqual(row(60));
   });
 
-  test("the last and what comes: in order, also when they come at once", async () => {
+  test("a reader from the last message receives it and later ones in order, even if they arrive at once", async () => {
     await using at = await HostileScene.open(server, { admin });
     await sendAll(at, row(10));
     const cleos = await at.cleo.room(at.mine.id);
@@ -162,25 +162,25 @@ describe("where messages are kept", () => {
     }
   });
 
-  test("a reader who is too slow reads the rest from the history, and does not hold the others up", async () => {
+  test("a slow reader reads the rest from the history, and does not block others", async () => {
     await using at = await HostileScene.open(server, { admin });
     const slow = at.theirs.messages({ queueMax: 10 });
     await slow.ready;
     await sendAll(at, row(30));
-    await until("the other reader has all", () => at.texts.length === 30);
+    await until("the other reader has received all", () => at.texts.length === 30);
     const got: string[] = [];
     for await (const { text } of slow) if (got.push(text) === 30) break;
     expect(got).toEqual(row(30));
   });
 
-  test("one who is behind again and again has each message once, in order", async () => {
+  test("a reader who is repeatedly behind receives each message once, in order", async () => {
     await using at = await HostileScene.open(server, { admin });
     const slow = at.theirs.messages({ queueMax: 5 });
     await slow.ready;
     const got: string[] = [];
     for (let round = 0; round < 6; round++) {
       await sendAll(at, row(12, round * 12));
-      await until("the other reader has all", () => at.texts.length === (round + 1) * 12);
+      await until("the other reader has received all", () => at.texts.length === (round + 1) * 12);
       // It reads some of them, and falls behind again.
       for (let i = 0; i < 7; i++) got.push((await slow.next()).value?.text ?? "");
     }
@@ -188,7 +188,7 @@ describe("where messages are kept", () => {
     expect(got).toEqual(row(72));
   });
 
-  test("one that answers requests loses the oldest of the sender who has the most waiting, and nobody else's", async () => {
+  test("a reader that drops messages loses the oldest of the busiest sender, and none of other senders", async () => {
     await using at = await HostileScene.open(server, { admin });
     const slow = at.theirs.messages({ queueMax: 10, whenBehind: "drop" });
     await slow.ready;
@@ -196,14 +196,14 @@ describe("where messages are kept", () => {
     await at.mine.send("first");
     for (const text of row(30)) await cleos.send(text);
     await at.mine.send("last");
-    await until("the other reader has all", () => at.texts.length === 32);
+    await until("the other reader has received all", () => at.texts.length === 32);
     const got: string[] = [];
     for await (const { text } of slow) if (got.push(text) && text === "last") break;
     expect(got.length).toBeLessThanOrEqual(10);
     expect([got[0], got.at(-2)]).toEqual(["first", "m29"]);
   });
 
-  test("from the start, one who is too slow reads it all the same: it is in the history", async () => {
+  test("a slow reader from the start receives all from the history", async () => {
     await using at = await HostileScene.open(server, { admin });
     await sendAll(at, row(30));
     const slow = at.theirs.messages({ from: "start", queueMax: 10 });
@@ -215,7 +215,7 @@ describe("where messages are kept", () => {
     expect(got).toEqual(row(80));
   });
 
-  test("a place that is kept for a device goes on where it was, over a break in the middle of the work", async () => {
+  test("a durable continues where it was after a disconnect during the work", async () => {
     await using at = await HostileScene.open(server, { admin });
     const got: string[] = [];
     await using _durable = await at.theirs.durable(async ({ text }) => {
@@ -223,14 +223,14 @@ describe("where messages are kept", () => {
       if (got.length === 3) at.hostile.proxy.cutAll();
     });
     await sendAll(at, row(40));
-    await until("all were worked on", () => new Set(got).size === 40, 60_000);
+    await until("all messages are handled", () => new Set(got).size === 40, 60_000);
     const firstTimes = [...new Set(got)];
     expect(firstTimes.toSorted()).toEqual(row(40).toSorted());
   }, 90_000);
 });
 
-describe("where nothing is kept", () => {
-  test("a break is told as a loss, once, and what comes after it comes", async () => {
+describe("in a room without persistence", () => {
+  test("a disconnect is reported as a loss, once, and later messages are delivered", async () => {
     await using at = await HostileScene.open(server, { admin, mode: "nats" });
     const lost: BusEvents["lost"][] = [];
     at.bob.on("lost", (what) => lost.push(what));
@@ -238,16 +238,16 @@ describe("where nothing is kept", () => {
     at.hostile.proxy.cutAll();
     await at.mine.send("unheard");
     at.hostile.proxy.isRefusing = false;
-    await until("bob is back", () => at.hostile.followed.includes(at.mine.subject));
-    await until("it is told", () => lost.length > 0);
+    await until("bob follows the room again", () => at.hostile.followed.includes(at.mine.subject));
+    await until("the loss is reported", () => lost.length > 0);
     await at.mine.send("heard");
-    await until("bob has it", () => at.texts.includes("heard"));
+    await until("bob has received it", () => at.texts.includes("heard"));
     expect(at.texts).toEqual(["heard"]);
     expect(lost).toEqual([{ roomId: at.mine.id, why: "gap" }]);
   });
 });
 
-test("a history that does not answer for a while is asked again: who reads it is told of trouble, no more", async () => {
+test("a history request that fails for a while is retried: its reader gets a trouble event and all messages", async () => {
   await using at = await HostileScene.open(server, { admin });
   await sendAll(at, row(5));
   for (const from of ["start", "last"] as const) {

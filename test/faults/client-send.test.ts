@@ -27,20 +27,20 @@ async function cutOff(at: HostileScene): Promise<{ back: () => Promise<void> }> 
   });
   at.hostile.proxy.isRefusing = true;
   at.hostile.proxy.cutAll();
-  await until("bob knows it", () => !isUp);
+  await until("bob has noticed", () => !isUp);
   const tried = () => (at.bob.status.state === "reconnecting" ? at.bob.status.tried : []);
   await until("bob's status names the addresses", () => tried().some((url) => url.startsWith("nats://")));
   return {
     back: async () => {
       at.hostile.proxy.isRefusing = false;
-      await until("bob is back", () => isUp);
+      await until("bob is connected again", () => isUp);
     },
   };
 }
 
 for (const mode of ["matrix", "nats"] as const) {
   describe(`without a connection, in a room of mode ${mode}`, () => {
-    test("a message waits and is sent once, in its turn; or is refused at once where that is asked for", async () => {
+    test("a message waits and is sent once, in order; with offline: refuse it is refused at once", async () => {
       await using at = await HostileScene.open(server, { admin, mode });
       const cleos: string[] = [];
       await (await at.cleo.room(at.mine.id)).onMessage(({ text }) => cleos.push(text));
@@ -53,11 +53,11 @@ for (const mode of ["matrix", "nats"] as const) {
       await back();
       await Promise.all(waiting);
       await at.theirs.send("four");
-      await until("cleo has all", () => cleos.includes("four"));
+      await until("cleo has received all", () => cleos.includes("four"));
       expect(cleos).toEqual(["one", "two", "three", "four"]);
     });
 
-    test("what waits is bounded: more is refused", async () => {
+    test("waiting messages are limited: more are refused", async () => {
       const identity = await postUser(server, admin, "dora");
       await using at = await HostileScene.open(server, { admin, mode });
       await at.mine.membership.add(identity.endpoint);
@@ -77,7 +77,7 @@ for (const mode of ["matrix", "nats"] as const) {
   });
 
   describe(`with permissions that are older than the room, in a room of mode ${mode}`, () => {
-    test("a peer that was added in this moment sends all the same", async () => {
+    test("a user who was added a moment ago can send", async () => {
       const identity = await postUser(server, admin, "eva");
       await using ana = await connect({ url: server.ready.http, identity: admin, state: "memory" });
       await using hostile = await HostileNats.start(server);
@@ -89,11 +89,11 @@ for (const mode of ["matrix", "nats"] as const) {
       await room.onMessage(({ text }) => got.push(text));
       await room.membership.add(identity.endpoint);
       await (await eva.room(room.id)).send("here I am");
-      await until("it came", () => got.includes("here I am"));
+      await until("the message arrived", () => got.includes("here I am"));
       expect(got).toEqual(["here I am"]);
     });
 
-    test("one who is in no longer is told so", async () => {
+    test("a removed member gets forbidden", async () => {
       await using at = await HostileScene.open(server, { admin, mode });
       at.hostile.tamper = (message) => (message.subject.startsWith("unibus.user.") ? [] : [message]);
       await at.mine.membership.kick(at.bob.identity.endpoint);
@@ -102,7 +102,7 @@ for (const mode of ["matrix", "nats"] as const) {
   });
 }
 
-test("a stalled nats-server: what is sent meanwhile arrives once when it goes on", async () => {
+test("a stalled nats-server: messages sent during the stall arrive once when it resumes", async () => {
   await using at = await HostileScene.open(server, { admin });
   const pid = server.ready.nats_pid;
   process.kill(pid, "SIGSTOP");
@@ -110,17 +110,17 @@ test("a stalled nats-server: what is sent meanwhile arrives once when it goes on
   try {
     sending = Promise.all(["a", "b", "c"].map((text) => at.theirs.send(text, { timeoutMs: 60_000 })));
     const tries = () => at.hostile.published.filter(({ subject }) => subject === at.theirs.subject).length;
-    await until("each was tried again, its ack being late", () => tries() === 6);
+    await until("each send was retried because its ack is late", () => tries() === 6);
   } finally {
     process.kill(pid, "SIGCONT");
   }
   await sending;
-  await until("bob has them", () => at.texts.length >= 3);
+  await until("bob has received them", () => at.texts.length >= 3);
   expect(at.texts).toEqual(["a", "b", "c"]);
   expect((await at.mine.history()).lastSeq).toBe(3);
 }, 90_000);
 
-test("many at once, while the connection breaks again and again: each once, in the order in which they were sent", async () => {
+test("many concurrent sends, while the connection breaks repeatedly: each arrives once, in the order of sending", async () => {
   await using at = await HostileScene.open(server, { admin });
   const texts = Array.from({ length: 2_000 }, (_, i) => `${i}`);
   let stored = 0;
@@ -144,7 +144,7 @@ test("many at once, while the connection breaks again and again: each once, in t
   expect(kept).toEqual(texts);
 }, 90_000);
 
-test("of several addresses the first dead: the next is taken, also when it dies later", async () => {
+test("if the first of several addresses fails, the next one is used, also when that fails later", async () => {
   await using at = await HostileScene.open(server, { admin });
   const identity = await postUser(server, admin, "fay");
   await at.mine.membership.add(identity.endpoint);

@@ -42,7 +42,7 @@ const statusesOf = (who: Identity, target: string): Promise<number[]> =>
   Promise.all(all.map(async (node) => (await call(nodes.url(node), who, "GET", target)).status));
 
 describe("users and invites", () => {
-  test.each(all)("a user that is added on the host of node %i signs, and logs in, on all", async (node) => {
+  test.each(all)("a user that is added on the host of node %i can sign and log in on all", async (node) => {
     const user = await generateIdentity();
     const keys = ["--sign-pub", user.signPubHex, "--kex-pub", user.kexPubHex, "--kex-sig", user.kexSig];
     const { folder, data } = nodes.at(node);
@@ -51,7 +51,7 @@ describe("users and invites", () => {
     for (const there of all) await (await dial(nodes.at(there), user)).close();
   });
 
-  test.each(all)("an invite of node %i is redeemed on another, once, and the user is on all", async (node) => {
+  test.each(all)("an invite of node %i is redeemed on another, once, and the user is known on all", async (node) => {
     const { token } = await invite(nodes.at(node), admin, { handle: `i${node}` });
     const user = await generateIdentity();
     expect((await register(nodes.url(other(node)), token, user)).status).toBe(201);
@@ -63,27 +63,30 @@ describe("users and invites", () => {
 });
 
 describe("rooms", () => {
-  test.each(all)("one that is made on node %i is joined, written, read and left on the others", async (node) => {
-    const subject = freshSubject();
-    const made = await createRoom(nodes.at(node), ana, policy("encrypt", "persist"), subject);
-    const room = await addMembers(nodes.at(other(node)), made, bob);
-    expect(await statusesOf(bob, at(room))).toEqual([200, 200, 200]);
-    for (const there of all) {
-      const connection = await dial(nodes.at(there), bob);
-      const ack = (await connection.request(subject, `from ${there}`)).json<{ stream: string }>();
-      expect(ack.stream).toBe(streamName(room.state.roomId));
-      await connection.close();
-    }
-    for (const there of all) {
-      expect((await history(nodes.at(there), ana, room)).map(String)).toEqual(["from 0", "from 1", "from 2"]);
-    }
-    await kick(nodes.at(other(node, 2)), room, bob, ana);
-    expect(await statusesOf(bob, at(room))).toEqual([403, 403, 403]);
-    expect((await call(nodes.url(other(node)), ana, "DELETE", at(room))).status).toBe(204);
-    expect(await statusesOf(ana, at(room))).toEqual([410, 410, 410]);
-  });
+  test.each(all)(
+    "a room that is created on node %i can be joined, written, read and left on the others",
+    async (node) => {
+      const subject = freshSubject();
+      const made = await createRoom(nodes.at(node), ana, policy("encrypt", "persist"), subject);
+      const room = await addMembers(nodes.at(other(node)), made, bob);
+      expect(await statusesOf(bob, at(room))).toEqual([200, 200, 200]);
+      for (const there of all) {
+        const connection = await dial(nodes.at(there), bob);
+        const ack = (await connection.request(subject, `from ${there}`)).json<{ stream: string }>();
+        expect(ack.stream).toBe(streamName(room.state.roomId));
+        await connection.close();
+      }
+      for (const there of all) {
+        expect((await history(nodes.at(there), ana, room)).map(String)).toEqual(["from 0", "from 1", "from 2"]);
+      }
+      await kick(nodes.at(other(node, 2)), room, bob, ana);
+      expect(await statusesOf(bob, at(room))).toEqual([403, 403, 403]);
+      expect((await call(nodes.url(other(node)), ana, "DELETE", at(room))).status).toBe(204);
+      expect(await statusesOf(ana, at(room))).toEqual([410, 410, 410]);
+    },
+  );
 
-  test("people who use the client on different nodes talk to each other", async () => {
+  test("users whose clients use different nodes can talk to each other", async () => {
     await using here = await connect({ url: nodes.url(0), identity: ana, state: "memory" });
     await using there = await connect({ url: nodes.url(1), identity: bob, state: "memory" });
     const mine = await here.createRoom(freshSubject(), "matrix");
@@ -94,13 +97,13 @@ describe("rooms", () => {
     await mine.onMessage(({ text, from }) => from === bob.endpoint && answered.push(text));
     for (let n = 0; n < 20; n++) await mine.send(`${n}`);
     await theirs.send("all of it");
-    await until("each has what the other said", () => heard.length === 20 && answered.length === 1);
+    await until("each has received the other's messages", () => heard.length === 20 && answered.length === 1);
     expect(heard).toEqual(Array.from({ length: 20 }, (_, n) => `${n}`));
     expect((await theirs.history()).messages).toHaveLength(21);
   });
 });
 
-test("a node whose directory is lost has all again, and is one of the two that hold when another goes", async () => {
+test("a node that lost its directory is restored, and can then replace another node in the quorum", async () => {
   const room = await createRoom(nodes.at(0), ana, policy("persist"));
   const connection = await dial(nodes.at(0), ana);
   for (let n = 0; n < 50; n++) await connection.request(room.state.subject, `${n}`);
@@ -113,7 +116,7 @@ test("a node whose directory is lost has all again, and is one of the two that h
   await nodes.kill(0);
   const read = async (): Promise<string[]> => (await history(nodes.at(1), ana, room)).map(String);
   const texts = Array.from({ length: 50 }, (_, n) => `${n}`);
-  await until("it gives what was said", async () => (await read().catch(() => [])).join() === texts.join());
+  await until("the node returns the messages", async () => (await read().catch(() => [])).join() === texts.join());
   const { json } = await call(nodes.url(1), ana, "GET", "/directory");
   expect((json.members as { endpoint: string }[]).map((one) => one.endpoint)).toContain(endpoint);
   await nodes.boot(0);
@@ -122,7 +125,7 @@ test("a node whose directory is lost has all again, and is one of the two that h
 
 describe("blobs", () => {
   test.each(all)(
-    "one that is put on node %i is got on all, also when that node is gone",
+    "a blob that is stored on node %i can be read on all, also when that node is down",
     async (node) => {
       const bytes = randomBytes(300_000);
       const hash = createHash("sha256").update(bytes).digest("hex");
@@ -136,7 +139,7 @@ describe("blobs", () => {
       };
       expect(await Promise.all(all.map(got))).toEqual([true, true, true]);
       await nodes.kill(node);
-      await until("the others have it", async () =>
+      await until("the other nodes have it", async () =>
         (await Promise.all([other(node), other(node, 2)].map(got))).every(Boolean),
       );
       await nodes.boot(node);

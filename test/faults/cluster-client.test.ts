@@ -40,7 +40,7 @@ function longestGap(): { mark: () => void; readonly ms: () => number } {
   return { mark, ms: () => Math.round(longest) };
 }
 
-test("each node stopped and started again in turn, as for an upgrade", async () => {
+test("clients lose no message while each node restarts in turn, as for an upgrade", async () => {
   await using here = await open(ana, 0);
   await using there = await open(bob, 1);
   const mine = await here.createRoom(freshSubject(), "matrix");
@@ -83,7 +83,7 @@ test("each node stopped and started again in turn, as for an upgrade", async () 
   );
 }, 180_000);
 
-test("each node killed in turn", async () => {
+test("clients lose no message while each node is killed in turn", async () => {
   await using here = await open(ana, 0);
   await using there = await open(bob, 1);
   const mine = await here.createRoom(freshSubject(), "matrix");
@@ -106,7 +106,7 @@ test("each node killed in turn", async () => {
     await talking;
     // The remaining nodes serve a change and a full read.
     const before = mine.epoch;
-    await until("the two that are left change the room", () =>
+    await until("the remaining two change the room", () =>
       mine.membership.rekey().then(
         () => true,
         () => false,

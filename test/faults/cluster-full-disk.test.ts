@@ -22,7 +22,7 @@ async function publish(connection: NatsConnection, room: OwnRoom): Promise<strin
   return (await published(connection, room.state.subject, text, 2_000)) === null ? null : text;
 }
 
-test("publishes are refused, removals take effect everywhere, and what was acknowledged stays", async () => {
+test("on a full disk publishes are refused, removals take effect everywhere, and acknowledged data stays", async () => {
   await using nodes = await Nodes.start({ args: ["--set", `nats-embedded.bus_bytes_max=${busBytesMax}`] });
   const { admin, ana, bob, eve } = await castOf(nodes.at(0), "ana", "bob", "eve");
   const room = await addMembers(nodes.at(0), await createRoom(nodes.at(0), ana, policy("persist")), bob, eve);
@@ -43,7 +43,7 @@ test("publishes are refused, removals take effect everywhere, and what was ackno
     expect((await call(url, bob, "GET", at(room))).status).toBe(403);
     expect((await call(url, eve, "GET", "/directory")).status).toBe(401);
   }
-  await until("bob is cut", () => writer.isClosed(), 5_000);
+  await until("bob is disconnected", () => writer.isClosed(), 5_000);
   await postUser(nodes.at(0), admin, "late");
 
   // A node that restarts with a full disk still has all frames.
@@ -53,7 +53,7 @@ test("publishes are refused, removals take effect everywhere, and what was ackno
   const scene = new Scene(nodes, admin);
   for (const node of [0, 1, 2]) {
     let read: Set<string> | null = null;
-    await until(`node ${node} reads it back`, async () => {
+    await until(`node ${node} returns it`, async () => {
       read = await framesAt(scene, node, room)
         .then((texts) => new Set(texts))
         .catch(() => null);
@@ -67,6 +67,6 @@ test("publishes are refused, removals take effect everywhere, and what was ackno
   expect((await call(nodes.url(0), ana, "DELETE", at(kicked))).status).toBe(204);
   const next = await createRoom(nodes.at(2), ana, policy("persist"));
   const owner = await dial(nodes.at(2), ana);
-  await until("there is room again", async () => (await publish(owner, next)) !== null);
+  await until("there is space again", async () => (await publish(owner, next)) !== null);
   await owner.close();
 }, 120_000);

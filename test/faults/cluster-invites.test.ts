@@ -14,7 +14,7 @@ const crowds = 3;
 const timeoutMs = 60_000 + invites * 1_000;
 
 test(
-  `${invites} invites, each redeemed by ${redeemers} at once: each once, whoever leads or is killed`,
+  `${invites} invites, each redeemed by ${redeemers} at once while leaders are killed: each succeeds once`,
   async () => {
     await using nodes = await Nodes.start();
     const { admin } = await castOf(nodes.at(0));

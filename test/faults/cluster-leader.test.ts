@@ -34,7 +34,7 @@ function watch(work: () => Promise<boolean>): () => Promise<number> {
   };
 }
 
-test("the leaders are killed, one after the other: service goes on, and nothing acknowledged is lost", async () => {
+test("leaders are killed one after the other: service continues, and nothing acknowledged is lost", async () => {
   await using nodes = await Nodes.start();
   const { admin, ana, bob } = await castOf(nodes.at(0), "ana", "bob");
   const room = await addMembers(nodes.at(0), await createRoom(nodes.at(0), ana, policy("persist")), bob);
@@ -57,13 +57,13 @@ test("the leaders are killed, one after the other: service goes on, and nothing 
     const readAt = (node: number) => async () => (await scene.ask(node, bob, "GET", at(room)))?.status === 200;
     const watches = others.flatMap((node) => [watch(publishAt(node)), watch(readAt(node))]);
     const before = acked.length;
-    await until("frames flow", () => acked.length > before + 20);
+    await until("frames are stored", () => acked.length > before + 20);
     await nodes.kill(leader);
-    await until("all is served again", async () =>
+    await until("all requests succeed again", async () =>
       (await Promise.all(others.map((node) => readAt(node)()))).every(Boolean),
     );
     const during = acked.length;
-    await until("frames flow again", () => acked.length > during + 20);
+    await until("frames are stored again", () => acked.length > during + 20);
     const outages = await Promise.all(watches.map((stop) => stop()));
     const [writes, reads] = [0, 1].map((kind) => Math.max(...outages.filter((_, index) => index % 2 === kind)));
     lines.push(

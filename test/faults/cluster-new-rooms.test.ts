@@ -12,7 +12,7 @@ const count = 20;
 /** How long one creation may take, in milliseconds: 12 s of retries, plus slack for a busy machine. */
 const answerMsMax = 20_000;
 
-test("20 new persisted rooms while one of three nodes is gone: none is refused, and each keeps messages", async () => {
+test("20 new persisted rooms while one of three nodes is down: none is refused, and each stores messages", async () => {
   await using nodes = await Nodes.start();
   const { ana } = await castOf(nodes.at(0), "ana");
   await nodes.kill(2);

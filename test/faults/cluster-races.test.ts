@@ -28,7 +28,7 @@ beforeAll(async () => {
 }, 180_000);
 afterAll(() => stage?.[Symbol.asyncDispose]());
 
-test(`pairs on two nodes of three (UNIBUS_RACES_SEED=${seed})`, async () => {
+test(`pairs of commands on two nodes of three (UNIBUS_RACES_SEED=${seed})`, async () => {
   const of = chosen();
   const began = performance.now();
   const faults = await raceAll(stage, { seed, runs: Math.max(1, runs), of, atOnce: 3, mayBeUnavailable: true });

@@ -30,7 +30,7 @@ const turns = 12;
 const frames = 30;
 
 for (const signal of ["killed", "halted"] as const) {
-  test(`two nodes are ${signal}: 401 or 503 for whoever signs, no login, and all heals alone`, async () => {
+  test(`while two nodes are ${signal}, requests get 401 or 503, no login succeeds, and the cluster recovers by itself`, async () => {
     await using nodes = await Nodes.start({ linked: true });
     const { admin, ana, bob } = await castOf(nodes.at(0), "ana", "bob");
     const room = await addMembers(nodes.at(0), await createRoom(nodes.at(0), ana, policy("persist")), bob);
@@ -46,8 +46,8 @@ for (const signal of ["killed", "halted"] as const) {
     const url = nodes.url(lone);
     const status = async (...request: Parameters<typeof call> extends [string, ...infer R] ? R : never) =>
       (await call(url, ...request)).status;
-    await until("it denies", async () => (await status(ana, "GET", "/directory")) === 503, denyMsMax);
-    await until("it is not ready", async () => (await readiness(nodes.at(lone))).status === 503);
+    await until("requests are denied", async () => (await status(ana, "GET", "/directory")) === 503, denyMsMax);
+    await until("the node is not ready", async () => (await readiness(nodes.at(lone))).status === 503);
     const stranger = await generateIdentity();
     const outcomes = new Map<string, Set<number>>();
     const login = async (who: typeof ana): Promise<number> => {
@@ -81,14 +81,14 @@ for (const signal of ["killed", "halted"] as const) {
     expect((await fetch(`${url}/healthz`)).status).toBe(200);
 
     const [back] = gone;
-    if (back === undefined) throw new Error("nobody is gone");
+    if (back === undefined) throw new Error("no node is down");
     signal === "killed" ? await nodes.boot(back) : nodes.resume(back);
-    await until("two are enough", async () => (await status(ana, "GET", "/directory")) === 200, 60_000);
-    await until("it is ready", async () => (await readiness(nodes.at(lone))).status === 200, 60_000);
+    await until("two nodes are ready", async () => (await status(ana, "GET", "/directory")) === 200, 60_000);
+    await until("the node is ready", async () => (await readiness(nodes.at(lone))).status === 200, 60_000);
     for (const node of [lone, back]) {
       // A room's stream elects its leader independently, and a busy machine may need a second read.
       let read: Buffer[] = [];
-      await until("history is read again", async () => {
+      await until("the history can be read again", async () => {
         if ((await call(nodes.url(node), bob, "GET", at(room, "/history?limit=1"))).status !== 200) return false;
         read = await history(nodes.at(node), bob, room, "?limit=1000").catch(() => []);
         return read.length > 0;
@@ -97,7 +97,7 @@ for (const signal of ["killed", "halted"] as const) {
     }
     const again = await dial(nodes.at(lone), ana);
     await until(
-      "it is written again",
+      "messages are stored again",
       async () => (await published(again, room.state.subject, "again", 2_000)) !== null,
     );
     await again.close();

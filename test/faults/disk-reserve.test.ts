@@ -44,7 +44,7 @@ else {
     expect(await readiness()).toBe(200);
 
     folder.fillTo(reserveBytes / 2);
-    await until("the bus has noticed", async () => (await readiness()) === 503);
+    await until("the server has noticed", async () => (await readiness()) === 503);
     const ready = await send(`${http}/readyz`);
     const detail = expect.stringMatching(/^the server's disk is full \(free some space/);
     expect(ready.json.plugins).toMatchObject({ "store-sqlite": { ok: false, detail } });
@@ -55,13 +55,13 @@ else {
     expect((await call(http, bob, "GET", at(room))).status).toBe(403);
 
     folder.fillTo(reserveBytes / 10);
-    await until("the bus has noticed", async () => (await call(http, cy, "GET", at(room))).status === 503);
+    await until("the server has noticed", async () => (await call(http, cy, "GET", at(room))).status === 503);
     expect((await leave(server, room, cy)).status).toBe(503);
     expect((await call(http, admin, "POST", `/users/${cy.signPubHex}/revoke`)).status).toBe(204);
     expect((await call(http, admin, "DELETE", at(room))).status).toBe(204);
 
     for (const name of new Bun.Glob("noise-*").scanSync(server.data)) rmSync(`${server.data}/${name}`);
-    await until("it has healed by itself", async () => (await readiness()) === 200);
+    await until("the server has recovered by itself", async () => (await readiness()) === 200);
     expect((await create()).status).toBe(201);
     expect((await call(http, cy, "GET", "/directory")).status).toBe(401);
   }, 60_000);

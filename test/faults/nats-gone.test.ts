@@ -88,15 +88,15 @@ async function createNow(): Promise<boolean> {
 }
 
 describe("nats-server killed under concurrent reads", () => {
-  test("no read is ever short, and all heals", async () => {
+  test("no read is ever short, and the server recovers", async () => {
     for (let round = 0; round < 3; round++) {
       const pid = natsPid();
       let isOver = false;
       const reading = readUntil(() => isOver);
       process.kill(pid, "SIGKILL");
       const created = Array.from({ length: 3 }, createNow);
-      await until("it is dead", () => !isAlive(pid));
-      await until("another one runs", () => natsPid() !== pid && isAlive(natsPid()));
+      await until("nats-server is dead", () => !isAlive(pid));
+      await until("a new nats-server runs", () => natsPid() !== pid && isAlive(natsPid()));
       await until("the bus is whole again", isReady);
       await Promise.all(created);
       isOver = true;
@@ -106,7 +106,7 @@ describe("nats-server killed under concurrent reads", () => {
     }
   }, 60_000);
 
-  test("it comes back at the same addresses, with all streams", async () => {
+  test("the new one has the same addresses and all streams", async () => {
     const info = (await (await fetch(`${server.ready.http}/info`)).json()) as { nats: string[]; ws: string[] };
     expect(info).toMatchObject({ nats: [server.ready.nats], ws: expect.arrayContaining([server.ready.ws]) });
     const ana = await dial(server, people.ana);
@@ -117,7 +117,7 @@ describe("nats-server killed under concurrent reads", () => {
 });
 
 describe("nats-server hangs under concurrent reads", () => {
-  test("every read and every creation is refused within its bound, and all heals", async () => {
+  test("every read and every creation is refused within its time limit, and the server recovers", async () => {
     const pid = natsPid();
     const made = newRoom(people.ana, freshSubject(), policy("persist"));
     const body = createBody(made);
@@ -145,8 +145,8 @@ describe("nats-server hangs under concurrent reads", () => {
   }, 30_000);
 });
 
-describe("a stream deleted behind the back of the bus", () => {
-  test("is made anew by a read of the history, and the next frame is captured", async () => {
+describe("a stream that was deleted outside unibus", () => {
+  test("is created again by a read of the history, and stores the next frame", async () => {
     const lost = await createRoom(server, people.ana, policy("persist"));
     const ana = await dial(server, people.ana);
     await ana.request(lost.state.subject, "lost with its stream");
@@ -163,7 +163,7 @@ describe("a stream deleted behind the back of the bus", () => {
     await ana.close();
   });
 
-  test("is not made anew for a room that does not keep its frames", async () => {
+  test("is not created again for a room without persistence", async () => {
     const quiet = await createRoom(server, people.ana, policy());
     expect(await history(server, people.ana, quiet)).toEqual([]);
     const bus = await inside(server);

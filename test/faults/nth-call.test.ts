@@ -171,7 +171,7 @@ const reading = async (): Promise<Scenario> => {
   };
 };
 
-describe("whichever call fails, a reader sees all or nothing, and asking again completes:", () => {
+describe("if any call fails, a reader sees all or nothing, and a repeated request completes:", () => {
   all((layer, moment) => {
     test(`POST /rooms, a call of ${layer} fails ${moment} it is made`, async () => {
       const failed = await bus.play("creation", layer, moment, creation);

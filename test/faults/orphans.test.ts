@@ -52,7 +52,7 @@ const names = async (): Promise<string[]> =>
 const nameOf = (room: OwnRoom) => `UNIBUS_${room.state.roomId}`;
 const hasStream = async (room: OwnRoom) => (await names()).includes(nameOf(room));
 
-test("a stream without a row goes once it is a minute old; one of a room stays with its frames", async () => {
+test("a stream without a row is deleted once it is a minute old; that of a room stays with its frames", async () => {
   const kept = await createRoom(running.server, people.ana, policy("persist"));
   const nats = await dial(running.server, people.ana);
   await nats.request(kept.state.subject, "kept");
@@ -71,7 +71,7 @@ test("a stream without a row goes once it is a minute old; one of a room stays w
   expect(await history(running.server, people.ana, kept)).toEqual([Buffer.from("kept")]);
 });
 
-test("a stream that is none of a room's is left alone, however old", async () => {
+test("a stream that does not belong to a room is left alone, however old", async () => {
   for (const name of ["OTHER", "UNIBUS_not-a-room", "UNIBUS_"]) {
     await js.call(`STREAM.CREATE.${name}`, { name, subjects: [`other.${name}`], storage: "file" });
   }
@@ -81,7 +81,7 @@ test("a stream that is none of a room's is left alone, however old", async () =>
   expect(before).toEqual(expect.arrayContaining(["OTHER", "UNIBUS_", "UNIBUS_not-a-room"]));
 });
 
-test("a row without a stream gets one, but for a room that keeps nothing", async () => {
+test("a row without a stream gets one, except for a room without persistence", async () => {
   const lost = await createRoom(running.server, people.ana, policy("persist"));
   const quiet = await createRoom(running.server, people.ana, policy());
   await js.call(`STREAM.DELETE.${nameOf(lost)}`);
@@ -94,7 +94,7 @@ test("a row without a stream gets one, but for a room that keeps nothing", async
   expect(ack.stream).toBe(nameOf(lost));
 });
 
-test("a deletion that was cut short is ended, and its subject is free", async () => {
+test("an interrupted deletion is completed, and its subject is free", async () => {
   const room = await createRoom(running.server, people.ana, policy("encrypt", "persist"));
   expect(await store.markDeleted(room.state.roomId, Date.now())).toBe(true);
   expect(await store.findRoomId(room.state.subject)).toBe(room.state.roomId);
@@ -113,7 +113,7 @@ test("a deletion that was cut short is ended, and its subject is free", async ()
   expect(reply.status).toBe(410);
 });
 
-test("a sweep removes the consumers of those who left a room, and the first one makes those that devices lack", async () => {
+test("a sweep removes the consumers of departed members, and the first one creates missing consumers of devices", async () => {
   const room = await createRoom(running.server, people.ana, policy("persist"));
   const { roomId } = room.state;
   const consumers = async (): Promise<string[]> =>
@@ -123,14 +123,14 @@ test("a sweep removes the consumers of those who left a room, and the first one 
   await js.call(`CONSUMER.DELETE.${nameOf(room)}.${name}`);
   const signal = new AbortController().signal;
   await sweep({ js, rooms: store, streams, log: silent, now: Date.now, signal }, true);
-  await until("the consumer is there again", async () => (await consumers()).includes(name));
+  await until("the consumer exists again", async () => (await consumers()).includes(name));
   // As when a command on the host revokes a user: no server then settles the room.
   await store.changeStay(roomId, people.ana.endpoint, leaving(1));
   await sweepAt(Date.now());
-  await until("the consumer is gone", async () => (await consumers()).length === 0);
+  await until("the consumer is deleted", async () => (await consumers()).length === 0);
 });
 
-test("a sweep that is told to stop removes nothing more", async () => {
+test("an aborted sweep removes nothing more", async () => {
   const orphan = newRoom(people.ana, freshSubject(), policy("persist"));
   await streams.ensure(orphan.state);
   await sweepAt(Date.now() + 2 * minuteMs, AbortSignal.abort());
@@ -139,7 +139,7 @@ test("a sweep that is told to stop removes nothing more", async () => {
   expect(await hasStream(orphan)).toBe(false);
 });
 
-test("more streams than one page of JetStream's list are all seen", async () => {
+test("more streams than one page of JetStream's list are all found", async () => {
   const many = Array.from({ length: 300 }, () => newRoom(people.ana, freshSubject(), policy("persist")));
   await Promise.all(many.map(({ state }) => streams.ensure(state)));
   const kept = await createRoom(running.server, people.ana, policy("persist"));

@@ -104,7 +104,7 @@ async function began(): Promise<{ readonly scene: Scene; readonly admin: Identit
 }
 
 test(
-  "the first message of a room waits for the bus, as later ones do, and all keep their order",
+  "the first message of a room waits for the server, like later ones, and all keep their order",
   async () => {
     const { scene, admin, ana } = await began();
     const made = await ana.createRoom(freshSubject(), "matrix");
@@ -134,7 +134,7 @@ test(
 );
 
 test(
-  "a first request waits, too, within its time; a bus that is closed meanwhile ends the waiting",
+  "a first request also waits until its timeout, or until the client is closed",
   async () => {
     const { scene, admin, ana } = await began();
     const made = await ana.createRoom(freshSubject(), "matrix");
@@ -151,7 +151,7 @@ test(
     front.refuses = () => true;
     const answer = bob.room.request("hello", { timeoutMs: 60_000 });
     const waiting = cleo.room.send("never", { timeoutMs: 60_000 }).catch((error: UnibusError) => error.message);
-    await until("it was tried again", () => front.asked > 10, 60_000);
+    await until("the connection was retried", () => front.asked > 10, 60_000);
     await cleo.bus.close();
     expect(await waiting).toContain("this client is closed");
     front.refuses = () => false;
@@ -161,7 +161,7 @@ test(
 );
 
 test(
-  "one outage is one event, however many rooms are followed and however often it is tried again",
+  "one outage is one event, however many rooms are followed and however many retries fail",
   async () => {
     const { scene, ana } = await began();
     const got: string[] = [];
@@ -170,20 +170,20 @@ test(
       await room.onMessage(({ text }) => void got.push(text));
       await room.send(`first ${i}`);
     }
-    await until("all came", () => got.length === 5);
+    await until("all messages arrived", () => got.length === 5);
     const trouble: unknown[] = [];
     const status: string[] = [];
     ana.on("trouble", (error) => trouble.push(error));
     ana.on("status", (now) => status.push(now.state));
     for (const outage of [1, 2]) {
       await scene.stop();
-      await until("it is noticed", () => status.length === 2 * outage - 1);
+      await until("the outage is noticed", () => status.length === 2 * outage - 1);
       const down = performance.now();
       // Long enough for several retries of everything that retries.
-      await until("it was tried again and again", () => performance.now() - down > 4_000);
+      await until("the connection was retried several times", () => performance.now() - down > 4_000);
       expect(trouble.length).toBeLessThanOrEqual(outage);
       await scene.start();
-      await until("it is back", () => status.length === 2 * outage, 60_000);
+      await until("the client is connected again", () => status.length === 2 * outage, 60_000);
       expect(trouble.length).toBe(outage);
     }
     expect(status).toEqual(["reconnecting", "connected", "reconnecting", "connected"]);
@@ -192,7 +192,7 @@ test(
 );
 
 test(
-  "bus.status shows an outage: since when, how often and where it was tried, why it failed; and the end",
+  "bus.status shows an outage with its start, its retries, their addresses and their errors, and its end",
   async () => {
     const { scene, ana } = await began();
     const { http } = scene.server.ready;
@@ -203,15 +203,15 @@ test(
     ana.on("status", (status) => seen.push(status));
     const before = Date.now();
     await scene.stop();
-    await until("it was tried again", () => ana.status.state === "reconnecting" && ana.status.attempt >= 3);
+    await until("the connection was retried", () => ana.status.state === "reconnecting" && ana.status.attempt >= 3);
     const { since, tried, cause, attempt } = ana.status as Reconnecting;
     expect(since.getTime()).toBeWithin(before, Date.now() + 1);
     expect([tried.includes(http), isUnibusError(cause) && cause.code]).toEqual([true, "unavailable"]);
-    await until("it was tried again", () => (ana.status as Reconnecting).attempt > attempt);
+    await until("the connection was retried", () => (ana.status as Reconnecting).attempt > attempt);
     // One event for the outage, when it begins.
     expect(seen).toEqual([{ state: "reconnecting", since, attempt: 0, tried: [], cause: null }]);
     await scene.start();
-    await until("it is back", () => ana.status.state === "connected", 60_000);
+    await until("the client is connected again", () => ana.status.state === "connected", 60_000);
     await ana.close();
     await lazy.close();
     expect(seen.slice(1)).toEqual([{ state: "connected" }, { state: "closed", cause: expect.any(UnibusError) }]);
@@ -221,7 +221,7 @@ test(
 );
 
 test(
-  "a command that follows prints an outage in one line, with the reason, and its end in another",
+  "a running command prints an outage in one line, with the reason, and its end in another",
   async () => {
     const { scene, admin, ana } = await began();
     const room = await ana.createRoom(freshSubject(), "matrix");
@@ -236,11 +236,11 @@ test(
         .filter((line) => !line.startsWith("following"));
     for (const outage of [1, 2]) {
       await scene.stop();
-      await until("it is noticed", () => notes().length === 2 * outage - 1);
+      await until("the outage is noticed", () => notes().length === 2 * outage - 1);
       const down = performance.now();
-      await until("it was tried again and again", () => performance.now() - down > 2_000);
+      await until("the connection was retried several times", () => performance.now() - down > 2_000);
       await scene.start();
-      await until("it is back", () => notes().length === 2 * outage, 60_000);
+      await until("the command is connected again", () => notes().length === 2 * outage, 60_000);
     }
     const pair = [
       expect.stringMatching(/^(connection lost; reconnecting|warning): cannot reach http:.*: /),
@@ -252,7 +252,7 @@ test(
 );
 
 test(
-  "a key that the bus cannot give for a moment is asked for again when a room is first used",
+  "a room key that the server cannot return for a moment is requested again when the room is first used",
   async () => {
     const { scene, ana } = await began();
     const made = await ana.createRoom(freshSubject(), "matrix");

@@ -23,7 +23,7 @@ for (const [store, flags] of [
     afterAll(() => stage.nodes[0][Symbol.asyncDispose]());
 
     test(
-      `${pairs.length} pairs, ${runs} times each (UNIBUS_RACES_SEED=${seed})`,
+      `${pairs.length} pairs of commands, ${runs} times each (UNIBUS_RACES_SEED=${seed})`,
       async () => {
         const began = performance.now();
         const faults = await raceAll(stage, { seed, runs });

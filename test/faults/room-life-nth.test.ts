@@ -206,7 +206,7 @@ for (const [name, prepare] of Object.entries(scenarios)) {
   describe(`a ${name} of which one call fails`, () => {
     for (const layer of Object.keys(expected[name] ?? {}) as Layer[]) {
       for (const moment of moments) {
-        test(`of ${layer}, ${moment} it is made, is whole or not at all`, async () => {
+        test(`of ${layer}, ${moment} it is made, takes effect completely or not at all`, async () => {
           expect(await bus.play(name, layer, moment, prepare)).toContain(expected[name]?.[layer] ?? "");
         }, 30_000);
       }

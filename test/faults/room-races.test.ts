@@ -116,7 +116,7 @@ const meanwhile: Readonly<Record<string, (room: OwnRoom) => Promise<Reply>>> = {
 };
 
 for (const [name, request] of Object.entries(meanwhile)) {
-  test(`a deleted room's subject is free at once, whatever ${name} was about to do`, async () => {
+  test(`a deleted room's subject is free at once, even during ${name}`, async () => {
     const made = await createRoom(running.server, people.ana, policy("persist"));
     const room = await addMembers(running.server, made, people.ben);
     const stream = streamName(room.state.roomId);
@@ -141,7 +141,7 @@ for (const [name, request] of Object.entries(meanwhile)) {
   }, 20_000);
 }
 
-test("the stream that another node made of a deleted room does not keep its subject", async () => {
+test("the stream that another node created for a deleted room does not keep its subject", async () => {
   const room = await createRoom(running.server, people.ana, policy("persist"));
   expect((await ask(people.ana, "DELETE", at(room))).status).toBe(204);
   const { subject, roomId } = room.state;
@@ -152,7 +152,7 @@ test("the stream that another node made of a deleted room does not keep its subj
   expect(await streamNames()).not.toContain(streamName(roomId));
 }, 20_000);
 
-test("a room has its stream also where its subject was freed while it was created", async () => {
+test("a room gets its stream even if its subject was freed while it was created", async () => {
   const before = await createRoom(running.server, people.ana, policy());
   const next = newRoom(people.ben, before.state.subject, policy("persist"));
   after.set("findRoomId", async () => {
@@ -164,7 +164,7 @@ test("a room has its stream also where its subject was freed while it was create
   expect(hasStream).toBe(created.status === 201);
 }, 20_000);
 
-test("DELETE of a durable answers when its consumer is gone, and a PUT after it begins with the whole backlog", async () => {
+test("DELETE of a durable answers when its consumer is deleted, and a later PUT begins with the whole backlog", async () => {
   const room = await roomWithDurable();
   const hold = held.next(`CONSUMER.DELETE.${streamName(room.state.roomId)}`);
   const deleting = ask(people.ben, "DELETE", at(room, "/durable"));
@@ -177,7 +177,7 @@ test("DELETE of a durable answers when its consumer is gone, and a PUT after it 
   expect((await consumer(room, people.ben))?.acked).toBe(0);
 }, 20_000);
 
-test("a durable that is asked for while it is removed is there if its PUT was answered last", async () => {
+test("a durable that is requested during its removal exists if its PUT was answered last", async () => {
   const room = await roomWithDurable();
   const hold = held.next(`CONSUMER.DELETE.${streamName(room.state.roomId)}`);
   const deleting = ask(people.ben, "DELETE", at(room, "/durable"));
@@ -190,7 +190,7 @@ test("a durable that is asked for while it is removed is there if its PUT was an
   expect((await consumer(room, people.ben))?.acked).toBe(0);
 }, 20_000);
 
-test("a durable that is removed while it is made is there in the end, with its device", async () => {
+test("a durable that is removed while it is created exists in the end, with its device", async () => {
   const room = await addMembers(
     running.server,
     await createRoom(running.server, people.ana, policy("persist")),
@@ -220,7 +220,7 @@ test("a member who is added again does not resume the durable of the former stay
   expect((await consumer(room, people.ben))?.acked).toBe(0);
 }, 20_000);
 
-test("the durables of a revoked or deleted user are gone with the user", async () => {
+test("the durables of a revoked or deleted user are deleted with the user", async () => {
   for (const [method, part] of [
     ["POST", "/revoke"],
     ["DELETE", ""],
@@ -305,7 +305,7 @@ test("an admin who becomes one while they are being revoked is not counted among
   expect((await serviceOf(running, UserStore).getRoster()).admins).toEqual([people.admin.signPubHex]);
 }, 20_000);
 
-test("the deletion of a user that broke off is completed by asking again", async () => {
+test("an interrupted deletion of a user is completed by a repeated request", async () => {
   const user = await insertUser(running, "ida");
   const room = await addMembers(running.server, await createRoom(running.server, people.ana, policy()), user);
   after.set("listRoomsOf", () => Promise.reject(new UnibusError("unavailable", "the store does not answer")));

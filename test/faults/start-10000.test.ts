@@ -39,7 +39,7 @@ function watchReadiness(http: string): () => Set<string> {
   };
 }
 
-test(`a node with ${count} persisted rooms starts again`, async () => {
+test(`a node with ${count} persisted rooms restarts`, async () => {
   using folder = new Folder();
   const port = await freePort();
   const http = `http://127.0.0.1:${port}`;

@@ -64,7 +64,7 @@ beforeAll(async () => {
   await server.stop();
 }, 60_000);
 
-test("a slow start that makes progress may take longer than its deadline, and says how far it is", async () => {
+test("a slow start that makes progress may exceed its deadline, and reports its progress", async () => {
   const reports: string[] = [];
   const server = natsProcess({ startTimeoutMs, onProgress: (detail) => reports.push(detail) });
   let isOver = false;
@@ -85,21 +85,21 @@ test("a slow start that makes progress may take longer than its deadline, and sa
   expect(reports.at(-1)).toMatch(new RegExp(`^nats-server is starting: \\d+ of ${streams} streams restored$`));
 }, 60_000);
 
-test("a start that makes no progress is ended with a cause", async () => {
+test("a start that makes no progress is aborted with a cause", async () => {
   const server = natsProcess({ startTimeoutMs });
   const starting = server.start().catch((error: unknown) => error);
-  await until("it is there", () => server.pid !== null);
+  await until("the process is running", () => server.pid !== null);
   const pid = server.pid ?? 0;
   process.kill(pid, "SIGSTOP");
   const error = await starting;
   expect(isUnibusError(error) && error.message).toMatch(
     /^nats-server did not start: it made no progress for 1 s, \d+ of 400 streams restored \(check its log/,
   );
-  await until("it is ended", () => !isAlive(pid));
+  await until("the process has ended", () => !isAlive(pid));
   await server.stop();
 }, 60_000);
 
-test("log lines about streams that are read after it listens do not make it look as if it still starts", async () => {
+test("log lines about streams that are read after the server listens do not count as a start in progress", async () => {
   // The real nats-server, whose log arrives late, as when unibus has no time to read it.
   const late = folder.file("late-log");
   const read = folder.file("read-it");

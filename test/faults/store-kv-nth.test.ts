@@ -192,7 +192,7 @@ async function play({ prepare, act, seen }: Scenario, moment: FaultMoment): Prom
 }
 
 for (const moment of ["before", "after"] as const) {
-  describe(`whichever request fails ${moment} it is made, a reader sees all or nothing, and a retry completes:`, () => {
+  describe(`if any request fails ${moment} it is made, a reader sees all or nothing, and a retry completes:`, () => {
     for (const [name, scenario] of Object.entries(scenarios)) {
       test(name, async () => {
         expect(await play(scenario, moment)).toBeGreaterThan(1);

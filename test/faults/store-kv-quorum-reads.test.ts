@@ -89,11 +89,11 @@ async function untilAnswered(): Promise<void> {
   }
 }
 
-test("while nothing happens", async () => {
+test("no read is stale while nothing happens", async () => {
   expect(await play(() => Bun.sleep(playMs))).toBeGreaterThan(500);
 }, 60_000);
 
-test("while leaders step down", async () => {
+test("no read is stale while leaders step down", async () => {
   const reads = await play(async () => {
     for (const _ of upTo(3)) {
       await Bun.sleep(playMs / 4);
@@ -105,7 +105,7 @@ test("while leaders step down", async () => {
   await untilAnswered();
 }, 60_000);
 
-test("while copies stand still, the leader last", async () => {
+test("no read is stale while replicas are stopped, the leader last", async () => {
   const leader = await leaderPlace();
   await play(async () => {
     for (const step of [1, 2, 3]) {

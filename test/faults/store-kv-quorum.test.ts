@@ -42,7 +42,7 @@ async function leaderOf(bucket: string): Promise<[Node, Node, Node]> {
   return [...nodes.slice(at), ...nodes.slice(0, at)] as [Node, Node, Node];
 }
 
-test("what one node commits the next read of every other sees", async () => {
+test("a commit on one node is visible in the next read on every other", async () => {
   const [a, b, c] = nodes as [Node, Node, Node];
   await a.store.users.insertUser(userSample(1));
   await b.store.rooms.insertRoom(roomSample(1));
@@ -57,7 +57,7 @@ test("what one node commits the next read of every other sees", async () => {
 });
 
 for (const bucket of [buckets.users, buckets.rooms]) {
-  test(`the leader of ${bucket} that is cut off denies, and all heals when the others are back`, async () => {
+  test(`the leader of ${bucket} denies reads while it is cut off, and recovers when the others are back`, async () => {
     const [leader, ...others] = await leaderOf(bucket);
     const read = () =>
       bucket === buckets.users
@@ -69,7 +69,7 @@ for (const bucket of [buckets.users, buckets.rooms]) {
         (found) => found !== null,
         () => false,
       );
-    await until("it stands", stands, healMsMax);
+    await until("the leader answers", stands, healMsMax);
     for (const { child } of others) child.kill("SIGSTOP");
     try {
       const denied = () =>

@@ -34,7 +34,7 @@ function install(python: string): string | null {
   }
 }
 
-/** The Python that has schemathesis, or why there is none. */
+/** The Python that has schemathesis, or the reason for its absence. */
 export function fuzzPython(): { readonly python: string } | { readonly missing: string } {
   const python = Bun.which("python3");
   if (python === null) return { missing: "python3 is not on PATH (install Python 3.10 or newer)" };

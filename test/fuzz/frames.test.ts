@@ -17,7 +17,7 @@ const room = { roomId, subject: "room.fuzz", policy, epoch: 1, roomKey };
 const opening = { roomId, policy, roomKey, signPub: sender.signPubHex };
 
 describe("decoding", () => {
-  test("of any bytes gives a reason", () => {
+  test("arbitrary bytes gives a reason", () => {
     const anything = fc.oneof(
       fc.uint8Array({ maxLength: 2_000 }),
       fc.json().map((text) => new TextEncoder().encode(text)),
@@ -29,7 +29,7 @@ describe("decoding", () => {
     );
   });
 
-  test("of large bytes that repeat gives a reason in time", () => {
+  test("large repetitive input gives a reason in time", () => {
     const piece = fc.constantFrom("{", "[", '"', '{"t":0,', "A", ".", "a.", '\\"', "0", '"p":"', " ", "\u00ff");
     fc.assert(
       fc.property(fc.array(piece, { minLength: 1, maxLength: 3 }), fc.boolean(), (pieces, isHeaded) => {
@@ -43,7 +43,7 @@ describe("decoding", () => {
 });
 
 describe("opening", () => {
-  test("of a sealed and signed frame gives what was sealed, or nothing once a byte has changed", async () => {
+  test("a sealed and signed frame gives what was sealed, or nothing once a byte has changed", async () => {
     const payload = new TextEncoder().encode("what was said");
     const whole = sealFrame({ id: newUlid(), payload, re: newUlid(), thr: newUlid() }, room, sender);
     let decoded = 0;
@@ -61,7 +61,7 @@ describe("opening", () => {
     expect(decoded).toBeGreaterThan(runs / 100);
   });
 
-  test("of any frame, in any room, with any key gives a frame or a reason", async () => {
+  test("any frame, in any room, with any key gives a frame or a reason", async () => {
     const key = fc.option(fc.uint8Array({ minLength: 0, maxLength: 40 }), { nil: null });
     const rules = fc.record({ encrypt: fc.boolean(), persist: fc.boolean(), sign_msgs: fc.boolean() });
     const signPub = fc.oneof(fc.constant(sender.signPubHex), fc.string(), fc.constant("0".repeat(64)));

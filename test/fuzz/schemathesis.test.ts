@@ -72,7 +72,7 @@ async function run(server: Server, python: string, given: object): Promise<{ cod
   return { code, said: `${stdout}\n${stderr}` };
 }
 
-test("schemathesis finds no server error and nothing undocumented, and no reply shows the inside", async () => {
+test("schemathesis finds no server error and nothing undocumented, and no reply reveals internals", async () => {
   if (isLeftOut() || !("python" in found)) return;
   await using server = await Server.start({ args: ["--set", "http.rate=1000000"] });
   const admin = await addUser(server, "root", { admin: true });

@@ -88,7 +88,7 @@ class GoPeer implements AsyncDisposable {
   }
 }
 
-test("Go and the SDK read each other, live and from history, before and after a rekey", async () => {
+test("Go and the SDK read each other's messages, live and from history, before and after a rekey", async () => {
   await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
   const admin = await addUser(server, "root", { admin: true });
   const [anas, gos] = [await postUser(server, admin, "ana"), await postUser(server, admin, "go")] as const;
@@ -139,14 +139,14 @@ async function speak(
   const answered = { do: "send", text: `from Go in ${epoch}: ünïcödé 👋`, thread: first.id, reply_to: first.id };
   const sent = await go.run(answered, "sent");
   const here = () => got.find(({ id }) => id === sent.id);
-  await until("the SDK has it", () => here() !== undefined);
+  await until("the SDK has received it", () => here() !== undefined);
   expect(here()).toMatchObject({ from: goEndpoint, epoch, kind: "pub", verified: true, late: false, handle: "go" });
   expect([here()?.text, here()?.thread, here()?.replyTo]).toEqual([answered.text, first.id, first.id]);
 
   const reaction = await go.run({ do: "react", text: "👍", reply_to: first.id }, "sent");
-  await until("the SDK has it", () => got.some(({ id, kind }) => id === reaction.id && kind === "react"));
+  await until("the SDK has received it", () => got.some(({ id, kind }) => id === reaction.id && kind === "react"));
   await room.react({ id: String(sent.id), thread: null }, "🎉");
-  await until("Go has it", () => go.events.slice(mark).some(({ kind, text }) => kind === 6 && text === "🎉"));
+  await until("Go has received it", () => go.events.slice(mark).some(({ kind, text }) => kind === 6 && text === "🎉"));
 
   expect((await room.request("ping from the SDK")).text).toBe("pong from Go");
   const stop = await room.respond((request) => `pong to ${request.text}`);
@@ -155,11 +155,11 @@ async function speak(
   });
   stop();
   await room.send("the end");
-  await until("Go has it", () => go.events.slice(mark).some(({ text }) => text === "the end"));
+  await until("Go has received it", () => go.events.slice(mark).some(({ text }) => text === "the end"));
   expect(go.events.slice(mark).filter(({ error }) => error !== undefined)).toEqual([]);
 }
 
-test("the Go peer checks for itself: it believes no key, no member and no statement that was not signed", async () => {
+test("the Go client verifies by itself: it accepts no unsigned key, member or statement", async () => {
   await using server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   await using hostile = await HostileServer.start(server.ready.http);
   const admin = await addUser(server, "root", { admin: true });

@@ -119,7 +119,7 @@ const clients: Readonly<Record<string, () => readonly string[]>> = {
 };
 
 test(
-  "nats.js, nats.go, nats-py and jnats publish, ask, and come back after nats-server was killed",
+  "nats.js, nats.go, nats-py and jnats publish, send requests, and reconnect after nats-server was killed",
   async () => {
     await using server = await Server.start({ args: ["--set", "http.rate=100000"] });
     const admin = await addUser(server, "root", { admin: true });

@@ -101,7 +101,7 @@ class Storm implements AsyncDisposable {
 const seedOf = ({ signPriv }: Identity): string => Buffer.from(signPriv.subarray(0, 32)).toString("base64");
 
 describe.each([{ stock: false }, { stock: true }])("nats.go clients, stock logins: %p", ({ stock }) => {
-  test(`${size.connections} of one address all come back after nats-server is killed`, async () => {
+  test(`${size.connections} of one address all reconnect after nats-server is killed`, async () => {
     const settings = ["http.rate=1000000", `auth-callout.logins_per_second=${size.rate}`];
     await using server = await Server.start({ args: settings.flatMap((setting) => ["--set", setting]) });
     const admin = await addUser(server, "root", { admin: true });

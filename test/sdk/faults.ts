@@ -143,7 +143,7 @@ async function reconnect(stage: Stage): Promise<void> {
   await until("both reconnected", () => statuses.filter((status) => status === "connected").length >= 2);
   await sendMany(mine, 20, 30);
   const wanted = Array.from({ length: 30 }, (_, index) => `m${index}`);
-  await until("bob has all", () => got.length >= wanted.length);
+  await until("bob has received all", () => got.length >= wanted.length);
   equal(got, wanted);
   equal(
     (await mine.history()).messages.map(({ text }) => text),
@@ -166,7 +166,7 @@ async function offline(stage: Stage): Promise<void> {
   await stage.killNats();
   const error = await down;
   ok(isUnibusError(error) && error.code === "unavailable", `refused: ${error}`);
-  await until("it is back", () => status === "connected");
+  await until("it is connected again", () => status === "connected");
   equal((await room.send("here again")).seq, 1);
 }
 
@@ -189,11 +189,11 @@ async function memory(stage: Stage): Promise<void> {
 /** Cases for failures. */
 export const faults: readonly Case[] = [
   { name: "connect: one of several addresses, an unreachable one, none; close", run: connecting },
-  { name: "a wrong identity is refused, words make one", run: identities },
-  { name: "errors have codes, and name their request", run: typedErrors },
-  { name: "a caller who gives up gets the signal's reason", run: signals },
-  { name: "a reader who is too slow reads the rest later, the others do not wait", run: slowReader },
-  { name: "what was seen is remembered over connections", run: memory },
-  { name: "nats-server dies: all come back, nothing is lost or doubled", run: reconnect },
-  { name: "without a connection a message is refused where that is asked for", run: offline },
+  { name: "an invalid identity is refused, and words restore one", run: identities },
+  { name: "errors have a code and a request id", run: typedErrors },
+  { name: "an aborted call throws the signal's reason", run: signals },
+  { name: "a slow reader reads the rest later, and others do not wait", run: slowReader },
+  { name: "the state of a client is kept across connections", run: memory },
+  { name: "after a crash of nats-server all clients reconnect, and nothing is lost or duplicated", run: reconnect },
+  { name: "without a connection a send with offline: refuse fails at once", run: offline },
 ];

@@ -36,11 +36,11 @@ async function kick(stage: Stage): Promise<void> {
   const reading = readAll(bobs, seen);
   await bobs.messages().ready;
   await mine.send("for all");
-  await until("bob has it", () => seen.length === 1);
+  await until("bob has received it", () => seen.length === 1);
   await mine.membership.kick(bob.identity.endpoint);
   equal(mine.epoch, 2);
   await mine.send("without bob");
-  await until("cleo has both", () => got.length === 2);
+  await until("cleo has received both", () => got.length === 2);
   equal(
     [texts(got), got.map(({ epoch }) => epoch)],
     [
@@ -152,10 +152,10 @@ async function lists(stage: Stage): Promise<void> {
 
 /** Cases for membership. */
 export const members: readonly Case[] = [
-  { name: "one's rooms, and the directory", run: lists },
-  { name: "who is kicked reads nothing that follows", run: kick },
-  { name: "a rekey begins an epoch, and members read over it", run: rekey },
-  { name: "owners make and unmake owners", run: roles },
-  { name: "who leaves is signed out by the owner's client", run: leave },
+  { name: "the list of one's rooms, and the directory", run: lists },
+  { name: "a kicked member cannot read later messages", run: kick },
+  { name: "a rekey begins a new epoch, and members can read both", run: rekey },
+  { name: "owners can promote and demote owners", run: roles },
+  { name: "a member who leaves is signed out by the owner's client", run: leave },
   { name: "a deleted room is gone for all", run: deletion },
 ];

@@ -38,7 +38,7 @@ afterAll(async () => {
 
 for (const { name } of cases) test(name, () => outcomes.of(name), 60_000);
 
-test("the program ends by itself when its buses are closed", async () => {
+test("the program exits by itself when its clients are closed", async () => {
   await outcomes.of("end");
   expect(await child?.exited).toBe(0);
 }, 60_000);

@@ -9,7 +9,7 @@ import type { Case, Stage } from "./stage.ts";
 import { talk } from "./talk.ts";
 
 const silence: Case = {
-  name: "nothing was thrown that nobody caught",
+  name: "there was no unhandled error",
   run: async (stage: Stage) => {
     // An error thrown in this turn is reported in the next one.
     await new Promise((resolve) => setTimeout(resolve));

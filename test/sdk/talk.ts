@@ -11,15 +11,15 @@ const texts = (messages: readonly Message[]): string[] => messages.map(({ text }
 const numbers = (from: number, to: number): string[] =>
   Array.from({ length: to - from }, (_, index) => `m${from + index}`);
 
-/** Reads `count` messages and stops; `meanwhile` runs once the reader is subscribed. */
-async function take(room: Room, from: "start" | "now", count: number, meanwhile?: () => Promise<unknown>) {
+/** Reads `count` messages and stops; `during` runs once the reader is subscribed. */
+async function take(room: Room, from: "start" | "now", count: number, during?: () => Promise<unknown>) {
   const messages = room.messages({ from });
   await messages.ready;
   const got: string[] = [];
   const reading = async () => {
     for await (const { text } of messages) if (got.push(text) === count) break;
   };
-  await Promise.all([reading(), meanwhile?.()]);
+  await Promise.all([reading(), during?.()]);
   return got;
 }
 
@@ -33,19 +33,19 @@ async function conversation(stage: Stage): Promise<void> {
   const got: Message[] = [];
   const stop = await theirs.onMessage((message) => got.push(message));
   const { id } = await mine.send("hello bob");
-  await until("bob has it", () => got.length === 1);
+  await until("bob has received it", () => got.length === 1);
   const hello = got[0] as Message;
   equal([hello.id, hello.from, hello.handle, hello.text], [id, ana.identity.endpoint, "ana", "hello bob"]);
   equal([hello.kind, hello.verified, hello.late, hello.epoch], ["pub", true, false, 1]);
   ok(Math.abs(hello.timeMs - Date.now()) < 600_000, "the time is now");
   const answer = await theirs.reply(hello, "hello ana");
   await theirs.react(hello, "👍");
-  await until("bob hears himself", () => got.length === 3);
+  await until("bob has received his own message", () => got.length === 3);
   equal([got[1]?.id, got[1]?.replyTo, got[1]?.thread], [answer.id, hello.id, hello.id]);
   equal([got[2]?.kind, got[2]?.text, got[2]?.replyTo], ["react", "👍", hello.id]);
   await mine.send(new Uint8Array([0, 255, 1]));
   await mine.send(JSON.stringify({ n: 1 }));
-  await until("bytes and JSON", () => got.length === 5);
+  await until("bytes and JSON arrived", () => got.length === 5);
   equal([got[3]?.data, got[4]?.json<{ n: number }>().n], [new Uint8Array([0, 255, 1]), 1]);
   stop();
   const { received, dropped } = theirs.stats();
@@ -145,7 +145,7 @@ async function durables(stage: Stage): Promise<void> {
     {
       await using bob = await busOf(stage, identity);
       await using _place = await (await bob.room(room.id)).durable(({ text }) => got.push(text), { device });
-      await until("the backlog is there", () => got.length === wanted.length);
+      await until("the backlog arrived", () => got.length === wanted.length);
     }
     equal(got, wanted);
     if (device === "main") await room.send("away");
@@ -153,7 +153,7 @@ async function durables(stage: Stage): Promise<void> {
   await using bob = await busOf(stage, identity);
   const got: string[] = [];
   const place = await (await bob.room(room.id)).durable(({ text }) => got.push(text));
-  await until("what was missed is there, and no more", () => got.length === 1);
+  await until("exactly the missed messages arrived", () => got.length === 1);
   equal(got, ["away"]);
   await place.forget();
   const unkeptRoom = await bob.createRoom(freshSubject("proc"), "nats");
@@ -175,7 +175,7 @@ async function listeners(stage: Stage): Promise<void> {
   await room.onMessage(() => Promise.reject(fault), { onEnd: (error) => ended.push(error) });
   await room.send("for all");
   equal((await room.send("still here")).seq, 2);
-  await until("both have both", () => troubles.length === 4 && got.length === 2);
+  await until("both devices have both messages", () => troubles.length === 4 && got.length === 2);
   ok(
     troubles.every((error) => error === fault) && ended.length === 0,
     "each is reported as it was thrown, and none ends",
@@ -184,12 +184,12 @@ async function listeners(stage: Stage): Promise<void> {
 
 /** Cases for conversations. */
 export const talk: readonly Case[] = [
-  { name: "two peers talk: text, bytes, JSON, replies, threads, reactions", run: conversation },
+  { name: "two users exchange text, bytes, JSON, replies, threads and reactions", run: conversation },
   { name: "history is paged, oldest first", run: history },
   { name: "messages from the start, from now on, and from the last one", run: places },
-  { name: "a room that is not kept says what comes, and nothing else", run: unkept },
+  { name: "a room without persistence delivers live messages only", run: unkept },
   { name: "requests are answered, or time out", run: requests },
-  { name: "blobs are opened by members", run: blobs },
-  { name: "durables bring what was missed, each device its own", run: durables },
-  { name: "an application that throws ends no reading", run: listeners },
+  { name: "blobs can be opened by members", run: blobs },
+  { name: "durables deliver missed messages, separately for each device", run: durables },
+  { name: "an exception in the application does not end a reader", run: listeners },
 ];

@@ -102,7 +102,7 @@ export class Cluster implements AsyncDisposable {
   /** Returns the folder of a node, which contains its data directory. */
   folder(index: number): Folder {
     const folder = this.#folders[index];
-    if (folder === undefined) throw new Error(`there is no node ${index}`);
+    if (folder === undefined) throw new Error(`no such node: ${index}`);
     return folder;
   }
 

@@ -20,7 +20,7 @@ export const executable = process.env.UNIBUS_TEST_BIN || resolve(import.meta.dir
  * Returns the command line of the executable. Tests that only import helpers from this file do not need the executable.
  */
 function command(args: readonly string[]): string[] {
-  if (!existsSync(executable)) throw new Error("dist/unibus is not there: run `npm run build` first");
+  if (!existsSync(executable)) throw new Error("dist/unibus is missing: run `npm run build` first");
   return [executable, ...args];
 }
 
@@ -33,7 +33,7 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
-/** Returns the text of a file that another process makes and removes, or null while there is none. */
+/** Returns the text of a file that another process makes and removes, or null if it does not exist. */
 export function textIn(file: string): string | null {
   try {
     return readFileSync(file, "utf8");
@@ -186,7 +186,7 @@ export class Server implements AsyncDisposable {
     };
     try {
       await until(
-        "ready.json",
+        "ready.json exists",
         () => child.exitCode !== null || read() !== null,
         options.readyWithinMs ?? readyTimeoutMs,
       );

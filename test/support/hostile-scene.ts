@@ -126,7 +126,7 @@ export class HostileScene implements AsyncDisposable {
 
   /** Delivers bytes to bob as if they had been published in the room. */
   inject(bytes: Uint8Array | string, subject = this.mine.subject): void {
-    if (this.hostile.inject(subject, bytes) === 0) throw new Error("nobody listens");
+    if (this.hostile.inject(subject, bytes) === 0) throw new Error("no connection is subscribed");
   }
 
   /** Publishes bytes in the room as a member with a plain NATS client: the bus stores and delivers them. */

@@ -80,7 +80,7 @@ export class KvCluster implements AsyncDisposable {
       return file === undefined ? "" : readFileSync(join(folder.path, file), "utf8");
     };
     // The file exists shortly before it is complete.
-    await until("nats-server says where it listens", () => said().trimEnd().endsWith("}"));
+    await until("nats-server logged its address", () => said().trimEnd().endsWith("}"));
     this.#urls.push((JSON.parse(said()) as { nats: string[] }).nats[0] ?? "");
   }
 }

@@ -1,6 +1,6 @@
 /** Node, as a user has it: a test that needs it fails with an instruction if it is not installed. */
 
-/** Returns the path of the node on PATH. Errors: if there is none, with what to install. */
+/** Returns the path of the node on PATH. Errors: if it is not installed, with what to install. */
 export function nodePath(): string {
   const node = Bun.which("node");
   const version = node === null ? "" : Bun.spawnSync([node, "--version"]).stdout.toString().trim();

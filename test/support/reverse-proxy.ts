@@ -117,7 +117,7 @@ export class ReverseProxy implements AsyncDisposable {
         () => false,
       );
     try {
-      await until(`${kind} listens`, async () => child.exitCode !== null || (await listens()));
+      await until(`${kind} is listening`, async () => child.exitCode !== null || (await listens()));
       if (child.exitCode !== null) throw new Error(`${kind} ended: ${await Bun.file(folder.file("log")).text()}`);
     } catch (error) {
       await proxy[Symbol.asyncDispose]();

@@ -63,7 +63,7 @@ export class SdkStage implements AsyncDisposable {
       const page = this.pages[pathname as `/${string}`];
       if (page === undefined) return new Response("no such page", { status: 404 });
       if ("html" in page) return new Response(page.html, { headers });
-      if (!existsSync(page.file)) throw new Error(`${page.file} is not there`);
+      if (!existsSync(page.file)) throw new Error(`${page.file} is missing`);
       return new Response(Bun.file(page.file));
     } catch (error) {
       return new Response(String(error), { status: 500 });
@@ -71,7 +71,7 @@ export class SdkStage implements AsyncDisposable {
   }
 
   async #prop(path: string, search: URLSearchParams): Promise<string> {
-    if (this.#bus === null) throw new Error("the bus is not there yet");
+    if (this.#bus === null) throw new Error("the server is not running yet");
     const { server, admin } = this.#bus;
     if (path === "/stage/url") return server.ready.http;
     if (path === "/stage/user") return identityText(await postUser(server, admin, search.get("handle") ?? ""));

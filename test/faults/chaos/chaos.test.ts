@@ -13,7 +13,7 @@ const forMs = Number(process.env.UNIBUS_CHAOS_MS ?? (isSoak("chaos") ? 600_000 :
 const aroundMs = 180_000;
 
 test(
-  `whatever breaks, nothing acknowledged is lost and nobody removed gets in (UNIBUS_CHAOS_SEED=${seed})`,
+  `under random faults no acknowledged write is lost and no removed user gets in (UNIBUS_CHAOS_SEED=${seed})`,
   async () => {
     const { violations, surprises, lines, checks } = await runChaos({ seed, forMs });
     console.log([`chaos, UNIBUS_CHAOS_SEED=${seed}`, ...lines].join("\n  "));

@@ -17,16 +17,13 @@ const redeemed = (who: string): Happening => ({ kind: "redeemed", at: 1, handle:
 const claimed = (room: string): Happening => ({ kind: "claimed", at: 1, subject: "s", room });
 
 const good: Remains = {
-  frames: [
-    new Map([["r", ["a", "b", "nobody was told of this"]]]),
-    new Map([["r", ["nobody was told of this", "b", "a"]]]),
-  ],
+  frames: [new Map([["r", ["a", "b", "never acknowledged"]]]), new Map([["r", ["never acknowledged", "b", "a"]]])],
   users: new Map([["h", ["bob"]]]),
   rooms: new Map([["s", ["x"]]]),
 };
 const nothing: Remains = { frames: [], users: new Map(), rooms: new Map() };
 
-test("a run in which all is well has no violations, and says how much was asked", () => {
+test("a correct run has no violations, and its checks are counted", () => {
   const all = [
     ...[frame("a", 1), frame("b", 2), removed, redeemed("bob"), redeemed("bob"), claimed("x")],
     ...[check(900, "http", "admitted"), check(1_001, "http", "denied"), check(1_002, "login", "unanswered")],
@@ -70,14 +67,18 @@ const bad: Readonly<Record<string, readonly [readonly Happening[], Remains, stri
     nothing,
     "by publish",
   ],
-  "a read that does not show what was told": [[change(10, 2), read(11, 1, 1)], nothing, "at version/epoch 1/1 after 2"],
+  "a read that does not show an acknowledged change": [
+    [change(10, 2), read(11, 1, 1)],
+    nothing,
+    "at version/epoch 1/1 after 2",
+  ],
   "an epoch that goes back": [[read(10, 1, 2), read(20, 1, 1)], nothing, "at version/epoch 1/1 after 1/2"],
   "an invite of two": [[redeemed("ana"), redeemed("bob")], nothing, "the invite of h was redeemed by 2"],
   "an invite that made two users": [[], { ...nothing, users: new Map([["h", ["a", "b"]]]) }, "made 2 users"],
-  "a redeemer who is nobody": [[redeemed("ana")], good, "ana redeemed h and is no user"],
+  "a redemption without a user": [[redeemed("ana")], good, "ana redeemed h and is not a user"],
   "a subject of two": [[claimed("x"), claimed("y")], nothing, "s was given to 2 rooms"],
   "a subject with two rooms": [[], { ...nothing, rooms: new Map([["s", ["x", "y"]]]) }, "s belongs to 2 rooms"],
-  "a room that is not there": [[claimed("y")], good, "y was given s and is not there"],
+  "a claim without a room": [[claimed("y")], good, "y was given s and does not exist"],
 };
 for (const [what, [all, remains, message]] of Object.entries(bad)) {
   test(`${what} is a violation`, () => {

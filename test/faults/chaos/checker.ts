@@ -119,7 +119,9 @@ function invitesTwice(all: All, { users }: Remains): string[] {
     const there = new Set(users.get(handle));
     if (acknowledged.size > 1) return [`the invite of ${handle} was redeemed by ${acknowledged.size}`];
     if (there.size > 1) return [`the invite of ${handle} made ${there.size} users`];
-    return [...acknowledged].filter((who) => !there.has(who)).map((who) => `${who} redeemed ${handle} and is no user`);
+    return [...acknowledged]
+      .filter((who) => !there.has(who))
+      .map((who) => `${who} redeemed ${handle} and is not a user`);
   });
 }
 
@@ -134,7 +136,7 @@ function ownersTwice(all: All, { rooms }: Remains): string[] {
     if (there.size > 1) return [`${subject} belongs to ${there.size} rooms`];
     return [...acknowledged]
       .filter((room) => !there.has(room))
-      .map((room) => `${room} was given ${subject} and is not there`);
+      .map((room) => `${room} was given ${subject} and does not exist`);
   });
 }
 

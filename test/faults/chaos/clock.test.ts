@@ -6,7 +6,7 @@ import { addUser, call, send, signedHeaders } from "../../support/peer.ts";
 const get = { method: "GET", target: "/directory" } as const;
 
 for (const jumpS of [-3_600, -45, 45, 100, 3_600]) {
-  test(`a replay is refused while the clock is ${jumpS} s off, and when it is right again`, async () => {
+  test(`a replay is refused while the clock is ${jumpS} s off, and after it is corrected`, async () => {
     let offS = 0;
     await using bus = await bootInProcess({ now: () => Date.now() + offS * 1_000 });
     const url = bus.server.ready.http;

@@ -67,7 +67,7 @@ export class Load {
   async party(members: number): Promise<Party> {
     const made = await Promise.all(Array.from({ length: members + 1 }, () => this.#user("guest")));
     const [owner, ...others] = made.flatMap((user) => user ?? []);
-    if (owner === undefined) throw new Error("there is nobody to hold the party");
+    if (owner === undefined) throw new Error("no user was created for the party");
     const room = newRoom(owner, freshSubject(), policy("persist", "encrypt"));
     await this.scene.askUntil([201], owner, "POST", "/rooms", createBody(room));
     const party: Party = { room, owner, members: [] };

@@ -100,9 +100,9 @@ function linesOf(record: readonly Happening[], verdict: Verdict, tookMs: number)
     ...lines,
     `${(tookMs / 1000).toFixed(0)} s: ${count("frame")} frames, ${count("change")} changes of rooms, ` +
       `${count("removed")} removals, ${count("redeemed")} invites, ${count("claimed")} subjects, ${count("read")} reads`,
-    `${http + login + publish} checks of who was removed (${http} http, ${login} logins, ${publish} publishes of live ` +
+    `${http + login + publish} checks of removed users (${http} http, ${login} logins, ${publish} publishes of live ` +
       `connections), ${verdict.unanswered} unanswered`,
-    `heard after the removal, within the bounds: ${verdict.admitted}, the last ${(verdict.latestMs / 1000).toFixed(2)} s after it`,
+    `admitted after the removal, within the limits: ${verdict.admitted}, the last ${(verdict.latestMs / 1000).toFixed(2)} s after it`,
     ...verdict.violations.map((violation) => `VIOLATION: ${violation}`),
   ];
 }
@@ -115,13 +115,13 @@ export async function runChaos({ seed, forMs }: RunOptions): Promise<Report> {
   for (let made = 0; made < crowd.rooms; made++) await load.party(crowd.members);
   const began = clockMs();
   // Reported at the end, so that the nodes are stopped as well.
-  const acting = begin(load).catch((error: unknown) => scene.surprises.push(`somebody failed: ${String(error)}`));
+  const acting = begin(load).catch((error: unknown) => scene.surprises.push(`an actor failed: ${String(error)}`));
   try {
     await breakThings(scene, randomOf(seed), began + forMs);
   } finally {
     scene.end();
   }
-  const late = Bun.sleep(endMsMax).then(() => scene.surprises.push("somebody waits for an answer for ever"));
+  const late = Bun.sleep(endMsMax).then(() => scene.surprises.push("an actor did not get an answer in time"));
   await Promise.race([acting, late]);
   const remains = await remainsOf(load);
   const verdict = judge(scene.record, remains);

@@ -4,7 +4,7 @@ import { register } from "../accounts.ts";
 import { addBody, at, createBody, kickBody, newRoom, policy, roleBody } from "../peer.ts";
 import type { Outcome, Scene } from "./scene.ts";
 
-/** How long a publish waits for its ack, in milliseconds: without permission to publish there is none. */
+/** How long a publish waits for its ack, in milliseconds: without permission to publish no ack arrives. */
 const ackMs = 1_000;
 
 /** Names of the commands, in the order of the matrix. */

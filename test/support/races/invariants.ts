@@ -223,7 +223,7 @@ async function checkAnswers(scene: Scene, answers: readonly Answered[], truth: T
     const isOut = stayIn(room, member) === null;
     if (isDone("kick") || isDone("leave")) faults.check(isOut, "the member is not out");
     if (isDone("accept")) faults.check(isOut || stayIn(room, member)?.acceptedAt !== null, "nothing was accepted");
-    if (isDone("role")) faults.check(isOut || stayIn(room, member)?.role === "owner", "the member is no owner");
+    if (isDone("role")) faults.check(isOut || stayIn(room, member)?.role === "owner", "the member is not an owner");
     const isAdded = room.stays.some(({ endpoint }) => endpoint === candidate.endpoint);
     faults.check(isAdded === isDone("add"), `the candidate was ${isAdded ? "" : "not "}added`);
   }
