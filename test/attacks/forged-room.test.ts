@@ -133,7 +133,7 @@ describe("a forged copy of a room", () => {
     });
   }
 
-  test("an owner with a name given by the user is known, whoever has a similar name", async () => {
+  test("an owner with a name given by the user is known, even if others have a similar name", async () => {
     const room = await roomOf();
     await using bob = await bobsBus();
     await bob.state.pinHandle("\u0430na", people.mallory.endpoint);

@@ -285,7 +285,7 @@ describe("a restoration", () => {
     }
     const full = Story.of(eve);
     await refused(eve, full, full.body(eve, 0), 429, "rooms.per_user");
-    // One adder can force at most 100 unaccepted memberships on a user, whoever owns the rooms.
+    // One adder can force at most 100 unaccepted memberships on a user, in rooms of any owners.
     const forced = (by: Identity) => Story.of(by, policy()).add(by, eve, admin).role(by, eve, "owner");
     for (let n = 0; n < 100; n++) {
       const story = forced([ana, bob, cleo, dan][n % 4] as Identity);

@@ -101,7 +101,7 @@ for (const [store, flags] of [
       ];
       expect(refused.map(outcome)).toEqual(["quota", "quota", "quota", "quota"]);
 
-      // Removals still take effect: the store drops keys that nobody can read any more first.
+      // Removals still take effect: the store first drops keys that no member can read any more.
       expect(await rooms.getSealedKey(roomId, third.endpoint, 2)).not.toBeNull();
       const staying = crowd.slice(3);
       const kicking = rekey(room, [third], [eve, first, second, ...staying]);

@@ -1,3 +1,4 @@
+/** The one-word text form of a blob reference: safe in a shell, lossless, and strict when read. */
 import { expect, test } from "bun:test";
 import { parseRefWord, refWord } from "../../src/cli/peer/blob-ref.ts";
 import type { StoredBlob } from "../../src/client/index.ts";

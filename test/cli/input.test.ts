@@ -1,3 +1,4 @@
+/** How commands read stdin: split into lines as other systems end them, in any chunks, and within limits. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { linesOf, wholeOf } from "../../src/cli/input.ts";

@@ -1,3 +1,7 @@
+/**
+ * Text written by others is escaped before it reaches a terminal, so that it cannot control it. JSON output stays
+ * lossless.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { colourOf, safeJson, safeLines, safeText } from "../../src/cli/terminal-text.ts";

@@ -1,48 +1,56 @@
+/**
+ * Merging of the old and the new connection during a permission change (make before break): no message is lost,
+ * duplicated or reordered.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { LiveMessage } from "../../src/client/transport/connection.ts";
 import { Merge } from "../../src/client/transport/merge.ts";
 
 /** A connection that carries some subjects. */
-const line = (...subjects: string[]) => ({ carries: (subject: string) => subjects.includes(subject) });
-type Line = ReturnType<typeof line>;
+const connection = (...subjects: string[]) => ({ carries: (subject: string) => subjects.includes(subject) });
+type FakeConnection = ReturnType<typeof connection>;
 
-function start(): { merge: Merge<Line>; got: string[]; say(from: Line, ...texts: string[]): void } {
+function start(): {
+  merge: Merge<FakeConnection>;
+  got: string[];
+  send(from: FakeConnection, ...texts: string[]): void;
+} {
   const got: string[] = [];
   const textOf = ({ data }: LiveMessage) => new TextDecoder().decode(data);
-  const merge = new Merge<Line>(textOf, (message) => got.push(textOf(message)));
-  const say = (from: Line, ...texts: string[]) => {
+  const merge = new Merge<FakeConnection>(textOf, (message) => got.push(textOf(message)));
+  const send = (from: FakeConnection, ...texts: string[]) => {
     for (const text of texts) {
       merge.take(from, { subject: "room.a", data: new TextEncoder().encode(text), reply: undefined, connection: 1 });
     }
   };
-  return { merge, got, say };
+  return { merge, got, send };
 }
 
 describe("merging two connections", () => {
   test("delivers from the older one while both subscribe, and what it lacked once it closes", () => {
-    const { merge, got, say } = start();
-    const [a, b] = [line("room.a"), line("room.a")];
+    const { merge, got, send } = start();
+    const [a, b] = [connection("room.a"), connection("room.a")];
     merge.add(a);
-    say(a, "1");
+    send(a, "1");
     merge.add(b);
-    say(b, "3", "4");
+    send(b, "3", "4");
     expect(got).toEqual(["1"]);
-    say(a, "2", "3");
+    send(a, "2", "3");
     expect(got).toEqual(["1", "2", "3"]);
     merge.remove(a);
     expect(got).toEqual(["1", "2", "3", "4"]);
-    say(b, "5");
+    send(b, "5");
     expect(got).toEqual(["1", "2", "3", "4", "5"]);
   });
 
   test("delivers at once a message that has no copies, from either connection", () => {
     const got: string[] = [];
-    const merge = new Merge<Line>(
+    const merge = new Merge<FakeConnection>(
       () => null,
       ({ subject }) => got.push(subject),
     );
-    const [a, b] = [line("inbox"), line("inbox")];
+    const [a, b] = [connection("inbox"), connection("inbox")];
     merge.add(a);
     merge.add(b);
     merge.take(b, { subject: "inbox", data: new Uint8Array(), reply: undefined, connection: 1 });
@@ -50,11 +58,11 @@ describe("merging two connections", () => {
   });
 
   test("delivers at once on a subject that only the newer one subscribes to", () => {
-    const { merge, got, say } = start();
-    const [a, b] = [line(), line("room.a")];
+    const { merge, got, send } = start();
+    const [a, b] = [connection(), connection("room.a")];
     merge.add(a);
     merge.add(b);
-    say(b, "1");
+    send(b, "1");
     expect(got).toEqual(["1"]);
   });
 
@@ -65,28 +73,28 @@ describe("merging two connections", () => {
     });
     fc.assert(
       fc.property(lives, fc.array(fc.nat(9), { minLength: 400, maxLength: 400 }), (spans, choices) => {
-        const { merge, got, say } = start();
+        const { merge, got, send } = start();
         // As in a real swap, each connection subscribes before the one before it ends; each has its own queue.
-        const sources: { line: Line; queue: string[]; open: boolean }[] = [];
+        const sources: { connection: FakeConnection; queue: string[]; open: boolean }[] = [];
         const open = () => {
-          const made = { line: line("room.a"), queue: [] as string[], open: true };
+          const made = { connection: connection("room.a"), queue: [] as string[], open: true };
           sources.push(made);
-          merge.add(made.line);
+          merge.add(made.connection);
         };
         const read = (index: number) => {
           const source = sources[index % sources.length];
           const next = source?.open ? source.queue.shift() : undefined;
-          if (source && next !== undefined) say(source.line, next);
+          if (source && next !== undefined) send(source.connection, next);
         };
         const drain = (source: (typeof sources)[number]) => {
-          for (const text of source.queue.splice(0)) say(source.line, text);
+          for (const text of source.queue.splice(0)) send(source.connection, text);
         };
         const end = (source: (typeof sources)[number]) => {
           if (!source.open || sources.filter((one) => one.open).length < 2) return;
           drain(source);
           for (const other of sources) if (other.open && other !== source) drain(other);
           source.open = false;
-          merge.remove(source.line);
+          merge.remove(source.connection);
         };
         open();
         for (let number = 0; number < total; number++) {

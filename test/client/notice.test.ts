@@ -1,3 +1,4 @@
+/** Parsing of notices. Peers can make JetStream send arbitrary bytes, so anything but the exact form is ignored. */
 import { expect, test } from "bun:test";
 import { ulid as newUlid } from "ulid";
 import { noticeIn } from "../../src/client/transport/notice.ts";

@@ -1,4 +1,4 @@
-/** The client's reference documentation repeats its doc comments. */
+/** docs/reference/client.md is generated from the client's doc comments, and must be up to date. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { clientReference, clientReferenceFile } from "../../scripts/client-reference.ts";

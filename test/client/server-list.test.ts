@@ -1,3 +1,4 @@
+/** The order in which a client tries the addresses of the data plane, and the error when all fail. */
 import { describe, expect, test } from "bun:test";
 import { failureOf, ServerList } from "../../src/client/transport/server-list.ts";
 import { UnibusError } from "../../src/wire/errors.ts";

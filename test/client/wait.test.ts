@@ -1,3 +1,4 @@
+/** Helpers for cancellable waits, and for calls that share the next run of an operation. */
 import { expect, test } from "bun:test";
 import { OneAtATime, pause, waitFor } from "../../src/client/transport/wait.ts";
 

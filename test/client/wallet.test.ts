@@ -1,3 +1,4 @@
+/** Identities from twelve words, compared with the test vectors: a user can restore an identity from paper. */
 import { expect, test } from "bun:test";
 import { mnemonicToSeed } from "@scure/bip39";
 import { identityText } from "../../src/client/crypto/identity.ts";

@@ -1,3 +1,4 @@
+/** Runs the conformance suite over each built-in store: SQLite, memory, and key-value buckets on a real nats-server. */
 import { afterAll } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

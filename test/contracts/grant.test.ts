@@ -1,3 +1,6 @@
+/**
+ * The permissions of a login: exactly the subjects of accepted rooms, own durables and inboxes, and at most 400 KiB.
+ */
 import { describe, expect, test } from "bun:test";
 import { ulid } from "ulid";
 import { grantBytesMax, grantOf } from "../../src/contracts/grant.ts";

@@ -1,4 +1,4 @@
-/** Health is logged once per state change. */
+/** Plugin health is logged once per state change, and concurrent health requests share one check. */
 import { expect, test } from "bun:test";
 import { HealthWatch } from "../../src/contracts/health-watch.ts";
 import type { ReadinessReport } from "../../src/wire/api.ts";

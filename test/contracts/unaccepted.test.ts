@@ -1,3 +1,6 @@
+/**
+ * The limit on unaccepted memberships: strangers cannot flood a user, and cannot block other users from adding them.
+ */
 import { expect, test } from "bun:test";
 import { isOverUnaccepted, unacceptedLimits } from "../../src/contracts/unaccepted.ts";
 

@@ -1,3 +1,7 @@
+/**
+ * `unibus chat` at a pseudo-terminal and through pipes: a conversation of two people, the input line, colours and
+ * exits.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines } from "../support/cli-peer.ts";

@@ -142,7 +142,7 @@ describe("a room", () => {
 
 test("the same code verifies a room in Node", async () => {
   const node = Bun.which("node");
-  if (node === null) throw new Error("node is not there: install Node 20 or newer");
+  if (node === null) throw new Error("node is not installed (install Node 20 or newer)");
   using folder = new Folder();
   const entrypoints = [join(import.meta.dir, "../support/node-peer.ts")];
   const built = await Bun.build({ entrypoints, target: "node", outdir: folder.path });

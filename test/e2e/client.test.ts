@@ -1,3 +1,4 @@
+/** The SDK against a real server in one conversation: live messages, history, kicks, requests, blobs and durables. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { type Bus, connect, type Message } from "../../src/client/index.ts";

@@ -1,3 +1,4 @@
+/** The example examples/first-room.ts succeeds, and examples/README.md shows its actual output. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

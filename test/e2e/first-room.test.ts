@@ -1,3 +1,4 @@
+/** A stock NATS client's frames survive storage and restarts unchanged: the server never rewrites a frame. */
 import { expect, test } from "bun:test";
 import { Server } from "../support/executable.ts";
 import { addUser, createRoom, dial, history, policy } from "../support/peer.ts";

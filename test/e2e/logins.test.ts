@@ -1,3 +1,4 @@
+/** Many simultaneous logins: the auth callout must answer all of them within the timeout of nats-server. */
 import { expect, test } from "bun:test";
 import { Server } from "../support/executable.ts";
 import { addUser, dial } from "../support/peer.ts";

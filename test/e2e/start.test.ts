@@ -1,3 +1,4 @@
+/** The pages docs/start.md and docs/by-hand.md: every command and program runs as printed, in order. */
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

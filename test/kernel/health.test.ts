@@ -1,3 +1,4 @@
+/** The health routes /healthz, /info and /readyz, also with plugins that fail, throw or hang. */
 import { expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import { definePlugin, type Health } from "../../src/contracts/plugin.ts";

@@ -1,3 +1,7 @@
+/**
+ * Parsing of the plugins file: each mistake is refused with its key and a fix. Also `${env:NAME}` references and
+ * `extends`.
+ */
 import { describe, expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import fc from "fast-check";

@@ -1,3 +1,4 @@
+/** The boot plan: which plugins the flags select, and the order in which their dependencies allow their setup. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { type Plugin, type Tokens, token } from "../../src/contracts/plugin.ts";

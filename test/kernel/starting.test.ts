@@ -1,4 +1,4 @@
-/** A slow boot reports its progress, which renews its time budget. */
+/** Setup budgets: a slow plugin that reports progress may exceed its budget, a silent one is aborted. */
 import { expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import { definePlugin } from "../../src/contracts/plugin.ts";

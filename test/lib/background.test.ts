@@ -1,3 +1,4 @@
+/** Waiting for background work at shutdown. */
 import { expect, test } from "bun:test";
 import { Background } from "../../src/lib/background.ts";
 

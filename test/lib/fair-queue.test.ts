@@ -1,3 +1,4 @@
+/** A queue that serves its keys in turn, so that one busy key cannot delay the others. */
 import { expect, test } from "bun:test";
 import { FairQueue } from "../../src/lib/fair-queue.ts";
 

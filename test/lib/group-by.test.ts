@@ -1,3 +1,4 @@
+/** A replacement for Map.groupBy, which Node 20 lacks. */
 import { expect, test } from "bun:test";
 import { groupBy } from "../../src/lib/group-by.ts";
 

@@ -1,3 +1,6 @@
+/**
+ * A streaming parser for an object of lists: it accepts what JSON.parse accepts, for any chunks, with bounded memory.
+ */
 import { describe, expect, test } from "bun:test";
 import { JsonLists, JsonListsError } from "../../src/lib/json-lists.ts";
 

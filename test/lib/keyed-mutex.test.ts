@@ -1,3 +1,4 @@
+/** A mutex for each key. */
 import { expect, test } from "bun:test";
 import { KeyedMutex } from "../../src/lib/keyed-mutex.ts";
 

@@ -1,3 +1,4 @@
+/** A cache of bounded size that evicts the least recently used entry. */
 import { expect, test } from "bun:test";
 import { LruCache } from "../../src/lib/lru-cache.ts";
 

@@ -1,4 +1,4 @@
-/** Retries of failing work. */
+/** Retries of temporary failures, within one total time limit. */
 import { expect, test } from "bun:test";
 import { retry } from "../../src/lib/retry.ts";
 

@@ -1,3 +1,4 @@
+/** A token bucket that waits for its rate, and one that refuses. */
 import { expect, test } from "bun:test";
 import { TokenBucket } from "../../src/lib/token-bucket.ts";
 

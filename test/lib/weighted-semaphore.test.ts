@@ -1,3 +1,4 @@
+/** A semaphore over bytes: bounded, and small work is not blocked by large work that waits. */
 import { describe, expect, test } from "bun:test";
 import { WeightedSemaphore } from "../../src/lib/weighted-semaphore.ts";
 

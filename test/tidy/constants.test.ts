@@ -1,3 +1,4 @@
+/** Strings that two sides agree on, and exported constants, are defined once. */
 import { describe } from "bun:test";
 import { codeIn, judge, parsed, placeOf, type Rule, type SourceFile, visit } from "./rules.ts";
 

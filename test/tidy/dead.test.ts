@@ -1,3 +1,4 @@
+/** The project has no unused files, exports or dependencies, and every version is exact. */
 import { describe } from "bun:test";
 import { codeIn, importsOf, judge, type Rule, type SourceFile, type Tree } from "./rules.ts";
 

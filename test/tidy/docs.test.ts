@@ -1,3 +1,4 @@
+/** Every export has a doc comment, and no check is switched off without a reason. */
 import { describe } from "bun:test";
 import type { Node } from "oxc-parser";
 import { codeIn, judge, parsed, placeOf, type Rule, type SourceFile, visit } from "./rules.ts";

@@ -1,3 +1,4 @@
+/** No file depends on one machine: no paths of a developer, fixed temporary files, or default ports in tests. */
 import { describe } from "bun:test";
 import { judge, type Rule, type SourceFile, type Tree } from "./rules.ts";
 

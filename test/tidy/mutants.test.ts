@@ -1,3 +1,4 @@
+/** The mutants of `npm run soak -- mutants` stay applicable as the source changes. */
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+/** Commands print through print.ts only, which escapes text written by others. */
 import { describe } from "bun:test";
 import { codeIn, judge, lineAt, type Rule } from "./rules.ts";
 

@@ -1,3 +1,4 @@
+/** Limits on the size of files, functions, lines and the kernel. */
 import { describe } from "bun:test";
 import type { Node } from "oxc-parser";
 import { codeIn, isNode, judge, lineAt, parsed, type Rule, type SourceFile, visit } from "./rules.ts";

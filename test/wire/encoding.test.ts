@@ -1,3 +1,4 @@
+/** Strict hex and base64: each byte string has exactly one encoding, as signatures require. */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import fc from "fast-check";

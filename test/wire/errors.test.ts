@@ -1,3 +1,4 @@
+/** Error codes and their HTTP statuses, which clients rely on. */
 import { expect, test } from "bun:test";
 import { hasCode, isUnibusError, statusOf, UnibusError } from "../../src/wire/errors.ts";
 

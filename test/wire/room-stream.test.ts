@@ -1,3 +1,4 @@
+/** The JetStream configuration of a room's stream is frozen: a change would affect existing streams. */
 import { expect, test } from "bun:test";
 import { roomStreamConfig } from "../../src/wire/room-stream.ts";
 import { expectGolden } from "../support/golden.ts";

@@ -1,3 +1,7 @@
+/**
+ * The texts that are signed, compared with the test vectors. A text of one kind can never be one of another. Source:
+ * spec 2.
+ */
 import { describe, expect, test } from "bun:test";
 import { identityFromSeeds } from "../../src/client/crypto/identity.ts";
 import { bytesOf, toBase64, toBase64Url } from "../../src/wire/encoding.ts";

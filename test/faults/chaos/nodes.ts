@@ -84,7 +84,7 @@ export class Nodes implements AsyncDisposable {
 
   #folder(index: number): Folder {
     const folder = this.#folders[index];
-    if (folder === undefined) throw new Error(`there is no node ${index}`);
+    if (folder === undefined) throw new Error(`no such node: ${index}`);
     return folder;
   }
 

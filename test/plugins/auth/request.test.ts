@@ -1,3 +1,4 @@
+/** The headers of a signed request, as read by the server, and the check of their time. */
 import { describe, expect, test } from "bun:test";
 import { checkSkew, promisedHash, readSignature } from "../../../src/plugins/auth/request.ts";
 import { isUnibusError } from "../../../src/wire/errors.ts";

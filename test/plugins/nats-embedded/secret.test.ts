@@ -1,3 +1,7 @@
+/**
+ * The cluster secret and the keys derived from it. Derived keys are fixed for ever: nodes of different versions must
+ * agree.
+ */
 import { describe, expect, test } from "bun:test";
 import { chmodSync, writeFileSync } from "node:fs";
 import { deriveSecrets, readClusterSecret } from "../../../src/plugins/nats-embedded/secret.ts";

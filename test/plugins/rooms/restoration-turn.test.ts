@@ -1,3 +1,4 @@
+/** Only one restoration runs at a time, and a user whose restoration blocked the others in vain must wait. */
 import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
 import type { Caller } from "../../../src/contracts/auth.ts";
 import { RestorationTurn } from "../../../src/plugins/rooms/way-back/turn.ts";

@@ -1,3 +1,4 @@
+/** Limits on reading the body of a restoration, which may have 32 MiB: its time and the size of each element. */
 import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
 import { TimeSlices } from "../../../src/lib/time-slices.ts";
 import { readRestoration } from "../../../src/plugins/rooms/way-back/body.ts";

@@ -1,4 +1,4 @@
-/** Changes that start from a cached value. */
+/** Compare-and-set changes of the KV store start from a cached value, which may be stale: no update may get lost. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Bucket } from "../../../src/plugins/store-kv/bucket.ts";
 import { Calls } from "../../../src/plugins/store-kv/calls.ts";

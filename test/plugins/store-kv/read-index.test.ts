@@ -1,3 +1,4 @@
+/** Concurrent linearizable reads share one request to the leader, and only one that began after their call. */
 import { expect, test } from "bun:test";
 import { ReadIndex } from "../../../src/plugins/store-kv/linearizable/read-index.ts";
 import { upTo } from "../../conformance/store-samples.ts";

@@ -1,3 +1,7 @@
+/**
+ * Several processes on one SQLite database: a host command and the server see each other's writes, also across a kill
+ * -9.
+ */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import type { SnapshotRow } from "../../../src/contracts/index.ts";
