@@ -2,7 +2,7 @@
 import type { Mutant } from "./mutant.ts";
 
 const races = "test/faults/room-races.test.ts";
-const notes = "test/plugins/store-kv/notes.test.ts";
+const notes = "test/plugins/store-kv/unaccepted-notes.test.ts";
 const maker = "src/plugins/room-streams/stream-maker.ts";
 const durables = "src/plugins/room-streams/durables.ts";
 const users = "src/plugins/users/rules.ts";

@@ -4,7 +4,7 @@ import { Bucket } from "../../../src/plugins/store-kv/bucket.ts";
 import { Calls } from "../../../src/plugins/store-kv/calls.ts";
 import { buckets } from "../../../src/wire/names.ts";
 import { upTo } from "../../conformance/store-samples.ts";
-import { Line } from "./line.ts";
+import { ConnectionInterceptor } from "./connection-interceptor.ts";
 import { KvServer } from "./server.ts";
 
 let server: KvServer;
@@ -17,19 +17,19 @@ afterAll(() => server[Symbol.asyncDispose]());
 async function two() {
   const account = server.freshAccount();
   await server.store(account);
-  const line = new Line();
+  const interceptor = new ConnectionInterceptor();
   const options = { prefix: "list.", recalls: true };
   const listOf = (calls: Calls) => new Bucket<readonly number[]>(calls, buckets.users, options);
-  const mine = listOf(new Calls(line.wrap(await server.connection(account))));
-  return { line, mine, theirs: listOf(new Calls(await server.connection(account))) };
+  const mine = listOf(new Calls(interceptor.wrap(await server.connection(account))));
+  return { interceptor, mine, theirs: listOf(new Calls(await server.connection(account))) };
 }
 
 const adding = (n: number) => (known: readonly number[] | null) => (known?.includes(n) ? known : [...(known ?? []), n]);
 
 test("consecutive changes share one read, and a change by another process is not lost", async () => {
-  const { line, mine, theirs } = await two();
+  const { interceptor, mine, theirs } = await two();
   for (const n of upTo(10)) await mine.update("a", adding(n));
-  expect(line.count("MSG.GET")).toBe(1);
+  expect(interceptor.count("MSG.GET")).toBe(1);
   await theirs.update("a", adding(10));
   await mine.update("a", adding(11));
   expect((await theirs.get("a")).value).toEqual(upTo(12));

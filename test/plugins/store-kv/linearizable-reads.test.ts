@@ -19,7 +19,7 @@ import {
 } from "../../conformance/store-samples.ts";
 import { until } from "../../support/executable.ts";
 import { jetStream } from "../../support/inside.ts";
-import { Line } from "./line.ts";
+import { ConnectionInterceptor } from "./connection-interceptor.ts";
 import { KvServer } from "./server.ts";
 
 const stream = bucketStream(buckets.users);
@@ -34,19 +34,19 @@ afterAll(() => server[Symbol.asyncDispose]());
 type Opened = KvStore & { readonly connection: NatsConnection };
 
 /** Two processes on the same buckets, with the interceptor of the first. */
-async function two(): Promise<{ a: Opened; b: Opened; line: Line }> {
+async function two(): Promise<{ a: Opened; b: Opened; interceptor: ConnectionInterceptor }> {
   const account = server.freshAccount();
-  const line = new Line();
-  const [b, a] = [await server.store(account), await server.store(account, { wrap: line.wrap })];
-  return { a, b, line };
+  const interceptor = new ConnectionInterceptor();
+  const [b, a] = [await server.store(account), await server.store(account, { wrap: interceptor.wrap })];
+  return { a, b, interceptor };
 }
 
 /** Reads a user until it comes from the cache, without a read of the bucket. */
-async function untilHeld({ users }: KvStore, line: Line, n: number): Promise<void> {
+async function untilHeld({ users }: KvStore, interceptor: ConnectionInterceptor, n: number): Promise<void> {
   await until("the user is cached", async () => {
-    const before = line.count("MSG.GET");
+    const before = interceptor.count("MSG.GET");
     await users.getUser(keySample(n));
-    return line.count("MSG.GET") === before;
+    return interceptor.count("MSG.GET") === before;
   });
 }
 
@@ -63,24 +63,24 @@ async function removeConsumers(connection: NatsConnection): Promise<void> {
 }
 
 test("a cached value is served without reading it again, and many readers share one freshness check", async () => {
-  const { a, line } = await two();
+  const { a, interceptor } = await two();
   for (const n of upTo(20)) await a.users.insertUser(userSample(n));
   await until("all are cached", async () => {
-    const before = line.count("MSG.GET");
+    const before = interceptor.count("MSG.GET");
     for (const n of upTo(20)) await a.users.getUser(keySample(n));
-    return line.count("MSG.GET") === before;
+    return interceptor.count("MSG.GET") === before;
   });
-  const [reads, questions] = [line.count("MSG.GET"), line.count(`INFO.${stream}`)];
+  const [reads, questions] = [interceptor.count("MSG.GET"), interceptor.count(`INFO.${stream}`)];
   const found = await Promise.all(upTo(1_000).map((n) => a.users.getUser(keySample(n % 20))));
   expect(found.every((user, n) => user?.signPub === keySample(n % 20))).toBe(true);
-  expect(line.count("MSG.GET")).toBe(reads);
-  expect(line.count(`INFO.${stream}`) - questions).toBeLessThan(5);
+  expect(interceptor.count("MSG.GET")).toBe(reads);
+  expect(interceptor.count(`INFO.${stream}`) - questions).toBeLessThan(5);
 });
 
 test("a user who is revoked by another process is refused at the very next read", async () => {
-  const { a, b, line } = await two();
+  const { a, b, interceptor } = await two();
   await b.users.insertUser(userSample(1));
-  await untilHeld(a, line, 1);
+  await untilHeld(a, interceptor, 1);
   for (const turn of upTo(300)) {
     const status = turn % 2 === 0 ? "revoked" : "active";
     const user = await b.users.getUser(keySample(1));
@@ -107,16 +107,16 @@ describe("for any order of writes and reads no read is older than a write that w
   const keys = 3;
   const writes = 400;
   /** Delays a share of the deliveries by `ms`, or drops them if null. */
-  const faring = (share: number, ms: number | null) => (line: Line) => {
-    line.fate = () => (Math.random() < share ? ms : 0);
+  const faring = (share: number, ms: number | null) => (interceptor: ConnectionInterceptor) => {
+    interceptor.fate = () => (Math.random() < share ? ms : 0);
   };
-  const scenes: Readonly<Record<string, (line: Line, b: Opened) => Promise<void> | void>> = {
+  const scenes: Readonly<Record<string, (interceptor: ConnectionInterceptor, b: Opened) => Promise<void> | void>> = {
     "with a feed that comes": () => undefined,
     "with a feed that is late at times": faring(0.1, 15),
     "with a feed that is later than anybody waits": faring(0.02, 120),
     "with a feed of which some is lost": faring(0.05, null),
-    "with a feed that is cut off now and then": (line) => {
-      line.fate = () => (Math.floor(performance.now() / 300) % 2 === 0 ? 0 : null);
+    "with a feed that is cut off now and then": (interceptor) => {
+      interceptor.fate = () => (Math.floor(performance.now() / 300) % 2 === 0 ? 0 : null);
     },
     "with a feed whose consumer is removed behind its back": async (_, b) => {
       if (Math.random() < 0.05) await removeConsumers(b.connection);
@@ -124,7 +124,7 @@ describe("for any order of writes and reads no read is older than a write that w
   };
   for (const [name, disturb] of Object.entries(scenes)) {
     test(name, async () => {
-      const { a, b, line } = await two();
+      const { a, b, interceptor } = await two();
       for (const n of upTo(keys)) await b.users.insertUser(userSample(n, { handle: "0" }));
       const committed = upTo(keys).map(() => 0);
       let isOver = false;
@@ -141,7 +141,7 @@ describe("for any order of writes and reads no read is older than a write that w
       const write = async () => {
         for (let turn = 1; turn <= writes; turn++) {
           const n = Math.floor(Math.random() * keys);
-          await disturb(line, b);
+          await disturb(interceptor, b);
           // A process also sees its own writes.
           await setHandle(Math.random() < 0.2 ? a : b, n, `${turn}`);
           committed[n] = turn;
@@ -154,18 +154,18 @@ describe("for any order of writes and reads no read is older than a write that w
       });
       await Promise.all(readers);
       expect(reads).toBeGreaterThan(writes);
-      line.fate = () => 0;
-      await untilHeld(a, line, 0);
+      interceptor.fate = () => 0;
+      await untilHeld(a, interceptor, 0);
     }, 60_000);
   }
 });
 
 test("a purge, which leaves no message, is seen at the very next read, even if a write replaces it", async () => {
-  const { a, b, line } = await two();
+  const { a, b, interceptor } = await two();
   const filters = [subjectOf(1), undefined];
   for (const turn of upTo(24)) {
     for (const n of [1, 2]) await b.users.insertUser(userSample(n)).catch(() => undefined);
-    await untilHeld(a, line, 1);
+    await untilHeld(a, interceptor, 1);
     const filter = filters[turn % 2];
     await jetStream(b.connection, `STREAM.PURGE.${stream}`, filter === undefined ? {} : { filter });
     if (turn % 4 > 1) await b.users.insertUser(userSample(100 + turn));
@@ -174,11 +174,11 @@ test("a purge, which leaves no message, is seen at the very next read, even if a
 });
 
 test("a bucket that was deleted and created again with as many messages is not taken for the old one", async () => {
-  const { a, b, line } = await two();
+  const { a, b, interceptor } = await two();
   const account = "again";
   for (const turn of upTo(5)) {
     for (const n of [1, 2]) await b.users.insertUser(userSample(n, { handle: `${turn}` }));
-    await untilHeld(a, line, 1);
+    await untilHeld(a, interceptor, 1);
     const { config } = await jetStream<{ config: object }>(b.connection, `STREAM.INFO.${stream}`);
     await jetStream(b.connection, `STREAM.DELETE.${stream}`);
     expect((await failure(a.users.getUser(keySample(1)))).code).toBe("unavailable");
@@ -193,12 +193,12 @@ test("a bucket that was deleted and created again with as many messages is not t
 });
 
 test("a restored bucket is read in its restored state", async () => {
-  const { a, b, line } = await two();
+  const { a, b, interceptor } = await two();
   for (const n of [1, 2]) await b.users.insertUser(userSample(n, { handle: "old" }));
   const backup = await takeBackup(b.connection);
   for (const turn of upTo(4)) {
     for (const n of [1, 2]) await setHandle(b, n, `new ${turn}`);
-    await untilHeld(a, line, 1);
+    await untilHeld(a, interceptor, 1);
     await jetStream(b.connection, `STREAM.DELETE.${stream}`);
     await restore(b.connection, backup);
     // Restore the previous message count, so that only the contents differ.
@@ -208,8 +208,8 @@ test("a restored bucket is read in its restored state", async () => {
 });
 
 test("while change events do not arrive every read goes to the leader, and none fails", async () => {
-  const { a, b, line } = await two();
-  line.fate = () => null;
+  const { a, b, interceptor } = await two();
+  interceptor.fate = () => null;
   await b.users.insertUser(userSample(1, { handle: "0" }));
   const began = performance.now();
   for (const turn of upTo(100)) {
@@ -220,12 +220,12 @@ test("while change events do not arrive every read goes to the leader, and none 
 });
 
 test("absent keys are looked up each time, and use no cache space", async () => {
-  const { a, b, line } = await two();
+  const { a, b, interceptor } = await two();
   await b.users.insertUser(userSample(1));
-  await untilHeld(a, line, 1);
-  const before = line.count("MSG.GET");
+  await untilHeld(a, interceptor, 1);
+  const before = interceptor.count("MSG.GET");
   for (const n of upTo(50)) expect(await a.users.getUser(keySample(100 + (n % 5)))).toBeNull();
-  expect(line.count("MSG.GET") - before).toBe(50);
+  expect(interceptor.count("MSG.GET") - before).toBe(50);
 });
 
 interface Backup {

@@ -6,7 +6,7 @@ import { looksOf } from "../../../src/wire/looks.ts";
 import { bucketStream, buckets } from "../../../src/wire/names.ts";
 import { failure, keySample, peer, upTo, userSample } from "../../conformance/store-samples.ts";
 import { jetStream } from "../../support/inside.ts";
-import { Line } from "./line.ts";
+import { ConnectionInterceptor } from "./connection-interceptor.ts";
 import { KvServer } from "./server.ts";
 
 const stream = bucketStream(buckets.users);
@@ -20,11 +20,11 @@ afterAll(() => server[Symbol.asyncDispose]());
 type Opened = KvStore & { readonly connection: NatsConnection };
 
 /** Two processes on the same buckets, with the interceptor of the first. */
-async function two(): Promise<{ a: Opened; b: Opened; line: Line }> {
+async function two(): Promise<{ a: Opened; b: Opened; interceptor: ConnectionInterceptor }> {
   const account = server.freshAccount();
-  const line = new Line();
-  const [b, a] = [await server.store(account), await server.store(account, { wrap: line.wrap })];
-  return { a, b, line };
+  const interceptor = new ConnectionInterceptor();
+  const [b, a] = [await server.store(account), await server.store(account, { wrap: interceptor.wrap })];
+  return { a, b, interceptor };
 }
 
 const endpointsOf = async ({ users }: KvStore, handle?: string): Promise<string[]> => {
@@ -52,24 +52,24 @@ describe("the user index", () => {
   });
 
   test("reads one message, however many users it lists", async () => {
-    const { a, b, line } = await two();
+    const { a, b, interceptor } = await two();
     for (const n of upTo(300)) await b.users.insertUser(userSample(n));
     expect(await endpointsOf(a)).toHaveLength(300);
-    const before = line.count("$JS.API");
+    const before = interceptor.count("$JS.API");
     expect(await endpointsOf(a)).toHaveLength(300);
-    expect(line.count("$JS.API") - before).toBe(1);
+    expect(interceptor.count("$JS.API") - before).toBe(1);
   });
 
   test("is rebuilt when a message was lost, or its consumer is gone", async () => {
-    const { a, b, line } = await two();
+    const { a, b, interceptor } = await two();
     await b.users.insertUser(userSample(1));
     expect(await endpointsOf(a)).toEqual([peer(1)]);
-    line.fate = () => null;
+    interceptor.fate = () => null;
     await b.users.insertUser(userSample(2));
     // Insert the next user only while this list is running: its message reveals the gap.
     const listed = endpointsOf(a);
     await b.users.insertUser(userSample(3));
-    line.fate = () => 0;
+    interceptor.fate = () => 0;
     await b.users.insertUser(userSample(4));
     expect((await listed).length).toBeGreaterThanOrEqual(2);
     expect(await endpointsOf(a)).toEqual([1, 2, 3, 4].map(peer).sort());

@@ -28,7 +28,8 @@ import { SmallDisk } from "../support/small-disk.ts";
 const probe = SmallDisk.mount(1_048_576);
 const canMount = probe !== null;
 probe?.[Symbol.dispose]();
-if (!canMount) console.info("bad-days: tests with a small disk are not run: they need root to mount a tmpfs");
+if (!canMount)
+  console.info("single-node-failures: tests with a small disk are not run: they need root to mount a tmpfs");
 const leaveOut = () => undefined;
 const onSmallDisk = canMount ? test : leaveOut;
 const onLinux = process.platform === "linux" ? test : leaveOut;

@@ -5,7 +5,7 @@ import type { Msg, NatsConnection, SubscriptionOptions } from "nats";
 export type Fate = () => number | null;
 
 /** The interceptor for one store's connection. */
-export class Line {
+export class ConnectionInterceptor {
   /** Decides on every delivery from now on. */
   fate: Fate = () => 0;
   readonly #asked: string[] = [];
