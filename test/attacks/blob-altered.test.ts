@@ -33,9 +33,9 @@ afterAll(async () => {
 const lies: Readonly<Record<string, (bytes: Buffer, other: Buffer) => Buffer>> = {
   "with one bit flipped": (bytes) => Buffer.from(bytes.map((byte, at) => (at === 0 ? byte ^ 1 : byte))),
   "without its last byte": (bytes) => bytes.subarray(0, -1),
-  "with a byte more": (bytes) => Buffer.concat([bytes, Buffer.from([0])]),
+  "with one extra byte": (bytes) => Buffer.concat([bytes, Buffer.from([0])]),
   "that is another one of the same room": (_, other) => other,
-  "of no bytes": () => Buffer.alloc(0),
+  "that is empty": () => Buffer.alloc(0),
 };
 
 for (const [what, lie] of Object.entries(lies)) {

@@ -111,7 +111,7 @@ describe("a body of 400 MB", () => {
   const senders: Readonly<Record<string, () => string[]>> = {
     "from a client without headers": () => [],
     "from a signing stranger": () => signedBy(stranger),
-    "of a user whose signature is another's": () => [
+    "with another user's signature": () => [
       ...signedBy(stranger).filter((line) => !line.startsWith(signatureHeaders.pub)),
       `${signatureHeaders.pub}: ${people.ana.signPubHex}`,
     ],

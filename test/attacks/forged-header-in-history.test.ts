@@ -43,8 +43,8 @@ const taken: Readonly<Record<string, string>> = {
   "a sequence that is not a number": block("Nats-Sequence: x", "Nats-Sequence: -1"),
   "another stream": block("Nats-Stream: UNIBUS_OTHER", "Nats-Subject: room.other", "Nats-Time-Stamp: never"),
   "the end of a batch": block("Nats-Num-Pending: 0", "Nats-Last-Sequence: 1", "Nats-UpTo-Sequence: 1"),
-  "headers in small letters": block("nats-sequence: 1", "nats-stream: x", "NATS-SEQUENCE: 1"),
-  "a header twice": block("A: 1", "A: 2", "Nats-Sequence: 7", "Nats-Sequence: 8"),
+  "headers in lowercase": block("nats-sequence: 1", "nats-stream: x", "NATS-SEQUENCE: 1"),
+  "a duplicate header": block("A: 1", "A: 2", "Nats-Sequence: 7", "Nats-Sequence: 8"),
   "a marker": block("Nats-Marker-Reason: Purge", "KV-Operation: PURGE", "Nats-Applied-Limit: 1"),
   "status 204": "NATS/1.0 204 EOB\r\n\r\n",
   "status 404": "NATS/1.0 404 Message Not Found\r\n\r\n",
@@ -56,9 +56,9 @@ const taken: Readonly<Record<string, string>> = {
   "a line without a colon": block("no colon here"),
   "a name with spaces": block("a b c: d", " : ", ":", ": x"),
   "a name that is not text": block("\u0000\u0001\u00ff: \u0000", "\u00e9: 1"),
-  "a value that looks like a line": block("A: b\rNats-Stream: c", "B: d\nNats-Sequence: 3"),
-  "line ends of another kind": "NATS/1.0\nA: b\n\n",
-  "a block without its last line end": "NATS/1.0\r\nA: bc",
+  "a value that looks like a header line": block("A: b\rNats-Stream: c", "B: d\nNats-Sequence: 3"),
+  "other line endings": "NATS/1.0\nA: b\n\n",
+  "a block without its last line ending": "NATS/1.0\r\nA: bc",
   "a block that ends in the name of a header": "NATS/1.0\r\nNats-Stream",
   "a block that ends within a status": "NATS/1.0 204 EO",
   "a block of three bytes": "abc",
@@ -73,7 +73,7 @@ const asked: Readonly<Record<string, string>> = {
   "a rollup of everything": block("Nats-Rollup: all"),
   "a rollup of the subject": block("Nats-Rollup: sub"),
   "a time to live": block("Nats-TTL: 1s"),
-  "a time to live of nothing": block("Nats-TTL: 0"),
+  "a time to live of zero": block("Nats-TTL: 0"),
   "an expected stream": block("Nats-Expected-Stream: UNIBUS_OTHER"),
   "an expected sequence": block("Nats-Expected-Last-Sequence: 0"),
   "a counter": block("Nats-Incr: +1"),
@@ -83,7 +83,7 @@ const asked: Readonly<Record<string, string>> = {
 };
 
 /** Blocks shorter than a header: nats-server counts these bytes as part of the frame. */
-const tooShort: Readonly<Record<string, string>> = { "one line end": "\r\n", "two bytes": "xx", "one byte": "x" };
+const tooShort: Readonly<Record<string, string>> = { "one line ending": "\r\n", "two bytes": "xx", "one byte": "x" };
 
 describe("a frame of a member with", () => {
   for (const [what, headers] of Object.entries(taken)) {

@@ -54,11 +54,11 @@ const attacks: Readonly<Record<string, readonly [string, () => Promise<Uint8Arra
   "text that is not JSON": ["not_json", async () => "what is this"],
   "an empty message": ["not_json", async () => ""],
   "JSON that is not a frame": ["not_canonical", async () => "{}"],
-  "a frame with a key twice": [
+  "a frame with a duplicate key": [
     "not_canonical",
     async () => new TextDecoder().decode(await whole(scene.ana.identity)).replace('{"t":0', '{"t":0,"t":0'),
   ],
-  "a frame with a space": [
+  "a frame with an extra space": [
     "not_canonical",
     async () => new TextDecoder().decode(await whole(scene.ana.identity)).replace(",", ", "),
   ],
@@ -85,14 +85,14 @@ const attacks: Readonly<Record<string, readonly [string, () => Promise<Uint8Arra
     "bad_signature",
     async () => rewritten(await whole(scene.ana.identity), { from: scene.cleo.identity.endpoint }),
   ],
-  "another payload": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { p: base64(48) })],
-  "another nonce": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { n: base64(24) })],
-  "another signature": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { sig: base64(64) })],
-  "another id": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { id: newUlid() })],
-  "another type": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { t: 4 })],
-  "another thread": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { thr: newUlid() })],
+  "a changed payload": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { p: base64(48) })],
+  "a changed nonce": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { n: base64(24) })],
+  "a changed signature": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { sig: base64(64) })],
+  "a changed id": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { id: newUlid() })],
+  "a changed type": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { t: 4 })],
+  "a changed thread": ["bad_signature", async () => rewritten(await whole(scene.ana.identity), { thr: newUlid() })],
   "no signature": ["unsigned", async () => rewritten(await whole(scene.ana.identity), { sig: undefined })],
-  "a member's frame in the clear": [
+  "an unencrypted frame of a member": [
     "not_decryptable",
     async () =>
       scene.frame({
@@ -100,12 +100,12 @@ const attacks: Readonly<Record<string, readonly [string, () => Promise<Uint8Arra
         policy: { encrypt: false, persist: true, sign_msgs: true },
       }),
   ],
-  "a member's frame under a key that the server made": [
+  "a member's frame under a key made by the server": [
     "not_decryptable",
     async () => scene.frame({ by: scene.ana.identity, roomKey: crypto.getRandomValues(new Uint8Array(32)) }),
   ],
-  "an epoch that is not, by a stranger": ["not_a_member", async () => scene.frame({ by: scene.eve, epoch: 7 })],
-  "an epoch that is not, its signature none": [
+  "a stranger's frame of an unknown epoch": ["not_a_member", async () => scene.frame({ by: scene.eve, epoch: 7 })],
+  "a frame of an unknown epoch with an invalid signature": [
     "bad_signature",
     async () => rewritten(await whole(scene.ana.identity), { e: 7 }),
   ],

@@ -57,7 +57,7 @@ const logins: Readonly<Record<string, (raw: RawNats) => Credentials>> = {
     nkey: people.ana.nkey,
     sig: signed(people.ana, `unibus-request-v1\n127.0.0.1\n${raw.info.nonce}`),
   }),
-  "an nkey in small letters": (raw) => ({ ...loginOf(people.ana, raw), nkey: people.ana.nkey.toLowerCase() }),
+  "an nkey in lowercase": (raw) => ({ ...loginOf(people.ana, raw), nkey: people.ana.nkey.toLowerCase() }),
   "an nkey with a wrong checksum": (raw) => ({
     ...loginOf(people.ana, raw),
     nkey: `${people.ana.nkey.slice(0, -1)}${people.ana.nkey.endsWith("A") ? "B" : "A"}`,

@@ -63,7 +63,7 @@ describe("a nonce", () => {
     empty: "",
     "too short": "abcdefghijklmn",
     "too long": "a".repeat(65),
-    "of letters that no nonce has": "abcdefghijklmn+=",
+    "with characters outside the alphabet": "abcdefghijklmn+=",
     "that is not text": { nonce: "abcdefghijklmnop" },
     "a number": 123_456_789_012_345,
   };

@@ -22,8 +22,8 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]());
 
 const policies: Readonly<Record<string, Policy>> = {
-  "that encrypts, keeps and signs": { encrypt: true, persist: true, sign_msgs: true },
-  "that has nothing on": { encrypt: false, persist: false, sign_msgs: false },
+  "with encryption, history and signatures": { encrypt: true, persist: true, sign_msgs: true },
+  "with all three turned off": { encrypt: false, persist: false, sign_msgs: false },
 };
 
 /** Publishes all frames as cleo, with reply subjects that name no user, cleo and ana. */

@@ -41,16 +41,16 @@ async function login(
 describe("a login signed for another host or port", () => {
   const wrong: Readonly<Record<string, (port: number) => string>> = {
     "another name": (port) => `evil.example:${port}`,
-    "a name that begins like one of this machine": (port) => `127.0.0.1.evil.example:${port}`,
-    "the public name of another bus": (port) => `bus.example:${port}`,
+    "a name that begins like one of this machine's": (port) => `127.0.0.1.evil.example:${port}`,
+    "the public name of another server": (port) => `bus.example:${port}`,
     "another loopback address": (port) => `127.0.0.2:${port}`,
-    "a name with a dot at its end": (port) => `localhost.:${port}`,
+    "a name with a trailing dot": (port) => `localhost.:${port}`,
     "a name in capitals": (port) => `LOCALHOST:${port}`,
     nothing: () => "",
-    "a port alone": (port) => `:${port}`,
-    "another port, where a hostile bus or tunnel may listen": (port) => `127.0.0.1:${port + 1}`,
-    "the port of another bus here": () => `127.0.0.1:${portOf(strict.ready.nats)}`,
-    "no port, as version 1 did": () => "127.0.0.1",
+    "a port only": (port) => `:${port}`,
+    "another port, where a hostile server or tunnel may listen": (port) => `127.0.0.1:${port + 1}`,
+    "the port of another server on this machine": () => `127.0.0.1:${portOf(strict.ready.nats)}`,
+    "no port, as in version 1": () => "127.0.0.1",
     "IPv6 without brackets": (port) => `::1:${port}`,
   };
   for (const [what, host] of Object.entries(wrong)) {

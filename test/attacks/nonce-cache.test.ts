@@ -27,15 +27,15 @@ const headersOf = (identity: Identity, more: { host?: string; skewS?: number } =
 
 const strangers: Readonly<Record<string, () => Record<string, string>>> = {
   "no signature": () => ({}),
-  "a nonce and no signature": () => ({ [signatureHeaders.nonce]: Buffer.alloc(16, 3).toString("base64") }),
+  "a nonce but no signature": () => ({ [signatureHeaders.nonce]: Buffer.alloc(16, 3).toString("base64") }),
   "an unknown key": () => headersOf(stranger),
-  "a user's name and a stranger's signature": () => ({
+  "a user's key and a stranger's signature": () => ({
     ...headersOf(stranger),
     [signatureHeaders.pub]: people.ana.signPubHex,
   }),
   "a user's signature of another request": () => ({ ...headersOf(people.ana), [signatureHeaders.ts]: "1" }),
   "a wrong host": () => headersOf(people.ana, { host: "evil.example" }),
-  "a clock that is off": () => headersOf(people.ana, { skewS: -100 }),
+  "a wrong clock": () => headersOf(people.ana, { skewS: -100 }),
   "a nonce of another size": () => {
     const nonce = Buffer.alloc(17, 3).toString("base64");
     return signedHeaders(people.ana, { url: server.ready.http, ...request, nonce });

@@ -36,34 +36,34 @@ const withLines = (room: OwnRoom, lines: RoomState["lines"]): RoomState => ({ ..
 
 /** Creations that name another user as their author; Eve posts each of them. */
 const creations: Readonly<Record<string, (ana: Identity, eve: Identity) => { status: number; body: unknown }>> = {
-  "another's room, signed by the other": (ana) => ({
+  "another user's room, signed by that user": (ana) => ({
     status: 403,
     body: createBody(newRoom(ana, freshSubject(), policy("encrypt"))),
   }),
-  "another's room, signed by oneself": (ana, eve) => ({
+  "another user's room, signed by oneself": (ana, eve) => ({
     status: 403,
     body: { statement: statementOf(newRoom(ana, freshSubject(), policy()).state, eve) },
   }),
-  "one's own room, said to be signed by another": (ana, eve) => {
+  "one's own room, claimed to be signed by another user": (ana, eve) => {
     const room = newRoom(eve, freshSubject(), policy());
     return { status: 403, body: { statement: { ...statementOf(room.state, eve), by: ana.signPubHex } } };
   },
-  "a room with another beside oneself": (ana, eve) => {
+  "a room with a second owner": (ana, eve) => {
     const [own, other] = [newRoom(eve, freshSubject(), policy()), newRoom(ana, freshSubject(), policy())];
     const state = withLines(own, [...lineOf(own), ...lineOf(other)]);
     return { status: 403, body: { statement: statementOf(state, eve) } };
   },
-  "a room with another as a member from the start": (ana, eve) => {
+  "a room with another member from the start": (ana, eve) => {
     const [own, other] = [newRoom(eve, freshSubject(), policy()), newRoom(ana, freshSubject(), policy())];
     const guests = lineOf(other).map((line) => ({ ...line, role: "member" as const }));
     return { status: 400, body: { statement: statementOf(withLines(own, [...lineOf(own), ...guests]), eve) } };
   },
-  "a room whose owner has another's kex key": (ana, eve) => {
+  "a room whose owner has another user's kex key": (ana, eve) => {
     const own = newRoom(eve, freshSubject(), policy());
     const lines = lineOf(own).map((line) => ({ ...line, kex_pub: ana.kexPubHex }));
     return { status: 400, body: { statement: statementOf(withLines(own, lines), eve) } };
   },
-  "a room whose owner has another's endpoint": (ana, eve) => {
+  "a room whose owner has another user's endpoint": (ana, eve) => {
     const own = newRoom(eve, freshSubject(), policy());
     const lines = lineOf(own).map((line) => ({ ...line, endpoint: ana.endpoint }));
     return { status: 400, body: { statement: statementOf(withLines(own, lines), eve) } };

@@ -47,12 +47,12 @@ test("authentication failures are limited in the same way, whatever their cause,
   const stranger = await generateIdentity();
   const wrong: Readonly<Record<string, (server: Server, client: string, admin: Identity) => Promise<Reply>>> = {
     "no signature": (server, client) => as(server, client, {}),
-    "a stranger's": (server, client) => as(server, client, head(server, stranger)),
-    "a spoiled one": (server, client, admin) =>
+    "a stranger's signature": (server, client) => as(server, client, head(server, stranger)),
+    "a corrupted signature": (server, client, admin) =>
       as(server, client, { ...head(server, admin), [signatureHeaders.sig]: Buffer.alloc(64, 7).toString("base64") }),
-    "one for another host": (server, client, admin) =>
+    "a signature for another host": (server, client, admin) =>
       as(server, client, signedHeaders(admin, { url: server.ready.http, method: "GET", target, host: "other:1" })),
-    "an old one": (server, client, admin) =>
+    "an expired signature": (server, client, admin) =>
       as(server, client, signedHeaders(admin, { url: server.ready.http, method: "GET", target, host, skewS: -90 })),
   };
   const target = "/directory";

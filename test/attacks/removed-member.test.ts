@@ -46,13 +46,13 @@ async function roomOf(): Promise<OwnRoom> {
 }
 
 const ways = {
-  kicked: (room: OwnRoom) => kick(server, room, people.bob, people.ana, people.cleo),
-  gone: async (room: OwnRoom) => expect((await leave(server, room, people.bob)).status).toBe(204),
-  "left without its room": async (room: OwnRoom) =>
+  "was kicked": (room: OwnRoom) => kick(server, room, people.bob, people.ana, people.cleo),
+  left: async (room: OwnRoom) => expect((await leave(server, room, people.bob)).status).toBe(204),
+  "lost the room by its deletion": async (room: OwnRoom) =>
     expect((await call(server.ready.http, people.ana, "DELETE", at(room))).status).toBe(204),
 };
 
-describe("a member who is", () => {
+describe("a member who", () => {
   for (const [what, act] of Object.entries(ways)) {
     test(`${what} has full access before, and none after`, async () => {
       const { bob } = people;
@@ -100,7 +100,7 @@ describe("a member who is", () => {
     });
   }
 
-  test("kicked does not interrupt the other members", async () => {
+  test("was kicked leaves the other members undisturbed", async () => {
     const room = await roomOf();
     const [ana, cleo] = await Promise.all([dial(server, people.ana), dial(server, people.cleo)]);
     const bob = await rawPeer(server.ready.nats, people.bob);
@@ -126,7 +126,7 @@ describe("a member who is", () => {
     expect((await history(server, people.ana, room, "?limit=1000")).length).toBe(Math.min(sent, 1000));
   });
 
-  test("removed does not read the next room of the same subject with the old connection", async () => {
+  test("was removed cannot read the next room of the same subject on the old connection", async () => {
     const subject = freshSubject();
     const room = await addMembers(server, await createRoom(server, people.ana, policy(), subject), people.bob);
     using bob = await rawPeer(server.ready.nats, people.bob);

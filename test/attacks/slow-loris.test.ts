@@ -113,14 +113,14 @@ function slowly(who: Identity, target: string): Promise<{ ms: number; bytes: num
 const start = (more: readonly string[]) => ["POST /register HTTP/1.1", "Host: bus", ...more, "", ""].join("\r\n");
 
 const attacks: Readonly<Record<string, readonly [head: string, drip: string]>> = {
-  "says nothing": ["", ""],
+  "sends nothing": ["", ""],
   "stops in the middle of its first line": ["GET /in", ""],
-  "sends a header for ever": ["GET /info HTTP/1.1\r\nHost: bus\r\n", "X-More: 1\r\n"],
+  "sends headers without end": ["GET /info HTTP/1.1\r\nHost: bus\r\n", "X-More: 1\r\n"],
   "sends one header, a character at a time": ["GET /info HTTP/1.1\r\nX-Long: ", "x"],
   "sends a declared body, a byte at a time": [start(["Content-Length: 4000"]), "x"],
   "never sends its declared body": [start(["Content-Length: 4000"]), ""],
   "sends chunks of one byte": [start(["Transfer-Encoding: chunked"]), "1\r\nx\r\n"],
-  "never ends the line of a chunk": [`${start(["Transfer-Encoding: chunked"])}1;`, "x"],
+  "never ends a chunk's header line": [`${start(["Transfer-Encoding: chunked"])}1;`, "x"],
 };
 
 test("many connections that trickle are closed, and users are still served", async () => {

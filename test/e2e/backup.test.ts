@@ -83,13 +83,13 @@ describe("a restore", () => {
     const lines = text.trimEnd().split("\n");
     const wrong: Record<string, [content: string, said: string]> = {
       cut: [text.slice(0, text.length / 2), "is not a JSON object"],
-      "without its end": [`${lines.slice(0, -1).join("\n")}\n`, "it is cut: its end is missing"],
+      truncated: [`${lines.slice(0, -1).join("\n")}\n`, "it is cut: its end is missing"],
       "without a row": [`${lines.toSpliced(5, 1).join("\n")}\n`, "it should hold 44 rows and holds 43"],
       changed: [text.replace('"role":"member"', '"role":"admin"'), "its content is not what its end line says"],
-      "with more": [`${text}{}\n`, "more follows after its end"],
+      "with an extra row": [`${text}{}\n`, "more follows after its end"],
       newer: [text.replace('"version":1', '"version":2'), "has version 2 of the format"],
       other: ["SQLite format 3\n", "line 1 is not a JSON object"],
-      "no backup": ['{"a":1}\n', "is not a unibus backup"],
+      "that is not a backup": ['{"a":1}\n', "is not a unibus backup"],
       empty: ["", "it is cut"],
     };
     for (const [name, [content, said]] of Object.entries(wrong)) {

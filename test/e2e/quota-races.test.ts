@@ -105,8 +105,8 @@ const creating =
     world.call(who, "POST", "/rooms", createBody(newRoom(who, freshSubject(), rules)));
 
 const races: Readonly<Record<string, Race>> = {
-  "kept rooms of one user": { atOnce: 60, granted: roomsMax, prepare: creating(policy("encrypt", "persist")) },
-  "rooms of one user that are not kept": { atOnce: 60, granted: roomsMax, prepare: creating(policy()) },
+  "persistent rooms of one user": { atOnce: 60, granted: roomsMax, prepare: creating(policy("encrypt", "persist")) },
+  "ephemeral rooms of one user": { atOnce: 60, granted: roomsMax, prepare: creating(policy()) },
   "devices of one member in one room": {
     atOnce: 20,
     // The main device counts, whether bound or not.

@@ -111,7 +111,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
       return { room, listed: members.map(({ isListed }) => isListed) };
     },
   },
-  "restoreRoom of a room that is there": {
+  "restoreRoom of an existing room": {
     prepare: twoIn,
     act: ({ wayBack }, n) => {
       const stays = [staySample(1, { role: "owner" }), staySample(3, { since: 2 })];
@@ -121,7 +121,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     },
     seen: (store, n) => roomSeen(store, n, 1, 2, 3),
   },
-  "restoreRoom of a room that is not": {
+  "restoreRoom of an unknown room": {
     prepare: async () => undefined,
     act: ({ wayBack }, n) => {
       const keys = [sealedSample(1, 1), sealedSample(1, 2)];

@@ -50,19 +50,19 @@ const bad: Readonly<Record<string, readonly [readonly Happening[], Remains, stri
     { ...good, frames: [good.frames[0] ?? new Map(), new Map()] },
     "node 1 has lost 1",
   ],
-  "two frames in one place": [[frame("a", 1), frame("b", 1)], good, "a and b were both acknowledged as 1 of r"],
+  "two frames with one sequence": [[frame("a", 1), frame("b", 1)], good, "a and b were both acknowledged as 1 of r"],
   "a stale allow": [[removed, check(1_001, "http", "admitted")], nothing, "admitted eve by http, 0.00 s after"],
   "a stale allow during a fault": [
     [removed, fault, check(2_000, "login", "admitted")],
     nothing,
     "admitted eve by login, 1.00 s after",
   ],
-  "a connection that is not cut": [
+  "a connection that is not closed": [
     [removed, check(removed.at + cutMsMax + 1, "publish", "admitted")],
     nothing,
     "admitted eve by publish, 2.00 s after",
   ],
-  "a connection that is not cut when all is whole again": [
+  "a connection that is not closed after the repair": [
     [removed, fault, check(fault.repaired + cutAfterFaultMsMax + 1, "publish", "admitted")],
     nothing,
     "by publish",
@@ -73,10 +73,10 @@ const bad: Readonly<Record<string, readonly [readonly Happening[], Remains, stri
     "at version/epoch 1/1 after 2",
   ],
   "an epoch that goes back": [[read(10, 1, 2), read(20, 1, 1)], nothing, "at version/epoch 1/1 after 1/2"],
-  "an invite of two": [[redeemed("ana"), redeemed("bob")], nothing, "the invite of h was redeemed by 2"],
+  "an invite redeemed by two users": [[redeemed("ana"), redeemed("bob")], nothing, "the invite of h was redeemed by 2"],
   "an invite that made two users": [[], { ...nothing, users: new Map([["h", ["a", "b"]]]) }, "made 2 users"],
   "a redemption without a user": [[redeemed("ana")], good, "ana redeemed h and is not a user"],
-  "a subject of two": [[claimed("x"), claimed("y")], nothing, "s was given to 2 rooms"],
+  "a subject claimed by two rooms": [[claimed("x"), claimed("y")], nothing, "s was given to 2 rooms"],
   "a subject with two rooms": [[], { ...nothing, rooms: new Map([["s", ["x", "y"]]]) }, "s belongs to 2 rooms"],
   "a claim without a room": [[claimed("y")], good, "y was given s and does not exist"],
 };

@@ -111,14 +111,14 @@ describe("for any order of writes and reads no read is older than a write that w
     interceptor.fate = () => (Math.random() < share ? ms : 0);
   };
   const scenes: Readonly<Record<string, (interceptor: ConnectionInterceptor, b: Opened) => Promise<void> | void>> = {
-    "with a feed that comes": () => undefined,
-    "with a feed that is late at times": faring(0.1, 15),
-    "with a feed that is later than anybody waits": faring(0.02, 120),
-    "with a feed of which some is lost": faring(0.05, null),
-    "with a feed that is cut off now and then": (interceptor) => {
+    "with timely change events": () => undefined,
+    "with change events that are late at times": faring(0.1, 15),
+    "with change events later than any timeout": faring(0.02, 120),
+    "with some change events lost": faring(0.05, null),
+    "with change events that stop now and then": (interceptor) => {
       interceptor.fate = () => (Math.floor(performance.now() / 300) % 2 === 0 ? 0 : null);
     },
-    "with a feed whose consumer is removed behind its back": async (_, b) => {
+    "with a consumer that is deleted from outside": async (_, b) => {
       if (Math.random() < 0.05) await removeConsumers(b.connection);
     },
   };
