@@ -110,12 +110,12 @@ function endsMeanwhile(request: Promise<unknown>): Promise<boolean> {
   return Promise.race([request.then(() => true), waited]);
 }
 
-const meanwhile: Readonly<Record<string, (room: OwnRoom) => Promise<Reply>>> = {
+const concurrent: Readonly<Record<string, (room: OwnRoom) => Promise<Reply>>> = {
   "a history read": (room) => ask(people.ben, "GET", at(room, "/history")),
   "a durable request": (room) => ask(people.ben, "PUT", at(room, "/durable")),
 };
 
-for (const [name, request] of Object.entries(meanwhile)) {
+for (const [name, request] of Object.entries(concurrent)) {
   test(`a deleted room's subject is free at once, even during ${name}`, async () => {
     const made = await createRoom(running.server, people.ana, policy("persist"));
     const room = await addMembers(running.server, made, people.ben);
