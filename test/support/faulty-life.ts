@@ -126,7 +126,7 @@ export class FaultyBus implements AsyncDisposable {
     const plan = this.#plans[layer];
     const scenario = await prepare();
     const plans = Object.values(this.#plans);
-    await until("nothing is under way", () => plans.every(({ underWay }) => underWay === 0));
+    await until("no request is in progress", () => plans.every(({ underWay }) => underWay === 0));
     plan.arm(nth, moment);
     const reply = await scenario.act();
     const { failed, calls } = plan;
