@@ -1,8 +1,8 @@
 /**
  * Fault injection into creating, deleting and reading rooms and adding members: the Nth call of the store, of the
  * streams or of JetStream fails, before or after it takes effect, for every N. Afterwards a reader must see all of the
- * change or nothing, and a retry must complete it. The later changes of a room are in room-change-fault-
- * injection.test.ts.
+ * change or nothing, and a retry must complete it. room-change-fault-injection.test.ts covers the
+ * later changes of a room.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
