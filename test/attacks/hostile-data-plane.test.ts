@@ -12,6 +12,7 @@ import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";
 import type { Carried, Tamper } from "../support/hostile-nats.ts";
 import { HostileScene, rewritten } from "../support/hostile-scene.ts";
+import { withJson } from "../support/hostile-server.ts";
 
 let server: Server;
 let admin: Identity;
@@ -200,6 +201,33 @@ describe("a durable's delivery", () => {
     expect(got).toEqual(["kept", "kept, too"]);
     const written = at.hostile.published.slice(before).map(({ subject }) => subject);
     expect(written.every((subject) => subject.startsWith(`$JS.ACK.${streamName(at.mine.id)}.`))).toBe(true);
+  });
+});
+
+describe("a durable", () => {
+  const isBind = ({ method, target }: { readonly method: string; readonly target: string }) =>
+    method === "PUT" && target.includes("/durable");
+
+  test("is bound only once its delivery subject is subscribed, so that no delivery is lost", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const deliver = `_DELIVER.${at.bob.identity.endpoint}.${at.mine.id}.main`;
+    const wasSubscribed: boolean[] = [];
+    at.hostile.http.pretend((asked) => {
+      if (isBind(asked)) wasSubscribed.push(at.hostile.followed.includes(deliver));
+      return null;
+    });
+    await using _durable = await at.theirs.durable(() => undefined);
+    expect(wasSubscribed).toEqual([true]);
+  });
+
+  test("is refused if the server names another delivery subject", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    at.hostile.http.rewrite((answer, asked) => {
+      if (!isBind(asked)) return answer;
+      const json = JSON.parse(answer.body.toString()) as { deliver: string };
+      return withJson(answer, { ...json, deliver: at.mine.subject });
+    });
+    await expect(at.theirs.durable(() => undefined)).rejects.toMatchObject({ code: "forbidden" });
   });
 });
 

@@ -111,6 +111,17 @@ describe("a request", () => {
     expect(other.asked).toEqual([]);
   });
 
+  test("is not sent to the target of a redirect", async () => {
+    const other = listener(() => Response.json({}));
+    for (const status of [301, 302, 303, 307, 308]) {
+      const bus = listener(() => Response.redirect(`${other.url}/x`, status));
+      for (const method of ["GET", "POST"] as const) {
+        await failureOf(() => controlOf(bus.url).request(method, "/x", anything));
+      }
+    }
+    expect(other.asked).toEqual([]);
+  });
+
   test("is signed with the server's clock, which is adopted once when a request is refused for its time", async () => {
     for (const aheadMs of [-2 * 3_600_000, 4 * 60_000]) {
       const busMs = () => Date.now() + aheadMs;

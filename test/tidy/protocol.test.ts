@@ -10,7 +10,11 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { TSchema } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
+import { waitingAt } from "../../src/client/transport/inboxes.ts";
 import * as api from "../../src/wire/api.ts";
+import { statusOf } from "../../src/wire/errors.ts";
+import { consumerName, deliverSubject, noticeSubject, streamName } from "../../src/wire/names.ts";
+import { natsPayloadBytesMax } from "../../src/wire/room-stream.ts";
 
 const root = join(import.meta.dir, "..", "..");
 const folder = join(root, "docs", "protocol");
@@ -80,8 +84,9 @@ describe.each(pages)("docs/protocol/%s", (page) => {
   });
 
   test("names tests that exist", () => {
-    const missing = [...testsOf(text).values()].flat().filter(({ file }) => {
-      return !existsSync(join(root, file));
+    const missing = [...testsOf(text).values()].flat().filter(({ file, name }) => {
+      const path = join(root, file);
+      return !existsSync(path) || !readFileSync(path, "utf8").includes(name);
     });
     expect(missing).toEqual([]);
   });
@@ -117,6 +122,37 @@ test("the grammar of a frame accepts what Go wrote, and not the same with anothe
     expect(JSON.stringify({ ...rest, t })).not.toMatch(grammar);
     expect(frame.replace('"t":', '"t": ')).not.toMatch(grammar);
   }
+});
+
+test("the names in the examples are those that the code makes", () => {
+  const { room_id, from } = { room_id: vectorAt("frame.0.room_id"), from: vectorAt("endpoint_id.endpoint_id") };
+  const { id } = JSON.parse(vectorAt("frame.0.wire")) as { id: string };
+  const device = "phone";
+  const wanted: Readonly<Record<string, readonly string[]>> = {
+    "history.md": [`Nats-Msg-Id: ${from}.${id}`, `{"stream":"${streamName(room_id)}","seq":1}`],
+    "durables.md": [
+      `"stream": "${streamName(room_id)}"`,
+      `"consumer": "${consumerName(room_id, from, device)}"`,
+      `"deliver": "${deliverSubject(from, room_id, device)}"`,
+    ],
+    "notices.md": [noticeSubject(from, "rekeyed"), JSON.stringify({ room_id })],
+    "limits.md": [JSON.stringify({ max_payload: natsPayloadBytesMax })],
+  };
+  for (const [page, texts] of Object.entries(wanted)) {
+    expect([page, texts.filter((text) => !textOf(page).includes(text))]).toEqual([page, []]);
+  }
+  const [inbox = ""] = /_INBOX\.\S+\.r\.[0-9a-f]{32}\.[0-9a-f]{32}/.exec(textOf("rpc.md")) ?? [];
+  expect(waitingAt(inbox)).toBe(from);
+});
+
+test("the table of errors has every code with its status, and no other", () => {
+  const rows = [...textOf("errors.md").matchAll(/^\| `(\w+)` \| (\d{3}) \|/gm)].map(([, code, status]) => [
+    code,
+    status,
+  ]);
+  expect(Object.fromEntries(rows)).toEqual(
+    Object.fromEntries(Object.entries(statusOf).map(([code, status]) => [code, String(status)])),
+  );
 });
 
 test("every page is linked from the index, and every link leads to a file", () => {
