@@ -15,10 +15,19 @@ const isQuick = process.argv.includes("--quick");
 /** Test folders that need the executable, or are slow for another reason. */
 const slow = ["e2e", "attacks", "faults", "fuzz", "sdk", "interop"];
 const quick = ["lib", "wire", "contracts", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"];
-/** Tests that start several servers and depend on timing. They run one at a time, to suit two cores. */
+/**
+ * Tests that start several servers, and two that keep both cores busy. They run one at a time beside the others: cluster
+ * tests mostly wait for elections.
+ */
 const alone = [
   ...["e2e/cluster", "e2e/gapless", "e2e/migrate", "attacks/replay-on-another-node"],
   ...["faults/cluster-", "faults/chaos/", "faults/store-kv-conformance", "faults/store-kv-quorum"],
+  ...["e2e/npm-package", "fuzz/schemathesis"],
+];
+/** Tests that mostly wait until a time limit of the product has passed. One at a time runs beside the others, too. */
+const waiting = [
+  ...["attacks/body-before-auth", "attacks/frames-live", "attacks/login-quotas", "attacks/slow-loris"],
+  ...["faults/client-reader", "faults/outage", "faults/start-many-rooms", "interop/storm"],
 ];
 
 /** The test files of some folders, sorted by name. */
@@ -131,15 +140,12 @@ const files = executable === null ? [] : testsIn(isQuick ? quick : [...quick, ..
 const isIn = (names: readonly string[]) => (file: string) => names.some((name) => file.startsWith(`test/${name}`));
 const run = (name: string, atOnce: number, chosen: readonly string[]) =>
   runTests({ name, atOnce, files: chosen }, executable ?? "");
-const isAlone = isIn(alone);
-// Cluster tests mostly wait for elections, so one of them at a time runs beside the other tests.
+const [isAlone, isWaiting] = [isIn(alone), isIn(waiting)];
+const others = files.filter((file) => !isAlone(file) && !isWaiting(file));
 const counts = await Promise.all([
-  run(
-    "tests",
-    2,
-    files.filter((file) => !isAlone(file)),
-  ),
+  run("tests", 2, others),
   run("clusters", 1, files.filter(isAlone)),
+  run("waits", 1, files.filter(isWaiting)),
 ]);
 const passed = counts.reduce((sum, count) => sum + count.passed, 0);
 const failed = counts.reduce((sum, count) => sum + count.failed, 0) + bad.length;
