@@ -69,8 +69,8 @@ export default definePlugin({
     });
 
     const watched = () => nats.watched();
-    const cutter = { system, bus, answering: connection, watched, logins, isActive, log, now, signal };
-    const watching = startRevoker(cutter);
+    const revoker = { system, bus, answering: connection, watched, logins, isActive, log, now, signal };
+    const watching = startRevoker(revoker);
     void guardSubscriptions({ system, watched, logins, account: peerAccount, log, signal });
     const onUp = () => void dropUnasked(unasked);
     const questions = new CalloutResponder(connection, decide, { log, onUp });
@@ -85,7 +85,7 @@ export default definePlugin({
     });
     await bus.flush();
     onUp();
-    await reconcile(cutter, "all");
+    await reconcile(revoker, "all");
     return { services: {}, posture: { acl: "callout" } };
   },
 });

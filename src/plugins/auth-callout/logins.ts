@@ -3,7 +3,7 @@
  * A login is reserved while it is decided, admitted when it is answered, connected when nats-server reports the
  * connection, and removed when that ends. Connections that another node admitted are adopted from nats-server's list.
  * NATS permissions are fixed for the life of a connection, so `recheck` kicks a connection that holds more than its
- * peer may have now. Used by decision.ts (limits), cutter.ts (revocation) and subscription-guard.ts.
+ * peer may have now. Used by decision.ts (limits), revoker.ts (revocation) and subscription-guard.ts.
  */
 import { createHash } from "node:crypto";
 import type { NatsConnection } from "nats";

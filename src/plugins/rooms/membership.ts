@@ -3,7 +3,7 @@
  * Every change except a leave needs a statement: the next version, signed by an owner, whose text must equal the text
  * that the server computes. A leave ends access immediately; an owner's client completes it later with a new epoch.
  * Invariant: none of these changes takes the last owner from a room. Changes of a room are serialized in this process,
- * and a compare-and-set in the store detects changes by other nodes. life-routes.ts serves this.
+ * and a compare-and-set in the store detects changes by other nodes. membership-routes.ts serves this.
  */
 import { type Denials, stayDenialKey } from "../../contracts/denials.ts";
 import type { NoticeKind, Notices } from "../../contracts/notices.ts";
