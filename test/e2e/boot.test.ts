@@ -169,6 +169,18 @@ describe("a killed server", () => {
     expect(await statusOf(next, "/readyz")).toBe(200);
   }, 30_000);
 
+  test("can leave half a file of disk limits, which the next start computes again", async () => {
+    using folder = new Folder();
+    const file = folder.file("data", "nats", "limits.json");
+    const start = async () => void (await (await Server.start({ folder })).end());
+    await start();
+    for (const left of ["", '{"bus":1', "null", "{}", '{"bus":"much","ctl":-1}']) {
+      writeFileSync(file, left);
+      await start();
+      expect(JSON.parse(readFileSync(file, "utf8"))).toEqual({ bus: expect.any(Number), ctl: expect.any(Number) });
+    }
+  }, 60_000);
+
   test("can leave a nats-server, which the next start ends", async () => {
     using folder = new Folder();
     await using killed = await Server.start({ folder });

@@ -4,7 +4,7 @@
  * in a cluster wait for a quorum (quorum.ts). WebSocket clients come through websocket-proxy.ts. Other plugins use the
  * `Nats` service; auth-callout decides the logins.
  */
-import { existsSync, mkdirSync, readFileSync, statfsSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, statfsSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
 import { checkAdvertised, type InternalAccount, Nats } from "../../contracts/nats.ts";
@@ -111,6 +111,18 @@ function checkExposure(site: Site, setting: string, { hostname }: Address, isTls
   throw refuse("a public address needs TLS", "set --tls-cert and --tls-key, or http.allow_cleartext");
 }
 
+/** The disk limits of an earlier start, or null if there are none. A damaged file counts as none. */
+function keptLimits(file: string): { readonly bus: number; readonly ctl: number } | null {
+  try {
+    const { bus, ctl } = JSON.parse(readFileSync(file, "utf8")) as { bus: unknown; ctl: unknown };
+    return isBytes(bus) && isBytes(ctl) ? { bus, ctl } : null;
+  } catch {
+    return null;
+  }
+}
+
+const isBytes = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+
 /**
  * Disk limits of room streams and key-value stores, in bytes. They are kept in a file, because a limit computed from
  * the free disk must not shrink as the server uses that disk.
@@ -119,9 +131,11 @@ function diskLimits(folder: string, { bus_bytes_max, ctl_bytes_max }: Config): {
   const file = join(folder, "limits.json");
   const { bavail, bsize } = statfsSync(folder);
   const now = { bus: Math.floor(bavail * bsize * diskShare.bus), ctl: Math.floor(bavail * bsize * diskShare.ctl) };
-  const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as typeof now) : now;
+  const before = keptLimits(file) ?? now;
   const limits = { bus: Math.max(now.bus, before.bus), ctl: Math.max(now.ctl, before.ctl) };
-  writeFileSync(file, JSON.stringify(limits), { mode: 0o600 });
+  // Renamed into place: a full disk or a crash must not leave half a file.
+  writeFileSync(`${file}.new`, JSON.stringify(limits), { mode: 0o600 });
+  renameSync(`${file}.new`, file);
   return { bus: bus_bytes_max ?? limits.bus, ctl: ctl_bytes_max ?? limits.ctl };
 }
 
