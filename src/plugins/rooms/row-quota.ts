@@ -70,6 +70,11 @@ export class RowQuota {
     return [...charges].every(([payer, bytes]) => this.#hasRoom(this.#of(payer), bytes, "grows"));
   }
 
+  /** Checks that a change fits the quota without an overdraft. Errors: quota, unavailable. */
+  async check(charges: Charges): Promise<void> {
+    if (!(await this.fits(charges))) throw this.#over();
+  }
+
   /** Expires all cached sums, because rows were removed. */
   forget(): void {
     for (const known of this.#known.values()) known.readAt = Number.NEGATIVE_INFINITY;

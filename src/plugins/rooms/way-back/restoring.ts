@@ -22,6 +22,7 @@ import { ulidTimeMs } from "../../../wire/ulid.ts";
 import { gone } from "../context.ts";
 import { type CreateRules, checkPlace, tooManyRooms } from "../create.ts";
 import { lost } from "../statements.ts";
+import { BorneRows } from "./borne-rows.ts";
 import {
   type ChainStatement,
   type Comparison,
@@ -66,7 +67,11 @@ export function restorationSlices(): TimeSlices {
 
 /** Restores rooms from the statements of their owners. */
 export class Restoring {
-  constructor(private readonly deps: RestoringDeps) {}
+  readonly #borne: BorneRows;
+
+  constructor(private readonly deps: RestoringDeps) {
+    this.#borne = new BorneRows(deps.users, deps.rules.quotas.rows);
+  }
 
   /** Restores a room, or adds missing keys if no statement is given. Errors: those of the route. */
   async restore(roomId: string, body: Restore, caller: Caller, slices: TimeSlices): Promise<Restored> {
@@ -147,7 +152,10 @@ export class Restoring {
     const denied = await wayBack.listDeniedStays(roomId);
     const stays = await staysOf(body.members, { users, own, denied, caller, now: rules.now(), slices });
     const restoration: RoomRestoration = {
-      room: roomAfter(last, added, base === null ? null : room, rules.now()),
+      room:
+        base === null || room === null
+          ? await this.#newRoom(last, added, caller)
+          : { ...room, ...stateAfter(last, added) },
       expected: room && { version: room.version, hash: room.statementHash },
       base: { version: base?.parsed.version ?? 0, epoch: baseEpoch },
       statements: added.map(({ record }) => record),
@@ -158,13 +166,33 @@ export class Restoring {
     const before = base === null && room !== null ? await store.listStays(roomId) : own;
     const known = new Set(own.map(stayName));
     const rows = { ...restoration, stays: stays.filter((stay) => !known.has(stayName(stay))) };
-    await this.#commit(restoration, room, rows);
+    await this.#commit(restoration, room, rows, caller);
     await rules.newcomers.check(roomId, stays.filter(isIn));
     return { room: restoration.room, before, after: stays };
   }
 
+  /**
+   * The record of a room that the bus does not have. Its creator counts and pays for it: the caller, if the owner of the
+   * first statement is not an active user of this bus.
+   */
+  async #newRoom(last: ParsedStatement, added: readonly ChainStatement[], caller: Caller): Promise<RoomRecord> {
+    const now = this.deps.rules.now();
+    const { roomId, subject, policy } = last;
+    const first = endpointId(added[0]?.parsed.owners[0] ?? "");
+    const creator = (await this.#borne.pays(first)) ? first : caller.endpoint;
+    // No statement contains the creation time, so it is taken from the room's id.
+    const createdAt = Math.min(now, ulidTimeMs(roomId));
+    const made = { roomId, subject, policy, creator, createdAt, deletedAt: null, rekeyPending: false };
+    return { ...made, ...stateAfter(last, added) };
+  }
+
   /** Stores a restoration. As in creating a room, the stream is created before the row. */
-  async #commit(restoration: RoomRestoration, before: RoomRecord | null, added: AddedRows): Promise<void> {
+  async #commit(
+    restoration: RoomRestoration,
+    before: RoomRecord | null,
+    added: AddedRows,
+    caller: Caller,
+  ): Promise<void> {
     const { streams, wayBack, rules } = this.deps;
     const { room } = restoration;
     const { creator } = room;
@@ -180,7 +208,7 @@ export class Restoring {
       if (outcome === "too_many_rooms") throw tooManyRooms(rules);
       if (outcome === "overtaken") throw lost();
     };
-    const charged = () => rules.quotas.rows.during(charges, "grows", store);
+    const charged = () => this.#borne.during(charges, caller.endpoint, store);
     await rules.places.hold(room.roomId, () => rules.places.hold(room.subject, charged));
   }
 
@@ -203,7 +231,7 @@ export class Restoring {
     const { version, statementHash: hash, epoch } = room;
     const keys = await possibleKeys(body.keys, { own, epoch, caller: caller.endpoint, slices });
     const same = { room, expected: { version, hash }, base: { version, epoch }, statements: [], stays: own };
-    await this.#commit({ ...same, keys }, room, { stays: [], keys, statements: [] });
+    await this.#commit({ ...same, keys }, room, { stays: [], keys, statements: [] }, caller);
     return { room, before: own, after: own };
   }
 }
@@ -214,19 +242,7 @@ function checkMayRestore({ owners, version }: ParsedStatement, caller: Caller): 
   throw new UnibusError("forbidden", `you are not an owner of the room in version ${version} (ask one to restore it)`);
 }
 
-/** The room's record after a restoration. `known` is the bus's own record if the chains share a statement. */
-function roomAfter(
-  last: ParsedStatement,
-  added: readonly ChainStatement[],
-  known: RoomRecord | null,
-  now: number,
-): RoomRecord {
-  const { roomId, subject, policy, epoch, keyCheck, version } = last;
-  const statementHash = added.at(-1)?.hash ?? "";
-  const state = { epoch, keyCheck, version, statementHash };
-  if (known !== null) return { ...known, ...state };
-  const creator = endpointId(added[0]?.parsed.owners[0] ?? "");
-  // No statement contains the creation time, so it is taken from the room's id.
-  const createdAt = Math.min(now, ulidTimeMs(roomId));
-  return { roomId, subject, policy, creator, createdAt, deletedAt: null, rekeyPending: false, ...state };
+/** The state of a room after a restoration. */
+function stateAfter({ epoch, keyCheck, version }: ParsedStatement, added: readonly ChainStatement[]) {
+  return { epoch, keyCheck, version, statementHash: added.at(-1)?.hash ?? "" };
 }
