@@ -192,4 +192,34 @@ describe("a request", () => {
     await cleos.close();
     await Promise.all(asking);
   }, 60_000);
+
+  test("of serve-rpc is answered in turn, although one member has many requests waiting", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    using ana = new CliPeer(server, at.ana.identity, "ana");
+    await using service = ana.start(["serve-rpc", at.mine.subject, "--parallel", "1", "--", "sh", "-c", "sleep 0.3; cat"]);
+    await service.untilNote("answering");
+    const open = async (identity: Identity) => {
+      const bus = await connect({ url: server.ready.http, identity, state: "memory" });
+      return { bus, room: await bus.room(at.mine.id) };
+    };
+    const dan = await postUser(server, admin, "dan");
+    await at.mine.membership.add(dan.endpoint);
+    const [cleos, dans] = [await open(at.cleo.identity), await open(dan)];
+    const closing = new AbortController();
+    const { signal } = closing;
+    // 100 requests take 30 s, one after the other.
+    const asking = Array.from({ length: 100 }, (_, n) =>
+      cleos.room.request(`again ${n}`, { timeoutMs: 60_000, signal }).then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect(await asking[0]).toBe(true);
+    expect((await dans.room.request("mine", { timeoutMs: 15_000 })).text).toBe("mine");
+    // An answer in turn does not mean that the others are lost.
+    expect(await asking[2]).toBe(true);
+    closing.abort();
+    await Promise.all(asking);
+    await Promise.all([cleos.bus.close(), dans.bus.close()]);
+  }, 90_000);
 });

@@ -5,8 +5,9 @@ import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { frameBytesMax } from "../../wire/frame.ts";
 import { countArgument } from "../numbers.ts";
 import { printNote } from "../print.ts";
+import { FairRequests } from "./fair-requests.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
-import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
+import { asPeer, nameText, type PeerOptions, peerCommand } from "./peer.ts";
 import { ProcessGroups, runCommand } from "./process-group.ts";
 
 /** How many requests are handled concurrently, by default and at most. */
@@ -43,22 +44,47 @@ async function answer(request: Request, { command, timeoutMs, groups }: Service)
   }
 }
 
+/** Reports requests that were dropped: the first of a sender, then whenever their number has grown tenfold. */
+class Drops {
+  readonly #counts = new Map<string, number>();
+
+  take({ from, handle }: Request): void {
+    const count = (this.#counts.get(from) ?? 0) + 1;
+    this.#counts.set(from, count);
+    if (!/^10*$/.test(String(count))) return;
+    const what = `${count} ${count === 1 ? "request" : "requests"} of ${nameText({ handle, endpoint: from })} dropped`;
+    printNote(`warning: ${what}: too many of them wait (answer faster, or allow more at once by --parallel)`);
+  }
+}
+
 /** Answers requests until it is asked to stop, and finishes those in progress. Errors: forbidden, gone. */
 async function serve(room: Room, command: readonly string[], options: ServeOptions, signal: AbortSignal) {
   const working = new Set<Promise<void>>();
+  const [waiting, drops] = [new FairRequests(), new Drops()];
   const service: Service = { command, timeoutMs: options.timeout, groups: new ProcessGroups() };
   const messages = room.messages({ whenBehind: "drop", signal });
+  let isOver = false;
+  const startNext = (): void => {
+    while (!isOver && working.size < options.parallel) {
+      const request = waiting.next();
+      if (request === undefined) return;
+      const work: Promise<void> = answer(request, service).finally(() => {
+        working.delete(work);
+        startNext();
+      });
+      working.add(work);
+    }
+  };
   try {
     await messages.ready;
     printNote(`answering in ${room.subject}`);
     for await (const message of messages) {
       if (!(message instanceof Request)) continue;
-      const work: Promise<void> = answer(message, service).finally(() => working.delete(work));
-      working.add(work);
-      // Further requests wait in the reader's queue.
-      while (working.size >= options.parallel && !signal.aborted) await Promise.race(working);
+      for (const dropped of waiting.add(message)) drops.take(dropped);
+      startNext();
     }
   } finally {
+    isOver = true;
     await Promise.all(working);
     await service.groups.end();
   }
