@@ -32,3 +32,35 @@ export function printRaw(bytes: Uint8Array, { json }: PrintOptions): Promise<voi
   if (json) return printJson({ ...content, frame: !isDropped(decodeFrame(bytes)) });
   return printLine(text ?? `[${sizeText(bytes.length)}, not text]`);
 }
+
+/** How many bytes of live messages may wait for a slow reader of stdout. */
+const waitingBytesMax = 64 * 1_048_576;
+
+/**
+ * Prints live messages unchecked, as they arrive. What waits for a slow reader of stdout is bounded: further messages
+ * are dropped, because members choose how many there are.
+ */
+export class RawPrinter {
+  #waiting = 0;
+  #dropped = 0;
+
+  /** `onDrop` is called with the number of dropped messages, at the first and whenever it has grown tenfold. */
+  constructor(
+    private readonly print: (bytes: Uint8Array) => Promise<void>,
+    private readonly onDrop: (count: number) => void,
+  ) {}
+
+  /** Prints a message, or drops it. Never throws: a stdout that fails ends the command by itself. */
+  take(bytes: Uint8Array): void {
+    if (this.#waiting + bytes.length > waitingBytesMax) {
+      this.#dropped += 1;
+      if (/^10*$/.test(String(this.#dropped))) this.onDrop(this.#dropped);
+      return;
+    }
+    this.#waiting += bytes.length;
+    const done = (): void => {
+      this.#waiting -= bytes.length;
+    };
+    this.print(bytes).then(done, done);
+  }
+}

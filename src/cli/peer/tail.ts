@@ -5,7 +5,7 @@ import { printNote } from "../print.ts";
 import { linePrinter } from "./message-lines.ts";
 import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
-import { printRaw } from "./raw.ts";
+import { printRaw, RawPrinter } from "./raw.ts";
 import { messagesSince } from "./since.ts";
 
 interface TailOptions extends PeerOptions, RoomChoices {
@@ -21,7 +21,10 @@ function sinceArgument(text: string): string {
 
 /** Prints everything published on the room's subject, unchecked, until it is asked to stop. */
 async function tailRaw(room: Room, options: TailOptions, signal: AbortSignal): Promise<void> {
-  const stop = room.onRaw((bytes) => void printRaw(bytes, options));
+  const dropped = (count: number) =>
+    printNote(`warning: ${count} ${count === 1 ? "message" : "messages"} not printed: stdout is read too slowly`);
+  const printer = new RawPrinter((bytes) => printRaw(bytes, options), dropped);
+  const stop = room.onRaw((bytes) => printer.take(bytes));
   try {
     // Reading keeps the subscription open, and ends when this peer is out of the room.
     await using live = room.messages({ signal });
