@@ -94,14 +94,14 @@ export class Bus implements AsyncDisposable {
     this.recovery = new Recovery(this.#trustParts);
     this.#replies = new Inboxes(options.identity.endpoint, () => this.#data?.then(({ live }) => live.followNow()));
     this.#acceptances = new Acceptances({
-      control,
+      ...{ control, state, signal: this.#closing.signal },
       acceptFrom: new Set(options.acceptFrom),
+      refresh: async (roomId) => (await this.#opened(roomId)).refresh(),
       connect: () => this.#dataPlane(),
       reconnect: async () => void (await (await this.#data)?.live.refresh()),
       isHeard: () => this.#events.isHeard("invited"),
       onInvited: (invitation) => this.#events.tell("invited", invitation),
       onTrouble: (error) => this.#trouble(error),
-      signal: this.#closing.signal,
     });
   }
 

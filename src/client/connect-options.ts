@@ -21,7 +21,8 @@ export interface ConnectOptions {
   readonly keyLifetime?: Partial<KeyLifetime>;
   /**
    * Endpoints whose rooms are accepted as soon as they add this peer, for example for a worker that joins every room it
-   * is added to. Default: none. Other rooms are accepted when the application uses them, or by `accept`.
+   * is added to. A room is accepted only if that user has signed a change of it: the server could name anyone. Default:
+   * none. Other rooms are accepted when the application uses them, or by `accept`.
    */
   readonly acceptFrom?: readonly string[];
   /** Limits of messages that wait to be sent. Default: 10,000 messages and 64 MiB. */

@@ -4,8 +4,11 @@
  * Source: spec 9 "The grant is bounded and fair".
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { VerifiedKeys } from "../../src/client/crypto/verified-keys.ts";
 import { connect, type Invitation } from "../../src/client/index.ts";
 import { Acceptances } from "../../src/client/rooms/acceptances.ts";
+import { RoomTrust } from "../../src/client/trust/room-trust.ts";
+import { MemoryState } from "../../src/client/trust/state.ts";
 import { Server, until } from "../support/executable.ts";
 import { type Cast, castOf, inside } from "../support/inside.ts";
 import { freshSubject, postUser } from "../support/peer.ts";
@@ -68,9 +71,11 @@ describe("the client's acceptance of rooms", () => {
     const scene = await invited("comes back");
     const { bus, owner, theirs } = scene;
     const closing = new AbortController();
+    const [state, vouched] = [new MemoryState(), new VerifiedKeys()];
     const invitations: Invitation[] = [];
     const acceptances = new Acceptances({
-      ...{ control: bus.control, signal: closing.signal, againAfterMs: 2_000 },
+      ...{ control: bus.control, state, signal: closing.signal, againAfterMs: 2_000 },
+      refresh: async (roomId) => (await RoomTrust.open(roomId, { control: bus.control, state, vouched })).room,
       acceptFrom: new Set([owner.identity.endpoint]),
       connect: async () => undefined,
       reconnect: async () => undefined,

@@ -5,9 +5,11 @@
  * the one instance and calls `enter` before a room is read or written. Source: spec 9.
  */
 import { TokenBucket } from "../../lib/token-bucket.ts";
-import { UnibusError } from "../../wire/errors.ts";
+import { hasCode, UnibusError } from "../../wire/errors.ts";
 import type { ControlPlane } from "../transport/control.ts";
 import { OneAtATime, waitFor } from "../transport/wait.ts";
+import { KeptRoom } from "../trust/kept-room.ts";
+import type { ClientState } from "../trust/state.ts";
 import { type RoomEntry, roomPages } from "./room-list.ts";
 
 /** The minimum time between two automatic acceptances of a room, in milliseconds. Source: spec 9. */
@@ -22,7 +24,10 @@ export interface Invitation {
   readonly roomId: string;
   /** As the server states it; not verified until the room is opened. */
   readonly subject: string;
-  /** The endpoint of the owner who added this peer; null if the server did not record it. */
+  /**
+   * The endpoint of the owner who added this peer; null if the server did not record it. As the server states it; where
+   * `accepted` is true, that user has signed a change of this room.
+   */
   readonly addedBy: string | null;
   /** Whether the room was accepted automatically because `addedBy` is in `acceptFrom`. */
   readonly accepted: boolean;
@@ -33,6 +38,9 @@ export interface AcceptancesOptions {
   readonly control: ControlPlane;
   /** Endpoints whose rooms are accepted as soon as they add this peer. */
   readonly acceptFrom: ReadonlySet<string>;
+  readonly state: ClientState;
+  /** Opens a room, or reads it again: its statements are verified and stored in `state`. */
+  readonly refresh: (roomId: string) => Promise<unknown>;
   /** Connects to the data plane if there is no connection yet. */
   readonly connect: () => Promise<unknown>;
   /**
@@ -171,7 +179,7 @@ export class Acceptances {
 
   async #offer({ id: roomId, subject, addedBy }: RoomEntry): Promise<void> {
     const { acceptFrom, control, onInvited, signal } = this.options;
-    const isTrusted = addedBy !== null && acceptFrom.has(addedBy);
+    const isTrusted = addedBy !== null && acceptFrom.has(addedBy) && (await this.#isConfirmed(roomId, addedBy));
     if (isTrusted && this.#mayAccept(roomId)) {
       await control.acceptRoom(roomId, signal);
       this.#offered.delete(roomId);
@@ -182,6 +190,27 @@ export class Acceptances {
       if (!this.#invited.has(roomId)) onInvited({ roomId, subject, addedBy, accepted: false });
     }
     remember(this.#invited, roomId);
+  }
+
+  /**
+   * Whether the adder that the server names has signed a statement of the room, which the server cannot forge. The room
+   * is pinned by then, so that no other one with its id can be shown later. Reports an adder who signed nothing.
+   * Errors: those of opening the room, except room_forked, which is reported elsewhere.
+   */
+  async #isConfirmed(roomId: string, adder: string): Promise<boolean> {
+    const { refresh, state, onTrouble } = this.options;
+    try {
+      await refresh(roomId);
+      if (await new KeptRoom(roomId, state).hasSigned(adder)) return true;
+    } catch (error) {
+      if (!hasCode(error, "room_forked")) throw error;
+    }
+    // A list of forged offers must not cause reads without end.
+    await this.#offerReads.take();
+    if (this.#invited.has(roomId)) return false;
+    const what = `the bus says that ${adder} added you to room ${roomId}, but they signed nothing in it`;
+    onTrouble(new UnibusError("forbidden", `${what} (ask them before you open it)`));
+    return false;
   }
 
   /** Looks again once every room may be accepted: one timer for all rooms, and no more reads than the bucket allows. */

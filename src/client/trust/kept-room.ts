@@ -11,6 +11,7 @@ import { groupBy } from "../../lib/group-by.ts";
 import type { Member } from "../../wire/api.ts";
 import { type ChainLink, firstFault, stepFault } from "../../wire/chain.ts";
 import { fromBase64, sha256Hex } from "../../wire/encoding.ts";
+import { endpointId } from "../../wire/names.ts";
 import { parseStatement } from "../../wire/statement.ts";
 import type { GivenStatement } from "./chain.ts";
 import { type ClientState, roomForked } from "./state.ts";
@@ -74,6 +75,12 @@ export class KeptRoom {
   async statements(): Promise<Map<number, GivenStatement>> {
     const kept = await this.version();
     return this.#upTo(Math.max(kept?.version ?? 0, kept?.complete ?? 0));
+  }
+
+  /** Whether a user signed one of the stored statements. */
+  async hasSigned(endpoint: string): Promise<boolean> {
+    for (const { by } of (await this.statements()).values()) if (endpointId(by) === endpoint) return true;
+    return false;
   }
 
   async #upTo(newest: number): Promise<Map<number, GivenStatement>> {
