@@ -16,14 +16,14 @@ import { freshSubject, policy } from "../support/peer.ts";
 import { Story } from "../support/way-back.ts";
 
 let server: Server;
-let people: Cast<"ana" | "bob" | "cleo" | "dan" | "mallory">;
+let people: Cast<"ana" | "bob" | "cleo" | "dan" | "eve" | "mallory">;
 let way: HostileServer;
 let story: Story;
 let state: ClientState;
 
 beforeAll(async () => {
   server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
-  people = await castOf(server, "ana", "bob", "cleo", "dan", "mallory");
+  people = await castOf(server, "ana", "bob", "cleo", "dan", "eve", "mallory");
   way = await HostileServer.start(server.ready.http);
 });
 afterAll(async () => {
@@ -115,6 +115,27 @@ test("the older chain of an honest server is followed, after listing the users w
   await withBus(people.bob, state, async (bus) => {
     expect((await bus.room(story.id)).state.state.version).toBe(3);
   });
+});
+
+test("who was added in a chain that parts from what was seen is named, too", async () => {
+  const { cleo, eve } = people;
+  // Cleo owned the room at version 3, and went on from there with a server that hides the rest.
+  show(versionOf(story.at(3).add(cleo, eve)));
+  await withBus(people.bob, state, async (bus) => {
+    const older = await bus.recovery.older(story.id);
+    expect([older.busVersion, older.common]).toEqual([4, 3]);
+    expect(older.readmitted.find(({ endpoint }) => endpoint === eve.endpoint)?.as).toBe("new");
+  });
+  using folder = new Folder();
+  const identity = folder.file("identity.json");
+  writeFileSync(identity, identityText(people.bob), { mode: 0o600 });
+  const env = { UNIBUS_URL: way.url, UNIBUS_IDENTITY: identity };
+  show(versionOf(story));
+  expect((await unibus(folder, ["room", "show", story.id], { env })).code).toBe(0);
+  show(versionOf(story.at(3).add(cleo, eve)));
+  const { code, stderr } = await unibus(folder, ["room", "trust", story.id, "--accept-older", "--yes"], { env });
+  expect([code, stderr]).toEqual([0, expect.stringMatching(/in no version that you have seen.*\n.*/)]);
+  expect(stderr.split("in no version that you have seen")[1]).toContain(eve.endpoint);
 });
 
 describe("another room under this room's id is refused", () => {

@@ -41,14 +41,15 @@ interface TrustOptions extends RepairOptions {
 function explain({ subject, version, busVersion, common, readmitted }: OlderChain): void {
   const parting = common === busVersion ? "" : `, which parts from what you have seen after version ${common}`;
   printNote(`${subject}: you have seen version ${version}; the bus shows version ${busVersion}${parting}.`);
-  const again = (as: "reader" | "owner") => readmitted.filter((one) => one.as === as);
+  const those = (as: OlderChain["readmitted"][number]["as"]) => readmitted.filter((one) => one.as === as);
   const list = (title: string, some: OlderChain["readmitted"]) => {
     if (some.length === 0) return;
     printNote(title);
     for (const { handle, endpoint } of some) printNote(`  ${endpoint}  ${handle}`);
   };
-  list("These were removed, and become readers again:", again("reader"));
-  list("These were owners no more, and own it again:", again("owner"));
+  list("These were removed, and become readers again:", those("reader"));
+  list("These were owners no more, and own it again:", those("owner"));
+  list("These are in no version that you have seen, and become readers:", those("new"));
   if (readmitted.length === 0) printNote("Nobody who was removed becomes a reader again.");
 }
 

@@ -9,16 +9,19 @@ import { UnibusError } from "../../wire/errors.ts";
 import { statementText } from "../../wire/statement.ts";
 import { Chain, type GivenStatement } from "./chain.ts";
 import { KeptRoom, linkOf } from "./kept-room.ts";
-import type { RoomTrustDeps } from "./room-trust.ts";
+import { type RoomTrustDeps, statementsMax } from "./room-trust.ts";
 import { type RoomPin, roomForked } from "./state.ts";
 import { isOneLine, type VerifiedMember } from "./verified-room.ts";
 
-/** A member whom the newer chain removed or demoted, and whom the older chain reinstates. */
+/** A member whom the newer chain removed or demoted, or does not have, and whom the server's chain has. */
 export interface Readmitted {
   readonly endpoint: string;
   readonly handle: string;
-  /** `reader`: was removed, and is a reader again. `owner`: was demoted, and is an owner again. */
-  readonly as: "reader" | "owner";
+  /**
+   * `reader`: was removed, and is a reader again. `owner`: was demoted, and is an owner again. `new`: is in no version
+   * that this client has seen, because the server's chain went on without the newer one.
+   */
+  readonly as: "reader" | "owner" | "new";
 }
 
 /** The older chain of a server, and the consequences of following it. */
@@ -48,10 +51,13 @@ async function readWhole(roomId: string, { control, vouched }: RoomTrustDeps, si
   const list = await control.members(roomId, signal);
   for (let more = true; more; ) {
     const page = await control.statements(roomId, statements.length + 1, signal);
-    if (page.statements.length === 0)
-      throw roomForked(roomId, `the server does not return statement ${statements.length + 1}`);
     await chain.take(page.statements);
     statements.push(...page.statements);
+    // Otherwise a page that repeats what came before would be read for ever.
+    if (page.statements.length === 0 || chain.head?.parsed.version !== statements.length)
+      throw roomForked(roomId, `the server does not return statement ${statements.length + 1}`);
+    if (statements.length > statementsMax)
+      throw new UnibusError("unavailable", `room ${roomId} has more than ${statementsMax} statements (try again)`);
     more = page.more;
   }
   const { head } = chain;
@@ -71,15 +77,16 @@ async function readWhole(roomId: string, { control, vouched }: RoomTrustDeps, si
 
 const isIn = ({ until, left }: VerifiedMember): boolean => until === 0 && !left;
 
-/** The members who regain read access or ownership on the server, compared with what this client has stored. */
+/** The members who gain or regain access or ownership on the server, compared with what this client has stored. */
 function readmitted(kept: readonly VerifiedMember[], now: readonly VerifiedMember[]): Readmitted[] {
   const spans = groupBy(kept, ({ endpoint }) => endpoint);
   return now.filter(isIn).flatMap(({ endpoint, handle, role }): Readmitted[] => {
-    const before = spans.get(endpoint) ?? [];
-    // A member without a stored line had not joined, or joined by a statement that this client never saw.
-    if (before.length > 0 && !before.some(isIn)) return [{ endpoint, handle, as: "reader" }];
+    const before = spans.get(endpoint);
+    // Lines are never removed, so a chain that is only older has no member without a stored line.
+    if (before === undefined) return [{ endpoint, handle, as: "new" }];
+    if (!before.some(isIn)) return [{ endpoint, handle, as: "reader" }];
     const wasOwner = before.some((line) => isIn(line) && line.role === "owner");
-    return before.length > 0 && role === "owner" && !wasOwner ? [{ endpoint, handle, as: "owner" }] : [];
+    return role === "owner" && !wasOwner ? [{ endpoint, handle, as: "owner" }] : [];
   });
 }
 
