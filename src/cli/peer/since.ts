@@ -31,7 +31,9 @@ async function pagesFrom(bus: Bus, room: Room, id: string, signal: AbortSignal):
       const { messages } = await room.history({ limit: pageMax, before: end }, signal);
       if (messages.some((message) => message.id === id)) return ends;
     }
-    if (!page.more || page.messages.length === 0) {
+    const isAtEnd = !page.more || page.messages.length === 0;
+    // A server that repeats its pages must not keep this command reading for ever.
+    if (isAtEnd || page.first_seq >= (before ?? Number.POSITIVE_INFINITY)) {
       throw new UnibusError("not_found", `${room.subject} keeps no message ${id} (name another, or --since all)`);
     }
     before = page.first_seq;

@@ -29,16 +29,20 @@ function entryOf(room: Static<typeof RoomList>[number]): RoomEntry {
   return { id, subject, role, policy, epoch, rekeyPending, accepted, live, addedBy: room.added_by };
 }
 
+/** The most pages of a list of rooms that are read. */
+export const roomPagesMax = 200;
+
 /**
  * This peer's rooms, page by page, ordered by id. The filter selects accepted or unaccepted ones.
- * Errors: those of GET rooms.
+ * Errors: those of GET rooms; unavailable for a list that does not end.
  */
 export async function* roomPages(
   control: ControlPlane,
   filter: { readonly accepted?: boolean } = {},
   signal?: AbortSignal,
 ): AsyncGenerator<readonly RoomEntry[], void> {
-  for (let after: string | undefined; ; ) {
+  let after: string | undefined;
+  for (let count = 0; count < roomPagesMax; count++) {
     const page = await control.rooms({ ...filter, ...(after === undefined ? {} : { after }) }, signal);
     // A server that repeats entries must not keep the client reading for ever.
     const entries = page.map(entryOf).filter(({ id }) => after === undefined || id > after);
@@ -46,6 +50,8 @@ export async function* roomPages(
     after = entries.at(-1)?.id;
     if (page.length < roomsMax || after === undefined) return;
   }
+  const most = roomPagesMax * roomsMax;
+  throw new UnibusError("unavailable", `the server lists more than ${most} rooms (leave some, or do not trust it)`);
 }
 
 /**

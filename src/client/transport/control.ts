@@ -1,7 +1,7 @@
 /**
  * The client of the control plane, with one method for each request of the HTTP API. It signs requests, fails over
  * between addresses, retries GETs, and checks the schema and size of each reply. Used by almost all of the client;
- * `http.ts` makes one exchange, `reply.ts` reads one reply.
+ * `http.ts` makes one exchange, `http-reply.ts` reads one reply.
  */
 import type { Static, TSchema } from "@sinclair/typebox";
 import * as api from "../../wire/api.ts";
@@ -12,7 +12,7 @@ import { BusClock, type OwnClock } from "./clock.ts";
 import { at, deviceShape, endpointShape, fit, hashShape } from "./control-target.ts";
 import { Detour } from "./detour.ts";
 import { unreached } from "./fetch-fault.ts";
-import { type Ask, busUrl, exchange, isCleartext, publicUrlOf } from "./http.ts";
+import { type Ask, busUrl, dataUrlsOf, exchange, isCleartext, publicUrlOf } from "./http.ts";
 import { contentOf, isPassing } from "./http-reply.ts";
 import { pause } from "./wait.ts";
 
@@ -234,14 +234,13 @@ export class ControlPlane {
     return infos.flat();
   }
 
-  /** Parses a reply to GET /info and drops data-plane URLs that are less secure than the address that returned them. */
+  /** Parses a reply to GET /info, with only the data-plane URLs that may be dialled: see `dataUrlsOf`. */
   async #infoOf(body: Uint8Array<ArrayBuffer>, url: string): Promise<api.Info> {
     const info = contentOf(api.Info, body, url);
     const isSafe = url.startsWith("http:") || this.detour?.isLocal === true;
     this.linkUrl = publicUrlOf(info.public_url, isSafe) ?? this.linkUrl;
-    const taken = (urls: readonly string[]) => urls.filter((one) => isSafe || /^(tls|wss):\/\//.test(one));
     const led = async (urls: string[]) => (await this.detour?.dataUrls(urls)) ?? urls;
-    return { ...info, nats: await led(taken(info.nats)), ws: await led(taken(info.ws)) };
+    return { ...info, nats: await led(dataUrlsOf(info.nats, isSafe)), ws: await led(dataUrlsOf(info.ws, isSafe)) };
   }
 
   /** A page of this peer's rooms, ordered by room id: those after a room id, only accepted or only unaccepted ones. */

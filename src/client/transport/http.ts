@@ -1,4 +1,4 @@
-import { baseUrl, isLoopback } from "../../wire/address.ts";
+import { baseUrl, isLoopback, isNatsUrl } from "../../wire/address.ts";
 import { sha256Hex, toBase64 } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { requestText, signatureHeaders } from "../../wire/sign.ts";
@@ -53,6 +53,18 @@ export function isCleartext(url: string): boolean {
 export function publicUrlOf(named: string | undefined, allowsCleartext: boolean): string | null {
   const url = baseUrl(named ?? "");
   return url !== null && (allowsCleartext || url.startsWith("https:")) ? new URL(url).href : null;
+}
+
+/** Maximum number of data-plane addresses of one kind that an address of the bus may list. */
+const dataUrlsMax = 64;
+
+/**
+ * The data-plane URLs that a client dials, of those that a bus names: NATS URLs, without cleartext ones where that is
+ * refused, and not so many that a client dials wherever a server likes.
+ */
+export function dataUrlsOf(named: readonly string[], allowsCleartext: boolean): string[] {
+  const isAllowed = (url: string) => isNatsUrl(url) && (allowsCleartext || /^(tls|wss):/.test(url));
+  return named.filter(isAllowed).slice(0, dataUrlsMax);
 }
 
 /** The headers of a signed request, with a fresh nonce and the host of the URL. Source: spec 5. */

@@ -88,7 +88,7 @@ async function commonWith(roomId: string, kept: Kept, version: number, parts: Ro
       if (one.text !== kept.statements.get(one.version)?.text) return common;
       common = one.version;
     }
-    if (page.length === 0) return common;
+    if (common < from) return common;
     from = common + 1;
   }
   return common;

@@ -26,6 +26,8 @@ const readAttemptsMax = 6;
 const readPauseMsMax = 100;
 /** For how many epochs the time at which they were learned is remembered. */
 const learnedMax = 64;
+/** The most statements that are new to this client in one read: at 60 a minute a room makes these in two days. */
+export const statementsMax = 200_000;
 /** How many members' keys are verified at once. */
 const vouchBatch = 256;
 
@@ -47,6 +49,8 @@ export interface RoomTrustDeps {
   readonly background?: Background;
   /** Called with errors of background work that will be retried. */
   readonly onTrouble?: (error: unknown) => void;
+  /** The most new statements of one read; tests lower it. */
+  readonly statementsMax?: number;
 }
 
 /**
@@ -268,11 +272,13 @@ export class RoomTrust {
 
   /** Reads the new statements. Returns the newest. */
   async #follow(): Promise<Link> {
-    const { control, signal } = this.deps;
-    for (;;) {
+    const { control, signal, statementsMax: most = statementsMax } = this.deps;
+    for (let count = 0; ; ) {
       const { from } = this.#chain;
       const { statements, more } = await control.statements(this.roomId, from, signal);
       if (statements.length === 0) throw this.#chain.forked(`the server does not return statement ${from}`);
+      count += statements.length;
+      if (count > most) throw unavailable(`the server returns more than ${most} new statements`, this.roomId);
       await this.#chain.take(statements);
       const { head } = this.#chain;
       if (!more && head !== null) return head;
@@ -308,7 +314,8 @@ export class RoomTrust {
     const given: GivenStatement[] = [];
     for (let from = kept.complete + 1; from <= start.version; from = (given.at(-1)?.version ?? from) + 1) {
       const page = (await this.#statements(from)).filter(({ version }) => version <= start.version);
-      if (page.length === 0) throw this.#chain.forked("the first statements are missing");
+      // A page that does not go on would be read for ever.
+      if ((page.at(-1)?.version ?? 0) < from) throw this.#chain.forked("the first statements are missing");
       given.push(...page);
     }
     await verifyPast(this.roomId, before, given, start);
