@@ -196,7 +196,16 @@ describe("a request", () => {
   test("of serve-rpc is answered in turn, although one member has many requests waiting", async () => {
     await using at = await HostileScene.open(server, { admin });
     using ana = new CliPeer(server, at.ana.identity, "ana");
-    await using service = ana.start(["serve-rpc", at.mine.subject, "--parallel", "1", "--", "sh", "-c", "sleep 0.3; cat"]);
+    await using service = ana.start([
+      "serve-rpc",
+      at.mine.subject,
+      "--parallel",
+      "1",
+      "--",
+      "sh",
+      "-c",
+      "sleep 0.3; cat",
+    ]);
     await service.untilNote("answering");
     const open = async (identity: Identity) => {
       const bus = await connect({ url: server.ready.http, identity, state: "memory" });

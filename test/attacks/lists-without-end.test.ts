@@ -8,7 +8,7 @@ import type { Static } from "@sinclair/typebox";
 import { messageById } from "../../src/cli/peer/since.ts";
 import { VerifiedKeys } from "../../src/client/crypto/verified-keys.ts";
 import { Bus, connect, MemoryState } from "../../src/client/index.ts";
-import { roomPagesMax, roomPages } from "../../src/client/rooms/room-list.ts";
+import { roomPages, roomPagesMax } from "../../src/client/rooms/room-list.ts";
 import { ControlPlane } from "../../src/client/transport/control.ts";
 import { planRepair } from "../../src/client/trust/repair.ts";
 import { RoomTrust } from "../../src/client/trust/room-trust.ts";
