@@ -1,6 +1,6 @@
 /** Requests of a service wait in turns of their senders, and what waits is bounded. */
 import { expect, test } from "bun:test";
-import { FairRequests, waitingMax } from "../../src/cli/peer/fair-requests.ts";
+import { FairRequests, requestsWaitingMax } from "../../src/cli/peer/fair-requests.ts";
 
 const mib = 1_048_576;
 const of = (from: string, size = 1) => ({ from, data: new Uint8Array(size) });
@@ -14,7 +14,7 @@ test("senders take turns, each in its own order", () => {
 
 test("a sender has a bounded number and size of waiting requests, and others are not refused for it", () => {
   const waiting = new FairRequests<{ from: string; data: Uint8Array }>();
-  for (let n = 0; n < waitingMax.ofSender; n++) expect(waiting.add(of("a"))).toEqual([]);
+  for (let n = 0; n < requestsWaitingMax.ofSender; n++) expect(waiting.add(of("a"))).toEqual([]);
   const more = of("a");
   expect(waiting.add(more)).toEqual([more]);
   expect(waiting.add(of("b"))).toEqual([]);

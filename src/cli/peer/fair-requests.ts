@@ -5,7 +5,7 @@
 import type { Request } from "../../client/rooms/message.ts";
 
 /** Limits of what waits: requests and bytes of one sender, and bytes in total. */
-export const waitingMax = { ofSender: 250, senderBytes: 8 * 1_048_576, bytes: 64 * 1_048_576 } as const;
+export const requestsWaitingMax = { ofSender: 250, senderBytes: 8 * 1_048_576, bytes: 64 * 1_048_576 } as const;
 
 /** What matters of a request here. */
 type Waiting = Pick<Request, "from" | "data">;
@@ -26,13 +26,14 @@ export class FairRequests<R extends Waiting = Request> {
   add(request: R): readonly R[] {
     const { from, data } = request;
     const line = this.#lines.get(from) ?? { requests: [], bytes: 0 };
-    const isOver = line.requests.length >= waitingMax.ofSender || line.bytes + data.length > waitingMax.senderBytes;
+    const isOver =
+      line.requests.length >= requestsWaitingMax.ofSender || line.bytes + data.length > requestsWaitingMax.senderBytes;
     if (isOver) return [request];
     line.requests.push(request);
     this.#lines.set(from, line);
     this.#count(line, data.length);
     const dropped: R[] = [];
-    while (this.#bytes > waitingMax.bytes) {
+    while (this.#bytes > requestsWaitingMax.bytes) {
       const last = this.#dropOfLargest();
       if (last === undefined) break;
       dropped.push(last);

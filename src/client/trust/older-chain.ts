@@ -9,7 +9,7 @@ import { UnibusError } from "../../wire/errors.ts";
 import { statementText } from "../../wire/statement.ts";
 import { Chain, type GivenStatement } from "./chain.ts";
 import { KeptRoom, linkOf } from "./kept-room.ts";
-import { type RoomTrustDeps, statementsMax } from "./room-trust.ts";
+import { newStatementsMax, type RoomTrustDeps } from "./room-trust.ts";
 import { type RoomPin, roomForked } from "./state.ts";
 import { isOneLine, type VerifiedMember } from "./verified-room.ts";
 
@@ -56,8 +56,8 @@ async function readWhole(roomId: string, { control, vouched }: RoomTrustDeps, si
     // Otherwise a page that repeats what came before would be read for ever.
     if (page.statements.length === 0 || chain.head?.parsed.version !== statements.length)
       throw roomForked(roomId, `the server does not return statement ${statements.length + 1}`);
-    if (statements.length > statementsMax)
-      throw new UnibusError("unavailable", `room ${roomId} has more than ${statementsMax} statements (try again)`);
+    if (statements.length > newStatementsMax)
+      throw new UnibusError("unavailable", `room ${roomId} has more than ${newStatementsMax} statements (try again)`);
     more = page.more;
   }
   const { head } = chain;

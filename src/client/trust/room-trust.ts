@@ -27,7 +27,7 @@ const readPauseMsMax = 100;
 /** For how many epochs the time at which they were learned is remembered. */
 const learnedMax = 64;
 /** The most statements that are new to this client in one read: at 60 a minute a room makes these in two days. */
-export const statementsMax = 200_000;
+export const newStatementsMax = 200_000;
 /** How many members' keys are verified at once. */
 const vouchBatch = 256;
 
@@ -272,7 +272,7 @@ export class RoomTrust {
 
   /** Reads the new statements. Returns the newest. */
   async #follow(): Promise<Link> {
-    const { control, signal, statementsMax: most = statementsMax } = this.deps;
+    const { control, signal, statementsMax: most = newStatementsMax } = this.deps;
     for (let count = 0; ; ) {
       const { from } = this.#chain;
       const { statements, more } = await control.statements(this.roomId, from, signal);

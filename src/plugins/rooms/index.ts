@@ -1,8 +1,8 @@
 /**
  * Rooms: the rules over a store, and the routes for peers.
  * create.ts, members.ts and membership.ts have the rules of changes, each under a statement that an owner signed;
- * quotas.ts limits them; way-back/ restores rooms on a bus that was restored from a backup. Other plugins use `Rooms` to
- * check memberships.
+ * quotas.ts limits them; way-back/ restores rooms on a bus that was restored from a backup. Other plugins use `Rooms`
+ * to check memberships.
  */
 import { Type } from "@sinclair/typebox";
 import { Denials } from "../../contracts/denials.ts";

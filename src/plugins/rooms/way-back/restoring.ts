@@ -172,8 +172,8 @@ export class Restoring {
   }
 
   /**
-   * The record of a room that the bus does not have. Its creator counts and pays for it: the caller, if the owner of the
-   * first statement is not an active user of this bus.
+   * The record of a room that the bus does not have. Its creator counts and pays for it: the caller, if the owner of
+   * the first statement is not an active user of this bus.
    */
   async #newRoom(last: ParsedStatement, added: readonly ChainStatement[], caller: Caller): Promise<RoomRecord> {
     const now = this.deps.rules.now();
