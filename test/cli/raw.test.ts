@@ -4,7 +4,7 @@ import { RawPrinter } from "../../src/cli/peer/raw.ts";
 
 const mib = 1_048_576;
 
-test("raw messages that nobody reads are dropped beyond 64 MiB, reported, and printed again once they are read", async () => {
+test("raw messages that nobody reads are dropped beyond 64 MiB, reported, and printed once they are read", async () => {
   const printed: number[] = [];
   const dropped: number[] = [];
   let read: () => void = () => undefined;
