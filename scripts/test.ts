@@ -16,8 +16,8 @@ const isQuick = process.argv.includes("--quick");
 const slow = ["e2e", "attacks", "faults", "fuzz", "sdk", "interop"];
 const quick = ["lib", "wire", "contracts", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"];
 /**
- * Tests that start several servers, and two that keep both cores busy. They run one at a time beside the others: cluster
- * tests mostly wait for elections.
+ * Tests that start several servers, and two that keep both cores busy. They run one at a time beside the others:
+ * cluster tests mostly wait for elections.
  */
 const alone = [
   ...["e2e/cluster", "e2e/gapless", "e2e/migrate", "attacks/replay-on-another-node"],
