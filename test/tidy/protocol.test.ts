@@ -7,7 +7,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { TSchema } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { waitingAt } from "../../src/client/transport/inboxes.ts";
@@ -155,10 +155,25 @@ test("the table of errors has every code with its status, and no other", () => {
   );
 });
 
-test("every page is linked from the index, and every link leads to a file", () => {
+/** The anchors that a page's headings make. */
+const anchorsIn = (text: string) =>
+  [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, "")
+      .replaceAll(" ", "-"),
+  );
+
+test("every page is linked from the index, and every link leads to a file and a heading", () => {
   const links = (page: string) =>
-    [...textOf(page).matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)].map(([, path = ""]) => join(dirname(page), path));
-  expect(pages.filter((page) => !links(index).includes(page))).toEqual([]);
-  const missing = [index, ...pages].flatMap((page) => links(page).filter((path) => !existsSync(join(folder, path))));
-  expect(missing).toEqual([]);
+    [...textOf(page).matchAll(/\]\(([^)#:]*)(?:#([^)]*))?\)/g)].map(([, path = "", anchor]) => ({
+      path: join(folder, path || page),
+      anchor,
+    }));
+  const linked = links(index).map(({ path }) => path);
+  expect(pages.filter((page) => !linked.includes(join(folder, page)))).toEqual([]);
+  const broken = [index, ...pages].flatMap(links).filter(({ path, anchor }) => {
+    return !existsSync(path) || (anchor !== undefined && !anchorsIn(readFileSync(path, "utf8")).includes(anchor));
+  });
+  expect(broken).toEqual([]);
 });
