@@ -104,3 +104,17 @@ test("a damaged file is named, never replaced, and spends no invite; a complete 
   writeFileSync(configOf(folder), `\ufeff${JSON.stringify({ bus: server.ready.http })}`);
   expect((await join(folder, link, "bea.json")).code).toBe(0);
 }, 20_000);
+
+test("`use` without an address is refused, and changes nothing", async () => {
+  using folder = new Folder();
+  expect((await unibus(folder, ["use", "http://127.0.0.1:1"])).code).toBe(0);
+  const before = readFileSync(configOf(folder), "utf8");
+  for (const none of ["", ",", " , "]) {
+    const { code, stderr } = await unibus(folder, ["use", none]);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringContaining(`error: ${JSON.stringify(none)} is not a server address`),
+    ]);
+  }
+  expect(readFileSync(configOf(folder), "utf8")).toBe(before);
+}, 20_000);

@@ -135,7 +135,13 @@ function rememberedIfReadable(): Remembered {
   }
 }
 
-/** Normalizes a bus for the file: its addresses as URLs, and the identity as an absolute path. */
+/**
+ * Normalizes a bus for the file: its addresses as URLs, and the identity as an absolute path.
+ * Errors: invalid for a malformed address, or none.
+ */
 export function knownBus(bus: string, identity: string): KnownBus {
-  return { bus: urlsOf(bus).join(","), identity: resolve(identity) };
+  const urls = urlsOf(bus);
+  if (urls.length > 0) return { bus: urls.join(","), identity: resolve(identity) };
+  const hint = "write it as in https://bus.example.org";
+  throw new UnibusError("invalid", `${JSON.stringify(bus)} is not a server address (${hint})`);
 }
