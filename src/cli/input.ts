@@ -1,7 +1,7 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { InvalidArgumentError } from "commander";
-import { UnibusError } from "../wire/errors.ts";
+import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { frameBytesMax } from "../wire/frame.ts";
 
 const tooLarge = (what: string): UnibusError =>
@@ -75,14 +75,27 @@ export async function openNamed(path: string): Promise<NamedFile> {
   try {
     const found = await stat(path);
     if (found.isDirectory()) throw new UnibusError("invalid", `${path} is a folder (name a file)`);
-    if (found.isFile()) return { stream: Bun.file(path).stream(), size: found.size };
+    if (found.isFile()) return { stream: readable(path, Bun.file(path).stream()), size: found.size };
     // Bun cannot stream a device.
-    return { stream: createReadStream(path), size: null };
+    return { stream: readable(path, createReadStream(path)), size: null };
   } catch (cause) {
-    const code = String((cause as { code?: unknown }).code);
-    if (code === "ENOENT") throw new UnibusError("not_found", `no such file: ${path} (correct the name)`);
-    if (cause instanceof UnibusError) throw cause;
-    throw new UnibusError("invalid", `${path} cannot be read: ${code} (check its permissions)`, { cause });
+    throw unreadable(path, cause);
+  }
+}
+
+function unreadable(path: string, cause: unknown): UnibusError {
+  if (isUnibusError(cause)) return cause;
+  const code = String((cause as { code?: unknown }).code);
+  if (code === "ENOENT") return new UnibusError("not_found", `no such file: ${path} (correct the name)`);
+  return new UnibusError("invalid", `${path} cannot be read: ${code} (check its permissions)`, { cause });
+}
+
+/** Passes a stream on. An error of the file, which may come late, names it. */
+async function* readable(path: string, stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+  try {
+    yield* stream;
+  } catch (cause) {
+    throw unreadable(path, cause);
   }
 }
 

@@ -100,6 +100,11 @@ describe("a restore", () => {
       expect(existsSync(folder.file("fresh"))).toBe(false);
     }
     expect((await restore(folder, "fresh", "missing.jsonl")).stderr).toContain("no such file: missing.jsonl");
+    expect((await restore(folder, "fresh", ".")).stderr).toStartWith("error: . is a folder (");
+    expect((await restore(folder, "fresh", "/dev/null")).stderr).toStartWith(
+      "error: /dev/null is not a regular file (",
+    );
+    expect(existsSync(folder.file("fresh"))).toBe(false);
   });
 
   for (const [store, ...flags] of [["sqlite"], ["kv", ...keyValue]] as const) {

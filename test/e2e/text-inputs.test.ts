@@ -186,6 +186,13 @@ describe("other text inputs:", () => {
       await refused(1, /^error: folder is a folder \(/, ["blob", "put", "ROOM", "folder"]);
       await refused(1, /^error: folder is a folder \(/, ["send", "ROOM", "look", "--attach", "folder"]);
       await refused(1, /^error: no such file: missing \(/, ["blob", "put", "ROOM", "missing"]);
+      // Its size says 0, and reading it fails.
+      await refused(1, /^error: \/proc\/self\/mem cannot be read: EIO \(/, [
+        "send",
+        "ROOM",
+        "--file",
+        "/proc/self/mem",
+      ]);
     },
     patienceMs,
   );

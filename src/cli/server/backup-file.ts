@@ -9,6 +9,7 @@ import { type FileHandle, link, open, unlink } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { RoomRecord, SealedKeyRecord, SnapshotRow, StayRecord } from "../../contracts/store.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
+import { openNamed } from "../input.ts";
 import { RowCounter, type RowCounts } from "./backup-rows.ts";
 
 const format = "unibus-backup";
@@ -103,10 +104,16 @@ export async function writeBackup(
   }
 }
 
-/** Yields the lines of a file with their line feeds. Errors: invalid for a line that is too long. */
+/**
+ * Yields the lines of a file with their line feeds. Errors: invalid for a line that is too long, and for a file that
+ * cannot be read.
+ */
 async function* linesOf(file: string): AsyncGenerator<Buffer> {
   let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of Bun.file(file).stream()) {
+  const { stream, size } = await openNamed(file);
+  // It is read several times, which a pipe or a device does not allow.
+  if (size === null) throw new UnibusError("invalid", `${file} is not a regular file (name a backup)`);
+  for await (const chunk of stream) {
     let bytes = rest.byteLength === 0 ? Buffer.from(chunk) : Buffer.concat([rest, chunk]);
     for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10)) {
       yield bytes.subarray(0, end + 1);
