@@ -37,8 +37,8 @@ afterAll(() => server[Symbol.asyncDispose]());
 const long = (): string => freshSubject().padEnd(200, "x");
 
 /** Reports whether a member can publish and receive in a room. */
-async function worksFor(who: Identity, { state }: OwnRoom): Promise<boolean> {
-  using peer = await rawPeer(server.ready.nats, who);
+async function worksFor(user: Identity, { state }: OwnRoom): Promise<boolean> {
+  using peer = await rawPeer(server.ready.nats, user);
   return (await peer.exchange(`SUB ${state.subject} 1\r\n`, pub(state.subject, "here"))).includes("here");
 }
 
@@ -68,15 +68,15 @@ test("adding and removing a member in a loop closes none of their connections", 
   using peer = await rawPeer(server.ready.nats, people.victim);
   await peer.exchange(`SUB ${mine.state.subject} 1\r\n`);
   const [adder] = adders;
-  const who = await postUser(server, people.admin, "looped");
+  const user = await postUser(server, people.admin, "looped");
   if (adder === undefined) throw new Error("no adder");
-  using other = await rawPeer(server.ready.nats, who);
+  using other = await rawPeer(server.ready.nats, user);
   for (let n = 0; n < 20; n++) {
     const room = await createRoom(server, adder, policy());
-    const added = addBody(room, who);
+    const added = addBody(room, user);
     expect((await call(server.ready.http, adder, "POST", at(room, "/members"), added.body)).status).toBe(201);
-    const kick = kickBody(added.room, [who], [adder]);
-    const target = at(room, n % 2 === 0 ? `/members/${who.endpoint}` : "");
+    const kick = kickBody(added.room, [user], [adder]);
+    const target = at(room, n % 2 === 0 ? `/members/${user.endpoint}` : "");
     const body = n % 2 === 0 ? kick.body : undefined;
     expect((await call(server.ready.http, adder, "DELETE", target, body)).status).toBe(204);
   }

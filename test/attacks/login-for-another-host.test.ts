@@ -30,12 +30,12 @@ const portOf = (url: string): number => Number(new URL(url).port);
 
 async function login(
   server: Server,
-  who: Pick<Cast<"ana">, "ana">,
+  user: Pick<Cast<"ana">, "ana">,
   host: string,
   url = server.ready.nats,
 ): Promise<string> {
   using raw = await RawNats.open(url);
-  return await raw.login(loginOf(who.ana, raw, { host }));
+  return await raw.login(loginOf(user.ana, raw, { host }));
 }
 
 describe("a login signed for another host or port", () => {

@@ -20,14 +20,14 @@ const denied = "Authorization Violation";
 /** What a client sees when its connection is dropped: it reconnects. After two denials it closes for good. */
 const dropped = "hung up";
 
-async function login(server: Server, who: Identity): Promise<string> {
+async function login(server: Server, user: Identity): Promise<string> {
   using raw = await RawNats.open(server.ready.nats);
-  return await raw.login(loginOf(who, raw));
+  return await raw.login(loginOf(user, raw));
 }
 
-async function garbage(server: Server, who: Identity): Promise<string> {
+async function garbage(server: Server, user: Identity): Promise<string> {
   using raw = await RawNats.open(server.ready.nats);
-  return await raw.login({ nkey: who.nkey, sig: Buffer.alloc(64, 7).toString("base64url") });
+  return await raw.login({ nkey: user.nkey, sig: Buffer.alloc(64, 7).toString("base64url") });
 }
 
 const countOf = (answers: readonly string[], answer: string): number => answers.filter((one) => one === answer).length;

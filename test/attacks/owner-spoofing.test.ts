@@ -85,8 +85,8 @@ describe("the creation of a room", () => {
       const { status, body } = make(people.ana, people.eve);
       const reply = await post(people.eve, "/rooms", body);
       expect([reply.status, typeof reply.json.error]).toEqual([status, "string"]);
-      for (const who of [people.ana, people.eve]) {
-        const mine = await call(server.ready.http, who, "GET", `/members/${who.endpoint}/rooms`);
+      for (const user of [people.ana, people.eve]) {
+        const mine = await call(server.ready.http, user, "GET", `/members/${user.endpoint}/rooms`);
         expect(mine.json).toEqual([] as never);
       }
     });
@@ -149,8 +149,8 @@ describe("a change of a room", () => {
   test("that deletes it: allowed for an owner or an admin only", async () => {
     const room = await addMembers(server, await createRoom(server, people.ana, policy("persist")), people.bob);
     const target = `/rooms/${room.state.roomId}`;
-    for (const who of [people.bob, people.eve]) {
-      expect((await call(server.ready.http, who, "DELETE", target)).status).toBe(403);
+    for (const user of [people.bob, people.eve]) {
+      expect((await call(server.ready.http, user, "DELETE", target)).status).toBe(403);
     }
     expect((await call(server.ready.http, people.bob, "GET", target)).status).toBe(200);
     expect((await call(server.ready.http, people.ana, "DELETE", target)).status).toBe(204);

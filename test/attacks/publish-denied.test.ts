@@ -52,7 +52,7 @@ function forbidden(self: "bob" | "eve"): string[] {
   ];
 }
 
-describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
+describe.each(["bob", "eve"] as const)("%s, member and stranger,", (name) => {
   test("may publish to none of the subjects, with headers or without, and no message arrives", async () => {
     using victim = await rawPeer(server.ready.nats, people.ana);
     const listened = [
@@ -60,8 +60,8 @@ describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
       `_DELIVER.${people.ana.endpoint}.${ours.state.roomId}.*`,
     ];
     await victim.exchange(...listened.map((subject, i) => `SUB ${subject} ${i + 1}\r\n`));
-    using peer = await rawPeer(server.ready.nats, people[who]);
-    for (const subject of forbidden(who)) {
+    using peer = await rawPeer(server.ready.nats, people[name]);
+    for (const subject of forbidden(name)) {
       for (const message of [pub(subject, "x"), hpub(subject, "NATS/1.0\r\nA: b\r\n\r\n", "x", "_INBOX.x.r.y")]) {
         const said = await peer.exchange(message);
         expect([subject, said]).toEqual([subject, expect.stringContaining("Permissions Violation for Publish to")]);

@@ -28,10 +28,10 @@ beforeAll(async () => {
 afterAll(() => server?.[Symbol.asyncDispose]());
 
 /** Sends a signed read. Returns its status and duration in milliseconds. */
-async function read(who: Identity, target: string): Promise<{ status: number; ms: number }> {
+async function read(user: Identity, target: string): Promise<{ status: number; ms: number }> {
   const began = performance.now();
   const url = server.ready.http;
-  const reply = await fetch(`${url}${target}`, { headers: signedHeaders(who, { url, method: "GET", target }) });
+  const reply = await fetch(`${url}${target}`, { headers: signedHeaders(user, { url, method: "GET", target }) });
   await reply.arrayBuffer();
   return { status: reply.status, ms: performance.now() - began };
 }

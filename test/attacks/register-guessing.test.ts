@@ -60,8 +60,8 @@ test("authentication failures are limited in the same way, whatever their cause,
   const host = "bus.example";
   const as = (server: Server, client: string, headers: Record<string, string>) =>
     send(`${server.ready.http}${target}`, { headers: { ...headers, "x-forwarded-for": client } });
-  const head = (server: Server, who: Identity) =>
-    signedHeaders(who, { url: server.ready.http, method: "GET", target, host });
+  const head = (server: Server, user: Identity) =>
+    signedHeaders(user, { url: server.ready.http, method: "GET", target, host });
 
   await using server = await Server.start({
     args: ["--set", "http.rate=20", "--set", `http.hosts=["${host}"]`, ...proxied.slice(2)],

@@ -15,12 +15,12 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-const status = async (who: Identity, target = "/directory") =>
-  (await call(server.ready.http, who, "GET", target)).status;
+const status = async (user: Identity, target = "/directory") =>
+  (await call(server.ready.http, user, "GET", target)).status;
 
-async function login(who: Identity, plane: "nats" | "ws" = "nats"): Promise<string> {
+async function login(user: Identity, plane: "nats" | "ws" = "nats"): Promise<string> {
   using raw = await RawNats.open(server.ready[plane]);
-  return await raw.login(loginOf(who, raw));
+  return await raw.login(loginOf(user, raw));
 }
 
 const ways: Readonly<Record<string, (victim: Identity) => Promise<void>>> = {
@@ -81,11 +81,11 @@ describe("a user who was", () => {
   });
 
   test("an admin loses the admin's rights, too, and the last admin stays", async () => {
-    const body = (who: Identity) => ({ sign_pub: who.signPubHex, handle: "second", role: "admin" });
+    const body = (user: Identity) => ({ sign_pub: user.signPubHex, handle: "second", role: "admin" });
     const second = await generateIdentity();
     expect((await call(server.ready.http, people.admin, "POST", "/users", body(second))).status).toBe(201);
     expect(await status(second, "/users")).toBe(200);
-    const revoke = (who: Identity) => `/users/${who.signPubHex}/revoke`;
+    const revoke = (user: Identity) => `/users/${user.signPubHex}/revoke`;
     expect((await call(server.ready.http, people.admin, "POST", revoke(second))).status).toBe(204);
     expect(await status(second, "/users")).toBe(401);
     expect((await call(server.ready.http, second, "POST", revoke(people.admin))).status).toBe(401);

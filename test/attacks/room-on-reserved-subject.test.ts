@@ -20,9 +20,9 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-const post = (who: "ana" | "eve", subject: string, roomId?: string) => {
-  const room = newRoom(people[who], subject, policy("persist"), roomId);
-  return call(server.ready.http, people[who], "POST", "/rooms", createBody(room));
+const post = (name: "ana" | "eve", subject: string, roomId?: string) => {
+  const room = newRoom(people[name], subject, policy("persist"), roomId);
+  return call(server.ready.http, people[name], "POST", "/rooms", createBody(room));
 };
 const streams = async () => (await jetStream<{ streams: string[] | null }>(bus, "STREAM.NAMES")).streams ?? [];
 const longest = `room.${"x".repeat(195)}`;

@@ -68,7 +68,7 @@ interface Asked {
 
 /** One route: a request, built separately for each caller, and the status for each of `callers`, in their order. */
 interface Row {
-  readonly ask: (who: Identity) => Asked | Promise<Asked>;
+  readonly ask: (user: Identity) => Asked | Promise<Asked>;
   readonly statuses: string;
 }
 
@@ -80,9 +80,9 @@ const asIs = (target: string) => () => ({ target });
 const inRoom = (part: string) => async () => ({ target: `/rooms/${(await room()).state.roomId}${part}` });
 const ownersOnly = (status: number) => `401 401 401 403 403 ${status} 403`;
 /** A change of a room that the caller signs, whether or not they own the room. */
-async function changed(who: Identity, part: string, change: (own: OwnRoom) => { body: unknown }): Promise<Asked> {
+async function changed(user: Identity, part: string, change: (own: OwnRoom) => { body: unknown }): Promise<Asked> {
   const shared = await room();
-  return { target: `/rooms/${shared.state.roomId}${part}`, body: change({ ...shared, owner: who }).body };
+  return { target: `/rooms/${shared.state.roomId}${part}`, body: change({ ...shared, owner: user }).body };
 }
 const newUser = async () => {
   const { signPubHex } = await generateIdentity();
@@ -95,14 +95,14 @@ const table: Readonly<Record<string, Row>> = {
   "GET /readyz": { ask: asIs("/readyz"), statuses: open },
   "GET /openapi.json": { ask: asIs("/openapi.json"), statuses: open },
   "POST /rooms": {
-    ask: (who) => ({ target: "/rooms", body: createBody(newRoom(who, freshSubject(), policy("persist"))) }),
+    ask: (user) => ({ target: "/rooms", body: createBody(newRoom(user, freshSubject(), policy("persist"))) }),
     statuses: everyUser(201),
   },
   "GET /rooms/{id}": { ask: inRoom(""), statuses: membersOnly },
   "DELETE /rooms/{id}": { ask: inRoom(""), statuses: "401 401 401 403 403 204 204" },
   "GET /rooms/{id}/members": { ask: inRoom("/members"), statuses: membersOnly },
   "POST /rooms/{id}/members": {
-    ask: (who) => changed(who, "/members", (own) => addBody(own, people.outsider)),
+    ask: (user) => changed(user, "/members", (own) => addBody(own, people.outsider)),
     statuses: ownersOnly(201),
   },
   "PUT /rooms/{id}/accept": { ask: inRoom("/accept"), statuses: "401 401 401 403 204 204 403" },
@@ -112,21 +112,21 @@ const table: Readonly<Record<string, Row>> = {
   "PUT /rooms/{id}/durable": { ask: inRoom("/durable"), statuses: membersOnly },
   "DELETE /rooms/{id}/durable": { ask: inRoom("/durable"), statuses: "401 401 401 403 204 204 403" },
   "DELETE /rooms/{id}/members/{endpoint}": {
-    ask: (who) => changed(who, `/members/${people.member.endpoint}`, (own) => kickBody(own, [people.member], [who])),
+    ask: (user) => changed(user, `/members/${people.member.endpoint}`, (own) => kickBody(own, [people.member], [user])),
     statuses: ownersOnly(204),
   },
   "PUT /rooms/{id}/members/{endpoint}/role": {
-    ask: (who) =>
-      changed(who, `/members/${people.member.endpoint}/role`, (own) => roleBody(own, people.member, "owner")),
+    ask: (user) =>
+      changed(user, `/members/${people.member.endpoint}/role`, (own) => roleBody(own, people.member, "owner")),
     statuses: ownersOnly(200),
   },
   "POST /rooms/{id}/rekey": {
-    ask: (who) => changed(who, "/rekey", (own) => kickBody(own, [], [people.member, people.owner])),
+    ask: (user) => changed(user, "/rekey", (own) => kickBody(own, [], [people.member, people.owner])),
     statuses: ownersOnly(200),
   },
   // The server was not restored: no caller has a way back.
   "PUT /rooms/{id}/restore": {
-    ask: async (who) => ({ ...(await inRoom("/restore")()), body: Story.of(who).body(who, 0) }),
+    ask: async (user) => ({ ...(await inRoom("/restore")()), body: Story.of(user).body(user, 0) }),
     statuses: everyUser(409),
   },
   "PUT /rooms/{id}/way-back": {

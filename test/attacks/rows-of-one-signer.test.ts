@@ -52,13 +52,13 @@ for (const [store, flags] of [
     afterAll(() => running[Symbol.asyncDispose]());
 
     async function user(): Promise<Identity> {
-      const who = await generateIdentity();
-      const { signPubHex, endpoint, kexPubHex, kexSig } = who;
+      const caller = await generateIdentity();
+      const { signPubHex, endpoint, kexPubHex, kexSig } = caller;
       await running.bus.service(UserStore)?.insertUser({
         ...{ signPub: signPubHex, endpoint, kexPub: kexPubHex, kexSig, handle: "someone", role: "member" },
         ...{ status: "active", createdAt: 1, revokedAt: null, revision: 0 },
       });
-      return who;
+      return caller;
     }
 
     test("rows stop at the quota of their signer; kicks and completed leaves do not", async () => {

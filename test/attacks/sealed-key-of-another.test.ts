@@ -31,8 +31,8 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-const get = (who: Identity, target: string) => call(server.ready.http, who, "GET", target);
-const keyOf = async (who: Identity) => (await get(who, `/rooms/${room.state.roomId}/key`)).json.sealed_key as string;
+const get = (user: Identity, target: string) => call(server.ready.http, user, "GET", target);
+const keyOf = async (user: Identity) => (await get(user, `/rooms/${room.state.roomId}/key`)).json.sealed_key as string;
 
 describe("a sealed key", () => {
   test("is specific to its member, and opens for them only", async () => {
@@ -88,14 +88,14 @@ describe("a sealed key", () => {
 describe("a room of others", () => {
   test("reveals nothing to a user outside it, including an admin", async () => {
     const { eve, admin } = people;
-    for (const who of [eve, admin]) {
+    for (const user of [eve, admin]) {
       for (const part of ["", "/members", "/statements", "/key", "/history"]) {
-        const reply = await get(who, `/rooms/${room.state.roomId}${part}`);
+        const reply = await get(user, `/rooms/${room.state.roomId}${part}`);
         expect([part, reply.status, reply.json.code]).toEqual([part, 403, "forbidden"]);
         expect(reply.text).not.toContain(room.state.subject);
       }
-      expect((await get(who, `/members/${who.endpoint}/rooms`)).json).toEqual([] as never);
-      const reply = await get(who, `/members/${people.ana.endpoint}/rooms`);
+      expect((await get(user, `/members/${user.endpoint}/rooms`)).json).toEqual([] as never);
+      const reply = await get(user, `/members/${people.ana.endpoint}/rooms`);
       expect([reply.status, reply.json.code]).toEqual([403, "forbidden"]);
     }
     for (const part of ["", "/members", "/statements", "/key", "/history"]) {

@@ -65,9 +65,9 @@ function expectPlain(what: unknown, status: number, text: string, requestId: str
   expect([what, requestId]).toEqual([what, expect.stringMatching(/^[\w-]+$/)]);
 }
 
-const signedRequest = async (who: Identity | null, method: string, target: string, body?: string | Uint8Array) => {
+const signedRequest = async (user: Identity | null, method: string, target: string, body?: string | Uint8Array) => {
   const given = body === undefined ? {} : { body };
-  const headers = who === null ? {} : signedHeaders(who, { url: server.ready.http, method, target, ...given });
+  const headers = user === null ? {} : signedHeaders(user, { url: server.ready.http, method, target, ...given });
   return send(`${server.ready.http}${target}`, { method, headers, ...given } as RequestInit);
 };
 
@@ -134,8 +134,8 @@ describe("no reply reveals internals", () => {
         for (const target of names.length > 0
           ? [filled, `${filled}${query}`]
           : [`${path}${query}`, `${path}/${value}`]) {
-          for (const who of [people.ana, people.admin, null]) {
-            const reply = await signedRequest(who, method, target);
+          for (const user of [people.ana, people.admin, null]) {
+            const reply = await signedRequest(user, method, target);
             const what = `${method} ${target.slice(0, 80)} -> ${reply.status}`;
             expectPlain(what, reply.status, reply.text, reply.headers.get("x-request-id"));
           }
@@ -156,8 +156,8 @@ describe("no reply reveals internals", () => {
       if (method === "DELETE") continue;
       const target = path.replace(/\{\w+\}/g, (name) => ids[name] ?? "");
       for (const body of bodies) {
-        for (const who of [people.ana, people.admin]) {
-          const reply = await signedRequest(who, method, target, body);
+        for (const user of [people.ana, people.admin]) {
+          const reply = await signedRequest(user, method, target, body);
           const what = `${method} ${target} ${body.slice(0, 60)} -> ${reply.status}`;
           expectPlain(what, reply.status, reply.text, reply.headers.get("x-request-id"));
         }

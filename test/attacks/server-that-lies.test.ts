@@ -43,7 +43,7 @@ afterAll(async () => {
 });
 
 /** A peer that reaches the bus through the lying server, with a fresh client state by default. */
-const deceived = (who: Identity, state: ClientState = new MemoryState()) => trustingPeer(who, [way.url], state);
+const deceived = (user: Identity, state: ClientState = new MemoryState()) => trustingPeer(user, [way.url], state);
 
 /** Creates a room of ana's with bob and cleo. */
 async function roomOf(): Promise<HeldRoom> {
@@ -52,8 +52,8 @@ async function roomOf(): Promise<HeldRoom> {
   return room;
 }
 
-const memberOf = (who: Identity, more: Partial<Member> = {}): Member => ({
-  ...keysOf(who),
+const memberOf = (user: Identity, more: Partial<Member> = {}): Member => ({
+  ...keysOf(user),
   ...{ role: "member", since: 1, until: 0, left: false, handle: "mallory", ...more },
 });
 
@@ -63,8 +63,8 @@ const statements =
   (alter: (list: StatementList["statements"]) => StatementList["statements"], more = false) =>
   () =>
     way.alter<StatementList>("/statements", (json) => ({ statements: alter(json.statements), more }));
-const swapped = (who: () => Identity, by: (member: Member) => Partial<Member>) => (list: Member[]) =>
-  list.map((one) => (one.endpoint === who().endpoint ? { ...one, ...by(one) } : one));
+const swapped = (user: () => Identity, by: (member: Member) => Partial<Member>) => (list: Member[]) =>
+  list.map((one) => (one.endpoint === user().endpoint ? { ...one, ...by(one) } : one));
 const cleos = (by: (member: Member) => Partial<Member>) => swapped(() => people.cleo, by);
 
 const owner = () => people.ana;
@@ -182,13 +182,13 @@ describe("a server that", () => {
   });
 
   /** Returns what the server answers a member now, by target. */
-  async function replies(who: Identity, roomId: string): Promise<Map<string, Buffer>> {
+  async function replies(user: Identity, roomId: string): Promise<Map<string, Buffer>> {
     const found = new Map<string, Buffer>();
     way.rewrite((answer, { target }) => {
       if (answer.status === 200) found.set(target, answer.body);
       return answer;
     });
-    const held = await deceived(who).open(roomId);
+    const held = await deceived(user).open(roomId);
     await held.trust.refresh();
     way.honest();
     return found;

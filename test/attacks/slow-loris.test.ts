@@ -70,8 +70,8 @@ async function trickle(head: string, drip: string): Promise<string> {
 }
 
 /** Downloads a little at a time, until long after the idle timeout. */
-function slowly(who: Identity, target: string): Promise<{ ms: number; bytes: number; hash: string }> {
-  const headers = signedHeaders(who, { url: server.ready.http, method: "GET", target });
+function slowly(user: Identity, target: string): Promise<{ ms: number; bytes: number; hash: string }> {
+  const headers = signedHeaders(user, { url: server.ready.http, method: "GET", target });
   const socket = open();
   const digest = createHash("sha256");
   const began = performance.now();

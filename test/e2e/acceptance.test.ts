@@ -46,16 +46,16 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-const accept = (who: Identity, room: OwnRoom) => call(server.ready.http, who, "PUT", at(room, "/accept"));
+const accept = (caller: Identity, room: OwnRoom) => call(server.ready.http, caller, "PUT", at(room, "/accept"));
 
-async function listOf(who: Identity, query = ""): Promise<Listed[]> {
-  const reply = await call(server.ready.http, who, "GET", `/members/${who.endpoint}/rooms${query}`);
+async function listOf(caller: Identity, query = ""): Promise<Listed[]> {
+  const reply = await call(server.ready.http, caller, "GET", `/members/${caller.endpoint}/rooms${query}`);
   if (reply.status !== 200) throw new Error(`GET rooms: ${reply.status} ${reply.text}`);
   return reply.json as unknown as Listed[];
 }
 
-const entryOf = async (who: Identity, room: OwnRoom): Promise<Listed | undefined> =>
-  (await listOf(who)).find(({ room_id }) => room_id === room.state.roomId);
+const entryOf = async (caller: Identity, room: OwnRoom): Promise<Listed | undefined> =>
+  (await listOf(caller)).find(({ room_id }) => room_id === room.state.roomId);
 
 const roomWith = async (...members: Identity[]): Promise<OwnRoom> =>
   members.length === 0
@@ -63,12 +63,12 @@ const roomWith = async (...members: Identity[]): Promise<OwnRoom> =>
     : inviteMembers(server, await createRoom(server, people.ana, policy("persist")), ...members);
 
 /** Starts counting the logins of a peer. */
-async function loginsOf(who: Identity): Promise<{ readonly count: () => number; stop(): Promise<void> }> {
+async function loginsOf(caller: Identity): Promise<{ readonly count: () => number; stop(): Promise<void> }> {
   const system = await inside(server, "SYS");
   let count = 0;
   system.subscribe("$SYS.ACCOUNT.PEERS.CONNECT", {
     callback: (_, message) => {
-      if (message.json<{ client: { user?: string } }>().client.user?.startsWith(who.endpoint)) count += 1;
+      if (message.json<{ client: { user?: string } }>().client.user?.startsWith(caller.endpoint)) count += 1;
     },
   });
   await system.flush();
@@ -130,12 +130,12 @@ describe("the list of a user's rooms", () => {
   });
 
   test("has pages by room id, also when filtered to accepted or unaccepted rooms", async () => {
-    const who = await postUser(server, people.admin, "pages");
+    const caller = await postUser(server, people.admin, "pages");
     const rooms: OwnRoom[] = [];
-    for (let n = 0; n < 7; n++) rooms.push(await roomWith(who));
+    for (let n = 0; n < 7; n++) rooms.push(await roomWith(caller));
     const ids = rooms.map(({ state }) => state.roomId).sort();
-    for (const room of rooms.slice(0, 3)) await acceptRoom(server, room, who);
-    const idsOf = async (query: string) => (await listOf(who, query)).map(({ room_id }) => room_id);
+    for (const room of rooms.slice(0, 3)) await acceptRoom(server, room, caller);
+    const idsOf = async (query: string) => (await listOf(caller, query)).map(({ room_id }) => room_id);
     expect(await idsOf("")).toEqual(ids);
     expect(await idsOf("?limit=3")).toEqual(ids.slice(0, 3));
     expect(await idsOf(`?limit=3&after=${ids[2]}`)).toEqual(ids.slice(3, 6));
@@ -144,9 +144,9 @@ describe("the list of a user's rooms", () => {
     const accepted = rooms.slice(0, 3).map(({ state }) => state.roomId);
     expect(await idsOf("?accepted=true")).toEqual(accepted.sort());
     expect((await idsOf("?accepted=false")).length).toBe(4);
-    expect((await listOf(who, "?accepted=true&limit=1"))[0]).toMatchObject({ accepted: true, live: true });
+    expect((await listOf(caller, "?accepted=true&limit=1"))[0]).toMatchObject({ accepted: true, live: true });
     for (const query of ["?limit=0", "?limit=1001", "?after=x", "?accepted=maybe"]) {
-      const reply = await call(server.ready.http, who, "GET", `/members/${who.endpoint}/rooms${query}`);
+      const reply = await call(server.ready.http, caller, "GET", `/members/${caller.endpoint}/rooms${query}`);
       expect([query, reply.status]).toEqual([query, 400]);
     }
   });
@@ -176,22 +176,22 @@ describe("a room that is not accepted", () => {
   });
 
   test("disconnects no user and causes no login when it is created, deleted or kicks the user", async () => {
-    const who = await postUser(server, people.admin, "bystander");
-    const bus = await connect({ url: server.ready.http, identity: who, state: "memory" });
+    const caller = await postUser(server, people.admin, "bystander");
+    const bus = await connect({ url: server.ready.http, identity: caller, state: "memory" });
     const mine = await bus.createRoom(freshSubject(), "nats");
     const got: string[] = [];
     await mine.onMessage(({ text }) => got.push(text));
-    const logins = await loginsOf(who);
+    const logins = await loginsOf(caller);
     for (let n = 0; n < 5; n++) {
-      const kicked = await roomWith(who);
-      await kick(server, kicked, who, people.ana);
-      const deleted = await roomWith(who);
+      const kicked = await roomWith(caller);
+      await kick(server, kicked, caller, people.ana);
+      const deleted = await roomWith(caller);
       expect((await call(server.ready.http, people.ana, "DELETE", at(deleted))).status).toBe(204);
-      await roomWith(who);
+      await roomWith(caller);
     }
     // Notices come once per second; wait until the last one must have arrived.
-    const watching = await dial(server, who);
-    const notices = await noticesOf(watching, who);
+    const watching = await dial(server, caller);
+    const notices = await noticesOf(watching, caller);
     await until("the last notices arrived", () => notices.length > 0);
     await mine.send("still here");
     await until("the message is received", () => got.includes("still here"));
@@ -200,12 +200,12 @@ describe("a room that is not accepted", () => {
   }, 30_000);
 
   test("causes at most one notice a second, however many rooms there are", async () => {
-    const who = await postUser(server, people.admin, "often-added");
-    const device = await dial(server, who);
-    const notices = await noticesOf(device, who);
+    const caller = await postUser(server, people.admin, "often-added");
+    const device = await dial(server, caller);
+    const notices = await noticesOf(device, caller);
     const began = performance.now();
     const rooms = await Promise.all(Array.from({ length: 40 }, () => createRoom(server, people.ana, policy())));
-    for (const room of rooms) await inviteMembers(server, room, who);
+    for (const room of rooms) await inviteMembers(server, room, caller);
     await until("a notice for several rooms arrived", () => notices.includes("joined"));
     const seconds = (performance.now() - began) / 1_000;
     expect(notices.length).toBeLessThanOrEqual(Math.ceil(seconds) + 1);
@@ -217,19 +217,19 @@ describe("the permissions of a member of very many rooms", () => {
   const long = (n: number): string => freshSubject().padEnd(195, "x") + String(n).padStart(5, "0");
 
   test("cover the rooms that were accepted first; leaving one makes room for another", async () => {
-    const who = await postUser(server, people.admin, "everywhere");
+    const caller = await postUser(server, people.admin, "everywhere");
     const adder = await postUser(server, people.admin, "adder of all");
-    const own = await createRoom(server, who, policy());
+    const own = await createRoom(server, caller, policy());
     const rooms: OwnRoom[] = [];
     // The limit per adder would stop unaccepted adds, so accept each before the next.
     for (let n = 0; n < 1_050; n++) {
-      rooms.push(await addMembers(server, await createRoom(server, adder, policy(), long(n)), who));
+      rooms.push(await addMembers(server, await createRoom(server, adder, policy(), long(n)), caller));
     }
     const [first, last] = [rooms[0], rooms.at(-1)];
     if (first === undefined || last === undefined) throw new Error("rooms");
     const entries = new Map<string, Listed>();
     for (let after = ""; ; ) {
-      const page = await listOf(who, after);
+      const page = await listOf(caller, after);
       for (const entry of page) entries.set(entry.room_id, entry);
       if (page.length < 1_000) break;
       after = `?after=${page.at(-1)?.room_id}`;
@@ -243,37 +243,43 @@ describe("the permissions of a member of very many rooms", () => {
     // The publish and the subscribe list both contain each 200-character subject, with quotes and a comma.
     expect(live.length).toBeGreaterThan(Math.floor((400 * 1_024) / 406) - 2);
 
-    using peer = await rawPeer(server.ready.nats, who);
+    using peer = await rawPeer(server.ready.nats, caller);
     const allowed = [own, first, live.at(-1) ?? first];
     for (const { state } of allowed) expect(await peer.exchange(`SUB ${state.subject} 1\r\n`)).not.toContain("-ERR");
     expect(await peer.exchange(`SUB ${last.state.subject} 2\r\n`)).toContain("Permissions Violation");
 
-    expect((await leave(server, first, who)).status).toBe(204);
+    expect((await leave(server, first, caller)).status).toBe(204);
     const next = rooms[live.length];
     if (next === undefined) throw new Error("no room waits");
-    expect(await entryOfPage(who, next)).toMatchObject({ live: true });
+    expect(await entryOfPage(caller, next)).toMatchObject({ live: true });
 
     // The client reports the cause itself instead of passing on a NATS permission error.
-    await using bus = await connect({ url: server.ready.http, identity: who, state: "memory" });
+    await using bus = await connect({ url: server.ready.http, identity: caller, state: "memory" });
     const over = await bus.room(last.state.roomId);
     await expect(over.send("x")).rejects.toMatchObject({ code: "quota" });
   }, 120_000);
 
-  async function entryOfPage(who: Identity, { state }: OwnRoom): Promise<Listed | undefined> {
-    const all = [...(await listOf(who)), ...(await listOf(who, `?after=${(await listOf(who)).at(-1)?.room_id}`))];
+  async function entryOfPage(caller: Identity, { state }: OwnRoom): Promise<Listed | undefined> {
+    const all = [
+      ...(await listOf(caller)),
+      ...(await listOf(caller, `?after=${(await listOf(caller)).at(-1)?.room_id}`)),
+    ];
     return all.find(({ room_id }) => room_id === state.roomId);
   }
 });
 
 describe("one adder", () => {
   test("has at most 100 unaccepted memberships with one user; other users can still add, and answers free places", async () => {
-    const [adder, other, who] = await Promise.all(
+    const [adder, other, caller] = await Promise.all(
       ["adder", "other", "victim"].map((name) => postUser(server, people.admin, name)),
     );
-    if (!adder || !other || !who) throw new Error("users");
+    if (!adder || !other || !caller) throw new Error("users");
     const invite = async (by: Identity) => {
       const room = await createRoom(server, by, policy());
-      return { room, reply: await call(server.ready.http, by, "POST", at(room, "/members"), addBody(room, who).body) };
+      return {
+        room,
+        reply: await call(server.ready.http, by, "POST", at(room, "/members"), addBody(room, caller).body),
+      };
     };
     const rooms: OwnRoom[] = [];
     for (let n = 0; n < 100; n++) {
@@ -283,14 +289,14 @@ describe("one adder", () => {
     }
     const refused = await invite(adder);
     expect([refused.reply.status, refused.reply.json.code]).toEqual([429, "quota"]);
-    expect(String(refused.reply.json.error)).toContain(who.endpoint);
+    expect(String(refused.reply.json.error)).toContain(caller.endpoint);
     expect((await invite(other)).reply.status).toBe(201);
 
     const [accepted, left, deleted] = rooms;
     if (!accepted || !left || !deleted) throw new Error("rooms");
     const frees = [
-      () => accept(who, accepted),
-      () => leave(server, left, who),
+      () => accept(caller, accepted),
+      () => leave(server, left, caller),
       () => call(server.ready.http, adder, "DELETE", at(deleted)),
     ];
     for (const free of frees) {

@@ -106,8 +106,8 @@ describe("on one server", () => {
   let server: Server;
   let admin: Identity;
   const host = (...args: string[]) => unibus(server.folder, [...args, "--data", "data"]);
-  const as = (who: Identity, method: string, target: string, body?: unknown) =>
-    call(server.ready.http, who, method, target, body);
+  const as = (user: Identity, method: string, target: string, body?: unknown) =>
+    call(server.ready.http, user, method, target, body);
 
   beforeAll(async () => {
     server = await Server.start();
@@ -196,8 +196,11 @@ describe("on one server", () => {
   test("the last active admin cannot be removed over HTTP", async () => {
     const second = await generateIdentity();
     const body = { sign_pub: second.signPubHex, handle: "second", role: "admin" };
-    const targets = (who: Identity) =>
-      [["POST", `/users/${who.signPubHex}/revoke`] as const, ["DELETE", `/users/${who.signPubHex}`] as const] as const;
+    const targets = (user: Identity) =>
+      [
+        ["POST", `/users/${user.signPubHex}/revoke`] as const,
+        ["DELETE", `/users/${user.signPubHex}`] as const,
+      ] as const;
     for (const [method, target] of targets(admin)) {
       const refused = await as(admin, method, target);
       expect([refused.status, refused.json]).toEqual([

@@ -21,15 +21,15 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => cluster[Symbol.asyncDispose]());
 
-async function post({ ready }: Server, who: Identity, body: Uint8Array<ArrayBuffer>): Promise<number> {
-  const headers = signedHeaders(who, { url: ready.http, method: "POST", target: "/blobs", body });
+async function post({ ready }: Server, user: Identity, body: Uint8Array<ArrayBuffer>): Promise<number> {
+  const headers = signedHeaders(user, { url: ready.http, method: "POST", target: "/blobs", body });
   return (await send(`${ready.http}/blobs`, { method: "POST", headers, body })).status;
 }
 
 /** A node's answer for a blob: the hash of the body, or the status. */
-async function get({ ready }: Server, who: Identity, hash: string): Promise<string | number> {
+async function get({ ready }: Server, user: Identity, hash: string): Promise<string | number> {
   const target = `/blobs/${hash}`;
-  const headers = signedHeaders(who, { url: ready.http, method: "GET", target });
+  const headers = signedHeaders(user, { url: ready.http, method: "GET", target });
   const reply = await fetch(`${ready.http}${target}`, { headers });
   return reply.status === 200 ? hashOf(await reply.bytes()) : reply.status;
 }

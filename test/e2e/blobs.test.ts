@@ -44,15 +44,15 @@ function chunked(bytes: Uint8Array): ReadableStream<Uint8Array> {
   });
 }
 
-const headersFor = (who: Identity, body: Uint8Array) =>
-  signedHeaders(who, { url: server.ready.http, method: "POST", target: "/blobs", body });
+const headersFor = (user: Identity, body: Uint8Array) =>
+  signedHeaders(user, { url: server.ready.http, method: "POST", target: "/blobs", body });
 
-const post = (who: Identity, bytes: Uint8Array<ArrayBuffer>): Promise<Reply> =>
-  send(`${server.ready.http}/blobs`, { method: "POST", headers: headersFor(who, bytes), body: bytes });
+const post = (user: Identity, bytes: Uint8Array<ArrayBuffer>): Promise<Reply> =>
+  send(`${server.ready.http}/blobs`, { method: "POST", headers: headersFor(user, bytes), body: bytes });
 
-const get = (who: Identity, target: string): Promise<Response> =>
+const get = (user: Identity, target: string): Promise<Response> =>
   fetch(`${server.ready.http}${target}`, {
-    headers: signedHeaders(who, { url: server.ready.http, method: "GET", target }),
+    headers: signedHeaders(user, { url: server.ready.http, method: "GET", target }),
   });
 
 /** Every file that holds a blob or a part of one. */

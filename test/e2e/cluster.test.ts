@@ -14,9 +14,9 @@ import { addMembers, addUser, call, createRoom, dial, history, kick, policy, pos
 import { loginOf, pub, RawNats } from "../support/raw-nats.ts";
 
 /** A peer's connection on a raw socket, which shows at once that the server disconnected it. */
-async function rawPeerAt(url: string, who: Parameters<typeof loginOf>[0]): Promise<RawNats> {
+async function rawPeerAt(url: string, user: Parameters<typeof loginOf>[0]): Promise<RawNats> {
   const raw = await RawNats.open(url);
-  expect(await raw.login(loginOf(who, raw))).toBe("");
+  expect(await raw.login(loginOf(user, raw))).toBe("");
   return raw;
 }
 

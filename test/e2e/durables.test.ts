@@ -38,9 +38,9 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-const ask = (method: "PUT" | "DELETE", who: Identity, room: OwnRoom, device?: string): Promise<Reply> => {
+const ask = (method: "PUT" | "DELETE", user: Identity, room: OwnRoom, device?: string): Promise<Reply> => {
   const query = device === undefined ? "" : `?device=${device}`;
-  return call(server.ready.http, who, method, at(room, `/durable${query}`));
+  return call(server.ready.http, user, method, at(room, `/durable${query}`));
 };
 
 async function consumers(connection: NatsConnection, { state }: OwnRoom): Promise<string[]> {
@@ -63,24 +63,24 @@ const numbered = (name: string, count: number) => Array.from({ length: count }, 
 
 /** A connected device, with the messages it received. It acks them unless `acks` is false. */
 async function device(
-  who: Identity,
+  user: Identity,
   room: OwnRoom,
   options: { name?: string; acks?: boolean; dialsFirst?: boolean } = {},
 ) {
   const { name = "main", acks = true, dialsFirst = false } = options;
   // A login may acknowledge for the devices that existed at that time.
-  if (!dialsFirst) expect((await ask("PUT", who, room, name)).status).toBe(200);
-  const connection = await dial(server, who);
+  if (!dialsFirst) expect((await ask("PUT", user, room, name)).status).toBe(200);
+  const connection = await dial(server, user);
   const refusals = refusalsOf(connection);
   const got: string[] = [];
-  connection.subscribe(deliverSubject(who.endpoint, room.state.roomId, name), {
+  connection.subscribe(deliverSubject(user.endpoint, room.state.roomId, name), {
     callback: (_, message) => {
       got.push(message.string());
       if (acks && message.reply !== undefined) connection.publish(message.reply, "+ACK");
     },
   });
   await connection.flush();
-  const bound = await ask("PUT", who, room, name);
+  const bound = await ask("PUT", user, room, name);
   expect(bound.status).toBe(200);
   return { connection, got, refusals };
 }

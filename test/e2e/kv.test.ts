@@ -28,11 +28,11 @@ import {
 
 const decentralized = ["--flag", "decentralized=on"];
 const start = (folder: Folder, ...args: string[]) => Server.start({ folder, args: [...decentralized, ...args] });
-const statusOf = async (server: Server, who: Identity, method: string, target: string) =>
-  (await call(server.ready.http, who, method, target)).status;
+const statusOf = async (server: Server, user: Identity, method: string, target: string) =>
+  (await call(server.ready.http, user, method, target)).status;
 
-async function say(server: Server, who: Identity, { state }: OwnRoom, text: string): Promise<void> {
-  const connection = await dial(server, who);
+async function say(server: Server, user: Identity, { state }: OwnRoom, text: string): Promise<void> {
+  const connection = await dial(server, user);
   await connection.request(state.subject, text);
   await connection.close();
 }

@@ -40,7 +40,7 @@ type Outcome = "granted" | string;
 
 interface Race {
   /** Prepares one user, and returns the request that is then made many times at once. */
-  readonly prepare: (world: World, who: Identity) => Promise<() => Promise<Outcome>>;
+  readonly prepare: (world: World, caller: Identity) => Promise<() => Promise<Outcome>>;
   readonly atOnce: number;
   /** How many are granted; a minimum and a maximum if the costs of the requests vary. */
   readonly granted: number | readonly [number, number];
@@ -61,13 +61,13 @@ class World {
     return world;
   }
 
-  async add(who: Identity, role: UserRole = "member"): Promise<Identity> {
-    const { signPubHex, endpoint, kexPubHex, kexSig } = who;
+  async add(caller: Identity, role: UserRole = "member"): Promise<Identity> {
+    const { signPubHex, endpoint, kexPubHex, kexSig } = caller;
     await this.running.bus.service(UserStore)?.insertUser({
       ...{ signPub: signPubHex, endpoint, kexPub: kexPubHex, kexSig, handle: "someone", role, status: "active" },
       ...{ createdAt: 1, revokedAt: null, revision: 0 },
     });
-    return who;
+    return caller;
   }
 
   async user(): Promise<Identity> {
@@ -75,17 +75,17 @@ class World {
   }
 
   /** POST /blobs with bytes that were never sent before. */
-  async postBlob(who: Identity, size: number): Promise<Outcome> {
+  async postBlob(caller: Identity, size: number): Promise<Outcome> {
     const body = new Uint8Array(size);
     new DataView(body.buffer).setUint16(0, ++this.#blobs);
     const url = this.running.bus.site.url();
-    const headers = signedHeaders(who, { url, method: "POST", target: "/blobs", body });
+    const headers = signedHeaders(caller, { url, method: "POST", target: "/blobs", body });
     const reply = await send(`${url}/blobs`, { method: "POST", headers, body });
     return reply.status === 201 ? "granted" : String(reply.json.code ?? reply.status);
   }
 
-  async call(who: Identity, method: string, target: string, body?: unknown): Promise<Outcome> {
-    const { status, json } = await call(this.running.bus.site.url(), who, method, target, body);
+  async call(caller: Identity, method: string, target: string, body?: unknown): Promise<Outcome> {
+    const { status, json } = await call(this.running.bus.site.url(), caller, method, target, body);
     return status < 300 ? "granted" : String(json.code);
   }
 }
@@ -100,9 +100,9 @@ function keyless(): Identity {
 
 const creating =
   (rules: Policy): Race["prepare"] =>
-  async (world, who) =>
+  async (world, caller) =>
   () =>
-    world.call(who, "POST", "/rooms", createBody(newRoom(who, freshSubject(), rules)));
+    world.call(caller, "POST", "/rooms", createBody(newRoom(caller, freshSubject(), rules)));
 
 const races: Readonly<Record<string, Race>> = {
   "persistent rooms of one user": { atOnce: 60, granted: roomsMax, prepare: creating(policy("encrypt", "persist")) },
@@ -111,10 +111,10 @@ const races: Readonly<Record<string, Race>> = {
     atOnce: 20,
     // The main device counts, whether bound or not.
     granted: devicesMax - 1,
-    async prepare(world, who) {
-      const room = await createRoom(world.running.server, who, policy("persist"));
+    async prepare(world, caller) {
+      const room = await createRoom(world.running.server, caller, policy("persist"));
       let n = 0;
-      return () => world.call(who, "PUT", `${at(room)}/durable?device=d${n++}`);
+      return () => world.call(caller, "PUT", `${at(room)}/durable?device=d${n++}`);
     },
   },
   "pending invites": {
@@ -136,12 +136,12 @@ const blobRaces: Readonly<Record<string, Race>> = {
   "blobs of one user": {
     atOnce: 12,
     granted: 5,
-    prepare: async (world, who) => () => world.postBlob(who, 20_000),
+    prepare: async (world, caller) => () => world.postBlob(caller, 20_000),
   },
   "blobs of two bytes": {
     atOnce: 60,
     granted: Math.floor(blobsMax / blobBytesMin),
-    prepare: async (world, who) => () => world.postBlob(who, 2),
+    prepare: async (world, caller) => () => world.postBlob(caller, 2),
   },
 };
 

@@ -19,8 +19,8 @@ async function lived() {
   const user = (handle: string) => postUser(server, ana, handle);
   const [bob, cleo, dan, eve] = [await user("bob"), await user("cleo"), await user("dan"), await user("eve")];
   const zoe = await addUser(server, "zoe", { admin: true });
-  const ask = (who: typeof ana, method: string, target: string, body?: unknown) =>
-    call(server.ready.http, who, method, target, body);
+  const ask = (caller: typeof ana, method: string, target: string, body?: unknown) =>
+    call(server.ready.http, caller, method, target, body);
   const room = await addMembers(server, await createRoom(server, ana, policy("encrypt")), bob, cleo, dan, eve);
   const doomed = await createRoom(server, ana, policy());
   const [spent, cancelled] = [
@@ -43,8 +43,8 @@ async function lived() {
 }
 
 /** The directory's status for users of a restored server: 200 for active ones. */
-async function statuses(server: Server, ...who: readonly Parameters<typeof call>[1][]): Promise<number[]> {
-  return Promise.all(who.map(async (one) => (await call(server.ready.http, one, "GET", "/directory")).status));
+async function statuses(server: Server, ...caller: readonly Parameters<typeof call>[1][]): Promise<number[]> {
+  return Promise.all(caller.map(async (one) => (await call(server.ready.http, one, "GET", "/directory")).status));
 }
 
 describe("a restore of a backup that is older than some denials", () => {
@@ -72,7 +72,7 @@ describe("a restore of a backup that is older than some denials", () => {
 
       await using server = await Server.start({ folder: other });
       expect(await statuses(server, ana, bob, cleo, dan, eve, zoe, fay)).toEqual([200, 401, 401, 200, 200, 401, 401]);
-      const view = async (who: typeof ana) => (await call(server.ready.http, who, "GET", at(room))).status;
+      const view = async (caller: typeof ana) => (await call(server.ready.http, caller, "GET", at(room))).status;
       expect([await view(ana), await view(dan), await view(eve)]).toEqual([200, 403, 200]);
       for (const gone of [doomed, later]) {
         expect((await call(server.ready.http, ana, "GET", at(gone))).status).toBe(410);

@@ -40,21 +40,21 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
-const ask = (who: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
-  call(server.ready.http, who, method, target, body);
-const memberAt = (room: OwnRoom, who: Identity, part = "") => at(room, `/members/${who.endpoint}${part}`);
+const ask = (caller: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
+  call(server.ready.http, caller, method, target, body);
+const memberAt = (room: OwnRoom, caller: Identity, part = "") => at(room, `/members/${caller.endpoint}${part}`);
 const roomOf = async (...members: Identity[]): Promise<OwnRoom> =>
   addMembers(server, await createRoom(server, people.ana, policy("encrypt")), ...members);
 
 /** The fields of a room that change, as a member sees them. */
-async function view(who: Identity, room: OwnRoom) {
-  const { status, json } = await ask(who, "GET", at(room));
+async function view(caller: Identity, room: OwnRoom) {
+  const { status, json } = await ask(caller, "GET", at(room));
   return { status, version: json.version, epoch: json.epoch, pending: json.rekey_pending, role: json.role };
 }
 
 type Line = { endpoint: string; role: string; since: number; until: number; left: boolean };
-async function line(who: Identity, room: OwnRoom, of: Identity): Promise<Line[]> {
-  const { json } = await ask(who, "GET", at(room, "/members"));
+async function line(caller: Identity, room: OwnRoom, of: Identity): Promise<Line[]> {
+  const { json } = await ask(caller, "GET", at(room, "/members"));
   return (json.members as Line[]).filter(({ endpoint }) => endpoint === of.endpoint);
 }
 
@@ -289,9 +289,9 @@ test("exactly the users concerned are notified", async () => {
     await postUser(server, admin, "cleo-notified"),
     await postUser(server, admin, "dora"),
   ];
-  const watched = async (who: Identity) => {
-    const connection = await dial(server, who, { reconnect: true, reconnectTimeWait: 20, maxReconnectAttempts: -1 });
-    return { connection, notices: await noticesOf(connection, who) };
+  const watched = async (caller: Identity) => {
+    const connection = await dial(server, caller, { reconnect: true, reconnectTimeWait: 20, maxReconnectAttempts: -1 });
+    return { connection, notices: await noticesOf(connection, caller) };
   };
   const all = {
     ana: await watched(ana),

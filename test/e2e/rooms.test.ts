@@ -40,14 +40,14 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-const ask = (who: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
-  call(server.ready.http, who, method, target, body);
+const ask = (caller: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
+  call(server.ready.http, caller, method, target, body);
 const at = (room: OwnRoom, part = "") => `/rooms/${room.state.roomId}${part}`;
 const outcome = ({ status, json }: Reply) => [status, json.code];
 const streamsOf = async (subject: string) =>
   (await jetStream<{ streams: string[] | null }>(bus, "STREAM.NAMES", { subject })).streams ?? [];
-const roomsOf = async (who: Identity) =>
-  (await ask(who, "GET", `/members/${who.endpoint}/rooms`)).json as unknown as Record<string, unknown>[];
+const roomsOf = async (caller: Identity) =>
+  (await ask(caller, "GET", `/members/${caller.endpoint}/rooms`)).json as unknown as Record<string, unknown>[];
 
 describe("200 concurrent creations", () => {
   const racers = 200;
@@ -208,17 +208,17 @@ describe("a room", () => {
   });
 
   test("is listed for its members by room id, in any order of creation", async () => {
-    const who = await generateIdentity();
-    const { signPubHex, kexPubHex, kexSig } = who;
+    const caller = await generateIdentity();
+    const { signPubHex, kexPubHex, kexSig } = caller;
     const user = { sign_pub: signPubHex, handle: "lister", role: "member", kex_pub: kexPubHex, kex_sig: kexSig };
     expect((await ask(people.admin, "POST", "/users", user)).status).toBe(201);
-    expect(await roomsOf(who)).toEqual([]);
+    expect(await roomsOf(caller)).toEqual([]);
     const ids = ["7ZZZZZZZZZ", "0000000000", "3333333333", "0000000001"].map((head) => `${head}${ulid().slice(10)}`);
     for (const id of ids) {
-      const made = newRoom(who, freshSubject(), policy(), id);
-      expect((await ask(who, "POST", "/rooms", createBody(made))).status).toBe(201);
+      const made = newRoom(caller, freshSubject(), policy(), id);
+      expect((await ask(caller, "POST", "/rooms", createBody(made))).status).toBe(201);
     }
-    expect((await roomsOf(who)).map(({ room_id }) => room_id)).toEqual([...ids].sort());
+    expect((await roomsOf(caller)).map(({ room_id }) => room_id)).toEqual([...ids].sort());
   });
 });
 
@@ -230,11 +230,11 @@ describe("adding members", () => {
       people.bob,
       people.eve,
     );
-    for (const who of [people.bob, people.eve]) {
-      expect((await ask(who, "GET", at(room))).json).toMatchObject({ role: "member", version: 2, epoch: 1 });
-      const key = (await ask(who, "GET", at(room, "/key"))).json;
+    for (const caller of [people.bob, people.eve]) {
+      expect((await ask(caller, "GET", at(room))).json).toMatchObject({ role: "member", version: 2, epoch: 1 });
+      const key = (await ask(caller, "GET", at(room, "/key"))).json;
       expect(key.epoch).toBe(1);
-      expect(who.openRoomKey(key.sealed_key as string)).toEqual(room.key);
+      expect(caller.openRoomKey(key.sealed_key as string)).toEqual(room.key);
     }
     const { version, members } = (await ask(people.eve, "GET", at(room, "/members"))).json;
     expect(version).toBe(2);
@@ -325,12 +325,12 @@ describe("deletion", () => {
     await nats.close();
     const gone = await ask(people.ana, "DELETE", at(room));
     expect([gone.status, gone.text]).toEqual([204, ""]);
-    for (const who of [people.ana, people.bob, people.eve, people.admin]) {
+    for (const caller of [people.ana, people.bob, people.eve, people.admin]) {
       for (const part of ["", "/members", "/statements", "/key", "/history"]) {
-        expect(outcome(await ask(who, "GET", at(room, part)))).toEqual([410, "gone"]);
+        expect(outcome(await ask(caller, "GET", at(room, part)))).toEqual([410, "gone"]);
       }
-      expect(outcome(await ask(who, "DELETE", at(room)))).toEqual([410, "gone"]);
-      expect((await roomsOf(who)).some(({ room_id }) => room_id === room.state.roomId)).toBe(false);
+      expect(outcome(await ask(caller, "DELETE", at(room)))).toEqual([410, "gone"]);
+      expect((await roomsOf(caller)).some(({ room_id }) => room_id === room.state.roomId)).toBe(false);
     }
     expect(await streamsOf(room.state.subject)).toEqual([]);
     const again = newRoom(people.ana, freshSubject(), policy(), room.state.roomId);

@@ -38,8 +38,8 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => nodes[Symbol.asyncDispose]());
 
-const statusesOf = (who: Identity, target: string): Promise<number[]> =>
-  Promise.all(all.map(async (node) => (await call(nodes.url(node), who, "GET", target)).status));
+const statusesOf = (caller: Identity, target: string): Promise<number[]> =>
+  Promise.all(all.map(async (node) => (await call(nodes.url(node), caller, "GET", target)).status));
 
 describe("users and invites", () => {
   test.each(all)("a user that is added on the host of node %i can sign and log in on all", async (node) => {

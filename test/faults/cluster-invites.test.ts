@@ -28,9 +28,9 @@ test(
     const winners = new Map<string, string[]>();
     let redeemed = 0;
     /** A client with no answer, or an inconclusive one, retries at the next node. */
-    const redeem = async (token: string, who: Identity, first: number): Promise<boolean> => {
+    const redeem = async (token: string, user: Identity, first: number): Promise<boolean> => {
       for (let node = first; ; node = (node + 1) % nodesCount) {
-        const status = (await register(nodes.url(node), token, who).catch(() => null))?.status ?? 0;
+        const status = (await register(nodes.url(node), token, user).catch(() => null))?.status ?? 0;
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
         if (status === 201 || status === 409) return status === 201;
         expect([0, 503]).toContain(status);
@@ -42,8 +42,8 @@ test(
       const people = await Promise.all(Array.from({ length: redeemers }, () => generateIdentity()));
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
         const [handle, token] = next;
-        const won = await Promise.all(people.map((who, index) => redeem(token, who, index % nodesCount)));
-        const names = people.flatMap((who, index) => (won[index] ? [who.signPubHex] : []));
+        const won = await Promise.all(people.map((user, index) => redeem(token, user, index % nodesCount)));
+        const names = people.flatMap((user, index) => (won[index] ? [user.signPubHex] : []));
         winners.set(handle, names);
         for (const [index, isIn] of won.entries()) if (isIn) people[index] = await generateIdentity();
         if (++redeemed === Math.floor(invites / 2)) killed.resolve();

@@ -50,10 +50,10 @@ for (const signal of ["killed", "halted"] as const) {
     await until("the node is not ready", async () => (await readiness(nodes.at(lone))).status === 503);
     const stranger = await generateIdentity();
     const outcomes = new Map<string, Set<number>>();
-    const login = async (who: typeof ana): Promise<number> => {
+    const login = async (user: typeof ana): Promise<number> => {
       using raw = await RawNats.open(nodes.nats(lone));
       const host = new URL(nodes.nats(lone)).hostname;
-      return (await raw.login(loginOf(who, raw, { host }))) === "" ? 200 : 401;
+      return (await raw.login(loginOf(user, raw, { host }))) === "" ? 200 : 401;
     };
     for (let turn = 0; turn < turns; turn++) {
       const asked: Record<string, Promise<number>> = {

@@ -37,15 +37,15 @@ beforeAll(async () => {
 });
 afterAll(() => bus[Symbol.asyncDispose]());
 
-const ask = (who: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
-  call(running.server.ready.http, who, method, target, body);
+const ask = (user: Identity, method: string, target: string, body?: unknown): Promise<Reply> =>
+  call(running.server.ready.http, user, method, target, body);
 const at = (room: OwnRoom, part = "") => `/rooms/${room.state.roomId}${part}`;
 
 /** Returns everything that a user sees of a room, with each status. */
-async function seen(who: Identity, room: OwnRoom) {
+async function seen(user: Identity, room: OwnRoom) {
   const parts = ["", "/members", "/statements", "/key", "/history"];
-  const replies = await Promise.all(parts.map((part) => ask(who, "GET", at(room, part))));
-  const list = (await ask(who, "GET", `/members/${who.endpoint}/rooms`)).json as unknown as { room_id: string }[];
+  const replies = await Promise.all(parts.map((part) => ask(user, "GET", at(room, part))));
+  const list = (await ask(user, "GET", `/members/${user.endpoint}/rooms`)).json as unknown as { room_id: string }[];
   return {
     statuses: [...new Set(replies.map(({ status }) => status))],
     isListed: list.some(({ room_id }) => room_id === room.state.roomId),
@@ -131,15 +131,15 @@ const deletion = async (): Promise<Scenario> => {
     act: remove,
     success: 204,
     async afterwards() {
-      for (const who of [ana, bob]) {
-        const { statuses, isListed } = await seen(who, room);
+      for (const user of [ana, bob]) {
+        const { statuses, isListed } = await seen(user, room);
         expect([
           [[410], false],
           [[200], true],
         ]).toContainEqual([statuses, isListed]);
       }
       expect([204, 410]).toContain((await remove()).status);
-      for (const who of [ana, bob]) expect(await seen(who, room)).toMatchObject({ statuses: [410], isListed: false });
+      for (const user of [ana, bob]) expect(await seen(user, room)).toMatchObject({ statuses: [410], isListed: false });
       // The subject is free again, and none of the old frames remain.
       const next = await createRoom(running.server, ana, policy("persist"), room.state.subject);
       expect(await history(running.server, ana, next)).toEqual([]);

@@ -148,7 +148,7 @@ test(
 );
 
 test(
-  "it believes no key, no member and no statement that was not signed",
+  "it accepts no unsigned key, member or statement",
   async () => {
     const { room, peer, file } = await roomWith("doubting");
     await room.send("before");

@@ -140,11 +140,11 @@ describe("every route that writes", () => {
     const fake = await SpaceReserve.start({ measure: async () => space, full: "full", hint: "x", now: Date.now });
     running = await bootInProcess({ between: { [StoreReserve.id]: () => fake } });
     [ana, root] = await Promise.all([generateIdentity(), generateIdentity()]);
-    for (const [who, role] of [
+    for (const [caller, role] of [
       [ana, "member"],
       [root, "admin"],
     ] as const) {
-      const { signPubHex, endpoint, kexPubHex, kexSig } = who;
+      const { signPubHex, endpoint, kexPubHex, kexSig } = caller;
       await running.bus.service(UserStore)?.insertUser({
         ...{ signPub: signPubHex, endpoint, kexPub: kexPubHex, kexSig, handle: role, role, status: "active" },
         ...{ createdAt: 1, revokedAt: null, revision: 0 },
@@ -167,7 +167,7 @@ describe("every route that writes", () => {
   const adminRemovals = new Set([...removals].filter((name) => !/members|rekey/.test(name)));
 
   /** The writing routes, as `METHOD path`, that give the caller another answer than "full". */
-  async function admitted(who: Identity): Promise<string[]> {
+  async function admitted(caller: Identity): Promise<string[]> {
     const document = (await (await fetch(`${running.bus.site.url()}/openapi.json`)).json()) as {
       paths: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
     };
@@ -178,7 +178,7 @@ describe("every route that writes", () => {
         const room = path.startsWith("/rooms") ? "0".repeat(26) : "0".repeat(32);
         const named: Readonly<Record<string, string>> = { endpoint: "e".repeat(43), id: room };
         const target = path.replace(/\{([a-z_]+)\}/g, (_, name: string) => named[name] ?? "0".repeat(64));
-        const { status, json } = await call(running.bus.site.url(), who, method, target);
+        const { status, json } = await call(running.bus.site.url(), caller, method, target);
         const isRefused = status === 503 && /^full: the rest is reserved/.test(String(json.error));
         if (!isRefused) found.push(`${method} ${path}`);
       }

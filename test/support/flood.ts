@@ -28,8 +28,8 @@ export async function growth(server: Server, work: () => Promise<unknown>): Prom
 }
 
 /** Returns the header lines of a valid signature for an empty body. */
-export function signatureLines(server: Server, who: Identity, target: string): string[] {
-  const headers = signedHeaders(who, { url: server.ready.http, method: "POST", target });
+export function signatureLines(server: Server, user: Identity, target: string): string[] {
+  const headers = signedHeaders(user, { url: server.ready.http, method: "POST", target });
   return Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
 }
 

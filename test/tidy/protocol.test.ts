@@ -73,7 +73,7 @@ describe.each(pages)("docs/protocol/%s", (page) => {
     expect(rules.length).toBeGreaterThan(1);
   });
 
-  test("says MUST in rules alone", () => {
+  test("uses MUST in rules only", () => {
     const rest = text.replace(fences, "").replace(ruleShape, "");
     expect(rest.split("\n").filter((line) => /\bMUST\b/.test(line))).toEqual([]);
   });
@@ -124,7 +124,7 @@ test("the grammar of a frame accepts what Go wrote, and not the same with anothe
   }
 });
 
-test("the names in the examples are those that the code makes", () => {
+test("the names in the examples equal those of the code", () => {
   const { room_id, from } = { room_id: vectorAt("frame.0.room_id"), from: vectorAt("endpoint_id.endpoint_id") };
   const { id } = JSON.parse(vectorAt("frame.0.wire")) as { id: string };
   const device = "phone";

@@ -16,9 +16,9 @@ afterEach(() => clock.mockRestore());
 const callerOf = (endpoint: string) => ({ endpoint }) as Caller;
 
 /** Runs one restoration that takes `tookMs`. Returns done, the error message, or the seconds until a retry. */
-async function outcome(turn: RestorationTurn, who: string, tookMs: number, fails = false): Promise<unknown> {
+async function outcome(turn: RestorationTurn, name: string, tookMs: number, fails = false): Promise<unknown> {
   try {
-    return await turn.take(callerOf(who), async () => {
+    return await turn.take(callerOf(name), async () => {
       nowMs += tookMs;
       if (fails) throw new Error("failed");
       return "done";

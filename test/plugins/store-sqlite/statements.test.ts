@@ -172,8 +172,8 @@ async function costOf(name: string, ask: Ask): Promise<Counts> {
   await quiet();
   const before = counter.counts;
   const [method = ""] = name.split(" ");
-  const who = ask.as === undefined ? ana : ask.as;
-  const reply = await call(live.server.ready.http, who, method, ask.target, ask.body);
+  const caller = ask.as === undefined ? ana : ask.as;
+  const reply = await call(live.server.ready.http, caller, method, ask.target, ask.body);
   await quiet();
   const after = counter.counts;
   expect([name, reply.status, reply.text.slice(0, 200)]).toEqual([name, ask.status ?? 200, expect.anything()]);
