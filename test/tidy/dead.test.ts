@@ -22,7 +22,7 @@ const byHand: readonly string[] = ["@nats-io/transport-node"];
 
 /** Packages that work without an import: tools, and types. */
 const unimported: readonly string[] = [
-  ...["@biomejs/biome", "@types/libsodium-wrappers", "bun", "bun-types", "typescript"],
+  ...["@biomejs/biome", "bun", "bun-types", "typescript"],
   ...validation,
   ...byHand,
 ];
