@@ -31,7 +31,7 @@ export function safeLines(text: string): string {
 }
 
 /** Colours, with their SGR codes. */
-export const colours = { dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magenta: 35, cyan: 36 } as const;
+const colours = { dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magenta: 35, cyan: 36 } as const;
 
 /** The name of a colour. */
 export type Colour = keyof typeof colours;
@@ -45,7 +45,7 @@ export function colourOf(endpoint: string): Colour {
 }
 
 /** A text with a colour. It is escaped when it is printed, as any text is. */
-export class Painted {
+class Painted {
   constructor(
     readonly text: string,
     readonly colour: Colour,

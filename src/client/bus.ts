@@ -20,6 +20,7 @@ import { Publisher } from "./rooms/publisher.ts";
 import { Room } from "./rooms/room.ts";
 import { createRoom, RoomChanges } from "./rooms/room-changes.ts";
 import { findRoom, type RoomEntry, roomLinkOf, roomPages } from "./rooms/room-list.ts";
+import { partsOf } from "./rooms/room-parts.ts";
 import { Settlements } from "./rooms/settlements.ts";
 import type { BusStatus } from "./status.ts";
 import { copyKey, endsRoom, isHarmless } from "./transport/arrivals.ts";
@@ -176,7 +177,7 @@ export class Bus implements AsyncDisposable {
     this.#closing.abort(new UnibusError("unavailable", "this client is closed (connect again)"));
     this.#outage.closed(this.#closing.signal.reason);
     for (const room of await Promise.allSettled(this.#rooms.values()))
-      if (room.status === "fulfilled") room.value.reader.end(null);
+      if (room.status === "fulfilled") partsOf(room.value).reader.end(null);
     await data?.live.close();
   }
 
@@ -325,9 +326,10 @@ export class Bus implements AsyncDisposable {
   }
 
   #take(message: LiveMessage): void {
+    const room = this.#bySubject.get(message.subject);
     if (message.subject.startsWith("_INBOX.")) this.#replies.take(message);
     else if (message.subject.startsWith(deliverRoot)) this.#deliveries.take(message);
-    else this.#bySubject.get(message.subject)?.reader.take(message);
+    else if (room !== undefined) partsOf(room).reader.take(message);
   }
 
   /** A notice is only a hint: read what it is about. Source: spec 9. */
@@ -347,8 +349,7 @@ export class Bus implements AsyncDisposable {
 
   /** Records which rooms this peer owns, and queues those with a pending rekey. */
   #noteOwned(entries: readonly RoomEntry[]): void {
-    const waiting = this.#settlements.listed(entries);
-    if (this.#settles) for (const id of waiting) this.#hints.take(id, true);
+    for (const id of this.#settlements.listed(entries)) if (this.#settles) this.#hints.take(id, true);
   }
 
   async #readHinted(roomId: string, hasLeft: boolean): Promise<void> {
@@ -359,7 +360,7 @@ export class Bus implements AsyncDisposable {
   }
 
   #tellReaders(is: "away" | "back" | "torn"): void {
-    for (const room of this.#bySubject.values()) room.reader.connection(is);
+    for (const room of this.#bySubject.values()) partsOf(room).reader.connection(is);
   }
 
   async #refresh(room: Room): Promise<void> {
@@ -380,14 +381,13 @@ export class Bus implements AsyncDisposable {
 
   #end(room: Room, error: UnibusError): void {
     this.#rooms.delete(room.id);
-    room.reader.end(error);
+    partsOf(room).reader.end(error);
   }
 
   /** Changes during an outage came without a notice. */
   async #readAll(): Promise<void> {
-    const rooms: Room[] = [];
-    for (const one of await Promise.allSettled(this.#rooms.values()))
-      if (one.status === "fulfilled") rooms.push(one.value);
+    const found = await Promise.allSettled(this.#rooms.values());
+    const rooms = found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
     for (let at = 0; at < rooms.length && !this.#closing.signal.aborted; at += refreshBatch) {
       await Promise.all(rooms.slice(at, at + refreshBatch).map((room) => this.#refresh(room)));
       for (const room of rooms.slice(at, at + refreshBatch)) void this.#settlements.settleRoom(room);

@@ -27,7 +27,7 @@ const isTexts = when(
   "an array of strings",
 );
 /** An `AbortSignal`, of any realm. */
-export const isSignal = when(
+const isSignal = when(
   (value) => typeof (value as AbortSignal | null)?.aborted === "boolean" && "addEventListener" in Object(value),
   "an AbortSignal",
 );

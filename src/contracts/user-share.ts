@@ -20,7 +20,7 @@ export const costTable: Readonly<Record<Cost, { readonly baseMs: number; readonl
 };
 
 /** Default part of the window that one user may take. Source: spec 9. */
-export const userShareDefault = 0.25;
+const userShareDefault = 0.25;
 
 const windowMs = 10_000;
 const slots = 10;

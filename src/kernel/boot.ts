@@ -24,7 +24,7 @@ import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "./plan
 import { Starting } from "./starting.ts";
 
 /** Default time budget for each of loading, setting up and starting one plugin, in milliseconds. */
-export const setupBudgetMs = 30_000;
+const setupBudgetMs = 30_000;
 /** Timeout for one release callback, in milliseconds. */
 const releaseBudgetMs = 10_000;
 

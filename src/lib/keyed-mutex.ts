@@ -7,7 +7,7 @@ export class KeyedMutex {
    */
   async hold<T>(key: string, work: () => Promise<T>): Promise<T> {
     const before = this.#last.get(key);
-    const mine = before === undefined ? Promise.try(work) : before.then(work, work);
+    const mine = before === undefined ? (async () => work())() : before.then(work, work);
     this.#last.set(key, mine);
     try {
       return await mine;

@@ -3,47 +3,47 @@ interface Held<V> {
   readonly size: number;
 }
 
-/** An LRU cache by name, limited by the total size of its values in bytes. */
-export class LruCache<V> {
-  readonly #held = new Map<string, Held<V>>();
-  readonly #bytesMax: number;
-  #bytes = 0;
+/** An LRU cache by key, limited by the total size of its values: in bytes, or in entries if each has the size 1. */
+export class LruCache<V, K = string> {
+  readonly #held = new Map<K, Held<V>>();
+  readonly #sizeMax: number;
+  #size = 0;
 
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
+  constructor(sizeMax: number) {
+    this.#sizeMax = sizeMax;
   }
 
-  has(name: string): boolean {
-    return this.#held.has(name);
+  has(key: K): boolean {
+    return this.#held.has(key);
   }
 
   /** Returns a cached value and marks it as recently used. */
-  get(name: string): V | undefined {
-    const held = this.#held.get(name);
+  get(key: K): V | undefined {
+    const held = this.#held.get(key);
     if (held === undefined) return undefined;
-    this.#held.delete(name);
-    this.#held.set(name, held);
+    this.#held.delete(key);
+    this.#held.set(key, held);
     return held.value;
   }
 
-  /** Caches a value of a size in bytes, and evicts the least recently used ones. */
-  set(name: string, value: V, size: number): void {
-    this.delete(name);
-    this.#held.set(name, { value, size });
-    this.#bytes += size;
+  /** Caches a value of a size, and evicts the least recently used ones. */
+  set(key: K, value: V, size = 1): void {
+    this.delete(key);
+    this.#held.set(key, { value, size });
+    this.#size += size;
     for (const oldest of this.#held.keys()) {
-      if (this.#bytes <= this.#bytesMax) return;
+      if (this.#size <= this.#sizeMax) return;
       this.delete(oldest);
     }
   }
 
-  delete(name: string): void {
-    this.#bytes -= this.#held.get(name)?.size ?? 0;
-    this.#held.delete(name);
+  delete(key: K): void {
+    this.#size -= this.#held.get(key)?.size ?? 0;
+    this.#held.delete(key);
   }
 
   clear(): void {
     this.#held.clear();
-    this.#bytes = 0;
+    this.#size = 0;
   }
 }

@@ -7,8 +7,8 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { Type } from "@sinclair/typebox";
 import { Check } from "@sinclair/typebox/value";
+import { signatureHolds } from "#verify";
 import { identityFromSeeds } from "../../src/client/crypto/identity.ts";
-import { verifyText } from "../../src/client/crypto/keys.ts";
 import { ControlPlane } from "../../src/client/transport/control.ts";
 import { busUrl } from "../../src/client/transport/http.ts";
 import * as api from "../../src/wire/api.ts";
@@ -79,7 +79,7 @@ describe("a request", () => {
         ...{ nonce: header("nonce"), bodyHash: sha256Hex(body) },
       });
       expect([header("host"), header("pub")]).toEqual([`localhost:${port}`, identity.signPubHex]);
-      expect(verifyText(identity.signPub, text, fromBase64(header("sig")) ?? new Uint8Array())).toBe(true);
+      expect(await signatureHolds(identity.signPubHex, text, fromBase64(header("sig")) ?? new Uint8Array())).toBe(true);
       expect(Math.abs(Number(header("ts")) - Date.now() / 1000)).toBeLessThan(5);
     }
     expect(bus.asked.map(({ body }) => body)).toEqual(['{"d":"é"}', ""]);

@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { signatureHolds } from "#verify";
 import {
   generateIdentity,
   Identity,
@@ -11,14 +12,26 @@ import {
   identityText,
   parseIdentity,
 } from "../../src/client/crypto/identity.ts";
-import { newRoomKey, openRoomKey, sealRoomKey, verifyText, vouchesFor } from "../../src/client/crypto/keys.ts";
+import { newRoomKey, openRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
+import { type PeerKeys, VerifiedKeys } from "../../src/client/crypto/verified-keys.ts";
 import { fromBase64, toBase64, toHex } from "../../src/wire/encoding.ts";
 import { hasCode } from "../../src/wire/errors.ts";
+import { endpointId } from "../../src/wire/names.ts";
 import { bytes, vectors } from "../support/vectors.ts";
 
 const { keys, sign, keybox } = vectors;
 const known = await identityFromSeeds(bytes(keys.sign_seed), bytes(keys.kex_priv));
 const other = await generateIdentity();
+
+const holds = (signPub: Uint8Array, text: string, sig: Uint8Array) => signatureHolds(toHex(signPub), text, sig);
+
+/** The public keys of an identity, as the server shows them. */
+const keysOf = ({ endpoint, signPubHex, kexPubHex, kexSig }: Identity): PeerKeys => ({
+  endpoint,
+  sign_pub: signPubHex,
+  kex_pub: kexPubHex,
+  kex_sig: kexSig,
+});
 
 /** The error for the text of an identity. Fails the test if the text is valid. */
 async function faultOf(text: string): Promise<string> {
@@ -101,7 +114,7 @@ describe("the text form of an identity", () => {
     const round = fc.asyncProperty(seed, seed, async (signSeed, kexPriv) => {
       const made = await identityFromSeeds(signSeed, kexPriv);
       expect(identityText(await parseIdentity(identityText(made)))).toBe(identityText(made));
-      expect(vouchesFor(made.signPubHex, made.kexPubHex, made.kexSig)).toBe(true);
+      expect(await new VerifiedKeys().faultOf(keysOf(made))).toBeNull();
     });
     await fc.assert(round, { numRuns: 20 });
   });
@@ -159,31 +172,34 @@ function halves(seedOf: Identity, pubOf: Identity): string {
 describe("a signature", () => {
   const sig = fromBase64(sign.sig) ?? new Uint8Array();
 
-  test("verifies for its text and key only", () => {
-    expect(verifyText(known.signPub, sign.message, sig)).toBe(true);
-    expect(verifyText(known.signPub, `${sign.message}!`, sig)).toBe(false);
-    expect(verifyText(other.signPub, sign.message, sig)).toBe(false);
-    expect(verifyText(known.signPub, sign.message, sig.with(0, (sig[0] ?? 0) ^ 1))).toBe(false);
+  test("verifies for its text and key only", async () => {
+    expect(await holds(known.signPub, sign.message, sig)).toBe(true);
+    expect(await holds(known.signPub, `${sign.message}!`, sig)).toBe(false);
+    expect(await holds(other.signPub, sign.message, sig)).toBe(false);
+    expect(await holds(known.signPub, sign.message, sig.with(0, (sig[0] ?? 0) ^ 1))).toBe(false);
   });
 
-  test("of another size, or under a key of another size, does not verify", () => {
-    for (const size of [0, 63, 65]) expect(verifyText(known.signPub, sign.message, new Uint8Array(size))).toBe(false);
-    for (const size of [0, 31, 33]) expect(verifyText(new Uint8Array(size), sign.message, sig)).toBe(false);
+  test("of another size, or under a key of another size, does not verify", async () => {
+    for (const size of [0, 63, 65]) expect(await holds(known.signPub, sign.message, new Uint8Array(size))).toBe(false);
+    for (const size of [0, 31, 33]) expect(await holds(new Uint8Array(size), sign.message, sig)).toBe(false);
   });
 
-  test("under a key of small order does not verify", () => {
+  test("under a key of small order does not verify", async () => {
     const identityPoint = new Uint8Array(32).with(0, 1);
     const forged = new Uint8Array(64).with(0, 1);
-    expect(verifyText(identityPoint, "anything", forged)).toBe(false);
+    expect(await holds(identityPoint, "anything", forged)).toBe(false);
   });
 
-  test("vouches for one kex key, in hex of either case", () => {
-    expect(vouchesFor(keys.sign_pub, keys.kex_pub, keys.kex_sig)).toBe(true);
-    expect(vouchesFor(keys.sign_pub.toUpperCase(), keys.kex_pub.toUpperCase(), keys.kex_sig)).toBe(true);
-    expect(vouchesFor(keys.sign_pub, other.kexPubHex, keys.kex_sig)).toBe(false);
-    expect(vouchesFor(other.signPubHex, keys.kex_pub, keys.kex_sig)).toBe(false);
-    expect(vouchesFor(keys.sign_pub, keys.kex_pub, keys.kex_sig.replace("=", ""))).toBe(false);
-    expect(vouchesFor(keys.sign_pub, keys.kex_pub, "")).toBe(false);
+  test("vouches for one kex key", async () => {
+    const faultOf = (change: Partial<PeerKeys>) => new VerifiedKeys().faultOf({ ...keysOf(known), ...change });
+    expect(await faultOf({ endpoint: endpointId(keys.sign_pub), kex_sig: keys.kex_sig })).toBeNull();
+    const unsigned = "has a kex_pub that its sign_pub did not sign";
+    expect(await faultOf({ kex_pub: other.kexPubHex })).toBe(unsigned);
+    expect(await faultOf({ kex_sig: known.kexSig.replace("=", "") })).toBe(unsigned);
+    expect(await faultOf({ kex_sig: "" })).toBe(unsigned);
+    expect(await faultOf({ ...keysOf(other), kex_sig: known.kexSig })).toBe(unsigned);
+    expect(await faultOf({ sign_pub: other.signPubHex })).toBe("has a sign_pub that does not match its endpoint");
+    expect(await faultOf({ kex_pub: known.kexPubHex.toUpperCase() })).toBe("has malformed keys");
   });
 });
 

@@ -140,7 +140,7 @@ const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as
 };
 
 /** What a specifier resolves to: itself, or each file that package.json maps it to under some condition. */
-function targetsOf(file: SourceFile, specifier: string): string[] {
+export function targetsOf(file: SourceFile, specifier: string): string[] {
   if (specifier.startsWith(".")) return [normalize(join(dirname(file.path), specifier)).replaceAll("\\", "/")];
   return Object.values(manifest.imports?.[specifier] ?? { itself: specifier }).map((path) => path.replace(/^\.\//, ""));
 }

@@ -1,11 +1,11 @@
+import { sealBytes } from "../../client/crypto/sealing.ts";
 import type { Message, Room } from "../../client/index.ts";
+import { LruCache } from "../../lib/lru-cache.ts";
 import { toBase64 } from "../../wire/encoding.ts";
 import { printJson, printLine } from "../print.ts";
 import { colourOf, type Piece, painter } from "../terminal-text.ts";
 import { refWord } from "./blob-ref.ts";
 
-/** How many bytes encryption adds to a stored file: the authentication tag of the cipher. */
-const sealBytes = 16;
 /** How many messages are remembered, to quote them in replies. */
 const rememberedMax = 1_000;
 /** Length of the quote in a reply, in characters. */
@@ -54,7 +54,7 @@ const two = (number: number): string => String(number).padStart(2, "0");
 /** Formats the messages of one room as lines for people. */
 export class MessageLines {
   readonly #paint = painter();
-  readonly #excerpts = new Map<string, string>();
+  readonly #excerpts = new LruCache<string>(rememberedMax);
 
   constructor(
     private readonly room: Room,
@@ -106,8 +106,6 @@ export class MessageLines {
     const isLong = text.length > excerptLengthMax;
     const cut = isLong ? `${[...text.slice(0, excerptLengthMax)].slice(0, -1).join("")}…` : text;
     this.#excerpts.set(id, `${name} "${cut}"`);
-    const [oldest] = this.#excerpts.keys();
-    if (this.#excerpts.size > rememberedMax && oldest !== undefined) this.#excerpts.delete(oldest);
   }
 }
 

@@ -36,7 +36,7 @@ export class RowCounter {
 const digits = (value: number): string => String(value).padStart(10, "0");
 
 /** Names a row so that names sort in export order. */
-export function rowName(row: SnapshotRow): string {
+function rowName(row: SnapshotRow): string {
   switch (row.kind) {
     case "user":
       return `1 user ${row.user.signPub}`;

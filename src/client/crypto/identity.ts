@@ -8,7 +8,7 @@ import { keysText } from "../../wire/sign.ts";
 import { openRoomKey } from "./keys.ts";
 
 /** The fields of an identity file and the size of each in bytes. Never changes. Source: spec 2. */
-export const identityFields = { sign_pub: 32, sign_priv: 64, kex_pub: 32, kex_priv: 32 } as const;
+const identityFields = { sign_pub: 32, sign_priv: 64, kex_pub: 32, kex_priv: 32 } as const;
 
 type Field = keyof typeof identityFields;
 

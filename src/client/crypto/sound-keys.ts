@@ -1,3 +1,4 @@
+import { LruCache } from "../../lib/lru-cache.ts";
 import { isSoundSignKey } from "../../wire/curve.ts";
 import { fromHex } from "../../wire/encoding.ts";
 
@@ -9,7 +10,7 @@ const keysMax = 8_192;
  * signature verifies: the platform itself accepts them.
  */
 export class SoundKeys<Key> {
-  readonly #made = new Map<string, Key | null>();
+  readonly #made = new LruCache<Key | null>(keysMax);
 
   constructor(private readonly make: (signPub: Uint8Array<ArrayBuffer>) => Key) {}
 
@@ -20,10 +21,6 @@ export class SoundKeys<Key> {
     const raw = new Uint8Array(fromHex(signPub) ?? []);
     const made = isSoundSignKey(raw) ? this.make(raw) : null;
     this.#made.set(signPub, made);
-    if (this.#made.size > keysMax) {
-      const oldest = this.#made.keys().next().value;
-      if (oldest !== undefined) this.#made.delete(oldest);
-    }
     return made;
   }
 }

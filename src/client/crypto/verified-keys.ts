@@ -1,4 +1,5 @@
 import { signatureHolds } from "#verify";
+import { SeenSet } from "../../lib/seen-set.ts";
 import { fromBase64 } from "../../wire/encoding.ts";
 import { endpointId } from "../../wire/names.ts";
 import { keysText } from "../../wire/sign.ts";
@@ -18,7 +19,7 @@ const keyShape = /^[0-9a-f]{64}$/;
 
 /** A cache of verified peer keys. Check a peer's keys here before sealing anything to them. Source: spec 2. */
 export class VerifiedKeys {
-  readonly #checked = new Set<string>();
+  readonly #checked = new SeenSet(checkedMax);
 
   /** What is wrong with a peer's keys, in words that follow its endpoint, or null. Valid keys are verified once. */
   async faultOf({ endpoint, sign_pub, kex_pub, kex_sig }: PeerKeys): Promise<string | null> {
@@ -30,10 +31,6 @@ export class VerifiedKeys {
     const holds = sig !== null && (await signatureHolds(sign_pub, keysText(sign_pub, kex_pub), sig));
     if (!holds) return "has a kex_pub that its sign_pub did not sign";
     this.#checked.add(name);
-    if (this.#checked.size > checkedMax) {
-      const oldest = this.#checked.values().next().value;
-      if (oldest !== undefined) this.#checked.delete(oldest);
-    }
     return null;
   }
 }

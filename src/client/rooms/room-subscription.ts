@@ -6,6 +6,7 @@
  * subscription tracks the sequence number up to which everything was delivered. Used by `RoomReader`, one for each
  * room.
  */
+import { backoffMs } from "../../lib/backoff.ts";
 import { isUnibusError } from "../../wire/errors.ts";
 import { decodeFrame, type Frame, isDropped } from "../../wire/frame.ts";
 import type { LiveMessage } from "../transport/connection.ts";
@@ -292,5 +293,5 @@ export async function mended(
   signal.throwIfAborted();
   onTrouble(error);
   if (isUnibusError(error) && isOver.has(error.code)) throw error;
-  await pause(Math.random() * Math.min(retryMs.most, retryMs.first * 2 ** Math.min(attempt, 10)), signal);
+  await pause(backoffMs(attempt, retryMs), signal);
 }

@@ -30,6 +30,7 @@ import { Receiver } from "./receiver.ts";
 import { Requests, requestTimeoutMs } from "./requests.ts";
 import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
 import type { RoomChanges } from "./room-changes.ts";
+import { keepParts } from "./room-parts.ts";
 import { type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
 import type { Lost } from "./room-subscription.ts";
 import { draftOf, placeOf, type SayOptions, type Sent } from "./saying.ts";
@@ -73,13 +74,11 @@ export interface RoomStats {
 
 /** A room of which this peer is a member. Source: spec 3, 4, 8. */
 export class Room {
-  /** Internal, for `Bus`. Applications call `messages`. */
-  readonly reader: RoomReader;
-  /** Internal, for `Bus`: what an owner's client does by itself. */
-  readonly settling: Settling;
   /** The members, and changes to them. */
   readonly membership: Membership;
   readonly subject: string;
+  readonly #reader: RoomReader;
+  readonly #settling: Settling;
   readonly #receiver: Receiver;
   readonly #dropped: Partial<Record<DropReason, number>> = {};
   readonly #answers: Answers;
@@ -107,7 +106,7 @@ export class Room {
       lifetime: deps.keyLifetime,
       signal,
     });
-    this.settling = new Settling({
+    this.#settling = new Settling({
       trust,
       changes,
       age: this.#age,
@@ -125,7 +124,7 @@ export class Room {
     this.#requests = new Requests({ replies: deps.replies, receiver: this.#receiver, data: deps.data, onTrouble });
     this.membership = new Membership(trust, changes, directory, () => this.#refuseStrangers());
     this.#answers = new Answers({
-      reader: () => this.reader,
+      reader: () => this.#reader,
       me: control.identity.endpoint,
       send: async (data, { id, subject }) => {
         const sealed = await this.#sealed({ ...this.#draftOf(data), re: id }, undefined);
@@ -134,7 +133,7 @@ export class Room {
       },
       onTrouble,
     });
-    this.reader = new RoomReader({
+    this.#reader = new RoomReader({
       roomId: trust.roomId,
       persist,
       onReceived: () => this.#age.count(),
@@ -146,6 +145,7 @@ export class Room {
       onTrouble,
       signal,
     });
+    keepParts(this, { reader: this.#reader, settling: this.#settling });
   }
 
   get id(): string {
@@ -212,7 +212,7 @@ export class Room {
   }
 
   stats(): RoomStats {
-    return { received: this.reader.received, dropped: { ...this.#dropped } };
+    return { received: this.#reader.received, dropped: { ...this.#dropped } };
   }
 
   /** Reads the room's members and statements again. Errors: room_forked, forbidden, gone. */
@@ -277,7 +277,7 @@ export class Room {
    * gone, room_forked.
    */
   messages(options: ReadOptions = {}): Messages {
-    return this.reader.messages(options);
+    return this.#reader.messages(options);
   }
 
   /** A page of history, verified. Invalid frames are dropped and counted. Errors: those of GET history. */
@@ -285,7 +285,7 @@ export class Room {
     page: { readonly limit?: number; readonly before?: number } = {},
     signal?: AbortSignal,
   ): Promise<HistoryPage> {
-    return this.reader.history(page, signal);
+    return this.#reader.history(page, signal);
   }
 
   /**
@@ -297,7 +297,7 @@ export class Room {
     onMessage: (message: Message) => unknown,
     options: ReadOptions & { readonly onEnd?: (error: unknown) => void } = {},
   ): Promise<() => void> {
-    return this.reader.listen(onMessage, options);
+    return this.#reader.listen(onMessage, options);
   }
 
   /**
@@ -305,7 +305,7 @@ export class Room {
    * and perhaps not from a member. Only while the room is read (`messages`, `onMessage`).
    */
   onRaw(onRaw: (bytes: Uint8Array) => void): () => void {
-    return this.reader.listenRaw(onRaw);
+    return this.#reader.listenRaw(onRaw);
   }
 
   /**
@@ -326,7 +326,7 @@ export class Room {
     this.#refuse();
     // A message needs a connection, which reports changes of the room. A blob does not, so read the room first.
     await this.refresh(signal);
-    await waitFor(this.settling.beforeSealing(), signal);
+    await waitFor(this.#settling.beforeSealing(), signal);
     return this.#blobs.put(plaintext, this.epoch, signal);
   }
 
@@ -338,13 +338,13 @@ export class Room {
   /** Leaves the room. Errors: conflict for the last owner. */
   async leave(signal?: AbortSignal): Promise<void> {
     await this.deps.changes.leave(signal);
-    this.reader.end(null);
+    this.#reader.end(null);
   }
 
   /** Deletes the room and its history for ever. Errors: forbidden. */
   async delete(signal?: AbortSignal): Promise<void> {
     await this.deps.changes.delete(signal);
-    this.reader.end(null);
+    this.#reader.end(null);
   }
 
   async #say(draft: Draft, options: SayOptions): Promise<Sent> {
@@ -361,7 +361,7 @@ export class Room {
     const seq = outgoing.dedupId === null ? null : await publisher.store(outgoing, { ...options, timeoutMs });
     if (seq === null) await publisher.send(outgoing, { ...options, timeoutMs });
     // A reader gets the message back and counts it then.
-    if (!this.reader.isFollowing) this.#age.count();
+    if (!this.#reader.isFollowing) this.#age.count();
     return { id: draft.id, seq, rekeyPending };
   }
 
@@ -383,12 +383,12 @@ export class Room {
   /** Seals a draft with the current key. Errors: those of `send`; conflict for a blob of another epoch. */
   async #sealed(draft: Draft, signal: AbortSignal | undefined, blobEpoch?: number) {
     this.#refuse();
-    await waitFor(this.settling.beforeSealing(), signal);
+    await waitFor(this.#settling.beforeSealing(), signal);
     // A frame has one epoch, which applies to its blob, too.
     if (blobEpoch !== undefined && blobEpoch !== this.epoch) {
       throw new UnibusError("conflict", `the blob was stored under an older key of ${this.subject} (store it again)`);
     }
-    const rekeyPending = this.settling.isPending;
+    const rekeyPending = this.#settling.isPending;
     const { roomId, subject, policy, epoch } = this.state.state;
     const roomKey = await this.deps.keys.key(epoch, signal);
     const { identity } = this.deps.control;

@@ -5,6 +5,7 @@
 
 import { pause } from "../transport/wait.ts";
 import type { Room } from "./room.ts";
+import { partsOf } from "./room-parts.ts";
 
 /** How long closing waits for rooms that are being settled, in milliseconds. */
 const graceMs = 5_000;
@@ -57,7 +58,9 @@ export class Settlements {
 
   /** Settles an open room. Never fails. */
   async settleRoom(room: Room): Promise<void> {
-    const running: Promise<void> = room.settling.settleSoon().finally(() => this.#running.delete(running));
+    const running: Promise<void> = partsOf(room)
+      .settling.settleSoon()
+      .finally(() => this.#running.delete(running));
     this.#running.add(running);
     await running;
   }

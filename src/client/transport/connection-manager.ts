@@ -4,6 +4,8 @@
  * messages. Swaps run one at a time. A notice triggers a read of the grant, and a swap if the grant changed. After a
  * break it reconnects with backoff. `Bus` owns the one instance; publishers and durables send on its `line`.
  */
+import { backoffMs } from "../../lib/backoff.ts";
+import { Mutex } from "../../lib/mutex.ts";
 import { TokenBucket } from "../../lib/token-bucket.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import type { Identity } from "../crypto/identity.ts";
@@ -48,7 +50,7 @@ export interface ConnectionManagerOptions extends Dial {
 }
 
 /** Backoff between attempts, in milliseconds, with full jitter. Source: spec 9. */
-const backoffMs = { first: 100, most: 10_000 } as const;
+const retryMs = { first: 100, most: 10_000 } as const;
 /** Replace connections well before their permissions expire, in milliseconds. */
 const swapEveryMs = 45 * 60_000;
 /** Rate limit of the reads that notices cause: this many at once, then one a second. Source: spec 9. */
@@ -99,7 +101,7 @@ export class ConnectionManager {
   #isOwn = false;
   #recovering: Promise<void> | null = null;
   /** The swap in progress. The next waits for it, so that an older connection never subscribes after a newer one. */
-  #swapping: Promise<unknown> = Promise.resolve();
+  readonly #swapping = new Mutex();
   /** Recent notices, oldest first, with the connections that delivered them. */
   readonly #noticed = new Map<string, { readonly atMs: number; readonly lines: Set<Connection> }>();
   readonly #servers: ServerList;
@@ -232,9 +234,7 @@ export class ConnectionManager {
 
   /** Makes the next connection and retires the current one. If it fails, the current one stays in use. */
   #swap(options: SwapOptions = {}): Promise<void> {
-    const swap = this.#swapping.then(() => this.#swapNow(options));
-    this.#swapping = swap.catch(() => undefined);
-    return swap;
+    return this.#swapping.hold(() => this.#swapNow(options));
   }
 
   async #swapNow({ url: given, onlyIfChanged = false }: SwapOptions): Promise<void> {
@@ -312,7 +312,7 @@ export class ConnectionManager {
   async #recover(): Promise<void> {
     for (let attempt = 0; !this.isClosed; attempt++) {
       try {
-        await this.#swapping;
+        await this.#swapping.settled();
         if (!this.isUp) await this.#swap();
         if (this.isUp) return this.options.onUp?.();
       } catch (error) {
@@ -336,8 +336,7 @@ export class ConnectionManager {
 
   /** Waits before the next attempt; returns early when closed. */
   async #backOff(attempt: number): Promise<void> {
-    const ms = Math.random() * Math.min(backoffMs.most, backoffMs.first * 2 ** Math.min(attempt, 10));
-    await pause(ms, this.#closing.signal).catch(() => undefined);
+    await pause(backoffMs(attempt, retryMs), this.#closing.signal).catch(() => undefined);
   }
 
   #swapLater(): void {

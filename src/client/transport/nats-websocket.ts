@@ -21,7 +21,10 @@ const openHere: OpenWebSocket = async (url) => {
  * Errors: the library's own; a plain Error if the WebSocket closed or the timeout expired.
  */
 export async function dialWebSocket(dial: NatsDial, open: OpenWebSocket = openHere): Promise<DataConnection> {
-  const { promise: failed, reject: fail } = Promise.withResolvers<never>();
+  let fail: (error: Error) => void = () => undefined;
+  const failed = new Promise<never>((_, reject) => {
+    fail = reject;
+  });
   failed.catch(() => undefined);
   let made: WebSocket | null = null;
   const timer = setTimeout(() => fail(new Error("connection timed out")), dial.timeoutMs);

@@ -2,6 +2,7 @@
  * Handles outages of the server: reports each outage once, however many parts of the client retry, and queues the
  * application's requests until the server answers again, in their order.
  */
+import { backoffMs } from "../../lib/backoff.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import type { SendOptions } from "../rooms/publisher.ts";
 import { type BusStatus, type FailedAttempt, StatusHolder } from "../status.ts";
@@ -138,7 +139,7 @@ export class Patience {
   }
 
   #pause(): Promise<void> {
-    const ms = Math.random() * Math.min(retryMs.most, retryMs.first * 2 ** Math.min(this.#attempt, 10));
+    const ms = backoffMs(this.#attempt, retryMs);
     this.#attempt += 1;
     return pause(ms, undefined).finally(() => {
       this.#pausing = null;

@@ -8,6 +8,7 @@
 import type { Static } from "@sinclair/typebox";
 import { signatureHolds } from "#verify";
 import { groupBy } from "../../lib/group-by.ts";
+import { Mutex } from "../../lib/mutex.ts";
 import type { Member } from "../../wire/api.ts";
 import { type ChainLink, firstFault, stepFault } from "../../wire/chain.ts";
 import { fromBase64, sha256Hex } from "../../wire/encoding.ts";
@@ -58,7 +59,7 @@ function keysOf(note: unknown): Map<number, string> {
 /** The copy of one room. Errors: those of the client's state. */
 export class KeptRoom {
   #version: Promise<KeptVersion | null> | null = null;
-  #writing: Promise<unknown> = Promise.resolve();
+  readonly #writing = new Mutex();
 
   constructor(
     readonly roomId: string,
@@ -167,9 +168,7 @@ export class KeptRoom {
 
   /** Serializes writes, so that none overwrites another. */
   #inTurn(work: () => Promise<void>): Promise<void> {
-    const mine = this.#writing.then(work);
-    this.#writing = mine.catch(() => undefined);
-    return mine;
+    return this.#writing.hold(work);
   }
 }
 

@@ -1,3 +1,4 @@
+import { LruCache } from "../../lib/lru-cache.ts";
 import { Semaphore } from "../../lib/semaphore.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { keyCheck } from "../../wire/statement.ts";
@@ -22,7 +23,7 @@ const readsMax = 4;
  * epoch. Source: spec 3.
  */
 export class RoomKeys {
-  readonly #keys = new Map<number, Promise<Uint8Array>>();
+  readonly #keys = new LruCache<Promise<Uint8Array>, number>(keysMax);
   readonly #reads = new Semaphore(readsMax);
   readonly #missing = new OneAtATime(() => this.#readMissing());
 
@@ -70,8 +71,6 @@ export class RoomKeys {
 
   #keep(epoch: number, key: Promise<Uint8Array>): Promise<Uint8Array> {
     this.#keys.set(epoch, key);
-    const oldest = this.#keys.keys().next().value;
-    if (this.#keys.size > keysMax && oldest !== undefined) this.#keys.delete(oldest);
     key.catch(() => {
       if (this.#keys.get(epoch) === key) this.#keys.delete(epoch);
     });

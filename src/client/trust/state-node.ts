@@ -4,8 +4,9 @@
  * A file is written under a temporary name, synced, and then linked or renamed into place, so that processes can share
  * a folder without locks and a crash leaves no partial file. `state.ts` has the interface and its rules.
  */
-import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { link, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { placeFile } from "../../lib/atomic-file.ts";
 import { sha256Hex } from "../../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { isUlid } from "../../wire/names.ts";
@@ -39,32 +40,10 @@ async function unless<T, O>(code: "ENOENT" | "EEXIST", other: O, work: () => Pro
   }
 }
 
-/** Syncs a folder, so that new names in it survive a power failure. Some systems do not support or need it. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder).catch(() => null);
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
-}
-
-/**
- * Writes a complete file, then `place` gives it its name. The folders and the file are accessible to their owner only.
- */
+/** Writes a complete file, then `place` gives it its name. Folders and files are accessible to their owner only. */
 async function write(folder: string, text: string, place: (draft: string) => Promise<void>): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const draft = join(folder, `.${crypto.randomUUID()}`);
-  try {
-    const handle = await open(draft, "wx", 0o600);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await place(draft);
-    await syncFolder(folder);
-  } finally {
-    await rm(draft, { force: true });
-  }
+  await placeFile(folder, text, place);
 }
 
 /**
