@@ -14,7 +14,9 @@ const isQuick = process.argv.includes("--quick");
 
 /** Test folders that need the executable, or are slow for another reason. */
 const slow = ["e2e", "attacks", "faults", "fuzz", "sdk", "interop"];
-const quick = ["lib", "wire", "contracts", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"];
+const quick = [
+  ...["lib", "wire", "contracts", "nats", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"],
+];
 /**
  * Tests that start several servers, and two that keep both cores busy. They run one at a time beside the others:
  * cluster tests mostly wait for elections.

@@ -5,7 +5,8 @@ import type { Log } from "../../src/contracts/plugin.ts";
 import { leaving } from "../../src/contracts/stay-rules.ts";
 import { RoomStore } from "../../src/contracts/store.ts";
 import { RoomStreams } from "../../src/contracts/streams.ts";
-import { type ApiReply, JetStream } from "../../src/plugins/room-streams/jetstream.ts";
+import { type ApiReply, JetStream } from "../../src/nats/jetstream.ts";
+import { streamErrors } from "../../src/plugins/room-streams/errors.ts";
 import { sweep } from "../../src/plugins/room-streams/sweep.ts";
 import { until } from "../support/executable.ts";
 import { bootInProcess, type InProcess } from "../support/in-process.ts";
@@ -29,7 +30,7 @@ beforeAll(async () => {
   people = await castOf(running.server, "ana");
   store = must(running.bus.service(RoomStore));
   streams = must(running.bus.service(RoomStreams));
-  js = new JetStream(await must(running.bus.service(Nats)).connection("BUS"));
+  js = new JetStream(await must(running.bus.service(Nats)).connection("BUS"), streamErrors);
 });
 afterAll(() => running[Symbol.asyncDispose]());
 

@@ -8,7 +8,8 @@ import { generateIdentity, type Identity } from "../../src/client/crypto/identit
 import { Nats } from "../../src/contracts/nats.ts";
 import { RoomStore, UserStore } from "../../src/contracts/store.ts";
 import { Users } from "../../src/contracts/users.ts";
-import { type ApiReply, JetStream } from "../../src/plugins/room-streams/jetstream.ts";
+import { type ApiReply, JetStream } from "../../src/nats/jetstream.ts";
+import { streamErrors } from "../../src/plugins/room-streams/errors.ts";
 import { UnibusError } from "../../src/wire/errors.ts";
 import { consumerName, streamName } from "../../src/wire/names.ts";
 import { HeldCalls } from "../support/held-calls.ts";
@@ -63,7 +64,7 @@ beforeAll(async () => {
   const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = admin;
   await serviceOf(running, Users).add({ signPub, handle: "admin", role: "admin", kexPub, kexSig });
   people = { admin, ana: await insertUser(running, "ana"), ben: await insertUser(running, "ben") };
-  js = new JetStream(await serviceOf(running, Nats).connection("BUS"));
+  js = new JetStream(await serviceOf(running, Nats).connection("BUS"), streamErrors);
 }, 60_000);
 afterAll(() => running[Symbol.asyncDispose]());
 

@@ -5,7 +5,8 @@
 import type { NatsConnection } from "nats";
 import { isIn } from "../../src/contracts/stay-rules.ts";
 import type { RoomStore } from "../../src/contracts/store.ts";
-import { type ApiReply, JetStream } from "../../src/plugins/room-streams/jetstream.ts";
+import { type ApiReply, JetStream } from "../../src/nats/jetstream.ts";
+import { streamErrors } from "../../src/plugins/room-streams/errors.ts";
 import { bucketStream, buckets } from "../../src/wire/names.ts";
 
 type Noted = Readonly<Record<string, unknown>>;
@@ -29,7 +30,7 @@ async function isSo(rooms: RoomStore, kind: string, endpoint: string, roomId: st
 
 /** Returns notes that do not match their rooms. `connection`: of the account that holds the buckets. */
 export async function staleNotes(rooms: RoomStore, connection: NatsConnection): Promise<string[]> {
-  const js = new JetStream(connection);
+  const js = new JetStream(connection, streamErrors);
   const stream = bucketStream(buckets.roomsByMember);
   const root = `$KV.${buckets.roomsByMember}.`;
   const query = { subjects_filter: `${root}>` };

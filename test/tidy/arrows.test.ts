@@ -37,6 +37,7 @@ const client = [...lib, "src/client/", ...wire, ...natsClient, "libsodium-wrappe
 const owned = new Set(["elysia", "commander"]);
 
 const arrows: readonly Arrow[] = [
+  { from: "src/lib/atomic-file.ts", may: [...lib, "node:"] },
   { from: "src/lib/", may: lib },
   { from: "src/wire/*-node.ts", may: [...lib, ...wire, "node:"] },
   { from: "src/wire/fingerprint.ts", may: [...wire, "@scure/bip39"] },
@@ -48,20 +49,24 @@ const arrows: readonly Arrow[] = [
   { from: "src/contracts/", may: [...lib, "src/contracts/", ...wire] },
   { from: "src/kernel/http", may: [...kernel, "elysia"] },
   { from: "src/kernel/", may: kernel },
+  { from: "src/nats/", may: [...lib, "src/nats/", "src/contracts/", ...wire, "nats"] },
   { from: "src/plugins/index.ts", may: ["src/plugins/", "src/contracts/"] },
   {
     from: "src/plugins/web/",
     may: [...lib, "src/plugins/web/", "src/web/", "src/contracts/", ...wire, ...runtime, "packages"],
   },
-  { from: "src/plugins/*/", may: [...lib, "src/plugins/$1/", "src/contracts/", ...wire, ...runtime, "packages"] },
+  {
+    from: "src/plugins/*/",
+    may: [...lib, "src/plugins/$1/", "src/nats/", "src/contracts/", ...wire, ...runtime, "packages"],
+  },
   { from: "src/client/*/*-node.ts", may: [...client, "node:"] },
   { from: "src/client/", may: client },
   { from: "src/web/", may: [...lib, "src/web/", "src/client/", ...wire] },
   {
     from: "src/cli/",
     may: [
-      ...[...lib, "src/cli/", "src/kernel/", "src/plugins/index.ts", "src/client/", "src/contracts/", ...wire],
-      ...[...runtime, "packages", "commander", "package.json", "plugins.json"],
+      ...[...lib, "src/cli/", "src/kernel/", "src/plugins/index.ts", "src/client/", "src/nats/", "src/contracts/"],
+      ...[...wire, ...runtime, "packages", "commander", "package.json", "plugins.json"],
     ],
   },
   { from: "examples/plugins/", may: ["unibus/plugin"] },
@@ -130,6 +135,9 @@ const refused: readonly (readonly [string, string])[] = [
   ["src/lib/a.ts", 'import { x } from "../wire/x.ts";'],
   ["src/lib/a.ts", 'import { hash } from "node:crypto";'],
   ["src/wire/a.ts", 'import { hash } from "node:crypto";'],
+  ["src/nats/jetstream.ts", 'import { x } from "../plugins/rooms/rules.ts";'],
+  ["src/nats/jetstream.ts", 'import { hash } from "node:crypto";'],
+  ["src/contracts/nats.ts", 'import { x } from "../nats/crossings.ts";'],
   ["src/contracts/store.ts", 'import type { NatsConnection } from "nats";'],
   ["src/contracts/nats.ts", 'import { connect } from "nats";'],
   ["src/kernel/boot.ts", 'import { Elysia } from "elysia";'],

@@ -1,7 +1,7 @@
-import { randomUUID } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { rename } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import type { Room, StoredBlob } from "../../client/index.ts";
+import { placeFile } from "../../lib/atomic-file.ts";
 import { blobBytesMax } from "../../wire/api.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { openNamed } from "../input.ts";
@@ -60,15 +60,9 @@ export async function fetchBlob(room: Room, named: StoredBlob, signal: AbortSign
 
 /** Writes a file completely or not at all, replacing an existing one. Errors: invalid. */
 export async function writeWhole(path: string, content: Uint8Array): Promise<void> {
-  const draft = join(dirname(resolve(path)), `.unibus-${randomUUID()}`);
   try {
-    {
-      await using handle = await open(draft, "wx", 0o600);
-      await handle.writeFile(content);
-    }
-    await rename(draft, path);
+    await placeFile(dirname(resolve(path)), content, (draft) => rename(draft, path));
   } catch (cause) {
-    await rm(draft, { force: true });
     const code = String((cause as { code?: unknown }).code);
     throw new UnibusError("invalid", `${path} cannot be written: ${code} (name another with --out)`, { cause });
   }

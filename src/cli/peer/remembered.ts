@@ -5,12 +5,12 @@
  * or used. `join` sets the bus in use only if there is none; `use` sets it at any time. The file holds no secret, and
  * only its owner can read it.
  */
-import { randomUUID } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { Type } from "@sinclair/typebox";
 import { Check } from "@sinclair/typebox/value";
 import { busUrl } from "../../client/transport/http.ts";
+import { replaceFile } from "../../lib/atomic-file.ts";
 import { withoutByteOrderMark } from "../../lib/text.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { defaultIdentityFile } from "./identity-file.ts";
@@ -91,13 +91,10 @@ export function remember(one: KnownBus, { uses }: { readonly uses: boolean }): v
 
 function write(config: unknown): void {
   const file = configFile();
-  const draft = `${file}.${randomUUID()}`;
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    writeFileSync(draft, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600, flag: "wx" });
-    renameSync(draft, file);
+    replaceFile(file, `${JSON.stringify(config, null, 2)}\n`);
   } catch (error) {
-    rmSync(draft, { force: true });
     const code = String((error as { code?: unknown }).code);
     throw new UnibusError("invalid", `${file} cannot be written: ${code} (see that you may write it)`, {
       cause: error,

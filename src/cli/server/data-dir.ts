@@ -5,18 +5,9 @@
  * use the same flags and plugins. serve.ts and host.ts use this.
  */
 import { Database } from "bun:sqlite";
-import {
-  accessSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { replaceFile } from "../../lib/atomic-file.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 
 /** Default data directory. */
@@ -172,8 +163,7 @@ export class DirectoryLock {
   /** Stores the first admin's link in a file that only the directory's owner can read. Returns the file. */
   keepAdminLink(link: string): string {
     const file = join(this.#folder, "admin-link");
-    writeFileSync(`${file}.new`, `${link}\n`, { mode: 0o600 });
-    renameSync(`${file}.new`, file);
+    replaceFile(file, `${link}\n`);
     return file;
   }
 
@@ -212,8 +202,7 @@ export class DirectoryLock {
   }
 
   #write(file: string, value: unknown): void {
-    writeFileSync(`${file}.new`, `${JSON.stringify(value)}\n`, { mode: 0o600 });
-    renameSync(`${file}.new`, file);
+    replaceFile(file, `${JSON.stringify(value)}\n`);
   }
 
   /** Removes serving.json and ready.json. */

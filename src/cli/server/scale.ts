@@ -1,5 +1,6 @@
-import type { NatsConnection } from "nats";
 import type { InternalAccount, Nats } from "../../contracts/nats.ts";
+import { type ApiReply, JetStream, jetStreamErrors, jsCode } from "../../nats/jetstream.ts";
+import { pages } from "../../nats/pages.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 
 /** The streams of unibus. The control plane comes first, because room streams follow it. */
@@ -10,8 +11,6 @@ const stages: readonly (readonly [account: InternalAccount, names: RegExp])[] = 
 
 /** How many streams are changed concurrently. Each copies all of its data. */
 const streamsAtOnce = 4;
-/** Timeout for one call, in milliseconds. */
-const callTimeoutMs = 5_000;
 /** How long the copying of a stream may make no progress, in milliseconds. */
 const stallTimeoutMs = 60_000;
 /** Polling interval while a stream is copied, in milliseconds. */
@@ -20,11 +19,13 @@ const lookEveryMs = 100;
 const passesMax = 5;
 
 /** JetStream error codes for too few nodes. */
-const tooFew: ReadonlySet<number> = new Set([10005, 10023, 10074]);
-const streamNotFound = 10059;
+const tooFew: readonly number[] = [jsCode.noPeers, jsCode.noResources, jsCode.replicasNotSupported];
 
-interface StreamInfo {
-  readonly error?: { readonly err_code?: number; readonly description?: string };
+const errors = jetStreamErrors(
+  "JetStream does not answer (is a majority of the nodes running? what is done stays done: try again)",
+);
+
+interface StreamInfo extends ApiReply {
   readonly config?: { readonly num_replicas: number };
   readonly cluster?: {
     readonly leader?: string;
@@ -32,7 +33,7 @@ interface StreamInfo {
   };
 }
 
-interface Names {
+interface Names extends ApiReply {
   readonly total?: number;
   readonly streams?: readonly string[] | null;
 }
@@ -45,28 +46,17 @@ export interface Scaled {
   readonly changed: number;
 }
 
-async function call<T>(connection: NatsConnection, subject: string, body: unknown): Promise<T> {
-  try {
-    return (await connection.request(`$JS.API.${subject}`, JSON.stringify(body), { timeout: callTimeoutMs })).json<T>();
-  } catch (cause) {
-    const mend = "is a majority of the nodes running? what is done stays done: try again";
-    throw new UnibusError("unavailable", `JetStream does not answer (${mend})`, { cause });
-  }
-}
-
-async function namesOf(connection: NatsConnection, wanted: RegExp): Promise<string[]> {
+async function namesOf(js: JetStream, wanted: RegExp): Promise<string[]> {
   const found = new Set<string>();
-  for (let offset = 0, total = 1; offset < total; ) {
-    const page = await call<Names>(connection, "STREAM.NAMES", { offset });
-    for (const name of page.streams ?? []) found.add(name);
-    offset += page.streams?.length ?? 0;
-    total = (page.streams?.length ?? 0) === 0 ? 0 : (page.total ?? 0);
+  const ask = async (offset: number) => errors.expectReply(await js.call<Names>("STREAM.NAMES", { offset }));
+  for await (const { streams } of pages(ask, (page) => page.streams?.length ?? 0)) {
+    for (const name of streams ?? []) found.add(name);
   }
   return [...found].filter((name) => wanted.test(name)).sort();
 }
 
 function refusal(name: string, replicas: number, { err_code, description }: NonNullable<StreamInfo["error"]>) {
-  if (!tooFew.has(err_code ?? 0)) {
+  if (!tooFew.includes(err_code ?? 0)) {
     return new UnibusError("unavailable", `${name} cannot be changed: ${description} (try again)`);
   }
   const mend = "start more nodes of the cluster, or scale to fewer";
@@ -81,15 +71,15 @@ function progress({ config, cluster }: StreamInfo, replicas: number): true | str
   return (config?.num_replicas === replicas && isDone) || JSON.stringify([leader, copies.map(({ lag }) => lag)]);
 }
 
-async function untilCopied(connection: NatsConnection, name: string, replicas: number): Promise<void> {
+async function untilCopied(js: JetStream, name: string, replicas: number): Promise<void> {
   let [before, movedAt] = ["", performance.now()];
   for (;;) {
     // While the leader changes, there is no answer for a moment.
-    const info = await call<StreamInfo>(connection, `STREAM.INFO.${name}`, {}).catch((error: unknown) => {
+    const info = await js.call<StreamInfo>(`STREAM.INFO.${name}`, {}).catch((error: unknown) => {
       if (isUnibusError(error) && performance.now() - movedAt < stallTimeoutMs) return null;
       throw error;
     });
-    if (info?.error?.err_code === streamNotFound) return;
+    if (info?.error?.err_code === jsCode.streamNotFound) return;
     const state = info === null || info.error !== undefined ? before : progress(info, replicas);
     if (state === true) return;
     if (state !== before) [before, movedAt] = [state, performance.now()];
@@ -102,19 +92,19 @@ async function untilCopied(connection: NatsConnection, name: string, replicas: n
 }
 
 /** Changes the replica count of one stream and waits until all are up to date. Returns whether the count changed. */
-async function scaleOne(connection: NatsConnection, name: string, replicas: number): Promise<boolean> {
-  const { error, config } = await call<StreamInfo>(connection, `STREAM.INFO.${name}`, {});
-  if (error?.err_code === streamNotFound) return false;
+async function scaleOne(js: JetStream, name: string, replicas: number): Promise<boolean> {
+  const { error, config } = await js.call<StreamInfo>(`STREAM.INFO.${name}`, {});
+  if (error?.err_code === jsCode.streamNotFound) return false;
   if (error !== undefined) throw refusal(name, replicas, error);
   const isOther = config?.num_replicas !== replicas;
   if (isOther) {
     const change = { ...config, num_replicas: replicas };
-    const changed = await call<StreamInfo>(connection, `STREAM.UPDATE.${name}`, change);
-    if (changed.error !== undefined && changed.error.err_code !== streamNotFound) {
+    const changed = await js.call<StreamInfo>(`STREAM.UPDATE.${name}`, change);
+    if (changed.error !== undefined && changed.error.err_code !== jsCode.streamNotFound) {
       throw refusal(name, replicas, changed.error);
     }
   }
-  await untilCopied(connection, name, replicas);
+  await untilCopied(js, name, replicas);
   return isOther;
 }
 
@@ -125,14 +115,14 @@ async function scaleOne(connection: NatsConnection, name: string, replicas: numb
 export async function scaleStreams(nats: Nats, replicas: number, tell: (word: string) => void): Promise<Scaled> {
   const [seen, changed] = [new Set<string>(), new Set<string>()];
   for (const [account, wanted] of stages) {
-    const connection = await nats.connection(account);
+    const js = new JetStream(await nats.connection(account), errors);
     for (let pass = 1, moved = 1; moved > 0 && pass <= passesMax; pass++) {
       moved = 0;
-      const names = (await namesOf(connection, wanted)).filter((name) => pass === 1 || !seen.has(name));
+      const names = (await namesOf(js, wanted)).filter((name) => pass === 1 || !seen.has(name));
       for (const name of names) seen.add(name);
       for (let at = 0; at < names.length; at += streamsAtOnce) {
         const some = names.slice(at, at + streamsAtOnce);
-        const done = await Promise.all(some.map((name) => scaleOne(connection, name, replicas)));
+        const done = await Promise.all(some.map((name) => scaleOne(js, name, replicas)));
         for (const [index, isOther] of done.entries()) if (isOther) changed.add(some[index] ?? "");
         moved += done.filter(Boolean).length;
         if (at + some.length === names.length || (at / streamsAtOnce) % 50 === 49) {

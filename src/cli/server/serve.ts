@@ -9,6 +9,7 @@ import { Invites } from "../../contracts/invites.ts";
 import { Nats } from "../../contracts/nats.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { type Bus, boot } from "../../kernel/boot.ts";
+import { Mutex } from "../../lib/mutex.ts";
 import { dialled } from "../../wire/address.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { joinLink } from "../../wire/names.ts";
@@ -168,9 +169,9 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
       const added = addedPlugins(options);
       lock.announceServing(recordOf(bus), { flags: bus.site.flags, plugins, added, url: bus.site.url() });
       bus.service(Nats)?.onRestart?.(() => lock.update(recordOf(bus)));
-      let reloaded = Promise.resolve();
+      const reloads = new Mutex();
       process.on("SIGHUP", () => {
-        reloaded = reloaded.then(() => reload(bus, log("kernel")));
+        void reloads.hold(() => reload(bus, log("kernel")));
       });
       await untilReady(bus, log("kernel"), stopping.signal);
       await onceAnswered(() => offerFirstAdmin(bus, lock, log("kernel")), stopping.signal);

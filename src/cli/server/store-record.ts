@@ -1,8 +1,9 @@
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Plugin } from "../../contracts/plugin.ts";
 import { RoomStore } from "../../contracts/store.ts";
 import { type BootOptions, planBus } from "../../kernel/boot.ts";
+import { replaceFile } from "../../lib/atomic-file.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
 /**
@@ -31,9 +32,7 @@ function read(folder: string): StoreRecord | null {
 }
 
 function write(folder: string, record: StoreRecord): void {
-  const file = fileOf(folder);
-  writeFileSync(`${file}.new`, `${JSON.stringify(record)}\n`, { mode: 0o600 });
-  renameSync(`${file}.new`, file);
+  replaceFile(fileOf(folder), `${JSON.stringify(record)}\n`);
 }
 
 /** The name of the store in a setup, or null if there is none. */

@@ -3,8 +3,9 @@ import { RoomStore } from "../../contracts/store.ts";
 import { type ContestedChain, type WayBack, WayBackStore, wayBackDays } from "../../contracts/way-back.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { isUlid } from "../../wire/names.ts";
+import { takeChainAsAdmin } from "../admin/take-chain.ts";
 import { identityOption } from "../peer/identity.ts";
-import { asPeer, type PeerOptions } from "../peer/peer.ts";
+import type { PeerOptions } from "../peer/peer.ts";
 import { printFields, printJson, printNote, printTable } from "../print.ts";
 import { bootOnHost, type HostOptions, hostCommand, hostSetup } from "./host.ts";
 
@@ -92,8 +93,7 @@ async function take(room: string, hash: string, options: TakeOptions): Promise<v
       await wayBack.takeChain(roomId, hash);
     });
   } else {
-    if (!isUlid(room)) throw new InvalidArgumentError("With --url the room is named by its id.");
-    await asPeer(options, (bus, signal) => bus.control.takeChain(room, hash, signal));
+    await takeChainAsAdmin(room, hash, options);
   }
   printNote(`the chain that ends with ${hash} is admitted: its owner now runs unibus room repair ${room}`);
 }

@@ -1,10 +1,11 @@
 import { Events, type Msg, type NatsConnection, type Subscription } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
+import { LruCache } from "../../lib/lru-cache.ts";
+import { SeenSet } from "../../lib/seen-set.ts";
+import { calloutSubject } from "../../nats/accounts.ts";
 import { type LoginRequest, readLogin } from "./jwt.ts";
 import type { Place } from "./logins.ts";
 
-/** The subject of nats-server's auth callout requests. */
-const questionSubject = "$SYS.REQ.USER.AUTH";
 /** Queue group of stand-ins: one member answers for a server whose own node has no running unibus. */
 const standIns = "unibus";
 
@@ -34,9 +35,9 @@ export class CalloutResponder {
   readonly #answer: (login: LoginRequest) => Promise<string | null>;
   readonly #log: Log;
   readonly #subscriptions: Subscription[];
-  readonly #absentSince = new Map<string, number>();
+  readonly #absentSince = new LruCache<number>(absentMax);
   /** Logins that were requested, oldest first. */
-  readonly #asked = new Set<string>();
+  readonly #asked = new SeenSet(askedMax);
   readonly #onUp: () => void;
   #presence: Subscription;
 
@@ -63,8 +64,8 @@ export class CalloutResponder {
       if (!this.#isOwn(login) && !(await this.#isThere(login.serverId))) respond(message, await this.#answer(login));
     });
     this.#subscriptions = [
-      connection.subscribe(questionSubject, { callback: own }),
-      connection.subscribe(questionSubject, { queue: standIns, callback: standIn }),
+      connection.subscribe(calloutSubject, { callback: own }),
+      connection.subscribe(calloutSubject, { queue: standIns, callback: standIn }),
     ];
     this.#presence = this.#announce();
     void this.#announceAgain();
@@ -84,8 +85,6 @@ export class CalloutResponder {
     try {
       const login = readLogin(message.string());
       this.#asked.add(`${login.serverId}/${login.cid}`);
-      const [oldest] = this.#asked;
-      if (this.#asked.size > askedMax && oldest !== undefined) this.#asked.delete(oldest);
       await act(message, login);
     } catch (error) {
       // Without an answer nats-server denies the login.
@@ -120,7 +119,6 @@ export class CalloutResponder {
     } catch (error) {
       // Absent only if it has no responders. If it hangs, the logins of its node hang with it.
       if ((error as { code?: unknown }).code !== "503") return true;
-      if (this.#absentSince.size >= absentMax) this.#absentSince.clear();
       this.#absentSince.set(serverId, performance.now());
       return false;
     }

@@ -11,7 +11,7 @@ import { decisionOf } from "./decision.ts";
 import { LoginGate } from "./gate.ts";
 import { Listeners } from "./listeners.ts";
 import { Logins } from "./logins.ts";
-import { peerAccount, reconcile, startRevoker } from "./revoker.ts";
+import { reconcile, startRevoker } from "./revoker.ts";
 import { guardSubscriptions } from "./subscription-guard.ts";
 import { dropUnasked, type UnaskedOptions } from "./unasked.ts";
 
@@ -71,7 +71,7 @@ export default definePlugin({
     const watched = () => nats.watched();
     const revoker = { system, bus, answering: connection, watched, logins, isActive, log, now, signal };
     const watching = startRevoker(revoker);
-    void guardSubscriptions({ system, watched, logins, account: peerAccount, log, signal });
+    void guardSubscriptions({ system, watched, logins, log, signal });
     const onUp = () => void dropUnasked(unasked);
     const questions = new CalloutResponder(connection, decide, { log, onUp });
     const unasked: UnaskedOptions = {

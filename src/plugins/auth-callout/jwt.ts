@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Grant } from "../../contracts/grant.ts";
 import type { Nats } from "../../contracts/nats.ts";
+import { peerAccount } from "../../nats/accounts.ts";
 import { plainAddress } from "../../wire/address.ts";
 
 /** The permissions of a peer's connection. */
@@ -20,8 +21,6 @@ export interface LoginRequest {
   readonly isWebSocket: boolean;
 }
 
-/** The NATS account of peers. */
-const peerAccount = "PEERS";
 const unlimited = -1;
 
 const base64Url = (text: string | Uint8Array): string => Buffer.from(text).toString("base64url");

@@ -1,6 +1,8 @@
 import type { NatsConnection } from "nats";
 import type { LoginPlace } from "../../contracts/auth.ts";
 import type { Nats } from "../../contracts/nats.ts";
+import { LruCache } from "../../lib/lru-cache.ts";
+import { serverReport } from "../../nats/server-report.ts";
 import type { Address } from "../../wire/address.ts";
 
 /** How long a nats-server may take to report its addresses, in milliseconds. */
@@ -19,7 +21,7 @@ interface Varz {
 
 /** Caches where the nats-servers listen. One node may answer logins of another node's server. */
 export class Listeners {
-  readonly #known = new Map<string, Promise<readonly Address[]>>();
+  readonly #known = new LruCache<Promise<readonly Address[]>>(serversMax);
 
   constructor(
     private readonly system: NatsConnection,
@@ -43,8 +45,6 @@ export class Listeners {
   #listenersOf(serverId: string): Promise<readonly Address[]> {
     const known = this.#known.get(serverId);
     if (known !== undefined) return known;
-    const [oldest] = this.#known.keys();
-    if (this.#known.size >= serversMax && oldest !== undefined) this.#known.delete(oldest);
     const asked = this.#ask(serverId);
     this.#known.set(serverId, asked);
     asked.catch(() => this.#known.delete(serverId));
@@ -52,8 +52,7 @@ export class Listeners {
   }
 
   async #ask(serverId: string): Promise<readonly Address[]> {
-    const reply = await this.system.request(`$SYS.REQ.SERVER.${serverId}.VARZ`, "", { timeout: askTimeoutMs });
-    const { data } = reply.json<Varz>();
+    const { data } = await serverReport<Varz>(this.system, serverId, { what: "VARZ", timeoutMs: askTimeoutMs });
     return [data, data?.websocket].flatMap((at) =>
       at?.host !== undefined && at.port !== undefined ? [{ hostname: at.host, port: at.port }] : [],
     );

@@ -8,6 +8,8 @@
 import { createHash } from "node:crypto";
 import type { NatsConnection } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
+import { peerAccount } from "../../nats/accounts.ts";
+import { serverReport } from "../../nats/server-report.ts";
 import { endpointPattern } from "../../wire/names.ts";
 import type { Permissions } from "./jwt.ts";
 
@@ -22,8 +24,6 @@ const kickTimeoutMs = 2_000;
 const recountMs = 1_000;
 /** How many connections of one peer a server lists. */
 const listedMax = 1_024;
-/** The NATS account of peers. */
-const peerAccount = "PEERS";
 /** A connection older than this has answered a ping, in milliseconds: see `clientPing` of nats-embedded. */
 const aliveMs = 30_000;
 /** How long an answered login may take to become a connection before its client counts as gone, in milliseconds. */
@@ -230,19 +230,21 @@ export class Logins {
   async kick({ server, cid }: Place, why: string): Promise<void> {
     const endpoint = this.#byPlace.get(keyOf({ server, cid }))?.endpoint ?? null;
     try {
-      const body = JSON.stringify({ cid });
-      await this.deps.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
+      await this.#kick({ server, cid });
       this.deps.log.info("disconnected a peer", { endpoint, why });
     } catch (error) {
       this.deps.log.warn("could not disconnect a peer", { endpoint, cause: error });
     }
   }
 
+  #kick({ server, cid }: Place): Promise<unknown> {
+    return serverReport(this.deps.system, server, { what: "KICK", body: { cid }, timeoutMs: kickTimeoutMs });
+  }
+
   /** Drops a connection that is not logged in, without an authorization error, so that its client reconnects. */
   async drop({ server, cid }: Place): Promise<void> {
     try {
-      const body = JSON.stringify({ cid });
-      await this.deps.system.request(`$SYS.REQ.SERVER.${server}.KICK`, body, { timeout: kickTimeoutMs });
+      await this.#kick({ server, cid });
     } catch (error) {
       this.deps.log.debug("could not drop a connection that is not logged in", { cause: error });
     }
@@ -283,11 +285,10 @@ export class Logins {
   async #forgetUnlisted(list: string, logins: readonly Login[]): Promise<void> {
     const [server, user] = list.split(" ");
     try {
-      const body = JSON.stringify({ auth: true, acc: peerAccount, user, limit: listedMax });
-      const reply = await this.deps.system.request(`$SYS.REQ.SERVER.${server}.CONNZ`, body, {
-        timeout: kickTimeoutMs,
-      });
-      const { data } = reply.json<{ data?: { connections?: { cid: number }[] } }>();
+      const body = { auth: true, acc: peerAccount, user, limit: listedMax };
+      const request = { what: "CONNZ", body, timeoutMs: kickTimeoutMs };
+      type Listed = { data?: { connections?: { cid: number }[] } };
+      const { data } = await serverReport<Listed>(this.deps.system, server ?? "", request);
       if (data === undefined) return;
       const listed = new Set(data.connections?.map(({ cid }) => cid));
       for (const login of logins) {

@@ -7,6 +7,8 @@
 import { Events, type NatsConnection, type Subscription } from "nats";
 import type { NoticeKind } from "../../contracts/notices.ts";
 import type { Log } from "../../contracts/plugin.ts";
+import { peerAccount } from "../../nats/accounts.ts";
+import { serverReport } from "../../nats/server-report.ts";
 import { disconnectSubject, noticeSubject } from "../../wire/names.ts";
 import type { Logins, Place } from "./logins.ts";
 
@@ -19,8 +21,6 @@ const looksForAll = 10;
  */
 const pauseShare = 4;
 
-/** The NATS account of peers. */
-export const peerAccount = "PEERS";
 /** Size of one page of nats-server's connection list. */
 const pageSize = 1_024;
 /** How many connections are compared concurrently. */
@@ -121,9 +121,10 @@ interface Listed {
 async function connectionsOn(server: string, { system, signal }: RevokerDeps): Promise<Map<number, string>> {
   const found = new Map<number, string>();
   for (let offset = 0, total = 1; offset < total && !signal.aborted; offset += pageSize) {
-    const body = JSON.stringify({ auth: true, acc: peerAccount, limit: pageSize, offset });
-    const reply = await system.request(`$SYS.REQ.SERVER.${server}.CONNZ`, body, { timeout: pageTimeoutMs });
-    const { data } = reply.json<{ data?: { total: number; connections?: Listed[] } }>();
+    const body = { auth: true, acc: peerAccount, limit: pageSize, offset };
+    const request = { what: "CONNZ", body, timeoutMs: pageTimeoutMs };
+    type Page = { data?: { total: number; connections?: Listed[] } };
+    const { data } = await serverReport<Page>(system, server, request);
     total = data?.total ?? 0;
     for (const { cid, authorized_user } of data?.connections ?? []) found.set(cid, authorized_user ?? "");
   }

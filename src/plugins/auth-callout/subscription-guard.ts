@@ -6,6 +6,8 @@
  */
 import type { NatsConnection } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
+import { peerAccount } from "../../nats/accounts.ts";
+import { serverReport } from "../../nats/server-report.ts";
 import type { Logins } from "./logins.ts";
 
 /** Polling interval for a server's total of subscriptions, in milliseconds. */
@@ -30,8 +32,6 @@ export interface SubscriptionGuardOptions {
   /** Returns the servers whose connections this node watches. */
   readonly watched: () => Promise<readonly string[]>;
   readonly logins: Logins;
-  /** The NATS account of peers. */
-  readonly account: string;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
@@ -65,12 +65,10 @@ export async function guardSubscriptions(options: SubscriptionGuardOptions): Pro
 async function guardServer(
   server: string,
   seen: Map<string, Seen>,
-  { system, logins, account }: SubscriptionGuardOptions,
+  { system, logins }: SubscriptionGuardOptions,
 ): Promise<void> {
-  const ask = async <T>(what: string, body: object): Promise<T> =>
-    (
-      await system.request(`$SYS.REQ.SERVER.${server}.${what}`, JSON.stringify(body), { timeout: askTimeoutMs })
-    ).json<T>();
+  const ask = <T>(what: string, body: object): Promise<T> =>
+    serverReport<T>(system, server, { what, body, timeoutMs: askTimeoutMs });
   const { statsz } = await ask<{ statsz?: { subscriptions?: number } }>("STATSZ", {});
   const subscriptions = statsz?.subscriptions ?? 0;
   const last = seen.get(server) ?? { subscriptions: Number.NEGATIVE_INFINITY, lookedAtMs: Number.NEGATIVE_INFINITY };
@@ -81,7 +79,7 @@ async function guardServer(
   if (performance.now() - last.lookedAtMs < dueMs) return;
   Object.assign(last, { subscriptions, lookedAtMs: performance.now() });
   type Connections = { data?: { connections?: { cid: number; subscriptions?: number }[] } };
-  const most = { auth: true, acc: account, sort: "subs", limit: lookedAt };
+  const most = { auth: true, acc: peerAccount, sort: "subs", limit: lookedAt };
   const { data } = await ask<Connections>("CONNZ", most);
   const over = (data?.connections ?? []).filter(({ cid, subscriptions: count = 0 }) => {
     return count > (logins.subscriptionsMax({ server, cid }) ?? Number.POSITIVE_INFINITY);

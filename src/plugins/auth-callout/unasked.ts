@@ -1,5 +1,6 @@
 import type { NatsConnection } from "nats";
 import type { Log } from "../../contracts/plugin.ts";
+import { serverReport } from "../../nats/server-report.ts";
 import type { Place } from "./logins.ts";
 
 /** Size of one page of nats-server's connection list, and the maximum number of pages. */
@@ -33,9 +34,10 @@ interface Listed {
 async function waitingOn(server: string, system: NatsConnection): Promise<Place[]> {
   const found: Place[] = [];
   for (let offset = 0, total = 1; offset < total && offset < page.size * page.max; offset += page.size) {
-    const body = JSON.stringify({ auth: true, limit: page.size, offset });
-    const reply = await system.request(`$SYS.REQ.SERVER.${server}.CONNZ`, body, { timeout: pageTimeoutMs });
-    const { data } = reply.json<{ data?: { total: number; connections?: Listed[] } }>();
+    const body = { auth: true, limit: page.size, offset };
+    const request = { what: "CONNZ", body, timeoutMs: pageTimeoutMs };
+    type Page = { data?: { total: number; connections?: Listed[] } };
+    const { data } = await serverReport<Page>(system, server, request);
     total = data?.total ?? 0;
     for (const { cid, lang, account } of data?.connections ?? []) {
       if (lang !== undefined && account === undefined) found.push({ server, cid });

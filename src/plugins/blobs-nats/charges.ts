@@ -1,5 +1,7 @@
 import { blobBytesMin, blobCharge } from "../../contracts/blobs.ts";
-import { type Calls, expectReply } from "./calls.ts";
+import type { JetStream } from "../../nats/jetstream.ts";
+import { lastMessage } from "../../nats/messages.ts";
+import { expectReply } from "./errors.ts";
 import { blobStream, expectedLast, isLost, listSubjects, subjects } from "./stream.ts";
 
 /** How long a charge is cached, in milliseconds. */
@@ -40,11 +42,11 @@ interface Known {
  * commit of this node becomes visible only when it ends, so a caller that adds reserved bytes counts none twice.
  */
 export class Charges {
-  readonly #calls: Calls;
+  readonly #js: JetStream;
   readonly #known = new Map<string, Known>();
 
-  constructor(calls: Calls) {
-    this.#calls = calls;
+  constructor(js: JetStream) {
+    this.#js = js;
   }
 
   /** Reads a charge from the stream. Errors: unavailable. */
@@ -54,7 +56,7 @@ export class Charges {
   }
 
   async #kept(owner: string): Promise<Charge & KeptCharge> {
-    const found = await this.#calls.last(blobStream, subjects.charge(owner));
+    const found = await lastMessage(this.#js, blobStream, subjects.charge(owner));
     if (found === null) return { bytes: 0, revision: 0, least: blobBytesMin };
     return { ...(JSON.parse(Buffer.from(found.data).toString()) as KeptCharge), revision: found.seq };
   }
@@ -66,7 +68,7 @@ export class Charges {
    */
   async raise(sizesOf: () => Promise<ReadonlyMap<string, readonly number[]>>): Promise<void> {
     const old = new Map<string, Charge>();
-    for await (const [owner] of listSubjects(this.#calls, "charge")) {
+    for await (const [owner] of listSubjects(this.#js, "charge")) {
       const kept = await this.#kept(owner);
       if (kept.least !== blobBytesMin) old.set(owner, kept);
     }
@@ -76,7 +78,7 @@ export class Charges {
       const bytes = (sizes.get(owner) ?? []).reduce((sum, size) => sum + blobCharge(size), 0);
       const headers = { [expectedLast]: String(revision) };
       const draft = { subject: subjects.charge(owner), payload: chargePayload(bytes), headers };
-      const reply = await this.#calls.publish(draft);
+      const reply = await this.#js.publish(draft);
       if (isLost(reply)) continue;
       expectReply(reply);
       this.note(owner, bytes);

@@ -4,10 +4,12 @@ import { BlobStore } from "../../contracts/blobs.ts";
 import { Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { Replicas } from "../../contracts/replicas.ts";
+import { JetStream } from "../../nats/jetstream.ts";
+import { openTimeoutMs } from "../../nats/open-stream.ts";
 import { isUnibusError } from "../../wire/errors.ts";
-import { Calls, expectReply } from "./calls.ts";
+import { blobErrors, expectReply } from "./errors.ts";
 import { NatsBlobs } from "./store.ts";
-import { blobStream, openStream, streamOpenTimeoutMs } from "./stream.ts";
+import { blobStream, openBlobStream } from "./stream.ts";
 import { sweepEvery } from "./sweep.ts";
 
 /** Setup time beyond the opening of the stream, in milliseconds. */
@@ -18,14 +20,14 @@ export default definePlugin({
   name: "blobs-nats",
   api: 1,
   config: Type.Object({}, { additionalProperties: false }),
-  setupBudgetMs: streamOpenTimeoutMs + setupRestMs,
+  setupBudgetMs: openTimeoutMs + setupRestMs,
   provides: { blobs: BlobStore },
   requires: { nats: Nats },
   optional: { replicas: Replicas },
   async setup({ log, now, signal }, { nats, replicas }) {
-    const calls = new Calls(await nats.connection("CTL"));
-    await openStream(calls, { replicas: (await replicas?.count()) ?? 1, leads: () => nats.leads(), signal });
-    const blobs = new NatsBlobs(calls, log);
+    const js = new JetStream(await nats.connection("CTL"), blobErrors);
+    await openBlobStream(js, { replicas: (await replicas?.count()) ?? 1, leads: () => nats.leads(), signal });
+    const blobs = new NatsBlobs(js, log);
     return {
       services: { blobs },
       async start() {
@@ -35,11 +37,11 @@ export default definePlugin({
           if (!signal.aborted)
             log.warn("could not raise every blob's charge to the minimum; retrying at the next start", { cause });
         });
-        sweepEvery({ calls, log, now, signal });
+        sweepEvery({ js, log, now, signal });
       },
       async health() {
         try {
-          expectReply(await calls.api(`STREAM.INFO.${blobStream}`, {}));
+          expectReply(await js.call(`STREAM.INFO.${blobStream}`, {}));
           return { ok: true };
         } catch (error) {
           return { ok: false, ...(isUnibusError(error) && { detail: error.message }) };

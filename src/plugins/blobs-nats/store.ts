@@ -16,9 +16,11 @@ import {
 } from "../../contracts/blobs.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import { type ApiReply, fullCodes, type JetStream, jsCode } from "../../nats/jetstream.ts";
+import { lastMessage, nextMessage } from "../../nats/messages.ts";
 import { isUnibusError, type UnibusError } from "../../wire/errors.ts";
-import { blobCode, type Calls, expectReply, type Reply, unanswered } from "./calls.ts";
 import { Charges, chargePayload } from "./charges.ts";
+import { expectReply, unanswered } from "./errors.ts";
 import { blobStream, expectedLast, isLost, listSubjects, purge, subjects } from "./stream.ts";
 import { type Received, Upload, type UploadState } from "./upload.ts";
 
@@ -31,16 +33,13 @@ const diskShareMax = 0.8;
 /** How long the account's disk usage is cached, in milliseconds. */
 const spaceAgeMsMax = 1_000;
 
-/** JetStream's error codes for a full disk, server or account. */
-const fullCodes: ReadonlySet<number> = new Set([blobCode.noSpaceInAccount, blobCode.noResources, blobCode.noSpace]);
-
 /** A blob's entry, as stored in its message. */
 interface BlobEntry extends Omit<Received, "hash"> {
   readonly upload: string;
   readonly owner: string;
 }
 
-interface Account extends Reply {
+interface Account extends ApiReply {
   readonly storage: number;
   readonly limits: { readonly max_storage: number };
 }
@@ -48,7 +47,7 @@ interface Account extends Reply {
 /** Whether an error means that the disk is full. */
 const isFullDisk = (error: unknown): boolean => {
   const { cause } = error as { readonly cause?: { readonly err_code?: number } };
-  return fullCodes.has(cause?.err_code ?? 0);
+  return fullCodes.includes(cause?.err_code ?? 0);
 };
 
 /**
@@ -56,16 +55,16 @@ const isFullDisk = (error: unknown): boolean => {
  * its upload are one atomic write: no crash can leave one without the others.
  */
 export class NatsBlobs implements BlobStore {
-  readonly #calls: Calls;
+  readonly #js: JetStream;
   readonly #log: Log;
   readonly #charges: Charges;
   readonly #commits = new KeyedMutex();
   #space = { isLeft: true, at: Number.NEGATIVE_INFINITY };
 
-  constructor(calls: Calls, log: Log) {
-    this.#calls = calls;
+  constructor(js: JetStream, log: Log) {
+    this.#js = js;
     this.#log = log;
-    this.#charges = new Charges(calls);
+    this.#charges = new Charges(js);
   }
 
   async put(
@@ -74,7 +73,7 @@ export class NatsBlobs implements BlobStore {
     known: string | null,
     bytesMax: number,
   ): Promise<PutBlob> {
-    const upload = new Upload(this.#calls);
+    const upload = new Upload(this.#js);
     try {
       await this.#checkSpace();
       const received = await upload.receive(chunks, known);
@@ -117,7 +116,7 @@ export class NatsBlobs implements BlobStore {
   }
 
   async *list(): AsyncGenerator<ChargedBlob> {
-    for await (const [hash] of listSubjects(this.#calls, "blob")) {
+    for await (const [hash] of listSubjects(this.#js, "blob")) {
       const entry = await this.#entry(hash);
       if (entry !== null) yield { hash, owner: entry.owner };
     }
@@ -127,7 +126,7 @@ export class NatsBlobs implements BlobStore {
   raiseCharges(): Promise<void> {
     return this.#charges.raise(async () => {
       const sizes = new Map<string, number[]>();
-      for await (const [hash] of listSubjects(this.#calls, "blob")) {
+      for await (const [hash] of listSubjects(this.#js, "blob")) {
         const entry = await this.#entry(hash);
         if (entry !== null) sizes.set(entry.owner, [...(sizes.get(entry.owner) ?? []), entry.size]);
       }
@@ -154,12 +153,12 @@ export class NatsBlobs implements BlobStore {
       const isDone = reply === null ? await this.#settle(upload, hash) : reply.error === undefined;
       if (isDone) {
         // A sweep removes what remains of the upload if this fails.
-        purge(this.#calls, subjects.open(upload.id)).catch(() => undefined);
+        purge(this.#js, subjects.open(upload.id)).catch(() => undefined);
         this.#charges.note(owner, bytes);
         return { hash, isNew: true };
       }
       if (reply === null) throw unanswered("no reply to the commit");
-      if (!isLost(reply)) expectReply(reply, blobCode.batchIncomplete, blobCode.tooManyBatches);
+      if (!isLost(reply)) expectReply(reply, jsCode.batchIncomplete, jsCode.tooManyBatches);
       await new Promise((resolve) => setTimeout(resolve, Math.random() * pauseMsMax));
     }
     throw unanswered("too many changes at once");
@@ -175,7 +174,7 @@ export class NatsBlobs implements BlobStore {
       { subject: subjects.charge(entry.owner), payload: chargePayload(bytes), headers: after(charge) },
       { subject: subjects.open(upload.id), payload: state, headers: after(upload.marker) },
     ];
-    return this.#calls.batch(drafts).catch((cause) => {
+    return this.#js.publishBatch(drafts).catch((cause) => {
       this.#log.warn("no reply to the commit of a blob", { cause });
       return null;
     });
@@ -195,7 +194,7 @@ export class NatsBlobs implements BlobStore {
   }
 
   async #entry(hash: string): Promise<BlobEntry | null> {
-    const found = await this.#calls.last(blobStream, subjects.blob(hash));
+    const found = await lastMessage(this.#js, blobStream, subjects.blob(hash));
     return found === null ? null : (JSON.parse(Buffer.from(found.data).toString()) as BlobEntry);
   }
 
@@ -204,7 +203,7 @@ export class NatsBlobs implements BlobStore {
     const hasher = new Bun.CryptoHasher("sha256");
     let from = entry.first;
     for (let index = 1; index <= entry.chunks; index++) {
-      const found = await this.#calls.next(blobStream, subjects.chunk(entry.upload), from);
+      const found = await nextMessage(this.#js, blobStream, subjects.chunk(entry.upload), from);
       if (found === null) throw this.#corrupt(hash);
       hasher.update(found.data);
       if (index === entry.chunks && hasher.digest("hex") !== hash) throw this.#corrupt(hash);
@@ -221,10 +220,10 @@ export class NatsBlobs implements BlobStore {
   /** Checks the free disk space. Errors: unavailable if blobs would use the part reserved for the control plane. */
   async #checkSpace(): Promise<void> {
     if (performance.now() - this.#space.at > spaceAgeMsMax) {
-      const { storage, limits } = expectReply(await this.#calls.api<Account>("INFO", ""));
+      const { storage, limits } = expectReply(await this.#js.call<Account>("INFO", ""));
       const isLeft = limits.max_storage <= 0 || storage < limits.max_storage * diskShareMax;
       this.#space = { isLeft, at: performance.now() };
     }
-    if (!this.#space.isLeft) throw unanswered({ err_code: blobCode.noSpaceInAccount });
+    if (!this.#space.isLeft) throw unanswered({ err_code: jsCode.noSpaceInAccount });
   }
 }

@@ -1,5 +1,7 @@
 import type { Log } from "../../contracts/plugin.ts";
-import type { Calls } from "./calls.ts";
+import { every } from "../../lib/every.ts";
+import type { JetStream } from "../../nats/jetstream.ts";
+import { lastMessage } from "../../nats/messages.ts";
 import { blobStream, listSubjects, purge, subjects } from "./stream.ts";
 import { giveUp } from "./upload.ts";
 
@@ -10,43 +12,34 @@ const uploadAgeMsMax = 3_600_000;
 
 /** The dependencies of a sweep. */
 export interface SweepDeps {
-  readonly calls: Calls;
+  readonly js: JetStream;
   readonly log: Log;
   readonly now: () => number;
   readonly signal: AbortSignal;
 }
 
 /** Removes the remains of uploads that a crash aborted, and charges that a later charge replaced. */
-export async function sweep({ calls, log, now, signal }: SweepDeps): Promise<void> {
-  for await (const [upload] of listSubjects(calls, "open")) {
+export async function sweep({ js, log, now, signal }: SweepDeps): Promise<void> {
+  for await (const [upload] of listSubjects(js, "open")) {
     if (signal.aborted) return;
-    const found = await calls.last(blobStream, subjects.open(upload));
+    const found = await lastMessage(js, blobStream, subjects.open(upload));
     if (found === null) continue;
     const state = Buffer.from(found.data).toString();
-    if (state === "done") await purge(calls, subjects.open(upload));
+    if (state === "done") await purge(js, subjects.open(upload));
     else if (state === "void" || now() - found.at > uploadAgeMsMax) {
       log.info("removing an aborted upload", { upload });
       // It has ended already: it was given up but its chunks may remain, or it was committed just now.
-      if (!(await giveUp(calls, upload, found.seq))) log.debug("the upload has already ended", { upload });
+      if (!(await giveUp(js, upload, found.seq))) log.debug("the upload has already ended", { upload });
     }
   }
-  for await (const [owner, count] of listSubjects(calls, "charge")) {
+  for await (const [owner, count] of listSubjects(js, "charge")) {
     if (signal.aborted) return;
-    if (count > 1) await purge(calls, subjects.charge(owner), 1);
+    if (count > 1) await purge(js, subjects.charge(owner), 1);
   }
 }
 
 /** Sweeps now and then at intervals until the bus stops. A failed sweep is logged and retried at the next interval. */
 export function sweepEvery(parts: SweepDeps): void {
-  const run = async (): Promise<void> => {
-    try {
-      await sweep(parts);
-    } catch (error) {
-      if (!parts.signal.aborted) parts.log.warn("blob sweep failed", { cause: error });
-    }
-    if (parts.signal.aborted) return;
-    const timer = setTimeout(run, sweepEveryMs);
-    parts.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
-  };
-  void run();
+  const onError = (cause: unknown) => parts.log.warn("blob sweep failed", { cause });
+  every(() => sweep(parts), { pauseMs: sweepEveryMs, signal: parts.signal, onError });
 }

@@ -1,5 +1,6 @@
+import type { JetStream, PublishReply } from "../../nats/jetstream.ts";
 import type { UnibusError } from "../../wire/errors.ts";
-import { type Calls, expectReply, type Stored, unanswered } from "./calls.ts";
+import { expectReply, unanswered } from "./errors.ts";
 import { blobStream, expectedLast, expectedLastOf, isLost, purge, subjects } from "./stream.ts";
 
 /** Chunk size in bytes. Only the last chunk of a blob is smaller. */
@@ -14,21 +15,21 @@ function sweptAway(): UnibusError {
 }
 
 /** The sequence of a stored message. Errors: unavailable, with JetStream's error as the cause. */
-export function expectStored(reply: Stored): number {
+function expectStored(reply: PublishReply): number {
   const { stream, seq } = expectReply(reply);
   if (stream !== blobStream) throw unanswered(`an ack from ${stream}`);
   return seq;
 }
 
 /** Gives up an uncommitted upload, so that it can never be committed. Returns false if it has ended already. */
-export async function giveUp(calls: Calls, upload: string, marker: number): Promise<boolean> {
+export async function giveUp(js: JetStream, upload: string, marker: number): Promise<boolean> {
   const state: UploadState = "void";
   const subject = subjects.open(upload);
-  const reply = await calls.publish({ subject, payload: state, headers: { [expectedLast]: String(marker) } });
+  const reply = await js.publish({ subject, payload: state, headers: { [expectedLast]: String(marker) } });
   if (isLost(reply)) return false;
   expectStored(reply);
-  await purge(calls, subjects.chunk(upload));
-  await purge(calls, subject);
+  await purge(js, subjects.chunk(upload));
+  await purge(js, subject);
   return true;
 }
 
@@ -71,11 +72,11 @@ export interface Received {
  */
 export class Upload {
   readonly id = crypto.randomUUID().replaceAll("-", "");
-  readonly #calls: Calls;
+  readonly #js: JetStream;
   #marker = 0;
 
-  constructor(calls: Calls) {
-    this.#calls = calls;
+  constructor(js: JetStream) {
+    this.#js = js;
   }
 
   /** The sequence of the mark on which every write of this upload depends. */
@@ -109,20 +110,18 @@ export class Upload {
 
   /** Gives up the upload. Returns false if it had ended: committed, or given up by a sweep. Errors: unavailable. */
   async giveUp(): Promise<boolean> {
-    return this.#marker === 0 || (await giveUp(this.#calls, this.id, this.#marker));
+    return this.#marker === 0 || (await giveUp(this.#js, this.id, this.#marker));
   }
 
   async #open(): Promise<void> {
     const state: UploadState = "open";
     const headers = { [expectedLast]: "0" };
-    this.#marker = expectStored(
-      await this.#calls.publish({ subject: subjects.open(this.id), payload: state, headers }),
-    );
+    this.#marker = expectStored(await this.#js.publish({ subject: subjects.open(this.id), payload: state, headers }));
   }
 
   async #write(chunk: Uint8Array): Promise<number> {
     const headers = { [expectedLast]: String(this.#marker), [expectedLastOf]: subjects.open(this.id) };
-    const reply = await this.#calls.publish({ subject: subjects.chunk(this.id), payload: chunk, headers });
+    const reply = await this.#js.publish({ subject: subjects.chunk(this.id), payload: chunk, headers });
     if (isLost(reply)) throw sweptAway();
     return expectStored(reply);
   }

@@ -6,6 +6,7 @@
  */
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import type { Health, Log } from "../../contracts/plugin.ts";
+import { every } from "../../lib/every.ts";
 
 /** Interval for retrying failed writes and for comparing the copy, in milliseconds. */
 const retryMs = 1_000;
@@ -92,9 +93,8 @@ export class DenialFile {
 
   /** Retries and compares the copy every second until `signal` aborts. */
   keep(signal: AbortSignal): void {
-    const timer = setInterval(() => void this.settle(), retryMs);
-    signal.addEventListener("abort", () => clearInterval(timer), { once: true });
-    void this.settle();
+    // What fails is logged, and reported as the health.
+    every(() => this.settle(), { pauseMs: retryMs, signal, onError: () => undefined });
   }
 
   health(): Health {

@@ -1,5 +1,6 @@
 import { inTime } from "../../contracts/deadline.ts";
 import { type RawReply, rawReply } from "../../contracts/plugin.ts";
+import { Semaphore } from "../../lib/semaphore.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
 /** Limits on concurrent history replies, per member and in total. Further reads wait. */
@@ -20,74 +21,20 @@ const tooMany = () => {
 
 const tooSlow = () => new UnibusError("unavailable", "the message store timed out (try again)");
 
-/** A counting semaphore. Waiters acquire it in FIFO order. */
-class Turns {
-  readonly #waiting: (() => void)[] = [];
-  #free: number;
-
-  constructor(max: number) {
-    this.#free = max;
-  }
-
-  /** Whether no holder has it. */
-  isIdle(max: number): boolean {
-    return this.#free === max;
-  }
-
-  async take(): Promise<void> {
-    if (this.#free > 0) {
-      this.#free -= 1;
-      return;
-    }
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting.push(resolve);
-    try {
-      await inTime(promise, timeoutMs, tooMany);
-    } catch (error) {
-      const place = this.#waiting.indexOf(resolve);
-      if (place === -1) this.give();
-      else this.#waiting.splice(place, 1);
-      throw error;
-    }
-  }
-
-  give(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#free += 1;
-    else next();
-  }
-}
-
 /**
  * Limits history replies in memory. A member who requests many and reads none holds only a few: the next read starts
  * when an earlier reply has been read to its end or its connection is closed.
  */
 export class Outgoing {
-  readonly #all = new Turns(readsMax.all);
-  readonly #byMember = new Map<string, Turns>();
+  readonly #all = new Semaphore(readsMax.all);
+  readonly #byMember = new Map<string, Semaphore>();
 
   /**
    * Replies with ASCII JSON from `make`, run when its turn comes. Errors: those of `make`; rate_limited; unavailable.
    */
   async reply(member: string, make: () => Promise<string>): Promise<RawReply> {
-    const mine = this.#byMember.get(member) ?? new Turns(readsMax.member);
-    this.#byMember.set(member, mine);
     const began = performance.now();
-    await mine.take();
-    let isDone = false;
-    const done = (...turns: readonly Turns[]): void => {
-      if (isDone) return;
-      isDone = true;
-      for (const turn of turns) turn.give();
-      if (mine.isIdle(readsMax.member)) this.#byMember.delete(member);
-    };
-    try {
-      await this.#all.take();
-    } catch (error) {
-      done(mine);
-      throw error;
-    }
-    const end = () => done(this.#all, mine);
+    const end = await this.#turn(member);
     const making = make();
     try {
       const json = await inTime(making, timeoutMs - (performance.now() - began), tooSlow);
@@ -99,6 +46,26 @@ export class Outgoing {
       making.then(end, end);
       throw error;
     }
+  }
+
+  /** Waits for a turn of the member, then for one of all. The returned function ends both. Errors: rate_limited. */
+  async #turn(member: string): Promise<() => void> {
+    const mine = this.#byMember.get(member) ?? new Semaphore(readsMax.member);
+    this.#byMember.set(member, mine);
+    const wait = { withinMs: timeoutMs, late: tooMany };
+    const releaseMine = await mine.take(wait);
+    const endMine = (): void => {
+      releaseMine();
+      if (mine.isIdle && this.#byMember.get(member) === mine) this.#byMember.delete(member);
+    };
+    const releaseAll = await this.#all.take(wait).catch((error: unknown) => {
+      endMine();
+      throw error;
+    });
+    return () => {
+      releaseAll();
+      endMine();
+    };
   }
 }
 

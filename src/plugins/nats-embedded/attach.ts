@@ -1,13 +1,13 @@
 /** Attaches a command on the same data directory to the nats-server of a running unibus. It starts none. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type InternalAccount, Nats } from "../../contracts/nats.ts";
+import { Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { builtinNamespaces } from "../../wire/names.ts";
-import { Connections } from "./connections.ts";
+import { embeddedConnections } from "./dial.ts";
+import { natsForCommands } from "./for-commands.ts";
 import { Config } from "./index.ts";
-import { internalIdentity, issuerOf } from "./internal.ts";
+import { internalIdentity } from "./internal.ts";
 import { portsFolder } from "./process.ts";
 
 /** Finds the address of a data directory's nats-server. Errors: unavailable if none is running. */
@@ -32,18 +32,8 @@ export default definePlugin({
   async setup({ site, log, onStop }) {
     const url = new URL(listening(join(site.dataDir, "nats")));
     const internal = internalIdentity(join(site.dataDir, "internal.json"));
-    const connections = new Connections(url.host, { internal, isTls: url.protocol === "tls:", log });
+    const connections = embeddedConnections(url.host, { internal, isTls: url.protocol === "tls:" }, log);
     onStop(() => connections.close());
-    const nats: Nats = {
-      issuer: issuerOf(internal),
-      namespaces: builtinNamespaces,
-      connection: (account: InternalAccount) => connections.get(account),
-      watched: async () => [],
-      leads: async () => true,
-      urls: () => ({ nats: [], ws: [], isAdvertised: false }),
-      isCarried: false,
-      pid: () => null,
-    };
-    return { services: { nats } };
+    return { services: { nats: natsForCommands(connections, internal) } };
   },
 });

@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
 import type { InternalAccount } from "../../contracts/nats.ts";
 import { tls12Suites } from "../../contracts/tls.ts";
+import { internalAccounts, peerAccount } from "../../nats/accounts.ts";
+import { crossings } from "../../nats/crossings.ts";
 import { type Address, urlHost } from "../../wire/address.ts";
-import { deliverRoot, userNkey } from "../../wire/names.ts";
+import { userNkey } from "../../wire/names.ts";
 import { natsPayloadBytesMax } from "../../wire/room-stream.ts";
 import type { Cluster } from "./cluster.ts";
 import { type Internal, internalUser } from "./internal.ts";
@@ -56,15 +58,12 @@ const routeUser = "unibus-route";
 
 /**
  * Builds the configuration of the embedded nats-server: its accounts, and the subjects that may cross between them.
- * Exports are always wildcards: a literal subject would break the isolation of the reply subject.
  * Source: spec 9.
  */
 export function serverConfig(settings: ServerSettings): Record<string, unknown> {
   const { internal, namespaces, bytesMax } = settings;
   const users = (account: InternalAccount) => [{ user: internalUser(account), password: internal.passwords[account] }];
-  const accounts: InternalAccount[] = ["BUS", "CTL", "AUTH", "SYS"];
-  const services = [...namespaces.map((namespace) => `${namespace}.>`), "$JS.ACK.>"];
-  const streams = [`${deliverRoot}.>`, "unibus.user.>"];
+  const crossing = crossings(namespaces);
   const storage = (bytes: number) => ({ max_mem: 0, max_file: bytes, max_streams: -1, max_consumers: -1 });
   const { tls } = settings;
   const files = tls === null ? null : { cert_file: tls.cert, key_file: tls.key, ...tlsRules };
@@ -89,26 +88,23 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
     },
     authorization: {
       timeout: loginTimeoutS,
-      auth_callout: { issuer: settings.issuer, account: "AUTH", auth_users: accounts.map(internalUser) },
+      auth_callout: { issuer: settings.issuer, account: "AUTH", auth_users: internalAccounts.map(internalUser) },
     },
     system_account: "SYS",
     accounts: {
       BUS: {
         users: users("BUS"),
         jetstream: storage(bytesMax.bus),
-        exports: [...services.map((service) => ({ service })), ...streams.map((stream) => ({ stream }))],
+        exports: crossing.map(({ type, subject }) => ({ [type]: subject })),
       },
       CTL: { users: users("CTL"), jetstream: storage(bytesMax.ctl) },
       AUTH: { users: users("AUTH") },
       SYS: { users: users("SYS") },
       // nats-server sends a nonce only if it knows an nkey. Nobody has this nkey's seed, and its login would be denied.
       NONCE: { users: [{ nkey: userNkey(randomBytes(32)) }] },
-      PEERS: {
+      [peerAccount]: {
         limits: { max_subscriptions: connectionSubscriptionsMax },
-        imports: [
-          ...services.map((subject) => ({ service: { account: "BUS", subject } })),
-          ...streams.map((subject) => ({ stream: { account: "BUS", subject } })),
-        ],
+        imports: crossing.map(({ type, subject }) => ({ [type]: { account: "BUS", subject } })),
       },
     },
   };

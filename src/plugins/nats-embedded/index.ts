@@ -1,23 +1,24 @@
 /**
  * The embedded nats-server: writes its configuration, supervises the process, and connects to it.
- * Setup order: check the settings and the data directory, start nats-server (process.ts), connect (connections.ts), and
+ * Setup order: check the settings and the data directory, start nats-server (process.ts), connect (dial.ts), and
  * in a cluster wait for a quorum (quorum.ts). WebSocket clients come through websocket-proxy.ts. Other plugins use the
  * `Nats` service; auth-callout decides the logins.
  */
-import { mkdirSync, readFileSync, renameSync, statfsSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statfsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Static, Type } from "@sinclair/typebox";
-import { checkAdvertised, type InternalAccount, Nats } from "../../contracts/nats.ts";
+import { checkAdvertised, Nats } from "../../contracts/nats.ts";
 import { definePlugin, type Site } from "../../contracts/plugin.ts";
 import type { SocketRoute } from "../../contracts/socket.ts";
 import { readTlsFiles } from "../../contracts/tls.ts";
+import { replaceFile } from "../../lib/atomic-file.ts";
+import { allNamespaces } from "../../nats/namespaces.ts";
 import { type Address, dialled, isLoopback, parseAddress } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { builtinNamespaces, namespaceFault } from "../../wire/names.ts";
 import { carriedServer, chosenServer } from "./binary.ts";
 import { type Cluster, ClusterConfig, checkStore, clusterOf } from "./cluster.ts";
 import { type ServerSettings, serverConfig } from "./config.ts";
-import { Connections } from "./connections.ts";
+import { embeddedConnections } from "./dial.ts";
 import { type Internal, internalIdentity, issuerOf, keepInternal } from "./internal.ts";
 import { NatsProcess, type Ports, portsFolder } from "./process.ts";
 import { leadsCluster, quorumTimeoutMs, untilQuorum } from "./quorum.ts";
@@ -80,14 +81,6 @@ function configured(text: string, setting: string): Address {
   throw new UnibusError("invalid", `nats-embedded.${setting}: ${text} is not an address (for example 127.0.0.1:4250)`);
 }
 
-function allNamespaces(added: readonly string[]): string[] {
-  for (const namespace of added) {
-    const fault = namespaceFault(namespace);
-    if (fault !== null) throw new UnibusError("invalid", `nats-embedded.namespaces: ${namespace}: ${fault}`);
-  }
-  return [...new Set([...builtinNamespaces, ...added])];
-}
-
 /** The TLS files, or null if none is set. Errors: invalid if one is missing or not PEM. */
 function tlsFiles({ tls_cert, tls_key }: Config): { cert: string; key: string } | null {
   if (tls_cert === undefined && tls_key === undefined) return null;
@@ -133,9 +126,7 @@ function diskLimits(folder: string, { bus_bytes_max, ctl_bytes_max }: Config): {
   const now = { bus: Math.floor(bavail * bsize * diskShare.bus), ctl: Math.floor(bavail * bsize * diskShare.ctl) };
   const before = keptLimits(file) ?? now;
   const limits = { bus: Math.max(now.bus, before.bus), ctl: Math.max(now.ctl, before.ctl) };
-  // Renamed into place: a full disk or a crash must not leave half a file.
-  writeFileSync(`${file}.new`, JSON.stringify(limits), { mode: 0o600 });
-  renameSync(`${file}.new`, file);
+  replaceFile(file, JSON.stringify(limits));
   return { bus: bus_bytes_max ?? limits.bus, ctl: ctl_bytes_max ?? limits.ctl };
 }
 
@@ -217,7 +208,7 @@ function settingsOf(config: Config, site: Site, folder: string): ServerSettings 
   const tls = tlsFiles(config);
   checkExposure(site, "listen", listen, tls !== null);
   checkExposure(site, "ws", ws, tls !== null);
-  const namespaces = allNamespaces(config.namespaces ?? []);
+  const namespaces = allNamespaces("nats-embedded", config.namespaces);
   const cluster = clusterOf(config.cluster, site);
   const storeDir = join(folder, "store");
   checkStore(storeDir, cluster);
@@ -273,16 +264,16 @@ export default definePlugin({
     const sockets = new WebSocketAddresses(config, settings, proxy);
     const urls = () => peerUrls(config, site, { ...listen, port: ports.nats }, sockets.own, tls !== null);
     const own = dialled({ ...listen, port: ports.nats });
-    const connections = new Connections(own, { internal, isTls: tls !== null, log });
+    const connections = embeddedConnections(own, { internal, isTls: tls !== null }, log);
     onStop(() => connections.close());
     await connections.get("BUS");
     if (cluster !== null) await untilQuorum(await connections.get("SYS"), { log, signal, progress });
-    const connection = (account: InternalAccount) => connections.get(account);
     const standing = new Readiness();
     return {
       services: {
         nats: {
-          ...{ issuer: issuerOf(internal), namespaces, connection, isCarried: true },
+          ...{ issuer: issuerOf(internal), namespaces, isCarried: true },
+          connection: (account) => connections.get(account),
           watched: async () => [(await connections.get("SYS")).info?.server_id ?? ""],
           leads: async () => cluster === null || leadsCluster(await connections.get("SYS"), cluster.serverName),
           urls,

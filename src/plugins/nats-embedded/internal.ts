@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { type Static, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import type { InternalAccount, Nats } from "../../contracts/nats.ts";
 import { signingKey } from "../../contracts/signature.ts";
+import { replaceFile } from "../../lib/atomic-file.ts";
 import { fromBase64, toBase64 } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { accountNkey } from "../../wire/names.ts";
@@ -37,23 +38,17 @@ export function internalIdentity(file: string): Internal {
   }
   const secret = () => toBase64(randomBytes(32));
   const made = { issuer_seed: secret(), passwords: { BUS: secret(), CTL: secret(), AUTH: secret(), SYS: secret() } };
-  write(file, textOf(made));
+  replaceFile(file, textOf(made));
   return made;
 }
 
 /** Writes the internal identity derived from a cluster's secret to a file, for commands on the host. */
 export function keepInternal(file: string, internal: Internal): void {
   const text = textOf(internal);
-  if (!existsSync(file) || readFileSync(file, "utf8") !== text) write(file, text);
+  if (!existsSync(file) || readFileSync(file, "utf8") !== text) replaceFile(file, text);
 }
 
 const textOf = (internal: Internal): string => `${JSON.stringify(internal, null, 2)}\n`;
-
-function write(file: string, text: string): void {
-  const fresh = `${file}.new`;
-  writeFileSync(fresh, text, { mode: 0o600 });
-  renameSync(fresh, file);
-}
 
 function readJson(file: string): unknown {
   try {

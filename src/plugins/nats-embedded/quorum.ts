@@ -1,5 +1,6 @@
 import type { NatsConnection } from "nats";
 import type { Context } from "../../contracts/plugin.ts";
+import { serverReport } from "../../nats/server-report.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
 /** How long nats-server may take to report its state, in milliseconds. Shorter than a health check. */
@@ -21,9 +22,8 @@ interface Answer<T> {
  * Requests a report from nats-server. Errors: unavailable, or those of the connection if it does not answer in time.
  */
 export async function ask<T>(system: NatsConnection, what: string, body: unknown): Promise<T> {
-  const subject = `$SYS.REQ.SERVER.${system.info?.server_id}.${what}`;
-  const reply = await system.request(subject, JSON.stringify(body), { timeout: askTimeoutMs });
-  const { data, error } = reply.json<Answer<T>>();
+  const request = { what, body, timeoutMs: askTimeoutMs };
+  const { data, error } = await serverReport<Answer<T>>(system, system.info?.server_id ?? "", request);
   if (data !== undefined) return data;
   throw new UnibusError(
     "unavailable",

@@ -7,12 +7,12 @@ import { Type } from "@sinclair/typebox";
 import { connect, type NatsConnection, type TlsOptions } from "nats";
 import { type InternalAccount, Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
+import { Connections, checkVersion } from "../../nats/connections.ts";
 import { type Address, isLoopback, parseAddress, urlHost } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { builtinNamespaces } from "../../wire/names.ts";
-import { natsServerVersionMin, versionAtLeast } from "../../wire/nats-version.ts";
+import { natsForCommands } from "./for-commands.ts";
 import { Config } from "./index.ts";
-import { type Internal, internalIdentity, internalUser, issuerOf } from "./internal.ts";
+import { type Internal, internalIdentity, internalUser } from "./internal.ts";
 
 const connectTimeoutMs = 5_000;
 /** How often a broken connection is retried before it counts as lost. */
@@ -65,10 +65,8 @@ async function dial({ address, tls }: Target, internal: Internal, account: Inter
     const what = isRefused ? "refused this data directory's credentials" : "does not answer";
     throw new UnibusError("unavailable", `the nats-server at ${where} ${what} (${hint})`, { cause });
   });
-  const version = connection.info?.version ?? "of unknown version";
-  if (versionAtLeast(version, natsServerVersionMin)) return connection;
-  await connection.close();
-  throw new UnibusError("invalid", `nats-server is ${version} (use ${natsServerVersionMin} or newer)`);
+  await checkVersion(connection);
+  return connection;
 }
 
 /** Provides the data plane with the nats-server at an address. */
@@ -77,7 +75,7 @@ export default definePlugin({
   api: 1,
   config: DialConfig,
   provides: { nats: Nats },
-  async setup({ config, site, onStop }) {
+  async setup({ config, site, log, onStop }) {
     const target = targetOf(config.dial, config.dial_ca);
     const file = join(site.dataDir, "internal.json");
     if (!existsSync(file)) {
@@ -88,22 +86,8 @@ export default definePlugin({
       );
     }
     const internal = internalIdentity(file);
-    const made = new Map<InternalAccount, Promise<NatsConnection>>();
-    onStop(() => Promise.allSettled([...made.values()].map(async (one) => (await one).close())));
-    const nats: Nats = {
-      issuer: issuerOf(internal),
-      namespaces: builtinNamespaces,
-      connection(account) {
-        const known = made.get(account) ?? dial(target, internal, account);
-        made.set(account, known);
-        return known;
-      },
-      watched: async () => [],
-      leads: async () => true,
-      urls: () => ({ nats: [], ws: [], isAdvertised: false }),
-      isCarried: false,
-      pid: () => null,
-    };
-    return { services: { nats } };
+    const connections = new Connections((account) => dial(target, internal, account), log);
+    onStop(() => connections.close());
+    return { services: { nats: natsForCommands(connections, internal) } };
   },
 });

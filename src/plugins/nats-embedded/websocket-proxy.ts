@@ -14,7 +14,7 @@ import { clientKey } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
 /** Maximum number of connections that have not logged in. Source: spec 17. */
-export const waitingMax = { perAddress: 64, all: 1_024 } as const;
+const waitingMax = { perAddress: 64, all: 1_024 } as const;
 /** How long a connection may take to log in, in milliseconds. Source: spec 17. */
 const loginWithinMs = 10_000;
 /** Bytes buffered in one direction before the proxy stops reading from the other side. Source: spec 17. */

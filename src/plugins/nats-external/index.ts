@@ -4,12 +4,13 @@ import { Type } from "@sinclair/typebox";
 import { RequestStrategy } from "nats";
 import { checkAdvertised, type InternalAccount, Nats } from "../../contracts/nats.ts";
 import { definePlugin, type Site } from "../../contracts/plugin.ts";
+import { Connections } from "../../nats/connections.ts";
+import { allNamespaces } from "../../nats/namespaces.ts";
 import { isLoopback, parseAddress } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { builtinNamespaces, namespaceFault } from "../../wire/names.ts";
 import { checkServers } from "./checks.ts";
-import { Connections } from "./connections.ts";
 import { readCredentials, readIssuer } from "./credentials.ts";
+import { Dialler } from "./dial.ts";
 
 const File = Type.String({ minLength: 1 });
 const Config = Type.Object(
@@ -58,14 +59,6 @@ function serverUrls(text: string, site: Site): string[] {
   return urls.map((url) => url.replace(/\/$/, ""));
 }
 
-function allNamespaces(added: readonly string[]): string[] {
-  for (const namespace of added) {
-    const fault = namespaceFault(namespace);
-    if (fault !== null) throw new UnibusError("invalid", `nats-external.namespaces: ${namespace}: ${fault}`);
-  }
-  return [...new Set([...builtinNamespaces, ...added])];
-}
-
 /** Returns a cached reader of the ids of all servers that answer a ping. */
 function serverList(connections: Connections): () => Promise<readonly string[]> {
   let known: { readonly ids: Promise<readonly string[]>; readonly at: number } | null = null;
@@ -99,7 +92,7 @@ export default definePlugin({
   async setup({ config, site, log, onStop }) {
     checkAdvertised("nats-external", config.advertise);
     const servers = serverUrls(config.servers, site);
-    const namespaces = allNamespaces(config.namespaces ?? []);
+    const namespaces = allNamespaces("nats-external", config.namespaces);
     const ca = config.ca ?? null;
     if (ca !== null && !existsSync(ca)) {
       throw new UnibusError("invalid", `nats-external.ca: ${ca} does not exist (name a PEM file)`);
@@ -108,9 +101,10 @@ export default definePlugin({
     const read = (account: InternalAccount) =>
       readCredentials(`nats-external.credentials.${account}`, config.credentials[account]);
     const credentials = { BUS: read("BUS"), CTL: read("CTL"), AUTH: read("AUTH"), SYS: read("SYS") };
-    const connections = new Connections({ servers, credentials, ca }, log);
+    const dialler = new Dialler({ servers, credentials, ca });
+    const connections = new Connections((account) => dialler.connect(account), log);
     onStop(() => connections.close());
-    await checkServers(connections, namespaces);
+    await checkServers(connections, dialler, namespaces);
     const { advertise } = config;
     const urls = { nats: advertise?.nats ?? servers, ws: advertise?.ws ?? [], isAdvertised: advertise !== undefined };
     return {

@@ -1,8 +1,11 @@
 import type { Log } from "../../contracts/plugin.ts";
 import type { Capacity } from "../../contracts/streams.ts";
+import type { ApiReply, JetStream } from "../../nats/jetstream.ts";
+import { pages } from "../../nats/pages.ts";
 import { streamName } from "../../wire/names.ts";
 import { discardOf } from "../../wire/room-stream.ts";
-import { type ApiReply, type JetStream, refuseOthers, type StreamInfo } from "./jetstream.ts";
+import { expectReply } from "./errors.ts";
+import type { StreamInfo } from "./stream-info.ts";
 
 interface StreamPage extends ApiReply {
   readonly total: number;
@@ -21,13 +24,12 @@ function isDue({ config, state }: StreamInfo, { bytesMax, whenFull }: Capacity):
  * next time. Errors: unavailable.
  */
 export async function enforceCapacity(js: JetStream, capacity: Capacity, log: Log): Promise<void> {
-  const account = refuseOthers(await js.call<ApiReply & { storage: number; reserved_storage?: number }>("INFO"));
+  const account = expectReply(await js.call<ApiReply & { storage: number; reserved_storage?: number }>("INFO"));
   // While all rooms together are below the limit of one room, and no stream has a limit, none can be due.
   if (account.storage <= capacity.bytesMax && !account.reserved_storage) return;
-  for (let offset = 0; ; ) {
-    const page = refuseOthers(await js.call<StreamPage>("STREAM.LIST", { offset }));
-    const streams = page.streams ?? [];
-    for (const info of streams) {
+  const ask = async (offset: number) => expectReply(await js.call<StreamPage>("STREAM.LIST", { offset }));
+  for await (const { streams } of pages(ask, (page) => page.streams?.length ?? 0)) {
+    for (const info of streams ?? []) {
       const name = String(info.config.name);
       if (!name.startsWith(streamName("")) || !isDue(info, capacity)) continue;
       const limits = { max_bytes: capacity.bytesMax, discard: discardOf(capacity.whenFull) };
@@ -35,7 +37,5 @@ export async function enforceCapacity(js: JetStream, capacity: Capacity, log: Lo
       if (reply.error === undefined) log.info("a room is full", { stream: name, bytes: info.state.bytes });
       else log.warn("could not limit a full room", { stream: name, cause: reply.error });
     }
-    offset += streams.length;
-    if (streams.length === 0 || offset >= page.total) return;
   }
 }

@@ -1,8 +1,10 @@
 import type { Doctor, Finding } from "../../contracts/doctor.ts";
 import type { RoomRecord } from "../../contracts/store.ts";
+import { jsCode } from "../../nats/jetstream.ts";
 import { isUlid, streamName } from "../../wire/names.ts";
 import type { Durables } from "./durables.ts";
-import { jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
+import { expectReply } from "./errors.ts";
+import type { StreamInfo } from "./stream-info.ts";
 import { roomPages, type SweepDeps, streamNames } from "./sweep.ts";
 
 /** A younger stream without a row may belong to a room that is being created. In milliseconds. */
@@ -16,7 +18,7 @@ export function makeDoctor(parts: Omit<SweepDeps, "log" | "signal">, durables: D
 
   const isOrphan = async (stream: string, room: RoomRecord | null): Promise<boolean> => {
     if (room !== null) return room.deletedAt !== null;
-    const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${stream}`), jsCode.streamNotFound);
+    const info = expectReply(await js.call<StreamInfo>(`STREAM.INFO.${stream}`), jsCode.streamNotFound);
     return info.error === undefined && now() - Date.parse(info.created) >= creationMs;
   };
 

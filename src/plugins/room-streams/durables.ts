@@ -11,9 +11,11 @@ import { isIn } from "../../contracts/stay-rules.ts";
 import type { RoomStore } from "../../contracts/store.ts";
 import type { Durable, StreamRoom } from "../../contracts/streams.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import { type ApiReply, type JetStream, jsCode } from "../../nats/jetstream.ts";
+import { pages } from "../../nats/pages.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { consumerName, deliverSubject, mainDevice, streamName } from "../../wire/names.ts";
-import { type ApiReply, type JetStream, jsCode, refuseOthers } from "./jetstream.ts";
+import { expectReply } from "./errors.ts";
 
 /**
  * The most unacknowledged frames of a device. More frames of the largest size would cause a slow-consumer loop. Source:
@@ -122,7 +124,7 @@ export class Durables {
       replay_policy: "instant",
     };
     const subject = `CONSUMER.DURABLE.CREATE.${stream}.${consumer}`;
-    refuseOthers(await this.deps.js.call<ApiReply>(subject, { stream_name: stream, config }));
+    expectReply(await this.deps.js.call<ApiReply>(subject, { stream_name: stream, config }));
     return { stream, consumer, deliver };
   }
 
@@ -190,19 +192,18 @@ export class Durables {
 
   async #delete(stream: string, consumer: string): Promise<void> {
     const reply = await this.deps.js.call<ApiReply>(`CONSUMER.DELETE.${stream}.${consumer}`);
-    refuseOthers(reply, jsCode.consumerNotFound, jsCode.streamNotFound);
+    expectReply(reply, jsCode.consumerNotFound, jsCode.streamNotFound);
   }
 }
 
 async function consumerNames(js: JetStream, stream: string): Promise<string[]> {
   const names: string[] = [];
-  for (;;) {
-    const reply = await js.call<ApiReply & { total: number; consumers: string[] | null }>(`CONSUMER.NAMES.${stream}`, {
-      offset: names.length,
-    });
-    if (refuseOthers(reply, jsCode.streamNotFound).error !== undefined) return [];
-    const page = reply.consumers ?? [];
-    names.push(...page);
-    if (page.length === 0 || names.length >= reply.total) return names;
+  type Page = ApiReply & { total?: number; consumers?: string[] | null };
+  const ask = async (offset: number) =>
+    expectReply(await js.call<Page>(`CONSUMER.NAMES.${stream}`, { offset }), jsCode.streamNotFound);
+  for await (const { error, consumers } of pages(ask, (page) => page.consumers?.length ?? 0)) {
+    if (error !== undefined) return [];
+    names.push(...(consumers ?? []));
   }
+  return names;
 }

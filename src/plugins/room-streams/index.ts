@@ -6,11 +6,13 @@ import { definePlugin } from "../../contracts/plugin.ts";
 import { Replicas } from "../../contracts/replicas.ts";
 import { RoomStore } from "../../contracts/store.ts";
 import { RoomStreams } from "../../contracts/streams.ts";
+import { BatchedReader } from "../../nats/batched-reader.ts";
+import { type ApiReply, JetStream } from "../../nats/jetstream.ts";
 import { streamName } from "../../wire/names.ts";
 import { enforceCapacity } from "./capacity.ts";
 import { makeDoctor } from "./doctor.ts";
 import { Durables } from "./durables.ts";
-import { type ApiReply, JetStream, refuseOthers } from "./jetstream.ts";
+import { expectReply, streamErrors } from "./errors.ts";
 import { lastFrames } from "./last.ts";
 import { StreamMaker } from "./stream-maker.ts";
 import { sweepEvery } from "./sweep.ts";
@@ -29,7 +31,8 @@ export default definePlugin({
   optional: { replicas: Replicas },
 
   async setup({ log, now, signal }, { nats, rooms, replicas }) {
-    const js = new JetStream(await nats.connection("BUS"));
+    const js = new JetStream(await nats.connection("BUS"), streamErrors);
+    const reader = new BatchedReader(js);
     const maker = new StreamMaker({ js, rooms, replicas });
     const trouble = new StreamTrouble(js, maker);
     const durables = new Durables({ js, rooms, log, signal });
@@ -45,7 +48,7 @@ export default definePlugin({
       last: (room, page) =>
         trouble.watch(room.roomId, async () => {
           const info = await maker.ensured(room);
-          return lastFrames(js, streamName(room.roomId), info.state, page);
+          return lastFrames(reader, streamName(room.roomId), info.state, page);
         }),
       remove: (roomId) => maker.remove(roomId),
     };
@@ -55,7 +58,7 @@ export default definePlugin({
         sweepEvery({ js, rooms, streams, log, now, signal });
       },
       async health() {
-        refuseOthers(await js.call<ApiReply>("INFO", "", healthCallMs));
+        expectReply(await js.call<ApiReply>("INFO", "", healthCallMs));
         return trouble.health();
       },
     };

@@ -1,6 +1,7 @@
 import type { FrameRun } from "../../contracts/streams.ts";
+import type { BatchedReader, StoredMessage } from "../../nats/batched-reader.ts";
 import { historyBytesMax } from "../../wire/api.ts";
-import type { JetStream, StoredMessage, StreamInfo } from "./jetstream.ts";
+import type { StreamInfo } from "./stream-info.ts";
 
 /** The total timeout of one read, in milliseconds. Source: spec 8. */
 const readTimeoutMs = 5_000;
@@ -16,7 +17,7 @@ const nothing: FrameRun = { frames: [], firstSeq: 0, lastSeq: 0, more: false };
  * newest messages are wanted. One window suffices for all but the largest frames.
  */
 export async function lastFrames(
-  js: JetStream,
+  reader: BatchedReader,
   stream: string,
   state: StreamInfo["state"],
   page: { readonly limit: number; readonly before: number | null },
@@ -33,7 +34,7 @@ export async function lastFrames(
   while (count < page.limit && to >= state.first_seq && state.messages > 0) {
     const from = Math.max(state.first_seq, to - Math.min(window, page.limit - count) + 1);
     const timeoutMs = Math.max(1, end - performance.now());
-    const read = await js.read(stream, { from, to, bytesMax, timeoutMs });
+    const read = await reader.read(stream, { from, to, bytesMax, timeoutMs });
     const messages = read.filter(({ seq }) => seq <= to);
     const isCut = (read.at(-1)?.seq ?? to) < to;
     if (isCut && window > 1) {

@@ -8,18 +8,12 @@ import type { RoomStore } from "../../contracts/store.ts";
 import type { StreamRoom } from "../../contracts/streams.ts";
 import { takenSubject } from "../../contracts/taken.ts";
 import { retry } from "../../lib/retry.ts";
+import { type ApiReply, type JetStream, jsCode } from "../../nats/jetstream.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { isUlid, streamName } from "../../wire/names.ts";
 import { type RoomStreamConfig, roomStreamConfig } from "../../wire/room-stream.ts";
-import {
-  type ApiReply,
-  isElection,
-  type JetStream,
-  jsCode,
-  refuseLeaderless,
-  refuseOthers,
-  type StreamInfo,
-} from "./jetstream.ts";
+import { expectReply, isElection, refuseLeaderless } from "./errors.ts";
+import type { StreamInfo } from "./stream-info.ts";
 
 /**
  * How long the creation of a stream is tried while its leader is elected, in milliseconds: nats-server takes 4 to 9 s
@@ -73,14 +67,14 @@ export class StreamMaker {
   /** The state of a room's stream, which is created if it is missing. Errors: those of `make`. */
   async ensured(room: StreamRoom): Promise<StreamInfo> {
     const name = streamName(room.roomId);
-    const info = refuseOthers(await this.parts.js.call<StreamInfo>(`STREAM.INFO.${name}`), jsCode.streamNotFound);
+    const info = expectReply(await this.parts.js.call<StreamInfo>(`STREAM.INFO.${name}`), jsCode.streamNotFound);
     if (info.error !== undefined) return this.make(room);
     return isRight(info, await this.#configOf(room)) ? info : this.make(room);
   }
 
   /** Removes a room's stream. Idempotent. Errors: unavailable. */
   async remove(roomId: string): Promise<void> {
-    refuseOthers(await this.parts.js.call<ApiReply>(`STREAM.DELETE.${streamName(roomId)}`), jsCode.streamNotFound);
+    expectReply(await this.parts.js.call<ApiReply>(`STREAM.DELETE.${streamName(roomId)}`), jsCode.streamNotFound);
   }
 
   async #configOf({ roomId, subject }: StreamRoom): Promise<RoomStreamConfig> {
@@ -107,7 +101,7 @@ export class StreamMaker {
   ): Promise<StreamInfo> {
     const config = await this.#configOf(room);
     const expected = [jsCode.nameInUse, jsCode.subjectsOverlap];
-    const made = refuseOthers(
+    const made = expectReply(
       await this.parts.js.call<StreamInfo>(`STREAM.CREATE.${config.name}`, config, withinMs),
       ...expected,
     );
@@ -120,18 +114,16 @@ export class StreamMaker {
   /** Repairs an existing stream whose configuration differs. */
   async #fix(config: RoomStreamConfig, withinMs?: number): Promise<StreamInfo> {
     const { js } = this.parts;
-    const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${config.name}`, "", withinMs));
+    const info = expectReply(await js.call<StreamInfo>(`STREAM.INFO.${config.name}`, "", withinMs));
     if (isRight(info, config)) return info;
     const { max_bytes, discard } = info.config;
-    return refuseOthers(await js.call<StreamInfo>(`STREAM.UPDATE.${config.name}`, { ...config, max_bytes, discard }));
+    return expectReply(await js.call<StreamInfo>(`STREAM.UPDATE.${config.name}`, { ...config, max_bytes, discard }));
   }
 
   /** Removes streams that hold a subject although their rooms were deleted. Returns whether there were any. */
   async #free(subject: string): Promise<boolean> {
     const query = { subject, offset: 0 };
-    const reply = refuseOthers(
-      await this.parts.js.call<ApiReply & { streams: string[] | null }>("STREAM.NAMES", query),
-    );
+    const reply = expectReply(await this.parts.js.call<ApiReply & { streams: string[] | null }>("STREAM.NAMES", query));
     let isFreed = false;
     for (const name of reply.streams ?? []) {
       const roomId = roomIdOf(name);

@@ -1,8 +1,12 @@
 import type { Log } from "../../contracts/plugin.ts";
 import type { RoomRecord, RoomStore } from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
+import { every } from "../../lib/every.ts";
+import { type ApiReply, type JetStream, jsCode } from "../../nats/jetstream.ts";
+import { pages } from "../../nats/pages.ts";
 import { isUlid, streamName } from "../../wire/names.ts";
-import { type ApiReply, type JetStream, jsCode, refuseOthers, type StreamInfo } from "./jetstream.ts";
+import { expectReply } from "./errors.ts";
+import type { StreamInfo } from "./stream-info.ts";
 
 /** The interval of the sweep, in milliseconds. */
 const sweepEveryMs = 60_000;
@@ -23,15 +27,12 @@ export interface SweepDeps {
 /** Lists the names of all room streams, page by page. */
 export async function streamNames(js: JetStream): Promise<Set<string>> {
   const names = new Set<string>();
-  for (let offset = 0; ; ) {
-    const page = refuseOthers(
-      await js.call<ApiReply & { total: number; streams: string[] | null }>("STREAM.NAMES", { offset }),
-    );
-    const found = page.streams ?? [];
-    for (const name of found) if (name.startsWith(streamName(""))) names.add(name);
-    offset += found.length;
-    if (found.length === 0 || offset >= page.total) return names;
+  type Page = ApiReply & { total: number; streams: string[] | null };
+  const ask = async (offset: number) => expectReply(await js.call<Page>("STREAM.NAMES", { offset }));
+  for await (const { streams } of pages(ask, (page) => page.streams?.length ?? 0)) {
+    for (const name of streams ?? []) if (name.startsWith(streamName(""))) names.add(name);
   }
+  return names;
 }
 
 /** Iterates over every room by id, including tombstones. */
@@ -68,7 +69,7 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepDeps,
   for (const name of orphans) {
     if (signal.aborted) return;
     const roomId = name.slice(streamName("").length);
-    const info = refuseOthers(await js.call<StreamInfo>(`STREAM.INFO.${name}`), jsCode.streamNotFound);
+    const info = expectReply(await js.call<StreamInfo>(`STREAM.INFO.${name}`), jsCode.streamNotFound);
     if (info.error !== undefined || now() - Date.parse(info.created) < orphanAgeMs || !isUlid(roomId)) continue;
     // The rows were read after the list of streams: a room created since then has a row by now.
     if ((await rooms.getRoom(roomId)) !== null) continue;
@@ -81,15 +82,9 @@ export async function sweep({ js, rooms, streams, log, now, signal }: SweepDeps,
 export function sweepEvery(parts: SweepDeps): void {
   let isFirst = true;
   const run = async (): Promise<void> => {
-    try {
-      await sweep(parts, isFirst);
-      isFirst = false;
-    } catch (error) {
-      if (!parts.signal.aborted) parts.log.warn("stream sweep failed", { cause: error });
-    }
-    if (parts.signal.aborted) return;
-    const timer = setTimeout(run, sweepEveryMs);
-    parts.signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
+    await sweep(parts, isFirst);
+    isFirst = false;
   };
-  void run();
+  const onError = (cause: unknown) => parts.log.warn("stream sweep failed", { cause });
+  every(run, { pauseMs: sweepEveryMs, signal: parts.signal, onError });
 }

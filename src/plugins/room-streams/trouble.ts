@@ -1,7 +1,9 @@
 import type { Health } from "../../contracts/plugin.ts";
+import { type JetStream, jsCode } from "../../nats/jetstream.ts";
 import { hasCode, isUnibusError } from "../../wire/errors.ts";
 import { streamName } from "../../wire/names.ts";
-import { type JetStream, jsCode, refuseLeaderless, refuseOthers, type StreamInfo } from "./jetstream.ts";
+import { expectReply, refuseLeaderless } from "./errors.ts";
+import type { StreamInfo } from "./stream-info.ts";
 import type { StreamMaker } from "./stream-maker.ts";
 
 /** How many streams are remembered, and how many of them one look asks for. */
@@ -45,7 +47,7 @@ export class StreamTrouble {
   async #look(name: string, isClustered: boolean): Promise<string | null> {
     try {
       const asked = this.#js.call<StreamInfo>(`STREAM.INFO.${name}`, "", lookTimeoutMs);
-      const info = refuseOthers(await asked, jsCode.streamNotFound);
+      const info = expectReply(await asked, jsCode.streamNotFound);
       if (info.error === undefined && isClustered) refuseLeaderless(info);
       this.#troubled.delete(name);
       return null;

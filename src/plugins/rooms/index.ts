@@ -14,6 +14,7 @@ import { Rooms } from "../../contracts/rooms.ts";
 import { RoomStore, UserStore } from "../../contracts/store.ts";
 import { type Capacity, RoomStreams } from "../../contracts/streams.ts";
 import { WayBackStore } from "../../contracts/way-back.ts";
+import { every } from "../../lib/every.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { builtinNamespaces } from "../../wire/names.ts";
@@ -69,16 +70,9 @@ const enforceEveryMs = 10_000;
 
 /** Periodically applies the byte limit to rooms that have exceeded it, until the bus stops. */
 function enforceEvery(streams: RoomStreams | undefined, capacity: Capacity, log: Log, signal: AbortSignal): void {
-  const run = async (): Promise<void> => {
-    try {
-      await streams?.enforce(capacity);
-    } catch (error) {
-      if (!signal.aborted) log.warn("could not check for full rooms; will retry", { cause: error });
-    }
-  };
-  const timer = setInterval(run, enforceEveryMs);
-  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
-  void run();
+  if (streams === undefined) return;
+  const onError = (cause: unknown) => log.warn("could not check for full rooms; will retry", { cause });
+  every(() => streams.enforce(capacity), { pauseMs: enforceEveryMs, signal, onError });
 }
 
 /** Returns the namespaces in which only admins create rooms. Errors: invalid for an unknown namespace. */

@@ -7,10 +7,12 @@
  */
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { LruCache } from "../../lib/lru-cache.ts";
+import { type ApiReply, isCode, type JetStream, jsCode } from "../../nats/jetstream.ts";
+import { pages } from "../../nats/pages.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { bucketStream } from "../../wire/names.ts";
-import { type CallReply, type Calls, expectReply, isCode, kvCode, unanswered } from "./calls.ts";
 import type { Entry } from "./entry.ts";
+import { expectReply, unanswered } from "./errors.ts";
 import type { LinearizableReads } from "./linearizable/linearizable-reads.ts";
 
 /** The largest value, in bytes: the limit of a NATS message without its headers. */
@@ -23,8 +25,6 @@ const pauseMsMax = 20;
 const latelyMs = 1_000;
 /** The size of the cache of known values, in bytes of JSON. */
 const latelyBytesMax = 4 * 1_048_576;
-/** The most pages of a key listing; nats-server returns 100,000 keys per page. */
-const keyPagesMax = 100;
 
 /** A recently known value of a key. */
 interface Lately<T> {
@@ -43,7 +43,7 @@ interface BucketOptions {
   readonly recalls?: boolean;
 }
 
-interface MessageReply extends CallReply {
+interface MessageReply extends ApiReply {
   readonly message?: {
     readonly seq: number;
     readonly time: string;
@@ -52,7 +52,7 @@ interface MessageReply extends CallReply {
   };
 }
 
-interface SubjectsReply extends CallReply {
+interface SubjectsReply extends ApiReply {
   readonly total?: number;
   readonly state: { readonly subjects?: Readonly<Record<string, number>> };
 }
@@ -113,7 +113,7 @@ interface Waiting<T> {
  * Errors: unavailable for every reply that does not tell whether the key has a value.
  */
 export class Bucket<T> {
-  readonly #calls: Calls;
+  readonly #js: JetStream;
   readonly #stream: string;
   readonly #root: string;
   readonly #reads: LinearizableReads | undefined;
@@ -122,8 +122,8 @@ export class Bucket<T> {
   readonly #waiting = new Map<string, Waiting<T>[]>();
   readonly #lately: LruCache<Lately<T>> | null;
 
-  constructor(calls: Calls, name: string, { prefix = "", reads, recalls = false }: BucketOptions = {}) {
-    this.#calls = calls;
+  constructor(js: JetStream, name: string, { prefix = "", reads, recalls = false }: BucketOptions = {}) {
+    this.#js = js;
     this.#reads = reads;
     this.#lately = recalls ? new LruCache(latelyBytesMax) : null;
     this.#stream = bucketStream(name);
@@ -137,8 +137,8 @@ export class Bucket<T> {
 
   async #read(key: string): Promise<Entry<T>> {
     const query = { last_by_subj: this.#root + key };
-    const reply = await this.#calls.read<MessageReply>(`STREAM.MSG.GET.${this.#stream}`, query);
-    if (isCode(reply, kvCode.noMessage)) return { value: null, revision: 0, at: 0, bytes: 0 };
+    const reply = await this.#js.read<MessageReply>(`STREAM.MSG.GET.${this.#stream}`, query);
+    if (isCode(reply, jsCode.noMessage)) return { value: null, revision: 0, at: 0, bytes: 0 };
     const { message } = expectReply(reply);
     if (message === undefined) throw unanswered("a reply without a message");
     const { seq: revision, time, data, hdrs } = message;
@@ -245,19 +245,18 @@ export class Bucket<T> {
    * Deletes keys without leaving markers: one key, or all that match a pattern. For keys that are written only once.
    */
   async erase(pattern: string): Promise<void> {
-    expectReply(await this.#calls.call<CallReply>(`STREAM.PURGE.${this.#stream}`, { filter: this.#root + pattern }));
+    expectReply(await this.#js.call<ApiReply>(`STREAM.PURGE.${this.#stream}`, { filter: this.#root + pattern }));
   }
 
   /** Lists every key that matches a pattern, including removed ones, ascending. Too slow for the path of a request. */
   async keys(pattern: string): Promise<string[]> {
     const found = new Set<string>();
-    for (let pages = 0, offset = 0; pages < keyPagesMax; pages++) {
+    const ask = async (offset: number) => {
       const query = { subjects_filter: this.#root + pattern, offset };
-      const info = expectReply(await this.#calls.read<SubjectsReply>(`STREAM.INFO.${this.#stream}`, query));
-      const subjects = Object.keys(info.state.subjects ?? {});
-      for (const subject of subjects) found.add(subject.slice(this.#root.length));
-      offset += subjects.length;
-      if (subjects.length === 0 || offset >= (info.total ?? 0)) break;
+      return expectReply(await this.#js.read<SubjectsReply>(`STREAM.INFO.${this.#stream}`, query));
+    };
+    for await (const { state } of pages(ask, (page) => Object.keys(page.state.subjects ?? {}).length)) {
+      for (const subject of Object.keys(state.subjects ?? {})) found.add(subject.slice(this.#root.length));
     }
     return [...found].sort();
   }
@@ -274,9 +273,9 @@ export class Bucket<T> {
       ...(revision === null ? {} : { "Nats-Expected-Last-Subject-Sequence": String(revision) }),
     };
     const attempt = async (): Promise<{ readonly result: number | null } | null> => {
-      const reply = await this.#calls.publish(this.#root + key, payload, fields);
-      if (isCode(reply, kvCode.wrongLastSequence)) return { result: null };
-      if (!isCode(reply, kvCode.wrongLastSequenceNow)) return { result: this.#stored(expectReply(reply)) };
+      const reply = await this.#js.publish({ subject: this.#root + key, payload, headers: fields });
+      if (isCode(reply, jsCode.wrongLastSequence)) return { result: null };
+      if (!isCode(reply, jsCode.wrongLastSequenceNow)) return { result: this.#stored(expectReply(reply)) };
       // A write of the same key is in flight and may still fail. Retry if the value is unchanged; otherwise the race is
       // lost.
       return (await this.get(key)).revision === revision ? null : { result: null };

@@ -8,7 +8,7 @@ import { Replicas } from "../../contracts/replicas.ts";
 import { SpaceReserve, StoreReserve } from "../../contracts/reserve.ts";
 import { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
 import { WayBackStore } from "../../contracts/way-back.ts";
-import { openTimeoutMs } from "./buckets.ts";
+import { openTimeoutMs } from "../../nats/open-stream.ts";
 import { openKvStore } from "./store.ts";
 
 const Config = Type.Object(

@@ -6,10 +6,11 @@
  * compare-and-set on its entry.
  */
 import type { InviteRecord, InviteStore } from "../../contracts/store.ts";
+import { sideBySide } from "../../lib/side-by-side.ts";
+import type { JetStream } from "../../nats/jetstream.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket, untilMade } from "./bucket.ts";
-import { type Calls, sideBySide } from "./calls.ts";
 
 /** After this time an id without an invite counts as a failed creation, in milliseconds. */
 const makingMsMax = 600_000;
@@ -29,10 +30,10 @@ export interface InviteBuckets {
 }
 
 /** Creates the buckets of the invites. */
-export function inviteBuckets(calls: Calls, now: () => number): InviteBuckets {
+export function inviteBuckets(js: JetStream, now: () => number): InviteBuckets {
   return {
-    invites: new Bucket(calls, buckets.invites, { recalls: true }),
-    pending: new Bucket(calls, buckets.invites, { prefix: "pending.", recalls: true }),
+    invites: new Bucket(js, buckets.invites, { recalls: true }),
+    pending: new Bucket(js, buckets.invites, { prefix: "pending.", recalls: true }),
     now,
   };
 }

@@ -1,8 +1,8 @@
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import type { InviteRecord, Snapshot, SnapshotRow, UserRecord, UserStore } from "../../contracts/store.ts";
+import { sideBySide } from "../../lib/side-by-side.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
-import { sideBySide } from "./calls.ts";
 import { type InviteBuckets, putInvites } from "./invites.ts";
 import type { RoomBuckets } from "./rooms/room-head.ts";
 import { putRoom, type WholeRoom, wholeRoom } from "./rooms/room-import.ts";

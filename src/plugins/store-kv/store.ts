@@ -6,11 +6,12 @@ import type { Replicas } from "../../contracts/replicas.ts";
 import type { Space } from "../../contracts/reserve.ts";
 import type { InviteStore, RoomStore, Snapshot, UserStore } from "../../contracts/store.ts";
 import type { WayBackStore } from "../../contracts/way-back.ts";
+import { type ApiReply, JetStream } from "../../nats/jetstream.ts";
 import { isUnibusError } from "../../wire/errors.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket } from "./bucket.ts";
 import { createReplicas, type OpenBuckets, openBuckets } from "./buckets.ts";
-import { type CallReply, Calls, expectReply, unanswered } from "./calls.ts";
+import { expectReply, storeErrors, unanswered } from "./errors.ts";
 import { createInvites, inviteBuckets } from "./invites.ts";
 import { LinearizableReads } from "./linearizable/linearizable-reads.ts";
 import { createNonces } from "./nonces.ts";
@@ -70,14 +71,14 @@ function bounded<P extends Port>(port: P, longer: readonly (keyof P)[] = []): P 
   return Object.fromEntries(limits) as P;
 }
 
-interface Account extends CallReply {
+interface Account extends ApiReply {
   readonly storage: number;
   readonly limits: { readonly max_storage: number };
 }
 
 /** Reads the disk space of a JetStream account. */
-async function spaceOf(calls: Calls): Promise<Space | null> {
-  const { storage, limits } = expectReply(await calls.read<Account>("INFO", ""));
+async function spaceOf(js: JetStream): Promise<Space | null> {
+  const { storage, limits } = expectReply(await js.read<Account>("INFO", ""));
   const all = limits.max_storage;
   if (all <= 0) return null;
   return { free: all - storage, reserve: Math.min(reserveMax.bytes, all * reserveMax.share) };
@@ -96,29 +97,29 @@ export interface KvOptions extends OpenBuckets {
  */
 export async function openKvStore(connection: NatsConnection, options: KvOptions): Promise<KvStore> {
   const { now, signal } = options;
-  const calls = new Calls(connection);
-  await openBuckets(calls, options);
-  const replicas = createReplicas(calls, now);
-  const readsOf = (bucket: string) => new LinearizableReads(calls, bucket, replicas, signal);
-  const kv = new RoomBuckets(calls, readsOf(buckets.rooms));
-  const index = new RoomIndex(calls, now);
-  const totals = new RowTotals(calls, kv, signal);
-  const userKv = userBuckets(calls, readsOf(buckets.users));
-  const inviteKv = inviteBuckets(calls, now);
-  const users = bounded(createUsers(userKv, new UserIndex(calls, signal)), ["listUsers", "listActive"]);
+  const js = new JetStream(connection, storeErrors);
+  await openBuckets(js, options);
+  const replicas = createReplicas(js, now);
+  const readsOf = (bucket: string) => new LinearizableReads(js, bucket, replicas, signal);
+  const kv = new RoomBuckets(js, readsOf(buckets.rooms));
+  const index = new RoomIndex(js, now);
+  const totals = new RowTotals(js, kv, signal);
+  const userKv = userBuckets(js, readsOf(buckets.users));
+  const inviteKv = inviteBuckets(js, now);
+  const users = bounded(createUsers(userKv, new UserIndex(js, signal)), ["listUsers", "listActive"]);
   const rooms = bounded(createRooms({ kv, index, now }, totals), [
     ...(["insertRoom", "applyChange", "dropKeys", "purgeRoom", "listRooms", "rowBytesOf"] as const),
   ]);
-  const every = Object.values(buckets).map((name) => new Bucket(calls, name));
+  const every = Object.values(buckets).map((name) => new Bucket(js, name));
   return {
     rooms,
     users,
     invites: bounded(createInvites(inviteKv)),
     snapshot: createSnapshot({ kv, index, users, userKv, inviteKv }),
-    wayBack: bounded(createWayBack(calls, { kv, index, now }), ["restoreRoom", "openWayBack", "listContested"]),
-    nonces: bounded(createNonces(calls)),
+    wayBack: bounded(createWayBack(js, { kv, index, now }), ["restoreRoom", "openWayBack", "listContested"]),
+    nonces: bounded(createNonces(js)),
     replicas: bounded(replicas),
-    space: () => spaceOf(calls),
+    space: () => spaceOf(js),
     countRows: () => totals.countAll(),
     async health() {
       try {

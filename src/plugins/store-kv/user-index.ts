@@ -6,9 +6,9 @@
  * takes about 800 bytes per user.
  */
 import type { ActiveUsers, UserRecord } from "../../contracts/store.ts";
+import type { JetStream } from "../../nats/jetstream.ts";
 import { type Looks, looksOf } from "../../wire/looks.ts";
 import { buckets } from "../../wire/names.ts";
-import type { Calls } from "./calls.ts";
 import { Follower, type Image } from "./linearizable/follower.ts";
 
 type StoredUser = Omit<UserRecord, "revision">;
@@ -106,9 +106,9 @@ class UserImage implements Image {
 export class UserIndex {
   readonly #follower: Follower<UserImage>;
 
-  constructor(calls: Calls, signal?: AbortSignal) {
+  constructor(js: JetStream, signal?: AbortSignal) {
     const followed = { bucket: buckets.users, make: () => new UserImage(), name: "users" };
-    this.#follower = new Follower(calls, followed, signal);
+    this.#follower = new Follower(js, followed, signal);
   }
 
   /** Lists active users by endpoint, including every write before this call. Errors: unavailable. */

@@ -1,8 +1,9 @@
 import type { AdminRoster, UserRecord, UserStore } from "../../contracts/store.ts";
+import { sideBySide } from "../../lib/side-by-side.ts";
+import type { JetStream } from "../../nats/jetstream.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { buckets, endpointId } from "../../wire/names.ts";
 import { Bucket, untilMade } from "./bucket.ts";
-import { type Calls, sideBySide } from "./calls.ts";
 import type { LinearizableReads } from "./linearizable/linearizable-reads.ts";
 import type { UserIndex } from "./user-index.ts";
 
@@ -21,11 +22,11 @@ export interface UserBuckets {
 }
 
 /** Creates the buckets of the users. */
-export function userBuckets(calls: Calls, reads: LinearizableReads): UserBuckets {
+export function userBuckets(js: JetStream, reads: LinearizableReads): UserBuckets {
   return {
-    users: new Bucket(calls, buckets.users, { reads }),
-    lists: new Bucket(calls, buckets.users, { prefix: "list.", recalls: true }),
-    roster: new Bucket(calls, buckets.users, { prefix: "admins.", reads }),
+    users: new Bucket(js, buckets.users, { reads }),
+    lists: new Bucket(js, buckets.users, { prefix: "list.", recalls: true }),
+    roster: new Bucket(js, buckets.users, { prefix: "admins.", reads }),
   };
 }
 

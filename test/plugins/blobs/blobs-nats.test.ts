@@ -5,9 +5,11 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { blobBytesMin } from "../../../src/contracts/blobs.ts";
-import { Calls } from "../../../src/plugins/blobs-nats/calls.ts";
+import { JetStream } from "../../../src/nats/jetstream.ts";
+import { lastMessage, nextMessage } from "../../../src/nats/messages.ts";
+import { blobErrors } from "../../../src/plugins/blobs-nats/errors.ts";
 import { NatsBlobs } from "../../../src/plugins/blobs-nats/store.ts";
-import { openStream } from "../../../src/plugins/blobs-nats/stream.ts";
+import { openBlobStream } from "../../../src/plugins/blobs-nats/stream.ts";
 import { sweep } from "../../../src/plugins/blobs-nats/sweep.ts";
 import { blobBucket, objectStream } from "../../../src/wire/names.ts";
 import { KvServer } from "../store-kv/server.ts";
@@ -39,7 +41,7 @@ async function subjectsOf(connection: NatsConnection, kind: "C" | "U" | "M" | "Q
 interface NatsShelf extends OpenBlobs {
   raise(): Promise<void>;
   readonly connection: NatsConnection;
-  readonly calls: Calls;
+  readonly js: JetStream;
   again(): Promise<NatsShelf>;
 }
 
@@ -51,11 +53,11 @@ async function openNats(
   const at = await server();
   const name = account ?? at.freshAccount();
   const connection = await at.connection(name);
-  const calls = new Calls(wrap(connection));
-  await openStream(calls, opening);
+  const js = new JetStream(wrap(connection), blobErrors);
+  await openBlobStream(js, opening);
   const isWhole = async (upload: string): Promise<boolean> => {
     for (const hash of Object.keys(await subjectsOf(connection, "M"))) {
-      const found = await calls.last(stream, `$O.${blobBucket}.M.${hash}`);
+      const found = await lastMessage(js, stream, `$O.${blobBucket}.M.${hash}`);
       if (found !== null && Buffer.from(found.data).toString().includes(upload)) return true;
     }
     return false;
@@ -65,10 +67,10 @@ async function openNats(
     const known = await Promise.all(uploads.map(isWhole));
     return uploads.filter((_, index) => known[index] !== true);
   };
-  const store = new NatsBlobs(calls, silentLog);
+  const store = new NatsBlobs(js, silentLog);
   return {
     connection,
-    calls,
+    js,
     store,
     raise: () => store.raiseCharges(),
     leftovers: async () => [...(await halves("C")), ...(await halves("U"))],
@@ -76,7 +78,7 @@ async function openNats(
       let bytes = 0;
       for (const upload of await halves("C")) {
         for (let from = 1; ; ) {
-          const found = await calls.next(stream, `$O.${blobBucket}.C.${upload}`, from);
+          const found = await nextMessage(js, stream, `$O.${blobBucket}.C.${upload}`, from);
           if (found === null) break;
           bytes += found.data.byteLength;
           from = found.seq + 1;
@@ -184,7 +186,7 @@ describe("interrupted work", () => {
     }
     const posting = shelf.post("ana", slow());
     while ((await blobs.underWay()) < mebibyte) await Bun.sleep(1);
-    const parts = { calls: blobs.calls, log: silentLog, signal: new AbortController().signal };
+    const parts = { js: blobs.js, log: silentLog, signal: new AbortController().signal };
     await sweep({ ...parts, now: Date.now });
     expect(await blobs.underWay()).toBeGreaterThanOrEqual(mebibyte);
     await sweep({ ...parts, now: () => Date.now() + 2 * 3_600_000 });
@@ -205,7 +207,7 @@ describe("interrupted work", () => {
     expect(Object.keys(await subjectsOf(blobs.connection, "U"))).toHaveLength(3);
     expect(await subjectsOf(blobs.connection, "Q")).toEqual({ ana: 3 });
     const again = await openNats(account);
-    await sweep({ calls: again.calls, log: silentLog, now: Date.now, signal: new AbortController().signal });
+    await sweep({ js: again.js, log: silentLog, now: Date.now, signal: new AbortController().signal });
     expect(await subjectsOf(again.connection, "U")).toEqual({});
     expect(await subjectsOf(again.connection, "Q")).toEqual({ ana: 1 });
     expect(await again.store.bytesOf("ana")).toBe(3 * blobBytesMin);
@@ -259,9 +261,9 @@ describe("interrupted work", () => {
 
 test("put and get return unavailable within their deadline when the server is down", async () => {
   const own = await KvServer.start(1);
-  const calls = new Calls(await own.connection(own.freshAccount()));
-  await openStream(calls, opening);
-  const store = new NatsBlobs(calls, silentLog);
+  const js = new JetStream(await own.connection(own.freshAccount()), blobErrors);
+  await openBlobStream(js, opening);
+  const store = new NatsBlobs(js, silentLog);
   await using shelf = await Shelf.open({ store, close: () => undefined } as unknown as OpenBlobs);
   expect((await shelf.post("ana", pieces(bytesOf(1)))).status).toBe(201);
   await own.kill();

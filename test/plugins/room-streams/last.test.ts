@@ -5,8 +5,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { connect, type NatsConnection } from "nats";
-import { type ApiReply, JetStream, type StreamInfo } from "../../../src/plugins/room-streams/jetstream.ts";
+import { BatchedReader } from "../../../src/nats/batched-reader.ts";
+import { type ApiReply, JetStream } from "../../../src/nats/jetstream.ts";
+import { streamErrors } from "../../../src/plugins/room-streams/errors.ts";
 import { lastFrames } from "../../../src/plugins/room-streams/last.ts";
+import type { StreamInfo } from "../../../src/plugins/room-streams/stream-info.ts";
 import { historyBytesMax } from "../../../src/wire/api.ts";
 import { bootInProcess, type InProcess } from "../../support/in-process.ts";
 import { secretsOf } from "../../support/inside.ts";
@@ -15,12 +18,14 @@ const mebibyte = 1_048_576;
 let running: InProcess;
 let nats: NatsConnection;
 let js: JetStream;
+let reader: BatchedReader;
 
 beforeAll(async () => {
   running = await bootInProcess();
   const pass = secretsOf(running.server).passwords.BUS ?? "";
   nats = await connect({ servers: new URL(running.server.ready.nats).host, user: "unibus-bus", pass });
-  js = new JetStream(nats);
+  js = new JetStream(nats, streamErrors);
+  reader = new BatchedReader(js);
 });
 afterAll(async () => {
   await nats.close();
@@ -49,7 +54,7 @@ async function publish(subject: string, frames: readonly Uint8Array[]): Promise<
 }
 const stateOf = async (name: string) => (await js.call<StreamInfo>(`STREAM.INFO.${name}`)).state;
 const last = async (name: string, limit: number, before: number | null = null) =>
-  lastFrames(js, name, await stateOf(name), { limit, before });
+  lastFrames(reader, name, await stateOf(name), { limit, before });
 const remove = (name: string, seq: number) => js.call<ApiReply>(`STREAM.MSG.DELETE.${name}`, { seq });
 const texts = (run: { frames: readonly Uint8Array[] }) => run.frames.map((frame) => Buffer.from(frame).toString());
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => Buffer.from(`${i + 1}`));
@@ -212,7 +217,7 @@ function expectNewest(run: { frames: readonly Uint8Array[] }, frames: readonly B
 describe("a read that JetStream does not answer fails as unavailable, instead of returning a shorter list:", () => {
   test("a missing stream", async () => {
     const state = { messages: 5, bytes: 500, first_seq: 1, last_seq: 5 };
-    const read = lastFrames(js, "TEST_NOT_THERE", state, { limit: 5, before: null });
+    const read = lastFrames(reader, "TEST_NOT_THERE", state, { limit: 5, before: null });
     expect(
       await read.then(
         () => "read",
@@ -227,10 +232,10 @@ describe("a read that JetStream does not answer fails as unavailable, instead of
     const state = await stateOf(name);
     const pass = secretsOf(running.server).passwords.BUS ?? "";
     const own = await connect({ servers: new URL(running.server.ready.nats).host, user: "unibus-bus", pass });
-    const reader = new JetStream(own);
-    expect((await lastFrames(reader, name, state, { limit: 5, before: null })).frames).toHaveLength(3);
+    const ownReader = new BatchedReader(new JetStream(own, streamErrors));
+    expect((await lastFrames(ownReader, name, state, { limit: 5, before: null })).frames).toHaveLength(3);
     await own.close();
-    const read = lastFrames(reader, name, state, { limit: 5, before: null });
+    const read = lastFrames(ownReader, name, state, { limit: 5, before: null });
     expect(
       await read.then(
         () => "read",

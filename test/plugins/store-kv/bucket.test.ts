@@ -1,7 +1,8 @@
 /** Compare-and-set changes of the KV store start from a cached value, which may be stale: no update may get lost. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { JetStream } from "../../../src/nats/jetstream.ts";
 import { Bucket } from "../../../src/plugins/store-kv/bucket.ts";
-import { Calls } from "../../../src/plugins/store-kv/calls.ts";
+import { storeErrors } from "../../../src/plugins/store-kv/errors.ts";
 import { buckets } from "../../../src/wire/names.ts";
 import { upTo } from "../../conformance/store-samples.ts";
 import { ConnectionInterceptor } from "./connection-interceptor.ts";
@@ -19,9 +20,9 @@ async function two() {
   await server.store(account);
   const interceptor = new ConnectionInterceptor();
   const options = { prefix: "list.", recalls: true };
-  const listOf = (calls: Calls) => new Bucket<readonly number[]>(calls, buckets.users, options);
-  const mine = listOf(new Calls(interceptor.wrap(await server.connection(account))));
-  return { interceptor, mine, theirs: listOf(new Calls(await server.connection(account))) };
+  const listOf = (js: JetStream) => new Bucket<readonly number[]>(js, buckets.users, options);
+  const mine = listOf(new JetStream(interceptor.wrap(await server.connection(account)), storeErrors));
+  return { interceptor, mine, theirs: listOf(new JetStream(await server.connection(account), storeErrors)) };
 }
 
 const adding = (n: number) => (known: readonly number[] | null) => (known?.includes(n) ? known : [...(known ?? []), n]);

@@ -6,8 +6,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { leaving } from "../../../src/contracts/stay-rules.ts";
+import { JetStream } from "../../../src/nats/jetstream.ts";
 import { openBuckets } from "../../../src/plugins/store-kv/buckets.ts";
-import { Calls } from "../../../src/plugins/store-kv/calls.ts";
+import { storeErrors } from "../../../src/plugins/store-kv/errors.ts";
 import { sharedNonceLifeMs } from "../../../src/plugins/store-kv/nonces.ts";
 import { buckets } from "../../../src/wire/names.ts";
 import { failure, peer, roomIdSample, roomSample, staySample, userSample } from "../../conformance/store-samples.ts";
@@ -61,8 +62,8 @@ test("a bucket that allows reads from replicas is reconfigured, and keeps its co
 });
 
 test("more replicas than servers are refused at once, naming the setting", async () => {
-  const calls = new Calls(await server.connection(server.freshAccount()));
-  const refused = await failure(openBuckets(calls, opening(3)));
+  const js = new JetStream(await server.connection(server.freshAccount()), storeErrors);
+  const refused = await failure(openBuckets(js, opening(3)));
   expect(refused).toMatchObject({
     code: "invalid",
     message: expect.stringContaining("store-kv.replicas: 3 replicas need a cluster"),
@@ -73,9 +74,9 @@ test("opening retries until the server answers, or the bus stops", async () => {
   const waiting = Promise.withResolvers<void>();
   const stopping = new AbortController();
   await using alone = await KvServer.start(1);
-  const calls = new Calls(await alone.connection(alone.freshAccount()));
+  const js = new JetStream(await alone.connection(alone.freshAccount()), storeErrors);
   await alone.kill();
-  const opened = failure(openBuckets(calls, { ...opening(1, stopping.signal), onWait: () => waiting.resolve() }));
+  const opened = failure(openBuckets(js, { ...opening(1, stopping.signal), onWait: () => waiting.resolve() }));
   await waiting.promise;
   stopping.abort();
   expect((await opened).code).toBe("unavailable");

@@ -8,7 +8,7 @@ import type { Identity } from "../../../src/client/crypto/identity.ts";
 import { verifySignature } from "../../../src/contracts/signature.ts";
 import { isIn } from "../../../src/contracts/stay-rules.ts";
 import { InviteStore, RoomStore } from "../../../src/contracts/store.ts";
-import type { ApiReply } from "../../../src/plugins/room-streams/jetstream.ts";
+import type { ApiReply } from "../../../src/nats/jetstream.ts";
 import { type ChainLink, firstFault, stepFault } from "../../../src/wire/chain.ts";
 import { fromBase64, sha256Hex } from "../../../src/wire/encoding.ts";
 import { consumerName, streamName } from "../../../src/wire/names.ts";

@@ -6,7 +6,7 @@ import type { NatsConnection } from "nats";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { Invites } from "../../../src/contracts/invites.ts";
 import { InviteStore } from "../../../src/contracts/store.ts";
-import type { JetStream } from "../../../src/plugins/room-streams/jetstream.ts";
+import type { JetStream } from "../../../src/nats/jetstream.ts";
 import { type InProcess, insertUser, serviceOf } from "../in-process.ts";
 import {
   addBody,

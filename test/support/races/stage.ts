@@ -5,7 +5,8 @@ import { Nats } from "../../../src/contracts/nats.ts";
 import { addedCharges, chargesOf } from "../../../src/contracts/rows.ts";
 import { RoomStore, Snapshot, type SnapshotRow } from "../../../src/contracts/store.ts";
 import { Users } from "../../../src/contracts/users.ts";
-import { JetStream } from "../../../src/plugins/room-streams/jetstream.ts";
+import { JetStream } from "../../../src/nats/jetstream.ts";
+import { streamErrors } from "../../../src/plugins/room-streams/errors.ts";
 import { bootInProcess, serviceOf } from "../in-process.ts";
 import { staleNotes } from "../kv-notes.ts";
 import { type CommandName, commandNames } from "./commands.ts";
@@ -31,7 +32,7 @@ export async function stageOf(nodes: Stage["nodes"], pauses: Pauses): Promise<St
   const admin = await generateIdentity();
   const { signPubHex: signPub, kexPubHex: kexPub, kexSig } = admin;
   await serviceOf(nodes[0], Users).add({ signPub, handle: "admin", role: "admin", kexPub, kexSig });
-  return { nodes, admin, pauses, js: new JetStream(await serviceOf(nodes[0], Nats).connection("BUS")) };
+  return { nodes, admin, pauses, js: new JetStream(await serviceOf(nodes[0], Nats).connection("BUS"), streamErrors) };
 }
 
 /** Starts a bus with one node. */

@@ -1,4 +1,5 @@
 import type { Caller } from "../../../contracts/auth.ts";
+import { LruCache } from "../../../lib/lru-cache.ts";
 import { UnibusError } from "../../../wire/errors.ts";
 
 /** Retry time for a caller refused because another restoration is running, in seconds. */
@@ -17,7 +18,7 @@ const waitingMax = 1_000;
  */
 export class RestorationTurn {
   #isTaken = false;
-  readonly #waitUntilMs = new Map<string, number>();
+  readonly #waitUntilMs = new LruCache<number>(waitingMax);
 
   /** Runs a restoration. Errors: unavailable, with the time after which to retry; those of `work`. */
   async take<T>({ endpoint }: Caller, work: () => Promise<T>): Promise<T> {
@@ -42,9 +43,6 @@ export class RestorationTurn {
   }
 
   #delay(endpoint: string, ms: number): void {
-    this.#waitUntilMs.delete(endpoint);
     this.#waitUntilMs.set(endpoint, performance.now() + ms);
-    const oldest = this.#waitUntilMs.keys().next().value;
-    if (this.#waitUntilMs.size > waitingMax && oldest !== undefined) this.#waitUntilMs.delete(oldest);
   }
 }

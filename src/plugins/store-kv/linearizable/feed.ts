@@ -6,7 +6,8 @@
  * every surviving write up to `position`, in order; it may lag behind the leader.
  */
 import { createInbox, type Msg } from "nats";
-import { type CallReply, type Calls, expectReply } from "../calls.ts";
+import type { ApiReply, JetStream } from "../../../nats/jetstream.ts";
+import { expectReply } from "../errors.ts";
 import type { StreamPosition } from "./stream-position.ts";
 
 /** The most log entries kept. A position older than all of them cannot be confirmed. */
@@ -75,10 +76,10 @@ export class Feed {
   }
 
   /** Opens a feed that starts after a stream position. Errors: unavailable. */
-  static async open(calls: Calls, stream: string, base: StreamPosition, listener: Listener): Promise<Feed> {
+  static async open(js: JetStream, stream: string, base: StreamPosition, listener: Listener): Promise<Feed> {
     const feed = new Feed(base, listener);
     const inbox = createInbox();
-    const leave = calls.subscribe(inbox, (message) => feed.#take(message));
+    const leave = js.subscribe(inbox, (message) => feed.#take(message));
     const config = {
       ...{ deliver_subject: inbox, deliver_policy: "by_start_sequence", opt_start_seq: base.seq + 1 },
       ...{ ack_policy: "none", max_deliver: 1, headers_only: true, replay_policy: "instant" },
@@ -87,11 +88,11 @@ export class Feed {
     try {
       const body = { stream_name: stream, config };
       const { name } = expectReply(
-        await calls.call<CallReply & { readonly name: string }>(`CONSUMER.CREATE.${stream}`, body),
+        await js.call<ApiReply & { readonly name: string }>(`CONSUMER.CREATE.${stream}`, body),
       );
       feed.#close = () => {
         leave();
-        calls.call(`CONSUMER.DELETE.${stream}.${name}`, {}).catch(() => undefined);
+        js.call(`CONSUMER.DELETE.${stream}.${name}`, {}).catch(() => undefined);
       };
       return feed;
     } catch (error) {

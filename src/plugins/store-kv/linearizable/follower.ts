@@ -7,8 +7,9 @@
  * image that misses a message or hears nothing for too long is discarded, and a new one is loaded.
  */
 import { createInbox, type Msg } from "nats";
+import { type ApiReply, isCode, type JetStream, jsCode } from "../../../nats/jetstream.ts";
 import { bucketStream } from "../../../wire/names.ts";
-import { type CallReply, type Calls, expectReply, isCode, kvCode, unanswered } from "../calls.ts";
+import { expectReply, unanswered } from "../errors.ts";
 import { ReadIndex } from "./read-index.ts";
 
 /** The idle heartbeat of the consumer, and how long nats-server keeps it after the subscriber is gone. */
@@ -29,7 +30,7 @@ export interface Image {
   set(key: string, json: string, revision: number): void;
 }
 
-interface LastReply extends CallReply {
+interface LastReply extends ApiReply {
   readonly message?: { readonly seq: number };
 }
 
@@ -117,7 +118,7 @@ export interface Followed<I> {
 
 /** Follows a bucket and provides the current image of its values. */
 export class Follower<I extends Image> {
-  readonly #calls: Calls;
+  readonly #js: JetStream;
   readonly #followed: Followed<I>;
   readonly #stream: string;
   readonly #root: string;
@@ -125,8 +126,8 @@ export class Follower<I extends Image> {
   #life: Promise<Life<I>> | null = null;
   #isStopped = false;
 
-  constructor(calls: Calls, followed: Followed<I>, signal?: AbortSignal) {
-    this.#calls = calls;
+  constructor(js: JetStream, followed: Followed<I>, signal?: AbortSignal) {
+    this.#js = js;
     this.#followed = followed;
     this.#stream = bucketStream(followed.bucket);
     this.#root = `$KV.${followed.bucket}.`;
@@ -149,10 +150,10 @@ export class Follower<I extends Image> {
 
   /** The sequence of the last write; 0 if there is none. */
   async #readLast(): Promise<number> {
-    const reply = await this.#calls.read<LastReply>(`STREAM.MSG.GET.${this.#stream}`, {
+    const reply = await this.#js.read<LastReply>(`STREAM.MSG.GET.${this.#stream}`, {
       last_by_subj: `${this.#root}*`,
     });
-    if (isCode(reply, kvCode.noMessage)) return 0;
+    if (isCode(reply, jsCode.noMessage)) return 0;
     return expectReply(reply).message?.seq ?? 0;
   }
 
@@ -174,7 +175,7 @@ export class Follower<I extends Image> {
   async #begin(): Promise<Life<I>> {
     const life = new Life(this.#followed.make(), this.#root);
     const inbox = createInbox();
-    const leave = this.#calls.subscribe(inbox, (message) => life.take(message, (subject) => this.#calls.send(subject)));
+    const leave = this.#js.subscribe(inbox, (message) => life.take(message, (subject) => this.#js.send(subject)));
     const config = {
       ...{ deliver_subject: inbox, deliver_policy: "last_per_subject", filter_subject: `${this.#root}*` },
       ...{ ack_policy: "none", max_deliver: 1, replay_policy: "instant", num_replicas: 1, mem_storage: true },
@@ -184,11 +185,11 @@ export class Follower<I extends Image> {
     try {
       const body = { stream_name: this.#stream, config };
       const { name } = expectReply(
-        await this.#calls.call<CallReply & { readonly name: string }>(`CONSUMER.CREATE.${this.#stream}`, body),
+        await this.#js.call<ApiReply & { readonly name: string }>(`CONSUMER.CREATE.${this.#stream}`, body),
       );
       life.leave = () => {
         leave();
-        this.#calls.call(`CONSUMER.DELETE.${this.#stream}.${name}`, {}).catch(() => undefined);
+        this.#js.call(`CONSUMER.DELETE.${this.#stream}.${name}`, {}).catch(() => undefined);
       };
       if (life.isOver || this.#isStopped) life.leave();
       return life;

@@ -1,5 +1,6 @@
 import type { Replicas } from "../../../contracts/replicas.ts";
-import { type Calls, expectReply, unanswered } from "../calls.ts";
+import type { JetStream } from "../../../nats/jetstream.ts";
+import { expectReply, unanswered } from "../errors.ts";
 
 /**
  * The duration of the leader lease, in milliseconds. nats-server's followers wait at least 4 s before they elect
@@ -16,14 +17,14 @@ const readsMax = 3;
  * seconds, as if no user had been revoked since, but it cannot complete a write.
  */
 export class Lease {
-  readonly #calls: Calls;
+  readonly #js: JetStream;
   readonly #subject: string;
   readonly #replicas: Replicas;
   #until = Number.NEGATIVE_INFINITY;
   #asking: Promise<void> | null = null;
 
-  constructor(calls: Calls, bucket: string, replicas: Replicas) {
-    this.#calls = calls;
+  constructor(js: JetStream, bucket: string, replicas: Replicas) {
+    this.#js = js;
     this.#subject = `$KV.${bucket}.lease.majority`;
     this.#replicas = replicas;
   }
@@ -53,7 +54,7 @@ export class Lease {
     const from = performance.now();
     // A single replica cannot be partitioned from others.
     if ((await this.#replicas.count()) > 1) {
-      expectReply(await this.#calls.publish(this.#subject, "1", {}, confirmTimeoutMs));
+      expectReply(await this.#js.publish({ subject: this.#subject, payload: "1" }, confirmTimeoutMs));
     }
     this.#until = from + leaseMs;
   }

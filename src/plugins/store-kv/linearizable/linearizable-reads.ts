@@ -9,8 +9,8 @@
  */
 import type { Replicas } from "../../../contracts/replicas.ts";
 import { LruCache } from "../../../lib/lru-cache.ts";
+import type { JetStream } from "../../../nats/jetstream.ts";
 import { bucketStream } from "../../../wire/names.ts";
-import type { Calls } from "../calls.ts";
 import type { Entry } from "../entry.ts";
 import { Feed, type Listener } from "./feed.ts";
 import { Lease } from "./lease.ts";
@@ -51,7 +51,7 @@ interface Fill {
  * Errors: those of a read from the leader; unavailable without a valid lease.
  */
 export class LinearizableReads {
-  readonly #calls: Calls;
+  readonly #js: JetStream;
   readonly #stream: string;
   readonly #lease: Lease;
   readonly #index = new ReadIndex<Certain>(() => this.#confirm());
@@ -75,10 +75,10 @@ export class LinearizableReads {
   #doubtSince: number | null = null;
   #isStopped = false;
 
-  constructor(calls: Calls, bucket: string, replicas: Replicas, signal?: AbortSignal) {
-    this.#calls = calls;
+  constructor(js: JetStream, bucket: string, replicas: Replicas, signal?: AbortSignal) {
+    this.#js = js;
     this.#stream = bucketStream(bucket);
-    this.#lease = new Lease(calls, bucket, replicas);
+    this.#lease = new Lease(js, bucket, replicas);
     signal?.addEventListener("abort", () => {
       this.#isStopped = true;
       this.#drop();
@@ -133,7 +133,7 @@ export class LinearizableReads {
     const feed = this.#feed;
     if (feed === null) return null;
     const seen = feed.position;
-    const pulse = await this.#lease.during(() => readStreamPosition(this.#calls, this.#stream).catch(() => null));
+    const pulse = await this.#lease.during(() => readStreamPosition(this.#js, this.#stream).catch(() => null));
     if (this.#feed !== feed) return null;
     if (pulse === null) return this.#doubt();
     if (pulse.reign !== feed.base.reign) return this.#drop();
@@ -194,13 +194,13 @@ export class LinearizableReads {
   }
 
   async #open(): Promise<void> {
-    const base = await readStreamPosition(this.#calls, this.#stream);
+    const base = await readStreamPosition(this.#js, this.#stream);
     const listener: Listener = {
       changed: (subject, seq) => this.#changed(subject, seq),
       uncounted: () => this.#forget(),
       lost: () => this.#drop(),
     };
-    const feed = await Feed.open(this.#calls, this.#stream, base, listener);
+    const feed = await Feed.open(this.#js, this.#stream, base, listener);
     if (this.#isStopped || !feed.isOpen) return feed.close();
     this.#feed = feed;
   }

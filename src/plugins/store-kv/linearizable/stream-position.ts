@@ -1,4 +1,5 @@
-import { type CallReply, type Calls, expectReply, unanswered } from "../calls.ts";
+import type { ApiReply, JetStream } from "../../../nats/jetstream.ts";
+import { expectReply, unanswered } from "../errors.ts";
 
 /**
  * The timeout for the leader's position, in milliseconds. It is short because the caller can read from the leader
@@ -21,7 +22,7 @@ export interface StreamPosition {
   readonly messages: number;
 }
 
-interface InfoReply extends CallReply {
+interface InfoReply extends ApiReply {
   readonly created: string;
   readonly config: { readonly num_replicas: number };
   readonly state: { readonly messages: number; readonly last_seq: number; readonly last_ts: string };
@@ -39,8 +40,8 @@ function nanosecondsOf(time: string): string {
  * the start of its term. A stream with a single replica has no other.
  * Errors: unavailable, also if the answer may not come from a leader.
  */
-export async function readStreamPosition(calls: Calls, stream: string): Promise<StreamPosition> {
-  const info = expectReply(await calls.call<InfoReply>(`STREAM.INFO.${stream}`, {}, pulseTimeoutMs));
+export async function readStreamPosition(js: JetStream, stream: string): Promise<StreamPosition> {
+  const info = expectReply(await js.call<InfoReply>(`STREAM.INFO.${stream}`, {}, pulseTimeoutMs));
   const { created, config, state, cluster } = info;
   if (config.num_replicas > 1 && cluster?.leader_since === undefined)
     throw unanswered("the reply did not come from a leader");

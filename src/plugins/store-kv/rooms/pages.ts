@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { LruCache } from "../../../lib/lru-cache.ts";
+import { sideBySide } from "../../../lib/side-by-side.ts";
 import type { Bucket } from "../bucket.ts";
-import { sideBySide } from "../calls.ts";
 
 /** The most records of one page. A larger one is split. */
 const recordsMax = 128;

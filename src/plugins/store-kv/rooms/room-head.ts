@@ -7,9 +7,10 @@
  * Every file about rooms in this folder uses it.
  */
 import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../../contracts/store.ts";
+import { sideBySide } from "../../../lib/side-by-side.ts";
+import type { JetStream } from "../../../nats/jetstream.ts";
 import { buckets } from "../../../wire/names.ts";
 import { Bucket, tooBusy } from "../bucket.ts";
-import { type Calls, sideBySide } from "../calls.ts";
 import type { LinearizableReads } from "../linearizable/linearizable-reads.ts";
 import { PageGone, type PageRef, Pages } from "./pages.ts";
 import type { UnacceptedStay } from "./room-index.ts";
@@ -84,7 +85,7 @@ export function stayKey({ endpoint, since }: Pick<StayRecord, "endpoint" | "sinc
 }
 
 /** A sort key after every stay of an endpoint. */
-export function afterStays(endpoint: string): string {
+function afterStays(endpoint: string): string {
   return stayKey({ endpoint, since: 9_999_999_999 });
 }
 
@@ -149,15 +150,15 @@ export class RoomBuckets {
   readonly stayPages: Bucket<readonly StayRecord[]>;
   readonly keyPages: Bucket<readonly SealedKey[]>;
 
-  constructor(calls: Calls, reads: LinearizableReads) {
-    this.entries = new Bucket(calls, buckets.rooms, { reads });
-    this.claims = new Bucket(calls, buckets.rooms, { prefix: "subject." });
-    this.statements = new Bucket(calls, buckets.rooms, { prefix: "statement." });
-    this.stayPages = new Bucket(calls, buckets.members);
+  constructor(js: JetStream, reads: LinearizableReads) {
+    this.entries = new Bucket(js, buckets.rooms, { reads });
+    this.claims = new Bucket(js, buckets.rooms, { prefix: "subject." });
+    this.statements = new Bucket(js, buckets.rooms, { prefix: "statement." });
+    this.stayPages = new Bucket(js, buckets.members);
     this.stays = new Pages(this.stayPages, stayKey, wholeStay);
-    this.keyPages = new Bucket(calls, buckets.roomKeys);
+    this.keyPages = new Bucket(js, buckets.roomKeys);
     this.keys = new Pages(this.keyPages, ({ endpoint }) => endpoint);
-    this.filedKeys = new Bucket(calls, buckets.roomKeys);
+    this.filedKeys = new Bucket(js, buckets.roomKeys);
   }
 
   /** Reads a room's head and its revision; null if there is none. */

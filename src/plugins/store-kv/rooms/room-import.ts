@@ -1,9 +1,9 @@
 import { chargesOf, payerOf } from "../../../contracts/rows.ts";
 import { isOwnerIn } from "../../../contracts/stay-rules.ts";
 import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../../contracts/store.ts";
+import { sideBySide } from "../../../lib/side-by-side.ts";
 import { UnibusError } from "../../../wire/errors.ts";
 import { statementLines } from "../../../wire/statement.ts";
-import { sideBySide } from "../calls.ts";
 import { PageGone } from "./pages.ts";
 import {
   chargedTo,

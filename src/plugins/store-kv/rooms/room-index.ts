@@ -5,10 +5,11 @@
  * and removed after it ended. So readers verify every hit against the room head, which alone decides membership.
  */
 import { isOverUnaccepted, type UnacceptedCounts, type UnacceptedLimits } from "../../../contracts/unaccepted.ts";
+import { sideBySide } from "../../../lib/side-by-side.ts";
+import type { JetStream } from "../../../nats/jetstream.ts";
 import { UnibusError } from "../../../wire/errors.ts";
 import { buckets } from "../../../wire/names.ts";
 import { Bucket } from "../bucket.ts";
-import { type Calls, sideBySide } from "../calls.ts";
 
 /** The most rooms that one user may be in, or may have created: the capacity of one index entry. */
 const roomsMax = 20_000;
@@ -73,12 +74,12 @@ export class RoomIndex {
   readonly #unaccepted: Bucket<Unaccepted>;
 
   constructor(
-    calls: Calls,
+    js: JetStream,
     private readonly now: () => number,
   ) {
-    this.#rooms = new Bucket(calls, buckets.roomsByMember, { recalls: true });
-    this.#created = new Bucket(calls, buckets.roomsByMember, { prefix: "creator.", recalls: true });
-    this.#unaccepted = new Bucket(calls, buckets.roomsByMember, { prefix: "unaccepted.", recalls: true });
+    this.#rooms = new Bucket(js, buckets.roomsByMember, { recalls: true });
+    this.#created = new Bucket(js, buckets.roomsByMember, { prefix: "creator.", recalls: true });
+    this.#unaccepted = new Bucket(js, buckets.roomsByMember, { prefix: "unaccepted.", recalls: true });
   }
 
   /**

@@ -9,9 +9,9 @@ import { chargesOf } from "../../../contracts/rows.ts";
 import { isOwnerIn } from "../../../contracts/stay-rules.ts";
 import type { NewRoom, RoomRecord } from "../../../contracts/store.ts";
 import { takenRoomId, takenSubject } from "../../../contracts/taken.ts";
+import { sideBySide } from "../../../lib/side-by-side.ts";
 import { hasCode, UnibusError } from "../../../wire/errors.ts";
 import { untilMade } from "../bucket.ts";
-import { sideBySide } from "../calls.ts";
 import { type RoomBuckets, type RoomHead, sealedKeys } from "./room-head.ts";
 import type { RoomIndex } from "./room-index.ts";
 

@@ -8,8 +8,8 @@ import { isOwnerIn, keptStay } from "../../../contracts/stay-rules.ts";
 import type { SealedKeyRecord, StatementRecord, StayRecord } from "../../../contracts/store.ts";
 import { unacceptedQuota } from "../../../contracts/unaccepted.ts";
 import type { RestorationOutcome, RoomRestoration } from "../../../contracts/way-back.ts";
+import { sideBySide } from "../../../lib/side-by-side.ts";
 import { untilMade } from "../bucket.ts";
-import { sideBySide } from "../calls.ts";
 import { PageGone } from "./pages.ts";
 import { noteStay } from "./room-changes.ts";
 import {

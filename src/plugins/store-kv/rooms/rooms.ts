@@ -5,8 +5,8 @@
  */
 import { rowBytes } from "../../../contracts/rows.ts";
 import type { Membership, RoomStore, SealedKeyRecord } from "../../../contracts/store.ts";
+import { sideBySide } from "../../../lib/side-by-side.ts";
 import { untilMade } from "../bucket.ts";
-import { sideBySide } from "../calls.ts";
 import { PageGone } from "./pages.ts";
 import { RoomChanges } from "./room-changes.ts";
 import { chargedTo, type EpochKeys, type RoomBuckets, type RoomHead, recordOf } from "./room-head.ts";

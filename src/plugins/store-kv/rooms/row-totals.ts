@@ -6,9 +6,10 @@
  * stored in the head. Until then the room is charged to no one.
  */
 import { chargesOf } from "../../../contracts/rows.ts";
+import { sideBySide } from "../../../lib/side-by-side.ts";
+import type { JetStream } from "../../../nats/jetstream.ts";
 import { buckets } from "../../../wire/names.ts";
 import { untilMade } from "../bucket.ts";
-import { type Calls, sideBySide } from "../calls.ts";
 import { Follower, type Image } from "../linearizable/follower.ts";
 import { PageGone } from "./pages.ts";
 import type { NoRoom, RoomBuckets, RoomHead } from "./room-head.ts";
@@ -52,10 +53,10 @@ export class RowTotals {
   readonly #follower: Follower<ChargesImage>;
   #counting: Promise<void> | null = null;
 
-  constructor(calls: Calls, kv: RoomBuckets, signal?: AbortSignal) {
+  constructor(js: JetStream, kv: RoomBuckets, signal?: AbortSignal) {
     this.#kv = kv;
     const followed = { bucket: buckets.rooms, make: () => new ChargesImage(), name: "rows" };
-    this.#follower = new Follower(calls, followed, signal);
+    this.#follower = new Follower(js, followed, signal);
   }
 
   /** The bytes charged to a payer, including every change before this call. Errors: unavailable. */

@@ -6,9 +6,10 @@ import {
   type WayBack,
   type WayBackStore,
 } from "../../../contracts/way-back.ts";
+import { sideBySide } from "../../../lib/side-by-side.ts";
+import type { JetStream } from "../../../nats/jetstream.ts";
 import { buckets } from "../../../wire/names.ts";
 import { Bucket } from "../bucket.ts";
-import { type Calls, sideBySide } from "../calls.ts";
 import { stayKey } from "./room-head.ts";
 import type { RoomMakingDeps } from "./room-making.ts";
 import { RoomRestoring } from "./room-restoring.ts";
@@ -36,8 +37,8 @@ interface Contest {
 type OpenedAt = () => Promise<number | null>;
 
 /** Implements the contested chains and the choice between them. */
-function createContests(calls: Calls, openedAt: OpenedAt) {
-  const contests = new Bucket<Contest>(calls, buckets.rooms, { prefix: "contested." });
+function createContests(js: JetStream, openedAt: OpenedAt) {
+  const contests = new Bucket<Contest>(js, buckets.rooms, { prefix: "contested." });
 
   const contestOf = async (roomId: string): Promise<Contest | null> => {
     const [contest, opened] = await Promise.all([contests.get(roomId), openedAt()]);
@@ -74,8 +75,8 @@ function createContests(calls: Calls, openedAt: OpenedAt) {
 }
 
 /** Implements the record of departed stays that have no row. */
-function createDenied(calls: Calls) {
-  const denied = new Bucket<readonly DeniedStay[]>(calls, buckets.rooms, { prefix: "denied." });
+function createDenied(js: JetStream) {
+  const denied = new Bucket<readonly DeniedStay[]>(js, buckets.rooms, { prefix: "denied." });
   return {
     async denyStays(stays) {
       await sideBySide([...Map.groupBy(stays, ({ roomId }) => roomId)], async ([roomId, some]) => {
@@ -99,9 +100,9 @@ function createDenied(calls: Calls) {
  * Implements the way back in the rooms' bucket. Heads, contested chains and choices contain the opening that they
  * belong to, so a single write of the state invalidates those of an earlier opening.
  */
-export function createWayBack(calls: Calls, making: RoomMakingDeps): WayBackStore {
-  const states = new Bucket<State>(calls, buckets.rooms, { prefix: "way-back." });
-  const heads = new Bucket<NotedHead>(calls, buckets.rooms, { prefix: "restored-head." });
+export function createWayBack(js: JetStream, making: RoomMakingDeps): WayBackStore {
+  const states = new Bucket<State>(js, buckets.rooms, { prefix: "way-back." });
+  const heads = new Bucket<NotedHead>(js, buckets.rooms, { prefix: "restored-head." });
   const { kv } = making;
   const restoring = new RoomRestoring(making);
 
@@ -110,8 +111,8 @@ export function createWayBack(calls: Calls, making: RoomMakingDeps): WayBackStor
 
   return {
     restoreRoom: (restoration, liveMax) => restoring.restoreRoom(restoration, liveMax),
-    ...createContests(calls, openedAt),
-    ...createDenied(calls),
+    ...createContests(js, openedAt),
+    ...createDenied(js),
     getWayBack,
     async openWayBack(wayBack) {
       // Write the heads first: they only take effect with the state.
