@@ -12,7 +12,7 @@ async function printed(program: string): Promise<{ stdout: string; stderr: strin
   const file = join(import.meta.dir, "../../src/cli");
   const imports = `
     import * as print from "${file}/print.ts";
-    import { Painted } from "${file}/terminal-text.ts";
+    import { painter } from "${file}/terminal-text.ts";
     const evil = ${JSON.stringify(evil)}, fine = ${JSON.stringify(fine)};
     ${program}
     await print.flushOut();`;
@@ -25,7 +25,10 @@ async function printed(program: string): Promise<{ stdout: string; stderr: strin
 describe("text written by others cannot send escape sequences to a terminal:", () => {
   const ways = {
     printLine: "print.printLine(evil, fine);",
-    "a painted piece": 'print.printLine("a ", new Painted(evil + fine, "red"));',
+    "a painted piece": `
+      process.stdout.isTTY = true;
+      Object.assign(process.env, { NO_COLOR: "", TERM: "xterm" });
+      print.printLine("a ", painter()(evil + fine, "red"));`,
     printRow: "print.printRow(evil, fine, evil);",
     printText: 'print.printText(evil + fine + "\\n");',
     printJson: "print.printJson({ [evil]: [evil, fine] });",
