@@ -20,21 +20,16 @@ const published: readonly string[] = ["src/client/index.ts", "src/contracts/inde
 const users: readonly string[] = ["src/", "scripts/", "bench/", "examples/", "test/conformance/"];
 
 /**
- * Values that their own file uses, and that are exported for tests, each with a reason. A stale row is reported.
+ * Functions that their own file uses, and that are exported for tests, each with a reason. A stale row is reported.
  */
 const seams: Readonly<Record<string, string>> = {
   "src/cli/print.ts fieldLines": "the test compares what commands print with it",
-  "src/contracts/user-share.ts costTable": "the test checks that every cost has its row",
-  "src/plugins/auth/nonces.ts nonceLifeMs": "the test moves the clock to both sides of it",
-  "src/plugins/auth/nonces.ts noncesMax": "the test compares the limit with the specification",
   "src/plugins/blobs-nats/sweep.ts sweep": "the test sweeps without waiting for the interval",
   "src/plugins/nats-embedded/start-progress.ts streamsIn": "the test counts streams in folders of its own",
   "src/plugins/room-streams/sweep.ts sweep": "the test sweeps without waiting for the interval",
-  "src/plugins/rooms/row-quota.ts overdraftBytes": "the test compares the limit with the specification",
   "src/plugins/store-sqlite/database.ts connect": "the test opens the file without migrations",
   "src/plugins/store-sqlite/database.ts databaseOver": "the test puts faults between the store and SQLite",
   "src/plugins/store-sqlite/store.ts storeOver": "the test puts faults between the store and SQLite",
-  "src/plugins/store-sqlite/users.ts activeUsersSql": "the test explains the query to see that an index serves it",
 };
 
 /** All names of a module. */
@@ -49,7 +44,9 @@ function namesUsed(file: SourceFile): [path: string, name: string][] {
   };
   const nameOf = (node: Node): string =>
     node.type === "Literal" ? String(node.value) : (node as { name: string }).name;
-  visit(parsed(file).program, (node) => {
+  const { program } = parsed(file);
+  if (program.type !== "Program") return found;
+  for (const node of program.body) {
     if (node.type === "ImportDeclaration") {
       const names = node.specifiers.map((one) => {
         if (one.type === "ImportNamespaceSpecifier") return all;
@@ -63,30 +60,41 @@ function namesUsed(file: SourceFile): [path: string, name: string][] {
       );
     } else if (node.type === "ExportAllDeclaration") {
       add(node.source, [all]);
-    } else if (node.type === "ImportExpression" || node.type === "TSImportType") {
-      add(node.source, [all]);
     }
+  }
+  // Few files have such imports, and only they are read in full.
+  if (!file.text.includes("import(")) return found;
+  visit(program, (node) => {
+    if (node.type === "ImportExpression" || node.type === "TSImportType") add(node.source, [all]);
   });
   return found;
 }
 
 interface Export {
   readonly name: string;
-  /** An interface or a type alias. It is alive if its own file uses it: in the signature of an export. */
-  readonly isType: boolean;
+  /**
+   * A type or a constant. It is alive if its own file uses it, for a type may be in the signature of an export, and a
+   * constant may be a limit that a test compares.
+   */
+  readonly isPlain: boolean;
   readonly start: number;
 }
 
 /** The names bound by a declaration. */
 function boundBy(node: Node): Export[] {
-  if (node.type === "VariableDeclaration") return node.declarations.flatMap(({ id }) => patternNames(id as Node));
-  const isType = node.type === "TSInterfaceDeclaration" || node.type === "TSTypeAliasDeclaration";
+  if (node.type === "VariableDeclaration") {
+    return node.declarations.flatMap(({ id, init }) => {
+      const isFunction = init?.type === "ArrowFunctionExpression" || init?.type === "FunctionExpression";
+      return patternNames(id as Node).map((one) => ({ ...one, isPlain: !isFunction }));
+    });
+  }
+  const isPlain = node.type === "TSInterfaceDeclaration" || node.type === "TSTypeAliasDeclaration";
   const id = (node as { id?: unknown }).id;
-  return isNode(id) && id.type === "Identifier" ? [{ name: id.name, isType, start: id.start }] : [];
+  return isNode(id) && id.type === "Identifier" ? [{ name: id.name, isPlain, start: id.start }] : [];
 }
 
 function patternNames(node: Node): Export[] {
-  if (node.type === "Identifier") return [{ name: node.name, isType: false, start: node.start }];
+  if (node.type === "Identifier") return [{ name: node.name, isPlain: false, start: node.start }];
   if (node.type !== "ObjectPattern") return [];
   return node.properties.flatMap((one) => (one.type === "Property" ? patternNames(one.value as Node) : []));
 }
@@ -102,13 +110,18 @@ function exportsOf(file: SourceFile): Export[] {
   });
 }
 
+const identifiers = new WeakMap<SourceFile, Map<string, number>>();
+
 /** How often an identifier is written in a file. */
 function timesIn(file: SourceFile, name: string): number {
-  let times = 0;
-  visit(parsed(file).program, (node) => {
-    if (node.type === "Identifier" && node.name === name) times += 1;
-  });
-  return times;
+  const known = identifiers.get(file) ?? new Map<string, number>();
+  if (!identifiers.has(file)) {
+    visit(parsed(file).program, (node) => {
+      if (node.type === "Identifier") known.set(node.name, (known.get(node.name) ?? 0) + 1);
+    });
+    identifiers.set(file, known);
+  }
+  return known.get(name) ?? 0;
 }
 
 const keyOf = (file: SourceFile, name: string): string => `${file.path} ${name}`;
@@ -125,7 +138,7 @@ function unusedExports(tree: Tree): (Export & { readonly file: SourceFile })[] {
     const names = used.get(file.path) ?? new Set();
     if (names.has(all)) return [];
     return exportsOf(file)
-      .filter(({ name, isType }) => !names.has(name) && !(isType && timesIn(file, name) > 1))
+      .filter(({ name, isPlain }) => !names.has(name) && !(isPlain && timesIn(file, name) > 1))
       .map((one) => ({ ...one, file }));
   });
 }
