@@ -89,12 +89,13 @@ export interface Shape {
 
 type StaticOf<S> = S extends TSchema ? Static<S> : undefined;
 
-/** One request to a route, with validated parts. A public route has no caller. */
+/**
+ * One request to a route. Path and query are validated. A public route has no caller, and a route without a body has
+ * neither `read` nor `stream`.
+ */
 export type Call<A extends Access, S extends Shape> = {
   readonly params: StaticOf<S["params"]>;
   readonly query: StaticOf<S["query"]>;
-  /** Validated on first access, so that the handler can check existence and membership first. */
-  readonly body: StaticOf<S["body"]> | (S extends { readonly bodyOptional: true } ? undefined : never);
   /** Aborts when the client disconnects or the deadline passes. */
   readonly signal: AbortSignal;
 } & (A extends "public" ? unknown : { readonly caller: Caller }) &
@@ -110,7 +111,17 @@ export type Call<A extends Access, S extends Shape> = {
           readonly size: number | null;
         };
       }
-    : unknown);
+    : S extends { readonly body: TSchema }
+      ? {
+          /**
+           * Parses and validates the body. Whatever the handler checks before this call, such as existence and
+           * membership, is reported before an invalid body. The bytes have arrived by then, within the size limit and
+           * with the signed hash, so a slow client cannot delay the handler between a check and what it allows.
+           * Errors: invalid, naming the field.
+           */
+          read(): Promise<StaticOf<S["body"]> | (S extends { readonly bodyOptional: true } ? undefined : never)>;
+        }
+      : unknown);
 
 const madeByHand = Symbol.for("unibus.raw-reply");
 

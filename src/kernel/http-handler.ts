@@ -108,10 +108,8 @@ export function routeHandler(route: Route, guards: Guards): Handler {
       query: checkQuery(query === "" ? {} : Object.fromEntries(new URLSearchParams(query)), "query"),
       signal: request.signal,
       caller,
-      // A getter, so that the route checks existence and membership before the body is parsed.
-      get body() {
-        return bytes.length === 0 && shape.bodyOptional ? undefined : checkBody(parseJson(bytes), "body");
-      },
+      read: async () =>
+        bytes.length === 0 && shape.bodyOptional ? undefined : checkBody(parseJson(bytes), "body"),
       stream: Object.assign(incoming.body.chunks({ bytesMax, hash }), { hash, size: declaredSize(request) }),
     };
     let bytes = noBytes;

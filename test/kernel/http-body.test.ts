@@ -20,17 +20,17 @@ const sizes = answering(
     "/small",
     "public",
     { summary: "Counts.", body: Type.String(), bodyBytesMax: 100, reply: Size },
-    async ({ body }) => ({ size: body.length }),
+    async ({ read }) => ({ size: (await read()).length }),
   ),
   route(
     "POST",
     "/signed",
     "signed",
     { summary: "Counts.", body: Type.String(), bodyBytesMax: 100, reply: Size },
-    async ({ body }) => ({ size: body.length }),
+    async ({ read }) => ({ size: (await read()).length }),
   ),
-  route("POST", "/usual", "public", { summary: "Counts.", body: Type.String(), reply: Size }, async ({ body }) => ({
-    size: body.length,
+  route("POST", "/usual", "public", { summary: "Counts.", body: Type.String(), reply: Size }, async ({ read }) => ({
+    size: (await read()).length,
   })),
   route("POST", "/none", "public", { summary: "Takes none." }, async () => undefined),
   route("GET", "/none", "public", { summary: "Takes none." }, async () => undefined),

@@ -23,7 +23,7 @@ const notes = answering(
     "/notes",
     "signed",
     { summary: "Takes a note.", body: Note, reply: Note, status: 201 },
-    async (call) => call.body,
+    async (call) => call.read(),
   ),
   route(
     "POST",
@@ -32,7 +32,8 @@ const notes = answering(
     { summary: "Takes a note.", params, query, body: Note, reply: Type.Any() },
     async (call) => {
       if (call.params.id === 404) throw new UnibusError("not_found", "no such note");
-      return { id: call.params.id, limit: call.query.limit, text: call.body.text, by: call.caller.handle };
+      const { text } = await call.read();
+      return { id: call.params.id, limit: call.query.limit, text, by: call.caller.handle };
     },
   ),
   route("DELETE", "/notes/:id", "admin", { summary: "Forgets a note.", params }, async () => undefined),

@@ -35,7 +35,8 @@ export default definePlugin({
             reply: api.InviteCreated,
             status: 201,
           },
-          async ({ body: { handle, role = "member", ttl_s = api.inviteTtlS.default } }) => {
+          async (call) => {
+            const { handle, role = "member", ttl_s = api.inviteTtlS.default } = await call.read();
             const { invite, token } = await invites.create({ handle, role, ttlS: ttl_s });
             return { id: invite.id, token, expires_at: time(invite.expiresAt), link: joinLink(site.url(), token) };
           },
@@ -74,7 +75,8 @@ export default definePlugin({
             reply: api.Registered,
             status: 201,
           },
-          async ({ body: { token, sign_pub, kex_pub, kex_sig } }) => {
+          async (call) => {
+            const { token, sign_pub, kex_pub, kex_sig } = await call.read();
             const user = await invites.redeem({ token, signPub: sign_pub, kexPub: kex_pub, kexSig: kex_sig });
             return { sign_pub: user.signPub, endpoint: user.endpoint, handle: user.handle, role: user.role };
           },

@@ -42,8 +42,8 @@ export function memberRoutes({ store, users, rooms, notices, rules }: RoomsConte
       },
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
-        const { body } = call;
-        notices.tellSlowly(await addMembers(membership, body, { users, ...rules }), "joined", call.params.id);
+        const added = await addMembers(membership, await call.read(), { users, ...rules });
+        notices.tellSlowly(added, "joined", call.params.id);
         return { version: membership.room.version + 1 };
       },
     ),

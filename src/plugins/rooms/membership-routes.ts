@@ -25,7 +25,7 @@ export function membershipRoutes({ rooms, life }: RoomsContext): Route[] {
         const membership = await rooms.member(id, call.caller.endpoint);
         const isSelf = endpoint === call.caller.endpoint;
         if (!isSelf) checkOwner(membership);
-        const { body } = call;
+        const body = await call.read();
         if (body !== undefined) await life.rotate(membership, body, endpoint);
         else if (isSelf) await life.leave(membership);
         else
@@ -51,7 +51,7 @@ export function membershipRoutes({ rooms, life }: RoomsContext): Route[] {
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         checkOwner(membership);
-        return { version: await life.rotate(membership, call.body, null) };
+        return { version: await life.rotate(membership, await call.read(), null) };
       },
     ),
     route(
@@ -62,7 +62,7 @@ export function membershipRoutes({ rooms, life }: RoomsContext): Route[] {
       async (call) => {
         const membership = await rooms.member(call.params.id, call.caller.endpoint);
         checkOwner(membership);
-        return { version: await life.setRole(membership, call.body, call.params.endpoint) };
+        return { version: await life.setRole(membership, await call.read(), call.params.endpoint) };
       },
     ),
   ];

@@ -29,7 +29,7 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
         reply: api.Room,
         status: 201,
       },
-      async (call) => roomReply(await createRoom(call.body, call.caller, rules)),
+      async (call) => roomReply(await createRoom(await call.read(), call.caller, rules)),
     ),
     route(
       "GET",

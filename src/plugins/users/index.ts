@@ -69,7 +69,7 @@ function userRoutes(store: UserStore): Route[] {
       "signed",
       { summary: "Sets your own kex key, once", errors: ["not_found", "conflict"], body: PutKeys },
       async (call) => {
-        const { kex_pub, kex_sig } = call.body;
+        const { kex_pub, kex_sig } = await call.read();
         await setKexKey(store, call.caller.signPub, kex_pub, kex_sig);
         return undefined;
       },
@@ -95,7 +95,8 @@ function adminRoutes(users: UserRules): Route[] {
       "/users",
       "admin",
       { summary: "Adds a user", errors: ["conflict"], body: AddUser, reply: UserAdded, status: 201 },
-      async ({ body: { sign_pub, handle, role, kex_pub, kex_sig } }) => {
+      async (call) => {
+        const { sign_pub, handle, role, kex_pub, kex_sig } = await call.read();
         const added = await users.add({ signPub: sign_pub, handle, role, kexPub: kex_pub, kexSig: kex_sig });
         return { sign_pub: added.signPub, endpoint: added.endpoint };
       },
@@ -105,8 +106,9 @@ function adminRoutes(users: UserRules): Route[] {
       "/users/:sign_pub",
       "admin",
       { summary: "Renames a user", errors: ["not_found"], params: UserParams, body: RenameUser },
-      async ({ params, body }) => {
-        await users.rename(params.sign_pub, body.handle);
+      async (call) => {
+        const { handle } = await call.read();
+        await users.rename(call.params.sign_pub, handle);
         return undefined;
       },
     ),

@@ -20,7 +20,8 @@ const write = route(
   "/acme/:id/:n",
   "signed",
   { summary: "Writes.", params, query, body, reply, status: 201, errors: ["conflict"] },
-  async ({ params: { id, n }, query: { after }, body: { words, mode }, caller, signal }) => {
+  async ({ params: { id, n }, query: { after }, caller, signal, read }) => {
+    const { words, mode } = await read();
     const text: string = id + n.toFixed() + (after ?? "") + mode;
     if (signal.aborted || mode === "b") throw new UnibusError("conflict", `${text} is taken (choose another)`);
     return { by: caller.handle, words };
@@ -56,6 +57,8 @@ export default definePlugin({
 route("GET", "/acme", "Admin", { summary: "Wrong." }, async () => undefined);
 // @ts-expect-error: a public route has no caller.
 route("GET", "/acme", "public", { summary: "Wrong." }, async ({ caller }) => void caller);
+// @ts-expect-error: a route without a body has nothing to read.
+route("GET", "/acme", "public", { summary: "Wrong." }, async ({ read }) => void read);
 // @ts-expect-error: the reply has another shape.
 route("GET", "/acme", "public", { summary: "Wrong.", reply }, async () => ({ by: 1, words: [] }));
 const silent = async () => ({ services: {} });

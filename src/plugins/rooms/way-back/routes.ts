@@ -149,8 +149,9 @@ function reportRoutes({ store, wayBack, rules, log }: RoomsContext): Route[] {
         if (room === null) throw new UnibusError("not_found", "no such room");
         if (room.deletedAt !== null) throw gone();
         if (!(await isOpen(wayBack, rules.now()))) throw closed();
-        await wayBack.takeChain(call.params.id, call.body.hash);
-        log.warn("admitted a contested chain", { room_id: call.params.id, hash: call.body.hash });
+        const { hash } = await call.read();
+        await wayBack.takeChain(call.params.id, hash);
+        log.warn("admitted a contested chain", { room_id: call.params.id, hash });
         return undefined;
       },
     ),
