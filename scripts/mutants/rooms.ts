@@ -149,7 +149,7 @@ export const roomMutants: readonly Mutant[] = [
   {
     name: "restore is open only after a restore",
     file: "src/plugins/rooms/way-back/routes.ts",
-    search: "if (!(await isOpen(wayBack, rules.now()))) throw closed();\n        const { room, before, after }",
+    search: "if (!(await isOpen(wayBack, rules.now()))) throw closed();\n      const { room, before, after }",
     replace: "const { room, before, after }",
     held: [{ file: attacks, test: "while the way back is closed" }],
   },

@@ -1,6 +1,7 @@
-import { Registered, registerBytesMax } from "../wire/api.ts";
+import { type Registered, registerBytesMax } from "../wire/api.ts";
 import { bytesOf } from "../wire/encoding.ts";
 import { hasCode, isUnibusError, UnibusError } from "../wire/errors.ts";
+import { routes } from "../wire/routes.ts";
 import type { Identity } from "./crypto/identity.ts";
 import type { JoinLink } from "./join-link.ts";
 import { ControlPlane } from "./transport/control.ts";
@@ -43,13 +44,10 @@ export async function register(
   }
   const { signPubHex: sign_pub, kexPubHex: kex_pub, kexSig: kex_sig } = identity;
   const body = bytesOf(JSON.stringify({ token, sign_pub, kex_pub, kex_sig }));
+  const { method, path: target, reply } = routes.invites.register;
   const limits = { bytesMax: registerBytesMax, timeoutMs: registerTimeoutMs };
   try {
-    return contentOf(
-      Registered,
-      await exchange(url, { method: "POST", target: "/register", body, detour, ...limits }),
-      url,
-    );
+    return contentOf(reply, await exchange(url, { method, target, body, detour, ...limits }), url);
   } catch (error) {
     throw isUnibusError(error) ? error : unreached(url, error);
   }

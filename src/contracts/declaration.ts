@@ -5,7 +5,16 @@
  * type: a key or choice that is added to the contract does not compile until it is added here.
  */
 import { statusOf } from "../wire/errors.ts";
-import type { Access, Cost, Live, Method, Plugin, Route, Shape, Tokens } from "./plugin.ts";
+import {
+  type Access,
+  type Cost,
+  isBytes,
+  type Method,
+  paramsOf,
+  type RouteSpace,
+  type RouteSpec,
+} from "../wire/route.ts";
+import type { Live, Plugin, Route, Tokens } from "./plugin.ts";
 import type { SocketRoute } from "./socket.ts";
 
 /** What is wrong with a declaration, and how to fix it. */
@@ -70,6 +79,7 @@ const ofPlugin: Checks<Plugin> = {
   provides: optional(tokens),
   requires: optional(tokens),
   optional: optional(tokens),
+  routes: optional(when("an array", Array.isArray)),
   setupBudgetMs: positive,
   facts: optional(func),
   setup: func,
@@ -85,12 +95,26 @@ const ofLive: Checks<Live<Tokens>> = {
   health: optional(func),
 };
 
-const ofRoute: Checks<Route> = {
+const ofRoute: Checks<Route> = { spec: when("an object", isObject), handle: func };
+
+const ofSpec: Checks<RouteSpec> = {
   method: oneOf<Method>({ GET: true, POST: true, PUT: true, DELETE: true }),
   path,
   access: oneOf<Access>({ public: true, signed: true, admin: true }),
-  shape: when("an object", isObject),
-  handle: func,
+  summary: text,
+  params: optional(objectSchema),
+  query: optional(objectSchema),
+  body: schema,
+  bodyOptional: yes,
+  stream: yes,
+  bodyBytesMax: positive,
+  space: optional(oneOf<RouteSpace>({ grows: true, frees: true, departs: true, judged: true })),
+  rate: optional(oneOf<NonNullable<RouteSpec["rate"]>>({ tight: true })),
+  reply: schema,
+  status: optional(when("one of 200, 201", (value) => value === 200 || value === 201)),
+  cost: optional(oneOf<Cost>({ list: true, statements: true, history: true, key: true })),
+  etag: yes,
+  errors: optional(codes),
 };
 
 const ofSocket: Checks<SocketRoute> = {
@@ -98,24 +122,6 @@ const ofSocket: Checks<SocketRoute> = {
   origins: when("an array of strings", (value) => Array.isArray(value) && value.every(isText)),
   listener: optional(when("an object", isObject)),
   accept: func,
-};
-
-const ofShape: Checks<Shape> = {
-  params: optional(objectSchema),
-  query: optional(objectSchema),
-  body: schema,
-  bodyOptional: yes,
-  stream: yes,
-  bodyBytesMax: positive,
-  space: optional(oneOf<NonNullable<Shape["space"]>>({ grows: true, frees: true, departs: true, judged: true })),
-  rate: optional(oneOf<NonNullable<Shape["rate"]>>({ tight: true })),
-  reply: schema,
-  replyType: optional(text),
-  status: optional(when("200 or 201", (value) => value === 200 || value === 201)),
-  cost: optional(oneOf<Cost>({ list: true, statements: true, history: true, key: true })),
-  etag: yes,
-  errors: optional(codes),
-  summary: text,
 };
 
 /** Formats a value for an error message. */
@@ -139,24 +145,48 @@ function faultIn(where: string, value: object, checks: Readonly<Record<string, C
   return null;
 }
 
-/** Finds a declared parameter that the path lacks: it would be missing from every request. */
-function paramsFault(where: string, { path: declared, shape }: Route): DeclarationFault | null {
-  const inPath = [...declared.matchAll(/:([a-z_]+)/g)].map(([, param]) => param);
-  const odd = Object.keys(shape.params?.properties ?? {}).find((param) => !inPath.includes(param));
-  return odd === undefined
-    ? null
-    : { what: `${where}params declares ${odd}, which is not in the path`, hint: `add :${odd} to the path` };
+/** Finds keys of a route that contradict each other. */
+function conflictIn({ path: declared, params, body, stream, bodyOptional }: RouteSpec): DeclarationFault | null {
+  const odd = Object.keys(params?.properties ?? {}).find((param) => !paramsOf(declared).includes(param));
+  // Such a parameter would be missing from every request.
+  if (odd !== undefined) {
+    return { what: `params declares ${odd}, which is not in the path`, hint: `add :${odd} to the path` };
+  }
+  if (body === undefined && (stream || bodyOptional)) {
+    return {
+      what: `${stream ? "stream" : "bodyOptional"} is true without a body`,
+      hint: "add body: a schema, or Bytes",
+    };
+  }
+  return isBytes(body) && !stream ? { what: "body is Bytes without stream", hint: "add stream: true" } : null;
 }
 
-function routeFault(route: unknown): DeclarationFault | null {
-  if (!isObject(route)) return { what: `a route is ${shown(route)}`, hint: "create it with route(...)" };
-  const known = [route.method, route.path].map((part) => (isText(part) ? part : shown(part)));
-  const where = `route ${known.join(" ")}: `;
-  return (
-    faultIn(where, route, ofRoute) ??
-    faultIn(where, route.shape as Shape, ofShape) ??
-    paramsFault(where, route as unknown as Route)
-  );
+/** Checks one declared route. Returns null if it is valid. */
+export function routeFault(spec: unknown): DeclarationFault | null {
+  if (!isObject(spec)) return { what: `a route is ${shown(spec)}`, hint: "declare it with defineRoute({...})" };
+  const where = `route ${[spec.method, spec.path].map((part) => (isText(part) ? part : shown(part))).join(" ")}: `;
+  const fault = faultIn("", spec, ofSpec) ?? conflictIn(spec as unknown as RouteSpec);
+  return fault === null ? null : { ...fault, what: where + fault.what };
+}
+
+/** Finds a declared route without a handler, or a handler of a route that is not declared. */
+function boundFault(declared: readonly RouteSpec[], bound: readonly unknown[]): DeclarationFault | null {
+  for (const one of bound) {
+    if (!isObject(one)) return { what: `a route is ${shown(one)}`, hint: "create it with route(...)" };
+    const fault = faultIn("setup returned an invalid route: ", one, ofRoute);
+    if (fault !== null) return fault;
+  }
+  const routes = bound as readonly Route[];
+  const name = ({ method, path }: RouteSpec) => `${method} ${path}`;
+  const extra = routes.find(({ spec }) => !declared.includes(spec));
+  if (extra !== undefined) {
+    const what = `setup returned a handler of ${name(extra.spec)}, which the plugin does not declare`;
+    return { what, hint: "add the same object to routes" };
+  }
+  const odd = declared.find((spec) => routes.filter((route) => route.spec === spec).length !== 1);
+  if (odd === undefined) return null;
+  const count = routes.some(({ spec }) => spec === odd) ? "more than one handler" : "no handler";
+  return { what: `setup returned ${count} of ${name(odd)}`, hint: "return route(spec, handler) once" };
 }
 
 function socketFault(socket: unknown): DeclarationFault | null {
@@ -165,7 +195,8 @@ function socketFault(socket: unknown): DeclarationFault | null {
 }
 
 /**
- * Checks a plugin before its setup runs. `value` is any export of a file or a built-in. Returns null if it is valid.
+ * Checks a plugin before its setup runs, except for its routes, which `routesFault` checks. `value` is any export of a
+ * file or a built-in. Returns null if it is valid.
  */
 export function pluginFault(value: unknown): DeclarationFault | null {
   if (!isObject(value) || typeof value.setup !== "function") {
@@ -179,15 +210,13 @@ export function pluginFault(value: unknown): DeclarationFault | null {
   return faultIn("", value, ofPlugin);
 }
 
-/** Checks what a plugin's setup returned. Returns null if it is valid. */
-export function liveFault(value: unknown): DeclarationFault | null {
+/** Checks what the setup of a plugin with these declared routes returned. Returns null if it is valid. */
+export function liveFault(value: unknown, declared: readonly RouteSpec[] = []): DeclarationFault | null {
   if (!isObject(value)) return { what: `setup returned ${shown(value)}`, hint: "return at least { services: {} }" };
   const fault = faultIn("setup returned an invalid value: ", value, ofLive);
   if (fault !== null) return fault;
-  for (const route of (value.routes as readonly unknown[] | undefined) ?? []) {
-    const wrong = routeFault(route);
-    if (wrong !== null) return wrong;
-  }
+  const wrongRoute = boundFault(declared, (value.routes as readonly unknown[] | undefined) ?? []);
+  if (wrongRoute !== null) return wrongRoute;
   for (const socket of (value.sockets as readonly unknown[] | undefined) ?? []) {
     const wrong = socketFault(socket);
     if (wrong !== null) return wrong;

@@ -1,8 +1,11 @@
-import { type TSchema, Type } from "@sinclair/typebox";
+import type { TSchema } from "@sinclair/typebox";
 import { ErrorReply } from "../wire/api.ts";
 import { type ReplyCode, statusOf } from "../wire/errors.ts";
+import { isBytes, type ObjectSchema, type RouteSpec } from "../wire/route.ts";
+import { routes } from "../wire/routes.ts";
 import { requestIdHeader, signatureHeaders } from "../wire/sign.ts";
-import { type ObjectSchema, type Route, route } from "./plugin.ts";
+import { type Route, route } from "./plugin.ts";
+import type { RouteGroup } from "./route-table.ts";
 
 /** The error codes that every route may return. */
 const anywhere: readonly ReplyCode[] = ["invalid", "rate_limited", "internal", "unavailable"];
@@ -10,13 +13,13 @@ const whereSigned: readonly ReplyCode[] = ["unauthenticated", "wrong_host", "clo
 const whereBody: readonly ReplyCode[] = ["timeout", "too_large", "unsupported"];
 
 /** The error codes that a route may return, by HTTP status. */
-export function errorsOf({ access, shape }: Route): Map<number, ReplyCode[]> {
+export function errorsOf({ access, errors = [] }: RouteSpec): Map<number, ReplyCode[]> {
   const codes = new Set<ReplyCode>([
     ...anywhere,
     ...(access === "public" ? [] : whereSigned),
     ...(access === "admin" ? (["forbidden"] as const) : []),
     ...whereBody,
-    ...(shape.errors ?? []),
+    ...errors,
   ]);
   const byStatus = new Map<number, ReplyCode[]>();
   for (const code of codes) byStatus.set(statusOf[code], [...(byStatus.get(statusOf[code]) ?? []), code]);
@@ -31,57 +34,44 @@ const parameters = (schema: ObjectSchema | undefined, place: "path" | "query") =
     schema: inner,
   }));
 
-const content = (schema: TSchema, type = "application/json") => ({ [type]: { schema } });
+const content = (schema: TSchema) => ({
+  [isBytes(schema) ? "application/octet-stream" : "application/json"]: { schema },
+});
 
-const bytes: TSchema = { type: "string", format: "binary" } as unknown as TSchema;
-
-function success({ shape }: Route): Record<string, unknown> {
+function success({ body, reply: schema, status = 200, etag }: RouteSpec): Record<string, unknown> {
   const headers = { [requestIdHeader]: { schema: { type: "string" } } };
-  if (shape.replyType !== undefined) {
-    return { 200: { description: "The content", headers, content: content(bytes, shape.replyType) } };
-  }
-  if (shape.reply === undefined) return { 204: { description: "Done", headers } };
-  const reply = { description: "Done", headers, content: content(shape.reply) };
-  const statuses = shape.stream === true && shape.body === undefined ? [200, 201] : [shape.status ?? 200];
+  if (schema === undefined) return { 204: { description: "Done", headers } };
+  const description = isBytes(schema) ? "The content" : "Done";
+  const reply = { description, headers, content: content(schema) };
+  const statuses = isBytes(body) ? [200, 201] : [status];
   const known =
-    shape.etag === true ? { 304: { description: "Not modified: the reply still matches If-None-Match", headers } } : {};
+    etag === true ? { 304: { description: "Not modified: the reply still matches If-None-Match", headers } } : {};
   return { ...Object.fromEntries(statuses.map((status) => [status, reply])), ...known };
 }
 
-/** The routes of one plugin. */
-export interface RouteGroup {
-  readonly plugin: string;
-  readonly routes: readonly Route[];
-}
-
 /** An operation id built from method and path, for generated clients: `getRoomsByIdMembers`. */
-function operationId({ method, path }: Route): string {
+function operationId({ method, path }: RouteSpec): string {
   const parts = path.split("/").map((part) => (part.startsWith(":") ? `by_${part.slice(1)}` : part));
   const words = parts.flatMap((part) => part.split(/[^A-Za-z0-9]+/)).filter(Boolean);
   return method.toLowerCase() + words.map((word) => (word[0] ?? "").toUpperCase() + word.slice(1)).join("");
 }
 
-function operation(route: Route, plugin: string): Record<string, unknown> {
-  const { shape, access } = route;
-  const failures = [...errorsOf(route)].map(([status, codes]) => [
+function operation(spec: RouteSpec, plugin: string): Record<string, unknown> {
+  const { access, body } = spec;
+  const failures = [...errorsOf(spec)].map(([status, codes]) => [
     status,
     { description: codes.join(", "), content: content({ $ref: "#/components/schemas/Error" } as unknown as TSchema) },
   ]);
-  const isBytes = shape.stream === true && shape.body === undefined;
-  const type = isBytes ? "application/octet-stream" : "application/json";
-  const body = isBytes ? bytes : shape.body;
   return {
-    operationId: operationId(route),
+    operationId: operationId(spec),
     tags: [plugin],
-    summary: shape.summary,
-    parameters: [...parameters(shape.params, "path"), ...parameters(shape.query, "query")],
-    ...(body === undefined
-      ? {}
-      : { requestBody: { required: shape.bodyOptional !== true, content: content(body, type) } }),
+    summary: spec.summary,
+    parameters: [...parameters(spec.params, "path"), ...parameters(spec.query, "query")],
+    ...(body === undefined ? {} : { requestBody: { required: spec.bodyOptional !== true, content: content(body) } }),
     security: access === "public" ? [] : [Object.fromEntries(Object.keys(signatureHeaders).map((k) => [k, []]))],
     "x-access": access,
-    ...(shape.cost === undefined ? {} : { "x-cost": shape.cost }),
-    responses: { ...Object.fromEntries(failures), ...success(route) },
+    ...(spec.cost === undefined ? {} : { "x-cost": spec.cost }),
+    responses: { ...Object.fromEntries(failures), ...success(spec) },
   };
 }
 
@@ -89,9 +79,9 @@ function operation(route: Route, plugin: string): Record<string, unknown> {
 export function openApiDocument(groups: readonly RouteGroup[], version: string): Record<string, unknown> {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const { plugin, routes } of groups) {
-    for (const route of routes) {
-      const path = route.path.replace(/:([a-z_]+)/g, "{$1}");
-      paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route, plugin) };
+    for (const spec of routes) {
+      const path = spec.path.replace(/:([a-z_]+)/g, "{$1}");
+      paths[path] = { ...paths[path], [spec.method.toLowerCase()]: operation(spec, plugin) };
     }
   }
   const schemes = Object.entries(signatureHeaders).map(([key, name]) => [key, { type: "apiKey", in: "header", name }]);
@@ -104,8 +94,7 @@ export function openApiDocument(groups: readonly RouteGroup[], version: string):
   };
 }
 
-/** The route GET /openapi.json. It serves the document of all routes, including itself once it is in `groups`. */
+/** The route GET /openapi.json, which serves the document of some routes. */
 export function openApiRoute(groups: readonly RouteGroup[], version: string): Route {
-  const shape = { summary: "This document", reply: Type.Unknown() };
-  return route("GET", "/openapi.json", "public", shape, async () => openApiDocument(groups, version));
+  return route(routes.bus.openapi, async () => openApiDocument(groups, version));
 }

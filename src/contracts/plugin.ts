@@ -6,9 +6,8 @@
  */
 import type { Static, TObject, TSchema } from "@sinclair/typebox";
 import type { Info } from "../wire/api.ts";
-import type { ReplyCode } from "../wire/errors.ts";
+import type { RouteSpec, StaticOf } from "../wire/route.ts";
 import type { Caller } from "./auth.ts";
-import type { SpaceUse } from "./reserve.ts";
 import type { SocketRoute } from "./socket.ts";
 
 /**
@@ -31,74 +30,16 @@ export type Tokens = Readonly<Record<string, Token<unknown>>>;
 /** The services of some tokens, under the same names. */
 export type Served<P extends Tokens> = { readonly [K in keyof P]: P[K] extends Token<infer T> ? T : never };
 
-/** The HTTP methods that a route may have. */
-export type Method = "GET" | "POST" | "PUT" | "DELETE";
-
-/** The access level of a route: everyone, any active user, or active admins. There is no default. */
-export type Access = "public" | "signed" | "admin";
-
-/** The cost class of an expensive read, one that occupies the main thread: see `http.user_share`. */
-export type Cost = "list" | "statements" | "history" | "key";
-
-/**
- * The schema `Type.Object(...)` with any properties. TypeBox's own TObject makes several versions of TypeScript fail
- * when it constrains a generic ("excessively deep").
- */
-export interface ObjectSchema extends TSchema {
-  readonly type: "object";
-  readonly properties: Readonly<Record<string, TSchema>>;
-  readonly required?: readonly string[] | undefined;
-}
-
-/**
- * The schemas and options of a route. Path and query parameters arrive as text and are converted. Unknown fields in
- * bodies are refused.
- */
-export interface Shape {
-  readonly params?: ObjectSchema;
-  readonly query?: ObjectSchema;
-  readonly body?: TSchema;
-  /** Set if the body may be left out. */
-  readonly bodyOptional?: true;
-  /** The handler reads the body as a stream: bytes, or JSON of the schema `body`, which it validates itself. */
-  readonly stream?: true;
-  /** The largest body, in bytes. Default 1 MiB. */
-  readonly bodyBytesMax?: number;
-  /**
-   * How a request uses the store's disk space; the reserve is asked before the body is read. By default a GET writes
-   * nothing, and any other request grows the store. `judged`: the handler asks the reserve itself.
-   */
-  readonly space?: Exclude<SpaceUse, "nonce"> | "judged";
-  /** `tight` for routes on which strangers could guess secrets: a much smaller rate limit per client. */
-  readonly rate?: "tight";
-  /** If absent, the reply is 204 without a body. */
-  readonly reply?: TSchema;
-  /** The media type of a successful reply that consists of bytes. */
-  readonly replyType?: string;
-  /** The status of a successful reply. Default 200, or 204 without a reply schema. */
-  readonly status?: 200 | 201;
-  /** The cost class charged to the user, so that one heavy reader does not slow down the others. */
-  readonly cost?: Cost;
-  /** The reply carries an `ETag`, and is 304 without a body if `If-None-Match` matches. */
-  readonly etag?: true;
-  /** Further error codes of this route, besides those that every route may return. */
-  readonly errors?: readonly ReplyCode[];
-  /** One line for the API reference. */
-  readonly summary: string;
-}
-
-type StaticOf<S> = S extends TSchema ? Static<S> : undefined;
-
 /**
  * One request to a route. Path and query are validated. A public route has no caller, and a route without a body has
  * neither `read` nor `stream`.
  */
-export type Call<A extends Access, S extends Shape> = {
+export type Call<S extends RouteSpec> = {
   readonly params: StaticOf<S["params"]>;
   readonly query: StaticOf<S["query"]>;
   /** Aborts when the client disconnects or the deadline passes. */
   readonly signal: AbortSignal;
-} & (A extends "public" ? unknown : { readonly caller: Caller }) &
+} & (S["access"] extends "public" ? unknown : { readonly caller: Caller }) &
   (S extends { readonly stream: true }
     ? {
         /**
@@ -150,24 +91,23 @@ export function isRawReply(value: unknown): value is RawReply {
   return typeof value === "object" && value !== null && madeByHand in value;
 }
 
-/** A route as the kernel stores it: plain data, so that the kernel enforces access, limits and errors in one place. */
+/** What a handler returns: a value of the reply's schema, or a reply that it made itself (always for `Bytes`). */
+export type Result<S extends RouteSpec> = RawReply | Exclude<StaticOf<S["reply"]>, Uint8Array>;
+
+/** A declared route with its handler. The kernel enforces access, limits and errors by the declaration. */
 export interface Route {
-  readonly method: Method;
-  readonly path: `/${string}`;
-  readonly access: Access;
-  readonly shape: Shape;
-  readonly handle: (call: Call<"signed", Shape>) => Promise<unknown>;
+  readonly spec: RouteSpec;
+  readonly handle: (call: Call<RouteSpec>) => Promise<unknown>;
 }
 
-/** Declares a route. Path parameters are written `:name`. */
-export function route<A extends Access, S extends Shape>(
-  method: Method,
-  path: `/${string}`,
-  access: A,
-  shape: S,
-  handle: (call: Call<A, S>) => Promise<StaticOf<S["reply"]> | RawReply>,
-): Route {
-  return { method, path, access, shape, handle: handle as unknown as Route["handle"] };
+/** Declares a route, keeping its literal types, so that a handler can be bound to it. */
+export function defineRoute<const S extends RouteSpec>(spec: S): S {
+  return spec;
+}
+
+/** Binds a handler to a declared route. Setup returns the result under `routes`. */
+export function route<const S extends RouteSpec>(spec: S, handle: (call: Call<S>) => Promise<Result<S>>): Route {
+  return { spec, handle: handle as unknown as Route["handle"] };
 }
 
 /** A logger that adds the plugin's name. Fields are for machines, the message is for people. */
@@ -236,6 +176,7 @@ export interface Health {
 export interface Live<P extends Tokens> {
   /** Exactly the services that the plugin declares under `provides`. */
   readonly services: Served<P>;
+  /** Exactly the routes that the plugin declares, each with its handler. */
   readonly routes?: readonly Route[];
   readonly sockets?: readonly SocketRoute[];
   /** Security facts for /healthz: auth, tls, cluster, store, acl, durability. */
@@ -260,6 +201,8 @@ export interface Plugin<
   readonly provides?: P;
   readonly requires?: R;
   readonly optional?: O;
+  /** The routes that the plugin serves: data, so that `plan` and boot check them before any setup. */
+  readonly routes?: readonly RouteSpec[];
   /** The timeout of the setup in milliseconds, if it needs more than the default. */
   readonly setupBudgetMs?: number;
   /**

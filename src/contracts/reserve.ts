@@ -7,6 +7,7 @@
  * spec 9.
  */
 import { UnibusError } from "../wire/errors.ts";
+import type { RouteSpace } from "../wire/route.ts";
 import type { Caller } from "./auth.ts";
 import { type Health, token } from "./plugin.ts";
 
@@ -14,7 +15,7 @@ import { type Health, token } from "./plugin.ts";
  * How a write uses the space. `grows`: it adds data. `frees`: a deletion or a revocation. `departs`: a kick, a leave,
  * or the statement that completes one. `nonce`: the nonce that each signed request writes.
  */
-export type SpaceUse = "grows" | "frees" | "departs" | "nonce";
+export type SpaceUse = Exclude<RouteSpace, "judged"> | "nonce";
 
 /** The space of a store, in bytes. */
 export interface Space {

@@ -9,7 +9,7 @@
  */
 
 import { UnibusError } from "../wire/errors.ts";
-import type { Cost } from "./plugin.ts";
+import type { Cost } from "../wire/route.ts";
 
 /** Main-thread cost of a read, in milliseconds: a base, and a cost per MiB sent. Measured. */
 export const costTable: Readonly<Record<Cost, { readonly baseMs: number; readonly mibMs: number }>> = {

@@ -10,8 +10,9 @@ import { inRenewedTime } from "../contracts/deadline.ts";
 import { liveFault } from "../contracts/declaration.ts";
 import { HealthWatch } from "../contracts/health-watch.ts";
 import { openApiRoute } from "../contracts/openapi.ts";
-import type { Live, Log, Plugin, Route, Site, Token, Tokens } from "../contracts/plugin.ts";
+import type { Live, Log, Plugin, Site, Token, Tokens } from "../contracts/plugin.ts";
 import { StoreReserve } from "../contracts/reserve.ts";
+import { type RouteGroup, upgradeOf } from "../contracts/route-table.ts";
 import { type Address, baseUrl, dialled, isLoopback, parseAddress, urlHost } from "../wire/address.ts";
 import type { ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
@@ -20,7 +21,7 @@ import { healthRoutes, type Running, readiness } from "./health.ts";
 import { type Listener, listen } from "./http.ts";
 import { checkAddress } from "./http-port.ts";
 import { checked, HttpConfig, isTls, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
-import { type Chosen, closure, flagsInForce, inOrder, rowsInForce } from "./plan.ts";
+import { type Chosen, checkRoutes, closure, flagsInForce, inOrder, routesOf, rowsInForce } from "./plan.ts";
 import { Starting } from "./starting.ts";
 
 /** Default time budget for each of loading, setting up and starting one plugin, in milliseconds. */
@@ -51,6 +52,8 @@ export interface Plan {
   readonly flags: Readonly<Record<string, boolean>>;
   readonly http: HttpConfig;
   readonly plugins: readonly (Chosen & { readonly config: Record<string, unknown> })[];
+  /** The declared routes of the bus and of each plugin. */
+  readonly routes: readonly RouteGroup[];
 }
 
 /** A running bus that accepts requests. */
@@ -85,14 +88,12 @@ export async function planBus(options: BootOptions): Promise<Plan> {
   }
   const configured = (name: string, given: unknown): Record<string, unknown> =>
     withEnvironment({ ...(given as object), ...overrides.settings[name] }, options.environment, `${file}, ${name}`);
-  return {
-    flags,
-    http: checked(HttpConfig, configured("http", manifest.http ?? {}), `${file}, http`),
-    plugins: inOrder(chosen, file).map(({ row, plugin }) => {
-      const config = configured(plugin.name, row.config ?? {});
-      return { row, plugin, config: checked(plugin.config, config, `${file}, plugin ${plugin.name}`) as typeof config };
-    }),
-  };
+  const plugins = inOrder(chosen, file).map(({ row, plugin }) => {
+    const config = configured(plugin.name, row.config ?? {});
+    return { row, plugin, config: checked(plugin.config, config, `${file}, plugin ${plugin.name}`) as typeof config };
+  });
+  const http = checked(HttpConfig, configured("http", manifest.http ?? {}), `${file}, http`);
+  return { flags, http, plugins, routes: routesOf(plugins, file) };
 }
 
 /** What differs between a bus that will listen and one for a command on the host. */
@@ -136,7 +137,7 @@ async function assemble(options: BootOptions, plan: Plan, address: Address, asse
       };
       starting?.note(plugin.name);
       const live = await within(setup, options.setupBudgetMs ?? plugin.setupBudgetMs, plugin.name, "in setup");
-      const fault = liveFault(live);
+      const fault = liveFault(live, plugin.routes);
       if (fault !== null) throw refusal(options.file, `plugin ${plugin.name}: ${fault.what}`, fault.hint);
       provide(plugin, live, services, options.file);
       running.push({ name: plugin.name, live });
@@ -172,20 +173,19 @@ export async function boot(options: BootOptions): Promise<Bus> {
   const port = () => listener?.port ?? address.port;
   const { bus, running, release, watch } = await assemble(options, plan, address, { port, starting });
   try {
-    const own = healthRoutes(bus.site, running, watch, now);
-    const groups = [
-      { plugin: "bus", routes: own },
-      ...running.map(({ name, live }) => ({ plugin: name, routes: live.routes ?? [] })),
+    const routes = [
+      ...healthRoutes(bus.site, running, watch, now),
+      openApiRoute(plan.routes, bus.site.version),
+      ...running.flatMap(({ live }) => live.routes ?? []),
     ];
-    own.push(openApiRoute(groups, bus.site.version));
-    const routes = groups.flatMap((group) => group.routes);
     const auth = bus.service(Auth);
-    checkRoutes(routes, auth, options.file);
+    const sockets = running.flatMap(({ live }) => live.sockets ?? []);
+    const upgrades = running.map(({ name, live }) => ({ plugin: name, routes: (live.sockets ?? []).map(upgradeOf) }));
+    checkRoutes([...plan.routes, ...upgrades], true, options.file);
     for (const { name, live } of running) {
       starting.note(name);
       await within(() => live.start?.(), options.setupBudgetMs, name, "starting");
     }
-    const sockets = running.flatMap(({ live }) => live.sockets ?? []);
     const ownOrigins = () => pageOrigins(bus.site);
     const reserve = bus.service(StoreReserve);
     await starting[Symbol.asyncDispose]();
@@ -269,18 +269,6 @@ function provide(plugin: Plugin, live: Live<Tokens>, services: Map<string, unkno
   const extra = Object.keys(given).find((name) => !Object.hasOwn(provides, name));
   if (extra !== undefined) {
     throw refusal(file, `plugin ${plugin.name} returns ${extra}, which it does not declare`, "add it to provides");
-  }
-}
-
-function checkRoutes(routes: readonly Route[], auth: Auth | undefined, file: string): void {
-  const seen = new Set<string>();
-  for (const { method, path, access } of routes) {
-    const name = `${method} ${path}`;
-    if (seen.has(name)) throw refusal(file, `two plugins declare the route ${name}`, "remove one of them");
-    seen.add(name);
-    if (access !== "public" && auth === undefined) {
-      throw refusal(file, `${name} requires a signed request, but no plugin provides auth`, `add { "use": "auth" }`);
-    }
   }
 }
 

@@ -1,8 +1,9 @@
 import { inTime } from "../contracts/deadline.ts";
 import type { HealthWatch } from "../contracts/health-watch.ts";
 import { type Health, type Live, type Route, rawReply, route, type Site, type Tokens } from "../contracts/plugin.ts";
-import { HealthReport, Info, ReadinessReport } from "../wire/api.ts";
+import type { ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
+import { routes } from "../wire/routes.ts";
 import { diskPosture, hostFault } from "./host.ts";
 
 /** How long one plugin's health check may take, in milliseconds. */
@@ -47,7 +48,7 @@ export function healthRoutes(site: Site, running: readonly Running[], watch: Hea
       await diskPosture(site.dataDir),
     );
   return [
-    route("GET", "/info", "public", { summary: "Server details that clients need", reply: Info }, async () =>
+    route(routes.bus.info, async () =>
       Object.assign(
         { name: "unibus", version: site.version, auth: "none", nats: [], ws: [], namespaces: [] },
         ...running.map(({ live }) => live.info?.() ?? {}),
@@ -55,21 +56,15 @@ export function healthRoutes(site: Site, running: readonly Running[], watch: Hea
         { time: new Date(now()).toISOString() },
       ),
     ),
-    route("GET", "/healthz", "public", { summary: "Liveness of the process", reply: HealthReport }, async () => ({
+    route(routes.bus.healthz, async () => ({
       status: "ok" as const,
       version: site.version,
       posture: await posture(),
       flags: { ...site.flags },
     })),
-    route(
-      "GET",
-      "/readyz",
-      "public",
-      { summary: "Readiness: every plugin is working", reply: ReadinessReport },
-      async () => {
-        const report = await watch.look();
-        return rawReply(JSON.stringify(report), { status: report.ready ? 200 : 503 });
-      },
-    ),
+    route(routes.bus.readyz, async () => {
+      const report = await watch.look();
+      return rawReply(JSON.stringify(report), { status: report.ready ? 200 : 503 });
+    }),
   ];
 }

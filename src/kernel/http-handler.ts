@@ -1,13 +1,14 @@
 import type { TSchema } from "@sinclair/typebox";
 import { type TypeCheck, TypeCompiler } from "@sinclair/typebox/compiler";
 import { type Auth, type Caller, type Identified, requestHead } from "../contracts/auth.ts";
-import type { Call, Route, Shape } from "../contracts/plugin.ts";
+import type { Call, Route } from "../contracts/plugin.ts";
 import type { Reserve } from "../contracts/reserve.ts";
 import type { UserShare } from "../contracts/user-share.ts";
 import { bodyBytesMax } from "../wire/api.ts";
 import { sha256Hex } from "../wire/encoding.ts";
 import { UnibusError } from "../wire/errors.ts";
-import { faultOf, valuesOf } from "../wire/fault.ts";
+import { faultText, valuesOf } from "../wire/fault.ts";
+import type { RouteSpec } from "../wire/route.ts";
 import { isHost, pathFault, type Target, targetOf } from "../wire/target.ts";
 import { checkDeclared, declaredSize, otherBody, type RequestBody, withBody } from "./http-body.ts";
 
@@ -33,10 +34,7 @@ function checker(schema: TSchema | undefined, convert: boolean): Checker {
     compiled ??= TypeCompiler.Compile(schema);
     const value = convert ? valuesOf(schema, given as Record<string, string>) : given;
     if (compiled.Check(value)) return value;
-    const fault = faultOf(schema, value);
-    const wanted = fault?.wanted === undefined ? "" : ` (wanted: ${fault.wanted})`;
-    const where = fault?.key ? `${part}, ${fault.key}` : part;
-    throw new UnibusError("invalid", `${where}: ${fault?.message ?? "invalid value"}${wanted}`);
+    throw new UnibusError("invalid", faultText(schema, value, part));
   };
 }
 
@@ -47,7 +45,7 @@ export function requestTarget(request: Request): Target {
   throw new UnibusError("invalid", "the Host header is not a single host[:port] (send exactly one)");
 }
 
-function checkAccess({ access }: Route, identified: Identified | undefined): Caller | null {
+function checkAccess({ access }: RouteSpec, identified: Identified | undefined): Caller | null {
   if (access === "public") return null;
   const caller = identified?.caller ?? null;
   if (caller === null || (access === "admin" && identified?.signed !== true)) {
@@ -71,8 +69,8 @@ function parseJson(bytes: Uint8Array): unknown {
 }
 
 /** Reserves store space for a write; the result, if any, gives it back. Errors: those of `Reserve.admit`. */
-async function admitWrite({ method, shape }: Route, { reserve }: Guards, caller: Caller | null, request: Request) {
-  const use = shape.space ?? (method === "GET" ? "judged" : "grows");
+async function admitWrite({ method, space }: RouteSpec, { reserve }: Guards, caller: Caller | null, request: Request) {
+  const use = space ?? (method === "GET" ? "judged" : "grows");
   if (use === "judged") return undefined;
   return reserve?.admit(use, caller, declaredSize(request) ?? 0);
 }
@@ -86,13 +84,12 @@ export interface Guards {
 }
 
 /** Creates the handler of a route. */
-export function routeHandler(route: Route, guards: Guards): Handler {
+export function routeHandler({ spec, handle }: Route, guards: Guards): Handler {
   const { auth } = guards;
-  const { shape } = route;
-  const checkParams = checker(shape.params, true);
-  const checkQuery = checker(shape.query, true);
-  const checkBody = checker(shape.body, false);
-  const bytesMax = shape.bodyBytesMax ?? bodyBytesMax;
+  const checkParams = checker(spec.params, true);
+  const checkQuery = checker(spec.query, true);
+  const checkBody = checker(spec.body, false);
+  const bytesMax = spec.bodyBytesMax ?? bodyBytesMax;
   return async (incoming) => {
     const { request } = incoming;
     const { target, path, query } = requestTarget(request);
@@ -100,37 +97,36 @@ export function routeHandler(route: Route, guards: Guards): Handler {
     if (fault !== null) throw new UnibusError("invalid", fault);
     checkDeclared(request, bytesMax);
     const head = requestHead(request, target, incoming.peer);
-    const identified = route.access === "public" ? undefined : await auth?.identify(head);
-    const caller = checkAccess(route, identified);
+    const identified = spec.access === "public" ? undefined : await auth?.identify(head);
+    const caller = checkAccess(spec, identified);
     const hash = identified?.bodyHash ?? null;
     const call = {
       params: checkParams(incoming.params, "path"),
       query: checkQuery(query === "" ? {} : Object.fromEntries(new URLSearchParams(query)), "query"),
       signal: request.signal,
       caller,
-      read: async () =>
-        bytes.length === 0 && shape.bodyOptional ? undefined : checkBody(parseJson(bytes), "body"),
+      read: async () => (bytes.length === 0 && spec.bodyOptional ? undefined : checkBody(parseJson(bytes), "body")),
       stream: Object.assign(incoming.body.chunks({ bytesMax, hash }), { hash, size: declaredSize(request) }),
     };
     let bytes = noBytes;
-    if (shape.cost !== undefined && caller !== null) {
-      const sent = await guards.share?.admit(caller.signPub, shape.cost);
+    if (spec.cost !== undefined && caller !== null) {
+      const sent = await guards.share?.admit(caller.signPub, spec.cost);
       if (sent !== undefined) incoming.sent = sent;
     }
-    const takeBack = await admitWrite(route, guards, caller, request);
-    const handle = () => route.handle(call as unknown as Call<"signed", Shape>);
+    const takeBack = await admitWrite(spec, guards, caller, request);
+    const run = () => handle(call as unknown as Call<RouteSpec>);
     const answer = async (): Promise<unknown> => {
-      if (shape.stream === true) return handle();
+      if (spec.stream === true) return run();
       if (!incoming.body.isPending) {
         if (hash !== null && hash !== noBytesHash) throw otherBody();
-        return handle();
+        return run();
       }
-      if (shape.body === undefined) {
-        throw new UnibusError("invalid", `${route.method} ${path} accepts no request body (send none)`);
+      if (spec.body === undefined) {
+        throw new UnibusError("invalid", `${spec.method} ${path} accepts no request body (send none)`);
       }
       return withBody(call.stream, (read) => {
         bytes = read;
-        return handle();
+        return run();
       });
     };
     return answer().catch((error: unknown) => {

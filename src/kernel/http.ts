@@ -10,11 +10,13 @@ import type { Auth } from "../contracts/auth.ts";
 import { Limiter } from "../contracts/limiter.ts";
 import { isRawReply, type Log, type Route } from "../contracts/plugin.ts";
 import type { Reserve } from "../contracts/reserve.ts";
+import { methodTable, upgradeOf } from "../contracts/route-table.ts";
 import type { SocketRoute } from "../contracts/socket.ts";
 import { readTlsFiles, tls12Ciphers } from "../contracts/tls.ts";
 import { UserShare } from "../contracts/user-share.ts";
 import { clientKey } from "../wire/address.ts";
 import { asUnibusError, statusOf, UnibusError } from "../wire/errors.ts";
+import { routes } from "../wire/routes.ts";
 import { requestIdHeader } from "../wire/sign.ts";
 import { RequestBody } from "./http-body.ts";
 import { etagOf, isKnown } from "./http-etag.ts";
@@ -92,7 +94,7 @@ class Replies {
     throw new UnibusError("forbidden", "this origin is not allowed (add it to http.cors_origins)");
   }
 
-  success({ shape }: Route, { request, sent }: Incoming, result: unknown): Response {
+  success({ spec }: Route, { request, sent }: Incoming, result: unknown): Response {
     if (isRawReply(result)) {
       sent?.(result.size);
       const own = Object.entries(result.headers).map(([name, value]) => [name.toLowerCase(), value]);
@@ -101,13 +103,13 @@ class Replies {
         ...Object.fromEntries(own),
       });
     }
-    if (shape.reply === undefined) return this.#make(request, null, 204, cacheHeaders);
+    if (spec.reply === undefined) return this.#make(request, null, 204, cacheHeaders);
     const body = JSON.stringify(result);
     sent?.(Buffer.byteLength(body));
-    if (shape.etag !== true) return this.#make(request, body, shape.status ?? 200, jsonHeaders);
+    if (spec.etag !== true) return this.#make(request, body, spec.status ?? 200, jsonHeaders);
     const tagged = { etag: etagOf(body), "cache-control": "private, no-cache" };
     if (isKnown(request.headers.get("if-none-match"), tagged.etag)) return this.#make(request, null, 304, tagged);
-    return this.#make(request, body, shape.status ?? 200, { ...jsonHeaders, ...tagged });
+    return this.#make(request, body, spec.status ?? 200, { ...jsonHeaders, ...tagged });
   }
 
   /** Creates the reply for an error, with only safe details. The cause goes to the log with the request id. */
@@ -135,15 +137,6 @@ class Replies {
   }
 }
 
-/** Returns a function that looks up the methods of a path in the route table. */
-function pathTable(routes: readonly { readonly method: string; readonly path: string }[]): (path: string) => string[] {
-  const table = routes.map(({ method, path }) => {
-    const shape = path.replace(/[.*+?^${}()|[\]\\]/g, "\\$&").replace(/:[a-z_]+/g, "[^/]+");
-    return { method, shape: new RegExp(`^${shape}$`) };
-  });
-  return (path) => table.filter(({ shape }) => shape.test(path)).map(({ method }) => method);
-}
-
 /** The requests of one bus: rate-limited, routed, and counted while in flight. */
 class Requests {
   readonly replies: Replies;
@@ -164,7 +157,7 @@ class Requests {
     this.#tightLimiter = new Limiter(rate * tightShare);
     this.#trusted = proxyList(trusted_proxies);
     this.upgradeRules = { ownOrigins: options.ownOrigins, corsOrigins: cors_origins, isTrustedProxy: this.#trusted };
-    this.#methodsOf = pathTable([...options.routes, ...options.sockets.map(({ path }) => ({ method: "GET", path }))]);
+    this.#methodsOf = methodTable([...options.routes.map(({ spec }) => spec), ...options.sockets.map(upgradeOf)]);
     this.#share = new UserShare({ share: options.config.user_share });
     this.replies = new Replies(options.log, cors_origins);
   }
@@ -177,7 +170,7 @@ class Requests {
     if (request.method === "OPTIONS" && origin !== null && request.headers.has("access-control-request-method")) {
       return this.replies.preflight(origin);
     }
-    if (path !== "/healthz") this.limiter.demand(this.#client(request, app), this.options.now());
+    if (path !== routes.bus.healthz.path) this.limiter.demand(this.#client(request, app), this.options.now());
     return undefined;
   }
 
@@ -210,7 +203,7 @@ class Requests {
       this.inFlight += 1;
       let reply: Response;
       try {
-        if (route.shape.rate === "tight") this.#takeTight(request, app);
+        if (route.spec.rate === "tight") this.#takeTight(request, app);
         const result = await handle(incoming).catch((error: unknown) => {
           // A client that fails to authenticate repeatedly gets 429 instead.
           if (statusOf[asUnibusError(error).code] === 401) this.#takeTight(request, app);
@@ -252,7 +245,7 @@ class Requests {
   /** Logs one line, with the route's path instead of the request's: no query, name or secret. */
   #tell(route: Route, request: Request, reply: Response, ms: number): void {
     const { status, headers } = reply;
-    const fields = { method: request.method, path: route.path, status, ms: Math.round(ms * 10) / 10 };
+    const fields = { method: request.method, path: route.spec.path, status, ms: Math.round(ms * 10) / 10 };
     this.options.log.info("request", { ...fields, request_id: headers.get(requestIdHeader) });
   }
 }
@@ -277,7 +270,7 @@ function bind(requests: Requests, options: HttpOptions, port: number, reusePort:
     code === "NOT_FOUND" ? requests.miss(request) : replies.failure(request, error),
   );
   for (const route of options.routes) {
-    app.route(route.method, route.path, requests.route(route, app) as never, { parse: "none" } as never);
+    app.route(route.spec.method, route.spec.path, requests.route(route, app) as never, { parse: "none" } as never);
   }
   for (const route of options.sockets) {
     app.route("GET", route.path, requests.socket(route, app) as never, { parse: "none" } as never);

@@ -1,4 +1,7 @@
+import { Auth } from "../contracts/auth.ts";
 import type { Plugin } from "../contracts/plugin.ts";
+import { type RouteGroup, routesFault } from "../contracts/route-table.ts";
+import { routes } from "../wire/routes.ts";
 import { type Manifest, type Overrides, type Row, refusal } from "./manifest.ts";
 
 /** A plugin with the row that selected it. */
@@ -84,6 +87,23 @@ export function inOrder(chosen: readonly Chosen[], file: string): Chosen[] {
   };
   for (const one of chosen) visit(one, []);
   return ordered;
+}
+
+/** Returns the declared routes of the bus and of each plugin. Errors: those of `checkRoutes`. */
+export function routesOf(chosen: readonly Chosen[], file: string): RouteGroup[] {
+  const groups = [
+    { plugin: "bus", routes: Object.values(routes.bus) },
+    ...chosen.map(({ plugin }) => ({ plugin: plugin.name, routes: plugin.routes ?? [] })),
+  ];
+  const hasAuth = chosen.some(({ plugin }) => ids(plugin.provides).includes(Auth.id));
+  checkRoutes(groups, hasAuth, file);
+  return groups;
+}
+
+/** Checks the routes of a plan. Errors: invalid, naming plugin, route and fix. */
+export function checkRoutes(groups: readonly RouteGroup[], hasAuth: boolean, file: string): void {
+  const fault = routesFault(groups, hasAuth);
+  if (fault !== null) throw refusal(file, fault.what, fault.hint);
 }
 
 /** Returns the sorted plugins that some tokens need, directly or indirectly. */

@@ -11,6 +11,7 @@ import type { Log } from "../contracts/plugin.ts";
 import { readTlsFiles } from "../contracts/tls.ts";
 import type { Address } from "../wire/address.ts";
 import type { HealthReport, ReadinessReport } from "../wire/api.ts";
+import { routes } from "../wire/routes.ts";
 import { type HttpConfig, isTls } from "./manifest.ts";
 
 /** How long a boot lasts before it answers and logs, in milliseconds. */
@@ -92,8 +93,8 @@ export class Starting implements AsyncDisposable {
 
   #reply(path: string): { status: number; body: Static<typeof HealthReport> | ReadinessReport } | null {
     const { version, flags } = this.#options;
-    if (path === "/healthz") return { status: 200, body: { status: "ok", version, posture: {}, flags } };
-    if (path !== "/readyz") return null;
+    if (path === routes.bus.healthz.path) return { status: 200, body: { status: "ok", version, posture: {}, flags } };
+    if (path !== routes.bus.readyz.path) return null;
     return { status: 503, body: { ready: false, plugins: { [this.#plugin]: { ok: false, detail: this.#detail } } } };
   }
 }

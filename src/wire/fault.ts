@@ -32,6 +32,13 @@ export function faultOf(schema: TSchema, value: unknown): Fault | null {
   };
 }
 
+/** Says in one line what is wrong with a value that violates a schema: where, what, and what is wanted. */
+export function faultText(schema: TSchema, value: unknown, where: string): string {
+  const fault = faultOf(schema, value);
+  const wanted = fault?.wanted === undefined ? "" : ` (wanted: ${fault.wanted})`;
+  return `${fault?.key ? `${where}, ${fault.key}` : where}: ${fault?.message ?? "invalid value"}${wanted}`;
+}
+
 /**
  * Converts the texts of path or query parameters to the types of a schema.
  * Shape: a number that does not round-trip to the text stays a text, so validation rejects it.

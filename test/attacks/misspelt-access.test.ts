@@ -18,17 +18,19 @@ test.each([
   "access: %s",
   async (access, shown) => {
     using folder = new Folder();
-    // Without `route(...)`, as plain JavaScript would write it, and with it, as a type cast would allow.
-    for (const made of [
-      `{ method: "GET", path: "/own/secrets", access: ${access}, shape: { summary: "Secrets." }, handle }`,
-      `route("GET", "/own/secrets", ${access} as never, { summary: "Secrets." }, handle)`,
+    // Without `defineRoute` and `route`, as plain JavaScript would write it, and with them, as a type cast would allow.
+    const spec = `{ method: "GET", path: "/own/secrets", access: ${access} as never, summary: "Secrets." }`;
+    for (const [declared, bound] of [
+      [spec, "{ spec, handle }"],
+      [`defineRoute(${spec})`, "route(spec, handle)"],
     ]) {
       writeFileSync(
         folder.file("own.ts"),
-        `import { definePlugin, rawReply, route, Type } from "unibus/plugin";
+        `import { definePlugin, defineRoute, rawReply, route, Type } from "unibus/plugin";
        const handle = async () => rawReply("secret");
-       export default definePlugin({ name: "own", api: 1, config: Type.Object({}), setup: async () => ({
-         services: {}, routes: [${made}] }) } as never);`,
+       const spec = ${declared};
+       export default definePlugin({ name: "own", api: 1, config: Type.Object({}), routes: [spec], setup: async () => ({
+         services: {}, routes: [${bound}] }) } as never);`,
       );
       const what = `plugin own: route GET /own/secrets: access is ${shown}`;
       expect(await refusal(folder, ["--plugin", "own.ts"])).toBe(

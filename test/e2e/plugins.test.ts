@@ -35,12 +35,13 @@ function planted(folder: Folder, source: string, row: object = {}, others: reado
   return ["--plugins", "own.json"];
 }
 const plugin = (rest: string, head = ""): string =>
-  `import { definePlugin, rawReply, route, token, Type, UnibusError } from "unibus/plugin";
+  `import { definePlugin, defineRoute, rawReply, route, token, Type, UnibusError } from "unibus/plugin";
    ${head}
+   const own = defineRoute({ method: "GET", path: "/own", access: "public", summary: "Answers." });
    export default definePlugin({ name: "own", api: 1, config: Type.Object({}, { additionalProperties: false }), ${rest} });`;
 const answers = (expression: string): string =>
-  `setup: async () => ({ services: {}, routes: [
-     route("GET", "/own", "public", { summary: "Answers." }, async () => rawReply(JSON.stringify(${expression}))),
+  `routes: [own], setup: async () => ({ services: {}, routes: [
+     route(own, async () => rawReply(JSON.stringify(${expression}))),
    ] })`;
 
 describe("the example configuration", () => {
@@ -144,11 +145,10 @@ describe("a plugin file that cannot be loaded is refused, with the file, the plu
     ["a missing file", fine, {}, [{ use: "./gone.ts" }], "plugin ./gone.ts: no file at "],
     [
       "a route without auth",
-      plugin(`setup: async () => ({ services: {}, routes: [
-       route("GET", "/own", "signed", { summary: "Asks." }, async () => undefined)] })`),
+      plugin('routes: [{ ...own, access: "signed" }], setup: async () => ({ services: {} })'),
       {},
       [],
-      "GET /own requires a signed request",
+      'plugin own: route GET /own: access is signed, but no plugin provides auth (add { "use": "auth" })',
     ],
     ["a setup that throws", plugin('setup: async () => { throw new Error("no luck") }'), {}, [], ""],
   ];
@@ -241,7 +241,7 @@ describe("plan", () => {
     expect([off.code, off.stderr]).toEqual([0, ""]);
     expect(off.stdout).toContain("flag ephemeral is off\n");
     expect(off.stdout).toMatch(/\n *\d+ +store-sqlite +gives room-store, user-store, /);
-    expect(off.stdout).toMatch(/\n *\d+ +echo +gives routes\n/);
+    expect(off.stdout).toMatch(/\n *\d+ +echo +gives 1 route\n/);
     const on = await unibus(folder, [...args, "--flag", "ephemeral=on"]);
     expect(on.stdout).toContain("flag ephemeral is on\n");
     expect(on.stdout).toMatch(/store-memory +gives room-store/);
@@ -274,11 +274,19 @@ describe("plan", () => {
     const done = await unibus(folder, ["plan", "--data", "data", "--json"]);
     const { flags, plugins } = JSON.parse(done.stdout) as {
       flags: unknown;
-      plugins: { name: string; use: string; provides: string[]; requires: string[]; optional: string[] }[];
+      plugins: {
+        name: string;
+        use: string;
+        provides: string[];
+        requires: string[];
+        optional: string[];
+        routes: string[];
+      }[];
     };
     expect(flags).toEqual(builtIn.flags);
     expect(Object.values(builtIn.flags)).not.toContain(true);
     expect(plugins.map(({ use }) => use).sort()).toEqual([...usesInForce].sort());
+    expect(plugins.find(({ name }) => name === "history")?.routes).toEqual(["GET /rooms/:id/history"]);
     const given = new Set<string>();
     for (const one of plugins) {
       expect([one.name, one.requires.filter((id) => !given.has(id))]).toEqual([one.name, []]);
@@ -286,8 +294,21 @@ describe("plan", () => {
     }
   });
 
-  test("refuses what serve would refuse", async () => {
+  test("refuses what serve would refuse: a flag, and routes", async () => {
     using folder = new Folder();
+    const planned = async (declared: string) => {
+      writeFileSync(folder.file("own.ts"), plugin(`routes: [${declared}], setup: async () => ({ services: {} })`));
+      return unibus(folder, ["plan", "--data", "data", "--plugin", "own.ts"]);
+    };
+    for (const [declared, what] of [
+      ["{ ...own, access: 'sined' }", 'route GET /own: access is "sined" (wanted: one of public, signed, admin)'],
+      ["{ ...own, path: '/rooms/:room/own' }", "route GET /rooms/:room/own: the parameter :room is named :id in anoth"],
+      ["{ ...own, path: '/directory' }", "both declare the route GET /directory (remove one of them)"],
+    ] as const) {
+      const { code, stdout, stderr } = await planned(declared);
+      expect([code, stdout, stderr]).toEqual([1, "", expect.stringContaining(what)]);
+    }
+    expect((await planned("own")).code).toBe(0);
     const done = await unibus(folder, ["plan", "--data", "data", "--flag", "big=on"]);
     expect([done.code, done.stdout]).toEqual([1, ""]);
     const known = Object.keys(builtIn.flags).join(", ");

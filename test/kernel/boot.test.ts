@@ -11,8 +11,10 @@ import { answering, type Changes, Files, nameAuth, optionsOf, providing, recorde
 
 const none = Type.Object({}, { additionalProperties: false });
 const word = token<string>("acme.word");
-const open = route("GET", "/open", "public", { summary: "Says nothing." }, async () => undefined);
-const closed = route("GET", "/closed", "signed", { summary: "Says nothing." }, async () => undefined);
+const closed = route(
+  { method: "GET", path: "/closed", access: "signed", summary: "Says nothing." },
+  async () => undefined,
+);
 
 /** A plugin that records its lifecycle in `events`. */
 function noting(
@@ -153,26 +155,6 @@ describe("boot fails during setup, and releases every plugin, for", () => {
       [talkative],
       "test.json: plugin talkative returns extra, which it does not declare (add it to provides)",
     ],
-    [
-      "a signed route when no plugin provides auth",
-      [answering("rooms", closed)],
-      'test.json: GET /closed requires a signed request, but no plugin provides auth (add { "use": "auth" })',
-    ],
-    [
-      "a route that two plugins handle",
-      [answering("a", open), answering("b", open)],
-      "test.json: two plugins declare the route GET /open (remove one of them)",
-    ],
-    [
-      "a route that the kernel handles itself",
-      [
-        answering(
-          "a",
-          route("GET", "/healthz", "public", { summary: "Mine." }, async () => undefined),
-        ),
-      ],
-      "test.json: two plugins declare the route GET /healthz (remove one of them)",
-    ],
   ];
   test.each(cases)("%s", async (_, plugins, message) => {
     const events: string[] = [];
@@ -292,11 +274,14 @@ describe("stopping the server", () => {
     const events: string[] = [];
     const entered = Promise.withResolvers<void>();
     const leave = Promise.withResolvers<void>();
-    const slow = route("GET", "/slow", "public", { summary: "Waits.", reply: Type.String() }, async () => {
-      entered.resolve();
-      await leave.promise;
-      return events.join();
-    });
+    const slow = route(
+      { method: "GET", path: "/slow", access: "public", summary: "Waits.", reply: Type.String() },
+      async () => {
+        entered.resolve();
+        await leave.promise;
+        return events.join();
+      },
+    );
     const bus = await boot(optionsOf([noting(events, "a", {}), answering("slow", slow)]));
     const url = `http://127.0.0.1:${bus.site.listener.port()}`;
     const inFlight = fetch(`${url}/slow`);

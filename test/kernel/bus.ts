@@ -95,6 +95,7 @@ export function answering(name: string, ...routes: readonly Route[]) {
     name,
     api: 1,
     config: Type.Object({}),
+    routes: routes.map(({ spec }) => spec),
     setup: async (): Promise<Given> => ({ services: {}, routes }),
   });
 }

@@ -2,10 +2,11 @@
 import { describe, expect, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import { boot } from "../../src/kernel/boot.ts";
+import { Bytes } from "../../src/wire/route.ts";
 import { type Line, nameAuth, optionsOf, recorder, refusalOf } from "./bus.ts";
 
 const handle = async () => undefined;
-const good = { method: "GET", path: "/own", access: "public", shape: { summary: "One." }, handle };
+const good = { method: "GET", path: "/own", access: "public", summary: "One." };
 const minimal = { name: "own", api: 1, config: Type.Object({}) };
 
 /** Why a bus with this plugin does not boot. */
@@ -18,19 +19,23 @@ async function refused(plugin: object): Promise<string> {
 
 /** The minimal plugin, whose setup returns `live`. */
 const returning = (live: unknown, more: object = {}) => ({ ...minimal, setup: async () => live, ...more });
-const routed = (change: object) => returning({ services: {}, routes: [{ ...good, ...change }] });
-const shaped = (change: object) => routed({ shape: { summary: "One.", ...change } });
+/** The minimal plugin with one declared route. */
+const routed = (change: object) => returning({ services: {} }, { routes: [{ ...good, ...change }] });
+/** The minimal plugin, whose setup returns another route than the one declared. */
+const bound = (route: unknown) => returning({ services: {}, routes: [route] }, { routes: [good] });
 
 test("a correct declaration boots", async () => {
   const { lines, log } = recorder();
-  const plugin = returning({
+  const routes = [good, { ...good, path: "/own/:a/x-y_z.1~", access: "admin", method: "DELETE" }];
+  const live = {
     services: {},
-    routes: [good, { ...good, path: "/own/:a/x-y_z.1~", access: "admin", method: "DELETE" }],
+    routes: routes.map((spec) => ({ spec, handle })),
     posture: { acl: "own" },
     info: () => ({}),
     start: async () => undefined,
     health: async () => ({ ok: true }),
-  });
+  };
+  const plugin = returning(live, { routes });
   const options = optionsOf([nameAuth().plugin, plugin as never], { log });
   await (await boot(options)).stop();
   expect(lines.filter(({ level }: Line) => level === "error")).toEqual([]);
@@ -60,9 +65,13 @@ describe("a route is refused, with the plugin, the route and the accepted values
     ["a path with a trailing slash", { path: "/own/" }, 'route GET /own/: path is "/own/" (wanted'],
     ["a wildcard", { path: "/own/*" }, 'route GET /own/*: path is "/own/*" (wanted'],
     ["a parameter with an uppercase letter", { path: "/:userId" }, 'route GET /:userId: path is "/:userId" (wanted'],
-    ["no handler", { handle: undefined }, "route GET /own: handle is missing (wanted: a function)"],
-    ["no shape", { shape: undefined }, "route GET /own: shape is missing (wanted: an object)"],
     ["an unknown key", { acces: "admin" }, "route GET /own: unknown key acces (known keys: method, path, access"],
+    ["a handler", { handle }, "route GET /own: unknown key handle (known keys: method, path, access"],
+    [
+      "an option that is gone",
+      { replyType: "text/plain" },
+      "route GET /own: unknown key replyType (known keys: method",
+    ],
   ])("%s", async (_, change, message) => {
     expect(await refused(routed(change))).toStartWith(`test.json: plugin own: ${message}`);
   });
@@ -71,10 +80,10 @@ describe("a route is refused, with the plugin, the route and the accepted values
     [
       "an unknown key",
       { bodyByteMax: 4096 },
-      "unknown key bodyByteMax (known keys: params, query, body, bodyOptional,",
+      "unknown key bodyByteMax (known keys: method, path, access, summary, params, query, body, bodyOptional, stream, bo",
     ],
     ["an unknown rate", { rate: "strict" }, 'rate is "strict" (wanted: one of tight)'],
-    ["an unknown status", { status: 202 }, "status is 202 (wanted: 200 or 201)"],
+    ["an unknown status", { status: 202 }, "status is 202 (wanted: one of 200, 201)"],
     ["an unknown cost", { cost: "lists" }, 'cost is "lists" (wanted: one of list, statements, history, key)'],
     ["an unknown space use", { space: "grow" }, 'space is "grow" (wanted: one of grows, frees, departs, judged)'],
     ["a stream that is not true", { stream: "yes" }, 'stream is "yes" (wanted: true, or omitted)'],
@@ -87,8 +96,13 @@ describe("a route is refused, with the plugin, the route and the accepted values
       "params declares a, which is not in the path (add :a to the path",
     ],
     ["no summary", { summary: undefined }, "summary is missing (wanted: a non-empty string)"],
-  ])("a route is refused for a shape with %s", async (_, change, message) => {
-    expect(await refused(shaped(change))).toStartWith(`test.json: plugin own: route GET /own: ${message}`);
+    ["a body option that is not true", { bodyOptional: 1 }, "bodyOptional is 1 (wanted: true, or omitted)"],
+    ["an ETag that is not true", { etag: "weak" }, 'etag is "weak" (wanted: true, or omitted)'],
+    ["a stream without a body", { stream: true }, "stream is true without a body (add body: a schema, or Bytes)"],
+    ["an optional body without a schema", { bodyOptional: true }, "bodyOptional is true without a body (add body: a"],
+    ["bytes that are not streamed", { body: Bytes }, "body is Bytes without stream (add stream: true)"],
+  ])("a route is refused for %s", async (_, change, message) => {
+    expect(await refused(routed(change))).toStartWith(`test.json: plugin own: route GET /own: ${message}`);
   });
 });
 
@@ -109,6 +123,18 @@ describe("a plugin is refused, with its name and the accepted values, if it", ()
       "returns an unknown key",
       returning({ services: {}, onStart: handle }),
       "setup returned an invalid value: unknown key onStart (known keys: services, routes, sockets, posture, info, start, health)",
+    ],
+    ["returns no handler", bound({ spec: good }), "setup returned an invalid route: handle is missing (wanted: a func"],
+    ["returns no declaration", bound({ handle }), "setup returned an invalid route: spec is missing (wanted: an obj"],
+    [
+      "declares a single route instead of a list",
+      returning({ services: {} }, { routes: good }),
+      'routes is {"method":"GET"',
+    ],
+    [
+      "declares something that is not a route",
+      returning({ services: {} }, { routes: ["/own"] }),
+      'a route is "/own" (declare it with',
     ],
     [
       "returns a single route instead of a list",

@@ -162,12 +162,12 @@ describe("a plugin with its own node_modules", () => {
        }
        const config = { type: "object", properties: {}, [Symbol.for("TypeBox.Kind")]: "Object" };
        const handle = async () => { throw new UnibusError("it was here"); };
-       const shape = { summary: "Fails." };
+       const spec = { method: "GET", path: "/foreign", access: "public", summary: "Fails." };
        export default {
-         name: "foreign", api: 1, config, requires: { word: { id: "acme.word" } }, provides: { echo: { id: "acme.echo" } },
+         name: "foreign", api: 1, config, routes: [spec], requires: { word: { id: "acme.word" } }, provides: { echo: { id: "acme.echo" } },
          setup: async (_: unknown, { word }: { word: string }) => ({
            services: { echo: word + word },
-           routes: [{ method: "GET", path: "/foreign", access: "public", shape, handle }],
+           routes: [{ spec, handle }],
          }),
        };`,
     );

@@ -9,6 +9,7 @@ import { route } from "../../src/contracts/plugin.ts";
 import { type BodyRules, RequestBody, withBody } from "../../src/kernel/http-body.ts";
 import { bodiesBytesMax, bodyBytesMax } from "../../src/wire/api.ts";
 import { hasCode } from "../../src/wire/errors.ts";
+import { Bytes } from "../../src/wire/route.ts";
 import { until } from "../support/executable.ts";
 import { answering, nameAuth, type RawAnswer, raw, serving, Wire } from "./bus.ts";
 
@@ -16,38 +17,68 @@ const Size = Type.Object({ size: Type.Integer() });
 const sizes = answering(
   "sizes",
   route(
-    "POST",
-    "/small",
-    "public",
-    { summary: "Counts.", body: Type.String(), bodyBytesMax: 100, reply: Size },
+    {
+      method: "POST",
+      path: "/small",
+      access: "public",
+      summary: "Counts.",
+      body: Type.String(),
+      bodyBytesMax: 100,
+      reply: Size,
+    },
     async ({ read }) => ({ size: (await read()).length }),
   ),
   route(
-    "POST",
-    "/signed",
-    "signed",
-    { summary: "Counts.", body: Type.String(), bodyBytesMax: 100, reply: Size },
+    {
+      method: "POST",
+      path: "/signed",
+      access: "signed",
+      summary: "Counts.",
+      body: Type.String(),
+      bodyBytesMax: 100,
+      reply: Size,
+    },
     async ({ read }) => ({ size: (await read()).length }),
   ),
-  route("POST", "/usual", "public", { summary: "Counts.", body: Type.String(), reply: Size }, async ({ read }) => ({
-    size: (await read()).length,
-  })),
-  route("POST", "/none", "public", { summary: "Takes none." }, async () => undefined),
-  route("GET", "/none", "public", { summary: "Takes none." }, async () => undefined),
   route(
-    "POST",
-    "/stream",
-    "public",
-    { summary: "Counts.", stream: true, bodyBytesMax: 100, reply: Size },
+    { method: "POST", path: "/usual", access: "public", summary: "Counts.", body: Type.String(), reply: Size },
+    async ({ read }) => ({
+      size: (await read()).length,
+    }),
+  ),
+  route({ method: "POST", path: "/none", access: "public", summary: "Takes none." }, async () => undefined),
+  route({ method: "GET", path: "/none", access: "public", summary: "Takes none." }, async () => undefined),
+  route(
+    {
+      method: "POST",
+      path: "/stream",
+      access: "public",
+      summary: "Counts.",
+      body: Bytes,
+      stream: true,
+      bodyBytesMax: 100,
+      reply: Size,
+    },
     async ({ stream }) => {
       let size = 0;
       for await (const chunk of stream) size += chunk.byteLength;
       return { size };
     },
   ),
-  route("POST", "/unread", "public", { summary: "Reads nothing.", stream: true, reply: Size }, async () => ({
-    size: -1,
-  })),
+  route(
+    {
+      method: "POST",
+      path: "/unread",
+      access: "public",
+      summary: "Reads nothing.",
+      body: Bytes,
+      stream: true,
+      reply: Size,
+    },
+    async () => ({
+      size: -1,
+    }),
+  ),
 );
 
 /** JSON text of exactly `bytes` bytes. */

@@ -19,28 +19,45 @@ const query = Type.Object({ limit: Type.Optional(Type.Integer({ minimum: 1, maxi
 const notes = answering(
   "notes",
   route(
-    "POST",
-    "/notes",
-    "signed",
-    { summary: "Takes a note.", body: Note, reply: Note, status: 201 },
+    {
+      method: "POST",
+      path: "/notes",
+      access: "signed",
+      summary: "Takes a note.",
+      body: Note,
+      reply: Note,
+      status: 201,
+    },
     async (call) => call.read(),
   ),
   route(
-    "POST",
-    "/notes/:id",
-    "signed",
-    { summary: "Takes a note.", params, query, body: Note, reply: Type.Any() },
+    {
+      method: "POST",
+      path: "/notes/:id",
+      access: "signed",
+      summary: "Takes a note.",
+      params,
+      query,
+      body: Note,
+      reply: Type.Any(),
+    },
     async (call) => {
       if (call.params.id === 404) throw new UnibusError("not_found", "no such note");
       const { text } = await call.read();
       return { id: call.params.id, limit: call.query.limit, text, by: call.caller.handle };
     },
   ),
-  route("DELETE", "/notes/:id", "admin", { summary: "Forgets a note.", params }, async () => undefined),
-  route("GET", "/notes", "public", { summary: "Lists.", query, reply: Type.Any() }, async (call) => ({
-    ...call.query,
-    caller: "caller" in call ? call.caller : 0,
-  })),
+  route(
+    { method: "DELETE", path: "/notes/:id", access: "admin", summary: "Forgets a note.", params },
+    async () => undefined,
+  ),
+  route(
+    { method: "GET", path: "/notes", access: "public", summary: "Lists.", query, reply: Type.Any() },
+    async (call) => ({
+      ...call.query,
+      caller: "caller" in call ? call.caller : 0,
+    }),
+  ),
 );
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");

@@ -8,15 +8,22 @@ import { answering, nameAuth, serving, Wire } from "./bus.ts";
 const one = Type.Object({ n: Type.Integer() });
 const replies = answering(
   "replies",
-  route("GET", "/json", "signed", { summary: "JSON.", reply: one }, async () => ({ n: 1 })),
-  route("GET", "/tagged", "signed", { summary: "With an ETag.", etag: true, reply: one }, async () => ({ n: 1 })),
-  route("GET", "/raw", "signed", { summary: "Bytes.", reply: Type.Any() }, async () => rawReply("bytes")),
-  route("DELETE", "/none", "signed", { summary: "Nothing." }, async () => undefined),
-  route("POST", "/made", "signed", { summary: "Made.", status: 201, reply: one }, async () => ({ n: 1 })),
-  route("GET", "/failing", "signed", { summary: "Fails." }, async () => {
+  route({ method: "GET", path: "/json", access: "signed", summary: "JSON.", reply: one }, async () => ({ n: 1 })),
+  route(
+    { method: "GET", path: "/tagged", access: "signed", summary: "With an ETag.", etag: true, reply: one },
+    async () => ({ n: 1 }),
+  ),
+  route({ method: "GET", path: "/raw", access: "signed", summary: "Bytes.", reply: Type.Any() }, async () =>
+    rawReply("bytes"),
+  ),
+  route({ method: "DELETE", path: "/none", access: "signed", summary: "Nothing." }, async () => undefined),
+  route({ method: "POST", path: "/made", access: "signed", summary: "Made.", status: 201, reply: one }, async () => ({
+    n: 1,
+  })),
+  route({ method: "GET", path: "/failing", access: "signed", summary: "Fails." }, async () => {
     throw new UnibusError("forbidden", "no (ask)");
   }),
-  route("GET", "/own", "public", { summary: "Says how long.", reply: Type.Any() }, async () =>
+  route({ method: "GET", path: "/own", access: "public", summary: "Says how long.", reply: Type.Any() }, async () =>
     rawReply("page", { headers: { "Cache-Control": "public, max-age=60" } }),
   ),
 );

@@ -14,28 +14,41 @@ const Word = Type.String({ maxLength: 8 });
 const echo = answering(
   "echo",
   route(
-    "GET",
-    "/echo/:word",
-    "public",
-    { summary: "Echoes.", params: Type.Object({ word: Word }), reply: Word },
+    {
+      method: "GET",
+      path: "/echo/:word",
+      access: "public",
+      summary: "Echoes.",
+      params: Type.Object({ word: Word }),
+      reply: Word,
+    },
     async ({ params }) => params.word,
   ),
   route(
-    "POST",
-    "/echo/:word",
-    "public",
-    { summary: "Takes.", params: Type.Object({ word: Word }), status: 201, reply: Word },
+    {
+      method: "POST",
+      path: "/echo/:word",
+      access: "public",
+      summary: "Takes.",
+      params: Type.Object({ word: Word }),
+      status: 201,
+      reply: Word,
+    },
     async () => "made",
   ),
-  route("DELETE", "/echo/:word", "public", { summary: "Forgets." }, async () => undefined),
-  route("GET", "/exact", "public", { summary: "Made by hand.", reply: Word }, async () =>
+  route({ method: "DELETE", path: "/echo/:word", access: "public", summary: "Forgets." }, async () => undefined),
+  route({ method: "GET", path: "/exact", access: "public", summary: "Made by hand.", reply: Word }, async () =>
     rawReply("by hand", { status: 201, headers: { "content-type": "text/plain", "x-own": "1" } }),
   ),
   route(
-    "GET",
-    "/count",
-    "public",
-    { summary: "Counts.", query: Type.Object({ n: Type.Optional(Type.Integer()) }), reply: Type.Any() },
+    {
+      method: "GET",
+      path: "/count",
+      access: "public",
+      summary: "Counts.",
+      query: Type.Object({ n: Type.Optional(Type.Integer()) }),
+      reply: Type.Any(),
+    },
     async ({ query }) => query,
   ),
 );
@@ -166,7 +179,7 @@ describe("replies", () => {
     ["a filesystem error", Object.assign(new Error("ENOENT: /etc/secret"), { code: "ENOENT" })],
   ];
   test.each(wild)("a handler that throws %s: 500 without its text, and the cause is logged", async (_, thrown) => {
-    const fails = route("GET", "/fails", "public", { summary: "Fails." }, async () => {
+    const fails = route({ method: "GET", path: "/fails", access: "public", summary: "Fails." }, async () => {
       throw thrown;
     });
     await using bus = await serving([answering("fails", fails)]);
@@ -180,7 +193,7 @@ describe("replies", () => {
 
   test("a plugin's error is sent with its code, message and Retry-After; its cause is only logged", async () => {
     const cause = new Error("the disk is on fire");
-    const fails = route("GET", "/fails", "public", { summary: "Fails." }, async () => {
+    const fails = route({ method: "GET", path: "/fails", access: "public", summary: "Fails." }, async () => {
       throw new UnibusError("unavailable", "the store is unavailable", { cause, retryAfterS: 7 });
     });
     await using bus = await serving([answering("fails", fails)]);

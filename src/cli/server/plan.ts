@@ -17,18 +17,20 @@ async function plan(options: BusOptions & PrintOptions): Promise<void> {
     provides: ids(plugin.provides),
     requires: ids(plugin.requires),
     optional: ids(plugin.optional),
+    routes: (plugin.routes ?? []).map(({ method, path }) => `${method} ${path}`),
   }));
   if (options.json) return printJson({ flags, plugins: rows });
   for (const [name, on] of Object.entries(flags)) printLine(`flag ${name} is ${on ? "on" : "off"}`);
   const width = Math.max(0, ...rows.map(({ name }) => name.length));
-  rows.forEach(({ name, provides, requires }, index) => {
-    const gives = provides.length > 0 ? `gives ${provides.join(", ")}` : "gives routes";
+  rows.forEach(({ name, provides, requires, routes }, index) => {
+    const served = routes.length === 0 ? [] : [routes.length === 1 ? "1 route" : `${routes.length} routes`];
+    const gives = `gives ${[...provides, ...served].join(", ") || "nothing"}`;
     const needs = requires.length > 0 ? `, needs ${requires.join(", ")}` : "";
     printLine(`${String(index + 1).padStart(2)}  ${name.padEnd(width)}  ${gives}${needs}`);
   });
 }
 
-/** The command `plan`, which prints the plugins that would be set up, in order. */
+/** The command `plan`, which checks the configuration and prints the plugins that would be set up, in order. */
 export function planCommand(): Command {
   return new Command("plan")
     .description("check the configuration, and print the plugins in the order in which serve sets them up")

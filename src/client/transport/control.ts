@@ -3,13 +3,15 @@
  * between addresses, retries GETs, and checks the schema and size of each reply. Used by almost all of the client;
  * `http.ts` makes one exchange, `http-reply.ts` reads one reply.
  */
-import type { Static, TSchema } from "@sinclair/typebox";
+import type { Static } from "@sinclair/typebox";
 import * as api from "../../wire/api.ts";
 import { bytesOf } from "../../wire/encoding.ts";
 import { hasCode, isUnibusError, UnibusError } from "../../wire/errors.ts";
+import { isBytes, type RouteSpec, type StaticOf } from "../../wire/route.ts";
+import { routes } from "../../wire/routes.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { BusClock, type OwnClock } from "./clock.ts";
-import { at, deviceShape, endpointShape, fit, hashShape } from "./control-target.ts";
+import { type AnyParts, type RequestParts, targetOf } from "./control-target.ts";
 import { Detour } from "./detour.ts";
 import { unreached } from "./fetch-fault.ts";
 import { type Ask, busUrl, dataUrlsOf, exchange, isCleartext, publicUrlOf } from "./http.ts";
@@ -30,10 +32,12 @@ const replyBytesMax = {
   list: 64 * 1_048_576,
   statements: api.statementsMax * 20_000,
   history: Math.ceil(api.historyBytesMax / 3) * 4 + 1_048_576,
+  blob: api.blobBytesMax,
 } as const;
 
-type Method = Ask["method"];
 type BytesMax = keyof typeof replyBytesMax;
+
+const infoRequest = { method: routes.bus.info.method, target: routes.bus.info.path };
 
 /** The options of a `ControlPlane`. */
 export interface ControlOptions {
@@ -61,10 +65,10 @@ export interface DirectoryQuery {
   readonly limit?: number;
 }
 
-/** Body and limits of one request. */
-export interface RequestOptions {
-  readonly body?: unknown;
+/** Limits of one request. */
+export interface RequestLimits {
   readonly signal?: AbortSignal | undefined;
+  /** The largest reply that is read. Default: single. */
   readonly size?: BytesMax;
   /** Timeout of the whole exchange, in milliseconds. */
   readonly withinMs?: number;
@@ -115,24 +119,31 @@ export class ControlPlane {
     }
   }
 
-  /** Sends a signed request and returns the reply, checked against its schema. */
-  async request<S extends TSchema>(
-    method: Method,
-    target: string,
-    reply: S,
-    { body, signal, size = "single", withinMs = timeoutMs.json }: RequestOptions = {},
-  ): Promise<Static<S>> {
-    const bytes = body === undefined ? undefined : bytesOf(JSON.stringify(body));
-    const limits = { bytesMax: replyBytesMax[size], timeoutMs: withinMs };
-    const found = await this.#ask({ method, target, body: bytes, signer: this.identity, signal, ...limits });
-    return contentOf(reply, found.body, found.url);
-  }
-
-  /** Sends a signed request whose reply has no content. */
-  async #order(method: Method, target: string, { body, signal }: RequestOptions): Promise<void> {
-    const bytes = body === undefined ? undefined : bytesOf(JSON.stringify(body));
-    const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.json };
-    await this.#ask({ method, target, body: bytes, signer: this.identity, signal, ...limits });
+  /**
+   * Sends a request to a route, signed unless the route is public, and returns its reply, checked against its schema.
+   * Errors: invalid for a path parameter of the wrong format, besides those of the class.
+   */
+  async send<S extends RouteSpec>(
+    spec: S,
+    parts: RequestParts<S>,
+    { signal, size = "single", withinMs = timeoutMs.json }: RequestLimits = {},
+  ): Promise<StaticOf<S["reply"]>> {
+    const { method, access, reply }: RouteSpec = spec;
+    const given: AnyParts = parts;
+    const isRaw = isBytes(spec.body);
+    const body = isRaw || given.body === undefined ? given.body : bytesOf(JSON.stringify(given.body));
+    const found = await this.#ask({
+      method,
+      target: targetOf(spec, given),
+      body: body as Uint8Array | undefined,
+      contentType: isRaw ? "application/octet-stream" : "application/json",
+      signer: access === "public" ? undefined : this.identity,
+      signal,
+      bytesMax: replyBytesMax[size],
+      timeoutMs: withinMs,
+    });
+    const content = reply === undefined || isBytes(reply) ? found.body : contentOf(reply, found.body, found.url);
+    return (reply === undefined ? undefined : content) as StaticOf<S["reply"]>;
   }
 
   /** Sends a request. Repeats a GET that the server asks to retry. */
@@ -208,7 +219,7 @@ export class ControlPlane {
   async #readInfo(signal: AbortSignal | undefined) {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.json };
     const sentMs = this.clock.steadyMs();
-    const { body, url } = await this.#ask({ method: "GET", target: "/info", signal, ...limits });
+    const { body, url } = await this.#ask({ ...infoRequest, signal, ...limits });
     return { info: await this.#infoOf(body, url), url, sentMs };
   }
 
@@ -224,7 +235,7 @@ export class ControlPlane {
     const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.info };
     const ask = async (url: string) => {
       const sentMs = this.clock.steadyMs();
-      const request = { method: "GET", target: "/info", signal, detour: this.detour, ...limits } as const;
+      const request = { ...infoRequest, signal, detour: this.detour, ...limits };
       const info = await this.#infoOf(await exchange(url, request), url);
       this.#learn(info, url, sentMs);
       return info;
@@ -248,70 +259,62 @@ export class ControlPlane {
     page: { readonly after?: string; readonly accepted?: boolean } = {},
     signal?: AbortSignal,
   ): Promise<Static<typeof api.RoomList>> {
-    const query = Object.entries(page).map(([name, value]) => `${name}=${value}`);
-    const target = `/members/${this.identity.endpoint}/rooms${query.length === 0 ? "" : `?${query.join("&")}`}`;
-    return this.request("GET", target, api.RoomList, { signal, size: "list" });
+    const { endpoint } = this.identity;
+    return this.send(routes.rooms.listOwn, { params: { endpoint }, query: page }, { signal, size: "list" });
   }
 
   /** Errors: forbidden, not_found, gone. The same holds for every request that names a room. */
-  async room(roomId: string, signal?: AbortSignal): Promise<Static<typeof api.RoomView>> {
-    return this.request("GET", at(roomId), api.RoomView, { signal });
+  async room(id: string, signal?: AbortSignal): Promise<Static<typeof api.RoomView>> {
+    return this.send(routes.rooms.get, { params: { id } }, { signal });
   }
 
   /** Accepts this peer's membership. Idempotent. */
-  async acceptRoom(roomId: string, signal?: AbortSignal): Promise<void> {
-    return this.#order("PUT", at(roomId, "/accept"), { signal });
+  async acceptRoom(id: string, signal?: AbortSignal): Promise<void> {
+    return this.send(routes.rooms.accept, { params: { id } }, { signal });
   }
 
   /** Errors: conflict if the subject or id is taken. */
   async createRoom(body: Static<typeof api.CreateRoom>, signal?: AbortSignal): Promise<Static<typeof api.Room>> {
-    return this.request("POST", "/rooms", api.Room, { body, signal });
+    return this.send(routes.rooms.create, { body }, { signal });
   }
 
-  async deleteRoom(roomId: string, signal?: AbortSignal): Promise<void> {
-    return this.#order("DELETE", at(roomId), { signal });
+  async deleteRoom(id: string, signal?: AbortSignal): Promise<void> {
+    return this.send(routes.rooms.delete, { params: { id } }, { signal });
   }
 
   /** Every membership period of every member. */
-  async members(roomId: string, signal?: AbortSignal): Promise<Static<typeof api.MemberList>> {
-    return this.request("GET", at(roomId, "/members"), api.MemberList, { signal, size: "list" });
+  async members(id: string, signal?: AbortSignal): Promise<Static<typeof api.MemberList>> {
+    return this.send(routes.rooms.members, { params: { id } }, { signal, size: "list" });
   }
 
   /** The statements from a version on, as many as fit in one reply. */
-  async statements(roomId: string, from: number, signal?: AbortSignal): Promise<Static<typeof api.StatementList>> {
-    const target = at(roomId, `/statements?from=${from}`);
-    return this.request("GET", target, api.StatementList, { signal, size: "statements" });
+  async statements(id: string, from: number, signal?: AbortSignal): Promise<Static<typeof api.StatementList>> {
+    return this.send(routes.rooms.statements, { params: { id }, query: { from } }, { signal, size: "statements" });
   }
 
   /** Returns the room's new version. Errors: conflict if another change came first. */
-  async addMembers(roomId: string, body: Static<typeof api.AddMembers>, signal?: AbortSignal): Promise<number> {
-    return (await this.request("POST", at(roomId, "/members"), api.Members, { body, signal })).version;
+  async addMembers(id: string, body: Static<typeof api.AddMembers>, signal?: AbortSignal): Promise<number> {
+    return (await this.send(routes.rooms.addMembers, { params: { id }, body }, { signal })).version;
   }
 
   /** Errors: conflict if another change came first. */
-  async kick(roomId: string, endpoint: string, body: Static<typeof api.Rotate>, signal?: AbortSignal): Promise<void> {
-    return this.#order("DELETE", at(roomId, `/members/${fit(endpoint, endpointShape)}`), { body, signal });
+  async kick(id: string, endpoint: string, body: Static<typeof api.Rotate>, signal?: AbortSignal): Promise<void> {
+    return this.send(routes.rooms.removeMember, { params: { id, endpoint }, body }, { signal });
   }
 
   /** Errors: conflict for the last owner. */
-  async leave(roomId: string, signal?: AbortSignal): Promise<void> {
-    return this.#order("DELETE", at(roomId, `/members/${this.identity.endpoint}`), { signal });
+  async leave(id: string, signal?: AbortSignal): Promise<void> {
+    return this.send(routes.rooms.removeMember, { params: { id, endpoint: this.identity.endpoint } }, { signal });
   }
 
   /** Returns the room's new version. Errors: conflict if another change came first. */
-  async rekey(roomId: string, body: Static<typeof api.Rotate>, signal?: AbortSignal): Promise<number> {
-    return (await this.request("POST", at(roomId, "/rekey"), api.Members, { body, signal })).version;
+  async rekey(id: string, body: Static<typeof api.Rotate>, signal?: AbortSignal): Promise<number> {
+    return (await this.send(routes.rooms.rekey, { params: { id }, body }, { signal })).version;
   }
 
   /** Returns the room's new version. Errors: conflict if another change came first, or for the last owner. */
-  async setRole(
-    roomId: string,
-    endpoint: string,
-    body: Static<typeof api.SetRole>,
-    signal?: AbortSignal,
-  ): Promise<number> {
-    const target = at(roomId, `/members/${fit(endpoint, endpointShape)}/role`);
-    return (await this.request("PUT", target, api.Members, { body, signal })).version;
+  async setRole(id: string, endpoint: string, body: Static<typeof api.SetRole>, signal?: AbortSignal): Promise<number> {
+    return (await this.send(routes.rooms.setRole, { params: { id, endpoint }, body }, { signal })).version;
   }
 
   /**
@@ -319,75 +322,61 @@ export class ControlPlane {
    * version.
    * Errors: forbidden, gone, conflict, contested, quota; invalid, whose details may say what the server has.
    */
-  async restoreRoom(roomId: string, body: api.Restore, signal?: AbortSignal): Promise<number> {
-    const options = { body, signal, size: "list", withinMs: timeoutMs.restore } as const;
-    return (await this.request("PUT", at(roomId, "/restore"), api.Members, options)).version;
+  async restoreRoom(id: string, body: api.Restore, signal?: AbortSignal): Promise<number> {
+    const limits = { signal, size: "list", withinMs: timeoutMs.restore } as const;
+    return (await this.send(routes.rooms.restore, { params: { id }, body }, limits)).version;
   }
 
   /** Admits a contested chain of a room, as an admin. Errors: forbidden, not_found, gone, conflict. */
-  async takeChain(roomId: string, hash: string, signal?: AbortSignal): Promise<void> {
-    return this.#order("PUT", at(roomId, "/way-back"), { body: { hash }, signal });
+  async takeChain(id: string, hash: string, signal?: AbortSignal): Promise<void> {
+    return this.send(routes.rooms.takeChain, { params: { id }, body: { hash } }, { signal });
   }
 
   /** This peer's sealed key of an epoch. Errors: not_found if it was not a member in that epoch. */
-  async roomKey(roomId: string, epoch: number, signal?: AbortSignal): Promise<Static<typeof api.RoomKey>> {
-    return this.request("GET", at(roomId, `/key?epoch=${epoch}`), api.RoomKey, { signal });
+  async roomKey(id: string, epoch: number, signal?: AbortSignal): Promise<Static<typeof api.RoomKey>> {
+    return this.send(routes.rooms.key, { params: { id }, query: { epoch } }, { signal });
   }
 
   /** The last frames of a room, or those before a sequence number, oldest first. */
   async history(
-    roomId: string,
-    page: { readonly limit?: number; readonly before?: number },
+    id: string,
+    { limit, before }: { readonly limit?: number; readonly before?: number },
     signal?: AbortSignal,
   ): Promise<Static<typeof api.History>> {
-    const query = Object.entries(page).map(([name, value]) => `${name}=${value}`);
-    const target = at(roomId, `/history${query.length === 0 ? "" : `?${query.join("&")}`}`);
-    return this.request("GET", target, api.History, { signal, size: "history" });
+    const query = { limit: limit?.toString(), before };
+    return this.send(routes.history.last, { params: { id }, query }, { signal, size: "history" });
   }
 
   /** Binds the durable of a device. Errors: conflict if the room is not persisted; quota. */
-  async bindDurable(roomId: string, device: string, signal?: AbortSignal): Promise<Static<typeof api.DurableBound>> {
-    return this.request("PUT", at(roomId, `/durable?device=${fit(device, deviceShape)}`), api.DurableBound, { signal });
+  async bindDurable(id: string, device: string, signal?: AbortSignal): Promise<Static<typeof api.DurableBound>> {
+    return this.send(routes.durables.bind, { params: { id }, query: { device } }, { signal });
   }
 
-  async unbindDurable(roomId: string, device: string, signal?: AbortSignal): Promise<void> {
-    return this.#order("DELETE", at(roomId, `/durable?device=${fit(device, deviceShape)}`), { signal });
+  async unbindDurable(id: string, device: string, signal?: AbortSignal): Promise<void> {
+    return this.send(routes.durables.unbind, { params: { id }, query: { device } }, { signal });
   }
 
   /** Stores a ciphertext and returns its hash. Errors: too_large, quota. */
   async putBlob(ciphertext: Uint8Array, signal?: AbortSignal): Promise<string> {
-    const limits = { bytesMax: replyBytesMax.single, timeoutMs: timeoutMs.blob };
-    const blob = { target: "/blobs", body: ciphertext, contentType: "application/octet-stream" };
-    const { body, url } = await this.#ask({ method: "POST", ...blob, signer: this.identity, signal, ...limits });
-    return contentOf(api.BlobStored, body, url).hash;
+    const limits = { signal, withinMs: timeoutMs.blob };
+    return (await this.send(routes.blobs.put, { body: ciphertext }, limits)).hash;
   }
 
   /** The bytes that the server returns for a hash. The caller must check them. Errors: not_found. */
   async getBlob(hash: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    const limits = { bytesMax: api.blobBytesMax, timeoutMs: timeoutMs.blob };
-    return (
-      await this.#ask({
-        method: "GET",
-        target: `/blobs/${fit(hash, hashShape)}`,
-        signer: this.identity,
-        signal,
-        ...limits,
-      })
-    ).body;
+    const limits = { signal, size: "blob", withinMs: timeoutMs.blob } as const;
+    return (await this.send(routes.blobs.get, { params: { hash } }, limits)) as Uint8Array<ArrayBuffer>;
   }
 
   /** A page of active users that match a query. Their keys are not verified: `Directory` does that. */
   async directory(query: DirectoryQuery, signal?: AbortSignal): Promise<Static<typeof api.Directory>> {
-    const given = Object.entries(query).flatMap(([name, value]) => (value == null ? [] : [[name, String(value)]]));
-    const search = new URLSearchParams(given).toString();
-    const target = search === "" ? "/directory" : `/directory?${search}`;
-    return this.request("GET", target, api.Directory, { signal, size: "page" });
+    return this.send(routes.users.directory, { query }, { signal, size: "page" });
   }
 
   /** Publishes this peer's kex key, once. Errors: conflict if another key is set. */
   async putKeys(signal?: AbortSignal): Promise<void> {
     const { kexPubHex: kex_pub, kexSig: kex_sig } = this.identity;
-    return this.#order("PUT", "/users/me/keys", { body: { kex_pub, kex_sig }, signal });
+    return this.send(routes.users.putKeys, { body: { kex_pub, kex_sig } }, { signal });
   }
 }
 

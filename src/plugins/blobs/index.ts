@@ -7,8 +7,8 @@
 import { Type } from "@sinclair/typebox";
 import { BlobStore, blobBytesMin, blobCharge, overQuota } from "../../contracts/blobs.ts";
 import { definePlugin, rawReply, route } from "../../contracts/plugin.ts";
-import { BlobParams, BlobStored, blobBytesMax } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { routes } from "../../wire/routes.ts";
 
 const Config = Type.Object(
   {
@@ -115,48 +115,25 @@ export default definePlugin({
   api: 1,
   config: Config,
   requires: { blobs: BlobStore },
+  routes: Object.values(routes.blobs),
   async setup({ config }, { blobs }) {
     const bytesMax = config.bytes_per_user ?? bytesPerUserDefault;
     const quota = new Quota(blobs, bytesMax);
     return {
       services: {},
       routes: [
-        route(
-          "POST",
-          "/blobs",
-          "signed",
-          {
-            summary: "Stores a ciphertext: 201, or 200 if it exists already",
-            errors: ["quota"],
-            stream: true,
-            bodyBytesMax: blobBytesMax,
-            reply: BlobStored,
-            status: 201,
-          },
-          async ({ stream, caller }) => {
-            const { endpoint } = caller;
-            const { hash, isNew } = await quota.during(stream, { owner: endpoint, declared: stream.size }, (chunks) =>
-              blobs.put(chunks, endpoint, stream.hash, bytesMax),
-            );
-            return rawReply(JSON.stringify({ hash }), { status: isNew ? 201 : 200 });
-          },
-        ),
-        route(
-          "GET",
-          "/blobs/:hash",
-          "signed",
-          {
-            summary: "Returns a ciphertext as an attachment",
-            errors: ["not_found"],
-            params: BlobParams,
-            replyType: "application/octet-stream",
-          },
-          async ({ params }) => {
-            const blob = await blobs.get(params.hash);
-            if (blob === null) throw new UnibusError("not_found", "no such blob (check the hash)");
-            return rawReply(blob.body, { headers: downloadHeaders });
-          },
-        ),
+        route(routes.blobs.put, async ({ stream, caller }) => {
+          const { endpoint } = caller;
+          const { hash, isNew } = await quota.during(stream, { owner: endpoint, declared: stream.size }, (chunks) =>
+            blobs.put(chunks, endpoint, stream.hash, bytesMax),
+          );
+          return rawReply(JSON.stringify({ hash }), { status: isNew ? 201 : 200 });
+        }),
+        route(routes.blobs.get, async ({ params }) => {
+          const blob = await blobs.get(params.hash);
+          if (blob === null) throw new UnibusError("not_found", "no such blob (check the hash)");
+          return rawReply(blob.body, { headers: downloadHeaders });
+        }),
       ],
     };
   },

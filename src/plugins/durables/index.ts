@@ -7,18 +7,12 @@ import { Rooms } from "../../contracts/rooms.ts";
 import { withDevice, withoutDevice } from "../../contracts/stay-rules.ts";
 import { type Membership, RoomStore } from "../../contracts/store.ts";
 import { type Durable, RoomStreams } from "../../contracts/streams.ts";
-import { DeviceQuery, DurableBound, RoomParams } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { mainDevice } from "../../wire/names.ts";
+import { routes } from "../../wire/routes.ts";
 
 /** How often a durable is recreated because a parallel request removed it. */
 const attemptsMax = 20;
-
-const shape = {
-  params: RoomParams,
-  query: DeviceQuery,
-  errors: ["forbidden", "not_found", "gone", "conflict", "quota"],
-} as const;
 
 function checkPersisted({ room }: Membership): void {
   if (room.policy.persist) return;
@@ -38,6 +32,7 @@ export default definePlugin({
   config: Type.Object({}, { additionalProperties: false }),
   requires: { rooms: Rooms, store: RoomStore, streams: RoomStreams },
   optional: { nats: Nats },
+  routes: Object.values(routes.durables),
   async setup(_, { rooms, store, streams, nats }) {
     const notices = new Notices(nats);
 
@@ -77,33 +72,23 @@ export default definePlugin({
     return {
       services: {},
       routes: [
-        route(
-          "PUT",
-          "/rooms/:id/durable",
-          "signed",
-          { summary: "Creates or finds the durable of your own device", ...shape, reply: DurableBound },
-          async ({ params, query, caller }) => bind(params.id, caller.endpoint, query.device ?? mainDevice),
+        route(routes.durables.bind, async ({ params, query, caller }) =>
+          bind(params.id, caller.endpoint, query.device ?? mainDevice),
         ),
-        route(
-          "DELETE",
-          "/rooms/:id/durable",
-          "signed",
-          { summary: "Removes the durable of your own device", space: "frees", ...shape },
-          async ({ params, query, caller }) => {
-            const membership = await rooms.member(params.id, caller.endpoint);
-            checkPersisted(membership);
-            const device = query.device ?? mainDevice;
-            await store.changeStay(params.id, caller.endpoint, withoutDevice(device));
-            try {
-              await streams.unbind(membership.room, caller.endpoint, device);
-            } catch (error) {
-              // The device is already removed, so its consumer must follow, whatever this request returns.
-              streams.settle(membership.room);
-              throw error;
-            }
-            return undefined;
-          },
-        ),
+        route(routes.durables.unbind, async ({ params, query, caller }) => {
+          const membership = await rooms.member(params.id, caller.endpoint);
+          checkPersisted(membership);
+          const device = query.device ?? mainDevice;
+          await store.changeStay(params.id, caller.endpoint, withoutDevice(device));
+          try {
+            await streams.unbind(membership.room, caller.endpoint, device);
+          } catch (error) {
+            // The device is already removed, so its consumer must follow, whatever this request returns.
+            streams.settle(membership.room);
+            throw error;
+          }
+          return undefined;
+        }),
       ],
     };
   },

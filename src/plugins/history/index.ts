@@ -3,7 +3,8 @@ import { Type } from "@sinclair/typebox";
 import { definePlugin, route } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
 import { type FrameRun, RoomStreams } from "../../contracts/streams.ts";
-import { History, HistoryQuery, historyLimit, RoomParams } from "../../wire/api.ts";
+import { historyLimit } from "../../wire/api.ts";
+import { routes } from "../../wire/routes.ts";
 import { Outgoing } from "./outgoing.ts";
 
 const nothing: FrameRun = { frames: [], firstSeq: 0, lastSeq: 0, more: false };
@@ -29,39 +30,27 @@ export default definePlugin({
   config: Type.Object({}, { additionalProperties: false }),
   requires: { rooms: Rooms },
   optional: { streams: RoomStreams },
+  routes: Object.values(routes.history),
   async setup(_, { rooms, streams }) {
     const outgoing = new Outgoing();
     return {
       services: {},
       routes: [
-        route(
-          "GET",
-          "/rooms/:id/history",
-          "signed",
-          {
-            summary: "Returns the last frames of a room",
-            cost: "history",
-            errors: ["forbidden", "not_found", "gone"],
-            params: RoomParams,
-            query: HistoryQuery,
-            reply: History,
-          },
-          async ({ params, query, caller }) => {
-            const { room } = await rooms.member(params.id, caller.endpoint);
-            return outgoing.reply(caller.endpoint, async () => {
-              if (!room.policy.persist || streams === undefined) return historyJson(nothing);
-              const page = { limit: limitOf(query.limit), before: query.before ?? null };
-              const run = await streams.last(room, page).catch(async (error: unknown) => {
-                // The failed read may be of a stream that was removed with its room.
-                await rooms.member(room.roomId, caller.endpoint);
-                throw error;
-              });
-              // An empty result may mean that the room is gone.
-              if (run.frames.length === 0) await rooms.member(room.roomId, caller.endpoint);
-              return historyJson(run);
+        route(routes.history.last, async ({ params, query, caller }) => {
+          const { room } = await rooms.member(params.id, caller.endpoint);
+          return outgoing.reply(caller.endpoint, async () => {
+            if (!room.policy.persist || streams === undefined) return historyJson(nothing);
+            const page = { limit: limitOf(query.limit), before: query.before ?? null };
+            const run = await streams.last(room, page).catch(async (error: unknown) => {
+              // The failed read may be of a stream that was removed with its room.
+              await rooms.member(room.roomId, caller.endpoint);
+              throw error;
             });
-          },
-        ),
+            // An empty result may mean that the room is gone.
+            if (run.frames.length === 0) await rooms.member(room.roomId, caller.endpoint);
+            return historyJson(run);
+          });
+        }),
       ],
     };
   },

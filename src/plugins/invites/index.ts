@@ -5,8 +5,9 @@ import { Invites } from "../../contracts/invites.ts";
 import { definePlugin, route } from "../../contracts/plugin.ts";
 import { InviteStore, UserStore } from "../../contracts/store.ts";
 import { Users } from "../../contracts/users.ts";
-import * as api from "../../wire/api.ts";
+import { inviteTtlS } from "../../wire/api.ts";
 import { joinLink } from "../../wire/names.ts";
+import { routes } from "../../wire/routes.ts";
 import { InviteRules } from "./rules.ts";
 
 const time = (ms: number): string => new Date(ms).toISOString();
@@ -19,68 +20,31 @@ export default definePlugin({
   provides: { invites: Invites },
   requires: { store: InviteStore, userStore: UserStore, users: Users },
   optional: { denials: Denials },
+  routes: Object.values(routes.invites),
   async setup({ site, now }, { store, userStore, users, denials }) {
     const invites = new InviteRules({ store, userStore, users, denials, now });
     return {
       services: { invites },
       routes: [
-        route(
-          "POST",
-          "/invites",
-          "admin",
-          {
-            summary: "Creates an invite",
-            errors: ["quota"],
-            body: api.CreateInvite,
-            reply: api.InviteCreated,
-            status: 201,
-          },
-          async (call) => {
-            const { handle, role = "member", ttl_s = api.inviteTtlS.default } = await call.read();
-            const { invite, token } = await invites.create({ handle, role, ttlS: ttl_s });
-            return { id: invite.id, token, expires_at: time(invite.expiresAt), link: joinLink(site.url(), token) };
-          },
-        ),
-        route(
-          "GET",
-          "/invites",
-          "admin",
-          { summary: "Lists pending invites", cost: "list", reply: api.InviteList },
-          async () => ({
-            invites: (await invites.pending()).map(({ id, handle, role, createdAt, expiresAt }) => ({
-              ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
-            })),
-          }),
-        ),
-        route(
-          "DELETE",
-          "/invites/:id",
-          "admin",
-          { summary: "Cancels a pending invite", errors: ["not_found"], space: "frees", params: api.InviteParams },
-          async ({ params }) => {
-            await invites.cancel(params.id);
-            return undefined;
-          },
-        ),
-        route(
-          "POST",
-          "/register",
-          "public",
-          {
-            summary: "Redeems an invite",
-            errors: ["not_found", "conflict", "gone"],
-            body: api.Register,
-            bodyBytesMax: api.registerBytesMax,
-            rate: "tight",
-            reply: api.Registered,
-            status: 201,
-          },
-          async (call) => {
-            const { token, sign_pub, kex_pub, kex_sig } = await call.read();
-            const user = await invites.redeem({ token, signPub: sign_pub, kexPub: kex_pub, kexSig: kex_sig });
-            return { sign_pub: user.signPub, endpoint: user.endpoint, handle: user.handle, role: user.role };
-          },
-        ),
+        route(routes.invites.create, async (call) => {
+          const { handle, role = "member", ttl_s = inviteTtlS.default } = await call.read();
+          const { invite, token } = await invites.create({ handle, role, ttlS: ttl_s });
+          return { id: invite.id, token, expires_at: time(invite.expiresAt), link: joinLink(site.url(), token) };
+        }),
+        route(routes.invites.list, async () => ({
+          invites: (await invites.pending()).map(({ id, handle, role, createdAt, expiresAt }) => ({
+            ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
+          })),
+        })),
+        route(routes.invites.cancel, async ({ params }) => {
+          await invites.cancel(params.id);
+          return undefined;
+        }),
+        route(routes.invites.register, async (call) => {
+          const { token, sign_pub, kex_pub, kex_sig } = await call.read();
+          const user = await invites.redeem({ token, signPub: sign_pub, kexPub: kex_pub, kexSig: kex_sig });
+          return { sign_pub: user.signPub, endpoint: user.endpoint, handle: user.handle, role: user.role };
+        }),
       ],
     };
   },

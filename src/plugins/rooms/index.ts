@@ -18,6 +18,7 @@ import { every } from "../../lib/every.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { builtinNamespaces } from "../../wire/names.ts";
+import { routes } from "../../wire/routes.ts";
 import { gone, type RoomsContext } from "./context.ts";
 import type { CreateRules } from "./create.ts";
 import { memberRoutes, ownRoutes } from "./member-routes.ts";
@@ -92,6 +93,7 @@ export default definePlugin({
   provides: { rooms: Rooms },
   requires: { store: RoomStore, users: UserStore, wayBack: WayBackStore },
   optional: { streams: RoomStreams, nats: Nats, reserve: StoreReserve, denials: Denials },
+  routes: Object.values(routes.rooms),
   async setup({ config, site, log, now, signal }, { store, users, wayBack, streams, nats, reserve, denials }) {
     const namespaces = nats?.namespaces ?? builtinNamespaces;
     const rooms: Rooms = {
@@ -131,7 +133,7 @@ export default definePlugin({
     return {
       start: async () => enforceEvery(streams, capacity, log, signal),
       services: { rooms },
-      routes: [roomRoutes, memberRoutes, ownRoutes, membershipRoutes, wayBackRoutes].flatMap((routes) => routes(parts)),
+      routes: [roomRoutes, memberRoutes, ownRoutes, membershipRoutes, wayBackRoutes].flatMap((bind) => bind(parts)),
     };
   },
 });

@@ -1,6 +1,6 @@
 import { type Route, route } from "../../contracts/plugin.ts";
-import * as api from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { routes } from "../../wire/routes.ts";
 import { gone, type RoomsContext } from "./context.ts";
 import { createRoom } from "./create.ts";
 import { checkMayDelete } from "./members.ts";
@@ -9,7 +9,6 @@ import { membershipReply, roomReply } from "./replies.ts";
 
 /** The routes that create, read and delete rooms. */
 export function roomRoutes({ store, streams, rooms, rules, capacity, notices, denials }: RoomsContext): Route[] {
-  const room = { params: api.RoomParams };
   const clear = async (roomId: string): Promise<void> => {
     const members = (await store.listStays(roomId)).filter(({ until }) => until === 0);
     tellMembers(notices, members, "deleted", roomId);
@@ -18,55 +17,31 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
     rules.quotas.rows.forget();
   };
   return [
-    route(
-      "POST",
-      "/rooms",
-      "signed",
-      {
-        summary: "Creates a room",
-        errors: ["forbidden", "conflict", "gone", "quota"],
-        body: api.CreateRoom,
-        reply: api.Room,
-        status: 201,
-      },
-      async (call) => roomReply(await createRoom(await call.read(), call.caller, rules)),
-    ),
-    route(
-      "GET",
-      "/rooms/:id",
-      "signed",
-      { summary: "Returns a room", errors: ["forbidden", "not_found", "gone"], ...room, reply: api.RoomView },
-      async (call) => {
-        const membership = await rooms.member(call.params.id, call.caller.endpoint);
-        const { bytesMax, whenFull } = capacity;
-        return {
-          ...roomReply(membership.room),
-          ...membershipReply(membership),
-          bytes_max: bytesMax,
-          when_full: whenFull,
-        };
-      },
-    ),
-    route(
-      "DELETE",
-      "/rooms/:id",
-      "signed",
-      { summary: "Deletes a room permanently", errors: ["forbidden", "not_found", "gone"], space: "frees", ...room },
-      async (call) => {
-        const { id } = call.params;
-        const found = await store.getRoom(id);
-        if (found === null) throw new UnibusError("not_found", "no such room");
-        if (found.deletedAt !== null) {
-          // An interrupted deletion still holds the subject: repeating the request completes it.
-          if ((await store.findRoomId(found.subject)) === id) await clear(id);
-          throw gone();
-        }
-        checkMayDelete(await store.getStay(id, call.caller.endpoint), call.caller);
-        await denials?.note("room-deleted", id);
-        if (!(await store.markDeleted(id, rules.now()))) throw gone();
-        await clear(id);
-        return undefined;
-      },
-    ),
+    route(routes.rooms.create, async (call) => roomReply(await createRoom(await call.read(), call.caller, rules))),
+    route(routes.rooms.get, async (call) => {
+      const membership = await rooms.member(call.params.id, call.caller.endpoint);
+      const { bytesMax, whenFull } = capacity;
+      return {
+        ...roomReply(membership.room),
+        ...membershipReply(membership),
+        bytes_max: bytesMax,
+        when_full: whenFull,
+      };
+    }),
+    route(routes.rooms.delete, async (call) => {
+      const { id } = call.params;
+      const found = await store.getRoom(id);
+      if (found === null) throw new UnibusError("not_found", "no such room");
+      if (found.deletedAt !== null) {
+        // An interrupted deletion still holds the subject: repeating the request completes it.
+        if ((await store.findRoomId(found.subject)) === id) await clear(id);
+        throw gone();
+      }
+      checkMayDelete(await store.getStay(id, call.caller.endpoint), call.caller);
+      await denials?.note("room-deleted", id);
+      if (!(await store.markDeleted(id, rules.now()))) throw gone();
+      await clear(id);
+      return undefined;
+    }),
   ];
 }

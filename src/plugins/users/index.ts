@@ -10,19 +10,9 @@ import { definePlugin, type Route, route } from "../../contracts/plugin.ts";
 import { RoomStore, type UserRecord, UserStore } from "../../contracts/store.ts";
 import { RoomStreams } from "../../contracts/streams.ts";
 import { Users } from "../../contracts/users.ts";
-import {
-  AddUser,
-  Directory,
-  DirectoryQuery,
-  PutKeys,
-  RenameUser,
-  UserAdded,
-  UserList,
-  UserParams,
-  UsersQuery,
-  usersPageMax,
-} from "../../wire/api.ts";
+import { usersPageMax } from "../../wire/api.ts";
 import { normalKey } from "../../wire/names.ts";
+import { routes } from "../../wire/routes.ts";
 import { directoryPage } from "./directory.ts";
 import { setKexKey, UserRules } from "./rules.ts";
 
@@ -47,91 +37,43 @@ const everyUser = (user: UserRecord) => ({
 /** The routes for every user. */
 function userRoutes(store: UserStore): Route[] {
   return [
-    route(
-      "GET",
-      "/directory",
-      "signed",
-      {
-        summary: "Lists the active users that match the filters",
-        cost: "list",
-        query: DirectoryQuery,
-        reply: Directory,
-        etag: true,
-      },
-      async ({ query }) => {
-        const { users: members, more } = await directoryPage(store, query);
-        return { members: members.map(publicUser), more };
-      },
-    ),
-    route(
-      "PUT",
-      "/users/me/keys",
-      "signed",
-      { summary: "Sets your own kex key, once", errors: ["not_found", "conflict"], body: PutKeys },
-      async (call) => {
-        const { kex_pub, kex_sig } = await call.read();
-        await setKexKey(store, call.caller.signPub, kex_pub, kex_sig);
-        return undefined;
-      },
-    ),
+    route(routes.users.directory, async ({ query }) => {
+      const { users: members, more } = await directoryPage(store, query);
+      return { members: members.map(publicUser), more };
+    }),
+    route(routes.users.putKeys, async (call) => {
+      const { kex_pub, kex_sig } = await call.read();
+      await setKexKey(store, call.caller.signPub, kex_pub, kex_sig);
+      return undefined;
+    }),
   ];
 }
 
 /** The routes for admins. */
 function adminRoutes(users: UserRules): Route[] {
   return [
-    route(
-      "GET",
-      "/users",
-      "admin",
-      { summary: "Lists all users", cost: "list", query: UsersQuery, reply: UserList },
-      async ({ query: { after, limit = usersPageMax } }) => {
-        const found = await users.list(after === undefined ? null : normalKey(after), limit + 1);
-        return { users: found.slice(0, limit).map(everyUser), more: found.length > limit };
-      },
-    ),
-    route(
-      "POST",
-      "/users",
-      "admin",
-      { summary: "Adds a user", errors: ["conflict"], body: AddUser, reply: UserAdded, status: 201 },
-      async (call) => {
-        const { sign_pub, handle, role, kex_pub, kex_sig } = await call.read();
-        const added = await users.add({ signPub: sign_pub, handle, role, kexPub: kex_pub, kexSig: kex_sig });
-        return { sign_pub: added.signPub, endpoint: added.endpoint };
-      },
-    ),
-    route(
-      "PUT",
-      "/users/:sign_pub",
-      "admin",
-      { summary: "Renames a user", errors: ["not_found"], params: UserParams, body: RenameUser },
-      async (call) => {
-        const { handle } = await call.read();
-        await users.rename(call.params.sign_pub, handle);
-        return undefined;
-      },
-    ),
-    route(
-      "POST",
-      "/users/:sign_pub/revoke",
-      "admin",
-      { summary: "Revokes a user", errors: ["not_found", "conflict"], space: "frees", params: UserParams },
-      async ({ params }) => {
-        await users.revoke(params.sign_pub, { keepAdmin: true });
-        return undefined;
-      },
-    ),
-    route(
-      "DELETE",
-      "/users/:sign_pub",
-      "admin",
-      { summary: "Removes a user", errors: ["not_found", "conflict"], space: "frees", params: UserParams },
-      async ({ params }) => {
-        await users.remove(params.sign_pub, { keepAdmin: true });
-        return undefined;
-      },
-    ),
+    route(routes.users.list, async ({ query: { after, limit = usersPageMax } }) => {
+      const found = await users.list(after === undefined ? null : normalKey(after), limit + 1);
+      return { users: found.slice(0, limit).map(everyUser), more: found.length > limit };
+    }),
+    route(routes.users.add, async (call) => {
+      const { sign_pub, handle, role, kex_pub, kex_sig } = await call.read();
+      const added = await users.add({ signPub: sign_pub, handle, role, kexPub: kex_pub, kexSig: kex_sig });
+      return { sign_pub: added.signPub, endpoint: added.endpoint };
+    }),
+    route(routes.users.rename, async (call) => {
+      const { handle } = await call.read();
+      await users.rename(call.params.sign_pub, handle);
+      return undefined;
+    }),
+    route(routes.users.revoke, async ({ params }) => {
+      await users.revoke(params.sign_pub, { keepAdmin: true });
+      return undefined;
+    }),
+    route(routes.users.remove, async ({ params }) => {
+      await users.remove(params.sign_pub, { keepAdmin: true });
+      return undefined;
+    }),
   ];
 }
 
@@ -143,6 +85,7 @@ export default definePlugin({
   provides: { users: Users },
   requires: { store: UserStore },
   optional: { rooms: RoomStore, streams: RoomStreams, nats: Nats, denials: Denials },
+  routes: Object.values(routes.users),
   async setup({ now, log }, { store, rooms, streams, nats, denials }) {
     const users = new UserRules({ store, rooms, streams, notices: new Notices(nats), denials, now });
     return {

@@ -110,7 +110,7 @@ export class Shelf implements AsyncDisposable {
   }
 
   #handle(method: string): Route["handle"] {
-    const found = this.#routes.find((route) => route.method === method);
+    const found = this.#routes.find(({ spec }) => spec.method === method);
     if (found === undefined) throw new Error(`no ${method} route`);
     return found.handle;
   }

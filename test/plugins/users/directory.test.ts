@@ -219,9 +219,9 @@ for (const [store, flags] of [
       const known = await added("Zoë");
       const { directory, control } = trustingPeer(admin, [running.server.ready.http]);
       const sizes: number[] = [];
-      const request = control.request.bind(control);
-      control.request = async (...values: Parameters<typeof request>) => {
-        const reply = await request(...values);
+      const send = control.send.bind(control) as (...values: unknown[]) => Promise<unknown>;
+      control.send = async (...values: unknown[]) => {
+        const reply = await send(...values);
         sizes.push(JSON.stringify(reply).length);
         return reply as never;
       };

@@ -9,8 +9,8 @@ import { type Route, route } from "../../../contracts/plugin.ts";
 import { isIn } from "../../../contracts/stay-rules.ts";
 import type { RoomRecord, StayRecord } from "../../../contracts/store.ts";
 import type { WayBackStore } from "../../../contracts/way-back.ts";
-import * as api from "../../../wire/api.ts";
 import { UnibusError } from "../../../wire/errors.ts";
+import { routes } from "../../../wire/routes.ts";
 import { gone, type RoomsContext } from "../context.ts";
 import { tellMembers } from "../membership.ts";
 import { readRestoration } from "./body.ts";
@@ -73,88 +73,53 @@ function restoreRoutes(parts: RoomsContext): Route[] {
   const restoring = new Restoring(parts);
   const turn = new RestorationTurn();
   return [
-    route(
-      "PUT",
-      "/rooms/:id/restore",
-      "signed",
-      {
-        summary: "Gives a restored bus the versions of a room that it lost (owners)",
-        errors: ["forbidden", "gone", "conflict", "contested", "quota"],
-        params: api.RoomParams,
-        body: api.Restore,
-        bodyBytesMax: api.restoreBytesMax,
-        stream: true,
-        reply: api.Members,
-      },
-      async (call) => {
-        const { id } = call.params;
-        const { caller } = call;
-        if (!(await isOpen(wayBack, rules.now()))) throw closed();
-        const { room, before, after } = await turn.take(caller, async () => {
-          const slices = restorationSlices();
-          return restoring.restore(id, await readRestoration(call.stream, slices), caller, slices);
-        });
-        if (room.policy.persist) streams?.settle(room);
-        tellOf(notices, room, before.filter(isIn), after.filter(isIn));
-        log.info("restored a room", { room_id: id, version: room.version, by: caller.endpoint });
-        return { version: room.version };
-      },
-    ),
+    route(routes.rooms.restore, async (call) => {
+      const { id } = call.params;
+      const { caller } = call;
+      if (!(await isOpen(wayBack, rules.now()))) throw closed();
+      const { room, before, after } = await turn.take(caller, async () => {
+        const slices = restorationSlices();
+        return restoring.restore(id, await readRestoration(call.stream, slices), caller, slices);
+      });
+      if (room.policy.persist) streams?.settle(room);
+      tellOf(notices, room, before.filter(isIn), after.filter(isIn));
+      log.info("restored a room", { room_id: id, version: room.version, by: caller.endpoint });
+      return { version: room.version };
+    }),
   ];
 }
 
 /** The routes by which admins see and settle contested chains. */
 function reportRoutes({ store, wayBack, rules, log }: RoomsContext): Route[] {
   return [
-    route(
-      "GET",
-      "/way-back",
-      "admin",
-      {
-        summary: "Reports whether rooms can be restored, and which chains are contested",
-        cost: "list",
-        reply: api.WayBackReport,
-      },
-      async () => {
-        const [state, chains] = await Promise.all([wayBack.getWayBack(), wayBack.listContested()]);
-        const contested = await Promise.all(
-          chains.slice(0, contestedShown).map(async ({ roomId, version, hash, by, at }) => {
-            const [room, taken] = await Promise.all([store.getRoom(roomId), wayBack.getTakenChain(roomId)]);
-            const subject = room?.subject ?? null;
-            return { room_id: roomId, subject, version, hash, by, at: time(at), taken: taken === hash };
-          }),
-        );
-        const [opened_at, closes_at] = state === null ? [null, null] : [time(state.openedAt), time(state.closesAt)];
-        return {
-          open: await isOpen(wayBack, rules.now()),
-          opened_at,
-          closes_at,
-          contested,
-          more: chains.length > contestedShown,
-        };
-      },
-    ),
-    route(
-      "PUT",
-      "/rooms/:id/way-back",
-      "admin",
-      {
-        summary: "Admits one contested chain of a room, by the hash of its newest statement",
-        errors: ["not_found", "gone", "conflict"],
-        params: api.RoomParams,
-        body: api.TakeChain,
-      },
-      async (call) => {
-        const room = await store.getRoom(call.params.id);
-        if (room === null) throw new UnibusError("not_found", "no such room");
-        if (room.deletedAt !== null) throw gone();
-        if (!(await isOpen(wayBack, rules.now()))) throw closed();
-        const { hash } = await call.read();
-        await wayBack.takeChain(call.params.id, hash);
-        log.warn("admitted a contested chain", { room_id: call.params.id, hash });
-        return undefined;
-      },
-    ),
+    route(routes.rooms.wayBack, async () => {
+      const [state, chains] = await Promise.all([wayBack.getWayBack(), wayBack.listContested()]);
+      const contested = await Promise.all(
+        chains.slice(0, contestedShown).map(async ({ roomId, version, hash, by, at }) => {
+          const [room, taken] = await Promise.all([store.getRoom(roomId), wayBack.getTakenChain(roomId)]);
+          const subject = room?.subject ?? null;
+          return { room_id: roomId, subject, version, hash, by, at: time(at), taken: taken === hash };
+        }),
+      );
+      const [opened_at, closes_at] = state === null ? [null, null] : [time(state.openedAt), time(state.closesAt)];
+      return {
+        open: await isOpen(wayBack, rules.now()),
+        opened_at,
+        closes_at,
+        contested,
+        more: chains.length > contestedShown,
+      };
+    }),
+    route(routes.rooms.takeChain, async (call) => {
+      const room = await store.getRoom(call.params.id);
+      if (room === null) throw new UnibusError("not_found", "no such room");
+      if (room.deletedAt !== null) throw gone();
+      if (!(await isOpen(wayBack, rules.now()))) throw closed();
+      const { hash } = await call.read();
+      await wayBack.takeChain(call.params.id, hash);
+      log.warn("admitted a contested chain", { room_id: call.params.id, hash });
+      return undefined;
+    }),
   ];
 }
 
