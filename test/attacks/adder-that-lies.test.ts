@@ -42,29 +42,29 @@ async function roomOf(owner: "ana" | "mallory", ...others: readonly ("ana" | "wo
 
 /** The worker's client, which accepts ana's rooms, with what it reports. */
 async function worker() {
-  const told: Invitation[] = [];
+  const invitations: Invitation[] = [];
   const troubles: string[] = [];
   const bus: Bus = await connect({
     ...{ url: way.url, identity: people.worker, state: "memory" },
     acceptFrom: [people.ana.endpoint],
   });
-  bus.on("invited", (invitation) => told.push(invitation));
+  bus.on("invited", (invitation) => invitations.push(invitation));
   bus.on("trouble", (error) => troubles.push(String((error as Error).message)));
-  return { bus, told, troubles };
+  return { bus, invitations, troubles };
 }
 
 describe("a server that names a trusted adder", () => {
-  test("who signed nothing in a stranger's room does not get the client into it", async () => {
+  test("of a stranger's room cannot make the client accept it", async () => {
     const stranger = await roomOf("mallory", "worker");
     // As a plain member or an owner ana is in the room, without having signed anything.
     const member = await roomOf("mallory", "ana", "worker");
     await member.room.membership.setRole(people.ana.endpoint, "owner");
     const anas = await roomOf("ana", "worker");
     namesAna();
-    const { bus, told, troubles } = await worker();
+    const { bus, invitations, troubles } = await worker();
     const rooms = [stranger, member, anas].map(({ room }) => room.id);
-    await until("all are reported", () => rooms.every((id) => told.some(({ roomId }) => roomId === id)));
-    expect(rooms.map((id) => told.find(({ roomId }) => roomId === id)?.accepted)).toEqual([false, false, true]);
+    await until("all are reported", () => rooms.every((id) => invitations.some(({ roomId }) => roomId === id)));
+    expect(rooms.map((id) => invitations.find(({ roomId }) => roomId === id)?.accepted)).toEqual([false, false, true]);
     for (const id of rooms.slice(0, 2)) {
       const what = `the bus says that ${people.ana.endpoint} added you to room ${id}, but they signed nothing in it`;
       expect(troubles.filter((trouble) => trouble.includes(what))).toHaveLength(1);

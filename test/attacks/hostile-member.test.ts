@@ -193,7 +193,7 @@ describe("a request", () => {
     await Promise.all(asking);
   }, 60_000);
 
-  test("of serve-rpc is answered in turn, although one member has many requests waiting", async () => {
+  test("to serve-rpc is answered in turn, although another member has many waiting requests", async () => {
     await using at = await HostileScene.open(server, { admin });
     using ana = new CliPeer(server, at.ana.identity, "ana");
     await using service = ana.start([

@@ -1,5 +1,5 @@
 /**
- * A server that answers each page of a list with another one, or with the same one for ever. No list is followed
+ * A server that answers each page of a list with another one, or with the same one for ever. The client follows no list
  * without end: not a room's statements, though every one of them is signed, nor its history, nor the list of rooms.
  * Source: spec 13.
  */
@@ -71,8 +71,8 @@ const partsOf = (statementsMax?: number) => ({
 /** Counts the requests of a kind. */
 const asked = (kind: string): number => way.asked.filter((one) => one.includes(kind)).length;
 
-describe("a server does not keep a client reading", () => {
-  test("with a chain of its own that has more and more signed statements", async () => {
+describe("a client stops reading from a server", () => {
+  test("that serves its own chain with ever more signed statements", async () => {
     const { mallory, bob } = people;
     const story = Story.of(mallory, policy("encrypt")).add(mallory, bob);
     for (let n = 0; n < 400; n++) story.role(mallory, bob, n % 2 === 0 ? "owner" : "member");
@@ -83,7 +83,7 @@ describe("a server does not keep a client reading", () => {
     expect(asked("/statements")).toBe(3);
   });
 
-  test("with the same statements again and again, whatever the client asks about an older chain", async () => {
+  test("that repeats the same statements when the client reads an older chain", async () => {
     const { ana, bob } = people;
     const story = Story.of(ana, policy("encrypt")).add(ana, bob).role(ana, bob, "owner");
     const parts = partsOf();
@@ -100,7 +100,7 @@ describe("a server does not keep a client reading", () => {
     await bus.close();
   });
 
-  test("with pages of a history that begin where they began before", async () => {
+  test("that repeats a page of history", async () => {
     const ana = await connect({ url: server.ready.http, identity: people.ana, state: "memory" });
     const made = await ana.createRoom(freshSubject(), "matrix");
     for (let n = 0; n < 3; n++) await made.send(`message ${n}`);
@@ -117,7 +117,7 @@ describe("a server does not keep a client reading", () => {
     await Promise.all([bus.close(), ana.close()]);
   });
 
-  test("with rooms that it makes up, page after page", async () => {
+  test("that invents rooms, page after page", async () => {
     const entry: Static<typeof RoomList>[number] = {
       ...{ room_id: "", subject: "room.made-up", epoch: 1, policy: policy(), role: "member", version: 1 },
       ...{ rekey_pending: false, accepted: true, live: true, added_by: null },
@@ -134,7 +134,7 @@ describe("a server does not keep a client reading", () => {
     expect([error.code, count]).toEqual(["unavailable", roomPagesMax * roomsMax]);
   }, 60_000);
 
-  test("with addresses to dial, or with what is no address", async () => {
+  test("that lists too many or invalid addresses to dial", async () => {
     const nats = Array.from({ length: 5_000 }, (_, n) => `nats://127.0.0.1:${n + 1}`);
     const none = ["", "x", "nats://", "http://127.0.0.1:1", "nats://user:secret@127.0.0.1:1", "nats://127.0.0.1:99999"];
     way.alter<object>("/info", (info) => ({ ...info, nats: [...none, ...nats], ws: none }));

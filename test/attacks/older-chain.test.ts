@@ -117,7 +117,7 @@ test("the older chain of an honest server is followed, after listing the users w
   });
 });
 
-test("who was added in a chain that parts from what was seen is named, too", async () => {
+test("a member added in a chain that diverges from the known one is listed, too", async () => {
   const { cleo, eve } = people;
   // Cleo owned the room at version 3, and went on from there with a server that hides the rest.
   show(versionOf(story.at(3).add(cleo, eve)));

@@ -1,18 +1,18 @@
-/** Requests of a service wait in turns of their senders, and what waits is bounded. */
+/** The queue of a service: senders are served in turn, and the number and size of waiting requests are bounded. */
 import { expect, test } from "bun:test";
 import { FairRequests, requestsWaitingMax } from "../../src/cli/peer/fair-requests.ts";
 
 const mib = 1_048_576;
 const of = (from: string, size = 1) => ({ from, data: new Uint8Array(size) });
 
-test("senders take turns, each in its own order", () => {
+test("the service serves senders in turn, each in its own order", () => {
   const waiting = new FairRequests<{ from: string; data: Uint8Array }>();
   for (const from of ["a", "a", "a", "b", "c", "c"]) expect(waiting.add(of(from))).toEqual([]);
   const order = Array.from({ length: 7 }, () => waiting.next()?.from);
   expect(order).toEqual(["a", "b", "c", "a", "c", "a", undefined]);
 });
 
-test("a sender has a bounded number and size of waiting requests, and others are not refused for it", () => {
+test("one sender's waiting requests are bounded in number and size, without refusing other senders", () => {
   const waiting = new FairRequests<{ from: string; data: Uint8Array }>();
   for (let n = 0; n < requestsWaitingMax.ofSender; n++) expect(waiting.add(of("a"))).toEqual([]);
   const more = of("a");
@@ -25,7 +25,7 @@ test("a sender has a bounded number and size of waiting requests, and others are
   expect(waiting.add(large)).toEqual([large]);
 });
 
-test("beyond the total the sender with the most loses its newest request", () => {
+test("beyond the total limit the sender with the most waiting requests loses its newest one", () => {
   const waiting = new FairRequests<{ from: string; data: Uint8Array }>();
   for (let n = 0; n < 8; n++) for (let i = 0; i < 8; i++) expect(waiting.add(of(`member ${n}`, mib))).toEqual([]);
   const honest = of("honest", mib);

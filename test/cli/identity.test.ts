@@ -207,7 +207,7 @@ describe("the command", () => {
     expect(await readFile(file, "utf8")).toBe(before);
   });
 
-  test("new --words tells the user to keep them, and they restore the identity", async () => {
+  test("new --words asks the user to keep them, and they restore the identity", async () => {
     const file = fresh();
     const done = await run(["new", "--out", file, "--words"]);
     const lines = done.stdout.trimEnd().split("\n");

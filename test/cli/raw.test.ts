@@ -1,10 +1,10 @@
-/** `tail --raw` prints whatever members publish, also while nobody reads its stdout: what waits is bounded. */
+/** `tail --raw` prints every message that members publish. While its stdout is not read, its buffer is bounded. */
 import { expect, test } from "bun:test";
 import { RawPrinter } from "../../src/cli/peer/raw.ts";
 
 const mib = 1_048_576;
 
-test("raw messages that nobody reads are dropped beyond 64 MiB, reported, and printed once they are read", async () => {
+test("unread raw messages are dropped beyond 64 MiB and reported, and the rest is printed once stdout is read", async () => {
   const printed: number[] = [];
   const dropped: number[] = [];
   let read: () => void = () => undefined;

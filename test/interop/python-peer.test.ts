@@ -127,9 +127,9 @@ test(
       `acked ${lastSeq - 1}`,
       `acked ${lastSeq}`,
     ]);
-    const told = messages.slice(-2).map(({ from, text, verified }) => ({ from, text, verified }));
+    const received = messages.slice(-2).map(({ from, text, verified }) => ({ from, text, verified }));
     const ofPeer = { from: peer.endpoint, verified: true };
-    expect(told).toEqual([
+    expect(received).toEqual([
       { ...ofPeer, text: "hello from Python 👋" },
       { ...ofPeer, text: "again" },
     ]);
