@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Identity } from "../../src/client/crypto/identity.ts";
-import type { LiveMessage } from "../../src/client/transport/connection.ts";
 import { ConnectionManager } from "../../src/client/transport/connection-manager.ts";
+import type { LiveMessage } from "../../src/client/transport/live-message.ts";
 import type { Server } from "../../test/support/executable.ts";
 import { call } from "../../test/support/peer.ts";
 

@@ -207,16 +207,16 @@ export const clientMutants: readonly Mutant[] = [
   },
   {
     name: "a message is told once",
-    file: "src/client/rooms/receiver.ts",
-    search: "return !this.#seen.add(",
-    replace: "return false && !this.#seen.add(",
+    file: "src/client/rooms/frame-memory.ts",
+    search: "if (this.#positions.has(key)) return null;",
+    replace: "",
     held: [{ file: "test/attacks/frames-live.test.ts", test: "a replayed frame" }],
   },
   {
     name: "messages that wait to be sent",
     file: "src/client/rooms/publisher.ts",
-    search: "if (this.#messages >= this.limits.messagesMax || this.#bytes + bytes.length > this.limits.bytesMax) {",
-    replace: "if (this.#messages < 0) {",
+    search: "if (this.#all.size >= this.limits.messagesMax || this.#bytes + size > this.limits.bytesMax) {",
+    replace: "if (size < 0) {",
     held: [{ file: "test/faults/client-send.test.ts" }],
   },
   {

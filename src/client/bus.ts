@@ -23,13 +23,13 @@ import { findRoom, type RoomEntry, roomLinkOf, roomPages } from "./rooms/room-li
 import { partsOf } from "./rooms/room-parts.ts";
 import { Settlements } from "./rooms/settlements.ts";
 import type { BusStatus } from "./status.ts";
-import { copyKey, endsRoom, isHarmless } from "./transport/arrivals.ts";
-import type { LiveMessage } from "./transport/connection.ts";
+import { endsRoom, isHarmless } from "./transport/arrivals.ts";
 import { ConnectionManager } from "./transport/connection-manager.ts";
 import { ControlPlane } from "./transport/control.ts";
 import { Deliveries, type DeliveryTaker } from "./transport/deliveries.ts";
 import { Hints } from "./transport/hints.ts";
 import { Inboxes } from "./transport/inboxes.ts";
+import { copyKey, type LiveMessage } from "./transport/live-message.ts";
 import type { Notice } from "./transport/notice.ts";
 import { Outage } from "./transport/outage.ts";
 import { waitFor } from "./transport/wait.ts";
@@ -296,8 +296,8 @@ export class Bus implements AsyncDisposable {
       keyOf: copyKey,
       onMessage: (message) => this.#take(message),
       onNotice: (notice) => this.#noticed(notice),
+      onLine: () => publisher?.resume(),
       onDown: () => {
-        publisher?.broken();
         this.#tellReaders("away");
         this.#outage.down();
       },
@@ -319,7 +319,7 @@ export class Bus implements AsyncDisposable {
     });
     // Rooms that were opened before the connection missed its notices.
     await this.#readAll();
-    publisher = new Publisher(live, this.#replies, this.options.sendLimits ?? sendLimitsDefault);
+    publisher = new Publisher(live, this.options.sendLimits ?? sendLimitsDefault);
     this.#outage.up();
     void this.#acceptances.look();
     return { live, publisher };

@@ -1,9 +1,10 @@
 /** A peer's inboxes: subscribed only while needed, and unsubscribed when flooded. Source: spec 9. */
 import { expect, test } from "bun:test";
 import { Inboxes, waitingAt } from "../../src/client/transport/inboxes.ts";
+import { LiveMessage } from "../../src/client/transport/live-message.ts";
 
 const endpoint = "E".repeat(43);
-const messageTo = (subject: string) => ({ subject, data: new Uint8Array(), reply: undefined, connection: 1 });
+const messageTo = (subject: string) => new LiveMessage(subject, new Uint8Array(), undefined, 1);
 
 function replies() {
   let changes = 0;
@@ -49,10 +50,8 @@ test("over 100 unmatched messages a second replace the session; open requests ke
   expect(made.subjects).toEqual([]);
 });
 
-test("JetStream acks use the connection's own session, which no request shares", () => {
-  const { made } = replies();
-  let acks = 0;
-  using inbox = made.openAck(`_INBOX.${endpoint}.a.s`, () => acks++);
-  made.take(messageTo(inbox.subject));
-  expect([acks, made.subjects, waitingAt(inbox.subject)]).toEqual([1, [], null]);
+test("a subject in a connection's ack inbox is not a reply subject", () => {
+  const token = "0".repeat(32);
+  expect(waitingAt(`_INBOX.${endpoint}.r.${token}.${token}`)).toBe(endpoint);
+  expect(waitingAt(`_INBOX.${endpoint}.a.${token}.${token}`)).toBeNull();
 });

@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { LiveMessage } from "../../src/client/transport/connection.ts";
+import { LiveMessage } from "../../src/client/transport/live-message.ts";
 import { Merge } from "../../src/client/transport/merge.ts";
 
 /** A connection that carries some subjects. */
@@ -21,7 +21,7 @@ function start(): {
   const merge = new Merge<FakeConnection>(textOf, (message) => got.push(textOf(message)));
   const send = (from: FakeConnection, ...texts: string[]) => {
     for (const text of texts) {
-      merge.take(from, { subject: "room.a", data: new TextEncoder().encode(text), reply: undefined, connection: 1 });
+      merge.take(from, new LiveMessage("room.a", new TextEncoder().encode(text), undefined, 1));
     }
   };
   return { merge, got, send };
@@ -53,7 +53,7 @@ describe("merging two connections", () => {
     const [a, b] = [connection("inbox"), connection("inbox")];
     merge.add(a);
     merge.add(b);
-    merge.take(b, { subject: "inbox", data: new Uint8Array(), reply: undefined, connection: 1 });
+    merge.take(b, new LiveMessage("inbox", new Uint8Array(), undefined, 1));
     expect(got).toEqual(["inbox"]);
   });
 

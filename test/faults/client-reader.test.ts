@@ -173,6 +173,19 @@ describe("in a persistent room", () => {
     expect(got).toEqual(row(30));
   });
 
+  test("a slow reader from now on gets nothing older", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    await sendAll(at, row(20));
+    await until("the other reader has these", () => at.texts.length === 20);
+    const slow = at.theirs.messages({ queueMax: 5 });
+    await slow.ready;
+    await sendAll(at, row(10, 20));
+    await until("the other reader has all", () => at.texts.length === 30);
+    const got: string[] = [];
+    for await (const { text } of slow) if (got.push(text) === 10) break;
+    expect(got).toEqual(row(10, 20));
+  });
+
   test("a reader who is repeatedly behind receives each message once, in order", async () => {
     await using at = await HostileScene.open(server, { admin });
     const slow = at.theirs.messages({ queueMax: 5 });

@@ -68,7 +68,7 @@ for (const mode of ["matrix", "nats"] as const) {
       hostile.proxy.isRefusing = true;
       hostile.proxy.cutAll();
       const ends = Array.from({ length: 8 }, (_, i) =>
-        room.send(`m${i}`, { timeoutMs: 1_000 }).catch((error) => error),
+        room.send(`m${i}`, { timeoutMs: 3_000 }).catch((error) => error),
       );
       const codes = (await Promise.all(ends)).map((end: { code?: string }) => end.code);
       expect(codes).toEqual([...Array(5).fill("timeout"), ...Array(3).fill("quota")]);
@@ -96,7 +96,13 @@ for (const mode of ["matrix", "nats"] as const) {
     test("a removed member gets forbidden", async () => {
       await using at = await HostileScene.open(server, { admin, mode });
       at.hostile.tamper = (message) => (message.subject.startsWith("unibus.user.") ? [] : [message]);
+      let isCut = false;
+      at.bob.on("status", ({ state }) => {
+        if (state !== "connected") isCut = true;
+      });
       await at.mine.membership.kick(at.bob.identity.endpoint);
+      // The bus disconnects him a moment after the reply. Until then nats-server accepts his messages.
+      await until("he was disconnected", () => isCut);
       await expect(at.theirs.send("let me in", { timeoutMs: 10_000 })).rejects.toMatchObject({ code: "forbidden" });
     });
   });

@@ -52,7 +52,7 @@ export class Answers {
    * The request that a message represents, or null if it asks for no answer. The reply subject must be the sender's own
    * inbox, so that no sender can make this peer write elsewhere.
    */
-  requestOf({ received, reply }: DeliveredFrame): Request | null {
+  requestOf({ received, reply }: Pick<DeliveredFrame, "received" | "reply">): Request | null {
     const { from, id, t } = received.frame;
     const isAsked = reply !== undefined && waitingAt(reply) === from && t === frameTypes.PUB;
     if (!isAsked || from === this.deps.me) return null;

@@ -7,11 +7,12 @@
  * `Room`.
  */
 import { UnibusError } from "../../wire/errors.ts";
+import type { Dropped, Frame } from "../../wire/frame.ts";
 import { consumerName, deliverSubject, mainDevice, streamName } from "../../wire/names.ts";
-import type { LiveMessage } from "../transport/connection.ts";
 import type { ConnectionManager } from "../transport/connection-manager.ts";
 import type { ControlPlane } from "../transport/control.ts";
 import type { DeliveryTaker } from "../transport/deliveries.ts";
+import type { LiveMessage } from "../transport/live-message.ts";
 import type { Received, Receiver } from "./receiver.ts";
 
 /**
@@ -116,21 +117,21 @@ export class Durable implements AsyncDisposable {
     return this.close();
   }
 
-  #take({ data, reply }: LiveMessage): void {
+  #take({ frame, reply }: LiveMessage): void {
     if (this.#isClosed || reply?.startsWith(this.#acks) !== true) return;
     if (this.#waiting.size >= waitingMax || this.#waiting.has(reply)) return;
     this.#waiting.add(reply);
     this.#progress ??= setInterval(() => this.#sayProgress(), progressEveryMs);
     this.#working = this.#working
-      .then(() => this.#work(data, reply))
+      .then(() => this.#work(frame, reply))
       .catch(this.deps.onTrouble)
       .finally(() => this.#done(reply));
   }
 
-  async #work(data: Uint8Array, ack: string): Promise<void> {
+  async #work(frame: Frame | Dropped, ack: string): Promise<void> {
     // Messages still waiting at `close` are not handled; the server redelivers them.
     if (this.#isClosed) return;
-    const received = await this.deps.receiver.open(data, "history");
+    const received = await this.deps.receiver.open(frame, "history");
     if (received !== null) await this.onReceived(received);
     // Ack an invalid message, too: otherwise it is redelivered for ever.
     this.deps.live.line.publish(ack, "+ACK");

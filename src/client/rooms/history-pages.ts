@@ -1,4 +1,5 @@
 import { fromBase64 } from "../../wire/encoding.ts";
+import { type Dropped, decodeFrame, type Frame } from "../../wire/frame.ts";
 import type { ControlPlane } from "../transport/control.ts";
 
 /** Maximum number of frames in a page. Source: spec 8. */
@@ -8,14 +9,14 @@ const perhapsCut = Math.floor(((8 * 1_048_576 - 1_200_000) * 4) / 3);
 
 /** Frames of a room in the order of publication. */
 export interface Page {
-  readonly frames: readonly Uint8Array[];
+  readonly frames: readonly (Frame | Dropped)[];
   /** Everything up to this sequence number has been read. */
   readonly upTo: number;
 }
 
-/** Decodes the frames of a page. Invalid base64 becomes an empty frame, which is dropped later. */
-export function framesOf(messages: readonly string[]): Uint8Array[] {
-  return messages.map((text) => fromBase64(text) ?? new Uint8Array());
+/** Decodes the frames of a page. Invalid base64 is decoded like an empty message, and dropped as that. */
+export function framesOf(messages: readonly string[]): (Frame | Dropped)[] {
+  return messages.map((text) => decodeFrame(fromBase64(text) ?? new Uint8Array()));
 }
 
 /**

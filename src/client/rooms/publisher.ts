@@ -1,24 +1,23 @@
 /**
- * Publishes frames on the current connection, until they are acked or the timeout expires.
+ * The send pipeline: publishes sealed frames on the current connection, until they are acked or the timeout expires.
  *
- * A frame is in one of three states: waiting for a connection (`Parked`), sent and waiting for its ack (`Waiting`), or
- * done. A broken connection moves it back to the first, and its turn is kept. Retries use the same dedup id, so that
- * JetStream stores a frame once. The number and bytes of unfinished frames are bounded. Used by `Room` and `Requests`.
+ * A frame waits for a connection, or for its ack, or for new permissions, and then is done. When a connection ends, its
+ * unacked frames are sent again on the next one, in the order of all sends and with the same dedup id, so that
+ * JetStream stores a frame once. A frame costs one promise and one ack subject: all frames share one timer, a
+ * connection reports its end once for all, and nothing polls. The number and bytes of unfinished frames are bounded.
+ * Used by `Room` and `Requests`.
  */
 import { UnibusError } from "../../wire/errors.ts";
 import { streamName } from "../../wire/names.ts";
 import { dedupWindowMs } from "../../wire/room-stream.ts";
 import type { Connection } from "../transport/connection.ts";
 import type { ConnectionManager } from "../transport/connection-manager.ts";
-import type { Inboxes } from "../transport/inboxes.ts";
-import { pause, waitFor } from "../transport/wait.ts";
+import { pause } from "../transport/wait.ts";
 
 /** Ack timeout of one attempt, in milliseconds. Source: spec 8. */
 const ackTimeoutMs = 5_000;
 /** Default timeout of a send, in milliseconds. */
 const sendTimeoutMs = 30_000;
-/** How often to check for a restored connection, in milliseconds. */
-const retryPauseMs = 50;
 
 /** A message to publish. */
 export interface Outgoing {
@@ -53,9 +52,6 @@ interface Ack {
   readonly duplicate?: boolean;
   readonly error?: { readonly err_code?: number };
 }
-
-/** Why an attempt has no ack: timeout, broken connection, or publish denied by the server. */
-type Unacked = "late" | "broken" | "refused";
 
 /** JetStream's error code for a full stream that rejects messages. */
 const fullCode = 10077;
@@ -97,26 +93,40 @@ function sequenceOf(ack: Ack, roomId: string, attempt: number): number {
   return ack.seq ?? 0;
 }
 
-/** An attempt that waits for its ack, or for the server to process the publish. */
-interface Waiting {
-  readonly subject: string;
-  readonly settle: (end: Ack | Unacked) => void;
+/** The frames sent on one connection that are not done. */
+interface Lane {
+  readonly line: Connection;
+  readonly sent: Set<Sending>;
+  /** Frames that the next flush confirms: those published in this turn. */
+  unflushed: Sending[] | null;
 }
 
-/** A message that waits for a connection. */
-interface Parked {
+/** A frame that is not done. */
+interface Sending {
+  readonly outgoing: Outgoing;
+  readonly options: SendOptions;
+  /** Whether the stream acks it. Otherwise it is done when the server has processed it. */
+  readonly isStored: boolean;
   /** Its position in the order of all sends. */
   readonly place: number;
+  /** When its timeout expires, and when its current attempt does; by `performance.now()`. */
   readonly endMs: number;
-  readonly goOn: () => void;
+  dueMs: number;
+  /** When it was first published; zero before. */
+  firstMs: number;
+  attempts: number;
+  /** Whether the server denied it before. */
+  isRefused: boolean;
+  /** Its connection and its ack subject, while it is published and not acked. */
+  lane: Lane | null;
+  ack: string;
+  readonly resolve: (seq: number) => void;
+  readonly reject: (error: unknown) => void;
+  readonly onAbort: () => void;
 }
 
-/** One attempt: its connection, its number (from 1), and its deadline by `performance.now()`. */
-interface Attempt {
-  readonly line: Connection;
-  readonly count: number;
-  readonly endMs: number;
-}
+const deniedError = (subject: string) =>
+  new UnibusError("forbidden", `not allowed to send to ${subject} (check that you are still a member)`);
 
 const lateError = () =>
   new UnibusError(
@@ -124,36 +134,54 @@ const lateError = () =>
     "the message was not acknowledged in time (it may have arrived: look before you send it again)",
   );
 
-/** Milliseconds until a moment of `performance.now()`. */
-const leftMs = (endMs: number): number => Math.max(0, endMs - performance.now());
+/** Orders frames by their turn. */
+const byPlace = (one: Sending, other: Sending): number => one.place - other.place;
 
 /**
- * Publishes frames on the current connection. Waiting frames are bounded; more are rejected. After an outage, all
+ * Publishes frames on the current connection. Unfinished frames are bounded; more are rejected. After an outage, all
  * unacked frames are sent again in their original order. A frame that must be stored is retried with the same id until
  * the stream acks it.
  */
 export class Publisher {
-  readonly #waiting = new Set<Waiting>();
-  #parked: Parked[] = [];
+  /** All unfinished frames, in the order in which they were passed in. */
+  readonly #all = new Set<Sending>();
+  readonly #byAck = new Map<string, Sending>();
+  /** Frames that wait for a connection. */
+  readonly #parked = new Set<Sending>();
+  #lane: Lane | null = null;
   #places = 0;
-  #messages = 0;
   #bytes = 0;
-  #flushing: { readonly of: Connection; readonly done: Promise<boolean> } | null = null;
+  /** The one timer, and the deadline that it is set for. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerMs = Number.POSITIVE_INFINITY;
 
   constructor(
     private readonly live: ConnectionManager,
-    private readonly replies: Inboxes,
     private readonly limits: SendLimits,
   ) {}
 
-  /** The server denied a publish to a subject. Fails the attempts that wait for an ack there. */
+  /** The server denied a publish to a subject. Its unacked frames are sent once more, with new permissions. */
   refused(subject: string): void {
-    for (const one of this.#waiting) if (one.subject === subject) one.settle("refused");
+    const again: Sending[] = [];
+    for (const sending of this.#all) {
+      if (sending.lane === null || sending.outgoing.subject !== subject) continue;
+      this.#release(sending);
+      if (sending.isRefused) this.#fail(sending, deniedError(subject));
+      else again.push(sending);
+      sending.isRefused = true;
+    }
+    if (again.length === 0) return;
+    this.live.refresh().then(
+      () => this.#attemptAll(again),
+      (error: unknown) => again.forEach((sending) => void this.#fail(sending, error)),
+    );
   }
 
-  /** The connection broke. Unacked frames will be sent again. */
-  broken(): void {
-    for (const one of this.#waiting) one.settle("broken");
+  /** Another connection is ready, or there will be none any more. Frames that wait for one are sent, or fail. */
+  resume(): void {
+    const parked = [...this.#parked];
+    this.#parked.clear();
+    this.#attemptAll(parked);
   }
 
   /**
@@ -161,14 +189,7 @@ export class Publisher {
    * room is full; forbidden.
    */
   store(outgoing: Outgoing, options: SendOptions = {}): Promise<number> {
-    let firstMs = 0;
-    return this.#try(outgoing, options, async (attempt) => {
-      firstMs ||= performance.now();
-      // By then JetStream has forgotten the dedup id, and would store a second copy.
-      if (performance.now() - firstMs > dedupWindowMs - ackTimeoutMs) throw lateError();
-      const end = await this.#storeOnce(outgoing, attempt, options.signal);
-      return typeof end === "string" ? end : sequenceOf(end, outgoing.roomId, attempt.count);
-    });
+    return this.#start(outgoing, options, true);
   }
 
   /**
@@ -177,144 +198,169 @@ export class Publisher {
    * `refuse`; forbidden; the signal's reason.
    */
   async send(outgoing: Outgoing, options: SendOptions = {}): Promise<void> {
-    await this.#try(outgoing, options, (attempt) => this.#sendOnce(outgoing, attempt, options.signal));
+    await this.#start(outgoing, options, false);
   }
 
-  /**
-   * Attempts until one succeeds. The permission may be newer than the connection, so a denied publish reconnects once.
-   */
-  async #try<T>(
-    { bytes, subject }: Outgoing,
-    options: SendOptions,
-    once: (attempt: Attempt) => Promise<T | Unacked>,
-  ): Promise<T> {
-    if (this.#messages >= this.limits.messagesMax || this.#bytes + bytes.length > this.limits.bytesMax) {
-      throw new UnibusError("quota", "too many messages are waiting to be sent (wait for earlier sends to finish)");
-    }
-    this.#messages += 1;
-    this.#bytes += bytes.length;
-    const place = this.#places++;
-    const endMs = performance.now() + (options.timeoutMs ?? sendTimeoutMs);
-    let isRefused = false;
-    try {
-      for (let count = 1; ; count++) {
-        const end = await once({ line: await this.#line(place, endMs, options), count, endMs });
-        if (end === "refused") {
-          if (isRefused)
-            throw new UnibusError("forbidden", `not allowed to send to ${subject} (check that you are still a member)`);
-          isRefused = true;
-          await waitFor(this.live.refresh(), options.signal);
-        } else if (end !== "late" && end !== "broken") return end;
+  #start(outgoing: Outgoing, options: SendOptions, isStored: boolean): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const { signal, timeoutMs = sendTimeoutMs } = options;
+      const size = outgoing.bytes.length;
+      if (this.#all.size >= this.limits.messagesMax || this.#bytes + size > this.limits.bytesMax) {
+        throw new UnibusError("quota", "too many messages are waiting to be sent (wait for earlier sends to finish)");
       }
-    } finally {
-      this.#messages -= 1;
-      this.#bytes -= bytes.length;
-    }
-  }
-
-  /**
-   * The connection. If there is none, waits for the next one and for this message's turn, unless `offline` is `refuse`.
-   */
-  async #line(place: number, endMs: number, { offline, signal }: SendOptions): Promise<Connection> {
-    for (;;) {
       signal?.throwIfAborted();
-      if (performance.now() >= endMs) throw lateError();
-      if (offline === "refuse" || this.live.isClosed) return this.live.line;
-      if (this.live.isUp && this.#parked.length === 0) return this.live.line;
-      await waitFor(this.#park(place, endMs), signal);
-    }
-  }
-
-  #park(place: number, endMs: number): Promise<void> {
-    return new Promise((goOn) => {
-      this.#parked.push({ place, endMs, goOn });
-      if (this.#parked.length === 1) void this.#callParked();
+      const endMs = performance.now() + timeoutMs;
+      const sending: Sending = {
+        ...{ outgoing, options, isStored, place: this.#places++, endMs, dueMs: endMs, firstMs: 0, attempts: 0 },
+        ...{ isRefused: false, lane: null, ack: "", resolve, reject },
+        onAbort: () => this.#fail(sending, signal?.reason),
+      };
+      signal?.addEventListener("abort", sending.onAbort, { once: true });
+      this.#all.add(sending);
+      this.#bytes += size;
+      this.#attempt(sending);
     });
   }
 
-  /** Resumes parked messages in order when there is a connection, and each one whose timeout expires. */
-  async #callParked(): Promise<void> {
-    while (this.#parked.length > 0) {
-      await pause(retryPauseMs, undefined);
-      const [nowMs, isOver] = [performance.now(), this.live.isUp || this.live.isClosed];
-      const isCalled = ({ endMs }: Parked) => isOver || nowMs >= endMs;
-      const called = this.#parked.filter(isCalled);
-      this.#parked = this.#parked.filter((parked) => !isCalled(parked));
-      for (const { goOn } of called.sort((a, b) => a.place - b.place)) goOn();
-    }
-  }
-
-  async #storeOnce(
-    { subject, bytes, dedupId }: Outgoing,
-    { line, endMs }: Attempt,
-    signal: AbortSignal | undefined,
-  ): Promise<Ack | Unacked> {
-    const { ended, waiting } = this.#wait(subject);
-    const inbox = this.replies.openAck(line.acks, ({ data }) => {
-      const ack = ackOf(data);
-      if (ack !== null) waiting.settle(ack);
-    });
-    const timer = setTimeout(() => waiting.settle("late"), Math.min(ackTimeoutMs, leftMs(endMs)));
-    // Its ack arrives on this connection only, even while another one replaces it.
-    const forget = line.onEnd(() => waiting.settle("broken"));
-    try {
-      line.publish(subject, bytes, { dedupId, reply: inbox.subject });
-      const end = await waitFor(ended, signal);
-      const refusal = typeof end === "string" ? null : refusalOf(end);
-      if (refusal !== null) throw refusal;
-      return end;
-    } finally {
-      clearTimeout(timer);
-      forget();
-      inbox[Symbol.dispose]();
-      this.#waiting.delete(waiting);
-    }
-  }
-
-  async #sendOnce(
-    { subject, bytes, reply }: Outgoing,
-    { line, endMs }: Attempt,
-    signal: AbortSignal | undefined,
-  ): Promise<true | Unacked> {
-    const { ended, waiting } = this.#wait(subject);
-    const timer = setTimeout(() => waiting.settle("late"), leftMs(endMs));
-    try {
-      line.publish(subject, bytes, { reply });
-      const taken = this.#flush(line).then((isTaken): true | Unacked => isTaken || "broken");
-      const end = await waitFor(Promise.race([taken, ended]), signal);
-      return typeof end === "object" ? true : end;
-    } finally {
-      clearTimeout(timer);
-      this.#waiting.delete(waiting);
-    }
-  }
-
-  #wait(subject: string): { readonly ended: Promise<Ack | Unacked>; readonly waiting: Waiting } {
-    let settle: Waiting["settle"] = () => undefined;
-    const ended = new Promise<Ack | Unacked>((resolve) => {
-      settle = resolve;
-    });
-    const waiting = { subject, settle };
-    this.#waiting.add(waiting);
-    return { ended, waiting };
+  #attemptAll(list: Sending[]): void {
+    for (const sending of list.sort(byPlace)) this.#attempt(sending);
   }
 
   /**
-   * One flush for all publishes of the same turn. False if the connection broke before the server had processed them.
+   * Publishes a frame if there is a connection. Otherwise it waits for the next one and for its turn, unless `offline`
+   * is `refuse`.
    */
-  #flush(line: Connection): Promise<boolean> {
-    if (this.#flushing?.of === line) return this.#flushing.done;
-    const done = Promise.resolve().then(async () => {
-      this.#flushing = null;
-      const isTaken = await line.flush().then(
-        () => true,
-        () => false,
-      );
-      // By now the server has reported denied publishes; they are handled in this turn.
-      await pause(0, undefined);
-      return isTaken;
-    });
-    this.#flushing = { of: line, done };
-    return done;
+  #attempt(sending: Sending): void {
+    if (!this.#all.has(sending)) return;
+    const nowMs = performance.now();
+    const { live } = this;
+    try {
+      if (nowMs >= sending.endMs) throw lateError();
+      const isReady = live.isUp && this.#parked.size === 0;
+      if (sending.options.offline !== "refuse" && !live.isClosed && !isReady) this.#parked.add(sending);
+      else this.#publish(live.line, sending, nowMs);
+    } catch (error) {
+      this.#fail(sending, error);
+      return;
+    }
+    this.#wakeAt(sending.dueMs);
+  }
+
+  #publish(line: Connection, sending: Sending, nowMs: number): void {
+    const { subject, bytes, dedupId, reply } = sending.outgoing;
+    sending.attempts += 1;
+    sending.firstMs ||= nowMs;
+    const lane = this.#laneOf(line);
+    sending.lane = lane;
+    lane.sent.add(sending);
+    if (!sending.isStored) {
+      line.publish(subject, bytes, { reply });
+      this.#flush(lane, sending);
+      return;
+    }
+    // By then JetStream has forgotten the dedup id, and would store a second copy.
+    if (nowMs - sending.firstMs > dedupWindowMs - ackTimeoutMs) throw lateError();
+    sending.dueMs = Math.min(sending.endMs, nowMs + ackTimeoutMs);
+    sending.ack = line.ackSubject();
+    this.#byAck.set(sending.ack, sending);
+    line.publish(subject, bytes, { dedupId, reply: sending.ack });
+  }
+
+  #laneOf(line: Connection): Lane {
+    if (this.#lane?.line === line) return this.#lane;
+    const lane: Lane = { line, sent: new Set(), unflushed: null };
+    this.#lane = lane;
+    line.onAck = (subject, data) => this.#acked(subject, data);
+    // Acks arrive on their frame's connection only, even while another one replaces it.
+    line.onEnd(() => this.#again([...lane.sent]));
+    return lane;
+  }
+
+  /** Sends frames again whose attempt failed. */
+  #again(list: Sending[]): void {
+    for (const sending of list) this.#release(sending);
+    this.#attemptAll(list);
+  }
+
+  #acked(subject: string, data: Uint8Array): void {
+    const sending = this.#byAck.get(subject);
+    const ack = sending === undefined ? null : ackOf(data);
+    if (sending === undefined || ack === null) return;
+    try {
+      const refusal = refusalOf(ack);
+      if (refusal !== null) throw refusal;
+      this.#finish(sending, sequenceOf(ack, sending.outgoing.roomId, sending.attempts));
+    } catch (error) {
+      this.#fail(sending, error);
+    }
+  }
+
+  /** One flush for all frames published in the same turn. */
+  #flush(lane: Lane, sending: Sending): void {
+    if (lane.unflushed === null) {
+      lane.unflushed = [];
+      queueMicrotask(() => void this.#flushAll(lane));
+    }
+    lane.unflushed.push(sending);
+  }
+
+  async #flushAll(lane: Lane): Promise<void> {
+    const sent = (lane.unflushed ?? []).map((sending) => ({ sending, attempt: sending.attempts }));
+    lane.unflushed = null;
+    const isTaken = await lane.line.flush().then(
+      () => true,
+      () => false,
+    );
+    // By now the server has reported denied publishes; they are handled in this turn.
+    await pause(0, undefined);
+    const open = sent.filter(({ sending: { lane: at, attempts }, attempt }) => at === lane && attempts === attempt);
+    if (isTaken) for (const { sending } of open) this.#finish(sending, 0);
+    else this.#again(open.map(({ sending }) => sending));
+  }
+
+  /** Ends the current attempt of a frame. */
+  #release(sending: Sending): void {
+    sending.lane?.sent.delete(sending);
+    sending.lane = null;
+    sending.dueMs = sending.endMs;
+    if (sending.ack === "") return;
+    this.#byAck.delete(sending.ack);
+    sending.ack = "";
+  }
+
+  #finish(sending: Sending, seq: number): void {
+    if (this.#end(sending)) sending.resolve(seq);
+  }
+
+  #fail(sending: Sending, error: unknown): void {
+    if (this.#end(sending)) sending.reject(error);
+  }
+
+  /** Whether a frame was unfinished. It is finished now. */
+  #end(sending: Sending): boolean {
+    if (!this.#all.delete(sending)) return false;
+    this.#parked.delete(sending);
+    this.#release(sending);
+    this.#bytes -= sending.outgoing.bytes.length;
+    sending.options.signal?.removeEventListener("abort", sending.onAbort);
+    return true;
+  }
+
+  /** Sets the timer, unless it is set for an earlier deadline. It is not cleared when a frame is done. */
+  #wakeAt(dueMs: number): void {
+    if (dueMs >= this.#timerMs) return;
+    clearTimeout(this.#timer);
+    this.#timerMs = dueMs;
+    this.#timer = setTimeout(() => this.#expire(), Math.max(0, dueMs - performance.now()));
+    // A connection, or the attempts to make one, keep the process alive.
+    (this.#timer as { unref?: () => void }).unref?.();
+  }
+
+  /** Ends the attempts and the frames whose deadline has passed, and sets the timer for the next deadline. */
+  #expire(): void {
+    this.#timerMs = Number.POSITIVE_INFINITY;
+    const nowMs = performance.now();
+    this.#again([...this.#all].filter(({ dueMs }) => dueMs <= nowMs));
+    this.#wakeAt(Math.min(...[...this.#all].map(({ dueMs }) => dueMs)));
   }
 }

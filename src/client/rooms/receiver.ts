@@ -1,21 +1,21 @@
 /**
- * Turns the bytes received for one room into verified messages, and drops everything else with a reason.
+ * Turns the frames received for one room into verified messages, and drops everything else with a reason.
  *
  * It checks subject, epoch, membership and signature against the room's verified state, and decrypts the payload. A
  * frame of an unknown epoch or sender makes it read the room, at a bounded rate. Replays are left to the caller, which
  * knows the order of delivery. Used by `RoomSubscription`, `RoomReader`, `Durable` and `Requests`. Source: spec 4.
  */
 
-import { SeenSet } from "../../lib/seen-set.ts";
 import { TokenBucket } from "../../lib/token-bucket.ts";
 import { hasCode } from "../../wire/errors.ts";
-import { type DropReason, decodeFrame, type Frame, isDropped } from "../../wire/frame.ts";
+import { type Dropped, type DropReason, type Frame, isDropped } from "../../wire/frame.ts";
 import { ulidTimeMs } from "../../wire/ulid.ts";
 import { type Opened, openFrame, type Refused, signatureFault } from "../crypto/frames.ts";
 import type { BusClock } from "../transport/clock.ts";
 import type { RoomKeys } from "../trust/room-keys.ts";
 import type { RoomTrust } from "../trust/room-trust.ts";
 import { memberAt, memberNow, type VerifiedMember, type VerifiedRoom } from "../trust/verified-room.ts";
+import { FrameMemory } from "./frame-memory.ts";
 
 /**
  * How long live frames of an old epoch are accepted after a newer epoch was learned, in milliseconds. Source: spec 4.
@@ -23,8 +23,6 @@ import { memberAt, memberNow, type VerifiedMember, type VerifiedRoom } from "../
 const oldEpochMs = 60_000;
 /** A live frame whose time differs by more is marked late or early, in milliseconds. Source: spec 4. */
 const markMs = 600_000;
-/** How many frames are remembered to detect replays. */
-const repeatsMax = 65_536;
 /** Rate limit of reads caused by unknown epochs or senders: this many at once, then one a second. */
 const unknownReads = { burst: 5, perSecond: 1 } as const;
 /**
@@ -60,7 +58,8 @@ export interface ReceiverDeps {
 /** Verifies and decrypts the frames of one room. Never throws because of a frame's content. Source: spec 4. */
 export class Receiver {
   readonly #reads = new TokenBucket(unknownReads.burst, unknownReads.perSecond);
-  readonly #seen = new SeenSet(repeatsMax);
+  /** The frames that were delivered. */
+  readonly memory = new FrameMemory();
   /** The read of the room that is about to start. */
   #ahead: Promise<VerifiedRoom> | null = null;
   /** Until when a member's frames of unknown epochs cause no read, by endpoint, in `performance.now()` time. */
@@ -68,22 +67,16 @@ export class Receiver {
 
   constructor(private readonly deps: ReceiverDeps) {}
 
-  /** Whether a frame was delivered before. Also records it. */
-  isRepeat({ from, id }: Frame): boolean {
-    return !this.#seen.add(`${from}.${id}`);
-  }
-
   /** Whether a frame was delivered. */
-  knows({ from, id }: Frame): boolean {
-    return this.#seen.has(`${from}.${id}`);
+  knows(frame: Frame): boolean {
+    return this.memory.positionOf(frame) !== null;
   }
 
   /**
-   * Opens a frame; null if it was dropped. Does not check for replays: the caller knows the order of delivery.
+   * Opens a decoded frame; null if it was dropped. Does not check for replays: the caller knows the order of delivery.
    * Errors: room_forked; unavailable if the room's key or members cannot be read now.
    */
-  async open(bytes: Uint8Array, origin: Origin): Promise<Received | null> {
-    const frame = decodeFrame(bytes);
+  async open(frame: Frame | Dropped, origin: Origin): Promise<Received | null> {
     // The time of arrival counts, not the time of decryption.
     const mark = isDropped(frame) || origin !== "live" ? null : this.#markOf(frame);
     const result = isDropped(frame) ? frame : await this.#check(frame, origin);

@@ -4,6 +4,7 @@
  * Source: spec 9.
  */
 import { UnibusError } from "../../wire/errors.ts";
+import { type Dropped, type Frame, isDropped } from "../../wire/frame.ts";
 import type { ConnectionManager } from "../transport/connection-manager.ts";
 import type { Inboxes } from "../transport/inboxes.ts";
 import { waitFor } from "../transport/wait.ts";
@@ -42,11 +43,11 @@ export class Requests {
     let refusal: UnibusError | null = null;
     const { replies, onTrouble } = this.deps;
     let isAcked = false;
-    const inbox = replies.openRequest(({ data: bytes }) => {
-      const server = answerOfServer(bytes);
+    const inbox = replies.openRequest(({ data, frame }) => {
+      const server = isDropped(frame) ? answerOfServer(data) : null;
       if (server === null) {
         const take = (answer: Message | null): void => (answer === null ? replies.unmatched() : settle(answer));
-        void this.#answerIn(bytes, id).then(take, onTrouble);
+        void this.#answerIn(frame, id).then(take, onTrouble);
         return;
       }
       // In a room with history, one ack arrives in the same inbox.
@@ -73,10 +74,10 @@ export class Requests {
   }
 
   /** Opens an answer to the request with this id; null if it is not one. */
-  async #answerIn(bytes: Uint8Array, requestId: string): Promise<Message | null> {
+  async #answerIn(frame: Frame | Dropped, requestId: string): Promise<Message | null> {
     const { receiver } = this.deps;
-    const received = await receiver.open(bytes, "live");
+    const received = await receiver.open(frame, "live");
     if (received === null || received.frame.re !== requestId) return null;
-    return receiver.isRepeat(received.frame) ? null : new Message(received);
+    return receiver.memory.add(received.frame) === null ? null : new Message(received);
   }
 }

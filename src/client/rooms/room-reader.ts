@@ -8,12 +8,14 @@
 
 import { SeenSet } from "../../lib/seen-set.ts";
 import { checkOptions, historyChecks, isFunction, readChecks } from "../option-checks.ts";
-import type { LiveMessage } from "../transport/connection.ts";
 import type { ControlPlane } from "../transport/control.ts";
+import type { LiveMessage } from "../transport/live-message.ts";
 import { pause } from "../transport/wait.ts";
-import { framesOf, pagesAfter } from "./history-pages.ts";
+import { frameKey } from "./frame-memory.ts";
+import { framesOf, type Page, pagesAfter } from "./history-pages.ts";
 import type { Message } from "./message.ts";
 import { lapsed, MessageQueue, type Overflow } from "./message-queue.ts";
+import { ReaderProgress } from "./reader-progress.ts";
 import type { Received, Receiver } from "./receiver.ts";
 import { type DeliveredFrame, type Lost, mended, RoomSubscription, settle } from "./room-subscription.ts";
 
@@ -61,7 +63,7 @@ export interface RoomReaderDeps {
   /** Subscribes to the room's subject, or unsubscribes. */
   readonly follow: (follows: boolean) => Promise<void>;
   /** Converts a frame to a message for the application. */
-  readonly messageOf: (told: DeliveredFrame) => Message;
+  readonly messageOf: (told: Pick<DeliveredFrame, "received" | "reply">) => Message;
   /** Called once for each live frame, however many readers there are. */
   readonly onReceived: () => void;
   readonly onLost: (why: Lost) => void;
@@ -103,8 +105,9 @@ export class RoomReader {
     const stop = () => feed.end(signal?.reason);
     signal?.addEventListener("abort", stop, { once: true });
     if (signal?.aborted) stop();
-    const seen = new SeenSet(2 * Math.max(queueMax, queueDefault));
-    const run = this.#read(feed, kept, ready, new Kept(this.deps.receiver, seen));
+    const readMax = 2 * Math.max(queueMax, queueDefault);
+    const progress = new ReaderProgress(this.deps.receiver.memory, readMax, kept === "start");
+    const run = this.#read(feed, kept, ready, progress);
     const end = async () => {
       signal?.removeEventListener("abort", stop);
       this.detach(feed);
@@ -155,7 +158,8 @@ export class RoomReader {
   ): Promise<HistoryPage> {
     checkOptions("history", page, historyChecks);
     const { messages, first_seq, last_seq, more } = await this.deps.control.history(this.deps.roomId, page, signal);
-    const opened = await new Kept(this.deps.receiver, new SeenSet(messages.length + 1)).open(framesOf(messages));
+    const seen = new SeenSet(messages.length + 1);
+    const opened = (await this.#open(framesOf(messages))).filter(({ frame }) => seen.add(frameKey(frame)));
     return { messages: opened.map((one) => this.#messageOf(one)), firstSeq: first_seq, lastSeq: last_seq, more };
   }
 
@@ -246,17 +250,20 @@ export class RoomReader {
     feed: MessageQueue,
     from: "start" | "now" | "last",
     ready: Promise<void>,
-    kept: Kept,
+    progress: ReaderProgress,
   ): AsyncGenerator<Message, undefined> {
     try {
       await ready;
-      if (from === "last") for (const one of (await this.#lastKept(kept)).slice(-1)) yield this.#messageOf(one);
+      if (from === "last") {
+        const last = await this.#readLast(progress);
+        if (last !== undefined) yield this.#messageOf(last);
+      }
       // The reader has everything up to this sequence number.
-      let place = from === "start" ? yield* this.#readKept(feed, kept, 0) : (this.#tailing?.tail.toldUpTo ?? 0);
+      let place = from === "start" ? yield* this.#readKept(feed, progress, 0) : (this.#tailing?.tail.toldUpTo ?? 0);
       for (let told = await feed.next(); told !== null; told = await feed.next()) {
-        if (told === lapsed) place = yield* this.#readKept(feed, kept, place);
+        if (told === lapsed) place = yield* this.#readKept(feed, progress, place);
         else {
-          if (kept.add(told.received)) yield this.deps.messageOf(told);
+          if (progress.addLive(told)) yield this.deps.messageOf(told);
           place = Math.max(place, told.upTo);
         }
       }
@@ -266,11 +273,15 @@ export class RoomReader {
     }
   }
 
-  async #lastKept(kept: Kept): Promise<Received[]> {
+  /** The last message of the history. It and those before it are not delivered again. */
+  async #readLast(progress: ReaderProgress): Promise<Received | undefined> {
     for (let attempt = 0; ; attempt++) {
       try {
-        const { messages } = await this.deps.control.history(this.deps.roomId, { limit: lastOverlap });
-        return await kept.open(framesOf(messages));
+        const { messages, last_seq } = await this.deps.control.history(this.deps.roomId, { limit: lastOverlap });
+        const opened = await this.#open(framesOf(messages));
+        for (const { frame } of opened) progress.skip(frame);
+        progress.readUpTo(last_seq);
+        return opened.at(-1);
       } catch (error) {
         await mended(error, attempt, this.deps);
       }
@@ -281,15 +292,16 @@ export class RoomReader {
    * Yields the history after a sequence number, up to the first queued live message. Returns the last one that was
    * read.
    */
-  async *#readKept(feed: MessageQueue, kept: Kept, after: number): AsyncGenerator<Message, number> {
+  async *#readKept(feed: MessageQueue, progress: ReaderProgress, after: number): AsyncGenerator<Message, number> {
     const { control, roomId, signal } = this.deps;
     let cursor = after;
     let endMs = Number.POSITIVE_INFINITY;
     for (let attempt = 0; ; ) {
       try {
         for await (const { frames, upTo } of pagesAfter(control, roomId, cursor, signal)) {
-          for (const one of await kept.open(frames)) yield this.#messageOf(one);
+          for (const one of await this.#open(frames)) if (progress.addRead(one.frame)) yield this.#messageOf(one);
           cursor = upTo;
+          progress.readUpTo(upTo);
           attempt = 0;
         }
       } catch (error) {
@@ -300,7 +312,8 @@ export class RoomReader {
       if (feed.takeLapse()) continue;
       endMs = Math.min(endMs, performance.now() + settle.withinMs);
       const first = feed.peek();
-      if (feed.isEnded || performance.now() >= endMs || (first !== undefined && kept.has(first.received))) break;
+      if (feed.isEnded || performance.now() >= endMs || (first !== undefined && progress.hasRead(first.received.frame)))
+        break;
       // A message published before this reader started may not be stored yet.
       await Promise.race([feed.came(), pause(endMs - performance.now(), signal)]);
       await pause(settle.pauseMs, signal);
@@ -308,29 +321,13 @@ export class RoomReader {
     return cursor;
   }
 
+  /** Opens frames of a history, in order, and leaves out those that are dropped. */
+  async #open(frames: Page["frames"]): Promise<Received[]> {
+    const opened = await Promise.all(frames.map((frame) => this.deps.receiver.open(frame, "history")));
+    return opened.filter((one) => one !== null);
+  }
+
   #messageOf(received: Received): Message {
-    return this.deps.messageOf({ received, reply: undefined, upTo: 0 });
-  }
-}
-
-/** Opens frames of a history for one reader, and skips those it already has. */
-class Kept {
-  constructor(
-    private readonly receiver: Receiver,
-    private readonly seen: SeenSet,
-  ) {}
-
-  has({ frame }: Received): boolean {
-    return this.seen.has(`${frame.from}.${frame.id}`);
-  }
-
-  /** Adds a frame. Returns whether it is new to the reader. */
-  add({ frame }: Received): boolean {
-    return this.seen.add(`${frame.from}.${frame.id}`);
-  }
-
-  async open(frames: readonly Uint8Array[]): Promise<Received[]> {
-    const opened = await Promise.all(frames.map((bytes) => this.receiver.open(bytes, "history")));
-    return opened.filter((one): one is Received => one !== null && this.add(one));
+    return this.deps.messageOf({ received, reply: undefined });
   }
 }

@@ -8,11 +8,11 @@
  */
 import { backoffMs } from "../../lib/backoff.ts";
 import { isUnibusError } from "../../wire/errors.ts";
-import { decodeFrame, type Frame, isDropped } from "../../wire/frame.ts";
-import type { LiveMessage } from "../transport/connection.ts";
+import { type Dropped, type Frame, isDropped } from "../../wire/frame.ts";
 import type { ControlPlane } from "../transport/control.ts";
+import type { LiveMessage } from "../transport/live-message.ts";
 import { pause } from "../transport/wait.ts";
-import { framesOf, pagesAfter } from "./history-pages.ts";
+import { framesOf, type Page, pagesAfter } from "./history-pages.ts";
 import type { Received, Receiver } from "./receiver.ts";
 
 /** Limits of live messages that are not delivered yet. */
@@ -31,6 +31,8 @@ export const settle = { withinMs: 2_000, pauseMs: 20 } as const;
 export interface DeliveredFrame {
   readonly received: Received;
   readonly reply: string | undefined;
+  /** Its position in the order of delivery. */
+  readonly position: number;
   /** Everything in the room's stream up to this sequence number was delivered before. */
   readonly upTo: number;
 }
@@ -104,7 +106,7 @@ export class RoomSubscription {
   }
 
   /** Handles a live message. */
-  take({ data, reply, connection }: LiveMessage): void {
+  take({ data, frame, reply, connection }: LiveMessage): void {
     this.#connection.newest = Math.max(this.#connection.newest, connection);
     if (this.#queue.length >= queued.messagesMax || this.#bytes + data.length > queued.bytesMax) {
       this.#tear("overflow");
@@ -112,8 +114,8 @@ export class RoomSubscription {
     }
     // The next connection may deliver messages before `back` is called.
     const isSound = connection >= this.#connection.soundFrom;
-    if (this.#isTorn && isSound && this.#firstAfter === null) this.#noteFirst(data);
-    const opening = this.deps.receiver.open(data, "live");
+    if (this.#isTorn && isSound && this.#firstAfter === null) this.#noteFirst(frame);
+    const opening = this.deps.receiver.open(frame, "live");
     // An error is handled when the message's turn comes.
     opening.catch(() => undefined);
     this.#queue.push({ bytes: data.length, opening, reply });
@@ -152,8 +154,7 @@ export class RoomSubscription {
   }
 
   /** Sets the first frame after the gap. A copy of a frame already delivered does not count. */
-  #noteFirst(data: Uint8Array): void {
-    const frame = decodeFrame(data);
+  #noteFirst(frame: Frame | Dropped): void {
     if (isDropped(frame) || this.deps.receiver.knows(frame)) return;
     this.#firstAfter = frame;
     this.#onFirstAfter();
@@ -191,8 +192,9 @@ export class RoomSubscription {
       return this.#tear("unreadable");
     }
     if (received === null) return;
-    if (this.deps.receiver.isRepeat(received.frame)) return this.deps.receiver.drop("repeat");
-    this.deps.onTold({ received, reply, upTo: this.#mark.safe });
+    const position = this.deps.receiver.memory.add(received.frame);
+    if (position === null) return this.deps.receiver.drop("repeat");
+    this.deps.onTold({ received, reply, position, upTo: this.#mark.safe });
     this.#sinceLook += 1;
     if (this.deps.persist && this.#sinceLook >= frameCountPerLook) void this.#advance();
   }
@@ -243,17 +245,15 @@ export class RoomSubscription {
     await pause(settle.pauseMs, signal);
   }
 
-  async #tellKept(frames: readonly Uint8Array[]): Promise<void> {
+  async #tellKept(frames: Page["frames"]): Promise<void> {
     const { receiver, onTold } = this.deps;
     // Skip frames that were already delivered.
-    const fresh = frames.filter((bytes) => {
-      const frame = decodeFrame(bytes);
-      return isDropped(frame) || !receiver.knows(frame);
-    });
-    const all = await Promise.all(fresh.map((bytes) => receiver.open(bytes, "history")));
+    const fresh = frames.filter((frame) => isDropped(frame) || !receiver.knows(frame));
+    const all = await Promise.all(fresh.map((frame) => receiver.open(frame, "history")));
     for (const received of all) {
-      if (received !== null && !receiver.isRepeat(received.frame))
-        onTold({ received, reply: undefined, upTo: this.#mark.safe });
+      const position = received === null ? null : receiver.memory.add(received.frame);
+      if (received !== null && position !== null)
+        onTold({ received, reply: undefined, position, upTo: this.#mark.safe });
     }
   }
 
@@ -271,8 +271,8 @@ export class RoomSubscription {
       const seen = this.#look;
       if (seen !== null && receiver.knows(seen.frame)) this.#mark = { safe: this.#mark.next, next: seen.seq };
       const { last_seq: seq, messages } = await control.history(roomId, { limit: 1 }, signal);
-      const frame = decodeFrame(framesOf(messages)[0] ?? new Uint8Array());
-      if (!this.#isTorn) this.#look = isDropped(frame) ? null : { seq, frame };
+      const [frame] = framesOf(messages);
+      if (!this.#isTorn) this.#look = frame === undefined || isDropped(frame) ? null : { seq, frame };
     } catch (error) {
       if (!signal.aborted) onTrouble(error);
     } finally {

@@ -1,18 +1,6 @@
-/** Classifies data-plane messages: keys to find copies before verification, and which drops and errors matter. */
+/** Which dropped frames and failed reads of a room matter. */
 import { isUnibusError, type UnibusError } from "../../wire/errors.ts";
-import { type DropReason, decodeFrame, isDropped } from "../../wire/frame.ts";
-import { deliverRoot } from "../../wire/names.ts";
-import type { LiveMessage } from "./connection.ts";
-
-/**
- * A key that is equal for two copies of one message: the sender, id and signature of a frame, or the ack subject of a
- * delivery. Null if the message is not a valid frame.
- */
-export function copyKey({ subject, data, reply }: LiveMessage): string | null {
-  if (subject.startsWith(deliverRoot)) return reply ?? null;
-  const frame = decodeFrame(data);
-  return isDropped(frame) ? null : `${frame.from}.${frame.id}.${frame.sig ?? ""}`;
-}
+import type { DropReason } from "../../wire/frame.ts";
 
 /** Reasons to drop a frame that also occur between honest peers: during a swap of connections or a rekey. */
 const harmless: ReadonlySet<DropReason> = new Set(["repeat", "old_epoch"]);

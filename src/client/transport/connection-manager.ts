@@ -9,10 +9,11 @@ import { Mutex } from "../../lib/mutex.ts";
 import { TokenBucket } from "../../lib/token-bucket.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import type { Identity } from "../crypto/identity.ts";
-import { Connection, type Dial, type LiveMessage } from "./connection.ts";
+import { Connection, type Dial } from "./connection.ts";
+import type { LiveMessage } from "./live-message.ts";
 import { Merge } from "./merge.ts";
 import type { Refusal } from "./nats-connection.ts";
-import { isNoticeSubject, type Notice, noticeIn } from "./notice.ts";
+import { type Notice, NoticeCopies, noticeIn } from "./notice.ts";
 import { type Attempt, failureOf, ServerList } from "./server-list.ts";
 import { pause, waitFor } from "./wait.ts";
 
@@ -35,6 +36,8 @@ export interface ConnectionManagerOptions extends Dial {
   readonly keyOf: (message: LiveMessage) => string | null;
   /** Called for a notice after the new permissions are in effect. */
   readonly onNotice?: (notice: Notice) => void;
+  /** Called when another connection is ready, and when there will be none any more because this was closed. */
+  readonly onLine?: () => void;
   /** Called when the connection broke, before the next one delivers anything. The client reconnects by itself. */
   readonly onDown?: () => void;
   /** Called when the connection is restored. Messages published during the outage were not delivered. */
@@ -64,8 +67,6 @@ const overlapMs = 1_000;
 const followTimeoutMs = 10_000;
 /** Maximum number of connections that one peer holds during swaps. */
 const linesMax = 8;
-/** How many notices are remembered to recognize copies from other connections. */
-const noticesMax = 1_000;
 
 /** Notices that do not change permissions on the data plane: a room must be accepted before it is granted. */
 const withoutEffect = new Set(["joined", "rekeyed", "rekey_pending", "role"]);
@@ -102,8 +103,7 @@ export class ConnectionManager {
   #recovering: Promise<void> | null = null;
   /** The swap in progress. The next waits for it, so that an older connection never subscribes after a newer one. */
   readonly #swapping = new Mutex();
-  /** Recent notices, oldest first, with the connections that delivered them. */
-  readonly #noticed = new Map<string, { readonly atMs: number; readonly lines: Set<Connection> }>();
+  readonly #noticed = new NoticeCopies<Connection>(overlapMs);
   readonly #servers: ServerList;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #closing = new AbortController();
@@ -197,6 +197,7 @@ export class ConnectionManager {
   /** Closes the connections after draining them. */
   async close(): Promise<void> {
     this.#closing.abort();
+    this.options.onLine?.();
     clearTimeout(this.#timer);
     for (const timer of this.#retiring.values()) clearTimeout(timer);
     await Promise.all(this.#merge.lines.map((line) => line.retire()));
@@ -245,7 +246,11 @@ export class ConnectionManager {
     const url = given ?? this.#servers.next();
     this.#dialled = url;
     const next = await Connection.dial(url, this.options, {
-      onMessage: (message, line) => this.#receive(message, line),
+      onMessage: (message, line) => this.#merge.take(line, message),
+      onNotice: (message, line) => {
+        const notice = noticeIn(message);
+        if (notice !== null) void this.#take(notice, line);
+      },
       onRefusal: (refusal) => this.options.onRefusal?.(refusal),
       onTrouble: (error) => this.#trouble(error),
     });
@@ -265,8 +270,12 @@ export class ConnectionManager {
     void this.#whenClosed(next);
     // A broken connection is already removed.
     if (old !== null && this.#merge.lines.includes(old)) this.#retireLater(old);
-    // Requests to subscribe during the swap went to the old connection.
-    await this.#followOn(next);
+    try {
+      // Requests to subscribe during the swap went to the old connection.
+      await this.#followOn(next);
+    } finally {
+      this.options.onLine?.();
+    }
     this.#swapLater();
   }
 
@@ -345,37 +354,11 @@ export class ConnectionManager {
     (this.#timer as { unref?: () => void }).unref?.();
   }
 
-  #receive(message: LiveMessage, line: Connection): void {
-    const notice = noticeIn(message);
-    if (notice !== null) void this.#take(notice, line);
-    else if (!isNoticeSubject(message.subject)) this.#merge.take(line, message);
-  }
-
   async #take(notice: Notice, line: Connection): Promise<void> {
-    const { kind, roomId } = notice;
-    if (this.#isCopy(`${kind} ${roomId}`, line)) return;
+    const { kind } = notice;
+    if (this.#noticed.isCopy(notice, line)) return;
     if (!withoutEffect.has(kind)) await this.#try({ forced: kind === newConsumer });
     this.options.onNotice?.(notice);
-  }
-
-  /**
-   * Whether another connection already delivered this notice. Any connection may miss one, so notices of all are
-   * handled; a notice that arrives twice on one connection was sent twice.
-   */
-  #isCopy(notice: string, line: Connection): boolean {
-    const nowMs = performance.now();
-    for (const [name, { atMs }] of this.#noticed) {
-      if (nowMs - atMs < overlapMs && this.#noticed.size < noticesMax) break;
-      this.#noticed.delete(name);
-    }
-    const lines = this.#noticed.get(notice)?.lines;
-    if (lines !== undefined && !lines.has(line)) {
-      lines.add(line);
-      return true;
-    }
-    this.#noticed.delete(notice);
-    this.#noticed.set(notice, { atMs: nowMs, lines: new Set([line]) });
-    return false;
   }
 
   /** Refreshes, and retries until it succeeds, because a notice is sent only once. */

@@ -12,21 +12,16 @@ import { noticeSubject } from "../../wire/names.ts";
 import { natsText } from "../../wire/sign.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { inboxToken } from "./inboxes.ts";
+import { LiveMessage } from "./live-message.ts";
 import type { DataConnection, NatsDial, NatsMessage, NatsSubscription, Refusal } from "./nats-connection.ts";
 import { pause, waitFor } from "./wait.ts";
 
-/** A message as it was received. */
-export interface LiveMessage {
-  readonly subject: string;
-  readonly data: Uint8Array;
-  readonly reply: string | undefined;
-  /** The number of the connection that delivered it; a newer connection has a higher number. */
-  readonly connection: number;
-}
-
 /** The events of a connection. */
 export interface ConnectionEvents {
+  /** Called with a message on one of the followed subjects. */
   readonly onMessage: (message: LiveMessage, line: Connection) => void;
+  /** Called with a message on this peer's subjects for notices. */
+  readonly onNotice: (message: NatsMessage, line: Connection) => void;
   readonly onRefusal: (refusal: Refusal) => void;
   readonly onTrouble: (error: unknown) => void;
 }
@@ -88,8 +83,10 @@ export class Connection {
   static #count = 0;
   readonly #number = ++Connection.#count;
   readonly #subscriptions = new Map<string, NatsSubscription>();
-  /** The inbox for acks of publishes on this connection; its name is not known to other users. */
-  readonly acks: string;
+  /** Called with each message in this connection's ack inbox. */
+  onAck: (subject: string, data: Uint8Array) => void = () => undefined;
+  /** The inbox for acks of publishes on this connection, below a random name. */
+  readonly #acks: string;
   readonly #notices: string;
   /** Called when the connection ends: the NATS client does not reject pending flushes then. */
   readonly #flushing = new Set<(error: UnibusError) => void>();
@@ -99,7 +96,7 @@ export class Connection {
     identity: Identity,
     private readonly events: ConnectionEvents,
   ) {
-    this.acks = `_INBOX.${identity.endpoint}.a.${inboxToken()}`;
+    this.#acks = `_INBOX.${identity.endpoint}.a.${inboxToken()}`;
     this.#notices = noticeSubject(identity.endpoint, "");
     connection.watch({
       onRefusal: (refusal) => this.events.onRefusal(refusal),
@@ -146,6 +143,11 @@ export class Connection {
     }
   }
 
+  /** A new subject in the ack inbox, for one publish. Nobody can guess it. */
+  ackSubject(): string {
+    return `${this.#acks}.${inboxToken()}`;
+  }
+
   /** Calls `act` when this connection ends, until the returned function is called. */
   onEnd(act: () => void): () => void {
     this.#flushing.add(act);
@@ -178,7 +180,7 @@ export class Connection {
 
   /** Subscribes to exactly these subjects, plus acks and notices. Resolves when the server has processed it. */
   async follow(subjects: readonly string[]): Promise<void> {
-    const wanted = new Set([`${this.#notices}*`, `${this.acks}.>`, ...subjects]);
+    const wanted = new Set([`${this.#notices}*`, `${this.#acks}.>`, ...subjects]);
     for (const [subject, subscription] of this.#subscriptions) {
       if (wanted.has(subject) && !subscription.isClosed()) continue;
       if (!subscription.isClosed()) subscription.unsubscribe();
@@ -186,15 +188,21 @@ export class Connection {
     }
     for (const subject of wanted) {
       if (this.#subscriptions.has(subject)) continue;
-      const onMessage = (message: NatsMessage) => {
-        // A durable's delivery has the room's subject. Use the subscription's subject, to which it was delivered.
-        const came = /[*>]$/.test(subject) ? message.subject : subject;
-        const { data, reply } = message;
-        this.events.onMessage({ subject: came, data, reply, connection: this.#number }, this);
-      };
-      this.#subscriptions.set(subject, this.#subscribe(subject, onMessage));
+      this.#subscriptions.set(subject, this.#subscribe(subject, this.#handlerOf(subject)));
     }
     await this.flush();
+  }
+
+  /** What handles the messages of one subscription. */
+  #handlerOf(subscribed: string): (message: NatsMessage) => void {
+    if (subscribed.startsWith(this.#acks)) return ({ subject, data }) => this.onAck(subject, data);
+    if (subscribed.startsWith(this.#notices)) return (message) => this.events.onNotice(message, this);
+    const isPattern = /[*>]$/.test(subscribed);
+    return ({ subject, data, reply }) => {
+      // A durable's delivery has the room's subject. Use the subscription's subject, to which it was delivered.
+      const came = isPattern ? subject : subscribed;
+      this.events.onMessage(new LiveMessage(came, data, reply, this.#number), this);
+    };
   }
 
   /** Closes the connection after draining it, or after a timeout. Returns whether it was drained completely. */

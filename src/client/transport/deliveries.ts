@@ -1,5 +1,5 @@
 /** Routes the deliveries of durables to their handlers, by subject. */
-import type { LiveMessage } from "./connection.ts";
+import type { LiveMessage } from "./live-message.ts";
 
 /** Handles the deliveries of one durable. */
 export interface DeliveryTaker {

@@ -9,7 +9,7 @@
  * Source: spec 9.
  */
 import { toHex } from "../../wire/encoding.ts";
-import type { LiveMessage } from "./connection.ts";
+import type { LiveMessage } from "./live-message.ts";
 
 /** When more messages per second match no open request, the request session is replaced. Source: spec 9. */
 const junkPerSecondMax = 100;
@@ -50,13 +50,6 @@ export class Inboxes {
   /** The subjects to subscribe to for the open requests. */
   get subjects(): string[] {
     return [...(this.#session === null ? [] : [`${this.#session}.>`]), ...this.#replaced];
-  }
-
-  /** Opens an inbox for JetStream acks, below the ack inbox of one connection. Only that connection receives them. */
-  openAck(below: string, onMessage: (message: LiveMessage) => void): Inbox {
-    const subject = `${below}.${inboxToken()}`;
-    this.#waiting.set(subject, onMessage);
-    return { subject, [Symbol.dispose]: () => void this.#waiting.delete(subject) };
   }
 
   /** Opens an inbox for the answers to a request. Messages go to `onMessage` until it is closed. */

@@ -1,5 +1,5 @@
 import { SeenSet } from "../../lib/seen-set.ts";
-import type { LiveMessage } from "./connection.ts";
+import type { LiveMessage } from "./live-message.ts";
 
 /** How many delivered messages are remembered, and how many are held, while there are several connections. */
 const rememberedMax = 200_000;

@@ -1,8 +1,11 @@
 /**
  * Awaits a promise until the signal aborts. The work itself goes on. Errors: those of the work; the signal's reason.
  */
-export async function waitFor<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
+export function waitFor<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return signal === undefined ? work : untilAborted(work, signal);
+}
+
+async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   let stop: (() => void) | undefined;
   const given = new Promise<never>((_, reject) => {
     stop = () => reject(signal.reason);
