@@ -8,8 +8,14 @@ export function bytesOf(text: string): Uint8Array {
   return utf8.encode(text);
 }
 
+const hexDigits: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 /** Encodes bytes as lowercase hex. */
-export const toHex: (bytes: Uint8Array) => string = hex.encode;
+export function toHex(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += hexDigits[byte];
+  return text;
+}
 
 /** Decodes hex in either case. Returns null if the text is not hex. */
 export function fromHex(text: string): Uint8Array | null {

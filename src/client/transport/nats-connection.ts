@@ -3,6 +3,7 @@
  * The two have nearly the same interface, but differ in headers, errors and status events; this file hides the
  * differences. A connection never reconnects by itself: a new one logs in again, and gets the current permissions.
  */
+import { bytesOf } from "../../wire/encoding.ts";
 
 /** How to open a connection. */
 export interface NatsDial {
@@ -67,16 +68,23 @@ interface Library {
   status(): AsyncIterable<unknown>;
 }
 
+/**
+ * The header with the id by which JetStream deduplicates, as both libraries call it. Their own class for headers takes
+ * as long as a publish.
+ */
+function headersOf(messageId: string): { encode(): Uint8Array } {
+  if (!/^[A-Za-z0-9._-]+$/.test(messageId)) throw new TypeError("not an id that fits into a header");
+  return { encode: () => bytesOf(`NATS/1.0\r\nNats-Msg-Id: ${messageId}\r\n\r\n`) };
+}
+
 /** What differs between the libraries. */
 interface Dialect {
-  /** Headers with the id by which JetStream deduplicates. */
-  readonly headersOf: (messageId: string) => unknown;
   /** Interprets a status event: a denied operation, another error, or null if it does not matter. */
   readonly errorIn: (status: unknown) => { readonly refusal: Refusal } | { readonly error: unknown } | null;
 }
 
 /** Wraps a library's connection in the common interface. */
-export function dataConnection(connection: Library, { headersOf, errorIn }: Dialect): DataConnection {
+export function dataConnection(connection: Library, { errorIn }: Dialect): DataConnection {
   return {
     publish(subject, data, { reply, messageId }) {
       connection.publish(subject, data, {

@@ -1,6 +1,6 @@
 /// <reference path="./ws.d.ts" />
 /** Connects Node and Bun to the data plane, over TCP or else WebSocket. Imported as `#nats`. */
-import { connect, headers } from "nats";
+import { connect } from "nats";
 import type { Info } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { type DataConnection, dataConnection, type NatsDial } from "./nats-connection.ts";
@@ -29,11 +29,6 @@ export async function dialNats(dial: NatsDial): Promise<DataConnection> {
     ...(dial.url.startsWith("tls:") ? { tls: definedOf(dial.tls) } : {}),
   });
   return dataConnection(connection as Parameters<typeof dataConnection>[0], {
-    headersOf(messageId) {
-      const made = headers();
-      made.set("Nats-Msg-Id", messageId);
-      return made;
-    },
     errorIn(status) {
       const { type, data, permissionContext } = status as {
         type: string;

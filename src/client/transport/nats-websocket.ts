@@ -1,5 +1,5 @@
 /** NATS over WebSocket, in browsers, Node and Bun. */
-import { errors, headers, wsconnect } from "@nats-io/nats-core";
+import { errors, wsconnect } from "@nats-io/nats-core";
 import { type DataConnection, dataConnection, type NatsDial } from "./nats-connection.ts";
 
 /** Whether the server refused the login (as opposed to being unreachable). */
@@ -51,11 +51,6 @@ export async function dialWebSocket(dial: NatsDial, open: OpenWebSocket = openHe
     })
     .finally(() => clearTimeout(timer));
   return dataConnection(connection, {
-    headersOf(messageId) {
-      const made = headers();
-      made.set("Nats-Msg-Id", messageId);
-      return made;
-    },
     errorIn(status) {
       const { type, error } = status as { type: string; error?: unknown };
       if (type !== "error") return null;
