@@ -233,4 +233,20 @@ export const clientMutants: readonly Mutant[] = [
     replace: "for await",
     held: [{ file: "test/attacks/hostile-notices.test.ts", test: "waits for invitations" }],
   },
+  {
+    name: "a signed request is not redirected",
+    file: "src/client/transport/http.ts",
+    search: 'redirect: "manual"',
+    replace: 'redirect: "follow"',
+    held: [{ file: "test/client/control.test.ts", test: "is not sent to the target of a redirect" }],
+  },
+  {
+    name: "the delivery subject of a durable",
+    file: "src/client/rooms/durable.ts",
+    search: "if (deliver !== subject)",
+    replace: "if (deliver === null)",
+    held: [
+      { file: "test/attacks/hostile-data-plane.test.ts", test: "is refused if the server names another delivery" },
+    ],
+  },
 ];
