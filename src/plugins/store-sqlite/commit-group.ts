@@ -6,7 +6,7 @@
 import type { Database as Native } from "bun:sqlite";
 import type { Log } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { busyError, isBusy, portError, shownFault } from "./faults.ts";
+import { busyError, isBusy, isStoreFault, portError, shownFault } from "./faults.ts";
 
 /** The most writes in one transaction. */
 const writesPerCommitMax = 1_000;
@@ -66,11 +66,16 @@ interface Transaction {
 /** Another process holds the lock: nothing was done. */
 class LockedError extends Error {}
 
-/** `committed` hears how long each commit took, in milliseconds. */
+/** What a transaction reports: how long a commit took, in milliseconds, and a write that failed by the store's fault. */
+interface TransactionEvents {
+  readonly committed: (ms: number) => void;
+  readonly failed: (error: unknown) => void;
+}
+
 function createTransaction(
   native: Native,
   file: string,
-  committed: (ms: number) => void,
+  { committed, failed }: TransactionEvents,
   elapsedMs: () => number,
 ): Transaction {
   const begin = native.prepare<never, []>("BEGIN IMMEDIATE");
@@ -90,6 +95,8 @@ function createTransaction(
       // On a full or failing disk, SQLite may roll back the whole transaction, including the other writes.
       if (!native.inTransaction) throw error;
       undo.run();
+      // SQLite begins and commits in a read-only database: only the write itself fails.
+      if (isStoreFault(error)) failed(error);
       settle = () => reject(portError(file, error));
     }
     release.run();
@@ -152,8 +159,9 @@ class Writer implements CommitGroup {
   readonly #transaction: Transaction;
   readonly #elapsedMs: () => number;
   #isScheduled = false;
-  /** Why the last commit failed. */
+  /** Why the last commit failed, and why a write of it failed alone. */
   #failure: string | null = null;
+  #writeFailure: string | null = null;
   /** Since when another process holds the lock that the first write waits for. */
   #lockedSince: number | null = null;
   /** How long the last commit took, in milliseconds, if that was too long. */
@@ -165,7 +173,13 @@ class Writer implements CommitGroup {
     private readonly options: CommitGroupOptions,
   ) {
     this.#elapsedMs = options.elapsedMs ?? (() => performance.now());
-    this.#transaction = createTransaction(native, file, (ms) => this.#committed(ms), this.#elapsedMs);
+    const events = {
+      committed: (ms: number) => this.#committed(ms),
+      failed: (error: unknown) => {
+        this.#writeFailure = shownFault(error);
+      },
+    };
+    this.#transaction = createTransaction(native, file, events, this.#elapsedMs);
   }
 
   write<T>(work: () => T): Promise<T> {
@@ -217,9 +231,10 @@ class Writer implements CommitGroup {
     const group = this.#waiting.splice(0, writesPerCommitMax);
     if (group.length === 0) return;
     let settles: (() => void)[];
+    this.#writeFailure = null;
     try {
       settles = this.#transaction.commitAll(group);
-      this.#failure = null;
+      this.#failure = this.#writeFailure;
       this.#unlock();
     } catch (error) {
       if (error instanceof LockedError && !isLast) {

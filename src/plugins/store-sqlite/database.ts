@@ -1,5 +1,5 @@
 import { Database as Native } from "bun:sqlite";
-import { chmodSync, mkdirSync } from "node:fs";
+import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Log } from "../../contracts/plugin.ts";
 import { retry } from "../../lib/retry.ts";
@@ -45,6 +45,11 @@ export interface Database {
 
 /** Opens or creates a database file, with the settings that every connection needs. Errors: native. */
 export function connect(file: string): Native {
+  // Before it is opened: SQLite opens a file that cannot be written for reading alone, without an error.
+  if (statSync(file, { throwIfNoEntry: false })?.isFile() === true) {
+    chmodSync(file, 0o600);
+    accessSync(file, constants.W_OK);
+  }
   const native = new Native(file, { create: true, readwrite: true, strict: true });
   try {
     native.run(`PRAGMA busy_timeout = ${openBusyTimeoutMs}`);

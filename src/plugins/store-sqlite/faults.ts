@@ -73,6 +73,11 @@ export function shownFault(error: unknown): string {
   return fault === unknown ? message : `${message} (${hint})`;
 }
 
+/** Reports whether an error is a fault of the store itself, not of what was written: every write may fail alike. */
+export function isStoreFault(error: unknown): boolean {
+  return error instanceof SQLiteError && faultOf(error) !== unknown;
+}
+
 /** Reports whether SQLite gave up because another connection holds the database's lock. */
 export function isBusy(error: unknown): boolean {
   return faultOf(error) === busy;

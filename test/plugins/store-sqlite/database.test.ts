@@ -96,7 +96,7 @@ test("a folder in place of the file, and a file in place of the folder, are refu
     await refusedWith(join(plain, "unibus.db"), unopened(join(plain, "unibus.db")));
   }));
 
-test("a read-only database answers reads, and refuses writes", () =>
+test("a read-only database answers reads, refuses writes, and is a health fault until it can be written", () =>
   withFile(async (file) => {
     const database = openDatabase({ file });
     const store = storeOver(database);
@@ -105,6 +105,25 @@ test("a read-only database answers reads, and refuses writes", () =>
     const thrown = await thrownBy(() => store.users.insertUser(userSample(2)));
     expect(thrown).toMatchObject({ code: "unavailable", message: "the store is read-only" });
     expect(await store.users.getUser(keySample(1))).not.toBeNull();
+    const hint = "make it and its folder writable for the user that runs unibus";
+    for (let looks = 0; looks < 2; looks++) {
+      expect(await store.health()).toEqual({ ok: false, detail: `the store is read-only (${hint})` });
+    }
+    database.native.run("PRAGMA query_only = OFF");
+    expect(await store.health()).toEqual({ ok: true });
+    store.close();
+  }));
+
+test("a database that SQLite could only open for reading is a health fault, too", () =>
+  withFile(async (file) => {
+    openSqliteStore({ file }).close();
+    // SQLite does this by itself where the file cannot be written. It then begins and commits without an error.
+    const store = storeOver(databaseOver(new Native(file, { readonly: true, strict: true }), file));
+    const thrown = await thrownBy(() => store.users.insertUser(userSample(1)));
+    expect(thrown).toMatchObject({ code: "unavailable", message: "the store is read-only" });
+    for (let looks = 0; looks < 2; looks++) {
+      expect(await store.health()).toEqual({ ok: false, detail: expect.stringContaining("the store is read-only") });
+    }
     store.close();
   }));
 
