@@ -36,6 +36,22 @@ const fullDisk: Readonly<Record<string, readonly [why: string, mend: string]>> =
   EFBIG: ["files may not grow as large as is needed", "see ulimit -f"],
 };
 
+/** Error codes of a file that may not be written. */
+const readOnly: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EROFS"]);
+
+/** Explains an error about a file of the directory that may not be written, whichever plugin met it. */
+function readOnlyError(folder: string, error: unknown): UnibusError | null {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if (isUnibusError(at) && at.code !== "internal") return null;
+    const { code, path } = at as { code?: unknown; path?: unknown };
+    if (!readOnly.has(code) || typeof path !== "string" || !resolve(path).startsWith(`${folder}/`)) continue;
+    const mend =
+      "make the directory and all in it writable for the user who runs unibus, or choose another with --data";
+    return new UnibusError("invalid", `${path} cannot be written: ${String(code)} (${mend})`, { cause: error });
+  }
+  return null;
+}
+
 function fullDiskError(folder: string, error: unknown): UnibusError | null {
   for (let at = error; at instanceof Error; at = at.cause) {
     // The plugin's own message is more precise.
@@ -48,9 +64,12 @@ function fullDiskError(folder: string, error: unknown): UnibusError | null {
   return null;
 }
 
-/** Explains an error of a server if the disk is full. Returns any other error unchanged. */
+/**
+ * Explains an error of a server if the disk is full, or a file of the directory may not be written. Returns any other
+ * error unchanged.
+ */
 export function dataDirError(folder: string, error: unknown): unknown {
-  return fullDiskError(folder, error) ?? error;
+  return fullDiskError(folder, error) ?? readOnlyError(folder, error) ?? error;
 }
 
 function unusable(folder: string, error: unknown): UnibusError {

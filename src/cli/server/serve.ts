@@ -56,14 +56,16 @@ const readyPollMs = 100;
 /** How often a running server checks that its data directory is still there, in milliseconds. */
 const goneLookMs = 1_000;
 
-/** Retries until the store answers. Errors: those of `ask`; unavailable on timeout. */
-async function onceAnswered<T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
+/** Retries until the store answers, and logs once why it does not. Errors: those of `ask`; unavailable on timeout. */
+async function onceAnswered<T>(ask: () => Promise<T>, log: Log, signal: AbortSignal): Promise<T> {
   const end = performance.now() + storeWaitMs;
-  for (;;) {
+  for (let loggedReason = ""; ; ) {
     try {
       return await ask();
     } catch (error) {
       if (!hasCode(error, "unavailable") || signal.aborted || performance.now() > end) throw error;
+      if (error.message !== loggedReason) log.warn(`waiting for the store: ${error.message}`, { cause: error.cause });
+      loggedReason = error.message;
       await Bun.sleep(storeRetryMs);
     }
   }
@@ -174,7 +176,7 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
         void reloads.hold(() => reload(bus, log("kernel")));
       });
       await untilReady(bus, log("kernel"), stopping.signal);
-      await onceAnswered(() => offerFirstAdmin(bus, lock, log("kernel")), stopping.signal);
+      await onceAnswered(() => offerFirstAdmin(bus, lock, log("kernel")), log("kernel"), stopping.signal);
       const { http, nats, ws, public_url } = recordOf(bus);
       const reached = public_url === undefined ? {} : { public: public_url };
       printFields({ unibus: version, ...reached, http, nats, ws, data: bus.site.dataDir });
