@@ -66,7 +66,7 @@ interface Transaction {
 /** Another process holds the lock: nothing was done. */
 class LockedError extends Error {}
 
-/** What a transaction reports: how long a commit took, in milliseconds, and a write that failed by the store's fault. */
+/** What a transaction reports: how long a commit took, in milliseconds, and a write that failed by a store fault. */
 interface TransactionEvents {
   readonly committed: (ms: number) => void;
   readonly failed: (error: unknown) => void;
