@@ -1,4 +1,4 @@
-/** One reader's share of a room: each frame once, although what it reads from the history also comes live. */
+/** Progress of one reader in a room: each frame is read once, although history and live frames overlap. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { FrameMemory } from "../../src/client/rooms/frame-memory.ts";
@@ -13,20 +13,20 @@ const live = (memory: FrameMemory, number: number, upTo = 0): DeliveredFrame => 
   return { received: { frame: frameOf(number) }, position, upTo } as DeliveredFrame;
 };
 
-test("a memory knows each frame once, by its sender and id", () => {
+test("the dedup memory knows each frame once, by its sender and id", () => {
   const memory = new FrameMemory();
   expect([memory.add(frameOf(7)), memory.add(frameOf(7)), memory.add(frameOf(8))]).toEqual([0, null, 1]);
   expect([memory.positionOf(frameOf(8)), memory.positionOf(frameOf(9)), memory.next]).toEqual([1, null, 2]);
   expect(memory.add({ ...frameOf(7), from: "bob" })).toBe(2);
 });
 
-test("a memory forgets the oldest frames beyond 65,536", () => {
+test("the dedup memory forgets the oldest frames beyond 65,536", () => {
   const memory = new FrameMemory();
   for (let number = 0; number <= 65_536; number++) memory.add(frameOf(number));
   expect([memory.positionOf(frameOf(0)), memory.positionOf(frameOf(1))]).toEqual([null, 1]);
 });
 
-test("a reader that wants only new frames does not get what was delivered before it came", () => {
+test("a reader from now on does not receive frames delivered before it started", () => {
   const memory = new FrameMemory();
   live(memory, 1);
   const [news, all] = [new ReaderProgress(memory, 10, false), new ReaderProgress(memory, 10, true)];
@@ -39,7 +39,7 @@ test("a reader that wants only new frames does not get what was delivered before
  * others are delivered to it in a slightly different order, through a queue that loses its contents now and then;
  * whenever it does, the reader reads the history from where it surely has everything.
  */
-test("whatever the queue loses, and however history and live frames overlap, each frame comes once", () => {
+test("each frame is read once, whatever the queue loses and however history and live frames overlap", () => {
   const total = 60;
   const runs = fc.record({
     start: fc.nat(total),
