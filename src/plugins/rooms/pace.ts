@@ -25,8 +25,7 @@ export class Pace {
     try {
       return await change();
     } catch (error) {
-      const taken = this.#taken.get(roomId);
-      if (taken !== undefined) taken.splice(taken.indexOf(at), 1);
+      this.#giveBack(roomId, at);
       throw error;
     }
   }
@@ -47,6 +46,13 @@ export class Pace {
     recent.push(now);
     this.#taken.set(roomId, recent);
     return now;
+  }
+
+  /** Frees the place of a failed change, unless it is more than a minute old and has been dropped already. */
+  #giveBack(roomId: string, at: number): void {
+    const taken = this.#taken.get(roomId) ?? [];
+    const index = taken.indexOf(at);
+    if (index >= 0) taken.splice(index, 1);
   }
 
   /**

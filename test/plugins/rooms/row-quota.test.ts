@@ -147,6 +147,19 @@ describe("the pace of a room", () => {
     expect([await change(), await change()]).toEqual(["done", "quota"]);
   });
 
+  test("counts the others as before when a change fails that began more than a minute ago", async () => {
+    let now = 1_000_000;
+    const pace = new Pace(2, () => now);
+    const change = () => outcome(pace.during("a", async () => undefined));
+    const { promise, reject } = Promise.withResolvers<void>();
+    const slow = outcome(pace.during("a", () => promise));
+    now += 60_001;
+    expect([await change(), await change(), await change()]).toEqual(["done", "done", "quota"]);
+    reject(new Error("too late"));
+    expect(await slow).toBe("Error: too late");
+    expect(await change()).toBe("quota");
+  });
+
   test("admits exactly the limit of concurrent changes; failed ones do not count; 0 means unlimited", async () => {
     const pace = new Pace(5, () => 7);
     const failed = pace.during("a", async () => {
