@@ -5,6 +5,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 import type * as api from "../../src/wire/api.ts";
 import { Server } from "../support/executable.ts";
@@ -138,6 +139,25 @@ describe("a directory that", () => {
     expect((await failureOf(() => directory.find([gone]))).code).toBe("not_found");
   });
 
+  test("puts the user who is meant behind a page of others is read to its end", async () => {
+    const crowd: DirectoryList["members"] = [];
+    for (let n = 0; n < 25; n++) {
+      const { sign_pub, ...kex } = keysOf(await generateIdentity());
+      crowd.push({ sign_pub, ...kex, handle: `other ${n}`, role: "member" });
+    }
+    crowd.sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1));
+    const last = crowd.at(-1);
+    way.alter<DirectoryList>("/directory", (_, { target }) => {
+      const query = new URL(target, way.url).searchParams;
+      const limit = Number(query.get("limit") ?? 1_000);
+      const rest = crowd.filter(({ endpoint }) => endpoint > (query.get("after") ?? ""));
+      const members = rest.slice(0, limit).map((one) => (one === last ? { ...one, handle: "zoe" } : one));
+      return { members, more: rest.length > limit };
+    });
+    expect((await directoryOfBob().find(["zoe"])).map(({ endpoint }) => endpoint)).toEqual([last?.endpoint ?? ""]);
+    expect((await failureOf(() => directoryOfBob().find(["nobody"]))).code).toBe("not_found");
+  });
+
   test("never ends, or returns users who were not requested, is given up", async () => {
     const directory = directoryOfBob();
     way.alter<DirectoryList>("/directory", () => ({ members: everybody, more: true }));
@@ -145,7 +165,8 @@ describe("a directory that", () => {
       for await (const { handle } of directory.list()) expect(handle).toBeString();
     };
     expect((await failureOf(all)).message).toContain("the server's directory repeats its pages");
-    expect((await failureOf(() => directory.find(["nobody"]))).code).toBe("not_found");
+    const named = await failureOf(() => directory.find(["nobody"]));
+    expect([named.code, named.message]).toEqual(["forbidden", expect.stringContaining("repeats its pages")]);
   });
 });
 

@@ -50,8 +50,10 @@ export interface DirectoryPage {
   readonly next: string | null;
 }
 
-/** Maximum number of look-alike users that an error lists. */
+/** Maximum number of look-alike users that an error lists, and how many the first request for a handle reads. */
 const namesakesMax = 20;
+/** The most pages that are read for one name: a million users. More of them are a server that does not end. */
+const pagesMax = 1_000;
 
 const endpointShape = new RegExp(endpointPattern);
 const keyShape = new RegExp(keyPattern);
@@ -80,10 +82,11 @@ export function meant<User extends Named>(name: string, users: readonly User[]):
 }
 
 function ambiguous(name: string, users: readonly Pick<Named, "endpoint">[]): UnibusError {
-  const endpoints = users.map(({ endpoint }) => endpoint).join(", ");
+  const endpoints = users.slice(0, namesakesMax).map(({ endpoint }) => endpoint);
+  const shown = endpoints.join(", ") + (users.length > namesakesMax ? ", and more" : "");
   return new UnibusError(
     "conflict",
-    `several users are named ${JSON.stringify(name)} or look like it: ${endpoints} (give an endpoint instead)`,
+    `several users are named ${JSON.stringify(name)} or look like it: ${shown} (give an endpoint instead)`,
   );
 }
 
@@ -93,7 +96,7 @@ function queryOf(name: string): DirectoryQuery {
   if (keyShape.test(name)) return { sign_pub: normalKey(name) };
   const handle = name.normalize("NFC").trim();
   const { length } = [...handle];
-  if (length <= handleLengthMax) return { handle, limit: namesakesMax };
+  if (length <= handleLengthMax) return { handle };
   throw new UnibusError("invalid", `handle has ${length} characters (use at most ${handleLengthMax})`);
 }
 
@@ -121,15 +124,20 @@ export class Directory {
    * Units: `limit` in users, at most 1,000, which is the default.
    */
   async page({ after = null, limit, signal }: PageOptions = {}): Promise<DirectoryPage> {
-    const query = { after, ...(limit !== undefined && { limit }) };
-    const { members, more } = await this.control.directory(query, signal);
-    const last = members.at(-1)?.endpoint ?? null;
-    if (more && (last === null || (after !== null && last <= after)))
-      throw distrust("the server's directory repeats its pages");
+    const { members, next } = await this.#page({ after, ...(limit !== undefined && { limit }) }, signal);
     const peers = members
       .filter((one) => /^[0-9a-f]{64}$/.test(one.sign_pub) && endpointId(one.sign_pub) === one.endpoint)
       .map(peerOf);
-    return { peers, next: more ? last : null };
+    return { peers, next };
+  }
+
+  /** Reads one page. `next` is the `after` of the next one. Errors: forbidden if the pages do not ascend. */
+  async #page(query: DirectoryQuery, signal: AbortSignal | undefined) {
+    const { members, more } = await this.control.directory(query, signal);
+    const last = members.at(-1)?.endpoint ?? null;
+    if (more && (last === null || (query.after != null && last <= query.after)))
+      throw distrust("the server's directory repeats its pages");
+    return { members, next: more ? last : null };
   }
 
   /** All active users, read page by page as the caller iterates: a bus may have very many. */
@@ -152,15 +160,14 @@ export class Directory {
   async find(who: readonly string[], signal?: AbortSignal): Promise<Found[]> {
     const found: Found[] = [];
     for (const name of who) {
-      found.push(await this.#find(name, await this.#named(name, signal)));
+      found.push(await this.#find(name, await this.#named(name, signal, namesakesMax)));
     }
     return found;
   }
 
   /** The users that a handle, key or endpoint may mean, for display. There are several if handles look alike. */
   async named(name: string, signal?: AbortSignal): Promise<Peer[]> {
-    const members = await this.#named(name, signal);
-    return members.filter((one) => !isHandle(name) || lookAlike(one.handle, name)).map(peerOf);
+    return (await this.#named(name, signal)).map(peerOf);
   }
 
   /**
@@ -169,7 +176,7 @@ export class Directory {
    */
   async checkAlone(name: string, endpoint: string, signal?: AbortSignal): Promise<void> {
     if (!isHandle(name)) return;
-    const others = (await this.#named(name, signal)).filter((one) => lookAlike(one.handle, name));
+    const others = await this.#named(name, signal, namesakesMax);
     const endpoints = [...new Set([endpoint, ...others.map((one) => one.endpoint)])];
     if (endpoints.length > 1)
       throw ambiguous(
@@ -178,10 +185,24 @@ export class Directory {
       );
   }
 
-  /** The users that the server returns for a name. */
-  async #named(name: string, signal: AbortSignal | undefined): Promise<readonly Entry[]> {
-    const { members } = await this.control.directory(queryOf(name), signal);
-    return members;
+  /**
+   * The users that a name may mean, read page by page until there are no more, or until more than `enough` are found.
+   * The server may also return users whose handles only it considers alike.
+   */
+  async #named(name: string, signal?: AbortSignal, enough = Number.POSITIVE_INFINITY): Promise<readonly Entry[]> {
+    if (!isHandle(name)) return (await this.#page(queryOf(name), signal)).members;
+    const query = queryOf(name);
+    const found: Entry[] = [];
+    for (let pages = 0, after: string | null = null; pages < pagesMax; pages++) {
+      const { members, next } = await this.#page(
+        { ...query, after, ...(pages === 0 && { limit: namesakesMax }) },
+        signal,
+      );
+      found.push(...members.filter((one) => lookAlike(one.handle, name)));
+      if (next === null || found.length > enough) return found;
+      after = next;
+    }
+    throw distrust("the server's directory does not end");
   }
 
   /**
