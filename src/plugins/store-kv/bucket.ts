@@ -1,7 +1,7 @@
 /**
  * A key-value bucket of JetStream, seen as the keys under one prefix with JSON values. It offers reads, writes by
  * compare-and-set on the key's revision, and retry loops for changes that race with other nodes.
- * Reads go to the stream's leader, or through `LinearizableReads` (linearizable) if they decide access. Hot keys can
+ * Reads go to the stream's leader, or through `LinearizableReads` (linearizable/) if they decide access. Hot keys can
  * start a change from a recently known value; the compare-and-set detects a stale one. Many changes of one key on one
  * node are merged into one write (group commit). Everything in this folder is built on it.
  */
@@ -11,9 +11,8 @@ import { type ApiReply, isCode, type JetStream, jsCode } from "../../nats/jetstr
 import { pages } from "../../nats/pages.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { bucketStream } from "../../wire/names.ts";
-import type { Entry } from "./entry.ts";
+import type { Entry, LinearizableReads } from "./entry.ts";
 import { expectReply, unanswered } from "./errors.ts";
-import type { LinearizableReads } from "./linearizable/linearizable-reads.ts";
 
 /** The largest value, in bytes: the limit of a NATS message without its headers. */
 const valueBytesMax = 1_048_576;
@@ -37,8 +36,8 @@ interface Lately<T> {
 /** The options of a bucket. */
 interface BucketOptions {
   readonly prefix?: string;
-  /** Linearizable reads over the same bucket. Set for data that decides access. */
-  readonly reads?: LinearizableReads;
+  /** Reads of the same bucket that are never stale. Set for data that decides access. */
+  readonly linearizable?: LinearizableReads;
   /** Whether a change starts from a recently known value; the write detects whether that was still current. */
   readonly recalls?: boolean;
 }
@@ -116,15 +115,15 @@ export class Bucket<T> {
   readonly #js: JetStream;
   readonly #stream: string;
   readonly #root: string;
-  readonly #reads: LinearizableReads | undefined;
+  readonly #linearizable: LinearizableReads | undefined;
   readonly #turns = new KeyedMutex();
   /** Queued changes that no write includes yet, by key. */
   readonly #waiting = new Map<string, Waiting<T>[]>();
   readonly #lately: LruCache<Lately<T>> | null;
 
-  constructor(js: JetStream, name: string, { prefix = "", reads, recalls = false }: BucketOptions = {}) {
+  constructor(js: JetStream, name: string, { prefix = "", linearizable, recalls = false }: BucketOptions = {}) {
     this.#js = js;
-    this.#reads = reads;
+    this.#linearizable = linearizable;
     this.#lately = recalls ? new LruCache(latelyBytesMax) : null;
     this.#stream = bucketStream(name);
     this.#root = `$KV.${name}.${prefix}`;
@@ -132,7 +131,8 @@ export class Bucket<T> {
 
   /** Reads a key. */
   get(key: string): Promise<Entry<T>> {
-    return this.#reads === undefined ? this.#read(key) : this.#reads.get(this.#root + key, () => this.#read(key));
+    const fromLeader = () => this.#read(key);
+    return this.#linearizable?.read(this.#root + key, fromLeader) ?? fromLeader();
   }
 
   async #read(key: string): Promise<Entry<T>> {

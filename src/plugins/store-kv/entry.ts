@@ -10,3 +10,9 @@ export interface Entry<T> {
   /** The size of the value in bytes of JSON. */
   readonly bytes: number;
 }
+
+/** Reads of a bucket that never miss a write that was acknowledged before them. linearizable/ implements it. */
+export interface LinearizableReads {
+  /** Reads a subject. `fromLeader` reads it from the leader of the bucket's stream. Errors: unavailable. */
+  read<T>(subject: string, fromLeader: () => Promise<Entry<T>>): Promise<Entry<T>>;
+}

@@ -13,7 +13,7 @@ import { Bucket } from "./bucket.ts";
 import { createReplicas, type OpenBuckets, openBuckets } from "./buckets.ts";
 import { expectReply, storeErrors, unanswered } from "./errors.ts";
 import { createInvites, inviteBuckets } from "./invites.ts";
-import { LinearizableReads } from "./linearizable/linearizable-reads.ts";
+import { Linearizable } from "./linearizable/linearizable.ts";
 import { createNonces } from "./nonces.ts";
 import { RoomBuckets } from "./rooms/room-head.ts";
 import { RoomIndex } from "./rooms/room-index.ts";
@@ -100,11 +100,11 @@ export async function openKvStore(connection: NatsConnection, options: KvOptions
   const js = new JetStream(connection, storeErrors);
   await openBuckets(js, options);
   const replicas = createReplicas(js, now);
-  const readsOf = (bucket: string) => new LinearizableReads(js, bucket, replicas, signal);
-  const kv = new RoomBuckets(js, readsOf(buckets.rooms));
+  const linearizable = (bucket: string) => new Linearizable(js, bucket, replicas, signal);
+  const kv = new RoomBuckets(js, linearizable(buckets.rooms));
   const index = new RoomIndex(js, now);
   const totals = new RowTotals(js, kv, signal);
-  const userKv = userBuckets(js, readsOf(buckets.users));
+  const userKv = userBuckets(js, linearizable(buckets.users));
   const inviteKv = inviteBuckets(js, now);
   const users = bounded(createUsers(userKv, new UserIndex(js, signal)), ["listUsers", "listActive"]);
   const rooms = bounded(createRooms({ kv, index, now }, totals), [

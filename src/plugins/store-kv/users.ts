@@ -4,7 +4,7 @@ import type { JetStream } from "../../nats/jetstream.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { buckets, endpointId } from "../../wire/names.ts";
 import { Bucket, untilMade } from "./bucket.ts";
-import type { LinearizableReads } from "./linearizable/linearizable-reads.ts";
+import type { LinearizableReads } from "./entry.ts";
 import type { UserIndex } from "./user-index.ts";
 
 /** The lists of user keys, each named after the first hex digit of its keys. */
@@ -22,11 +22,11 @@ export interface UserBuckets {
 }
 
 /** Creates the buckets of the users. */
-export function userBuckets(js: JetStream, reads: LinearizableReads): UserBuckets {
+export function userBuckets(js: JetStream, linearizable: LinearizableReads): UserBuckets {
   return {
-    users: new Bucket(js, buckets.users, { reads }),
+    users: new Bucket(js, buckets.users, { linearizable }),
     lists: new Bucket(js, buckets.users, { prefix: "list.", recalls: true }),
-    roster: new Bucket(js, buckets.users, { prefix: "admins.", reads }),
+    roster: new Bucket(js, buckets.users, { prefix: "admins.", linearizable }),
   };
 }
 

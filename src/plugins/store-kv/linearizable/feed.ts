@@ -1,7 +1,7 @@
 /**
  * A feed of all writes to a stream from a start position on, without the values: an ordered, ephemeral push consumer
  * that is never resumed. It reports every written subject to its listener, and keeps recent log entries, by which
- * `LinearizableReads` compares the feed with the leader's position.
+ * `Linearizable` compares the feed with the leader's position.
  * States: open, then closed (by the owner) or lost (a gap in the deliveries). Invariant: while open, it has delivered
  * every surviving write up to `position`, in order; it may lag behind the leader.
  */

@@ -11,7 +11,7 @@ import { sideBySide } from "../../../lib/side-by-side.ts";
 import type { JetStream } from "../../../nats/jetstream.ts";
 import { buckets } from "../../../wire/names.ts";
 import { Bucket, tooBusy } from "../bucket.ts";
-import type { LinearizableReads } from "../linearizable/linearizable-reads.ts";
+import type { LinearizableReads } from "../entry.ts";
 import { PageGone, type PageRef, Pages } from "./pages.ts";
 import type { UnacceptedStay } from "./room-index.ts";
 
@@ -150,8 +150,8 @@ export class RoomBuckets {
   readonly stayPages: Bucket<readonly StayRecord[]>;
   readonly keyPages: Bucket<readonly SealedKey[]>;
 
-  constructor(js: JetStream, reads: LinearizableReads) {
-    this.entries = new Bucket(js, buckets.rooms, { reads });
+  constructor(js: JetStream, linearizable: LinearizableReads) {
+    this.entries = new Bucket(js, buckets.rooms, { linearizable });
     this.claims = new Bucket(js, buckets.rooms, { prefix: "subject." });
     this.statements = new Bucket(js, buckets.rooms, { prefix: "statement." });
     this.stayPages = new Bucket(js, buckets.members);

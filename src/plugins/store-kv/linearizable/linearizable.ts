@@ -11,7 +11,7 @@ import type { Replicas } from "../../../contracts/replicas.ts";
 import { LruCache } from "../../../lib/lru-cache.ts";
 import type { JetStream } from "../../../nats/jetstream.ts";
 import { bucketStream } from "../../../wire/names.ts";
-import type { Entry } from "../entry.ts";
+import type { Entry, LinearizableReads } from "../entry.ts";
 import { Feed, type Listener } from "./feed.ts";
 import { Lease } from "./lease.ts";
 import { ReadIndex } from "./read-index.ts";
@@ -50,7 +50,7 @@ interface Fill {
  * valid leader lease.
  * Errors: those of a read from the leader; unavailable without a valid lease.
  */
-export class LinearizableReads {
+export class Linearizable implements LinearizableReads {
   readonly #js: JetStream;
   readonly #stream: string;
   readonly #lease: Lease;
@@ -85,8 +85,7 @@ export class LinearizableReads {
     });
   }
 
-  /** Reads a subject of the bucket. `read` reads it from the leader. */
-  async get<T>(subject: string, read: () => Promise<Entry<T>>): Promise<Entry<T>> {
+  async read<T>(subject: string, fromLeader: () => Promise<Entry<T>>): Promise<Entry<T>> {
     const areMany = this.#count();
     if (this.#feed === null) {
       if (areMany) this.#reopen();
@@ -96,7 +95,7 @@ export class LinearizableReads {
       const held = certain === this.#life ? this.#held.get(subject) : undefined;
       if (held !== undefined) return held as Entry<T>;
     }
-    return this.#read(subject, read);
+    return this.#read(subject, fromLeader);
   }
 
   /** Counts a read, and reports whether the recent rate justifies a feed. */
