@@ -135,6 +135,7 @@ const userStore = (open: Open): UserStore => ({
 });
 
 const inviteStore = (open: Open): InviteStore => ({
+  commitsTogether: true,
   async insertInvite(invite, pendingMax = Number.POSITIVE_INFINITY) {
     const { invites } = open();
     const waiting = [...invites.values()].filter(({ usedAt }) => usedAt === null);
@@ -154,8 +155,9 @@ const inviteStore = (open: Open): InviteStore => ({
   async completeInvite(id, at) {
     const { invites } = open();
     const invite = invites.get(id);
-    if (invite?.usedAt == null || invite.completedAt !== null) return;
+    if (invite?.usedAt == null || invite.completedAt !== null) return false;
     invites.set(id, { ...invite, completedAt: at });
+    return true;
   },
   async deleteInvite(id) {
     const { invites } = open();

@@ -88,6 +88,11 @@ export interface InviteRecord {
 /** Stores invites by id. */
 export interface InviteStore {
   /**
+   * Whether writes that begin in the same turn of the event loop, here and in the `UserStore` of the same plugin, are
+   * committed together and in order: after a crash all of them took effect, or none.
+   */
+  readonly commitsTogether: boolean;
+  /**
    * Adds an invite. Returns false and adds nothing if `pendingMax` other invites are unused. Counting and writing are
    * one atomic step, however many callers add invites at once.
    * Errors: conflict if the id is known.
@@ -97,11 +102,10 @@ export interface InviteStore {
   /** Claims an invite: true for exactly one of several racing callers; false if it is used or unknown. */
   claimInvite(id: string, claim: { signPub: string; kexPub: string; at: number }): Promise<boolean>;
   /**
-   * Records that the claim's user exists. Idempotent; has no effect on an unused invite.
-   * `made` resolves once the user exists. A store awaits it, and records nothing if it fails, unless it commits both in
-   * one transaction.
+   * Completes an invite by compare-and-set: true for exactly one of several racing callers; false if it is unused,
+   * completed or unknown.
    */
-  completeInvite(id: string, at: number, made?: Promise<unknown>): Promise<void>;
+  completeInvite(id: string, at: number): Promise<boolean>;
   /** Removes an unused invite; false if it is used or unknown. */
   deleteInvite(id: string): Promise<boolean>;
   /** Lists unused invites in order of creation, at most `limit`. */

@@ -70,12 +70,14 @@ export function inviteCases(open: OpenStore): void {
       withStore(open, async ({ invites }) => {
         const invite = inviteSample(1);
         await invites.insertInvite(invite);
-        await invites.completeInvite(invite.id, 5);
+        expect(await invites.completeInvite(invite.id, 5)).toBe(false);
         expect(await invites.getInvite(invite.id)).toEqual(invite);
         await invites.claimInvite(invite.id, claimOf(1));
-        await invites.completeInvite(invite.id, 6);
-        await invites.completeInvite(invite.id, 7);
-        expect((await invites.getInvite(invite.id))?.completedAt).toBe(6);
+        const won = await winners(upTo(callers).map((n) => invites.completeInvite(invite.id, 6 + n)));
+        expect(won).toHaveLength(1);
+        expect((await invites.getInvite(invite.id))?.completedAt).toBe(6 + (won[0] ?? -1));
+        expect(await invites.completeInvite(invite.id, 5)).toBe(false);
+        expect(await invites.completeInvite(inviteSample(2).id, 5)).toBe(false);
         expect(await invites.deleteInvite(invite.id)).toBe(false);
         expect(await invites.getInvite(invite.id)).not.toBeNull();
       }),

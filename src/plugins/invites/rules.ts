@@ -154,12 +154,17 @@ export class InviteRules implements Invites {
     return isIts ? user : null;
   }
 
+  /**
+   * Creates the user, then completes the invite. A completed invite never creates its user again, so completing it
+   * before the user exists would lose the invite if the process stops in between. Only a store that commits both
+   * together may get both at once.
+   */
   async #admit(invite: InviteRecord, keys: KexOwner): Promise<UserRecord> {
     const { handle, role } = invite;
     const { signPub, kexPub, kexSig } = keys;
-    // Started together, so that a store that supports it can make one commit of both.
     const added = this.#users.admit({ signPub, kexPub, kexSig, handle, role });
-    const [user] = await Promise.allSettled([added, this.#store.completeInvite(invite.id, this.#now(), added)]);
+    if (!this.#store.commitsTogether) await added;
+    const [user] = await Promise.allSettled([added, this.#store.completeInvite(invite.id, this.#now())]);
     if (user.status === "rejected") throw user.reason;
     return user.value;
   }

@@ -127,6 +127,7 @@ export function createInvites(kv: InviteBuckets): InviteStore {
     kv.invites.change(id, (invite) => invite && change(invite));
 
   return {
+    commitsTogether: false,
     async insertInvite(invite, pendingMax) {
       const reserve = () => note(kv, [invite.id], pendingMax);
       if (invite.usedAt === null && !(await reserve())) {
@@ -146,11 +147,8 @@ export function createInvites(kv: InviteBuckets): InviteStore {
       if (won) forgetSoon(id);
       return won;
     },
-    async completeInvite(id, at, made) {
-      // A completed claim never creates the user again, so record it only after the user exists. Otherwise a failure
-      // would burn the invite.
-      await made;
-      await changed(id, (invite) =>
+    completeInvite(id, at) {
+      return changed(id, (invite) =>
         invite.usedAt === null || invite.completedAt !== null ? null : { ...invite, completedAt: at },
       );
     },

@@ -55,10 +55,11 @@ export interface KvStore {
 type Port = object;
 type Operation = (...values: readonly unknown[]) => Promise<unknown>;
 
-/** Gives every operation of an interface a timeout. Those named in `longer` get the longer one. */
+/** Gives every operation of an interface a timeout. Those named in `longer` get the longer one. Facts stay as they are. */
 function bounded<P extends Port>(port: P, longer: readonly (keyof P)[] = []): P {
   const late = () => unanswered("the operation timed out");
-  const limits = Object.entries(port).map(([name, operation]: [string, Operation]) => {
+  const limits = Object.entries(port).map(([name, operation]: [string, Operation | boolean]) => {
+    if (typeof operation !== "function") return [name, operation];
     const ms = longer.includes(name as keyof P) ? changeTimeoutMs : opTimeoutMs;
     const limited: Operation = (...values) =>
       inTime(

@@ -34,6 +34,7 @@ export function createInvites({ native, read, write }: Database): InviteStore {
   );
 
   return {
+    commitsTogether: true,
     insertInvite(invite, pendingMax = Number.POSITIVE_INFINITY) {
       return write(() => {
         if (invite.usedAt === null && (countPending.get()?.count ?? 0) >= pendingMax) return false;
@@ -48,9 +49,7 @@ export function createInvites({ native, read, write }: Database): InviteStore {
       return write(() => claim.run(at, signPub, kexPub, id).changes === 1);
     },
     completeInvite(id, at) {
-      return write(() => {
-        complete.run(at, id);
-      });
+      return write(() => complete.run(at, id).changes === 1);
     },
     deleteInvite(id) {
       return write(() => remove.run(id).changes === 1);
