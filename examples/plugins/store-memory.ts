@@ -2,7 +2,6 @@
  * Keeps every record in Maps. A change never awaits between its checks and its writes, which makes it atomic.
  */
 import {
-  type AdminRoster,
   type ContestedChain,
   chargesOf,
   contestedMax,
@@ -12,7 +11,7 @@ import {
   type InviteRecord,
   InviteStore,
   isOverUnaccepted,
-  isOwnerIn,
+  isSameStay,
   keptStay,
   looksOf,
   type RoomRecord,
@@ -23,6 +22,8 @@ import {
   type StatementRecord,
   type StayRecord,
   Type,
+  takenRoomId,
+  takenSubject,
   type UnacceptedLimits,
   UnibusError,
   type UserRecord,
@@ -45,7 +46,7 @@ class Memory {
   readonly users = new Map<string, UserRecord>();
   readonly invites = new Map<string, InviteRecord>();
   readonly rooms = new Map<string, Entry>();
-  roster: AdminRoster = { admins: [], revision: 0 };
+  roster = { admins: [] as readonly string[], revision: 0 };
   wayBack: WayBack | null = null;
   readonly heads = new Map<string, Head>();
   readonly denied = new Map<string, DeniedStay>();
@@ -53,6 +54,10 @@ class Memory {
   readonly taken = new Map<string, string>();
   revision = 0;
   stopped = false;
+
+  forgetWayBack(): void {
+    for (const map of [this.heads, this.contested, this.taken]) map.clear();
+  }
 }
 
 /** Returns the memory for a port call; fails once the bus has stopped. */
@@ -170,52 +175,46 @@ const inviteStore = (open: Open): InviteStore => ({
       .slice(0, limit),
 });
 
-type RoomWrites = "insertRoom" | "applyChange" | "changeStay" | "dropKeys" | "markDeleted" | "purgeRoom";
-type RoomReads = Omit<RoomStore, RoomWrites>;
-
-const roomReads = (open: Open): RoomReads => ({
-  async getRoom(roomId) {
-    const entry = open().rooms.get(roomId);
-    return entry ? asRoom(entry) : null;
-  },
-  findRoomId: async (subject) => claimant(open(), subject)?.room.roomId ?? null,
-  getStay: async (roomId, endpoint) => openStay(open().rooms.get(roomId), endpoint) ?? null,
-  listStays: async (roomId) => sorted(open().rooms.get(roomId)?.stays ?? new Map<string, StayRecord>()),
-  listRoomsOf: async (endpoint, { after: key = null, limit, accepted } = {}) =>
-    roomsOf(open(), endpoint)
-      .filter(({ room }) => key === null || room.roomId > key)
-      .filter(({ stay }) => accepted === undefined || (stay.acceptedAt !== null) === accepted)
-      .slice(0, limit),
-  countRoomsBy: async (creator) => liveBy(open(), creator),
-  async getSealedKey(roomId, endpoint, epoch) {
-    const own = sorted(open().rooms.get(roomId)?.keys ?? new Map<string, SealedKeyRecord>());
-    return own.findLast((key) => key.endpoint === endpoint && (epoch === null || key.epoch === epoch)) ?? null;
-  },
-  listStatements: async (roomId, from, limit) =>
-    sorted(open().rooms.get(roomId)?.statements ?? new Map<number, StatementRecord>())
-      .filter(({ version }) => version >= from)
-      .slice(0, limit),
-  async rowBytesOf(payer) {
-    const charges = [...open().rooms.values()].map((entry) => {
-      const [stays, keys] = [[...entry.stays.values()], [...entry.keys.values()]];
-      const { room } = entry;
-      return chargesOf({ room, stays, keys, statements: [...entry.statements.values()], creator: room.creator });
-    });
-    return charges.reduce((sum, one) => sum + (one.get(payer) ?? 0), 0);
-  },
-  listRooms: async (key, limit) => after(open().rooms, key, limit).map(asRoom),
-});
+const roomReads = (open: Open) =>
+  ({
+    async getRoom(roomId) {
+      const entry = open().rooms.get(roomId);
+      return entry ? asRoom(entry) : null;
+    },
+    findRoomId: async (subject) => claimant(open(), subject)?.room.roomId ?? null,
+    getStay: async (roomId, endpoint) => openStay(open().rooms.get(roomId), endpoint) ?? null,
+    listStays: async (roomId) => sorted(open().rooms.get(roomId)?.stays ?? new Map<string, StayRecord>()),
+    listRoomsOf: async (endpoint, { after: key = null, limit, accepted } = {}) =>
+      roomsOf(open(), endpoint)
+        .filter(({ room }) => key === null || room.roomId > key)
+        .filter(({ stay }) => accepted === undefined || (stay.acceptedAt !== null) === accepted)
+        .slice(0, limit),
+    countRoomsBy: async (creator) => liveBy(open(), creator),
+    async getSealedKey(roomId, endpoint, epoch) {
+      const own = sorted(open().rooms.get(roomId)?.keys ?? new Map<string, SealedKeyRecord>());
+      return own.findLast((key) => key.endpoint === endpoint && (epoch === null || key.epoch === epoch)) ?? null;
+    },
+    listStatements: async (roomId, from, limit) =>
+      sorted(open().rooms.get(roomId)?.statements ?? new Map<number, StatementRecord>())
+        .filter(({ version }) => version >= from)
+        .slice(0, limit),
+    async rowBytesOf(payer) {
+      const charges = [...open().rooms.values()].map(({ room, ...parts }) => {
+        const [stays, keys, statements] = [sorted(parts.stays), sorted(parts.keys), sorted(parts.statements)];
+        return chargesOf({ room, stays, keys, statements, creator: room.creator });
+      });
+      return charges.reduce((sum, one) => sum + (one.get(payer) ?? 0), 0);
+    },
+    listRooms: async (key, limit) => after(open().rooms, key, limit).map(asRoom),
+  }) satisfies Partial<RoomStore>;
 
 const roomStore = (open: Open): RoomStore => ({
   ...roomReads(open),
   async insertRoom({ room, stay, keys, statement }, liveMax = Number.POSITIVE_INFINITY) {
     const { rooms } = open();
     const known = rooms.get(room.roomId);
-    if (known?.room.deletedAt === null) throw conflict(`the room id ${room.roomId} is taken (choose a fresh one)`);
-    if (known) throw new UnibusError("gone", `the room id ${room.roomId} was deleted (choose a fresh one)`);
-    if (claimant(open(), room.subject)) {
-      throw conflict(`the subject ${room.subject} belongs to another room (choose another)`);
-    }
+    if (known) throw takenRoomId(room.roomId, known.room.deletedAt !== null);
+    if (claimant(open(), room.subject)) throw takenSubject(room.subject);
     if (liveBy(open(), room.creator) >= liveMax) return false;
     const entry = createEntry(room);
     entry.stays.set(stayKey(stay), stay);
@@ -226,25 +225,24 @@ const roomStore = (open: Open): RoomStore => ({
   },
   async applyChange({ room, stays, keys, statement, unaccepted }) {
     const entry = open().rooms.get(room.roomId);
-    if (!entry || entry.room.deletedAt !== null || entry.room.version !== room.version - 1) return false;
+    if (!entry || entry.room.deletedAt !== null || entry.room.revision !== room.revision - 1) return false;
     const refused = unaccepted && stays.find((stay) => isOver(open(), stay, unaccepted));
     if (refused) throw unacceptedQuota(refused.endpoint);
-    const after = new Map(entry.stays);
-    for (const stay of stays) after.set(stayKey(stay), keptStay(entry.stays.get(stayKey(stay)), stay));
-    if (![...after.values()].some(isOwnerIn)) return false;
-    const { epoch, keyCheck, version, statementHash } = room;
-    entry.room = { ...entry.room, epoch, keyCheck, version, statementHash };
-    for (const [key, stay] of after) entry.stays.set(key, stay);
+    const { epoch, keyCheck, version, statementHash, revision } = room;
+    entry.room = { ...entry.room, epoch, keyCheck, version, statementHash, revision };
+    for (const stay of stays) entry.stays.set(stayKey(stay), keptStay(entry.stays.get(stayKey(stay)), stay));
     for (const key of keys) entry.keys.set(keyKey(key), key);
     entry.statements.set(statement.version, statement);
     return true;
   },
-  async changeStay(roomId, endpoint, rule) {
+  async replaceStay(roomId, { before, after, revision }) {
     const entry = open().rooms.get(roomId);
-    const stay = entry?.room.deletedAt === null ? openStay(entry, endpoint) : undefined;
-    const changed = stay ? rule(stay, [...(entry?.stays.values() ?? [])].filter(isOwnerIn).length) : null;
-    if (changed) entry?.stays.set(stayKey(changed), changed);
-    return changed;
+    const stay = openStay(entry, before.endpoint);
+    if (entry?.room.deletedAt !== null || !stay || !isSameStay(stay, before)) return false;
+    if (entry.room.revision !== (revision ?? entry.room.revision)) return false;
+    if (after.leftAt !== before.leftAt) entry.room = { ...entry.room, revision: entry.room.revision + 1 };
+    entry.stays.set(stayKey(after), after);
+    return true;
   },
   async dropKeys(roomId) {
     const entry = open().rooms.get(roomId);
@@ -264,22 +262,18 @@ const roomStore = (open: Open): RoomStore => ({
   },
 });
 
-function forgetWayBack({ heads, contested, taken }: Memory): void {
-  for (const map of [heads, contested, taken]) map.clear();
-}
-
 const wayBackStore = (open: Open): WayBackStore => ({
   getWayBack: async () => open().wayBack,
   async openWayBack(wayBack) {
     const memory = open();
-    forgetWayBack(memory);
+    memory.forgetWayBack();
     for (const { room } of memory.rooms.values()) {
       if (room.deletedAt === null) memory.heads.set(room.roomId, { version: room.version, hash: room.statementHash });
     }
     memory.wayBack = wayBack;
   },
   async closeWayBack() {
-    forgetWayBack(open());
+    open().forgetWayBack();
     open().wayBack = null;
   },
   getRestoredHead: async (roomId) => open().heads.get(roomId) ?? null,
@@ -306,13 +300,13 @@ const wayBackStore = (open: Open): WayBackStore => ({
     const { version, statementHash: hash, deletedAt = null } = known?.room ?? {};
     if (version !== expected?.version || hash !== expected?.hash || deletedAt !== null) return "overtaken";
     const holder = claimant(open(), room.subject);
-    if (holder && holder !== known) throw conflict(`the subject ${room.subject} belongs to another room`);
+    if (holder && holder !== known) throw takenSubject(room.subject);
     if (!known && liveBy(open(), room.creator) >= liveMax) return "too_many_rooms";
     const before = base.version === 0 ? undefined : known?.stays;
     const brought = unaccepted && stays.filter((stay) => stay.until === 0 && !before?.has(stayKey(stay)));
     const refused = unaccepted && brought?.find((stay) => isOver(open(), stay, unaccepted));
     if (refused) throw unacceptedQuota(refused.endpoint);
-    const entry = createEntry(room);
+    const entry = createEntry(known ? { ...room, revision: known.room.revision + 1 } : room);
     for (const stay of stays) entry.stays.set(stayKey(stay), keptStay(before?.get(stayKey(stay)), stay));
     for (const [name, key] of known?.keys ?? []) if (key.epoch <= base.epoch) entry.keys.set(name, key);
     for (const key of keys) if (!entry.keys.has(keyKey(key))) entry.keys.set(keyKey(key), key);
@@ -328,7 +322,8 @@ function* rowsOf(memory: Memory): Generator<SnapshotRow> {
   for (const invite of sorted(memory.invites)) yield { kind: "invite", invite };
   for (const entry of sorted(memory.rooms)) {
     const { roomId } = entry.room;
-    yield { kind: "room", room: asRoom(entry) };
+    const { revision: _, ...room } = asRoom(entry);
+    yield { kind: "room", room };
     for (const stay of sorted(entry.stays)) yield { kind: "stay", roomId, stay };
     for (const key of sorted(entry.keys)) yield { kind: "key", roomId, key };
     for (const statement of sorted(entry.statements)) yield { kind: "statement", roomId, statement };
@@ -339,8 +334,10 @@ function put(memory: Memory, row: SnapshotRow): void {
   if (row.kind === "user") memory.users.set(row.user.signPub, { ...row.user, revision: ++memory.revision });
   else if (row.kind === "invite") memory.invites.set(row.invite.id, row.invite);
   else if (row.kind === "room") {
-    const entry = memory.rooms.get(row.room.roomId) ?? createEntry(row.room);
-    entry.room = row.room;
+    const known = memory.rooms.get(row.room.roomId);
+    const room = { ...row.room, revision: known ? known.room.revision + 1 : row.room.version };
+    const entry = known ?? createEntry(room);
+    entry.room = room;
     memory.rooms.set(row.room.roomId, entry);
   } else {
     const entry = memory.rooms.get(row.roomId);

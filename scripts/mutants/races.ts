@@ -2,6 +2,7 @@
 import type { Mutant } from "./mutant.ts";
 
 const races = "test/faults/room-races.test.ts";
+const owners = "test/plugins/rooms/owners.test.ts";
 const notes = "test/plugins/store-kv/unaccepted-notes.test.ts";
 const maker = "src/plugins/room-streams/stream-maker.ts";
 const durables = "src/plugins/room-streams/durables.ts";
@@ -117,22 +118,57 @@ export const raceMutants: readonly Mutant[] = [
   {
     name: "no stay of a deleted room changes, KV",
     file: changes,
-    search: "if (entry.room.deletedAt !== null) return null;\n      const stay",
-    replace: "const stay",
+    search: "room.deletedAt !== null || revision !== (change.revision ?? revision)",
+    replace: "revision !== (change.revision ?? revision)",
     held: [{ file: "test/conformance/run.test.ts", test: "tombstone" }],
   },
   {
     name: "no stay of a deleted room changes, SQLite",
     file: "src/plugins/store-sqlite/rooms.ts",
-    search: "rooms.room_id = stays.room_id AND deleted_at IS NULL)",
-    replace: "rooms.room_id = stays.room_id)",
+    search: "WHERE rooms.room_id = $roomId AND deleted_at IS NULL",
+    replace: "WHERE rooms.room_id = $roomId",
     held: [{ file: "test/conformance/run.test.ts", test: "tombstone" }],
   },
   {
     name: "a member who leaves is no longer counted as unaccepted",
     file: changes,
-    search: "if (before !== null && isUnaccepted(before) && !isUnaccepted(changed))",
-    replace: "if (isAcceptance(before, changed))",
+    search: "if (isUnaccepted(before) && !isUnaccepted(after))",
+    replace: "if (isAcceptance(change))",
     held: [{ file: notes, test: "does not count as unaccepted" }],
+  },
+  {
+    name: "an owner's departure compares the room's revision",
+    file: "src/plugins/rooms/membership.ts",
+    search: "...(isOwner && { revision })",
+    replace: "",
+    held: [{ file: owners, test: "leaves on another node stays" }],
+  },
+  {
+    name: "a departure advances the room's revision, SQLite",
+    file: "src/plugins/store-sqlite/rooms.ts",
+    search: "if (after.leftAt !== leftAt) depart.run(roomId);",
+    replace: "",
+    held: [{ file: owners, test: "changes nothing, even as its last owner" }],
+  },
+  {
+    name: "an owner's departure compares the room's revision, KV",
+    file: changes,
+    search: "|| revision !== (change.revision ?? revision)",
+    replace: "",
+    held: [{ file: owners, test: "leaves on another node stays" }],
+  },
+  {
+    name: "a statement that a departure came before is judged again",
+    file: "src/plugins/rooms/statements.ts",
+    search: "if (!isRefusal && !(error instanceof Overtaken)) throw error;",
+    replace: "if (!isRefusal) throw error;",
+    held: [{ file: owners, test: "is stored all the same" }],
+  },
+  {
+    name: "an invite is completed after its user exists",
+    file: "src/plugins/invites/rules.ts",
+    search: "if (!this.#store.commitsTogether) await added;",
+    replace: "",
+    held: [{ file: "test/plugins/invites/completion.test.ts", test: "only after its user exists" }],
   },
 ];

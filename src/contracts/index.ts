@@ -36,6 +36,7 @@ export * from "./socket.ts";
 export * from "./stay-rules.ts";
 export * from "./store.ts";
 export * from "./streams.ts";
+export * from "./taken.ts";
 export * from "./tls.ts";
 export * from "./unaccepted.ts";
 export * from "./users.ts";

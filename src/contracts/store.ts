@@ -128,6 +128,11 @@ export interface RoomRecord {
   readonly deletedAt: number | null;
   /** Whether a member left whose stay is still open, so the room needs a new key. Maintained by the store. */
   readonly rekeyPending: boolean;
+  /**
+   * Counts the changes that decide who is in the room: 1 for a new room, and one more with each version, each departure
+   * of a member and each restoration. `applyChange` and `replaceStay` compare it.
+   */
+  readonly revision: number;
 }
 
 /** One stay, which is one membership period of one member: the signed line, plus what readers need with it. */
@@ -136,23 +141,23 @@ export interface StayRecord extends MemberLine {
   readonly handle: string;
   /** When the member left, was revoked or deleted. Access has ended, but no owner signed it yet. Null otherwise. */
   readonly leftAt: number | null;
-  /** The devices that have a durable in this room, sorted by name. `applyChange` does not change them. */
+  /** The devices that have a durable in this room, sorted by name. */
   readonly devices: readonly string[];
-  /**
-   * When the member accepted, which gives access on the data plane; null if not yet. `applyChange` does not change it.
-   */
+  /** When the member accepted, which gives access on the data plane; null if not yet. */
   readonly acceptedAt: number | null;
   /** The endpoint of the signer of the statement that began the stay; null if it began before this was recorded. */
   readonly addedBy: string | null;
 }
 
-/**
- * A function that changes an open stay: returns it with another `leftAt`, `devices`, `acceptedAt` or `handle`, or null
- * to leave it unchanged.
- * Pure; called again if another change came first. `ownersIn`: the number of owners of the room who have not left.
- * Errors: it throws to refuse the change.
- */
-export type StayRule = (stay: StayRecord, ownersIn: number) => StayRecord | null;
+/** The replacement of an open stay. */
+export interface StayChange {
+  /** The stay as it was read. */
+  readonly before: StayRecord;
+  /** The same stay with another `leftAt`, `devices`, `acceptedAt` or `handle`. */
+  readonly after: StayRecord;
+  /** The room's revision as it was read, if the change depends on the other members, too. */
+  readonly revision?: number;
+}
 
 /** The room key of one epoch, sealed to one member. */
 export interface SealedKeyRecord {
@@ -180,8 +185,8 @@ export interface NewRoom {
 }
 
 /**
- * The next version of a room. `stays` holds only new or changed stays, by (endpoint, since); `keys` are of the room's
- * epoch.
+ * The next version of a room. `room.revision` is one more than the revision that was read. `stays` holds only new or
+ * changed stays, by (endpoint, since); of a known stay only `role` and `until` change. `keys` are of the room's epoch.
  */
 export interface RoomChange {
   readonly room: RoomRecord;
@@ -237,20 +242,16 @@ export interface RoomStore {
   /** Lists statements in ascending order, starting at version `from`. */
   listStatements(roomId: string, from: number, limit: number): Promise<StatementRecord[]>;
   /**
-   * Applies a new version by compare-and-set on `room.version - 1` of a live room. Returns false and changes nothing if
-   * another change came first.
-   * A stay that is marked left stays so, even if the change says otherwise: the mark may be newer. If these marks would
-   * leave the room without an owner, they came first: false. A known stay keeps its acceptance and its adder.
+   * Applies a new version by compare-and-set on `room.revision - 1` of a live room. Returns false and changes nothing
+   * if another change came first.
    * Errors: quota if a new stay exceeds the limits of `unaccepted`; counting and writing are one atomic step.
    */
   applyChange(change: RoomChange): Promise<boolean>;
   /**
-   * Atomically replaces the open stay of a member of a live room by the result of `rule`: no other change of the room
-   * comes between. Returns the new stay, or null if there is no open stay, the room was deleted, or the rule leaves the
-   * stay unchanged.
-   * Errors: those of `rule`.
+   * Replaces an open stay of a live room by compare-and-set. Returns false and changes nothing if the stay is no longer
+   * `before`, or if the room no longer has the revision that is given. A departure (`leftAt`) advances the revision.
    */
-  changeStay(roomId: string, endpoint: string, rule: StayRule): Promise<StayRecord | null>;
+  replaceStay(roomId: string, change: StayChange): Promise<boolean>;
   /**
    * The bytes that a payer is charged for rows in all rooms: see `rowBytes`. Includes everything committed before the
    * call.
@@ -272,11 +273,14 @@ export interface RoomStore {
   listRooms(after: string | null, limit: number): Promise<RoomRecord[]>;
 }
 
+/** A room in a snapshot. Its revision belongs to the store: an imported room gets one that it never had there. */
+export type SnapshotRoom = Omit<RoomRecord, "revision">;
+
 /** One row of a snapshot. The order of rows allows them to be imported one by one. */
 export type SnapshotRow =
   | { readonly kind: "user"; readonly user: UserRecord }
   | { readonly kind: "invite"; readonly invite: InviteRecord }
-  | { readonly kind: "room"; readonly room: RoomRecord }
+  | { readonly kind: "room"; readonly room: SnapshotRoom }
   | { readonly kind: "stay"; readonly roomId: string; readonly stay: StayRecord }
   | { readonly kind: "key"; readonly roomId: string; readonly key: SealedKeyRecord }
   | { readonly kind: "statement"; readonly roomId: string; readonly statement: StatementRecord };
@@ -284,8 +288,8 @@ export type SnapshotRow =
 /** Exports and imports the whole store, to move or compare it. */
 export interface Snapshot {
   /**
-   * Exports users, then invites, then room by room with its parts, each sorted by key. Revisions are 0, because they
-   * belong to the store.
+   * Exports users, then invites, then room by room with its parts, each sorted by key. Users' revisions are 0,
+   * because they belong to the store.
    */
   exportAll(): AsyncIterable<SnapshotRow>;
   /**

@@ -43,6 +43,7 @@ export interface RoomRestoration {
   /**
    * The complete room record after the restoration. If the chains have no common version (`base` is zero), it replaces
    * another room with the same id: nothing of that room is kept, and its subject is freed.
+   * Its revision only counts for a room that the store does not know; the store advances that of a known one.
    */
   readonly room: RoomRecord;
   /** The head that the decision was based on, for compare-and-set. Null: the store does not know the room. */

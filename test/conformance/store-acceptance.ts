@@ -12,6 +12,7 @@ import {
   epochMs,
   failure,
   peer,
+  reviseStay,
   roomIdSample,
   roomSample,
   staySample,
@@ -55,9 +56,9 @@ export function acceptanceCases(open: OpenStore): void {
         expect(await idsOf(store, true)).toEqual([]);
         expect(await idsOf(store, false)).toEqual([roomId]);
 
-        const accepted = await rooms.changeStay(roomId, peer(2), accepting(epochMs + 5));
+        const accepted = await reviseStay(rooms, roomId, peer(2), accepting(epochMs + 5));
         expect(accepted?.acceptedAt).toBe(epochMs + 5);
-        expect(await rooms.changeStay(roomId, peer(2), accepting(epochMs + 9))).toBeNull();
+        expect(await reviseStay(rooms, roomId, peer(2), accepting(epochMs + 9))).toBeNull();
         expect(await idsOf(store, true)).toEqual([roomId]);
         expect(await idsOf(store, false)).toEqual([]);
 
@@ -76,16 +77,16 @@ export function acceptanceCases(open: OpenStore): void {
         const roomId = roomIdSample(1);
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [addedStay(2, 1)] });
-        await rooms.changeStay(roomId, peer(2), accepting(epochMs));
-        await rooms.changeStay(roomId, peer(2), leaving(epochMs + 1));
-        expect(await rooms.changeStay(roomId, peer(2), accepting(epochMs + 2))).toBeNull();
+        await reviseStay(rooms, roomId, peer(2), accepting(epochMs));
+        await reviseStay(rooms, roomId, peer(2), leaving(epochMs + 1));
+        expect(await reviseStay(rooms, roomId, peer(2), accepting(epochMs + 2))).toBeNull();
         expect(await idsOf(store, true)).toEqual([]);
 
         await change(store, roomId, { stays: [{ ...addedStay(2, 1), until: 2 }], rekey: true });
         await change(store, roomId, { stays: [{ ...addedStay(2, 1), since: 2 }] });
         expect(await idsOf(store, true)).toEqual([]);
         expect(await idsOf(store, false)).toEqual([roomId]);
-        expect(await rooms.changeStay(roomId, peer(2), accepting(epochMs + 3))).not.toBeNull();
+        expect(await reviseStay(rooms, roomId, peer(2), accepting(epochMs + 3))).not.toBeNull();
         expect(await idsOf(store, true)).toEqual([roomId]);
         const stays = (await rooms.listStays(roomId)).filter(({ endpoint }) => endpoint === peer(2));
         expect(stays.map(({ acceptedAt }) => acceptedAt)).toEqual([epochMs, epochMs + 3]);
@@ -105,8 +106,8 @@ export function acceptanceCases(open: OpenStore): void {
         )) {
           expect(await rooms.applyChange(made)).toBe(true);
         }
-        for (const roomId of ids.slice(0, 4)) await rooms.changeStay(roomId, peer(2), accepting(epochMs));
-        await rooms.changeStay(ids[1] ?? "", peer(2), leaving(epochMs));
+        for (const roomId of ids.slice(0, 4)) await reviseStay(rooms, roomId, peer(2), accepting(epochMs));
+        await reviseStay(rooms, ids[1] ?? "", peer(2), leaving(epochMs));
         const page = async (options: Parameters<typeof rooms.listRoomsOf>[1]) =>
           (await rooms.listRoomsOf(peer(2), options)).map(({ room }) => room.roomId);
         const left = ids.filter((_, index) => index !== 1);
@@ -140,9 +141,9 @@ export function acceptanceCases(open: OpenStore): void {
         const refused = adds.filter(({ room }) => !waiting.includes(room.roomId));
         for (const { room } of refused) expect((await rooms.getRoom(room.roomId))?.version).toBe(1);
         const retry = async (): Promise<unknown> => rooms.applyChange(refused.pop() ?? (adds[0] as RoomChange));
-        await rooms.changeStay(waiting[0] ?? "", peer(2), accepting(epochMs));
+        await reviseStay(rooms, waiting[0] ?? "", peer(2), accepting(epochMs));
         expect(await retry()).toBe(true);
-        await rooms.changeStay(waiting[1] ?? "", peer(2), leaving(epochMs));
+        await reviseStay(rooms, waiting[1] ?? "", peer(2), leaving(epochMs));
         await change(store, waiting[1] ?? "", { stays: [{ ...addedStay(2, 1), until: 2 }], rekey: true });
         expect(await retry()).toBe(true);
         await rooms.markDeleted(waiting[2] ?? "", epochMs);

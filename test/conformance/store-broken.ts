@@ -2,7 +2,6 @@ import { expect, test } from "bun:test";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hasCode } from "../../src/contracts/index.ts";
-import { leaving } from "../../src/contracts/stay-rules.ts";
 import type { OpenStore, StoreUnderTest } from "./store.ts";
 import {
   changeOf,
@@ -51,7 +50,8 @@ const calls: Readonly<Record<string, (store: StoreUnderTest) => Promise<unknown>
   getSealedKey: ({ rooms }) => rooms.getSealedKey(roomId, peer(1), null),
   listStatements: ({ rooms }) => rooms.listStatements(roomId, 1, 10),
   applyChange: ({ rooms }) => rooms.applyChange(changeOf(roomSample(1).room, { stays: [staySample(2)] })),
-  changeStay: ({ rooms }) => rooms.changeStay(roomId, peer(1), leaving(epochMs)),
+  replaceStay: ({ rooms }) =>
+    rooms.replaceStay(roomId, { before: staySample(1), after: staySample(1, { leftAt: epochMs }) }),
   rowBytesOf: ({ rooms }) => rooms.rowBytesOf(peer(1)),
   dropKeys: ({ rooms }) => rooms.dropKeys(roomId, null),
   markDeleted: ({ rooms }) => rooms.markDeleted(roomId, 1),

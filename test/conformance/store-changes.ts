@@ -1,9 +1,9 @@
 /**
- * Conformance cases for room changes: changes are atomic and compare-and-set on the version, leaves are visible at
- * once, and neither a change nor a voluntary leave removes the last owner. Used by `storeConformance`.
+ * Conformance cases for room changes: changes are atomic and compare-and-set on the room's revision, changes of a stay
+ * compare the stay, and leaves are visible at once. Used by `storeConformance`.
  */
 import { describe, expect, test } from "bun:test";
-import { leaving, leavingUnlessLast, withDevice, withoutDevice } from "../../src/contracts/stay-rules.ts";
+import { accepting, leaving, renamed, withDevice, withoutDevice } from "../../src/contracts/stay-rules.ts";
 import { devicesMax } from "../../src/wire/api.ts";
 import type { OpenStore } from "./store.ts";
 import {
@@ -13,6 +13,7 @@ import {
   epochMs,
   failure,
   peer,
+  reviseStay,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -54,13 +55,13 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "a change based on another version, or of a room that is not live, changes nothing",
+      "a change based on another revision, or of a room that is not live, changes nothing",
       withStore(open, async ({ rooms }) => {
         const { room } = roomSample(1);
         await rooms.insertRoom(roomSample(1));
         const parts = { stays: [staySample(2)], keys: [sealedSample(2, 1)] };
-        expect(await rooms.applyChange(changeOf({ ...room, version: 2 }, parts))).toBe(false);
-        expect(await rooms.applyChange(changeOf({ ...room, version: 0 }, parts))).toBe(false);
+        expect(await rooms.applyChange(changeOf({ ...room, revision: 2 }, parts))).toBe(false);
+        expect(await rooms.applyChange(changeOf({ ...room, revision: 0 }, parts))).toBe(false);
         expect(await rooms.applyChange(changeOf({ ...room, roomId: roomIdSample(9) }, parts))).toBe(false);
         expect(await rooms.getRoom(roomId)).toEqual(room);
         expect(await rooms.getRoom(roomIdSample(9))).toBeNull();
@@ -153,7 +154,7 @@ export function changeCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2), staySample(3)] });
-        const marked = await winners(upTo(callers).map(() => rooms.changeStay(roomId, peer(2), leaving(epochMs))));
+        const marked = await winners(upTo(callers).map(() => reviseStay(rooms, roomId, peer(2), leaving(epochMs))));
         expect(marked).toHaveLength(1);
         expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { leftAt: epochMs }));
         expect((await rooms.listStays(roomId)).filter(({ leftAt }) => leftAt !== null)).toHaveLength(1);
@@ -167,7 +168,7 @@ export function changeCases(open: OpenStore): void {
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(false);
         expect(await rooms.getStay(roomId, peer(2))).toBeNull();
         expect(await rooms.listStays(roomId)).toContainEqual(out);
-        expect(await rooms.changeStay(roomId, peer(2), leaving(epochMs))).toBeNull();
+        expect(await reviseStay(rooms, roomId, peer(2), leaving(epochMs))).toBeNull();
         expect(await rooms.getSealedKey(roomId, peer(2), null)).toBeNull();
       }),
     );
@@ -176,16 +177,16 @@ export function changeCases(open: OpenStore): void {
       "devices belong to the open stay, each once, and no change touches them",
       withStore(open, async ({ rooms }) => {
         await rooms.insertRoom(roomSample(1));
-        expect(await rooms.changeStay(roomId, peer(9), withDevice("main"))).toBeNull();
-        const first = await rooms.changeStay(roomId, peer(1), withDevice("phone"));
+        expect(await reviseStay(rooms, roomId, peer(9), withDevice("main"))).toBeNull();
+        const first = await reviseStay(rooms, roomId, peer(1), withDevice("phone"));
         expect(first).toEqual({ ...owner, devices: ["phone"] });
         expect(await rooms.getStay(roomId, peer(1))).toEqual(first);
-        const second = await rooms.changeStay(roomId, peer(1), withDevice("main"));
+        const second = await reviseStay(rooms, roomId, peer(1), withDevice("main"));
         expect(second?.devices).toEqual(["main", "phone"]);
-        expect(await rooms.changeStay(roomId, peer(1), withDevice("main"))).toBeNull();
+        expect(await reviseStay(rooms, roomId, peer(1), withDevice("main"))).toBeNull();
         expect((await rooms.listRoomsOf(peer(1)))[0]?.stay.devices).toEqual(["main", "phone"]);
-        await rooms.changeStay(roomId, peer(1), withoutDevice("phone"));
-        await rooms.changeStay(roomId, peer(1), withoutDevice("phone"));
+        await reviseStay(rooms, roomId, peer(1), withoutDevice("phone"));
+        await reviseStay(rooms, roomId, peer(1), withoutDevice("phone"));
         expect((await rooms.getStay(roomId, peer(1)))?.devices).toEqual(["main"]);
       }),
     );
@@ -197,7 +198,7 @@ export function changeCases(open: OpenStore): void {
         const names = ["main", ...upTo(callers).map((n) => `d${n}`)];
         const outcomes = await Promise.all(
           names.map((name) =>
-            rooms.changeStay(roomId, peer(1), withDevice(name)).then(
+            reviseStay(rooms, roomId, peer(1), withDevice(name)).then(
               () => "added",
               async (error: unknown) => (await failure(Promise.reject(error))).code,
             ),
@@ -211,12 +212,18 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "a change that was prepared before a leave does not undo it",
+      "a change that was prepared before a departure changes nothing",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
-        await change(store, roomId, { stays: [staySample(2)] });
-        expect(await rooms.changeStay(roomId, peer(2), leaving(epochMs))).not.toBeNull();
+        const { room } = await change(store, roomId, { stays: [staySample(2)] });
+        const prepared = changeOf(room, { stays: [staySample(2, { role: "owner" }), staySample(3)] });
+        expect(await reviseStay(rooms, roomId, peer(2), leaving(epochMs))).not.toBeNull();
+        expect(await rooms.applyChange(prepared)).toBe(false);
+        expect(await rooms.getRoom(roomId)).toEqual({ ...room, revision: room.revision + 1, rekeyPending: true });
+        expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { leftAt: epochMs }));
+        expect(await rooms.getStay(roomId, peer(3))).toBeNull();
+        expect(await rooms.listStatements(roomId, 3, 10)).toEqual([]);
         await change(store, roomId, { stays: [staySample(2, { role: "owner" })] });
         expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { role: "owner", leftAt: epochMs }));
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(true);
@@ -224,28 +231,77 @@ export function changeCases(open: OpenStore): void {
     );
 
     test(
-      "of owners who leave at once one stays, and no change removes the last one",
+      "a change that was prepared before a member accepted, took a device or was renamed changes only what is signed",
       withStore(open, async (store) => {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
-        const owners = upTo(4).map((n) => n + 1);
-        await change(store, roomId, { stays: owners.slice(1).map((n) => staySample(n, { role: "owner" })) });
-        const went = await winners(owners.map((n) => rooms.changeStay(roomId, peer(n), leavingUnlessLast(epochMs))));
-        expect(went).toHaveLength(3);
-        const last = owners.find((_, index) => !went.includes(index)) ?? 0;
-        const { code } = await failure(rooms.changeStay(roomId, peer(last), leavingUnlessLast(epochMs)));
-        expect(code).toBe("conflict");
-        expect(await rooms.getStay(roomId, peer(last))).toEqual(staySample(last, { role: "owner" }));
+        const read = staySample(2, { acceptedAt: null });
+        const { room } = await change(store, roomId, { stays: [read] });
+        await reviseStay(rooms, roomId, peer(2), accepting(epochMs));
+        await reviseStay(rooms, roomId, peer(2), withDevice("phone"));
+        await reviseStay(rooms, roomId, peer(2), renamed("another"));
+        expect(await rooms.getRoom(roomId)).toEqual(room);
+        expect(await rooms.applyChange(changeOf(room, { stays: [{ ...read, role: "owner" }] }))).toBe(true);
+        const own = { acceptedAt: epochMs, devices: ["phone"], handle: "another" };
+        expect(await rooms.getStay(roomId, peer(2))).toEqual({ ...read, ...own, role: "owner" });
+      }),
+    );
 
-        const { room } = roomSample(1);
-        const demotion = changeOf({ ...room, version: 2 }, { stays: [staySample(last)] });
-        expect(await rooms.applyChange(demotion)).toBe(false);
-        expect((await rooms.getRoom(roomId))?.version).toBe(2);
-        expect(await rooms.getStay(roomId, peer(last))).toEqual(staySample(last, { role: "owner" }));
-        expect(await rooms.listStatements(roomId, 3, 10)).toEqual([]);
-        await change(store, roomId, { stays: [staySample(last), staySample(9, { role: "owner" })] });
-        // A revoked user is removed even as the last owner.
-        expect(await rooms.changeStay(roomId, peer(9), leaving(epochMs))).not.toBeNull();
+    test(
+      "a stay is replaced only as it was read, and at the revision that is given",
+      withStore(open, async (store) => {
+        const { rooms } = store;
+        await rooms.insertRoom(roomSample(1));
+        const { room } = await change(store, roomId, { stays: [staySample(2), staySample(3)] });
+        const before = staySample(2);
+        const after = { ...before, leftAt: epochMs };
+        const others = [
+          staySample(2, { role: "owner" }),
+          staySample(2, { since: 2 }),
+          staySample(2, { leftAt: 1 }),
+          staySample(2, { acceptedAt: null }),
+          staySample(2, { devices: ["main"] }),
+          staySample(2, { handle: "another" }),
+          staySample(9),
+        ];
+        for (const other of others) expect(await rooms.replaceStay(roomId, { before: other, after })).toBe(false);
+        for (const revision of [room.revision - 1, room.revision + 1]) {
+          expect(await rooms.replaceStay(roomId, { before, after, revision })).toBe(false);
+        }
+        expect(await rooms.replaceStay(roomIdSample(9), { before, after })).toBe(false);
+        expect(await rooms.getStay(roomId, peer(2))).toEqual(before);
+        expect(await rooms.getRoom(roomId)).toEqual(room);
+        const going = upTo(callers).map(() => rooms.replaceStay(roomId, { before, after, revision: room.revision }));
+        expect(await winners(going)).toHaveLength(1);
+        expect(await rooms.getStay(roomId, peer(2))).toEqual(after);
+        expect(await rooms.getRoom(roomId)).toEqual({ ...room, revision: room.revision + 1, rekeyPending: true });
+        await rooms.markDeleted(roomId, 9);
+        const third = { before: staySample(3), after: staySample(3, { leftAt: 1 }) };
+        expect(await rooms.replaceStay(roomId, third)).toBe(false);
+      }),
+    );
+
+    test(
+      "of departures and changes at the same revision one wins, also when they concern different members",
+      withStore(open, async (store) => {
+        const { rooms } = store;
+        await rooms.insertRoom(roomSample(1));
+        const members = upTo(callers).map((n) => staySample(n + 2));
+        const { room } = await change(store, roomId, { stays: members });
+        const { revision } = room;
+        const won = await winners(
+          members.map((before, n) =>
+            n % 2 === 0
+              ? rooms.replaceStay(roomId, { before, after: { ...before, leftAt: epochMs }, revision })
+              : rooms.applyChange(changeOf(room, { stays: [{ ...before, role: "owner" }], salt: `${n}` })),
+          ),
+        );
+        expect(won).toHaveLength(1);
+        const changed = (await rooms.listStays(roomId)).filter(
+          ({ role, leftAt, endpoint }) => endpoint !== peer(1) && (role === "owner" || leftAt !== null),
+        );
+        expect(changed.map(({ endpoint }) => endpoint)).toEqual([peer((won[0] ?? -1) + 2)]);
+        expect((await rooms.getRoom(roomId))?.revision).toBe(revision + 1);
       }),
     );
 
@@ -255,7 +311,7 @@ export function changeCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2)], keys: [sealedSample(2, 1)] });
-        await rooms.changeStay(roomId, peer(2), leaving(epochMs));
+        await reviseStay(rooms, roomId, peer(2), leaving(epochMs));
         const first = staySample(2, { until: 2, leftAt: epochMs });
         await change(store, roomId, { rekey: true, stays: [first] });
         const second = staySample(2, { since: 2 });

@@ -14,6 +14,7 @@ import {
   epochMs,
   keySample,
   peer,
+  reviseStay,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -99,7 +100,7 @@ export function chargeCases(open: OpenStore): void {
           stays: [staySample(3, { until: 2, addedBy: peer(1) })],
           keys: [1, 2, 4].map((n) => sealedSample(n, 2, "", 2)),
         });
-        await rooms.changeStay(roomId, peer(4), leaving(epochMs));
+        await reviseStay(rooms, roomId, peer(4), leaving(epochMs));
         await expectCharged(store);
         await change(store, roomId, {
           stays: [staySample(3, { since: 2, addedBy: peer(1) })],
@@ -198,7 +199,7 @@ export function chargeCases(open: OpenStore): void {
           stays: [staySample(3, { since: last, addedBy: peer(1) })],
           keys: [sealedSample(3, last)],
         });
-        await rooms.changeStay(roomId, peer(4), leaving(epochMs));
+        await reviseStay(rooms, roomId, peer(4), leaving(epochMs));
         await expectCharged(store);
         const before = await rooms.rowBytesOf(peer(5));
         await dropAll(store);

@@ -7,6 +7,7 @@ import {
   epochMs,
   failure,
   peer,
+  reviseStay,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -28,7 +29,7 @@ export function deletionCases(open: OpenStore): void {
         await rooms.insertRoom(roomSample(1));
         const won = await winners(upTo(callers).map((n) => rooms.markDeleted(roomId, 100 + n)));
         expect(won).toHaveLength(1);
-        expect(await rooms.changeStay(roomId, peer(1), leaving(epochMs))).toBeNull();
+        expect(await reviseStay(rooms, roomId, peer(1), leaving(epochMs))).toBeNull();
         const tombstone = { ...roomSample(1).room, deletedAt: 100 + (won[0] ?? -1) };
         expect(await rooms.getRoom(roomId)).toEqual(tombstone);
         expect(await rooms.findRoomId(subject)).toBe(roomId);
@@ -45,7 +46,7 @@ export function deletionCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2), staySample(3)], keys: [sealedSample(2, 1)] });
-        await rooms.changeStay(roomId, peer(3), leaving(epochMs));
+        await reviseStay(rooms, roomId, peer(3), leaving(epochMs));
         await rooms.markDeleted(roomId, 9);
         await Promise.all([rooms.purgeRoom(roomId), rooms.purgeRoom(roomId)]);
         expect(await rooms.getRoom(roomId)).toMatchObject({

@@ -12,6 +12,7 @@ import {
   epochMs,
   failure,
   peer,
+  reviseStay,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -56,7 +57,7 @@ export function roomCases(open: OpenStore): void {
           expect(await rooms.getStay(roomId, peer(9))).toBeNull();
           expect(await rooms.getSealedKey(roomId, peer(9), null)).toBeNull();
           expect(await rooms.getSealedKey(roomId, peer(1), 2)).toBeNull();
-          expect(await rooms.changeStay(roomId, peer(9), leaving(epochMs))).toBeNull();
+          expect(await reviseStay(rooms, roomId, peer(9), leaving(epochMs))).toBeNull();
           expect(await rooms.listStatements(roomId, 2, 10)).toEqual([]);
         }
         expect(await rooms.getRoom(nowhere)).toBeNull();
@@ -125,10 +126,10 @@ export function roomCases(open: OpenStore): void {
           await change(store, roomIdSample(n), { stays: [staySample(2)] });
         }
         await rooms.insertRoom(roomSample(7));
-        await rooms.changeStay(roomIdSample(2), peer(2), leaving(epochMs));
+        await reviseStay(rooms, roomIdSample(2), peer(2), leaving(epochMs));
         await rooms.markDeleted(roomIdSample(3), 1);
         await change(store, roomIdSample(4), { stays: [staySample(2, { until: 2 })], rekey: true });
-        await rooms.changeStay(roomIdSample(5), peer(1), leaving(epochMs));
+        await reviseStay(rooms, roomIdSample(5), peer(1), leaving(epochMs));
         const found = await rooms.listRoomsOf(peer(2));
         expect(found.map(({ room }) => room.roomId)).toEqual([1, 5, 6].map(roomIdSample));
         for (const { room, stay } of found) {

@@ -4,6 +4,7 @@
  */
 import { expect } from "bun:test";
 import {
+  changeStay,
   type ErrorCode,
   endpointId,
   type InviteRecord,
@@ -16,6 +17,7 @@ import {
   type SealedKeyRecord,
   type StatementRecord,
   type StayRecord,
+  type StayRule,
   sha256Hex,
   type UserRecord,
 } from "../../src/contracts/index.ts";
@@ -165,6 +167,7 @@ export function roomSample(n: number, differing: Partial<RoomRecord> = {}): NewR
     createdAt: epochMs + n,
     deletedAt: null,
     rekeyPending: false,
+    revision: 1,
     ...differing,
   };
   return { room, stay: staySample(1, { role: "owner" }), keys: [sealedSample(1, 1)], statement };
@@ -192,8 +195,19 @@ export function changeOf(
     statementHash: sha256Hex(statement.text),
     epoch: room.epoch + (rekey ? 1 : 0),
     keyCheck: rekey ? sha256Hex(`check ${version} ${salt}`) : room.keyCheck,
+    revision: room.revision + 1,
   };
   return { room: next, stays, keys, statement };
+}
+
+/** Changes a member's open stay by a rule, as the plugins do. */
+export function reviseStay(
+  rooms: StoreUnderTest["rooms"],
+  roomId: string,
+  endpoint: string,
+  rule: StayRule,
+): Promise<StayRecord | null> {
+  return changeStay(rooms, { roomId, endpoint }, rule);
 }
 
 /** Applies a change to the stored room; the change must win. */
@@ -224,7 +238,8 @@ export function restorationOver(room: RoomRecord, version: number, parts: Restor
   const statements = numbers.map((number) => statementSample(roomId, number, salt));
   const statementHash = sha256Hex(statements.at(-1)?.text ?? "");
   const keyCheck = sha256Hex(`check ${version} ${salt}`);
-  const next = statements.length === 0 ? room : { ...room, version, epoch, statementHash, keyCheck };
+  const next =
+    statements.length === 0 ? room : { ...room, version, epoch, statementHash, keyCheck, revision: room.revision + 1 };
   return { room: next, expected: { version: room.version, hash: room.statementHash }, base, statements, stays, keys };
 }
 

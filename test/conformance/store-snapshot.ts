@@ -16,6 +16,7 @@ import {
   inviteSample,
   keySample,
   peer,
+  reviseStay,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -42,7 +43,7 @@ async function fill(store: StoreUnderTest): Promise<void> {
   await change(store, busy, { stays: [staySample(2), staySample(3)], keys: [sealedSample(2, 1), sealedSample(3, 1)] });
   await change(store, busy, { rekey: true, stays: [staySample(2, { until: 2 })], keys: [sealedSample(1, 2)] });
   await change(store, busy, { stays: [staySample(2, { since: 2 })], keys: [sealedSample(2, 2)] });
-  await rooms.changeStay(busy, peer(3), leaving(epochMs));
+  await reviseStay(rooms, busy, peer(3), leaving(epochMs));
   await rooms.markDeleted(roomIdSample(2), 50);
   await rooms.markDeleted(roomIdSample(3), 60);
   await rooms.purgeRoom(roomIdSample(3));

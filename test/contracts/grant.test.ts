@@ -19,7 +19,15 @@ function membership(
   return {
     room: {
       ...{ roomId, subject, policy: policy(...(persist ? (["persist"] as const) : [])), epoch: 1, keyCheck: zeroHash },
-      ...{ version: 1, statementHash: zeroHash, creator: endpoint, createdAt: 0, deletedAt: null, rekeyPending: false },
+      ...{
+        version: 1,
+        statementHash: zeroHash,
+        creator: endpoint,
+        createdAt: 0,
+        deletedAt: null,
+        rekeyPending: false,
+        revision: 1,
+      },
     },
     stay: {
       ...{ endpoint, sign_pub: "", kex_pub: "", kex_sig: "", handle: "", role: "member", since: 1, until: 0 },

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Nats } from "../../src/contracts/nats.ts";
 import type { Log } from "../../src/contracts/plugin.ts";
-import { leaving } from "../../src/contracts/stay-rules.ts";
+import { changeStay, leaving } from "../../src/contracts/stay-rules.ts";
 import { RoomStore } from "../../src/contracts/store.ts";
 import { RoomStreams } from "../../src/contracts/streams.ts";
 import { type ApiReply, JetStream } from "../../src/nats/jetstream.ts";
@@ -126,7 +126,7 @@ test("a sweep removes the consumers of departed members, and the first one creat
   await sweep({ js, rooms: store, streams, log: silent, now: Date.now, signal }, true);
   await until("the consumer exists again", async () => (await consumers()).includes(name));
   // As when a command on the host revokes a user: no server then settles the room.
-  await store.changeStay(roomId, people.ana.endpoint, leaving(1));
+  await changeStay(store, { roomId, endpoint: people.ana.endpoint }, leaving(1));
   await sweepAt(Date.now());
   await until("the consumer is deleted", async () => (await consumers()).length === 0);
 });

@@ -195,7 +195,7 @@ const scenarios: Readonly<Record<string, () => Promise<Scenario>>> = {
 const expected: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
   kick: { store: "applyChange", jetstream: "publish" },
   rekey: { store: "applyChange", jetstream: "publish" },
-  leave: { store: "changeStay", jetstream: "publish" },
+  leave: { store: "replaceStay", jetstream: "publish" },
   role: { store: "applyChange", jetstream: "publish" },
   delete: { store: "purgeRoom", streams: "remove", jetstream: "request" },
 };

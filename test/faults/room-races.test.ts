@@ -197,7 +197,7 @@ test("a durable that is removed while it is created exists in the end, with its 
     await createRoom(running.server, people.ana, policy("persist")),
     people.ben,
   );
-  after.set("changeStay", async () => {
+  after.set("replaceStay", async () => {
     expect((await ask(people.ben, "DELETE", at(room, "/durable"))).status).toBe(204);
   });
   expect((await ask(people.ben, "PUT", at(room, "/durable"))).status).toBe(200);

@@ -16,6 +16,7 @@ import {
   peer,
   restorationOf,
   restorationOver,
+  reviseStay,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -93,14 +94,14 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     },
     seen: (store, n) => roomSeen(store, n, 1, 2),
   },
-  "changeStay that leaves": {
+  "replaceStay that leaves": {
     prepare: twoIn,
-    act: ({ rooms }, n) => rooms.changeStay(roomIdSample(n), peer(2), leaving(epochMs)),
+    act: ({ rooms }, n) => reviseStay(rooms, roomIdSample(n), peer(2), leaving(epochMs)),
     seen: (store, n) => roomSeen(store, n, 1, 2),
   },
-  "changeStay that adds a device": {
+  "replaceStay that adds a device": {
     prepare: twoIn,
-    act: ({ rooms }, n) => rooms.changeStay(roomIdSample(n), peer(2), withDevice("phone")),
+    act: ({ rooms }, n) => reviseStay(rooms, roomIdSample(n), peer(2), withDevice("phone")),
     seen: (store, n) => roomSeen(store, n, 1, 2),
   },
   markDeleted: {

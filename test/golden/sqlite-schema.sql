@@ -62,7 +62,7 @@ CREATE TABLE rooms (
   creator TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   deleted_at INTEGER
-) STRICT, WITHOUT ROWID;
+, revision INTEGER NOT NULL DEFAULT 1) STRICT, WITHOUT ROWID;
 
 CREATE INDEX rooms_creator ON rooms (creator) WHERE deleted_at IS NULL;
 

@@ -9,6 +9,7 @@ import {
   inviteSample,
   keySample,
   peer,
+  reviseStay,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -37,8 +38,8 @@ export async function fillDatabase(folder: Folder, data: string, users = 10): Pr
     });
     await change(parts, busy, { rekey: true, stays: [staySample(2, { until: 2 })], keys: [sealedSample(1, 2)] });
     await change(parts, busy, { stays: [staySample(2, { since: 2 })], keys: [sealedSample(2, 2)] });
-    await rooms.changeStay(busy, peer(2), withDevice("phone"));
-    await rooms.changeStay(busy, peer(3), leaving(epochMs));
+    await reviseStay(rooms, busy, peer(2), withDevice("phone"));
+    await reviseStay(rooms, busy, peer(3), leaving(epochMs));
     await rooms.markDeleted(roomIdSample(2), 50);
     await rooms.markDeleted(roomIdSample(3), 60);
     await rooms.purgeRoom(roomIdSample(3));

@@ -7,7 +7,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { type FileHandle, link, open, unlink } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import type { RoomRecord, SealedKeyRecord, SnapshotRow, StayRecord } from "../../contracts/store.ts";
+import type { SealedKeyRecord, SnapshotRoom, SnapshotRow, StayRecord } from "../../contracts/store.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { openNamed } from "../input.ts";
 import { RowCounter, type RowCounts } from "./backup-rows.ts";
@@ -164,7 +164,7 @@ export async function backupTime(file: string): Promise<number> {
 const noFile = (file: string) => new UnibusError("not_found", `no such file: ${file} (name a backup)`);
 
 /** Upgrades a row of version 0.1.0: its members have accepted, and the room's creator pays for keys. */
-function upgraded(row: SnapshotRow, room: RoomRecord | null): SnapshotRow {
+function upgraded(row: SnapshotRow, room: SnapshotRoom | null): SnapshotRow {
   if (row.kind === "stay") {
     const { acceptedAt = room?.createdAt ?? 0, addedBy = null } = row.stay as Partial<StayRecord>;
     return { ...row, stay: { ...row.stay, acceptedAt, addedBy } };
@@ -186,7 +186,7 @@ export async function* readBackup(file: string): AsyncGenerator<SnapshotRow> {
   const hash = createHash("sha256");
   let number = 0;
   let isWhole = false;
-  let room: RoomRecord | null = null;
+  let room: SnapshotRoom | null = null;
   for await (const line of linesOf(file)) {
     number += 1;
     if (isWhole) throw damaged(file, "more follows after its end");

@@ -4,7 +4,7 @@
  * run again produces the same rows. restore.ts uses this.
  */
 import type { Denial, DenialKind } from "../../contracts/denials.ts";
-import type { InviteRecord, RoomRecord, SnapshotRow, StayRecord, UserRecord } from "../../contracts/store.ts";
+import type { InviteRecord, SnapshotRoom, SnapshotRow, StayRecord, UserRecord } from "../../contracts/store.ts";
 import type { DeniedStay } from "../../contracts/way-back.ts";
 import { endpointId } from "../../wire/names.ts";
 import { zeroHash } from "../../wire/statement.ts";
@@ -38,7 +38,7 @@ export interface RestoreChanges {
 type RoomPart = Extract<SnapshotRow, { readonly roomId: string }>;
 
 /** A tombstone for a room that was created and deleted after the backup, so that its id is never reused. */
-function tombstone(roomId: string, deletedAt: number): RoomRecord {
+function tombstone(roomId: string, deletedAt: number): SnapshotRoom {
   const none = { subject: "", creator: "A".repeat(43), keyCheck: zeroHash, statementHash: zeroHash };
   const policy = { encrypt: false, persist: false, sign_msgs: false };
   return { roomId, policy, ...none, epoch: 1, version: 1, createdAt: deletedAt, deletedAt, rekeyPending: false };
@@ -138,7 +138,7 @@ class Pass {
     yield { kind: "invite", invite };
   }
 
-  *#room(room: RoomRecord): Generator<SnapshotRow> {
+  *#room(room: SnapshotRoom): Generator<SnapshotRow> {
     yield* this.#tombstonesBefore(room.roomId);
     const [next] = this.#deleted;
     this.#skipped = null;

@@ -4,7 +4,7 @@ import { Nats } from "../../contracts/nats.ts";
 import { Notices } from "../../contracts/notices.ts";
 import { definePlugin, route } from "../../contracts/plugin.ts";
 import { Rooms } from "../../contracts/rooms.ts";
-import { withDevice, withoutDevice } from "../../contracts/stay-rules.ts";
+import { changeStay, withDevice, withoutDevice } from "../../contracts/stay-rules.ts";
 import { type Membership, RoomStore } from "../../contracts/store.ts";
 import { type Durable, RoomStreams } from "../../contracts/streams.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -41,10 +41,9 @@ export default definePlugin({
       { room, stay }: Membership,
       device: string,
     ): Promise<{ readonly bound: Durable; readonly isNew: boolean } | null> => {
+      const { roomId } = room;
       const { endpoint } = stay;
-      const added = stay.devices.includes(device)
-        ? null
-        : await store.changeStay(room.roomId, endpoint, withDevice(device));
+      const added = await changeStay(store, { roomId, endpoint, known: stay }, withDevice(device));
       const isNew = added !== null;
       await streams.ensure(room);
       const bound = await streams.bind(room, endpoint, device, isNew);
@@ -79,7 +78,7 @@ export default definePlugin({
           const membership = await rooms.member(params.id, caller.endpoint);
           checkPersisted(membership);
           const device = query.device ?? mainDevice;
-          await store.changeStay(params.id, caller.endpoint, withoutDevice(device));
+          await changeStay(store, { roomId: params.id, endpoint: caller.endpoint }, withoutDevice(device));
           try {
             await streams.unbind(membership.room, caller.endpoint, device);
           } catch (error) {

@@ -1,7 +1,7 @@
 /** A member's acceptance of rooms: accepting a stay, and the list that shows which rooms await acceptance. */
 import type { Static } from "@sinclair/typebox";
 import { grantOf } from "../../contracts/grant.ts";
-import { accepting } from "../../contracts/stay-rules.ts";
+import { accepting, changeStay } from "../../contracts/stay-rules.ts";
 import { type RoomList, type RoomsQuery, roomsMax } from "../../wire/api.ts";
 import type { RoomsContext } from "./context.ts";
 import { roomListEntry } from "./replies.ts";
@@ -15,8 +15,8 @@ export async function acceptRoom(
   endpoint: string,
   { store, rooms, rules, notices }: RoomsContext,
 ): Promise<void> {
-  await rooms.member(roomId, endpoint);
-  const changed = await store.changeStay(roomId, endpoint, accepting(rules.now()));
+  const { stay: known } = await rooms.member(roomId, endpoint);
+  const changed = await changeStay(store, { roomId, endpoint, known }, accepting(rules.now()));
   if (changed !== null) notices.tell([endpoint], "accepted", roomId);
   // It was accepted before, which is a success, or the member is out by now, which throws.
   else await rooms.member(roomId, endpoint);

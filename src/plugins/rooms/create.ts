@@ -103,6 +103,7 @@ async function newRoom(
     createdAt: rules.now(),
     deletedAt: null,
     rekeyPending: false,
+    revision: 1,
   };
   const statement = await checkText(body.statement, stateOf(room, [stay], zeroHash));
   const keys =

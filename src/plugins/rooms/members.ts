@@ -1,6 +1,8 @@
 import type { Caller } from "../../contracts/auth.ts";
+import { isIn } from "../../contracts/stay-rules.ts";
 import type {
   Membership,
+  RoomRecord,
   RoomStore,
   SealedKeyRecord,
   StayRecord,
@@ -9,14 +11,13 @@ import type {
 } from "../../contracts/store.ts";
 import { unacceptedLimits } from "../../contracts/unaccepted.ts";
 import { membersMax, type Statement } from "../../wire/api.ts";
-import { sha256Hex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { endpointId, normalKey } from "../../wire/names.ts";
-import { nextState } from "../../wire/statement.ts";
+import { nextState, type ParsedStatement } from "../../wire/statement.ts";
 import { checkSealedKey } from "./create.ts";
 import type { Newcomers } from "./newcomers.ts";
 import type { RoomQuotas } from "./quotas.ts";
-import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
+import { applyChange, checkText, checkTurn, nextRoom, readStatement, stateOf, whileUnchanged } from "./statements.ts";
 import { usersAt } from "./users-at.ts";
 
 /** The body of POST /rooms/{id}/members. */
@@ -33,9 +34,17 @@ export interface AddMembersDeps {
   readonly newcomers: Newcomers;
 }
 
+const notOwner = () => new UnibusError("forbidden", "only an owner of the room may do this (ask one)");
+
 /** Checks that the caller owns the room. Errors: forbidden. */
 export function checkOwner({ stay }: Membership): void {
-  if (stay.role !== "owner") throw new UnibusError("forbidden", "only an owner of the room may do this (ask one)");
+  if (stay.role !== "owner") throw notOwner();
+}
+
+/** Checks that a peer still is in the room and owns it. Errors: forbidden. */
+export function checkOwnerIn(stays: readonly StayRecord[], endpoint: string): void {
+  const own = stays.find((stay) => isIn(stay) && stay.endpoint === endpoint);
+  if (own?.role !== "owner") throw notOwner();
 }
 
 const stayOf = (user: UserRecord & { kexPub: string; kexSig: string }, since: number, addedBy: string): StayRecord => ({
@@ -69,19 +78,24 @@ function candidate(user: UserRecord | null, endpoint: string): UserRecord & { ke
  * Adds members under one statement and returns their endpoints.
  * Errors: forbidden, not_found, conflict, invalid, quota as in POST /rooms/{id}/members.
  */
-export function addMembers(membership: Membership, body: AddMembersBody, parts: AddMembersDeps): Promise<string[]> {
-  return whileUnchanged(parts.store, membership.room, () => add(membership, body, parts));
+export async function addMembers(
+  membership: Membership,
+  body: AddMembersBody,
+  parts: AddMembersDeps,
+): Promise<string[]> {
+  checkOwner(membership);
+  const parsed = readStatement(body.statement);
+  return whileUnchanged(parts.store, membership.room, (room, stays) => {
+    checkOwnerIn(stays, membership.stay.endpoint);
+    return add({ room, stays, parsed }, body, parts);
+  });
 }
 
 async function add(
-  membership: Membership,
+  { room, stays, parsed }: { room: RoomRecord; stays: readonly StayRecord[]; parsed: ParsedStatement },
   body: AddMembersBody,
   { store, users, quotas, newcomers }: AddMembersDeps,
 ): Promise<string[]> {
-  checkOwner(membership);
-  const { room } = membership;
-  const parsed = readStatement(body.statement);
-  const stays = await store.listStays(room.roomId);
   checkTurn(body.statement, parsed, room, stays);
   const open = new Set(stays.filter(({ until }) => until === 0).map(({ endpoint }) => endpoint));
   const found = await usersAt(
@@ -107,11 +121,14 @@ async function add(
   }
   const state = nextState(stateOf(room, stays, ""), { kind: "add", members: added });
   const statement = await checkText(body.statement, { ...state, prev: room.statementHash });
-  const changed = { ...room, version: state.version, statementHash: sha256Hex(statement.text) };
-  const change = { room: changed, stays: added, keys, statement, unaccepted: unacceptedLimits };
-  await quotas.change(room, change, "grows", async () => {
-    if (!(await store.applyChange(change))) throw lost();
-  });
+  const change = {
+    room: nextRoom(room, state, statement),
+    stays: added,
+    keys,
+    statement,
+    unaccepted: unacceptedLimits,
+  };
+  await quotas.change(room, change, "grows", () => applyChange(store, change));
   await newcomers.check(room.roomId, added);
   return added.map(({ endpoint }) => endpoint);
 }

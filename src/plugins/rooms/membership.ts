@@ -2,28 +2,55 @@
  * Changes of an existing room: a new epoch (rekey, kick, completing leaves), roles, and leaving.
  * Every change except a leave needs a statement: the next version, signed by an owner, whose text must equal the text
  * that the server computes. A leave ends access immediately; an owner's client completes it later with a new epoch.
- * Invariant: none of these changes takes the last owner from a room. Changes of a room are serialized in this process,
- * and a compare-and-set in the store detects changes by other nodes. membership-routes.ts serves this.
+ * Invariant: none of these changes takes the last owner from a room. Each is judged against the room at one revision
+ * and stored only if the room still has it, so a departure or a change on another node is never overlooked. In this
+ * process, changes of a room wait for each other. membership-routes.ts serves this.
  */
 import { type Denials, stayDenialKey } from "../../contracts/denials.ts";
 import type { NoticeKind, Notices } from "../../contracts/notices.ts";
 import type { Reserve } from "../../contracts/reserve.ts";
 import { payerOf } from "../../contracts/rows.ts";
-import { isIn, leavingUnlessLast } from "../../contracts/stay-rules.ts";
-import type { Membership, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import { isIn } from "../../contracts/stay-rules.ts";
+import type {
+  Membership,
+  RoomChange,
+  RoomRecord,
+  RoomStore,
+  SealedKeyRecord,
+  StayRecord,
+} from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
 import type { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import type { Statement } from "../../wire/api.ts";
-import { sha256Hex } from "../../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
-import { lineName, nextState, ownersMax, type RoomRole, statementLines, statementText } from "../../wire/statement.ts";
-import { checkOwner } from "./members.ts";
+import {
+  lineName,
+  nextState,
+  ownersMax,
+  type ParsedStatement,
+  type RoomRole,
+  statementLines,
+  statementText,
+} from "../../wire/statement.ts";
+import { checkOwner, checkOwnerIn } from "./members.ts";
 import type { RoomQuotas } from "./quotas.ts";
 import type { RowLimit } from "./row-quota.ts";
-import { checkText, checkTurn, lost, readStatement, stateOf, whileUnchanged } from "./statements.ts";
+import {
+  applyChange,
+  checkText,
+  checkTurn,
+  lost,
+  nextRoom,
+  readStatement,
+  stateOf,
+  whileUnchanged,
+} from "./statements.ts";
 
 /** How many of the most recent leaves a statement may have missed. Source: spec 3. */
 const leaversMax = 64;
+
+/** How often a leave that lost to another change is repeated. */
+const attemptsMax = 100;
 
 /** Approximate size of a sealed key, in bytes. */
 const keyBytes = 256;
@@ -46,11 +73,19 @@ export interface RoomMembershipDeps {
   readonly streams: RoomStreams | undefined;
   readonly notices: Notices;
   readonly denials: Denials | undefined;
-  /** Locked by room id during a leave or an owner's change, so that two last owners cannot both go. */
+  /** Locked by room id during a leave or an owner's change, so that those on this node do not overtake each other. */
   readonly places: KeyedMutex;
   readonly reserve: Reserve | undefined;
   readonly quotas: RoomQuotas;
   readonly now: () => number;
+}
+
+/** What an owner's change is judged against: the room and its stays as they are, the statement, and who asks. */
+interface Current {
+  readonly room: RoomRecord;
+  readonly stays: readonly StayRecord[];
+  readonly parsed: ParsedStatement;
+  readonly caller: string;
 }
 
 const isOpen = ({ until }: StayRecord): boolean => until === 0;
@@ -64,17 +99,18 @@ const lastOwner = () =>
   );
 
 /**
- * Stores a change, then runs its effect. The effect also runs if the answer was lost, because the change may be stored.
- * Effects are only hints; their receivers read the actual state.
+ * Stores a change, then runs its effect, unless another change came first (false). The effect also runs if the answer
+ * was lost, because the change may be stored. Effects are only hints; their receivers read the actual state.
  */
-async function withEffect(change: () => Promise<unknown>, effect: () => void): Promise<void> {
+async function withEffect<T>(change: () => Promise<T>, effect: () => void): Promise<T> {
   try {
-    await change();
+    const result = await change();
+    if (result !== false) effect();
+    return result;
   } catch (error) {
     if (!isUnibusError(error) || error.code !== "conflict") effect();
     throw error;
   }
-  effect();
 }
 
 /**
@@ -96,20 +132,29 @@ export class RoomMembership {
    * Errors: forbidden, not_found, conflict, invalid as in POST /rooms/{id}/rekey.
    */
   rotate(membership: Membership, body: RotateBody, kicked: string | null): Promise<number> {
-    return this.#hold(membership, () => this.#rotate(membership, body, kicked));
+    const change = (current: Current) => this.#rotate(current, body, kicked);
+    return this.#asOwner(membership, body.statement, change);
   }
 
-  #hold<T>({ room }: Membership, change: () => Promise<T>): Promise<T> {
-    const { places, store } = this.deps;
-    return places.hold(room.roomId, () => whileUnchanged(store, room, change));
-  }
-
-  async #rotate(membership: Membership, body: RotateBody, kicked: string | null): Promise<number> {
+  /** Runs an owner's change against the room as it is now, one at a time on this node. Errors: forbidden, invalid. */
+  async #asOwner<T>(
+    membership: Membership,
+    statement: Statement,
+    change: (current: Current) => Promise<T>,
+  ): Promise<T> {
     checkOwner(membership);
-    const { room } = membership;
-    const stays = await this.deps.store.listStays(room.roomId);
-    const parsed = readStatement(body.statement);
-    checkTurn(body.statement, parsed, room, stays);
+    const { places, store } = this.deps;
+    const caller = membership.stay.endpoint;
+    const parsed = readStatement(statement);
+    const judge = (room: RoomRecord, stays: readonly StayRecord[]) => {
+      checkOwnerIn(stays, caller);
+      checkTurn(statement, parsed, room, stays);
+      return change({ room, stays, parsed, caller });
+    };
+    return places.hold(membership.room.roomId, () => whileUnchanged(store, membership.room, judge));
+  }
+
+  async #rotate({ room, stays, parsed, caller }: Current, body: RotateBody, kicked: string | null): Promise<number> {
     if (kicked !== null && !stays.some((stay) => isOpen(stay) && stay.endpoint === kicked)) throw notMember(kicked);
     if (room.policy.encrypt && parsed.keyCheck === room.keyCheck) {
       const line = lineName(statementLines.indexOf("key_check"));
@@ -142,15 +187,14 @@ export class RoomMembership {
     });
     const closed = stays.filter((stay) => isOpen(stay) && gone.has(stay.endpoint));
     const signedOut = closed.map((stay) => ({ ...stay, until: state.epoch }));
-    const { version, epoch, keyCheck } = state;
     const limit = gone.size > 0 ? "removes" : "grows";
     // The route has already reserved space for a kick.
-    const takeBack = kicked === null ? await this.#admit(membership, gone.size > 0, keys.length) : undefined;
+    const takeBack = kicked === null ? await this.#admit(caller, gone.size > 0, keys.length) : undefined;
     try {
       await withEffect(
-        () => this.#apply({ ...room, version, epoch, keyCheck }, signedOut, keys, statement, limit),
+        () => this.#apply(room, { room: nextRoom(room, state, statement), stays: signedOut, keys, statement }, limit),
         () => {
-          this.#settle(membership);
+          this.#settle(room);
           this.#tell(signedOut, "removed", room.roomId);
           this.#tell(staying, "rekeyed", room.roomId);
         },
@@ -159,25 +203,20 @@ export class RoomMembership {
       takeBack?.();
       throw error;
     }
-    return version;
+    return state.version;
   }
 
-  #admit({ stay }: Membership, completesLeaves: boolean, keys: number) {
-    const writer = { endpoint: stay.endpoint, role: "member" as const };
+  #admit(endpoint: string, completesLeaves: boolean, keys: number) {
+    const writer = { endpoint, role: "member" as const };
     return this.deps.reserve?.admit(completesLeaves ? "departs" : "grows", writer, keys * keyBytes);
   }
 
   /** Grants or revokes ownership. Returns the new version. Errors: those of PUT /rooms/{id}/members/{endpoint}/role. */
   setRole(membership: Membership, body: RoleBody, endpoint: string): Promise<number> {
-    return this.#hold(membership, () => this.#setRole(membership, body, endpoint));
+    return this.#asOwner(membership, body.statement, (current) => this.#setRole(current, body, endpoint));
   }
 
-  async #setRole(membership: Membership, body: RoleBody, endpoint: string): Promise<number> {
-    checkOwner(membership);
-    const { room } = membership;
-    const stays = await this.deps.store.listStays(room.roomId);
-    const parsed = readStatement(body.statement);
-    checkTurn(body.statement, parsed, room, stays);
+  async #setRole({ room, stays }: Current, body: RoleBody, endpoint: string): Promise<number> {
     const stay = stays.find((one) => isIn(one) && one.endpoint === endpoint);
     if (stay === undefined) throw notMember(endpoint);
     const owners = stays.filter((one) => isIn(one) && one.role === "owner" && one.endpoint !== endpoint);
@@ -187,8 +226,14 @@ export class RoomMembership {
     }
     const next = nextState(stateOf(room, stays, ""), { kind: "role", endpoint, role: body.role });
     const statement = await checkText(body.statement, { ...next, prev: room.statementHash });
+    const change = {
+      room: nextRoom(room, next, statement),
+      stays: [{ ...stay, role: body.role }],
+      keys: [],
+      statement,
+    };
     await withEffect(
-      () => this.#apply({ ...room, version: next.version }, [{ ...stay, role: body.role }], [], statement, "grows"),
+      () => this.#apply(room, change, "grows"),
       () => this.#tell([stay], "role", room.roomId),
     );
     return next.version;
@@ -196,40 +241,51 @@ export class RoomMembership {
 
   /** Ends a member's own access immediately. An owner's client signs the member out later. Errors: conflict. */
   leave({ room, stay }: Membership): Promise<void> {
-    const { store, places, denials, now } = this.deps;
-    return places.hold(room.roomId, async () => {
-      const stays = (await store.listStays(room.roomId)).filter((one) => isIn(one) && one.endpoint !== stay.endpoint);
-      const owners = stays.filter(({ role }) => role === "owner");
-      if (stay.role === "owner" && owners.length === 0) throw lastOwner();
-      await denials?.note("left", stayDenialKey(room.roomId, stay.endpoint, stay.since));
-      await withEffect(
-        // On another node an owner may leave or lose the role at the same time. Only the store sees both.
-        () => store.changeStay(room.roomId, stay.endpoint, leavingUnlessLast(now())),
+    return this.deps.places.hold(room.roomId, () => this.#leave(room, stay));
+  }
+
+  /**
+   * Marks the member as having left. On another node an owner may leave or lose the role at the same time, so an
+   * owner's departure counts only if the room still has the revision at which another owner was in it.
+   */
+  async #leave(read: RoomRecord, { endpoint, since }: StayRecord): Promise<void> {
+    const { store, denials, now } = this.deps;
+    let room: RoomRecord | null = read;
+    for (let tries = 0; tries < attemptsMax; tries++) {
+      // The room was deleted or the member is out by now: nothing is left to do.
+      if (room === null || room.deletedAt !== null) return;
+      const { roomId, revision }: RoomRecord = room;
+      const stays = (await store.listStays(roomId)).filter(isIn);
+      const before = stays.find((stay) => stay.endpoint === endpoint && stay.since === since);
+      if (before === undefined) return;
+      const owners = stays.filter((stay) => stay.role === "owner" && stay.endpoint !== endpoint);
+      const isOwner = before.role === "owner";
+      if (isOwner && owners.length === 0) throw lastOwner();
+      if (tries === 0) await denials?.note("left", stayDenialKey(roomId, endpoint, since));
+      const change = { before, after: { ...before, leftAt: now() }, ...(isOwner && { revision }) };
+      const left = room;
+      const isDone = await withEffect(
+        () => store.replaceStay(roomId, change),
         () => {
-          this.#settle({ room, stay });
-          this.#tell([stay], "removed", room.roomId);
-          this.#tell(owners, "rekey_pending", room.roomId);
+          this.#settle(left);
+          this.#tell([before], "removed", roomId);
+          this.#tell(owners, "rekey_pending", roomId);
         },
       );
-    });
+      if (isDone) return;
+      room = await store.getRoom(roomId);
+    }
+    throw new UnibusError("unavailable", "too many changes of this room at once (try again)");
   }
 
   /** Stores a change that adds no stay. */
-  async #apply(
-    room: Membership["room"],
-    stays: readonly StayRecord[],
-    keys: readonly SealedKeyRecord[],
-    statement: StatementRecord,
-    limit: RowLimit,
-  ): Promise<void> {
+  async #apply(room: RoomRecord, change: RoomChange, limit: RowLimit): Promise<void> {
     const { store, quotas } = this.deps;
-    const changed = { ...room, statementHash: sha256Hex(statement.text) };
-    await quotas.change(room, { stays: [], keys, statement }, limit, async () => {
-      if (!(await store.applyChange({ room: changed, stays, keys, statement }))) throw lost();
-    });
+    const { keys, statement } = change;
+    await quotas.change(room, { stays: [], keys, statement }, limit, () => applyChange(store, change));
   }
 
-  #settle({ room }: Membership): void {
+  #settle(room: RoomRecord): void {
     if (room.policy.persist) this.deps.streams?.settle(room);
   }
 

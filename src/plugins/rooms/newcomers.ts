@@ -5,7 +5,7 @@
  */
 import type { Notices } from "../../contracts/notices.ts";
 import type { Log } from "../../contracts/plugin.ts";
-import { isOwnerIn, leaving, renamed } from "../../contracts/stay-rules.ts";
+import { changeStay, isOwnerIn, leaving, renamed } from "../../contracts/stay-rules.ts";
 import type { RoomStore, StayRecord, UserRecord, UserStore } from "../../contracts/store.ts";
 import { usersAt } from "./users-at.ts";
 
@@ -63,8 +63,9 @@ export class Newcomers {
     );
     let hasLeft = false;
     for (const stay of added) {
-      const rule = this.#ruleOf(found.get(stay.endpoint) ?? null, stay);
-      const changed = rule && (await store.changeStay(roomId, stay.endpoint, rule));
+      const { endpoint } = stay;
+      const rule = this.#ruleOf(found.get(endpoint) ?? null, stay);
+      const changed = rule && (await changeStay(store, { roomId, endpoint }, rule));
       if (changed && changed.leftAt !== null) hasLeft = true;
     }
     if (!hasLeft) return;

@@ -1,7 +1,7 @@
 import { verifySignature } from "../../contracts/signature.ts";
-import type { RoomRecord, RoomStore, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import type { RoomChange, RoomRecord, RoomStore, StatementRecord, StayRecord } from "../../contracts/store.ts";
 import type { Statement } from "../../wire/api.ts";
-import { fromBase64 } from "../../wire/encoding.ts";
+import { fromBase64, sha256Hex } from "../../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { normalKey } from "../../wire/names.ts";
 import {
@@ -22,23 +22,61 @@ export function stateOf(room: RoomRecord, stays: readonly StayRecord[], prev: st
   return { roomId, version, prev, subject, policy, epoch, keyCheck, lines: stays };
 }
 
+/** How often a change that lost to departures is judged again. */
+const attemptsMax = 100;
+
 /** The error for a change that lost to another change. */
 export function lost(): UnibusError {
   return new UnibusError("conflict", "the room changed in the meantime (read it again and sign the next version)");
 }
 
-/**
- * Judges a change against a room as it was read. The stays are read later and may be of a newer version, so a refusal
- * is valid only while the room is unchanged. Errors: those of `judge`; conflict if the room has changed.
- */
-export async function whileUnchanged<T>(store: RoomStore, room: RoomRecord, judge: () => Promise<T>): Promise<T> {
-  try {
-    return await judge();
-  } catch (error) {
-    const isRefusal = isUnibusError(error) && error.code !== "conflict" && error.code !== "unavailable";
-    if (isRefusal && (await store.getRoom(room.roomId))?.version !== room.version) throw lost();
-    throw error;
+/** The store had another revision of the room than the change was judged against. */
+class Overtaken extends UnibusError {
+  constructor() {
+    super("conflict", lost().message);
   }
+}
+
+/** The record of a room's next version, for `applyChange`. */
+export function nextRoom(
+  room: RoomRecord,
+  { version, epoch, keyCheck }: Pick<RoomState, "version" | "epoch" | "keyCheck">,
+  { text }: StatementRecord,
+): RoomRecord {
+  return { ...room, version, epoch, keyCheck, statementHash: sha256Hex(text), revision: room.revision + 1 };
+}
+
+/** Stores the next version of a room. Errors: conflict if the room is no longer as it was read; those of the store. */
+export async function applyChange(store: RoomStore, change: RoomChange): Promise<void> {
+  if (!(await store.applyChange(change))) throw new Overtaken();
+}
+
+/**
+ * Judges a change against a room and its stays, and judges it again if a member left in the meantime: the room has
+ * another revision then, but the statement may still be right. `judge` reads the stays after the room was read, so they
+ * are of this revision if `applyChange` succeeds. A refusal is valid only while the room has this version.
+ * Errors: those of `judge`; conflict if the room has another version.
+ */
+export async function whileUnchanged<T>(
+  store: RoomStore,
+  read: RoomRecord,
+  judge: (room: RoomRecord, stays: readonly StayRecord[]) => Promise<T>,
+): Promise<T> {
+  let room = read;
+  for (let tries = 0; tries < attemptsMax; tries++) {
+    try {
+      return await judge(room, await store.listStays(room.roomId));
+    } catch (error) {
+      const isRefusal = isUnibusError(error) && error.code !== "conflict" && error.code !== "unavailable";
+      if (!isRefusal && !(error instanceof Overtaken)) throw error;
+      const now = await store.getRoom(room.roomId);
+      if (now?.version !== room.version) throw lost();
+      if (isRefusal) throw error;
+      if (now.deletedAt !== null) throw lost();
+      room = now;
+    }
+  }
+  throw new UnibusError("unavailable", "too many changes of this room at once (try again)");
 }
 
 /** Parses a statement's text. Errors: invalid, naming the line. */

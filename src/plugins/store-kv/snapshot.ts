@@ -1,6 +1,13 @@
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
-import type { InviteRecord, Snapshot, SnapshotRow, UserRecord, UserStore } from "../../contracts/store.ts";
+import type {
+  InviteRecord,
+  Snapshot,
+  SnapshotRoom,
+  SnapshotRow,
+  UserRecord,
+  UserStore,
+} from "../../contracts/store.ts";
 import { sideBySide } from "../../lib/side-by-side.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { type InviteBuckets, putInvites } from "./invites.ts";
@@ -45,14 +52,16 @@ async function* rowsOf({ kv, users, inviteKv }: SnapshotDeps): AsyncGenerator<Sn
   for (const roomId of await kv.entries.keys("*")) {
     const whole = await wholeRoom(kv, roomId);
     if (whole === null) continue;
-    yield { kind: "room", room: whole.room };
+    const { revision: _, ...room } = whole.room;
+    yield { kind: "room", room };
     for (const stay of whole.stays) yield { kind: "stay", roomId, stay };
     for (const key of whole.keys) yield { kind: "key", roomId, key };
     for (const statement of whole.statements) yield { kind: "statement", roomId, statement };
   }
 }
 
-type Gathered = { -readonly [K in keyof WholeRoom]: WholeRoom[K] extends readonly (infer T)[] ? T[] : WholeRoom[K] };
+type Incoming = WholeRoom<SnapshotRoom>;
+type Gathered = { -readonly [K in keyof Incoming]: Incoming[K] extends readonly (infer T)[] ? T[] : Incoming[K] };
 
 /** An import in progress: users and invites are written in batches, and a room once all its rows have arrived. */
 class Import {

@@ -55,7 +55,7 @@ export interface KvStore {
 type Port = object;
 type Operation = (...values: readonly unknown[]) => Promise<unknown>;
 
-/** Gives every operation of an interface a timeout. Those named in `longer` get the longer one. Facts stay as they are. */
+/** Gives every operation of an interface a timeout. Those named in `longer` get the longer one; facts stay. */
 function bounded<P extends Port>(port: P, longer: readonly (keyof P)[] = []): P {
   const late = () => unanswered("the operation timed out");
   const limits = Object.entries(port).map(([name, operation]: [string, Operation | boolean]) => {

@@ -6,6 +6,7 @@ import looks from "./migrations/0002-looks.sql" with { type: "text" };
 import acceptance from "./migrations/0003-acceptance.sql" with { type: "text" };
 import wayBack from "./migrations/0004-way-back.sql" with { type: "text" };
 import rowCharges from "./migrations/0005-row-charges.sql" with { type: "text" };
+import roomRevision from "./migrations/0006-room-revision.sql" with { type: "text" };
 
 /** Every migration of the schema, in order, numbered from 1. A released one never changes; each one only adds. */
 const migrations: readonly { readonly name: string; readonly sql: string }[] = [
@@ -14,6 +15,7 @@ const migrations: readonly { readonly name: string; readonly sql: string }[] = [
   { name: "0003-acceptance", sql: acceptance },
   { name: "0004-way-back", sql: wayBack },
   { name: "0005-row-charges", sql: rowCharges },
+  { name: "0006-room-revision", sql: roomRevision },
 ];
 
 /**

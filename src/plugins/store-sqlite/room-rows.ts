@@ -5,7 +5,7 @@ import type { Membership, RoomRecord, SealedKeyRecord, StatementRecord, StayReco
 export const roomColumns = `rooms.room_id AS roomId, rooms.subject AS subject, rooms.encrypt AS encrypt,
   rooms.persist AS persist, rooms.sign_msgs AS signMsgs, rooms.epoch AS epoch, rooms.key_check AS keyCheck,
   rooms.version AS version, rooms.statement_hash AS statementHash, rooms.creator AS creator,
-  rooms.created_at AS createdAt, rooms.deleted_at AS deletedAt,
+  rooms.created_at AS createdAt, rooms.deleted_at AS deletedAt, rooms.revision AS revision,
   EXISTS (SELECT 1 FROM stays AS leaving WHERE leaving.room_id = rooms.room_id AND leaving.until_epoch = 0
     AND leaving.left_at IS NOT NULL) AS rekeyPending`;
 
@@ -52,6 +52,7 @@ export function roomOf(row: RoomRow): RoomRecord {
     createdAt: row.createdAt,
     deletedAt: row.deletedAt,
     rekeyPending: row.rekeyPending === 1,
+    revision: row.revision,
   };
 }
 
@@ -90,19 +91,18 @@ export function membershipOf(row: RoomRow & StayRow): Membership {
 
 /** Inserts a room, which holds its subject unless it is deleted. */
 export const insertRoomSql = `INSERT INTO rooms (room_id, subject, claims_subject, encrypt, persist, sign_msgs, epoch,
-  key_check, version, statement_hash, creator, created_at, deleted_at)
+  key_check, version, statement_hash, creator, created_at, deleted_at, revision)
   VALUES ($roomId, $subject, $deletedAt IS NULL, $encrypt, $persist, $signMsgs, $epoch, $keyCheck, $version,
-    $statementHash, $creator, $createdAt, $deletedAt)`;
+    $statementHash, $creator, $createdAt, $deletedAt, $revision)`;
 
-/** Inserts or updates a stay. Callers append further assignments for an existing row. */
+/** Inserts a stay, or updates what a version changes in it. Callers append further assignments for an existing row. */
 export const insertStaySql = `INSERT INTO stays
   (room_id, endpoint, since_epoch, until_epoch, sign_pub, kex_pub, kex_sig, role, handle, left_at, devices,
    accepted_at, added_by)
   VALUES ($roomId, $endpoint, $since, $until, $sign_pub, $kex_pub, $kex_sig, $role, $handle, $leftAt, $devices,
    $acceptedAt, $addedBy)
   ON CONFLICT (room_id, endpoint, since_epoch) DO UPDATE SET until_epoch = excluded.until_epoch,
-    sign_pub = excluded.sign_pub, kex_pub = excluded.kex_pub, kex_sig = excluded.kex_sig, role = excluded.role,
-    handle = excluded.handle`;
+    role = excluded.role`;
 
 /** Inserts a key unless the member has one of the same epoch. */
 export const addKeySql = `INSERT OR IGNORE INTO sealed_keys (room_id, endpoint, epoch, sealed_key, charged_to)

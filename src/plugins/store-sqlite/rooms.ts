@@ -4,10 +4,16 @@
  * size, after the room is marked deleted. Row charges are maintained by triggers (migration 0005).
  */
 import type { Database as Native } from "bun:sqlite";
-import type { RoomChange, RoomStore, SealedKeyRecord, StatementRecord, StayRecord } from "../../contracts/store.ts";
+import type {
+  RoomChange,
+  RoomRecord,
+  RoomStore,
+  SealedKeyRecord,
+  StatementRecord,
+  StayRecord,
+} from "../../contracts/store.ts";
 import { takenRoomId, takenSubject } from "../../contracts/taken.ts";
 import { isOverUnaccepted, type UnacceptedLimits, unacceptedQuota } from "../../contracts/unaccepted.ts";
-import { UnibusError } from "../../wire/errors.ts";
 import type { Database } from "./database.ts";
 import {
   countLiveSql,
@@ -41,7 +47,7 @@ const selectOpenStay = `SELECT ${stayColumns} FROM stays WHERE room_id = ? AND e
 const purgeRowsMax = 5_000;
 
 type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom" | "dropKeys">;
-type Changes = Pick<RoomStore, "applyChange" | "changeStay">;
+type Changes = Pick<RoomStore, "applyChange" | "replaceStay">;
 type Reads = Omit<RoomStore, keyof Deletion | keyof Changes | "insertRoom">;
 
 function createReads({ native, read }: Database): Reads {
@@ -114,13 +120,11 @@ function createReads({ native, read }: Database): Reads {
   };
 }
 
-/** Writes the parts of a room's new version. A stay that was marked left in the meantime stays so. */
+/** Writes the parts of a room's new version. */
 function createPutParts({
   native,
 }: Database): (roomId: string, parts: Omit<RoomChange, "room" | "unaccepted">) => void {
-  const putStay = native.prepare<never, [StayBinding]>(
-    `${insertStaySql}, left_at = coalesce(left_at, excluded.left_at)`,
-  );
+  const putStay = native.prepare<never, [StayBinding]>(insertStaySql);
   const putKey = native.prepare<never, [KeyBinding]>(insertKeySql);
   const putStatement = native.prepare<never, [StatementBinding]>(insertStatementSql);
   return (roomId, { stays, keys, statement }) => {
@@ -174,57 +178,67 @@ function createInsert(database: Database): RoomStore["insertRoom"] {
   };
 }
 
-/** Rolls back a change that came too late: the only remaining owner has left since. */
-const noOwnerIn = new UnibusError("conflict", "the room would have no owner left (read it again)");
+/** What a change of a stay compares, and what it sets. */
+interface StaySwap {
+  readonly roomId: string;
+  readonly endpoint: string;
+  readonly since: number;
+  readonly role: string;
+  readonly revision: number | null;
+  readonly leftAt: number | null;
+  readonly devices: string;
+  readonly acceptedAt: number | null;
+  readonly handle: string;
+  readonly nextLeftAt: number | null;
+  readonly nextDevices: string;
+  readonly nextAcceptedAt: number | null;
+  readonly nextHandle: string;
+}
 
 function createChanges(database: Database): Changes {
   const { native, write } = database;
   const putParts = createPutParts(database);
-  const advance = native.prepare<
-    never,
-    [Pick<RoomBinding, "roomId" | "epoch" | "keyCheck" | "version" | "statementHash">]
-  >(
-    `UPDATE rooms SET epoch = $epoch, key_check = $keyCheck, version = $version, statement_hash = $statementHash
-     WHERE room_id = $roomId AND version = $version - 1 AND deleted_at IS NULL`,
+  type Next = Pick<RoomRecord, "roomId" | "epoch" | "keyCheck" | "version" | "statementHash" | "revision">;
+  const advance = native.prepare<never, [Next]>(
+    `UPDATE rooms SET epoch = $epoch, key_check = $keyCheck, version = $version, statement_hash = $statementHash,
+       revision = $revision
+     WHERE room_id = $roomId AND revision = $revision - 1 AND deleted_at IS NULL`,
   );
-  const ownersIn = native.prepare<{ count: number }, [string]>(
-    `SELECT count(*) AS count FROM stays
-     WHERE room_id = ? AND role = 'owner' AND until_epoch = 0 AND left_at IS NULL`,
+  const swapStay = native.prepare<never, [Pick<StaySwap, keyof StaySwap>]>(
+    `UPDATE stays SET left_at = $nextLeftAt, devices = $nextDevices, accepted_at = $nextAcceptedAt, handle = $nextHandle
+     WHERE room_id = $roomId AND endpoint = $endpoint AND since_epoch = $since AND until_epoch = 0 AND role = $role
+       AND left_at IS $leftAt AND devices = $devices AND accepted_at IS $acceptedAt AND handle = $handle
+       AND EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = $roomId AND deleted_at IS NULL
+         AND revision = coalesce($revision, revision))`,
   );
-  const countOwnersIn = (roomId: string): number => ownersIn.get(roomId)?.count ?? 0;
-  const openStay = native.prepare<StayRow, [string, string]>(
-    `${selectOpenStay} AND EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = stays.room_id AND deleted_at IS NULL)`,
-  );
-  const setStay = native.prepare<never, [number | null, string, number | null, string, string, string]>(
-    `UPDATE stays SET left_at = ?, devices = ?, accepted_at = ?, handle = ?
-     WHERE room_id = ? AND endpoint = ? AND until_epoch = 0`,
-  );
+  const depart = native.prepare<never, [string]>("UPDATE rooms SET revision = revision + 1 WHERE room_id = ?");
   const isOver = createUnacceptedCheck(native);
 
   return {
     applyChange({ room, unaccepted, ...parts }) {
-      const { roomId, epoch, keyCheck, version, statementHash } = room;
+      const { roomId, epoch, keyCheck, version, statementHash, revision } = room;
       return write(() => {
-        if (advance.run({ roomId, epoch, keyCheck, version, statementHash }).changes === 0) return false;
+        if (advance.run({ roomId, epoch, keyCheck, version, statementHash, revision }).changes === 0) return false;
         const refused = unaccepted && parts.stays.find((stay) => isOver(stay, unaccepted));
         if (refused) throw unacceptedQuota(refused.endpoint);
         putParts(roomId, parts);
-        if (countOwnersIn(roomId) === 0) throw noOwnerIn;
         return true;
-      }).catch((error: unknown) => {
-        if (error === noOwnerIn) return false;
-        throw error;
       });
     },
-    changeStay(roomId, endpoint, rule) {
+    replaceStay(roomId, { before, after, revision = null }) {
+      const { endpoint, since, role, leftAt, acceptedAt, handle } = before;
+      const swap: StaySwap = {
+        ...{ roomId, endpoint, since, role, revision, leftAt, acceptedAt, handle },
+        devices: devicesText(before.devices),
+        nextLeftAt: after.leftAt,
+        nextDevices: devicesText(after.devices),
+        nextAcceptedAt: after.acceptedAt,
+        nextHandle: after.handle,
+      };
       return write(() => {
-        const row = openStay.get(roomId, endpoint);
-        const changed = row && rule(stayOf(row), countOwnersIn(roomId));
-        if (changed) {
-          const { leftAt, devices, acceptedAt, handle } = changed;
-          setStay.run(leftAt, devicesText(devices), acceptedAt, handle, roomId, endpoint);
-        }
-        return changed;
+        if (swapStay.run({ ...swap }).changes === 0) return false;
+        if (after.leftAt !== leftAt) depart.run(roomId);
+        return true;
       });
     },
   };

@@ -60,7 +60,7 @@ function* rowsOf(reader: Native): Generator<SnapshotRow> {
     `SELECT ${statementColumns} FROM statements WHERE room_id = ? ORDER BY version`,
   );
   for (const row of reader.prepare<RoomRow, []>(`SELECT ${roomColumns} FROM rooms ORDER BY room_id`).iterate()) {
-    const room = roomOf(row);
+    const { revision: _, ...room } = roomOf(row);
     const { roomId } = room;
     yield { kind: "room", room };
     for (const stay of stays.iterate(roomId)) yield { kind: "stay", roomId, stay: stayOf(stay) };
@@ -78,9 +78,10 @@ function createPut(native: Native): (row: SnapshotRow) => void {
     ON CONFLICT (room_id) DO UPDATE SET subject = excluded.subject, encrypt = excluded.encrypt,
       persist = excluded.persist, sign_msgs = excluded.sign_msgs, epoch = excluded.epoch, key_check = excluded.key_check,
       version = excluded.version, statement_hash = excluded.statement_hash, creator = excluded.creator,
-      created_at = excluded.created_at, deleted_at = excluded.deleted_at`);
+      created_at = excluded.created_at, deleted_at = excluded.deleted_at, revision = rooms.revision + 1`);
   const putStay = native.prepare<never, [StayBinding]>(`${insertStaySql}, left_at = excluded.left_at,
-    devices = excluded.devices, accepted_at = excluded.accepted_at, added_by = excluded.added_by`);
+    devices = excluded.devices, accepted_at = excluded.accepted_at, added_by = excluded.added_by,
+    sign_pub = excluded.sign_pub, kex_pub = excluded.kex_pub, kex_sig = excluded.kex_sig, handle = excluded.handle`);
   // A room with stays was not purged yet, so it holds its subject, even if it is deleted.
   const claimSubject = native.prepare<never, [string]>(
     "UPDATE rooms SET claims_subject = 1 WHERE room_id = ? AND claims_subject = 0",
@@ -97,7 +98,7 @@ function createPut(native: Native): (row: SnapshotRow) => void {
         putInvite.run({ ...row.invite });
         break;
       case "room":
-        putRoom.run(roomBinding(row.room));
+        putRoom.run(roomBinding({ ...row.room, revision: row.room.version }));
         break;
       case "stay":
         putStay.run(stayBinding(row.roomId, row.stay));

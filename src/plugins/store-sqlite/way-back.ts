@@ -50,11 +50,15 @@ function createRestoring({ native, write }: Database): Restoring {
   const claimant = native.prepare<{ roomId: string }, [string]>(selectClaimant);
   const liveBy = native.prepare<{ count: number }, [string]>(countLiveSql);
   const insertRoom = native.prepare<never, [RoomBinding]>(insertRoomSql);
-  type Replacement = RoomBinding & { readonly expectedVersion: number; readonly expectedHash: string };
+  type Replacement = Omit<RoomBinding, "revision"> & {
+    readonly expectedVersion: number;
+    readonly expectedHash: string;
+  };
   const replace = native.prepare<never, [Replacement]>(
     `UPDATE rooms SET subject = $subject, encrypt = $encrypt, persist = $persist, sign_msgs = $signMsgs,
        creator = $creator, created_at = $createdAt, deleted_at = $deletedAt, epoch = $epoch, key_check = $keyCheck,
-       version = $version, statement_hash = $statementHash
+       version = $version, statement_hash = $statementHash,
+       revision = revision + 1
      WHERE room_id = $roomId AND version = $expectedVersion AND statement_hash = $expectedHash AND deleted_at IS NULL`,
   );
   const cutStatements = native.prepare<never, [string, number]>(
@@ -85,7 +89,7 @@ function createRestoring({ native, write }: Database): Restoring {
         } else {
           const { version: expectedVersion, hash: expectedHash } = expected;
           checkSubject(room);
-          const next = { ...roomBinding(room), expectedVersion, expectedHash };
+          const { revision: _, ...next } = { ...roomBinding(room), expectedVersion, expectedHash };
           if (replace.run(next).changes === 0) return "overtaken";
         }
         cutStatements.run(roomId, base.version);

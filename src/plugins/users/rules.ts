@@ -9,7 +9,7 @@
 import type { Denials } from "../../contracts/denials.ts";
 import type { Notices } from "../../contracts/notices.ts";
 import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signature.ts";
-import { leaving, renamed } from "../../contracts/stay-rules.ts";
+import { changeStay, isOwnerIn, leaving, renamed } from "../../contracts/stay-rules.ts";
 import type { RoomStore, UserRecord, UserStore } from "../../contracts/store.ts";
 import type { RoomStreams } from "../../contracts/streams.ts";
 import type { NewUser, Users } from "../../contracts/users.ts";
@@ -90,8 +90,10 @@ export class UserRules implements Users {
       const current = await this.#found(signPub);
       return current.handle === handle || (await this.#store.replaceUser({ ...current, handle })) || undefined;
     });
-    for (const { room } of (await this.#rooms?.listRoomsOf(endpoint)) ?? []) {
-      await this.#rooms?.changeStay(room.roomId, endpoint, renamed(handle));
+    const rooms = this.#rooms;
+    if (rooms === undefined) return;
+    for (const { room, stay } of await rooms.listRoomsOf(endpoint)) {
+      await changeStay(rooms, { roomId: room.roomId, endpoint, known: stay }, renamed(handle));
     }
   }
 
@@ -172,10 +174,11 @@ export class UserRules implements Users {
 
   /** Access ended with the user. The mark and the notice make the rooms' owners sign the user out and rekey. */
   async #leaveRooms(endpoint: string): Promise<void> {
-    for (const { room } of (await this.#rooms?.listRoomsOf(endpoint)) ?? []) {
-      await this.#rooms?.changeStay(room.roomId, endpoint, leaving(this.#now()));
-      const stays = (await this.#rooms?.listStays(room.roomId)) ?? [];
-      const owners = stays.filter(({ role, until, leftAt }) => role === "owner" && until === 0 && leftAt === null);
+    const rooms = this.#rooms;
+    if (rooms === undefined) return;
+    for (const { room, stay } of await rooms.listRoomsOf(endpoint)) {
+      await changeStay(rooms, { roomId: room.roomId, endpoint, known: stay }, leaving(this.#now()));
+      const owners = (await rooms.listStays(room.roomId)).filter(isOwnerIn);
       const told = owners.map((owner) => owner.endpoint);
       this.#notices.tell(told, "rekey_pending", room.roomId);
       if (room.policy.persist) this.#streams?.settle(room);

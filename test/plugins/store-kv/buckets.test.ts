@@ -11,7 +11,15 @@ import { openBuckets } from "../../../src/plugins/store-kv/buckets.ts";
 import { storeErrors } from "../../../src/plugins/store-kv/errors.ts";
 import { sharedNonceLifeMs } from "../../../src/plugins/store-kv/nonces.ts";
 import { buckets } from "../../../src/wire/names.ts";
-import { failure, peer, roomIdSample, roomSample, staySample, userSample } from "../../conformance/store-samples.ts";
+import {
+  failure,
+  peer,
+  reviseStay,
+  roomIdSample,
+  roomSample,
+  staySample,
+  userSample,
+} from "../../conformance/store-samples.ts";
 import { jetStream } from "../../support/inside.ts";
 import { KvServer } from "./server.ts";
 
@@ -104,7 +112,7 @@ test("a room with a missing record denies access, and never reads as a room with
     rooms.listStays(roomId),
     rooms.listRoomsOf(peer(1)),
     rooms.getSealedKey(roomId, peer(1), null),
-    rooms.changeStay(roomId, peer(1), leaving(1)),
+    reviseStay(rooms, roomId, peer(1), leaving(1)),
   ];
   expect(new Set(await codesOf(reads))).toEqual(new Set(["unavailable"]));
 });

@@ -6,6 +6,7 @@ import type { KvStore } from "../../../src/plugins/store-kv/store.ts";
 import {
   changeOf,
   peer,
+  reviseStay,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -48,7 +49,7 @@ test("changing a stay that was accepted since it was read does not note it as un
   const [read] = (await one.rooms.listStays(room.roomId)).filter(({ endpoint }) => endpoint === peer(2));
   if (read === undefined) throw new Error("no user was added");
   expect(await staleNotes(one.rooms, connection)).toEqual([]);
-  expect(await other.rooms.changeStay(room.roomId, peer(2), accepting(1))).not.toBeNull();
+  expect(await reviseStay(other.rooms, room.roomId, peer(2), accepting(1))).not.toBeNull();
   expect(await one.rooms.applyChange(changeOf(room, { stays: [{ ...read, role: "owner" }] }))).toBe(true);
   expect((await one.rooms.getStay(room.roomId, peer(2)))?.acceptedAt).toBe(1);
   expect(await staleNotes(one.rooms, connection)).toEqual([]);
@@ -56,7 +57,7 @@ test("changing a stay that was accepted since it was read does not note it as un
 
 test("a member who leaves a room before accepting it does not count as unaccepted any more", async () => {
   const room = await roomOf(2);
-  expect(await one.rooms.changeStay(room.roomId, peer(2), leaving(1))).not.toBeNull();
+  expect(await reviseStay(one.rooms, room.roomId, peer(2), leaving(1))).not.toBeNull();
   expect(await staleNotes(one.rooms, connection)).toEqual([]);
 });
 
@@ -65,7 +66,7 @@ test("an acceptance, and an add, leave no note if a deletion comes first", async
   for (const n of upTo(roomsRaced)) rooms.push(await roomOf(n + 10));
   const raced = rooms.flatMap((room, n) => [
     n % 2 === 0
-      ? one.rooms.changeStay(room.roomId, peer(2), accepting(1))
+      ? reviseStay(one.rooms, room.roomId, peer(2), accepting(1))
       : one.rooms.applyChange(changeOf(room, { stays: [staySample(3, { acceptedAt: null, addedBy: peer(1) })] })),
     other.rooms.markDeleted(room.roomId, 1).then(() => other.rooms.purgeRoom(room.roomId)),
   ]);

@@ -13,6 +13,7 @@ import {
   epochMs,
   keySample,
   peer,
+  reviseStay,
   roomIdSample,
   roomSample,
   sealedSample,
@@ -56,7 +57,7 @@ function faulty(native: Native, plan: Plan): Native {
 const roomId = roomIdSample(1);
 const { room } = roomSample(1);
 const removal = changeOf(
-  { ...room, version: 2 },
+  { ...room, version: 2, revision: 2 },
   { rekey: true, stays: [staySample(2, { until: 2 })], keys: [sealedSample(1, 2), sealedSample(3, 2)] },
 );
 
@@ -66,7 +67,7 @@ const steps: Readonly<Record<string, (store: SqliteStore) => Promise<unknown>>> 
   addition: ({ rooms }) =>
     rooms.applyChange(changeOf(room, { stays: [staySample(2), staySample(3)], keys: [sealedSample(2, 1)] })),
   removal: ({ rooms }) => rooms.applyChange(removal),
-  changeStay: ({ rooms }) => rooms.changeStay(roomId, peer(3), leaving(epochMs)),
+  replaceStay: ({ rooms }) => reviseStay(rooms, roomId, peer(3), leaving(epochMs)),
   markDeleted: ({ rooms }) => rooms.markDeleted(roomId, 9),
 };
 

@@ -143,6 +143,7 @@ test("existing rows are charged once: to their signers, and the keys of an epoch
     native.run("DROP TABLE row_charges");
     for (const table of ["statements", "sealed_keys"]) native.run(`ALTER TABLE ${table} DROP COLUMN charged_to`);
     native.run("UPDATE stays SET added_by = NULL");
+    native.run("ALTER TABLE rooms DROP COLUMN revision");
     native.run("DELETE FROM migrations WHERE name >= '0005'");
     native.close(true);
 
@@ -150,6 +151,7 @@ test("existing rows are charged once: to their signers, and the keys of an epoch
     const keyOf = async (n: number, epoch: number) =>
       (await again.rooms.getSealedKey(roomIdSample(1), peer(n), epoch))?.chargedTo;
     expect(await Promise.all([keyOf(2, 1), keyOf(4, 1), keyOf(1, 2)])).toEqual([peer(1), peer(1), peer(2)]);
+    expect(await again.rooms.getRoom(roomIdSample(1))).toMatchObject({ version: 4, revision: 4 });
     const expected = await expectedCharges(again);
     for (const n of [1, 2, 3, 5])
       expect([n, await again.rooms.rowBytesOf(peer(n))]).toEqual([n, expected.get(peer(n)) ?? 0]);

@@ -182,7 +182,7 @@ export class Restoring {
     const creator = (await this.#borne.pays(first)) ? first : caller.endpoint;
     // No statement contains the creation time, so it is taken from the room's id.
     const createdAt = Math.min(now, ulidTimeMs(roomId));
-    const made = { roomId, subject, policy, creator, createdAt, deletedAt: null, rekeyPending: false };
+    const made = { roomId, subject, policy, creator, createdAt, deletedAt: null, rekeyPending: false, revision: 1 };
     return { ...made, ...stateAfter(last, added) };
   }
 

@@ -5,30 +5,38 @@
  * added before the commit and removed after it, so the index may contain too much, never too little.
  */
 import { addedCharges, type Charges, chargesOf } from "../../../contracts/rows.ts";
-import { isIn, isOwnerIn, keptStay } from "../../../contracts/stay-rules.ts";
-import type { Membership, RoomChange, RoomStore, StayRecord, StayRule } from "../../../contracts/store.ts";
+import { isIn, isSameStay, keptStay } from "../../../contracts/stay-rules.ts";
+import type { Membership, RoomChange, RoomStore, StayChange, StayRecord } from "../../../contracts/store.ts";
 import { type UnacceptedLimits, unacceptedQuota } from "../../../contracts/unaccepted.ts";
 import { KeyedMutex } from "../../../lib/keyed-mutex.ts";
 import { sideBySide } from "../../../lib/side-by-side.ts";
 import { untilMade } from "../bucket.ts";
 import { dropFrom, type FiledDrops } from "./key-drops.ts";
 import { noPages, PageGone, type PagesMade } from "./pages.ts";
-import { type EpochKeys, isLeaving, type RoomBuckets, type RoomHead, sealedKeys, unacceptedStay } from "./room-head.ts";
+import {
+  type EpochKeys,
+  isLeaving,
+  type RoomBuckets,
+  type RoomHead,
+  revisionOf,
+  sealedKeys,
+  unacceptedStay,
+} from "./room-head.ts";
 import type { RoomIndex } from "./room-index.ts";
 
-type Changes = Pick<RoomStore, "applyChange" | "changeStay" | "dropKeys">;
+type Changes = Pick<RoomStore, "applyChange" | "replaceStay" | "dropKeys">;
 
 /** The most epochs whose keys one step of `dropKeys` examines. */
 const epochsPerStep = 64;
 
-/** How much one changed stay adds to a count of stays: 1, 0 or -1. */
-const gained = (is: (stay: StayRecord) => boolean, known: StayRecord | undefined, stay: StayRecord): number =>
-  Number(is(stay)) - Number(known !== undefined && is(known));
+/** How much one changed stay adds to the number of members who are leaving: 1, 0 or -1. */
+const gainedLeaving = (known: StayRecord | undefined, stay: StayRecord): number =>
+  Number(isLeaving(stay)) - Number(known !== undefined && isLeaving(known));
 
-const isUnaccepted = (stay: StayRecord | null): boolean => stay !== null && isIn(stay) && stay.acceptedAt === null;
+const isUnaccepted = (stay: StayRecord): boolean => isIn(stay) && stay.acceptedAt === null;
 
-const isAcceptance = (before: StayRecord | null, after: StayRecord | null): boolean =>
-  before?.acceptedAt === null && after !== null && after.acceptedAt !== null;
+const isAcceptance = ({ before, after }: StayChange): boolean =>
+  before.acceptedAt === null && after.acceptedAt !== null;
 
 /** Adds charges to a room head, or subtracts them. A head whose charges are not counted yet stays so. */
 function withCharges(entry: RoomHead, charges: Charges, sign: 1 | -1): RoomHead {
@@ -84,16 +92,12 @@ export class RoomChanges implements Changes {
   }
 
   async applyChange(change: RoomChange): Promise<boolean> {
-    const { roomId, version } = change.room;
+    const { roomId, version, revision } = change.room;
     let isIndexed = false;
-    const isTaken = await this.#change(roomId, async (entry, revision) => {
-      if (entry.room.version !== version - 1 || entry.room.deletedAt !== null) return null;
+    const isTaken = await this.#change(roomId, async (entry, headRevision) => {
+      if (revisionOf(entry) !== revision - 1 || entry.room.deletedAt !== null) return null;
       isIndexed = true;
-      const prepared = await this.#next(entry, revision, change);
-      // An owner who left after the change was made may have been the only one in it.
-      if (prepared.entry.owners > 0) return prepared;
-      await this.#discard(roomId, prepared);
-      return null;
+      return this.#next(entry, headRevision, change);
     });
     const open = new Set(change.stays.filter(({ until }) => until === 0).map(({ endpoint }) => endpoint));
     if (!isTaken) {
@@ -106,35 +110,35 @@ export class RoomChanges implements Changes {
     return true;
   }
 
-  async changeStay(roomId: string, endpoint: string, rule: StayRule): Promise<StayRecord | null> {
-    let before: StayRecord | null = null;
-    let changed: StayRecord | null = null;
+  async replaceStay(roomId: string, change: StayChange): Promise<boolean> {
+    const { before, after } = change;
+    const { endpoint } = before;
     let version = 0;
     let indexedAs: number | null = null;
     const isTaken = await this.#change(roomId, async (entry) => {
-      if (entry.room.deletedAt !== null) return null;
+      const { room } = entry;
+      const revision = revisionOf(entry);
+      if (room.deletedAt !== null || revision !== (change.revision ?? revision)) return null;
       const stay = await this.#kv.openStay(entry, endpoint);
-      changed = stay && rule(stay, entry.owners);
-      if (stay === null || changed === null) return null;
-      const stays = await this.#kv.stays.changed(roomId, entry.stays, [changed]);
-      const leaving = entry.leaving + gained(isLeaving, stay, changed);
-      const owners = entry.owners + gained(isOwnerIn, stay, changed);
-      if (isAcceptance(stay, changed)) {
-        indexedAs = entry.room.version;
+      if (stay === null || !isSameStay(stay, before)) return null;
+      const stays = await this.#kv.stays.changed(roomId, entry.stays, [after]);
+      if (isAcceptance(change)) {
+        indexedAs = room.version;
         await this.#index.enter(endpoint, roomId, indexedAs);
       }
-      before = stay;
-      version = entry.room.version;
-      return { entry: { ...entry, stays: stays.pages, leaving, owners }, stays, keys: noPages };
+      version = room.version;
+      const next = { ...room, revision: after.leftAt === before.leftAt ? revision : revision + 1 };
+      const leaving = entry.leaving + gainedLeaving(before, after);
+      return { entry: { ...entry, room: next, stays: stays.pages, leaving }, stays, keys: noPages };
     });
     if (!isTaken) {
       if (indexedAs !== null) await this.#dropEntries(roomId, [endpoint], indexedAs);
-      return null;
+      return false;
     }
     // If an index entry remains, its readers see that the stay is accepted, or that its member left.
-    if (before !== null && isUnaccepted(before) && !isUnaccepted(changed))
+    if (isUnaccepted(before) && !isUnaccepted(after))
       await this.#index.dropUnaccepted(endpoint, roomId, version).catch(() => undefined);
-    return changed;
+    return true;
   }
 
   /**
@@ -186,14 +190,13 @@ export class RoomChanges implements Changes {
 
   /** Applies a change to a room head and writes all parts of the result. Errors: PageGone. */
   async #next(entry: RoomHead, revision: number, change: RoomChange): Promise<Prepared> {
-    const { roomId, epoch, keyCheck, version, statementHash } = change.room;
-    let { leaving, owners } = entry;
+    const { roomId, epoch, keyCheck, version, statementHash, revision: nextRevision } = change.room;
+    let { leaving } = entry;
     const added: StayRecord[] = [];
     const merge = (known: StayRecord | undefined, given: StayRecord): StayRecord => {
       const stay = keptStay(known, given);
       if (known === undefined) added.push(stay);
-      leaving += gained(isLeaving, known, stay);
-      owners += gained(isOwnerIn, known, stay);
+      leaving += gainedLeaving(known, stay);
       return stay;
     };
     const refused: string[] = [];
@@ -218,16 +221,15 @@ export class RoomChanges implements Changes {
     }
     const { creator } = entry.room;
     const rows = { stays: added, keys: change.keys, statements: [change.statement], creator };
-    const next: RoomHead = {
+    const head: RoomHead = {
       ...withCharges(entry, chargesOf(rows), 1),
-      room: { ...entry.room, epoch, keyCheck, version, statementHash },
+      room: { ...entry.room, epoch, keyCheck, version, statementHash, revision: nextRevision },
       statement: change.statement,
       stays: stays.pages,
       keys: keys.epochKeys,
       leaving,
-      owners,
     };
-    return { entry: next, stays, keys: keys.made };
+    return { entry: head, stays, keys: keys.made };
   }
 
   async #nextKeys(

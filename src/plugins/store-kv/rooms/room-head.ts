@@ -30,12 +30,15 @@ export interface EpochKeys {
   readonly by?: string;
 }
 
+/** A room as its head holds it. `revision` is absent in rooms that have not changed since before it was counted. */
+export type KeptRoom = Omit<RoomRecord, "rekeyPending" | "revision"> & Partial<Pick<RoomRecord, "revision">>;
+
 /**
  * The room head: the single entry that holds a room. Replacing it is the commit of every change. Parts that it
  * references never change; parts that it does not reference do not exist.
  */
 export interface RoomHead {
-  readonly room: Omit<RoomRecord, "rekeyPending">;
+  readonly room: KeptRoom;
   /** The newest statement. Earlier ones were archived before it was committed. */
   readonly statement: StatementRecord | null;
   readonly stays: readonly PageRef[];
@@ -43,8 +46,6 @@ export interface RoomHead {
   readonly keys: EpochKeys | null;
   /** The number of open stays that are marked left. */
   readonly leaving: number;
-  /** The number of current owners. */
-  readonly owners: number;
   /**
    * The archive name of earlier statements and of the keys of earlier epochs. A restoration archives all of them under
    * a new name before it commits, so that a reader of the old head still finds the old ones. If absent, the room id
@@ -89,9 +90,14 @@ function afterStays(endpoint: string): string {
   return stayKey({ endpoint, since: 9_999_999_999 });
 }
 
+/** The revision of a room. */
+export function revisionOf({ room }: Pick<RoomHead, "room">): number {
+  return room.revision ?? room.version;
+}
+
 /** The room record of a room head. */
-export function recordOf({ room, leaving }: RoomHead): RoomRecord {
-  return { ...room, rekeyPending: leaving > 0 };
+export function recordOf(head: RoomHead): RoomRecord {
+  return { ...head.room, revision: revisionOf(head), rekeyPending: head.leaving > 0 };
 }
 
 /** Reports whether a stay is open but marked left, so that an owner still has to sign the member out. */

@@ -1,6 +1,11 @@
 import { chargesOf, payerOf } from "../../../contracts/rows.ts";
-import { isOwnerIn } from "../../../contracts/stay-rules.ts";
-import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "../../../contracts/store.ts";
+import type {
+  RoomRecord,
+  SealedKeyRecord,
+  SnapshotRoom,
+  StatementRecord,
+  StayRecord,
+} from "../../../contracts/store.ts";
 import { sideBySide } from "../../../lib/side-by-side.ts";
 import { UnibusError } from "../../../wire/errors.ts";
 import { statementLines } from "../../../wire/statement.ts";
@@ -13,6 +18,7 @@ import {
   type RoomBuckets,
   type RoomHead,
   recordOf,
+  revisionOf,
   sealedKeys,
   unacceptedStay,
 } from "./room-head.ts";
@@ -21,8 +27,8 @@ import type { RoomIndex } from "./room-index.ts";
 const epochLine = statementLines.indexOf("epoch");
 
 /** A room with all its parts. */
-export interface WholeRoom {
-  readonly room: RoomRecord;
+export interface WholeRoom<Room extends SnapshotRoom = RoomRecord> {
+  readonly room: Room;
   readonly stays: readonly StayRecord[];
   readonly keys: readonly SealedKeyRecord[];
   readonly statements: readonly StatementRecord[];
@@ -78,7 +84,7 @@ export function wholeRoom(kv: RoomBuckets, roomId: string): Promise<WholeRoom | 
 }
 
 /** Claims a subject for an imported room. Errors: conflict if another room has it. */
-async function putClaim(kv: RoomBuckets, { roomId, subject }: RoomRecord): Promise<void> {
+async function putClaim(kv: RoomBuckets, { roomId, subject }: SnapshotRoom): Promise<void> {
   const claim = (await kv.claims.get(subject)).value;
   if (claim?.roomId === roomId) return;
   const holder = claim === null ? null : await kv.find(claim.roomId);
@@ -107,7 +113,7 @@ async function putStatements(kv: RoomBuckets, roomId: string, statements: readon
 }
 
 /** Writes a room with its parts over any existing one. Its head is written last. Errors: conflict, unavailable. */
-export async function putRoom(kv: RoomBuckets, index: RoomIndex, whole: WholeRoom): Promise<void> {
+export async function putRoom(kv: RoomBuckets, index: RoomIndex, whole: WholeRoom<SnapshotRoom>): Promise<void> {
   const { rekeyPending: _, ...room } = whole.room;
   const { roomId, creator, deletedAt, version } = room;
   const found = await kv.find(roomId);
@@ -126,13 +132,12 @@ export async function putRoom(kv: RoomBuckets, index: RoomIndex, whole: WholeRoo
     }),
   ]);
   const entry: RoomHead = {
-    room,
+    room: { ...room, revision: found === null ? version : revisionOf(found.entry) + 1 },
     statement: statements.at(-1) ?? null,
     stays: stays.pages,
     keys,
     charges: Object.fromEntries(chargesOf({ ...whole, creator })),
     leaving: whole.stays.filter(isLeaving).length,
-    owners: whole.stays.filter(isOwnerIn).length,
   };
   await kv.entries.put(roomId, entry);
   const ids = (pages: RoomHead["stays"] = []) => pages.map(({ id }) => id);

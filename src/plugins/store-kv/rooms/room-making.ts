@@ -6,7 +6,6 @@
  * taking over the claim first occupies the room id with a placeholder, so the slow creator cannot commit any more.
  */
 import { chargesOf } from "../../../contracts/rows.ts";
-import { isOwnerIn } from "../../../contracts/stay-rules.ts";
 import type { NewRoom, RoomRecord } from "../../../contracts/store.ts";
 import { takenRoomId, takenSubject } from "../../../contracts/taken.ts";
 import { sideBySide } from "../../../lib/side-by-side.ts";
@@ -84,7 +83,6 @@ async function firstEntry({ kv, index }: RoomMakingDeps, { room, stay, keys, sta
       chargesOf({ room, stays: [stay], keys, statements: [statement], creator: room.creator }),
     ),
     leaving: 0,
-    owners: isOwnerIn(stay) ? 1 : 0,
   };
 }
 

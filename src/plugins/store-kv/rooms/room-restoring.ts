@@ -4,7 +4,7 @@
  * the new one is committed, so a crash or a lost race leaves the room unchanged.
  */
 import { randomBytes } from "node:crypto";
-import { isOwnerIn, keptStay } from "../../../contracts/stay-rules.ts";
+import { keptStay } from "../../../contracts/stay-rules.ts";
 import type { SealedKeyRecord, StatementRecord, StayRecord } from "../../../contracts/store.ts";
 import { unacceptedQuota } from "../../../contracts/unaccepted.ts";
 import type { RestorationOutcome, RoomRestoration } from "../../../contracts/way-back.ts";
@@ -19,6 +19,7 @@ import {
   isLeaving,
   type RoomBuckets,
   type RoomHead,
+  revisionOf,
   sealedKeys,
   stayKey,
 } from "./room-head.ts";
@@ -118,7 +119,7 @@ export class RoomRestoring {
   }
 
   /** Writes all parts of the room's next head, but not the head itself. Errors: PageGone. */
-  async #prepare(old: RoomHead | null, revision: number, restoration: RoomRestoration): Promise<Prepared> {
+  async #prepare(old: RoomHead | null, headRevision: number, restoration: RoomRestoration): Promise<Prepared> {
     const { rekeyPending: _, ...given } = restoration.room;
     const { roomId } = given;
     const filed: FiledRoom = { room: given, files: randomBytes(12).toString("base64url") };
@@ -129,7 +130,7 @@ export class RoomRestoring {
     const refused: string[] = [];
     const [stayPages, keys, statement] = await Promise.all([
       this.#kv.stays.changed(roomId, [], stays),
-      this.#keys(old, filed, revision, restoration),
+      this.#keys(old, filed, headRevision, restoration),
       this.#statements(old, filed, restoration),
       sideBySide(stays.filter(isOpen), async (stay) => {
         const limits = known.has(stayKey(stay)) ? {} : restoration;
@@ -142,12 +143,12 @@ export class RoomRestoring {
       throw unacceptedQuota(refused[0]);
     }
     const leaving = stays.filter(isLeaving).length;
-    const owners = stays.filter(isOwnerIn).length;
+    const revision = old === null ? given.revision : revisionOf(old) + 1;
     // Its charges are counted from its rows a moment later.
     const { charges: __, ...uncharged } = old ?? {};
-    const deps = { statement, stays: stayPages.pages, keys: keys.newest, leaving, owners };
+    const deps = { statement, stays: stayPages.pages, keys: keys.newest, leaving };
     return {
-      entry: { ...uncharged, room: given, ...deps, files: filed.files as string },
+      entry: { ...uncharged, room: { ...given, revision }, ...deps, files: filed.files as string },
       made: { stays: stayPages.made, keys: keys.made },
       replaced: { stays: idsOf(old?.stays), keys: keys.replaced },
       before,

@@ -131,7 +131,7 @@ function createDeletion(kv: RoomBuckets, index: RoomIndex): Deletion {
       await index.dropCreated(room.creator, roomId);
       // Remove the references before the parts, so that no reader misses one.
       const charges = { [room.creator]: rowBytes.room };
-      const bare = { statement: null, stays: [], keys: null, leaving: 0, owners: 0, charges };
+      const bare = { statement: null, stays: [], keys: null, leaving: 0, charges };
       await changed(roomId, (entry) => ({ ...entry, ...bare }));
       await Promise.all([kv.stayPages, kv.keyPages, kv.statements].map((parts) => parts.erase(`${roomId}.>`)));
       const { value, revision } = await kv.claims.get(room.subject);
@@ -149,7 +149,7 @@ export function createRooms(parts: RoomMakingDeps, totals: RowTotals): RoomStore
     ...createDeletion(kv, index),
     insertRoom: (made, liveMax) => makeRoom(parts, made, liveMax),
     applyChange: (change) => changes.applyChange(change),
-    changeStay: (roomId, endpoint, rule) => changes.changeStay(roomId, endpoint, rule),
+    replaceStay: (roomId, change) => changes.replaceStay(roomId, change),
     dropKeys: (roomId, after) => changes.dropKeys(roomId, after),
     rowBytesOf: (payer) => totals.of(payer),
   };
