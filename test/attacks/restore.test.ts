@@ -365,14 +365,23 @@ describe("a restoration", () => {
     const keys = Array.from({ length: count }, (_, n) => one.replace("1000000", String(1_000_000 + n)));
     const large = body.replace('"keys":[', `"keys":[${keys.join(",")},`);
     const full = large + " ".repeat(restoreBytesMax - large.length);
-    let [worst, last, isOver] = [0, performance.now(), false];
-    const watch = async () => {
-      while (!isOver) {
-        await new Promise((resolve) => setTimeout(resolve, 1));
-        const at = performance.now();
-        worst = Math.max(worst, at - last);
-        last = at;
-      }
+    /** Returns the longest time for which the event loop did not turn while `work` went on, in milliseconds. */
+    const longestBlock = async (work: () => Promise<void>): Promise<number> => {
+      let [worst, last, isOver] = [0, performance.now(), false];
+      const watch = async () => {
+        while (!isOver) {
+          await new Promise((resolve) => setTimeout(resolve, 1));
+          const at = performance.now();
+          worst = Math.max(worst, at - last);
+          last = at;
+        }
+      };
+      const watching = watch();
+      await work().finally(() => {
+        isOver = true;
+      });
+      await watching;
+      return worst;
     };
     // Another process sends the request: signing and sending 32 MiB would block this process's thread, too.
     const script = `const [url, file, headers] = process.argv.slice(1);
@@ -380,17 +389,19 @@ describe("a restoration", () => {
       console.log(reply.status, await reply.text());`;
     const file = running.server.folder.file("large.json");
     await Bun.write(file, full);
-    const headers = JSON.stringify(signedHeaders(ana, { url: http, method: "PUT", target, body: full }));
-    Bun.gc(true);
-    const child = Bun.spawn([process.execPath, "-e", script, `${http}${target}`, file, headers], { stdout: "pipe" });
-    last = performance.now();
-    const watching = watch();
-    const said = await new Response(child.stdout).text();
-    isOver = true;
-    await watching;
-    expect(said).toStartWith("400 ");
-    expect(said).toContain("is not expected");
-    // One slice takes 10 ms; the rest is slack for a busy machine and garbage collection.
-    expect(worst).toBeLessThan(250);
+    const request = async () => {
+      const headers = JSON.stringify(signedHeaders(ana, { url: http, method: "PUT", target, body: full }));
+      const child = Bun.spawn([process.execPath, "-e", script, `${http}${target}`, file, headers], { stdout: "pipe" });
+      const said = await new Response(child.stdout).text();
+      expect(said).toStartWith("400 ");
+      expect(said).toContain("is not expected");
+    };
+    // One slice takes 10 ms, the whole without slices more than 300 ms. A busy machine may block one attempt for longer.
+    const blocks: number[] = [];
+    while (blocks.length < 3 && !blocks.some((ms) => ms < 250)) {
+      Bun.gc(true);
+      blocks.push(await longestBlock(request));
+    }
+    expect(Math.min(...blocks)).toBeLessThan(250);
   }, 60_000);
 });
