@@ -80,7 +80,7 @@ function docAt({ text, comments }: Source, offset: number): string {
   return lines
     .map((line) => line.replace(/^\s*\*?\s?/, "").trim())
     .join(" ")
-    .replace(/\s*Source: spec [^.]*\.?/g, "")
+    .replace(/\s*Source: (?:spec [^.]*\.?|(?:\S+\.md(?:, |\.))+)/g, "")
     .replace(/\s+/g, " ")
     .trim();
 }

@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError } from "commander";
 
-/** The command `help [COMMAND...]`. `load` returns the whole program. Source: spec 17. */
+/** The command `help [COMMAND...]`. `load` returns the whole program. */
 export function helpCommand(load: () => Promise<Command>): Command {
   return new Command("help")
     .description("print the help of a command, or of all commands")

@@ -5,7 +5,7 @@ import { type PrintOptions, printJson, printLine } from "./print.ts";
 /** The version of this executable. */
 export const version: string = manifest.version;
 
-/** The command `version`. Source: spec 14. */
+/** The command `version`. */
 export function versionCommand(): Command {
   return new Command("version")
     .description("print the version")

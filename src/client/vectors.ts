@@ -3,7 +3,7 @@
  *
  * The production code computes them from fixed keys, ids and nonces, so they are deterministic. The command `vectors`
  * prints them, and the tests compare them with `test/golden/vectors.json`, which an independent program computed.
- * Source: spec 4.
+ * Source: docs/protocol/README.md.
  */
 import { mnemonicToSeed } from "@scure/bip39";
 import sodium from "libsodium-wrappers";
@@ -46,7 +46,7 @@ import { identityFromWords } from "./crypto/wallet.ts";
 /** Inputs and outputs of one example, as hex, base64 or text, in the encoding that the protocol uses. */
 export type Vector = Readonly<Record<string, string | number>>;
 
-/** All groups of vectors: each one or a list. Source: spec 4. */
+/** All groups of vectors: each one or a list. Source: docs/protocol/README.md. */
 export type Vectors = Readonly<Record<string, Vector | readonly Vector[]>>;
 
 /** Bytes that count up from a first value. */
@@ -258,7 +258,10 @@ async function walletVector(): Promise<Vector> {
   };
 }
 
-/** Computes the deterministic test vectors for other implementations, with the production code. Source: spec 4. */
+/**
+ * Computes the deterministic test vectors for other implementations, with the production code.
+ * Source: docs/protocol/README.md.
+ */
 export async function computeVectors(): Promise<Vectors> {
   const identity = await identityFromSeeds(signSeed, kexPriv);
   const other = await identityFromSeeds(run(0x40), run(0x60));

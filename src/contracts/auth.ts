@@ -20,7 +20,7 @@ export interface Origin {
   readonly isForwarded: boolean;
 }
 
-/** Headers by which proxies and tunnels announce that they forwarded a request. Source: spec 5. */
+/** Headers by which proxies and tunnels announce that they forwarded a request. Source: docs/protocol/requests.md. */
 const forwarding = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/;
 
 /** Reports whether the headers say that a proxy forwarded the request. */
@@ -84,7 +84,7 @@ export interface Identified {
   readonly bodyHash: string | null;
 }
 
-/** How strictly signatures are enforced. Source: spec 5. */
+/** How strictly signatures are enforced. Source: docs/protocol/requests.md. */
 export type AuthMode = "enforce" | "soft" | "off";
 
 /** Authenticates requests and logins. */

@@ -1,7 +1,7 @@
 import { UnibusError } from "../wire/errors.ts";
 import { token } from "./plugin.ts";
 
-/** The minimum charge for a blob, in bytes: the disk usage of the smallest file. Source: spec 9. */
+/** The minimum charge for a blob, in bytes: the disk usage of the smallest file. Source: docs/protocol/logins.md. */
 export const blobBytesMin = 4_096;
 
 /** The charge for a blob of a size, in bytes. */

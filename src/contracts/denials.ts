@@ -1,7 +1,7 @@
 /**
  * Denials: a log of every removal of access, one line each, kept outside the store. A backup lacks the removals that
  * came after it, so `unibus restore` replays this log and a restored bus does not readmit anyone it had removed.
- * A line is `<kind> <key> <RFC 3339 time>`. Source: spec 19.
+ * A line is `<kind> <key> <RFC 3339 time>`.
  */
 import { token } from "./plugin.ts";
 

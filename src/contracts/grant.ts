@@ -1,7 +1,7 @@
 /**
  * The data plane permissions of one login. A grant contains the rooms that the user created or accepted, in order of
  * acceptance, up to the size that nats-server accepts in the reply to a login. So no one can cut a user off from the
- * data plane by adding them to rooms. Source: spec 9, "The grant is bounded and fair".
+ * data plane by adding them to rooms. Source: docs/protocol/logins.md.
  */
 import { consumerName, deliverRoot, noticeSubject, streamName } from "../wire/names.ts";
 import type { Membership } from "./store.ts";

@@ -16,7 +16,7 @@ export interface Redeemer {
   readonly kexSig: string;
 }
 
-/** The rules for invites; routes and CLI commands both go through them. Source: spec 7. */
+/** The rules for invites; routes and CLI commands both go through them. Source: docs/protocol/identity.md. */
 export interface Invites {
   /**
    * Creates an invite. Its handle is stored in its normal form (`checkHandle`).

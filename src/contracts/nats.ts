@@ -7,7 +7,7 @@ import { token } from "./plugin.ts";
 /**
  * The NATS accounts of the data plane that unibus itself uses. BUS holds the room streams; CTL the key-value buckets
  * and object stores; AUTH serves the auth callout; SYS monitors connections and disconnects them. Users are in a fifth
- * account, PEERS. Source: spec 9.
+ * account, PEERS. Source: docs/concepts.md.
  */
 export type InternalAccount = "BUS" | "CTL" | "AUTH" | "SYS";
 

@@ -1,7 +1,10 @@
 import { UnibusError } from "../wire/errors.ts";
 import { token } from "./plugin.ts";
 
-/** A nonce journal that several nodes share: a nonce that one node admitted, no node admits again. Source: spec 5. */
+/**
+ * A nonce journal that several nodes share: a nonce that one node admitted, no node admits again.
+ * Source: docs/protocol/requests.md.
+ */
 export interface SharedNonces {
   /**
    * Spends a nonce on all nodes.

@@ -1,7 +1,7 @@
 import { disconnectSubject, noticeSubject } from "../wire/names.ts";
 import type { Nats } from "./nats.ts";
 
-/** The subject matter of a notice. Source: spec 9. */
+/** The subject matter of a notice. Source: docs/protocol/notices.md. */
 export type NoticeKind =
   | "joined"
   | "accepted"
@@ -13,7 +13,7 @@ export type NoticeKind =
   | "durable"
   | "revoked";
 
-/** How long notices of one kind to one user are coalesced, in milliseconds. Source: spec 9. */
+/** How long notices of one kind to one user are coalesced, in milliseconds. Source: docs/protocol/notices.md. */
 const collectedMs = 1_000;
 
 /** The rooms of the notices that were coalesced for one user and kind. */

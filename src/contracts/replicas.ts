@@ -1,6 +1,6 @@
 import { token } from "./plugin.ts";
 
-/** The replica count of the control plane, which room streams follow. Source: spec 8. */
+/** The replica count of the control plane, which room streams follow. Source: docs/protocol/history.md. */
 export interface Replicas {
   /** The current count; it may be some seconds old. Errors: unavailable. */
   count(): Promise<number>;

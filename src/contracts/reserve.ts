@@ -3,8 +3,8 @@
  * cannot thereby prevent their own removal. The store measures its space; this file alone decides which writes are
  * admitted.
  * States: open; reserved (free space is at or below the reserve); last (at or below a fifth of the reserve).
- * The kernel asks before each request that may write; plugins ask where only they know what a request does. Source:
- * spec 9.
+ * The kernel asks before each request that may write; plugins ask where only they know what a request does.
+ * Source: docs/protocol/limits.md.
  */
 import { UnibusError } from "../wire/errors.ts";
 import type { RouteSpace } from "../wire/route.ts";

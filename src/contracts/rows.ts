@@ -1,7 +1,7 @@
 /**
  * The storage charge for a room's rows, and who pays it: the signer of the statement that added them. A store keeps the
  * sum per payer; the quota on it is enforced above the store (`plugins/rooms`). Units: bytes, as an estimate of a row's
- * disk usage that is the same on every store. Payers are endpoints. Source: spec 9.
+ * disk usage that is the same on every store. Payers are endpoints. Source: docs/protocol/limits.md.
  */
 import { endpointId } from "../wire/names.ts";
 import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "./store.ts";

@@ -33,8 +33,7 @@ export function signingKey(seed: Uint8Array): { readonly pub: Uint8Array; sign(t
 /**
  * Validates a signing key and returns it in lowercase.
  * Errors: invalid for a key that is not canonical, is of small order (any signature verifies under it), or is not on
- * the curve.
- * Source: spec 2.
+ * the curve. Source: docs/protocol/signatures.md.
  */
 export function checkSignKey(signPub: string): string {
   if (!isSoundSignKey(keyBytes(signPub))) {
@@ -52,7 +51,7 @@ export interface KexKey {
 /**
  * Validates a kex key that its user has signed.
  * Errors: invalid for a key of low order, or if kex_sig is not the user's signature.
- * Source: spec 2.
+ * Source: docs/protocol/signatures.md.
  */
 export async function checkKexKey(signPub: string, kexPub: string, kexSig: string): Promise<KexKey> {
   if (!isSoundKexKey(fromHex(kexPub) ?? new Uint8Array())) {

@@ -80,7 +80,10 @@ export function keptStay(known: StayRecord | undefined, given: StayRecord): Stay
   return { ...given, leftAt: known?.leftAt ?? given.leftAt, devices, acceptedAt, addedBy, handle };
 }
 
-/** Adds a device. Errors: quota above the limit; the main device counts even if it does not exist. Source: spec 8. */
+/**
+ * Adds a device. Errors: quota above the limit; the main device counts even if it does not exist.
+ * Source: docs/protocol/durables.md.
+ */
 export function withDevice(device: string): StayRule {
   return (stay) => {
     if (stay.devices.includes(device)) return null;

@@ -13,7 +13,7 @@ import type { UnacceptedLimits } from "./unaccepted.ts";
 /** Whether a user is active or revoked. */
 export type UserStatus = "active" | "revoked";
 
-/** A user. Source: spec 7. */
+/** A user. Source: docs/protocol/identity.md. */
 export interface UserRecord {
   readonly signPub: string;
   readonly endpoint: string;
@@ -70,7 +70,7 @@ export interface UserStore {
   replaceRoster(roster: AdminRoster): Promise<boolean>;
 }
 
-/** An invite. The token itself is never stored. Source: spec 7. */
+/** An invite. The token itself is never stored. Source: docs/protocol/identity.md. */
 export interface InviteRecord {
   readonly id: string;
   readonly tokenHash: string;
@@ -112,7 +112,7 @@ export interface InviteStore {
   listPendingInvites(limit: number): Promise<InviteRecord[]>;
 }
 
-/** A room. Source: spec 3. */
+/** A room. Source: docs/protocol/rooms.md. */
 export interface RoomRecord {
   readonly roomId: string;
   readonly subject: string;
@@ -216,7 +216,6 @@ export interface Membership {
  * Stores rooms with their stays, keys and statements.
  * A backend without transactions writes the parts of a change first, then commits it with one write of the room's own
  * entry. Readers ignore parts that no committed entry refers to. So a crash may deny access, but never grants it.
- * Source: spec 10.
  */
 export interface RoomStore {
   /**

@@ -32,7 +32,10 @@ export interface FrameRun {
   readonly more: boolean;
 }
 
-/** Owns the JetStream stream of each persisted room: no other code creates, changes or removes one. Source: spec 8. */
+/**
+ * Owns the JetStream stream of each persisted room: no other code creates, changes or removes one.
+ * Source: docs/protocol/history.md.
+ */
 export interface RoomStreams {
   /**
    * Creates the stream or repairs its configuration; has no effect if it is correct. If the stream of a deleted room

@@ -44,7 +44,7 @@ export function readTlsFiles(certFile: string | undefined, keyFile: string | und
 /**
  * The TLS 1.2 cipher suites that a listener offers: forward secrecy and authenticated encryption, no CBC.
  * By their IANA names, as nats-server expects them. (The suites of TLS 1.3 are all good, and not configurable.)
- * Source: spec 5.
+ * Source: docs/protocol/requests.md.
  */
 export const tls12Suites: readonly string[] = [
   "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",

@@ -1,6 +1,6 @@
 /**
  * Limits on memberships that a user was given without consent. A membership is unaccepted from the add until its member
- * accepts it, leaves, or is removed. Source: spec 9, "The grant is bounded and fair".
+ * accepts it, leaves, or is removed. Source: docs/protocol/limits.md.
  */
 import { UnibusError } from "../wire/errors.ts";
 

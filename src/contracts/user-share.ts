@@ -19,7 +19,7 @@ export const costTable: Readonly<Record<Cost, { readonly baseMs: number; readonl
   key: { baseMs: 0.2, mibMs: 4 },
 };
 
-/** Default part of the window that one user may take. Source: spec 9. */
+/** Default part of the window that one user may take. Source: docs/protocol/limits.md. */
 const userShareDefault = 0.25;
 
 const windowMs = 10_000;

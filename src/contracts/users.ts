@@ -12,7 +12,7 @@ export interface NewUser {
   readonly kexSig?: string | undefined;
 }
 
-/** The rules for users; routes, invites and CLI commands all go through them. Source: spec 7. */
+/** The rules for users; routes, invites and CLI commands all go through them. Source: docs/protocol/identity.md. */
 export interface Users {
   /**
    * Adds a user. The handle is stored in its normal form (`checkHandle`).

@@ -1,7 +1,7 @@
 /**
  * The way back: after a bus is restored from an older backup, owners may for some days bring back newer versions of
  * their rooms. This is the store's interface for its state, and for restoring one room. The rules live in the plugin
- * `rooms`; a store only stores. Times are milliseconds since the epoch. Source: spec 3, "Way back".
+ * `rooms`; a store only stores. Times are milliseconds since the epoch. Source: docs/operate.md.
  */
 import { token } from "./plugin.ts";
 import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "./store.ts";
@@ -99,7 +99,7 @@ export interface WayBackStore {
   restoreRoom(restoration: RoomRestoration, liveMax?: number): Promise<RestorationOutcome>;
 }
 
-/** How long the way back stays open after a restore, in days. Source: spec 3. */
+/** How long the way back stays open after a restore, in days. Source: docs/protocol/rooms.md. */
 export const wayBackDays = 30;
 
 /** The most contested chains that are kept for one room. */

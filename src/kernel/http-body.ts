@@ -12,7 +12,7 @@ const bodyGraceMs = 10_000;
 /** Minimum average rate of a body after the grace period, in bytes per millisecond. */
 const bodyRateMin = 64;
 
-/** How much of a refused body is drained, in bytes, and for how long, in milliseconds. Source: spec 5. */
+/** How much of a refused body is drained, in bytes, and for how long, in milliseconds. */
 const drainBytesMax = 16 * 1_048_576;
 const drainMs = 2_000;
 /** How many refused bodies are drained concurrently. Beyond that a refused connection closes immediately. */
@@ -112,7 +112,7 @@ export class RequestBody {
   /**
    * Returns the reply body of a refusal. While request bytes may still arrive, the reply is sent immediately but ends
    * only after they are drained, at most 16 MiB in at most 2 s: closing a connection with unread bytes resets it, and a
-   * client that writes its whole request before it reads would never see the reply. Source: spec 5.
+   * client that writes its whole request before it reads would never see the reply. Source: docs/protocol/limits.md.
    */
   refusal(text: string): string | ReadableStream<Uint8Array> {
     if (!this.#isPending || draining >= drainsMax) return text;

@@ -22,7 +22,7 @@ export interface Incoming {
   sent?: (bytes: number | null) => void;
 }
 
-/** Handles one request from its headers to its result. Order of the checks: spec 5. */
+/** Handles one request from its headers to its result. Order of the checks: docs/protocol/requests.md. */
 export type Handler = (incoming: Incoming) => Promise<unknown>;
 
 type Checker = (value: unknown, part: string) => unknown;

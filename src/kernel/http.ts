@@ -33,16 +33,16 @@ import {
 } from "./http-sockets.ts";
 import { type HttpConfig, isTls } from "./manifest.ts";
 
-/** How long requests in flight may take after the bus begins to stop, in milliseconds. Source: spec 14. */
+/** How long requests in flight may take after the bus begins to stop, in milliseconds. */
 const drainMs = 5_000;
 /** Default rate limit for one client, in requests per second. */
 const rateDefault = 100;
 /** Part of the rate limit that a client gets for guessing secrets and for failed authentication. */
 const tightShare = 0.1;
-/** Default keep-alive of an idle connection, in seconds. Source: spec 5. */
+/** Default keep-alive of an idle connection, in seconds. Source: docs/protocol/requests.md. */
 const keepaliveSDefault = 75;
 
-/** Default headers of every reply: no cache may store it, unless its route allows that. Source: spec 5. */
+/** Default headers of every reply: no cache may store it, unless its route allows that. */
 const cacheHeaders = { "cache-control": "no-store" };
 const jsonHeaders = { "content-type": "application/json;charset=utf-8", ...cacheHeaders };
 

@@ -6,7 +6,7 @@ import { faultOf } from "../wire/fault.ts";
 const Strict = <T extends Parameters<typeof Type.Object>[0]>(properties: T) =>
   Type.Object(properties, { additionalProperties: false });
 
-/** Key `http` of `plugins.json`: the configuration of the listener. Source: spec 14. */
+/** Key `http` of `plugins.json`: the configuration of the listener. */
 export const HttpConfig = Strict({
   listen: Type.Optional(Type.String({ description: "HOST:PORT to listen on; port 0 picks a free port" })),
   public_url: Type.Optional(Type.String({ description: "the URL under which users reach this server" })),

@@ -15,7 +15,7 @@ export interface Crossing {
 /**
  * The exports of BUS, which are also the imports of PEERS; there are no others. Exports are always wildcards: a literal
  * subject would break the isolation of the reply subject. `namespaces`: the first tokens of rooms' subjects.
- * Source: spec 9.
+ * Source: docs/protocol/logins.md.
  */
 export function crossings(namespaces: readonly string[]): readonly Crossing[] {
   const services = [...namespaces.map((namespace) => `${namespace}.>`), "$JS.ACK.>"];

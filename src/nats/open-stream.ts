@@ -1,7 +1,7 @@
 import { asUnibusError, isUnibusError, UnibusError } from "../wire/errors.ts";
 import { type ApiReply, isCode, type JetStream, jsCode } from "./jetstream.ts";
 
-/** How long a stream may take to open, in milliseconds; the nodes have to find each other first. Source: spec 10. */
+/** How long a stream may take to open, in milliseconds; the nodes have to find each other first. */
 export const openTimeoutMs = 120_000;
 /** The timeout of one attempt, in milliseconds: a request made before the cluster has a leader is never answered. */
 const attemptTimeoutMs = 1_500;

@@ -2,7 +2,7 @@
  * The TypeBox schema of every HTTP request and reply. The routes of the plugins validate with them, the client derives
  * its types from them, and the OpenAPI document is made of them.
  * Keys are hex, sealed keys and signatures are base64-std, times are RFC 3339 UTC with milliseconds. Unknown fields are
- * refused. Source: spec 6.
+ * refused. Source: docs/reference/http.md.
  */
 import { type Static, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { devicePattern, endpointPattern, handleLengthMax, keyPattern, ulidPattern } from "./names.ts";
@@ -64,7 +64,7 @@ export const RoomView = Strict({
   bytes_max: Type.Integer(),
   when_full: Type.Union([Type.Literal("refuse"), Type.Literal("drop_oldest")]),
 });
-/** The most rooms on one page of a member's room list. Source: spec 6. */
+/** The most rooms on one page of a member's room list. Source: docs/reference/http.md. */
 export const roomsMax = 1_000;
 /** The query of the room list: only rooms after a room id, and only accepted or only unaccepted ones. */
 export const RoomsQuery = Type.Object({
@@ -98,7 +98,7 @@ export const MemberParams = Strict({
 /** The `{endpoint}` path parameter of a user. */
 export const EndpointParams = Strict({ endpoint: Type.String({ pattern: endpointPattern }) });
 
-/** The most members that a room may have. Source: spec 3. */
+/** The most members that a room may have. Source: docs/protocol/rooms.md. */
 export const membersMax = 5_000;
 
 /** The body of POST /rooms/{id}/members. */
@@ -133,7 +133,7 @@ export const Member = Strict({
 /** The reply of GET /rooms/{id}/members: every membership period, current and past. */
 export const MemberList = Strict({ version: Type.Integer(), members: Type.Array(Member) });
 
-/** The largest body of PUT /rooms/{id}/restore, in bytes. Source: spec 3. */
+/** The largest body of PUT /rooms/{id}/restore, in bytes. Source: docs/protocol/rooms.md. */
 export const restoreBytesMax = 32 * 1_048_576;
 /** One statement of a chain, as GET statements returns it. The version is optional. */
 export const RestoredStatement = Strict({ ...statement, version: Type.Optional(Type.Integer()) });
@@ -192,7 +192,7 @@ export const Members = Strict({ version: Type.Integer() });
 export const StatementsQuery = Type.Object({
   from: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })),
 });
-/** The most statements in one reply. Source: spec 6. */
+/** The most statements in one reply. Source: docs/reference/http.md. */
 export const statementsMax = 1_000;
 /** The reply of GET /rooms/{id}/statements. */
 export const StatementList = Strict({
@@ -209,9 +209,9 @@ export const KeyQuery = Type.Object({
 /** The reply of GET /rooms/{id}/key. */
 export const RoomKey = Strict({ epoch: Type.Integer(), sealed_key: Type.String() });
 
-/** The most frames in one history reply, and the default. Source: spec 8. */
+/** The most frames in one history reply, and the default. Source: docs/protocol/history.md. */
 export const historyLimit = { max: 1_000, default: 200 } as const;
-/** The most bytes of frames in one history reply. Source: spec 8. */
+/** The most bytes of frames in one history reply. Source: docs/protocol/history.md. */
 export const historyBytesMax = 8 * 1_048_576;
 /** The query of GET history. A `limit` that is not a number counts as absent. */
 export const HistoryQuery = Type.Object({
@@ -231,10 +231,10 @@ export const DeviceQuery = Type.Object({ device: Type.Optional(Type.String({ pat
 
 /** The reply of PUT /rooms/{id}/durable. */
 export const DurableBound = Strict({ stream: Type.String(), consumer: Type.String(), deliver: Type.String() });
-/** The most devices of one member in one room. Source: spec 8. */
+/** The most devices of one member in one room. Source: docs/protocol/durables.md. */
 export const devicesMax = 8;
 
-/** The most users on one page, and the default. Source: spec 6. */
+/** The most users on one page, and the default. Source: docs/reference/http.md. */
 export const usersPageMax = 1_000;
 const PageLimit = Type.Optional(
   Type.Integer({ minimum: 1, maximum: usersPageMax, description: `users per page, ${usersPageMax} by default` }),
@@ -306,9 +306,9 @@ export const ErrorReply = Strict({
   ),
 });
 
-/** The largest JSON body, in bytes. Source: spec 5. */
+/** The largest JSON body, in bytes. Source: docs/protocol/limits.md. */
 export const bodyBytesMax = 1_048_576;
-/** The most bytes that all request bodies in memory may use together. Source: spec 5. */
+/** The most bytes that all request bodies in memory may use together. Source: docs/protocol/limits.md. */
 export const bodiesBytesMax = 64 * 1_048_576;
 
 const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
@@ -353,7 +353,7 @@ export const RenameUser = Strict({ handle: Handle });
 /** The `{sign_pub}` path parameter of a user. */
 export const UserParams = Strict({ sign_pub: Key });
 
-/** The default and the longest lifetime of an invite, in seconds. Source: spec 7. */
+/** The default and the longest lifetime of an invite, in seconds. Source: docs/protocol/identity.md. */
 export const inviteTtlS = { default: 7 * 86_400, max: 366 * 86_400 } as const;
 
 /** The body of POST /invites. */
@@ -389,10 +389,10 @@ export const Registered = Strict({
 });
 /** The type of the reply of POST /register. */
 export type Registered = Static<typeof Registered>;
-/** The largest body of POST /register, in bytes. Source: spec 5. */
+/** The largest body of POST /register, in bytes. Source: docs/protocol/limits.md. */
 export const registerBytesMax = 4_096;
 
-/** The largest blob, in bytes. Source: spec 5. */
+/** The largest blob, in bytes. Source: docs/protocol/limits.md. */
 export const blobBytesMax = 16 * 1_048_576;
 /** The reply of POST /blobs. */
 export const BlobStored = Strict({ hash: Type.String() });

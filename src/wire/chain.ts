@@ -1,7 +1,7 @@
 /**
  * The rules by which each statement of a room follows the one before it. A client checks them before it trusts a room,
- * and a bus checks them before it restores one. The caller verifies that an owner signed each statement. Source: spec
- * 3.
+ * and a bus checks them before it restores one. The caller verifies that an owner signed each statement.
+ * Source: docs/protocol/rooms.md.
  */
 import { ownersMax, type ParsedStatement, policyDigits, statementLines, zeroHash } from "./statement.ts";
 

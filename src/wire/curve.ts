@@ -2,7 +2,7 @@ import { toHex } from "./encoding.ts";
 
 /**
  * Rejects weak public keys: under a key of small order, any signature verifies, or everyone knows the shared secret.
- * Source: spec 2.
+ * Source: docs/protocol/identity.md.
  */
 
 const p25519 = 2n ** 255n - 19n;
@@ -55,7 +55,7 @@ function isOnCurve(y: bigint): boolean {
 /**
  * Reports whether an Ed25519 public key is safe to verify with: canonical, on the curve, and not of small order.
  * node:crypto and OpenSSL accept forged signatures under a key of small order, so check this before you verify.
- * Source: spec 2.
+ * Source: docs/protocol/identity.md.
  */
 export function isSoundSignKey(signPub: Uint8Array): boolean {
   if (signPub.length !== 32) return false;
@@ -63,7 +63,10 @@ export function isSoundSignKey(signPub: Uint8Array): boolean {
   return y < p25519 && !smallOrderY.has(y) && isOnCurve(y);
 }
 
-/** Reports whether an X25519 public key yields a secret shared secret: it must not be of low order. Source: spec 2. */
+/**
+ * Reports whether an X25519 public key yields a secret shared secret: it must not be of low order.
+ * Source: docs/protocol/identity.md.
+ */
 export function isSoundKexKey(kexPub: Uint8Array): boolean {
   return kexPub.length === 32 && !lowOrderU.has(littleEndian(kexPub) % p25519);
 }

@@ -1,6 +1,6 @@
 /**
  * Every error code of the API and its HTTP status. These never change, because clients branch on the code.
- * Source: spec 5.
+ * Source: docs/protocol/errors.md.
  */
 export const statusOf = {
   invalid: 400,
@@ -28,8 +28,7 @@ export type ReplyCode = keyof typeof statusOf;
 /**
  * A stable error code for programs. Two codes appear only in clients, never in a reply: `room_forked` means that the
  * bus contradicts what a room's owners signed; `room_stale` means that an owner signed a message in a later epoch than
- * the bus shows.
- * Source: spec 3, 5.
+ * the bus shows. Source: docs/protocol/rooms.md, docs/protocol/errors.md.
  */
 export type ErrorCode = ReplyCode | "room_forked" | "room_stale";
 

@@ -19,24 +19,30 @@ interface SignedStatement {
   readonly sig: string;
 }
 
-/** The text that a room's fingerprint hashes. `first` is the room's statement of version 1. Source: spec 3. */
+/**
+ * The text that a room's fingerprint hashes. `first` is the room's statement of version 1.
+ * Source: docs/protocol/rooms.md.
+ */
 export function roomFingerprintText({ text, by, sig }: SignedStatement): string {
   return ["unibus-room-fp-v1", text, by, sig].join("\n");
 }
 
-/** The text that a person's fingerprint hashes: their signing key in lowercase hex. Source: spec 3. */
+/** The text that a person's fingerprint hashes: their signing key in lowercase hex. Source: docs/protocol/rooms.md. */
 export function userFingerprintText(signPub: string): string {
   return ["unibus-user-fp-v1", signPub].join("\n");
 }
 
 const shorten = (text: string): string => sha256Hex(text).slice(0, size.digits);
 
-/** A room's fingerprint, 22 hex digits, computed from its first statement. Source: spec 3. */
+/** A room's fingerprint, 22 hex digits, computed from its first statement. Source: docs/protocol/rooms.md. */
 export function roomFingerprint(first: SignedStatement): string {
   return shorten(roomFingerprintText(first));
 }
 
-/** A person's fingerprint, 22 hex digits, computed from their signing key in lowercase hex. Source: spec 3. */
+/**
+ * A person's fingerprint, 22 hex digits, computed from their signing key in lowercase hex.
+ * Source: docs/protocol/rooms.md.
+ */
 export function userFingerprint(signPub: string): string {
   return shorten(userFingerprintText(signPub));
 }
@@ -89,7 +95,7 @@ export interface RoomLink {
   readonly fingerprint: string;
 }
 
-/** Formats the link to a room: `<public_url>/room#<room_id>.<fingerprint>`. Source: spec 3. */
+/** Formats the link to a room: `<public_url>/room#<room_id>.<fingerprint>`. Source: docs/protocol/rooms.md. */
 export function roomLink({ url, roomId, fingerprint }: RoomLink): string {
   return `${url.replace(/\/+$/, "")}/room#${roomId}.${fingerprint}`;
 }

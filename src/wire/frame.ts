@@ -2,7 +2,7 @@
  * The frame: one message on the data plane, as canonical JSON. Encoding is deterministic, so a frame's bytes are what
  * its sender signed, and any other spelling of the same JSON is rejected. This file decodes, encodes and names the
  * texts that signatures and encryption cover; it neither verifies nor decrypts. The client's `Publisher` and `Receiver`
- * use it; the bus carries frames without decoding them. Source: spec 4.
+ * use it; the bus carries frames without decoding them. Source: docs/protocol/frames.md.
  */
 import { blobBytesMax } from "./api.ts";
 import { bytesOf } from "./encoding.ts";
@@ -11,11 +11,12 @@ import { endpointPattern, subjectLengthMax, subjectTokenPattern, ulidPattern } f
 import { frameText } from "./sign.ts";
 import { epochMax } from "./statement.ts";
 
-/** The largest frame on the wire, in bytes. Source: spec 4. */
+/** The largest frame on the wire, in bytes. Source: docs/protocol/frames.md. */
 export const frameBytesMax = 1_048_576;
 
 /**
- * The frame types and their numbers. Fixed: the client delivers only types 1 to 5 to the application. Source: spec 4.
+ * The frame types and their numbers. Fixed: the client delivers only types 1 to 5 to the application.
+ * Source: docs/protocol/frames.md.
  */
 export const frameTypes = { PUB: 0, INVITE: 1, JOIN: 2, LEAVE: 3, KICK: 4, ACK: 5, REACT: 6 } as const;
 
@@ -34,7 +35,7 @@ export interface BlobRef {
 
 /**
  * A decoded frame. Byte fields stay base64-std.
- * Shape: empty fields are absent. `p` is the payload, encrypted if the room encrypts. Source: spec 4.
+ * Shape: empty fields are absent. `p` is the payload, encrypted if the room encrypts. Source: docs/protocol/frames.md.
  */
 export interface Frame {
   readonly t: FrameType;
@@ -57,7 +58,7 @@ export interface Frame {
   readonly re?: string | undefined;
 }
 
-/** The reason why a receiver dropped a frame; drops are counted per reason. Source: spec 4. */
+/** The reason why a receiver dropped a frame; drops are counted per reason. Source: docs/protocol/frames.md. */
 export type DropReason =
   /** More than 1 MiB. */
   | "too_large"
@@ -149,8 +150,8 @@ function isJson(text: string): boolean {
 
 /**
  * Decodes a frame, or returns the reason to drop it.
- * Shape: encoding the result gives the same bytes. The signature is not verified and the payload not decrypted. Source:
- * spec 4.
+ * Shape: encoding the result gives the same bytes. The signature is not verified and the payload not decrypted.
+ * Source: docs/protocol/frames.md.
  */
 export function decodeFrame(bytes: Uint8Array): Frame | Dropped {
   if (bytes.length > frameBytesMax) return { drop: "too_large" };
@@ -167,7 +168,8 @@ function jsonOf({ t, s, from, id, e, n, b, thr, re }: Frame, p?: string, sig?: s
 
 /**
  * Encodes a frame in canonical form, the same bytes in every implementation.
- * Errors: too_large above 1 MiB. A frame outside the grammar is a programming error (TypeError). Source: spec 4.
+ * Errors: too_large above 1 MiB. A frame outside the grammar is a programming error (TypeError).
+ * Source: docs/protocol/frames.md.
  */
 export function encodeFrame(frame: Frame): Uint8Array {
   const text = jsonOf(frame, frame.p, frame.sig);

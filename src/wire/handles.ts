@@ -32,7 +32,7 @@ function quoted(text: string): string {
 /**
  * Validates a handle and returns it in the normal form in which it is stored.
  * Errors: invalid, with the reason, if the handle is blank, too long, or contains a character that is invisible,
- * changes how text is displayed, or is unassigned. Source: spec 7.
+ * changes how text is displayed, or is unassigned. Source: docs/protocol/identity.md.
  */
 export function checkHandle(given: string): string {
   const handle = normalHandle(given);

@@ -58,7 +58,7 @@ export function skeleton(text: string): string {
 /**
  * Computes the looks of a handle, whether stored or searched for.
  * Shape: any text. A valid handle has at most 64 characters, so this takes microseconds.
- * Source: spec 7.
+ * Source: docs/protocol/identity.md.
  */
 export function looksOf(handle: string): Looks {
   const compatible = handle.normalize("NFKC").replace(ignorable, "");

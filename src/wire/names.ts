@@ -7,29 +7,29 @@ import { base32nopad } from "@scure/base";
 import { sha256 } from "#bytes";
 import { fromHex, toBase64Url } from "./encoding.ts";
 
-/** The namespaces that every bus has. The configuration may add more. Source: spec 3. */
+/** The namespaces that every bus has. The configuration may add more. Source: docs/protocol/rooms.md. */
 export const builtinNamespaces = ["proc", "rpc", "room", "agent"] as const;
 
-/** The longest subject, in characters. Source: spec 3. */
+/** The longest subject, in characters. Source: docs/protocol/rooms.md. */
 export const subjectLengthMax = 200;
 
-/** The first token of every subject that a durable delivers to. Source: spec 8. */
+/** The first token of every subject that a durable delivers to. Source: docs/protocol/durables.md. */
 export const deliverRoot = "_DELIVER";
 
-/** First tokens that are reserved for NATS or unibus and never become a namespace. Source: spec 9. */
+/** First tokens that are reserved for NATS or unibus and never become a namespace. Source: docs/protocol/limits.md. */
 export const reservedNamespaces = ["unibus", "_INBOX", deliverRoot, "_R_"] as const;
 
-/** The longest handle, in characters (code points) of its normal form. Source: spec 7. */
+/** The longest handle, in characters (code points) of its normal form. Source: docs/protocol/identity.md. */
 export const handleLengthMax = 64;
 
-/** The pattern of one token of a subject. Source: spec 3. */
+/** The pattern of one token of a subject. Source: docs/protocol/rooms.md. */
 export const subjectTokenPattern = "[A-Za-z0-9_-]+";
 
 const token = new RegExp(`^${subjectTokenPattern}$`);
 
 /**
  * The pattern of a ULID, which identifies rooms and frames: Crockford base32, 48 bits of time, then random bits.
- * Source: spec 4.
+ * Source: docs/protocol/frames.md.
  */
 export const ulidPattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$";
 
@@ -41,7 +41,7 @@ export const endpointPattern = "^[A-Za-z0-9_-]{43}$";
 /** The pattern of a key in a request body: hex of 32 bytes, in either case. */
 export const keyPattern = "^[0-9a-fA-F]{64}$";
 
-/** The pattern of a device name of a durable. Source: spec 8. */
+/** The pattern of a device name of a durable. Source: docs/protocol/durables.md. */
 export const devicePattern = "^[a-z0-9]{1,16}$";
 
 /** Reports whether a text is a ULID. */
@@ -51,14 +51,13 @@ export function isUlid(text: string): boolean {
 
 /**
  * The endpoint id of an Ed25519 public key. Fixed.
- * Shape: 43 characters, base64url without padding of sha256(key).
- * Source: spec 2.
+ * Shape: 43 characters, base64url without padding of sha256(key). Source: docs/protocol/identity.md.
  */
 export function endpointId(signPub: Uint8Array | string): string {
   return toBase64Url(sha256(typeof signPub === "string" ? keyBytes(signPub) : signPub));
 }
 
-/** A user's key as it is stored: lowercase. Source: spec 2. */
+/** A user's key as it is stored: lowercase. Source: docs/protocol/identity.md. */
 export function normalKey(key: string): string {
   return key.toLowerCase();
 }
@@ -93,7 +92,7 @@ function encodeNkey(prefix: readonly number[], key: Uint8Array): string {
   return base32nopad.encode(raw);
 }
 
-/** The NATS user nkey (`U...`) of an Ed25519 public key. Fixed. Source: spec 2. */
+/** The NATS user nkey (`U...`) of an Ed25519 public key. Fixed. Source: docs/protocol/identity.md. */
 export function userNkey(signPub: Uint8Array): string {
   return encodeNkey([nkeyUserPrefix], signPub);
 }
@@ -115,10 +114,7 @@ export function keyOfUserNkey(nkey: string): Uint8Array | null {
   return userNkey(key) === nkey ? key : null;
 }
 
-/**
- * Checks whether a subject may name a room. Returns the reason why not, or null.
- * Source: spec 3.
- */
+/** Checks whether a subject may name a room. Returns the reason why not, or null. Source: docs/protocol/rooms.md. */
 export function subjectFault(subject: string, namespaces: readonly string[]): string | null {
   if (subject.length > subjectLengthMax) return `a subject must have at most ${subjectLengthMax} characters`;
   const tokens = subject.split(".");
@@ -142,34 +138,34 @@ export function sanitize(name: string): string {
   return name.replace(/[^A-Za-z0-9_]/g, "_");
 }
 
-/** The JetStream stream of a persisted room. Fixed. Source: spec 8. */
+/** The JetStream stream of a persisted room. Fixed. Source: docs/protocol/history.md. */
 export function streamName(roomId: string): string {
   return `UNIBUS_${sanitize(roomId)}`;
 }
 
-/** The device name of a durable if none is given. Source: spec 8. */
+/** The device name of a durable if none is given. Source: docs/protocol/durables.md. */
 export const mainDevice = "main";
 
-/** The push consumer of one member's device in a persisted room. Source: spec 8. */
+/** The push consumer of one member's device in a persisted room. Source: docs/protocol/durables.md. */
 export function consumerName(roomId: string, endpoint: string, device: string = mainDevice): string {
   const name = `${sanitize(roomId)}_${sanitize(endpoint)}`;
   return device === mainDevice ? name : `${name}_${device}`;
 }
 
-/** The subject that a durable delivers to. Source: spec 8. */
+/** The subject that a durable delivers to. Source: docs/protocol/durables.md. */
 export function deliverSubject(endpoint: string, roomId: string, device: string): string {
   return `${deliverRoot}.${endpoint}.${roomId}.${device}`;
 }
 
 /**
- * The link that hands over an invite's token. The token is in the fragment, so it never reaches a server log. Source:
- * spec 7.
+ * The link that hands over an invite's token. The token is in the fragment, so it never reaches a server log.
+ * Source: docs/protocol/identity.md.
  */
 export function joinLink(url: string, token: string): string {
   return `${url}/join#${token}`;
 }
 
-/** The subject of a notice to one user. Source: spec 9. */
+/** The subject of a notice to one user. Source: docs/protocol/notices.md. */
 export function noticeSubject(endpoint: string, kind: string): string {
   return `unibus.user.${endpoint}.${kind}`;
 }
@@ -179,7 +175,7 @@ export function disconnectSubject(endpoint: string): string {
   return `unibus.disconnect.${endpoint}`;
 }
 
-/** The key-value buckets of the replicated control plane. Fixed. Source: spec 10. */
+/** The key-value buckets of the replicated control plane. Fixed. */
 export const buckets = {
   rooms: "UNIBUS_rooms",
   members: "UNIBUS_members",
@@ -195,7 +191,7 @@ export function bucketStream(bucket: string): string {
   return `KV_${bucket}`;
 }
 
-/** The object store that holds the blobs of a cluster. Fixed. Source: spec 10. */
+/** The object store that holds the blobs of a cluster. Fixed. */
 export const blobBucket = "UNIBUS_blobs";
 
 /** The JetStream stream behind an object store. */

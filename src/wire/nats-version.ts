@@ -1,4 +1,4 @@
-/** The oldest nats-server that unibus runs on. Source: spec 12. */
+/** The oldest nats-server that unibus runs on. */
 export const natsServerVersionMin = "2.12.7";
 
 /**

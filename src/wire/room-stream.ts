@@ -7,7 +7,7 @@ export type WhenFull = "refuse" | "drop_oldest";
 /** How long JetStream remembers a Nats-Msg-Id for dedup, in milliseconds. */
 export const dedupWindowMs = 120_000;
 
-/** The largest NATS message, in bytes: a frame plus 64 KiB for its headers. Source: spec 9. */
+/** The largest NATS message, in bytes: a frame plus 64 KiB for its headers. Source: docs/protocol/limits.md. */
 export const natsPayloadBytesMax = frameBytesMax + 65_536;
 
 /** JetStream's discard policy for a `WhenFull` value. */
@@ -40,8 +40,7 @@ export interface RoomStreamConfig {
 /**
  * The stream configuration of a persisted room; the only place that defines it.
  * Units: `bytesMax` in bytes, or -1 while the room is below its limit, because nats-server reserves the configured
- * size.
- * Source: spec 8.
+ * size. Source: docs/protocol/history.md.
  */
 export function roomStreamConfig(room: {
   readonly roomId: string;

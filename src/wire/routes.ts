@@ -1,7 +1,7 @@
 /**
  * Every route of unibus, once: method, path, access, schemas, limits. The plugins bind handlers to them, the client
  * derives its requests from them, and the OpenAPI document and docs/reference/http.md are generated from them.
- * Each group belongs to the plugin of its name; `bus` belongs to the kernel. Source: spec 6.
+ * Each group belongs to the plugin of its name; `bus` belongs to the kernel. Source: docs/reference/http.md.
  */
 import { Type } from "@sinclair/typebox";
 import * as api from "./api.ts";

@@ -1,12 +1,11 @@
 /**
  * The exact text that each kind of signature covers. An identity key only signs text whose first line is
  * `unibus-<kind>-v<n>`.
- * Shape: lines joined by one LF, without a trailing LF; keys in lowercase hex.
- * Source: spec 2.
+ * Shape: lines joined by one LF, without a trailing LF; keys in lowercase hex. Source: docs/protocol/signatures.md.
  */
 const lines = (...parts: readonly (string | number)[]): string => parts.join("\n");
 
-/** The headers of a signed request. Fixed. Source: spec 5. */
+/** The headers of a signed request. Fixed. Source: docs/protocol/requests.md. */
 export const signatureHeaders = {
   host: "x-unibus-host",
   pub: "x-unibus-pub",
@@ -25,7 +24,7 @@ export const requestHeaders: readonly string[] = [
 /** The header with the request's id in the server log. */
 export const requestIdHeader = "x-request-id";
 
-/** The largest clock skew of a signer, in either direction, in seconds. Source: spec 5. */
+/** The largest clock skew of a signer, in either direction, in seconds. Source: docs/protocol/limits.md. */
 export const skewSMax = 30;
 
 /** The fields that a request's signature covers, in the order of its lines. */
@@ -53,8 +52,7 @@ export function requestText(request: RequestText): string {
  * The text that a NATS login signs (kind `nats`).
  * Shape: `host` is host:port as dialled, in lowercase, IPv6 in brackets, the port always present (`natsHost` derives it
  * from a URL); `nonce` comes from the server's INFO. Version 1 had no port, so another bus on the same host name could
- * relay a login.
- * Source: spec 2.
+ * relay a login. Source: docs/protocol/signatures.md.
  */
 export function natsText(host: string, nonce: string): string {
   return lines("unibus-nats-v2", host, nonce);

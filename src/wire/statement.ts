@@ -2,14 +2,17 @@
  * Room statements: the ten signed lines that fix a room's whole state at one version (subject, policy, epoch, owners,
  * members). Each statement contains the hash of the one before, so they form a chain; `chain.ts` checks the steps.
  * Owners' clients build and sign them with `nextState`; the plugin `rooms` computes the same state and compares.
- * Invariant: the text is the data, and nothing else on the wire repeats it. Source: spec 3.
+ * Invariant: the text is the data, and nothing else on the wire repeats it. Source: docs/protocol/rooms.md.
  */
 import { bytesOf, sha256Hex } from "./encoding.ts";
 
 /** A member's role in a room. */
 export type RoomRole = "owner" | "member";
 
-/** A room's policy: what it requires of frames, and whether they are stored. It never changes. Source: spec 3. */
+/**
+ * A room's policy: what it requires of frames, and whether they are stored. It never changes.
+ * Source: docs/protocol/rooms.md.
+ */
 export interface Policy {
   readonly encrypt: boolean;
   readonly persist: boolean;
@@ -18,7 +21,7 @@ export interface Policy {
 
 /**
  * One membership period (a "stay") of one member, as the members hash covers it: `since` is the epoch in which the
- * member joined, `until` the epoch in which they left, or 0 while they are a member. Source: spec 3.
+ * member joined, `until` the epoch in which they left, or 0 while they are a member. Source: docs/protocol/rooms.md.
  */
 export interface MemberLine {
   readonly endpoint: string;
@@ -45,10 +48,10 @@ export interface RoomState {
 /** The placeholder hash, where there is nothing to hash. */
 export const zeroHash = "0".repeat(64);
 
-/** The most owners that a room may have. Source: spec 3. */
+/** The most owners that a room may have. Source: docs/protocol/rooms.md. */
 export const ownersMax = 100;
 
-/** The ten lines of a statement, in order. Fixed. Source: spec 3. */
+/** The ten lines of a statement, in order. Fixed. Source: docs/protocol/rooms.md. */
 export const statementLines = [
   "kind",
   "room_id",
@@ -66,10 +69,10 @@ const kind = "unibus-room-v1";
 const hashShape = /^[0-9a-f]{64}$/;
 const numberShape = /^[1-9][0-9]{0,9}$/;
 
-/** The largest epoch, limited by the frame format. Source: spec 4. */
+/** The largest epoch, limited by the frame format. Source: docs/protocol/frames.md. */
 export const epochMax = 2 ** 31 - 1;
 
-/** Hex sha256 by which a member recognises the room key of an epoch. Source: spec 3. */
+/** Hex sha256 by which a member recognises the room key of an epoch. Source: docs/protocol/rooms.md. */
 export function keyCheck(roomId: string, epoch: number, roomKey: Uint8Array): string {
   return sha256Hex(new Uint8Array([...bytesOf(`unibus-key-v1\n${roomId}\n${epoch}\n`), ...roomKey]));
 }

@@ -4,7 +4,8 @@ const randomDigits = 16;
 
 /**
  * Creates a ULID for a room or frame: the bus's time in milliseconds since 1970, then 80 random bits.
- * Shape: two ULIDs of the same millisecond have no order, because a monotonic id would be guessable. Source: spec 4.
+ * Shape: two ULIDs of the same millisecond have no order, because a monotonic id would be guessable.
+ * Source: docs/protocol/frames.md.
  */
 export function newUlid(nowMs: number = Date.now()): string {
   let text = "";

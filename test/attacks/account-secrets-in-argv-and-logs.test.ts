@@ -1,5 +1,6 @@
 /**
- * Users' tokens, links and keys must not appear in command lines, environments, logs or replies. Source: spec 7, 13.
+ * Users' tokens, links and keys must not appear in command lines, environments, logs or replies.
+ * Source: docs/protocol/identity.md, docs/threat-model.md.
  */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";

@@ -1,7 +1,7 @@
 /**
  * A server that names a trusted user as the adder of a room in which that user had no part. A client that accepts the
  * rooms of trusted adders by itself (`acceptFrom`) must not be led into such a room, whose owner could give it orders.
- * Source: spec 9, 13.
+ * Source: docs/protocol/logins.md, docs/threat-model.md.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";

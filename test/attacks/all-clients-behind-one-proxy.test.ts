@@ -1,4 +1,7 @@
-/** Attack: clients behind one proxy share one rate bucket and lock each other out. Source: spec 5, 13. */
+/**
+ * Attack: clients behind one proxy share one rate bucket and lock each other out.
+ * Source: docs/protocol/requests.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { request as ask, createServer, type Server as Listener } from "node:http";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";

@@ -1,4 +1,4 @@
-/** The development auth modes must not relax the admin routes or the data plane. Source: spec 5. */
+/** The development auth modes must not relax the admin routes or the data plane. Source: docs/protocol/requests.md. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";

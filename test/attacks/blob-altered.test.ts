@@ -1,4 +1,7 @@
-/** A server that returns other bytes for a blob than its sender stored: the client rejects them. Source: spec 3. */
+/**
+ * A server that returns other bytes for a blob than its sender stored: the client rejects them.
+ * Source: docs/protocol/rooms.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Bus, MemoryState, type Room } from "../../src/client/index.ts";
 import { Server } from "../support/executable.ts";

@@ -1,7 +1,7 @@
 /**
  * Attacks with request bodies: 400 MB sent before authentication, and bodies of strangers that a server would hold in
  * memory. The server must refuse a stranger by the request head alone, cut a user's body at the ceiling of 1 MiB, and
- * hold no memory for bodies that it refuses. Source: spec 5, 13.
+ * hold no memory for bodies that it refuses. Source: docs/protocol/requests.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";

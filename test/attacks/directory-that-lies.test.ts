@@ -1,7 +1,7 @@
 /**
  * A server whose directory swaps keys or handles. The client must not seal anything to an unknown key without the
  * user's approval: it pins what it saw first, reports a handle that moved or that looks like a known one, and refuses a
- * directory that never ends. Source: spec 2, 13, 14.
+ * directory that never ends. Source: docs/protocol/identity.md, docs/threat-model.md.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";

@@ -1,4 +1,7 @@
-/** Binding, acknowledging, subscribing to or removing another user's durable. Source: spec 8, 13. */
+/**
+ * Binding, acknowledging, subscribing to or removing another user's durable.
+ * Source: docs/protocol/durables.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { consumerName, deliverSubject, streamName } from "../../src/wire/names.ts";

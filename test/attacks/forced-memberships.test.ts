@@ -1,6 +1,7 @@
 /**
  * Attack: users force a victim into 1,000 rooms, so that the victim's login reply exceeds nats-server's limit, and add
- * and remove the victim in a loop, so that the victim's client reconnects all the time. Source: spec 9, 13.
+ * and remove the victim in a loop, so that the victim's client reconnects all the time.
+ * Source: docs/protocol/logins.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

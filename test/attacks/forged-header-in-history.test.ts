@@ -1,7 +1,7 @@
 /**
  * Header blocks that a member chooses so that reading the history stops, ends early or returns wrong frames. A history
  * must return every stored frame byte for byte, whatever its headers are; headers that make JetStream act must remove
- * nothing. Source: spec 8.
+ * nothing. Source: docs/protocol/history.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";

@@ -1,5 +1,6 @@
 /**
- * Forged notices: a forged notice that reaches a client must cause only a bounded number of reads. Source: spec 9, 13.
+ * Forged notices: a forged notice that reaches a client must cause only a bounded number of reads.
+ * Source: docs/protocol/notices.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { ConnectionManager } from "../../src/client/transport/connection-manager.ts";

@@ -1,6 +1,6 @@
 /**
- * Attacks on acknowledgements: forging a PubAck for a frame that was not stored, and guessing its reply inbox. Source:
- * spec 9, 13.
+ * Attacks on acknowledgements: forging a PubAck for a frame that was not stored, and guessing its reply inbox.
+ * Source: docs/protocol/logins.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { streamName } from "../../src/wire/names.ts";

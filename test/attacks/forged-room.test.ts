@@ -2,7 +2,7 @@
  * A forged copy of a room at its first open: the server shows a complete, validly signed chain made by another user.
  * Only out-of-band information distinguishes it from the real room: a room link, the fingerprint words or a pinned
  * owner. Without one the room stays unverified; with one the forgery is reported, and the client sends and seals
- * nothing until the user approves. Source: spec 3, 13.
+ * nothing until the user approves. Source: docs/protocol/rooms.md, docs/threat-model.md.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

@@ -1,4 +1,4 @@
-/** Frames of exactly the maximum size pass; larger ones close the connection. Source: spec 9. */
+/** Frames of exactly the maximum size pass; larger ones close the connection. Source: docs/protocol/logins.md. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { natsPayloadBytesMax } from "../../src/wire/room-stream.ts";

@@ -1,6 +1,7 @@
 /**
  * A server that alters its history replies: frames of other rooms, altered, repeated or reordered frames. The client
- * drops and counts every frame that no member sent in this room; it cannot detect omitted ones. Source: spec 4, 8, 13.
+ * drops and counts every frame that no member sent in this room; it cannot detect omitted ones.
+ * Source: docs/protocol/frames.md, docs/protocol/history.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

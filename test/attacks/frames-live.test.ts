@@ -2,7 +2,7 @@
  * Forged live frames, injected by the server or by an attacker with the same access: relabelled, replayed, altered,
  * non-canonical, signed by strangers or by a kicked member, of past or unknown epochs. The reader drops each frame with
  * a reason, reports it and keeps reading; junk causes a bounded number of reads of the room; evidence of a
- * contradiction is reported once. Source: spec 4, 13.
+ * contradiction is reported once. Source: docs/protocol/frames.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

@@ -1,4 +1,7 @@
-/** Logins with another user's nkey and a garbage signature, and other invalid logins. Source: spec 9, 13. */
+/**
+ * Logins with another user's nkey and a garbage signature, and other invalid logins.
+ * Source: docs/protocol/logins.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

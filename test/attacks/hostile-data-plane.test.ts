@@ -2,7 +2,7 @@
  * A hostile NATS server: it acknowledges messages that it did not store, delivers to inboxes without a request, and
  * names reply subjects so that a client writes where the server wants. The client must refuse or report each of these,
  * and nothing may reach the application. Most tests share one scene: bob reads through a proxy that alters what it
- * carries. Source: spec 8, 9, 13.
+ * carries. Source: docs/protocol/durables.md, docs/protocol/limits.md, docs/threat-model.md.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

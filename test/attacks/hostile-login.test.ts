@@ -1,6 +1,7 @@
 /**
  * A server that tries to make a client sign arbitrary text: its nonce is the text of a request, belongs to another bus,
- * or is missing. The client signs only the text of kind `nats`, for the host that it dialled. Source: spec 2, 9, 13.
+ * or is missing. The client signs only the text of kind `nats`, for the host that it dialled.
+ * Source: docs/protocol/identity.md, docs/protocol/logins.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

@@ -1,7 +1,8 @@
 /**
  * One malicious member against the others: nothing that a member with all keys can sign and publish may end a reader, a
  * service or a sender. The tests publish every hostile frame in rooms of each kind while commands and SDK readers run,
- * live and from the history, and flood a service with requests. Source: spec 3, 4, 13.
+ * live and from the history, and flood a service with requests.
+ * Source: docs/protocol/rooms.md, docs/protocol/frames.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";

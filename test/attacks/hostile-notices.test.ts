@@ -1,6 +1,6 @@
 /**
  * A server that floods a client with true and forged notices: notices are hints and may cause only a bounded number of
- * reads. Source: spec 9, 13.
+ * reads. Source: docs/protocol/notices.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -8,7 +8,7 @@ import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";
 import { HostileScene } from "../support/hostile-scene.ts";
 
-/** How many reads notices may cause at once; afterwards one per second. Source: spec 9. */
+/** How many reads notices may cause at once; afterwards one per second. Source: docs/protocol/notices.md. */
 const burst = 20;
 
 let server: Server;

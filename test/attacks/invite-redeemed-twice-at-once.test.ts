@@ -1,4 +1,7 @@
-/** One invite redeemed by many clients at the same moment, each on its own connection. Source: spec 7, 13. */
+/**
+ * One invite redeemed by many clients at the same moment, each on its own connection.
+ * Source: docs/protocol/identity.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

@@ -1,4 +1,7 @@
-/** Peers must not be able to read or destroy JetStream data through its API. Source: spec 9, 13. */
+/**
+ * Peers must not be able to read or destroy JetStream data through its API.
+ * Source: docs/protocol/logins.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { consumerName, streamName } from "../../src/wire/names.ts";

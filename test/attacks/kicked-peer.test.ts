@@ -1,7 +1,7 @@
 /**
  * A kicked peer that has every key it ever held and the server's full help: the raw frames of later messages and the
- * keys sealed to the others. It must not read anything sent after the kick; the members read everything. Source: spec
- * 3, 13.
+ * keys sealed to the others. It must not read anything sent after the kick; the members read everything.
+ * Source: docs/protocol/rooms.md, docs/threat-model.md.
  */
 import { expect, test } from "bun:test";
 import { openBlob, openFrame } from "../../src/client/crypto/frames.ts";

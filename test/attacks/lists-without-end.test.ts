@@ -1,7 +1,7 @@
 /**
  * A server that answers each page of a list with another one, or with the same one for ever. The client follows no list
  * without end: not a room's statements, though every one of them is signed, nor its history, nor the list of rooms.
- * Source: spec 13.
+ * Source: docs/threat-model.md.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";

@@ -1,6 +1,6 @@
 /**
- * A server that forwards a login signed for another host, and bare-nonce logins where they are disabled. Source: spec
- * 9.
+ * A server that forwards a login signed for another host, and bare-nonce logins where they are disabled.
+ * Source: docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Server, until } from "../support/executable.ts";

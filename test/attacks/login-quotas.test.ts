@@ -1,7 +1,7 @@
 /**
  * Limits on logins: one user with many connections, one address with many logins, a stranger who sends garbage from a
  * user's address. None of them may lock out other users, and a client that is only rate-limited must never be denied: a
- * denial makes clients give up, a dropped connection makes them retry. Source: spec 9.
+ * denial makes clients give up, a dropped connection makes them retry. Source: docs/protocol/logins.md.
  */
 import { expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -13,7 +13,7 @@ import { bootInProcess } from "../support/in-process.ts";
 import { castOf } from "../support/inside.ts";
 import { loginOf, RawNats, rawPeer } from "../support/raw-nats.ts";
 
-/** The default limit of connections per user. Source: spec 9. */
+/** The default limit of connections per user. Source: docs/protocol/logins.md. */
 const connectionsMax = 32;
 
 const denied = "Authorization Violation";

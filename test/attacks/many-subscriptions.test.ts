@@ -1,7 +1,7 @@
 /**
  * Attack: 100,000 subscriptions with subjects of 3.5 kB, by which one member took 1 GiB of nats-server's memory. The
  * login reply limits the subscriptions of the connection, a connection that exceeds the limit is disconnected, and a
- * protocol line has at most 1 KiB. Source: spec 9.
+ * protocol line has at most 1 KiB. Source: docs/protocol/limits.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { type Cast, castOf } from "../support/inside.ts";
 import { addMembers, call, createRoom, type OwnRoom, policy } from "../support/peer.ts";
 import { rawPeer } from "../support/raw-nats.ts";
 
-/** How many subscriptions spec 9 allows a connection besides those for its rooms and devices. */
+/** How many subscriptions a connection may have besides those for its rooms and devices. */
 const spare = 1_000;
 const attempts = 100_000;
 /** How many lines to send before reading the server's answers. */

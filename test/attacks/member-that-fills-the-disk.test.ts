@@ -1,4 +1,7 @@
-/** A member that fills its room, or the disk that all rooms share, must not stop anyone else. Source: spec 8, 9, 13. */
+/**
+ * A member that fills its room, or the disk that all rooms share, must not stop anyone else.
+ * Source: docs/protocol/history.md, docs/protocol/limits.md, docs/threat-model.md.
+ */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { NatsConnection } from "nats";

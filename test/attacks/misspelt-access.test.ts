@@ -1,4 +1,7 @@
-/** A plugin route with a misspelt access must not be open to everyone: the server refuses to start. Source: spec 13. */
+/**
+ * A plugin route with a misspelt access must not be open to everyone: the server refuses to start.
+ * Source: docs/threat-model.md.
+ */
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { refusal } from "../e2e/refusal.ts";

@@ -1,7 +1,7 @@
 /**
  * Nodes that try to join a cluster without its secret, or with a certificate of another authority. Such a node must not
  * join or receive anything, and the log names the cause. The secret, and what is derived from it, must not appear in a
- * command line or a log. Most tests run on loopback without TLS. Source: spec 11, 13.
+ * command line or a log. Most tests run on loopback without TLS. Source: docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";

@@ -1,4 +1,7 @@
-/** Strangers try to fill the nonce cache: only requests that a user signed may take an entry. Source: spec 5, 13. */
+/**
+ * Strangers try to fill the nonce cache: only requests that a user signed may take an entry.
+ * Source: docs/protocol/requests.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";

@@ -1,7 +1,7 @@
 /**
  * Creating a room, or changing one, in another user's name. The tests post statements signed by the wrong user, copied
  * from another user or room, or sent by someone other than their signer, and check that each is refused and leaves no
- * row and no change behind. Source: spec 3, 6, 13.
+ * row and no change behind. Source: docs/protocol/rooms.md, docs/reference/http.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

@@ -1,6 +1,7 @@
 /**
  * The plaintext of an encrypted room exists only on its members' machines: not in the data directory, JetStream's
- * store, the database and its journals, a log or a reply, in any common encoding. Source: spec 1, 3, 13.
+ * store, the database and its journals, a log or a reply, in any common encoding.
+ * Source: docs/protocol/rooms.md, docs/threat-model.md.
  */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";

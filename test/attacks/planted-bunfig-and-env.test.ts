@@ -1,6 +1,6 @@
 /**
- * A bunfig.toml, a .env and a plugins.json planted in the executable's working directory have no effect. Source: spec
- * 13.
+ * A bunfig.toml, a .env and a plugins.json planted in the executable's working directory have no effect.
+ * Source: docs/threat-model.md.
  */
 import { expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
- * Publishing to subjects without permission: rooms, notices, deliveries, PubAck inboxes, other users' acks. Source:
- * spec 9, 13.
+ * Publishing to subjects without permission: rooms, notices, deliveries, PubAck inboxes, other users' acks.
+ * Source: docs/protocol/notices.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";

@@ -1,5 +1,6 @@
 /**
- * A member who reads in a loop: others are still served, the reader is slowed down and can be removed. Source: spec 9.
+ * A member who reads in a loop: others are still served, the reader is slowed down and can be removed.
+ * Source: docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

@@ -1,4 +1,7 @@
-/** Guessing invite tokens or signatures: failed attempts draw from a much smaller rate bucket. Source: spec 5, 13. */
+/**
+ * Guessing invite tokens or signatures: failed attempts draw from a much smaller rate bucket.
+ * Source: docs/protocol/requests.md, docs/threat-model.md.
+ */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

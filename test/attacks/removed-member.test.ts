@@ -1,7 +1,7 @@
 /**
  * A member who is kicked, who leaves, or whose room is deleted loses the room on its live connection, in new logins, in
  * its durable and in its deliveries. The tests also cover races: a login in progress during the kick, and a kick whose
- * notice is lost. The remaining members are not interrupted. Source: spec 9, 13.
+ * notice is lost. The remaining members are not interrupted. Source: docs/protocol/notices.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";

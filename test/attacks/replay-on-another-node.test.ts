@@ -1,4 +1,6 @@
-/** A signed request replayed to another node of the same bus. Source: spec 5, 13. */
+/**
+ * A signed request replayed to another node of the same bus. Source: docs/protocol/requests.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type Nodes, Nodes as ThreeNodes } from "../faults/chaos/nodes.ts";
 import { type Cast, castOf } from "../support/inside.ts";

@@ -1,7 +1,7 @@
 /**
  * Replay of signed requests: the same request again, at once or concurrently; its signature on a changed request; after
  * a kill -9 of the server; and to another bus that knows the same key. Each request must pass at most once, on the bus
- * whose host was signed, within the clock tolerance of 30 s. Source: spec 5, 13.
+ * whose host was signed, within the clock tolerance of 30 s. Source: docs/protocol/limits.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

@@ -1,4 +1,7 @@
-/** A publish whose reply subject is another room: nothing may reach that room's stream. Source: spec 9, 13. */
+/**
+ * A publish whose reply subject is another room: nothing may reach that room's stream.
+ * Source: docs/protocol/logins.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { streamName } from "../../src/wire/names.ts";

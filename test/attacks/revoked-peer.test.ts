@@ -1,4 +1,7 @@
-/** A peer whose access was revoked, by an admin or by a command on the host. Source: spec 7, 13. */
+/**
+ * A peer whose access was revoked, by an admin or by a command on the host.
+ * Source: docs/protocol/identity.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { Server, unibus, until } from "../support/executable.ts";

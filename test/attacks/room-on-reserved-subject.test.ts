@@ -1,4 +1,7 @@
-/** Rooms on taken, wildcard, `$` or `_INBOX` subjects, or with an invalid id, are refused. Source: spec 3, 13. */
+/**
+ * Rooms on taken, wildcard, `$` or `_INBOX` subjects, or with an invalid id, are refused.
+ * Source: docs/protocol/rooms.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { ulid } from "ulid";

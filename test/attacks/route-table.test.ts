@@ -1,7 +1,8 @@
 /**
  * Every route for every kind of caller: unsigned, badly signed, stranger, outsider, member, owner and admin. The table
  * lists the status that each of them gets from each route of the running server. A route that is missing from the table
- * fails the test, so that a new route cannot skip the access check. Source: spec 5, 6.
+ * fails the test, so that a new route cannot skip the access check.
+ * Source: docs/protocol/requests.md, docs/reference/http.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

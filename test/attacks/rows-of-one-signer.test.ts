@@ -1,7 +1,7 @@
 /**
  * One owner who signs changes in a loop. Rows count against the quota of their signer, tombstones of deleted rooms
  * included, and statements of a room are rate-limited; kicks and completed leaves always work. Runs over both stores,
- * SQLite and KV. Source: spec 9, 13.
+ * SQLite and KV. Source: docs/protocol/limits.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";

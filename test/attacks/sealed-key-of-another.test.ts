@@ -1,4 +1,7 @@
-/** A member reads another member's sealed key, and a stranger reads a room that they are not in. Source: spec 6, 13. */
+/**
+ * A member reads another member's sealed key, and a stranger reads a room that they are not in.
+ * Source: docs/reference/http.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";

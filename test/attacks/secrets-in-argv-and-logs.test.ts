@@ -1,4 +1,7 @@
-/** Secrets must not appear in command lines, environments, logs or files that other users can read. Source: spec 13. */
+/**
+ * Secrets must not appear in command lines, environments, logs or files that other users can read.
+ * Source: docs/threat-model.md.
+ */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";

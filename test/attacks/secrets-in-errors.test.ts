@@ -1,7 +1,8 @@
 /**
  * Error bodies must not leak SQL, paths, stack traces or internal names. The tests send malformed paths, queries,
  * bodies, statements, signature headers and raw bytes, as strangers, users and admins, and check that each error has
- * the two documented fields, a known code, its status and a request id. Source: spec 5, 13.
+ * the two documented fields, a known code, its status and a request id.
+ * Source: docs/protocol/requests.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";

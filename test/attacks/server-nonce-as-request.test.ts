@@ -1,4 +1,7 @@
-/** A server that makes a client sign a nonce which may be the text of a request. Source: spec 2, 13. */
+/**
+ * A server that makes a client sign a nonce which may be the text of a request.
+ * Source: docs/protocol/identity.md, docs/threat-model.md.
+ */
 import { describe, expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { verifySignature } from "../../src/contracts/signature.ts";

@@ -1,7 +1,8 @@
 /**
  * A lying server: it adds a reader, swaps a key, seals a key of its own, hides a kick, serves an old statement, or
  * claims that the room is not encrypted. The members' clients must detect each lie, at first sight where the signatures
- * show it and otherwise against what they have seen before, and send nothing. Source: spec 3, 13.
+ * show it and otherwise against what they have seen before, and send nothing.
+ * Source: docs/protocol/rooms.md, docs/threat-model.md.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";

@@ -1,7 +1,7 @@
 /**
  * Compares this client's checks of signatures and keys with libsodium's: an input that one library accepts and the
  * other refuses splits the network. Covers random, tampered, non-canonical and small-order signing keys, kex keys and
- * signatures, as property tests. Source: spec 2.
+ * signatures, as property tests. Source: docs/protocol/signatures.md.
  */
 import { beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes, randomInt } from "node:crypto";

@@ -1,7 +1,7 @@
 /**
  * Slow-loris attacks: connections that trickle a head or a body, or send nothing. The server must disconnect them
  * within a bound while it serves other users, and must not disconnect a client that downloads slowly but steadily.
- * Source: spec 5.
+ * Source: docs/protocol/requests.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";

@@ -1,4 +1,7 @@
-/** Keys of small order, off the curve, or in a non-canonical encoding. Source: spec 2, 13. */
+/**
+ * Keys of small order, off the curve, or in a non-canonical encoding.
+ * Source: docs/protocol/identity.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { keysText } from "../../src/wire/sign.ts";

@@ -1,5 +1,6 @@
 /**
- * Clients behind one proxy share a rate bucket, and a spoofed X-Forwarded-For must not create new ones. Source: spec 5,
+ * Clients behind one proxy share a rate bucket, and a spoofed X-Forwarded-For must not create new ones.
+ * Source: docs/protocol/requests.md.
  * 13.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";

@@ -1,4 +1,7 @@
-/** One user fills the store: writes that grow it are refused, and the user can still be removed. Source: spec 9, 13. */
+/**
+ * One user fills the store: writes that grow it are refused, and the user can still be removed.
+ * Source: docs/protocol/logins.md, docs/threat-model.md.
+ */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { Identity } from "../../src/client/crypto/identity.ts";
@@ -25,7 +28,7 @@ import {
 
 /** The smallest configurable store, in bytes. */
 const storeBytes = 16_777_216;
-/** The reserve for removals, and the part of it that is only for admins. Source: spec 9. */
+/** The reserve for removals, and the part of it that is only for admins. Source: docs/protocol/limits.md. */
 const reserveBytes = storeBytes * 0.05;
 const lastBytes = reserveBytes / 5;
 /** More rekeys than fit into the store, and the number of members whose keys fill it. */

@@ -1,5 +1,6 @@
 /**
- * Hundreds of senders whose bodies never end: strangers' bodies are not held, users' are bounded. Source: spec 5, 13.
+ * Hundreds of senders whose bodies never end: strangers' bodies are not held, users' are bounded.
+ * Source: docs/protocol/requests.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";

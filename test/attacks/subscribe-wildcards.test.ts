@@ -1,4 +1,6 @@
-/** Subscribing to other users' subjects, by wildcard and by name. Source: spec 9, 13. */
+/**
+ * Subscribing to other users' subjects, by wildcard and by name. Source: docs/protocol/logins.md, docs/threat-model.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { deliverSubject, noticeSubject } from "../../src/wire/names.ts";

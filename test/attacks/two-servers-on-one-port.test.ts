@@ -1,6 +1,7 @@
 /**
  * Two servers on one HTTP port: the kernel would distribute requests between them, and a local attacker could receive
- * some of them. The second server must be refused, even if it asks to share the port. Source: spec 5, 13.
+ * some of them. The second server must be refused, even if it asks to share the port.
+ * Source: docs/protocol/requests.md, docs/threat-model.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";

@@ -1,4 +1,7 @@
-/** Our test vectors match those of an independent program on every platform of the client. Source: spec 4. */
+/**
+ * Our test vectors match those of an independent program on every platform of the client.
+ * Source: docs/protocol/README.md.
+ */
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

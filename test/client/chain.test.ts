@@ -1,4 +1,4 @@
-/** Which statements a client accepts as a room's history. Source: spec 3. */
+/** Which statements a client accepts as a room's history. Source: docs/protocol/rooms.md. */
 import { describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity, identityFromSeeds } from "../../src/client/crypto/identity.ts";
 import { Chain, type GivenStatement } from "../../src/client/trust/chain.ts";

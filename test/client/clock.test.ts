@@ -1,7 +1,6 @@
 /**
  * The client's estimate of the bus's clock: how the first reply sets it, how it advances by the monotonic clock, and
- * when a later reply or a sleep corrects it. All clocks are fakes.
- * Source: spec 4.
+ * when a later reply or a sleep corrects it. All clocks are fakes. Source: docs/protocol/requests.md.
  */
 import { describe, expect, test } from "bun:test";
 import { BusClock, type BusClockOptions } from "../../src/client/transport/clock.ts";

@@ -1,6 +1,6 @@
 /**
  * The client derives its requests from the same table of routes as the server. A path parameter or query value that
- * the server chose must not turn a request into another one. Source: spec 6, 11.
+ * the server chose must not turn a request into another one. Source: docs/reference/http.md.
  */
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

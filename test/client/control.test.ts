@@ -1,7 +1,7 @@
 /**
  * The client's HTTP transport: signing, failover between addresses, retries, cancellation, and how it validates
  * replies. Runs against local listeners whose answers each test scripts.
- * Source: spec 5, 9, 11.
+ * Source: docs/protocol/requests.md, docs/protocol/logins.md.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { Hints } from "../../src/client/transport/hints.ts";
 import { until } from "../support/executable.ts";
 
-/** Burst of reads that hints may cause; after it, one per second. Source: spec 9. */
+/** Burst of reads that hints may cause; after it, one per second. Source: docs/protocol/notices.md. */
 const burst = 20;
 
 test("junk hints about many rooms, spread over time, cause 20 reads at once and then one a second", async () => {

@@ -1,4 +1,4 @@
-/** A peer's inboxes: subscribed only while needed, and unsubscribed when flooded. Source: spec 9. */
+/** A peer's inboxes: subscribed only while needed, and unsubscribed when flooded. Source: docs/protocol/logins.md. */
 import { expect, test } from "bun:test";
 import { Inboxes, waitingAt } from "../../src/client/transport/inboxes.ts";
 import { LiveMessage } from "../../src/client/transport/live-message.ts";

@@ -1,7 +1,6 @@
 /**
  * Parsing of join links as people paste them: with words around them, line breaks inside, or no scheme.
- * The cases are in test/cases/join-links.json; a refusal must never show the token.
- * Source: spec 7, 14.
+ * The cases are in test/cases/join-links.json; a refusal must never show the token. Source: docs/protocol/identity.md.
  */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";

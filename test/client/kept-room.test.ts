@@ -1,4 +1,7 @@
-/** The copy of a room that a client keeps for a restore: complete and without gaps, with any state. Source: spec 3. */
+/**
+ * The copy of a room that a client keeps for a restore: complete and without gaps, with any state.
+ * Source: docs/protocol/rooms.md.
+ */
 import { describe, expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { KeptRoom, verifyPast } from "../../src/client/trust/kept-room.ts";

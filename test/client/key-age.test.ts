@@ -1,4 +1,4 @@
-/** The default maximum age of a room key: 30 days or 100,000 messages. Source: spec 3. */
+/** The default maximum age of a room key: 30 days or 100,000 messages. Source: docs/protocol/rooms.md. */
 import { expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { ControlPlane } from "../../src/client/transport/control.ts";

@@ -1,7 +1,6 @@
 /**
  * Runtime checks of the options that an application passes to the client: `connect`, room calls, and policies.
  * Applications in plain JavaScript have no compiler to check them. Each error must name the option.
- * Source: spec 17.
  */
 import { describe, expect, test } from "bun:test";
 import { connect, generateIdentity } from "../../src/client/index.ts";

@@ -1,4 +1,4 @@
-/** Sealed boxes of both platforms equal those of libsodium, bit for bit. Source: spec 3. */
+/** Sealed boxes of both platforms equal those of libsodium, bit for bit. Source: docs/protocol/rooms.md. */
 import { beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import sodium from "libsodium-wrappers";

@@ -1,6 +1,8 @@
 /**
  * The numbers that the specification fixes. Most tests use the constant of the code and so pass for any value; these
- * tests check the value itself. Source: spec 3, 5, 6, 7, 8, 9.
+ * tests check the value itself.
+ * Source: docs/protocol/rooms.md, docs/protocol/limits.md, docs/reference/http.md, docs/protocol/identity.md,
+ * docs/protocol/history.md.
  */
 import { expect, test } from "bun:test";
 import { keyLifetimeDefault } from "../../src/client/trust/key-age.ts";

@@ -1,4 +1,4 @@
-/** The share of main-thread time that one user's reads may take. Source: spec 9. */
+/** The share of main-thread time that one user's reads may take. Source: docs/protocol/limits.md. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { costTable, UserShare } from "../../src/contracts/user-share.ts";
 import { isUnibusError } from "../../src/wire/errors.ts";

@@ -1,7 +1,6 @@
 /**
  * The client accepts a room when the application first uses it, reports rooms it was added to, and accepts rooms from
- * trusted adders by itself (`acceptFrom`).
- * Source: spec 9 "The grant is bounded and fair".
+ * trusted adders by itself (`acceptFrom`). Source: docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { VerifiedKeys } from "../../src/client/crypto/verified-keys.ts";

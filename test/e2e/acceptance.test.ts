@@ -1,7 +1,7 @@
 /**
  * A membership takes effect on the data plane once its member has accepted it, and the permissions of a login are
  * bounded. Unaccepted rooms change neither the permissions nor the connection.
- * Source: spec 6, 9 "The grant is bounded and fair".
+ * Source: docs/reference/http.md, docs/protocol/limits.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

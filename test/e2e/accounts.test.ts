@@ -1,7 +1,6 @@
 /**
  * Accounts from an empty folder on, with the executable alone: the first admin joins, invites others, and users are
- * revoked or deleted; also how the admin link is shown, renewed and voided.
- * Source: spec 7, 14.
+ * revoked or deleted; also how the admin link is shown, renewed and voided. Source: docs/protocol/identity.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";

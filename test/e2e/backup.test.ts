@@ -1,7 +1,6 @@
 /**
  * Backups by the executable: a backup is complete, readable by its owner only, works for both stores, and never
  * overwrites data. A restore refuses damaged files and non-empty stores, and can complete an interrupted restore.
- * Source: spec 10.
  */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";

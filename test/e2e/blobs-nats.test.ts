@@ -1,4 +1,7 @@
-/** Blobs on three nodes: every node serves every blob, the quota is shared, one node may fail. Source: spec 6, 11. */
+/**
+ * Blobs on three nodes: every node serves every blob, the quota is shared, one node may fail.
+ * Source: docs/reference/http.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import type { Identity } from "../../src/client/crypto/identity.ts";

@@ -1,7 +1,6 @@
 /**
  * Blobs over signed HTTP, against the executable: size limits, quotas, the signed body hash, and interrupted uploads,
- * which must leave no partial file and no error in the log.
- * Source: spec 5, 6.
+ * which must leave no partial file and no error in the log. Source: docs/protocol/requests.md, docs/reference/http.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";

@@ -1,4 +1,7 @@
-/** The first open of a room on the command line: links, words, and owners that may be impostors. Source: spec 3. */
+/**
+ * The first open of a room on the command line: links, words, and owners that may be impostors.
+ * Source: docs/protocol/rooms.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";

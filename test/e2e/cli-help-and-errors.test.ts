@@ -1,4 +1,4 @@
-/** Texts of the command line itself: version, help, and errors for programs. Source: spec 14, 17. */
+/** Texts of the command line itself: version, help, and errors for programs. */
 import { describe, expect, test } from "bun:test";
 import manifest from "../../package.json";
 import { type Done, Folder, unibus } from "../support/executable.ts";

@@ -1,4 +1,4 @@
-/** What stock NATS clients publish into a room, and how the command line shows it. Source: spec 17. */
+/** What stock NATS clients publish into a room, and how the command line shows it. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";

@@ -1,7 +1,6 @@
 /**
  * Rooms in the client's trust layer, against a real server: how the client creates, changes and verifies rooms, caches
- * what it has verified, and handles changes that race or lose their reply.
- * Source: spec 3.
+ * what it has verified, and handles changes that race or lose their reply. Source: docs/protocol/rooms.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";

@@ -1,7 +1,6 @@
 /**
  * Computers whose clocks are wrong, on the client's and the server's side. Needs libfaketime, which shifts the clock
- * of one process.
- * Source: spec 4.
+ * of one process. Source: docs/protocol/requests.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

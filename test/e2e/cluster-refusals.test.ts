@@ -1,4 +1,4 @@
-/** `cluster init`, and clusters that refuse to start. Source: spec 5, 14. */
+/** `cluster init`, and clusters that refuse to start. Source: docs/protocol/requests.md. */
 import { describe, expect, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { freePorts } from "../support/cluster.ts";

@@ -1,7 +1,6 @@
 /**
  * Three nodes as one bus, as users and operators see them: logins, messages, revocations and kicks across nodes, the
- * loss of one node, and changing the number of stream replicas.
- * Source: spec 9, 11.
+ * loss of one node, and changing the number of stream replicas. Source: docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** Each action that removes access appends a line to <data>/denials, whichever way it came. Source: spec 19. */
+/** Each action that removes access appends a line to <data>/denials, whichever way it came. */
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";

@@ -1,7 +1,7 @@
 /**
  * Members that leave or return, and the keys that they hold: an owner's client settles a departure (signs it out in a
  * new epoch) as soon as it is online, and before it sends. A returning member cannot read what was sent in between.
- * Source: spec 3, 9.
+ * Source: docs/protocol/rooms.md, docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

@@ -1,7 +1,6 @@
 /**
  * Durables: a device receives what it missed, keeps its own consumer, and loses it when its member leaves, is kicked or
- * revoked. Consumers left by a crash are removed at the next boot.
- * Source: spec 8.
+ * revoked. Consumers left by a crash are removed at the next boot. Source: docs/protocol/durables.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";

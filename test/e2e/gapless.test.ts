@@ -2,7 +2,7 @@
  * Delivery under faults: connections of the reader are cut repeatedly, nats-server is killed, and the reader's
  * permissions change, while messages flow. The application must get each message exactly once, in its sender's order.
  * Small in CI; `npm run soak -- gapless` sends 50,000 messages with 100 cuts, 2 kills and 50 changes.
- * Source: spec 8, 9.
+ * Source: docs/protocol/durables.md, docs/protocol/logins.md.
  */
 import { expect, test } from "bun:test";
 import { join } from "node:path";

@@ -1,7 +1,6 @@
 /**
  * GET /rooms/{id}/history against the executable: limits, paging with `before`, the 8 MiB bound of a reply, duplicate
- * message ids, and reads that run beside publishes.
- * Source: spec 8.
+ * message ids, and reads that run beside publishes. Source: docs/protocol/history.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";

@@ -1,4 +1,6 @@
-/** Host commands on a data directory whose server runs, has run, or never existed. Source: spec 7, 14. */
+/**
+ * Host commands on a data directory whose server runs, has run, or never existed. Source: docs/protocol/identity.md.
+ */
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import manifest from "../../plugins.json";

@@ -1,7 +1,7 @@
 /**
  * `unibus join`: how it finds a link in text, which links it refuses, and what happens to the identity file when the
  * join fails. Also the public URL in links. A token must only go to the host that its link names.
- * Source: spec 7, 9, 14.
+ * Source: docs/protocol/identity.md, docs/protocol/logins.md.
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";

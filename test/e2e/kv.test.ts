@@ -1,7 +1,6 @@
 /**
  * One node whose control plane is in key-value buckets, with the executable alone: durability, revocation, host
- * commands, replica counts and the disk share of blobs.
- * Source: spec 7, 10.
+ * commands, replica counts and the disk share of blobs. Source: docs/protocol/identity.md.
  */
 import { expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

@@ -1,4 +1,7 @@
-/** Commands on the server's own machine: they dial loopback, and sign for the public name. Source: spec 5. */
+/**
+ * Commands on the server's own machine: they dial loopback, and sign for the public name.
+ * Source: docs/protocol/requests.md.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";

@@ -1,7 +1,6 @@
 /**
  * `migrate-to-kv` and `migrate-to-sqlite`, with the executable alone. Both stores must hold the same data
  * after each run, also after a kill in the middle; a target with newer data is refused.
- * Source: spec 10.
  */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";

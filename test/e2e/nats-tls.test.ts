@@ -1,7 +1,6 @@
 /**
  * The data plane's listeners: TLS for NATS and WebSocket, certificate renewal on SIGHUP, allowed WebSocket origins,
- * and the URLs that peers are given.
- * Source: spec 9.
+ * and the URLs that peers are given. Source: docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { X509Certificate } from "node:crypto";

@@ -1,4 +1,4 @@
-/** Mistakes that newcomers make in their first hour, with the executable. Source: spec 14, 17. */
+/** Mistakes that newcomers make in their first hour, with the executable. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";

@@ -1,6 +1,6 @@
 /**
  * A server behind nginx and behind Caddy, configured as docs/operate.md says: one port and one certificate are all that
- * clients see. Source: spec 17.
+ * clients see.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { adminLink } from "../support/accounts.ts";

@@ -1,8 +1,7 @@
 /**
  * Races for every quota that requests can use up: of more concurrent requests than the quota allows, exactly the
  * allowed number is granted, on each store. Other files race NATS connections (test/attacks/login-quotas), nonces
- * (test/plugins/auth) and bodies (test/kernel).
- * Source: spec 9.
+ * (test/plugins/auth) and bodies (test/kernel). Source: docs/protocol/limits.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";

@@ -1,4 +1,4 @@
-/** nats-server is killed under load: every client reconnects, and no acknowledged message is lost. Source: spec 12. */
+/** nats-server is killed under load: every client reconnects, and no acknowledged message is lost. */
 import { expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { isAlive, Server, until } from "../support/executable.ts";

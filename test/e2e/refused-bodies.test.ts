@@ -1,7 +1,7 @@
 /**
  * A refusal sent before the body is read must reach the client, even one that writes its whole request before it
  * reads, over HTTP and HTTPS. To achieve this the server reads and discards a bounded part of the body.
- * Source: spec 5.
+ * Source: docs/protocol/requests.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect, type Socket } from "node:net";

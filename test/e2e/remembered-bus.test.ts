@@ -1,4 +1,4 @@
-/** Which bus a command talks to when the command line does not name one. Source: spec 17. */
+/** Which bus a command talks to when the command line does not name one. */
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { adminLink, firstAdmin, identityAt, invite, join } from "../support/accounts.ts";

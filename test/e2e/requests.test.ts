@@ -1,4 +1,4 @@
-/** Requests between members of a room, where a member both asks and answers. Source: spec 9. */
+/** Requests between members of a room, where a member both asks and answers. Source: docs/protocol/logins.md. */
 import { expect, test } from "bun:test";
 import { connect } from "../../src/client/index.ts";
 import { Server } from "../support/executable.ts";

@@ -1,7 +1,7 @@
 /**
  * `restore` and `way-back` by the executable: users, members and invites that lost access since the backup must not
  * regain it. The denials file of the data directory supplies what happened after the backup.
- * Source: spec 3, 19.
+ * Source: docs/protocol/rooms.md.
  */
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";

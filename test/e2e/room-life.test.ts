@@ -1,7 +1,7 @@
 /**
  * Changes to existing rooms over HTTP: kick, leave, rekey, role and delete, with the races between them, and which
  * members receive which notice. Invariant: the last owner can neither leave nor be demoted.
- * Source: spec 3, 6, 9.
+ * Source: docs/protocol/rooms.md, docs/reference/http.md, docs/protocol/notices.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

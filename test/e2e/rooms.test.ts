@@ -1,7 +1,6 @@
 /**
  * Rooms over HTTP, against the executable: concurrent creation, validation of statements and signatures, reading,
- * adding members, discovery, and deletion.
- * Source: spec 3, 6.
+ * adding members, discovery, and deletion. Source: docs/protocol/rooms.md, docs/reference/http.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";

@@ -1,7 +1,6 @@
 /**
  * TLS of the control plane: protocol versions and ciphers, certificate renewal on SIGHUP under load, refused
- * configurations, and the rules for a public address.
- * Source: spec 5.
+ * configurations, and the rules for a public address. Source: docs/protocol/requests.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";

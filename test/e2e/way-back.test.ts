@@ -1,7 +1,7 @@
 /**
  * A server restored from an older backup: owners give back the versions it lost, members who were removed since the
  * backup stay out, and rooms that continued differently (contested) need a choice by an admin and by each member.
- * Source: spec 3.
+ * Source: docs/protocol/rooms.md.
  */
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, writeFileSync } from "node:fs";

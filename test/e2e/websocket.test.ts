@@ -1,4 +1,4 @@
-/** NATS over WebSocket: at `/nats` on the HTTP port, and on an address of its own. Source: spec 17. */
+/** NATS over WebSocket: at `/nats` on the HTTP port, and on an address of its own. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

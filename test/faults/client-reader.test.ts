@@ -1,7 +1,8 @@
 /**
  * Readers under faults: a connection that breaks at the worst moments, a history that lags behind, a reader that is too
  * slow. Where messages are persisted, each message arrives once and in order; where they are not, the reader is
- * notified of the gap. bob reads through a proxy that can cut, hold and alter what passes. Source: spec 8, 9.
+ * notified of the gap. bob reads through a proxy that can cut, hold and alter what passes.
+ * Source: docs/protocol/history.md, docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

@@ -1,7 +1,7 @@
 /**
  * Senders under faults: no connection, a stalled connection, permissions older than the room. Each message is stored
  * once, sent once, or refused with an error; none is lost silently. Messages wait in a bounded queue, in order, until
- * the connection is back. Source: spec 8, 9.
+ * the connection is back. Source: docs/protocol/history.md, docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

@@ -1,6 +1,4 @@
-/**
- * Three nodes, each started by one command: what is done at one node is visible at all of them. Source: spec 1, 10, 11.
- */
+/** Three nodes, each started by one command: what is done at one node is visible at all of them. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

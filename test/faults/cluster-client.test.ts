@@ -1,6 +1,7 @@
 /**
  * A client that knows all three nodes keeps working while each node is killed in turn: an acknowledged message is
- * stored once and delivered once, in order, and every request that the client makes takes effect once. Source: spec 8,
+ * stored once and delivered once, in order, and every request that the client makes takes effect once.
+ * Source: docs/protocol/durables.md.
  * 9.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";

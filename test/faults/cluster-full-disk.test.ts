@@ -1,5 +1,6 @@
 /**
- * Three nodes whose disk for rooms is full: rooms store nothing more, and everything else goes on. Source: spec 9, 13.
+ * Three nodes whose disk for rooms is full: rooms store nothing more, and everything else goes on.
+ * Source: docs/protocol/logins.md, docs/threat-model.md.
  */
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";

@@ -1,4 +1,7 @@
-/** Many clients redeem invites at once on three nodes while the leader is killed. Source: spec 7, 13. */
+/**
+ * Many clients redeem invites at once on three nodes while the leader is killed.
+ * Source: docs/protocol/identity.md, docs/threat-model.md.
+ */
 import { expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { buckets } from "../../src/wire/names.ts";

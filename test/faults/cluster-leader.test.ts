@@ -1,4 +1,4 @@
-/** The leader is killed: no acknowledged write is lost, and the outage is bounded. Source: spec 11. */
+/** The leader is killed: no acknowledged write is lost, and the outage is bounded. */
 import { expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { buckets } from "../../src/wire/names.ts";

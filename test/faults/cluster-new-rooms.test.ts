@@ -1,6 +1,6 @@
 /**
  * One of three nodes is down: a new persisted room is created within the request even while its stream still elects a
- * leader. Without the retry, 3 to 5 of 20 are refused. Source: issue 13.
+ * leader. Without the retry, 3 to 5 of 20 are refused.
  */
 import { expect, test } from "bun:test";
 import { until } from "../support/executable.ts";

@@ -1,6 +1,4 @@
-/**
- * Two of three nodes are down: the third admits no client, loses nothing and recovers by itself. Source: spec 10, 11.
- */
+/** Two of three nodes are down: the third admits no client, loses nothing and recovers by itself. */
 import { expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { invite, register } from "../support/accounts.ts";

@@ -1,6 +1,6 @@
 /**
  * A node with SQLite on a nearly full disk refuses writes that grow the store, allows removals, and reports it. Needs
- * root, to mount a small disk, and is skipped otherwise. Source: spec 9, 19.
+ * root, to mount a small disk, and is skipped otherwise. Source: docs/protocol/limits.md.
  */
 import { expect, test } from "bun:test";
 import { rmSync } from "node:fs";

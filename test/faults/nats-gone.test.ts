@@ -1,7 +1,7 @@
 /**
  * nats-server is killed, or hangs, during concurrent reads. Each read must return 503 or the complete list, never a
  * shorter one, within its bound; rooms are created completely or not at all; and everything recovers when nats-server
- * is back. Also deletes a stream behind the server's back. Source: spec 8, 14.
+ * is back. Also deletes a stream behind the server's back. Source: docs/protocol/history.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { isAlive, Server, until } from "../support/executable.ts";

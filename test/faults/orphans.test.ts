@@ -1,4 +1,7 @@
-/** Streams without a row, rows without a stream, interrupted deletions: the sweep repairs them. Source: spec 8. */
+/**
+ * Streams without a row, rows without a stream, interrupted deletions: the sweep repairs them.
+ * Source: docs/protocol/history.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Nats } from "../../src/contracts/nats.ts";
 import type { Log } from "../../src/contracts/plugin.ts";

@@ -1,7 +1,7 @@
 /**
  * The client during an outage of the bus: messages and requests wait, in order, and resume when the bus is back; keys
  * that could not be fetched are requested again. One outage is reported as one event, and `bus.status` shows its
- * beginning, the attempts and the cause. Source: spec 8, 17.
+ * beginning, the attempts and the cause. Source: docs/protocol/history.md.
  */
 import { afterEach, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";

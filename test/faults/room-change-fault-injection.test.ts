@@ -1,7 +1,7 @@
 /**
  * Fault injection into the changes of a room (kick, rekey, leave, role, deletion): the Nth call of the store, of the
  * streams or of JetStream fails, before or after it takes effect, for every N. Afterwards no reader may see a partial
- * change, the durables must match the members, and a retry must complete the change. Source: spec 3.
+ * change, the durables must match the members, and a retry must complete the change. Source: docs/protocol/rooms.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";

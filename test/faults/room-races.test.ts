@@ -1,7 +1,7 @@
 /**
  * Regression tests for races between two requests that once left a wrong state behind, each in the order that failed.
  * The tests hold one JetStream or store call, run the other request, and release the call. The matrix in races.test.ts
- * runs every pair in any order. Source: spec 8 and 9.
+ * runs every pair in any order. Source: docs/protocol/history.md, docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

@@ -1,6 +1,6 @@
 /**
  * A node with many persisted rooms restarts, after a graceful stop and after kill -9, and reports its progress. Small
- * in CI; `npm run soak -- start-10000` runs it with 10,000 rooms. Source: spec 19.
+ * in CI; `npm run soak -- start-10000` runs it with 10,000 rooms.
  */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

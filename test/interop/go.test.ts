@@ -1,7 +1,7 @@
 /**
  * A peer in Go with its own cryptography, in a real room on a real server: it reads what the SDK writes and writes what
  * the SDK reads, also across an epoch change.
- * Source: spec 2, 3, 4, 9.
+ * Source: docs/protocol/identity.md, docs/protocol/rooms.md, docs/protocol/frames.md, docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";

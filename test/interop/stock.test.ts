@@ -1,7 +1,7 @@
 /**
  * Stock NATS clients, with the programs of docs/by-hand.md run exactly as printed. Each program logs in by nkey, sets
  * the inbox prefix, publishes, sends requests, skips the PubAck, and reconnects after nats-server was killed.
- * Source: spec 9.
+ * Source: docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";

@@ -1,7 +1,7 @@
 /**
  * A reconnect storm: many stock nats.go clients at one address lose nats-server, and all must come back. nats.go closes
  * a connection for good after its second authorization error. Small in CI; 2,500 with `npm run soak -- storm`.
- * Source: spec 9.
+ * Source: docs/protocol/logins.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import { addUser, postUser } from "../support/peer.ts";
 import { isSoak } from "../support/soak.ts";
 
 const isFull = isSoak("storm");
-/** Maximum connections of one user. Source: spec 9. */
+/** Maximum connections of one user. Source: docs/protocol/logins.md. */
 const perUser = 32;
 /** A full run uses the default rate; a small run lowers the rate so that the storm exceeds it by the same factor. */
 const size = isFull ? { connections: 2_500, rate: 200 } : { connections: 120, rate: 20 };

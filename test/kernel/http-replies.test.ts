@@ -1,4 +1,4 @@
-/** Headers of every reply, and the lifetime of its connection. Source: spec 5. */
+/** Headers of every reply, and the lifetime of its connection. Source: docs/protocol/requests.md. */
 import { expect, spyOn, test } from "bun:test";
 import { Type } from "@sinclair/typebox";
 import { rawReply, route } from "../../src/contracts/plugin.ts";

@@ -220,7 +220,7 @@ describe("the rate limit", () => {
       return seen;
     };
     expect(await statuses(5, "/echo/a")).toEqual([200, 200, 200, 200, 429]);
-    // Unknown paths count against the limit, health checks do not (see spec 5).
+    // Unknown paths count against the limit, health checks do not (see docs/protocol/limits.md).
     expect(await statuses(1, "/nowhere")).toEqual([429]);
     expect(await statuses(20, "/healthz")).not.toContain(429);
     const refused = await get(bus.port, "/echo/a");

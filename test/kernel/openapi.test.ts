@@ -1,7 +1,7 @@
 /**
  * The HTTP contract: the OpenAPI document is frozen and complete, and every refusal of the server matches it.
  * A failing comparison means that the API changed and clients may break.
- * Source: spec 5, 6.
+ * Source: docs/protocol/requests.md, docs/reference/http.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";

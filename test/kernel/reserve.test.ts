@@ -1,7 +1,7 @@
 /**
  * The disk reserve: which requests are admitted as space runs out, and that every writing route checks it. Routes that
  * free space stay available; a new route that writes must be listed here or be refused.
- * Source: spec 9.
+ * Source: docs/protocol/limits.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";

@@ -1,4 +1,7 @@
-/** How addresses map to clients, and that each client's rate is independent of the others. Source: spec 5. */
+/**
+ * How addresses map to clients, and that each client's rate is independent of the others.
+ * Source: docs/protocol/requests.md.
+ */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { Limiter } from "../../src/contracts/limiter.ts";

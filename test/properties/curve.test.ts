@@ -1,6 +1,6 @@
 /**
  * The checks of public keys in `src/wire/curve.ts`, with `@noble/curves` as the oracle, for arbitrary keys, valid keys,
- * and keys at the edges of the field. Source: spec 2.
+ * and keys at the edges of the field. Source: docs/protocol/identity.md.
  */
 import { describe, expect, test } from "bun:test";
 import { ed25519, x25519 } from "@noble/curves/ed25519.js";

@@ -1,4 +1,4 @@
-/** Properties of frames with arbitrary contents and arbitrarily changed bytes. Source: spec 4. */
+/** Properties of frames with arbitrary contents and arbitrarily changed bytes. Source: docs/protocol/frames.md. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { blobBytesMax } from "../../src/wire/api.ts";

@@ -1,4 +1,7 @@
-/** Keys and links, with arbitrary input: exactly the mathematically valid, canonical forms pass. Source: spec 2, 7. */
+/**
+ * Keys and links, with arbitrary input: exactly the mathematically valid, canonical forms pass.
+ * Source: docs/protocol/identity.md.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseJoinLink } from "../../src/client/join-link.ts";

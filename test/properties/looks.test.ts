@@ -1,4 +1,7 @@
-/** Handles and looks, with arbitrary input: equivalent spellings of a text have the same look. Source: spec 7. */
+/**
+ * Handles and looks, with arbitrary input: equivalent spellings of a text have the same look.
+ * Source: docs/protocol/identity.md.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { confusables } from "../../src/wire/confusables.ts";

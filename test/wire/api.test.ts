@@ -1,4 +1,4 @@
-/** The schemas of the HTTP API: what they accept and reject. Source: spec 6. */
+/** The schemas of the HTTP API: what they accept and reject. Source: docs/reference/http.md. */
 import { describe, expect, test } from "bun:test";
 import type { TSchema } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";

@@ -1,4 +1,4 @@
-/** Fingerprints and room links, compared with values of an independent program. Source: spec 3. */
+/** Fingerprints and room links, compared with values of an independent program. Source: docs/protocol/rooms.md. */
 import { describe, expect, test } from "bun:test";
 import * as fingerprint from "../../src/wire/fingerprint.ts";
 import { vectors } from "../support/vectors.ts";

@@ -1,7 +1,7 @@
 /**
  * The frame codec against an independent implementation: the Go program test/golden/go/frames wrote frames.json and
  * shares no code with this one. Covers encoding, decoding, rejected texts, and the texts to sign.
- * Source: spec 4.
+ * Source: docs/protocol/frames.md.
  */
 import { describe, expect, test } from "bun:test";
 import { blobBytesMax } from "../../src/wire/api.ts";

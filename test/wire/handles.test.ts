@@ -1,5 +1,6 @@
 /**
- * Handles: their normalization, length and characters. A handle must not hide or impersonate anything. Source: spec 7.
+ * Handles: their normalization, length and characters. A handle must not hide or impersonate anything.
+ * Source: docs/protocol/identity.md.
  */
 import { describe, expect, test } from "bun:test";
 import { hasCode } from "../../src/wire/errors.ts";

@@ -1,4 +1,4 @@
-/** Which handles look alike, by the confusables data of Unicode (UTS 39). Source: spec 7. */
+/** Which handles look alike, by the confusables data of Unicode (UTS 39). Source: docs/protocol/identity.md. */
 import { describe, expect, test } from "bun:test";
 import { gzipSync } from "node:zlib";
 import { confusables } from "../../src/wire/confusables.ts";

@@ -1,6 +1,6 @@
 /**
- * The texts that are signed, compared with the test vectors. A text of one kind can never be one of another. Source:
- * spec 2.
+ * The texts that are signed, compared with the test vectors. A text of one kind can never be one of another.
+ * Source: docs/protocol/identity.md.
  */
 import { describe, expect, test } from "bun:test";
 import { identityFromSeeds } from "../../src/client/crypto/identity.ts";

@@ -47,7 +47,7 @@ async function get(
   });
 }
 
-/** The commands `blob put|get`. Source: spec 14. */
+/** The commands `blob put|get`. */
 export function blobCommand(): Command {
   const command = new Command("blob").description("store and fetch files of a room, encrypted with its key");
   sendingCommand(peerCommand(command.command("put")))

@@ -185,7 +185,7 @@ async function chat(name: string, options: PeerOptions & RoomChoices): Promise<v
   await asPeer(options, talk, { follows: true });
 }
 
-/** The command `chat ROOM`. Source: spec 14. */
+/** The command `chat ROOM`. */
 export function chatCommand(): Command {
   return sendingCommand(peerCommand(new Command("chat")))
     .description("talk in a room, line by line; begins with its last 20 messages")

@@ -27,7 +27,7 @@ async function printPeers(bus: Bus, name: string | undefined, options: PeerOptio
   if (count === 0) printNote("no user has that name (all of them: unibus directory)");
 }
 
-/** The command `directory [NAME]`, which lists the users of a bus. Source: spec 17. */
+/** The command `directory [NAME]`, which lists the users of a bus. */
 export function directoryCommand(): Command {
   return peerCommand(new Command("directory"))
     .description("list the users of the bus: handle, role and endpoint")

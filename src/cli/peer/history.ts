@@ -54,7 +54,7 @@ async function history(name: string, options: HistoryOptions): Promise<void> {
   });
 }
 
-/** The command `history ROOM`. Source: spec 14. */
+/** The command `history ROOM`. */
 export function historyCommand(): Command {
   return peerCommand(new Command("history"))
     .description("print the last messages of a room that keeps them, oldest first; ? marks an unsigned one")

@@ -9,7 +9,7 @@ import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 /** Larger than any identity file, in bytes. */
 const fileBytesMax = 4_096;
 
-/** The default path of this user's identity file. Source: spec 14. */
+/** The default path of this user's identity file. */
 export function defaultIdentityFile(env: Readonly<Record<string, string | undefined>> = process.env): string {
   const config = env.XDG_CONFIG_HOME;
   const base = config && isAbsolute(config) ? config : join(env.HOME || homedir(), ".config");

@@ -85,7 +85,7 @@ async function restore(options: { out?: string } & PrintOptions): Promise<void> 
   printFields(publicFields(identity), options);
 }
 
-/** The commands `identity new|show|nkey|restore`. Source: spec 14. */
+/** The commands `identity new|show|nkey|restore`. */
 export function identityCommand(): Command {
   const command = new Command("identity").description("make and show your keys");
   const out = () =>

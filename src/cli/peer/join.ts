@@ -69,7 +69,7 @@ function keep(here: KnownBus): void {
   }
 }
 
-/** The command `join LINK|-`, which registers with an invite. Source: spec 14. */
+/** The command `join LINK|-`, which registers with an invite. */
 export function joinCommand(): Command {
   return new Command("join")
     .description("become a user of a bus with an invite link; makes an identity if there is none")

@@ -15,7 +15,7 @@ import { withoutByteOrderMark } from "../../lib/text.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { defaultIdentityFile } from "./identity-file.ts";
 
-/** The default address of a bus. Source: spec 14. */
+/** The default address of a bus. */
 const urlDefault = "http://127.0.0.1:8470";
 /** How many buses are remembered. */
 const knownMax = 100;
@@ -42,7 +42,7 @@ export interface Remembered {
   readonly known: readonly KnownBus[];
 }
 
-/** The path of the file. Source: spec 17. */
+/** The path of the file. */
 export function configFile(): string {
   return join(dirname(defaultIdentityFile()), "config.json");
 }

@@ -34,7 +34,7 @@ async function request(name: string, text: string, options: RequestOptions): Pro
   });
 }
 
-/** The command `request ROOM TEXT`, which prints the first answer. Source: spec 14. */
+/** The command `request ROOM TEXT`, which prints the first answer. */
 export function requestCommand(): Command {
   return sendingCommand(peerCommand(new Command("request")))
     .description("send a request to a room, and print the first answer, byte for byte")

@@ -69,7 +69,7 @@ async function trust(name: string, options: TrustOptions): Promise<void> {
 
 const nameText = "its id, or its subject";
 
-/** The commands `room repair|trust`. Source: spec 3, "Way back". */
+/** The commands `room repair|trust`. Source: docs/operate.md. */
 export function recoveryCommands(): Command[] {
   return [
     peerCommand(new Command("repair"))

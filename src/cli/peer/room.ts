@@ -227,9 +227,7 @@ function newCommand(): Command {
     .action(makeNew);
 }
 
-/**
- * The commands `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role|repair|trust`. Source: spec 14.
- */
+/** The commands `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role|repair|trust`. */
 export function roomCommand(): Command {
   const command = new Command("room")
     .description("make a room, show it, and change its members")

@@ -127,7 +127,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
   });
 }
 
-/** The command `send ROOM`. Source: spec 14. */
+/** The command `send ROOM`. */
 export function sendCommand(): Command {
   return sendingCommand(peerCommand(new Command("send")))
     .description("send a message to a room, and print its id when the bus has it")

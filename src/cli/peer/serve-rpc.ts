@@ -99,7 +99,7 @@ async function serveRpc(name: string, command: readonly string[], options: Serve
   await asPeer(options, work, { follows: true });
 }
 
-/** The command `serve-rpc ROOM -- COMMAND...`, which answers requests with a program. Source: spec 14. */
+/** The command `serve-rpc ROOM -- COMMAND...`, which answers requests with a program. */
 export function serveRpcCommand(): Command {
   return sendingCommand(peerCommand(new Command("serve-rpc")))
     .description("answer a room's requests with a command: it gets the request on stdin, and its stdout is the answer")

@@ -52,7 +52,7 @@ async function tail(name: string, options: TailOptions): Promise<void> {
   await asPeer(options, follow, { follows: true, reads: true });
 }
 
-/** The command `tail ROOM`. Source: spec 14. */
+/** The command `tail ROOM`. */
 export function tailCommand(): Command {
   return peerCommand(new Command("tail"))
     .description("follow a room from now on: time, handle and text of each message; ? marks an unsigned one")

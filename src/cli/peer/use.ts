@@ -37,7 +37,7 @@ async function list(known: readonly KnownBus[], { json }: UseOptions): Promise<u
   return printTable(["  BUS", "IDENTITY"], rows);
 }
 
-/** The command `use [URL]`, which chooses the bus for client commands. Source: spec 17. */
+/** The command `use [URL]`, which chooses the bus for client commands. */
 export function useCommand(): Command {
   return new Command("use")
     .description("choose the bus for commands without --url; without a URL, list the buses that you know")

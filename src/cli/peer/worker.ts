@@ -79,7 +79,7 @@ async function run(bus: Bus, room: Room, options: WorkerOptions, signal: AbortSi
   }
 }
 
-/** The command `worker ROOM`, an example that sends heartbeat telemetry. Source: spec 14. */
+/** The command `worker ROOM`, an example that sends heartbeat telemetry. */
 export function workerCommand(): Command {
   return sendingCommand(peerCommand(new Command("worker")))
     .description("send a message regularly, and print how many were sent, acknowledged and received")

@@ -12,7 +12,7 @@ async function backup({ out, ...options }: HostOptions & { readonly out: string 
   if (!options.json) printNote("room streams and blobs are not in it: copy <data>/nats/store and <data>/blobs");
 }
 
-/** The command `backup`. Source: spec 10, 14. */
+/** The command `backup`. */
 export function backupCommand(): Command {
   return hostCommand(new Command("backup"))
     .description("write users, invites and rooms to a file, also while the server runs")

@@ -27,7 +27,7 @@ async function add(handle: string, options: HostOptions & { readonly out: string
   printFields({ handle, ...publicFields(identity) }, options);
 }
 
-/** The command `bot add`, on a data directory. Source: spec 14. */
+/** The command `bot add`, on a data directory. */
 export function botCommand(): Command {
   const command = new Command("bot").description("add users that are programs");
   hostCommand(command.command("add"))

@@ -9,7 +9,7 @@ import { scaleStreams } from "./scale.ts";
 
 /** Length of a cluster's secret, in bytes. */
 const secretBytes = 32;
-/** Maximum number of replicas that nats-server supports. Source: spec 10. */
+/** Maximum number of replicas that nats-server supports. */
 const replicasMax = 5;
 
 /** Parses a number of replicas on the command line. */
@@ -31,7 +31,7 @@ async function scale({ replicas, ...options }: HostOptions & { readonly replicas
   printFields({ replicas, ...done }, options);
 }
 
-/** The commands `cluster init|scale`. Source: spec 14. */
+/** The commands `cluster init|scale`. */
 export function clusterCommand(): Command {
   const command = new Command("cluster").description("run several nodes as one bus");
   command

@@ -15,7 +15,7 @@ export const dataDirDefault = "./unibus-data";
 
 /**
  * The description of a running server: in `<data>/serving.json` while its listeners are open, and in
- * `<data>/ready.json` once /readyz has answered 200. Source: spec 14.
+ * `<data>/ready.json` once /readyz has answered 200.
  */
 export interface ServerRecord {
   readonly pid: number;

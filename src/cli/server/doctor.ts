@@ -20,7 +20,7 @@ async function examine(options: HostOptions & { readonly mend?: boolean }): Prom
   else printNote(options.mend ? "fixed" : "nothing was changed (to fix it: unibus doctor --mend)");
 }
 
-/** The command `doctor`. Source: spec 14. */
+/** The command `doctor`. */
 export function doctorCommand(): Command {
   return hostCommand(new Command("doctor"))
     .description("find streams and durables without a room, and rooms without a stream, while the server runs")

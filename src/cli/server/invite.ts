@@ -46,7 +46,7 @@ async function cancel(id: string, options: HostOptions): Promise<void> {
   printNote(`cancelled ${id}`);
 }
 
-/** The commands `invite new|list|cancel`, on a data directory. Source: spec 14. */
+/** The commands `invite new|list|cancel`, on a data directory. */
 export function inviteCommand(): Command {
   const command = new Command("invite").description(
     "manage the links by which people join, also while the server runs",

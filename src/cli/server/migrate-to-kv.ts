@@ -71,7 +71,7 @@ async function toKv(options: ToKvOptions): Promise<void> {
   }
 }
 
-/** The command `migrate-to-kv`. Source: spec 10. */
+/** The command `migrate-to-kv`. */
 export function migrateToKvCommand(): Command {
   const command = new Command("migrate-to-kv")
     .description("copy users, invites, rooms and blobs from a SQLite database to key-value buckets, and compare")

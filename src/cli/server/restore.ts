@@ -221,7 +221,7 @@ function gathered(check: (value: string) => boolean, wanted: string) {
   };
 }
 
-/** The command `restore`. Source: spec 10, 14, 19. */
+/** The command `restore`. */
 export function restoreCommand(): Command {
   const keys = gathered((value) => keyShape.test(value), "A sign_pub has 64 hex digits.");
   return hostCommand(new Command("restore"))

@@ -195,7 +195,7 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
   }
 }
 
-/** The command `serve`. Source: spec 14. */
+/** The command `serve`. */
 export function serveCommand(): Command {
   return new Command("serve")
     .description("run a bus: signed HTTP, and NATS with the nats-server that is inside")

@@ -118,7 +118,7 @@ const remove = (who: string, options: HostOptions): Promise<void> =>
     return `deleted ${who} (${signPub})`;
   });
 
-/** The commands `user add|list|rename|revoke|delete`, on a data directory. Source: spec 14. */
+/** The commands `user add|list|rename|revoke|delete`, on a data directory. */
 export function userCommand(): Command {
   const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
   const command = new Command("user").description("manage the users of a data directory, also while the server runs");

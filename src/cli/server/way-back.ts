@@ -104,7 +104,7 @@ function daysArgument(text: string): number {
   throw new InvalidArgumentError("Days, 1 to 366.");
 }
 
-/** The commands `way-back status|open|close|take`. Source: spec 3, "Way back". */
+/** The commands `way-back status|open|close|take`. Source: docs/operate.md. */
 export function wayBackCommand(): Command {
   const command = new Command("way-back").description(
     "let owners repair rooms after a restore from an older backup, also while the server runs",

@@ -30,7 +30,7 @@ const freshNonce = () => crypto.getRandomValues(new Uint8Array(nonceBytes));
 /**
  * Encodes a frame: encrypts it if the room's policy says so, then signs it if the policy says so.
  * Errors: too_large above 1 MiB. A missing key in a room that encrypts, or an id that is not a ULID, is a programming
- * error and throws, so that nothing is sent in the clear by mistake. Source: spec 4.
+ * error and throws, so that nothing is sent in the clear by mistake. Source: docs/protocol/frames.md.
  */
 export function sealFrame(draft: Draft, room: SendingRoom, identity: Identity): Uint8Array {
   return sealFrameUnder(freshNonce(), draft, room, identity);
@@ -85,8 +85,7 @@ function payloadOf(frame: Frame, { roomId, policy, roomKey }: Opening): Uint8Arr
 /**
  * Verifies and decrypts a frame, or returns why it is dropped. Never throws because of a frame's content.
  * Shape: the caller has checked subject, membership, replay and epoch. The signature is verified on another thread, and
- * only with a sound key.
- * Source: spec 4.
+ * only with a sound key. Source: docs/protocol/frames.md.
  */
 export async function openFrame(frame: Frame, opening: Opening): Promise<Opened | Refused> {
   const checking = signatureFault(frame, opening);
@@ -116,7 +115,7 @@ export async function openFrames(list: readonly (readonly [Frame, Opening])[]): 
 
 /**
  * Encrypts a blob with the room's key.
- * Errors: too_large above 16 MiB less the overhead of encryption. Source: spec 4.
+ * Errors: too_large above 16 MiB less the overhead of encryption. Source: docs/protocol/blobs.md.
  */
 export function sealBlob(plaintext: Uint8Array, room: BlobRoom): SealedBlob {
   return sealBlobUnder(freshNonce(), plaintext, room);

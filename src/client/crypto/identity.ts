@@ -7,7 +7,7 @@ import { endpointId, userNkey } from "../../wire/names.ts";
 import { keysText } from "../../wire/sign.ts";
 import { openRoomKey } from "./keys.ts";
 
-/** The fields of an identity file and the size of each in bytes. Never changes. Source: spec 2. */
+/** The fields of an identity file and the size of each in bytes. Never changes. Source: docs/protocol/identity.md. */
 const identityFields = { sign_pub: 32, sign_priv: 64, kex_pub: 32, kex_priv: 32 } as const;
 
 type Field = keyof typeof identityFields;
@@ -16,7 +16,7 @@ const signable = /^unibus-[a-z]+-v[1-9][0-9]*(\n|$)/;
 
 /**
  * The two key pairs of a peer: one to sign, one for key exchange. Its private keys do not appear in JSON or in console
- * output. Source: spec 2.
+ * output. Source: docs/protocol/identity.md.
  */
 export class Identity {
   readonly signPub: Uint8Array;
@@ -120,7 +120,7 @@ function fieldsOf(text: string): Record<Field, Uint8Array> {
 /**
  * Parses an identity file.
  * Errors: invalid unless it has four keys of the right size that belong together. An error never contains a key.
- * Source: spec 2.
+ * Source: docs/protocol/identity.md.
  */
 export async function parseIdentity(text: string): Promise<Identity> {
   const { sign_pub, sign_priv, kex_pub, kex_priv } = fieldsOf(text);

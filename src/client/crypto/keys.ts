@@ -6,7 +6,7 @@ import { UnibusError } from "../../wire/errors.ts";
 /** The size of a room key, in bytes. */
 const roomKeyBytes = 32;
 
-/** Generates a room key. Source: spec 3. */
+/** Generates a room key. Source: docs/protocol/rooms.md. */
 export function newRoomKey(): Uint8Array {
   return sodium.randombytes_buf(roomKeyBytes);
 }
@@ -14,7 +14,7 @@ export function newRoomKey(): Uint8Array {
 /**
  * Seals a room key so that only the holder of a kex key can open it; base64-std.
  * Errors: invalid if the kex key is of low order. The caller has checked the keys: see `VerifiedKeys`.
- * Source: spec 3.
+ * Source: docs/protocol/rooms.md.
  */
 export function sealRoomKey(roomKey: Uint8Array, kexPub: Uint8Array): string {
   if (roomKey.length !== roomKeyBytes) throw new TypeError(`a room key must have ${roomKeyBytes} bytes`);

@@ -17,7 +17,10 @@ export interface PeerKeys {
 
 const keyShape = /^[0-9a-f]{64}$/;
 
-/** A cache of verified peer keys. Check a peer's keys here before sealing anything to them. Source: spec 2. */
+/**
+ * A cache of verified peer keys. Check a peer's keys here before sealing anything to them.
+ * Source: docs/protocol/identity.md.
+ */
 export class VerifiedKeys {
   readonly #checked = new SeenSet(checkedMax);
 

@@ -6,7 +6,7 @@ import { bytesOf } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { type Identity, identityFromSeeds } from "./identity.ts";
 
-/** How many words a wallet has. Source: spec 2. */
+/** How many words a wallet has. Source: docs/protocol/identity.md. */
 export const walletWords = 12;
 
 const known = new Set(wordlist);
@@ -37,7 +37,7 @@ function normalWords(text: string): string {
 /**
  * The identity derived from twelve words; deterministic.
  * Shape: case and white space do not matter. Errors: invalid if a word or the checksum is wrong.
- * Source: spec 2.
+ * Source: docs/protocol/identity.md.
  */
 export async function identityFromWords(words: string): Promise<Identity> {
   const seed = await mnemonicToSeed(normalWords(words));

@@ -2,7 +2,7 @@
  * Decides which rooms this peer takes part in. An owner can add a peer to a room without its consent, so the data plane
  * grants a room to a peer only once the peer has accepted it. `Acceptances` accepts a room when the application uses
  * it, accepts rooms offered by trusted owners (`acceptFrom`), and reports all other offers as invitations. `Bus` owns
- * the one instance and calls `enter` before a room is read or written. Source: spec 9.
+ * the one instance and calls `enter` before a room is read or written. Source: docs/protocol/logins.md.
  */
 import { TokenBucket } from "../../lib/token-bucket.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
@@ -12,7 +12,7 @@ import { KeptRoom } from "../trust/kept-room.ts";
 import type { ClientState } from "../trust/state.ts";
 import { type RoomEntry, roomPages } from "./room-list.ts";
 
-/** The minimum time between two automatic acceptances of a room, in milliseconds. Source: spec 9. */
+/** The minimum time between two automatic acceptances of a room, in milliseconds. Source: docs/protocol/logins.md. */
 const againAfterMsDefault = 30_000;
 /** Maximum number of accepted or offered rooms to remember. */
 const rememberedMax = 20_000;

@@ -17,7 +17,7 @@ import type { Received, Receiver } from "./receiver.ts";
 
 /**
  * How often progress is reported for an unfinished message, in milliseconds. The server redelivers after 10 s.
- * Source: spec 8.
+ * Source: docs/protocol/durables.md.
  */
 const progressEveryMs = 4_000;
 /** Maximum number of waiting messages. The server sends at most 32 without an ack; any excess is redelivered. */
@@ -46,7 +46,7 @@ export interface DurableDeps {
 
 /**
  * A position in a room that the server keeps for one device of this peer. Messages are handled one at a time and acked
- * when the handler returns. An unacked message is redelivered, perhaps out of order. Source: spec 8.
+ * when the handler returns. An unacked message is redelivered, perhaps out of order. Source: docs/protocol/durables.md.
  */
 export class Durable implements AsyncDisposable {
   readonly #subject: string;

@@ -8,7 +8,7 @@ export const frameKey = ({ from, id }: Pick<Frame, "from" | "id">): string => `$
 
 /**
  * The verified frames of one room that were delivered, which is how the client recognizes replays and copies. Each has
- * a position in the order of delivery, by which a reader knows whether it had a frame. Source: spec 4.
+ * a position in the order of delivery, by which a reader knows whether it had a frame. Source: docs/protocol/frames.md.
  */
 export class FrameMemory {
   readonly #positions = new Map<string, number>();

@@ -2,9 +2,12 @@ import { fromBase64 } from "../../wire/encoding.ts";
 import { type Dropped, decodeFrame, type Frame } from "../../wire/frame.ts";
 import type { ControlPlane } from "../transport/control.ts";
 
-/** Maximum number of frames in a page. Source: spec 8. */
+/** Maximum number of frames in a page. Source: docs/protocol/history.md. */
 const pageMax = 1_000;
-/** A page of at least this size may have been truncated: 8 MiB less one frame, in base64 characters. Source: spec 8. */
+/**
+ * A page of at least this size may have been truncated: 8 MiB less one frame, in base64 characters.
+ * Source: docs/protocol/history.md.
+ */
 const perhapsCut = Math.floor(((8 * 1_048_576 - 1_200_000) * 4) / 3);
 
 /** Frames of a room in the order of publication. */

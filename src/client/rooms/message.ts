@@ -2,7 +2,7 @@ import { type BlobRef, type FrameType, frameTypes } from "../../wire/frame.ts";
 import { ulidTimeMs } from "../../wire/ulid.ts";
 import type { Received } from "./receiver.ts";
 
-/** The kind of a message. Source: spec 4. */
+/** The kind of a message. Source: docs/protocol/frames.md. */
 export type MessageKind = Lowercase<keyof typeof frameTypes>;
 
 const kinds = new Map<FrameType, MessageKind>(

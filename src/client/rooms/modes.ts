@@ -2,7 +2,7 @@ import { UnibusError } from "../../wire/errors.ts";
 import type { Policy } from "../../wire/statement.ts";
 import { checkOptions, isBoolean } from "../option-checks.ts";
 
-/** The two named policies. Source: spec 3. */
+/** The two named policies. Source: docs/protocol/rooms.md. */
 export const modes = {
   nats: { encrypt: false, persist: false, sign_msgs: false },
   matrix: { encrypt: true, persist: true, sign_msgs: true },

@@ -14,7 +14,7 @@ import type { Connection } from "../transport/connection.ts";
 import type { ConnectionManager } from "../transport/connection-manager.ts";
 import { pause } from "../transport/wait.ts";
 
-/** Ack timeout of one attempt, in milliseconds. Source: spec 8. */
+/** Ack timeout of one attempt, in milliseconds. Source: docs/protocol/durables.md. */
 const ackTimeoutMs = 5_000;
 /** Default timeout of a send, in milliseconds. */
 const sendTimeoutMs = 30_000;
@@ -23,7 +23,9 @@ const sendTimeoutMs = 30_000;
 export interface Outgoing {
   readonly roomId: string;
   readonly subject: string;
-  /** `<from>.<id>`, by which JetStream deduplicates; null if the room has no history. Source: spec 8. */
+  /**
+   * `<from>.<id>`, by which JetStream deduplicates; null if the room has no history. Source: docs/protocol/history.md.
+   */
   readonly dedupId: string | null;
   readonly bytes: Uint8Array;
   /** The reply subject. */

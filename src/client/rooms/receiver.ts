@@ -3,7 +3,8 @@
  *
  * It checks subject, epoch, membership and signature against the room's verified state, and decrypts the payload. A
  * frame of an unknown epoch or sender makes it read the room, at a bounded rate. Replays are left to the caller, which
- * knows the order of delivery. Used by `RoomSubscription`, `RoomReader`, `Durable` and `Requests`. Source: spec 4.
+ * knows the order of delivery. Used by `RoomSubscription`, `RoomReader`, `Durable` and `Requests`.
+ * Source: docs/protocol/frames.md.
  */
 
 import { TokenBucket } from "../../lib/token-bucket.ts";
@@ -18,10 +19,13 @@ import { memberAt, memberNow, type VerifiedMember, type VerifiedRoom } from "../
 import { FrameMemory } from "./frame-memory.ts";
 
 /**
- * How long live frames of an old epoch are accepted after a newer epoch was learned, in milliseconds. Source: spec 4.
+ * How long live frames of an old epoch are accepted after a newer epoch was learned, in milliseconds.
+ * Source: docs/protocol/frames.md.
  */
 const oldEpochMs = 60_000;
-/** A live frame whose time differs by more is marked late or early, in milliseconds. Source: spec 4. */
+/**
+ * A live frame whose time differs by more is marked late or early, in milliseconds. Source: docs/protocol/frames.md.
+ */
 const markMs = 600_000;
 /** Rate limit of reads caused by unknown epochs or senders: this many at once, then one a second. */
 const unknownReads = { burst: 5, perSecond: 1 } as const;
@@ -55,7 +59,10 @@ export interface ReceiverDeps {
   readonly onDrop: (refused: Refused) => void;
 }
 
-/** Verifies and decrypts the frames of one room. Never throws because of a frame's content. Source: spec 4. */
+/**
+ * Verifies and decrypts the frames of one room. Never throws because of a frame's content.
+ * Source: docs/protocol/frames.md.
+ */
 export class Receiver {
   readonly #reads = new TokenBucket(unknownReads.burst, unknownReads.perSecond);
   /** The frames that were delivered. */

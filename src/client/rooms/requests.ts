@@ -1,7 +1,7 @@
 /**
  * Requests of one room: a message with a reply inbox, and the first member's answer to it. Any member can publish to
  * the inbox of a request, so replies are verified like any message, and those that are not an answer are skipped.
- * Source: spec 9.
+ * Source: docs/protocol/rpc.md.
  */
 import { UnibusError } from "../../wire/errors.ts";
 import { type Dropped, type Frame, isDropped } from "../../wire/frame.ts";

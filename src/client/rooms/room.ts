@@ -72,7 +72,7 @@ export interface RoomStats {
   readonly dropped: Readonly<Partial<Record<DropReason, number>>>;
 }
 
-/** A room of which this peer is a member. Source: spec 3, 4, 8. */
+/** A room of which this peer is a member. */
 export class Room {
   /** The members, and changes to them. */
   readonly membership: Membership;
@@ -157,7 +157,7 @@ export class Room {
     return this.deps.trust.room;
   }
 
-  /** Whether a person verified that this is the intended room, or the client only trusts the server. Source: spec 3. */
+  /** Whether a person verified that this is the intended room, or the client only trusts the server. */
   get trust(): "verified" | "unverified" {
     return this.deps.trust.identity.verifiedBy === null ? "unverified" : "verified";
   }
@@ -250,7 +250,7 @@ export class Room {
   }
 
   /**
-   * Sends a request to the room and returns the first answer. Source: spec 9.
+   * Sends a request to the room and returns the first answer. Source: docs/protocol/logins.md.
    * Errors: timeout if no member answers; those of `send`.
    */
   async request(data: Uint8Array | string, options: SendOptions = {}): Promise<Message> {
@@ -310,7 +310,7 @@ export class Room {
 
   /**
    * Reads from a position that the server keeps for this device; unacked messages are redelivered. A message is acked
-   * when `onMessage` returns. Source: spec 8.
+   * when `onMessage` returns. Source: docs/protocol/durables.md.
    */
   async durable(onMessage: (message: Message) => unknown, options: DurableOptions = {}): Promise<Durable> {
     checkOptions("durable", options, durableChecks);

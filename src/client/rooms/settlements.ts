@@ -1,6 +1,6 @@
 /**
  * Decides which rooms this client settles, and when: rooms that this peer owns, and created or accepted.
- * Source: spec 3, 9.
+ * Source: docs/protocol/rooms.md, docs/protocol/logins.md.
  */
 
 import { pause } from "../transport/wait.ts";

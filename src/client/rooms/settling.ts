@@ -3,7 +3,8 @@
  *
  * A leave takes effect on the server at once, but until an owner signs a statement, messages are sealed with a key that
  * the departed member holds. So a room is settled when it is opened, after a connection was made, on a notice, and
- * before anything is sealed. One statement removes all who left; there is at most one a minute. Source: spec 3, 9.
+ * before anything is sealed. One statement removes all who left; there is at most one a minute.
+ * Source: docs/protocol/rooms.md, docs/protocol/notices.md.
  */
 import { hasCode } from "../../wire/errors.ts";
 import { pause } from "../transport/wait.ts";
@@ -11,7 +12,7 @@ import type { KeyAge } from "../trust/key-age.ts";
 import type { RoomTrust } from "../trust/room-trust.ts";
 import type { RoomChanges } from "./room-changes.ts";
 
-/** The minimum time between two settlements of a room, in milliseconds. Source: spec 9. */
+/** The minimum time between two settlements of a room, in milliseconds. Source: docs/protocol/logins.md. */
 const settleEveryMs = 60_000;
 /**
  * The maximum random delay before settling in the background, in milliseconds: another owner's client may be faster.

@@ -52,11 +52,11 @@ export interface ConnectionManagerOptions extends Dial {
   readonly onTrouble?: (error: unknown) => void;
 }
 
-/** Backoff between attempts, in milliseconds, with full jitter. Source: spec 9. */
+/** Backoff between attempts, in milliseconds, with full jitter. Source: docs/protocol/logins.md. */
 const retryMs = { first: 100, most: 10_000 } as const;
 /** Replace connections well before their permissions expire, in milliseconds. */
 const swapEveryMs = 45 * 60_000;
-/** Rate limit of the reads that notices cause: this many at once, then one a second. Source: spec 9. */
+/** Rate limit of the reads that notices cause: this many at once, then one a second. */
 const noticeReads = { burst: 20, perSecond: 1 } as const;
 /**
  * How long the old connection stays open beside the new one, in milliseconds. A message that was in flight when the new

@@ -41,7 +41,10 @@ export interface Dial {
   readonly nameOf?: ((url: string) => string) | undefined;
 }
 
-/** The nonces that a login signs. Any other text from a server could have another meaning. Source: spec 9. */
+/**
+ * The nonces that a login signs. Any other text from a server could have another meaning.
+ * Source: docs/protocol/logins.md.
+ */
 const nonceShape = /^[A-Za-z0-9_-]{15,64}$/;
 /** Timeout of one attempt, in milliseconds. A server that is starting may lose a login, so the attempt is repeated. */
 const attemptTimeoutMs = 3_000;

@@ -54,7 +54,7 @@ export interface ControlOptions {
   readonly ownClock?: OwnClock | undefined;
 }
 
-/** Selects users of the directory; all if it is empty. Source: spec 6. */
+/** Selects users of the directory; all if it is empty. Source: docs/reference/http.md. */
 export interface DirectoryQuery {
   /** Users whose handle looks the same. */
   readonly handle?: string;
@@ -201,7 +201,7 @@ export class ControlPlane {
   /**
    * Reads what a client needs to know about the bus beyond an address. From an https address, only tls and wss URLs of
    * the data plane are kept. The reply's time sets the clock.
-   * Errors: clock_skew if the clocks differ too much. Source: spec 4, 9.
+   * Errors: clock_skew if the clocks differ too much. Source: docs/protocol/frames.md, docs/protocol/logins.md.
    */
   async info(signal?: AbortSignal): Promise<api.Info> {
     const { info, url, sentMs } = await this.#readInfo(signal);

@@ -5,7 +5,9 @@ import { TokenBucket } from "../../lib/token-bucket.ts";
  * occasion.
  */
 const waitingMax = 1_000;
-/** Rate limit of the reads that notices cause: this many at once, then one a second. Source: spec 9. */
+/**
+ * Rate limit of the reads that notices cause: this many at once, then one a second. Source: docs/protocol/notices.md.
+ */
 const reads = { burst: 20, perSecond: 1 } as const;
 
 /**

@@ -43,7 +43,7 @@ export function busUrl(text: string): string {
   return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
 }
 
-/** Whether requests to a URL, including sender and target, can be read on the way. Source: spec 9. */
+/** Whether requests to a URL, including sender and target, can be read on the way. Source: docs/protocol/logins.md. */
 export function isCleartext(url: string): boolean {
   const { protocol, hostname } = new URL(url);
   return protocol === "http:" && !isLoopback(hostname);
@@ -67,7 +67,7 @@ export function dataUrlsOf(named: readonly string[], allowsCleartext: boolean): 
   return named.filter(isAllowed).slice(0, dataUrlsMax);
 }
 
-/** The headers of a signed request, with a fresh nonce and the host of the URL. Source: spec 5. */
+/** The headers of a signed request, with a fresh nonce and the host of the URL. Source: docs/protocol/requests.md. */
 function signedHeaders(
   base: string,
   { method, target, body, nowMs = Date.now }: Ask,

@@ -5,13 +5,15 @@
  * name is known. Each inbox is therefore below a session with a random name, which is subscribed only while it is
  * needed. Junk to other names has no subscriber, and nats-server drops it. The session for requests is created with the
  * first open request and ends with the last. Members see its name in a request, so a flood that matches no request
- * replaces the session.
- * Source: spec 9.
+ * replaces the session. Source: docs/protocol/logins.md.
  */
 import { toHex } from "../../wire/encoding.ts";
 import type { LiveMessage } from "./live-message.ts";
 
-/** When more messages per second match no open request, the request session is replaced. Source: spec 9. */
+/**
+ * When more messages per second match no open request, the request session is replaced.
+ * Source: docs/protocol/logins.md.
+ */
 const junkPerSecondMax = 100;
 
 /** An open inbox. Dispose it to close it. */
@@ -27,7 +29,7 @@ export function inboxToken(): string {
 /** The format of a reply subject. */
 const replySubject = /^_INBOX\.([A-Za-z0-9_-]{43})\.r\.[0-9a-f]{32}\.[0-9a-f]{32}$/;
 
-/** The endpoint that owns a reply subject, or null for any other subject. Source: spec 9. */
+/** The endpoint that owns a reply subject, or null for any other subject. Source: docs/protocol/logins.md. */
 export function waitingAt(subject: string): string | null {
   return replySubject.exec(subject)?.[1] ?? null;
 }

@@ -16,7 +16,7 @@ export interface Notice {
 
 /**
  * Parses a notice; null if the message is not one. Any peer can make JetStream write to this subject, so everything
- * except exactly `{}` or `{"room_id":ULID}` is ignored before it costs anything. Source: spec 9.
+ * except exactly `{}` or `{"room_id":ULID}` is ignored before it costs anything. Source: docs/protocol/notices.md.
  */
 export function noticeIn({ subject, data }: Pick<NatsMessage, "subject" | "data">): Notice | null {
   const kind = subjectShape.exec(subject)?.[1];

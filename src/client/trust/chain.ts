@@ -32,7 +32,7 @@ const hashesMax = 4_096;
 
 /**
  * The signed history of a room, verified as it arrives: from the first statement, or from one the client has seen.
- * Errors: room_forked for a statement that does not follow. Source: spec 3.
+ * Errors: room_forked for a statement that does not follow. Source: docs/protocol/rooms.md.
  */
 export class Chain {
   #head: Link | null = null;

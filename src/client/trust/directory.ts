@@ -111,7 +111,7 @@ function peerOf({ endpoint, sign_pub, handle, role, kex_pub, kex_sig }: Entry): 
   return { endpoint, sign_pub, handle, role, keys };
 }
 
-/** The users of a bus. Each lookup verifies their keys. Source: spec 2, 14. */
+/** The users of a bus. Each lookup verifies their keys. Source: docs/protocol/identity.md. */
 export class Directory {
   constructor(
     private readonly control: ControlPlane,

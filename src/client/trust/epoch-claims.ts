@@ -5,7 +5,7 @@
  * signed it, and it is confirmed only if a second read of the room, 10 seconds later, still shows an older epoch. While
  * a confirmed claim is open, sending fails with `room_stale`. A claim ends when a read shows its epoch, or when its
  * signer no longer owns the room. Confirmed claims are kept in the client's state, so that they also hold for a program
- * that only sends. Source: spec 3.
+ * that only sends. Source: docs/protocol/rooms.md.
  */
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { epochMax, ownersMax } from "../../wire/statement.ts";
@@ -13,7 +13,9 @@ import { pause } from "../transport/wait.ts";
 import type { ClientState } from "./state.ts";
 import { memberNow, type VerifiedRoom } from "./verified-room.ts";
 
-/** The delay before the second read of a room that confirms a claim, in milliseconds. Source: spec 3. */
+/**
+ * The delay before the second read of a room that confirms a claim, in milliseconds. Source: docs/protocol/rooms.md.
+ */
 const confirmAfterMs = 10_000;
 
 /** An owner's signed claim that the room has reached an epoch. */

@@ -2,7 +2,7 @@
  * Detects owners of a room who may be impersonating another user: their handle, which the server assigns, is pinned to
  * another endpoint, or looks like such a handle. A forged copy of a room shows the names that its reader expects. So
  * such a room is reported before anything is sealed for it or sent to it, and is blocked until a person approves.
- * Source: spec 3.
+ * Source: docs/protocol/rooms.md.
  */
 import { UnibusError } from "../../wire/errors.ts";
 import { lookAlike } from "../../wire/looks.ts";

@@ -6,7 +6,9 @@ import { type OlderChain, readOlderChain } from "./older-chain.ts";
 import { planRepair, type RoomRepair } from "./repair.ts";
 import type { RoomTrustDeps } from "./room-trust.ts";
 
-/** Handles rooms that a server rolled back because it was restored from an older backup. Source: spec 3. */
+/**
+ * Handles rooms that a server rolled back because it was restored from an older backup. Source: docs/protocol/rooms.md.
+ */
 export class Recovery {
   constructor(private readonly deps: RoomTrustDeps) {}
 

@@ -1,7 +1,7 @@
 /**
  * Identifies a room for people: its fingerprint, whether a person has verified it, and which of its owners they
  * approved. A client that opens a room for the first time trusts the server; a fingerprint from another channel, in a
- * link or read aloud, replaces that trust. Stored in the client's state. Source: spec 3.
+ * link or read aloud, replaces that trust. Stored in the client's state. Source: docs/protocol/rooms.md.
  */
 import type { UnibusError } from "../../wire/errors.ts";
 import { fingerprintWords, isFingerprint } from "../../wire/fingerprint.ts";

@@ -20,7 +20,7 @@ const readsMax = 4;
 
 /**
  * The keys of one room that are sealed to this peer, each checked against the key_check that the owners signed for its
- * epoch. Source: spec 3.
+ * epoch. Source: docs/protocol/rooms.md.
  */
 export class RoomKeys {
   readonly #keys = new LruCache<Promise<Uint8Array>, number>(keysMax);

@@ -60,8 +60,7 @@ export interface RoomTrustDeps {
  * that this client has seen, and is signed by an owner of the version before. The members are those that the newest
  * statement names, each with a kex key signed by that user. The newest version is pinned before it is used. Any
  * contradiction is `room_forked` for the lifetime of this object: nothing may be sent. It cannot detect a server that
- * hides a newer version from a client that never saw it.
- * Source: spec 3.
+ * hides a newer version from a client that never saw it. Source: docs/protocol/rooms.md.
  */
 export class RoomTrust {
   readonly roomId: string;

@@ -9,7 +9,7 @@ import { UnibusError } from "../../wire/errors.ts";
 
 /**
  * The newest version of a room that a client has verified. The server must not show an older one.
- * Shape: keys and hashes in lowercase hex, owners ascending. Source: spec 3.
+ * Shape: keys and hashes in lowercase hex, owners ascending. Source: docs/protocol/rooms.md.
  */
 export interface RoomPin {
   readonly version: number;
@@ -79,7 +79,9 @@ export interface StatePlace {
   readonly bus: string;
 }
 
-/** The error if a server contradicts what owners signed, or what this client has seen. Source: spec 3. */
+/**
+ * The error if a server contradicts what owners signed, or what this client has seen. Source: docs/protocol/rooms.md.
+ */
 export function roomForked(roomId: string, what: string, cause?: unknown): UnibusError {
   const hint = "the bus, or someone between you and it, is lying: ask the owners, and send nothing";
   return new UnibusError("room_forked", `room ${roomId}: ${what} (${hint})`, { cause });

@@ -4,7 +4,7 @@
  * There are three outcomes: an admission; a denial, if retrying cannot help; and no answer, if the login came too fast
  * or cannot be decided now. In the last case the connection is dropped before nats-server reports an authorization
  * error (10 s after an unanswered login): clients retry after a disconnect but give up after an error.
- * Source: spec 9.
+ * Source: docs/protocol/logins.md.
  */
 import type { Auth, Caller, Origin } from "../../contracts/auth.ts";
 import type { Nats } from "../../contracts/nats.ts";
@@ -17,7 +17,8 @@ import type { Listeners } from "./listeners.ts";
 import { type Logins, userName } from "./logins.ts";
 
 /**
- * Lifetime of permissions, in seconds, with a random spread so that they do not all expire together. Source: spec 9.
+ * Lifetime of permissions, in seconds, with a random spread so that they do not all expire together.
+ * Source: docs/protocol/logins.md.
  */
 const permissionsLife = { seconds: 3_600, spread: 0.1 } as const;
 /** Minimum interval between log entries about dropped logins, in seconds. */

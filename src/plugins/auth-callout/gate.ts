@@ -4,8 +4,7 @@
  * A login over the rate is never denied, because nats.go, nats.js and jnats close for good after the second
  * authorization error. It waits for its turn. If that takes too long, its connection is dropped without an error, and
  * every client reconnects after that. Failed logins have a separate rate, so that garbage from a stranger does not use
- * up the rate of a user at the same address.
- * Source: spec 9.
+ * up the rate of a user at the same address. Source: docs/protocol/logins.md.
  */
 import { Limiter } from "../../contracts/limiter.ts";
 import { FairQueue } from "../../lib/fair-queue.ts";

@@ -37,7 +37,7 @@ const Config = Type.Object(
 const loginsPerSecondDefault = 200;
 /** Default rate of failed logins from one address, as a share of `logins_per_second`. */
 const failedShare = 0.1;
-/** Default limit on the connections of one user. Source: spec 9. */
+/** Default limit on the connections of one user. Source: docs/protocol/logins.md. */
 const connectionsPerUserDefault = 32;
 /** Decides logins over the AUTH account. A missing answer, an error or an unknown key denies the login. */
 export default definePlugin({

@@ -15,7 +15,7 @@ import type { Permissions } from "./jwt.ts";
 
 /** How long an admitted login may take to become a connection, in milliseconds. */
 const connectWithinMs = 30_000;
-/** Longer than the permissions of any login last, in milliseconds. Source: spec 9. */
+/** Longer than the permissions of any login last, in milliseconds. Source: docs/protocol/logins.md. */
 const connectionLifeMs = 7_200_000;
 /** How long nats-server may take to answer a KICK or CONNZ request, in milliseconds. */
 const kickTimeoutMs = 2_000;

@@ -12,7 +12,7 @@ import { serverReport } from "../../nats/server-report.ts";
 import { disconnectSubject, noticeSubject } from "../../wire/names.ts";
 import type { Logins, Place } from "./logins.ts";
 
-/** Polling interval for changes that no notice announced, in milliseconds. Source: spec 7. */
+/** Polling interval for changes that no notice announced, in milliseconds. Source: docs/protocol/identity.md. */
 const lookEveryMs = 1_000;
 /** Every peer's permissions and the connection lists are compared once in this many polls. */
 const looksForAll = 10;

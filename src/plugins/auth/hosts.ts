@@ -7,7 +7,7 @@
  * client to sign for such a name and replay the signature here. So a name that the operator configured (`public_url`,
  * `hosts`, `advertise`) is accepted from everywhere. A name derived from the bind address is accepted only from peers
  * that could have dialled it: loopback names from this machine, private addresses from private addresses.
- * Source: spec 5, 9.
+ * Source: docs/protocol/requests.md, docs/protocol/logins.md.
  */
 import { BlockList, isIP, isIPv4 } from "node:net";
 import { networkInterfaces } from "node:os";

@@ -52,7 +52,7 @@ async function activeUser(users: UserStore, signPub: string): Promise<Caller | n
   return user?.status === "active" ? callerOf(user) : null;
 }
 
-/** Returns the caller that signed a request. Order of the checks: spec 5. */
+/** Returns the caller that signed a request. Order of the checks: docs/protocol/requests.md. */
 async function signedCaller(head: RequestHead, parts: AuthDeps): Promise<Identified> {
   const { users, hosts, nonces, shared, reserve, now } = parts;
   const signed = readSignature(head);

@@ -14,10 +14,10 @@ import { keyBytes } from "../../wire/names.ts";
 
 /**
  * How long a nonce is kept, in milliseconds, both by the wall clock and in elapsed time. After that no clock in the
- * allowed skew can use it. Source: spec 5.
+ * allowed skew can use it. Source: docs/protocol/requests.md.
  */
 export const nonceLifeMs = 62_000;
-/** Maximum number of live nonces, for one user and in total. Source: spec 5. */
+/** Maximum number of live nonces, for one user and in total. Source: docs/protocol/limits.md. */
 export const noncesMax = { user: 20_000, all: 1_000_000 } as const;
 
 const nonceBytes = 16;

@@ -19,7 +19,7 @@ const Config = Type.Object(
   { additionalProperties: false },
 );
 
-/** Default blob quota of one user, in bytes. Source: spec 9. */
+/** Default blob quota of one user, in bytes. Source: docs/protocol/limits.md. */
 const bytesPerUserDefault = 1_073_741_824;
 
 const downloadHeaders = {

@@ -9,7 +9,10 @@ import { Outgoing } from "./outgoing.ts";
 
 const nothing: FrameRun = { frames: [], firstSeq: 0, lastSeq: 0, more: false };
 
-/** Parses the requested number of frames. Anything but a positive number means the default. Source: spec 8. */
+/**
+ * Parses the requested number of frames. Anything but a positive number means the default.
+ * Source: docs/protocol/history.md.
+ */
 export function limitOf(text: string | undefined): number {
   const asked = /^\d+$/.test(text ?? "") ? Number(text) : 0;
   return asked > 0 ? Math.min(asked, historyLimit.max) : historyLimit.default;

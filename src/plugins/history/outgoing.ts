@@ -5,7 +5,7 @@ import { UnibusError } from "../../wire/errors.ts";
 
 /** Limits on concurrent history replies, per member and in total. Further reads wait. */
 const readsMax = { member: 4, all: 16 } as const;
-/** Timeout for one history read, including its wait, in milliseconds. Source: spec 8. */
+/** Timeout for one history read, including its wait, in milliseconds. Source: docs/protocol/history.md. */
 const timeoutMs = 5_000;
 /** A reply larger than this is streamed at the speed of its reader, in bytes. */
 const largeBytes = 1_048_576;

@@ -16,11 +16,11 @@ import { sha256Hex, toHex } from "../../wire/encoding.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { checkHandle } from "../../wire/handles.ts";
 
-/** Maximum number of pending invites. Source: spec 7. */
+/** Maximum number of pending invites. Source: docs/protocol/identity.md. */
 const pendingMax = 1_000;
-/** How long the same token and keys may repeat a redemption, in milliseconds. Source: spec 7. */
+/** How long the same token and keys may repeat a redemption, in milliseconds. Source: docs/protocol/identity.md. */
 const resumeMs = 10 * 60_000;
-/** The first admin's invite: its handle, and its lifetime in seconds. Source: spec 7. */
+/** The first admin's invite: its handle, and its lifetime in seconds. Source: docs/protocol/identity.md. */
 const firstAdminInvite = { handle: "admin", role: "admin" as const, ttlS: 3_600 };
 
 /** The verified keys of a person who redeems an invite. */

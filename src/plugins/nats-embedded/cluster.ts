@@ -11,7 +11,7 @@ import { type ClusterSecrets, deriveSecrets, readClusterSecret } from "./secret.
 const Name = Type.String({ pattern: `^${subjectTokenPattern}$`, maxLength: 64 });
 const File = Type.String({ minLength: 1 });
 
-/** The settings that make a node part of a cluster. Source: spec 14. */
+/** The settings that make a node part of a cluster. */
 export const ClusterConfig = Type.Object(
   {
     server_name: Name,
@@ -45,7 +45,7 @@ export interface Cluster {
   readonly tls: { readonly cert: string; readonly key: string; readonly ca: string } | null;
 }
 
-/** Default address for connections from other nodes. Source: spec 12. */
+/** Default address for connections from other nodes. */
 const routeListenDefault = "127.0.0.1:6250";
 
 const refuse = (setting: string, what: string, hint: string): UnibusError =>
@@ -98,7 +98,10 @@ function checkFacts({ auth = "none", store_nodes = "one" }: Site["facts"]): void
   );
 }
 
-/** A node's cluster settings, or null for a single node. Errors: invalid, naming the setting. Source: spec 5. */
+/**
+ * A node's cluster settings, or null for a single node. Errors: invalid, naming the setting.
+ * Source: docs/protocol/requests.md.
+ */
 export function clusterOf(config: ClusterConfig | undefined, site: Site): Cluster | null {
   if (config === undefined) return null;
   checkFacts(site.facts);

@@ -30,7 +30,9 @@ export interface ServerSettings {
   readonly cluster: Cluster | null;
 }
 
-/** How long a login may take, in seconds. Thousands at once may wait for auth callout. Source: spec 9. */
+/**
+ * How long a login may take, in seconds. Thousands at once may wait for auth callout. Source: docs/protocol/logins.md.
+ */
 const loginTimeoutS = 10;
 /** How long another node may take to log in to the route port, in seconds. */
 const routeLoginTimeoutS = 5;
@@ -45,7 +47,7 @@ const clientPing = { interval: "6s", max: 2 } as const;
  * its own grant a moment later.
  */
 const connectionSubscriptionsMax = 20_000;
-/** The longest line of the NATS protocol that a client may send, in bytes. Source: spec 9. */
+/** The longest line of the NATS protocol that a client may send, in bytes. Source: docs/protocol/logins.md. */
 const controlLineBytesMax = 1_024;
 /** Ping interval of routes, and how many pongs may be missing: a node that hangs is given up within 10 s. */
 const routePing = { interval: "3s", max: 2 } as const;
@@ -58,7 +60,7 @@ const routeUser = "unibus-route";
 
 /**
  * Builds the configuration of the embedded nats-server: its accounts, and the subjects that may cross between them.
- * Source: spec 9.
+ * Source: docs/protocol/logins.md.
  */
 export function serverConfig(settings: ServerSettings): Record<string, unknown> {
   const { internal, namespaces, bytesMax } = settings;
@@ -112,7 +114,7 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
 
 /**
  * The routes of a cluster: one connection for all accounts between two nodes. nats-server does not advertise other
- * nodes to peers; unibus does. Source: spec 11.
+ * nodes to peers; unibus does.
  */
 function clusterConfig({ serverName, name, listen, routes, secrets, tls }: Cluster): Record<string, unknown> {
   const login = `${routeUser}:${secrets.route}`;

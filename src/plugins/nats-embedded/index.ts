@@ -66,10 +66,10 @@ export const Config = Type.Object(
 
 type Config = Static<typeof Config>;
 
-/** Default share of the free disk for room streams and for key-value stores. Source: spec 9. */
+/** Default share of the free disk for room streams and for key-value stores. Source: docs/protocol/limits.md. */
 const diskShare = { bus: 0.8, ctl: 0.1 } as const;
 
-/** The path of the HTTP port that serves NATS over WebSocket. Source: spec 17. */
+/** The path of the HTTP port that serves NATS over WebSocket. */
 const webSocketPath = "/nats";
 
 /** How long the setup of a single node may take, in milliseconds. */

@@ -6,7 +6,7 @@ import { UnibusError } from "../../wire/errors.ts";
 /** How long nats-server may take to report its state, in milliseconds. Shorter than a health check. */
 const askTimeoutMs = 1_500;
 
-/** How long a starting node waits for the others, in milliseconds. Source: spec 10. */
+/** How long a starting node waits for the others, in milliseconds. */
 export const quorumTimeoutMs = 120_000;
 /** How often a starting node checks for the others, in milliseconds. */
 const lookEveryMs = 50;

@@ -30,7 +30,7 @@ interface Target {
   readonly tls: TlsOptions | null;
 }
 
-/** Parses the target. Errors: invalid for a bad URL, or for another machine without a CA. Source: spec 10. */
+/** Parses the target. Errors: invalid for a bad URL, or for another machine without a CA. */
 function targetOf(url: string, ca: string | undefined): Target {
   const [, scheme, rest = ""] = /^(nats|tls):\/\/([^/@]+)\/?$/.exec(url) ?? [];
   const address = parseAddress(rest);

@@ -13,11 +13,11 @@ import type { Socket, SocketHandler, SocketRoute } from "../../contracts/socket.
 import { clientKey } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
-/** Maximum number of connections that have not logged in. Source: spec 17. */
+/** Maximum number of connections that have not logged in. */
 const waitingMax = { perAddress: 64, all: 1_024 } as const;
-/** How long a connection may take to log in, in milliseconds. Source: spec 17. */
+/** How long a connection may take to log in, in milliseconds. */
 const loginWithinMs = 10_000;
-/** Bytes buffered in one direction before the proxy stops reading from the other side. Source: spec 17. */
+/** Bytes buffered in one direction before the proxy stops reading from the other side. */
 const bufferBytesMax = 1_048_576;
 /** How often a full buffer towards nats-server is checked, in milliseconds. */
 const drainLookMs = 5;

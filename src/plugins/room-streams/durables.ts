@@ -18,11 +18,11 @@ import { consumerName, deliverSubject, mainDevice, streamName } from "../../wire
 import { expectReply } from "./errors.ts";
 
 /**
- * The most unacknowledged frames of a device. More frames of the largest size would cause a slow-consumer loop. Source:
- * spec 8.
+ * The most unacknowledged frames of a device. More frames of the largest size would cause a slow-consumer loop.
+ * Source: docs/protocol/durables.md.
  */
 const ackPendingMax = 32;
-/** The ack timeout of one frame, in nanoseconds. Source: spec 8. */
+/** The ack timeout of one frame, in nanoseconds. Source: docs/protocol/durables.md. */
 const ackWaitNs = 10_000_000_000;
 /** How often a consumer is changed again because its stay changed during the change. */
 const attemptsMax = 100;

@@ -3,7 +3,7 @@ import type { BatchedReader, StoredMessage } from "../../nats/batched-reader.ts"
 import { historyBytesMax } from "../../wire/api.ts";
 import type { StreamInfo } from "./stream-info.ts";
 
-/** The total timeout of one read, in milliseconds. Source: spec 8. */
+/** The total timeout of one read, in milliseconds. Source: docs/protocol/history.md. */
 const readTimeoutMs = 5_000;
 
 /** The minimum byte limit of a batched read: even small rooms have frames above their average size. */

@@ -17,7 +17,7 @@ import type { StreamInfo } from "./stream-info.ts";
 
 /**
  * How long the creation of a stream is tried while its leader is elected, in milliseconds: nats-server takes 4 to 9 s
- * where one of three nodes is gone. Making it again changes nothing. Source: spec 8.
+ * where one of three nodes is gone. Making it again changes nothing. Source: docs/protocol/history.md.
  */
 const electionMs = 12_000;
 /** How long one of those tries may take, and the pause between two, in milliseconds. */

@@ -58,15 +58,17 @@ const Config = Type.Object(
   { additionalProperties: false },
 );
 
-/** Default limit on the live rooms of one creator. Source: spec 9. */
+/** Default limit on the live rooms of one creator. Source: docs/protocol/logins.md. */
 const perUserDefault = 1_000;
 
-/** Default quotas: bytes of rows of one signer, and statements of one room per minute. Source: spec 9. */
+/**
+ * Default quotas: bytes of rows of one signer, and statements of one room per minute. Source: docs/protocol/limits.md.
+ */
 const rowsPerOwnerDefault = 268_435_456;
 const statementsPerMinuteDefault = 60;
-/** Default limit on the size of a persisted room, in bytes. Source: spec 8. */
+/** Default limit on the size of a persisted room, in bytes. Source: docs/protocol/history.md. */
 const bytesMaxDefault = 1_073_741_824;
-/** Interval between checks for rooms over their size limit, in milliseconds. Source: spec 8. */
+/** Interval between checks for rooms over their size limit, in milliseconds. Source: docs/protocol/history.md. */
 const enforceEveryMs = 10_000;
 
 /** Periodically applies the byte limit to rooms that have exceeded it, until the bus stops. */

@@ -7,7 +7,7 @@ const roomsMax = 10_000;
 
 /**
  * Rate limit on the statements of one room (`rooms.statements_per_minute`), counted by this node over a sliding 60 s. A
- * kick and a statement that completes a leave are exempt. Source: spec 9.
+ * kick and a statement that completes a leave are exempt. Source: docs/protocol/logins.md.
  */
 export class Pace {
   readonly #taken = new Map<string, number[]>();

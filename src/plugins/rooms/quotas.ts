@@ -17,7 +17,7 @@ export interface QuotaSettings {
   readonly statementsPerMinute: number;
 }
 
-/** The quotas of signers and rooms. Every statement is stored through this class. Source: spec 9. */
+/** The quotas of signers and rooms. Every statement is stored through this class. Source: docs/protocol/limits.md. */
 export class RoomQuotas {
   readonly rows: RowQuota;
   readonly #store: RoomStore;

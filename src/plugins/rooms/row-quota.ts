@@ -1,14 +1,14 @@
 /**
  * The quota of control-plane rows: `rooms.rows_per_owner` bytes for the signer of each statement. A change reserves its
  * cost before it is stored, so that parallel changes cannot exceed the quota together. The store computes the sum. A
- * node caches it for 2 s, so the nodes of a cluster may exceed the quota by what the others admit in that time. Source:
- * spec 9.
+ * node caches it for 2 s, so the nodes of a cluster may exceed the quota by what the others admit in that time.
+ * Source: docs/protocol/limits.md.
  */
 import type { Charges } from "../../contracts/rows.ts";
 import type { RoomStore } from "../../contracts/store.ts";
 import { UnibusError } from "../../wire/errors.ts";
 
-/** How far removals may overdraw the quota, in bytes. Source: spec 9. */
+/** How far removals may overdraw the quota, in bytes. Source: docs/protocol/limits.md. */
 export const overdraftBytes = 67_108_864;
 /** How long a payer's sum is cached, in milliseconds. */
 const ageMsMax = 2_000;

@@ -16,7 +16,7 @@ const writesWaitingMax = 20_000;
 
 /** How long a statement waits for another process's lock, in milliseconds: the event loop waits with it. */
 export const busyTimeoutMs = 50;
-/** How long all tries may take then, in milliseconds. Source: spec 19. */
+/** How long all tries may take then, in milliseconds. */
 export const lockWaitMs = 5_000;
 /** The pause between two of them, in milliseconds. */
 export const lockPauseMs = 10;
@@ -24,7 +24,7 @@ export const lockPauseMs = 10;
 const lockNoticeMs = 500;
 /** How long the last writes wait for it when the database is closed, in milliseconds. */
 const closeLockWaitMs = 2_000;
-/** A commit that takes longer is a fault, in milliseconds: the event loop stood still. Source: spec 19. */
+/** A commit that takes longer is a fault, in milliseconds: the event loop stood still. */
 const slowCommitMs = 1_000;
 
 /** Writes to one database, committed in groups. */

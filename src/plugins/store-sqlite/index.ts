@@ -16,7 +16,10 @@ import { openSqliteStore } from "./store.ts";
 
 const fileDefault = "unibus.db";
 
-/** The free disk space that only removals may use: a number of bytes, or a share of a smaller disk. Source: spec 9. */
+/**
+ * The free disk space that only removals may use: a number of bytes, or a share of a smaller disk.
+ * Source: docs/protocol/limits.md.
+ */
 const reserveMax = { bytes: 67_108_864, share: 0.05 } as const;
 
 /** Measures the space of the disk that holds a directory. */

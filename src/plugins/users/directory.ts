@@ -22,7 +22,7 @@ function looksAsked(handle: string | undefined): Looks | undefined {
 
 /**
  * Returns the active users that match a query, sorted by endpoint. A user must match every filter. Errors: invalid for
- * a handle that is too long. Source: spec 6.
+ * a handle that is too long. Source: docs/reference/http.md.
  */
 export async function directoryPage(store: UserStore, query: Static<typeof DirectoryQuery>): Promise<DirectoryPage> {
   const { handle, endpoint, sign_pub, after = null, limit = usersPageMax } = query;

@@ -1,7 +1,7 @@
 /**
  * Chaos test: three nodes under load while they are killed, paused, partitioned and given wrong clocks, one after the
  * other. Acknowledged writes must survive, and removed users must stay out. `npm run soak -- chaos` takes 10 minutes,
- * `bun run chaos -- --minutes N` any time. Source: spec 10, 11, 13.
+ * `bun run chaos -- --minutes N` any time. Source: docs/threat-model.md.
  */
 import { expect, test } from "bun:test";
 import { isSoak } from "../../support/soak.ts";

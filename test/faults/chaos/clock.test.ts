@@ -1,4 +1,7 @@
-/** A clock that jumps forward or back: a request that was accepted once is not accepted again. Source: spec 5. */
+/**
+ * A clock that jumps forward or back: a request that was accepted once is not accepted again.
+ * Source: docs/protocol/requests.md.
+ */
 import { expect, test } from "bun:test";
 import { bootInProcess } from "../../support/in-process.ts";
 import { addUser, call, send, signedHeaders } from "../../support/peer.ts";

@@ -1,7 +1,7 @@
 /**
  * Which host names a signature may use, depending on the bound address, the configured names, and the peer's address.
  * Covers HTTP requests and NATS logins, and the hints in refusals.
- * Source: spec 5, 9.
+ * Source: docs/protocol/requests.md, docs/protocol/notices.md.
  */
 import { describe, expect, test } from "bun:test";
 import { networkInterfaces } from "node:os";

@@ -1,4 +1,7 @@
-/** Two nodes of one bus: a request that one node admitted under a shared name, the other refuses. Source: spec 5. */
+/**
+ * Two nodes of one bus: a request that one node admitted under a shared name, the other refuses.
+ * Source: docs/protocol/requests.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import type { Auth, RequestHead } from "../../../src/contracts/auth.ts";

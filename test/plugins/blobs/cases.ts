@@ -1,7 +1,7 @@
 /**
  * The common promises of every blob store: a blob is stored completely or not at all, once, and charged to its first
  * uploader within a quota. `blobs.test.ts` and `blobs-nats.test.ts` run these cases.
- * Source: spec 6, 9.
+ * Source: docs/reference/http.md, docs/protocol/limits.md.
  */
 import { describe, expect, test } from "bun:test";
 import { blobBytesMin } from "../../../src/contracts/blobs.ts";

@@ -1,7 +1,6 @@
 /**
  * Races for invites: one token redeemed by many, the limit on pending invites, and the first admin's invite.
- * Invariant: an invite admits at most one user.
- * Source: spec 7.
+ * Invariant: an invite admits at most one user. Source: docs/protocol/identity.md.
  */
 import { describe, expect, test } from "bun:test";
 import { generateIdentity } from "../../../src/client/crypto/identity.ts";

@@ -1,7 +1,6 @@
 /**
  * The rules of invites: lifetime, role and handle, which keys may redeem one, and that repeating a redemption with the
- * same keys succeeds again.
- * Source: spec 7.
+ * same keys succeeds again. Source: docs/protocol/identity.md.
  */
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";

@@ -1,7 +1,7 @@
 /**
  * PUT /rooms/{id}/restore on both stores: an owner gives back versions that the bus lost. Covers missing and older
  * rooms, departures since the backup, subjects and ids that are taken, and contested chains.
- * Source: spec 3.
+ * Source: docs/protocol/rooms.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";

@@ -1,7 +1,6 @@
 /**
  * The row quota and the rate limit on room changes, over a fake store whose replies a test can delay. Concurrent
- * changes must not exceed either limit.
- * Source: spec 9.
+ * changes must not exceed either limit. Source: docs/protocol/limits.md.
  */
 import { describe, expect, test } from "bun:test";
 import type { RoomStore } from "../../../src/contracts/store.ts";

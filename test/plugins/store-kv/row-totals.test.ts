@@ -1,4 +1,6 @@
-/** Charges of payers in the buckets: rooms without a recorded charge are counted once. Source: spec 9. */
+/**
+ * Charges of payers in the buckets: rooms without a recorded charge are counted once. Source: docs/protocol/logins.md.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
 import { rowBytes } from "../../../src/contracts/rows.ts";

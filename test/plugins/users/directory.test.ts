@@ -1,7 +1,6 @@
 /**
  * The directory and the user list over HTTP, on both stores: pages, filters, handle looks, ETags, and renames.
- * A handle also finds users whose handles look alike.
- * Source: spec 6, 7.
+ * A handle also finds users whose handles look alike. Source: docs/reference/http.md, docs/protocol/identity.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
