@@ -12,6 +12,7 @@ import { WayBackStore } from "../../src/contracts/way-back.ts";
 import { type Restore, restoreBytesMax } from "../../src/wire/api.ts";
 import { until } from "../support/executable.ts";
 import { bootInProcess, type InProcess } from "../support/in-process.ts";
+import { longestBlock } from "../support/longest-block.ts";
 import { call, createBody, freshSubject, newRoom, policy, type Reply, send, signedHeaders } from "../support/peer.ts";
 import { bring, openWayBack, restore, Story, usersOf } from "../support/way-back.ts";
 
@@ -365,24 +366,6 @@ describe("a restoration", () => {
     const keys = Array.from({ length: count }, (_, n) => one.replace("1000000", String(1_000_000 + n)));
     const large = body.replace('"keys":[', `"keys":[${keys.join(",")},`);
     const full = large + " ".repeat(restoreBytesMax - large.length);
-    /** Returns the longest time for which the event loop did not turn while `work` went on, in milliseconds. */
-    const longestBlock = async (work: () => Promise<void>): Promise<number> => {
-      let [worst, last, isOver] = [0, performance.now(), false];
-      const watch = async () => {
-        while (!isOver) {
-          await new Promise((resolve) => setTimeout(resolve, 1));
-          const at = performance.now();
-          worst = Math.max(worst, at - last);
-          last = at;
-        }
-      };
-      const watching = watch();
-      await work().finally(() => {
-        isOver = true;
-      });
-      await watching;
-      return worst;
-    };
     // Another process sends the request: signing and sending 32 MiB would block this process's thread, too.
     const script = `const [url, file, headers] = process.argv.slice(1);
       const reply = await fetch(url, { method: "PUT", headers: JSON.parse(headers), body: Bun.file(file) });
@@ -396,7 +379,7 @@ describe("a restoration", () => {
       expect(said).toStartWith("400 ");
       expect(said).toContain("is not expected");
     };
-    // One slice takes 10 ms, the whole without slices more than 300 ms. A busy machine may block one attempt for longer.
+    // One slice takes 10 ms, the whole without slices more than 300 ms. A busy machine may block one attempt longer.
     const blocks: number[] = [];
     while (blocks.length < 3 && !blocks.some((ms) => ms < 250)) {
       Bun.gc(true);
