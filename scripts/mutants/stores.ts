@@ -53,4 +53,18 @@ export const storeMutants: readonly Mutant[] = [
     replace: "jetstream: storage(-1),",
     held: [{ file: "test/attacks/member-that-fills-the-disk.test.ts" }],
   },
+  {
+    name: "JetStream calls in flight over one connection",
+    file: "src/nats/jetstream.ts",
+    search: "const callsAtOnceMax = 512;",
+    replace: "const callsAtOnceMax = 512_000;",
+    held: [{ file: "test/nats/jetstream.test.ts", test: "512 calls are in flight at most" }],
+  },
+  {
+    name: "nothing else crosses between the accounts of existing servers",
+    file: "src/nats/crossings.ts",
+    search: "return other === undefined",
+    replace: "return other === undefined || other !== undefined",
+    held: [{ file: "test/nats/crossings.test.ts", test: "also share" }],
+  },
 ];

@@ -7,6 +7,7 @@
  * Source: docs/protocol/frames.md.
  */
 
+import { LruCache } from "../../lib/lru-cache.ts";
 import { TokenBucket } from "../../lib/token-bucket.ts";
 import { hasCode } from "../../wire/errors.ts";
 import { type Dropped, type DropReason, type Frame, isDropped } from "../../wire/frame.ts";
@@ -70,7 +71,7 @@ export class Receiver {
   /** The read of the room that is about to start. */
   #ahead: Promise<VerifiedRoom> | null = null;
   /** Until when a member's frames of unknown epochs cause no read, by endpoint, in `performance.now()` time. */
-  readonly #distrusted = new Map<string, number>();
+  readonly #distrusted = new LruCache<number>(distrust.membersMax);
 
   constructor(private readonly deps: ReceiverDeps) {}
 
@@ -151,10 +152,7 @@ export class Receiver {
   }
 
   #distrust(endpoint: string): void {
-    this.#distrusted.delete(endpoint);
     this.#distrusted.set(endpoint, performance.now() + distrust.ms);
-    const [oldest] = this.#distrusted.keys();
-    if (this.#distrusted.size > distrust.membersMax && oldest !== undefined) this.#distrusted.delete(oldest);
   }
 
   /** Frames that arrive before a read starts share it, so that junk does not queue one read per frame. */
