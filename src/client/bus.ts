@@ -332,7 +332,7 @@ export class Bus implements AsyncDisposable {
     else if (room !== undefined) partsOf(room).reader.take(message);
   }
 
-  /** A notice is only a hint: read what it is about. Source: spec 9. */
+  /** A notice is only a hint: read what it is about. Source: docs/protocol/notices.md. */
   #noticed({ kind, roomId }: Notice): void {
     this.#events.tell("rooms", { roomId, kind });
     if (kind === "joined") void this.#acceptances.look();

@@ -1,7 +1,4 @@
-/**
- * All users whose handles look like a name are found, however many there are.
- * Source: spec 6, 14.
- */
+/** All users whose handles look like a name are found, however many there are. Source: docs/reference/http.md. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { bootInProcess, type InProcess, insertUser } from "../support/in-process.ts";

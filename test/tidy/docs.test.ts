@@ -132,6 +132,25 @@ const untyped: Rule = {
   good: { "src/a.ts": "// any\n// biome-ignore lint/x/y: the library wants it\nconst a: any = 1;" },
 };
 
+/** What a comment names as its source: documents, separated by commas. */
+const sourceIn = (comment: string) => /\bSource:\s+([^\n]*)/.exec(comment)?.[1] ?? null;
+
+const sources: Rule = {
+  name: "a document that a source names is in this repository",
+  because: "a reader cannot follow a reference to a document that is not here",
+  check: (tree) =>
+    codeIn(tree, ...code).flatMap((file) =>
+      parsed(file).comments.flatMap((comment) => {
+        const source = sourceIn(comment.value);
+        if (source === null) return [];
+        const named = [...source.matchAll(/docs\/[\w/.-]*\w/g)].map(([path]) => path);
+        return named.some((path) => !tree.has(path)) ? [`${placeOf(file, comment.start)} Source: ${source}`] : [];
+      }),
+    ),
+  bad: { "src/a.ts": "/** One. Source: docs/none.md. */\nx();" },
+  good: { "src/a.ts": "/** One. Source: docs/one.md, docs/one.md. */\nx();\n// Source: RFC 8032.", "docs/one.md": "" },
+};
+
 describe("docs", () => {
-  for (const rule of [docComments, leftovers, silenced, untyped]) judge(rule);
+  for (const rule of [sources, docComments, leftovers, silenced, untyped]) judge(rule);
 });

@@ -46,7 +46,7 @@ import {
   whileUnchanged,
 } from "./statements.ts";
 
-/** How many of the most recent leaves a statement may have missed. Source: spec 3. */
+/** How many of the most recent leaves a statement may have missed. Source: docs/protocol/rooms.md. */
 const leaversMax = 64;
 
 /** How often a leave that lost to another change is repeated. */

@@ -4,7 +4,10 @@ import { sha256Hex } from "../../wire/encoding.ts";
 import { buckets } from "../../wire/names.ts";
 import { Bucket } from "./bucket.ts";
 
-/** How long a shared nonce is remembered, in milliseconds: longer than the accepted clock skew. Source: spec 5. */
+/**
+ * How long a shared nonce is remembered, in milliseconds: longer than the accepted clock skew.
+ * Source: docs/protocol/requests.md.
+ */
 export const sharedNonceLifeMs = 120_000;
 
 /** Implements the nonce journal. Claiming a nonce is one create; the bucket expires it after its lifetime. */

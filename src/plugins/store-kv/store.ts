@@ -28,7 +28,10 @@ import { createUsers, userBuckets } from "./users.ts";
 const opTimeoutMs = 8_000;
 /** The timeout of a change of a room, which may write parts for thousands of members, in milliseconds. */
 const changeTimeoutMs = 30_000;
-/** The share of the account's disk space that only removals may use, and its maximum in bytes. Source: spec 9. */
+/**
+ * The share of the account's disk space that only removals may use, and its maximum in bytes.
+ * Source: docs/protocol/limits.md.
+ */
 const reserveMax = { bytes: 268_435_456, share: 0.05 } as const;
 /** A key and room id that never exists. Reading it tests whether a bucket answers. */
 const nobodys = "0";

@@ -1,6 +1,6 @@
 /**
  * The rule that an invite is completed only once its user exists, above both stores: a completed invite never creates
- * its user again, so a failure in between must not complete it. Source: spec 7.
+ * its user again, so a failure in between must not complete it. Source: docs/protocol/identity.md.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { generateIdentity } from "../../../src/client/crypto/identity.ts";

@@ -1,7 +1,7 @@
 /**
  * The rules of changing a room, above both stores: a room never loses its last owner, and a departure is neither
  * overlooked nor undone. Two nodes with one store each change the room; a test can let one of them change it just
- * before the other one's write. Source: spec 3 and 10.
+ * before the other one's write. Source: docs/protocol/rooms.md.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";

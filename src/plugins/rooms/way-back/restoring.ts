@@ -2,7 +2,8 @@
  * Restores a room whose newer versions a bus lost because it was restored from an older backup. An owner uploads the
  * signed statements, the member lines and the sealed keys. The bus verifies everything in slices of 10 ms and stores
  * all of it in one step, or nothing.
- * Order of refusals: forbidden, gone, conflict, those of creating a room and adding members, invalid. Source: spec 3.
+ * Order of refusals: forbidden, gone, conflict, those of creating a room and adding members, invalid.
+ * Source: docs/protocol/rooms.md.
  */
 
 import type { Caller } from "../../../contracts/auth.ts";
@@ -35,7 +36,7 @@ import {
 import { exactKeys, possibleKeys } from "./keys.ts";
 import { checkHistory, checkLines, stayName, staysOf } from "./lines.ts";
 
-/** How long verification runs without yielding to the event loop, in milliseconds. Source: spec 3. */
+/** How long verification runs without yielding to the event loop, in milliseconds. Source: docs/protocol/rooms.md. */
 const sliceMs = 10;
 
 /** The dependencies of `Restoring`. */

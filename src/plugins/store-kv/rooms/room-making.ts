@@ -14,7 +14,7 @@ import { untilMade } from "../bucket.ts";
 import { type RoomBuckets, type RoomHead, sealedKeys } from "./room-head.ts";
 import type { RoomIndex } from "./room-index.ts";
 
-/** After this time a subject claim without a room may be taken over, in milliseconds. Source: spec 10. */
+/** After this time a subject claim without a room may be taken over, in milliseconds. */
 const claimLifeMs = 60_000;
 
 /** The dependencies of room creation. */
