@@ -76,12 +76,12 @@ async function measureDelivery() {
   await using bob = await open(server, second);
   const mine = await ana.createRoom(freshSubject(), "matrix");
   await mine.membership.add(second.endpoint);
-  let told: (() => void) | null = null;
-  await (await bob.room(mine.id)).onMessage(() => told?.());
+  let onMessage: (() => void) | null = null;
+  await (await bob.room(mine.id)).onMessage(() => onMessage?.());
   const one = async (): Promise<number> => {
     const began = performance.now();
     const came = new Promise<number>((resolve) => {
-      told = () => resolve(performance.now() - began);
+      onMessage = () => resolve(performance.now() - began);
     });
     const [ms] = await Promise.all([came, mine.send(payload)]);
     return ms;

@@ -224,6 +224,6 @@ export const clusterRooms = workload({
   },
   recipe:
     `${rooms} persisted rooms with three copies each, made by one node; then percent of one core over ` +
-    `${idleMs / 1_000} s in which nobody asks for anything, and memory, of executable and nats-server of each node`,
+    `${idleMs / 1_000} s without requests, and memory, of executable and nats-server of each node`,
   run: measureRooms,
 });

@@ -112,7 +112,7 @@ async function readBack(http: string, who: Identity, roomId: string, sent: reado
 
 let server: Server | undefined;
 try {
-  if (!existsSync(executable)) throw new Error(`${executable} is not there (run \`npm run build\` first)`);
+  if (!existsSync(executable)) throw new Error(`${executable} does not exist (run \`npm run build\` first)`);
   const sent = ["the very first", "the second", "\x00\xff not text"].map((text) => Buffer.from(text, "latin1"));
   const subject = "room.first";
 

@@ -94,7 +94,7 @@ const optional = Object.keys(JSON.parse(readFileSync(join(root, "package.json"),
 
 /**
  * Makes declarations usable in the package: relative imports end in `.js`, and an optional peer dependency that is not
- * installed is no compile error, but makes its types `any`.
+ * installed does not fail to compile, but makes its types `any`.
  */
 function portable(text: string): string {
   const lines = text.split("\n").flatMap((line) => {

@@ -206,7 +206,7 @@ export const clientMutants: readonly Mutant[] = [
     held: [{ file: "test/attacks/frames-live.test.ts", test: "when a member is kicked" }],
   },
   {
-    name: "a message is told once",
+    name: "a message is delivered once",
     file: "src/client/rooms/frame-memory.ts",
     search: "if (this.#positions.has(key)) return null;",
     replace: "",

@@ -39,7 +39,7 @@ export const raceMutants: readonly Mutant[] = [
     held: [{ file: races, test: "removed while it is created" }],
   },
   {
-    name: "a new durable begins anew",
+    name: "a new durable starts at the oldest message",
     file: durables,
     search: "if (isNew) await this.#remove(place);",
     replace: "",
@@ -95,7 +95,7 @@ export const raceMutants: readonly Mutant[] = [
     held: [{ file: races, test: "interrupted deletion of a user" }],
   },
   {
-    name: "sweeps settle rooms that somebody left",
+    name: "sweeps settle rooms that a member left",
     file: "src/plugins/room-streams/sweep.ts",
     search: "(isFirst || room.rekeyPending)",
     replace: "isFirst",

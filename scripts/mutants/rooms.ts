@@ -189,7 +189,7 @@ export const roomMutants: readonly Mutant[] = [
     held: [{ file: attacks, test: "runs alone" }],
   },
   {
-    name: "who holds the turn of restorations in vain waits",
+    name: "a user who wasted a restoration waits",
     file: "src/plugins/rooms/way-back/turn.ts",
     search: "if (tookMs > quickMs) this.#delay(endpoint, Math.min(waitFactor * tookMs, waitMsMax));",
     replace: "",

@@ -20,8 +20,8 @@ async function temporaryFolder(): Promise<string> {
   try {
     return await mkdtemp(join(tmpdir(), "unibus-demo-"));
   } catch (cause) {
-    const what = `no temporary folder can be made in ${tmpdir()}: ${String((cause as { code?: unknown }).code)}`;
-    throw new UnibusError("invalid", `${what} (name another by TMPDIR)`, { cause });
+    const what = `cannot create a temporary folder in ${tmpdir()}: ${String((cause as { code?: unknown }).code)}`;
+    throw new UnibusError("invalid", `${what} (set TMPDIR to another)`, { cause });
   }
 }
 

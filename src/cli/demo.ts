@@ -23,7 +23,7 @@ const shownLength = 8;
 const paint = painter();
 
 /** Prints a step of the story. */
-function tell(text: string): void {
+function printStep(text: string): void {
   printLine();
   printLine(paint(text, "cyan"));
 }
@@ -90,20 +90,20 @@ interface Scene {
 
 /** Scene 1: three people talk in a room; what they receive, and what the bus stores. */
 async function converse({ ana, bob, eve, signal }: Scene) {
-  tell("ana creates room.demo, encrypted, persisted and signed, and adds bob and eve");
+  printStep("ana creates room.demo, encrypted, persisted and signed, and adds bob and eve");
   const room = await ana.createRoom("room.demo", "matrix", signal);
   await room.membership.add(["bob", "eve"], { signal });
   const { version, epoch } = room.state.state;
   show(`room ${room.id}, statement ${version}, signed by ana; epoch ${epoch}, its key sealed to each of them`);
   const [bobs, eves] = await Promise.all([bob.room("room.demo", signal), eve.room("room.demo", signal)]);
 
-  tell("They talk; this is what bob receives");
+  printStep("They talk; this is what bob receives");
   await using talk = new Talk(bobs, signal);
   await talk.say(room, "The launch code is 4711.");
   await talk.say(eves, "Thank you! Noted.");
   await talk.say(bobs, "ana, are you sure about eve?");
 
-  tell("All that the bus has of the first message");
+  printStep("All that the server has of the first message");
   const [first] = await framesOf(ana, room, signal);
   if (first === undefined) throw failed("the room is empty");
   show(new TextDecoder().decode(encodeFrame(first)));
@@ -116,7 +116,7 @@ async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<Return
   const sealed = await eve.control.roomKey(room.id, 1, signal);
   const roomKey = eve.identity.openRoomKey(sealed.sealed_key);
 
-  tell("ana removes eve: a statement that ana signs, and a new key for those who stay");
+  printStep("ana removes eve: a statement that ana signs, and a new key for those who stay");
   await room.membership.kick("eve", signal);
   const { version, epoch } = room.state.state;
   show(
@@ -132,12 +132,12 @@ async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<Return
     await talk.say(bobs, "Good.");
   }
 
-  tell("eve asks the bus for the history and the new key, and tries to send");
+  printStep("eve asks the server for the history and the new key, and tries to send");
   show(await refusalOf("the history", () => eve.control.history(room.id, { limit: 10 }, signal)));
   show(await refusalOf("the key", () => eve.control.roomKey(room.id, epoch, signal)));
   show(await refusalOf("the message", () => eves.send("What is the new code?", { timeoutMs: 10_000, signal })));
 
-  tell("What if eve took over the bus, with everything on it, and had kept every key she ever got?");
+  printStep("What if eve took over the server with all its data, and had kept every key she ever got?");
   for (const frame of [first, (await framesOf(bob, room, signal)).at(-2)]) {
     if (frame === undefined) throw failed("the room is empty");
     const opening = { roomId: room.id, policy: room.state.state.policy, roomKey, signPub: ana.identity.signPubHex };
@@ -148,7 +148,7 @@ async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<Return
     show(`epoch ${frame.e}, message ${frame.id}: ${text}`);
   }
 
-  tell("bob, who stayed, reads everything");
+  printStep("bob, who stayed, reads everything");
   for (const { handle, text } of (await bobs.history({}, signal)).messages)
     show(`  ${text}`, paint(handle.padEnd(3), "green"));
 }
@@ -159,10 +159,10 @@ async function demo(): Promise<void> {
   const began = performance.now();
   const elapsed = () => `${((performance.now() - began) / 1_000).toFixed(1)} s`;
   try {
-    tell("Starting a bus in a temporary folder, with nats-server inside");
+    printStep("Starting a bus in a temporary folder, with nats-server inside");
     await using bus = await DemoBus.start(signal);
     show(`${bus.url}, after ${elapsed()}`);
-    tell("Three people make keys; the bus gets only the public halves");
+    printStep("Three people make keys; the server gets only the public halves");
     const [ana, bob, eve] = [
       await bus.join("ana", signal),
       await bus.join("bob", signal),
@@ -174,13 +174,13 @@ async function demo(): Promise<void> {
   } catch (error) {
     throw asked.aborted ? asked.reason : error;
   }
-  tell(`Done in ${elapsed()}. The bus has stopped, and its folder is deleted.`);
+  printStep(`Done in ${elapsed()}. The bus has stopped, and its folder is deleted.`);
   await flushOut();
 }
 
 /** The command `demo`. Its bus exists only while it runs. */
 export function demoCommand(): Command {
   return new Command("demo")
-    .description("see it work: a temporary bus, three people, an encrypted room, and one who is removed")
+    .description("see it work: a temporary bus with three people, an encrypted room, and the removal of one of them")
     .action(demo);
 }

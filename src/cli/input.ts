@@ -5,7 +5,7 @@ import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { frameBytesMax } from "../wire/frame.ts";
 
 const tooLarge = (what: string): UnibusError =>
-  new UnibusError("too_large", `${what} is larger than any message (files go by blob put, or send --attach)`);
+  new UnibusError("too_large", `${what} is larger than a message may be (send a file with blob put or send --attach)`);
 
 const newline = 0x0a;
 

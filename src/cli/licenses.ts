@@ -13,7 +13,7 @@ function chosen(parts: readonly Part[], names: readonly string[]): readonly Part
   return names.flatMap((name) => {
     const found = parts.filter((part) => part.name.toLowerCase() === name.toLowerCase());
     if (found.length > 0) return found;
-    throw new UnibusError("not_found", `the executable carries no "${name}" (see unibus licenses)`);
+    throw new UnibusError("not_found", `no part of the executable is named "${name}" (see unibus licenses)`);
   });
 }
 
@@ -31,7 +31,7 @@ export function licensesCommand(): Command {
     .description(
       "list what the executable is made of, with versions and licences; with --full or a name, the licence texts",
     )
-    .argument("[name...]", "print the licence texts of these parts alone")
+    .argument("[name...]", "print the licence texts of these parts only")
     .option("--full", "print all licence texts")
     .option("--json", "print JSON")
     .addHelpText("after", "\nFor example: unibus licenses nats-server")

@@ -6,10 +6,10 @@ import { safeLines } from "./terminal-text.ts";
 export type LogFormat = "text" | "json";
 
 /** Converts an error and its causes for the log. */
-function told(cause: unknown): unknown {
+function serialized(cause: unknown): unknown {
   if (!(cause instanceof Error)) return cause;
   const { name, message, stack, cause: deeper } = cause;
-  return { name, message, stack, ...(deeper === undefined ? {} : { cause: told(deeper) }) };
+  return { name, message, stack, ...(deeper === undefined ? {} : { cause: serialized(deeper) }) };
 }
 
 /** Maximum depth of a log line's fields. */
@@ -48,7 +48,7 @@ export async function makeLog(format: LogFormat | undefined): Promise<(name: str
     const line =
       (level: keyof Log) =>
       (message: string, fields: Record<string, unknown> = {}): void => {
-        const shown = "cause" in fields ? { ...fields, cause: told(fields.cause) } : fields;
+        const shown = "cause" in fields ? { ...fields, cause: serialized(fields.cause) } : fields;
         child[level](harmless(shown) as object, safeLines(message));
       };
     return { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };

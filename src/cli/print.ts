@@ -71,8 +71,8 @@ async function write(data: string | Uint8Array): Promise<void> {
     if (error) failed(error);
   }
   if (fault === null) return;
-  const what = `stdout takes no more: ${String((fault as { code?: unknown }).code)}`;
-  throw new UnibusError("unavailable", `${what} (see that it has room)`, { cause: fault });
+  const what = `cannot write to stdout: ${String((fault as { code?: unknown }).code)}`;
+  throw new UnibusError("unavailable", `${what} (check that it has free space)`, { cause: fault });
 }
 
 const pending = new Set<Promise<void>>();

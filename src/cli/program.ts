@@ -46,9 +46,9 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
 
 /** Headings in the help. Each covers the named command and those after it. */
 const headings: Readonly<Record<string, string>> = {
-  serve: "Run a bus (on its host):",
-  identity: "Use a bus:",
-  demo: "More:",
+  serve: "Server commands (on the host):",
+  identity: "Client commands:",
+  demo: "Other commands:",
 };
 
 /** Creates the program with only the named command, or with all commands for help and unknown names. */
@@ -89,15 +89,15 @@ function wantsJson(argv: readonly string[]): boolean {
 }
 
 /** Prints an error as one line, or as `{"error", "code"}`. Source: spec 14, 17. */
-function tellError(error: string, code: string, onJson: boolean): void {
+function reportError(error: string, code: string, onJson: boolean): void {
   const message = error.replaceAll("\n", " ");
   printError(onJson ? { error: message, code } : `error: ${message}\n`);
 }
 
 /** Prints an error; with UNIBUS_DEBUG also its stack traces. */
-function tell(error: unknown, onJson: boolean): void {
+function reportFailure(error: unknown, onJson: boolean): void {
   const message = isUnibusError(error) ? error.message : `internal error: ${(error as Error)?.message ?? error}`;
-  tellError(message, isUnibusError(error) ? error.code : "internal", onJson);
+  reportError(message, isUnibusError(error) ? error.code : "internal", onJson);
   for (let at = error; process.env.UNIBUS_DEBUG && at instanceof Error; at = at.cause) {
     printError(`${at.stack ?? at.message}\n`);
   }
@@ -117,10 +117,10 @@ function usageText(text: string): string {
 }
 
 /** Prints a usage error. */
-function tellUsage(error: Error, onJson: boolean): void {
+function reportUsage(error: Error, onJson: boolean): void {
   const isHelp = error instanceof CommanderError && error.code === "commander.help";
   const message = isHelp ? "no command given (see unibus --help)" : usageText(error.message.replace(/^error: /, ""));
-  if (onJson) tellError(message, "invalid", true);
+  if (onJson) reportError(message, "invalid", true);
   // Commander has already printed its own errors.
   else if (error instanceof InvalidArgumentError) printError(`error: ${message}\n(see --help)\n`);
 }
@@ -140,10 +140,10 @@ export async function run(argv: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) {
       // Commander also throws after printing help or the version.
       if (error.exitCode === 0) return exit.done;
-      tellUsage(error, onJson);
+      reportUsage(error, onJson);
       return exit.usage;
     }
-    tell(error, onJson);
+    reportFailure(error, onJson);
     return exit.failed;
   }
 }

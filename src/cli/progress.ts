@@ -16,7 +16,7 @@ export class Progress implements Disposable {
   }
 
   /** Redraws the line with the number done. */
-  readonly tell = (done: number): void => {
+  readonly report = (done: number): void => {
     if (process.stderr.isTTY !== true || performance.now() - this.#drawnAt < drawEveryMs) return;
     this.#drawnAt = performance.now();
     this.#isDrawn = true;

@@ -60,7 +60,7 @@ const collected =
 
 /** The option `--data DIR`. */
 export function dataOption(): Option {
-  return new Option("--data <dir>", "the folder of all state").env("UNIBUS_DATA").default(dataDirDefault);
+  return new Option("--data <dir>", "the data directory").env("UNIBUS_DATA").default(dataDirDefault);
 }
 
 /** The option `--plugins FILE`. */
@@ -71,7 +71,7 @@ export function pluginsOption(): Option {
 
 /** The repeatable option `--plugin FILE`. UNIBUS_PLUGIN holds one per line. */
 export function pluginOption(): Option {
-  const what = "adds a plugin file to those of the configuration; may be given several times";
+  const what = "add a plugin file to those of the configuration; repeatable";
   return new Option("--plugin <file>", what).argParser(collected((text: string) => text));
 }
 
@@ -83,7 +83,7 @@ export function addedPlugins(options: BusOptions): string[] {
 
 /** The repeatable option `--flag NAME=on|off`. UNIBUS_FLAGS holds a comma-separated list. */
 export function flagOption(): Option {
-  return new Option("--flag <name=on|off>", "turns a feature flag of the configuration on or off").argParser(
+  return new Option("--flag <name=on|off>", "turn a feature flag of the configuration on or off").argParser(
     collected(parseFlag),
   );
 }
@@ -92,7 +92,7 @@ export function flagOption(): Option {
 export function setOption(): Option {
   return new Option(
     "--set <plugin.key=value>",
-    "sets one key of a plugin, or of http; a value is JSON, or else a text",
+    "set one key of a plugin or of http; the value is JSON or plain text",
   ).argParser(collected(parseSetting));
 }
 

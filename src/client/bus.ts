@@ -64,7 +64,7 @@ export class Bus implements AsyncDisposable {
     list: () => this.#readGrant(),
     onTrouble: (error) => this.#trouble(error),
   });
-  readonly #outage = new Outage((status) => this.#events.tell("status", status));
+  readonly #outage = new Outage((status) => this.#events.emit("status", status));
   #data: Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }> | null = null;
 
   private constructor(
@@ -77,7 +77,7 @@ export class Bus implements AsyncDisposable {
     this.identity = options.identity;
     this.#settles = options.settles !== false;
     control.onAnswer = () => this.#outage.answered();
-    control.clock.onMoved = (error) => this.#events.tell("suspicious", { roomId: null, what: "clock_moved", error });
+    control.clock.onMoved = (error) => this.#events.emit("suspicious", { roomId: null, what: "clock_moved", error });
     const vouched = new VerifiedKeys();
     const { state } = options;
     this.#trustParts = {
@@ -88,7 +88,7 @@ export class Bus implements AsyncDisposable {
       background: new Background(),
       onFork: (roomId, error) => void this.#forked(roomId, error),
       onStale: (roomId, { by: from }, error) =>
-        this.#events.tell("suspicious", { roomId, what: "room_stale", from, error }),
+        this.#events.emit("suspicious", { roomId, what: "room_stale", from, error }),
       onTrouble: (error) => this.#trouble(error),
     };
     this.directory = new Directory(control, state, vouched);
@@ -100,8 +100,8 @@ export class Bus implements AsyncDisposable {
       refresh: async (roomId) => (await this.#opened(roomId)).refresh(),
       connect: () => this.#dataPlane(),
       reconnect: async () => void (await (await this.#data)?.live.refresh()),
-      isHeard: () => this.#events.isHeard("invited"),
-      onInvited: (invitation) => this.#events.tell("invited", invitation),
+      hasListeners: () => this.#events.hasListeners("invited"),
+      onInvited: (invitation) => this.#events.emit("invited", invitation),
       onTrouble: (error) => this.#trouble(error),
     });
   }
@@ -112,7 +112,7 @@ export class Bus implements AsyncDisposable {
     const control = new ControlPlane({ ...options, onWarning: (warning) => void warnings.push(warning) });
     const bus = new Bus(options, control, await control.info(options.signal));
     // Emit them in the next turn, when the application has added its listeners.
-    setTimeout(() => warnings.forEach((warning) => void bus.#events.tell("warning", warning)));
+    setTimeout(() => warnings.forEach((warning) => void bus.#events.emit("warning", warning)));
     if (options.lazy !== true) await waitFor(bus.#dataPlane(), options.signal);
     return bus;
   }
@@ -218,7 +218,7 @@ export class Bus implements AsyncDisposable {
     const conflicts = found.filter(({ endpoint }) => !trust.identity.isApproved(endpoint));
     if (conflicts.length > 0) {
       const error = ownerConflictError(trust.room.state.subject, conflicts);
-      this.#events.tell("suspicious", { roomId: id, what: "owner_conflict", from: conflicts[0]?.endpoint, error });
+      this.#events.emit("suspicious", { roomId: id, what: "owner_conflict", from: conflicts[0]?.endpoint, error });
     }
     const room = this.#roomOf(trust, new RoomKeys(trust, this.control, this.#closing.signal), conflicts);
     void this.#settlements.settleRoom(room);
@@ -241,12 +241,12 @@ export class Bus implements AsyncDisposable {
       keyLifetime: { ...keyLifetimeDefault, ...this.options.keyLifetime },
       settles: this.#settles,
       isAccepted: () => this.#settlements.isMine(trust.roomId),
-      onPending: ({ id: roomId, subject }, left) => this.#events.tell("rekeyPending", { roomId, subject, left }),
+      onPending: ({ id: roomId, subject }, left) => this.#events.emit("rekeyPending", { roomId, subject, left }),
       deliver: (subject, taker) => this.#deliver(subject, taker),
       onDrop: ({ id: roomId }, { drop: what, signedBy: from, claims }) => {
-        if (!isHarmless(what)) this.#events.tell("suspicious", { roomId, what, from, claims });
+        if (!isHarmless(what)) this.#events.emit("suspicious", { roomId, what, from, claims });
       },
-      onLost: (room, why) => this.#events.tell("lost", { roomId: room.id, why }),
+      onLost: (room, why) => this.#events.emit("lost", { roomId: room.id, why }),
       // A fork is reported by `onFork`.
       onTrouble: (error) => void (hasCode(error, "room_forked") || this.#trouble(error)),
       signal: this.#closing.signal,
@@ -298,17 +298,17 @@ export class Bus implements AsyncDisposable {
       onNotice: (notice) => this.#noticed(notice),
       onLine: () => publisher?.resume(),
       onDown: () => {
-        this.#tellReaders("away");
+        this.#notifyReaders("away");
         this.#outage.down();
       },
       onUp: () => {
-        this.#tellReaders("back");
+        this.#notifyReaders("back");
         this.#outage.up();
         void this.#readAll();
         void this.#acceptances.look();
       },
       onAttempt: (url, error) => this.#outage.failed({ urls: url === null ? this.control.urls : [url], error }),
-      onGap: () => this.#tellReaders("torn"),
+      onGap: () => this.#notifyReaders("torn"),
       // A denied subscription is handled by the code that asked for it.
       onRefusal: ({ operation, subject }) => {
         if (operation !== "publish") return;
@@ -334,7 +334,7 @@ export class Bus implements AsyncDisposable {
 
   /** A notice is only a hint: read what it is about. Source: docs/protocol/notices.md. */
   #noticed({ kind, roomId }: Notice): void {
-    this.#events.tell("rooms", { roomId, kind });
+    this.#events.emit("rooms", { roomId, kind });
     if (kind === "joined") void this.#acceptances.look();
     const settles = kind === "rekey_pending" && this.#settles;
     if (roomId !== null && (settles || this.#rooms.has(roomId))) this.#hints.take(roomId, settles);
@@ -359,7 +359,7 @@ export class Bus implements AsyncDisposable {
     if (hasLeft) await this.#settlements.settle(roomId);
   }
 
-  #tellReaders(is: "away" | "back" | "torn"): void {
+  #notifyReaders(is: "away" | "back" | "torn"): void {
     for (const room of this.#bySubject.values()) partsOf(room).reader.connection(is);
   }
 
@@ -374,7 +374,7 @@ export class Bus implements AsyncDisposable {
   }
 
   async #forked(roomId: string, error: UnibusError): Promise<void> {
-    this.#events.tell("suspicious", { roomId, what: "room_forked", error });
+    this.#events.emit("suspicious", { roomId, what: "room_forked", error });
     const room = await this.#rooms.get(roomId)?.catch(() => null);
     if (room) this.#end(room, error);
   }
@@ -395,6 +395,6 @@ export class Bus implements AsyncDisposable {
   }
 
   #trouble(error: unknown): void {
-    if (!this.#closing.signal.aborted && this.#outage.isNews(error)) this.#events.tell("trouble", error);
+    if (!this.#closing.signal.aborted && this.#outage.isNews(error)) this.#events.emit("trouble", error);
   }
 }

@@ -18,12 +18,12 @@ export class Events<M extends EventMap> {
   }
 
   /** Whether an event has listeners. */
-  isHeard(name: keyof M): boolean {
+  hasListeners(name: keyof M): boolean {
     return (this.#listeners.get(name)?.size ?? 0) > 0;
   }
 
   /** Calls all current listeners. */
-  tell<K extends keyof M>(name: K, detail: M[K]): void {
+  emit<K extends keyof M>(name: K, detail: M[K]): void {
     for (const listener of this.#listeners.get(name) ?? []) {
       try {
         (listener as (detail: M[K]) => void)(detail);

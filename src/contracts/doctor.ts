@@ -17,7 +17,7 @@ export interface Doctor {
    */
   examine(): Promise<Finding[]>;
   /** Repairs one finding if it still holds: JetStream is changed to match the rows. Idempotent. Errors: unavailable. */
-  mend(finding: Finding): Promise<void>;
+  fix(finding: Finding): Promise<void>;
 }
 
 /** The token of the doctor service. */

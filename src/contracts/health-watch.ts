@@ -1,6 +1,6 @@
 /**
- * Watches the health of the plugins and of the host: one look at a time, whoever asks, and one log line at each change
- * of state. The states of a plugin: ok, or faulty with a cause; a cause that differs only in its numbers is the same.
+ * Watches the health of the plugins and of the host. Checks never overlap, and each change of state is logged once. The
+ * states of a plugin: ok, or faulty with a cause; a cause that differs only in its numbers is the same.
  */
 
 import type { ReadinessReport } from "../wire/api.ts";

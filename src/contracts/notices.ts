@@ -29,7 +29,7 @@ export class Notices {
   constructor(private readonly nats: Nats | undefined) {}
 
   /** Sends a notice to some users. `roomId` null means that it is about the user. */
-  tell(endpoints: Iterable<string>, kind: NoticeKind, roomId: string | null): void {
+  notify(endpoints: Iterable<string>, kind: NoticeKind, roomId: string | null): void {
     const body = JSON.stringify(roomId === null ? {} : { room_id: roomId });
     const sending = this.nats?.connection("BUS").then((connection) => {
       for (const endpoint of endpoints) connection.publish(noticeSubject(endpoint, kind), body);
@@ -42,7 +42,7 @@ export class Notices {
    * The first goes out at once; those within the next second become one notice, which names no room if there are
    * several.
    */
-  tellSlowly(endpoints: Iterable<string>, kind: NoticeKind, roomId: string): void {
+  notifyRateLimited(endpoints: Iterable<string>, kind: NoticeKind, roomId: string): void {
     const now: string[] = [];
     for (const endpoint of endpoints) {
       const key = `${endpoint} ${kind}`;
@@ -53,7 +53,7 @@ export class Notices {
         this.#collect(key, endpoint, kind);
       }
     }
-    if (now.length > 0) this.tell(now, kind, roomId);
+    if (now.length > 0) this.notify(now, kind, roomId);
   }
 
   #collect(key: string, endpoint: string, kind: NoticeKind): void {
@@ -64,7 +64,7 @@ export class Notices {
       const [roomId] = collected;
       if (roomId === undefined) return;
       this.#collect(key, endpoint, kind);
-      this.tell([endpoint], kind, collected.size === 1 ? roomId : null);
+      this.notify([endpoint], kind, collected.size === 1 ? roomId : null);
     }, collectedMs).unref();
   }
 

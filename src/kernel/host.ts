@@ -17,7 +17,7 @@ function descriptorLimit(): number | null {
 const limit = descriptorLimit();
 const few = "close connections, or raise the limit: LimitNOFILE in the unit file, ulimit -n in a shell";
 
-/** A new descriptor gets the lowest free number, so its number tells how many are in use. */
+/** A new descriptor gets the lowest free number, so its number shows how many are in use. */
 function descriptorFault(): string | null {
   try {
     const descriptor = openSync("/dev/null", "r");

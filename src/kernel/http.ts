@@ -217,7 +217,7 @@ class Requests {
         reply = this.replies.failure(request, error, { body });
       }
       this.inFlight -= 1;
-      if (this.options.config.access_log) this.#tell(route, request, reply, performance.now() - began);
+      if (this.options.config.access_log) this.#logAccess(route, request, reply, performance.now() - began);
       return reply;
     };
   }
@@ -243,7 +243,7 @@ class Requests {
   }
 
   /** Logs one line, with the route's path instead of the request's: no query, name or secret. */
-  #tell(route: Route, request: Request, reply: Response, ms: number): void {
+  #logAccess(route: Route, request: Request, reply: Response, ms: number): void {
     const { status, headers } = reply;
     const fields = { method: request.method, path: route.spec.path, status, ms: Math.round(ms * 10) / 10 };
     this.options.log.info("request", { ...fields, request_id: headers.get(requestIdHeader) });

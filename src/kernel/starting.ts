@@ -1,8 +1,8 @@
 /**
- * What a bus says of itself while it boots. A boot that takes longer than a moment (a nats-server that restores
+ * Reports the progress of a boot. A boot that takes longer than a moment (a nats-server that restores
  * thousands of streams, a cluster whose other nodes are missing) answers GET /healthz and /readyz at the address of the
- * HTTP listener, and logs how far it is. Every other request finds nobody: its connection is closed, so that a client
- * turns to another node as if nothing listened.
+ * HTTP listener, and logs its progress. It closes the connection of every other request, so that a client turns to
+ * another node as if nothing listened.
  */
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
@@ -69,7 +69,7 @@ export class Starting implements AsyncDisposable {
     await new Promise((resolve) => server.close(resolve));
   }
 
-  /** What is wrong with the address or the TLS files is reported by the listener that comes after it. */
+  /** A wrong address or TLS file is reported later, by the listener that replaces this one. */
   #listen(): void {
     const { config, hostname, port, log } = this.#options;
     const answer: RequestListener = ({ method, url = "", socket }, reply) => {

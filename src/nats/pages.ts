@@ -4,7 +4,7 @@ import { UnibusError } from "../wire/errors.ts";
 const pagesMax = 10_000;
 
 /**
- * Reads a list of JetStream's API page by page. `ask` requests the page from an offset, and `count` tells how many
+ * Reads a list of JetStream's API page by page. `ask` requests the page from an offset, and `count` returns how many
  * entries a page has. Errors: those of `ask`; unavailable if the list does not end.
  */
 export async function* pages<R extends { readonly total?: number }>(

@@ -18,12 +18,12 @@ export const builtins = {
   "auth-callout": () => import("./auth-callout/index.ts"),
 } as const;
 
-/** What stands in, for a command on the host, for plugins that only the server itself may run. */
+/** For commands on the host: replacements of plugins that only the server itself may run. */
 export const attached = {
   "nats-embedded": () => import("./nats-embedded/attach.ts"),
 } as const;
 
-/** What stands in where a command names the nats-server that it means by its address. */
+/** For commands with --nats-url: replacements that connect to the nats-server at that address. */
 export const dialled = {
   "nats-embedded": () => import("./nats-embedded/remote.ts"),
 } as const;

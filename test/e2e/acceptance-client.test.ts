@@ -78,7 +78,7 @@ describe("the client's acceptance of rooms", () => {
       acceptFrom: new Set([owner.identity.endpoint]),
       connect: async () => undefined,
       reconnect: async () => undefined,
-      isHeard: () => true,
+      hasListeners: () => true,
       onInvited: (invitation) => invitations.push(invitation),
       onTrouble: (error) => invitations.push(error as never),
     });

@@ -82,14 +82,17 @@ describe("a restore", () => {
     const lines = text.trimEnd().split("\n");
     const wrong: Record<string, [content: string, said: string]> = {
       cut: [text.slice(0, text.length / 2), "is not a JSON object"],
-      truncated: [`${lines.slice(0, -1).join("\n")}\n`, "it is cut: its end is missing"],
-      "without a row": [`${lines.toSpliced(5, 1).join("\n")}\n`, "it should hold 44 rows and holds 43"],
-      changed: [text.replace('"role":"member"', '"role":"admin"'), "its content is not what its end line says"],
-      "with an extra row": [`${text}{}\n`, "more follows after its end"],
-      newer: [text.replace('"version":1', '"version":2'), "has version 2 of the format"],
+      truncated: [`${lines.slice(0, -1).join("\n")}\n`, "it is truncated: its end line is missing"],
+      "without a row": [`${lines.toSpliced(5, 1).join("\n")}\n`, "its end line says 44 rows, but it has 43"],
+      changed: [
+        text.replace('"role":"member"', '"role":"admin"'),
+        "its content does not match the hash in its end line",
+      ],
+      "with an extra row": [`${text}{}\n`, "lines follow its end line"],
+      newer: [text.replace('"version":1', '"version":2'), "has format version 2"],
       other: ["SQLite format 3\n", "line 1 is not a JSON object"],
       "that is not a backup": ['{"a":1}\n', "is not a unibus backup"],
-      empty: ["", "it is cut"],
+      empty: ["", "it is truncated"],
     };
     for (const [name, [content, said]] of Object.entries(wrong)) {
       writeFileSync(folder.file("wrong.jsonl"), content);
@@ -117,7 +120,9 @@ describe("a restore", () => {
       const before = await rowsOf(folder, "used", ...flags);
       const done = await restore(folder, "used", "b.jsonl", ...flags);
       expect([done.code, done.stdout]).toEqual([1, ""]);
-      expect(done.stderr).toContain(`error: the store is not empty: it holds user ${key}, which the backup does not`);
+      expect(done.stderr).toContain(
+        `error: the store is not empty: it contains user ${key}, which the backup does not`,
+      );
       expect(await rowsOf(folder, "used", ...flags)).toEqual(before);
     }, 60_000);
 

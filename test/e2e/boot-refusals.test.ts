@@ -89,8 +89,7 @@ function fullDisks(): (readonly [string, string, RegExp])[] {
   mkdirSync(folder.file("data"));
   const tried = Bun.spawnSync(["unshare", "-rm", "sh", "-c", mounted("64k"), "sh", "true"], { cwd: folder.path });
   const full = /^error: .+ the disk is full \(free some space, or choose another with --data\)$/;
-  const limit =
-    /^error: .+: files may not grow as large as is needed \(see ulimit -f, or choose another with --data\)$/;
+  const limit = /^error: .+: the limit of the file size is too low \(see ulimit -f, or choose another with --data\)$/;
   const limited: (readonly [string, string, RegExp])[] = [
     ["a file size limit of 0 bytes", 'ulimit -f 0 && exec "$@"', /^error: data directory .+ \(.*--data\)$/],
     ["a file size limit of a few kilobytes", 'ulimit -f 64 && exec "$@"', limit],

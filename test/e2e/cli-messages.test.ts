@@ -286,7 +286,7 @@ describe("reading", () => {
           ...{ cwd: bob.folder.path, env: { HOME: bob.folder.path, ...bob.env }, stdout: full, stderr: "pipe" },
         });
         expect(await child.exited).toBe(1);
-        expect(await new Response(child.stderr).text()).toMatch(/^error: stdout takes no more: ENOSPC \(.+\)\n$/);
+        expect(await new Response(child.stderr).text()).toMatch(/^error: cannot write to stdout: ENOSPC \(.+\)\n$/);
       } finally {
         closeSync(full);
       }

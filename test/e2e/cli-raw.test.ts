@@ -59,7 +59,7 @@ describe("frames from stock clients", () => {
         [
           `warning: 3 messages ${foreign} not_json, not made by a unibus client (--raw shows them)`,
           `warning: 1 message ${foreign} not_canonical, not made by a unibus client (--raw shows them)`,
-          `warning: 1 message naming ${"x".repeat(43)} as sender in ${subject} dropped: not_a_member (the sender, or the bus, is at fault)`,
+          `warning: 1 message naming ${"x".repeat(43)} as sender in ${subject} dropped: not_a_member (the sender or the server is at fault)`,
         ].toSorted(),
       );
 

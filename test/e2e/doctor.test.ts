@@ -28,11 +28,7 @@ test("a healthy server has no findings, and the check disturbs no connection", a
   const room = await createRoom(server, people.ana, policy("persist"));
   expect((await call(server.ready.http, people.ana, "PUT", at(room, "/durable"))).status).toBe(200);
   const { code, stdout, stderr } = await doctor();
-  expect([code, stdout, stderr]).toEqual([
-    0,
-    "",
-    "nothing is wrong: all streams, durables and rooms belong together\n",
-  ]);
+  expect([code, stdout, stderr]).toEqual([0, "", "no problems found: streams and durables match the rooms\n"]);
   const health = await fetch(`${server.ready.http}/readyz`);
   expect(health.status).toBe(200);
 });
@@ -69,7 +65,7 @@ test("orphans are listed, kept, and removed on request", async () => {
   ]);
   expect(await streamState(bus, lost)).toBeNull();
 
-  expect(await findings("--mend")).toEqual(expected);
+  expect(await findings("--fix")).toEqual(expected);
   expect(await findings()).toEqual([]);
   expect(await streamState(bus, lost)).toMatchObject({ messages: 0 });
   expect(await streamState(bus, whole)).toMatchObject({ consumer_count: 0 });
@@ -86,5 +82,5 @@ test("a missing requirement is reported in one line", async () => {
   await idle.end();
   const stopped = await unibus(folder, ["doctor", "--data", idle.data]);
   expect(stopped.code).toBe(1);
-  expect(stopped.stderr).toMatch(/^error: no server runs on .* \(start it by unibus serve, then ask again\)\n$/);
+  expect(stopped.stderr).toMatch(/^error: no server runs on .* \(start it with unibus serve, then try again\)\n$/);
 });

@@ -37,7 +37,7 @@ test("only `user add` creates a new data directory; other commands refuse even a
   const added = await add();
   expect([added.code, added.stderr]).toEqual([
     0,
-    expect.stringContaining("there was no bus in missing: a new one was"),
+    expect.stringContaining("created a new bus in missing, where there was none"),
   ]);
   expect((await unibus(folder, ["invite", "new", "Bea", "--data", "missing"])).code).toBe(0);
 }, 60_000);
@@ -69,7 +69,7 @@ test("after the server stopped, invites use its last plugins and address", async
   const lost = await unibus(folder, ["invite", "new", "Cy", "--data", "data"]);
   expect([lost.code, lost.stderr]).toEqual([
     1,
-    expect.stringMatching(/my-plugins\.json, with which data was served last/),
+    expect.stringMatching(/my-plugins\.json, with which data was last served/),
   ]);
   const named = await unibus(folder, ["invite", "new", "Cy", "--data", "data", "--plugins", "moved.json"]);
   expect([named.code, tokenOf(named.stdout.trim())]).toEqual([0, expect.stringMatching(/^[0-9a-f]{64}$/)]);

@@ -74,7 +74,7 @@ describe("unibus licenses", () => {
     const one = await licenses("NATS-server", "cookie");
     expect(one.stdout).toMatch(/^nats-server .*Apache License.*\ncookie .*Permission is hereby granted/s);
     expect(one.stdout).not.toContain("elysia");
-    const error = 'error: the executable carries no "nothing" (see unibus licenses)\n';
+    const error = 'error: no part of the executable is named "nothing" (see unibus licenses)\n';
     expect(await licenses("nothing")).toEqual({ code: 1, stdout: "", stderr: error });
   });
 });

@@ -288,7 +288,7 @@ test("a blob that does not match its name is reported and skipped, and the rest 
   writeFileSync(folder.file("data", "blobs", "by-hash", bad.slice(0, 2), bad), "other");
   const done = await toKv(folder, "--no-backup");
   expect(done.code).toBe(1);
-  expect(done.stderr).toContain(`blob ${bad}: its bytes are not what its name says\n`);
+  expect(done.stderr).toContain(`blob ${bad}: its content does not match its hash\n`);
   expect(JSON.parse(done.stdout)).toMatchObject({ blobs: 2, differences: 0, equal: false });
   const store = openSqliteStore({ file: folder.file("data", "unibus.db") });
   expect((await store.users.getRoster()).admins).toHaveLength(1);

@@ -226,7 +226,7 @@ test("a plugin added on the command line serves beside the built-in ones, and ho
   expect((await unibus(folder, list)).code).toBe(0);
   await server.end();
   rmSync(file);
-  const what = `${file}, with which data was served last, is not there`;
+  const what = `${file}, with which data was last served, does not exist`;
   expect(await unibus(folder, list)).toMatchObject({
     code: 1,
     stderr: `error: ${what} (put it back, or name the files with --plugins and --plugin)\n`,

@@ -76,7 +76,7 @@ test("an option or the environment overrides what is remembered", async () => {
     identity: folder.file("x.json"),
   });
   expect((await use("bus.example.org")).stderr).toContain('"bus.example.org" is not a server address');
-  expect((await use("http://bus.example.org")).stderr).toContain("is not encrypted on the way");
+  expect((await use("http://bus.example.org")).stderr).toContain("is not encrypted");
   await unibus(folder, ["identity", "new", "--out", "y.json"]);
   const whoami = (env: Record<string, string>) => unibus(folder, ["whoami"], { env });
   expect((await whoami({})).stderr).toContain("no identity at ");

@@ -102,7 +102,7 @@ test(
       }
     }
     expect(printed.get("unibus whoami")).toMatch(/^handle +ana$/m);
-    expect(printed.get("unibus history room.team")).toEndWith("  ana  nobody here but me\n");
+    expect(printed.get("unibus history room.team")).toEndWith("  ana  just me so far\n");
     expect(printed.get("unibus history room.team --limit 5")).toMatch(/ 996\n.* 997\n.* 998\n.* 999\n.* 1000\n$/s);
     expect(JSON.parse(printed.get("unibus history room.team --limit 1 --json") ?? "")).toMatchObject({ text: "1000" });
     expect(printed.get('unibus request rpc.upper "is anybody there?"')).toBe("IS ANYBODY THERE?");

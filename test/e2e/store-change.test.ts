@@ -36,7 +36,7 @@ test("a flag cannot hide messages, and an abandoned store cannot come back", asy
     during(folder, args, async (server) => (await history(server, ana, of)).map(String));
 
   expect(await refused(folder, ...keyValue)).toMatch(
-    /was served with the store sqlite unibus\.db, whose users and rooms kv does not have.*migrate-to-kv/,
+    /was last served with the store sqlite unibus\.db, and kv does not have its users.*migrate-to-kv/,
   );
   expect(await kept([])).toEqual(["kept"]);
 
@@ -45,7 +45,7 @@ test("a flag cannot hide messages, and an abandoned store cannot come back", asy
   expect(await kept(keyValue)).toEqual(["kept"]);
 
   // The old database lacks everything that happened since.
-  expect(await refused(folder)).toMatch(/was served with the store kv, .*sqlite unibus\.db does not have/);
+  expect(await refused(folder)).toMatch(/was last served with the store kv, .*sqlite unibus\.db does not have/);
   const back = ["migrate-to-sqlite", "--data", "data", "--db", "data/back.db"];
   expect(await unibus(folder, back)).toMatchObject({ code: 0 });
   expect(await refused(folder, "--flag", "decentralized=off")).toContain("sqlite unibus.db does not have");
@@ -57,6 +57,6 @@ test("an unreadable record of the store is not ignored", async () => {
   using folder = new Folder();
   await during(folder, [], async () => undefined);
   await Bun.write(folder.file("data", "store.json"), "{");
-  expect(await refused(folder)).toMatch(/store\.json is damaged \(remove it, if the plan names the store/);
+  expect(await refused(folder)).toMatch(/store\.json is damaged \(remove it if the plan names the store/);
   await until("the server has cleaned up", () => !existsSync(folder.file("data", "ready.json")));
 }, 30_000);

@@ -260,7 +260,7 @@ describe("other text inputs:", () => {
         expect([command, code, stderr]).toEqual([
           command,
           1,
-          expect.stringMatching(/^error: stdout takes no more: ENOSPC/),
+          expect.stringMatching(/^error: cannot write to stdout: ENOSPC/),
         ]);
       }
     },

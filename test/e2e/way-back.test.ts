@@ -135,10 +135,10 @@ describe.each([
       "you are not an owner",
     );
     const unasked = await owner.unibus(server, ["room", "repair", subject], 1);
-    expect(unasked.stderr).toMatch(/room\.team: you have seen version \d+; the bus shows version 2\./);
-    expect(unasked.stderr).toContain("the highest version that any owner saw?");
+    expect(unasked.stderr).toMatch(/room\.team: you have seen version \d+; the server shows version 2\./);
+    expect(unasked.stderr).toContain("the highest version that any owner has seen?");
     const repaired = await owner.unibus(server, ["room", "repair", subject, "--yes"]);
-    expect(repaired.stderr).toMatch(/room\.team is at version \d+ on the bus again/);
+    expect(repaired.stderr).toMatch(/room\.team is at version \d+ on the server again/);
     expect((await owner.unibus(server, ["room", "repair", subject, "--yes"])).code).toBe(0);
 
     await inRoom(owner, server, subject, async (room) => {
@@ -226,9 +226,9 @@ describe("a room that a restored server has lost", () => {
     expect(await codeOf(inRoom(cast.bob, server, "room.new", lastText))).toBe("not_found");
     // Bob was not a member at the server's version, so the server cannot tell him which version it has.
     const handed = await cast.bob.unibus(server, ["room", "repair", "room.handed", "--yes"]);
-    expect(handed.stderr).toContain("the bus has it at a version in which you were not a member");
+    expect(handed.stderr).toContain("the server has it at a version in which you were not a member");
     const made = await cast.bob.unibus(server, ["room", "repair", "room.new", "--yes"]);
-    expect(made.stderr).toContain("the bus does not know it");
+    expect(made.stderr).toContain("the server does not know it");
     for (const subject of subjects) {
       await inRoom(cast.bob, server, subject, (room) => room.send("again"));
       expect(await inRoom(cast.ana, server, subject, lastText)).toBe("again");
@@ -259,7 +259,7 @@ describe("a room that a restored server has lost", () => {
     await inRoom(bob, server, subject, async (room) => room.membership.add("eve"));
     await inRoom(cleo, server, subject, lastText);
     const contested = await ana.unibus(server, ["room", "repair", subject, "--yes"], 1);
-    expect(contested.stderr).toContain("The bus has gone on otherwise since it was restored");
+    expect(contested.stderr).toContain("The room was changed differently since the restore");
     expect(contested.stderr).toMatch(/ask an admin to choose: unibus way-back take [0-9A-Z]{26} HASH/);
     const status = await unibus(folder, ["way-back", "status", "--data", "data", "--json"]);
     const [chain] = (JSON.parse(status.stdout) as { contested: { hash: string; by: string; bus_version: number }[] })
@@ -276,7 +276,7 @@ describe("a room that a restored server has lost", () => {
     expect(await codeOf(inRoom(cleo, server, subject, lastText))).toBe("room_forked");
     expect((await cleo.unibus(server, ["room", "trust", subject], 1)).stderr).toContain("--accept-older");
     const unasked = await cleo.unibus(server, ["room", "trust", subject, "--accept-older"], 1);
-    expect(unasked.stderr).toContain("which parts from what you have seen after version 3");
+    expect(unasked.stderr).toContain("which differs from what you have seen after version 3");
     expect(await codeOf(inRoom(cleo, server, subject, lastText))).toBe("room_forked");
     await cleo.unibus(server, ["room", "trust", subject, "--accept-older", "--yes"]);
     expect(await inRoom(cleo, server, subject, lastText)).toBe("as it was");
@@ -306,8 +306,8 @@ describe("a room that a restored server has lost", () => {
     const { ana, bob, cleo, dan } = cast;
     const shown = await bob.unibus(server, ["room", "trust", subject, "--accept-older"], 1);
     const { endpoint } = dan.identity;
-    expect(shown.stderr).toContain(`These were removed, and become readers again:\n  ${endpoint}  dan\n`);
-    expect(shown.stderr).toContain(`These were owners no more, and own it again:\n  ${ana.identity.endpoint}  ana\n`);
+    expect(shown.stderr).toContain(`These former members become readers again:\n  ${endpoint}  dan\n`);
+    expect(shown.stderr).toContain(`These former owners become owners again:\n  ${ana.identity.endpoint}  ana\n`);
     expect(await codeOf(inRoom(bob, server, subject, lastText))).toBe("room_forked");
     for (const one of [ana, bob]) await one.unibus(server, ["room", "trust", subject, "--accept-older", "--yes"]);
     await inRoom(ana, server, subject, (room) => room.send("from here on"));

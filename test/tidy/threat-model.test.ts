@@ -39,7 +39,9 @@ test("the tests that it names exist", () => {
 test("it states what is not detected", () => {
   const limits = pointsOf("What is not detected, and what this cannot give");
   expect(limits.length).toBeGreaterThan(8);
-  expect(limits.filter((point) => point.includes("Nobody is asked before being added to a room"))).toHaveLength(1);
+  expect(limits.filter((point) => point.includes("Users are not asked before they are added to a room"))).toHaveLength(
+    1,
+  );
 });
 
 test("every test of an attack is named in the threat model", () => {

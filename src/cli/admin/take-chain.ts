@@ -7,6 +7,6 @@ import { asPeer, type PeerOptions } from "../peer/peer.ts";
  * that of the chain's newest statement. Errors: those of commander for another name; those of the API.
  */
 export async function takeChainAsAdmin(room: string, hash: string, options: PeerOptions): Promise<void> {
-  if (!isUlid(room)) throw new InvalidArgumentError("With --url the room is named by its id.");
+  if (!isUlid(room)) throw new InvalidArgumentError("With --url, give the room's id.");
   await asPeer(options, (bus, signal) => bus.control.takeChain(room, hash, signal));
 }

@@ -9,13 +9,13 @@ import { Progress } from "../progress.ts";
 import { sizeText } from "./message-lines.ts";
 
 /** How often the progress line is updated, in milliseconds. */
-const tellEveryMs = 100;
+const reportEveryMs = 100;
 
 /** Runs a transfer and shows on a terminal how long it has been running. */
 async function shown<T>(what: string, work: () => Promise<T>): Promise<T> {
   using progress = new Progress(`${what}, seconds:`);
   const began = performance.now();
-  const timer = setInterval(() => progress.tell(Math.floor((performance.now() - began) / 1_000)), tellEveryMs);
+  const timer = setInterval(() => progress.report(Math.floor((performance.now() - began) / 1_000)), reportEveryMs);
   try {
     return await work();
   } finally {

@@ -51,7 +51,7 @@ async function get(
 export function blobCommand(): Command {
   const command = new Command("blob").description("store and fetch files of a room, encrypted with its key");
   sendingCommand(peerCommand(command.command("put")))
-    .description("store a file, and print the reference that opens it (to send it to the room, too: send --attach)")
+    .description("store a file, and print the reference that opens it (to also send it to the room: send --attach)")
     .argument("<room>", `${roomText}; the room must encrypt`)
     .argument("<file>", "what to store, up to 16 MiB; -: stdin")
     .option("--json", "print JSON")

@@ -44,7 +44,7 @@ class Chat {
   #number = 0;
   #present: ReadonlyMap<string, string>;
   /** The room state of the last note about members. Names are recomputed only when the state changes. */
-  #toldState: Room["state"] | null = null;
+  #shownState: Room["state"] | null = null;
   #whenShown: () => void = () => undefined;
 
   constructor(
@@ -126,7 +126,7 @@ class Chat {
 
   async #show(message: Message): Promise<void> {
     if (!this.#seen.add(keyOf(message))) return;
-    await this.#tellChanges();
+    await this.#printChanges();
     const isNumbered = message.kind === "pub";
     if (isNumbered) this.#keep(message);
     const mark = isNumbered ? String(this.#number) : "";
@@ -145,14 +145,14 @@ class Chat {
   async #refreshed(): Promise<void> {
     await this.room
       .refresh(this.signal)
-      .then(() => this.#tellChanges())
+      .then(() => this.#printChanges())
       .catch(() => undefined);
   }
 
   /** Shows which members came in or went out, according to the signed state. */
-  async #tellChanges(): Promise<void> {
-    if (this.room.state === this.#toldState) return;
-    this.#toldState = this.room.state;
+  async #printChanges(): Promise<void> {
+    if (this.room.state === this.#shownState) return;
+    this.#shownState = this.room.state;
     const before = this.#present;
     this.#present = this.#namesNow();
     for (const [endpoint, name] of this.#present) if (!before.has(endpoint)) await this.#note(`* ${name} joined`);

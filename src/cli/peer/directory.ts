@@ -24,7 +24,7 @@ async function printPeers(bus: Bus, name: string | undefined, options: PeerOptio
     ? await printAsJson(people)
     : await printTable(["HANDLE", "ROLE", "ENDPOINT"], rows(people));
   signal.throwIfAborted();
-  if (count === 0) printNote("no user has that name (all of them: unibus directory)");
+  if (count === 0) printNote("no user has that name (list all users: unibus directory)");
 }
 
 /** The command `directory [NAME]`, which lists the users of a bus. */
@@ -32,7 +32,7 @@ export function directoryCommand(): Command {
   return peerCommand(new Command("directory"))
     .description("list the users of the bus: handle, role and endpoint")
     .argument("[name]", "only users with this handle or one that looks like it, this endpoint or this sign_pub")
-    .option("--json", "print one JSON object a line")
+    .option("--json", "print one JSON object per line")
     .addHelpText("after", "\nExample: unibus directory bob")
     .action((name: string | undefined, options: PeerOptions) =>
       asReader(options, (bus, signal) => printPeers(bus, name, options, signal)),

@@ -14,7 +14,7 @@ const kindsMax = 100;
 interface Count {
   readonly drop: Drop;
   count: number;
-  told: number;
+  reported: number;
 }
 
 /** Reasons that no unibus client can have caused. */
@@ -32,13 +32,13 @@ function dropText({ roomId, what, from, claims }: Drop, count: number): string {
   if (from !== undefined) return `${messages} of ${personIn(roomId, from)} in ${name} dropped: ${what}`;
   const sender = claims === undefined ? "of an unknown sender" : `naming ${personIn(roomId, claims)} as sender`;
   if (what === "not_decryptable") {
-    const why = "sealed when you had no key, or false";
+    const why = "sealed with a key that you do not have, or forged";
     return `${messages} ${sender} in ${name} cannot be read: ${what} (${why})`;
   }
   if (foreign.has(what)) {
     return `${messages} ${sender} in ${name} dropped: ${what}, not made by a unibus client (--raw shows them)`;
   }
-  return `${messages} ${sender} in ${name} dropped: ${what} (the sender, or the bus, is at fault)`;
+  return `${messages} ${sender} in ${name} dropped: ${what} (the sender or the server is at fault)`;
 }
 
 /** Counts the messages that a command drops, and prints warnings. */
@@ -52,19 +52,19 @@ export class DropNotes {
     const key = [drop.roomId, drop.what, drop.from, drop.claims].join(" ");
     const known = this.#counts.get(key);
     if (known === undefined && this.#counts.size >= kindsMax) return;
-    const one = known ?? { drop, count: 0, told: 0 };
+    const one = known ?? { drop, count: 0, reported: 0 };
     this.#counts.set(key, one);
     one.count += 1;
-    if (this.follows && (one.told === 0 || one.count >= 10 * one.told)) this.#tell(one);
+    if (this.follows && (one.reported === 0 || one.count >= 10 * one.reported)) this.#report(one);
   }
 
   /** Prints the drops that were not printed yet. */
   flush(): void {
-    for (const one of this.#counts.values()) if (one.count > one.told) this.#tell(one);
+    for (const one of this.#counts.values()) if (one.count > one.reported) this.#report(one);
   }
 
-  #tell(one: Count): void {
-    one.told = one.count;
+  #report(one: Count): void {
+    one.reported = one.count;
     printNote(`warning: ${dropText(one.drop, one.count)}`);
   }
 }

@@ -46,7 +46,7 @@ async function history(name: string, options: HistoryOptions): Promise<void> {
     }
     const print = linePrinter(room, options);
     const messages = await lastMessages(room, options.limit, signal);
-    if (messages.length === 0) printNote(`no messages in ${room.subject}${isKept(room) ? " yet" : ": it keeps none"}`);
+    if (messages.length === 0) printNote(`no messages in ${room.subject}${isKept(room) ? " yet" : ": it stores none"}`);
     for (const message of messages) {
       signal.throwIfAborted();
       await print(message);
@@ -57,12 +57,12 @@ async function history(name: string, options: HistoryOptions): Promise<void> {
 /** The command `history ROOM`. */
 export function historyCommand(): Command {
   return peerCommand(new Command("history"))
-    .description("print the last messages of a room that keeps them, oldest first; ? marks an unsigned one")
+    .description("print the last messages of a persisted room, oldest first; ? marks unsigned ones")
     .argument("<room>", roomText)
-    .option("--limit <n>", `how many at most, up to ${limits.most}`, countArgument(1, limits.most), limits.usual)
+    .option("--limit <n>", `print at most this many, up to ${limits.most}`, countArgument(1, limits.most), limits.usual)
     .option("--ids", "print the id of each message before it")
-    .option("--raw", "print what is stored as it is: unchecked and encrypted, also what is not a member's message")
+    .option("--raw", "print stored messages as they are: encrypted, unchecked, and also those that no member sent")
     .addOption(approveOption())
-    .option("--json", "print one JSON object a line")
+    .option("--json", "print one JSON object per line")
     .action(history);
 }

@@ -19,8 +19,8 @@ export function defaultIdentityFile(env: Readonly<Record<string, string | undefi
 const codeOf = (error: unknown): string =>
   typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
 
-const refuse = (what: string, mend: string, cause?: unknown): UnibusError =>
-  new UnibusError("invalid", `${what} (${mend})`, { cause });
+const refuse = (what: string, hint: string, cause?: unknown): UnibusError =>
+  new UnibusError("invalid", `${what} (${hint})`, { cause });
 
 async function readSmall(file: string): Promise<string> {
   try {
@@ -34,8 +34,8 @@ async function readSmall(file: string): Promise<string> {
     if (isUnibusError(cause)) throw cause;
     const code = codeOf(cause);
     if (code === "ENOENT" || code === "ENOTDIR") {
-      const mend = "join a bus: unibus join LINK; make one: unibus identity new; or name one: --identity FILE";
-      throw new UnibusError("not_found", `no identity at ${file} (${mend})`, { cause });
+      const hint = "join a bus: unibus join LINK; make one: unibus identity new; or name one: --identity FILE";
+      throw new UnibusError("not_found", `no identity at ${file} (${hint})`, { cause });
     }
     throw refuse(`${file} cannot be read: ${code}`, "name an identity file that you may read with --identity", cause);
   }
@@ -73,8 +73,8 @@ export async function writePrivateFile(file: string, text: string): Promise<void
   } catch (cause) {
     const code = codeOf(cause);
     if (code === "EEXIST") {
-      const mend = "it is never overwritten: name another with --out, or move it away";
-      throw new UnibusError("conflict", `${file} exists (${mend})`, { cause });
+      const hint = "it is never overwritten: name another with --out, or move it away";
+      throw new UnibusError("conflict", `${file} exists (${hint})`, { cause });
     }
     throw refuse(`${file} cannot be written: ${code}`, "name another place with --out", cause);
   } finally {

@@ -50,7 +50,7 @@ async function makeNew(options: { out?: string; words?: boolean } & PrintOptions
   printFields(fields);
   if (words === null) return;
   printLine("");
-  printLine(`Keep these ${walletWords} words on paper. Who has them is you, and they are not shown again:`);
+  printLine(`Keep these ${walletWords} words on paper. Anyone who has them can act as you. They are shown only now:`);
   printLine(words);
 }
 
@@ -97,7 +97,7 @@ export function identityCommand(): Command {
     .command("new")
     .description("make an identity and print its public half")
     .addOption(out())
-    .option("--words", "make it from twelve words, and print them once")
+    .option("--words", "derive it from twelve new words, and print them once")
     .addOption(json())
     .action(makeNew);
   command
@@ -114,7 +114,7 @@ export function identityCommand(): Command {
     .action(exportNkey);
   command
     .command("restore")
-    .description("make the identity again from its twelve words, read from stdin")
+    .description("restore an identity from its twelve words, read from stdin")
     .addOption(out())
     .addOption(json())
     .action(restore);

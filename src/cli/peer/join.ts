@@ -25,7 +25,7 @@ async function identityIn(file: string): Promise<Identity> {
   await writeIdentityFile(file, identity);
   printNote(`identity written to ${file}`);
   if (process.stderr.isTTY) {
-    printNote(`Keep these ${walletWords} words on paper. Whoever has them can act as you. They are not shown again:`);
+    printNote(`Keep these ${walletWords} words on paper. Anyone who has them can act as you. They are shown only now:`);
     printNote(words);
   }
   return identity;
@@ -65,7 +65,7 @@ function keep(here: KnownBus): void {
     const identity = here.identity === defaultIdentityFile() ? "" : ` --identity ${here.identity}`;
     printNote(`commands still use ${before.bus}; to use the new bus: unibus use ${here.bus}${identity}`);
   } catch (error) {
-    printNote(`note: the bus is not remembered: ${(error as Error).message}`);
+    printNote(`note: could not remember the bus: ${(error as Error).message}`);
   }
 }
 

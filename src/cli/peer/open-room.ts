@@ -16,14 +16,17 @@ export const roomText = "the room: its subject, its id, or its link (which verif
 
 /** Creates the option `--approve`, for commands that take handles or open a room. */
 export function approveOption(): Option {
-  return new Option("--approve", "accept people and owners whose handle was, or looks like, that of another user");
+  return new Option(
+    "--approve",
+    "accept users and owners whose handle is, or looks like, one that you know from another user",
+  );
 }
 
 /** Adds the options for sending to a room to a command. */
 export function sendingCommand(command: Command): Command {
   return command
     .addOption(approveOption())
-    .option("--send-anyway", "send although an owner signed a newer key than the bus shows");
+    .option("--send-anyway", "send even if an owner signed a newer key than the server shows");
 }
 
 /** The rooms that this command opened, by id, to look up names for rooms and members. */
@@ -55,7 +58,7 @@ async function opened(bus: Bus, name: string, signal: AbortSignal): Promise<Room
   const room = await bus.room(name, signal);
   openRooms.set(room.id, room);
   if (room.state.ownersChanged) {
-    printNote(`note: ${room.subject} has other owners than when you saw it first (see unibus room members)`);
+    printNote(`note: ${room.subject} has other owners than when you first saw it (see unibus room members)`);
   }
   return room;
 }

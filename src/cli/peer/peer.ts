@@ -31,7 +31,7 @@ export interface PeerOptions extends PrintOptions {
 
 /** The option `--bus-clock`. */
 export function busClockOption(): Option {
-  return new Option("--bus-clock", "follow the bus's clock, however far it differs from this computer's");
+  return new Option("--bus-clock", "use the server's clock, however far it differs from this computer's");
 }
 
 /** Adds the options for the bus and the identity to a command. */
@@ -40,7 +40,7 @@ export function peerCommand(command: Command): Command {
     .addOption(
       new Option(
         "--url <urls>",
-        "the bus; several addresses of one bus with commas between (default: the remembered one, see unibus use)",
+        "URL of the bus, or several, separated by commas (default: the one in use, see unibus use)",
       ).env("UNIBUS_URL"),
     )
     .addOption(dialOption())
@@ -52,7 +52,7 @@ export function peerCommand(command: Command): Command {
 export function dialOption(): Option {
   return new Option(
     "--dial <host:port>",
-    "connect there instead, and sign for --url: on the bus's own machine, as in 127.0.0.1:8470",
+    "connect to this address, but sign for --url; for use on the server's machine, as in 127.0.0.1:8470",
   ).env("UNIBUS_DIAL");
 }
 
@@ -70,13 +70,13 @@ const messageOf = (error: unknown): string =>
  * Prints events other than messages to stderr, each once. Returns the counter of dropped messages, to be flushed at the
  * end.
  */
-function tellOf(bus: Bus, follows: boolean): DropNotes {
+function printEventsOf(bus: Bus, follows: boolean): DropNotes {
   const drops = new DropNotes(follows);
-  const told = new Set<string>();
+  const printed = new Set<string>();
   const once = (note: string, isVital = false): void => {
     // Notes that members can cause must not use up the limit of notes that a person must act on.
-    if (told.has(note) || (told.size >= notesMax && !isVital)) return;
-    told.add(note);
+    if (printed.has(note) || (printed.size >= notesMax && !isVital)) return;
+    printed.add(note);
     printNote(note);
   };
   bus.on("warning", (warning) => once(`warning: ${warning}`));
@@ -87,7 +87,7 @@ function tellOf(bus: Bus, follows: boolean): DropNotes {
     else once(`warning: ${what.error.message}`, true);
   });
   bus.on("rekeyPending", (pending) => once(`note: ${pendingText(pending)}`, true));
-  bus.on("lost", ({ why }) => once(`warning: messages were lost: ${why} (a room that is persisted loses none)`));
+  bus.on("lost", ({ why }) => once(`warning: messages were lost: ${why} (a persisted room loses none)`));
   const outage = follows ? new OutageNotes(bus) : null;
   bus.on("trouble", (error) => {
     if (outage?.explains(error) !== true) once(`warning: ${messageOf(error)}`);
@@ -130,7 +130,7 @@ export async function asPeer(
     const { dial, busClock } = options;
     const place = { urls: urlsOf(at.bus), dial, state: stateFolder(identity.endpoint), busClock };
     await using bus = await connect({ ...place, identity, lazy: true, settles, keyLifetime: keyLifetime(), signal });
-    const drops = tellOf(bus, follows);
+    const drops = printEventsOf(bus, follows);
     try {
       // A command that follows completes its own work when it is asked to stop.
       await (follows ? work(bus, signal) : waitFor(work(bus, signal), signal));

@@ -24,7 +24,7 @@ export async function lastRaw(bus: Bus, room: Room, limit: number, signal: Abort
 }
 
 /**
- * Prints one message unchecked: its text, or JSON `{text | data, frame}`, where `frame` tells if it parses as a frame.
+ * Prints one message unchecked: its text, or JSON `{text | data, frame}`, where `frame` says if it parses as a frame.
  */
 export function printRaw(bytes: Uint8Array, { json }: PrintOptions): Promise<void> {
   const text = textOf(bytes);

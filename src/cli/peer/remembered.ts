@@ -61,7 +61,7 @@ export function remembered(): Remembered {
     text = withoutByteOrderMark(readFileSync(file, "utf8"));
   } catch (error) {
     if (["ENOENT", "ENOTDIR"].includes((error as { code?: string }).code ?? "")) return { inUse: null, known: [] };
-    throw new UnibusError("invalid", `${file} cannot be read (see that you may read it)`, { cause: error });
+    throw new UnibusError("invalid", `${file} cannot be read (check its permissions)`, { cause: error });
   }
   let config: unknown;
   try {
@@ -96,7 +96,7 @@ function write(config: unknown): void {
     replaceFile(file, `${JSON.stringify(config, null, 2)}\n`);
   } catch (error) {
     const code = String((error as { code?: unknown }).code);
-    throw new UnibusError("invalid", `${file} cannot be written: ${code} (see that you may write it)`, {
+    throw new UnibusError("invalid", `${file} cannot be written: ${code} (check its permissions)`, {
       cause: error,
     });
   }

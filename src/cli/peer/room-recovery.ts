@@ -11,8 +11,8 @@ interface RepairOptions extends PeerOptions {
 }
 
 const busText = ({ busVersion }: RoomRepair): string => {
-  if (busVersion === null) return "the bus has it at a version in which you were not a member";
-  return busVersion === 0 ? "the bus does not know it" : `the bus shows version ${busVersion}`;
+  if (busVersion === null) return "the server has it at a version in which you were not a member";
+  return busVersion === 0 ? "the server does not know it" : `the server shows version ${busVersion}`;
 };
 
 async function repair(name: string, options: RepairOptions): Promise<void> {
@@ -21,16 +21,16 @@ async function repair(name: string, options: RepairOptions): Promise<void> {
     const { subject, version, isContested } = found;
     printNote(`${subject}: you have seen version ${version}; ${busText(found)}.`);
     if (isContested) {
-      printNote("The bus has gone on otherwise since it was restored: an admin will have to choose between the two.");
+      printNote("The room was changed differently since the restore: an admin will have to choose between the two.");
     }
     printNote(
-      "The owner who saw the highest version should repair a room: what only others saw is lost. " +
-        "Ask the other owners: this command, too, prints the version that they saw.",
+      "The owner who saw the highest version should repair the room: later changes are lost. " +
+        "Ask the other owners to run this command, which prints the version that they saw.",
     );
-    if (!options.yes) await confirm(`is ${version} the highest version that any owner saw?`, { signal });
+    if (!options.yes) await confirm(`is ${version} the highest version that any owner has seen?`, { signal });
     const now = await found.run(signal);
-    printNote(`${subject} is at version ${now} on the bus again; its members read and send as before`);
-    printNote("members who joined after the backup read as left: invite them again, then add them again");
+    printNote(`${subject} is at version ${now} on the server again; its members read and send as before`);
+    printNote("members who joined after the backup are shown as left: invite them again, then add them again");
   });
 }
 
@@ -39,31 +39,31 @@ interface TrustOptions extends RepairOptions {
 }
 
 function explain({ subject, version, busVersion, common, readmitted }: OlderChain): void {
-  const parting = common === busVersion ? "" : `, which parts from what you have seen after version ${common}`;
-  printNote(`${subject}: you have seen version ${version}; the bus shows version ${busVersion}${parting}.`);
+  const parting = common === busVersion ? "" : `, which differs from what you have seen after version ${common}`;
+  printNote(`${subject}: you have seen version ${version}; the server shows version ${busVersion}${parting}.`);
   const those = (as: OlderChain["readmitted"][number]["as"]) => readmitted.filter((one) => one.as === as);
   const list = (title: string, some: OlderChain["readmitted"]) => {
     if (some.length === 0) return;
     printNote(title);
     for (const { handle, endpoint } of some) printNote(`  ${endpoint}  ${handle}`);
   };
-  list("These were removed, and become readers again:", those("reader"));
-  list("These were owners no more, and own it again:", those("owner"));
-  list("These are in no version that you have seen, and become readers:", those("new"));
-  if (readmitted.length === 0) printNote("Nobody who was removed becomes a reader again.");
+  list("These former members become readers again:", those("reader"));
+  list("These former owners become owners again:", those("owner"));
+  list("These users are in no version that you have seen, and become readers:", those("new"));
+  if (readmitted.length === 0) printNote("No former member becomes a reader again.");
 }
 
 async function trust(name: string, options: TrustOptions): Promise<void> {
   if (!options.acceptOlder) {
-    const fix = "add --accept-older to follow the bus's older chain; to compare a room's words use unibus room verify";
-    throw new UnibusError("invalid", `room trust does one thing only (${fix})`);
+    const fix = "add it to follow the server's older chain; to compare a room's words, use unibus room verify";
+    throw new UnibusError("invalid", `room trust needs --accept-older (${fix})`);
   }
   await asPeer(options, async (bus, signal) => {
     const older = await bus.recovery.older(name, signal);
     explain(older);
-    if (!options.yes) await confirm("follow the bus's older chain from now on?", { signal });
+    if (!options.yes) await confirm("follow the server's older chain from now on?", { signal });
     await older.accept();
-    printNote(`${older.subject} is followed from version ${older.busVersion} on`);
+    printNote(`${older.subject} is now followed from version ${older.busVersion}`);
   });
 }
 
@@ -73,20 +73,20 @@ const nameText = "its id, or its subject";
 export function recoveryCommands(): Command[] {
   return [
     peerCommand(new Command("repair"))
-      .description("give a bus that was restored from an older backup what it lost of a room that you own")
+      .description("give a server that was restored from an older backup the lost changes of a room that you own")
       .argument("<room>", nameText)
-      .option("--yes", "go on without asking whether another owner saw a higher version")
+      .option("--yes", "do not ask whether another owner has seen a higher version")
       .addHelpText(
         "after",
-        "\nIt sends the statements, members and sealed keys that this client has kept; the bus verifies every signature.\n" +
-          "It works while the way back is open: 30 days after a restore.\n\nExample: unibus room repair room.team",
+        "\nIt sends the statements, members and sealed keys that this client has stored. The server verifies all\n" +
+          "signatures. It works while the way back is open: 30 days after a restore.\n\nExample: unibus room repair room.team",
       )
       .action(repair),
     peerCommand(new Command("trust"))
-      .description("follow a room on a bus that was restored from an older backup, where no owner can repair it")
+      .description("follow a room on a server that was restored from an older backup, if no owner can repair it")
       .argument("<room>", nameText)
-      .option("--accept-older", "take the bus's older chain, after it was shown who becomes a reader again")
-      .option("--yes", "go on without asking")
+      .option("--accept-older", "follow the server's older chain, after a list of those who become readers again")
+      .option("--yes", "do not ask")
       .addHelpText("after", "\nExample: unibus room trust room.team --accept-older")
       .action(trust),
   ];

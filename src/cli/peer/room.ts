@@ -66,7 +66,7 @@ function advise(room: Room, me: string): void {
   }
   if (owners.length === 1 && members.length > 1) {
     const fix = `make another owner: unibus room role ${subject} WHO owner`;
-    printNote(`note: you are the only owner of ${subject}: without your key nobody can change it (${fix})`);
+    printNote(`note: you are the only owner of ${subject}: if your key is lost, it can never be changed (${fix})`);
   }
 }
 
@@ -208,16 +208,16 @@ async function rekey(room: Room, signal: AbortSignal): Promise<string> {
 }
 
 const addHelp = `
-A new member can read every message under the room's current key, also those from before they were added; in a room
-without encryption, all that it keeps. A room gets a new key at each kick, leave and rekey, and after 30 days or 100,000
-messages (UNIBUS_KEY_DAYS, UNIBUS_KEY_MESSAGES). Adding a former member always makes a new key.
+A new member can read every message that is encrypted with the room's current key, including those from before they
+were added; in an unencrypted room, every stored message. A room gets a new key at each kick, leave and rekey, and after
+30 days or 100,000 messages (UNIBUS_KEY_DAYS, UNIBUS_KEY_MESSAGES). Adding a former member always makes a new key.
 
 Example: unibus room add room.team bob --fresh-key`;
 
 /** The command `room new`, with the options for the policy. */
 function newCommand(): Command {
   return peerCommand(new Command("new"))
-    .description("make a room that you own: encrypted, persisted and signed, unless options say otherwise")
+    .description("make a room that you own: encrypted, persisted and signed, unless options change that")
     .argument("<subject>", "its name, for example room.team or proc.sensor.7")
     .addOption(new Option("--mode <mode>", "matrix: everything on; nats: everything off").choices(Object.keys(modes)))
     .option("--encrypt", "encrypt messages")
@@ -237,7 +237,7 @@ export function roomCommand(): Command {
   const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
   on("show", "show a room as its owners signed it").option("--json", "print JSON").action(show);
   peerCommand(command.command("accept"))
-    .description("take part in rooms that you were added to; sending to a room or following it accepts it, too")
+    .description("accept rooms that you were added to; sending to a room or following it also accepts it")
     .argument("<room...>", roomText)
     .addOption(approveOption())
     .action(accept);
@@ -249,7 +249,7 @@ export function roomCommand(): Command {
     .option("--fingerprints", "print the 8 words of each member, to compare with unibus whoami")
     .option("--json", "print JSON")
     .action(members);
-  on("add", "add members; they can read messages since the current key began, unless --fresh-key")
+  on("add", "add members; without --fresh-key they can read all messages since the current key began")
     .argument("<who...>", whoText)
     .option("--fresh-key", "make a new key first, so that they can read only messages from now on")
     .addOption(approveOption())
@@ -260,7 +260,7 @@ export function roomCommand(): Command {
     .addOption(approveOption())
     .action(kick);
   on("leave", "leave a room").action((name: string, options: PeerOptions) => change(name, options, leave));
-  on("delete", "delete a room and all its messages, for ever").action((name: string, options: PeerOptions) =>
+  on("delete", "delete a room and all its messages, permanently").action((name: string, options: PeerOptions) =>
     change(name, options, remove),
   );
   on("rekey", "give a room a new key, and sign out members who left").action((name: string, options: PeerOptions) =>

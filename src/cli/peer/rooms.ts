@@ -36,7 +36,10 @@ async function addersOf(bus: Bus, rooms: readonly RoomEntry[], signal: AbortSign
 }
 
 /** The remarks on a room in the list. */
-function standing({ rekeyPending, accepted, live, addedBy }: RoomEntry, adders: ReadonlyMap<string, string>): string[] {
+function remarksOf(
+  { rekeyPending, accepted, live, addedBy }: RoomEntry,
+  adders: ReadonlyMap<string, string>,
+): string[] {
   const by = addedBy === null ? "" : ` (added by ${adders.get(addedBy) ?? addedBy})`;
   return [
     ...(rekeyPending ? ["rekey pending"] : []),
@@ -53,7 +56,7 @@ async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): 
   const adders = await addersOf(bus, rooms, signal);
   const rows = rooms.map((room) => [
     ...[room.id, room.subject, room.role, `epoch ${room.epoch}`, policyText(room.policy)],
-    ...standing(room, adders),
+    ...remarksOf(room, adders),
   ]);
   await printTable(["ID", "ROOM", "ROLE", "EPOCH", "POLICY", "STATE", "", ""], rows);
   const waiting = rooms.filter(({ accepted }) => !accepted).length;
@@ -64,7 +67,7 @@ async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): 
 /** The command `rooms`, which lists the rooms of this peer. */
 export function roomsCommand(): Command {
   return peerCommand(new Command("rooms"))
-    .description("list your rooms, also those that you were added to and have not accepted")
+    .description("list your rooms, including those that you were added to and have not accepted")
     .option("--json", "print JSON")
     .action((options: PeerOptions) => asReader(options, (bus, signal) => printRooms(bus, options, signal)));
 }

@@ -130,11 +130,11 @@ async function send(name: string, text: string | undefined, options: SendOptions
 /** The command `send ROOM`. */
 export function sendCommand(): Command {
   return sendingCommand(peerCommand(new Command("send")))
-    .description("send a message to a room, and print its id when the bus has it")
+    .description("send a message to a room, and print its id once the server has it")
     .argument("<room>", roomText)
     .argument("[text]", "the message; - or nothing: all of stdin")
     .addOption(
-      new Option("--lines", "send each line of stdin as one message, also empty ones, in order").conflicts([
+      new Option("--lines", "send each line of stdin as a message, in order, including empty lines").conflicts([
         "file",
         "attach",
       ]),
@@ -142,7 +142,7 @@ export function sendCommand(): Command {
     .option("--file <file>", "send the content of a file")
     .option("--attach <file>", "store a file, encrypted, and name it in the message (see blob get)")
     .option("--reply-to <id>", "answer a message", idArgument)
-    .option("--thread <id>", "the message that began the thread (default: the one that is answered)", idArgument)
+    .option("--thread <id>", "the first message of the thread (default: the one that you answer)", idArgument)
     .option("--json", "print JSON")
     .action(send);
 }

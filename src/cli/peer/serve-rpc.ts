@@ -106,13 +106,14 @@ export function serveRpcCommand(): Command {
     .usage("[options] <room> -- <command...>")
     .argument("<room>", roomText)
     .argument("<command...>", "the command, after --; a failing command gives no answer")
-    .option("--parallel <n>", "how many requests at once", countArgument(1, parallel.most), parallel.usual)
-    .option("--timeout <ms>", "when a command is killed", countArgument(1, commandMs.most), commandMs.usual)
+    .option("--parallel <n>", "maximum number of requests at once", countArgument(1, parallel.most), parallel.usual)
+    .option("--timeout <ms>", "kill a command that takes longer", countArgument(1, commandMs.most), commandMs.usual)
     .addHelpText(
       "after",
-      "\nA request is answered when the command exits. What it leaves running in its process group is ended when\n" +
+      "\nA request is answered when the command exits. Processes that it leaves in its process group are ended when\n" +
         "serve-rpc stops.\n\n" +
-        "The command finds who asks in UNIBUS_REQUEST_FROM (endpoint), UNIBUS_REQUEST_HANDLE and UNIBUS_REQUEST_ID.",
+        "The command finds the sender in UNIBUS_REQUEST_FROM (endpoint) and UNIBUS_REQUEST_HANDLE, and the id of the\n" +
+        "request in UNIBUS_REQUEST_ID.",
     )
     .action(serveRpc);
 }

@@ -34,7 +34,7 @@ async function pagesFrom(bus: Bus, room: Room, id: string, signal: AbortSignal):
     const isAtEnd = !page.more || page.messages.length === 0;
     // A server that repeats its pages must not keep this command reading for ever.
     if (isAtEnd || page.first_seq >= (before ?? Number.POSITIVE_INFINITY)) {
-      throw new UnibusError("not_found", `${room.subject} keeps no message ${id} (name another, or --since all)`);
+      throw new UnibusError("not_found", `${room.subject} has no stored message ${id} (name another, or --since all)`);
     }
     before = page.first_seq;
   }
@@ -78,5 +78,5 @@ export async function messageById(bus: Bus, room: Room, id: string, signal: Abor
   const { messages } = await room.history({ limit: pageMax, before: end }, signal);
   const found = messages.find((message) => message.id === id);
   if (found !== undefined) return found;
-  throw new UnibusError("not_found", `message ${id} cannot be read by you (name another)`);
+  throw new UnibusError("not_found", `you cannot read message ${id} (name another)`);
 }

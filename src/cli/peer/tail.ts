@@ -57,15 +57,15 @@ export function tailCommand(): Command {
   return peerCommand(new Command("tail"))
     .description("follow a room from now on: time, handle and text of each message; ? marks an unsigned one")
     .argument("<room>", roomText)
-    .option("--since <id>", "begin after this message; all: begin with everything that the room keeps", sinceArgument)
+    .option("--since <id>", "begin after this message; all: begin with the oldest stored message", sinceArgument)
     .option("--ids", "print the id of each message before it")
     .addOption(
       new Option(
         "--raw",
-        "print what arrives as it is: unchecked and encrypted, also what is not a member's message",
+        "print messages as they arrive: encrypted, unchecked, and also those that no member sent",
       ).conflicts("since"),
     )
     .addOption(approveOption())
-    .option("--json", "print one JSON object a line")
+    .option("--json", "print one JSON object per line")
     .action(tail);
 }

@@ -27,7 +27,7 @@ function choose(url: string, options: UseOptions): void {
   else printNote(`commands now use ${chosen.bus} and the identity ${chosen.identity} (saved in ${configFile()})`);
   if (!existsSync(chosen.identity))
     printNote(`note: no identity at ${chosen.identity} yet (get one: unibus join LINK)`);
-  if (chosen.bus.split(",").some(isCleartext)) printNote(`warning: ${chosen.bus} is not encrypted on the way`);
+  if (chosen.bus.split(",").some(isCleartext)) printNote(`warning: the connection to ${chosen.bus} is not encrypted`);
 }
 
 async function list(known: readonly KnownBus[], { json }: UseOptions): Promise<unknown> {
@@ -41,7 +41,7 @@ async function list(known: readonly KnownBus[], { json }: UseOptions): Promise<u
 export function useCommand(): Command {
   return new Command("use")
     .description("choose the bus for commands without --url; without a URL, list the buses that you know")
-    .argument("[url]", "the bus; several addresses of one bus with commas between")
+    .argument("[url]", "URL of the bus, or several, separated by commas")
     .addOption(identityOption())
     .option("--json", "print JSON")
     .addHelpText("after", "\nExample: unibus use https://bus.example.org")

@@ -86,7 +86,7 @@ export function workerCommand(): Command {
     .argument("<room>", roomText)
     .option("--every <ms>", "time between two messages", countArgument(1, everyMs.most), everyMs.usual)
     .option("--count <n>", "end after this many messages", countArgument(1, countMax))
-    .option("--json", "print one JSON object a line")
+    .option("--json", "print one JSON object per line")
     .action((name: string, options: WorkerOptions) =>
       asPeer(options, async (bus, signal) => run(bus, await openRoom(bus, name, signal, options), options, signal), {
         follows: true,

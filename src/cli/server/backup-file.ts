@@ -66,13 +66,13 @@ const isThere = (file: string, cause?: unknown) =>
   new UnibusError("conflict", `${file} exists (it is never overwritten: name another file)`, { cause });
 
 /**
- * Writes a backup to a new file that only its owner can read: completely or not at all. `tell` reports progress.
+ * Writes a backup to a new file that only its owner can read: completely or not at all. `report` receives the progress.
  * Errors: conflict if the file exists; invalid if it cannot be written; those of `rows`.
  */
 export async function writeBackup(
   file: string,
   rows: AsyncIterable<SnapshotRow>,
-  tell: (rows: number) => void = () => undefined,
+  report: (rows: number) => void = () => undefined,
 ): Promise<BackupFile> {
   if (existsSync(file)) throw isThere(file);
   const folder = dirname(resolve(file));
@@ -84,7 +84,7 @@ export async function writeBackup(
     try {
       const lines = new Lines(handle);
       await lines.add({ format, version: formatVersion, created_at: new Date().toISOString() });
-      for await (const row of counter.pass(rows, tell)) await lines.add(row);
+      for await (const row of counter.pass(rows, report)) await lines.add(row);
       sha256 = await lines.end(counter.counts.rows);
     } finally {
       await handle.close();
@@ -142,11 +142,11 @@ function parsed(file: string, line: Buffer, number: number): Record<string, unkn
 function checkHeader(file: string, header: Record<string, unknown>): void {
   if (header.format !== format) throw new UnibusError("invalid", `${file} is not a unibus backup (name another file)`);
   if (header.version === formatVersion) return;
-  const mend = "restore it with the unibus that wrote it, or a newer one";
-  throw new UnibusError("invalid", `${file} has version ${header.version} of the format (${mend})`);
+  const hint = "restore it with the unibus that wrote it, or a newer one";
+  throw new UnibusError("invalid", `${file} has format version ${header.version} (${hint})`);
 }
 
-const isCut = (file: string) => damaged(file, "it is cut: its end is missing");
+const isCut = (file: string) => damaged(file, "it is truncated: its end line is missing");
 
 /** When a backup was taken, in milliseconds since the epoch. Errors: those of `readBackup`. */
 export async function backupTime(file: string): Promise<number> {
@@ -156,7 +156,7 @@ export async function backupTime(file: string): Promise<number> {
     checkHeader(file, header);
     const at = Date.parse(String(header.created_at));
     if (!Number.isNaN(at)) return at;
-    throw damaged(file, "its first line does not say when it was taken");
+    throw damaged(file, "its first line has no time");
   }
   throw isCut(file);
 }
@@ -189,13 +189,13 @@ export async function* readBackup(file: string): AsyncGenerator<SnapshotRow> {
   let room: SnapshotRoom | null = null;
   for await (const line of linesOf(file)) {
     number += 1;
-    if (isWhole) throw damaged(file, "more follows after its end");
+    if (isWhole) throw damaged(file, "lines follow its end line");
     const value = parsed(file, line, number);
     if (number === 1) checkHeader(file, value);
     const { end } = value as { end?: { rows?: unknown; sha256?: unknown } };
     if (end !== undefined) {
-      if (end.rows !== number - 2) throw damaged(file, `it should hold ${end.rows} rows and holds ${number - 2}`);
-      if (end.sha256 !== hash.digest("hex")) throw damaged(file, "its content is not what its end line says");
+      if (end.rows !== number - 2) throw damaged(file, `its end line says ${end.rows} rows, but it has ${number - 2}`);
+      if (end.sha256 !== hash.digest("hex")) throw damaged(file, "its content does not match the hash in its end line");
       isWhole = true;
       continue;
     }

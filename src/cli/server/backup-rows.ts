@@ -20,14 +20,14 @@ export class RowCounter {
     return { users: this.#users, invites: this.#invites, rooms: this.#rooms, rows: this.#rows };
   }
 
-  /** Yields the same rows and reports the count to `tell`. */
-  async *pass(rows: AsyncIterable<SnapshotRow>, tell: (rows: number) => void = () => undefined) {
+  /** Yields the same rows and reports the count to `report`. */
+  async *pass(rows: AsyncIterable<SnapshotRow>, report: (rows: number) => void = () => undefined) {
     for await (const row of rows) {
       this.#rows += 1;
       if (row.kind === "user") this.#users += 1;
       if (row.kind === "invite") this.#invites += 1;
       if (row.kind === "room") this.#rooms += 1;
-      tell(this.#rows);
+      report(this.#rows);
       yield row;
     }
   }

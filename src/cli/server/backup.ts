@@ -7,22 +7,22 @@ import { type HostOptions, hostCommand, onHost } from "./host.ts";
 
 async function backup({ out, ...options }: HostOptions & { readonly out: string }): Promise<void> {
   using progress = new Progress("rows");
-  const done = await onHost(options, Snapshot, (store) => writeBackup(out, store.exportAll(), progress.tell));
+  const done = await onHost(options, Snapshot, (store) => writeBackup(out, store.exportAll(), progress.report));
   printFields({ file: out, ...done }, options);
-  if (!options.json) printNote("room streams and blobs are not in it: copy <data>/nats/store and <data>/blobs");
+  if (!options.json) printNote("it does not contain messages and blobs: also copy <data>/nats/store and <data>/blobs");
 }
 
 /** The command `backup`. */
 export function backupCommand(): Command {
   return hostCommand(new Command("backup"))
-    .description("write users, invites and rooms to a file, also while the server runs")
+    .description("write users, invites and rooms to a file, even while the server runs")
     .requiredOption("--out <file>", "the file to write; it is never overwritten")
     .option("--json", "print JSON")
     .addHelpText(
       "after",
       "\nThe file holds public keys, room keys as they are sealed to members, and statements: no private key and no\n" +
-        "message. It says who is in which room, so it is its owner's alone. `unibus restore` brings it into the empty\n" +
-        "store of any data directory, SQLite or key-value. Messages and blobs are files of their own.",
+        "message. It reveals who is in which room, so keep it private. `unibus restore` reads it into the empty store\n" +
+        "of any data directory, SQLite or key-value. Messages and blobs are separate files.",
     )
     .action(backup);
 }

@@ -10,7 +10,7 @@ import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts
 
 async function add(handle: string, options: HostOptions & { readonly out: string }): Promise<void> {
   if (existsSync(options.out)) {
-    throw new UnibusError("conflict", `${options.out} is there already (name another file with --out)`);
+    throw new UnibusError("conflict", `${options.out} already exists (name another file with --out)`);
   }
   const identity = await generateIdentity();
   await onHost(options, Users, async (users) => {
@@ -19,7 +19,7 @@ async function add(handle: string, options: HostOptions & { readonly out: string
     try {
       await writeIdentityFile(options.out, identity);
     } catch (error) {
-      // Without the file nobody has this user's private keys.
+      // This user's private keys are in that file only.
       await users.remove(signPub, { keepAdmin: false });
       throw error;
     }
@@ -29,7 +29,7 @@ async function add(handle: string, options: HostOptions & { readonly out: string
 
 /** The command `bot add`, on a data directory. */
 export function botCommand(): Command {
-  const command = new Command("bot").description("add users that are programs");
+  const command = new Command("bot").description("add bots, which are users that are programs");
   hostCommand(command.command("add"))
     .description("make an identity, register it, and write it to a file")
     .argument("<handle>", "the name that others see", handleArgument)

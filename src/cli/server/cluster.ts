@@ -22,7 +22,7 @@ export function replicasArgument(text: string): number {
 async function init({ out, ...print }: PrintOptions & { readonly out: string }): Promise<void> {
   await writePrivateFile(out, `${toBase64(randomBytes(secretBytes))}\n`);
   printFields({ secret_file: out }, print);
-  printNote("copy it to every node of the cluster, readable by its owner alone, and name it in nats-embedded.cluster");
+  printNote("copy it to every node with mode 600, and set nats-embedded.cluster.secret_file to its path");
 }
 
 async function scale({ replicas, ...options }: HostOptions & { readonly replicas: number }): Promise<void> {
@@ -36,12 +36,12 @@ export function clusterCommand(): Command {
   const command = new Command("cluster").description("run several nodes as one bus");
   command
     .command("init")
-    .description("make the secret that all nodes of a cluster share")
+    .description("create the secret that all nodes of a cluster share")
     .requiredOption("--out <file>", "the file to write; it is never overwritten")
     .option("--json", "print JSON")
     .action(init);
   hostCommand(command.command("scale"))
-    .description("change how many nodes keep a copy of everything, while they run")
+    .description("change how many nodes have a copy of all data, while they run")
     .requiredOption("--replicas <n>", `copies, 1 to ${replicasMax}`, replicasArgument)
     .option("--json", "print JSON")
     .action(scale);

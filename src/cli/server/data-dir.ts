@@ -29,11 +29,11 @@ export interface ServerRecord {
 }
 
 /** Error codes of a full disk, with an explanation and a fix. */
-const fullDisk: Readonly<Record<string, readonly [why: string, mend: string]>> = {
+const fullDisk: Readonly<Record<string, readonly [why: string, hint: string]>> = {
   ENOSPC: ["the disk is full", "free some space"],
   SQLITE_FULL: ["the disk is full", "free some space"],
   EDQUOT: ["the disk quota is used up", "free some space"],
-  EFBIG: ["files may not grow as large as is needed", "see ulimit -f"],
+  EFBIG: ["the limit of the file size is too low", "see ulimit -f"],
 };
 
 /** Error codes of a file that may not be written. */
@@ -45,9 +45,9 @@ function readOnlyError(folder: string, error: unknown): UnibusError | null {
     if (isUnibusError(at) && at.code !== "internal") return null;
     const { code, path } = at as { code?: unknown; path?: unknown };
     if (!readOnly.has(code) || typeof path !== "string" || !resolve(path).startsWith(`${folder}/`)) continue;
-    const mend =
+    const hint =
       "make the directory and all in it writable for the user who runs unibus, or choose another with --data";
-    return new UnibusError("invalid", `${path} cannot be written: ${String(code)} (${mend})`, { cause: error });
+    return new UnibusError("invalid", `${path} cannot be written: ${String(code)} (${hint})`, { cause: error });
   }
   return null;
 }
@@ -56,9 +56,9 @@ function fullDiskError(folder: string, error: unknown): UnibusError | null {
   for (let at = error; at instanceof Error; at = at.cause) {
     // The plugin's own message is more precise.
     if (isUnibusError(at) && at.code !== "internal") return null;
-    const [why, mend] = fullDisk[(at as { code?: string }).code ?? ""] ?? [];
+    const [why, hint] = fullDisk[(at as { code?: string }).code ?? ""] ?? [];
     if (why === undefined) continue;
-    const message = `data directory ${folder}: ${why} (${mend}, or choose another with --data)`;
+    const message = `data directory ${folder}: ${why} (${hint}, or choose another with --data)`;
     return new UnibusError("invalid", message, { cause: error });
   }
   return null;
@@ -129,7 +129,7 @@ function readJson(file: string): unknown {
   try {
     return JSON.parse(readFileSync(file, "utf8"));
   } catch (error) {
-    const hint = "remove it, and name --plugins and --flag as you serve it, until it is served again";
+    const hint = "remove it, and add the --plugins and --flag options of unibus serve, until the next start";
     throw new UnibusError("invalid", `${file} is damaged (${hint})`, { cause: error });
   }
 }
@@ -161,8 +161,8 @@ function lock(folder: string): Database {
     taken?.close();
     if ((error as { code?: string }).code !== "SQLITE_BUSY") throw unusable(folder, error);
     const pid = existsSync(pidFile(folder)) ? readFileSync(pidFile(folder), "utf8") : "unknown";
-    const mend = "stop it, or choose another directory with --data";
-    throw new UnibusError("conflict", `data directory ${folder} is served by process ${pid} (${mend})`);
+    const hint = "stop it, or choose another directory with --data";
+    throw new UnibusError("conflict", `data directory ${folder} is served by process ${pid} (${hint})`);
   }
 }
 

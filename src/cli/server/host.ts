@@ -32,7 +32,7 @@ export async function hostSetup(options: HostOptions): Promise<BootOptions> {
   ];
   const gone = remembered.find((file) => !existsSync(file));
   if (gone !== undefined) {
-    const what = `${gone}, with which ${options.data} was served last, is not there`;
+    const what = `${gone}, with which ${options.data} was last served, does not exist`;
     throw new UnibusError("not_found", `${what} (put it back, or name the files with --plugins and --plugin)`);
   }
   const named = { ...options, plugin: options.plugin ?? last.added, ...(plugins === undefined ? {} : { plugins }) };
@@ -107,15 +107,15 @@ export async function onHost<S, T>(
   const isNew = !(await hasRows(setup, [token]));
   if (isNew && !creates) throw noBus(options.data);
   if (needsServer && !isServed(options.data)) {
-    const mend = "start it by unibus serve, then ask again";
-    throw new UnibusError("unavailable", `no server runs on ${options.data} (${mend})`);
+    const hint = "start it with unibus serve, then try again";
+    throw new UnibusError("unavailable", `no server runs on ${options.data} (${hint})`);
   }
   const { bus, lock } = await bootOnHost(setup, [token]);
   try {
     const service = bus.service(token);
     if (service === undefined) throw new UnibusError("invalid", `no plugin provides ${token.id} (see unibus plan)`);
     const done = await work(service, { url: bus.site.publicUrl ?? lastServe(options.data).url ?? bus.site.url() });
-    if (isNew) printNote(`note: there was no bus in ${options.data}: a new one was made (was --data meant?)`);
+    if (isNew) printNote(`note: created a new bus in ${options.data}, where there was none (check --data)`);
     return done;
   } finally {
     await bus.stop();

@@ -49,10 +49,10 @@ async function cancel(id: string, options: HostOptions): Promise<void> {
 /** The commands `invite new|list|cancel`, on a data directory. */
 export function inviteCommand(): Command {
   const command = new Command("invite").description(
-    "manage the links by which people join, also while the server runs",
+    "manage the links with which people join, even while the server runs",
   );
   hostCommand(command.command("new"))
-    .description("make a link with which one person can join, once")
+    .description("make a link with which one person can join once")
     .argument("<handle>", "the name that others see", handleArgument)
     .option("--admin", "the new user is an admin")
     .option("--ttl <seconds>", "how long the link works", secondsArgument, inviteTtlS.default)

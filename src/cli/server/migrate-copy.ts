@@ -26,7 +26,7 @@ export interface End {
 class Faults {
   count = 0;
 
-  tell(what: string): void {
+  add(what: string): void {
     this.count += 1;
     if (this.count <= namedMax) printNote(what);
     if (this.count === namedMax + 1) printNote("and more");
@@ -37,7 +37,7 @@ class Faults {
 export async function countRows(store: Snapshot): Promise<RowCounts> {
   const counter = new RowCounter();
   using progress = new Progress("counted rows");
-  for await (const _ of counter.pass(store.exportAll(), progress.tell));
+  for await (const _ of counter.pass(store.exportAll(), progress.report));
   return counter.counts;
 }
 
@@ -75,13 +75,13 @@ export async function clearTarget(from: Snapshot, to: End): Promise<void> {
     const why = whyNewer(difference);
     if (why === null) continue;
     if (here === null && there?.kind === "invite" && there.invite.usedAt === null) unused.push(there.invite.id);
-    faults.tell(`${name} ${why}`);
+    faults.add(`${name} ${why}`);
   }
   if (faults.count > unused.length || (unused.length > 0 && counter.counts.users > 0)) {
-    const mend = "migrate into an empty one; nothing was written";
+    const hint = "migrate into an empty one; nothing was written";
     throw new UnibusError(
       "conflict",
-      `the target has ${faults.count} rows that the copy would overwrite with older ones (${mend})`,
+      `the target has ${faults.count} rows that the copy would overwrite with older ones (${hint})`,
     );
   }
   await voidInvites(to.invites, unused);
@@ -98,7 +98,7 @@ export async function voidInvites(invites: InviteStore, ids: readonly string[]):
 /** Copies every row. Idempotent. */
 export async function copyRows(from: Snapshot, to: Snapshot, rows: number): Promise<void> {
   using progress = new Progress("rows", rows);
-  await to.importAll(new RowCounter().pass(from.exportAll(), progress.tell));
+  await to.importAll(new RowCounter().pass(from.exportAll(), progress.report));
 }
 
 /** Compares both stores and prints the differences to stderr. Returns their number. */
@@ -106,7 +106,7 @@ export async function countDifferences(from: Snapshot, to: Snapshot): Promise<nu
   const faults = new Faults();
   for await (const { name, here, there } of differences(from.exportAll(), to.exportAll())) {
     const how = here === null ? "is only in the target" : there === null ? "is only in the source" : "differs";
-    faults.tell(`${name} ${how}`);
+    faults.add(`${name} ${how}`);
   }
   return faults.count;
 }
@@ -129,7 +129,7 @@ async function* verified(blob: StoredBlob, hash: string): AsyncGenerator<Uint8Ar
     hasher.update(chunk);
     yield chunk;
   }
-  if (hasher.digest("hex") !== hash) throw new UnibusError("invalid", "its bytes are not what its name says");
+  if (hasher.digest("hex") !== hash) throw new UnibusError("invalid", "its content does not match its hash");
 }
 
 async function isWhole(blobs: BlobStore, hash: string): Promise<boolean> {
@@ -153,10 +153,10 @@ export async function copyBlobs(from: BlobStore, to: BlobStore): Promise<CopiedB
         if (!(await isWhole(to, hash))) throw new UnibusError("unavailable", "the target does not have it");
       }
       bytes += blob.size;
-      progress.tell(++count);
+      progress.report(++count);
     } catch (error) {
       if (!isUnibusError(error)) throw error;
-      faults.tell(`blob ${hash}: ${error.message}`);
+      faults.add(`blob ${hash}: ${error.message}`);
     }
   }
   return { blobs: count, blob_bytes: bytes, lost: faults.count };

@@ -24,8 +24,11 @@ const tokens = [Snapshot, InviteStore, BlobStore] as const;
 /** Adds the options for the key-value store to a command. */
 export function keyValueOptions(command: Command): Command {
   return hostCommand(command)
-    .option("--nats-url <url>", "the bus's NATS address, as nats://127.0.0.1:4250 (default: the data directory's own)")
-    .option("--ca <file>", "the authority of its certificate, PEM; needed beyond this machine")
+    .option(
+      "--nats-url <url>",
+      "the bus's NATS address, as in nats://127.0.0.1:4250 (default: from the data directory)",
+    )
+    .option("--ca <file>", "the CA of its certificate, PEM; required for another machine")
     .option("--json", "print JSON");
 }
 

@@ -43,15 +43,16 @@ async function bring(from: OpenEnd, options: ToKvOptions): Promise<void> {
     await clearTarget(from.snapshot, to);
     await copyRows(from.snapshot, to.snapshot, counts.rows);
     const blobs = from.blobs === undefined || to.blobs === undefined ? null : await copyBlobs(from.blobs, to.blobs);
-    if (blobs === null && from.blobs !== undefined) printNote("no plugin of the target keeps blobs: they stay behind");
+    if (blobs === null && from.blobs !== undefined)
+      printNote("no plugin of the target stores blobs: they are not copied");
     const differences = await countDifferences(from.snapshot, to.snapshot);
     const { lost = 0, ...brought } = blobs ?? {};
     printFields({ ...counts, ...brought, ...copy, differences, equal: differences + lost === 0 }, options);
     if (differences + lost === 0) return noteBrought(options.data, nameIn(options, from), to.store);
-    const mend = "stop the server on the database, so that nothing changes, and run this again";
+    const hint = "stop the server on the database, so that nothing changes, and run this again";
     throw new UnibusError(
       "conflict",
-      `the copy does not match its source: ${differences} rows, ${lost} blobs (${mend})`,
+      `the copy does not match its source: ${differences} rows, ${lost} blobs (${hint})`,
     );
   } finally {
     await to.close();
@@ -62,7 +63,7 @@ async function toKv(options: ToKvOptions): Promise<void> {
   const { db } = options;
   if (!existsSync(db)) throw new UnibusError("not_found", `no such database: ${db} (name it with --db)`);
   const folder = dirname(resolve(db));
-  if (isServed(folder)) printNote("a server runs on this database: what changes from now on may stay behind");
+  if (isServed(folder)) printNote("a server runs on this database: changes from now on may not be copied");
   const from = await openFile(db, existsSync(join(folder, "blobs")));
   try {
     await bring(from, options);
@@ -76,16 +77,16 @@ export function migrateToKvCommand(): Command {
   const command = new Command("migrate-to-kv")
     .description("copy users, invites, rooms and blobs from a SQLite database to key-value buckets, and compare")
     .requiredOption("--db <file>", "the database, whose blobs are in the folder beside it")
-    .option("--replicas <n>", "copies of each bucket that is made, 1 to 5", replicasArgument)
+    .option("--replicas <n>", "replicas of each new bucket, 1 to 5", replicasArgument)
     .option("--no-backup", "do not copy the database first")
-    .option("--dry-run", "say what would be copied, and write nothing");
+    .option("--dry-run", "print what would be copied, and write nothing");
   return keyValueOptions(command)
     .addHelpText(
       "after",
-      "\nWithout --nats-url the target is what the data directory would be with --flag decentralized=on; stop its\n" +
-        "server first, so that nothing changes meanwhile. With it, --data names a directory of a node of the target\n" +
-        "bus: its internal.json lets this command in. It may be run again: what is there and equal is left as it is,\n" +
-        "and a target that has moved on since is refused. Messages stay in the nats-server where they are.",
+      "\nWithout --nats-url, the target is the data directory as it would run with --flag decentralized=on; stop its\n" +
+        "server first. With --nats-url, --data names the data directory of a node of the target bus, which contains\n" +
+        "the credentials (internal.json). You can run the command again: equal rows are kept, and a target with newer\n" +
+        "rows is refused. Messages stay where they are, in nats-server.",
     )
     .action(toKv);
 }

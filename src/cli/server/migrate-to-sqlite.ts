@@ -49,10 +49,10 @@ async function fill(draft: string, from: OpenEnd, options: MigrateOptions): Prom
     const equal = differences + lost === 0;
     printFields({ ...counts, ...blobs, differences, equal }, options);
     if (equal) return;
-    const mend = "stop the nodes of the bus, so that nothing changes, and run this again";
+    const hint = "stop the nodes of the bus, so that nothing changes, and run this again";
     throw new UnibusError(
       "conflict",
-      `the copy does not match its source: ${differences} rows, ${lost} blobs (${mend})`,
+      `the copy does not match its source: ${differences} rows, ${lost} blobs (${hint})`,
     );
   } finally {
     await to.close();
@@ -62,7 +62,7 @@ async function fill(draft: string, from: OpenEnd, options: MigrateOptions): Prom
 async function toSqlite(options: MigrateOptions): Promise<void> {
   const { db } = options;
   if (existsSync(db)) throw isThere(db);
-  if (isServed(options.data)) printNote("a server runs on this bus: what changes from now on may stay behind");
+  if (isServed(options.data)) printNote("a server runs on this bus: changes from now on may not be copied");
   const draft = `${db}.part`;
   removeDraft(draft);
   const from = await openKeyValue(options);
@@ -86,9 +86,9 @@ export function migrateToSqliteCommand(): Command {
   return keyValueOptions(command)
     .addHelpText(
       "after",
-      "\nThe buckets stay as they are. Without --nats-url they are those of the data directory, while its server runs\n" +
-        "or not; with it, --data names a directory of a node of that bus: its internal.json lets this command in.\n" +
-        "Messages stay in the nats-server where they are.",
+      "\nThe buckets are not changed. Without --nats-url they are those of the data directory, whether its server runs\n" +
+        "or not. With --nats-url, --data names the data directory of a node of that bus, which contains the credentials\n" +
+        "(internal.json). Messages stay where they are, in nats-server.",
     )
     .action(toSqlite);
 }

@@ -39,8 +39,9 @@ function isHalfway({ here, there }: Difference): boolean {
 }
 
 function notEmpty(name: string): UnibusError {
-  const mend = "name an empty data directory with --data; nothing was changed";
-  return new UnibusError("conflict", `the store is not empty: it holds ${name}, which the backup does not (${mend})`);
+  const hint = "name an empty data directory with --data; nothing was changed";
+  const what = `the store is not empty: it contains ${name}, which the backup does not`;
+  return new UnibusError("conflict", `${what} (${hint})`);
 }
 
 /**
@@ -76,7 +77,7 @@ async function preview(file: string, rules: RestoreRules): Promise<Preview> {
   const rows = ruledRows(readBackup(file), rules, (made) => {
     changes = made;
   });
-  for await (const row of counter.pass(rows, progress.tell)) if (row.kind === "user") users.push(row.user);
+  for await (const row of counter.pass(rows, progress.report)) if (row.kind === "user") users.push(row.user);
   if (changes === null) throw new UnibusError("internal", "the backup was not read to its end");
   return { rules, counts: counter.counts, changes, users };
 }
@@ -108,22 +109,22 @@ function printList(title: string, lines: readonly string[]): void {
 function explain({ rules, changes, users }: Preview): void {
   printNote(`this backup was taken at ${new Date(rules.takenAt).toISOString()}.`);
   printNote(
-    "Rooms that changed since then are older here than their members remember: their clients refuse them as forked " +
-      "until an owner gives back what the bus lost (unibus room repair ROOM, within " +
-      `${wayBackDays} days). What they said since is lost unless the streams are brought back, too.`,
+    "Rooms that changed since then are older here than in their members' clients, which refuse them as forked until " +
+      "an owner restores the lost changes (unibus room repair ROOM, within " +
+      `${wayBackDays} days). Messages since then are lost unless their streams are restored, too.`,
   );
   printList("deleted since, and not restored", changes.deleted.map(userLine));
   printList("revoked", changes.revoked.map(userLine));
-  printList("admins who become members", changes.demoted.map(userLine));
+  printList("admins who become plain members", changes.demoted.map(userLine));
   printList(
     "rooms that were deleted since",
     changes.deletedRooms.map((id) => `  ${id}`),
   );
-  if (changes.cancelled.length > 0) printNote(`invites that are cancelled: ${changes.cancelled.length}`);
-  if (changes.left.length > 0) printNote(`memberships that were left since: ${changes.left.length}`);
+  if (changes.cancelled.length > 0) printNote(`cancelled invites: ${changes.cancelled.length}`);
+  if (changes.left.length > 0) printNote(`memberships that ended since: ${changes.left.length}`);
   if (rules.denials === null) printList("users", users.map(userLine));
   printList("admins", changes.admins.map(userLine));
-  if (changes.admins.length === 0) printNote("there will be no admin: the next start prints a link that makes one");
+  if (changes.admins.length === 0) printNote("there will be no admin: the next start prints a link to become one");
 }
 
 /** Asks for confirmation before anything is written. Errors: invalid, conflict if it must not continue. */
@@ -133,8 +134,8 @@ async function ask({ rules }: Preview, options: RestoreOptions): Promise<void> {
     throw new UnibusError(
       "invalid",
       "no denials were found: users who were revoked, deleted or removed since the backup would be admitted again " +
-        "(name the denials by --denials FILE; or check the users above, keep some out by --revoke SIGN_PUB, name the " +
-        "admins by --admin SIGN_PUB, and add --trust-users)",
+        "(add --denials FILE; or check the users above, revoke some with --revoke SIGN_PUB, name the admins with " +
+        "--admin SIGN_PUB, and add --trust-users)",
     );
   }
   if (!options.yes) await confirm("restore these users, with these admins?");
@@ -182,12 +183,12 @@ async function write(file: string, found: Preview, options: RestoreOptions): Pro
     await wayBack.denyStays(changes.unknownStays);
     {
       using progress = new Progress("rows", counts.rows);
-      await store.importAll(new RowCounter().pass(rows(), progress.tell));
+      await store.importAll(new RowCounter().pass(rows(), progress.report));
     }
     for await (const difference of differences(rows(), store.exportAll())) {
       if (isHalfway(difference)) continue;
-      const mend = "was the bus used meanwhile? stop it and restore into an empty data directory";
-      throw new UnibusError("conflict", `the store differs from the backup in ${difference.name} (${mend})`);
+      const hint = "if the bus was used during the restore, stop it and restore into an empty data directory";
+      throw new UnibusError("conflict", `the store differs from the backup in ${difference.name} (${hint})`);
     }
     const openedAt = Date.now();
     const closesAt = openedAt + wayBackDays * 86_400_000;
@@ -208,7 +209,7 @@ async function restore(file: string, options: RestoreOptions): Promise<void> {
   const way_back_until = new Date(closesAt).toISOString();
   printFields({ file, ...found.counts, way_back_until }, options);
   if (!options.json)
-    printNote("room streams and blobs are not in a backup: bring back <data>/nats/store and <data>/blobs");
+    printNote("a backup does not contain messages and blobs: also restore <data>/nats/store and <data>/blobs");
 }
 
 const keyShape = new RegExp(keyPattern);
@@ -226,25 +227,26 @@ export function restoreCommand(): Command {
   const keys = gathered((value) => keyShape.test(value), "A sign_pub has 64 hex digits.");
   return hostCommand(new Command("restore"))
     .description("restore a backup into an empty store, SQLite or key-value")
-    .argument("<file>", "what unibus backup wrote")
+    .argument("<file>", "a file that unibus backup wrote")
     .option(
       "--denials <file>",
       "a file of denials (revocations and the like) since the backup; repeatable",
       gathered(Boolean, "Name a file."),
     )
-    .option("--admin <sign_pub>", "an admin who stays an admin; repeatable", keys)
-    .option("--revoke <sign_pub>", "a user who stays revoked; repeatable", keys)
-    .option("--trust-users", "go on without denials, with the users that are listed")
+    .option("--admin <sign_pub>", "an admin to keep as an admin; repeatable", keys)
+    .option("--revoke <sign_pub>", "a user to revoke; repeatable", keys)
+    .option("--trust-users", "continue without denials, with the users that are listed")
     .option("--yes", "do not ask, if there are denials")
     .option("--json", "print JSON")
     .addHelpText(
       "after",
-      "\nA backup is older than what came after it. Whoever was put out since is kept out by the denials: the file of\n" +
-        "the data directory is found by itself, others are named by --denials. Without any, every pending invite is\n" +
-        "cancelled, all admins but those named become members, every user is printed, and only --trust-users goes on.\n" +
-        "\nA store that holds anything else is left as it is. One that a restore of the same file left half done is\n" +
-        "completed. Messages and blobs are not in a backup: put <data>/nats/store and <data>/blobs back before the\n" +
-        "bus is served, which removes streams of rooms that it does not know.\n" +
+      "\nUsers who were revoked, deleted or removed since the backup stay out because of the denials. The file in the\n" +
+        "data directory is always read; name others with --denials. If there are none, the command lists every user,\n" +
+        "cancels all pending invites, makes all admins plain members except those of --admin, and requires\n" +
+        "--trust-users.\n" +
+        "\nA store with other content is refused. An interrupted restore of the same file is completed. A backup does\n" +
+        "not contain messages and blobs: restore <data>/nats/store and <data>/blobs before you start the server, which\n" +
+        "removes the streams of rooms that it does not know.\n" +
         "\nExample: unibus restore --data ./unibus-data --denials /backup/denials backup.jsonl",
     )
     .action(restore);

@@ -22,7 +22,7 @@ const passesMax = 5;
 const tooFew: readonly number[] = [jsCode.noPeers, jsCode.noResources, jsCode.replicasNotSupported];
 
 const errors = jetStreamErrors(
-  "JetStream does not answer (is a majority of the nodes running? what is done stays done: try again)",
+  "JetStream does not answer (check that a majority of the nodes is running, then try again)",
 );
 
 interface StreamInfo extends ApiReply {
@@ -59,8 +59,8 @@ function refusal(name: string, replicas: number, { err_code, description }: NonN
   if (!tooFew.includes(err_code ?? 0)) {
     return new UnibusError("unavailable", `${name} cannot be changed: ${description} (try again)`);
   }
-  const mend = "start more nodes of the cluster, or scale to fewer";
-  return new UnibusError("conflict", `${replicas} copies need ${replicas} running nodes (${mend})`);
+  const hint = "start more nodes of the cluster, or scale to fewer";
+  return new UnibusError("conflict", `${replicas} copies need ${replicas} running nodes (${hint})`);
 }
 
 /** Returns true if all replicas are up to date, else a text that changes with progress. */
@@ -84,8 +84,8 @@ async function untilCopied(js: JetStream, name: string, replicas: number): Promi
     if (state === true) return;
     if (state !== before) [before, movedAt] = [state, performance.now()];
     if (performance.now() - movedAt > stallTimeoutMs) {
-      const mend = "see the log of the nodes; what is done stays done: try again";
-      throw new UnibusError("unavailable", `the copies of ${name} do not come up to date (${mend})`);
+      const hint = "check the logs of the nodes, then try again; finished streams are kept";
+      throw new UnibusError("unavailable", `the replicas of ${name} do not catch up (${hint})`);
     }
     await Bun.sleep(lookEveryMs);
   }
@@ -110,9 +110,9 @@ async function scaleOne(js: JetStream, name: string, replicas: number): Promise<
 
 /**
  * Changes the replica count of the control plane, then of the rooms, in place, and waits until every replica is up to
- * date. Idempotent. `tell` reports progress. Errors: conflict if there are too few nodes; unavailable.
+ * date. Idempotent. `report` receives the progress. Errors: conflict if there are too few nodes; unavailable.
  */
-export async function scaleStreams(nats: Nats, replicas: number, tell: (word: string) => void): Promise<Scaled> {
+export async function scaleStreams(nats: Nats, replicas: number, report: (word: string) => void): Promise<Scaled> {
   const [seen, changed] = [new Set<string>(), new Set<string>()];
   for (const [account, wanted] of stages) {
     const js = new JetStream(await nats.connection(account), errors);
@@ -126,7 +126,7 @@ export async function scaleStreams(nats: Nats, replicas: number, tell: (word: st
         for (const [index, isOther] of done.entries()) if (isOther) changed.add(some[index] ?? "");
         moved += done.filter(Boolean).length;
         if (at + some.length === names.length || (at / streamsAtOnce) % 50 === 49) {
-          tell(`${account}: ${at + some.length} of ${names.length} streams have ${replicas} copies`);
+          report(`${account}: ${at + some.length} of ${names.length} streams have ${replicas} copies`);
         }
       }
     }

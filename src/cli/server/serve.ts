@@ -129,7 +129,7 @@ async function reload(bus: Bus, log: Log): Promise<void> {
     await bus.reload();
     log.info("reloaded the TLS files");
   } catch (error) {
-    log.error("could not reload the TLS files: the old ones stay in use", { cause: error });
+    log.error("could not reload the TLS files: the old ones remain in use", { cause: error });
   }
 }
 
@@ -198,7 +198,7 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
 /** The command `serve`. */
 export function serveCommand(): Command {
   return new Command("serve")
-    .description("run a bus: signed HTTP, and NATS with the nats-server that is inside")
+    .description("start the server: signed HTTP, and NATS with the embedded nats-server")
     .addOption(dataOption())
     .addOption(
       addressOption("--http <host:port>", "signed HTTP: users, rooms and history", "127.0.0.1:8470", "UNIBUS_HTTP"),

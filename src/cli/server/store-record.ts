@@ -26,8 +26,8 @@ function read(folder: string): StoreRecord | null {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as StoreRecord;
   } catch (cause) {
-    const mend = "remove it, if the plan names the store with which the directory was served last";
-    throw new UnibusError("invalid", `${file} is damaged (${mend})`, { cause });
+    const hint = "remove it if the plan names the store with which the directory was last served";
+    throw new UnibusError("invalid", `${file} is damaged (${hint})`, { cause });
   }
 }
 
@@ -50,9 +50,9 @@ export function checkStore(folder: string, store: string | null): void {
   if (store === record.served || record.brought.includes(store)) return;
   throw new UnibusError(
     "conflict",
-    `data directory ${folder} was served with the store ${record.served}, whose users and rooms ${store} does not have: ` +
-      "the rooms' messages would be removed (bring them over by migrate-to-kv or migrate-to-sqlite; or choose another " +
-      `directory with --data; or, to give up what is there, remove ${fileOf(folder)})`,
+    `data directory ${folder} was last served with the store ${record.served}, and ${store} does not have its users ` +
+      "and rooms, so the rooms' messages would be removed (copy them with migrate-to-kv or migrate-to-sqlite; or " +
+      `choose another directory with --data; or, to give up the old data, remove ${fileOf(folder)})`,
   );
 }
 

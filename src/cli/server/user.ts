@@ -121,7 +121,7 @@ const remove = (who: string, options: HostOptions): Promise<void> =>
 /** The commands `user add|list|rename|revoke|delete`, on a data directory. */
 export function userCommand(): Command {
   const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
-  const command = new Command("user").description("manage the users of a data directory, also while the server runs");
+  const command = new Command("user").description("manage the users of a data directory, even while the server runs");
   hostCommand(command.command("add"))
     .description("add a user by its public keys")
     .argument("<handle>", "the name that others see", handleArgument)

@@ -89,13 +89,13 @@ async function take(room: string, hash: string, options: TakeOptions): Promise<v
         throw new UnibusError("conflict", "the way back is closed (unibus way-back open)");
       }
       const roomId = isUlid(room) ? room : await rooms.findRoomId(room);
-      if (roomId === null) throw new UnibusError("not_found", `no such room: ${room} (name its id)`);
+      if (roomId === null) throw new UnibusError("not_found", `no such room: ${room} (give its id)`);
       await wayBack.takeChain(roomId, hash);
     });
   } else {
     await takeChainAsAdmin(room, hash, options);
   }
-  printNote(`the chain that ends with ${hash} is admitted: its owner now runs unibus room repair ${room}`);
+  printNote(`the chain that ends with ${hash} is admitted: its owner can now run unibus room repair ${room}`);
 }
 
 function daysArgument(text: string): number {
@@ -107,19 +107,19 @@ function daysArgument(text: string): number {
 /** The commands `way-back status|open|close|take`. Source: docs/operate.md. */
 export function wayBackCommand(): Command {
   const command = new Command("way-back").description(
-    "let owners repair rooms after a restore from an older backup, also while the server runs",
+    "let owners repair rooms after a restore from an older backup, even while the server runs",
   );
   hostCommand(command.command("status"))
     .description("print whether rooms can be restored, and which chains are contested")
     .option("--json", "print JSON")
     .action(status);
   hostCommand(command.command("open"))
-    .description("open the way back: for a snapshot that was put back by other means than unibus restore")
-    .option("--days <days>", "how long it is open", daysArgument, wayBackDays)
+    .description("open the way back after data was restored by other means than unibus restore")
+    .option("--days <days>", "how long it stays open", daysArgument, wayBackDays)
     .option("--json", "print JSON")
     .addHelpText(
       "after",
-      "\nRun it before the bus is used again. It notes each room's newest statement: what owners bring must contain it.\n" +
+      "\nRun it before the bus is used again. It records the newest statement of each room: an owner can only add to it.\n" +
         "\nExample: unibus way-back open --data /var/lib/unibus",
     )
     .action(open);
@@ -128,7 +128,7 @@ export function wayBackCommand(): Command {
     .description("admit one contested chain of a room, on the host or, with --url, as an admin")
     .argument("<room>", "its id; on the host also its subject")
     .argument("<hash>", "the hash of the chain's newest statement, as status prints it")
-    .addOption(new Option("--url <urls>", "the bus, to ask it as an admin"))
+    .addOption(new Option("--url <urls>", "the bus, to send the request as an admin"))
     .addOption(identityOption())
     .action(take);
   return command;

@@ -48,7 +48,7 @@ export interface AcceptancesOptions {
    */
   readonly reconnect: () => Promise<void>;
   /** Whether the application listens for invitations. */
-  readonly isHeard: () => boolean;
+  readonly hasListeners: () => boolean;
   readonly onInvited: (invitation: Invitation) => void;
   readonly onTrouble: (error: unknown) => void;
   readonly signal: AbortSignal;
@@ -159,7 +159,7 @@ export class Acceptances {
    * offer once.
    */
   async look(): Promise<void> {
-    if (this.options.acceptFrom.size === 0 && !this.options.isHeard()) return;
+    if (this.options.acceptFrom.size === 0 && !this.options.hasListeners()) return;
     try {
       await this.#looking.run();
     } catch (error) {

@@ -88,7 +88,7 @@ export class Durable implements AsyncDisposable {
     try {
       const { deliver } = await deps.control.bindDurable(deps.roomId, device, signal);
       if (deliver !== subject)
-        throw new UnibusError("forbidden", "the bus answered with another delivery subject (do not trust it)");
+        throw new UnibusError("forbidden", "the server returned another delivery subject (do not trust it)");
       return durable;
     } catch (error) {
       await deps.deliver(subject, null);

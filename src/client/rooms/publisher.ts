@@ -179,7 +179,7 @@ export class Publisher {
     );
   }
 
-  /** Another connection is ready, or there will be none any more. Frames that wait for one are sent, or fail. */
+  /** Another connection is ready, or there will be no other one. Frames that wait for one are sent, or fail. */
   resume(): void {
     const parked = [...this.#parked];
     this.#parked.clear();

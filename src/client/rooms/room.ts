@@ -174,7 +174,7 @@ export class Room {
 
   /**
    * Marks the room as verified, by the words, hex digits or link that another member gave over another channel.
-   * Errors: invalid if it is none of these; room_forked if it is not this room's fingerprint.
+   * Errors: invalid for any other text; room_forked if it is not this room's fingerprint.
    */
   async verify(given: string): Promise<void> {
     const link = parseRoomLink(given);

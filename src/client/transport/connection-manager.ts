@@ -36,7 +36,7 @@ export interface ConnectionManagerOptions extends Dial {
   readonly keyOf: (message: LiveMessage) => string | null;
   /** Called for a notice after the new permissions are in effect. */
   readonly onNotice?: (notice: Notice) => void;
-  /** Called when another connection is ready, and when there will be none any more because this was closed. */
+  /** Called when another connection is ready, and when there will be no other one because this was closed. */
   readonly onLine?: () => void;
   /** Called when the connection broke, before the next one delivers anything. The client reconnects by itself. */
   readonly onDown?: () => void;
@@ -123,7 +123,7 @@ export class ConnectionManager {
   /** The current connection, for publishing. It changes with every swap: do not keep it. Errors: unavailable. */
   get line(): Connection {
     if (this.#line === null || !this.isUp) {
-      throw new UnibusError("unavailable", "not connected to the bus at the moment (try again)");
+      throw new UnibusError("unavailable", "not connected to the server at the moment (try again)");
     }
     return this.#line;
   }

@@ -60,9 +60,9 @@ function lineError(what: string, cause: unknown): UnibusError {
 
 /** The error of a failed login. Only connection errors are retryable. */
 function dialError(cause: unknown, name: string): UnibusError {
-  if (!isLoginRefusal(cause)) return lineError("the bus's NATS address cannot be reached", cause);
+  if (!isLoginRefusal(cause)) return lineError("the server's NATS address cannot be reached", cause);
   const hint = "ask an admin whether this user is active and http.hosts lists that name";
-  return new UnibusError("unauthenticated", `the bus refused the NATS login for ${name} (${hint})`, { cause });
+  return new UnibusError("unauthenticated", `the server refused the NATS login for ${name} (${hint})`, { cause });
 }
 
 /** Signs a login for one host:port. Errors: unauthenticated if the server's nonce is malformed. */
@@ -146,7 +146,7 @@ export class Connection {
     }
   }
 
-  /** A new subject in the ack inbox, for one publish. Nobody can guess it. */
+  /** A new subject in the ack inbox, for one publish. It cannot be guessed. */
   ackSubject(): string {
     return `${this.#acks}.${inboxToken()}`;
   }

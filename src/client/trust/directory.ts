@@ -103,7 +103,7 @@ function queryOf(name: string): DirectoryQuery {
 const distrust = (what: string): UnibusError =>
   new UnibusError(
     "forbidden",
-    `${what} (the bus shows keys that do not match: ask this person for their endpoint, and tell an admin)`,
+    `${what} (the server shows keys that do not match: ask this person for their endpoint, and inform an admin)`,
   );
 
 function peerOf({ endpoint, sign_pub, handle, role, kex_pub, kex_sig }: Entry): Peer {

@@ -83,7 +83,7 @@ export interface StatePlace {
  * The error if a server contradicts what owners signed, or what this client has seen. Source: docs/protocol/rooms.md.
  */
 export function roomForked(roomId: string, what: string, cause?: unknown): UnibusError {
-  const hint = "the bus, or someone between you and it, is lying: ask the owners, and send nothing";
+  const hint = "the server, or someone between you and it, is lying: ask the owners, and send nothing";
   return new UnibusError("room_forked", `room ${roomId}: ${what} (${hint})`, { cause });
 }
 
@@ -110,7 +110,7 @@ export function pinOf(value: unknown): RoomPin | null {
 
 /** The error for stored data that is not valid. */
 export function corruptState(where: string, cause?: unknown): UnibusError {
-  const hint = "restore it from a copy; deleting it means trusting the bus as on first use";
+  const hint = "restore it from a copy; deleting it means trusting the server as on first use";
   return new UnibusError("invalid", `the client's state is damaged: ${where} (${hint})`, { cause });
 }
 

@@ -22,7 +22,7 @@ import { type Logins, userName } from "./logins.ts";
  */
 const permissionsLife = { seconds: 3_600, spread: 0.1 } as const;
 /** Minimum interval between log entries about dropped logins, in seconds. */
-const tellEveryS = 10;
+const logEveryS = 10;
 
 function expiry(nowS: number): number {
   const { seconds, spread } = permissionsLife;
@@ -54,7 +54,7 @@ const fullHint = "close one, or raise auth-callout.connections_per_user";
 /** Returns the function that answers a login: a JWT, or null for no answer. It never throws. */
 export function decisionOf(options: DecisionOptions): (login: LoginRequest) => Promise<string | null> {
   const { auth, gate, listeners, logins, issuer, proxy, connectionsMax, log, now } = options;
-  const told = new TokenBucket(1, 1 / tellEveryS);
+  const logLimit = new TokenBucket(1, 1 / logEveryS);
 
   const deny = (login: LoginRequest, why: string): string => {
     log.info("login refused", { address: originOf(login)?.address ?? login.address, why });
@@ -105,12 +105,12 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
   return async (login) => {
     const cameMs = performance.now();
     const given = await answer(login, cameMs).catch((error: unknown) => {
-      if (told.tryTake())
+      if (logLimit.tryTake())
         log.warn("cannot decide logins now: dropping them, so that their clients retry", { cause: error });
       return undefined;
     });
     if (typeof given === "string") return given;
-    if (given === null && told.tryTake()) {
+    if (given === null && logLimit.tryTake()) {
       const hint = `raise auth-callout.logins_per_second, now ${options.loginsPerSecond}, if they are all legitimate`;
       log.warn(`too many logins from one address: dropping some, so that their clients retry (${hint})`, {
         address: originOf(login)?.address,

@@ -62,7 +62,7 @@ export default definePlugin({
         });
         if (made === null) continue;
         // A connection may ack only for the devices that existed when it logged in, so the peer must reconnect.
-        if (made.isNew) notices.tell([endpoint], "durable", roomId);
+        if (made.isNew) notices.notify([endpoint], "durable", roomId);
         return made.bound;
       }
       throw new UnibusError("unavailable", "this durable keeps being removed (try again)");

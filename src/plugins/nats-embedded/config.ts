@@ -102,7 +102,7 @@ export function serverConfig(settings: ServerSettings): Record<string, unknown> 
       CTL: { users: users("CTL"), jetstream: storage(bytesMax.ctl) },
       AUTH: { users: users("AUTH") },
       SYS: { users: users("SYS") },
-      // nats-server sends a nonce only if it knows an nkey. Nobody has this nkey's seed, and its login would be denied.
+      // nats-server sends a nonce only if it knows an nkey. This nkey's seed is discarded and its login denied.
       NONCE: { users: [{ nkey: userNkey(randomBytes(32)) }] },
       [peerAccount]: {
         limits: { max_subscriptions: connectionSubscriptionsMax },

@@ -39,7 +39,7 @@ const troubles: readonly (readonly [said: RegExp, meaning: string])[] = [
 /** Logs in plain words why nodes cannot connect, each reason at most once per interval. */
 export class RouteTrouble {
   readonly #log: Log;
-  readonly #toldAt = new Map<string, number>();
+  readonly #loggedAt = new Map<string, number>();
 
   constructor(log: Log) {
     this.#log = log;
@@ -50,8 +50,8 @@ export class RouteTrouble {
     const [, meaning] = troubles.find(([said]) => said.test(line)) ?? [];
     if (meaning === undefined) return;
     const now = performance.now();
-    if (now - (this.#toldAt.get(meaning) ?? Number.NEGATIVE_INFINITY) < quietMs) return;
-    this.#toldAt.set(meaning, now);
+    if (now - (this.#loggedAt.get(meaning) ?? Number.NEGATIVE_INFINITY) < quietMs) return;
+    this.#loggedAt.set(meaning, now);
     this.#log.warn(meaning, { said: line });
   }
 }

@@ -32,8 +32,8 @@ export class ServerOutput {
   /** Why it could not start, in nats-server's own words. Waits for its last output. */
   async whyNotStarted(): Promise<string> {
     await this.#whole();
-    const telling = this.#tail.filter((line) => /\[ERR\]|error:/i.test(line)).at(-1);
-    return withoutLevel(this.#reason ?? telling ?? this.#tail.at(-1) ?? "it printed nothing");
+    const errorLine = this.#tail.filter((line) => /\[ERR\]|error:/i.test(line)).at(-1);
+    return withoutLevel(this.#reason ?? errorLine ?? this.#tail.at(-1) ?? "it printed nothing");
   }
 
   /** Why a running nats-server ended. Waits for its last output. */

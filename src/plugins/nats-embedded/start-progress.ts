@@ -25,7 +25,7 @@ export interface StartProgressOptions {
   readonly elapsedMs?: () => number;
 }
 
-/** How many streams JetStream's folder holds. 0 where it is not there. */
+/** The number of streams in JetStream's folder; 0 if the folder does not exist. */
 export function streamsIn(storeDir: string): number {
   const names = (folder: string): string[] => {
     try {

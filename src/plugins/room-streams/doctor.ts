@@ -44,7 +44,7 @@ export function makeDoctor(parts: Omit<SweepDeps, "log" | "signal">, durables: D
       return found;
     },
 
-    async mend({ kind, stream }) {
+    async fix({ kind, stream }) {
       const room = await rooms.getRoom(roomIdOf(stream));
       if (kind === "stream_without_row") {
         if (await isOrphan(stream, room)) await streams.remove(roomIdOf(stream));

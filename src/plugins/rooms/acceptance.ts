@@ -17,7 +17,7 @@ export async function acceptRoom(
 ): Promise<void> {
   const { stay: known } = await rooms.member(roomId, endpoint);
   const changed = await changeStay(store, { roomId, endpoint, known }, accepting(rules.now()));
-  if (changed !== null) notices.tell([endpoint], "accepted", roomId);
+  if (changed !== null) notices.notify([endpoint], "accepted", roomId);
   // It was accepted before, which is a success, or the member is out by now, which throws.
   else await rooms.member(roomId, endpoint);
 }

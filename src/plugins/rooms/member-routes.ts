@@ -19,7 +19,7 @@ export function memberRoutes({ store, users, rooms, notices, rules }: RoomsConte
     route(routes.rooms.addMembers, async (call) => {
       const membership = await rooms.member(call.params.id, call.caller.endpoint);
       const added = await addMembers(membership, await call.read(), { users, ...rules });
-      notices.tellSlowly(added, "joined", call.params.id);
+      notices.notifyRateLimited(added, "joined", call.params.id);
       return { version: membership.room.version + 1 };
     }),
     route(routes.rooms.statements, async (call) => {

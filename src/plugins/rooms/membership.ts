@@ -116,11 +116,11 @@ async function withEffect<T>(change: () => Promise<T>, effect: () => void): Prom
 /**
  * Notifies members of a change of their room. Members who have not accepted the room are notified at a limited rate.
  */
-export function tellMembers(notices: Notices, stays: readonly StayRecord[], kind: NoticeKind, roomId: string): void {
+export function notifyMembers(notices: Notices, stays: readonly StayRecord[], kind: NoticeKind, roomId: string): void {
   const endpointsOf = (accepted: boolean) =>
     stays.filter(({ acceptedAt }) => (acceptedAt !== null) === accepted).map(({ endpoint }) => endpoint);
-  notices.tell(endpointsOf(true), kind, roomId);
-  notices.tellSlowly(endpointsOf(false), kind, roomId);
+  notices.notify(endpointsOf(true), kind, roomId);
+  notices.notifyRateLimited(endpointsOf(false), kind, roomId);
 }
 
 /** Changes existing rooms under signed statements, and lets members leave. */
@@ -195,8 +195,8 @@ export class RoomMembership {
         () => this.#apply(room, { room: nextRoom(room, state, statement), stays: signedOut, keys, statement }, limit),
         () => {
           this.#settle(room);
-          this.#tell(signedOut, "removed", room.roomId);
-          this.#tell(staying, "rekeyed", room.roomId);
+          this.#notify(signedOut, "removed", room.roomId);
+          this.#notify(staying, "rekeyed", room.roomId);
         },
       );
     } catch (error) {
@@ -234,7 +234,7 @@ export class RoomMembership {
     };
     await withEffect(
       () => this.#apply(room, change, "grows"),
-      () => this.#tell([stay], "role", room.roomId),
+      () => this.#notify([stay], "role", room.roomId),
     );
     return next.version;
   }
@@ -268,8 +268,8 @@ export class RoomMembership {
         () => store.replaceStay(roomId, change),
         () => {
           this.#settle(left);
-          this.#tell([before], "removed", roomId);
-          this.#tell(owners, "rekey_pending", roomId);
+          this.#notify([before], "removed", roomId);
+          this.#notify(owners, "rekey_pending", roomId);
         },
       );
       if (isDone) return;
@@ -289,8 +289,8 @@ export class RoomMembership {
     if (room.policy.persist) this.deps.streams?.settle(room);
   }
 
-  #tell(stays: readonly StayRecord[], kind: NoticeKind, roomId: string): void {
-    tellMembers(this.deps.notices, stays, kind, roomId);
+  #notify(stays: readonly StayRecord[], kind: NoticeKind, roomId: string): void {
+    notifyMembers(this.deps.notices, stays, kind, roomId);
   }
 }
 

@@ -70,7 +70,7 @@ export class Newcomers {
     }
     if (!hasLeft) return;
     const owners = (await store.listStays(roomId)).filter(isOwnerIn).map(({ endpoint }) => endpoint);
-    notices.tell(owners, "rekey_pending", roomId);
+    notices.notify(owners, "rekey_pending", roomId);
   }
 
   #ruleOf(user: UserRecord | null, { handle }: Newcomer) {

@@ -4,14 +4,14 @@ import { routes } from "../../wire/routes.ts";
 import { gone, type RoomsContext } from "./context.ts";
 import { createRoom } from "./create.ts";
 import { checkMayDelete } from "./members.ts";
-import { tellMembers } from "./membership.ts";
+import { notifyMembers } from "./membership.ts";
 import { membershipReply, roomReply } from "./replies.ts";
 
 /** The routes that create, read and delete rooms. */
 export function roomRoutes({ store, streams, rooms, rules, capacity, notices, denials }: RoomsContext): Route[] {
   const clear = async (roomId: string): Promise<void> => {
     const members = (await store.listStays(roomId)).filter(({ until }) => until === 0);
-    tellMembers(notices, members, "deleted", roomId);
+    notifyMembers(notices, members, "deleted", roomId);
     await streams?.remove(roomId);
     await store.purgeRoom(roomId);
     rules.quotas.rows.forget();

@@ -109,7 +109,7 @@ interface Waiting<T> {
 
 /**
  * The keys of one bucket under a prefix, with JSON values. Reads go to the leader of its stream.
- * Errors: unavailable for every reply that does not tell whether the key has a value.
+ * Errors: unavailable for every reply that does not show whether the key has a value.
  */
 export class Bucket<T> {
   readonly #js: JetStream;

@@ -46,10 +46,10 @@ export interface OpenBuckets {
 /** Opens every bucket. Errors: invalid for more replicas than the cluster supports; unavailable after the timeout. */
 export async function openBuckets(js: JetStream, options: OpenBuckets): Promise<void> {
   const { replicas, onWait, signal, leads = async () => true } = options;
-  let isTold = false;
+  let isReported = false;
   const onRetry = (cause: unknown): void => {
-    if (!isTold) onWait(cause);
-    isTold = true;
+    if (!isReported) onWait(cause);
+    isReported = true;
   };
   const shared = { holds: "the key-value store", leads, onRetry, signal };
   const open = (name: string) => openStream(js, { ...shared, config: bucketConfig(name, replicas) });

@@ -53,7 +53,7 @@ const faults: Readonly<Record<number, Fault>> = {
   26: damaged,
 };
 
-/** Stands for a lock that another process holds, where there is no error of SQLite yet. */
+/** Represents a lock that another process holds, before SQLite itself reports an error. */
 export const busyError: unknown = Object.assign(new Error("locked"), { errno: 5 });
 
 function faultOf(error: unknown): Fault {

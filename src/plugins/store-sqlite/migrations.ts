@@ -45,7 +45,7 @@ export function migrate(native: Native, file: string, options: { log?: Log | und
     migrations.slice(applied).forEach(({ name, sql }, index) => {
       native.run(sql);
       record.run(applied + index + 1, name, options.now());
-      // A new database is no news.
+      // A new database is not worth a log line.
       options.log?.[applied === 0 ? "debug" : "info"](`applied migration ${name}`, { file });
     });
   });

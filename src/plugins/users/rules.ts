@@ -101,7 +101,7 @@ export class UserRules implements Users {
     const user = await this.#leaving(signPub, keepAdmin);
     if (user.status !== "revoked") await this.#denials?.note("user-revoked", user.signPub);
     await this.#takeAccess(user);
-    this.#notices.tell([user.endpoint], "revoked", null);
+    this.#notices.notify([user.endpoint], "revoked", null);
   }
 
   async remove(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
@@ -110,7 +110,7 @@ export class UserRules implements Users {
     // Delete the user last: while the user exists, an interrupted deletion can be requested again.
     await this.#takeAccess(user);
     await this.#store.deleteUser(user.signPub);
-    this.#notices.tell([user.endpoint], "revoked", null);
+    this.#notices.notify([user.endpoint], "revoked", null);
   }
 
   list(after: string | null, limit: number): Promise<UserRecord[]> {
@@ -180,7 +180,7 @@ export class UserRules implements Users {
       await changeStay(rooms, { roomId: room.roomId, endpoint, known: stay }, leaving(this.#now()));
       const owners = (await rooms.listStays(room.roomId)).filter(isOwnerIn);
       const told = owners.map((owner) => owner.endpoint);
-      this.#notices.tell(told, "rekey_pending", room.roomId);
+      this.#notices.notify(told, "rekey_pending", room.roomId);
       if (room.policy.persist) this.#streams?.settle(room);
     }
   }

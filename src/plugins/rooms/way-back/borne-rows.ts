@@ -5,9 +5,9 @@ import { usersAt } from "../users-at.ts";
 
 /**
  * Charges the rows of restorations. The signer of a statement pays for it, but the signers of a restored chain need not
- * be users of this bus: they may have been deleted, or be keys that the caller made up to have nobody pay. So what such
- * signers would pay counts against the caller. The store records it for the signers, and this class what each caller
- * bore since the bus started; one restoration runs at a time.
+ * be users of this bus: they may have been deleted, or be keys that the caller made up to avoid the charge. So the rows
+ * of such signers count against the caller. The store records them for the signers, and this class records the sum for
+ * each caller since the server started; one restoration runs at a time.
  */
 export class BorneRows {
   readonly #bytes = new Map<string, number>();

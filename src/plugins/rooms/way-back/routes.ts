@@ -12,7 +12,7 @@ import type { WayBackStore } from "../../../contracts/way-back.ts";
 import { UnibusError } from "../../../wire/errors.ts";
 import { routes } from "../../../wire/routes.ts";
 import { gone, type RoomsContext } from "../context.ts";
-import { tellMembers } from "../membership.ts";
+import { notifyMembers } from "../membership.ts";
 import { readRestoration } from "./body.ts";
 import { Restoring, restorationSlices } from "./restoring.ts";
 import { RestorationTurn } from "./turn.ts";
@@ -32,7 +32,7 @@ async function isOpen(wayBack: WayBackStore, now: number): Promise<boolean> {
  * Notifies all former and current members of a restored room, and disconnects those who used it before the restoration,
  * so that they read the current state.
  */
-function tellOf(
+function notifyOfRestoration(
   notices: Notices,
   { roomId, subject }: RoomRecord,
   before: readonly StayRecord[],
@@ -43,19 +43,19 @@ function tellOf(
     ({ endpoint }: StayRecord) => was?.has(endpoint),
     ({ endpoint }: StayRecord) => is?.has(endpoint),
   ];
-  tellMembers(
+  notifyMembers(
     notices,
     before.filter((stay) => !isStill(stay)),
     "removed",
     roomId,
   );
-  tellMembers(
+  notifyMembers(
     notices,
     after.filter((stay) => isOld(stay)),
     "rekeyed",
     roomId,
   );
-  tellMembers(
+  notifyMembers(
     notices,
     after.filter((stay) => !isOld(stay)),
     "joined",
@@ -82,7 +82,7 @@ function restoreRoutes(parts: RoomsContext): Route[] {
         return restoring.restore(id, await readRestoration(call.stream, slices), caller, slices);
       });
       if (room.policy.persist) streams?.settle(room);
-      tellOf(notices, room, before.filter(isIn), after.filter(isIn));
+      notifyOfRestoration(notices, room, before.filter(isIn), after.filter(isIn));
       log.info("restored a room", { room_id: id, version: room.version, by: caller.endpoint });
       return { version: room.version };
     }),

@@ -37,7 +37,7 @@ function nanosecondsOf(time: string): string {
 
 /**
  * Asks the leader for the position of a stream. A replica that knows no leader also answers, but only a leader reports
- * the start of its term. A stream with a single replica has no other.
+ * the start of its term. The only replica of a stream is always its leader.
  * Errors: unavailable, also if the answer may not come from a leader.
  */
 export async function readStreamPosition(js: JetStream, stream: string): Promise<StreamPosition> {
