@@ -60,7 +60,7 @@ const dataUrlsMax = 64;
 
 /**
  * The data-plane URLs that a client dials, out of those that a server announces: NATS URLs, without cleartext ones
- * where these are refused. Their number is limited, so that a server cannot make its clients dial other machines at will.
+ * where these are refused. Their number is limited, so that a server cannot make clients dial other machines at will.
  */
 export function dataUrlsOf(named: readonly string[], allowsCleartext: boolean): string[] {
   const isAllowed = (url: string) => isNatsUrl(url) && (allowsCleartext || /^(tls|wss):/.test(url));
