@@ -6,7 +6,17 @@ import { describe, expect, test } from "bun:test";
 import { judge, parsed, placeOf, type Rule, type SourceFile, type Tree, visit } from "./rules.ts";
 
 /** Where the rules apply: folders, and single pages. */
-const roots = ["src/", "docs/", "examples/", "bench/", "scripts/", "README.md", "CONTRIBUTING.md", "SECURITY.md"];
+const roots = [
+  "src/",
+  "docs/",
+  "examples/",
+  "bench/",
+  "scripts/",
+  "README.md",
+  "CHANGELOG.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+];
 
 interface Pattern {
   readonly name: string;
