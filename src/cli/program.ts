@@ -4,7 +4,7 @@ import { Interrupted } from "./interrupt.ts";
 import { checkStdout, flushOut, printError } from "./print.ts";
 import { version } from "./version.ts";
 
-/** Exit codes. Source: spec 14. */
+/** Exit codes. */
 const exit = { done: 0, failed: 1, usage: 2 } as const;
 
 /** The commands in the order of the help. Each is loaded on demand, so that `serve` does not load what others need. */
@@ -88,7 +88,7 @@ function wantsJson(argv: readonly string[]): boolean {
   return argv.slice(0, end === -1 ? argv.length : end).includes("--json");
 }
 
-/** Prints an error as one line, or as `{"error", "code"}`. Source: spec 14, 17. */
+/** Prints an error as one line, or as `{"error", "code"}`. */
 function reportError(error: string, code: string, onJson: boolean): void {
   const message = error.replaceAll("\n", " ");
   printError(onJson ? { error: message, code } : `error: ${message}\n`);

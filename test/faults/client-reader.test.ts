@@ -25,10 +25,11 @@ async function sendAll(at: HostileScene, texts: readonly string[]): Promise<void
   for (const text of texts) await at.mine.send(text);
 }
 
-/** While `isLagging` returns true, bob gets the stream as it was five messages after its beginning. */
-function lagging(at: HostileScene, isLagging: () => boolean): void {
+/** While `isLagging` returns true, bob gets the stream as it was five messages after its beginning, after a delay. */
+function lagging(at: HostileScene, isLagging: () => boolean, delayMs = 0): void {
   at.hostile.http.rewrite(async (answer, asked) => {
     if (!asked.target.includes("/history") || !isLagging()) return answer;
+    await Bun.sleep(delayMs);
     const limit = Number(/limit=(\d+)/.exec(asked.target)?.[1]);
     const history = await at.ana.control.history(at.mine.id, { limit, before: 6 });
     return { ...answer, body: Buffer.from(JSON.stringify(history)) };
@@ -88,6 +89,23 @@ describe("in a persistent room", () => {
     await sendAll(at, row(5, 10));
     await until("the messages reached his connection", () => came === 5);
     at.hostile.speak();
+    await until("bob has received all", () => at.texts.length >= 15);
+    expect(at.texts).toEqual(row(15));
+  });
+
+  test("also when each read of a history that lags takes half a second", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    let lag = 0;
+    lagging(at, () => lag-- > 0, 500);
+    await sendAll(at, row(5));
+    await until("bob has received these", () => at.texts.length === 5);
+    at.hostile.proxy.isRefusing = true;
+    at.hostile.proxy.cutAll();
+    await sendAll(at, row(5, 5));
+    lag = 7;
+    at.hostile.proxy.isRefusing = false;
+    await until("bob follows the room", () => at.hostile.followed.includes(at.mine.subject));
+    await sendAll(at, row(5, 10));
     await until("bob has received all", () => at.texts.length >= 15);
     expect(at.texts).toEqual(row(15));
   });

@@ -296,6 +296,7 @@ export class RoomReader {
     const { control, roomId, signal } = this.deps;
     let cursor = after;
     let endMs = Number.POSITIVE_INFINITY;
+    let reads = 0;
     for (let attempt = 0; ; ) {
       try {
         for await (const { frames, upTo } of pagesAfter(control, roomId, cursor, signal)) {
@@ -311,11 +312,13 @@ export class RoomReader {
       // Messages that overflowed the queue during the read are in the history by now.
       if (feed.takeLapse()) continue;
       endMs = Math.min(endMs, performance.now() + settle.withinMs);
+      reads += 1;
       const first = feed.peek();
-      if (feed.isEnded || performance.now() >= endMs || (first !== undefined && progress.hasRead(first.received.frame)))
-        break;
+      const leftMs = endMs - performance.now();
+      const isOver = leftMs <= 0 && (first === undefined || reads >= settle.readsMin);
+      if (feed.isEnded || isOver || (first !== undefined && progress.hasRead(first.received.frame))) break;
       // A message published before this reader started may not be stored yet.
-      await Promise.race([feed.came(), pause(endMs - performance.now(), signal)]);
+      await Promise.race([feed.came(), pause(Math.max(leftMs, 0), signal)]);
       await pause(settle.pauseMs, signal);
     }
     return cursor;

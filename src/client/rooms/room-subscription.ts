@@ -22,10 +22,11 @@ const frameCountPerLook = 2_048;
 /** Backoff between attempts to fill a gap, in milliseconds. */
 const retryMs = { first: 100, most: 5_000 } as const;
 /**
- * A live message may arrive before the stream has stored it. After a gap, the history is read again for up to this time
- * until it contains the first live message after the gap, with this pause; in milliseconds.
+ * A live message may arrive before the stream has stored it. After a gap, the history is read again, with this pause,
+ * until it contains the first live message after the gap. It may never contain it, so the client gives up once this
+ * time has passed and this number of reads was made: where a read is slow, time alone would be too few of them.
  */
-export const settle = { withinMs: 2_000, pauseMs: 20 } as const;
+export const settle = { withinMs: 2_000, readsMin: 10, pauseMs: 20 } as const;
 
 /** A delivered frame, with its reply subject. */
 export interface DeliveredFrame {
@@ -217,7 +218,7 @@ export class RoomSubscription {
   async #readOn(tear: number): Promise<void> {
     const { control, roomId, signal, receiver } = this.deps;
     const endMs = performance.now() + settle.withinMs;
-    while (this.#tears === tear) {
+    for (let reads = 1; this.#tears === tear; reads++) {
       for await (const { frames, upTo } of pagesAfter(control, roomId, this.#mark.safe, signal)) {
         await this.#tellKept(frames);
         this.#mark = { safe: upTo, next: upTo };
@@ -225,7 +226,8 @@ export class RoomSubscription {
       }
       const leftMs = endMs - performance.now();
       const isJoined = this.#firstAfter !== null && receiver.knows(this.#firstAfter);
-      if (leftMs > 0 && !isJoined) await this.#settle(leftMs);
+      const isOver = leftMs <= 0 && (this.#firstAfter === null || reads >= settle.readsMin);
+      if (!isOver && !isJoined) await this.#settle(leftMs);
       else if (this.#tears === tear) {
         this.#isTorn = false;
         return;
