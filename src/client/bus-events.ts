@@ -23,7 +23,11 @@ export type BusEvents = {
    * Members left a room, but messages are sealed with a key they hold until an owner signs their removal and rekeys.
    */
   readonly rekeyPending: { readonly roomId: string; readonly subject: string; readonly left: readonly string[] };
-  /** This peer was added to a room, or is no longer in it. */
+  /**
+   * The server sent a notice: this peer, or one of its rooms, may have changed. It is a hint that nothing verifies.
+   * `kind` is one of those in docs/protocol/notices.md; a later server may send others. `roomId` is null if the notice
+   * names no room.
+   */
   readonly rooms: { readonly roomId: string | null; readonly kind: string };
   /** Messages of a room without history were missed, or arrived faster than they were read. */
   readonly lost: { readonly roomId: string; readonly why: Lost };

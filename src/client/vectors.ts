@@ -2,8 +2,8 @@
  * Test vectors for other implementations: inputs and expected outputs of every format and signature in the protocol.
  *
  * The production code computes them from fixed keys, ids and nonces, so they are deterministic. The command `vectors`
- * prints them, and the tests compare them with `test/golden/vectors.json`, which an independent program computed.
- * Source: docs/protocol/README.md.
+ * prints them, and the tests compare them with `test/golden/vectors.json`, which a program outside this repository
+ * computed. Source: docs/protocol/README.md.
  */
 import { mnemonicToSeed } from "@scure/bip39";
 import sodium from "libsodium-wrappers";

@@ -1,7 +1,10 @@
 import { disconnectSubject, noticeSubject } from "../wire/names.ts";
 import type { Nats } from "./nats.ts";
 
-/** The subject matter of a notice. Source: docs/protocol/notices.md. */
+/**
+ * The kind of a notice, the last token of its subject. Clients and the revoker know some kinds by name: see "Adding to
+ * the wire" in docs/architecture.md. Source: docs/protocol/notices.md.
+ */
 export type NoticeKind =
   | "joined"
   | "accepted"

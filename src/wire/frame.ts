@@ -15,7 +15,8 @@ import { epochMax } from "./statement.ts";
 export const frameBytesMax = 1_048_576;
 
 /**
- * The frame types and their numbers. Fixed: the client delivers only types 1 to 5 to the application.
+ * The frame types and their numbers. Fixed. The application gets frames of every type as messages; types 1 to 5 have no
+ * meaning in the client. Where else the format is written down: docs/architecture.md, "Adding to the wire".
  * Source: docs/protocol/frames.md.
  */
 export const frameTypes = { PUB: 0, INVITE: 1, JOIN: 2, LEAVE: 3, KICK: 4, ACK: 5, REACT: 6 } as const;

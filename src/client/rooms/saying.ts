@@ -31,7 +31,7 @@ export const draftOf = (clock: BusClock, data: Uint8Array | string): Draft => ({
   payload: typeof data === "string" ? bytesOf(data) : data,
 });
 
-/** The frame fields for the options of a message. */
+/** The frame fields that the options of a message set: its thread, the message it answers, its blob. */
 export function placeOf({ thread, replyTo, blob }: SayOptions): Pick<Draft, "thr" | "re" | "b"> {
   return { thr: thread, re: replyTo, b: blob?.blob };
 }

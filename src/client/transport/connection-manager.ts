@@ -68,7 +68,10 @@ const followTimeoutMs = 10_000;
 /** Maximum number of connections that one peer holds during swaps. */
 const linesMax = 8;
 
-/** Notices that do not change permissions on the data plane: a room must be accepted before it is granted. */
+/**
+ * Notices that do not change permissions on the data plane: a room must be accepted before it is granted. Any other
+ * kind makes this client read what it may do, and log in again if that has changed.
+ */
 const withoutEffect = new Set(["joined", "rekeyed", "rekey_pending", "role"]);
 /** The notice of a new consumer. The next login may ack it, although the rooms are the same. */
 const newConsumer = "durable";
