@@ -48,8 +48,8 @@ async function expectHarmless(
   // A client that still sends when the server hangs up may lose the reply.
   for (const { status } of poured) expect(["", ...statuses]).toContain(status);
   expect(poured.some(({ status }) => status !== "")).toBe(true);
-  // These bytes are in the socket buffers, not in the server.
-  expect(Math.max(...poured.map(({ sent }) => sent))).toBeLessThan(bytesEach / 10);
+  // At most 16 MiB are drained, and the rest is in the buffers of the sockets and of a busy client.
+  expect(Math.max(...poured.map(({ sent }) => sent))).toBeLessThan(bytesEach / 4);
   expect(grown).toBeLessThan(growthMax);
 }
 

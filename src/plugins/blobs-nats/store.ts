@@ -30,7 +30,7 @@ const attemptsMax = 50;
 const pauseMsMax = 40;
 /** Share of the account's disk that blobs may use. The rest is for the control plane, which must never run out. */
 const diskShareMax = 0.8;
-/** How long the account's disk usage is cached, in milliseconds. */
+/** How long a measurement of the account's disk usage is used, in milliseconds. */
 const spaceAgeMsMax = 1_000;
 
 /** A blob's entry, as stored in its message. */
@@ -59,7 +59,10 @@ export class NatsBlobs implements BlobStore {
   readonly #log: Log;
   readonly #charges: Charges;
   readonly #commits = new KeyedMutex();
-  #space = { isLeft: true, at: Number.NEGATIVE_INFINITY };
+  /** Bytes that blobs may still use: those of the last measurement, less the chunks admitted since. */
+  #space = { left: 0, at: Number.NEGATIVE_INFINITY };
+
+  #measuring: Promise<void> | null = null;
 
   constructor(js: JetStream, log: Log) {
     this.#js = js;
@@ -75,8 +78,7 @@ export class NatsBlobs implements BlobStore {
   ): Promise<PutBlob> {
     const upload = new Upload(this.#js);
     try {
-      await this.#checkSpace();
-      const received = await upload.receive(chunks, known);
+      const received = await upload.receive(this.#withinSpace(chunks), known);
       // Parallel commits of one owner would only lose the compare-and-set against each other.
       const commit = () => this.#commit(upload, received, owner, bytesMax);
       return await this.#charges.during(owner, () => this.#commits.hold(owner, commit));
@@ -217,13 +219,33 @@ export class NatsBlobs implements BlobStore {
     return unanswered("a corrupt blob");
   }
 
-  /** Checks the free disk space. Errors: unavailable if blobs would use the part reserved for the control plane. */
-  async #checkSpace(): Promise<void> {
-    if (performance.now() - this.#space.at > spaceAgeMsMax) {
-      const { storage, limits } = expectReply(await this.#js.call<Account>("INFO", ""));
-      const isLeft = limits.max_storage <= 0 || storage < limits.max_storage * diskShareMax;
-      this.#space = { isLeft, at: performance.now() };
+  /** Yields chunks while blobs may use more of the disk. Errors: unavailable. */
+  async *#withinSpace(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    await this.#takeSpace(0);
+    for await (const chunk of chunks) {
+      await this.#takeSpace(chunk.byteLength);
+      yield chunk;
     }
-    if (!this.#space.isLeft) throw unanswered({ err_code: jsCode.noSpaceInAccount });
+  }
+
+  /**
+   * Takes disk space for a chunk. Uploads at once share what the last measurement found, so that together they do not
+   * use the part of the control plane. Errors: unavailable.
+   */
+  async #takeSpace(bytes: number): Promise<void> {
+    if (this.#space.left <= bytes || performance.now() - this.#space.at > spaceAgeMsMax) {
+      this.#measuring ??= this.#measure().finally(() => {
+        this.#measuring = null;
+      });
+      await this.#measuring;
+    }
+    if (this.#space.left <= bytes) throw unanswered({ err_code: jsCode.noSpaceInAccount });
+    this.#space.left -= bytes;
+  }
+
+  async #measure(): Promise<void> {
+    const { storage, limits } = expectReply(await this.#js.call<Account>("INFO", ""));
+    const most = limits.max_storage <= 0 ? Number.POSITIVE_INFINITY : limits.max_storage * diskShareMax;
+    this.#space = { left: most - storage, at: performance.now() };
   }
 }
