@@ -26,10 +26,11 @@ const alone = [
   ...["faults/cluster-", "faults/chaos/", "faults/store-kv-conformance", "faults/store-kv-quorum"],
   ...["e2e/npm-package", "fuzz/schemathesis"],
 ];
-/** Tests that mostly wait until a time limit of the product has passed. One at a time runs beside the others, too. */
+/** Tests that mostly wait until something has passed its time limit. One at a time runs beside the others, too. */
 const waiting = [
   ...["attacks/body-before-auth", "attacks/frames-live", "attacks/login-quotas", "attacks/slow-loris"],
-  ...["faults/client-reader", "faults/outage", "faults/start-many-rooms", "interop/storm"],
+  ...["attacks/hostile-member", "e2e/durables", "e2e/text-inputs", "e2e/way-back", "faults/client-reader"],
+  ...["faults/client-send", "faults/outage", "faults/start-many-rooms", "interop/storm", "kernel/http-body"],
 ];
 
 /** The test files of some folders, sorted by name. */

@@ -1,6 +1,6 @@
 /**
  * Races every pair of commands that change or read a room, a user or an invite, started at once on one bus. Runs each
- * pair twice; `npm run soak -- races` runs each 50 times. UNIBUS_RACES_SEED reproduces the order and the pauses of a
+ * pair once; `npm run soak -- races` runs each 50 times. UNIBUS_RACES_SEED reproduces the order and the pauses of a
  * run.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -8,7 +8,7 @@ import { pairs, raceAll, type Stage, startStage, totalsOf } from "../support/rac
 import { isSoak } from "../support/soak.ts";
 
 const seed = Number(process.env.UNIBUS_RACES_SEED ?? Math.floor(Math.random() * 1e9));
-const runs = Number(process.env.UNIBUS_RACES_RUNS ?? (isSoak("races") ? 50 : 2));
+const runs = Number(process.env.UNIBUS_RACES_RUNS ?? (isSoak("races") ? 50 : 1));
 const timeoutMs = 3_600_000;
 
 for (const [store, flags] of [
