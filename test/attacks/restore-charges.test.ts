@@ -1,6 +1,6 @@
 /**
- * `PUT /rooms/{id}/restore` charges the rooms and rows that it brings to users of the bus, so that no one fills the
- * store with chains that nobody pays for. Source: spec 3, 9.
+ * `PUT /rooms/{id}/restore` charges the rooms and rows that it brings to users of the bus, so that no user fills the
+ * store with chains that count against none.
  */
 import { expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";

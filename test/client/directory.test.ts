@@ -27,7 +27,7 @@ test("all users who look alike are found, also those beyond the first page", asy
   expect(found.map(({ endpoint }) => endpoint)).toEqual(sorted(bobs.map(({ endpoint }) => endpoint)));
 });
 
-test("a handle of very many names nobody, and the error lists some of them and says that there are more", async () => {
+test("a handle of very many users selects none of them, and the error lists some of them and says that there are more", async () => {
   const { code, message } = await failureOf(() => directory().find(["bob"]));
   expect(code).toBe("conflict");
   const listed = bobs.filter(({ endpoint }) => message.includes(endpoint));

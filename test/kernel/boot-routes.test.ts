@@ -30,7 +30,7 @@ describe("routes that cannot be served together are refused by plan and by boot,
     route({ method, path, access: "public", summary: "Says nothing." }, async () => undefined);
   const cases: readonly (readonly [string, { readonly name: string }[], string])[] = [
     [
-      "a signed route where nobody provides auth",
+      "a signed route where no plugin provides auth",
       [answering("a", closed)],
       'test.json: plugin a: route GET /closed: access is signed, but no plugin provides auth (add { "use": "auth" })',
     ],

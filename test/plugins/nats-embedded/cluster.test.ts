@@ -184,7 +184,7 @@ describe("a nats-server log line about routes", () => {
     const quiet = [
       "[INF] 127.0.0.1:1 - rid:10 - Route connection created",
       "[ERR] Error trying to connect to route (attempt 1): dial tcp 127.0.0.1:1: connect: connection refused",
-      '[ERR] 127.0.0.1:1 - cid:12 - authentication error - User "somebody"',
+      '[ERR] 127.0.0.1:1 - cid:12 - authentication error - User "ana"',
       "[INF] 127.0.0.1:1 - rid:10 - Router connection closed: Duplicate Route",
     ];
     expect(warningsFor(quiet)).toEqual([]);
