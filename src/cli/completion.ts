@@ -1,4 +1,5 @@
-import { Argument, Command } from "commander";
+import { Argument, type Command } from "commander";
+import { CliCommand } from "./cli-command.ts";
 import { type CommandWords, type OptionValue, type Shell, scripts } from "./completion-scripts.ts";
 import { printText } from "./print.ts";
 
@@ -27,15 +28,16 @@ function wordsOf(command: Command, path = ""): CommandWords[] {
 }
 
 /** The command `completion bash|zsh|fish`, which prints a completion script. `load` returns the whole program. */
-export function completionCommand(load: () => Promise<Command>): Command {
-  return new Command("completion")
-    .description("print a completion script for a shell; its --help says where it goes")
+export function completionCommand(load: () => Promise<Command>): CliCommand {
+  return new CliCommand("completion", {
+    summary: "print a completion script for a shell; its --help says where it goes",
+    example: "unibus completion bash > ~/.local/share/bash-completion/completions/unibus",
+  })
     .addArgument(new Argument("<shell>", "which shell").choices(Object.keys(scripts)))
     .addHelpText(
       "after",
       [
         "",
-        "bash:  unibus completion bash > ~/.local/share/bash-completion/completions/unibus",
         "zsh:   unibus completion zsh > a folder of $fpath, as _unibus",
         "fish:  unibus completion fish > ~/.config/fish/completions/unibus.fish",
       ].join("\n"),

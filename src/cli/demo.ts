@@ -4,12 +4,12 @@
  * the keys she kept open only old messages. Every step checks its result, so a demo that ends without an error is also
  * a smoke test.
  */
-import { Command } from "commander";
 import { openFrame } from "../client/crypto/frames.ts";
 import type { Bus, Room } from "../client/index.ts";
 import { fromBase64 } from "../wire/encoding.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { decodeFrame, encodeFrame, type Frame, isDropped } from "../wire/frame.ts";
+import { CliCommand } from "./cli-command.ts";
 import { DemoBus } from "./demo-bus.ts";
 import { interruption } from "./interrupt.ts";
 import { flushOut, printLine } from "./print.ts";
@@ -179,8 +179,9 @@ async function demo(): Promise<void> {
 }
 
 /** The command `demo`. Its bus exists only while it runs. */
-export function demoCommand(): Command {
-  return new Command("demo")
-    .description("see it work: a temporary bus with three people, an encrypted room, and the removal of one of them")
-    .action(demo);
+export function demoCommand(): CliCommand {
+  return new CliCommand("demo", {
+    summary: "see it work: a temporary bus with three people, an encrypted room, and the removal of one of them",
+    example: "unibus demo",
+  }).action(demo);
 }

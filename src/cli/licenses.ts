@@ -1,6 +1,6 @@
-import { Command } from "commander";
 import { UnibusError } from "../wire/errors.ts";
 import type { Part } from "./carried-licenses.ts";
+import { CliCommand } from "./cli-command.ts";
 import { type PrintOptions, printJson, printNote, printRow, printText } from "./print.ts";
 
 interface LicensesOptions extends PrintOptions {
@@ -26,15 +26,15 @@ function printTexts(parts: readonly Part[]): void {
 }
 
 /** The command `licenses`, which lists the components of the executable and their licences. */
-export function licensesCommand(): Command {
-  return new Command("licenses")
-    .description(
+export function licensesCommand(): CliCommand {
+  return new CliCommand("licenses", {
+    summary:
       "list what the executable is made of, with versions and licences; with --full or a name, the licence texts",
-    )
+    example: "unibus licenses nats-server",
+  })
     .argument("[name...]", "print the licence texts of these parts only")
     .option("--full", "print all licence texts")
     .option("--json", "print JSON")
-    .addHelpText("after", "\nFor example: unibus licenses nats-server")
     .action(async (names: readonly string[], { full, json }: LicensesOptions) => {
       const { carriedParts } = await import("./carried-licenses.ts");
       const parts = chosen(carriedParts(), names);

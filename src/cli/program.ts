@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { isUnibusError } from "../wire/errors.ts";
+import { CliCommand } from "./cli-command.ts";
 import { Interrupted } from "./interrupt.ts";
 import { checkStdout, flushOut, printError } from "./print.ts";
 import { version } from "./version.ts";
@@ -8,7 +9,7 @@ import { version } from "./version.ts";
 const exit = { done: 0, failed: 1, usage: 2 } as const;
 
 /** The commands in the order of the help. Each is loaded on demand, so that `serve` does not load what others need. */
-const commands: Readonly<Record<string, () => Promise<Command>>> = {
+const commands: Readonly<Record<string, () => Promise<CliCommand>>> = {
   serve: async () => (await import("./server/serve.ts")).serveCommand(),
   plan: async () => (await import("./server/plan.ts")).planCommand(),
   user: async () => (await import("./server/user.ts")).userCommand(),
@@ -37,11 +38,11 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   chat: async () => (await import("./peer/chat.ts")).chatCommand(),
   worker: async () => (await import("./peer/worker.ts")).workerCommand(),
   demo: async () => (await import("./demo.ts")).demoCommand(),
-  completion: async () => (await import("./completion.ts")).completionCommand(() => makeProgram(undefined)),
+  completion: async () => (await import("./completion.ts")).completionCommand(() => makeProgram()),
   vectors: async () => (await import("./vectors.ts")).vectorsCommand(),
   licenses: async () => (await import("./licenses.ts")).licensesCommand(),
   version: async () => (await import("./version.ts")).versionCommand(),
-  help: async () => (await import("./help.ts")).helpCommand(() => makeProgram(undefined)),
+  help: async () => (await import("./help.ts")).helpCommand(() => makeProgram()),
 };
 
 /** Headings in the help. Each covers the named command and those after it. */
@@ -52,7 +53,7 @@ const headings: Readonly<Record<string, string>> = {
 };
 
 /** Creates the program with only the named command, or with all commands for help and unknown names. */
-async function makeProgram(first: string | undefined, onJson = false): Promise<Command> {
+export async function makeProgram(first?: string, onJson = false): Promise<Command> {
   const program = new Command("unibus")
     .description("An end-to-end-encrypted message bus in one executable. See it work: unibus demo")
     .version(version, "-v, --version", "print the version")
@@ -67,7 +68,7 @@ async function makeProgram(first: string | undefined, onJson = false): Promise<C
   return program;
 }
 
-/** Makes every command throw usage errors, and adds `--json` to commands without it, for JSON errors. */
+/** Makes every command throw usage errors, adds `--json` where it is missing, and ends its help with its example. */
 function configure(command: Command, onJson: boolean, path = command.name()): void {
   command.exitOverride();
   // `run` prints the error as JSON.
@@ -79,6 +80,7 @@ function configure(command: Command, onJson: boolean, path = command.name()): vo
   const isLeaf = command.commands.length === 0;
   if (isLeaf && !command.options.some(({ long }) => long === "--json"))
     command.option("--json", "print errors as JSON");
+  if (command instanceof CliCommand) command.addHelpText("after", `\nExample: ${command.example}`);
   for (const inner of command.commands) configure(inner, onJson, `${path} ${inner.name()}`);
 }
 

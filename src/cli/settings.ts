@@ -63,15 +63,14 @@ export function dataOption(): Option {
   return new Option("--data <dir>", "the data directory").env("UNIBUS_DATA").default(dataDirDefault);
 }
 
-/** The option `--plugins FILE`. */
-export function pluginsOption(): Option {
-  const what = "the configuration (default: plugins.json in the data directory, or the built-in one)";
-  return new Option("--plugins <file>", what).env("UNIBUS_PLUGINS");
+/** The option `--plugins FILE`. `usual` describes the default. */
+export function pluginsOption(usual = "plugins.json in the data directory, or the built-in one"): Option {
+  return new Option("--plugins <file>", `the configuration (default: ${usual})`).env("UNIBUS_PLUGINS");
 }
 
-/** The repeatable option `--plugin FILE`. UNIBUS_PLUGIN holds one per line. */
-export function pluginOption(): Option {
-  const what = "add a plugin file to those of the configuration; repeatable";
+/** The repeatable option `--plugin FILE`. UNIBUS_PLUGIN holds one per line. `usual` describes the default. */
+export function pluginOption(usual = "none"): Option {
+  const what = `add a plugin file to those of the configuration; repeatable (default: ${usual})`;
   return new Option("--plugin <file>", what).argParser(collected((text: string) => text));
 }
 
@@ -81,18 +80,17 @@ export function addedPlugins(options: BusOptions): string[] {
   return [...new Set(files.map((file) => resolve(file)))];
 }
 
-/** The repeatable option `--flag NAME=on|off`. UNIBUS_FLAGS holds a comma-separated list. */
-export function flagOption(): Option {
-  return new Option("--flag <name=on|off>", "turn a feature flag of the configuration on or off").argParser(
-    collected(parseFlag),
-  );
+/** The repeatable option `--flag NAME=on|off`. UNIBUS_FLAGS holds a comma-separated list. `usual` is the default. */
+export function flagOption(usual = "as the configuration says"): Option {
+  const what = `turn a feature flag on or off; repeatable (default: ${usual})`;
+  return new Option("--flag <name=on|off>", what).argParser(collected(parseFlag));
 }
 
 /** The repeatable option `--set PLUGIN.KEY=VALUE`. UNIBUS_SET holds one per line. */
 export function setOption(): Option {
   return new Option(
     "--set <plugin.key=value>",
-    "set one key of a plugin or of http; the value is JSON or plain text",
+    "set one key of a plugin or of http; the value is JSON or plain text; repeatable",
   ).argParser(collected(parseSetting));
 }
 

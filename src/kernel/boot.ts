@@ -13,7 +13,7 @@ import { openApiRoute } from "../contracts/openapi.ts";
 import type { Live, Log, Plugin, Site, Token, Tokens } from "../contracts/plugin.ts";
 import { StoreReserve } from "../contracts/reserve.ts";
 import { type RouteGroup, upgradeOf } from "../contracts/route-table.ts";
-import { type Address, baseUrl, dialled, isLoopback, parseAddress, urlHost } from "../wire/address.ts";
+import { type Address, baseUrl, dialled, isLoopback, listenDefaults, parseAddress, urlHost } from "../wire/address.ts";
 import type { ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { type Builtins, loadPlugin } from "./external.ts";
@@ -237,7 +237,7 @@ function pageOrigins({ publicUrl, listener }: Site): string[] {
   return [...names].map((name) => new URL(`${scheme}://${name}:${listener.port()}`).origin);
 }
 
-function listenAddress(text = "127.0.0.1:8470"): Address {
+function listenAddress(text: string = listenDefaults.http): Address {
   const address = parseAddress(text);
   if (address === null)
     throw refusal("http.listen", `${text} is not an address`, "for example 127.0.0.1:8470 or [::1]:8470");

@@ -5,6 +5,9 @@ export interface Address {
   readonly port: number;
 }
 
+/** The addresses on which a server listens unless its configuration names others. */
+export const listenDefaults = { http: "127.0.0.1:8470", nats: "127.0.0.1:4250", ws: "127.0.0.1:8480" } as const;
+
 /** Parses `HOST:PORT`, with IPv6 in brackets. Returns null if it does not parse. */
 export function parseAddress(text: string): Address | null {
   const [, v6, name, digits] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]/\s]+)):(\d{1,5})$/.exec(text) ?? [];

@@ -1,7 +1,7 @@
-import { Command } from "commander";
 import type { Bus, Room, StoredBlob } from "../../client/index.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { isUlid } from "../../wire/names.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printJson, printLine, printNote, writeBytes } from "../print.ts";
 import { fetchBlob, putFile, writeWhole } from "./blob-file.ts";
 import { parseRefWord, refWord } from "./blob-ref.ts";
@@ -48,16 +48,24 @@ async function get(
 }
 
 /** The commands `blob put|get`. */
-export function blobCommand(): Command {
-  const command = new Command("blob").description("store and fetch files of a room, encrypted with its key");
-  sendingCommand(peerCommand(command.command("put")))
-    .description("store a file, and print the reference that opens it (to also send it to the room: send --attach)")
+export function blobCommand(): CliCommand {
+  const example = "unibus blob put room.team report.pdf";
+  const command = new CliCommand("blob", {
+    summary: "store and fetch files of a room, encrypted with its key",
+    example,
+  });
+  const putSummary = "store a file, and print the reference that opens it (to also send it to the room: send --attach)";
+  sendingCommand(peerCommand(command.sub("put", { summary: putSummary, example })))
     .argument("<room>", `${roomText}; the room must encrypt`)
     .argument("<file>", "what to store, up to 16 MiB; -: stdin")
     .option("--json", "print JSON")
     .action(put);
-  peerCommand(command.command("get"))
-    .description("fetch a file of a room and decrypt it")
+  peerCommand(
+    command.sub("get", {
+      summary: "fetch a file of a room and decrypt it",
+      example: "unibus blob get room.team 01JDZ3K5Q8Y7W6V5T4S3R2Q1P0 --out report.pdf",
+    }),
+  )
     .argument("<room>", roomText)
     .argument("<ref>", "what blob put printed, or the id of the message with the file")
     .addOption(approveOption())

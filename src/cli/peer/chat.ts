@@ -5,10 +5,10 @@
  * or when the peer is out of the room; before it ends it waits briefly until the person's own last message has come
  * back.
  */
-import { Command } from "commander";
 import type { Bus, Message, Room } from "../../client/index.ts";
 import { pause, waitFor } from "../../client/transport/wait.ts";
 import { SeenSet } from "../../lib/seen-set.ts";
+import { CliCommand } from "../cli-command.ts";
 import { painter } from "../terminal-text.ts";
 import { type ChatScreen, openScreen } from "./chat-screen.ts";
 import { lastMessages } from "./history.ts";
@@ -186,9 +186,12 @@ async function chat(name: string, options: PeerOptions & RoomChoices): Promise<v
 }
 
 /** The command `chat ROOM`. */
-export function chatCommand(): Command {
-  return sendingCommand(peerCommand(new Command("chat")))
-    .description("talk in a room, line by line; begins with its last 20 messages")
+export function chatCommand(): CliCommand {
+  const command = new CliCommand("chat", {
+    summary: `talk in a room, line by line; begins with its last ${shownFirst} messages`,
+    example: "unibus chat room.team",
+  });
+  return sendingCommand(peerCommand(command))
     .argument("<room>", roomText)
     .addHelpText("after", `\nIn the chat:\n${help.map((line) => `  ${line}`).join("\n")}`)
     .action(chat);

@@ -1,5 +1,5 @@
-import { Command } from "commander";
 import type { Bus, Peer } from "../../client/index.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printJson, printNote, printTable } from "../print.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
 
@@ -28,12 +28,15 @@ async function printPeers(bus: Bus, name: string | undefined, options: PeerOptio
 }
 
 /** The command `directory [NAME]`, which lists the users of a bus. */
-export function directoryCommand(): Command {
-  return peerCommand(new Command("directory"))
-    .description("list the users of the bus: handle, role and endpoint")
-    .argument("[name]", "only users with this handle or one that looks like it, this endpoint or this sign_pub")
+export function directoryCommand(): CliCommand {
+  return peerCommand(
+    new CliCommand("directory", {
+      summary: "list the users of the bus: handle, role and endpoint",
+      example: "unibus directory bob",
+    }),
+  )
+    .argument("[name]", "list only users with this handle or one that looks like it, this endpoint or this sign_pub")
     .option("--json", "print one JSON object per line")
-    .addHelpText("after", "\nExample: unibus directory bob")
     .action((name: string | undefined, options: PeerOptions) =>
       asReader(options, (bus, signal) => printPeers(bus, name, options, signal)),
     );

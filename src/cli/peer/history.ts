@@ -1,5 +1,5 @@
-import { Command } from "commander";
 import type { Message, Room } from "../../client/index.ts";
+import { CliCommand } from "../cli-command.ts";
 import { countArgument } from "../numbers.ts";
 import { printNote } from "../print.ts";
 import { linePrinter } from "./message-lines.ts";
@@ -55,9 +55,13 @@ async function history(name: string, options: HistoryOptions): Promise<void> {
 }
 
 /** The command `history ROOM`. */
-export function historyCommand(): Command {
-  return peerCommand(new Command("history"))
-    .description("print the last messages of a persisted room, oldest first; ? marks unsigned ones")
+export function historyCommand(): CliCommand {
+  return peerCommand(
+    new CliCommand("history", {
+      summary: "print the last messages of a persisted room, oldest first; ? marks unsigned ones",
+      example: "unibus history room.team --limit 20",
+    }),
+  )
     .argument("<room>", roomText)
     .option("--limit <n>", `print at most this many, up to ${limits.most}`, countArgument(1, limits.most), limits.usual)
     .option("--ids", "print the id of each message before it")

@@ -1,8 +1,9 @@
-import { Command, Option } from "commander";
+import { Option } from "commander";
 import { generateIdentity, type Identity } from "../../client/crypto/identity.ts";
 import { identityFromWords, newWords, walletWords } from "../../client/crypto/wallet.ts";
 import { fingerprintWords, userFingerprint } from "../../wire/fingerprint.ts";
 import { userNkeySeed } from "../../wire/names.ts";
+import { CliCommand } from "../cli-command.ts";
 import { type Fields, type PrintOptions, printFields, printLine, printNote } from "../print.ts";
 import { defaultIdentityFile, readIdentityFile, writeIdentityFile, writePrivateFile } from "./identity-file.ts";
 import { placeOf } from "./remembered.ts";
@@ -13,9 +14,14 @@ const typedCharsMax = 4_096;
 /** The environment variable for the identity file, used by every command that reads or creates one. */
 const identityVariable = "UNIBUS_IDENTITY";
 
+/** The default path of the identity file, as the help states it. */
+const usualFile = defaultIdentityFile({ HOME: "~" });
+
 /** The option `--identity FILE`, or its environment variable, for every command that acts as a peer. */
 export function identityOption(): Option {
-  return new Option("--identity <file>", "the identity file (default: that of this user)").env(identityVariable);
+  return new Option("--identity <file>", `the identity file (default: that of the bus in use, or ${usualFile})`).env(
+    identityVariable,
+  );
 }
 
 /** The identity file: from the option or the environment, else that of the bus in use, else the default. */
@@ -86,35 +92,35 @@ async function restore(options: { out?: string } & PrintOptions): Promise<void> 
 }
 
 /** The commands `identity new|show|nkey|restore`. */
-export function identityCommand(): Command {
-  const command = new Command("identity").description("make and show your keys");
+export function identityCommand(): CliCommand {
+  const command = new CliCommand("identity", { summary: "create and show your keys", example: "unibus identity show" });
   const out = () =>
-    new Option("--out <file>", "the file to write, which must not exist (default: that of this user)").env(
-      identityVariable,
-    );
+    new Option("--out <file>", `the file to write, which must not exist (default: ${usualFile})`).env(identityVariable);
   const json = () => new Option("--json", "print JSON");
   command
-    .command("new")
-    .description("make an identity and print its public half")
+    .sub("new", { summary: "create an identity and print its public half", example: "unibus identity new --words" })
     .addOption(out())
     .option("--words", "derive it from twelve new words, and print them once")
     .addOption(json())
     .action(makeNew);
   command
-    .command("show")
-    .description("print the public half of an identity")
+    .sub("show", { summary: "print the public half of an identity", example: "unibus identity show" })
     .addOption(identityOption())
     .addOption(json())
     .action(show);
   command
-    .command("nkey")
-    .description("write the signing key as a seed file for stock NATS tools, and print the nkey")
+    .sub("nkey", {
+      summary: "write the signing key as a seed file for stock NATS tools, and print the nkey",
+      example: "unibus identity nkey --out user.nk",
+    })
     .addOption(identityOption())
     .requiredOption("--out <file>", "the file to write, which must not exist")
     .action(exportNkey);
   command
-    .command("restore")
-    .description("restore an identity from its twelve words, read from stdin")
+    .sub("restore", {
+      summary: "restore an identity from its twelve words, read from stdin",
+      example: "unibus identity restore --out ana.json",
+    })
     .addOption(out())
     .addOption(json())
     .action(restore);

@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
-import { Command } from "commander";
 import type { Identity } from "../../client/crypto/identity.ts";
 import { identityFromWords, newWords, walletWords } from "../../client/crypto/wallet.ts";
 import { parseJoinLink } from "../../client/join-link.ts";
 import { register } from "../../client/register.ts";
 import { hasCode } from "../../wire/errors.ts";
+import { CliCommand } from "../cli-command.ts";
 import { type PrintOptions, printFields, printNote } from "../print.ts";
 import { identityOption, publicFields } from "./identity.ts";
 import { defaultIdentityFile, readIdentityFile, writeIdentityFile } from "./identity-file.ts";
@@ -70,9 +70,11 @@ function keep(here: KnownBus): void {
 }
 
 /** The command `join LINK|-`, which registers with an invite. */
-export function joinCommand(): Command {
-  return new Command("join")
-    .description("become a user of a bus with an invite link; makes an identity if there is none")
+export function joinCommand(): CliCommand {
+  return new CliCommand("join", {
+    summary: "become a user of a bus with an invite link; creates an identity if there is none",
+    example: "unibus join https://bus.example.org/join#N2Q0ZTZjMWE5YjNmNThkMg",
+  })
     .argument("<link...>", "the link, with or without the words around it; -: read it from stdin")
     .addOption(dialOption())
     .addOption(identityOption())

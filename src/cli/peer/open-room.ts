@@ -1,6 +1,7 @@
 /** How commands name and open a room, and the options by which a person decides about it. */
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import type { Bus, BusEvents, Room } from "../../client/index.ts";
+import type { CliCommand } from "../cli-command.ts";
 import { printNote } from "../print.ts";
 
 /** A person's decisions about a room on the command line. */
@@ -23,7 +24,7 @@ export function approveOption(): Option {
 }
 
 /** Adds the options for sending to a room to a command. */
-export function sendingCommand(command: Command): Command {
+export function sendingCommand(command: CliCommand): CliCommand {
   return command
     .addOption(approveOption())
     .option("--send-anyway", "send even if an owner signed a newer key than the server shows");

@@ -6,11 +6,12 @@
  */
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import type { Bus } from "../../client/index.ts";
 import { connect } from "../../client/index.ts";
 import { waitFor } from "../../client/transport/wait.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
+import type { CliCommand } from "../cli-command.ts";
 import { interruption } from "../interrupt.ts";
 import { OutageNotes } from "../outage-notes.ts";
 import { type PrintOptions, printNote, readerGone } from "../print.ts";
@@ -19,7 +20,7 @@ import { identityOption } from "./identity.ts";
 import { readIdentityFile } from "./identity-file.ts";
 import { keyLifetime } from "./key-lifetime.ts";
 import { pendingText } from "./open-room.ts";
-import { placeOf, urlsOf } from "./remembered.ts";
+import { placeOf, urlDefault, urlsOf } from "./remembered.ts";
 
 /** The options of a command that acts as a peer. */
 export interface PeerOptions extends PrintOptions {
@@ -35,12 +36,12 @@ export function busClockOption(): Option {
 }
 
 /** Adds the options for the bus and the identity to a command. */
-export function peerCommand(command: Command): Command {
+export function peerCommand(command: CliCommand): CliCommand {
   return command
     .addOption(
       new Option(
         "--url <urls>",
-        "URL of the bus, or several, separated by commas (default: the one in use, see unibus use)",
+        `URL of the bus, or several, separated by commas (default: the one in use, see unibus use, or ${urlDefault})`,
       ).env("UNIBUS_URL"),
     )
     .addOption(dialOption())
@@ -52,7 +53,7 @@ export function peerCommand(command: Command): Command {
 export function dialOption(): Option {
   return new Option(
     "--dial <host:port>",
-    "connect to this address, but sign for --url; for use on the server's machine, as in 127.0.0.1:8470",
+    "connect to this address, but sign for --url; for use on the server's machine, as in 127.0.0.1:8470 (default: --url)",
   ).env("UNIBUS_DIAL");
 }
 

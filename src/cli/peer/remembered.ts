@@ -12,11 +12,12 @@ import { Check } from "@sinclair/typebox/value";
 import { busUrl } from "../../client/transport/http.ts";
 import { replaceFile } from "../../lib/atomic-file.ts";
 import { withoutByteOrderMark } from "../../lib/text.ts";
+import { listenDefaults } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { defaultIdentityFile } from "./identity-file.ts";
 
 /** The default address of a bus. */
-const urlDefault = "http://127.0.0.1:8470";
+export const urlDefault: string = `http://${listenDefaults.http}`;
 /** How many buses are remembered. */
 const knownMax = 100;
 

@@ -1,4 +1,4 @@
-import { Command } from "commander";
+import { CliCommand } from "../cli-command.ts";
 import { checkNotEmpty, wholeOf } from "../input.ts";
 import { countArgument } from "../numbers.ts";
 import { printJson, printText, writeBytes } from "../print.ts";
@@ -35,12 +35,20 @@ async function request(name: string, text: string, options: RequestOptions): Pro
 }
 
 /** The command `request ROOM TEXT`, which prints the first answer. */
-export function requestCommand(): Command {
-  return sendingCommand(peerCommand(new Command("request")))
-    .description("send a request to a room, and print the first answer, byte for byte")
+export function requestCommand(): CliCommand {
+  const command = new CliCommand("request", {
+    summary: "send a request to a room, and print the first answer, byte for byte",
+    example: 'unibus request room.team "2 + 2"',
+  });
+  return sendingCommand(peerCommand(command))
     .argument("<room>", roomText)
     .argument("<text>", "the request; -: all of stdin")
-    .option("--timeout <ms>", "how long to wait", countArgument(1, answerMs.most), answerMs.usual)
+    .option(
+      "--timeout <ms>",
+      "wait this long for the answer, in milliseconds",
+      countArgument(1, answerMs.most),
+      answerMs.usual,
+    )
     .option("--json", "print the answer as JSON, as history does")
     .action(request);
 }

@@ -1,7 +1,8 @@
 /** Commands for a room that went back in time because its bus was restored from an older backup. */
-import { Command } from "commander";
 import type { OlderChain, RoomRepair } from "../../client/index.ts";
+import { wayBackDays } from "../../contracts/way-back.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { CliCommand } from "../cli-command.ts";
 import { confirm } from "../confirm.ts";
 import { printNote } from "../print.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
@@ -70,24 +71,31 @@ async function trust(name: string, options: TrustOptions): Promise<void> {
 const nameText = "its id, or its subject";
 
 /** The commands `room repair|trust`. Source: docs/operate.md. */
-export function recoveryCommands(): Command[] {
+export function recoveryCommands(): CliCommand[] {
   return [
-    peerCommand(new Command("repair"))
-      .description("give a server that was restored from an older backup the lost changes of a room that you own")
+    peerCommand(
+      new CliCommand("repair", {
+        summary: "give a server that was restored from an older backup the lost changes of a room that you own",
+        example: "unibus room repair room.team",
+      }),
+    )
       .argument("<room>", nameText)
       .option("--yes", "do not ask whether another owner has seen a higher version")
       .addHelpText(
         "after",
         "\nIt sends the statements, members and sealed keys that this client has stored. The server verifies all\n" +
-          "signatures. It works while the way back is open: 30 days after a restore.\n\nExample: unibus room repair room.team",
+          `signatures. It works while the way back is open: ${wayBackDays} days after a restore.`,
       )
       .action(repair),
-    peerCommand(new Command("trust"))
-      .description("follow a room on a server that was restored from an older backup, if no owner can repair it")
+    peerCommand(
+      new CliCommand("trust", {
+        summary: "follow a room on a server that was restored from an older backup, if no owner can repair it",
+        example: "unibus room trust room.team --accept-older",
+      }),
+    )
       .argument("<room>", nameText)
       .option("--accept-older", "follow the server's older chain, after a list of those who become readers again")
-      .option("--yes", "do not ask")
-      .addHelpText("after", "\nExample: unibus room trust room.team --accept-older")
+      .option("--yes", "do not ask for confirmation")
       .action(trust),
   ];
 }

@@ -4,10 +4,12 @@
  * those that only inspect, or leave, delete and rekey, use `inspectRoom`, which warns. Adding, kicking, roles and
  * rekeys are statements that this peer signs as an owner.
  */
-import { Argument, Command, Option } from "commander";
+import { Argument, Option } from "commander";
 import { fingerprintWords, modes, type Policy, type Room, type RoomRole, userFingerprint } from "../../client/index.ts";
+import { keyLifetimeDefault } from "../../client/trust/key-age.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { subjectFault } from "../../wire/names.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printFields, printJson, printNote, printTable } from "../print.ts";
 import { approveOption, inspectRoom, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asPeer, asReader, type Named, nameText, type PeerOptions, peerCommand, usersNamed } from "./peer.ts";
@@ -207,19 +209,28 @@ async function rekey(room: Room, signal: AbortSignal): Promise<string> {
   return `${room.subject} has a new key (epoch ${room.epoch})`;
 }
 
+const { days: keyDays, messages: keyMessages } = keyLifetimeDefault;
+
 const addHelp = `
 A new member can read every message that is encrypted with the room's current key, including those from before they
 were added; in an unencrypted room, every stored message. A room gets a new key at each kick, leave and rekey, and after
-30 days or 100,000 messages (UNIBUS_KEY_DAYS, UNIBUS_KEY_MESSAGES). Adding a former member always makes a new key.
-
-Example: unibus room add room.team bob --fresh-key`;
+${keyDays} days or ${keyMessages.toLocaleString("en-US")} messages (UNIBUS_KEY_DAYS, UNIBUS_KEY_MESSAGES). Adding a former member always creates a new key.`;
 
 /** The command `room new`, with the options for the policy. */
-function newCommand(): Command {
-  return peerCommand(new Command("new"))
-    .description("make a room that you own: encrypted, persisted and signed, unless options change that")
+function newCommand(): CliCommand {
+  return peerCommand(
+    new CliCommand("new", {
+      summary: "create a room that you own: encrypted, persisted and signed, unless options change that",
+      example: "unibus room new room.team",
+    }),
+  )
     .argument("<subject>", "its name, for example room.team or proc.sensor.7")
-    .addOption(new Option("--mode <mode>", "matrix: everything on; nats: everything off").choices(Object.keys(modes)))
+    .addOption(
+      new Option(
+        "--mode <mode>",
+        "matrix: everything on; nats: everything off (default: matrix, or nats with --encrypt, --persist or --sign)",
+      ).choices(Object.keys(modes)),
+    )
     .option("--encrypt", "encrypt messages")
     .option("--persist", "keep messages")
     .option("--sign", "sign every message")
@@ -228,34 +239,50 @@ function newCommand(): Command {
 }
 
 /** The commands `room new|show|accept|verify|members|add|kick|leave|delete|rekey|role|repair|trust`. */
-export function roomCommand(): Command {
-  const command = new Command("room")
-    .description("make a room, show it, and change its members")
-    .addCommand(newCommand());
-  const on = (name: string, description: string) =>
-    peerCommand(command.command(name)).description(description).argument("<room>", roomText);
+export function roomCommand(): CliCommand {
+  const command = new CliCommand("room", {
+    summary: "create a room, show it, and change its members",
+    example: "unibus room new room.team",
+  }).addCommand(newCommand());
+  const on = (name: string, summary: string, more = "") =>
+    peerCommand(command.sub(name, { summary, example: `unibus room ${name} room.team${more}` })).argument(
+      "<room>",
+      roomText,
+    );
   const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
   on("show", "show a room as its owners signed it").option("--json", "print JSON").action(show);
-  peerCommand(command.command("accept"))
-    .description("accept rooms that you were added to; sending to a room or following it also accepts it")
+  peerCommand(
+    command.sub("accept", {
+      summary: "accept rooms that you were added to; sending to a room or following it also accepts it",
+      example: "unibus room accept room.team",
+    }),
+  )
     .argument("<room...>", roomText)
     .addOption(approveOption())
     .action(accept);
-  on("verify", "mark a room as verified by the 8 words or the link that another member has; without them, print them")
+  on(
+    "verify",
+    "mark a room as verified by the 8 words or the link that another member has; without them, print them",
+    " legal winner thank year wave sausage worth useful",
+  )
     .argument("[words...]", "what the other member sees in unibus room show")
     .option("--json", "print JSON")
     .action(verify);
-  on("members", "list the members of a room")
+  on("members", "list the members of a room", " --fingerprints")
     .option("--fingerprints", "print the 8 words of each member, to compare with unibus whoami")
     .option("--json", "print JSON")
     .action(members);
-  on("add", "add members; without --fresh-key they can read all messages since the current key began")
+  on(
+    "add",
+    "add members; without --fresh-key they can read all messages since the current key began",
+    " bob --fresh-key",
+  )
     .argument("<who...>", whoText)
-    .option("--fresh-key", "make a new key first, so that they can read only messages from now on")
+    .option("--fresh-key", "create a new key first, so that they can read only messages from now on")
     .addOption(approveOption())
     .addHelpText("after", addHelp)
     .action(add);
-  on("kick", "remove members, and give the others a new key")
+  on("kick", "remove members, and give the others a new key", " bob")
     .argument("<who...>", whoText)
     .addOption(approveOption())
     .action(kick);
@@ -266,7 +293,7 @@ export function roomCommand(): Command {
   on("rekey", "give a room a new key, and sign out members who left").action((name: string, options: PeerOptions) =>
     change(name, options, rekey),
   );
-  on("role", "make a member an owner, or an owner a member")
+  on("role", "change a member to an owner, or an owner to a member", " bob owner")
     .argument("<who>", whoText)
     .addArgument(new Argument("<role>", "the new role").choices(["owner", "member"]))
     .addOption(approveOption())

@@ -1,5 +1,5 @@
-import { Command } from "commander";
 import type { Bus, Policy, RoomEntry } from "../../client/index.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printJson, printNote, printTable } from "../print.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
 
@@ -52,7 +52,7 @@ async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): 
   const rooms = await bus.rooms(signal);
   if (options.json) return printJson({ rooms: rooms.map(rowOf) });
   if (rooms.length === 0)
-    printNote("you are not in any room yet (make one: unibus room new room.NAME; or ask an owner to add you)");
+    printNote("you are not in any room yet (create one: unibus room new room.NAME; or ask an owner to add you)");
   const adders = await addersOf(bus, rooms, signal);
   const rows = rooms.map((room) => [
     ...[room.id, room.subject, room.role, `epoch ${room.epoch}`, policyText(room.policy)],
@@ -65,9 +65,13 @@ async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): 
 }
 
 /** The command `rooms`, which lists the rooms of this peer. */
-export function roomsCommand(): Command {
-  return peerCommand(new Command("rooms"))
-    .description("list your rooms, including those that you were added to and have not accepted")
+export function roomsCommand(): CliCommand {
+  return peerCommand(
+    new CliCommand("rooms", {
+      summary: "list your rooms, including those that you were added to and have not accepted",
+      example: "unibus rooms",
+    }),
+  )
     .option("--json", "print JSON")
     .action((options: PeerOptions) => asReader(options, (bus, signal) => printRooms(bus, options, signal)));
 }

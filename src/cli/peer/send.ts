@@ -1,9 +1,10 @@
 import { basename } from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import type { Bus, Room, SayOptions, Sent } from "../../client/index.ts";
 import { waitFor } from "../../client/transport/wait.ts";
 import { hasCode } from "../../wire/errors.ts";
 import { isUlid } from "../../wire/names.ts";
+import { CliCommand } from "../cli-command.ts";
 import { checkNotEmpty, linesOf, openNamed, wholeOf } from "../input.ts";
 import { printJson, printLine, printNote } from "../print.ts";
 import { putFile } from "./blob-file.ts";
@@ -128,9 +129,12 @@ async function send(name: string, text: string | undefined, options: SendOptions
 }
 
 /** The command `send ROOM`. */
-export function sendCommand(): Command {
-  return sendingCommand(peerCommand(new Command("send")))
-    .description("send a message to a room, and print its id once the server has it")
+export function sendCommand(): CliCommand {
+  const command = new CliCommand("send", {
+    summary: "send a message to a room, and print its id once the server has it",
+    example: 'unibus send room.team "the tests are green"',
+  });
+  return sendingCommand(peerCommand(command))
     .argument("<room>", roomText)
     .argument("[text]", "the message; - or nothing: all of stdin")
     .addOption(

@@ -1,8 +1,8 @@
-import { Command } from "commander";
 import type { Bus, Room } from "../../client/index.ts";
 import { Request } from "../../client/rooms/message.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { frameBytesMax } from "../../wire/frame.ts";
+import { CliCommand } from "../cli-command.ts";
 import { countArgument } from "../numbers.ts";
 import { printNote } from "../print.ts";
 import { FairRequests } from "./fair-requests.ts";
@@ -100,14 +100,22 @@ async function serveRpc(name: string, command: readonly string[], options: Serve
 }
 
 /** The command `serve-rpc ROOM -- COMMAND...`, which answers requests with a program. */
-export function serveRpcCommand(): Command {
-  return sendingCommand(peerCommand(new Command("serve-rpc")))
-    .description("answer a room's requests with a command: it gets the request on stdin, and its stdout is the answer")
+export function serveRpcCommand(): CliCommand {
+  const command = new CliCommand("serve-rpc", {
+    summary: "answer a room's requests with a command: it gets the request on stdin, and its stdout is the answer",
+    example: "unibus serve-rpc room.team -- bc",
+  });
+  return sendingCommand(peerCommand(command))
     .usage("[options] <room> -- <command...>")
     .argument("<room>", roomText)
     .argument("<command...>", "the command, after --; a failing command gives no answer")
     .option("--parallel <n>", "maximum number of requests at once", countArgument(1, parallel.most), parallel.usual)
-    .option("--timeout <ms>", "kill a command that takes longer", countArgument(1, commandMs.most), commandMs.usual)
+    .option(
+      "--timeout <ms>",
+      "kill a command that takes longer, in milliseconds",
+      countArgument(1, commandMs.most),
+      commandMs.usual,
+    )
     .addHelpText(
       "after",
       "\nA request is answered when the command exits. Processes that it leaves in its process group are ended when\n" +

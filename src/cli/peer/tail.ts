@@ -1,6 +1,7 @@
-import { Command, InvalidArgumentError, Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import type { Bus, Room } from "../../client/index.ts";
 import { isUlid } from "../../wire/names.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printNote } from "../print.ts";
 import { linePrinter } from "./message-lines.ts";
 import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
@@ -53,11 +54,19 @@ async function tail(name: string, options: TailOptions): Promise<void> {
 }
 
 /** The command `tail ROOM`. */
-export function tailCommand(): Command {
-  return peerCommand(new Command("tail"))
-    .description("follow a room from now on: time, handle and text of each message; ? marks an unsigned one")
+export function tailCommand(): CliCommand {
+  return peerCommand(
+    new CliCommand("tail", {
+      summary: "follow a room from now on: time, handle and text of each message; ? marks an unsigned one",
+      example: "unibus tail room.team --since all",
+    }),
+  )
     .argument("<room>", roomText)
-    .option("--since <id>", "begin after this message; all: begin with the oldest stored message", sinceArgument)
+    .option(
+      "--since <id>",
+      "begin after this message; all: begin with the oldest stored message (default: from now on)",
+      sinceArgument,
+    )
     .option("--ids", "print the id of each message before it")
     .addOption(
       new Option(

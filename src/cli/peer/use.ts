@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
-import { Command } from "commander";
 import { isCleartext } from "../../client/transport/http.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { CliCommand } from "../cli-command.ts";
 import { type PrintOptions, printJson, printNote, printTable } from "../print.ts";
 import { identityOption } from "./identity.ts";
 import { defaultIdentityFile } from "./identity-file.ts";
@@ -38,12 +38,13 @@ async function list(known: readonly KnownBus[], { json }: UseOptions): Promise<u
 }
 
 /** The command `use [URL]`, which chooses the bus for client commands. */
-export function useCommand(): Command {
-  return new Command("use")
-    .description("choose the bus for commands without --url; without a URL, list the buses that you know")
+export function useCommand(): CliCommand {
+  return new CliCommand("use", {
+    summary: "choose the bus for commands without --url; without a URL, list the buses that you know",
+    example: "unibus use https://bus.example.org",
+  })
     .argument("[url]", "URL of the bus, or several, separated by commas")
     .addOption(identityOption())
     .option("--json", "print JSON")
-    .addHelpText("after", "\nExample: unibus use https://bus.example.org")
     .action(use);
 }

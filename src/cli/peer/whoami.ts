@@ -1,4 +1,4 @@
-import { Command } from "commander";
+import { CliCommand } from "../cli-command.ts";
 import { printFields } from "../print.ts";
 import { publicFields } from "./identity.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
@@ -13,11 +13,14 @@ async function whoami(options: PeerOptions): Promise<void> {
 }
 
 /** The command `whoami`, which prints this peer's handle, role and keys on the bus. */
-export function whoamiCommand(): Command {
-  return peerCommand(new Command("whoami"))
-    .description(
-      "show who you are on the bus: handle, role, public keys, and the 8 words by which others verify your key",
-    )
+export function whoamiCommand(): CliCommand {
+  return peerCommand(
+    new CliCommand("whoami", {
+      summary:
+        "show who you are on the bus: handle, role, public keys, and the 8 words by which others verify your key",
+      example: "unibus whoami",
+    }),
+  )
     .option("--json", "print JSON")
     .action(whoami);
 }

@@ -1,6 +1,6 @@
-import { Command } from "commander";
 import type { Bus, Room } from "../../client/index.ts";
 import { pause } from "../../client/transport/wait.ts";
+import { CliCommand } from "../cli-command.ts";
 import { countArgument } from "../numbers.ts";
 import { printJson, printLine, printNote } from "../print.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
@@ -80,12 +80,15 @@ async function run(bus: Bus, room: Room, options: WorkerOptions, signal: AbortSi
 }
 
 /** The command `worker ROOM`, an example that sends heartbeat telemetry. */
-export function workerCommand(): Command {
-  return sendingCommand(peerCommand(new Command("worker")))
-    .description("send a message regularly, and print how many were sent, acknowledged and received")
+export function workerCommand(): CliCommand {
+  const command = new CliCommand("worker", {
+    summary: "send a message regularly, and print how many were sent, acknowledged and received",
+    example: "unibus worker proc.sensor.7 --every 500",
+  });
+  return sendingCommand(peerCommand(command))
     .argument("<room>", roomText)
-    .option("--every <ms>", "time between two messages", countArgument(1, everyMs.most), everyMs.usual)
-    .option("--count <n>", "end after this many messages", countArgument(1, countMax))
+    .option("--every <ms>", "time between two messages, in milliseconds", countArgument(1, everyMs.most), everyMs.usual)
+    .option("--count <n>", "end after this many messages (default: when interrupted)", countArgument(1, countMax))
     .option("--json", "print one JSON object per line")
     .action((name: string, options: WorkerOptions) =>
       asPeer(options, async (bus, signal) => run(bus, await openRoom(bus, name, signal, options), options, signal), {

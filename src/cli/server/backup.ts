@@ -1,5 +1,5 @@
-import { Command } from "commander";
 import { Snapshot } from "../../contracts/store.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printFields, printNote } from "../print.ts";
 import { Progress } from "../progress.ts";
 import { writeBackup } from "./backup-file.ts";
@@ -13,9 +13,13 @@ async function backup({ out, ...options }: HostOptions & { readonly out: string 
 }
 
 /** The command `backup`. */
-export function backupCommand(): Command {
-  return hostCommand(new Command("backup"))
-    .description("write users, invites and rooms to a file, even while the server runs")
+export function backupCommand(): CliCommand {
+  return hostCommand(
+    new CliCommand("backup", {
+      summary: "write users, invites and rooms to a file, even while the server runs",
+      example: "unibus backup --data /var/lib/unibus --out backup.jsonl",
+    }),
+  )
     .requiredOption("--out <file>", "the file to write; it is never overwritten")
     .option("--json", "print JSON")
     .addHelpText(

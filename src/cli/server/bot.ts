@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
-import { Command } from "commander";
 import { generateIdentity } from "../../client/crypto/identity.ts";
 import { Users } from "../../contracts/users.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { CliCommand } from "../cli-command.ts";
 import { publicFields } from "../peer/identity.ts";
 import { writeIdentityFile } from "../peer/identity-file.ts";
 import { printFields } from "../print.ts";
@@ -28,10 +28,10 @@ async function add(handle: string, options: HostOptions & { readonly out: string
 }
 
 /** The command `bot add`, on a data directory. */
-export function botCommand(): Command {
-  const command = new Command("bot").description("add bots, which are users that are programs");
-  hostCommand(command.command("add"))
-    .description("make an identity, register it, and write it to a file")
+export function botCommand(): CliCommand {
+  const example = "unibus bot add weather --out weather.json";
+  const command = new CliCommand("bot", { summary: "add bots, which are users that are programs", example });
+  hostCommand(command.sub("add", { summary: "create an identity, register it, and write it to a file", example }))
     .argument("<handle>", "the name that others see", handleArgument)
     .requiredOption("--out <file>", "the file to write, which must not exist")
     .option("--json", "print JSON")

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { Command, InvalidArgumentError } from "commander";
+import { InvalidArgumentError } from "commander";
 import { Nats } from "../../contracts/nats.ts";
 import { toBase64 } from "../../wire/encoding.ts";
+import { CliCommand } from "../cli-command.ts";
 import { writePrivateFile } from "../peer/identity-file.ts";
 import { type PrintOptions, printFields, printNote } from "../print.ts";
 import { type HostOptions, hostCommand, onHost } from "./host.ts";
@@ -32,16 +33,20 @@ async function scale({ replicas, ...options }: HostOptions & { readonly replicas
 }
 
 /** The commands `cluster init|scale`. */
-export function clusterCommand(): Command {
-  const command = new Command("cluster").description("run several nodes as one bus");
+export function clusterCommand(): CliCommand {
+  const example = "unibus cluster init --out cluster.secret";
+  const command = new CliCommand("cluster", { summary: "run several nodes as one bus", example });
   command
-    .command("init")
-    .description("create the secret that all nodes of a cluster share")
+    .sub("init", { summary: "create the secret that all nodes of a cluster share", example })
     .requiredOption("--out <file>", "the file to write; it is never overwritten")
     .option("--json", "print JSON")
     .action(init);
-  hostCommand(command.command("scale"))
-    .description("change how many nodes have a copy of all data, while they run")
+  hostCommand(
+    command.sub("scale", {
+      summary: "change how many nodes have a copy of all data, while they run",
+      example: "unibus cluster scale --replicas 3",
+    }),
+  )
     .requiredOption("--replicas <n>", `copies, 1 to ${replicasMax}`, replicasArgument)
     .option("--json", "print JSON")
     .action(scale);

@@ -1,5 +1,5 @@
-import { Command } from "commander";
 import { Doctor } from "../../contracts/doctor.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printJson, printNote, printTable } from "../print.ts";
 import { type HostOptions, hostCommand, onHost } from "./host.ts";
 
@@ -21,10 +21,17 @@ async function examine(options: HostOptions & { readonly fix?: boolean }): Promi
 }
 
 /** The command `doctor`. */
-export function doctorCommand(): Command {
-  return hostCommand(new Command("doctor"))
-    .description("find streams and durables without a room, and rooms without a stream, while the server runs")
-    .option("--fix", "fix the problems: make streams and durables match the rooms in the store")
+export function doctorCommand(): CliCommand {
+  return hostCommand(
+    new CliCommand("doctor", {
+      summary: "find streams and durables without a room, and rooms without a stream, while the server runs",
+      example: "unibus doctor --fix",
+    }),
+  )
+    .option(
+      "--fix",
+      "fix the problems: make streams and durables match the rooms in the store (default: only list them)",
+    )
     .option("--json", "print JSON")
     .action(examine);
 }

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import { InvalidArgumentError } from "commander";
 import { Denials } from "../../contracts/denials.ts";
 import type { Token } from "../../contracts/plugin.ts";
 import { type BootOptions, type Bus, bootServices, planBus } from "../../kernel/boot.ts";
@@ -8,6 +8,7 @@ import { closure } from "../../kernel/plan.ts";
 import { attached } from "../../plugins/index.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { checkHandle } from "../../wire/handles.ts";
+import type { CliCommand } from "../cli-command.ts";
 import { makeLog } from "../log.ts";
 import { type PrintOptions, printNote } from "../print.ts";
 import { type BusOptions, dataOption, flagOption, pluginOption, pluginsOption } from "../settings.ts";
@@ -18,8 +19,13 @@ import { checkDataDir, DirectoryLock, isServed, lastServe, noBus } from "./data-
 export type HostOptions = BusOptions & PrintOptions;
 
 /** Adds the options for the data directory and the configuration to a command. */
-export function hostCommand(command: Command): Command {
-  return command.addOption(dataOption()).addOption(pluginsOption()).addOption(pluginOption()).addOption(flagOption());
+export function hostCommand(command: CliCommand): CliCommand {
+  const usual = "as last served";
+  return command
+    .addOption(dataOption())
+    .addOption(pluginsOption(usual))
+    .addOption(pluginOption(usual))
+    .addOption(flagOption(usual));
 }
 
 /** The boot options of a command on a data directory: the plugins and flags with which it was last served. */

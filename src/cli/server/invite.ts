@@ -1,7 +1,8 @@
-import { Command, InvalidArgumentError } from "commander";
+import { InvalidArgumentError } from "commander";
 import { Invites } from "../../contracts/invites.ts";
 import { inviteTtlS } from "../../wire/api.ts";
 import { joinLink } from "../../wire/names.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printJson, printLine, printNote, printTable } from "../print.ts";
 import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
 
@@ -36,7 +37,7 @@ async function list(options: HostOptions): Promise<void> {
     ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
   }));
   if (options.json) return printJson({ invites: rows });
-  if (rows.length === 0) printNote("no pending invites (make one: unibus invite new HANDLE)");
+  if (rows.length === 0) printNote("no pending invites (create one: unibus invite new HANDLE)");
   const cells = rows.map((row) => [row.id, row.handle, row.role, row.expires_at]);
   await printTable(["ID", "HANDLE", "ROLE", "EXPIRES"], cells);
 }
@@ -47,20 +48,31 @@ async function cancel(id: string, options: HostOptions): Promise<void> {
 }
 
 /** The commands `invite new|list|cancel`, on a data directory. */
-export function inviteCommand(): Command {
-  const command = new Command("invite").description(
-    "manage the links with which people join, even while the server runs",
-  );
-  hostCommand(command.command("new"))
-    .description("make a link with which one person can join once")
+export function inviteCommand(): CliCommand {
+  const command = new CliCommand("invite", {
+    summary: "manage the links with which people join, even while the server runs",
+    example: "unibus invite new bob",
+  });
+  hostCommand(
+    command.sub("new", {
+      summary: "create a link with which one person can join once",
+      example: "unibus invite new bob --ttl 86400",
+    }),
+  )
     .argument("<handle>", "the name that others see", handleArgument)
-    .option("--admin", "the new user is an admin")
+    .option("--admin", "invite an admin (default: a member)")
     .option("--ttl <seconds>", "how long the link works", secondsArgument, inviteTtlS.default)
     .option("--json", "print JSON")
     .action(makeNew);
-  hostCommand(command.command("list")).description("list pending invites").option("--json", "print JSON").action(list);
-  hostCommand(command.command("cancel"))
-    .description("cancel a pending invite")
+  hostCommand(command.sub("list", { summary: "list pending invites", example: "unibus invite list" }))
+    .option("--json", "print JSON")
+    .action(list);
+  hostCommand(
+    command.sub("cancel", {
+      summary: "cancel a pending invite",
+      example: "unibus invite cancel 01JDZ3K5Q8Y7W6V5T4S3R2Q1P0",
+    }),
+  )
     .argument("<id>", "the invite's id")
     .action(cancel);
   return command;

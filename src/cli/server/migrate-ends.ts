@@ -1,10 +1,10 @@
 import { basename, dirname, resolve } from "node:path";
-import type { Command } from "commander";
 import { BlobStore } from "../../contracts/blobs.ts";
 import { InviteStore, Snapshot } from "../../contracts/store.ts";
 import { type BootOptions, type Bus, bootServices } from "../../kernel/boot.ts";
 import { builtins, dialled } from "../../plugins/index.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import type { CliCommand } from "../cli-command.ts";
 import { makeLog } from "../log.ts";
 import { version } from "../version.ts";
 import { checkDataDir, type DirectoryLock } from "./data-dir.ts";
@@ -22,12 +22,9 @@ export interface MigrateOptions extends HostOptions {
 const tokens = [Snapshot, InviteStore, BlobStore] as const;
 
 /** Adds the options for the key-value store to a command. */
-export function keyValueOptions(command: Command): Command {
+export function keyValueOptions(command: CliCommand): CliCommand {
   return hostCommand(command)
-    .option(
-      "--nats-url <url>",
-      "the bus's NATS address, as in nats://127.0.0.1:4250 (default: from the data directory)",
-    )
+    .option("--nats-url <url>", "the bus's NATS address, as in nats://127.0.0.1:4250 (default: the buckets of --data)")
     .option("--ca <file>", "the CA of its certificate, PEM; required for another machine")
     .option("--json", "print JSON");
 }

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { Command } from "commander";
 import { UnibusError } from "../../wire/errors.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printFields, printNote } from "../print.ts";
 import { replicasArgument } from "./cluster.ts";
 import { isServed } from "./data-dir.ts";
@@ -73,12 +73,18 @@ async function toKv(options: ToKvOptions): Promise<void> {
 }
 
 /** The command `migrate-to-kv`. */
-export function migrateToKvCommand(): Command {
-  const command = new Command("migrate-to-kv")
-    .description("copy users, invites, rooms and blobs from a SQLite database to key-value buckets, and compare")
+export function migrateToKvCommand(): CliCommand {
+  const command = new CliCommand("migrate-to-kv", {
+    summary: "copy users, invites, rooms and blobs from a SQLite database to key-value buckets, and compare",
+    example: "unibus migrate-to-kv --db unibus-data/unibus.db --dry-run",
+  })
     .requiredOption("--db <file>", "the database, whose blobs are in the folder beside it")
-    .option("--replicas <n>", "replicas of each new bucket, 1 to 5", replicasArgument)
-    .option("--no-backup", "do not copy the database first")
+    .option(
+      "--replicas <n>",
+      "replicas of each new bucket, 1 to 5 (default: the setting store-kv.replicas, or 1)",
+      replicasArgument,
+    )
+    .option("--no-backup", "do not copy the database first (default: copy it)")
     .option("--dry-run", "print what would be copied, and write nothing");
   return keyValueOptions(command)
     .addHelpText(

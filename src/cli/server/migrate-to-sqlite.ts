@@ -1,7 +1,7 @@
 import { closeSync, existsSync, fsyncSync, linkSync, openSync, rmSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { Command } from "commander";
 import { UnibusError } from "../../wire/errors.ts";
+import { CliCommand } from "../cli-command.ts";
 import { printFields, printNote } from "../print.ts";
 import { isServed } from "./data-dir.ts";
 import { copyBlobs, copyRows, countDifferences, countRows } from "./migrate-copy.ts";
@@ -79,10 +79,11 @@ async function toSqlite(options: MigrateOptions): Promise<void> {
 }
 
 /** The command `migrate-to-sqlite`. */
-export function migrateToSqliteCommand(): Command {
-  const command = new Command("migrate-to-sqlite")
-    .description("copy users, invites, rooms and blobs from key-value buckets to a new SQLite database, and compare")
-    .requiredOption("--db <file>", "the database to make; its blobs go into the folder blobs beside it");
+export function migrateToSqliteCommand(): CliCommand {
+  const command = new CliCommand("migrate-to-sqlite", {
+    summary: "copy users, invites, rooms and blobs from key-value buckets to a new SQLite database, and compare",
+    example: "unibus migrate-to-sqlite --db copy/unibus.db",
+  }).requiredOption("--db <file>", "the database to create; its blobs go into the folder blobs beside it");
   return keyValueOptions(command)
     .addHelpText(
       "after",

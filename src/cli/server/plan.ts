@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
-import { Command } from "commander";
 import { planBus } from "../../kernel/boot.ts";
+import { CliCommand } from "../cli-command.ts";
 import { makeLog } from "../log.ts";
 import { type PrintOptions, printJson, printLine } from "../print.ts";
 import { type BusOptions, dataOption, flagOption, pluginOption, pluginsOption, setOption } from "../settings.ts";
@@ -31,9 +31,11 @@ async function plan(options: BusOptions & PrintOptions): Promise<void> {
 }
 
 /** The command `plan`, which checks the configuration and prints the plugins that would be set up, in order. */
-export function planCommand(): Command {
-  return new Command("plan")
-    .description("check the configuration, and print the plugins in the order in which serve sets them up")
+export function planCommand(): CliCommand {
+  return new CliCommand("plan", {
+    summary: "check the configuration, and print the plugins in the order in which serve sets them up",
+    example: "unibus plan --flag decentralized=on",
+  })
     .addOption(dataOption())
     .addOption(pluginsOption())
     .addOption(pluginOption())

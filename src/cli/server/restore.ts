@@ -4,12 +4,13 @@
  * which owners return the newer versions of their rooms to the bus.
  * The backup is read completely before anything is written. An interrupted restore can be run again.
  */
-import { Command, InvalidArgumentError } from "commander";
+import { InvalidArgumentError } from "commander";
 import type { Denial } from "../../contracts/denials.ts";
 import { InviteStore, Snapshot, type SnapshotRow, type UserRecord } from "../../contracts/store.ts";
 import { WayBackStore, wayBackDays } from "../../contracts/way-back.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { keyPattern, normalKey } from "../../wire/names.ts";
+import { CliCommand } from "../cli-command.ts";
 import { confirm } from "../confirm.ts";
 import { printFields, printNote } from "../print.ts";
 import { Progress } from "../progress.ts";
@@ -223,10 +224,14 @@ function gathered(check: (value: string) => boolean, wanted: string) {
 }
 
 /** The command `restore`. */
-export function restoreCommand(): Command {
+export function restoreCommand(): CliCommand {
   const keys = gathered((value) => keyShape.test(value), "A sign_pub has 64 hex digits.");
-  return hostCommand(new Command("restore"))
-    .description("restore a backup into an empty store, SQLite or key-value")
+  return hostCommand(
+    new CliCommand("restore", {
+      summary: "restore a backup into an empty store, SQLite or key-value",
+      example: "unibus restore --data ./unibus-data --denials /backup/denials backup.jsonl",
+    }),
+  )
     .argument("<file>", "a file that unibus backup wrote")
     .option(
       "--denials <file>",
@@ -246,8 +251,7 @@ export function restoreCommand(): Command {
         "--trust-users.\n" +
         "\nA store with other content is refused. An interrupted restore of the same file is completed. A backup does\n" +
         "not contain messages and blobs: restore <data>/nats/store and <data>/blobs before you start the server, which\n" +
-        "removes the streams of rooms that it does not know.\n" +
-        "\nExample: unibus restore --data ./unibus-data --denials /backup/denials backup.jsonl",
+        "removes the streams of rooms that it does not know.",
     )
     .action(restore);
 }

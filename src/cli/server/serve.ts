@@ -4,15 +4,16 @@
  * until every plugin is ready, offer the first admin's link if there is no admin, print the addresses, write
  * ready.json. SIGHUP reloads the TLS files. A second stop signal exits immediately.
  */
-import { Command, Option } from "commander";
+import { Option } from "commander";
 import { Invites } from "../../contracts/invites.ts";
 import { Nats } from "../../contracts/nats.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { type Bus, boot } from "../../kernel/boot.ts";
 import { Mutex } from "../../lib/mutex.ts";
-import { dialled } from "../../wire/address.ts";
+import { dialled, listenDefaults } from "../../wire/address.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
 import { joinLink } from "../../wire/names.ts";
+import { CliCommand } from "../cli-command.ts";
 import { type LogFormat, makeLog } from "../log.ts";
 import { printFields, printText } from "../print.ts";
 import {
@@ -196,22 +197,27 @@ async function serve(options: BusOptions & { log?: LogFormat }): Promise<void> {
 }
 
 /** The command `serve`. */
-export function serveCommand(): Command {
-  return new Command("serve")
-    .description("start the server: signed HTTP, and NATS with the embedded nats-server")
+export function serveCommand(): CliCommand {
+  const { http, nats, ws } = listenDefaults;
+  return new CliCommand("serve", {
+    summary: "start the server: signed HTTP, and NATS with the embedded nats-server",
+    example: "unibus serve --data /var/lib/unibus --public-url https://bus.example.org",
+  })
     .addOption(dataOption())
-    .addOption(
-      addressOption("--http <host:port>", "signed HTTP: users, rooms and history", "127.0.0.1:8470", "UNIBUS_HTTP"),
-    )
-    .addOption(addressOption("--nats <host:port>", "NATS: messages", "127.0.0.1:4250", "UNIBUS_NATS"))
-    .addOption(addressOption("--ws <host:port>", "NATS over WebSocket", "127.0.0.1:8480", "UNIBUS_WS"))
+    .addOption(addressOption("--http <host:port>", "signed HTTP: users, rooms and history", http, "UNIBUS_HTTP"))
+    .addOption(addressOption("--nats <host:port>", "NATS: messages", nats, "UNIBUS_NATS"))
+    .addOption(addressOption("--ws <host:port>", "NATS over WebSocket", ws, "UNIBUS_WS"))
     .addOption(pluginsOption())
     .addOption(pluginOption())
     .addOption(flagOption())
     .addOption(setOption())
-    .addOption(new Option("--public-url <url>", "the URL under which people reach this bus").env("UNIBUS_PUBLIC_URL"))
-    .addOption(new Option("--tls-cert <file>", "a certificate chain, PEM").env("UNIBUS_TLS_CERT"))
-    .addOption(new Option("--tls-key <file>", "the certificate's key, PEM").env("UNIBUS_TLS_KEY"))
+    .addOption(
+      new Option("--public-url <url>", "the URL at which people reach this bus (default: the address of --http)").env(
+        "UNIBUS_PUBLIC_URL",
+      ),
+    )
+    .addOption(new Option("--tls-cert <file>", "a certificate chain, PEM (default: no TLS)").env("UNIBUS_TLS_CERT"))
+    .addOption(new Option("--tls-key <file>", "the certificate's key, PEM (default: no TLS)").env("UNIBUS_TLS_KEY"))
     .addOption(
       new Option("--log <format>", "log lines (default: text on a terminal, else json)")
         .choices(["text", "json"])

@@ -1,10 +1,11 @@
-import { Command, InvalidArgumentError } from "commander";
+import { InvalidArgumentError } from "commander";
 import type { UserRecord } from "../../contracts/store.ts";
 import { Users } from "../../contracts/users.ts";
 import { usersPageMax } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { lookAlike } from "../../wire/looks.ts";
 import { endpointPattern, keyPattern } from "../../wire/names.ts";
+import { CliCommand } from "../cli-command.ts";
 import { readIdentityFile } from "../peer/identity-file.ts";
 import { printFields, printJson, printNote, printTable } from "../print.ts";
 import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
@@ -119,31 +120,52 @@ const remove = (who: string, options: HostOptions): Promise<void> =>
   });
 
 /** The commands `user add|list|rename|revoke|delete`, on a data directory. */
-export function userCommand(): Command {
+export function userCommand(): CliCommand {
   const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
-  const command = new Command("user").description("manage the users of a data directory, even while the server runs");
-  hostCommand(command.command("add"))
-    .description("add a user by its public keys")
+  const command = new CliCommand("user", {
+    summary: "manage the users of a data directory, even while the server runs",
+    example: "unibus user list --data /var/lib/unibus",
+  });
+  hostCommand(
+    command.sub("add", {
+      summary: "add a user by its public keys",
+      example: "unibus user add ana --identity ana.json",
+    }),
+  )
     .argument("<handle>", "the name that others see", handleArgument)
     .option("--identity <file>", "take the keys of an identity file")
     .option("--sign-pub <hex>", "the signing key", keyArgument)
     .option("--kex-pub <hex>", "the key-exchange key", keyArgument)
     .option("--kex-sig <base64>", "the user's signature over the key-exchange key")
-    .option("--admin", "make the user an admin")
+    .option("--admin", "add the user as an admin (default: as a member)")
     .option("--json", "print JSON")
     .action(add);
-  hostCommand(command.command("list")).description("list every user").option("--json", "print JSON").action(list);
-  hostCommand(command.command("rename"))
-    .description("give a user another handle, also in their rooms")
+  hostCommand(command.sub("list", { summary: "list every user", example: "unibus user list --data /var/lib/unibus" }))
+    .option("--json", "print JSON")
+    .action(list);
+  hostCommand(
+    command.sub("rename", {
+      summary: "give a user another handle, also in their rooms",
+      example: "unibus user rename bob robert",
+    }),
+  )
     .argument("<who>", whoText)
     .argument("<handle>", "the name that others see", handleArgument)
     .action(rename);
-  hostCommand(command.command("revoke"))
-    .description("end a user's access; the key cannot join again")
+  hostCommand(
+    command.sub("revoke", {
+      summary: "end a user's access; the key cannot join again",
+      example: "unibus user revoke bob",
+    }),
+  )
     .argument("<who>", whoText)
     .action(revoke);
-  hostCommand(command.command("delete"))
-    .description("remove a user; the key may join again by a new invite")
+  hostCommand(
+    command.sub("delete", {
+      summary: "remove a user; the key may join again by a new invite",
+      example: "unibus user delete bob",
+    }),
+  )
     .argument("<who>", whoText)
     .action(remove);
   return command;

@@ -1,9 +1,10 @@
-import { Command, InvalidArgumentError, Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { RoomStore } from "../../contracts/store.ts";
 import { type ContestedChain, type WayBack, WayBackStore, wayBackDays } from "../../contracts/way-back.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { isUlid } from "../../wire/names.ts";
 import { takeChainAsAdmin } from "../admin/take-chain.ts";
+import { CliCommand } from "../cli-command.ts";
 import { identityOption } from "../peer/identity.ts";
 import type { PeerOptions } from "../peer/peer.ts";
 import { printFields, printJson, printNote, printTable } from "../print.ts";
@@ -105,30 +106,44 @@ function daysArgument(text: string): number {
 }
 
 /** The commands `way-back status|open|close|take`. Source: docs/operate.md. */
-export function wayBackCommand(): Command {
-  const command = new Command("way-back").description(
-    "let owners repair rooms after a restore from an older backup, even while the server runs",
-  );
-  hostCommand(command.command("status"))
-    .description("print whether rooms can be restored, and which chains are contested")
+export function wayBackCommand(): CliCommand {
+  const command = new CliCommand("way-back", {
+    summary: "let owners repair rooms after a restore from an older backup, even while the server runs",
+    example: "unibus way-back status",
+  });
+  hostCommand(
+    command.sub("status", {
+      summary: "print whether rooms can be restored, and which chains are contested",
+      example: "unibus way-back status",
+    }),
+  )
     .option("--json", "print JSON")
     .action(status);
-  hostCommand(command.command("open"))
-    .description("open the way back after data was restored by other means than unibus restore")
-    .option("--days <days>", "how long it stays open", daysArgument, wayBackDays)
+  hostCommand(
+    command.sub("open", {
+      summary: "open the way back after data was restored by other means than unibus restore",
+      example: "unibus way-back open --data /var/lib/unibus",
+    }),
+  )
+    .option("--days <days>", "close it after this many days", daysArgument, wayBackDays)
     .option("--json", "print JSON")
     .addHelpText(
       "after",
-      "\nRun it before the bus is used again. It records the newest statement of each room: an owner can only add to it.\n" +
-        "\nExample: unibus way-back open --data /var/lib/unibus",
+      "\nRun it before the bus is used again. It records the newest statement of each room: an owner can only add to it.",
     )
     .action(open);
-  hostCommand(command.command("close")).description("close the way back").action(close);
-  hostCommand(command.command("take"))
-    .description("admit one contested chain of a room, on the host or, with --url, as an admin")
+  hostCommand(command.sub("close", { summary: "close the way back", example: "unibus way-back close" })).action(close);
+  hostCommand(
+    command.sub("take", {
+      summary: "admit one contested chain of a room, on the host or, with --url, as an admin",
+      example: `unibus way-back take room.team ${"5e6f".repeat(16)}`,
+    }),
+  )
     .argument("<room>", "its id; on the host also its subject")
     .argument("<hash>", "the hash of the chain's newest statement, as status prints it")
-    .addOption(new Option("--url <urls>", "the bus, to send the request as an admin"))
+    .addOption(
+      new Option("--url <urls>", "the bus, to send the request as an admin (default: change the data directory)"),
+    )
     .addOption(identityOption())
     .action(take);
   return command;

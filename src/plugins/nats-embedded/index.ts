@@ -13,7 +13,7 @@ import type { SocketRoute } from "../../contracts/socket.ts";
 import { readTlsFiles } from "../../contracts/tls.ts";
 import { replaceFile } from "../../lib/atomic-file.ts";
 import { allNamespaces } from "../../nats/namespaces.ts";
-import { type Address, dialled, isLoopback, parseAddress } from "../../wire/address.ts";
+import { type Address, dialled, isLoopback, listenDefaults, parseAddress } from "../../wire/address.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { carriedServer, chosenServer } from "./binary.ts";
 import { type Cluster, ClusterConfig, checkStore, clusterOf } from "./cluster.ts";
@@ -203,8 +203,8 @@ function internalOf(dataDir: string, cluster: Cluster | null): Internal {
 
 /** Checks the configuration and returns the settings of the server. */
 function settingsOf(config: Config, site: Site, folder: string): ServerSettings & { readonly ws: Address } {
-  const listen = configured(config.listen ?? "127.0.0.1:4250", "listen");
-  const ws = configured(config.ws ?? "127.0.0.1:8480", "ws");
+  const listen = configured(config.listen ?? listenDefaults.nats, "listen");
+  const ws = configured(config.ws ?? listenDefaults.ws, "ws");
   const tls = tlsFiles(config);
   checkExposure(site, "listen", listen, tls !== null);
   checkExposure(site, "ws", ws, tls !== null);
