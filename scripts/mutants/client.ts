@@ -96,14 +96,14 @@ export const clientMutants: readonly Mutant[] = [
   {
     name: "frames that wait for one reader",
     file: "src/client/rooms/message-queue.ts",
-    search: "if (this.#queue.length >= this.max || this.#bytes + sizeOf(told) > bytesMax) this.#makeRoom();",
+    search: "if (this.#queue.length >= this.max || this.#bytes + sizeOf(delivered) > bytesMax) this.#makeRoom();",
     replace: "",
     held: [{ file: "test/client/message-queue.test.ts" }],
   },
   {
     name: "bytes that wait for one reader",
     file: "src/client/rooms/message-queue.ts",
-    search: "|| this.#bytes + sizeOf(told) > bytesMax",
+    search: "|| this.#bytes + sizeOf(delivered) > bytesMax",
     replace: "",
     held: [{ file: "test/client/message-queue.test.ts" }],
   },

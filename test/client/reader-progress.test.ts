@@ -84,13 +84,14 @@ test("each frame is read once, whatever the queue loses and however history and 
           read(place, stored);
           place = Math.max(place, stored);
         } else if (at % 3 !== 0) {
-          for (const told of queue.splice(0)) {
-            if (progress.addLive(told)) got.push(Number(told.received.frame.id));
-            place = Math.max(place, told.upTo);
+          for (const delivered of queue.splice(0)) {
+            if (progress.addLive(delivered)) got.push(Number(delivered.received.frame.id));
+            place = Math.max(place, delivered.upTo);
           }
         }
       }
-      for (const told of queue.splice(0)) if (progress.addLive(told)) got.push(Number(told.received.frame.id));
+      for (const delivered of queue.splice(0))
+        if (progress.addLive(delivered)) got.push(Number(delivered.received.frame.id));
       expect(got.sort((a, b) => a - b)).toEqual(order.map((_, n) => n).slice(wantsOlder ? 0 : start));
     }),
   );

@@ -61,8 +61,8 @@ export class Answers {
 
   async #answerAll(feed: MessageQueue, answer: Answer): Promise<void> {
     try {
-      for (let told = await feed.next(); told !== null; told = await feed.next()) {
-        const request = told === lapsed ? null : this.requestOf(told);
+      for (let delivered = await feed.next(); delivered !== null; delivered = await feed.next()) {
+        const request = delivered === lapsed ? null : this.requestOf(delivered);
         // Not awaited: a slow answer must not delay the next one.
         if (request !== null) void this.#answer(request, answer);
       }

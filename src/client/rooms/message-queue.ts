@@ -34,11 +34,11 @@ export class MessageQueue {
   ) {}
 
   /** Appends a frame. */
-  push(told: DeliveredFrame): void {
+  push(delivered: DeliveredFrame): void {
     if (this.#end !== null) return;
-    if (this.#queue.length >= this.max || this.#bytes + sizeOf(told) > bytesMax) this.#makeRoom();
-    this.#queue.push(told);
-    this.#bytes += sizeOf(told);
+    if (this.#queue.length >= this.max || this.#bytes + sizeOf(delivered) > bytesMax) this.#makeRoom();
+    this.#queue.push(delivered);
+    this.#bytes += sizeOf(delivered);
     this.#wake?.();
   }
 
@@ -83,10 +83,10 @@ export class MessageQueue {
   async next(): Promise<DeliveredFrame | typeof lapsed | null> {
     for (;;) {
       if (this.takeLapse()) return lapsed;
-      const told = this.#queue.shift();
-      if (told !== undefined) {
-        this.#bytes -= sizeOf(told);
-        return told;
+      const delivered = this.#queue.shift();
+      if (delivered !== undefined) {
+        this.#bytes -= sizeOf(delivered);
+        return delivered;
       }
       if (this.#end?.error) throw this.#end.error;
       if (this.#end !== null) return null;
@@ -101,7 +101,7 @@ export class MessageQueue {
       return;
     }
     this.onDrop();
-    const mostBy = (weigh: (told: DeliveredFrame) => number) => noisiest(this.#queue, weigh);
+    const mostBy = (weigh: (delivered: DeliveredFrame) => number) => noisiest(this.#queue, weigh);
     const sender = this.#queue.length >= this.max ? mostBy(() => 1) : mostBy(sizeOf);
     // Drop the older half of the sender's frames, so that this happens rarely. If each sender has one frame, drop the
     // oldest.
@@ -111,17 +111,17 @@ export class MessageQueue {
 
   #keep(queue: DeliveredFrame[]): void {
     this.#queue = queue;
-    this.#bytes = queue.reduce((sum, told) => sum + sizeOf(told), 0);
+    this.#bytes = queue.reduce((sum, delivered) => sum + sizeOf(delivered), 0);
   }
 }
 
 /** The sender with the most frames or bytes waiting. */
-function noisiest(queue: readonly DeliveredFrame[], weigh: (told: DeliveredFrame) => number): string | null {
+function noisiest(queue: readonly DeliveredFrame[], weigh: (delivered: DeliveredFrame) => number): string | null {
   const weights = new Map<string, number>();
   let most: { readonly from: string; readonly weight: number } | null = null;
-  for (const told of queue) {
-    const { from } = told.received.frame;
-    const weight = (weights.get(from) ?? 0) + weigh(told);
+  for (const delivered of queue) {
+    const { from } = delivered.received.frame;
+    const weight = (weights.get(from) ?? 0) + weigh(delivered);
     weights.set(from, weight);
     if (most === null || weight > most.weight) most = { from, weight };
   }

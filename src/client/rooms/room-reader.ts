@@ -17,7 +17,7 @@ import type { Message } from "./message.ts";
 import { lapsed, MessageQueue, type Overflow } from "./message-queue.ts";
 import { ReaderProgress } from "./reader-progress.ts";
 import type { Received, Receiver } from "./receiver.ts";
-import { type DeliveredFrame, type Lost, mended, RoomSubscription, settle } from "./room-subscription.ts";
+import { type DeliveredFrame, type Lost, RoomSubscription, settle, waitToRetry } from "./room-subscription.ts";
 
 /** The default length of a reader's queue, in messages. */
 const queueDefault = 10_000;
@@ -63,7 +63,7 @@ export interface RoomReaderDeps {
   /** Subscribes to the room's subject, or unsubscribes. */
   readonly follow: (follows: boolean) => Promise<void>;
   /** Converts a frame to a message for the application. */
-  readonly messageOf: (told: Pick<DeliveredFrame, "received" | "reply">) => Message;
+  readonly messageOf: (delivered: Pick<DeliveredFrame, "received" | "reply">) => Message;
   /** Called once for each live frame, however many readers there are. */
   readonly onReceived: () => void;
   readonly onLost: (why: Lost) => void;
@@ -223,10 +223,10 @@ export class RoomReader {
       ...this.deps,
       signal: AbortSignal.any([signal, stop.signal]),
       onLost,
-      onTold: (told) => {
+      onDelivered: (delivered) => {
         this.#received += 1;
         this.deps.onReceived();
-        for (const feed of this.#feeds) feed.push(told);
+        for (const feed of this.#feeds) feed.push(delivered);
       },
     });
     // Subscribe first, then read the stream's position, so that no message falls in between.
@@ -259,12 +259,13 @@ export class RoomReader {
         if (last !== undefined) yield this.#messageOf(last);
       }
       // The reader has everything up to this sequence number.
-      let place = from === "start" ? yield* this.#readKept(feed, progress, 0) : (this.#tailing?.tail.toldUpTo ?? 0);
-      for (let told = await feed.next(); told !== null; told = await feed.next()) {
-        if (told === lapsed) place = yield* this.#readKept(feed, progress, place);
+      let place =
+        from === "start" ? yield* this.#readKept(feed, progress, 0) : (this.#tailing?.tail.deliveredUpTo ?? 0);
+      for (let delivered = await feed.next(); delivered !== null; delivered = await feed.next()) {
+        if (delivered === lapsed) place = yield* this.#readKept(feed, progress, place);
         else {
-          if (progress.addLive(told)) yield this.deps.messageOf(told);
-          place = Math.max(place, told.upTo);
+          if (progress.addLive(delivered)) yield this.deps.messageOf(delivered);
+          place = Math.max(place, delivered.upTo);
         }
       }
       return undefined;
@@ -283,7 +284,7 @@ export class RoomReader {
         progress.readUpTo(last_seq);
         return opened.at(-1);
       } catch (error) {
-        await mended(error, attempt, this.deps);
+        await waitToRetry(error, attempt, this.deps);
       }
     }
   }
@@ -306,7 +307,7 @@ export class RoomReader {
           attempt = 0;
         }
       } catch (error) {
-        await mended(error, attempt++, this.deps);
+        await waitToRetry(error, attempt++, this.deps);
         continue;
       }
       // Messages that overflowed the queue during the read are in the history by now.

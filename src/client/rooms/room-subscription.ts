@@ -49,7 +49,7 @@ export interface RoomSubscriptionDeps {
   readonly control: ControlPlane;
   readonly signal: AbortSignal;
   /** Called once for each frame, in order. */
-  readonly onTold: (told: DeliveredFrame) => void;
+  readonly onDelivered: (delivered: DeliveredFrame) => void;
   /** Called when messages were lost that cannot be recovered. */
   readonly onLost: (why: Lost) => void;
   /** Called with errors from which the subscription recovers by itself. */
@@ -91,7 +91,7 @@ export class RoomSubscription {
   constructor(private readonly deps: RoomSubscriptionDeps) {}
 
   /** Everything in the room's stream up to this sequence number was delivered; zero in a room without history. */
-  get toldUpTo(): number {
+  get deliveredUpTo(): number {
     return this.#mark.safe;
   }
 
@@ -170,19 +170,19 @@ export class RoomSubscription {
     this.#isPumping = true;
     try {
       while (!this.deps.signal.aborted && !this.#isHeld) {
-        if (this.#isTorn) await this.#mend();
+        if (this.#isTorn) await this.#fillGap();
         if (this.#isTorn) continue;
         const next = this.#queue.shift();
         if (next === undefined) break;
         this.#bytes -= next.bytes;
-        await this.#tell(next);
+        await this.#deliver(next);
       }
     } finally {
       this.#isPumping = false;
     }
   }
 
-  async #tell({ opening, reply }: Queued): Promise<void> {
+  async #deliver({ opening, reply }: Queued): Promise<void> {
     let received: Received | null;
     try {
       received = await opening;
@@ -195,19 +195,19 @@ export class RoomSubscription {
     if (received === null) return;
     const position = this.deps.receiver.memory.add(received.frame);
     if (position === null) return this.deps.receiver.drop("repeat");
-    this.deps.onTold({ received, reply, position, upTo: this.#mark.safe });
+    this.deps.onDelivered({ received, reply, position, upTo: this.#mark.safe });
     this.#sinceLook += 1;
     if (this.deps.persist && this.#sinceLook >= frameCountPerLook) void this.#advance();
   }
 
   /** Fills the gap, with retries. Stops if the connection breaks again. */
-  async #mend(): Promise<void> {
+  async #fillGap(): Promise<void> {
     const { signal } = this.deps;
     for (let attempt = 0; this.#isTorn && !signal.aborted && !this.#isHeld; attempt++) {
       try {
         await this.#readOn(this.#tears);
       } catch (error) {
-        await mended(error, attempt, this.deps).catch(() => {
+        await waitToRetry(error, attempt, this.deps).catch(() => {
           this.#isTorn = false;
         });
       }
@@ -220,7 +220,7 @@ export class RoomSubscription {
     const endMs = performance.now() + settle.withinMs;
     for (let reads = 1; this.#tears === tear; reads++) {
       for await (const { frames, upTo } of pagesAfter(control, roomId, this.#mark.safe, signal)) {
-        await this.#tellKept(frames);
+        await this.#deliverStored(frames);
         this.#mark = { safe: upTo, next: upTo };
         this.#look = null;
       }
@@ -247,15 +247,15 @@ export class RoomSubscription {
     await pause(settle.pauseMs, signal);
   }
 
-  async #tellKept(frames: Page["frames"]): Promise<void> {
-    const { receiver, onTold } = this.deps;
+  async #deliverStored(frames: Page["frames"]): Promise<void> {
+    const { receiver, onDelivered } = this.deps;
     // Skip frames that were already delivered.
     const fresh = frames.filter((frame) => isDropped(frame) || !receiver.knows(frame));
     const all = await Promise.all(fresh.map((frame) => receiver.open(frame, "history")));
     for (const received of all) {
       const position = received === null ? null : receiver.memory.add(received.frame);
       if (received !== null && position !== null)
-        onTold({ received, reply: undefined, position, upTo: this.#mark.safe });
+        onDelivered({ received, reply: undefined, position, upTo: this.#mark.safe });
     }
   }
 
@@ -287,7 +287,7 @@ export class RoomSubscription {
 const isOver: ReadonlySet<string> = new Set(["room_forked", "gone", "forbidden", "not_found"]);
 
 /** Reports a failed read, and waits before the next one. Errors: those after which the room cannot be read. */
-export async function mended(
+export async function waitToRetry(
   error: unknown,
   attempt: number,
   { signal, onTrouble }: Pick<RoomSubscriptionDeps, "signal" | "onTrouble">,

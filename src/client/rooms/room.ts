@@ -140,7 +140,7 @@ export class Room {
       receiver: this.#receiver,
       control,
       follow: (follows) => deps.follow(this, follows),
-      messageOf: (told) => this.#answers.requestOf(told) ?? new Message(told.received),
+      messageOf: (delivered) => this.#answers.requestOf(delivered) ?? new Message(delivered.received),
       onLost: (why) => deps.onLost(this, why),
       onTrouble,
       signal,

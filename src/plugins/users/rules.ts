@@ -179,8 +179,8 @@ export class UserRules implements Users {
     for (const { room, stay } of await rooms.listRoomsOf(endpoint)) {
       await changeStay(rooms, { roomId: room.roomId, endpoint, known: stay }, leaving(this.#now()));
       const owners = (await rooms.listStays(room.roomId)).filter(isOwnerIn);
-      const told = owners.map((owner) => owner.endpoint);
-      this.#notices.notify(told, "rekey_pending", room.roomId);
+      const endpoints = owners.map((owner) => owner.endpoint);
+      this.#notices.notify(endpoints, "rekey_pending", room.roomId);
       if (room.policy.persist) this.#streams?.settle(room);
     }
   }
