@@ -21,6 +21,16 @@ const storyOf = (text: string): string =>
     .replace(/\d+\.\d s/g, "TIME")
     .trim();
 
+/** The lines of a quote that a text does not have in the quote's order. A line that ends with " ..." is a beginning. */
+function missingFrom(text: string, quote: string): string[] {
+  let rest = text.split("\n");
+  return quote.split("\n").filter((line) => {
+    const at = rest.findIndex((one) => one === line || (line.endsWith(" ...") && one.startsWith(line.slice(0, -4))));
+    rest = rest.slice(at + 1);
+    return at === -1;
+  });
+}
+
 /** The pids of processes whose command line contains a folder. */
 const processesIn = (folder: string): number[] =>
   readdirSync("/proc")
@@ -36,7 +46,7 @@ const processesIn = (folder: string): number[] =>
 
 describe("demo", () => {
   test(
-    "shows the whole story of the README, and leaves nothing behind",
+    "shows the whole story of its page, which the README quotes, and leaves nothing behind",
     async () => {
       using folder = new Folder();
       // Neither the environment nor the working folder has any effect.
@@ -44,9 +54,13 @@ describe("demo", () => {
       const env = { TMPDIR: folder.path, UNIBUS_FLAGS: "nonsense", UNIBUS_DATA: "elsewhere", UNIBUS_URL: "nonsense" };
       const { code, stdout, stderr } = await unibus(folder, ["demo"], { env });
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      const readme = readFileSync(join(root, "README.md"), "utf8");
-      const [, shown = ""] = /^```text\n\$ unibus demo\n(.*?)^```$/ms.exec(readme) ?? [];
+      const page = readFileSync(join(root, "docs", "how-a-kick-works.md"), "utf8");
+      const [, shown = ""] = /^```text\n\$ unibus demo\n(.*?)^```$/ms.exec(page) ?? [];
       expect(storyOf(stdout)).toBe(storyOf(shown));
+      const readme = readFileSync(join(root, "README.md"), "utf8");
+      const [, quote = ""] = /^```text demo\n(.*?)^```$/ms.exec(readme) ?? [];
+      expect(quote.split("\n").length).toBeGreaterThan(10);
+      expect(missingFrom(storyOf(stdout), storyOf(quote))).toEqual([]);
       expect(readdirSync(folder.path)).toEqual(["plugins.json"]);
       expect(processesIn(folder.path)).toEqual([]);
     },

@@ -1,93 +1,15 @@
 /** The pages docs/start.md and docs/by-hand.md: every command and program runs as printed, in order. */
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { executable, Folder, until } from "../support/executable.ts";
-import { type Block, blocksOf, fileNameOf } from "../support/pages.ts";
+import { until } from "../support/executable.ts";
+import { blocksOf, fileNameOf, linesIn } from "../support/pages.ts";
+import { Reader } from "../support/reader.ts";
 
 /** Timeout of each guide, generous for a busy machine, in milliseconds. */
 const patienceMs = 120_000;
 
 const root = join(import.meta.dir, "..", "..");
-
-/** A reader of the guide: an empty folder, a shell, `unibus` on the path, and free ports. */
-class Reader implements AsyncDisposable {
-  readonly folder = new Folder();
-  readonly #children: { readonly line: string; readonly child: Bun.Subprocess; readonly said: () => string }[] = [];
-  readonly #env: Record<string, string>;
-  #exports = "";
-
-  constructor() {
-    mkdirSync(this.folder.file("bin"));
-    symlinkSync(executable, this.folder.file("bin", "unibus"));
-    const free = "127.0.0.1:0";
-    const ports = { UNIBUS_HTTP: free, UNIBUS_NATS: free, UNIBUS_WS: free };
-    const path = `${this.folder.file("bin")}:${process.env.PATH}`;
-    this.#env = { PATH: path, HOME: this.folder.path, NO_COLOR: "1", ...ports };
-    mkdirSync(this.folder.file("work"));
-  }
-
-  file(name: string): string {
-    return this.folder.file("work", name);
-  }
-
-  #spawn(line: string): Bun.Subprocess<"ignore", "pipe", "pipe"> {
-    const stdio = { stdin: "ignore", stdout: "pipe", stderr: "pipe" } as const;
-    return Bun.spawn(["bash", "-c", `${this.#exports}${line}`], {
-      cwd: this.folder.file("work"),
-      env: this.#env,
-      ...stdio,
-    });
-  }
-
-  /** Runs a line and returns its output. A line that the guide marks as refused must fail. */
-  async run(line: string): Promise<string> {
-    if (line.startsWith("export ")) this.#exports += `${line}\n`;
-    const child = this.#spawn(line);
-    const output = [new Response(child.stdout).text(), new Response(child.stderr).text()];
-    const [code, stdout = "", stderr = ""] = [await child.exited, ...(await Promise.all(output))];
-    if (code !== (line.includes("# refused") ? 1 : 0)) throw new Error(`${line}\nexit ${code}: ${stderr}`);
-    return stdout;
-  }
-
-  /** Runs a line in another terminal and waits until it is ready. */
-  async start(line: string): Promise<void> {
-    const child = this.#spawn(`exec env ${line}`);
-    let said = "";
-    for (const stream of [child.stdout, child.stderr]) {
-      void (async () => {
-        for await (const chunk of stream) said += new TextDecoder().decode(chunk);
-      })();
-    }
-    this.#children.push({ line, child, said: () => said });
-    if (line === "unibus serve") await this.#served();
-    if (line.includes("tail")) await until("the tail follows the room", () => said.includes("following"));
-    if (/serve-rpc|answer\.mjs/.test(line)) await until("the server answers", () => said.includes("answering"));
-  }
-
-  /** The output so far of a line that runs in another terminal. */
-  said(part: string): string {
-    return this.#children.find(({ line }) => line.includes(part))?.said() ?? "";
-  }
-
-  async #served(): Promise<void> {
-    const file = this.file("unibus-data/ready.json");
-    await until("the server is ready", () => existsSync(file));
-    const ready = JSON.parse(readFileSync(file, "utf8")) as { http: string; nats: string };
-    this.#env.UNIBUS_URL = ready.http;
-    this.#env.NATS = ready.nats;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const { child } of this.#children.toReversed()) {
-      child.kill("SIGTERM");
-      await child.exited;
-    }
-    this.folder[Symbol.dispose]();
-  }
-}
-
-const linesOf = ({ text }: Block): string[] => text.split("\n").filter(Boolean);
 
 test(
   "docs/start.md: every command works, from an empty folder",
@@ -96,7 +18,7 @@ test(
     const printed = new Map<string, string>();
     for (const block of blocksOf("start.md")) {
       expect(["sh", "sh background"]).toContain(block.kind);
-      for (const line of linesOf(block)) {
+      for (const line of linesIn(block)) {
         if (block.kind === "sh background") await reader.start(line);
         else printed.set(line, await reader.run(line));
       }
@@ -129,7 +51,7 @@ test(
       if (name === "create.mjs") expect(await reader.run("node create.mjs room.first")).toContain("status: 201");
       if (kind === "text") expect(printed.at(-1)).toBe(text);
       if (name !== undefined || !["", "sh background"].includes(kind)) continue;
-      for (const typed of linesOf({ kind, text })) {
+      for (const typed of linesIn({ kind, text })) {
         const line = typed.replace(/nats:\/\/127\.0\.0\.1:\d+/, '"$NATS"');
         if (kind === "sh background") await reader.start(line);
         // The packages are already installed.

@@ -16,6 +16,18 @@ export function blocksOf(page: string): Block[] {
   return [...text.matchAll(/^```([^\n]*)\n(.*?)^```$/gms)].map(([, kind = "", inner = ""]) => ({ kind, text: inner }));
 }
 
+/** Returns the lines of a block that are not empty. */
+export const linesIn = ({ text }: Block): string[] => text.split("\n").filter(Boolean);
+
+/** Returns the anchors that a page's headings make. */
+export const anchorsIn = (text: string): string[] =>
+  [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, "")
+      .replaceAll(" ", "-"),
+  );
+
 /** Returns the file name for a program, with which its first line begins; undefined if the block is not a program. */
 export function fileNameOf({ text }: Block): string | undefined {
   return /^(?:\/\/|#) (\w+\.(?:mjs|sh|py|go|java))\b/.exec(text)?.[1];

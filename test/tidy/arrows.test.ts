@@ -70,7 +70,7 @@ const arrows: readonly Arrow[] = [
     ],
   },
   { from: "examples/plugins/", may: ["unibus/plugin"] },
-  { from: "examples/", may: ["src/client/", ...wire, ...runtime, "packages"] },
+  { from: "examples/", may: ["src/client/", "unibus/client", ...wire, ...runtime, "packages"] },
   {
     from: "scripts/",
     may: [...lib, "scripts/", "src/cli/", "src/plugins/", "src/wire/", ...runtime, "packages", "package.json"],

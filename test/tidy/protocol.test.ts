@@ -15,6 +15,7 @@ import * as api from "../../src/wire/api.ts";
 import { statusOf } from "../../src/wire/errors.ts";
 import { consumerName, deliverSubject, noticeSubject, streamName } from "../../src/wire/names.ts";
 import { natsPayloadBytesMax } from "../../src/wire/room-stream.ts";
+import { anchorsIn } from "../support/pages.ts";
 
 const root = join(import.meta.dir, "..", "..");
 const folder = join(root, "docs", "protocol");
@@ -154,15 +155,6 @@ test("the table of errors has every code with its status, and no other", () => {
     Object.fromEntries(Object.entries(statusOf).map(([code, status]) => [code, String(status)])),
   );
 });
-
-/** The anchors that a page's headings make. */
-const anchorsIn = (text: string) =>
-  [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
-    heading
-      .toLowerCase()
-      .replace(/[^\w\- ]/g, "")
-      .replaceAll(" ", "-"),
-  );
 
 test("every page is linked from the index, and every link leads to a file and a heading", () => {
   const links = (page: string) =>
