@@ -33,7 +33,11 @@ test.each(programs)("docs/bots-and-pages.md shows examples/$example, which is sh
 
 /** Waits until the list of the web page contains a text. */
 const shows = (page: Page, text: string) =>
-  until(`the web page shows "${text}"`, async () => (await page.innerText("#messages")).includes(text), waitMs);
+  until(
+    `the web page shows "${text}"`,
+    async () => (await page.textContent("#messages"))?.includes(text) === true,
+    waitMs,
+  );
 
 test(
   "docs/bots-and-pages.md: every command works, the bot answers, and the web page joins, reads and writes",

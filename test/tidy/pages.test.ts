@@ -21,7 +21,9 @@ const pages = [
 ];
 
 /** The links of a page to files of the project, without those in programs. */
-function linksOf(page: string): { readonly page: string; readonly path: string; readonly anchor: string | undefined }[] {
+function linksOf(
+  page: string,
+): { readonly page: string; readonly path: string; readonly anchor: string | undefined }[] {
   const prose = textOf(page).replace(/^```.*?^```$/gms, "");
   return [...prose.matchAll(/\]\(([^)#:\s]*)(?:#([^)\s]*))?\)/g)].map(([, to = "", anchor]) => ({
     ...{ page, anchor },
