@@ -60,7 +60,7 @@ test(
         for (const typed of linesIn(block)) {
           // The package is installed already; npm-package.test.ts packs it and installs it with npm.
           if (typed.startsWith("npm install") || typed === web) continue;
-          const line = typed.replace("http://127.0.0.1:8470", '"$UNIBUS_URL"').replace("8000", port);
+          const line = typed.replace(/http:\/\/127\.0\.0\.1:\d+(?= )/, '"$UNIBUS_URL"').replace("8000", port);
           if (block.kind === "sh background") await reader.start(line);
           else {
             const printed = await reader.run(line);
