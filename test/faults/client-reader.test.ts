@@ -162,6 +162,30 @@ describe("in a persistent room", () => {
     expect(got).toEqual(row(60));
   });
 
+  test("a reader from the start receives each once that arrives before its subscription knows where it begins", async () => {
+    await using at = await HostileScene.open(server, { admin });
+    const other = await at.ana.createRoom(freshSubject(), "matrix");
+    await other.membership.add(at.bob.identity.endpoint);
+    for (const text of row(5)) await other.send(text);
+    await at.bob.control.acceptRoom(other.id);
+    const bobs = await at.bob.room(other.id);
+    let isFirst = true;
+    at.hostile.http.rewrite(async (answer, asked) => {
+      if (!isFirst || !asked.target.includes(`${other.id}/history`) || !/limit=1$/.test(asked.target)) return answer;
+      isFirst = false;
+      for (const text of row(5, 5)) await other.send(text);
+      const history = await at.ana.control.history(other.id, { limit: 1 });
+      return { ...answer, body: Buffer.from(JSON.stringify(history)) };
+    });
+    const got: string[] = [];
+    const stop = await bobs.onMessage(({ text }) => got.push(text), { from: "start" });
+    await until("the history was read", () => got.includes("m9"));
+    await other.send("m10");
+    await until("bob has received all", () => got.includes("m10"));
+    expect([got, isFirst]).toEqual([row(11), false]);
+    stop();
+  });
+
   test("a reader from the last message receives it and later ones in order, even if they arrive at once", async () => {
     await using at = await HostileScene.open(server, { admin });
     await sendAll(at, row(10));

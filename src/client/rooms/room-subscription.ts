@@ -34,7 +34,7 @@ export interface DeliveredFrame {
   readonly reply: string | undefined;
   /** Its position in the order of delivery. */
   readonly position: number;
-  /** Everything in the room's stream up to this sequence number was delivered before. */
+  /** Everything in the room's stream up to this sequence number was delivered before; zero while that is not known. */
   readonly upTo: number;
 }
 
@@ -71,6 +71,8 @@ export class RoomSubscription {
   #bytes = 0;
   /** Everything up to `safe` was delivered; everything up to `next`, too, except frames still on their way here. */
   #mark = { safe: 0, next: 0 };
+  /** Where it began: live frames up to there may still wait in the queue, if they arrived before that was known. */
+  #begunAt = 0;
   /** The newest frame when the stream's position was last read. */
   #look: { readonly seq: number; readonly frame: Frame } | null = null;
   #sinceLook = 0;
@@ -95,12 +97,18 @@ export class RoomSubscription {
     return this.#mark.safe;
   }
 
+  /** No frame up to this sequence number is delivered from now on; zero while that is not known. */
+  get #completeUpTo(): number {
+    return this.#mark.safe > this.#begunAt ? this.#mark.safe : 0;
+  }
+
   /** Starts after the newest stored frame. Call it once live frames arrive. Errors: those of GET history. */
   async begin(): Promise<void> {
     if (this.deps.persist) {
       const { control, roomId, signal } = this.deps;
       const { last_seq } = await control.history(roomId, { limit: 1 }, signal);
       this.#mark = { safe: last_seq, next: last_seq };
+      this.#begunAt = last_seq;
     }
     this.#isBegun = true;
     void this.#pump();
@@ -195,7 +203,7 @@ export class RoomSubscription {
     if (received === null) return;
     const position = this.deps.receiver.memory.add(received.frame);
     if (position === null) return this.deps.receiver.drop("repeat");
-    this.deps.onDelivered({ received, reply, position, upTo: this.#mark.safe });
+    this.deps.onDelivered({ received, reply, position, upTo: this.#completeUpTo });
     this.#sinceLook += 1;
     if (this.deps.persist && this.#sinceLook >= frameCountPerLook) void this.#advance();
   }
@@ -255,7 +263,7 @@ export class RoomSubscription {
     for (const received of all) {
       const position = received === null ? null : receiver.memory.add(received.frame);
       if (received !== null && position !== null)
-        onDelivered({ received, reply: undefined, position, upTo: this.#mark.safe });
+        onDelivered({ received, reply: undefined, position, upTo: this.#completeUpTo });
     }
   }
 
