@@ -10,6 +10,9 @@ import type { Between } from "../in-process.ts";
 const share = 0.25;
 const pauseMsMax = 6;
 
+/** The fact of a store that pauses make untrue. */
+const separated: keyof InviteStore = "commitsTogether";
+
 /** The pauses of one bus. */
 export class Pauses {
   #races = 0;
@@ -52,6 +55,8 @@ export class Pauses {
   #paused(service: object): object {
     return new Proxy(service, {
       get: (target, name) => {
+        // Calls made together no longer commit together once one of them pauses.
+        if (name === separated) return false;
         const value = Reflect.get(target, name, target) as unknown;
         if (typeof value !== "function") return value;
         return (...args: unknown[]) => this.#around(() => value.apply(target, args) as Promise<unknown>);
