@@ -187,6 +187,7 @@ test(
       // The bound is 50 ms; a busy machine adds to it, but waiting inside SQLite would take seconds.
       expect(stop()).toBeLessThan(1_000);
       const late = store.users.insertUser(userSample(2));
+      // Nothing shows that it waits: this is time for several of the tries that come every 10 ms.
       await Bun.sleep(200);
       other.run("ROLLBACK");
       other.close(true);
