@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { build } from "./build.ts";
 import { natsServer } from "./nats-server.ts";
+import { endSessionsOnSignals, runInSession } from "./sessions.ts";
 
 const minutesDefault = "10";
 
@@ -15,8 +16,10 @@ if (!(minutes > 0) || !/^\d+$/.test(seed)) {
   console.error("error: --minutes and --seed must be numbers (for example bun run chaos -- --minutes 10 --seed 1)");
   process.exit(2);
 }
+endSessionsOnSignals();
 await natsServer();
-const child = Bun.spawn([process.execPath, "test", join(import.meta.dir, "../test/faults/chaos/chaos.test.ts")], {
+const file = join(import.meta.dir, "../test/faults/chaos/chaos.test.ts");
+const { code } = await runInSession([process.execPath, "test", file], {
   cwd: join(import.meta.dir, ".."),
   env: {
     ...process.env,
@@ -24,6 +27,6 @@ const child = Bun.spawn([process.execPath, "test", join(import.meta.dir, "../tes
     UNIBUS_CHAOS_MS: String(minutes * 60_000),
     UNIBUS_CHAOS_SEED: seed,
   },
-  stdio: ["ignore", "inherit", "inherit"],
+  isShown: true,
 });
-process.exit(await child.exited);
+process.exit(code);

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { build } from "./build.ts";
 import { runMutants } from "./mutants/run.ts";
 import { natsServer } from "./nats-server.ts";
+import { endSessionsOnSignals, runInSession } from "./sessions.ts";
 
 /** The test file of each soak test, and its description. */
 const soaks: Readonly<Record<string, { readonly file: string; readonly what: string }>> = {
@@ -43,6 +44,7 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
 const mutantsAre =
   "removes each limit from a copy of the tree and runs its tests; about half an hour, or name some mutants";
 
+endSessionsOnSignals();
 const [name = "", ...rest] = process.argv.slice(2);
 if (name === "mutants") {
   await natsServer();
@@ -57,9 +59,9 @@ if (soak === undefined || rest.length > 0) {
 }
 await natsServer();
 const root = join(import.meta.dir, "..");
-const child = Bun.spawn([process.execPath, "test", join(root, soak.file), "--timeout", "3600000"], {
+const { code } = await runInSession([process.execPath, "test", join(root, soak.file), "--timeout", "3600000"], {
   cwd: root,
   env: { ...process.env, UNIBUS_TEST_BIN: process.env.UNIBUS_TEST_BIN ?? (await build()), UNIBUS_SOAK: name },
-  stdio: ["ignore", "inherit", "inherit"],
+  isShown: true,
 });
-process.exit(await child.exited);
+process.exit(code);

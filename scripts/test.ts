@@ -6,6 +6,7 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "./build.ts";
 import { natsServer } from "./nats-server.ts";
+import { endSessionsOnSignals, runInSession } from "./sessions.ts";
 
 const root = join(import.meta.dir, "..");
 const report = (run: string) => join(root, ".cache", `junit-${run}-${process.pid}.xml`);
@@ -45,18 +46,9 @@ const testTimeoutMs = 60_000;
 /** Runs a step and prints its output at the end, because steps run in parallel. Returns the exit code. */
 async function step(name: string, command: readonly string[], env: Record<string, string> = {}): Promise<number> {
   const began = performance.now();
-  const child = Bun.spawn([...command], {
-    cwd: root,
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...env },
-  });
-  const [output, errors, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
+  const { code, output } = await runInSession(command, { cwd: root, env: { ...process.env, ...env } });
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  console.log(`== ${name}: ${code === 0 ? "ok" : `exit ${code}`} in ${seconds} s\n${output}${errors}`.trimEnd());
+  console.log(`== ${name}: ${code === 0 ? "ok" : `exit ${code}`} in ${seconds} s\n${output}`.trimEnd());
   return code;
 }
 
@@ -128,6 +120,7 @@ async function runTests({ name, atOnce, files }: Run, executable: string): Promi
   return counts;
 }
 
+endSessionsOnSignals();
 mkdirSync(join(root, ".cache"), { recursive: true });
 await natsServer().catch((error: Error) => {
   console.error(`error: ${error.message}`);

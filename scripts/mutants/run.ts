@@ -5,6 +5,7 @@
  */
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { runInSession } from "../sessions.ts";
 import { mutants } from "./index.ts";
 import { type Holder, type Mutant, mutated } from "./mutant.ts";
 
@@ -45,20 +46,16 @@ interface Outcome {
 
 async function runTests(copy: string, { file, test }: Holder): Promise<Outcome> {
   const only = test === undefined ? [] : ["-t", test];
-  const child = Bun.spawn([process.execPath, "test", `./${file}`, "--timeout", `${testTimeoutMs}`, ...only], {
-    cwd: copy,
-    env: { ...process.env, UNIBUS_TEST_BIN: join(copy, "dist", "unibus"), NO_COLOR: "1" },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const timer = setTimeout(() => child.kill("SIGKILL"), runTimeoutMs);
-  const [output, errors, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  clearTimeout(timer);
-  const failed = [...errors.matchAll(/^\(fail\) (.*?)(?: \[[\d.]+m?s\])?$/gm)].map(([, name]) => name ?? "");
-  return { passed: code === 0, failed, output: `${output}${errors}` };
+  const { code, output } = await runInSession(
+    [process.execPath, "test", `./${file}`, "--timeout", `${testTimeoutMs}`, ...only],
+    {
+      cwd: copy,
+      env: { ...process.env, UNIBUS_TEST_BIN: join(copy, "dist", "unibus"), NO_COLOR: "1" },
+      timeoutMs: runTimeoutMs,
+    },
+  );
+  const failed = [...output.matchAll(/^\(fail\) (.*?)(?: \[[\d.]+m?s\])?$/gm)].map(([, name]) => name ?? "");
+  return { passed: code === 0, failed, output };
 }
 
 /** Whether some tests need the executable. */
