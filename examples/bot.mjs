@@ -9,7 +9,7 @@ bus.on("suspicious", ({ what }) => console.error(`suspicious: ${what}`));
 
 const room = await bus.room(name);
 const answer = async (message) => {
-  if (message.kind === "pub" && message.text === "!time") {
+  if (message.kind === "text" && message.text === "!time") {
     await room.reply(message, `It is ${new Date().toUTCString()}.`);
   }
 };

@@ -4,7 +4,7 @@ Needs PyNaCl and nats-py. Lists your rooms, verifies the room SUBJECT, prints it
 what arrives, in encrypted and signed rooms. It keeps no state, so an older statement than before deceives it (ROOM-20).
 """
 import asyncio, base64, binascii, hashlib, json, re, secrets, sys, time, urllib.parse, urllib.request
-import nats
+import nats, unibus_envelope as envelope
 from nacl import exceptions, public, secret, signing  # libsodium: it refuses the keys and signatures of SIG-5
 b64 = lambda data: base64.b64encode(data).decode()
 b64url = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -70,11 +70,11 @@ def key_of(room, epoch):
         if check != room["checks"][epoch]: sys.exit("room_forked: not the key that the owners signed")  # ROOM-7
     return room["keys"][epoch]
 
-def seal(room, text):
+def seal(room, data):
     bits, n = int(time.time() * 1000) << 80 | secrets.randbits(80), secrets.token_bytes(24)
     ulid = "".join("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[bits >> shift & 31] for shift in range(125, -1, -5))
     frame = {"t": 0, "s": subject, "from": me, "id": ulid, "e": room["epoch"], "n": b64(n)}
-    frame["p"] = b64(secret.Aead(key_of(room, room["epoch"])).encrypt(text, bound(room, frame).encode(), n).ciphertext)
+    frame["p"] = b64(secret.Aead(key_of(room, room["epoch"])).encrypt(data, bound(room, frame).encode(), n).ciphertext)
     return ulid, json_of({**frame, "sig": b64(sign(bound(room, frame)))}).encode()
 
 def open_frame(room, data):  # the steps of docs/protocol/frames.md
@@ -89,10 +89,10 @@ def open_frame(room, data):  # the steps of docs/protocol/frames.md
     return frame, secret.Aead(key_of(room, frame["e"])).decrypt(p, bound(room, frame, "p", "sig").encode(), n)
 
 def show(room, seen, where, data):  # True: of a member or an epoch that is not known yet
-    try: frame, payload = open_frame(room, data)
+    try: frame, payload = open_frame(room, data); kind, _, body = envelope.read(payload, frame["t"])
     except LookupError: return True
     except (ValueError, OSError, exceptions.CryptoError) as error: return print("dropped", error)
-    if (key := (frame["from"], frame["id"])) not in seen: print(where, key[0], payload.decode(errors="replace"))
+    if (key := (frame["from"], frame["id"])) not in seen: print(where, key[0], kind, body.decode(errors="replace"))
     seen.add(key)
 
 async def main():
@@ -110,7 +110,7 @@ async def main():
     await client.flush()
     history = call("GET", f"/rooms/{room['id']}/history?limit=1000")["messages"]
     for message in history: show(room, seen, "history", unb64(message))
-    for ulid, frame in [seal(room, text.encode()) for text in texts]:
+    for ulid, frame in [seal(room, envelope.write({}, text.encode())) for text in texts]:
         ack = json.loads((await client.request(subject, frame, 5, headers={"Nats-Msg-Id": f"{me}.{ulid}"})).data)
         print("acked", ack["seq"] if ack.get("stream") == f"UNIBUS_{room['id']}" else sys.exit(f"not stored: {ack}"))
     async for message in live.messages:

@@ -11,7 +11,7 @@ import { licencesText, npmParts } from "./licenses.ts";
 
 const root = join(import.meta.dir, "..");
 /** Maximum gzipped size of the browser client, in bytes. */
-export const browserBytesMax = 270_000;
+export const browserBytesMax = 290_000;
 
 /** The platform of a bundle. */
 export type Platform = "browser" | "node" | "bun";

@@ -19,6 +19,7 @@ const inner = /\b(ControlPlane|RoomReader|DurableParts|Receive[rd])\b/;
 const firstOnes = [
   "Bus",
   "Room",
+  "Conversation",
   "Membership",
   "Messages",
   "Message",

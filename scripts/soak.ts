@@ -11,6 +11,10 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/faults/chaos/chaos.test.ts",
     what: "three nodes under load while one after the other is killed, halted, cut off and misled; twelve minutes",
   },
+  envelope: {
+    file: "test/fuzz/envelope.test.ts",
+    what: "100,000 payloads, on which TypeScript, Go and Python agree; UNIBUS_FUZZ_SEED repeats a run; a minute",
+  },
   "refused-bodies": {
     file: "test/e2e/refused-bodies.test.ts",
     what: "Python, Node and curl read every refusal of a large body, 100 times each; a minute",

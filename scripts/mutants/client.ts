@@ -249,4 +249,25 @@ export const clientMutants: readonly Mutant[] = [
       { file: "test/attacks/hostile-data-plane.test.ts", test: "is refused if the server names another delivery" },
     ],
   },
+  {
+    name: "an envelope's header has at most 1,024 bytes",
+    file: "src/wire/envelope.ts",
+    search: 'if (length > headerBytesMax) return bad("header-too-long");',
+    replace: "",
+    held: [{ file: "test/wire/envelope.test.ts" }],
+  },
+  {
+    name: "a body that looks like an envelope is wrapped",
+    file: "src/wire/envelope.ts",
+    search: "value === undefined) && !isEnveloped(body);",
+    replace: "value === undefined);",
+    held: [{ file: "test/wire/envelope.test.ts", test: "one that begins with the magic" }],
+  },
+  {
+    name: "a signal is at most a minute old",
+    file: "src/wire/signal.ts",
+    search: 'return Math.abs(signal.timeMs - nowMs) > signalSkewMs ? "stale" : signal;',
+    replace: 'return Math.abs(signal.timeMs - nowMs) > 1e15 ? "stale" : signal;',
+    held: [{ file: "test/wire/signal.test.ts", test: "is stale" }],
+  },
 ];

@@ -5,6 +5,8 @@ import type { ConnectOptions } from "./connect-options.ts";
 import { checkOptions, connectChecks, connectHints } from "./option-checks.ts";
 import { MemoryState } from "./trust/state.ts";
 
+export type { ChainEntry, StatementTag } from "../wire/chain-entry.ts";
+export type { ContentKind, EnvelopeHeader, MessageKind } from "../wire/envelope.ts";
 export { type ErrorCode, isUnibusError, UnibusError } from "../wire/errors.ts";
 export {
   fingerprintWords,
@@ -23,9 +25,10 @@ export { identityFromWords, newWords } from "./crypto/wallet.ts";
 export { type JoinLink, parseJoinLink } from "./join-link.ts";
 export { register } from "./register.ts";
 export type { Invitation } from "./rooms/acceptances.ts";
+export type { Conversation } from "./rooms/conversation.ts";
 export type { Durable, DurableOptions } from "./rooms/durable.ts";
 export type { AddOptions } from "./rooms/membership.ts";
-export { Message, type MessageKind } from "./rooms/message.ts";
+export { Message } from "./rooms/message.ts";
 export { modes } from "./rooms/modes.ts";
 export type { SendOptions } from "./rooms/publisher.ts";
 export type { Room, RoomStats } from "./rooms/room.ts";

@@ -3,6 +3,7 @@
  * casts, gets an error that names the wrong option instead of undefined behavior later. Each public method has a table
  * of its options (`connectChecks`, `readChecks`, ...) and passes it to `checkOptions`.
  */
+import { contentKinds, hopsMax, isContentKind } from "../wire/envelope.ts";
 import { UnibusError } from "../wire/errors.ts";
 
 /** Returns null for a valid value; otherwise what it should be, in words that follow "is not". */
@@ -125,6 +126,13 @@ export const sayChecks: OptionChecks = {
   thread: isText,
   replyTo: isText,
   blob: when((value) => "blob" in Object(value) && "epoch" in Object(value), "the result of putBlob"),
+  kind: when(
+    (value) => isContentKind(String(value)),
+    `one of ${contentKinds.join(", ")}, or one that begins with app.`,
+  ),
+  mediaType: isText,
+  fileName: isText,
+  hops: isInteger(0, hopsMax),
 };
 
 /** Checks a message and its options. Errors: invalid. */

@@ -42,15 +42,9 @@ import {
 import { type Identity, identityFromSeeds } from "./crypto/identity.ts";
 import { type Draft, encrypt, sealBlobUnder, sealFrameUnder } from "./crypto/sealing.ts";
 import { identityFromWords } from "./crypto/wallet.ts";
-
-/** Inputs and outputs of one example, as hex, base64 or text, in the encoding that the protocol uses. */
-export type Vector = Readonly<Record<string, string | number>>;
-
-/** All groups of vectors: each one or a list. Source: docs/protocol/README.md. */
-export type Vectors = Readonly<Record<string, Vector | readonly Vector[]>>;
-
-/** Bytes that count up from a first value. */
-const run = (first: number, count = 32) => Uint8Array.from({ length: count }, (_, i) => first + i);
+import { envelopeVectors } from "./envelope-vectors.ts";
+import { signalVectors } from "./signal-vectors.ts";
+import { firstId, run, secondId, type Vector, type Vectors } from "./vector-room.ts";
 
 const signSeed = run(0x00);
 const kexPriv = run(0x20);
@@ -59,8 +53,8 @@ const subject = "room.general";
 const host = "127.0.0.1";
 const roomKeys = [run(0x80), run(0xc0)] as const;
 const frameIds = {
-  publish: "01BX5ZZKBKACTAV9WEVGEMMVRZ",
-  thread: "01BX5ZZKBKACTAV9WEVGEMMVS0",
+  publish: firstId,
+  thread: secondId,
   answered: "01BX5ZZKBKACTAV9WEVGEMMVS1",
   reaction: "01BX5ZZKBKACTAV9WEVGEMMVS2",
 } as const;
@@ -258,6 +252,11 @@ async function walletVector(): Promise<Vector> {
   };
 }
 
+/** A text in the nth vector of a list. */
+function textAt(list: Vectors[string] | undefined, at: number, name: string): string {
+  return String((list as readonly Vector[])[at]?.[name]);
+}
+
 /**
  * Computes the deterministic test vectors for other implementations, with the production code.
  * Source: docs/protocol/README.md.
@@ -265,12 +264,19 @@ async function walletVector(): Promise<Vector> {
 export async function computeVectors(): Promise<Vectors> {
   const identity = await identityFromSeeds(signSeed, kexPriv);
   const other = await identityFromSeeds(run(0x40), run(0x60));
+  const rooms = roomVectors(identity, other);
+  const frames = frameVectors(identity);
+  const statement = textAt(rooms.room_statement, 1, "text");
+  const sent = [textAt(frames.frame, 0, "wire"), textAt(frames.frame, 1, "wire")] as const;
+  const room = { roomId, subject, roomKeys, owner: identity, other, statement, frames: sent };
   return {
     ...keyVectors(identity),
-    ...roomVectors(identity, other),
+    ...rooms,
     ...blobVectors(),
     keybox: keyboxVector(identity),
-    ...frameVectors(identity),
+    ...frames,
+    ...envelopeVectors(room),
+    ...signalVectors(room),
     ...loginVectors(identity),
     wallet: await walletVector(),
   };

@@ -84,7 +84,9 @@ export type DropReason =
   /**
    * Encrypted with another key or for another room, plaintext in an encrypted room, or ciphertext in a plaintext one.
    */
-  | "not_decryptable";
+  | "not_decryptable"
+  /** Decrypted, but its envelope is invalid. Source: docs/protocol/envelope.md. */
+  | "bad_envelope";
 
 /** A frame that was dropped, with the reason. */
 export interface Dropped {

@@ -35,19 +35,26 @@ function quoted(text: string): string {
  * changes how text is displayed, or is unassigned. Source: docs/protocol/identity.md.
  */
 export function checkHandle(given: string): string {
-  const handle = normalHandle(given);
-  const refuse = (what: string, hint: string) =>
-    new UnibusError("invalid", `handle ${quoted(given)} ${what} (${hint})`);
-  if ([...handle].length > handleLengthMax) {
-    throw new UnibusError("invalid", `handle has ${[...handle].length} characters (use at most ${handleLengthMax})`);
+  return checkShownText("handle", given, handleLengthMax);
+}
+
+/**
+ * Validates a text that people see as a name, by the rules of handles, and returns it in its normal form. `what` names
+ * it in errors; `lengthMax` is in characters (code points). Errors: invalid, with the reason.
+ */
+export function checkShownText(what: string, given: string, lengthMax: number): string {
+  const text = normalHandle(given);
+  const refuse = (why: string, hint: string) => new UnibusError("invalid", `${what} ${quoted(given)} ${why} (${hint})`);
+  if ([...text].length > lengthMax) {
+    throw new UnibusError("invalid", `${what} has ${[...text].length} characters (use at most ${lengthMax})`);
   }
-  if (blank.test(handle)) throw refuse("is blank", `use 1 to ${handleLengthMax} characters`);
+  if (blank.test(text)) throw refuse("is blank", `use 1 to ${lengthMax} characters`);
   let character: string | undefined;
-  replaceRefused(handle, (hidden) => {
+  replaceRefused(text, (hidden) => {
     character ??= hidden;
     return hidden;
   });
-  if (character === undefined) return handle;
+  if (character === undefined) return text;
   const number = (character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0");
   throw refuse(`contains U+${number}, which is ${kindOf(character)}`, "remove it");
 }

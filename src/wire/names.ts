@@ -16,8 +16,11 @@ export const subjectLengthMax = 200;
 /** The first token of every subject that a durable delivers to. Source: docs/protocol/durables.md. */
 export const deliverRoot = "_DELIVER";
 
+/** The first token of every subject that carries signals. Fixed. Source: docs/protocol/signals.md. */
+export const signalRoot = "_SIG";
+
 /** First tokens that are reserved for NATS or unibus and never become a namespace. Source: docs/protocol/limits.md. */
-export const reservedNamespaces = ["unibus", "_INBOX", deliverRoot, "_R_"] as const;
+export const reservedNamespaces = ["unibus", "_INBOX", deliverRoot, signalRoot, "_R_"] as const;
 
 /** The longest handle, in characters (code points) of its normal form. Source: docs/protocol/identity.md. */
 export const handleLengthMax = 64;
@@ -155,6 +158,11 @@ export function consumerName(roomId: string, endpoint: string, device: string = 
 /** The subject that a durable delivers to. Source: docs/protocol/durables.md. */
 export function deliverSubject(endpoint: string, roomId: string, device: string): string {
   return `${deliverRoot}.${endpoint}.${roomId}.${device}`;
+}
+
+/** The subject of one member's signals in a room. Fixed. Source: docs/protocol/signals.md. */
+export function signalSubject(roomId: string, endpoint: string): string {
+  return `${signalRoot}.${roomId}.${endpoint}`;
 }
 
 /**

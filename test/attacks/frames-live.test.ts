@@ -6,6 +6,8 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
+import { bytesOf } from "../../src/wire/encoding.ts";
+import { envelopeMagic } from "../../src/wire/envelope.ts";
 import { frameBytesMax } from "../../src/wire/frame.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";
@@ -49,6 +51,12 @@ async function expectSound(at: HostileScene): Promise<void> {
 }
 
 const whole = (by: Identity) => scene.frame({ by, text: "said by ana, never sent" });
+
+/** A frame of ana's whose payload begins like an envelope. */
+const enveloped = async (rest: readonly number[]) => {
+  const payload = Uint8Array.from([...envelopeMagic, ...rest]);
+  return scene.frame({ by: scene.ana.identity, roomKey: await scene.key(), payload });
+};
 
 const attacks: Readonly<Record<string, readonly [string, () => Promise<Uint8Array | string>]>> = {
   "text that is not JSON": ["not_json", async () => "what is this"],
@@ -104,6 +112,14 @@ const attacks: Readonly<Record<string, readonly [string, () => Promise<Uint8Arra
     "not_decryptable",
     async () => scene.frame({ by: scene.ana.identity, roomKey: crypto.getRandomValues(new Uint8Array(32)) }),
   ],
+  "a member's frame with an envelope that ends before its header": [
+    "bad_envelope",
+    async () => enveloped([0x00, 0x05, 0x01]),
+  ],
+  "a member's frame with a file name that is a path": [
+    "bad_envelope",
+    async () => enveloped([0x00, 0x0c, 0x03, 0x00, 0x09, ...bytesOf("../passwd"), 0x21]),
+  ],
   "a stranger's frame of an unknown epoch": ["not_a_member", async () => scene.frame({ by: scene.eve, epoch: 7 })],
   "a frame of an unknown epoch with an invalid signature": [
     "bad_signature",
@@ -118,6 +134,20 @@ describe("in an encrypted room whose messages are signed", () => {
       await expectSound(scene);
     });
   }
+
+  test("an envelope with an unknown critical tag, or of an unknown kind, is shown as unsupported, not hidden", async () => {
+    const kinds = [
+      [0x00, 0x04, 0xc8, 0x00, 0x01, 0x07],
+      [0x00, 0x07, 0x01, 0x00, 0x04, ...bytesOf("poll")],
+    ];
+    for (const header of kinds) {
+      const before = scene.got.length;
+      scene.inject(await enveloped([...header, ...bytesOf("from the future")]));
+      await until("bob has received it", () => scene.got.length > before);
+      expect(scene.got.at(-1)).toMatchObject({ kind: "unsupported", text: "from the future", verified: true });
+    }
+    await expectSound(scene);
+  });
 
   test("a replayed frame is delivered once", async () => {
     const { id } = await scene.mine.send("once");

@@ -8,12 +8,13 @@ import { join } from "node:path";
 import { computeVectors } from "../../src/client/vectors.ts";
 import frames from "../golden/frames.json";
 import { Folder } from "../support/executable.ts";
-import { vectors as golden } from "../support/vectors.ts";
+import { allVectors as golden } from "../support/vectors.ts";
 
 const root = join(import.meta.dir, "..", "..");
 const groups = [
   ...["endpoint_id", "nkey", "sign", "keys", "room_statement", "key_check", "aead", "keybox", "frame", "blob"],
   ...["control_request", "nats_connect", "wallet", "room_fingerprint", "user_fingerprint"],
+  ...["envelope", "envelope_bad", "frame_with_envelope", "signal"],
 ];
 
 const computed = await computeVectors();

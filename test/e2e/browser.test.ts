@@ -10,7 +10,7 @@ import { newUlid } from "../../src/wire/ulid.ts";
 import type { Given, offered as Offered, Use } from "../support/browser-page.ts";
 import { startChromium } from "../support/chromium.ts";
 import { Folder } from "../support/executable.ts";
-import { vectors } from "../support/vectors.ts";
+import { allVectors } from "../support/vectors.ts";
 
 declare const offered: typeof Offered;
 
@@ -48,7 +48,7 @@ async function open(): Promise<void> {
 const use = (one: Use): Promise<Given> => page.evaluate((given) => offered.use(given), one);
 
 test("the vectors are the same in a browser", async () => {
-  expect(await page.evaluate(() => offered.computeVectors())).toEqual(vectors as never);
+  expect(await page.evaluate(() => offered.computeVectors())).toEqual(allVectors as never);
 });
 
 const ana = sha256Hex("ana");

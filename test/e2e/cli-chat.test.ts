@@ -74,7 +74,7 @@ describe("at a terminal", () => {
       his.type("\x03");
       expect([await hers.exited, await his.exited]).toEqual([0, 0]);
       const kinds = jsonLines(await ana.ok(["history", subject, "--json", "--limit", "4"])).map(({ kind }) => kind);
-      expect(kinds).toEqual(["pub", "pub", "react", "pub"]);
+      expect(kinds).toEqual(["text", "text", "react", "text"]);
     },
     patienceMs,
   );

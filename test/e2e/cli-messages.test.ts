@@ -64,7 +64,7 @@ describe("two users, two processes", () => {
       await heardByBob.until("bob receives his own message", (lines) => lines.some((line) => line.endsWith(answer)));
       const lines = await heardByAna.until("ana receives bob's message", (all) => texts(all).includes("hello ana"));
       expect(jsonLines(lines.join("\n")).at(-1)).toMatchObject({
-        ...{ from: bob.identity.endpoint, handle: "bob", kind: "pub", text: "hello ana" },
+        ...{ from: bob.identity.endpoint, handle: "bob", kind: "text", text: "hello ana" },
         ...{ re: id, thread: id, verified: true, late: false },
       });
       expect(heardByBob.lines.every((line) => /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d {2}\S/.test(line))).toBe(true);
@@ -103,7 +103,7 @@ describe("two users, two processes", () => {
       expect(bytes).toEndWith("  bob  [2 B, not text]");
       const [, one, two] = jsonLines(await ana.ok(["history", subject, "--json"]));
       expect(one).toMatchObject({ kind: "react", text: "👍", re: id });
-      expect(two).toMatchObject({ kind: "pub", data: "/wA=" });
+      expect(two).toMatchObject({ kind: "data", data: "/wA=" });
       expect(two).not.toHaveProperty("text");
     },
     patienceMs,

@@ -42,7 +42,7 @@ describe("a conversation", () => {
       ana.identity.endpoint,
       "ana",
     ]);
-    expect([hello.verified, hello.late, hello.kind]).toEqual([true, false, "pub"]);
+    expect([hello.verified, hello.late, hello.kind]).toEqual([true, false, "text"]);
     const answer = await theirs.reply(hello, "hello ana");
     await theirs.react(hello, "👍");
     await until("bob receives his own message, too", () => got.length === 3);

@@ -3,32 +3,19 @@
  * the SDK reads, also across an epoch change.
  * Source: docs/protocol/identity.md, docs/protocol/rooms.md, docs/protocol/frames.md, docs/protocol/logins.md.
  */
-import { afterAll, beforeAll, expect, test } from "bun:test";
-import { join } from "node:path";
+import { beforeAll, expect, test } from "bun:test";
 import { identityText } from "../../src/client/crypto/identity.ts";
 import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
 import { connect, type Message, type Room } from "../../src/client/index.ts";
-import { Folder, Server, until } from "../support/executable.ts";
+import { Server, until } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
+import { goPeer } from "../support/installed.ts";
 import { addUser, call, freshSubject, postUser } from "../support/peer.ts";
 
-const source = join(import.meta.dir, "go");
-
-let folder: Folder;
 let program: string;
-
-/** Builds the Go program. Its modules are pinned by go.sum. */
 beforeAll(async () => {
-  folder = new Folder();
-  program = folder.file("peer");
-  const go = Bun.which("go");
-  if (go === null) throw new Error("go is not on the PATH: this test builds a peer in Go (install Go 1.24 or newer)");
-  const command = [go, "build", "-mod=readonly", "-trimpath", "-o", program, "."];
-  const build = Bun.spawn(command, { cwd: source, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-  const [said, code] = await Promise.all([new Response(build.stderr).text(), build.exited]);
-  if (code !== 0) throw new Error(`go build: ${said}`);
+  program = await goPeer();
 }, 300_000);
-afterAll(() => folder[Symbol.dispose]());
 
 /** An event that the Go peer prints. */
 interface GoEvent {
@@ -119,7 +106,7 @@ test("Go and the SDK read each other's messages, live and from history, before a
     messages.map(({ id, from, text }) => [id, from, text, undefined]),
   );
   expect(kept[0]).toMatchObject({ id: before.id, text: "before Go came" });
-  expect(kept).toHaveLength(1 + 2 * 7);
+  expect(kept).toHaveLength(1 + 2 * 9);
   expect(room.stats().dropped).toEqual({});
 }, 60_000);
 
@@ -134,19 +121,29 @@ async function speak(
   const text = `from the SDK in ${epoch}: ünïcödé 👋`;
   const first = await room.send(text);
   const heard = await go.next("heard", mark);
-  expect(heard).toMatchObject({ id: first.id, from: sdk, epoch, kind: 0, text, thread: "", reply_to: "" });
+  expect(heard).toMatchObject({ id: first.id, from: sdk, epoch, kind: "text", text, thread: "", reply_to: "" });
 
   const answered = { do: "send", text: `from Go in ${epoch}: ünïcödé 👋`, thread: first.id, reply_to: first.id };
   const sent = await go.run(answered, "sent");
   const here = () => got.find(({ id }) => id === sent.id);
   await until("the SDK has received it", () => here() !== undefined);
-  expect(here()).toMatchObject({ from: goEndpoint, epoch, kind: "pub", verified: true, late: false, handle: "go" });
+  expect(here()).toMatchObject({ from: goEndpoint, epoch, kind: "text", verified: true, late: false, handle: "go" });
   expect([here()?.text, here()?.thread, here()?.replyTo]).toEqual([answered.text, first.id, first.id]);
 
   const reaction = await go.run({ do: "react", text: "👍", reply_to: first.id }, "sent");
   await until("the SDK has received it", () => got.some(({ id, kind }) => id === reaction.id && kind === "react"));
   await room.react({ id: String(sent.id), thread: null }, "🎉");
-  await until("Go has received it", () => go.events.slice(mark).some(({ kind, text }) => kind === 6 && text === "🎉"));
+  await until("Go has received it", () =>
+    go.events.slice(mark).some(({ type, kind, text }) => type === 6 && kind === "react" && text === "🎉"),
+  );
+
+  const edit = await room.edit({ id: first.id, thread: null, from: sdk }, `edited in ${epoch}`);
+  await until("Go has received it", () =>
+    go.events.slice(mark).some(({ id, kind }) => id === edit.id && kind === "edit"),
+  );
+  const custom = await go.run({ do: "send", kind: "app.vote", text: "yes" }, "sent");
+  await until("the SDK has received it", () => got.some(({ id, kind }) => id === custom.id && kind === "app.vote"));
+  expect(got.find(({ id }) => id === custom.id)?.text).toBe("yes");
 
   expect((await room.request("ping from the SDK")).text).toBe("pong from Go");
   const stop = await room.respond((request) => `pong to ${request.text}`);

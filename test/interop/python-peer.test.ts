@@ -117,12 +117,12 @@ test(
     await stock.drain();
 
     await using running = new PythonPeer(server.ready.http, file, room.subject, "hello from Python 👋", "again");
-    await running.printed(`live ${peer.endpoint} again`);
+    await running.printed(`live ${peer.endpoint} text again`);
     const { messages, lastSeq } = await room.history();
     expect(running.lines.slice(0, 6)).toEqual([
       `rooms ${room.subject}`,
-      `history ${admin.endpoint} under the first key: ünïcödé 👋`,
-      `history ${admin.endpoint} under the second key`,
+      `history ${admin.endpoint} text under the first key: ünïcödé 👋`,
+      `history ${admin.endpoint} text under the second key`,
       "dropped not_canonical",
       `acked ${lastSeq - 1}`,
       `acked ${lastSeq}`,
@@ -136,11 +136,13 @@ test(
     await until("the SDK has them live", () => got.filter(({ from }) => from === peer.endpoint).length === 2);
 
     await room.send("live");
-    await running.printed(`live ${admin.endpoint} live`);
+    await running.printed(`live ${admin.endpoint} text live`);
+    await room.send("five", { kind: "app.vote", hops: 1 });
+    await running.printed(`live ${admin.endpoint} app.vote five`);
     // A member and an epoch that the program does not know yet.
     await room.membership.rekey();
     await room.send("under the third key");
-    await running.printed(`live ${admin.endpoint} under the third key`);
+    await running.printed(`live ${admin.endpoint} text under the third key`);
     expect(running.lines.filter((line) => line.startsWith("dropped"))).toEqual(["dropped not_canonical"]);
     expect(Object.keys(room.stats().dropped)).toEqual(["not_json"]);
   },
@@ -177,7 +179,7 @@ test(
     }
     hostile.honest();
     await using running = new PythonPeer(hostile.url, file, room.subject);
-    await running.printed(`history ${admin.endpoint} before`);
+    await running.printed(`history ${admin.endpoint} text before`);
   },
   patienceMs,
 );

@@ -36,7 +36,7 @@ async function conversation(stage: Stage): Promise<void> {
   await until("bob has received it", () => got.length === 1);
   const hello = got[0] as Message;
   equal([hello.id, hello.from, hello.handle, hello.text], [id, ana.identity.endpoint, "ana", "hello bob"]);
-  equal([hello.kind, hello.verified, hello.late, hello.epoch], ["pub", true, false, 1]);
+  equal([hello.kind, hello.verified, hello.late, hello.epoch], ["text", true, false, 1]);
   ok(Math.abs(hello.timeMs - Date.now()) < 600_000, "the time is now");
   const answer = await theirs.reply(hello, "hello ana");
   await theirs.react(hello, "👍");
@@ -50,6 +50,53 @@ async function conversation(stage: Stage): Promise<void> {
   stop();
   const { received, dropped } = theirs.stats();
   equal([received, dropped], [5, {}]);
+}
+
+async function kinds(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const mine = await ana.createRoom(freshSubject(), "matrix");
+  await mine.membership.add(bob.identity.endpoint);
+  const theirs = await bob.room(mine.subject);
+  const got: Message[] = [];
+  const stop = await theirs.onMessage((message) => got.push(message));
+  await mine.send("helo", { hops: 2, mediaType: "text/markdown" });
+  await until("bob has received it", () => got.length === 1);
+  const helo = got[0] as Message;
+  equal([helo.kind, helo.text, helo.hops, helo.mediaType, helo.fileName], ["text", "helo", 2, "text/markdown", null]);
+  await mine.edit(helo, "hello");
+  await theirs.react(helo, "👍");
+  await theirs.unreact(helo, "👍");
+  await mine.pin([helo, helo.id]);
+  await mine.setTitle("  Team Zu\u0308rich ");
+  await theirs.receipt(helo);
+  await mine.send("a cat", { kind: "file", fileName: "cafe\u0301.png", mediaType: "image/png" });
+  await mine.send('{"choice":2}', { kind: "app.poll-vote" });
+  await mine.send("\0ub\u0001hello");
+  await until("all have arrived", () => got.length === 10);
+  equal(
+    got.slice(1).map(({ kind, text, replyTo }) => [kind, text, replyTo]),
+    [
+      ["edit", "hello", helo.id],
+      ["react", "👍", helo.id],
+      ["unreact", "👍", helo.id],
+      ["pin", `${helo.id}\n${helo.id}`, null],
+      ["title", "Team Zürich", null],
+      ["receipt", "", helo.id],
+      ["file", "a cat", null],
+      ["app.poll-vote", '{"choice":2}', null],
+      ["text", "\0ub\u0001hello", null],
+    ],
+  );
+  equal([got[7]?.fileName, got[7]?.mediaType], ["café.png", "image/png"]);
+  await refused("forbidden", () => theirs.edit(helo, "mine now"));
+  await refused("forbidden", () => theirs.pin([helo]));
+  await refused("forbidden", () => theirs.setTitle("mine now"));
+  await refused("invalid", () => mine.setTitle("\u202e"));
+  await refused("invalid", () => mine.pin(["no id"]));
+  await refused("invalid", () => mine.send("x", { fileName: "../passwd" }));
+  stop();
+  equal(theirs.stats(), { received: 10, dropped: {} });
 }
 
 async function history(stage: Stage): Promise<void> {
@@ -185,6 +232,7 @@ async function listeners(stage: Stage): Promise<void> {
 /** Cases for conversations. */
 export const talk: readonly Case[] = [
   { name: "two users exchange text, bytes, JSON, replies, threads and reactions", run: conversation },
+  { name: "edits, reactions, pins, titles, receipts, files and kinds of applications arrive as such", run: kinds },
   { name: "history is paged, oldest first", run: history },
   { name: "messages from the start, from now on, and from the last one", run: places },
   { name: "a room without persistence delivers live messages only", run: unkept },

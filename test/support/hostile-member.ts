@@ -1,12 +1,14 @@
 /** Frames that a member with all keys can sign, designed to break readers. */
 
 import { bytesOf } from "../../src/wire/encoding.ts";
+import { contentKinds, encodeEnvelope } from "../../src/wire/envelope.ts";
 import { frameBytesMax, frameTypes } from "../../src/wire/frame.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
 import { type Forgery, type HostileScene, rewritten } from "./hostile-scene.ts";
 
 const ref = (sz: number) => ({ h: "ab".repeat(32), n: "A".repeat(32), sz });
 const farAhead = 2 ** 31 - 1;
+const parts = { size: 2n ** 64n - 1n, count: 2 ** 32 - 1 };
 
 /** Texts that terminals, parsers and reducers handle badly. */
 const texts: readonly string[] = [
@@ -45,6 +47,12 @@ export async function hostileFrames(at: HostileScene, by: Forgery["by"], knownId
   const drafts: Partial<Forgery>[] = [
     ...texts.map((text) => ({ text })),
     ...bytes.map((payload) => ({ payload })),
+    // Every kind of message, with a body that it may not have, with and without a target.
+    ...contentKinds.flatMap((kind) => [
+      { payload: encodeEnvelope({ kind }, Uint8Array.of(0xff, 0x1b, 0x5b)) },
+      { payload: encodeEnvelope({ kind, hops: 8 }, bytesOf("\u202e\x1b[2J".repeat(1_000))), re: knownId },
+    ]),
+    { payload: encodeEnvelope({ kind: "file", fileName: "%s; rm -rf $(id) `id`\u200b", parts }, bytesOf("")) },
     ...[2, 3, 1_000, farAhead - 1, farAhead].map((epoch) => ({ epoch })),
     // Every frame type, with and without its optional references.
     ...Object.values(frameTypes).flatMap((t) => [

@@ -1,6 +1,6 @@
 /** Tools and packages of other languages that interop tests use: found on the PATH, or installed into a cache once. */
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 const root = join(import.meta.dir ?? ".", "..", "..");
@@ -37,6 +37,20 @@ export async function installed(name: string, list: string, install: (into: stri
     // Another run finished first.
     rmSync(fresh, { recursive: true });
   }
+  return place;
+}
+
+/** Builds the peer in Go, once for each version of its source. Returns the executable. go.sum pins its modules. */
+export async function goPeer(): Promise<string> {
+  const source = join(root, "test", "interop", "go");
+  const names = readdirSync(source).filter((name) => name.endsWith(".go") || name.startsWith("go."));
+  const sum = createHash("sha256");
+  for (const name of names.sort()) sum.update(`${name}\n`).update(readFileSync(join(source, name)));
+  const place = join(root, ".cache", `interop-go-${sum.digest("hex").slice(0, 16)}`);
+  if (existsSync(place)) return place;
+  const fresh = `${place}.${process.pid}`;
+  await build([tool("go", "Go 1.24 or newer"), "build", "-mod=readonly", "-trimpath", "-o", fresh, "."], source);
+  renameSync(fresh, place);
   return place;
 }
 

@@ -1,9 +1,14 @@
 import { fromHex } from "../../src/wire/encoding.ts";
 import type { MemberLine, RoomState } from "../../src/wire/statement.ts";
 import vectors from "../golden/vectors.json";
+import own from "../golden/vectors-own.json";
 
 /** Values that an independent program computed. */
-export { vectors };
+/** The envelopes of this repository alone: reactions, a title, and a file of two parts. Computed in Python. */
+export { own as ownEnvelopes, vectors };
+
+/** All values that `unibus vectors` prints. */
+export const allVectors = { ...vectors, envelope: [...vectors.envelope, ...own] };
 
 /** Returns an item of a list of vectors; a missing one means a damaged file. */
 export function at<T>(list: readonly T[], index: number): T {

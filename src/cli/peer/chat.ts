@@ -12,7 +12,7 @@ import { CliCommand } from "../cli-command.ts";
 import { painter } from "../terminal-text.ts";
 import { type ChatScreen, openScreen } from "./chat-screen.ts";
 import { lastMessages } from "./history.ts";
-import { MessageLines } from "./message-lines.ts";
+import { isOriginal, MessageLines } from "./message-lines.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 
@@ -127,7 +127,7 @@ class Chat {
   async #show(message: Message): Promise<void> {
     if (!this.#seen.add(keyOf(message))) return;
     await this.#printChanges();
-    const isNumbered = message.kind === "pub";
+    const isNumbered = isOriginal(message.kind);
     if (isNumbered) this.#keep(message);
     const mark = isNumbered ? String(this.#number) : "";
     await this.screen.say(this.#paint(mark.padStart(3), "dim"), " ", ...this.#lines.lineOf(message));

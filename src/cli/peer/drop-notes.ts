@@ -18,7 +18,7 @@ interface Count {
 }
 
 /** Reasons that no unibus client can have caused. */
-const foreign: ReadonlySet<string> = new Set(["not_json", "not_canonical", "too_large"]);
+const foreign: ReadonlySet<string> = new Set(["not_json", "not_canonical", "too_large", "bad_envelope"]);
 
 function personIn(roomId: string | null, endpoint: string): string {
   const handle = openedRoom(roomId)?.members.find((one) => one.endpoint === endpoint)?.handle;

@@ -1,6 +1,7 @@
 import { sealBytes } from "../../client/crypto/sealing.ts";
-import type { Message, Room } from "../../client/index.ts";
+import type { Message, MessageKind, Room } from "../../client/index.ts";
 import { LruCache } from "../../lib/lru-cache.ts";
+import { erasedHashIn, pinsIn, titleIn } from "../../wire/bodies.ts";
 import { toBase64 } from "../../wire/encoding.ts";
 import { printJson, printLine } from "../print.ts";
 import { colourOf, type Piece, painter } from "../terminal-text.ts";
@@ -31,22 +32,48 @@ export function sizeText(bytes: number): string {
 }
 
 /**
- * Formats a message as JSON: `{id, from, handle, time, kind, text | data, thread?, re?, blob?, verified, late, early,
- * clock_unsure?}`.
+ * Formats a message as JSON: `{id, from, handle, time, kind, text | data, media_type?, file_name?, hops?, thread?, re?,
+ * blob?, verified, late, early, clock_unsure?}`.
  * Shape: `data` is base64-std, used if the data is not UTF-8; `blob` is a reference for `blob get`.
  */
 export function messageFields(message: Message): object {
-  const { id, from, handle, timeMs, kind, data, thread, replyTo, blob, epoch } = message;
+  const { id, from, handle, timeMs, kind, data, thread, replyTo, blob, epoch, mediaType, fileName, hops } = message;
   const text = textOf(data);
   return {
     ...{ id, from, handle, time: new Date(timeMs).toISOString(), kind },
     ...(text === null ? { data: toBase64(data) } : { text }),
+    ...(mediaType === null ? {} : { media_type: mediaType }),
+    ...(fileName === null ? {} : { file_name: fileName }),
+    ...(hops === 0 ? {} : { hops }),
     ...(thread === null ? {} : { thread }),
     ...(replyTo === null ? {} : { re: replyTo }),
     ...(blob === null ? {} : { blob: refWord({ blob, epoch }) }),
     ...{ verified: message.verified, late: message.late, early: message.early },
     ...(message.clockUnsure ? { clock_unsure: true } : {}),
   };
+}
+
+/** Kinds that change or comment on another message, or the room. */
+const changes: ReadonlySet<MessageKind> = new Set<MessageKind>([
+  ...(["edit", "delete", "react", "unreact", "pin", "title", "receipt"] as const),
+  ...(["invite", "join", "leave", "kick", "ack"] as const),
+]);
+
+/** Whether a message stands for itself, as a text or a file does. */
+export function isOriginal(kind: MessageKind): boolean {
+  return !changes.has(kind);
+}
+
+/** Describes a message that changes something, before the name of what it refers to. */
+function changeText({ kind, data }: Message, words: string): string {
+  if (kind === "pin") {
+    const ids = pinsIn(data);
+    return ids === null ? "* pin: not a list of messages" : `* pinned: ${ids.length}`;
+  }
+  if (kind === "title") return `* title: ${titleIn(data) ?? "not valid"}`;
+  if (kind === "delete") return erasedHashIn(data) === null ? "* delete: not valid" : "* deletes";
+  if (kind === "edit") return `* edits to: ${words}`;
+  return `* ${kind}${words === "" ? "" : `: ${words}`}`;
 }
 
 const two = (number: number): string => String(number).padStart(2, "0");
@@ -85,15 +112,22 @@ export class MessageLines {
     return this.isBrief ? clock : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
   }
 
-  #whatOf({ kind, data, replyTo, blob, id }: Message): Piece[] {
+  #whatOf(message: Message): Piece[] {
+    const { kind, data, replyTo, fileName, blob, id } = message;
     // Most programs end text with a newline. `--json` output keeps it.
     const words = textOf(data)?.replace(/\r?\n$/, "") ?? `[${sizeText(data.length)}, not text]`;
+    const target = this.#excerptOf(replyTo);
+    if (kind === "react") return [words, " ", this.#paint(`to ${target}`, "dim")];
+    if (!isOriginal(kind))
+      return [changeText(message, words), this.#paint(replyTo === null ? "" : ` ${target}`, "dim")];
+    const name = fileName === null ? "" : `${JSON.stringify(fileName)}, `;
     const file =
-      blob === null ? [] : [" ", this.#paint(`[file, ${sizeText(Math.max(0, blob.sz - sealBytes))}: ${id}]`, "dim")];
-    if (kind === "react") return [words, " ", this.#paint(`to ${this.#excerptOf(replyTo)}`, "dim")];
-    if (kind !== "pub") return [`* ${kind}${words === "" ? "" : `: ${words}`}`];
-    const to = replyTo === null ? [] : [this.#paint(`(to ${this.#excerptOf(replyTo)})`, "dim"), " "];
-    return [...to, words, ...file];
+      blob === null
+        ? []
+        : [" ", this.#paint(`[file, ${name}${sizeText(Math.max(0, blob.sz - sealBytes))}: ${id}]`, "dim")];
+    const to = replyTo === null ? [] : [this.#paint(`(to ${target})`, "dim"), " "];
+    const what = kind === "unsupported" ? [this.#paint("[needs a newer unibus]", "yellow"), " "] : [];
+    return [...to, ...what, words, ...file];
   }
 
   #excerptOf(id: string | null): string {
@@ -101,7 +135,7 @@ export class MessageLines {
   }
 
   #remember({ id, kind, data }: Message, name: string): void {
-    if (kind !== "pub") return;
+    if (!isOriginal(kind)) return;
     const text = textOf(data) ?? "";
     const isLong = text.length > excerptLengthMax;
     const cut = isLong ? `${[...text.slice(0, excerptLengthMax)].slice(0, -1).join("")}…` : text;

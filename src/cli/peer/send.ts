@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
-import type { Bus, Room, SayOptions, Sent } from "../../client/index.ts";
+import type { Bus, ContentKind, Room, SayOptions, Sent } from "../../client/index.ts";
 import { waitFor } from "../../client/transport/wait.ts";
 import { hasCode } from "../../wire/errors.ts";
 import { isUlid } from "../../wire/names.ts";
@@ -8,6 +8,7 @@ import { CliCommand } from "../cli-command.ts";
 import { checkNotEmpty, linesOf, openNamed, wholeOf } from "../input.ts";
 import { printJson, printLine, printNote } from "../print.ts";
 import { putFile } from "./blob-file.ts";
+import { textOf } from "./message-lines.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asSender, type PeerOptions, peerCommand } from "./peer.ts";
 import { messageById } from "./since.ts";
@@ -37,6 +38,10 @@ async function dataOf(text: string | undefined, { file, attach }: SendOptions): 
   if (process.stdin.isTTY) printNote("Type the message, then press Ctrl-D:");
   return checkNotEmpty(await wholeOf(Bun.stdin.stream(), "stdin"), "stdin");
 }
+
+/** Input that is UTF-8 is a text. */
+const kindOf = (data: Uint8Array | string): ContentKind =>
+  typeof data === "string" || textOf(data) !== null ? "text" : "data";
 
 const printSent = ({ id, seq, rekeyPending }: Sent, { json }: SendOptions): Promise<void> =>
   json
@@ -88,7 +93,7 @@ class Pipeline {
 
 async function sendLines(room: Room, options: SendOptions, place: SayOptions): Promise<void> {
   const pipeline = new Pipeline(async (data) => {
-    const sent = await room.send(data, place);
+    const sent = await room.send(data, { ...place, kind: kindOf(data) });
     if (options.json) await printSent(sent, options);
   });
   const pump = async (): Promise<void> => {
@@ -124,7 +129,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
     const place = { ...(await placeOf(bus, room, options, signal)), signal };
     if (lines) return sendLines(room, options, place);
     const blob = attach === undefined ? undefined : await putFile(room, attach, signal);
-    await printSent(await room.send(data, { ...place, blob }), options);
+    await printSent(await room.send(data, { ...place, blob, kind: kindOf(data) }), options);
   });
 }
 

@@ -1,27 +1,31 @@
-import { type BlobRef, type FrameType, frameTypes } from "../../wire/frame.ts";
+import type { EnvelopeHeader, MessageKind } from "../../wire/envelope.ts";
+import type { BlobRef } from "../../wire/frame.ts";
 import { ulidTimeMs } from "../../wire/ulid.ts";
 import type { Received } from "./receiver.ts";
-
-/** The kind of a message. Source: docs/protocol/frames.md. */
-export type MessageKind = Lowercase<keyof typeof frameTypes>;
-
-const kinds = new Map<FrameType, MessageKind>(
-  Object.entries(frameTypes).map(([name, number]) => [number, name.toLowerCase() as MessageKind]),
-);
 
 /** A message of a room. */
 export class Message {
   /** A ULID, unique for its sender. */
   readonly id: string;
   /**
-   * `pub` for a message, `react` for a reaction. The application gets the other kinds, too; they change nothing here.
+   * What the message is: `text`, `data`, `file`, `edit`, `react`, and so on, or a kind of an application, `app.*`.
+   * `unsupported`: a newer client sent something that this one does not know. Source: docs/protocol/envelope.md.
    */
   readonly kind: MessageKind;
   /** The endpoint of the sender, the only field that identifies them. */
   readonly from: string;
   /** The sender's handle, as the server states it. */
   readonly handle: string;
+  /** The body: the text, the data, the caption of a file, the emoji of a reaction. */
   readonly data: Uint8Array;
+  /** The media type that the sender states, or null. */
+  readonly mediaType: string | null;
+  /** The name of the file that the sender states, or null. For people: never use it as a path. */
+  readonly fileName: string | null;
+  /** How many automatic answers led to this message, as its sender states. */
+  readonly hops: number;
+  /** Everything that the message says about itself. */
+  readonly header: EnvelopeHeader;
   /** The id of the message that started the thread, or null. */
   readonly thread: string | null;
   /** The id of the message that this one answers or reacts to, or null. */
@@ -40,12 +44,16 @@ export class Message {
   /** The creation time that the sender states, in milliseconds since 1970. */
   readonly timeMs: number;
 
-  constructor({ frame, payload, verified, sender, mark }: Received) {
+  constructor({ frame, content, verified, sender, mark }: Received) {
     this.id = frame.id;
-    this.kind = kinds.get(frame.t) ?? "pub";
+    this.kind = content.kind;
     this.from = frame.from;
     this.handle = sender.handle;
-    this.data = payload;
+    this.data = content.body;
+    this.mediaType = content.header.mediaType ?? null;
+    this.fileName = content.header.fileName ?? null;
+    this.hops = content.header.hops ?? 0;
+    this.header = content.header;
     this.thread = frame.thr ?? null;
     this.replyTo = frame.re ?? null;
     this.blob = frame.b ?? null;

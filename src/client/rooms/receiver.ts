@@ -1,14 +1,15 @@
 /**
  * Turns the frames received for one room into verified messages, and drops everything else with a reason.
  *
- * It checks subject, epoch, membership and signature against the room's verified state, and decrypts the payload. A
- * frame of an unknown epoch or sender makes it read the room, at a bounded rate. Replays are left to the caller, which
- * knows the order of delivery. Used by `RoomSubscription`, `RoomReader`, `Durable` and `Requests`.
+ * It checks subject, epoch, membership and signature against the room's verified state, and decrypts and decodes the
+ * payload. A frame of an unknown epoch or sender makes it read the room, at a bounded rate. Replays are left to the
+ * caller, which knows the order of delivery. Used by `RoomSubscription`, `RoomReader`, `Durable` and `Requests`.
  * Source: docs/protocol/frames.md.
  */
 
 import { LruCache } from "../../lib/lru-cache.ts";
 import { TokenBucket } from "../../lib/token-bucket.ts";
+import { type Content, contentOf } from "../../wire/envelope.ts";
 import { hasCode } from "../../wire/errors.ts";
 import { type Dropped, type DropReason, type Frame, isDropped } from "../../wire/frame.ts";
 import { ulidTimeMs } from "../../wire/ulid.ts";
@@ -38,6 +39,8 @@ const distrust = { ms: 10_000, membersMax: 1_024 } as const;
 
 /** A valid frame, as passed to the application. */
 export interface Received extends Opened {
+  /** What the payload says. */
+  readonly content: Content;
   readonly sender: VerifiedMember;
   readonly mark: TimeMark | null;
 }
@@ -118,7 +121,10 @@ export class Receiver {
     const roomKey = await this.#keyOf(keys, frame.e);
     const { roomId, policy } = room.state;
     const opened = await openFrame(frame, { roomId, policy, roomKey, signPub: sender.sign_pub });
-    return isDropped(opened) ? opened : { ...opened, sender };
+    if (isDropped(opened)) return opened;
+    const content = contentOf(frame.t, opened.payload);
+    if (!isDropped(content)) return { ...opened, content, sender };
+    return { drop: content.drop, signedBy: opened.verified ? frame.from : undefined };
   }
 
   /**

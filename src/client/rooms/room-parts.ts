@@ -1,22 +1,24 @@
-import type { Room } from "./room.ts";
+import type { Conversation } from "./conversation.ts";
 import type { RoomReader } from "./room-reader.ts";
+import type { RoomSender } from "./room-sender.ts";
 import type { Settling } from "./settling.ts";
 
-/** The parts of a room that `Bus` drives. Applications never see them. */
+/** The parts of a room that the client uses inside. Applications never see them. */
 export interface RoomParts {
   readonly reader: RoomReader;
+  readonly sender: RoomSender;
   /** What an owner's client does by itself. */
   readonly settling: Settling;
 }
 
-const parts = new WeakMap<Room, RoomParts>();
+const parts = new WeakMap<Conversation, RoomParts>();
 
 /** Registers the parts of a room: its constructor does. */
-export function keepParts(room: Room, own: RoomParts): void {
+export function keepParts(room: Conversation, own: RoomParts): void {
   parts.set(room, own);
 }
 
 /** The parts of a room. */
-export function partsOf(room: Room): RoomParts {
+export function partsOf(room: Conversation): RoomParts {
   return parts.get(room) as RoomParts;
 }

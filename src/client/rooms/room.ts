@@ -1,14 +1,13 @@
 /**
- * One room, as the application uses it: send, react, request, read, blobs, members, leave. It wires the parts of a room
- * together, and blocks sending while an owner conflict or a stale epoch waits for a person's decision. `Bus` makes one
- * `Room` for each room id.
+ * One room, as the application uses it: send (see `Conversation`), request, read, blobs, members, leave. It wires the
+ * parts of a room together, and blocks sending while an owner conflict or a stale epoch waits for a person's decision.
+ * `Bus` makes one `Room` for each room id.
  */
 import { UnibusError } from "../../wire/errors.ts";
 import { parseFingerprint, parseRoomLink, roomLink } from "../../wire/fingerprint.ts";
-import { type DropReason, frameTypes } from "../../wire/frame.ts";
-import { type Refused, sealFrame } from "../crypto/frames.ts";
-import type { Draft } from "../crypto/sealing.ts";
-import { checkOptions, checkSaying, durableChecks, sayChecks } from "../option-checks.ts";
+import type { DropReason } from "../../wire/frame.ts";
+import type { Refused } from "../crypto/frames.ts";
+import { checkOptions, checkSaying, durableChecks } from "../option-checks.ts";
 import type { ConnectionManager } from "../transport/connection-manager.ts";
 import type { ControlPlane } from "../transport/control.ts";
 import type { Inboxes } from "../transport/inboxes.ts";
@@ -22,6 +21,7 @@ import type { RoomTrust } from "../trust/room-trust.ts";
 import type { ClientState } from "../trust/state.ts";
 import type { VerifiedMember, VerifiedRoom } from "../trust/verified-room.ts";
 import { type Answer, Answers } from "./answers.ts";
+import { Conversation } from "./conversation.ts";
 import { Durable, type DurableDeps, type DurableOptions } from "./durable.ts";
 import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
@@ -32,8 +32,9 @@ import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
 import type { RoomChanges } from "./room-changes.ts";
 import { keepParts } from "./room-parts.ts";
 import { type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
+import { RoomSender } from "./room-sender.ts";
 import type { Lost } from "./room-subscription.ts";
-import { draftOf, placeOf, type SayOptions, type Sent } from "./saying.ts";
+import { sayingOf } from "./saying.ts";
 import { Settling } from "./settling.ts";
 
 /** The dependencies of a `Room`. */
@@ -73,7 +74,7 @@ export interface RoomStats {
 }
 
 /** A room of which this peer is a member. */
-export class Room {
+export class Room extends Conversation {
   /** The members, and changes to them. */
   readonly membership: Membership;
   readonly subject: string;
@@ -82,15 +83,16 @@ export class Room {
   readonly #receiver: Receiver;
   readonly #dropped: Partial<Record<DropReason, number>> = {};
   readonly #answers: Answers;
-  readonly #draftOf = (data: Uint8Array | string) => draftOf(this.deps.control.clock, data);
   readonly #blobs: RoomBlobs;
   readonly #patience: Patience;
   readonly #age: KeyAge;
   readonly #requests: Requests;
+  readonly #sender: RoomSender;
   #sendsAnyway = false;
   #ownerConflicts: readonly OwnerConflict[];
 
   constructor(private readonly deps: RoomDeps) {
+    super();
     const { trust, keys, changes, control, directory, onTrouble, signal } = deps;
     const onDrop = (refused: Refused) => {
       this.#dropped[refused.drop] = (this.#dropped[refused.drop] ?? 0) + 1;
@@ -118,6 +120,12 @@ export class Room {
       signal,
     });
     this.#patience = new Patience(signal, onTrouble);
+    this.#sender = new RoomSender({
+      ...{ trust, keys, control, settling: this.#settling, patience: this.#patience },
+      ...{ data: deps.data, enter: deps.enter, refuse: () => this.#refuse() },
+      // A reader gets the message back and counts it then.
+      onSent: () => (this.#reader.isFollowing ? undefined : this.#age.count()),
+    });
     this.#blobs = new RoomBlobs(trust.roomId, keys, control);
     this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop });
     this.#ownerConflicts = deps.ownerConflicts;
@@ -127,7 +135,7 @@ export class Room {
       reader: () => this.#reader,
       me: control.identity.endpoint,
       send: async (data, { id, subject }) => {
-        const sealed = await this.#sealed({ ...this.#draftOf(data), re: id }, undefined);
+        const sealed = await this.#sender.sealed(sayingOf(control.clock, data, { replyTo: id }), undefined);
         const { publisher } = await deps.data();
         await publisher.send({ ...sealed, subject, dedupId: null });
       },
@@ -145,7 +153,7 @@ export class Room {
       onTrouble,
       signal,
     });
-    keepParts(this, { reader: this.#reader, settling: this.#settling });
+    keepParts(this, { reader: this.#reader, sender: this.#sender, settling: this.#settling });
   }
 
   get id(): string {
@@ -226,42 +234,18 @@ export class Room {
   }
 
   /**
-   * Sends a message. In a room with history, it is stored when this resolves.
-   * Errors: too_large, quota, timeout, unavailable, room_forked; forbidden, also while an owner may be mistaken for
-   * another user; room_stale if an owner signed a later epoch than the server shows; conflict for a blob of another
-   * epoch; the signal's reason.
-   */
-  async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
-    checkSaying("send", data, options, sayChecks);
-    return this.#say({ ...this.#draftOf(data), ...placeOf(options) }, options);
-  }
-
-  /** Reacts to a message. Errors: those of `send`. */
-  async react(to: Pick<Message, "id" | "thread">, emoji: string, options: SendOptions = {}): Promise<Sent> {
-    checkSaying("react", emoji, options);
-    const thread = to.thread === null ? {} : { thr: to.thread };
-    return this.#say({ ...this.#draftOf(emoji), t: frameTypes.REACT, re: to.id, ...thread }, options);
-  }
-
-  /** Replies to a message in its thread, or starts one. Errors: those of `send`. */
-  async reply(to: Pick<Message, "id" | "thread">, data: Uint8Array | string, options: SendOptions = {}): Promise<Sent> {
-    checkSaying("reply", data, options);
-    return this.#say({ ...this.#draftOf(data), re: to.id, thr: to.thread ?? to.id }, options);
-  }
-
-  /**
    * Sends a request to the room and returns the first answer. Source: docs/protocol/logins.md.
    * Errors: timeout if no member answers; those of `send`.
    */
   async request(data: Uint8Array | string, options: SendOptions = {}): Promise<Message> {
     checkSaying("request", data, options);
     this.#refuse();
-    const draft = this.#draftOf(data);
+    const saying = sayingOf(this.deps.control.clock, data);
     const timeoutMs = options.timeoutMs ?? requestTimeoutMs;
     const enter = () => this.deps.enter(options.signal);
     const { leftMs } = await this.#patience.run(enter, { ...options, timeoutMs });
-    const seal = () => this.#sealed(draft, options.signal);
-    return this.#requests.request({ id: draft.id, seal }, { ...options, timeoutMs: leftMs });
+    const seal = () => this.#sender.sealed(saying, options.signal);
+    return this.#requests.request({ id: saying.id, seal }, { ...options, timeoutMs: leftMs });
   }
 
   /**
@@ -347,24 +331,6 @@ export class Room {
     this.#reader.end(null);
   }
 
-  async #say(draft: Draft, options: SayOptions): Promise<Sent> {
-    this.#refuse();
-    const { signal, blob } = options;
-    // The first message needs reads over HTTP. It waits for those like later ones wait for the connection.
-    const { done, leftMs: timeoutMs } = await this.#patience.run(async () => {
-      await this.deps.enter(signal);
-      // Connect before sealing: connecting reads the room, and a member may have left since.
-      const { publisher } = await waitFor(this.deps.data(), signal);
-      return { publisher, ...(await this.#sealed(draft, signal, blob?.epoch)) };
-    }, options);
-    const { publisher, rekeyPending, ...outgoing } = done;
-    const seq = outgoing.dedupId === null ? null : await publisher.store(outgoing, { ...options, timeoutMs });
-    if (seq === null) await publisher.send(outgoing, { ...options, timeoutMs });
-    // A reader gets the message back and counts it then.
-    if (!this.#reader.isFollowing) this.#age.count();
-    return { id: draft.id, seq, rekeyPending };
-  }
-
   /** Blocks sending until a person decides. Errors: forbidden, room_stale. */
   #refuse(): void {
     this.#refuseStrangers();
@@ -378,22 +344,5 @@ export class Room {
   /** Whether no decision of a person is pending. */
   get #isClear(): boolean {
     return this.#ownerConflicts.length === 0 && this.deps.trust.claims.standing(this.state) === null;
-  }
-
-  /** Seals a draft with the current key. Errors: those of `send`; conflict for a blob of another epoch. */
-  async #sealed(draft: Draft, signal: AbortSignal | undefined, blobEpoch?: number) {
-    this.#refuse();
-    await waitFor(this.#settling.beforeSealing(), signal);
-    // A frame has one epoch, which applies to its blob, too.
-    if (blobEpoch !== undefined && blobEpoch !== this.epoch) {
-      throw new UnibusError("conflict", `the blob was stored under an older key of ${this.subject} (store it again)`);
-    }
-    const rekeyPending = this.#settling.isPending;
-    const { roomId, subject, policy, epoch } = this.state.state;
-    const roomKey = await this.deps.keys.key(epoch, signal);
-    const { identity } = this.deps.control;
-    const bytes = sealFrame(draft, { roomId, subject, policy, epoch, roomKey }, identity);
-    const dedupId = policy.persist ? `${identity.endpoint}.${draft.id}` : null;
-    return { roomId, subject, bytes, dedupId, rekeyPending };
   }
 }

@@ -1,7 +1,8 @@
-/** Options and results of sending, and the draft of a message. */
+/** Options and results of sending, and what a member says before it is sealed. */
 import { bytesOf } from "../../wire/encoding.ts";
+import type { ContentKind, EnvelopeHeader } from "../../wire/envelope.ts";
+import { type BlobRef, type FrameType, frameTypes } from "../../wire/frame.ts";
 import { newUlid } from "../../wire/ulid.ts";
-import type { Draft } from "../crypto/sealing.ts";
 import type { BusClock } from "../transport/clock.ts";
 import type { SendOptions } from "./publisher.ts";
 import type { StoredBlob } from "./room-blobs.ts";
@@ -14,6 +15,14 @@ export interface SayOptions extends SendOptions {
   readonly replyTo?: string | undefined;
   /** The result of `putBlob`. */
   readonly blob?: StoredBlob | undefined;
+  /** The kind of the message. Default: `text` for a string, `data` for bytes. Applications have `app.` kinds. */
+  readonly kind?: ContentKind | undefined;
+  /** The media type of the data or the blob, such as `image/png`. */
+  readonly mediaType?: string | undefined;
+  /** The name of the file in the blob, for people. Without `/`, `\`, control characters and bidi controls. */
+  readonly fileName?: string | undefined;
+  /** How many automatic answers led to this message, 0 to 8. A program that answers a message sends one more. */
+  readonly hops?: number | undefined;
 }
 
 /** A sent message. */
@@ -25,13 +34,31 @@ export interface Sent {
   readonly rekeyPending: boolean;
 }
 
-/** Creates a message draft with a new id, dated by the server's clock. */
-export const draftOf = (clock: BusClock, data: Uint8Array | string): Draft => ({
-  id: newUlid(clock.now()),
-  payload: typeof data === "string" ? bytesOf(data) : data,
-});
+/** What a member says: a message before it gets its envelope and is sealed. */
+export interface Saying {
+  /** New for each message. */
+  readonly id: string;
+  readonly t: FrameType;
+  /** The fields that the caller decides on. `RoomSender` adds the others. */
+  readonly header: EnvelopeHeader;
+  readonly body: Uint8Array;
+  readonly b?: BlobRef | undefined;
+  readonly thr?: string | undefined;
+  readonly re?: string | undefined;
+}
 
-/** The frame fields that the options of a message set: its thread, the message it answers, its blob. */
-export function placeOf({ thread, replyTo, blob }: SayOptions): Pick<Draft, "thr" | "re" | "b"> {
-  return { thr: thread, re: replyTo, b: blob?.blob };
+/** A message with a new id, dated by the server's clock. */
+export function sayingOf(clock: BusClock, data: Uint8Array | string, options: SayOptions = {}): Saying {
+  const { thread, replyTo, blob, mediaType, fileName, hops } = options;
+  const kind = options.kind ?? (typeof data === "string" ? "text" : "data");
+  return {
+    id: newUlid(clock.now()),
+    t: kind === "react" ? frameTypes.REACT : frameTypes.PUB,
+    // Readers take a message without a kind for a text.
+    header: { kind: kind === "text" ? undefined : kind, mediaType, fileName: fileName?.normalize("NFC"), hops },
+    body: typeof data === "string" ? bytesOf(data) : data,
+    b: blob?.blob,
+    thr: thread,
+    re: replyTo,
+  };
 }

@@ -113,7 +113,7 @@ func newULID() string {
 }
 
 // seal encrypts and then signs a frame, as a member does.
-func (r *Room) seal(me *Identity, kind int, text, thread, replyTo string) (*Frame, []byte, error) {
+func (r *Room) seal(me *Identity, kind int, payload []byte, thread, replyTo string) (*Frame, []byte, error) {
 	nonce := make([]byte, chacha20poly1305.NonceSizeX)
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, nil, err
@@ -123,7 +123,7 @@ func (r *Room) seal(me *Identity, kind int, text, thread, replyTo string) (*Fram
 	if err != nil {
 		return nil, nil, err
 	}
-	frame.P = aead.Seal(nil, nonce, []byte(text), textOf(r.ID, frame, false))
+	frame.P = aead.Seal(nil, nonce, payload, textOf(r.ID, frame, false))
 	frame.Sig = ed25519.Sign(me.signPriv, textOf(r.ID, frame, true))
 	return &frame, mustJSON(frame), nil
 }

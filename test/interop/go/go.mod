@@ -6,6 +6,7 @@ require (
 	github.com/nats-io/nats.go v1.47.0
 	github.com/nats-io/nkeys v0.4.12
 	golang.org/x/crypto v0.45.0
+	golang.org/x/text v0.31.0
 )
 
 require (

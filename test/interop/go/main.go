@@ -2,7 +2,7 @@
 // verifies a room's statements, opens its sealed keys, logs in to NATS by nkey, and reads and writes frames.
 //
 // The first line of its input is its configuration; each later line is an order. It prints one line of JSON per
-// event.
+// event. With the argument "envelopes", it reads payloads in hex and prints what each one says.
 package main
 
 import (
@@ -30,7 +30,9 @@ type settings struct {
 
 type order struct {
 	// refresh, history, send, react or request.
-	Do      string `json:"do"`
+	Do string `json:"do"`
+	// The kind of a message that is sent; empty for a text.
+	Kind    string `json:"kind"`
 	Text    string `json:"text"`
 	Thread  string `json:"thread"`
 	ReplyTo string `json:"reply_to"`
@@ -68,8 +70,12 @@ func (p *peer) event(name string, wire []byte) map[string]any {
 	if err != nil {
 		return map[string]any{"event": name, "error": err.Error()}
 	}
-	return map[string]any{"event": name, "id": frame.ID, "from": frame.From, "epoch": frame.E, "kind": frame.T,
-		"text": string(payload), "thread": frame.Thr, "reply_to": frame.Re}
+	read, err := readEnvelope(frame.T, payload)
+	if err != nil {
+		return map[string]any{"event": name, "error": err.Error()}
+	}
+	return map[string]any{"event": name, "id": frame.ID, "from": frame.From, "epoch": frame.E, "type": frame.T,
+		"kind": read.Kind, "text": string(read.Body), "thread": frame.Thr, "reply_to": frame.Re}
 }
 
 // dial logs in: it signs the text of kind nats, never the bare nonce.
@@ -106,7 +112,7 @@ func (p *peer) dial() error {
 }
 
 func (p *peer) answer(reply string, request map[string]any) {
-	_, wire, err := p.current().seal(p.me, 0, "pong from Go", "", request["id"].(string))
+	_, wire, err := p.current().seal(p.me, 0, []byte("pong from Go"), "", request["id"].(string))
 	if err == nil {
 		err = p.conn.Publish(reply, wire)
 	}
@@ -144,7 +150,12 @@ func (p *peer) ask(kind string, msg *nats.Msg, done func(data []byte) bool) erro
 
 // send publishes a frame and waits for the ack of the room's stream.
 func (p *peer) send(kind int, given order) error {
-	frame, wire, err := p.current().seal(p.me, kind, given.Text, given.Thread, given.ReplyTo)
+	fields := []Field{}
+	if given.Kind != "" {
+		fields = append(fields, Field{Tag: 1, Value: []byte(given.Kind)})
+	}
+	payload := writeEnvelope(fields, []byte(given.Text))
+	frame, wire, err := p.current().seal(p.me, kind, payload, given.Thread, given.ReplyTo)
 	if err != nil {
 		return err
 	}
@@ -166,7 +177,7 @@ func (p *peer) send(kind int, given order) error {
 
 // request asks the room and prints the answer. The stream's ack arrives on the same subject and is skipped.
 func (p *peer) request(text string) error {
-	frame, wire, err := p.current().seal(p.me, 0, text, "", "")
+	frame, wire, err := p.current().seal(p.me, 0, writeEnvelope(nil, []byte(text)), "", "")
 	if err != nil {
 		return err
 	}
@@ -256,6 +267,13 @@ func run() error {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "envelopes" {
+		if err := describeEnvelopes(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)

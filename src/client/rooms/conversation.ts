@@ -1,0 +1,90 @@
+/**
+ * What a member can say in a room: messages, replies, reactions, edits, pins, a title, receipts. Each is one message
+ * with an envelope (docs/protocol/envelope.md). `Room` extends this class.
+ */
+import { pinsBody, titleBody } from "../../wire/bodies.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { checkSaying, sayChecks } from "../option-checks.ts";
+import type { Message } from "./message.ts";
+import type { SendOptions } from "./publisher.ts";
+import { partsOf } from "./room-parts.ts";
+import { type SayOptions, type Sent, sayingOf } from "./saying.ts";
+
+/** A message that another one refers to. */
+type Target = Pick<Message, "id" | "thread">;
+
+const at = ({ id, thread }: Target) => ({ replyTo: id, thread: thread ?? undefined });
+
+/** The messages that a member sends to a room. */
+export class Conversation {
+  /**
+   * Sends a message. In a room with history, it is stored when this resolves.
+   * Errors: too_large, quota, timeout, unavailable, room_forked; invalid for a wrong option or file name; forbidden,
+   * also while an owner may be mistaken for another user; room_stale if an owner signed a later epoch than the server
+   * shows; conflict for a blob of another epoch; the signal's reason.
+   */
+  async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
+    checkSaying("send", data, options, sayChecks);
+    return this.#say(data, options);
+  }
+
+  /** Replies to a message in its thread, or starts one. Errors: those of `send`. */
+  async reply(to: Target, data: Uint8Array | string, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("reply", data, options);
+    return this.#say(data, { ...options, replyTo: to.id, thread: to.thread ?? to.id });
+  }
+
+  /** Replaces the text of a message that this peer sent. Errors: those of `send`; forbidden for another's message. */
+  async edit(message: Target & Pick<Message, "from">, text: string, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("edit", text, options);
+    const { identity } = partsOf(this).sender;
+    if (message.from !== identity.endpoint) {
+      throw new UnibusError("forbidden", `message ${message.id} was sent by ${message.from} (edit your own messages)`);
+    }
+    return this.#say(text, { ...options, ...at(message), kind: "edit" });
+  }
+
+  /** Reacts to a message. Errors: those of `send`. */
+  async react(to: Target, emoji: string, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("react", emoji, options);
+    return this.#say(emoji, { ...options, ...at(to), kind: "react" });
+  }
+
+  /** Takes back a reaction of this peer. Errors: those of `send`. */
+  async unreact(to: Target, emoji: string, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("unreact", emoji, options);
+    return this.#say(emoji, { ...options, ...at(to), kind: "unreact" });
+  }
+
+  /**
+   * Sets the pinned messages of the room: all of them, at most 50; none with an empty list. For owners.
+   * Errors: those of `send`; forbidden for other members.
+   */
+  async pin(messages: readonly (string | Pick<Message, "id">)[], options: SendOptions = {}): Promise<Sent> {
+    const body = pinsBody(messages.map((one) => (typeof one === "string" ? one : one.id)));
+    checkSaying("pin", body, options);
+    partsOf(this).sender.checkOwner("pin messages");
+    return this.#say(body, { ...options, kind: "pin" });
+  }
+
+  /**
+   * Sets the room's name for people, 1 to 100 characters. Clients show it together with the subject. For owners.
+   * Errors: those of `send`; forbidden for other members.
+   */
+  async setTitle(title: string, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("setTitle", title, options);
+    partsOf(this).sender.checkOwner("set its title");
+    return this.#say(titleBody(title), { ...options, kind: "title" });
+  }
+
+  /** Confirms that this peer has dealt with a message, and with all before it. Errors: those of `send`. */
+  async receipt(message: Pick<Message, "id">, options: SendOptions = {}): Promise<Sent> {
+    checkSaying("receipt", "", options);
+    return this.#say("", { ...options, replyTo: message.id, kind: "receipt" });
+  }
+
+  #say(data: Uint8Array | string, options: SayOptions): Promise<Sent> {
+    const { sender } = partsOf(this);
+    return sender.say(sayingOf(sender.clock, data, options), options);
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * Seals and sends what a member says in one room. Every message passes `sealed`, which is the one place where the
+ * header of its envelope is completed, and where it is encrypted and signed with the room's current key.
+ */
+
+import { type EnvelopeHeader, payloadOf } from "../../wire/envelope.ts";
+import { UnibusError } from "../../wire/errors.ts";
+import { sealFrame } from "../crypto/frames.ts";
+import type { Identity } from "../crypto/identity.ts";
+import type { BusClock } from "../transport/clock.ts";
+import type { ConnectionManager } from "../transport/connection-manager.ts";
+import type { ControlPlane } from "../transport/control.ts";
+import type { Patience } from "../transport/outage.ts";
+import { waitFor } from "../transport/wait.ts";
+import type { RoomKeys } from "../trust/room-keys.ts";
+import type { RoomTrust } from "../trust/room-trust.ts";
+import { memberNow } from "../trust/verified-room.ts";
+import type { Outgoing, Publisher } from "./publisher.ts";
+import type { Saying, SayOptions, Sent } from "./saying.ts";
+import type { Settling } from "./settling.ts";
+
+/** The dependencies of a `RoomSender`. */
+export interface SenderDeps {
+  readonly trust: RoomTrust;
+  readonly keys: RoomKeys;
+  readonly control: ControlPlane;
+  readonly settling: Settling;
+  readonly patience: Patience;
+  readonly data: () => Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }>;
+  /** Makes sure that the room is accepted before it is used. Errors: forbidden, gone, quota. */
+  readonly enter: (signal: AbortSignal | undefined) => Promise<void>;
+  /** Throws while a person's decision is pending. Errors: forbidden, room_stale. */
+  readonly refuse: () => void;
+  readonly onSent: () => void;
+}
+
+/** A sealed message. */
+export interface SealedMessage extends Outgoing {
+  readonly rekeyPending: boolean;
+}
+
+/** Sends the messages of one room. */
+export class RoomSender {
+  constructor(private readonly deps: SenderDeps) {}
+
+  get identity(): Identity {
+    return this.deps.control.identity;
+  }
+
+  get clock(): BusClock {
+    return this.deps.control.clock;
+  }
+
+  /** Seals a message and sends it. Errors: those of `Room.send`. */
+  async say(saying: Saying, options: SayOptions): Promise<Sent> {
+    this.deps.refuse();
+    const { signal, blob } = options;
+    // The first message needs reads over HTTP. It waits for those like later ones wait for the connection.
+    const { done, leftMs: timeoutMs } = await this.deps.patience.run(async () => {
+      await this.deps.enter(signal);
+      // Connect before sealing: connecting reads the room, and a member may have left since.
+      const { publisher } = await waitFor(this.deps.data(), signal);
+      return { publisher, ...(await this.sealed(saying, signal, blob?.epoch)) };
+    }, options);
+    const { publisher, rekeyPending, ...outgoing } = done;
+    const seq = outgoing.dedupId === null ? null : await publisher.store(outgoing, { ...options, timeoutMs });
+    if (seq === null) await publisher.send(outgoing, { ...options, timeoutMs });
+    this.deps.onSent();
+    return { id: saying.id, seq, rekeyPending };
+  }
+
+  /** Seals a message with the current key. Errors: those of `Room.send`; conflict for a blob of another epoch. */
+  async sealed(saying: Saying, signal: AbortSignal | undefined, blobEpoch?: number): Promise<SealedMessage> {
+    this.deps.refuse();
+    await waitFor(this.deps.settling.beforeSealing(), signal);
+    const { roomId, subject, policy, epoch } = this.deps.trust.room.state;
+    // A frame has one epoch, which applies to its blob, too.
+    if (blobEpoch !== undefined && blobEpoch !== epoch) {
+      throw new UnibusError("conflict", `the blob was stored under an older key of ${subject} (store it again)`);
+    }
+    const rekeyPending = this.deps.settling.isPending;
+    const roomKey = await this.deps.keys.key(epoch, signal);
+    const { identity } = this;
+    const { id, t, header, body, b, thr, re } = saying;
+    const payload = payloadOf(t, this.#headerOf(header), body);
+    const bytes = sealFrame({ id, t, payload, b, thr, re }, { roomId, subject, policy, epoch, roomKey }, identity);
+    const dedupId = policy.persist ? `${identity.endpoint}.${id}` : null;
+    return { roomId, subject, bytes, dedupId, rekeyPending };
+  }
+
+  /** Throws unless this peer is an owner, for messages that count only from owners. Errors: forbidden. */
+  checkOwner(what: string): void {
+    const { room } = this.deps.trust;
+    if (memberNow(room, this.identity.endpoint)?.role === "owner") return;
+    throw new UnibusError("forbidden", `only an owner of ${room.state.subject} can ${what} (ask an owner)`);
+  }
+
+  /** The complete header of a message: what its sender decided on, and what every message of this client says. */
+  #headerOf(header: EnvelopeHeader): EnvelopeHeader {
+    return header;
+  }
+}
