@@ -74,7 +74,7 @@ const after = <V>(map: ReadonlyMap<string, V>, key: string | null, limit: number
 
 const conflict = (what: string) => new UnibusError("conflict", what);
 
-const openStays = (entry: Entry) => [...entry.stays.values()].filter((stay) => stay.until === 0);
+const openStays = (entry?: Entry) => [...(entry?.stays.values() ?? [])].filter((stay) => stay.until === 0);
 const openStay = (entry: Entry | undefined, endpoint: string) =>
   entry && openStays(entry).find((stay) => stay.endpoint === endpoint);
 const claimant = ({ rooms }: Memory, subject: string) =>
@@ -184,6 +184,7 @@ const roomReads = (open: Open) =>
     findRoomId: async (subject) => claimant(open(), subject)?.room.roomId ?? null,
     getStay: async (roomId, endpoint) => openStay(open().rooms.get(roomId), endpoint) ?? null,
     listStays: async (roomId) => sorted(open().rooms.get(roomId)?.stays ?? new Map<string, StayRecord>()),
+    countMembers: async (id) => openStays(open().rooms.get(id)).filter(({ leftAt }) => leftAt === null).length,
     listRoomsOf: async (endpoint, { after: key = null, limit, accepted } = {}) =>
       roomsOf(open(), endpoint)
         .filter(({ room }) => key === null || room.roomId > key)

@@ -37,6 +37,7 @@ const commands: Readonly<Record<string, () => Promise<CliCommand>>> = {
   blob: async () => (await import("./peer/blob.ts")).blobCommand(),
   chat: async () => (await import("./peer/chat.ts")).chatCommand(),
   worker: async () => (await import("./peer/worker.ts")).workerCommand(),
+  admin: async () => (await import("./admin/admin.ts")).adminCommand(),
   demo: async () => (await import("./demo.ts")).demoCommand(),
   completion: async () => (await import("./completion.ts")).completionCommand(() => makeProgram()),
   vectors: async () => (await import("./vectors.ts")).vectorsCommand(),

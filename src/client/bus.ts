@@ -9,6 +9,7 @@ import { hasCode, UnibusError } from "../wire/errors.ts";
 import { looksLikeRoomLink } from "../wire/fingerprint.ts";
 import { deliverRoot, isUlid } from "../wire/names.ts";
 import type { Policy } from "../wire/statement.ts";
+import { Admin } from "./admin.ts";
 import type { BusEvents } from "./bus-events.ts";
 import { type ConnectOptions, sendLimitsDefault } from "./connect-options.ts";
 import type { Identity } from "./crypto/identity.ts";
@@ -47,6 +48,8 @@ const refreshBatch = 8;
 export class Bus implements AsyncDisposable {
   readonly identity: Identity;
   readonly directory: Directory;
+  /** Users, invites and lists, for admins. */
+  readonly admin: Admin;
   /** Handles rooms that were rolled back because the server was restored from a backup. */
   readonly recovery: Recovery;
   readonly #events = new Events<BusEvents>((error) => this.#trouble(error));
@@ -81,16 +84,13 @@ export class Bus implements AsyncDisposable {
     const vouched = new VerifiedKeys();
     const { state } = options;
     this.#trustParts = {
-      control,
-      state,
-      vouched,
-      signal: this.#closing.signal,
-      background: new Background(),
+      ...{ control, state, vouched, signal: this.#closing.signal, background: new Background() },
       onFork: (roomId, error) => void this.#forked(roomId, error),
       onStale: (roomId, { by: from }, error) =>
         this.#events.emit("suspicious", { roomId, what: "room_stale", from, error }),
       onTrouble: (error) => this.#trouble(error),
     };
+    this.admin = new Admin(control);
     this.directory = new Directory(control, state, vouched);
     this.recovery = new Recovery(this.#trustParts);
     this.#replies = new Inboxes(options.identity.endpoint, () => this.#data?.then(({ live }) => live.followNow()));

@@ -5,6 +5,7 @@ import type { ConnectOptions } from "./connect-options.ts";
 import { checkOptions, connectChecks, connectHints } from "./option-checks.ts";
 import { MemoryState } from "./trust/state.ts";
 
+export type { AdminConnection, AdminRoom, AdminUsage } from "../wire/admin-api.ts";
 export type { ChainEntry, StatementTag } from "../wire/chain-entry.ts";
 export type { ContentKind, EnvelopeHeader, MessageKind } from "../wire/envelope.ts";
 export { type ErrorCode, isUnibusError, UnibusError } from "../wire/errors.ts";
@@ -17,6 +18,17 @@ export {
 } from "../wire/fingerprint.ts";
 export type { BlobRef, DropReason } from "../wire/frame.ts";
 export type { Policy, RoomRole } from "../wire/statement.ts";
+export type {
+  Admin,
+  AdminInvites,
+  AdminListOptions,
+  AdminUser,
+  AdminUsers,
+  CreatedInvite,
+  InviteToCreate,
+  PendingInvite,
+  UserToAdd,
+} from "./admin.ts";
 export { Bus } from "./bus.ts";
 export type { BusEvents } from "./bus-events.ts";
 export type { ConnectOptions } from "./connect-options.ts";

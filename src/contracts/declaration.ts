@@ -112,7 +112,7 @@ const ofSpec: Checks<RouteSpec> = {
   rate: optional(oneOf<NonNullable<RouteSpec["rate"]>>({ tight: true })),
   reply: schema,
   status: optional(when("one of 200, 201", (value) => value === 200 || value === 201)),
-  cost: optional(oneOf<Cost>({ list: true, statements: true, history: true, key: true })),
+  cost: optional(oneOf<Cost>({ list: true, statements: true, history: true, key: true, survey: true })),
   etag: yes,
   errors: optional(codes),
 };

@@ -1,18 +1,20 @@
 /**
  * Denials: a log of every removal of access, one line each, kept outside the store. A backup lacks the removals that
- * came after it, so `unibus restore` replays this log and a restored bus does not readmit anyone it had removed.
+ * came after it, so `unibus restore` replays this log and a restored bus does not readmit anyone it had removed. One
+ * kind takes a denial back: `user-restored` voids the revocations of that user before it.
  * A line is `<kind> <key> <RFC 3339 time>`.
  */
 import { token } from "./plugin.ts";
 
 /**
  * The kinds of denial, and the key of each:
- * `user-revoked`, `user-deleted`, `admin-lost`: the user's sign_pub. `invite-spent`, `invite-cancelled`: the invite's
- * id. `left`: room id, endpoint and first epoch of the membership period, joined by `/`. `room-deleted`: the room id.
- * `erased`: room id and message id, joined by `/`.
+ * `user-revoked`, `user-restored`, `user-deleted`, `admin-lost`: the user's sign_pub. `invite-spent`,
+ * `invite-cancelled`: the invite's id. `left`: room id, endpoint and first epoch of the membership period, joined by
+ * `/`. `room-deleted`: the room id. `erased`: room id and message id, joined by `/`.
  */
 export const denialKinds = [
   "user-revoked",
+  "user-restored",
   "user-deleted",
   "admin-lost",
   "invite-spent",
@@ -35,9 +37,9 @@ export interface Denial {
 /** The log of denials. */
 export interface Denials {
   /**
-   * Records a denial. Call it before the change itself. Resolves once the line is on disk. It never rejects: a line
-   * that cannot be written is retried in the background, and the plugin reports unhealthy until it is written. So a
-   * full disk never delays a removal of access.
+   * Records a denial. Call it before the change itself, and for `user-restored` after it. Resolves once the line is on
+   * disk. It never rejects: a line that cannot be written is retried in the background, and the plugin reports
+   * unhealthy until it is written. So a full disk never delays a removal of access.
    */
   note(kind: DenialKind, key: string): Promise<void>;
 }

@@ -39,6 +39,10 @@ export type Call<S extends RouteSpec> = {
   readonly query: StaticOf<S["query"]>;
   /** Aborts when the client disconnects or the deadline passes. */
   readonly signal: AbortSignal;
+  /** The client's address: behind a trusted proxy, the one that the proxy reports. */
+  readonly address: string;
+  /** The id in the reply's `X-Request-Id`. */
+  readonly requestId: string;
 } & (S["access"] extends "public" ? unknown : { readonly caller: Caller }) &
   (S extends { readonly stream: true }
     ? {

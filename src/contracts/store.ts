@@ -232,6 +232,8 @@ export interface RoomStore {
   getStay(roomId: string, endpoint: string): Promise<StayRecord | null>;
   /** Lists every stay, by endpoint, then since. */
   listStays(roomId: string): Promise<StayRecord[]>;
+  /** Counts the members that are in a room now: open stays that are not marked as left. 0 if there is no such room. */
+  countMembers(roomId: string): Promise<number>;
   /** Lists the live rooms in which a user has an open stay and has not left, by room id. */
   listRoomsOf(endpoint: string, options?: RoomsOfOptions): Promise<Membership[]>;
   /** Counts the live rooms that a user created. */

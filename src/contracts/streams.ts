@@ -32,6 +32,12 @@ export interface FrameRun {
   readonly more: boolean;
 }
 
+/** The size of a room's stream. */
+export interface StreamSize {
+  readonly messages: number;
+  readonly bytes: number;
+}
+
 /**
  * Owns the JetStream stream of each persisted room: no other code creates, changes or removes one.
  * Source: docs/protocol/history.md.
@@ -72,6 +78,8 @@ export interface RoomStreams {
    * Errors: unavailable.
    */
   enforce(capacity: Capacity): Promise<void>;
+  /** The size of a room's stream, including headers and JetStream's overhead; null without one. Errors: unavailable. */
+  sizeOf(roomId: string): Promise<StreamSize | null>;
   /** Removes the stream with all its consumers. Idempotent. Errors: unavailable. */
   remove(roomId: string): Promise<void>;
 }

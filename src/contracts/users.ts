@@ -25,12 +25,18 @@ export interface Users {
    */
   admit(user: NewUser & { readonly kexPub: string; readonly kexSig: string }): Promise<UserRecord>;
   /**
-   * Changes a user's handle, stored in its normal form (`checkHandle`), including in all of the user's rooms.
+   * Changes a user's handle, including in all of the user's rooms. Returns it in its normal form (`checkHandle`), which
+   * is stored.
    * Errors: invalid for a handle that is not allowed; not_found. Idempotent: call it again after a failure.
    */
-  rename(signPub: string, handle: string): Promise<void>;
+  rename(signPub: string, handle: string): Promise<string>;
   /** Revokes a user. Errors: not_found; conflict for the last active admin if `keepAdmin` is set. Idempotent. */
   revoke(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
+  /**
+   * Makes a revoked user active again, with the same role. Memberships that ended with the revocation stay ended: an
+   * owner adds the user again. Errors: not_found. Idempotent.
+   */
+  restore(signPub: string): Promise<void>;
   /** Deletes the user's row. Memberships remain, without effect. Errors: as in `revoke`. */
   remove(signPub: string, options: { readonly keepAdmin: boolean }): Promise<void>;
   /** A page of all users by key, after `after`, including revoked ones. */

@@ -12,11 +12,13 @@ import type { RouteSpec } from "../wire/route.ts";
 import { isHost, pathFault, type Target, targetOf } from "../wire/target.ts";
 import { checkDeclared, declaredSize, otherBody, type RequestBody, withBody } from "./http-body.ts";
 
-/** A request as its route receives it. `peer` is the remote address of its connection. */
+/** A request as its route receives it. `peer` is its connection's remote end, `address` the client behind a proxy. */
 export interface Incoming {
   readonly request: Request;
   readonly params: Record<string, string>;
   readonly peer: string;
+  readonly address: string;
+  readonly requestId: string;
   readonly body: RequestBody;
   /** Charges a costly read for the bytes of its reply, or for none (null) if it failed. */
   sent?: (bytes: number | null) => void;
@@ -104,6 +106,7 @@ export function routeHandler({ spec, handle }: Route, guards: Guards): Handler {
       params: checkParams(incoming.params, "path"),
       query: checkQuery(query === "" ? {} : Object.fromEntries(new URLSearchParams(query)), "query"),
       signal: request.signal,
+      ...{ address: incoming.address, requestId: incoming.requestId },
       caller,
       read: async () => (bytes.length === 0 && spec.bodyOptional ? undefined : checkBody(parseJson(bytes), "body")),
       stream: Object.assign(incoming.body.chunks({ bytesMax, hash }), { hash, size: declaredSize(request) }),

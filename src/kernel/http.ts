@@ -80,12 +80,20 @@ interface FailureOptions {
 /** Creates replies, each with a request id and, for an allowed origin, CORS headers. */
 class Replies {
   readonly #boot = Math.floor(Math.random() * 2 ** 40).toString(36);
+  readonly #ids = new WeakMap<Request, string>();
   #count = 0;
 
   constructor(
     private readonly log: Log,
     private readonly origins: readonly string[],
   ) {}
+
+  /** The id of a request, in its reply and in the log. */
+  idOf(request: Request): string {
+    const id = this.#ids.get(request) ?? `${this.#boot}-${(++this.#count).toString(36)}`;
+    this.#ids.set(request, id);
+    return id;
+  }
 
   /** Answers a preflight request. Errors: forbidden for a foreign origin. */
   preflight(origin: string): Response {
@@ -97,11 +105,8 @@ class Replies {
   success({ spec }: Route, { request, sent }: Incoming, result: unknown): Response {
     if (isRawReply(result)) {
       sent?.(result.size);
-      const own = Object.entries(result.headers).map(([name, value]) => [name.toLowerCase(), value]);
-      return this.#make(request, result.body as BodyInit, result.status, {
-        ...cacheHeaders,
-        ...Object.fromEntries(own),
-      });
+      const own = Object.fromEntries(Object.entries(result.headers).map(([key, value]) => [key.toLowerCase(), value]));
+      return this.#make(request, result.body as BodyInit, result.status, { ...cacheHeaders, ...own });
     }
     if (spec.reply === undefined) return this.#make(request, null, 204, cacheHeaders);
     const body = JSON.stringify(result);
@@ -123,17 +128,15 @@ class Replies {
     const text = JSON.stringify({ error: known.message, code: known.code, details: known.details });
     const reply = this.#make(request, pending.refusal(text), statusOf[known.code], headers);
     if (reply.status >= 500) {
-      const id = reply.headers.get(requestIdHeader);
-      this.log.error(known.message, { request_id: id, method: request.method, code: known.code, cause: known.cause });
+      const fields = { request_id: this.idOf(request), method: request.method, code: known.code };
+      this.log.error(known.message, { ...fields, cause: known.cause });
     }
     return reply;
   }
 
   #make(request: Request, body: BodyInit | null, status: number, headers: Readonly<Record<string, string>>): Response {
-    this.#count += 1;
-    const id = `${this.#boot}-${this.#count.toString(36)}`;
-    const cors = corsHeaders(request.headers.get("origin"), this.origins);
-    return new Response(body, { status, headers: { ...headers, [requestIdHeader]: id, ...cors } });
+    const more = corsHeaders(request.headers.get("origin"), this.origins);
+    return new Response(body, { status, headers: { ...headers, [requestIdHeader]: this.idOf(request), ...more } });
   }
 }
 
@@ -197,7 +200,8 @@ class Requests {
     return async ({ request, params }) => {
       const began = performance.now();
       const body = new RequestBody(request);
-      const incoming: Incoming = { request, params, peer: peerOf(request, app), body };
+      const from = { peer: peerOf(request, app), address: this.#address(request, app) };
+      const incoming: Incoming = { request, params, ...from, requestId: this.replies.idOf(request), body };
       // Bytes do not renew the idle timeout, which runs from the start of a request. Bodies have their own deadline.
       if (body.isPending) app.server?.timeout(request, 0);
       this.inFlight += 1;
@@ -234,8 +238,12 @@ class Requests {
     };
   }
 
+  #address(request: Request, app: Elysia): string {
+    return clientAddress(peerOf(request, app), request.headers.get("x-forwarded-for"), this.#trusted);
+  }
+
   #client(request: Request, app: Elysia): string {
-    return clientKey(clientAddress(peerOf(request, app), request.headers.get("x-forwarded-for"), this.#trusted));
+    return clientKey(this.#address(request, app));
   }
 
   #takeTight(request: Request, app: Elysia): void {

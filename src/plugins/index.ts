@@ -16,6 +16,7 @@ export const builtins = {
   history: () => import("./history/index.ts"),
   durables: () => import("./durables/index.ts"),
   "auth-callout": () => import("./auth-callout/index.ts"),
+  admin: () => import("./admin/index.ts"),
 } as const;
 
 /** For commands on the host: replacements of plugins that only the server itself may run. */

@@ -13,7 +13,7 @@ export type Method = "GET" | "POST" | "PUT" | "DELETE";
 export type Access = "public" | "signed" | "admin";
 
 /** The cost class of an expensive read, one that occupies the main thread: see `http.user_share`. */
-export type Cost = "list" | "statements" | "history" | "key";
+export type Cost = "list" | "statements" | "history" | "key" | "survey";
 
 /**
  * How a request uses the store's disk space: it may grow the store, it may free space, or a member departs. `judged`

@@ -4,6 +4,7 @@
  * Each group belongs to the plugin of its name; `bus` belongs to the kernel. Source: docs/reference/http.md.
  */
 import { Type } from "@sinclair/typebox";
+import { adminRoutes } from "./admin-routes.ts";
 import * as api from "./api.ts";
 import { Bytes, type RouteSpec } from "./route.ts";
 
@@ -247,6 +248,14 @@ export const routes = {
       params: api.UserParams,
       space: "frees",
     },
+    restore: {
+      method: "POST",
+      path: "/users/:sign_pub/restore",
+      access: "admin",
+      summary: "Makes a revoked user active again; rooms that they left stay left",
+      errors: ["not_found"],
+      params: api.UserParams,
+    },
     remove: {
       method: "DELETE",
       path: "/users/:sign_pub",
@@ -351,4 +360,5 @@ export const routes = {
       reply: Bytes,
     },
   },
+  admin: adminRoutes,
 } as const satisfies Readonly<Record<string, Readonly<Record<string, RouteSpec>>>>;

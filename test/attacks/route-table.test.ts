@@ -157,6 +157,17 @@ const table: Readonly<Record<string, Row>> = {
     ask: async () => ({ target: `/users/${(await postUser(server, people.admin, "x")).signPubHex}/revoke` }),
     statuses: adminsOnly(204),
   },
+  "POST /users/{sign_pub}/restore": {
+    ask: async () => {
+      const { signPubHex } = await postUser(server, people.admin, "x");
+      await asAdmin("POST", `/users/${signPubHex}/revoke`);
+      return { target: `/users/${signPubHex}/restore` };
+    },
+    statuses: adminsOnly(204),
+  },
+  "GET /admin/rooms": { ask: asIs("/admin/rooms"), statuses: adminsOnly(200) },
+  "GET /admin/connections": { ask: asIs("/admin/connections"), statuses: adminsOnly(200) },
+  "GET /admin/usage": { ask: asIs("/admin/usage"), statuses: adminsOnly(200) },
   "DELETE /users/{sign_pub}": {
     ask: async () => ({ target: `/users/${(await postUser(server, people.admin, "x")).signPubHex}` }),
     statuses: adminsOnly(204),

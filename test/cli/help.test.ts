@@ -112,6 +112,7 @@ const withoutDefault: Readonly<Record<string, readonly string[]>> = {
   "unibus serve": ["--set"],
   "unibus plan": ["--set"],
   "unibus user add": ["--identity", "--sign-pub", "--kex-pub", "--kex-sig"],
+  "unibus admin user add": ["--kex-sig"],
   "unibus restore": ["--denials", "--admin", "--revoke"],
   "unibus migrate-to-kv": ["--ca"],
   "unibus migrate-to-sqlite": ["--ca"],

@@ -70,6 +70,21 @@ describe("a restore", () => {
     expect(changes.admins.map(({ signPub }) => signPub)).toEqual([keySample(1), keySample(4)]);
   });
 
+  test("keeps in a user who was restored after the last revocation, out of the rooms that were left by then", async () => {
+    const key = keySample(2);
+    const left = denial("left", stayDenialKey(roomIdSample(1), peer(2), 2));
+    const lines = [left, denial("user-revoked", key, after + 1), denial("user-restored", key, after + 2)];
+    const { rows, changes } = await restored({ denials: lines });
+    expect(usersIn(rows).find(({ signPub }) => signPub === key)?.status).toBe("active");
+    expect(openStays(rows, 2)).toEqual([after, null]);
+    expect(changes.revoked).toEqual([]);
+    const again = await restored({ denials: [...lines, denial("user-revoked", key, after + 3)] });
+    expect(usersIn(again.rows).find(({ signPub }) => signPub === key)?.revokedAt).toBe(after + 3);
+    expect(openStays(again.rows, 2)).toEqual([after, after + 3]);
+    const deleted = await restored({ denials: [denial("user-deleted", key), denial("user-restored", key, after + 1)] });
+    expect(usersIn(deleted.rows).map(({ signPub }) => signPub)).not.toContain(key);
+  });
+
   test("keeps out users who were revoked or deleted since the backup, in their rooms, too", async () => {
     const denials = [denial("user-revoked", keySample(1)), denial("user-deleted", keySample(2))];
     const { rows, changes } = await restored({ denials });

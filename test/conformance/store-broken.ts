@@ -45,6 +45,7 @@ const calls: Readonly<Record<string, (store: StoreUnderTest) => Promise<unknown>
   findRoomId: ({ rooms }) => rooms.findRoomId("room.number-1"),
   getStay: ({ rooms }) => rooms.getStay(roomId, peer(1)),
   listStays: ({ rooms }) => rooms.listStays(roomId),
+  countMembers: ({ rooms }) => rooms.countMembers(roomId),
   listRoomsOf: ({ rooms }) => rooms.listRoomsOf(peer(1)),
   countRoomsBy: ({ rooms }) => rooms.countRoomsBy(peer(1)),
   getSealedKey: ({ rooms }) => rooms.getSealedKey(roomId, peer(1), null),

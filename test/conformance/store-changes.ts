@@ -154,11 +154,13 @@ export function changeCases(open: OpenStore): void {
         const { rooms } = store;
         await rooms.insertRoom(roomSample(1));
         await change(store, roomId, { stays: [staySample(2), staySample(3)] });
+        expect([await rooms.countMembers(roomId), await rooms.countMembers(roomIdSample(9))]).toEqual([3, 0]);
         const marked = await winners(upTo(callers).map(() => reviseStay(rooms, roomId, peer(2), leaving(epochMs))));
         expect(marked).toHaveLength(1);
         expect(await rooms.getStay(roomId, peer(2))).toEqual(staySample(2, { leftAt: epochMs }));
         expect((await rooms.listStays(roomId)).filter(({ leftAt }) => leftAt !== null)).toHaveLength(1);
         expect(await rooms.listRoomsOf(peer(2))).toEqual([]);
+        expect(await rooms.countMembers(roomId)).toBe(2);
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(true);
         expect((await rooms.listRoomsOf(peer(3)))[0]?.room.rekeyPending).toBe(true);
         expect((await rooms.listRooms(null, 10))[0]?.rekeyPending).toBe(true);
@@ -167,6 +169,7 @@ export function changeCases(open: OpenStore): void {
         await change(store, roomId, { rekey: true, stays: [out], keys: [sealedSample(1, 2), sealedSample(3, 2)] });
         expect((await rooms.getRoom(roomId))?.rekeyPending).toBe(false);
         expect(await rooms.getStay(roomId, peer(2))).toBeNull();
+        expect(await rooms.countMembers(roomId)).toBe(2);
         expect(await rooms.listStays(roomId)).toContainEqual(out);
         expect(await reviseStay(rooms, roomId, peer(2), leaving(epochMs))).toBeNull();
         expect(await rooms.getSealedKey(roomId, peer(2), null)).toBeNull();

@@ -42,6 +42,7 @@ test("each denial is one line in the file and in its copy, from the server or th
   const onHost = (...args: string[]) => unibus(folder, [...args, "--data", server.data]);
   expect(await onHost("invite", "cancel", cancelledOnHost.id)).toMatchObject({ code: 0 });
 
+  const kept = await addMembers(server, await createRoom(server, ana, policy("encrypt")), bob);
   const room = await addMembers(server, await createRoom(server, ana, policy("encrypt")), bob);
   expect((await leave(server, room, ana)).status).toBe(409);
   expect((await leave(server, room, bob)).status).toBe(204);
@@ -53,6 +54,7 @@ test("each denial is one line in the file and in its copy, from the server or th
   expect((await ask("DELETE", `/users/${cleo.signPubHex}`)).status).toBe(404);
   expect((await ask("POST", `/users/${ana.signPubHex}/revoke`)).status).toBe(409);
   expect(await onHost("user", "revoke", dan.signPubHex)).toMatchObject({ code: 0 });
+  for (const _ of [1, 2]) expect((await ask("POST", `/users/${bob.signPubHex}/restore`)).status).toBe(204);
 
   const { roomId } = room.state;
   const wanted = [
@@ -63,8 +65,10 @@ test("each denial is one line in the file and in its copy, from the server or th
     `left ${stayDenialKey(roomId, bob.endpoint, 1)}`,
     `room-deleted ${roomId}`,
     `user-revoked ${bob.signPubHex}`,
+    `left ${stayDenialKey(kept.state.roomId, bob.endpoint, 1)}`,
     `user-deleted ${cleo.signPubHex}`,
     `user-revoked ${dan.signPubHex}`,
+    `user-restored ${bob.signPubHex}`,
   ];
   expect(linesIn(folder, "data", "denials")).toEqual(wanted);
   expect(readFileSync(folder.file("data", "denials"), "utf8")).not.toContain(firstInvite);

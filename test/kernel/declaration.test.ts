@@ -84,7 +84,7 @@ describe("a route is refused, with the plugin, the route and the accepted values
     ],
     ["an unknown rate", { rate: "strict" }, 'rate is "strict" (wanted: one of tight)'],
     ["an unknown status", { status: 202 }, "status is 202 (wanted: one of 200, 201)"],
-    ["an unknown cost", { cost: "lists" }, 'cost is "lists" (wanted: one of list, statements, history, key)'],
+    ["an unknown cost", { cost: "lists" }, 'cost is "lists" (wanted: one of list, statements, history, key, survey)'],
     ["an unknown space use", { space: "grow" }, 'space is "grow" (wanted: one of grows, frees, departs, judged)'],
     ["a stream that is not true", { stream: "yes" }, 'stream is "yes" (wanted: true, or omitted)'],
     ["an unknown error", { errors: ["nope"] }, 'errors is ["nope"] (wanted: an array of invalid, unauthenticated'],

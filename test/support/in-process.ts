@@ -42,6 +42,7 @@ export interface BootInProcess {
   readonly between?: Between;
   readonly now?: () => number;
   readonly flags?: Readonly<Record<string, boolean>>;
+  readonly log?: Log;
   /** Settings by plugin, as `--set` would give them, besides the addresses. */
   readonly settings?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
@@ -49,7 +50,7 @@ export interface BootInProcess {
 /** Boots a bus on free loopback ports in its own folder. */
 export async function bootInProcess(options: BootInProcess = {}): Promise<InProcess> {
   const folder = new Folder();
-  const { between = {}, now, flags = {}, settings = {} } = options;
+  const { between = {}, now, flags = {}, settings = {}, log = silent } = options;
   const wrapped = Object.entries(builtins).map(([name, load]) => {
     const plugin = async () => ({ default: standingBetween((await load()).default as unknown as Plugin, between) });
     return [name, plugin] as const;
@@ -70,7 +71,7 @@ export async function bootInProcess(options: BootInProcess = {}): Promise<InProc
     environment: {},
     version: "0.0.0",
     dataDir: folder.path,
-    log: () => silent,
+    log: () => log,
     ...(now === undefined ? {} : { now }),
   });
   const http = bus.site.url();

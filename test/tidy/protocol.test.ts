@@ -11,6 +11,7 @@ import { join } from "node:path";
 import type { TSchema } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { waitingAt } from "../../src/client/transport/inboxes.ts";
+import * as adminApi from "../../src/wire/admin-api.ts";
 import * as api from "../../src/wire/api.ts";
 import { statusOf } from "../../src/wire/errors.ts";
 import { consumerName, deliverSubject, noticeSubject, streamName } from "../../src/wire/names.ts";
@@ -99,7 +100,7 @@ describe.each(pages)("docs/protocol/%s", (page) => {
       if (form === "vector") expect(given).toBe(vectorAt(path));
       else if (form === "base64") expect(given).toBe(Buffer.from(vectorAt(path)).toString("base64"));
       else if (form === "reply") {
-        const schema = (api as Readonly<Record<string, unknown>>)[path] as TSchema;
+        const schema = ({ ...api, ...adminApi } as Readonly<Record<string, unknown>>)[path] as TSchema;
         expect([...Value.Errors(schema, JSON.parse(given))]).toEqual([]);
       } else expect(path).toBe("grammar");
     }

@@ -6,7 +6,8 @@ import { CliCommand } from "../cli-command.ts";
 import { publicFields } from "../peer/identity.ts";
 import { writeIdentityFile } from "../peer/identity-file.ts";
 import { printFields } from "../print.ts";
-import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
+import { handleArgument } from "../user-arguments.ts";
+import { type HostOptions, hostCommand, onHost } from "./host.ts";
 
 async function add(handle: string, options: HostOptions & { readonly out: string }): Promise<void> {
   if (existsSync(options.out)) {

@@ -1,13 +1,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { InvalidArgumentError } from "commander";
 import { Denials } from "../../contracts/denials.ts";
 import type { Token } from "../../contracts/plugin.ts";
 import { type BootOptions, type Bus, bootServices, planBus } from "../../kernel/boot.ts";
 import { closure } from "../../kernel/plan.ts";
 import { attached } from "../../plugins/index.ts";
-import { isUnibusError, UnibusError } from "../../wire/errors.ts";
-import { checkHandle } from "../../wire/handles.ts";
+import { UnibusError } from "../../wire/errors.ts";
 import type { CliCommand } from "../cli-command.ts";
 import { makeLog } from "../log.ts";
 import { type PrintOptions, printNote } from "../print.ts";
@@ -126,14 +124,5 @@ export async function onHost<S, T>(
   } finally {
     await bus.stop();
     lock?.release();
-  }
-}
-
-/** Parses a handle on the command line and normalizes it. */
-export function handleArgument(text: string): string {
-  try {
-    return checkHandle(text);
-  } catch (error) {
-    throw isUnibusError(error) ? new InvalidArgumentError(error.message) : error;
   }
 }

@@ -1,18 +1,13 @@
-import { InvalidArgumentError } from "commander";
 import { Invites } from "../../contracts/invites.ts";
 import { inviteTtlS } from "../../wire/api.ts";
 import { joinLink } from "../../wire/names.ts";
 import { CliCommand } from "../cli-command.ts";
-import { printJson, printLine, printNote, printTable } from "../print.ts";
-import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
+import { printNote } from "../print.ts";
+import { handleArgument, ttlArgument } from "../user-arguments.ts";
+import { printInvites, printNewInvite } from "../user-output.ts";
+import { type HostOptions, hostCommand, onHost } from "./host.ts";
 
 const time = (ms: number): string => new Date(ms).toISOString();
-
-function secondsArgument(text: string): number {
-  const seconds = Number(text);
-  if (Number.isInteger(seconds) && seconds >= 1 && seconds <= inviteTtlS.max) return seconds;
-  throw new InvalidArgumentError(`Seconds, 1 to ${inviteTtlS.max}.`);
-}
 
 interface NewOptions extends HostOptions {
   readonly admin?: boolean;
@@ -24,10 +19,8 @@ async function makeNew(handle: string, options: NewOptions): Promise<void> {
     const role = options.admin ? "admin" : "member";
     const { invite, token } = await invites.create({ handle, role, ttlS: options.ttl });
     const link = joinLink(url, token);
-    const expires_at = time(invite.expiresAt);
-    if (options.json) return printJson({ id: invite.id, handle, role, expires_at, link });
-    printLine(link);
-    printNote(`works once, until ${expires_at} (to cancel it: unibus invite cancel ${invite.id})`);
+    const made = { id: invite.id, handle, role, expires_at: time(invite.expiresAt), link };
+    await printNewInvite(made, "unibus invite cancel", options);
   });
 }
 
@@ -36,10 +29,7 @@ async function list(options: HostOptions): Promise<void> {
   const rows = pending.map(({ id, handle, role, createdAt, expiresAt }) => ({
     ...{ id, handle, role, created_at: time(createdAt), expires_at: time(expiresAt) },
   }));
-  if (options.json) return printJson({ invites: rows });
-  if (rows.length === 0) printNote("no pending invites (create one: unibus invite new HANDLE)");
-  const cells = rows.map((row) => [row.id, row.handle, row.role, row.expires_at]);
-  await printTable(["ID", "HANDLE", "ROLE", "EXPIRES"], cells);
+  await printInvites(rows, "unibus invite new HANDLE", options);
 }
 
 async function cancel(id: string, options: HostOptions): Promise<void> {
@@ -61,7 +51,7 @@ export function inviteCommand(): CliCommand {
   )
     .argument("<handle>", "the name that others see", handleArgument)
     .option("--admin", "invite an admin (default: a member)")
-    .option("--ttl <seconds>", "how long the link works", secondsArgument, inviteTtlS.default)
+    .option("--ttl <seconds>", "how long the link works", ttlArgument, inviteTtlS.default)
     .option("--json", "print JSON")
     .action(makeNew);
   hostCommand(command.sub("list", { summary: "list pending invites", example: "unibus invite list" }))

@@ -44,6 +44,16 @@ function tombstone(roomId: string, deletedAt: number): SnapshotRoom {
   return { roomId, policy, ...none, epoch: 1, version: 1, createdAt: deletedAt, deletedAt, rekeyPending: false };
 }
 
+/** The denials, in order, without the revocations of users who were restored after them. */
+function inForce(denials: readonly Denial[]): Denial[] {
+  const restored = new Set<string>();
+  const found = denials.toReversed().filter(({ kind, key }) => {
+    if (kind === "user-restored") restored.add(key);
+    return kind !== "user-restored" && !(kind === "user-revoked" && restored.has(key));
+  });
+  return found.toReversed();
+}
+
 /** One pass over the rows of a backup. */
 class Pass {
   readonly changes: RestoreChanges = {
@@ -69,7 +79,7 @@ class Pass {
 
   constructor(rules: RestoreRules) {
     this.#rules = rules;
-    const denials = rules.denials ?? [];
+    const denials = inForce(rules.denials ?? []);
     this.#byKey = Map.groupBy(denials, ({ key }) => key);
     for (const { kind, key, at } of denials) {
       if (kind === "user-revoked" || kind === "user-deleted") this.#out.set(endpointId(key), at);

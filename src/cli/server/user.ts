@@ -2,21 +2,12 @@ import { InvalidArgumentError } from "commander";
 import type { UserRecord } from "../../contracts/store.ts";
 import { Users } from "../../contracts/users.ts";
 import { usersPageMax } from "../../wire/api.ts";
-import { UnibusError } from "../../wire/errors.ts";
-import { lookAlike } from "../../wire/looks.ts";
-import { endpointPattern, keyPattern } from "../../wire/names.ts";
 import { CliCommand } from "../cli-command.ts";
 import { readIdentityFile } from "../peer/identity-file.ts";
-import { printFields, printJson, printNote, printTable } from "../print.ts";
-import { type HostOptions, handleArgument, hostCommand, onHost } from "./host.ts";
-
-const isKey = (text: string): boolean => new RegExp(keyPattern).test(text);
-const isEndpoint = (text: string): boolean => new RegExp(endpointPattern).test(text);
-
-function keyArgument(text: string): string {
-  if (!isKey(text)) throw new InvalidArgumentError("A sign_pub has 64 hex digits.");
-  return text;
-}
+import { printFields, printNote } from "../print.ts";
+import { handleArgument, keyArgument, keyNamed, whoText } from "../user-arguments.ts";
+import { printUsers, type UserLine } from "../user-output.ts";
+import { type HostOptions, hostCommand, onHost } from "./host.ts";
 
 interface AddOptions extends HostOptions {
   readonly identity?: string;
@@ -46,11 +37,8 @@ async function add(handle: string, options: AddOptions): Promise<void> {
   printFields({ handle, role, sign_pub: user.signPub, endpoint: user.endpoint }, options);
 }
 
-/** A user as the list prints one. */
-type Row = Record<"handle" | "role" | "status" | "sign_pub" | "endpoint", string>;
-
 /** Yields all users, including revoked ones. */
-async function* rowsOf(users: Users): AsyncGenerator<Row> {
+async function* rowsOf(users: Users): AsyncGenerator<UserLine> {
   for (let after: string | null = null; ; ) {
     const page: UserRecord[] = await users.list(after, usersPageMax);
     for (const { handle, role, status, signPub, endpoint } of page) {
@@ -62,34 +50,7 @@ async function* rowsOf(users: Users): AsyncGenerator<Row> {
 }
 
 async function list(options: HostOptions): Promise<void> {
-  await onHost(options, Users, async (users) => {
-    if (options.json) return printJson({ users: await Array.fromAsync(rowsOf(users)) });
-    const cells = async function* () {
-      for await (const { handle, role, status, sign_pub } of rowsOf(users)) yield [handle, role, status, sign_pub];
-    };
-    const count = await printTable(["HANDLE", "ROLE", "STATUS", "SIGN_PUB"], cells());
-    if (count === 0) printNote("no users yet (invite one: unibus invite new HANDLE)");
-  });
-}
-
-/**
- * Finds the key of the user named by a handle, a sign_pub or an endpoint. A text in the form of a key or an endpoint is
- * never taken as a handle. Errors: not_found; conflict for a handle that matches several users.
- */
-async function keyNamed(users: Users, who: string): Promise<string> {
-  if (isKey(who)) return who.toLowerCase();
-  const isNamed = isEndpoint(who)
-    ? (row: Row) => row.endpoint === who
-    : (row: Row) => lookAlike(row.handle, who.normalize("NFC"));
-  const found: Row[] = [];
-  for await (const row of rowsOf(users)) if (isNamed(row)) found.push(row);
-  const [only, ...others] = found;
-  const shown = JSON.stringify(who);
-  if (only === undefined)
-    throw new UnibusError("not_found", `${shown} is not a user of this bus (see unibus user list)`);
-  if (others.length === 0) return only.sign_pub;
-  const all = found.map(({ handle, status, sign_pub }) => `${JSON.stringify(handle)}, ${status}: ${sign_pub}`);
-  throw new UnibusError("conflict", `${shown} may mean ${found.length} users (name one by its key: ${all.join("; ")})`);
+  await onHost(options, Users, (users) => printUsers(rowsOf(users), "unibus invite new HANDLE", options));
 }
 
 /** Changes the user named on the command line, and prints the result. */
@@ -98,7 +59,8 @@ async function change(
   options: HostOptions,
   work: (users: Users, signPub: string) => Promise<string>,
 ): Promise<void> {
-  printNote(await onHost(options, Users, async (users) => work(users, await keyNamed(users, who))));
+  const named = (users: Users) => keyNamed(rowsOf(users), who, "unibus user list");
+  printNote(await onHost(options, Users, async (users) => work(users, await named(users))));
 }
 
 const rename = (who: string, handle: string, options: HostOptions): Promise<void> =>
@@ -113,15 +75,20 @@ const revoke = (who: string, options: HostOptions): Promise<void> =>
     return `revoked ${who} (${signPub})`;
   });
 
+const restore = (who: string, options: HostOptions): Promise<void> =>
+  change(who, options, async (users, signPub) => {
+    await users.restore(signPub);
+    return `restored ${who} (${signPub}); owners can add the user to their rooms again`;
+  });
+
 const remove = (who: string, options: HostOptions): Promise<void> =>
   change(who, options, async (users, signPub) => {
     await users.remove(signPub, { keepAdmin: false });
     return `deleted ${who} (${signPub})`;
   });
 
-/** The commands `user add|list|rename|revoke|delete`, on a data directory. */
+/** The commands `user add|list|rename|revoke|restore|delete`, on a data directory. */
 export function userCommand(): CliCommand {
-  const whoText = "handle, sign_pub or endpoint; an endpoint that begins with - goes after --";
   const command = new CliCommand("user", {
     summary: "manage the users of a data directory, even while the server runs",
     example: "unibus user list --data /var/lib/unibus",
@@ -154,12 +121,20 @@ export function userCommand(): CliCommand {
     .action(rename);
   hostCommand(
     command.sub("revoke", {
-      summary: "end a user's access; the key cannot join again",
+      summary: "end a user's access; the key cannot join again, but restore undoes it",
       example: "unibus user revoke bob",
     }),
   )
     .argument("<who>", whoText)
     .action(revoke);
+  hostCommand(
+    command.sub("restore", {
+      summary: "give a revoked user access again; rooms that the user left stay left",
+      example: "unibus user restore bob",
+    }),
+  )
+    .argument("<who>", whoText)
+    .action(restore);
   hostCommand(
     command.sub("delete", {
       summary: "remove a user; the key may join again by a new invite",

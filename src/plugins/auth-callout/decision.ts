@@ -6,6 +6,7 @@
  * error (10 s after an unanswered login): clients retry after a disconnect but give up after an error.
  * Source: docs/protocol/logins.md.
  */
+import { audit } from "../../contracts/audit.ts";
 import type { Auth, Caller, Origin } from "../../contracts/auth.ts";
 import type { Nats } from "../../contracts/nats.ts";
 import type { Log } from "../../contracts/plugin.ts";
@@ -57,11 +58,11 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
   const logLimit = new TokenBucket(1, 1 / logEveryS);
 
   const deny = (login: LoginRequest, why: string): string => {
-    log.info("login refused", { address: originOf(login)?.address ?? login.address, why });
+    audit(log, "login_refused", null, { address: originOf(login)?.address ?? login.address, why });
     return denial(login, { issuer, nowS: Math.floor(now() / 1000) });
   };
 
-  const admit = async (login: LoginRequest, { endpoint }: Caller): Promise<string | null> => {
+  const admit = async (login: LoginRequest, { endpoint }: Caller, address: string): Promise<string | null> => {
     const place = { server: login.serverId, cid: login.cid };
     const room = await logins.reserve(place, endpoint, connectionsMax);
     if (room === "unsure") return null;
@@ -70,7 +71,7 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
     }
     try {
       const permissions = await options.permissionsOf(endpoint);
-      logins.admit(place, endpoint, permissions);
+      logins.admit(place, endpoint, permissions, address);
       const nowS = Math.floor(now() / 1000);
       const peer = { name: userName(endpoint, permissions), permissions, expiresAt: expiry(nowS) };
       if (login.isWebSocket) proxy?.admitted(login.cid);
@@ -99,7 +100,7 @@ export function decisionOf(options: DecisionOptions): (login: LoginRequest) => P
     // A stand-in may not know all names of the other node, which will decide the login itself once it is back.
     if (outcome.caller === null && listeners.isOfAnotherNode(login.serverId)) return null;
     if (!(await gate.turn(passage, outcome.caller === null ? "failed" : "logins"))) return null;
-    return outcome.caller === null ? deny(login, outcome.why) : admit(login, outcome.caller);
+    return outcome.caller === null ? deny(login, outcome.why) : admit(login, outcome.caller, from.address);
   };
 
   return async (login) => {

@@ -1,6 +1,7 @@
 /** Answers nats-server's auth callout requests and disconnects peers whose permissions have shrunk. */
 import { Type } from "@sinclair/typebox";
 import { Auth } from "../../contracts/auth.ts";
+import { Connections } from "../../contracts/connections.ts";
 import { grantOf } from "../../contracts/grant.ts";
 import { Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
@@ -44,6 +45,7 @@ export default definePlugin({
   name: "auth-callout",
   api: 1,
   config: Config,
+  provides: { connections: Connections },
   requires: { auth: Auth, nats: Nats, rooms: Rooms, users: UserStore },
   async setup({ config, log, now, signal, onStop }, { auth, nats, rooms, users }) {
     const [connection, system, bus] = await Promise.all([
@@ -86,6 +88,10 @@ export default definePlugin({
     await bus.flush();
     onUp();
     await reconcile(revoker, "all");
-    return { services: {}, posture: { acl: "callout" } };
+    const connections: Connections = {
+      list: async (after, limit) => logins.list(await nats.watched(), after, limit),
+      countOf: (endpoint) => logins.countOf(endpoint),
+    };
+    return { services: { connections }, posture: { acl: "callout" } };
   },
 });

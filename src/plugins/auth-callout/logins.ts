@@ -7,6 +7,8 @@
  */
 import { createHash } from "node:crypto";
 import type { NatsConnection } from "nats";
+import { audit } from "../../contracts/audit.ts";
+import type { PeerConnection } from "../../contracts/connections.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { peerAccount } from "../../nats/accounts.ts";
 import { serverReport } from "../../nats/server-report.ts";
@@ -42,6 +44,9 @@ interface Login extends Place {
   /** Subscription limit. Null if another node answered the login, until its peer's grant is read. */
   subscriptionsMax: number | null;
   readonly at: number;
+  /** See `PeerConnection`. */
+  readonly number: number;
+  readonly address: string | null;
   isConnected: boolean;
   /** Whether the connection was missing from the last list. */
   isMissed: boolean;
@@ -90,6 +95,8 @@ export interface LoginsDeps {
 export class Logins {
   readonly #byPlace = new Map<string, Login>();
   readonly #byEndpoint = new Map<string, Set<Login>>();
+  /** Counts the logins. */
+  #count = 0;
   /** For each peer at its limit: the time of the last count, and the pending count if there is one. */
   readonly #recounts = new Map<string, { readonly atMs: number; readonly next: Promise<void> | null }>();
 
@@ -129,9 +136,21 @@ export class Logins {
     return "reserved";
   }
 
-  /** Records the grant with which a login was answered. */
-  admit(place: Place, endpoint: string, permissions: Permissions): void {
-    this.#remember(place, endpoint, allOf(permissions), false, permissions.subscriptionsMax);
+  /** Records the grant with which a login was answered. `address` is the client's. */
+  admit(place: Place, endpoint: string, permissions: Permissions, address: string): void {
+    const { subscriptionsMax } = permissions;
+    this.#remember(place, endpoint, allOf(permissions), false, { subscriptionsMax, address });
+  }
+
+  /** Lists connections on some servers whose number is above `after`, the oldest first. */
+  list(servers: readonly string[], after: number, limit: number): PeerConnection[] {
+    const found: PeerConnection[] = [];
+    for (const { number, server, endpoint, address, at, isConnected } of this.#byPlace.values()) {
+      if (number <= after || !isConnected || !servers.includes(server)) continue;
+      found.push({ number, endpoint, address, since: at });
+      if (found.length === limit) break;
+    }
+    return found;
   }
 
   /** The subscription limit of a connection, or null if it is not known. */
@@ -144,11 +163,13 @@ export class Logins {
     endpoint: string,
     granted: Login["granted"],
     isConnected: boolean,
-    subscriptionsMax: number | null = null,
+    known: Partial<Pick<Login, "subscriptionsMax" | "address">> = {},
   ): void {
     this.ended(place);
-    const at = this.deps.now();
-    const login: Login = { ...place, endpoint, granted, subscriptionsMax, at, isConnected, isMissed: false };
+    const { subscriptionsMax = null, address = null } = known;
+    const [at, number] = [this.deps.now(), ++this.#count];
+    const facts = { ...place, endpoint, subscriptionsMax, address, at, number };
+    const login: Login = { ...facts, granted, isConnected, isMissed: false };
     this.#byPlace.set(keyOf(place), login);
     const same = this.#byEndpoint.get(endpoint) ?? new Set();
     this.#byEndpoint.set(endpoint, same.add(login));
@@ -231,7 +252,7 @@ export class Logins {
     const endpoint = this.#byPlace.get(keyOf({ server, cid }))?.endpoint ?? null;
     try {
       await this.#kick({ server, cid });
-      this.deps.log.info("disconnected a peer", { endpoint, why });
+      audit(this.deps.log, "connection_cut", null, { user: endpoint, why });
     } catch (error) {
       this.deps.log.warn("could not disconnect a peer", { endpoint, cause: error });
     }

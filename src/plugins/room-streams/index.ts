@@ -7,13 +7,14 @@ import { Replicas } from "../../contracts/replicas.ts";
 import { RoomStore } from "../../contracts/store.ts";
 import { RoomStreams } from "../../contracts/streams.ts";
 import { BatchedReader } from "../../nats/batched-reader.ts";
-import { type ApiReply, JetStream } from "../../nats/jetstream.ts";
+import { type ApiReply, JetStream, jsCode } from "../../nats/jetstream.ts";
 import { streamName } from "../../wire/names.ts";
 import { enforceCapacity } from "./capacity.ts";
 import { makeDoctor } from "./doctor.ts";
 import { Durables } from "./durables.ts";
 import { expectReply, streamErrors } from "./errors.ts";
 import { lastFrames } from "./last.ts";
+import type { StreamInfo } from "./stream-info.ts";
 import { StreamMaker } from "./stream-maker.ts";
 import { sweepEvery } from "./sweep.ts";
 import { StreamTrouble } from "./trouble.ts";
@@ -50,6 +51,11 @@ export default definePlugin({
           const info = await maker.ensured(room);
           return lastFrames(reader, streamName(room.roomId), info.state, page);
         }),
+      async sizeOf(roomId) {
+        const found = await js.call<StreamInfo>(`STREAM.INFO.${streamName(roomId)}`);
+        const info = expectReply(found, jsCode.streamNotFound);
+        return info.error === undefined ? { messages: info.state.messages, bytes: info.state.bytes } : null;
+      },
       remove: (roomId) => maker.remove(roomId),
     };
     return {

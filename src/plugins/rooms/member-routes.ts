@@ -1,3 +1,4 @@
+import { audit } from "../../contracts/audit.ts";
 import { type Route, route } from "../../contracts/plugin.ts";
 import { statementsMax } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -8,7 +9,7 @@ import { addMembers } from "./members.ts";
 import { memberReply } from "./replies.ts";
 
 /** The routes for the members and statements of a room. */
-export function memberRoutes({ store, users, rooms, notices, rules }: RoomsContext): Route[] {
+export function memberRoutes({ store, users, rooms, notices, rules, log }: RoomsContext): Route[] {
   return [
     route(routes.rooms.members, async (call) => {
       const { id } = call.params;
@@ -20,6 +21,7 @@ export function memberRoutes({ store, users, rooms, notices, rules }: RoomsConte
       const membership = await rooms.member(call.params.id, call.caller.endpoint);
       const added = await addMembers(membership, await call.read(), { users, ...rules });
       notices.notifyRateLimited(added, "joined", call.params.id);
+      audit(log, "members_added", call, { room_id: call.params.id, members: added });
       return { version: membership.room.version + 1 };
     }),
     route(routes.rooms.statements, async (call) => {

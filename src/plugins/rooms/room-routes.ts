@@ -1,3 +1,4 @@
+import { audit } from "../../contracts/audit.ts";
 import { type Route, route } from "../../contracts/plugin.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { routes } from "../../wire/routes.ts";
@@ -8,7 +9,8 @@ import { notifyMembers } from "./membership.ts";
 import { membershipReply, roomReply } from "./replies.ts";
 
 /** The routes that create, read and delete rooms. */
-export function roomRoutes({ store, streams, rooms, rules, capacity, notices, denials }: RoomsContext): Route[] {
+export function roomRoutes(parts: RoomsContext): Route[] {
+  const { store, streams, rooms, rules, capacity, notices, denials, log } = parts;
   const clear = async (roomId: string): Promise<void> => {
     const members = (await store.listStays(roomId)).filter(({ until }) => until === 0);
     notifyMembers(notices, members, "deleted", roomId);
@@ -17,7 +19,11 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
     rules.quotas.rows.forget();
   };
   return [
-    route(routes.rooms.create, async (call) => roomReply(await createRoom(await call.read(), call.caller, rules))),
+    route(routes.rooms.create, async (call) => {
+      const room = await createRoom(await call.read(), call.caller, rules);
+      audit(log, "room_created", call, { room_id: room.roomId, subject: room.subject });
+      return roomReply(room);
+    }),
     route(routes.rooms.get, async (call) => {
       const membership = await rooms.member(call.params.id, call.caller.endpoint);
       const { bytesMax, whenFull } = capacity;
@@ -40,6 +46,7 @@ export function roomRoutes({ store, streams, rooms, rules, capacity, notices, de
       checkMayDelete(await store.getStay(id, call.caller.endpoint), call.caller);
       await denials?.note("room-deleted", id);
       if (!(await store.markDeleted(id, rules.now()))) throw gone();
+      audit(log, "room_deleted", call, { room_id: id, subject: found.subject });
       await clear(id);
       return undefined;
     }),

@@ -6,6 +6,7 @@
  * takes about 800 bytes per user.
  */
 import type { ActiveUsers, UserRecord } from "../../contracts/store.ts";
+import { SortedKeys } from "../../lib/sorted-keys.ts";
 import type { JetStream } from "../../nats/jetstream.ts";
 import { type Looks, looksOf } from "../../wire/looks.ts";
 import { buckets } from "../../wire/names.ts";
@@ -46,8 +47,7 @@ class UserImage implements Image {
   readonly #held = new Map<string, Held>();
   readonly #byLook1 = new LookMap();
   readonly #byLook2 = new LookMap();
-  /** The sorted endpoints; null until the first page is requested. */
-  #sorted: string[] | null = null;
+  readonly #endpointKeys = new SortedKeys();
 
   list({ looks, after, limit }: ActiveUsers): UserRecord[] {
     return this.#endpoints(looks, after, limit).flatMap((endpoint) => {
@@ -64,9 +64,7 @@ class UserImage implements Image {
         .sort(before)
         .slice(0, limit);
     }
-    this.#sorted ??= [...this.#held.keys()].sort(before);
-    const from = after === null ? 0 : this.#placeOf(this.#sorted, after, true);
-    return this.#sorted.slice(from, from + limit);
+    return this.#endpointKeys.page(after, limit);
   }
 
   set(endpoint: string, json: string, revision: number): void {
@@ -77,28 +75,15 @@ class UserImage implements Image {
       this.#byLook1.remove(known.look1, endpoint);
       this.#byLook2.remove(known.look2, endpoint);
     }
-    if (held === null) this.#held.delete(endpoint);
-    else {
+    if (held === null) {
+      this.#held.delete(endpoint);
+      this.#endpointKeys.delete(endpoint);
+    } else {
       this.#held.set(endpoint, held);
+      this.#endpointKeys.add(endpoint);
       this.#byLook1.add(held.look1, endpoint);
       this.#byLook2.add(held.look2, endpoint);
     }
-    if (this.#sorted === null || (known === undefined) === (held === null)) return;
-    const place = this.#placeOf(this.#sorted, endpoint, false);
-    if (held === null) this.#sorted.splice(place, 1);
-    else this.#sorted.splice(place, 0, endpoint);
-  }
-
-  /** The index of an endpoint in the sorted list, or, with `behind`, the index after it. */
-  #placeOf(sorted: readonly string[], endpoint: string, behind: boolean): number {
-    let [low, high] = [0, sorted.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const one = sorted[middle] ?? "";
-      if (behind ? one <= endpoint : one < endpoint) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 }
 

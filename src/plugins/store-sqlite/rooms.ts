@@ -48,7 +48,8 @@ const purgeRowsMax = 5_000;
 
 type Deletion = Pick<RoomStore, "markDeleted" | "purgeRoom" | "dropKeys">;
 type Changes = Pick<RoomStore, "applyChange" | "replaceStay">;
-type Reads = Omit<RoomStore, keyof Deletion | keyof Changes | "insertRoom">;
+type Totals = Pick<RoomStore, "countMembers" | "countRoomsBy" | "rowBytesOf">;
+type Reads = Omit<RoomStore, keyof Deletion | keyof Changes | keyof Totals | "insertRoom">;
 
 function createReads({ native, read }: Database): Reads {
   const byId = native.prepare<RoomRow, [string]>(`SELECT ${roomColumns} FROM rooms WHERE room_id = ?`);
@@ -68,16 +69,12 @@ function createReads({ native, read }: Database): Reads {
   const allOf = roomsOf("");
   const acceptedOf = roomsOf("AND stays.accepted_at IS NOT NULL");
   const unacceptedOf = roomsOf("AND stays.accepted_at IS NULL");
-  const countBy = native.prepare<{ count: number }, [string]>(countLiveSql);
   const key = native.prepare<SealedKeyRecord, [string, string, number | null, number | null]>(
     `SELECT ${keyColumns} FROM sealed_keys WHERE room_id = ? AND endpoint = ? AND (? IS NULL OR epoch = ?)
      ORDER BY epoch DESC LIMIT 1`,
   );
   const statements = native.prepare<StatementRecord, [string, number, number]>(
     `SELECT ${statementColumns} FROM statements WHERE room_id = ? AND version >= ? ORDER BY version LIMIT ?`,
-  );
-  const rowBytes = native.prepare<{ bytes: number }, [string]>(
-    "SELECT coalesce(sum(bytes), 0) AS bytes FROM row_charges WHERE payer = ?",
   );
   const page = native.prepare<RoomRow, [string, number]>(
     `SELECT ${roomColumns} FROM rooms WHERE room_id > ? ORDER BY room_id LIMIT ?`,
@@ -102,20 +99,35 @@ function createReads({ native, read }: Database): Reads {
       const found = accepted === undefined ? allOf : accepted ? acceptedOf : unacceptedOf;
       return (await read(() => found.all(endpoint, after ?? "", limit))).map(membershipOf);
     },
-    async countRoomsBy(creator) {
-      return (await read(() => countBy.get(creator)))?.count ?? 0;
-    },
     async getSealedKey(roomId, endpoint, epoch) {
       return read(() => key.get(roomId, endpoint, epoch, epoch));
     },
     async listStatements(roomId, from, limit) {
       return read(() => statements.all(roomId, from, limit));
     },
-    async rowBytesOf(payer) {
-      return (await read(() => rowBytes.get(payer)))?.bytes ?? 0;
-    },
     async listRooms(after, limit) {
       return (await read(() => page.all(after ?? "", limit))).map(roomOf);
+    },
+  };
+}
+
+function createTotals({ native, read }: Database): Totals {
+  const countIn = native.prepare<{ count: number }, [string]>(
+    "SELECT count(*) AS count FROM stays WHERE room_id = ? AND until_epoch = 0 AND left_at IS NULL",
+  );
+  const countBy = native.prepare<{ count: number }, [string]>(countLiveSql);
+  const rowBytes = native.prepare<{ bytes: number }, [string]>(
+    "SELECT coalesce(sum(bytes), 0) AS bytes FROM row_charges WHERE payer = ?",
+  );
+  return {
+    async countMembers(roomId) {
+      return (await read(() => countIn.get(roomId)))?.count ?? 0;
+    },
+    async countRoomsBy(creator) {
+      return (await read(() => countBy.get(creator)))?.count ?? 0;
+    },
+    async rowBytesOf(payer) {
+      return (await read(() => rowBytes.get(payer)))?.bytes ?? 0;
     },
   };
 }
@@ -297,6 +309,7 @@ function createDeletion({ native, write }: Database): Deletion {
 export function createRooms(database: Database): RoomStore {
   return {
     ...createReads(database),
+    ...createTotals(database),
     insertRoom: createInsert(database),
     ...createChanges(database),
     ...createDeletion(database),

@@ -3,15 +3,16 @@
  * Routes only; rules.ts has the rules. Other plugins use them as `Users`.
  */
 import { Type } from "@sinclair/typebox";
+import { audit } from "../../contracts/audit.ts";
 import { Denials } from "../../contracts/denials.ts";
 import { Nats } from "../../contracts/nats.ts";
 import { Notices } from "../../contracts/notices.ts";
-import { definePlugin, type Route, route } from "../../contracts/plugin.ts";
+import { definePlugin, type Log, type Route, route } from "../../contracts/plugin.ts";
 import { RoomStore, type UserRecord, UserStore } from "../../contracts/store.ts";
 import { RoomStreams } from "../../contracts/streams.ts";
 import { Users } from "../../contracts/users.ts";
 import { usersPageMax } from "../../wire/api.ts";
-import { normalKey } from "../../wire/names.ts";
+import { endpointId, normalKey } from "../../wire/names.ts";
 import { routes } from "../../wire/routes.ts";
 import { directoryPage } from "./directory.ts";
 import { setKexKey, UserRules } from "./rules.ts";
@@ -49,8 +50,13 @@ function userRoutes(store: UserStore): Route[] {
   ];
 }
 
+/** The user that a request changes, for the log. */
+const userOf = ({ params }: { readonly params: { readonly sign_pub: string } }) => ({
+  user: endpointId(normalKey(params.sign_pub)),
+});
+
 /** The routes for admins. */
-function adminRoutes(users: UserRules): Route[] {
+function adminRoutes(users: UserRules, log: Log): Route[] {
   return [
     route(routes.users.list, async ({ query: { after, limit = usersPageMax } }) => {
       const found = await users.list(after === undefined ? null : normalKey(after), limit + 1);
@@ -59,19 +65,28 @@ function adminRoutes(users: UserRules): Route[] {
     route(routes.users.add, async (call) => {
       const { sign_pub, handle, role, kex_pub, kex_sig } = await call.read();
       const added = await users.add({ signPub: sign_pub, handle, role, kexPub: kex_pub, kexSig: kex_sig });
+      audit(log, "user_added", call, { user: added.endpoint, handle: added.handle, role });
       return { sign_pub: added.signPub, endpoint: added.endpoint };
     }),
     route(routes.users.rename, async (call) => {
       const { handle } = await call.read();
-      await users.rename(call.params.sign_pub, handle);
+      const stored = await users.rename(call.params.sign_pub, handle);
+      audit(log, "user_renamed", call, { ...userOf(call), handle: stored });
       return undefined;
     }),
-    route(routes.users.revoke, async ({ params }) => {
-      await users.revoke(params.sign_pub, { keepAdmin: true });
+    route(routes.users.revoke, async (call) => {
+      await users.revoke(call.params.sign_pub, { keepAdmin: true });
+      audit(log, "user_revoked", call, userOf(call));
       return undefined;
     }),
-    route(routes.users.remove, async ({ params }) => {
-      await users.remove(params.sign_pub, { keepAdmin: true });
+    route(routes.users.restore, async (call) => {
+      await users.restore(call.params.sign_pub);
+      audit(log, "user_restored", call, userOf(call));
+      return undefined;
+    }),
+    route(routes.users.remove, async (call) => {
+      await users.remove(call.params.sign_pub, { keepAdmin: true });
+      audit(log, "user_deleted", call, userOf(call));
       return undefined;
     }),
   ];
@@ -95,7 +110,7 @@ export default definePlugin({
         log.warn(`no denials plugin: restoring a backup would readmit users revoked since then (${hint})`);
       },
       services: { users },
-      routes: [...userRoutes(store), ...adminRoutes(users)],
+      routes: [...userRoutes(store), ...adminRoutes(users, log)],
     };
   },
 });

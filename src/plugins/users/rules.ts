@@ -1,12 +1,12 @@
 /**
- * The rules of users: add, rename, revoke, remove.
+ * The rules of users: add, rename, revoke, restore, remove.
  * Invariants: an admin leaves the roster before the user changes and enters it only after the user exists (a race of
  * the two is repaired by both sides). Through the API the last active admin can be neither revoked nor removed. A
  * denial is recorded before access is taken away. A departing user is marked as having left each room, and the room's
  * owners get a notice to rekey. Every change is a compare-and-set, retried when it loses. index.ts and the invites
  * plugin use this.
  */
-import type { Denials } from "../../contracts/denials.ts";
+import { type Denials, stayDenialKey } from "../../contracts/denials.ts";
 import type { Notices } from "../../contracts/notices.ts";
 import { checkKexKey, checkSignKey, type KexKey } from "../../contracts/signature.ts";
 import { changeStay, isOwnerIn, leaving, renamed } from "../../contracts/stay-rules.ts";
@@ -76,14 +76,18 @@ export class UserRules implements Users {
       ...{ status: "active" as const, createdAt: this.#now(), revokedAt: null, revision: 0 },
     };
     await this.#store.insertUser(record);
-    if (role !== "admin") return record;
-    await this.#joinRoster(signPub);
-    // A concurrent revocation may have looked for the new admin in the roster before the admin was in it.
-    if ((await this.#store.getUser(signPub))?.status !== "active") await this.#quitRoster(signPub);
+    if (role === "admin") await this.#enlist(signPub);
     return record;
   }
 
-  async rename(signPub: string, given: string): Promise<void> {
+  /** Puts a new admin in the roster. */
+  async #enlist(signPub: string): Promise<void> {
+    await this.#joinRoster(signPub);
+    // A concurrent revocation may have looked for the new admin in the roster before the admin was in it.
+    if ((await this.#store.getUser(signPub))?.status !== "active") await this.#quitRoster(signPub);
+  }
+
+  async rename(signPub: string, given: string): Promise<string> {
     const handle = checkHandle(given);
     const { endpoint } = await this.#found(signPub);
     await untilWon(async () => {
@@ -91,10 +95,11 @@ export class UserRules implements Users {
       return current.handle === handle || (await this.#store.replaceUser({ ...current, handle })) || undefined;
     });
     const rooms = this.#rooms;
-    if (rooms === undefined) return;
+    if (rooms === undefined) return handle;
     for (const { room, stay } of await rooms.listRoomsOf(endpoint)) {
       await changeStay(rooms, { roomId: room.roomId, endpoint, known: stay }, renamed(handle));
     }
+    return handle;
   }
 
   async revoke(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
@@ -102,6 +107,22 @@ export class UserRules implements Users {
     if (user.status !== "revoked") await this.#denials?.note("user-revoked", user.signPub);
     await this.#takeAccess(user);
     this.#notices.notify([user.endpoint], "revoked", null);
+  }
+
+  async restore(signPub: string): Promise<void> {
+    const user = await this.#found(signPub);
+    if (user.status === "revoked") {
+      // The revocation may have been interrupted: no membership from before it may come back to life.
+      await this.#leaveRooms(user.endpoint);
+      await untilWon(async () => {
+        const current = await this.#found(signPub);
+        if (current.status === "active") return true;
+        return (await this.#store.replaceUser({ ...current, status: "active", revokedAt: null })) || undefined;
+      });
+      // Afterwards: without this line, restoring a backup revokes the user again, which is the safe mistake.
+      await this.#denials?.note("user-restored", user.signPub);
+    }
+    if (user.role === "admin") await this.#enlist(user.signPub);
   }
 
   async remove(signPub: string, { keepAdmin }: { readonly keepAdmin: boolean }): Promise<void> {
@@ -176,7 +197,11 @@ export class UserRules implements Users {
   async #leaveRooms(endpoint: string): Promise<void> {
     const rooms = this.#rooms;
     if (rooms === undefined) return;
-    for (const { room, stay } of await rooms.listRoomsOf(endpoint)) {
+    const memberships = await rooms.listRoomsOf(endpoint);
+    // The user may be restored later, which ends the effect of the user's own denial; these lines stay in force.
+    const keys = memberships.map(({ room, stay }) => stayDenialKey(room.roomId, endpoint, stay.since));
+    await Promise.all(keys.map((key) => this.#denials?.note("left", key)));
+    for (const { room, stay } of memberships) {
       await changeStay(rooms, { roomId: room.roomId, endpoint, known: stay }, leaving(this.#now()));
       const owners = (await rooms.listStays(room.roomId)).filter(isOwnerIn);
       const endpoints = owners.map((owner) => owner.endpoint);

@@ -148,6 +148,15 @@ const asks: Readonly<Record<string, () => Ask | Promise<Ask>>> = {
     const user = await postUser(live.server, admin, "gone");
     return { as: admin, target: `/users/${user.signPubHex}/revoke`, status: 204 };
   },
+  "POST /users/{sign_pub}/restore": async () => {
+    const user = await postUser(live.server, admin, "back");
+    await call(live.server.ready.http, admin, "POST", `/users/${user.signPubHex}/revoke`);
+    return { as: admin, target: `/users/${user.signPubHex}/restore`, status: 204 };
+  },
+  // One record: the number of statements grows with the records of a page.
+  "GET /admin/rooms": () => ({ as: admin, target: "/admin/rooms?limit=1" }),
+  "GET /admin/connections": () => ({ as: admin, target: "/admin/connections?limit=1" }),
+  "GET /admin/usage": () => ({ as: admin, target: "/admin/usage?limit=1" }),
   "DELETE /users/{sign_pub}": async () => {
     const user = await postUser(live.server, admin, "gone");
     return { as: admin, target: `/users/${user.signPubHex}`, status: 204 };

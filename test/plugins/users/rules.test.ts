@@ -4,15 +4,18 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
-import { UserStore } from "../../../src/contracts/store.ts";
+import { RoomStore, UserStore } from "../../../src/contracts/store.ts";
 import { Users } from "../../../src/contracts/users.ts";
 import { hasCode, isUnibusError, UnibusError } from "../../../src/wire/errors.ts";
 import { FaultPlan } from "../../support/faulty.ts";
-import { bootInProcess, type InProcess } from "../../support/in-process.ts";
+import { bootInProcess, type InProcess, insertUser, serviceOf } from "../../support/in-process.ts";
+import { addMembers, call, createRoom, policy } from "../../support/peer.ts";
 
 const racers = 32;
 const rounds = 5;
-const plan = new FaultPlan(() => new UnibusError("unavailable", "the store is unavailable"));
+const unavailable = () => new UnibusError("unavailable", "the store is unavailable");
+const plan = new FaultPlan(unavailable);
+const roomPlan = new FaultPlan(unavailable);
 let running: InProcess;
 let users: Users;
 let store: UserStore;
@@ -23,7 +26,9 @@ function must<T>(service: T | undefined): T {
 }
 
 beforeAll(async () => {
-  running = await bootInProcess({ between: { [UserStore.id]: (port) => plan.wrap(port) } });
+  running = await bootInProcess({
+    between: { [UserStore.id]: (port) => plan.wrap(port), [RoomStore.id]: (port) => roomPlan.wrap(port) },
+  });
   users = must(running.bus.service(Users));
   store = must(running.bus.service(UserStore));
 });
@@ -151,8 +156,9 @@ describe("a user", () => {
     expect(await roster()).not.toContain(one.signPubHex);
   });
 
-  test("who does not exist is not found, revoked or removed", async () => {
+  test("who does not exist is not found, revoked, restored or removed", async () => {
     const { signPubHex } = await generateIdentity();
+    expect(await users.restore(signPubHex).then(() => "restored", codeOf)).toBe("not_found");
     for (const way of ["revoke", "remove"] as const) {
       const outcome = await users[way](signPubHex, { keepAdmin: true }).catch((error: unknown) => error);
       expect(hasCode(outcome, "not_found")).toBe(true);
@@ -167,4 +173,71 @@ describe("a user", () => {
     }
     expect(await store.getUser(signPubHex)).toBeNull();
   });
+});
+
+describe("a revoked user who is restored", () => {
+  test("is active as before, with the same role, and a second restoration changes nothing", async () => {
+    await withoutAdmins();
+    const [one, other] = [await made("admin"), await made("admin")];
+    await users.revoke(one.signPubHex, { keepAdmin: true });
+    const before = await store.getUser(one.signPubHex);
+    for (const signPub of [one.signPubHex.toUpperCase(), one.signPubHex]) await users.restore(signPub);
+    const { revision: _, ...restored } = (await store.getUser(one.signPubHex)) ?? { revision: 0 };
+    const { revision: __, ...expected } = { ...before, revision: 0, status: "active", revokedAt: null };
+    expect(restored).toEqual(expected as never);
+    expect([...(await roster())].sort()).toEqual([one.signPubHex, other.signPubHex].sort());
+  });
+
+  test("is in no room: the memberships that ended stay ended, even if the revocation was interrupted", async () => {
+    const { server } = running;
+    const admin = await made("admin");
+    const [owner, member] = [await insertUser(running, "owner"), await insertUser(running, "member")];
+    const rooms = serviceOf(running, RoomStore);
+    const inRooms = async () => (await rooms.listRoomsOf(member.endpoint)).length;
+    for (let nth = 1, isOver = false; !isOver; nth++) {
+      await addMembers(server, await createRoom(server, owner, policy("encrypt")), member);
+      expect(await inRooms()).toBe(1);
+      roomPlan.arm(nth, "before");
+      await users.revoke(member.signPubHex, { keepAdmin: true }).catch(() => undefined);
+      roomPlan.rest();
+      isOver = roomPlan.failed === null;
+      await users.restore(member.signPubHex);
+      expect(await inRooms()).toBe(0);
+      const { status } = await call(server.ready.http, member, "GET", `/members/${member.endpoint}/rooms`);
+      expect(status).toBe(200);
+    }
+    await users.revoke(admin.signPubHex, { keepAdmin: false });
+  });
+
+  test(`and revoked by ${racers} concurrent requests is either, and the roster agrees`, async () => {
+    for (let round = 0; round < rounds; round++) {
+      await withoutAdmins();
+      const [one, other] = [await made("admin"), await made("admin")];
+      await Promise.all(
+        Array.from({ length: racers }, (_, i) =>
+          i % 2 ? users.restore(one.signPubHex) : users.revoke(one.signPubHex, { keepAdmin: true }),
+        ),
+      );
+      expect([...(await roster())].sort()).toEqual((await admins()).sort());
+      expect(await roster()).toContain(other.signPubHex);
+    }
+  });
+
+  for (const moment of ["before", "after"] as const) {
+    test(`(any call of the store fails ${moment} it is made): a repeated request completes`, async () => {
+      for (let nth = 1; ; nth++) {
+        plan.rest();
+        await withoutAdmins();
+        const one = await made("admin");
+        await users.revoke(one.signPubHex, { keepAdmin: false });
+        plan.arm(nth, moment);
+        await users.restore(one.signPubHex).catch(() => undefined);
+        plan.rest();
+        for (const admin of await roster()) expect(await admins()).toContain(admin);
+        await users.restore(one.signPubHex);
+        expect(await roster()).toEqual([one.signPubHex]);
+        if (plan.failed === null) break;
+      }
+    });
+  }
 });

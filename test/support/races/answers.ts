@@ -16,6 +16,7 @@ export const success: Readonly<Record<CommandName, number>> = {
   accept: 204,
   "revoke user": 204,
   "delete user": 204,
+  "restore user": 204,
   "put durable": 200,
   "remove durable": 204,
   history: 200,
@@ -37,7 +38,8 @@ const ofMember: ReadonlySet<CommandName> = new Set([
 
 /** Yields the refusals of `command` that `other` can cause. */
 function* refusals(command: CommandName, other: CommandName): Generator<number> {
-  const removesUser = other === "revoke user" || other === "delete user";
+  // A user who is restored was revoked before the race (`startsRevoked`), and may still be.
+  const removesUser = other === "revoke user" || other === "delete user" || other === "restore user";
   const takesMemberOut = other === "kick" || other === "leave" || removesUser;
   if (statements.has(command) && statements.has(other)) yield 409;
   // The kicked user is no longer a member, and the room has moved to another version.
@@ -51,9 +53,9 @@ function* refusals(command: CommandName, other: CommandName): Generator<number> 
   if (takesMemberOut && command === "role") yield* [404, 409];
   if (removesUser && (ofMember.has(command) || command === "create")) yield 401;
   if (removesUser && command === "add") yield 404;
-  if (other === "delete user" && (command === "revoke user" || command === "delete user")) yield 404;
+  if (other === "delete user" && command.endsWith(" user")) yield 404;
   // The user does not exist yet.
-  if (other === "redeem" && (command === "revoke user" || command === "delete user")) yield 404;
+  if (other === "redeem" && command.endsWith(" user")) yield 404;
   if (other === "accept" && command === "put durable") yield 409;
   if (other === "accept" && command === "publish") yield 403;
   if (other === "cancel" && (command === "redeem" || command === "cancel")) yield 404;

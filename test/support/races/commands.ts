@@ -10,7 +10,7 @@ const ackMs = 1_000;
 /** Names of the commands, in the order of the matrix. */
 export const commandNames = [
   ...(["create", "add", "kick", "leave", "rekey", "role", "delete", "accept", "revoke user", "delete user"] as const),
-  ...(["put durable", "remove durable", "history", "publish", "redeem", "cancel"] as const),
+  ...(["restore user", "put durable", "remove durable", "history", "publish", "redeem", "cancel"] as const),
 ] as const;
 
 /** The name of a command. */
@@ -42,6 +42,16 @@ const request =
 export function subjectOf(command: CommandName, { candidate, newcomer, member }: Scene): Identity {
   if (command === "create" || command === "add") return candidate;
   return command === "redeem" ? newcomer : member;
+}
+
+/**
+ * Whether the user whom `restore user` is about is revoked before the race. Otherwise the user is active, and the other
+ * command is one of the user's own, or revokes.
+ */
+export function startsRevoked(pair: readonly CommandName[]): boolean {
+  if (!pair.includes("restore user")) return false;
+  const beside: readonly CommandName[] = ["create", "add", "kick", "rekey", "role", "delete", "delete user"];
+  return pair.every((command) => command === "restore user" || beside.includes(command));
 }
 
 const aboutUser = (method: string, part: string) =>
@@ -93,6 +103,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   accept: request(({ room, member }) => ({ who: member, method: "PUT", target: at(room, "/accept") })),
   "revoke user": aboutUser("POST", "/revoke"),
   "delete user": aboutUser("DELETE", ""),
+  "restore user": aboutUser("POST", "/restore"),
   "put durable": request(({ room, member }) => ({ who: member, method: "PUT", target: at(room, "/durable") })),
   "remove durable": request(({ room, member }) => ({ who: member, method: "DELETE", target: at(room, "/durable") })),
   history: request(({ room, member }) => ({ who: member, method: "GET", target: at(room, "/history") })),

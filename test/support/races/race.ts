@@ -91,7 +91,9 @@ async function again(scene: Scene, answers: readonly Answered[], faults: Faults)
   }
   const truth = await truthOf(scene);
   for (const [command, { status }] of answers) {
-    if (!command.endsWith(" user") || status !== success[command]) continue;
+    // A revoked user may be restored, even by the repetition.
+    const isUndone = command === "restore user" || (command === "revoke user" && withRestoration(answers));
+    if (!command.endsWith(" user") || status !== success[command] || isUndone) continue;
     const { endpoint } = subjectOf(otherOf(answers, command), scene);
     faults.check(truth.active.get(endpoint) === false, `the user of ${command} is active again`);
   }
@@ -100,6 +102,9 @@ async function again(scene: Scene, answers: readonly Answered[], faults: Faults)
   const { room } = await checkState(scene, faults);
   faults.check(room.record?.rekeyPending !== true, "a rekey is pending after the rekey");
 }
+
+const withRestoration = (answers: readonly Answered[]): boolean =>
+  answers.some(([command]) => command === "restore user");
 
 function otherOf(answers: readonly Answered[], command: CommandName): CommandName {
   return answers.find(([name]) => name !== command)?.[0] ?? command;

@@ -20,7 +20,7 @@ import {
   policy,
   type Reply,
 } from "../peer.ts";
-import type { CommandName } from "./commands.ts";
+import { type CommandName, startsRevoked, subjectOf } from "./commands.ts";
 import type { Pauses } from "./pauses.ts";
 
 /** What all races of one bus share. */
@@ -99,6 +99,9 @@ export class Scene implements AsyncDisposable {
       callback: (error, message) => void (error === null && this.received.push(message.string())),
     });
     await this.#live.flush();
+    if (!startsRevoked(pair)) return;
+    const { signPubHex } = subjectOf(pair.find((command) => command !== "restore user") ?? "restore user", this);
+    await this.must(204, this.stage.admin, "POST", `/users/${signPubHex}/revoke`);
   }
 
   /** The member's connection, opened before the race. */

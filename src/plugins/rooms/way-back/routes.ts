@@ -4,6 +4,7 @@
  * the bus lost (restoring.ts verifies and stores them, one restoration at a time). If a chain conflicts with the bus's
  * own, the restoration is refused as contested until an admin admits one of the chains.
  */
+import { audit } from "../../../contracts/audit.ts";
 import type { Notices } from "../../../contracts/notices.ts";
 import { type Route, route } from "../../../contracts/plugin.ts";
 import { isIn } from "../../../contracts/stay-rules.ts";
@@ -83,7 +84,7 @@ function restoreRoutes(parts: RoomsContext): Route[] {
       });
       if (room.policy.persist) streams?.settle(room);
       notifyOfRestoration(notices, room, before.filter(isIn), after.filter(isIn));
-      log.info("restored a room", { room_id: id, version: room.version, by: caller.endpoint });
+      audit(log, "room_restored", call, { room_id: id, version: room.version });
       return { version: room.version };
     }),
   ];
@@ -117,7 +118,7 @@ function reportRoutes({ store, wayBack, rules, log }: RoomsContext): Route[] {
       if (!(await isOpen(wayBack, rules.now()))) throw closed();
       const { hash } = await call.read();
       await wayBack.takeChain(call.params.id, hash);
-      log.warn("admitted a contested chain", { room_id: call.params.id, hash });
+      audit(log, "chain_admitted", call, { room_id: call.params.id, hash });
       return undefined;
     }),
   ];

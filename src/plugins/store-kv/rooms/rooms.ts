@@ -4,6 +4,7 @@
  * deleted, and later purges the parts and frees the subject; the tombstone stays.
  */
 import { rowBytes } from "../../../contracts/rows.ts";
+import { isIn } from "../../../contracts/stay-rules.ts";
 import type { Membership, RoomStore, SealedKeyRecord } from "../../../contracts/store.ts";
 import { sideBySide } from "../../../lib/side-by-side.ts";
 import { untilMade } from "../bucket.ts";
@@ -48,7 +49,7 @@ async function sealedKeyOf(
 
 const isAccepted = ({ stay }: Membership): boolean => stay.acceptedAt !== null;
 
-function createReads(kv: RoomBuckets, index: RoomIndex): Reads {
+function createReads(kv: RoomBuckets, index: RoomIndex, totals: RowTotals): Reads {
   const membership = async (roomId: string, endpoint: string): Promise<Membership | null> =>
     kv.reading(roomId, async (entry) => {
       const stay = entry.room.deletedAt === null ? await kv.openStay(entry, endpoint) : null;
@@ -91,14 +92,13 @@ function createReads(kv: RoomBuckets, index: RoomIndex): Reads {
     async listStatements(roomId, from, limit) {
       return (await kv.reading(roomId, (entry) => kv.statementsOf(entry, from, limit))) ?? [];
     },
+    async countMembers(roomId) {
+      const stays = (await kv.reading(roomId, (entry) => kv.stays.all(roomId, entry.stays))) ?? [];
+      return stays.filter(isIn).length;
+    },
     async listRooms(after, limit) {
-      const ids = (await kv.entries.keys("*")).filter((roomId) => after === null || roomId > after);
-      const rooms: ReturnType<typeof recordOf>[] = [];
-      while (rooms.length < limit && ids.length > 0) {
-        const some = await sideBySide(ids.splice(0, limit - rooms.length), (roomId) => kv.find(roomId));
-        for (const found of some) if (found !== null) rooms.push(recordOf(found.entry));
-      }
-      return rooms;
+      const found = await sideBySide(await totals.ids(after, limit), (roomId) => kv.find(roomId));
+      return found.flatMap((one) => (one === null ? [] : [recordOf(one.entry)]));
     },
   };
 }
@@ -145,7 +145,7 @@ export function createRooms(parts: RoomMakingDeps, totals: RowTotals): RoomStore
   const { kv, index } = parts;
   const changes = new RoomChanges(kv, index);
   return {
-    ...createReads(kv, index),
+    ...createReads(kv, index, totals),
     ...createDeletion(kv, index),
     insertRoom: (made, liveMax) => makeRoom(parts, made, liveMax),
     applyChange: (change) => changes.applyChange(change),

@@ -1,12 +1,14 @@
 /**
  * The bytes that each payer is charged for rows over all rooms: the sum of the charges in the room heads, kept in
- * memory by following their bucket. So a change needs no extra write, and a crash cannot make the sum wrong.
+ * memory by following their bucket. So a change needs no extra write, and a crash cannot make the sum wrong. The same
+ * image knows the ids of all rooms, so that a page of them does not list the bucket.
  *
  * A room head without charges (from before 0.2.0, or just restored) is counted once from its rows, and the result is
  * stored in the head. Until then the room is charged to no one.
  */
 import { chargesOf } from "../../../contracts/rows.ts";
 import { sideBySide } from "../../../lib/side-by-side.ts";
+import { SortedKeys } from "../../../lib/sorted-keys.ts";
 import type { JetStream } from "../../../nats/jetstream.ts";
 import { buckets } from "../../../wire/names.ts";
 import { untilMade } from "../bucket.ts";
@@ -24,10 +26,15 @@ class ChargesImage implements Image {
   #totals = new Map<string, number>();
   /** The rooms whose charges are not counted yet. */
   readonly uncounted = new Set<string>();
+  /** The ids of all rooms that were ever created. */
+  readonly ids = new SortedKeys();
 
   set(roomId: string, json: string): void {
     const entry = json === "" ? null : (JSON.parse(json) as RoomHead | NoRoom);
-    const charges = entry === null || entry.room === null ? {} : entry.charges;
+    const isRoom = entry !== null && entry.room !== null;
+    if (isRoom) this.ids.add(roomId);
+    else this.ids.delete(roomId);
+    const charges = isRoom ? entry.charges : {};
     if (charges === undefined) this.uncounted.add(roomId);
     else this.uncounted.delete(roomId);
     const next = new Map(Object.entries(charges ?? {}));
@@ -65,6 +72,11 @@ export class RowTotals {
     // In the background, because one room may have very many rows. A failure is retried with the next query.
     if (image.uncounted.size > 0) void this.countAll().catch(() => undefined);
     return image.totalOf(payer);
+  }
+
+  /** The ids of rooms after an id, ascending, including those of deleted rooms. Errors: unavailable. */
+  async ids(after: string | null, limit: number): Promise<string[]> {
+    return (await this.#follower.now()).ids.page(after, limit);
   }
 
   /** Counts every room without charges. Errors: unavailable; rooms counted by then keep their result. */
