@@ -17,6 +17,7 @@ import { openFrames } from "./open-frames.ts";
 import { register } from "./register.ts";
 import { signedGet } from "./signed-get.ts";
 import { sqliteRegister } from "./sqlite-register.ts";
+import { timeline } from "./timeline.ts";
 import { type Goal, isReached, type Measured, type Workload } from "./workload.ts";
 
 const workloads: readonly Workload[] = [
@@ -33,6 +34,7 @@ const workloads: readonly Workload[] = [
   livePermission,
   register,
   openFrames,
+  timeline,
   bodies,
   blobs,
   limiter,

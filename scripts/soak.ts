@@ -39,6 +39,10 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/faults/start-10000.test.ts",
     what: "a node with 10,000 persisted rooms restarts, after an orderly stop and after kill -9; some minutes",
   },
+  timeline: {
+    file: "test/properties/timeline.test.ts",
+    what: "100,000 random histories in random orders give one timeline each; UNIBUS_SEED sets the first; two minutes",
+  },
   storm: {
     file: "test/interop/storm.test.ts",
     what: "2,500 nats.go connections from one address reconnect after nats-server is killed; about two minutes",

@@ -152,6 +152,9 @@ export const readChecks: OptionChecks = {
 /** The options of `history`. */
 export const historyChecks: OptionChecks = { limit: isInteger(1, 1_000), before: isInteger(1) };
 
+/** The options of `timeline`. */
+export const timelineChecks: OptionChecks = { limit: isInteger(1, 1_000), signal: isSignal };
+
 /** The options of `durable`. */
 export const durableChecks: OptionChecks = { device: isText, signal: isSignal };
 

@@ -13,7 +13,13 @@ import { type SayOptions, type Sent, sayingOf } from "./saying.ts";
 /** A message that another one refers to. */
 type Target = Pick<Message, "id" | "thread">;
 
-const at = ({ id, thread }: Target) => ({ replyTo: id, thread: thread ?? undefined });
+/** A message that another one changes. Instead of an edit, the message that it edits is meant. */
+type Changed = Target & Partial<Pick<Message, "kind" | "replyTo">>;
+
+const at = ({ id, thread, kind, replyTo = null }: Changed) => ({
+  replyTo: kind === "edit" && replyTo !== null ? replyTo : id,
+  thread: thread ?? undefined,
+});
 
 /** The messages that a member sends to a room. */
 export class Conversation {
@@ -35,7 +41,7 @@ export class Conversation {
   }
 
   /** Replaces the text of a message that this peer sent. Errors: those of `send`; forbidden for another's message. */
-  async edit(message: Target & Pick<Message, "from">, text: string, options: SendOptions = {}): Promise<Sent> {
+  async edit(message: Changed & Pick<Message, "from">, text: string, options: SendOptions = {}): Promise<Sent> {
     checkSaying("edit", text, options);
     const { identity } = partsOf(this).sender;
     if (message.from !== identity.endpoint) {
@@ -45,13 +51,13 @@ export class Conversation {
   }
 
   /** Reacts to a message. Errors: those of `send`. */
-  async react(to: Target, emoji: string, options: SendOptions = {}): Promise<Sent> {
+  async react(to: Changed, emoji: string, options: SendOptions = {}): Promise<Sent> {
     checkSaying("react", emoji, options);
     return this.#say(emoji, { ...options, ...at(to), kind: "react" });
   }
 
   /** Takes back a reaction of this peer. Errors: those of `send`. */
-  async unreact(to: Target, emoji: string, options: SendOptions = {}): Promise<Sent> {
+  async unreact(to: Changed, emoji: string, options: SendOptions = {}): Promise<Sent> {
     checkSaying("unreact", emoji, options);
     return this.#say(emoji, { ...options, ...at(to), kind: "unreact" });
   }

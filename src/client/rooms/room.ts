@@ -7,7 +7,7 @@ import { UnibusError } from "../../wire/errors.ts";
 import { parseFingerprint, parseRoomLink, roomLink } from "../../wire/fingerprint.ts";
 import type { DropReason } from "../../wire/frame.ts";
 import type { Refused } from "../crypto/frames.ts";
-import { checkOptions, checkSaying, durableChecks } from "../option-checks.ts";
+import { checkOptions, checkSaying, durableChecks, timelineChecks } from "../option-checks.ts";
 import type { ConnectionManager } from "../transport/connection-manager.ts";
 import type { ControlPlane } from "../transport/control.ts";
 import type { Inboxes } from "../transport/inboxes.ts";
@@ -23,6 +23,7 @@ import type { VerifiedMember, VerifiedRoom } from "../trust/verified-room.ts";
 import { type Answer, Answers } from "./answers.ts";
 import { Conversation } from "./conversation.ts";
 import { Durable, type DurableDeps, type DurableOptions } from "./durable.ts";
+import { LiveTimeline, type TimelineOptions } from "./live-timeline.ts";
 import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
 import type { Publisher, SendOptions } from "./publisher.ts";
@@ -262,6 +263,17 @@ export class Room extends Conversation {
    */
   messages(options: ReadOptions = {}): Messages {
     return this.#reader.messages(options);
+  }
+
+  /**
+   * The room's timeline: its messages with edits, reactions and deletions, kept up to date until it is closed. Reads
+   * the newest messages at first, and older ones on demand.
+   */
+  timeline(options: TimelineOptions = {}): LiveTimeline {
+    checkOptions("timeline", options, timelineChecks);
+    const { trust, onTrouble, signal } = this.deps;
+    const { persist } = this.state.state.policy;
+    return new LiveTimeline({ reader: this.#reader, trust, persist, onTrouble, signal }, options);
   }
 
   /** A page of history, verified. Invalid frames are dropped and counted. Errors: those of GET history. */

@@ -45,6 +45,8 @@ export class Chain {
   /** The hash of statement 1, if this chain was verified back to it. */
   #firstHash: string | null = null;
   #fingerprint: string | null = null;
+  /** Whether the statements before the first one were read. */
+  #hasWalked = false;
 
   constructor(readonly roomId: string) {}
 
@@ -76,6 +78,22 @@ export class Chain {
   /** The hash of a version, if it is known and among the latest. */
   hashAt(version: number): string | null {
     return this.#hashes.get(version) ?? null;
+  }
+
+  /**
+   * Whether the room has a statement of this version whose hash begins like this. Of versions older than the latest few
+   * thousand, hashes are not kept, and every one counts: any member can name them.
+   */
+  hasStatement({ version, hash }: { readonly version: number; readonly hash: string }): boolean {
+    const newest = this.#head?.parsed.version ?? 0;
+    if (version < 1 || version > newest) return false;
+    const known = this.#hashes.get(version);
+    return known === undefined ? version <= newest - hashesMax : known.startsWith(hash);
+  }
+
+  /** Learns the hashes of the statements before the chain's first one. Shape: `read` as for `learnPast`. */
+  async learnHashes(read: (from: number) => Promise<readonly GivenStatement[]>): Promise<void> {
+    if (!this.#hasWalked) await this.#walkPast(read);
   }
 
   /** The key_check of an epoch, if it is known. */
@@ -146,9 +164,13 @@ export class Chain {
   async #walkPast(read: (from: number) => Promise<readonly GivenStatement[]>): Promise<void> {
     const start = this.#start?.parsed;
     if (start === undefined) return;
-    if (start.version === 1) this.#firstHash = this.#start?.hash ?? null;
-    if (start.version === 1) return;
+    if (start.version === 1) {
+      this.#firstHash = this.#start?.hash ?? null;
+      this.#hasWalked = true;
+      return;
+    }
     const checks = new Map<number, string>();
+    const hashes = new Map<number, string>();
     let [version, hash, firstHash] = [0, zeroHash, zeroHash];
     while (version < start.version - 1) {
       const given = (await read(version + 1)).filter((one) => one.version < start.version);
@@ -161,11 +183,16 @@ export class Chain {
         checks.set(parsed.epoch, parsed.keyCheck);
         [version, hash] = [parsed.version, sha256Hex(one.text)];
         if (version === 1) firstHash = hash;
+        hashes.set(version, hash);
+        hashes.delete(version - hashesMax);
       }
     }
     if (hash !== start.prev) throw this.forked("the later statements do not follow the first ones");
     for (const [epoch, check] of checks) this.#keyChecks.set(epoch, check);
+    const newest = this.#head?.parsed.version ?? 0;
+    for (const [known, its] of hashes) if (known > newest - hashesMax) this.#hashes.set(known, its);
     this.#firstHash = firstHash;
+    this.#hasWalked = true;
   }
 
   /** The error for a room whose statements contradict each other. */

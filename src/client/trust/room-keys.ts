@@ -34,7 +34,7 @@ export class RoomKeys {
     private readonly closing?: AbortSignal,
   ) {
     const keepMissing = () => trust.inBackground(this.#missing.run());
-    trust.onVersion = keepMissing;
+    trust.onVersion(keepMissing);
     keepMissing();
   }
 

@@ -70,12 +70,12 @@ export class RoomTrust {
   readonly identity: RoomIdentity;
   /** The copy from which a server that lost the room can restore it. */
   readonly kept: KeptRoom;
-  /** Called when a new version was read. */
-  onVersion: (() => void) | null = null;
   readonly #chain: Chain;
+  readonly #onVersion = new Set<() => void>();
   readonly #past = new OneAtATime(() => this.#keepPast());
   readonly #reading = new OneAtATime(() => this.#guarded(() => this.#refresh()));
   readonly #pastReading = new OneAtATime(() => this.#guarded(() => this.#learnPast()));
+  readonly #hashReading = new OneAtATime(() => this.#guarded(() => this.#learnHashes()));
   #room: VerifiedRoom | null = null;
   #fork: UnibusError | null = null;
   /** When each of the latest epochs was learned, in ascending order. */
@@ -149,6 +149,27 @@ export class RoomTrust {
     return this.#chain.hashAt(version);
   }
 
+  /** Whether the room has a statement of this version whose hash begins like this, as far as this client has read. */
+  hasStatement(statement: { readonly version: number; readonly hash: string }): boolean {
+    return this.#chain.hasStatement(statement);
+  }
+
+  /** Whether `learnStatements` has to read anything to know a version. */
+  isBeforeStart(version: number): boolean {
+    return version < (this.#chain.start?.version ?? 1) && this.#chain.hashAt(version) === null;
+  }
+
+  /** Reads the statements before the first one that this client needed so far. Errors: those of `open`. */
+  learnStatements(signal?: AbortSignal): Promise<void> {
+    return waitFor(this.#hashReading.run(), signal);
+  }
+
+  /** Calls `listener` when a new version was read, until the returned function is called. */
+  onVersion(listener: () => void): () => void {
+    this.#onVersion.add(listener);
+    return () => void this.#onVersion.delete(listener);
+  }
+
   /** Since when a later epoch than this one is known, in milliseconds of the monotonic clock; infinity if none is. */
   newerSinceMs(epoch: number): number {
     for (const [learned, atMs] of this.#learned) if (learned > epoch) return atMs;
@@ -189,7 +210,7 @@ export class RoomTrust {
     if (known !== null && (await this.#isUnchanged(known))) return known;
     this.#room = await this.#read();
     const { epoch, version } = this.#room.state;
-    if (version !== known?.state.version) this.onVersion?.();
+    if (version !== known?.state.version) for (const listener of this.#onVersion) listener();
     if (!this.#learned.has(epoch)) this.#learned.set(epoch, this.deps.control.clock.steadyMs());
     for (const old of this.#learned.keys()) if (this.#learned.size > learnedMax) this.#learned.delete(old);
     return this.#room;
@@ -295,6 +316,10 @@ export class RoomTrust {
 
   async #learnPast(): Promise<void> {
     await this.#chain.learnPast((from) => this.#statements(from));
+  }
+
+  async #learnHashes(): Promise<void> {
+    await this.#chain.learnHashes((from) => this.#statements(from));
   }
 
   async #statements(from: number): Promise<readonly GivenStatement[]> {
