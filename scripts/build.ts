@@ -1,6 +1,7 @@
 /**
- * Compiles the executable with nats-server inside: `dist/unibus`, its SBOM `dist/unibus.cdx.json`, and the licences of
- * everything in it, `dist/LICENSES.txt`. Run as a script, it also builds the modules of the npm package.
+ * Compiles the executable with nats-server inside: `dist/unibus`, its SBOM `dist/unibus.cdx.json`, the licences of
+ * everything in it, `dist/LICENSES.txt`, and the hashes of these three, `dist/SHA256SUMS`. Run as a script, it also
+ * builds the modules of the npm package.
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -12,6 +13,8 @@ import { sbomOf } from "./sbom.ts";
 
 const root = join(import.meta.dir, "..");
 const dist = join(root, "dist");
+/** What a build makes besides the modules of the npm package. */
+const made = ["unibus", "unibus.cdx.json", "LICENSES.txt"] as const;
 
 /** Keeps the executable from loading a bunfig.toml or .env in the working directory. */
 const closed = ["--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv"];
@@ -30,13 +33,15 @@ export async function build(): Promise<string> {
     const out = ["--outfile", join(aside, "unibus")];
     const done = Bun.spawnSync([process.execPath, "build", ...flags, "src/cli/main.ts", ...out], { cwd: root });
     if (!done.success) throw new Error(done.stderr.toString());
-    const sha256 = createHash("sha256")
-      .update(readFileSync(join(aside, "unibus")))
-      .digest("hex");
-    writeFileSync(join(aside, "unibus.cdx.json"), sbomOf(ownPart(), parts, sha256));
+    const sumOf = (name: string) =>
+      createHash("sha256")
+        .update(readFileSync(join(aside, name)))
+        .digest("hex");
+    writeFileSync(join(aside, "unibus.cdx.json"), sbomOf(ownPart(), parts, sumOf("unibus")));
     writeFileSync(join(aside, "LICENSES.txt"), licencesText([ownPart(), ...parts]));
+    writeFileSync(join(aside, "SHA256SUMS"), made.map((name) => `${sumOf(name)}  ${name}\n`).join(""));
     // The executable contains its source maps; the files next to it are copies.
-    for (const name of ["unibus", "unibus.cdx.json", "LICENSES.txt"]) renameSync(join(aside, name), join(dist, name));
+    for (const name of [...made, "SHA256SUMS"]) renameSync(join(aside, name), join(dist, name));
     return join(dist, "unibus");
   } finally {
     rmSync(aside, { recursive: true, force: true });

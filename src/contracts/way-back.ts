@@ -1,7 +1,7 @@
 /**
  * The way back: after a bus is restored from an older backup, owners may for some days bring back newer versions of
  * their rooms. This is the store's interface for its state, and for restoring one room. The rules live in the plugin
- * `rooms`; a store only stores. Times are milliseconds since the epoch. Source: docs/operate.md.
+ * `rooms`; a store only stores. Times are milliseconds since the epoch. Source: docs/backup.md.
  */
 import { token } from "./plugin.ts";
 import type { RoomRecord, SealedKeyRecord, StatementRecord, StayRecord } from "./store.ts";

@@ -1,7 +1,7 @@
 /**
  * `unibus room trust ROOM --accept-older` lets a member follow a server that was restored from an older backup. A lying
  * server must not use it to pass off another room, an invalid chain, or a chain that is not older: the client refuses
- * each of these, and what it has seen stays what it trusts. Source: docs/operate.md.
+ * each of these, and what it has seen stays what it trusts. Source: docs/backup.md.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";

@@ -97,6 +97,12 @@ test("the SBOM is valid CycloneDX, and describes this executable and each of its
   expect(dependencies).toHaveLength(components.length + 1);
 });
 
+test("SHA256SUMS has the hashes of the executable, the SBOM and the texts, as sha256sum checks them", async () => {
+  const check = Bun.spawn(["sha256sum", "-c", "SHA256SUMS"], { cwd: dirname(executable), stdout: "pipe" });
+  const said = await new Response(check.stdout).text();
+  expect([await check.exited, said]).toEqual([0, "unibus: OK\nunibus.cdx.json: OK\nLICENSES.txt: OK\n"]);
+});
+
 test("the image contains the texts and the SBOM", () => {
   const dockerfile = readFileSync(join(root, "Dockerfile"), "utf8");
   expect(dockerfile).toContain("/src/dist/LICENSES.txt /src/dist/unibus.cdx.json /usr/share/doc/unibus/");

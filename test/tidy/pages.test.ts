@@ -6,7 +6,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
-import { anchorsIn } from "../support/pages.ts";
+import { anchorsIn, programsOf } from "../support/pages.ts";
 
 const root = join(import.meta.dir, "..", "..");
 const index = "docs/README.md";
@@ -62,4 +62,19 @@ test("the README, Concepts and Architecture each have a picture", () => {
     /^```mermaid\n(?:flowchart|sequenceDiagram)/m.test(textOf(page)),
   );
   expect(drawn).toHaveLength(3);
+});
+
+test("the programs of By hand keep the rules of docs/protocol that a run of them does not show", () => {
+  const programs = programsOf("by-hand.md");
+  const durable = programs.get("durable.mjs") ?? "";
+  // DUR-1: subscribed at the server before the bind. DUR-2 and DUR-6: both subjects are the client's own.
+  const steps = ["subscribe(deliver)", "listening.flush()", '"PUT"', "body.deliver !== deliver"];
+  const at = steps.map((step) => durable.indexOf(step));
+  expect(at).toEqual(at.filter((place) => place >= 0).sort((a, b) => a - b));
+  expect(durable).toContain("message.reply?.startsWith(acks)");
+  expect(durable.match(/body\.\w+/g)).toEqual(["body.deliver"]);
+  // LOGIN-10: acknowledgements of JetStream are awaited where no user may publish.
+  expect(programs.get("login.mjs")).toMatch(/`_INBOX\.\$\{endpoint\}\.a\.\$\{randomBytes\(16\)/);
+  // RPC-4: a service answers at inboxes for replies only.
+  expect(programs.get("answer.mjs")).toContain("if (isInbox) request.respond(");
 });

@@ -70,7 +70,7 @@ async function trust(name: string, options: TrustOptions): Promise<void> {
 
 const nameText = "its id, or its subject";
 
-/** The commands `room repair|trust`. Source: docs/operate.md. */
+/** The commands `room repair|trust`. Source: docs/backup.md. */
 export function recoveryCommands(): CliCommand[] {
   return [
     peerCommand(

@@ -105,7 +105,7 @@ function daysArgument(text: string): number {
   throw new InvalidArgumentError("Days, 1 to 366.");
 }
 
-/** The commands `way-back status|open|close|take`. Source: docs/operate.md. */
+/** The commands `way-back status|open|close|take`. Source: docs/backup.md. */
 export function wayBackCommand(): CliCommand {
   const command = new CliCommand("way-back", {
     summary: "let owners repair rooms after a restore from an older backup, even while the server runs",

@@ -3,7 +3,7 @@
  * back: every verified statement, the member lines of the newest one, and the room keys sealed to this peer. Nothing in
  * it is secret from the server, and missing parts are read again. Statements are stored in chunks, so that a new one
  * does not rewrite them all. `RoomTrust` and `RoomKeys` write it; `repair.ts` and `older-chain.ts` read it.
- * Source: docs/operate.md.
+ * Source: docs/backup.md.
  */
 import type { Static } from "@sinclair/typebox";
 import { signatureHolds } from "#verify";

@@ -2,7 +2,7 @@
  * Lets one member follow a server that was restored from an older backup, if no owner restores what the server lost.
  * The server's chain must have the same first statement, and may diverge from what this client has seen only after a
  * statement that the client verified itself. Before deciding, the person sees who would regain access.
- * Source: docs/operate.md.
+ * Source: docs/backup.md.
  */
 import { groupBy } from "../../lib/group-by.ts";
 import { UnibusError } from "../../wire/errors.ts";

@@ -2,7 +2,7 @@
  * Restores what a server lost of a room because it was restored from an older backup: the statements newer than the
  * server's that this client has stored, the member lines of the newest one, and the missing room keys, sealed again to
  * the members. The server verifies all of it; this client also verifies the keys before it seals anything.
- * Source: docs/operate.md.
+ * Source: docs/backup.md.
  */
 import type { Restore } from "../../wire/api.ts";
 import { hasCode, UnibusError } from "../../wire/errors.ts";
