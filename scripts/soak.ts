@@ -35,6 +35,10 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/faults/cluster-races.test.ts",
     what: "every pair of commands 10 times, on two nodes of three; half an hour",
   },
+  "cluster-backup": {
+    file: "test/faults/cluster-backup.test.ts",
+    what: "the data directory of one node brings back a cluster of three at other addresses; a minute",
+  },
   "start-10000": {
     file: "test/faults/start-10000.test.ts",
     what: "a node with 10,000 persisted rooms restarts, after an orderly stop and after kill -9; some minutes",
