@@ -1,7 +1,7 @@
 /**
- * The backup of a cluster, as docs/backup.md says: the data directory of one node, copied while the others serve, brings
- * back all three at other addresses, with users, messages and durables. Only `npm run soak -- cluster-backup` runs it:
- * it starts three nodes twice, and a change of nats-server is what could break it.
+ * The backup of a cluster, as docs/backup.md says: the data directory of one node, copied while the others serve,
+ * brings back all three at other addresses, with users, messages and durables. Only `npm run soak -- cluster-backup`
+ * runs it: it starts three nodes twice, and what could break it is a change of nats-server.
  */
 import { expect, test } from "bun:test";
 import { copyFileSync, cpSync } from "node:fs";
