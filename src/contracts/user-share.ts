@@ -18,7 +18,7 @@ export const costTable: Readonly<Record<Cost, { readonly baseMs: number; readonl
   history: { baseMs: 0.5, mibMs: 4 },
   key: { baseMs: 0.2, mibMs: 4 },
   // Its rows are short, and each of them takes several reads of the store.
-  survey: { baseMs: 0.5, mibMs: 250 },
+  survey: { baseMs: 0.5, mibMs: 500 },
 };
 
 /** Default part of the window that one user may take. Source: docs/protocol/limits.md. */

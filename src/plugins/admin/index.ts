@@ -15,7 +15,7 @@ import { normalKey } from "../../wire/names.ts";
 import { routes } from "../../wire/routes.ts";
 
 /** How many records are looked up together, and how long the main thread may be busy with them, in milliseconds. */
-const together = 8;
+const together = 2;
 const sliceMs = 5;
 
 const time = (ms: number): string => new Date(ms).toISOString();

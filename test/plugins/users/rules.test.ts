@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
-import { RoomStore, UserStore } from "../../../src/contracts/store.ts";
+import { type AdminRoster, RoomStore, UserStore } from "../../../src/contracts/store.ts";
 import { Users } from "../../../src/contracts/users.ts";
 import { hasCode, isUnibusError, UnibusError } from "../../../src/wire/errors.ts";
 import { FaultPlan } from "../../support/faulty.ts";
@@ -25,9 +25,24 @@ function must<T>(service: T | undefined): T {
   return service;
 }
 
+/** Runs once, before the next write of the roster. */
+let beforeRoster: (() => Promise<unknown>) | null = null;
+const hooked = (port: object) =>
+  new Proxy(port as UserStore, {
+    get: (target, name) => {
+      if (name !== "replaceRoster") return Reflect.get(target, name, target);
+      return async (next: AdminRoster) => {
+        const hook = beforeRoster;
+        beforeRoster = null;
+        await hook?.();
+        return target.replaceRoster(next);
+      };
+    },
+  });
+
 beforeAll(async () => {
   running = await bootInProcess({
-    between: { [UserStore.id]: (port) => plan.wrap(port), [RoomStore.id]: (port) => roomPlan.wrap(port) },
+    between: { [UserStore.id]: (port) => plan.wrap(hooked(port)), [RoomStore.id]: (port) => roomPlan.wrap(port) },
   });
   users = must(running.bus.service(Users));
   store = must(running.bus.service(UserStore));
@@ -207,6 +222,16 @@ describe("a revoked user who is restored", () => {
       expect(status).toBe(200);
     }
     await users.revoke(admin.signPubHex, { keepAdmin: false });
+  });
+
+  test("and revoked again before the roster is written, is not in it afterwards", async () => {
+    await withoutAdmins();
+    const [one, other] = [await made("admin"), await made("admin")];
+    await users.revoke(one.signPubHex, { keepAdmin: true });
+    beforeRoster = () => users.revoke(one.signPubHex, { keepAdmin: true });
+    await users.restore(one.signPubHex);
+    expect((await store.getUser(one.signPubHex))?.status).toBe("revoked");
+    expect(await roster()).toEqual([other.signPubHex]);
   });
 
   test(`and revoked by ${racers} concurrent requests is either, and the roster agrees`, async () => {
