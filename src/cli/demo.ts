@@ -7,6 +7,7 @@
 import { openFrame } from "../client/crypto/frames.ts";
 import type { Bus, Room } from "../client/index.ts";
 import { fromBase64 } from "../wire/encoding.ts";
+import { contentOf } from "../wire/envelope.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { decodeFrame, encodeFrame, type Frame, isDropped } from "../wire/frame.ts";
 import { CliCommand } from "./cli-command.ts";
@@ -144,7 +145,8 @@ async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<Return
     const opened = await openFrame(frame, opening);
     if (isDropped(opened) !== (frame !== first))
       throw failed("eve's key opens what it should not, or not what it should");
-    const text = isDropped(opened) ? opened.drop : `"${new TextDecoder().decode(opened.payload)}"`;
+    const content = isDropped(opened) ? opened : contentOf(frame.t, opened.payload);
+    const text = isDropped(content) ? content.drop : `"${new TextDecoder().decode(content.body)}"`;
     show(`epoch ${frame.e}, message ${frame.id}: ${text}`);
   }
 

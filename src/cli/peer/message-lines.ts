@@ -64,6 +64,12 @@ export function isOriginal(kind: MessageKind): boolean {
   return !changes.has(kind);
 }
 
+/** Shows a body that is not UTF-8: with replacement characters, or its size if its kind need not be text. */
+function shownBytes({ kind, data, text }: Message): string {
+  const isBinary = kind === "data" || kind === "unsupported" || kind.startsWith("app.");
+  return isBinary ? `[${sizeText(data.length)}, not text]` : text;
+}
+
 /** Describes a message that changes something, before the name of what it refers to. */
 function changeText({ kind, data }: Message, words: string): string {
   if (kind === "pin") {
@@ -115,7 +121,7 @@ export class MessageLines {
   #whatOf(message: Message): Piece[] {
     const { kind, data, replyTo, fileName, blob, id } = message;
     // Most programs end text with a newline. `--json` output keeps it.
-    const words = textOf(data)?.replace(/\r?\n$/, "") ?? `[${sizeText(data.length)}, not text]`;
+    const words = (textOf(data) ?? shownBytes(message)).replace(/\r?\n$/, "");
     const target = this.#excerptOf(replyTo);
     if (kind === "react") return [words, " ", this.#paint(`to ${target}`, "dim")];
     if (!isOriginal(kind))
