@@ -24,7 +24,7 @@ def file_name(value):
     return name
 
 def many(form, most):
-    """Up to so many values of one form, each a tuple."""
+    """1 to `most` values of one form, each a tuple."""
     def read(value):
         size = struct.calcsize(form)
         expect(len(value) % size == 0 and 1 <= len(value) // size <= most)

@@ -6,28 +6,23 @@
  * tag, or of an unknown kind, as `unsupported`. Every other deviation drops the message as `bad_envelope`. Decoding and
  * encoding are inverse: every valid envelope has exactly one header. Source: docs/protocol/envelope.md.
  */
-import { joinBytes, readU16, readU32, readU64, u8, u16, u32, u64 } from "../lib/big-endian.ts";
+import { readU16, u16 } from "../lib/big-endian.ts";
 import {
-  type ChainEntry,
-  chainEntryBytes,
-  decodeChainEntry,
-  decodeStatementTag,
-  encodeChainEntry,
-  encodeStatementTag,
-  type StatementTag,
-} from "./chain-entry.ts";
-import { bytesOf } from "./encoding.ts";
+  type EnvelopeFault,
+  type EnvelopeHeader,
+  fields,
+  type KnownField,
+  type UnknownField,
+} from "./envelope-fields.ts";
 import { UnibusError } from "./errors.ts";
 import { type Dropped, type FrameType, frameTypes } from "./frame.ts";
-import type { PartsTag } from "./parts.ts";
+
+export { type EnvelopeHeader, hopsMax } from "./envelope-fields.ts";
 
 /** The first bytes of every envelope. Fixed. Source: docs/protocol/envelope.md. */
 export const envelopeMagic: readonly number[] = [0x00, 0x75, 0x62, 0x01];
 /** The longest header, in bytes. Source: docs/protocol/envelope.md. */
 export const headerBytesMax = 1_024;
-/** The most automatic answers that may lead to a message. Source: docs/protocol/envelope.md. */
-export const hopsMax = 8;
-
 const headerAt = envelopeMagic.length + 2;
 const fieldHeadBytes = 3;
 /** Tags from here on must be understood. */
@@ -56,57 +51,6 @@ export type PlainKind = "invite" | "join" | "leave" | "kick" | "ack";
 /** The kind of a received message. `unsupported`: it needs a newer client. Source: docs/protocol/envelope.md. */
 export type MessageKind = ContentKind | PlainKind | "unsupported";
 
-/** A field whose tag is unknown here. */
-export interface UnknownField {
-  readonly tag: number;
-  readonly value: Uint8Array;
-}
-
-/** The fields of an envelope's header. Absent fields are not sent. Source: docs/protocol/envelope.md. */
-export interface EnvelopeHeader {
-  /** The kind as sent; absent means `text`. */
-  readonly kind?: string | undefined;
-  readonly mediaType?: string | undefined;
-  /** The name of a file, for people. Never used as a path. */
-  readonly fileName?: string | undefined;
-  /** The place of this message in its sender's chain. */
-  readonly chain?: ChainEntry | undefined;
-  /** The newest places that the sender saw in other chains, at most 4. */
-  readonly heads?: readonly ChainEntry[] | undefined;
-  /** The room statement that the sender had verified. */
-  readonly statement?: StatementTag | undefined;
-  /** How many automatic answers led to this message, 0 to 8. */
-  readonly hops?: number | undefined;
-  /** Numbers of this chain that were never stored, at most 16. */
-  readonly void?: readonly number[] | undefined;
-  /** The file is sent in parts: the frame's blob is their manifest. */
-  readonly parts?: PartsTag | undefined;
-  readonly unknown?: readonly UnknownField[] | undefined;
-}
-
-/** What is wrong with an envelope. */
-export type EnvelopeFault =
-  /** Ends before its header does. */
-  | "truncated"
-  /** The header is longer than 1,024 bytes. */
-  | "header-too-long"
-  /** The header ends within a tag and its length. */
-  | "field-cut"
-  /** A field is longer than the rest of the header. */
-  | "past-the-end"
-  | "not-ascending"
-  | "repeated-tag"
-  | "tag-zero"
-  | "kind"
-  | "media-type"
-  | "file-name"
-  | "chain-length"
-  | "heads-length"
-  | "statement-length"
-  | "hops"
-  | "void-length"
-  | "parts-length";
-
 /** A payload that is not a valid envelope, and why. */
 export interface BadEnvelope extends Dropped {
   readonly drop: "bad_envelope";
@@ -120,131 +64,9 @@ export interface Content {
   readonly body: Uint8Array;
 }
 
-const kindShape = /^[a-z][a-z0-9.-]{0,31}$/;
-const mediaTypeShape = /^[\x20-\x7e]{1,127}$/;
-/** Control characters, characters that change the direction of text, and separators of paths. */
-const badInFileName = /[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069/\\]/u;
-const fileNameBytesMax = 255;
-
-const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-function textIn(bytes: Uint8Array): string | null {
-  try {
-    return strictUtf8.decode(bytes);
-  } catch {
-    return null;
-  }
-}
-
-/** A text of ASCII, or null. */
-function asciiIn(bytes: Uint8Array, shape: RegExp): string | null {
-  const text = textIn(bytes);
-  return text !== null && shape.test(text) ? text : null;
-}
-
-function fileNameIn(bytes: Uint8Array): string | null {
-  if (bytes.length === 0 || bytes.length > fileNameBytesMax) return null;
-  const name = textIn(bytes);
-  const isBad = name === null || name === "." || name === ".." || badInFileName.test(name);
-  return isBad || name.normalize("NFC") !== name ? null : name;
-}
-
-/** Splits bytes into 1 to `max` pieces of one size, or returns null. */
-function pieces(bytes: Uint8Array, size: number, max: number): Uint8Array[] | null {
-  const count = bytes.length / size;
-  if (!Number.isInteger(count) || count < 1 || count > max) return null;
-  return Array.from({ length: count }, (_, at) => bytes.subarray(at * size, (at + 1) * size));
-}
-
-function headsIn(bytes: Uint8Array): ChainEntry[] | null {
-  return pieces(bytes, chainEntryBytes, 4)?.flatMap((one) => decodeChainEntry(one) ?? []) ?? null;
-}
-
-function hopsIn(bytes: Uint8Array): number | null {
-  const [hops] = bytes;
-  return bytes.length === 1 && hops !== undefined && hops <= hopsMax ? hops : null;
-}
-
-/** How one known field is read and written. `read` returns null for a bad value. */
-interface Field<T> {
-  readonly tag: number;
-  readonly fault: EnvelopeFault;
-  /** What the value must be, in words that follow "use". */
-  readonly wanted: string;
-  readonly read: (bytes: Uint8Array) => T | null;
-  readonly write: (value: T) => Uint8Array;
-}
-
-type Known = Exclude<keyof EnvelopeHeader, "unknown">;
-
-const fields: { readonly [K in Known]: Field<NonNullable<EnvelopeHeader[K]>> } = {
-  kind: {
-    tag: 1,
-    fault: "kind",
-    wanted: "1 to 32 characters a-z, 0-9, . and -, beginning with a letter",
-    read: (bytes) => asciiIn(bytes, kindShape),
-    write: bytesOf,
-  },
-  mediaType: {
-    tag: 2,
-    fault: "media-type",
-    wanted: "1 to 127 printable ASCII characters",
-    read: (bytes) => asciiIn(bytes, mediaTypeShape),
-    write: bytesOf,
-  },
-  fileName: {
-    tag: 3,
-    fault: "file-name",
-    wanted: "1 to 255 bytes of UTF-8 in NFC, without /, \\, control characters and bidi controls",
-    read: fileNameIn,
-    write: bytesOf,
-  },
-  chain: {
-    tag: 4,
-    fault: "chain-length",
-    wanted: "one chain entry",
-    read: decodeChainEntry,
-    write: encodeChainEntry,
-  },
-  heads: {
-    tag: 5,
-    fault: "heads-length",
-    wanted: "1 to 4 chain entries",
-    read: headsIn,
-    write: (heads) => joinBytes(heads.map(encodeChainEntry)),
-  },
-  statement: {
-    tag: 6,
-    fault: "statement-length",
-    wanted: "a version and a hash",
-    read: decodeStatementTag,
-    write: encodeStatementTag,
-  },
-  hops: {
-    tag: 7,
-    fault: "hops",
-    wanted: `a whole number from 0 to ${hopsMax}`,
-    read: hopsIn,
-    write: u8,
-  },
-  void: {
-    tag: 8,
-    fault: "void-length",
-    wanted: "1 to 16 numbers of 32 bits",
-    read: (bytes) => pieces(bytes, 4, 16)?.map((one) => readU32(one)) ?? null,
-    write: (numbers) => joinBytes(numbers.map(u32)),
-  },
-  parts: {
-    tag: 129,
-    fault: "parts-length",
-    wanted: "a size of 64 bits and a count of 32 bits",
-    read: (bytes) => (bytes.length === 12 ? { size: readU64(bytes), count: readU32(bytes, 8) } : null),
-    write: ({ size, count }) => joinBytes([u64(size), u32(count)]),
-  },
-};
-
-const names = Object.keys(fields) as Known[];
-const nameOfTag = new Map<number, Known>(names.map((name) => [fields[name].tag, name]));
+/** In the order of their tags. */
+const names = (Object.keys(fields) as KnownField[]).sort((one, other) => fields[one].tag - fields[other].tag);
+const nameOfTag = new Map<number, KnownField>(names.map((name) => [fields[name].tag, name]));
 
 const bad = (fault: EnvelopeFault): BadEnvelope => ({ drop: "bad_envelope", fault });
 
@@ -255,7 +77,7 @@ function isEnveloped(payload: Uint8Array): boolean {
 
 /** Reads the fields of a header, or returns the first fault. */
 function readHeader(header: Uint8Array): EnvelopeHeader | EnvelopeFault {
-  const known: Partial<Record<Known, unknown>> = {};
+  const known: Partial<Record<KnownField, unknown>> = {};
   const unknown: UnknownField[] = [];
   let last = 0;
   for (let at = 0; at < header.length; ) {
@@ -332,15 +154,29 @@ function refused(name: string, value: unknown, wanted: string): UnibusError {
 }
 
 /** Writes one known field. Errors: invalid if the value is not allowed. */
-function writeField<K extends Known>(name: K, value: NonNullable<EnvelopeHeader[K]>): UnknownField {
-  const { tag, wanted, read, write } = fields[name];
+function writeField<K extends KnownField>(name: K, value: NonNullable<EnvelopeHeader[K]>): UnknownField {
+  const { tag, wanted, read, write, isWritten = (bytes) => read(bytes) !== null } = fields[name];
   try {
     const bytes = write(value);
-    if (read(bytes) !== null) return { tag, value: bytes };
+    if (isWritten(bytes)) return { tag, value: bytes };
   } catch {
     // A number out of range, or not hex: refused below.
   }
   throw refused(name, value, wanted);
+}
+
+/** The fields of a header, in the order of their tags. Errors: invalid for a bad value or a repeated tag. */
+function fieldsOf(header: EnvelopeHeader): UnknownField[] {
+  const list: UnknownField[] = [];
+  for (const name of names) {
+    const value = header[name];
+    if (value !== undefined) list.push(writeField(name, value));
+  }
+  if (header.unknown === undefined) return list;
+  const all = [...list, ...header.unknown].sort((one, other) => one.tag - other.tag);
+  const isBad = ({ tag }: UnknownField, at: number) => !(tag > (all[at - 1]?.tag ?? 0) && tag <= 255);
+  if (all.some(isBad)) throw refused("header", "a tag", "each tag once, from 1 to 255");
+  return all;
 }
 
 /**
@@ -348,18 +184,22 @@ function writeField<K extends Known>(name: K, value: NonNullable<EnvelopeHeader[
  * Errors: invalid for a bad value, a repeated tag, or a header above 1,024 bytes. Source: docs/protocol/envelope.md.
  */
 export function encodeEnvelope(header: EnvelopeHeader, body: Uint8Array): Uint8Array {
-  const known = names.flatMap((name) => {
-    const value = header[name];
-    return value === undefined ? [] : [writeField(name, value)];
-  });
-  const all = [...known, ...(header.unknown ?? [])].sort((one, other) => one.tag - other.tag);
-  const encoded = joinBytes(all.flatMap(({ tag, value }) => [Uint8Array.of(tag), u16(value.length), value]));
-  if (encoded.length > headerBytesMax) {
-    throw refused("header", encoded.length, `at most ${headerBytesMax} bytes`);
+  const list = fieldsOf(header);
+  let length = 0;
+  for (const { value } of list) length += fieldHeadBytes + value.length;
+  if (length > headerBytesMax) throw refused("header", length, `at most ${headerBytesMax} bytes`);
+  const payload = new Uint8Array(headerAt + length + body.length);
+  payload.set(envelopeMagic);
+  payload.set(u16(length), envelopeMagic.length);
+  let at = headerAt;
+  for (const { tag, value } of list) {
+    payload[at] = tag;
+    payload.set(u16(value.length), at + 1);
+    payload.set(value, at + fieldHeadBytes);
+    at += fieldHeadBytes + value.length;
   }
-  const fault = readHeader(encoded);
-  if (typeof fault === "string") throw refused("header", fault, "each tag once, from 1 to 255");
-  return joinBytes([Uint8Array.from(envelopeMagic), u16(encoded.length), encoded, body]);
+  payload.set(body, at);
+  return payload;
 }
 
 /**

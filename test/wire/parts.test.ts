@@ -12,7 +12,7 @@ const ref = (fill: number, sz: number) => ({
 });
 const parts = [ref(1, 116), ref(2, 17)];
 const manifest = encodeManifest(parts);
-/** A manifest of so many parts of one byte. */
+/** A manifest of a number of parts, each of one byte. */
 function repeated(count: number): Uint8Array {
   const one = encodeManifest([ref(1, 17)]);
   const all = new Uint8Array(count * one.length);
