@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
 import { register, tokenOf } from "../support/accounts.ts";
 import { CliPeer } from "../support/cli-peer.ts";
-import { type Done, Server } from "../support/executable.ts";
+import { type Done, Server, until } from "../support/executable.ts";
 import { addUser, createRoom, dial, policy, postUser } from "../support/peer.ts";
 
 let server: Server;
@@ -71,6 +71,8 @@ test("rooms, connections and usage are listed, for admins only", async () => {
     expect.objectContaining({ handle: "ana", rooms: 1, connections: 1, blob_bytes: 0 }) as never,
   );
   await peer.close();
+  await until("the connection is gone", async () => (await run("connections")).stdout === "");
+  expect((await run("connections")).stderr).toBe("no client is connected to this node\n");
   using member = new CliPeer(server, ana, "ana");
   for (const list of ["rooms", "connections", "usage"]) {
     const { code, stdout, stderr } = await member.run(["admin", list]);

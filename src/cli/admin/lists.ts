@@ -1,12 +1,14 @@
 import type { Admin } from "../../client/index.ts";
 import type { CliCommand } from "../cli-command.ts";
 import { asReader, type PeerOptions, peerCommand } from "../peer/peer.ts";
-import { printJson, printTable } from "../print.ts";
+import { printJson, printNote, printTable } from "../print.ts";
 
 /** A list that admins read: its name, its columns, and how it is read and printed. */
 interface List<T> {
   readonly name: string;
   readonly summary: string;
+  /** The note if there are none. */
+  readonly none: string;
   readonly columns: readonly string[];
   readonly read: (admin: Admin, signal: AbortSignal) => AsyncIterable<T>;
   readonly cells: (row: T) => readonly string[];
@@ -14,14 +16,14 @@ interface List<T> {
 
 const count = (number: number | null): string => (number === null ? "-" : String(number));
 
-async function print<T>({ name, columns, read, cells }: List<T>, options: PeerOptions): Promise<void> {
+async function print<T>({ name, none, columns, read, cells }: List<T>, options: PeerOptions): Promise<void> {
   await asReader(options, async (bus, signal) => {
     const rows = read(bus.admin, signal);
     if (options.json) return printJson({ [name]: await Array.fromAsync(rows) });
     const lines = async function* () {
       for await (const row of rows) yield cells(row);
     };
-    await printTable(columns, lines());
+    if ((await printTable(columns, lines())) === 0) printNote(none);
   });
 }
 
@@ -37,6 +39,7 @@ export function addListCommands(command: CliCommand): void {
   add(command, {
     name: "rooms",
     summary: "list every room: subject, id, members, stored messages and bytes; never their content",
+    none: "no rooms yet",
     columns: ["SUBJECT", "ROOM", "MEMBERS", "MESSAGES", "BYTES", "CREATED"],
     read: (admin, signal) => admin.rooms({ signal }),
     cells: (room) => [
@@ -47,6 +50,7 @@ export function addListCommands(command: CliCommand): void {
   add(command, {
     name: "connections",
     summary: "list who is connected to the node that answers: handle, endpoint, address and since when",
+    none: "no client is connected to this node",
     columns: ["HANDLE", "ENDPOINT", "ADDRESS", "SINCE"],
     read: (admin, signal) => admin.connections({ signal }),
     cells: ({ handle, endpoint, address, since }) => [handle ?? "?", endpoint, address ?? "?", since],
@@ -54,6 +58,7 @@ export function addListCommands(command: CliCommand): void {
   add(command, {
     name: "usage",
     summary: "list what each user takes of the quotas: rooms, bytes of rows and blobs, connections",
+    none: "no users yet",
     columns: ["HANDLE", "STATUS", "ROOMS", "ROW_BYTES", "BLOB_BYTES", "CONNECTIONS", "ENDPOINT"],
     read: (admin, signal) => admin.usage({ signal }),
     cells: (user) => [

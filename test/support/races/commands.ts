@@ -44,14 +44,21 @@ export function subjectOf(command: CommandName, { candidate, newcomer, member }:
   return command === "redeem" ? newcomer : member;
 }
 
-/**
- * Whether the user whom `restore user` is about is revoked before the race. Otherwise the user is active, and the other
- * command is one of the user's own, or revokes.
- */
+/** Whether `restore user` finds a user whom the other command revokes, or has yet to create. */
+export function mayRestore(pair: readonly CommandName[]): boolean {
+  return pair.includes("revoke user") || pair.includes("redeem");
+}
+
+/** Whether the user whom `restore user` is about is revoked before the race. */
 export function startsRevoked(pair: readonly CommandName[]): boolean {
   if (!pair.includes("restore user")) return false;
   const beside: readonly CommandName[] = ["create", "add", "kick", "rekey", "role", "delete", "delete user"];
   return pair.every((command) => command === "restore user" || beside.includes(command));
+}
+
+/** The user whom `restore user` is about. */
+export function restoredIn(scene: Scene): Identity {
+  return subjectOf(scene.pair.find((command) => command !== "restore user") ?? "restore user", scene);
 }
 
 const aboutUser = (method: string, part: string) =>

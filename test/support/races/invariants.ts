@@ -17,7 +17,7 @@ import { until } from "../executable.ts";
 import { serviceOf } from "../in-process.ts";
 import { at } from "../peer.ts";
 import { success, statements as withStatement } from "./answers.ts";
-import { type CommandName, startsRevoked, subjectOf } from "./commands.ts";
+import { type CommandName, restoredIn, startsRevoked } from "./commands.ts";
 import type { Outcome, Scene } from "./scene.ts";
 import { type StoredRoom, stayIn, storedRoom, type Truth, truthOf } from "./truth.ts";
 
@@ -224,9 +224,9 @@ async function checkAnswers(scene: Scene, answers: readonly Answered[], truth: T
     if (isDone("kick") || isDone("leave")) faults.check(isOut, "the member is not out");
     const isRevoked = isDone("revoke user") || isDone("delete user") || startsRevoked(scene.pair);
     if (isRevoked && scene.pair.includes("restore user")) {
-      const { endpoint } = subjectOf(scene.pair.find((name) => name !== "restore user") ?? "restore user", scene);
-      // Only a candidate is added, which may be after the restoration.
-      faults.check(endpoint !== member.endpoint || isOut, "a restored user is in a room from before the revocation");
+      // A candidate may be added after the restoration.
+      const wasIn = restoredIn(scene).endpoint === member.endpoint;
+      faults.check(!wasIn || isOut, "a restored user is in a room from before the revocation");
     }
     if (isDone("accept")) faults.check(isOut || stayIn(room, member)?.acceptedAt !== null, "nothing was accepted");
     if (isDone("role")) faults.check(isOut || stayIn(room, member)?.role === "owner", "the member is not an owner");

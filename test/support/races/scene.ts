@@ -20,7 +20,7 @@ import {
   policy,
   type Reply,
 } from "../peer.ts";
-import { type CommandName, startsRevoked, subjectOf } from "./commands.ts";
+import { type CommandName, restoredIn, startsRevoked } from "./commands.ts";
 import type { Pauses } from "./pauses.ts";
 
 /** What all races of one bus share. */
@@ -100,7 +100,7 @@ export class Scene implements AsyncDisposable {
     });
     await this.#live.flush();
     if (!startsRevoked(pair)) return;
-    const { signPubHex } = subjectOf(pair.find((command) => command !== "restore user") ?? "restore user", this);
+    const { signPubHex } = restoredIn(this);
     await this.must(204, this.stage.admin, "POST", `/users/${signPubHex}/revoke`);
   }
 

@@ -9,7 +9,7 @@ import { JetStream } from "../../../src/nats/jetstream.ts";
 import { streamErrors } from "../../../src/plugins/room-streams/errors.ts";
 import { bootInProcess, serviceOf } from "../in-process.ts";
 import { staleNotes } from "../kv-notes.ts";
-import { type CommandName, commandNames } from "./commands.ts";
+import { commandNames, mayRestore, startsRevoked } from "./commands.ts";
 import { Pauses } from "./pauses.ts";
 import { race, randomOf } from "./race.ts";
 import type { Stage } from "./scene.ts";
@@ -19,10 +19,13 @@ export type { Stage } from "./scene.ts";
 /** The default number of concurrent races on one bus: each has its own people and rooms. */
 const atOnceDefault = 6;
 
-/** Every pair of commands, including a command with itself. */
-export const pairs: readonly (readonly [CommandName, CommandName])[] = commandNames.flatMap((first, index) =>
-  commandNames.slice(index).map((second) => [first, second] as const),
-);
+/**
+ * Every pair of commands, including a command with itself. Restoring a user is raced with the commands that it can
+ * affect: beside the others the user is active throughout.
+ */
+export const pairs = commandNames
+  .flatMap((first, index) => commandNames.slice(index).map((second) => [first, second] as const))
+  .filter((pair) => !pair.includes("restore user") || startsRevoked(pair) || mayRestore(pair));
 
 /** Limits that no race should reach: all races come from one address. */
 export const settings = { "auth-callout": { logins_per_second: 100_000 } };
