@@ -7,7 +7,7 @@ import { Background } from "../lib/background.ts";
 import type { Info } from "../wire/api.ts";
 import { hasCode, UnibusError } from "../wire/errors.ts";
 import { looksLikeRoomLink } from "../wire/fingerprint.ts";
-import { deliverRoot, isUlid } from "../wire/names.ts";
+import { deliverRoot, isUlid, signalRoot } from "../wire/names.ts";
 import type { Policy } from "../wire/statement.ts";
 import { Admin } from "./admin.ts";
 import type { BusEvents } from "./bus-events.ts";
@@ -22,9 +22,11 @@ import { Room } from "./rooms/room.ts";
 import { createRoom, RoomChanges } from "./rooms/room-changes.ts";
 import { findRoom, type RoomEntry, roomLinkOf, roomPages } from "./rooms/room-list.ts";
 import { partsOf } from "./rooms/room-parts.ts";
+import { RoomRefresher } from "./rooms/room-refresher.ts";
 import { Settlements } from "./rooms/settlements.ts";
+import { type SignalSwitch, Signals } from "./rooms/signals.ts";
 import type { BusStatus } from "./status.ts";
-import { endsRoom, isHarmless } from "./transport/arrivals.ts";
+import { isHarmless } from "./transport/arrivals.ts";
 import { ConnectionManager } from "./transport/connection-manager.ts";
 import { ControlPlane } from "./transport/control.ts";
 import { Deliveries, type DeliveryTaker } from "./transport/deliveries.ts";
@@ -41,9 +43,6 @@ import { Recovery } from "./trust/recovery.ts";
 import { RoomKeys } from "./trust/room-keys.ts";
 import { RoomTrust, type RoomTrustDeps } from "./trust/room-trust.ts";
 
-/** How many rooms are read at once after an outage. */
-const refreshBatch = 8;
-
 /** A connection to one bus for one peer: its rooms, users and events. */
 export class Bus implements AsyncDisposable {
   readonly identity: Identity;
@@ -52,6 +51,9 @@ export class Bus implements AsyncDisposable {
   readonly admin: Admin;
   /** Handles rooms that were rolled back because the server was restored from a backup. */
   readonly recovery: Recovery;
+  /** The switch for typing, presence and read marks in all rooms. `room.presence` has those of a room. */
+  readonly signals: SignalSwitch;
+  readonly #signals: Signals;
   readonly #events = new Events<BusEvents>((error) => this.#trouble(error));
   readonly #hints = new Hints((roomId, hasLeft) => this.#readHinted(roomId, hasLeft));
   readonly #replies: Inboxes;
@@ -63,11 +65,16 @@ export class Bus implements AsyncDisposable {
   readonly #trustParts: RoomTrustDeps;
   readonly #acceptances: Acceptances;
   readonly #settlements = new Settlements({
-    open: (roomId) => this.#opened(roomId),
-    list: () => this.#readGrant(),
+    ...{ open: (roomId: string) => this.#opened(roomId), list: () => this.#readGrant() },
     onTrouble: (error) => this.#trouble(error),
   });
+  readonly #refresher = new RoomRefresher({
+    ...{ rooms: this.#rooms, signal: this.#closing.signal, onTrouble: (error: unknown) => this.#trouble(error) },
+    onRead: (room) => void this.#settlements.settleRoom(room),
+    onEnd: (room, error) => this.#end(room, error),
+  });
   readonly #outage = new Outage((status) => this.#events.emit("status", status));
+  #live: ConnectionManager | null = null;
   #data: Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }> | null = null;
 
   private constructor(
@@ -93,10 +100,16 @@ export class Bus implements AsyncDisposable {
     this.admin = new Admin(control);
     this.directory = new Directory(control, state, vouched);
     this.recovery = new Recovery(this.#trustParts);
+    this.#signals = new Signals({
+      ...{ me: options.identity.endpoint, clock: control.clock, isOn: options.signals, readMarks: options.readMarks },
+      line: () => (this.#live?.isUp === true ? this.#live.line : null),
+      follow: async (connects) => (await (connects ? this.#dataPlane() : this.#data))?.live.follow(),
+      onTrouble: (error) => this.#trouble(error),
+    });
+    this.signals = this.#signals;
     this.#replies = new Inboxes(options.identity.endpoint, () => this.#data?.then(({ live }) => live.followNow()));
     this.#acceptances = new Acceptances({
-      ...{ control, state, signal: this.#closing.signal },
-      acceptFrom: new Set(options.acceptFrom),
+      ...{ control, state, signal: this.#closing.signal, acceptFrom: new Set(options.acceptFrom) },
       refresh: async (roomId) => (await this.#opened(roomId)).refresh(),
       connect: () => this.#dataPlane(),
       reconnect: async () => void (await (await this.#data)?.live.refresh()),
@@ -171,6 +184,7 @@ export class Bus implements AsyncDisposable {
   /** Closes the client after work in progress. */
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
+    this.#signals.close();
     const data = await this.#data?.catch(() => null);
     await this.#settlements.ended();
     await this.#trustParts.background?.settled();
@@ -181,9 +195,7 @@ export class Bus implements AsyncDisposable {
     await data?.live.close();
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
+  readonly [Symbol.asyncDispose] = (): Promise<void> => this.close();
 
   async #roomByLink(text: string, signal: AbortSignal | undefined): Promise<Room> {
     const link = roomLinkOf(text);
@@ -234,6 +246,7 @@ export class Bus implements AsyncDisposable {
       control: this.control,
       directory: this.directory,
       replies: this.#replies,
+      signals: this.#signals,
       data: () => this.#dataPlane(),
       enter: (signal) => this.#acceptances.enter(trust.roomId, signal),
       follow: (room, follows) => this.#follow(room, follows),
@@ -293,6 +306,7 @@ export class Bus implements AsyncDisposable {
       findServers: async () => [...new Set((await this.control.infos(this.#closing.signal)).flatMap(dataUrls))],
       readGrant: () => this.#readGrant(),
       subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.subjects, ...this.#replies.subjects],
+      extras: () => this.#signals.subjects,
       keyOf: copyKey,
       onMessage: (message) => this.#take(message),
       onNotice: (notice) => this.#noticed(notice),
@@ -304,13 +318,15 @@ export class Bus implements AsyncDisposable {
       onUp: () => {
         this.#notifyReaders("back");
         this.#outage.up();
-        void this.#readAll();
+        this.#signals.resume();
+        void this.#refresher.all();
         void this.#acceptances.look();
       },
       onAttempt: (url, error) => this.#outage.failed({ urls: url === null ? this.control.urls : [url], error }),
       onGap: () => this.#notifyReaders("torn"),
       // A denied subscription is handled by the code that asked for it.
       onRefusal: ({ operation, subject }) => {
+        this.#signals.refused(subject);
         if (operation !== "publish") return;
         publisher?.refused(subject);
         this.#deliveries.refused(subject);
@@ -318,16 +334,19 @@ export class Bus implements AsyncDisposable {
       onTrouble: (error) => this.#trouble(error),
     });
     // Rooms that were opened before the connection missed its notices.
-    await this.#readAll();
+    await this.#refresher.all();
     publisher = new Publisher(live, this.options.sendLimits ?? sendLimitsDefault);
+    this.#live = live;
     this.#outage.up();
+    this.#signals.resume();
     void this.#acceptances.look();
     return { live, publisher };
   }
 
   #take(message: LiveMessage): void {
     const room = this.#bySubject.get(message.subject);
-    if (message.subject.startsWith("_INBOX.")) this.#replies.take(message);
+    if (message.subject.startsWith(signalRoot)) this.#signals.take(message);
+    else if (message.subject.startsWith("_INBOX.")) this.#replies.take(message);
     else if (message.subject.startsWith(deliverRoot)) this.#deliveries.take(message);
     else if (room !== undefined) partsOf(room).reader.take(message);
   }
@@ -342,6 +361,7 @@ export class Bus implements AsyncDisposable {
 
   /** Reads the rooms that this peer accepted. Returns a fingerprint of what the next login would grant. */
   async #readGrant(): Promise<string> {
+    this.#signals.beforeLogin();
     const { entries, grant } = await this.#acceptances.read();
     this.#noteOwned(entries);
     return grant;
@@ -355,22 +375,12 @@ export class Bus implements AsyncDisposable {
   async #readHinted(roomId: string, hasLeft: boolean): Promise<void> {
     if (this.#closing.signal.aborted) return;
     const known = await this.#rooms.get(roomId)?.catch(() => null);
-    if (known) await this.#refresh(known);
+    if (known) await this.#refresher.refresh(known);
     if (hasLeft) await this.#settlements.settle(roomId);
   }
 
   #notifyReaders(is: "away" | "back" | "torn"): void {
     for (const room of this.#bySubject.values()) partsOf(room).reader.connection(is);
-  }
-
-  async #refresh(room: Room): Promise<void> {
-    try {
-      await room.refresh(this.#closing.signal);
-    } catch (error) {
-      if (this.#closing.signal.aborted) return;
-      if (endsRoom(error)) this.#end(room, error);
-      else this.#trouble(error);
-    }
   }
 
   async #forked(roomId: string, error: UnibusError): Promise<void> {
@@ -382,16 +392,6 @@ export class Bus implements AsyncDisposable {
   #end(room: Room, error: UnibusError): void {
     this.#rooms.delete(room.id);
     partsOf(room).reader.end(error);
-  }
-
-  /** Changes during an outage came without a notice. */
-  async #readAll(): Promise<void> {
-    const found = await Promise.allSettled(this.#rooms.values());
-    const rooms = found.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-    for (let at = 0; at < rooms.length && !this.#closing.signal.aborted; at += refreshBatch) {
-      await Promise.all(rooms.slice(at, at + refreshBatch).map((room) => this.#refresh(room)));
-      for (const room of rooms.slice(at, at + refreshBatch)) void this.#settlements.settleRoom(room);
-    }
   }
 
   #trouble(error: unknown): void {

@@ -25,6 +25,12 @@ export interface ConnectOptions {
    * none. Other rooms are accepted when the application uses them, or by `accept`.
    */
   readonly acceptFrom?: readonly string[];
+  /**
+   * Whether typing, presence and read marks are sent and received. `bus.signals.isOn` changes it later. Default: true.
+   */
+  readonly signals?: boolean;
+  /** Whether `room.presence.read` lets others know. Default: in rooms of two only. */
+  readonly readMarks?: boolean | undefined;
   /** Limits of messages that wait to be sent. Default: 10,000 messages and 64 MiB. */
   readonly sendLimits?: { readonly messagesMax: number; readonly bytesMax: number };
   /**

@@ -170,6 +170,8 @@ export const connectChecks: OptionChecks = {
   state: isText,
   lazy: isBoolean,
   settles: isBoolean,
+  signals: isBoolean,
+  readMarks: isBoolean,
   keyLifetime: isObjectOf("connect: keyLifetime", lifetimeChecks),
   acceptFrom: isTexts,
   sendLimits: isObjectOf("connect: sendLimits", limitChecks, limitHints),

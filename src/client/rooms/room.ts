@@ -26,6 +26,7 @@ import { Durable, type DurableDeps, type DurableOptions } from "./durable.ts";
 import { LiveTimeline, type TimelineOptions } from "./live-timeline.ts";
 import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
+import { Presence } from "./presence.ts";
 import type { Publisher, SendOptions } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
 import { Requests, requestTimeoutMs } from "./requests.ts";
@@ -34,9 +35,11 @@ import type { RoomChanges } from "./room-changes.ts";
 import { keepParts } from "./room-parts.ts";
 import { type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
 import { RoomSender } from "./room-sender.ts";
+import { RoomSignals } from "./room-signals.ts";
 import type { Lost } from "./room-subscription.ts";
 import { sayingOf } from "./saying.ts";
 import { Settling } from "./settling.ts";
+import type { Signals } from "./signals.ts";
 
 /** The dependencies of a `Room`. */
 export interface RoomDeps {
@@ -49,6 +52,7 @@ export interface RoomDeps {
   readonly data: () => Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }>;
   /** Makes sure that the room is accepted before it is used. Errors: forbidden, gone, quota. */
   readonly enter: (signal: AbortSignal | undefined) => Promise<void>;
+  readonly signals: Signals;
   /** Subscribes to the room's subject, or unsubscribes. */
   readonly follow: (room: Room, follows: boolean) => Promise<void>;
   readonly state: ClientState;
@@ -79,6 +83,8 @@ export class Room extends Conversation {
   /** The members, and changes to them. */
   readonly membership: Membership;
   readonly subject: string;
+  /** The other members that are here or typing, and how far they have read. */
+  readonly presence: Presence;
   readonly #reader: RoomReader;
   readonly #settling: Settling;
   readonly #receiver: Receiver;
@@ -125,8 +131,13 @@ export class Room extends Conversation {
       ...{ trust, keys, control, settling: this.#settling, patience: this.#patience },
       ...{ data: deps.data, enter: deps.enter, refuse: () => this.#refuse() },
       // A reader gets the message back and counts it then.
-      onSent: () => (this.#reader.isFollowing ? undefined : this.#age.count()),
+      onSent: () => {
+        this.presence.typing(false);
+        if (!this.#reader.isFollowing) this.#age.count();
+      },
     });
+    const maySend = () => !trust.isForked && this.#isClear;
+    this.presence = new Presence(new RoomSignals({ trust, keys, maySend, onTrouble, signals: deps.signals }));
     this.#blobs = new RoomBlobs(trust.roomId, keys, control);
     this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop });
     this.#ownerConflicts = deps.ownerConflicts;
@@ -274,6 +285,11 @@ export class Room extends Conversation {
     const { trust, onTrouble, signal } = this.deps;
     const { persist } = this.state.state.policy;
     return new LiveTimeline({ reader: this.#reader, trust, persist, onTrouble, signal }, options);
+  }
+
+  /** A person is typing: call it at each key. Short for `presence.typing`. */
+  typing(isTyping = true): void {
+    this.presence.typing(isTyping);
   }
 
   /** A page of history, verified. Invalid frames are dropped and counted. Errors: those of GET history. */

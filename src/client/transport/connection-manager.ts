@@ -31,6 +31,8 @@ export interface ConnectionManagerOptions extends Dial {
   readonly readGrant: () => Promise<string>;
   /** The subjects to subscribe to at this moment. */
   readonly subjects: () => readonly string[];
+  /** Further subjects, which the server may refuse to this login. That causes no new one. */
+  readonly extras?: () => readonly string[];
   readonly onMessage: (message: LiveMessage) => void;
   /** A key that is equal for two copies of a message; null if a copy may be delivered twice during a swap. */
   readonly keyOf: (message: LiveMessage) => string | null;
@@ -166,8 +168,12 @@ export class ConnectionManager {
     }
   }
 
+  get #subjects(): readonly string[] {
+    return [...this.options.subjects(), ...(this.options.extras?.() ?? [])];
+  }
+
   async #followOn(line: Connection): Promise<void> {
-    const subjects = this.options.subjects();
+    const subjects = this.#subjects;
     await line.follow(subjects);
     if (line === this.#line) this.#followed = subjects;
   }
@@ -259,7 +265,7 @@ export class ConnectionManager {
     });
     this.#merge.add(next);
     try {
-      await waitFor(next.follow(this.options.subjects()), AbortSignal.timeout(followTimeoutMs));
+      await waitFor(next.follow(this.#subjects), AbortSignal.timeout(followTimeoutMs));
       this.#closing.signal.throwIfAborted();
     } catch (error) {
       this.#merge.remove(next);

@@ -1,5 +1,5 @@
 import { type Dropped, decodeFrame, type Frame, isDropped } from "../../wire/frame.ts";
-import { deliverRoot } from "../../wire/names.ts";
+import { deliverRoot, signalRoot } from "../../wire/names.ts";
 
 /** A message as a connection received it. */
 export class LiveMessage {
@@ -26,6 +26,8 @@ export class LiveMessage {
  */
 export function copyKey(message: LiveMessage): string | null {
   if (message.subject.startsWith(deliverRoot)) return message.reply ?? null;
+  // Copies of a signal are recognized when it is opened.
+  if (message.subject.startsWith(signalRoot)) return null;
   const { frame } = message;
   return isDropped(frame) ? null : `${frame.from}.${frame.id}.${frame.sig ?? ""}`;
 }

@@ -127,6 +127,11 @@ export class RoomTrust {
     return this.#room;
   }
 
+  /** Whether the room was found to be forked: every other access throws. */
+  get isForked(): boolean {
+    return this.#fork !== null;
+  }
+
   /** Reads and verifies changes, in a read that starts after this call. Errors: those of `open`. */
   refresh(signal?: AbortSignal): Promise<VerifiedRoom> {
     return waitFor(this.#reading.run(), signal);
