@@ -98,7 +98,10 @@ describe("two users, two processes", () => {
       const room = await bus.room(subject);
       await room.react({ id, thread: null }, "👍");
       await room.send(new Uint8Array([0xff, 0x00]));
-      const [, reaction, bytes] = (await ana.ok(["history", subject])).trim().split("\n");
+      const { id: own } = await room.send("yes");
+      await room.edit({ id: own, thread: null, from: bob.identity.endpoint }, "no");
+      const [, reaction, bytes, , edit] = (await ana.ok(["history", subject])).trim().split("\n");
+      expect(edit).toEndWith('  bob  * edits bob "yes": no');
       expect(reaction).toEndWith(`  bob  👍 to ana "shall we?"`);
       expect(bytes).toEndWith("  bob  [2 B, not text]");
       const [, one, two] = jsonLines(await ana.ok(["history", subject, "--json"]));

@@ -1,7 +1,7 @@
 import { sealBytes } from "../../client/crypto/sealing.ts";
 import type { Message, MessageKind, Room } from "../../client/index.ts";
 import { LruCache } from "../../lib/lru-cache.ts";
-import { erasedHashIn, pinsIn, titleIn } from "../../wire/bodies.ts";
+import { pinsIn, titleIn } from "../../wire/bodies.ts";
 import { toBase64 } from "../../wire/encoding.ts";
 import { printJson, printLine } from "../print.ts";
 import { colourOf, type Piece, painter } from "../terminal-text.ts";
@@ -70,15 +70,21 @@ function shownBytes({ kind, data, text }: Message): string {
   return isBinary ? `[${sizeText(data.length)}, not text]` : text;
 }
 
-/** Describes a message that changes something, before the name of what it refers to. */
+/** How a message that changes another one is described, before the name of that one. */
+const verbs: ReadonlyMap<MessageKind, string> = new Map<MessageKind, string>([
+  ["edit", "edits"],
+  ["delete", "deletes"],
+  ["unreact", "takes back a reaction to"],
+  ["receipt", "has dealt with"],
+]);
+
+/** Describes a message that changes something about the room. */
 function changeText({ kind, data }: Message, words: string): string {
   if (kind === "pin") {
     const ids = pinsIn(data);
     return ids === null ? "* pin: not a list of messages" : `* pinned: ${ids.length}`;
   }
   if (kind === "title") return `* title: ${titleIn(data) ?? "not valid"}`;
-  if (kind === "delete") return erasedHashIn(data) === null ? "* delete: not valid" : "* deletes";
-  if (kind === "edit") return `* edits to: ${words}`;
   return `* ${kind}${words === "" ? "" : `: ${words}`}`;
 }
 
@@ -124,8 +130,11 @@ export class MessageLines {
     const words = (textOf(data) ?? shownBytes(message)).replace(/\r?\n$/, "");
     const target = this.#excerptOf(replyTo);
     if (kind === "react") return [words, " ", this.#paint(`to ${target}`, "dim")];
-    if (!isOriginal(kind))
-      return [changeText(message, words), this.#paint(replyTo === null ? "" : ` ${target}`, "dim")];
+    const verb = verbs.get(kind);
+    if (verb !== undefined) {
+      return [`* ${verb} `, this.#paint(target, "dim"), words === "" || kind === "delete" ? "" : `: ${words}`];
+    }
+    if (!isOriginal(kind)) return [changeText(message, words)];
     const name = fileName === null ? "" : `${JSON.stringify(fileName)}, `;
     const file =
       blob === null
