@@ -91,8 +91,8 @@ export function checked<S extends TSchema>(schema: S, value: unknown, where: str
   if (fault === null) return value as Static<S>;
   const { message, wanted, known } = fault;
   const key = fault.key || "the whole value";
-  if (message !== "Unexpected property")
-    throw refusal(where, `${key}: ${message.toLowerCase()}`, wanted ?? "correct it");
+  const hint = wanted ?? (message === "missing" ? "add it" : "correct it");
+  if (message !== "Unexpected property") throw refusal(where, `${key}: ${message.toLowerCase()}`, hint);
   throw refusal(where, `unknown key ${key}`, known.length > 0 ? `known keys: ${known.join(", ")}` : "remove it");
 }
 

@@ -1,5 +1,5 @@
 import type { TSchema } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
+import { Value, ValueErrorType } from "@sinclair/typebox/value";
 
 /** The first thing that is wrong with a value. */
 export interface Fault {
@@ -23,10 +23,11 @@ function choicesText({ anyOf }: TSchema): string | null {
 export function faultOf(schema: TSchema, value: unknown): Fault | null {
   const first = Value.Errors(schema, value).First();
   if (first === undefined) return null;
+  const isMissing = first.type === ValueErrorType.ObjectRequiredProperty;
   const { description: wanted, properties = {} } = first.schema as { description?: string; properties?: object };
   return {
     key: first.path.slice(1).replaceAll("/", "."),
-    message: choicesText(first.schema) ?? first.message,
+    message: isMissing ? "missing" : (choicesText(first.schema) ?? first.message),
     wanted,
     known: Object.keys(properties),
   };

@@ -85,7 +85,7 @@ describe("boot fails before any setup, and names the file, the plugin and the fi
     [
       "a missing setting",
       { rows: [{ use: "first" }, { use: "tuned" }] },
-      "test.json, plugin tuned: speed: expected required property (turns a second)",
+      "test.json, plugin tuned: speed: missing (turns a second)",
     ],
     [
       "--set for a plugin that is not in the plan",

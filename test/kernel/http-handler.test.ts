@@ -121,7 +121,7 @@ describe("an invalid part of a request is refused, with the part, the key and th
     ["an empty body", "/notes", "", "the request body is not JSON (send JSON in UTF-8)"],
     ["a body that is not UTF-8", "/notes", '{"text":"\u00ff"}', "the request body is not JSON (send JSON in UTF-8)"],
     ["a body of another type", "/notes", "[]", "body: Expected object"],
-    ["a missing key", "/notes", "{}", "body, text: Expected required property (wanted: a short text)"],
+    ["a missing key", "/notes", "{}", "body, text: missing (wanted: a short text)"],
     ["a wrong type", "/notes", '{"text":1}', "body, text: Expected string (wanted: a short text)"],
     ["a number sent as a string", "/notes", '{"text":"a","count":"1"}', "body, count: Expected integer"],
     ["an unknown key", "/notes", '{"text":"a","by":"me"}', "body, by: Unexpected property"],

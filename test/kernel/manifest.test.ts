@@ -22,7 +22,7 @@ describe("a manifest is refused, with the file, the key and the fix, for", () =>
   const cases: readonly (readonly [string, unknown, string])[] = [
     ["a list", [], "plugins.json: the whole value: expected object (correct it)"],
     ["null", null, "plugins.json: the whole value: expected object (correct it)"],
-    ["no plugins", {}, "plugins.json: plugins: expected required property (correct it)"],
+    ["no plugins", {}, "plugins.json: plugins: missing (add it)"],
     [
       "an unknown base to extend",
       { extends: "./base.json", plugins: [] },
@@ -47,7 +47,7 @@ describe("a manifest is refused, with the file, the key and the fix, for", () =>
     [
       "a row without use",
       { plugins: [{ use: "auth" }, { when: "x" }] },
-      "plugins.json, plugin without use: use: expected required property (name of a built-in plugin, or path of a plugin file)",
+      "plugins.json, plugin without use: use: missing (name of a built-in plugin, or path of a plugin file)",
     ],
     [
       "a row that is a string",
