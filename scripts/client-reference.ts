@@ -29,6 +29,9 @@ const firstOnes = [
   "Presence",
   "Durable",
   "Directory",
+  "Admin",
+  "AdminUsers",
+  "AdminInvites",
   "Identity",
   "UnibusError",
 ];

@@ -1,6 +1,8 @@
 /** The development auth modes must not relax the admin routes or the data plane. Source: docs/protocol/requests.md. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
+import type { RouteSpec } from "../../src/wire/route.ts";
+import { routes } from "../../src/wire/routes.ts";
 import { signatureHeaders } from "../../src/wire/sign.ts";
 import { Folder, Server, unibus } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";
@@ -27,14 +29,20 @@ describe.each(["off", "soft"])("auth.mode=%s", (mode) => {
   test("opens no admin route to a caller who only claims to be an admin", async () => {
     const { admin, ana } = people;
     const user = { sign_pub: (await generateIdentity()).signPubHex, handle: "x", role: "admin" };
-    const tried = [
-      await named(admin.signPubHex, "GET", "/users"),
-      await named(admin.signPubHex, "POST", "/users", user),
-      await named(admin.signPubHex, "POST", `/users/${ana.signPubHex}/revoke`),
-      await named(admin.signPubHex, "DELETE", `/users/${ana.signPubHex}`),
-      await send(`${server.ready.http}/users`),
-    ];
-    expect(tried.map(({ status, json }) => [status, json.code])).toEqual(Array(5).fill([401, "unauthenticated"]));
+    expect((await named(admin.signPubHex, "POST", "/users", user)).status).toBe(401);
+    const specs: RouteSpec[] = Object.values(routes).flatMap((group) => Object.values(group));
+    const forAdmins = specs.filter(({ access }) => access === "admin");
+    expect(forAdmins.length).toBeGreaterThan(12);
+    for (const { method, path } of forAdmins) {
+      const target = path.replace(":sign_pub", ana.signPubHex).replace(/:\w+/, "x");
+      const replies = [
+        await named(admin.signPubHex, method, target),
+        await send(server.ready.http + target, { method }),
+      ];
+      const denied = [401, "unauthenticated"];
+      expect([path, ...replies.map(({ status, json }) => [status, json.code])]).toEqual([path, denied, denied]);
+    }
+    expect((await call(server.ready.http, ana, "GET", "/directory")).status).toBe(200);
     expect((await call(server.ready.http, admin, "GET", "/users")).status).toBe(200);
   });
 
