@@ -6,6 +6,7 @@
 import type { Static } from "@sinclair/typebox";
 import type { AdminConnection, AdminRoom, AdminUsage } from "../wire/admin-api.ts";
 import type { InviteCreated, InviteList, UserList, UserRole } from "../wire/api.ts";
+import { UnibusError } from "../wire/errors.ts";
 import { routes } from "../wire/routes.ts";
 import type { ControlPlane } from "./transport/control.ts";
 
@@ -41,20 +42,38 @@ export interface AdminListOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Yields the rows of all pages. `read` returns one page and the cursor of the next one, or null at the end. */
+/** The most pages of one list that are read. */
+const pagesMaxDefault = 10_000;
+
+/** Whether a cursor comes after another one. Cursors are numbers, or have a fixed length. */
+const isAfter = (cursor: string, before: string): boolean =>
+  cursor.length === before.length ? cursor > before : cursor.length > before.length;
+
+/**
+ * Yields the rows of all pages. `read` returns one page and the cursor of the next one, or null at the end.
+ * Errors: unavailable if the list does not end, because the cursors do not ascend or there are too many pages.
+ */
 async function* rowsOf<T>(
   read: (after: string | undefined) => Promise<{ readonly rows: readonly T[]; readonly next: string | null }>,
+  pagesMax: number,
 ): AsyncGenerator<T> {
-  for (let after: string | null | undefined; after !== null; ) {
+  let after: string | undefined;
+  for (let count = 0; count < pagesMax; count++) {
     const { rows, next } = await read(after);
     yield* rows;
+    if (next === null) return;
+    if (after !== undefined && !isAfter(next, after)) break;
     after = next;
   }
+  throw new UnibusError("unavailable", "the server's list does not end (do not trust it)");
 }
 
 /** Users, for admins. Users are named by their `sign_pub`. Errors: forbidden for anyone but an active admin. */
 export class AdminUsers {
-  constructor(private readonly control: ControlPlane) {}
+  constructor(
+    private readonly control: ControlPlane,
+    private readonly pagesMax = pagesMaxDefault,
+  ) {}
 
   /** Every user, including revoked ones, by sign_pub. Reads the next page when it is needed. */
   list({ signal }: AdminListOptions = {}): AsyncGenerator<AdminUser> {
@@ -62,7 +81,7 @@ export class AdminUsers {
       const limits = { signal, size: "page" } as const;
       const { users, more } = await this.control.send(routes.users.list, { query: { after } }, limits);
       return { rows: users, next: more ? (users.at(-1)?.sign_pub ?? null) : null };
-    });
+    }, this.pagesMax);
   }
 
   /** Adds a user, and returns the user's endpoint. Errors: conflict if the key is known, even as a revoked user's. */
@@ -116,8 +135,12 @@ export class Admin {
   readonly users: AdminUsers;
   readonly invites: AdminInvites;
 
-  constructor(private readonly control: ControlPlane) {
-    this.users = new AdminUsers(control);
+  /** `pagesMax`: the most pages of one list that are read. */
+  constructor(
+    private readonly control: ControlPlane,
+    private readonly pagesMax = pagesMaxDefault,
+  ) {
+    this.users = new AdminUsers(control, pagesMax);
     this.invites = new AdminInvites(control);
   }
 
@@ -126,7 +149,7 @@ export class Admin {
     return rowsOf(async (after) => {
       const { rooms, next } = await this.control.send(routes.admin.rooms, { query: { after } }, { signal });
       return { rows: rooms, next };
-    });
+    }, this.pagesMax);
   }
 
   /** The connections to the node that answers, the oldest first. */
@@ -134,7 +157,7 @@ export class Admin {
     return rowsOf(async (after) => {
       const found = await this.control.send(routes.admin.connections, { query: { after } }, { signal });
       return { rows: found.connections, next: found.next };
-    });
+    }, this.pagesMax);
   }
 
   /** What each user takes of the quotas, by sign_pub. */
@@ -142,6 +165,6 @@ export class Admin {
     return rowsOf(async (after) => {
       const { usage, next } = await this.control.send(routes.admin.usage, { query: { after } }, { signal });
       return { rows: usage, next };
-    });
+    }, this.pagesMax);
   }
 }

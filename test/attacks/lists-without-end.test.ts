@@ -6,6 +6,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
 import { messageById } from "../../src/cli/peer/since.ts";
+import { Admin } from "../../src/client/admin.ts";
 import { VerifiedKeys } from "../../src/client/crypto/verified-keys.ts";
 import { Bus, connect, MemoryState } from "../../src/client/index.ts";
 import { roomPages, roomPagesMax } from "../../src/client/rooms/room-list.ts";
@@ -133,6 +134,33 @@ describe("a client stops reading from a server", () => {
     });
     expect([error.code, count]).toEqual(["unavailable", roomPagesMax * roomsMax]);
   }, 60_000);
+
+  test("that repeats or invents pages for an admin", async () => {
+    const pagesMax = 9;
+    const admin = new Admin(partsOf().control, pagesMax);
+    const user = { ...{ endpoint: "A".repeat(43), kex_pub: null, kex_sig: null, handle: "x", role: "member" } };
+    const lists = {
+      "/admin/rooms": { list: () => admin.rooms(), cursor: (n: number) => String(n).padStart(26, "0"), row: null },
+      "/admin/connections": { list: () => admin.connections(), cursor: String, row: null },
+      "/admin/usage": { list: () => admin.usage(), cursor: (n: number) => String(n).padStart(64, "0"), row: null },
+      "/users": { list: () => admin.users.list(), cursor: (n: number) => String(n).padStart(64, "0"), row: user },
+    };
+    for (const [path, { list, cursor, row }] of Object.entries(lists)) {
+      for (const isRepeated of [true, false]) {
+        let page = 0;
+        way.pretend(({ target }) => {
+          if (!target.startsWith(path)) return null;
+          const next = cursor(isRepeated ? 8 : 8 + ++page);
+          const times = { status: "active", created_at: "", revoked_at: null };
+          if (row !== null) return json({ users: [{ ...row, ...times, sign_pub: next }], more: true });
+          return json({ [path.split("/").at(-1) ?? ""]: [], next });
+        });
+        way.asked.length = 0;
+        const error = await failureOf(() => Array.fromAsync(list() as AsyncIterable<unknown>));
+        expect([path, error.code, asked(path)]).toEqual([path, "unavailable", isRepeated ? 2 : pagesMax]);
+      }
+    }
+  });
 
   test("that lists too many or invalid addresses to dial", async () => {
     const nats = Array.from({ length: 5_000 }, (_, n) => `nats://127.0.0.1:${n + 1}`);
