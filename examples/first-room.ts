@@ -64,7 +64,7 @@ async function end({ child }: Server, signal: "SIGTERM" | "SIGKILL"): Promise<vo
 async function call(http: string, who: Identity, method: string, target: string, body = "") {
   const [host, ts] = [new URL(http).host, String(Math.floor(Date.now() / 1000))];
   const [nonce, bodyHash] = [toBase64(randomBytes(16)), sha256Hex(body)];
-  const sig = toBase64(who.sign(requestText({ host, method, target, ts, nonce, bodyHash })));
+  const sig = toBase64(await who.sign(requestText({ host, method, target, ts, nonce, bodyHash })));
   const names = signatureHeaders;
   const signed = { [names.host]: host, [names.pub]: who.signPubHex, [names.ts]: ts, [names.nonce]: nonce };
   const headers = { ...signed, [names.body]: bodyHash, [names.sig]: sig };
@@ -81,7 +81,7 @@ async function createRoom(http: string, owner: Identity, subject: string): Promi
   const policy = { encrypt: false, persist: true, sign_msgs: false };
   const first = { version: 1, prev: zeroHash, epoch: 1, keyCheck: zeroHash, lines: [line] };
   const text = statementText({ roomId: ulid(), subject, policy, ...first });
-  const statement = { text, by: signPubHex, sig: toBase64(owner.sign(text)) };
+  const statement = { text, by: signPubHex, sig: toBase64(await owner.sign(text)) };
   console.log(`POST /rooms, signed by ana: the first statement of ${subject}`);
   const { status, json } = await call(http, owner, "POST", "/rooms", JSON.stringify({ statement }));
   show(`${status}  room ${json.room_id} on ${json.subject}, epoch ${json.epoch}`);

@@ -28,10 +28,11 @@ const roomKey = newRoomKey();
 const room = { roomId: newUlid(), subject: "room.bench", policy, epoch: 1, roomKey };
 const opening = { roomId: room.roomId, policy, roomKey, signPub: identity.signPubHex };
 
-const wire = Array.from({ length: frames }, () => {
+const wire: Uint8Array[] = [];
+for (let index = 0; index < frames; index++) {
   const payload = crypto.getRandomValues(new Uint8Array(payloadBytes));
-  return sealFrame({ id: newUlid(), payload }, room, identity);
-});
+  wire.push(await sealFrame({ id: newUlid(), payload }, room, identity));
+}
 
 async function open(): Promise<number> {
   let opened = 0;

@@ -270,4 +270,11 @@ export const clientMutants: readonly Mutant[] = [
     replace: 'return Math.abs(signal.timeMs - nowMs) > 1e15 ? "stale" : signal;',
     held: [{ file: "test/wire/signal.test.ts", test: "is stale" }],
   },
+  {
+    name: "bytes of a server's first line",
+    file: "src/client/transport/nats-websocket.ts",
+    search: "if (line.length > infoBytesMax) onFault(",
+    replace: "if (line.length < 0) onFault(",
+    held: [{ file: "test/client/nats-websocket.test.ts", test: "never ends its line" }],
+  },
 ];

@@ -115,7 +115,7 @@ async function converse({ ana, bob, eve, signal }: Scene) {
 async function partWays({ ana, bob, eve, signal }: Scene, talked: Awaited<ReturnType<typeof converse>>): Promise<void> {
   const { room, bobs, eves, first } = talked;
   const sealed = await eve.control.roomKey(room.id, 1, signal);
-  const roomKey = eve.identity.openRoomKey(sealed.sealed_key);
+  const roomKey = await eve.identity.openRoomKey(sealed.sealed_key);
 
   printStep("ana removes eve: a statement that ana signs, and a new key for those who stay");
   await room.membership.kick("eve", signal);

@@ -287,7 +287,12 @@ function badVectors(room: VectorRoom): Vector[] {
   ];
 }
 
-function frameVector(room: VectorRoom, at: number, chain: ChainEntry, text: string): Vector & { as_head: string } {
+async function frameVector(
+  room: VectorRoom,
+  at: number,
+  chain: ChainEntry,
+  text: string,
+): Promise<Vector & { as_head: string }> {
   const { roomId, subject, roomKeys, owner } = room;
   const { id, reacted, tag } = links(room);
   const header: EnvelopeHeader = {
@@ -300,7 +305,7 @@ function frameVector(room: VectorRoom, at: number, chain: ChainEntry, text: stri
   const nonce = run(0x40 + 0x18 * at, 24);
   const policy = { encrypt: true, persist: true, sign_msgs: true };
   const sendingRoom = { roomId, subject, policy, epoch: 1, roomKey: roomKeys[0] };
-  const wire = sealFrameUnder(nonce, { id: frameIds[at] ?? "", payload }, sendingRoom, owner);
+  const wire = await sealFrameUnder(nonce, { id: frameIds[at] ?? "", payload }, sendingRoom, owner);
   const frame = decodeFrame(wire);
   if (isDropped(frame)) throw new TypeError(`a test vector's frame is dropped: ${frame.drop}`);
   return {
@@ -324,14 +329,15 @@ function frameVector(room: VectorRoom, at: number, chain: ChainEntry, text: stri
 }
 
 /** Two frames of one chain. */
-function frameVectors(room: VectorRoom): Vector[] {
+async function frameVectors(room: VectorRoom): Promise<Vector[]> {
   const { own } = links(room);
-  const first = frameVector(room, 0, own, "first of the chain");
-  return [first, frameVector(room, 1, { id: own.id, n: 1, hash: first.as_head }, "and the second")];
+  const first = await frameVector(room, 0, own, "first of the chain");
+  const second = await frameVector(room, 1, { id: own.id, n: 1, hash: first.as_head }, "and the second");
+  return [first, second];
 }
 
 /** Computes the groups `envelope`, `envelope_bad` and `frame_with_envelope`. */
-export function envelopeVectors(room: VectorRoom): Vectors {
+export async function envelopeVectors(room: VectorRoom): Promise<Vectors> {
   const examples = [...kindExamples(room), ...limitExamples(room)];
   return {
     envelope: [
@@ -340,6 +346,6 @@ export function envelopeVectors(room: VectorRoom): Vectors {
       ...ownEnvelopes(room),
     ],
     envelope_bad: badVectors(room),
-    frame_with_envelope: frameVectors(room),
+    frame_with_envelope: await frameVectors(room),
   };
 }

@@ -32,7 +32,14 @@ export type {
 export { Bus } from "./bus.ts";
 export type { BusEvents } from "./bus-events.ts";
 export type { ConnectOptions } from "./connect-options.ts";
-export { generateIdentity, Identity, identityText, parseIdentity } from "./crypto/identity.ts";
+export {
+  type BrowserIdentityOptions,
+  createBrowserIdentity,
+  deleteBrowserIdentity,
+  openBrowserIdentity,
+} from "./crypto/browser-identity.ts";
+export { generateIdentity, Identity, identityOf, identityText, parseIdentity } from "./crypto/identity.ts";
+export type { Signer, Soon } from "./crypto/signer.ts";
 export { identityFromWords, newWords } from "./crypto/wallet.ts";
 export { type JoinLink, parseJoinLink } from "./join-link.ts";
 export { register } from "./register.ts";

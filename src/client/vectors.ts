@@ -5,8 +5,8 @@
  * prints them, and the tests compare them with `test/golden/vectors.json`, which a program outside this repository
  * computed. Source: docs/protocol/README.md.
  */
+import { x25519 } from "@noble/curves/ed25519.js";
 import { mnemonicToSeed } from "@scure/bip39";
-import sodium from "libsodium-wrappers";
 import { bytesOf, fromBase64, sha256Hex, toBase64, toBase64Url, toHex } from "../wire/encoding.ts";
 import {
   fingerprintWords,
@@ -40,6 +40,7 @@ import {
   zeroHash,
 } from "../wire/statement.ts";
 import { type Identity, identityFromSeeds } from "./crypto/identity.ts";
+import { sealBox } from "./crypto/sealed-box.ts";
 import { type Draft, encrypt, sealBlobUnder, sealFrameUnder } from "./crypto/sealing.ts";
 import { identityFromWords } from "./crypto/wallet.ts";
 import { envelopeVectors } from "./envelope-vectors.ts";
@@ -65,12 +66,12 @@ const blobRoom = { roomId, epoch: 1, roomKey: roomKeys[0] };
 
 const signer = (by: Identity): Vector => ({ sign_seed: toHex(by.signPriv.slice(0, 32)), sign_pub: by.signPubHex });
 
-function keyVectors(by: Identity): Vectors {
+async function keyVectors(by: Identity): Promise<Vectors> {
   const message = "unibus-test-v1\nhello";
   return {
     endpoint_id: { ...signer(by), endpoint_id: by.endpoint },
     nkey: { ...signer(by), nkey: by.nkey },
-    sign: { ...signer(by), message, sig: toBase64(by.sign(message)) },
+    sign: { ...signer(by), message, sig: toBase64(await by.sign(message)) },
     keys: {
       ...signer(by),
       kex_priv: toHex(by.kexPriv),
@@ -81,28 +82,28 @@ function keyVectors(by: Identity): Vectors {
   };
 }
 
-function requestVector(by: Identity, target: string, body: string, nonce: Uint8Array): Vector {
+async function requestVector(by: Identity, target: string, body: string, nonce: Uint8Array): Promise<Vector> {
   const bodyHash = sha256Hex(body);
   const request = { host: `${host}:8470`, method: "PUT", target, ts: "1700000000", nonce: toBase64(nonce) };
   const text = requestText({ ...request, bodyHash });
-  return { ...signer(by), ...request, body, body_hash: bodyHash, text, sig: toBase64(by.sign(text)) };
+  return { ...signer(by), ...request, body, body_hash: bodyHash, text, sig: toBase64(await by.sign(text)) };
 }
 
-function loginVectors(by: Identity): Vectors {
+async function loginVectors(by: Identity): Promise<Vectors> {
   const keys = JSON.stringify({ kex_pub: by.kexPubHex, kex_sig: by.kexSig });
   const nonce = "A".repeat(15);
   const dialled = `${host}:4250`;
   const text = natsText(dialled, nonce);
   return {
     control_request: [
-      requestVector(by, "/users/me/keys", keys, run(0x00, 16)),
-      requestVector(by, `/rooms/${roomId}/durable?device=phone`, "", run(0x10, 16)),
+      await requestVector(by, "/users/me/keys", keys, run(0x00, 16)),
+      await requestVector(by, `/rooms/${roomId}/durable?device=phone`, "", run(0x10, 16)),
     ],
-    nats_connect: { ...signer(by), host: dialled, nonce, nkey: by.nkey, text, sig: toBase64Url(by.sign(text)) },
+    nats_connect: { ...signer(by), host: dialled, nonce, nkey: by.nkey, text, sig: toBase64Url(await by.sign(text)) },
   };
 }
 
-function statementVector(by: Identity, state: RoomState): Vector {
+async function statementVector(by: Identity, state: RoomState): Promise<Vector> {
   const text = statementText(state);
   const lines = memberLinesText(state.lines);
   return {
@@ -120,26 +121,27 @@ function statementVector(by: Identity, state: RoomState): Vector {
     text,
     text_hash: sha256Hex(text),
     by: by.signPubHex,
-    sig: toBase64(by.sign(text)),
+    sig: toBase64(await by.sign(text)),
   };
 }
 
 const lineOf = ({ endpoint, signPubHex: sign_pub, kexPubHex: kex_pub }: Identity) => ({ endpoint, sign_pub, kex_pub });
 
 /** The statements of a room whose owner creates it, adds a member, and kicks them. */
-function roomVectors(owner: Identity, other: Identity): Vectors {
+async function roomVectors(owner: Identity, other: Identity): Promise<Vectors> {
   const checks = roomKeys.map((key, i) => keyCheck(roomId, i + 1, key)) as [string, string];
   const owning: MemberLine = { ...lineOf(owner), role: "owner", since: 1, until: 0 };
   const policy: Policy = { encrypt: true, persist: true, sign_msgs: true };
   const start = { roomId, version: 1, prev: zeroHash, subject, policy, epoch: 1, keyCheck: checks[0], lines: [owning] };
   const added = nextState(start, { kind: "add", members: [lineOf(other)] });
   const kicked = nextState(added, { kind: "rotate", gone: new Set([other.endpoint]), keyCheck: checks[1] });
-  const first = statementVector(owner, start);
+  const first = await statementVector(owner, start);
+  const later = await Promise.all([added, kicked].map((state) => statementVector(owner, state)));
   return {
     key_check: roomKeys.map((key, i) => {
       return { room_id: roomId, epoch: i + 1, room_key: toHex(key), key_check: checks[i] ?? "" };
     }),
-    room_statement: [first, ...[added, kicked].map((state) => statementVector(owner, state))],
+    room_statement: [first, ...later],
     ...fingerprintVectors(owner, first),
   };
 }
@@ -169,18 +171,19 @@ function fingerprintVectors(by: Identity, { text = "", sig = "" }: Vector): Vect
 }
 
 /** A sealed room key, made like `sealRoomKey` does but with a fixed ephemeral key, and opened again. */
-function keyboxVector(to: Identity): Vector {
+async function keyboxVector(to: Identity): Promise<Vector> {
   const ephemeralPriv = run(0xe0);
-  const ephemeralPub = sodium.crypto_scalarmult_base(ephemeralPriv);
-  const nonce = sodium.crypto_generichash(24, new Uint8Array([...ephemeralPub, ...to.kexPub]), null);
-  const box = sodium.crypto_box_easy(roomKeys[0], nonce, to.kexPub, ephemeralPriv);
-  const sealed = toBase64(new Uint8Array([...ephemeralPub, ...box]));
+  const box = await sealBox(roomKeys[0], to.kexPub, async (kexPub) => ({
+    ephemeralPub: x25519.getPublicKey(ephemeralPriv),
+    secret: x25519.getSharedSecret(ephemeralPriv, kexPub),
+  }));
+  const sealed = toBase64(box);
   return {
     kex_priv: toHex(to.kexPriv),
     kex_pub: to.kexPubHex,
     ephemeral_priv: toHex(ephemeralPriv),
     sealed_key: sealed,
-    room_key: toHex(to.openRoomKey(sealed) ?? new Uint8Array()),
+    room_key: toHex((await to.openRoomKey(sealed)) ?? new Uint8Array()),
   };
 }
 
@@ -208,11 +211,11 @@ function blobVectors(): Vectors {
 }
 
 /** Seals a frame and decodes it again. */
-function frameVector(by: Identity, plaintext: string, draft: Draft, roomKey: Uint8Array | null): Vector {
+async function frameVector(by: Identity, plaintext: string, draft: Draft, roomKey: Uint8Array | null): Promise<Vector> {
   const policy: Policy = { encrypt: roomKey !== null, persist: true, sign_msgs: true };
   const payload = bytesOf(plaintext);
   const room = { roomId, subject, policy, epoch: 1, roomKey };
-  const wire = sealFrameUnder(frameNonce, { ...draft, payload }, room, by);
+  const wire = await sealFrameUnder(frameNonce, { ...draft, payload }, room, by);
   const frame = decodeFrame(wire);
   if (isDropped(frame)) throw new TypeError(`a test vector's frame is dropped: ${frame.drop}`);
   return {
@@ -232,11 +235,12 @@ function sealedFields(frame: Frame, roomKey: Uint8Array): Vector {
   return { room_key: toHex(roomKey), nonce: hexOf(frame.n), aad, ciphertext: hexOf(frame.p) };
 }
 
-function frameVectors(by: Identity): Vectors {
+async function frameVectors(by: Identity): Promise<Vectors> {
   const b = sealBlobUnder(blobNonce, blobText, blobRoom).ref;
   const publish = { id: frameIds.publish, b, thr: frameIds.thread, re: frameIds.answered };
   const reaction = { id: frameIds.reaction, t: frameTypes.REACT, re: frameIds.publish };
-  return { frame: [frameVector(by, "hello, room", publish, roomKeys[0]), frameVector(by, "👍", reaction, null)] };
+  const drafts = [frameVector(by, "hello, room", publish, roomKeys[0]), frameVector(by, "👍", reaction, null)];
+  return { frame: await Promise.all(drafts) };
 }
 
 async function walletVector(): Promise<Vector> {
@@ -264,20 +268,20 @@ function textAt(list: Vectors[string] | undefined, at: number, name: string): st
 export async function computeVectors(): Promise<Vectors> {
   const identity = await identityFromSeeds(signSeed, kexPriv);
   const other = await identityFromSeeds(run(0x40), run(0x60));
-  const rooms = roomVectors(identity, other);
-  const frames = frameVectors(identity);
+  const rooms = await roomVectors(identity, other);
+  const frames = await frameVectors(identity);
   const statement = textAt(rooms.room_statement, 1, "text");
   const sent = [textAt(frames.frame, 0, "wire"), textAt(frames.frame, 1, "wire")] as const;
   const room = { roomId, subject, roomKeys, owner: identity, other, statement, frames: sent };
   return {
-    ...keyVectors(identity),
+    ...(await keyVectors(identity)),
     ...rooms,
     ...blobVectors(),
-    keybox: keyboxVector(identity),
+    keybox: await keyboxVector(identity),
     ...frames,
-    ...envelopeVectors(room),
+    ...(await envelopeVectors(room)),
     ...signalVectors(room),
-    ...loginVectors(identity),
+    ...(await loginVectors(identity)),
     wallet: await walletVector(),
   };
 }

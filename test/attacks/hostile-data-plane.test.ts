@@ -6,13 +6,14 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
+import { newRoomKey } from "../../src/client/crypto/keys.ts";
 import { streamName } from "../../src/wire/names.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
 import { type Server, until } from "../support/executable.ts";
 import type { Carried, Tamper } from "../support/hostile-nats.ts";
 import { HostileScene, rewritten } from "../support/hostile-scene.ts";
 import { withJson } from "../support/hostile-server.ts";
+import { sealNow } from "../support/keys-now.ts";
 
 let server: Server;
 let admin: Identity;
@@ -256,7 +257,7 @@ describe("a server that wants plaintext", () => {
 
   test("gets nothing with a key of its own: nothing is sealed with it", async () => {
     await using at = await HostileScene.open(server, { admin });
-    const made = sealRoomKey(newRoomKey(), at.bob.identity.kexPub);
+    const made = sealNow(newRoomKey(), at.bob.identity.kexPub);
     at.hostile.http.alter("/key", (key: object) => ({ ...key, sealed_key: made }));
     const before = at.hostile.published.length;
     await expect(at.theirs.send("a secret")).rejects.toMatchObject({ code: "room_forked" });

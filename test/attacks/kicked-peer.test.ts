@@ -73,7 +73,7 @@ test("after a kick the room stays closed to the kicked member", async () => {
       sealed.push(json.sealed_key as string);
     }
   }
-  expect(sealed.map((key) => bobIdentity.openRoomKey(key))).toEqual(sealed.map(() => null));
+  expect(await Promise.all(sealed.map((key) => bobIdentity.openRoomKey(key)))).toEqual(sealed.map(() => null));
 
   const [, , third, fourth] = frames.map(decodeFrame);
   for (const frame of [third, fourth]) {

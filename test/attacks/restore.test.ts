@@ -12,6 +12,7 @@ import { WayBackStore } from "../../src/contracts/way-back.ts";
 import { type Restore, restoreBytesMax } from "../../src/wire/api.ts";
 import { until } from "../support/executable.ts";
 import { bootInProcess, type InProcess } from "../support/in-process.ts";
+import { signNow } from "../support/keys-now.ts";
 import { longestBlock } from "../support/longest-block.ts";
 import { call, createBody, freshSubject, newRoom, policy, type Reply, send, signedHeaders } from "../support/peer.ts";
 import { bring, openWayBack, restore, Story, usersOf } from "../support/way-back.ts";
@@ -122,7 +123,7 @@ describe("a restoration", () => {
     // A member who adds themselves as an owner in the newest statement did not sign it as an owner.
     const stolen = story.at(2).role(ana, cleo, "owner");
     const { text } = stolen.statement(3);
-    const by = { text, by: cleo.signPubHex, sig: Buffer.from(cleo.sign(text)).toString("base64") };
+    const by = { text, by: cleo.signPubHex, sig: Buffer.from(signNow(cleo, text)).toString("base64") };
     const forged = { ...stolen.body(cleo, 2), statements: [by] };
     await refused(cleo, stolen, forged, 400, "statement 3 is not signed by an owner of the version before it");
   });
@@ -131,7 +132,7 @@ describe("a restoration", () => {
     const { ana, bob, eve } = people;
     const story = await known();
     const sign = (text: string, by: Identity) => ({
-      ...{ text, by: by.signPubHex, sig: Buffer.from(by.sign(text)).toString("base64") },
+      ...{ text, by: by.signPubHex, sig: Buffer.from(signNow(by, text)).toString("base64") },
     });
     const line = (version: number, at: number, value: string, by = ana) => {
       const lines = story.statement(version).text.split("\n");

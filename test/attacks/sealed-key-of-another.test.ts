@@ -42,10 +42,10 @@ describe("a sealed key", () => {
     const { ana, bob } = people;
     const [forAna, forBob] = await Promise.all([keyOf(ana), keyOf(bob)]);
     expect(forAna).not.toBe(forBob);
-    expect(ana.openRoomKey(forAna)).toEqual(room.key);
-    expect(bob.openRoomKey(forBob)).toEqual(room.key);
-    expect(bob.openRoomKey(forAna)).toBeNull();
-    expect(people.eve.openRoomKey(forBob)).toBeNull();
+    expect(await ana.openRoomKey(forAna)).toEqual(room.key);
+    expect(await bob.openRoomKey(forBob)).toEqual(room.key);
+    expect(await bob.openRoomKey(forAna)).toBeNull();
+    expect(await people.eve.openRoomKey(forBob)).toBeNull();
   });
 
   test("of another member is returned for no query, header or path", async () => {

@@ -7,7 +7,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Static } from "@sinclair/typebox";
 import type { Identity } from "../../src/client/crypto/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
+import { newRoomKey } from "../../src/client/crypto/keys.ts";
 import { type ClientState, MemoryState } from "../../src/client/trust/state.ts";
 import { openState } from "../../src/client/trust/state-node.ts";
 import type * as api from "../../src/wire/api.ts";
@@ -16,6 +16,7 @@ import { newUlid } from "../../src/wire/ulid.ts";
 import { Folder, Server } from "../support/executable.ts";
 import { type Answer, HostileServer, withJson } from "../support/hostile-server.ts";
 import { type Cast, castOf } from "../support/inside.ts";
+import { sealNow, signNow } from "../support/keys-now.ts";
 import { freshSubject, policy, statementOf } from "../support/peer.ts";
 import { failureOf, type HeldRoom, keysOf, type TrustingPeer, trustingPeer } from "../support/trusting-peer.ts";
 
@@ -77,7 +78,7 @@ const redone = (changed: Record<number, string>, by: () => Identity) => (list: S
     if (index < list.length - 1) return one;
     const text = one.text.split("\n").map((line, at) => changed[at] ?? line);
     const state = text.join("\n");
-    return { ...one, text: state, by: by().signPubHex, sig: Buffer.from(by().sign(state)).toString("base64") };
+    return { ...one, text: state, by: by().signPubHex, sig: Buffer.from(signNow(by(), state)).toString("base64") };
   });
 
 /** Lies of the server, and the reason for which the client rejects each. */
@@ -243,8 +244,8 @@ describe("a server that", () => {
       way.alter<Static<typeof api.RoomKey>>("/key", (json) => ({ ...json, sealed_key: sealed_key() }));
     const own = newRoomKey();
     const keys = [
-      key(() => sealRoomKey(own, people.bob.kexPub)),
-      key(() => sealRoomKey(own, people.mallory.kexPub)),
+      key(() => sealNow(own, people.bob.kexPub)),
+      key(() => sealNow(own, people.mallory.kexPub)),
       key(() => "AAAA"),
       key(() => ""),
     ];
@@ -257,7 +258,7 @@ describe("a server that", () => {
     }
     // The key of another epoch is not accepted for this one.
     await room.changes.rekey();
-    const old = sealRoomKey((await room.keys.key(1)) ?? own, people.bob.kexPub);
+    const old = sealNow((await room.keys.key(1)) ?? own, people.bob.kexPub);
     const bobs = await deceived(people.bob).open(room.trust.roomId);
     key(() => old)();
     expect((await failureOf(() => bobs.keys.key(2))).code).toBe("room_forked");

@@ -7,6 +7,7 @@ import { generateIdentity, type Identity } from "../../src/client/crypto/identit
 import { keysText } from "../../src/wire/sign.ts";
 import { Server, unibus } from "../support/executable.ts";
 import { type Cast, castOf } from "../support/inside.ts";
+import { signNow } from "../support/keys-now.ts";
 import { call } from "../support/peer.ts";
 import { decodes, looseSignKeys, lowOrderKexKeys, smallOrderSignKeys } from "./small-order-keys.ts";
 
@@ -27,7 +28,7 @@ const offCurve = [2, 5, 7, 8, 11, 13]
 const post = (body: unknown) => call(server.ready.http, people.admin, "POST", "/users", body);
 const users = async () => (await call(server.ready.http, people.admin, "GET", "/users")).text;
 const vouch = (identity: Identity, kexPub: string) =>
-  Buffer.from(identity.sign(keysText(identity.signPubHex, kexPub.toLowerCase()))).toString("base64");
+  Buffer.from(signNow(identity, keysText(identity.signPubHex, kexPub.toLowerCase()))).toString("base64");
 
 test("the lists contain what they claim", () => {
   expect(smallOrderSignKeys).toHaveLength(14);

@@ -5,6 +5,7 @@ import { Chain, type GivenStatement } from "../../src/client/trust/chain.ts";
 import { sha256Hex, toBase64 } from "../../src/wire/encoding.ts";
 import { hasCode } from "../../src/wire/errors.ts";
 import { nextState, type RoomState, statementText, zeroHash } from "../../src/wire/statement.ts";
+import { signNow } from "../support/keys-now.ts";
 import { at, bytes, vectorState, vectors } from "../support/vectors.ts";
 
 const owner = await identityFromSeeds(bytes(vectors.keys.sign_seed), bytes(vectors.keys.kex_priv));
@@ -19,7 +20,7 @@ const pin = (version: number, hash: string) => ({ version, hash, epoch: 1, owner
 
 function signed(state: RoomState, by: Identity = owner, change: (text: string) => string = (text) => text) {
   const text = change(statementText(state));
-  return { version: state.version, text, by: by.signPubHex, sig: toBase64(by.sign(text)) };
+  return { version: state.version, text, by: by.signPubHex, sig: toBase64(signNow(by, text)) };
 }
 
 async function chainOf(...statements: readonly GivenStatement[]): Promise<Chain> {

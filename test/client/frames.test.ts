@@ -3,11 +3,12 @@
  * on each platform's implementation, which must agree.
  */
 import { describe, expect, test } from "bun:test";
-import sodium from "libsodium-wrappers";
+import { isReduced, verifies } from "../../src/client/crypto/ed25519.ts";
 import { openBlob, openFrame, openFrames, sealBlob, sealFrame } from "../../src/client/crypto/frames.ts";
-import { generateIdentity, identityFromSeeds } from "../../src/client/crypto/identity.ts";
+import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { newRoomKey } from "../../src/client/crypto/keys.ts";
 import { sealBytes } from "../../src/client/crypto/sealing.ts";
+import { SoundKeys } from "../../src/client/crypto/sound-keys.ts";
 import * as browser from "../../src/client/crypto/verify-browser.ts";
 import * as node from "../../src/client/crypto/verify-node.ts";
 import { blobBytesMax } from "../../src/wire/api.ts";
@@ -25,6 +26,8 @@ import { isUlid } from "../../src/wire/names.ts";
 import type { Policy } from "../../src/wire/statement.ts";
 import { newUlid, ulidTimeMs } from "../../src/wire/ulid.ts";
 import { looseSignKeys, smallOrderSignKeys } from "../attacks/small-order-keys.ts";
+import { signNow } from "../support/keys-now.ts";
+import { oddSignaturesOf } from "../support/odd-signatures.ts";
 import { at, bytes, vectors } from "../support/vectors.ts";
 
 const sender = await generateIdentity();
@@ -42,8 +45,8 @@ const roomOf = (policy: Policy) => ({ roomId, subject: "room.x", policy, epoch: 
 const openingOf = (policy: Policy) => ({ roomId, policy, roomKey, signPub: sender.signPubHex });
 
 /** The sealed frame, decoded from its bytes. */
-function sealed(policy: Policy, draft: Partial<Parameters<typeof sealFrame>[0]> = {}): Frame {
-  const frame = decodeFrame(sealFrame({ id: newUlid(), payload, ...draft }, roomOf(policy), sender));
+async function sealed(policy: Policy, draft: Partial<Parameters<typeof sealFrame>[0]> = {}): Promise<Frame> {
+  const frame = decodeFrame(await sealFrame({ id: newUlid(), payload, ...draft }, roomOf(policy), sender));
   if (isDropped(frame)) throw new Error(`a sealed frame is dropped: ${frame.drop}`);
   return frame;
 }
@@ -53,7 +56,7 @@ const reasonOf = (opened: object): DropReason | null => (isDropped(opened) ? ope
 describe("a frame", () => {
   test.each(["00", "01", "10", "11"])("is sealed and signed as the room requires: %s", async (policy) => {
     const rules = digits(policy);
-    const frame = sealed(rules);
+    const frame = await sealed(rules);
     expect([frame.n !== undefined, frame.sig !== undefined]).toEqual([rules.encrypt, rules.sign_msgs]);
     expect(frame.p === toBase64(payload)).toBe(!rules.encrypt);
     expect(frame).toMatchObject({ t: 0, s: "room.x", from: sender.endpoint, e: 3 });
@@ -61,41 +64,40 @@ describe("a frame", () => {
   });
 
   test.each(["00", "01", "10", "11"])("can be empty: %s", async (policy) => {
-    const frame = sealed(digits(policy), { payload: undefined, t: frameTypes.ACK });
+    const frame = await sealed(digits(policy), { payload: undefined, t: frameTypes.ACK });
     expect(frame.p === undefined).toBe(policy[0] === "0");
     const nothing = new Uint8Array();
     expect(await openFrame(frame, openingOf(digits(policy)))).toMatchObject({ payload: nothing });
   });
 
-  test("is sealed with a fresh nonce each time", () => {
+  test("is sealed with a fresh nonce each time", async () => {
     const id = newUlid();
-    const frames = Array.from({ length: 50 }, () => sealed(both, { id }));
+    const frames = await Promise.all(Array.from({ length: 50 }, () => sealed(both, { id })));
     expect(new Set(frames.map(({ n }) => n)).size).toBe(50);
     expect(new Set(frames.map(({ p }) => p)).size).toBe(50);
   });
 
   test("with an optional signature is verified all the same", async () => {
-    const signed = sealed(digits("01"));
+    const signed = await sealed(digits("01"));
     expect(await openFrame(signed, openingOf(digits("00")))).toMatchObject({ verified: true });
-    const forged = { ...signed, sig: sealed(digits("01")).sig };
+    const forged = { ...signed, sig: (await sealed(digits("01"))).sig };
     expect(reasonOf(await openFrame(forged, openingOf(digits("00"))))).toBe("bad_signature");
   });
 
-  test("is never sent in the clear by mistake, and never signed if it is invalid", () => {
+  test("is never sent in the clear by mistake, and never signed if it is invalid", async () => {
     const room = { ...roomOf(both), roomKey: null };
-    expect(() => sealFrame({ id: newUlid(), payload }, room, sender)).toThrow("needs a room key");
-    expect(() =>
-      sealFrame({ id: newUlid(), payload }, { ...roomOf(both), roomKey: new Uint8Array(31) }, sender),
-    ).toThrow();
-    expect(() => sealFrame({ id: "1", payload }, roomOf(both), sender)).toThrow("not a frame");
+    await expect(sealFrame({ id: newUlid(), payload }, room, sender)).rejects.toThrow("needs a room key");
+    const short = { ...roomOf(both), roomKey: new Uint8Array(31) };
+    await expect(sealFrame({ id: newUlid(), payload }, short, sender)).rejects.toThrow();
+    await expect(sealFrame({ id: "1", payload }, roomOf(both), sender)).rejects.toThrow("not a frame");
   });
 
   test("of more than 1 MiB is refused, one of exactly 1 MiB opens", async () => {
-    const rest = sealFrame({ id: newUlid() }, roomOf(both), sender).length;
+    const rest = (await sealFrame({ id: newUlid() }, roomOf(both), sender)).length;
     const most = Math.floor((frameBytesMax - rest) / 4) * 3;
-    const frame = sealed(both, { payload: new Uint8Array(most) });
+    const frame = await sealed(both, { payload: new Uint8Array(most) });
     expect(await openFrame(frame, openingOf(both))).toMatchObject({ payload: new Uint8Array(most) });
-    expect(() => sealed(both, { payload: new Uint8Array(most + 4) })).toThrow(UnibusError);
+    await expect(sealed(both, { payload: new Uint8Array(most + 4) })).rejects.toThrow(UnibusError);
   });
 
   test("of the vectors opens", async () => {
@@ -110,12 +112,13 @@ describe("a frame", () => {
   });
 });
 
-describe("a frame that was tampered with", () => {
-  const whole = sealed(both, { thr: newUlid(), re: newUlid(), b: { h: "0".repeat(64), n: "A".repeat(32), sz: 20 } });
-  const donor = sealed(both, { thr: newUlid(), re: newUlid(), b: { h: "1".repeat(64), n: "B".repeat(32), sz: 21 } });
-  const plain = sealed(digits("00"));
-  const sealedOnly = sealed(digits("10"), { thr: newUlid(), re: newUlid(), b: donor.b });
+const places = () => ({ thr: newUlid(), re: newUlid() });
+const whole = await sealed(both, { ...places(), b: { h: "0".repeat(64), n: "A".repeat(32), sz: 20 } });
+const donor = await sealed(both, { ...places(), b: { h: "1".repeat(64), n: "B".repeat(32), sz: 21 } });
+const plain = await sealed(digits("00"));
+const sealedOnly = await sealed(digits("10"), { ...places(), b: donor.b });
 
+describe("a frame that was tampered with", () => {
   test.each(["t", "s", "from", "id", "e", "n", "p", "b", "thr", "re", "sig"] as const)(
     "in %s is dropped",
     async (key) => {
@@ -162,8 +165,10 @@ describe("a frame that was tampered with", () => {
 
 test("many frames open in order, each with its own result", async () => {
   const count = 700;
-  const list = Array.from({ length: count }, (_, i): readonly [Frame, ReturnType<typeof openingOf>] => {
-    const frame = sealed(both, { payload: bytesOf(String(i)) });
+  const frames = await Promise.all(
+    Array.from({ length: count }, (_, i) => sealed(both, { payload: bytesOf(String(i)) })),
+  );
+  const list = frames.map((frame, i): readonly [Frame, ReturnType<typeof openingOf>] => {
     if (i % 10 === 3) return [{ ...frame, id: newUlid() }, openingOf(both)];
     if (i % 10 === 7) return [frame, { ...openingOf(both), roomKey: otherKey }];
     return [frame, openingOf(both)];
@@ -178,15 +183,25 @@ test("many frames open in order, each with its own result", async () => {
   expect(await openFrames([])).toEqual([]);
 });
 
-/** The three signature checkers; they must agree. */
+const rawKeys = new SoundKeys((raw) => raw);
+
+/** The implementations of signature checks; they must agree. */
 const platforms = [
   ["node:crypto", node.signatureHolds],
   ["a browser's", browser.signatureHolds],
+  [
+    "@noble/curves",
+    async (signPub: string, text: string, sig: Uint8Array) => {
+      const key = rawKeys.of(signPub);
+      return key !== null && sig.length === 64 && isReduced(sig) && verifies(key, bytesOf(text), sig);
+    },
+  ],
 ] as const;
+const oddSignatures = oddSignaturesOf();
 
 describe.each(platforms)("a signature, by %s", (_, signatureHolds) => {
   const text = "unibus-test-v1\nhello";
-  const sig = sender.sign(text);
+  const sig = signNow(sender, text);
 
   test("verifies for its text and key only", async () => {
     expect(await signatureHolds(sender.signPubHex, text, sig)).toBe(true);
@@ -223,19 +238,23 @@ describe.each(platforms)("a signature, by %s", (_, signatureHolds) => {
     }
   });
 
+  test.each(oddSignatures)("that is odd is judged as by OpenSSL: $what", async ({ signPub, text, sig, holds }) => {
+    expect(await signatureHolds(signPub, text, sig)).toBe(holds);
+  });
+
   test.each(["", "00", "zz".repeat(32), "0".repeat(62), "2".repeat(66)])("under %j never verifies", async (key) => {
     expect(await signatureHolds(key, text, sig)).toBe(false);
   });
 });
 
-test("a browser without native Ed25519 verifies with libsodium", async () => {
-  const importKey = crypto.subtle.importKey;
-  const fresh = await identityFromSeeds(sodium.randombytes_buf(32), sodium.randombytes_buf(32));
+test("a browser without native Ed25519 verifies with @noble/curves", async () => {
+  const { importKey } = crypto.subtle;
+  const fresh = await generateIdentity();
   try {
     crypto.subtle.importKey = () => Promise.reject(new Error("unknown to this browser"));
     const text = "unibus-test-v1\nhello";
-    expect(await browser.signatureHolds(fresh.signPubHex, text, fresh.sign(text))).toBe(true);
-    expect(await browser.signatureHolds(fresh.signPubHex, text, sender.sign(text))).toBe(false);
+    expect(await browser.signatureHolds(fresh.signPubHex, text, signNow(fresh, text))).toBe(true);
+    expect(await browser.signatureHolds(fresh.signPubHex, text, signNow(sender, text))).toBe(false);
   } finally {
     crypto.subtle.importKey = importKey;
   }

@@ -1,4 +1,7 @@
-/** Parts of the client in a real browser: test vectors, state in IndexedDB, and the contents of the bundle. */
+/**
+ * Parts of the client in a real browser, on a page with a strict Content-Security-Policy: test vectors, signatures,
+ * identities and state in IndexedDB, and the contents of the bundle.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,11 +13,14 @@ import { newUlid } from "../../src/wire/ulid.ts";
 import type { Given, offered as Offered, Use } from "../support/browser-page.ts";
 import { startChromium } from "../support/chromium.ts";
 import { Folder } from "../support/executable.ts";
-import { allVectors } from "../support/vectors.ts";
+import { oddSignaturesOf } from "../support/odd-signatures.ts";
+import { allVectors, vectors } from "../support/vectors.ts";
 
 declare const offered: typeof Offered;
 
 const html = '<!doctype html><title>unibus</title><script type="module" src="/page.js"></script>';
+/** The strictest policy that lets a page load its own script: no `eval`, no WebAssembly, nothing inline. */
+const policy = "default-src 'none'; script-src 'self'";
 let folder: Folder;
 let origin: Bun.Server<undefined>;
 let browser: Browser;
@@ -26,7 +32,7 @@ beforeAll(async () => {
   const file = await bundle({ entry, platform: "browser", folder: folder.path, name: "page" });
   const pages = {
     "/page.js": new Response(Bun.file(file)),
-    "/": new Response(html, { headers: { "content-type": "text/html" } }),
+    "/": new Response(html, { headers: { "content-type": "text/html", "content-security-policy": policy } }),
   };
   origin = Bun.serve({ hostname: "127.0.0.1", port: 0, routes: pages });
   browser = await startChromium();
@@ -42,13 +48,74 @@ afterAll(async () => {
 /** Opens a new page, as after a restart of the browser. */
 async function open(): Promise<void> {
   await page.goto(`http://127.0.0.1:${origin.port}/`);
-  await page.waitForFunction(() => "offered" in globalThis);
+  await page.waitForSelector("html[data-ready]", { state: "attached" });
 }
 
 const use = (one: Use): Promise<Given> => page.evaluate((given) => offered.use(given), one);
 
 test("the vectors are the same in a browser", async () => {
   expect(await page.evaluate(() => offered.computeVectors())).toEqual(allVectors as never);
+});
+
+test("signatures are judged as by OpenSSL, by WebCrypto and without it", async () => {
+  const odd = oddSignaturesOf();
+  const given = odd.map(({ signPub, text, sig }) => ({ signPub, text, sig: [...sig] }));
+  const wanted = odd.map(({ holds }) => holds);
+  expect(await page.evaluate((list) => offered.judge(list), given)).toEqual(wanted);
+  // A page that was loaded again has no imported keys.
+  await open();
+  await page.evaluate(() => offered.forgetCurves());
+  expect(await page.evaluate((list) => offered.judge(list), given)).toEqual(wanted);
+  expect(await page.evaluate(() => offered.computeVectors())).toEqual(allVectors as never);
+  await open();
+});
+
+describe("an identity that a browser keeps", () => {
+  const create = (name: string, words?: string) =>
+    page.evaluate(([one, from]) => offered.identities.create(one, from), [name, words] as const);
+  const opened = (name: string) => page.evaluate((one) => offered.identities.open(one), name);
+  const works = { opens: true, signs: true };
+
+  test("does not reveal its private keys, and is there when the page is loaded again", async () => {
+    const name = newUlid();
+    expect(await opened(name)).toBeNull();
+    const made = await create(name);
+    expect(made).toMatchObject({ ...works, isExtractable: false, secrets: "invalid" });
+    await open();
+    expect(await opened(name)).toEqual(made);
+    expect(await page.evaluate((one) => offered.identities.codeOfCreate(one), name)).toBe("conflict");
+    expect(await opened(name)).toEqual(made);
+    await page.evaluate((one) => offered.identities.delete(one), name);
+    expect(await opened(name)).toBeNull();
+  });
+
+  test("can be that of twelve words", async () => {
+    const name = newUlid();
+    const { words, endpoint_id: endpoint, kex_pub: kexPubHex } = vectors.wallet;
+    expect(await create(name, words)).toMatchObject({ ...works, endpoint, kexPubHex, isExtractable: false });
+    expect(await opened(name)).toMatchObject({ ...works, endpoint, kexPubHex, isExtractable: false });
+  });
+
+  test("in a browser without Ed25519 and X25519 is encrypted, and its private keys can be read", async () => {
+    const name = newUlid();
+    await page.evaluate(() => offered.forgetCurves());
+    const made = await create(name);
+    expect(made).toMatchObject({ ...works, isExtractable: true, secrets: null });
+    await open();
+    expect(await opened(name)).toEqual(made);
+  });
+
+  test("is never replaced by another one when it is damaged", async () => {
+    const name = newUlid();
+    for (const bad of [null, "x", {}, { form: "native" }, { form: "sealed", seeds: new Uint8Array(64) }]) {
+      await page.evaluate(([key, value]) => offered.spoil("unibus-identities", "identities", key, value), [
+        name,
+        bad,
+      ] as const);
+      expect(await page.evaluate((one) => offered.identities.codeOfOpen(one), name)).toBe("invalid");
+      expect(await page.evaluate((one) => offered.identities.codeOfCreate(one), name)).toBe("conflict");
+    }
+  });
 });
 
 const ana = sha256Hex("ana");
@@ -131,12 +198,18 @@ describe("a state in IndexedDB", () => {
   });
 });
 
+test("a page needs no permission for eval or WebAssembly", async () => {
+  expect(await page.evaluate(() => offered.violations())).toEqual([]);
+  expect(await page.evaluate(() => offered.runsWebAssembly())).toBe(false);
+});
+
 test("the bundle for browsers has no imports, uses no Node API, and is small", async () => {
   using out = new Folder();
   const built = await buildClient(out.path);
   const text = readFileSync(out.file("client", "browser.js"), "utf8");
   const imports = new Bun.Transpiler({ loader: "js" }).scanImports(text);
   expect(imports.filter(({ kind }) => kind === "import-statement")).toEqual([]);
+  expect(text.match(/WebAssembly|libsodium/g)).toBeNull();
   const asks = text.matchAll(/\b(?:require|import)\s*\(\s*["'`][^"'`]*["'`]/g);
   expect([...asks].map(([ask]) => ask)).toEqual([]);
   const browserJs = built.find(({ file }) => file === join("client", "browser.js"));

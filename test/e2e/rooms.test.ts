@@ -233,7 +233,7 @@ describe("adding members", () => {
       expect((await ask(caller, "GET", at(room))).json).toMatchObject({ role: "member", version: 2, epoch: 1 });
       const key = (await ask(caller, "GET", at(room, "/key"))).json;
       expect(key.epoch).toBe(1);
-      expect(caller.openRoomKey(key.sealed_key as string)).toEqual(room.key);
+      expect(await caller.openRoomKey(key.sealed_key as string)).toEqual(room.key);
     }
     const { version, members } = (await ask(people.eve, "GET", at(room, "/members"))).json;
     expect(version).toBe(2);

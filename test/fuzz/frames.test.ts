@@ -45,7 +45,7 @@ describe("decoding", () => {
 describe("opening", () => {
   test("a sealed and signed frame gives what was sealed, or nothing once a byte has changed", async () => {
     const payload = new TextEncoder().encode("what was said");
-    const whole = sealFrame({ id: newUlid(), payload, re: newUlid(), thr: newUlid() }, room, sender);
+    const whole = await sealFrame({ id: newUlid(), payload, re: newUlid(), thr: newUlid() }, room, sender);
     let decoded = 0;
     const property = fc.asyncProperty(fc.array(aMutation, { minLength: 1, maxLength: 3 }), async (changes) => {
       const bytes = changes.reduce((before, change) => change(before), whole);

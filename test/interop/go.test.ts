@@ -5,11 +5,12 @@
  */
 import { beforeAll, expect, test } from "bun:test";
 import { identityText } from "../../src/client/crypto/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
+import { newRoomKey } from "../../src/client/crypto/keys.ts";
 import { connect, type Message, type Room } from "../../src/client/index.ts";
 import { Server, until } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { goPeer } from "../support/installed.ts";
+import { sealNow } from "../support/keys-now.ts";
 import { addUser, call, freshSubject, postUser } from "../support/peer.ts";
 
 let program: string;
@@ -170,7 +171,7 @@ test("the Go client verifies by itself: it accepts no unsigned key, member or st
     identity: JSON.parse(identityText(gos)) as unknown,
   };
   const lies: Readonly<Record<string, readonly [string, (json: Record<string, unknown[]>) => unknown]>> = {
-    "the key of epoch 1 is not": ["/key", () => ({ epoch: 1, sealed_key: sealRoomKey(newRoomKey(), gos.kexPub) })],
+    "the key of epoch 1 is not": ["/key", () => ({ epoch: 1, sealed_key: sealNow(newRoomKey(), gos.kexPub) })],
     "the members are not": ["/members", ({ members = [], ...rest }) => ({ ...rest, members: members.slice(1) })],
     "statement 2 does not follow": [
       "/statements",

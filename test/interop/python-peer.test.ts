@@ -6,11 +6,12 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
+import { newRoomKey } from "../../src/client/crypto/keys.ts";
 import { type Bus, connect, type Message, type Room } from "../../src/client/index.ts";
 import { Folder, Server, until } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { pythonWithNats } from "../support/installed.ts";
+import { sealNow } from "../support/keys-now.ts";
 import { addUser, dial, freshSubject, postUser } from "../support/peer.ts";
 
 /** The most lines that the example may have. */
@@ -158,7 +159,7 @@ test(
     const lies: Readonly<Record<string, readonly [string, (json: Record<string, unknown[]>) => unknown]>> = {
       "room_forked: not the key that the owners signed": [
         "/key",
-        () => ({ epoch: 1, sealed_key: sealRoomKey(newRoomKey(), peer.kexPub) }),
+        () => ({ epoch: 1, sealed_key: sealNow(newRoomKey(), peer.kexPub) }),
       ],
       "not the members of the statement": [
         "/members",

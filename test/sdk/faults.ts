@@ -6,9 +6,11 @@ import {
   type Bus,
   type ClientOptions,
   connect,
+  createBrowserIdentity,
   generateIdentity,
   Identity,
   identityFromWords,
+  identityOf,
   identityText,
   isUnibusError,
   newWords,
@@ -17,7 +19,7 @@ import {
   type Room,
 } from "unibus/client";
 import { equal, errorOf, ok, refused, until } from "./expect.ts";
-import { type Case, freshSubject, newcomer, type Stage } from "./stage.ts";
+import { busOf, type Case, freshSubject, newcomer, type Stage } from "./stage.ts";
 
 async function connecting(stage: Stage): Promise<void> {
   const identity = await stage.user("ana");
@@ -56,6 +58,48 @@ async function identities(stage: Stage): Promise<void> {
   equal((await identityFromWords(` ${words.toUpperCase()} `)).endpoint, made.endpoint);
   await refused("invalid", () => identityFromWords("one two three"));
   await refused("invalid", () => parseJoinLink("http://bus.example.org/join#abc"));
+}
+
+/** An identity whose private keys cannot be read: of this browser, or of the platform's WebCrypto. */
+async function hiddenIdentity(stage: Stage): Promise<Identity> {
+  if ("indexedDB" in globalThis) return createBrowserIdentity({ name: stage.place() });
+  const { subtle } = crypto;
+  const signing = (await subtle.generateKey("Ed25519", false, ["sign"])) as CryptoKeyPair;
+  const kex = (await subtle.generateKey("X25519", false, ["deriveBits"])) as CryptoKeyPair;
+  const raw = async (key: CryptoKey) => new Uint8Array(await subtle.exportKey("raw", key));
+  return identityOf({
+    signPub: await raw(signing.publicKey),
+    kexPub: await raw(kex.publicKey),
+    sign: async (message) => new Uint8Array(await subtle.sign("Ed25519", signing.privateKey, new Uint8Array(message))),
+    agree: async (kexPub) => {
+      const theirs = await subtle.importKey("raw", new Uint8Array(kexPub), "X25519", true, []);
+      return new Uint8Array(await subtle.deriveBits({ name: "X25519", public: theirs }, kex.privateKey, 256));
+    },
+  });
+}
+
+async function hiddenKeys(stage: Stage): Promise<void> {
+  const identity = await hiddenIdentity(stage);
+  ok(!identity.isExtractable, "the private keys are hidden");
+  await refused("invalid", () => identityText(identity));
+  await refused("invalid", () => identity.signPriv);
+  await stage.admit(`hidden-${crypto.randomUUID().slice(0, 8)}`, identity);
+  await using bus = await busOf(stage, identity);
+  await using ana = await newcomer(stage, "ana");
+  const mine = await bus.createRoom(freshSubject(), "matrix");
+  await mine.membership.add(ana.identity.endpoint);
+  const sent = Array.from({ length: 30 }, (_, index) => `m${index}`);
+  await Promise.all(sent.map((text) => mine.send(text)));
+  const theirs = await ana.room(mine.id);
+  await theirs.send("hello");
+  const got = (await theirs.history()).messages;
+  equal(
+    got.map(({ text, verified }) => [text, verified]),
+    [...sent, "hello"].map((text) => [text, true]),
+    "in the order of the sends",
+  );
+  await mine.membership.rekey();
+  equal((await mine.history()).messages.length, got.length);
 }
 
 async function typedErrors(stage: Stage): Promise<void> {
@@ -190,6 +234,7 @@ async function memory(stage: Stage): Promise<void> {
 export const faults: readonly Case[] = [
   { name: "connect: one of several addresses, an unreachable one, none; close", run: connecting },
   { name: "an invalid identity is refused, and words restore one", run: identities },
+  { name: "an identity with keys that cannot be read works like any other", run: hiddenKeys },
   { name: "errors have a code and a request id", run: typedErrors },
   { name: "an aborted call throws the signal's reason", run: signals },
   { name: "a slow reader reads the rest later, and others do not wait", run: slowReader },

@@ -7,6 +7,8 @@ export interface Stage {
   readonly url: string;
   /** Creates a new user. */
   user(handle: string): Promise<Identity>;
+  /** Makes a user of an identity whose private keys stay where they are. */
+  admit(handle: string, identity: Identity): Promise<void>;
   /** Kills nats-server; unibus restarts it. */
   killNats(): Promise<void>;
   /** An unused place for a client state: a folder, or a database name. */
@@ -35,6 +37,11 @@ export async function stageAt(props: string, platform: Platform): Promise<Stage>
     ...platform,
     url: await ask("/stage/url"),
     user: async (handle) => parseIdentity(await ask(`/stage/user?handle=${handle}`)),
+    admit: async (handle, { signPubHex, kexPubHex, kexSig }) => {
+      const query = new URLSearchParams({ handle });
+      for (const key of [signPubHex, kexPubHex, kexSig]) query.append("key", key);
+      await ask(`/stage/keys?${query}`);
+    },
     killNats: async () => void (await ask("/stage/kill-nats")),
   };
 }

@@ -15,7 +15,9 @@ export async function installBuilt(folder: Folder): Promise<string> {
   copyFileSync(join(root, "package.json"), join(home, "package.json"));
   await buildClient(join(home, "dist"));
   mkdirSync(folder.file("node_modules", "@sinclair"));
-  symlinkSync(join(root, "node_modules", "@sinclair", "typebox"), folder.file("node_modules", "@sinclair", "typebox"));
+  for (const name of [join("@sinclair", "typebox"), "ws"]) {
+    symlinkSync(join(root, "node_modules", name), folder.file("node_modules", name));
+  }
   return home;
 }
 

@@ -1,10 +1,10 @@
 /** A forged copy of a room: a chain that another user signed, under the real room's id and subject. */
 import type { Static } from "@sinclair/typebox";
 import type { Identity } from "../../src/client/crypto/identity.ts";
-import { sealRoomKey } from "../../src/client/crypto/keys.ts";
 import type * as api from "../../src/wire/api.ts";
 import { nextState, type RoomState } from "../../src/wire/statement.ts";
 import { type HostileServer, withJson } from "./hostile-server.ts";
+import { sealNow } from "./keys-now.ts";
 import { newRoom, statementOf } from "./peer.ts";
 import { keysOf } from "./trusting-peer.ts";
 
@@ -40,7 +40,7 @@ export function showForgedRoom(way: HostileServer, { roomId, subject, forger, ha
       const from = Number(query.get("from"));
       return { statements: statements.filter(({ version }) => version >= from), more: false };
     },
-    "/key": () => ({ epoch: 1, sealed_key: sealRoomKey(first.key ?? new Uint8Array(), victim.kexPub) }),
+    "/key": () => ({ epoch: 1, sealed_key: sealNow(first.key ?? new Uint8Array(), victim.kexPub) }),
   };
   way.rewrite((answer, { method, target }) => {
     const [path = "", query] = target.split("?");

@@ -8,7 +8,7 @@ import { createHash, createPrivateKey, randomBytes, sign } from "node:crypto";
 import { type ConnectionOptions, connect, type NatsConnection, type nkeyAuthenticator } from "nats";
 import { ulid } from "ulid";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
+import { newRoomKey } from "../../src/client/crypto/keys.ts";
 import { natsText, requestText, signatureHeaders } from "../../src/wire/sign.ts";
 import {
   keyCheck,
@@ -22,6 +22,7 @@ import {
 } from "../../src/wire/statement.ts";
 import { type Server, unibus, until } from "./executable.ts";
 import { hostToSign } from "./host-to-sign.ts";
+import { sealNow, signNow } from "./keys-now.ts";
 
 /** A reply with its whole body. */
 export interface Reply {
@@ -58,7 +59,7 @@ export function signedHeaders(
     [signatureHeaders.ts]: ts,
     [signatureHeaders.nonce]: nonce,
     [signatureHeaders.body]: bodyHash,
-    [signatureHeaders.sig]: Buffer.from(identity.sign(text)).toString("base64"),
+    [signatureHeaders.sig]: Buffer.from(signNow(identity, text)).toString("base64"),
   };
 }
 
@@ -129,11 +130,11 @@ export function newRoom(owner: Identity, subject: string, rules: Policy, roomId:
 /** Builds a statement of a room's state, signed by an owner. */
 export function statementOf(state: RoomState, by: Identity): { text: string; by: string; sig: string } {
   const text = statementText(state);
-  return { text, by: by.signPubHex, sig: Buffer.from(by.sign(text)).toString("base64") };
+  return { text, by: by.signPubHex, sig: Buffer.from(signNow(by, text)).toString("base64") };
 }
 
 const sealed = (room: OwnRoom, to: Identity): { sealed_key?: string } =>
-  room.key === null ? {} : { sealed_key: sealRoomKey(room.key, to.kexPub) };
+  room.key === null ? {} : { sealed_key: sealNow(room.key, to.kexPub) };
 
 /** Returns the body that creates a room. */
 export function createBody(room: OwnRoom): Record<string, unknown> {
@@ -204,14 +205,22 @@ export async function addUser(server: Server, handle: string, options: { admin?:
   return identity;
 }
 
+/** The public keys of a user, each in the encoding of the API. */
+export type PublicKeys = Pick<Identity, "signPubHex" | "kexPubHex" | "kexSig">;
+
 /** Creates a user over HTTP, as an admin does. */
 export async function postUser(server: Server, admin: Identity, handle: string): Promise<Identity> {
   const user = await generateIdentity();
-  const { signPubHex, kexPubHex, kexSig } = user;
+  await postKeys(server, admin, handle, user);
+  return user;
+}
+
+/** Creates the user of some public keys over HTTP, as an admin does. */
+export async function postKeys(server: Server, admin: Identity, handle: string, keys: PublicKeys): Promise<void> {
+  const { signPubHex, kexPubHex, kexSig } = keys;
   const body = { sign_pub: signPubHex, handle, role: "member", kex_pub: kexPubHex, kex_sig: kexSig };
   const reply = await call(server.ready.http, admin, "POST", "/users", body);
   if (reply.status !== 201) throw new Error(`POST /users: ${reply.status} ${reply.text}`);
-  return user;
 }
 
 /** Opens a NATS connection of a peer. It signs the text of kind `nats` or, as stock tools do, only the nonce. */

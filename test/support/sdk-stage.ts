@@ -3,13 +3,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
 import { Folder, isAlive, Server, until } from "./executable.ts";
-import { addUser, postUser } from "./peer.ts";
+import { addUser, postKeys, postUser } from "./peer.ts";
 
 /** Files that a page may load, by their path on this origin. */
 export type Pages = Readonly<Record<`/${string}`, { readonly file: string } | { readonly html: string }>>;
 
-/** The policy of a careful site: no `eval`. libsodium needs WebAssembly. An inline script has the nonce `sdk`. */
-const policy = "default-src 'none'; connect-src *; script-src 'self' 'nonce-sdk' 'wasm-unsafe-eval'";
+/** The policy of a careful site: no `eval`, no WebAssembly. An inline script has the nonce `sdk`. */
+const policy = "default-src 'none'; connect-src *; script-src 'self' 'nonce-sdk'";
 
 /** A bus with its props and, for a browser, pages of an origin that the bus allows. Lives until the scope ends. */
 export class SdkStage implements AsyncDisposable {
@@ -75,6 +75,11 @@ export class SdkStage implements AsyncDisposable {
     const { server, admin } = this.#bus;
     if (path === "/stage/url") return server.ready.http;
     if (path === "/stage/user") return identityText(await postUser(server, admin, search.get("handle") ?? ""));
+    if (path === "/stage/keys") {
+      const [signPubHex = "", kexPubHex = "", kexSig = ""] = search.getAll("key");
+      await postKeys(server, admin, search.get("handle") ?? "", { signPubHex, kexPubHex, kexSig });
+      return "";
+    }
     if (path === "/stage/kill-nats") return this.#killNats(server);
     throw new Error(`no prop ${path}`);
   }

@@ -5,7 +5,7 @@
  * kept-room.test.ts.
  */
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
-import { newRoomKey, sealRoomKey } from "../../src/client/crypto/keys.ts";
+import { newRoomKey } from "../../src/client/crypto/keys.ts";
 import { Users } from "../../src/contracts/users.ts";
 import { WayBackStore } from "../../src/contracts/way-back.ts";
 import type { Restore } from "../../src/wire/api.ts";
@@ -19,6 +19,7 @@ import {
   zeroHash,
 } from "../../src/wire/statement.ts";
 import type { InProcess } from "./in-process.ts";
+import { sealNow } from "./keys-now.ts";
 import { call, freshSubject, newRoom, policy, type Reply, statementOf } from "./peer.ts";
 
 const dayMs = 86_400_000;
@@ -132,7 +133,7 @@ export class Story {
     const to = this.people.get(endpoint);
     const key = this.keys.get(epoch);
     if (to === undefined || key === undefined) throw new Error(`no key of epoch ${epoch} for ${endpoint}`);
-    return { endpoint, epoch, sealed_key: sealRoomKey(key, to.kexPub) };
+    return { endpoint, epoch, sealed_key: sealNow(key, to.kexPub) };
   }
 
   /** Builds the request to a bus that has the room at version `bus`, or does not know it (0). */

@@ -31,7 +31,7 @@ const runtime = ["bun", "node:"];
 const lib = ["src/lib/"];
 const kernel = [...lib, "src/kernel/", "src/contracts/", ...wire, ...runtime, "package.json"];
 const natsClient = ["nats", "@nats-io/nats-core", "ws", "#nats"];
-const client = [...lib, "src/client/", ...wire, ...natsClient, "libsodium-wrappers", "@noble/", "@scure/"];
+const client = [...lib, "src/client/", ...wire, ...natsClient, "@noble/", "@scure/"];
 
 /** Packages that `packages` does not include, because one folder owns each of them. */
 const owned = new Set(["elysia", "commander"]);
@@ -59,7 +59,7 @@ const arrows: readonly Arrow[] = [
     from: "src/plugins/*/",
     may: [...lib, "src/plugins/$1/", "src/nats/", "src/contracts/", ...wire, ...runtime, "packages"],
   },
-  { from: "src/client/*/*-node.ts", may: [...client, "node:"] },
+  { from: "src/client/*/*-node.ts", may: [...client, "node:", "libsodium-wrappers"] },
   { from: "src/client/", may: client },
   { from: "src/web/", may: [...lib, "src/web/", "src/client/", ...wire] },
   {

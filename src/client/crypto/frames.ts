@@ -30,9 +30,9 @@ const freshNonce = () => crypto.getRandomValues(new Uint8Array(nonceBytes));
 /**
  * Encodes a frame: encrypts it if the room's policy says so, then signs it if the policy says so.
  * Errors: too_large above 1 MiB. A missing key in a room that encrypts, or an id that is not a ULID, is a programming
- * error and throws, so that nothing is sent in the clear by mistake. Source: docs/protocol/frames.md.
+ * error and fails, so that nothing is sent in the clear by mistake. Source: docs/protocol/frames.md.
  */
-export function sealFrame(draft: Draft, room: SendingRoom, identity: Identity): Uint8Array {
+export function sealFrame(draft: Draft, room: SendingRoom, identity: Identity): Promise<Uint8Array> {
   return sealFrameUnder(freshNonce(), draft, room, identity);
 }
 

@@ -1,11 +1,13 @@
-import sodium from "libsodium-wrappers";
-import { signerOf } from "#verify";
+import { ready } from "#aead";
+import { signerOf } from "#signer";
+import { signatureHolds } from "#verify";
 import { withoutByteOrderMark } from "../../lib/text.ts";
 import { bytesOf, fromBase64, toBase64, toHex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { endpointId, userNkey } from "../../wire/names.ts";
 import { keysText } from "../../wire/sign.ts";
 import { openRoomKey } from "./keys.ts";
+import type { Signer, Soon } from "./signer.ts";
 
 /** The fields of an identity file and the size of each in bytes. Never changes. Source: docs/protocol/identity.md. */
 const identityFields = { sign_pub: 32, sign_priv: 64, kex_pub: 32, kex_priv: 32 } as const;
@@ -13,6 +15,12 @@ const identityFields = { sign_pub: 32, sign_priv: 64, kex_pub: 32, kex_priv: 32 
 type Field = keyof typeof identityFields;
 
 const signable = /^unibus-[a-z]+-v[1-9][0-9]*(\n|$)/;
+
+/** The private keys of an identity that has them in memory, 32 bytes each. */
+interface Seeds {
+  readonly signSeed: Uint8Array;
+  readonly kexPriv: Uint8Array;
+}
 
 /**
  * The two key pairs of a peer: one to sign, one for key exchange. Its private keys do not appear in JSON or in console
@@ -27,60 +35,111 @@ export class Identity {
   readonly endpoint: string;
   /** The same key as a NATS nkey, `U...`. */
   readonly nkey: string;
-  /** The signature that binds `kexPub` to this identity, base64-std. It is sent wherever kex_pub is. */
-  readonly kexSig: string;
-  readonly #signPriv: Uint8Array;
-  readonly #signer: (message: Uint8Array) => Uint8Array;
-  readonly #kexPriv: Uint8Array;
+  readonly #signer: Signer;
+  readonly #seeds: Seeds | null;
+  #kexSig = "";
 
-  /** Needs 32-byte seeds and an initialized libsodium: use `identityFromSeeds`. */
-  constructor(signSeed: Uint8Array, kexPriv: Uint8Array) {
-    const sign = sodium.crypto_sign_seed_keypair(signSeed);
-    this.signPub = sign.publicKey;
-    this.#signPriv = sign.privateKey;
-    this.#signer = signerOf(sign.privateKey);
-    this.#kexPriv = kexPriv.slice();
-    this.kexPub = sodium.crypto_scalarmult_base(this.#kexPriv);
+  private constructor(signer: Signer, seeds: Seeds | null) {
+    this.#signer = signer;
+    this.#seeds = seeds;
+    this.signPub = signer.signPub;
+    this.kexPub = signer.kexPub;
     this.signPubHex = toHex(this.signPub);
     this.kexPubHex = toHex(this.kexPub);
     this.endpoint = endpointId(this.signPub);
     this.nkey = userNkey(this.signPub);
-    this.kexSig = toBase64(this.sign(keysText(this.signPubHex, this.kexPubHex)));
   }
 
-  /** 64 bytes: the seed, then `signPub`. */
+  /**
+   * The identity of a signer. `seeds`: its private keys, if they are in memory.
+   * Errors: invalid if the signer's signature is not one of its `signPub`.
+   * @internal
+   */
+  static async of(signer: Signer, seeds: Seeds | null = null): Promise<Identity> {
+    const identity = new Identity(signer, seeds);
+    const text = keysText(identity.signPubHex, identity.kexPubHex);
+    const sig = await identity.sign(text);
+    if (seeds === null && !(await signatureHolds(identity.signPubHex, text, sig))) {
+      throw new UnibusError("invalid", "the signer's signature does not match its signPub (give it the right key)");
+    }
+    identity.#kexSig = toBase64(sig);
+    return identity;
+  }
+
+  /** The signature that binds `kexPub` to this identity, base64-std. It is sent wherever kex_pub is. */
+  get kexSig(): string {
+    return this.#kexSig;
+  }
+
+  /** Whether its private keys are in memory, so that `signPriv`, `kexPriv` and `identityText` return them. */
+  get isExtractable(): boolean {
+    return this.#seeds !== null;
+  }
+
+  /** 64 bytes: the seed, then `signPub`. Errors: invalid if the private keys are not in memory. */
   get signPriv(): Uint8Array {
-    return this.#signPriv.slice();
+    return new Uint8Array([...this.#inMemory().signSeed, ...this.signPub]);
   }
 
-  /** 32 bytes. */
+  /** 32 bytes. Errors: invalid if the private keys are not in memory. */
   get kexPriv(): Uint8Array {
-    return this.#kexPriv.slice();
+    return this.#inMemory().kexPriv.slice();
   }
 
   /** The Ed25519 signature of a text whose first line is `unibus-<kind>-v<n>`. Refuses to sign any other text. */
-  sign(text: string): Uint8Array {
+  async sign(text: string): Promise<Uint8Array> {
+    return this.signSoon(text);
+  }
+
+  /**
+   * `sign`, without a promise if the private keys are in memory: a NATS client over TCP cannot wait for a signature.
+   * @internal
+   */
+  signSoon(text: string): Soon<Uint8Array> {
     if (!signable.test(text)) throw new TypeError("an identity only signs texts that begin with unibus-<kind>-v<n>");
-    return this.#signer(bytesOf(text));
+    return this.#signer.sign(bytesOf(text));
   }
 
   /** The room key in a box sealed to this identity, or null if the box does not open. Shape: `sealed` base64-std. */
-  openRoomKey(sealed: string): Uint8Array | null {
-    return openRoomKey(sealed, this.kexPub, this.#kexPriv);
+  openRoomKey(sealed: string): Promise<Uint8Array | null> {
+    return openRoomKey(sealed, this.#signer);
   }
+
+  #inMemory(): Seeds {
+    if (this.#seeds !== null) return this.#seeds;
+    const hint = "restore the identity from its words or its file where you need the keys";
+    throw new UnibusError("invalid", `the private keys of this identity cannot be exported (${hint})`);
+  }
+}
+
+/**
+ * The identity of private keys that are elsewhere: in WebCrypto, in a hardware token, on another machine.
+ * Errors: invalid if the signer does not sign with its `signPub`; TypeError unless both public keys have 32 bytes.
+ */
+export async function identityOf(signer: Signer): Promise<Identity> {
+  await ready();
+  const { signPub, kexPub } = signer;
+  if (signPub.length !== 32 || kexPub.length !== 32) throw new TypeError("signPub and kexPub must have 32 bytes");
+  return Identity.of({
+    signPub: signPub.slice(),
+    kexPub: kexPub.slice(),
+    sign: (message) => signer.sign(message),
+    agree: (theirs) => signer.agree(theirs),
+  });
 }
 
 /** The identity of an Ed25519 seed and an X25519 private key, 32 bytes each. */
 export async function identityFromSeeds(signSeed: Uint8Array, kexPriv: Uint8Array): Promise<Identity> {
-  await sodium.ready;
+  await ready();
   if (signSeed.length !== 32 || kexPriv.length !== 32) throw new TypeError("signSeed and kexPriv must have 32 bytes");
-  return new Identity(signSeed, kexPriv);
+  const seeds = { signSeed: signSeed.slice(), kexPriv: kexPriv.slice() };
+  return Identity.of(await signerOf(seeds.signSeed, seeds.kexPriv), seeds);
 }
 
-/** Generates an identity from random bytes. */
+/** Generates an identity from random bytes. Its private keys are in memory: see `createBrowserIdentity`. */
 export async function generateIdentity(): Promise<Identity> {
-  await sodium.ready;
-  return new Identity(sodium.randombytes_buf(32), sodium.randombytes_buf(32));
+  const random = () => crypto.getRandomValues(new Uint8Array(32));
+  return identityFromSeeds(random(), random());
 }
 
 const fault = (what: string): never => {
@@ -132,7 +191,9 @@ export async function parseIdentity(text: string): Promise<Identity> {
   return identity;
 }
 
-/** The content of an identity file, which includes the private keys. */
+/**
+ * The content of an identity file, which includes the private keys. Errors: invalid if they are not in memory.
+ */
 export function identityText(identity: Identity): string {
   const fields: Record<Field, string> = {
     sign_pub: toBase64(identity.signPub),

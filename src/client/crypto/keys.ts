@@ -1,14 +1,15 @@
-import sodium from "libsodium-wrappers";
-import { openBox, sealBox } from "#seal";
+import { freshAgreement } from "#signer";
 import { fromBase64, toBase64 } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { openBox, sealBox } from "./sealed-box.ts";
+import type { Signer } from "./signer.ts";
 
 /** The size of a room key, in bytes. */
 const roomKeyBytes = 32;
 
 /** Generates a room key. Source: docs/protocol/rooms.md. */
 export function newRoomKey(): Uint8Array {
-  return sodium.randombytes_buf(roomKeyBytes);
+  return crypto.getRandomValues(new Uint8Array(roomKeyBytes));
 }
 
 /**
@@ -16,10 +17,10 @@ export function newRoomKey(): Uint8Array {
  * Errors: invalid if the kex key is of low order. The caller has checked the keys: see `VerifiedKeys`.
  * Source: docs/protocol/rooms.md.
  */
-export function sealRoomKey(roomKey: Uint8Array, kexPub: Uint8Array): string {
+export async function sealRoomKey(roomKey: Uint8Array, kexPub: Uint8Array): Promise<string> {
   if (roomKey.length !== roomKeyBytes) throw new TypeError(`a room key must have ${roomKeyBytes} bytes`);
   try {
-    return toBase64(sealBox(roomKey, kexPub));
+    return toBase64(await sealBox(roomKey, kexPub, freshAgreement));
   } catch (cause) {
     throw new UnibusError("invalid", "cannot encrypt to this kex_pub (its owner needs a new identity)", {
       cause,
@@ -31,11 +32,14 @@ export function sealRoomKey(roomKey: Uint8Array, kexPub: Uint8Array): string {
  * The room key in a sealed box, or null if the box is for other keys, damaged, or does not contain a room key.
  * Shape: `sealed` base64-std.
  */
-export function openRoomKey(sealed: string, kexPub: Uint8Array, kexPriv: Uint8Array): Uint8Array | null {
+export async function openRoomKey(
+  sealed: string,
+  { kexPub, agree }: Pick<Signer, "kexPub" | "agree">,
+): Promise<Uint8Array | null> {
   const box = fromBase64(sealed);
   if (box === null) return null;
   try {
-    const key = openBox(box, kexPub, kexPriv);
+    const key = await openBox(box, kexPub, agree);
     return key.length === roomKeyBytes ? key : null;
   } catch {
     return null;

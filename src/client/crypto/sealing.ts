@@ -1,4 +1,4 @@
-import sodium from "libsodium-wrappers";
+import { decryptBytes, encryptBytes } from "#aead";
 import { blobBytesMax } from "../../wire/api.ts";
 import { bytesOf, sha256Hex, toBase64 } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
@@ -49,13 +49,13 @@ export interface SealedBlob {
 
 /** Encrypts with XChaCha20-Poly1305 (IETF). Never reuse a nonce: a second text under the same nonce reveals both. */
 export function encrypt(plaintext: Uint8Array, aad: string, nonce: Uint8Array, key: Uint8Array): Uint8Array {
-  return sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, bytesOf(aad), null, nonce, key);
+  return encryptBytes(plaintext, bytesOf(aad), nonce, key);
 }
 
 /** Decrypts; null if the key, nonce, additional data or ciphertext does not match. */
 export function decrypt(ciphertext: Uint8Array, aad: string, nonce: Uint8Array, key: Uint8Array): Uint8Array | null {
   try {
-    return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(null, ciphertext, bytesOf(aad), nonce, key);
+    return decryptBytes(ciphertext, bytesOf(aad), nonce, key);
   } catch {
     return null;
   }
@@ -65,7 +65,12 @@ export function decrypt(ciphertext: Uint8Array, aad: string, nonce: Uint8Array, 
  * `sealFrame` with a given nonce, which must not be reused. Outside `frames.ts`, only the test vectors call it.
  * Errors: those of `sealFrame`.
  */
-export function sealFrameUnder(nonce: Uint8Array, draft: Draft, room: SendingRoom, identity: Identity): Uint8Array {
+export async function sealFrameUnder(
+  nonce: Uint8Array,
+  draft: Draft,
+  room: SendingRoom,
+  identity: Identity,
+): Promise<Uint8Array> {
   const { id, t = wire.frameTypes.PUB, payload = new Uint8Array(), b, thr, re } = draft;
   const { roomId, policy } = room;
   const plain: wire.Frame = { t, s: room.subject, from: identity.endpoint, id, e: room.epoch, b, thr, re };
@@ -76,7 +81,8 @@ export function sealFrameUnder(nonce: Uint8Array, draft: Draft, room: SendingRoo
     frame = { ...bound, p: toBase64(encrypt(payload, wire.frameAad(roomId, bound), nonce, room.roomKey)) };
   } else if (payload.length > 0) frame = { ...plain, p: toBase64(payload) };
   if (!policy.sign_msgs) return wire.encodeFrame(frame);
-  return wire.encodeFrame({ ...frame, sig: toBase64(identity.sign(wire.frameSigningText(roomId, frame))) });
+  const sig = await identity.sign(wire.frameSigningText(roomId, frame));
+  return wire.encodeFrame({ ...frame, sig: toBase64(sig) });
 }
 
 /**

@@ -1,4 +1,5 @@
-import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
+/** Verification of signatures in Node and Bun. Imported as `#verify` there. */
+import { createPublicKey, verify } from "node:crypto";
 import { bytesOf, toBase64Url } from "../../wire/encoding.ts";
 import { SoundKeys } from "./sound-keys.ts";
 
@@ -16,14 +17,4 @@ export function signatureHolds(signPub: string, text: string, sig: Uint8Array): 
   return new Promise((resolve) => {
     verify(null, bytesOf(text), key, sig, (error, holds) => resolve(error === null && holds));
   });
-}
-
-/**
- * A function that signs with an Ed25519 private key.
- * Shape: `signPriv` 64 bytes, the seed and then the public key. Three times as fast here as libsodium in WebAssembly.
- */
-export function signerOf(signPriv: Uint8Array): (message: Uint8Array) => Uint8Array {
-  const [d, x] = [signPriv.subarray(0, 32), signPriv.subarray(32)].map(toBase64Url);
-  const key = createPrivateKey({ key: { kty: "OKP", crv: "Ed25519", d, x } as JsonWebKey, format: "jwk" });
-  return (message) => new Uint8Array(sign(null, message, key));
 }

@@ -50,9 +50,9 @@ interface Change {
 }
 
 /** Builds and signs the statement of a state. */
-function statementOf(state: RoomState, identity: Identity): Statement & { readonly hash: string } {
+async function statementOf(state: RoomState, identity: Identity): Promise<Statement & { readonly hash: string }> {
   const text = statementText(state);
-  return { text, by: identity.signPubHex, sig: toBase64(identity.sign(text)), hash: sha256Hex(text) };
+  return { text, by: identity.signPubHex, sig: toBase64(await identity.sign(text)), hash: sha256Hex(text) };
 }
 
 const wireForm = ({ text, by, sig }: Statement): Statement => ({ text, by, sig });
@@ -67,7 +67,7 @@ async function sealedTo(
   for (const peer of peers) {
     const fault = await vouched.faultOf(peer);
     if (fault !== null) throw new UnibusError("invalid", `${peer.endpoint} ${fault} (do not send them anything)`);
-    sealed.push({ endpoint: peer.endpoint, sealed_key: sealRoomKey(roomKey, keyBytes(peer.kex_pub)) });
+    sealed.push({ endpoint: peer.endpoint, sealed_key: await sealRoomKey(roomKey, keyBytes(peer.kex_pub)) });
     if (sealed.length % sealBatch === 0) await pause(0, undefined);
   }
   return sealed;
@@ -108,7 +108,7 @@ export async function createRoom(
   const { endpoint, signPubHex: sign_pub, kexPubHex: kex_pub } = identity;
   const roomId = newUlid(control.clock.now());
   const roomKey = draft.policy.encrypt ? newRoomKey() : null;
-  const statement = statementOf(
+  const statement = await statementOf(
     {
       ...{ roomId, version: 1, prev: zeroHash, subject: draft.subject, policy: draft.policy, epoch: 1 },
       keyCheck: roomKey === null ? zeroHash : keyCheck(roomId, 1, roomKey),
@@ -116,7 +116,7 @@ export async function createRoom(
     },
     identity,
   );
-  const sealed = roomKey === null ? {} : { sealed_key: sealRoomKey(roomKey, identity.kexPub) };
+  const sealed = roomKey === null ? {} : { sealed_key: await sealRoomKey(roomKey, identity.kexPub) };
   try {
     await control.createRoom({ statement: wireForm(statement), ...sealed }, signal);
   } catch (error) {
@@ -266,14 +266,14 @@ export class RoomChanges {
     return this.#change(state, { kind: "rotate", gone, keyCheck: check }, send, newKey);
   }
 
-  #change(
+  async #change(
     state: RoomState,
     change: StateChange,
     send: (statement: Statement) => Promise<unknown>,
     newKey: Uint8Array | null = null,
-  ): Change {
+  ): Promise<Change> {
     const next = nextState(state, change);
-    const statement = statementOf(next, this.#identity);
+    const statement = await statementOf(next, this.#identity);
     return { version: next.version, hash: statement.hash, newKey, send: () => send(wireForm(statement)) };
   }
 

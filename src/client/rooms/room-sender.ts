@@ -3,6 +3,7 @@
  * header of its envelope is completed, and where it is encrypted and signed with the room's current key.
  */
 
+import { Mutex } from "../../lib/mutex.ts";
 import { type EnvelopeHeader, payloadOf } from "../../wire/envelope.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { sealFrame } from "../crypto/frames.ts";
@@ -41,6 +42,8 @@ export interface SealedMessage extends Outgoing {
 
 /** Sends the messages of one room. */
 export class RoomSender {
+  readonly #sealing = new Mutex();
+
   constructor(private readonly deps: SenderDeps) {}
 
   get identity(): Identity {
@@ -82,8 +85,12 @@ export class RoomSender {
     const roomKey = await this.deps.keys.key(epoch, signal);
     const { identity } = this;
     const { id, t, header, body, b, thr, re } = saying;
-    const payload = payloadOf(t, this.#headerOf(header), body);
-    const bytes = sealFrame({ id, t, payload, b, thr, re }, { roomId, subject, policy, epoch, roomKey }, identity);
+    const room = { roomId, subject, policy, epoch, roomKey };
+    // One after another: signatures of WebCrypto become ready in any order, and sends keep theirs.
+    const bytes = await this.#sealing.hold(async () => {
+      const payload = payloadOf(t, this.#headerOf(header), body);
+      return sealFrame({ id, t, payload, b, thr, re }, room, identity);
+    });
     const dedupId = policy.persist ? `${identity.endpoint}.${id}` : null;
     return { roomId, subject, bytes, dedupId, rekeyPending };
   }

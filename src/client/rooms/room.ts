@@ -107,14 +107,8 @@ export class Room extends Conversation {
     };
     this.subject = trust.room.state.subject;
     const { persist } = trust.room.state.policy;
-    this.#age = new KeyAge({
-      roomId: trust.roomId,
-      persist,
-      control,
-      state: deps.state,
-      lifetime: deps.keyLifetime,
-      signal,
-    });
+    const { state, keyLifetime: lifetime } = deps;
+    this.#age = new KeyAge({ roomId: trust.roomId, persist, control, state, lifetime, signal });
     this.#settling = new Settling({
       trust,
       changes,

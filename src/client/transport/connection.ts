@@ -66,15 +66,18 @@ function dialError(cause: unknown, name: string): UnibusError {
 }
 
 /** Signs a login for one host:port. Errors: unauthenticated if the server's nonce is malformed. */
-function loginFor(identity: Identity, host: string): NatsDial["authenticator"] {
-  return (nonce?: string) => {
+function loginFor(identity: Identity, host: string): NatsDial["login"] {
+  return (nonce) => {
     if (typeof nonce !== "string" || !nonceShape.test(nonce)) {
       throw new UnibusError(
         "unauthenticated",
         "the server asked to sign something that is not a nonce (do not trust it)",
       );
     }
-    return { nkey: identity.nkey, sig: toBase64Url(identity.sign(natsText(host, nonce))) };
+    const { nkey } = identity;
+    const sig = identity.signSoon(natsText(host, nonce));
+    if (!(sig instanceof Promise)) return { nkey, sig: toBase64Url(sig) };
+    return sig.then((bytes) => ({ nkey, sig: toBase64Url(bytes) }));
   };
 }
 
@@ -119,7 +122,7 @@ export class Connection {
     try {
       const connection = await dialNats({
         url,
-        authenticator: loginFor(identity, name),
+        login: loginFor(identity, name),
         timeoutMs: attemptTimeoutMs,
         pingEveryMs: pingEveryMs,
         tls: { ca: tls?.ca, servername: nameOf === undefined ? undefined : servername },

@@ -68,22 +68,23 @@ export function dataUrlsOf(named: readonly string[], allowsCleartext: boolean): 
 }
 
 /** The headers of a signed request, with a fresh nonce and the host of the URL. Source: docs/protocol/requests.md. */
-function signedHeaders(
+async function signedHeaders(
   base: string,
   { method, target, body, nowMs = Date.now }: Ask,
   signer: Identity,
-): Record<string, string> {
+): Promise<Record<string, string>> {
   const { host } = new URL(base);
   const ts = String(Math.floor(nowMs() / 1000));
   const nonce = toBase64(crypto.getRandomValues(new Uint8Array(16)));
   const bodyHash = sha256Hex(body ?? "");
+  const sig = await signer.sign(requestText({ host, method, target, ts, nonce, bodyHash }));
   return {
     [signatureHeaders.host]: host,
     [signatureHeaders.pub]: signer.signPubHex,
     [signatureHeaders.ts]: ts,
     [signatureHeaders.nonce]: nonce,
     [signatureHeaders.body]: bodyHash,
-    [signatureHeaders.sig]: toBase64(signer.sign(requestText({ host, method, target, ts, nonce, bodyHash }))),
+    [signatureHeaders.sig]: toBase64(sig),
   };
 }
 
@@ -96,13 +97,14 @@ export async function exchange(base: string, ask: Ask): Promise<Uint8Array<Array
   const { method, target, body, contentType = "application/json", signer, bytesMax, timeoutMs, signal } = ask;
   const limit = AbortSignal.timeout(timeoutMs);
   const route = await ask.detour?.route();
+  const signed = signer === undefined ? {} : await signedHeaders(base, ask, signer);
   const reply = await fetch(`${route?.origin ?? base}${target}`, {
     method,
     ...route?.init,
     headers: {
       ...route?.headers,
       ...(body === undefined ? {} : { "content-type": contentType }),
-      ...(signer === undefined ? {} : signedHeaders(base, ask, signer)),
+      ...signed,
     },
     ...(body === undefined ? {} : { body: body as BodyInit }),
     redirect: "manual",

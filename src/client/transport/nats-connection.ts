@@ -5,12 +5,21 @@
  */
 import { bytesOf } from "../../wire/encoding.ts";
 
+/** What a client logs in with. */
+export interface Login {
+  readonly nkey: string;
+  readonly sig: string;
+}
+
 /** How to open a connection. */
 export interface NatsDial {
   /** `nats://`, `tls://`, `ws://` or `wss://`. */
   readonly url: string;
-  /** Signs the nonce of the server's INFO. An exception fails the attempt. */
-  readonly authenticator: (nonce?: string) => { readonly nkey: string; readonly sig: string };
+  /**
+   * Signs the nonce of the server's INFO. An exception fails the attempt. Over TCP it must not return a promise: the
+   * library there cannot wait for it.
+   */
+  readonly login: (nonce: string | undefined) => Login | Promise<Login>;
   readonly timeoutMs: number;
   readonly pingEveryMs: number;
   /** TLS beyond the system's trust store. `servername`: the name the certificate must have, if it is not the URL's. */

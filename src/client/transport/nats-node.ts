@@ -3,7 +3,7 @@
 import { connect } from "nats";
 import type { Info } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
-import { type DataConnection, dataConnection, type NatsDial } from "./nats-connection.ts";
+import { type DataConnection, dataConnection, type Login, type NatsDial } from "./nats-connection.ts";
 import { dialWebSocket, isWebSocketLoginRefusal } from "./nats-websocket.ts";
 
 /** The addresses of the data plane, in the order of attempts. */
@@ -21,7 +21,7 @@ export async function dialNats(dial: NatsDial): Promise<DataConnection> {
   if (/^wss?:/.test(dial.url)) return dialWebSocket(dial, (url) => openWebSocket(url, dial.tls));
   const connection = await connect({
     servers: dial.url.replace(/^nats:\/\//, ""),
-    authenticator: dial.authenticator,
+    authenticator: (nonce) => loginNow(dial, nonce),
     timeout: dial.timeoutMs,
     pingInterval: dial.pingEveryMs,
     reconnect: false,
@@ -39,6 +39,15 @@ export async function dialNats(dial: NatsDial): Promise<DataConnection> {
       return permissionContext === undefined ? { error: data } : { refusal: permissionContext };
     },
   });
+}
+
+/** Logs in without a promise: the library cannot wait. Errors: unavailable if the private keys are not in memory. */
+function loginNow(dial: NatsDial, nonce: string | undefined): Login {
+  const login = dial.login(nonce);
+  if (!(login instanceof Promise)) return login;
+  login.catch(() => undefined);
+  const hint = "let the server offer a WebSocket address";
+  throw new UnibusError("unavailable", `private keys outside this process cannot log in over TCP (${hint})`);
 }
 
 /** The options that are set: the NATS client treats an undefined option as a value. */

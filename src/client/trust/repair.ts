@@ -137,7 +137,7 @@ class HeldKeys {
     const { control } = this.deps;
     const held = this.kept.keys.get(epoch);
     const given = held ?? (await control.roomKey(this.roomId, epoch, signal).catch(() => null))?.sealed_key;
-    const key = given === undefined ? null : control.identity.openRoomKey(given);
+    const key = given === undefined ? null : await control.identity.openRoomKey(given);
     return key !== null && keyCheck(this.roomId, epoch, key) === this.#checkOf(epoch) ? key : null;
   }
 
@@ -164,7 +164,7 @@ async function sealedKeys(roomId: string, kept: Kept, bus: BusRoom, parts: RoomT
     const from = bus.lines.has(lineName(line)) ? Math.max(line.since, bus.epoch + 1) : line.since;
     for (let epoch = from; epoch <= endOf(line); epoch++) {
       if (!mine.some((own) => own.since <= epoch && epoch <= endOf(own))) continue;
-      const sealed_key = sealRoomKey(await held.key(epoch, signal), keyBytes(line.kex_pub));
+      const sealed_key = await sealRoomKey(await held.key(epoch, signal), keyBytes(line.kex_pub));
       keys.push({ endpoint: line.endpoint, epoch, sealed_key });
       if (keys.length % sealBatch === 0) await pause(0, signal);
     }

@@ -65,7 +65,7 @@ export class RoomKeys {
   /** Adds a key that this peer made for a new epoch of the room. Errors: room_forked, as of `key`. */
   async adopt(epoch: number, roomKey: Uint8Array): Promise<void> {
     await this.#check(epoch, roomKey);
-    await this.#note(epoch, sealRoomKey(roomKey, this.control.identity.kexPub));
+    await this.#note(epoch, await sealRoomKey(roomKey, this.control.identity.kexPub));
     void this.#keep(epoch, Promise.resolve(roomKey));
   }
 
@@ -80,7 +80,7 @@ export class RoomKeys {
   async #read(epoch: number): Promise<Uint8Array> {
     const { roomId } = this.trust;
     const given = await this.control.roomKey(roomId, epoch, this.closing);
-    const key = this.control.identity.openRoomKey(given.sealed_key);
+    const key = await this.control.identity.openRoomKey(given.sealed_key);
     if (key === null) throw this.trust.fork(`cannot open your sealed key of epoch ${epoch}`);
     await this.#check(epoch, key);
     await this.#note(epoch, given.sealed_key);

@@ -4,7 +4,8 @@
  * One database for each identity, with an object store for rooms, handles and notes. Each change is one transaction, so
  * that tabs of one origin can share it. `state.ts` has the interface and its rules.
  */
-import { isUnibusError, UnibusError } from "../../wire/errors.ts";
+import { isUnibusError } from "../../wire/errors.ts";
+import { databaseError, openDatabase } from "../indexed-db.ts";
 import {
   type ClientState,
   corruptState,
@@ -21,32 +22,6 @@ const stores = { rooms: "rooms", handles: "handles", notes: "notes" } as const;
 const databaseVersion = 2;
 
 type Store = keyof typeof stores;
-
-const failed = (cause: unknown): UnibusError =>
-  new UnibusError("unavailable", "the browser stores no data for this page (allow site data)", { cause });
-
-/** Opens the database. `onClose` is called when another page needs a later version of it. */
-function opened(name: string, onClose: () => void): Promise<IDBDatabase> {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(name, databaseVersion);
-    request.onupgradeneeded = () => {
-      const { objectStoreNames } = request.result;
-      for (const store of Object.values(stores)) {
-        if (!objectStoreNames.contains(store)) request.result.createObjectStore(store);
-      }
-    };
-    request.onsuccess = () => {
-      const database = request.result;
-      database.onversionchange = () => {
-        database.close();
-        onClose();
-      };
-      resolve(database);
-    };
-    request.onerror = () => reject(failed(request.error));
-    request.onblocked = () => reject(failed(null));
-  });
-}
 
 /**
  * Rooms by id, handles by bus and handle, notes by room and name. Each change is one transaction, so that no other page
@@ -78,7 +53,7 @@ class DatabaseState implements ClientState {
       const transaction = database.transaction(stores.rooms, "readonly");
       const read = transaction.objectStore(stores.rooms).getAllKeys();
       transaction.oncomplete = () => resolve(read.result.map(String));
-      transaction.onabort = () => reject(failed(transaction.error));
+      transaction.onabort = () => reject(databaseError(transaction.error));
     });
   }
 
@@ -111,7 +86,7 @@ class DatabaseState implements ClientState {
         cursor.continue();
       };
       transaction.oncomplete = () => resolve(pins);
-      transaction.onabort = () => reject(failed(transaction.error));
+      transaction.onabort = () => reject(databaseError(transaction.error));
     });
   }
 
@@ -139,12 +114,13 @@ class DatabaseState implements ClientState {
   }
 
   async #open(): Promise<IDBDatabase> {
-    this.#database ??= opened(this.place.folder, () => {
+    const shape = { name: this.place.folder, version: databaseVersion, stores: Object.values(stores) };
+    this.#database ??= openDatabase(shape, () => {
       this.#database = null;
     });
     return this.#database.catch((error: unknown) => {
       this.#database = null;
-      throw isUnibusError(error) ? error : failed(error);
+      throw isUnibusError(error) ? error : databaseError(error);
     });
   }
 
@@ -171,8 +147,8 @@ class DatabaseState implements ClientState {
           transaction.abort();
         }
       };
-      transaction.oncomplete = () => (answer === null ? reject(failed(null)) : resolve(answer.value));
-      transaction.onabort = () => reject(failed(transaction.error));
+      transaction.oncomplete = () => (answer === null ? reject(databaseError(null)) : resolve(answer.value));
+      transaction.onabort = () => reject(databaseError(transaction.error));
     });
   }
 }

@@ -187,7 +187,7 @@ describe("repeating a redemption with the same token and keys", () => {
       const { token } = await invites.create(member);
       await invites.redeem(holder(token, ana));
       const text = `unibus-keys-v1\n${ana.signPubHex}\n${bo.kexPubHex}`;
-      const kexSig = Buffer.from(ana.sign(text)).toString("base64");
+      const kexSig = Buffer.from(await ana.sign(text)).toString("base64");
       const other = { ...holder(token, ana), kexPub: bo.kexPubHex, kexSig };
       expect(await outcome(invites.redeem(other))).toBe("conflict");
     }),

@@ -1,0 +1,17 @@
+/** XChaCha20-Poly1305 (IETF), by libsodium in WebAssembly. Imported as `#aead` in Node and Bun, which lack it. */
+import sodium from "libsodium-wrappers";
+
+/** Resolves when the other functions can be used. */
+export function ready(): Promise<void> {
+  return sodium.ready;
+}
+
+/** Encrypts. Never reuse a nonce: a second text under the same nonce reveals both. */
+export function encryptBytes(plaintext: Uint8Array, aad: Uint8Array, nonce: Uint8Array, key: Uint8Array): Uint8Array {
+  return sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, aad, null, nonce, key);
+}
+
+/** Decrypts. Errors: throws if the key, nonce, additional data or ciphertext does not match. */
+export function decryptBytes(ciphertext: Uint8Array, aad: Uint8Array, nonce: Uint8Array, key: Uint8Array): Uint8Array {
+  return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(null, ciphertext, aad, nonce, key);
+}

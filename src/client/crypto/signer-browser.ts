@@ -1,0 +1,27 @@
+/**
+ * Private keys in a browser's memory. Imported as `#signer` there. WebCrypto uses them where the browser supports their
+ * kind, else `@noble/curves`.
+ */
+import { ed25519, x25519 } from "@noble/curves/ed25519.js";
+import { agreedBy, generatedKey, importedKey, signedBy } from "./native-keys.ts";
+import type { Agreement, Signer } from "./signer.ts";
+
+/** A signer with the private keys in memory. Shape: an Ed25519 seed and an X25519 private key, 32 bytes each. */
+export async function signerOf(signSeed: Uint8Array, kexPriv: Uint8Array): Promise<Signer> {
+  const [seed, priv] = [signSeed.slice(), kexPriv.slice()];
+  const [signing, kex] = await Promise.all([importedKey("Ed25519", seed), importedKey("X25519", priv)]);
+  return {
+    signPub: signing?.pub ?? ed25519.getPublicKey(seed),
+    kexPub: kex?.pub ?? x25519.getPublicKey(priv),
+    sign: (message) => (signing === null ? ed25519.sign(message, seed) : signedBy(signing, message)),
+    agree: (kexPub) => (kex === null ? x25519.getSharedSecret(priv, kexPub) : agreedBy(kex, kexPub)),
+  };
+}
+
+/** Agrees on a secret with the owner of a key, with a fresh key pair. Errors: fails for a key of low order. */
+export async function freshAgreement(kexPub: Uint8Array): Promise<Agreement> {
+  const own = await generatedKey("X25519");
+  if (own !== null) return { ephemeralPub: own.pub, secret: await agreedBy(own, kexPub) };
+  const { secretKey, publicKey } = x25519.keygen();
+  return { ephemeralPub: publicKey, secret: x25519.getSharedSecret(secretKey, kexPub) };
+}
