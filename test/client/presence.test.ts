@@ -17,9 +17,17 @@ const busMs = 1_800_000_000_000;
 const keyOf = (epoch: number): Uint8Array => new Uint8Array(32).fill(epoch);
 const everyone: Policy = { encrypt: true, persist: true, sign_msgs: true };
 
-function roomOf(roomId: string, names: readonly string[], epoch: number, policy: Policy): VerifiedRoom {
-  const lines = names.map((name) => ({
-    ...{ endpoint: endpointOf(name), role: "owner" as const, since: 1, until: 0, left: false, handle: name },
+/** A room whose `gone` members were removed when its epoch began. */
+function roomOf(
+  roomId: string,
+  names: readonly string[],
+  epoch: number,
+  policy: Policy,
+  gone: readonly string[] = [],
+): VerifiedRoom {
+  const lines = [...names, ...gone].map((name) => ({
+    ...{ endpoint: endpointOf(name), role: "owner" as const, since: 1, left: false, handle: name },
+    until: gone.includes(name) ? epoch : 0,
     ...{ sign_pub: anyone.signPubHex, kex_pub: anyone.kexPubHex, kex_sig: anyone.kexSig },
   }));
   const state = { roomId, version: 1, prev: "", subject: "room.a", policy, epoch, keyCheck: "", lines };
@@ -237,9 +245,11 @@ test("a signal of an older epoch is opened for 60 s only, and of a former member
   await ana.wait(60_001);
   await ana.take(made({ as: "bob", epoch: 1, kind: "bye", timeMs: busMs + 60_001 }));
   expect(ana.of("bob").state).toBe("present");
-  ana.room.value = roomOf(ana.roomId, ["ana"], 2, everyone);
+  // Bob was removed just now: what he sealed before is too late, and so is what he seals from now on.
+  ana.room.value = roomOf(ana.roomId, ["ana"], 3, everyone, ["bob"]);
+  ana.room.newerSinceMs = 60_001;
   ana.changed();
-  await ana.take(made({ as: "bob", epoch: 2, timeMs: busMs + 60_001 }));
+  for (const epoch of [2, 3]) await ana.take(made({ as: "bob", epoch, timeMs: busMs + 60_001 }));
   expect([ana.of("bob").state, ana.changes]).toEqual([null, ["bob present", "bob gone"]]);
 });
 
@@ -263,6 +273,27 @@ test("a replayed signal is dropped", async () => {
   await ana.take(bye);
   await ana.take(present);
   expect(ana.of("bob").state).toBeNull();
+});
+
+test("a replayed signal is dropped also when this peer has forgotten the member", async () => {
+  const ana = watching();
+  const forget = () => {
+    ana.signals.isOn = false;
+    ana.signals.isOn = true;
+    ana.changes.length = 0;
+  };
+  await ana.take(made({ as: "bob", kind: "present" }));
+  await ana.wait(100_000);
+  // Its sender's clock is a minute ahead, so it is accepted for two minutes.
+  const typing = made({ as: "bob", timeMs: busMs + 160_000 });
+  await ana.take(typing);
+  for (const ms of [0, 50_000, 60_000]) {
+    await ana.wait(ms);
+    await ana.take(made({ as: "bob", kind: "present", timeMs: busMs + ana.clock.nowMs }));
+    forget();
+    await ana.take(typing);
+    expect({ ms, changes: ana.changes }).toEqual({ ms, changes: [] });
+  }
 });
 
 test("a signal whose time is more than 60 s off is dropped", async () => {

@@ -60,6 +60,9 @@ test("the changes of a timeline describe all of it", () => {
     const messages = shuffled(historyOf(random, 40, signs), random);
     for (const message of messages) timeline.add(message);
     timeline.update(facts);
+    // Items are kept between changes: they must not be stale.
+    const [now, wanted] = [shownBy(timeline), expectedOf(messages, facts)];
+    if (!Bun.deepEquals(now, wanted)) expect({ seed, now }).toEqual({ seed, now: wanted });
     const items = timeline.items();
     // The objects are the same: an item is built again only after a change of it.
     expect({ seed, same: items.every((item) => shown.get(item.key) === item) }).toEqual({ seed, same: true });
