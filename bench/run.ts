@@ -15,6 +15,7 @@ import { limiter } from "./limiter.ts";
 import { livePermission } from "./live-permission.ts";
 import { openFrames } from "./open-frames.ts";
 import { register } from "./register.ts";
+import { signals } from "./signals.ts";
 import { signedGet } from "./signed-get.ts";
 import { sqliteRegister } from "./sqlite-register.ts";
 import { timeline } from "./timeline.ts";
@@ -35,6 +36,7 @@ const workloads: readonly Workload[] = [
   register,
   openFrames,
   timeline,
+  signals,
   bodies,
   blobs,
   limiter,
