@@ -39,6 +39,10 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/faults/cluster-backup.test.ts",
     what: "the data directory of one node brings back a cluster of three at other addresses; a minute",
   },
+  schemathesis: {
+    file: "test/fuzz/schemathesis.test.ts",
+    what: "200 random requests to each operation of the OpenAPI document, others each time; a quarter of an hour",
+  },
   "start-10000": {
     file: "test/faults/start-10000.test.ts",
     what: "a node with 10,000 persisted rooms restarts, after an orderly stop and after kill -9; some minutes",

@@ -34,10 +34,17 @@ function install(python: string): string | null {
   }
 }
 
+/** The Python that has schemathesis, and a folder in which Hypothesis keeps what it computes once. */
+export interface FuzzPython {
+  readonly python: string;
+  readonly tables: string;
+}
+
 /** The Python that has schemathesis, or the reason for its absence. */
-export function fuzzPython(): { readonly python: string } | { readonly missing: string } {
+export function fuzzPython(): FuzzPython | { readonly missing: string } {
   const python = Bun.which("python3");
   if (python === null) return { missing: "python3 is not on PATH (install Python 3.10 or newer)" };
   const failed = existsSync(folder) ? null : install(python);
-  return failed === null ? { python: join(folder, "venv", "bin", "python") } : { missing: failed };
+  if (failed !== null) return { missing: failed };
+  return { python: join(folder, "venv", "bin", "python"), tables: join(folder, "hypothesis") };
 }
