@@ -89,14 +89,16 @@ async function checkStream(scene: Scene, stored: StoredRoom, roomId: string, fau
 /** Checks who may read over HTTP. */
 async function checkReaders(scene: Scene, { room, isLive, active }: Truth, faults: Faults): Promise<void> {
   const people = { owner: scene.owner, member: scene.member, candidate: scene.candidate };
-  for (const [name, who] of Object.entries(people)) {
+  const reads = Object.entries(people).flatMap(([name, who]) => {
     const isActive = active.get(who.endpoint) === true;
     const expected = !isActive ? 401 : !isLive ? 410 : stayIn(room, who) === null ? 403 : 200;
-    for (const part of ["/key", "/history", "/members"]) {
+    return ["/key", "/history", "/members"].map(async (part) => {
       const { status } = await scene.call(who, "GET", at(scene.room, part));
       faults.check(status === expected, `GET ${part} of the ${name} is answered by ${status}, not ${expected}`);
-    }
-  }
+    });
+  });
+  // At once, so that they share what the store asks for each read.
+  await Promise.all(reads);
 }
 
 /** Checks to whom owners must seal, and whether a rekey is pending, as the owner reads it. */
@@ -141,7 +143,7 @@ async function subscribed(
 
 /** Checks who may read on the data plane: over a new connection, and over the one from before the race. */
 async function checkDataPlane(scene: Scene, { room, isLive, active }: Truth, faults: Faults): Promise<void> {
-  const { member, owner, connection, pair } = scene;
+  const { member, connection, pair } = scene;
   const { subject } = scene.room.state;
   const isActive = active.get(member.endpoint) === true;
   const isEntitled = isActive && isLive && (stayIn(room, member)?.acceptedAt ?? null) !== null;
@@ -154,7 +156,7 @@ async function checkDataPlane(scene: Scene, { room, isLive, active }: Truth, fau
     faults.check(await soon(() => connection.isClosed()), "the member's connection was not cut");
     return;
   }
-  const nats = await scene.dial(owner);
+  const nats = await scene.ownersConnection();
   await nats.request(subject, "marker", { timeout: soonMs });
   const isHeard = await soon(() => fresh?.received?.includes("marker") === true);
   faults.check(isHeard, "the member's new connection did not receive");

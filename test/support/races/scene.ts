@@ -53,6 +53,7 @@ export class Scene implements AsyncDisposable {
   readonly received: string[] = [];
   readonly #connections: NatsConnection[] = [];
   #live: NatsConnection | null = null;
+  #owners: NatsConnection | null = null;
 
   private constructor(
     readonly stage: Stage,
@@ -132,6 +133,12 @@ export class Scene implements AsyncDisposable {
     const connection = await dial(this.#node(node).server, who);
     this.#connections.push(connection);
     return connection;
+  }
+
+  /** A connection of the owner, who never leaves: the checks of a race share it. */
+  async ownersConnection(): Promise<NatsConnection> {
+    if (this.#owners === null || this.#owners.isClosed()) this.#owners = await this.dial(this.owner);
+    return this.#owners;
   }
 
   #node(node: number): InProcess {

@@ -44,12 +44,13 @@ export async function truthOf(scene: Scene): Promise<Truth> {
   const { stage, room, owner, member, candidate, newcomer } = scene;
   const [node] = stage.nodes;
   const users = serviceOf(node, UserStore);
-  const active = new Map<string, boolean>();
-  for (const { endpoint } of [owner, member, candidate, newcomer]) {
-    active.set(endpoint, (await users.getUserByEndpoint(endpoint))?.status === "active");
-  }
-  const stored = await storedRoom(scene, room.state.roomId);
-  return { room: stored, isLive: stored.record?.deletedAt === null, active };
+  const isActive = async ({ endpoint }: Identity) =>
+    [endpoint, (await users.getUserByEndpoint(endpoint))?.status === "active"] as const;
+  const [stored, ...active] = await Promise.all([
+    storedRoom(scene, room.state.roomId),
+    ...[owner, member, candidate, newcomer].map(isActive),
+  ]);
+  return { room: stored, isLive: stored.record?.deletedAt === null, active: new Map(active) };
 }
 
 /** Returns the current membership period of a member, or null. */
