@@ -18,7 +18,6 @@ const ackTimeoutMs = 5_000;
 const ghostAckTimeoutMs = 1_000;
 /** How many clients redeem one invite, or claim one subject, at once. */
 const racers = { invite: 6, subject: 3 } as const;
-const readEveryMs = 100;
 /** How many of the most recently removed users are checked most often. */
 const recentRemovals = 20;
 /** How long a kicked user keeps publishing, in milliseconds. */
@@ -166,7 +165,7 @@ export class Load {
   }
 
   /** Reads a room as a member, at one node. */
-  async reader(party: Party, node: number): Promise<void> {
+  async reader(party: Party, node: number, everyMs: number): Promise<void> {
     const { scene } = this;
     while (!scene.isOver) {
       const began = clockMs();
@@ -175,7 +174,7 @@ export class Load {
         const { version, epoch } = reply.json as { version: number; epoch: number };
         scene.note({ kind: "read", began, node, room: party.room.state.roomId, version, epoch });
       }
-      await scene.rest(readEveryMs);
+      await scene.rest(everyMs);
     }
   }
 
@@ -237,11 +236,12 @@ export class Load {
   }
 
   /** Checks over HTTP at a node, in a loop, whether removed users are admitted. */
-  async prober(node: number): Promise<void> {
+  async prober(node: number, everyMs: number): Promise<void> {
     while (!this.scene.isOver) {
       const removed = this.#someRemoved();
       if (removed === null) await this.scene.rest();
       else await this.#probe(removed, node);
+      if (everyMs > 0) await this.scene.rest(everyMs);
     }
   }
 

@@ -9,8 +9,16 @@ import { randomOf } from "./random.ts";
 import { clockMs, type Happening, type Remains } from "./record.ts";
 import { Scene } from "./scene.ts";
 
-/** How many rooms, and how many clients of each kind. */
-const crowd = { rooms: 3, writers: 2, members: 3, revokers: 2, probersPerNode: 8 } as const;
+/** How many rooms, and how many clients of each kind but probers. */
+const crowd = { rooms: 3, writers: 2, members: 3, revokers: 2 } as const;
+/**
+ * How many clients at each node check whether removed users get in, how long each pauses between two checks, and how
+ * often readers read, in milliseconds. A small run leaves the machine some CPU.
+ */
+const paces = {
+  small: { probers: 2, probeEveryMs: 150, readEveryMs: 300 },
+  full: { probers: 8, probeEveryMs: 0, readEveryMs: 100 },
+} as const;
 /** How long the clients may take to end, in milliseconds: longer than any of them waits for an answer. */
 const endMsMax = 45_000;
 const all = Array.from({ length: nodesCount }, (_, index) => index);
@@ -21,6 +29,8 @@ export interface RunOptions {
   readonly seed: number;
   /** How long faults are injected, in milliseconds; each kind of fault occurs at least once. */
   readonly forMs: number;
+  /** Whether the nodes are probed as fast as they answer. */
+  readonly isFull: boolean;
 }
 
 /** The result of a run. */
@@ -30,17 +40,18 @@ export interface Report extends Verdict {
 }
 
 /** Starts all clients. The promise resolves when all have ended. */
-function begin(load: Load): Promise<unknown> {
+function begin(load: Load, isFull: boolean): Promise<unknown> {
+  const { probers, probeEveryMs, readEveryMs } = isFull ? paces.full : paces.small;
   const actors = load.parties.flatMap((party, index) => [
     ...Array.from({ length: crowd.writers }, (_, n) => load.writer(party, `w${index}.${n}`)),
-    ...all.map((node) => load.reader(party, node)),
+    ...all.map((node) => load.reader(party, node, readEveryMs)),
     load.owner(party),
   ]);
   const [, , party] = load.parties;
   if (party !== undefined) actors.push(load.client(party));
   actors.push(...Array.from({ length: crowd.revokers }, () => load.revoker()));
   for (const node of all) {
-    actors.push(load.knocker(node), ...Array.from({ length: crowd.probersPerNode }, () => load.prober(node)));
+    actors.push(load.knocker(node), ...Array.from({ length: probers }, () => load.prober(node, probeEveryMs)));
   }
   actors.push(load.inviter(), load.claimers());
   return Promise.all(actors);
@@ -108,14 +119,16 @@ function linesOf(record: readonly Happening[], verdict: Verdict, tookMs: number)
 }
 
 /** Runs it. */
-export async function runChaos({ seed, forMs }: RunOptions): Promise<Report> {
+export async function runChaos({ seed, forMs, isFull }: RunOptions): Promise<Report> {
   await using nodes = await Nodes.start({ linked: true });
   const scene = new Scene(nodes, await addUser(nodes.at(0), "admin", { admin: true }));
   const load = new Load(scene);
   for (let made = 0; made < crowd.rooms; made++) await load.party(crowd.members);
   const began = clockMs();
   // Reported at the end, so that the nodes are stopped as well.
-  const acting = begin(load).catch((error: unknown) => scene.surprises.push(`an actor failed: ${String(error)}`));
+  const acting = begin(load, isFull).catch((error: unknown) =>
+    scene.surprises.push(`an actor failed: ${String(error)}`),
+  );
   try {
     await breakThings(scene, randomOf(seed), began + forMs);
   } finally {
