@@ -1,15 +1,18 @@
 /**
  * `npm test`: types, lint, build, then every test. Ends with `N passed, N failed`, from the runner's own report.
- * `--quick` skips everything that needs the executable (`bun run check`).
+ * `--quick` skips everything that needs the executable (`bun run check`); `--update-timings` records how long each file
+ * took in `test/timings.json`.
  */
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "./build.ts";
 import { natsServer } from "./nats-server.ts";
 import { endSessionsOnSignals, runInSession } from "./sessions.ts";
+import { longestFirst, recordTimings, writeTimings } from "./timings.ts";
 
 const root = join(import.meta.dir, "..");
 const report = (run: string) => join(root, ".cache", `junit-${run}-${process.pid}.xml`);
+const timingsOf = (run: string) => join(root, ".cache", `timings-${run}-${process.pid}.json`);
 const bin = (name: string) => join(root, "node_modules", ".bin", name);
 const isQuick = process.argv.includes("--quick");
 
@@ -18,14 +21,10 @@ const slow = ["e2e", "attacks", "faults", "fuzz", "sdk", "interop"];
 const quick = [
   ...["lib", "wire", "contracts", "nats", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"],
 ];
-/**
- * Tests that start several servers, and two that keep both cores busy. They run one at a time beside the others:
- * cluster tests mostly wait for elections.
- */
+/** Tests that start several servers run one at a time beside the others: they mostly wait for elections. */
 const alone = [
   ...["e2e/cluster", "e2e/gapless", "e2e/migrate", "attacks/replay-on-another-node"],
   ...["faults/cluster-", "faults/chaos/", "faults/store-kv-conformance", "faults/store-kv-quorum"],
-  ...["e2e/npm-package", "fuzz/schemathesis"],
 ];
 /** Tests that mostly wait until something has passed its time limit. One at a time runs beside the others, too. */
 const waiting = [
@@ -97,11 +96,15 @@ interface Run {
   readonly files: readonly string[];
 }
 
-/** Lists the slowest test files of a report, to show what to speed up next. */
+/** Milliseconds that each test file took, over all runs. */
+const times = new Map<string, number>();
+
+/** Notes the times of a report's test files. Lists the slowest, to show what to speed up next. */
 function slowest(file: string): string {
   const suites = [...(safeRead(file) ?? "").matchAll(/<testsuite name="([^"]+\.test\.ts)"[^>]* time="([\d.]+)"/g)];
-  const times = suites.map(([, name = "", time = "0"]) => ({ name, seconds: Number(time) }));
-  const longest = times.sort((a, b) => b.seconds - a.seconds).slice(0, slowestCount);
+  const took = suites.map(([, name = "", time = "0"]) => ({ name, seconds: Number(time) }));
+  for (const { name, seconds } of took) times.set(name, seconds * 1_000);
+  const longest = took.sort((a, b) => b.seconds - a.seconds).slice(0, slowestCount);
   return longest.map(({ name, seconds }) => `  ${seconds.toFixed(1).padStart(6)} s  ${name}`).join("\n");
 }
 
@@ -109,12 +112,14 @@ function slowest(file: string): string {
 async function runTests({ name, atOnce, files }: Run, executable: string): Promise<{ passed: number; failed: number }> {
   if (files.length === 0) return { passed: 0, failed: 0 };
   const options = [`--parallel=${atOnce}`, `--timeout=${testTimeoutMs}`, "--only-failures", "--reporter=junit"];
-  const runner = [process.execPath, "test", ...options, `--reporter-outfile=${report(name)}`];
+  writeTimings(timingsOf(name), files);
+  const outputs = [`--reporter-outfile=${report(name)}`, `--timings=${timingsOf(name)}`];
+  const runner = [process.execPath, "test", ...options, ...outputs];
   const env = { UNIBUS_TEST_BIN: executable, NO_COLOR: "1" };
-  const code = await step(name, [...runner, ...files.map((file) => `./${file}`)], env);
+  const code = await step(name, [...runner, ...longestFirst(files).map((file) => `./${file}`)], env);
   const counts = counted(report(name));
   console.log(`== slowest files of ${name}\n${slowest(report(name))}`);
-  rmSync(report(name), { force: true });
+  for (const file of [report(name), timingsOf(name)]) rmSync(file, { force: true });
   if (code !== 0 && counts.failed === 0) bad.push(`the runner of ${name}`);
   if (counts.passed === 0) bad.push(`no test ran in ${name}`);
   return counts;
@@ -145,6 +150,7 @@ const counts = await Promise.all([
 ]);
 const passed = counts.reduce((sum, count) => sum + count.passed, 0);
 const failed = counts.reduce((sum, count) => sum + count.failed, 0) + bad.length;
+if (process.argv.includes("--update-timings") && !isQuick && executable !== null) recordTimings(times);
 if (bad.length > 0) console.log(`failed: ${bad.join(", ")}`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 && passed > 0 ? 0 : 1);
