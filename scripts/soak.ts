@@ -27,6 +27,10 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/e2e/gapless.test.ts",
     what: "50,000 messages through 100 cuts, 2 deaths of nats-server and 50 changes of permissions; two minutes",
   },
+  "linearizable-reads": {
+    file: "test/plugins/store-kv/linearizable-reads.test.ts",
+    what: "4,000 writes against 8 readers whose news is late, lost or stopped; some minutes",
+  },
   races: {
     file: "test/faults/races.test.ts",
     what: "every pair of commands 50 times on each store; UNIBUS_RACES_SEED and UNIBUS_RACES_RUNS set a run; 1 hour",
@@ -41,7 +45,7 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
   },
   schemathesis: {
     file: "test/fuzz/schemathesis.test.ts",
-    what: "200 random requests to each operation of the OpenAPI document, others each time; a quarter of an hour",
+    what: "200 random requests to each operation of the OpenAPI document, others each time; some minutes",
   },
   "start-10000": {
     file: "test/faults/start-10000.test.ts",

@@ -1,6 +1,7 @@
 /**
  * Linearizable reads: what one process commits, the very next read in another process sees, even if the watch feed is
- * late, loses messages, or the bucket is purged, recreated or restored.
+ * late, loses messages, or the bucket is purged, recreated or restored. Runs longer with `npm run soak --
+ * linearizable-reads`.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
@@ -19,6 +20,7 @@ import {
 } from "../../conformance/store-samples.ts";
 import { until } from "../../support/executable.ts";
 import { jetStream } from "../../support/inside.ts";
+import { isSoak } from "../../support/soak.ts";
 import { ConnectionInterceptor } from "./connection-interceptor.ts";
 import { KvServer } from "./server.ts";
 
@@ -81,7 +83,7 @@ test("a user who is revoked by another process is refused at the very next read"
   const { a, b, interceptor } = await two();
   await b.users.insertUser(userSample(1));
   await untilHeld(a, interceptor, 1);
-  for (const turn of upTo(300)) {
+  for (const turn of upTo(isSoak("linearizable-reads") ? 3_000 : 100)) {
     const status = turn % 2 === 0 ? "revoked" : "active";
     const user = await b.users.getUser(keySample(1));
     expect(user !== null && (await b.users.replaceUser({ ...user, status }))).toBe(true);
@@ -105,7 +107,7 @@ test("a member who is removed from a room by another process is out at the very 
 
 describe("for any order of writes and reads no read is older than a write that was committed before it began,", () => {
   const keys = 3;
-  const writes = 400;
+  const [writes, timeoutMs] = isSoak("linearizable-reads") ? [4_000, 600_000] : [150, 60_000];
   /** Delays a share of the deliveries by `ms`, or drops them if null. */
   const faring = (share: number, ms: number | null) => (interceptor: ConnectionInterceptor) => {
     interceptor.fate = () => (Math.random() < share ? ms : 0);
@@ -123,40 +125,44 @@ describe("for any order of writes and reads no read is older than a write that w
     },
   };
   for (const [name, disturb] of Object.entries(scenes)) {
-    test(name, async () => {
-      const { a, b, interceptor } = await two();
-      for (const n of upTo(keys)) await b.users.insertUser(userSample(n, { handle: "0" }));
-      const committed = upTo(keys).map(() => 0);
-      let isOver = false;
-      let reads = 0;
-      const reader = async (n: number) => {
-        for (let last = 0; !isOver; reads++) {
-          const floor = Math.max(last, committed[n] ?? 0);
-          last = Number(await handleOf(a, n));
-          expect(last).toBeGreaterThanOrEqual(floor);
-          if (Math.random() < 0.3) await Bun.sleep(Math.random() * 3);
-        }
-      };
-      const readers = upTo(8).map((r) => reader(r % keys));
-      const write = async () => {
-        for (let turn = 1; turn <= writes; turn++) {
-          const n = Math.floor(Math.random() * keys);
-          await disturb(interceptor, b);
-          // A process also sees its own writes.
-          await setHandle(Math.random() < 0.2 ? a : b, n, `${turn}`);
-          committed[n] = turn;
-          if (Math.random() < 0.5) expect(Number(await handleOf(a, n))).toBe(turn);
-          if (Math.random() < 0.1) await Bun.sleep(Math.random() * 30);
-        }
-      };
-      await write().finally(() => {
-        isOver = true;
-      });
-      await Promise.all(readers);
-      expect(reads).toBeGreaterThan(writes);
-      interceptor.fate = () => 0;
-      await untilHeld(a, interceptor, 0);
-    }, 60_000);
+    test(
+      name,
+      async () => {
+        const { a, b, interceptor } = await two();
+        for (const n of upTo(keys)) await b.users.insertUser(userSample(n, { handle: "0" }));
+        const committed = upTo(keys).map(() => 0);
+        let isOver = false;
+        let reads = 0;
+        const reader = async (n: number) => {
+          for (let last = 0; !isOver; reads++) {
+            const floor = Math.max(last, committed[n] ?? 0);
+            last = Number(await handleOf(a, n));
+            expect(last).toBeGreaterThanOrEqual(floor);
+            if (Math.random() < 0.5) await Bun.sleep(Math.random() * 3);
+          }
+        };
+        const readers = upTo(8).map((r) => reader(r % keys));
+        const write = async () => {
+          for (let turn = 1; turn <= writes; turn++) {
+            const n = Math.floor(Math.random() * keys);
+            await disturb(interceptor, b);
+            // A process also sees its own writes.
+            await setHandle(Math.random() < 0.2 ? a : b, n, `${turn}`);
+            committed[n] = turn;
+            if (Math.random() < 0.5) expect(Number(await handleOf(a, n))).toBe(turn);
+            if (Math.random() < 0.1) await Bun.sleep(Math.random() * 30);
+          }
+        };
+        await write().finally(() => {
+          isOver = true;
+        });
+        await Promise.all(readers);
+        expect(reads).toBeGreaterThan(writes);
+        interceptor.fate = () => 0;
+        await untilHeld(a, interceptor, 0);
+      },
+      timeoutMs,
+    );
   }
 });
 
