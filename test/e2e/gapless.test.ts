@@ -17,7 +17,7 @@ import { TcpProxy } from "../support/tcp-proxy.ts";
 
 const sizes = isSoak("gapless")
   ? { messagesCount: 50_000, cutsCount: 100, restartsCount: 2, changesCount: 50 }
-  : { messagesCount: 8_000, cutsCount: 16, restartsCount: 1, changesCount: 8 };
+  : { messagesCount: 4_000, cutsCount: 16, restartsCount: 1, changesCount: 8 };
 const { messagesCount, cutsCount, restartsCount, changesCount } = sizes;
 const sendersCount = 8;
 const eachCount = messagesCount / sendersCount;
@@ -174,7 +174,8 @@ test("each message is delivered exactly once, in order", async () => {
     }
   })();
   const late = (async () => {
-    await whenAt(0.5);
+    // Not at the moment in which nats-server is killed: opening a room then fails.
+    await whenAt(0.4);
     const one = reading(await cleo.room(room.id), "start");
     await one.done;
     return one;
