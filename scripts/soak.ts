@@ -55,6 +55,10 @@ const soaks: Readonly<Record<string, { readonly file: string; readonly what: str
     file: "test/properties/timeline.test.ts",
     what: "100,000 random histories in random orders give one timeline each; UNIBUS_SEED sets the first; two minutes",
   },
+  erase: {
+    file: "test/faults/cluster-any-node.test.ts",
+    what: "an erased message leaves the files of three nodes; up to ten minutes",
+  },
   storm: {
     file: "test/interop/storm.test.ts",
     what: "2,500 nats.go connections from one address reconnect after nats-server is killed; about two minutes",

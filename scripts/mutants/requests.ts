@@ -106,7 +106,7 @@ export const requestMutants: readonly Mutant[] = [
   },
   {
     name: "8 MiB of one history",
-    file: "src/wire/api.ts",
+    file: "src/wire/api-messages.ts",
     search: "export const historyBytesMax = 8 * 1_048_576;",
     replace: "export const historyBytesMax = 800 * 1_048_576;",
     held: [{ file: "test/contracts/limits.test.ts" }, { file: "test/e2e/history.test.ts", test: "8 MiB" }],

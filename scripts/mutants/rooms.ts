@@ -29,14 +29,14 @@ export const roomMutants: readonly Mutant[] = [
   },
   {
     name: "statements of one room in a minute",
-    file: "src/plugins/rooms/pace.ts",
-    search: "if (recent.length >= this.perMinute) {",
-    replace: "if (recent.length < 0) {",
+    file: "src/lib/sliding-window.ts",
+    search: "if (recent.length >= max) return",
+    replace: "if (recent.length < 0) return",
     held: [{ file: rowQuota }],
   },
   {
     name: "statements of a room are counted before they are stored",
-    file: "src/plugins/rooms/pace.ts",
+    file: "src/lib/sliding-window.ts",
     search: "recent.push(now);",
     replace: "queueMicrotask(() => recent.push(now));",
     held: [{ file: rowQuota }],

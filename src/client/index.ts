@@ -57,7 +57,7 @@ export type { SendOptions } from "./rooms/publisher.ts";
 export type { Room, RoomStats } from "./rooms/room.ts";
 export type { StoredBlob } from "./rooms/room-blobs.ts";
 export type { RoomEntry } from "./rooms/room-list.ts";
-export type { HistoryPage, Messages, ReadOptions } from "./rooms/room-reader.ts";
+export type { HistoryOptions, HistoryPage, Messages, ReadOptions } from "./rooms/room-reader.ts";
 export type { SayOptions, Sent } from "./rooms/saying.ts";
 export type { SignalSwitch } from "./rooms/signals.ts";
 export { Timeline, type TimelineChange, type Title } from "./rooms/timeline.ts";

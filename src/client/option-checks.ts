@@ -150,7 +150,12 @@ export const readChecks: OptionChecks = {
 };
 
 /** The options of `history`. */
-export const historyChecks: OptionChecks = { limit: isInteger(1, 1_000), before: isInteger(1) };
+export const historyChecks: OptionChecks = {
+  limit: isInteger(1, 1_000),
+  before: isInteger(1),
+  after: isInteger(0),
+  since: when((value) => value instanceof Date && !Number.isNaN(value.getTime()), "a valid Date"),
+};
 
 /** The options of `timeline`. */
 export const timelineChecks: OptionChecks = { limit: isInteger(1, 1_000), signal: isSignal };

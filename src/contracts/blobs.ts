@@ -16,7 +16,7 @@ export interface StoredBlob {
   readonly body: Blob | ReadableStream<Uint8Array>;
 }
 
-/** A blob's hash, and the endpoint that is charged for it. */
+/** A blob's hash, and the endpoint of one of the users who claim it and are charged for it. */
 export interface ChargedBlob {
   readonly hash: string;
   readonly owner: string;
@@ -26,11 +26,14 @@ export interface ChargedBlob {
 export interface PutBlob {
   /** Lowercase hex sha256 of the bytes. */
   readonly hash: string;
-  /** False if the blob existed already; the caller is not charged then. */
+  /** False if the blob existed already, whether or not the caller claimed it before. */
   readonly isNew: boolean;
 }
 
-/** Stores encrypted blobs by their hash. Each blob is charged, by `blobCharge`, to the first user who stored it. */
+/**
+ * Stores encrypted blobs by their hash. Each user who stored a blob has one claim to it and is charged for it, by
+ * `blobCharge`. A blob exists as long as there are claims to it.
+ */
 export interface BlobStore {
   /**
    * Stores a stream of chunks and hashes it on the way. A partial blob is never visible, and an error of `chunks`
@@ -42,11 +45,16 @@ export interface BlobStore {
    * Errors: those of `chunks`; unavailable if the blob cannot be written; quota, made by `overQuota`.
    */
   put(chunks: AsyncIterable<Uint8Array>, owner: string, hash: string | null, bytesMax: number): Promise<PutBlob>;
+  /**
+   * Ends a user's claim to a blob and gives its charge back; the bytes go with the last claim. Returns false if the
+   * user has no claim. Errors: unavailable, and then the claim may have ended or not.
+   */
+  release(hash: string, owner: string): Promise<boolean>;
   /** Reads a blob; null if it does not exist. Errors: unavailable if the store cannot be read. */
   get(hash: string): Promise<StoredBlob | null>;
   /** Bytes charged to an owner. In a shared store the value may be up to a second old. Errors: unavailable. */
   bytesOf(owner: string): Promise<number>;
-  /** Lists every blob, in any order. Too slow for the path of a request. Errors: unavailable. */
+  /** Lists every claim, in any order. Too slow for the path of a request. Errors: unavailable. */
   list(): AsyncIterable<ChargedBlob>;
 }
 

@@ -10,7 +10,8 @@ import { token } from "./plugin.ts";
  * The kinds of denial, and the key of each:
  * `user-revoked`, `user-restored`, `user-deleted`, `admin-lost`: the user's sign_pub. `invite-spent`,
  * `invite-cancelled`: the invite's id. `left`: room id, endpoint and first epoch of the membership period, joined by
- * `/`. `room-deleted`: the room id. `erased`: room id and message id, joined by `/`.
+ * `/`. `room-deleted`: the room id. `erased`: room id and the hex sha256 of the frame, joined by `/`: a message id is
+ * its sender's choice.
  */
 export const denialKinds = [
   "user-revoked",

@@ -1,9 +1,11 @@
 /**
  * The data plane permissions of one login. A grant contains the rooms that the user created or accepted, in order of
  * acceptance, up to the size that nats-server accepts in the reply to a login. So no one can cut a user off from the
- * data plane by adding them to rooms. Source: docs/protocol/logins.md.
+ * data plane by adding them to rooms. Signals get only the space that all rooms together leave. Source:
+ * docs/protocol/logins.md.
  */
-import { consumerName, deliverRoot, noticeSubject, streamName } from "../wire/names.ts";
+import { consumerName, deliverRoot, noticeSubject, signalSubject, streamName } from "../wire/names.ts";
+import type { GrantableMembership } from "./rooms.ts";
 import type { Membership } from "./store.ts";
 
 /**
@@ -27,6 +29,9 @@ export interface Grant {
   readonly roomIds: ReadonlySet<string>;
 }
 
+/** A membership; without `signals` its room has none. */
+type Grantable = Membership & Partial<Pick<GrantableMembership, "signals">>;
+
 /** The ack subjects of a member's devices; only devices with an existing consumer are listed. */
 function acksOf(endpoint: string, { room: { roomId, policy }, stay }: Membership): string[] {
   if (!policy.persist) return [];
@@ -37,13 +42,15 @@ function acksOf(endpoint: string, { room: { roomId, policy }, stay }: Membership
  * Computes the grant of a user.
  * Shape: no access to the JetStream API, and no response permissions. Users publish replies to the `r` inboxes of
  * others; no user can publish to an `a` inbox, which receives PubAcks. Memberships that were not accepted are left out.
+ * Signals: users publish their own, and receive those of the room.
  */
-export function grantOf(endpoint: string, memberships: readonly Membership[]): Grant {
+export function grantOf(endpoint: string, memberships: readonly Grantable[]): Grant {
   const publish = ["_INBOX.*.r.>"];
   const subscribe = [`_INBOX.${endpoint}.>`, `${deliverRoot}.${endpoint}.>`, noticeSubject(endpoint, ">")];
   const roomIds = new Set<string>();
   let bytesLeft = grantBytesMax;
   let subscriptionsMax = spareSubscriptions;
+  const signalling: string[] = [];
   for (const membership of oldestAcceptedFirst(memberships)) {
     const { subject, roomId } = membership.room;
     const acks = acksOf(endpoint, membership);
@@ -55,11 +62,20 @@ export function grantOf(endpoint: string, memberships: readonly Membership[]): G
     publish.push(subject, ...acks);
     subscribe.push(subject);
     roomIds.add(roomId);
+    if (membership.signals === true) signalling.push(roomId);
+  }
+  for (const roomId of signalling) {
+    const [own, all] = [signalSubject(roomId, endpoint), signalSubject(roomId, "*")];
+    bytesLeft -= own.length + all.length + 2 * quotesBytes;
+    if (bytesLeft < 0) break;
+    subscriptionsMax += 1;
+    publish.push(own);
+    subscribe.push(all);
   }
   return { publish, subscribe, subscriptionsMax, roomIds };
 }
 
-function oldestAcceptedFirst(memberships: readonly Membership[]): Membership[] {
+function oldestAcceptedFirst(memberships: readonly Grantable[]): Grantable[] {
   const at = ({ stay }: Membership): number => stay.acceptedAt ?? 0;
   return memberships
     .filter(({ stay }) => stay.acceptedAt !== null)

@@ -1,6 +1,12 @@
 import { token } from "./plugin.ts";
 import type { Membership } from "./store.ts";
 
+/** A membership that a login may grant. */
+export interface GrantableMembership extends Membership {
+  /** Whether the room is small enough for signals: see `rooms.signal_members_max`. */
+  readonly signals: boolean;
+}
+
 /** Room membership, for other plugins. */
 export interface Rooms {
   /**
@@ -9,7 +15,7 @@ export interface Rooms {
    */
   member(roomId: string, endpoint: string): Promise<Membership>;
   /** The live rooms that a user created or accepted, by room id. `grantOf` decides which of them a login grants. */
-  accepted(endpoint: string): Promise<Membership[]>;
+  accepted(endpoint: string): Promise<GrantableMembership[]>;
 }
 
 /** The token of the room membership service. */

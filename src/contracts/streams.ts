@@ -25,10 +25,12 @@ export interface Durable {
 export interface FrameRun {
   /** The frames as published, oldest first. */
   readonly frames: readonly Uint8Array[];
-  /** The stream sequences of the first and the last frame; 0 if there are none. */
+  /** The sequence of each frame. */
+  readonly seqs: readonly number[];
+  /** The sequences of the first and the last frame; 0 if there are none. */
   readonly firstSeq: number;
   readonly lastSeq: number;
-  /** Whether there are older frames. */
+  /** Whether there are more frames in the direction of the read: older ones for `last`, newer ones for `next`. */
   readonly more: boolean;
 }
 
@@ -36,6 +38,25 @@ export interface FrameRun {
 export interface StreamSize {
   readonly messages: number;
   readonly bytes: number;
+}
+
+/** Where a read forwards begins: after a sequence, or at a time in milliseconds since the epoch. */
+export type HistoryStart = { readonly after: number } | { readonly since: number };
+
+/** One stored message of a room. */
+export interface StoredFrame {
+  /** As published: whatever a member sent to the subject, perhaps not a frame at all. */
+  readonly frame: Uint8Array;
+  /** False in a room of an earlier version, whose messages can only be removed with the room. */
+  readonly isErasable: boolean;
+}
+
+/** What members see of the storage of a room. */
+export interface StorageFacts {
+  /** The stream that acknowledges messages. */
+  readonly stream: string;
+  /** Whether the room refuses messages because it is full, as of the last call of `enforce`. */
+  readonly full: boolean;
 }
 
 /**
@@ -55,9 +76,23 @@ export interface RoomStreams {
    * Shape: at most 8 MiB of frames, keeping the newest, but at least one frame if there is any. Does not move a
    * reader's position.
    * Units: `limit` in frames, 1..1000. Timeout: 5 s in all.
-   * Errors: those of `ensure`. Deleted sequences are skipped, nothing else is.
+   * Errors: those of `ensure`. Erased messages are skipped, nothing else is.
    */
   last(room: StreamRoom, page: { readonly limit: number; readonly before: number | null }): Promise<FrameRun>;
+  /** Reads the first `limit` frames from a start on, like `last`, but keeping the oldest within 8 MiB. */
+  next(room: StreamRoom, page: { readonly limit: number; readonly from: HistoryStart }): Promise<FrameRun>;
+  /**
+   * Reads the message of a sequence, from the stream's leader. Null if there is none, if it was erased, or if it is not
+   * a message of this room. Errors: those of `ensure`.
+   */
+  stored(room: StreamRoom, seq: number): Promise<StoredFrame | null>;
+  /**
+   * Overwrites a message on disk and removes it. The caller has read the message with `stored`, and it is erasable.
+   * Returns false if it was gone already. Errors: unavailable, and then the message may be gone or not.
+   */
+  erase(room: StreamRoom, seq: number): Promise<boolean>;
+  /** What members see of a room's storage. Reads nothing. */
+  facts(roomId: string): StorageFacts;
   /**
    * Creates the durable consumer of a member's device, or returns the existing one. Delivery starts after the last ack;
    * with `isNew` it starts at the first message, even if an earlier durable of the same name is left. Returns null, and

@@ -1,7 +1,7 @@
 import { inTime } from "../contracts/deadline.ts";
 import type { HealthWatch } from "../contracts/health-watch.ts";
 import { type Health, type Live, type Route, rawReply, route, type Site, type Tokens } from "../contracts/plugin.ts";
-import type { ReadinessReport } from "../wire/api.ts";
+import { protocolVersion, type ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { routes } from "../wire/routes.ts";
 import { diskPosture, hostFault } from "./host.ts";
@@ -50,7 +50,15 @@ export function healthRoutes(site: Site, running: readonly Running[], watch: Hea
   return [
     route(routes.bus.info, async () =>
       Object.assign(
-        { name: "unibus", version: site.version, auth: "none", nats: [], ws: [], namespaces: [] },
+        {
+          name: "unibus",
+          version: site.version,
+          protocol: protocolVersion,
+          auth: "none",
+          nats: [],
+          ws: [],
+          namespaces: [],
+        },
         ...running.map(({ live }) => live.info?.() ?? {}),
         site.publicUrl === null ? {} : { public_url: site.publicUrl },
         { time: new Date(now()).toISOString() },

@@ -6,6 +6,7 @@
 import { createInbox, type Msg, type NatsConnection } from "nats";
 import { WeightedSemaphore } from "../lib/weighted-semaphore.ts";
 import type { JetStream } from "./jetstream.ts";
+import { lastMessage, type StreamMessage } from "./messages.ts";
 
 /**
  * The most bytes that batched reads may bring in at once. They have no flow control: with 64 MiB in flight, nats-server
@@ -19,12 +20,22 @@ export interface StoredMessage {
   readonly data: Uint8Array;
 }
 
-/** A range of sequences to read in one batch. Units: `bytesMax` in bytes including headers; `timeoutMs` in total. */
-interface BatchedRead {
-  readonly from: number;
-  readonly to: number;
+/** The first message of a batch: a sequence, or a time in milliseconds since the epoch. */
+export type BatchStart = { readonly seq: number } | { readonly at: number };
+
+/**
+ * How much one batch reads. Units: `count` in messages; `bytesMax` in bytes including headers; `timeoutMs` in total.
+ */
+export interface BatchSize {
+  readonly count: number;
   readonly bytesMax: number;
   readonly timeoutMs: number;
+}
+
+/** The messages of one batch, and how many messages the stream has after them. */
+export interface Batch {
+  readonly messages: readonly StoredMessage[];
+  readonly pending: number;
 }
 
 interface Headers {
@@ -32,6 +43,8 @@ interface Headers {
   /** The last value of a header, because the publisher's own headers come first. */
   last(name: string): string | undefined;
 }
+
+const nothing: Batch = { messages: [], pending: 0 };
 
 /** Parses the header block leniently: a publisher chose most of it, and nothing in it may make a read fail. */
 function headersOf(message: Msg): Headers {
@@ -61,24 +74,47 @@ export class BatchedReader {
   }
 
   /**
-   * Reads a stream from sequence `from` by batched direct get, without a consumer.
-   * Shape: ascending, at most `to - from + 1` messages; JetStream truncates the newer end once `bytesMax` is reached.
+   * Reads messages of a stream in their order, from a start on, by batched direct get. Removed messages are skipped.
+   * Shape: at most `count` messages; JetStream ends the batch early once `bytesMax` is reached, and then `pending` is
+   * not 0. A replica that lags may not have the newest messages yet: compare with `last`.
    * Units: `bytesMax` in bytes including headers, exceeded by at most one message; `timeoutMs` in total.
    * Errors: unavailable for every reply that is neither a message nor "no message found".
    */
-  read(stream: string, run: BatchedRead): Promise<StoredMessage[]> {
-    const end = performance.now() + run.timeoutMs;
+  read(stream: string, start: BatchStart, { count, bytesMax, timeoutMs }: BatchSize): Promise<Batch> {
+    const from = "seq" in start ? { seq: start.seq } : { start_time: new Date(start.at).toISOString() };
+    return this.#batch(stream, { ...from, batch: count, max_bytes: bytesMax }, bytesMax, timeoutMs);
+  }
+
+  /** The newest message at or before a sequence, of all subjects; null if there is none. Errors: unavailable. */
+  async lastUpTo(stream: string, seq: number, { bytesMax, timeoutMs }: Omit<BatchSize, "count">) {
+    const request = { multi_last: [">"], up_to_seq: seq, batch: 1, max_bytes: bytesMax };
+    const { messages } = await this.#batch(stream, request, bytesMax, timeoutMs);
+    return messages.at(-1) ?? null;
+  }
+
+  /** The newest message that exists, by the stream's leader; null if the stream is empty. Errors: unavailable. */
+  last(stream: string): Promise<StreamMessage | null> {
+    return lastMessage(this.#js, stream, ">");
+  }
+
+  #batch(stream: string, request: object, bytesMax: number, timeoutMs: number): Promise<Batch> {
+    const end = performance.now() + timeoutMs;
     const late = () => this.#js.errors.unanswered("too many reads at once");
-    return this.#reads.hold(run.bytesMax, run.timeoutMs, late, () =>
-      this.#js.use((connection) => readBatch(connection, stream, { ...run, timeoutMs: end - performance.now() })),
+    return this.#reads.hold(bytesMax, timeoutMs, late, () =>
+      this.#js.use((connection) => readBatch(connection, stream, request, end - performance.now())),
     );
   }
 }
 
-async function readBatch(connection: NatsConnection, stream: string, run: BatchedRead): Promise<StoredMessage[]> {
+async function readBatch(
+  connection: NatsConnection,
+  stream: string,
+  request: object,
+  timeoutMs: number,
+): Promise<Batch> {
   const inbox = createInbox();
   const messages: StoredMessage[] = [];
-  const { promise, resolve, reject } = Promise.withResolvers<StoredMessage[]>();
+  const { promise, resolve, reject } = Promise.withResolvers<Batch>();
   const subscription = connection.subscribe(inbox, {
     callback: (error, message) => {
       if (error !== null) return reject(error);
@@ -87,15 +123,16 @@ async function readBatch(connection: NatsConnection, stream: string, run: Batche
         messages.push({ seq: Number(headers.last("Nats-Sequence")), data: message.data });
         return undefined;
       }
-      if (headers.status === "404") return resolve([]);
-      const isWhole = Number(headers.last("Nats-Last-Sequence")) === messages.at(-1)?.seq;
-      if (headers.status === "204" && isWhole) return resolve(messages);
+      if (headers.status === "404") return resolve(nothing);
+      const pending = Number(headers.last("Nats-Num-Pending") ?? Number.NaN);
+      const isWhole =
+        Number(headers.last("Nats-Last-Sequence")) === messages.at(-1)?.seq && Number.isSafeInteger(pending);
+      if (headers.status === "204" && isWhole) return resolve({ messages, pending });
       return reject(`status ${headers.status} after ${messages.length} messages`);
     },
   });
-  const timer = setTimeout(reject, Math.max(0, run.timeoutMs), "timeout");
+  const timer = setTimeout(reject, Math.max(0, timeoutMs), "timeout");
   try {
-    const request = { seq: run.from, batch: run.to - run.from + 1, max_bytes: run.bytesMax };
     connection.publish(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(request), { reply: inbox });
     return await promise;
   } finally {

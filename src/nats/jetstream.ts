@@ -26,6 +26,10 @@ export const jsCode = {
   /** The same, or another write of the subject is in progress. */
   wrongLastSequenceNow: 10_164,
   noMessage: 10_037,
+  /** A message to delete does not exist. */
+  sequenceNotFound: 10_043,
+  /** A message could not be deleted, for example because another request deleted it at the same time. */
+  deleteFailed: 10_057,
   streamNotFound: 10_059,
   consumerNotFound: 10_014,
   nameInUse: 10_058,

@@ -7,6 +7,8 @@
 import { type Static, type TProperties, type TSchema, Type } from "@sinclair/typebox";
 import { devicePattern, endpointPattern, handleLengthMax, keyPattern, ulidPattern } from "./names.ts";
 
+export * from "./api-messages.ts";
+
 const Strict = <T extends TProperties>(properties: T) => Type.Object(properties, { additionalProperties: false });
 
 /** A 32-byte key in hex, upper or lower case. */
@@ -52,6 +54,14 @@ const room = {
   policy: PolicyShape,
 };
 
+/** Where a room's messages are stored, as its members see it. */
+const storage = {
+  stream: Type.Union([Type.String(), Type.Null()], {
+    description: "the stream that acknowledges messages; null if the room stores none",
+  }),
+  full: Type.Boolean({ description: "the room refuses messages, because it has reached `bytes_max`" }),
+};
+
 /** A room, as POST /rooms returns it. */
 export const Room = Strict({ ...room, created_at: Time });
 /** A room, as one of its members sees it. */
@@ -61,6 +71,7 @@ export const RoomView = Strict({
   role: MemberRole,
   version: Type.Integer(),
   rekey_pending: Type.Boolean(),
+  ...storage,
   bytes_max: Type.Integer(),
   when_full: Type.Union([Type.Literal("refuse"), Type.Literal("drop_oldest")]),
 });
@@ -79,6 +90,7 @@ export const RoomList = Type.Array(
     role: MemberRole,
     version: Type.Integer(),
     rekey_pending: Type.Boolean(),
+    ...storage,
     accepted: Type.Boolean(),
     live: Type.Boolean(),
     added_by: Type.Union([Type.String({ pattern: endpointPattern }), Type.Null()]),
@@ -209,23 +221,6 @@ export const KeyQuery = Type.Object({
 /** The reply of GET /rooms/{id}/key. */
 export const RoomKey = Strict({ epoch: Type.Integer(), sealed_key: Type.String() });
 
-/** The most frames in one history reply, and the default. Source: docs/protocol/history.md. */
-export const historyLimit = { max: 1_000, default: 200 } as const;
-/** The most bytes of frames in one history reply. Source: docs/protocol/history.md. */
-export const historyBytesMax = 8 * 1_048_576;
-/** The query of GET history. A `limit` that is not a number counts as absent. */
-export const HistoryQuery = Type.Object({
-  limit: Type.Optional(Type.String()),
-  before: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
-});
-/** The reply of GET /rooms/{id}/history: frames exactly as published, in base64-std, oldest first. */
-export const History = Strict({
-  messages: Type.Array(Type.String()),
-  first_seq: Type.Integer(),
-  last_seq: Type.Integer(),
-  more: Type.Boolean(),
-});
-
 /** The query that names the device of a durable. */
 export const DeviceQuery = Type.Object({ device: Type.Optional(Type.String({ pattern: devicePattern })) });
 
@@ -268,10 +263,15 @@ export const Directory = Strict({
 /** The body of PUT /users/me/keys. */
 export const PutKeys = Strict({ kex_pub: Key, kex_sig: Signature });
 
+/** The version of the protocol that docs/protocol specifies, as `/info` reports it. */
+export const protocolVersion = 1;
 /** The reply of GET /info: what a client needs to know besides the control URL. */
 export const Info = Strict({
   name: Type.String(),
   version: Type.String(),
+  protocol: Type.Integer({
+    description: "the version of the protocol, which changes only if older clients cannot go on",
+  }),
   auth: Type.String(),
   nats: Type.Array(Type.String()),
   ws: Type.Array(Type.String()),
@@ -391,10 +391,3 @@ export const Registered = Strict({
 export type Registered = Static<typeof Registered>;
 /** The largest body of POST /register, in bytes. Source: docs/protocol/limits.md. */
 export const registerBytesMax = 4_096;
-
-/** The largest blob, in bytes. Source: docs/protocol/limits.md. */
-export const blobBytesMax = 16 * 1_048_576;
-/** The reply of POST /blobs. */
-export const BlobStored = Strict({ hash: Type.String() });
-/** The `{hash}` path parameter of a blob. */
-export const BlobParams = Strict({ hash: Type.String({ pattern: "^[0-9a-f]{64}$" }) });

@@ -16,7 +16,7 @@ export const subjectLengthMax = 200;
 /** The first token of every subject that a durable delivers to. Source: docs/protocol/durables.md. */
 export const deliverRoot = "_DELIVER";
 
-/** The first token of every subject that carries signals. Fixed. Source: docs/protocol/signals.md. */
+/** The first token of every subject that carries signals. Fixed. Source: docs/protocol/logins.md. */
 export const signalRoot = "_SIG";
 
 /** First tokens that are reserved for NATS or unibus and never become a namespace. Source: docs/protocol/limits.md. */
@@ -160,7 +160,7 @@ export function deliverSubject(endpoint: string, roomId: string, device: string)
   return `${deliverRoot}.${endpoint}.${roomId}.${device}`;
 }
 
-/** The subject of one member's signals in a room. Fixed. Source: docs/protocol/signals.md. */
+/** The subject of one member's signals in a room. Fixed. Source: docs/protocol/logins.md. */
 export function signalSubject(roomId: string, endpoint: string): string {
   return `${signalRoot}.${roomId}.${endpoint}`;
 }

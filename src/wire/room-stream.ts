@@ -33,7 +33,7 @@ export interface RoomStreamConfig {
   readonly duplicate_window: number;
   readonly allow_direct: true;
   readonly allow_rollup_hdrs: false;
-  readonly deny_delete: true;
+  readonly deny_delete: false;
   readonly deny_purge: true;
 }
 
@@ -65,7 +65,7 @@ export function roomStreamConfig(room: {
     duplicate_window: dedupWindowMs * 1_000_000,
     allow_direct: true,
     allow_rollup_hdrs: false,
-    deny_delete: true,
+    deny_delete: false,
     deny_purge: true,
   };
 }

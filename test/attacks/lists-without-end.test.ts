@@ -52,7 +52,7 @@ function show(
   const all = versions.map(({ state, statement }) => ({ version: state.version, ...statement }));
   const { roomId: room_id, subject, epoch, policy: rules } = story.state;
   const view = { room_id, subject, epoch, policy: rules, created_at: new Date().toISOString(), version };
-  const more = { role: "member", rekey_pending: false, bytes_max: 1, when_full: "refuse" };
+  const more = { role: "member", rekey_pending: false, stream: null, full: false, bytes_max: 1, when_full: "refuse" };
   way.pretend(({ method, target }) => {
     const [path = "", query] = target.split("?");
     if (method !== "GET" || !path.startsWith(`/rooms/${room_id}`)) return null;
@@ -121,7 +121,7 @@ describe("a client stops reading from a server", () => {
   test("that invents rooms, page after page", async () => {
     const entry: Static<typeof RoomList>[number] = {
       ...{ room_id: "", subject: "room.made-up", epoch: 1, policy: policy(), role: "member", version: 1 },
-      ...{ rekey_pending: false, accepted: true, live: true, added_by: null },
+      ...{ rekey_pending: false, stream: null, full: false, accepted: true, live: true, added_by: null },
     };
     let ms = 0;
     way.pretend(({ target }) => {

@@ -44,13 +44,16 @@ for (const whenFull of ["refuse", "drop_oldest"] as const) {
     expect((await call(server.ready.http, bob, "GET", at(full))).json).toMatchObject({
       bytes_max: bytesMax,
       when_full: whenFull,
+      full: false,
     });
+    const isFull = async () => (await call(server.ready.http, ana, "GET", at(full))).json.full === true;
     const bus = await inside(server);
     const [writer, reader] = [await dial(server, bob), await dial(server, ana)];
     for (let bytes = 0; bytes <= bytesMax; bytes += frame) expect((await publish(writer, full)).error).toBeUndefined();
     if (whenFull === "refuse") {
       await until("the publisher is refused", async () => (await publish(writer, full)).error !== undefined, 25_000);
       expect((await publish(writer, full)).error?.description).toMatch(/maximum bytes/);
+      await until("the room says that it is full", isFull, 25_000);
     } else {
       await until(
         "the oldest messages are dropped",
@@ -60,6 +63,7 @@ for (const whenFull of ["refuse", "drop_oldest"] as const) {
         },
         25_000,
       );
+      expect(await isFull()).toBe(false);
       expect(await streamState(bus, full)).toMatchObject({ last_seq: expect.any(Number) });
     }
     // Live messages still pass, and other rooms still store everything.

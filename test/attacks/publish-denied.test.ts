@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
-import { consumerName, deliverSubject, noticeSubject, streamName } from "../../src/wire/names.ts";
+import { consumerName, deliverSubject, noticeSubject, signalSubject, streamName } from "../../src/wire/names.ts";
 import { Server } from "../support/executable.ts";
 import { type Cast, castOf, inside, jetStream, replaceConsumer, streamState } from "../support/inside.ts";
 import { addMembers, createRoom, dial, history, type OwnRoom, policy } from "../support/peer.ts";
@@ -49,6 +49,8 @@ function forbidden(self: "bob" | "eve"): string[] {
     ...["$SYS.REQ.SERVER.PING.KICK", "$SYS.ACCOUNT.PEERS.CONNECT", "$SRV.PING"],
     ...[ackOf(ours, ana.endpoint), ackOf(theirs, ana.endpoint), ackOf(theirs, own)],
     ...[`$JS.ACK.${streamName(room.roomId)}.x.1.1.1.1.0`, "$JS.ACK.x"],
+    ...[signalSubject(room.roomId, ana.endpoint), signalSubject(other.roomId, own), `_SIG.${own}`, "_SIG.x.y"],
+    ...(self === "eve" ? [signalSubject(room.roomId, own)] : []),
   ];
 }
 
@@ -56,6 +58,7 @@ describe.each(["bob", "eve"] as const)("%s, member and stranger,", (name) => {
   test("may publish to none of the subjects, with headers or without, and no message arrives", async () => {
     using victim = await rawPeer(server.ready.nats, people.ana);
     const listened = [
+      ...[signalSubject(ours.state.roomId, "*"), signalSubject(theirs.state.roomId, "*")],
       ...[theirs.state.subject, `_INBOX.${people.ana.endpoint}.>`, noticeSubject(people.ana.endpoint, ">")],
       `_DELIVER.${people.ana.endpoint}.${ours.state.roomId}.*`,
     ];

@@ -110,6 +110,8 @@ const table: Readonly<Record<string, Row>> = {
   "GET /rooms/{id}/statements": { ask: inRoom("/statements"), statuses: membersOnly },
   "GET /rooms/{id}/key": { ask: inRoom("/key"), statuses: membersOnly },
   "GET /rooms/{id}/history": { ask: inRoom("/history"), statuses: membersOnly },
+  // The message is not a frame, so it has no sender: only owners may erase it.
+  "DELETE /rooms/{id}/messages/{seq}": { ask: inRoom("/messages/1"), statuses: ownersOnly(200) },
   "PUT /rooms/{id}/durable": { ask: inRoom("/durable"), statuses: membersOnly },
   "DELETE /rooms/{id}/durable": { ask: inRoom("/durable"), statuses: "401 401 401 403 204 204 403" },
   "DELETE /rooms/{id}/members/{endpoint}": {
@@ -191,6 +193,10 @@ const table: Readonly<Record<string, Row>> = {
     ask: async () => ({ target: `/blobs/${(await asAdmin("POST", "/blobs", crypto.randomUUID())).hash}` }),
     statuses: everyUser(200),
   },
+  "DELETE /blobs/{hash}": {
+    ask: async () => ({ target: `/blobs/${(await asAdmin("POST", "/blobs", crypto.randomUUID())).hash}` }),
+    statuses: "401 401 401 404 404 404 204",
+  },
 };
 
 const codes: Readonly<Record<number, string>> = {
@@ -242,12 +248,14 @@ describe("an unknown room", () => {
   const restores = ["PUT /rooms/{id}/restore", "PUT /rooms/{id}/way-back"];
   const inRooms = Object.keys(table).filter((name) => name.includes("/rooms/{id}") && !restores.includes(name));
   const nowhere = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+  const targetIn = (path: string, roomId: string) =>
+    path.replace("{id}", roomId).replace("{endpoint}", people.member.endpoint).replace("{seq}", "1");
   const bodyFor = (name: string) => (/^POST|role$/.test(name) ? {} : undefined);
 
   for (const name of inRooms) {
     const [method = "", path = ""] = name.split(" ");
     test(`${name}: 401 before 404, and 404 before the body is validated`, async () => {
-      const target = path.replace("{id}", nowhere).replace("{endpoint}", people.member.endpoint);
+      const target = targetIn(path, nowhere);
       for (const caller of callers) {
         const reply = await request(caller, method, { target, body: bodyFor(name) });
         const status = ["none", "bad", "stranger"].includes(caller) ? 401 : 404;
@@ -258,7 +266,7 @@ describe("an unknown room", () => {
     test(`${name}: 410 for every caller after the deletion`, async () => {
       const { state } = await room();
       expect((await request("owner", "DELETE", { target: `/rooms/${state.roomId}` })).status).toBe(204);
-      const target = path.replace("{id}", state.roomId).replace("{endpoint}", people.member.endpoint);
+      const target = targetIn(path, state.roomId);
       for (const caller of ["outsider", "member", "owner", "admin"] as const) {
         const reply = await request(caller, method, { target, body: bodyFor(name) });
         expect([caller, reply.status, reply.json.code]).toEqual([caller, 410, "gone"]);

@@ -3,7 +3,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { NatsConnection } from "nats";
-import { deliverSubject, noticeSubject } from "../../src/wire/names.ts";
+import { deliverSubject, noticeSubject, signalSubject } from "../../src/wire/names.ts";
 import { Server } from "../support/executable.ts";
 import { type Cast, castOf, inside } from "../support/inside.ts";
 import { addMembers, createRoom, dial, type OwnRoom, policy } from "../support/peer.ts";
@@ -41,6 +41,11 @@ function forbidden(self: "bob" | "eve"): string[] {
     deliverSubject(ana.endpoint, room.roomId, "main"),
     ...["unibus.>", "unibus.user.>", "unibus.*.*.*", noticeSubject(ana.endpoint, "joined")],
     ...[noticeSubject(admin.endpoint, ">"), noticeSubject("*", "revoked")],
+    ...["_SIG.>", "_SIG.*.*", signalSubject(other.roomId, "*"), `_SIG.*.${ana.endpoint}`],
+    // To a member it gives what signalSubject(room, "*") gives: no user may publish further down.
+    ...(self === "eve"
+      ? [`_SIG.${room.roomId}.>`, signalSubject(room.roomId, "*"), signalSubject(room.roomId, ana.endpoint)]
+      : []),
     ...["$SYS.>", "$SYS.REQ.USER.AUTH", "$SYS.ACCOUNT.*.CONNECT", "$SYS.REQ.SERVER.>"],
     ...["$JS.>", "$JS.API.>", "$JS.ACK.>", `$JS.ACK.UNIBUS_${room.roomId}.>`, "$JS.EVENT.>", "$KV.>", "$O.>", "$SRV.>"],
   ];
@@ -60,6 +65,8 @@ describe.each(["bob", "eve"] as const)("%s, member and stranger,", (who) => {
     const ana = await dial(server, people.ana);
     const rooms = [ours.state.subject, theirs.state.subject];
     for (const subject of rooms) await ana.request(subject, "secret");
+    for (const { state } of [ours, theirs]) ana.publish(signalSubject(state.roomId, people.ana.endpoint), "secret");
+    await ana.flush();
     await ana.close();
     // What unibus itself publishes to other users.
     bus.publish(noticeSubject(people.ana.endpoint, "joined"), "{}");

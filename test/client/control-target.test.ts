@@ -18,6 +18,7 @@ const valid: Readonly<Record<string, string>> = {
   id: "01ARZ3NDEKTSV4RRFFQ69G5FAV",
   endpoint: "A".repeat(43),
   hash: "0".repeat(64),
+  seq: "1",
   sign_pub: "0".repeat(64),
 };
 const paramsFor = ({ path }: RouteSpec): Record<string, string> => ({

@@ -23,7 +23,8 @@ import { bytes, vectors } from "../support/vectors.ts";
 
 const identity = await identityFromSeeds(bytes(vectors.keys.sign_seed), bytes(vectors.keys.kex_priv));
 const iso = (ms: number): string => new Date(ms).toISOString();
-const info = { name: "unibus", version: "1", auth: "enforce", nats: [], ws: [], namespaces: [], time: iso(Date.now()) };
+const info = { name: "unibus", version: "1", protocol: 1, auth: "enforce", nats: [], ws: [], namespaces: [], time: "" };
+info.time = iso(Date.now());
 const anything = Type.Unknown();
 /** A route that takes any body and answers anything. */
 const at = (method: Method, path: `/${string}`) =>

@@ -97,6 +97,45 @@ describe("a member", () => {
   });
 });
 
+describe("signals", () => {
+  const signalling = (subject: string, acceptedAt: number | null = 1) => ({
+    ...membership(subject, false, { acceptedAt }),
+    signals: true,
+  });
+  const ofSignals = (subjects: readonly string[]) => subjects.filter((subject) => subject.startsWith("_SIG."));
+
+  test("of a room are granted where it has them: to publish one's own, and to receive all of that room", () => {
+    const [small, large, not] = [signalling("room.a"), membership("room.b", false), signalling("room.c", null)];
+    const { publish, subscribe, subscriptionsMax } = grantOf(endpoint, [small, large, not]);
+    expect(ofSignals(publish)).toEqual([`_SIG.${small.room.roomId}.${endpoint}`]);
+    expect(ofSignals(subscribe)).toEqual([`_SIG.${small.room.roomId}.*`]);
+    expect(subscriptionsMax).toBe(2 * 2 + 1 + 1_000);
+  });
+
+  test("get the space that all rooms leave, in the order of acceptance, and never take a room's place", () => {
+    const long = (n: number) => `room.${String(n).padStart(60, "x")}`;
+    for (const [count, expected] of [
+      [1_500, "all"],
+      [2_700, "some"],
+      [4_000, "none"],
+    ] as const) {
+      const memberships = Array.from({ length: count }, (_, n) => signalling(long(n), n + 1));
+      const given = grantOf(endpoint, memberships);
+      const without = grantOf(
+        endpoint,
+        memberships.map((one) => ({ ...one, signals: false })),
+      );
+      expect(given.roomIds).toEqual(without.roomIds);
+      const own = ofSignals(given.publish);
+      expect(own).toEqual(memberships.slice(0, own.length).map(({ room }) => `_SIG.${room.roomId}.${endpoint}`));
+      expect(ofSignals(given.subscribe)).toHaveLength(own.length);
+      expect(own.length === count ? "all" : own.length > 0 ? "some" : "none").toBe(expected);
+      const bytes = JSON.stringify([...given.publish, ...given.subscribe]).length;
+      expect(bytes).toBeLessThan(grantBytesMax + 1_000);
+    }
+  });
+});
+
 describe("a grant", () => {
   const long = (n: number) => `room.${String(n).padStart(195, "x")}`;
   const bytesOf = ({ publish, subscribe }: { publish: readonly string[]; subscribe: readonly string[] }) =>

@@ -124,7 +124,8 @@ describe("a blob", () => {
     expect(new Set(replies.map(({ json }) => json.hash))).toEqual(new Set([hashOf(bytes)]));
     expect(replies.every(({ status }) => status === 200 || status === 201)).toBe(true);
     expect((await post(bo, bytes)).status).toBe(200);
-    expect(files().filter((name) => name === hashOf(bytes))).toHaveLength(2);
+    // The blob, and a claim of each uploader.
+    expect(files().filter((name) => name === hashOf(bytes))).toHaveLength(3);
   });
 
   test("is available to users only, and by its hash only", async () => {

@@ -121,6 +121,30 @@ for (const [store, flags] of Object.entries(stores)) {
       expect((await call(server.ready.http, await identityOf("cleo"), "GET", target)).status).toBe(403);
     }, 60_000);
 
+    test("messages of its rooms cannot be erased, which fails no read; those of a new room can", async () => {
+      const { http } = server.ready;
+      const ana = await identityOf("ana");
+      for (const subject of ["room.plain", "room.team"]) {
+        const target = `/rooms/${roomIdOf(subject)}`;
+        const before = (await call(http, ana, "GET", `${target}/history`)).json as {
+          seqs: number[];
+          messages: string[];
+        };
+        const erased = await call(http, ana, "DELETE", `${target}/messages/${before.seqs.at(-1)}`);
+        expect([erased.status, erased.json.code]).toEqual([409, "conflict"]);
+        expect((await call(http, ana, "GET", `${target}/history?after=0`)).json.messages).toEqual(before.messages);
+      }
+      await ok("ana", "room", "new", "room.erasable");
+      await ok("ana", "send", "room.erasable", "only for now");
+      const listed = (await call(http, ana, "GET", `/members/${ana.endpoint}/rooms`)).json as unknown as {
+        room_id: string;
+        subject: string;
+      }[];
+      const target = `/rooms/${listed.find(({ subject }) => subject === "room.erasable")?.room_id}`;
+      expect((await call(http, ana, "DELETE", `${target}/messages/1`)).status).toBe(200);
+      expect((await call(http, ana, "GET", `${target}/history`)).json.messages).toEqual([]);
+    }, 60_000);
+
     test("a deleted room stays deleted, and so do users and invites", async () => {
       const ana = await identityOf("ana");
       expect((await call(server.ready.http, ana, "GET", `/rooms/${roomIdOf("room.gone")}`)).status).toBe(410);

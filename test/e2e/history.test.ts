@@ -41,12 +41,14 @@ interface Page {
   readonly first_seq: number;
   readonly last_seq: number;
   readonly more: boolean;
+  readonly seqs: readonly number[];
 }
 async function page(room: OwnRoom, query: string): Promise<Page> {
   const reply = await call(server.ready.http, people.ana, "GET", `/rooms/${room.state.roomId}/history${query}`);
   expect([query, reply.status]).toEqual([query, 200]);
-  expect(Object.keys(reply.json).sort()).toEqual(["first_seq", "last_seq", "messages", "more"]);
+  expect(Object.keys(reply.json).sort()).toEqual(["first_seq", "last_seq", "messages", "more", "seqs"]);
   const { messages, ...rest } = reply.json as unknown as Omit<Page, "texts"> & { messages: string[] };
+  expect([rest.seqs[0] ?? 0, rest.seqs.at(-1) ?? 0]).toEqual([rest.first_seq, rest.last_seq]);
   return { ...rest, texts: messages.map((text) => Buffer.from(text, "base64").toString()) };
 }
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `frame ${from + i}`);
@@ -76,7 +78,8 @@ describe("limit", () => {
   ];
   for (const [query, count] of limits) {
     test(`${query || "(none)"} returns the last ${count}, oldest first`, async () => {
-      const { texts, ...rest } = await page(long, query);
+      const { texts, seqs, ...rest } = await page(long, query);
+      expect(seqs).toEqual(Array.from({ length: count }, (_, i) => longCount - count + 1 + i));
       expect(texts).toEqual(range(longCount - count + 1, longCount));
       expect(rest).toEqual({ first_seq: longCount - count + 1, last_seq: longCount, more: true });
     });
@@ -101,9 +104,15 @@ describe("before", () => {
   });
 
   test("at the first frame and below returns nothing", async () => {
-    const nothing = { texts: [], first_seq: 0, last_seq: 0, more: false };
+    const nothing = { texts: [], seqs: [], first_seq: 0, last_seq: 0, more: false };
     for (const before of [0, 1]) expect(await page(long, `?before=${before}`)).toEqual(nothing);
-    expect(await page(long, "?before=2")).toEqual({ texts: ["frame 1"], first_seq: 1, last_seq: 1, more: false });
+    expect(await page(long, "?before=2")).toEqual({
+      texts: ["frame 1"],
+      seqs: [1],
+      first_seq: 1,
+      last_seq: 1,
+      more: false,
+    });
   });
 
   test("past the last frame has no effect", async () => {
@@ -121,12 +130,59 @@ describe("before", () => {
   });
 });
 
+describe("after and since", () => {
+  test("page forward, and cover every frame once", async () => {
+    for (const limit of [1_000, 333]) {
+      const pages: string[][] = [];
+      for (let after = 0; ; ) {
+        const { texts, last_seq, more } = await page(long, `?limit=${limit}&after=${after}`);
+        pages.push(texts);
+        if (!more) break;
+        after = last_seq;
+      }
+      expect(pages).toHaveLength(Math.ceil(longCount / limit));
+      expect(pages.flat()).toEqual(range(1, longCount));
+    }
+    const nothing = { texts: [], seqs: [], first_seq: 0, last_seq: 0, more: false };
+    for (const after of [longCount, 10_000_000, Number.MAX_SAFE_INTEGER]) {
+      expect(await page(long, `?after=${after}`)).toEqual(nothing);
+    }
+  });
+
+  test("since a time, in any offset and precision of RFC 3339", async () => {
+    const room = await createRoom(server, people.ana, policy("persist"));
+    await publish(room, ["frame 1", "frame 2"]);
+    const all = range(1, 2);
+    for (const since of ["1970-01-01T00:00:00Z", "0001-01-01T00:00:00.123456789Z", "2020-05-05T01:00:00%2B05:30"]) {
+      expect((await page(room, `?since=${since}`)).texts).toEqual(all);
+    }
+    const { texts, more } = await page(room, "?limit=1&since=2020-05-05t00:00:00z");
+    expect([texts, more]).toEqual([["frame 1"], true]);
+    for (const since of ["2999-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]) {
+      expect((await page(room, `?since=${since}`)).texts).toEqual([]);
+    }
+  });
+
+  test("that are malformed, or more than one of before, after and since, are refused", async () => {
+    const times = ["", "x", "2026-13-01T00:00:00Z", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:00%2005:30"];
+    const both = ["after=1&before=5", "after=1&since=2026-01-01T00:00:00Z", "before=5&since=2026-01-01T00:00:00Z"];
+    for (const query of [...times.map((time) => `since=${time}`), "after=-1", "after=x", "after=1.5", ...both]) {
+      const target = `/rooms/${long.state.roomId}/history?${query}`;
+      const reply = await call(server.ready.http, people.ana, "GET", target);
+      expect([query, reply.status, reply.json.code]).toEqual([query, 400, "invalid"]);
+    }
+  });
+});
+
 describe("a reply", () => {
   test("is an empty list if there are no frames, never null", async () => {
     for (const rules of [policy("persist"), policy(), policy("encrypt")]) {
       const room = await createRoom(server, people.ana, rules);
       const reply = await call(server.ready.http, people.ana, "GET", `/rooms/${room.state.roomId}/history`);
-      expect([reply.status, reply.text]).toEqual([200, '{"messages":[],"first_seq":0,"last_seq":0,"more":false}']);
+      expect([reply.status, reply.text]).toEqual([
+        200,
+        '{"messages":[],"seqs":[],"first_seq":0,"last_seq":0,"more":false}',
+      ]);
     }
   });
 

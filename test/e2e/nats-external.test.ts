@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { nkeys } from "nats";
+import { signalSubject } from "../../src/wire/names.ts";
 import { Folder, Server, unibus, until } from "../support/executable.ts";
 import { castOf } from "../support/inside.ts";
 import { addMembers, call, createRoom, dial, history, kick, policy } from "../support/peer.ts";
@@ -156,6 +157,11 @@ describe.each(["sqlite", "kv"])("on external NATS servers, with the store %s,", 
     const peer = await dial(first, ana, { url: nats.url });
     expect((await peer.request(room.state.subject, "hello")).json<{ seq: number }>().seq).toBe(1);
     using raw = await rawPeer(nats.url, bob);
+    // Signals need no configuration of these servers: they stay within the account of the users.
+    await raw.exchange(`SUB ${signalSubject(room.state.roomId, "*")} 1\r\n`);
+    peer.publish(signalSubject(room.state.roomId, ana.endpoint), "typing");
+    await peer.flush();
+    await until("bob receives the signal", () => raw.received.includes("\r\ntyping\r\n"));
     await kick(first, room, bob, ana);
     await until("bob is disconnected", () => raw.isClosed, 2_000);
 

@@ -185,7 +185,9 @@ describe("a room", () => {
     expect(shown.created_at).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     expect(shown.bytes_max).toBe(1_073_741_824);
     const listed = (await roomsOf(people.ana)).find(({ room_id }) => room_id === room.state.roomId);
-    const standing = { accepted: true, live: true, added_by: people.ana.endpoint };
+    const storage = { stream: `UNIBUS_${room.state.roomId}`, full: false };
+    expect(shown).toMatchObject(storage);
+    const standing = { ...storage, accepted: true, live: true, added_by: people.ana.endpoint };
     expect(listed).toEqual({ ...base, role: "owner", version: 1, rekey_pending: false, ...standing });
     const { statements, more } = (await ask(people.ana, "GET", at(room, "/statements"))).json;
     expect(more).toBe(false);

@@ -6,6 +6,7 @@ import { connect } from "../../src/client/index.ts";
 import { streamName } from "../../src/wire/names.ts";
 import { invite, register } from "../support/accounts.ts";
 import { unibus, until } from "../support/executable.ts";
+import { filesWith } from "../support/files-with.ts";
 import { castOf } from "../support/inside.ts";
 import {
   addMembers,
@@ -20,6 +21,7 @@ import {
   send,
   signedHeaders,
 } from "../support/peer.ts";
+import { isSoak } from "../support/soak.ts";
 import { Nodes, nodesCount } from "./chaos/nodes.ts";
 
 const all = Array.from({ length: nodesCount }, (_, index) => index);
@@ -83,6 +85,26 @@ describe("rooms", () => {
       expect(await statusesOf(ana, at(room))).toEqual([410, 410, 410]);
     },
   );
+
+  const erasing = isSoak("erase") ? "in no file of them within 10 minutes" : "the next reads do not return it";
+  test(`a message that is erased at one node is gone at all: ${erasing}`, async () => {
+    const room = await createRoom(nodes.at(0), ana, policy("persist"));
+    const connection = await dial(nodes.at(1), ana);
+    const marker = `erased ${randomBytes(16).toString("hex")}`;
+    for (const text of ["before", marker, "after"]) await connection.request(room.state.subject, text);
+    await connection.close();
+    const files = () => all.flatMap((node) => filesWith(nodes.at(node).data, marker));
+    expect(files().length).toBeGreaterThanOrEqual(nodesCount);
+    const erased = await call(nodes.url(2), ana, "DELETE", at(room, "/messages/2"));
+    expect(erased.json).toEqual({ sha256: createHash("sha256").update(marker).digest("hex") });
+    for (const there of all) {
+      const got = async () => (await history(nodes.at(there), ana, room)).map(String).join();
+      await until("the replica that answers has erased it", async () => (await got()) === "before,after");
+    }
+    if (!isSoak("erase")) return;
+    // The replication log is compacted while the room is used, or by time.
+    await until("no file contains it", () => files().length === 0, 600_000);
+  }, 660_000);
 
   test("users whose clients use different nodes can talk to each other", async () => {
     await using here = await connect({ url: nodes.url(0), identity: ana, state: "memory" });

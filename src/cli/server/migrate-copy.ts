@@ -4,7 +4,7 @@
  * Every step is idempotent, so an interrupted migration can be run again. `clearTarget` refuses a target with newer
  * rows, because overwriting them would, for example, undo a revocation.
  */
-import type { BlobStore, StoredBlob } from "../../contracts/blobs.ts";
+import type { BlobStore, ChargedBlob, StoredBlob } from "../../contracts/blobs.ts";
 import type { InviteStore, Snapshot } from "../../contracts/store.ts";
 import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { printNote } from "../print.ts";
@@ -139,25 +139,35 @@ async function isWhole(blobs: BlobStore, hash: string): Promise<boolean> {
   return true;
 }
 
-/** Copies each missing blob and reads it back. Idempotent. A damaged blob is reported and skipped. */
+/** Counts the blobs of a store. */
+export async function countBlobs(blobs: BlobStore): Promise<number> {
+  return new Set((await Array.fromAsync(blobs.list())).map(({ hash }) => hash)).size;
+}
+
+const claimText = ({ hash, owner }: ChargedBlob): string => `${hash} ${owner}`;
+
+/** Copies each missing blob and claim, and reads the blob back. Idempotent. A damaged blob is reported and skipped. */
 export async function copyBlobs(from: BlobStore, to: BlobStore): Promise<CopiedBlobs> {
   const faults = new Faults();
-  let [count, bytes] = [0, 0];
+  const copied = new Set<string>();
+  let bytes = 0;
   using progress = new Progress("blobs");
+  const there = new Set((await Array.fromAsync(to.list())).map(claimText));
   for await (const { hash, owner } of from.list()) {
     try {
       const blob = await from.get(hash);
       if (blob === null) throw new UnibusError("not_found", "it is gone");
-      if (!(await isWhole(to, hash))) {
+      if (!there.has(claimText({ hash, owner })) || !(await isWhole(to, hash))) {
         await to.put(verified(blob, hash), owner, hash, Number.POSITIVE_INFINITY);
         if (!(await isWhole(to, hash))) throw new UnibusError("unavailable", "the target does not have it");
       }
-      bytes += blob.size;
-      progress.report(++count);
+      if (!copied.has(hash)) bytes += blob.size;
+      copied.add(hash);
+      progress.report(copied.size);
     } catch (error) {
       if (!isUnibusError(error)) throw error;
       faults.add(`blob ${hash}: ${error.message}`);
     }
   }
-  return { blobs: count, blob_bytes: bytes, lost: faults.count };
+  return { blobs: copied.size, blob_bytes: bytes, lost: faults.count };
 }

@@ -5,7 +5,7 @@ import { CliCommand } from "../cli-command.ts";
 import { printFields, printNote } from "../print.ts";
 import { replicasArgument } from "./cluster.ts";
 import { isServed } from "./data-dir.ts";
-import { clearTarget, copyBlobs, copyRows, countDifferences, countRows } from "./migrate-copy.ts";
+import { clearTarget, copyBlobs, copyRows, countBlobs, countDifferences, countRows } from "./migrate-copy.ts";
 import { keyValueOptions, type MigrateOptions, type OpenEnd, openFile, openKeyValue } from "./migrate-ends.ts";
 import { noteBrought } from "./store-record.ts";
 
@@ -33,7 +33,7 @@ function nameIn({ data, db }: ToKvOptions, { store }: OpenEnd): string | null {
 async function bring(from: OpenEnd, options: ToKvOptions): Promise<void> {
   const counts = await countRows(from.snapshot);
   if (options.dryRun) {
-    const blobs = from.blobs === undefined ? 0 : (await Array.fromAsync(from.blobs.list())).length;
+    const blobs = from.blobs === undefined ? 0 : await countBlobs(from.blobs);
     printFields({ ...counts, blobs, written: false }, options);
     return;
   }

@@ -45,12 +45,25 @@ export interface Messages extends AsyncIterableIterator<Message>, AsyncDisposabl
   readonly ready: Promise<void>;
 }
 
+/** The options of `history`: how many messages at most, and where the page begins or ends. At most one place. */
+export interface HistoryOptions {
+  readonly limit?: number;
+  /** Only messages before this sequence number, the newest of them. */
+  readonly before?: number;
+  /** Only messages after this sequence number, the oldest of them. */
+  readonly after?: number;
+  /** Only messages that the server stored at this time or later, the oldest of them. */
+  readonly since?: Date;
+}
+
 /** One page of a room's history, oldest first. */
 export interface HistoryPage {
   readonly messages: readonly Message[];
   /** Pass it as `before` to read the previous page. */
   readonly firstSeq: number;
+  /** Pass it as `after` to read the next page. */
   readonly lastSeq: number;
+  /** Whether there is another page: the next one after `after` and `since`, otherwise the previous one. */
   readonly more: boolean;
 }
 
@@ -152,12 +165,11 @@ export class RoomReader {
   }
 
   /** A page of history, verified. Invalid frames are dropped and counted. Errors: those of GET history. */
-  async history(
-    page: { readonly limit?: number; readonly before?: number },
-    signal?: AbortSignal,
-  ): Promise<HistoryPage> {
+  async history(page: HistoryOptions, signal?: AbortSignal): Promise<HistoryPage> {
     checkOptions("history", page, historyChecks);
-    const { messages, first_seq, last_seq, more } = await this.deps.control.history(this.deps.roomId, page, signal);
+    const { since, ...rest } = page;
+    const request = since === undefined ? rest : { ...rest, since: since.toISOString() };
+    const { messages, first_seq, last_seq, more } = await this.deps.control.history(this.deps.roomId, request, signal);
     const seen = new SeenSet(messages.length + 1);
     const opened = (await this.#open(framesOf(messages))).filter(({ frame }) => seen.add(frameKey(frame)));
     return { messages: opened.map((one) => this.#messageOf(one)), firstSeq: first_seq, lastSeq: last_seq, more };

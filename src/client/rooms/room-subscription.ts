@@ -279,7 +279,8 @@ export class RoomSubscription {
     const { control, roomId, signal, receiver, onTrouble } = this.deps;
     try {
       const seen = this.#look;
-      if (seen !== null && receiver.knows(seen.frame)) this.#mark = { safe: this.#mark.next, next: seen.seq };
+      if (seen !== null && receiver.knows(seen.frame))
+        this.#mark = { safe: this.#mark.next, next: Math.max(this.#mark.next, seen.seq) };
       const { last_seq: seq, messages } = await control.history(roomId, { limit: 1 }, signal);
       const [frame] = framesOf(messages);
       if (!this.#isTorn) this.#look = frame === undefined || isDropped(frame) ? null : { seq, frame };

@@ -33,7 +33,7 @@ import { Requests, requestTimeoutMs } from "./requests.ts";
 import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
 import type { RoomChanges } from "./room-changes.ts";
 import { keepParts } from "./room-parts.ts";
-import { type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
+import { type HistoryOptions, type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
 import { RoomSender } from "./room-sender.ts";
 import { RoomSignals } from "./room-signals.ts";
 import type { Lost } from "./room-subscription.ts";
@@ -287,10 +287,7 @@ export class Room extends Conversation {
   }
 
   /** A page of history, verified. Invalid frames are dropped and counted. Errors: those of GET history. */
-  history(
-    page: { readonly limit?: number; readonly before?: number } = {},
-    signal?: AbortSignal,
-  ): Promise<HistoryPage> {
+  history(page: HistoryOptions = {}, signal?: AbortSignal): Promise<HistoryPage> {
     return this.#reader.history(page, signal);
   }
 

@@ -11,6 +11,7 @@ import { isBytes, type RouteSpec, type StaticOf } from "../../wire/route.ts";
 import { routes } from "../../wire/routes.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { BusClock, type OwnClock } from "./clock.ts";
+import type { DirectoryQuery, HistoryRequest } from "./control-queries.ts";
 import { type AnyParts, type RequestParts, targetOf } from "./control-target.ts";
 import { Detour } from "./detour.ts";
 import { unreached } from "./fetch-fault.ts";
@@ -52,17 +53,6 @@ export interface ControlOptions {
   readonly busClock?: boolean | undefined;
   /** This computer's clocks; tests replace them. */
   readonly ownClock?: OwnClock | undefined;
-}
-
-/** Selects users of the directory; all if it is empty. Source: docs/reference/http.md. */
-export interface DirectoryQuery {
-  /** Users whose handle looks the same. */
-  readonly handle?: string;
-  readonly endpoint?: string;
-  readonly sign_pub?: string;
-  /** The last endpoint of the previous page. */
-  readonly after?: string | null;
-  readonly limit?: number;
 }
 
 /** Limits of one request. */
@@ -337,14 +327,25 @@ export class ControlPlane {
     return this.send(routes.rooms.key, { params: { id }, query: { epoch } }, { signal });
   }
 
-  /** The last frames of a room, or those before a sequence number, oldest first. */
+  /**
+   * A page of a room's frames, oldest first: the last ones, those before a sequence number, or the first ones after a
+   * sequence number or stored since a time (RFC 3339).
+   */
   async history(
     id: string,
-    { limit, before }: { readonly limit?: number; readonly before?: number },
+    { limit, ...start }: HistoryRequest,
     signal?: AbortSignal,
   ): Promise<Static<typeof api.History>> {
-    const query = { limit: limit?.toString(), before };
+    const query = { limit: limit?.toString(), ...start };
     return this.send(routes.history.last, { params: { id }, query }, { signal, size: "history" });
+  }
+
+  /**
+   * Erases a stored message and returns the hex sha256 of its frame. Errors: not_found if it is gone; forbidden;
+   * conflict in a room of an earlier version; rate_limited.
+   */
+  async eraseMessage(id: string, seq: number, signal?: AbortSignal): Promise<string> {
+    return (await this.send(routes.history.erase, { params: { id, seq: String(seq) } }, { signal })).sha256;
   }
 
   /** Binds the durable of a device. Errors: conflict if the room is not persisted; quota. */
@@ -366,6 +367,11 @@ export class ControlPlane {
   async getBlob(hash: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
     const limits = { signal, size: "blob", withinMs: timeoutMs.blob } as const;
     return (await this.send(routes.blobs.get, { params: { hash } }, limits)) as Uint8Array<ArrayBuffer>;
+  }
+
+  /** Ends this peer's claim to a ciphertext. Errors: not_found if it has none. */
+  async releaseBlob(hash: string, signal?: AbortSignal): Promise<void> {
+    return this.send(routes.blobs.release, { params: { hash } }, { signal });
   }
 
   /** A page of active users that match a query. Their keys are not verified: `Directory` does that. */

@@ -11,7 +11,8 @@ import { UnibusError } from "../../wire/errors.ts";
 import { lookAlike } from "../../wire/looks.ts";
 import { endpointId, endpointPattern, handleLengthMax, keyPattern, normalKey } from "../../wire/names.ts";
 import type { PeerKeys, VerifiedKeys } from "../crypto/verified-keys.ts";
-import type { ControlPlane, DirectoryQuery } from "../transport/control.ts";
+import type { ControlPlane } from "../transport/control.ts";
+import type { DirectoryQuery } from "../transport/control-queries.ts";
 import type { ClientState } from "./state.ts";
 
 type Entry = Static<typeof DirectoryReply>["members"][number];

@@ -12,7 +12,7 @@ import type { PeerConnection } from "../../contracts/connections.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { peerAccount } from "../../nats/accounts.ts";
 import { serverReport } from "../../nats/server-report.ts";
-import { endpointPattern } from "../../wire/names.ts";
+import { endpointPattern, signalRoot } from "../../wire/names.ts";
 import type { Permissions } from "./jwt.ts";
 
 /** How long an admitted login may take to become a connection, in milliseconds. */
@@ -54,9 +54,16 @@ interface Login extends Place {
 
 const keyOf = ({ server, cid }: Place): string => `${server}/${cid}`;
 
-/** Collects all subjects that permissions allow into one set. */
+const isSignal = (subject: string): boolean => subject.startsWith(`${signalRoot}.`);
+
+/**
+ * Collects all subjects that permissions allow into one set, except signals: a member who loses those of a room and
+ * keeps the room itself is not disconnected, or an owner could disconnect all members by adding one more than rooms
+ * with signals may have. A member who loses the room is disconnected because of its subject.
+ */
 function allOf({ publish, subscribe }: Pick<Permissions, "publish" | "subscribe">): Set<string> {
-  return new Set([...publish.map((subject) => `p ${subject}`), ...subscribe.map((subject) => `s ${subject}`)]);
+  const all = [...publish.map((subject) => ["p", subject]), ...subscribe.map((subject) => ["s", subject])];
+  return new Set(all.filter(([, subject = ""]) => !isSignal(subject)).map((one) => one.join(" ")));
 }
 
 function digestOf(granted: ReadonlySet<string>): string {

@@ -1,11 +1,12 @@
 /**
- * Stores blobs as files for a single node: `by-hash/ab/HASH`, and a hard link `by-owner/OWNER/HASH` as the charge.
- * An upload is written to `incoming`, synced, linked into its owner's folder and then renamed to its hash. The charge
- * comes first, so a crash can leave a charge without a blob but never a blob without a charge. Used by the blobs plugin
+ * Stores blobs as files for a single node: `by-hash/ab/HASH`, and for each user who claims it a hard link
+ * `by-owner/OWNER/HASH`, which is also the charge. An upload is written to `incoming`, synced, linked into its owner's
+ * folder and then renamed to its hash. The claim comes first and goes last, so a crash can leave a claim without a blob
+ * but never a blob without a claim. Used by the blobs plugin
  * through `BlobStore`, and by the migration commands through `list`.
  */
 import { randomUUID } from "node:crypto";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync, type Stats } from "node:fs";
 import { type FileHandle, link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Type } from "@sinclair/typebox";
@@ -22,6 +23,14 @@ const unwritable = (cause: unknown) => unwritableBlob(cause, isCode(cause, "ENOS
 function namesIn(folder: string): Promise<string[]> {
   return readdir(folder).catch((error: unknown) => {
     if (isCode(error, "ENOENT")) return [];
+    throw error;
+  });
+}
+
+/** What is known of a file, or null if it does not exist. */
+function statOf(path: string): Promise<Stats | null> {
+  return stat(path).catch((error: unknown) => {
+    if (isCode(error, "ENOENT")) return null;
     throw error;
   });
 }
@@ -74,7 +83,7 @@ async function receive(file: FileHandle, chunks: AsyncIterable<Uint8Array>, know
 /** A blob store below one folder. */
 class DiskBlobs implements BlobStore {
   readonly #charged = new Map<string, Promise<number>>();
-  /** By hash: the second upload of the same blob finds it stored. */
+  /** By hash: of two uploads the second one finds the blob stored, and no upload meets a release halfway. */
   readonly #naming = new KeyedMutex();
 
   constructor(private readonly folder: string) {
@@ -102,12 +111,16 @@ class DiskBlobs implements BlobStore {
     }
     const { hash, isNew, charge } = named;
     // The last step, so that a caller that also counts reserved bytes counts none twice for longer than this turn.
-    if (charge > 0)
-      this.#charged.set(
-        owner,
-        this.bytesOf(owner).then((bytes) => bytes + charge),
-      );
+    this.#charge(owner, charge);
     return { hash, isNew };
+  }
+
+  async release(hash: string, owner: string): Promise<boolean> {
+    try {
+      return await this.#naming.hold(hash, () => this.#release(hash, owner));
+    } catch (error) {
+      throw isUnibusError(error) ? error : unwritable(error);
+    }
   }
 
   async get(hash: string): Promise<{ size: number; body: Blob } | null> {
@@ -140,6 +153,14 @@ class DiskBlobs implements BlobStore {
     }
   }
 
+  #charge(owner: string, bytes: number): void {
+    if (bytes === 0) return;
+    const charged = this.bytesOf(owner).then((before) => before + bytes);
+    this.#charged.set(owner, charged);
+    // An error is that of the next read.
+    charged.catch(() => undefined);
+  }
+
   get #incoming(): string {
     return join(this.folder, "incoming");
   }
@@ -152,25 +173,50 @@ class DiskBlobs implements BlobStore {
     return join(this.folder, "by-owner", owner);
   }
 
-  /** Renames the draft to its hash, once. The charge comes first, so that a crash leaves no blob without a charge. */
+  /** Claims the blob, and renames the draft to its hash unless the blob exists. */
   async #name(draft: string, hash: string, owner: string): Promise<Named> {
     const file = this.#fileOf(hash);
-    if (await Bun.file(file).exists()) return { hash, isNew: false, charge: 0 };
-    const charge = join(this.#ownerFolder(owner), hash);
-    await Promise.all([file, charge].map((path) => makeFolder(dirname(path))));
+    const claim = join(this.#ownerFolder(owner), hash);
+    await Promise.all([file, claim].map((path) => makeFolder(dirname(path))));
     // Read before there is another file to count.
     await this.bytesOf(owner);
-    const isCharged = await link(draft, charge).then(
-      () => true,
-      (error: unknown) => {
-        if (isCode(error, "EEXIST")) return false;
-        throw error;
-      },
-    );
-    const { size } = await stat(draft);
-    await rename(draft, file);
-    await Promise.all([file, charge].map((path) => syncFolder(dirname(path))));
-    return { hash, isNew: true, charge: isCharged ? blobCharge(size) : 0 };
+    const isNew = !(await Bun.file(file).exists());
+    const claimed = await statOf(claim);
+    // A crash left this claim without its blob. It must be the same file as the blob, because its links are counted.
+    if (claimed !== null && isNew) await rm(claim);
+    if (claimed === null || isNew) await link(isNew ? draft : file, claim);
+    const { size } = await stat(claim);
+    if (isNew) await rename(draft, file);
+    await Promise.all([file, claim].map((path) => syncFolder(dirname(path))));
+    return { hash, isNew, charge: claimed === null ? blobCharge(size) : 0 };
+  }
+
+  /** Ends a claim. The blob goes before the last claim does. */
+  async #release(hash: string, owner: string): Promise<boolean> {
+    const file = this.#fileOf(hash);
+    const claim = join(this.#ownerFolder(owner), hash);
+    const claimed = await statOf(claim);
+    if (claimed === null) return false;
+    // Read before there is a file less to count.
+    await this.bytesOf(owner);
+    const stored = await statOf(file);
+    if (stored !== null && !(await this.#isClaimedByOthers(hash, owner, stored, claimed))) {
+      await rm(file, { force: true });
+      await syncFolder(dirname(file));
+    }
+    await rm(claim);
+    await syncFolder(dirname(claim));
+    this.#charge(owner, -blobCharge(claimed.size));
+    return true;
+  }
+
+  /** Whether another user claims a blob. Its links are counted; if a copy of the folder broke them, it is searched. */
+  async #isClaimedByOthers(hash: string, owner: string, stored: Stats, claimed: Stats): Promise<boolean> {
+    if (stored.ino === claimed.ino) return stored.nlink > 2;
+    for (const other of await namesIn(this.#ownerFolder(""))) {
+      if (other !== owner && (await statOf(join(this.#ownerFolder(other), hash))) !== null) return true;
+    }
+    return false;
   }
 
   async #sum(owner: string): Promise<number> {

@@ -30,6 +30,8 @@ export function chargePayload(bytes: number): string {
 
 interface Known {
   bytes: number;
+  /** The revision that `bytes` is of; -1 before the first read. */
+  revision: number;
   at: number;
   /** Number of this node's commits in progress. */
   commits: number;
@@ -81,7 +83,7 @@ export class Charges {
       const reply = await this.#js.publish(draft);
       if (isLost(reply)) continue;
       expectReply(reply);
-      this.note(owner, bytes);
+      this.note(owner, { bytes, revision: reply.seq });
     }
   }
 
@@ -92,10 +94,10 @@ export class Charges {
       const isFresh = performance.now() - known.at < ageMsMax;
       if (isFresh || (known.commits > 0 && known.at > Number.NEGATIVE_INFINITY)) return known.bytes;
       const { turn } = known;
-      const { bytes } = await this.read(owner);
+      const charge = await this.read(owner);
       if (known.turn !== turn && reads < readsMax) continue;
-      this.note(owner, bytes);
-      return bytes;
+      this.note(owner, charge);
+      return known.bytes;
     }
   }
 
@@ -113,11 +115,16 @@ export class Charges {
     }
   }
 
-  /** Caches an owner's charge. It never decreases, so the order of two answers does not matter. */
-  note(owner: string, bytes: number): void {
+  /** Caches an owner's charge, unless a newer one is cached. */
+  note(owner: string, { bytes, revision }: Charge): void {
     const known = this.#of(owner);
-    known.bytes = Math.max(known.bytes, bytes);
+    if (revision >= known.revision) Object.assign(known, { bytes, revision });
     known.at = performance.now();
+  }
+
+  /** Forgets an owner's charge, because a commit without an answer may have changed it. */
+  forget(owner: string): void {
+    this.#of(owner).at = Number.NEGATIVE_INFINITY;
   }
 
   #of(owner: string): Known {
@@ -126,7 +133,7 @@ export class Charges {
     if (this.#known.size >= ownersMax) {
       for (const [name, { commits }] of this.#known) if (commits === 0) this.#known.delete(name);
     }
-    const fresh = { bytes: 0, at: Number.NEGATIVE_INFINITY, commits: 0, turn: 0 };
+    const fresh = { bytes: 0, revision: -1, at: Number.NEGATIVE_INFINITY, commits: 0, turn: 0 };
     this.#known.set(owner, fresh);
     return fresh;
   }

@@ -1,9 +1,9 @@
 /**
  * The blob store of a cluster, in one JetStream stream (stream.ts has its subjects).
- * Chunks are written first. Then one atomic batch writes the blob's entry, its owner's charge and the end of the
- * upload, each with a compare-and-set, so a crash never leaves one without the others. A commit that loses a
- * compare-and-set is retried; one without an answer is settled by `#settle`. Used by the blobs plugin through
- * `BlobStore`.
+ * Chunks are written first. Then one atomic batch writes the blob's entry, which names the users who claim it, the
+ * charge of one of them and the end of the upload, each with a compare-and-set, so a crash never leaves one without the
+ * others. A commit that loses a compare-and-set is retried; one without an answer is settled by `#settle`. Used by the
+ * blobs plugin through `BlobStore`.
  */
 import {
   type BlobStore,
@@ -16,12 +16,19 @@ import {
 } from "../../contracts/blobs.ts";
 import type { Log } from "../../contracts/plugin.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
-import { type ApiReply, fullCodes, type JetStream, jsCode } from "../../nats/jetstream.ts";
+import {
+  type ApiReply,
+  type Draft,
+  fullCodes,
+  type JetStream,
+  jsCode,
+  type PublishReply,
+} from "../../nats/jetstream.ts";
 import { lastMessage, nextMessage } from "../../nats/messages.ts";
-import { isUnibusError, type UnibusError } from "../../wire/errors.ts";
+import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { Charges, chargePayload } from "./charges.ts";
 import { expectReply, unanswered } from "./errors.ts";
-import { blobStream, expectedLast, isLost, listSubjects, purge, subjects } from "./stream.ts";
+import { blobStream, expectedLast, isLost, listSubjects, purge, purgeUpTo, subjects } from "./stream.ts";
 import { type Received, Upload, type UploadState } from "./upload.ts";
 
 /** How often a commit is retried after it lost a compare-and-set. */
@@ -33,15 +40,37 @@ const diskShareMax = 0.8;
 /** How long a measurement of the account's disk usage is used, in milliseconds. */
 const spaceAgeMsMax = 1_000;
 
-/** A blob's entry, as stored in its message. */
+/** How many users may claim one blob: its entry names all of them. */
+const claimsMax = 1_000;
+
+/** A blob's entry. */
 interface BlobEntry extends Omit<Received, "hash"> {
   readonly upload: string;
-  readonly owner: string;
+  /** The endpoints of the users who claim the blob. Never empty. */
+  readonly owners: readonly string[];
+}
+
+/** An entry as stored in its message. Without owners the blob is gone. Before 0.3.0 there was one `owner`. */
+type KeptEntry = Omit<BlobEntry, "owners"> & { readonly owners?: readonly string[]; readonly owner?: string };
+
+/** What the stream has of a blob: its entry or null, and the revision for a compare-and-set. */
+interface FoundEntry {
+  readonly entry: BlobEntry | null;
+  readonly revision: number;
 }
 
 interface Account extends ApiReply {
   readonly storage: number;
   readonly limits: { readonly max_storage: number };
+}
+
+const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, Math.random() * pauseMsMax));
+
+const after = (seq: number) => ({ [expectedLast]: String(seq) });
+
+function tooManyClaims(): UnibusError {
+  const hint = "encrypt the content again, which makes another blob";
+  return new UnibusError("quota", `${claimsMax} users have stored this blob, which is the limit (${hint})`);
 }
 
 /** Whether an error means that the disk is full. */
@@ -51,8 +80,8 @@ const isFullDisk = (error: unknown): boolean => {
 };
 
 /**
- * Stores blobs in a JetStream object store that every node serves. A blob's entry, its owner's charge and the end of
- * its upload are one atomic write: no crash can leave one without the others.
+ * Stores blobs in a JetStream object store that every node serves. A blob's entry, the charge of a user who claims it
+ * and the end of the upload are one atomic write: no crash can leave one without the others.
  */
 export class NatsBlobs implements BlobStore {
   readonly #js: JetStream;
@@ -119,9 +148,12 @@ export class NatsBlobs implements BlobStore {
 
   async *list(): AsyncGenerator<ChargedBlob> {
     for await (const [hash] of listSubjects(this.#js, "blob")) {
-      const entry = await this.#entry(hash);
-      if (entry !== null) yield { hash, owner: entry.owner };
+      for (const owner of (await this.#entry(hash))?.owners ?? []) yield { hash, owner };
     }
+  }
+
+  release(hash: string, owner: string): Promise<boolean> {
+    return this.#charges.during(owner, () => this.#commits.hold(owner, () => this.#release(hash, owner)));
   }
 
   /** Raises the charges of blobs that an older version stored to the minimum charge. Errors: unavailable. */
@@ -130,62 +162,108 @@ export class NatsBlobs implements BlobStore {
       const sizes = new Map<string, number[]>();
       for await (const [hash] of listSubjects(this.#js, "blob")) {
         const entry = await this.#entry(hash);
-        if (entry !== null) sizes.set(entry.owner, [...(sizes.get(entry.owner) ?? []), entry.size]);
+        for (const owner of entry?.owners ?? []) sizes.set(owner, [...(sizes.get(owner) ?? []), entry?.size ?? 0]);
       }
       return sizes;
     });
   }
 
   /**
-   * Commits an upload exactly once, even if others store the same blob or charge the same owner. Errors: quota,
-   * unavailable.
+   * Commits an upload exactly once, even if others store the same blob or charge the same owner. If the blob exists,
+   * the owner claims that one. Errors: quota, unavailable.
    */
   async #commit(upload: Upload, received: Received, owner: string, bytesMax: number): Promise<PutBlob> {
     const { hash, ...parts } = received;
-    const entry: BlobEntry = { ...parts, upload: upload.id, owner };
     for (let tries = 1; tries <= attemptsMax; tries++) {
-      const [charge, there] = await Promise.all([this.#charges.read(owner), this.#entry(hash)]);
-      if (there !== null) {
+      const [charge, there] = await Promise.all([this.#charges.read(owner), this.#find(hash)]);
+      const owners = there.entry?.owners ?? [];
+      if (owners.includes(owner)) {
         await this.#clear(upload);
         return { hash, isNew: false };
       }
-      const bytes = charge.bytes + blobCharge(entry.size);
+      const bytes = charge.bytes + blobCharge(parts.size);
       if (bytes > bytesMax) throw overQuota(bytesMax);
-      const reply = await this.#write(upload, { hash, entry, bytes, charge: charge.revision });
-      const isDone = reply === null ? await this.#settle(upload, hash) : reply.error === undefined;
-      if (isDone) {
-        // A sweep removes what remains of the upload if this fails.
-        purge(this.#js, subjects.open(upload.id)).catch(() => undefined);
-        this.#charges.note(owner, bytes);
-        return { hash, isNew: true };
+      if (owners.length >= claimsMax) throw tooManyClaims();
+      const isNew = there.entry === null;
+      const entry = { ...(there.entry ?? { ...parts, upload: upload.id }), owners: [...owners, owner] };
+      const state: UploadState = isNew ? "done" : "void";
+      const reply = await this.#write([
+        { subject: subjects.blob(hash), payload: JSON.stringify(entry), headers: after(there.revision) },
+        { subject: subjects.open(upload.id), payload: state, headers: after(upload.marker) },
+        { subject: subjects.charge(owner), payload: chargePayload(bytes), headers: after(charge.revision) },
+      ]);
+      if (reply === null ? await this.#settle(upload, hash, owner) : reply.error === undefined) {
+        this.#discard(upload.id, isNew);
+        if (reply === null) this.#charges.forget(owner);
+        else this.#charges.note(owner, { bytes, revision: reply.seq });
+        return { hash, isNew };
       }
       if (reply === null) throw unanswered("no reply to the commit");
       if (!isLost(reply)) expectReply(reply, jsCode.batchIncomplete, jsCode.tooManyBatches);
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * pauseMsMax));
+      await pause();
     }
     throw unanswered("too many changes at once");
   }
 
-  /** Writes the commit. Returns null if there is no answer, so that the outcome is unknown. */
-  async #write(upload: Upload, change: { hash: string; entry: BlobEntry; bytes: number; charge: number }) {
-    const { hash, entry, bytes, charge } = change;
-    const after = (seq: number) => ({ [expectedLast]: String(seq) });
-    const state: UploadState = "done";
-    const drafts = [
-      { subject: subjects.blob(hash), payload: JSON.stringify(entry), headers: after(0) },
-      { subject: subjects.charge(entry.owner), payload: chargePayload(bytes), headers: after(charge) },
-      { subject: subjects.open(upload.id), payload: state, headers: after(upload.marker) },
-    ];
+  /** Ends a claim. Returns false if there is none. Errors: unavailable. */
+  async #release(hash: string, owner: string): Promise<boolean> {
+    let isUnsure = false;
+    for (let tries = 1; tries <= attemptsMax; tries++) {
+      const [charge, { entry, revision }] = await Promise.all([this.#charges.read(owner), this.#find(hash)]);
+      // Without an answer it may have been this call that ended the claim.
+      if (entry === null || !entry.owners.includes(owner)) return isUnsure;
+      const owners = entry.owners.filter((other) => other !== owner);
+      const bytes = Math.max(0, charge.bytes - blobCharge(entry.size));
+      const state: UploadState = "void";
+      // The mark of an ended upload: a sweep removes the chunks if this node does not.
+      const mark = owners.length > 0 ? [] : [{ subject: subjects.open(entry.upload), payload: state }];
+      const reply = await this.#write([
+        { subject: subjects.blob(hash), payload: JSON.stringify({ ...entry, owners }), headers: after(revision) },
+        ...mark,
+        { subject: subjects.charge(owner), payload: chargePayload(bytes), headers: after(charge.revision) },
+      ]);
+      if (reply === null) {
+        isUnsure = true;
+        this.#charges.forget(owner);
+      } else if (reply.error === undefined) {
+        this.#charges.note(owner, { bytes, revision: reply.seq });
+        if (owners.length === 0) await this.#remove(hash, entry.upload, reply.seq);
+        return true;
+      } else if (!isLost(reply)) expectReply(reply, jsCode.batchIncomplete, jsCode.tooManyBatches);
+      await pause();
+    }
+    throw unanswered("too many changes at once");
+  }
+
+  /** Removes the bytes of a blob without claims, and its entry up to a sequence: there may be a newer one already. */
+  async #remove(hash: string, upload: string, upTo: number): Promise<void> {
+    try {
+      await purge(this.#js, subjects.chunk(upload));
+      await purge(this.#js, subjects.open(upload));
+      await purgeUpTo(this.#js, subjects.blob(hash), upTo);
+    } catch (cause) {
+      this.#log.debug("could not remove a blob without claims: a sweep will do it", { cause });
+    }
+  }
+
+  /** Writes a commit. Returns null if there is no answer, so that the outcome is unknown. */
+  async #write(drafts: readonly Draft[]): Promise<PublishReply | null> {
     return this.#js.publishBatch(drafts).catch((cause) => {
-      this.#log.warn("no reply to the commit of a blob", { cause });
+      this.#log.warn("no reply to a change of a blob", { cause });
       return null;
     });
   }
 
   /** Determines whether an unanswered commit succeeded: its upload can be given up only if it never will. */
-  async #settle(upload: Upload, hash: string): Promise<boolean> {
+  async #settle(upload: Upload, hash: string, owner: string): Promise<boolean> {
     if (await upload.giveUp()) return false;
-    return (await this.#entry(hash))?.upload === upload.id;
+    return (await this.#entry(hash))?.owners.includes(owner) === true;
+  }
+
+  /** Removes what remains of a committed upload. A sweep does it if this fails. */
+  #discard(upload: string, isNew: boolean): void {
+    const removal = isNew ? Promise.resolve() : purge(this.#js, subjects.chunk(upload));
+    removal.then(() => purge(this.#js, subjects.open(upload))).catch(() => undefined);
   }
 
   /** Gives up an uncommitted upload. A sweep removes it if this fails. */
@@ -195,9 +273,15 @@ export class NatsBlobs implements BlobStore {
       .catch((cause) => this.#log.debug("could not give up an upload: a sweep will remove it", { cause }));
   }
 
-  async #entry(hash: string): Promise<BlobEntry | null> {
+  async #find(hash: string): Promise<FoundEntry> {
     const found = await lastMessage(this.#js, blobStream, subjects.blob(hash));
-    return found === null ? null : (JSON.parse(Buffer.from(found.data).toString()) as BlobEntry);
+    if (found === null) return { entry: null, revision: 0 };
+    const { owner = "", owners = [owner], ...kept } = JSON.parse(Buffer.from(found.data).toString()) as KeptEntry;
+    return { entry: owners.length === 0 ? null : { ...kept, owners }, revision: found.seq };
+  }
+
+  async #entry(hash: string): Promise<BlobEntry | null> {
+    return (await this.#find(hash)).entry;
   }
 
   /** Yields the chunks of a blob; the last one only if all of them match the blob's hash. Errors: unavailable. */
@@ -206,12 +290,17 @@ export class NatsBlobs implements BlobStore {
     let from = entry.first;
     for (let index = 1; index <= entry.chunks; index++) {
       const found = await nextMessage(this.#js, blobStream, subjects.chunk(entry.upload), from);
-      if (found === null) throw this.#corrupt(hash);
+      if (found === null) throw await this.#lost(hash, entry);
       hasher.update(found.data);
       if (index === entry.chunks && hasher.digest("hex") !== hash) throw this.#corrupt(hash);
       yield found.data;
       from = found.seq + 1;
     }
+  }
+
+  /** The error for a missing chunk: the blob may have been deleted while it was read. */
+  async #lost(hash: string, { upload }: BlobEntry): Promise<UnibusError> {
+    return (await this.#entry(hash))?.upload === upload ? this.#corrupt(hash) : unanswered("the blob was deleted");
   }
 
   #corrupt(hash: string): UnibusError {

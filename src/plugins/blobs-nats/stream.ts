@@ -86,6 +86,11 @@ export async function purge(js: JetStream, subject: string, keep = 0): Promise<v
   expectReply(await js.call(`STREAM.PURGE.${blobStream}`, query));
 }
 
+/** Removes the messages of a subject up to a sequence, included. */
+export async function purgeUpTo(js: JetStream, subject: string, upTo: number): Promise<void> {
+  expectReply(await js.call(`STREAM.PURGE.${blobStream}`, { filter: subject, seq: upTo + 1 }));
+}
+
 /** Whether a compare-and-set failed, or may have failed. */
 export function isLost(reply: ApiReply): boolean {
   return isCode(reply, jsCode.wrongLastSequence, jsCode.wrongLastSequenceNow);

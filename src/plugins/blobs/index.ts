@@ -1,7 +1,7 @@
 /**
  * Blobs: ciphertexts encrypted by their senders, stored by hash, readable by every user who knows the hash.
- * This plugin has the routes POST /blobs and GET /blobs/{hash} and the quota of each user. A `BlobStore` (blobs-disk or
- * blobs-nats) stores the bytes. Invariant: stored bytes plus reserved bytes of one user never exceed the quota, even
+ * This plugin has the routes of blobs and the quota of each user. A `BlobStore` (blobs-disk or blobs-nats) stores the
+ * bytes. Invariant: stored bytes plus reserved bytes of one user never exceed the quota, even
  * with many parallel uploads.
  */
 import { Type } from "@sinclair/typebox";
@@ -109,7 +109,7 @@ class Quota {
   }
 }
 
-/** Serves POST /blobs and GET /blobs/{hash}. */
+/** Serves POST /blobs, and GET and DELETE /blobs/{hash}. */
 export default definePlugin({
   name: "blobs",
   api: 1,
@@ -133,6 +133,10 @@ export default definePlugin({
           const blob = await blobs.get(params.hash);
           if (blob === null) throw new UnibusError("not_found", "no such blob (check the hash)");
           return rawReply(blob.body, { headers: downloadHeaders });
+        }),
+        route(routes.blobs.release, async ({ params, caller }) => {
+          if (await blobs.release(params.hash, caller.endpoint)) return undefined;
+          throw new UnibusError("not_found", "you have not stored this blob, or deleted it already (check the hash)");
         }),
       ],
     };

@@ -5,15 +5,16 @@ import { Nats } from "../../contracts/nats.ts";
 import { definePlugin } from "../../contracts/plugin.ts";
 import { Replicas } from "../../contracts/replicas.ts";
 import { RoomStore } from "../../contracts/store.ts";
-import { RoomStreams } from "../../contracts/streams.ts";
+import { RoomStreams, type StreamRoom } from "../../contracts/streams.ts";
 import { BatchedReader } from "../../nats/batched-reader.ts";
 import { type ApiReply, JetStream, jsCode } from "../../nats/jetstream.ts";
 import { streamName } from "../../wire/names.ts";
 import { enforceCapacity } from "./capacity.ts";
 import { makeDoctor } from "./doctor.ts";
 import { Durables } from "./durables.ts";
+import { eraseMessage, storedFrame } from "./erase.ts";
 import { expectReply, streamErrors } from "./errors.ts";
-import { lastFrames } from "./last.ts";
+import { lastFrames, nextFrames } from "./frames.ts";
 import type { StreamInfo } from "./stream-info.ts";
 import { StreamMaker } from "./stream-maker.ts";
 import { sweepEvery } from "./sweep.ts";
@@ -37,25 +38,34 @@ export default definePlugin({
     const maker = new StreamMaker({ js, rooms, replicas });
     const trouble = new StreamTrouble(js, maker);
     const durables = new Durables({ js, rooms, log, signal });
+    let full: ReadonlySet<string> = new Set();
+    const onStream = <T>(room: StreamRoom, work: (info: StreamInfo) => Promise<T>): Promise<T> =>
+      trouble.watch(room.roomId, async () => work(await maker.ensured(room)));
     const streams: RoomStreams = {
       bind: (room, endpoint, device, isNew) => durables.bind(room, endpoint, device, isNew),
       unbind: (room, endpoint, device) => durables.unbind(room, endpoint, device),
       settle: (room) => durables.settle(room),
-      enforce: (capacity) => enforceCapacity(js, capacity, log),
+      async enforce(capacity) {
+        full = await enforceCapacity(js, capacity, log);
+      },
       ensure: (room) =>
         trouble.watch(room.roomId, async () => {
           await maker.make(room);
         }),
-      last: (room, page) =>
-        trouble.watch(room.roomId, async () => {
-          const info = await maker.ensured(room);
-          return lastFrames(reader, streamName(room.roomId), info.state, page);
+      last: (room, page) => onStream(room, ({ state }) => lastFrames(reader, streamName(room.roomId), state, page)),
+      next: (room, { limit, from }) =>
+        onStream(room, ({ state }) => {
+          const start = "after" in from ? { seq: from.after + 1 } : { at: from.since };
+          return nextFrames(reader, streamName(room.roomId), state, { limit, from: start });
         }),
       async sizeOf(roomId) {
         const found = await js.call<StreamInfo>(`STREAM.INFO.${streamName(roomId)}`);
         const info = expectReply(found, jsCode.streamNotFound);
         return info.error === undefined ? { messages: info.state.messages, bytes: info.state.bytes } : null;
       },
+      stored: (room, seq) => onStream(room, (info) => storedFrame(js, info, room, seq)),
+      erase: ({ roomId }, seq) => trouble.watch(roomId, () => eraseMessage(js, roomId, seq)),
+      facts: (roomId) => ({ stream: streamName(roomId), full: full.has(streamName(roomId)) }),
       remove: (roomId) => maker.remove(roomId),
     };
     return {

@@ -32,10 +32,14 @@ function roomIdOf(stream: string): string | null {
   return stream.startsWith(streamName("")) && isUlid(roomId) ? roomId : null;
 }
 
-/** Reports whether a stream has the configuration that its room requires. */
+/**
+ * Reports whether a stream has the configuration that its room requires. Earlier versions created streams that cannot
+ * erase messages, which JetStream never allows to change: those are right as they are.
+ */
 function isRight(info: StreamInfo, wanted: RoomStreamConfig): boolean {
-  return Object.entries(wanted).every(
-    ([key, value]) => changedLater.has(key) || JSON.stringify(info.config[key]) === JSON.stringify(value),
+  const same = { ...wanted, deny_delete: info.config.deny_delete === true };
+  return Object.entries(same).every(
+    ([key, value]) => changedLater.has(key) || JSON.stringify(info.config[key] ?? false) === JSON.stringify(value),
   );
 }
 
@@ -116,8 +120,9 @@ export class StreamMaker {
     const { js } = this.parts;
     const info = expectReply(await js.call<StreamInfo>(`STREAM.INFO.${config.name}`, "", withinMs));
     if (isRight(info, config)) return info;
-    const { max_bytes, discard } = info.config;
-    return expectReply(await js.call<StreamInfo>(`STREAM.UPDATE.${config.name}`, { ...config, max_bytes, discard }));
+    const { max_bytes, discard, deny_delete } = info.config;
+    const kept = { max_bytes, discard, deny_delete };
+    return expectReply(await js.call<StreamInfo>(`STREAM.UPDATE.${config.name}`, { ...config, ...kept }));
   }
 
   /** Removes streams that hold a subject although their rooms were deleted. Returns whether there were any. */

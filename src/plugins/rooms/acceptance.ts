@@ -26,7 +26,7 @@ export async function acceptRoom(
 export async function listOwnRooms(
   endpoint: string,
   { after, limit = roomsMax, accepted }: Static<typeof RoomsQuery>,
-  { store, rooms }: RoomsContext,
+  { store, rooms, streams }: RoomsContext,
 ): Promise<Static<typeof RoomList>> {
   const filter = accepted === undefined ? {} : { accepted };
   const page = await store.listRoomsOf(endpoint, { after: after ?? null, limit, ...filter });
@@ -35,5 +35,5 @@ export async function listOwnRooms(
   // The grant depends on all accepted rooms. They are read only if this page does not contain all of them.
   const all = isNone || isWhole ? page : await rooms.accepted(endpoint);
   const { roomIds } = grantOf(endpoint, all);
-  return page.map((membership) => roomListEntry(membership, roomIds));
+  return page.map((membership) => roomListEntry(membership, roomIds, streams));
 }

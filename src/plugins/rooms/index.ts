@@ -27,6 +27,7 @@ import { membershipRoutes } from "./membership-routes.ts";
 import { Newcomers } from "./newcomers.ts";
 import { RoomQuotas } from "./quotas.ts";
 import { roomRoutes } from "./room-routes.ts";
+import { Signalling } from "./signalling.ts";
 import { wayBackRoutes } from "./way-back/routes.ts";
 
 const Config = Type.Object(
@@ -50,6 +51,12 @@ const Config = Type.Object(
         description: "who may create rooms in a namespace: user or admin",
       }),
     ),
+    signal_members_max: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        description: "maximum members of a room with typing, presence and read marks; 0: none",
+      }),
+    ),
     bytes_max: Type.Optional(Type.Integer({ minimum: 1, description: "maximum bytes of a persisted room" })),
     when_full: Type.Optional(
       Type.Union([Type.Literal("refuse"), Type.Literal("drop_oldest")], { description: "refuse or drop_oldest" }),
@@ -66,6 +73,8 @@ const perUserDefault = 1_000;
  */
 const rowsPerOwnerDefault = 268_435_456;
 const statementsPerMinuteDefault = 60;
+/** Default limit on the members of a room with signals. Source: docs/protocol/logins.md. */
+const signalMembersMaxDefault = 200;
 /** Default limit on the size of a persisted room, in bytes. Source: docs/protocol/history.md. */
 const bytesMaxDefault = 1_073_741_824;
 /** Interval between checks for rooms over their size limit, in milliseconds. Source: docs/protocol/history.md. */
@@ -98,6 +107,7 @@ export default definePlugin({
   routes: Object.values(routes.rooms),
   async setup({ config, site, log, now, signal }, { store, users, wayBack, streams, nats, reserve, denials }) {
     const namespaces = nats?.namespaces ?? builtinNamespaces;
+    const signalling = new Signalling(store, config.signal_members_max ?? signalMembersMaxDefault);
     const rooms: Rooms = {
       async member(roomId, endpoint) {
         // In parallel, so that the store can share the work of both reads.
@@ -109,7 +119,7 @@ export default definePlugin({
         }
         return { room, stay };
       },
-      accepted: (endpoint) => store.listRoomsOf(endpoint, { accepted: true }),
+      accepted: async (endpoint) => signalling.mark(await store.listRoomsOf(endpoint, { accepted: true })),
     };
     const limits = {
       rowsPerOwner: config.rows_per_owner ?? rowsPerOwnerDefault,

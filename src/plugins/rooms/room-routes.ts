@@ -29,7 +29,7 @@ export function roomRoutes(parts: RoomsContext): Route[] {
       const { bytesMax, whenFull } = capacity;
       return {
         ...roomReply(membership.room),
-        ...membershipReply(membership),
+        ...membershipReply(membership, streams),
         bytes_max: bytesMax,
         when_full: whenFull,
       };

@@ -1,11 +1,13 @@
 /** Blobs on a disk: the common promises of blob stores, and recovery from crashes and odd files in the folder. */
 import { describe, expect, test } from "bun:test";
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -80,6 +82,34 @@ describe("on the disk", () => {
     expect((await shelf.post("ana", pieces(bytes))).status).toBe(201);
     expect(await shelf.store.bytesOf("ana")).toBe(blobBytesMin);
     expect((await shelf.get(hash))?.bytes).toEqual(bytes);
+  });
+
+  test("a copy of the folder that broke the links keeps a blob until the last claim ends", async () => {
+    const blobs = await openDisk();
+    await using shelf = await Shelf.open(blobs);
+    const bytes = bytesOf(1, 5_000);
+    for (const owner of ["ana", "bo"]) await shelf.post(owner, pieces(bytes));
+    const folder = join(blobs.path, "blobs");
+    cpSync(folder, `${folder}-copy`, { recursive: true });
+    rmSync(folder, { recursive: true });
+    renameSync(`${folder}-copy`, folder);
+    await using again = await Shelf.open(await blobs.again());
+    expect(await again.release("ana", hashOf(bytes))).toBe("released");
+    expect((await again.get(hashOf(bytes)))?.bytes).toEqual(bytes);
+    expect(await again.release("bo", hashOf(bytes))).toBe("released");
+    expect(filesIn(folder)).toEqual([]);
+  });
+
+  test("a deletion that a crash interrupted is completed by the next one", async () => {
+    const blobs = await openDisk();
+    await using shelf = await Shelf.open(blobs);
+    const hash = hashOf(bytesOf(1));
+    await shelf.post("ana", pieces(bytesOf(1)));
+    rmSync(join(blobs.path, "blobs", "by-hash", hash.slice(0, 2), hash));
+    expect(await shelf.get(hash)).toBeNull();
+    expect(await shelf.release("ana", hash)).toBe("released");
+    expect(await shelf.store.bytesOf("ana")).toBe(0);
+    expect(filesIn(join(blobs.path, "blobs"))).toEqual([]);
   });
 
   test("a folder that cannot be written makes uploads unavailable, with a fix and without any path", async () => {

@@ -44,24 +44,25 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       expect((await shelf.get(hashOf(nothing)))?.bytes).toHaveLength(0);
     });
 
-    test("that is stored already is answered with 200 for every uploader, and charged to the first only", async () => {
+    test("that is stored already is answered with 200, and charged once to every uploader", async () => {
       await using shelf = await Shelf.open(await open());
       const bytes = bytesOf(1, 5_000);
       expect((await shelf.post("ana", pieces(bytes))).status).toBe(201);
       for (const owner of ["ana", "bo", "ana"]) expect((await shelf.post(owner, pieces(bytes))).status).toBe(200);
-      expect([await shelf.store.bytesOf("ana"), await shelf.store.bytesOf("bo")]).toEqual([5_000, 0]);
+      expect([await shelf.store.bytesOf("ana"), await shelf.store.bytesOf("bo")]).toEqual([5_000, 5_000]);
       await using again = await Shelf.open(await shelf.blobs.again());
-      expect([await again.store.bytesOf("ana"), await again.store.bytesOf("bo")]).toEqual([5_000, 0]);
+      expect([await again.store.bytesOf("ana"), await again.store.bytesOf("bo")]).toEqual([5_000, 5_000]);
+      expect(await shelf.blobs.leftovers()).toEqual([]);
     });
 
-    test("that is uploaded many times at once is stored once, and charged once", async () => {
+    test("that is uploaded many times at once is stored once, and charged once to each uploader", async () => {
       await using shelf = await Shelf.open(await open());
       const bytes = bytesOf(1, mebibyte);
       const owners = Array.from({ length: 12 }, (_, i) => `owner${i % 3}`);
       const posted = await Promise.all(owners.map((owner) => shelf.post(owner, pieces(bytes))));
       expect(new Set(posted.map(({ hash }) => hash))).toEqual(new Set([hashOf(bytes)]));
       const charges = () => Promise.all([0, 1, 2].map((i) => shelf.store.bytesOf(`owner${i}`)));
-      expect((await charges()).reduce((sum, one) => sum + one)).toBe(mebibyte);
+      expect(await charges()).toEqual([mebibyte, mebibyte, mebibyte]);
       await using again = await Shelf.open(await shelf.blobs.again());
       const later = await Promise.all([0, 1, 2].map((i) => again.store.bytesOf(`owner${i}`)));
       expect(later).toEqual(await charges());
@@ -199,7 +200,64 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
     });
   });
 
-  test("every blob is listed once, with the user who is charged for it", async () => {
+  describe(`${name}: deleting a blob`, () => {
+    test("gives the quota back at once, and the bytes are gone; another uploader's claim keeps them", async () => {
+      await using shelf = await Shelf.open(await open(), mebibyte);
+      const [mine, shared] = [bytesOf(1, 900_000), bytesOf(2, 600_000)];
+      expect((await shelf.post("ana", pieces(mine))).status).toBe(201);
+      expect((await shelf.post("ana", pieces(shared))).status).toBe("quota");
+      expect(await shelf.release("ana", hashOf(mine))).toBe("released");
+      expect(await shelf.store.bytesOf("ana")).toBe(0);
+      expect(await shelf.get(hashOf(mine))).toBeNull();
+      for (const owner of ["ana", "bo"]) await shelf.post(owner, pieces(shared));
+      expect(await shelf.release("ana", hashOf(shared))).toBe("released");
+      expect([await shelf.store.bytesOf("ana"), await shelf.store.bytesOf("bo")]).toEqual([0, 600_000]);
+      expect((await shelf.get(hashOf(shared)))?.bytes).toEqual(shared);
+      await using again = await Shelf.open(await shelf.blobs.again());
+      expect(await again.store.bytesOf("bo")).toBe(600_000);
+      expect(await again.release("bo", hashOf(shared))).toBe("released");
+      expect(await again.get(hashOf(shared))).toBeNull();
+      expect(await Array.fromAsync(again.store.list())).toEqual([]);
+      expect(await again.blobs.leftovers()).toEqual([]);
+    });
+
+    test("without a claim is not found, and takes nothing from those who have one", async () => {
+      await using shelf = await Shelf.open(await open());
+      const bytes = bytesOf(1, 5_000);
+      await shelf.post("ana", pieces(bytes));
+      expect(await shelf.release("bo", hashOf(bytes))).toBe("not_found");
+      expect(await shelf.release("ana", hashOf(bytesOf(9)))).toBe("not_found");
+      expect((await shelf.get(hashOf(bytes)))?.bytes).toEqual(bytes);
+      expect(await shelf.release("ana", hashOf(bytes))).toBe("released");
+      expect(await shelf.release("ana", hashOf(bytes))).toBe("not_found");
+      expect((await shelf.post("bo", pieces(bytes))).status).toBe(201);
+    });
+
+    test("raced by itself and by uploads never leaves a claim without its bytes, or a wrong charge", async () => {
+      await using shelf = await Shelf.open(await open());
+      const bytes = bytesOf(1, 300_000);
+      const hash = hashOf(bytes);
+      for (let round = 0; round < 8; round++) {
+        await shelf.post("ana", pieces(bytes));
+        const ends = await Promise.all([
+          shelf.release("ana", hash),
+          shelf.release("ana", hash),
+          shelf.post("bo", pieces(bytes)).then(() => "posted"),
+          shelf.release("bo", hash),
+        ]);
+        expect(ends.filter((end) => end === "released").length).toBeGreaterThan(0);
+        const owners = (await Array.fromAsync(shelf.store.list())).map(({ owner }) => owner);
+        const charges = [await shelf.store.bytesOf("ana"), await shelf.store.bytesOf("bo")];
+        expect(charges).toEqual(["ana", "bo"].map((owner) => (owners.includes(owner) ? 300_000 : 0)));
+        expect((await shelf.get(hash)) !== null).toBe(owners.length > 0);
+        if (owners.includes("bo")) await shelf.release("bo", hash);
+      }
+      await using again = await Shelf.open(await shelf.blobs.again());
+      expect([await again.store.bytesOf("ana"), await again.store.bytesOf("bo")]).toEqual([0, 0]);
+    });
+  });
+
+  test("every claim is listed once, with the user who is charged for it", async () => {
     await using shelf = await Shelf.open(await open());
     expect(await Array.fromAsync(shelf.store.list())).toEqual([]);
     for (const [owner, seed] of [
@@ -215,6 +273,7 @@ export function blobCases(name: string, open: () => Promise<OpenBlobs>): void {
       ["ana", 1],
       ["bo", 2],
       ["ana", 3],
+      ["bo", 1],
     ] as const;
     expect(listed.sort()).toEqual(wanted.map(([owner, seed]) => `${owner} ${hashOf(bytesOf(seed))}`).sort());
   });

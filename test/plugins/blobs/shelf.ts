@@ -105,6 +105,17 @@ export class Shelf implements AsyncDisposable {
     }
   }
 
+  /** DELETE /blobs/{hash}. */
+  async release(owner: string, hash: string): Promise<"released" | ErrorCode> {
+    try {
+      await this.#handle("DELETE")({ params: { hash }, caller: { endpoint: owner } } as never);
+      return "released";
+    } catch (error) {
+      if (!isUnibusError(error)) throw error;
+      return error.code;
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.blobs.close();
   }

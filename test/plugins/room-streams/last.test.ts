@@ -1,14 +1,14 @@
 /**
- * Reading the last messages of a stream in pages: order, sequences, deleted messages, and the 8 MiB bound. Runs against
- * a real nats-server.
+ * Reading the messages of a stream in pages, backwards and forwards: order, sequences, deleted messages, how many reads
+ * they cost, and the 8 MiB bound. Runs against a real nats-server.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { connect, type NatsConnection } from "nats";
-import { BatchedReader } from "../../../src/nats/batched-reader.ts";
+import { BatchedReader, type BatchStart } from "../../../src/nats/batched-reader.ts";
 import { type ApiReply, JetStream } from "../../../src/nats/jetstream.ts";
 import { streamErrors } from "../../../src/plugins/room-streams/errors.ts";
-import { lastFrames } from "../../../src/plugins/room-streams/last.ts";
+import { lastFrames, nextFrames } from "../../../src/plugins/room-streams/frames.ts";
 import type { StreamInfo } from "../../../src/plugins/room-streams/stream-info.ts";
 import { historyBytesMax } from "../../../src/wire/api.ts";
 import { bootInProcess, type InProcess } from "../../support/in-process.ts";
@@ -55,6 +55,8 @@ async function publish(subject: string, frames: readonly Uint8Array[]): Promise<
 const stateOf = async (name: string) => (await js.call<StreamInfo>(`STREAM.INFO.${name}`)).state;
 const last = async (name: string, limit: number, before: number | null = null) =>
   lastFrames(reader, name, await stateOf(name), { limit, before });
+const next = async (name: string, limit: number, from: BatchStart) =>
+  nextFrames(reader, name, await stateOf(name), { limit, from });
 const remove = (name: string, seq: number) => js.call<ApiReply>(`STREAM.MSG.DELETE.${name}`, { seq });
 const texts = (run: { frames: readonly Uint8Array[] }) => run.frames.map((frame) => Buffer.from(frame).toString());
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => Buffer.from(`${i + 1}`));
@@ -64,7 +66,7 @@ describe("reading an empty stream", () => {
   test("returns nothing for every request", async () => {
     const { name } = await stream();
     for (const before of [null, 0, 1, 99]) {
-      expect(await last(name, 10, before)).toEqual({ frames: [], firstSeq: 0, lastSeq: 0, more: false });
+      expect(await last(name, 10, before)).toEqual({ frames: [], seqs: [], firstSeq: 0, lastSeq: 0, more: false });
     }
   });
 
@@ -72,7 +74,7 @@ describe("reading an empty stream", () => {
     const { name, subject } = await stream();
     await publish(subject, numbered(3));
     for (const seq of [1, 2, 3]) await remove(name, seq);
-    expect(await last(name, 10)).toEqual({ frames: [], firstSeq: 0, lastSeq: 0, more: false });
+    expect(await last(name, 10)).toEqual({ frames: [], seqs: [], firstSeq: 0, lastSeq: 0, more: false });
   });
 });
 
@@ -213,6 +215,114 @@ function expectNewest(run: { frames: readonly Uint8Array[] }, frames: readonly B
   const next = frames[frames.length - run.frames.length - 1];
   if (next !== undefined && run.frames.length < limit) expect(bytes + next.byteLength).toBeGreaterThan(historyBytesMax);
 }
+
+describe("reading forwards", () => {
+  test("returns the first messages after a sequence, and pages cover each once, whatever was deleted", async () => {
+    const { name, subject } = await stream();
+    await publish(subject, numbered(40));
+    const gone = new Set([1, 2, 7, 20, 21, 22, 23, 24, 39, 40]);
+    for (const seq of gone) await remove(name, seq);
+    const left = range(1, 40).filter((text) => !gone.has(Number(text)));
+    for (const limit of [1, 4, 1_000]) {
+      const pages: string[][] = [];
+      for (let after = 0; ; ) {
+        const run = await next(name, limit, { seq: after + 1 });
+        expect(run.seqs.map(String)).toEqual(texts(run));
+        pages.push(texts(run));
+        if (!run.more) break;
+        after = run.lastSeq;
+      }
+      expect(pages.flat()).toEqual(left);
+    }
+    for (const after of [38, 39, 40, 1_000]) expect((await next(name, 10, { seq: after + 1 })).frames).toEqual([]);
+  });
+
+  test("from a time on returns what was stored then or later", async () => {
+    const { name, subject } = await stream();
+    await publish(subject, numbered(3));
+    const at = Date.now() + 1;
+    while (Date.now() <= at) await Bun.sleep(1);
+    await publish(subject, [Buffer.from("4"), Buffer.from("5")]);
+    expect(texts(await next(name, 10, { at }))).toEqual(["4", "5"]);
+    expect(texts(await next(name, 1, { at }))).toEqual(["4"]);
+    expect(texts(await next(name, 10, { at: 0 }))).toEqual(range(1, 5));
+    expect((await next(name, 10, { at: 9_000_000_000_000 })).frames).toEqual([]);
+    await remove(name, 4);
+    expect(texts(await next(name, 10, { at }))).toEqual(["5"]);
+  });
+
+  test("keeps the oldest frames within 8 MiB", async () => {
+    const { name, subject } = await stream();
+    await publish(
+      subject,
+      Array.from({ length: 12 }, (_, i) => Buffer.alloc(mebibyte, i)),
+    );
+    const run = await next(name, 1_000, { seq: 2 });
+    expect(run.frames.map((frame) => frame[0])).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(run).toMatchObject({ firstSeq: 2, lastSeq: 9, more: true });
+    const rest = await next(name, 1_000, { seq: 10 });
+    expect(rest.frames.map((frame) => frame[0])).toEqual([9, 10, 11]);
+    expect(rest.more).toBe(false);
+  });
+});
+
+describe("a run of deleted messages costs one step, however long it is:", () => {
+  /** Counts the requests to JetStream. */
+  class CountingReader extends BatchedReader {
+    reads = 0;
+    bytes = 0;
+    override async read(...args: Parameters<BatchedReader["read"]>) {
+      const batch = await super.read(...args);
+      this.reads += 1;
+      this.bytes += batch.messages.reduce((sum, { data }) => sum + data.byteLength, 0);
+      return batch;
+    }
+    override lastUpTo(...args: Parameters<BatchedReader["lastUpTo"]>) {
+      this.reads += 1;
+      return super.lastUpTo(...args);
+    }
+    override last(...args: Parameters<BatchedReader["last"]>) {
+      this.reads += 1;
+      return super.last(...args);
+    }
+  }
+  const removeAll = async (name: string, seqs: readonly number[]) => {
+    const body = (seq: number) => ({ seq, no_erase: true });
+    await Promise.all(seqs.map((seq) => js.call(`STREAM.MSG.DELETE.${name}`, body(seq))));
+  };
+  const from = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, i) => first + i);
+
+  test("one long run, in the middle, at the end, and before a page", async () => {
+    const { name, subject } = await stream();
+    await publish(subject, numbered(2_000));
+    await removeAll(name, [...from(20, 1_900), ...from(1_981, 2_000)]);
+    const counting = new CountingReader(js);
+    const run = await lastFrames(counting, name, await stateOf(name), { limit: 90, before: null });
+    expect(texts(run)).toEqual([...range(10, 19), ...range(1_901, 1_980)]);
+    expect(counting.reads).toBeLessThanOrEqual(16);
+    counting.reads = 0;
+    const before = await lastFrames(counting, name, await stateOf(name), { limit: 5, before: 1_800 });
+    expect(texts(before)).toEqual(range(15, 19));
+    expect(counting.reads).toBeLessThanOrEqual(10);
+  }, 60_000);
+
+  test("many runs: the reads grow with the runs, and little is read twice", async () => {
+    const { name, subject } = await stream();
+    const frames = Array.from({ length: 2_000 }, (_, i) => Buffer.alloc(2_000, i % 251));
+    await publish(subject, frames);
+    // Every hundredth stays, and the newest hundred.
+    await removeAll(
+      name,
+      from(1, 1_900).filter((seq) => seq % 100 !== 0),
+    );
+    const counting = new CountingReader(js);
+    const run = await lastFrames(counting, name, await stateOf(name), { limit: 119, before: null });
+    expect(run.frames).toHaveLength(119);
+    expect(run.more).toBe(false);
+    expect(counting.reads).toBeLessThanOrEqual(19 * 5);
+    expect(counting.bytes).toBeLessThanOrEqual(4 * 119 * 2_000);
+  }, 60_000);
+});
 
 describe("a read that JetStream does not answer fails as unavailable, instead of returning a shorter list:", () => {
   test("a missing stream", async () => {

@@ -21,6 +21,7 @@ export const success: Readonly<Record<CommandName, number>> = {
   "remove durable": 204,
   history: 200,
   publish: 200,
+  erase: 200,
   redeem: 201,
   cancel: 204,
 };
@@ -29,11 +30,11 @@ export const success: Readonly<Record<CommandName, number>> = {
 export const statements: ReadonlySet<CommandName> = new Set(["add", "kick", "rekey", "role"]);
 const ofRoom: ReadonlySet<CommandName> = new Set([
   ...(["add", "kick", "leave", "rekey", "role", "delete", "accept"] as const),
-  ...(["put durable", "remove durable", "history", "publish"] as const),
+  ...(["put durable", "remove durable", "history", "publish", "erase"] as const),
 ]);
 /** Commands that the member sends. */
 const ofMember: ReadonlySet<CommandName> = new Set([
-  ...(["leave", "accept", "put durable", "remove durable", "history", "publish"] as const),
+  ...(["leave", "accept", "put durable", "remove durable", "history", "publish", "erase"] as const),
 ]);
 
 /** Yields the refusals of `command` that `other` can cause. */
@@ -58,6 +59,7 @@ function* refusals(command: CommandName, other: CommandName): Generator<number> 
   if (other === "redeem" && command.endsWith(" user")) yield 404;
   if (other === "accept" && command === "put durable") yield 409;
   if (other === "accept" && command === "publish") yield 403;
+  if (other === "erase" && command === "erase") yield 404;
   if (other === "cancel" && (command === "redeem" || command === "cancel")) yield 404;
   if (other === "redeem" && command === "cancel") yield 404;
 }

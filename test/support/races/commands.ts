@@ -10,7 +10,7 @@ const ackMs = 1_000;
 /** Names of the commands, in the order of the matrix. */
 export const commandNames = [
   ...(["create", "add", "kick", "leave", "rekey", "role", "delete", "accept", "revoke user", "delete user"] as const),
-  ...(["restore user", "put durable", "remove durable", "history", "publish", "redeem", "cancel"] as const),
+  ...(["restore user", "put durable", "remove durable", "history", "publish", "erase", "redeem", "cancel"] as const),
 ] as const;
 
 /** The name of a command. */
@@ -115,6 +115,7 @@ export const commands: Readonly<Record<CommandName, Command>> = {
   "remove durable": request(({ room, member }) => ({ who: member, method: "DELETE", target: at(room, "/durable") })),
   history: request(({ room, member }) => ({ who: member, method: "GET", target: at(room, "/history") })),
   publish,
+  erase: request(({ room, member }) => ({ who: member, method: "DELETE", target: at(room, "/messages/1") })),
   async redeem(scene, { node }) {
     const { status, json } = await register(scene.url(node), scene.invite.token, scene.newcomer);
     return { status, code: String(json.code ?? "") };

@@ -211,6 +211,14 @@ async function checkAttempts(scene: Scene, { active }: Truth, faults: Faults): P
   faults.check((await rooms.countRoomsBy(scene.candidate.endpoint)) === made, "the creator's rooms are miscounted");
 }
 
+/** An erased message is gone, for one request of several, and any other one is there. */
+async function checkErased(scene: Scene, answers: readonly Answered[], faults: Faults): Promise<void> {
+  const erased = answers.filter(([command, { status }]) => command === "erase" && status === success.erase).length;
+  const { seqs } = (await scene.call(scene.owner, "GET", at(scene.room, "/history"))).json as { seqs: number[] };
+  faults.check(erased <= 1, "a message was erased twice");
+  faults.check(seqs.includes(1) === (erased === 0), `the message is ${erased === 0 ? "not " : ""}there`);
+}
+
 /** Checks what the answers promise. */
 async function checkAnswers(scene: Scene, answers: readonly Answered[], truth: Truth, faults: Faults): Promise<void> {
   const { room, isLive, active } = truth;
@@ -223,6 +231,7 @@ async function checkAnswers(scene: Scene, answers: readonly Answered[], truth: T
     const before = scene.room.state.version;
     faults.check(room.record?.version === before + added, `${added} changes, version ${room.record?.version}`);
     const isOut = stayIn(room, member) === null;
+    if (scene.pair.includes("erase")) await checkErased(scene, answers, faults);
     if (isDone("kick") || isDone("leave")) faults.check(isOut, "the member is not out");
     const isRevoked = isDone("revoke user") || isDone("delete user") || startsRevoked(scene.pair);
     if (isRevoked && scene.pair.includes("restore user")) {

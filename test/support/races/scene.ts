@@ -3,10 +3,12 @@
  * newcomer with an invite. Each race creates its own, so that many races can share one bus.
  */
 import type { NatsConnection } from "nats";
+import { ulid } from "ulid";
 import { generateIdentity, type Identity } from "../../../src/client/crypto/identity.ts";
 import { Invites } from "../../../src/contracts/invites.ts";
 import { InviteStore } from "../../../src/contracts/store.ts";
 import type { JetStream } from "../../../src/nats/jetstream.ts";
+import { encodeFrame } from "../../../src/wire/frame.ts";
 import { type InProcess, insertUser, serviceOf } from "../in-process.ts";
 import {
   addBody,
@@ -70,8 +72,8 @@ export class Scene implements AsyncDisposable {
   ) {}
 
   /**
-   * Creates a scene. The member has accepted the room, unless the pair does so, and has a durable if the pair removes
-   * one.
+   * Creates a scene. The member has accepted the room, unless the pair does so, has a durable if the pair removes one,
+   * and a stored message if the pair erases it.
    */
   static async make(stage: Stage, pair: readonly [CommandName, CommandName]): Promise<Scene> {
     const [node] = stage.nodes;
@@ -94,6 +96,7 @@ export class Scene implements AsyncDisposable {
     if (!pair.includes("accept")) await this.must(204, member, "PUT", at(room, "/accept"));
     if (pair.includes("remove durable") && !pair.includes("accept"))
       await this.must(200, member, "PUT", at(room, "/durable"));
+    if (pair.includes("erase")) await this.#store();
     this.#live = await this.dial(member);
     this.#live.subscribe(room.state.subject, {
       // Without permission for the subject, the subscription ends with an error and receives nothing.
@@ -103,6 +106,16 @@ export class Scene implements AsyncDisposable {
     if (!startsRevoked(pair)) return;
     const { signPubHex } = restoredIn(this);
     await this.must(204, this.stage.admin, "POST", `/users/${signPubHex}/revoke`);
+  }
+
+  /** Stores a frame of the member. The owner publishes it, because the member may not have accepted the room. */
+  async #store(): Promise<void> {
+    const { subject: s } = this.room.state;
+    const rest = { n: undefined, p: undefined, b: undefined, sig: undefined, thr: undefined, re: undefined };
+    const frame = encodeFrame({ t: 0, s, from: this.member.endpoint, id: ulid(), e: 1, ...rest });
+    const nats = await this.dial(this.owner);
+    const { seq } = (await nats.request(s, frame, { timeout: 10_000 })).json<{ seq: number }>();
+    if (seq !== 1) throw new Error(`the first message has sequence ${seq}`);
   }
 
   /** The member's connection, opened before the race. */
