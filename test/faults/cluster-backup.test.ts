@@ -1,14 +1,19 @@
 /**
- * The backup of a cluster, as docs/backup.md says: the data directory of one node, copied while the others serve,
- * brings back all three at other addresses, with users, messages and durables. Only `npm run soak -- cluster-backup`
- * runs it: it starts three nodes twice, and what could break it is a change of nats-server.
+ * The two ways to back up a cluster that docs/backup.md describes. The data directory of one node, copied while the
+ * others serve, brings back all three at other addresses. And rows by `unibus backup`, with streams by the page's
+ * program, both made while the cluster runs, bring back another one. Only `npm run soak -- cluster-backup` runs this:
+ * it starts three nodes four times, and what could break it is a change of nats-server.
  */
 import { expect, test } from "bun:test";
-import { copyFileSync, cpSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { copyFileSync, cpSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { areReady, Cluster, statusAt } from "../support/cluster.ts";
-import { Folder, unibus, until } from "../support/executable.ts";
+import { Folder, type Server, unibus, until } from "../support/executable.ts";
 import { castOf } from "../support/inside.ts";
-import { addMembers, at, call, createRoom, dial, history, policy } from "../support/peer.ts";
+import { nodePath } from "../support/node-run.ts";
+import { programsOf } from "../support/pages.ts";
+import { addMembers, at, call, createRoom, dial, history, policy, send, signedHeaders } from "../support/peer.ts";
 import { isSoak } from "../support/soak.ts";
 
 const count = 50;
@@ -48,4 +53,51 @@ async function bringsBackAll(): Promise<void> {
   expect([code, JSON.parse(stdout)]).toEqual([0, { findings: [], fixed: false }]);
 }
 
-if (isSoak("cluster-backup")) test("the copy of one node brings back a cluster", bringsBackAll, 600_000);
+async function bringsBackRowsAndStreams(): Promise<void> {
+  using folder = new Folder();
+  writeFileSync(folder.file("streams.mjs"), programsOf("backup.md").get("streams.mjs") ?? "");
+  symlinkSync(join(import.meta.dir, "..", "..", "node_modules"), folder.file("node_modules"));
+  const streams = async (what: "save" | "restore", { ready, data }: Server) => {
+    const command = [nodePath(), "streams.mjs", what, ready.nats, join(data, "internal.json"), "saved"];
+    const child = Bun.spawn(command, { cwd: folder.path, stdout: "pipe", stderr: "pipe" });
+    const said = await new Response(child.stderr).text();
+    expect([await child.exited, said]).toEqual([0, ""]);
+    return (await new Response(child.stdout).text()).trim().split("\n");
+  };
+  await using old = await Cluster.start();
+  await until("all nodes are ready", () => areReady(old));
+  const { ana, bob } = await castOf(old.node(0), "ana", "bob");
+  const room = await addMembers(old.node(0), await createRoom(old.node(0), ana, policy("persist")), bob);
+  const writer = await dial(old.node(1), ana);
+  for (const text of texts) await writer.request(room.state.subject, text);
+  await writer.close();
+  const bytes = randomBytes(3_000_000);
+  const hash = createHash("sha256").update(bytes).digest("hex");
+  const url = old.node(1).ready.http;
+  const headers = signedHeaders(ana, { url, method: "POST", target: "/blobs", body: bytes });
+  expect((await send(`${url}/blobs`, { method: "POST", headers, body: bytes })).json).toEqual({ hash });
+  const backup = ["backup", "--data", old.node(0).data, "--out", folder.file("rows.jsonl")];
+  expect(await unibus(folder, backup)).toMatchObject({ code: 0 });
+  expect(await streams("save", old.node(2))).toHaveLength(2);
+
+  await using cluster = await Cluster.start();
+  await until("all nodes are ready", () => areReady(cluster));
+  writeFileSync(folder.file("denials"), "");
+  const restore = ["restore", "--data", cluster.node(0).data, "rows.jsonl", "--denials", "denials", "--yes"];
+  expect(await unibus(folder, restore)).toMatchObject({ code: 0 });
+  expect(await streams("restore", cluster.node(1))).toHaveLength(2);
+  for (const server of cluster.nodes) {
+    expect((await history(server, bob, room)).map(String)).toEqual(texts);
+    const signed = { url: server.ready.http, method: "GET", target: `/blobs/${hash}` };
+    const reply = await fetch(`${signed.url}${signed.target}`, { headers: signedHeaders(bob, signed) });
+    expect(Buffer.from(await reply.arrayBuffer()).equals(bytes)).toBe(true);
+  }
+  const again = await dial(cluster.node(2), ana);
+  expect((await again.request(room.state.subject, "after")).json<{ seq: number }>().seq).toBe(count + 1);
+  await again.close();
+}
+
+if (isSoak("cluster-backup")) {
+  test("the copy of one node brings back a cluster", bringsBackAll, 600_000);
+  test("rows and streams that were saved while it runs bring back a cluster", bringsBackRowsAndStreams, 600_000);
+}
