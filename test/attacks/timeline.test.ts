@@ -10,7 +10,8 @@ import type { Room } from "../../src/client/rooms/room.ts";
 import { partsOf } from "../../src/client/rooms/room-parts.ts";
 import { type SayOptions, sayingOf } from "../../src/client/rooms/saying.ts";
 import { MemoryState } from "../../src/client/trust/state.ts";
-import { halfHash } from "../../src/wire/chain-entry.ts";
+import { halfHash, noHash } from "../../src/wire/chain-entry.ts";
+import { newUlid } from "../../src/wire/ulid.ts";
 import { until } from "../support/executable.ts";
 import { bootInProcess, type InProcess, insertUser } from "../support/in-process.ts";
 import { dial, freshSubject } from "../support/peer.ts";
@@ -18,6 +19,7 @@ import { dial, freshSubject } from "../support/peer.ts";
 let running: InProcess;
 let ana: Bus;
 let bob: Bus;
+let anasKeys: Identity;
 let bobsKeys: Identity;
 const timelines: LiveTimeline[] = [];
 
@@ -27,7 +29,8 @@ const connected = (identity: Identity, state = new MemoryState()): Promise<Bus> 
 beforeAll(async () => {
   running = await bootInProcess();
   bobsKeys = await insertUser(running, "bob");
-  ana = await connected(await insertUser(running, "ana"));
+  anasKeys = await insertUser(running, "ana");
+  ana = await connected(anasKeys);
   bob = await connected(bobsKeys);
 });
 afterAll(async () => {
@@ -100,6 +103,29 @@ test("a frame that is sent again, or in another room, changes nothing", async ()
   await own.send("end");
   await Promise.all([shows(live, ["three", "end"]), shows(otherLive, ["only"])]);
   expect(texts(await timelineOf(own))).toEqual(["three", "end"]);
+});
+
+test("a bus that delivers edits in another order changes no text, neither live nor in the history", async () => {
+  const [own, theirs] = await roomOfTwo();
+  const live = await timelineOf(theirs);
+  const { id } = await own.send("first");
+  const { sender } = partsOf(own);
+  const sealed = async (text: string, n: number, sentMs: number) => {
+    const saying = sayingOf(sender.clock, text, { kind: "edit", replyTo: id });
+    const chain = { id: "0123456789abcdef", n, hash: noHash };
+    return sender.sealed({ ...saying, id: newUlid(sentMs), header: { ...saying.header, chain } }, undefined);
+  };
+  // The later edit has the lower id, too: a clock that went back must not matter.
+  const third = await sealed("third", 3, Date.now() - 5_000);
+  const second = await sealed("second", 2, Date.now());
+  const connection = await dial(running.server, anasKeys);
+  for (const { bytes } of [third, second]) connection.publish(own.subject, bytes);
+  await connection.flush();
+  await connection.close();
+  await own.send("end");
+  await shows(live, ["third", "end"]);
+  await until("both edits are stored", async () => (await own.history()).messages.length === 4);
+  expect(texts(await timelineOf(own))).toEqual(["third", "end"]);
 });
 
 test("the timeline reports each change of one item, and reads older pages on demand", async () => {

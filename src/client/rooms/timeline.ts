@@ -187,7 +187,9 @@ export class Timeline<M extends TimelineMessage> {
   /** Counts a slot, and all edits below it, for an item. */
   #spread(root: Slot<M>, start: Slot<M>): void {
     this.#count(root, start);
-    const open = [...(start.children ?? [])];
+    // Almost every message: no edit came before it.
+    if (start.children === null) return;
+    const open = [...start.children];
     for (let slot = open.pop(); slot !== undefined; slot = open.pop()) {
       this.#count(root, slot);
       for (const child of slot.children ?? []) open.push(child);
