@@ -193,6 +193,22 @@ test("presence is sent every 60 s while a person has the room open, and is over 
   expect(ana.of("bob").state).toBeNull();
 });
 
+test("a room that is opened and closed again and again sends 10 signals a second, and its last state", async () => {
+  for (const isOpen of [true, false]) {
+    const bob = peer("bob");
+    for (let n = 0; n < 20; n++) bob.presence.open()();
+    const close = bob.presence.open();
+    if (!isOpen) close();
+    expect(await bob.kinds()).toHaveLength(10);
+    await bob.wait(999);
+    expect(await bob.kinds()).toEqual([]);
+    await bob.wait(1);
+    expect(await bob.kinds()).toEqual([isOpen ? "present" : "bye"]);
+    await bob.wait(10_000);
+    expect(await bob.kinds()).toEqual([]);
+  }
+});
+
 test("read marks are sent in rooms of two, where a setting says so in all, and only forwards", async () => {
   const ids = [1, 2, 3].map((n) => newUlid(busMs + n)) as [string, string, string];
   const two = peer("bob");

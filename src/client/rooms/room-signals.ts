@@ -26,6 +26,8 @@ import type { Signals } from "./signals.ts";
 const sendAgainMs = { typing: 5_000, present: 60_000, presentVariation: 0.2, read: 1_000 } as const;
 /** The most signals that this peer sends in a second. Receivers open 20. */
 const sentPerSecond = 10;
+/** When presence is sent that was over this limit, in milliseconds. */
+const overLimitMs = 1_000;
 /** How long signals of an older epoch are opened after a newer one was learned, in milliseconds. */
 const oldEpochMs = 60_000;
 /** How many epochs' keys are remembered. */
@@ -52,6 +54,8 @@ export class RoomSignals {
   #opened = 0;
   #isIdle = false;
   #nextPresentMs = Number.POSITIVE_INFINITY;
+  /** When `bye` is sent, if it was over the limit. */
+  #byeMs = Number.POSITIVE_INFINITY;
   /** When `typing` was last sent; null after `stopped`. */
   #typingSentMs: number | null = null;
   #readUpTo = "";
@@ -175,9 +179,10 @@ export class RoomSignals {
     const { changed, nextMs } = this.#state.expire(nowMs);
     for (const endpoint of changed) this.#events.emit("change", this.of(endpoint));
     if (this.#opened > 0 && this.#nextPresentMs <= nowMs) this.#sendPresent();
+    if (this.#byeMs <= nowMs) this.#sendBye();
     const readMs = this.#isReadDue ? this.#readSentMs + sendAgainMs.read : Number.POSITIVE_INFINITY;
     if (readMs <= nowMs) this.#sendRead(nowMs);
-    return Math.min(nextMs, this.#nextPresentMs, readMs <= nowMs ? Number.POSITIVE_INFINITY : readMs);
+    return Math.min(nextMs, this.#nextPresentMs, this.#byeMs, readMs <= nowMs ? Number.POSITIVE_INFINITY : readMs);
   }
 
   /** A connection is ready again: the others may not have got what was sent without one. */
@@ -190,13 +195,14 @@ export class RoomSignals {
     if (this.#opened > 0) this.#send("bye");
     this.#typingSentMs = null;
     this.#nextPresentMs = Number.POSITIVE_INFINITY;
+    this.#byeMs = Number.POSITIVE_INFINITY;
     for (const endpoint of this.#state.forget(() => true)) this.#events.emit("change", this.of(endpoint));
   }
 
   #leave(): void {
     this.#nextPresentMs = Number.POSITIVE_INFINITY;
     this.#typingSentMs = null;
-    this.#send("bye");
+    this.#sendBye();
     this.#follow();
   }
 
@@ -215,9 +221,16 @@ export class RoomSignals {
   #sendPresent(): void {
     const { nowMs } = this.deps.signals;
     const factor = 1 + sendAgainMs.presentVariation * (2 * Math.random() - 1);
-    this.#nextPresentMs = nowMs + sendAgainMs.present * factor;
+    const isSent = this.#send(this.#isIdle ? "idle" : "present");
+    this.#byeMs = Number.POSITIVE_INFINITY;
+    this.#nextPresentMs = nowMs + (isSent ? sendAgainMs.present * factor : overLimitMs);
     this.deps.signals.wake(this, this.#nextPresentMs);
-    this.#send(this.#isIdle ? "idle" : "present");
+  }
+
+  #sendBye(): void {
+    const isSent = this.#send("bye");
+    this.#byeMs = isSent ? Number.POSITIVE_INFINITY : this.deps.signals.nowMs + overLimitMs;
+    this.deps.signals.wake(this, this.#byeMs);
   }
 
   #sendRead(nowMs: number): void {
@@ -227,10 +240,13 @@ export class RoomSignals {
     if (readMarks ?? this.deps.trust.room.present.length === 2) this.#send("read", this.#readUpTo);
   }
 
-  #send(kind: SignalKind, messageId: string | null = null): void {
+  /** Sends a signal, unless signals are off here. Returns false if it was over the limit. */
+  #send(kind: SignalKind, messageId: string | null = null): boolean {
     const { signals, maySend, onTrouble } = this.deps;
-    if (!signals.isOn || this.#isRefused || !maySend() || !this.#sending.take(signals.nowMs)) return;
+    if (!signals.isOn || this.#isRefused || !maySend()) return true;
+    if (!this.#sending.take(signals.nowMs)) return false;
     this.#seal(kind, messageId).catch(onTrouble);
+    return true;
   }
 
   async #seal(kind: SignalKind, messageId: string | null): Promise<void> {
