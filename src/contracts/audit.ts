@@ -24,6 +24,7 @@ export const auditEvents = [
   "member_left",
   "role_changed",
   "room_rekeyed",
+  "message_erased",
   "chain_admitted",
   "login_refused",
   "connection_cut",

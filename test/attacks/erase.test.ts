@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { NatsConnection } from "nats";
 import { ulid } from "ulid";
 import type { Identity } from "../../src/client/crypto/identity.ts";
-import { connect } from "../../src/client/index.ts";
+import { connect, type Message } from "../../src/client/index.ts";
 import { pagesAfter } from "../../src/client/rooms/history-pages.ts";
 import { parseDenials } from "../../src/contracts/denials.ts";
 import { encodeFrame } from "../../src/wire/frame.ts";
@@ -239,6 +239,46 @@ test("gaps from erased messages end no reader: the client pages by what the serv
   const texts: string[] = [];
   for await (const { text } of all) if (texts.push(text) === left.length) break;
   expect(texts).toEqual(left);
+});
+
+test("the client notifies the members first, with the frame's hash, then erases the frame and the blobs of its file", async () => {
+  const url = running.server.ready.http;
+  await using eves = await connect({ url, identity: people.eve, state: "memory" });
+  await using bobs = await connect({ url, identity: people.bob, state: "memory" });
+  const mine = await eves.createRoom(freshSubject(), "matrix");
+  await mine.membership.add(people.bob.endpoint);
+  const theirs = await bobs.room(mine.id);
+  await theirs.send("of bob");
+  const [file, shared] = [await mine.putBlob(randomBytes(5_000)), await mine.putBlob(randomBytes(5_000))];
+  await mine.send("caption", { blob: file, kind: "file" });
+  for (const text of ["first", "second"]) await mine.send(text, { blob: shared, kind: "file" });
+  const raw = (await eves.control.history(mine.id, {})).messages.map((text) => Buffer.from(text, "base64"));
+  const [ofBob, ofEve, first, second] = (await mine.history()).messages as [Message, Message, Message, Message];
+
+  await expect(theirs.delete(ofEve)).rejects.toMatchObject({ code: "forbidden" });
+  await expect(mine.delete(undefined as never)).rejects.toMatchObject({ code: "invalid" });
+  expect(await mine.delete(ofEve)).toMatchObject({ erased: true });
+  await expect(theirs.getBlob(ofEve)).rejects.toMatchObject({ code: "not_found" });
+  expect(await mine.delete(ofBob)).toMatchObject({ erased: true });
+  const left = (await theirs.history()).messages;
+  expect(left.map(({ kind, from }) => [kind, from === people.eve.endpoint])).toEqual([
+    ["file", true],
+    ["file", true],
+    ["delete", true],
+    ["delete", true],
+  ]);
+  expect(left.slice(2).map(({ replyTo, data }) => [replyTo, Buffer.from(data).toString("hex")])).toEqual([
+    [ofEve.id, sha256(raw[1] as Buffer)],
+    [ofBob.id, sha256(raw[0] as Buffer)],
+  ]);
+
+  // Another message names the same blob.
+  await mine.delete(first);
+  expect(await theirs.getBlob(second)).toHaveLength(5_000);
+  await mine.delete(second);
+  await expect(theirs.getBlob(second)).rejects.toMatchObject({ code: "not_found" });
+  // Gone already: the members are asked again, and nothing fails.
+  expect(await mine.delete(ofEve)).toMatchObject({ erased: false });
 });
 
 test("a user may erase 60 messages in a minute; refused requests and other users do not count", async () => {

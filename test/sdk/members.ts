@@ -123,10 +123,10 @@ async function deletion(stage: Stage): Promise<void> {
   await using ana = await newcomer(stage, "ana");
   await using bob = await newcomer(stage, "bob");
   const [mine, theirs] = (await roomOf(ana, bob)) as [Room, Room];
-  await refused("forbidden", () => theirs.delete());
+  await refused("forbidden", () => theirs.deleteRoom());
   const reading = readAll(theirs, []);
   await theirs.messages().ready;
-  await mine.delete();
+  await mine.deleteRoom();
   equal(await reading, "gone");
   await refused("gone", () => mine.history());
   await refused("gone", () => bob.room(mine.id));

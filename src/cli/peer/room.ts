@@ -200,7 +200,7 @@ async function leave(room: Room, signal: AbortSignal): Promise<string> {
 
 async function remove(room: Room, signal: AbortSignal): Promise<string> {
   const { subject, id } = room;
-  await room.delete(signal);
+  await room.deleteRoom(signal);
   return `deleted ${subject} (${id}) and all its messages`;
 }
 

@@ -3,8 +3,10 @@
  * with an envelope (docs/protocol/envelope.md). `Room` extends this class.
  */
 import { pinsBody, titleBody } from "../../wire/bodies.ts";
+import { fromHex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { checkSaying, sayChecks } from "../option-checks.ts";
+import type { Erasable } from "./erasing.ts";
 import type { Message } from "./message.ts";
 import type { SendOptions } from "./publisher.ts";
 import { partsOf } from "./room-parts.ts";
@@ -15,6 +17,20 @@ type Target = Pick<Message, "id" | "thread">;
 
 /** A message that another one changes. Instead of an edit, the message that it edits is meant. */
 type Changed = Target & Partial<Pick<Message, "kind" | "replyTo">>;
+
+/** A sent deletion. */
+export interface Deleted extends Sent {
+  /** Whether the stored message was erased. */
+  readonly erased: boolean;
+}
+
+/** Refuses what is not a message: `delete` without one must never mean the room. Errors: invalid. */
+function checkMessage(message: unknown): void {
+  const { id, from } = (message ?? {}) as { id?: unknown; from?: unknown };
+  if (typeof id === "string" && typeof from === "string") return;
+  const hint = "pass the message; room.deleteRoom() deletes the room";
+  throw new UnibusError("invalid", `delete: the first argument must be a message of this room (${hint})`);
+}
 
 const at = ({ id, thread, kind, replyTo = null }: Changed) => ({
   replyTo: kind === "edit" && replyTo !== null ? replyTo : id,
@@ -48,6 +64,28 @@ export class Conversation {
       throw new UnibusError("forbidden", `message ${message.id} was sent by ${message.from} (edit your own messages)`);
     }
     return this.#say(text, { ...options, ...at(message), kind: "edit" });
+  }
+
+  /**
+   * Deletes a message: asks every member's client to remove it, then erases it on the server, and the blob of a file
+   * with it, unless another message of this peer in this room names that. It takes nothing from a member who has kept
+   * the message. `erased` is false if the server stores it still: in a room of a version before 0.3.0, or because the
+   * room stores nothing or the message was not found. For the sender and for owners.
+   * Errors: those of `send`; forbidden for another's message; rate_limited after 60 in a minute.
+   */
+  async delete(message: Erasable & Pick<Message, "thread">, options: SendOptions = {}): Promise<Deleted> {
+    checkSaying("delete", "", options);
+    checkMessage(message);
+    const { sender, eraser } = partsOf(this);
+    const isOwn = message.from === sender.identity.endpoint;
+    if (!isOwn) sender.checkOwner(`delete the message ${message.id} of another member`);
+    const { seqs, sha256, isBlobShared } = await eraser.find(message, options.signal);
+    const hash = sha256 === null ? new Uint8Array() : (fromHex(sha256) ?? new Uint8Array());
+    const place = { replyTo: message.id, thread: message.thread ?? undefined };
+    const sent = await this.#say(hash, { ...options, ...place, kind: "delete" });
+    const erased = seqs.length > 0 && (await eraser.erase(seqs, options.signal));
+    if (isOwn && !isBlobShared) await eraser.release(message, options.signal);
+    return { ...sent, erased };
   }
 
   /** Reacts to a message. Errors: those of `send`. */

@@ -1,4 +1,5 @@
 import type { Conversation } from "./conversation.ts";
+import type { Eraser } from "./erasing.ts";
 import type { RoomReader } from "./room-reader.ts";
 import type { RoomSender } from "./room-sender.ts";
 import type { Settling } from "./settling.ts";
@@ -7,6 +8,7 @@ import type { Settling } from "./settling.ts";
 export interface RoomParts {
   readonly reader: RoomReader;
   readonly sender: RoomSender;
+  readonly eraser: Eraser;
   /** What an owner's client does by itself. */
   readonly settling: Settling;
 }

@@ -23,6 +23,7 @@ import type { VerifiedMember, VerifiedRoom } from "../trust/verified-room.ts";
 import { type Answer, Answers } from "./answers.ts";
 import { Conversation } from "./conversation.ts";
 import { Durable, type DurableDeps, type DurableOptions } from "./durable.ts";
+import { Eraser } from "./erasing.ts";
 import { LiveTimeline, type TimelineOptions } from "./live-timeline.ts";
 import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
@@ -159,7 +160,8 @@ export class Room extends Conversation {
       onTrouble,
       signal,
     });
-    keepParts(this, { reader: this.#reader, sender: this.#sender, settling: this.#settling });
+    const eraser = new Eraser({ roomId: trust.roomId, persist, control, blobs: this.#blobs });
+    keepParts(this, { eraser, reader: this.#reader, sender: this.#sender, settling: this.#settling });
   }
 
   get id(): string {
@@ -345,7 +347,7 @@ export class Room extends Conversation {
   }
 
   /** Deletes the room and its history for ever. Errors: forbidden. */
-  async delete(signal?: AbortSignal): Promise<void> {
+  async deleteRoom(signal?: AbortSignal): Promise<void> {
     await this.deps.changes.delete(signal);
     this.#reader.end(null);
   }

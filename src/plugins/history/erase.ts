@@ -1,3 +1,4 @@
+import { type AuditedCall, audit } from "../../contracts/audit.ts";
 import type { Caller } from "../../contracts/auth.ts";
 import type { Denials } from "../../contracts/denials.ts";
 import type { Log } from "../../contracts/plugin.ts";
@@ -43,7 +44,8 @@ export class Eraser {
    * Errors: those of `Rooms.member`; rate_limited, counted before anything is read; not_found if it is gone or not a
    * message of this room; forbidden for a message of another member; conflict if the room cannot erase; unavailable.
    */
-  async erase(roomId: string, seq: number, { endpoint }: Caller): Promise<string> {
+  async erase(roomId: string, seq: number, call: AuditedCall & { readonly caller: Caller }): Promise<string> {
+    const { endpoint } = call.caller;
     const { rooms, streams, denials, log } = this.deps;
     const { room, stay } = await rooms.member(roomId, endpoint);
     this.#count(endpoint);
@@ -59,7 +61,7 @@ export class Eraser {
     const sha256 = sha256Hex(stored.frame);
     await denials?.note("erased", `${room.roomId}/${sha256}`);
     if (!(await orElse(streams.erase(room, seq), isThere))) throw noMessage();
-    log.info("message erased", { room: room.roomId, seq, by: endpoint, sender });
+    audit(log, "message_erased", call, { room_id: room.roomId, seq, sender, sha256 });
     return sha256;
   }
 

@@ -86,8 +86,8 @@ export default definePlugin({
             return historyJson(run);
           });
         }),
-        route(routes.history.erase, async ({ params, caller }) => ({
-          sha256: await eraser.erase(params.id, Number(params.seq), caller),
+        route(routes.history.erase, async (call) => ({
+          sha256: await eraser.erase(call.params.id, Number(call.params.seq), call),
         })),
       ],
     };

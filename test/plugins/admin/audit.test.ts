@@ -5,6 +5,7 @@
 import { expect, test } from "bun:test";
 import { generateIdentity } from "../../../src/client/crypto/identity.ts";
 import { type AuditEvent, auditEvents } from "../../../src/contracts/audit.ts";
+import { sha256Hex } from "../../../src/wire/encoding.ts";
 import { register } from "../../support/accounts.ts";
 import { until } from "../../support/executable.ts";
 import { bootInProcess, insertUser } from "../../support/in-process.ts";
@@ -86,9 +87,14 @@ test("each change is one line with its author, address and request, and no line 
   await does("user_restored", ask("POST", `${target}/restore`), user);
   await does("user_deleted", ask("DELETE", target), user);
 
-  const room = newRoom(ana, freshSubject(), policy("encrypt"));
+  const room = newRoom(ana, freshSubject(), policy("encrypt", "persist"));
   const { roomId: room_id, subject } = room.state;
   await does("room_created", as(ana, "POST", "/rooms", createBody(room)), { room_id, subject }, ana);
+  const writer = await dial(running.server, ana);
+  await writer.request(subject, "junk");
+  await writer.close();
+  const junk = { room_id, seq: 1, sender: null, sha256: sha256Hex("junk") };
+  await does("message_erased", as(ana, "DELETE", at(room, "/messages/1")), junk, ana);
   const addition = addBody(room, bob, eve);
   const members = { members: [bob.endpoint, eve.endpoint] };
   await does("members_added", as(ana, "POST", at(room, "/members"), addition.body), { room_id, ...members }, ana);
