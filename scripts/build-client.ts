@@ -6,35 +6,53 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
+import { wordlist } from "@scure/bip39/wordlists/english.js";
 import type { BunPlugin } from "bun";
 import { licencesText, npmParts } from "./licenses.ts";
 
 const root = join(import.meta.dir, "..");
 /** Maximum gzipped size of the browser client, in bytes. */
-export const browserBytesMax = 130_000;
+export const browserBytesMax = 110_000;
 
 /** The platform of a bundle. */
 export type Platform = "browser" | "node" | "bun";
 
+/**
+ * The module of the word list, a third smaller: of each word the number of letters that it shares with the one before,
+ * and the rest.
+ */
+function packedWords(): string {
+  let before = "";
+  const parts = wordlist.map((word) => {
+    const shared = [...word].findIndex((letter, i) => letter !== before[i]);
+    before = word;
+    return `${shared}${word.slice(shared)}`;
+  });
+  const unpacked = (text: string, word = "") =>
+    text.match(/\d[a-z]+/g)?.map((part) => (word = word.slice(0, Number(part[0])) + part.slice(1)));
+  const packed = parts.join("");
+  if (unpacked(packed)?.join() !== wordlist.join()) throw new Error("the packed word list is not the word list");
+  return `const unpacked = ${unpacked}; export const wordlist = unpacked(${JSON.stringify(packed)});`;
+}
+
 const schemas = join(root, "src", "client", "transport", "schema-browser.ts");
 
-/** The parts of the NATS client that are needed. Its index also has benchmarks, and what its other packages use. */
-const natsPart = (part: string): string => join(root, "node_modules", "@nats-io", "nats-core", "lib", `${part}.js`);
-
 /**
- * Modules to leave out of the browser bundle. Libraries ask for `crypto`, but prefer the browser's own. Seed keys of
- * NATS are not needed, because a peer signs with its own key. A small file has the part of TypeBox that is used.
+ * Makes the browser bundle small. Libraries ask for `crypto`, but prefer the browser's own. A small file has the part
+ * of TypeBox that is used. The word list is packed, and the routes have no texts for the API reference.
  */
 const lean: BunPlugin = {
   name: "lean",
   setup(build) {
     const empty = { path: "empty", namespace: "lean" };
     build.onResolve({ filter: /^(node:)?crypto$/ }, () => empty);
-    build.onResolve({ filter: /^@nats-io\/nkeys$/ }, () => empty);
     build.onLoad({ filter: /./, namespace: "lean" }, () => ({ contents: "export default {};", loader: "js" }));
+    build.onLoad({ filter: /bip39\/wordlists\/english\.js$/ }, () => ({ contents: packedWords(), loader: "js" }));
+    build.onLoad({ filter: /src\/wire\/routes\.ts$/ }, ({ path }) => ({
+      contents: readFileSync(path, "utf8").replace(/^ *summary: "[^"]*",$/gm, ""),
+      loader: "ts",
+    }));
     build.onResolve({ filter: /^@sinclair\/typebox(\/value)?$/ }, () => ({ path: schemas }));
-    build.onResolve({ filter: /^@nats-io\/nats-core$/ }, () => ({ path: natsPart("ws_transport") }));
-    build.onResolve({ filter: /^@nats-io\/nats-core\/internal$/ }, () => ({ path: natsPart("errors") }));
   },
 };
 

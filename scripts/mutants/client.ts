@@ -277,4 +277,25 @@ export const clientMutants: readonly Mutant[] = [
     replace: "if (line.length < 0) onFault(",
     held: [{ file: "test/client/nats-websocket.test.ts", test: "never ends its line" }],
   },
+  {
+    name: "bytes of a server's line, in a browser",
+    file: "src/client/transport/nats-parser.ts",
+    search: "- at > lineBytesMax) throw",
+    replace: "- at < 0) throw",
+    held: [{ file: "test/client/nats-parser.test.ts", test: "a line without an end" }],
+  },
+  {
+    name: "bytes of a server's message, in a browser",
+    file: "src/client/transport/nats-parser.ts",
+    search: "if (totalBytes > messageBytesMax) throw",
+    replace: "if (totalBytes < 0) throw",
+    held: [{ file: "test/client/nats-parser.test.ts", test: "a message of more than 2 MiB" }],
+  },
+  {
+    name: "pings without an answer, in a browser",
+    file: "src/client/transport/nats-socket.ts",
+    search: "if (this.#unanswered > pingsMax) this",
+    replace: "if (this.#unanswered < 0) this",
+    held: [{ file: "test/client/nats-websocket.test.ts", test: "gives up a server" }],
+  },
 ];

@@ -1,6 +1,5 @@
-/** NATS over WebSocket, in browsers, Node and Bun. */
-import { wsconnect } from "@nats-io/nats-core";
-import { errors } from "@nats-io/nats-core/internal";
+/** NATS over WebSocket, in Node and Bun. Browsers have `nats-socket.ts`. */
+import { errors, wsconnect } from "@nats-io/nats-core";
 import { type DataConnection, dataConnection, type Login, type NatsDial } from "./nats-connection.ts";
 
 /** Whether the server refused the login (as opposed to being unreachable). */
