@@ -97,10 +97,10 @@ describe("a database", () => {
 
   test("whose migration was killed, in either direction, is equal after the next run", async () => {
     using folder = new Folder();
-    await fillDatabase(folder, "data", 4_000);
+    await fillDatabase(folder, "data", 1_500);
     const rows = await rowsOf(folder, "data");
     const bucket = folder.file("data", "nats", "store", "jetstream", "CTL", "streams", "KV_UNIBUS_users");
-    for (const part of [200_000, 900_000]) {
+    for (const part of [80_000, 350_000]) {
       const args = ["migrate-to-kv", "--data", "data", "--db", "data/unibus.db", "--no-backup"];
       await killed(folder, args, () => bytesBelow(bucket) > part);
       expect((await rowsOf(folder, "data", ...keyValue)).length).toBeLessThan(rows.length);
@@ -109,7 +109,7 @@ describe("a database", () => {
     expect(await rowsOf(folder, "data", ...keyValue)).toEqual(rows);
 
     const args = ["migrate-to-sqlite", "--data", "data", "--db", "back.db"];
-    await killed(folder, args, () => sizeOf(folder.file("back.db.part-wal")) > 400_000);
+    await killed(folder, args, () => sizeOf(folder.file("back.db.part-wal")) > 150_000);
     expect(existsSync(folder.file("back.db"))).toBe(false);
     expect(JSON.parse((await toSqlite(folder, "back.db")).stdout)).toMatchObject({ differences: 0, equal: true });
     expect(await rowsOfFile(folder, "back.db")).toEqual(rows);
