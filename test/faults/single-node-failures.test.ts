@@ -1,7 +1,7 @@
 /**
  * Failures of a single node: what /readyz, the log and users see, and that the node recovers without a restart. A full
  * disk, a disk without exec, no file descriptors, a killed or stopped nats-server, a removed data directory. A lost
- * node of a cluster of three: cluster-new-rooms.test.ts, cluster-leader.test.ts. Clocks: test/e2e/clocks.test.ts. Tests
+ * node of a cluster of three: cluster-leader.test.ts. Clocks: test/e2e/clocks.test.ts. Tests
  * that need a disk of their own must run as root, to mount a tmpfs, and are skipped otherwise.
  */
 import { expect, test } from "bun:test";
