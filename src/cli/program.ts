@@ -53,6 +53,13 @@ const headings: Readonly<Record<string, string>> = {
   demo: "Other commands:",
 };
 
+/** The commands that a command line needs: the one that it names, none for the version, else all, as for the help. */
+function commandsFor(first: string | undefined): [name: string, load: () => Promise<CliCommand>][] {
+  if (first === "-v" || first === "--version") return [];
+  const named = Object.entries(commands).filter(([name]) => name === first);
+  return named.length > 0 ? named : Object.entries(commands);
+}
+
 /** Creates the program with only the named command, or with all commands for help and unknown names. */
 export async function makeProgram(first?: string, onJson = false): Promise<Command> {
   const program = new Command("unibus")
@@ -60,8 +67,7 @@ export async function makeProgram(first?: string, onJson = false): Promise<Comma
     .version(version, "-v, --version", "print the version")
     .helpCommand(false)
     .addHelpText("beforeAll", ({ error }) => (error ? "error: no command given (choose one of these)\n" : ""));
-  const named = Object.entries(commands).filter(([name]) => name === first);
-  for (const [name, load] of named.length > 0 ? named : Object.entries(commands)) {
+  for (const [name, load] of commandsFor(first)) {
     if (headings[name] !== undefined) program.commandsGroup(headings[name]);
     program.addCommand(await load());
   }

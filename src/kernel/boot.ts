@@ -18,7 +18,7 @@ import type { ReadinessReport } from "../wire/api.ts";
 import { isUnibusError, UnibusError } from "../wire/errors.ts";
 import { type Builtins, loadPlugin } from "./external.ts";
 import { healthRoutes, type Running, readiness } from "./health.ts";
-import { type Listener, listen } from "./http.ts";
+import type { Listener } from "./http.ts";
 import { checkAddress } from "./http-port.ts";
 import { checked, HttpConfig, isTls, type Manifest, type Overrides, refusal, withEnvironment } from "./manifest.ts";
 import { type Chosen, checkRoutes, closure, flagsInForce, inOrder, routesOf, rowsInForce } from "./plan.ts";
@@ -167,6 +167,8 @@ export async function boot(options: BootOptions): Promise<Bus> {
   const address = listenAddress(plan.http.listen);
   checkExposure(plan.http, address);
   checkAddress(address);
+  // Loaded here, because commands on the host do not listen.
+  const { listen } = await import("./http.ts");
   let listener: Listener | undefined;
   const { version } = options;
   await using starting = new Starting({ ...address, config: plan.http, version, flags: plan.flags, log });

@@ -4,8 +4,7 @@
  * HTTP listener, and logs its progress. It closes the connection of every other request, so that a client turns to
  * another node as if nothing listened.
  */
-import { createServer, type RequestListener, type Server } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import type { RequestListener, Server } from "node:http";
 import type { Static } from "@sinclair/typebox";
 import type { Log } from "../contracts/plugin.ts";
 import { readTlsFiles } from "../contracts/tls.ts";
@@ -41,7 +40,7 @@ export class Starting implements AsyncDisposable {
 
   constructor(options: StartingOptions) {
     this.#options = options;
-    this.#timer = setTimeout(() => this.#listen(), quietMs);
+    this.#timer = setTimeout(() => void this.#listen(), quietMs);
     this.#timer.unref();
   }
 
@@ -70,7 +69,7 @@ export class Starting implements AsyncDisposable {
   }
 
   /** A wrong address or TLS file is reported later, by the listener that replaces this one. */
-  #listen(): void {
+  async #listen(): Promise<void> {
     const { config, hostname, port, log } = this.#options;
     const answer: RequestListener = ({ method, url = "", socket }, reply) => {
       const found = method === "GET" ? this.#reply(url.replace(/\?.*$/s, "")) : null;
@@ -79,9 +78,12 @@ export class Starting implements AsyncDisposable {
       return void reply.end(JSON.stringify(found.body));
     };
     try {
+      // Loaded here, because most boots are over by then.
+      const [http, https] = await Promise.all([import("node:http"), import("node:https")]);
+      if (this.#isOver) return;
       const server = isTls(config)
-        ? createTlsServer({ ...readTlsFiles(config.tls_cert, config.tls_key), minVersion: "TLSv1.2" }, answer)
-        : createServer(answer);
+        ? https.createServer({ ...readTlsFiles(config.tls_cert, config.tls_key), minVersion: "TLSv1.2" }, answer)
+        : http.createServer(answer);
       this.#server = server;
       server.on("error", (cause) => log.debug("no answers while the bus starts", { cause }));
       server.listen(port, hostname);

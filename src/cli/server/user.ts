@@ -3,7 +3,6 @@ import type { UserRecord } from "../../contracts/store.ts";
 import { Users } from "../../contracts/users.ts";
 import { usersPageMax } from "../../wire/api.ts";
 import { CliCommand } from "../cli-command.ts";
-import { readIdentityFile } from "../peer/identity-file.ts";
 import { printFields, printNote } from "../print.ts";
 import { handleArgument, keyArgument, keyNamed, whoText } from "../user-arguments.ts";
 import { printUsers, type UserLine } from "../user-output.ts";
@@ -24,6 +23,7 @@ async function keysOf(options: AddOptions): Promise<{ signPub: string; kexPub?: 
     throw new InvalidArgumentError("name the key by --identity FILE or by --sign-pub HEX (one of the two)");
   }
   if (identity !== undefined) {
+    const { readIdentityFile } = await import("../peer/identity-file.ts");
     const read = await readIdentityFile(identity);
     return { signPub: read.signPubHex, kexPub: read.kexPubHex, kexSig: read.kexSig };
   }

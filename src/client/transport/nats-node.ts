@@ -1,24 +1,30 @@
 /// <reference path="./ws.d.ts" />
-/** Connects Node and Bun to the data plane, over TCP or else WebSocket. Imported as `#nats`. */
-import { connect } from "nats";
+/**
+ * Connects Node and Bun to the data plane, over TCP or else WebSocket. Imported as `#nats`. A NATS library is loaded by
+ * the first connection that needs it, so that a command that only reads over HTTP starts sooner.
+ */
 import type { Info } from "../../wire/api.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { type DataConnection, dataConnection, type Login, type NatsDial } from "./nats-connection.ts";
-import { dialWebSocket, isWebSocketLoginRefusal } from "./nats-websocket.ts";
 
 /** The addresses of the data plane, in the order of attempts. */
 export function dataUrls({ nats, ws }: Pick<Info, "nats" | "ws">): readonly string[] {
   return [...nats, ...ws];
 }
 
-/** Whether the server refused the login (as opposed to being unreachable). */
+/** Whether the server refused the login (as opposed to being unreachable), as either library says it. */
 export function isLoginRefusal(error: unknown): boolean {
-  return (error as { code?: unknown } | null)?.code === "AUTHORIZATION_VIOLATION" || isWebSocketLoginRefusal(error);
+  const { code, name } = (error ?? {}) as { readonly code?: unknown; readonly name?: unknown };
+  return code === "AUTHORIZATION_VIOLATION" || name === "AuthorizationError";
 }
 
 /** Opens a connection. Errors: the library's own; invalid if this platform has no WebSocket. */
 export async function dialNats(dial: NatsDial): Promise<DataConnection> {
-  if (/^wss?:/.test(dial.url)) return dialWebSocket(dial, (url) => openWebSocket(url, dial.tls));
+  if (/^wss?:/.test(dial.url)) {
+    const { dialWebSocket } = await import("./nats-websocket.ts");
+    return dialWebSocket(dial, (url) => openWebSocket(url, dial.tls));
+  }
+  const { connect } = await import("nats");
   const connection = await connect({
     servers: dial.url.replace(/^nats:\/\//, ""),
     authenticator: (nonce) => loginNow(dial, nonce),
