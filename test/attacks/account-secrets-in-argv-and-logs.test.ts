@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join as path } from "node:path";
-import { adminLink, firstAdmin, identityAt, invite, join, register, tokenOf } from "../support/accounts.ts";
+import { adminLink, firstAdminByCommand, identityAt, invite, join, register, tokenOf } from "../support/accounts.ts";
 import { isAlive, Server, unibus } from "../support/executable.ts";
 import { secretsOf } from "../support/inside.ts";
 import { call } from "../support/peer.ts";
@@ -43,7 +43,7 @@ test("no credential appears in an argument, a log, or the state of the server", 
   const { folder } = server;
   const { http } = server.ready;
   const firstLink = adminLink(server);
-  const admin = await firstAdmin(server);
+  const admin = await firstAdminByCommand(server);
   const made = await invite(server, admin, { handle: "ana" });
   const cancelled = await invite(server, admin, { handle: "bo" });
   const byHost = await unibus(folder, ["invite", "new", "cy", "--data", "data"], { env: { UNIBUS_DEBUG: "1" } });

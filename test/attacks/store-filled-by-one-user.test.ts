@@ -31,8 +31,10 @@ const storeBytes = 16_777_216;
 /** The reserve for removals, and the part of it that is only for admins. Source: docs/protocol/limits.md. */
 const reserveBytes = storeBytes * 0.05;
 const lastBytes = reserveBytes / 5;
+/** The part of the store that one user fills, in bytes. Others filled the rest before. */
+const ownBytes = storeBytes / 4;
 /** More rekeys than fit into the store, and the number of members whose keys fill it. */
-const rekeysMax = 2_000;
+const rekeysMax = 500;
 const crowdSize = 200;
 
 /** Builds a new epoch with noise as keys: a server cannot distinguish a sealed key from noise. */
@@ -54,11 +56,11 @@ async function fillTo(server: Server, free: number): Promise<void> {
   const ctl = await inside(server, "CTL");
   const config = { name: "NOISE", subjects: ["noise"], storage: "file" };
   await jetStream(ctl, "STREAM.CREATE.NOISE", config);
-  const payload = new Uint8Array(8_192);
   for (let writes = 0; writes < 4_096; writes++) {
     const { storage } = await jetStream<{ storage: number }>(ctl, "INFO");
-    if (storageFree(storage) <= free) break;
-    await ctl.request("noise", payload);
+    const excess = storageFree(storage) - free;
+    if (excess <= 0) break;
+    await ctl.request("noise", new Uint8Array(Math.min(262_144, Math.max(8_192, excess / 2))));
   }
   await ctl.close();
 }
@@ -83,6 +85,7 @@ test("a user who fills the shared store is refused and removed, which frees the 
   const other = await addMembers(server, await createRoom(server, ana, policy()), bob, cy);
   let loud = await addMembers(server, await createRoom(server, eve, policy("encrypt")), ...crowd);
 
+  await fillTo(server, reserveBytes + ownBytes);
   let reply: Reply | undefined;
   for (let n = 0; n < rekeysMax; n++) {
     const next = rekeyWithNoise(loud, [eve, ...crowd]);

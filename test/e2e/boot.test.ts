@@ -22,7 +22,7 @@ function carried(server: Server): string {
 
 describe("a ready server", () => {
   test("writes its addresses to ready.json, for its owner only, and prints them", async () => {
-    await using server = await Server.start();
+    await using server = await Server.start({ unpacks: true });
     const ready = JSON.parse(readFileSync(join(server.data, "ready.json"), "utf8"));
     expect(ready).toEqual({
       pid: server.pid,
@@ -260,7 +260,7 @@ describe("a killed server", () => {
 
 describe("a nats-server that dies", () => {
   test("is restarted on the same ports; /readyz is 503 until then, and rooms keep their frames", async () => {
-    await using server = await Server.start();
+    await using server = await Server.start({ unpacks: true });
     const ana = await addUser(server, "ana");
     const room = await createRoom(server, ana, policy("persist"));
     const before = await dial(server, ana);

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines } from "../support/cli-peer.ts";
 import { Server, until } from "../support/executable.ts";
-import { addUser, freshSubject } from "../support/peer.ts";
+import { addUser } from "../support/peer.ts";
 import { AtTerminal } from "../support/terminal.ts";
 
 /** Timeout of each test, generous for a busy machine, in milliseconds. */
@@ -29,12 +29,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-async function roomOfTwo(): Promise<string> {
-  const subject = freshSubject();
-  await ana.ok(["room", "new", subject]);
-  await ana.ok(["room", "add", subject, "bob"]);
-  return subject;
-}
+const roomOfTwo = (): Promise<string> => ana.room([bob]);
 
 /** Starts a chat at a terminal and waits until it is ready. */
 async function chatting(peer: CliPeer, subject: string): Promise<AtTerminal> {

@@ -9,7 +9,7 @@ import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer } from "../support/cli-peer.ts";
 import { type Done, Server, unibus } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
-import { addUser, call, freshSubject } from "../support/peer.ts";
+import { addUser, call } from "../support/peer.ts";
 
 /** Colors, a C1 sequence, reversed text, hidden characters, and a forged line. */
 const evil = "eve\u001b[31m\u009b2J\u202egpj\u2066\u200b\u3164\u00ad\r\nforged\tadmin";
@@ -28,9 +28,7 @@ beforeAll(async () => {
   server = await Server.start({ proxied: true, args: ["--set", "http.rate=100000"] });
   admin = await addUser(server, "root", { admin: true });
   [ana, eve] = [await CliPeer.join(server, admin, "ana"), await CliPeer.join(server, admin, "eve")];
-  subject = freshSubject();
-  await ana.ok(["room", "new", subject]);
-  await ana.ok(["room", "add", subject, "eve"]);
+  subject = await ana.room([eve]);
   await eve.ok(["room", "accept", subject]);
   await eve.ok(["send", subject, "-"], `hello ${evil}`);
   await call(server.ready.http, admin, "POST", "/invites", { handle: "invited" });

@@ -6,9 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
-import { CliPeer, jsonLines } from "../support/cli-peer.ts";
+import { CliPeer, jsonLines, type RoomOptions } from "../support/cli-peer.ts";
 import { executable, Server, until } from "../support/executable.ts";
-import { addUser, freshSubject } from "../support/peer.ts";
+import { addUser, policy } from "../support/peer.ts";
 
 /** Timeout of each test, generous for a busy machine, in milliseconds. */
 const patienceMs = 60_000;
@@ -31,12 +31,7 @@ afterAll(async () => {
 });
 
 /** Creates a room of ana with bob as a member. */
-async function roomOfTwo(...options: string[]): Promise<string> {
-  const subject = freshSubject();
-  await ana.ok(["room", "new", subject, ...options]);
-  await ana.ok(["room", "add", subject, "bob"]);
-  return subject;
-}
+const roomOfTwo = (mode?: RoomOptions["mode"]): Promise<string> => ana.room([bob], { mode });
 
 /** Starts a tail and waits until it is subscribed. */
 async function tailing(peer: CliPeer, subject: string, ...options: string[]) {
@@ -161,8 +156,8 @@ describe("a message can be", () => {
   test(
     "one of 1,000 lines through a pipe, which arrive in order, with empty and unterminated ones",
     async () => {
-      for (const mode of ["matrix", "nats"]) {
-        const subject = await roomOfTwo("--mode", mode);
+      for (const mode of ["matrix", "nats"] as const) {
+        const subject = await roomOfTwo(mode);
         await using tail = await tailing(bob, subject, "--json");
         const begun = tail.lines.length;
         const lines = ["", ...Array.from({ length: 998 }, (_, i) => `${i}`), "unended"];
@@ -245,7 +240,7 @@ describe("reading", () => {
   test(
     "unsigned messages are marked",
     async () => {
-      const subject = await roomOfTwo("--persist");
+      const subject = await roomOfTwo(policy("persist"));
       await ana.ok(["send", subject, "who am I?"]);
       expect(await bob.ok(["history", subject])).toEndWith("  ana?  who am I?\n");
       expect(jsonLines(await bob.ok(["history", subject, "--json"]))[0]).toMatchObject({ verified: false });

@@ -5,9 +5,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";
-import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";
+import { CliPeer, jsonLines, type RoomOptions, type Running } from "../support/cli-peer.ts";
 import { Server, until } from "../support/executable.ts";
-import { addUser, freshSubject } from "../support/peer.ts";
+import { addUser, policy } from "../support/peer.ts";
 
 /** Timeout of each test, generous for a busy machine, in milliseconds. */
 const patienceMs = 60_000;
@@ -29,12 +29,8 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-async function roomOfTwo(namespace: string, ...options: string[]): Promise<string> {
-  const subject = freshSubject(namespace);
-  await ana.ok(["room", "new", subject, ...options]);
-  await ana.ok(["room", "add", subject, "bob"]);
-  return subject;
-}
+const roomOfTwo = (namespace: string, mode?: RoomOptions["mode"]): Promise<string> =>
+  ana.room([bob], { namespace, mode });
 
 /** Starts a responder of bob and waits until it answers. */
 async function answering(subject: string, options: readonly string[], ...command: string[]): Promise<Running> {
@@ -47,8 +43,8 @@ describe("requests", () => {
   test(
     "a command gets the request on stdin and the requester's name, and answers with its stdout, byte for byte",
     async () => {
-      for (const mode of ["matrix", "nats"]) {
-        const subject = await roomOfTwo("rpc", "--mode", mode);
+      for (const mode of ["matrix", "nats"] as const) {
+        const subject = await roomOfTwo("rpc", mode);
         await using upper = await answering(subject, [], "tr", "a-z", "A-Z");
         expect(await ana.ok(["request", subject, "shout"])).toBe("SHOUT");
         expect(await ana.ok(["request", subject, "-"], "line\nline\n")).toBe("LINE\nLINE\n");
@@ -181,7 +177,7 @@ describe("files", () => {
         await ana.ok(["blob", "put", subject, "-"], "2"),
       ];
       const mixed = [one.split(".")[0], ...two.trim().split(".").slice(1)].join(".");
-      const plain = await roomOfTwo("room", "--persist");
+      const plain = await roomOfTwo("room", policy("persist"));
       const id = (await ana.ok(["send", subject, "no file"])).trim();
       for (const args of [
         ["blob", "get", subject, mixed, "--out", "-"],

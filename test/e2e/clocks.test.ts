@@ -32,11 +32,7 @@ afterAll(async () => {
 const off = (seconds: number, args: readonly string[], stdin = "") =>
   unibus(ana.folder, args, { env: { ...ana.env, ...clockOff(seconds) }, stdin });
 
-async function newRoom(): Promise<string> {
-  const subject = freshSubject();
-  await ana.ok(["room", "new", subject]);
-  return subject;
-}
+const newRoom = (): Promise<string> => ana.room();
 
 const isNow = (id: string) => Math.abs(ulidTimeMs(id) - Date.now()) < 5 * minute * 1_000;
 

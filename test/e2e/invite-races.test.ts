@@ -5,7 +5,7 @@ import { firstAdmin, invite, register } from "../support/accounts.ts";
 import { Folder, Server } from "../support/executable.ts";
 import { call } from "../support/peer.ts";
 
-const invites = 300;
+const invites = 60;
 const redeemers = 32;
 const args = ["--set", "http.rate=1000000"];
 

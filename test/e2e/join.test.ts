@@ -5,7 +5,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
-import { adminLink, firstAdmin, identityAt, invite, join } from "../support/accounts.ts";
+import { adminLink, firstAdmin, firstAdminByCommand, identityAt, invite, join } from "../support/accounts.ts";
 import { Folder, Server, unibus } from "../support/executable.ts";
 import { send, signedHeaders } from "../support/peer.ts";
 
@@ -57,7 +57,7 @@ test("a link is found within a message, on the command line and on stdin", async
 
 test("the key of an existing user does not spend the invite", async () => {
   await using server = await Server.start();
-  const admin = await firstAdmin(server);
+  const admin = await firstAdminByCommand(server);
   const { link } = await invite(server, admin, { handle: "Bea" });
   const again = await join(server.folder, link, "admin.json");
   expect([again.code, again.stdout]).toEqual([1, ""]);

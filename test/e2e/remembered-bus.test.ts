@@ -1,7 +1,7 @@
 /** Which bus a command talks to when the command line does not name one. */
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { adminLink, firstAdmin, identityAt, invite, join } from "../support/accounts.ts";
+import { adminLink, firstAdminByCommand, identityAt, invite, join } from "../support/accounts.ts";
 import { type Done, Folder, Server, unibus } from "../support/executable.ts";
 
 const configOf = (folder: Folder) => folder.file(".config", "unibus", "config.json");
@@ -36,7 +36,7 @@ test("a second server changes nothing before `use`, which also selects the ident
   await using first = await Server.start();
   await using second = await Server.start();
   const { folder } = first;
-  await firstAdmin(first);
+  await firstAdminByCommand(first);
   const joined = await join(folder, adminLink(second), "second.json");
   expect([joined.code, joined.stderr]).toEqual([
     0,
@@ -87,7 +87,7 @@ test("an option or the environment overrides what is remembered", async () => {
 test("a damaged file is named, never replaced, and spends no invite; a complete command line needs none", async () => {
   await using server = await Server.start();
   const { folder } = server;
-  const admin = await firstAdmin(server);
+  const admin = await firstAdminByCommand(server);
   writeFileSync(configOf(folder), "{");
   const { link } = await invite(server, admin, { handle: "Bea" });
   for (const args of [["whoami"], ["join", link, "--identity", "bea.json"], ["use", server.ready.http], ["use"]]) {

@@ -12,7 +12,7 @@ import rows from "../cases/text-inputs.json";
 import { Authority } from "../support/certificates.ts";
 import { CliPeer, jsonLines, type Running } from "../support/cli-peer.ts";
 import { executable, Folder, isAlive, Server, unibus, until } from "../support/executable.ts";
-import { addUser, freshSubject } from "../support/peer.ts";
+import { addUser } from "../support/peer.ts";
 
 /** Timeout of each test, generous for a busy machine, in milliseconds. */
 const patienceMs = 60_000;
@@ -38,11 +38,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]();
 });
 
-async function newRoom(): Promise<string> {
-  const subject = freshSubject();
-  await ana.ok(["room", "new", subject]);
-  return subject;
-}
+const newRoom = (): Promise<string> => ana.room();
 
 /** The messages in a room after `send --lines` with some bytes. */
 async function sentLines(input: string): Promise<unknown[]> {

@@ -1,8 +1,8 @@
 /** Joins users by a link: with the executable, as a new user does, or over plain HTTP, as a tool does. */
-import { readFileSync } from "node:fs";
-import { type Identity, parseIdentity } from "../../src/client/crypto/identity.ts";
+import { readFileSync, writeFileSync } from "node:fs";
+import { type Identity, identityText, parseIdentity } from "../../src/client/crypto/identity.ts";
 import { type Done, type Folder, type Server, unibus } from "./executable.ts";
-import { call, type Reply, send } from "./peer.ts";
+import { addUser, call, type Reply, send } from "./peer.ts";
 
 /** Reads an identity file that the executable wrote. */
 export function identityAt(folder: Folder, file: string): Promise<Identity> {
@@ -26,11 +26,18 @@ export async function join(folder: Folder, link: string, file: string): Promise<
   return { ...done, stderr };
 }
 
-/** Joins the first admin, using the link that the server stored. */
-export async function firstAdmin(server: Server): Promise<Identity> {
+/** Joins the first admin by the command `join`, which also remembers the bus. Its identity file is `admin.json`. */
+export async function firstAdminByCommand(server: Server): Promise<Identity> {
   const done = await join(server.folder, adminLink(server), "admin.json");
   if (done.code !== 0) throw new Error(`join: ${done.stderr}`);
   return identityAt(server.folder, "admin.json");
+}
+
+/** Joins the first admin over HTTP, by the link that the server stored. Its identity file is `admin.json`. */
+export async function firstAdmin(server: Server): Promise<Identity> {
+  const admin = await addUser(server, "admin", { admin: true });
+  writeFileSync(server.folder.file("admin.json"), identityText(admin), { mode: 0o600 });
+  return admin;
 }
 
 /** Sends POST /register. */

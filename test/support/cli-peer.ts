@@ -1,13 +1,22 @@
 /** A peer that represents one person's machine: a folder, an identity file, and the executable's command line. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { type Identity, identityText } from "../../src/client/crypto/identity.ts";
-import { type Done, executable, Folder, type Server, unibus, until } from "./executable.ts";
-import { postUser } from "./peer.ts";
+import { policyOf } from "../../src/client/rooms/modes.ts";
+import { type Done, executable, Folder, type Server, unibus } from "./executable.ts";
+import { createRoom, freshSubject, inviteMembers, postUser } from "./peer.ts";
+
+/** Timeout of a wait for output, in milliseconds. */
+const outputTimeoutMs = 20_000;
+/** How often a condition is looked at that waits for more than output, in milliseconds. */
+const lookEveryMs = 250;
 
 /** A long-running command. Lives until the scope ends. */
 export class Running implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
   readonly #read: Promise<unknown>;
+  /** Settles when more output arrives, and when there will be none. */
+  #next = Promise.withResolvers<void>();
+  #isRead = false;
   stdout = "";
   stderr = "";
 
@@ -17,11 +26,34 @@ export class Running implements AsyncDisposable {
     this.#read = Promise.all([
       collect(this.#child.stdout, (text) => {
         this.stdout += text;
+        this.#wake();
       }),
       collect(this.#child.stderr, (text) => {
         this.stderr += text;
+        this.#wake();
       }),
     ]);
+    const ended = (): void => {
+      this.#isRead = true;
+      this.#wake();
+    };
+    void this.#read.then(ended, ended);
+  }
+
+  #wake(): void {
+    this.#next.resolve();
+    this.#next = Promise.withResolvers();
+  }
+
+  /** Waits until something holds. It is looked at whenever there is more output, and from time to time. */
+  async #until(what: string, holds: () => boolean): Promise<void> {
+    const end = performance.now() + outputTimeoutMs;
+    for (let next = this.#next.promise; !holds(); next = this.#next.promise) {
+      const code = this.#child.exitCode ?? this.#child.signalCode;
+      if (code !== null && this.#isRead) throw new Error(`it ended with exit ${code} before: ${what}`);
+      if (performance.now() > end) throw new Error(`not within ${outputTimeoutMs} ms: ${what}`);
+      await Promise.race([next, Bun.sleep(lookEveryMs)]);
+    }
   }
 
   get pid(): number {
@@ -42,8 +74,7 @@ export class Running implements AsyncDisposable {
   /** Waits for lines on stdout. */
   async until(what: string, holds: (lines: string[]) => boolean): Promise<string[]> {
     try {
-      await until(what, () => this.#child.exitCode !== null || holds(this.lines));
-      if (!holds(this.lines)) throw new Error(`it ended with exit ${this.#child.exitCode} before: ${what}`);
+      await this.#until(what, () => holds(this.lines));
     } catch (error) {
       throw new Error(`${(error as Error).message}\nstdout: ${this.stdout}\nstderr: ${this.stderr}`);
     }
@@ -52,8 +83,7 @@ export class Running implements AsyncDisposable {
 
   /** Waits for a note on stderr. */
   async untilNote(note: string): Promise<void> {
-    await until(note, () => this.#child.exitCode !== null || this.stderr.includes(note));
-    if (!this.stderr.includes(note)) throw new Error(`it ended with exit ${this.#child.exitCode}: ${this.stderr}`);
+    await this.#until(`${note}: ${this.stderr}`, () => this.stderr.includes(note));
   }
 
   /** Closes its stdin or sends a signal. Returns its exit code once all output is read. */
@@ -76,13 +106,19 @@ async function collect(stream: ReadableStream<Uint8Array>, take: (text: string) 
   for await (const chunk of stream) take(decoder.decode(chunk, { stream: true }));
 }
 
+/** How a room differs from an encrypted one below `room`. */
+export interface RoomOptions {
+  readonly mode?: Parameters<typeof policyOf>[0] | undefined;
+  readonly namespace?: string;
+}
+
 /** A user of a server with their own folder, which holds the identity file at its default path. */
 export class CliPeer implements Disposable {
   readonly folder = new Folder();
   readonly env: Readonly<Record<string, string>>;
 
   constructor(
-    server: Server,
+    readonly server: Server,
     readonly identity: Identity,
     readonly handle: string,
   ) {
@@ -94,6 +130,17 @@ export class CliPeer implements Disposable {
   /** Creates a user and their folder. */
   static async join(server: Server, admin: Identity, handle: string): Promise<CliPeer> {
     return new CliPeer(server, await postUser(server, admin, handle), handle);
+  }
+
+  /** Creates a room of this peer, without a process of its own, and adds others to it. Returns its subject. */
+  async room(
+    others: readonly CliPeer[] = [],
+    { mode = "matrix", namespace = "room" }: RoomOptions = {},
+  ): Promise<string> {
+    const subject = freshSubject(namespace);
+    const room = await createRoom(this.server, this.identity, policyOf(mode), subject);
+    if (others.length > 0) await inviteMembers(this.server, room, ...others.map(({ identity }) => identity));
+    return subject;
   }
 
   /** Runs a command to its end. */

@@ -82,7 +82,7 @@ export async function hostileFrames(at: HostileScene, by: Forgery["by"], knownId
   ];
   const frames = await Promise.all(drafts.map(make));
   const thread = await Promise.all(
-    Array.from({ length: 300 }, (_, i) => make({ re: knownId, thr: knownId, text: `thread ${i}` })),
+    Array.from({ length: 100 }, (_, i) => make({ re: knownId, thr: knownId, text: `thread ${i}` })),
   );
   const good = await make({ text: "good" });
   const rewrites = [

@@ -35,6 +35,7 @@ export class HostileScene implements AsyncDisposable {
   readonly got: Message[] = [];
   readonly suspicious: BusEvents["suspicious"][] = [];
   readonly trouble: unknown[] = [];
+  readonly #keys = new Map<number, Promise<Uint8Array>>();
   /** The clocks of bob's computer. */
   readonly clock: MovedClock;
   /** The error that ended bob's reading; undefined while it continues. */
@@ -107,8 +108,14 @@ export class HostileScene implements AsyncDisposable {
     return this.theirs.stats().dropped;
   }
 
-  /** Returns the room key of an epoch, as its owner has it. */
-  async key(epoch = this.mine.epoch): Promise<Uint8Array> {
+  /** Returns the room key of an epoch, as its owner has it. It is read once. */
+  key(epoch = this.mine.epoch): Promise<Uint8Array> {
+    const key = this.#keys.get(epoch) ?? this.#readKey(epoch);
+    this.#keys.set(epoch, key);
+    return key;
+  }
+
+  async #readKey(epoch: number): Promise<Uint8Array> {
     const { keys } = await trustingPeer(this.ana.identity, [this.server.ready.http]).open(this.mine.id);
     const key = await keys.key(epoch);
     if (key === null) throw new Error("this room has no keys");

@@ -5,6 +5,7 @@
  * unless it succeeds. Nearly all tests of the server use this file.
  */
 import { createHash, createPrivateKey, randomBytes, sign } from "node:crypto";
+import { join } from "node:path";
 import { type ConnectionOptions, connect, type NatsConnection, type nkeyAuthenticator } from "nats";
 import { ulid } from "ulid";
 import { generateIdentity, type Identity } from "../../src/client/crypto/identity.ts";
@@ -20,7 +21,7 @@ import {
   statementText,
   zeroHash,
 } from "../../src/wire/statement.ts";
-import { type Server, unibus, until } from "./executable.ts";
+import { type Server, textIn, unibus, until } from "./executable.ts";
 import { hostToSign } from "./host-to-sign.ts";
 import { sealNow, signNow } from "./keys-now.ts";
 
@@ -192,9 +193,27 @@ export async function addMembers(server: Server, room: OwnRoom, ...members: read
   return next;
 }
 
-/** Creates a user by the command on the host, and waits until the running server knows the user. */
+/** Joins the first admin with the link that a new bus stores. Returns whether there was such a link. */
+async function joinFirstAdmin(server: Server, identity: Identity, handle: string): Promise<boolean> {
+  const link = textIn(join(server.data, "admin-link"));
+  if (link === null) return false;
+  const { signPubHex: sign_pub, kexPubHex: kex_pub, kexSig: kex_sig } = identity;
+  const body = JSON.stringify({ token: new URL(link.trim()).hash.slice(1), sign_pub, kex_pub, kex_sig });
+  const { status, json } = await send(`${server.ready.http}/register`, { method: "POST", body });
+  if (status !== 201) return false;
+  if (json.handle === handle) return true;
+  const renamed = await call(server.ready.http, identity, "PUT", `/users/${sign_pub}`, { handle });
+  if (renamed.status >= 300) throw new Error(`PUT /users: ${renamed.status} ${renamed.text}`);
+  return true;
+}
+
+/**
+ * Creates a user and waits until the running server knows the user. The first admin joins by the link that a new bus
+ * stores, which starts no process; others are added by the command on the host.
+ */
 export async function addUser(server: Server, handle: string, options: { admin?: boolean } = {}): Promise<Identity> {
   const identity = await generateIdentity();
+  if (options.admin && (await joinFirstAdmin(server, identity, handle))) return identity;
   const keys = ["--sign-pub", identity.signPubHex, "--kex-pub", identity.kexPubHex, "--kex-sig", identity.kexSig];
   const args = ["user", "add", handle, ...keys, "--data", server.data, ...(options.admin ? ["--admin"] : [])];
   const done = await unibus(server.folder, args);

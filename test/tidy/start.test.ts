@@ -6,12 +6,17 @@ import { codeIn, judge, parsed, type Rule, type SourceFile, type Tree, targetsOf
 const onDemand: readonly { readonly from: string; readonly packages: readonly string[] }[] = [
   { from: "src/cli/program.ts", packages: ["nats", "elysia", "libsodium-wrappers", "@sinclair/typebox"] },
   { from: "src/cli/peer/", packages: ["nats", "@nats-io/nats-core", "elysia"] },
+  { from: "src/cli/admin/", packages: ["nats", "@nats-io/nats-core", "elysia"] },
   { from: "src/cli/server/user.ts", packages: ["elysia", "libsodium-wrappers", "node:http"] },
   { from: "src/cli/server/host.ts", packages: ["elysia", "libsodium-wrappers", "node:http"] },
 ];
 
+const importLists = new WeakMap<SourceFile, string[]>();
+
 /** What a file imports with statements that run at once. */
 function staticImports(file: SourceFile): string[] {
+  const known = importLists.get(file);
+  if (known !== undefined) return known;
   const found: string[] = [];
   visit(parsed(file).program, (node) => {
     const isImport = node.type === "ImportDeclaration" && node.importKind !== "type";
@@ -21,6 +26,7 @@ function staticImports(file: SourceFile): string[] {
     const { source } = node;
     if (source?.type === "Literal" && typeof source.value === "string") found.push(...targetsOf(file, source.value));
   });
+  importLists.set(file, found);
   return found;
 }
 
