@@ -188,13 +188,16 @@ export interface Built {
   readonly gzipBytes: number;
 }
 
-/** Builds everything into a folder. Errors: those of Bun and the compiler, and one for a bundle that is too large. */
-export async function buildClient(dist: string = join(root, "dist")): Promise<Built[]> {
+/**
+ * Builds everything into a folder, or all but the type declarations, which take longer than the rest.
+ * Errors: those of Bun and the compiler, and one for a bundle that is too large.
+ */
+export async function buildClient(dist: string = join(root, "dist"), { hasTypes = true } = {}): Promise<Built[]> {
   mkdirSync(dist, { recursive: true });
   const aside = mkdtempSync(join(dist, ".client-"));
   try {
     const files = await Promise.all(modules.map((one) => bundle({ ...one, folder: join(aside, "made", one.folder) })));
-    declare(join(aside, "made", "types"));
+    if (hasTypes) declare(join(aside, "made", "types"));
     writeFileSync(join(aside, "made", "client", "LICENSES.txt"), licences(files));
     const built = files.map((path): Built => {
       const bytes = readFileSync(path);

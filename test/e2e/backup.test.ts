@@ -3,9 +3,9 @@
  * overwrites data. A restore refuses damaged files and non-empty stores, and can complete an interrupted restore.
  */
 import { Database } from "bun:sqlite";
-import { describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { executable, Folder, Server, unibus, until } from "../support/executable.ts";
 import { addUser } from "../support/peer.ts";
@@ -20,11 +20,21 @@ const restore = (folder: Folder, data: string, file: string, ...args: string[]) 
   return unibus(folder, ["restore", "--data", data, file, "--denials", "no-denials", "--yes", ...args]);
 };
 
-/** A folder with a filled data directory and a backup of it. */
-async function backedUp(users?: number): Promise<{ folder: Folder; file: string; rows: string[] }> {
-  const folder = new Folder();
+/** Fills a data directory in a folder and makes a backup of it. */
+async function backUp(folder: Folder, users?: number): Promise<void> {
   await fillDatabase(folder, "data", users);
   expect((await backup(folder, "data", "b.jsonl")).code).toBe(0);
+}
+
+const usual = new Folder();
+beforeAll(() => backUp(usual), 60_000);
+afterAll(() => usual[Symbol.dispose]());
+
+/** A folder with a filled data directory and a backup of it: a copy of the usual ones, or with many users. */
+async function backedUp(users?: number): Promise<{ folder: Folder; file: string; rows: string[] }> {
+  const folder = new Folder();
+  if (users === undefined) cpSync(usual.path, folder.path, { recursive: true, preserveTimestamps: true });
+  else await backUp(folder, users);
   const file = folder.file("b.jsonl");
   return { folder, file, rows: rowsIn(file) };
 }

@@ -205,7 +205,7 @@ test("a page needs no permission for eval or WebAssembly", async () => {
 
 test("the bundle for browsers has no imports, uses no Node API, and is small", async () => {
   using out = new Folder();
-  const built = await buildClient(out.path);
+  const built = await buildClient(out.path, { hasTypes: false });
   const text = readFileSync(out.file("client", "browser.js"), "utf8");
   const imports = new Bun.Transpiler({ loader: "js" }).scanImports(text);
   expect(imports.filter(({ kind }) => kind === "import-statement")).toEqual([]);

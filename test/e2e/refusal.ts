@@ -1,7 +1,7 @@
 /** Checks a boot that is refused, as its user sees it. */
 import { expect } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
-import { type Folder, unibus, until } from "../support/executable.ts";
+import { type Folder, layNatsServer, unibus, until } from "../support/executable.ts";
 
 /** `serve` on a data directory in the working folder, and on free ports. */
 export const serve = [
@@ -33,6 +33,7 @@ export async function refusal(
   args: readonly string[],
   env: Record<string, string> = {},
 ): Promise<string> {
+  layNatsServer(folder.file("data"));
   const done = await unibus(folder, [...serve, ...args], { env });
   const said = done.stderr.split("\n").filter((line) => line !== "" && !line.startsWith('{"level":'));
   expect(said).toHaveLength(1);

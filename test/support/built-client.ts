@@ -7,13 +7,14 @@ import type { Folder } from "./executable.ts";
 const root = join(import.meta.dir, "..", "..");
 
 /**
- * Builds the package into a folder's `node_modules/unibus`, where its programs find it. Returns the package's folder.
+ * Builds the package, without its type declarations, into a folder's `node_modules/unibus`, where its programs find it.
+ * Returns the package's folder.
  */
 export async function installBuilt(folder: Folder): Promise<string> {
   const home = folder.file("node_modules", "unibus");
   mkdirSync(home, { recursive: true });
   copyFileSync(join(root, "package.json"), join(home, "package.json"));
-  await buildClient(join(home, "dist"));
+  await buildClient(join(home, "dist"), { hasTypes: false });
   mkdirSync(folder.file("node_modules", "@sinclair"));
   for (const name of [join("@sinclair", "typebox"), "ws"]) {
     symlinkSync(join(root, "node_modules", name), folder.file("node_modules", name));

@@ -7,7 +7,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
-import { executable, Folder, isAlive, Server, textIn, unibus, until } from "./executable.ts";
+import { executable, Folder, isAlive, layNatsServer, Server, textIn, unibus, until } from "./executable.ts";
 import { call, send } from "./peer.ts";
 
 /** How often to start a cluster again because another process took one of its ports. */
@@ -141,6 +141,7 @@ export class Cluster implements AsyncDisposable {
     manifest.http = { rate: 100_000, ...settings.http };
     const data = this.folder(index).file("data");
     mkdirSync(data, { recursive: true, mode: 0o700 });
+    layNatsServer(data);
     writeFileSync(join(data, "plugins.json"), JSON.stringify(manifest));
   }
 
@@ -185,7 +186,8 @@ export class Cluster implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const index of [...this.#stopped]) this.resumeNode(index);
-    await Promise.all([...this.#running.keys()].map((index) => this.endNode(index)));
+    // Their folders are removed, so they are only killed.
+    await Promise.all([...this.#running.keys()].map((index) => this.endNode(index, "SIGKILL")));
     for (const folder of [...this.#folders, this.#shared]) folder[Symbol.dispose]();
   }
 }

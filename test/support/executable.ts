@@ -22,7 +22,7 @@ import { ProxyPorts } from "./proxy-ports.ts";
  * How often `until` looks: at first every few milliseconds, then less often, so that a long wait neither costs much CPU
  * nor ends more than a tenth too late.
  */
-const pollMs = { first: 5, most: 50, share: 0.1 } as const;
+const pollMs = { first: 5, most: 25, share: 0.1 } as const;
 const readyTimeoutMs = 30_000;
 const stopTimeoutMs = 15_000;
 
@@ -122,9 +122,9 @@ const carried = resolve(import.meta.dir ?? ".", "../../.cache/nats-server");
  * Puts nats-server into a data directory as an earlier start would have left it: unpacking it is a quarter of the work
  * of a first start. The executable unpacks its own if it does not know this one.
  */
-function layNatsServer(data: string): void {
+export function layNatsServer(data: string): void {
   const manifest = textIn(join(carried, "nats-server.json"));
-  if (manifest === null) return;
+  if (manifest === null || existsSync(join(data, "nats"))) return;
   const { sha256 } = JSON.parse(manifest) as { readonly sha256: string };
   const { size, mtimeMs, ctimeMs, ino } = statSync(join(carried, "nats-server"));
   const folder = join(data, "nats", "bin");
