@@ -32,7 +32,7 @@ for (const kinds of [
   ["rekey_pending"],
   ["role", "removed", "deleted", "revoked", "nonsense"],
 ]) {
-  test(`${forged} forged notices "${kinds}" change nothing, and cause no login and a bounded number of reads`, async () => {
+  test(`1,000 forged notices "${kinds}" change nothing, and cause no login and a bounded number of reads`, async () => {
     await using at = await HostileScene.open(server, { admin });
     const { asked } = at.hostile.http;
     const before = asked.length;

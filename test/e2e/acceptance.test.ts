@@ -226,7 +226,7 @@ describe("the permissions of a member of very many rooms", () => {
     const late = await invited(0);
     const first = await addMembers(server, await createRoom(server, adder, policy(), long(1)), caller);
     const rooms = [first];
-    // Whoever creates a room accepts it thereby.
+    // The creator of a room has accepted it.
     for (let n = 2; n < 1_050; n++) rooms.push(await createRoom(server, caller, policy(), long(n)));
     const last = await invited(1_050);
     await acceptRoom(server, last, caller);

@@ -14,7 +14,7 @@ const lookEveryMs = 250;
 export class Running implements AsyncDisposable {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
   readonly #read: Promise<unknown>;
-  /** Settles when more output arrives, and when there will be none. */
+  /** Settles when more output arrives, and at its end. */
   #next = Promise.withResolvers<void>();
   #isRead = false;
   stdout = "";
