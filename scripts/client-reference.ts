@@ -103,6 +103,10 @@ function find(source: Source, name: string): Declared | null {
     if (names === name && declaration !== null) {
       return { name, source, node: declaration, doc: docAt(source, node.start) };
     }
+    // A type that only the signatures of the same file use.
+    if (node.type.startsWith("TS") && node.id?.name === name) {
+      return { name, source, node, doc: docAt(source, node.start) };
+    }
   }
   for (const { from, names } of linksOf(source)) {
     const original = names.get(name);
@@ -214,7 +218,7 @@ function reached(): Map<string, Declared> {
       ...membersOf(one).map((line) => line.written),
       written(one).slice(0, hasMembers(one) ? 0 : undefined),
     ];
-    for (const name of texts.join(" ").match(/\b[A-Z]\w+/g) ?? []) {
+    for (const name of texts.join(" ").match(/\b[A-Z]\w+|(?<=typeof )\w+/g) ?? []) {
       const next = find(one.source, name);
       if (next !== null) waiting.push(next);
     }
@@ -247,8 +251,9 @@ export function clientReference(): string {
     "",
     '`import { connect } from "unibus/client"` works in Bun, in Node 20.3 or newer, and in browsers. A page needs a secure',
     "context (https, or loopback) for keys that scripts cannot read, and the bus in `connect-src` of its content security",
-    "policy. It needs neither `unsafe-eval` nor `wasm-unsafe-eval`. The bus needs the page's origin in `http.cors_origins`",
-    "and `nats-embedded.ws_origins`.",
+    "policy. It needs neither `unsafe-eval` nor `wasm-unsafe-eval`. The bus needs the page's origin in `http.cors_origins`,",
+    "which allows HTTP and the WebSocket. In signatures, `Static<typeof X>` is the type of the JSON that `X` describes; its",
+    "fields are in the [HTTP reference](http.md).",
     "",
     "## Functions",
     "",

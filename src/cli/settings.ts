@@ -70,7 +70,7 @@ export function pluginsOption(usual = "plugins.json in the data directory, or th
 
 /** The repeatable option `--plugin FILE`. UNIBUS_PLUGIN holds one per line. `usual` describes the default. */
 export function pluginOption(usual = "none"): Option {
-  const what = `add a plugin file to those of the configuration; repeatable (default: ${usual})`;
+  const what = `add a plugin file to those of the configuration; repeatable (default: ${usual}) (env: UNIBUS_PLUGIN, one per line)`;
   return new Option("--plugin <file>", what).argParser(collected((text: string) => text));
 }
 
@@ -82,7 +82,7 @@ export function addedPlugins(options: BusOptions): string[] {
 
 /** The repeatable option `--flag NAME=on|off`. UNIBUS_FLAGS holds a comma-separated list. `usual` is the default. */
 export function flagOption(usual = "as the configuration says"): Option {
-  const what = `turn a feature flag on or off; repeatable (default: ${usual})`;
+  const what = `turn a feature flag on or off; repeatable (default: ${usual}) (env: UNIBUS_FLAGS, comma-separated)`;
   return new Option("--flag <name=on|off>", what).argParser(collected(parseFlag));
 }
 
@@ -90,7 +90,7 @@ export function flagOption(usual = "as the configuration says"): Option {
 export function setOption(): Option {
   return new Option(
     "--set <plugin.key=value>",
-    "set one key of a plugin or of http; the value is JSON or plain text; repeatable",
+    "set one key of a plugin or of http; the value is JSON or plain text; repeatable (env: UNIBUS_SET, one per line)",
   ).argParser(collected(parseSetting));
 }
 

@@ -73,7 +73,7 @@ function keep(here: KnownBus): void {
 export function joinCommand(): CliCommand {
   return new CliCommand("join", {
     summary: "become a user of a bus with an invite link; creates an identity if there is none",
-    example: "unibus join https://bus.example.org/join#N2Q0ZTZjMWE5YjNmNThkMg",
+    example: `unibus join https://bus.example.org/join#${"7d0e6c1a".repeat(8)}`,
   })
     .argument("<link...>", "the link, with or without the words around it; -: read it from stdin")
     .addOption(dialOption())

@@ -60,7 +60,7 @@ export function inviteCommand(): CliCommand {
   hostCommand(
     command.sub("cancel", {
       summary: "cancel a pending invite",
-      example: "unibus invite cancel 01JDZ3K5Q8Y7W6V5T4S3R2Q1P0",
+      example: `unibus invite cancel ${"9f2c".repeat(8)}`,
     }),
   )
     .argument("<id>", "the invite's id")

@@ -15,6 +15,7 @@ import type { ControlPlane } from "../transport/control.ts";
 import type { DirectoryQuery } from "../transport/control-queries.ts";
 import type { ClientState } from "./state.ts";
 
+/** A user as the directory lists it. */
 type Entry = Static<typeof DirectoryReply>["members"][number];
 
 /** A user as the server lists them. The server assigns the handle; only the keys prove who it is. */
