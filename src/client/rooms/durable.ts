@@ -46,7 +46,10 @@ export interface DurableDeps {
 
 /**
  * A position in a room that the server keeps for one device of this peer. Messages are handled one at a time and acked
- * when the handler returns. An unacked message is redelivered, perhaps out of order. Source: docs/protocol/durables.md.
+ * when the handler returns, which may take any time: the client reports progress, so that the server does not redeliver
+ * it after 10 s. If the handler throws, the error is a `trouble`, the next message is handled, and this one is
+ * redelivered after about 10 s, out of order, until the handler returns. A message that is delivered twice has the same
+ * `from` and `id`. Source: docs/protocol/durables.md.
  */
 export class Durable implements AsyncDisposable {
   readonly #subject: string;
