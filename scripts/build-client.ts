@@ -8,6 +8,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { wordlist } from "@scure/bip39/wordlists/english.js";
 import type { BunPlugin } from "bun";
+import * as joining from "../src/wire/joining.ts";
 import { licencesText, npmParts } from "./licenses.ts";
 
 const root = join(import.meta.dir, "..");
@@ -35,11 +36,44 @@ function packedWords(): string {
   return `const unpacked = ${unpacked}; export const wordlist = unpacked(${JSON.stringify(packed)});`;
 }
 
+/**
+ * The module of character classes, half as large: of each range the distance to the one before, and its length, in
+ * base 36.
+ */
+function packedClasses(): string {
+  const unpacked = (text: string, at = 0) =>
+    text
+      .split(",")
+      .map((range) => {
+        const [from = 0, length = 0] = range.split(".").map((part) => Number.parseInt(part, 36));
+        const first = at + from;
+        at = first + length;
+        const written = (code: number) => `\\u{${code.toString(16)}}`;
+        return length === 0 ? written(first) : `${written(first)}-${written(at)}`;
+      })
+      .join("");
+  const packed = (text: string) => {
+    let at = 0;
+    const ranges = [...text.matchAll(/\\u\{([0-9a-f]+)\}(?:-\\u\{([0-9a-f]+)\})?/g)].map(([, from = "", to = from]) => {
+      const [first, last] = [Number.parseInt(from, 16), Number.parseInt(to, 16)];
+      const part = [first - at, last - first].map((number) => number.toString(36));
+      at = last;
+      return first === last ? part[0] : part.join(".");
+    });
+    if (unpacked(ranges.join(",")) !== text) throw new Error("a packed class is not the class");
+    return ranges.join(",");
+  };
+  const parts = Object.entries(joining).map(
+    ([name, text]) => `export const ${name} = unpacked(${JSON.stringify(packed(text))});`,
+  );
+  return [`const unpacked = ${unpacked};`, ...parts].join("\n");
+}
+
 const schemas = join(root, "src", "client", "transport", "schema-browser.ts");
 
 /**
  * Makes the browser bundle small. Libraries ask for `crypto`, but prefer the browser's own. A small file has the part
- * of TypeBox that is used. The word list is packed, and the routes have no texts for the API reference.
+ * of TypeBox that is used. Tables are packed, and the routes have no texts for the API reference.
  */
 const lean: BunPlugin = {
   name: "lean",
@@ -48,10 +82,11 @@ const lean: BunPlugin = {
     build.onResolve({ filter: /^(node:)?crypto$/ }, () => empty);
     build.onLoad({ filter: /./, namespace: "lean" }, () => ({ contents: "export default {};", loader: "js" }));
     build.onLoad({ filter: /bip39\/wordlists\/english\.js$/ }, () => ({ contents: packedWords(), loader: "js" }));
-    build.onLoad({ filter: /src\/wire\/routes\.ts$/ }, ({ path }) => ({
-      contents: readFileSync(path, "utf8").replace(/^ *summary: "[^"]*",$/gm, ""),
+    build.onLoad({ filter: /src\/wire\/([a-z-]*api|routes)\.ts$/ }, ({ path }) => ({
+      contents: readFileSync(path, "utf8").replace(/\b(summary|description): ("[^"]*"|`[^`]*`)/g, '$1: ""'),
       loader: "ts",
     }));
+    build.onLoad({ filter: /src\/wire\/joining\.ts$/ }, () => ({ contents: packedClasses(), loader: "js" }));
     build.onResolve({ filter: /^@sinclair\/typebox(\/value)?$/ }, () => ({ path: schemas }));
   },
 };

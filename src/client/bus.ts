@@ -2,7 +2,6 @@
  * The entry point of the client: one bus, as one peer uses it. `Bus` creates the parts of the client, wires them
  * together and keeps one `Room` for each room id. Data-plane messages enter here and go to rooms, inboxes and durables.
  */
-import { dataUrls } from "#nats";
 import { Background } from "../lib/background.ts";
 import type { Info } from "../wire/api.ts";
 import { hasCode, UnibusError } from "../wire/errors.ts";
@@ -11,13 +10,14 @@ import { deliverRoot, isUlid, signalRoot } from "../wire/names.ts";
 import type { Policy } from "../wire/statement.ts";
 import { Admin } from "./admin.ts";
 import type { BusEvents } from "./bus-events.ts";
-import { type ConnectOptions, sendLimitsDefault } from "./connect-options.ts";
+import type { ConnectOptions } from "./connect-options.ts";
 import type { Identity } from "./crypto/identity.ts";
 import { VerifiedKeys } from "./crypto/verified-keys.ts";
+import { connectDataPlane, type DataPlane } from "./data-plane.ts";
 import { Events, type Unlisten } from "./events.ts";
 import { Acceptances } from "./rooms/acceptances.ts";
+import { DirectRooms } from "./rooms/direct.ts";
 import { type modes, policyOf } from "./rooms/modes.ts";
-import { Publisher } from "./rooms/publisher.ts";
 import { Room } from "./rooms/room.ts";
 import { createRoom, RoomChanges } from "./rooms/room-changes.ts";
 import { findRoom, type RoomEntry, roomLinkOf, roomPages } from "./rooms/room-list.ts";
@@ -27,12 +27,12 @@ import { Settlements } from "./rooms/settlements.ts";
 import { type SignalSwitch, Signals } from "./rooms/signals.ts";
 import type { BusStatus } from "./status.ts";
 import { isHarmless } from "./transport/arrivals.ts";
-import { ConnectionManager } from "./transport/connection-manager.ts";
+import type { ConnectionManager } from "./transport/connection-manager.ts";
 import { ControlPlane } from "./transport/control.ts";
 import { Deliveries, type DeliveryTaker } from "./transport/deliveries.ts";
 import { Hints } from "./transport/hints.ts";
 import { Inboxes } from "./transport/inboxes.ts";
-import { copyKey, type LiveMessage } from "./transport/live-message.ts";
+import type { LiveMessage } from "./transport/live-message.ts";
 import type { Notice } from "./transport/notice.ts";
 import { Outage } from "./transport/outage.ts";
 import { waitFor } from "./transport/wait.ts";
@@ -64,6 +64,7 @@ export class Bus implements AsyncDisposable {
   readonly #settles: boolean;
   readonly #trustParts: RoomTrustDeps;
   readonly #acceptances: Acceptances;
+  readonly #directs: DirectRooms;
   readonly #settlements = new Settlements({
     ...{ open: (roomId: string) => this.#opened(roomId), list: () => this.#readGrant() },
     onTrouble: (error) => this.#trouble(error),
@@ -75,7 +76,7 @@ export class Bus implements AsyncDisposable {
   });
   readonly #outage = new Outage((status) => this.#events.emit("status", status));
   #live: ConnectionManager | null = null;
-  #data: Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }> | null = null;
+  #data: Promise<DataPlane> | null = null;
 
   private constructor(
     private readonly options: ConnectOptions,
@@ -100,6 +101,11 @@ export class Bus implements AsyncDisposable {
     this.admin = new Admin(control);
     this.directory = new Directory(control, state, vouched);
     this.recovery = new Recovery(this.#trustParts);
+    this.#directs = new DirectRooms({
+      ...{ control, state, directory: this.directory },
+      open: (roomId, signal) => this.#opened(roomId, signal),
+      create: (subject, signal) => this.createRoom(subject, "matrix", signal),
+    });
     this.#signals = new Signals({
       ...{ me: options.identity.endpoint, clock: control.clock, isOn: options.signals, readMarks: options.readMarks },
       line: () => (this.#live?.isUp === true ? this.#live.line : null),
@@ -181,6 +187,15 @@ export class Bus implements AsyncDisposable {
     return this.#keep(trust.roomId, Promise.resolve(this.#roomOf(trust, keys)));
   }
 
+  /**
+   * The direct room with a user, found or made: by handle, key or endpoint. Both are owners. If making it was
+   * interrupted, it is completed. Of several rooms with one user, it is the one with the smallest id.
+   * Errors: not_found, conflict and forbidden as of `Membership.add`; invalid for this peer; those of `createRoom`.
+   */
+  async direct(who: string, signal?: AbortSignal): Promise<Room> {
+    return this.#directs.with(who, signal);
+  }
+
   /** Closes the client after work in progress. */
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
@@ -233,6 +248,7 @@ export class Bus implements AsyncDisposable {
       this.#events.emit("suspicious", { roomId: id, what: "owner_conflict", from: conflicts[0]?.endpoint, error });
     }
     const room = this.#roomOf(trust, new RoomKeys(trust, this.control, this.#closing.signal), conflicts);
+    await partsOf(room).direct.load();
     void this.#settlements.settleRoom(room);
     return room;
   }
@@ -254,6 +270,7 @@ export class Bus implements AsyncDisposable {
       keyLifetime: { ...keyLifetimeDefault, ...this.options.keyLifetime },
       settles: this.#settles,
       isAccepted: () => this.#settlements.isMine(trust.roomId),
+      isInUse: () => this.#acceptances.isAccepted(trust.roomId),
       onPending: ({ id: roomId, subject }, left) => this.#events.emit("rekeyPending", { roomId, subject, left }),
       deliver: (subject, taker) => this.#deliver(subject, taker),
       onDrop: ({ id: roomId }, { drop: what, signedBy: from, claims }) => {
@@ -279,7 +296,7 @@ export class Bus implements AsyncDisposable {
     await (await this.#dataPlane()).live.follow();
   }
 
-  #dataPlane(): Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }> {
+  #dataPlane(): Promise<DataPlane> {
     this.#closing.signal.throwIfAborted();
     if (this.#data !== null) return this.#data;
     const connecting = this.#connectData();
@@ -290,57 +307,33 @@ export class Bus implements AsyncDisposable {
     return connecting;
   }
 
-  async #connectData(): Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }> {
-    const { identity, tls } = this.options;
-    let publisher: Publisher | null = null;
-    const servers = dataUrls(this.info);
-    if (servers.length === 0) {
-      throw new UnibusError("unavailable", "the server offers no data plane address with TLS (ask its operator)");
-    }
-    const { detour } = this.control;
-    const live = await ConnectionManager.connect({
-      identity,
-      tls,
-      nameOf: detour === undefined ? undefined : (url) => detour.nameOf(url),
-      servers,
-      findServers: async () => [...new Set((await this.control.infos(this.#closing.signal)).flatMap(dataUrls))],
+  async #connectData(): Promise<DataPlane> {
+    const { options, info, control } = this;
+    const plane = await connectDataPlane({
+      ...{ options, info, control, outage: this.#outage, signal: this.#closing.signal },
       readGrant: () => this.#readGrant(),
       subjects: () => [...this.#bySubject.keys(), ...this.#deliveries.subjects, ...this.#replies.subjects],
       extras: () => this.#signals.subjects,
-      keyOf: copyKey,
       onMessage: (message) => this.#take(message),
       onNotice: (notice) => this.#noticed(notice),
-      onLine: () => publisher?.resume(),
-      onDown: () => {
-        this.#notifyReaders("away");
-        this.#outage.down();
-      },
-      onUp: () => {
-        this.#notifyReaders("back");
-        this.#outage.up();
-        this.#signals.resume();
-        void this.#refresher.all();
-        void this.#acceptances.look();
-      },
-      onAttempt: (url, error) => this.#outage.failed({ urls: url === null ? this.control.urls : [url], error }),
-      onGap: () => this.#notifyReaders("torn"),
-      // A denied subscription is handled by the code that asked for it.
-      onRefusal: ({ operation, subject }) => {
+      onLink: (is) => this.#notifyReaders(is),
+      readRooms: () => this.#refresher.all(),
+      onUp: () => this.#connected(),
+      onRefused: (subject, isPublish) => {
         this.#signals.refused(subject);
-        if (operation !== "publish") return;
-        publisher?.refused(subject);
-        this.#deliveries.refused(subject);
+        if (isPublish) this.#deliveries.refused(subject);
       },
       onTrouble: (error) => this.#trouble(error),
     });
-    // Rooms that were opened before the connection missed its notices.
-    await this.#refresher.all();
-    publisher = new Publisher(live, this.options.sendLimits ?? sendLimitsDefault);
-    this.#live = live;
+    this.#live = plane.live;
     this.#outage.up();
+    this.#connected();
+    return plane;
+  }
+
+  #connected(): void {
     this.#signals.resume();
     void this.#acceptances.look();
-    return { live, publisher };
   }
 
   #take(message: LiveMessage): void {

@@ -150,6 +150,72 @@ async function lists(stage: Stage): Promise<void> {
   equal(people, [...new Set(people)].sort());
 }
 
+async function memberEvents(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  await using cleo = await newcomer(stage, "cleo");
+  const [mine, theirs] = (await roomOf(ana, bob)) as [Room, Room];
+  const names = new Map([ana, bob, cleo].map(({ identity }, index) => [identity.endpoint, "abc"[index]]));
+  const seen: string[] = [];
+  for (const kind of ["added", "removed", "role"] as const) {
+    theirs.on(kind, ({ endpoint, role, by }) => {
+      seen.push(`${kind} ${names.get(endpoint)} ${role} by ${names.get(by ?? "")}`);
+    });
+  }
+  theirs.on("rekeyed", ({ epoch, by }) => seen.push(`rekeyed ${epoch} by ${names.get(by ?? "")}`));
+  const changes: [() => Promise<unknown>, string[]][] = [
+    [() => mine.membership.add(cleo.identity.endpoint), ["added c member by a"]],
+    [() => mine.membership.setRole(bob.identity.endpoint, "owner"), ["role b owner by a"]],
+    [() => theirs.membership.setRole(ana.identity.endpoint, "member"), ["role a member by b"]],
+    [() => theirs.membership.kick(cleo.identity.endpoint), ["removed c member by b", "rekeyed 2 by b"]],
+  ];
+  for (const [change, wanted] of changes) {
+    await change();
+    // No notice says that another member was added.
+    await theirs.refresh();
+    await until(`the events ${wanted}`, () => seen.length >= wanted.length);
+    equal(seen.splice(0), wanted);
+  }
+}
+
+async function directRooms(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  await using cleo = await newcomer(stage, "cleo");
+  const [anas, bobs, cleos] = [ana, bob, cleo].map(({ identity }) => identity.endpoint) as [string, string, string];
+  await refused("invalid", () => ana.direct(anas));
+  const [mine, again] = await Promise.all([ana.direct(bobs), ana.direct(bobs)]);
+  ok(mine === again && /^room\.dm-[\w-]{16}$/.test(mine.subject), `one room: ${mine.subject}`);
+  equal([mine.direct?.endpoint, mine.members.map(({ role }) => role)], [bobs, ["owner", "owner"]]);
+  await mine.send("hello");
+  const theirs = await bob.room(mine.id);
+  equal(theirs.direct, null, "a room that was not accepted");
+  await bob.accept(mine.id);
+  equal(theirs.direct?.endpoint, anas);
+  ok((await bob.direct(anas)) === theirs, "the other person finds the same room");
+  // As after an interruption: the room was created, and no other person was added.
+  const name = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
+  const alone = await cleo.createRoom(`room.dm-${name}`, "matrix");
+  const completed = await cleo.direct(bobs);
+  equal([completed.id, completed.direct?.endpoint], [alone.id, bobs]);
+  equal(
+    completed.members.map(({ role }) => role),
+    ["owner", "owner"],
+  );
+  await theirs.membership.add(cleos);
+  equal(
+    theirs.addedToDirect.map(({ endpoint, by }) => [endpoint, by]),
+    [[cleos, bobs]],
+  );
+  const { message } = await refused("forbidden", () => mine.send("for bob alone"));
+  ok(message.includes(cleos) && message.includes(bobs), `who was added by whom: ${message}`);
+  equal([mine.direct, theirs.direct], [null, null]);
+  await mine.send("for both");
+  equal(mine.addedToDirect, []);
+  equal(texts((await mine.history()).messages), ["hello", "for both"]);
+  ok((await ana.direct(bobs)).id !== mine.id, "another room for two");
+}
+
 /** Cases for membership. */
 export const members: readonly Case[] = [
   { name: "the list of one's rooms, and the directory", run: lists },
@@ -158,4 +224,6 @@ export const members: readonly Case[] = [
   { name: "owners can promote and demote owners", run: roles },
   { name: "a member who leaves is signed out by the owner's client", run: leave },
   { name: "a deleted room is gone for all", run: deletion },
+  { name: "changes of the members are events, with their signers", run: memberEvents },
+  { name: "a direct room is found, made or completed, and no longer direct with a third person", run: directRooms },
 ];

@@ -70,6 +70,8 @@ export class Acceptances {
   /** Rooms that a list reported as not accepted. */
   readonly #offered = new Set<string>();
   readonly #invited = new Set<string>();
+  /** Rooms that a list reported as accepted, or that this client accepted. */
+  readonly #known = new Set<string>();
   /** When each room was last accepted, by the monotonic clock. */
   readonly #acceptedAtMs = new Map<string, number>();
   readonly #entering = new Map<string, Promise<void>>();
@@ -85,11 +87,18 @@ export class Acceptances {
     options.signal.addEventListener("abort", () => clearTimeout(this.#again), { once: true });
   }
 
+  /** Whether a room is known to be accepted: by a list of rooms, or because this client accepted it. */
+  isAccepted(roomId: string): boolean {
+    return this.#accepted.has(roomId) || this.#known.has(roomId);
+  }
+
   /** Records which rooms of a list are accepted and which are only offered. */
   noteListed(entries: readonly RoomEntry[]): void {
     for (const { id, accepted } of entries) {
       if (accepted) this.#offered.delete(id);
       else remember(this.#offered, id);
+      if (accepted) remember(this.#known, id);
+      else this.#known.delete(id);
     }
   }
 
@@ -134,6 +143,7 @@ export class Acceptances {
   async accept(roomId: string, signal?: AbortSignal): Promise<void> {
     await this.options.control.acceptRoom(roomId, signal);
     this.#offered.delete(roomId);
+    remember(this.#known, roomId);
     this.#noteAcceptance(roomId);
     await waitFor(this.options.reconnect(), signal);
   }

@@ -90,7 +90,7 @@ export class Membership {
  * Rejects a handle that belonged to another user at its first use, because the server assigns handles.
  * Errors: forbidden.
  */
-function refuseChanged({ handle, endpoint, pinned }: Pick<Found, "handle" | "endpoint" | "pinned">): void {
+export function refuseChanged({ handle, endpoint, pinned }: Pick<Found, "handle" | "endpoint" | "pinned">): void {
   if (pinned === null) return;
   const change = `${endpoint}, before ${pinned}`;
   throw new UnibusError(

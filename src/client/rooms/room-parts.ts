@@ -1,4 +1,5 @@
 import type { Conversation } from "./conversation.ts";
+import type { DirectWatch } from "./direct-watch.ts";
 import type { Eraser } from "./erasing.ts";
 import type { RoomReader } from "./room-reader.ts";
 import type { RoomSender } from "./room-sender.ts";
@@ -9,6 +10,7 @@ export interface RoomParts {
   readonly reader: RoomReader;
   readonly sender: RoomSender;
   readonly eraser: Eraser;
+  readonly direct: DirectWatch;
   /** What an owner's client does by itself. */
   readonly settling: Settling;
 }

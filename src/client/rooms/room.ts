@@ -7,71 +7,34 @@ import { UnibusError } from "../../wire/errors.ts";
 import { parseFingerprint, parseRoomLink, roomLink } from "../../wire/fingerprint.ts";
 import type { DropReason } from "../../wire/frame.ts";
 import type { Refused } from "../crypto/frames.ts";
+import { Events, type Unlisten } from "../events.ts";
 import { checkOptions, checkSaying, durableChecks, timelineChecks } from "../option-checks.ts";
-import type { ConnectionManager } from "../transport/connection-manager.ts";
-import type { ControlPlane } from "../transport/control.ts";
-import type { Inboxes } from "../transport/inboxes.ts";
 import { Patience } from "../transport/outage.ts";
 import { waitFor } from "../transport/wait.ts";
-import type { Directory } from "../trust/directory.ts";
-import { KeyAge, type KeyLifetime } from "../trust/key-age.ts";
+import { KeyAge } from "../trust/key-age.ts";
 import { type OwnerConflict, ownerConflictError } from "../trust/owner-check.ts";
-import type { RoomKeys } from "../trust/room-keys.ts";
-import type { RoomTrust } from "../trust/room-trust.ts";
-import type { ClientState } from "../trust/state.ts";
 import type { VerifiedMember, VerifiedRoom } from "../trust/verified-room.ts";
 import { type Answer, Answers } from "./answers.ts";
 import { Conversation } from "./conversation.ts";
-import { Durable, type DurableDeps, type DurableOptions } from "./durable.ts";
+import { type DirectAddition, type DirectPeer, DirectWatch } from "./direct-watch.ts";
+import { Durable, type DurableOptions } from "./durable.ts";
 import { Eraser } from "./erasing.ts";
 import { LiveTimeline, type TimelineOptions } from "./live-timeline.ts";
 import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
 import { Presence } from "./presence.ts";
-import type { Publisher, SendOptions } from "./publisher.ts";
+import type { SendOptions } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
 import { Requests, requestTimeoutMs } from "./requests.ts";
 import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
-import type { RoomChanges } from "./room-changes.ts";
+import type { RoomDeps } from "./room-deps.ts";
+import { emitSteps, type RoomEvents } from "./room-events.ts";
 import { keepParts } from "./room-parts.ts";
 import { type HistoryOptions, type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
 import { RoomSender } from "./room-sender.ts";
 import { RoomSignals } from "./room-signals.ts";
-import type { Lost } from "./room-subscription.ts";
 import { sayingOf } from "./saying.ts";
 import { Settling } from "./settling.ts";
-import type { Signals } from "./signals.ts";
-
-/** The dependencies of a `Room`. */
-export interface RoomDeps {
-  readonly trust: RoomTrust;
-  readonly keys: RoomKeys;
-  readonly changes: RoomChanges;
-  readonly control: ControlPlane;
-  readonly directory: Directory;
-  readonly replies: Inboxes;
-  readonly data: () => Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }>;
-  /** Makes sure that the room is accepted before it is used. Errors: forbidden, gone, quota. */
-  readonly enter: (signal: AbortSignal | undefined) => Promise<void>;
-  readonly signals: Signals;
-  /** Subscribes to the room's subject, or unsubscribes. */
-  readonly follow: (room: Room, follows: boolean) => Promise<void>;
-  readonly state: ClientState;
-  readonly keyLifetime: KeyLifetime;
-  /** Whether this client, as an owner, removes members who left and replaces old keys by itself. */
-  readonly settles: boolean;
-  /** Whether this peer created or accepted the room. */
-  readonly isAccepted: () => Promise<boolean>;
-  /** Called once for each set of members who left and whose removal no owner has signed. */
-  readonly onPending: (room: Room, left: readonly string[]) => void;
-  readonly deliver: DurableDeps["deliver"];
-  /** Owners who may be mistaken for another user, and are not approved. */
-  readonly ownerConflicts: readonly OwnerConflict[];
-  readonly onDrop: (room: Room, refused: Refused) => void;
-  readonly onLost: (room: Room, why: Lost) => void;
-  readonly onTrouble: (error: unknown) => void;
-  readonly signal: AbortSignal;
-}
 
 /** Counts of received and dropped frames. */
 export interface RoomStats {
@@ -96,6 +59,8 @@ export class Room extends Conversation {
   readonly #age: KeyAge;
   readonly #requests: Requests;
   readonly #sender: RoomSender;
+  readonly #events: Events<RoomEvents>;
+  readonly #direct: DirectWatch;
   #sendsAnyway = false;
   #ownerConflicts: readonly OwnerConflict[];
 
@@ -106,10 +71,13 @@ export class Room extends Conversation {
       this.#dropped[refused.drop] = (this.#dropped[refused.drop] ?? 0) + 1;
       deps.onDrop(this, refused);
     };
-    this.subject = trust.room.state.subject;
-    const { persist } = trust.room.state.policy;
-    const { state, keyLifetime: lifetime } = deps;
-    this.#age = new KeyAge({ roomId: trust.roomId, persist, control, state, lifetime, signal });
+    this.#events = new Events(onTrouble);
+    const { state, keyLifetime: lifetime, isInUse: isAccepted } = deps;
+    this.#direct = new DirectWatch({ trust, isAccepted, onTrouble, state, me: control.identity.endpoint });
+    trust.onSteps = (steps) => emitSteps(this.#events, this.#direct, steps);
+    const { subject, policy } = trust.room.state;
+    this.subject = subject;
+    this.#age = new KeyAge({ roomId: trust.roomId, persist: policy.persist, control, state, lifetime, signal });
     this.#settling = new Settling({
       trust,
       changes,
@@ -124,7 +92,8 @@ export class Room extends Conversation {
     this.#patience = new Patience(signal, onTrouble);
     this.#sender = new RoomSender({
       ...{ trust, keys, control, settling: this.#settling, patience: this.#patience },
-      ...{ data: deps.data, enter: deps.enter, refuse: () => this.#refuse() },
+      ...{ data: deps.data, refuse: () => this.#refuse() },
+      enter: (given) => deps.enter(given).then(() => this.#direct.beforeSending(given)),
       // A reader gets the message back and counts it then.
       onSent: () => {
         this.presence.typing(false);
@@ -149,8 +118,7 @@ export class Room extends Conversation {
       onTrouble,
     });
     this.#reader = new RoomReader({
-      roomId: trust.roomId,
-      persist,
+      ...{ roomId: trust.roomId, persist: policy.persist },
       onReceived: () => this.#age.count(),
       receiver: this.#receiver,
       control,
@@ -160,8 +128,29 @@ export class Room extends Conversation {
       onTrouble,
       signal,
     });
-    const eraser = new Eraser({ roomId: trust.roomId, persist, control, blobs: this.#blobs });
-    keepParts(this, { eraser, reader: this.#reader, sender: this.#sender, settling: this.#settling });
+    const eraser = new Eraser({ roomId: trust.roomId, persist: policy.persist, control, blobs: this.#blobs });
+    const parts = { reader: this.#reader, sender: this.#sender, direct: this.#direct, eraser };
+    keepParts(this, { ...parts, settling: this.#settling });
+  }
+
+  /** Adds a listener for changes of the members until the returned function is called. */
+  on<K extends keyof RoomEvents>(name: K, listener: (detail: RoomEvents[K]) => void): Unlisten {
+    return this.#events.on(name, listener);
+  }
+
+  /** The other person of a direct room; null for any other room. */
+  get direct(): DirectPeer | null {
+    return this.#direct.peer;
+  }
+
+  /** Third persons in a room that was direct. A send fails once with their names, unless `confirmAdded` was called. */
+  get addedToDirect(): readonly DirectAddition[] {
+    return this.#direct.additions;
+  }
+
+  /** Records that the user knows of these third persons. */
+  confirmAdded(): Promise<void> {
+    return this.#direct.confirm();
   }
 
   get id(): string {
@@ -355,6 +344,7 @@ export class Room extends Conversation {
   /** Blocks sending until a person decides. Errors: forbidden, room_stale. */
   #refuse(): void {
     this.#refuseStrangers();
+    this.#direct.refuse();
     if (!this.#sendsAnyway) this.deps.trust.claims.refuse(this.state);
   }
 

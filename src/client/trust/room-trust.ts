@@ -16,6 +16,7 @@ import { OneAtATime, pause, waitFor } from "../transport/wait.ts";
 import { Chain, type GivenStatement, type Link } from "./chain.ts";
 import { type EpochClaim, EpochClaims } from "./epoch-claims.ts";
 import { KeptRoom, verifyPast } from "./kept-room.ts";
+import { type MemberStep, memberSteps, type SignedStep, signedStep } from "./member-steps.ts";
 import { RoomIdentity } from "./room-identity.ts";
 import type { ClientState } from "./state.ts";
 import { isOneLine, type VerifiedMember, type VerifiedRoom, verifiedRoom } from "./verified-room.ts";
@@ -70,6 +71,8 @@ export class RoomTrust {
   readonly identity: RoomIdentity;
   /** The copy from which a server that lost the room can restore it. */
   readonly kept: KeptRoom;
+  /** Called with what changed since the version that was read before. */
+  onSteps: ((steps: MemberStep<VerifiedMember>[]) => void) | null = null;
   readonly #chain: Chain;
   readonly #onVersion = new Set<() => void>();
   readonly #past = new OneAtATime(() => this.#keepPast());
@@ -80,6 +83,8 @@ export class RoomTrust {
   #fork: UnibusError | null = null;
   /** When each of the latest epochs was learned, in ascending order. */
   readonly #learned = new Map<number, number>();
+  /** The statements after the version of `#room`. */
+  readonly #signed: SignedStep[] = [];
 
   private constructor(
     roomId: string,
@@ -213,9 +218,14 @@ export class RoomTrust {
   async #refresh(): Promise<VerifiedRoom> {
     const known = this.#room;
     if (known !== null && (await this.#isUnchanged(known))) return known;
-    this.#room = await this.#read();
-    const { epoch, version } = this.#room.state;
+    const room = await this.#read();
+    this.#room = room;
+    const { epoch, version } = room.state;
+    const signed = this.#signed.splice(0);
     if (version !== known?.state.version) for (const listener of this.#onVersion) listener();
+    if (known !== null && signed.length > 0) {
+      this.onSteps?.(memberSteps(known.state, [...room.members.values()].flat(), signed));
+    }
     if (!this.#learned.has(epoch)) this.#learned.set(epoch, this.deps.control.clock.steadyMs());
     for (const old of this.#learned.keys()) if (this.#learned.size > learnedMax) this.#learned.delete(old);
     return this.#room;
@@ -287,7 +297,10 @@ export class RoomTrust {
     // Another process of this identity is ahead. The server must show here what that process has seen.
     if (kept.version > version) return unavailable("it changed during the read", this.roomId);
     await this.identity.keep(fingerprint);
-    await this.kept.addStatements(this.#chain.takeFresh());
+    const fresh = this.#chain.takeFresh();
+    // Before the first read there is nothing to compare with.
+    if (this.#room !== null) this.#signed.push(...fresh.map(signedStep));
+    await this.kept.addStatements(fresh);
     await this.kept.setMembers({ version, subject, members: lines });
     const past = this.#past.run();
     past.catch((error: unknown) => void (hasCode(error, "room_forked") && this.#giveUp(error)));

@@ -60,10 +60,11 @@ export interface ClientState {
  * The notes of a room besides its pin, each in its own record:
  * `claims`: later epochs that owners signed and the server does not show;
  * `identity`: the room's fingerprint, how it was verified, and which owners were approved;
+ * `direct`: with whom a direct room is, and which third persons its user knows of;
  * `key`: when this client first saw the room's key, and how many messages were sent under it;
  * `members`, `keys`, `statements-0` and so on: what can be restored to a server that lost it, see `KeptRoom`.
  */
-export type RoomNote = "claims" | "identity" | "key" | "members" | "keys" | `statements-${number}`;
+export type RoomNote = "claims" | "direct" | "identity" | "key" | "members" | "keys" | `statements-${number}`;
 
 /** A handle, and the endpoint that it was first used for. */
 export interface HandlePin {
