@@ -199,19 +199,23 @@ async function reconnect(stage: Stage): Promise<void> {
 async function offline(stage: Stage): Promise<void> {
   await using ana = await newcomer(stage, "ana");
   const room = await ana.createRoom(freshSubject(), "matrix");
-  let status = "connected";
-  ana.on("status", (now) => {
-    status = now.state;
-  });
+  const states: string[] = [];
+  ana.on("status", ({ state }) => states.push(state));
+  equal(ana.status.state, "connected");
   const down = (async () => {
-    await until("the connection broke", () => status === "reconnecting");
+    await until("the connection broke", () => states[0] === "reconnecting");
+    const { status } = ana;
+    ok(status.state === "reconnecting" && status.attempt >= 0 && "cause" in status, `an outage: ${status.state}`);
     return errorOf(() => room.send("at once or never", { offline: "refuse" }));
   })();
   await stage.killNats();
   const error = await down;
   ok(isUnibusError(error) && error.code === "unavailable", `refused: ${error}`);
-  await until("it is connected again", () => status === "connected");
+  await until("it is connected again", () => ana.status.state === "connected");
   equal((await room.send("here again")).seq, 1);
+  equal(states, ["reconnecting", "connected"], "one outage is one event, and its end another");
+  await ana.close();
+  equal([ana.status.state, states.at(-1)], ["closed", "closed"]);
 }
 
 async function memory(stage: Stage): Promise<void> {
