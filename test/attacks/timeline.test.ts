@@ -152,6 +152,21 @@ test("the timeline reports each change of one item, and reads older pages on dem
   ]);
 });
 
+test("a message that its sender deletes shows nothing any more; delete takes the message itself", async () => {
+  const [own, theirs] = await roomOfTwo();
+  const live = await timelineOf(theirs);
+  const { id } = await own.send("a secret");
+  await shows(live, ["a secret"]);
+  const mine = await timelineOf(own);
+  const [item] = mine.items();
+  if (item === undefined || item.message === null) throw new Error("no item");
+  await own.edit(item, "another secret");
+  await expect(own.delete(item as never)).rejects.toThrow("of an item of a timeline item.message");
+  expect((await own.delete(item.message)).erased).toBe(true);
+  await until("the deletion is shown", () => live.item(id)?.deletion?.by === ana.identity.endpoint);
+  expect([live.item(id)?.text, live.item(id)?.message, live.item(id)?.edit]).toEqual(["", null, null]);
+});
+
 test("a title from before this client's first look at the room counts by the version of its statement", async () => {
   const [own] = await roomOfTwo();
   const hash = async (version: number) => (await ana.control.statements(own.id, version)).statements[0]?.text ?? "";

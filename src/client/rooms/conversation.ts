@@ -26,9 +26,9 @@ export interface Deleted extends Sent {
 
 /** Refuses what is not a message: `delete` without one must never mean the room. Errors: invalid. */
 function checkMessage(message: unknown): void {
-  const { id, from } = (message ?? {}) as { id?: unknown; from?: unknown };
-  if (typeof id === "string" && typeof from === "string") return;
-  const hint = "pass the message; room.deleteRoom() deletes the room";
+  const { id, from, header } = (message ?? {}) as { id?: unknown; from?: unknown; header?: unknown };
+  if (typeof id === "string" && typeof from === "string" && header !== undefined) return;
+  const hint = "pass the message, of an item of a timeline item.message; room.deleteRoom() deletes the room";
   throw new UnibusError("invalid", `delete: the first argument must be a message of this room (${hint})`);
 }
 

@@ -78,7 +78,7 @@ export class TimelineItem<M extends TimelineMessage> {
     return this.#message.kind;
   }
 
-  /** The message as it was sent; null if it was deleted. */
+  /** The message as it was sent, for example for `room.delete` and `room.getBlob`; null if it was deleted. */
   get message(): M | null {
     return this.deletion === null ? this.#message : null;
   }
