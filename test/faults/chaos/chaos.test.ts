@@ -18,10 +18,11 @@ const aroundMs = 180_000;
 test(
   `under random faults no acknowledged write is lost and no removed user gets in (UNIBUS_CHAOS_SEED=${seed})`,
   async () => {
-    const { violations, surprises, lines, checks } = await runChaos({ seed, forMs, isFull });
+    const { violations, surprises, lines, checks, done } = await runChaos({ seed, forMs, isFull });
     console.log([`chaos, UNIBUS_CHAOS_SEED=${seed}`, ...lines].join("\n  "));
     expect([...violations, ...surprises]).toEqual([]);
     for (const way of ["http", "login"]) expect(checks[way]).toBeGreaterThan(0);
+    for (const count of Object.values(done)) expect(count).toBeGreaterThan(0);
   },
   forMs + aroundMs,
 );

@@ -16,7 +16,7 @@ const crowd = { rooms: 3, writers: 2, members: 3, revokers: 2 } as const;
  * often readers read, in milliseconds. A small run leaves the machine some CPU.
  */
 const paces = {
-  small: { probers: 2, probeEveryMs: 150, readEveryMs: 300 },
+  small: { probers: 8, probeEveryMs: 250, readEveryMs: 300 },
   full: { probers: 8, probeEveryMs: 0, readEveryMs: 100 },
 } as const;
 /** How long the clients may take to end, in milliseconds: longer than any of them waits for an answer. */
@@ -35,6 +35,8 @@ export interface RunOptions {
 
 /** The result of a run. */
 export interface Report extends Verdict {
+  /** How many frames were acknowledged, rooms changed and reads answered: without them the verdict proves nothing. */
+  readonly done: Readonly<Record<"frame" | "change" | "read", number>>;
   readonly surprises: readonly string[];
   readonly lines: readonly string[];
 }
@@ -138,5 +140,7 @@ export async function runChaos({ seed, forMs, isFull }: RunOptions): Promise<Rep
   await Promise.race([acting, late]);
   const remains = await remainsOf(load);
   const verdict = judge(scene.record, remains);
-  return { ...verdict, surprises: scene.surprises, lines: linesOf(scene.record, verdict, clockMs() - began) };
+  const count = (kind: Happening["kind"]) => scene.record.filter((one) => one.kind === kind).length;
+  const done = { frame: count("frame"), change: count("change"), read: count("read") };
+  return { ...verdict, done, surprises: scene.surprises, lines: linesOf(scene.record, verdict, clockMs() - began) };
 }
