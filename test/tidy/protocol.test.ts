@@ -65,6 +65,11 @@ function vectorAt(path: string): string {
 
 test("there are pages", () => expect(pages.length).toBeGreaterThan(8));
 
+test("no two pages number their rules under one name", () => {
+  const names = pages.map((page) => rulesOf(textOf(page))[0]?.id.split("-")[0]);
+  expect(names.filter((name, at) => names.indexOf(name) !== at)).toEqual([]);
+});
+
 describe.each(pages)("docs/protocol/%s", (page) => {
   const text = textOf(page);
   const rules = rulesOf(text);
