@@ -100,7 +100,7 @@ async def main():
     print("rooms", *rooms)
     room = read_room(rooms[subject])
     call("PUT", f"/rooms/{room['id']}/accept")  # before the login: LOGIN-6
-    server, client = (call("GET", "/info")["nats"] or sys.exit("no NATS in /info (serve --nats HOST:PORT)"))[0], nats.NATS()
+    server, client = (call("GET", "/info")["nats"] or sys.exit("/info has no nats (use serve --nats)"))[0], nats.NATS()
     client._public_nkey = nkey  # the library sets it only from a seed
     def login(nonce):
         expect(re.fullmatch("[A-Za-z0-9_-]{15,64}", nonce), "not a nonce")  # LOGIN-2
