@@ -63,7 +63,8 @@ describe("one connection", () => {
       const target = `/rooms/${made[0]?.state.roomId}/durable?device=${device}`;
       expect((await call(server.ready.http, people.eve, "PUT", target)).status).toBe(200);
     }
-    const cap = spare + 2 * made.length + 2;
+    // Two for each room, one for its signals, and one for each device.
+    const cap = spare + 3 * made.length + 2;
     using within = await rawPeer(server.ready.nats, people.eve);
     expect(await within.exchange(subscriptions(people.eve.endpoint, 1, cap))).not.toContain("-ERR");
     using beyond = await rawPeer(server.ready.nats, people.eve);
