@@ -60,14 +60,14 @@ describe("with --json an error is one object on stderr", () => {
     const { stdout } = await run("help");
     const names = [...stdout.matchAll(/^ {2}([a-z][a-z-]+) /gm)].map(([, name]) => name ?? "");
     expect(names.length).toBeGreaterThan(25);
-    for (const name of names) {
-      const help = (await run("help", name)).stdout;
+    const check = async (words: readonly string[]): Promise<void> => {
+      const help = (await run("help", ...words)).stdout;
       const inner = /^Commands:\n((?: {2}.*\n)+)/m.exec(help)?.[1] ?? "";
       const below = [...inner.matchAll(/^ {2}([a-z-]+)/gm)].map(([, one]) => one ?? "").filter((one) => one !== "help");
-      const leaves = below.length > 0 ? below.map((one) => [name, one]) : [[name]];
-      for (const words of leaves)
-        expect([words, (await run("help", ...words)).stdout]).toEqual([words, expect.stringContaining("--json")]);
-    }
+      for (const one of below) await check([...words, one]);
+      if (below.length === 0) expect([words, help]).toEqual([words, expect.stringContaining("--json")]);
+    };
+    for (const name of names) await check([name]);
     const plain = await run("serve-rpc", "room.x", "--", "nonsense-command", "--json");
     expect(plain.stderr).toStartWith("error: command not found: nonsense-command");
   }, 60_000);

@@ -1,6 +1,6 @@
 /** Each action that removes access appends a line to <data>/denials, whichever way it came. */
 import { expect, test } from "bun:test";
-import { mkdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
+import { mkdirSync, readFileSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { generateIdentity } from "../../src/client/crypto/identity.ts";
 import { stayDenialKey } from "../../src/contracts/denials.ts";
 import { adminLink, firstAdmin, invite, register, tokenOf } from "../support/accounts.ts";
@@ -81,6 +81,8 @@ test("denials that cannot be written make the server not ready, but do not delay
   using folder = new Folder();
   await using server = await Server.start({ folder });
   const [ana, bob] = [await addUser(server, "ana", { admin: true }), await addUser(server, "bob")];
+  // The file exists: the first admin used a link.
+  rmSync(folder.file("data", "denials"));
   mkdirSync(folder.file("data", "denials"));
   const ready = async () => (await fetch(`${server.ready.http}/readyz`)).status;
   expect((await call(server.ready.http, ana, "POST", `/users/${bob.signPubHex}/revoke`)).status).toBe(204);

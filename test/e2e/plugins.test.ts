@@ -286,7 +286,10 @@ describe("plan", () => {
     expect(flags).toEqual(builtIn.flags);
     expect(Object.values(builtIn.flags)).not.toContain(true);
     expect(plugins.map(({ use }) => use).sort()).toEqual([...usesInForce].sort());
-    expect(plugins.find(({ name }) => name === "history")?.routes).toEqual(["GET /rooms/:id/history"]);
+    expect(plugins.find(({ name }) => name === "history")?.routes).toEqual([
+      "GET /rooms/:id/history",
+      "DELETE /rooms/:id/messages/:seq",
+    ]);
     const given = new Set<string>();
     for (const one of plugins) {
       expect([one.name, one.requires.filter((id) => !given.has(id))]).toEqual([one.name, []]);

@@ -121,6 +121,7 @@ const asks: Readonly<Record<string, () => Ask | Promise<Ask>>> = {
     return { target: at(made, `/members/${bo.endpoint}/role`), body: roleBody(made, bo, "owner").body };
   },
   "GET /rooms/{id}/history": () => ({ as: bo, target: at(shared, "/history") }),
+  "DELETE /rooms/{id}/messages/{seq}": () => ({ as: bo, target: at(shared, "/messages/1"), status: 404 }),
   "PUT /rooms/{id}/durable": async () => ({ as: bo, target: at(await room(policy("persist")), "/durable") }),
   "DELETE /rooms/{id}/durable": async () => {
     const made = await room(policy("persist"));
@@ -172,6 +173,11 @@ const asks: Readonly<Record<string, () => Ask | Promise<Ask>>> = {
   "GET /blobs/{hash}": async () => {
     await call(live.server.ready.http, ana, "POST", "/blobs");
     return { target: `/blobs/${hash}` };
+  },
+  "DELETE /blobs/{hash}": async () => {
+    const body = randomBytes(64).toString("hex");
+    const { json } = await call(live.server.ready.http, ana, "POST", "/blobs", body);
+    return { target: `/blobs/${json.hash}`, status: 204 };
   },
 };
 
