@@ -304,7 +304,7 @@ export class Room extends Conversation {
 
   /**
    * Reads from a position that the server keeps for this device; unacked messages are redelivered. A message is acked
-   * when `onMessage` returns. Source: docs/protocol/durables.md.
+   * when the promise of `onMessage` resolves, and not if it rejects. Source: docs/protocol/durables.md.
    */
   async durable(onMessage: (message: Message) => unknown, options: DurableOptions = {}): Promise<Durable> {
     checkOptions("durable", options, durableChecks);
