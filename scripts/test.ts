@@ -21,16 +21,21 @@ const slow = ["e2e", "attacks", "faults", "fuzz", "sdk", "interop"];
 const quick = [
   ...["lib", "wire", "contracts", "nats", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"],
 ];
-/** Tests that start several servers run one at a time beside the others: they mostly wait for elections. */
+/**
+ * Tests that start several servers run one at a time beside the others: they mostly wait for elections. The last line of
+ * this list and of the next are long files that let all runners end at about the same time.
+ */
 const alone = [
   ...["e2e/cluster", "e2e/gapless", "e2e/migrate", "attacks/replay-on-another-node"],
   ...["faults/cluster-", "faults/chaos/", "faults/store-kv-conformance", "faults/store-kv-quorum"],
+  ...["faults/room-change-fault-injection", "sdk/node", "sdk/chromium"],
 ];
 /** Tests that mostly wait until something has passed its time limit. One at a time runs beside the others, too. */
 const waiting = [
   ...["attacks/body-before-auth", "attacks/frames-live", "attacks/login-quotas", "attacks/slow-loris"],
   ...["attacks/hostile-member", "e2e/durables", "e2e/text-inputs", "e2e/way-back", "faults/client-reader"],
   ...["faults/client-send", "faults/outage", "faults/start-many-rooms", "interop/storm", "kernel/http-body"],
+  ...["e2e/npm-package", "interop/stock"],
 ];
 
 /** The test files of some folders, sorted by name. */

@@ -183,11 +183,13 @@ test("20 new persisted rooms while one of three nodes is down: none is refused, 
   await nodes.kill(2);
   // The control plane has leaders again; the leader of a new stream is still elected among all three nodes.
   for (const node of [0, 1]) {
-    await until(`node ${node} has noticed, and works`, async () => {
+    const works = async () => {
       const { json } = await send(`${nodes.url(node)}/readyz`);
-      const isAlone = JSON.stringify(json).includes("2 of 3 nodes");
-      return isAlone && (await call(nodes.url(node), ana, "GET", "/directory")).status === 200;
-    });
+      if (!JSON.stringify(json).includes("2 of 3 nodes")) return false;
+      const room = createBody(newRoom(ana, freshSubject(), policy("encrypt")));
+      return (await call(nodes.url(node), ana, "POST", "/rooms", room)).status === 201;
+    };
+    await until(`node ${node} has noticed, and makes rooms without streams`, works, 60_000);
   }
   await nodes.untilReady();
   const rooms = Array.from({ length: roomsCount }, () => newRoom(ana, freshSubject(), policy("persist")));
