@@ -22,8 +22,8 @@ const quick = [
   ...["lib", "wire", "contracts", "nats", "properties", "kernel", "plugins", "client", "cli", "conformance", "tidy"],
 ];
 /**
- * Tests that start several servers run one at a time beside the others: they mostly wait for elections. The last line of
- * this list and of the next are long files that let all runners end at about the same time.
+ * Tests that start several servers run one at a time beside the others: they mostly wait for elections. The last line
+ * of this list and of the next are long files that let all runners end at about the same time.
  */
 const alone = [
   ...["e2e/cluster", "e2e/gapless", "e2e/migrate", "attacks/replay-on-another-node"],
