@@ -336,15 +336,15 @@ async function frameVectors(room: VectorRoom): Promise<Vector[]> {
   return [first, second];
 }
 
-/** Computes the groups `envelope`, `envelope_bad` and `frame_with_envelope`. */
+/** Computes the groups `envelope`, `envelope_extra`, `envelope_bad` and `frame_with_envelope`. */
 export async function envelopeVectors(room: VectorRoom): Promise<Vectors> {
   const examples = [...kindExamples(room), ...limitExamples(room)];
   return {
     envelope: [
       ...bare.map(([name, payload]) => envelopeVector(name, payload, frameTypes.PUB)),
       ...examples.map(([name, header, body]) => envelopeVector(name, encodeEnvelope(header, body), frameTypes.PUB)),
-      ...ownEnvelopes(room),
     ],
+    envelope_extra: ownEnvelopes(room),
     envelope_bad: badVectors(room),
     frame_with_envelope: await frameVectors(room),
   };

@@ -14,7 +14,7 @@ const root = join(import.meta.dir, "..", "..");
 const groups = [
   ...["endpoint_id", "nkey", "sign", "keys", "room_statement", "key_check", "aead", "keybox", "frame", "blob"],
   ...["control_request", "nats_connect", "wallet", "room_fingerprint", "user_fingerprint"],
-  ...["envelope", "envelope_bad", "frame_with_envelope", "signal"],
+  ...["envelope", "envelope_extra", "envelope_bad", "frame_with_envelope", "signal"],
 ];
 
 const computed = await computeVectors();

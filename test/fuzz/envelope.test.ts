@@ -33,7 +33,9 @@ async function linesOf(command: readonly string[], payloads: readonly Uint8Array
 }
 
 test(`TypeScript, Go and Python agree on every payload (UNIBUS_FUZZ_SEED=${seed})`, async () => {
-  const known = [...allVectors.envelope, ...allVectors.envelope_bad].map(({ payload }) => bytes(payload));
+  const known = [...allVectors.envelope, ...allVectors.envelope_extra, ...allVectors.envelope_bad].map(({ payload }) =>
+    bytes(payload),
+  );
   const payloads = [...known, ...fc.sample(aPayload, { numRuns: inputs, seed })];
   const ours = payloads.map(payloadLine);
   const [ofGo, ofPython] = await Promise.all([
