@@ -50,7 +50,7 @@ interface BlobEntry extends Omit<Received, "hash"> {
   readonly owners: readonly string[];
 }
 
-/** An entry as stored in its message. Without owners the blob is gone. Before 0.3.0 there was one `owner`. */
+/** An entry as stored in its message. Without owners the blob is gone. Before 0.2.0 there was one `owner`. */
 type KeptEntry = Omit<BlobEntry, "owners"> & { readonly owners?: readonly string[]; readonly owner?: string };
 
 /** What the stream has of a blob: its entry or null, and the revision for a compare-and-set. */
