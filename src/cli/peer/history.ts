@@ -6,6 +6,7 @@ import { linePrinter } from "./message-lines.ts";
 import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
 import { lastRaw, printRaw } from "./raw.ts";
+import { verifyHistory } from "./verify-history.ts";
 
 /** How many messages are printed by default and at most, and the size of a page. */
 const limits = { usual: 200, most: 10_000, page: 1_000 } as const;
@@ -16,6 +17,7 @@ interface HistoryOptions extends PeerOptions, RoomChoices {
   readonly limit: number;
   readonly ids?: boolean;
   readonly raw?: boolean;
+  readonly verify?: boolean;
 }
 
 /** Fetches the last messages of a room, oldest first, paging backwards. */
@@ -40,6 +42,7 @@ const isKept = (room: Room): boolean => room.state.state.policy.persist;
 async function history(name: string, options: HistoryOptions): Promise<void> {
   await asReader(options, async (bus, signal) => {
     const room = await openRoom(bus, name, signal, options);
+    if (options.verify) return verifyHistory(room, options, signal);
     if (options.raw) {
       for (const bytes of await lastRaw(bus, room, options.limit, signal)) await printRaw(bytes, options);
       return;
@@ -66,6 +69,7 @@ export function historyCommand(): CliCommand {
     .option("--limit <n>", `print at most this many, up to ${limits.most}`, countArgument(1, limits.most), limits.usual)
     .option("--ids", "print the id of each message before it")
     .option("--raw", "print stored messages as they are: encrypted, unchecked, and also those that no member sent")
+    .option("--verify", "check the whole history for missing messages, print no message, and exit 1 if any is missing")
     .addOption(approveOption())
     .option("--json", "print one JSON object per line")
     .action(history);

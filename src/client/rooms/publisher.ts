@@ -30,6 +30,8 @@ export interface Outgoing {
   readonly bytes: Uint8Array;
   /** The reply subject. */
   readonly reply?: string;
+  /** Called once it is stored, or processed in a room without history, or finally was not. */
+  readonly onEnd?: ((isStored: boolean) => void) | undefined;
 }
 
 /** The timeout of a send, and what happens without a connection. */
@@ -208,8 +210,10 @@ export class Publisher {
       const { signal, timeoutMs = sendTimeoutMs } = options;
       const size = outgoing.bytes.length;
       if (this.#all.size >= this.limits.messagesMax || this.#bytes + size > this.limits.bytesMax) {
+        outgoing.onEnd?.(false);
         throw new UnibusError("quota", "too many messages are waiting to be sent (wait for earlier sends to finish)");
       }
+      if (signal?.aborted) outgoing.onEnd?.(false);
       signal?.throwIfAborted();
       const endMs = performance.now() + timeoutMs;
       const sending: Sending = {
@@ -331,11 +335,15 @@ export class Publisher {
   }
 
   #finish(sending: Sending, seq: number): void {
-    if (this.#end(sending)) sending.resolve(seq);
+    if (!this.#end(sending)) return;
+    sending.outgoing.onEnd?.(true);
+    sending.resolve(seq);
   }
 
   #fail(sending: Sending, error: unknown): void {
-    if (this.#end(sending)) sending.reject(error);
+    if (!this.#end(sending)) return;
+    sending.outgoing.onEnd?.(false);
+    sending.reject(error);
   }
 
   /** Whether a frame was unfinished. It is finished now. */

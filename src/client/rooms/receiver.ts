@@ -61,6 +61,8 @@ export interface ReceiverDeps {
   readonly clock: BusClock;
   /** Called for each dropped frame. */
   readonly onDrop: (refused: Refused) => void;
+  /** Called for each valid frame. */
+  readonly onOpened: (received: Received) => void;
 }
 
 /**
@@ -87,12 +89,22 @@ export class Receiver {
    * Opens a decoded frame; null if it was dropped. Does not check for replays: the caller knows the order of delivery.
    * Errors: room_forked; unavailable if the room's key or members cannot be read now.
    */
-  async open(frame: Frame | Dropped, origin: Origin): Promise<Received | null> {
+  async open(
+    frame: Frame | Dropped,
+    origin: Origin,
+    onDrop: (refused: Refused) => void = () => undefined,
+  ): Promise<Received | null> {
     // The time of arrival counts, not the time of decryption.
     const mark = isDropped(frame) || origin !== "live" ? null : this.#markOf(frame);
     const result = isDropped(frame) ? frame : await this.#check(frame, origin);
-    if (!isDropped(result)) return { ...result, mark };
-    this.deps.onDrop({ ...result, claims: isDropped(frame) ? undefined : frame.from });
+    if (!isDropped(result)) {
+      const received = { ...result, mark };
+      this.deps.onOpened(received);
+      return received;
+    }
+    const refused = { ...result, claims: isDropped(frame) ? undefined : frame.from };
+    onDrop(refused);
+    this.deps.onDrop(refused);
     return null;
   }
 

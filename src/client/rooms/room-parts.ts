@@ -1,6 +1,9 @@
+import type { ControlPlane } from "../transport/control.ts";
+import type { RoomTrust } from "../trust/room-trust.ts";
 import type { Conversation } from "./conversation.ts";
 import type { DirectWatch } from "./direct-watch.ts";
 import type { Eraser } from "./erasing.ts";
+import type { Receiver } from "./receiver.ts";
 import type { RoomReader } from "./room-reader.ts";
 import type { RoomSender } from "./room-sender.ts";
 import type { Settling } from "./settling.ts";
@@ -13,6 +16,9 @@ export interface RoomParts {
   readonly direct: DirectWatch;
   /** What an owner's client does by itself. */
   readonly settling: Settling;
+  readonly trust: RoomTrust;
+  readonly control: ControlPlane;
+  readonly receiver: Receiver;
 }
 
 const parts = new WeakMap<Conversation, RoomParts>();

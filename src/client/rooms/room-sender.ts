@@ -4,7 +4,8 @@
  */
 
 import { Mutex } from "../../lib/mutex.ts";
-import { type EnvelopeHeader, payloadOf } from "../../wire/envelope.ts";
+import { noHash } from "../../wire/chain-entry.ts";
+import { payloadOf } from "../../wire/envelope.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { sealFrame } from "../crypto/frames.ts";
 import type { Identity } from "../crypto/identity.ts";
@@ -18,6 +19,7 @@ import type { RoomTrust } from "../trust/room-trust.ts";
 import { memberNow } from "../trust/verified-room.ts";
 import type { Outgoing, Publisher } from "./publisher.ts";
 import type { Saying, SayOptions, Sent } from "./saying.ts";
+import type { SenderChain } from "./sender-chain.ts";
 import type { Settling } from "./settling.ts";
 
 /** The dependencies of a `RoomSender`. */
@@ -26,6 +28,7 @@ export interface SenderDeps {
   readonly keys: RoomKeys;
   readonly control: ControlPlane;
   readonly settling: Settling;
+  readonly chain: SenderChain;
   readonly patience: Patience;
   readonly data: () => Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }>;
   /** Makes sure that the room is accepted before it is used. Errors: forbidden, gone, quota. */
@@ -63,7 +66,7 @@ export class RoomSender {
       await this.deps.enter(signal);
       // Connect before sealing: connecting reads the room, and a member may have left since.
       const { publisher } = await waitFor(this.deps.data(), signal);
-      return { publisher, ...(await this.sealed(saying, signal, blob?.epoch)) };
+      return { publisher, ...(await this.sealed(saying, signal, { blobEpoch: blob?.epoch, isChained: true })) };
     }, options);
     const { publisher, rekeyPending, ...outgoing } = done;
     const seq = outgoing.dedupId === null ? null : await publisher.store(outgoing, { ...options, timeoutMs });
@@ -72,11 +75,21 @@ export class RoomSender {
     return { id: saying.id, seq, rekeyPending };
   }
 
-  /** Seals a message with the current key. Errors: those of `Room.send`; conflict for a blob of another epoch. */
-  async sealed(saying: Saying, signal: AbortSignal | undefined, blobEpoch?: number): Promise<SealedMessage> {
+  /**
+   * Seals a message with the current key. One that `isChained` gets a place in this client's chain. Requests
+   * and answers get none, because they are not sent again until they are stored.
+   * Errors: those of `Room.send`; conflict for a blob of another epoch.
+   */
+  async sealed(
+    saying: Saying,
+    signal: AbortSignal | undefined,
+    { blobEpoch, isChained = false }: { readonly blobEpoch?: number | undefined; readonly isChained?: boolean } = {},
+  ): Promise<SealedMessage> {
     this.deps.refuse();
     await waitFor(this.deps.settling.beforeSealing(), signal);
-    const { roomId, subject, policy, epoch } = this.deps.trust.room.state;
+    const { chain, trust } = this.deps;
+    const { roomId, subject, policy, epoch, version } = trust.room.state;
+    const statement = { version, hash: trust.room.hash.slice(0, noHash.length) };
     // A frame has one epoch, which applies to its blob, too.
     if (blobEpoch !== undefined && blobEpoch !== epoch) {
       throw new UnibusError("conflict", `the blob was stored under an older key of ${subject} (store it again)`);
@@ -87,12 +100,14 @@ export class RoomSender {
     const { id, t, header, body, b, thr, re } = saying;
     const room = { roomId, subject, policy, epoch, roomKey };
     // One after another: signatures of WebCrypto become ready in any order, and sends keep theirs.
-    const bytes = await this.#sealing.hold(async () => {
-      const payload = payloadOf(t, this.#headerOf(header), body);
-      return sealFrame({ id, t, payload, b, thr, re }, room, identity);
+    const { bytes, onEnd } = await this.#sealing.hold(async () => {
+      const links = isChained ? chain.next(statement) : chain.context(statement);
+      const payload = payloadOf(t, { ...links, ...header }, body);
+      const sealed = await sealFrame({ id, t, payload, b, thr, re }, room, identity);
+      return { bytes: sealed, onEnd: isChained ? chain.sealed(sealed) : undefined };
     });
     const dedupId = policy.persist ? `${identity.endpoint}.${id}` : null;
-    return { roomId, subject, bytes, dedupId, rekeyPending };
+    return { roomId, subject, bytes, dedupId, rekeyPending, onEnd };
   }
 
   /** Throws unless this peer is an owner, for messages that count only from owners. Errors: forbidden. */
@@ -100,10 +115,5 @@ export class RoomSender {
     const { room } = this.deps.trust;
     if (memberNow(room, this.identity.endpoint)?.role === "owner") return;
     throw new UnibusError("forbidden", `only an owner of ${room.state.subject} can ${what} (ask an owner)`);
-  }
-
-  /** The complete header of a message: what its sender decided on, and what every message of this client says. */
-  #headerOf(header: EnvelopeHeader): EnvelopeHeader {
-    return header;
   }
 }

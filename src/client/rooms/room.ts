@@ -24,7 +24,7 @@ import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
 import { Presence } from "./presence.ts";
 import type { SendOptions } from "./publisher.ts";
-import { Receiver } from "./receiver.ts";
+import { type Received, Receiver } from "./receiver.ts";
 import { Requests, requestTimeoutMs } from "./requests.ts";
 import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
 import type { RoomDeps } from "./room-deps.ts";
@@ -34,6 +34,7 @@ import { type HistoryOptions, type HistoryPage, type Messages, type ReadOptions,
 import { RoomSender } from "./room-sender.ts";
 import { RoomSignals } from "./room-signals.ts";
 import { sayingOf } from "./saying.ts";
+import { SenderChain } from "./sender-chain.ts";
 import { Settling } from "./settling.ts";
 
 /** Counts of received and dropped frames. */
@@ -61,6 +62,7 @@ export class Room extends Conversation {
   readonly #sender: RoomSender;
   readonly #events: Events<RoomEvents>;
   readonly #direct: DirectWatch;
+  readonly #chain = new SenderChain();
   #sendsAnyway = false;
   #ownerConflicts: readonly OwnerConflict[];
 
@@ -91,7 +93,7 @@ export class Room extends Conversation {
     });
     this.#patience = new Patience(signal, onTrouble);
     this.#sender = new RoomSender({
-      ...{ trust, keys, control, settling: this.#settling, patience: this.#patience },
+      ...{ trust, keys, control, settling: this.#settling, patience: this.#patience, chain: this.#chain },
       ...{ data: deps.data, refuse: () => this.#refuse() },
       enter: (given) => deps.enter(given).then(() => this.#direct.beforeSending(given)),
       // A reader gets the message back and counts it then.
@@ -103,7 +105,8 @@ export class Room extends Conversation {
     const maySend = () => !trust.isForked && this.#isClear;
     this.presence = new Presence(new RoomSignals({ trust, keys, maySend, onTrouble, signals: deps.signals }));
     this.#blobs = new RoomBlobs(trust.roomId, keys, control);
-    this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop });
+    const onOpened = (received: Received) => this.#chain.saw(received, trust.room.state.policy.sign_msgs);
+    this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop, onOpened });
     this.#ownerConflicts = deps.ownerConflicts;
     this.#requests = new Requests({ replies: deps.replies, receiver: this.#receiver, data: deps.data, onTrouble });
     this.membership = new Membership(trust, changes, directory, () => this.#refuseStrangers());
@@ -130,7 +133,7 @@ export class Room extends Conversation {
     });
     const eraser = new Eraser({ roomId: trust.roomId, persist: policy.persist, control, blobs: this.#blobs });
     const parts = { reader: this.#reader, sender: this.#sender, direct: this.#direct, eraser };
-    keepParts(this, { ...parts, settling: this.#settling });
+    keepParts(this, { ...parts, settling: this.#settling, trust, control, receiver: this.#receiver });
   }
 
   /** Adds a listener for changes of the members until the returned function is called. */
