@@ -8,7 +8,11 @@ import { dirname, join, relative, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { wordlist } from "@scure/bip39/wordlists/english.js";
 import type { BunPlugin } from "bun";
+import * as adminApi from "../src/wire/admin-api.ts";
+import * as api from "../src/wire/api.ts";
 import * as joining from "../src/wire/joining.ts";
+import { isBytes, type RouteSpec } from "../src/wire/route.ts";
+import { routes } from "../src/wire/routes.ts";
 import { licencesText, npmParts } from "./licenses.ts";
 
 const root = join(import.meta.dir, "..");
@@ -69,11 +73,48 @@ function packedClasses(): string {
   return [`const unpacked = ${unpacked};`, ...parts].join("\n");
 }
 
+/** How a browser refers to each schema that `api.ts` and `admin-api.ts` export. */
+const schemaNames = new Map<unknown, string>([
+  ...Object.entries(adminApi).map(([name, schema]): [unknown, string] => [schema, `adminApi.${name}`]),
+  ...Object.entries(api).map(([name, schema]): [unknown, string] => [schema, `api.${name}`]),
+]);
+
+/** What a client uses of a route: where to send, which ids fit into the target, and what the reply must look like. */
+function neededOf({ method, path, access, params, query, body, reply }: RouteSpec): string {
+  const written = (schema: unknown) => schemaNames.get(schema) ?? JSON.stringify(schema);
+  const hasPatterns = Object.values(query?.properties ?? {}).some(({ pattern }) => pattern !== undefined);
+  const fields = [
+    `method: "${method}", path: "${path}"`,
+    access === "public" && `access: "public"`,
+    params !== undefined && `params: ${written(params)}`,
+    hasPatterns && `query: ${written(query)}`,
+    isBytes(body) && `body: ${JSON.stringify(body)}`,
+    reply !== undefined && `reply: ${written(reply)}`,
+  ];
+  return `{ ${fields.filter(Boolean).join(", ")} }`;
+}
+
+/** The module of the routes, without what only servers use: bodies, limits, and the texts of the API reference. */
+function clientRoutes(): string {
+  const groups = Object.entries(routes).map(([group, specs]) => {
+    const lines = Object.entries(specs).map(([name, spec]) => `${name}: ${neededOf(spec)},`);
+    return `${group}: {\n${lines.join("\n")}\n},`;
+  });
+  const imports = `import * as adminApi from "./admin-api.ts";\nimport * as api from "./api.ts";`;
+  return `${imports}\nexport const routes = {\n${groups.join("\n")}\n};`;
+}
+
+/** Marks the calls that make schemas as free of side effects, so that a bundle has only the schemas that it uses. */
+const pureSchemas = (text: string): string =>
+  text
+    .replace(/\b(?:Type\.[A-Z][a-z]+|Strict|Nullable)\(/g, "/* @__PURE__ */ $&")
+    .replace(/\bdescription: ("[^"]*"|`[^`]*`)/g, 'description: ""');
+
 const schemas = join(root, "src", "client", "transport", "schema-browser.ts");
 
 /**
  * Makes the browser bundle small. Libraries ask for `crypto`, but prefer the browser's own. A small file has the part
- * of TypeBox that is used. Tables are packed, and the routes have no texts for the API reference.
+ * of TypeBox that is used. Tables are packed, and routes and schemas have only what a client uses.
  */
 const lean: BunPlugin = {
   name: "lean",
@@ -82,10 +123,11 @@ const lean: BunPlugin = {
     build.onResolve({ filter: /^(node:)?crypto$/ }, () => empty);
     build.onLoad({ filter: /./, namespace: "lean" }, () => ({ contents: "export default {};", loader: "js" }));
     build.onLoad({ filter: /bip39\/wordlists\/english\.js$/ }, () => ({ contents: packedWords(), loader: "js" }));
-    build.onLoad({ filter: /src\/wire\/([a-z-]*api|routes)\.ts$/ }, ({ path }) => ({
-      contents: readFileSync(path, "utf8").replace(/\b(summary|description): ("[^"]*"|`[^`]*`)/g, '$1: ""'),
+    build.onLoad({ filter: /src\/wire\/(api|api-messages|admin-api)\.ts$/ }, ({ path }) => ({
+      contents: pureSchemas(readFileSync(path, "utf8")),
       loader: "ts",
     }));
+    build.onLoad({ filter: /src\/wire\/routes\.ts$/ }, () => ({ contents: clientRoutes(), loader: "ts" }));
     build.onLoad({ filter: /src\/wire\/joining\.ts$/ }, () => ({ contents: packedClasses(), loader: "js" }));
     build.onResolve({ filter: /^@sinclair\/typebox(\/value)?$/ }, () => ({ path: schemas }));
   },

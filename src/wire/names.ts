@@ -3,8 +3,8 @@
  * Server and client both derive them here, so the two sides always agree. Names marked "Fixed" never change: data on
  * disk and other implementations depend on them.
  */
-import { base32nopad } from "@scure/base";
 import { sha256 } from "#bytes";
+import { fromBase32, toBase32 } from "../lib/base32.ts";
 import { fromHex, toBase64Url } from "./encoding.ts";
 
 /** The namespaces that every bus has. The configuration may add more. Source: docs/protocol/rooms.md. */
@@ -92,7 +92,7 @@ function encodeNkey(prefix: readonly number[], key: Uint8Array): string {
   raw.set(key, prefix.length);
   const end = raw.length - 2;
   new DataView(raw.buffer).setUint16(end, crc16(raw.subarray(0, end)), true);
-  return base32nopad.encode(raw);
+  return toBase32(raw);
 }
 
 /** The NATS user nkey (`U...`) of an Ed25519 public key. Fixed. Source: docs/protocol/identity.md. */
@@ -113,8 +113,8 @@ export function accountNkey(signPub: Uint8Array): string {
 /** The Ed25519 public key of a NATS user nkey. Returns null if the text is not one. */
 export function keyOfUserNkey(nkey: string): Uint8Array | null {
   if (!/^U[A-Z2-7]{55}$/.test(nkey)) return null;
-  const key = base32nopad.decode(nkey).slice(1, 33);
-  return userNkey(key) === nkey ? key : null;
+  const key = fromBase32(nkey)?.slice(1, 33) ?? null;
+  return key !== null && userNkey(key) === nkey ? key : null;
 }
 
 /** Checks whether a subject may name a room. Returns the reason why not, or null. Source: docs/protocol/rooms.md. */

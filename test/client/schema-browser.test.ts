@@ -1,22 +1,61 @@
 /**
- * Schemas in a browser judge every reply as TypeBox does: for the replies of all routes, and for values that differ
- * from a valid one in one place.
+ * The routes and schemas in the bundle for browsers: every reply is judged as by TypeBox, for the replies of all routes
+ * and for values that differ from a valid one in one place, and requests go where the server expects them.
  */
-import { expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Type as Full, type TSchema } from "@sinclair/typebox";
 import { Check as checkFull } from "@sinclair/typebox/value";
 import fc from "fast-check";
+import { bundle } from "../../scripts/build-client.ts";
 import { Check, type Schema, Type } from "../../src/client/transport/schema-browser.ts";
-import { Bytes, type RouteSpec } from "../../src/wire/route.ts";
+import { isBytes, type RouteSpec } from "../../src/wire/route.ts";
 import { routes } from "../../src/wire/routes.ts";
+import { Folder } from "../support/executable.ts";
 
-const replies = Object.entries(routes).flatMap(([group, list]) =>
-  Object.entries(list as Record<string, RouteSpec>).flatMap(([name, { reply }]) =>
-    reply === undefined || reply === Bytes ? [] : [{ route: `${group}.${name}`, reply }],
-  ),
+type Routes = Readonly<Record<string, Readonly<Record<string, RouteSpec>>>>;
+
+const all = Object.entries(routes as Routes).flatMap(([group, list]) =>
+  Object.entries(list).map(([name, spec]) => ({ route: `${group}.${name}`, spec })),
 );
+const replies = all.flatMap(({ route, spec: { reply } }) =>
+  reply === undefined || isBytes(reply) ? [] : [{ route, reply }],
+);
+
+const folder = new Folder();
+/** The routes as the bundle for browsers has them, by their names above. */
+let bundled: ReadonlyMap<string, RouteSpec>;
+
+beforeAll(async () => {
+  const entry = join("src", "wire", "routes.ts");
+  const file = await bundle({ entry, platform: "browser", folder: folder.path, name: "routes" });
+  const made = (await import(file)) as { readonly routes: Routes };
+  const named = ([group, list]: [string, Routes[string]]) =>
+    Object.entries(list).map(([name, spec]) => [`${group}.${name}`, spec] as const);
+  bundled = new Map(Object.entries(made.routes).flatMap(named));
+}, 60_000);
+afterAll(() => folder[Symbol.dispose]());
+
+const patternsOf = (schema: RouteSpec["params"]) =>
+  Object.fromEntries(
+    Object.entries(schema?.properties ?? {}).flatMap(([name, { pattern }]) =>
+      pattern === undefined ? [] : [[name, pattern as string]],
+    ),
+  );
+
+/** What decides about a request, and whether its reply is read. */
+const requestBy = ({ method, path, access, params, query, body, reply }: RouteSpec) => ({
+  ...{ method, path, isPublic: access === "public", params: patternsOf(params), query: patternsOf(query) },
+  ...{ sendsBytes: isBytes(body), reply: reply === undefined ? "none" : isBytes(reply) ? "bytes" : "JSON" },
+});
+
+test("the bundle has all routes, and makes the same requests", () => {
+  expect([...bundled.keys()]).toEqual(all.map(({ route }) => route));
+  for (const { route, spec } of all) {
+    expect({ route, ...requestBy(bundled.get(route) as RouteSpec) }).toEqual({ route, ...requestBy(spec) });
+  }
+});
 
 const junk: fc.Arbitrary<unknown> = fc.oneof(
   fc.constantFrom<unknown>(null, true, "", "ok", 0, -1, 1.5, 2 ** 53, [], {}, { __proto__: null }, "0".repeat(64)),
@@ -52,11 +91,12 @@ function fitting(schema: Schema): fc.Arbitrary<unknown> {
   return fc.tuple(object, extra).map(([own, more]) => ({ ...more, ...own }));
 }
 
-test.each(replies)("the reply of $route", ({ reply }) => {
+test.each(replies)("the reply of $route", ({ route, reply }) => {
+  const own = bundled.get(route)?.reply as Schema;
   const property = fc.property(near(reply as Schema), (given) => {
     // What a client checks was parsed from JSON.
     const value: unknown = JSON.parse(JSON.stringify(given));
-    expect([value, Check(browserForm(reply), value)]).toEqual([value, checkFull(reply, value)]);
+    expect([value, Check(own, value)]).toEqual([value, checkFull(reply, value)]);
   });
   fc.assert(property, { numRuns: 60 });
 });

@@ -36,7 +36,7 @@ interface End {
 const ends: Readonly<Record<string, End>> = {
   "node:crypto": { signerOf: node.signerOf, agree: node.freshAgreement },
   WebCrypto: { signerOf: browser.signerOf, agree: browser.freshAgreement },
-  "@noble/curves": {
+  "@noble": {
     signerOf: (...seeds) => withoutWebCrypto(() => browser.signerOf(...seeds)),
     agree: (kexPub) => withoutWebCrypto(() => browser.freshAgreement(kexPub)),
   },

@@ -26,7 +26,7 @@ interface Arrow {
 }
 
 const wire = ["src/wire/", "@sinclair/typebox"];
-const hashes = ["@noble/hashes", "@scure/base"];
+const hashes = ["@noble/hashes"];
 const runtime = ["bun", "node:"];
 const lib = ["src/lib/"];
 const kernel = [...lib, "src/kernel/", "src/contracts/", ...wire, ...runtime, "package.json"];

@@ -1,8 +1,11 @@
 /** Byte functions give the same results on every platform. */
 import { expect, test } from "bun:test";
+import { base32nopad, base64, base64urlnopad, hex } from "@scure/base";
 import fc from "fast-check";
+import { fromBase32, toBase32 } from "../../src/lib/base32.ts";
 import * as browser from "../../src/wire/bytes-browser.ts";
 import * as node from "../../src/wire/bytes-node.ts";
+import { fromHex, toHex } from "../../src/wire/encoding.ts";
 
 const someBytes = fc.uint8Array({ maxLength: 300 });
 const form = fc.constantFrom("base64" as const, "base64url" as const);
@@ -33,4 +36,46 @@ test("Node and the browser reject the same encodings", () => {
     }),
     { numRuns: 5_000 },
   );
+});
+
+/** What another implementation decodes a text to, or null if it refuses. */
+function decodedBy({ decode }: { readonly decode: (text: string) => Uint8Array }, text: string): Uint8Array | null {
+  try {
+    return decode(text);
+  } catch {
+    return null;
+  }
+}
+
+const forms = [
+  { form: "base64", alphabet: "AQgwzZ09+/-_= \n", of: base64, ...formOf("base64") },
+  { form: "base64url", alphabet: "AQgwzZ09+/-_=", of: base64urlnopad, ...formOf("base64url") },
+  { form: "base32", alphabet: "AEIMQUYZ2357=189a ", of: base32nopad, encode: toBase32, decode: fromBase32 },
+  { form: "hex", alphabet: "0189abcdefg ", of: hex, encode: toHex, decode: fromHex },
+] as const;
+
+function formOf(form: "base64" | "base64url") {
+  return {
+    encode: (data: Uint8Array) => browser.encode(data, form),
+    decode: (text: string) => browser.decode(text, form),
+  };
+}
+
+test.each(forms)("$form is encoded and decoded as by @scure/base", ({ alphabet, of, encode, decode }) => {
+  const text = fc.string({ unit: fc.constantFrom(...alphabet), maxLength: 12 });
+  fc.assert(
+    fc.property(someBytes, text, (bytes, text) => {
+      expect(encode(bytes)).toBe(of.encode(bytes));
+      expect(decode(encode(bytes))).toEqual(bytes);
+      expect(decode(text)).toEqual(decodedBy(of, text));
+    }),
+    { numRuns: 3_000 },
+  );
+});
+
+test("a megabyte is encoded and decoded in a browser", () => {
+  const bytes = Uint8Array.from({ length: 1_048_576 + 1 }, (_, at) => (at * 7) % 251);
+  const text = browser.encode(bytes, "base64");
+  expect(text).toBe(node.encode(bytes, "base64"));
+  expect(browser.decode(text, "base64")).toEqual(bytes);
 });

@@ -23,7 +23,7 @@ const keys = new SoundKeys((raw): BrowserKey => ({ raw, native: importKey(raw) }
 
 /**
  * Whether a signature over a text is valid under an Ed25519 public key in hex. Verified off the page's own thread if
- * the browser supports it, else by `@noble/curves`. False for a malformed signature and for an unsound key.
+ * the browser supports it, else by `@noble/ed25519`. False for a malformed signature and for an unsound key.
  */
 export async function signatureHolds(signPub: string, text: string, sig: Uint8Array): Promise<boolean> {
   const key = keys.of(signPub);

@@ -1,8 +1,8 @@
-import { base32nopad } from "@scure/base";
 import { type Authenticator, credsAuthenticator, nkeyAuthenticator, nkeys, usernamePasswordAuthenticator } from "nats";
 import type { Nats } from "../../contracts/nats.ts";
 import { readSecretFile } from "../../contracts/secret-file.ts";
 import { signingKey } from "../../contracts/signature.ts";
+import { fromBase32 } from "../../lib/base32.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { accountNkey } from "../../wire/names.ts";
 
@@ -30,7 +30,7 @@ export function readIssuer(setting: string, file: string): Nats["issuer"] {
   try {
     // Checks prefix and checksum.
     const nkey = nkeys.fromSeed(Buffer.from(text)).getPublicKey();
-    const { pub, sign } = signingKey(base32nopad.decode(text).slice(seedPlace.from, seedPlace.to));
+    const { pub, sign } = signingKey((fromBase32(text) ?? new Uint8Array()).slice(seedPlace.from, seedPlace.to));
     if (accountNkey(pub) === nkey) return { nkey, sign };
   } catch {
     // Reported below, without the content of the file.
