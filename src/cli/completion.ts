@@ -1,6 +1,6 @@
 import { Argument, type Command } from "commander";
 import { CliCommand } from "./cli-command.ts";
-import { type CommandWords, type OptionValue, type Shell, scripts } from "./completion-scripts.ts";
+import { type CommandWords, type Names, type OptionValue, type Shell, scripts } from "./completion-scripts.ts";
 import { printText } from "./print.ts";
 
 /** The kind of value an option takes, from its declaration. */
@@ -8,6 +8,9 @@ function takesOf(flags: string, choices: readonly string[] | undefined): OptionV
   if (!/[<[]/.test(flags)) return null;
   return choices ?? (/<(file|dir)>/.test(flags) ? "file" : "text");
 }
+
+/** Arguments whose values are names that only the bus knows. */
+const namesOf: Readonly<Record<string, Names>> = { room: "rooms", who: "people" };
 
 /** Describes a command and its subcommands, each by its path, such as `/room/new`. */
 function wordsOf(command: Command, path = ""): CommandWords[] {
@@ -23,6 +26,8 @@ function wordsOf(command: Command, path = ""): CommandWords[] {
     })),
     choices: command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []),
     takesFiles: command.registeredArguments.some((argument) => argument.name() === "file"),
+    names: command.registeredArguments.map((argument) => namesOf[argument.name()] ?? null),
+    isVariadic: command.registeredArguments.at(-1)?.variadic === true,
   };
   return [own, ...command.commands.flatMap((one) => wordsOf(one, `${path}/${one.name()}`))];
 }
@@ -33,7 +38,12 @@ export function completionCommand(load: () => Promise<Command>): CliCommand {
     summary: "print a completion script for a shell; its --help says where it goes",
     example: "unibus completion bash > ~/.local/share/bash-completion/completions/unibus",
   })
-    .addArgument(new Argument("<shell>", "which shell").choices(Object.keys(scripts)))
+    .addArgument(
+      new Argument("<shell>", "which shell; rooms, people: print the names that the scripts offer").choices([
+        ...Object.keys(scripts),
+        ...["rooms", "people"],
+      ]),
+    )
     .addHelpText(
       "after",
       [
@@ -42,5 +52,8 @@ export function completionCommand(load: () => Promise<Command>): CliCommand {
         "fish:  unibus completion fish > ~/.config/fish/completions/unibus.fish",
       ].join("\n"),
     )
-    .action(async (shell: Shell) => printText(scripts[shell](wordsOf(await load()))));
+    .action(async (shell: Shell | Names) => {
+      if (shell !== "rooms" && shell !== "people") return printText(scripts[shell](wordsOf(await load())));
+      return (await import("./peer/known-names.ts")).printNames(shell);
+    });
 }

@@ -104,3 +104,19 @@ export function checkNotEmpty<T extends Uint8Array | string>(data: T, what: stri
   if (data.length > 0) return data;
   throw new InvalidArgumentError(`nothing to send: ${what} is empty (write a message)`);
 }
+
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * The text of an argument called `name`; `-` stands for all of stdin.
+ * Errors: a usage error if it is empty; too_large; invalid if stdin is not UTF-8.
+ */
+export async function textOrStdin(text: string, name: string): Promise<string> {
+  if (text !== "-") return checkNotEmpty(text, name);
+  const data = checkNotEmpty(await wholeOf(Bun.stdin.stream(), "stdin"), "stdin");
+  try {
+    return strict.decode(data);
+  } catch (cause) {
+    throw new UnibusError("invalid", "stdin is not text in UTF-8 (convert it first)", { cause });
+  }
+}

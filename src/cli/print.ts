@@ -158,6 +158,12 @@ export function printNote(note: string): void {
   process.stderr.write(`${safeText(note)}\n`);
 }
 
+/** Prints what a command did: a note to stderr for a person, with `--json` an object to stdout for a program. */
+export async function printDone(note: string, done: object, { json }: PrintOptions): Promise<void> {
+  if (json) return printJson(done);
+  printNote(note);
+}
+
 /** Prints an error to stderr: text of one or more lines, or a value as JSON. */
 export function printError(error: string | object): void {
   process.stderr.write(typeof error === "string" ? safeLines(error) : `${safeJson(error)}\n`);

@@ -29,9 +29,16 @@ const commands: Readonly<Record<string, () => Promise<CliCommand>>> = {
   directory: async () => (await import("./peer/directory.ts")).directoryCommand(),
   rooms: async () => (await import("./peer/rooms.ts")).roomsCommand(),
   room: async () => (await import("./peer/room.ts")).roomCommand(),
+  dm: async () => (await import("./peer/dm.ts")).dmCommand(),
   send: async () => (await import("./peer/send.ts")).sendCommand(),
+  edit: async () => (await import("./peer/edit.ts")).editCommand(),
+  delete: async () => (await import("./peer/edit.ts")).deleteCommand(),
+  react: async () => (await import("./peer/react.ts")).reactCommand(),
+  pin: async () => (await import("./peer/pin.ts")).pinCommand(),
+  title: async () => (await import("./peer/title.ts")).titleCommand(),
   tail: async () => (await import("./peer/tail.ts")).tailCommand(),
   history: async () => (await import("./peer/history.ts")).historyCommand(),
+  wait: async () => (await import("./peer/wait.ts")).waitCommand(),
   request: async () => (await import("./peer/request.ts")).requestCommand(),
   "serve-rpc": async () => (await import("./peer/serve-rpc.ts")).serveRpcCommand(),
   blob: async () => (await import("./peer/blob.ts")).blobCommand(),
@@ -49,7 +56,9 @@ const commands: Readonly<Record<string, () => Promise<CliCommand>>> = {
 /** Headings in the help. Each covers the named command and those after it. */
 const headings: Readonly<Record<string, string>> = {
   serve: "Server commands (on the host):",
-  identity: "Client commands:",
+  identity: "Client commands, about you and the bus:",
+  rooms: "Client commands, in rooms:",
+  admin: "Admin commands (from anywhere):",
   demo: "Other commands:",
 };
 

@@ -96,7 +96,7 @@ describe("two users, two processes", () => {
       const { id: own } = await room.send("yes");
       await room.edit({ id: own, thread: null, from: bob.identity.endpoint }, "no");
       const [, reaction, bytes, , edit] = (await ana.ok(["history", subject])).trim().split("\n");
-      expect(edit).toEndWith('  bob  * edits bob "yes": no');
+      expect(edit).toEndWith('  bob  * edited "yes": no');
       expect(reaction).toEndWith(`  bob  👍 to ana "shall we?"`);
       expect(bytes).toEndWith("  bob  [2 B, not text]");
       const [, one, two] = jsonLines(await ana.ok(["history", subject, "--json"]));

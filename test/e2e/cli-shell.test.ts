@@ -115,7 +115,7 @@ describe("completion", () => {
       expect(await complete("room", "new", "--m")).toEqual(["--mode"]);
       expect(await complete("room", "new", "room.x", "--mode", "")).toEqual(["matrix", "nats"]);
       expect(await complete("room", "role", "room.x", "bob", "o")).toEqual(["owner"]);
-      expect(await complete("completion", "")).toEqual(["--help", "--json", "bash", "fish", "zsh"]);
+      expect(await complete("completion", "")).toEqual(["--help", "--json", "bash", "fish", "people", "rooms", "zsh"]);
       expect(await complete("send", "room.x", "--file", "z")).toEqual(["zebra.txt"]);
       expect(await complete("blob", "put", "room.x", "zeb")).toEqual(["zebra.txt"]);
       expect(await complete("send", "room.x", "--reply-to", "")).toEqual([]);

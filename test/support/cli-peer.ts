@@ -60,6 +60,11 @@ export class Running implements AsyncDisposable {
     return this.#child.pid;
   }
 
+  /** Its exit code, or that of the signal that ended it, once all output is read. */
+  get exited(): Promise<number> {
+    return Promise.all([this.#child.exited, this.#read]).then(([code]) => code);
+  }
+
   /** The lines that it has printed so far. */
   get lines(): string[] {
     return this.stdout.split("\n").slice(0, -1);

@@ -1,7 +1,7 @@
 import { inviteTtlS } from "../../wire/api.ts";
 import type { CliCommand } from "../cli-command.ts";
 import { asPeer, asReader, type PeerOptions, peerCommand } from "../peer/peer.ts";
-import { printNote } from "../print.ts";
+import { printDone } from "../print.ts";
 import { handleArgument, ttlArgument } from "../user-arguments.ts";
 import { printInvites, printNewInvite } from "../user-output.ts";
 
@@ -25,7 +25,7 @@ const list = (options: PeerOptions): Promise<void> =>
 const cancel = (id: string, options: PeerOptions): Promise<void> =>
   asPeer(options, async (bus, signal) => {
     await bus.admin.invites.cancel(id, signal);
-    printNote(`cancelled ${id}`);
+    await printDone(`cancelled ${id}`, { cancelled: id }, options);
   });
 
 /** Adds the commands `admin invite new|list|cancel`. */
@@ -55,5 +55,6 @@ export function addInviteCommands(admin: CliCommand): void {
     }),
   )
     .argument("<id>", "the invite's id, as list prints it")
+    .option("--json", "print JSON")
     .action(cancel);
 }

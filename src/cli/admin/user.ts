@@ -1,7 +1,7 @@
 import type { Admin } from "../../client/index.ts";
 import type { CliCommand } from "../cli-command.ts";
 import { asPeer, asReader, type PeerOptions, peerCommand } from "../peer/peer.ts";
-import { printFields, printNote } from "../print.ts";
+import { printDone, printFields } from "../print.ts";
 import { handleArgument, keyArgument, keyNamed, whoText } from "../user-arguments.ts";
 import { printUsers } from "../user-output.ts";
 
@@ -26,40 +26,44 @@ const add = (handle: string, options: AddOptions): Promise<void> =>
     await printFields({ handle, role, sign_pub: signPub.toLowerCase(), endpoint }, options);
   });
 
+/** What a change did: a note, and fields for `--json`. */
+type Done = readonly [note: string, fields: object];
+
 /** Changes the user named on the command line, and prints the result. */
 function change(
   who: string,
   options: PeerOptions,
-  work: (users: Admin["users"], signPub: string, signal: AbortSignal) => Promise<string>,
+  work: (users: Admin["users"], signPub: string, signal: AbortSignal) => Promise<Done>,
 ): Promise<void> {
   return asPeer(options, async ({ admin: { users } }, signal) => {
     const signPub = await keyNamed(users.list({ signal }), who, "unibus admin user list");
-    printNote(await work(users, signPub, signal));
+    await printDone(...(await work(users, signPub, signal)), options);
   });
 }
 
 const rename = (who: string, handle: string, options: PeerOptions): Promise<void> =>
   change(who, options, async (users, signPub, signal) => {
     await users.rename(signPub, handle, signal);
-    return `renamed ${who} to ${handle} (${signPub})`;
+    return [`renamed ${who} to ${handle} (${signPub})`, { renamed: signPub, handle }];
   });
 
 const revoke = (who: string, options: PeerOptions): Promise<void> =>
   change(who, options, async (users, signPub, signal) => {
     await users.revoke(signPub, signal);
-    return `revoked ${who} (${signPub})`;
+    return [`revoked ${who} (${signPub})`, { revoked: signPub }];
   });
 
 const restore = (who: string, options: PeerOptions): Promise<void> =>
   change(who, options, async (users, signPub, signal) => {
     await users.restore(signPub, signal);
-    return `restored ${who} (${signPub}); owners can add the user to their rooms again`;
+    const note = `restored ${who} (${signPub}); owners can add the user to their rooms again`;
+    return [note, { restored: signPub }];
   });
 
 const remove = (who: string, options: PeerOptions): Promise<void> =>
   change(who, options, async (users, signPub, signal) => {
     await users.delete(signPub, signal);
-    return `deleted ${who} (${signPub})`;
+    return [`deleted ${who} (${signPub})`, { deleted: signPub }];
   });
 
 /** Adds the commands `admin user list|add|rename|revoke|restore|delete`. */
@@ -94,6 +98,7 @@ export function addUserCommands(admin: CliCommand): void {
   )
     .argument("<who>", whoText)
     .argument("<handle>", "the name that others see", handleArgument)
+    .option("--json", "print JSON")
     .action(rename);
   peerCommand(
     command.sub("revoke", {
@@ -102,6 +107,7 @@ export function addUserCommands(admin: CliCommand): void {
     }),
   )
     .argument("<who>", whoText)
+    .option("--json", "print JSON")
     .action(revoke);
   peerCommand(
     command.sub("restore", {
@@ -110,6 +116,7 @@ export function addUserCommands(admin: CliCommand): void {
     }),
   )
     .argument("<who>", whoText)
+    .option("--json", "print JSON")
     .action(restore);
   peerCommand(
     command.sub("delete", {
@@ -118,5 +125,6 @@ export function addUserCommands(admin: CliCommand): void {
     }),
   )
     .argument("<who>", whoText)
+    .option("--json", "print JSON")
     .action(remove);
 }

@@ -2,7 +2,7 @@ import type { Bus, Room, StoredBlob } from "../../client/index.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { isUlid } from "../../wire/names.ts";
 import { CliCommand } from "../cli-command.ts";
-import { printJson, printLine, printNote, writeBytes } from "../print.ts";
+import { printDone, printJson, printLine, writeBytes } from "../print.ts";
 import { fetchBlob, putFile, writeWhole } from "./blob-file.ts";
 import { parseRefWord, refWord } from "./blob-ref.ts";
 import { sizeText } from "./message-lines.ts";
@@ -43,7 +43,8 @@ async function get(
     const content = await fetchBlob(room, await namedBy(bus, room, ref, signal), signal);
     if (options.out === "-") return writeBytes(content);
     await writeWhole(options.out, content);
-    printNote(`${sizeText(content.length)} written to ${options.out}`);
+    const note = `${sizeText(content.length)} written to ${options.out}`;
+    await printDone(note, { out: options.out, size: content.length }, options);
   });
 }
 
@@ -70,6 +71,7 @@ export function blobCommand(): CliCommand {
     .argument("<ref>", "what blob put printed, or the id of the message with the file")
     .addOption(approveOption())
     .requiredOption("--out <file>", "where to write it, also over an existing file; -: stdout")
+    .option("--json", "print JSON, unless the file goes to stdout")
     .action(get);
   return command;
 }

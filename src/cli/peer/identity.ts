@@ -65,9 +65,10 @@ async function show(options: { identity?: string } & PrintOptions): Promise<void
 }
 
 /** Exports the private key in the format of stock NATS tools. */
-async function exportNkey(options: { identity?: string; out: string }): Promise<void> {
+async function exportNkey(options: { identity?: string; out: string } & PrintOptions): Promise<void> {
   const identity = await readIdentityFile(identityFileOf(options.identity));
   await writePrivateFile(options.out, `${userNkeySeed(identity.signPriv.subarray(0, 32))}\n`);
+  if (options.json) return printFields({ nkey: identity.nkey, file: options.out }, options);
   printNote(`the private key, for NATS tools, written to ${options.out}`);
   printLine(identity.nkey);
 }
@@ -115,6 +116,7 @@ export function identityCommand(): CliCommand {
     })
     .addOption(identityOption())
     .requiredOption("--out <file>", "the file to write, which must not exist")
+    .addOption(json())
     .action(exportNkey);
   command
     .sub("restore", {

@@ -70,22 +70,24 @@ function shownBytes({ kind, data, text }: Message): string {
   return isBinary ? `[${sizeText(data.length)}, not text]` : text;
 }
 
-/** How a message that changes another one is described, before the name of that one. */
-const verbs: ReadonlyMap<MessageKind, string> = new Map<MessageKind, string>([
-  ["edit", "edits"],
-  ["delete", "deletes"],
-  ["unreact", "takes back a reaction to"],
-  ["receipt", "has dealt with"],
-]);
-
 /** Describes a message that changes something about the room. */
 function changeText({ kind, data }: Message, words: string): string {
   if (kind === "pin") {
-    const ids = pinsIn(data);
-    return ids === null ? "* pin: not a list of messages" : `* pinned: ${ids.length}`;
+    const count = pinsIn(data)?.length;
+    if (count === undefined) return "* pin: not a list of messages";
+    return count === 0 ? "* removed all pins" : `* set the pins: ${count} ${count === 1 ? "message" : "messages"}`;
   }
-  if (kind === "title") return `* title: ${titleIn(data) ?? "not valid"}`;
+  if (kind === "title") return `* set the title: ${titleIn(data) ?? "not valid"}`;
   return `* ${kind}${words === "" ? "" : `: ${words}`}`;
+}
+
+/** What is remembered of a message, to quote it. */
+interface Quoted {
+  /** The endpoint of its sender. */
+  readonly from: string;
+  readonly name: string;
+  /** The beginning of its text, with quotes. */
+  readonly excerpt: string;
 }
 
 const two = (number: number): string => String(number).padStart(2, "0");
@@ -93,7 +95,7 @@ const two = (number: number): string => String(number).padStart(2, "0");
 /** Formats the messages of one room as lines for people. */
 export class MessageLines {
   readonly #paint = painter();
-  readonly #excerpts = new LruCache<string>(rememberedMax);
+  readonly #quoted = new LruCache<Quoted>(rememberedMax);
 
   constructor(
     private readonly room: Room,
@@ -108,11 +110,14 @@ export class MessageLines {
     return isShared ? `${name}#${from.slice(0, shortLength)}` : name;
   }
 
-  /** Formats a message as one line: time, handle, text. A `?` after the name means that no signature was verified. */
-  lineOf(message: Message): Piece[] {
+  /**
+   * Formats a message as one line: time, handle, text. A `?` after the name means that no signature was verified.
+   * `edit` is the last edit of the message, if it is shown in place of the text that was sent.
+   */
+  lineOf(message: Message, edit: Message | null = null): Piece[] {
     const name = this.nameOf(message);
     const shown = this.#paint(`${name}${message.verified ? "" : "?"}`, colourOf(message.from));
-    const line = [this.#paint(this.#timeOf(message), "dim"), "  ", shown, "  ", ...this.#whatOf(message)];
+    const line = [this.#paint(this.#timeOf(message), "dim"), "  ", shown, "  ", ...this.#whatOf(message, edit)];
     this.#remember(message, name);
     const mark = message.late ? "(late)" : message.early ? "(early)" : null;
     return mark === null ? line : [...line, "  ", this.#paint(mark, "yellow")];
@@ -124,17 +129,18 @@ export class MessageLines {
     return this.isBrief ? clock : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
   }
 
-  #whatOf(message: Message): Piece[] {
-    const { kind, data, replyTo, fileName, blob, id } = message;
-    // Most programs end text with a newline. `--json` output keeps it.
-    const words = (textOf(data) ?? shownBytes(message)).replace(/\r?\n$/, "");
-    const target = this.#excerptOf(replyTo);
+  #whatOf(message: Message, edit: Message | null): Piece[] {
+    const { kind, replyTo, fileName, blob, id } = message;
+    const words = wordsOf(edit ?? message);
+    const target = this.#quoteOf(replyTo);
     if (kind === "react") return [words, " ", this.#paint(`to ${target}`, "dim")];
-    const verb = verbs.get(kind);
-    if (verb !== undefined) {
-      return [`* ${verb} `, this.#paint(target, "dim"), words === "" || kind === "delete" ? "" : `: ${words}`];
+    if (kind === "unreact") return [`* took back ${words} `, this.#paint(`from ${target}`, "dim")];
+    if (kind === "receipt") return ["* has dealt with ", this.#paint(target, "dim")];
+    if (kind === "edit" || kind === "delete") return this.#revisionOf(message, words);
+    if (!isOriginal(kind)) {
+      const isIgnored = (kind === "pin" || kind === "title") && !this.#isOwner(message.from);
+      return [changeText(message, words), isIgnored ? " (not an owner: ignored)" : ""];
     }
-    if (!isOriginal(kind)) return [changeText(message, words)];
     const name = fileName === null ? "" : `${JSON.stringify(fileName)}, `;
     const file =
       blob === null
@@ -142,20 +148,56 @@ export class MessageLines {
         : [" ", this.#paint(`[file, ${name}${sizeText(Math.max(0, blob.sz - sealBytes))}: ${id}]`, "dim")];
     const to = replyTo === null ? [] : [this.#paint(`(to ${target})`, "dim"), " "];
     const what = kind === "unsupported" ? [this.#paint("[needs a newer unibus]", "yellow"), " "] : [];
-    return [...to, ...what, words, ...file];
+    const edited = edit === null ? [] : [" ", this.#paint("(edited)", "dim")];
+    return [...to, ...what, words, ...file, ...edited];
   }
 
-  #excerptOf(id: string | null): string {
-    return this.#excerpts.get(id ?? "") ?? `…${(id ?? "").slice(-shortLength)}`;
+  /** Describes an edit or a deletion. One that does not count, because its sender may not make it, is marked. */
+  #revisionOf({ kind, from, replyTo }: Message, words: string): Piece[] {
+    const quoted = this.#quoted.get(replyTo ?? "");
+    const isOwn = quoted?.from === from;
+    // What a member sent is named by its text, what another sent also by their name.
+    const target = isOwn ? quoted.excerpt : this.#quoteOf(replyTo);
+    const counts = quoted === undefined || isOwn || (kind === "delete" && this.#isOwner(from));
+    if (!counts) {
+      const verb = kind === "edit" ? "edit" : "delete";
+      return [`* tried to ${verb} `, this.#paint(target, "dim"), ", which is not theirs: ignored"];
+    }
+    if (kind === "delete") return [`* ${isOwn || quoted === undefined ? "deleted" : "removed"} `, this.#paint(target, "dim")];
+    return ["* edited ", this.#paint(target, "dim"), `: ${words}`];
   }
 
-  #remember({ id, kind, data }: Message, name: string): void {
-    if (!isOriginal(kind)) return;
-    const text = textOf(data) ?? "";
-    const isLong = text.length > excerptLengthMax;
-    const cut = isLong ? `${[...text.slice(0, excerptLengthMax)].slice(0, -1).join("")}…` : text;
-    this.#excerpts.set(id, `${name} "${cut}"`);
+  #isOwner(endpoint: string): boolean {
+    return this.room.members.some((one) => one.endpoint === endpoint && one.role === "owner");
   }
+
+  #quoteOf(id: string | null): string {
+    const quoted = this.#quoted.get(id ?? "");
+    return quoted === undefined ? `…${(id ?? "").slice(-shortLength)}` : `${quoted.name} ${quoted.excerpt}`;
+  }
+
+  /** Remembers a message to quote it; after an edit or a deletion by its sender, as it is then. */
+  #remember({ id, kind, data, from, replyTo }: Message, name: string): void {
+    const isTaken = (one: string) => (this.#quoted.get(one)?.from ?? from) !== from;
+    if (isOriginal(kind)) {
+      // Another member may use the same id.
+      if (!isTaken(id)) this.#quoted.set(id, { from, name, excerpt: excerptOf(data) });
+    } else if ((kind === "edit" || kind === "delete") && this.#quoted.get(replyTo ?? "")?.from === from) {
+      this.#quoted.set(replyTo ?? "", { from, name, excerpt: kind === "edit" ? excerptOf(data) : "(deleted)" });
+    }
+  }
+}
+
+/** The text of a message. Most programs end text with a newline, which `--json` output keeps. */
+function wordsOf(message: Message): string {
+  return (textOf(message.data) ?? shownBytes(message)).replace(/\r?\n$/, "");
+}
+
+/** The beginning of a text, with quotes. */
+function excerptOf(data: Uint8Array): string {
+  const text = textOf(data) ?? "";
+  const isLong = text.length > excerptLengthMax;
+  return `"${isLong ? `${[...text.slice(0, excerptLengthMax)].slice(0, -1).join("")}…` : text}"`;
 }
 
 /** Returns a function that prints the messages of a room as text or JSON. */

@@ -58,13 +58,14 @@ export function dialOption(): Option {
 }
 
 /** The folder for this identity's client state, which keeps the bus from rolling back what the client has seen. */
-function stateFolder(endpoint: string): string {
+export function stateFolder(endpoint: string): string {
   const { XDG_STATE_HOME: state, HOME: home } = process.env;
   const base = state && isAbsolute(state) ? state : join(home || homedir(), ".local", "state");
   return join(base, "unibus", endpoint);
 }
 
-const messageOf = (error: unknown): string =>
+/** The message of an error, for a note. */
+export const messageOf = (error: unknown): string =>
   isUnibusError(error) ? error.message : String((error as Error)?.message ?? error);
 
 /**

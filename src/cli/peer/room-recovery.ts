@@ -4,7 +4,7 @@ import { wayBackDays } from "../../contracts/way-back.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { CliCommand } from "../cli-command.ts";
 import { confirm } from "../confirm.ts";
-import { printNote } from "../print.ts";
+import { printDone, printNote } from "../print.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 
 interface RepairOptions extends PeerOptions {
@@ -30,7 +30,8 @@ async function repair(name: string, options: RepairOptions): Promise<void> {
     );
     if (!options.yes) await confirm(`is ${version} the highest version that any owner has seen?`, { signal });
     const now = await found.run(signal);
-    printNote(`${subject} is at version ${now} on the server again; its members read and send as before`);
+    const note = `${subject} is at version ${now} on the server again; its members read and send as before`;
+    await printDone(note, { subject, version: now }, options);
     printNote("members who joined after the backup are shown as left: invite them again, then add them again");
   });
 }
@@ -64,7 +65,8 @@ async function trust(name: string, options: TrustOptions): Promise<void> {
     explain(older);
     if (!options.yes) await confirm("follow the server's older chain from now on?", { signal });
     await older.accept();
-    printNote(`${older.subject} is now followed from version ${older.busVersion}`);
+    const { subject, busVersion } = older;
+    await printDone(`${subject} is now followed from version ${busVersion}`, { subject, version: busVersion }, options);
   });
 }
 
@@ -86,6 +88,7 @@ export function recoveryCommands(): CliCommand[] {
         "\nIt sends the statements, members and sealed keys that this client has stored. The server verifies all\n" +
           `signatures. It works while the way back is open: ${wayBackDays} days after a restore.`,
       )
+      .option("--json", "print JSON")
       .action(repair),
     peerCommand(
       new CliCommand("trust", {
@@ -96,6 +99,7 @@ export function recoveryCommands(): CliCommand[] {
       .argument("<room>", nameText)
       .option("--accept-older", "follow the server's older chain, after a list of those who become readers again")
       .option("--yes", "do not ask for confirmation")
+      .option("--json", "print JSON")
       .action(trust),
   ];
 }

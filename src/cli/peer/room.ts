@@ -10,7 +10,7 @@ import { keyLifetimeDefault } from "../../client/trust/key-age.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { subjectFault } from "../../wire/names.ts";
 import { CliCommand } from "../cli-command.ts";
-import { printFields, printJson, printNote, printTable } from "../print.ts";
+import { printDone, printFields, printJson, printNote, printTable } from "../print.ts";
 import { approveOption, inspectRoom, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asPeer, asReader, type Named, nameText, type PeerOptions, peerCommand, usersNamed } from "./peer.ts";
 import { recoveryCommands } from "./room-recovery.ts";
@@ -112,6 +112,9 @@ async function members(name: string, options: MembersOptions): Promise<void> {
   });
 }
 
+/** A user as `--json` prints one. */
+const personOf = ({ handle, endpoint }: Named): Named => ({ handle, endpoint });
+
 type WhoOptions = PeerOptions & RoomChoices & { readonly freshKey?: boolean };
 
 async function add(name: string, who: readonly string[], options: WhoOptions): Promise<void> {
@@ -120,7 +123,8 @@ async function add(name: string, who: readonly string[], options: WhoOptions): P
     const users = await usersNamed(bus, who, { ...options, signal });
     const endpoints = users.map(({ endpoint }) => endpoint);
     await room.membership.add(endpoints, { freshKey: options.freshKey, signal });
-    printNote(`added ${users.map(nameText).join(", ")}`);
+    const { id: room_id, subject } = room;
+    await printDone(`added ${users.map(nameText).join(", ")}`, { room_id, subject, added: users }, options);
     advise(room, bus.identity.signPubHex);
   });
 }
@@ -144,7 +148,9 @@ async function kick(name: string, who: readonly string[], options: WhoOptions): 
     const find = (one: string[]) => usersNamed(bus, one, { ...options, signal });
     for (const member of await membersNamed(room, who, find)) {
       await room.membership.kick(member.endpoint, signal);
-      printNote(`kicked ${nameText(member)}; ${room.subject} has a new key (epoch ${room.epoch})`);
+      const { id: room_id, subject, epoch } = room;
+      const note = `kicked ${nameText(member)}; ${subject} has a new key (epoch ${epoch})`;
+      await printDone(note, { room_id, subject, kicked: personOf(member), epoch }, options);
     }
   });
 }
@@ -155,15 +161,23 @@ async function setRole(name: string, who: string, role: RoomRole, options: WhoOp
     const find = (one: string[]) => usersNamed(bus, one, { ...options, signal });
     for (const member of await membersNamed(room, [who], find)) {
       await room.membership.setRole(member.endpoint, role, signal);
-      printNote(`${nameText(member)} is now ${role} of ${room.subject}`);
+      const { id: room_id, subject } = room;
+      const note = `${nameText(member)} is now ${role} of ${subject}`;
+      await printDone(note, { room_id, subject, member: personOf(member), role }, options);
     }
   });
 }
 
+/** What a change of a whole room did: a note, and fields for `--json`. */
+type Done = readonly [note: string, fields: object];
+
 /** Runs a change of a whole room and prints its result. */
-async function change(name: string, options: PeerOptions, work: (room: Room, signal: AbortSignal) => Promise<string>) {
+async function change(name: string, options: PeerOptions, work: (room: Room, signal: AbortSignal) => Promise<Done>) {
   await asPeer(options, async (bus, signal) => {
-    printNote(await work(await inspectRoom(bus, name, signal), signal));
+    const room = await inspectRoom(bus, name, signal);
+    const { id: room_id, subject } = room;
+    const [note, fields] = await work(room, signal);
+    await printDone(note, { room_id, subject, ...fields }, options);
   });
 }
 
@@ -187,26 +201,27 @@ async function accept(names: readonly string[], options: PeerOptions & RoomChoic
     for (const name of names) {
       const room = await openRoom(bus, name, signal, options);
       await bus.accept(room.id, signal);
-      printNote(`accepted ${room.subject}`);
+      const { id: room_id, subject } = room;
+      await printDone(`accepted ${subject}`, { room_id, subject, accepted: true }, options);
     }
   });
 }
 
-async function leave(room: Room, signal: AbortSignal): Promise<string> {
+async function leave(room: Room, signal: AbortSignal): Promise<Done> {
   const { subject } = room;
   await room.leave(signal);
-  return `left ${subject}`;
+  return [`left ${subject}`, { left: true }];
 }
 
-async function remove(room: Room, signal: AbortSignal): Promise<string> {
+async function remove(room: Room, signal: AbortSignal): Promise<Done> {
   const { subject, id } = room;
   await room.deleteRoom(signal);
-  return `deleted ${subject} (${id}) and all its messages`;
+  return [`deleted ${subject} (${id}) and all its messages`, { deleted: true }];
 }
 
-async function rekey(room: Room, signal: AbortSignal): Promise<string> {
+async function rekey(room: Room, signal: AbortSignal): Promise<Done> {
   await room.membership.rekey(signal);
-  return `${room.subject} has a new key (epoch ${room.epoch})`;
+  return [`${room.subject} has a new key (epoch ${room.epoch})`, { epoch: room.epoch }];
 }
 
 const { days: keyDays, messages: keyMessages } = keyLifetimeDefault;
@@ -259,6 +274,7 @@ export function roomCommand(): CliCommand {
   )
     .argument("<room...>", roomText)
     .addOption(approveOption())
+    .option("--json", "print one JSON object per line")
     .action(accept);
   on(
     "verify",
@@ -281,22 +297,27 @@ export function roomCommand(): CliCommand {
     .option("--fresh-key", "create a new key first, so that they can read only messages from now on")
     .addOption(approveOption())
     .addHelpText("after", addHelp)
+    .option("--json", "print JSON")
     .action(add);
   on("kick", "remove members, and give the others a new key", " bob")
     .argument("<who...>", whoText)
     .addOption(approveOption())
+    .option("--json", "print one JSON object per line")
     .action(kick);
-  on("leave", "leave a room").action((name: string, options: PeerOptions) => change(name, options, leave));
-  on("delete", "delete a room and all its messages, permanently").action((name: string, options: PeerOptions) =>
-    change(name, options, remove),
-  );
-  on("rekey", "give a room a new key, and sign out members who left").action((name: string, options: PeerOptions) =>
-    change(name, options, rekey),
-  );
+  on("leave", "leave a room")
+    .option("--json", "print JSON")
+    .action((name: string, options: PeerOptions) => change(name, options, leave));
+  on("delete", "delete a room and all its messages, permanently")
+    .option("--json", "print JSON")
+    .action((name: string, options: PeerOptions) => change(name, options, remove));
+  on("rekey", "give a room a new key, and sign out members who left")
+    .option("--json", "print JSON")
+    .action((name: string, options: PeerOptions) => change(name, options, rekey));
   on("role", "change a member to an owner, or an owner to a member", " bob owner")
     .argument("<who>", whoText)
     .addArgument(new Argument("<role>", "the new role").choices(["owner", "member"]))
     .addOption(approveOption())
+    .option("--json", "print JSON")
     .action(setRole);
   for (const recovery of recoveryCommands()) command.addCommand(recovery);
   return command;

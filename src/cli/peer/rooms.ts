@@ -1,7 +1,8 @@
-import type { Bus, Policy, RoomEntry } from "../../client/index.ts";
+import type { Bus, DirectPeer, Policy, RoomEntry } from "../../client/index.ts";
+import { isDirectForm } from "../../client/rooms/direct-watch.ts";
 import { CliCommand } from "../cli-command.ts";
 import { printJson, printNote, printTable } from "../print.ts";
-import { asReader, type PeerOptions, peerCommand } from "./peer.ts";
+import { asReader, nameText, type PeerOptions, peerCommand } from "./peer.ts";
 
 /** Describes a policy in words; `plain` if everything is off. */
 export function policyText({ encrypt, persist, sign_msgs }: Policy): string {
@@ -9,11 +10,31 @@ export function policyText({ encrypt, persist, sign_msgs }: Policy): string {
   return on.join(",") || "plain";
 }
 
-function rowOf({ id, subject, role, policy, epoch, rekeyPending, accepted, live, addedBy }: RoomEntry) {
+function rowOf(room: RoomEntry, directs: ReadonlyMap<string, DirectPeer>) {
+  const { id, subject, role, policy, epoch, rekeyPending, accepted, live, addedBy } = room;
+  const direct = directs.get(id);
   return {
     ...{ room_id: id, subject, role, epoch, policy, rekey_pending: rekeyPending },
     ...{ accepted, live, added_by: addedBy },
+    ...(direct === undefined ? {} : { direct: { handle: direct.handle, endpoint: direct.endpoint } }),
   };
+}
+
+/** The other person of each direct room, by room id. */
+async function directsOf(bus: Bus, rooms: readonly RoomEntry[], signal: AbortSignal): Promise<Map<string, DirectPeer>> {
+  const candidates = rooms.filter((room) => room.accepted && isDirectForm(room));
+  const found = await Promise.all(
+    candidates.map(async ({ id }): Promise<[string, DirectPeer][]> => {
+      // A room that cannot be opened is listed by its subject, as others are.
+      const peer = await bus.room(id, signal).then(
+        (room) => room.direct,
+        () => null,
+      );
+      return peer === null ? [] : [[id, peer]];
+    }),
+  );
+  signal.throwIfAborted();
+  return new Map(found.flat());
 }
 
 /** How many of the users who added this peer are looked up. */
@@ -39,9 +60,11 @@ async function addersOf(bus: Bus, rooms: readonly RoomEntry[], signal: AbortSign
 function remarksOf(
   { rekeyPending, accepted, live, addedBy }: RoomEntry,
   adders: ReadonlyMap<string, string>,
+  direct: DirectPeer | undefined,
 ): string[] {
   const by = addedBy === null ? "" : ` (added by ${adders.get(addedBy) ?? addedBy})`;
   return [
+    ...(direct === undefined ? [] : [`direct with ${nameText(direct)}`]),
     ...(rekeyPending ? ["rekey pending"] : []),
     ...(accepted ? [] : [`not accepted${by}`]),
     ...(accepted && !live ? ["not live: leave other rooms"] : []),
@@ -50,15 +73,16 @@ function remarksOf(
 
 async function printRooms(bus: Bus, options: PeerOptions, signal: AbortSignal): Promise<void> {
   const rooms = await bus.rooms(signal);
-  if (options.json) return printJson({ rooms: rooms.map(rowOf) });
+  const directs = await directsOf(bus, rooms, signal);
+  if (options.json) return printJson({ rooms: rooms.map((room) => rowOf(room, directs)) });
   if (rooms.length === 0)
     printNote("you are not in any room yet (create one: unibus room new room.NAME; or ask an owner to add you)");
   const adders = await addersOf(bus, rooms, signal);
   const rows = rooms.map((room) => [
     ...[room.id, room.subject, room.role, `epoch ${room.epoch}`, policyText(room.policy)],
-    ...remarksOf(room, adders),
+    ...remarksOf(room, adders, directs.get(room.id)),
   ]);
-  await printTable(["ID", "ROOM", "ROLE", "EPOCH", "POLICY", "STATE", "", ""], rows);
+  await printTable(["ID", "ROOM", "ROLE", "EPOCH", "POLICY", "STATE", "", "", ""], rows);
   const waiting = rooms.filter(({ accepted }) => !accepted).length;
   if (waiting > 0)
     printNote(`not accepted: ${waiting} (to take part: unibus room accept ROOM; to decline: unibus room leave ROOM)`);

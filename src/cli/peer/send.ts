@@ -2,16 +2,17 @@ import { basename } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
 import type { Bus, ContentKind, Room, SayOptions, Sent } from "../../client/index.ts";
 import { waitFor } from "../../client/transport/wait.ts";
+import { hopsMax } from "../../wire/envelope.ts";
 import { hasCode } from "../../wire/errors.ts";
-import { isUlid } from "../../wire/names.ts";
 import { CliCommand } from "../cli-command.ts";
 import { checkNotEmpty, linesOf, openNamed, wholeOf } from "../input.ts";
-import { printJson, printLine, printNote } from "../print.ts";
+import { countArgument } from "../numbers.ts";
+import { type PrintOptions, printJson, printLine, printNote } from "../print.ts";
 import { putFile } from "./blob-file.ts";
 import { textOf } from "./message-lines.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asSender, type PeerOptions, peerCommand } from "./peer.ts";
-import { messageById } from "./since.ts";
+import { idArgument, messageById } from "./since.ts";
 
 /** How many messages are in flight at once. */
 const inFlightMax = 256;
@@ -22,12 +23,7 @@ interface SendOptions extends PeerOptions, RoomChoices {
   readonly attach?: string;
   readonly replyTo?: string;
   readonly thread?: string;
-}
-
-/** Parses a message id on the command line. */
-export function idArgument(text: string): string {
-  if (isUlid(text)) return text;
-  throw new InvalidArgumentError("Name a message by its id.");
+  readonly hops?: number;
 }
 
 /** The message from the command line. Errors: a usage error if it is empty. */
@@ -43,10 +39,14 @@ async function dataOf(text: string | undefined, { file, attach }: SendOptions): 
 const kindOf = (data: Uint8Array | string): ContentKind =>
   typeof data === "string" || textOf(data) !== null ? "text" : "data";
 
-const printSent = ({ id, seq, rekeyPending }: Sent, { json }: SendOptions): Promise<void> =>
-  json
-    ? printJson({ id, ...(seq === null ? {} : { seq }), ...(rekeyPending ? { rekey_pending: true } : {}) })
-    : printLine(id);
+/** A sent message as JSON: `{id, seq?, rekey_pending?}`. */
+export const sentFields = ({ id, seq, rekeyPending }: Sent): object => ({
+  ...{ id, ...(seq === null ? {} : { seq }), ...(rekeyPending ? { rekey_pending: true } : {}) },
+});
+
+/** Prints a sent message: its id, or JSON. */
+export const printSent = (sent: Sent, { json }: PrintOptions): Promise<void> =>
+  json ? printJson(sentFields(sent)) : printLine(sent.id);
 
 /** Sends messages in order, several in flight at once. */
 class Pipeline {
@@ -126,7 +126,7 @@ async function send(name: string, text: string | undefined, options: SendOptions
   await asSender(options, async (bus, signal) => {
     // Read the message and open the room in parallel.
     const [room, data] = await Promise.all([openRoom(bus, name, signal, options), lines ? "" : dataOf(text, options)]);
-    const place = { ...(await placeOf(bus, room, options, signal)), signal };
+    const place = { ...(await placeOf(bus, room, options, signal)), hops: options.hops, signal };
     if (lines) return sendLines(room, options, place);
     const blob = attach === undefined ? undefined : await putFile(room, attach, signal);
     await printSent(await room.send(data, { ...place, blob, kind: kindOf(data) }), options);
@@ -152,6 +152,11 @@ export function sendCommand(): CliCommand {
     .option("--attach <file>", "store a file, encrypted, and name it in the message (see blob get)")
     .option("--reply-to <id>", "answer a message", idArgument)
     .option("--thread <id>", "the first message of the thread (default: the one that you answer)", idArgument)
+    .option(
+      "--hops <n>",
+      "how many automatic answers led to this message, so that programs do not answer each other for ever (default: 0)",
+      countArgument(0, hopsMax),
+    )
     .option("--json", "print JSON")
     .action(send);
 }

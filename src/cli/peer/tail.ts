@@ -7,17 +7,19 @@ import { linePrinter } from "./message-lines.ts";
 import { approveOption, openRoom, type RoomChoices, roomText } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 import { printRaw, RawPrinter } from "./raw.ts";
-import { messagesSince } from "./since.ts";
+import { messagesSince, timeIn, timeText } from "./since.ts";
 
 interface TailOptions extends PeerOptions, RoomChoices {
-  readonly since?: string;
+  readonly since?: string | Date;
   readonly ids?: boolean;
   readonly raw?: boolean;
 }
 
-function sinceArgument(text: string): string {
-  if (text === "all" || isUlid(text)) return text;
-  throw new InvalidArgumentError("Name a message by its id, or write all.");
+/** Parses `all`, the id of a message, or a time. */
+function sinceArgument(text: string): string | Date {
+  const since = text === "all" || isUlid(text) ? text : timeIn(text);
+  if (since !== null) return since;
+  throw new InvalidArgumentError("Name a message by its id, or write all, or a time as in 10m or 2026-01-31T09:30.");
 }
 
 /** Prints everything published on the room's subject, unchecked, until it is asked to stop. */
@@ -45,8 +47,8 @@ async function tail(name: string, options: TailOptions): Promise<void> {
     const print = linePrinter(room, options);
     await using live = room.messages({ from: since === "all" ? "start" : "now", signal });
     await live.ready;
-    const isFromId = since !== undefined && since !== "all";
-    const messages = isFromId ? await messagesSince(bus, room, { id: since, live, signal }) : live;
+    const isFromPlace = since !== undefined && since !== "all";
+    const messages = isFromPlace ? await messagesSince(bus, room, { since, live, signal }) : live;
     printNote(`following ${room.subject} (Ctrl-C stops)`);
     for await (const message of messages) await print(message);
   };
@@ -64,7 +66,7 @@ export function tailCommand(): CliCommand {
     .argument("<room>", roomText)
     .option(
       "--since <id>",
-      "begin after this message; all: begin with the oldest stored message (default: from now on)",
+      `begin after this message, or at a time: ${timeText}; all: with the oldest stored message (default: from now on)`,
       sinceArgument,
     )
     .option("--ids", "print the id of each message before it")

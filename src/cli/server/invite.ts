@@ -2,7 +2,7 @@ import { Invites } from "../../contracts/invites.ts";
 import { inviteTtlS } from "../../wire/api.ts";
 import { joinLink } from "../../wire/names.ts";
 import { CliCommand } from "../cli-command.ts";
-import { printNote } from "../print.ts";
+import { printDone } from "../print.ts";
 import { handleArgument, ttlArgument } from "../user-arguments.ts";
 import { printInvites, printNewInvite } from "../user-output.ts";
 import { type HostOptions, hostCommand, onHost } from "./host.ts";
@@ -34,7 +34,7 @@ async function list(options: HostOptions): Promise<void> {
 
 async function cancel(id: string, options: HostOptions): Promise<void> {
   await onHost(options, Invites, (invites) => invites.cancel(id));
-  printNote(`cancelled ${id}`);
+  await printDone(`cancelled ${id}`, { cancelled: id }, options);
 }
 
 /** The commands `invite new|list|cancel`, on a data directory. */
@@ -64,6 +64,7 @@ export function inviteCommand(): CliCommand {
     }),
   )
     .argument("<id>", "the invite's id")
+    .option("--json", "print JSON")
     .action(cancel);
   return command;
 }

@@ -3,7 +3,7 @@ import type { UserRecord } from "../../contracts/store.ts";
 import { Users } from "../../contracts/users.ts";
 import { usersPageMax } from "../../wire/api.ts";
 import { CliCommand } from "../cli-command.ts";
-import { printFields, printNote } from "../print.ts";
+import { printDone, printFields } from "../print.ts";
 import { handleArgument, keyArgument, keyNamed, whoText } from "../user-arguments.ts";
 import { printUsers, type UserLine } from "../user-output.ts";
 import { type HostOptions, hostCommand, onHost } from "./host.ts";
@@ -53,38 +53,43 @@ async function list(options: HostOptions): Promise<void> {
   await onHost(options, Users, (users) => printUsers(rowsOf(users), "unibus invite new HANDLE", options));
 }
 
+/** What a change did: a note, and fields for `--json`. */
+type Done = readonly [note: string, fields: object];
+
 /** Changes the user named on the command line, and prints the result. */
 async function change(
   who: string,
   options: HostOptions,
-  work: (users: Users, signPub: string) => Promise<string>,
+  work: (users: Users, signPub: string) => Promise<Done>,
 ): Promise<void> {
   const named = (users: Users) => keyNamed(rowsOf(users), who, "unibus user list");
-  printNote(await onHost(options, Users, async (users) => work(users, await named(users))));
+  const done = await onHost(options, Users, async (users) => work(users, await named(users)));
+  await printDone(...done, options);
 }
 
 const rename = (who: string, handle: string, options: HostOptions): Promise<void> =>
   change(who, options, async (users, signPub) => {
     await users.rename(signPub, handle);
-    return `renamed ${who} to ${handle} (${signPub})`;
+    return [`renamed ${who} to ${handle} (${signPub})`, { renamed: signPub, handle }];
   });
 
 const revoke = (who: string, options: HostOptions): Promise<void> =>
   change(who, options, async (users, signPub) => {
     await users.revoke(signPub, { keepAdmin: false });
-    return `revoked ${who} (${signPub})`;
+    return [`revoked ${who} (${signPub})`, { revoked: signPub }];
   });
 
 const restore = (who: string, options: HostOptions): Promise<void> =>
   change(who, options, async (users, signPub) => {
     await users.restore(signPub);
-    return `restored ${who} (${signPub}); owners can add the user to their rooms again`;
+    const note = `restored ${who} (${signPub}); owners can add the user to their rooms again`;
+    return [note, { restored: signPub }];
   });
 
 const remove = (who: string, options: HostOptions): Promise<void> =>
   change(who, options, async (users, signPub) => {
     await users.remove(signPub, { keepAdmin: false });
-    return `deleted ${who} (${signPub})`;
+    return [`deleted ${who} (${signPub})`, { deleted: signPub }];
   });
 
 /** The commands `user add|list|rename|revoke|restore|delete`, on a data directory. */
@@ -118,6 +123,7 @@ export function userCommand(): CliCommand {
   )
     .argument("<who>", whoText)
     .argument("<handle>", "the name that others see", handleArgument)
+    .option("--json", "print JSON")
     .action(rename);
   hostCommand(
     command.sub("revoke", {
@@ -126,6 +132,7 @@ export function userCommand(): CliCommand {
     }),
   )
     .argument("<who>", whoText)
+    .option("--json", "print JSON")
     .action(revoke);
   hostCommand(
     command.sub("restore", {
@@ -134,6 +141,7 @@ export function userCommand(): CliCommand {
     }),
   )
     .argument("<who>", whoText)
+    .option("--json", "print JSON")
     .action(restore);
   hostCommand(
     command.sub("delete", {
@@ -142,6 +150,7 @@ export function userCommand(): CliCommand {
     }),
   )
     .argument("<who>", whoText)
+    .option("--json", "print JSON")
     .action(remove);
   return command;
 }

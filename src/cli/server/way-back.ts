@@ -7,7 +7,7 @@ import { takeChainAsAdmin } from "../admin/take-chain.ts";
 import { CliCommand } from "../cli-command.ts";
 import { identityOption } from "../peer/identity.ts";
 import type { PeerOptions } from "../peer/peer.ts";
-import { printFields, printJson, printNote, printTable } from "../print.ts";
+import { printDone, printFields, printJson, printTable } from "../print.ts";
 import { bootOnHost, type HostOptions, hostCommand, hostSetup } from "./host.ts";
 
 const dayMs = 86_400_000;
@@ -53,7 +53,7 @@ async function open(options: OpenOptions): Promise<void> {
 
 async function close(options: HostOptions): Promise<void> {
   await onStores(options, (wayBack) => wayBack.closeWayBack());
-  printNote("the way back is closed");
+  await printDone("the way back is closed", { open: false }, options);
 }
 
 async function status(options: HostOptions): Promise<void> {
@@ -96,7 +96,8 @@ async function take(room: string, hash: string, options: TakeOptions): Promise<v
   } else {
     await takeChainAsAdmin(room, hash, options);
   }
-  printNote(`the chain that ends with ${hash} is admitted: its owner can now run unibus room repair ${room}`);
+  const note = `the chain that ends with ${hash} is admitted: its owner can now run unibus room repair ${room}`;
+  await printDone(note, { room, taken: hash }, options);
 }
 
 function daysArgument(text: string): number {
@@ -132,7 +133,9 @@ export function wayBackCommand(): CliCommand {
       "\nRun it before the bus is used again. It records the newest statement of each room: an owner can only add to it.",
     )
     .action(open);
-  hostCommand(command.sub("close", { summary: "close the way back", example: "unibus way-back close" })).action(close);
+  hostCommand(command.sub("close", { summary: "close the way back", example: "unibus way-back close" }))
+    .option("--json", "print JSON")
+    .action(close);
   hostCommand(
     command.sub("take", {
       summary: "admit one contested chain of a room, on the host or, with --url, as an admin",
@@ -145,6 +148,7 @@ export function wayBackCommand(): CliCommand {
       new Option("--url <urls>", "the bus, to send the request as an admin (default: change the data directory)"),
     )
     .addOption(identityOption())
+    .option("--json", "print JSON")
     .action(take);
   return command;
 }

@@ -44,7 +44,7 @@ export interface LiveTimelineDeps {
 }
 
 /** What a timeline needs to know of a room, as verified now. */
-function factsOf(trust: LiveTimelineDeps["trust"]): RoomFacts {
+export function factsOf(trust: LiveTimelineDeps["trust"]): RoomFacts {
   const { state, present } = trust.room;
   const owners = new Set(present.filter(({ role }) => role === "owner").map(({ endpoint }) => endpoint));
   return {
