@@ -163,7 +163,8 @@ export class MessageLines {
       const verb = kind === "edit" ? "edit" : "delete";
       return [`* tried to ${verb} `, this.#paint(target, "dim"), ", which is not theirs: ignored"];
     }
-    if (kind === "delete") return [`* ${isOwn || quoted === undefined ? "deleted" : "removed"} `, this.#paint(target, "dim")];
+    if (kind === "delete")
+      return [`* ${isOwn || quoted === undefined ? "deleted" : "removed"} `, this.#paint(target, "dim")];
     return ["* edited ", this.#paint(target, "dim"), `: ${words}`];
   }
 
