@@ -1,6 +1,6 @@
 /**
- * `--json` on every command: one that prints something prints it as JSON, and every command reports a wrong command line
- * as one JSON object on stderr. The commands are found in the program, so a new one cannot be forgotten.
+ * `--json` on every command: one that prints something prints it as JSON, and every command reports a wrong command
+ * line as one JSON object on stderr. The commands are found in the program, so a new one cannot be forgotten.
  */
 import { afterEach, describe, expect, mock, spyOn, test } from "bun:test";
 import { makeProgram, run } from "../../src/cli/program.ts";

@@ -229,7 +229,7 @@ describe("a room has", () => {
 
 describe("a part of the history", () => {
   test(
-    "is what is before a message, after it, or since a time, at most so many; wrong combinations exit with 2",
+    "is what is before a message, after it, or since a time, up to a limit; wrong combinations exit with 2",
     async () => {
       const subject = await ana.room([bob]);
       const words = ["a", "b", "c", "d", "e"];
