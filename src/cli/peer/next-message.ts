@@ -1,7 +1,7 @@
 /**
- * Finds the next message of several rooms for `wait`. A room that keeps its messages is read from the device's position
- * on, so that messages come in the order of its history, whatever happened to earlier waits. Live messages only say that
- * there is something to read; in a room that keeps nothing they are what is returned.
+ * Finds the next message of several rooms for `wait`. A room that keeps its messages is read from the device's
+ * position on, so that messages come in the order of its history, whatever happened to earlier waits. Live messages
+ * only say that there is something to read; in a room that keeps nothing they are what is returned.
  */
 import { type Bus, Message, type Messages, type Room } from "../../client/index.ts";
 import { framesOf } from "../../client/rooms/history-pages.ts";
