@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { cliReference, cliReferenceFile } from "../../scripts/cli-reference.ts";
 import { CliCommand } from "../../src/cli/cli-command.ts";
 import { defaultIdentityFile } from "../../src/cli/peer/identity-file.ts";
@@ -66,6 +67,19 @@ function helpOf(command: Program): string {
 }
 
 const all = commandsOf(await makeProgram());
+
+test("backup and restore name the files that docs/backup.md says a backup does not contain", () => {
+  const page = readFileSync(join(import.meta.dir, "..", "..", "docs", "backup.md"), "utf8");
+  const table = /^\| What \|.*?\n\n/ms.exec(page)?.[0] ?? "";
+  const named = new Set([...table.matchAll(/`([a-z]+(?:[/.](?:store|json))?)`/g)].map(([, name = ""]) => name));
+  named.delete("decentralized");
+  expect([...named].sort()).toEqual(["blobs", "denials", "internal.json", "nats/store", "plugins.json"]);
+  for (const path of ["unibus backup", "unibus restore"]) {
+    const found = all.find((one) => one.path === path);
+    const help = found === undefined ? "" : helpOf(found.command);
+    expect([...named].filter((name) => !help.includes(name))).toEqual([]);
+  }
+});
 
 test("finds every command", () => {
   const paths = all.map(({ path }) => path);

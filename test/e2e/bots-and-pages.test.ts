@@ -1,6 +1,6 @@
 /**
  * The page docs/bots-and-pages.md: every command runs as printed, its programs are those in examples, the bot answers,
- * and the web page joins, reads and writes in a real browser.
+ * and the web page joins, reads and writes in a real browser. The bot in Python is in test/interop/python-peer.test.ts.
  */
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -56,7 +56,7 @@ test(
     const browser = await startChromium();
     try {
       const page = await browser.newPage();
-      for (const block of blocks.filter(({ kind }) => kind.startsWith("sh"))) {
+      for (const block of blocks.filter(({ kind }) => kind === "sh" || kind === "sh background")) {
         for (const typed of linesIn(block)) {
           // The package is installed already; npm-package.test.ts packs it and installs it with npm.
           if (typed.startsWith("npm install") || typed === web) continue;

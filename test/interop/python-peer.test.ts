@@ -1,6 +1,7 @@
 /**
- * The peer of examples/python-peer.py, which was written from docs/protocol, on a real bus: it reads what the SDK
- * writes and writes what the SDK reads, over a change of the key, and believes nothing that the owners did not sign.
+ * The programs of examples/unibus_peer.py, which was written from docs/protocol, on a real bus. The peer reads what
+ * the SDK writes and writes what the SDK reads, over a change of the key, and believes nothing that the owners did not
+ * sign. The bot answers each text once, over lost connections and acknowledgements.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -12,14 +13,18 @@ import { Folder, Server, until } from "../support/executable.ts";
 import { HostileServer } from "../support/hostile-server.ts";
 import { pythonWithNats } from "../support/installed.ts";
 import { sealNow } from "../support/keys-now.ts";
+import { blocksOf, linesIn } from "../support/pages.ts";
 import { addUser, dial, freshSubject, postUser } from "../support/peer.ts";
+import { TcpProxy } from "../support/tcp-proxy.ts";
 
-/** The most lines that the example may have. */
-const linesMax = 120;
+/** The most lines that each example may have. */
+const linesMax = { "python-peer.py": 25, "python-bot.py": 60, "unibus_peer.py": 150 };
 /** Timeout of a test, in milliseconds: longer than Python and the bus take on a busy machine. */
 const patienceMs = 120_000;
 
-const program = join(import.meta.dir, "..", "..", "examples", "python-peer.py");
+const root = join(import.meta.dir, "..", "..");
+const textOf = (name: string) => readFileSync(join(root, ...name.split("/")), "utf8");
+const program = (name: keyof typeof linesMax) => join(root, "examples", name);
 
 let folder: Folder;
 let server: Server;
@@ -52,15 +57,15 @@ async function roomWith(
   return { room, peer, file };
 }
 
-/** The program while it runs. */
-class PythonPeer implements AsyncDisposable {
+/** A program while it runs: its file, and its arguments. */
+class PythonProgram implements AsyncDisposable {
   readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">;
   stdout = "";
   stderr = "";
 
-  constructor(url: string, file: string, subject: string, ...texts: readonly string[]) {
+  constructor(...words: readonly string[]) {
     const { PATH = "", HOME = "" } = process.env;
-    this.child = Bun.spawn([python.python, "-u", program, url, file, subject, ...texts], {
+    this.child = Bun.spawn([python.python, "-u", ...words], {
       env: { PATH, HOME, ...python.env },
       stdin: "ignore",
       stdout: "pipe",
@@ -85,7 +90,7 @@ class PythonPeer implements AsyncDisposable {
   /** Waits until it has printed a line. */
   async printed(line: string): Promise<void> {
     await until(
-      `the Python peer prints ${line}`,
+      `the program prints ${line}`,
       () => this.lines.includes(line) || this.child.exitCode !== null,
       patienceMs / 2,
     );
@@ -98,9 +103,11 @@ class PythonPeer implements AsyncDisposable {
   }
 }
 
-test("the example is short", () => {
-  const lines = readFileSync(program, "utf8").split("\n").slice(0, -1);
-  expect(lines.length).toBeLessThanOrEqual(linesMax);
+const peerOf = (...words: readonly string[]) => new PythonProgram(program("python-peer.py"), ...words);
+
+test.each(Object.entries(linesMax))("examples/%s has at most %d lines", (name, most) => {
+  const lines = textOf(`examples/${name}`).split("\n").slice(0, -1);
+  expect(lines.length).toBeLessThanOrEqual(most);
   expect(lines.filter((line) => line.length > 120)).toEqual([]);
 });
 
@@ -117,7 +124,7 @@ test(
     stock.publish(room.subject, "not a frame");
     await stock.drain();
 
-    await using running = new PythonPeer(server.ready.http, file, room.subject, "hello from Python 👋", "again");
+    await using running = peerOf(server.ready.http, file, room.subject, "hello from Python 👋", "again");
     await running.printed(`live ${peer.endpoint} text again`);
     const { messages, lastSeq } = await room.history();
     expect(running.lines.slice(0, 6)).toEqual([
@@ -172,15 +179,97 @@ test(
     };
     for (const [error, [path, lie]] of Object.entries(lies)) {
       hostile.alter(path, lie);
-      await using running = new PythonPeer(hostile.url, file, room.subject, "sent to a liar");
+      await using running = peerOf(hostile.url, file, room.subject, "sent to a liar");
       await until(`it ends because of ${path}`, () => running.child.exitCode !== null, patienceMs / 4);
       expect(running.child.exitCode).toBe(1);
       await until("its error is read", () => running.stderr.includes(error));
       expect(running.stdout).not.toContain("acked");
     }
     hostile.honest();
-    await using running = new PythonPeer(hostile.url, file, room.subject);
+    await using running = peerOf(hostile.url, file, room.subject);
     await running.printed(`history ${admin.endpoint} text before`);
+  },
+  patienceMs,
+);
+
+/** The bot on docs/bots-and-pages.md: its text, and the two commands that install and run it. */
+const page = blocksOf("bots-and-pages.md");
+const [install = "", run = ""] = page.filter(({ kind }) => kind === "sh python").flatMap(linesIn);
+
+test("docs/bots-and-pages.md shows the whole bot, and installs what CI installs", () => {
+  expect(page.filter(({ kind }) => kind === "py").map(({ text }) => text)).toEqual([textOf("examples/python-bot.py")]);
+  const [, packages = ""] = /^python3 -m venv venv && venv\/bin\/pip install ([\w -]+)$/.exec(install) ?? [];
+  const pinned = textOf("test/interop/python/requirements.txt");
+  expect(packages.split(" ")).toEqual(["PyNaCl", "nats-py"]);
+  expect(packages.split(" ").filter((name) => !pinned.includes(`\n${name}==`))).toEqual([]);
+});
+
+test(
+  "the bot answers each text once, over lost connections and acknowledgements, and neither itself nor bots for ever",
+  async () => {
+    const { room, peer, file } = await roomWith("bot");
+    await using hostile = await HostileServer.start(server.ready.http);
+    // Set: the line is cut where the acknowledgement of an answer passes, which the bus has stored by then.
+    let cutsAcks = false;
+    await using line = await TcpProxy.start(server.ready.nats, (link) => ({
+      fromServer: (bytes) => {
+        if (!cutsAcks || !bytes.includes(`_INBOX.${peer.endpoint}.a.`)) return bytes;
+        cutsAcks = false;
+        link.cut();
+        return Buffer.alloc(0);
+      },
+      fromClient: (bytes) => bytes,
+    }));
+    hostile.nats = ["nats://127.0.0.1:1", `nats://127.0.0.1:${line.port}`];
+    const answers = new Map<string | null, Message[]>();
+    await room.onMessage((message) => {
+      const { from, replyTo } = message;
+      if (from === peer.endpoint) answers.set(replyTo, [...(answers.get(replyTo) ?? []), message]);
+    });
+    const answer = async (id: string): Promise<Message | undefined> => {
+      await until(`the bot answers ${id}`, () => answers.has(id), patienceMs / 4);
+      return answers.get(id)?.[0];
+    };
+    await room.send("said before the bot ran");
+
+    const [python3, bot, url, ...words] = run.split(" ");
+    expect([python3, bot, ...words]).toEqual(["venv/bin/python", "python-bot.py", "counter.json", "room.team"]);
+    expect(url).toStartWith("http://127.0.0.1:");
+    await using running = new PythonProgram(program("python-bot.py"), hostile.url, file, room.subject);
+    await running.printed(`answering in ${room.subject}`);
+
+    const first = await room.send("one two three");
+    expect(await answer(first.id)).toMatchObject({ text: "3 words", thread: first.id, hops: 1, verified: true });
+    const second = await room.send("in a thread", { thread: first.id, replyTo: first.id });
+    expect(await answer(second.id)).toMatchObject({ text: "3 words", thread: first.id, hops: 1 });
+    const last = await room.send("the seventh of two bots", { hops: 7 });
+    expect(await answer(last.id)).toMatchObject({ hops: 8 });
+    await room.send("the eighth", { hops: 8 });
+    await room.send("not a text", { kind: "app.vote" });
+
+    cutsAcks = true;
+    const unacknowledged = await room.send("whose acknowledgement is lost");
+    await until("the bot notices", () => running.stderr.includes("trouble: "), patienceMs / 4);
+    await until("it is back", () => running.lines.filter((text) => text.startsWith("answering")).length === 2);
+    line.isRefusing = true;
+    line.cutAll();
+    const missed = await room.send("while it is away");
+    await room.membership.rekey();
+    const rekeyed = await room.send("under a key that it does not know");
+    line.isRefusing = false;
+    await answer(missed.id);
+    await answer(rekeyed.id);
+    const live = await room.send("and live again");
+    await answer(live.id);
+
+    const asked = [first, second, last, unacknowledged, missed, rekeyed, live].map(({ id }) => id);
+    expect([...answers.keys()].sort()).toEqual([...asked].sort());
+    expect([...answers.values()].filter((several) => several.length > 1)).toEqual([]);
+
+    await room.membership.kick(peer.endpoint);
+    await until("it ends when it is removed", () => running.child.exitCode !== null, patienceMs / 4);
+    expect(running.child.exitCode).toBe(1);
+    await until("its error is read", () => running.stderr.includes("not a member"));
   },
   patienceMs,
 );

@@ -12,6 +12,9 @@ import { isUnibusError, UnibusError } from "../../wire/errors.ts";
 import { openNamed } from "../input.ts";
 import { RowCounter, type RowCounts } from "./backup-rows.ts";
 
+/** What the server needs besides a backup, as `backup` and `restore` print it. */
+export const besideBackup = "messages (nats/store with internal.json), files (blobs), and plugins.json";
+
 const format = "unibus-backup";
 const formatVersion = 1;
 /** Maximum length of a line, in bytes: more than any row needs. */

@@ -14,7 +14,7 @@ import { CliCommand } from "../cli-command.ts";
 import { confirm } from "../confirm.ts";
 import { printFields, printNote } from "../print.ts";
 import { Progress } from "../progress.ts";
-import { backupTime, readBackup } from "./backup-file.ts";
+import { backupTime, besideBackup, readBackup } from "./backup-file.ts";
 import { type Difference, differences, RowCounter, type RowCounts, rowText } from "./backup-rows.ts";
 import { keepDenials, ownDenials, readDenials } from "./denial-files.ts";
 import { bootOnHost, type HostOptions, hostCommand, hostSetup } from "./host.ts";
@@ -209,8 +209,7 @@ async function restore(file: string, options: RestoreOptions): Promise<void> {
   const closesAt = await write(file, found, options);
   const way_back_until = new Date(closesAt).toISOString();
   printFields({ file, ...found.counts, way_back_until }, options);
-  if (!options.json)
-    printNote("a backup does not contain messages and blobs: also restore <data>/nats/store and <data>/blobs");
+  if (!options.json) printNote(`before you start the server, also put back: ${besideBackup}`);
 }
 
 const keyShape = new RegExp(keyPattern);
@@ -249,9 +248,15 @@ export function restoreCommand(): CliCommand {
         "data directory is always read; name others with --denials. If there are none, the command lists every user,\n" +
         "cancels all pending invites, makes all admins plain members except those of --admin, and requires\n" +
         "--trust-users.\n" +
-        "\nA store with other content is refused. An interrupted restore of the same file is completed. A backup does\n" +
-        "not contain messages and blobs: restore <data>/nats/store and <data>/blobs before you start the server, which\n" +
-        "removes the streams of rooms that it does not know.",
+        "\nA store with other content is refused. An interrupted restore of the same file is completed.\n" +
+        "\nA backup has users, invites, rooms, members, statements and sealed keys, and nothing else. Before you start\n" +
+        "the server, put into the data directory, from one copy that was made while the server was stopped:\n" +
+        "  nats/store     messages, positions of durables\n" +
+        "  internal.json  the credentials of nats-server; with nats/store (if missing, a start makes new ones)\n" +
+        "  blobs          files\n" +
+        "and your plugins.json. Rooms without their messages begin empty; messages of rooms that the server does not\n" +
+        "know are removed. With --flag decentralized=on, nats/store has the users and rooms as well: for messages use a\n" +
+        "copy of the whole directory, or the program in docs/backup.md.",
     )
     .action(restore);
 }
