@@ -31,6 +31,19 @@ const first = (messages: readonly (Given | TimelineMessage)[], room?: RoomFacts)
   return item;
 };
 
+test("messages of one sender in one millisecond are in the order of its chain", () => {
+  const [lower, higher] = [idOf(50), idOf(51)];
+  const messages = [
+    { id: higher, from: "alice", body: "first", ...chain(0) },
+    { id: lower, from: "alice", body: "second", ...chain(1) },
+    { id: idOf(49), from: "bob", body: "before" },
+  ];
+  const texts = timelineOf(messages)
+    .items()
+    .map((item) => item.text);
+  expect([lower.slice(0, 10) === higher.slice(0, 10), texts]).toEqual([true, ["before", "first", "second"]]);
+});
+
 describe("an edit", () => {
   test("by the sender replaces the text", () => {
     const item = first([text, edit({ body: "hello, all" })]);

@@ -10,6 +10,13 @@ const keyOf = ({ from, id }: TimelineMessage): string => `${from}.${id}`;
 const byId = (one: TimelineMessage, other: TimelineMessage): number =>
   compare(one.id, other.id) || compare(one.from, other.from);
 
+/** The order of the items: by time, then by sender, in a chain by number. */
+const byTime = (one: TimelineMessage, other: TimelineMessage): number =>
+  compare(one.id.slice(0, 10), other.id.slice(0, 10)) ||
+  compare(one.from, other.from) ||
+  (one.header.chain?.n ?? 0) - (other.header.chain?.n ?? 0) ||
+  compare(one.id, other.id);
+
 /** In each chain the last by number; of these the last by id. */
 function lastWord(messages: readonly TimelineMessage[]): TimelineMessage | null {
   const lasts = new Map<string, TimelineMessage>();
@@ -106,7 +113,7 @@ class Room {
 export function expectedOf(messages: readonly TimelineMessage[], facts: RoomFacts): unknown {
   const room = new Room(messages, facts);
   const edits = room.of("edit");
-  const items = room.all.filter(({ kind }) => isItemKind(kind)).sort(byId);
+  const items = room.all.filter(({ kind }) => isItemKind(kind)).sort(byTime);
   const title = room.decided("title", (data) => titleOf(data) !== null);
   const text = title === null ? null : titleOf(title.data);
   const pin = room.decided("pin", (data) => pinsIn(data) !== null);

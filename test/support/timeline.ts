@@ -20,12 +20,11 @@ export function randomOf(seed: number): Random {
 
 const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/** A ULID with a number in it. */
-export function idOf(number: number): string {
-  let text = "";
-  for (let rest = number; text.length < 20; rest = Math.floor(rest / 32)) text = digits[rest % 32] + text;
-  return `01HZZZ${text}`;
-}
+const digitsOf = (number: number, length: number): string =>
+  Array.from({ length }, (_, at) => digits[Math.floor(number / 32 ** (length - 1 - at)) % 32]).join("");
+
+/** A ULID with a number in it, of which two follow each other in each millisecond. */
+export const idOf = (number: number): string => `01HZ${digitsOf(number >> 1, 6)}${digitsOf(number & 1, 16)}`;
 
 /** What a test says of a message. */
 export type Given = Partial<TimelineMessage> & TimelineMessage["header"] & { readonly body?: string };

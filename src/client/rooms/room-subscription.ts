@@ -82,6 +82,8 @@ export class RoomSubscription {
   #isPumping = false;
   /** Whether there is a gap to fill before the queue goes on, and how many gaps there were. */
   #isTorn = false;
+  /** How many messages in the queue came before the gap. They are delivered before it is filled. */
+  #beforeGap = 0;
   #tears = 0;
   /** The first live frame after the gap, from a sound connection. Once the history contains it, the gap is filled. */
   #firstAfter: Frame | null = null;
@@ -156,6 +158,9 @@ export class RoomSubscription {
   /** Starts a gap: filled from the history if there is one, else reported as lost. */
   #tear(why: Lost): void {
     if (this.deps.persist) {
+      // An unreadable message is taken from the queue: all others in it came later.
+      if (why === "unreadable") this.#beforeGap = 0;
+      else if (!this.#isTorn) this.#beforeGap = this.#queue.length;
       this.#isTorn = true;
       this.#tears += 1;
       this.#firstAfter = null;
@@ -170,7 +175,7 @@ export class RoomSubscription {
   }
 
   get #isHeld(): boolean {
-    return !this.#isBegun || (this.#isAway && this.deps.persist);
+    return !this.#isBegun || (this.#isAway && this.deps.persist && this.#beforeGap === 0);
   }
 
   async #pump(): Promise<void> {
@@ -178,8 +183,12 @@ export class RoomSubscription {
     this.#isPumping = true;
     try {
       while (!this.deps.signal.aborted && !this.#isHeld) {
-        if (this.#isTorn) await this.#fillGap();
-        if (this.#isTorn) continue;
+        // What came before the gap may be in no history that is read to fill it: it was stored before `begin`.
+        if (this.#beforeGap > 0) this.#beforeGap -= 1;
+        else if (this.#isTorn) {
+          await this.#fillGap();
+          continue;
+        }
         const next = this.#queue.shift();
         if (next === undefined) break;
         this.#bytes -= next.bytes;

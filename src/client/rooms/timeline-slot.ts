@@ -83,9 +83,17 @@ export class Slot<M extends TimelineMessage> {
     this.#time = sortableTime(target.id);
   }
 
-  /** The order of a timeline: by id, which begins with the time. */
+  /**
+   * The order of a timeline: by time. The ids of one millisecond have no order, so messages of one sender are then
+   * ordered by their place in the chain.
+   */
   static compare<M extends TimelineMessage>(one: Slot<M>, other: Slot<M>): number {
-    return one.#time - other.#time || byText(one.target.id, other.target.id) || byText(one.from, other.from);
+    const order = one.#time - other.#time || byText(one.from, other.from);
+    return order || one.#place - other.#place || byText(one.target.id, other.target.id);
+  }
+
+  get #place(): number {
+    return this.message?.header.chain?.n ?? 0;
   }
 }
 
