@@ -58,7 +58,8 @@ export async function inspectRoom(bus: Bus, name: string, signal: AbortSignal): 
 async function opened(bus: Bus, name: string, signal: AbortSignal): Promise<Room> {
   const room = await bus.room(name, signal);
   openRooms.set(room.id, room);
-  if (room.state.ownersChanged) {
+  // Both people of a direct room are its owners, and the second became one after it was created.
+  if (room.state.ownersChanged && room.direct === null) {
     printNote(`note: ${room.subject} has other owners than when you first saw it (see unibus room members)`);
   }
   return room;

@@ -122,6 +122,13 @@ async function add(name: string, who: readonly string[], options: WhoOptions): P
     const room = await openRoom(bus, name, signal, options);
     const users = await usersNamed(bus, who, { ...options, signal });
     const endpoints = users.map(({ endpoint }) => endpoint);
+    const present = users.filter((user) =>
+      room.members.some(({ endpoint, left }) => endpoint === user.endpoint && !left),
+    );
+    if (present.length > 0) {
+      const what = `already in ${room.subject}: ${present.map(nameText).join(", ")}`;
+      throw new UnibusError("conflict", `${what} (name only users who are not)`);
+    }
     await room.membership.add(endpoints, { freshKey: options.freshKey, signal });
     const { id: room_id, subject } = room;
     await printDone(`added ${users.map(nameText).join(", ")}`, { room_id, subject, added: users }, options);

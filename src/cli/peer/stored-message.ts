@@ -45,8 +45,8 @@ export async function storedMessage(bus: Bus, room: Room, id: string, signal: Ab
     const isAtEnd = !page.more || page.messages.length === 0;
     // A server that repeats its pages must not keep this command reading for ever.
     if (isAtEnd || page.first_seq >= (before ?? Number.POSITIVE_INFINITY)) {
-      const hint = "unibus history --ids prints the ids";
-      throw new UnibusError("not_found", `${room.subject} has no stored message ${id} (${hint})`);
+      const what = `${room.subject} has no stored message ${id}; it may have been deleted`;
+      throw new UnibusError("not_found", `${what} (unibus history --ids prints the ids)`);
     }
     before = page.first_seq;
   }

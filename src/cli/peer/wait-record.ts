@@ -14,7 +14,7 @@ import { UnibusError } from "../../wire/errors.ts";
 /** How many messages are remembered, so that a copy of one that a member stored is not returned as a new one. */
 const recentMax = 500;
 /** How long the end of the process that has the record is waited for, in milliseconds. */
-const lockWaitMs = 2_000;
+const lockWaitMs = 1_000;
 
 const Place = Type.Object({ room: Type.String(), seq: Type.Integer({ minimum: 1 }) });
 const Saved = Type.Object({
