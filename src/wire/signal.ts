@@ -5,10 +5,9 @@
  * without encryption it is plain. It is not signed: among members who hold one key it is a hint. This file encodes and
  * checks; the caller brings the cipher and the key, and remembers what it has seen. Source: docs/protocol/signals.md.
  */
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { sha256 } from "@noble/hashes/sha2.js";
 import { joinBytes, readU32, readU64, u8, u32, u64 } from "../lib/big-endian.ts";
 import { bytesOf, toHex } from "./encoding.ts";
+import { hkdf } from "./hkdf.ts";
 import { endpointPattern, isUlid, signalRoot } from "./names.ts";
 import { epochMax } from "./statement.ts";
 
@@ -73,7 +72,7 @@ export type SignalCipher<T> = (text: Uint8Array, aad: string, nonce: Uint8Array,
 
 /** The key that encrypts the signals of one epoch, 32 bytes. */
 export function signalKey(roomKey: Uint8Array, roomId: string): Uint8Array {
-  return hkdf(sha256, roomKey, bytesOf(roomId), bytesOf("unibus-signal-v1"), 32);
+  return hkdf(roomKey, bytesOf(roomId), bytesOf("unibus-signal-v1"));
 }
 
 /** The additional data (AAD) of a signal. */

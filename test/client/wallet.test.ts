@@ -1,6 +1,8 @@
 /** Identities from twelve words, compared with the test vectors: a user can restore an identity from paper. */
 import { expect, test } from "bun:test";
-import { mnemonicToSeed } from "@scure/bip39";
+import { hkdfSync } from "node:crypto";
+import { generateMnemonic, mnemonicToSeed, validateMnemonic } from "@scure/bip39";
+import { wordlist } from "@scure/bip39/wordlists/english.js";
 import { identityText } from "../../src/client/crypto/identity.ts";
 import { identityFromWords, newWords } from "../../src/client/crypto/wallet.ts";
 import { toHex } from "../../src/wire/encoding.ts";
@@ -37,6 +39,44 @@ test("new words are twelve, produce an identity, and are random", async () => {
   expect(words.split(" ")).toHaveLength(12);
   expect((await identityFromWords(words)).endpoint).toMatch(/^[A-Za-z0-9_-]{43}$/);
   expect(newWords()).not.toBe(words);
+});
+
+/** Runs work as on a page outside a secure context. */
+async function withoutWebCrypto<T>(work: () => Promise<T>): Promise<T> {
+  Object.defineProperty(crypto, "subtle", { value: undefined, configurable: true });
+  try {
+    return await work();
+  } finally {
+    Reflect.deleteProperty(crypto, "subtle");
+  }
+}
+
+test("any words produce the keys that @scure/bip39 and node:crypto derive, with and without WebCrypto", async () => {
+  const empty = new Uint8Array();
+  for (let round = 0; round < 4; round++) {
+    const words = generateMnemonic(wordlist, 128);
+    const seed = await mnemonicToSeed(words);
+    const keys = ["unibus-sign-v1", "unibus-kex-v1"].map((info) => hkdfSync("sha256", seed, empty, info, 32));
+    const expected = keys.map((key) => toHex(new Uint8Array(key)));
+    for (const made of [await identityFromWords(words), await withoutWebCrypto(() => identityFromWords(words))]) {
+      expect([toHex(made.signPriv.slice(0, 32)), toHex(made.kexPriv)]).toEqual(expected);
+    }
+  }
+  expect(crypto.subtle).toBeDefined();
+});
+
+test("new words are sound for @scure/bip39, and words with another last one are judged as by it", async () => {
+  const isTaken = (words: string) =>
+    identityFromWords(words).then(
+      () => true,
+      () => false,
+    );
+  for (let round = 0; round < 50; round++) {
+    const words = newWords();
+    expect(validateMnemonic(words, wordlist)).toBe(true);
+    const other = words.replace(/\S+$/, wordlist[(round * 41) % 2_048] ?? "");
+    expect([other, await isTaken(other)]).toEqual([other, validateMnemonic(other, wordlist)]);
+  }
 });
 
 const eleven = wallet.words.split(" ").slice(0, 11).join(" ");

@@ -5,7 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { ed25519, x25519 } from "@noble/curves/ed25519.js";
 import fc from "fast-check";
-import { x25519 as ownX25519 } from "../../src/client/crypto/x25519.ts";
+import { publicKexOf, sharedSecret } from "../../src/client/crypto/x25519.ts";
 import { isSoundKexKey, isSoundSignKey } from "../../src/wire/curve.ts";
 import { looseSignKeys, lowOrderKexKeys, prime, smallOrderSignKeys } from "../attacks/small-order-keys.ts";
 
@@ -70,27 +70,30 @@ describe("a signing key", () => {
   });
 });
 
+type Agree = (priv: Uint8Array, pub: Uint8Array) => Uint8Array;
+
 /** The secret of two keys, or null if it is refused. */
-function secretBy({ getSharedSecret }: typeof x25519, priv: Uint8Array, pub: Uint8Array): Uint8Array | null {
+function secretBy(agree: Agree, priv: Uint8Array, pub: Uint8Array): Uint8Array | null {
   try {
-    return getSharedSecret(priv, pub);
+    return agree(priv, pub);
   } catch {
     return null;
   }
 }
 
 describe("a kex key", () => {
-  test("has the same secret with each private key as by the whole library, and its pair the same public key", () => {
+  test("has the same secret with each private key as by @noble/curves, and its pair the same public key", () => {
     for (const keys of [anyKey, edge, validKexKey]) {
       fc.assert(
         fc.property(anyKey, keys, (priv, pub) => {
-          expect(ownX25519.getPublicKey(priv)).toEqual(x25519.getPublicKey(priv));
-          expect(secretBy(ownX25519, priv, pub)).toEqual(secretBy(x25519, priv, pub));
+          expect(publicKexOf(priv)).toEqual(x25519.getPublicKey(priv));
+          expect(secretBy(sharedSecret, priv, pub)).toEqual(secretBy(x25519.getSharedSecret, priv, pub));
         }),
         { numRuns: 100 },
       );
     }
-    for (const low of lowOrderKexKeys.map(bytesOf)) expect(secretBy(ownX25519, new Uint8Array(32), low)).toBeNull();
+    for (const low of lowOrderKexKeys.map(bytesOf)) expect(secretBy(sharedSecret, new Uint8Array(32), low)).toBeNull();
+    for (const size of [0, 31, 33]) expect(secretBy(sharedSecret, new Uint8Array(32), new Uint8Array(size))).toBeNull();
   });
 
   test("is sound exactly when it yields a shared secret", () => {

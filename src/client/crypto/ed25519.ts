@@ -6,7 +6,11 @@ import { toHex } from "../../wire/encoding.ts";
 hashes.sha512 = sha512;
 
 const { n: order } = Point.CURVE();
-const littleEndian = (bytes: Uint8Array): bigint => BigInt(`0x${toHex(bytes.toReversed())}`);
+
+/** Reads a number whose first byte is the lowest. */
+export function littleEndian(bytes: Uint8Array): bigint {
+  return BigInt(`0x${toHex(bytes.toReversed())}`);
+}
 
 /** Whether the second half of a signature of 64 bytes is below the order of the group. Else it has a second form. */
 export function isReduced(sig: Uint8Array): boolean {

@@ -1,19 +1,62 @@
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { sha256 } from "@noble/hashes/sha2.js";
-import { generateMnemonic, mnemonicToSeed, validateMnemonic } from "@scure/bip39";
+/** Identities from twelve words (BIP39). */
+
+import { sha512 } from "@noble/hashes/sha2.js";
 import { wordlist } from "@scure/bip39/wordlists/english.js";
+import { sha256 } from "#bytes";
 import { bytesOf } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
+import { type Hash, hkdf, hmac } from "../../wire/hkdf.ts";
 import { type Identity, identityFromSeeds } from "./identity.ts";
 
 /** How many words a wallet has. Source: docs/protocol/identity.md. */
 export const walletWords = 12;
 
 const known = new Set(wordlist);
+/** A word stands for 11 bits: 128 random bits, and the first 4 of their hash. */
+const [wordBits, entropyBits, checkBits] = [11, 128, 4];
+/** How a seed is derived from words. */
+const [rounds, seedBits] = [2_048, 512];
+const bySha512: Hash = { of: sha512, blockBytes: 128 };
+
+const bitsOf = (numbers: Iterable<number>, bits: number): string =>
+  Array.from(numbers, (number) => number.toString(2).padStart(bits, "0")).join("");
+
+const numbersIn = (bits: string, each: number): number[] =>
+  Array.from({ length: bits.length / each }, (_, at) => Number.parseInt(bits.slice(each * at, each * (at + 1)), 2));
+
+function wordsOf(entropy: Uint8Array): string {
+  const bits = bitsOf(entropy, 8) + bitsOf(sha256(entropy), 8).slice(0, checkBits);
+  return numbersIn(bits, wordBits)
+    .map((index) => wordlist[index])
+    .join(" ");
+}
 
 /** Generates twelve words. They are a secret: they determine the identity. */
 export function newWords(): string {
-  return generateMnemonic(wordlist, 128);
+  return wordsOf(crypto.getRandomValues(new Uint8Array(entropyBits / 8)));
+}
+
+/** Whether the last word has the checksum of the others. Shape: words of the list, with single spaces. */
+function isSound(phrase: string): boolean {
+  const indices = phrase.split(" ").map((word) => wordlist.indexOf(word));
+  return wordsOf(Uint8Array.from(numbersIn(bitsOf(indices, wordBits).slice(0, entropyBits), 8))) === phrase;
+}
+
+/** The seed of BIP39, without a passphrase: PBKDF2 by WebCrypto, or here on a page that lacks it. */
+async function seedOf(phrase: string): Promise<Uint8Array> {
+  const [words, salt] = [new Uint8Array(bytesOf(phrase)), new Uint8Array(bytesOf("mnemonic"))];
+  if (globalThis.crypto.subtle !== undefined) {
+    const key = await crypto.subtle.importKey("raw", words, "PBKDF2", false, ["deriveBits"]);
+    const how = { name: "PBKDF2", hash: "SHA-512", salt, iterations: rounds };
+    return new Uint8Array(await crypto.subtle.deriveBits(how, key, seedBits));
+  }
+  let last = hmac(bySha512, words, new Uint8Array([...salt, 0, 0, 0, 1]));
+  const seed = last.slice();
+  for (let round = 1; round < rounds; round++) {
+    last = hmac(bySha512, words, last);
+    for (const [at, byte] of last.entries()) seed[at] = (seed[at] ?? 0) ^ byte;
+  }
+  return seed;
 }
 
 const fault = (what: string): never => {
@@ -29,8 +72,7 @@ function normalWords(text: string): string {
   const stranger = words.findIndex((word) => !known.has(word));
   if (stranger !== -1) fault(`word ${stranger + 1} is not in the English BIP39 list`);
   const phrase = words.join(" ");
-  if (!validateMnemonic(phrase, wordlist))
-    fault("the checksum of the words is wrong: a word is wrong or in the wrong place");
+  if (!isSound(phrase)) fault("the checksum of the words is wrong: a word is wrong or in the wrong place");
   return phrase;
 }
 
@@ -40,7 +82,7 @@ function normalWords(text: string): string {
  * Source: docs/protocol/identity.md.
  */
 export async function identityFromWords(words: string): Promise<Identity> {
-  const seed = await mnemonicToSeed(normalWords(words));
-  const derive = (info: string) => hkdf(sha256, seed, new Uint8Array(0), bytesOf(info), 32);
+  const seed = await seedOf(normalWords(words));
+  const derive = (info: string) => hkdf(seed, new Uint8Array(), bytesOf(info));
   return identityFromSeeds(derive("unibus-sign-v1"), derive("unibus-kex-v1"));
 }
