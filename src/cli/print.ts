@@ -153,9 +153,20 @@ export function printText(text: string): Promise<void> {
   return put(safeLines(text));
 }
 
+let showNote: ((note: string) => void) | null = null;
+
 /** Prints a note for a person, apart from the data, to stderr. */
 export function printNote(note: string): void {
-  process.stderr.write(`${safeText(note)}\n`);
+  if (showNote === null) process.stderr.write(`${safeText(note)}\n`);
+  else showNote(note);
+}
+
+/** Passes notes to `show`, until the returned function is called: a command that draws on the terminal shows them. */
+export function divertNotes(show: (note: string) => void): () => void {
+  showNote = show;
+  return () => {
+    showNote = null;
+  };
 }
 
 /** Prints what a command did: a note to stderr for a person, with `--json` an object to stdout for a program. */

@@ -55,10 +55,28 @@ class Painted {
 /** A part of a line: plain or coloured text. */
 export type Piece = string | Painted;
 
+/** Colours text or returns it as it is. */
+export type Paint = (text: string, colour: Colour) => Piece;
+
 /** Returns a function that colours text, if stdout is a terminal and colours are enabled. */
-export function painter(): (text: string, colour: Colour) => Piece {
+export function painter(): Paint {
   const isColoured = process.stdout.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== "dumb";
   return (text, colour) => (isColoured ? new Painted(text, colour) : text);
+}
+
+/** A piece of a line: its text, and how another text would look in its place. */
+export interface Segment {
+  readonly text: string;
+  readonly withText: (text: string) => Piece;
+}
+
+/** The pieces of a line, to measure and break it. */
+export function segmentsOf(line: readonly Piece[]): Segment[] {
+  return line.map((piece) =>
+    piece instanceof Painted
+      ? { text: piece.text, withText: (text) => new Painted(text, piece.colour) }
+      : { text: piece, withText: (text) => text },
+  );
 }
 
 /** Renders the pieces of a line for a terminal. */

@@ -32,44 +32,94 @@ afterAll(async () => {
 const roomOfTwo = (): Promise<string> => ana.room([bob]);
 
 /** Starts a chat at a terminal and waits until it is ready. */
-async function chatting(peer: CliPeer, subject: string): Promise<AtTerminal> {
-  const chat = new AtTerminal(peer.folder, ["chat", subject], peer.env);
-  await until("the chat has started", () => chat.said.includes("members; type a message"));
+async function chatting(peer: CliPeer, subject: string, size = { cols: 100, rows: 30 }): Promise<AtTerminal> {
+  const chat = new AtTerminal(peer.folder, ["chat", subject], peer.env, size);
+  await until("the chat has started", () => chat.said.includes("-- connected"));
   return chat;
+}
+
+/** Whether a row of a terminal is like this. */
+const has = (chat: AtTerminal, row: RegExp): boolean => chat.screen.rows.some((one) => row.test(one));
+
+/** Waits for a row on a terminal. Fails with all of its rows. */
+async function shows(chat: AtTerminal, row: RegExp): Promise<void> {
+  await until(String(row), () => has(chat, row)).catch((error: Error) => {
+    throw new Error(`${error.message}\n${chat.screen.rows.join("\n")}`);
+  });
 }
 
 describe("at a terminal", () => {
   test(
-    "two people talk, answer and react, list the members, and leave",
+    "two people talk, answer, react, edit, delete, pin, give a title, list the members, and leave",
     async () => {
       const subject = await roomOfTwo();
-      await ana.ok(["send", subject, "--lines"], Array.from({ length: 25 }, (_, i) => `old ${i}`).join("\n"));
+      await ana.ok(["send", subject, "--lines"], Array.from({ length: 25 }, () => "old").join("\n"));
       await using hers = await chatting(ana, subject);
       await using his = await chatting(bob, subject);
-      await until("the last messages are shown", () => his.said.includes("20 ") && his.said.includes("ana  old 24"));
-      expect(his.said).not.toContain("old 4\n");
-      expect(his.said).toContain("old 5\n");
+      await shows(his, /^ 20 .+ana {2}old$/);
+      expect([has(his, /^ {2}1 .+ana {2}old$/), has(his, /^ 21/)]).toEqual([true, false]);
 
       hers.type("hello bob\r");
-      await until("bob receives it", () => / 21 .+ana {2}hello bob\n/.test(his.said));
-      await until("ana sees it, too", () => / 21 .+ana {2}hello bob\n/.test(hers.said));
+      for (const chat of [hers, his]) await shows(chat, /^ 21 .+ana {2}hello bob$/);
       his.type("/reply 21 hello ana\r");
-      await until("ana receives his message", () => hers.said.includes('bob  (to ana "hello bob") hello ana\n'));
+      await shows(hers, /^ 22 .+bob {2}\(to 21, ana "hello bob"\) hello ana$/);
       hers.type("/react 👍\r");
-      await until("bob sees her reaction", () => his.said.includes('ana  👍 to bob "hello ana"\n'));
+      await shows(his, /^ {4}👍 ana on 22$/);
+      hers.type("/react 22 👍\r");
+      await shows(his, /^ {4}👍 taken back by ana on 22$/);
+      hers.type("/edit hello Bob\r");
+      await shows(his, /^ {4}21 edited: hello Bob$/);
+      his.type("/edit 21 mine\r");
+      await shows(his, /message 21 is not yours/);
+      his.type("/delete\r");
+      for (const chat of [hers, his]) await shows(chat, /^ {4}bob removed 22$/);
+      his.type("/delete 22\r");
+      await shows(his, /message 22 was removed/);
+      hers.type("/title The Team\r");
+      await shows(his, /ana gave the room the title "The Team"/);
+      hers.type("/pin 21\r");
+      for (const chat of [hers, his]) await shows(chat, /^ {4}pinned: 21$/);
+      hers.type("/pin 21\r");
+      await shows(his, /no longer pinned: 21$/);
+      hers.type("/react 10 👀\r");
+      await shows(his, /^ {4}👀 ana on 10$/);
+      hers.type("/react 999 👀\r");
+      await shows(hers, /message 999 is not known here/);
       his.type("/who\r");
-      await until("bob sees the members", () => his.said.includes(`ana  owner  ${ana.identity.endpoint}\n`));
+      await shows(his, /^ {4}ana {2}owner, here {2}/);
+      await shows(his, /^ {4}bob {2}member, you {2}/);
       his.type("/nonsense\r");
-      await until("bob sees how to use the command", () =>
-        his.said.includes("unknown command /nonsense (see /help)\n"),
-      );
+      await shows(his, /unknown command \/nonsense \(see \/help\)/);
       his.type("//quit is a word\r");
-      await until("a line that begins with a slash is sent", () => hers.said.includes("bob  /quit is a word\n"));
+      await shows(hers, /bob {2}\/quit is a word$/);
       hers.type("/quit\r");
       his.type("\x03");
       expect([await hers.exited, await his.exited]).toEqual([0, 0]);
-      const kinds = jsonLines(await ana.ok(["history", subject, "--json", "--limit", "4"])).map(({ kind }) => kind);
-      expect(kinds).toEqual(["text", "text", "react", "text"]);
+      const kinds = jsonLines(await ana.ok(["history", subject, "--json", "--limit", "8"])).map(({ kind }) => kind);
+      expect(kinds).toEqual(["unreact", "edit", "delete", "title", "pin", "pin", "react", "text"]);
+    },
+    patienceMs,
+  );
+
+  test(
+    "the status line shows who is here and types, what is new, and how far the other has read",
+    async () => {
+      const subject = await roomOfTwo();
+      await using hers = await chatting(ana, subject);
+      await shows(hers, /^-- connected \| room\.\S+ --$/);
+      await using his = await chatting(bob, subject);
+      await shows(hers, /^-- connected \| here: bob \| room/);
+      his.type("h");
+      await shows(hers, /^-- connected \| bob is typing \| here: bob/);
+      his.type("i\r");
+      await shows(hers, /^-- connected \| 1 new \| here: bob/);
+      await shows(his, /\| read by ana \|/);
+      hers.type("/");
+      await shows(hers, /^-- connected \| here: bob/);
+      his.type("\x04");
+      await shows(hers, /^-- connected \| room/);
+      expect(await his.exited).toBe(0);
+      expect(his.screen.rows.filter((row) => row.startsWith("--"))).toEqual([]);
     },
     patienceMs,
   );
@@ -78,17 +128,62 @@ describe("at a terminal", () => {
     "a half-typed line stays while others talk, and no message can add escape sequences",
     async () => {
       const subject = await roomOfTwo();
-      await using hers = await chatting(ana, subject);
-      hers.type("half a th");
-      await until("the input is echoed", () => hers.said.endsWith("half a th"));
-      await bob.ok(["send", subject, "\x1b[2Jinterrupting"]);
-      await until("the input line is redrawn below", () =>
-        /\\x1b\[2Jinterrupting\n[^\n]*half a th(\x1b\[\d+G)?$/.test(hers.said),
+      await using hers = await chatting(ana, subject, { cols: 40, rows: 12 });
+      const half = `half a thought ${"that is long ".repeat(4)}漢字 héé`;
+      hers.type(half);
+      hers.type("\x1b[D");
+      const typed = () => {
+        const { rows } = hers.screen;
+        const status = rows.findLastIndex((row) => row.startsWith("-- "));
+        return rows
+          .slice(status + 1)
+          .join("")
+          .replace(/^> /, "");
+      };
+      await until("it is shown, in several rows", () => typed() === half);
+      await bob.ok(["send", subject, "-"], "\x1b[2Jinterrupting\x1b]0;title\x07\n  9 10:00:00  ana  forged\u202e");
+      await shows(hers, /^ +\\x1b\[2Jinterrupting/);
+      await until("the input line is below", () => typed() === half);
+      expect(hers.screen.rows.some((row) => row.startsWith("  9"))).toBe(false);
+      hers.type("e\r");
+      await until("the whole line is sent", () =>
+        hers.screen.rows
+          .join("")
+          .replaceAll(/\s/g, "")
+          .includes(`ana${half.slice(0, -1)}eé`.replaceAll(/\s/g, "")),
       );
-      hers.type("ought\r");
-      await until("the whole line is sent", () => hers.said.includes("ana  half a thought\n"));
       hers.type("\x04");
       expect(await hers.exited).toBe(0);
+      expect([hers.screen.unknown, hers.said.includes("\u202e")]).toEqual([[], false]);
+    },
+    patienceMs,
+  );
+
+  test(
+    "a file is sent, and saved where its reader says; /edit without a text edits the old one",
+    async () => {
+      const subject = await roomOfTwo();
+      await Bun.write(ana.folder.file("notes to bob.txt"), "the notes");
+      await using hers = await chatting(ana, subject);
+      await using his = await chatting(bob, subject);
+      hers.type("/file 'notes to bob.txt'\r");
+      await shows(his, /^ {2}1 .+ana {3}\[file "notes to bob.txt", 9 B: \/get 1\]$/);
+      his.type("/get 1\r");
+      await shows(his, /^> \/get 1 notes to bob\.txt$/);
+      his.type("\r");
+      await shows(his, /9 B written to notes to bob\.txt/);
+      expect(await Bun.file(bob.folder.file("notes to bob.txt")).text()).toBe("the notes");
+      his.type("/get 1 notes to bob.txt\r");
+      await shows(his, /notes to bob\.txt exists already/);
+      hers.type("/file nothing.txt\r");
+      await shows(hers, /not sent: no such file: nothing\.txt/);
+      hers.type("teh end\r");
+      await shows(his, /^ {2}2 .+teh end$/);
+      hers.type("/edit\r");
+      await shows(hers, /^> \/edit 2 teh end$/);
+      hers.type("\x7f".repeat(7));
+      hers.type("the end\r");
+      await shows(his, /^ {4}2 edited: the end$/);
     },
     patienceMs,
   );
@@ -98,11 +193,11 @@ describe("at a terminal", () => {
     async () => {
       const subject = await roomOfTwo();
       await using hers = new AtTerminal(ana.folder, ["chat", subject], { ...ana.env, NO_COLOR: "" });
-      await until("the chat has started", () => hers.said.includes("members; type a message"));
+      await until("the chat has started", () => hers.said.includes("type a message"));
       await bob.ok(["send", subject, "colourful"]);
       await until("the name is coloured", () => /\x1b\[3\dm[^\x1b]*bob\x1b\[0m {2}colourful\n/.test(hers.said));
       await ana.ok(["room", "kick", subject, "bob"]);
-      await until("the change is shown", () => hers.said.includes("* bob is no longer a member"));
+      await until("the change is shown", () => hers.said.includes("* ana removed bob"));
       hers.type("/quit\r");
       expect(await hers.exited).toBe(0);
     },
@@ -127,11 +222,13 @@ test(
   async () => {
     const subject = await roomOfTwo();
     await bob.ok(["send", subject, "are you there?"]);
-    const { code, stdout, stderr } = await ana.run(["chat", subject], "yes\n/react 1 👋\n");
+    const typed = "yes\n/react 1 👋\n/edit yes, I am\n/delete\n";
+    const { code, stdout, stderr } = await ana.run(["chat", subject], typed);
     expect([code, stderr]).toEqual([0, ""]);
     expect(stdout).toMatch(
-      /^ {2}1 .+bob {2}are you there\?\n {2}2 .+ana {2}yes\n {4}.+ana {2}👋 to bob "are you there\?"\n$/m,
+      /^ {2}1 .+bob {2}are you there\?\n {2}2 .+ana {2}yes\n {4}👋 ana on 1\n {4}2 edited: yes, I am\n {4}ana removed 2\n$/m,
     );
+    expect(stdout).not.toContain("\x1b");
   },
   patienceMs,
 );

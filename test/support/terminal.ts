@@ -1,22 +1,32 @@
 /** A command at a terminal: captures what a person would see, as one text. */
 import { executable, type Folder } from "./executable.ts";
+import { Screen } from "./screen.ts";
 
 /** A process whose stdin, stdout and stderr are one terminal. Lives until the scope ends. */
 export class AtTerminal implements AsyncDisposable {
   readonly #child: Bun.Subprocess;
   /** Everything that the terminal showed, including what was typed. */
   said = "";
+  /** What a person sees. */
+  readonly screen: Screen;
 
-  constructor(folder: Folder, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  constructor(
+    folder: Folder,
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+    { cols, rows }: { readonly cols: number; readonly rows: number } = { cols: 400, rows: 50 },
+  ) {
     const decoder = new TextDecoder();
+    this.screen = new Screen(cols, rows);
     this.#child = Bun.spawn([executable, ...args], {
       cwd: folder.path,
       env: { PATH: process.env.PATH ?? "", HOME: folder.path, TERM: "xterm", NO_COLOR: "1", ...env },
       terminal: {
-        cols: 400,
-        rows: 50,
+        ...{ cols, rows },
         data: (_, bytes) => {
-          this.said += decoder.decode(bytes, { stream: true }).replaceAll("\r\n", "\n");
+          const text = decoder.decode(bytes, { stream: true });
+          this.said += text.replaceAll("\r\n", "\n");
+          this.screen.write(text);
         },
       },
     });

@@ -2,8 +2,8 @@
 import { describe } from "bun:test";
 import { codeIn, judge, lineAt, type Rule } from "./rules.ts";
 
-/** The printing module, and the only other file that writes: the progress bar, which moves the cursor. */
-const writers = new Set(["src/cli/print.ts", "src/cli/progress.ts"]);
+/** The printing module, and the only other files that write: those that move the cursor. */
+const writers = new Set(["src/cli/print.ts", "src/cli/progress.ts", "src/cli/terminal-footer.ts"]);
 /** Files that write raw bytes: file contents, and output for programs. */
 const byteWriters = new Set(["src/cli/print.ts", "src/cli/peer/blob.ts", "src/cli/peer/request.ts"]);
 

@@ -1,99 +1,39 @@
-import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
+/** The screen of a chat: lines out, typed lines in. On pipes they are plain lines, without anything that moves. */
 import { linesOf } from "../input.ts";
 import { printLine } from "../print.ts";
 import type { Piece } from "../terminal-text.ts";
+import { TerminalScreen } from "./chat-terminal.ts";
 
-/** Maximum number of typed lines in the queue. Above it, reading pauses. */
-const waitingMax = 100;
-
-/** The screen of a chat, on a terminal or on pipes: lines out, lines in. */
+/** The screen of a chat. */
 export interface ChatScreen {
-  /** The typed lines, until the person ends the chat. */
+  /** Whether a person reads and types at a terminal. */
+  readonly isTerminal: boolean;
+  /** The typed lines, until the person ends the chat. Ctrl-C is a line with `/quit`. */
   readonly typed: AsyncIterable<string>;
-  /** Shows a line. */
-  say(...pieces: readonly Piece[]): Promise<void>;
+  /** Called for each key that a person presses: the text of the input line now. */
+  onKey: (line: string) => void;
+  /** Shows lines. */
+  say(...lines: readonly (readonly Piece[])[]): Promise<void>;
+  /** Shows a status line below all lines. Nothing happens on pipes. */
+  status(text: string, paint: (text: string) => Piece): void;
+  /** Puts a text into the input line, for the person to change and send, if nothing is typed there. */
+  suggest(text: string): void;
   /** Restores the terminal. */
   close(): void;
 }
 
-/** A terminal. Output appears above the line being typed. */
-class TerminalScreen implements ChatScreen {
-  readonly #reader: Interface;
-  readonly #waiting: string[] = [];
-  #isClosed = false;
-  #wake: () => void = () => undefined;
-
-  constructor(private readonly prompt: string) {
-    this.#reader = createInterface({ input: process.stdin, output: process.stdout, prompt, terminal: true });
-    this.#reader.on("line", (line) => this.#take(line));
-    this.#reader.on("close", () => this.#end());
-    // In this mode Ctrl-C is a key, not a signal.
-    this.#reader.on("SIGINT", () => this.#reader.close());
-    this.#reader.prompt();
-  }
-
-  get typed(): AsyncIterable<string> {
-    return this.#lines();
-  }
-
-  async say(...pieces: readonly Piece[]): Promise<void> {
-    if (this.#isClosed) return printLine(...pieces);
-    this.#clear(this.#reader.getCursorPos().rows);
-    await printLine(...pieces);
-    if (!this.#isClosed) this.#reader.prompt(true);
-  }
-
-  close(): void {
-    if (!this.#isClosed) this.#reader.close();
-  }
-
-  #take(line: string): void {
-    // The typed line comes back as a message, so erase its echo.
-    const width = Bun.stringWidth(this.prompt) + Bun.stringWidth(line);
-    this.#clear(Math.floor(width / (process.stdout.columns || width + 1)) + 1);
-    this.#reader.prompt();
-    this.#waiting.push(line);
-    if (this.#waiting.length >= waitingMax) this.#reader.pause();
-    this.#wake();
-  }
-
-  #clear(rowsUp: number): void {
-    moveCursor(process.stdout, 0, -rowsUp);
-    cursorTo(process.stdout, 0);
-    clearScreenDown(process.stdout);
-  }
-
-  #end(): void {
-    this.#clear(0);
-    this.#isClosed = true;
-    this.#wake();
-  }
-
-  async *#lines(): AsyncGenerator<string, void> {
-    for (;;) {
-      const line = this.#waiting.shift();
-      if (line !== undefined) {
-        yield line;
-        if (!this.#isClosed) this.#reader.resume();
-      } else if (this.#isClosed) {
-        return;
-      } else {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-      }
-    }
-  }
-}
-
 /** Pipes: plain lines without a prompt. */
 class PipeScreen implements ChatScreen {
+  readonly isTerminal = false;
   readonly typed = textsOf(Bun.stdin.stream());
+  onKey: (line: string) => void = () => undefined;
 
-  say(...pieces: readonly Piece[]): Promise<void> {
-    return printLine(...pieces);
+  async say(...lines: readonly (readonly Piece[])[]): Promise<void> {
+    for (const line of lines) await printLine(...line);
   }
 
+  status(): void {}
+  suggest(): void {}
   close(): void {}
 }
 
@@ -104,5 +44,6 @@ async function* textsOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
 
 /** Opens this process's terminal, or its pipes. */
 export function openScreen(prompt: string): ChatScreen {
-  return process.stdin.isTTY && process.stdout.isTTY ? new TerminalScreen(prompt) : new PipeScreen();
+  const isTerminal = process.stdin.isTTY && process.stdout.isTTY && process.env.TERM !== "dumb";
+  return isTerminal ? new TerminalScreen(prompt) : new PipeScreen();
 }

@@ -1,198 +1,283 @@
 /**
- * The command `chat`: an interactive chat in one room, line by line.
- * It shows the last messages, then new ones while it reads typed lines. Each text message gets a number, by which
- * `/react` and `/reply` refer to it. Changes of the members are shown as notes. The chat ends on /quit, Ctrl-D, Ctrl-C,
- * or when the peer is out of the room; before it ends it waits briefly until the person's own last message has come
- * back.
+ * The command `chat`: an interactive chat in one room, at a terminal or through pipes.
+ *
+ * `ChatView` shows the room's timeline, `runTyped` does what is typed, `Outbox` sends it in order, also after an outage,
+ * and `ChatPresence` knows who is here. This file wires them, keeps the status line up to date, and ends the chat: on
+ * /quit, Ctrl-D, Ctrl-C, or when the peer is out of the room.
  */
-import type { Bus, Message, Room } from "../../client/index.ts";
+import type { Bus, LiveTimeline, Message, Room, RoomEvents, TimelineItem } from "../../client/index.ts";
+import { UnibusError } from "../../client/index.ts";
 import { pause, waitFor } from "../../client/transport/wait.ts";
-import { SeenSet } from "../../lib/seen-set.ts";
 import { CliCommand } from "../cli-command.ts";
+import { printNote } from "../print.ts";
 import { painter } from "../terminal-text.ts";
+import { type ChatContext, chatHelp, runTyped, type Said } from "./chat-commands.ts";
+import { Outbox } from "./chat-outbox.ts";
+import { ChatPresence } from "./chat-presence.ts";
 import { type ChatScreen, openScreen } from "./chat-screen.ts";
-import { lastMessages } from "./history.ts";
-import { isOriginal, MessageLines } from "./message-lines.ts";
+import { statusLine } from "./chat-status.ts";
+import { ChatView, shownFirst } from "./chat-view.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asPeer, type PeerOptions, peerCommand } from "./peer.ts";
 
-/** How many messages are shown at the start. */
-const shownFirst = 20;
-/** How many messages keep a number for `/react` and `/reply`. */
-const numberedMax = 1_000;
+/** How many messages of the history are read at the start: some of them are edits and reactions. */
+const readFirst = 100;
 /** How long the end waits for the last sent message to come back, in milliseconds. */
 const echoWaitMs = 2_000;
+/** How long the end waits until everything is sent, in milliseconds: for a person, and at the end of a pipe. */
+const drainWaitMs = { terminal: 5_000, pipe: 30_000 } as const;
+/** How often the status line shows the attempts of an outage, in milliseconds. */
+const statusEveryMs = 1_000;
 
-const help = [
-  "/who                   list the members",
-  "/react [NUMBER] EMOJI  react to a message: the newest, or the one with that number",
-  "/reply NUMBER TEXT     answer a message, in its thread",
-  "/quit                  leave the chat, not the room (also Ctrl-D)",
-  "//TEXT                 send a text that begins with a slash",
-];
-
-/** Message ids are unique only together with their sender. */
-const keyOf = ({ from, id }: { readonly from: string; readonly id: string }): string => `${from}.${id}`;
+/** The dependencies of a `Chat`. */
+interface ChatDeps {
+  readonly bus: Bus;
+  readonly room: Room;
+  readonly timeline: LiveTimeline;
+  readonly screen: ChatScreen;
+  readonly signal: AbortSignal;
+}
 
 /** One person's chat in one room. */
 class Chat {
-  readonly #lines: MessageLines;
   readonly #paint = painter();
-  readonly #seen = new SeenSet(numberedMax);
-  readonly #numbered = new Map<number, Message>();
-  readonly #said = new Set<string>();
-  #number = 0;
-  #present: ReadonlyMap<string, string>;
-  /** The room state of the last note about members. Names are recomputed only when the state changes. */
-  #shownState: Room["state"] | null = null;
-  #whenShown: () => void = () => undefined;
+  readonly #me: string;
+  readonly #ending = new AbortController();
+  readonly #view: ChatView;
+  readonly #outbox: Outbox;
+  readonly #presence: ChatPresence;
+  readonly #context: ChatContext;
+  /** What was sent and has not come back, by id. */
+  readonly #said = new Map<string, Said>();
+  #whenBack: () => void = () => undefined;
+  #wasAsked = false;
 
-  constructor(
-    private readonly bus: Bus,
-    private readonly room: Room,
-    private readonly screen: ChatScreen,
-    private readonly signal: AbortSignal,
-  ) {
-    this.#lines = new MessageLines(room, true);
-    this.#present = this.#namesNow();
+  constructor(private readonly deps: ChatDeps) {
+    const { bus, room, timeline, screen } = deps;
+    const signal = AbortSignal.any([deps.signal, this.#ending.signal]);
+    this.#me = bus.identity.endpoint;
+    const onShown = (item: TimelineItem<Message>) => this.#shown(item);
+    this.#view = new ChatView({ room, timeline, screen, onShown, paint: this.#paint, me: this.#me });
+    this.#presence = new ChatPresence(room, screen.isTerminal, () => this.#refresh());
+    this.#outbox = new Outbox({
+      isAway: () => bus.status.state === "reconnecting",
+      onWaiting: () => void this.#note("* waiting to send: what you type is sent in order when the connection is back"),
+      onSent: (count) => void this.#note(count === 1 ? "* sent: what waited" : `* sent: all ${count} that waited`),
+      onRefused: ({ typed }, error) => this.#refused(typed, error),
+      signal,
+    });
+    const note = (text: string) => this.#note(text);
+    const send = (said: Said) => this.#send(said);
+    this.#context = {
+      ...{ room, timeline, screen, note, send, signal },
+      ...{ me: this.#me, view: this.#view, presence: this.#presence },
+    };
   }
 
-  /** Shows the last messages and then new ones, while it sends typed lines. Errors: forbidden, gone. */
+  /** The lines that were not sent. */
+  get unsent(): readonly string[] {
+    return this.#outbox.unsent;
+  }
+
+  /** Runs until the chat ends. Errors: forbidden, gone. */
   async run(): Promise<void> {
-    using changes = new DisposableStack();
-    changes.defer(this.bus.on("rooms", ({ roomId }) => void (roomId === this.room.id && this.#refreshed())));
-    await using messages = this.room.messages({ signal: this.signal });
-    await messages.ready;
-    const { subject, members } = this.room;
-    await this.#note(`${subject}, ${members.length} members; type a message, or /help for commands`);
-    for (const message of await lastMessages(this.room, shownFirst, this.signal)) await this.#show(message);
-    const reading = (async () => {
-      for await (const message of messages) await this.#show(message);
-    })();
-    await Promise.race([reading, this.#talk()]);
+    const { room, timeline, signal } = this.deps;
+    const ended = Promise.withResolvers<void>();
+    ended.promise.catch(() => undefined);
+    using releases = this.#listen();
+    releases.defer(timeline.on("end", (error) => (error === null ? ended.resolve() : ended.reject(error))));
+    await waitFor(timeline.ready, signal);
+    const { members } = room;
+    const people = members.length === 1 ? "1 member" : `${members.length} members`;
+    await this.#note(`${this.#view.roomName}, ${people}; type a message, or /help for commands`, "");
+    await this.#view.start();
+    this.#refresh();
+    try {
+      await Promise.race([ended.promise, this.#talk().then(() => this.#drain())]);
+    } finally {
+      this.#ending.abort();
+      await this.#view.settled();
+    }
+  }
+
+  /** Listens to everything that the chat shows besides messages. */
+  #listen(): DisposableStack {
+    const { bus, room, screen, timeline } = this.deps;
+    const releases = new DisposableStack();
+    releases.use(this.#presence);
+    screen.onKey = (line) => {
+      this.#presence.pressed(line);
+      this.#refresh();
+    };
+    releases.defer(
+      bus.on("status", () => {
+        this.#outbox.wake();
+        this.#refresh();
+      }),
+    );
+    releases.defer(timeline.on("change", () => this.#changed()));
+    // Without a message, the client does not read what owners changed.
+    const reread = () => void room.refresh(this.deps.signal).catch(() => undefined);
+    releases.defer(bus.on("rooms", ({ roomId }) => void (roomId === room.id && reread())));
+    for (const name of ["added", "removed", "role"] as const) {
+      releases.defer(room.on(name, (change) => void this.#note(`* ${this.#changeText(name, change)}`)));
+    }
+    const timer = setInterval(() => this.#refresh(), statusEveryMs);
+    releases.defer(() => clearInterval(timer));
+    return releases;
   }
 
   async #talk(): Promise<void> {
-    for await (const line of this.screen.typed) {
-      if (this.signal.aborted || /^\/quit\s*$/.test(line)) break;
+    const { screen, signal } = this.deps;
+    for await (const line of screen.typed) {
+      if (signal.aborted) return;
+      if (/^\/quit\s*$/.test(line)) {
+        if (await this.#mayQuit()) return;
+        continue;
+      }
+      this.#wasAsked = false;
       try {
-        await this.#typed(line);
+        // In a pipe, a command may name what the line before it said.
+        if (!screen.isTerminal && line.startsWith("/")) await this.#echoed();
+        await runTyped(this.#context, line);
       } catch (error) {
-        await this.#note(`not sent: ${(error as Error).message}`);
+        await this.#note((error as Error).message);
       }
     }
-    const shown = new Promise<void>((resolve) => {
-      this.#whenShown = resolve;
+  }
+
+  /** Whether the chat may end: with messages that wait for the connection, the person has to ask twice. */
+  async #mayQuit(): Promise<boolean> {
+    const { size } = this.#outbox;
+    const isAway = this.deps.bus.status.state === "reconnecting";
+    if (size === 0 || !isAway || this.#wasAsked || !this.deps.screen.isTerminal) return true;
+    this.#wasAsked = true;
+    const what = size === 1 ? "1 message is" : `${size} messages are`;
+    await this.#note(`* ${what} not sent yet: /quit again to drop ${size === 1 ? "it" : "them"}`);
+    return false;
+  }
+
+  /** Waits a while until everything is sent and has come back. */
+  async #drain(): Promise<void> {
+    const { signal, screen } = this.deps;
+    const limitMs = this.#wasAsked ? 0 : drainWaitMs[screen.isTerminal ? "terminal" : "pipe"];
+    await waitFor(Promise.race([this.#outbox.empty(), pause(limitMs, signal)]), signal).catch(() => undefined);
+    if (this.#outbox.size === 0) await this.#echoed();
+  }
+
+  /** Waits until everything that was said is sent, and for a while until it has come back. */
+  async #echoed(): Promise<void> {
+    const { signal } = this.deps;
+    await waitFor(this.#outbox.empty(), signal);
+    if (this.#said.size === 0) return;
+    const back = new Promise<void>((resolve) => {
+      this.#whenBack = resolve;
     });
-    if (this.#said.size > 0) await waitFor(Promise.race([shown, pause(echoWaitMs, this.signal)]), this.signal);
+    await waitFor(Promise.race([back, pause(echoWaitMs, signal)]), signal);
   }
 
-  async #typed(line: string): Promise<void> {
-    const [, command, rest = ""] = /^\/(\w+)\s*(.*)$/.exec(line) ?? [];
-    if (line.trim() === "") return;
-    if (command === undefined) return this.#say(this.room.send(line.replace(/^\/\//, "/"), { signal: this.signal }));
-    if (command === "who") return this.#who();
-    if (command === "react") return this.#react(rest);
-    if (command === "reply") return this.#reply(rest);
-    if (command !== "help") return this.#note(`unknown command /${command} (see /help)`);
-    for (const one of help) await this.#note(one);
-  }
-
-  async #say(sending: Promise<{ readonly id: string }>): Promise<void> {
-    const key = keyOf({ from: this.bus.identity.endpoint, id: (await sending).id });
-    // The message may have come back before its ack.
-    if (!this.#seen.has(key)) this.#said.add(key);
-  }
-
-  async #react(rest: string): Promise<void> {
-    const [, number, emoji = ""] = /^(?:(\d+)\s+)?(\S.*)$/.exec(rest.trim()) ?? [];
-    const message = this.#numbered.get(number === undefined ? this.#number : Number(number));
-    if (message === undefined || emoji === "") return this.#note("usage: /react [NUMBER] EMOJI");
-    await this.#say(this.room.react(message, emoji, { signal: this.signal }));
-  }
-
-  async #reply(rest: string): Promise<void> {
-    const [, number, text = ""] = /^(\d+)\s+(\S.*)$/.exec(rest) ?? [];
-    const message = this.#numbered.get(Number(number));
-    if (message === undefined) return this.#note("usage: /reply NUMBER TEXT");
-    await this.#say(this.room.reply(message, text, { signal: this.signal }));
-  }
-
-  async #who(): Promise<void> {
-    for (const { endpoint: from, handle, role, left } of this.room.members) {
-      await this.#note(`${this.#lines.nameOf({ from, handle })}  ${role}${left ? ", left" : ""}  ${from}`);
+  async #send(said: Said): Promise<void> {
+    while (!this.#outbox.hasRoom) {
+      if (this.deps.screen.isTerminal) {
+        const { size } = this.#outbox;
+        return this.#refused(said.typed, new Error(`${size} messages wait already (wait for the connection)`));
+      }
+      await waitFor(this.#outbox.less(), this.deps.signal);
     }
+    const send = async (): Promise<void> => {
+      const { id } = await said.send();
+      // It may have come back before its ack.
+      if (!said.isBack(id)) this.#said.set(id, said);
+      this.#refresh();
+    };
+    this.#outbox.add({ typed: said.typed, send });
+    this.#refresh();
   }
 
-  async #show(message: Message): Promise<void> {
-    if (!this.#seen.add(keyOf(message))) return;
-    await this.#printChanges();
-    const isNumbered = isOriginal(message.kind);
-    if (isNumbered) this.#keep(message);
-    const mark = isNumbered ? String(this.#number) : "";
-    await this.screen.say(this.#paint(mark.padStart(3), "dim"), " ", ...this.#lines.lineOf(message));
-    this.#said.delete(keyOf(message));
-    if (this.#said.size === 0) this.#whenShown();
+  #changed(): void {
+    for (const [id, said] of this.#said) if (said.isBack(id)) this.#said.delete(id);
+    if (this.#said.size === 0) this.#whenBack();
+    this.#refresh();
   }
 
-  #keep(message: Message): void {
-    this.#number += 1;
-    this.#numbered.set(this.#number, message);
-    this.#numbered.delete(this.#number - numberedMax);
+  #shown(item: TimelineItem<Message>): void {
+    this.#presence.shown(item, item.from === this.#me);
+    this.#refresh();
   }
 
-  /** Updates the room after a change. If this peer is out of the room, reading ends by itself. */
-  async #refreshed(): Promise<void> {
-    await this.room
-      .refresh(this.signal)
-      .then(() => this.#printChanges())
-      .catch(() => undefined);
+  #refused(typed: string, error: unknown): void {
+    const again = this.deps.screen.isTerminal ? "the up key gets it back" : typed;
+    void this.#note(`* not sent: ${(error as Error).message}; ${again}`);
+    this.#refresh();
   }
 
-  /** Shows which members came in or went out, according to the signed state. */
-  async #printChanges(): Promise<void> {
-    if (this.room.state === this.#shownState) return;
-    this.#shownState = this.room.state;
-    const before = this.#present;
-    this.#present = this.#namesNow();
-    for (const [endpoint, name] of this.#present) if (!before.has(endpoint)) await this.#note(`* ${name} joined`);
-    for (const [endpoint, name] of before)
-      if (!this.#present.has(endpoint)) await this.#note(`* ${name} is no longer a member`);
+  #changeText(name: "added" | "removed" | "role", change: RoomEvents["added"]): string {
+    const member = this.#view.lines.nameOf(change.endpoint);
+    const by = change.by === null ? "an owner" : this.#view.lines.nameOf(change.by);
+    if (name === "added") return `${by} added ${member}`;
+    if (name === "removed") return `${by} removed ${member}`;
+    return change.role === "owner" ? `${by} made ${member} an owner` : `${member} is not an owner any more`;
   }
 
-  #namesNow(): ReadonlyMap<string, string> {
-    const names = this.room.members.map(({ endpoint: from, handle }) => {
-      return [from, this.#lines.nameOf({ from, handle })] as const;
+  /** Updates the status line. */
+  #refresh(): void {
+    const { bus, screen } = this.deps;
+    if (!screen.isTerminal) return;
+    const { lines, newestOwn, roomName } = this.#view;
+    const names = (holds: (one: ChatPresence["others"][number]) => boolean) =>
+      this.#presence.others.filter(holds).map(({ endpoint }) => lines.nameOf(endpoint));
+    const { text, colour } = statusLine({
+      ...{ room: roomName, status: bus.status, unread: this.#presence.unread },
+      typing: names(({ isTyping }) => isTyping),
+      here: names(({ state }) => state !== null),
+      readBy: newestOwn === null ? [] : names(({ readUpTo }) => (readUpTo ?? "") >= newestOwn.id),
+      waiting: this.#outbox.isWaiting ? this.#outbox.size : 0,
     });
-    return new Map(names);
+    screen.status(text, (one) => this.#paint(one, colour));
   }
 
-  #note(text: string): Promise<void> {
-    return this.screen.say(this.#paint(text, "dim"));
+  #note(text: string, indent = "    "): Promise<void> {
+    return this.#view.say([this.#paint(`${indent}${text}`, "dim")]);
   }
 }
 
+/** Says what was not sent. */
+function reportUnsent(unsent: readonly string[]): void {
+  for (const line of unsent) printNote(`not sent: ${line}`);
+}
+
 async function chat(name: string, options: PeerOptions & RoomChoices): Promise<void> {
+  let unsent: readonly string[] = [];
   const talk = async (bus: Bus, signal: AbortSignal) => {
     const room = await openRoom(bus, name, signal, options);
     const screen = openScreen("> ");
+    await using timeline = room.timeline({ limit: readFirst, signal });
+    const one = new Chat({ bus, room, timeline, screen, signal });
     try {
-      await new Chat(bus, room, screen, signal).run();
+      await one.run();
     } finally {
       screen.close();
+      unsent = one.unsent;
+      reportUnsent(unsent);
     }
   };
   await asPeer(options, talk, { follows: true });
+  if (unsent.length === 0) return;
+  const what = unsent.length === 1 ? "1 message was" : `${unsent.length} messages were`;
+  throw new UnibusError("unavailable", `${what} not sent (send again what is listed above)`);
 }
 
 /** The command `chat ROOM`. */
 export function chatCommand(): CliCommand {
   const command = new CliCommand("chat", {
-    summary: `talk in a room, line by line; begins with its last ${shownFirst} messages`,
+    summary: `talk in a room; begins with its last ${shownFirst} messages`,
     example: "unibus chat room.team",
   });
   return sendingCommand(peerCommand(command))
     .argument("<room>", roomText)
-    .addHelpText("after", `\nIn the chat:\n${help.map((line) => `  ${line}`).join("\n")}`)
+    .addHelpText(
+      "after",
+      `\nIn the chat, N is the number before a message:\n${chatHelp.map((line) => `  ${line}`).join("\n")}`,
+    )
     .action(chat);
 }

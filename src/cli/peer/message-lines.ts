@@ -65,7 +65,7 @@ export function isOriginal(kind: MessageKind): boolean {
 }
 
 /** Shows a body that is not UTF-8: with replacement characters, or its size if its kind need not be text. */
-function shownBytes({ kind, data, text }: Message): string {
+export function shownBytes({ kind, data, text }: Message): string {
   const isBinary = kind === "data" || kind === "unsupported" || kind.startsWith("app.");
   return isBinary ? `[${sizeText(data.length)}, not text]` : text;
 }
@@ -93,15 +93,11 @@ interface Quoted {
 const two = (number: number): string => String(number).padStart(2, "0");
 
 /** Formats the messages of one room as lines for people. */
-export class MessageLines {
+class MessageLines {
   readonly #paint = painter();
   readonly #quoted = new LruCache<Quoted>(rememberedMax);
 
-  constructor(
-    private readonly room: Room,
-    /** Whether to print the time without the date. */
-    private readonly isBrief = false,
-  ) {}
+  constructor(private readonly room: Room) {}
 
   /** The name of a peer: its handle, with part of its endpoint if another member has the same handle. */
   nameOf({ from, handle }: { readonly from: string; readonly handle: string }): string {
@@ -126,7 +122,7 @@ export class MessageLines {
   #timeOf({ timeMs }: Message): string {
     const at = new Date(timeMs);
     const clock = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
-    return this.isBrief ? clock : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
+    return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
   }
 
   #whatOf(message: Message, edit: Message | null): Piece[] {
