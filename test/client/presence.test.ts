@@ -193,6 +193,34 @@ test("presence is sent every 60 s while a person has the room open, and is over 
   expect(ana.of("bob").state).toBeNull();
 });
 
+test("a member who comes learns within 2 s who is here, and one who comes and goes causes a signal every 10 s", async () => {
+  const bob = peer("bob");
+  const close = bob.presence.open();
+  expect(await bob.kinds()).toEqual(["present"]);
+  const comes = (kind: "present" | "bye") =>
+    bob.take(made({ as: "ana", kind, timeMs: busMs + Math.floor(bob.clock.nowMs) }));
+  await comes("present");
+  await bob.wait(2_000);
+  expect(await bob.kinds()).toEqual(["present"]);
+  for (let n = 0; n < 7; n++) {
+    await comes("bye");
+    await bob.wait(1);
+    await comes("present");
+    await bob.wait(999);
+  }
+  expect(await bob.kinds()).toEqual([]);
+  await bob.wait(5_000);
+  expect(await bob.kinds()).toEqual(["present"]);
+  close();
+  expect(await bob.kinds()).toEqual(["bye"]);
+  await bob.wait(20_000);
+  await comes("bye");
+  await bob.wait(1);
+  await comes("present");
+  await bob.wait(2_000);
+  expect(await bob.kinds()).toEqual([]);
+});
+
 test("a room that is opened and closed again and again sends 10 signals a second, and its last state", async () => {
   for (const isOpen of [true, false]) {
     const bob = peer("bob");

@@ -64,7 +64,7 @@ describe("at a terminal", () => {
       his.type("/reply 21 hello ana\r");
       await shows(hers, /^ 22 .+bob {2}\(to 21, ana "hello bob"\) hello ana$/);
       hers.type("/react 👍\r");
-      await shows(his, /^ {4}👍 ana on 22$/);
+      for (const chat of [hers, his]) await shows(chat, /^ {4}👍 ana on 22$/);
       hers.type("/react 22 👍\r");
       await shows(his, /^ {4}👍 taken back by ana on 22$/);
       hers.type("/edit hello Bob\r");
@@ -85,8 +85,9 @@ describe("at a terminal", () => {
       await shows(his, /^ {4}👀 ana on 10$/);
       hers.type("/react 999 👀\r");
       await shows(hers, /message 999 is not known here/);
+      await shows(his, /^-- connected \| here: ana \|/);
       his.type("/who\r");
-      await shows(his, /^ {4}ana {2}owner, here {2}/);
+      await shows(his, /^ {4}ana {2}owner, here, read up to 22 {2}/);
       await shows(his, /^ {4}bob {2}member, you {2}/);
       his.type("/nonsense\r");
       await shows(his, /unknown command \/nonsense \(see \/help\)/);

@@ -24,6 +24,8 @@ import type { Signals } from "./signals.ts";
 
 /** How often a signal is sent again, in milliseconds; presence with a variation. Source: docs/protocol/signals.md. */
 const sendAgainMs = { typing: 5_000, present: 60_000, presentVariation: 0.2, read: 1_000 } as const;
+/** When presence is sent to a member who has just come, at most and at random, and how often at most, in milliseconds. */
+const greeting = { withinMs: 2_000, everyMs: 10_000 } as const;
 /** The most signals that this peer sends in a second. Receivers open 20. */
 const sentPerSecond = 10;
 /** When presence is sent that was over this limit, in milliseconds. */
@@ -56,6 +58,7 @@ export class RoomSignals {
   #nextPresentMs = Number.POSITIVE_INFINITY;
   /** When `bye` is sent, if it was over the limit. */
   #byeMs = Number.POSITIVE_INFINITY;
+  #greetedMs = Number.NEGATIVE_INFINITY;
   /** When `typing` was last sent; null after `stopped`. */
   #typingSentMs: number | null = null;
   #readUpTo = "";
@@ -170,8 +173,18 @@ export class RoomSignals {
     if (key === undefined) return;
     const signal = openSignal(sealed, key, signals.busMs, decrypt);
     if (typeof signal === "string" || !this.#gate.isFirst(endpoint, sealed.replayKey, signals.nowMs)) return;
+    const before = this.of(endpoint).state;
     if (this.#state.apply(endpoint, signal, signals.nowMs)) this.#events.emit("change", this.of(endpoint));
+    if (before === null && this.of(endpoint).state !== null) this.#greet(signals.nowMs);
     signals.wake(this, signals.nowMs + (signal.kind === "typing" ? signalHoldsMs.typing : signalHoldsMs.present));
+  }
+
+  /** A member came, who does not know yet that this peer is here. */
+  #greet(nowMs: number): void {
+    const atMs = Math.max(nowMs, this.#greetedMs + greeting.everyMs) + Math.random() * greeting.withinMs;
+    if (this.#opened === 0 || atMs >= this.#nextPresentMs) return;
+    this.#greetedMs = this.#nextPresentMs = atMs;
+    this.deps.signals.wake(this, this.#nextPresentMs);
   }
 
   /** Does what is due. Returns when something is due again. */
