@@ -1,148 +1,19 @@
 /** Signals of a room: what a peer sends and when, and what it believes. Source: docs/protocol/signals.md. */
-import { afterEach, expect, test } from "bun:test";
-import { generateIdentity } from "../../src/client/crypto/identity.ts";
-import { decrypt, encrypt } from "../../src/client/crypto/sealing.ts";
-import { RoomSignals } from "../../src/client/rooms/room-signals.ts";
-import { Signals } from "../../src/client/rooms/signals.ts";
-import { type VerifiedRoom, verifiedRoom } from "../../src/client/trust/verified-room.ts";
+import { expect, test } from "bun:test";
 import { signalSubject } from "../../src/wire/names.ts";
-import { openSignal, parseSignal, type Signal, sealSignal, signalKey } from "../../src/wire/signal.ts";
-import type { Policy } from "../../src/wire/statement.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
-
-// It waits for the cipher, too.
-const anyone = await generateIdentity();
-const endpointOf = (name: string): string => name.padEnd(43, "_");
-const busMs = 1_800_000_000_000;
-const keyOf = (epoch: number): Uint8Array => new Uint8Array(32).fill(epoch);
-const everyone: Policy = { encrypt: true, persist: true, sign_msgs: true };
-
-/** A room whose `gone` members were removed when its epoch began. */
-function roomOf(
-  roomId: string,
-  names: readonly string[],
-  epoch: number,
-  policy: Policy,
-  gone: readonly string[] = [],
-): VerifiedRoom {
-  const lines = [...names, ...gone].map((name) => ({
-    ...{ endpoint: endpointOf(name), role: "owner" as const, since: 1, left: false, handle: name },
-    until: gone.includes(name) ? epoch : 0,
-    ...{ sign_pub: anyone.signPubHex, kex_pub: anyone.kexPubHex, kex_sig: anyone.kexSig },
-  }));
-  const state = { roomId, version: 1, prev: "", subject: "room.a", policy, epoch, keyCheck: "", lines };
-  return verifiedRoom(state, "", []);
-}
-
-interface Sent {
-  readonly subject: string;
-  readonly data: Uint8Array;
-}
-
-interface Options {
-  readonly names?: readonly string[];
-  readonly roomId?: string;
-  readonly epoch?: number;
-  readonly policy?: Policy;
-  readonly readMarks?: boolean;
-}
-
-const open: Signals[] = [];
-afterEach(() => open.splice(0).forEach((signals) => void signals.close()));
-
-/** One member's signals in one room, with a clock that the test moves. */
-function peer(name: string, given: Options = {}) {
-  const { names = ["ana", "bob"], roomId = "01HZZZ00000000000000000001", epoch = 1, policy = everyone } = given;
-  const clock = { nowMs: 0 };
-  const sent: Sent[] = [];
-  const room = { value: roomOf(roomId, names, epoch, policy), newerSinceMs: Number.POSITIVE_INFINITY };
-  const onTrouble = (error: unknown) => {
-    throw error;
-  };
-  const signals = new Signals({
-    me: endpointOf(name),
-    clock: { now: () => busMs + clock.nowMs, steadyMs: () => clock.nowMs },
-    ...{ isOn: true, readMarks: given.readMarks, follow: async () => undefined, onTrouble },
-    line: () => line,
-  });
-  const line = {
-    publish: (subject: string, data: Uint8Array | string) => sent.push({ subject, data: data as Uint8Array }),
-  };
-  open.push(signals);
-  const listeners: (() => void)[] = [];
-  const presence = new RoomSignals({
-    trust: {
-      roomId,
-      get room() {
-        return room.value;
-      },
-      newerSinceMs: (old) => (old < room.value.state.epoch ? room.newerSinceMs : Number.POSITIVE_INFINITY),
-      onVersion: (listener) => {
-        listeners.push(listener);
-        return () => undefined;
-      },
-    },
-    keys: { key: async (asked) => (policy.encrypt ? keyOf(asked) : null) },
-    ...{ signals, maySend: () => true, onTrouble },
-  });
-  const changes: string[] = [];
-  const of = (other: string) => presence.of(endpointOf(other));
-  return {
-    ...{ clock, sent, room, signals, presence, changes, of, roomId, names, policy },
-    changed: () => listeners.forEach((listener) => void listener()),
-    /** The kinds of what was sent since the last call. */
-    async kinds(): Promise<string[]> {
-      await settled();
-      return sent.splice(0).map((one) => opened(one, clock.nowMs)?.kind ?? "not a signal");
-    },
-    async take(one: Sent | undefined): Promise<void> {
-      if (one !== undefined) signals.take(one);
-      await settled();
-    },
-    /** Moves the clock, and does what is due. */
-    async wait(ms: number): Promise<void> {
-      clock.nowMs += ms;
-      presence.tick(clock.nowMs);
-      await settled();
-    },
-  };
-}
-
-/** Lets work that is ready run: keys are read from memory here. */
-const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
-function opened({ subject, data }: Sent, nowMs = 0): Signal | null {
-  const sealed = parseSignal(subject, data);
-  const signal = sealed && openSignal(sealed, signalKey(keyOf(sealed.epoch), sealed.roomId), busMs + nowMs, decrypt);
-  return typeof signal === "string" ? null : signal;
-}
-
-interface Posed extends Partial<Signal> {
-  readonly as: string;
-  /** The name in the subject, if it is another one. */
-  readonly on?: string;
-  readonly roomId?: string;
-  readonly epoch?: number;
-  readonly key?: Uint8Array;
-}
-
-let counter = 0;
-/** A signal as any member could make it: all have the room's key. */
-function made({ as, on = as, roomId = "01HZZZ00000000000000000001", epoch = 1, key, ...signal }: Posed): Sent {
-  const whole: Signal = { timeMs: busMs, counter: counter++, kind: "typing", messageId: null, ...signal };
-  const nonce = crypto.getRandomValues(new Uint8Array(24));
-  const place = { roomId, endpoint: endpointOf(as), epoch };
-  const data = sealSignal(whole, place, signalKey(key ?? keyOf(epoch), roomId), nonce, encrypt);
-  return { subject: signalSubject("01HZZZ00000000000000000001", endpointOf(on)), data };
-}
-
-function watching(given?: Options) {
-  const ana = peer("ana", given);
-  ana.presence.on("change", ({ endpoint, state, isTyping, readUpTo }) =>
-    ana.changes.push(`${endpoint.replace(/_+$/, "")} ${isTyping ? "typing" : (state ?? readUpTo ?? "gone")}`),
-  );
-  return ana;
-}
+import {
+  busMs,
+  everyone,
+  keyOf,
+  made,
+  opened,
+  type Posed,
+  peer,
+  roomOf,
+  settled,
+  watching,
+} from "../support/signals.ts";
 
 test("typing is sent at the start and every 5 s while a person types, and is over after 8 s", async () => {
   const [ana, bob] = [watching(), peer("bob")];
@@ -193,7 +64,7 @@ test("presence is sent every 60 s while a person has the room open, and is over 
   expect(ana.of("bob").state).toBeNull();
 });
 
-test("a member who comes learns within 2 s who is here, and one who comes and goes causes a signal every 10 s", async () => {
+test("a member who comes learns within 2 s who is here, and coming and going causes one signal in 10 s", async () => {
   const bob = peer("bob");
   const close = bob.presence.open();
   expect(await bob.kinds()).toEqual(["present"]);

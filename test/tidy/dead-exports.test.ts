@@ -30,6 +30,7 @@ const users: readonly string[] = ["src/", "scripts/", "bench/", "examples/", "te
  */
 const seams: Readonly<Record<string, string>> = {
   "src/cli/print.ts fieldLines": "the test compares what commands print with it",
+  "src/cli/terminal-footer.ts footerRows": "the test lays out footers for terminals of any size",
   "src/plugins/blobs-nats/sweep.ts sweep": "the test sweeps without waiting for the interval",
   "src/plugins/nats-embedded/start-progress.ts streamsIn": "the test counts streams in folders of its own",
   "src/plugins/room-streams/sweep.ts sweep": "the test sweeps without waiting for the interval",

@@ -41,7 +41,7 @@ function causeText(cause: unknown): string {
 }
 
 /** The state of the connection, in a few words. */
-export function connectionText(status: BusStatus): string {
+function connectionText(status: BusStatus): string {
   if (status.state !== "reconnecting") return status.state;
   const { attempt, cause } = status;
   if (attempt === 0) return "connection lost, reconnecting";

@@ -148,7 +148,7 @@ export class ChatView {
     if (known === undefined) return;
     const before = known.item;
     known.item = item;
-    // A message from before the start of the chat gets a number when somebody changes it.
+    // A message from before the start of the chat gets a number when it is changed.
     if (known.number === null) {
       const lines = this.lines.message(item, this.#remember(item, this.#next()).number);
       void this.say(...lines);

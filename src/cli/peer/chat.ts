@@ -1,9 +1,9 @@
 /**
  * The command `chat`: an interactive chat in one room, at a terminal or through pipes.
  *
- * `ChatView` shows the room's timeline, `runTyped` does what is typed, `Outbox` sends it in order, also after an outage,
- * and `ChatPresence` knows who is here. This file wires them, keeps the status line up to date, and ends the chat: on
- * /quit, Ctrl-D, Ctrl-C, or when the peer is out of the room.
+ * `ChatView` shows the room's timeline, `runTyped` does what is typed, `Outbox` sends it in order, also after an
+ * outage, and `ChatPresence` knows who is here. This file wires them, keeps the status line up to date, and ends the
+ * chat: on /quit, Ctrl-D, Ctrl-C, or when the peer is out of the room.
  */
 import type { Bus, LiveTimeline, Message, Room, RoomEvents, TimelineItem } from "../../client/index.ts";
 import { UnibusError } from "../../client/index.ts";

@@ -24,7 +24,7 @@ import type { Signals } from "./signals.ts";
 
 /** How often a signal is sent again, in milliseconds; presence with a variation. Source: docs/protocol/signals.md. */
 const sendAgainMs = { typing: 5_000, present: 60_000, presentVariation: 0.2, read: 1_000 } as const;
-/** When presence is sent to a member who has just come, at most and at random, and how often at most, in milliseconds. */
+/** Presence for a member who has just come: within a random time, and how often at most, in milliseconds. */
 const greeting = { withinMs: 2_000, everyMs: 10_000 } as const;
 /** The most signals that this peer sends in a second. Receivers open 20. */
 const sentPerSecond = 10;
