@@ -93,7 +93,7 @@ interface Quoted {
 const two = (number: number): string => String(number).padStart(2, "0");
 
 /** Formats the messages of one room as lines for people. */
-class MessageLines {
+export class MessageLines {
   readonly #paint = painter();
   readonly #quoted = new LruCache<Quoted>(rememberedMax);
 
