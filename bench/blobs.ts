@@ -16,7 +16,7 @@ const fresh = () => new Uint8Array(randomBytes(bytes));
 const perSecond = (ms: number, count = 1) => (count * bytes) / 1_048_576 / (ms / 1_000);
 
 /** Starts the bare server; returns its URL and a disposer. */
-async function startBare(): Promise<{ url: string } & Disposable> {
+export async function startBare(): Promise<{ url: string } & Disposable> {
   const script = `${import.meta.dir}/support/bare-upload.ts`;
   const child = Bun.spawn([process.execPath, script], { stdin: "ignore", stdout: "pipe" });
   const { value } = await child.stdout.getReader().read();

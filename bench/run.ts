@@ -9,6 +9,7 @@ import { clusterFailover, clusterRead, clusterRegister, clusterRooms, clusterSta
 import { connects } from "./connects.ts";
 import { createRooms } from "./create-room.ts";
 import { cut } from "./cut.ts";
+import { files } from "./files.ts";
 import { history200, history1000 } from "./history.ts";
 import { idleMemory } from "./idle-memory.ts";
 import { limiter } from "./limiter.ts";
@@ -39,6 +40,7 @@ const workloads: readonly Workload[] = [
   signals,
   bodies,
   blobs,
+  files,
   limiter,
   clientPublish,
   clientDelivery,

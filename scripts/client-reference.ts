@@ -14,7 +14,7 @@ const entry = join(root, "src", "client", "index.ts");
 export const clientReferenceFile: string = join(root, "docs", "reference", "client.md");
 
 /** Internal types that are reachable: a member that names one of them is left out. */
-const inner = /\b(ControlPlane|RoomReader|DurableParts|Receive[rd])\b/;
+const inner = /\b(ControlPlane|RoomReader|RoomBlobs|DurableParts|Receive[rd])\b/;
 /** The order in which a reader meets the classes. The rest is sorted by name. */
 const firstOnes = [
   "Bus",

@@ -42,6 +42,7 @@ const commands: Readonly<Record<string, () => Promise<CliCommand>>> = {
   request: async () => (await import("./peer/request.ts")).requestCommand(),
   "serve-rpc": async () => (await import("./peer/serve-rpc.ts")).serveRpcCommand(),
   blob: async () => (await import("./peer/blob.ts")).blobCommand(),
+  file: async () => (await import("./peer/file.ts")).fileCommand(),
   chat: async () => (await import("./peer/chat.ts")).chatCommand(),
   worker: async () => (await import("./peer/worker.ts")).workerCommand(),
   admin: async () => (await import("./admin/admin.ts")).adminCommand(),

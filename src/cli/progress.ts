@@ -9,8 +9,12 @@ export class Progress implements Disposable {
   #drawnAt = Number.NEGATIVE_INFINITY;
   #isDrawn = false;
 
-  /** `total` is 0 if it is not known. */
-  constructor(what: string, total = 0) {
+  /** `total` is 0 if it is not known. `shown` formats the numbers. */
+  constructor(
+    what: string,
+    total = 0,
+    private readonly shown: (count: number) => string = String,
+  ) {
     this.#what = what;
     this.#total = total;
   }
@@ -22,8 +26,8 @@ export class Progress implements Disposable {
     this.#isDrawn = true;
     const share = this.#total === 0 ? 0 : Math.min(1, done / this.#total);
     const bar = "#".repeat(Math.floor(share * barWidth)).padEnd(barWidth, ".");
-    const known = this.#total === 0 ? "" : ` of ${this.#total}  [${bar}] ${Math.floor(share * 100)} %`;
-    process.stderr.write(`\r\x1b[K${this.#what} ${done}${known}`);
+    const known = this.#total === 0 ? "" : ` of ${this.shown(this.#total)}  [${bar}] ${Math.floor(share * 100)} %`;
+    process.stderr.write(`\r\x1b[K${this.#what} ${this.shown(done)}${known}`);
   };
 
   /** Clears the line. */

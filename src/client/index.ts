@@ -48,6 +48,8 @@ export type { Conversation, Deleted } from "./rooms/conversation.ts";
 export type { DirectAddition, DirectPeer } from "./rooms/direct-watch.ts";
 export type { Durable, DurableOptions } from "./rooms/durable.ts";
 export type { Erasable } from "./rooms/erasing.ts";
+export type { FileReadOptions, FileSaveOptions, ReceivedFile } from "./rooms/file-receiving.ts";
+export type { FileInput, FileOptions, FileProgress } from "./rooms/file-sending.ts";
 export type { LiveTimeline, TimelineEvents, TimelineOptions } from "./rooms/live-timeline.ts";
 export type { AddOptions } from "./rooms/membership.ts";
 export { Message } from "./rooms/message.ts";

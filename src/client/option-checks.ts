@@ -135,6 +135,19 @@ export const sayChecks: OptionChecks = {
   hops: isInteger(0, hopsMax),
 };
 
+/** The options of `sendFile`. */
+export const fileChecks: OptionChecks = {
+  ...sendChecks,
+  thread: isText,
+  replyTo: isText,
+  hops: isInteger(0, hopsMax),
+  mediaType: isText,
+  name: isText,
+  caption: when((value) => typeof value === "string", "a string"),
+  size: isInteger(0),
+  onProgress: isFunction,
+};
+
 /** Checks a message and its options. Errors: invalid. */
 export function checkSaying(call: string, data: unknown, options: unknown, checks: OptionChecks = sendChecks): void {
   checkData(call, data);

@@ -48,7 +48,7 @@ export async function placeFile(
 }
 
 /** Syncs a folder, so that new names in it survive a power failure. Some systems do not support or need it. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder).catch(() => null);
   await handle?.sync().catch(() => undefined);
   await handle?.close();

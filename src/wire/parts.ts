@@ -14,6 +14,9 @@ const nonceBytes = 24;
 const sealBytes = 16;
 const entryBytes = hashBytes + nonceBytes + 4;
 
+/** The size of the parts that this client makes, in bytes: a receiver has whole parts in memory. */
+export const partBytes = 2 * 1_048_576;
+
 /** The largest number of parts: the manifest must fit into a blob. */
 export const partsMax = Math.floor((blobBytesMax - sealBytes) / entryBytes);
 

@@ -130,6 +130,7 @@ const withoutDefault: Readonly<Record<string, readonly string[]>> = {
   "unibus restore": ["--denials", "--admin", "--revoke"],
   "unibus migrate-to-kv": ["--ca"],
   "unibus migrate-to-sqlite": ["--ca"],
+  "unibus file send": ["--caption", "--reply-to"],
   "unibus send": ["--file", "--attach", "--reply-to"],
 };
 

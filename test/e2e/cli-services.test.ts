@@ -3,7 +3,7 @@
  * Each peer is a process of its own.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { CliPeer, jsonLines, type RoomOptions, type Running } from "../support/cli-peer.ts";
 import { Server, until } from "../support/executable.ts";
@@ -139,13 +139,68 @@ describe("files", () => {
       const id = (await ana.ok(["send", subject, "look at this", "--attach", "picture.bin"])).trim();
       const [message] = jsonLines(await bob.ok(["history", subject, "--json"]));
       expect(message).toMatchObject({ id, text: "look at this" });
-      expect(await bob.ok(["history", subject])).toContain(`look at this [file, 293.0 KiB: ${id}]`);
+      expect(await bob.ok(["history", subject])).toContain(`look at this [file, "picture.bin", 293.0 KiB: ${id}]`);
       for (const name of [id, String(message?.blob)]) {
         await bob.ok(["blob", "get", subject, name, "--out", "again.bin"]);
         expect(new Uint8Array(readFileSync(bob.folder.file("again.bin")))).toEqual(content);
       }
       const small = (await ana.ok(["blob", "put", subject, "-", "--json"], "from stdin")).trim();
       expect(await bob.ok(["blob", "get", subject, JSON.parse(small).ref, "--out", "-"])).toBe("from stdin");
+    },
+    patienceMs,
+  );
+
+  test(
+    "a file above 16 MiB is sent and fetched in parts; the sender's name is cleaned, and no file is replaced",
+    async () => {
+      const subject = await roomOfTwo("room");
+      const content = crypto.getRandomValues(new Uint8Array(65_536));
+      const large = Buffer.alloc(17 * 1_048_576, content);
+      writeFileSync(ana.folder.file("large.png"), large);
+      const options = ["--name", ".bashrc", "--caption", "look at this", "--json"];
+      const { id } = JSON.parse(await ana.ok(["file", "send", subject, "large.png", ...options]));
+      const [message] = jsonLines(await bob.ok(["history", subject, "--json"]));
+      expect(message).toMatchObject({
+        id,
+        kind: "file",
+        text: "look at this",
+        file_name: ".bashrc",
+        file_size: 17_825_792,
+      });
+      expect([message?.media_type, message?.blob]).toEqual([undefined, undefined]);
+      expect(await bob.ok(["history", subject])).toContain(`look at this [file, ".bashrc", 17.0 MiB: ${id}]`);
+      expect(await bob.ok(["file", "get", subject, id])).toBe("bashrc\n");
+      expect(readFileSync(bob.folder.file("bashrc")).equals(large)).toBe(true);
+      writeFileSync(bob.folder.file("bashrc"), "mine");
+      for (const args of [[], ["--out", "bashrc"]]) {
+        const { code, stderr } = await bob.run(["file", "get", subject, id, ...args]);
+        expect([code, stderr]).toEqual([1, expect.stringMatching(/^error: bashrc exists \(.+--force\)\n$/)]);
+      }
+      expect(readFileSync(bob.folder.file("bashrc"), "utf8")).toBe("mine");
+      const got = JSON.parse(await bob.ok(["file", "get", subject, id, "--out", "bashrc", "--force", "--json"]));
+      expect(got).toEqual({ file: "bashrc", size: 17_825_792, file_name: ".bashrc", media_type: null });
+      expect(readFileSync(bob.folder.file("bashrc")).equals(large)).toBe(true);
+      const { code, stderr } = await bob.run(["blob", "get", subject, id, "--out", "f"]);
+      expect([code, stderr]).toEqual([1, expect.stringContaining("(use unibus file get)")]);
+
+      const piped = (await ana.ok(["file", "send", subject, "-", "--type", "text/plain"], "from stdin")).trim();
+      expect(await bob.ok(["file", "get", subject, piped, "--out", "-"])).toBe("from stdin");
+    },
+    2 * patienceMs,
+  );
+
+  test(
+    "a file whose sending is interrupted leaves nothing on the server",
+    async () => {
+      const subject = await roomOfTwo("room");
+      const folder = server.folder.file("data", "blobs", "by-owner", ana.identity.endpoint);
+      const stored = () => (existsSync(folder) ? readdirSync(folder).length : 0);
+      const before = stored();
+      await using sending = ana.start(["file", "send", subject, "-"]);
+      sending.write("x".repeat(5 * 1_048_576));
+      await until("a part is stored", () => stored() > before);
+      expect(await sending.end("SIGINT")).toBe(130);
+      expect(stored()).toBe(before);
     },
     patienceMs,
   );

@@ -160,6 +160,7 @@ test(
       "request",
       "serve-rpc",
       "blob",
+      "file",
       "chat",
       "worker",
     ];

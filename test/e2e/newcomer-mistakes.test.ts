@@ -99,6 +99,8 @@ test("an empty history is reported; texts are printed without their final newlin
   await ana.ok(["send", subject], "from a program\n");
   writeFileSync(ana.folder.file("five"), "12345");
   await ana.ok(["send", subject, "a file", "--attach", "five"]);
-  expect(await ana.ok(["history", subject])).toMatch(/ {2}anouk {2}from a program\n.* a file \[file, 5 B: \w{26}\]\n$/);
+  expect(await ana.ok(["history", subject])).toMatch(
+    / {2}anouk {2}from a program\n.* a file \[file, "five", 5 B: \w{26}\]\n$/,
+  );
   expect(await ana.ok(["history", subject, "--limit", "2", "--json"])).toContain('"text":"from a program\\n"');
 });

@@ -178,6 +178,32 @@ async function blobs(stage: Stage): Promise<void> {
   await refused("invalid", () => theirs.getBlob({ blob: stranger, epoch: 1 }));
 }
 
+async function files(stage: Stage): Promise<void> {
+  await using ana = await newcomer(stage, "ana");
+  await using bob = await newcomer(stage, "bob");
+  const mine = await ana.createRoom(freshSubject(), "matrix");
+  await mine.membership.add(bob.identity.endpoint);
+  const theirs = await bob.room(mine.subject);
+  const bytes = Uint8Array.from({ length: 3_000_000 }, (_, index) => (index * 7) % 251);
+  // A stream of unknown size is sent in parts.
+  const sent: unknown[] = [];
+  await mine.sendFile(new Blob([bytes]).stream(), {
+    ...{ name: "cafe\u0301.bin", mediaType: "x/y", caption: "all of it" },
+    onProgress: (progress) => sent.push(progress),
+  });
+  await mine.sendFile(new File([bytes], "one.bin", { type: "x/z" }));
+  const [parts, one] = (await theirs.history()).messages as [Message, Message];
+  equal([parts.kind, parts.text, parts.header.parts?.count, one.header.parts], ["file", "all of it", 2, undefined]);
+  const [large, small] = [parts.file(), one.file()];
+  equal([large?.name, large?.mediaType, large?.size], ["café.bin", "x/y", bytes.length]);
+  equal([small?.name, small?.mediaType, small?.size], ["one.bin", "x/z", bytes.length]);
+  equal(sent.at(-1), { done: bytes.length, total: null });
+  equal((await new Response(large?.stream()).arrayBuffer()).byteLength, bytes.length);
+  equal(await large?.bytes(), bytes);
+  equal(await small?.bytes(), bytes);
+  await refused("invalid", () => mine.sendFile(new Blob([bytes]), { name: "../passwd" }));
+}
+
 async function durables(stage: Stage): Promise<void> {
   await using ana = await newcomer(stage, "ana");
   const identity = await stage.user("bob");
@@ -238,6 +264,7 @@ export const talk: readonly Case[] = [
   { name: "a room without persistence delivers live messages only", run: unkept },
   { name: "requests are answered, or time out", run: requests },
   { name: "blobs can be opened by members", run: blobs },
+  { name: "files arrive whole, as one blob or in parts", run: files },
   { name: "durables deliver missed messages, separately for each device", run: durables },
   { name: "an exception in the application does not end a reader", run: listeners },
 ];

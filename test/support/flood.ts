@@ -12,14 +12,14 @@ const chunk = Buffer.concat([Buffer.from(`${chunkBytes.toString(16)}\r\n`), part
 /** How much each client would send if the server let it. */
 export const bytesEach = 400 * 1_048_576;
 
-/** Returns the memory of a server in bytes: now, or its peak since `growth` began. */
-function memory({ pid }: Server, field: "VmRSS" | "VmHWM"): number {
+/** Returns the memory of a process in bytes: now, or its peak since `growth` began. */
+function memory({ pid }: Pick<Server, "pid">, field: "VmRSS" | "VmHWM"): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) * 1_024;
 }
 
-/** Returns the peak growth of a server's memory while `work` runs, in bytes. */
-export async function growth(server: Server, work: () => Promise<unknown>): Promise<number> {
+/** Returns the peak growth of a process's memory while `work` runs, in bytes. */
+export async function growth(server: Pick<Server, "pid">, work: () => Promise<unknown>): Promise<number> {
   // Resets the peak.
   writeFileSync(`/proc/${server.pid}/clear_refs`, "5");
   const before = memory(server, "VmRSS");

@@ -5,7 +5,9 @@ import { codeIn, judge, lineAt, type Rule } from "./rules.ts";
 /** The printing module, and the only other files that write: those that move the cursor. */
 const writers = new Set(["src/cli/print.ts", "src/cli/progress.ts", "src/cli/terminal-footer.ts"]);
 /** Files that write raw bytes: file contents, and output for programs. */
-const byteWriters = new Set(["src/cli/print.ts", "src/cli/peer/blob.ts", "src/cli/peer/request.ts"]);
+const byteWriters = new Set(
+  ["print.ts", "peer/blob.ts", "peer/file.ts", "peer/request.ts"].map((one) => `src/cli/${one}`),
+);
 
 const writing = /process\.std(?:out|err)\.write|\bconsole\.|\bBun\.(?:stdout|stderr|write)\b|writeSync\(\s*[12]\b/g;
 const bytes = /\bwriteBytes\b/g;

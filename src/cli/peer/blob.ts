@@ -21,7 +21,10 @@ async function put(name: string, file: string, options: PeerOptions & RoomChoice
 /** Resolves a reference on the command line: a blob reference, or the id of a message with an attachment. */
 async function namedBy(bus: Bus, room: Room, ref: string, signal: AbortSignal): Promise<StoredBlob> {
   if (isUlid(ref)) {
-    const { blob, epoch } = await messageById(bus, room, ref, signal);
+    const { blob, epoch, header } = await messageById(bus, room, ref, signal);
+    if (header.parts !== undefined) {
+      throw new UnibusError("invalid", `the file of message ${ref} is in parts (use unibus file get)`);
+    }
     if (blob !== null) return { blob, epoch };
     throw new UnibusError("not_found", `message ${ref} has no file (name another)`);
   }
@@ -55,7 +58,7 @@ export function blobCommand(): CliCommand {
     summary: "store and fetch files of a room, encrypted with its key",
     example,
   });
-  const putSummary = "store a file, and print the reference that opens it (to also send it to the room: send --attach)";
+  const putSummary = "store a file, and print the reference that opens it (to send a file to the room: file send)";
   sendingCommand(peerCommand(command.sub("put", { summary: putSummary, example })))
     .argument("<room>", `${roomText}; the room must encrypt`)
     .argument("<file>", "what to store, up to 16 MiB; -: stdin")

@@ -1,4 +1,3 @@
-import { sealBytes } from "../../client/crypto/sealing.ts";
 import type { Message, MessageKind, Room } from "../../client/index.ts";
 import { LruCache } from "../../lib/lru-cache.ts";
 import { pinsIn, titleIn } from "../../wire/bodies.ts";
@@ -32,22 +31,26 @@ export function sizeText(bytes: number): string {
 }
 
 /**
- * Formats a message as JSON: `{id, from, handle, time, kind, text | data, media_type?, file_name?, hops?, thread?, re?,
- * blob?, verified, late, early, clock_unsure?}`.
- * Shape: `data` is base64-std, used if the data is not UTF-8; `blob` is a reference for `blob get`.
+ * Formats a message as JSON: `{id, from, handle, time, kind, text | data, media_type?, file_name?, file_size?, hops?,
+ * thread?, re?, blob?, verified, late, early, clock_unsure?}`.
+ * Shape: `data` is base64-std, used if the data is not UTF-8; `file_size` is in bytes; `blob` is a reference for
+ * `blob get`, of a file that is not in parts.
  */
 export function messageFields(message: Message): object {
   const { id, from, handle, timeMs, kind, data, thread, replyTo, blob, epoch, mediaType, fileName, hops } = message;
   const text = textOf(data);
+  const file = message.file();
+  const isOne = message.header.parts === undefined;
   return {
     ...{ id, from, handle, time: new Date(timeMs).toISOString(), kind },
     ...(text === null ? { data: toBase64(data) } : { text }),
     ...(mediaType === null ? {} : { media_type: mediaType }),
     ...(fileName === null ? {} : { file_name: fileName }),
+    ...(file === null ? {} : { file_size: file.size }),
     ...(hops === 0 ? {} : { hops }),
     ...(thread === null ? {} : { thread }),
     ...(replyTo === null ? {} : { re: replyTo }),
-    ...(blob === null ? {} : { blob: refWord({ blob, epoch }) }),
+    ...(blob === null || !isOne ? {} : { blob: refWord({ blob, epoch }) }),
     ...{ verified: message.verified, late: message.late, early: message.early },
     ...(message.clockUnsure ? { clock_unsure: true } : {}),
   };
@@ -126,7 +129,7 @@ export class MessageLines {
   }
 
   #whatOf(message: Message, edit: Message | null): Piece[] {
-    const { kind, replyTo, fileName, blob, id } = message;
+    const { kind, replyTo, fileName, id } = message;
     const words = wordsOf(edit ?? message);
     const target = this.#quoteOf(replyTo);
     if (kind === "react") return [words, " ", this.#paint(`to ${target}`, "dim")];
@@ -138,10 +141,9 @@ export class MessageLines {
       return [changeText(message, words), isIgnored ? " (not an owner: ignored)" : ""];
     }
     const name = fileName === null ? "" : `${JSON.stringify(fileName)}, `;
-    const file =
-      blob === null
-        ? []
-        : [" ", this.#paint(`[file, ${name}${sizeText(Math.max(0, blob.sz - sealBytes))}: ${id}]`, "dim")];
+    const size = message.file()?.size;
+    const gap = words === "" ? [] : [" "];
+    const file = size === undefined ? [] : [...gap, this.#paint(`[file, ${name}${sizeText(size)}: ${id}]`, "dim")];
     const to = replyTo === null ? [] : [this.#paint(`(to ${target})`, "dim"), " "];
     const what = kind === "unsupported" ? [this.#paint("[needs a newer unibus]", "yellow"), " "] : [];
     const edited = edit === null ? [] : [" ", this.#paint("(edited)", "dim")];

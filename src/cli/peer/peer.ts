@@ -110,6 +110,8 @@ export interface Acting {
   readonly settles?: boolean;
   /** Whether it changes nothing. Other commands print which bus they use if several are known. */
   readonly reads?: boolean;
+  /** Whether it has something to clean up when it is interrupted: then the work ends by itself, by its signal. */
+  readonly cleansUp?: boolean;
 }
 
 /**
@@ -120,7 +122,7 @@ export interface Acting {
 export async function asPeer(
   options: PeerOptions,
   work: (bus: Bus, signal: AbortSignal) => Promise<void>,
-  { follows = false, reads = false, settles = follows }: Acting = {},
+  { follows = false, reads = false, settles = follows, cleansUp = follows }: Acting = {},
 ): Promise<void> {
   const at = placeOf(options);
   const identity = await readIdentityFile(at.identity);
@@ -134,8 +136,8 @@ export async function asPeer(
     await using bus = await connect({ ...place, identity, lazy: true, settles, keyLifetime: keyLifetime(), signal });
     const drops = printEventsOf(bus, follows);
     try {
-      // A command that follows completes its own work when it is asked to stop.
-      await (follows ? work(bus, signal) : waitFor(work(bus, signal), signal));
+      // A command that follows completes its own work when it is asked to stop, too.
+      await (cleansUp ? work(bus, signal) : waitFor(work(bus, signal), signal));
     } finally {
       drops.flush();
     }
@@ -149,16 +151,18 @@ export async function asPeer(
 export async function asSender(
   options: PeerOptions,
   work: (bus: Bus, signal: AbortSignal) => Promise<void>,
+  acting: Pick<Acting, "cleansUp"> = {},
 ): Promise<void> {
-  await asPeer(options, work, { settles: true });
+  await asPeer(options, work, { ...acting, settles: true });
 }
 
 /** Like `asPeer`, for a command that changes nothing. */
 export async function asReader(
   options: PeerOptions,
   work: (bus: Bus, signal: AbortSignal) => Promise<void>,
+  acting: Pick<Acting, "cleansUp"> = {},
 ): Promise<void> {
-  await asPeer(options, work, { reads: true });
+  await asPeer(options, work, { ...acting, reads: true });
 }
 
 /** A user as commands print one. */

@@ -1,4 +1,3 @@
-import { basename } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
 import type { Bus, ContentKind, Room, SayOptions, Sent } from "../../client/index.ts";
 import { waitFor } from "../../client/transport/wait.ts";
@@ -8,8 +7,8 @@ import { CliCommand } from "../cli-command.ts";
 import { checkNotEmpty, linesOf, openNamed, wholeOf } from "../input.ts";
 import { countArgument } from "../numbers.ts";
 import { type PrintOptions, printJson, printLine, printNote } from "../print.ts";
-import { putFile } from "./blob-file.ts";
 import { textOf } from "./message-lines.ts";
+import { sendNamedFile } from "./named-file.ts";
 import { openRoom, type RoomChoices, roomText, sendingCommand } from "./open-room.ts";
 import { asSender, type PeerOptions, peerCommand } from "./peer.ts";
 import { idArgument, messageById } from "./since.ts";
@@ -30,7 +29,7 @@ interface SendOptions extends PeerOptions, RoomChoices {
 async function dataOf(text: string | undefined, { file, attach }: SendOptions): Promise<Uint8Array | string> {
   if (text !== undefined && text !== "-") return checkNotEmpty(text, "TEXT");
   if (file !== undefined) return checkNotEmpty(await wholeOf((await openNamed(file)).stream, file), file);
-  if (text === undefined && attach !== undefined) return basename(attach);
+  if (text === undefined && attach !== undefined) return "";
   if (process.stdin.isTTY) printNote("Type the message, then press Ctrl-D:");
   return checkNotEmpty(await wholeOf(Bun.stdin.stream(), "stdin"), "stdin");
 }
@@ -118,19 +117,30 @@ async function placeOf(bus: Bus, room: Room, { replyTo, thread }: SendOptions, s
   return { replyTo, thread: answered?.thread ?? replyTo };
 }
 
+/** The text beside a file. Errors: a usage error for bytes that are not text. */
+function captionOf(data: Uint8Array | string): string {
+  const text = typeof data === "string" ? data : textOf(data);
+  if (text !== null) return text;
+  throw new InvalidArgumentError("the text beside the file is not UTF-8 (send it by itself)");
+}
+
 async function send(name: string, text: string | undefined, options: SendOptions): Promise<void> {
   const { lines, file, attach } = options;
   if (text !== undefined && (lines || file !== undefined)) {
     throw new InvalidArgumentError("the message is given twice (choose one of TEXT, --lines and --file)");
   }
-  await asSender(options, async (bus, signal) => {
+  const work = async (bus: Bus, signal: AbortSignal): Promise<void> => {
     // Read the message and open the room in parallel.
     const [room, data] = await Promise.all([openRoom(bus, name, signal, options), lines ? "" : dataOf(text, options)]);
     const place = { ...(await placeOf(bus, room, options, signal)), hops: options.hops, signal };
     if (lines) return sendLines(room, options, place);
-    const blob = attach === undefined ? undefined : await putFile(room, attach, signal);
-    await printSent(await room.send(data, { ...place, blob, kind: kindOf(data) }), options);
-  });
+    const sent =
+      attach === undefined
+        ? await room.send(data, { ...place, kind: kindOf(data) })
+        : await sendNamedFile(room, attach, { ...place, caption: captionOf(data) });
+    await printSent(sent, options);
+  };
+  await asSender(options, work, { cleansUp: attach !== undefined });
 }
 
 /** The command `send ROOM`. */
@@ -149,7 +159,7 @@ export function sendCommand(): CliCommand {
       ]),
     )
     .option("--file <file>", "send the content of a file")
-    .option("--attach <file>", "store a file, encrypted, and name it in the message (see blob get)")
+    .option("--attach <file>", "send a file, with the message as its caption (see file get)")
     .option("--reply-to <id>", "answer a message", idArgument)
     .option("--thread <id>", "the first message of the thread (default: the one that you answer)", idArgument)
     .option(

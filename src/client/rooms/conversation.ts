@@ -7,6 +7,7 @@ import { fromHex } from "../../wire/encoding.ts";
 import { UnibusError } from "../../wire/errors.ts";
 import { checkSaying, sayChecks } from "../option-checks.ts";
 import type { Erasable } from "./erasing.ts";
+import { type FileInput, type FileOptions, sendFile } from "./file-sending.ts";
 import type { Message } from "./message.ts";
 import type { SendOptions } from "./publisher.ts";
 import { partsOf } from "./room-parts.ts";
@@ -48,6 +49,18 @@ export class Conversation {
   async send(data: Uint8Array | string, options: SayOptions = {}): Promise<Sent> {
     checkSaying("send", data, options, sayChecks);
     return this.#say(data, options);
+  }
+
+  /**
+   * Sends a file of any size: a path (Bun and Node), a `File` or `Blob`, or a stream. A file of more than 16 MiB, or
+   * of unknown size, is sent in parts, and is never in memory as a whole. If the room's key changes during the upload,
+   * the file is sent again; a stream cannot be, so it fails with `conflict`. After a failure or an abort, the client
+   * deletes what it stored, unless the message may still arrive.
+   * Errors: those of `send` and `putBlob`; invalid for a name or media type that no message may have, and for a file
+   * that changed while it was read; not_found for a path.
+   */
+  async sendFile(file: FileInput, options: FileOptions = {}): Promise<Sent> {
+    return sendFile(partsOf(this), file, options);
   }
 
   /** Replies to a message in its thread, or starts one. Errors: those of `send`. */

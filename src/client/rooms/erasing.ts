@@ -105,7 +105,7 @@ export class Eraser {
   async release(message: Erasable, signal?: AbortSignal): Promise<void> {
     const { blob, header } = message;
     if (blob === null) return;
-    const { control, blobs } = this.deps;
+    const { blobs } = this.deps;
     let hashes: readonly string[] = [];
     if (header.parts !== undefined) {
       // Without its manifest the parts are unknown; a manifest that is gone was released before.
@@ -117,10 +117,6 @@ export class Eraser {
       hashes = (parts ?? []).map(({ h }) => h);
     }
     // The manifest goes last, so that a repeated call finds the rest.
-    for (const hash of [...hashes, blob.h]) {
-      await control.releaseBlob(hash, signal).catch((error: unknown) => {
-        if (!hasCode(error, "not_found")) throw error;
-      });
-    }
+    await blobs.release([...hashes, blob.h], signal);
   }
 }

@@ -1,7 +1,9 @@
 import type { EnvelopeHeader, MessageKind } from "../../wire/envelope.ts";
 import type { BlobRef } from "../../wire/frame.ts";
 import { ulidTimeMs } from "../../wire/ulid.ts";
+import { ReceivedFile } from "./file-receiving.ts";
 import type { Received } from "./receiver.ts";
+import type { RoomBlobs } from "./room-blobs.ts";
 
 /** A message of a room. */
 export class Message {
@@ -43,8 +45,10 @@ export class Message {
   readonly clockUnsure: boolean;
   /** The creation time that the sender states, in milliseconds since 1970. */
   readonly timeMs: number;
+  readonly #blobs: RoomBlobs;
 
-  constructor({ frame, content, verified, sender, mark }: Received) {
+  constructor({ frame, content, verified, sender, mark, blobs }: Received) {
+    this.#blobs = blobs;
     this.id = frame.id;
     this.kind = content.kind;
     this.from = frame.from;
@@ -63,6 +67,12 @@ export class Message {
     this.early = mark === "early";
     this.clockUnsure = mark === "clock_unsure";
     this.timeMs = ulidTimeMs(frame.id);
+  }
+
+  /** The file that came with the message, or null. Nothing is fetched until it is read. */
+  file(): ReceivedFile | null {
+    const { blob, epoch, header } = this;
+    return blob === null ? null : new ReceivedFile(this.#blobs, { blob, epoch, header });
   }
 
   /** The data as UTF-8, with replacement characters for invalid bytes. */

@@ -19,6 +19,7 @@ import type { RoomKeys } from "../trust/room-keys.ts";
 import type { RoomTrust } from "../trust/room-trust.ts";
 import { memberAt, memberNow, type VerifiedMember, type VerifiedRoom } from "../trust/verified-room.ts";
 import { FrameMemory } from "./frame-memory.ts";
+import type { RoomBlobs } from "./room-blobs.ts";
 
 /**
  * How long live frames of an old epoch are accepted after a newer epoch was learned, in milliseconds.
@@ -43,6 +44,8 @@ export interface Received extends Opened {
   readonly content: Content;
   readonly sender: VerifiedMember;
   readonly mark: TimeMark | null;
+  /** Where the message's file is. */
+  readonly blobs: RoomBlobs;
 }
 
 /**
@@ -59,6 +62,7 @@ export interface ReceiverDeps {
   readonly trust: RoomTrust;
   readonly keys: RoomKeys;
   readonly clock: BusClock;
+  readonly blobs: RoomBlobs;
   /** Called for each dropped frame. */
   readonly onDrop: (refused: Refused) => void;
   /** Called for each valid frame. */
@@ -98,7 +102,7 @@ export class Receiver {
     const mark = isDropped(frame) || origin !== "live" ? null : this.#markOf(frame);
     const result = isDropped(frame) ? frame : await this.#check(frame, origin);
     if (!isDropped(result)) {
-      const received = { ...result, mark };
+      const received = { ...result, mark, blobs: this.deps.blobs };
       this.deps.onOpened(received);
       return received;
     }
@@ -193,4 +197,4 @@ export class Receiver {
   }
 }
 
-type Checked = Omit<Received, "mark">;
+type Checked = Omit<Received, "mark" | "blobs">;

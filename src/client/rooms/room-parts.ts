@@ -4,6 +4,7 @@ import type { Conversation } from "./conversation.ts";
 import type { DirectWatch } from "./direct-watch.ts";
 import type { Eraser } from "./erasing.ts";
 import type { Receiver } from "./receiver.ts";
+import type { RoomBlobs } from "./room-blobs.ts";
 import type { RoomReader } from "./room-reader.ts";
 import type { RoomSender } from "./room-sender.ts";
 import type { Settling } from "./settling.ts";
@@ -13,6 +14,7 @@ export interface RoomParts {
   readonly reader: RoomReader;
   readonly sender: RoomSender;
   readonly eraser: Eraser;
+  readonly blobs: RoomBlobs;
   readonly direct: DirectWatch;
   /** What an owner's client does by itself. */
   readonly settling: Settling;

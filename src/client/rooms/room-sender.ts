@@ -57,6 +57,30 @@ export class RoomSender {
     return this.deps.control.clock;
   }
 
+  /** The epoch whose key encrypts what is sent now. */
+  get epoch(): number {
+    return this.deps.trust.room.state.epoch;
+  }
+
+  /**
+   * Gets ready to encrypt a blob: reads the room, and settles it if that is due. Returns the epoch whose key to use.
+   * Errors: those of reading a room; forbidden, room_stale while a person's decision is pending.
+   */
+  async prepare(signal: AbortSignal | undefined): Promise<number> {
+    this.deps.refuse();
+    // A message needs a connection, which reports changes of the room. A blob does not, so read the room first.
+    await this.deps.trust.refresh(signal);
+    await waitFor(this.deps.settling.beforeSealing(), signal);
+    return this.epoch;
+  }
+
+  /** Throws if a blob of an epoch can no longer be sent: a frame has one epoch, which applies to its blobs. */
+  checkEpoch(epoch: number): void {
+    if (epoch === this.epoch) return;
+    const { subject } = this.deps.trust.room.state;
+    throw new UnibusError("conflict", `the blob was stored under an older key of ${subject} (store it again)`);
+  }
+
   /** Seals a message and sends it. Errors: those of `Room.send`. */
   async say(saying: Saying, options: SayOptions): Promise<Sent> {
     this.deps.refuse();
@@ -90,10 +114,7 @@ export class RoomSender {
     const { chain, trust } = this.deps;
     const { roomId, subject, policy, epoch, version } = trust.room.state;
     const statement = { version, hash: trust.room.hash.slice(0, noHash.length) };
-    // A frame has one epoch, which applies to its blob, too.
-    if (blobEpoch !== undefined && blobEpoch !== epoch) {
-      throw new UnibusError("conflict", `the blob was stored under an older key of ${subject} (store it again)`);
-    }
+    if (blobEpoch !== undefined) this.checkEpoch(blobEpoch);
     const rekeyPending = this.deps.settling.isPending;
     const roomKey = await this.deps.keys.key(epoch, signal);
     const { identity } = this;

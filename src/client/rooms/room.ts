@@ -10,7 +10,6 @@ import type { Refused } from "../crypto/frames.ts";
 import { Events, type Unlisten } from "../events.ts";
 import { checkOptions, checkSaying, durableChecks, timelineChecks } from "../option-checks.ts";
 import { Patience } from "../transport/outage.ts";
-import { waitFor } from "../transport/wait.ts";
 import { KeyAge } from "../trust/key-age.ts";
 import { type OwnerConflict, ownerConflictError } from "../trust/owner-check.ts";
 import type { VerifiedMember, VerifiedRoom } from "../trust/verified-room.ts";
@@ -106,7 +105,7 @@ export class Room extends Conversation {
     this.presence = new Presence(new RoomSignals({ trust, keys, maySend, onTrouble, signals: deps.signals }));
     this.#blobs = new RoomBlobs(trust.roomId, keys, control);
     const onOpened = (received: Received) => this.#chain.saw(received, trust.room.state.policy.sign_msgs);
-    this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop, onOpened });
+    this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop, onOpened, blobs: this.#blobs });
     this.#ownerConflicts = deps.ownerConflicts;
     this.#requests = new Requests({ replies: deps.replies, receiver: this.#receiver, data: deps.data, onTrouble });
     this.membership = new Membership(trust, changes, directory, () => this.#refuseStrangers());
@@ -132,7 +131,7 @@ export class Room extends Conversation {
       signal,
     });
     const eraser = new Eraser({ roomId: trust.roomId, persist: policy.persist, control, blobs: this.#blobs });
-    const parts = { reader: this.#reader, sender: this.#sender, direct: this.#direct, eraser };
+    const parts = { reader: this.#reader, sender: this.#sender, direct: this.#direct, eraser, blobs: this.#blobs };
     keepParts(this, { ...parts, settling: this.#settling, trust, control, receiver: this.#receiver });
   }
 
@@ -320,11 +319,7 @@ export class Room extends Conversation {
 
   /** Encrypts a blob with the room's key and stores it. Pass the result to `send`. Errors: too_large, quota. */
   async putBlob(plaintext: Uint8Array, signal?: AbortSignal): Promise<StoredBlob> {
-    this.#refuse();
-    // A message needs a connection, which reports changes of the room. A blob does not, so read the room first.
-    await this.refresh(signal);
-    await waitFor(this.#settling.beforeSealing(), signal);
-    return this.#blobs.put(plaintext, this.epoch, signal);
+    return this.#blobs.put(plaintext, await this.#sender.prepare(signal), signal);
   }
 
   /** Fetches and decrypts the blob of a message. Errors: not_found; invalid if the bytes do not match the reference. */

@@ -58,8 +58,10 @@ export interface ControlOptions {
 /** Limits of one request. */
 export interface RequestLimits {
   readonly signal?: AbortSignal | undefined;
-  /** The largest reply that is read. Default: single. */
-  readonly size?: BytesMax;
+  /** The largest reply that is read, by its kind or in bytes. Default: single. */
+  readonly size?: BytesMax | number;
+  /** The sha256 of the body in hex, if it is known. */
+  readonly bodyHash?: string;
   /** Timeout of the whole exchange, in milliseconds. */
   readonly withinMs?: number;
 }
@@ -116,7 +118,7 @@ export class ControlPlane {
   async send<S extends RouteSpec>(
     spec: S,
     parts: RequestParts<S>,
-    { signal, size = "single", withinMs = timeoutMs.json }: RequestLimits = {},
+    { signal, size = "single", bodyHash, withinMs = timeoutMs.json }: RequestLimits = {},
   ): Promise<StaticOf<S["reply"]>> {
     const { method, access, reply }: RouteSpec = spec;
     const given: AnyParts = parts;
@@ -126,10 +128,11 @@ export class ControlPlane {
       method,
       target: targetOf(spec, given),
       body: body as Uint8Array | undefined,
+      bodyHash,
       contentType: isRaw ? "application/octet-stream" : "application/json",
       signer: access === "public" ? undefined : this.identity,
       signal,
-      bytesMax: replyBytesMax[size],
+      bytesMax: typeof size === "number" ? size : replyBytesMax[size],
       timeoutMs: withinMs,
     });
     const content = reply === undefined || isBytes(reply) ? found.body : contentOf(reply, found.body, found.url);
@@ -357,15 +360,18 @@ export class ControlPlane {
     return this.send(routes.durables.unbind, { params: { id }, query: { device } }, { signal });
   }
 
-  /** Stores a ciphertext and returns its hash. Errors: too_large, quota. */
-  async putBlob(ciphertext: Uint8Array, signal?: AbortSignal): Promise<string> {
-    const limits = { signal, withinMs: timeoutMs.blob };
-    return (await this.send(routes.blobs.put, { body: ciphertext }, limits)).hash;
+  /** Stores a ciphertext, whose hash is known. Errors: too_large, quota. */
+  async putBlob(ciphertext: Uint8Array, bodyHash: string, signal?: AbortSignal): Promise<void> {
+    await this.send(routes.blobs.put, { body: ciphertext }, { signal, bodyHash, withinMs: timeoutMs.blob });
   }
 
-  /** The bytes that the server returns for a hash. The caller must check them. Errors: not_found. */
-  async getBlob(hash: string, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    const limits = { signal, size: "blob", withinMs: timeoutMs.blob } as const;
+  /** The bytes that the server returns for a hash, at most `size`. The caller must check them. Errors: not_found. */
+  async getBlob(
+    hash: string,
+    signal?: AbortSignal,
+    size: BytesMax | number = "blob",
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const limits = { signal, size, withinMs: timeoutMs.blob };
     return (await this.send(routes.blobs.get, { params: { hash } }, limits)) as Uint8Array<ArrayBuffer>;
   }
 

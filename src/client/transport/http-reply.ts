@@ -5,6 +5,8 @@ import { requestIdHeader } from "../../wire/sign.ts";
 
 /** The maximum length of a server's message quoted in an error, in characters. */
 const messageLengthMax = 500;
+/** What is allocated at first for a reply of unknown length, in bytes. */
+const firstBytes = 65_536;
 /** The longest Retry-After that is accepted, in seconds. */
 const retryAfterSMax = 3_600;
 
@@ -30,25 +32,27 @@ function plain(text: string): string {
  */
 export async function bodyOf(reply: Response, bytesMax: number, url: string): Promise<Uint8Array<ArrayBuffer>> {
   const reader = reply.body?.getReader();
-  const chunks: Uint8Array[] = [];
+  // A large reply is stored once, not as chunks and then again as a whole.
+  const declared = Number(reply.headers.get("content-length")) || firstBytes;
+  let body = new Uint8Array(Math.min(declared, bytesMax));
   let size = 0;
   while (reader !== undefined) {
     const { done, value } = await reader.read();
     if (done) break;
-    size += value.byteLength;
-    if (size > bytesMax) {
+    const end = size + value.byteLength;
+    if (end > bytesMax) {
       await reader.cancel().catch(() => undefined);
       throw bad(url, `returned more than ${bytesMax} bytes`);
     }
-    chunks.push(value);
+    if (end > body.length) {
+      const larger = new Uint8Array(Math.min(Math.max(end, 2 * body.length), bytesMax));
+      larger.set(body);
+      body = larger;
+    }
+    body.set(value, size);
+    size = end;
   }
-  const body = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, at);
-    at += chunk.byteLength;
-  }
-  return body;
+  return size === body.length ? body : body.slice(0, size);
 }
 
 function jsonOf(body: Uint8Array): unknown {

@@ -15,6 +15,8 @@ export interface Ask {
   /** path?query, exactly as it is sent. */
   readonly target: string;
   readonly body?: Uint8Array | undefined;
+  /** The sha256 of the body in hex, if the caller knows it. */
+  readonly bodyHash?: string | undefined;
   /** Default: JSON. */
   readonly contentType?: string;
   /** Signs the request; undefined for a public route. */
@@ -70,13 +72,12 @@ export function dataUrlsOf(named: readonly string[], allowsCleartext: boolean): 
 /** The headers of a signed request, with a fresh nonce and the host of the URL. Source: docs/protocol/requests.md. */
 async function signedHeaders(
   base: string,
-  { method, target, body, nowMs = Date.now }: Ask,
+  { method, target, body, bodyHash = sha256Hex(body ?? ""), nowMs = Date.now }: Ask,
   signer: Identity,
 ): Promise<Record<string, string>> {
   const { host } = new URL(base);
   const ts = String(Math.floor(nowMs() / 1000));
   const nonce = toBase64(crypto.getRandomValues(new Uint8Array(16)));
-  const bodyHash = sha256Hex(body ?? "");
   const sig = await signer.sign(requestText({ host, method, target, ts, nonce, bodyHash }));
   return {
     [signatureHeaders.host]: host,
