@@ -205,9 +205,12 @@ export class Bus implements AsyncDisposable {
     await this.#trustParts.background?.settled();
     this.#closing.abort(new UnibusError("unavailable", "this client is closed (connect again)"));
     this.#outage.closed(this.#closing.signal.reason);
-    for (const room of await Promise.allSettled(this.#rooms.values()))
-      if (room.status === "fulfilled") partsOf(room.value).reader.end(null);
+    const rooms = await Promise.allSettled(this.#rooms.values());
+    const parts = rooms.filter((room) => room.status === "fulfilled").map(({ value }) => partsOf(value));
+    for (const { reader } of parts) reader.end(null);
     await data?.live.close();
+    // What was in flight has ended.
+    await Promise.all(parts.map(({ keptChain }) => keptChain?.end()));
   }
 
   readonly [Symbol.asyncDispose] = (): Promise<void> => this.close();
@@ -269,6 +272,7 @@ export class Bus implements AsyncDisposable {
       state: this.options.state,
       keyLifetime: { ...keyLifetimeDefault, ...this.options.keyLifetime },
       settles: this.#settles,
+      keepsChains: this.options.keepsChains ?? false,
       isAccepted: () => this.#settlements.isMine(trust.roomId),
       isInUse: () => this.#acceptances.isAccepted(trust.roomId),
       onPending: ({ id: roomId, subject }, left) => this.#events.emit("rekeyPending", { roomId, subject, left }),

@@ -20,6 +20,11 @@ export interface ConnectOptions {
   /** When this client replaces the key of a room it owns. Default: after 30 days or 100,000 messages. */
   readonly keyLifetime?: Partial<KeyLifetime>;
   /**
+   * Goes on with the chain of the last run in each room, so that a program which is started for each message does
+   * not make as many chains. Two runs at once have one each. Not in a browser. Default: false.
+   */
+  readonly keepsChains?: boolean;
+  /**
    * Endpoints whose rooms are accepted as soon as they add this peer, for example for a worker that joins every room it
    * is added to. A room is accepted only if that user has signed a change of it: the server could name anyone. Default:
    * none. Other rooms are accepted when the application uses them, or by `accept`.

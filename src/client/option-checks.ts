@@ -188,6 +188,7 @@ export const connectChecks: OptionChecks = {
   state: isText,
   lazy: isBoolean,
   settles: isBoolean,
+  keepsChains: isBoolean,
   signals: isBoolean,
   readMarks: isBoolean,
   keyLifetime: isObjectOf("connect: keyLifetime", lifetimeChecks),

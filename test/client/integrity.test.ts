@@ -1,9 +1,9 @@
 /** What the chains of a room show, and what they must not. Source: docs/protocol/history.md. */
 import { describe, expect, test } from "bun:test";
-import { Integrity, type LinkedMessage } from "../../src/client/rooms/integrity.ts";
-import type { Received } from "../../src/client/rooms/receiver.ts";
+import { HistoryRead } from "../../src/client/rooms/history-read.ts";
+import { Integrity, type IntegrityFinding, type LinkedMessage } from "../../src/client/rooms/integrity.ts";
 import { SenderChain } from "../../src/client/rooms/sender-chain.ts";
-import { noHash } from "../../src/wire/chain-entry.ts";
+import { halfHash, noHash } from "../../src/wire/chain-entry.ts";
 import { bytesOf } from "../../src/wire/encoding.ts";
 import { newUlid, ulidTimeMs } from "../../src/wire/ulid.ts";
 import { LinkedRun } from "../support/linked-run.ts";
@@ -13,10 +13,21 @@ const runs = 60;
 const histories = Array.from({ length: runs }, (_, seed) => new LinkedRun(randomOf(seed)).run(120));
 const historyOf = (seed: number): LinkedMessage[] => histories[seed] ?? [];
 
-function findingsOf(history: readonly LinkedMessage[], { isWhole = true, isOrdered = true } = {}) {
-  const integrity = new Integrity({ isWhole, isOrdered });
-  for (const message of history) integrity.add(message);
-  return integrity.findings();
+/** Reads a history from its start, in pages. */
+function readOf(history: readonly LinkedMessage[], integrity = new Integrity(), pageMax = 1_000): Integrity {
+  const read = new HistoryRead(true);
+  for (let at = 0; at < history.length; at += pageMax) integrity.page(history.slice(at, at + pageMax), at, read);
+  const [first] = history;
+  if (first !== undefined) integrity.start(first, 1);
+  return integrity;
+}
+
+const findingsOf = (history: readonly LinkedMessage[]) => readOf(history).findings();
+
+/** Follows messages live. */
+function liveOf(history: readonly LinkedMessage[], integrity = new Integrity()): Integrity {
+  for (const [at, message] of history.entries()) integrity.add(message, at);
+  return integrity;
 }
 
 const chainOf = ({ header }: LinkedMessage) => header.chain ?? { id: "", n: -1, hash: "" };
@@ -61,8 +72,8 @@ describe("no alarm", () => {
       const history = historyOf(seed);
       // Erased messages before the middle may belong to chains that are met later.
       expect([seed, findingsOf(history.flatMap((one) => [one, one]))]).toEqual([seed, []]);
-      const rest = history.slice(-1).concat(history);
-      expect([seed, findingsOf(rest, { isOrdered: false })]).toEqual([seed, []]);
+      expect([seed, liveOf(history).findings()]).toEqual([seed, []]);
+      expect([seed, liveOf(history.slice(-1).concat(history)).findings()]).toEqual([seed, []]);
     }
   });
 
@@ -70,10 +81,10 @@ describe("no alarm", () => {
     const count = attack(
       (one, history) => isPlain(one, history) && history.some((other) => follows(one, other)),
       (one, history) => {
-        const integrity = new Integrity({ isWhole: true, isOrdered: true });
-        for (const each of history) if (each === one) integrity.dropped(one.hash, one.from);
-        for (const each of history) if (each !== one) integrity.add(each);
-        expect(integrity.findings()).toEqual([]);
+        const integrity = new Integrity();
+        integrity.dropped(one.hash, one.from, "old_epoch");
+        const others = history.filter((other) => other !== one);
+        expect(readOf(others, integrity).findings()).toEqual([]);
       },
     );
     expect(count).toBe(runs);
@@ -142,7 +153,179 @@ describe("named with its sender and place is", () => {
   });
 });
 
+/** Where a page of the history may begin and end. */
+const cuts = (history: readonly LinkedMessage[], seed: number): readonly [number, number] => {
+  const random = randomOf(seed + 1_000);
+  const middle = random(history.length);
+  return [random(middle + 1), middle];
+};
+
+describe("a reader who pages", () => {
+  test("has no alarm: live messages, the newest page, older ones down to the start", () => {
+    for (let seed = 0; seed < runs; seed++) {
+      const history = historyOf(seed);
+      const [low, middle] = cuts(history, seed);
+      const integrity = liveOf(history.slice(middle));
+      integrity.page(history.slice(low), low, new HistoryRead(), Infinity);
+      integrity.page(history.slice(0, low), 0, new HistoryRead(), low + 1);
+      if (history[0] !== undefined) integrity.start(history[0], 1);
+      expect([seed, integrity.findings()]).toEqual([seed, []]);
+    }
+  });
+
+  test("has no alarm for what was not read between pages", () => {
+    for (let seed = 0; seed < runs; seed++) {
+      const history = historyOf(seed);
+      const [low, middle] = cuts(history, seed);
+      const integrity = new Integrity();
+      integrity.page(history.slice(0, low), 0, new HistoryRead(true));
+      integrity.begin();
+      for (const message of history.slice(middle)) integrity.add(message);
+      const explains = history.some(({ erased, header }) => erased !== null || header.void !== undefined);
+      const isFlying = integrity.findings().length > 0;
+      // A page may end between messages that were in flight together, or before a deletion that explains a gap in it.
+      if (isFlying) expect(explains).toBe(true);
+    }
+  });
+
+  test("learns which message an older page leaves out", () => {
+    const count = attack(
+      (one, history) => isPlain(one, history) && history.some((other) => follows(one, other)),
+      (one, history) => {
+        const kept = history.filter((other) => other !== one);
+        const middle = kept.length - 10;
+        const integrity = liveOf(kept.slice(middle));
+        for (let end = middle; end > 0; end -= 20) {
+          integrity.page(kept.slice(Math.max(0, end - 20), end), Math.max(0, end - 20), new HistoryRead(), end + 1);
+        }
+        if (kept[0] !== undefined) integrity.start(kept[0], 1);
+        const { id: chain, n } = chainOf(one);
+        const isIt = ({ what, chain: of, first, last }: IntegrityFinding) =>
+          what === "gap" && of === chain && first <= n && n <= last;
+        expect(integrity.findings().some(isIt)).toBe(true);
+      },
+    );
+    expect(count).toBe(runs);
+  });
+
+  test("learns that a message is gone which was there before, unless it was erased", () => {
+    const count = attack(
+      (one, history) => isPlain(one, history) && chainOf(one).n > 0 && history.some((other) => follows(one, other)),
+      (one, history) => {
+        const integrity = readOf(history);
+        readOf(
+          history.filter((other) => other !== one),
+          integrity,
+        );
+        const { id: chain, n } = chainOf(one);
+        expect(integrity.findings()).toMatchObject([{ what: "gap", from: one.from, chain, first: n, last: n }]);
+        const erasing = { ...one, id: newUlid(0), hash: "e".repeat(32), header: {}, erased: one.hash };
+        expect(readOf([...history.filter((other) => other !== one), erasing], integrity).findings()).toEqual([]);
+        expect(integrity.explained).toContainEqual({ from: one.from, chain, n, erasedBy: one.from });
+        // It is there again.
+        expect(
+          readOf(
+            history,
+            readOf(
+              history.filter((other) => other !== one),
+              readOf(history),
+            ),
+          ).findings(),
+        ).toEqual([]);
+      },
+    );
+    expect(count).toBeGreaterThan(runs / 2);
+  });
+
+  test("learns that the history begins later than before, unless the room drops its oldest messages", () => {
+    const history = historyOf(0);
+    const integrity = readOf(history);
+    const [first, second] = history;
+    if (first === undefined || second === undefined) throw new Error("the history is empty");
+    integrity.start(second, 2);
+    expect(integrity.findings()).toMatchObject([{ what: "gap", from: first.from, before: second.id, after: null }]);
+    integrity.dropsOldest = true;
+    expect(integrity.findings()).toEqual([]);
+  });
+});
+
+describe("a message that is stored too late", () => {
+  const statement = { version: 1, hash: noHash };
+  /** Sends messages, each after the one before is stored. */
+  function sentInTurn(count: number): LinkedMessage[] {
+    const chain = new SenderChain();
+    return Array.from({ length: count }, (_, n) => {
+      const header = chain.next(statement);
+      chain.sealed(bytesOf(`${n}`))(true);
+      return { id: newUlid(n), from: "ana", hash: halfHash(`${n}`), header, erased: null, byOwner: false };
+    });
+  }
+
+  test("is named, at whatever time it was sent, if its sender knew that it was stored", () => {
+    const [one, two, three, four] = sentInTurn(4) as [LinkedMessage, LinkedMessage, LinkedMessage, LinkedMessage];
+    for (const swapped of [
+      [one, three, two, four],
+      [two, one, three, four],
+      [one, two, four, three],
+    ]) {
+      const [late] = swapped.filter((each, at) => at > 0 && chainOf(each).n < chainOf(swapped[at - 1] ?? each).n);
+      expect(findingsOf(swapped)).toMatchObject([
+        { what: "order", from: "ana", after: late?.id, first: chainOf(late as LinkedMessage).n },
+      ]);
+    }
+  });
+
+  test("is not reported if it comes twice, or if the messages were in flight together", () => {
+    const sent = sentInTurn(4);
+    expect(findingsOf([...sent, ...sent])).toEqual([]);
+    const chain = new SenderChain();
+    const flying = Array.from({ length: 4 }, (_, n) => {
+      const header = chain.next(statement);
+      const onEnd = chain.sealed(bytesOf(`${n}`));
+      return { onEnd, id: newUlid(n), from: "ana", hash: halfHash(`${n}`), header, erased: null, byOwner: false };
+    });
+    expect(findingsOf(flying.toReversed())).toEqual([]);
+    // The first one was given up, and is stored after all.
+    for (const [at, { onEnd }] of flying.entries()) onEnd(at > 0);
+    const next = [chain.next(statement), chain.next(statement)].map((header, at) => {
+      chain.sealed(bytesOf(`next ${at}`))(true);
+      return { id: newUlid(9), from: "ana", hash: halfHash(`next ${at}`), header, erased: null, byOwner: false };
+    });
+    expect(findingsOf([...flying.slice(1), ...next.slice(0, 1), ...flying.slice(0, 1)])).toEqual([]);
+  });
+});
+
+describe("a statement that a message names", () => {
+  const message = (version: number): LinkedMessage => {
+    const header = { statement: { version, hash: "a".repeat(32) } };
+    return { id: newUlid(version), from: "ana", hash: `${version}`.repeat(32), header, erased: null, byOwner: false };
+  };
+
+  test("and that the room does not have is named, until the room has it", () => {
+    let newest = 1;
+    const integrity = new Integrity(({ version }) => version <= newest);
+    integrity.add(message(1));
+    expect(integrity.findings()).toEqual([]);
+    integrity.add(message(2));
+    expect(integrity.findings()).toMatchObject([{ what: "statement", first: 2, saidBy: "ana" }]);
+    newest = 2;
+    expect(integrity.findings()).toEqual([]);
+  });
+});
+
 describe("the bounds", () => {
+  test("no member's word fills all places", () => {
+    const integrity = new Integrity();
+    const at = (from: string, n: number, chain: string): LinkedMessage => {
+      const header = { chain: { id: chain, n, hash: noHash } };
+      return { id: newUlid(n), from, hash: halfHash(`${from}${n}${chain}`), header, erased: null, byOwner: false };
+    };
+    for (let n = 0; n < 400; n += 2) integrity.add(at("eve", n, "e".repeat(16)));
+    for (const n of [0, 2]) integrity.add(at("ana", n, "a".repeat(16)));
+    const from = (name: string) => integrity.findings().filter((finding) => finding.from === name).length;
+    expect([from("eve"), from("ana")]).toEqual([16, 1]);
+  });
+
   const linkOf = (from: string, chain: string, n: number): LinkedMessage => {
     const header = { chain: { id: chain.padStart(16, "0"), n, hash: noHash } };
     return { id: newUlid(n), from, hash: chain.padStart(32, "0"), header, erased: null, byOwner: false };
@@ -158,37 +341,5 @@ describe("the bounds", () => {
 
   test("a member who uses another's chain makes no gap in it", () => {
     expect(findingsOf([linkOf("ana", "aa", 0), linkOf("eve", "aa", 9)])).toEqual([]);
-  });
-
-  test("the heads of a message name other chains, one of each sender, four at most", () => {
-    const chain = new SenderChain();
-    const own = chain.next({ version: 1, hash: noHash }).chain ?? { id: "", n: 0, hash: "" };
-    const senders = ["a", "b", "c", "d", "e"].map((name) => `${name.repeat(42)}A`);
-    const seen = (from: string, id: string, n: number) => {
-      const frame = { t: 0, s: "room.test", from, id: newUlid(n), e: 1, p: "AA==" } as const;
-      const content = { kind: "text", header: { chain: { id, n, hash: noHash } }, body: new Uint8Array() } as const;
-      chain.saw({ frame, content, verified: true } as unknown as Received, true);
-    };
-    seen(senders[0] ?? "", own.id, 99);
-    for (const [at, from] of senders.entries()) for (const n of [10, 20]) seen(from, `${at}`.repeat(16), n + at);
-    const { heads = [] } = chain.next({ version: 1, hash: noHash });
-    expect(heads.map(({ id, n }) => [id[0], n])).toEqual([1, 2, 3, 4].map((at) => [`${at}`, 20 + at]));
-  });
-
-  test("at most 16 unstored numbers in a message, the others in the next ones", () => {
-    const chain = new SenderChain();
-    const statement = { version: 1, hash: noHash };
-    for (let n = 0; n < 20; n++) {
-      chain.next(statement);
-      chain.sealed(bytesOf(`${n}`))(false);
-    }
-    const declared: number[] = [];
-    for (const size of [16, 4, 0]) {
-      const { void: gone = [] } = chain.next(statement);
-      chain.sealed(bytesOf(`stored ${size}`))(true);
-      expect(gone.length).toBe(size);
-      declared.push(...gone);
-    }
-    expect(declared.toSorted((one, other) => one - other)).toEqual(Array.from({ length: 20 }, (_, n) => n));
   });
 });

@@ -94,7 +94,7 @@ export class LinkedRun {
     this.history.push(link);
     onEnd(isAcked);
     const content = { kind: "text", header: link.header, body: new Uint8Array() };
-    const received = { frame, content, verified: true, payload: content.body } as unknown as Received;
+    const received = { frame, content, hash: link.hash, verified: true } as unknown as Received;
     for (const { chain } of this.#programs) chain.saw(received, true);
   }
 

@@ -3,6 +3,7 @@ import { Option } from "commander";
 import type { Bus, BusEvents, Room } from "../../client/index.ts";
 import type { CliCommand } from "../cli-command.ts";
 import { printNote } from "../print.ts";
+import { findingText } from "./finding-text.ts";
 
 /** A person's decisions about a room on the command line. */
 export interface RoomChoices {
@@ -29,6 +30,9 @@ export function sendingCommand(command: CliCommand): CliCommand {
     .addOption(approveOption())
     .option("--send-anyway", "send even if an owner signed a newer key than the server shows");
 }
+
+/** How many such notes a command prints of a room. */
+const notesMax = 20;
 
 /** The rooms that this command opened, by id, to look up names for rooms and members. */
 const openRooms = new Map<string, Room>();
@@ -57,12 +61,27 @@ export async function inspectRoom(bus: Bus, name: string, signal: AbortSignal): 
 
 async function opened(bus: Bus, name: string, signal: AbortSignal): Promise<Room> {
   const room = await bus.room(name, signal);
+  if (!openRooms.has(room.id)) noteFindings(room);
   openRooms.set(room.id, room);
   // Both people of a direct room are its owners, and the second became one after it was created.
   if (room.state.ownersChanged && room.direct === null) {
     printNote(`note: ${room.subject} has other owners than when you first saw it (see unibus room members)`);
   }
   return room;
+}
+
+/** Prints what the messages of a room show to be missing, each thing once. */
+function noteFindings(room: Room): void {
+  const printed = new Set<string>();
+  room.on("integrity", ({ findings }) => {
+    for (const finding of findings) {
+      const { what, chain, first, saidBy } = finding;
+      const key = [what, chain, first, saidBy].join();
+      if (printed.has(key) || printed.size >= notesMax) continue;
+      printed.add(key);
+      printNote(`warning: ${room.subject}: ${findingText(room, finding)} (see unibus history --verify)`);
+    }
+  });
 }
 
 /** The note about members who left but still have the key. */

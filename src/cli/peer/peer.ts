@@ -133,7 +133,9 @@ export async function asPeer(
   try {
     const { dial, busClock } = options;
     const place = { urls: urlsOf(at.bus), dial, state: stateFolder(identity.endpoint), busClock };
-    await using bus = await connect({ ...place, identity, lazy: true, settles, keyLifetime: keyLifetime(), signal });
+    await using bus = await connect({
+      ...{ ...place, identity, lazy: true, settles, keepsChains: true, keyLifetime: keyLifetime(), signal },
+    });
     const drops = printEventsOf(bus, follows);
     try {
       // A command that follows completes its own work when it is asked to stop, too.

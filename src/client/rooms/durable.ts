@@ -69,7 +69,7 @@ export class Durable implements AsyncDisposable {
 
   private constructor(
     private readonly deps: DurableDeps,
-    private readonly onReceived: (received: Received) => unknown,
+    private readonly onReceived: (received: Received, seq: number) => unknown,
     readonly device: string,
   ) {
     const { endpoint } = deps.control.identity;
@@ -80,7 +80,7 @@ export class Durable implements AsyncDisposable {
   /** Binds a device. Errors: conflict if the room is not persisted; quota for too many devices; forbidden, gone. */
   static async bind(
     deps: DurableDeps,
-    onReceived: (received: Received) => unknown,
+    onReceived: (received: Received, seq: number) => unknown,
     { device = mainDevice, signal }: DurableOptions,
   ): Promise<Durable> {
     const durable = new Durable(deps, onReceived, device);
@@ -135,7 +135,9 @@ export class Durable implements AsyncDisposable {
     // Messages still waiting at `close` are not handled; the server redelivers them.
     if (this.#isClosed) return;
     const received = await this.deps.receiver.open(frame, "history");
-    if (received !== null) await this.onReceived(received);
+    // The ack's subject goes on with the number of deliveries and the sequence number.
+    const seq = Number(ack.slice(this.#acks.length).split(".")[1]) || 0;
+    if (received !== null) await this.onReceived(received, seq);
     // Ack an invalid message, too: otherwise it is redelivered for ever.
     this.deps.live.line.publish(ack, "+ACK");
   }

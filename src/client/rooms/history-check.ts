@@ -3,20 +3,18 @@
  * for it. Source: docs/protocol/history.md.
  */
 import { halfHash } from "../../wire/chain-entry.ts";
-import { toHex } from "../../wire/encoding.ts";
 import { encodeFrame, isDropped } from "../../wire/frame.ts";
 import type { ControlPlane } from "../transport/control.ts";
 import { pause } from "../transport/wait.ts";
 import type { RoomTrust } from "../trust/room-trust.ts";
-import { memberNow } from "../trust/verified-room.ts";
 import { pagesAfter } from "./history-pages.ts";
-import { Integrity, type IntegrityFinding, type LinkedMessage } from "./integrity.ts";
+import { HistoryRead } from "./history-read.ts";
+import type { IntegrityFinding } from "./integrity.ts";
 import type { Received, Receiver } from "./receiver.ts";
+import { integrityOf, linkOf } from "./room-integrity.ts";
 
 /** How long messages in flight may take, before the history is read again, in milliseconds. */
 const graceMs = 5_000;
-const sha256Bytes = 32;
-const halfBytes = 16;
 
 /** What a history shows. */
 export interface HistoryIntegrity {
@@ -47,47 +45,40 @@ interface Pass {
   readonly linked: number;
 }
 
-function linkOf({ frame, content }: Received, isOwner: (endpoint: string) => boolean): LinkedMessage {
-  const { kind, header, body } = content;
-  const erased = kind === "delete" && body.length === sha256Bytes ? toHex(body.subarray(0, halfBytes)) : null;
-  const hash = halfHash(encodeFrame(frame));
-  return { id: frame.id, from: frame.from, hash, header, erased, byOwner: isOwner(frame.from) };
-}
-
 /** Reads everything once. */
 async function readAll({ trust, control, receiver }: CheckDeps, signal: AbortSignal | undefined): Promise<Pass> {
   const { roomId } = trust;
   const { sign_msgs: signs } = trust.room.state.policy;
-  const { first_seq: firstSeq } = await control.history(roomId, { limit: 1, after: 0 }, signal);
-  const isWhole = firstSeq <= 1;
-  const integrity = new Integrity({ isWhole, isOrdered: true });
-  const isOwner = (endpoint: string) => memberNow(trust.room, endpoint)?.role === "owner";
-  let [messages, linked, dropped] = [0, 0, 0];
-  let since: string | null = null;
-  for await (const { frames } of pagesAfter(control, roomId, 0, signal)) {
+  const integrity = integrityOf(trust);
+  let [messages, linked, firstSeq] = [0, 0, 0];
+  let read: HistoryRead | null = null;
+  let start: Received | null = null;
+  let isFirst = true;
+  let cursor = 0;
+  for await (const { frames, first, upTo } of pagesAfter(control, roomId, 0, signal)) {
+    read ??= new HistoryRead(first === 1);
+    firstSeq ||= first;
     const opened = await Promise.all(
-      frames.map(async (frame) => {
-        let by: string | undefined;
-        const received = await receiver.open(frame, "history", ({ signedBy, claims }) => {
-          by = signs ? signedBy : claims;
-        });
-        return { frame, received, by };
-      }),
+      frames.map((frame) =>
+        receiver.open(frame, "history", ({ drop, signedBy, claims }) => {
+          const by = signs ? signedBy : claims;
+          if (!isDropped(frame)) integrity.dropped(halfHash(encodeFrame(frame)), by, drop);
+        }),
+      ),
     );
-    for (const { frame, received, by } of opened) {
-      if (received === null) {
-        if (messages === 0) dropped += 1;
-        if (!isDropped(frame)) integrity.dropped(halfHash(encodeFrame(frame)), by);
-        continue;
-      }
-      since ??= received.frame.id;
-      messages += 1;
-      if (received.content.header.chain !== undefined) linked += 1;
-      // Without a signature, any member may have written it.
-      if (!signs || received.verified) integrity.add(linkOf(received, isOwner));
-    }
+    const valid = opened.filter((one) => one !== null);
+    if (start === null && opened[0] === null) isFirst = false;
+    start ??= valid[0] ?? null;
+    messages += valid.length;
+    linked += valid.filter(({ content }) => content.header.chain !== undefined).length;
+    // Without a signature, any member may have written it.
+    const links = valid.filter(({ verified }) => !signs || verified).map((one) => linkOf(one, trust));
+    integrity.page(links, cursor, read);
+    cursor = upTo;
   }
-  return { findings: integrity.findings(), since: isWhole && dropped === 0 ? null : since, messages, linked };
+  if (start !== null) integrity.start(linkOf(start, trust), firstSeq);
+  const since = firstSeq <= 1 && isFirst ? null : (start?.frame.id ?? null);
+  return { findings: integrity.findings(), since, messages, linked };
 }
 
 const isSame = (one: IntegrityFinding, other: IntegrityFinding): boolean =>
@@ -110,6 +101,6 @@ export async function checkHistory(deps: CheckDeps, signal: AbortSignal | undefi
     pass = { ...pass, findings };
   }
   const { findings } = pass;
-  const broken = findings.some(({ what }) => what === "fork") ? "fork" : "gap";
+  const broken = findings.some(({ what }) => what === "fork" || what === "statement") ? "fork" : "gap";
   return { ...pass, state: signs ? (findings.length === 0 ? "whole" : broken) : "unsigned" };
 }

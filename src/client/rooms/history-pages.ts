@@ -8,6 +8,8 @@ const pageMax = 1_000;
 /** Frames of a room in the order of publication. */
 export interface Page {
   readonly frames: readonly (Frame | Dropped)[];
+  /** The sequence number of the first one. */
+  readonly first: number;
   /** Everything up to this sequence number has been read. */
   readonly upTo: number;
 }
@@ -34,7 +36,7 @@ export async function* pagesAfter(
     // A server that repeats its pages must not keep the client reading for ever.
     if (page.last_seq <= cursor) return;
     cursor = page.last_seq;
-    yield { frames: framesOf(page.messages), upTo: cursor };
+    yield { frames: framesOf(page.messages), first: page.first_seq, upTo: cursor };
     if (!page.more) return;
     // New frames may arrive as fast as they are read.
     if (end === Number.POSITIVE_INFINITY) end = (await control.history(roomId, { limit: 1 }, signal)).last_seq;

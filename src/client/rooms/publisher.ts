@@ -242,7 +242,10 @@ export class Publisher {
     const { live } = this;
     try {
       if (nowMs >= sending.endMs) throw lateError();
-      const isReady = live.isUp && this.#parked.size === 0;
+      // While another connection replaces one, frames wait for those on the old one: no frame is stored before them.
+      const isDrained =
+        this.#lane === null || this.#lane.sent.size === 0 || !live.isUp || this.#lane.line === live.line;
+      const isReady = live.isUp && isDrained && this.#parked.size === 0;
       if (sending.options.offline !== "refuse" && !live.isClosed && !isReady) this.#parked.add(sending);
       else this.#publish(live.line, sending, nowMs);
     } catch (error) {
@@ -326,7 +329,9 @@ export class Publisher {
 
   /** Ends the current attempt of a frame. */
   #release(sending: Sending): void {
-    sending.lane?.sent.delete(sending);
+    const { lane } = sending;
+    lane?.sent.delete(sending);
+    if (lane !== null && lane.sent.size === 0 && this.#parked.size > 0) queueMicrotask(() => this.resume());
     sending.lane = null;
     sending.dueMs = sending.endMs;
     if (sending.ack === "") return;

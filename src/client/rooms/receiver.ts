@@ -9,9 +9,10 @@
 
 import { LruCache } from "../../lib/lru-cache.ts";
 import { TokenBucket } from "../../lib/token-bucket.ts";
+import { halfHash } from "../../wire/chain-entry.ts";
 import { type Content, contentOf } from "../../wire/envelope.ts";
 import { hasCode } from "../../wire/errors.ts";
-import { type Dropped, type DropReason, type Frame, isDropped } from "../../wire/frame.ts";
+import { type Dropped, type DropReason, encodeFrame, type Frame, isDropped } from "../../wire/frame.ts";
 import { ulidTimeMs } from "../../wire/ulid.ts";
 import { type Opened, openFrame, type Refused, signatureFault } from "../crypto/frames.ts";
 import type { BusClock } from "../transport/clock.ts";
@@ -40,6 +41,8 @@ const distrust = { ms: 10_000, membersMax: 1_024 } as const;
 
 /** A valid frame, as passed to the application. */
 export interface Received extends Opened {
+  /** The first half of the frame's sha256, 32 hex digits. */
+  readonly hash: string;
   /** What the payload says. */
   readonly content: Content;
   readonly sender: VerifiedMember;
@@ -63,8 +66,8 @@ export interface ReceiverDeps {
   readonly keys: RoomKeys;
   readonly clock: BusClock;
   readonly blobs: RoomBlobs;
-  /** Called for each dropped frame. */
-  readonly onDrop: (refused: Refused) => void;
+  /** Called for each dropped frame, if the bytes are one. */
+  readonly onDrop: (refused: Refused, frame?: Frame) => void;
   /** Called for each valid frame. */
   readonly onOpened: (received: Received) => void;
 }
@@ -102,13 +105,15 @@ export class Receiver {
     const mark = isDropped(frame) || origin !== "live" ? null : this.#markOf(frame);
     const result = isDropped(frame) ? frame : await this.#check(frame, origin);
     if (!isDropped(result)) {
-      const received = { ...result, mark, blobs: this.deps.blobs };
+      const hash = halfHash(encodeFrame(result.frame));
+      const received = { ...result, mark, hash, blobs: this.deps.blobs };
       this.deps.onOpened(received);
       return received;
     }
-    const refused = { ...result, claims: isDropped(frame) ? undefined : frame.from };
+    const isFrame = !isDropped(frame);
+    const refused = { ...result, claims: isFrame ? frame.from : undefined };
     onDrop(refused);
-    this.deps.onDrop(refused);
+    this.deps.onDrop(refused, isFrame ? frame : undefined);
     return null;
   }
 
@@ -197,4 +202,4 @@ export class Receiver {
   }
 }
 
-type Checked = Omit<Received, "mark" | "blobs">;
+type Checked = Omit<Received, "mark" | "hash" | "blobs">;

@@ -32,6 +32,8 @@ export interface RoomDeps {
   readonly follow: (room: Room, follows: boolean) => Promise<void>;
   readonly state: ClientState;
   readonly keyLifetime: KeyLifetime;
+  /** Whether this client goes on with the chain of an earlier run. */
+  readonly keepsChains: boolean;
   /** Whether this client, as an owner, removes members who left and replaces old keys by itself. */
   readonly settles: boolean;
   /** Whether this peer created or accepted the room. */

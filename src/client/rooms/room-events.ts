@@ -1,9 +1,10 @@
-/** The events of a room besides messages. All of them come from statements that owners signed. */
+/** The events of a room besides messages. All but `integrity` come from statements that owners signed. */
 import type { RoomRole } from "../../wire/statement.ts";
 import type { Events } from "../events.ts";
 import type { MemberStep } from "../trust/member-steps.ts";
 import type { VerifiedMember } from "../trust/verified-room.ts";
 import type { DirectWatch } from "./direct-watch.ts";
+import type { RoomIntegrity } from "./room-integrity.ts";
 
 /** A change of a room that an owner signed. */
 export interface SignedChange {
@@ -32,6 +33,8 @@ export type RoomEvents = {
   readonly role: MemberChange;
   /** A new epoch began, in an encrypted room with a new key. */
   readonly rekeyed: SignedChange & { readonly epoch: number };
+  /** The chains of the messages show something new: see `room.integrity`. It never stops reading or sending. */
+  readonly integrity: RoomIntegrity;
 };
 
 /** Emits what changed in a room, after `direct` has taken it. */

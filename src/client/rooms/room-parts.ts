@@ -3,8 +3,10 @@ import type { RoomTrust } from "../trust/room-trust.ts";
 import type { Conversation } from "./conversation.ts";
 import type { DirectWatch } from "./direct-watch.ts";
 import type { Eraser } from "./erasing.ts";
+import type { KeptChain } from "./kept-chain.ts";
 import type { Receiver } from "./receiver.ts";
 import type { RoomBlobs } from "./room-blobs.ts";
+import type { IntegrityWatch } from "./room-integrity.ts";
 import type { RoomReader } from "./room-reader.ts";
 import type { RoomSender } from "./room-sender.ts";
 import type { Settling } from "./settling.ts";
@@ -21,6 +23,8 @@ export interface RoomParts {
   readonly trust: RoomTrust;
   readonly control: ControlPlane;
   readonly receiver: Receiver;
+  readonly watch: IntegrityWatch;
+  readonly keptChain: KeptChain | null;
 }
 
 const parts = new WeakMap<Conversation, RoomParts>();

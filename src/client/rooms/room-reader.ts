@@ -13,16 +13,20 @@ import type { LiveMessage } from "../transport/live-message.ts";
 import { pause } from "../transport/wait.ts";
 import { frameKey } from "./frame-memory.ts";
 import { framesOf, type Page, pagesAfter } from "./history-pages.ts";
+import { HistoryRead } from "./history-read.ts";
 import type { Message } from "./message.ts";
 import { lapsed, MessageQueue, type Overflow } from "./message-queue.ts";
 import { ReaderProgress } from "./reader-progress.ts";
 import type { Received, Receiver } from "./receiver.ts";
+import type { IntegrityWatch } from "./room-integrity.ts";
 import { type DeliveredFrame, type Lost, RoomSubscription, settle, waitToRetry } from "./room-subscription.ts";
 
 /** The default length of a reader's queue, in messages. */
 const queueDefault = 10_000;
 /** How many of the newest messages `from: "last"` reads: some of them may arrive live at the same time. */
 const lastOverlap = 256;
+/** How far before the position of the live messages one of them may be stored. */
+const aheadMax = 1_000;
 
 /** The options of `messages`. */
 export interface ReadOptions {
@@ -79,6 +83,7 @@ export interface RoomReaderDeps {
   readonly messageOf: (delivered: Pick<DeliveredFrame, "received" | "reply">) => Message;
   /** Called once for each live frame, however many readers there are. */
   readonly onReceived: () => void;
+  readonly watch: IntegrityWatch;
   readonly onLost: (why: Lost) => void;
   readonly onTrouble: (error: unknown) => void;
   readonly signal: AbortSignal;
@@ -96,6 +101,8 @@ export class RoomReader {
   readonly #raw = new Set<(bytes: Uint8Array) => void>();
   #tailing: Tailing | null = null;
   #received = 0;
+  /** Everything from this sequence number on was read; null if nothing was. */
+  #low: number | null = null;
 
   constructor(private readonly deps: RoomReaderDeps) {}
 
@@ -169,10 +176,21 @@ export class RoomReader {
     checkOptions("history", page, historyChecks);
     const { since, ...rest } = page;
     const request = since === undefined ? rest : { ...rest, since: since.toISOString() };
+    const isNewest = Object.keys(rest).every((key) => key === "limit") && since === undefined && this.isFollowing;
     const { messages, first_seq, last_seq, more } = await this.deps.control.history(this.deps.roomId, request, signal);
     const seen = new SeenSet(messages.length + 1);
-    const opened = (await this.#open(framesOf(messages))).filter(({ frame }) => seen.add(frameKey(frame)));
+    const frames = framesOf(messages);
+    const opened = (await this.#open(frames)).filter(({ frame }) => seen.add(frameKey(frame)));
+    const before = page.before ?? 0;
+    const end = isNewest ? Infinity : before >= (this.#low ?? Infinity) ? before : null;
+    this.#watchPage(opened, first_seq, new HistoryRead(first_seq === 1), end);
+    if (end !== null && !more) this.deps.watch.start(opened[0] ?? null, first_seq, opened[0]?.frame === frames[0]);
     return { messages: opened.map((one) => this.#messageOf(one)), firstSeq: first_seq, lastSeq: last_seq, more };
+  }
+
+  #watchPage(messages: readonly Received[], first: number, read: HistoryRead, end: number | null): void {
+    this.deps.watch.page({ messages, seq: Math.max(0, first - 1), read, end });
+    if (end !== null && this.isFollowing) this.#low = Math.min(this.#low ?? first, first);
   }
 
   /** Queues live frames until `detach`. `ready` resolves when every message sent from then on will be delivered. */
@@ -231,13 +249,16 @@ export class RoomReader {
   #follow(): Tailing {
     const { follow, signal, onLost } = this.deps;
     const stop = new AbortController();
-    const tail = new RoomSubscription({
+    this.#low = null;
+    this.deps.watch.begin();
+    const tail: RoomSubscription = new RoomSubscription({
       ...this.deps,
       signal: AbortSignal.any([signal, stop.signal]),
       onLost,
       onDelivered: (delivered) => {
         this.#received += 1;
         this.deps.onReceived();
+        this.deps.watch.delivered(delivered.received, Math.max(0, tail.deliveredUpTo - aheadMax));
         for (const feed of this.#feeds) feed.push(delivered);
       },
     });
@@ -290,8 +311,10 @@ export class RoomReader {
   async #readLast(progress: ReaderProgress): Promise<Received | undefined> {
     for (let attempt = 0; ; attempt++) {
       try {
-        const { messages, last_seq } = await this.deps.control.history(this.deps.roomId, { limit: lastOverlap });
+        const page = await this.deps.control.history(this.deps.roomId, { limit: lastOverlap });
+        const { messages, first_seq, last_seq } = page;
         const opened = await this.#open(framesOf(messages));
+        this.#watchPage(opened, first_seq, new HistoryRead(), Infinity);
         for (const { frame } of opened) progress.skip(frame);
         progress.readUpTo(last_seq);
         return opened.at(-1);
@@ -307,13 +330,22 @@ export class RoomReader {
    */
   async *#readKept(feed: MessageQueue, progress: ReaderProgress, after: number): AsyncGenerator<Message, number> {
     const { control, roomId, signal } = this.deps;
+    const { watch } = this.deps;
+    let read: HistoryRead | null = null;
+    let start: (() => void) | null = null;
     let cursor = after;
     let endMs = Number.POSITIVE_INFINITY;
     let reads = 0;
     for (let attempt = 0; ; ) {
       try {
-        for await (const { frames, upTo } of pagesAfter(control, roomId, cursor, signal)) {
-          for (const one of await this.#open(frames)) if (progress.addRead(one.frame)) yield this.#messageOf(one);
+        for await (const { frames, first, upTo } of pagesAfter(control, roomId, cursor, signal)) {
+          const opened = await this.#open(frames);
+          if (after === 0) {
+            read ??= new HistoryRead(first === 1);
+            watch.page({ messages: opened, seq: cursor, read, end: null });
+            start ??= () => watch.start(opened[0] ?? null, first, opened[0]?.frame === frames[0]);
+          }
+          for (const one of opened) if (progress.addRead(one.frame)) yield this.#messageOf(one);
           cursor = upTo;
           progress.readUpTo(upTo);
           attempt = 0;
@@ -334,6 +366,7 @@ export class RoomReader {
       await Promise.race([feed.came(), pause(Math.max(leftMs, 0), signal)]);
       await pause(settle.pauseMs, signal);
     }
+    if (!feed.isEnded) start?.();
     return cursor;
   }
 

@@ -29,6 +29,8 @@ export interface SenderDeps {
   readonly control: ControlPlane;
   readonly settling: Settling;
   readonly chain: SenderChain;
+  /** Takes the chain of an earlier run, if there is one. Called before each message. Never fails. */
+  readonly beginChain: () => Promise<void>;
   readonly patience: Patience;
   readonly data: () => Promise<{ readonly live: ConnectionManager; readonly publisher: Publisher }>;
   /** Makes sure that the room is accepted before it is used. Errors: forbidden, gone, quota. */
@@ -51,6 +53,10 @@ export class RoomSender {
 
   get identity(): Identity {
     return this.deps.control.identity;
+  }
+
+  get chain(): SenderChain {
+    return this.deps.chain;
   }
 
   get clock(): BusClock {
@@ -122,6 +128,7 @@ export class RoomSender {
     const room = { roomId, subject, policy, epoch, roomKey };
     // One after another: signatures of WebCrypto become ready in any order, and sends keep theirs.
     const { bytes, onEnd } = await this.#sealing.hold(async () => {
+      if (isChained) await this.deps.beginChain();
       const links = isChained ? chain.next(statement) : chain.context(statement);
       const payload = payloadOf(t, { ...links, ...header }, body);
       const sealed = await sealFrame({ id, t, payload, b, thr, re }, room, identity);

@@ -5,7 +5,7 @@
  */
 import { UnibusError } from "../../wire/errors.ts";
 import { parseFingerprint, parseRoomLink, roomLink } from "../../wire/fingerprint.ts";
-import type { DropReason } from "../../wire/frame.ts";
+import type { DropReason, Frame } from "../../wire/frame.ts";
 import type { Refused } from "../crypto/frames.ts";
 import { Events, type Unlisten } from "../events.ts";
 import { checkOptions, checkSaying, durableChecks, timelineChecks } from "../option-checks.ts";
@@ -18,6 +18,7 @@ import { Conversation } from "./conversation.ts";
 import { type DirectAddition, type DirectPeer, DirectWatch } from "./direct-watch.ts";
 import { Durable, type DurableOptions } from "./durable.ts";
 import { Eraser } from "./erasing.ts";
+import { KeptChain } from "./kept-chain.ts";
 import { LiveTimeline, type TimelineOptions } from "./live-timeline.ts";
 import { Membership } from "./membership.ts";
 import { Message } from "./message.ts";
@@ -28,6 +29,7 @@ import { Requests, requestTimeoutMs } from "./requests.ts";
 import { RoomBlobs, type StoredBlob } from "./room-blobs.ts";
 import type { RoomDeps } from "./room-deps.ts";
 import { emitSteps, type RoomEvents } from "./room-events.ts";
+import { IntegrityWatch, type RoomIntegrity } from "./room-integrity.ts";
 import { keepParts } from "./room-parts.ts";
 import { type HistoryOptions, type HistoryPage, type Messages, type ReadOptions, RoomReader } from "./room-reader.ts";
 import { RoomSender } from "./room-sender.ts";
@@ -62,14 +64,16 @@ export class Room extends Conversation {
   readonly #events: Events<RoomEvents>;
   readonly #direct: DirectWatch;
   readonly #chain = new SenderChain();
+  readonly #watch: IntegrityWatch;
   #sendsAnyway = false;
   #ownerConflicts: readonly OwnerConflict[];
 
   constructor(private readonly deps: RoomDeps) {
     super();
     const { trust, keys, changes, control, directory, onTrouble, signal } = deps;
-    const onDrop = (refused: Refused) => {
+    const onDrop = (refused: Refused, frame?: Frame) => {
       this.#dropped[refused.drop] = (this.#dropped[refused.drop] ?? 0) + 1;
+      if (frame !== undefined) this.#watch.dropped(frame, refused);
       deps.onDrop(this, refused);
     };
     this.#events = new Events(onTrouble);
@@ -79,20 +83,12 @@ export class Room extends Conversation {
     const { subject, policy } = trust.room.state;
     this.subject = subject;
     this.#age = new KeyAge({ roomId: trust.roomId, persist: policy.persist, control, state, lifetime, signal });
-    this.#settling = new Settling({
-      trust,
-      changes,
-      age: this.#age,
-      me: control.identity.signPubHex,
-      isAllowed: () => deps.settles && this.#isClear,
-      isAccepted: deps.isAccepted,
-      onPending: (left) => deps.onPending(this, left),
-      onTrouble,
-      signal,
-    });
+    this.#settling = this.#settlingOf(deps);
     this.#patience = new Patience(signal, onTrouble);
+    const keptChain = deps.keepsChains ? new KeptChain(trust.roomId, state, this.#chain, onTrouble) : null;
     this.#sender = new RoomSender({
       ...{ trust, keys, control, settling: this.#settling, patience: this.#patience, chain: this.#chain },
+      beginChain: async () => keptChain?.begin(),
       ...{ data: deps.data, refuse: () => this.#refuse() },
       enter: (given) => deps.enter(given).then(() => this.#direct.beforeSending(given)),
       // A reader gets the message back and counts it then.
@@ -106,22 +102,18 @@ export class Room extends Conversation {
     this.#blobs = new RoomBlobs(trust.roomId, keys, control);
     const onOpened = (received: Received) => this.#chain.saw(received, trust.room.state.policy.sign_msgs);
     this.#receiver = new Receiver({ trust, keys, clock: control.clock, onDrop, onOpened, blobs: this.#blobs });
+    this.#watch = new IntegrityWatch({
+      ...{ trust, control, receiver: () => this.#receiver, onTrouble, signal },
+      onChange: (integrity) => this.#events.emit("integrity", integrity),
+    });
     this.#ownerConflicts = deps.ownerConflicts;
     this.#requests = new Requests({ replies: deps.replies, receiver: this.#receiver, data: deps.data, onTrouble });
     this.membership = new Membership(trust, changes, directory, () => this.#refuseStrangers());
-    this.#answers = new Answers({
-      reader: () => this.#reader,
-      me: control.identity.endpoint,
-      send: async (data, { id, subject }) => {
-        const sealed = await this.#sender.sealed(sayingOf(control.clock, data, { replyTo: id }), undefined);
-        const { publisher } = await deps.data();
-        await publisher.send({ ...sealed, subject, dedupId: null });
-      },
-      onTrouble,
-    });
+    this.#answers = this.#answersOf(deps);
     this.#reader = new RoomReader({
       ...{ roomId: trust.roomId, persist: policy.persist },
       onReceived: () => this.#age.count(),
+      watch: this.#watch,
       receiver: this.#receiver,
       control,
       follow: (follows) => deps.follow(this, follows),
@@ -131,8 +123,30 @@ export class Room extends Conversation {
       signal,
     });
     const eraser = new Eraser({ roomId: trust.roomId, persist: policy.persist, control, blobs: this.#blobs });
-    const parts = { reader: this.#reader, sender: this.#sender, direct: this.#direct, eraser, blobs: this.#blobs };
-    keepParts(this, { ...parts, settling: this.#settling, trust, control, receiver: this.#receiver });
+    const parts = { reader: this.#reader, sender: this.#sender, direct: this.#direct, settling: this.#settling };
+    const more = { receiver: this.#receiver, watch: this.#watch, keptChain, blobs: this.#blobs };
+    keepParts(this, { ...parts, ...more, eraser, trust, control });
+  }
+
+  #settlingOf({ trust, changes, control, settles, isAccepted, onPending, onTrouble, signal }: RoomDeps): Settling {
+    return new Settling({
+      ...{ trust, changes, age: this.#age, me: control.identity.signPubHex, isAccepted, onTrouble, signal },
+      isAllowed: () => settles && this.#isClear,
+      onPending: (left) => onPending(this, left),
+    });
+  }
+
+  #answersOf({ control, data, onTrouble }: RoomDeps): Answers {
+    return new Answers({
+      reader: () => this.#reader,
+      me: control.identity.endpoint,
+      send: async (bytes, { id, subject }) => {
+        const sealed = await this.#sender.sealed(sayingOf(control.clock, bytes, { replyTo: id }), undefined);
+        const { publisher } = await data();
+        await publisher.send({ ...sealed, subject, dedupId: null });
+      },
+      onTrouble,
+    });
   }
 
   /** Adds a listener for changes of the members until the returned function is called. */
@@ -216,6 +230,11 @@ export class Room extends Conversation {
   /** The current members. An owner still has to sign the removal of those marked `left`. */
   get members(): readonly VerifiedMember[] {
     return this.state.present;
+  }
+
+  /** Whether messages are missing, as far as this client has read: see the event `integrity`. */
+  get integrity(): RoomIntegrity {
+    return this.#watch.current;
   }
 
   stats(): RoomStats {
@@ -314,7 +333,11 @@ export class Room extends Conversation {
     const { live } = await this.deps.data();
     const { control, deliver, onTrouble } = this.deps;
     const deps = { live, control, receiver: this.#receiver, roomId: this.id, deliver, onTrouble };
-    return Durable.bind(deps, (received) => onMessage(new Message(received)), options);
+    const onReceived = (received: Received, seq: number) => {
+      this.#watch.delivered(received, seq);
+      return onMessage(new Message(received));
+    };
+    return Durable.bind(deps, onReceived, options);
   }
 
   /** Encrypts a blob with the room's key and stores it. Pass the result to `send`. Errors: too_large, quota. */

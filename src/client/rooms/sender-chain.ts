@@ -7,7 +7,6 @@
 import { type ChainEntry, halfHash, noHash, type StatementTag } from "../../wire/chain-entry.ts";
 import { toHex } from "../../wire/encoding.ts";
 import type { EnvelopeHeader } from "../../wire/envelope.ts";
-import { encodeFrame } from "../../wire/frame.ts";
 import type { Received } from "./receiver.ts";
 
 const headsMax = 4;
@@ -21,6 +20,19 @@ const newId = (): string => toHex(crypto.getRandomValues(new Uint8Array(idBytes)
 
 /** What the chain adds to a header. */
 export type Links = Pick<EnvelopeHeader, "chain" | "heads" | "statement" | "void">;
+
+/** A chain with which another run of the program can go on: nothing of it is in flight. */
+interface Kept {
+  readonly id: string;
+  readonly n: number;
+  readonly previous: string;
+  readonly void: readonly number[];
+  readonly settled: number;
+  readonly settledHash: string;
+}
+
+const isHash = (value: unknown): value is string => typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
+const isNumber = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) < 2 ** 32 - 1;
 
 /** A message that has its place in the chain and is being sent. */
 interface Sending {
@@ -38,11 +50,31 @@ export class SenderChain {
   #previous = noHash;
   /** The hash of the last frame that was stored: what the first message of another chain names. */
   #stored = noHash;
+  /** The newest message before which each one was stored or given up, and later ones that are stored. */
+  #settled: ChainEntry | null = null;
+  #acked: Sending[] = [];
   /** The numbers that were never stored, and that no stored message declares yet. */
   #void: number[] = [];
   readonly #sending = new Set<Sending>();
   /** By sender, so that no member fills all places: the newest message of each, with its id. */
   readonly #heads = new Map<string, { readonly id: string; readonly head: ChainEntry }>();
+
+  /** What another run needs to go on; null if nothing was sent, or if a message is in flight. */
+  get kept(): Kept | null {
+    if (this.#n === 0 || this.#sending.size > 0) return null;
+    const { n: settled, hash: settledHash } = this.#settled ?? { n: -1, hash: noHash };
+    return { id: this.#id, n: this.#n, previous: this.#previous, void: this.#void, settled, settledHash };
+  }
+
+  /** Goes on with a chain that an earlier run left, if it is one. Call it before the first message. */
+  resume(given: unknown): void {
+    const { id, n, previous, void: gone, settled, settledHash } = (given ?? {}) as Partial<Record<keyof Kept, unknown>>;
+    if (typeof id !== "string" || !/^[0-9a-f]{16}$/.test(id) || !isNumber(n) || n < 1 || !isHash(previous)) return;
+    if (!isNumber(settled) || settled >= n || !isHash(settledHash)) return;
+    if (!Array.isArray(gone) || gone.length > waitingMax || !gone.every((one) => isNumber(one) && one >= 0)) return;
+    [this.#id, this.#n, this.#previous, this.#stored, this.#void] = [id, n, previous, previous, [...gone]];
+    if (settled >= 0) this.#settled = { id, n: settled, hash: settledHash };
+  }
 
   /** The links of the next message. It has its place only after `sealed`. */
   next(statement: StatementTag): Links {
@@ -57,7 +89,9 @@ export class SenderChain {
 
   /** What a message says that has no place in the chain, because it is not sent again until it is stored. */
   context(statement: StatementTag): Links {
-    const heads = [...this.#heads.values()].map(({ head }) => head).filter(({ id }) => id !== this.#id);
+    const seen = [...this.#heads.values()].map(({ head }) => head);
+    // Its own newest message that is stored comes first: whatever has a lower number must not be stored from now on.
+    const heads = [this.#settled, ...seen].filter((head) => head !== null);
     return { heads: heads.length === 0 ? undefined : heads.slice(0, headsMax), statement };
   }
 
@@ -70,13 +104,13 @@ export class SenderChain {
   }
 
   /** A message was received: other members learn from the next message that it was. */
-  saw({ frame, content, verified }: Received, isSigned: boolean): void {
+  saw({ frame, content, verified, hash }: Received, isSigned: boolean): void {
     const { chain } = content.header;
     if (chain === undefined || (isSigned && !verified) || chain.id === this.#id) return;
     const known = this.#heads.get(frame.from);
     if (known !== undefined && known.id >= frame.id) return;
     this.#heads.delete(frame.from);
-    const head = { id: chain.id, n: chain.n, hash: halfHash(encodeFrame(frame)) };
+    const head = { id: chain.id, n: chain.n, hash };
     this.#heads.set(frame.from, { id: frame.id, head });
     if (this.#heads.size <= headsMax) return;
     const [[oldest] = [""]] = [...this.#heads].sort(([, one], [, other]) => (one.id < other.id ? -1 : 1));
@@ -87,7 +121,20 @@ export class SenderChain {
     if (!this.#sending.delete(sending)) return;
     if (isStored) this.#stored = sending.hash;
     // Numbers of a chain that has ended cannot be declared any more.
-    else if (sending.id === this.#id) this.#void.push(sending.n, ...sending.void);
+    if (sending.id !== this.#id) return;
+    if (isStored) this.#acked.push(sending);
+    else this.#void.push(sending.n, ...sending.void);
+    this.#settle();
+  }
+
+  #settle(): void {
+    let [{ n: end } = { n: this.#n }] = this.#sending;
+    // What was given up may be stored late, and is exempt only once it is declared.
+    for (const n of this.#void) end = Math.min(end, n);
+    for (const { n, id, hash } of this.#acked) {
+      if (n < end && n > (this.#settled?.n ?? -1)) this.#settled = { id, n, hash };
+    }
+    this.#acked = this.#acked.filter(({ n }) => n >= end);
   }
 
   #restart(): void {
@@ -95,5 +142,7 @@ export class SenderChain {
     this.#n = 0;
     this.#previous = this.#stored;
     this.#void = [];
+    this.#settled = null;
+    this.#acked = [];
   }
 }

@@ -158,6 +158,18 @@ class FileState implements ClientState {
     return text === null ? null : this.#json(file, text);
   }
 
+  async takeNote(roomId: string, name: RoomNote): Promise<unknown> {
+    const file = join(this.#roomFolder(roomId), `${name}.json`);
+    const taken = `${file}.${crypto.randomUUID()}.taken`;
+    // A rename gives the file to one process only.
+    const text = await unless("ENOENT", null, async () => {
+      await rename(file, taken);
+      return readFile(taken, "utf8");
+    });
+    await unless("ENOENT", undefined, () => rm(taken, { force: true }));
+    return text === null ? null : this.#json(file, text);
+  }
+
   async saveNote(roomId: string, name: RoomNote, value: object): Promise<void> {
     const folder = this.#roomFolder(roomId);
     const replace = (draft: string) => rename(draft, join(folder, `${name}.json`));

@@ -54,6 +54,8 @@ export interface ClientState {
   note(roomId: string, name: RoomNote): Promise<unknown>;
   /** Replaces a note of a room with a JSON value. If two processes write at once, the last one wins. */
   saveNote(roomId: string, name: RoomNote, value: object): Promise<void>;
+  /** Removes a note and returns it, or null. Of two processes that take it at once, one gets it. Not in browsers. */
+  takeNote?(roomId: string, name: RoomNote): Promise<unknown>;
 }
 
 /**
@@ -62,9 +64,10 @@ export interface ClientState {
  * `identity`: the room's fingerprint, how it was verified, and which owners were approved;
  * `direct`: with whom a direct room is, and which third persons its user knows of;
  * `key`: when this client first saw the room's key, and how many messages were sent under it;
+ * `chain`: the chain of this client's messages, with which its next run goes on;
  * `members`, `keys`, `statements-0` and so on: what can be restored to a server that lost it, see `KeptRoom`.
  */
-export type RoomNote = "claims" | "direct" | "identity" | "key" | "members" | "keys" | `statements-${number}`;
+export type RoomNote = "chain" | "claims" | "direct" | "identity" | "key" | "members" | "keys" | `statements-${number}`;
 
 /** A handle, and the endpoint that it was first used for. */
 export interface HandlePin {
@@ -163,5 +166,11 @@ export class MemoryState implements ClientState {
 
   async saveNote(roomId: string, name: RoomNote, value: object): Promise<void> {
     this.#notes.set(`${roomId} ${name}`, structuredClone(value));
+  }
+
+  async takeNote(roomId: string, name: RoomNote): Promise<unknown> {
+    const note = this.#notes.get(`${roomId} ${name}`) ?? null;
+    this.#notes.delete(`${roomId} ${name}`);
+    return note;
   }
 }
