@@ -3,7 +3,8 @@
  * users see it. Each peer is a process of its own.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { closeSync, constants, openSync, read, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Identity } from "../../src/client/crypto/identity.ts";
 import { connect } from "../../src/client/index.ts";
 import { newUlid } from "../../src/wire/ulid.ts";
@@ -352,6 +353,59 @@ describe("wait", () => {
       await first.end("SIGINT");
     },
     2 * patienceMs,
+  );
+});
+
+describe("wait, too,", () => {
+  const waits = async (peer: CliPeer, ...args: string[]) =>
+    JSON.parse(await peer.ok(["wait", ...args, "--timeout", "30", "--json"])) as Record<string, unknown>;
+
+  test(
+    "takes all rooms that the peer accepted in turn, and says if there are none",
+    async () => {
+      using cleo = await CliPeer.join(server, admin, "cleo");
+      expect(await failure(cleo, ["wait", "--timeout", "0"])).toMatchObject({ exit: 1, code: "not_found" });
+      const rooms = [await ana.room([cleo]), await ana.room([cleo])];
+      for (const room of rooms) await ana.ok(["send", room, "--lines"], "1\n2");
+      await cleo.ok(["room", "accept", ...rooms]);
+      const got = [await waits(cleo), await waits(cleo), await waits(cleo), await waits(cleo)];
+      expect(got.map(({ text }) => text)).toEqual(["1", "1", "2", "2"]);
+      expect(new Set(got.slice(0, 2).map(({ room }) => room))).toEqual(new Set(rooms));
+      await cleo.ok(["room", "leave", rooms[0] ?? ""]);
+      expect(await failure(cleo, ["wait", "--timeout", "0"])).toMatchObject({ exit: 1, code: "timeout" });
+    },
+    patienceMs,
+  );
+
+  test(
+    "returns a message again whose output was cut off, and goes on in a history that was restored",
+    async () => {
+      const subject = await ana.room([bob]);
+      const long = "x".repeat(500_000);
+      await ana.ok(["send", subject, "-"], long);
+      // Nobody reads the pipe, so that the command is killed while it prints.
+      const pipe = ana.folder.file("pipe");
+      expect(Bun.spawnSync(["mkfifo", pipe]).exitCode).toBe(0);
+      const end = openSync(pipe, constants.O_RDWR);
+      const child = Bun.spawn([executable, "wait", subject, "--json"], {
+        ...{ cwd: bob.folder.path, env: { HOME: bob.folder.path, ...bob.env }, stdout: end, stderr: "ignore" },
+      });
+      expect(await new Promise((resolve) => read(end, Buffer.alloc(1), 0, 1, null, (_, count) => resolve(count)))).toBe(
+        1,
+      );
+      child.kill("SIGKILL");
+      await child.exited;
+      closeSync(end);
+      expect(await waits(bob, subject)).toMatchObject({ text: long });
+      // A server that was restored from a backup counts from an earlier number on.
+      const id = await sent(ana, subject, "after the restore");
+      const folder = join(bob.folder.path, ".local", "state", "unibus", bob.identity.endpoint, "waits");
+      const record = JSON.parse(readFileSync(join(folder, "cli.json"), "utf8"));
+      record.returned.seq = 1_000;
+      writeFileSync(join(folder, "cli.json"), JSON.stringify(record));
+      expect(await waits(bob, subject)).toMatchObject({ id });
+    },
+    patienceMs,
   );
 });
 
